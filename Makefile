@@ -1,0 +1,51 @@
+# Every target sets up what it needs: a virtual environment in .venv, made again only when the lock file changes.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+# Without .pyc files every import is several times slower.
+unexport PYTHONDONTWRITEBYTECODE
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo dev test lint lock screenshots clean
+
+help:  ## list the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+setup: $(STAMP)  ## create .venv with the locked versions
+
+$(STAMP): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) or sys.version_info >= (3, 14))' || \
+	  { echo "Python 3.11, 3.12 or 3.13 is needed, found: $$($(PYTHON) --version 2>&1). Try: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 2; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || \
+	  { echo "Python's venv module is missing. On Debian or Ubuntu: sudo apt-get install python3-venv"; exit 2; }
+	@echo "Installing the locked packages into $(VENV) (about a minute, once) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check "uv>=0.9,<1"
+	@$(BIN)/uv pip install --quiet --require-hashes --compile-bytecode --python $(BIN)/python -r requirements.lock
+	@$(BIN)/uv pip install --quiet --no-deps --python $(BIN)/python --editable .
+	@touch $@
+
+demo: $(STAMP)  ## the whole system on the embedded exchange, offline, in under 90 seconds
+	@$(BIN)/trading-assets demo
+
+dev: $(STAMP)  ## the Dagster UI on http://127.0.0.1:3000 with schedules and sensors running
+	@$(BIN)/trading-assets doctor --quiet
+	@DAGSTER_HOME="$(CURDIR)" $(BIN)/dagster dev
+
+test: $(STAMP)  ## every test, without network or account
+	@$(BIN)/pytest
+
+lint: $(STAMP)  ## style, types and layering
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+lock:  ## resolve the ranges of pyproject.toml into requirements.lock
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --extra dev --generate-hashes --no-header \
+	  --upgrade pyproject.toml --output-file requirements.lock
+
+screenshots: $(STAMP)  ## the pictures of README.md, taken from a running UI (needs chromium)
+	@$(BIN)/python docs/take_screenshots.py
+
+clean:  ## remove the environment and caches; state in .trading_assets is kept
+	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,87 @@
+"""The one tree of errors that the project raises on purpose.
+
+A message says what was found, what was expected and what to do. Anything else that escapes is a bug.
+Errors of a library never cross a module border: the module that calls the library translates them.
+"""
+
+from __future__ import annotations
+
+
+class TradingAssetsError(Exception):
+    """Root of every error raised on purpose."""
+
+
+class ConfigurationError(TradingAssetsError):
+    """A setting is malformed, unknown or missing. Nothing was started."""
+
+
+class MissingKeysError(ConfigurationError):
+    """The venue needs an API key and secret and at least one is absent."""
+
+
+class StorageError(TradingAssetsError):
+    """A store cannot be read or written (disk full, no permission, damaged file)."""
+
+
+class DatabaseLockedError(StorageError):
+    """Another process kept the database locked longer than the busy timeout."""
+
+
+class DataError(TradingAssetsError):
+    """Data does not have the promised form (schema, order, gaps, missing candles)."""
+
+
+class StrategyError(TradingAssetsError):
+    """A strategy is unknown, or its parameters or its output are malformed."""
+
+
+class ExchangeError(TradingAssetsError):
+    """The exchange refused, failed or could not be reached.
+
+    Attributes:
+        code: the exchange's `retCode`, or the HTTP status where there is no envelope, or None.
+    """
+
+    def __init__(self, message: str, *, code: int | None = None) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class ExchangeUnavailableError(ExchangeError):
+    """No usable answer to a *read* (network, 5xx, not JSON). Nothing can have been changed by it."""
+
+
+class AmbiguousOutcomeError(ExchangeError):
+    """A *write* was sent and its outcome is unknown: look it up before anything else, never send again."""
+
+
+class NotSentError(ExchangeError):
+    """A *write* certainly had no effect (connection refused, rate limit, clock): it may be tried later."""
+
+
+class RateLimitedError(NotSentError):
+    """Too many requests; `retry_after_s` says how long to keep quiet."""
+
+    def __init__(self, message: str, *, code: int | None = None, retry_after_s: float = 1.0) -> None:
+        super().__init__(message, code=code)
+        self.retry_after_s = retry_after_s
+
+
+class ClockSkewError(NotSentError):
+    """Local and exchange clocks differ by more than the limit; trading on it would be blind."""
+
+
+class ExchangeFatalError(ExchangeError):
+    """Key, permission, ban, address or signature: stop trading and tell a human."""
+
+
+class OrderRejectedError(ExchangeError):
+    """The exchange said no to this very order; nothing was placed. Never send it unchanged again."""
+
+
+class InsufficientBalanceError(OrderRejectedError):
+    """Not enough margin for the order."""
+
+
+class SymbolUnavailableError(OrderRejectedError):
+    """The symbol is closed, delisting or not permitted to this key: drop it."""

@@ -1,0 +1,243 @@
+"""Every setting of the project, typed, in one place. `.env.example` lists them all.
+
+Values come from the environment (prefix `TRADING_ASSETS_`, keys as `BYBIT_API_KEY`/`BYBIT_API_SECRET`) or a
+`.env` file. Nothing here reads or writes anything else.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from decimal import Decimal
+from enum import StrEnum
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from trading_assets.errors import ConfigurationError, MissingKeysError
+
+PREFIX = "TRADING_ASSETS_"
+
+
+class Venue(StrEnum):
+    """Where candles come from and orders go to."""
+
+    SIMULATOR = "simulator"
+    DEMO = "demo"
+    TESTNET = "testnet"
+    MAINNET = "mainnet"
+
+    @property
+    def needs_keys(self) -> bool:
+        return self is not Venue.SIMULATOR
+
+
+def default_home() -> Path:
+    """`.trading_assets` in the checkout, or in the user's home where the package is installed elsewhere."""
+    checkout = Path(__file__).resolve().parents[1]
+    return (checkout if (checkout / "pyproject.toml").is_file() else Path.home()) / ".trading_assets"
+
+
+class Settings(BaseSettings):
+    """All settings. Use `load_settings()`: it turns a malformed value into one clear message."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_file=".env", extra="ignore", frozen=True, populate_by_name=True
+    )
+
+    # Where things are.
+    home: Path = Field(
+        default_factory=default_home, description="Directory of the database, candles and exchange account."
+    )
+    database_url: str | None = Field(
+        None,
+        description="SQLAlchemy URL of the system of record; default SQLite in the home. "
+        "PostgreSQL: postgresql+psycopg2://user:password@host/database.",
+    )
+    database_busy_timeout_s: float = Field(
+        30.0, gt=0, description="How long a write waits for another process's lock (SQLite)."
+    )
+    partitions_start: datetime = Field(datetime(2026, 1, 1, tzinfo=UTC), description="First hourly partition (UTC).")
+
+    # Venue.
+    venue: Venue = Field(Venue.SIMULATOR, description="simulator, demo, testnet or mainnet.")
+    allow_mainnet: bool = Field(False, description="Second switch: mainnet is refused without it.")
+    account: str = Field(
+        "main", pattern=r"^[A-Za-z0-9_-]{1,32}$", description="Name of the trading account in the ledger."
+    )
+    api_key: SecretStr | None = Field(
+        None, validation_alias=AliasChoices("BYBIT_API_KEY", "api_key"), description="Bybit API key."
+    )
+    api_secret: SecretStr | None = Field(
+        None, validation_alias=AliasChoices("BYBIT_API_SECRET", "api_secret"), description="Bybit API secret."
+    )
+    request_timeout_s: float = Field(10.0, gt=0, description="Timeout of one request.")
+    recv_window_ms: int = Field(5000, ge=1000, description="Bybit's receive window.")
+    max_clock_offset_ms: int = Field(
+        1000, gt=0, description="Largest difference to the exchange's clock on which orders are placed."
+    )
+
+    # The embedded exchange.
+    simulator_url: str | None = Field(
+        None, description="URL of an embedded exchange that runs elsewhere; default: started on first use."
+    )
+    simulator_seed: int = Field(7, ge=0, description="Seed of the market.")
+    simulator_symbols: int = Field(
+        80,
+        ge=1,
+        le=600,
+        description="Number of perpetuals of the seeded market (a few more contracts come on top).",
+    )
+    simulator_deposit: Decimal = Field(Decimal(10_000), gt=0, description="Opening balance, USDT.")
+    simulator_idle_stop_s: float = Field(
+        1800.0, gt=0, description="The embedded exchange stops after so long without a request."
+    )
+
+    # Scan (spec section 2).
+    min_volume_24h: float = Field(1_000_000.0, ge=0, description="24 h turnover, USD.")
+    min_volatility: float = Field(2.0, ge=0, description="24 h range (high - low) / low, percent.")
+    max_symbols: int = Field(30, ge=1, description="Keep so many, the most volatile first.")
+    max_size_error_pct: float = Field(
+        25.0, gt=0, description="Drop coins whose quantity step distorts the position size by more, percent."
+    )
+
+    # Backtests (spec section 4).
+    backtest_capital: float = Field(1000.0, gt=0, description="Capital and notional of each trade, USD.")
+    taker_fee: float = Field(0.00055, ge=0, lt=0.1, description="Taker fee, fraction of notional.")
+    slippage_bps: float = Field(2.0, ge=0, lt=1000, description="Slippage of a market fill, basis points.")
+
+    # Selection (spec section 5).
+    selection_preset: Literal["strict", "volume", "volume_loose"] = Field(
+        "strict", description="Filter preset: strict [A], volume [B] or volume_loose (B's loosened form)."
+    )
+
+    # Signals and orders (spec sections 7 and 8).
+    signal_ttl_s: int = Field(300, gt=0, description="A signal not executed after so long expires.")
+    min_signal_interval_s: int = Field(
+        300, ge=0, description="Minimum time between two signals of a symbol and strategy."
+    )
+    sizing: Literal["notional", "margin"] = Field(
+        "notional",
+        description="notional: position_size is the position's value; margin: it is the margin behind it.",
+    )
+    position_size: Decimal = Field(Decimal(100), gt=0, description="USD; see sizing.")
+    leverage: Decimal = Field(Decimal(10), ge=1, le=100, description="Leverage of each position.")
+    min_confidence: float = Field(60.0, ge=0, le=100, description="Entry gate.")
+    max_price_deviation_pct: Decimal = Field(
+        Decimal("0.5"), gt=0, description="Entry gate: distance of the price to the signal's, percent."
+    )
+    max_spread_pct: Decimal = Field(Decimal("0.1"), gt=0, description="Entry gate, percent.")
+    min_entry_volume: Decimal = Field(Decimal(1000), ge=0, description="Entry gate: 24 h turnover, USD.")
+    min_available_margin: Decimal = Field(Decimal(10), ge=0, description="Entry gate: free margin, USD.")
+    max_positions: int = Field(10, ge=1, le=100, description="Positions open at once.")
+    max_daily_loss_pct: float = Field(
+        5.0,
+        gt=0,
+        le=100,
+        description="No entry after so much realised loss since 00:00 UTC, percent of equity.",
+    )
+    max_drawdown_pct: float = Field(
+        20.0, gt=0, le=100, description="No entry when equity is so far below its peak, percent."
+    )
+    max_selection_age_s: int = Field(7200, gt=0, description="No entry on a selection whose as-of is older.")
+
+    automation: Literal["auto", "on", "off"] = Field(
+        "auto",
+        description="Whether schedules and sensors run without being switched on in the UI: auto is on for the "
+        "simulator and off elsewhere.",
+    )
+
+    # Notifications.
+    notify_urls: tuple[str, ...] = Field(
+        (), description="Apprise URLs (JSON list) told of failures, refusals and fills."
+    )
+
+    @field_validator("home")
+    @classmethod
+    def _absolute(cls, value: Path) -> Path:
+        return value.expanduser().resolve()
+
+    @field_validator("partitions_start")
+    @classmethod
+    def _whole_hour_utc(cls, value: datetime) -> datetime:
+        value = value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+        if value.minute or value.second or value.microsecond:
+            raise ValueError(f"must be a whole hour, found {value.isoformat()}")
+        return value
+
+    @field_validator("api_key", "api_secret")
+    @classmethod
+    def _blank_is_none(cls, value: SecretStr | None) -> SecretStr | None:
+        return value if value is not None and value.get_secret_value().strip() else None
+
+    @model_validator(mode="after")
+    def _mainnet_behind_two_switches(self) -> Self:
+        if self.venue is Venue.MAINNET and not self.allow_mainnet:
+            raise ValueError(
+                f"venue is mainnet (real money) but {PREFIX}ALLOW_MAINNET is not true; set both, or use "
+                "simulator, demo or testnet"
+            )
+        return self
+
+    @property
+    def resolved_database_url(self) -> str:
+        return self.database_url or f"sqlite:///{self.home / 'trading_assets.db'}"
+
+    @property
+    def target_notional(self) -> Decimal:
+        """Value of one position in USD: `position_size` itself, or the position behind that margin (spec section 8)."""
+        return self.position_size if self.sizing == "notional" else self.position_size * self.leverage
+
+    @property
+    def automation_on(self) -> bool:
+        """Default state of every schedule and sensor that can lead to an order."""
+        return self.automation == "on" or (self.automation == "auto" and self.venue is Venue.SIMULATOR)
+
+    @property
+    def candle_store(self) -> Path:
+        return self.home / "candles" / self.venue.value
+
+    @property
+    def simulator_home(self) -> Path:
+        return self.home / "exchange"
+
+    def require_keys(self) -> tuple[str, str]:
+        """The API key and secret of a venue that needs them.
+
+        Raises:
+            MissingKeysError: one is absent.
+        """
+        missing = [
+            name
+            for name, value in (("BYBIT_API_KEY", self.api_key), ("BYBIT_API_SECRET", self.api_secret))
+            if value is None
+        ]
+        if missing or self.api_key is None or self.api_secret is None:
+            raise MissingKeysError(
+                f"venue {self.venue.value} needs an API key, but {' and '.join(missing)} "
+                f"{'is' if len(missing) == 1 else 'are'} not set. Create a key with trade permission at Bybit and "
+                f"put it into the environment or .env, or set {PREFIX}VENUE=simulator to work without an account."
+            )
+        return self.api_key.get_secret_value(), self.api_secret.get_secret_value()
+
+
+def load_settings(**overrides: object) -> Settings:
+    """Settings from overrides, environment and `.env`, in this order.
+
+    Raises:
+        ConfigurationError: a value is malformed; the message names each variable, what was found and expected.
+    """
+    try:
+        return Settings(**overrides)  # type: ignore[arg-type]
+    except ValidationError as error:
+        lines = []
+        for item in error.errors(include_url=False):
+            location = str(item["loc"][0]) if item["loc"] else ""
+            name = location if location.isupper() else f"{PREFIX}{location.upper()}"
+            secret = "SECRET" in name or "KEY" in name
+            found = "" if secret or not location else f" (found {item['input']!r})"
+            message = re.sub(r"^Value error, ", "", item["msg"])
+            lines.append(f"{name}: {message}{found}" if location else message)
+        raise ConfigurationError("malformed setting: " + "; ".join(lines)) from None
