@@ -1,0 +1,56 @@
+"""`python -m trading_assets.simulator`: the embedded exchange as a process, as the launcher starts it."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from decimal import Decimal
+from pathlib import Path
+
+from trading_assets.errors import TradingAssetsError
+from trading_assets.simulator.clock import ClockMode, ClockSpec
+from trading_assets.simulator.server import ServeConfig, serve
+
+
+def parser() -> argparse.ArgumentParser:
+    result = argparse.ArgumentParser(prog="python -m trading_assets.simulator", description=__doc__)
+    result.add_argument("--home", type=Path, required=True, help="directory of the account")
+    result.add_argument("--host", default="127.0.0.1")
+    result.add_argument("--port", type=int, default=0, help="0 takes a free one")
+    result.add_argument("--seed", type=int, default=7)
+    result.add_argument("--symbols", type=int, default=80)
+    result.add_argument("--deposit", type=Decimal, default=Decimal(10_000))
+    result.add_argument("--idle-stop", type=float, help="seconds without a request; default never")
+    result.add_argument("--clock", choices=[mode.value for mode in ClockMode], help="default: as stored, or real")
+    result.add_argument("--start-ms", type=int, help="virtual start of a new account, UTC ms")
+    result.add_argument("--speed", type=float, default=1.0, help="of an accelerated clock")
+    return result
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Serve until stopped; 2 after an error that was raised on purpose."""
+    options = parser().parse_args(arguments)
+    try:
+        clock = (
+            ClockSpec(ClockMode(options.clock), options.start_ms, options.speed) if options.clock is not None else None
+        )
+        serve(
+            ServeConfig(
+                home=options.home,
+                host=options.host,
+                port=options.port,
+                seed=options.seed,
+                symbols=options.symbols,
+                clock=clock,
+                deposit=options.deposit,
+                idle_stop_s=options.idle_stop,
+            )
+        )
+    except TradingAssetsError as error:
+        print(f"error: {error}", file=sys.stderr, flush=True)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

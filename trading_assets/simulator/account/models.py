@@ -1,0 +1,201 @@
+"""The account's records, as they are stored. No behaviour beyond sums of their own fields."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Decimal
+
+from trading_assets.exchange.models import OrderStatus, Side
+
+ZERO = Decimal(0)
+DEFAULT_LEVERAGE = Decimal(10)
+TAKER_FEE = Decimal("0.00055")
+MAKER_FEE = Decimal("0.0002")
+
+STOP_LOSS, TAKE_PROFIT = "StopLoss", "TakeProfit"
+
+
+@dataclass(slots=True)
+class Order:
+    """An order through its whole life. Times are UTC ms, `sequence` orders what happens in one millisecond.
+
+    Attributes:
+        price: for a market order the hidden limit up to which it walks the book.
+        parent_order_link_id: link of the order that brought this stop or target.
+        stop_order_type: StopLoss or TakeProfit of a child order, else empty.
+    """
+
+    order_id: str
+    order_link_id: str
+    symbol: str
+    side: Side
+    qty: Decimal
+    created_ms: int
+    updated_ms: int
+    sequence: int
+    status: OrderStatus = OrderStatus.NEW
+    order_type: str = "Market"
+    time_in_force: str = "IOC"
+    price: Decimal = ZERO
+    reduce_only: bool = False
+    close_on_trigger: bool = False
+    create_type: str = "CreateByUser"
+    stop_order_type: str = ""
+    parent_order_link_id: str = ""
+    trigger_price: Decimal | None = None
+    trigger_direction: int = 0
+    take_profit: Decimal | None = None
+    stop_loss: Decimal | None = None
+    last_price_on_created: Decimal = ZERO
+    filled_qty: Decimal = ZERO
+    filled_value: Decimal = ZERO
+    fee: Decimal = ZERO
+    closed_pnl: Decimal = ZERO
+    reject_reason: str = "EC_NoError"
+    cancel_type: str = "UNKNOWN"
+
+    @property
+    def is_open(self) -> bool:
+        return not self.status.is_final
+
+    @property
+    def left_qty(self) -> Decimal:
+        """What may still be filled."""
+        return self.qty - self.filled_qty if self.is_open else ZERO
+
+
+@dataclass(slots=True)
+class Position:
+    """The one-way position of a symbol; it stays, flat, after closing.
+
+    Attributes:
+        size: signed, in base coin: long above zero, short below.
+        entry_value: sum of price times quantity of what is open, always >= 0.
+        open_fee: opening fees of what is open.
+        current_realised: realised since it was last flat: gross profit less fees and funding.
+        opened_ms: when it last left zero.
+    """
+
+    symbol: str
+    leverage: Decimal = DEFAULT_LEVERAGE
+    size: Decimal = ZERO
+    entry_value: Decimal = ZERO
+    open_fee: Decimal = ZERO
+    current_realised: Decimal = ZERO
+    total_realised: Decimal = ZERO
+    stop_loss_id: str = ""
+    take_profit_id: str = ""
+    created_ms: int = 0
+    updated_ms: int = 0
+    opened_ms: int = 0
+    sequence: int = 0
+
+    @property
+    def side(self) -> Side | None:
+        if self.size == 0:
+            return None
+        return Side.BUY if self.size > 0 else Side.SELL
+
+    @property
+    def entry_price(self) -> Decimal:
+        """Average; zero when flat."""
+        return self.entry_value / abs(self.size) if self.size else ZERO
+
+
+@dataclass(slots=True)
+class Execution:
+    """A fill, or a funding payment (`exec_type` Funding, `fee` above zero means paid)."""
+
+    exec_id: str
+    order_id: str
+    order_link_id: str
+    symbol: str
+    side: Side
+    exec_type: str
+    order_type: str
+    create_type: str
+    stop_order_type: str
+    price: Decimal
+    qty: Decimal
+    value: Decimal
+    fee: Decimal
+    fee_rate: Decimal
+    order_price: Decimal
+    order_qty: Decimal
+    left_qty: Decimal
+    closed_size: Decimal
+    mark_price: Decimal
+    time_ms: int
+    sequence: int
+
+
+@dataclass(slots=True)
+class ClosedPnl:
+    """What one closing order realised; `pnl` is gross profit less both fees, without funding."""
+
+    order_id: str
+    symbol: str
+    side: Side
+    order_type: str
+    exec_type: str
+    order_price: Decimal
+    qty: Decimal
+    closed_size: Decimal
+    entry_value: Decimal
+    exit_value: Decimal
+    open_fee: Decimal
+    close_fee: Decimal
+    pnl: Decimal
+    fill_count: int
+    leverage: Decimal
+    created_ms: int
+    updated_ms: int
+    sequence: int
+
+    @property
+    def entry_price(self) -> Decimal:
+        return self.entry_value / self.closed_size
+
+    @property
+    def exit_price(self) -> Decimal:
+        return self.exit_value / self.closed_size
+
+
+@dataclass(slots=True)
+class Balance:
+    """The wallet of one coin: deposit, realised profit, fees and funding in one sum."""
+
+    coin: str
+    wallet: Decimal = ZERO
+    total_realised: Decimal = ZERO
+
+
+@dataclass(slots=True)
+class Header:
+    """The account as a whole.
+
+    Attributes:
+        account_id: random name of this account; identifiers of orders and executions are made from it.
+        settled_ms: everything up to and including this time has happened.
+    """
+
+    account_id: str
+    created_ms: int
+    settled_ms: int
+    sequence: int = 0
+
+
+@dataclass(frozen=True)
+class OrderCommand:
+    """What a client asks for, parsed but not yet checked against the contract."""
+
+    symbol: str
+    side: Side
+    qty: Decimal
+    order_link_id: str = ""
+    reduce_only: bool = False
+    close_on_trigger: bool = False
+    take_profit: Decimal | None = None
+    stop_loss: Decimal | None = None
+    slippage_type: str = ""
+    slippage: Decimal | None = None

@@ -1,0 +1,83 @@
+"""The account's state in memory, and which records have changed since they were last stored. No decisions."""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from dataclasses import dataclass, field
+from decimal import Decimal
+
+from trading_assets.simulator.account.models import (
+    Balance,
+    ClosedPnl,
+    Execution,
+    Header,
+    Order,
+    Position,
+)
+
+Record = Order | Position | Execution | ClosedPnl | Balance
+
+
+@dataclass
+class AccountState:
+    """Everything an account is. Change a record only together with `touch`, or it is not stored.
+
+    `orders`, `executions` and `closed` are in the order they happened.
+    """
+
+    header: Header
+    orders: dict[str, Order] = field(default_factory=dict)
+    positions: dict[str, Position] = field(default_factory=dict)
+    balances: dict[str, Balance] = field(default_factory=dict)
+    executions: list[Execution] = field(default_factory=list)
+    closed: list[ClosedPnl] = field(default_factory=list)
+    links: dict[str, str] = field(default_factory=dict)
+    """order_link_id -> order_id, of every order there ever was"""
+    changed: dict[int, Record] = field(default_factory=dict)
+    """by identity; emptied by the store"""
+
+    @classmethod
+    def opened(cls, account_id: str, time_ms: int, deposits: dict[str, Decimal]) -> AccountState:
+        """A new account with `deposits` by coin."""
+        state = cls(Header(account_id=account_id, created_ms=time_ms, settled_ms=time_ms))
+        for coin, amount in deposits.items():
+            state.balances[coin] = Balance(coin, amount)
+            state.touch(state.balances[coin])
+        return state
+
+    def touch(self, record: Record) -> None:
+        self.changed[id(record)] = record
+
+    def next_sequence(self) -> int:
+        self.header.sequence += 1
+        return self.header.sequence
+
+    def new_id(self, kind: str) -> str:
+        """A UUID that follows from the account and its history: the same steps give the same identifiers."""
+        seed = f"{self.header.account_id}/{kind}/{self.next_sequence()}".encode()
+        return str(uuid.UUID(bytes=hashlib.sha256(seed).digest()[:16], version=4))
+
+    def add_order(self, order: Order) -> None:
+        self.orders[order.order_id] = order
+        if order.order_link_id:
+            self.links[order.order_link_id] = order.order_id
+        self.touch(order)
+
+    def position(self, symbol: str) -> Position:
+        """The position of a symbol, made flat where there was none."""
+        if symbol not in self.positions:
+            self.positions[symbol] = Position(symbol)
+        return self.positions[symbol]
+
+    def balance(self, coin: str) -> Balance:
+        if coin not in self.balances:
+            self.balances[coin] = Balance(coin)
+        return self.balances[coin]
+
+    def open_positions(self) -> list[Position]:
+        return [position for position in self.positions.values() if position.size]
+
+    def order_by(self, order_id: str, order_link_id: str) -> Order | None:
+        """`order_id` wins over `order_link_id`."""
+        return self.orders.get(order_id or self.links.get(order_link_id, ""))

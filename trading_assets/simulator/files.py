@@ -1,0 +1,15 @@
+"""Names of the files in the home of an embedded exchange. Imported by both sides, so it imports nothing."""
+
+from __future__ import annotations
+
+ACCOUNT = "account.sqlite"
+ACCOUNT_LOCK = "account.lock"
+"""Held by the process that serves the account, for its whole life."""
+
+START_LOCK = "start.lock"
+"""Held by a process while it starts the exchange."""
+
+SERVER_INFO = "server.json"
+"""Where the exchange of this home answers; written when it does, removed when it stops."""
+
+SERVER_LOG = "server.log"

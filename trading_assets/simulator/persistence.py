@@ -1,0 +1,170 @@
+"""The account on disk: one SQLite file (WAL), every change committed before the answer leaves. No decisions.
+
+Records are stored whole, as JSON; tables exist so that only what changed is written.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from trading_assets.errors import ConfigurationError, StorageError
+from trading_assets.simulator import files
+from trading_assets.simulator.account.models import (
+    Balance,
+    ClosedPnl,
+    Execution,
+    Header,
+    Order,
+    Position,
+)
+from trading_assets.simulator.account.state import AccountState, Record
+from trading_assets.simulator.clock import ClockPosition
+
+FORMAT = "1"
+BUSY_TIMEOUT_S = 5.0
+
+
+@dataclass(frozen=True)
+class MarketIdentity:
+    """The market that an account belongs to."""
+
+    kind: str
+    seed: int
+    symbols: int
+
+
+@dataclass(frozen=True)
+class _Table:
+    name: str
+    adapter: TypeAdapter[Any]
+    key: Callable[[Any], str]
+
+
+_TABLES: dict[type, _Table] = {
+    Order: _Table("orders", TypeAdapter(Order), lambda record: record.order_id),
+    Execution: _Table("executions", TypeAdapter(Execution), lambda record: record.exec_id),
+    ClosedPnl: _Table("closed_pnl", TypeAdapter(ClosedPnl), lambda record: str(record.sequence)),
+    Position: _Table("positions", TypeAdapter(Position), lambda record: record.symbol),
+    Balance: _Table("balances", TypeAdapter(Balance), lambda record: record.coin),
+}
+_HEADER = TypeAdapter(Header)
+_CLOCK = TypeAdapter(ClockPosition)
+_IDENTITY = TypeAdapter(MarketIdentity)
+
+
+class AccountStore:
+    """The stored account of one directory; in memory only when `home` is None."""
+
+    def __init__(self, home: Path | None) -> None:
+        self.path = home / files.ACCOUNT if home is not None else None
+        try:
+            if home is not None:
+                home.mkdir(parents=True, exist_ok=True)
+            self._db = sqlite3.connect(
+                str(self.path or ":memory:"),
+                timeout=BUSY_TIMEOUT_S,
+                isolation_level=None,
+                check_same_thread=False,
+            )
+            self._db.execute("PRAGMA journal_mode=WAL")
+            self._db.execute("PRAGMA synchronous=NORMAL")
+            self._db.execute("CREATE TABLE IF NOT EXISTS header (name TEXT PRIMARY KEY, value TEXT NOT NULL)")
+            for table in _TABLES.values():
+                self._db.execute(f"CREATE TABLE IF NOT EXISTS {table.name} (key TEXT PRIMARY KEY, value TEXT NOT NULL)")
+        except (sqlite3.Error, OSError) as error:
+            raise self._failure("opened", error) from error
+
+    def load(self, identity: MarketIdentity) -> tuple[AccountState, ClockPosition] | None:
+        """The stored account and its clock, or None where there is none yet.
+
+        Raises:
+            ConfigurationError: it belongs to another market or was written by another version.
+            StorageError: the file cannot be read.
+        """
+        try:
+            header = dict(self._db.execute("SELECT name, value FROM header").fetchall())
+            if not header:
+                return None
+            self._check(header, identity)
+            state = AccountState(_HEADER.validate_json(header["account"]))
+            state.orders = {order.order_id: order for order in self._records(Order)}
+            state.links = {o.order_link_id: o.order_id for o in state.orders.values() if o.order_link_id}
+            state.positions = {position.symbol: position for position in self._records(Position)}
+            state.balances = {balance.coin: balance for balance in self._records(Balance)}
+            state.executions = sorted(self._records(Execution), key=lambda row: row.sequence)
+            state.closed = sorted(self._records(ClosedPnl), key=lambda row: row.sequence)
+            return state, _CLOCK.validate_json(header["clock"])
+        except (sqlite3.Error, ValueError, KeyError) as error:
+            raise self._failure("read", error) from error
+
+    def save(self, state: AccountState, clock: ClockPosition, identity: MarketIdentity | None = None) -> None:
+        """Write what changed in one transaction; `identity` only with a new account.
+
+        Raises:
+            StorageError: nothing was written, and `state.changed` still holds it.
+        """
+        try:
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                for kind, table in _TABLES.items():
+                    rows = [_row(table, record) for record in state.changed.values() if isinstance(record, kind)]
+                    if rows:
+                        self._db.executemany(
+                            f"INSERT INTO {table.name} VALUES (?, ?) "
+                            "ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+                            rows,
+                        )
+                header = [("account", _HEADER.dump_json(state.header)), ("clock", _CLOCK.dump_json(clock))]
+                if identity is not None:
+                    header += [("format", FORMAT.encode()), ("market", _IDENTITY.dump_json(identity))]
+                self._db.executemany(
+                    "INSERT INTO header VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+                    [(name, value.decode()) for name, value in header],
+                )
+                self._db.execute("COMMIT")
+            except sqlite3.Error:
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+                raise
+        except sqlite3.Error as error:
+            raise self._failure("written", error) from error
+        state.changed.clear()
+
+    def close(self) -> None:
+        self._db.close()
+
+    def _records(self, kind: type[Any]) -> list[Any]:
+        table = _TABLES[kind]
+        rows = self._db.execute(f"SELECT value FROM {table.name} ORDER BY rowid").fetchall()
+        return [table.adapter.validate_json(value) for (value,) in rows]
+
+    def _check(self, header: dict[str, str], identity: MarketIdentity) -> None:
+        place = self.path or "memory"
+        advice = f"move {place} away to begin a new account, or choose another home"
+        if header.get("format") != FORMAT:
+            raise ConfigurationError(
+                f"the account in {place} has format {header.get('format')!r}, this version reads {FORMAT!r}: {advice}"
+            )
+        stored = _IDENTITY.validate_json(header["market"])
+        if stored != identity:
+            raise ConfigurationError(
+                f"the account in {place} belongs to the {stored.kind} market of seed {stored.seed} with "
+                f"{stored.symbols} symbols, asked for is {identity.kind}, seed {identity.seed}, "
+                f"{identity.symbols} symbols: ask for the stored ones, {advice}"
+            )
+
+    def _failure(self, what: str, error: Exception) -> StorageError:
+        return StorageError(
+            f"the embedded exchange's account in {self.path or 'memory'} cannot be {what}: {error}. "
+            "Check permissions and free space of the directory"
+        )
+
+
+def _row(table: _Table, record: Record) -> tuple[str, str]:
+    return table.key(record), table.adapter.dump_json(record).decode()

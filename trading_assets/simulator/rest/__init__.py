@@ -1,0 +1,1 @@
+"""The HTTP answers, one module a family of endpoints. They read and format; decisions are in `account`."""

@@ -1,0 +1,251 @@
+"""`/v5/position/...`: positions, leverage, mode, stops, closed profit. Decisions are the engine's."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+from trading_assets.simulator.account.margin import AccountFigures, figures_of, liquidation_price
+from trading_assets.simulator.account.models import (
+    STOP_LOSS,
+    TAKE_PROFIT,
+    TAKER_FEE,
+    ClosedPnl,
+    Position,
+)
+from trading_assets.simulator.account.pricing import contract_of, mark_price
+from trading_assets.simulator.market.base import Contract
+from trading_assets.simulator.rest.common import (
+    LINEAR,
+    Route,
+    category_of,
+    marked,
+    require_linear,
+    symbol_filter,
+    time_window,
+)
+from trading_assets.simulator.venue import Venue
+from trading_assets.simulator.wire import Params, Refusal, fixed, page, places_of, plain, trimmed
+
+ONE_WAY, HEDGE = 0, 3
+LAST_PRICE = "LastPrice"
+
+
+def position_list(venue: Venue, params: Params, now_ms: int) -> object:
+    category = category_of(params)
+    limit = params.limit(20, 200)
+    matches = symbol_filter(venue, params, required=category == LINEAR)
+    if category != LINEAR:
+        return {"list": [], "nextPageCursor": "", "category": category}
+    state, symbol = venue.engine.state, params.text("symbol")
+    if symbol:
+        contract_of(venue.market, symbol)
+        positions = [state.positions.get(symbol) or Position(symbol)]
+    else:
+        positions = sorted(
+            (position for position in state.open_positions() if matches(position.symbol)),
+            key=lambda position: (-position.opened_ms, position.symbol),
+        )
+    account = venue.engine.figures(now_ms)
+    rows = marked(positions, lambda position: f"{position.symbol}:{position.created_ms}:0")
+    chosen, cursor = page(rows, limit, params.text("cursor"))
+    return {
+        "list": [position_row(venue, account, position, now_ms) for position in chosen],
+        "nextPageCursor": cursor,
+        "category": category,
+    }
+
+
+def position_row(venue: Venue, account: AccountFigures, position: Position, now_ms: int) -> dict[str, object]:
+    contract = contract_of(venue.market, position.symbol)
+    places = places_of(contract.tick_size)
+    mark = mark_price(venue.market, contract, now_ms)
+    row = _head(contract, position, fixed(mark, places)) | _stops(venue, position, places)
+    if not position.size:
+        return row
+    valued = figures_of(position, contract, mark)
+    liquidation = liquidation_price(account, valued)
+    initial, maintenance = trimmed(valued.initial_margin), trimmed(valued.maintenance_margin)
+    return row | {
+        "side": position.side,
+        "size": plain(abs(position.size)),
+        "avgPrice": trimmed(position.entry_price),
+        "positionValue": trimmed(position.entry_value),
+        "positionBalance": initial,
+        "breakEvenPrice": trimmed(break_even_price(position)),
+        "liqPrice": "" if liquidation is None else fixed(liquidation, places),
+        "bustPrice": fixed(valued.bankrupt_price, places),
+        "positionIM": initial,
+        "positionIMByMp": initial,
+        "positionMM": maintenance,
+        "positionMMByMp": maintenance,
+        "unrealisedPnl": trimmed(valued.unrealised),
+        "curRealisedPnl": trimmed(position.current_realised),
+        "openTime": position.opened_ms,
+    }
+
+
+def break_even_price(position: Position) -> Decimal:
+    """Exit price that just earns back what was realised so far (fees, funding) and the closing fee."""
+    size = abs(position.size)
+    if position.size > 0:
+        return (position.entry_value - position.current_realised) / (size * (1 - TAKER_FEE))
+    return (position.entry_value + position.current_realised) / (size * (1 + TAKER_FEE))
+
+
+def _head(contract: Contract, position: Position, mark: str) -> dict[str, object]:
+    """A flat position."""
+    return {
+        "positionIdx": 0,
+        "riskId": 1,
+        "riskLimitValue": plain(_risk_limit(contract)),
+        "symbol": position.symbol,
+        "side": "",
+        "size": "0",
+        "avgPrice": "0",
+        "positionValue": "",
+        "tradeMode": 0,
+        "positionStatus": "Normal",
+        "autoAddMargin": 0,
+        "adlRankIndicator": 2 if position.size else 0,
+        "leverage": plain(position.leverage),
+        "breakEvenPrice": "",
+        "positionBalance": "0",
+        "markPrice": mark,
+        "liqPrice": "",
+        "bustPrice": "",
+        "positionMM": "",
+        "positionMMByMp": "",
+        "positionIM": "",
+        "positionIMByMp": "",
+        "unrealisedPnl": "",
+        "curRealisedPnl": "0",
+        "cumRealisedPnl": trimmed(position.total_realised),
+        "seq": position.sequence,
+        "isReduceOnly": False,
+        "mmrSysUpdateTime": "",
+        "mmrSysUpdatedTime": "",
+        "leverageSysUpdatedTime": "",
+        "sessionAvgPrice": "",
+        "openTime": 0,
+        "createdTime": str(position.created_ms),
+        "updatedTime": str(position.updated_ms),
+    }
+
+
+def _risk_limit(contract: Contract) -> Decimal:
+    """Of the one tier there is: what the largest market order is worth at full leverage."""
+    return contract.max_leverage * 20_000
+
+
+def _stops(venue: Venue, position: Position, places: int) -> dict[str, object]:
+    stop = venue.engine.stop_price(position, STOP_LOSS)
+    target = venue.engine.stop_price(position, TAKE_PROFIT)
+    return {
+        "tpslMode": "Full",
+        "takeProfit": "" if target is None else fixed(target, places),
+        "stopLoss": "" if stop is None else fixed(stop, places),
+        "trailingStop": "0",
+    }
+
+
+def set_leverage(venue: Venue, params: Params, now_ms: int) -> object:
+    require_linear(params)
+    symbol = params.required("symbol")
+    buy, sell = params.decimal("buyLeverage"), params.decimal("sellLeverage")
+    if buy is None or sell is None:
+        raise Refusal(10001, "params error: buyLeverage and sellLeverage are required")
+    if buy != sell:
+        raise Refusal(10001, "params error: buyLeverage and sellLeverage must be equal in one-way mode")
+    venue.engine.set_leverage(symbol, buy, now_ms)
+    return {}
+
+
+def switch_mode(venue: Venue, params: Params, now_ms: int) -> object:
+    require_linear(params)
+    if not (params.text("symbol") or params.text("coin")):
+        raise Refusal(10001, "params error: symbol or coin is required")
+    mode = params.integer("mode")
+    if mode == ONE_WAY:
+        raise Refusal(110025, "Position mode is not modified")
+    if mode == HEDGE:
+        raise Refusal(10001, "params error: this exchange has one-way mode only")
+    raise Refusal(10001, "params error: mode must be 0 or 3")
+
+
+def trading_stop(venue: Venue, params: Params, now_ms: int) -> object:
+    require_linear(params)
+    check_stop_options(params)
+    if params.decimal("trailingStop"):
+        raise Refusal(10001, "params error: trailingStop is not served here")
+    venue.engine.set_stops(params.required("symbol"), params.decimal("stopLoss"), params.decimal("takeProfit"), now_ms)
+    return {}
+
+
+def check_stop_options(params: Params) -> None:
+    """Of `order/create` and `trading-stop`: stops are of the whole position, by last price, at market.
+
+    Raises:
+        Refusal: something else is asked for.
+    """
+    if params.integer("positionIdx", 0) != 0:
+        raise Refusal(10001, "position idx not match position mode")
+    if params.text("tpslMode", "Full") != "Full":
+        raise Refusal(10001, "params error: tpslMode must be Full here")
+    for name in ("tpTriggerBy", "slTriggerBy"):
+        if params.text(name, LAST_PRICE) != LAST_PRICE:
+            raise Refusal(10001, f"params error: {name} must be {LAST_PRICE} here")
+    for name in ("tpOrderType", "slOrderType"):
+        if params.text(name, "Market") != "Market":
+            raise Refusal(10001, f"params error: {name} must be Market in Full mode")
+
+
+def closed_pnl(venue: Venue, params: Params, now_ms: int) -> object:
+    category = category_of(params)
+    limit = params.limit(50, 100)
+    start, end = time_window(params, now_ms)
+    if category != LINEAR:
+        return {"nextPageCursor": "", "category": category, "list": []}
+    matches = symbol_filter(venue, params, required=False)
+    rows = [
+        row for row in reversed(venue.engine.state.closed) if start <= row.created_ms <= end and matches(row.symbol)
+    ]
+    chosen, cursor = page(marked(rows, lambda row: f"{row.order_id}:{row.created_ms}"), limit, params.text("cursor"))
+    return {
+        "nextPageCursor": cursor,
+        "category": category,
+        "list": [closed_row(venue, row) for row in chosen],
+    }
+
+
+def closed_row(venue: Venue, row: ClosedPnl) -> dict[str, str]:
+    places = places_of(contract_of(venue.market, row.symbol).tick_size)
+    return {
+        "symbol": row.symbol,
+        "orderType": row.order_type,
+        "leverage": plain(row.leverage),
+        "updatedTime": str(row.updated_ms),
+        "side": row.side,
+        "orderId": row.order_id,
+        "closedPnl": trimmed(row.pnl),
+        "avgEntryPrice": trimmed(row.entry_price),
+        "qty": plain(row.qty),
+        "cumEntryValue": trimmed(row.entry_value),
+        "createdTime": str(row.created_ms),
+        "orderPrice": fixed(row.order_price, places),
+        "closedSize": plain(row.closed_size),
+        "avgExitPrice": trimmed(row.exit_price),
+        "execType": row.exec_type,
+        "fillCount": str(row.fill_count),
+        "cumExitValue": trimmed(row.exit_value),
+        "openFee": trimmed(row.open_fee),
+        "closeFee": trimmed(row.close_fee),
+    }
+
+
+ROUTES = (
+    Route("GET", "/v5/position/list", position_list, True),
+    Route("POST", "/v5/position/set-leverage", set_leverage, True),
+    Route("POST", "/v5/position/switch-mode", switch_mode, True),
+    Route("POST", "/v5/position/trading-stop", trading_stop, True),
+    Route("GET", "/v5/position/closed-pnl", closed_pnl, True),
+)

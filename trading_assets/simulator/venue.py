@@ -1,0 +1,168 @@
+"""One embedded exchange: market, clock, account and store, and the transaction around a request. No HTTP."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from decimal import Decimal
+from pathlib import Path
+from threading import RLock
+from typing import TypeVar
+
+from trading_assets.errors import ConfigurationError, StorageError
+from trading_assets.simulator.account.engine import AccountEngine
+from trading_assets.simulator.account.state import AccountState
+from trading_assets.simulator.auth import Credentials
+from trading_assets.simulator.clock import Clock, ClockSpec, ManualClock, WallClock, open_clock, wall_ms
+from trading_assets.simulator.market.base import Market
+from trading_assets.simulator.persistence import AccountStore, MarketIdentity
+from trading_assets.simulator.wire import Refusal
+
+_Answer = TypeVar("_Answer")
+
+
+@dataclass(frozen=True)
+class ServeConfig:
+    """How an embedded exchange is run.
+
+    Attributes:
+        home: directory of the account, which survives restarts; None keeps it in memory only.
+        port: 0 takes a free one.
+        clock: None resumes the stored clock, or takes the real one for a new account.
+        deposit: opening balance of a new account, USDT.
+        idle_stop_s: stop after so many seconds without a request; None never.
+    """
+
+    home: Path | None = None
+    host: str = "127.0.0.1"
+    port: int = 0
+    seed: int = 7
+    symbols: int = 80
+    clock: ClockSpec | None = None
+    deposit: Decimal = Decimal(10_000)
+    idle_stop_s: float | None = None
+    credentials: Credentials = field(default_factory=Credentials)
+
+    def __post_init__(self) -> None:
+        if self.deposit <= 0:
+            raise ConfigurationError(f"the deposit must be above 0 USDT, found {self.deposit}")
+        if self.symbols < 1:
+            raise ConfigurationError(f"the market needs at least 1 symbol, found {self.symbols}")
+        if not 0 <= self.port <= 65535:
+            raise ConfigurationError(f"the port must be in 0..65535, found {self.port}")
+
+
+class Venue:
+    """An exchange ready to answer. Requests go through `transact` or `advance`, one at a time."""
+
+    def __init__(self, config: ServeConfig, market: Market, market_kind: str, wall: WallClock = wall_ms) -> None:
+        self.config = config
+        self.market = market
+        self.wall = wall
+        self._lock = RLock()
+        self._identity = MarketIdentity(market_kind, config.seed, config.symbols)
+        self._store = AccountStore(config.home)
+        try:
+            self.clock, self.engine = self._open()
+        except (ConfigurationError, StorageError):
+            self._store.close()
+            raise
+
+    def _open(self) -> tuple[Clock, AccountEngine]:
+        loaded = self._store.load(self._identity)
+        if loaded is not None:
+            state, stored = loaded
+            try:
+                clock = open_clock(self.config.clock, stored, self.wall)
+            except ConfigurationError as error:
+                raise ConfigurationError(
+                    f"{error}: ask for that clock, or move {self._store.path} away to begin a new account"
+                ) from None
+            self._check_contracts(state)
+            self._store.save(state, clock.position())
+            return clock, AccountEngine(self.market, state)
+        clock = open_clock(self.config.clock, None, self.wall)
+        state = AccountState.opened(secrets.token_hex(8), clock.now_ms(), {"USDT": self.config.deposit})
+        self._store.save(state, clock.position(), self._identity)
+        return clock, AccountEngine(self.market, state)
+
+    def _check_contracts(self, state: AccountState) -> None:
+        unknown = sorted({order.symbol for order in state.orders.values()} - set(self.market.contracts))
+        if unknown:
+            raise ConfigurationError(
+                f"the account in {self._store.path} has orders in {', '.join(unknown[:5])}, which this "
+                f"version's market does not list: move {self._store.path} away to begin a new account"
+            )
+
+    def transact(self, action: Callable[[int], _Answer]) -> _Answer:
+        """Settle the account to now, run `action(now_ms)`, store what changed, then return.
+
+        Raises:
+            Refusal: from the action; what was settled before it is stored.
+            StorageError: nothing was stored and the account is as it was.
+        """
+        with self._lock:
+            now = max(self.clock.now_ms(), self.engine.state.header.settled_ms)
+            consistent = False
+            try:
+                self.engine.settle(now)
+                try:
+                    answer = action(now)
+                except Refusal:
+                    consistent = True  # commands check before they change
+                    self._commit()
+                    raise
+                consistent = True
+                self._commit()
+                return answer
+            finally:
+                if not consistent:
+                    self._reload()
+
+    def advance(self, to_ms: Callable[[int], int]) -> int:
+        """Set a manual clock to `to_ms(now)`, let the account live through the span, and return the new time.
+
+        Raises:
+            ValueError: the clock is not manual, or that time has passed.
+        """
+        with self._lock:
+            clock = self.clock
+            if not isinstance(clock, ManualClock):
+                raise ValueError(
+                    f"the exchange runs on a {clock.mode.value} clock; only a manual one can be set "
+                    "(start the exchange with a manual clock)"
+                )
+            before = clock.now_ms()
+            clock.set_ms(to_ms(before))
+            self.engine.settle(clock.now_ms())
+            try:
+                self._store.save(self.engine.state, clock.position())
+            except StorageError:
+                self._reload()
+                raise
+            return clock.now_ms()
+
+    def close(self) -> None:
+        """Store the clock's last position and release the file."""
+        with self._lock:
+            self._store.save(self.engine.state, self.clock.position())
+            self._store.close()
+
+    def _commit(self) -> None:
+        if not self.engine.state.changed:
+            return
+        try:
+            self._store.save(self.engine.state, self.clock.position())
+        except StorageError:
+            self._reload()
+            raise
+
+    def _reload(self) -> None:
+        """Memory must not know what the disk does not."""
+        loaded = self._store.load(self._identity)
+        if loaded is not None:
+            state, stored = loaded
+            self.engine = AccountEngine(self.market, state)
+            if isinstance(self.clock, ManualClock):
+                self.clock = open_clock(None, stored, self.wall)
