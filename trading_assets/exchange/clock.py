@@ -1,0 +1,102 @@
+"""The venue's time: the local clock held against the exchange's, or the exchange's own where it is virtual."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+from trading_assets.errors import ClockSkewError, ExchangeUnavailableError, NotSentError
+
+REFRESH_S = 60.0
+MEASUREMENTS = 3
+
+FARTHEST_AHEAD_MS = 30_000
+"""A local clock farther ahead would take candles for missing that have yet to close. More than any round trip."""
+
+
+class ExchangeClock:
+    """Tells the venue's time.
+
+    Args:
+        server_ms: asks the exchange.
+        virtual: the exchange's clock may run or stand as it likes (the embedded one): it is asked each time.
+        max_offset_ms: largest difference on which `require_close` lets an order through.
+    """
+
+    def __init__(self, server_ms: Callable[[], int], *, virtual: bool, max_offset_ms: int) -> None:
+        self._server_ms = server_ms
+        self._virtual = virtual
+        self._max_offset_ms = max_offset_ms
+        self._lock = threading.RLock()
+        self._offset_ms = 0
+        self._measured_at: float | None = None
+
+    def now_ms(self) -> int:
+        """UTC ms."""
+        return self._server_ms() if self._virtual else local_ms()
+
+    def offset_ms(self) -> int:
+        """Exchange minus local clock, measured at the middle of the round trip, at most `REFRESH_S` ago."""
+        if self._virtual:
+            return 0
+        with self._lock:
+            now = time.monotonic()
+            if self._measured_at is None or now - self._measured_at > REFRESH_S:
+                self._offset_ms = self._measure()
+                self._measured_at = now
+            return self._offset_ms
+
+    def forget(self) -> None:
+        """Measure anew next time: the exchange has refused a time of ours."""
+        with self._lock:
+            self._measured_at = None
+
+    def require_close(self) -> None:
+        """
+        Raises:
+            ClockSkewError: the clocks differ by more than the limit.
+            NotSentError: the exchange did not tell its time.
+        """
+        try:
+            offset = self.offset_ms()
+        except ExchangeUnavailableError as error:
+            raise NotSentError(
+                f"the exchange did not tell its time, so the local clock is unchecked ({error}). No order was sent.",
+                code=error.code,
+            ) from error
+        if abs(offset) > self._max_offset_ms:
+            raise ClockSkewError(
+                f"the exchange's clock is {offset:+d} ms from the local one, expected at most "
+                f"{self._max_offset_ms} ms; synchronise the local clock (NTP). No order was sent."
+            )
+
+    def require_not_ahead(self, server_ms: int) -> None:
+        """Hold the local clock against a time that the exchange has just told.
+
+        Raises:
+            ClockSkewError: the local clock is far ahead; what it calls closed has yet to close.
+        """
+        ahead_ms = local_ms() - server_ms
+        if not self._virtual and ahead_ms > FARTHEST_AHEAD_MS:
+            raise ClockSkewError(
+                f"the local clock is {ahead_ms} ms ahead of the exchange's, expected at most {FARTHEST_AHEAD_MS} ms; "
+                "synchronise it (NTP). No candles were taken."
+            )
+
+    def _measure(self) -> int:
+        """The offset by the quickest of a few round trips: half of a slow one (retries inside) is no middle."""
+        trips: list[tuple[int, int]] = []
+        while len(trips) < MEASUREMENTS:
+            before = local_ms()
+            server = self._server_ms()
+            after = local_ms()
+            trips.append((after - before, server - (before + after) // 2))
+            if after - before <= self._max_offset_ms:
+                break
+        return min(trips)[1]
+
+
+def local_ms() -> int:
+    """The local clock, UTC ms."""
+    return time.time_ns() // 1_000_000

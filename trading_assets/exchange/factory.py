@@ -1,0 +1,62 @@
+"""Opens the connector that the settings ask for. Nothing is read or started before it is called."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from trading_assets.exchange.base import Exchange, MarketData
+from trading_assets.exchange.bybit import BybitExchange, BybitMarketData
+from trading_assets.exchange.transport import Connection, Transport
+from trading_assets.settings import Settings, Venue
+
+
+def open_exchange(settings: Settings) -> Exchange:
+    """The venue with its account.
+
+    Raises:
+        MissingKeysError: the venue needs an API key.
+        ExchangeUnavailableError: the embedded exchange cannot be started.
+    """
+    simulated = settings.venue is Venue.SIMULATOR
+    keys = _local_keys() if simulated else settings.require_keys()
+    return BybitExchange(
+        _transport(settings, keys), virtual_clock=simulated, max_clock_offset_ms=settings.max_clock_offset_ms
+    )
+
+
+def open_market_data(settings: Settings) -> MarketData:
+    """The venue's public data; needs no key.
+
+    Raises:
+        ExchangeUnavailableError: the embedded exchange cannot be started.
+    """
+    return BybitMarketData(_transport(settings, None), virtual_clock=settings.venue is Venue.SIMULATOR)
+
+
+def _transport(settings: Settings, keys: tuple[str, str] | None) -> Transport:
+    simulated = settings.venue is Venue.SIMULATOR
+    reconnect: Callable[[], str] | None = None
+    if simulated:
+        # Only this venue needs the server's code, and only now.
+        from trading_assets.simulator.launcher import ensure_running  # noqa: PLC0415
+
+        def reconnect() -> str:
+            return ensure_running(settings)
+
+    connection = Connection(
+        url=reconnect() if reconnect is not None else None,
+        testnet=settings.venue is Venue.TESTNET,
+        # Demo trading has no market data of its own that differs: api-demo serves all market endpoints.
+        demo=settings.venue is Venue.DEMO,
+        api_key=keys[0] if keys else None,
+        api_secret=keys[1] if keys else None,
+        timeout_s=settings.request_timeout_s,
+        recv_window_ms=settings.recv_window_ms,
+    )
+    return Transport(connection, reconnect=reconnect, spaced=not simulated)
+
+
+def _local_keys() -> tuple[str, str]:
+    from trading_assets.simulator.auth import DEFAULT_API_KEY, DEFAULT_API_SECRET  # noqa: PLC0415
+
+    return DEFAULT_API_KEY, DEFAULT_API_SECRET

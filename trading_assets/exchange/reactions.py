@@ -1,0 +1,68 @@
+"""What each of Bybit's codes means for us: the one table from `retCode` and HTTP status to a reaction. No I/O."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Reaction(StrEnum):
+    """How to go on after an answer that is not a plain success."""
+
+    SUCCESS = "success"
+    """what was asked for is already so"""
+    RETRY = "retry"
+    """certainly not processed; may be asked again"""
+    AMBIGUOUS = "ambiguous"
+    """processed or not: unknown. A read may be asked again, a write must be looked up"""
+    CLOCK = "clock"
+    """not processed: the timestamp lay outside the window"""
+    FATAL = "fatal"
+    """key, permission, ban, signature: stop and tell a human"""
+    BALANCE = "balance"
+    """rejected for lack of margin"""
+    UNAVAILABLE = "unavailable"
+    """rejected: the symbol cannot be traded now, or by this key"""
+    REJECTED = "rejected"
+    """rejected: never send it unchanged again"""
+
+
+def _table(groups: dict[Reaction, tuple[int, ...]]) -> dict[int, Reaction]:
+    return {code: reaction for reaction, codes in groups.items() for code in codes}
+
+
+_CODES = _table(
+    {
+        Reaction.SUCCESS: (110025, 110026, 110027, 110043, 34040),
+        Reaction.RETRY: (10006, 110079),
+        Reaction.AMBIGUOUS: (10000, 10014, 10016, 10019, 10429, 30001, 110072, 500000, 3400214),
+        Reaction.CLOCK: (10002,),
+        Reaction.FATAL: (
+            *(10003, 10004, 10005, 10007, 10008, 10009, 10010, 10017, 10024, 10027, 10028),
+            *(33004, 100028, -2015, 110024, 110028),
+        ),
+        Reaction.BALANCE: (*(30031, 110004, 110006, 110007, 110012, 110014, 110044, 110045, 110051, 110052, 110053),),
+        Reaction.UNAVAILABLE: (*(10029, 10032, 30228, 110022, 110023, 110042, 110063, 110066, 110074, 110123, 110125),),
+    }
+)
+
+NO_SUCH_ORDER = 110001
+
+BANNED_FOR_S = 600.0
+"""After HTTP 403 for too many requests, the address is banned for about ten minutes."""
+
+
+def reaction_to_code(code: int) -> Reaction:
+    """The reaction to a `retCode` other than 0. An unknown code is a rejection: the venue answered, and said no."""
+    return _CODES.get(code, Reaction.REJECTED)
+
+
+def reaction_to_status(status: int, body: str) -> Reaction:
+    """The reaction to an HTTP status other than 200. Only the body tells a ban (403) from a closed country.
+
+    429 is system protection: whether a write had passed it is unknown.
+    """
+    if status == 403:
+        return Reaction.RETRY if "too frequent" in body.lower() else Reaction.FATAL
+    if status in (401, 404):
+        return Reaction.FATAL
+    return Reaction.AMBIGUOUS

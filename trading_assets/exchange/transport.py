@@ -1,0 +1,325 @@
+"""One call to Bybit through pybit, and the translation of whatever comes back. No endpoint and no model here.
+
+pybit's own retries are off: it would hide the true code and send a write twice. Reads are retried here, with back-off;
+a write is sent once.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pybit.exceptions
+import requests
+import urllib3.exceptions
+from pybit.unified_trading import HTTP
+
+from trading_assets.errors import (
+    AmbiguousOutcomeError,
+    ClockSkewError,
+    ExchangeError,
+    ExchangeFatalError,
+    ExchangeUnavailableError,
+    InsufficientBalanceError,
+    NotSentError,
+    OrderRejectedError,
+    RateLimitedError,
+    SymbolUnavailableError,
+)
+from trading_assets.exchange.pacing import ADDRESS, Pacer
+from trading_assets.exchange.reactions import BANNED_FOR_S, Reaction, reaction_to_code, reaction_to_status
+
+_TRIPPED = (
+    pybit.exceptions.InvalidRequestError,
+    pybit.exceptions.FailedRequestError,
+    *(AttributeError, KeyError, TypeError, ValueError),
+)
+"""What pybit raises once it has a response: its own errors, and whatever an answer that is no envelope does to it."""
+
+READ_ATTEMPTS = 4
+FIRST_BACKOFF_S = 0.25
+LONGEST_WAIT_S = 60.0
+"""A read that must wait longer than this (a ban) fails at once."""
+
+
+@dataclass(frozen=True)
+class Connection:
+    """How to reach a venue. `url` overrides pybit's own hosts (the embedded exchange)."""
+
+    url: str | None
+    testnet: bool = False
+    demo: bool = False
+    api_key: str | None = None
+    api_secret: str | None = None
+    timeout_s: float = 10.0
+    recv_window_ms: int = 5000
+
+    def __repr__(self) -> str:
+        return f"Connection(url={self.url}, testnet={self.testnet}, demo={self.demo})"
+
+
+@dataclass
+class _Line:
+    """One HTTP session, used by one call at a time, and the last response on it: pybit's errors tell less."""
+
+    http: HTTP
+    url: str | None
+    response: requests.Response | None = None
+
+
+class Transport:
+    """Calls of pybit's methods by name; safe for threads (each call has an HTTP session to itself).
+
+    Args:
+        reconnect: gives a fresh URL when nothing listens at the old one (the embedded exchange had stopped).
+        spaced: keep the distance between requests that the real venue's address limit asks for.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        *,
+        reconnect: Callable[[], str] | None = None,
+        spaced: bool = True,
+        sleep: Callable[[float], None] = time.sleep,
+        jitter: random.Random | None = None,
+    ) -> None:
+        self._connection = connection
+        self._url = connection.url
+        self._reconnect = reconnect
+        self._reconnecting = threading.Lock()
+        self._pacer = ADDRESS if spaced else Pacer(0.0)
+        self._sleep = sleep
+        self._jitter = jitter or random.Random()
+        self._idle: list[_Line] = []
+        self._idle_lock = threading.Lock()
+        self._clock_refused: Callable[[], None] = lambda: None
+
+    def when_clock_is_refused(self, call: Callable[[], None]) -> None:
+        """Have `call` called whenever the venue refuses the time of a request."""
+        self._clock_refused = call
+
+    def read(self, method: str, **params: object) -> dict[str, Any]:
+        """`read_at` without the time."""
+        return self.read_at(method, **params)[0]
+
+    def read_at(self, method: str, **params: object) -> tuple[dict[str, Any], int]:
+        """A call without effect, tried up to `READ_ATTEMPTS` times; the envelope's `result`, and the venue's time in
+        UTC ms (0 where the answer does not tell it).
+
+        Raises:
+            ExchangeUnavailableError: no usable answer.
+            RateLimitedError: this address is banned.
+            ClockSkewError: the venue refuses the local clock's time.
+            ExchangeFatalError, OrderRejectedError and their kin: the venue said no.
+        """
+        may_reconnect = self._reconnect is not None
+        for attempt in range(READ_ATTEMPTS):
+            url = self._url
+            try:
+                return self._once(method, params)
+            except (AmbiguousOutcomeError, NotSentError) as error:
+                if isinstance(error, RateLimitedError) and error.retry_after_s > LONGEST_WAIT_S:
+                    raise
+                if attempt == READ_ATTEMPTS - 1:
+                    if isinstance(error, ClockSkewError):
+                        raise
+                    raise ExchangeUnavailableError(
+                        f"no answer to {method} in {READ_ATTEMPTS} attempts: {error}", code=error.code
+                    ) from error
+                if may_reconnect and _is_refused(error):
+                    may_reconnect = False
+                    self._reopen(url)
+                else:
+                    self._sleep(self._back_off_s(error, attempt))
+        raise AssertionError("unreachable")
+
+    def write(self, method: str, **params: object) -> dict[str, Any]:
+        """A call with effect, sent once; the envelope's `result`.
+
+        Raises:
+            NotSentError: certainly without effect.
+            AmbiguousOutcomeError: unknown.
+            OrderRejectedError, ExchangeFatalError: the venue said no.
+        """
+        return self._once(method, params)[0]
+
+    def write_idempotent(self, method: str, **params: object) -> dict[str, Any]:
+        """A call that has the same effect however often it is made; tried like a read."""
+        return self.read(method, **params)
+
+    def close(self) -> None:
+        """Close every session that no call is using."""
+        with self._idle_lock:
+            idle, self._idle = self._idle, []
+        for line in idle:
+            line.http.client.close()
+
+    def _once(self, method: str, params: Mapping[str, object]) -> tuple[dict[str, Any], int]:
+        wait_s = self._pacer.turn()
+        if wait_s > 0:
+            self._sleep(wait_s)
+        line = self._take()
+        try:
+            return self._call(line, method, params)
+        finally:
+            line.response = None
+            with self._idle_lock:
+                self._idle.append(line)
+
+    def _call(self, line: _Line, method: str, params: Mapping[str, object]) -> tuple[dict[str, Any], int]:
+        send = getattr(line.http, method)
+        answer: object = None
+        try:
+            answer = send(**params)
+        except requests.RequestException as error:
+            raise _from_network(method, error) from error
+        except _TRIPPED:
+            # Refused, or no envelope, over which pybit trips: the response itself says which. Raised below, as
+            # pybit's error would print the API key that Bybit repeats in its text for a wrong signature.
+            if line.response is None:
+                raise
+        response = line.response
+        if response is None:
+            raise AssertionError(f"{method} returned without a response")
+        if response.status_code != requests.codes.ok:
+            raise self._from_status(method, response)
+        envelope = answer if isinstance(answer, dict) else _json(response)
+        code = envelope.get("retCode")
+        if not isinstance(code, int):
+            raise AmbiguousOutcomeError(f"{method}: the answer is not Bybit's envelope", code=response.status_code)
+        if code != 0:
+            self._raise_unless_done(method, code, str(envelope.get("retMsg", "")), response.headers)
+            return {}, 0
+        result = envelope.get("result")
+        return result if isinstance(result, dict) else {}, int(envelope.get("time") or 0)
+
+    def _raise_unless_done(self, method: str, code: int, message: str, headers: Mapping[str, str]) -> None:
+        """Raise what a `retCode` other than 0 means; nothing where what was asked for is so already."""
+        key = self._connection.api_key
+        text = f"{method}: {message.replace(key, '(key)') if key else message} (Bybit code {code})"
+        match reaction_to_code(code):
+            case Reaction.SUCCESS:
+                return
+            case Reaction.RETRY:
+                raise RateLimitedError(text, code=code, retry_after_s=_until_reset(headers))
+            case Reaction.AMBIGUOUS:
+                raise AmbiguousOutcomeError(text, code=code)
+            case Reaction.CLOCK:
+                self._clock_refused()
+                raise ClockSkewError(
+                    f"{text}; the local clock differs from the exchange's: synchronise it (NTP)", code=code
+                )
+            case Reaction.FATAL:
+                raise ExchangeFatalError(f"{text}; check the API key, its permissions and its venue", code=code)
+            case Reaction.BALANCE:
+                raise InsufficientBalanceError(text, code=code)
+            case Reaction.UNAVAILABLE:
+                raise SymbolUnavailableError(text, code=code)
+            case Reaction.REJECTED:
+                raise OrderRejectedError(text, code=code)
+
+    def _from_status(self, method: str, response: requests.Response) -> ExchangeError:
+        status = response.status_code
+        text = f"{method}: HTTP {status}"
+        match reaction_to_status(status, response.text):
+            case Reaction.FATAL:
+                return ExchangeFatalError(f"{text}; the venue refuses this key, address or path", code=status)
+            case Reaction.RETRY:
+                self._pacer.silence(BANNED_FOR_S)
+                return RateLimitedError(
+                    f"{text}: too many requests; nothing is sent for {BANNED_FOR_S:.0f} s",
+                    code=status,
+                    retry_after_s=BANNED_FOR_S,
+                )
+            case _:
+                return AmbiguousOutcomeError(text, code=status)
+
+    def _back_off_s(self, error: ExchangeError, attempt: int) -> float:
+        wait_s = FIRST_BACKOFF_S * 2**attempt
+        if isinstance(error, RateLimitedError):
+            wait_s = max(wait_s, error.retry_after_s)
+        return wait_s * (1 + self._jitter.random() / 4)
+
+    def _reopen(self, stale_url: str | None) -> None:
+        """Take a fresh URL, unless another thread has done so since `stale_url`."""
+        with self._reconnecting:
+            if self._url == stale_url and self._reconnect is not None:
+                self._url = self._reconnect()
+
+    def _take(self) -> _Line:
+        """A session that no call is using, at the URL of now."""
+        url = self._url
+        with self._idle_lock:
+            while self._idle:
+                line = self._idle.pop()
+                if line.url == url:
+                    return line
+                line.http.client.close()
+        return self._open(url)
+
+    def _open(self, url: str | None) -> _Line:
+        connection = self._connection
+        http = HTTP(
+            testnet=connection.testnet,
+            demo=connection.demo,
+            api_key=connection.api_key,
+            api_secret=connection.api_secret,
+            timeout=connection.timeout_s,
+            recv_window=connection.recv_window_ms,
+            retry_codes={0},
+            max_retries=1,
+            force_retry=False,
+            log_requests=False,
+        )
+        if url is not None:
+            http.endpoint = url
+            http.client.trust_env = False
+        line = _Line(http, url)
+
+        def keep(response: requests.Response, *_: object, **__: object) -> None:
+            line.response = response
+
+        http.client.hooks["response"].append(keep)
+        return line
+
+
+def _json(response: requests.Response) -> dict[str, Any]:
+    """The body as an object; empty where it is none."""
+    try:
+        body = response.json()
+    except ValueError:
+        return {}
+    return body if isinstance(body, dict) else {}
+
+
+def _from_network(method: str, error: requests.RequestException) -> ExchangeError:
+    if isinstance(error, requests.ConnectTimeout) or _never_connected(error):
+        return NotSentError(f"{method}: the exchange cannot be reached ({_reason(error)}); is the network up?")
+    return AmbiguousOutcomeError(f"{method}: the connection broke before an answer ({_reason(error)})")
+
+
+def _never_connected(error: requests.RequestException) -> bool:
+    cause = error.args[0] if error.args else None
+    reason = getattr(cause, "reason", cause)
+    return isinstance(reason, urllib3.exceptions.NewConnectionError | urllib3.exceptions.NameResolutionError)
+
+
+def _is_refused(error: ExchangeError) -> bool:
+    return isinstance(error.__cause__, requests.RequestException) and type(error) is NotSentError
+
+
+def _reason(error: requests.RequestException) -> str:
+    return type(error).__name__
+
+
+def _until_reset(headers: Mapping[str, str]) -> float:
+    """Seconds until the limit's reset, 1 where the venue does not say."""
+    stamp = headers.get("X-Bapi-Limit-Reset-Timestamp")
+    if stamp is None or not stamp.isdigit():
+        return 1.0
+    return min(max(int(stamp) / 1000 - time.time(), 0.05), 10.0)

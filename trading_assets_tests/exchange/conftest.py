@@ -1,0 +1,57 @@
+"""The stub exchange and connectors onto it."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from trading_assets.exchange.bybit import BybitExchange
+from trading_assets.exchange.transport import Connection, Transport
+from trading_assets_tests.exchange import stub as stubs
+from trading_assets_tests.exchange.stub import Stub
+
+Connect = Callable[..., BybitExchange]
+
+
+@pytest.fixture
+def stub() -> Iterator[Stub]:
+    with stubs.serving() as running:
+        yield running
+
+
+@pytest.fixture
+def slept() -> list[float]:
+    """Seconds that the connector wanted to sleep; it does not really."""
+    return []
+
+
+@pytest.fixture
+def connect(stub: Stub, slept: list[float]) -> Iterator[Connect]:
+    """A connector onto the stub, with keys; its clock is virtual, so that no guard asks for the time."""
+    opened: list[BybitExchange] = []
+
+    def open_connector(
+        *,
+        url: str | None = None,
+        virtual_clock: bool = True,
+        reconnect: Callable[[], str] | None = None,
+        sleep: Callable[[float], None] | None = None,
+        spaced: bool = False,
+        timeout_s: float = 0.2,
+    ) -> BybitExchange:
+        connection = Connection(url=url or stub.url, api_key=stubs.KEY, api_secret=stubs.SECRET, timeout_s=timeout_s)
+        transport = Transport(
+            connection,
+            reconnect=reconnect,
+            spaced=spaced,
+            sleep=sleep or slept.append,
+            jitter=random.Random(1),
+        )
+        opened.append(BybitExchange(transport, virtual_clock=virtual_clock))
+        return opened[-1]
+
+    yield open_connector
+    for connector in opened:
+        connector.close()

@@ -1,0 +1,171 @@
+"""Bybit's own examples, and the ways in which it says "no value"."""
+
+from __future__ import annotations
+
+import json
+import os
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trading_assets.errors import ExchangeUnavailableError
+from trading_assets.exchange import parsing
+from trading_assets.exchange.models import OrderStatus, Side
+from trading_assets.market.timeframes import Timeframe
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+EXAMPLES = Path(os.environ.get("TRADING_ASSETS_SHARED", REPOSITORY.parent / "shared")) / "reference" / "bybit-examples"
+
+
+def example(name: str) -> dict[str, Any]:
+    file = EXAMPLES / f"{name}.json"
+    if not file.is_file():
+        pytest.skip(f"Bybit's examples are not at {EXAMPLES}")
+    return json.loads(file.read_text())["result"]
+
+
+def with_blanks(row: dict[str, Any]) -> dict[str, Any]:
+    """The row with every number that is text replaced by the empty text."""
+
+    def blank(value: object) -> object:
+        if isinstance(value, dict):
+            return {key: blank(inner) for key, inner in value.items()}
+        try:
+            Decimal(value)  # type: ignore[arg-type]
+        except (ArithmeticError, TypeError, ValueError):
+            return value
+        return "" if isinstance(value, str) else value
+
+    return {key: blank(value) for key, value in row.items()}
+
+
+@pytest.mark.parametrize("text", ["", None, "0", "0.00", "0E-8"])
+def test_what_is_not_set_is_zero_or_none(text: str | None) -> None:
+    assert parsing.decimal({"x": text}, "x") == 0
+    assert parsing.positive({"x": text}, "x") is None
+    assert parsing.milliseconds({"x": text}, "x") == 0
+    assert parsing.decimal({}, "x") == 0
+
+
+@pytest.mark.parametrize("text", ["abc", "1,5", "--", "1.2.3"])
+def test_what_is_no_number_is_an_error_that_shows_it(text: str) -> None:
+    with pytest.raises(ExchangeUnavailableError, match="expected a number"):
+        parsing.decimal({"x": text}, "x")
+
+
+@pytest.mark.parametrize("text", ["NaN", "Infinity", "-Infinity", "sNaN"])
+def test_what_is_not_finite_is_no_number(text: str) -> None:
+    with pytest.raises(ExchangeUnavailableError, match="expected a number"):
+        parsing.decimal({"x": text}, "x")
+
+
+@given(st.decimals(allow_nan=False, allow_infinity=False))
+def test_a_number_is_read_exactly(value: Decimal) -> None:
+    assert parsing.decimal({"x": str(value)}, "x") == value
+
+
+def test_an_instrument() -> None:
+    found = parsing.instrument(example("market_instrument")["list"][0])
+    assert found.symbol == "BTCUSDT"
+    assert (found.contract_type, found.status, found.settle_coin) == ("LinearPerpetual", "Trading", "USDT")
+    assert found.tick_size == Decimal("0.10")
+    assert found.qty_step == Decimal("0.001")
+    assert found.min_notional == 5
+    assert found.listed_ms == 1_585_526_400_000
+    assert found.funding_interval_min == 480
+
+
+def test_tickers() -> None:
+    for name in ("market_tickers", "market_tickers_2", "market_tickers_3"):
+        for row in example(name)["list"]:
+            for variant in (row, with_blanks(row)):
+                found = parsing.ticker(variant)
+                assert found.symbol == row["symbol"]
+    blank = parsing.ticker({"symbol": "X", "fundingRate": "", "bid1Price": "", "ask1Price": "2"})
+    assert blank.funding_rate is None
+    assert blank.spread_pct == 100
+
+
+def test_an_order_book() -> None:
+    found = parsing.order_book(example("market_orderbook"))
+    assert found.bids[0][0] < found.asks[0][0]
+    assert found.time_ms > 1_600_000_000_000
+
+
+def test_candles() -> None:
+    result = example("market_kline")
+    found = parsing.candles(Timeframe.M60, result["list"])
+    assert found.start_ms.tolist() == sorted(int(row[0]) for row in result["list"])
+    newest = result["list"][0]
+    assert [found.open[-1], found.high[-1], found.low[-1], found.close[-1]] == [float(x) for x in newest[1:5]]
+    assert len(parsing.candles(Timeframe.M60, [])) == 0
+
+
+def test_funding() -> None:
+    result = example("market_history-fund-rate")
+    found = parsing.funding(result["list"])
+    assert found.time_ms.tolist() == sorted(int(row["fundingRateTimestamp"]) for row in result["list"])
+    assert len(parsing.funding([])) == 0
+
+
+def test_a_wallet() -> None:
+    row = example("account_wallet-balance")["list"][0]
+    found = parsing.wallet(row)
+    assert found.equity == Decimal(row["totalEquity"])
+    assert found.available == Decimal(row["totalAvailableBalance"] or 0)
+    assert parsing.wallet(with_blanks(row)).available == 0
+
+
+def test_a_position_and_its_unset_stops() -> None:
+    row = example("position_position")["list"][0]
+    found = parsing.position(row)
+    assert found.symbol == row["symbol"]
+    assert found.size == Decimal(row["size"])
+    for unset in ("", "0", "0.00", "0.0000"):
+        bare = parsing.position({**row, "stopLoss": unset, "takeProfit": unset, "liqPrice": unset})
+        assert (bare.stop_loss, bare.take_profit, bare.liquidation_price) == (None, None, None)
+    assert parsing.position(with_blanks(row)).entry_price == 0
+
+
+@pytest.mark.parametrize("name", ["order_open-order", "order_order-list"])
+def test_an_order(name: str) -> None:
+    for row in example(name)["list"]:
+        found = parsing.order(row)
+        assert found.order_id == row["orderId"]
+        assert found.status.value == row["orderStatus"]
+        assert found.qty == Decimal(row["qty"])
+        blank = parsing.order(with_blanks(row))
+        assert (blank.average_price, blank.trigger_price, blank.filled_qty) == (None, None, 0)
+
+
+def test_an_execution() -> None:
+    for row in example("order_execution")["list"]:
+        found = parsing.execution(row)
+        assert found.exec_id == row["execId"]
+        assert found.stop_order_type == ("" if row["stopOrderType"] == "UNKNOWN" else row["stopOrderType"])
+        assert parsing.execution(with_blanks(row)).fee == 0
+
+
+def test_a_closed_position() -> None:
+    for row in example("position_close-pnl")["list"]:
+        found = parsing.closed_pnl(row)
+        assert found.pnl == Decimal(row["closedPnl"])
+        assert found.side is Side(row["side"])
+        assert parsing.closed_pnl(with_blanks(row)).qty == 0
+
+
+@pytest.mark.parametrize("status", [status.value for status in OrderStatus])
+def test_every_documented_status_of_an_order_is_known(status: str) -> None:
+    assert parsing.order({"side": "Buy", "orderStatus": status}).status.value == status
+
+
+@pytest.mark.parametrize(
+    "row", [{"side": "Buy", "orderStatus": "SomethingNew"}, {"side": "Sideways", "orderStatus": "New"}]
+)
+def test_a_word_of_the_venue_that_is_not_known_is_an_error_of_the_project(row: dict[str, Any]) -> None:
+    with pytest.raises(ExchangeUnavailableError):
+        parsing.order(row)

@@ -1,0 +1,416 @@
+"""An exchange in memory for tests of what trades on one: `FakeExchange`, with failures on demand.
+
+It fills market orders at once at the ticker's last price, keeps stops on the position as the venue does, refuses a
+link id that it has seen, and counts every call.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from decimal import Decimal
+
+from trading_assets.errors import InsufficientBalanceError, OrderRejectedError
+from trading_assets.exchange.models import (
+    ClosedPnl,
+    Execution,
+    Instrument,
+    Order,
+    OrderAck,
+    OrderBook,
+    OrderRequest,
+    OrderStatus,
+    Position,
+    Side,
+    Ticker,
+    Wallet,
+)
+from trading_assets.market.candles import Candles, Funding
+from trading_assets.market.timeframes import Timeframe
+
+FEE_RATE = Decimal("0.00055")
+
+
+def an_instrument(symbol: str, **changes: object) -> Instrument:
+    """A contract with generous rules."""
+    instrument = Instrument(
+        symbol=symbol,
+        base_coin=symbol.removesuffix("USDT"),
+        quote_coin="USDT",
+        settle_coin="USDT",
+        contract_type="LinearPerpetual",
+        status="Trading",
+        symbol_type="",
+        listed_ms=0,
+        tick_size=Decimal("0.01"),
+        qty_step=Decimal("0.001"),
+        min_qty=Decimal("0.001"),
+        max_market_qty=Decimal(100_000),
+        min_notional=Decimal(5),
+        max_leverage=Decimal(50),
+        leverage_step=Decimal("0.01"),
+        funding_interval_min=480,
+    )
+    return replace(instrument, **changes)  # type: ignore[arg-type]
+
+
+def a_ticker(symbol: str, last: Decimal | int | str = 100, **changes: object) -> Ticker:
+    """A liquid symbol at a price."""
+    price = Decimal(str(last))
+    ticker = Ticker(
+        symbol=symbol,
+        last=price,
+        mark=price,
+        bid=price * Decimal("0.9999"),
+        ask=price * Decimal("1.0001"),
+        turnover_24h=Decimal(5_000_000),
+        volume_24h=Decimal(50_000),
+        change_24h_pct=Decimal(1),
+        funding_rate=Decimal("0.0001"),
+        next_funding_ms=0,
+    )
+    return replace(ticker, **changes)  # type: ignore[arg-type]
+
+
+@dataclass
+class Failure:
+    """One scripted failure: raise instead of the call ("before") or instead of its answer ("after")."""
+
+    error: BaseException
+    processed: bool
+    skip: int
+    times: int
+
+
+class FakeExchange:
+    """The `Exchange` protocol in memory.
+
+    Attributes:
+        time_ms: the venue's clock; stands unless a test moves it.
+        calls: number of calls by method; `creates` number of `place_order` calls by link id.
+        accepted: link ids in the order in which the venue accepted them.
+        attaches_stops: False: an entry's stops are silently lost.
+        status_of_new: status of a new order; one that is not `FILLED` opens no position.
+        hidden_looks: `find_order` and `order` say "no such order" so many times first.
+    """
+
+    def __init__(self, *symbols: str, price: Decimal | int | str = 100, balance: int = 10_000) -> None:
+        self.time_ms = 0
+        self.listed = {symbol: an_instrument(symbol) for symbol in symbols}
+        self.prices = {symbol: a_ticker(symbol, price) for symbol in symbols}
+        self.balance = Decimal(balance)
+        self.leverage: dict[str, Decimal] = {}
+        self.open: dict[str, Position] = {}
+        self.book: dict[str, Order] = {}
+        self.trades: list[Execution] = []
+        self.closings: list[ClosedPnl] = []
+        self.calls: Counter[str] = Counter()
+        self.creates: Counter[str] = Counter()
+        self.accepted: list[str] = []
+        self.attaches_stops = True
+        self.status_of_new = OrderStatus.FILLED
+        self.hidden_looks = 0
+        self.on_call: Callable[[str], None] = lambda _name: None
+        self._failures: dict[str, list[Failure]] = defaultdict(list)
+        self._lock = threading.RLock()
+        self._ids = 0
+
+    # Scripts
+
+    def fail(
+        self, method: str, error: BaseException, *, processed: bool = False, skip: int = 0, times: int = 1
+    ) -> None:
+        """Let `method` raise, after `skip` good calls, `times` times; with or without its effect."""
+        self._failures[method].append(Failure(error, processed, skip, times))
+
+    def heal(self) -> None:
+        """No failure is due any more."""
+        self._failures.clear()
+
+    def set_price(self, symbol: str, price: Decimal | int | str) -> None:
+        self.prices[symbol] = a_ticker(symbol, price)
+
+    def lose_stops(self, symbol: str) -> None:
+        """The position is bare from now on."""
+        self.open[symbol] = replace(self.open[symbol], stop_loss=None, take_profit=None)
+
+    def open_foreign(self, symbol: str, side: Side = Side.BUY, qty: Decimal | int = 1) -> None:
+        """A human opens a position at the venue, without stops and without a link id."""
+        with self._lock:
+            self._fill(OrderRequest(symbol, side, Decimal(qty), order_link_id=""), "CreateByUser", "")
+
+    def close_position(self, symbol: str, kind: str = "") -> None:
+        """The position ends: at its "StopLoss", its "TakeProfit", by "BustTrade", or by hand ("")."""
+        with self._lock:
+            held = self.open[symbol]
+            exits = {"StopLoss": held.stop_loss, "TakeProfit": held.take_profit}
+            price = exits.get(kind) or self.prices[symbol].last
+            liquidated = kind == "BustTrade"
+            self._fill(
+                OrderRequest(symbol, held.side.opposite, held.size, "", reduce_only=True),
+                "CreateByLiq" if liquidated else f"CreateBy{kind or 'User'}",
+                "" if liquidated else kind,
+                price=price,
+                exec_type="BustTrade" if liquidated else "Trade",
+            )
+
+    def _called(self, name: str, act: Callable[[], object]) -> object:
+        with self._lock:
+            self.calls[name] += 1
+            due = None
+            for failure in self._failures[name]:
+                if failure.skip > 0:
+                    failure.skip -= 1
+                    continue
+                if failure.times > 0 and due is None:
+                    failure.times -= 1
+                    due = failure
+        self.on_call(name)
+        with self._lock:
+            if due is not None and not due.processed:
+                raise due.error
+            answer = act()
+            if due is not None:
+                raise due.error
+            return answer
+
+    # Market data
+
+    def now_ms(self) -> int:
+        return self._called("now_ms", lambda: self.time_ms)  # type: ignore[return-value]
+
+    def instruments(self) -> Sequence[Instrument]:
+        return self._called("instruments", lambda: list(self.listed.values()))  # type: ignore[return-value]
+
+    def candles(self, symbol: str, timeframe: Timeframe, start_ms: int, end_ms: int) -> Candles:
+        return Candles.empty(timeframe)
+
+    def funding(self, symbol: str, start_ms: int, end_ms: int) -> Funding:
+        return Funding.empty()
+
+    def tickers(self) -> dict[str, Ticker]:
+        return self._called("tickers", lambda: dict(self.prices))  # type: ignore[return-value]
+
+    def ticker(self, symbol: str) -> Ticker:
+        return self._called("ticker", lambda: self.prices[symbol])  # type: ignore[return-value]
+
+    def order_book(self, symbol: str, depth: int = 25) -> OrderBook:
+        ticker = self.prices[symbol]
+        one = Decimal(1)
+        return OrderBook(symbol, ((ticker.bid, one),), ((ticker.ask, one),), self.time_ms)
+
+    # Account
+
+    def wallet(self) -> Wallet:
+        return self._called("wallet", self._wallet)  # type: ignore[return-value]
+
+    def positions(self) -> Sequence[Position]:
+        return self._called("positions", lambda: list(self.open.values()))  # type: ignore[return-value]
+
+    def position(self, symbol: str) -> Position | None:
+        return self._called("position", lambda: self.open.get(symbol))  # type: ignore[return-value]
+
+    def set_leverage(self, symbol: str, leverage: Decimal) -> None:
+        self._called("set_leverage", lambda: self.leverage.__setitem__(symbol, leverage))
+
+    def place_order(self, request: OrderRequest) -> OrderAck:
+        with self._lock:
+            self.creates[request.order_link_id] += 1
+        return self._called("place_order", lambda: self._place(request))  # type: ignore[return-value]
+
+    def find_order(self, symbol: str, order_link_id: str) -> Order | None:
+        return self._called(  # type: ignore[return-value]
+            "find_order", lambda: self._look(lambda order: order.order_link_id == order_link_id)
+        )
+
+    def order(self, symbol: str, order_id: str) -> Order | None:
+        return self._called("order", lambda: self._look(lambda order: order.order_id == order_id))  # type: ignore[return-value]
+
+    def open_orders(self, symbol: str | None = None) -> Sequence[Order]:
+        return self._called(  # type: ignore[return-value]
+            "open_orders", lambda: [order for order in self.book.values() if not order.status.is_final]
+        )
+
+    def set_stops(self, symbol: str, stop_loss: Decimal | None, take_profit: Decimal | None) -> None:
+        self._called("set_stops", lambda: self._attach(symbol, stop_loss, take_profit))
+
+    def executions(self, start_ms: int, end_ms: int) -> Sequence[Execution]:
+        return self._called(  # type: ignore[return-value]
+            "executions", lambda: [row for row in self.trades if start_ms <= row.time_ms < end_ms]
+        )
+
+    def closed_pnl(self, start_ms: int, end_ms: int) -> Sequence[ClosedPnl]:
+        return self._called(  # type: ignore[return-value]
+            "closed_pnl", lambda: [row for row in self.closings if start_ms <= row.updated_ms < end_ms]
+        )
+
+    def close(self) -> None:
+        self.calls["close"] += 1
+
+    # What happens at the venue
+
+    def _wallet(self) -> Wallet:
+        margin = sum((p.size * p.entry_price / p.leverage for p in self.open.values()), Decimal(0))
+        unrealised = sum((self._unrealised(p) for p in self.open.values()), Decimal(0))
+        equity = self.balance + unrealised
+        return Wallet(equity, self.balance, equity - margin, margin, margin / 10, unrealised)
+
+    def _unrealised(self, position: Position) -> Decimal:
+        sign = 1 if position.side is Side.BUY else -1
+        return sign * position.size * (self.prices[position.symbol].mark - position.entry_price)
+
+    def _look(self, wanted: Callable[[Order], bool]) -> Order | None:
+        if self.hidden_looks > 0:
+            self.hidden_looks -= 1
+            return None
+        return next((order for order in self.book.values() if wanted(order)), None)
+
+    def _attach(self, symbol: str, stop_loss: Decimal | None, take_profit: Decimal | None) -> None:
+        held = self.open.get(symbol)
+        if held is None:
+            raise OrderRejectedError("can not set tp/sl/ts for zero position", code=10001)
+        self._require_stop_side(symbol, held.side, stop_loss)
+        self.open[symbol] = replace(held, stop_loss=stop_loss, take_profit=take_profit)
+
+    def _require_stop_side(self, symbol: str, side: Side, stop_loss: Decimal | None) -> None:
+        sign = 1 if side is Side.BUY else -1
+        if stop_loss is not None and sign * (self.prices[symbol].last - stop_loss) <= 0:
+            raise OrderRejectedError("StopLoss is on the wrong side of the price", code=10001)
+
+    def _place(self, request: OrderRequest) -> OrderAck:
+        if any(order.order_link_id == request.order_link_id for order in self.book.values()):
+            raise OrderRejectedError("OrderLinkedID is duplicate", code=110072)
+        if request.reduce_only and request.symbol not in self.open:
+            raise OrderRejectedError("current position is zero, cannot fix reduce-only order qty", code=110017)
+        if not request.reduce_only:
+            self._require_stop_side(request.symbol, request.side, request.stop_loss)
+            price, leverage = self.prices[request.symbol].last, self.leverage.get(request.symbol, Decimal(1))
+            if request.qty * price / leverage > self._wallet().available:
+                raise InsufficientBalanceError("ab not enough for new order", code=110007)
+        self.accepted.append(request.order_link_id)
+        order = self._fill(request, "CreateByUser", "")
+        return OrderAck(order.order_id, request.order_link_id)
+
+    def _fill(
+        self,
+        request: OrderRequest,
+        create_type: str,
+        stop_order_type: str,
+        *,
+        price: Decimal | None = None,
+        exec_type: str = "Trade",
+    ) -> Order:
+        price = self.prices[request.symbol].last if price is None else price
+        self._ids += 1
+        status = OrderStatus.FILLED if request.reduce_only else self.status_of_new
+        filled = status is OrderStatus.FILLED
+        order = Order(
+            symbol=request.symbol,
+            order_id=f"order-{self._ids}",
+            order_link_id=request.order_link_id,
+            side=request.side,
+            status=status,
+            order_type="Market",
+            stop_order_type=stop_order_type,
+            create_type=create_type,
+            qty=request.qty,
+            filled_qty=request.qty if filled else Decimal(0),
+            average_price=price if filled else None,
+            fee=request.qty * price * FEE_RATE if filled else Decimal(0),
+            reduce_only=request.reduce_only,
+            stop_loss=request.stop_loss,
+            take_profit=request.take_profit,
+            trigger_price=None,
+            reject_reason="EC_NoError" if filled else "EC_NoImmediateQtyToFill",
+            cancel_type="UNKNOWN",
+            created_ms=self.time_ms,
+            updated_ms=self.time_ms,
+        )
+        self.book[order.order_id] = order
+        if filled:
+            self._book_trade(order, price, exec_type)
+        return order
+
+    def finish(self, link: str) -> None:
+        """An order that was still open at the venue is filled now."""
+        with self._lock:
+            order = next(order for order in self.book.values() if order.order_link_id == link)
+            price = self.prices[order.symbol].last
+            done = replace(order, status=OrderStatus.FILLED, filled_qty=order.qty, average_price=price)
+            self.book[order.order_id] = done
+            self._book_trade(done, price, "Trade")
+
+    def _book_trade(self, order: Order, price: Decimal, exec_type: str) -> None:
+        fee = order.qty * price * FEE_RATE
+        held = self.open.get(order.symbol)
+        closes = held is not None and held.side is not order.side
+        self.trades.append(
+            Execution(
+                exec_id=f"exec-{len(self.trades) + 1}",
+                symbol=order.symbol,
+                order_id=order.order_id,
+                order_link_id=order.order_link_id,
+                side=order.side,
+                exec_type=exec_type,
+                price=price,
+                qty=order.qty,
+                value=order.qty * price,
+                fee=fee,
+                fee_rate=FEE_RATE,
+                is_maker=False,
+                closed_size=order.qty if closes else Decimal(0),
+                create_type=order.create_type,
+                stop_order_type=order.stop_order_type,
+                time_ms=self.time_ms,
+            )
+        )
+        self.balance -= fee
+        if held is not None and closes:
+            self._close(held, order, price, fee, exec_type)
+            return
+        size = order.qty + (held.size if held is not None else 0)
+        self.open[order.symbol] = Position(
+            symbol=order.symbol,
+            side=order.side,
+            size=size,
+            entry_price=price,
+            mark_price=self.prices[order.symbol].mark,
+            leverage=self.leverage.get(order.symbol, Decimal(1)),
+            unrealised_pnl=Decimal(0),
+            realised_pnl=-fee,
+            liquidation_price=None,
+            stop_loss=order.stop_loss if self.attaches_stops else None,
+            take_profit=order.take_profit if self.attaches_stops else None,
+            position_idx=0,
+            opened_ms=self.time_ms,
+            updated_ms=self.time_ms,
+        )
+
+    def _close(self, held: Position, order: Order, price: Decimal, fee: Decimal, exec_type: str) -> None:
+        qty = min(held.size, order.qty)
+        sign = 1 if held.side is Side.BUY else -1
+        gross = sign * qty * (price - held.entry_price)
+        open_fee = qty * held.entry_price * FEE_RATE
+        self.balance += gross
+        self.closings.append(
+            ClosedPnl(
+                symbol=order.symbol,
+                order_id=order.order_id,
+                side=order.side,
+                qty=qty,
+                entry_price=held.entry_price,
+                exit_price=price,
+                pnl=gross - open_fee - fee,
+                open_fee=open_fee,
+                close_fee=fee,
+                exec_type=exec_type,
+                created_ms=self.time_ms,
+                updated_ms=self.time_ms,
+            )
+        )
+        if qty == held.size:
+            del self.open[order.symbol]
+        else:
+            self.open[order.symbol] = replace(held, size=held.size - qty)
