@@ -1,0 +1,78 @@
+"""What a strategy sees, put together from the candle store. Nothing that closed after the as-of is read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from trading_assets.exchange.base import MarketData
+from trading_assets.market import depth
+from trading_assets.market.candles import Candles, Funding
+from trading_assets.market.resample import resample
+from trading_assets.market.store import CandleRequest, CandleStore
+from trading_assets.market.timeframes import WARM_UP_BARS, Timeframe, as_of_ms, floor_ms
+from trading_assets.strategies.base import DataNeeds, StrategyData
+
+BTC = "BTCUSDT"
+
+Loader = Callable[[str, Timeframe, DataNeeds], StrategyData]
+
+
+def load_strategy_data(
+    store: CandleStore, symbol: str, timeframe: Timeframe, needs: DataNeeds, start_ms: int, end_ms: int
+) -> StrategyData:
+    """Candles from `WARM_UP_BARS` before `start_ms` (the first decided bar) and all that is needed with them.
+
+    Args:
+        start_ms: start of the first bar on which the strategy decides.
+        end_ms: the as-of; a candle that had not closed by it does not exist.
+    """
+
+    def read(of: str, wanted: Mapping[Timeframe, int]) -> dict[Timeframe, Candles]:
+        found = {}
+        for other, bars in wanted.items():
+            stored = depth.stored_timeframe(other)
+            # No more than was asked for: what else the store happens to hold must not change an indicator.
+            first = floor_ms(start_ms, other.ms) - bars * other.ms
+            held = store.read(of, stored, first, end_ms)
+            found[other] = held.closed_by(end_ms) if stored is other else resample(held, other, end_ms)
+        return found
+
+    own = store.read(symbol, timeframe, start_ms - WARM_UP_BARS * timeframe.ms, end_ms).closed_by(end_ms)
+    funding = Funding.empty()
+    if needs.funding:
+        funding = store.read_funding(symbol, end_ms - depth.FUNDING_REACH_MS, end_ms)
+    return StrategyData(symbol, own, read(symbol, needs.candles), read(BTC, needs.btc), funding)
+
+
+def hour_loader(store: CandleStore, hour_ms: int) -> Loader:
+    """Loads the backtest window of an hour: its end is the hour's as-of."""
+    end = as_of_ms(hour_ms)
+
+    def load(symbol: str, timeframe: Timeframe, needs: DataNeeds) -> StrategyData:
+        last = end - end % timeframe.ms
+        return load_strategy_data(store, symbol, timeframe, needs, last - depth.window_ms(timeframe), end)
+
+    return load
+
+
+def live_requests(symbol: str, timeframe: Timeframe, needs: DataNeeds, now_ms: int) -> list[CandleRequest]:
+    """What the store must hold before the live finder can decide on a symbol."""
+    requests: list[CandleRequest] = [(symbol, timeframe, now_ms - depth.own_reach_ms(timeframe, live=True), now_ms)]
+    for of, wanted in ((symbol, needs.candles), (BTC, needs.btc)):
+        for other, bars in wanted.items():
+            reach = depth.other_reach_ms(timeframe, other, bars, live=True)
+            requests.append((of, depth.stored_timeframe(other), now_ms - reach - other.ms, now_ms))
+    return requests
+
+
+def load_live(
+    source: MarketData, store: CandleStore, symbol: str, timeframe: Timeframe, needs: DataNeeds, now_ms: int
+) -> StrategyData:
+    """Fetch what is missing and load the newest `LIVE_BARS` closed bars, with warm-up before them."""
+    for request in live_requests(symbol, timeframe, needs, now_ms):
+        store.fill(source, *request, now_ms=now_ms)
+    if needs.funding:
+        store.fill_funding(source, symbol, now_ms - depth.FUNDING_REACH_MS, now_ms, now_ms=now_ms)
+    last = now_ms - now_ms % timeframe.ms
+    start = last - (depth.own_reach_ms(timeframe, live=True) - WARM_UP_BARS * timeframe.ms)
+    return load_strategy_data(store, symbol, timeframe, needs, start, now_ms)

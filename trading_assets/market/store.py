@@ -1,0 +1,381 @@
+"""The candle store: candles and funding on disk, fetched once, with known gaps. No strategy and no scan here.
+
+A symbol's candles of one timeframe lie in Parquet chunks of 2,048 candle slots. Each chunk records in its metadata
+for which spans the exchange was asked and answered: a candle missing inside such a span is a gap of the exchange, one
+outside it has yet to be fetched. Writes replace a chunk atomically under a lock, so a reader never sees half of one,
+two writers lose nothing, and a process killed at any line leaves the chunk as it was.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from pathlib import Path
+from threading import Lock
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from filelock import FileLock, Timeout
+
+from trading_assets.errors import DataError, StorageError
+from trading_assets.exchange.base import MarketData
+from trading_assets.market.candles import Candles, Funding
+from trading_assets.market.timeframes import HOUR_MS, MINUTE_MS, Timeframe, floor_ms, iso
+
+Span = tuple[int, int]
+"""Half-open span of UTC ms."""
+
+CandleRequest = tuple[str, Timeframe, int, int]
+FundingRequest = tuple[str, int, int]
+Progress = Callable[[int, int], None]
+
+_SLOTS = 2048
+_COVERED = b"covered"
+_LOCK_TIMEOUT_S = 60.0
+_CACHED_BYTES = 192 * 1024 * 1024
+_TEMPORARY = ".writing-"
+
+_SETTLED_MS = MINUTE_MS
+"""A candle that is absent so soon after its close may yet come (clocks differ, the venue lags): no gap so far."""
+
+_FUNDING_LAG_MS = 5_000
+_FUNDING_SETTLED_MS = 2 * MINUTE_MS
+"""Payments fall on whole hours. One is looked for this long after its time, and given up for absent so long after."""
+_FUNDING_CHUNK_MS = 365 * 24 * HOUR_MS
+_CANDLE_COLUMNS = [field.name for field in fields(Candles)][1:]
+_FUNDING_COLUMNS = [field.name for field in fields(Funding)]
+
+
+@dataclass(frozen=True)
+class _Chunk:
+    """Columns by name, all of one length and ascending in the first, and the spans that were answered."""
+
+    columns: dict[str, np.ndarray]
+    covered: tuple[Span, ...]
+
+    @property
+    def bytes(self) -> int:
+        return sum(column.nbytes for column in self.columns.values())
+
+
+class CandleStore:
+    """Candles and funding below one directory; safe for threads and processes.
+
+    Raises (every method):
+        StorageError: a file cannot be read or written, or is damaged; the message names it and what to do.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._cache: OrderedDict[Path, tuple[tuple[int, int, int], _Chunk]] = OrderedDict()
+        self._cached_bytes = 0
+        self._cache_lock = Lock()
+
+    # Candles
+
+    def read(self, symbol: str, timeframe: Timeframe, start_ms: int, end_ms: int) -> Candles:
+        """Candles held that start in [start_ms, end_ms)."""
+        chunks = [
+            self._load(path, _CANDLE_COLUMNS).columns
+            for path in self._paths(self._folder(symbol, timeframe), _SLOTS * timeframe.ms, start_ms, end_ms)
+        ]
+        if not chunks:
+            return Candles.empty(timeframe)
+        if len(chunks) == 1:
+            return Candles(timeframe, **chunks[0]).between(start_ms, end_ms)
+        joined = {name: np.concatenate([chunk[name] for chunk in chunks]) for name in _CANDLE_COLUMNS}
+        return Candles(timeframe, **joined).between(start_ms, end_ms)
+
+    def missing(self, symbol: str, timeframe: Timeframe, start_ms: int, end_ms: int) -> list[Span]:
+        """Spans inside [start_ms, end_ms), widened to whole candles, for which the exchange was not asked yet."""
+        step = timeframe.ms
+        return self._missing(
+            self._folder(symbol, timeframe),
+            _SLOTS * step,
+            _CANDLE_COLUMNS,
+            floor_ms(start_ms, step),
+            -(-end_ms // step) * step,
+        )
+
+    def fill(
+        self,
+        source: MarketData,
+        symbol: str,
+        timeframe: Timeframe,
+        start_ms: int,
+        end_ms: int,
+        *,
+        now_ms: int | None = None,
+    ) -> int:
+        """Fetch what is missing of [start_ms, end_ms) and has closed; the number of candles fetched.
+
+        `now_ms` is a time of the source not after its own; by default it is asked.
+        """
+        step = timeframe.ms
+        now_ms = source.now_ms() if now_ms is None else now_ms
+        closed_until = min(end_ms, floor_ms(now_ms, step))
+        fetched = 0
+        for low, high in self.missing(symbol, timeframe, start_ms, closed_until):
+            candles = source.candles(symbol, timeframe, low, high)
+            _require_grid(symbol, candles, low, high)
+            settled = int(candles.end_ms[-1]) if len(candles) else low
+            until = max(settled, min(high, floor_ms(now_ms - _SETTLED_MS, step)))
+            columns = {name: getattr(candles, name) for name in _CANDLE_COLUMNS}
+            self._merge(self._folder(symbol, timeframe), _SLOTS * step, columns, (low, until))
+            fetched += len(candles)
+        return fetched
+
+    def fill_many(
+        self,
+        source: MarketData,
+        requests: Sequence[CandleRequest],
+        *,
+        workers: int = 4,
+        progress: Progress | None = None,
+    ) -> int:
+        """`fill` for many (symbol, timeframe, start_ms, end_ms) at once; the number of candles fetched."""
+        now_ms = source.now_ms()
+        return _in_threads(lambda request: self.fill(source, *request, now_ms=now_ms), requests, workers, progress)
+
+    # Funding
+
+    def read_funding(self, symbol: str, start_ms: int, end_ms: int) -> Funding:
+        """Payments held in [start_ms, end_ms)."""
+        chunks = [
+            self._load(path, _FUNDING_COLUMNS).columns
+            for path in self._paths(self._funding_folder(symbol), _FUNDING_CHUNK_MS, start_ms, end_ms)
+        ]
+        if not chunks:
+            return Funding.empty()
+        joined = {name: np.concatenate([chunk[name] for chunk in chunks]) for name in _FUNDING_COLUMNS}
+        return Funding(**joined).between(start_ms, end_ms)
+
+    def missing_funding(self, symbol: str, start_ms: int, end_ms: int) -> list[Span]:
+        """Spans of [start_ms, end_ms) for which the exchange was not asked yet."""
+        return self._missing(self._funding_folder(symbol), _FUNDING_CHUNK_MS, _FUNDING_COLUMNS, start_ms, end_ms)
+
+    def fill_funding(
+        self, source: MarketData, symbol: str, start_ms: int, end_ms: int, *, now_ms: int | None = None
+    ) -> int:
+        """Fetch what is missing of [start_ms, end_ms), up to the newest whole hour; the number of payments fetched."""
+        now_ms = source.now_ms() if now_ms is None else now_ms
+        until = min(end_ms, floor_ms(now_ms - _FUNDING_LAG_MS, HOUR_MS) + 1)
+        fetched = 0
+        for low, high in self.missing_funding(symbol, start_ms, until):
+            funding = source.funding(symbol, low, high)
+            settled = int(funding.time_ms[-1]) + 1 if len(funding) else low
+            answered = max(settled, min(high, floor_ms(now_ms - _FUNDING_SETTLED_MS, HOUR_MS) + 1))
+            columns = {name: getattr(funding, name) for name in _FUNDING_COLUMNS}
+            self._merge(self._funding_folder(symbol), _FUNDING_CHUNK_MS, columns, (low, answered))
+            fetched += len(funding)
+        return fetched
+
+    def fill_funding_many(
+        self,
+        source: MarketData,
+        requests: Sequence[FundingRequest],
+        *,
+        workers: int = 4,
+        progress: Progress | None = None,
+    ) -> int:
+        """`fill_funding` for many (symbol, start_ms, end_ms) at once; the number of payments fetched."""
+        now_ms = source.now_ms()
+        return _in_threads(
+            lambda request: self.fill_funding(source, *request, now_ms=now_ms), requests, workers, progress
+        )
+
+    # Chunks
+
+    def _folder(self, symbol: str, timeframe: Timeframe) -> Path:
+        return self.root / symbol / timeframe.value
+
+    def _funding_folder(self, symbol: str) -> Path:
+        return self.root / symbol / "funding"
+
+    @staticmethod
+    def _chunk_path(folder: Path, start_ms: int) -> Path:
+        return folder / f"{iso(start_ms).replace(':', '')}.parquet"
+
+    def _paths(self, folder: Path, chunk_ms: int, start_ms: int, end_ms: int) -> Iterator[Path]:
+        """Existing chunks that overlap [start_ms, end_ms), in time."""
+        for start in range(floor_ms(start_ms, chunk_ms), end_ms, chunk_ms):
+            path = self._chunk_path(folder, start)
+            if path.exists():
+                yield path
+
+    def _missing(self, folder: Path, chunk_ms: int, columns: list[str], start_ms: int, end_ms: int) -> list[Span]:
+        covered = [
+            span
+            for path in self._paths(folder, chunk_ms, start_ms, end_ms)
+            for span in self._load(path, columns).covered
+        ]
+        return subtract([(start_ms, end_ms)] if start_ms < end_ms else [], covered)
+
+    def _load(self, path: Path, columns: list[str]) -> _Chunk:
+        try:
+            # Opened once: another process may put a newer file in its place at any moment.
+            with path.open("rb") as file:
+                stat = os.fstat(file.fileno())
+                identity = (stat.st_ino, stat.st_mtime_ns, stat.st_size)
+                with self._cache_lock:
+                    cached = self._cache.get(path)
+                    if cached is not None and cached[0] == identity:
+                        self._cache.move_to_end(path)
+                        return cached[1]
+                content = file.read()
+        except OSError as error:
+            raise StorageError(f"the candle file {path} cannot be read: {error.strerror or error}") from error
+        try:
+            table = pq.ParquetFile(pa.BufferReader(content)).read(columns=columns, use_threads=False)
+            covered = tuple((int(low), int(high)) for low, high in json.loads(table.schema.metadata[_COVERED]))
+            arrays = {name: table.column(name).to_numpy() for name in columns}
+        except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
+            raise StorageError(
+                f"the candle file {path} is damaged ({error}); delete it, it will be fetched again"
+            ) from error
+        chunk = _Chunk(arrays, covered)
+        with self._cache_lock:
+            replaced = self._cache.pop(path, None)
+            self._cached_bytes += chunk.bytes - (replaced[1].bytes if replaced is not None else 0)
+            self._cache[path] = (identity, chunk)
+            while self._cached_bytes > _CACHED_BYTES and len(self._cache) > 1:
+                self._cached_bytes -= self._cache.popitem(last=False)[1][1].bytes
+        return chunk
+
+    def _merge(self, folder: Path, chunk_ms: int, columns: dict[str, np.ndarray], answered: Span) -> None:
+        """Add rows (first column is time) and an answered span that holds them to the chunks that they touch."""
+        if answered[0] >= answered[1]:
+            return
+        names = list(columns)
+        times = columns[names[0]]
+        with self._locked(folder):
+            for start in range(floor_ms(answered[0], chunk_ms), answered[1], chunk_ms):
+                inside = slice(*(int(i) for i in np.searchsorted(times, [start, start + chunk_ms])))
+                part = {name: columns[name][inside] for name in names}
+                span = (max(answered[0], start), min(answered[1], start + chunk_ms))
+                path = self._chunk_path(folder, start)
+                covered: tuple[Span, ...] = ()
+                if path.exists():
+                    held = self._load(path, names)
+                    covered = held.covered
+                    part = _newest_wins(held.columns, part)
+                self._write(path, _Chunk(part, tuple(union([*covered, span]))))
+
+    @contextmanager
+    def _locked(self, folder: Path) -> Iterator[None]:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with FileLock(folder / ".lock", timeout=_LOCK_TIMEOUT_S):
+                for left_by_a_killed_process in folder.glob(f"{_TEMPORARY}*"):
+                    left_by_a_killed_process.unlink(missing_ok=True)
+                yield
+        except Timeout as error:
+            raise StorageError(
+                f"another process has been writing {folder} for {_LOCK_TIMEOUT_S:.0f} s; end it, then try again"
+            ) from error
+        except OSError as error:
+            raise StorageError(
+                f"candles cannot be written to {folder}: {error.strerror or error}; nothing was changed. Free some "
+                "space or choose another directory with TRADING_ASSETS_HOME"
+            ) from error
+
+    @staticmethod
+    def _write(path: Path, chunk: _Chunk) -> None:
+        table = pa.table(chunk.columns).replace_schema_metadata({_COVERED: json.dumps(chunk.covered)})
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=_TEMPORARY)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                pq.write_table(table, file, compression="zstd", compression_level=1, use_dictionary=False)
+                file.flush()
+                os.fsync(file.fileno())
+            Path(temporary).replace(path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+
+
+def content_hash(rows: Candles | Funding) -> str:
+    """16 hexadecimal digits of BLAKE2b over the arrays' bytes: equal for equal content, however it was fetched."""
+    digest = hashlib.blake2b(digest_size=8)
+    for field in fields(rows):
+        value = getattr(rows, field.name)
+        digest.update(value.encode() if isinstance(value, str) else np.ascontiguousarray(value).tobytes())
+    return digest.hexdigest()
+
+
+def union(spans: Sequence[Span]) -> list[Span]:
+    """The spans' union as disjoint spans, ascending."""
+    merged: list[Span] = []
+    for low, high in sorted(spans):
+        if merged and low <= merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(merged[-1][1], high))
+        else:
+            merged.append((low, high))
+    return merged
+
+
+def subtract(spans: Sequence[Span], covered: Sequence[Span]) -> list[Span]:
+    """What of `spans` is in none of `covered`, ascending."""
+    left: list[Span] = []
+    for low, high in union(spans):
+        at = low
+        for covered_low, covered_high in union(covered):
+            if covered_high <= at:
+                continue
+            if covered_low >= high:
+                break
+            if covered_low > at:
+                left.append((at, covered_low))
+            at = max(at, covered_high)
+        if at < high:
+            left.append((at, high))
+    return left
+
+
+def _newest_wins(held: dict[str, np.ndarray], added: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    names = list(held)
+    times = np.concatenate([added[names[0]], held[names[0]]])
+    _, first = np.unique(times, return_index=True)
+    return {name: np.concatenate([added[name], held[name]])[first] for name in names}
+
+
+def _require_grid(symbol: str, candles: Candles, start_ms: int, end_ms: int) -> None:
+    starts = candles.start_ms
+    good = (
+        np.all(np.diff(starts) > 0)
+        and np.all(starts % candles.timeframe.ms == 0)
+        and (not len(starts) or (starts[0] >= start_ms and starts[-1] < end_ms))
+    )
+    if not good:
+        raise DataError(
+            f"{symbol} {candles.timeframe.value}: expected ascending candles on the grid inside "
+            f"[{iso(start_ms)}, {iso(end_ms)}), found others; nothing was stored"
+        )
+
+
+def _in_threads(
+    work: Callable[[tuple], int],
+    requests: Sequence[tuple],
+    workers: int,
+    progress: Progress | None,
+) -> int:
+    total = 0
+    with ThreadPoolExecutor(max_workers=workers) as pool:
+        futures = [pool.submit(work, request) for request in requests]
+        try:
+            for done, future in enumerate(as_completed(futures), start=1):
+                total += future.result()
+                if progress is not None:
+                    progress(done, len(requests))
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+    return total

@@ -1,0 +1,93 @@
+"""Timeframes of the system, their windows, and arithmetic of hours and candle boundaries (int64 UTC ms)."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from enum import StrEnum
+
+MINUTE_MS = 60_000
+HOUR_MS = 60 * MINUTE_MS
+DAY_MS = 24 * HOUR_MS
+
+WARM_UP_BARS = 200
+"""Bars before a window that only feed indicators: Wilder's RSI and ATR forget their start after about 200."""
+
+LIVE_BARS = 200
+"""Newest closed bars that the live finder looks at (spec section 3), behind `WARM_UP_BARS` of warm-up."""
+
+
+class Timeframe(StrEnum):
+    """A candle length. The eight traded ones, and 1D for levels. Values are the names in tables."""
+
+    M1 = "1m"
+    M3 = "3m"
+    M5 = "5m"
+    M15 = "15m"
+    M30 = "30m"
+    M60 = "60m"
+    M120 = "120m"
+    M240 = "240m"
+    D1 = "1D"
+
+    @property
+    def minutes(self) -> int:
+        return 1440 if self is Timeframe.D1 else int(self.value[:-1])
+
+    @property
+    def ms(self) -> int:
+        return self.minutes * MINUTE_MS
+
+    @property
+    def bybit(self) -> str:
+        """Bybit's `interval` parameter."""
+        return "D" if self is Timeframe.D1 else str(self.minutes)
+
+    @property
+    def window_bars(self) -> int:
+        """Bars of the backtest window (spec section 3)."""
+        return _WINDOW_DAYS[self] * DAY_MS // self.ms
+
+    @property
+    def bars_per_year(self) -> float:
+        return 365 * DAY_MS / self.ms
+
+
+TRADED_TIMEFRAMES: tuple[Timeframe, ...] = tuple(tf for tf in Timeframe if tf is not Timeframe.D1)
+
+_WINDOW_DAYS: dict[Timeframe, int] = {
+    Timeframe.M1: 4,
+    Timeframe.M3: 4,
+    Timeframe.M5: 4,
+    Timeframe.M15: 11,
+    Timeframe.M30: 21,
+    Timeframe.M60: 21,
+    Timeframe.M120: 42,
+    Timeframe.M240: 42,
+    Timeframe.D1: 42,
+}
+
+
+def floor_ms(time_ms: int, step_ms: int) -> int:
+    """Latest multiple of `step_ms` not after `time_ms`. Candles of every timeframe start on such multiples."""
+    return time_ms - time_ms % step_ms
+
+
+def as_of_ms(hour_ms: int) -> int:
+    """The as-of of the hourly partition that starts at `hour_ms`: its end. Nothing at or after it is read."""
+    return hour_ms + HOUR_MS
+
+
+def to_datetime(time_ms: int) -> datetime:
+    return datetime.fromtimestamp(time_ms / 1000, tz=UTC)
+
+
+def to_ms(moment: datetime) -> int:
+    """Milliseconds of an aware datetime; a naive one is a ValueError."""
+    if moment.tzinfo is None:
+        raise ValueError(f"expected an aware datetime (with a time zone), found {moment!r}")
+    return round(moment.timestamp() * 1000)
+
+
+def iso(time_ms: int) -> str:
+    """`2026-03-02T05:00:00Z`, for messages and metadata."""
+    return to_datetime(time_ms).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,0 +1,219 @@
+"""One pandera model per table of the pipeline: the contract of its stage, and the source of its SQL table.
+
+A `Table` ties a model to its key. No SQL and no Dagster here. Times are `*_ms` (int64 UTC ms); `hour_ms` is the
+start of the partition's hour and its end is the as-of; columns that are percentages say so in their description.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pandas as pd
+import pandera.pandas as pa
+
+from trading_assets.errors import DataError
+from trading_assets.market.timeframes import TRADED_TIMEFRAMES
+
+_TIMEFRAMES = [timeframe.value for timeframe in TRADED_TIMEFRAMES]
+
+
+class MarketScan(pa.DataFrameModel):
+    """Coins worth trading as of the end of an hour; one row per hour and symbol."""
+
+    hour_ms: int = pa.Field(ge=0, description="start of the partition's hour, UTC ms")
+    scan_id: str = pa.Field(str_matches=r"^scan-\d{8}-\d{6}$", description="scan-YYYYMMDD-HHMMSS of the as-of")
+    symbol: str = pa.Field(str_length={"min_value": 1}, description="Bybit symbol")
+    rank: int = pa.Field(ge=1, description="1 is the most volatile")
+    price: float = pa.Field(gt=0, description="last close before the as-of, USDT")
+    volume_24h: float = pa.Field(ge=0, description="turnover of the 24 hours before the as-of, USD")
+    price_change_24h: float = pa.Field(gt=-100, description="change over the same hours, percent")
+    volatility_24h: float = pa.Field(ge=0, description="(high - low) / low over the same hours, percent")
+    size_error_pct: float = pa.Field(ge=0, description="distortion of the position size by the quantity step, percent")
+    timestamp_ms: int = pa.Field(ge=0, description="the as-of, UTC ms")
+
+    class Config:
+        strict = True
+        unique = ["hour_ms", "symbol"]  # noqa: RUF012 (pandera's own form)
+        name = "market_scan"
+
+
+class CandleCoverage(pa.DataFrameModel):
+    """What the candle store holds of a symbol and timeframe for an hour; one row per hour and symbol."""
+
+    hour_ms: int = pa.Field(ge=0, description="start of the partition's hour, UTC ms")
+    timeframe: str = pa.Field(isin=_TIMEFRAMES)
+    symbol: str = pa.Field(str_length={"min_value": 1})
+    first_ms: int = pa.Field(ge=0, description="open time of the first candle held")
+    last_ms: int = pa.Field(ge=0, description="open time of the last candle held")
+    bars: int = pa.Field(ge=0, description="candles held, warm-up included")
+    expected_bars: int = pa.Field(ge=1, description="candles a complete window and warm-up has since listing")
+    missing_bars: int = pa.Field(ge=0, description="gaps the exchange itself has")
+    coverage_pct: float = pa.Field(ge=0, le=100)
+    content_hash: str = pa.Field(str_matches=r"^[0-9a-f]{16}$", description="BLAKE2b of the candles' bytes")
+
+    class Config:
+        strict = True
+        unique = ["hour_ms", "timeframe", "symbol"]  # noqa: RUF012
+        name = "candle_coverage"
+
+
+class FundingCoverage(pa.DataFrameModel):
+    """What the candle store holds of a symbol's funding payments for an hour; one row per hour and symbol."""
+
+    hour_ms: int = pa.Field(ge=0, description="start of the partition's hour, UTC ms")
+    symbol: str = pa.Field(str_length={"min_value": 1})
+    first_ms: int = pa.Field(ge=0, description="first payment held; 0 without payments")
+    last_ms: int = pa.Field(ge=0, description="last payment held; 0 without payments")
+    payments: int = pa.Field(ge=0)
+    last_rate: float = pa.Field(nullable=True, description="fraction of notional that longs paid last")
+    content_hash: str = pa.Field(str_matches=r"^[0-9a-f]{16}$", description="BLAKE2b of the payments' bytes")
+
+    class Config:
+        strict = True
+        unique = ["hour_ms", "symbol"]  # noqa: RUF012
+        name = "funding_coverage"
+
+
+class BacktestResults(pa.DataFrameModel):
+    """A strategy's backtest over a window; one row per hour, timeframe, symbol, strategy and parameter set."""
+
+    hour_ms: int = pa.Field(ge=0, description="start of the partition's hour, UTC ms")
+    timeframe: str = pa.Field(isin=_TIMEFRAMES)
+    symbol: str = pa.Field(str_length={"min_value": 1})
+    # `strategy` is a method of every pandera model.
+    strategy_name: str = pa.Field(alias="strategy", str_length={"min_value": 1})
+    parameters: str = pa.Field(description="parameter set, canonical JSON")
+    scan_id: str = pa.Field(str_matches=r"^scan-\d{8}-\d{6}$")
+    bars: int = pa.Field(ge=0, description="bars in the window, warm-up excluded")
+    total_trades: int = pa.Field(ge=0, description="closed trades")
+    win_rate: float = pa.Field(ge=0, le=100, description="percent of closed trades with pnl > 0")
+    profit_factor: float = pa.Field(ge=0, description="gross profit / gross loss, capped (metrics.py)")
+    total_return: float = pa.Field(description="total_pnl / capital, percent")
+    max_drawdown: float = pa.Field(le=0, description="of equity marked at every close, percent")
+    sharpe_ratio: float = pa.Field(description="annualised, from equity changes per bar")
+    total_pnl: float = pa.Field(description="closed trades, net of fees and funding, USD")
+    confidence_avg: float = pa.Field(ge=0, le=100, description="of the trades' signals, percent; 0 without trades")
+    fees_paid: float = pa.Field(ge=0, description="USD")
+    funding_paid: float = pa.Field(description="USD, negative is received")
+    exposure_pct: float = pa.Field(ge=0, le=100, description="share of bars in a position")
+    error: str = pa.Field(nullable=True, description="why this backtest failed, if it did")
+
+    class Config:
+        strict = True
+        unique = ["hour_ms", "timeframe", "symbol", "strategy", "parameters"]  # noqa: RUF012
+        name = "backtest_results"
+
+
+class StrategySelections(pa.DataFrameModel):
+    """The best strategy and timeframe of a coin; at most one row per hour and symbol."""
+
+    hour_ms: int = pa.Field(ge=0, description="start of the partition's hour, UTC ms")
+    symbol: str = pa.Field(str_length={"min_value": 1})
+    timeframe: str = pa.Field(isin=_TIMEFRAMES)
+    # `strategy` is a method of every pandera model.
+    strategy_name: str = pa.Field(alias="strategy", str_length={"min_value": 1})
+    parameters: str = pa.Field(description="parameter set, canonical JSON")
+    scan_id: str = pa.Field(str_matches=r"^scan-\d{8}-\d{6}$")
+    score: float = pa.Field(ge=0, description="win_rate * profit_factor * ln(total_trades + 1)")
+    total_trades: int = pa.Field(ge=1)
+    win_rate: float = pa.Field(ge=0, le=100, description="percent")
+    profit_factor: float = pa.Field(ge=0)
+    max_drawdown: float = pa.Field(le=0, description="percent")
+    total_pnl: float = pa.Field(description="USD")
+    confidence_avg: float = pa.Field(ge=0, le=100, description="percent")
+
+    class Config:
+        strict = True
+        unique = ["hour_ms", "symbol"]  # noqa: RUF012
+        name = "strategy_selections"
+
+
+class EntrySignals(pa.DataFrameModel):
+    """A decision to enter, with all that an order needs; one row per account, symbol, timeframe, strategy, bar."""
+
+    signal_id: str = pa.Field(unique=True, description="deterministic: account, symbol, timeframe, strategy, bar")
+    hour_ms: int = pa.Field(ge=0, description="hour of the selection it came from, UTC ms")
+    account: str = pa.Field(str_length={"min_value": 1})
+    symbol: str = pa.Field(str_length={"min_value": 1})
+    timeframe: str = pa.Field(isin=_TIMEFRAMES)
+    # `strategy` is a method of every pandera model.
+    strategy_name: str = pa.Field(alias="strategy", str_length={"min_value": 1})
+    parameters: str = pa.Field(description="parameter set, canonical JSON")
+    signal_timestamp_ms: int = pa.Field(ge=0, description="close of the signal's bar, UTC ms")
+    ttl_ms: int = pa.Field(ge=0, description="moment at which the signal expires, UTC ms")
+    confidence: float = pa.Field(ge=0, le=100, description="percent")
+    position_type: str = pa.Field(isin=["LONG", "SHORT"])
+    entry_price: float = pa.Field(gt=0)
+    stop_loss: float = pa.Field(gt=0, description="on the tick")
+    take_profit: float = pa.Field(gt=0, description="on the tick")
+    position_size: float = pa.Field(gt=0, description="USD; notional or margin by the sizing setting")
+    leverage: float = pa.Field(ge=1)
+    rsi: float = pa.Field(nullable=True)
+    bb_position: float = pa.Field(nullable=True)
+    btc_trend: str = pa.Field(nullable=True, isin=["BULLISH", "BEARISH", "NEUTRAL"])
+    funding_rate: float = pa.Field(nullable=True)
+    risk_reward_ratio: float = pa.Field(gt=0)
+    status: str = pa.Field(
+        isin=["active", "executing", "executed", "rejected", "expired", "failed"],
+        description="active -> executing -> executed; rejected, expired and failed are final",
+    )
+    reason: str = pa.Field(nullable=True, description="why it was refused, expired or failed")
+    order_link_id: str = pa.Field(nullable=True)
+    order_id: str = pa.Field(nullable=True)
+    executed_at_ms: float = pa.Field(nullable=True, description="UTC ms")
+    executed_price: float = pa.Field(nullable=True)
+    created_at_ms: int = pa.Field(ge=0, description="UTC ms")
+
+    class Config:
+        strict = True
+        name = "entry_signals"
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of the pipeline: its model and its primary key."""
+
+    model: type[pa.DataFrameModel]
+    key: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        return str(self.model.to_schema().name)
+
+    @property
+    def columns(self) -> list[str]:
+        return list(self.model.to_schema().columns)
+
+    def empty(self) -> pd.DataFrame:
+        """No rows, every column, right types."""
+        return self.model.empty()
+
+    def conform(self, rows: pd.DataFrame) -> pd.DataFrame:
+        """Columns in the model's order and types, rows sorted by key. Values are not checked here.
+
+        Raises:
+            DataError: a column is missing or unknown, or cannot be cast.
+        """
+        if rows.empty:
+            return self.empty()
+        found, expected = set(rows.columns), set(self.columns)
+        if found != expected:
+            raise DataError(
+                f"table {self.name}: missing columns {sorted(expected - found)}, unknown {sorted(found - expected)}"
+            )
+        dtypes = self.empty().dtypes.to_dict()
+        try:
+            typed = rows[self.columns].astype(dtypes)
+        except (TypeError, ValueError) as error:
+            raise DataError(f"table {self.name}: a column has the wrong type: {error}") from error
+        return typed.sort_values(list(self.key), kind="stable").reset_index(drop=True)
+
+
+MARKET_SCAN = Table(MarketScan, ("hour_ms", "symbol"))
+CANDLE_COVERAGE = Table(CandleCoverage, ("hour_ms", "timeframe", "symbol"))
+FUNDING_COVERAGE = Table(FundingCoverage, ("hour_ms", "symbol"))
+BACKTEST_RESULTS = Table(BacktestResults, ("hour_ms", "timeframe", "symbol", "strategy", "parameters"))
+STRATEGY_SELECTIONS = Table(StrategySelections, ("hour_ms", "symbol"))
+ENTRY_SIGNALS = Table(EntrySignals, ("signal_id",))
+
+HOURLY_TABLES = (MARKET_SCAN, CANDLE_COVERAGE, FUNDING_COVERAGE, BACKTEST_RESULTS, STRATEGY_SELECTIONS)

@@ -1,0 +1,186 @@
+"""The scan: who is eligible, who is dropped for which reason, and in which order the rest comes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from decimal import Decimal
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import settings as examples
+from hypothesis import strategies as st
+
+from trading_assets.exchange.models import Instrument
+from trading_assets.market import universe
+from trading_assets.market.candles import Candles
+from trading_assets.market.timeframes import DAY_MS, HOUR_MS, Timeframe
+from trading_assets.settings import Settings, load_settings
+from trading_assets_tests.fakes import an_instrument
+from trading_assets_tests.market.sources import T0
+
+HOUR = T0
+AS_OF = T0 + HOUR_MS
+
+
+def day_of(
+    price: float = 100.0, *, range_pct: float = 5.0, turnover: float = 2e6, change_pct: float = 0.0, hours: int = 24
+) -> Candles:
+    """The candles before the as-of whose figures are exactly these."""
+    close = np.full(hours, price)
+    open_ = close.copy()
+    open_[:1] = price / (1 + change_pct / 100)
+    low, high = np.full(hours, price), np.full(hours, price)
+    high[hours // 2 : hours // 2 + 1] = price * (1 + range_pct / 100)
+    start = AS_OF - np.arange(hours, 0, -1) * HOUR_MS
+    share = np.full(hours, turnover / 24)
+    return Candles(Timeframe.M60, start.astype(np.int64), open_, high, low, close, share / price, share)
+
+
+def scanned(instruments: list[Instrument], hourly: dict[str, Candles], settings: Settings) -> universe.ScanResult:
+    return universe.scan(HOUR, hourly, instruments, settings)
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({}, None),
+        ({"symbol_type": "innovation"}, None),
+        ({"listed_ms": AS_OF - DAY_MS}, None),
+        ({"contract_type": "LinearFutures"}, "not a perpetual"),
+        ({"settle_coin": "USDC", "quote_coin": "USDC"}, "not settled in USDT"),
+        ({"quote_coin": "USDC"}, "not settled in USDT"),
+        ({"settle_coin": "USDC"}, "not settled in USDT"),
+        ({"status": "PreLaunch"}, "not trading"),
+        ({"status": "Closed"}, "not trading"),
+        ({"status": "Delivering"}, "not trading"),
+        ({"base_coin": "USDC"}, "stablecoin"),
+        ({"base_coin": "FDUSD"}, "stablecoin"),
+        ({"base_coin": "USDE"}, "stablecoin"),
+        ({"symbol_type": "stock"}, "not a coin"),
+        ({"symbol_type": "forex"}, "not a coin"),
+        ({"symbol_type": "commodity"}, "not a coin"),
+        ({"listed_ms": AS_OF - DAY_MS + 1}, "listed less than 24 h ago"),
+        ({"listed_ms": AS_OF + DAY_MS}, "listed less than 24 h ago"),
+    ],
+)
+def test_an_instrument_is_eligible_or_dropped_for_its_reason(changes: dict[str, object], reason: str | None) -> None:
+    instrument = an_instrument("XUSDT", **changes)
+    kept, dropped = universe.eligible([instrument], AS_OF)
+    assert kept == ([instrument] if reason is None else [])
+    assert dropped == ({} if reason is None else {reason: ["XUSDT"]})
+
+
+def test_every_instrument_is_kept_or_dropped_once_and_in_order_of_symbols() -> None:
+    names = ["CUSDT", "AUSDT", "BUSDT"]
+    listed = [an_instrument(name) for name in names] + [an_instrument(f"X{n}", status="Closed") for n in names]
+    kept, dropped = universe.eligible(listed, AS_OF)
+    assert [i.symbol for i in kept] == sorted(names)
+    assert dropped == {"not trading": ["XAUSDT", "XBUSDT", "XCUSDT"]}
+
+
+def test_the_figures_of_a_coin() -> None:
+    result = scanned([an_instrument("AUSDT")], {"AUSDT": day_of(change_pct=-20, range_pct=7)}, load_settings())
+    row = result.rows.iloc[0]
+    assert (row["symbol"], row["rank"], row["hour_ms"], row["timestamp_ms"]) == ("AUSDT", 1, HOUR, AS_OF)
+    assert row["scan_id"] == "scan-20260101-010000"
+    assert row["price"] == 100
+    assert row["volume_24h"] == pytest.approx(2e6)
+    assert row["volatility_24h"] == pytest.approx(7)
+    assert row["price_change_24h"] == pytest.approx(-20)
+    assert row["size_error_pct"] == pytest.approx(0)
+
+
+@pytest.mark.parametrize(
+    ("figures", "reason"),
+    [
+        ({"turnover": 1_000_000.0 * 0.999}, "24 h turnover up to 1,000,000 USD"),
+        ({"turnover": 1_000_000.0 * 1.001}, None),
+        ({"range_pct": 1.99}, "24 h range up to 2 %"),
+        ({"range_pct": 2.01}, None),
+        ({"hours": 23}, "incomplete history"),
+        ({"hours": 0}, "incomplete history"),
+        ({"turnover": 1.0, "range_pct": 0.1}, "24 h turnover up to 1,000,000 USD"),
+    ],
+)
+def test_a_coin_is_kept_or_dropped_for_the_first_reason_that_holds(
+    figures: dict[str, float], reason: str | None
+) -> None:
+    result = scanned([an_instrument("AUSDT")], {"AUSDT": day_of(**figures)}, load_settings())  # type: ignore[arg-type]
+    assert result.dropped == ({} if reason is None else {reason: ["AUSDT"]})
+    assert len(result.rows) == (reason is None)
+
+
+def test_exactly_the_limit_is_too_little() -> None:
+    settings = load_settings(min_volume_24h=24_000.0, min_volatility=25.0)
+    at_volume = day_of(64.0, turnover=24_000.0, range_pct=50)
+    at_range = day_of(64.0, turnover=240_000.0, range_pct=25)
+    result = scanned(
+        [an_instrument("AUSDT"), an_instrument("BUSDT")], {"AUSDT": at_volume, "BUSDT": at_range}, settings
+    )
+    assert result.rows.empty
+    assert result.dropped == {"24 h turnover up to 24,000 USD": ["AUSDT"], "24 h range up to 25 %": ["BUSDT"]}
+
+
+@pytest.mark.parametrize(
+    ("changes", "price", "reason"),
+    [
+        ({"qty_step": Decimal("0.001")}, 100.0, None),
+        ({"qty_step": Decimal(1), "min_qty": Decimal(1)}, 100.0, None),
+        ({"qty_step": Decimal(1), "min_qty": Decimal(1)}, 51.0, "lots"),
+        ({"qty_step": Decimal(1), "min_qty": Decimal(1)}, 101.0, "lots"),
+        ({"min_qty": Decimal(2), "qty_step": Decimal(1)}, 100.0, "lots"),
+        ({"min_notional": Decimal(101)}, 100.0, "lots"),
+        ({"min_notional": Decimal(100)}, 100.0, None),
+        ({"qty_step": Decimal(1000), "min_qty": Decimal(1000)}, 0.01, None),
+    ],
+)
+def test_a_coin_whose_lots_distort_the_position_is_dropped(
+    changes: dict[str, object], price: float, reason: str | None
+) -> None:
+    result = scanned([an_instrument("AUSDT", **changes)], {"AUSDT": day_of(price)}, load_settings())
+    expected = {} if reason is None else {"position size cannot be expressed in lots": ["AUSDT"]}
+    assert result.dropped == expected
+
+
+def test_with_the_margin_behind_it_a_position_is_larger_by_the_leverage() -> None:
+    coin = [an_instrument("AUSDT", qty_step=Decimal(1), min_qty=Decimal(1))]
+    hourly = {"AUSDT": day_of(500.0)}
+    assert scanned(coin, hourly, load_settings()).rows.empty
+    assert len(scanned(coin, hourly, load_settings(sizing="margin", leverage=10)).rows) == 1
+
+
+def test_the_most_volatile_come_first_ties_by_symbol_and_the_rest_is_told() -> None:
+    ranges = {"DUSDT": 5.0, "AUSDT": 3.0, "ZUSDT": 9.0, "CUSDT": 5.0, "EUSDT": 4.0}
+    hourly = {symbol: day_of(range_pct=value) for symbol, value in ranges.items()}
+    result = scanned([an_instrument(s) for s in ranges], hourly, load_settings(max_symbols=3))
+    assert dict(zip(result.rows["rank"], result.rows["symbol"], strict=True)) == {1: "ZUSDT", 2: "CUSDT", 3: "DUSDT"}
+    assert result.dropped == {"beyond the 3 most volatile": ["EUSDT", "AUSDT"]}
+
+
+@examples(max_examples=20, deadline=None)
+@given(
+    st.lists(st.tuples(st.floats(0.1, 30), st.floats(1e5, 1e8), st.integers(22, 24)), max_size=12),
+    st.integers(1, 12),
+)
+def test_every_coin_is_a_row_or_dropped_once_and_ranks_follow_the_range(
+    coins: list[tuple[float, float, int]], most: int
+) -> None:
+    hourly = {f"C{i:02d}USDT": day_of(range_pct=r, turnover=t, hours=h) for i, (r, t, h) in enumerate(coins)}
+    result = scanned([an_instrument(s) for s in hourly], hourly, load_settings(max_symbols=most))
+    told = [symbol for symbols in result.dropped.values() for symbol in symbols]
+    assert sorted([*told, *result.rows["symbol"]]) == sorted(hourly)
+    assert len(result.rows) <= most
+    ranked = result.rows.sort_values("rank")
+    assert ranked["rank"].tolist() == list(range(1, len(ranked) + 1))
+    volatility = ranked["volatility_24h"].tolist()
+    assert volatility == sorted(volatility, reverse=True)
+
+
+def test_one_coin_does_not_change_the_figures_of_another() -> None:
+    alone = scanned([an_instrument("AUSDT")], {"AUSDT": day_of()}, load_settings())
+    hourly = {"AUSDT": day_of(), "BUSDT": day_of(3.0, range_pct=40)}
+    both = scanned([replace(an_instrument(s)) for s in hourly], hourly, load_settings())
+    columns = [c for c in both.rows.columns if c != "rank"]
+    left = both.rows[both.rows["symbol"] == "AUSDT"][columns].reset_index(drop=True)
+    assert left.equals(alone.rows[columns])
