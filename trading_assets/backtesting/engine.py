@@ -1,0 +1,117 @@
+"""What a backtest engine receives and returns, and the rules that every engine obeys. No simulation here.
+
+Rules: an entry fills at the close of its signal bar, with slippage, and its stop and target are measured from that
+fill; they work from the next bar; the stop counts before the target inside one bar, even where the bar opened beyond
+the target; a bar that opens beyond a stop or target fills at the open; slippage and taker fee on both fills; one order
+per bar, so no entry on the bar of an exit; a signal while a position is open is ignored; every trade has the size
+`notional` / close of its signal bar. A trade still open at the end is marked at the last close and is not closed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from trading_assets.market.candles import BoolArray, Candles, FloatArray, Funding, IntArray
+
+
+@dataclass(frozen=True)
+class Costs:
+    """Costs of a fill and the size of a trade. `fee` and `slippage` are fractions of price; `notional` in USD."""
+
+    fee: float
+    slippage: float
+    notional: float
+
+
+@dataclass(frozen=True)
+class Column:
+    """One backtest: candles of the window and the decisions at each close, all of shape (n,).
+
+    Attributes:
+        stop_fraction: distance of the stop as a fraction of the close, where there is an entry.
+        reward_risk: the target stands so many stop distances away.
+        confidence: percent, where there is an entry.
+        funding: payments of the symbol; those outside the window are ignored.
+    """
+
+    candles: Candles
+    long: BoolArray
+    short: BoolArray
+    stop_fraction: FloatArray
+    reward_risk: float
+    confidence: FloatArray
+    funding: Funding
+
+
+@dataclass(frozen=True)
+class Trades:
+    """Trades of one column in order of entry, arrays of shape (k,).
+
+    Attributes:
+        entry, exit: indices of bars; the last bar where a trade is still open.
+        direction: 1 long, -1 short.
+        size: base coin.
+        fees: USD, of both fills (of the entry alone while open).
+        funding: USD paid, negative is received.
+        pnl: USD, net of fees and funding.
+        closed: False for a trade still open at the end.
+    """
+
+    entry: IntArray
+    exit: IntArray
+    direction: IntArray
+    size: FloatArray
+    entry_price: FloatArray
+    exit_price: FloatArray
+    fees: FloatArray
+    funding: FloatArray
+    pnl: FloatArray
+    confidence: FloatArray
+    closed: BoolArray
+
+    def __len__(self) -> int:
+        return len(self.entry)
+
+
+class Engine(Protocol):
+    """A simulator. Two engines given the same columns return the same trades."""
+
+    def simulate(self, columns: Sequence[Column], costs: Costs) -> list[Trades]:
+        """Trades of each column."""
+        ...
+
+
+def no_trades() -> Trades:
+    """The trades of a column that has none."""
+    whole, real = np.empty(0, dtype=np.int64), np.empty(0)
+    return Trades(whole, whole, whole, real, real, real, real, real, real, real, np.empty(0, dtype=bool))
+
+
+def funding_paid(
+    candles: Candles,
+    funding: Funding,
+    entry: IntArray,
+    exit_: IntArray,
+    direction: IntArray,
+    size: FloatArray,
+    closed: BoolArray,
+) -> FloatArray:
+    """Funding of each trade in USD, paid by it if positive.
+
+    A trade pays at funding times after the close of its entry bar and up to the open of its exit bar: a payment inside
+    the exit bar may come before or after the exit, so it is not counted. A trade still open pays up to the last close.
+    The price of a payment is the last close at or before it.
+    """
+    if not len(funding) or not len(entry):
+        return np.zeros(len(entry))
+    last = np.searchsorted(candles.end_ms, funding.time_ms, side="right") - 1
+    per_unit = np.where(last >= 0, funding.rate * candles.close[np.maximum(last, 0)], 0.0)
+    cumulative = np.concatenate([[0.0], np.cumsum(per_unit)])
+    held_until = np.where(closed, candles.start_ms[exit_], candles.end_ms[exit_])
+    after = np.searchsorted(funding.time_ms, candles.end_ms[entry], side="right")
+    until = np.searchsorted(funding.time_ms, held_until, side="right")
+    return direction * size * (cumulative[np.maximum(until, after)] - cumulative[after])

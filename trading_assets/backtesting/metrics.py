@@ -1,0 +1,95 @@
+"""The figures of a backtest, from its trades. Percentages in percent, money in USD."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from trading_assets.backtesting.engine import Trades
+from trading_assets.market.candles import Candles, FloatArray
+
+PROFIT_FACTOR_CAP = 100.0
+"""A profit factor without (or almost without) losses says no more than this."""
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """Columns of `backtest_results`: closed trades only, but drawdown, Sharpe and exposure see the open one too."""
+
+    total_trades: int
+    win_rate: float
+    profit_factor: float
+    total_return: float
+    max_drawdown: float
+    sharpe_ratio: float
+    total_pnl: float
+    confidence_avg: float
+    fees_paid: float
+    funding_paid: float
+    exposure_pct: float
+
+
+NO_TRADES = Metrics(0, *(0.0,) * 10)
+
+
+def metrics(trades: Trades, candles: Candles, capital: float) -> Metrics:
+    """Figures of one backtest of `capital` USD over `candles` (the window).
+
+    The Sharpe ratio (Sharpe 1994) is of equity changes per bar as a fraction of `capital`, with a riskless rate of 0,
+    annualised by the square root of the bars of a year; 0 where equity never changes.
+    """
+    bars = len(candles)
+    if not bars or not len(trades):
+        return NO_TRADES
+    equity = equity_curve(trades, candles, capital)
+    peak = np.maximum.accumulate(np.maximum(equity, capital))
+    changes = np.diff(equity, prepend=capital) / capital
+    spread = float(changes.std())
+    sharpe = float(changes.mean()) / spread * math.sqrt(candles.timeframe.bars_per_year) if spread > 0 else 0.0
+    closed = trades.closed
+    pnl = trades.pnl[closed]
+    count = len(pnl)
+    total = float(pnl.sum())
+    return Metrics(
+        total_trades=count,
+        win_rate=float((pnl > 0).mean() * 100) if count else 0.0,
+        profit_factor=profit_factor(pnl),
+        total_return=total / capital * 100,
+        max_drawdown=min(float((equity / peak - 1).min() * 100), 0.0),
+        sharpe_ratio=sharpe,
+        total_pnl=total,
+        confidence_avg=float(trades.confidence[closed].mean()) if count else 0.0,
+        fees_paid=float(trades.fees[closed].sum()),
+        funding_paid=float(trades.funding[closed].sum()),
+        exposure_pct=float((trades.exit - trades.entry).sum() / bars * 100),
+    )
+
+
+def profit_factor(pnl: FloatArray) -> float:
+    """Gross profit / gross loss, at most `PROFIT_FACTOR_CAP`; 0 without profit."""
+    profit, loss = float(pnl[pnl > 0].sum()), float(-pnl[pnl < 0].sum())
+    if profit <= 0:
+        return 0.0
+    return profit / loss if loss * PROFIT_FACTOR_CAP > profit else PROFIT_FACTOR_CAP
+
+
+def equity_curve(trades: Trades, candles: Candles, capital: float) -> FloatArray:
+    """Capital, realised PnL and open PnL at every close, shape (n,); the last value is capital and all PnL.
+
+    The entry's fee counts from the entry on; the exit's fee and funding when the trade ends, or at the last bar. Trades
+    must not overlap.
+    """
+    bars = len(candles)
+    booked = np.bincount(trades.exit, weights=np.where(trades.closed, trades.pnl, -trades.funding), minlength=bars)
+    equity = capital + np.cumsum(booked, dtype=np.float64)
+    # Bars at whose close a trade is open: from its entry until before its exit, or until the end.
+    lengths = np.where(trades.closed, trades.exit, bars) - trades.entry
+    trade = np.repeat(np.arange(len(trades)), lengths)
+    bar = np.arange(len(trade)) - np.repeat(np.cumsum(lengths) - lengths - trades.entry, lengths)
+    entry_share = trades.entry_price / (trades.entry_price + trades.exit_price)
+    entry_fee = trades.fees * np.where(trades.closed, entry_share, 1.0)
+    gain = (candles.close[bar] - trades.entry_price[trade]) * (trades.direction * trades.size)[trade]
+    equity[bar] += gain - entry_fee[trade]
+    return equity

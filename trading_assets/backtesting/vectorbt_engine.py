@@ -1,0 +1,114 @@
+"""The reference engine: vectorbt's `Portfolio.from_signals`, compiled in Rust.
+
+vectorbt costs seconds to import, so it is imported where it is used, never with this module.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from trading_assets.backtesting.engine import Column, Costs, Trades, funding_paid, no_trades
+
+_PLENTY_OF_CASH = 1e12
+_CLOSED = 1
+_CELLS = 4_000_000
+"""Bars x columns of one call: 32 MB for each of its seven arrays."""
+
+
+def warm_up() -> None:
+    """Import vectorbt. Callers run this in a thread while they wait for something else."""
+    import vectorbt  # noqa: F401 (seconds)
+
+
+class VectorbtEngine:
+    """Columns are simulated together, as many as fit into `_CELLS`; a shorter one starts later in its batch."""
+
+    def simulate(self, columns: Sequence[Column], costs: Costs) -> list[Trades]:
+        """See `Engine.simulate`."""
+        trades = [no_trades() for _ in columns]
+        for batch in _batches(columns):
+            for index, found in zip(batch, _simulate([columns[i] for i in batch], costs), strict=True):
+                trades[index] = found
+        return trades
+
+
+def _batches(columns: Sequence[Column]) -> Iterator[list[int]]:
+    """Indices of columns that have an entry at all, of similar length first, so that little is padded."""
+    entering = [i for i, column in enumerate(columns) if column.long.any() or column.short.any()]
+    entering.sort(key=lambda i: len(columns[i].candles), reverse=True)
+    while entering:
+        count = max(_CELLS // len(columns[entering[0]].candles), 1)
+        yield entering[:count]
+        entering = entering[count:]
+
+
+def _simulate(columns: Sequence[Column], costs: Costs) -> list[Trades]:
+    """Trades of each column; the first one is the longest."""
+    import vectorbt as vbt
+
+    rows = len(columns[0].candles)
+    stop = _stack(rows, [column.stop_fraction for column in columns])
+    portfolio = vbt.Portfolio.from_signals(
+        _stack(rows, [column.candles.close for column in columns]),
+        open=_stack(rows, [column.candles.open for column in columns]),
+        high=_stack(rows, [column.candles.high for column in columns]),
+        low=_stack(rows, [column.candles.low for column in columns]),
+        entries=_stack(rows, [column.long for column in columns]),
+        short_entries=_stack(rows, [column.short for column in columns]),
+        size=costs.notional,
+        size_type="value",
+        init_cash=_PLENTY_OF_CASH,
+        fees=costs.fee,
+        slippage=costs.slippage,
+        sl_stop=stop,
+        tp_stop=stop * np.array([column.reward_risk for column in columns]),
+        stop_entry_price="fillprice",
+        stop_exit_price="stopmarket",
+        upon_opposite_entry="ignore",
+        accumulate=False,
+        engine="rust",
+    )
+    records = portfolio.exit_trades.values
+    records = records[np.lexsort((records["entry_idx"], records["col"]))]
+    edges = np.searchsorted(records["col"], np.arange(len(columns) + 1))
+    return [
+        _trades(column, records[low:high], rows - len(column.candles))
+        for column, low, high in zip(columns, edges[:-1], edges[1:], strict=True)
+    ]
+
+
+def _trades(column: Column, records: np.ndarray, padding: int) -> Trades:
+    entry = records["entry_idx"].astype(np.int64) - padding
+    exit_ = records["exit_idx"].astype(np.int64) - padding
+    direction = np.where(records["direction"] == 0, 1, -1).astype(np.int64)
+    size = records["size"].astype(np.float64)
+    closed = records["status"] == _CLOSED
+    paid = funding_paid(column.candles, column.funding, entry, exit_, direction, size, closed)
+    return Trades(
+        entry=entry,
+        exit=exit_,
+        direction=direction,
+        size=size,
+        entry_price=records["entry_price"].astype(np.float64),
+        exit_price=records["exit_price"].astype(np.float64),
+        fees=(records["entry_fees"] + records["exit_fees"]).astype(np.float64),
+        funding=paid,
+        pnl=records["pnl"] - paid,
+        confidence=column.confidence[entry],
+        closed=closed,
+    )
+
+
+def _stack(rows: int, arrays: Sequence[np.ndarray]) -> np.ndarray:
+    """Shape (rows, columns), C order: vectorbt's Rust engine is several times slower on any other.
+
+    A shorter array is preceded by its first value (False for signals): bars on which nothing happens.
+    """
+    stacked = np.empty((rows, len(arrays)), dtype=arrays[0].dtype)
+    for column, array in enumerate(arrays):
+        padding = rows - len(array)
+        stacked[padding:, column] = array
+        stacked[:padding, column] = False if array.dtype == bool else array[0]
+    return stacked

@@ -1,0 +1,30 @@
+"""Values of other candles and of funding, brought onto the own bars without looking ahead."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from trading_assets.market.candles import Candles, FloatArray, Funding, IntArray
+
+
+def as_of_open(own: Candles, other: Candles, values: FloatArray) -> FloatArray:
+    """For each own bar the value of the last `other` candle that had ended when the own bar opened; NaN if none."""
+    return _last_known(other.end_ms, values, own.start_ms)
+
+
+def as_of_close(own: Candles, other: Candles, values: FloatArray) -> FloatArray:
+    """For each own bar the value of the last `other` candle that had ended by the own bar's close; NaN if none."""
+    return _last_known(other.end_ms, values, own.end_ms)
+
+
+def funding_as_of_close(own: Candles, funding: Funding) -> FloatArray:
+    """For each own bar the last funding rate paid by its close, fraction of notional; NaN if none."""
+    return _last_known(funding.time_ms, funding.rate, own.end_ms)
+
+
+def _last_known(known_ms: IntArray, values: FloatArray, at_ms: IntArray) -> FloatArray:
+    index = np.searchsorted(known_ms, at_ms, side="right") - 1
+    out = np.full(len(at_ms), np.nan)
+    found = index >= 0
+    out[found] = values[index[found]]
+    return out

@@ -1,0 +1,72 @@
+"""`bollinger_rsi`: a stretched price in its Bollinger bands, confirmed by RSI, on its own timeframe alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Self
+
+import numpy as np
+from pydantic import Field, model_validator
+
+from trading_assets.market.candles import FloatArray
+from trading_assets.strategies import indicators
+from trading_assets.strategies.base import Entries, Parameters, Strategy, StrategyData
+
+
+class BollingerRsiParameters(Parameters):
+    """Spec section 6, numbers of A."""
+
+    bollinger_period: int = Field(20, ge=2)
+    bollinger_deviations: float = Field(2.0, gt=0)
+    band: float = Field(0.7, gt=0, description="long below -band, short above band")
+    rsi_period: int = Field(14, ge=2)
+    rsi_low: float = Field(30.0, ge=0, le=100, description="no entry with RSI below")
+    rsi_high: float = Field(70.0, ge=0, le=100, description="no entry with RSI above")
+    rsi_extreme_low: float = Field(35.0, ge=0, le=100, description="long with RSI below is extreme")
+    rsi_extreme_high: float = Field(65.0, ge=0, le=100, description="short with RSI above is extreme")
+    base_confidence: float = Field(60.0, ge=0, le=100)
+    extreme_bonus: float = Field(10.0, ge=0, le=100)
+
+    @property
+    def highest_confidence(self) -> float:
+        """Confidence of an entry that earns every bonus."""
+        return self.base_confidence + self.extreme_bonus
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.rsi_low >= self.rsi_high:
+            raise ValueError(
+                f"rsi_low {self.rsi_low:g} must lie below rsi_high {self.rsi_high:g}, else nothing is ever an entry"
+            )
+        if self.highest_confidence > 100:
+            raise ValueError(
+                f"base_confidence and all bonuses add up to {self.highest_confidence:g}, at most 100 is possible"
+            )
+        return self
+
+
+class BollingerRsi(Strategy):
+    """Long below -0.7 of the bands, short above 0.7, with RSI between 30 and 70."""
+
+    name = "bollinger_rsi"
+    description = "Bollinger band and RSI on its own timeframe (B: BASIC)"
+    active_by_default = True
+    Parameters = BollingerRsiParameters
+    parameters: BollingerRsiParameters
+
+    def indicators(self, data: StrategyData) -> dict[str, FloatArray]:
+        p = self.parameters
+        close = data.candles.close
+        return {
+            "bb_position": indicators.bollinger_position(close, p.bollinger_period, p.bollinger_deviations),
+            "rsi": indicators.rsi(close, p.rsi_period),
+        }
+
+    def entries(self, data: StrategyData, values: Mapping[str, FloatArray]) -> Entries:
+        p = self.parameters
+        rsi, position = values["rsi"], values["bb_position"]
+        moderate = (rsi >= p.rsi_low) & (rsi <= p.rsi_high)
+        long = moderate & (position < -p.band)
+        short = moderate & (position > p.band)
+        extreme = (long & (rsi < p.rsi_extreme_low)) | (short & (rsi > p.rsi_extreme_high))
+        return Entries(long, short, p.base_confidence + p.extreme_bonus * extreme.astype(np.float64))

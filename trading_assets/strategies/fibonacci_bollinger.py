@@ -1,0 +1,102 @@
+"""`fibonacci_bollinger`: `bollinger_rsi` with Fibonacci levels of four timeframes, volatility, BTC trend, funding."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from pydantic import Field
+
+from trading_assets.market.candles import Candles, FloatArray
+from trading_assets.market.timeframes import Timeframe
+from trading_assets.strategies import indicators
+from trading_assets.strategies.alignment import as_of_close, as_of_open, funding_as_of_close
+from trading_assets.strategies.base import DataNeeds, Entries, StrategyData
+from trading_assets.strategies.bollinger_rsi import BollingerRsi, BollingerRsiParameters
+
+LEVEL_TIMEFRAMES = (Timeframe.D1, Timeframe.M240, Timeframe.M60, Timeframe.M15)
+RATIOS = (0.0, 0.236, 0.382, 0.5, 0.618, 0.786, 1.0)
+_HOURS_OF_A_DAY = 24
+
+
+class FibonacciBollingerParameters(BollingerRsiParameters):
+    """Spec section 6, numbers of A."""
+
+    level_window: int = Field(30, ge=2, description="bars of each timeframe that span its levels")
+    near_pct: float = Field(2.0, gt=0, description="a level so close counts as near, percent")
+    max_volatility_pct: float = Field(50.0, gt=0, description="no entry with a larger 24 h range, percent")
+    btc_bars: int = Field(20, ge=1, description="240m bars of BTCUSDT that make its trend")
+    btc_trend_pct: float = Field(2.0, gt=0, description="a larger change is a trend, percent")
+    level_bonus: float = Field(10.0, ge=0, le=100)
+    trend_bonus: float = Field(10.0, ge=0, le=100)
+    funding_bonus: float = Field(5.0, ge=0, le=100)
+
+    @property
+    def highest_confidence(self) -> float:
+        return super().highest_confidence + self.level_bonus + self.trend_bonus + self.funding_bonus
+
+
+class FibonacciBollinger(BollingerRsi):
+    """Long only with BTC bullish or neutral, short with BTC bearish or neutral; confidence 60 to 95."""
+
+    name = "fibonacci_bollinger"
+    description = "Bollinger and RSI with Fibonacci levels, BTC trend and funding (A; B: ADVANCED)"
+    Parameters = FibonacciBollingerParameters
+    parameters: FibonacciBollingerParameters
+
+    def needs(self) -> DataNeeds:
+        p = self.parameters
+        candles = dict.fromkeys(LEVEL_TIMEFRAMES, p.level_window)
+        candles[Timeframe.M60] = max(p.level_window, _HOURS_OF_A_DAY)
+        return DataNeeds(candles=candles, btc={Timeframe.M240: p.btc_bars + 1}, funding=True)
+
+    def indicators(self, data: StrategyData) -> dict[str, FloatArray]:
+        """Those of `bollinger_rsi` and:
+
+        * `fib_strength`: number of timeframes, 0 to 4, that have a level near the close;
+        * `volatility_pct`: range of the last 24 hourly candles that had closed, percent of its low;
+        * `btc_trend`: 1 bullish, 0 neutral, -1 bearish;
+        * `funding_rate`: the last one paid by the close, fraction of notional.
+        """
+        p = self.parameters
+        own, hours, btc = data.candles, data.other[Timeframe.M60], data.btc[Timeframe.M240]
+        high = indicators.rolling_max(hours.high, _HOURS_OF_A_DAY)
+        low = indicators.rolling_min(hours.low, _HOURS_OF_A_DAY)
+        change = indicators.change_pct(btc.close, p.btc_bars)
+        trend = np.where(change > p.btc_trend_pct, 1.0, np.where(change < -p.btc_trend_pct, -1.0, 0.0))
+        strength = np.zeros(len(own))
+        for timeframe in LEVEL_TIMEFRAMES:
+            strength += self._near(own, data.other[timeframe])
+        return {
+            **super().indicators(data),
+            "fib_strength": strength,
+            "volatility_pct": as_of_close(own, hours, (high - low) / low * 100),
+            "btc_trend": as_of_close(own, btc, np.where(np.isnan(change), np.nan, trend)),
+            "funding_rate": funding_as_of_close(own, data.funding),
+        }
+
+    def entries(self, data: StrategyData, values: Mapping[str, FloatArray]) -> Entries:
+        p = self.parameters
+        basic = super().entries(data, values)
+        calm = values["volatility_pct"] <= p.max_volatility_pct
+        trend, funding = values["btc_trend"], values["funding_rate"]
+        long = basic.long & calm & (trend >= 0)
+        short = basic.short & calm & (trend <= 0)
+        confidence = (
+            basic.confidence
+            + p.level_bonus * (values["fib_strength"] > 0)
+            + p.trend_bonus * ((long & (trend > 0)) | (short & (trend < 0)))
+            + p.funding_bonus * ((long & (funding < 0)) | (short & (funding > 0)))
+        )
+        return Entries(long, short, confidence)
+
+    def _near(self, own: Candles, other: Candles) -> FloatArray:
+        """1 where the close is near a level of `other`, whose window had ended when the own bar opened, else 0."""
+        p = self.parameters
+        low = as_of_open(own, other, indicators.rolling_min(other.low, p.level_window))
+        span = as_of_open(own, other, indicators.rolling_max(other.high, p.level_window)) - low
+        reach = own.close * (p.near_pct / 100)
+        near = np.zeros(len(own), dtype=bool)
+        for ratio in RATIOS:
+            near |= np.abs(own.close - (low + span * ratio)) <= reach
+        return (near & (span > 0)).astype(np.float64)

@@ -1,0 +1,307 @@
+"""Which strategies exist and which rows of the `strategies` table are traded. No strategy logic here.
+
+Every concrete `Strategy` in a module of this package is found by itself; other packages offer theirs by the entry
+point group `trading_assets.strategies`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import json
+import logging
+import pkgutil
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.metadata import entry_points
+from typing import TypeVar
+
+import sqlalchemy as sa
+
+import trading_assets.strategies as package
+from trading_assets.errors import StrategyError
+from trading_assets.ledger.database import Database
+from trading_assets.ledger.tables import strategies as table
+from trading_assets.market.timeframes import TRADED_TIMEFRAMES, Timeframe
+from trading_assets.strategies.base import DataNeeds, Strategy
+
+ENTRY_POINTS = "trading_assets.strategies"
+_EXCHANGE = "bybit"
+_NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
+_Json = TypeVar("_Json", dict[str, object], list[object])
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class ConfiguredStrategy:
+    """A row of the registry, ready for use.
+
+    Attributes:
+        parameters: the whole parameter set as canonical JSON (sorted keys, defaults included).
+        pairs: symbols it may trade; empty means all.
+        timeframes: timeframes it is tried on.
+    """
+
+    name: str
+    strategy: Strategy
+    parameters: str
+    pairs: frozenset[str]
+    timeframes: frozenset[Timeframe]
+
+    def needs(self) -> DataNeeds:
+        return self.strategy.needs()
+
+    def covers(self, symbol: str, timeframe: Timeframe) -> bool:
+        return timeframe in self.timeframes and (not self.pairs or symbol in self.pairs)
+
+
+@dataclass(frozen=True)
+class BrokenStrategy:
+    """A row that cannot be used, and why."""
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class ActiveStrategies:
+    """Active rows: those that work, ordered by name, and those that do not."""
+
+    usable: tuple[ConfiguredStrategy, ...]
+    broken: tuple[BrokenStrategy, ...]
+
+
+@dataclass(frozen=True)
+class RegistryRow:
+    """A row as a person reads it."""
+
+    name: str
+    is_active: bool
+    parameters: str
+    description: str
+
+
+@dataclass(frozen=True)
+class Discovery:
+    """Strategy classes by name, and what offered one but cannot be used."""
+
+    classes: Mapping[str, type[Strategy]]
+    broken: tuple[BrokenStrategy, ...]
+
+
+@lru_cache(maxsize=1)
+def discover() -> Discovery:
+    """Look once for strategies. A module or entry point that fails is broken; it never stops the others.
+
+    Raises:
+        StrategyError: two classes have one name.
+    """
+    classes: dict[str, type[Strategy]] = {}
+    broken: list[BrokenStrategy] = []
+    for where, found in (*_in_package(), *_from_entry_points()):
+        if isinstance(found, str):
+            broken.append(BrokenStrategy(where, found))
+            continue
+        problem = _unfit(found)
+        if problem is not None:
+            broken.append(BrokenStrategy(where, problem))
+            continue
+        other = classes.setdefault(found.name, found)
+        if other is not found:
+            raise StrategyError(
+                f"two strategies are named {found.name!r}: {other.__module__}.{other.__qualname__} and "
+                f"{found.__module__}.{found.__qualname__}; rename one"
+            )
+    for entry in broken:
+        _log.warning("strategy of %s cannot be used: %s", entry.name, entry.reason)
+    return Discovery(dict(sorted(classes.items())), tuple(broken))
+
+
+def strategy_classes() -> Mapping[str, type[Strategy]]:
+    """Every usable strategy class by name.
+
+    Raises:
+        StrategyError: two classes have one name.
+    """
+    return discover().classes
+
+
+_Found = tuple[str, type[Strategy] | str]
+
+
+def _in_package() -> Iterator[_Found]:
+    """Where, and the class or why the module has none."""
+    for module_info in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
+        try:
+            module = importlib.import_module(module_info.name)
+        except Exception as error:  # noqa: BLE001 (a user's module may raise anything; the others go on)
+            yield module_info.name, f"its module cannot be imported: {type(error).__name__}: {error}"
+            continue
+        for _, kind in inspect.getmembers(module, inspect.isclass):
+            own = kind.__module__ == module.__name__
+            if own and issubclass(kind, Strategy) and not inspect.isabstract(kind):
+                yield module_info.name, kind
+
+
+def _from_entry_points() -> Iterator[_Found]:
+    for point in entry_points(group=ENTRY_POINTS):
+        where = f"entry point {point.name}"
+        try:
+            kind = point.load()
+        except Exception as error:  # noqa: BLE001 (another package may raise anything; the others go on)
+            yield where, f"{point.value} cannot be imported: {type(error).__name__}: {error}"
+            continue
+        if inspect.isclass(kind) and issubclass(kind, Strategy) and not inspect.isabstract(kind):
+            yield where, kind
+        else:
+            yield where, f"{point.value} is {kind!r}, expected a concrete subclass of Strategy"
+
+
+def _unfit(kind: type[Strategy]) -> str | None:
+    """Why a class cannot be used even with default parameters, or None."""
+    for attribute in ("name", "description", "version"):
+        if not isinstance(getattr(kind, attribute, None), str):
+            return f"class {kind.__qualname__} needs a class attribute {attribute!r} of type str"
+    if not _NAME.fullmatch(kind.name):
+        return f"name {kind.name!r} of {kind.__qualname__} must be 1 to 64 of a-z, 0-9 and _, a letter first"
+    try:
+        needs: object = kind().needs()
+    except Exception as error:  # noqa: BLE001 (a user's class may raise anything; the others go on)
+        return f"class {kind.__qualname__} fails with default parameters: {type(error).__name__}: {error}"
+    if not isinstance(needs, DataNeeds):
+        return f"needs() of {kind.__qualname__} is {needs!r}, expected DataNeeds"
+    return None
+
+
+def known_strategies() -> list[Strategy]:
+    """One instance of every strategy, with default parameters."""
+    return [kind() for kind in strategy_classes().values()]
+
+
+def canonical_json(strategy: Strategy) -> str:
+    """The whole parameter set, keys sorted: equal sets have equal text."""
+    return json.dumps(strategy.parameters.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+
+
+def make_strategy(name: str, parameters: str) -> Strategy:
+    """The strategy of a name with a parameter set as JSON.
+
+    Raises:
+        StrategyError: the name is unknown or the parameters are malformed.
+    """
+    found = discover()
+    kind = found.classes.get(name)
+    if kind is None:
+        broken = "; ".join(f"{entry.name}: {entry.reason}" for entry in found.broken)
+        raise StrategyError(
+            f"unknown strategy {name!r}; known are {', '.join(found.classes)}"
+            + (f" (cannot be used: {broken})" if broken else "")
+        )
+    return kind(_decode(name, parameters, dict))
+
+
+def seed_registry(database: Database) -> None:
+    """Add a row with default parameters for each strategy that has none. Existing rows stay as they are.
+
+    A row starts active only where its class says `active_by_default`: a new strategy is started by a person.
+    """
+    with database.read() as connection:
+        present = set(connection.execute(sa.select(table.c.name)).scalars())
+    for name, kind in strategy_classes().items():
+        if name in present:
+            continue
+        row = {"name": name, "is_active": kind.active_by_default, "exchange": _EXCHANGE}
+        try:
+            with database.write() as connection:
+                connection.execute(sa.insert(table).values(**row, pairs="[]", timeframes="[]", parameters="{}"))
+        except sa.exc.IntegrityError:
+            continue  # another process added it in between
+
+
+def active_strategies(database: Database) -> ActiveStrategies:
+    """The rows to backtest and trade. A row that cannot be used never stops the others.
+
+    Modules and entry points that could not be loaded are listed as broken too, whether or not they have a row.
+    """
+    statement = sa.select(table).where(table.c.is_active, table.c.exchange == _EXCHANGE).order_by(table.c.name)
+    with database.read() as connection:
+        rows = connection.execute(statement).mappings().all()
+    usable: list[ConfiguredStrategy] = []
+    broken = list(discover().broken)
+    for row in rows:
+        configured = _configured(row)
+        if isinstance(configured, BrokenStrategy):
+            broken.append(configured)
+        else:
+            usable.append(configured)
+    return ActiveStrategies(tuple(usable), tuple(broken))
+
+
+def _configured(row: sa.RowMapping) -> ConfiguredStrategy | BrokenStrategy:
+    name = str(row["name"])
+    try:
+        strategy = make_strategy(name, row["parameters"])
+        strategy.needs()
+        return ConfiguredStrategy(
+            name,
+            strategy,
+            canonical_json(strategy),
+            frozenset(str(pair) for pair in _decode(name, row["pairs"], list)),
+            _timeframes(name, row["timeframes"]),
+        )
+    except StrategyError as error:
+        return BrokenStrategy(name, str(error))
+    except Exception as error:  # noqa: BLE001 (a user's class may raise anything; the others go on)
+        return BrokenStrategy(name, f"{type(error).__name__}: {error}")
+
+
+def registry_rows(database: Database) -> list[RegistryRow]:
+    """Every row, by name."""
+    with database.read() as connection:
+        rows = connection.execute(sa.select(table).order_by(table.c.name)).mappings().all()
+    classes = strategy_classes()
+    return [
+        RegistryRow(
+            row["name"],
+            bool(row["is_active"]),
+            row["parameters"],
+            classes[row["name"]].description if row["name"] in classes else "its class is missing or broken",
+        )
+        for row in rows
+    ]
+
+
+def set_active(database: Database, name: str, active: bool) -> None:
+    """Switch a strategy on or off from the next hour on.
+
+    Raises:
+        StrategyError: no row has this name.
+    """
+    with database.write() as connection:
+        changed = connection.execute(sa.update(table).where(table.c.name == name).values(is_active=active))
+        if not changed.rowcount:
+            known = connection.execute(sa.select(table.c.name).order_by(table.c.name)).scalars()
+            raise StrategyError(f"unknown strategy {name!r}; known are {', '.join(known)}")
+
+
+def _timeframes(name: str, text: str) -> frozenset[Timeframe]:
+    listed = _decode(name, text, list)
+    unknown = [value for value in listed if value not in TRADED_TIMEFRAMES]
+    if unknown:
+        raise StrategyError(
+            f"timeframes of strategy {name!r}: found {unknown}, expected some of {', '.join(TRADED_TIMEFRAMES)}"
+        )
+    return frozenset(Timeframe(str(value)) for value in listed) or frozenset(TRADED_TIMEFRAMES)
+
+
+def _decode(name: str, text: str, kind: type[_Json]) -> _Json:
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise StrategyError(f"row of strategy {name!r} holds malformed JSON: {error}") from None
+    if not isinstance(value, kind):
+        expected = "object" if kind is dict else "list"
+        raise StrategyError(f"row of strategy {name!r}: expected a JSON {expected}, found {text}")
+    return value

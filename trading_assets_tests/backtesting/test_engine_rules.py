@@ -1,0 +1,206 @@
+"""The engine's rules as candles and the trades they give, written by hand."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+
+from trading_assets.backtesting.engine import Costs, Trades
+from trading_assets.backtesting.vectorbt_engine import VectorbtEngine
+from trading_assets.market.candles import Funding
+from trading_assets.market.timeframes import HOUR_MS
+from trading_assets_tests.backtesting import naive
+from trading_assets_tests.backtesting.columns import COSTLY, FREE, START_MS, assert_same, column_of
+
+QUIET = (100.0, 100.2, 99.8, 100.0)
+"""A bar that touches neither the stop at 99 (short 101) nor the target at 102 (short 98)."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """Bars (open, high, low, close) and entries; expected: (entry, exit, direction, exit price, closed)."""
+
+    name: str
+    bars: list[tuple[float, float, float, float]]
+    expected: list[tuple[int, int, int, float, bool]]
+    long: list[int] = field(default_factory=list)
+    short: list[int] = field(default_factory=list)
+
+
+CASES = [
+    Case("no signal, no trade", [QUIET, QUIET], []),
+    Case("long stop", [QUIET, (100, 100.1, 98.5, 98.7), QUIET], [(0, 1, 1, 99.0, True)], long=[0]),
+    Case("long target", [QUIET, (100, 102.5, 99.9, 101), QUIET], [(0, 1, 1, 102.0, True)], long=[0]),
+    Case("short stop", [QUIET, (100, 101.5, 99.9, 100), QUIET], [(0, 1, -1, 101.0, True)], short=[0]),
+    Case("short target", [QUIET, (100, 100.5, 97.5, 99), QUIET], [(0, 1, -1, 98.0, True)], short=[0]),
+    Case("touching the stop exactly is a stop", [QUIET, (100, 100, 99, 100)], [(0, 1, 1, 99.0, True)], long=[0]),
+    Case("a hair above the stop is none", [QUIET, (100, 100, 99.01, 100)], [(0, 1, 1, 100.0, False)], long=[0]),
+    Case("stop and target in one bar: stop", [QUIET, (100, 103, 98, 102)], [(0, 1, 1, 99.0, True)], long=[0]),
+    Case("the same, short: stop", [QUIET, (100, 102, 97, 98)], [(0, 1, -1, 101.0, True)], short=[0]),
+    Case("opens beyond the long stop: open", [QUIET, (97, 98, 96, 97)], [(0, 1, 1, 97.0, True)], long=[0]),
+    Case("opens beyond the short stop: open", [QUIET, (104, 105, 103, 104)], [(0, 1, -1, 104.0, True)], short=[0]),
+    Case("opens beyond the long target: open", [QUIET, (103, 104, 102.5, 103)], [(0, 1, 1, 103.0, True)], long=[0]),
+    Case("opens beyond the short target: open", [QUIET, (96, 97, 95, 96)], [(0, 1, -1, 96.0, True)], short=[0]),
+    Case(
+        "opens beyond the target, then the stop: stop", [QUIET, (103, 103, 98, 99)], [(0, 1, 1, 99.0, True)], long=[0]
+    ),
+    Case("the entry's own bar has no stops", [(100, 110, 90, 100), QUIET], [(0, 1, 1, 100.0, False)], long=[0]),
+    Case("entry on the last bar stays open", [QUIET, QUIET], [(1, 1, 1, 100.0, False)], long=[1]),
+    Case(
+        "no entry on the bar of an exit",
+        [QUIET, (100, 100, 98, 100), QUIET, (100, 100, 98, 100)],
+        [(0, 1, 1, 99.0, True), (2, 3, 1, 99.0, True)],
+        long=[0, 1, 2],
+    ),
+    Case(
+        "an opposite signal is ignored",
+        [QUIET, QUIET, (100, 102, 99.5, 101)],
+        [(0, 2, 1, 102.0, True)],
+        long=[0],
+        short=[1],
+    ),
+    Case(
+        "a second signal in the same direction is ignored",
+        [QUIET, QUIET, (100, 100, 99, 99)],
+        [(0, 2, 1, 99.0, True)],
+        long=[0, 1],
+    ),
+    Case(
+        "the stop stands where it was set, however the price moves",
+        [QUIET, (100, 101.9, 100, 101.8), (101.8, 101.8, 99.5, 99.6), (99.6, 99.7, 98.9, 99)],
+        [(0, 3, 1, 99.0, True)],
+        long=[0],
+    ),
+    Case(
+        "long, then short",
+        [QUIET, (100, 102, 100, 100), QUIET, (100, 100, 98, 98)],
+        [(0, 1, 1, 102.0, True), (2, 3, -1, 98.0, True)],
+        long=[0],
+        short=[2],
+    ),
+]
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_a_table_of_candles_gives_the_trades_that_the_rules_say(case: Case) -> None:
+    column = column_of(case.bars, long=case.long, short=case.short)
+    (trades,) = VectorbtEngine().simulate([column], FREE)
+    found = list(
+        zip(
+            trades.entry.tolist(),
+            trades.exit.tolist(),
+            trades.direction.tolist(),
+            [round(price, 9) for price in trades.exit_price.tolist()],
+            trades.closed.tolist(),
+            strict=True,
+        )
+    )
+    assert found == case.expected
+    assert trades.confidence.tolist() == [60.0 + entry for entry, *_ in case.expected]
+    assert_same(naive.simulate(column, FREE), trades)
+
+
+def one(costs: Costs, bars: list[tuple[float, float, float, float]], **kwargs: object) -> Trades:
+    (trades,) = VectorbtEngine().simulate([column_of(bars, **kwargs)], costs)  # type: ignore[arg-type]
+    assert len(trades) == 1
+    return trades
+
+
+def test_slippage_worsens_both_fills_and_the_stop_is_measured_from_the_fill() -> None:
+    trades = one(Costs(fee=0.0, slippage=0.001, notional=1000.0), [QUIET, (100, 100, 90, 90)], long=[0])
+    assert trades.entry_price[0] == pytest.approx(100.1)
+    assert trades.exit_price[0] == pytest.approx(100.1 * 0.99 * 0.999)
+    assert trades.size[0] == pytest.approx(10.0)  # 1000 USD at the close of 100
+
+
+def test_a_short_sells_below_and_buys_back_above() -> None:
+    trades = one(Costs(fee=0.0, slippage=0.001, notional=1000.0), [QUIET, (100, 110, 100, 110)], short=[0])
+    assert trades.entry_price[0] == pytest.approx(99.9)
+    assert trades.exit_price[0] == pytest.approx(99.9 * 1.01 * 1.001)
+    assert trades.pnl[0] == pytest.approx(-10 * (99.9 * 1.01 * 1.001 - 99.9))
+
+
+def test_both_fills_pay_the_fee_and_an_open_trade_has_paid_only_the_first() -> None:
+    fee = Costs(fee=0.001, slippage=0.0, notional=1000.0)
+    closed = one(fee, [QUIET, (100, 102, 100, 100)], long=[0])
+    assert closed.fees[0] == pytest.approx(0.001 * 10 * (100 + 102))
+    assert closed.pnl[0] == pytest.approx(20 - closed.fees[0])
+    still_open = one(fee, [QUIET, (100, 101, 100, 101)], long=[0])
+    assert still_open.fees[0] == pytest.approx(1.0)
+    assert still_open.pnl[0] == pytest.approx(10 - 1.0)
+
+
+STOPPED_AT_BAR_2 = [QUIET, QUIET, (100, 100, 99, 99), QUIET]
+
+
+@pytest.mark.parametrize(
+    ("after_start_h", "paid"),
+    [(0.5, 0.0), (1.0, 0.0), (1.5, 1.0), (2.0, 1.0), (2.5, 0.0), (3.0, 0.0)],
+    ids=["before", "at the entry", "inside", "at the open of the exit bar", "in the exit bar", "after"],
+)
+def test_funding_is_paid_after_the_entry_and_until_the_open_of_the_exit_bar(after_start_h: float, paid: float) -> None:
+    funding = Funding(np.array([START_MS + int(after_start_h * HOUR_MS)]), np.array([0.001]))
+    long = one(FREE, STOPPED_AT_BAR_2, long=[0], funding=funding)
+    assert long.funding[0] == pytest.approx(paid)  # 0.001 of 10 coins at 100
+    assert long.pnl[0] == pytest.approx(-10 - paid)
+
+
+def test_a_short_receives_what_a_long_pays_at_the_price_of_that_moment() -> None:
+    bars = [QUIET, (100, 100.6, 100, 100.5), (100.5, 102, 100.5, 102)]
+    funding = Funding(np.array([START_MS + 2 * HOUR_MS]), np.array([0.002]))
+    trades = one(FREE, bars, short=[0], funding=funding)
+    assert trades.funding[0] == pytest.approx(-0.002 * 10 * 100.5)
+
+
+def test_a_trade_still_open_pays_funding_up_to_the_last_close() -> None:
+    funding = Funding(np.array([START_MS + 2 * HOUR_MS, START_MS + 3 * HOUR_MS]), np.array([0.001, 0.001]))
+    trades = one(FREE, [QUIET, QUIET], long=[0], funding=funding)
+    assert not trades.closed[0]
+    assert trades.funding[0] == pytest.approx(1.0)
+
+
+def test_columns_of_different_lengths_in_one_batch_do_not_disturb_each_other() -> None:
+    long_one = column_of([QUIET] * 6 + [(100, 103, 100, 102)], long=[5])
+    short_one = column_of([QUIET, (100, 100, 98, 98)], long=[0])
+    silent = column_of([QUIET] * 3)
+    empty = column_of([])
+    columns = [short_one, silent, long_one, empty]
+    together = VectorbtEngine().simulate(columns, COSTLY)
+    assert [len(trades) for trades in together] == [1, 0, 1, 0]
+    for column, trades in zip(columns, together, strict=True):
+        assert_same(trades, naive.simulate(column, COSTLY))
+
+
+def test_no_column_gives_no_trades() -> None:
+    assert VectorbtEngine().simulate([], FREE) == []
+
+
+def test_importing_the_engine_does_not_import_vectorbt() -> None:
+    code = (
+        "import sys, trading_assets.backtesting.run, trading_assets.backtesting.selection, "
+        "trading_assets.strategies.registry\n"
+        "print([m for m in ('vectorbt', 'numba', 'scipy', 'matplotlib', 'dagster') if m in sys.modules])"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"
+
+
+def test_the_first_simulation_of_a_process_compiles_nothing() -> None:
+    code = (
+        "import time\n"
+        "from trading_assets.backtesting.vectorbt_engine import VectorbtEngine, warm_up\n"
+        "from trading_assets_tests.backtesting.columns import COSTLY, random_column\n"
+        "warm_up()\n"
+        "import numba.core.dispatcher as d\n"
+        "compiled = []\n"
+        "original = d.Dispatcher.compile\n"
+        "d.Dispatcher.compile = lambda self, sig: (compiled.append(self.__name__), original(self, sig))[1]\n"
+        "VectorbtEngine().simulate([random_column(1, 300)], COSTLY)\n"
+        "print(compiled)"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip().splitlines()[-1] == "[]"

@@ -1,0 +1,174 @@
+"""Filters, score, ties and the summary per coin."""
+
+from __future__ import annotations
+
+import math
+
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from trading_assets.backtesting.selection import PRESETS, coin_summary, score, select_best
+from trading_assets.schemas.tables import BACKTEST_RESULTS, STRATEGY_SELECTIONS
+from trading_assets.settings import Settings
+
+HOUR_MS = 1_772_323_200_000
+GOOD: dict[str, object] = {
+    "hour_ms": HOUR_MS,
+    "timeframe": "15m",
+    "symbol": "AAAUSDT",
+    "strategy": "bollinger_rsi",
+    "parameters": "{}",
+    "scan_id": "scan-20260301-010000",
+    "bars": 1056,
+    "total_trades": 20,
+    "win_rate": 60.0,
+    "profit_factor": 2.0,
+    "total_return": 15.0,
+    "max_drawdown": -5.0,
+    "sharpe_ratio": 1.0,
+    "total_pnl": 150.0,
+    "confidence_avg": 65.0,
+    "fees_paid": 20.0,
+    "funding_paid": 0.5,
+    "exposure_pct": 30.0,
+    "error": None,
+}
+
+
+def backtests(*changes: dict[str, object]) -> pd.DataFrame:
+    return BACKTEST_RESULTS.conform(pd.DataFrame([{**GOOD, **change} for change in changes]))
+
+
+@pytest.mark.parametrize(
+    ("preset", "change", "passes"),
+    [
+        ("strict", {"total_trades": 5}, True),
+        ("strict", {"total_trades": 4}, False),
+        ("strict", {"win_rate": 50.0}, True),
+        ("strict", {"win_rate": 49.9}, False),
+        ("strict", {"profit_factor": 1.5}, True),
+        ("strict", {"profit_factor": 1.49}, False),
+        ("strict", {"max_drawdown": -20.0}, True),
+        ("strict", {"max_drawdown": -20.1}, False),
+        ("strict", {"total_pnl": 1.0}, True),
+        ("volume", {"total_trades": 20}, True),
+        ("volume", {"total_trades": 19}, False),
+        ("volume", {"win_rate": 45.0}, True),
+        ("volume", {"win_rate": 44.9}, False),
+        ("volume", {"total_pnl": 100.0}, True),
+        ("volume", {"total_pnl": 99.9}, False),
+        ("volume", {"profit_factor": 1.01, "max_drawdown": -60.0}, True),
+        ("volume_loose", {"total_trades": 10, "win_rate": 40.0, "total_pnl": 50.0}, True),
+        ("volume_loose", {"total_trades": 9}, False),
+        ("volume_loose", {"win_rate": 39.9}, False),
+        ("volume_loose", {"total_pnl": 49.9}, False),
+        ("strict", {"error": "ValueError: no"}, False),
+    ],
+)
+def test_a_backtest_passes_a_preset_exactly_within_its_limits(
+    preset: str, change: dict[str, object], passes: bool
+) -> None:
+    selection = select_best(HOUR_MS, backtests(change), PRESETS[preset])
+    assert selection.passed == len(selection.rows) == len(selection.scores) == int(passes)
+    assert bool(selection.failed) is not passes
+
+
+def test_every_preset_of_the_settings_exists() -> None:
+    allowed = Settings.model_fields["selection_preset"].annotation
+    assert set(PRESETS) == set(allowed.__args__)
+
+
+def test_the_score_is_win_rate_times_profit_factor_times_the_log_of_trades_and_one() -> None:
+    rows = backtests({"win_rate": 55.0, "profit_factor": 1.7, "total_trades": 12})
+    assert score(rows)[0] == pytest.approx(55 * 1.7 * math.log(13))
+    assert select_best(HOUR_MS, rows, PRESETS["strict"]).rows["score"][0] == score(rows)[0]
+
+
+def test_each_coin_has_the_one_row_with_its_highest_score() -> None:
+    rows = backtests(
+        {"symbol": "BBBUSDT", "win_rate": 70.0},
+        {"symbol": "AAAUSDT", "timeframe": "1m"},
+        {"symbol": "AAAUSDT", "timeframe": "60m", "win_rate": 80.0},
+        {"symbol": "CCCUSDT", "win_rate": 10.0},
+    )
+    selection = select_best(HOUR_MS, rows, PRESETS["strict"])
+    assert selection.rows[["symbol", "timeframe"]].to_numpy().tolist() == [["AAAUSDT", "60m"], ["BBBUSDT", "15m"]]
+    assert selection.passed == 3
+    assert selection.scores.tolist() == sorted(score(rows).drop(rows.index[rows["symbol"] == "CCCUSDT"]), reverse=True)
+    assert selection.failed == {"win rate below 50 %": 1}
+    STRATEGY_SELECTIONS.model.validate(selection.rows)
+
+
+MORE = {"total_trades": 255, "profit_factor": 2.0}
+FEWER = {"total_trades": 15, "profit_factor": 4.0}
+"""ln 256 is twice ln 16: the scores are equal."""
+
+
+@pytest.mark.parametrize(
+    ("rivals", "winner"),
+    [
+        ([{**FEWER, "timeframe": "1m", "strategy": "a"}, {**MORE, "timeframe": "240m", "strategy": "z"}], 1),
+        ([{"timeframe": "120m", "strategy": "a"}, {"timeframe": "30m", "strategy": "b"}], 1),
+        ([{"timeframe": "30m", "strategy": "b"}, {"timeframe": "30m", "strategy": "a"}], 1),
+        ([{"parameters": '{"b":1}'}, {"parameters": '{"a":1}'}], 1),
+    ],
+    ids=["more trades", "then the shorter timeframe", "then the name", "then the parameters"],
+)
+def test_ties_are_broken_the_same_way_always(rivals: list[dict[str, object]], winner: int) -> None:
+    for order in (rivals, rivals[::-1]):
+        rows = pd.DataFrame([{**GOOD, **rival} for rival in order])
+        assert score(rows).nunique() == 1
+        best = select_best(HOUR_MS, rows, PRESETS["strict"]).rows.iloc[0]
+        assert {name: best[name] for name in rivals[winner]} == rivals[winner]
+
+
+@settings(max_examples=15, deadline=None)
+@given(order=st.permutations(range(6)))
+def test_the_order_of_the_rows_does_not_matter(order: list[int]) -> None:
+    rows = backtests(*({"symbol": f"{s}USDT", "timeframe": t} for s in ("A", "B") for t in ("1m", "30m", "240m")))
+    expected = select_best(HOUR_MS, rows, PRESETS["strict"]).rows
+    shuffled = rows.iloc[order].reset_index(drop=True)
+    pd.testing.assert_frame_equal(select_best(HOUR_MS, shuffled, PRESETS["strict"]).rows, expected)
+    pd.testing.assert_frame_equal(coin_summary(shuffled), coin_summary(rows))
+
+
+def test_failures_are_counted_by_filter_and_an_error_fails_no_filter_besides() -> None:
+    rows = backtests(
+        {"symbol": "A", "total_trades": 1, "win_rate": 10.0},
+        {"symbol": "B", "total_trades": 2},
+        {"symbol": "C", "total_trades": 0, "win_rate": 0.0, "profit_factor": 0.0, "error": "ValueError: no"},
+        {"symbol": "D"},
+    )
+    selection = select_best(HOUR_MS, rows, PRESETS["strict"])
+    assert selection.failed == {"fewer than 5 trades": 2, "win rate below 50 %": 1, "failed with an error": 1}
+    assert selection.passed == 1
+
+
+def test_nothing_to_select_from_is_an_empty_table() -> None:
+    for rows in (BACKTEST_RESULTS.empty(), backtests({"win_rate": 1.0})):
+        selection = select_best(HOUR_MS, rows, PRESETS["strict"])
+        assert selection.rows.empty
+        assert list(selection.rows.columns) == STRATEGY_SELECTIONS.columns
+        assert selection.passed == 0
+
+
+def test_the_summary_of_a_coin_names_its_best_timeframe_and_the_best_of_each() -> None:
+    rows = backtests(
+        {"timeframe": "1m", "strategy": "a", "total_pnl": 40.0, "win_rate": 55.0},
+        {"timeframe": "1m", "strategy": "b", "total_pnl": 70.0, "win_rate": 51.0},
+        {"timeframe": "60m", "strategy": "a", "total_pnl": 99.6, "win_rate": 64.0},
+        {"symbol": "ZZZUSDT", "timeframe": "5m", "total_pnl": 500.0},
+        {"symbol": "NONEUSDT", "total_trades": 0},
+    )
+    summary = coin_summary(rows)
+    assert summary["symbol"].tolist() == ["ZZZUSDT", "AAAUSDT"]
+    coin = summary.iloc[1]
+    assert (coin["optimal_timeframe"], coin["optimal_pnl"], coin["optimal_win_rate"]) == ("60m", 99.6, 64.0)
+    assert (coin["1m"], coin["60m"], coin["5m"]) == ("b $70 51 %", "a $100 64 %", "")
+
+
+def test_the_summary_of_no_trades_is_empty() -> None:
+    assert coin_summary(BACKTEST_RESULTS.empty()).empty
+    assert coin_summary(backtests({"total_trades": 0})).empty

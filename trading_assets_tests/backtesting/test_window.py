@@ -1,0 +1,259 @@
+"""Backtests of a window: what one strategy or coin does never touches another, and the same data give the same rows."""
+
+import logging
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from trading_assets.backtesting.engine import Column, Costs, Trades, no_trades
+from trading_assets.backtesting.run import MIN_BARS, backtest_window, costs_of, merged_needs
+from trading_assets.errors import DataError, StorageError
+from trading_assets.market.candles import FloatArray
+from trading_assets.market.timeframes import HOUR_MS, WARM_UP_BARS, Timeframe, as_of_ms, floor_ms
+from trading_assets.schemas.tables import BACKTEST_RESULTS, BacktestResults
+from trading_assets.settings import Settings
+from trading_assets.strategies.base import DataNeeds, Entries, Strategy, StrategyData
+from trading_assets.strategies.bollinger_rsi import BollingerRsi
+from trading_assets.strategies.fibonacci_bollinger import FibonacciBollinger
+from trading_assets.strategies.registry import ConfiguredStrategy, canonical_json
+from trading_assets_tests.strategies.series import START_MS, random_data, walk
+
+HOUR = START_MS + 80 * 24 * HOUR_MS
+SCANS = {"AUSDT": "scan-20260601-010000", "BUSDT": "scan-20260601-010000", "CUSDT": "scan-20260601-020000"}
+SETTINGS = Settings()
+TIMEFRAME = Timeframe.M60
+
+
+class Often(Strategy):
+    """Enters long at every bar."""
+
+    name = "often"
+    description = "long always"
+
+    def indicators(self, data: StrategyData) -> dict[str, FloatArray]:
+        return {}
+
+    def entries(self, data: StrategyData, values: Mapping[str, FloatArray]) -> Entries:
+        bars = len(data.candles)
+        return Entries(np.ones(bars, dtype=bool), np.zeros(bars, dtype=bool), np.full(bars, 60.0))
+
+
+class Raising(Often):
+    """Fails on one coin."""
+
+    name = "raising"
+    description = "raises"
+
+    def indicators(self, data: StrategyData) -> dict[str, FloatArray]:
+        if data.symbol == "BUSDT":
+            raise ZeroDivisionError("no such price")
+        return {}
+
+
+class Short(Often):
+    """Returns an array of the wrong length."""
+
+    name = "short_arrays"
+    description = "wrong shape"
+
+    def indicators(self, data: StrategyData) -> dict[str, FloatArray]:
+        return {"half": np.ones(len(data.candles) // 2)}
+
+
+class Recording:
+    """An engine that keeps what it was given and trades nothing."""
+
+    def __init__(self) -> None:
+        self.columns: list[Column] = []
+        self.costs: Costs | None = None
+
+    def simulate(self, columns: list[Column], costs: Costs) -> list[Trades]:
+        self.columns, self.costs = list(columns), costs
+        return [no_trades() for _ in columns]
+
+
+def configured(
+    *kinds: type[Strategy], pairs: frozenset[str] = frozenset(), timeframes: frozenset[Timeframe] | None = None
+) -> list[ConfiguredStrategy]:
+    made = [kind() for kind in kinds]
+    return [
+        ConfiguredStrategy(one.name, one, canonical_json(one), pairs, timeframes or frozenset({TIMEFRAME}))
+        for one in made
+    ]
+
+
+Load = Callable[[str, Timeframe, DataNeeds], StrategyData]
+
+
+def loader(bars: Mapping[str, int] | None = None) -> Load:
+    """Random data that end at the as-of: a full window with warm-up, or fewer bars where told."""
+
+    def load(symbol: str, timeframe: Timeframe, _needs: DataNeeds) -> StrategyData:
+        end = floor_ms(as_of_ms(HOUR), timeframe.ms)
+        wanted = (bars or {}).get(symbol, timeframe.window_bars + WARM_UP_BARS)
+        seed = ord(symbol[0])
+        rng = np.random.default_rng(seed)
+        own = walk(rng, timeframe, end - wanted * timeframe.ms, end, 0.01)
+        others = random_data(seed, timeframe, 10)
+        return StrategyData(symbol, own, others.other, others.btc, others.funding)
+
+    return load
+
+
+def run(strategies: list[ConfiguredStrategy], load: Load | None = None, **options: object) -> pd.DataFrame:
+    return backtest_window(HOUR, TIMEFRAME, SCANS, load or loader(), strategies, SETTINGS, **options)  # type: ignore[arg-type]
+
+
+def of(frame: pd.DataFrame, strategy: str, symbol: str) -> pd.Series:
+    (_, row), *more = frame[(frame["strategy"] == strategy) & (frame["symbol"] == symbol)].iterrows()
+    assert not more
+    return row
+
+
+def test_each_coin_and_strategy_has_one_row_that_keeps_the_contract() -> None:
+    frame = run(configured(Often, BollingerRsi, FibonacciBollinger))
+    BacktestResults.validate(frame)
+    assert len(frame) == 9
+    assert frame.columns.tolist() == BACKTEST_RESULTS.columns
+    assert frame["error"].isna().all()
+    assert (frame["bars"] == TIMEFRAME.window_bars).all()
+    assert set(frame["hour_ms"]) == {HOUR}
+    assert set(frame["timeframe"]) == {"60m"}
+    assert dict(zip(frame["symbol"], frame["scan_id"], strict=True)) == SCANS
+    assert (frame.loc[frame["strategy"] == "often", "total_trades"] > 0).all()
+    assert frame[["symbol", "strategy"]].apply(tuple, axis=1).is_monotonic_increasing
+
+
+@pytest.mark.parametrize(
+    ("broken", "symbols", "error"),
+    [
+        (Raising, ["BUSDT"], "ZeroDivisionError: no such price"),
+        (Short, ["AUSDT", "BUSDT", "CUSDT"], "half"),
+    ],
+)
+def test_a_strategy_that_fails_has_an_error_row_and_the_others_are_untouched(
+    broken: type[Strategy], symbols: list[str], error: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    alone = run(configured(Often, BollingerRsi))
+    with caplog.at_level(logging.WARNING):
+        together = run(configured(broken, Often, BollingerRsi))
+    others = together[together["strategy"] != broken.name].reset_index(drop=True)
+    pd.testing.assert_frame_equal(others, alone)
+    rows = together[together["strategy"] == broken.name].set_index("symbol")
+    assert rows.index[rows["error"].notna()].tolist() == symbols
+    for symbol in symbols:
+        assert error in rows.loc[symbol, "error"]
+        assert rows.loc[symbol, "bars"] == rows.loc[symbol, "total_trades"] == 0
+    assert sum(broken.name in record.message for record in caplog.records) == 1
+    BacktestResults.validate(together)
+
+
+def test_a_coin_whose_data_cannot_be_put_together_has_error_rows_and_the_others_are_untouched() -> None:
+    def load(symbol: str, timeframe: Timeframe, needs: DataNeeds) -> StrategyData:
+        if symbol == "BUSDT":
+            raise DataError("a candle is missing")
+        return loader()(symbol, timeframe, needs)
+
+    frame = run(configured(Often, BollingerRsi), load)
+    failed = frame[frame["symbol"] == "BUSDT"]
+    assert len(failed) == 2
+    assert failed["error"].str.contains("a candle is missing").all()
+    whole = run(configured(Often, BollingerRsi))
+    pd.testing.assert_frame_equal(
+        frame[frame["symbol"] != "BUSDT"].reset_index(drop=True),
+        whole[whole["symbol"] != "BUSDT"].reset_index(drop=True),
+    )
+
+
+def test_a_store_that_cannot_be_read_stops_the_backtests() -> None:
+    def load(_symbol: str, _timeframe: Timeframe, _needs: DataNeeds) -> StrategyData:
+        raise StorageError("the disk is gone")
+
+    with pytest.raises(StorageError, match="the disk is gone"):
+        run(configured(Often), load)
+
+
+@pytest.mark.parametrize(
+    ("bars", "trades"), [(0, False), (1, False), (MIN_BARS - 1, False), (MIN_BARS, True), (TIMEFRAME.window_bars, True)]
+)
+def test_a_young_coin_trades_only_with_enough_bars_in_its_window(bars: int, trades: bool) -> None:
+    frame = run(configured(Often, BollingerRsi, FibonacciBollinger), loader({"AUSDT": bars}))
+    young = of(frame, "often", "AUSDT")
+    assert young["bars"] == bars
+    assert pd.isna(young["error"])
+    assert (young["total_trades"] > 0) == trades
+    assert of(frame, "often", "BUSDT")["total_trades"] > 0
+    assert frame["error"].isna().all()
+    BacktestResults.validate(frame)
+
+
+def test_the_same_data_give_the_same_rows() -> None:
+    strategies = configured(Often, BollingerRsi, FibonacciBollinger)
+    first = run(strategies)
+    pd.testing.assert_frame_equal(run(strategies), first, check_exact=True)
+    pd.testing.assert_frame_equal(run(strategies[::-1]), first, check_exact=True)
+    backwards = dict(reversed(SCANS.items()))
+    again = backtest_window(HOUR, TIMEFRAME, backwards, loader(), strategies, SETTINGS)
+    pd.testing.assert_frame_equal(again, first, check_exact=True)
+
+
+def test_the_engine_sees_the_window_alone_with_signals_of_the_whole_data() -> None:
+    engine = Recording()
+    run(configured(BollingerRsi), engine=engine)
+    end = as_of_ms(HOUR)
+    assert engine.costs == costs_of(SETTINGS)
+    for symbol, column in zip(sorted(SCANS), engine.columns, strict=True):
+        data = loader()(symbol, TIMEFRAME, DataNeeds())
+        signals = BollingerRsi().signals(data)
+        bars = TIMEFRAME.window_bars
+        assert column.candles.start_ms[0] == end - bars * TIMEFRAME.ms
+        assert column.candles.end_ms[-1] == end
+        np.testing.assert_array_equal(column.long, signals.long[-bars:])
+        np.testing.assert_array_equal(column.short, signals.short[-bars:])
+        np.testing.assert_array_equal(column.confidence, signals.confidence[-bars:])
+        distance = column.stop_fraction * column.candles.close
+        np.testing.assert_allclose(distance, signals.stop_distance[-bars:], rtol=1e-12)
+        assert np.isfinite(column.stop_fraction).all()  # the warm-up has defined it
+
+
+def test_costs_come_from_the_settings() -> None:
+    settings = Settings(taker_fee=0.001, slippage_bps=5.0, backtest_capital=250.0)
+    assert costs_of(settings) == Costs(fee=0.001, slippage=0.0005, notional=250.0)
+
+
+def test_a_strategy_is_tried_only_on_its_pairs_and_timeframes() -> None:
+    assert run(configured(Often, pairs=frozenset({"BUSDT"})))["symbol"].tolist() == ["BUSDT"]
+    elsewhere = run(configured(Often, timeframes=frozenset({Timeframe.M15})))
+    assert elsewhere.empty
+    assert elsewhere.columns.tolist() == BACKTEST_RESULTS.columns
+
+
+def test_a_coin_that_no_strategy_wants_is_not_even_loaded() -> None:
+    asked: list[str] = []
+
+    def load(symbol: str, timeframe: Timeframe, needs: DataNeeds) -> StrategyData:
+        asked.append(symbol)
+        return loader()(symbol, timeframe, needs)
+
+    run(configured(Often, pairs=frozenset({"CUSDT"})), load)
+    assert asked == ["CUSDT"]
+
+
+def test_without_coins_or_strategies_there_are_no_rows() -> None:
+    assert run([]).empty
+    nothing = backtest_window(HOUR, TIMEFRAME, {}, loader(), configured(Often), SETTINGS)
+    assert nothing.dtypes.equals(BACKTEST_RESULTS.empty().dtypes)
+
+
+def test_the_deepest_need_of_all_strategies_is_loaded_and_funding_always() -> None:
+    class Deep(Often):
+        def needs(self) -> DataNeeds:
+            return DataNeeds(candles={Timeframe.D1: 99, Timeframe.M30: 7}, btc={Timeframe.M240: 3})
+
+    needs = merged_needs(configured(Deep, FibonacciBollinger))
+    own = FibonacciBollinger().needs()
+    assert needs.candles == {**own.candles, Timeframe.D1: 99, Timeframe.M30: 7}
+    assert needs.btc == own.btc
+    assert merged_needs(configured(Often)) == DataNeeds(funding=True)
