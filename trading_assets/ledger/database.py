@@ -1,0 +1,117 @@
+"""The connection to the system of record (SQLite or PostgreSQL) and the translation of its errors.
+
+Tables are in `ledger.tables`, reads and writes in the repositories beside this module.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import sqlalchemy as sa
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, OperationalError
+
+from trading_assets.errors import ConfigurationError, DatabaseLockedError, StorageError
+from trading_assets.ledger.tables import metadata
+
+
+class Database:
+    """One engine. `connect()` gives a transaction that commits on leaving and rolls back on an error.
+
+    Raises:
+        ConfigurationError: the URL is malformed or names an unknown database.
+        StorageError: the database cannot be opened or created.
+    """
+
+    def __init__(self, url: str, *, busy_timeout_s: float = 30.0) -> None:
+        try:
+            self.url = sa.make_url(url)
+            self._engine = self._make_engine(busy_timeout_s)
+        except (ArgumentError, NoSuchModuleError) as error:
+            raise ConfigurationError(
+                f"database_url is not usable ({error}); expected sqlite:///PATH or "
+                "postgresql+psycopg2://user:password@host/database"
+            ) from None
+        with self._translated():
+            metadata.create_all(self._engine)
+
+    def _make_engine(self, busy_timeout_s: float) -> sa.Engine:
+        if self.url.get_backend_name() != "sqlite":
+            return sa.create_engine(self.url, pool_pre_ping=True)
+        if self.url.database:
+            folder = Path(self.url.database).parent
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise StorageError(
+                    f"cannot create {folder} for the database: {error.strerror}; choose a writable directory with "
+                    "TRADING_ASSETS_HOME"
+                ) from error
+        engine = sa.create_engine(self.url, connect_args={"timeout": busy_timeout_s})
+
+        @sa.event.listens_for(engine, "connect")
+        def _configure(connection: object, _record: object) -> None:
+            cursor = connection.cursor()  # type: ignore[attr-defined]
+            cursor.execute("PRAGMA journal_mode=WAL")
+            cursor.execute("PRAGMA synchronous=FULL")
+            cursor.execute("PRAGMA foreign_keys=ON")
+            cursor.close()
+            # Let SQLAlchemy, not the driver, begin transactions, so that a read and the write after it are one.
+            connection.isolation_level = None  # type: ignore[attr-defined]
+
+        @sa.event.listens_for(engine, "begin")
+        def _begin(connection: sa.Connection) -> None:
+            # IMMEDIATE takes the write lock up front: a reader that turns writer cannot wait out another one.
+            immediate = connection.get_execution_options().get("write", False)
+            connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")
+
+        return engine
+
+    @contextmanager
+    def read(self) -> Iterator[sa.Connection]:
+        """A read transaction: one consistent snapshot."""
+        with self._translated(), self._engine.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def write(self, one_at_a_time: str | None = None) -> Iterator[sa.Connection]:
+        """A write transaction: commits when the block ends, rolls back when it raises.
+
+        `one_at_a_time` names what only one transaction may do at once, in any process. SQLite has one writer anyway.
+        """
+        with self._translated():
+            engine = self._engine.execution_options(write=True)
+            with engine.begin() as connection:
+                if one_at_a_time is not None and self.dialect == "postgresql":
+                    lock = sa.func.pg_advisory_xact_lock(sa.func.hashtextextended(one_at_a_time, 0))
+                    connection.execute(sa.select(lock))
+                yield connection
+
+    @property
+    def dialect(self) -> str:
+        return self._engine.dialect.name
+
+    def close(self) -> None:
+        self._engine.dispose()
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except OperationalError as error:
+            reason = str(error.orig)
+            where = self.url.render_as_string(hide_password=True)
+            if "locked" in reason or "busy" in reason:
+                raise DatabaseLockedError(
+                    f"another process keeps the database {where} locked; end it (or wait for its run), then try again. "
+                    "Nothing was written."
+                ) from error
+            raise StorageError(
+                f"the database {where} cannot be used: {reason.strip()}; nothing was written. Check that the disk has "
+                "room and the path is writable, or that the server runs"
+            ) from error
+        except DBAPIError as error:
+            if isinstance(error, sa.exc.IntegrityError):
+                raise
+            raise StorageError(f"the database refused: {error.orig}") from error

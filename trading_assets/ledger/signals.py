@@ -1,0 +1,78 @@
+"""Entry signals in the ledger: inserted once, moved from status to status. What makes a signal is decided elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+import sqlalchemy as sa
+
+from trading_assets.errors import DataError
+from trading_assets.ledger.database import Database
+from trading_assets.ledger.tables import entry_signals as table
+from trading_assets.schemas.tables import ENTRY_SIGNALS
+
+ACTIVE, EXECUTING, EXECUTED = "active", "executing", "executed"
+REJECTED, EXPIRED, FAILED = "rejected", "expired", "failed"
+
+
+def insert(database: Database, row: Mapping[str, object]) -> bool:
+    """Add a signal; False where one of this id exists already (this process or another was first).
+
+    Raises:
+        DataError: a value that every signal has is missing.
+    """
+    try:
+        with database.write() as connection:
+            connection.execute(sa.insert(table).values(**row))
+    except sa.exc.IntegrityError as error:
+        if by_ids(database, [str(row.get("signal_id"))]).empty:
+            raise DataError(f"a signal cannot be stored: {error.orig}") from error
+        return False
+    return True
+
+
+def active(database: Database, account: str) -> pd.DataFrame:
+    """Signals waiting for execution, the most confident first."""
+    statement = sa.select(table).where(table.c.account == account, table.c.status == ACTIVE)
+    rows = _read(database, statement)
+    return rows.sort_values(["confidence", "signal_id"], ascending=[False, True], kind="stable").reset_index(drop=True)
+
+
+def since(database: Database, account: str, time_ms: int) -> pd.DataFrame:
+    """Signals created at or after a time, by id."""
+    return _read(database, sa.select(table).where(table.c.account == account, table.c.created_at_ms >= time_ms))
+
+
+def by_ids(database: Database, signal_ids: Sequence[str]) -> pd.DataFrame:
+    """The signals of these ids."""
+    return _read(database, sa.select(table).where(table.c.signal_id.in_(list(signal_ids))))
+
+
+def expire(database: Database, account: str, now_ms: int) -> int:
+    """Expire waiting signals whose life time is over; how many. The last refusal stays as the reason."""
+    statement = (
+        sa.update(table)
+        .where(table.c.account == account, table.c.status == ACTIVE, table.c.ttl_ms <= now_ms)
+        .values(
+            status=EXPIRED,
+            reason=sa.func.coalesce(table.c.reason, "its life time ended before it could be executed"),
+        )
+    )
+    with database.write() as connection:
+        return int(connection.execute(statement).rowcount)
+
+
+def note(database: Database, signal_id: str, reason: str, *, status: str | None = None) -> None:
+    """Record why a waiting signal was not executed now, or end it with `status`."""
+    values = {"reason": reason, **({"status": status} if status else {})}
+    with database.write() as connection:
+        connection.execute(
+            sa.update(table).where(table.c.signal_id == signal_id, table.c.status == ACTIVE).values(**values)
+        )
+
+
+def _read(database: Database, statement: sa.Select[tuple[object, ...]]) -> pd.DataFrame:
+    with database.read() as connection:
+        rows = connection.execute(statement).mappings().all()
+    return ENTRY_SIGNALS.conform(pd.DataFrame([dict(row) for row in rows], columns=ENTRY_SIGNALS.columns))

@@ -1,0 +1,76 @@
+"""Tells a human: one log line always, and apprise's messengers where URLs are set. Never on the order path.
+
+A messenger that is slow or down costs nothing but its message: sending happens in one thread behind a bounded queue.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+from collections.abc import Callable, Sequence
+
+_log = logging.getLogger(__name__)
+
+QUEUE_LENGTH = 100
+
+Send = Callable[[str, str], object]
+
+
+class Notifier:
+    """Args:
+    urls: apprise URLs; none means the log alone.
+    send: delivers a title and a body; apprise by default.
+    """
+
+    def __init__(self, urls: Sequence[str], *, send: Send | None = None) -> None:
+        self._urls = tuple(urls)
+        self._send = send
+        self._queue: queue.Queue[tuple[str, str]] = queue.Queue(QUEUE_LENGTH)
+        self._thread: threading.Thread | None = None
+        self._lock = threading.Lock()
+        self.dropped = 0
+
+    def notify(self, title: str, body: str) -> None:
+        """Log it, and queue it for the messengers; returns at once. A full queue drops the message, and says so."""
+        _log.info("%s: %s", title, body)
+        if not self._urls and self._send is None:
+            return
+        try:
+            self._queue.put_nowait((title, body))
+        except queue.Full:
+            self.dropped += 1
+            _log.warning("notification dropped: %d wait already", QUEUE_LENGTH)
+            return
+        with self._lock:
+            if self._thread is None or not self._thread.is_alive():
+                self._thread = threading.Thread(target=self._deliver, name="notifier", daemon=True)
+                self._thread.start()
+
+    def flush(self, timeout_s: float = 5.0) -> bool:
+        """Wait until what is queued was tried, at most `timeout_s`; whether it was."""
+        waiting = threading.Thread(target=self._queue.join, daemon=True)
+        waiting.start()
+        waiting.join(timeout_s)
+        return not waiting.is_alive()
+
+    def _deliver(self) -> None:
+        send = self._send
+        while True:
+            title, body = self._queue.get()
+            try:
+                send = send or self._apprise()
+                if send(title, body) is False:
+                    _log.warning("a messenger refused: %s", title)
+            except Exception:  # noqa: BLE001 (a messenger's plugin may raise anything; the next message is tried)
+                _log.warning("a messenger failed: %s", title, exc_info=True)
+            finally:
+                self._queue.task_done()
+
+    def _apprise(self) -> Send:
+        import apprise  # noqa: PLC0415 (costs a second, and most installations set no messenger)
+
+        messengers = apprise.Apprise()
+        for url in self._urls:
+            messengers.add(url)
+        return lambda title, body: messengers.notify(title=title, body=body)

@@ -1,0 +1,146 @@
+"""When to launch what: the pure decisions behind schedules and sensors. No Dagster, no I/O.
+
+A `Skip` says what was seen, so that the tick's history can be read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from trading_assets.market.timeframes import HOUR_MS, Timeframe, as_of_ms, floor_ms, iso
+from trading_assets.trading.signals import newest_close_ms
+
+SETTLE_MS = 1_000
+"""The exchange shows a candle as final a moment after its end."""
+
+RETRY_SIGNALS_MS = 5_000
+RECONCILE_BUSY_MS = 60_000
+RECONCILE_IDLE_MS = 600_000
+CATCH_UP_AFTER_MS = 5 * 60_000
+"""The hourly schedule has so long before the catch-up sensor steps in."""
+
+
+@dataclass(frozen=True)
+class Skip:
+    """Nothing to do, and what was seen."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class Launch:
+    """Launch a run. `close_ms` is the newest candle close that it handles."""
+
+    reason: str
+    close_ms: int
+
+
+@dataclass(frozen=True)
+class Research:
+    """Research an hour."""
+
+    hour_ms: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class Reselect:
+    """Hours to select again, each with the storage id of the backtest write that asks for it."""
+
+    hours: Mapping[int, int]
+
+
+def decide_trade(
+    *,
+    now_ms: int,
+    timeframes: Iterable[str],
+    handled_ms: int,
+    waiting_signals: int,
+    run_in_progress: bool,
+) -> Launch | Skip:
+    """Launch when a candle of a selected timeframe has closed since `handled_ms`, or a signal waits.
+
+    Args:
+        timeframes: of the newest selection.
+        handled_ms: the close up to which candles were handled.
+    """
+    if run_in_progress:
+        return Skip("a trade run is in progress")
+    selected = sorted({Timeframe(value) for value in timeframes}, key=lambda timeframe: timeframe.ms)
+    if not selected:
+        return Skip("no coin is selected yet, or the newest selection is empty")
+    settled = now_ms - SETTLE_MS
+    closed = [timeframe for timeframe in selected if newest_close_ms(timeframe, settled) > handled_ms]
+    if closed:
+        close = max(newest_close_ms(timeframe, settled) for timeframe in closed)
+        return Launch(f"{', '.join(closed)} closed at {iso(close)}", close)
+    if waiting_signals and now_ms - handled_ms >= RETRY_SIGNALS_MS:
+        return Launch(f"{waiting_signals} signals wait for execution", handled_ms)
+    following = min(newest_close_ms(timeframe, settled) + timeframe.ms for timeframe in selected)
+    return Skip(f"no candle of {', '.join(selected)} has closed since {iso(handled_ms)}; next at {iso(following)}")
+
+
+def decide_reconcile(
+    *,
+    now_ms: int,
+    reconciled_ms: int | None,
+    open_positions: int,
+    unresolved: int,
+    run_in_progress: bool,
+) -> Launch | Skip:
+    """Launch every minute while something is open, else every ten."""
+    if run_in_progress:
+        return Skip("a reconcile run is in progress")
+    if reconciled_ms is None:
+        return Launch("the books were never read", now_ms)
+    busy = open_positions + unresolved > 0
+    every = RECONCILE_BUSY_MS if busy else RECONCILE_IDLE_MS
+    age = now_ms - reconciled_ms
+    state = f"{open_positions} positions, {unresolved} unresolved orders, books read {age / 1000:.0f} s ago"
+    return Launch(state, now_ms) if age >= every else Skip(f"{state}; due every {every // 1000} s")
+
+
+def decide_selection(
+    *, backtest_writes: Mapping[int, int], selection_writes: Mapping[int, int], run_in_progress: bool
+) -> Reselect | Skip:
+    """Select an hour again when its newest backtest was written after its selection.
+
+    Args:
+        backtest_writes, selection_writes: newest storage id of a write, by hour. An hour never selected is left to
+            research, which selects it as its last step.
+    """
+    if run_in_progress:
+        return Skip("research or selection is running")
+    stale = {
+        hour: backtest_writes[hour]
+        for hour, selected in sorted(selection_writes.items())
+        if backtest_writes.get(hour, 0) > selected
+    }
+    if stale:
+        return Reselect(stale)
+    if not selection_writes:
+        return Skip("no recent hour is selected yet")
+    return Skip(f"no backtest is newer than the selection of the {len(selection_writes)} recent hours")
+
+
+def decide_research(
+    *, now_ms: int, selected_hours: Iterable[int], failed_hours: Iterable[int], run_in_progress: bool
+) -> Research | Skip:
+    """Research the newest ended hour if it was never selected and the hourly schedule had its time.
+
+    Args:
+        selected_hours: recent hours with a selection.
+        failed_hours: hours for which this was tried and failed: they are not tried again.
+    """
+    if run_in_progress:
+        return Skip("research is running")
+    newest = floor_ms(now_ms, HOUR_MS) - HOUR_MS
+    selected = set(selected_hours)
+    if newest in selected:
+        return Skip(f"the hour that ended at {iso(as_of_ms(newest))} is selected")
+    if newest in set(failed_hours):
+        return Skip(f"research of the hour that ended at {iso(as_of_ms(newest))} was tried already")
+    if selected and now_ms - as_of_ms(newest) < CATCH_UP_AFTER_MS:
+        return Skip("the hourly schedule has its first minutes")
+    return Research(newest, f"the hour that ended at {iso(as_of_ms(newest))} is not selected")

@@ -1,0 +1,221 @@
+"""Intents and signals in the ledger: one order for a signal and a symbol, statuses that only move forward."""
+
+from __future__ import annotations
+
+import threading
+from decimal import Decimal
+
+import pytest
+import sqlalchemy as sa
+
+from trading_assets.exchange.models import Side, Wallet
+from trading_assets.ledger import books, orders, signals
+from trading_assets.ledger.database import Database
+from trading_assets.ledger.tables import order_events, risk_events
+from trading_assets_tests.trading.desks import NOW_MS, add_signal
+
+D = Decimal
+
+
+def reserve(
+    database: Database,
+    identity: str,
+    *,
+    link: str = "",
+    symbol: str = "BTCUSDT",
+    account: str = "main",
+    max_open: int = 10,
+) -> bool:
+    return orders.reserve(
+        database,
+        order_link_id=link or f"l-{hash(identity) % 10**12}",
+        signal_id=identity,
+        account=account,
+        symbol=symbol,
+        side=Side.BUY,
+        qty=D("0.10"),
+        stop_loss=D("98.00"),
+        take_profit=D(104),
+        leverage=D(10),
+        max_open=max_open,
+        now_ms=NOW_MS,
+        wall_ms=1000,
+    )
+
+
+def status_of(database: Database, identity: str) -> str:
+    return str(signals.by_ids(database, [identity]).iloc[0]["status"])
+
+
+def move(database: Database, link: str, status: str, **details: object) -> None:
+    orders.move(database, link, status, now_ms=NOW_MS + 1, wall_ms=2000, **details)  # type: ignore[arg-type]
+
+
+def test_a_reservation_takes_the_signal_and_the_symbol(database: Database) -> None:
+    identity = add_signal(database)
+    assert reserve(database, identity, link="l-1")
+    assert status_of(database, identity) == "executing"
+    (intent,) = orders.unresolved(database, "main")
+    assert (intent.order_link_id, intent.signal_id, intent.status) == ("l-1", identity, "intent")
+    assert (str(intent.qty), str(intent.stop_loss)) == ("0.10", "98.00"), "money is kept digit by digit"
+    assert orders.occupying(database, "main") == [intent]
+    assert orders.occupying(database, "other") == []
+
+
+def test_a_signal_is_reserved_once(database: Database) -> None:
+    identity = add_signal(database)
+    assert [reserve(database, identity) for _ in range(3)] == [True, False, False]
+    assert len(orders.unresolved(database, "main")) == 1
+
+
+def test_a_symbol_is_reserved_once_and_the_other_signal_goes_on_waiting(database: Database) -> None:
+    first, second = add_signal(database), add_signal(database, timeframe="5m")
+    assert reserve(database, first)
+    assert not reserve(database, second)
+    assert status_of(database, second) == "active"
+    other = add_signal(database, account="other")
+    assert reserve(database, other, account="other"), "another account has slots of its own"
+
+
+@pytest.mark.parametrize("status", ["executing", "executed", "rejected", "expired", "failed"])
+def test_only_a_waiting_signal_is_reserved(database: Database, status: str) -> None:
+    assert not reserve(database, add_signal(database, status=status))
+    assert not reserve(database, "no such signal")
+    assert not orders.unresolved(database, "main")
+
+
+def test_threads_that_reserve_at_once_let_one_through(database: Database) -> None:
+    identities = [add_signal(database), add_signal(database, timeframe="5m")]
+    barrier, won = threading.Barrier(6), []
+
+    def run(number: int) -> None:
+        barrier.wait(10)
+        if reserve(database, identities[number % 2], link=f"l-{number % 2}"):
+            won.append(number)
+
+    threads = [threading.Thread(target=run, args=(number,)) for number in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert len(won) == 1
+    assert len(orders.unresolved(database, "main")) == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "signal", "occupies"),
+    [
+        ("submitted", "executing", True),
+        ("unknown", "executing", True),
+        ("confirmed", "executed", True),
+        ("rejected", "rejected", False),
+        ("abandoned", "failed", False),
+    ],
+)
+def test_an_intent_moves_together_with_its_signal(database: Database, status: str, signal: str, occupies: bool) -> None:
+    identity = add_signal(database)
+    reserve(database, identity, link="l-1")
+    move(database, "l-1", status, reason="because", order_id="o-1", filled_qty=D("0.1"), average_price=D("100.5"))
+    row = signals.by_ids(database, [identity]).iloc[0]
+    assert (row["status"], row["reason"], row["order_id"]) == (signal, "because", "o-1")
+    assert bool(orders.occupying(database, "main")) is occupies
+    assert len(orders.unresolved(database, "main")) == (status in orders.UNRESOLVED)
+    if status == "confirmed":
+        assert (row["executed_at_ms"], row["executed_price"]) == (NOW_MS + 1, 100.5)
+    with database.read() as connection:
+        assert list(connection.execute(sa.select(order_events.c.status)).scalars()) == ["intent", status]
+
+
+@pytest.mark.parametrize("final", ["confirmed", "rejected", "abandoned"])
+def test_a_settled_intent_never_moves_again(database: Database, final: str) -> None:
+    identity = add_signal(database)
+    reserve(database, identity, link="l-1")
+    move(database, "l-1", final, average_price=D(100))
+    before = status_of(database, identity)
+    for status in ("intent", "submitted", "unknown", "confirmed", "rejected", "abandoned"):
+        move(database, "l-1", status, reason="late")
+    assert status_of(database, identity) == before
+    with database.read() as connection:
+        assert len(connection.execute(order_events.select()).all()) == 2
+
+
+@pytest.mark.parametrize(
+    ("status", "held", "before", "freed"),
+    [
+        ("confirmed", set(), 2001, 1),
+        ("confirmed", {"BTCUSDT"}, 2001, 0),
+        ("confirmed", {"ETHUSDT"}, 2001, 1),
+        ("confirmed", set(), 2000, 0),
+        ("submitted", set(), 2001, 0),
+        ("unknown", set(), 2001, 0),
+    ],
+)
+def test_a_symbol_is_freed_only_when_its_settled_position_is_gone(
+    database: Database, status: str, held: set[str], before: int, freed: int
+) -> None:
+    reserve(database, add_signal(database), link="l-1")
+    move(database, "l-1", status, average_price=D(100))
+    with database.write() as connection:
+        assert orders.free_slots(connection, "main", held, before) == freed
+    assert len(orders.occupying(database, "main")) == 1 - freed
+
+
+@pytest.mark.parametrize(("until_ms", "found"), [(NOW_MS, True), (NOW_MS - 1, False)])
+def test_a_closing_belongs_to_the_newest_confirmed_intent_before_it(
+    database: Database, until_ms: int, found: bool
+) -> None:
+    identity = add_signal(database)
+    reserve(database, identity, link="l-1")
+    move(database, "l-1", "confirmed", average_price=D(100))
+    with database.read() as connection:
+        assert orders.opened_by(connection, "main", "BTCUSDT", until_ms) == (identity if found else None)
+        assert orders.opened_by(connection, "main", "ETHUSDT", until_ms) is None
+
+
+def test_waiting_signals_come_by_confidence(database: Database) -> None:
+    for symbol, confidence in (("AUSDT", 70.0), ("BUSDT", 90.0), ("CUSDT", 70.0)):
+        add_signal(database, symbol, confidence=confidence)
+    add_signal(database, "DUSDT", status="expired")
+    assert signals.active(database, "main")["symbol"].tolist() == ["BUSDT", "AUSDT", "CUSDT"]
+
+
+def test_a_note_touches_waiting_signals_only(database: Database) -> None:
+    waiting, done = add_signal(database, "AUSDT"), add_signal(database, "BUSDT", status="executed")
+    for identity in (waiting, done):
+        signals.note(database, identity, "too late", status="rejected")
+    assert (status_of(database, waiting), status_of(database, done)) == ("rejected", "executed")
+
+
+def test_equity_is_added_when_it_changed(database: Database) -> None:
+    def add(equity: str, time_ms: int) -> None:
+        wallet = Wallet(D(equity), D(equity), D(equity), D(0), D(0), D(0))
+        with database.write() as connection:
+            books.add_equity(connection, "main", wallet, time_ms)
+
+    for time_ms, equity in enumerate(["1000", "1000.00", "1001", "1000", "1000"]):
+        add(equity, time_ms)
+    assert books.equity_rows(database, "main")["equity"].tolist() == [1000.0, 1001.0, 1000.0]
+
+
+def test_a_risk_event_is_added_when_it_is_new(database: Database) -> None:
+    def add(symbol: str | None, detail: str) -> bool:
+        with database.write() as connection:
+            return books.add_risk_event(connection, "main", "difference", symbol, detail, 0)
+
+    assert [add("A", "x"), add("A", "x"), add("A", "y"), add("B", "y"), add(None, "y")] == [
+        True,
+        False,
+        True,
+        True,
+        True,
+    ]
+    with database.read() as connection:
+        assert len(connection.execute(risk_events.select()).all()) == 4
+
+
+def test_no_more_symbols_are_reserved_than_allowed(database: Database) -> None:
+    first, second = add_signal(database), add_signal(database, "ETHUSDT")
+    assert reserve(database, first, max_open=1)
+    assert not reserve(database, second, symbol="ETHUSDT", max_open=1)
+    assert status_of(database, second) == "active"
+    assert reserve(database, second, symbol="ETHUSDT", max_open=2)

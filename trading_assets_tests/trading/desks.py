@@ -1,0 +1,142 @@
+"""What the tests of trading share: settings, waiting signals, a desk on a fake exchange, and the laws of its end."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+
+import pandas as pd
+import sqlalchemy as sa
+
+from trading_assets.ledger import orders, signals
+from trading_assets.ledger.database import Database
+from trading_assets.ledger.tables import order_intents
+from trading_assets.market.timeframes import HOUR_MS, Timeframe
+from trading_assets.settings import Settings
+from trading_assets.trading.executor import Desk
+from trading_assets.trading.signals import order_link_id, signal_id
+from trading_assets_tests.fakes import FakeExchange
+
+NOW_MS = 500_000 * HOUR_MS + 5_000
+"""Five seconds after a full hour."""
+
+STRATEGY = "bollinger_rsi"
+
+
+def settings(**changes: object) -> Settings:
+    return Settings(_env_file=None, **changes)  # type: ignore[call-arg, arg-type]
+
+
+def signal_row(symbol: str = "BTCUSDT", **changes: object) -> dict[str, object]:
+    """A waiting long signal at 100 with its stop at 98 and its target at 104."""
+    row: dict[str, object] = {
+        "hour_ms": NOW_MS // HOUR_MS * HOUR_MS - HOUR_MS,
+        "account": "main",
+        "symbol": symbol,
+        "timeframe": "60m",
+        "strategy": STRATEGY,
+        "parameters": "{}",
+        "signal_timestamp_ms": NOW_MS - 5_000,
+        "ttl_ms": NOW_MS + 295_000,
+        "confidence": 80.0,
+        "position_type": "LONG",
+        "entry_price": 100.0,
+        "stop_loss": 98.0,
+        "take_profit": 104.0,
+        "position_size": 100.0,
+        "leverage": 10.0,
+        "rsi": 25.0,
+        "bb_position": -0.1,
+        "btc_trend": None,
+        "funding_rate": None,
+        "risk_reward_ratio": 2.0,
+        "status": "active",
+        "created_at_ms": NOW_MS,
+    } | changes
+    identity = signal_id(
+        str(row["account"]),
+        symbol,
+        Timeframe(str(row["timeframe"])),
+        str(row["strategy"]),
+        int(row["signal_timestamp_ms"]),  # type: ignore[call-overload]
+    )
+    return {"signal_id": identity, **row}
+
+
+def add_signal(database: Database, symbol: str = "BTCUSDT", **changes: object) -> str:
+    """Insert a waiting signal; its id."""
+    row = signal_row(symbol, **changes)
+    assert signals.insert(database, row)
+    return str(row["signal_id"])
+
+
+@dataclass
+class Bench:
+    """A desk whose clocks a test moves: the venue's and this machine's."""
+
+    database: Database
+    exchange: FakeExchange
+    settings: Settings = field(default_factory=settings)
+    wall: int = 1_000_000_000
+    told: list[tuple[str, str]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.exchange.time_ms = self.exchange.time_ms or NOW_MS
+
+    @property
+    def desk(self) -> Desk:
+        return Desk(
+            database=self.database,
+            exchange=self.exchange,
+            settings=self.settings,
+            notify=lambda title, body: self.told.append((title, body)),
+            sleep=lambda _seconds: None,
+            wall_ms=lambda: self.wall,
+        )
+
+    def later(self, seconds: int = 60) -> None:
+        """Time passes at the venue and here."""
+        self.wall += seconds * 1000
+        self.exchange.time_ms += seconds * 1000
+
+    def signal(self, identity: str) -> Mapping[str, object]:
+        rows = signals.by_ids(self.database, [identity])
+        assert len(rows) == 1
+        return {str(k): (None if pd.isna(v) else v) for k, v in rows.iloc[0].items()}
+
+    def intent(self, identity: str) -> Mapping[str, object] | None:
+        """The signal's order intent."""
+        statement = sa.select(order_intents).where(order_intents.c.signal_id == identity)
+        with self.database.read() as connection:
+            row = connection.execute(statement).mappings().one_or_none()
+        return dict(row) if row is not None else None
+
+    def require_consistent(self, *identities: str) -> None:
+        """What holds whenever everything is settled, whatever happened before."""
+        exchange = self.exchange
+        links = {order_link_id(identity): identity for identity in identities}
+        for link in links:
+            assert exchange.accepted.count(link) <= 1, f"{link} was placed twice"
+        assert not orders.unresolved(self.database, self.settings.account)
+        for identity in identities:
+            signal, intent = self.signal(identity), self.intent(identity)
+            accepted = order_link_id(identity) in exchange.accepted
+            if intent is None:
+                assert signal["status"] in ("active", "rejected", "expired")
+                assert not accepted
+                continue
+            expected = {"confirmed": "executed", "rejected": "rejected", "abandoned": "failed"}
+            assert signal["status"] == expected[str(intent["status"])]
+            assert (intent["status"] == "confirmed") == accepted
+        for position in exchange.open.values():
+            assert position.stop_loss is not None, f"{position.symbol} has no stop"
+
+
+def bench_on(database: Database, *symbols: str, **changes: object) -> Bench:
+    """A bench with symbols listed at 100."""
+    return Bench(database, FakeExchange(*(symbols or ("BTCUSDT",))), settings(**changes))
+
+
+def decimal(value: object) -> Decimal:
+    return Decimal(str(value))

@@ -1,0 +1,154 @@
+"""When to launch what: decision tables of schedules and sensors."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trading_assets.market.timeframes import HOUR_MS, MINUTE_MS
+from trading_assets.trading.automation import (
+    CATCH_UP_AFTER_MS,
+    Launch,
+    Research,
+    Reselect,
+    Skip,
+    decide_reconcile,
+    decide_research,
+    decide_selection,
+    decide_trade,
+)
+
+FULL = 500_000 * HOUR_MS
+
+
+@pytest.mark.parametrize(
+    ("now_ms", "timeframes", "handled_ms", "waiting", "running", "close_ms", "says"),
+    [
+        (FULL + 1000, ["60m"], FULL - HOUR_MS, 0, False, FULL, "60m closed at"),
+        (FULL + 999, ["60m"], FULL - HOUR_MS, 0, False, None, "no candle of 60m has closed since"),
+        (FULL + 1000, ["60m"], FULL, 0, False, None, "no candle"),
+        (FULL + 1000, ["60m"], FULL - HOUR_MS, 0, True, None, "in progress"),
+        (FULL + 1000, [], FULL - HOUR_MS, 3, False, None, "selection is empty"),
+        (FULL + 301_000, ["60m", "5m", "5m"], FULL, 0, False, FULL + 300_000, "5m closed at"),
+        (FULL + 1000, ["240m", "1m"], FULL - MINUTE_MS, 0, False, FULL, "1m, 240m closed at"),
+        (FULL + 5000, ["60m"], FULL, 2, False, FULL, "2 signals wait"),
+        (FULL + 4999, ["60m"], FULL, 2, False, None, "no candle"),
+        (FULL + 5000, ["60m"], FULL, 2, True, None, "in progress"),
+    ],
+)
+def test_trading_follows_the_closes_of_the_selected_timeframes(
+    now_ms: int,
+    timeframes: list[str],
+    handled_ms: int,
+    waiting: int,
+    running: bool,
+    close_ms: int | None,
+    says: str,
+) -> None:
+    decision = decide_trade(
+        now_ms=now_ms,
+        timeframes=timeframes,
+        handled_ms=handled_ms,
+        waiting_signals=waiting,
+        run_in_progress=running,
+    )
+    assert says in decision.reason
+    assert isinstance(decision, Skip) if close_ms is None else decision == Launch(decision.reason, close_ms)
+
+
+@given(
+    start_ms=st.integers(FULL, FULL + HOUR_MS),
+    steps=st.lists(st.integers(1, 400_000), max_size=40),
+    timeframes=st.sets(st.sampled_from(["1m", "5m", "60m", "240m"]), min_size=1),
+)
+def test_no_close_is_handled_twice_and_none_is_left_out(start_ms: int, steps: list[int], timeframes: set[str]) -> None:
+    now, handled = start_ms, start_ms - 1000
+    for step in steps:
+        now += step
+        decision = decide_trade(
+            now_ms=now, timeframes=timeframes, handled_ms=handled, waiting_signals=0, run_in_progress=False
+        )
+        lengths = [int(value[:-1]) * MINUTE_MS for value in timeframes]
+        newest = max((now - 1000) // length * length for length in lengths)
+        if newest > handled:
+            assert isinstance(decision, Launch)
+            assert decision.close_ms == newest
+            handled = decision.close_ms
+        else:
+            assert isinstance(decision, Skip)
+
+
+@pytest.mark.parametrize(
+    ("age_ms", "positions", "unresolved", "running", "launches"),
+    [
+        (None, 0, 0, False, True),
+        (None, 0, 0, True, False),
+        (59_999, 1, 0, False, False),
+        (60_000, 1, 0, False, True),
+        (60_000, 0, 1, False, True),
+        (60_000, 0, 0, False, False),
+        (599_999, 0, 0, False, False),
+        (600_000, 0, 0, False, True),
+        (600_000, 1, 1, True, False),
+    ],
+)
+def test_books_are_read_every_minute_while_something_is_open(
+    age_ms: int | None, positions: int, unresolved: int, running: bool, launches: bool
+) -> None:
+    decision = decide_reconcile(
+        now_ms=FULL,
+        reconciled_ms=None if age_ms is None else FULL - age_ms,
+        open_positions=positions,
+        unresolved=unresolved,
+        run_in_progress=running,
+    )
+    assert isinstance(decision, Launch) is launches
+    if isinstance(decision, Launch):
+        assert decision.close_ms == FULL
+
+
+@pytest.mark.parametrize(
+    ("backtests", "selected", "running", "hours"),
+    [
+        ({1: 10}, {1: 9}, False, {1: 10}),
+        ({1: 10}, {1: 10}, False, None),
+        ({1: 10}, {1: 11}, False, None),
+        ({1: 10}, {1: 9}, True, None),
+        ({1: 10}, {}, False, None),
+        ({}, {1: 9}, False, None),
+        ({1: 10, 2: 20, 3: 30}, {1: 9, 2: 21, 3: 29}, False, {1: 10, 3: 30}),
+    ],
+)
+def test_an_hour_is_selected_again_after_a_newer_backtest(
+    backtests: dict[int, int], selected: dict[int, int], running: bool, hours: dict[int, int] | None
+) -> None:
+    decision = decide_selection(backtest_writes=backtests, selection_writes=selected, run_in_progress=running)
+    assert isinstance(decision, Skip) if hours is None else decision == Reselect(hours)
+
+
+NEWEST = FULL - HOUR_MS
+
+
+@pytest.mark.parametrize(
+    ("late_ms", "selected", "failed", "running", "researches"),
+    [
+        (0, [], [], False, True),
+        (0, [NEWEST - HOUR_MS], [], False, False),
+        (CATCH_UP_AFTER_MS - 1, [NEWEST - HOUR_MS], [], False, False),
+        (CATCH_UP_AFTER_MS, [NEWEST - HOUR_MS], [], False, True),
+        (CATCH_UP_AFTER_MS, [NEWEST], [], False, False),
+        (CATCH_UP_AFTER_MS, [NEWEST - HOUR_MS], [NEWEST], False, False),
+        (CATCH_UP_AFTER_MS, [], [NEWEST - HOUR_MS], False, True),
+        (CATCH_UP_AFTER_MS, [], [], True, False),
+        (HOUR_MS - 1, [NEWEST - HOUR_MS], [], False, True),
+    ],
+)
+def test_an_hour_that_the_schedule_missed_is_researched_once(
+    late_ms: int, selected: list[int], failed: list[int], running: bool, researches: bool
+) -> None:
+    decision = decide_research(
+        now_ms=FULL + late_ms, selected_hours=selected, failed_hours=failed, run_in_progress=running
+    )
+    assert isinstance(decision, Research) is researches
+    assert decision.reason
+    if isinstance(decision, Research):
+        assert decision.hour_ms == NEWEST
