@@ -1,0 +1,40 @@
+"""Wiring only: every asset, check, job, schedule, sensor and resource, put together. Nothing is read or written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import dagster as dg
+
+from trading_assets.defs.assets import RESEARCH_ASSETS, entry_signals
+from trading_assets.defs.assets.common import TABLES
+from trading_assets.defs.checks.schema import schema_check
+from trading_assets.defs.io_managers.hourly_tables import HourlyTableIOManager
+from trading_assets.defs.jobs import reconcile, research, select, trade
+from trading_assets.defs.resources import default_resources
+from trading_assets.defs.schedules import research_hourly, selection_every_minute
+from trading_assets.defs.sensors import (
+    notify_of_failed_runs,
+    reconcile_books,
+    research_catch_up,
+    trade_when_candles_close,
+)
+
+
+def build_definitions(*, resource_overrides: Mapping[str, object] | None = None) -> dg.Definitions:
+    """The definitions, with some resources replaced (tests put fakes there)."""
+    resources = {**default_resources(), **(resource_overrides or {})}
+    resources.setdefault(TABLES, HourlyTableIOManager(database=resources["database"]))  # type: ignore[arg-type]
+    return dg.Definitions(
+        assets=[*RESEARCH_ASSETS, entry_signals],
+        asset_checks=[schema_check(asset.key) for asset in RESEARCH_ASSETS],
+        jobs=[research, select, trade, reconcile],
+        schedules=[research_hourly, selection_every_minute],
+        sensors=[research_catch_up, trade_when_candles_close, reconcile_books, notify_of_failed_runs],
+        resources=resources,
+        # Imports cost seconds in every process, the work less.
+        executor=dg.in_process_executor,
+    )
+
+
+defs = build_definitions()

@@ -1,0 +1,1 @@
+"""The Dagster wing: everything that imports dagster. Thin: window -> resource -> pure function -> table."""

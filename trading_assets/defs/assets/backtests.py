@@ -1,0 +1,82 @@
+"""`backtest_results/<timeframe>`: every scanned coin against every active strategy."""
+
+import dagster as dg
+import pandas as pd
+
+from trading_assets.backtesting.run import backtest_window
+from trading_assets.defs import metadata as md
+from trading_assets.defs import pictures
+from trading_assets.defs.assets.common import ONE_RUN, OWNERS, TABLES, Progress
+from trading_assets.defs.checks.schema import column_schema
+from trading_assets.defs.partitions import hourly, hours_of, key_of
+from trading_assets.defs.resources import CandleStoreResource, DatabaseResource, SettingsResource
+from trading_assets.market.loading import hour_loader
+from trading_assets.market.stages import timeframes_read
+from trading_assets.market.timeframes import TRADED_TIMEFRAMES, Timeframe
+from trading_assets.schemas.tables import BACKTEST_RESULTS
+from trading_assets.strategies.registry import active_strategies, known_strategies
+
+
+def _backtest_asset(timeframe: Timeframe) -> dg.AssetsDefinition:
+    read = timeframes_read(timeframe, known_strategies())
+
+    @dg.asset(
+        key=["backtest_results", timeframe.value],
+        ins={"market_scan": dg.AssetIn()},
+        deps=[*(dg.AssetKey(["candles", other.value]) for other in read), "funding_rates"],
+        group_name="backtests",
+        kinds={"sql", "vectorbt"},
+        owners=OWNERS,
+        code_version="1",
+        partitions_def=hourly,
+        io_manager_key=TABLES,
+        backfill_policy=ONE_RUN,
+        metadata={"dagster/column_schema": column_schema(BACKTEST_RESULTS), "timeframe": timeframe.value},
+        description=f"Backtest of each active strategy on each scanned coin over the {timeframe.value} window that "
+        "ends at the as-of, with fees, slippage and funding; one row per hour, symbol, strategy and parameter set.",
+    )
+    def backtest_results(
+        context: dg.AssetExecutionContext,
+        settings: SettingsResource,
+        candle_store: CandleStoreResource,
+        database: DatabaseResource,
+        market_scan: pd.DataFrame,
+    ) -> pd.DataFrame:
+        hours = hours_of(context)
+        strategies = active_strategies(database.get())
+        store = candle_store.get()
+        progress = Progress(context.log, f"{timeframe.value} hours backtested")
+        frames = []
+        for done, hour in enumerate(hours):
+            progress(done, len(hours))
+            of_hour = market_scan[market_scan["hour_ms"] == hour]
+            scan_ids = dict(zip(of_hour["symbol"], of_hour["scan_id"], strict=True))
+            rows = backtest_window(
+                hour, timeframe, scan_ids, hour_loader(store, hour), strategies.usable, settings.get()
+            )
+            frames.append(rows)
+            context.add_asset_metadata(_at_a_glance(rows), partition_key=key_of(hour))
+        broken = [f"{entry.name}: {entry.reason}" for entry in strategies.broken]
+        if broken:
+            context.log.warning(f"strategies that could not be used: {'; '.join(broken)}")
+        return pd.concat(frames, ignore_index=True)
+
+    return backtest_results
+
+
+def _at_a_glance(rows: pd.DataFrame) -> dict[str, object]:
+    failed = rows[rows["error"].notna()]
+    traded = rows[rows["total_trades"] > 0]
+    columns = ["symbol", "strategy", "total_trades", "win_rate", "profit_factor", "total_pnl", "max_drawdown"]
+    return {
+        "backtests": len(rows),
+        "trades": int(rows["total_trades"].sum()),
+        "profitable_pct": float((traded["total_pnl"] > 0).mean() * 100) if len(traded) else 0.0,
+        "failed": len(failed),
+        "failures": md.table(failed, ["symbol", "strategy", "error"]),
+        "best": md.table(traded.sort_values("total_pnl", ascending=False), columns),
+        "pnl": pictures.histogram(traded["total_pnl"].tolist(), title="PnL by backtest, USD"),
+    }
+
+
+backtest_assets = [_backtest_asset(timeframe) for timeframe in TRADED_TIMEFRAMES]

@@ -1,0 +1,73 @@
+"""`strategy_selections`: the one best strategy and timeframe of each coin."""
+
+import dagster as dg
+import pandas as pd
+
+from trading_assets.backtesting.selection import PRESETS, coin_summary, select_best
+from trading_assets.defs import metadata as md
+from trading_assets.defs import pictures
+from trading_assets.defs.assets.common import ONE_RUN, OWNERS, TABLES
+from trading_assets.defs.checks.schema import column_schema
+from trading_assets.defs.partitions import hourly, hours_of, key_of
+from trading_assets.defs.resources import SettingsResource
+from trading_assets.market.timeframes import TRADED_TIMEFRAMES
+from trading_assets.schemas.tables import STRATEGY_SELECTIONS
+
+
+@dg.asset(
+    ins={
+        f"backtests_{timeframe.value}": dg.AssetIn(key=["backtest_results", timeframe.value])
+        for timeframe in TRADED_TIMEFRAMES
+    },
+    group_name="selection",
+    kinds={"sql"},
+    owners=OWNERS,
+    code_version="1",
+    partitions_def=hourly,
+    io_manager_key=TABLES,
+    backfill_policy=ONE_RUN,
+    metadata={"dagster/column_schema": column_schema(STRATEGY_SELECTIONS)},
+)
+def strategy_selections(
+    context: dg.AssetExecutionContext, settings: SettingsResource, **backtests: pd.DataFrame
+) -> pd.DataFrame:
+    """The best strategy and timeframe of each coin whose backtests pass the preset's filters; one row per symbol.
+
+    The score is win_rate * profit_factor * ln(total_trades + 1).
+    """
+    preset = PRESETS[settings.get().selection_preset]
+    results = pd.concat(list(backtests.values()), ignore_index=True)
+    frames = []
+    for hour in hours_of(context):
+        of_hour = results[results["hour_ms"] == hour]
+        selection = select_best(hour, of_hour, preset)
+        frames.append(selection.rows)
+        best = selection.rows.sort_values("score", ascending=False)
+        context.add_asset_metadata(
+            {
+                "selected": len(best),
+                "backtests": len(of_hour),
+                "passed": selection.passed,
+                "preset": settings.get().selection_preset,
+                "failed_filters": md.counts(selection.failed, "filter"),
+                "selections": md.table(
+                    best,
+                    [
+                        "symbol",
+                        "timeframe",
+                        "strategy",
+                        "score",
+                        "total_trades",
+                        "win_rate",
+                        "profit_factor",
+                        "total_pnl",
+                    ],
+                    limit=30,
+                ),
+                "scores": pictures.histogram(best["score"].tolist(), title="Score by selected coin"),
+                "by_coin": md.table(coin_summary(of_hour), limit=30),
+            },
+            partition_key=key_of(hour),
+        )
+    context.log.info(f"{sum(map(len, frames))} coins selected in {len(frames)} hours")
+    return pd.concat(frames, ignore_index=True)

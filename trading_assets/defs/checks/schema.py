@@ -1,0 +1,104 @@
+"""The one factory that turns a table's pandera model into a blocking check. Other kinds of check live beside it."""
+
+import dagster as dg
+import pandas as pd
+import pandera.errors
+
+from trading_assets.defs.partitions import hour_of, key_of
+from trading_assets.defs.resources import DatabaseResource
+from trading_assets.defs.tables import rows_of, table_of
+from trading_assets.ledger.partitions import latest_hour_ms, read_partitions
+from trading_assets.schemas.tables import Table
+
+CHECK_NAME = "SCHEMA"
+SAMPLE_ROWS = 10
+
+
+def column_schema(table: Table) -> dg.TableSchema:
+    """The model's columns with types, descriptions and constraints, as Dagster shows them."""
+    dtypes = table.empty().dtypes
+    return dg.TableSchema(
+        columns=[
+            dg.TableColumn(
+                name,
+                type=str(dtypes[name]),
+                description=column.description,
+                constraints=dg.TableColumnConstraints(
+                    nullable=bool(column.nullable),
+                    other=[str(check.error or check) for check in column.checks],
+                ),
+            )
+            for name, column in table.model.to_schema().columns.items()
+        ]
+    )
+
+
+def validate(table: Table, rows: pd.DataFrame) -> dg.AssetCheckResult:
+    """Hold rows against the model: number of failures and at most `SAMPLE_ROWS` of them in the metadata."""
+    try:
+        table.model.validate(rows, lazy=True)
+    except pandera.errors.SchemaErrors as error:
+        failures = error.failure_cases
+        sample = failures.head(SAMPLE_ROWS)
+        return dg.AssetCheckResult(
+            passed=False,
+            severity=dg.AssetCheckSeverity.ERROR,
+            description=f"{len(failures)} values of {table.name} break its schema",
+            metadata={
+                "rows": len(rows),
+                "failures": len(failures),
+                "sample": dg.MetadataValue.table(
+                    [
+                        dg.TableRecord(
+                            {
+                                "column": str(row["column"]),
+                                "check": str(row["check"]),
+                                "found": str(row["failure_case"]),
+                                "row": str(row["index"]),
+                            }
+                        )
+                        for row in sample.to_dict("records")
+                    ]
+                )
+                if len(sample)
+                else "no sample",
+                "dagster/column_schema": column_schema(table),
+            },
+        )
+    return dg.AssetCheckResult(
+        passed=True,
+        metadata={"rows": len(rows), "failures": 0, "dagster/column_schema": column_schema(table)},
+    )
+
+
+def schema_check(key: dg.AssetKey) -> dg.AssetChecksDefinition:
+    """A blocking check of the hours that the run wrote (of the newest hour when executed alone)."""
+    table = table_of(key)
+
+    @dg.asset_check(
+        asset=key,
+        name=CHECK_NAME,
+        blocking=True,
+        description=f"Every value of {table.name} obeys its schema; later assets of the run wait for it.",
+    )
+    def check(context: dg.AssetCheckExecutionContext, database: DatabaseResource) -> dg.AssetCheckResult:
+        store = database.get()
+        run = context.op_execution_context
+        if run.has_partition_key or run.has_partition_key_range:
+            hours = [hour_of(partition) for partition in run.partition_keys]
+        else:
+            newest = latest_hour_ms(store, table)
+            if newest is None:
+                return dg.AssetCheckResult(
+                    passed=True, description="Nothing is materialised yet: materialise an hour first."
+                )
+            hours = [newest]
+        result = validate(table, read_partitions(store, table, hours, rows_of(key)))
+        return dg.AssetCheckResult(
+            passed=result.passed,
+            severity=result.severity,
+            description=result.description,
+            metadata={"hours": f"{key_of(hours[0])} .. {key_of(hours[-1])}", **result.metadata},
+        )
+
+    return check

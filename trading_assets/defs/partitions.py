@@ -1,0 +1,38 @@
+"""The one partitions definition, and the way from a run's partitions to hours (int64 UTC ms)."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Protocol
+
+import dagster as dg
+
+from trading_assets.market.timeframes import to_datetime, to_ms
+from trading_assets.settings import load_settings
+
+KEY_FORMAT = "%Y-%m-%d-%H:%M"
+
+hourly = dg.HourlyPartitionsDefinition(start_date=load_settings().partitions_start, timezone="UTC")
+"""An hour is a partition; its as-of is its end."""
+
+
+class _PartitionedContext(Protocol):
+    @property
+    def partition_keys(self) -> list[str]: ...
+
+
+def hour_of(partition_key: str) -> int:
+    """Start of the partition's hour, UTC ms."""
+    return to_ms(datetime.strptime(partition_key, KEY_FORMAT).replace(tzinfo=UTC))
+
+
+def key_of(hour_ms: int) -> str:
+    """The partition key of the hour that starts at `hour_ms`."""
+    return to_datetime(hour_ms).strftime(KEY_FORMAT)
+
+
+def hours_of(context: dg.AssetExecutionContext | dg.OutputContext | dg.InputContext) -> list[int]:
+    """The hours of a run, ascending: one, or the range that a backfill handed over."""
+    if isinstance(context, dg.OutputContext | dg.InputContext):
+        return [hour_of(key) for key in context.asset_partition_keys]
+    return [hour_of(key) for key in context.partition_keys]

@@ -1,0 +1,98 @@
+"""Handles that a step asks for. Each is opened on first use and shared by the process.
+
+Values come from `trading_assets.settings`, never from run config: keys and database passwords must not be stored
+in runs.
+"""
+
+import os
+from functools import lru_cache
+from pathlib import Path
+
+import dagster as dg
+
+from trading_assets.exchange.base import Exchange, MarketData
+from trading_assets.exchange.factory import open_exchange, open_market_data
+from trading_assets.ledger.database import Database
+from trading_assets.market.store import CandleStore
+from trading_assets.notifications.notifier import Notifier
+from trading_assets.settings import PREFIX, Settings, load_settings
+from trading_assets.strategies.registry import seed_registry
+
+
+def current_settings() -> Settings:
+    """The settings, read again only when the environment or `.env` has changed: a step asks many times."""
+    relevant = tuple(sorted(item for item in os.environ.items() if item[0].startswith((PREFIX, "BYBIT_"))))
+    env_file = Path(".env")
+    stamp = env_file.stat().st_mtime_ns if env_file.exists() else 0
+    return _settings(relevant, stamp, str(Path.cwd()))
+
+
+@lru_cache(maxsize=4)
+def _settings(_environment: tuple[tuple[str, str], ...], _env_file: int, _directory: str) -> Settings:
+    return load_settings()
+
+
+class SettingsResource(dg.ConfigurableResource):
+    """The project's settings, from the environment and `.env` of the process that runs the step."""
+
+    def get(self) -> Settings:
+        return current_settings()
+
+
+class DatabaseResource(dg.ConfigurableResource):
+    """The system of record."""
+
+    def get(self) -> Database:
+        settings = current_settings()
+        return _database(settings.resolved_database_url, settings.database_busy_timeout_s)
+
+
+class CandleStoreResource(dg.ConfigurableResource):
+    """Candles and funding on disk."""
+
+    def get(self) -> CandleStore:
+        return _candle_store(current_settings())
+
+
+class ExchangeResource(dg.ConfigurableResource):
+    """The exchange connector. Research uses `market_data()`, which needs no key; trading uses `account()`."""
+
+    def market_data(self) -> MarketData:
+        return _market_data(current_settings())
+
+    def account(self) -> Exchange:
+        return _exchange(current_settings())
+
+
+class NotifierResource(dg.ConfigurableResource):
+    """Tells a human."""
+
+    def get(self) -> Notifier:
+        return _notifier(current_settings().notify_urls)
+
+
+@lru_cache(maxsize=4)
+def _database(url: str, busy_timeout_s: float) -> Database:
+    database = Database(url, busy_timeout_s=busy_timeout_s)
+    seed_registry(database)
+    return database
+
+
+@lru_cache(maxsize=4)
+def _candle_store(settings: Settings) -> CandleStore:
+    return CandleStore(settings.candle_store)
+
+
+@lru_cache(maxsize=4)
+def _market_data(settings: Settings) -> MarketData:
+    return open_market_data(settings)
+
+
+@lru_cache(maxsize=4)
+def _exchange(settings: Settings) -> Exchange:
+    return open_exchange(settings)
+
+
+@lru_cache(maxsize=4)
+def _notifier(urls: tuple[str, ...]) -> Notifier:
+    return Notifier(urls)

@@ -1,0 +1,53 @@
+"""The schedules: research after each hour, and the every-minute look whether a selection is out of date."""
+
+import dagster as dg
+
+from trading_assets.defs import looking
+from trading_assets.defs.jobs import research, select
+from trading_assets.defs.partitions import key_of
+from trading_assets.market.timeframes import HOUR_MS, floor_ms, to_ms
+from trading_assets.settings import load_settings
+from trading_assets.trading.automation import Skip, decide_selection
+
+
+def _status() -> dg.DefaultScheduleStatus:
+    on = load_settings().automation_on
+    return dg.DefaultScheduleStatus.RUNNING if on else dg.DefaultScheduleStatus.STOPPED
+
+
+@dg.schedule(
+    job=research,
+    cron_schedule="0 * * * *",
+    execution_timezone="UTC",
+    default_status=_status(),
+    description="At each full hour: scan, candles, backtests and selection of the hour that has just ended. The first "
+    "step waits until the hour's last candles are final, a few seconds.",
+)
+def research_hourly(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
+    ended = floor_ms(to_ms(context.scheduled_execution_time), HOUR_MS) - HOUR_MS
+    return dg.RunRequest(run_key=key_of(ended), partition_key=key_of(ended))
+
+
+@dg.schedule(
+    job=select,
+    cron_schedule="* * * * *",
+    execution_timezone="UTC",
+    default_status=_status(),
+    description="Every minute: selects again for a recent hour whose backtests are newer than its selection. Skips "
+    "when there is none, and while research runs.",
+)
+def selection_every_minute(context: dg.ScheduleEvaluationContext) -> list[dg.RunRequest] | dg.SkipReason:
+    instance = context.instance
+    newest = floor_ms(to_ms(context.scheduled_execution_time), HOUR_MS) - HOUR_MS
+    hours = [newest - back * HOUR_MS for back in range(looking.RECENT_HOURS)]
+    decision = decide_selection(
+        backtest_writes=looking.latest_writes(instance, looking.BACKTEST_KEYS, hours),
+        selection_writes=looking.latest_writes(instance, [looking.SELECTION_KEY], hours),
+        run_in_progress=looking.in_progress(instance, research.name, select.name),
+    )
+    if isinstance(decision, Skip):
+        return dg.SkipReason(decision.reason)
+    return [
+        dg.RunRequest(run_key=f"{key_of(hour)}@{written}", partition_key=key_of(hour))
+        for hour, written in decision.hours.items()
+    ]

@@ -1,0 +1,130 @@
+"""The sensors: each looks, asks a pure decision of `trading.automation`, and wraps the answer."""
+
+import json
+
+import dagster as dg
+
+from trading_assets.defs import looking
+from trading_assets.defs.jobs import reconcile, research, trade
+from trading_assets.defs.partitions import key_of
+from trading_assets.defs.resources import (
+    DatabaseResource,
+    ExchangeResource,
+    NotifierResource,
+    SettingsResource,
+)
+from trading_assets.errors import TradingAssetsError
+from trading_assets.ledger import books, orders, signals
+from trading_assets.ledger.partitions import latest_hour_ms, read_partitions
+from trading_assets.market.timeframes import HOUR_MS, floor_ms
+from trading_assets.schemas.tables import STRATEGY_SELECTIONS
+from trading_assets.settings import load_settings
+from trading_assets.trading.automation import Skip, decide_reconcile, decide_research, decide_trade
+
+
+def _status() -> dg.DefaultSensorStatus:
+    on = load_settings().automation_on
+    return dg.DefaultSensorStatus.RUNNING if on else dg.DefaultSensorStatus.STOPPED
+
+
+@dg.sensor(
+    job=research,
+    minimum_interval_seconds=20,
+    default_status=_status(),
+    description="Researches the newest hour when it was never selected: at the first start, and after a pause. Skips "
+    "while research runs, and leaves the first minutes of an hour to the hourly schedule.",
+)
+def research_catch_up(context: dg.SensorEvaluationContext, exchange: ExchangeResource) -> dg.RunRequest | dg.SkipReason:
+    try:
+        now_ms = exchange.market_data().now_ms()
+    except TradingAssetsError as error:
+        return dg.SkipReason(f"the exchange cannot be read: {error}")
+    newest = floor_ms(now_ms, HOUR_MS) - HOUR_MS
+    hours = [newest - back * HOUR_MS for back in range(looking.RECENT_HOURS)]
+    tried = json.loads(context.cursor) if context.cursor else []
+    decision = decide_research(
+        now_ms=now_ms,
+        selected_hours=looking.latest_writes(context.instance, [looking.SELECTION_KEY], hours),
+        failed_hours=tried,
+        run_in_progress=looking.in_progress(context.instance, research.name),
+    )
+    if isinstance(decision, Skip):
+        return dg.SkipReason(decision.reason)
+    context.update_cursor(json.dumps([*tried, decision.hour_ms][-looking.RECENT_HOURS :]))
+    partition = key_of(decision.hour_ms)
+    return dg.RunRequest(run_key=f"catch-up-{partition}", partition_key=partition)
+
+
+@dg.sensor(
+    job=trade,
+    minimum_interval_seconds=2,
+    default_status=_status(),
+    description="Starts the trade job when a candle of a selected timeframe has closed, and again every few seconds "
+    "while a signal waits. Skips while a trade run is in progress. Switch it off, and nothing new is opened.",
+)
+def trade_when_candles_close(
+    context: dg.SensorEvaluationContext,
+    settings: SettingsResource,
+    database: DatabaseResource,
+    exchange: ExchangeResource,
+) -> dg.RunRequest | dg.SkipReason:
+    record, account = database.get(), settings.get().account
+    try:
+        now_ms = exchange.market_data().now_ms()
+        hour = latest_hour_ms(record, STRATEGY_SELECTIONS)
+        selected = read_partitions(record, STRATEGY_SELECTIONS, [hour] if hour is not None else [])
+        waiting = len(signals.active(record, account))
+    except TradingAssetsError as error:
+        return dg.SkipReason(f"cannot look: {error}")
+    decision = decide_trade(
+        now_ms=now_ms,
+        timeframes=selected["timeframe"],
+        handled_ms=int(context.cursor or 0),
+        waiting_signals=waiting,
+        run_in_progress=looking.in_progress(context.instance, trade.name),
+    )
+    if isinstance(decision, Skip):
+        return dg.SkipReason(decision.reason)
+    context.update_cursor(str(decision.close_ms))
+    return dg.RunRequest(tags={"trading_assets/reason": decision.reason})
+
+
+@dg.sensor(
+    job=reconcile,
+    minimum_interval_seconds=10,
+    default_status=_status(),
+    description="Reads the exchange's books every minute while positions or unresolved orders are open, else every "
+    "ten minutes.",
+)
+def reconcile_books(
+    context: dg.SensorEvaluationContext,
+    settings: SettingsResource,
+    database: DatabaseResource,
+    exchange: ExchangeResource,
+) -> dg.RunRequest | dg.SkipReason:
+    record, account = database.get(), settings.get().account
+    try:
+        occupied = orders.occupying(record, account)
+        unresolved = [intent for intent in occupied if intent.status in orders.UNRESOLVED]
+        decision = decide_reconcile(
+            now_ms=exchange.market_data().now_ms(),
+            reconciled_ms=books.reconciled_until_ms(record, account),
+            open_positions=len(occupied) - len(unresolved),
+            unresolved=len(unresolved),
+            run_in_progress=looking.in_progress(context.instance, reconcile.name),
+        )
+    except TradingAssetsError as error:
+        return dg.SkipReason(f"cannot look: {error}")
+    if isinstance(decision, Skip):
+        return dg.SkipReason(decision.reason)
+    return dg.RunRequest(tags={"trading_assets/reason": decision.reason})
+
+
+@dg.run_failure_sensor(
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Notifies of every failed run, with its job and error.",
+)
+def notify_of_failed_runs(context: dg.RunFailureSensorContext, notifier: NotifierResource) -> None:
+    messenger = notifier.get()
+    messenger.notify(f"run of {context.dagster_run.job_name} failed", context.failure_event.message or "no message")
+    messenger.flush()

@@ -1,0 +1,67 @@
+"""One embedded exchange for all tests of the Dagster wing, and homes that see it."""
+
+from collections.abc import Iterator
+
+import dagster as dg
+import pytest
+
+from trading_assets.definitions import build_definitions
+from trading_assets.market.timeframes import HOUR_MS
+from trading_assets.simulator.clock import ClockMode, ClockSpec
+from trading_assets.simulator.embedded import RunningExchange, serve_in_thread
+from trading_assets.simulator.venue import ServeConfig
+
+HOUR = 1_772_413_200_000
+"""2026-03-02 01:00 UTC."""
+
+HOUR_KEY = "2026-03-02-01:00"
+SYMBOLS = 14
+
+
+@pytest.fixture(scope="session")
+def exchange() -> Iterator[RunningExchange]:
+    """A small market whose clock stands three hours after the as-of of `HOUR`."""
+    config = ServeConfig(symbols=SYMBOLS, clock=ClockSpec(ClockMode.MANUAL, start_ms=HOUR + 4 * HOUR_MS))
+    with serve_in_thread(config) as running:
+        yield running
+
+
+@pytest.fixture
+def small(exchange: RunningExchange, monkeypatch: pytest.MonkeyPatch) -> RunningExchange:
+    """Settings that point at the exchange and keep three coins."""
+    point_at(exchange, monkeypatch)
+    return exchange
+
+
+def point_at(exchange: RunningExchange, patch: pytest.MonkeyPatch) -> None:
+    """Settings of the small research: this exchange, three coins, a filter that some backtests pass."""
+    patch.setenv("TRADING_ASSETS_SIMULATOR_URL", exchange.url)
+    patch.setenv("TRADING_ASSETS_MAX_SYMBOLS", "3")
+    patch.setenv("TRADING_ASSETS_SELECTION_PRESET", "volume_loose")
+
+
+def run_job(
+    name: str,
+    partition: str | None = None,
+    *,
+    until: str | None = None,
+    raise_on_error: bool = True,
+    **overrides: object,
+) -> dg.ExecuteInProcessResult:
+    """Run a job of the definitions for a partition, or for the range up to `until`, on an instance in memory."""
+    tags = {}
+    if until is not None:
+        tags = {"dagster/asset_partition_range_start": partition, "dagster/asset_partition_range_end": until}
+        partition = None
+    with dg.DagsterInstance.ephemeral() as instance:
+        return (
+            build_definitions(resource_overrides=overrides)
+            .resolve_job_def(name)
+            .execute_in_process(
+                instance=instance,
+                partition_key=partition,
+                tags=tags,
+                raise_on_error=raise_on_error,
+                run_config={"loggers": {"console": {"config": {"log_level": "ERROR"}}}},
+            )
+        )

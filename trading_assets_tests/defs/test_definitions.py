@@ -1,0 +1,123 @@
+"""The definitions: they load light, name what they should, and trade by themselves on the simulator only."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import dagster as dg
+import pytest
+import yaml
+
+from trading_assets.definitions import build_definitions
+from trading_assets.defs.checks.schema import CHECK_NAME
+from trading_assets.market.timeframes import TRADED_TIMEFRAMES
+
+ROOT = Path(__file__).resolve().parents[2]
+
+_LOOK = """
+import json, sys, warnings
+warnings.simplefilter("ignore")
+from trading_assets.definitions import defs
+repository = defs.get_repository_def()
+print(json.dumps({
+    "heavy": [name for name in ("vectorbt", "numba", "scipy", "matplotlib", "plotly") if name in sys.modules],
+    "running": sorted(
+        x.name for x in [*repository.schedule_defs, *repository.sensor_defs] if x.default_status.value == "RUNNING"
+    ),
+}))
+"""
+
+
+def look(**environment: str) -> dict[str, list[str]]:
+    """Load the definitions in a process of its own."""
+    answer = subprocess.run(
+        [sys.executable, "-c", _LOOK],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+        env={"PATH": "/usr/bin:/bin", "HOME": "/nonexistent", **environment},
+    )
+    return dict(json.loads(answer.stdout.splitlines()[-1]))
+
+
+def test_loading_imports_nothing_heavy_and_automates_the_simulator() -> None:
+    found = look()
+    assert found["heavy"] == []
+    assert found["running"] == [
+        "notify_of_failed_runs",
+        "reconcile_books",
+        "research_catch_up",
+        "research_hourly",
+        "selection_every_minute",
+        "trade_when_candles_close",
+    ]
+
+
+def test_nothing_that_can_trade_is_on_by_default_on_another_venue() -> None:
+    found = look(TRADING_ASSETS_VENUE="demo")
+    assert found["running"] == ["notify_of_failed_runs"]
+
+
+def test_every_stage_is_there_with_its_check() -> None:
+    definitions = build_definitions()
+    graph = definitions.get_repository_def().asset_graph
+    research = {
+        "market_scan",
+        "funding_rates",
+        "strategy_selections",
+        *(f"{name}/{timeframe.value}" for name in ("candles", "backtest_results") for timeframe in TRADED_TIMEFRAMES),
+    }
+    assert {key.to_user_string() for key in graph.materializable_asset_keys} == research
+    assert {key.to_user_string() for key in graph.get_all_asset_keys()} == research | {"entry_signals"}
+    checks = {(key.asset_key.to_user_string(), key.name) for key in graph.asset_check_keys}
+    assert checks == {(name, CHECK_NAME) for name in research}
+    for key in graph.materializable_asset_keys:
+        node = graph.get(key)
+        assert node.partitions_def is not None and node.group_name and node.owners and node.kinds and node.description
+        assert node.backfill_policy == dg.BackfillPolicy.single_run()
+
+
+def test_the_pipeline_reads_from_left_to_right() -> None:
+    graph = build_definitions().get_repository_def().asset_graph
+
+    def parents(name: str) -> set[str]:
+        return {key.to_user_string() for key in graph.get(dg.AssetKey(name.split("/"))).parent_keys}
+
+    assert parents("market_scan") == set()
+    assert parents("candles/1m") == {"market_scan"}
+    # `fibonacci_bollinger` reads levels of four timeframes, its own, and the funding rates.
+    assert parents("backtest_results/1m") == {
+        "market_scan",
+        "candles/1m",
+        "candles/15m",
+        "candles/60m",
+        "candles/240m",
+        "funding_rates",
+    }
+    assert parents("strategy_selections") == {f"backtest_results/{tf.value}" for tf in TRADED_TIMEFRAMES}
+    assert parents("entry_signals") == {"strategy_selections"}
+
+
+def test_every_schedule_and_sensor_says_what_it_does() -> None:
+    repository = build_definitions().get_repository_def()
+    for automation in [*repository.schedule_defs, *repository.sensor_defs]:
+        assert automation.description and len(automation.description) > 40
+
+
+def test_the_instance_configuration_is_valid(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "dagster.yaml").write_text((ROOT / "dagster.yaml").read_text())
+    monkeypatch.chdir(tmp_path)
+    with dg.DagsterInstance.from_config(str(tmp_path)) as instance:
+        limits = instance.get_concurrency_config().run_queue_config
+        assert limits is not None and {limit["value"] for limit in limits.tag_concurrency_limits} >= {"trade"}
+        assert not instance.telemetry_enabled
+    assert (tmp_path / ".trading_assets" / "dagster").is_dir()
+
+
+def test_the_workspace_files_name_the_definitions() -> None:
+    workspace = yaml.safe_load((ROOT / "workspace.yaml").read_text())
+    assert workspace["load_from"][0]["python_module"]["module_name"] == "trading_assets.definitions"
+    cloud = yaml.safe_load((ROOT / "dagster_cloud.yaml").read_text())
+    assert cloud["locations"][0]["code_source"]["module_name"] == "trading_assets.definitions"

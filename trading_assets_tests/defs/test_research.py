@@ -1,0 +1,217 @@
+"""The research job on the embedded exchange: honest, repeatable, and the same hour by hour or as a range."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import dagster as dg
+import numpy as np
+import pandas as pd
+import pytest
+
+from trading_assets.defs.checks.schema import validate
+from trading_assets.defs.resources import ExchangeResource
+from trading_assets.exchange.base import MarketData
+from trading_assets.exchange.factory import open_market_data
+from trading_assets.exchange.models import Instrument, OrderBook, Ticker
+from trading_assets.ledger.database import Database
+from trading_assets.ledger.partitions import read_partitions, replace_partitions
+from trading_assets.market.candles import Candles, Funding
+from trading_assets.market.timeframes import HOUR_MS, Timeframe, as_of_ms
+from trading_assets.schemas.tables import HOURLY_TABLES, MARKET_SCAN
+from trading_assets.settings import load_settings
+from trading_assets.simulator.embedded import RunningExchange
+from trading_assets_tests.defs.conftest import HOUR, HOUR_KEY, point_at, run_job
+
+NEXT_KEY = "2026-03-02-02:00"
+
+
+class PoisonedMarket:
+    """The real market up to a moment; nonsense from there on."""
+
+    def __init__(self, real: MarketData, from_ms: int) -> None:
+        self._real, self._from_ms = real, from_ms
+        self.poisoned = 0
+
+    def now_ms(self) -> int:
+        return self._real.now_ms()
+
+    def instruments(self) -> Sequence[Instrument]:
+        return self._real.instruments()
+
+    def candles(self, symbol: str, timeframe: Timeframe, start_ms: int, end_ms: int) -> Candles:
+        candles = self._real.candles(symbol, timeframe, start_ms, end_ms)
+        bad = candles.end_ms > self._from_ms
+        self.poisoned += int(bad.sum())
+        nonsense = np.where(bad, 1e9, 1.0)
+        return replace(
+            candles,
+            open=candles.open * nonsense,
+            high=candles.high * nonsense * np.where(bad, 7.0, 1.0),
+            low=candles.low * nonsense,
+            close=candles.close * nonsense,
+            turnover=candles.turnover * nonsense,
+        )
+
+    def funding(self, symbol: str, start_ms: int, end_ms: int) -> Funding:
+        funding = self._real.funding(symbol, start_ms, end_ms)
+        return Funding(funding.time_ms, np.where(funding.time_ms >= self._from_ms, 0.9, funding.rate))
+
+    def tickers(self) -> dict[str, Ticker]:
+        raise AssertionError("research must not read the ticker: it is newer than the as-of")
+
+    def ticker(self, symbol: str) -> Ticker:
+        raise AssertionError("research must not read the ticker: it is newer than the as-of")
+
+    def order_book(self, symbol: str, depth: int = 25) -> OrderBook:
+        raise AssertionError("research must not read the order book: it is newer than the as-of")
+
+
+class GivenMarket(ExchangeResource):
+    """Gives a market put into it. Dagster copies resources by their fields, so the field is a key of `MARKETS`."""
+
+    key: int
+
+    @classmethod
+    def of(cls, market: MarketData) -> "GivenMarket":
+        MARKETS[id(market)] = market
+        return cls(key=id(market))
+
+    def market_data(self) -> MarketData:
+        return MARKETS[self.key]
+
+
+MARKETS: dict[int, MarketData] = {}
+
+
+def tables(hours: Sequence[int]) -> dict[str, pd.DataFrame]:
+    """Rows of every hourly table in the current home."""
+    database = Database(load_settings().resolved_database_url)
+    rows = {table.name: read_partitions(database, table, hours) for table in HOURLY_TABLES}
+    database.close()
+    return rows
+
+
+def assert_same(left: dict[str, pd.DataFrame], right: dict[str, pd.DataFrame]) -> None:
+    for name, rows in left.items():
+        pd.testing.assert_frame_equal(rows, right[name], check_exact=True, obj=name)
+
+
+@pytest.fixture(scope="session")
+def researched(exchange: RunningExchange, tmp_path_factory: pytest.TempPathFactory) -> dict[str, pd.DataFrame]:
+    """The rows of one honest hour, in a home of its own."""
+    with pytest.MonkeyPatch.context() as patch:
+        point_at(exchange, patch)
+        patch.setenv("TRADING_ASSETS_HOME", str(tmp_path_factory.mktemp("honest-home")))
+        run_job("research", HOUR_KEY)
+        return tables([HOUR])
+
+
+def test_an_hour_fills_every_table(researched: dict[str, pd.DataFrame]) -> None:
+    assert {name for name, rows in researched.items() if len(rows)} == {table.name for table in HOURLY_TABLES}
+    scan, backtests = researched["market_scan"], researched["backtest_results"]
+    assert scan["rank"].tolist() != [] and len(scan) == 3
+    assert (scan["timestamp_ms"] == as_of_ms(HOUR)).all()
+    assert len(backtests) == 3 * 8 * 2
+    assert backtests["error"].isna().all()
+    assert backtests["total_trades"].sum() > 100
+    assert researched["candle_coverage"].groupby("timeframe")["symbol"].nunique().min() >= 3
+    assert (researched["candle_coverage"]["missing_bars"] == 0).all()
+
+
+def test_poison_after_the_as_of_changes_no_row_of_any_asset(
+    researched: dict[str, pd.DataFrame], small: RunningExchange
+) -> None:
+    poisoned = PoisonedMarket(open_market_data(load_settings()), as_of_ms(HOUR))
+    # A later hour first, so that the store holds nonsense beyond the as-of when the hour itself is computed.
+    run_job("research", NEXT_KEY, raise_on_error=False, exchange=GivenMarket.of(poisoned))
+    assert poisoned.poisoned > 100
+    run_job("research", HOUR_KEY, exchange=GivenMarket.of(poisoned))
+    assert_same(researched, tables([HOUR]))
+
+
+def test_a_range_in_one_run_equals_its_hours_and_running_an_hour_again_changes_nothing(
+    researched: dict[str, pd.DataFrame], small: RunningExchange
+) -> None:
+    result = run_job("research", HOUR_KEY, until=NEXT_KEY)
+    both = tables([HOUR, HOUR + HOUR_MS])
+    assert_same(researched, tables([HOUR]))
+    run_job("research", NEXT_KEY)
+    assert_same(both, tables([HOUR, HOUR + HOUR_MS]))
+    partitions = {
+        event.partition for event in result.get_asset_materialization_events() if event.asset_key.path[-1] == "1m"
+    }
+    assert partitions == {HOUR_KEY, NEXT_KEY}
+    scans = {
+        event.partition: event.materialization.metadata
+        for event in result.get_asset_materialization_events()
+        if event.asset_key == dg.AssetKey("market_scan")
+    }
+    assert set(scans) == {HOUR_KEY, NEXT_KEY}
+    for metadata in scans.values():
+        assert metadata["scanned"].value == 3
+        assert metadata["looked_at"].value > 10
+        assert isinstance(metadata["coins"], dg.TableMetadataValue)
+
+
+def test_an_hour_that_has_not_ended_is_refused_and_writes_nothing(small: RunningExchange) -> None:
+    result = run_job("research", "2026-03-02-07:00", raise_on_error=False)
+    assert not result.success
+    failure = result.get_step_failure_events()[0].step_failure_data.error
+    assert failure is not None and failure.cause is not None
+    assert "has not ended" in failure.cause.message
+    assert all(rows.empty for rows in tables([HOUR + 6 * HOUR_MS]).values())
+
+
+def test_rows_that_break_the_schema_fail_the_check_and_stop_the_run(small: RunningExchange) -> None:
+    real = open_market_data(load_settings())
+    negative = PoisonedMarket(real, 0)
+    negative.candles = lambda *arguments: replace(  # type: ignore[method-assign]
+        real.candles(*arguments), open=-real.candles(*arguments).open
+    )
+    result = run_job("research", HOUR_KEY, raise_on_error=False, exchange=GivenMarket.of(negative))
+    assert not result.success
+    checks = {check.asset_key: check for check in result.get_asset_check_evaluations()}
+    scan = checks[dg.AssetKey("market_scan")]
+    assert not scan.passed
+    assert scan.metadata["failures"].value == 3
+    assert "price_change_24h" in str(scan.metadata["sample"])
+    assert tables([HOUR])["backtest_results"].empty
+
+
+def test_the_check_counts_every_failure_and_shows_a_sample(small: RunningExchange) -> None:
+    database = Database(load_settings().resolved_database_url)
+    row = {
+        "hour_ms": HOUR,
+        "scan_id": "nonsense",
+        "symbol": "AUSDT",
+        "rank": 1,
+        "price": -1.0,
+        "volume_24h": 2e6,
+        "price_change_24h": 1.0,
+        "volatility_24h": 3.0,
+        "size_error_pct": 0.0,
+        "timestamp_ms": 0,
+    }
+    replace_partitions(database, MARKET_SCAN, pd.DataFrame([row]), [HOUR])
+    outcome = validate(MARKET_SCAN, read_partitions(database, MARKET_SCAN, [HOUR]))
+    assert not outcome.passed
+    assert outcome.metadata["failures"].value == 2
+
+
+def test_the_selection_is_the_best_passing_backtest_of_each_coin(researched: dict[str, pd.DataFrame]) -> None:
+    selections, backtests = researched["strategy_selections"], researched["backtest_results"]
+    assert len(selections)
+    for row in selections.itertuples():
+        of_coin = backtests[(backtests["symbol"] == row.symbol)]
+        passing = of_coin[(of_coin["win_rate"] >= 40) & (of_coin["total_pnl"] >= 50) & (of_coin["total_trades"] >= 10)]
+        scores = passing["win_rate"] * passing["profit_factor"] * np.log(passing["total_trades"] + 1)
+        assert row.score == pytest.approx(scores.max(), rel=1e-12)
+
+
+def test_an_unreachable_exchange_is_a_clear_error(small: RunningExchange, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRADING_ASSETS_SIMULATOR_URL", "http://127.0.0.1:9")
+    result = run_job("research", HOUR_KEY, raise_on_error=False)
+    failure = result.get_step_failure_events()[0].step_failure_data.error
+    assert failure is not None and failure.cause is not None
+    assert "TRADING_ASSETS_SIMULATOR_URL" in failure.cause.message
+    assert all(rows.empty for rows in tables([HOUR]).values())

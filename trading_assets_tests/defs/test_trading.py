@@ -1,0 +1,273 @@
+"""The trade and reconcile jobs and what launches them, on the embedded exchange."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pandas as pd
+import pytest
+
+from trading_assets.definitions import build_definitions
+from trading_assets.defs import looking
+from trading_assets.defs.ops.trade import submit_orders
+from trading_assets.defs.resources import default_resources
+from trading_assets.exchange.base import Exchange
+from trading_assets.exchange.factory import open_exchange
+from trading_assets.ledger import books, signals
+from trading_assets.ledger.database import Database
+from trading_assets.ledger.partitions import replace_partitions
+from trading_assets.market.timeframes import HOUR_MS, MINUTE_MS, floor_ms
+from trading_assets.schemas.tables import STRATEGY_SELECTIONS
+from trading_assets.settings import load_settings
+from trading_assets.simulator.clock import ClockMode, ClockSpec
+from trading_assets.simulator.embedded import RunningExchange, serve_in_thread
+from trading_assets.simulator.venue import ServeConfig
+from trading_assets_tests.defs.conftest import HOUR, SYMBOLS, run_job
+
+SYMBOL = "SOLUSDT"
+
+
+@pytest.fixture
+def venue(monkeypatch: pytest.MonkeyPatch) -> Iterator[RunningExchange]:
+    """An exchange with an account of its own, ten seconds after a quarter of an hour."""
+    start = HOUR + HOUR_MS + 15 * MINUTE_MS + 10_000
+    with serve_in_thread(ServeConfig(symbols=SYMBOLS, clock=ClockSpec(ClockMode.MANUAL, start_ms=start))) as running:
+        monkeypatch.setenv("TRADING_ASSETS_SIMULATOR_URL", running.url)
+        yield running
+
+
+@pytest.fixture
+def ledger() -> Iterator[Database]:
+    database = Database(load_settings().resolved_database_url)
+    yield database
+    database.close()
+
+
+@pytest.fixture
+def account(venue: RunningExchange) -> Iterator[Exchange]:
+    exchange = open_exchange(load_settings())
+    yield exchange
+    exchange.close()
+
+
+def put_signal(database: Database, exchange: Exchange, *, symbol: str = SYMBOL, stop_pct: float = 1.0) -> str:
+    """A waiting LONG signal at the price of now."""
+    now, price = exchange.now_ms(), float(exchange.ticker(symbol).last)
+    closed = floor_ms(now, 15 * MINUTE_MS)
+    row: dict[str, object] = {
+        "signal_id": f"main:{symbol}:15m:bollinger_rsi:{closed}",
+        "hour_ms": HOUR,
+        "account": "main",
+        "symbol": symbol,
+        "timeframe": "15m",
+        "strategy": "bollinger_rsi",
+        "parameters": "{}",
+        "signal_timestamp_ms": closed,
+        "ttl_ms": closed + 300_000,
+        "confidence": 70.0,
+        "position_type": "LONG",
+        "entry_price": price,
+        "stop_loss": round(price * (1 - stop_pct / 100), 2),
+        "take_profit": round(price * (1 + 2 * stop_pct / 100), 2),
+        "position_size": 100.0,
+        "leverage": 10.0,
+        "risk_reward_ratio": 2.0,
+        "status": "active",
+        "created_at_ms": now,
+    }
+    assert signals.insert(database, row)
+    return str(row["signal_id"])
+
+
+def test_one_order_for_a_signal_however_often_the_job_runs(ledger: Database, account: Exchange) -> None:
+    signal_id = put_signal(ledger, account)
+    for _ in range(4):
+        run_job("trade")
+    trades = [e for e in account.executions(account.now_ms() - HOUR_MS, account.now_ms() + 1) if e.exec_type == "Trade"]
+    assert {execution.order_link_id for execution in trades} == {trades[0].order_link_id}
+    row = signals.by_ids(ledger, [signal_id]).iloc[0]
+    assert row["status"] == signals.EXECUTED
+    assert row["order_link_id"] == trades[0].order_link_id
+    position = account.position(SYMBOL)
+    assert position is not None
+    assert float(position.stop_loss or 0) == row["stop_loss"]
+    assert float(position.take_profit or 0) == row["take_profit"]
+
+
+def test_a_position_is_followed_from_fill_to_closing(
+    venue: RunningExchange, ledger: Database, account: Exchange
+) -> None:
+    signal_id = put_signal(ledger, account, stop_pct=0.3)
+    run_job("trade")
+    run_job("reconcile")
+    assert books.position_rows(ledger, "main")["symbol"].tolist() == [SYMBOL]
+    for _ in range(48):
+        venue.advance(HOUR_MS // 2)
+        if account.position(SYMBOL) is None:
+            break
+    run_job("reconcile")
+    assert books.position_rows(ledger, "main").empty
+    closing = books.closing_rows(ledger, "main").iloc[0]
+    assert closing["reason"] in ("stop", "target")
+    assert closing["signal_id"] == signal_id
+    assert (closing["pnl"] > 0) == (closing["reason"] == "target")
+    fills = books.fill_rows(ledger, "main")
+    assert (fills["exec_type"] == "Trade").sum() >= 2
+    before = len(fills)
+    run_job("reconcile")
+    assert len(books.fill_rows(ledger, "main")) == before
+    assert len(books.closing_rows(ledger, "main")) == 1
+
+
+def test_the_finder_decides_on_selections_and_materialises_what_it_finds(
+    venue: RunningExchange, ledger: Database, account: Exchange
+) -> None:
+    symbols = [
+        i.symbol for i in account.instruments() if i.settle_coin == "USDT" and i.contract_type == "LinearPerpetual"
+    ]
+    rows = [
+        {
+            "hour_ms": HOUR,
+            "symbol": symbol,
+            "timeframe": "15m",
+            "strategy": "bollinger_rsi",
+            "parameters": "{}",
+            "scan_id": "scan-20260302-020000",
+            "score": 1.0,
+            "total_trades": 9,
+            "win_rate": 60.0,
+            "profit_factor": 2.0,
+            "max_drawdown": -1.0,
+            "total_pnl": 10.0,
+            "confidence_avg": 60.0,
+        }
+        for symbol in symbols
+    ]
+    replace_partitions(ledger, STRATEGY_SELECTIONS, pd.DataFrame(rows), [HOUR])
+    found, events = 0, []
+    for _ in range(12):
+        result = run_job("trade")
+        events += [e for e in result.all_events if e.event_type is dg.DagsterEventType.ASSET_MATERIALIZATION]
+        found = len(signals.since(ledger, "main", 0))
+        if found:
+            break
+        venue.advance(15 * MINUTE_MS)
+    assert found, "no coin gave a signal on 12 closed candles"
+    assert {event.asset_key for event in events} == {dg.AssetKey("entry_signals")}
+    assert {event.partition for event in events} == {"2026-03-02-01:00"}
+    again = run_job("trade")
+    assert len(signals.since(ledger, "main", 0)) == found
+    assert not [e for e in again.all_events if e.event_type is dg.DagsterEventType.ASSET_MATERIALIZATION]
+
+
+def sensor(name: str, instance: dg.DagsterInstance, cursor: str | None = None) -> tuple[Any, str]:
+    """Evaluate a sensor of the definitions; its result and what it says."""
+    repository = build_definitions().get_repository_def()
+    with dg.build_sensor_context(
+        instance=instance, repository_def=repository, cursor=cursor, resources=default_resources()
+    ) as context:
+        data = repository.get_sensor_def(name).evaluate_tick(context)
+    return data, data.skip_message or ""
+
+
+def test_the_trade_sensor_waits_for_a_selection_then_launches_once_a_candle(
+    venue: RunningExchange, ledger: Database
+) -> None:
+    with dg.DagsterInstance.ephemeral() as instance:
+        data, said = sensor("trade_when_candles_close", instance)
+        assert not data.run_requests and "selected" in said
+        row = {"hour_ms": HOUR, "symbol": SYMBOL, "timeframe": "5m", "strategy": "bollinger_rsi", "parameters": "{}"}
+        row |= {"scan_id": "scan-20260302-020000", "score": 1.0, "total_trades": 9, "win_rate": 60.0}
+        row |= {"profit_factor": 2.0, "max_drawdown": -1.0, "total_pnl": 10.0, "confidence_avg": 60.0}
+        replace_partitions(ledger, STRATEGY_SELECTIONS, pd.DataFrame([row]), [HOUR])
+        data, _ = sensor("trade_when_candles_close", instance)
+        assert len(data.run_requests or []) == 1
+        cursor = data.cursor
+        data, said = sensor("trade_when_candles_close", instance, cursor)
+        assert not data.run_requests and "no candle of 5m" in said
+        venue.advance(5 * MINUTE_MS)
+        data, _ = sensor("trade_when_candles_close", instance, cursor)
+        assert len(data.run_requests or []) == 1
+
+
+def test_the_research_sensor_catches_up_once_and_says_why_it_skips(venue: RunningExchange) -> None:
+    with dg.DagsterInstance.ephemeral() as instance:
+        data, _ = sensor("research_catch_up", instance)
+        requests = data.run_requests or []
+        assert [request.partition_key for request in requests] == ["2026-03-02-01:00"]
+        data, said = sensor("research_catch_up", instance, data.cursor)
+        assert not data.run_requests and "tried already" in said
+        instance.report_runless_asset_event(
+            dg.AssetMaterialization("strategy_selections", partition="2026-03-02-01:00")
+        )
+        data, said = sensor("research_catch_up", instance)
+        assert not data.run_requests and "is selected" in said
+
+
+def test_the_reconcile_sensor_launches_at_first_and_then_waits(venue: RunningExchange, ledger: Database) -> None:
+    with dg.DagsterInstance.ephemeral() as instance:
+        data, _ = sensor("reconcile_books", instance)
+        assert len(data.run_requests or []) == 1
+        run_job("reconcile")
+        data, said = sensor("reconcile_books", instance)
+        assert not data.run_requests and "due every 600 s" in said
+        venue.advance(10 * MINUTE_MS)
+        data, _ = sensor("reconcile_books", instance)
+        assert len(data.run_requests or []) == 1
+
+
+def test_a_sensor_that_cannot_see_the_exchange_skips_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRADING_ASSETS_SIMULATOR_URL", "http://127.0.0.1:9")
+    with dg.DagsterInstance.ephemeral() as instance:
+        for name in ("research_catch_up", "trade_when_candles_close", "reconcile_books"):
+            data, said = sensor(name, instance)
+            assert not data.run_requests and "TRADING_ASSETS_SIMULATOR_URL" in said
+
+
+def test_the_minute_schedule_selects_again_only_after_a_newer_backtest(tmp_path: Path) -> None:
+    repository = build_definitions().get_repository_def()
+    schedule = repository.get_schedule_def("selection_every_minute")
+    at = pd.Timestamp("2026-03-02T02:30:00Z").to_pydatetime()
+
+    def tick(instance: dg.DagsterInstance) -> Any:
+        context = dg.build_schedule_context(instance=instance, repository_def=repository, scheduled_execution_time=at)
+        return schedule.evaluate_tick(context)
+
+    def write(instance: dg.DagsterInstance, key: dg.AssetKey) -> None:
+        instance.report_runless_asset_event(dg.AssetMaterialization(key, partition="2026-03-02-01:00"))
+
+    with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
+        assert "no recent hour" in (tick(instance).skip_message or "")
+        write(instance, looking.BACKTEST_KEYS[0])
+        write(instance, looking.SELECTION_KEY)
+        assert "no backtest is newer" in (tick(instance).skip_message or "")
+        write(instance, looking.BACKTEST_KEYS[3])
+        requests = tick(instance).run_requests or []
+        assert [request.partition_key for request in requests] == ["2026-03-02-01:00"]
+        write(instance, looking.SELECTION_KEY)
+        assert not tick(instance).run_requests
+
+
+def test_the_hourly_schedule_asks_for_the_hour_that_has_just_ended() -> None:
+    repository = build_definitions().get_repository_def()
+    context = dg.build_schedule_context(
+        repository_def=repository, scheduled_execution_time=pd.Timestamp("2026-03-02T02:00:00Z").to_pydatetime()
+    )
+    requests = repository.get_schedule_def("research_hourly").evaluate_tick(context).run_requests or []
+    assert [request.partition_key for request in requests] == ["2026-03-02-01:00"]
+
+
+def test_a_signal_that_breaks_its_schema_is_never_executed(
+    ledger: Database, account: Exchange, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put_signal(ledger, account)
+    with (
+        dg.DagsterInstance.ephemeral() as instance,
+        dg.build_op_context(instance=instance, resources=default_resources()) as context,
+        pytest.raises(dg.Failure, match="no order was sent"),
+    ):
+        submit_orders(context, may_execute=False)
+    assert account.positions() == []
+    assert json.loads(signals.since(ledger, "main", 0)["status"].to_json()) == {"0": "active"}
