@@ -1,0 +1,103 @@
+"""The command line: what a user types, and the one clear line when something is wrong."""
+
+import json
+import os
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+TOOL = [sys.executable, "-m", "trading_assets.cli"]
+
+
+def run(*arguments: str, home: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run the tool in a home of its own, with nothing of ours in the environment."""
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("TRADING_ASSETS_", "BYBIT_"))}
+    return subprocess.run(
+        [*TOOL, *arguments],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        cwd=home,
+        env={**clean, "TRADING_ASSETS_HOME": str(home / "state"), "COLUMNS": "200", **environment},
+    )
+
+
+@pytest.mark.parametrize(
+    ("environment", "says"),
+    [
+        ({"TRADING_ASSETS_VENUE": "kraken"}, "'simulator', 'demo', 'testnet' or 'mainnet'"),
+        ({"TRADING_ASSETS_MAX_POSITIONS": "lots"}, "TRADING_ASSETS_MAX_POSITIONS"),
+        ({"TRADING_ASSETS_VENUE": "mainnet"}, "TRADING_ASSETS_ALLOW_MAINNET"),
+        ({"TRADING_ASSETS_VENUE": "testnet"}, "BYBIT_API_KEY and BYBIT_API_SECRET are not set"),
+        ({"TRADING_ASSETS_SIMULATOR_URL": "http://127.0.0.1:9"}, "TRADING_ASSETS_SIMULATOR_URL"),
+        ({"TRADING_ASSETS_DATABASE_URL": "nonsense"}, "expected sqlite:///PATH"),
+    ],
+)
+def test_bad_input_is_one_clear_message_and_exit_code_2(tmp_path: Path, environment: dict[str, str], says: str) -> None:
+    answer = run("doctor", "--quiet", home=tmp_path, **environment)
+    assert answer.returncode == 2
+    assert says in answer.stdout + answer.stderr
+    assert "Traceback" not in answer.stdout + answer.stderr
+
+
+def test_an_unwritable_home_is_a_clear_message(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    answer = run("doctor", "--quiet", home=tmp_path, TRADING_ASSETS_HOME=str(tmp_path / "file" / "home"))
+    assert answer.returncode == 2
+    assert "TRADING_ASSETS_HOME" in answer.stdout and "Traceback" not in answer.stdout + answer.stderr
+
+
+def test_a_locked_database_is_a_clear_message(tmp_path: Path) -> None:
+    (tmp_path / "state").mkdir()
+    holder = sqlite3.connect(tmp_path / "state" / "trading_assets.db", isolation_level=None)
+    holder.execute("PRAGMA journal_mode=WAL")
+    holder.execute("BEGIN IMMEDIATE")
+    answer = run("doctor", "--quiet", home=tmp_path, TRADING_ASSETS_DATABASE_BUSY_TIMEOUT_S="0.2")
+    holder.execute("ROLLBACK")
+    assert answer.returncode == 2
+    assert "locked" in answer.stdout and "Traceback" not in answer.stdout + answer.stderr
+
+
+def test_doctor_starts_the_exchange_and_finds_everything_well(tmp_path: Path) -> None:
+    answer = run("doctor", home=tmp_path)
+    try:
+        assert answer.returncode == 0, answer.stdout + answer.stderr
+        assert "equity 10000.00 USD" in answer.stdout
+        status = run("exchange", "status", home=tmp_path)
+        assert "clock real" in status.stdout
+    finally:
+        assert run("exchange", "stop", home=tmp_path).returncode == 0
+    assert run("exchange", "status", home=tmp_path).returncode == 1
+
+
+def test_strategies_are_listed_stopped_and_started(tmp_path: Path) -> None:
+    listed = run("strategies", "list", home=tmp_path)
+    assert "bollinger_rsi" in listed.stdout and "fibonacci_bollinger" in listed.stdout
+    assert run("strategies", "stop", "bollinger_rsi", home=tmp_path).returncode == 0
+    unknown = run("strategies", "start", "moonshot", home=tmp_path)
+    assert unknown.returncode == 2 and "bollinger_rsi" in unknown.stderr
+
+
+def test_settings_show_no_secret(tmp_path: Path) -> None:
+    answer = run("settings", home=tmp_path, BYBIT_API_KEY="visible-key", BYBIT_API_SECRET="visible-secret")
+    assert "(set)" in answer.stdout and "visible" not in answer.stdout
+
+
+def test_the_demo_refuses_a_directory_that_is_not_its_own(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("years of work")
+    answer = run("demo", "--home", str(tmp_path), home=tmp_path)
+    assert answer.returncode == 2 and "nothing was touched" in answer.stderr
+    assert (tmp_path / "thesis.txt").read_text() == "years of work"
+
+
+def test_the_demo_ends_with_its_counts(tmp_path: Path) -> None:
+    answer = run("demo", "--json", "--home", str(tmp_path / "demo"), home=tmp_path)
+    assert answer.returncode == 0, answer.stdout[-2000:] + answer.stderr[-2000:]
+    counts = json.loads(answer.stdout.splitlines()[-1])
+    assert list(counts) == ["scanned", "candles", "backtests", "selections", "signals", "orders", "closed", "seconds"]
+    assert counts["backtests"] == counts["scanned"] * 8 * 2
+    assert counts["orders"] >= 1 and counts["closed"] >= 1 and counts["selections"] >= 6
