@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
 from rich.table import Table as RichTable
 
+from trading_assets.console import open_console
 from trading_assets.errors import TradingAssetsError
 from trading_assets.market.timeframes import to_ms
 from trading_assets.settings import load_settings
@@ -47,7 +47,7 @@ def doctor(quiet: bool) -> None:
     from trading_assets.doctor import examine  # noqa: PLC0415 (imports the connector)
 
     findings = examine(load_settings())
-    console = Console()
+    console = open_console()
     for finding in findings:
         if not finding.ok or not quiet:
             mark = "[green]ok[/]" if finding.ok else "[red]no[/]"
@@ -72,7 +72,7 @@ def show_settings(env_example: bool, markdown: bool) -> None:
     table = RichTable("variable", "value")
     for variable, value in settings_reference.current_values(load_settings()):
         table.add_row(variable, value)
-    Console().print(table)
+    open_console().print(table)
 
 
 @cli.command()
@@ -83,7 +83,7 @@ def status() -> None:
 
     settings = load_settings()
     database = Database(settings.resolved_database_url, busy_timeout_s=settings.database_busy_timeout_s)
-    print_status(database, settings, Console())
+    print_status(database, settings, open_console())
 
 
 @cli.group()
@@ -103,7 +103,7 @@ def list_strategies() -> None:
     table = RichTable("strategy", "active", "parameters", "what it does")
     for row in registry.registry_rows(database):
         table.add_row(row.name, "yes" if row.is_active else "no", row.parameters, row.description)
-    Console().print(table)
+    open_console().print(table)
 
 
 def _switch(name: str, active: bool) -> None:

@@ -19,7 +19,7 @@ def run(*arguments: str, home: Path, **environment: str) -> subprocess.Completed
         [*TOOL, *arguments],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
         check=False,
         cwd=home,
         env={**clean, "TRADING_ASSETS_HOME": str(home / "state"), "COLUMNS": "200", **environment},

@@ -15,14 +15,21 @@ from trading_assets.errors import DataError
 from trading_assets.market.timeframes import TRADED_TIMEFRAMES
 
 _TIMEFRAMES = [timeframe.value for timeframe in TRADED_TIMEFRAMES]
+_SCAN_ID = r"^scan-\d{8}-\d{6}$"
+
+# Columns that several tables share read alike in all of them.
+_SYMBOL = "Bybit symbol"
+_TIMEFRAME = "length of the candles, minutes with an m"
+_STRATEGY = "name in the registry of strategies"
+_SCAN = "scan-YYYYMMDD-HHMMSS of the as-of"
 
 
 class MarketScan(pa.DataFrameModel):
     """Coins worth trading as of the end of an hour; one row per hour and symbol."""
 
     hour_ms: int = pa.Field(ge=0, description="start of the partition's hour, UTC ms")
-    scan_id: str = pa.Field(str_matches=r"^scan-\d{8}-\d{6}$", description="scan-YYYYMMDD-HHMMSS of the as-of")
-    symbol: str = pa.Field(str_length={"min_value": 1}, description="Bybit symbol")
+    scan_id: str = pa.Field(str_matches=_SCAN_ID, description=_SCAN)
+    symbol: str = pa.Field(str_length={"min_value": 1}, description=_SYMBOL)
     rank: int = pa.Field(ge=1, description="1 is the most volatile")
     price: float = pa.Field(gt=0, description="last close before the as-of, USDT")
     volume_24h: float = pa.Field(ge=0, description="turnover of the 24 hours before the as-of, USD")
@@ -41,14 +48,14 @@ class CandleCoverage(pa.DataFrameModel):
     """What the candle store holds of a symbol and timeframe for an hour; one row per hour and symbol."""
 
     hour_ms: int = pa.Field(ge=0, description="start of the partition's hour, UTC ms")
-    timeframe: str = pa.Field(isin=_TIMEFRAMES)
-    symbol: str = pa.Field(str_length={"min_value": 1})
+    timeframe: str = pa.Field(isin=_TIMEFRAMES, description=_TIMEFRAME)
+    symbol: str = pa.Field(str_length={"min_value": 1}, description=_SYMBOL)
     first_ms: int = pa.Field(ge=0, description="open time of the first candle held")
     last_ms: int = pa.Field(ge=0, description="open time of the last candle held")
     bars: int = pa.Field(ge=0, description="candles held, warm-up included")
     expected_bars: int = pa.Field(ge=1, description="candles a complete window and warm-up has since listing")
     missing_bars: int = pa.Field(ge=0, description="gaps the exchange itself has")
-    coverage_pct: float = pa.Field(ge=0, le=100)
+    coverage_pct: float = pa.Field(ge=0, le=100, description="bars / expected_bars, percent")
     content_hash: str = pa.Field(str_matches=r"^[0-9a-f]{16}$", description="BLAKE2b of the candles' bytes")
 
     class Config:
@@ -61,10 +68,10 @@ class FundingCoverage(pa.DataFrameModel):
     """What the candle store holds of a symbol's funding payments for an hour; one row per hour and symbol."""
 
     hour_ms: int = pa.Field(ge=0, description="start of the partition's hour, UTC ms")
-    symbol: str = pa.Field(str_length={"min_value": 1})
+    symbol: str = pa.Field(str_length={"min_value": 1}, description=_SYMBOL)
     first_ms: int = pa.Field(ge=0, description="first payment held; 0 without payments")
     last_ms: int = pa.Field(ge=0, description="last payment held; 0 without payments")
-    payments: int = pa.Field(ge=0)
+    payments: int = pa.Field(ge=0, description="funding payments held")
     last_rate: float = pa.Field(nullable=True, description="fraction of notional that longs paid last")
     content_hash: str = pa.Field(str_matches=r"^[0-9a-f]{16}$", description="BLAKE2b of the payments' bytes")
 
@@ -78,12 +85,12 @@ class BacktestResults(pa.DataFrameModel):
     """A strategy's backtest over a window; one row per hour, timeframe, symbol, strategy and parameter set."""
 
     hour_ms: int = pa.Field(ge=0, description="start of the partition's hour, UTC ms")
-    timeframe: str = pa.Field(isin=_TIMEFRAMES)
-    symbol: str = pa.Field(str_length={"min_value": 1})
+    timeframe: str = pa.Field(isin=_TIMEFRAMES, description=_TIMEFRAME)
+    symbol: str = pa.Field(str_length={"min_value": 1}, description=_SYMBOL)
     # `strategy` is a method of every pandera model.
-    strategy_name: str = pa.Field(alias="strategy", str_length={"min_value": 1})
+    strategy_name: str = pa.Field(alias="strategy", str_length={"min_value": 1}, description=_STRATEGY)
     parameters: str = pa.Field(description="parameter set, canonical JSON")
-    scan_id: str = pa.Field(str_matches=r"^scan-\d{8}-\d{6}$")
+    scan_id: str = pa.Field(str_matches=_SCAN_ID, description=_SCAN)
     bars: int = pa.Field(ge=0, description="bars in the window, warm-up excluded")
     total_trades: int = pa.Field(ge=0, description="closed trades")
     win_rate: float = pa.Field(ge=0, le=100, description="percent of closed trades with pnl > 0")
@@ -108,19 +115,19 @@ class StrategySelections(pa.DataFrameModel):
     """The best strategy and timeframe of a coin; at most one row per hour and symbol."""
 
     hour_ms: int = pa.Field(ge=0, description="start of the partition's hour, UTC ms")
-    symbol: str = pa.Field(str_length={"min_value": 1})
-    timeframe: str = pa.Field(isin=_TIMEFRAMES)
+    symbol: str = pa.Field(str_length={"min_value": 1}, description=_SYMBOL)
+    timeframe: str = pa.Field(isin=_TIMEFRAMES, description=_TIMEFRAME)
     # `strategy` is a method of every pandera model.
-    strategy_name: str = pa.Field(alias="strategy", str_length={"min_value": 1})
+    strategy_name: str = pa.Field(alias="strategy", str_length={"min_value": 1}, description=_STRATEGY)
     parameters: str = pa.Field(description="parameter set, canonical JSON")
-    scan_id: str = pa.Field(str_matches=r"^scan-\d{8}-\d{6}$")
+    scan_id: str = pa.Field(str_matches=_SCAN_ID, description=_SCAN)
     score: float = pa.Field(ge=0, description="win_rate * profit_factor * ln(total_trades + 1)")
-    total_trades: int = pa.Field(ge=1)
-    win_rate: float = pa.Field(ge=0, le=100, description="percent")
-    profit_factor: float = pa.Field(ge=0)
-    max_drawdown: float = pa.Field(le=0, description="percent")
-    total_pnl: float = pa.Field(description="USD")
-    confidence_avg: float = pa.Field(ge=0, le=100, description="percent")
+    total_trades: int = pa.Field(ge=1, description="closed trades of the backtest")
+    win_rate: float = pa.Field(ge=0, le=100, description="percent of closed trades with pnl > 0")
+    profit_factor: float = pa.Field(ge=0, description="gross profit / gross loss, capped (metrics.py)")
+    max_drawdown: float = pa.Field(le=0, description="of equity marked at every close, percent")
+    total_pnl: float = pa.Field(description="closed trades, net of fees and funding, USD")
+    confidence_avg: float = pa.Field(ge=0, le=100, description="of the trades' signals, percent")
 
     class Config:
         strict = True
@@ -133,36 +140,38 @@ class EntrySignals(pa.DataFrameModel):
 
     signal_id: str = pa.Field(unique=True, description="deterministic: account, symbol, timeframe, strategy, bar")
     hour_ms: int = pa.Field(ge=0, description="hour of the selection it came from, UTC ms")
-    account: str = pa.Field(str_length={"min_value": 1})
-    symbol: str = pa.Field(str_length={"min_value": 1})
-    timeframe: str = pa.Field(isin=_TIMEFRAMES)
+    account: str = pa.Field(str_length={"min_value": 1}, description="trading account in the ledger")
+    symbol: str = pa.Field(str_length={"min_value": 1}, description=_SYMBOL)
+    timeframe: str = pa.Field(isin=_TIMEFRAMES, description=_TIMEFRAME)
     # `strategy` is a method of every pandera model.
-    strategy_name: str = pa.Field(alias="strategy", str_length={"min_value": 1})
+    strategy_name: str = pa.Field(alias="strategy", str_length={"min_value": 1}, description=_STRATEGY)
     parameters: str = pa.Field(description="parameter set, canonical JSON")
     signal_timestamp_ms: int = pa.Field(ge=0, description="close of the signal's bar, UTC ms")
     ttl_ms: int = pa.Field(ge=0, description="moment at which the signal expires, UTC ms")
     confidence: float = pa.Field(ge=0, le=100, description="percent")
-    position_type: str = pa.Field(isin=["LONG", "SHORT"])
-    entry_price: float = pa.Field(gt=0)
+    position_type: str = pa.Field(isin=["LONG", "SHORT"], description="side of the position")
+    entry_price: float = pa.Field(gt=0, description="close of the signal's bar, USDT")
     stop_loss: float = pa.Field(gt=0, description="on the tick")
     take_profit: float = pa.Field(gt=0, description="on the tick")
     position_size: float = pa.Field(gt=0, description="USD; notional or margin by the sizing setting")
-    leverage: float = pa.Field(ge=1)
-    rsi: float = pa.Field(nullable=True)
-    bb_position: float = pa.Field(nullable=True)
-    btc_trend: str = pa.Field(nullable=True, isin=["BULLISH", "BEARISH", "NEUTRAL"])
-    funding_rate: float = pa.Field(nullable=True)
-    risk_reward_ratio: float = pa.Field(gt=0)
+    leverage: float = pa.Field(ge=1, description="set at the exchange before the order")
+    rsi: float = pa.Field(nullable=True, description="at the signal's bar, 0 to 100")
+    bb_position: float = pa.Field(nullable=True, description="-1 on the lower Bollinger band, 1 on the upper")
+    btc_trend: str = pa.Field(
+        nullable=True, isin=["BULLISH", "BEARISH", "NEUTRAL"], description="trend of BTCUSDT at the signal's bar"
+    )
+    funding_rate: float = pa.Field(nullable=True, description="last rate paid, fraction of notional")
+    risk_reward_ratio: float = pa.Field(gt=0, description="distance to the target / distance to the stop")
     status: str = pa.Field(
         isin=["active", "executing", "executed", "rejected", "expired", "failed"],
         description="active -> executing -> executed; rejected, expired and failed are final",
     )
     reason: str = pa.Field(nullable=True, description="why it was refused, expired or failed")
-    order_link_id: str = pa.Field(nullable=True)
-    order_id: str = pa.Field(nullable=True)
-    executed_at_ms: float = pa.Field(nullable=True, description="UTC ms")
-    executed_price: float = pa.Field(nullable=True)
-    created_at_ms: int = pa.Field(ge=0, description="UTC ms")
+    order_link_id: str = pa.Field(nullable=True, description="our id of the order, from signal_id")
+    order_id: str = pa.Field(nullable=True, description="the exchange's id of the order")
+    executed_at_ms: float = pa.Field(nullable=True, description="moment of the fill, UTC ms")
+    executed_price: float = pa.Field(nullable=True, description="average price of the fill, USDT")
+    created_at_ms: int = pa.Field(ge=0, description="moment at which the signal was found, UTC ms")
 
     class Config:
         strict = True

@@ -18,8 +18,11 @@ def as_of_close(own: Candles, other: Candles, values: FloatArray) -> FloatArray:
 
 
 def funding_as_of_close(own: Candles, funding: Funding) -> FloatArray:
-    """For each own bar the last funding rate paid by its close, fraction of notional; NaN if none."""
-    return _last_known(funding.time_ms, funding.rate, own.end_ms)
+    """For each own bar the last funding rate paid before its close, fraction of notional; NaN if none.
+
+    A rate paid at the very close is not known yet: a partition, and the live finder, read what came before its end.
+    """
+    return _last_known(funding.time_ms, funding.rate, own.end_ms - 1)
 
 
 def _last_known(known_ms: IntArray, values: FloatArray, at_ms: IntArray) -> FloatArray:

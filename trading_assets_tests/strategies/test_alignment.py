@@ -79,10 +79,10 @@ def test_the_own_timeframe_is_known_one_bar_later_at_the_open() -> None:
     np.testing.assert_array_equal(as_of_close(own, own, own.close), own.close)
 
 
-def test_funding_is_known_from_its_own_moment_on() -> None:
+def test_funding_is_known_after_its_moment_and_not_at_a_close_in_that_moment() -> None:
     own = bars(Timeframe.M60, 3)
     funding = Funding(np.array([START_MS + HOUR_MS, START_MS + 2 * HOUR_MS + MINUTE_MS]), np.array([0.001, -0.002]))
-    np.testing.assert_array_equal(funding_as_of_close(own, funding), [0.001, 0.001, -0.002])
+    np.testing.assert_array_equal(funding_as_of_close(own, funding), [math.nan, 0.001, -0.002])
 
 
 def test_nothing_known_is_nan() -> None:

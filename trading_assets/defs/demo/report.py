@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.status import Status
 from rich.table import Table
 
-from trading_assets.market.timeframes import iso
+from trading_assets.console import frame_table
 
 
 @dataclass
@@ -76,29 +76,16 @@ class Report:
 
     def frame(self, title: str, rows: pd.DataFrame, columns: dict[str, str]) -> None:
         """A table of the given columns (name to heading); times in `*_ms` become readable."""
-        table = Table(*columns.values(), title=f"{title} ({len(rows)})", title_justify="left")
-        for row in rows.to_dict("records"):
-            table.add_row(*(_cell(name, row[name]) for name in columns))
-        self.console.print(table)
+        self.console.print(frame_table(title, rows, columns))
 
     def finish(self, as_json: bool) -> None:
         """The counts: as a sentence, or as one JSON object on the last line."""
         counts = self.counts
         self.say(
-            f"\n[bold]{counts.scanned}[/] coins scanned, [bold]{counts.candles:,}[/] candles, "
+            f"\nOver all hours: [bold]{counts.scanned}[/] scans of a coin, [bold]{counts.candles:,}[/] candles, "
             f"[bold]{counts.backtests}[/] backtests, [bold]{counts.selections}[/] selections, "
             f"[bold]{counts.signals}[/] signals, [bold]{counts.orders}[/] orders, [bold]{counts.closed}[/] closed "
             f"in [bold]{counts.seconds:.0f}[/] s"
         )
         if as_json:
             print(json.dumps(asdict(counts)), flush=True)
-
-
-def _cell(name: str, value: object) -> str:
-    if value is None or (isinstance(value, float) and pd.isna(value)):
-        return ""
-    if name.endswith("_ms") and isinstance(value, int | float):
-        return iso(int(value))[5:16].replace("T", " ")
-    if isinstance(value, float):
-        return f"{value:,.2f}" if abs(value) >= 100 else f"{value:.4g}"
-    return str(value)

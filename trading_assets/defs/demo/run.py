@@ -17,9 +17,9 @@ from pathlib import Path
 import dagster as dg
 import pandas as pd
 import requests
-from rich.console import Console
 
 from trading_assets.backtesting.vectorbt_engine import warm_up
+from trading_assets.console import open_console
 from trading_assets.defs.demo.home import prepare_home
 from trading_assets.defs.demo.report import Report
 from trading_assets.defs.partitions import key_of
@@ -107,7 +107,7 @@ def run_demo(*, hours: int, as_json: bool, home: Path | None) -> None:
         ExchangeUnavailableError: the embedded exchange cannot be started.
     """
     began = time.monotonic()
-    report = Report(Console())
+    report = Report(open_console())
     settings = prepare_home(home)
     warnings.filterwarnings("ignore", module="dagster.*")
     threading.Thread(target=warm_up, daemon=True).start()
