@@ -45,6 +45,7 @@ lock:  ## resolve the ranges of pyproject.toml into requirements.lock
 	  --upgrade pyproject.toml --output-file requirements.lock
 
 screenshots: $(STAMP)  ## the pictures of README.md, taken from a running UI (needs chromium)
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python "selenium>=4.38,<5"
 	@$(BIN)/python docs/take_screenshots.py
 
 clean:  ## remove the environment and caches; state in .trading_assets is kept

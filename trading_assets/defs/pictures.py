@@ -19,7 +19,7 @@ def histogram(values: Sequence[float], *, title: str, bins: int = 24) -> dg.Meta
     if not len(finite):
         return dg.MetadataValue.text("no values")
     counts, edges = np.histogram(finite, bins=bins)
-    labels = [f"{edge:,.3g}" for edge in (edges[0], (edges[0] + edges[-1]) / 2, edges[-1])]
+    labels = [_number(edge) for edge in (edges[0], (edges[0] + edges[-1]) / 2, edges[-1])]
     return _bars([float(count) for count in counts], labels, title)
 
 
@@ -47,9 +47,13 @@ def _bars(values: Sequence[float], axis: Sequence[str], title: str) -> dg.Metada
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{_WIDTH}" height="{_HEIGHT}" font-family="sans-serif" '
         f'font-size="11" fill="{_INK}"><rect width="{_WIDTH}" height="{_HEIGHT}" fill="white"/>'
         f'<text x="{_MARGIN}" y="16" font-size="12" font-weight="bold">{escape(title)}</text>'
-        f'<text x="{_WIDTH - _MARGIN}" y="16" text-anchor="end">max {top:,.4g}</text>'
+        f'<text x="{_WIDTH - _MARGIN}" y="16" text-anchor="end">max {_number(top)}</text>'
         f'<line x1="{_MARGIN}" x2="{_WIDTH - _MARGIN}" y1="{_HEIGHT - _MARGIN}" y2="{_HEIGHT - _MARGIN}" '
         f'stroke="{_GRID}"/>{bars}{labels}</svg>'
     )
     encoded = base64.b64encode(svg.encode()).decode()
     return dg.MetadataValue.md(f"![{title}](data:image/svg+xml;base64,{encoded})")
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
