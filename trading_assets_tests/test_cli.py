@@ -51,6 +51,18 @@ def test_an_unwritable_home_is_a_clear_message(tmp_path: Path) -> None:
     assert "TRADING_ASSETS_HOME" in answer.stdout and "Traceback" not in answer.stdout + answer.stderr
 
 
+@pytest.mark.parametrize(
+    ("place", "says"),
+    [("file", "is a file"), ("file/home", "cannot be written"), (".", "not a demo's directory")],
+)
+def test_the_demo_refuses_a_home_that_is_no_place_for_it(tmp_path: Path, place: str, says: str) -> None:
+    (tmp_path / "file").write_text("mine")
+    answer = run("demo", "--home", place, home=tmp_path)
+    assert answer.returncode == 2
+    assert says in answer.stderr and "--home" in answer.stderr and "Traceback" not in answer.stderr
+    assert (tmp_path / "file").read_text() == "mine"
+
+
 def test_a_locked_database_is_a_clear_message(tmp_path: Path) -> None:
     (tmp_path / "state").mkdir()
     holder = sqlite3.connect(tmp_path / "state" / "trading_assets.db", isolation_level=None)

@@ -148,7 +148,7 @@ def test_a_range_in_one_run_equals_its_hours_and_running_an_hour_again_changes_n
     }
     assert set(scans) == {HOUR_KEY, NEXT_KEY}
     for metadata in scans.values():
-        assert metadata["scanned"].value == 3
+        assert metadata["scanned"].value == metadata["dagster/row_count"].value == 3
         assert metadata["looked_at"].value > 10
         assert isinstance(metadata["coins"], dg.TableMetadataValue)
 

@@ -6,9 +6,9 @@ import pandas as pd
 from trading_assets.backtesting.run import backtest_window
 from trading_assets.defs import metadata as md
 from trading_assets.defs import pictures
-from trading_assets.defs.assets.common import ONE_RUN, OWNERS, TABLES, Progress
+from trading_assets.defs.assets.common import ONE_RUN, OWNERS, TABLES, Progress, describe_hour
 from trading_assets.defs.checks.schema import column_schema
-from trading_assets.defs.partitions import hourly, hours_of, key_of
+from trading_assets.defs.partitions import hourly, hours_of
 from trading_assets.defs.resources import CandleStoreResource, DatabaseResource, SettingsResource
 from trading_assets.market.loading import hour_loader
 from trading_assets.market.stages import timeframes_read
@@ -55,7 +55,7 @@ def _backtest_asset(timeframe: Timeframe) -> dg.AssetsDefinition:
                 hour, timeframe, scan_ids, hour_loader(store, hour), strategies.usable, settings.get()
             )
             frames.append(rows)
-            context.add_asset_metadata(_at_a_glance(rows), partition_key=key_of(hour))
+            describe_hour(context, hour, rows, _at_a_glance(rows))
         broken = [f"{entry.name}: {entry.reason}" for entry in strategies.broken]
         if broken:
             context.log.warning(f"strategies that could not be used: {'; '.join(broken)}")
@@ -71,7 +71,7 @@ def _at_a_glance(rows: pd.DataFrame) -> dict[str, object]:
     return {
         "backtests": len(rows),
         "trades": int(rows["total_trades"].sum()),
-        "profitable_pct": float((traded["total_pnl"] > 0).mean() * 100) if len(traded) else 0.0,
+        "profitable_pct": round(float((traded["total_pnl"] > 0).mean() * 100), 1) if len(traded) else 0.0,
         "failed": len(failed),
         "failures": md.table(failed, ["symbol", "strategy", "error"]),
         "best": md.table(traded.sort_values("total_pnl", ascending=False), columns),

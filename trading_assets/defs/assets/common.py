@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import dagster as dg
+import pandas as pd
 
+from trading_assets.defs.partitions import key_of
 from trading_assets.errors import DataError
 from trading_assets.exchange.base import MarketData
 from trading_assets.market.timeframes import as_of_ms, iso
@@ -38,6 +40,13 @@ def require_ended(market_data: MarketData, hours: Sequence[int]) -> None:
         )
     if now < as_of + SETTLE_MS:
         time.sleep((as_of + SETTLE_MS - now) / 1000)
+
+
+def describe_hour(
+    context: dg.AssetExecutionContext, hour_ms: int, rows: pd.DataFrame, metadata: Mapping[str, object]
+) -> None:
+    """Metadata of one hour's rows: a run of a range of hours describes each of its partitions apart."""
+    context.add_asset_metadata({"dagster/row_count": len(rows), **metadata}, partition_key=key_of(hour_ms))
 
 
 class Progress:

@@ -4,9 +4,9 @@ import dagster as dg
 import pandas as pd
 
 from trading_assets.defs import metadata as md
-from trading_assets.defs.assets.common import ONE_RUN, OWNERS, TABLES, Progress, require_ended
+from trading_assets.defs.assets.common import ONE_RUN, OWNERS, TABLES, Progress, describe_hour, require_ended
 from trading_assets.defs.checks.schema import column_schema
-from trading_assets.defs.partitions import hourly, hours_of, key_of
+from trading_assets.defs.partitions import hourly, hours_of
 from trading_assets.defs.resources import CandleStoreResource, DatabaseResource, ExchangeResource
 from trading_assets.market.stages import fill_candles, fill_funding
 from trading_assets.market.timeframes import TRADED_TIMEFRAMES, Timeframe
@@ -50,15 +50,17 @@ def _candle_asset(timeframe: Timeframe) -> dg.AssetsDefinition:
         for hour in hours:
             of_hour = rows[rows["hour_ms"] == hour]
             gaps = of_hour[of_hour["missing_bars"] > 0].sort_values("missing_bars", ascending=False)
-            context.add_asset_metadata(
+            describe_hour(
+                context,
+                hour,
+                of_hour,
                 {
                     "symbols": len(of_hour),
                     "bars": int(of_hour["bars"].sum()),
-                    "coverage_pct": float(of_hour["coverage_pct"].mean()) if len(of_hour) else 0.0,
+                    "coverage_pct": round(float(of_hour["coverage_pct"].mean()), 2) if len(of_hour) else 0.0,
                     "with_gaps": len(gaps),
                     "gaps": md.table(gaps, ["symbol", "bars", "expected_bars", "missing_bars", "coverage_pct"]),
                 },
-                partition_key=key_of(hour),
             )
         return rows
 
@@ -97,12 +99,14 @@ def funding_rates(
     for hour in hours:
         of_hour = rows[rows["hour_ms"] == hour]
         extremes = of_hour.reindex(of_hour["last_rate"].abs().sort_values(ascending=False).index)
-        context.add_asset_metadata(
+        describe_hour(
+            context,
+            hour,
+            of_hour,
             {
                 "symbols": len(of_hour),
                 "payments": int(of_hour["payments"].sum()),
                 "most_extreme": md.table(extremes, ["symbol", "last_rate", "payments"]),
             },
-            partition_key=key_of(hour),
         )
     return rows

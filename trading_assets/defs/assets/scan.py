@@ -5,8 +5,8 @@ import pandas as pd
 
 from trading_assets.defs import metadata as md
 from trading_assets.defs import pictures
-from trading_assets.defs.assets.common import ONE_RUN, OWNERS, TABLES, Progress, require_ended
-from trading_assets.defs.partitions import hourly, hours_of, key_of
+from trading_assets.defs.assets.common import ONE_RUN, OWNERS, TABLES, Progress, describe_hour, require_ended
+from trading_assets.defs.partitions import hourly, hours_of
 from trading_assets.defs.resources import CandleStoreResource, ExchangeResource, SettingsResource
 from trading_assets.market.stages import scan_hours
 
@@ -40,7 +40,10 @@ def market_scan(
     for hour in hours:
         rows = result.rows[result.rows["hour_ms"] == hour]
         dropped = {reason: len(symbols) for reason, symbols in result.dropped[hour].items()}
-        context.add_asset_metadata(
+        describe_hour(
+            context,
+            hour,
+            rows,
             {
                 "scanned": len(rows),
                 "looked_at": len(rows) + sum(dropped.values()),
@@ -64,7 +67,6 @@ def market_scan(
                     title="24 h range by coin, percent",
                 ),
             },
-            partition_key=key_of(hour),
         )
     context.log.info(f"{len(result.rows)} coins scanned in {len(hours)} hours")
     return result.rows

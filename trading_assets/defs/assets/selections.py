@@ -6,9 +6,9 @@ import pandas as pd
 from trading_assets.backtesting.selection import PRESETS, coin_summary, select_best
 from trading_assets.defs import metadata as md
 from trading_assets.defs import pictures
-from trading_assets.defs.assets.common import ONE_RUN, OWNERS, TABLES
+from trading_assets.defs.assets.common import ONE_RUN, OWNERS, TABLES, describe_hour
 from trading_assets.defs.checks.schema import column_schema
-from trading_assets.defs.partitions import hourly, hours_of, key_of
+from trading_assets.defs.partitions import hourly, hours_of
 from trading_assets.defs.resources import SettingsResource
 from trading_assets.market.timeframes import TRADED_TIMEFRAMES
 from trading_assets.schemas.tables import STRATEGY_SELECTIONS
@@ -43,7 +43,10 @@ def strategy_selections(
         selection = select_best(hour, of_hour, preset)
         frames.append(selection.rows)
         best = selection.rows.sort_values("score", ascending=False)
-        context.add_asset_metadata(
+        describe_hour(
+            context,
+            hour,
+            best,
             {
                 "selected": len(best),
                 "backtests": len(of_hour),
@@ -67,7 +70,6 @@ def strategy_selections(
                 "scores": pictures.histogram(best["score"].tolist(), title="Score by selected coin"),
                 "by_coin": md.table(coin_summary(of_hour), limit=30),
             },
-            partition_key=key_of(hour),
         )
     context.log.info(f"{sum(map(len, frames))} coins selected in {len(frames)} hours")
     return pd.concat(frames, ignore_index=True)

@@ -16,18 +16,25 @@ def prepare_home(home: Path | None) -> Settings:
     """Empty the demo's directory and point settings and Dagster of this process at it.
 
     Raises:
-        ConfigurationError: the directory holds something that is not a demo's.
+        ConfigurationError: the directory holds something that is not a demo's, or cannot be written.
     """
     home = (home or default_home() / "demo").expanduser().resolve()
+    if home.exists() and not home.is_dir():
+        raise ConfigurationError(f"{home} is a file; choose a directory with --home, nothing was touched")
     if home.exists() and any(home.iterdir()) and not (home / _MARKER).exists():
         raise ConfigurationError(
             f"{home} is not empty and not a demo's directory; choose an empty one with --home, nothing was touched"
         )
     shutil.rmtree(home, ignore_errors=True)
     dagster_home = home / "dagster"
-    dagster_home.mkdir(parents=True)
-    (home / _MARKER).touch()
-    (dagster_home / "dagster.yaml").write_text("telemetry:\n  enabled: false\n")
+    try:
+        dagster_home.mkdir(parents=True)
+        (home / _MARKER).touch()
+        (dagster_home / "dagster.yaml").write_text("telemetry:\n  enabled: false\n")
+    except OSError as error:
+        raise ConfigurationError(
+            f"{home} cannot be written: {error.strerror}; free some space or choose another directory with --home"
+        ) from error
     # The demo is the same everywhere: the user's own settings must not reach it.
     for name in [name for name in os.environ if name.startswith((PREFIX, "BYBIT_"))]:
         del os.environ[name]

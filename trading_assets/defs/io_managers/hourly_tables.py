@@ -20,7 +20,6 @@ class HourlyTableIOManager(dg.ConfigurableIOManager):
     def handle_output(self, context: dg.OutputContext, obj: pd.DataFrame) -> None:
         key = context.asset_key
         replace_partitions(self.database.get(), table_of(key), obj, hours_of(context), rows_of(key))
-        context.add_output_metadata({"dagster/row_count": len(obj)})
 
     def load_input(self, context: dg.InputContext) -> pd.DataFrame:
         key = context.asset_key
