@@ -246,7 +246,7 @@ def _summary(walk: _Walk) -> None:
     report.say("")
     report.frame(
         f"Selections as of {iso(as_of_ms(walk.hour_ms))}",
-        selections.sort_values("score", ascending=False).head(12),
+        selections.sort_values("score", ascending=False),
         {
             "symbol": "coin",
             "timeframe": "timeframe",
