@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from trading_assets.errors import ConfigurationError, StorageError
 from trading_assets.simulator.account.engine import AccountEngine
-from trading_assets.simulator.account.state import AccountState
+from trading_assets.simulator.account.state import AccountState, Batch
 from trading_assets.simulator.auth import Credentials
 from trading_assets.simulator.clock import Clock, ClockSpec, ManualClock, WallClock, open_clock, wall_ms
 from trading_assets.simulator.market.base import Market
@@ -20,6 +20,9 @@ from trading_assets.simulator.persistence import AccountStore, MarketIdentity
 from trading_assets.simulator.wire import Refusal
 
 _Answer = TypeVar("_Answer")
+
+Listener = Callable[[Batch], None]
+"""Called with what has changed, after it is stored, in the order it happened; must return quickly."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,7 @@ class Venue:
         self.market = market
         self.wall = wall
         self._lock = RLock()
+        self._listeners: list[Listener] = []
         self._identity = MarketIdentity(market_kind, config.seed, config.symbols)
         self._store = AccountStore(config.home)
         try:
@@ -109,6 +113,7 @@ class Venue:
                 self.engine.settle(now)
                 try:
                     answer = action(now)
+                    self.engine.state.close_batch(now)
                 except Refusal:
                     consistent = True  # commands check before they change
                     self._commit()
@@ -141,7 +146,23 @@ class Venue:
             except StorageError:
                 self._reload()
                 raise
+            self._publish()
             return clock.now_ms()
+
+    def listen(self, listener: Listener) -> Callable[[], None]:
+        """Tell `listener` of every change from now on, until the returned function is called."""
+        with self._lock:
+            self._listeners.append(listener)
+            if self.engine.state.journal is None:
+                self.engine.state.journal = []
+
+        def stop() -> None:
+            with self._lock:
+                self._listeners.remove(listener)
+                if not self._listeners:
+                    self.engine.state.journal = None
+
+        return stop
 
     def close(self) -> None:
         """Store the clock's last position and release the file."""
@@ -157,12 +178,23 @@ class Venue:
         except StorageError:
             self._reload()
             raise
+        self._publish()
+
+    def _publish(self) -> None:
+        journal = self.engine.state.journal
+        if not journal:
+            return
+        batches, journal[:] = list(journal), []
+        for batch in batches:
+            for listener in self._listeners:
+                listener(batch)
 
     def _reload(self) -> None:
         """Memory must not know what the disk does not."""
         loaded = self._store.load(self._identity)
         if loaded is not None:
             state, stored = loaded
+            state.journal = [] if self._listeners else None
             self.engine = AccountEngine(self.market, state)
             if isinstance(self.clock, ManualClock):
                 self.clock = open_clock(None, stored, self.wall)

@@ -54,6 +54,7 @@ class AccountEngine:
             header.settled_ms = events[0].time_ms
             for event in events:
                 self._happen(event)
+            self.state.close_batch(header.settled_ms)
         header.settled_ms = max(header.settled_ms, now_ms)
 
     def figures(self, now_ms: int) -> AccountFigures:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import uuid
+from copy import copy
 from dataclasses import dataclass, field
 from decimal import Decimal
 
@@ -17,6 +18,14 @@ from trading_assets.simulator.account.models import (
 )
 
 Record = Order | Position | Execution | ClosedPnl | Balance
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Records that changed together at one moment, as they were then: what a private stream tells."""
+
+    time_ms: int
+    records: tuple[Record, ...]
 
 
 @dataclass
@@ -36,6 +45,9 @@ class AccountState:
     """order_link_id -> order_id, of every order there ever was"""
     changed: dict[int, Record] = field(default_factory=dict)
     """by identity; emptied by the store"""
+    journal: list[Batch] | None = None
+    """what has happened since it was last read; None while nobody listens"""
+    _fresh: dict[int, Record] = field(default_factory=dict)
 
     @classmethod
     def opened(cls, account_id: str, time_ms: int, deposits: dict[str, Decimal]) -> AccountState:
@@ -48,6 +60,14 @@ class AccountState:
 
     def touch(self, record: Record) -> None:
         self.changed[id(record)] = record
+        if self.journal is not None:
+            self._fresh[id(record)] = record
+
+    def close_batch(self, time_ms: int) -> None:
+        """What was touched since the last batch belongs together and happened at `time_ms`."""
+        if self.journal is not None and self._fresh:
+            self.journal.append(Batch(time_ms, tuple(copy(record) for record in self._fresh.values())))
+            self._fresh.clear()
 
     def next_sequence(self) -> int:
         self.header.sequence += 1
