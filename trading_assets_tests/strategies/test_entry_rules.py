@@ -264,8 +264,8 @@ def test_a_bar_of_btc_that_has_not_ended_is_not_seen() -> None:
     assert values_of(btc=ending(Timeframe.M240, closes, END + 1))["btc_trend"] == 0
 
 
-def test_the_last_funding_paid_counts() -> None:
-    funding = Funding(np.array([END - 2, END, END + 1], dtype=np.int64), np.array([1e-4, -2e-4, 3e-4]))
+def test_the_last_funding_paid_before_the_close_counts() -> None:
+    funding = Funding(np.array([END - 2, END - 1, END], dtype=np.int64), np.array([1e-4, -2e-4, 3e-4]))
     assert values_of(funding=funding)["funding_rate"] == -2e-4
     assert np.isnan(values_of(funding=Funding.empty())["funding_rate"])
 

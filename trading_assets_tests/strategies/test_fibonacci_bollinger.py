@@ -150,13 +150,14 @@ def test_volatility_is_the_range_of_the_last_24_closed_hours_in_percent_of_the_l
     np.testing.assert_allclose(found[24 * 4 - 1 :], 25.0)
 
 
-def test_funding_is_the_last_rate_paid_by_the_close() -> None:
+def test_funding_is_the_last_rate_paid_before_the_close() -> None:
     data = quiet_market(100.0, {})
     funding = Funding(np.array([START_MS + 8 * HOUR_MS, START_MS + 16 * HOUR_MS]), np.array([0.001, -0.002]))
     found = FibonacciBollinger().indicators(replace(data, funding=funding))["funding_rate"]
-    assert np.isnan(found[:31]).all()
-    assert (found[31:63] == 0.001).all()
-    assert (found[63:] == -0.002).all()
+    # Bar 31 ends in the very moment of the first payment, bar 63 in that of the second.
+    assert np.isnan(found[:32]).all()
+    assert (found[32:64] == 0.001).all()
+    assert (found[64:] == -0.002).all()
 
 
 def test_every_gate_and_bonus_occurs_in_random_markets() -> None:
