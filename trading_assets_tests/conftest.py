@@ -1,6 +1,8 @@
 """Fixtures shared by all tests: a home of their own, and a database on SQLite and on a real PostgreSQL."""
 
 import os
+import subprocess
+import tempfile
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,15 +31,18 @@ def _unavailable(reason: str) -> None:
 
 
 @pytest.fixture(scope="session")
-def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def postgres_url() -> Iterator[str]:
     """URL of a real PostgreSQL server, brought by the `pgserver` package."""
     pgserver = pytest.importorskip("pgserver")
-    try:
-        server = pgserver.get_server(tmp_path_factory.mktemp("postgres"), cleanup_mode="stop")
-    except (OSError, RuntimeError, AssertionError) as error:
-        _unavailable(f"PostgreSQL does not start here: {error}")
-    yield server.get_uri().replace("postgresql://", "postgresql+psycopg2://")
-    server.cleanup()
+    # Not below pytest's own directory: as root the server runs as another user, and the next session of pytest
+    # on this machine takes that user's way into the directory away.
+    with tempfile.TemporaryDirectory(prefix="trading-assets-postgres-", ignore_cleanup_errors=True) as folder:
+        try:
+            server = pgserver.get_server(Path(folder) / "data", cleanup_mode="stop")
+        except (OSError, RuntimeError, AssertionError, subprocess.CalledProcessError) as error:
+            _unavailable(f"PostgreSQL does not start here: {error}")
+        yield server.get_uri().replace("postgresql://", "postgresql+psycopg2://")
+        server.cleanup()
 
 
 @pytest.fixture
