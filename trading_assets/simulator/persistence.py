@@ -50,7 +50,7 @@ _TABLES: dict[type, _Table] = {
     Order: _Table("orders", TypeAdapter(Order), lambda record: record.order_id),
     Execution: _Table("executions", TypeAdapter(Execution), lambda record: record.exec_id),
     ClosedPnl: _Table("closed_pnl", TypeAdapter(ClosedPnl), lambda record: str(record.sequence)),
-    Position: _Table("positions", TypeAdapter(Position), lambda record: record.symbol),
+    Position: _Table("positions", TypeAdapter(Position), lambda record: record.key),
     Balance: _Table("balances", TypeAdapter(Balance), lambda record: record.coin),
 }
 _HEADER = TypeAdapter(Header)
@@ -95,10 +95,12 @@ class AccountStore:
             state = AccountState(_HEADER.validate_json(header["account"]))
             state.orders = {order.order_id: order for order in self._records(Order)}
             state.links = {o.order_link_id: o.order_id for o in state.orders.values() if o.order_link_id}
-            state.positions = {position.symbol: position for position in self._records(Position)}
+            state.open_orders = {o.order_id: o for o in state.orders.values() if o.is_open}
+            state.positions = {position.key: position for position in self._records(Position)}
             state.balances = {balance.coin: balance for balance in self._records(Balance)}
             state.executions = sorted(self._records(Execution), key=lambda row: row.sequence)
             state.closed = sorted(self._records(ClosedPnl), key=lambda row: row.sequence)
+            state.closed_by = {row.order_id: row for row in state.closed}
             return state, _CLOCK.validate_json(header["clock"])
         except (sqlite3.Error, ValueError, KeyError) as error:
             raise self._failure("read", error) from error

@@ -34,11 +34,23 @@ class Raw:
     text: str
 
 
+@dataclass(frozen=True)
+class Extended:
+    """A `result` with something in `retExtInfo`: the outcome of each order of a batch."""
+
+    result: object
+    ext_info: object
+
+
 def envelope(result: object, time_ms: int, code: int = 0, message: str = "OK") -> bytes:
     """The five keys around every answer."""
+    ext_info = "{}"
+    if isinstance(result, Extended):
+        ext_info = json.dumps(result.ext_info, separators=(",", ":"))
+        result = result.result
     body = result.text if isinstance(result, Raw) else json.dumps(result, separators=(",", ":"))
     return (
-        f'{{"retCode":{code},"retMsg":{json.dumps(message)},"result":{body},"retExtInfo":{{}},"time":{time_ms}}}'
+        f'{{"retCode":{code},"retMsg":{json.dumps(message)},"result":{body},"retExtInfo":{ext_info},"time":{time_ms}}}'
     ).encode()
 
 
@@ -151,6 +163,13 @@ class Params:
             raise Refusal(10001, f"params error: {name} must be a number, found {text[:40]!r}") from None
         if not value.is_finite() or abs(value.adjusted()) > MAX_EXPONENT or len(text) > 60:
             raise Refusal(10001, f"params error: {name} is out of range, found {text[:40]!r}")
+        return value
+
+    def objects(self, name: str) -> list[dict[str, Any]]:
+        """A list of JSON objects."""
+        value = self._values.get(name)
+        if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
+            raise Refusal(10001, f"params error: {name} must be a list of objects")
         return value
 
     def flag(self, name: str) -> bool:

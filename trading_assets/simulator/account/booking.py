@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-from trading_assets.exchange.models import OrderStatus, Side
+from trading_assets.exchange.models import Side
 from trading_assets.simulator.account.models import (
-    STOP_LOSS,
     TAKER_FEE,
     ZERO,
     ClosedPnl,
@@ -34,18 +33,18 @@ def book_fills(
     time_ms: int,
     exec_type: str = "Trade",
     fee_rate: Decimal = TAKER_FEE,
+    is_maker: bool = False,
 ) -> None:
-    """Book the fills of one order: executions, position, wallet, one closed-profit row if it closed any."""
-    closed = _Closing()
+    """Book fills of one order: executions, position, wallet, and the order's closed-profit row if they closed any."""
+    closing = _Closing()
     for fill in fills:
         value = round8(fill.price * fill.qty)
         fee = round8(value * fee_rate)
         order.filled_qty += fill.qty
         order.filled_value += value
         order.fee += fee
-        closed_size = _book_on_position(
-            state, contract, order.side, fill, value=value, fee=fee, time_ms=time_ms, closed=closed
-        )
+        closed_before, gross_before = closing.size, closing.gross
+        _book_on_position(state, contract, order, fill, value=value, fee=fee, time_ms=time_ms, closing=closing)
         state.executions.append(
             Execution(
                 exec_id=state.new_id("execution"),
@@ -65,80 +64,83 @@ def book_fills(
                 order_price=order.price,
                 order_qty=order.qty,
                 left_qty=order.qty - order.filled_qty,
-                closed_size=closed_size,
+                closed_size=closing.size - closed_before,
                 mark_price=mark,
                 time_ms=time_ms,
                 sequence=state.header.sequence,
+                is_maker=is_maker,
+                position_idx=order.position_idx,
+                pnl=closing.gross - gross_before,
+                wallet=state.balance(contract.settle_coin).wallet,
             )
         )
         state.touch(state.executions[-1])
     order.updated_ms = time_ms
     state.touch(order)
-    if closed.size:
-        order.closed_pnl = closed.pnl(order.side)
-        _add_closed_row(state, order, closed, exec_type, time_ms)
+    if closing.size:
+        _book_closing(state, order, closing, exec_type, time_ms)
 
 
 class _Closing:
-    """Sums over the fills of one closing order."""
+    """Sums over what some fills of one order closed."""
 
     def __init__(self) -> None:
-        self.size = self.entry_value = self.exit_value = self.open_fee = self.close_fee = ZERO
+        self.size = self.entry_value = self.exit_value = self.open_fee = self.close_fee = self.gross = ZERO
         self.fill_count = 0
 
-    def pnl(self, side: Side) -> Decimal:
-        gross = self.exit_value - self.entry_value
-        return (gross if side is Side.SELL else -gross) - self.open_fee - self.close_fee
+    @property
+    def pnl(self) -> Decimal:
+        return self.gross - self.open_fee - self.close_fee
 
 
 def _book_on_position(
     state: AccountState,
     contract: Contract,
-    side: Side,
+    order: Order,
     fill: Fill,
     *,
     value: Decimal,
     fee: Decimal,
     time_ms: int,
-    closed: _Closing,
-) -> Decimal:
-    """Move position and wallet by one fill; returns the quantity that it closed."""
-    position = state.position(contract.symbol)
-    signed = fill.qty if side is Side.BUY else -fill.qty
-    closing = min(fill.qty, abs(position.size)) if position.size * signed < 0 else ZERO
-    opening = fill.qty - closing
+    closing: _Closing,
+) -> None:
+    """Move position and wallet by one fill, and add to `closing` what it closed."""
+    position = state.position(contract.symbol, order.position_idx)
+    signed = fill.qty if order.side is Side.BUY else -fill.qty
+    closed = min(fill.qty, abs(position.size)) if position.size * signed < 0 else ZERO
+    opened = fill.qty - closed
     if position.size == 0:
         _begin(position, time_ms)
-    closing_value = value if not opening else round8(fill.price * closing)
-    closing_fee = fee if not opening else round8(fee * closing / fill.qty)
+    closed_value = value if not opened else round8(fill.price * closed)
+    closed_fee = fee if not opened else round8(fee * closed / fill.qty)
     gross = ZERO
-    if closing:
-        whole = closing == abs(position.size)
-        entry = position.entry_value if whole else round8(position.entry_value * closing / abs(position.size))
-        entry_fee = position.open_fee if whole else round8(position.open_fee * closing / abs(position.size))
-        gross = closing_value - entry if position.size > 0 else entry - closing_value
+    if closed:
+        whole = closed == abs(position.size)
+        entry = position.entry_value if whole else round8(position.entry_value * closed / abs(position.size))
+        entry_fee = position.open_fee if whole else round8(position.open_fee * closed / abs(position.size))
+        gross = closed_value - entry if position.size > 0 else entry - closed_value
         position.entry_value -= entry
         position.open_fee -= entry_fee
-        closed.size += closing
-        closed.entry_value += entry
-        closed.exit_value += closing_value
-        closed.open_fee += entry_fee
-        closed.close_fee += closing_fee
-        closed.fill_count += 1
-    position.current_realised += gross - closing_fee
-    if opening:
-        if closing:
+        closing.size += closed
+        closing.entry_value += entry
+        closing.exit_value += closed_value
+        closing.open_fee += entry_fee
+        closing.close_fee += closed_fee
+        closing.gross += gross
+        closing.fill_count += 1
+    position.current_realised += gross - closed_fee
+    if opened:
+        if closed:
             _begin(position, time_ms)
-        position.entry_value += value - closing_value
-        position.open_fee += fee - closing_fee
-        position.current_realised -= fee - closing_fee
+        position.entry_value += value - closed_value
+        position.open_fee += fee - closed_fee
+        position.current_realised -= fee - closed_fee
     position.size += signed
     position.updated_ms = time_ms
     position.total_realised += gross - fee
     position.sequence = state.next_sequence()
     state.touch(position)
     move_wallet(state, contract.settle_coin, gross - fee)
-    return closing
 
 
 def _begin(position: Position, time_ms: int) -> None:
@@ -154,9 +156,20 @@ def move_wallet(state: AccountState, coin: str, amount: Decimal) -> None:
     state.touch(balance)
 
 
-def _add_closed_row(state: AccountState, order: Order, closed: _Closing, exec_type: str, time_ms: int) -> None:
-    state.closed.append(
-        ClosedPnl(
+def deposit(state: AccountState, coin: str, amount: Decimal) -> None:
+    """Money from outside; it is no profit."""
+    balance = state.balance(coin)
+    balance.wallet += amount
+    state.header.deposited += amount
+    state.next_sequence()
+    state.touch(balance)
+
+
+def _book_closing(state: AccountState, order: Order, closing: _Closing, exec_type: str, time_ms: int) -> None:
+    """One row for each closing order: later fills are added to it."""
+    row = state.closed_by.get(order.order_id)
+    if row is None:
+        row = ClosedPnl(
             order_id=order.order_id,
             symbol=order.symbol,
             side=order.side,
@@ -164,25 +177,35 @@ def _add_closed_row(state: AccountState, order: Order, closed: _Closing, exec_ty
             exec_type=exec_type,
             order_price=order.price,
             qty=order.qty,
-            closed_size=closed.size,
-            entry_value=closed.entry_value,
-            exit_value=closed.exit_value,
-            open_fee=closed.open_fee,
-            close_fee=closed.close_fee,
-            pnl=closed.pnl(order.side),
-            fill_count=closed.fill_count,
-            leverage=state.position(order.symbol).leverage,
+            closed_size=ZERO,
+            entry_value=ZERO,
+            exit_value=ZERO,
+            open_fee=ZERO,
+            close_fee=ZERO,
+            pnl=ZERO,
+            fill_count=0,
+            leverage=state.position(order.symbol, order.position_idx).leverage,
             created_ms=time_ms,
             updated_ms=time_ms,
             sequence=state.next_sequence(),
         )
-    )
-    state.touch(state.closed[-1])
+        state.add_closed(row)
+    row.closed_size += closing.size
+    row.entry_value += closing.entry_value
+    row.exit_value += closing.exit_value
+    row.open_fee += closing.open_fee
+    row.close_fee += closing.close_fee
+    row.pnl += closing.pnl
+    row.fill_count += closing.fill_count
+    row.updated_ms = time_ms
+    order.closed_pnl = row.pnl
+    state.touch(row)
 
 
-def book_funding(state: AccountState, contract: Contract, *, rate: Decimal, mark: Decimal, time_ms: int) -> None:
+def book_funding(
+    state: AccountState, contract: Contract, position: Position, *, rate: Decimal, mark: Decimal, time_ms: int
+) -> None:
     """One funding payment of an open position: longs pay `rate` of the value at mark, shorts receive it."""
-    position = state.position(contract.symbol)
     side = position.side
     if side is None:
         return
@@ -217,41 +240,8 @@ def book_funding(state: AccountState, contract: Contract, *, rate: Decimal, mark
             mark_price=mark,
             time_ms=time_ms,
             sequence=state.header.sequence,
+            position_idx=position.position_idx,
+            wallet=state.balance(contract.settle_coin).wallet,
         )
     )
     state.touch(state.executions[-1])
-
-
-def new_stop(
-    state: AccountState,
-    position: Position,
-    kind: str,
-    price: Decimal,
-    *,
-    parent_link: str,
-    last: Decimal,
-    time_ms: int,
-) -> Order:
-    """A stop or target of the whole position, waiting for the last price."""
-    long = position.size > 0
-    order = Order(
-        order_id=state.new_id("order"),
-        order_link_id="",
-        symbol=position.symbol,
-        side=Side.SELL if long else Side.BUY,
-        qty=abs(position.size),
-        created_ms=time_ms,
-        updated_ms=time_ms,
-        sequence=state.header.sequence,
-        status=OrderStatus.UNTRIGGERED,
-        reduce_only=True,
-        close_on_trigger=True,
-        create_type=f"CreateBy{kind}",
-        stop_order_type=kind,
-        parent_order_link_id=parent_link,
-        trigger_price=price,
-        trigger_direction=2 if long is (kind == STOP_LOSS) else 1,
-        last_price_on_created=last,
-    )
-    state.add_order(order)
-    return order

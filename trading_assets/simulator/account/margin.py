@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from trading_assets.exchange.models import Side
-from trading_assets.simulator.account.models import TAKER_FEE, ZERO, Position
+from trading_assets.simulator.account.models import ONE_WAY, TAKER_FEE, ZERO, Order, Position
 from trading_assets.simulator.account.pricing import mark_price
 from trading_assets.simulator.account.state import AccountState
 from trading_assets.simulator.market.base import Contract, Market
+from trading_assets.simulator.market.risk import RiskTier, tiers
 
 
 @dataclass(frozen=True)
@@ -29,13 +30,18 @@ class PositionFigures:
 
 @dataclass(frozen=True)
 class AccountFigures:
-    """The account in USD (settle coins count 1:1), all positions valued at one moment."""
+    """The account in USD (settle coins count 1:1), all positions valued at one moment.
+
+    `initial_margin` is that of the positions and of the orders that may open more.
+    """
 
     wallet: Decimal
     unrealised: Decimal
     initial_margin: Decimal
     maintenance_margin: Decimal
     positions: tuple[PositionFigures, ...]
+    order_margin: dict[str, Decimal]
+    """by settle coin"""
 
     @property
     def margin_balance(self) -> Decimal:
@@ -46,10 +52,49 @@ class AccountFigures:
         """What new positions may use."""
         return max(ZERO, self.margin_balance - self.initial_margin)
 
+    @property
+    def must_be_liquidated(self) -> bool:
+        """The margin balance no longer covers the maintenance margin of what is open."""
+        return bool(self.positions) and self.margin_balance <= self.maintenance_margin
 
-def maintenance_rate(contract: Contract) -> Decimal:
-    """Of the lowest risk tier: half the initial margin rate at the highest leverage."""
-    return 1 / (2 * contract.max_leverage)
+
+@dataclass(frozen=True)
+class Exposure:
+    """What a position, in one-way mode, and its resting orders could become. Values in settle coin.
+
+    Attributes:
+        held: signed value of the position at mark.
+        buys, sells: value of the orders that are not reduce-only.
+    """
+
+    held: Decimal
+    buys: Decimal
+    sells: Decimal
+
+    @property
+    def largest(self) -> Decimal:
+        """The larger of both directions: margin is held for one of them only."""
+        return max(abs(self.held), self.held + self.buys, self.sells - self.held)
+
+    @property
+    def side(self) -> Side:
+        return Side.BUY if self.held + self.buys >= self.sells - self.held else Side.SELL
+
+    def with_order(self, side: Side, value: Decimal) -> Exposure:
+        if side is Side.BUY:
+            return Exposure(self.held, self.buys + value, self.sells)
+        return Exposure(self.held, self.buys, self.sells + value)
+
+
+def tier_of(contract: Contract, value: Decimal) -> RiskTier | None:
+    """The lowest tier that holds a position of `value`; None above the highest."""
+    return next((tier for tier in tiers(contract) if value <= tier.limit), None)
+
+
+def maintenance_margin(contract: Contract, value: Decimal) -> Decimal:
+    """Of the tier, without the closing fee; beyond the highest tier its rate goes on."""
+    tier = tier_of(contract, value) or tiers(contract)[-1]
+    return value * tier.maintenance_rate - tier.deduction
 
 
 def initial_margin(value: Decimal, leverage: Decimal, side: Side) -> Decimal:
@@ -74,35 +119,82 @@ def figures_of(position: Position, contract: Contract, mark: Decimal) -> Positio
         value=value,
         unrealised=toward * (value - position.entry_value),
         initial_margin=initial_margin(value, position.leverage, side),
-        maintenance_margin=value * maintenance_rate(contract) + closing_fee(value, position.leverage, side),
+        maintenance_margin=maintenance_margin(contract, value) + closing_fee(value, position.leverage, side),
         bankrupt_price=position.entry_price * (1 - toward / position.leverage),
     )
 
 
 def account_figures(state: AccountState, market: Market, time_ms: int) -> AccountFigures:
     """The account at `time_ms`; the state must have been settled up to then."""
-    valued = tuple(
-        figures_of(position, contract, mark_price(market, contract, time_ms))
-        for position in state.open_positions()
-        for contract in (market.contracts[position.symbol],)
+    return valued_account(
+        state,
+        market,
+        {
+            position.symbol: mark_price(market, market.contracts[position.symbol], time_ms)
+            for position in state.open_positions()
+        },
     )
+
+
+def valued_account(state: AccountState, market: Market, marks: dict[str, Decimal]) -> AccountFigures:
+    """The account at given mark prices of its open positions."""
+    valued = tuple(
+        figures_of(position, market.contracts[position.symbol], marks[position.symbol])
+        for position in state.open_positions()
+    )
+    order_margin = _order_margins(state, market, marks)
     return AccountFigures(
         wallet=total(balance.wallet for balance in state.balances.values()),
         unrealised=total(item.unrealised for item in valued),
-        initial_margin=total(item.initial_margin for item in valued),
+        initial_margin=total(item.initial_margin for item in valued) + total(order_margin.values()),
         maintenance_margin=total(item.maintenance_margin for item in valued),
         positions=valued,
+        order_margin=order_margin,
     )
 
 
+def exposure_of(state: AccountState, position: Position, mark: Decimal) -> Exposure:
+    """The position and the orders in the book that may open more of it."""
+    opening = [order for order in state.orders_of(position) if opens(order)]
+    return Exposure(
+        held=position.size * mark,
+        buys=total(order.left_qty * order.price for order in opening if order.side is Side.BUY),
+        sells=total(order.left_qty * order.price for order in opening if order.side is Side.SELL),
+    )
+
+
+def opens(order: Order) -> bool:
+    """Margin is held for it: it is in the book and may open something."""
+    if not order.is_active or order.reduce_only:
+        return False
+    return order.position_idx == ONE_WAY or order.side is opening_side(order.position_idx)
+
+
+def opening_side(position_idx: int) -> Side:
+    """Of a leg in hedge mode: buying opens the long, selling the short."""
+    return Side.BUY if position_idx == 1 else Side.SELL
+
+
+def _order_margins(state: AccountState, market: Market, marks: dict[str, Decimal]) -> dict[str, Decimal]:
+    margins: dict[str, Decimal] = {}
+    for symbol, index in dict.fromkeys((o.symbol, o.position_idx) for o in state.open_orders.values() if opens(o)):
+        position = state.look_up(symbol, index)
+        exposure = exposure_of(state, position, marks.get(symbol, ZERO))
+        extra = exposure.largest - abs(exposure.held)
+        coin = market.contracts[symbol].settle_coin
+        margins[coin] = margins.get(coin, ZERO) + initial_margin(extra, position.leverage, exposure.side)
+    return margins
+
+
 def liquidation_price(account: AccountFigures, item: PositionFigures) -> Decimal | None:
-    """Mark price at which the margin balance would equal the maintenance margin, all else unchanged.
+    """Mark price at which the margin balance would equal the maintenance margin, all else and the tier unchanged.
 
     None where no price in (0, max_price] does that.
     """
     size = abs(item.position.size)
-    rate = item.maintenance_margin / item.value
-    others = account.maintenance_margin - item.maintenance_margin
+    tier = tier_of(item.contract, item.value) or tiers(item.contract)[-1]
+    rate = (item.maintenance_margin + tier.deduction) / item.value
+    others = account.maintenance_margin - item.maintenance_margin - tier.deduction
     if item.position.size > 0:
         price = (others - account.margin_balance + size * item.mark) / (size * (1 - rate))
     else:

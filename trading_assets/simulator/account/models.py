@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 
 from trading_assets.exchange.models import OrderStatus, Side
@@ -13,6 +13,20 @@ TAKER_FEE = Decimal("0.00055")
 MAKER_FEE = Decimal("0.0002")
 
 STOP_LOSS, TAKE_PROFIT = "StopLoss", "TakeProfit"
+PARTIAL_STOP_LOSS, PARTIAL_TAKE_PROFIT = "PartialStopLoss", "PartialTakeProfit"
+CONDITIONAL = "Stop"
+EXITS = frozenset({STOP_LOSS, TAKE_PROFIT, PARTIAL_STOP_LOSS, PARTIAL_TAKE_PROFIT})
+"""Kinds of `stop_order_type` that only close."""
+
+ONE_WAY, LONG_LEG, SHORT_LEG = 0, 1, 2
+"""`position_idx`: the one position of a symbol, or its long and its short in hedge mode."""
+
+LAST_PRICE, MARK_PRICE, INDEX_PRICE = "LastPrice", "MarkPrice", "IndexPrice"
+
+
+def position_key(symbol: str, position_idx: int) -> str:
+    """Name of a position among all of the account."""
+    return symbol if position_idx == ONE_WAY else f"{symbol}/{position_idx}"
 
 
 @dataclass(slots=True)
@@ -22,7 +36,11 @@ class Order:
     Attributes:
         price: for a market order the hidden limit up to which it walks the book.
         parent_order_link_id: link of the order that brought this stop or target.
-        stop_order_type: StopLoss or TakeProfit of a child order, else empty.
+        stop_order_type: one of `EXITS` of a child order, `CONDITIONAL`, else empty.
+        tpsl_mode: Full or Partial where the order is, or has, a stop or target.
+        exit_group: stops and targets of one group cancel each other.
+        cross_price: a resting limit order is filled when the last price is here or beyond; None if it does not rest.
+        resume_ms: a resting limit order is not filled before.
     """
 
     order_id: str
@@ -44,6 +62,16 @@ class Order:
     parent_order_link_id: str = ""
     trigger_price: Decimal | None = None
     trigger_direction: int = 0
+    trigger_by: str = LAST_PRICE
+    position_idx: int = ONE_WAY
+    tpsl_mode: str = ""
+    tp_trigger_by: str = LAST_PRICE
+    sl_trigger_by: str = LAST_PRICE
+    tp_limit_price: Decimal | None = None
+    sl_limit_price: Decimal | None = None
+    exit_group: str = ""
+    cross_price: Decimal | None = None
+    resume_ms: int = 0
     take_profit: Decimal | None = None
     stop_loss: Decimal | None = None
     last_price_on_created: Decimal = ZERO
@@ -59,6 +87,15 @@ class Order:
         return not self.status.is_final
 
     @property
+    def is_active(self) -> bool:
+        """In the book: neither waiting for its trigger nor ended."""
+        return self.status in (OrderStatus.NEW, OrderStatus.PARTIALLY_FILLED)
+
+    @property
+    def is_exit(self) -> bool:
+        return self.stop_order_type in EXITS
+
+    @property
     def left_qty(self) -> Decimal:
         """What may still be filled."""
         return self.qty - self.filled_qty if self.is_open else ZERO
@@ -66,7 +103,7 @@ class Order:
 
 @dataclass(slots=True)
 class Position:
-    """The one-way position of a symbol; it stays, flat, after closing.
+    """A position of a symbol; it stays, flat, after closing. In hedge mode a symbol has two.
 
     Attributes:
         size: signed, in base coin: long above zero, short below.
@@ -78,6 +115,7 @@ class Position:
 
     symbol: str
     leverage: Decimal = DEFAULT_LEVERAGE
+    position_idx: int = ONE_WAY
     size: Decimal = ZERO
     entry_value: Decimal = ZERO
     open_fee: Decimal = ZERO
@@ -89,6 +127,10 @@ class Position:
     updated_ms: int = 0
     opened_ms: int = 0
     sequence: int = 0
+
+    @property
+    def key(self) -> str:
+        return position_key(self.symbol, self.position_idx)
 
     @property
     def side(self) -> Side | None:
@@ -104,7 +146,12 @@ class Position:
 
 @dataclass(slots=True)
 class Execution:
-    """A fill, or a funding payment (`exec_type` Funding, `fee` above zero means paid)."""
+    """A fill, or a funding payment (`exec_type` Funding, `fee` above zero means paid).
+
+    Attributes:
+        pnl: gross profit that the fill realised.
+        wallet: of the settle coin, after it.
+    """
 
     exec_id: str
     order_id: str
@@ -127,11 +174,15 @@ class Execution:
     mark_price: Decimal
     time_ms: int
     sequence: int
+    is_maker: bool = False
+    position_idx: int = ONE_WAY
+    pnl: Decimal = ZERO
+    wallet: Decimal = ZERO
 
 
 @dataclass(slots=True)
 class ClosedPnl:
-    """What one closing order realised; `pnl` is gross profit less both fees, without funding."""
+    """What one closing order realised, over all its fills; `pnl` is gross profit less both fees, without funding."""
 
     order_id: str
     symbol: str
@@ -177,12 +228,17 @@ class Header:
     Attributes:
         account_id: random name of this account; identifiers of orders and executions are made from it.
         settled_ms: everything up to and including this time has happened.
+        hedged: settle coins and symbols in hedge mode; a symbol in `one_way` is not, whatever its coin says.
+        deposited: all deposits since the account was opened, in the coins together.
     """
 
     account_id: str
     created_ms: int
     settled_ms: int
     sequence: int = 0
+    hedged: list[str] = field(default_factory=list)
+    one_way: list[str] = field(default_factory=list)
+    deposited: Decimal = ZERO
 
 
 @dataclass(frozen=True)
@@ -199,3 +255,42 @@ class OrderCommand:
     stop_loss: Decimal | None = None
     slippage_type: str = ""
     slippage: Decimal | None = None
+    order_type: str = "Market"
+    price: Decimal | None = None
+    time_in_force: str = ""
+    position_idx: int = ONE_WAY
+    trigger_price: Decimal | None = None
+    trigger_direction: int = 0
+    trigger_by: str = LAST_PRICE
+    tpsl_mode: str = ""
+    tp_trigger_by: str = LAST_PRICE
+    sl_trigger_by: str = LAST_PRICE
+    tp_limit_price: Decimal | None = None
+    sl_limit_price: Decimal | None = None
+
+
+@dataclass(frozen=True)
+class Amendment:
+    """New values of an order; None leaves one as it is, zero takes a stop or target away."""
+
+    qty: Decimal | None = None
+    price: Decimal | None = None
+    trigger_price: Decimal | None = None
+    take_profit: Decimal | None = None
+    stop_loss: Decimal | None = None
+
+
+@dataclass(frozen=True)
+class StopCommand:
+    """Stops asked for an open position: of its whole size (Full), or one pair more of a part of it (Partial)."""
+
+    symbol: str
+    position_idx: int = ONE_WAY
+    take_profit: Decimal | None = None
+    stop_loss: Decimal | None = None
+    tpsl_mode: str = "Full"
+    tp_trigger_by: str = LAST_PRICE
+    sl_trigger_by: str = LAST_PRICE
+    size: Decimal | None = None
+    tp_limit_price: Decimal | None = None
+    sl_limit_price: Decimal | None = None

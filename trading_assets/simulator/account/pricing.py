@@ -55,6 +55,16 @@ def hidden_limit(contract: Contract, side: Side, mark: Decimal) -> Decimal:
     return snapped(contract, side, mark * (1 + sign * contract.price_limit_x))
 
 
+def price_band(market: Market, contract: Contract, time_ms: int) -> tuple[Decimal, Decimal]:
+    """(highest price of a buy, lowest of a sell) that the venue takes, on the tick inside."""
+    mark = mark_price(market, contract, time_ms)
+    index = Decimal(repr(market.index_price(contract.symbol, time_ms)))
+    near, far = contract.price_limit_x, contract.price_limit_y
+    highest = min(mark * (1 + far), max(index, mark * (1 + near)))
+    lowest = max(mark * (1 - far), min(index, mark * (1 - near)))
+    return snapped(contract, Side.BUY, highest), snapped(contract, Side.SELL, lowest)
+
+
 def snapped(contract: Contract, side: Side, limit: Decimal) -> Decimal:
     """A limit on the tick, never worse for the order than `limit` and never below one tick."""
     rounding = ROUND_FLOOR if side is Side.BUY else ROUND_CEILING

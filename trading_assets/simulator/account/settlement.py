@@ -1,4 +1,4 @@
-"""What happens to an account by itself, in order: funding, stops and targets, delivery. It only looks.
+"""What happens to an account by itself, in order: funding, triggers and fills, liquidation, delivery. It only looks.
 
 The next event follows from the state and the market alone, never from how far one looks at a time; so one
 long step and many short ones give the same events.
@@ -6,13 +6,16 @@ long step and many short ones give the same events.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import IntEnum
 
+from trading_assets.exchange.models import OrderStatus, Side
 from trading_assets.market.timeframes import MINUTE_MS, floor_ms
-from trading_assets.simulator.account.models import Order, Position
+from trading_assets.simulator.account.liquidation import LiquidationWatch
+from trading_assets.simulator.account.models import LAST_PRICE, Order
 from trading_assets.simulator.account.state import AccountState
-from trading_assets.simulator.account.triggers import Levels, Touch, first_touch
+from trading_assets.simulator.account.triggers import Levels, Touch, first_sample_touch, first_touch
 from trading_assets.simulator.market.base import Contract, Market
 
 
@@ -20,29 +23,38 @@ class EventKind(IntEnum):
     """In the order in which events of one millisecond happen."""
 
     FUNDING = 0
-    STOP = 1
-    DELIVERY = 2
+    ORDER = 1
+    LIQUIDATION = 2
+    DELIVERY = 3
 
 
 @dataclass(frozen=True, order=True)
 class Event:
-    """Something that happens to the position of `symbol`; `order_id` is the triggered stop or target."""
+    """Something that happens. `subject` is a symbol, or the id of the order that is triggered or filled.
+
+    `rank` orders what happens to several orders in one millisecond: the older first.
+    """
 
     time_ms: int
     kind: EventKind
+    rank: int = 0
+    subject: str = ""
+
+
+@dataclass(frozen=True)
+class _Group:
+    """Orders that watch one price together."""
+
     symbol: str
-    order_id: str = ""
-
-
-_Key = tuple[str, str, float | None, float | None]
-"""Both order ids and both levels."""
+    price: str
+    resume_ms: int
 
 
 @dataclass(frozen=True)
 class _Scan:
-    """The path was searched for these levels through `through_ms`."""
+    """The price was searched for these levels through `through_ms`."""
 
-    key: _Key
+    levels: Levels
     through_ms: int
     touch: Touch | None
 
@@ -52,57 +64,84 @@ class EventFinder:
 
     def __init__(self, market: Market) -> None:
         self._market = market
-        self._scans: dict[str, _Scan] = {}
+        self._scans: dict[_Group, _Scan] = {}
+        self._liquidation = LiquidationWatch(market)
 
     def next_events(self, state: AccountState, through_ms: int) -> list[Event]:
         """All events of the earliest eventful millisecond in (settled, through_ms], in order; or none."""
         settled = state.header.settled_ms
-        events: list[Event] = []
-        for position in state.open_positions():
-            contract = self._market.contracts[position.symbol]
-            events += self._scheduled(contract, settled, through_ms)
-            stop = self._stop(state, position, contract, through_ms)
-            if stop is not None:
-                events.append(stop)
-        first = min((event.time_ms for event in events), default=None)
+        if settled >= through_ms:
+            return []
+        symbols = {position.symbol for position in state.open_positions()}
+        events = [
+            event
+            for symbol in symbols | {order.symbol for order in state.open_orders.values()}
+            for event in self._scheduled(self._market.contracts[symbol], symbol in symbols, settled, through_ms)
+        ]
+        events += self._touches(state, through_ms)
+        first = min((event.time_ms for event in events), default=through_ms)
+        liquidation = self._liquidation.next_ms(state, first)
+        if liquidation is not None:
+            events.append(Event(liquidation, EventKind.LIQUIDATION))
+            first = min(first, liquidation)
         return sorted(event for event in events if event.time_ms == first)
 
-    def _scheduled(self, contract: Contract, settled_ms: int, through_ms: int) -> list[Event]:
+    def _scheduled(self, contract: Contract, held: bool, settled_ms: int, through_ms: int) -> Iterable[Event]:
         if contract.contract_type == "LinearPerpetual":
             interval = contract.funding_interval_min * MINUTE_MS
             due = floor_ms(settled_ms, interval) + interval
-            return [Event(due, EventKind.FUNDING, contract.symbol)] if due <= through_ms else []
+            return [Event(due, EventKind.FUNDING, subject=contract.symbol)] if held and due <= through_ms else []
         if settled_ms < contract.delivery_ms <= through_ms:
-            return [Event(contract.delivery_ms, EventKind.DELIVERY, contract.symbol)]
+            return [Event(contract.delivery_ms, EventKind.DELIVERY, subject=contract.symbol)]
         return []
 
-    def _stop(self, state: AccountState, position: Position, contract: Contract, through_ms: int) -> Event | None:
-        stop = state.orders.get(position.stop_loss_id)
-        target = state.orders.get(position.take_profit_id)
-        if stop is None and target is None:
-            return None
-        below, above = (stop, target) if position.size > 0 else (target, stop)
-        levels = Levels(_level(below), _level(above), float(contract.tick_size) / 1000)
-        key = (position.stop_loss_id, position.take_profit_id, levels.below, levels.above)
-        touch = self._touch(position.symbol, levels, key, state.header.settled_ms, through_ms)
-        if touch is None or touch.time_ms > through_ms:
-            return None
-        order = below if touch.below else above
-        return Event(touch.time_ms, EventKind.STOP, position.symbol, order.order_id) if order else None
+    def _touches(self, state: AccountState, through_ms: int) -> list[Event]:
+        settled = state.header.settled_ms
+        groups: dict[_Group, list[tuple[Order, float, bool]]] = {}
+        for order in state.open_orders.values():
+            watched = _level(order)
+            if watched is not None:
+                group = _Group(order.symbol, order.trigger_by, order.resume_ms if order.resume_ms > settled else 0)
+                groups.setdefault(group, []).append((order, *watched))
+        self._scans = {group: scan for group, scan in self._scans.items() if group in groups}
+        events = []
+        for group, watchers in groups.items():
+            below = max((level for _, level, is_below in watchers if is_below), default=None)
+            above = min((level for _, level, is_below in watchers if not is_below), default=None)
+            levels = Levels(below, above, float(self._market.contracts[group.symbol].tick_size) / 1000)
+            touch = self._touch(group, levels, settled, through_ms)
+            if touch is None or touch.time_ms > through_ms:
+                continue
+            touched = below if touch.below else above
+            events += [
+                Event(touch.time_ms, EventKind.ORDER, order.sequence, order.order_id)
+                for order, level, is_below in watchers
+                if is_below is touch.below and level == touched
+            ]
+        return events
 
-    def _touch(self, symbol: str, levels: Levels, key: _Key, settled_ms: int, through_ms: int) -> Touch | None:
-        known = self._scans.get(symbol)
-        after = settled_ms
-        if known is not None and known.key == key:
-            if known.touch is not None or known.through_ms >= through_ms:
+    def _touch(self, group: _Group, levels: Levels, settled_ms: int, through_ms: int) -> Touch | None:
+        known = self._scans.get(group)
+        after = max(settled_ms, group.resume_ms - 1)
+        if known is not None and known.levels == levels:
+            if known.touch is not None and known.touch.time_ms > after:
                 return known.touch
-            after = max(settled_ms, known.through_ms)
+            if known.touch is None:
+                if known.through_ms >= through_ms:
+                    return None
+                after = max(after, known.through_ms)
         # To the end of the minute, so that steps within a minute search it once.
         through = floor_ms(through_ms, MINUTE_MS) + MINUTE_MS - 1
-        touch = first_touch(self._market, symbol, levels, after, through)
-        self._scans[symbol] = _Scan(key, through, touch)
+        search = first_touch if group.price == LAST_PRICE else first_sample_touch(group.price)
+        touch = search(self._market, group.symbol, levels, after, through)
+        self._scans[group] = _Scan(levels, through, touch)
         return touch
 
 
-def _level(order: Order | None) -> float | None:
-    return float(order.trigger_price) if order is not None and order.trigger_price is not None else None
+def _level(order: Order) -> tuple[float, bool] | None:
+    """Price at which something happens to the order, and whether it lies below; None if it waits for nothing."""
+    if order.status is OrderStatus.UNTRIGGERED and order.trigger_price is not None:
+        return float(order.trigger_price), order.trigger_direction == 2
+    if order.is_active and order.cross_price is not None:
+        return float(order.cross_price), order.side is Side.BUY
+    return None

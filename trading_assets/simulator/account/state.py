@@ -9,15 +9,20 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 
 from trading_assets.simulator.account.models import (
+    DEFAULT_LEVERAGE,
+    LONG_LEG,
+    ONE_WAY,
+    SHORT_LEG,
     Balance,
     ClosedPnl,
     Execution,
     Header,
     Order,
     Position,
+    position_key,
 )
 
-Record = Order | Position | Execution | ClosedPnl | Balance
+Record = Header | Order | Position | Execution | ClosedPnl | Balance
 
 
 @dataclass(frozen=True)
@@ -41,8 +46,12 @@ class AccountState:
     balances: dict[str, Balance] = field(default_factory=dict)
     executions: list[Execution] = field(default_factory=list)
     closed: list[ClosedPnl] = field(default_factory=list)
+    closed_by: dict[str, ClosedPnl] = field(default_factory=dict)
+    """the same, by the closing order"""
     links: dict[str, str] = field(default_factory=dict)
     """order_link_id -> order_id, of every order there ever was"""
+    open_orders: dict[str, Order] = field(default_factory=dict)
+    """by id, oldest first; kept by `touch`"""
     changed: dict[int, Record] = field(default_factory=dict)
     """by identity; emptied by the store"""
     journal: list[Batch] | None = None
@@ -55,11 +64,17 @@ class AccountState:
         state = cls(Header(account_id=account_id, created_ms=time_ms, settled_ms=time_ms))
         for coin, amount in deposits.items():
             state.balances[coin] = Balance(coin, amount)
+            state.header.deposited += amount
             state.touch(state.balances[coin])
         return state
 
     def touch(self, record: Record) -> None:
         self.changed[id(record)] = record
+        if isinstance(record, Order):
+            if record.is_open:
+                self.open_orders[record.order_id] = record
+            else:
+                self.open_orders.pop(record.order_id, None)
         if self.journal is not None:
             self._fresh[id(record)] = record
 
@@ -84,11 +99,41 @@ class AccountState:
             self.links[order.order_link_id] = order.order_id
         self.touch(order)
 
-    def position(self, symbol: str) -> Position:
-        """The position of a symbol, made flat where there was none."""
-        if symbol not in self.positions:
-            self.positions[symbol] = Position(symbol)
-        return self.positions[symbol]
+    def add_closed(self, row: ClosedPnl) -> None:
+        self.closed.append(row)
+        self.closed_by[row.order_id] = row
+        self.touch(row)
+
+    def position(self, symbol: str, position_idx: int = 0) -> Position:
+        """A position of a symbol, made flat where there was none."""
+        position = self.look_up(symbol, position_idx)
+        return self.positions.setdefault(position.key, position)
+
+    def look_up(self, symbol: str, position_idx: int = 0) -> Position:
+        """The position for looking at; asking leaves no trace. A new one has the leverage of the symbol's others."""
+        known = self.positions.get(position_key(symbol, position_idx))
+        if known is not None:
+            return known
+        leverage = next((other.leverage for other in self.legs(symbol)), DEFAULT_LEVERAGE)
+        return Position(symbol, leverage, position_idx)
+
+    def legs(self, symbol: str) -> list[Position]:
+        """Every position that the symbol has or had."""
+        keys = (position_key(symbol, index) for index in (ONE_WAY, LONG_LEG, SHORT_LEG))
+        return [self.positions[key] for key in keys if key in self.positions]
+
+    def is_hedged(self, symbol: str, coin: str) -> bool:
+        """Whether a symbol is in hedge mode."""
+        header = self.header
+        return symbol in header.hedged or (coin in header.hedged and symbol not in header.one_way)
+
+    def orders_of(self, position: Position) -> list[Order]:
+        """Open orders of a position, oldest first."""
+        return [
+            order
+            for order in self.open_orders.values()
+            if order.symbol == position.symbol and order.position_idx == position.position_idx
+        ]
 
     def balance(self, coin: str) -> Balance:
         if coin not in self.balances:

@@ -1,4 +1,4 @@
-"""When the last price first touches a level: a search along the market's exact path. No orders here.
+"""When a price first touches a level: a search along the market's exact path of trades. No orders here.
 
 The path between two of its points is a straight line; after the last point of a minute the price rests.
 A moment is a whole millisecond, so the answer does not depend on how the search is cut into pieces.
@@ -7,14 +7,19 @@ A moment is a whole millisecond, so the answer does not depend on how the search
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 
 from trading_assets.market.timeframes import MINUTE_MS, floor_ms
+from trading_assets.simulator.account.models import MARK_PRICE
 from trading_assets.simulator.market.base import HIGH, LOW, START, Market, PathPoint
 
 CHUNK_MS = 720 * MINUTE_MS
 """Candles looked at together: half a day."""
+
+SAMPLE_MS = 10_000
+"""How often mark and index price are looked at."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +58,25 @@ def first_touch(market: Market, symbol: str, levels: Levels, after_ms: int, thro
                     return touch if touch.time_ms <= through_ms else None
         minute = end
     return None
+
+
+Search = Callable[[Market, str, Levels, int, int], Touch | None]
+
+
+def first_sample_touch(price: str) -> Search:
+    """The search along mark or index price, which have no path: they are looked at every `SAMPLE_MS`."""
+
+    def search(market: Market, symbol: str, levels: Levels, after_ms: int, through_ms: int) -> Touch | None:
+        value_at = market.mark_price if price == MARK_PRICE else market.index_price
+        for moment in range(floor_ms(after_ms, SAMPLE_MS) + SAMPLE_MS, through_ms + 1, SAMPLE_MS):
+            value = value_at(symbol, moment)
+            if levels.touches_below(value):
+                return Touch(moment, True)
+            if levels.touches_above(value):
+                return Touch(moment, False)
+        return None
+
+    return search
 
 
 def touch_in_minute(path: tuple[PathPoint, ...], levels: Levels, after_ms: int, minute_ms: int) -> Touch | None:

@@ -1,18 +1,22 @@
-"""`/v5/account/...` and `/v5/user/...`: wallet, account settings, fees, key. Read only."""
+"""`/v5/account/...`, `/v5/user/...`, `/v5/asset/...`: wallet, money log, account settings, fees, key."""
 
 from __future__ import annotations
 
 from decimal import Decimal
 
-from trading_assets.market.timeframes import iso
-from trading_assets.simulator.account.margin import total
-from trading_assets.simulator.account.models import MAKER_FEE, TAKER_FEE, ZERO, Balance
+from trading_assets.market.timeframes import DAY_MS, iso
+from trading_assets.simulator.account.booking import deposit
+from trading_assets.simulator.account.margin import AccountFigures, total
+from trading_assets.simulator.account.models import MAKER_FEE, TAKER_FEE, ZERO, Balance, Execution
 from trading_assets.simulator.account.pricing import contract_of
-from trading_assets.simulator.rest.common import LINEAR, Route, category_of
+from trading_assets.simulator.rest.common import LINEAR, Route, category_of, marked, time_window
 from trading_assets.simulator.venue import Venue
-from trading_assets.simulator.wire import Params, Refusal, fixed, plain, trimmed
+from trading_assets.simulator.wire import Params, Refusal, fixed, page, plain, trimmed
 
 UNIFIED_TRADING_ACCOUNT_2 = 5
+CROSS = "REGULAR_MARGIN"
+MOST_MONEY = 100_000
+"""Of one coin at once."""
 
 
 def wallet_balance(venue: Venue, params: Params, now_ms: int) -> object:
@@ -21,7 +25,7 @@ def wallet_balance(venue: Venue, params: Params, now_ms: int) -> object:
     wanted = {coin.strip() for coin in params.text("coin").split(",") if coin.strip()}
     account = venue.engine.figures(now_ms)
     coins = [
-        _coin_row(venue, balance, now_ms)
+        _coin_row(account, balance)
         for balance in venue.engine.state.balances.values()
         if (not wanted or balance.coin in wanted) and (balance.wallet or balance.total_realised)
     ]
@@ -49,8 +53,8 @@ def wallet_balance(venue: Venue, params: Params, now_ms: int) -> object:
     return {"list": [row]}
 
 
-def _coin_row(venue: Venue, balance: Balance, now_ms: int) -> dict[str, object]:
-    valued = [item for item in venue.engine.figures(now_ms).positions if item.contract.settle_coin == balance.coin]
+def _coin_row(account: AccountFigures, balance: Balance) -> dict[str, object]:
+    valued = [item for item in account.positions if item.contract.settle_coin == balance.coin]
     unrealised = total(item.unrealised for item in valued)
     equity = trimmed(balance.wallet + unrealised)
     return {
@@ -58,7 +62,7 @@ def _coin_row(venue: Venue, balance: Balance, now_ms: int) -> dict[str, object]:
         "bonus": "0",
         "accruedInterest": "0",
         "availableToWithdraw": "",
-        "totalOrderIM": "0",
+        "totalOrderIM": trimmed(account.order_margin.get(balance.coin, ZERO)),
         "equity": equity,
         "totalPositionMM": trimmed(total(item.maintenance_margin for item in valued)),
         "usdValue": equity,
@@ -82,7 +86,7 @@ def _rate(margin: Decimal, balance: Decimal) -> str:
 
 def account_info(venue: Venue, params: Params, now_ms: int) -> object:
     return {
-        "marginMode": "REGULAR_MARGIN",
+        "marginMode": CROSS,
         "updatedTime": str(venue.engine.state.header.created_ms),
         "unifiedMarginStatus": UNIFIED_TRADING_ACCOUNT_2,
         "dcpStatus": "OFF",
@@ -91,6 +95,89 @@ def account_info(venue: Venue, params: Params, now_ms: int) -> object:
         "isMasterTrader": False,
         "spotHedgingStatus": "OFF",
     }
+
+
+def set_margin_mode(venue: Venue, params: Params, now_ms: int) -> object:
+    """Cross margin is the only mode here, as it is for a demo account of the venue."""
+    mode = params.required("setMarginMode")
+    if mode == CROSS:
+        return {"reasons": []}
+    if mode in ("ISOLATED_MARGIN", "PORTFOLIO_MARGIN"):
+        raise Refusal(110073, "Set margin mode failed")
+    raise Refusal(10001, "params error: setMarginMode invalid")
+
+
+def transaction_log(venue: Venue, params: Params, now_ms: int) -> object:
+    """What moved the wallet, newest first: fills and funding, the last 24 hours unless told otherwise."""
+    limit = params.limit(20, 50)
+    given = params.integer("startTime") is not None or params.integer("endTime") is not None
+    start, end = time_window(params, now_ms) if given else (now_ms - DAY_MS, now_ms)
+    kind, currency, base = params.text("type"), params.text("currency"), params.text("baseCoin")
+    if params.text("category") and category_of(params) != LINEAR:
+        return {"nextPageCursor": "", "list": []}
+    rows = [
+        row
+        for row in reversed(venue.engine.state.executions)
+        if start <= row.time_ms <= end
+        and (not kind or kind == _log_type(row))
+        and (not currency or currency == contract_of(venue.market, row.symbol).settle_coin)
+        and (not base or base == contract_of(venue.market, row.symbol).base_coin)
+    ]
+    chosen, cursor = page(marked(rows, lambda row: f"{row.sequence}:1"), limit, params.text("cursor"))
+    return {"nextPageCursor": cursor, "list": [_log_row(venue, row) for row in chosen]}
+
+
+def _log_type(row: Execution) -> str:
+    return {"Funding": "SETTLEMENT", "Settle": "DELIVERY", "BustTrade": "LIQUIDATION"}.get(row.exec_type, "TRADE")
+
+
+def _log_row(venue: Venue, row: Execution) -> dict[str, str]:
+    contract = contract_of(venue.market, row.symbol)
+    funding = row.exec_type == "Funding"
+    return {
+        "transSubType": "",
+        "id": f"{contract.symbol_id}_{row.symbol}_{row.sequence}",
+        "symbol": row.symbol,
+        "side": row.side,
+        "funding": trimmed(-row.fee) if funding else "",
+        "orderLinkId": row.order_link_id,
+        "orderId": row.order_id,
+        "fee": "0" if funding else trimmed(row.fee),
+        "change": trimmed(row.pnl - row.fee),
+        "cashFlow": trimmed(row.pnl),
+        "transactionTime": str(row.time_ms),
+        "type": _log_type(row),
+        "feeRate": trimmed(row.fee_rate),
+        "bonusChange": "",
+        "size": plain(row.qty),
+        "qty": plain(row.qty),
+        "cashBalance": trimmed(row.wallet),
+        "currency": contract.settle_coin,
+        "category": LINEAR,
+        "tradePrice": plain(row.price),
+        "tradeId": row.exec_id,
+        "extraFees": "",
+    }
+
+
+def apply_money(venue: Venue, params: Params, now_ms: int) -> object:
+    """Play money, as the venue's demo account gives it out."""
+    wanted = [Params(values) for values in params.objects("utaDemoApplyMoney")]
+    sums = [(one.required("coin"), one.decimal("amountStr") or ZERO) for one in wanted]
+    if params.integer("adjustType", 0) != 0:
+        raise Refusal(10001, "params error: adjustType must be 0")
+    coins = {contract.settle_coin for contract in venue.market.contracts.values()}
+    for coin, amount in sums:
+        if coin not in coins or not 0 < amount <= MOST_MONEY:
+            raise Refusal(10001, f"params error: coin must be one of {sorted(coins)}, amountStr in 0..{MOST_MONEY}")
+    for coin, amount in sums:
+        deposit(venue.engine.state, coin, amount)
+    return {}
+
+
+def coin_info(venue: Venue, params: Params, now_ms: int) -> object:
+    """No coin can be moved in or out."""
+    return {"rows": []}
 
 
 def fee_rate(venue: Venue, params: Params, now_ms: int) -> object:
@@ -158,6 +245,10 @@ def query_api(venue: Venue, params: Params, now_ms: int) -> object:
 ROUTES = (
     Route("GET", "/v5/account/wallet-balance", wallet_balance, True),
     Route("GET", "/v5/account/info", account_info, True),
+    Route("GET", "/v5/account/transaction-log", transaction_log, True),
+    Route("POST", "/v5/account/set-margin-mode", set_margin_mode, True),
+    Route("POST", "/v5/account/demo-apply-money", apply_money, True),
+    Route("GET", "/v5/asset/coin/query-info", coin_info, True),
     Route("GET", "/v5/account/fee-rate", fee_rate, True),
     Route("GET", "/v5/user/query-api", query_api, True),
 )

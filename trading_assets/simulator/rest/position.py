@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-from trading_assets.simulator.account.margin import AccountFigures, figures_of, liquidation_price
+from trading_assets.simulator.account.margin import AccountFigures, figures_of, liquidation_price, tier_of
 from trading_assets.simulator.account.models import (
+    LONG_LEG,
+    ONE_WAY,
+    SHORT_LEG,
     STOP_LOSS,
     TAKE_PROFIT,
     TAKER_FEE,
     ClosedPnl,
     Position,
+    StopCommand,
 )
 from trading_assets.simulator.account.pricing import contract_of, mark_price
 from trading_assets.simulator.market.base import Contract
+from trading_assets.simulator.market.risk import tiers
 from trading_assets.simulator.rest.common import (
     LINEAR,
     Route,
@@ -23,11 +28,11 @@ from trading_assets.simulator.rest.common import (
     symbol_filter,
     time_window,
 )
+from trading_assets.simulator.rest.orders import stop_options
 from trading_assets.simulator.venue import Venue
 from trading_assets.simulator.wire import Params, Refusal, fixed, page, places_of, plain, trimmed
 
-ONE_WAY, HEDGE = 0, 3
-LAST_PRICE = "LastPrice"
+ONE_WAY_MODE, HEDGE_MODE = 0, 3
 
 
 def position_list(venue: Venue, params: Params, now_ms: int) -> object:
@@ -38,15 +43,16 @@ def position_list(venue: Venue, params: Params, now_ms: int) -> object:
         return {"list": [], "nextPageCursor": "", "category": category}
     state, symbol = venue.engine.state, params.text("symbol")
     if symbol:
-        contract_of(venue.market, symbol)
-        positions = [state.positions.get(symbol) or Position(symbol)]
+        contract = contract_of(venue.market, symbol)
+        hedged = state.is_hedged(symbol, contract.settle_coin)
+        positions = [state.look_up(symbol, index) for index in ((LONG_LEG, SHORT_LEG) if hedged else (ONE_WAY,))]
     else:
         positions = sorted(
             (position for position in state.open_positions() if matches(position.symbol)),
             key=lambda position: (-position.opened_ms, position.symbol),
         )
     account = venue.engine.figures(now_ms)
-    rows = marked(positions, lambda position: f"{position.symbol}:{position.created_ms}:0")
+    rows = marked(positions, lambda position: f"{position.symbol}:{position.created_ms}:{position.position_idx}")
     chosen, cursor = page(rows, limit, params.text("cursor"))
     return {
         "list": [position_row(venue, account, position, now_ms) for position in chosen],
@@ -94,10 +100,11 @@ def break_even_price(position: Position) -> Decimal:
 
 def _head(contract: Contract, position: Position, mark: str) -> dict[str, object]:
     """A flat position."""
+    tier = tier_of(contract, position.entry_value) or tiers(contract)[-1]
     return {
-        "positionIdx": 0,
-        "riskId": 1,
-        "riskLimitValue": plain(_risk_limit(contract)),
+        "positionIdx": position.position_idx,
+        "riskId": tier.id,
+        "riskLimitValue": plain(tier.limit),
         "symbol": position.symbol,
         "side": "",
         "size": "0",
@@ -132,11 +139,6 @@ def _head(contract: Contract, position: Position, mark: str) -> dict[str, object
     }
 
 
-def _risk_limit(contract: Contract) -> Decimal:
-    """Of the one tier there is: what the largest market order is worth at full leverage."""
-    return contract.max_leverage * 20_000
-
-
 def _stops(venue: Venue, position: Position, places: int) -> dict[str, object]:
     stop = venue.engine.stop_price(position, STOP_LOSS)
     target = venue.engine.stop_price(position, TAKE_PROFIT)
@@ -155,48 +157,37 @@ def set_leverage(venue: Venue, params: Params, now_ms: int) -> object:
     if buy is None or sell is None:
         raise Refusal(10001, "params error: buyLeverage and sellLeverage are required")
     if buy != sell:
-        raise Refusal(10001, "params error: buyLeverage and sellLeverage must be equal in one-way mode")
+        raise Refusal(10001, "params error: buyLeverage and sellLeverage must be equal in cross margin mode")
     venue.engine.set_leverage(symbol, buy, now_ms)
     return {}
 
 
 def switch_mode(venue: Venue, params: Params, now_ms: int) -> object:
     require_linear(params)
-    if not (params.text("symbol") or params.text("coin")):
+    symbol, coin = params.text("symbol"), params.text("coin")
+    if not (symbol or coin):
         raise Refusal(10001, "params error: symbol or coin is required")
     mode = params.integer("mode")
-    if mode == ONE_WAY:
-        raise Refusal(110025, "Position mode is not modified")
-    if mode == HEDGE:
-        raise Refusal(10001, "params error: this exchange has one-way mode only")
-    raise Refusal(10001, "params error: mode must be 0 or 3")
+    if mode not in (ONE_WAY_MODE, HEDGE_MODE):
+        raise Refusal(10001, "params error: mode must be 0 or 3")
+    if not symbol and coin not in {contract.settle_coin for contract in venue.market.contracts.values()}:
+        raise Refusal(10001, "params error: coin invalid")
+    venue.engine.switch_mode(symbol, coin, hedge=mode == HEDGE_MODE)
+    return {}
 
 
 def trading_stop(venue: Venue, params: Params, now_ms: int) -> object:
     require_linear(params)
-    check_stop_options(params)
+    options = stop_options(params)
     if params.decimal("trailingStop"):
         raise Refusal(10001, "params error: trailingStop is not served here")
-    venue.engine.set_stops(params.required("symbol"), params.decimal("stopLoss"), params.decimal("takeProfit"), now_ms)
+    sizes = {size for size in (params.decimal("tpSize"), params.decimal("slSize")) if size is not None}
+    if len(sizes) > 1:
+        raise Refusal(10001, "params error: tpSize and slSize must be equal")
+    options["tpsl_mode"] = options["tpsl_mode"] or "Full"
+    command = StopCommand(symbol=params.required("symbol"), size=next(iter(sizes), None), **options)
+    venue.engine.change_stops(command, now_ms)
     return {}
-
-
-def check_stop_options(params: Params) -> None:
-    """Of `order/create` and `trading-stop`: stops are of the whole position, by last price, at market.
-
-    Raises:
-        Refusal: something else is asked for.
-    """
-    if params.integer("positionIdx", 0) != 0:
-        raise Refusal(10001, "position idx not match position mode")
-    if params.text("tpslMode", "Full") != "Full":
-        raise Refusal(10001, "params error: tpslMode must be Full here")
-    for name in ("tpTriggerBy", "slTriggerBy"):
-        if params.text(name, LAST_PRICE) != LAST_PRICE:
-            raise Refusal(10001, f"params error: {name} must be {LAST_PRICE} here")
-    for name in ("tpOrderType", "slOrderType"):
-        if params.text(name, "Market") != "Market":
-            raise Refusal(10001, f"params error: {name} must be Market in Full mode")
 
 
 def closed_pnl(venue: Venue, params: Params, now_ms: int) -> object:

@@ -1,23 +1,21 @@
-"""`/v5/order/...` and `/v5/execution/...`: orders and fills. Decisions are the engine's."""
+"""`/v5/order/realtime`, `/v5/order/history` and `/v5/execution/list`: what has become of orders. Read only."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
-from trading_assets.exchange.models import OrderStatus, Side
+from trading_assets.exchange.models import OrderStatus
 from trading_assets.market.timeframes import DAY_MS
-from trading_assets.simulator.account.models import Execution, Order, OrderCommand
+from trading_assets.simulator.account.models import ZERO, Execution, Order
 from trading_assets.simulator.account.pricing import contract_of
 from trading_assets.simulator.rest.common import (
     LINEAR,
     Route,
     category_of,
     marked,
-    require_linear,
     symbol_filter,
     time_window,
 )
-from trading_assets.simulator.rest.position import check_stop_options
 from trading_assets.simulator.venue import Venue
 from trading_assets.simulator.wire import Params, Refusal, fixed, page, places_of, plain, trimmed
 
@@ -26,69 +24,6 @@ RECENT_CLOSED = 500
 
 UNFILLED_KEPT_MS = DAY_MS
 """How long an order that ended without a fill stays in `order/history`."""
-
-
-def create(venue: Venue, params: Params, now_ms: int) -> object:
-    order = venue.engine.place_order(order_command(params), now_ms)
-    return {"orderId": order.order_id, "orderLinkId": order.order_link_id}
-
-
-def order_command(params: Params) -> OrderCommand:
-    """The order that a client asks for.
-
-    Raises:
-        Refusal: malformed, or of a kind that is not served.
-    """
-    require_linear(params)
-    symbol, side = params.required("symbol"), params.required("side")
-    if side not in ("Buy", "Sell"):
-        raise Refusal(10001, "params error: side invalid")
-    order_type = params.required("orderType")
-    if order_type not in ("Market", "Limit"):
-        raise Refusal(10001, "params error: orderType invalid")
-    if order_type == "Limit":
-        raise Refusal(10001, "params error: limit orders are not served here")
-    if params.text("triggerPrice"):
-        raise Refusal(10001, "params error: conditional orders are not served here")
-    if params.text("orderFilter", "Order") != "Order":
-        raise Refusal(10001, "params error: orderFilter must be Order")
-    check_stop_options(params)
-    qty = params.decimal("qty")
-    if qty is None:
-        raise Refusal(10001, "params error: qty is required")
-    return OrderCommand(
-        symbol=symbol,
-        side=Side(side),
-        qty=qty,
-        order_link_id=params.text("orderLinkId"),
-        reduce_only=params.flag("reduceOnly"),
-        close_on_trigger=params.flag("closeOnTrigger"),
-        take_profit=params.decimal("takeProfit") or None,
-        stop_loss=params.decimal("stopLoss") or None,
-        slippage_type=params.text("slippageToleranceType"),
-        slippage=params.decimal("slippageTolerance"),
-    )
-
-
-def cancel(venue: Venue, params: Params, now_ms: int) -> object:
-    require_linear(params)
-    order_id, link = params.text("orderId"), params.text("orderLinkId")
-    if not (order_id or link):
-        raise Refusal(10001, "params error: orderId or orderLinkId is required")
-    order = venue.engine.cancel(params.required("symbol"), order_id, link, now_ms)
-    return {"orderId": order.order_id, "orderLinkId": order.order_link_id}
-
-
-def cancel_all(venue: Venue, params: Params, now_ms: int) -> object:
-    require_linear(params)
-    matches = symbol_filter(venue, params, required=True)
-    if params.text("orderFilter") == "Order":
-        return {"list": [], "success": "1"}
-    cancelled = venue.engine.cancel_all({name for name in venue.market.contracts if matches(name)}, now_ms)
-    return {
-        "list": [{"orderId": order.order_id, "orderLinkId": order.order_link_id} for order in cancelled],
-        "success": "1",
-    }
 
 
 def realtime(venue: Venue, params: Params, now_ms: int) -> object:
@@ -105,11 +40,26 @@ def realtime(venue: Venue, params: Params, now_ms: int) -> object:
         orders = [found] if found is not None and is_recent(venue, found) else []
     else:
         orders = venue.engine.open_orders() if open_only == 0 else recent_closed(venue)
-    stops = {"": None, "Order": False, "StopOrder": True, "tpslOrder": True}.get(params.text("orderFilter"))
-    chosen = [
-        order for order in orders if matches(order.symbol) and (stops is None or bool(order.stop_order_type) is stops)
-    ]
-    return _order_page(venue, params, limit, chosen)
+    kind = order_filter(params)
+    return _order_page(venue, params, limit, [order for order in orders if matches(order.symbol) and kind(order)])
+
+
+def order_filter(params: Params) -> Callable[[Order], bool]:
+    """Which orders `orderFilter` means; all of them where it is not given.
+
+    Raises:
+        Refusal: unknown.
+    """
+    wanted = params.text("orderFilter")
+    if wanted == "Order":
+        return lambda order: not order.stop_order_type
+    if wanted == "StopOrder":
+        return lambda order: bool(order.stop_order_type)
+    if wanted == "tpslOrder":
+        return lambda order: order.is_exit
+    if wanted:
+        raise Refusal(10001, "params error: orderFilter invalid")
+    return lambda order: True
 
 
 def recent_closed(venue: Venue) -> list[Order]:
@@ -175,27 +125,25 @@ def order_row(venue: Venue, order: Order) -> dict[str, object]:
     contract = contract_of(venue.market, order.symbol)
     places, qty_places = places_of(contract.tick_size), places_of(contract.qty_step)
     average = trimmed(order.filled_value / order.filled_qty) if order.filled_qty else ""
-    is_stop = bool(order.stop_order_type)
-    has_stops = order.stop_loss is not None or order.take_profit is not None
-    waiting = order.status is OrderStatus.UNTRIGGERED
+    unpriced = order.order_type == "Market" and (order.status is OrderStatus.UNTRIGGERED or not order.price)
     return {
         "orderId": order.order_id,
         "orderLinkId": order.order_link_id,
         "parentOrderLinkId": order.parent_order_link_id,
         "blockTradeId": "",
         "symbol": order.symbol,
-        "price": "0" if waiting or not order.price else fixed(order.price, places),
+        "price": "0" if unpriced else fixed(order.price, places),
         "qty": fixed(order.qty, qty_places),
         "side": order.side,
         "isLeverage": "",
-        "positionIdx": 0,
+        "positionIdx": order.position_idx,
         "orderStatus": order.status,
         "createType": order.create_type,
         "cancelType": order.cancel_type,
         "rejectReason": order.reject_reason,
         "avgPrice": average,
         "leavesQty": fixed(order.left_qty, qty_places),
-        "leavesValue": trimmed(order.left_qty * (order.trigger_price or order.price)),
+        "leavesValue": trimmed(order.left_qty * (order.price or order.trigger_price or ZERO)),
         "cumExecQty": fixed(order.filled_qty, qty_places),
         "cumExecValue": trimmed(order.filled_value),
         "cumExecFee": trimmed(order.fee),
@@ -207,19 +155,19 @@ def order_row(venue: Venue, order: Order) -> dict[str, object]:
         "triggerPrice": "" if order.trigger_price is None else fixed(order.trigger_price, places),
         "takeProfit": "" if order.take_profit is None else fixed(order.take_profit, places),
         "stopLoss": "" if order.stop_loss is None else fixed(order.stop_loss, places),
-        "tpTriggerBy": "" if order.take_profit is None else "LastPrice",
-        "slTriggerBy": "" if order.stop_loss is None else "LastPrice",
+        "tpTriggerBy": "" if order.take_profit is None else order.tp_trigger_by,
+        "slTriggerBy": "" if order.stop_loss is None else order.sl_trigger_by,
         "triggerDirection": order.trigger_direction,
-        "triggerBy": "LastPrice" if is_stop else "",
+        "triggerBy": order.trigger_by if order.stop_order_type else "",
         "lastPriceOnCreated": fixed(order.last_price_on_created, places) if order.last_price_on_created else "",
         "reduceOnly": order.reduce_only,
         "closeOnTrigger": order.close_on_trigger,
         "smpType": "None",
         "smpGroup": 0,
         "smpOrderId": "",
-        "tpslMode": "Full" if is_stop or has_stops else "",
-        "tpLimitPrice": "0",
-        "slLimitPrice": "0",
+        "tpslMode": order.tpsl_mode,
+        "tpLimitPrice": fixed(order.tp_limit_price, places) if order.tp_limit_price else "0",
+        "slLimitPrice": fixed(order.sl_limit_price, places) if order.sl_limit_price else "0",
         "placeType": "",
         "slippageToleranceType": "UNKNOWN",
         "slippageTolerance": "",
@@ -274,7 +222,7 @@ def execution_row(venue: Venue, row: Execution) -> dict[str, object]:
         "leavesQty": plain(row.left_qty),
         "execTime": str(row.time_ms),
         "feeCurrency": "",
-        "isMaker": False,
+        "isMaker": row.is_maker,
         "execFee": trimmed(row.fee),
         "feeRate": trimmed(row.fee_rate),
         "execId": row.exec_id,
@@ -295,9 +243,6 @@ def execution_row(venue: Venue, row: Execution) -> dict[str, object]:
 
 
 ROUTES = (
-    Route("POST", "/v5/order/create", create, True),
-    Route("POST", "/v5/order/cancel", cancel, True),
-    Route("POST", "/v5/order/cancel-all", cancel_all, True),
     Route("GET", "/v5/order/realtime", realtime, True),
     Route("GET", "/v5/order/history", history, True),
     Route("GET", "/v5/execution/list", executions, True),
