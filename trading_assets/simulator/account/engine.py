@@ -9,26 +9,16 @@ from __future__ import annotations
 from copy import copy
 from decimal import Decimal
 
-from trading_assets.exchange.models import OrderStatus, Side
-from trading_assets.simulator.account import rules, stops
+from trading_assets.exchange.models import OrderStatus
+from trading_assets.simulator.account import holding, placing, stops
 from trading_assets.simulator.account.booking import book_funding
 from trading_assets.simulator.account.liquidation import taken_over
 from trading_assets.simulator.account.margin import (
     AccountFigures,
     account_figures,
-    exposure_of,
-    opening_side,
 )
 from trading_assets.simulator.account.matching import Matching
 from trading_assets.simulator.account.models import (
-    CONDITIONAL,
-    LAST_PRICE,
-    LONG_LEG,
-    ONE_WAY,
-    SHORT_LEG,
-    STOP_LOSS,
-    TAKE_PROFIT,
-    ZERO,
     Amendment,
     Order,
     OrderCommand,
@@ -36,19 +26,11 @@ from trading_assets.simulator.account.models import (
     StopCommand,
 )
 from trading_assets.simulator.account.pricing import (
-    best_price,
-    contract_of,
-    hidden_limit,
-    is_tradable,
-    last_price,
     mark_price,
-    on_tick,
-    price_band,
-    snapped,
 )
 from trading_assets.simulator.account.settlement import Event, EventFinder, EventKind
 from trading_assets.simulator.account.state import AccountState
-from trading_assets.simulator.market.base import Contract, Market
+from trading_assets.simulator.market.base import Market
 from trading_assets.simulator.wire import Refusal
 
 BEFORE_LIQUIDATION = "CancelAllBeforeLiq"
@@ -85,76 +67,7 @@ class AccountEngine:
         Raises:
             Refusal: nothing was placed.
         """
-        contract = self._tradable(command.symbol, now_ms)
-        rules.check_link(command.order_link_id, command.order_link_id in self.state.links)
-        self._check_mode(contract, command.position_idx)
-        position = self.state.look_up(command.symbol, command.position_idx)
-        closes = command.position_idx != ONE_WAY and command.side is not opening_side(command.position_idx)
-        reduce_only = command.reduce_only or closes
-        at_market = command.order_type == "Market"
-        conditional = command.trigger_price is not None
-        waiting = [order for order in self.state.open_orders.values() if order.symbol == command.symbol]
-        rules.check_room(waiting, conditional=conditional)
-        mark, last = mark_price(self.market, contract, now_ms), last_price(self.market, contract, now_ms)
-        price = ZERO if at_market else rules.check_price(contract, "price", command.price)
-        if command.trigger_price is not None:
-            current = self._watched_price(contract, command.trigger_by, now_ms)
-            rules.check_trigger(contract, command.trigger_price, command.trigger_direction, current, command.trigger_by)
-        elif not at_market:
-            highest, lowest = price_band(self.market, contract, now_ms)
-            price = min(price, highest) if command.side is Side.BUY else max(price, lowest)
-        qty = self._quantity(contract, position, command, reduce_only=reduce_only)
-        base = price or command.trigger_price or last
-        rules.check_stops(contract, command.side, base, command.stop_loss, command.take_profit)
-        if command.tpsl_mode == "Partial":
-            rules.check_parts(self.state.orders_of(position), 2)
-        if not conditional:
-            best = best_price(self.market, contract, command.side, now_ms)
-            estimate = price or max(mark, best or mark)
-            opening = ZERO if reduce_only else qty
-            opening -= min(opening, rules.closable(position, command.side))
-            rules.check_notional(contract, opening * (price or best or mark))
-            if opening:
-                account = self.figures(now_ms)
-                rules.check_margin(self.state, account, contract, position, command.side, qty, estimate, mark)
-            if at_market:
-                limit = hidden_limit(contract, command.side, mark)
-                limit = rules.market_limit(command, limit, best, contract.tick_size)
-                price = snapped(contract, command.side, limit)
-        order = Order(
-            order_id=self.state.new_id("order"),
-            order_link_id=command.order_link_id,
-            symbol=command.symbol,
-            side=command.side,
-            qty=qty,
-            created_ms=now_ms,
-            updated_ms=now_ms,
-            sequence=self.state.header.sequence,
-            status=OrderStatus.UNTRIGGERED if conditional else OrderStatus.NEW,
-            order_type=command.order_type,
-            time_in_force="IOC" if at_market else command.time_in_force or "GTC",
-            price=price,
-            reduce_only=reduce_only,
-            close_on_trigger=command.close_on_trigger,
-            create_type="CreateByClosing" if command.close_on_trigger else "CreateByUser",
-            stop_order_type=CONDITIONAL if conditional else "",
-            trigger_price=command.trigger_price,
-            trigger_direction=command.trigger_direction if conditional else 0,
-            trigger_by=command.trigger_by,
-            position_idx=command.position_idx,
-            tpsl_mode=command.tpsl_mode or ("Full" if command.stop_loss or command.take_profit else ""),
-            tp_trigger_by=command.tp_trigger_by,
-            sl_trigger_by=command.sl_trigger_by,
-            tp_limit_price=command.tp_limit_price,
-            sl_limit_price=command.sl_limit_price,
-            take_profit=command.take_profit,
-            stop_loss=command.stop_loss,
-            last_price_on_created=last,
-        )
-        self.state.add_order(order)
-        if not conditional:
-            self._matching.enter(order, now_ms)
-        return order
+        return placing.place(self.market, self.state, self._matching, command, now_ms)
 
     def preview(self, command: OrderCommand, now_ms: int) -> tuple[AccountFigures, AccountFigures]:
         """The account before and after an order, which is not placed.
@@ -179,23 +92,7 @@ class AccountEngine:
             Refusal: 110001, 110008, 110010 as for `cancel`; 10001 nothing would change, or a value is invalid.
         """
         order = self._open_order(symbol, order_id, order_link_id)
-        contract = contract_of(self.market, symbol)
-        new = copy(order)
-        new.qty = order.qty if change.qty is None else change.qty
-        new.price = order.price if change.price is None else change.price
-        new.trigger_price = order.trigger_price if change.trigger_price is None else change.trigger_price
-        new.take_profit = order.take_profit if change.take_profit is None else change.take_profit or None
-        new.stop_loss = order.stop_loss if change.stop_loss is None else change.stop_loss or None
-        if new == order:
-            raise Refusal(10001, "The order remains unchanged as the parameters entered match the existing ones.")
-        self._check_amendment(contract, order, new, now_ms)
-        new.updated_ms = now_ms
-        if new.stop_loss is not None or new.take_profit is not None:
-            new.tpsl_mode = new.tpsl_mode or "Full"
-        self.state.add_order(new)
-        if new.is_active and (new.price, new.qty) != (order.price, order.qty):
-            self._matching.enter(new, now_ms)
-        return new
+        return placing.amend(self.market, self.state, self._matching, order, change, now_ms)
 
     def cancel(self, symbol: str, order_id: str, order_link_id: str, now_ms: int) -> Order:
         """Cancel a waiting order.
@@ -223,27 +120,7 @@ class AccountEngine:
         Raises:
             Refusal: 110043 unchanged, 110013 above the maximum, 110012 margin missing, 10001 malformed.
         """
-        contract = contract_of(self.market, symbol)
-        mark = mark_price(self.market, contract, now_ms)
-        known = self.state.legs(symbol)
-        legs = known or [self.state.look_up(symbol)]
-        largest = max(exposure_of(self.state, leg, mark).largest for leg in legs)
-        rules.check_leverage(contract, legs, leverage, largest)
-        before = self.figures(now_ms)
-        old = {leg.key: leg.leverage for leg in known}
-        for leg in known:
-            leg.leverage = leverage
-        try:
-            rules.check_leverage_margin(before, self.figures(now_ms))
-        except Refusal:
-            for leg in known:
-                leg.leverage = old[leg.key]
-            raise
-        for leg in known or [self.state.position(symbol)]:
-            leg.leverage = leverage
-            leg.updated_ms = now_ms
-            self.state.touch(leg)
-        self.state.next_sequence()
+        holding.set_leverage(self.market, self.state, symbol, leverage, now_ms)
 
     def switch_mode(self, symbol: str, coin: str, *, hedge: bool) -> None:
         """One-way or hedge mode, of a symbol or of all of a settle coin.
@@ -251,29 +128,7 @@ class AccountEngine:
         Raises:
             Refusal: 110025 unchanged, 110024 a position and 110028 an order is open.
         """
-        header = self.state.header
-        if symbol:
-            contract = contract_of(self.market, symbol)
-            symbols, unchanged = {symbol}, self.state.is_hedged(symbol, contract.settle_coin) is hedge
-        else:
-            symbols = {name for name, contract in self.market.contracts.items() if contract.settle_coin == coin}
-            exceptions = set(header.one_way) | set(header.hedged) & symbols
-            unchanged = (coin in header.hedged) is hedge and not exceptions & symbols
-        if unchanged:
-            raise Refusal(110025, "Position mode is not modified")
-        if any(position.symbol in symbols for position in self.state.open_positions()):
-            raise Refusal(110024, "You have an existing position, so the position mode cannot be switched")
-        if any(order.symbol in symbols for order in self.state.open_orders.values()):
-            raise Refusal(110028, "You have existing open orders, so the position mode cannot be switched")
-        header.hedged = [name for name in header.hedged if name not in symbols and (symbol or name != coin)]
-        header.one_way = [name for name in header.one_way if name not in symbols]
-        (header.hedged if hedge else header.one_way).append(symbol or coin)
-        if not symbol and not hedge:
-            header.one_way.remove(coin)
-        self.state.touch(header)
-        for name in symbols & {position.symbol for position in self.state.positions.values()}:
-            for index in (LONG_LEG, SHORT_LEG) if hedge else (ONE_WAY,):
-                self.state.touch(self.state.position(name, index))
+        holding.switch_mode(self.market, self.state, symbol, coin, hedge=hedge)
 
     def set_stops(self, symbol: str, stop_loss: Decimal | None, take_profit: Decimal | None, now_ms: int) -> None:
         """`change_stops` of a one-way position, Full and by last price."""
@@ -287,64 +142,12 @@ class AccountEngine:
         Raises:
             Refusal: 34040 nothing would change, 10001 no position, or a level on the wrong side.
         """
-        contract = contract_of(self.market, command.symbol)
-        self._check_mode(contract, command.position_idx)
-        position = self.state.look_up(command.symbol, command.position_idx)
-        side = position.side
-        if side is None:
-            raise Refusal(10001, "can not set tp/sl/ts for zero position")
-        partial = command.tpsl_mode == "Partial"
-        wanted = (
-            stops.Level(STOP_LOSS, command.stop_loss, command.sl_trigger_by, command.sl_limit_price)
-            if command.stop_loss is not None
-            else None,
-            stops.Level(TAKE_PROFIT, command.take_profit, command.tp_trigger_by, command.tp_limit_price)
-            if command.take_profit is not None
-            else None,
-        )
-        levels = [level for level in wanted if level is not None and (partial or self._changes(position, level))]
-        if not levels or (partial and not any(level.price for level in levels)):
-            raise Refusal(34040, "not modified")
-        prices = {level.kind: level.price or None for level in levels}
-        last = last_price(self.market, contract, now_ms)
-        rules.check_stops(contract, side, last, prices.get(STOP_LOSS), prices.get(TAKE_PROFIT))
-        if partial:
-            levels = [level for level in levels if level.price]
-            qty = abs(position.size) if command.size is None else command.size
-            rules.check_quantity(contract, qty, at_market=True)
-            rules.check_parts(self.state.orders_of(position), len(levels))
-            size = min(qty, abs(position.size))
-            stops.attach_part(self.market, self.state, position, levels, size, None, now_ms)
-            return
-        for level in levels:
-            existing = stops.stop_order(self.state, position, level.kind)
-            if level.price:
-                stops.attach(self.market, self.state, position, level, "", now_ms)
-            elif existing is not None:
-                stops.end(self.state, existing, stops.BY_USER, now_ms)
+        holding.change_stops(self.market, self.state, command, now_ms)
 
     def stop_price(self, position: Position, kind: str) -> Decimal | None:
         """Trigger price of the position's Full stop or target, or None."""
         order = stops.stop_order(self.state, position, kind)
         return order.trigger_price if order is not None else None
-
-    def _changes(self, position: Position, level: stops.Level) -> bool:
-        existing = stops.stop_order(self.state, position, level.kind)
-        if existing is None:
-            return level.price != 0
-        return (level.price, level.trigger_by) != (existing.trigger_price, existing.trigger_by)
-
-    def _watched_price(self, contract: Contract, trigger_by: str, now_ms: int) -> Decimal:
-        if trigger_by == LAST_PRICE:
-            return last_price(self.market, contract, now_ms)
-        if trigger_by == "MarkPrice":
-            return mark_price(self.market, contract, now_ms)
-        return on_tick(contract, self.market.index_price(contract.symbol, now_ms))
-
-    def _check_mode(self, contract: Contract, position_idx: int) -> None:
-        hedged = self.state.is_hedged(contract.symbol, contract.settle_coin)
-        if (position_idx == ONE_WAY) is hedged:
-            raise Refusal(10001, MODE_MISMATCH)
 
     def _open_order(self, symbol: str, order_id: str, order_link_id: str) -> Order:
         order = self.state.order_by(order_id, order_link_id)
@@ -355,60 +158,6 @@ class AccountEngine:
         if not order.is_open:
             raise Refusal(110010, "Order has been cancelled.")
         return order
-
-    def _tradable(self, symbol: str, now_ms: int) -> Contract:
-        contract = contract_of(self.market, symbol)
-        if not is_tradable(contract, now_ms):
-            raise Refusal(110074, "This contract is not live")
-        return contract
-
-    def _quantity(self, contract: Contract, position: Position, command: OrderCommand, *, reduce_only: bool) -> Decimal:
-        at_market = command.order_type == "Market"
-        close_all = command.qty == 0 and command.reduce_only and command.close_on_trigger
-        if not reduce_only:
-            rules.check_quantity(contract, command.qty, at_market=at_market)
-            return command.qty
-        if command.stop_loss is not None or command.take_profit is not None:
-            raise Refusal(10001, "params error: a reduce-only order cannot have takeProfit or stopLoss")
-        if not close_all:
-            rules.check_quantity(contract, command.qty, at_market=at_market)
-        if command.trigger_price is not None and not close_all:
-            return command.qty  # cut to the position when it is triggered
-        return rules.reduced_quantity(position, command.side, abs(position.size) if close_all else command.qty)
-
-    def _check_amendment(self, contract: Contract, order: Order, new: Order, now_ms: int) -> None:
-        at_market = order.order_type == "Market"
-        if new.qty != order.qty:
-            if order.is_exit and order.tpsl_mode == "Full":
-                raise Refusal(10001, "params error: a stop of the whole position has no quantity of its own")
-            rules.check_quantity(contract, new.qty, at_market=at_market)
-            if new.qty <= order.filled_qty:
-                raise Refusal(10001, "params error: qty must be above what is filled")
-        if new.price != order.price:
-            if at_market:
-                raise Refusal(10001, "params error: a market order has no price")
-            rules.check_price(contract, "price", new.price)
-            if order.is_active:
-                highest, lowest = price_band(self.market, contract, now_ms)
-                new.price = min(new.price, highest) if order.side is Side.BUY else max(new.price, lowest)
-        if new.trigger_price != order.trigger_price:
-            if order.status is not OrderStatus.UNTRIGGERED or new.trigger_price is None:
-                raise Refusal(10001, "params error: the order does not wait for a trigger")
-            current = self._watched_price(contract, order.trigger_by, now_ms)
-            rules.check_trigger(contract, new.trigger_price, order.trigger_direction, current, order.trigger_by)
-        if (new.stop_loss, new.take_profit) != (order.stop_loss, order.take_profit):
-            if order.reduce_only:
-                raise Refusal(10001, "params error: a reduce-only order cannot have takeProfit or stopLoss")
-            base = new.price if not at_market else new.trigger_price or last_price(self.market, contract, now_ms)
-            rules.check_stops(contract, order.side, base, new.stop_loss, new.take_profit)
-        if new.is_active and not new.reduce_only:
-            position = self.state.look_up(order.symbol, order.position_idx)
-            more = new.left_qty * new.price - order.left_qty * order.price
-            if more > 0:
-                mark = mark_price(self.market, contract, now_ms)
-                account = self.figures(now_ms)
-                qty = more / new.price
-                rules.check_margin(self.state, account, contract, position, order.side, qty, new.price, mark)
 
     def _happen(self, event: Event) -> None:
         now = event.time_ms

@@ -1,0 +1,134 @@
+"""Positions as a client commands them: leverage, mode, stops. Everything is checked before anything changes."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+from trading_assets.simulator.account import rules, stops
+from trading_assets.simulator.account.margin import account_figures, exposure_of
+from trading_assets.simulator.account.models import (
+    LONG_LEG,
+    ONE_WAY,
+    SHORT_LEG,
+    STOP_LOSS,
+    TAKE_PROFIT,
+    Position,
+    StopCommand,
+)
+from trading_assets.simulator.account.placing import check_mode
+from trading_assets.simulator.account.pricing import contract_of, last_price, mark_price
+from trading_assets.simulator.account.state import AccountState
+from trading_assets.simulator.market.base import Market
+from trading_assets.simulator.wire import Refusal
+
+
+def set_leverage(market: Market, state: AccountState, symbol: str, leverage: Decimal, now_ms: int) -> None:
+    """Leverage of the present and future positions of a symbol.
+
+    Raises:
+        Refusal: 110043 unchanged, 110013 above the maximum, 110012 margin missing, 10001 malformed.
+    """
+    contract = contract_of(market, symbol)
+    mark = mark_price(market, contract, now_ms)
+    known = state.legs(symbol)
+    legs = known or [state.look_up(symbol)]
+    largest = max(exposure_of(state, leg, mark).largest for leg in legs)
+    rules.check_leverage(contract, legs, leverage, largest)
+    before = account_figures(state, market, now_ms)
+    old = {leg.key: leg.leverage for leg in known}
+    for leg in known:
+        leg.leverage = leverage
+    try:
+        rules.check_leverage_margin(before, account_figures(state, market, now_ms))
+    except Refusal:
+        for leg in known:
+            leg.leverage = old[leg.key]
+        raise
+    for leg in known or [state.position(symbol)]:
+        leg.leverage = leverage
+        leg.updated_ms = now_ms
+        state.touch(leg)
+    state.next_sequence()
+
+
+def switch_mode(market: Market, state: AccountState, symbol: str, coin: str, *, hedge: bool) -> None:
+    """One-way or hedge mode, of a symbol or of all of a settle coin.
+
+    Raises:
+        Refusal: 110025 unchanged, 110024 a position and 110028 an order is open.
+    """
+    header = state.header
+    if symbol:
+        contract = contract_of(market, symbol)
+        symbols, unchanged = {symbol}, state.is_hedged(symbol, contract.settle_coin) is hedge
+    else:
+        symbols = {name for name, contract in market.contracts.items() if contract.settle_coin == coin}
+        exceptions = set(header.one_way) | set(header.hedged) & symbols
+        unchanged = (coin in header.hedged) is hedge and not exceptions & symbols
+    if unchanged:
+        raise Refusal(110025, "Position mode is not modified")
+    if any(position.symbol in symbols for position in state.open_positions()):
+        raise Refusal(110024, "You have an existing position, so the position mode cannot be switched")
+    if any(order.symbol in symbols for order in state.open_orders.values()):
+        raise Refusal(110028, "You have existing open orders, so the position mode cannot be switched")
+    header.hedged = [name for name in header.hedged if name not in symbols and (symbol or name != coin)]
+    header.one_way = [name for name in header.one_way if name not in symbols]
+    (header.hedged if hedge else header.one_way).append(symbol or coin)
+    if not symbol and not hedge:
+        header.one_way.remove(coin)
+    state.touch(header)
+    for name in symbols & {position.symbol for position in state.positions.values()}:
+        for index in (LONG_LEG, SHORT_LEG) if hedge else (ONE_WAY,):
+            state.touch(state.position(name, index))
+
+
+def change_stops(market: Market, state: AccountState, command: StopCommand, now_ms: int) -> None:
+    """Set, change or (with zero) cancel stop and target of an open position; None leaves one as it is.
+
+    In Partial mode a pair is added.
+
+    Raises:
+        Refusal: 34040 nothing would change, 10001 no position, or a level on the wrong side.
+    """
+    contract = contract_of(market, command.symbol)
+    check_mode(state, contract, command.position_idx)
+    position = state.look_up(command.symbol, command.position_idx)
+    side = position.side
+    if side is None:
+        raise Refusal(10001, "can not set tp/sl/ts for zero position")
+    partial = command.tpsl_mode == "Partial"
+    wanted = (
+        stops.Level(STOP_LOSS, command.stop_loss, command.sl_trigger_by, command.sl_limit_price)
+        if command.stop_loss is not None
+        else None,
+        stops.Level(TAKE_PROFIT, command.take_profit, command.tp_trigger_by, command.tp_limit_price)
+        if command.take_profit is not None
+        else None,
+    )
+    levels = [level for level in wanted if level is not None and (partial or _changes(state, position, level))]
+    if not levels or (partial and not any(level.price for level in levels)):
+        raise Refusal(34040, "not modified")
+    prices = {level.kind: level.price or None for level in levels}
+    last = last_price(market, contract, now_ms)
+    rules.check_stops(contract, side, last, prices.get(STOP_LOSS), prices.get(TAKE_PROFIT))
+    if partial:
+        levels = [level for level in levels if level.price]
+        qty = abs(position.size) if command.size is None else command.size
+        rules.check_quantity(contract, qty, at_market=True)
+        rules.check_parts(state.orders_of(position), len(levels))
+        size = min(qty, abs(position.size))
+        stops.attach_part(market, state, position, levels, size, None, now_ms)
+        return
+    for level in levels:
+        existing = stops.stop_order(state, position, level.kind)
+        if level.price:
+            stops.attach(market, state, position, level, "", now_ms)
+        elif existing is not None:
+            stops.end(state, existing, stops.BY_USER, now_ms)
+
+
+def _changes(state: AccountState, position: Position, level: stops.Level) -> bool:
+    existing = stops.stop_order(state, position, level.kind)
+    if existing is None:
+        return level.price != 0
+    return (level.price, level.trigger_by) != (existing.trigger_price, existing.trigger_by)
