@@ -12,11 +12,13 @@ from trading_assets.simulator.account.models import (
     SHORT_LEG,
     STOP_LOSS,
     TAKE_PROFIT,
+    TRAILING_STOP,
+    ZERO,
     Position,
     StopCommand,
 )
 from trading_assets.simulator.account.placing import check_mode
-from trading_assets.simulator.account.pricing import contract_of, last_price, mark_price
+from trading_assets.simulator.account.pricing import contract_of, is_multiple, last_price, mark_price
 from trading_assets.simulator.account.state import AccountState
 from trading_assets.simulator.market.base import Market
 from trading_assets.simulator.wire import Refusal
@@ -97,27 +99,23 @@ def change_stops(market: Market, state: AccountState, command: StopCommand, now_
     if side is None:
         raise Refusal(10001, "can not set tp/sl/ts for zero position")
     partial = command.tpsl_mode == "Partial"
-    wanted = (
-        stops.Level(STOP_LOSS, command.stop_loss, command.sl_trigger_by, command.sl_limit_price)
-        if command.stop_loss is not None
-        else None,
-        stops.Level(TAKE_PROFIT, command.take_profit, command.tp_trigger_by, command.tp_limit_price)
-        if command.take_profit is not None
-        else None,
-    )
-    levels = [level for level in wanted if level is not None and (partial or _changes(state, position, level))]
-    if not levels or (partial and not any(level.price for level in levels)):
+    wanted = _levels(command)
+    levels = [level for level in wanted if (level.price if partial else _changes(state, position, level))]
+    trails = command.trailing_stop is not None and _trails_anew(market, state, position, command, now_ms)
+    if not levels and not trails:
         raise Refusal(34040, "not modified")
     prices = {level.kind: level.price or None for level in levels}
     last = last_price(market, contract, now_ms)
     rules.check_stops(contract, side, last, prices.get(STOP_LOSS), prices.get(TAKE_PROFIT))
-    if partial:
-        levels = [level for level in levels if level.price]
-        qty = abs(position.size) if command.size is None else command.size
+    size = abs(position.size)
+    if partial and levels:
+        qty = size if command.size is None else command.size
         rules.check_quantity(contract, qty, at_market=True)
         rules.check_parts(state.orders_of(position), len(levels))
-        size = min(qty, abs(position.size))
-        stops.attach_part(market, state, position, levels, size, None, now_ms)
+        stops.attach_part(market, state, position, levels, min(qty, size), None, now_ms)
+    if trails:
+        stops.change_trailing(market, state, position, command.trailing_stop or ZERO, command.active_price, now_ms)
+    if partial:
         return
     for level in levels:
         existing = stops.stop_order(state, position, level.kind)
@@ -125,6 +123,36 @@ def change_stops(market: Market, state: AccountState, command: StopCommand, now_
             stops.attach(market, state, position, level, "", now_ms)
         elif existing is not None:
             stops.end(state, existing, stops.BY_USER, now_ms)
+
+
+def _levels(command: StopCommand) -> list[stops.Level]:
+    levels = []
+    if command.stop_loss is not None:
+        levels.append(stops.Level(STOP_LOSS, command.stop_loss, command.sl_trigger_by, command.sl_limit_price))
+    if command.take_profit is not None:
+        levels.append(stops.Level(TAKE_PROFIT, command.take_profit, command.tp_trigger_by, command.tp_limit_price))
+    return levels
+
+
+def _trails_anew(market: Market, state: AccountState, position: Position, command: StopCommand, now_ms: int) -> bool:
+    """Whether the trailing stop that is asked for differs from the one there is.
+
+    Raises:
+        Refusal: distance or activation price are invalid.
+    """
+    contract = contract_of(market, position.symbol)
+    distance, active = command.trailing_stop, command.active_price
+    existing = stops.stop_order(state, position, TRAILING_STOP)
+    if not distance:
+        return existing is not None
+    last = last_price(market, contract, now_ms)
+    if distance < 0 or not is_multiple(distance, contract.tick_size) or distance >= last:
+        raise Refusal(10001, "params error: trailingStop invalid")
+    if active is not None:
+        rules.check_price(contract, "activePrice", active)
+        if active <= last if position.size > 0 else active >= last:
+            raise Refusal(10001, "params error: activePrice must lie on the side of profit of the last price")
+    return existing is None or (existing.trailing, existing.active_price) != (distance, active)
 
 
 def _changes(state: AccountState, position: Position, level: stops.Level) -> bool:

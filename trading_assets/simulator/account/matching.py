@@ -60,7 +60,9 @@ class Matching:
 
     def happen(self, order: Order, time_ms: int) -> None:
         """The price has reached what the order waits for."""
-        if order.status is OrderStatus.UNTRIGGERED:
+        if order.trailing is not None and order.active_price is not None:
+            stops.begin_trailing(self._market, self._state, order, time_ms)
+        elif order.status is OrderStatus.UNTRIGGERED:
             self._trigger(order, time_ms)
         elif order.is_active:
             self._fill_resting(order, time_ms)

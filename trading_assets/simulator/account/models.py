@@ -14,8 +14,9 @@ MAKER_FEE = Decimal("0.0002")
 
 STOP_LOSS, TAKE_PROFIT = "StopLoss", "TakeProfit"
 PARTIAL_STOP_LOSS, PARTIAL_TAKE_PROFIT = "PartialStopLoss", "PartialTakeProfit"
+TRAILING_STOP = "TrailingStop"
 CONDITIONAL = "Stop"
-EXITS = frozenset({STOP_LOSS, TAKE_PROFIT, PARTIAL_STOP_LOSS, PARTIAL_TAKE_PROFIT})
+EXITS = frozenset({STOP_LOSS, TAKE_PROFIT, TRAILING_STOP, PARTIAL_STOP_LOSS, PARTIAL_TAKE_PROFIT})
 """Kinds of `stop_order_type` that only close."""
 
 ONE_WAY, LONG_LEG, SHORT_LEG = 0, 1, 2
@@ -41,6 +42,8 @@ class Order:
         exit_group: stops and targets of one group cancel each other.
         cross_price: a resting limit order is filled when the last price is here or beyond; None if it does not rest.
         resume_ms: a resting limit order is not filled before.
+        trailing: distance of a trailing stop from the best price since `trail_ms`, which was `trail_price` then.
+        active_price: a trailing stop begins to trail when the last price is here; None: it trails.
     """
 
     order_id: str
@@ -72,6 +75,10 @@ class Order:
     exit_group: str = ""
     cross_price: Decimal | None = None
     resume_ms: int = 0
+    trailing: Decimal | None = None
+    active_price: Decimal | None = None
+    trail_ms: int = 0
+    trail_price: Decimal = ZERO
     take_profit: Decimal | None = None
     stop_loss: Decimal | None = None
     last_price_on_created: Decimal = ZERO
@@ -123,6 +130,7 @@ class Position:
     total_realised: Decimal = ZERO
     stop_loss_id: str = ""
     take_profit_id: str = ""
+    trailing_stop_id: str = ""
     created_ms: int = 0
     updated_ms: int = 0
     opened_ms: int = 0
@@ -282,7 +290,10 @@ class Amendment:
 
 @dataclass(frozen=True)
 class StopCommand:
-    """Stops asked for an open position: of its whole size (Full), or one pair more of a part of it (Partial)."""
+    """Stops asked for an open position: of its whole size (Full), or one pair more of a part of it (Partial).
+
+    A trailing stop is always of the whole size; `trailing_stop` is its distance, zero takes it away.
+    """
 
     symbol: str
     position_idx: int = ONE_WAY
@@ -294,3 +305,5 @@ class StopCommand:
     size: Decimal | None = None
     tp_limit_price: Decimal | None = None
     sl_limit_price: Decimal | None = None
+    trailing_stop: Decimal | None = None
+    active_price: Decimal | None = None

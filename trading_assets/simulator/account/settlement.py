@@ -15,7 +15,14 @@ from trading_assets.market.timeframes import MINUTE_MS, floor_ms
 from trading_assets.simulator.account.liquidation import LiquidationWatch
 from trading_assets.simulator.account.models import LAST_PRICE, Order
 from trading_assets.simulator.account.state import AccountState
-from trading_assets.simulator.account.triggers import Levels, Touch, first_sample_touch, first_touch
+from trading_assets.simulator.account.triggers import (
+    Levels,
+    Touch,
+    Trail,
+    TrailSearch,
+    first_sample_touch,
+    first_touch,
+)
 from trading_assets.simulator.market.base import Contract, Market
 
 
@@ -65,6 +72,7 @@ class EventFinder:
     def __init__(self, market: Market) -> None:
         self._market = market
         self._scans: dict[_Group, _Scan] = {}
+        self._trails: dict[str, TrailSearch] = {}
         self._liquidation = LiquidationWatch(market)
 
     def next_events(self, state: AccountState, through_ms: int) -> list[Event]:
@@ -79,6 +87,7 @@ class EventFinder:
             for event in self._scheduled(self._market.contracts[symbol], symbol in symbols, settled, through_ms)
         ]
         events += self._touches(state, through_ms)
+        events += self._trailing(state, through_ms)
         first = min((event.time_ms for event in events), default=through_ms)
         liquidation = self._liquidation.next_ms(state, first)
         if liquidation is not None:
@@ -120,6 +129,27 @@ class EventFinder:
             ]
         return events
 
+    def _trailing(self, state: AccountState, through_ms: int) -> list[Event]:
+        trailing = [order for order in state.open_orders.values() if order.trailing and order.active_price is None]
+        self._trails = {order.order_id: self._search(order) for order in trailing}
+        events = []
+        for order in trailing:
+            touch = self._trails[order.order_id].run(self._market, order.symbol, through_ms)
+            if touch is not None:
+                events.append(Event(touch.time_ms, EventKind.ORDER, order.sequence, order.order_id))
+        return events
+
+    def _search(self, order: Order) -> TrailSearch:
+        trail = Trail(
+            long=order.side is Side.SELL,
+            distance=float(order.trailing or 0),
+            from_ms=order.trail_ms,
+            from_price=float(order.trail_price),
+            slack=float(self._market.contracts[order.symbol].tick_size) / 1000,
+        )
+        known = self._trails.get(order.order_id)
+        return known if known is not None and known.trail == trail else TrailSearch(trail)
+
     def _touch(self, group: _Group, levels: Levels, settled_ms: int, through_ms: int) -> Touch | None:
         known = self._scans.get(group)
         after = max(settled_ms, group.resume_ms - 1)
@@ -140,6 +170,8 @@ class EventFinder:
 
 def _level(order: Order) -> tuple[float, bool] | None:
     """Price at which something happens to the order, and whether it lies below; None if it waits for nothing."""
+    if order.trailing is not None:
+        return None if order.active_price is None else (float(order.active_price), order.side is Side.BUY)
     if order.status is OrderStatus.UNTRIGGERED and order.trigger_price is not None:
         return float(order.trigger_price), order.trigger_direction == 2
     if order.is_active and order.cross_price is not None:

@@ -16,6 +16,7 @@ from trading_assets.simulator.account.models import (
     PARTIAL_TAKE_PROFIT,
     STOP_LOSS,
     TAKE_PROFIT,
+    TRAILING_STOP,
     ZERO,
     Order,
     Position,
@@ -55,8 +56,16 @@ def levels_of(order: Order) -> list[Level]:
 
 
 def stop_order(state: AccountState, position: Position, kind: str) -> Order | None:
-    """The Full stop or target of a position."""
-    return state.orders.get(position.stop_loss_id if kind == STOP_LOSS else position.take_profit_id)
+    """The Full stop, target or trailing stop of a position."""
+    return state.orders.get(_ids(position)[kind])
+
+
+def _ids(position: Position) -> dict[str, str]:
+    return {
+        STOP_LOSS: position.stop_loss_id,
+        TAKE_PROFIT: position.take_profit_id,
+        TRAILING_STOP: position.trailing_stop_id,
+    }
 
 
 def attach(market: Market, state: AccountState, position: Position, level: Level, parent: str, time_ms: int) -> None:
@@ -77,6 +86,42 @@ def attach(market: Market, state: AccountState, position: Position, level: Level
     else:
         position.take_profit_id = order.order_id
     state.touch(position)
+
+
+def change_trailing(
+    market: Market,
+    state: AccountState,
+    position: Position,
+    distance: Decimal,
+    active_price: Decimal | None,
+    time_ms: int,
+) -> None:
+    """Set the trailing stop of an open position anew; a distance of zero takes it away."""
+    existing = stop_order(state, position, TRAILING_STOP)
+    if existing is not None:
+        end(state, existing, BY_USER, time_ms)
+    if not distance:
+        return
+    level = Level(TRAILING_STOP, ZERO)
+    order = _exit_order(market, state, position, level, TRAILING_STOP, abs(position.size), "", time_ms)
+    order.trigger_price = None
+    order.tpsl_mode = "Full"
+    order.trailing = distance
+    order.active_price = active_price
+    state.add_order(order)
+    position.trailing_stop_id = order.order_id
+    state.touch(position)
+    if active_price is None:
+        begin_trailing(market, state, order, time_ms)
+
+
+def begin_trailing(market: Market, state: AccountState, order: Order, time_ms: int) -> None:
+    """From now on the stop follows the best price."""
+    order.active_price = None
+    order.trail_ms = time_ms
+    order.trail_price = last_price(market, market.contracts[order.symbol], time_ms)
+    order.updated_ms = time_ms
+    state.touch(order)
 
 
 def attach_part(
@@ -139,7 +184,7 @@ def _exit_order(
         parent_order_link_id=parent,
         trigger_price=level.price,
         trigger_by=level.trigger_by,
-        trigger_direction=2 if long is (level.kind == STOP_LOSS) else 1,
+        trigger_direction=1 if long is (level.kind == TAKE_PROFIT) else 2,
         last_price_on_created=last_price(market, market.contracts[position.symbol], time_ms),
     )
 
@@ -147,12 +192,14 @@ def _exit_order(
 def detach(state: AccountState, order: Order) -> None:
     """The position no longer has this order as its stop or target."""
     position = state.look_up(order.symbol, order.position_idx)
-    if order.order_id not in (position.stop_loss_id, position.take_profit_id):
+    if order.order_id not in _ids(position).values():
         return
     if position.stop_loss_id == order.order_id:
         position.stop_loss_id = ""
-    else:
+    elif position.take_profit_id == order.order_id:
         position.take_profit_id = ""
+    else:
+        position.trailing_stop_id = ""
     state.touch(position)
 
 
@@ -177,7 +224,7 @@ def follow(state: AccountState, position: Position, before: Side | None, time_ms
             continue
         if gone and (order.is_exit or order.side is position.side or position.side is None):
             end(state, order, CLEARED if order.is_exit else BY_REDUCE_ONLY, time_ms)
-        elif order.order_id in (position.stop_loss_id, position.take_profit_id):
+        elif order.order_id in _ids(position).values():
             _resize(state, order, size, time_ms)
         elif order.left_qty > size and (order.is_active or order.is_exit):
             _resize(state, order, order.filled_qty + size, time_ms)

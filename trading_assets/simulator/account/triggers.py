@@ -79,6 +79,59 @@ def first_sample_touch(price: str) -> Search:
     return search
 
 
+@dataclass(frozen=True)
+class Trail:
+    """A stop `distance` away from the best price since `from_ms`, which was `from_price`; below it for a long."""
+
+    long: bool
+    distance: float
+    from_ms: int
+    from_price: float
+    slack: float
+
+
+class TrailSearch:
+    """Finds when a trailing stop is touched; it goes on where it has stopped."""
+
+    def __init__(self, trail: Trail) -> None:
+        self.trail = trail
+        self._sign = 1.0 if trail.long else -1.0
+        self._best = self._sign * trail.from_price
+        self._after_ms = trail.from_ms
+        self.touch: Touch | None = None
+
+    def run(self, market: Market, symbol: str, through_ms: int) -> Touch | None:
+        """The first touch in (from_ms, through_ms], or None."""
+        while self.touch is None and self._after_ms < through_ms:
+            minute = floor_ms(self._after_ms + 1, MINUTE_MS)
+            end = min(minute + CHUNK_MS, floor_ms(through_ms, MINUTE_MS) + MINUTE_MS)
+            for bar in market.bars(symbol, "1", minute, end, end):
+                self._minute(market, symbol, int(bar[START]), float(bar[LOW]), float(bar[HIGH]))
+                if self.touch is not None:
+                    break
+            self._after_ms = end - 1
+        return self.touch if self.touch is not None and self.touch.time_ms <= through_ms else None
+
+    def _minute(self, market: Market, symbol: str, minute_ms: int, low: float, high: float) -> None:
+        best, worst = (high, low) if self.trail.long else (-low, -high)
+        if self._after_ms < minute_ms and worst > max(self._best, best) - self.trail.distance + self.trail.slack:
+            self._best = max(self._best, best)
+            return
+        here: PathPoint | None = None
+        for point in market.path(symbol, minute_ms):
+            start = here if here is not None else PathPoint(point.time_ms - 1, point.price)
+            here = point
+            if point.time_ms <= self._after_ms:
+                continue
+            stop = self._best - self.trail.distance
+            levels = Levels(stop, None, self.trail.slack) if self.trail.long else Levels(None, -stop, self.trail.slack)
+            moment = _moment(start, point, levels, max(start.time_ms, self._after_ms) + 1, below=self.trail.long)
+            if moment is not None:
+                self.touch = Touch(moment, self.trail.long)
+                return
+            self._best = max(self._best, self._sign * point.price)
+
+
 def touch_in_minute(path: tuple[PathPoint, ...], levels: Levels, after_ms: int, minute_ms: int) -> Touch | None:
     """The first touch after `after_ms` within the minute that starts at `minute_ms`."""
     if not path:

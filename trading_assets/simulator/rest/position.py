@@ -12,11 +12,13 @@ from trading_assets.simulator.account.models import (
     STOP_LOSS,
     TAKE_PROFIT,
     TAKER_FEE,
+    TRAILING_STOP,
     ClosedPnl,
     Position,
     StopCommand,
 )
 from trading_assets.simulator.account.pricing import contract_of, mark_price
+from trading_assets.simulator.account.stops import stop_order
 from trading_assets.simulator.market.base import Contract
 from trading_assets.simulator.market.risk import tiers
 from trading_assets.simulator.rest.common import (
@@ -142,11 +144,12 @@ def _head(contract: Contract, position: Position, mark: str) -> dict[str, object
 def _stops(venue: Venue, position: Position, places: int) -> dict[str, object]:
     stop = venue.engine.stop_price(position, STOP_LOSS)
     target = venue.engine.stop_price(position, TAKE_PROFIT)
+    trailing = stop_order(venue.engine.state, position, TRAILING_STOP)
     return {
         "tpslMode": "Full",
         "takeProfit": "" if target is None else fixed(target, places),
         "stopLoss": "" if stop is None else fixed(stop, places),
-        "trailingStop": "0",
+        "trailingStop": fixed(trailing.trailing, places) if trailing is not None and trailing.trailing else "0",
     }
 
 
@@ -179,13 +182,17 @@ def switch_mode(venue: Venue, params: Params, now_ms: int) -> object:
 def trading_stop(venue: Venue, params: Params, now_ms: int) -> object:
     require_linear(params)
     options = stop_options(params)
-    if params.decimal("trailingStop"):
-        raise Refusal(10001, "params error: trailingStop is not served here")
     sizes = {size for size in (params.decimal("tpSize"), params.decimal("slSize")) if size is not None}
     if len(sizes) > 1:
         raise Refusal(10001, "params error: tpSize and slSize must be equal")
     options["tpsl_mode"] = options["tpsl_mode"] or "Full"
-    command = StopCommand(symbol=params.required("symbol"), size=next(iter(sizes), None), **options)
+    command = StopCommand(
+        symbol=params.required("symbol"),
+        size=next(iter(sizes), None),
+        trailing_stop=params.decimal("trailingStop"),
+        active_price=params.decimal("activePrice") or None,
+        **options,
+    )
     venue.engine.change_stops(command, now_ms)
     return {}
 
