@@ -72,7 +72,7 @@ def _character(seed: int, base: str, price: float, rank: int) -> Character:
     turnover = 8e9 / (rank + 1.5) ** 1.3 * math.exp(0.3 * normal_at(of, 0))
     if _is_special(base, QUIET, _QUIET_EVERY):
         turnover = 1.8e5 + 1.2e5 * uniform_at(of, 1)
-    spread_bps = 0.5 + (5e7 / turnover) ** 0.5
+    spread_bps = usual_spread_bps(turnover)
     if rank >= _MAJORS:
         spread_bps *= math.exp(0.6 * normal_at(of, 2))
     half_life = HALF_LIVES_MIN[int(uniform_at(of, 3) * len(HALF_LIVES_MIN))]
@@ -104,6 +104,17 @@ def _character(seed: int, base: str, price: float, rank: int) -> Character:
         half_life_min=half_life,
         spread_bps=min(spread_bps, 14.0),
     )
+
+
+def usual_spread_bps(turnover: float) -> float:
+    """Of a contract with so much turnover a day, quote coin."""
+    return 0.5 + (5e7 / turnover) ** 0.5
+
+
+def rank_of(base: str) -> int:
+    """Place of a base coin among the named ones, busiest first; behind them all where it has no name."""
+    names = [coin.split(":")[0] for coin in COINS.split()]
+    return names.index(base) if base in names else len(names)
 
 
 def _temper(kind: float, strength: float) -> tuple[float, float]:
@@ -170,8 +181,34 @@ def _contract(
     delivery_ms: int = 0,
     funding_interval_min: int = 480,
 ) -> Contract:
+    return contract_with(
+        symbol,
+        coins,
+        rank,
+        number,
+        price,
+        (_tick(seed, coins[0], price), _step(coins[0], price)),
+        launch_ms=launch_ms,
+        delivery_ms=delivery_ms,
+        funding_interval_min=funding_interval_min,
+    )
+
+
+def contract_with(
+    symbol: str,
+    coins: tuple[str, str],
+    rank: int,
+    number: int,
+    price: float,
+    units: tuple[Decimal, Decimal],
+    *,
+    launch_ms: int,
+    delivery_ms: int = 0,
+    funding_interval_min: int = 480,
+) -> Contract:
+    """A contract of base and quote coin, with the limits of its rank (0 is the busiest), and tick and step `units`."""
     base, coin = coins
-    tick, step = _tick(seed, base, price), _step(base, price)
+    tick, step = units
     major = rank < _MAJORS
     max_market = Decimal(math.ceil(2e6 / price / float(step))) * step
     return Contract(

@@ -51,6 +51,10 @@ class MinuteMarket(ABC):
         """[first, end) of its trading, UTC ms; outside the price stands still."""
 
     @abstractmethod
+    def _check_time(self, symbol: str, time_ms: int) -> None:
+        """Raises DataError where the symbol has no price."""
+
+    @abstractmethod
     def bars(self, symbol: str, interval: str, start_ms: int, end_ms: int, now_ms: int) -> Bars:
         """See `Market.bars`."""
 
@@ -63,6 +67,7 @@ class MinuteMarket(ABC):
         return tuple(PathPoint(minute_ms + at, grid.price(ticks)) for at, ticks in self._day(symbol, day).path(index))
 
     def last_price(self, symbol: str, time_ms: int) -> float:
+        self._check_time(symbol, time_ms)
         return self._grids[symbol].price(self._last_ticks(symbol, time_ms))
 
     def _last_ticks(self, symbol: str, time_ms: int) -> int:
@@ -88,6 +93,7 @@ class MinuteMarket(ABC):
 
     def index_price(self, symbol: str, time_ms: int) -> float:
         """Three minutes of last prices, smoothed, less the premium at which perpetuals trade."""
+        self._check_time(symbol, time_ms)
         of = self._index_source(symbol)
         level = self._smooth_ticks(of, time_ms) * self._grids[of].tick
         level *= float(np.exp(-premium_at(self._premiums[of], time_ms)))
@@ -95,6 +101,7 @@ class MinuteMarket(ABC):
 
     def mark_price(self, symbol: str, time_ms: int) -> float:
         """Between the last price and the same smoothed, on the tick."""
+        self._check_time(symbol, time_ms)
         last, smooth = self._last_ticks(symbol, time_ms), self._smooth_ticks(symbol, time_ms)
         return self._grids[symbol].price(max(round(MARK_SHARE * smooth + (1.0 - MARK_SHARE) * last), 1))
 
@@ -121,16 +128,17 @@ class MinuteMarket(ABC):
                 volume += int(of.volume[begin:stop].sum())
                 turnover += int(of.turnover[begin:stop].sum())
         return Stats24h(
-            prev_price_24h=self.last_price(symbol, now_ms - DAY_MS),
+            prev_price_24h=grid.price(self._last_ticks(symbol, now_ms - DAY_MS)),
             high=grid.price(high),
             low=grid.price(low),
             volume=grid.quantity(volume),
             turnover=turnover / TURNOVER_UNIT,
-            prev_price_1h=self.last_price(symbol, now_ms - HOUR_MS),
+            prev_price_1h=grid.price(self._last_ticks(symbol, now_ms - HOUR_MS)),
         )
 
     def book(self, symbol: str, time_ms: int, depth: int) -> tuple[Bars, Bars]:
         """See `Market.book`: sizes and spread of the second, around the last price of the millisecond."""
+        self._check_time(symbol, time_ms)
         return order_book.levels(
             self.seed,
             self.contracts[symbol],

@@ -123,6 +123,9 @@ class SeededMarket(MinuteMarket):
     def _span(self, symbol: str) -> tuple[int, int]:
         return self._spans[symbol]
 
+    def _check_time(self, symbol: str, time_ms: int) -> None:
+        _check_day(time_ms // DAY_MS)
+
     def _compute_walk(self, symbol: str) -> DailyWalk:
         return daily_walk(self.seed, symbol, self._characters[symbol], self._market)
 
