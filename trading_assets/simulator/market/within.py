@@ -50,7 +50,7 @@ def day_of_tape(tape: Tape, of: int, day: int) -> DayOfMinutes:
         latest = np.maximum.accumulate(np.where(present, np.arange(MINUTES), -1))
         table[:4, ~present] = np.where(latest < 0, before, table[3, latest])[~present]
     opens, highs, lows, closes = table[:4].astype(np.int32)
-    return DayOfMinutes(opens, highs, lows, closes, table[4], table[5], words[4].copy())
+    return DayOfMinutes(opens, highs, lows, closes, table[4].copy(), table[5].copy(), words[4].copy())
 
 
 def _expanded(prices: Ticks, sums: npt.NDArray[np.int64], words: Words) -> npt.NDArray[np.int64]:
