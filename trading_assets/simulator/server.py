@@ -26,14 +26,22 @@ from trading_assets.simulator import files
 from trading_assets.simulator.auth import MissingCredentialsError, verify
 from trading_assets.simulator.clock import ClockMode
 from trading_assets.simulator.market.base import Market
-from trading_assets.simulator.rest import account, admin, market, position, trade
+from trading_assets.simulator.rest import account, admin, asset, market, market_rules, market_series, position, trade
 from trading_assets.simulator.rest.common import Route
 from trading_assets.simulator.venue import ServeConfig, Venue
 from trading_assets.simulator.wire import Params, Refusal, envelope
 
 __all__ = ["ExchangeServer", "ServeConfig", "open_venue", "serve"]
 
-ROUTES: tuple[Route, ...] = (*market.ROUTES, *account.ROUTES, *position.ROUTES, *trade.ROUTES)
+ROUTES: tuple[Route, ...] = (
+    *market.ROUTES,
+    *market_rules.ROUTES,
+    *market_series.ROUTES,
+    *account.ROUTES,
+    *asset.ROUTES,
+    *position.ROUTES,
+    *trade.ROUTES,
+)
 LOOPBACK = frozenset({"127.0.0.1", "::1"})
 MAX_BODY_BYTES = 1_000_000
 IDLE_CHECK_S = 1.0

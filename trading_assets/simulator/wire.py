@@ -104,6 +104,12 @@ def candle_rows(bars: Bars, price_places: int, volume_places: int) -> str:
     return f"[{text}]"
 
 
+def price_rows(bars: Bars, places: int) -> str:
+    """The JSON list of candles of five columns, newest first, numbers without trailing zeros."""
+    rows = [[str(int(row[0])), *(short(price, places) for price in row[1:5])] for row in bars[::-1].tolist()]
+    return json.dumps(rows, separators=(",", ":"))
+
+
 class Params:
     """Parameters of one request, from the query string or the JSON body. Unknown ones are ignored."""
 
