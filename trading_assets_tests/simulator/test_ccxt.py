@@ -52,8 +52,9 @@ def test_candles(client: Any, running: RunningExchange, timeframe: str) -> None:
     rows = client.fetch_ohlcv(SYMBOL, timeframe, limit=7)
     assert len(rows) == 7
     assert rows[-1][4] == running.venue.market.last_price("BTCUSDT", NOW)
-    [first, *_] = client.fetch_ohlcv(SYMBOL, timeframe, since=rows[2][0], limit=3)
-    assert first == rows[2]
+    # ccxt itself moves a start up to whole weeks since 1970, which began on a Thursday.
+    expected = 3 if timeframe == "1w" else 2
+    assert client.fetch_ohlcv(SYMBOL, timeframe, since=rows[2][0], limit=2) == rows[expected : expected + 2]
 
 
 @pytest.mark.parametrize("price", ["mark", "index", "premiumIndex"])
@@ -78,9 +79,7 @@ def test_order_book(client: Any) -> None:
 
 def test_funding(client: Any) -> None:
     rows = client.fetch_funding_rate_history(SYMBOL, since=NOW - 100 * HOUR_MS, limit=5)
-    assert [later["timestamp"] - row["timestamp"] for row, later in zip(rows, rows[1:], strict=False)] == [
-        8 * HOUR_MS
-    ] * 4
+    assert [row["timestamp"] - rows[0]["timestamp"] for row in rows] == [number * 8 * HOUR_MS for number in range(5)]
     assert abs(client.fetch_funding_rate(SYMBOL)["fundingRate"]) < 0.00375
 
 
