@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
+from functools import lru_cache
 from typing import Any, TypeVar
 from urllib.parse import quote, unquote
 
@@ -65,6 +66,7 @@ def plain(value: Decimal) -> str:
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 
+@lru_cache(maxsize=1024)
 def places_of(step: Decimal) -> int:
     """Decimal places of a tick or step: 0.10 -> 2, 100 -> 0."""
     exponent = step.as_tuple().exponent

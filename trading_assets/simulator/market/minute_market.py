@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from functools import lru_cache
 
 import numpy as np
 
@@ -30,6 +31,8 @@ from trading_assets.simulator.market.rows import cut_minute, ticks_after
 
 _LOOK_BACK_MS = (len(SMOOTHING) - 1) * MINUTE_MS
 _PREMIUM_PLACES = 6
+_HIGHEST = 2**31
+_STATS_KEPT = 2000
 
 
 class MinuteMarket(ABC):
@@ -40,6 +43,7 @@ class MinuteMarket(ABC):
         self.contracts: Mapping[str, Contract] = {symbol: contract for symbol, (contract, _) in listed.items()}
         self._characters: dict[str, Character] = {symbol: character for symbol, (_, character) in listed.items()}
         self._grids = {symbol: Grid.of(contract) for symbol, contract in self.contracts.items()}
+        self._closed_24h = lru_cache(_STATS_KEPT)(self._compute_closed_24h)
         self._premiums = {symbol: stream(seed, "premium", symbol) for symbol in self.contracts}
 
     @abstractmethod
@@ -112,42 +116,43 @@ class MinuteMarket(ABC):
         grid = self._grids[symbol]
         start, end = self._span(symbol)
         now_ms = min(max(now_ms, start), end - 1)
-        day, index = divmod(now_ms // MINUTE_MS, MINUTES)
-        today = self._day(symbol, day)
-        row = cut_minute(today, index, now_ms % MINUTE_MS)
-        high, low = int(row.prices[1, 0]), int(row.prices[2, 0])
-        volume, turnover = int(row.sums[0, 0]), int(row.sums[1, 0])
-        first = max((now_ms - DAY_MS) // MINUTE_MS, start // MINUTE_MS) - day * MINUTES
-        parts = [(today, max(first, 0), index)]
+        minute = now_ms // MINUTE_MS
+        day, index = divmod(minute, MINUTES)
+        row = cut_minute(self._day(symbol, day), index, now_ms % MINUTE_MS)
+        high, low, volume, turnover = self._closed_24h(symbol, minute)
+        return Stats24h(
+            prev_price_24h=grid.price(self._last_ticks(symbol, now_ms - DAY_MS)),
+            high=grid.price(max(high, int(row.prices[1, 0]))),
+            low=grid.price(min(low, int(row.prices[2, 0]))),
+            volume=grid.quantity(volume + int(row.sums[0, 0])),
+            turnover=(turnover + int(row.sums[1, 0])) / TURNOVER_UNIT,
+            prev_price_1h=grid.price(self._last_ticks(symbol, now_ms - HOUR_MS)),
+        )
+
+    def _compute_closed_24h(self, symbol: str, minute: int) -> tuple[int, int, int, int]:
+        """High and low in ticks, volume in steps, turnover in units of the 1440 minutes before `minute`."""
+        day, index = divmod(minute, MINUTES)
+        first = max(index - MINUTES, self._span(symbol)[0] // MINUTE_MS - day * MINUTES)
+        parts = [(self._day(symbol, day), max(first, 0), index)]
         if first < 0:
             parts.append((self._day(symbol, day - 1), first + MINUTES, MINUTES))
+        high, low, volume, turnover = 0, _HIGHEST, 0, 0
         for of, begin, stop in parts:
             if begin < stop:
                 high = max(high, int(of.high[begin:stop].max()))
                 low = min(low, int(of.low[begin:stop].min()))
                 volume += int(of.volume[begin:stop].sum())
                 turnover += int(of.turnover[begin:stop].sum())
-        return Stats24h(
-            prev_price_24h=grid.price(self._last_ticks(symbol, now_ms - DAY_MS)),
-            high=grid.price(high),
-            low=grid.price(low),
-            volume=grid.quantity(volume),
-            turnover=turnover / TURNOVER_UNIT,
-            prev_price_1h=grid.price(self._last_ticks(symbol, now_ms - HOUR_MS)),
-        )
+        return high, low, volume, turnover
 
     def book(self, symbol: str, time_ms: int, depth: int) -> tuple[Bars, Bars]:
         """See `Market.book`: sizes and spread of the second, around the last price of the millisecond."""
         self._check_time(symbol, time_ms)
-        return order_book.levels(
-            self.seed,
-            self.contracts[symbol],
-            self._characters[symbol],
-            self._grids[symbol],
-            self._last_ticks(symbol, time_ms),
-            time_ms,
-            depth,
-        )
+        of = self.contracts[symbol], self._characters[symbol], self._grids[symbol]
+        ticks = self._last_ticks(symbol, time_ms)
+        if depth == 1:
+            return order_book.best_levels(self.seed, *of, ticks, time_ms)
+        return order_book.levels(self.seed, *of, ticks, time_ms, depth)
 
     # Candles of what is not traded
 
