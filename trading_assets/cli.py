@@ -15,6 +15,7 @@ from typing import Any
 import click
 from rich.table import Table as RichTable
 
+from trading_assets.bench.cli import bench
 from trading_assets.console import open_console
 from trading_assets.errors import TradingAssetsError
 from trading_assets.market.timeframes import to_ms
@@ -27,6 +28,9 @@ from trading_assets.simulator.clock import ClockMode, ClockSpec
 @click.version_option(package_name="trading-assets")
 def cli() -> None:
     """Scan, backtest, select and trade Bybit's USDT perpetuals, as Dagster assets."""
+
+
+cli.add_command(bench)
 
 
 @cli.command()

@@ -41,6 +41,7 @@ def uniform_at(of: int, counter: int) -> float:
     return int.from_bytes(digest, "little") / 2.0**64
 
 
+@lru_cache(maxsize=32_768)
 def normal_at(of: int, counter: int) -> float:
     """One standard normal number."""
     return float(_normal_quantiles()[int(uniform_at(of, counter) * _LEVELS)])
