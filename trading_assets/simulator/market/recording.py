@@ -9,7 +9,7 @@ and `instruments.csv` (symbol, minimum_price_variation, lot_size, minimum_order_
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -34,6 +34,7 @@ FUNDING, INSTRUMENTS = "funding.parquet", "instruments.csv"
 _FUNDING_COLUMNS = ("symbol", "funding_ms", "funding_rate")
 _RULES = ("minimum_price_variation", "lot_size", "minimum_order_size")
 _VENUE = "bybit"
+_BATCH_ROWS = 1 << 17
 
 
 @dataclass(frozen=True)
@@ -110,49 +111,83 @@ def _digest(path: Path) -> str:
         raise ConfigurationError(f"the recording {path} cannot be read: {error}") from error
 
 
-def _table(path: Path, columns: Iterable[str]) -> pa.Table:
+def _batches(path: Path, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+    """The file piece by piece, with these columns; a whole year of many symbols never lies in memory twice."""
+    kind = "CSV" if path.suffix == ".csv" else "Parquet"
     try:
-        table = pa_csv.read_csv(path) if path.suffix == ".csv" else pa_parquet.read_table(path)
+        if path.suffix == ".csv":
+            table = pa_csv.read_csv(path)
+            _check_columns(path, table.column_names, columns)
+            yield from table.select(columns).to_batches()
+            return
+        with pa_parquet.ParquetFile(path, read_dictionary=["symbol", "timeframe"]) as file:
+            _check_columns(path, file.schema_arrow.names, columns)
+            yield from file.iter_batches(_BATCH_ROWS, columns=list(columns))
     except (pa.ArrowException, OSError) as error:
-        raise ConfigurationError(
-            f"the recording {path} cannot be read as {'CSV' if path.suffix == '.csv' else 'Parquet'}: {error}"
-        ) from error
-    missing = [name for name in columns if name not in table.column_names]
+        raise ConfigurationError(f"the recording {path} cannot be read as {kind}: {error}") from error
+
+
+def _check_columns(path: Path, found: Sequence[str], expected: Sequence[str]) -> None:
+    missing = [name for name in expected if name not in found]
     if missing:
         raise ConfigurationError(
-            f"the recording {path} has the columns {', '.join(table.column_names)}; {', '.join(missing)} "
-            f"missing: expected are {', '.join(columns)}"
+            f"the recording {path} has the columns {', '.join(found)}; {', '.join(missing)} missing: expected are "
+            f"{', '.join(expected)}"
         )
-    return table
+
+
+_Piece = tuple[npt.NDArray[np.int64], Floats]
 
 
 def _candles(path: Path) -> list[tuple[str, Series]]:
-    table = _table(path, COLUMNS)
-    try:
-        symbols = table["symbol"].cast(pa.string()).combine_chunks().dictionary_encode()
-        frames = table["timeframe"].cast(pa.string()).combine_chunks().dictionary_encode()
-        starts = table["start_ms"].cast(pa.int64()).to_numpy()
-        values = np.stack([table[name].cast(pa.float64()).to_numpy() for name in VALUES])
-    except pa.ArrowException as error:
-        raise ConfigurationError(f"the recording {path} holds columns of a wrong type: {error}") from error
-    if symbols.null_count or frames.null_count or table["start_ms"].null_count:
-        raise ConfigurationError(f"the recording {path} has rows without symbol, timeframe or start_ms")
-    unknown = sorted(set(frames.dictionary.to_pylist()) - MINUTES_OF.keys())
+    pieces: dict[tuple[str, str], list[_Piece]] = {}
+    for batch in _batches(path, COLUMNS):
+        for key, piece in _split(path, batch):
+            pieces.setdefault(key, []).append(piece)
+    unknown = sorted({frame for _, frame in pieces} - MINUTES_OF.keys())
     if unknown:
         raise ConfigurationError(
             f"the recording {path} has the timeframes {', '.join(unknown)}; known are {', '.join(MINUTES_OF)}"
         )
-    symbol_of, frame_of = symbols.indices.to_numpy(), frames.indices.to_numpy()
-    order = np.lexsort((starts, frame_of, symbol_of))
-    keys = symbol_of[order].astype(np.int64) * len(MINUTES_OF) + frame_of[order]
-    bounds = [0, *(np.flatnonzero(np.diff(keys)) + 1).tolist(), len(keys)] if len(keys) else []
     result = []
-    for begin, end in pairwise(bounds):
-        rows = order[begin:end]
-        symbol = str(symbols.dictionary[int(symbol_of[rows[0]])])
-        frame = str(frames.dictionary[int(frame_of[rows[0]])])
-        result.append((symbol, _series(path, f"{symbol} {frame}", MINUTES_OF[frame], starts[rows], values[:, rows])))
+    for symbol, frame in sorted(pieces):
+        parts = pieces.pop((symbol, frame))
+        starts, values = np.concatenate([part[0] for part in parts]), np.hstack([part[1] for part in parts])
+        if np.any(np.diff(starts) < 0):
+            order = np.argsort(starts, kind="stable")
+            starts, values = starts[order], values[:, order]
+        result.append((symbol, _series(path, f"{symbol} {frame}", MINUTES_OF[frame], starts, values)))
     return result
+
+
+def _split(path: Path, batch: pa.RecordBatch) -> Iterator[tuple[tuple[str, str], _Piece]]:
+    """The batch's candles by symbol and timeframe, in their order."""
+    try:
+        symbols, frames = (_texts(batch[name]) for name in ("symbol", "timeframe"))
+        starts = batch["start_ms"].cast(pa.int64())
+        values = np.stack([batch[name].cast(pa.float64()).to_numpy(zero_copy_only=False) for name in VALUES])
+    except pa.ArrowException as error:
+        raise ConfigurationError(f"the recording {path} holds columns of a wrong type: {error}") from error
+    if symbols.null_count or frames.null_count or starts.null_count:
+        raise ConfigurationError(f"the recording {path} has rows without symbol, timeframe or start_ms")
+    keys = symbols.indices.to_numpy().astype(np.int64) * len(frames.dictionary) + frames.indices.to_numpy()
+    order = None if np.all(keys[1:] >= keys[:-1]) else np.argsort(keys, kind="stable")
+    keys = keys if order is None else keys[order]
+    bounds = [0, *(np.flatnonzero(np.diff(keys)) + 1).tolist(), len(keys)] if len(keys) else []
+    times = starts.to_numpy()
+    for begin, end in pairwise(bounds):
+        symbol, frame = divmod(int(keys[begin]), len(frames.dictionary))
+        rows = slice(begin, end) if order is None else order[begin:end]
+        yield (
+            (str(symbols.dictionary[symbol]), str(frames.dictionary[frame])),
+            (times[rows].copy(), values[:, rows].copy()),
+        )
+
+
+def _texts(column: pa.Array) -> pa.DictionaryArray:
+    if pa.types.is_dictionary(column.type):
+        return column
+    return column.cast(pa.string()).dictionary_encode()
 
 
 def _series(path: Path, name: str, minutes: int, starts: npt.NDArray[np.int64], values: Floats) -> Series:
@@ -178,7 +213,11 @@ def _series(path: Path, name: str, minutes: int, starts: npt.NDArray[np.int64], 
 
 
 def _funding(path: Path, symbols: Iterable[str]) -> dict[str, Funding]:
-    table = _table(path, _FUNDING_COLUMNS)
+    try:
+        table = pa_parquet.read_table(path)
+    except (pa.ArrowException, OSError) as error:
+        raise ConfigurationError(f"the funding in {path} cannot be read as Parquet: {error}") from error
+    _check_columns(path, table.column_names, _FUNDING_COLUMNS)
     table = table.filter(pc.is_in(table["symbol"], pa.array(sorted(symbols), type=table["symbol"].type)))
     venue = np.zeros(len(table), dtype=bool)
     if "exchange" in table.column_names:

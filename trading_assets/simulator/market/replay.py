@@ -57,7 +57,10 @@ class ReplayMarket(MinuteMarket):
         recording = read(paths)
         super().__init__(seed, listings(recording))
         self.content = recording.content
-        self._tapes = {symbol: merged(symbol, recording.series[symbol], self._grids[symbol]) for symbol in self._grids}
+        # Symbol by symbol, so that what was read is given back as soon as it is merged.
+        self._tapes = {
+            symbol: merged(symbol, recording.series.pop(symbol), grid) for symbol, grid in self._grids.items()
+        }
         self._spans = {
             symbol: (int(tape.spans[0, 0]) * MINUTE_MS, int(tape.spans[-1, 1]) * MINUTE_MS)
             for symbol, tape in self._tapes.items()

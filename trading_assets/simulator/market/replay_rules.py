@@ -23,6 +23,9 @@ _DENSE = 100
 _COARSEST_TICK, _COARSEST_STEP = 1e-3, 20.0
 """Share of the lowest price, and value in quote coin, that tick and step stay below whatever the numbers look like."""
 
+_SAMPLE = 2000
+"""So many numbers are looked at before all are."""
+
 _INTERVALS_MIN = (60, 120, 240, 480)
 _QUOTES = ("USDT", "USDC", "PERP")
 _DEFAULT_INTERVAL_MIN = 480
@@ -95,8 +98,8 @@ def _recorded_unit(text: str | None, values: Floats) -> Decimal | None:
     if text is None:
         return None
     unit = _plain(Decimal(text))
-    multiples = np.rint(values / float(unit)) * float(unit)
-    return unit if unit > 0 and np.allclose(multiples, values, rtol=1e-9, atol=1e-12) else None
+    fits = unit > 0 and bool((np.abs(np.rint(values / float(unit)) * float(unit) - values) <= 1e-9 * values).all())
+    return unit if fits else None
 
 
 def tick_of(symbol: str, prices: Floats) -> Decimal:
@@ -111,11 +114,11 @@ def tick_of(symbol: str, prices: Floats) -> Decimal:
             f"the recorded prices of {symbol} have more than {_MOST_PLACES} decimals: round them to the venue's tick"
         )
     unit = Decimal(1).scaleb(-places)
-    units = np.unique(np.rint(prices * 10.0**places).astype(np.int64))
+    units = np.rint(prices * 10.0**places).astype(np.int64)
     common = int(np.gcd.reduce(units))
     while common % 10 == 0:
         common, unit = common // 10, unit * 10
-    if len(units) >= _DENSE:
+    if len(np.unique(units[:: max(len(units) // _SAMPLE, 1)])) >= _DENSE:
         unit *= 5 if common % 5 == 0 else 2 if common % 2 == 0 else 1
     while float(unit) > _COARSEST_TICK * float(prices.min()):
         unit = Decimal(1).scaleb(unit.adjusted() - 1)
@@ -136,10 +139,15 @@ def step_of(volumes: Floats, price: float) -> Decimal:
 
 def _places(values: Floats) -> int | None:
     """Decimals that all values need, up to ten."""
+    sample = values[:: max(len(values) // _SAMPLE, 1)]
     for places in range(_MOST_PLACES + 1):
-        if np.allclose(np.round(values, places), values, rtol=1e-13, atol=0.0):
+        if _are_rounded(sample, places) and _are_rounded(values, places):
             return places
     return None
+
+
+def _are_rounded(values: Floats, places: int) -> bool:
+    return bool((np.abs(np.round(values, places) - values) <= 1e-13 * values).all())
 
 
 def _plain(unit: Decimal) -> Decimal:
