@@ -15,6 +15,7 @@ from typing import Any
 import click
 from rich.table import Table as RichTable
 
+from trading_assets.bench.cli import bench
 from trading_assets.console import open_console
 from trading_assets.errors import TradingAssetsError
 from trading_assets.market.timeframes import to_ms
@@ -27,6 +28,9 @@ from trading_assets.simulator.clock import ClockMode, ClockSpec
 @click.version_option(package_name="trading-assets")
 def cli() -> None:
     """Scan, backtest, select and trade Bybit's USDT perpetuals, as Dagster assets."""
+
+
+cli.add_command(bench)
 
 
 @cli.command()
@@ -147,6 +151,12 @@ def exchange() -> None:
 @click.option("--home", type=click.Path(path_type=Path), help="Directory of the account.  [default: the setting]")
 @click.option("--deposit", type=Decimal, help="Opening balance, USDT.  [default: the setting]")
 @click.option("--idle-stop", type=float, help="Stop after so many seconds without a request.  [default: never]")
+@click.option(
+    "--replay",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    help="Recorded candles (Parquet or CSV) to play instead of the seed's market; may be repeated.",
+)
 @click.option("--api-key", help="Key that clients must use.")
 @click.option("--api-secret", help="Secret that clients must sign with.")
 def serve_exchange(
@@ -161,6 +171,7 @@ def serve_exchange(
     home: Path | None,
     deposit: Decimal | None,
     idle_stop: float | None,
+    replay: tuple[Path, ...],
     api_key: str | None,
     api_secret: str | None,
 ) -> None:
@@ -179,6 +190,7 @@ def serve_exchange(
             clock=_clock(start, speed, manual),
             deposit=settings.simulator_deposit if deposit is None else deposit,
             idle_stop_s=idle_stop,
+            replay=replay,
             credentials=Credentials(api_key or defaults.key, api_secret or defaults.secret),
         )
     )

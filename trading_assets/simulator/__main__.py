@@ -23,6 +23,9 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("--idle-stop", type=float, help="seconds without a request; default never")
     result.add_argument("--clock", choices=[mode.value for mode in ClockMode], help="default: as stored, or real")
     result.add_argument("--start-ms", type=int, help="virtual start of a new account, UTC ms")
+    result.add_argument(
+        "--replay", type=Path, nargs="+", default=[], help="recorded candles instead of a seed's market"
+    )
     result.add_argument("--speed", type=float, default=1.0, help="of an accelerated clock")
     return result
 
@@ -44,6 +47,7 @@ def main(arguments: list[str] | None = None) -> int:
                 clock=clock,
                 deposit=options.deposit,
                 idle_stop_s=options.idle_stop,
+                replay=tuple(options.replay),
             )
         )
     except TradingAssetsError as error:

@@ -32,11 +32,12 @@ BUSY_TIMEOUT_S = 5.0
 
 @dataclass(frozen=True)
 class MarketIdentity:
-    """The market that an account belongs to."""
+    """The market that an account belongs to; `content` names what a replay plays."""
 
     kind: str
     seed: int
     symbols: int
+    content: str = ""
 
 
 @dataclass(frozen=True)
@@ -156,9 +157,8 @@ class AccountStore:
         stored = _IDENTITY.validate_json(header["market"])
         if stored != identity:
             raise ConfigurationError(
-                f"the account in {place} belongs to the {stored.kind} market of seed {stored.seed} with "
-                f"{stored.symbols} symbols, asked for is {identity.kind}, seed {identity.seed}, "
-                f"{identity.symbols} symbols: ask for the stored ones, {advice}"
+                f"the account in {place} belongs to the {_spelled(stored)}, asked for is the {_spelled(identity)}: "
+                f"ask for the stored one, {advice}"
             )
 
     def _failure(self, what: str, error: Exception) -> StorageError:
@@ -166,6 +166,11 @@ class AccountStore:
             f"the embedded exchange's account in {self.path or 'memory'} cannot be {what}: {error}. "
             "Check permissions and free space of the directory"
         )
+
+
+def _spelled(market: MarketIdentity) -> str:
+    recording = f", recording {market.content}" if market.content else ""
+    return f"{market.kind} market of seed {market.seed} with {market.symbols} symbols{recording}"
 
 
 def _row(table: _Table, record: Record) -> tuple[str, str]:

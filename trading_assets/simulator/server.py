@@ -21,19 +21,38 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route as HttpRoute
 
-from trading_assets.errors import ConfigurationError, StorageError
+from trading_assets.errors import ConfigurationError, DataError, StorageError
 from trading_assets.simulator import files
 from trading_assets.simulator.auth import MissingCredentialsError, verify
 from trading_assets.simulator.clock import ClockMode
 from trading_assets.simulator.market.base import Market
-from trading_assets.simulator.rest import account, admin, market, orders, position, trade
+from trading_assets.simulator.rest import (
+    account,
+    admin,
+    asset,
+    market,
+    market_rules,
+    market_series,
+    orders,
+    position,
+    trade,
+)
 from trading_assets.simulator.rest.common import Route
 from trading_assets.simulator.venue import ServeConfig, Venue
 from trading_assets.simulator.wire import Params, Refusal, envelope
 
 __all__ = ["ExchangeServer", "ServeConfig", "open_venue", "serve"]
 
-ROUTES: tuple[Route, ...] = (*market.ROUTES, *account.ROUTES, *position.ROUTES, *orders.ROUTES, *trade.ROUTES)
+ROUTES: tuple[Route, ...] = (
+    *market.ROUTES,
+    *market_rules.ROUTES,
+    *market_series.ROUTES,
+    *account.ROUTES,
+    *asset.ROUTES,
+    *position.ROUTES,
+    *orders.ROUTES,
+    *trade.ROUTES,
+)
 LOOPBACK = frozenset({"127.0.0.1", "::1"})
 MAX_BODY_BYTES = 1_000_000
 IDLE_CHECK_S = 1.0
@@ -43,14 +62,18 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 
 
 def open_venue(config: ServeConfig, given_market: Market | None = None) -> Venue:
-    """The exchange of `config` on the seeded market, or on the one given.
+    """The exchange of `config` on the seeded market, on a replay of its files, or on the market given.
 
     Raises:
-        ConfigurationError: the stored account belongs to another market or clock.
+        ConfigurationError: the stored account belongs to another market or clock, or the recording cannot be played.
         StorageError: the account's file cannot be opened.
     """
     if given_market is not None:
         return Venue(config, given_market, type(given_market).__name__)
+    if config.replay:
+        from trading_assets.simulator.replaying import open_replay  # noqa: PLC0415 (imports pyarrow)
+
+        return open_replay(config)
     from trading_assets.simulator.market.seeded import SeededMarket  # noqa: PLC0415 (costs start-up time)
 
     return Venue(config, SeededMarket(config.seed, config.symbols), "seeded")
@@ -165,6 +188,8 @@ def _endpoint(server: ExchangeServer, route: Route) -> Endpoint:
             status, content = 401, _refused(venue, refusal.ret_code, str(refusal))
         except Refusal as refusal:
             content = _refused(venue, refusal.ret_code, str(refusal))
+        except DataError as error:
+            content = _refused(venue, 10001, f"params error: {error}")
         except StorageError as error:
             content = _refused(venue, 10016, f"Internal System Error: {error}")
         return Response(content, status, media_type="application/json")

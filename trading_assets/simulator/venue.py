@@ -35,6 +35,7 @@ class ServeConfig:
         clock: None resumes the stored clock, or takes the real one for a new account.
         deposit: opening balance of a new account, USDT.
         idle_stop_s: stop after so many seconds without a request; None never.
+        replay: files of recorded candles to play instead of the seeded market.
     """
 
     home: Path | None = None
@@ -46,6 +47,7 @@ class ServeConfig:
     deposit: Decimal = Decimal(10_000)
     idle_stop_s: float | None = None
     credentials: Credentials = field(default_factory=Credentials)
+    replay: tuple[Path, ...] = ()
 
     def __post_init__(self) -> None:
         if self.deposit <= 0:
@@ -59,13 +61,24 @@ class ServeConfig:
 class Venue:
     """An exchange ready to answer. Requests go through `transact` or `advance`, one at a time."""
 
-    def __init__(self, config: ServeConfig, market: Market, market_kind: str, wall: WallClock = wall_ms) -> None:
+    def __init__(
+        self,
+        config: ServeConfig,
+        market: Market,
+        market_kind: str,
+        wall: WallClock = wall_ms,
+        *,
+        content: str = "",
+        first_clock: ClockSpec | None = None,
+    ) -> None:
+        """`content` names what a replay plays; `first_clock` is a new account's, the configuration's when None."""
         self.config = config
         self.market = market
         self.wall = wall
         self._lock = RLock()
         self._listeners: list[Listener] = []
-        self._identity = MarketIdentity(market_kind, config.seed, config.symbols)
+        self._identity = MarketIdentity(market_kind, config.seed, config.symbols, content)
+        self._first_clock = first_clock or config.clock
         self._store = AccountStore(config.home)
         try:
             self.clock, self.engine = self._open()
@@ -86,7 +99,7 @@ class Venue:
             self._check_contracts(state)
             self._store.save(state, clock.position())
             return clock, AccountEngine(self.market, state)
-        clock = open_clock(self.config.clock, None, self.wall)
+        clock = open_clock(self._first_clock, None, self.wall)
         state = AccountState.opened(secrets.token_hex(8), clock.now_ms(), {"USDT": self.config.deposit})
         self._store.save(state, clock.position(), self._identity)
         return clock, AccountEngine(self.market, state)

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
+from functools import lru_cache
 from typing import Any, TypeVar
 from urllib.parse import quote, unquote
 
@@ -77,6 +78,7 @@ def plain(value: Decimal) -> str:
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 
+@lru_cache(maxsize=1024)
 def places_of(step: Decimal) -> int:
     """Decimal places of a tick or step: 0.10 -> 2, 100 -> 0."""
     exponent = step.as_tuple().exponent
@@ -114,6 +116,12 @@ def candle_rows(bars: Bars, price_places: int, volume_places: int) -> str:
             for row in ordered.tolist()
         )
     return f"[{text}]"
+
+
+def price_rows(bars: Bars, places: int) -> str:
+    """The JSON list of candles of five columns, newest first, numbers without trailing zeros."""
+    rows = [[str(int(row[0])), *(short(price, places) for price in row[1:5])] for row in bars[::-1].tolist()]
+    return json.dumps(rows, separators=(",", ":"))
 
 
 class Params:

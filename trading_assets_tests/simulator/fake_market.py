@@ -12,7 +12,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from trading_assets.simulator.market.base import Bars, Contract, PathPoint, Stats24h
+from trading_assets.simulator.market.base import Bars, Contract, PathPoint, Reference, Stats24h
 
 MINUTE = 60_000
 HOUR = 60 * MINUTE
@@ -166,6 +166,15 @@ class FakeMarket:
                 ]
             )
         return np.array(rows, dtype=np.float64).reshape(-1, 7)
+
+    def reference_bars(
+        self, symbol: str, kind: Reference, interval: str, start_ms: int, end_ms: int, now_ms: int
+    ) -> Bars:
+        """Mark and index are the last price here, so the premium is zero."""
+        bars = self.bars(symbol, interval, start_ms, end_ms, now_ms)[:, :5]
+        if kind is Reference.PREMIUM:
+            bars[:, 1:] = 0.0
+        return bars
 
     def _cut(self, symbol: str, minute_ms: int, now_ms: int) -> Minute:
         if now_ms >= minute_ms + MINUTE:

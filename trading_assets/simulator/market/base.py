@@ -1,7 +1,7 @@
 """What the embedded exchange needs of a market: contracts, and prices of any time. No accounts, no HTTP.
 
-Two markets fulfil it: the seeded one (`seeded.py`) and, later, a replay of recorded candles. Both are functions of
-time: asking never changes them, and the same question has the same answer in any order and in any process.
+Two markets fulfil it: the seeded one (`seeded.py`) and a replay of recorded candles (`replay.py`). Both are functions
+of time: asking never changes them, and the same question has the same answer in any order and in any process.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
+from enum import StrEnum
 from typing import Protocol
 
 import numpy as np
@@ -52,6 +53,14 @@ class Contract:
     funding_cap: Decimal
     price_limit_x: Decimal
     price_limit_y: Decimal
+
+
+class Reference(StrEnum):
+    """Prices beside the last one that have candles of their own."""
+
+    MARK = "mark"
+    INDEX = "index"
+    PREMIUM = "premium"
 
 
 @dataclass(frozen=True)
@@ -99,6 +108,13 @@ class Market(Protocol):
 
     def index_price(self, symbol: str, time_ms: int) -> float:
         """Of the market behind the contract: smoother than the last price and, for a perpetual, close to it."""
+        ...
+
+    def reference_bars(
+        self, symbol: str, kind: Reference, interval: str, start_ms: int, end_ms: int, now_ms: int
+    ) -> Bars:
+        """Candles of the mark price, the index price or the premium, of shape (n, 5): start, open, high, low, close.
+        Times as with `bars`; an open candle ends where the price of `now_ms` is."""
         ...
 
     def stats_24h(self, symbol: str, now_ms: int) -> Stats24h:

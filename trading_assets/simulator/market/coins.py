@@ -17,7 +17,7 @@ COINS = (
 )
 """Base coins with the level of their price in USD, the busiest first."""
 
-CALM = frozenset({"TRX", "PAXG", "XAUT", "LEO", "XMR:310 DASH"})
+CALM = frozenset({"TRX", "PAXG", "XAUT", "LEO"})
 """They move less than 2 % a day."""
 
 QUIET = frozenset({"BNT", "UMA", "BAND", "SKL", "LRC", "BAT", "STORJ", "KAVA"})
@@ -46,3 +46,8 @@ DATED = (
     ("ETH", "26MAR27", "2025-12-19", "2027-03-26"),
 )
 """Base coin, code, day of listing, day of delivery (08:00 UTC)."""
+
+ONSETS = "B D F G H J K L M N P R S T V W Z BR CH CR DR FL GL KR PL SH SK ST TR VR"
+VOWELS = "A E I O U A E I O Y"
+TAILS = ("", "", "", "N", "R", "X", "L", "S", "T", "M", "K")
+"""Sounds that the names of further coins are made of."""

@@ -5,11 +5,23 @@ from __future__ import annotations
 import math
 from datetime import UTC, datetime
 from decimal import Decimal
+from functools import cache
 
 from trading_assets.market.timeframes import DAY_MS, HOUR_MS, to_ms
 from trading_assets.simulator.market.base import Contract
 from trading_assets.simulator.market.character import HALF_LIVES_MIN, Character
-from trading_assets.simulator.market.coins import CALM, COINS, DATED, LISTED, QUIET, STABLE, USDC_SETTLED
+from trading_assets.simulator.market.coins import (
+    CALM,
+    COINS,
+    DATED,
+    LISTED,
+    ONSETS,
+    QUIET,
+    STABLE,
+    TAILS,
+    USDC_SETTLED,
+    VOWELS,
+)
 from trading_assets.simulator.market.noise import normal_at, stream, uniform_at
 
 Listing = tuple[Contract, Character]
@@ -53,30 +65,48 @@ def universe(seed: int, symbols: int) -> dict[str, Listing]:
 
 
 def _coins(seed: int, symbols: int) -> list[tuple[str, float]]:
-    """Real names first, then SIM001 and so on with prices from a cent to 200."""
+    """Real names first, then made ones with prices from a cent to 200."""
     named = [(base, float(price)) for base, price in (coin.split(":") for coin in COINS.split())]
     prices = stream(seed, "level")
     low, high = math.log(0.01), math.log(200.0)
-    for number in range(1, symbols - len(named) + 1):
+    for number, base in enumerate(_made_names(symbols - len(named)), start=1):
         price = math.exp(low + (high - low) * uniform_at(prices, number))
-        named.append((f"SIM{number:03d}", float(f"{price:.3g}")))
+        named.append((base, float(f"{price:.3g}")))
     return named[:symbols]
 
 
-def _is_special(base: str, chosen: frozenset[str], every: int) -> bool:
-    return base in chosen or (base.startswith("SIM") and int(base[3:]) % every == 0)
+@cache
+def _made_names(count: int) -> tuple[str, ...]:
+    """Names of two syllables, four to six letters, none of them twice and none of a named coin; of no seed."""
+    taken = {coin.split(":")[0] for coin in COINS.split()} | set(STABLE)
+    onsets, vowels = ONSETS.split(), VOWELS.split()
+    of, number, names = stream(0, "names"), 0, list[str]()
+    while len(names) < count:
+        drawn = [uniform_at(of, 8 * number + place) for place in range(5)]
+        sounds = zip((onsets, vowels, onsets, vowels, TAILS), drawn, strict=True)
+        name = "".join(choices[int(share * len(choices))] for choices, share in sounds)
+        number += 1
+        if len(name) <= 6 and name not in taken:
+            taken.add(name)
+            names.append(name)
+    return tuple(names)
+
+
+def _is_special(base: str, rank: int, chosen: frozenset[str], every: int) -> bool:
+    made = rank - len(COINS.split()) + 1
+    return base in chosen or (made > 0 and made % every == 0)
 
 
 def _character(seed: int, base: str, price: float, rank: int) -> Character:
     of = stream(seed, "character", base)
     turnover = 8e9 / (rank + 1.5) ** 1.3 * math.exp(0.3 * normal_at(of, 0))
-    if _is_special(base, QUIET, _QUIET_EVERY):
+    if _is_special(base, rank, QUIET, _QUIET_EVERY):
         turnover = 1.8e5 + 1.2e5 * uniform_at(of, 1)
-    spread_bps = 0.5 + (5e7 / turnover) ** 0.5
+    spread_bps = usual_spread_bps(turnover)
     if rank >= _MAJORS:
         spread_bps *= math.exp(0.6 * normal_at(of, 2))
     half_life = HALF_LIVES_MIN[int(uniform_at(of, 3) * len(HALF_LIVES_MIN))]
-    if _is_special(base, CALM, _CALM_EVERY):
+    if _is_special(base, rank, CALM, _CALM_EVERY):
         return Character(
             price,
             0.0032,
@@ -104,6 +134,17 @@ def _character(seed: int, base: str, price: float, rank: int) -> Character:
         half_life_min=half_life,
         spread_bps=min(spread_bps, 14.0),
     )
+
+
+def usual_spread_bps(turnover: float) -> float:
+    """Of a contract with so much turnover a day, quote coin."""
+    return 0.5 + (5e7 / turnover) ** 0.5
+
+
+def rank_of(base: str) -> int:
+    """Place of a base coin among the named ones, busiest first; behind them all where it has no name."""
+    names = [coin.split(":")[0] for coin in COINS.split()]
+    return names.index(base) if base in names else len(names)
 
 
 def _temper(kind: float, strength: float) -> tuple[float, float]:
@@ -170,8 +211,34 @@ def _contract(
     delivery_ms: int = 0,
     funding_interval_min: int = 480,
 ) -> Contract:
+    return contract_with(
+        symbol,
+        coins,
+        rank,
+        number,
+        price,
+        (_tick(seed, coins[0], price), _step(coins[0], price)),
+        launch_ms=launch_ms,
+        delivery_ms=delivery_ms,
+        funding_interval_min=funding_interval_min,
+    )
+
+
+def contract_with(
+    symbol: str,
+    coins: tuple[str, str],
+    rank: int,
+    number: int,
+    price: float,
+    units: tuple[Decimal, Decimal],
+    *,
+    launch_ms: int,
+    delivery_ms: int = 0,
+    funding_interval_min: int = 480,
+) -> Contract:
+    """A contract of base and quote coin, with the limits of its rank (0 is the busiest), and tick and step `units`."""
     base, coin = coins
-    tick, step = _tick(seed, base, price), _step(base, price)
+    tick, step = units
     major = rank < _MAJORS
     max_market = Decimal(math.ceil(2e6 / price / float(step))) * step
     return Contract(

@@ -85,17 +85,16 @@ class DayOfMinutes:
     """A contract's day in whole numbers.
 
     Attributes:
-        ticks: the price at midnight, then each minute's close, int32 of shape (MINUTES + 1,): a minute opens where
-            the one before closed.
-        high, low: ticks, int32, shape (MINUTES,).
+        open, high, low, close: ticks, int32, shape (MINUTES,).
         volume: quantity steps, int64, shape (MINUTES,).
         turnover: ten-thousandths of the quote coin, int64, shape (MINUTES,).
         timing: words that say when and in which order the extremes are visited, shape (MINUTES,).
     """
 
-    ticks: npt.NDArray[np.int32]
+    open: npt.NDArray[np.int32]
     high: npt.NDArray[np.int32]
     low: npt.NDArray[np.int32]
+    close: npt.NDArray[np.int32]
     volume: npt.NDArray[np.int64]
     turnover: npt.NDArray[np.int64]
     timing: Words
@@ -105,7 +104,7 @@ class DayOfMinutes:
 
         Three times of four the minute visits first the extreme that lies behind its way.
         """
-        word, first, last = int(self.timing[index]), int(self.ticks[index]), int(self.ticks[index + 1])
+        word, first, last = int(self.timing[index]), int(self.open[index]), int(self.close[index])
         extremes = (int(self.low[index]), int(self.high[index]))
         if (word < 49_152) != (last >= first):
             extremes = (extremes[1], extremes[0])
@@ -207,10 +206,12 @@ def day_of_minutes(path: DayPath, grid: Grid) -> DayOfMinutes:
     volume = np.maximum(np.rint(amount / (closes * (grid.tick * grid.step))), 1.0)
     typical = 0.25 * (opens + high + low + closes) * grid.tick
     turnover = np.rint(volume * grid.step * typical * TURNOVER_UNIT)
+    whole = ticks.astype(np.int32)  # a minute opens where the one before closed: two views of one array
     return DayOfMinutes(
-        ticks.astype(np.int32),
+        whole[:-1],
         high.astype(np.int32),
         low.astype(np.int32),
+        whole[1:],
         volume.astype(np.int64),
         turnover.astype(np.int64),
         path.words[3].copy(),

@@ -78,7 +78,7 @@ def joined(parts: Sequence[Rows]) -> Rows:
 def minute_rows(day: DayOfMinutes, first: int, end: int) -> Rows:
     """Minutes `first` to `end` of a day."""
     return Rows(
-        np.stack([day.ticks[first:end], day.high[first:end], day.low[first:end], day.ticks[first + 1 : end + 1]]),
+        np.stack([of[first:end] for of in (day.open, day.high, day.low, day.close)]),
         np.stack([day.volume[first:end], day.turnover[first:end]]),
     )
 
@@ -91,13 +91,16 @@ def quarter_rows(day: DayOfMinutes) -> Rows:
 def cut_minute(day: DayOfMinutes, index: int, elapsed_ms: int) -> Rows:
     """Minute `index` as far as it has come after `elapsed_ms` (0 to 59,999): one row.
 
-    Its extremes are those of its path so far, its volume and turnover the elapsed share.
+    Its extremes are those of its path so far. Volume and turnover are the elapsed share: at least one step from the
+    first trade on, and no turnover without volume.
     """
     last = ticks_after(day, index, elapsed_ms)
     seen = [ticks for at, ticks in day.path(index) if at <= elapsed_ms]
     prices = (seen[0], max(*seen, last), min(*seen, last), last)
-    sums = (int(of[index]) * elapsed_ms // 60_000 for of in (day.volume, day.turnover))
-    return Rows(np.array(prices, dtype=np.int32).reshape(4, 1), np.array([*sums], dtype=np.int64).reshape(2, 1))
+    whole = int(day.volume[index])
+    volume = -(-whole * (elapsed_ms + 1) // 60_000)
+    sums = (volume, int(day.turnover[index]) * volume // max(whole, 1))
+    return Rows(np.array(prices, dtype=np.int32).reshape(4, 1), np.array(sums, dtype=np.int64).reshape(2, 1))
 
 
 def ticks_after(day: DayOfMinutes, index: int, elapsed_ms: int) -> int:

@@ -6,20 +6,17 @@ questions are answered. Any day is computed by itself in a fraction of a millise
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import lru_cache
 
 import numpy as np
 
 from trading_assets.errors import DataError
-from trading_assets.market.timeframes import DAY_MS, HOUR_MS, MINUTE_MS, iso
-from trading_assets.simulator.market import book as order_book
+from trading_assets.market.timeframes import DAY_MS, MINUTE_MS, iso
 from trading_assets.simulator.market import funding
-from trading_assets.simulator.market.base import Bars, Contract, PathPoint, Stats24h
+from trading_assets.simulator.market.base import Bars
 from trading_assets.simulator.market.calendar import edges_of, start_of
-from trading_assets.simulator.market.character import Character
 from trading_assets.simulator.market.contracts import universe
-from trading_assets.simulator.market.grid import TURNOVER_UNIT, Grid
+from trading_assets.simulator.market.minute_market import MinuteMarket
 from trading_assets.simulator.market.minutes import (
     DayOfMinutes,
     DayPath,
@@ -29,15 +26,7 @@ from trading_assets.simulator.market.minutes import (
     following_path,
     market_day,
 )
-from trading_assets.simulator.market.rows import (
-    QUARTER_MINUTES,
-    Rows,
-    cut_minute,
-    joined,
-    minute_rows,
-    quarter_rows,
-    ticks_after,
-)
+from trading_assets.simulator.market.rows import QUARTER_MINUTES, Rows, cut_minute, joined, minute_rows, quarter_rows
 from trading_assets.simulator.market.walk import END_DAY, EPOCH_DAY, DailyWalk, daily_walk, market_walk
 
 _QUARTER_MS = QUARTER_MINUTES * MINUTE_MS
@@ -45,11 +34,8 @@ _QUARTER_MS = QUARTER_MINUTES * MINUTE_MS
 # Bounds of memory: a day of minutes is 43 kB, its quarters 3 kB, a walk 75 kB, a day of the market 23 kB.
 _DAYS_KEPT, _QUARTERS_KEPT, _WALKS_KEPT, _MARKET_DAYS_KEPT = 2000, 20_000, 700, 400
 
-_SMOOTHING = (0.4, 0.3, 0.2, 0.1)
-"""Weights of the last price now, one, two and three minutes ago in the smooth price."""
 
-
-class SeededMarket:
+class SeededMarket(MinuteMarket):
     """A market of `symbols` USDT perpetuals and, beside them, a few contracts that a scan must drop.
 
     Fulfils `trading_assets.simulator.market.base.Market` for the years 2019 to 2035. Before its launch a contract
@@ -61,15 +47,15 @@ class SeededMarket:
     """
 
     def __init__(self, seed: int, symbols: int = 80) -> None:
-        self.seed = seed
-        listed = universe(seed, symbols)
-        self.contracts: Mapping[str, Contract] = {symbol: contract for symbol, (contract, _) in listed.items()}
-        self._characters: dict[str, Character] = {symbol: character for symbol, (_, character) in listed.items()}
-        self._grids = {symbol: Grid.of(contract) for symbol, contract in self.contracts.items()}
+        super().__init__(seed, universe(seed, symbols))
+        self._spans = {
+            symbol: (contract.launch_ms, contract.delivery_ms or END_DAY * DAY_MS)
+            for symbol, contract in self.contracts.items()
+        }
         self._market = market_walk(seed)
         self._walk = lru_cache(_WALKS_KEPT)(self._compute_walk)
         self._market_day = lru_cache(_MARKET_DAYS_KEPT)(self._compute_market_day)
-        self._day = lru_cache(_DAYS_KEPT)(self._compute_day)
+        self._kept_day = lru_cache(_DAYS_KEPT)(self._compute_day)
         self._quarters = lru_cache(_QUARTERS_KEPT)(self._compute_quarters)
 
     # Candles
@@ -118,88 +104,7 @@ class SeededMarket:
             parts.append(cut_minute(self._day(symbol, day), index, now_ms - minute))
         return joined(parts).grouped(np.zeros(1, dtype=np.int64))
 
-    # Prices at a moment
-
-    def path(self, symbol: str, minute_ms: int) -> tuple[PathPoint, ...]:
-        """See `Market.path`: four points, the last one 59,999 ms into the minute."""
-        day, index = divmod(minute_ms // MINUTE_MS, DAY_MS // MINUTE_MS)
-        grid = self._grids[symbol]
-        return tuple(PathPoint(minute_ms + at, grid.price(ticks)) for at, ticks in self._day(symbol, day).path(index))
-
-    def last_price(self, symbol: str, time_ms: int) -> float:
-        return self._grids[symbol].price(self._last_ticks(symbol, time_ms))
-
-    def _last_ticks(self, symbol: str, time_ms: int) -> int:
-        contract = self.contracts[symbol]
-        if time_ms < contract.launch_ms:
-            time_ms = contract.launch_ms
-        elif 0 < contract.delivery_ms <= time_ms:
-            time_ms = contract.delivery_ms - 1
-        minute, elapsed_ms = divmod(time_ms, MINUTE_MS)
-        day, index = divmod(minute, DAY_MS // MINUTE_MS)
-        return ticks_after(self._day(symbol, day), index, elapsed_ms)
-
-    def _smooth_ticks(self, symbol: str, time_ms: int) -> float:
-        return sum(
-            weight * self._last_ticks(symbol, time_ms - ago * MINUTE_MS) for ago, weight in enumerate(_SMOOTHING)
-        )
-
-    def index_price(self, symbol: str, time_ms: int) -> float:
-        """Three minutes of last prices, smoothed; of the perpetual's where a dated contract tracks one."""
-        character = self._characters[symbol]
-        of = character.follows if character.premium_per_year else symbol
-        return round(self._smooth_ticks(of, time_ms) * self._grids[of].tick, self.contracts[symbol].price_scale)
-
-    def mark_price(self, symbol: str, time_ms: int) -> float:
-        """Between the last price and the same smoothed, on the tick."""
-        mark = 0.6 * self._smooth_ticks(symbol, time_ms) + 0.4 * self._last_ticks(symbol, time_ms)
-        return self._grids[symbol].price(max(round(mark), 1))
-
-    def stats_24h(self, symbol: str, now_ms: int) -> Stats24h:
-        """See `Market.stats_24h`: from the minute that was open 24 hours ago to the one that is open now, as far as it
-        has come; of a younger contract, since its launch.
-        """
-        contract, grid = self.contracts[symbol], self._grids[symbol]
-        now_ms = min(now_ms, contract.delivery_ms - 1) if contract.delivery_ms else now_ms
-        now_ms = max(now_ms, contract.launch_ms)
-        minute = now_ms // MINUTE_MS
-        day, index = divmod(minute, DAY_MS // MINUTE_MS)
-        today = self._day(symbol, day)
-        row = cut_minute(today, index, now_ms % MINUTE_MS)
-        high, low = int(row.prices[1, 0]), int(row.prices[2, 0])
-        volume, turnover = int(row.sums[0, 0]), int(row.sums[1, 0])
-        first = max((now_ms - DAY_MS) // MINUTE_MS, contract.launch_ms // MINUTE_MS)
-        for minutes, begin, end in (
-            (today, max(first - day * (DAY_MS // MINUTE_MS), 0), index),
-            (None, first - (day - 1) * (DAY_MS // MINUTE_MS), DAY_MS // MINUTE_MS),
-        ):
-            if begin >= end:
-                continue
-            of = minutes or self._day(symbol, day - 1)
-            high = max(high, int(of.high[begin:end].max()))
-            low = min(low, int(of.low[begin:end].min()))
-            volume += int(of.volume[begin:end].sum())
-            turnover += int(of.turnover[begin:end].sum())
-        return Stats24h(
-            prev_price_24h=self.last_price(symbol, now_ms - DAY_MS),
-            high=grid.price(high),
-            low=grid.price(low),
-            volume=grid.quantity(volume),
-            turnover=turnover / TURNOVER_UNIT,
-            prev_price_1h=self.last_price(symbol, now_ms - HOUR_MS),
-        )
-
-    def book(self, symbol: str, time_ms: int, depth: int) -> tuple[Bars, Bars]:
-        """See `Market.book`: sizes and spread of the second, around the last price of the millisecond."""
-        return order_book.levels(
-            self.seed,
-            self.contracts[symbol],
-            self._characters[symbol],
-            self._grids[symbol],
-            self._last_ticks(symbol, time_ms),
-            time_ms,
-            depth,
-        )
+    # Beside the price
 
     def funding_rate(self, symbol: str, funding_ms: int) -> float:
         """See `Market.funding_rate`. It uses nothing after the payment before."""
@@ -211,6 +116,15 @@ class SeededMarket:
         return funding.open_interest(self.seed, self.contracts[symbol], self._characters[symbol], time_ms)
 
     # What is kept
+
+    def _day(self, symbol: str, day: int) -> DayOfMinutes:
+        return self._kept_day(symbol, day)
+
+    def _span(self, symbol: str) -> tuple[int, int]:
+        return self._spans[symbol]
+
+    def _check_time(self, symbol: str, time_ms: int) -> None:
+        _check_day(time_ms // DAY_MS)
 
     def _compute_walk(self, symbol: str) -> DailyWalk:
         return daily_walk(self.seed, symbol, self._characters[symbol], self._market)

@@ -1,4 +1,4 @@
-"""`/v5/account/...`, `/v5/user/...`, `/v5/asset/...`: wallet, money log, account settings, fees, key."""
+"""`/v5/account/...` and `/v5/user/...`: wallet, money log, account settings, fees, key."""
 
 from __future__ import annotations
 
@@ -175,11 +175,6 @@ def apply_money(venue: Venue, params: Params, now_ms: int) -> object:
     return {}
 
 
-def coin_info(venue: Venue, params: Params, now_ms: int) -> object:
-    """No coin can be moved in or out."""
-    return {"rows": []}
-
-
 def fee_rate(venue: Venue, params: Params, now_ms: int) -> object:
     symbol = params.text("symbol")
     if category_of(params) != LINEAR:
@@ -248,7 +243,6 @@ ROUTES = (
     Route("GET", "/v5/account/transaction-log", transaction_log, True),
     Route("POST", "/v5/account/set-margin-mode", set_margin_mode, True),
     Route("POST", "/v5/account/demo-apply-money", apply_money, True),
-    Route("GET", "/v5/asset/coin/query-info", coin_info, True),
     Route("GET", "/v5/account/fee-rate", fee_rate, True),
     Route("GET", "/v5/user/query-api", query_api, True),
 )

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from trading_assets.market.timeframes import DAY_MS, HOUR_MS, MINUTE_MS, floor_ms, to_datetime, to_ms
+from trading_assets.market.timeframes import DAY_MS, MINUTE_MS, floor_ms, to_datetime, to_ms
 from trading_assets.simulator.account.pricing import contract_of
-from trading_assets.simulator.market.base import Bars, Contract, Market
+from trading_assets.simulator.market.base import Bars, Contract
+from trading_assets.simulator.market.calendar import start_of
 from trading_assets.simulator.rest.common import LINEAR, Route, category_of
 from trading_assets.simulator.venue import Venue
 from trading_assets.simulator.wire import (
@@ -33,7 +36,22 @@ def server_time(venue: Venue, params: Params, now_ms: int) -> object:
     return {"timeSecond": str(now_ms // 1000), "timeNano": str(now_ms * 1_000_000)}
 
 
-def kline(venue: Venue, params: Params, now_ms: int) -> object:
+@dataclass(frozen=True)
+class KlineRequest:
+    """What a request for candles asks; `window` is start and end, UTC ms, both inclusive."""
+
+    contract: Contract
+    interval: str
+    window: tuple[int | None, int | None]
+    limit: int
+
+
+def kline_request(venue: Venue, params: Params) -> KlineRequest:
+    """The parameters of every kind of kline.
+
+    Raises:
+        Refusal: one is missing or wrong.
+    """
     category = category_of(params, LINEAR)
     symbol, interval = params.required("symbol"), params.required("interval")
     if interval not in MINUTES and interval not in ("D", "W", "M"):
@@ -45,13 +63,19 @@ def kline(venue: Venue, params: Params, now_ms: int) -> object:
     start, end = params.integer("start"), params.integer("end")
     if start is not None and end is not None and start > end:
         raise Refusal(10001, "params error: start must not be later than end")
-    bars = candles(venue.market, contract, interval, (start, end), limit=limit, now_ms=now_ms)
+    return KlineRequest(contract, interval, (start, end), limit)
+
+
+def kline(venue: Venue, params: Params, now_ms: int) -> object:
+    asked = kline_request(venue, params)
+    contract = asked.contract
+    bars = candles(venue.market.bars, contract, asked.interval, asked.window, limit=asked.limit, now_ms=now_ms)
     rows = candle_rows(bars, places_of(contract.tick_size), places_of(contract.qty_step))
-    return Raw(f'{{"symbol":"{symbol}","category":"{category}","list":{rows}}}')
+    return Raw(f'{{"symbol":"{contract.symbol}","category":"{LINEAR}","list":{rows}}}')
 
 
 def candles(
-    market: Market,
+    bars_of: Callable[[str, str, int, int, int], Bars],
     contract: Contract,
     interval: str,
     window: tuple[int | None, int | None],
@@ -65,14 +89,14 @@ def candles(
     """
     start, end = window
     last = now_ms if end is None else min(end, now_ms)
-    first = max(contract.launch_ms, start or 0)
+    first = max(start_of(interval, contract.launch_ms), start or 0)
     if start is not None and end is None:
         last = min(last, _later(first, interval, limit) - 1)
     else:
         first = max(first, _earlier(last, interval, limit))
     if first > last:
-        return market.bars(contract.symbol, interval, first, first, now_ms)
-    bars = market.bars(contract.symbol, interval, first, last + 1, now_ms)
+        return bars_of(contract.symbol, interval, first, first, now_ms)
+    bars = bars_of(contract.symbol, interval, first, last + 1, now_ms)
     return bars[:limit] if start is not None and end is None else bars[-limit:]
 
 
@@ -183,10 +207,12 @@ def instrument_row(contract: Contract, now_ms: int) -> dict[str, object]:
 
 def tickers(venue: Venue, params: Params, now_ms: int) -> object:
     category = category_of(params)
-    symbol = params.text("symbol")
+    symbol, base = params.text("symbol"), params.text("baseCoin")
     if category != LINEAR:
         return {"category": category, "list": []}
     contracts = [contract_of(venue.market, symbol)] if symbol else sorted_live(venue, now_ms)
+    if base:
+        contracts = [contract for contract in contracts if contract.base_coin == base]
     return {"category": category, "list": [ticker_row(venue, contract, now_ms) for contract in contracts]}
 
 
@@ -242,12 +268,11 @@ def _best(levels: Bars, places: int, qty_places: int) -> tuple[str, str]:
 
 
 def _perpetual_fields(venue: Venue, contract: Contract, now_ms: int) -> dict[str, str]:
-    interval = contract.funding_interval_min * MINUTE_MS
-    due = floor_ms(now_ms, interval) + interval
+    due = next_funding_ms(contract, now_ms)
     return {
         "fundingRate": short(venue.market.funding_rate(contract.symbol, due), 8),
         "nextFundingTime": str(due),
-        "fundingIntervalHour": str(interval // HOUR_MS),
+        "fundingIntervalHour": str(contract.funding_interval_min // 60),
         "fundingCap": plain(contract.funding_cap),
         "predictedDeliveryPrice": "",
         "basisRate": "",
@@ -256,6 +281,12 @@ def _perpetual_fields(venue: Venue, contract: Contract, now_ms: int) -> dict[str
         "basis": "",
         "basisRateYear": "",
     }
+
+
+def next_funding_ms(contract: Contract, time_ms: int) -> int:
+    """The first payment after `time_ms`."""
+    interval = contract.funding_interval_min * MINUTE_MS
+    return floor_ms(time_ms, interval) + interval
 
 
 def _future_fields(contract: Contract, last: float, index: float, now_ms: int) -> dict[str, str]:

@@ -74,11 +74,14 @@ def test_a_range_holds_its_start_and_not_its_end() -> None:
 
 
 @pytest.mark.parametrize("interval", ["1", "60", "W"])
-def test_a_candle_that_starts_now_is_one_price_without_volume(interval: str) -> None:
+def test_a_candle_that_starts_now_is_its_first_trade(interval: str) -> None:
     monday = T0 + DAY_MS
     [bar] = MARKET.bars("XRPUSDT", interval, monday, monday + 1, monday)
     price = MARKET.last_price("XRPUSDT", monday)
-    assert bar.tolist() == [monday, price, price, price, price, 0.0, 0.0]
+    assert bar[:VOLUME].tolist() == [monday, price, price, price, price]
+    [minute] = MARKET.bars("XRPUSDT", "1", monday, monday + 1, monday + HOUR_MS)
+    assert 0 < bar[VOLUME] <= minute[VOLUME] / 1000
+    assert bar[TURNOVER] == pytest.approx(bar[VOLUME] * price, rel=0.01)
 
 
 @settings(max_examples=60, deadline=None)

@@ -152,7 +152,10 @@ def test_the_universe_has_quiet_calm_and_young_coins_and_most_are_old() -> None:
 
 def test_six_hundred_symbols_have_launches_in_the_past_and_lots_for_a_hundred_dollars() -> None:
     market = SeededMarket(7, 600)
-    assert "SIM123USDT" in market.contracts
+    names = [contract.base_coin for contract in list(market.contracts.values())[:600]]
+    assert len(set(names)) == 600
+    assert all(4 <= len(name) <= 6 and name.isalpha() and name.isupper() for name in names[150:])
+    assert [contract.base_coin for contract in list(SeededMarket(8, 300).contracts.values())[:300]] == names[:300]
     for symbol, contract in list(market.contracts.items())[:600]:
         assert contract.launch_ms < T0 + 200 * DAY_MS
         value = float(contract.qty_step) * market._characters[symbol].price

@@ -396,7 +396,7 @@ def test_the_mark_and_the_index_stay_near_the_last_price(symbol: str, now: int) 
     last = MARKET.last_price(symbol, now)
     tick = float(MARKET.contracts[symbol].tick_size)
     near = minutes(symbol, now // MINUTE_MS * MINUTE_MS - 3 * MINUTE_MS, now + 1)
-    low, high = near[:, LOW].min() * 0.999 - tick, near[:, HIGH].max() * 1.001 + tick
+    low, high = near[:, LOW].min() * 0.998 - tick, near[:, HIGH].max() * 1.002 + tick
     assert low <= MARKET.index_price(symbol, now) <= high
     assert low <= MARKET.mark_price(symbol, now) <= high
     assert abs(MARKET.mark_price(symbol, now) / last - 1) < 0.02

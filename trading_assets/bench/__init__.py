@@ -1,0 +1,1 @@
+"""Measurements of the embedded exchange on this machine, one module each, behind `trading-assets bench`."""

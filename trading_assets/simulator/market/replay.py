@@ -1,0 +1,165 @@
+"""The replay market: prices of any time from recorded candles. Reading and merging are in `recording` and `tape`.
+
+A symbol is listed from its first candle on. Behind its last one there are no candles and the price stands still;
+before the first one there is no price.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from trading_assets.errors import DataError
+from trading_assets.market.timeframes import DAY_MS, HOUR_MS, MINUTE_MS, iso
+from trading_assets.simulator.market import funding
+from trading_assets.simulator.market.base import Bars
+from trading_assets.simulator.market.calendar import edges_of, start_of
+from trading_assets.simulator.market.minute_market import MinuteMarket
+from trading_assets.simulator.market.minutes import MINUTES, DayOfMinutes
+from trading_assets.simulator.market.noise import stream
+from trading_assets.simulator.market.recording import read
+from trading_assets.simulator.market.replay_rules import listings
+from trading_assets.simulator.market.rows import Rows, cut_minute, joined, minute_rows
+from trading_assets.simulator.market.tape import merged
+from trading_assets.simulator.market.within import day_of_tape
+
+_DAYS_KEPT = 800
+"""A day of minutes is 52 kB. The tapes themselves are 42 bytes a candle."""
+
+_CONSTANT_RATE = 0.0001
+"""Of eight hours, where no funding is recorded."""
+
+_WARM_UP_SHARE, _WARM_UP_MS = 0.25, 14 * DAY_MS
+
+
+class ReplayMarket(MinuteMarket):
+    """The market of the candles in `paths`; `seed` draws what they do not say: the order of extremes within candles,
+    the book around the last price, the premium over the index, open interest.
+
+    Fulfils `trading_assets.simulator.market.base.Market`.
+
+    Attributes:
+        content: names the recorded contents; markets with the same content and seed are the same.
+        first_ms, end_ms: [first, end) of all that is recorded.
+
+    Raises:
+        ConfigurationError: the files cannot be read or contradict each other.
+        DataError: (methods that give a price) the time lies before the symbol's first candle.
+        KeyError: (every method that takes a symbol) there is no such contract.
+    """
+
+    def __init__(self, paths: Sequence[Path], seed: int = 7) -> None:
+        recording = read(paths)
+        super().__init__(seed, listings(recording))
+        self.content = recording.content
+        # Symbol by symbol, so that what was read is given back as soon as it is merged.
+        self._tapes = {
+            symbol: merged(symbol, recording.series.pop(symbol), grid) for symbol, grid in self._grids.items()
+        }
+        self._spans = {
+            symbol: (int(tape.spans[0, 0]) * MINUTE_MS, int(tape.spans[-1, 1]) * MINUTE_MS)
+            for symbol, tape in self._tapes.items()
+        }
+        self.first_ms = min(first for first, _ in self._spans.values())
+        self.end_ms = max(end for _, end in self._spans.values())
+        self._funding = {
+            symbol: (rows.times_ms.tolist(), rows.rates.tolist()) for symbol, rows in recording.funding.items()
+        }
+        self._streams = {symbol: stream(seed, "replay", symbol) for symbol in self.contracts}
+        self._kept_day = lru_cache(_DAYS_KEPT)(self._compute_day)
+
+    @property
+    def start_ms(self) -> int:
+        """Where a clock begins that was told nothing: after a quarter of the recording, but at most two weeks."""
+        history = min(int((self.end_ms - self.first_ms) * _WARM_UP_SHARE), _WARM_UP_MS)
+        return max((self.first_ms + history) // HOUR_MS * HOUR_MS, self.first_ms)
+
+    # Candles
+
+    def bars(self, symbol: str, interval: str, start_ms: int, end_ms: int, now_ms: int) -> Bars:
+        """See `Market.bars`. A candle that lies whole in a gap of the recording does not exist."""
+        first_ms, stop_ms = self._spans[symbol]
+        last = min(end_ms - 1, now_ms, stop_ms - 1)
+        edges = edges_of(interval, max(start_ms, start_of(interval, first_ms)), last)
+        if now_ms < first_ms or len(edges) < 2:
+            return np.empty((0, 7))
+        begin = max(int(edges[0]), first_ms) // MINUTE_MS
+        now = min(now_ms, stop_ms)
+        closed = min(now // MINUTE_MS, int(edges[-1]) // MINUTE_MS)
+        starts, rows = self._closed_rows(symbol, begin, closed, interval)
+        if closed * MINUTE_MS < min(now_ms + 1, int(edges[-1]), stop_ms) and self._is_recorded(symbol, closed):
+            day, index = divmod(closed, MINUTES)
+            rows = joined([rows, cut_minute(self._day(symbol, day), index, now_ms - closed * MINUTE_MS)])
+            starts = np.append(starts, closed)
+        candle = np.searchsorted(edges, starts * MINUTE_MS, side="right") - 1
+        held, groups = np.unique(candle, return_index=True)
+        if len(groups) == 0:
+            return np.empty((0, 7))
+        return rows.grouped(groups).bars(self._grids[symbol], edges[:-1][held])
+
+    def _closed_rows(self, symbol: str, begin: int, end: int, interval: str) -> tuple[npt.NDArray[np.int64], Rows]:
+        """Starts and rows of the minutes [begin, end): recorded candles where they fit the interval, else minutes."""
+        tape = self._tapes[symbol]
+        part = tape.part(begin, end)
+        starts, lengths = tape.start[part], tape.length[part]
+        if not len(starts):
+            return starts, joined([])
+        step = int(interval) if interval.isdigit() else MINUTES
+        if starts[0] < begin or np.any(step % lengths):
+            return self._minutes(symbol, begin, end)
+        whole = Rows(tape.rows.prices[:, part], tape.rows.sums[:, part])
+        if starts[-1] + lengths[-1] <= end:
+            return starts, whole
+        late, rest = self._minutes(symbol, int(starts[-1]), end)
+        return np.append(starts[:-1], late), joined([whole.part(0, len(whole) - 1), rest])
+
+    def _minutes(self, symbol: str, begin: int, end: int) -> tuple[npt.NDArray[np.int64], Rows]:
+        """The recorded minutes of [begin, end)."""
+        starts, parts = [], []
+        for first, stop in self._tapes[symbol].spans.tolist():
+            here, there = max(first, begin), min(stop, end)
+            for day in range(here // MINUTES, -(-there // MINUTES)) if here < there else ():
+                one, two = max(here - day * MINUTES, 0), min(there - day * MINUTES, MINUTES)
+                starts.append(np.arange(one, two) + day * MINUTES)
+                parts.append(minute_rows(self._day(symbol, day), one, two))
+        return np.concatenate(starts) if starts else np.empty(0, dtype=np.int64), joined(parts)
+
+    def _is_recorded(self, symbol: str, minute: int) -> bool:
+        return any(first <= minute < stop for first, stop in self._tapes[symbol].spans.tolist())
+
+    # Prices
+
+    def _check_time(self, symbol: str, time_ms: int) -> None:
+        first_ms, stop_ms = self._spans[symbol]
+        if time_ms < first_ms:
+            raise DataError(
+                f"{symbol} is recorded from {iso(first_ms)} to {iso(stop_ms)}, asked for is its price at "
+                f"{iso(time_ms)}: set the clock into the recording"
+            )
+
+    def funding_rate(self, symbol: str, funding_ms: int) -> float:
+        """See `Market.funding_rate`: as recorded, else 0.01 % for eight hours."""
+        times, rates = self._funding.get(symbol, ([], []))
+        place = bisect_left(times, funding_ms)
+        if place < len(times) and times[place] == funding_ms:
+            return float(rates[place])
+        return round(_CONSTANT_RATE * self.contracts[symbol].funding_interval_min / 480, 8)
+
+    def open_interest(self, symbol: str, time_ms: int) -> float:
+        return funding.open_interest(self.seed, self.contracts[symbol], self._characters[symbol], time_ms)
+
+    # What is kept
+
+    def _day(self, symbol: str, day: int) -> DayOfMinutes:
+        return self._kept_day(symbol, day)
+
+    def _span(self, symbol: str) -> tuple[int, int]:
+        return self._spans[symbol]
+
+    def _compute_day(self, symbol: str, day: int) -> DayOfMinutes:
+        return day_of_tape(self._tapes[symbol], self._streams[symbol], day)

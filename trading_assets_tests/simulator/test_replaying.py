@@ -1,0 +1,101 @@
+"""The embedded exchange on a replay: clock, account and answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from trading_assets.errors import ConfigurationError
+from trading_assets.market.timeframes import DAY_MS, HOUR_MS, MINUTE_MS
+from trading_assets.simulator.__main__ import parser
+from trading_assets.simulator.clock import ClockMode, ClockSpec
+from trading_assets.simulator.embedded import serve_in_thread
+from trading_assets.simulator.server import ServeConfig, open_venue
+from trading_assets_tests.simulator.clients import get, pybit_session
+from trading_assets_tests.simulator.market.recordings import T0, walk, write
+
+MANUAL = ClockSpec(ClockMode.MANUAL)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    late = walk("5m", 288, symbol="LATEUSDT", start_ms=T0 + 6 * DAY_MS)
+    return write(tmp_path, "candles.parquet", walk("5m", 8 * 288), late)
+
+
+def test_a_position_lives_through_recorded_candles(path: Path) -> None:
+    with serve_in_thread(ServeConfig(replay=(path,), clock=MANUAL)) as running:
+        assert running.now_ms() == T0 + 2 * DAY_MS
+        session = pybit_session(running.url)
+        session.place_order(category="linear", symbol="ABCUSDT", side="Buy", orderType="Market", qty="100")
+        running.advance(9 * HOUR_MS)
+        [position] = session.get_positions(category="linear", symbol="ABCUSDT")["result"]["list"]
+        [newest, *_] = session.get_kline(category="linear", symbol="ABCUSDT", interval="5")["result"]["list"]
+        assert float(position["size"]) == 100
+        assert float(newest[4]) == running.venue.market.last_price("ABCUSDT", running.now_ms())
+        rates = session.get_executions(category="linear", execType="Funding")["result"]["list"]
+        assert [row["feeRate"] for row in rates] == ["0.0001"]
+
+
+def test_a_symbol_is_listed_from_its_first_candle_on(path: Path) -> None:
+    with serve_in_thread(ServeConfig(replay=(path,), clock=MANUAL)) as running:
+        rows = get(running.url, "/v5/market/tickers?category=linear").json()["result"]["list"]
+        assert [row["symbol"] for row in rows] == ["ABCUSDT"]
+        answer = get(running.url, "/v5/market/tickers?category=linear&symbol=LATEUSDT").json()
+        assert answer["retCode"] == 10001
+        assert "LATEUSDT is recorded from 2025-10-16T00:00:00Z" in answer["retMsg"]
+        running.advance(4 * DAY_MS + MINUTE_MS)
+        rows = get(running.url, "/v5/market/tickers?category=linear").json()["result"]["list"]
+        assert [row["symbol"] for row in rows] == ["ABCUSDT", "LATEUSDT"]
+
+
+def test_a_new_account_begins_where_there_is_history_and_a_stored_one_resumes(path: Path, tmp_path: Path) -> None:
+    config = ServeConfig(home=tmp_path / "home", replay=(path,))
+    venue = open_venue(config)
+    assert venue.clock.mode is ClockMode.ACCELERATED
+    assert T0 + 2 * DAY_MS <= venue.clock.now_ms() < T0 + 2 * DAY_MS + MINUTE_MS
+    venue.close()
+    resumed = open_venue(config)
+    assert resumed.clock.now_ms() < T0 + 2 * DAY_MS + MINUTE_MS
+    resumed.close()
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        (lambda config, path: replace(config, replay=(path, path.with_name("more.parquet"))), "recording [0-9a-f]{16}"),
+        (lambda config, path: replace(config, replay=()), "seeded market of seed 7"),
+        (lambda config, path: replace(config, seed=8), "seed 8"),
+    ],
+    ids=["other files", "no replay", "other seed"],
+)
+def test_an_account_keeps_to_its_recording(
+    path: Path, tmp_path: Path, changed: Callable[[ServeConfig, Path], ServeConfig], message: str
+) -> None:
+    write(tmp_path, "more.parquet", walk("5m", 20, symbol="MOREUSDT"))
+    config = ServeConfig(home=tmp_path / "home", replay=(path,), clock=MANUAL)
+    open_venue(config).close()
+    with pytest.raises(ConfigurationError, match=message):
+        open_venue(changed(config, path))
+
+
+@pytest.mark.parametrize(
+    ("clock", "message"),
+    [
+        (ClockSpec(ClockMode.REAL), "real clock"),
+        (ClockSpec(ClockMode.MANUAL, T0 - 1), "runs from 2025-10-10T00:00:00Z to 2025-10-18T00:00:00Z"),
+        (ClockSpec(ClockMode.ACCELERATED, T0 + 8 * DAY_MS), "choose one in it"),
+    ],
+    ids=["real", "before", "after"],
+)
+def test_a_clock_outside_the_recording_is_refused(path: Path, clock: ClockSpec, message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        open_venue(ServeConfig(replay=(path,), clock=clock))
+
+
+def test_the_process_takes_several_files() -> None:
+    options = parser().parse_args(["--home", "h", "--replay", "a.parquet", "b.csv"])
+    assert options.replay == [Path("a.parquet"), Path("b.csv")]
