@@ -14,7 +14,6 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from trading_assets.errors import ConfigurationError, StorageError
-from trading_assets.simulator import files
 from trading_assets.simulator.account.models import (
     Balance,
     ClosedPnl,
@@ -59,13 +58,13 @@ _IDENTITY = TypeAdapter(MarketIdentity)
 
 
 class AccountStore:
-    """The stored account of one directory; in memory only when `home` is None."""
+    """The account in the file `path`; in memory only when it is None."""
 
-    def __init__(self, home: Path | None) -> None:
-        self.path = home / files.ACCOUNT if home is not None else None
+    def __init__(self, path: Path | None) -> None:
+        self.path = path
         try:
-            if home is not None:
-                home.mkdir(parents=True, exist_ok=True)
+            if path is not None:
+                path.parent.mkdir(parents=True, exist_ok=True)
             self._db = sqlite3.connect(
                 str(self.path or ":memory:"),
                 timeout=BUSY_TIMEOUT_S,

@@ -110,6 +110,15 @@ class Params:
     def __init__(self, values: Mapping[str, Any]) -> None:
         self._values = values
 
+    @property
+    def values(self) -> Mapping[str, Any]:
+        """As the client sent them."""
+        return self._values
+
+    def replaced(self, **values: str) -> Params:
+        """The same parameters but for `values`."""
+        return Params({**self._values, **values})
+
     def text(self, name: str, default: str = "") -> str:
         """A string; a JSON number is taken as its text, because clients differ."""
         value = self._values.get(name)
