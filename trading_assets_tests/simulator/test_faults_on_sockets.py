@@ -74,17 +74,15 @@ def test_a_truncated_answer_is_a_chunked_encoding_error_with_effect(exchange: Ru
     assert bought(exchange, requests.exceptions.ChunkedEncodingError) == D("0.001")
 
 
-@pytest.mark.parametrize(("processed", "effect"), [(True, D("0.001")), (False, D(0))])
-def test_a_slow_answer_is_a_read_timeout(exchange: RunningExchange, processed: bool, effect: Decimal) -> None:
-    arm(exchange, where=CREATE, latency_ms=400, processed=processed)
-    assert bought(exchange, requests.ReadTimeout, timeout=0.15) == effect
+def test_a_slow_answer_is_a_read_timeout_with_effect(exchange: RunningExchange) -> None:
+    arm(exchange, where=CREATE, latency_ms=400, processed=True)
+    assert bought(exchange, requests.ReadTimeout, timeout=0.15) == D("0.001")
 
 
 def test_a_slow_request_may_take_effect_after_its_client_has_given_up(exchange: RunningExchange) -> None:
     before = position(exchange)
     arm(exchange, where=CREATE, latency_ms=300)
-    with pytest.raises(requests.ReadTimeout):
-        buy(exchange, timeout=0.1)
+    assert bought(exchange, requests.ReadTimeout, timeout=0.1) == 0
     deadline = time.monotonic() + 5
     while position(exchange) == before and time.monotonic() < deadline:
         time.sleep(0.02)
