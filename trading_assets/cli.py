@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 from rich.table import Table as RichTable
 
+from trading_assets.bench.cli import bench
 from trading_assets.console import open_console
 from trading_assets.errors import TradingAssetsError
 from trading_assets.settings import load_settings
@@ -126,6 +127,7 @@ def stop_strategy(name: str) -> None:
 
 
 cli.add_command(exchange)
+cli.add_command(bench)
 
 
 def main() -> None:

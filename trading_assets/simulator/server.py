@@ -201,7 +201,7 @@ def _lift_faults(server: ExchangeServer, params: Params) -> dict[str, object]:
 def _not_found(server: ExchangeServer) -> Callable[[Request, Exception], Awaitable[Response]]:
     async def answer(request: Request, error: Exception) -> Response:
         server.touch()
-        message = f"Route not found: {request.method} {request.url.path}"
+        message = f"Route not found: {request.method} {request.scope['path']}"
         content = envelope({}, server.venue.clock.now_ms(), 10017, message)
         return Response(content, 404, media_type="application/json")
 

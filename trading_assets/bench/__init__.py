@@ -1,0 +1,1 @@
+"""Measurements and long trials, `trading-assets bench ...`. Nothing else imports this package."""

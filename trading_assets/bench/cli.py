@@ -1,0 +1,39 @@
+"""The commands `trading-assets bench ...`. Each calls one function and prints."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import click
+
+from trading_assets.console import open_console
+
+
+@click.group()
+def bench() -> None:
+    """Measurements and long trials of parts of the project."""
+
+
+@bench.command("fuzz")
+@click.option("--requests", "count", default=20_000, show_default=True, type=click.IntRange(1), help="How many.")
+@click.option("--seed", default=1, show_default=True, type=click.IntRange(0), help="The same seed, the same requests.")
+@click.option("--json", "as_json", is_flag=True, help="Print the report as one JSON object.")
+def fuzz(count: int, seed: int, as_json: bool) -> None:
+    """Malformed and hostile requests against every route of the embedded exchange; exit code 1 if one breaks it."""
+    from trading_assets.bench.fuzz import run_fuzz  # noqa: PLC0415 (imports the server)
+
+    report = run_fuzz(count, seed)
+    if as_json:
+        click.echo(json.dumps(report.as_dict()))
+    else:
+        console = open_console()
+        console.print(
+            f"{report.requests} requests, {report.accepted} accepted, {report.refused} refused, "
+            f"{report.seconds:.1f} s, slowest {report.slowest_ms:.0f} ms",
+            highlight=False,
+        )
+        for finding in report.findings:
+            console.print(f"[red]no[/]  {finding.what}: {finding.request}", highlight=False)
+    if report.findings:
+        sys.exit(1)
