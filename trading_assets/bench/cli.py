@@ -6,6 +6,7 @@ import json
 import sys
 
 import click
+from rich.table import Table as RichTable
 
 from trading_assets.console import open_console
 
@@ -37,3 +38,27 @@ def fuzz(count: int, seed: int, as_json: bool) -> None:
             console.print(f"[red]no[/]  {finding.what}: {finding.request}", highlight=False)
     if report.findings:
         sys.exit(1)
+
+
+@bench.command("exchange")
+@click.option("--requests", default=4000, show_default=True, type=click.IntRange(10), help="Of each kind.")
+@click.option("--connections", default=4, show_default=True, type=click.IntRange(1, 64), help="Asking at a time.")
+@click.option("--symbols", default=80, show_default=True, type=click.IntRange(1, 600), help="Perpetuals of the market.")
+@click.option("--json", "as_json", is_flag=True, help="Print the report as one JSON object.")
+def exchange(requests: int, connections: int, symbols: int, as_json: bool) -> None:
+    """Requests in a second, latency and processor time of the embedded exchange."""
+    from trading_assets.bench.exchange import measure_exchange  # noqa: PLC0415 (imports the server's parts)
+
+    report = measure_exchange(requests, connections, symbols)
+    if as_json:
+        click.echo(json.dumps(report.as_dict()))
+        return
+    table = RichTable("request", "per second", "p50 ms", "p99 ms", "server CPU ms", "failed")
+    for row in report.measures:
+        table.add_row(
+            row.name,
+            *(f"{value:g}" for value in (row.per_second, row.p50_ms, row.p99_ms)),
+            f"{row.server_cpu_ms:g}",
+            str(row.failed),
+        )
+    open_console().print(table)
