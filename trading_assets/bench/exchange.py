@@ -113,9 +113,7 @@ def measure_exchange(requests: int, connections: int, symbols: int) -> ExchangeR
     with _serving(symbols) as (process, port):
         kinds: dict[str, Requests] = {
             "order create": _orders(),
-            "order realtime, by link": _signed(
-                "GET", "/v5/order/realtime", "category=linear&orderLinkId=none&symbol=BTCUSDT"
-            ),
+            "order realtime, by link": _signed("/v5/order/realtime", "category=linear&symbol=BTCUSDT&orderLinkId=none"),
             "wallet balance": _signed("/v5/account/wallet-balance", "accountType=UNIFIED"),
             "position list": _signed("/v5/position/list", "category=linear&symbol=BTCUSDT"),
             "kline, 200 rows": _public("/v5/market/kline?category=linear&symbol=BTCUSDT&interval=5&limit=200"),
