@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from urllib.parse import quote, unquote
 
 import numpy as np
+import orjson
 
 from trading_assets.errors import ExchangeError
 from trading_assets.simulator.market.base import Bars
@@ -36,10 +37,13 @@ class Raw:
 
 def envelope(result: object, time_ms: int, code: int = 0, message: str = "OK") -> bytes:
     """The five keys around every answer."""
-    body = result.text if isinstance(result, Raw) else json.dumps(result, separators=(",", ":"))
-    return (
-        f'{{"retCode":{code},"retMsg":{json.dumps(message)},"result":{body},"retExtInfo":{{}},"time":{time_ms}}}'
-    ).encode()
+    body = result.text.encode() if isinstance(result, Raw) else orjson.dumps(result)
+    return b'{"retCode":%d,"retMsg":%b,"result":%b,"retExtInfo":{},"time":%d}' % (
+        code,
+        json.dumps(message).encode(),
+        body,
+        time_ms,
+    )
 
 
 def round8(value: Decimal) -> Decimal:
@@ -85,23 +89,22 @@ def candle_rows(bars: Bars, price_places: int, volume_places: int) -> str:
     ordered[:, 1:5] = np.round(ordered[:, 1:5], price_places)
     ordered[:, 5] = np.round(ordered[:, 5], volume_places)
     ordered[:, 6] = np.round(ordered[:, 6], 4)
-    values = ordered.ravel().tolist()
-    # 15 significant digits of a number rounded before never show a binary tail, and drop trailing zeros.
-    text = ",".join(['["%d"' + ',"%.15g"' * 6 + "]"] * len(ordered)) % tuple(values)
-    if "e" in text:  # below 0.0001 or above 1e15: rare, so the slow way
-        text = ",".join(
-            json.dumps(
+    # The shortest text of a number rounded before is its decimal, without a binary tail.
+    text = orjson.dumps(ordered, option=orjson.OPT_SERIALIZE_NUMPY).decode()
+    if "e" in text:  # below 0.00001 or above 1e16: rare, so the slow way
+        return orjson.dumps(
+            [
                 [
                     str(int(row[0])),
                     *(short(price, price_places) for price in row[1:5]),
                     short(row[5], volume_places),
                     short(row[6], 4),
-                ],
-                separators=(",", ":"),
-            )
-            for row in ordered.tolist()
-        )
-    return f"[{text}]"
+                ]
+                for row in ordered.tolist()
+            ]
+        ).decode()
+    text = text.replace(".0,", ",").replace(".0]", "]").replace(",", '","').replace(']","[', '"],["')
+    return f'[["{text[2:-2]}"]]'
 
 
 class Params:

@@ -44,6 +44,10 @@ _QUARTER_MS = QUARTER_MINUTES * MINUTE_MS
 
 # Bounds of memory: a day of minutes is 43 kB, its quarters 3 kB, a walk 75 kB, a day of the market 23 kB.
 _DAYS_KEPT, _QUARTERS_KEPT, _WALKS_KEPT, _MARKET_DAYS_KEPT = 2000, 20_000, 700, 400
+_MOMENTS_KEPT, _MINUTES_KEPT, _PAYMENTS_KEPT, _BOOKS_KEPT = 8000, 2000, 2000, 100
+
+_USUAL_DEPTH = 50
+"""So deep a book costs little more than its best level, and serves the order that looks deeper at the same moment."""
 
 _SMOOTHING = (0.4, 0.3, 0.2, 0.1)
 """Weights of the last price now, one, two and three minutes ago in the smooth price."""
@@ -68,6 +72,11 @@ class SeededMarket:
         self._grids = {symbol: Grid.of(contract) for symbol, contract in self.contracts.items()}
         self._market = market_walk(seed)
         self._walk = lru_cache(_WALKS_KEPT)(self._compute_walk)
+        self._last_ticks = lru_cache(_MOMENTS_KEPT)(self._compute_last_ticks)
+        self._smooth_ticks = lru_cache(_MOMENTS_KEPT)(self._compute_smooth_ticks)
+        self._payment = lru_cache(_PAYMENTS_KEPT)(self._compute_payment)
+        self._book = lru_cache(_BOOKS_KEPT)(self._compute_book)
+        self._until_minute = lru_cache(_MINUTES_KEPT)(self._compute_until_minute)
         self._market_day = lru_cache(_MARKET_DAYS_KEPT)(self._compute_market_day)
         self._day = lru_cache(_DAYS_KEPT)(self._compute_day)
         self._quarters = lru_cache(_QUARTERS_KEPT)(self._compute_quarters)
@@ -129,7 +138,7 @@ class SeededMarket:
     def last_price(self, symbol: str, time_ms: int) -> float:
         return self._grids[symbol].price(self._last_ticks(symbol, time_ms))
 
-    def _last_ticks(self, symbol: str, time_ms: int) -> int:
+    def _compute_last_ticks(self, symbol: str, time_ms: int) -> int:
         contract = self.contracts[symbol]
         if time_ms < contract.launch_ms:
             time_ms = contract.launch_ms
@@ -139,7 +148,7 @@ class SeededMarket:
         day, index = divmod(minute, DAY_MS // MINUTE_MS)
         return ticks_after(self._day(symbol, day), index, elapsed_ms)
 
-    def _smooth_ticks(self, symbol: str, time_ms: int) -> float:
+    def _compute_smooth_ticks(self, symbol: str, time_ms: int) -> float:
         return sum(
             weight * self._last_ticks(symbol, time_ms - ago * MINUTE_MS) for ago, weight in enumerate(_SMOOTHING)
         )
@@ -168,18 +177,10 @@ class SeededMarket:
         row = cut_minute(today, index, now_ms % MINUTE_MS)
         high, low = int(row.prices[1, 0]), int(row.prices[2, 0])
         volume, turnover = int(row.sums[0, 0]), int(row.sums[1, 0])
-        first = max((now_ms - DAY_MS) // MINUTE_MS, contract.launch_ms // MINUTE_MS)
-        for minutes, begin, end in (
-            (today, max(first - day * (DAY_MS // MINUTE_MS), 0), index),
-            (None, first - (day - 1) * (DAY_MS // MINUTE_MS), DAY_MS // MINUTE_MS),
-        ):
-            if begin >= end:
-                continue
-            of = minutes or self._day(symbol, day - 1)
-            high = max(high, int(of.high[begin:end].max()))
-            low = min(low, int(of.low[begin:end].min()))
-            volume += int(of.volume[begin:end].sum())
-            turnover += int(of.turnover[begin:end].sum())
+        before = self._until_minute(symbol, minute)
+        if before is not None:
+            high, low = max(high, before[0]), min(low, before[1])
+            volume, turnover = volume + before[2], turnover + before[3]
         return Stats24h(
             prev_price_24h=self.last_price(symbol, now_ms - DAY_MS),
             high=grid.price(high),
@@ -191,6 +192,10 @@ class SeededMarket:
 
     def book(self, symbol: str, time_ms: int, depth: int) -> tuple[Bars, Bars]:
         """See `Market.book`: sizes and spread of the second, around the last price of the millisecond."""
+        bids, asks = self._book(symbol, time_ms, max(depth, _USUAL_DEPTH))
+        return bids[:depth], asks[:depth]
+
+    def _compute_book(self, symbol: str, time_ms: int, depth: int) -> tuple[Bars, Bars]:
         return order_book.levels(
             self.seed,
             self.contracts[symbol],
@@ -203,6 +208,9 @@ class SeededMarket:
 
     def funding_rate(self, symbol: str, funding_ms: int) -> float:
         """See `Market.funding_rate`. It uses nothing after the payment before."""
+        return self._payment(symbol, funding_ms)
+
+    def _compute_payment(self, symbol: str, funding_ms: int) -> float:
         contract, character = self.contracts[symbol], self._characters[symbol]
         _check_day(funding_ms // DAY_MS)
         return funding.rate(self.seed, contract, character, self._walk(character.follows or symbol), funding_ms)
@@ -214,6 +222,30 @@ class SeededMarket:
 
     def _compute_walk(self, symbol: str) -> DailyWalk:
         return daily_walk(self.seed, symbol, self._characters[symbol], self._market)
+
+    def _compute_until_minute(self, symbol: str, minute: int) -> tuple[int, int, int, int] | None:
+        """Highest and lowest ticks, volume and turnover of the 24 hours before `minute`, None before a launch."""
+        day, index = divmod(minute, DAY_MS // MINUTE_MS)
+        first = max(minute - DAY_MS // MINUTE_MS, self.contracts[symbol].launch_ms // MINUTE_MS)
+        parts: list[tuple[int, int, int, int]] = []
+        for number, begin, end in (
+            (day, max(first - day * (DAY_MS // MINUTE_MS), 0), index),
+            (day - 1, first - (day - 1) * (DAY_MS // MINUTE_MS), DAY_MS // MINUTE_MS),
+        ):
+            if begin < end:
+                of, span = self._day(symbol, number), slice(begin, end)
+                parts.append(
+                    (
+                        int(of.high[span].max()),
+                        int(of.low[span].min()),
+                        int(of.volume[span].sum()),
+                        int(of.turnover[span].sum()),
+                    )
+                )
+        if not parts:
+            return None
+        highs, lows, volumes, turnovers = zip(*parts, strict=True)
+        return max(highs), min(lows), sum(volumes), sum(turnovers)
 
     def _compute_market_day(self, day: int) -> MarketDay:
         return market_day(self.seed, day)
