@@ -84,6 +84,7 @@ class ExchangeServer:
             uvicorn.Config(
                 application(self),
                 http=Protocol,
+                proxy_headers=False,  # an address is that of the connection
                 log_level="warning",
                 access_log=False,
                 lifespan="on",
