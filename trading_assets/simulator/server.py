@@ -40,6 +40,8 @@ ENDPOINTS = tuple((route.method, route.path) for route in ROUTES)
 LOOPBACK = frozenset({"127.0.0.1", "::1"})
 IDLE_CHECK_S = 1.0
 BACKLOG = 256
+KEEP_ALIVE_S = 60
+"""A client that asks every few seconds must not meet a connection that is just being closed."""
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
@@ -88,6 +90,7 @@ class ExchangeServer:
                 log_level="warning",
                 access_log=False,
                 lifespan="on",
+                timeout_keep_alive=KEEP_ALIVE_S,
                 timeout_graceful_shutdown=2,
             )
         )

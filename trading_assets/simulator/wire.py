@@ -16,7 +16,9 @@ from trading_assets.errors import ExchangeError
 from trading_assets.simulator.market.base import Bars
 
 EIGHT_PLACES = Decimal("0.00000001")
-MAX_EXPONENT = 30
+MAX_EXPONENT = 15
+"""Decimals above 10**15 or below 10**-15 are refused: a larger one has no whole quotient by a tick in 28 digits."""
+
 _Row = TypeVar("_Row")
 
 
