@@ -1,1 +1,1 @@
-"""Measurements of the embedded exchange on this machine, one module each, behind `trading-assets bench`."""
+"""Measurements and long trials, `trading-assets bench ...`. Nothing else imports this package."""

@@ -1,9 +1,9 @@
-"""`trading-assets bench ...`: commands that measure and print. What is measured is in the modules beside."""
+"""The commands `trading-assets bench ...`. Each calls one function and prints."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import sys
 
 import click
 from rich.table import Table as RichTable
@@ -13,23 +13,68 @@ from trading_assets.console import open_console
 
 @click.group()
 def bench() -> None:
-    """Measure the embedded exchange on this machine."""
+    """Measurements and long trials of parts of the project."""
+
+
+@bench.command("fuzz")
+@click.option("--requests", "count", default=20_000, show_default=True, type=click.IntRange(1), help="How many.")
+@click.option("--seed", default=1, show_default=True, type=click.IntRange(0), help="The same seed, the same requests.")
+@click.option("--json", "as_json", is_flag=True, help="Print the report as one JSON object.")
+def fuzz(count: int, seed: int, as_json: bool) -> None:
+    """Malformed and hostile requests against every route of the embedded exchange; exit code 1 if one breaks it."""
+    from trading_assets.bench.fuzz import run_fuzz  # noqa: PLC0415 (imports the server)
+
+    report = run_fuzz(count, seed)
+    if as_json:
+        click.echo(json.dumps(report.as_dict()))
+    else:
+        console = open_console()
+        console.print(
+            f"{report.requests} requests, {report.accepted} accepted, {report.refused} refused, "
+            f"{report.seconds:.1f} s, slowest {report.slowest_ms:.0f} ms",
+            highlight=False,
+        )
+        for finding in report.findings:
+            console.print(f"[red]no[/]  {finding.what}: {finding.request}", highlight=False)
+    if report.findings:
+        sys.exit(1)
 
 
 @bench.command("market")
 @click.option("--json", "as_json", is_flag=True, help="Print the figures as one JSON object.")
-def bench_market(as_json: bool) -> None:
+def market(as_json: bool) -> None:
     """The seeded market of 600 symbols and a replay of a year, in CPU milliseconds."""
     from trading_assets.bench.market import run  # noqa: PLC0415 (imports the exchange)
 
-    _show(run(), as_json)
-
-
-def _show(figures: Mapping[str, float], as_json: bool) -> None:
+    figures = run()
     if as_json:
         click.echo(json.dumps(figures))
         return
     table = RichTable("what", "figure")
     for name, value in figures.items():
         table.add_row(name, f"{value:g}")
+    open_console().print(table)
+
+
+@bench.command("exchange")
+@click.option("--requests", default=4000, show_default=True, type=click.IntRange(10), help="Of each kind.")
+@click.option("--connections", default=4, show_default=True, type=click.IntRange(1, 64), help="Asking at a time.")
+@click.option("--symbols", default=80, show_default=True, type=click.IntRange(1, 600), help="Perpetuals of the market.")
+@click.option("--json", "as_json", is_flag=True, help="Print the report as one JSON object.")
+def exchange(requests: int, connections: int, symbols: int, as_json: bool) -> None:
+    """Requests in a second, latency and processor time of the embedded exchange."""
+    from trading_assets.bench.exchange import measure_exchange  # noqa: PLC0415 (imports the server's parts)
+
+    report = measure_exchange(requests, connections, symbols)
+    if as_json:
+        click.echo(json.dumps(report.as_dict()))
+        return
+    table = RichTable("request", "per second", "p50 ms", "p99 ms", "server CPU ms", "failed")
+    for row in report.measures:
+        table.add_row(
+            row.name,
+            *(f"{value:g}" for value in (row.per_second, row.p50_ms, row.p99_ms)),
+            f"{row.server_cpu_ms:g}",
+            str(row.failed),
+        )
     open_console().print(table)

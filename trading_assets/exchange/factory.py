@@ -53,7 +53,8 @@ def _transport(settings: Settings, keys: tuple[str, str] | None) -> Transport:
         timeout_s=settings.request_timeout_s,
         recv_window_ms=settings.recv_window_ms,
     )
-    return Transport(connection, reconnect=reconnect, spaced=not simulated)
+    # An exchange that somebody else runs may refuse who asks too often, as `exchange serve` does.
+    return Transport(connection, reconnect=reconnect, spaced=not simulated or settings.simulator_url is not None)
 
 
 def _local_keys() -> tuple[str, str]:

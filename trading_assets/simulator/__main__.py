@@ -14,7 +14,9 @@ from trading_assets.simulator.server import ServeConfig, serve
 
 def parser() -> argparse.ArgumentParser:
     result = argparse.ArgumentParser(prog="python -m trading_assets.simulator", description=__doc__)
-    result.add_argument("--home", type=Path, required=True, help="directory of the account")
+    place = result.add_mutually_exclusive_group(required=True)
+    place.add_argument("--home", type=Path, help="directory of the account and of server.json")
+    place.add_argument("--account", type=Path, help="file of the account, without server.json")
     result.add_argument("--host", default="127.0.0.1")
     result.add_argument("--port", type=int, default=0, help="0 takes a free one")
     result.add_argument("--seed", type=int, default=7)
@@ -27,6 +29,8 @@ def parser() -> argparse.ArgumentParser:
         "--replay", type=Path, nargs="+", default=[], help="recorded candles instead of a seed's market"
     )
     result.add_argument("--speed", type=float, default=1.0, help="of an accelerated clock")
+    result.add_argument("--limits", action="store_true", help="refuse who asks more often than Bybit allows")
+    result.add_argument("--faults", type=Path, help="fault rules, JSON or YAML, in force from the start")
     return result
 
 
@@ -40,6 +44,7 @@ def main(arguments: list[str] | None = None) -> int:
         serve(
             ServeConfig(
                 home=options.home,
+                account=options.account,
                 host=options.host,
                 port=options.port,
                 seed=options.seed,
@@ -48,6 +53,8 @@ def main(arguments: list[str] | None = None) -> int:
                 deposit=options.deposit,
                 idle_stop_s=options.idle_stop,
                 replay=tuple(options.replay),
+                limits=options.limits,
+                faults=options.faults,
             )
         )
     except TradingAssetsError as error:

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 from trading_assets.errors import ExchangeUnavailableError
 from trading_assets.simulator.clock import Clock
+from trading_assets.simulator.faults.engine import Faults
 from trading_assets.simulator.market.base import Market
 from trading_assets.simulator.server import ExchangeServer, ServeConfig
 from trading_assets.simulator.venue import Venue
@@ -32,6 +33,11 @@ class RunningExchange:
     @property
     def clock(self) -> Clock:
         return self.venue.clock
+
+    @property
+    def faults(self) -> Faults:
+        """The fault rules in force."""
+        return self._server.faults
 
     @property
     def key(self) -> str:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 ACCOUNT = "account.sqlite"
-ACCOUNT_LOCK = "account.lock"
-"""Held by the process that serves the account, for its whole life."""
+LOCK_SUFFIX = ".lock"
+"""Of the file beside an account's that is held by the process that serves it, for its whole life."""
 
 START_LOCK = "start.lock"
 """Held by a process while it starts the exchange."""

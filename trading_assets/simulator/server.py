@@ -1,4 +1,4 @@
-"""The HTTP server of the embedded exchange: requests in, answers out. Meaning is in `rest` and `account`."""
+"""The server of the embedded exchange: its socket, its life and its admin face. Requests are `gateway`'s."""
 
 from __future__ import annotations
 
@@ -11,8 +11,6 @@ import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
-from typing import Any
-from urllib.parse import parse_qsl
 
 import uvicorn
 from filelock import FileLock, Timeout
@@ -21,11 +19,15 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route as HttpRoute
 
-from trading_assets.errors import ConfigurationError, DataError, StorageError
+from trading_assets.errors import ConfigurationError, StorageError
 from trading_assets.simulator import files
-from trading_assets.simulator.auth import MissingCredentialsError, verify
-from trading_assets.simulator.clock import ClockMode
+from trading_assets.simulator.auth import DEFAULT_API_SECRET
+from trading_assets.simulator.faults.engine import Faults
+from trading_assets.simulator.faults.reading import read_rules
+from trading_assets.simulator.gateway import Gateway, json_object, read_body
+from trading_assets.simulator.limits import Limits
 from trading_assets.simulator.market.base import Market
+from trading_assets.simulator.protocol import Protocol
 from trading_assets.simulator.rest import (
     account,
     admin,
@@ -53,10 +55,12 @@ ROUTES: tuple[Route, ...] = (
     *orders.ROUTES,
     *trade.ROUTES,
 )
+ENDPOINTS = tuple((route.method, route.path) for route in ROUTES)
 LOOPBACK = frozenset({"127.0.0.1", "::1"})
-MAX_BODY_BYTES = 1_000_000
 IDLE_CHECK_S = 1.0
 BACKLOG = 256
+KEEP_ALIVE_S = 60
+"""A client that asks every few seconds must not meet a connection that is just being closed."""
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
@@ -87,9 +91,12 @@ class ExchangeServer:
 
     def __init__(self, config: ServeConfig, given_market: Market | None = None) -> None:
         self.config = config
-        self._lock = _lock(config.home)
+        rules = read_rules(config.faults, ENDPOINTS) if config.faults is not None else ()
+        self._lock = _lock(config)
         try:
             self.venue = open_venue(config, given_market)
+            self.faults = Faults()
+            self.faults.add(rules, self.venue.clock.now_ms())
             self._socket = _listen(config)
         except (ConfigurationError, StorageError):
             self._release()
@@ -101,9 +108,12 @@ class ExchangeServer:
         self._server = uvicorn.Server(
             uvicorn.Config(
                 application(self),
+                http=Protocol,
+                proxy_headers=False,  # an address is that of the connection
                 log_level="warning",
                 access_log=False,
                 lifespan="on",
+                timeout_keep_alive=KEEP_ALIVE_S,
                 timeout_graceful_shutdown=2,
             )
         )
@@ -114,9 +124,13 @@ class ExchangeServer:
         try:
             self._server.run(sockets=[self._socket])
         finally:
-            self._socket.close()
-            self.venue.close()
-            self._release()
+            self.close()
+
+    def close(self) -> None:
+        """Store the account and release what a server that does not run holds."""
+        self._socket.close()
+        self.venue.close()
+        self._release()
 
     def stop(self) -> None:
         """Finish open requests and return from `run`; may be called from any thread."""
@@ -150,86 +164,24 @@ class ExchangeServer:
             self._lock.release()
 
 
-def application(server: ExchangeServer) -> Starlette:
+def application(server: ExchangeServer) -> Gateway:
     """The ASGI application of one server."""
-    routes = [HttpRoute(route.path, _endpoint(server, route), methods=[route.method]) for route in ROUTES]
-    routes += [
+    routes = [
         HttpRoute("/admin/health", _admin(server, _health), methods=["GET"]),
         HttpRoute("/admin/clock", _admin(server, _clock), methods=["POST"]),
         HttpRoute("/admin/stop", _admin(server, _stop), methods=["POST"]),
+        HttpRoute("/admin/faults", _admin(server, _show_faults), methods=["GET"]),
+        HttpRoute("/admin/faults", _admin(server, _add_faults), methods=["POST"]),
+        HttpRoute("/admin/faults", _admin(server, _lift_faults), methods=["DELETE"]),
+        HttpRoute("/admin/faults/{id}", _admin(server, _lift_faults), methods=["DELETE"]),
     ]
-    return Starlette(
+    others = Starlette(
         routes=routes,
         lifespan=server.lifespan,
         exception_handlers={404: _not_found(server), 405: _not_found(server)},
     )
-
-
-def _endpoint(server: ExchangeServer, route: Route) -> Endpoint:
-    venue = server.venue
-
-    async def answer(request: Request) -> Response:
-        server.touch()
-        status = 200
-        try:
-            body = await _body(request)
-            payload = body if route.method == "POST" else request.scope["query_string"]
-            if route.method == "GET" and body:
-                return Response("a GET request must not have a body", 403)
-            if route.signed:
-                verify(venue.config.credentials, request.headers, payload, _accepted_times(venue))
-            params = _params(route.method, payload)
-
-            def act(now_ms: int) -> bytes:
-                return envelope(route.handler(venue, params, now_ms), now_ms)
-
-            content = venue.transact(act) if route.signed else act(venue.clock.now_ms())
-        except MissingCredentialsError as refusal:
-            status, content = 401, _refused(venue, refusal.ret_code, str(refusal))
-        except Refusal as refusal:
-            content = _refused(venue, refusal.ret_code, str(refusal))
-        except DataError as error:
-            content = _refused(venue, 10001, f"params error: {error}")
-        except StorageError as error:
-            content = _refused(venue, 10016, f"Internal System Error: {error}")
-        return Response(content, status, media_type="application/json")
-
-    return answer
-
-
-def _refused(venue: Venue, code: int, message: str) -> bytes:
-    return envelope({}, venue.clock.now_ms(), code, message)
-
-
-def _accepted_times(venue: Venue) -> tuple[int, ...]:
-    """What a client's timestamp may be near to: a virtual exchange also takes the wall clock's time."""
-    now = venue.clock.now_ms()
-    return (now,) if venue.clock.mode is ClockMode.REAL else (now, venue.wall())
-
-
-async def _body(request: Request) -> bytes:
-    body = await request.body()
-    if len(body) > MAX_BODY_BYTES:
-        raise Refusal(10001, f"params error: the body is larger than {MAX_BODY_BYTES} bytes")
-    return body
-
-
-def _params(method: str, payload: bytes) -> Params:
-    if method == "GET":
-        return Params(dict(parse_qsl(payload.decode("latin-1"), keep_blank_values=True)))
-    return Params(_json_object(payload))
-
-
-def _json_object(payload: bytes) -> dict[str, Any]:
-    if not payload.strip():
-        return {}
-    try:
-        value = json.loads(payload)
-    except (ValueError, RecursionError):
-        raise Refusal(10001, "params error: the body is not JSON") from None
-    if not isinstance(value, dict):
-        raise Refusal(10001, "params error: the body must be a JSON object")
-    return value
+    limits = Limits(server.config.limits)
+    return Gateway(server.venue, ROUTES, others, faults=server.faults, limits=limits, touch=server.touch)
 
 
 def _admin(server: ExchangeServer, action: Callable[[ExchangeServer, Params], dict[str, object]]) -> Endpoint:
@@ -238,7 +190,8 @@ def _admin(server: ExchangeServer, action: Callable[[ExchangeServer, Params], di
         if request.client is None or request.client.host not in LOOPBACK:
             return JSONResponse({"error": "the admin face answers only to this machine"}, 403)
         try:
-            return JSONResponse(action(server, Params(_json_object(await _body(request)))))
+            body = json_object(await read_body(request.receive) or b"")
+            return JSONResponse(action(server, Params({**body, **request.path_params})))
         except (ValueError, Refusal) as error:
             return JSONResponse(admin.refuse(error), 400)
         except StorageError as error:
@@ -260,10 +213,22 @@ def _stop(server: ExchangeServer, params: Params) -> dict[str, object]:
     return {"stopping": True}
 
 
+def _show_faults(server: ExchangeServer, params: Params) -> dict[str, object]:
+    return admin.show_faults(server.faults)
+
+
+def _add_faults(server: ExchangeServer, params: Params) -> dict[str, object]:
+    return admin.add_faults(server.faults, params, ENDPOINTS, server.venue.clock.now_ms())
+
+
+def _lift_faults(server: ExchangeServer, params: Params) -> dict[str, object]:
+    return admin.lift_faults(server.faults, params)
+
+
 def _not_found(server: ExchangeServer) -> Callable[[Request, Exception], Awaitable[Response]]:
     async def answer(request: Request, error: Exception) -> Response:
         server.touch()
-        message = f"Route not found: {request.method} {request.url.path}"
+        message = f"Route not found: {request.method} {request.scope['path']}"
         content = envelope({}, server.venue.clock.now_ms(), 10017, message)
         return Response(content, 404, media_type="application/json")
 
@@ -282,8 +247,8 @@ def serve(config: ServeConfig) -> None:
     def ready() -> None:
         if config.home is not None:
             write_info(server, config.home)
-        print(f"embedded exchange: {server.url} (clock {server.venue.clock.mode.value})", flush=True)
-        print(f"health:            {server.url}/admin/health", flush=True)
+        for line in _announcement(server):
+            print(line, flush=True)
 
     # SIGTERM as Ctrl-C: both end here, with the account stored and server.json gone.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -294,6 +259,20 @@ def serve(config: ServeConfig) -> None:
     finally:
         if config.home is not None:
             _remove_own_info(config.home)
+
+
+def _announcement(server: ExchangeServer) -> tuple[str, ...]:
+    """What a client needs to know. A secret that somebody chose is not printed."""
+    stream, credentials = server.url.replace("http", "ws", 1), server.config.credentials
+    secret = credentials.secret if credentials.secret == DEFAULT_API_SECRET else "(as given)"
+    return (
+        f"embedded exchange: {server.url} (clock {server.venue.clock.mode.value})",
+        f"public stream:     {stream}/v5/public/linear",
+        f"private stream:    {stream}/v5/private",
+        f"health:            {server.url}/admin/health",
+        f"key and secret:    {credentials.key} {secret}",
+        f"request limits:    {'as Bybit has them' if server.config.limits else 'off'}",
+    )
 
 
 def write_info(server: ExchangeServer, home: Path) -> None:
@@ -318,20 +297,23 @@ def _remove_own_info(home: Path) -> None:
             path.unlink()
 
 
-def _lock(home: Path | None) -> FileLock | None:
-    if home is None:
+def _lock(config: ServeConfig) -> FileLock | None:
+    account_file = config.account_file
+    if account_file is None:
         return None
+    place = account_file.parent
     try:
-        home.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(home / files.ACCOUNT_LOCK, thread_local=False)
+        place.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(account_file.with_suffix(files.LOCK_SUFFIX), thread_local=False)
         lock.acquire(timeout=0)
     except Timeout:
+        where = f"see {place / files.SERVER_INFO}" if config.home is not None else "see what printed its URL"
         raise ConfigurationError(
-            f"another embedded exchange serves the account in {home}: use it (see "
-            f"{home / files.SERVER_INFO}), stop it with POST /admin/stop, or choose another home"
+            f"another embedded exchange serves the account in {account_file}: use it ({where}), stop it with "
+            "POST /admin/stop, or choose another home or account"
         ) from None
     except OSError as error:
-        raise StorageError(f"the directory {home} cannot be used: {error}") from error
+        raise StorageError(f"the directory {place} cannot be used: {error}") from error
     return lock
 
 

@@ -11,6 +11,7 @@ from threading import RLock
 from typing import TypeVar
 
 from trading_assets.errors import ConfigurationError, StorageError
+from trading_assets.simulator import files
 from trading_assets.simulator.account.engine import AccountEngine
 from trading_assets.simulator.account.state import AccountState, Batch
 from trading_assets.simulator.auth import Credentials
@@ -30,15 +31,19 @@ class ServeConfig:
     """How an embedded exchange is run.
 
     Attributes:
-        home: directory of the account, which survives restarts; None keeps it in memory only.
+        home: directory of the account and of `server.json`.
+        account: file of the account, where it is not in a home. Without both it is in memory only.
         port: 0 takes a free one.
         clock: None resumes the stored clock, or takes the real one for a new account.
         deposit: opening balance of a new account, USDT.
         idle_stop_s: stop after so many seconds without a request; None never.
         replay: files of recorded candles to play instead of the seeded market.
+        limits: refuse clients that ask more often than Bybit allows.
+        faults: file of the fault rules that are in force from the start.
     """
 
     home: Path | None = None
+    account: Path | None = None
     host: str = "127.0.0.1"
     port: int = 0
     seed: int = 7
@@ -48,14 +53,26 @@ class ServeConfig:
     idle_stop_s: float | None = None
     credentials: Credentials = field(default_factory=Credentials)
     replay: tuple[Path, ...] = ()
+    limits: bool = False
+    faults: Path | None = None
 
     def __post_init__(self) -> None:
+        if self.home is not None and self.account is not None:
+            raise ConfigurationError(
+                f"the account is either in a home or in a file of its own, found {self.home} and {self.account}: "
+                "give one of them"
+            )
         if self.deposit <= 0:
             raise ConfigurationError(f"the deposit must be above 0 USDT, found {self.deposit}")
         if self.symbols < 1:
             raise ConfigurationError(f"the market needs at least 1 symbol, found {self.symbols}")
         if not 0 <= self.port <= 65535:
             raise ConfigurationError(f"the port must be in 0..65535, found {self.port}")
+
+    @property
+    def account_file(self) -> Path | None:
+        """Where the account is stored; None: nowhere."""
+        return self.home / files.ACCOUNT if self.home is not None else self.account
 
 
 class Venue:
@@ -79,7 +96,7 @@ class Venue:
         self._listeners: list[Listener] = []
         self._identity = MarketIdentity(market_kind, config.seed, config.symbols, content)
         self._first_clock = first_clock or config.clock
-        self._store = AccountStore(config.home)
+        self._store = AccountStore(config.account_file)
         try:
             self.clock, self.engine = self._open()
         except (ConfigurationError, StorageError):

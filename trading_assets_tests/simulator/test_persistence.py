@@ -126,7 +126,7 @@ def test_an_account_with_orders_in_unlisted_contracts_is_refused(tmp_path: Path)
 def test_a_damaged_file_is_a_storage_error_that_names_it(tmp_path: Path) -> None:
     (tmp_path / ACCOUNT).write_bytes(b"this is no database" * 100)
     with pytest.raises(StorageError, match=ACCOUNT):
-        AccountStore(tmp_path)
+        AccountStore(tmp_path / ACCOUNT)
 
 
 def test_a_damaged_record_is_a_storage_error(tmp_path: Path) -> None:

@@ -1,12 +1,15 @@
-"""`/admin/...`: the face that Bybit does not have: health and clock. Unsigned, for the own machine only."""
+"""`/admin/...`: the face that Bybit does not have: health, clock and faults. Unsigned, for the own machine only."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from functools import lru_cache
 from importlib.metadata import version
 
 from trading_assets.market.timeframes import iso
+from trading_assets.simulator.faults.engine import Faults
+from trading_assets.simulator.faults.reading import Endpoint, parse_rules
 from trading_assets.simulator.venue import Venue
 from trading_assets.simulator.wire import Params, Refusal, trimmed
 
@@ -57,6 +60,33 @@ def set_clock(venue: Venue, params: Params) -> dict[str, object]:
 
     now = venue.advance(lambda now_ms: now_ms + advance if advance is not None else target or 0)
     return {"now_ms": now, "now": iso(now)}
+
+
+def show_faults(faults: Faults) -> dict[str, object]:
+    """The rules in force, their hits and the last one of each."""
+    return {"faults": faults.rows()}
+
+
+def add_faults(faults: Faults, params: Params, endpoints: Iterable[Endpoint], now_ms: int) -> dict[str, object]:
+    """Put one rule, or all of `{"faults": [...]}`, in force.
+
+    Raises:
+        ValueError: one of them is malformed; none was added.
+    """
+    return {"added": faults.add(parse_rules(dict(params.values), endpoints), now_ms)}
+
+
+def lift_faults(faults: Faults, params: Params) -> dict[str, object]:
+    """Lift the rule `id`, or all of them.
+
+    Raises:
+        ValueError: there is no such rule.
+    """
+    identifier = params.text("id")
+    removed = faults.remove(identifier or None)
+    if identifier and not removed:
+        raise ValueError(f"no fault rule {identifier!r}: GET /admin/faults lists those in force")
+    return {"removed": removed}
 
 
 def refuse(error: ValueError | Refusal) -> dict[str, object]:

@@ -93,14 +93,14 @@ def candles(
     if start is not None and end is None:
         last = min(last, _later(first, interval, limit) - 1)
     else:
-        first = max(first, _earlier(last, interval, limit))
+        first = max(first, candle_start(last, interval, limit))
     if first > last:
         return bars_of(contract.symbol, interval, first, first, now_ms)
     bars = bars_of(contract.symbol, interval, first, last + 1, now_ms)
     return bars[:limit] if start is not None and end is None else bars[-limit:]
 
 
-def _earlier(time_ms: int, interval: str, count: int) -> int:
+def candle_start(time_ms: int, interval: str, count: int) -> int:
     """Start of the candle `count - 1` before the one that holds `time_ms`."""
     if interval == "M":
         month = to_datetime(max(time_ms, 0)).year * 12 + to_datetime(max(time_ms, 0)).month - 1 - (count - 1)

@@ -1,0 +1,112 @@
+"""Bybit's request limits: per account and endpoint in a second, per address in five. Counted in wall time."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+ACCOUNT_WINDOW_S = 1.0
+ACCOUNT_LIMITS = {
+    "/v5/order/create": 10,
+    "/v5/order/amend": 10,
+    "/v5/order/cancel": 10,
+    "/v5/order/cancel-all": 10,
+    "/v5/order/pre-check": 10,
+    "/v5/order/realtime": 50,
+    "/v5/order/history": 50,
+    "/v5/execution/list": 50,
+    "/v5/position/list": 50,
+    "/v5/position/closed-pnl": 50,
+    "/v5/position/set-leverage": 10,
+    "/v5/position/switch-mode": 10,
+    "/v5/position/trading-stop": 10,
+    "/v5/account/wallet-balance": 50,
+    "/v5/account/info": 50,
+    "/v5/account/fee-rate": 5,
+    "/v5/account/set-margin-mode": 5,
+    "/v5/account/transaction-log": 25,
+    "/v5/user/query-api": 10,
+    "/v5/asset/coin/query-info": 5,
+}
+"""Requests in a second, rolling, of one account at one endpoint (Bybit's documentation, page rate-limit)."""
+
+ADDRESS_WINDOW_S = 5.0
+ADDRESS_LIMIT = 600
+BAN_S = 600.0
+BAN_TEXT = "access too frequent"
+
+Seconds = Callable[[], float]
+
+
+@dataclass(frozen=True)
+class Allowance:
+    """What a limit says to one request.
+
+    Attributes:
+        left: requests that remain in the window.
+        wait_s: until one is possible again; 0 when this one was let through.
+    """
+
+    limit: int
+    left: int
+    wait_s: float
+
+    @property
+    def is_exceeded(self) -> bool:
+        return self.wait_s > 0
+
+
+class RollingWindow:
+    """At most `limit` in any `window_s` seconds. What is refused does not count."""
+
+    def __init__(self, limit: int, window_s: float) -> None:
+        self._limit, self._window_s = limit, window_s
+        self._taken: deque[float] = deque()
+
+    def take(self, now_s: float) -> Allowance:
+        taken = self._taken
+        while taken and taken[0] <= now_s - self._window_s:
+            taken.popleft()
+        if len(taken) >= self._limit:
+            return Allowance(self._limit, 0, taken[0] + self._window_s - now_s)
+        taken.append(now_s)
+        return Allowance(self._limit, self._limit - len(taken), 0.0)
+
+
+class Limits:
+    """The limits of one exchange. Bans are kept in any case, because a fault rule can ask for one.
+
+    Used by the server's own thread only.
+    """
+
+    def __init__(self, enabled: bool, seconds: Seconds = time.monotonic) -> None:
+        self.enabled = enabled
+        self._seconds = seconds
+        self._endpoints = {path: RollingWindow(limit, ACCOUNT_WINDOW_S) for path, limit in ACCOUNT_LIMITS.items()}
+        self._addresses: dict[str, RollingWindow] = {}
+        self._banned: dict[str, float] = {}
+
+    def admits(self, address: str) -> bool:
+        """Whether this address may ask now; counts the request, and bans who asks too often."""
+        if self._banned:
+            if self._seconds() < self._banned.get(address, 0.0):
+                return False
+            self._banned.pop(address, None)
+        if not self.enabled:
+            return True
+        window = self._addresses.setdefault(address, RollingWindow(ADDRESS_LIMIT, ADDRESS_WINDOW_S))
+        if window.take(self._seconds()).is_exceeded:
+            self.ban(address, BAN_S)
+            return False
+        return True
+
+    def ban(self, address: str, seconds: float) -> None:
+        """Refuse everything from this address for so long."""
+        self._banned[address] = self._seconds() + seconds
+
+    def take(self, path: str) -> Allowance | None:
+        """Count one signed request; None where the endpoint has no limit of its own."""
+        window = self._endpoints.get(path) if self.enabled else None
+        return window.take(self._seconds()) if window is not None else None
