@@ -1,4 +1,4 @@
-"""The HTTP server of the embedded exchange: requests in, answers out. Meaning is in `rest` and `account`."""
+"""The server of the embedded exchange: requests in, answers out. Meaning is in `rest`, `account` and `stream`."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route as HttpRoute
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from trading_assets.errors import ConfigurationError, StorageError
 from trading_assets.simulator import files
@@ -28,6 +29,7 @@ from trading_assets.simulator.clock import ClockMode
 from trading_assets.simulator.market.base import Market
 from trading_assets.simulator.rest import account, admin, market, position, trade
 from trading_assets.simulator.rest.common import Route
+from trading_assets.simulator.stream.streams import MAX_MESSAGE_BYTES, StreamProtocol, Streams
 from trading_assets.simulator.venue import ServeConfig, Venue
 from trading_assets.simulator.wire import Params, Refusal, envelope
 
@@ -75,12 +77,17 @@ class ExchangeServer:
         self.url = f"http://{'127.0.0.1' if config.host in ('0.0.0.0', '') else config.host}:{self.port}"
         self._on_ready: Callable[[], None] | None = None
         self._last_request = time.monotonic()
+        self.streams = Streams(self.venue)
         self._server = uvicorn.Server(
             uvicorn.Config(
                 application(self),
                 log_level="warning",
                 access_log=False,
                 lifespan="on",
+                ws=StreamProtocol,
+                ws_max_size=MAX_MESSAGE_BYTES,
+                ws_per_message_deflate=False,  # on one machine it only costs
+                ws_ping_interval=None,
                 timeout_graceful_shutdown=2,
             )
         )
@@ -113,11 +120,14 @@ class ExchangeServer:
             yield
         finally:
             watch.cancel()
+            self.streams.stop()
 
     async def _watch(self) -> None:
         limit = self.config.idle_stop_s
         while limit is not None:
             await asyncio.sleep(min(IDLE_CHECK_S, limit / 4))
+            if self.streams.connections:
+                self.touch()
             if time.monotonic() - self._last_request > limit:
                 self.stop()
                 return
@@ -127,19 +137,24 @@ class ExchangeServer:
             self._lock.release()
 
 
-def application(server: ExchangeServer) -> Starlette:
-    """The ASGI application of one server."""
+def application(server: ExchangeServer) -> ASGIApp:
+    """The ASGI application of one server. Streams go around Starlette: it would wrap every message."""
     routes = [HttpRoute(route.path, _endpoint(server, route), methods=[route.method]) for route in ROUTES]
     routes += [
         HttpRoute("/admin/health", _admin(server, _health), methods=["GET"]),
         HttpRoute("/admin/clock", _admin(server, _clock), methods=["POST"]),
         HttpRoute("/admin/stop", _admin(server, _stop), methods=["POST"]),
     ]
-    return Starlette(
+    requests = Starlette(
         routes=routes,
         lifespan=server.lifespan,
         exception_handlers={404: _not_found(server), 405: _not_found(server)},
     )
+
+    async def dispatch(scope: Scope, receive: Receive, send: Send) -> None:
+        await (server.streams if scope["type"] == "websocket" else requests)(scope, receive, send)
+
+    return dispatch
 
 
 def _endpoint(server: ExchangeServer, route: Route) -> Endpoint:
