@@ -13,7 +13,7 @@ Message = MutableMapping[str, Any]
 Send = Callable[[Message], Awaitable[None]]
 Receive = Callable[[], Awaitable[Message]]
 
-MAX_WAITING = 10_000
+MAX_WAITING = 50_000
 MAX_WAITING_CHARS = 16_000_000
 """A client that lets more than one of these pile up is dropped: it does not read."""
 
@@ -73,14 +73,14 @@ class Connection:
         """Serve until either side ends; `handle` is called with every text received."""
         writer = asyncio.create_task(self._write(send))
         reader = asyncio.create_task(self._read(receive, handle))
-        watch = self._loop.call_later(self.quiet_s, self._check_quiet)
+        self._watch = self._loop.call_later(self.quiet_s, self._check_quiet)
         try:
             done, _ = await asyncio.wait({writer, reader}, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 task.result()
         finally:
             self.is_closed = True
-            watch.cancel()
+            self._watch.cancel()
             writer.cancel()
             reader.cancel()
             self._waiting.clear()
@@ -114,13 +114,11 @@ class Connection:
             handle(text if text is not None else message["bytes"].decode(errors="replace"))
 
     def _check_quiet(self) -> None:
-        if self.is_closed:
-            return
         left = self._active_s + self.quiet_s - self._loop.time()
         if left <= 0:
             self.close(1000, "no ping and no data")
         else:
-            self._loop.call_later(left, self._check_quiet)
+            self._watch = self._loop.call_later(left, self._check_quiet)
 
 
 Outgoing = Callable[[str, str, Connection], None]

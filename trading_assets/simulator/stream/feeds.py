@@ -11,12 +11,12 @@ from itertools import pairwise
 from typing import Protocol
 
 from trading_assets.market.timeframes import MINUTE_MS, floor_ms, iso
-from trading_assets.simulator.market.base import CLOSE, HIGH, LOW, OPEN, START, TURNOVER, VOLUME, Contract
+from trading_assets.simulator.market.base import START, Contract
 from trading_assets.simulator.market.calendar import edges_of, start_of
 from trading_assets.simulator.market.trades import Trade, trades_of_minute
 from trading_assets.simulator.rest.market import ticker_row
 from trading_assets.simulator.venue import Venue
-from trading_assets.simulator.wire import fixed, places_of, short
+from trading_assets.simulator.wire import candle_rows, fixed, places_of, short
 
 CLOSED_KEPT = 1500
 """When the clock leaps, so many of the newest closed candles are told: a day of minutes."""
@@ -76,7 +76,7 @@ class CandleFeed:
         self._start_ms = start_of(interval, now_ms)
         self._now_ms = now_ms
         self._told_at_s = 0.0
-        self._open: list[float] = []
+        self._open: list[str] = []
         self._look(self._start_ms, now_ms, 1)
 
     def advance(self, now_ms: int, wall_s: float, room: int) -> Sequence[str]:
@@ -103,23 +103,23 @@ class CandleFeed:
         """Messages of the closed ones of `count` candles from the one that starts at `first_ms`."""
         edges = edges_of(self._interval, first_ms, now_ms)[: count + 1].tolist()
         before = min(edges[-1], now_ms + 1)
-        rows = self._venue.market.bars(self._contract.symbol, self._interval, first_ms, before, now_ms).tolist()
+        bars = self._venue.market.bars(self._contract.symbol, self._interval, first_ms, before, now_ms)
+        text = candle_rows(bars, places_of(self._contract.tick_size), places_of(self._contract.qty_step))
+        rows: list[list[str]] = json.loads(text)[::-1]
         ends = dict(pairwise(edges))
         closed = [row for row in rows if ends[int(row[START])] <= now_ms]
         self._open = rows[-1] if len(closed) < len(rows) else []
         self._now_ms = now_ms
         return [self._message(row, ends[int(row[START])], now_ms) for row in closed]
 
-    def _message(self, row: list[float], end_ms: int, now_ms: int) -> str:
-        places, qty_places = places_of(self._contract.tick_size), places_of(self._contract.qty_step)
-        closed = end_ms <= now_ms
+    def _message(self, row: list[str], end_ms: int, now_ms: int) -> str:
+        start, opened, high, low, close, volume, turnover = row
+        confirmed = "true" if end_ms <= now_ms else "false"
         return (
-            f'{{"topic":"{self.topic}","data":[{{"start":{int(row[START])},"end":{end_ms - 1},'
-            f'"interval":"{self._interval}","open":"{short(row[OPEN], places)}",'
-            f'"close":"{short(row[CLOSE], places)}","high":"{short(row[HIGH], places)}",'
-            f'"low":"{short(row[LOW], places)}","volume":"{short(row[VOLUME], qty_places)}",'
-            f'"turnover":"{short(row[TURNOVER], 4)}","confirm":{"true" if closed else "false"},'
-            f'"timestamp":{min(now_ms, end_ms - 1)}}}],"ts":{now_ms},"type":"snapshot"}}'
+            f'{{"topic":"{self.topic}","data":[{{"start":{start},"end":{end_ms - 1},"interval":"{self._interval}",'
+            f'"open":"{opened}","close":"{close}","high":"{high}","low":"{low}","volume":"{volume}",'
+            f'"turnover":"{turnover}","confirm":{confirmed},"timestamp":{min(now_ms, end_ms - 1)}}}],'
+            f'"ts":{now_ms},"type":"snapshot"}}'
         )
 
 

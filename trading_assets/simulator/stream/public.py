@@ -24,7 +24,7 @@ REST_S = 0.005
 TURN_S = 0.002
 """After so much work in one go, others get a turn: requests are answered between."""
 
-MESSAGES_A_PASS = 1000
+MESSAGES_A_PASS = 600
 """Bounds the closed candles told after a leap of the clock; the rest comes with the next passes."""
 
 _OPTIONS: dict[str, frozenset[str]] = {
@@ -42,7 +42,9 @@ logger = logging.getLogger(__name__)
 class _Channel:
     """A topic with listeners. `joining` are those who have not had their snapshot yet."""
 
-    feed: Feed
+    topic: str
+    feed: Feed | None = None
+    """made in the first pass: hundreds of topics may be asked for at once"""
     members: set[Connection] = field(default_factory=set)
     joining: set[Connection] = field(default_factory=set)
     due_s: float = 0.0
@@ -67,10 +69,10 @@ class PublicTopics:
     def join(self, connection: Connection, topic: str) -> None:
         channel = self._channels.get(topic)
         if channel is None:
-            channel = self._channels[topic] = _Channel(self._feed(topic))
+            channel = self._channels[topic] = _Channel(topic)
         if connection not in channel.members:
             channel.joining.add(connection)
-        if self._task is None:
+        if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._run())
 
     def leave(self, connection: Connection, topic: str) -> None:
@@ -116,29 +118,29 @@ class PublicTopics:
             began = loop.time()
             await self._pass(loop)
             await asyncio.sleep(max(REST_S, began + PASS_S - loop.time()))
-        self._task = None
 
     async def _pass(self, loop: asyncio.AbstractEventLoop) -> None:
         room, turn_ends = MESSAGES_A_PASS, loop.time() + TURN_S
-        # The longest overdue first: who found no room in this pass is early in the next.
+        # The longest overdue first: who finds no room in this pass comes early in the next.
         for channel in sorted(self._channels.values(), key=lambda channel: channel.due_s):
             now_s = loop.time()
             if now_s < channel.due_s and not channel.joining:
                 continue
-            room -= self._tell(channel, now_s, room)
-            if room > 0:
-                channel.due_s = now_s + channel.feed.every_s - PASS_S / 2
+            left = max(room - self._tell(channel, now_s, room), 0)
+            if room and channel.feed is not None:
+                channel.due_s = now_s + (channel.feed.every_s - PASS_S / 2 if left else 0.0)
+            room = left
             if loop.time() >= turn_ends:
                 await asyncio.sleep(0)
                 turn_ends = loop.time() + TURN_S
 
     def _tell(self, channel: _Channel, now_s: float, room: int) -> int:
         """One topic's news to all who listen, and the snapshot to who has joined. Returns the number of messages."""
-        feed = channel.feed
         try:
-            messages = feed.advance(self._venue.clock.now_ms(), now_s, max(room, 0))
+            feed = channel.feed = channel.feed or self._feed(channel.topic)
+            messages = feed.advance(self._venue.clock.now_ms(), now_s, room)
         except DataError as error:
-            logger.warning("%s is not told: %s", feed.topic, error)
+            logger.warning("%s is not told: %s", channel.topic, error)
             return 0
         for text in messages:
             for connection in tuple(channel.members):
