@@ -140,11 +140,7 @@ def test_an_accelerated_clock_skips_no_candle() -> None:
     config = ServeConfig(clock=ClockSpec(ClockMode.ACCELERATED, T0, 3600.0))
     with serve_in_thread(config, FakeMarket()) as running, client(running.url) as raw:
         raw.send(op="subscribe", args=[CANDLE, TICKER, "publicTrade.BTCUSDT"])
-        starts = [
-            candle["start"]
-            for candle in (raw.push(CANDLE)["data"][0] for _ in range(80))
-            if candle["confirm"]
-        ]
+        starts = [candle["start"] for candle in (raw.push(CANDLE)["data"][0] for _ in range(80)) if candle["confirm"]]
         assert starts == [starts[0] + index * MINUTE for index in range(len(starts))] and len(starts) > 60
 
 
