@@ -44,9 +44,13 @@ IGNORED = ("$.data[0].extraFees",)
 @pytest.fixture(scope="module")
 def messages() -> Iterator[dict[str, dict[str, Any]]]:
     """One message of every topic, and one of every kind of answer."""
-    with serve_in_thread(ServeConfig(clock=ClockSpec(ClockMode.MANUAL, T0)), FakeMarket()) as running:
-        with client(running.url) as public, client(running.url, PRIVATE) as private:
-            yield answers(public, private) | pushes(running, public, private)
+    config = ServeConfig(clock=ClockSpec(ClockMode.MANUAL, T0))
+    with (
+        serve_in_thread(config, FakeMarket()) as running,
+        client(running.url) as public,
+        client(running.url, PRIVATE) as private,
+    ):
+        yield answers(public, private) | pushes(running, public, private)
 
 
 def answers(public: RawClient, private: RawClient) -> dict[str, dict[str, Any]]:

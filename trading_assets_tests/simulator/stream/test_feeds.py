@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -181,7 +182,7 @@ def test_the_trades_of_a_minute_make_its_candle(seeded: Market, symbol: str) -> 
         assert prices[0] == pytest.approx(opened, rel=1e-3)
         assert [trade.time_ms for trade in trades] == sorted({trade.time_ms for trade in trades})
         assert len({trade.trade_id for trade in trades}) == len(trades) > 60
-        for before, trade in zip(trades, trades[1:], strict=False):
+        for before, trade in pairwise(trades):
             rose = trade.price > before.price
             expected = ("Plus" if rose else "Minus") if trade.price != before.price else "Zero"
             assert trade.direction.startswith(expected)
