@@ -127,7 +127,7 @@ def test_nothing_private_before_the_login(exchange: RunningExchange) -> None:
         told = raw.ask(op="subscribe", args=["order"], req_id="x")
         assert (told["success"], told["ret_msg"], told["req_id"]) == (False, "Request not authorized", "x")
         order(exchange)
-        assert raw.is_silent(0.2)
+        assert raw.is_silent(0.15)
 
 
 def test_an_order_is_told_with_what_it_did(falling: RunningExchange) -> None:
@@ -152,7 +152,7 @@ def test_an_order_is_told_with_what_it_did(falling: RunningExchange) -> None:
         assert {name: position[name] for name in same} == {name: theirs[name] for name in same}
         assert (position["stopLoss"], position["takeProfit"]) == ("99000.00", "0")
         assert [wallet] == read(falling, "/v5/account/wallet-balance", "accountType=UNIFIED")
-        assert raw.is_silent(0.2)
+        assert raw.is_silent(0.15)
 
 
 def test_a_stop_in_a_leap_of_the_clock_is_told_as_it_happened(falling: RunningExchange) -> None:
@@ -199,7 +199,7 @@ def test_leverage_is_told_as_a_position(exchange: RunningExchange) -> None:
         post(exchange, "/v5/position/set-leverage", symbol="BTCUSDT", buyLeverage="7", sellLeverage="7")
         (row,) = raw.receive()["data"]
         assert (row["leverage"], row["size"], row["entryPrice"], row["positionValue"]) == ("7", "0", "0", "0")
-        assert raw.is_silent(0.2)
+        assert raw.is_silent(0.15)
 
 
 def test_categorised_topics_are_told_under_their_name_and_two_clients_hear_the_same(
@@ -219,7 +219,7 @@ def test_categorised_topics_are_told_under_their_name_and_two_clients_hear_the_s
             "conn_id": "",
         }
         order(exchange)
-        assert one.push("order.linear") and two.is_silent(0.2)
+        assert one.push("order.linear") and two.is_silent(0.15)
 
 
 def test_the_venue_is_listened_to_only_while_somebody_listens(exchange: RunningExchange) -> None:
