@@ -126,7 +126,7 @@ class ExchangeServer:
         limit = self.config.idle_stop_s
         while limit is not None:
             await asyncio.sleep(min(IDLE_CHECK_S, limit / 4))
-            if self.streams.connections:
+            if self.streams.clients:
                 self.touch()
             if time.monotonic() - self._last_request > limit:
                 self.stop()

@@ -20,11 +20,6 @@ class ConnectionLimits:
         self._opened: defaultdict[str, deque[float]] = defaultdict(deque)
         self._kept: Counter[tuple[str, str]] = Counter()
 
-    @property
-    def total(self) -> int:
-        """Connections that are open now."""
-        return self._kept.total()
-
     def enter(self, address: str, market: str) -> str:
         """Count a new connection; why it must be refused, or an empty string."""
         now, opened = self._seconds(), self._opened[address]

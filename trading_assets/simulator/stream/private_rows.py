@@ -21,6 +21,19 @@ from trading_assets.simulator.wire import Params, trimmed
 
 WALLET = "wallet"
 
+_FAST = (
+    "category",
+    "symbol",
+    "execId",
+    "execPrice",
+    "execQty",
+    "orderId",
+    "isMaker",
+    "orderLinkId",
+    "side",
+    "execTime",
+    "seq",
+)
 _POSITION_SAME = (
     "positionIdx",
     "tradeMode",
@@ -69,9 +82,11 @@ def messages(venue: Venue, batch: Batch) -> dict[str, str]:
     """
     orders = [record for record in batch.records if isinstance(record, Order)]
     executions = [record for record in batch.records if isinstance(record, Execution)]
+    told = [_execution(venue, execution, batch) for execution in executions]
     rows: dict[str, list[dict[str, object]]] = {
         "order": [_order(venue, order) for order in orders],
-        "execution": [_execution(venue, execution, batch) for execution in executions],
+        "execution.fast": [_fast(row) for row in told if row["execType"] == "Trade"],
+        "execution": told,
         "position": _positions(venue, batch, {order.symbol for order in orders}),
         WALLET: [],
     }
@@ -87,6 +102,10 @@ def _order(venue: Venue, order: Order) -> dict[str, object]:
 def _execution(venue: Venue, execution: Execution, batch: Batch) -> dict[str, object]:
     row = {"category": LINEAR} | execution_row(venue, execution)
     return row | {"isLeverage": "0", "marketUnit": "", "execPnl": trimmed(_realised(venue, execution, batch))}
+
+
+def _fast(row: dict[str, object]) -> dict[str, object]:
+    return {name: row[name] for name in _FAST}
 
 
 def _realised(venue: Venue, execution: Execution, batch: Batch) -> Decimal:

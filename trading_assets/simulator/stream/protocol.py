@@ -12,13 +12,16 @@ from trading_assets.simulator.auth import Credentials
 
 MAX_ARGS_CHARS = 21_000
 
-PRIVATE_KINDS = {
-    "order": frozenset({"spot", "linear", "inverse", "option"}),
-    "execution": frozenset({"spot", "linear", "inverse", "option"}),
-    "position": frozenset({"linear", "inverse", "option"}),
-    "wallet": frozenset[str](),
+_CATEGORIES: dict[str, tuple[str, ...]] = {
+    "order": ("spot", "linear", "inverse", "option"),
+    "execution": ("spot", "linear", "inverse", "option"),
+    "execution.fast": ("spot", "linear", "inverse", "option"),
+    "position": ("linear", "inverse", "option"),
+    "wallet": (),
 }
 """All-in-one topic -> the categories it is also offered by, as `order.linear`."""
+
+_CATEGORISED = frozenset(f"{kind}.{category}" for kind, categories in _CATEGORIES.items() for category in categories)
 
 RequestId = str | int | None
 
@@ -74,13 +77,12 @@ def check_private(topics: Collection[str]) -> None:
         Rejection: an unknown topic, or all-in-one and categorised topics in one request.
     """
     for topic in topics:
-        kind, dot, category = topic.partition(".")
-        if kind not in PRIVATE_KINDS or (dot and category not in PRIVATE_KINDS[kind]):
+        if topic not in _CATEGORIES and topic not in _CATEGORISED:
             raise Rejection(f"error:handler not found,topic:{topic}")
-    categorised = [topic for topic in topics if "." in topic]
-    plain = [topic for topic in topics if "." not in topic and PRIVATE_KINDS[topic]]
-    if categorised and plain:
-        raise Rejection(f"error:topics of both kinds in one request,topic:{plain[0]},topic:{categorised[0]}")
+    categorised = [topic for topic in topics if topic in _CATEGORISED]
+    all_in_one = [topic for topic in topics if _CATEGORIES.get(topic)]
+    if categorised and all_in_one:
+        raise Rejection(f"error:topics of both kinds in one request,topic:{all_in_one[0]},topic:{categorised[0]}")
 
 
 def check_auth(args: tuple[object, ...], credentials: Credentials, accepted_times_ms: tuple[int, ...]) -> None:
@@ -94,12 +96,17 @@ def check_auth(args: tuple[object, ...], credentials: Credentials, accepted_time
     key, expires, signature = (str(arg) for arg in args)
     if not expires.isascii() or not expires.isdigit() or len(expires) > 18:
         raise Rejection("Params Error")
-    if not hmac.compare_digest(key.encode(), credentials.key.encode()):
+    if not _same(key, credentials.key):
         raise Rejection("API key is invalid.")
     if int(expires) <= min(accepted_times_ms):
         raise Rejection("Your request has expired.")
-    if not hmac.compare_digest(credentials.sign(f"GET/realtime{expires}".encode()).encode(), signature.encode()):
+    if not _same(signature, credentials.sign(f"GET/realtime{expires}".encode())):
         raise Rejection("error sign!")
+
+
+def _same(given: str, expected: str) -> bool:
+    # JSON may hold half a surrogate pair, which UTF-8 does not.
+    return hmac.compare_digest(given.encode(errors="surrogatepass"), expected.encode())
 
 
 def acknowledgement(request: Request, conn_id: str, *, is_private: bool) -> str:

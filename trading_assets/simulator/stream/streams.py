@@ -44,19 +44,19 @@ class StreamProtocol(WebSocketsSansIOProtocol):
 
 
 class Streams:
-    """The ASGI application of the WebSocket paths."""
+    """The ASGI application of the WebSocket paths.
+
+    Attributes:
+        clients: who is connected.
+    """
 
     def __init__(self, venue: Venue) -> None:
+        self.clients: set[Connection] = set()
         self._venue = venue
         self._limits = ConnectionLimits()
         self._public = PublicTopics(venue, self.outgoing)
         self._private = PrivateTopics(venue, self.outgoing)
         self._numbers = itertools.count(1)
-
-    @property
-    def connections(self) -> int:
-        """How many clients are connected."""
-        return self._limits.total
 
     def outgoing(self, text: str, topic: str, connection: Connection) -> None:
         """Every message passes here, pushes with their topic, answers with an empty one. Returns at once."""
@@ -82,10 +82,12 @@ class Streams:
             quiet_s=_quiet_seconds(scope["query_string"]),
             abort=scope["extensions"][_ABORT]["abort"],
         )
+        self.clients.add(connection)
         try:
             await send({"type": "websocket.accept"})
             await connection.run(receive, send, lambda text: self._handle(connection, text))
         finally:
+            self.clients.remove(connection)
             self._limits.leave(address, path)
             self._unsubscribe(connection, tuple(connection.topics))
 

@@ -9,6 +9,8 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from websockets.exceptions import ConnectionClosed
 
 from trading_assets.simulator.auth import Credentials
@@ -25,6 +27,12 @@ from trading_assets_tests.simulator.stream.raw import PRIVATE, RawClient, client
 D = Decimal
 ALL = ["order", "execution", "position", "wallet"]
 KEYS = Credentials("key", "secret")
+TEXT = st.text(st.characters(exclude_categories=())) | st.sampled_from(["order", "order.linear", "subscribe"])
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | TEXT,
+    lambda inner: st.lists(inner) | st.dictionaries(TEXT, inner),
+    max_leaves=5,
+)
 FALLING = rising_then_falling("BTCUSDT", T0, [100_000, 100_100, 98_000, 98_500])
 
 
@@ -97,6 +105,7 @@ def good(expires: object) -> str:
         (("key", 1000, good(1000)), "Your request has expired."),
         (("key", 2000, good(2001)), "error sign!"),
         (("key", 2000, "ü"), "error sign!"),
+        (("\ud800", 2000, good(2000)), "API key is invalid."),
     ],
 )
 def test_a_login_that_is_wrong(args: tuple[object, ...], message: str) -> None:
@@ -114,6 +123,7 @@ def test_a_login_that_is_wrong(args: tuple[object, ...], message: str) -> None:
         (["position.spot"], "error:handler not found,topic:position.spot"),
         (["tickers.BTCUSDT"], "error:handler not found,topic:tickers.BTCUSDT"),
         (["order."], "error:handler not found,topic:order."),
+        (["execution.fast.linear", "execution"], "error:topics of both kinds in one request"),
     ],
 )
 def test_private_topics_that_are_refused(topics: list[str], message: str) -> None:
@@ -222,6 +232,16 @@ def test_categorised_topics_are_told_under_their_name_and_two_clients_hear_the_s
         assert one.push("order.linear") and two.is_silent(0.15)
 
 
+def test_fast_executions_are_short_and_only_trades(exchange: RunningExchange) -> None:
+    with client(exchange.url, PRIVATE) as raw:
+        subscribed(raw, "execution.fast", "execution")
+        order(exchange)
+        (fast,), (full,) = raw.push("execution.fast")["data"], raw.push("execution")["data"]
+        assert len(fast) == 11 and fast == {name: full[name] for name in fast}
+        exchange.advance(8 * HOUR)
+        assert raw.receive()["data"][0]["execType"] == "Funding"
+
+
 def test_the_venue_is_listened_to_only_while_somebody_listens(exchange: RunningExchange) -> None:
     def journal() -> object:
         return exchange.venue.engine.state.journal
@@ -251,6 +271,23 @@ def test_on_a_running_clock_a_stop_is_told_without_anybody_asking() -> None:
         told = raw.push("order")
         assert [row["stopOrderType"] for row in told["data"]] == ["StopLoss"]
         assert running.now_ms() - told["creationTime"] < 60 * 1000 * (SETTLE_S + 1.0)
+
+
+@given(st.dictionaries(st.sampled_from(["op", "args", "req_id", "x"]), JSON) | JSON)
+def test_whatever_is_sent_is_a_request_or_is_refused(value: object) -> None:
+    text = json.dumps(value)
+    try:
+        request = protocol.parse(text)
+        topics = request.topics()
+        protocol.check_private(topics)
+    except Rejection as rejection:
+        told = json.loads(protocol.refusal(str(rejection), None, "id", is_private=False))
+        assert told["success"] is False
+    else:
+        answer = json.loads(protocol.acknowledgement(request, "id", is_private=True))
+        assert answer.get("req_id") == request.req_id
+    with pytest.raises(Rejection):
+        protocol.check_auth((value, "2000", value), KEYS, (1000,))
 
 
 def test_requests_are_read_with_their_own_identifiers() -> None:

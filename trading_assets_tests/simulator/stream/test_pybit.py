@@ -63,7 +63,7 @@ def connect(monkeypatch: pytest.MonkeyPatch, exchange: RunningExchange, **more: 
 
 @pytest.fixture
 def public(monkeypatch: pytest.MonkeyPatch, seeded: RunningExchange) -> Iterator[WebSocket]:
-    stream = connect(monkeypatch, seeded, channel_type="linear", ping_interval=2, ping_timeout=1)
+    stream = connect(monkeypatch, seeded, channel_type="linear", ping_interval=1, ping_timeout=0.8)
     yield stream
     stream.exit()
 
@@ -121,7 +121,7 @@ def test_trades_and_pings_and_a_second_subscription(seeded: RunningExchange, pub
     for symbol in (SYMBOL, "ETHUSDT"):
         message = trades.first(lambda message, symbol=symbol: message["topic"] == f"publicTrade.{symbol}")
         assert {row["S"] for row in message["data"]} <= {"Buy", "Sell"}
-    time.sleep(3.5)  # past a protocol ping, and the application's own after it
+    time.sleep(1.8)  # past a protocol ping, and the application's own after it
     seeded.advance(MINUTE)
     trades.first(lambda message: message["ts"] == SEEDED_START + 2 * MINUTE)
     assert public.is_connected() and not public.exited
