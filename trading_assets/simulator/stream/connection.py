@@ -17,6 +17,9 @@ MAX_WAITING = 50_000
 MAX_WAITING_CHARS = 16_000_000
 """A client that lets more than one of these pile up is dropped: it does not read."""
 
+CLOSE_S = 10.0
+"""What a client has to take its last messages and the close frame."""
+
 _SENT_AT_ONCE = 64
 """Messages sent before others get a turn."""
 
@@ -58,9 +61,10 @@ class Connection:
         self._loop.call_later(delay_s, lambda: None if self.is_closed else action())
 
     def close(self, code: int, reason: str = "") -> None:
-        """Send what is waiting, then a close frame; nothing more is accepted."""
+        """Send what is waiting, then a close frame; nothing more is accepted. Who does not take it is dropped."""
         self._ending, self._code, self._reason = True, code, reason
         self._wake.set()
+        self.later(CLOSE_S, self.drop)
 
     def drop(self) -> None:
         """Cut the line without a word; what is waiting is forgotten."""
@@ -95,13 +99,14 @@ class Connection:
                     text = self._waiting.popleft()
                     self._chars -= len(text)
                     await send({"type": "websocket.send", "text": text})
+                if sent:
+                    self._active_s = self._loop.time()
                 if self._waiting:
                     await asyncio.sleep(0)
                 elif self._ending:
                     await send({"type": "websocket.close", "code": self._code, "reason": self._reason})
                     return
                 else:
-                    self._active_s = self._loop.time()
                     self._wake.clear()
                     await self._wake.wait()
         except OSError:  # the client has gone
