@@ -77,8 +77,8 @@ _POSITION_ZERO_WHEN_EMPTY = (
 def messages(venue: Venue, batch: Batch) -> dict[str, str]:
     """Kind of topic -> JSON list of its rows, for the kinds that have something to tell, in the order to tell it.
 
-    Call it while the venue lets nobody else in (as listeners are): wallet, margins and stops are the account's of now. The
-    position of every symbol with an order in the batch is told, also one that did not change.
+    Call it while the venue lets nobody else in (as listeners are): wallet, margins and stops are the account's of
+    now. The position of every symbol with an order in the batch is told, also one that did not change.
     """
     orders = [record for record in batch.records if isinstance(record, Order)]
     executions = [record for record in batch.records if isinstance(record, Execution)]
