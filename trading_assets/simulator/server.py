@@ -1,4 +1,7 @@
-"""The server of the embedded exchange: its socket, its life and its admin face. Requests are `gateway`'s."""
+"""The server of the embedded exchange: its socket, its life and its admin face.
+
+Requests are `gateway`'s, streams `stream`'s.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +21,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route as HttpRoute
+from starlette.types import Receive, Scope, Send
 
 from trading_assets.errors import ConfigurationError, StorageError
 from trading_assets.simulator import files
@@ -40,6 +44,7 @@ from trading_assets.simulator.rest import (
     trade,
 )
 from trading_assets.simulator.rest.common import Route
+from trading_assets.simulator.stream.streams import MAX_MESSAGE_BYTES, StreamProtocol, Streams
 from trading_assets.simulator.venue import ServeConfig, Venue
 from trading_assets.simulator.wire import Params, Refusal, envelope
 
@@ -105,6 +110,7 @@ class ExchangeServer:
         self.url = f"http://{'127.0.0.1' if config.host in ('0.0.0.0', '') else config.host}:{self.port}"
         self._on_ready: Callable[[], None] | None = None
         self._last_request = time.monotonic()
+        self.streams = Streams(self.venue, self.faults)
         self._server = uvicorn.Server(
             uvicorn.Config(
                 application(self),
@@ -114,6 +120,10 @@ class ExchangeServer:
                 access_log=False,
                 lifespan="on",
                 timeout_keep_alive=KEEP_ALIVE_S,
+                ws=StreamProtocol,
+                ws_max_size=MAX_MESSAGE_BYTES,
+                ws_per_message_deflate=False,  # on one machine it only costs
+                ws_ping_interval=None,
                 timeout_graceful_shutdown=2,
             )
         )
@@ -150,11 +160,14 @@ class ExchangeServer:
             yield
         finally:
             watch.cancel()
+            self.streams.stop()
 
     async def _watch(self) -> None:
         limit = self.config.idle_stop_s
         while limit is not None:
             await asyncio.sleep(min(IDLE_CHECK_S, limit / 4))
+            if self.streams.clients:
+                self.touch()
             if time.monotonic() - self._last_request > limit:
                 self.stop()
                 return
@@ -180,8 +193,13 @@ def application(server: ExchangeServer) -> Gateway:
         lifespan=server.lifespan,
         exception_handlers={404: _not_found(server), 405: _not_found(server)},
     )
+
+    async def beside(scope: Scope, receive: Receive, send: Send) -> None:
+        # Streams go around Starlette: it would wrap every message.
+        await (server.streams if scope["type"] == "websocket" else others)(scope, receive, send)
+
     limits = Limits(server.config.limits)
-    return Gateway(server.venue, ROUTES, others, faults=server.faults, limits=limits, touch=server.touch)
+    return Gateway(server.venue, ROUTES, beside, faults=server.faults, limits=limits, touch=server.touch)
 
 
 def _admin(server: ExchangeServer, action: Callable[[ExchangeServer, Params], dict[str, object]]) -> Endpoint:

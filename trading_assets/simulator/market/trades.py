@@ -20,13 +20,16 @@ _LOOK_BACK_MIN = 1440
 
 @dataclass(frozen=True)
 class Trade:
-    """One public trade; `is_buy` says who took. Quantity in base coin, on the step."""
+    """One public trade. Quantity in base coin, on the step; `side` is who took; `direction` is Bybit's tick direction,
+    against the trade before in the same minute.
+    """
 
     trade_id: str
     time_ms: int
     price: float
     qty: float
-    is_buy: bool
+    side: str
+    direction: str
 
 
 def recent_trades(market: Market, symbol: str, now_ms: int, count: int) -> list[Trade]:
@@ -41,7 +44,7 @@ def recent_trades(market: Market, symbol: str, now_ms: int, count: int) -> list[
     return found[:count]
 
 
-def trades_of_minute(market: Market, symbol: str, minute_ms: int) -> list[Trade]:
+def trades_of_minute(market: Market, symbol: str, minute_ms: int) -> tuple[Trade, ...]:
     """All trades of a minute, in time. They open, touch the extremes and close where its candle does, and sum up to
     its volume; none where it has no candle or no volume.
     """
@@ -49,7 +52,7 @@ def trades_of_minute(market: Market, symbol: str, minute_ms: int) -> list[Trade]
     grid = Grid.of(market.contracts[symbol])
     steps = round(float(bars[0, VOLUME]) / grid.step) if len(bars) else 0
     if not steps:
-        return []
+        return ()
     points = market.path(symbol, minute_ms)
     wanted = len(points) + int(bars[0, TURNOVER] / _TURNOVER_PER_TRADE)
     of = stream(0, "trades", symbol)
@@ -63,11 +66,11 @@ def trades_of_minute(market: Market, symbol: str, minute_ms: int) -> list[Trade]
     until = np.floor((steps - len(ordered)) * weights / weights[-1]).astype(np.int64)
     until[-1] = steps - len(ordered)
     sizes = 1 + np.diff(until, prepend=0)
-    directions = _directions([price for _, price in ordered], uniforms(words[2]).tolist())
-    return [
-        Trade(str(_identifier(of, at)), at, price, grid.quantity(int(size)), is_buy)
-        for (at, price), size, is_buy in zip(ordered, sizes.tolist(), directions, strict=True)
-    ]
+    ticks = _ticks([price for _, price in ordered])
+    return tuple(
+        Trade(str(_identifier(of, at)), at, price, grid.quantity(int(size)), side, direction)
+        for (at, price), size, (side, direction) in zip(ordered, sizes.tolist(), ticks, strict=True)
+    )
 
 
 def _chosen(points: list[tuple[int, float]], steps: int) -> list[tuple[int, float]]:
@@ -80,11 +83,13 @@ def _chosen(points: list[tuple[int, float]], steps: int) -> list[tuple[int, floa
     return [points[index] for index in sorted(kept)]
 
 
-def _directions(prices: list[float], drawn: list[float]) -> Iterator[bool]:
-    """A trade above the one before was a buy, below a sale; at the same price either."""
-    before = prices[0]
-    for price, share in zip(prices, drawn, strict=False):
-        yield share < 0.5 if price == before else price > before
+def _ticks(prices: list[float]) -> Iterator[tuple[str, str]]:
+    """Side and tick direction by the tick rule: a trade above the last other price was a buy, below it a sale."""
+    before, rising = prices[0], True
+    for price in prices:
+        moved = price != before
+        rising = price > before if moved else rising
+        yield "Buy" if rising else "Sell", f"{'' if moved else 'Zero'}{'Plus' if rising else 'Minus'}Tick"
         before = price
 
 

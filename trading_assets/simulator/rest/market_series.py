@@ -70,7 +70,7 @@ def recent_trade(venue: Venue, params: Params, now_ms: int) -> object:
             "symbol": contract.symbol,
             "price": fixed(trade.price, places),
             "size": short(trade.qty, qty_places),
-            "side": "Buy" if trade.is_buy else "Sell",
+            "side": trade.side,
             "time": str(trade.time_ms),
             "isBlockTrade": False,
             "isRPITrade": False,

@@ -1,0 +1,1 @@
+"""`/v5/public/linear` and `/v5/private`: the exchange's WebSocket streams."""

@@ -1,0 +1,154 @@
+"""The public topics: which there are, who listens to which, and the passes that compute and tell them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass, field
+
+from trading_assets.errors import DataError
+from trading_assets.simulator.market.base import Contract
+from trading_assets.simulator.market.calendar import INTERVALS
+from trading_assets.simulator.stream.book import EVERY_S, BookFeed
+from trading_assets.simulator.stream.connection import Connection, Outgoing
+from trading_assets.simulator.stream.feeds import CandleFeed, Feed, TickerFeed, TradeFeed
+from trading_assets.simulator.stream.protocol import Rejection
+from trading_assets.simulator.venue import Venue
+
+PASS_S = 0.05
+"""Real seconds from the begin of a pass over the topics to that of the next."""
+
+REST_S = 0.005
+"""What a late pass leaves to others at least."""
+
+TURN_S = 0.002
+"""After so much work in one go, others get a turn: requests are answered between."""
+
+MESSAGES_A_PASS = 600
+"""Bounds the closed candles told after a leap of the clock; the rest comes with the next passes."""
+
+_OPTIONS: dict[str, frozenset[str]] = {
+    "kline": frozenset(INTERVALS),
+    "orderbook": frozenset(map(str, EVERY_S)),
+    "tickers": frozenset(),
+    "publicTrade": frozenset(),
+}
+"""Kind of topic -> the intervals or depths it is offered in; none stands between kind and symbol where it is empty."""
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class _Channel:
+    """A topic with listeners. `joining` are those who have not had their snapshot yet."""
+
+    topic: str
+    feed: Feed | None = None
+    """made in the first pass: hundreds of topics may be asked for at once"""
+    members: set[Connection] = field(default_factory=set)
+    joining: set[Connection] = field(default_factory=set)
+    due_s: float = 0.0
+
+
+class PublicTopics:
+    """Computes each topic once however many listen; runs only while somebody does."""
+
+    def __init__(self, venue: Venue, outgoing: Outgoing) -> None:
+        self._venue, self._outgoing = venue, outgoing
+        self._channels: dict[str, _Channel] = {}
+        self._updates: dict[str, int] = {}
+        self._task: asyncio.Task[None] | None = None
+
+    def check(self, topic: str) -> None:
+        """
+        Raises:
+            Rejection: there is no such topic, or no such symbol.
+        """
+        self._parts(topic)
+
+    def join(self, connection: Connection, topic: str) -> None:
+        channel = self._channels.get(topic)
+        if channel is None:
+            channel = self._channels[topic] = _Channel(topic)
+        if connection not in channel.members:
+            channel.joining.add(connection)
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._run())
+
+    def leave(self, connection: Connection, topic: str) -> None:
+        channel = self._channels.get(topic)
+        if channel is None:
+            return
+        channel.members.discard(connection)
+        channel.joining.discard(connection)
+        if not channel.members and not channel.joining:
+            del self._channels[topic]
+
+    def stop(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+
+    def _parts(self, topic: str) -> tuple[str, str, Contract]:
+        """Kind, interval or depth, contract."""
+        kind, _, rest = topic.partition(".")
+        allowed = _OPTIONS.get(kind)
+        option, _, symbol = rest.partition(".") if allowed else ("", "", rest)
+        if allowed is None or (allowed and option not in allowed):
+            raise Rejection(f"error:handler not found,topic:{topic}")
+        contract = self._venue.market.contracts.get(symbol)
+        if contract is None:
+            raise Rejection(f"Invalid symbol :[{topic}]")
+        return kind, option, contract
+
+    def _feed(self, topic: str) -> Feed:
+        kind, option, contract = self._parts(topic)
+        venue, now = self._venue, self._venue.clock.now_ms()
+        match kind:
+            case "kline":
+                return CandleFeed(venue, contract, option, now)
+            case "orderbook":
+                return BookFeed(venue, contract, int(option), now, self._updates)
+            case "tickers":
+                return TickerFeed(venue, contract, now)
+        return TradeFeed(venue, contract, now)
+
+    async def _run(self) -> None:
+        loop = asyncio.get_running_loop()
+        while self._channels:
+            began = loop.time()
+            await self._pass(loop)
+            await asyncio.sleep(max(REST_S, began + PASS_S - loop.time()))
+
+    async def _pass(self, loop: asyncio.AbstractEventLoop) -> None:
+        room, turn_ends = MESSAGES_A_PASS, loop.time() + TURN_S
+        # The longest overdue first: who finds no room in this pass comes early in the next.
+        for channel in sorted(self._channels.values(), key=lambda channel: channel.due_s):
+            now_s = loop.time()
+            if now_s < channel.due_s and not channel.joining:
+                continue
+            left = max(room - self._tell(channel, now_s, room), 0)
+            if room and channel.feed is not None:
+                channel.due_s = now_s + (channel.feed.every_s - PASS_S / 2 if left else 0.0)
+            room = left
+            if loop.time() >= turn_ends:
+                await asyncio.sleep(0)
+                turn_ends = loop.time() + TURN_S
+
+    def _tell(self, channel: _Channel, now_s: float, room: int) -> int:
+        """One topic's news to all who listen, and the snapshot to who has joined. Returns the number of messages."""
+        try:
+            feed = channel.feed = channel.feed or self._feed(channel.topic)
+            messages = feed.advance(self._venue.clock.now_ms(), now_s, room)
+        except DataError as error:
+            logger.warning("%s is not told: %s", channel.topic, error)
+            return 0
+        for text in messages:
+            for connection in tuple(channel.members):
+                self._outgoing(text, feed.topic, connection)
+        if channel.joining:
+            for text in feed.snapshot():
+                for connection in channel.joining:
+                    self._outgoing(text, feed.topic, connection)
+            channel.members |= channel.joining
+            channel.joining.clear()
+        return len(messages)
