@@ -34,12 +34,14 @@ class Tape:
         length: minutes, shape (n,).
         rows: their prices and sums.
         spans: [begin, end) in minutes of each stretch without a gap, shape (k, 2).
+        unit: turnover, as counted in `rows`, of one quantity step at a price of one tick.
     """
 
     start: Minutes
     length: npt.NDArray[np.int16]
     rows: Rows
     spans: Minutes
+    unit: float
 
     def part(self, begin: int, end: int) -> slice:
         """The candles that lie at least partly in the minutes [begin, end)."""
@@ -73,7 +75,8 @@ def merged(symbol: str, series: Sequence[Series], grid: Grid) -> Tape:
     assert chosen is not None
     spans = _joined_spans(series)
     filled = _filled(chosen, spans, min(one.minutes for one in series))
-    return Tape(filled.start, filled.length.astype(np.int16), Rows(filled.prices, filled.sums), spans)
+    rows = Rows(filled.prices, filled.sums)
+    return Tape(filled.start, filled.length.astype(np.int16), rows, spans, grid.tick * grid.step * TURNOVER_UNIT)
 
 
 def _one_timeframe(symbol: str, series: Sequence[Series], grid: Grid) -> _Cut:

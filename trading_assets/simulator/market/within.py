@@ -20,6 +20,7 @@ _WIGGLE = 0.3
 """Standard deviation of the noise half way, over the candle's range."""
 
 _WICK = 0.12
+_NEWTON_STEPS = 4
 _AGAINST_FIRST = 0.75
 """So often a candle visits first the extreme that lies behind its way."""
 
@@ -44,7 +45,7 @@ def day_of_tape(tape: Tape, of: int, day: int) -> DayOfMinutes:
             table[:4, places], table[4:, places] = prices[:, which], sums[:, which]
         else:
             drawn = words[:, places].reshape(6, -1, length)
-            table[:, places] = _expanded(prices[:, which], sums[:, which], drawn).reshape(6, -1)
+            table[:, places] = _expanded(prices[:, which], sums[:, which], drawn, tape.unit).reshape(6, -1)
     if not present.all():
         before = tape.rows.prices[3, part.start - 1] if part.start else tape.rows.prices[0, 0]
         latest = np.maximum.accumulate(np.where(present, np.arange(MINUTES), -1))
@@ -53,7 +54,7 @@ def day_of_tape(tape: Tape, of: int, day: int) -> DayOfMinutes:
     return DayOfMinutes(opens, highs, lows, closes, table[4].copy(), table[5].copy(), words[4].copy())
 
 
-def _expanded(prices: Ticks, sums: npt.NDArray[np.int64], words: Words) -> npt.NDArray[np.int64]:
+def _expanded(prices: Ticks, sums: npt.NDArray[np.int64], words: Words, unit: float) -> npt.NDArray[np.int64]:
     """The minutes of candles: prices (4, k), sums (2, k) and words (6, k, length) to shape (6, k, length)."""
     length = words.shape[2]
     opens, tops, bottoms, closes = prices.astype(np.float64)[:, :, None]
@@ -89,13 +90,31 @@ def _expanded(prices: Ticks, sums: npt.NDArray[np.int64], words: Words) -> npt.N
     highs[rows, np.where(low_first[:, 0], turn_minutes[1], turn_minutes[0])] = tops[:, 0]
     lows[rows, np.where(low_first[:, 0], turn_minutes[0], turn_minutes[1])] = bottoms[:, 0]
 
-    weights = exponentials(words[3]) * (0.5 + (highs - lows) / np.maximum(size, 1.0))
+    typical = 0.25 * (begins + highs + lows + ends)
     whole = sums[0][:, None]
+    weights = exponentials(words[3]) * (0.5 + (highs - lows) / np.maximum(size, 1.0)) + 1e-3
+    weights = _tilted(weights, typical, sums[1][:, None] / (np.maximum(whole, 1) * unit))
     # A minute in which the price moves has a trade, as far as there are enough steps for all.
     least = np.where(whole >= length, 1, 0)
     volumes = least + _shared(whole - least * length, weights)
-    turnovers = _shared(sums[1][:, None], volumes * (begins + highs + lows + ends))
-    return np.stack([begins, highs, lows, ends, volumes, turnovers]).astype(np.int64)
+    turnovers = _shared(sums[1][:, None], volumes * typical)
+    # Sums never pass through floats, which hold whole numbers only up to 2**53.
+    return np.stack([*(of.astype(np.int64) for of in (begins, highs, lows, ends)), volumes, turnovers])
+
+
+def _tilted(weights: Floats, values: Floats, mean: Floats) -> Floats:
+    """Weights whose weighted mean of `values` is near `mean` (k, 1), as far as their range allows: most is traded
+    where the candle's average price says. Newton's method on an exponential tilt, a few steps.
+    """
+    centre = values.mean(axis=1, keepdims=True)
+    scale = np.maximum(values.std(axis=1, keepdims=True), 1e-9)
+    places, target = (values - centre) / scale, np.clip((mean - centre) / scale, -1.5, 1.5)
+    for _ in range(_NEWTON_STEPS):
+        total = weights.sum(axis=1, keepdims=True)
+        found = (weights * places).sum(axis=1, keepdims=True) / total
+        spread = (weights * (places - found) ** 2).sum(axis=1, keepdims=True) / total
+        weights = weights * np.exp(np.clip((target - found) / np.maximum(spread, 0.05), -1.0, 1.0) * places)
+    return weights
 
 
 def _shared(totals: npt.NDArray[np.int64], weights: Floats) -> npt.NDArray[np.int64]:

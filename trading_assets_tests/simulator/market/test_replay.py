@@ -291,7 +291,7 @@ def test_the_crash_of_october_2025_replays() -> None:
     crash = T0 + 21 * HOUR_MS + 15 * MINUTE_MS
     for symbol in ("APEUSDT", "BTCUSDT", "SOLUSDT"):
         recorded = matrix(table[table["symbol"] == symbol])
-        assert market.bars(symbol, "5", 0, LATER, LATER) == pytest.approx(recorded, rel=1e-12, abs=6e-5)
+        assert np.allclose(market.bars(symbol, "5", 0, LATER, LATER), recorded, rtol=1e-12, atol=6e-5)
         day = market.bars(symbol, "1", T0, T0 + DAY_MS, LATER)
         inside = (recorded[:, START] >= T0) & (recorded[:, START] < T0 + DAY_MS)
         assert aggregated(day, 5) == pytest.approx(recorded[inside], rel=1e-9, abs=1e-3)
