@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from trading_assets.errors import ConfigurationError
 from trading_assets.simulator.faults.engine import NO_FAULT, NO_MESSAGE_FAULT, Faults, MessageFault, RequestFault
 from trading_assets.simulator.faults.reading import parse_rules, read_rules
-from trading_assets.simulator.faults.rules import Outcome
+from trading_assets.simulator.faults.rules import FaultRule, Outcome
 from trading_assets.simulator.server import ENDPOINTS
 from trading_assets_tests.simulator.fake_market import T0
 
@@ -220,3 +222,33 @@ def test_a_bad_file_is_a_configuration_error_that_names_it(tmp_path: Path, text:
             read_rules(tmp_path / name, ENDPOINTS)
     with pytest.raises(ConfigurationError, match="absent"):
         read_rules(tmp_path / "absent.json", ENDPOINTS)
+
+
+anything = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=8)
+    | st.sampled_from(["2026-01-01", "9-"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
+    max_leaves=6,
+)
+places = st.sampled_from(["*", "ws:*", "/v5/order/*", "GET /v5/market/kline", "POST *", "[", "GET [!", "/v5/[a-z"])
+fields = st.dictionaries(st.sampled_from(sorted(FaultRule.model_fields)), anything, max_size=4)
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.one_of(anything, st.builds(lambda where, rest: rest | {"where": where}, places, fields)))
+def test_whatever_is_given_is_a_rule_that_works_or_a_clear_refusal(value: object) -> None:
+    try:
+        rules = parse_rules(value, ENDPOINTS)
+    except ValueError as error:
+        assert str(error).startswith("rule ")
+        return
+    faults = Faults()
+    faults.add(rules, T0)
+    for path in (CREATE, "/v5/market/kline"):
+        ask(faults, path)
+    faults.for_message("kline.1.BTCUSDT", T0)
+    json.dumps(faults.rows())

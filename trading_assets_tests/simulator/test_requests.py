@@ -231,3 +231,11 @@ def test_admin_stop_ends_the_server() -> None:
                 return
             time.sleep(0.05)
         raise AssertionError("the server still answers")
+
+
+def test_a_body_of_megabytes_is_refused_and_the_connection_goes_on(virtual: RunningExchange) -> None:
+    with requests.Session() as session:
+        session.trust_env = False
+        huge = session.post(f"{virtual.url}/v5/order/create", data=b" " * 5_000_000, timeout=10)
+        assert answer(huge)["retCode"] == 10001 and "larger" in answer(huge)["retMsg"]
+        assert answer(session.get(f"{virtual.url}/v5/market/time", timeout=10))["retCode"] == 0
