@@ -13,6 +13,9 @@ ACCOUNT_LIMITS = {
     "/v5/order/amend": 10,
     "/v5/order/cancel": 10,
     "/v5/order/cancel-all": 10,
+    "/v5/order/create-batch": 10,
+    "/v5/order/amend-batch": 10,
+    "/v5/order/cancel-batch": 10,
     "/v5/order/pre-check": 10,
     "/v5/order/realtime": 50,
     "/v5/order/history": 50,
@@ -27,6 +30,7 @@ ACCOUNT_LIMITS = {
     "/v5/account/fee-rate": 5,
     "/v5/account/set-margin-mode": 5,
     "/v5/account/transaction-log": 25,
+    "/v5/account/demo-apply-money": 5,
     "/v5/user/query-api": 10,
     "/v5/asset/coin/query-info": 5,
 }
