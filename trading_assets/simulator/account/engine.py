@@ -114,7 +114,7 @@ class AccountEngine:
             opening = ZERO if reduce_only else qty
             opening -= min(opening, rules.closable(position, command.side))
             rules.check_notional(contract, opening * (price or best or mark))
-            if opening:
+            if not reduce_only:
                 account = self.figures(now_ms)
                 rules.check_margin(self.state, account, contract, position, command.side, qty, estimate, mark)
             if at_market:

@@ -139,17 +139,19 @@ def check_margin(
     mark: Decimal,
 ) -> None:
     """Margin and risk tier for what an order of `qty` at about `price` may open; what it closes sets margin free."""
-    opening = (qty - min(qty, closable(position, side))) * price
-    if opening <= 0:
-        return
+    if side is Side.SELL:
+        price = max(price, mark)  # it is filled at its limit or better, and the position is valued at mark
     now = exposure_of(state, position, mark)
     then = now.with_order(side, qty * price)
+    if then.largest <= now.largest:
+        return
     if then.largest > _largest_value(contract, position.leverage):
         raise Refusal(
             110090,
             "Order placement failed as your position may exceed the max limit. Please adjust your leverage to "
             f"{plain(_leverage_for(contract, then.largest))} or below to increase the max. position limit.",
         )
+    opening = (qty - min(qty, closable(position, side))) * price
     need = initial_margin(then.largest - now.largest, position.leverage, side) + opening * TAKER_FEE
     if need > account.margin_balance - account.initial_margin:
         raise Refusal(110007, "ab not enough for new order")
