@@ -181,7 +181,7 @@ class AccountEngine:
         order = self._open_order(symbol, order_id, order_link_id)
         contract = contract_of(self.market, symbol)
         new = copy(order)
-        new.qty = order.qty if change.qty is None else change.qty
+        new.qty = order.qty if change.qty is None else self._amended_quantity(order, change.qty)
         new.price = order.price if change.price is None else change.price
         new.trigger_price = order.trigger_price if change.trigger_price is None else change.trigger_price
         new.take_profit = order.take_profit if change.take_profit is None else change.take_profit or None
@@ -375,6 +375,13 @@ class AccountEngine:
         if command.trigger_price is not None and not close_all:
             return command.qty  # cut to the position when it is triggered
         return rules.reduced_quantity(position, command.side, abs(position.size) if close_all else command.qty)
+
+    def _amended_quantity(self, order: Order, qty: Decimal) -> Decimal:
+        """What follows the position cannot be made larger than it."""
+        if not order.is_exit and not (order.reduce_only and order.is_active):
+            return qty
+        position = self.state.look_up(order.symbol, order.position_idx)
+        return min(qty, order.filled_qty + rules.closable(position, order.side))
 
     def _check_amendment(self, contract: Contract, order: Order, new: Order, now_ms: int) -> None:
         at_market = order.order_type == "Market"
