@@ -410,12 +410,12 @@ class AccountEngine:
             rules.check_stops(contract, order.side, base, new.stop_loss, new.take_profit)
         if new.is_active and not new.reduce_only:
             position = self.state.look_up(order.symbol, order.position_idx)
-            more = new.left_qty * new.price - order.left_qty * order.price
+            mark = mark_price(self.market, contract, now_ms)
+            price = new.price if order.side is Side.BUY else max(new.price, mark)
+            more = new.left_qty * price - order.left_qty * order.price
             if more > 0:
-                mark = mark_price(self.market, contract, now_ms)
                 account = self.figures(now_ms)
-                qty = more / new.price
-                rules.check_margin(self.state, account, contract, position, order.side, qty, new.price, mark)
+                rules.check_margin(self.state, account, contract, position, order.side, more / price, price, mark)
 
     def _happen(self, event: Event) -> None:
         now = event.time_ms
