@@ -378,7 +378,8 @@ class AccountEngine:
 
     def _amended_quantity(self, order: Order, qty: Decimal) -> Decimal:
         """What follows the position cannot be made larger than it."""
-        if not order.is_exit and not (order.reduce_only and order.is_active):
+        parts = order.is_exit and order.tpsl_mode == "Partial"
+        if not parts and not (order.reduce_only and order.is_active):
             return qty
         position = self.state.look_up(order.symbol, order.position_idx)
         return min(qty, order.filled_qty + rules.closable(position, order.side))
