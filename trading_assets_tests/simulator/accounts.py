@@ -40,9 +40,9 @@ def limit_order(side: Side, price: str, qty: str = "0.01", **more: Any) -> Order
     return market_order(side, qty, order_type="Limit", price=D(price), **more)
 
 
-def trigger_order(side: Side, price: str, direction: int, qty: str = "0.01", **more: Any) -> OrderCommand:
+def trigger_order(side: Side, trigger: str, direction: int, qty: str = "0.01", **more: Any) -> OrderCommand:
     """A conditional order; `direction` 1 waits for a rise, 2 for a fall."""
-    return market_order(side, qty, trigger_price=D(price), trigger_direction=direction, **more)
+    return market_order(side, qty, trigger_price=D(trigger), trigger_direction=direction, **more)
 
 
 @contextmanager

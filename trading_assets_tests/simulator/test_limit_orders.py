@@ -333,7 +333,7 @@ def test_cancel_all_leaves_what_was_not_chosen() -> None:
 
 def test_a_sell_amended_to_below_the_market_needs_the_margin_of_its_fill() -> None:
     account = account_on(deposit="1010")
-    order = account.place_order(limit_order(SELL, "100500", "0.05"), T0)
+    order = account.place_order(limit_order(SELL, "100500", "0.099"), T0)
     with refused(110007):
         amend(account, order.order_id, qty="0.101", price="97000")
     amend(account, order.order_id, qty="0.098", price="97000")
