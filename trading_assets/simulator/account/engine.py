@@ -106,6 +106,7 @@ class AccountEngine:
         qty = self._quantity(contract, position, command, reduce_only=reduce_only)
         base = price or command.trigger_price or last
         rules.check_stops(contract, command.side, base, command.stop_loss, command.take_profit)
+        rules.check_exit_limits(contract, command)
         if command.tpsl_mode == "Partial":
             rules.check_parts(self.state.orders_of(position), 2)
         if not conditional:
@@ -308,6 +309,7 @@ class AccountEngine:
         prices = {level.kind: level.price or None for level in levels}
         last = last_price(self.market, contract, now_ms)
         rules.check_stops(contract, side, last, prices.get(STOP_LOSS), prices.get(TAKE_PROFIT))
+        rules.check_exit_limits(contract, command)
         if partial:
             levels = [level for level in levels if level.price]
             qty = abs(position.size) if command.size is None else command.size

@@ -8,7 +8,7 @@ from decimal import Decimal
 
 from trading_assets.exchange.models import Side
 from trading_assets.simulator.account.margin import AccountFigures, exposure_of, initial_margin, tier_of
-from trading_assets.simulator.account.models import TAKER_FEE, ZERO, Order, OrderCommand, Position
+from trading_assets.simulator.account.models import TAKER_FEE, ZERO, Order, OrderCommand, Position, StopCommand
 from trading_assets.simulator.account.pricing import is_multiple
 from trading_assets.simulator.account.state import AccountState
 from trading_assets.simulator.market.base import Contract
@@ -75,6 +75,13 @@ def check_price(contract: Contract, name: str, price: Decimal | None) -> Decimal
             f"{plain(contract.min_price)}..{plain(contract.max_price)}",
         )
     return price
+
+
+def check_exit_limits(contract: Contract, command: OrderCommand | StopCommand) -> None:
+    """Limit prices of Partial stops and targets, where there are any."""
+    for name, price in (("slLimitPrice", command.sl_limit_price), ("tpLimitPrice", command.tp_limit_price)):
+        if price is not None:
+            check_price(contract, name, price)
 
 
 def check_trigger(contract: Contract, price: Decimal, direction: int, now: Decimal, trigger_by: str) -> None:
