@@ -108,7 +108,8 @@ class AccountEngine:
         rules.check_stops(contract, command.side, base, command.stop_loss, command.take_profit)
         rules.check_exit_limits(contract, command)
         if command.tpsl_mode == "Partial":
-            rules.check_parts(self.state.orders_of(position), 2)
+            parts = (command.stop_loss is not None) + (command.take_profit is not None)
+            rules.check_parts(self.state.orders_of(position), parts)
         if not conditional:
             best = best_price(self.market, contract, command.side, now_ms)
             estimate = price or max(mark, best or mark)
