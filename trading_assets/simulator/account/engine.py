@@ -227,22 +227,26 @@ class AccountEngine:
         """
         contract = contract_of(self.market, symbol)
         mark = mark_price(self.market, contract, now_ms)
-        known = self.state.legs(symbol)
-        legs = known or [self.state.look_up(symbol)]
+        state = self.state
+        indexes = (LONG_LEG, SHORT_LEG) if state.is_hedged(symbol, contract.settle_coin) else (ONE_WAY,)
+        new = [leg for index in indexes if (leg := state.look_up(symbol, index)).key not in state.positions]
+        legs = [*state.legs(symbol), *new]
         largest = max(exposure_of(self.state, leg, mark).largest for leg in legs)
         rules.check_leverage(contract, legs, leverage, largest)
         before = self.figures(now_ms)
-        old = {leg.key: leg.leverage for leg in known}
-        for leg in known:
+        old = {leg.key: leg.leverage for leg in legs}
+        for leg in legs:
+            state.positions[leg.key] = leg
             leg.leverage = leverage
         try:
             rules.check_leverage_margin(before, self.figures(now_ms))
         except Refusal:
-            for leg in known:
+            for leg in legs:
                 leg.leverage = old[leg.key]
+            for leg in new:
+                del state.positions[leg.key]
             raise
-        for leg in known or [self.state.position(symbol)]:
-            leg.leverage = leverage
+        for leg in legs:
             leg.updated_ms = now_ms
             self.state.touch(leg)
         self.state.next_sequence()
