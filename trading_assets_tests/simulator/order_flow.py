@@ -11,7 +11,14 @@ from hypothesis import strategies as st
 from trading_assets.exchange.models import Side
 from trading_assets.simulator.account.booking import deposit
 from trading_assets.simulator.account.engine import AccountEngine
-from trading_assets.simulator.account.models import INDEX_PRICE, LAST_PRICE, MARK_PRICE, Amendment, OrderCommand, StopCommand
+from trading_assets.simulator.account.models import (
+    INDEX_PRICE,
+    LAST_PRICE,
+    MARK_PRICE,
+    Amendment,
+    OrderCommand,
+    StopCommand,
+)
 from trading_assets.simulator.account.state import AccountState
 from trading_assets.simulator.clock import ClockMode, ClockPosition
 from trading_assets.simulator.persistence import AccountStore, MarketIdentity

@@ -54,9 +54,7 @@ def test_one_jump_and_many_steps_give_the_same_fills(
 
 @settings(max_examples=EXAMPLES, deadline=None)
 @given(histories, pauses, st.booleans(), st.sampled_from([300, 5000]))
-def test_restarts_in_between_change_nothing(
-    history: list[Step], pauses: list[int], hedged: bool, money: int
-) -> None:
+def test_restarts_in_between_change_nothing(history: list[Step], pauses: list[int], hedged: bool, money: int) -> None:
     jump = Player(wild(), hedged=hedged, money=money).play(history)
     restarted = Player(wild(), hedged=hedged, money=money, restarts=True).play(history, pauses)
     assert picture(restarted.state) == picture(jump.state)

@@ -66,8 +66,9 @@ def test_one_of_a_pair_cancels_the_other_and_leaves_the_rest_of_the_position(
     account.place_order(market_order(BUY, "0.05"), T0)
     account.place_order(market_order(BUY, "0.02", **PAIR), T0)
     account.settle(T0 + HOUR)
-    (one,), (two,) = by_kind(list(account.state.orders.values()), filled), by_kind(
-        list(account.state.orders.values()), other
+    (one,), (two,) = (
+        by_kind(list(account.state.orders.values()), filled),
+        by_kind(list(account.state.orders.values()), other),
     )
     assert (one.status, one.filled_qty) == (OrderStatus.FILLED, D("0.02"))
     assert ended(two) == (OrderStatus.DEACTIVATED, cancel_type)
