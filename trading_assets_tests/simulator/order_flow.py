@@ -60,18 +60,18 @@ class Step:
     leverage: int
 
 
-distances = st.sampled_from([0.0, 0.002, 0.005, 0.02])
+distances = st.sampled_from([0.0, 0.0, 0.002, 0.01, 0.03])
 steps = st.builds(
     Step,
     wait_ms=st.one_of(st.integers(0, 3 * MINUTE), st.integers(0, 100 * MINUTE), st.just(0)),
     kind=st.sampled_from([*KINDS, "mode", "deposit"]),
     symbol=st.sampled_from(sorted(STEPS)),
     side=st.sampled_from(list(Side)),
-    steps=st.integers(1, 60),
-    away=st.sampled_from([-0.03, -0.01, -0.004, -0.001, 0.0, 0.001, 0.004, 0.01, 0.03]),
+    steps=st.sampled_from([1, 2, 5, 10, 20, 40, 60]),
+    away=st.sampled_from([-0.05, -0.01, -0.004, -0.001, 0.0, 0.001, 0.004, 0.01, 0.05]),
     stop=distances,
     target=distances,
-    reduce_only=st.booleans(),
+    reduce_only=st.sampled_from([False, False, False, True]),
     at_market=st.booleans(),
     partial=st.booleans(),
     exit_at_limit=st.booleans(),
@@ -84,7 +84,7 @@ histories = st.lists(steps, min_size=1, max_size=14)
 
 
 class Player:
-    """Plays a history on a new account. `watch` sees the engine before and after every accepted step."""
+    """Plays a history on a new account; `bold` begins with the highest leverage. `watch` runs every step itself."""
 
     def __init__(
         self,
@@ -92,6 +92,7 @@ class Player:
         *,
         money: int = 5000,
         hedged: bool = False,
+        bold: bool = False,
         restarts: bool = False,
         watch: Callable[[AccountEngine, int, Callable[[], None]], None] | None = None,
     ) -> None:
@@ -101,6 +102,9 @@ class Player:
         self.watch = watch
         if hedged:
             self.engine.switch_mode("", "USDT", hedge=True)
+        if bold:
+            for symbol in STEPS:
+                self.engine.set_leverage(symbol, market.contracts[symbol].max_leverage, T0)
 
     def play(self, history: Sequence[Step], pauses: Sequence[int] = ()) -> AccountEngine:
         """Live through `history`, looking at the account `pauses` after each of its steps too."""

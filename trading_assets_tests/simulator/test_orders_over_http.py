@@ -87,7 +87,7 @@ def test_a_batch_places_what_it_may_and_tells_each_outcome(exchange: RunningExch
     )
     assert (made["retCode"], made["retMsg"]) == (0, "OK")
     assert codes(made) == [0, 10001, 110072, 10001, 0, 110007]
-    assert [one["msg"] for one in made["retExtInfo"]["list"]][0] == "OK"
+    assert made["retExtInfo"]["list"][0]["msg"] == "OK"
     rows = made["result"]["list"]
     assert [row["orderLinkId"] for row in rows] == ["one", "bad-quantity", "one", "", "two", ""]
     assert [bool(row["orderId"]) for row in rows] == [True, False, False, False, True, False]
@@ -135,7 +135,7 @@ def test_a_pre_check_tells_margins_and_changes_nothing(call: Caller) -> None:
     before = (call.wallet(), call.open_orders())
     checked = call.post("/order/pre-check", **limit("99000", "0.5", orderLinkId="later"))["result"]
     assert (checked["preImrE4"], checked["preMmrE4"]) == (0, 0)
-    assert checked["postImrE4"] == int((49_500 / D(10) + 49_500 * D("0.00055") * D("0.9")))
+    assert checked["postImrE4"] == int(49_500 / D(10) + 49_500 * D("0.00055") * D("0.9"))
     taken = call.post("/order/pre-check", symbol=BTC, side="Buy", orderType="Market", qty="0.5")["result"]
     assert taken["postImrE4"] > 5000 and taken["postMmrE4"] > 0
     assert call.post("/order/pre-check", **limit("99000", "90"))["retCode"] == 110007
