@@ -178,7 +178,12 @@ class AccountEngine:
                 self._deliver(event.subject, now)
 
     def _liquidate(self, now_ms: int) -> None:
-        """First orders go, then one position after the other is taken over, until the margin suffices."""
+        """First orders go, then one position after the other is taken over, until the margin suffices.
+
+        What happened earlier in the same millisecond, a stop perhaps, may have saved the account.
+        """
+        if not self.figures(now_ms).must_be_liquidated:
+            return
         for order in self.open_orders():
             if order.is_active:
                 stops.end(self.state, order, BEFORE_LIQUIDATION, now_ms)

@@ -187,18 +187,20 @@ def _order_margins(state: AccountState, market: Market, marks: dict[str, Decimal
 
 
 def liquidation_price(account: AccountFigures, item: PositionFigures) -> Decimal | None:
-    """Mark price at which the margin balance would equal the maintenance margin, all else and the tier unchanged.
+    """Mark price at which the margin balance would equal the maintenance margin, all else and the tiers unchanged.
 
-    None where no price in (0, max_price] does that.
+    Both legs of a symbol in hedge mode have the same. None where no price in (0, max_price] does that.
     """
-    size = abs(item.position.size)
-    tier = tier_of(item.contract, item.value) or tiers(item.contract)[-1]
-    rate = (item.maintenance_margin + tier.deduction) / item.value
-    others = account.maintenance_margin - item.maintenance_margin - tier.deduction
-    if item.position.size > 0:
-        price = (others - account.margin_balance + size * item.mark) / (size * (1 - rate))
-    else:
-        price = (account.margin_balance - others + size * item.mark) / (size * (1 + rate))
+    legs = [other for other in account.positions if other.position.symbol == item.position.symbol]
+    net = total(leg.position.size for leg in legs)
+    fixed, rising = account.maintenance_margin, ZERO  # of the maintenance margin: the rest, and per unit of price
+    for leg in legs:
+        deduction = (tier_of(leg.contract, leg.value) or tiers(leg.contract)[-1]).deduction
+        fixed -= leg.maintenance_margin + deduction
+        rising += (leg.maintenance_margin + deduction) / leg.mark
+    if net == rising:
+        return None
+    price = (fixed - account.margin_balance + net * item.mark) / (net - rising)
     return price if 0 < price <= item.contract.max_price else None
 
 

@@ -164,6 +164,8 @@ def apply_money(venue: Venue, params: Params, now_ms: int) -> object:
     """Play money, as the venue's demo account gives it out."""
     wanted = [Params(values) for values in params.objects("utaDemoApplyMoney")]
     sums = [(one.required("coin"), one.decimal("amountStr") or ZERO) for one in wanted]
+    if not sums:
+        raise Refusal(10001, "params error: utaDemoApplyMoney is empty")
     if params.integer("adjustType", 0) != 0:
         raise Refusal(10001, "params error: adjustType must be 0")
     coins = {contract.settle_coin for contract in venue.market.contracts.values()}
