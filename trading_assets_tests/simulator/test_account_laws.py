@@ -24,9 +24,23 @@ ROUNDING = D("1e-6")
 EXAMPLES = 100
 
 
+class ThreePrices(FakeMarket):
+    """Mark and index price go their own ways, up to 0.5 % from the last price."""
+
+    def mark_price(self, symbol: str, time_ms: int) -> float:
+        return self._beside(symbol, time_ms, "mark")
+
+    def index_price(self, symbol: str, time_ms: int) -> float:
+        return self._beside(symbol, time_ms, "index")
+
+    def _beside(self, symbol: str, time_ms: int, name: str) -> float:
+        away = 0.005 * self._hash(symbol, time_ms - time_ms % MINUTE, name)
+        return self._tick(symbol, self.last_price(symbol, time_ms) * (1 + away))
+
+
 def wild(level_qty: float = 1000.0) -> FakeMarket:
     """Enough movement and funding for liquidations among the laws."""
-    return FakeMarket(level_qty=level_qty, funding=0.002, swing=0.08, minute_value=8000.0)
+    return ThreePrices(level_qty=level_qty, funding=0.002, swing=0.08, minute_value=8000.0)
 
 
 def picture(state: AccountState) -> dict[str, object]:

@@ -7,6 +7,7 @@ from decimal import Decimal
 import pytest
 
 from trading_assets.exchange.models import OrderStatus, Side
+from trading_assets.simulator.account.booking import deposit
 from trading_assets.simulator.account.engine import AccountEngine
 from trading_assets.simulator.account.margin import liquidation_price, tier_of
 from trading_assets.simulator.account.models import Execution
@@ -15,7 +16,7 @@ from trading_assets.simulator.clock import ClockMode, ClockSpec
 from trading_assets.simulator.rest.position import closed_pnl, position_list
 from trading_assets.simulator.rest.trade import executions
 from trading_assets.simulator.venue import ServeConfig, Venue
-from trading_assets.simulator.wire import Params
+from trading_assets.simulator.wire import Params, round8
 from trading_assets_tests.simulator.accounts import (
     BTC,
     account_on,
@@ -61,7 +62,7 @@ def test_a_position_is_taken_over_when_the_mark_price_is_at_its_liquidation_pric
     here, before = bust.mark_price, D(str(account.market.mark_price(BTC, bust.time_ms - SAMPLE_MS)))
     assert (before > price >= here) if side is BUY else (before < price <= here)
     assert (bust.side, bust.qty, bust.create_type) == (side.opposite, D("0.1"), "CreateByTakeOver_PassThrough")
-    assert bust.fee == bust.value * D("0.00055") or abs(bust.fee - bust.value * D("0.00055")) < D("1e-8")
+    assert bust.fee == round8(bust.value * D("0.00055"))
     assert account.state.positions[BTC].size == 0
     assert 0 <= account.state.balances["USDT"].wallet < 1
     (row,) = account.state.closed
@@ -211,8 +212,7 @@ def test_an_account_lives_on_after_a_liquidation() -> None:
     now = T0 + HOUR
     with refused(110007):
         account.place_order(market_order(BUY), now)
-    account.state.balances["USDT"].wallet += 1000
-    account.state.touch(account.state.balances["USDT"])
+    deposit(account.state, "USDT", D(1000))
     order = account.place_order(market_order(BUY, stop_loss=D(80_000)), now)
     assert order.status is OrderStatus.FILLED
     account.settle(now + HOUR)
