@@ -9,6 +9,7 @@ from trading_assets.simulator.account.booking import deposit
 from trading_assets.simulator.account.margin import AccountFigures, total
 from trading_assets.simulator.account.models import MAKER_FEE, TAKER_FEE, ZERO, Balance, Execution
 from trading_assets.simulator.account.pricing import contract_of
+from trading_assets.simulator.rest import market
 from trading_assets.simulator.rest.common import LINEAR, Route, category_of, marked, time_window
 from trading_assets.simulator.venue import Venue
 from trading_assets.simulator.wire import Params, Refusal, fixed, page, plain, trimmed
@@ -177,6 +178,13 @@ def apply_money(venue: Venue, params: Params, now_ms: int) -> object:
     return {}
 
 
+def instruments_info(venue: Venue, params: Params, now_ms: int) -> object:
+    """The contracts as this account may trade them: all of them, and none against retail price improvement."""
+    answer = market.instruments_info(venue, params, now_ms)
+    rows = [{**row, "displayName": "", "myRpiPermission": False, "isPublicRpi": False} for row in answer["list"]]
+    return {**answer, "list": rows}
+
+
 def fee_rate(venue: Venue, params: Params, now_ms: int) -> object:
     symbol = params.text("symbol")
     if category_of(params) != LINEAR:
@@ -242,6 +250,7 @@ def query_api(venue: Venue, params: Params, now_ms: int) -> object:
 ROUTES = (
     Route("GET", "/v5/account/wallet-balance", wallet_balance, True),
     Route("GET", "/v5/account/info", account_info, True),
+    Route("GET", "/v5/account/instruments-info", instruments_info, True),
     Route("GET", "/v5/account/transaction-log", transaction_log, True),
     Route("POST", "/v5/account/set-margin-mode", set_margin_mode, True),
     Route("POST", "/v5/account/demo-apply-money", apply_money, True),
