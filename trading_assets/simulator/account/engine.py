@@ -123,10 +123,10 @@ class AccountEngine:
         holding.set_leverage(self.market, self.state, symbol, leverage, now_ms)
 
     def switch_mode(self, symbol: str, coin: str, *, hedge: bool) -> None:
-        """One-way or hedge mode, of a symbol or of all of a settle coin.
+        """One-way or hedge mode, of a symbol or of those of a settle coin that have neither position nor order.
 
         Raises:
-            Refusal: 110025 unchanged, 110024 a position and 110028 an order is open.
+            Refusal: of a symbol: 110025 unchanged, 110024 a position and 110028 an order is open.
         """
         holding.switch_mode(self.market, self.state, symbol, coin, hedge=hedge)
 
