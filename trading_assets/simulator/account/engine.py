@@ -19,6 +19,7 @@ from trading_assets.simulator.account.margin import (
 )
 from trading_assets.simulator.account.matching import Matching
 from trading_assets.simulator.account.models import (
+    CROSS,
     Amendment,
     Order,
     OrderCommand,
@@ -130,6 +131,14 @@ class AccountEngine:
         """
         holding.switch_mode(self.market, self.state, symbol, coin, hedge=hedge)
 
+    def set_margin_mode(self, mode: str, now_ms: int) -> None:
+        """Cross or isolated margin, for all of the account; asking for what is so already is no error.
+
+        Raises:
+            Refusal: 110073 what is open would lack margin.
+        """
+        holding.set_margin_mode(self.market, self.state, mode, now_ms)
+
     def set_stops(self, symbol: str, stop_loss: Decimal | None, take_profit: Decimal | None, now_ms: int) -> None:
         """`change_stops` of a one-way position, Full and by last price."""
         self.change_stops(StopCommand(symbol, stop_loss=stop_loss, take_profit=take_profit), now_ms)
@@ -178,9 +187,14 @@ class AccountEngine:
                 self._deliver(event.subject, now)
 
     def _liquidate(self, now_ms: int) -> None:
-        """First orders go, then one position after the other is taken over, until the margin suffices."""
+        """First orders go, then one position after the other is taken over, until the margin suffices.
+
+        Isolated, only the orders of what is taken over.
+        """
+        doomed = {item.position.symbol for item in self.figures(now_ms).uncovered}
+        cross = self.state.header.margin_mode == CROSS
         for order in self.open_orders():
-            if order.is_active:
+            if order.is_active and (cross or order.symbol in doomed):
                 stops.end(self.state, order, BEFORE_LIQUIDATION, now_ms)
         while (account := self.figures(now_ms)).must_be_liquidated:
             item, qty, price = taken_over(account)

@@ -53,6 +53,24 @@ def set_leverage(market: Market, state: AccountState, symbol: str, leverage: Dec
     state.next_sequence()
 
 
+def set_margin_mode(market: Market, state: AccountState, mode: str, now_ms: int) -> None:
+    """Cross or isolated margin, for all of the account; asking for what is so already is no error.
+
+    Raises:
+        Refusal: 110073 what is open would lack margin.
+    """
+    header, before = state.header, state.header.margin_mode
+    if mode == before:
+        return
+    header.margin_mode = mode
+    account = account_figures(state, market, now_ms)
+    if account.must_be_liquidated or account.initial_margin > account.backing:
+        header.margin_mode = before
+        raise Refusal(110073, "Set margin mode failed")
+    state.next_sequence()
+    state.touch(header)
+
+
 def switch_mode(market: Market, state: AccountState, symbol: str, coin: str, *, hedge: bool) -> None:
     """One-way or hedge mode, of a symbol or of all of a settle coin.
 

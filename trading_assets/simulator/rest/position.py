@@ -70,7 +70,7 @@ def position_row(venue: Venue, account: AccountFigures, position: Position, now_
     row = _head(contract, position, fixed(mark, places)) | _stops(venue, position, places)
     if not position.size:
         return row
-    valued = figures_of(position, contract, mark)
+    valued = figures_of(position, contract, mark, isolated=account.isolated)
     liquidation = liquidation_price(account, valued)
     initial, maintenance = trimmed(valued.initial_margin), trimmed(valued.maintenance_margin)
     return row | {
@@ -160,7 +160,7 @@ def set_leverage(venue: Venue, params: Params, now_ms: int) -> object:
     if buy is None or sell is None:
         raise Refusal(10001, "params error: buyLeverage and sellLeverage are required")
     if buy != sell:
-        raise Refusal(10001, "params error: buyLeverage and sellLeverage must be equal in cross margin mode")
+        raise Refusal(10001, "params error: buyLeverage and sellLeverage must be equal")
     venue.engine.set_leverage(symbol, buy, now_ms)
     return {}
 
