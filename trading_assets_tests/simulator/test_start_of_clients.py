@@ -53,3 +53,10 @@ def test_by_coin_what_is_in_use_keeps_its_mode(session: HTTP) -> None:
     with pytest.raises(InvalidRequestError) as caught:
         session.switch_position_mode(category="linear", symbol=BTC, mode=3)
     assert caught.value.status_code == 110024
+
+
+def test_executions_name_the_coin_of_their_fee(session: HTTP) -> None:
+    """NautilusTrader ends itself on an empty one."""
+    session.place_order(category="linear", symbol=BTC, side="Buy", orderType="Market", qty="0.01")
+    (row,) = session.get_executions(category="linear", symbol=BTC)["result"]["list"]
+    assert row["feeCurrency"] == "USDT"
