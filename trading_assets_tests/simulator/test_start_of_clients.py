@@ -60,3 +60,8 @@ def test_executions_name_the_coin_of_their_fee(session: HTTP) -> None:
     session.place_order(category="linear", symbol=BTC, side="Buy", orderType="Market", qty="0.01")
     (row,) = session.get_executions(category="linear", symbol=BTC)["result"]["list"]
     assert row["feeCurrency"] == "USDT"
+
+
+def test_fees_of_all_symbols_are_told_without_a_category(session: HTTP) -> None:
+    """As ccxt asks for them."""
+    assert {row["symbol"] for row in session.get_fee_rates()["result"]["list"]} >= {BTC, ETH}

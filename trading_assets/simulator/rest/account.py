@@ -193,7 +193,7 @@ def apply_money(venue: Venue, params: Params, now_ms: int) -> object:
 
 def fee_rate(venue: Venue, params: Params, now_ms: int) -> object:
     symbol = params.text("symbol")
-    if category_of(params) != LINEAR:
+    if category_of(params, LINEAR) != LINEAR:
         return {"list": []}
     symbols = [contract_of(venue.market, symbol).symbol] if symbol else sorted(venue.market.contracts)
     return {
