@@ -60,12 +60,13 @@ def market(as_json: bool) -> None:
 @click.option("--requests", default=4000, show_default=True, type=click.IntRange(10), help="Of each kind.")
 @click.option("--connections", default=4, show_default=True, type=click.IntRange(1, 64), help="Asking at a time.")
 @click.option("--symbols", default=80, show_default=True, type=click.IntRange(1, 600), help="Perpetuals of the market.")
+@click.option("--stream-seconds", default=5.0, show_default=True, type=click.FloatRange(0.1), help="Of each stream.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as one JSON object.")
-def exchange(requests: int, connections: int, symbols: int, as_json: bool) -> None:
-    """Requests in a second, latency and processor time of the embedded exchange."""
+def exchange(requests: int, connections: int, symbols: int, stream_seconds: float, as_json: bool) -> None:
+    """Requests and messages in a second, latency and processor time of the embedded exchange."""
     from trading_assets.bench.exchange import measure_exchange  # noqa: PLC0415 (imports the server's parts)
 
-    report = measure_exchange(requests, connections, symbols)
+    report = measure_exchange(requests, connections, symbols, stream_seconds)
     if as_json:
         click.echo(json.dumps(report.as_dict()))
         return
@@ -78,3 +79,7 @@ def exchange(requests: int, connections: int, symbols: int, as_json: bool) -> No
             str(row.failed),
         )
     open_console().print(table)
+    streams = RichTable("stream", "topics", "market seconds a second", "messages per second", "server load")
+    for one in report.streams:
+        streams.add_row(one.name, str(one.topics), f"{one.speed:g}", f"{one.per_second:g}", f"{one.server_load:g}")
+    open_console().print(streams)

@@ -6,27 +6,21 @@ built before the clock starts where they can be), because it shares the machine.
 
 from __future__ import annotations
 
-import contextlib
-import json
 import socket
-import subprocess
-import sys
-import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from itertools import count
-from pathlib import Path
 from typing import Any
 
 import psutil
 
+from trading_assets.bench.server import cpu_s, serving
+from trading_assets.bench.streams import StreamMeasure, measure_streams
 from trading_assets.errors import ExchangeUnavailableError
 from trading_assets.simulator.auth import Credentials
-from trading_assets.simulator.files import SERVER_INFO
 
-READY_TIMEOUT_S = 20.0
 ANSWER_TIMEOUT_S = 10.0
 WARM_UP_REQUESTS = 50
 _RECEIVED = 1 << 16
@@ -60,6 +54,7 @@ class ExchangeReport:
     connections: int
     cores: int
     measures: tuple[Measure, ...]
+    streams: tuple[StreamMeasure, ...]
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -104,13 +99,14 @@ class Line:
         return part
 
 
-def measure_exchange(requests: int, connections: int, symbols: int) -> ExchangeReport:
-    """Start an exchange with a new account, measure each kind of request `requests` times, and stop it.
+def measure_exchange(requests: int, connections: int, symbols: int, stream_s: float) -> ExchangeReport:
+    """Start an exchange with a new account, measure each kind of request `requests` times, and stop it; then listen
+    for `stream_s` seconds to the streams of others.
 
     Raises:
         ExchangeUnavailableError: it did not start, or closed a connection.
     """
-    with _serving(symbols) as (process, port):
+    with serving(symbols) as (process, port):
         kinds: dict[str, Requests] = {
             "order create": _orders(),
             "order realtime, by link": _signed("/v5/order/realtime", "category=linear&symbol=BTCUSDT&orderLinkId=none"),
@@ -123,7 +119,7 @@ def measure_exchange(requests: int, connections: int, symbols: int) -> ExchangeR
             "server time": _public("/v5/market/time"),
         }
         measures = tuple(_measure(name, make, process, port, requests, connections) for name, make in kinds.items())
-    return ExchangeReport(connections, psutil.cpu_count() or 1, measures)
+    return ExchangeReport(connections, psutil.cpu_count() or 1, measures, measure_streams(symbols, stream_s))
 
 
 def _measure(name: str, make: Requests, process: psutil.Process, port: int, requests: int, connections: int) -> Measure:
@@ -144,7 +140,7 @@ def _measure(name: str, make: Requests, process: psutil.Process, port: int, requ
                 taken.append(time.perf_counter() - began)
                 failed[number] += not body.startswith(b'{"retCode":0,')
 
-        used = _cpu_s(process)
+        used = cpu_s(process)
         began = time.perf_counter()
         threads = [threading.Thread(target=work, args=(number,)) for number in range(connections)]
         for thread in threads:
@@ -152,7 +148,7 @@ def _measure(name: str, make: Requests, process: psutil.Process, port: int, requ
         for thread in threads:
             thread.join()
         took_s = time.perf_counter() - began
-        used = _cpu_s(process) - used
+        used = cpu_s(process) - used
     finally:
         for line in lines:
             line.close()
@@ -168,11 +164,6 @@ def _measure(name: str, make: Requests, process: psutil.Process, port: int, requ
         server_cpu_ms=round(used / len(everything) * 1000, 4),
         failed=sum(failed),
     )
-
-
-def _cpu_s(process: psutil.Process) -> float:
-    times = process.cpu_times()
-    return float(times.user + times.system)
 
 
 def _orders() -> Requests:
@@ -210,29 +201,3 @@ def _request(method: str, path: str, payload: str) -> bytes:
         f"X-BAPI-API-KEY: {credentials.key}\r\nX-BAPI-TIMESTAMP: {stamp}\r\nX-BAPI-RECV-WINDOW: 5000\r\n"
         f"X-BAPI-SIGN: {sign}\r\nContent-Length: {len(body)}\r\n\r\n{body}"
     ).encode()
-
-
-@contextlib.contextmanager
-def _serving(symbols: int) -> Iterator[tuple[psutil.Process, int]]:
-    """An exchange of its own, without limits, on the real clock; its process and port."""
-    with tempfile.TemporaryDirectory() as folder:
-        home = Path(folder)
-        command = [sys.executable, "-m", "trading_assets.simulator", "--home", folder, "--symbols", str(symbols)]
-        command += ["--deposit", "1000000"]
-        with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
-            try:
-                yield psutil.Process(process.pid), _port(home, process)
-            finally:
-                process.terminate()
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    process.wait(10)
-                process.kill()
-
-
-def _port(home: Path, process: subprocess.Popen[bytes]) -> int:
-    deadline = time.monotonic() + READY_TIMEOUT_S
-    while time.monotonic() < deadline and process.poll() is None:
-        with contextlib.suppress(OSError, ValueError):
-            return int(json.loads((home / SERVER_INFO).read_text())["url"].rpartition(":")[2])
-        time.sleep(0.02)
-    raise ExchangeUnavailableError(f"the embedded exchange did not start within {READY_TIMEOUT_S:.0f} s")

@@ -30,6 +30,7 @@ ACCOUNT_LIMITS = {
     "/v5/account/fee-rate": 5,
     "/v5/account/set-margin-mode": 5,
     "/v5/account/transaction-log": 25,
+    "/v5/account/instruments-info": 5,
     "/v5/account/demo-apply-money": 5,
     "/v5/user/query-api": 10,
     "/v5/asset/coin/query-info": 5,

@@ -291,7 +291,7 @@ def _announcement(server: ExchangeServer) -> tuple[str, ...]:
         f"embedded exchange: {server.url} (clock {server.venue.clock.mode.value})",
         f"public stream:     {stream}/v5/public/linear",
         f"private stream:    {stream}/v5/private",
-        f"orders by stream:  {stream}/v5/trade",
+        f"trade stream:      {stream}/v5/trade",
         f"health:            {server.url}/admin/health",
         f"key and secret:    {credentials.key} {secret}",
         f"request limits:    {'as Bybit has them' if server.config.limits else 'off'}",

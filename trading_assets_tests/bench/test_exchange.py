@@ -11,7 +11,8 @@ from trading_assets.bench.cli import bench
 
 def test_every_kind_of_request_is_measured_and_answered() -> None:
     result = CliRunner().invoke(
-        bench, ["exchange", "--requests", "40", "--connections", "2", "--symbols", "3", "--json"]
+        bench,
+        ["exchange", "--requests", "40", "--connections", "2", "--symbols", "3", "--stream-seconds", "0.5", "--json"],
     )
     assert result.exit_code == 0, result.output
     report = json.loads(result.output)
@@ -20,6 +21,10 @@ def test_every_kind_of_request_is_measured_and_answered() -> None:
     for measure in report["measures"]:
         assert measure["failed"] == 0 and measure["requests"] == 40, measure
         assert measure["per_second"] > 0 and 0 < measure["p50_ms"] <= measure["p99_ms"]
+    calm, hasty = report["streams"]
+    assert (calm["speed"], hasty["speed"]) == (1.0, 10_000.0)
+    for stream in (calm, hasty):
+        assert stream["topics"] > 9 and stream["per_second"] > 0 and stream["server_load"] > 0, stream
 
 
 def test_the_fuzz_command_prints_its_report_and_ends_well() -> None:

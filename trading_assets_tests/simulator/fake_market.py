@@ -96,12 +96,15 @@ class FakeMarket:
         level_qty: float = 1000.0,
         funding: float = 0.0001,
         swing: float = 0.01,
+        minute_value: float | None = None,
     ) -> None:
+        """`minute_value` USDT are traded each minute; without it 12.345 coins, whatever they cost."""
         self.contracts: Mapping[str, Contract] = {c.symbol: c for c in (BTC, ALT, FUTURE, PERP)}
         self.script = script or {}
         self.level_qty = level_qty
         self.funding = funding
         self.swing = swing
+        self.minute_value = minute_value
 
     def _hash(self, symbol: str, minute_ms: int, salt: str) -> float:
         digest = hashlib.blake2b(f"{symbol}/{minute_ms}/{salt}".encode(), digest_size=8).digest()
@@ -153,7 +156,8 @@ class FakeMarket:
                 continue
             minutes = [self._cut(symbol, minute, now_ms) for minute in range(start, min(end, now_ms + 1), MINUTE)]
             prices = np.array(minutes)
-            volume = 12.345 * len(minutes)
+            each = 12.345 if self.minute_value is None else self.minute_value / self.base[symbol]
+            volume = each * len(minutes)
             rows.append(
                 [
                     start,

@@ -189,9 +189,12 @@ class AccountEngine:
     def _liquidate(self, now_ms: int) -> None:
         """First orders go, then one position after the other is taken over, until the margin suffices.
 
-        Isolated, only the orders of what is taken over.
+        What happened earlier in the same millisecond, a stop perhaps, may have saved the account. Isolated, only the
+        orders of what is taken over go.
         """
         doomed = {item.position.symbol for item in self.figures(now_ms).uncovered}
+        if not doomed:
+            return
         cross = self.state.header.margin_mode == CROSS
         for order in self.open_orders():
             if order.is_active and (cross or order.symbol in doomed):

@@ -32,22 +32,25 @@ def set_leverage(market: Market, state: AccountState, symbol: str, leverage: Dec
     """
     contract = contract_of(market, symbol)
     mark = mark_price(market, contract, now_ms)
-    known = state.legs(symbol)
-    legs = known or [state.look_up(symbol)]
+    indexes = (LONG_LEG, SHORT_LEG) if state.is_hedged(symbol, contract.settle_coin) else (ONE_WAY,)
+    new = [leg for index in indexes if (leg := state.look_up(symbol, index)).key not in state.positions]
+    legs = [*state.legs(symbol), *new]
     largest = max(exposure_of(state, leg, mark).largest for leg in legs)
     rules.check_leverage(contract, legs, leverage, largest)
     before = account_figures(state, market, now_ms)
-    old = {leg.key: leg.leverage for leg in known}
-    for leg in known:
+    old = {leg.key: leg.leverage for leg in legs}
+    for leg in legs:
+        state.positions[leg.key] = leg
         leg.leverage = leverage
     try:
         rules.check_leverage_margin(before, account_figures(state, market, now_ms))
     except Refusal:
-        for leg in known:
+        for leg in legs:
             leg.leverage = old[leg.key]
+        for leg in new:
+            del state.positions[leg.key]
         raise
-    for leg in known or [state.position(symbol)]:
-        leg.leverage = leverage
+    for leg in legs:
         leg.updated_ms = now_ms
         state.touch(leg)
     state.next_sequence()
@@ -127,6 +130,7 @@ def change_stops(market: Market, state: AccountState, command: StopCommand, now_
     prices = {level.kind: level.price or None for level in levels}
     last = last_price(market, contract, now_ms)
     rules.check_stops(contract, side, last, prices.get(STOP_LOSS), prices.get(TAKE_PROFIT))
+    rules.check_exit_limits(contract, command)
     size = abs(position.size)
     if partial and levels:
         qty = size if command.size is None else command.size

@@ -216,21 +216,24 @@ def _order_margins(state: AccountState, market: Market, marks: dict[str, Decimal
 
 
 def liquidation_price(account: AccountFigures, item: PositionFigures) -> Decimal | None:
-    """Mark price at which equity would equal the maintenance margin, all else and the tier unchanged.
+    """Mark price at which equity would equal the maintenance margin, all else and the tiers unchanged.
 
-    None where no price in (0, max_price] does that.
+    In cross margin that is the account's, and both legs of a symbol in hedge mode have the same. None where no
+    price in (0, max_price] does that.
     """
-    size = abs(item.position.size)
-    tier = tier_of(item.contract, item.value) or tiers(item.contract)[-1]
-    rate = (item.maintenance_margin + tier.deduction) / item.value
     if account.isolated:
-        equity, others = item.isolated_equity, -tier.deduction
+        legs, equity, fixed = [item], item.isolated_equity, item.maintenance_margin
     else:
-        equity, others = account.margin_balance, account.maintenance_margin - item.maintenance_margin - tier.deduction
-    if item.position.size > 0:
-        price = (others - equity + size * item.mark) / (size * (1 - rate))
-    else:
-        price = (equity - others + size * item.mark) / (size * (1 + rate))
+        legs = [other for other in account.positions if other.position.symbol == item.position.symbol]
+        equity, fixed = account.margin_balance, account.maintenance_margin
+    net, rising = total(leg.position.size for leg in legs), ZERO
+    for leg in legs:  # of the maintenance margin: what stays as it is, and what rises with each unit of price
+        deduction = (tier_of(leg.contract, leg.value) or tiers(leg.contract)[-1]).deduction
+        fixed -= leg.maintenance_margin + deduction
+        rising += (leg.maintenance_margin + deduction) / leg.mark
+    if net == rising:
+        return None
+    price = (fixed - equity + net * item.mark) / (net - rising)
     return price if 0 < price <= item.contract.max_price else None
 
 

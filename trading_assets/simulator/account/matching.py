@@ -127,6 +127,7 @@ class Matching:
     def _trigger(self, order: Order, time_ms: int) -> None:
         contract = self._market.contracts[order.symbol]
         position = self._state.look_up(order.symbol, order.position_idx)
+        order.status = OrderStatus.TRIGGERED
         self._cancel_siblings(position, order, time_ms)
         stops.detach(self._state, order)
         if order.reduce_only:

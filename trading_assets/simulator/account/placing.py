@@ -63,15 +63,17 @@ def place(market: Market, state: AccountState, matching: Matching, command: Orde
     qty = _quantity(contract, position, command, reduce_only=reduce_only)
     base = price or command.trigger_price or last
     rules.check_stops(contract, command.side, base, command.stop_loss, command.take_profit)
+    rules.check_exit_limits(contract, command)
     if command.tpsl_mode == "Partial":
-        rules.check_parts(state.orders_of(position), 2)
+        parts = (command.stop_loss is not None) + (command.take_profit is not None)
+        rules.check_parts(state.orders_of(position), parts)
     if not conditional:
         best = best_price(market, contract, command.side, now_ms)
         estimate = price or max(mark, best or mark)
         opening = ZERO if reduce_only else qty
         opening -= min(opening, rules.closable(position, command.side))
         rules.check_notional(contract, opening * (price or best or mark))
-        if opening:
+        if not reduce_only:
             account = account_figures(state, market, now_ms)
             rules.check_margin(state, account, contract, position, command.side, qty, estimate, mark)
         if at_market:
@@ -124,7 +126,7 @@ def amend(
     """
     contract = contract_of(market, order.symbol)
     new = copy(order)
-    new.qty = order.qty if change.qty is None else change.qty
+    new.qty = order.qty if change.qty is None else _amended_quantity(state, order, change.qty)
     new.price = order.price if change.price is None else change.price
     new.trigger_price = order.trigger_price if change.trigger_price is None else change.trigger_price
     new.take_profit = order.take_profit if change.take_profit is None else change.take_profit or None
@@ -177,6 +179,15 @@ def _quantity(contract: Contract, position: Position, command: OrderCommand, *, 
     return rules.reduced_quantity(position, command.side, abs(position.size) if close_all else command.qty)
 
 
+def _amended_quantity(state: AccountState, order: Order, qty: Decimal) -> Decimal:
+    """What follows the position cannot be made larger than it."""
+    parts = order.is_exit and order.tpsl_mode == "Partial"
+    if not parts and not (order.reduce_only and order.is_active):
+        return qty
+    position = state.look_up(order.symbol, order.position_idx)
+    return min(qty, order.filled_qty + rules.closable(position, order.side))
+
+
 def _check_amendment(
     market: Market, state: AccountState, contract: Contract, order: Order, new: Order, now_ms: int
 ) -> None:
@@ -206,9 +217,9 @@ def _check_amendment(
         rules.check_stops(contract, order.side, base, new.stop_loss, new.take_profit)
     if new.is_active and not new.reduce_only:
         position = state.look_up(order.symbol, order.position_idx)
-        more = new.left_qty * new.price - order.left_qty * order.price
+        mark = mark_price(market, contract, now_ms)
+        price = new.price if order.side is Side.BUY else max(new.price, mark)
+        more = new.left_qty * price - order.left_qty * order.price
         if more > 0:
-            mark = mark_price(market, contract, now_ms)
             account = account_figures(state, market, now_ms)
-            qty = more / new.price
-            rules.check_margin(state, account, contract, position, order.side, qty, new.price, mark)
+            rules.check_margin(state, account, contract, position, order.side, more / price, price, mark)

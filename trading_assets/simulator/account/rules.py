@@ -8,7 +8,7 @@ from decimal import Decimal
 
 from trading_assets.exchange.models import Side
 from trading_assets.simulator.account.margin import AccountFigures, exposure_of, initial_margin, tier_of
-from trading_assets.simulator.account.models import TAKER_FEE, ZERO, Order, OrderCommand, Position
+from trading_assets.simulator.account.models import TAKER_FEE, ZERO, Order, OrderCommand, Position, StopCommand
 from trading_assets.simulator.account.pricing import is_multiple
 from trading_assets.simulator.account.state import AccountState
 from trading_assets.simulator.market.base import Contract
@@ -77,6 +77,13 @@ def check_price(contract: Contract, name: str, price: Decimal | None) -> Decimal
     return price
 
 
+def check_exit_limits(contract: Contract, command: OrderCommand | StopCommand) -> None:
+    """Limit prices of Partial stops and targets, where there are any."""
+    for name, price in (("slLimitPrice", command.sl_limit_price), ("tpLimitPrice", command.tp_limit_price)):
+        if price is not None:
+            check_price(contract, name, price)
+
+
 def check_trigger(contract: Contract, price: Decimal, direction: int, now: Decimal, trigger_by: str) -> None:
     """A trigger lies on the side that its direction says."""
     check_price(contract, "triggerPrice", price)
@@ -139,17 +146,19 @@ def check_margin(
     mark: Decimal,
 ) -> None:
     """Margin and risk tier for what an order of `qty` at about `price` may open; what it closes sets margin free."""
-    opening = (qty - min(qty, closable(position, side))) * price
-    if opening <= 0:
-        return
+    if side is Side.SELL:
+        price = max(price, mark)  # it is filled at its limit or better, and the position is valued at mark
     now = exposure_of(state, position, mark)
     then = now.with_order(side, qty * price)
+    if then.largest <= now.largest:
+        return
     if then.largest > _largest_value(contract, position.leverage):
         raise Refusal(
             110090,
             "Order placement failed as your position may exceed the max limit. Please adjust your leverage to "
             f"{plain(_leverage_for(contract, then.largest))} or below to increase the max. position limit.",
         )
+    opening = (qty - min(qty, closable(position, side))) * price
     need = initial_margin(then.largest - now.largest, position.leverage, side) + opening * TAKER_FEE
     if need > account.backing - account.initial_margin:
         raise Refusal(110007, "ab not enough for new order")

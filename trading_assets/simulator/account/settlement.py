@@ -110,7 +110,8 @@ class EventFinder:
         for order in state.open_orders.values():
             watched = _level(order)
             if watched is not None:
-                group = _Group(order.symbol, order.trigger_by, order.resume_ms if order.resume_ms > settled else 0)
+                price = LAST_PRICE if order.is_active else order.trigger_by
+                group = _Group(order.symbol, price, order.resume_ms if order.resume_ms > settled else 0)
                 groups.setdefault(group, []).append((order, *watched))
         self._scans = {group: scan for group, scan in self._scans.items() if group in groups}
         events = []

@@ -173,7 +173,7 @@ class MinuteMarket(ABC):
         elif kind is Reference.INDEX:
             table = reference_candles(minutes, lambda rows: indices(rows, self._premiums[source]), edges)
         else:
-            own = self.bars(symbol, "1", begin - _LOOK_BACK_MS, stop, now_ms)
+            own = minutes if source == symbol else self.bars(symbol, "1", begin - _LOOK_BACK_MS, stop, now_ms)
             table = reference_candles(own, lambda rows: self._premium_minutes(rows, minutes, source), edges)
         if len(table) and now_ms < min(edges[-1], end):
             self._close_now(table, symbol, kind, now_ms)

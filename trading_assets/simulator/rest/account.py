@@ -9,6 +9,7 @@ from trading_assets.simulator.account.booking import deposit
 from trading_assets.simulator.account.margin import AccountFigures, total
 from trading_assets.simulator.account.models import CROSS, ISOLATED, MAKER_FEE, TAKER_FEE, ZERO, Balance, Execution
 from trading_assets.simulator.account.pricing import contract_of
+from trading_assets.simulator.rest import market
 from trading_assets.simulator.rest.common import LINEAR, Route, category_of, marked, time_window
 from trading_assets.simulator.venue import Venue
 from trading_assets.simulator.wire import Params, Refusal, fixed, page, plain, trimmed
@@ -180,6 +181,8 @@ def apply_money(venue: Venue, params: Params, now_ms: int) -> object:
     """Play money, as the venue's demo account gives it out."""
     wanted = [Params(values) for values in params.objects("utaDemoApplyMoney")]
     sums = [(one.required("coin"), one.decimal("amountStr") or ZERO) for one in wanted]
+    if not sums:
+        raise Refusal(10001, "params error: utaDemoApplyMoney is empty")
     if params.integer("adjustType", 0) != 0:
         raise Refusal(10001, "params error: adjustType must be 0")
     coins = {contract.settle_coin for contract in venue.market.contracts.values()}
@@ -189,6 +192,13 @@ def apply_money(venue: Venue, params: Params, now_ms: int) -> object:
     for coin, amount in sums:
         deposit(venue.engine.state, coin, amount)
     return {}
+
+
+def instruments_info(venue: Venue, params: Params, now_ms: int) -> object:
+    """The contracts as this account may trade them: all of them, and none against retail price improvement."""
+    answer = market.instruments_info(venue, params, now_ms)
+    rows = [{**row, "displayName": "", "myRpiPermission": False, "isPublicRpi": False} for row in answer["list"]]
+    return {**answer, "list": rows}
 
 
 def fee_rate(venue: Venue, params: Params, now_ms: int) -> object:
@@ -256,6 +266,7 @@ def query_api(venue: Venue, params: Params, now_ms: int) -> object:
 ROUTES = (
     Route("GET", "/v5/account/wallet-balance", wallet_balance, True),
     Route("GET", "/v5/account/info", account_info, True),
+    Route("GET", "/v5/account/instruments-info", instruments_info, True),
     Route("GET", "/v5/account/transaction-log", transaction_log, True),
     Route("POST", "/v5/account/set-margin-mode", set_margin_mode, True),
     Route("POST", "/v5/account/demo-apply-money", apply_money, True),

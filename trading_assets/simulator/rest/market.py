@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 from trading_assets.market.timeframes import DAY_MS, MINUTE_MS, floor_ms, to_datetime, to_ms
 from trading_assets.simulator.account.pricing import contract_of
@@ -123,7 +124,7 @@ def _step(interval: str) -> int:
     return MINUTES[interval] * MINUTE_MS if interval in MINUTES else {"D": DAY_MS, "W": WEEK_MS}[interval]
 
 
-def instruments_info(venue: Venue, params: Params, now_ms: int) -> object:
+def instruments_info(venue: Venue, params: Params, now_ms: int) -> dict[str, Any]:
     category = category_of(params)
     symbol, base = params.text("symbol"), params.text("baseCoin")
     wanted = params.text("status", "Trading")

@@ -15,7 +15,7 @@ from trading_assets.simulator.server import ServeConfig
 from trading_assets_tests.simulator.clients import answer, signed
 from trading_assets_tests.simulator.fake_market import MINUTE, T0, FakeMarket
 from trading_assets_tests.simulator.stream.raw import PRIVATE, RawClient, client
-from trading_assets_tests.simulator.test_bybit_examples import EXAMPLES, ORDER, differences
+from trading_assets_tests.simulator.test_bybit_examples import CASES, EXAMPLES, ORDER, UNSERVED, differences
 
 PUBLIC_TOPICS = {
     "websocket_public_kline": "kline.5.BTCUSDT",
@@ -32,11 +32,22 @@ PRIVATE_TOPICS = {
 }
 ANSWERS = {
     "websocket_wss-authentication": "auth",
+    "websocket_wss-authentication_2": "public ping",
     "websocket_wss-authentication_3": "public ping",
+    "websocket_wss-authentication_4": "private ping",
     "websocket_wss-authentication_5": "private ping",
     "websocket_wss-authentication_7": "private subscribe",
     "websocket_wss-authentication_8": "public subscribe",
+    "websocket_wss-authentication_9": "private subscribe, named",
 }
+OTHERS = {
+    "websocket_public_ticker_3": "options",
+    "websocket_public_ticker_4": "spot",
+    "websocket_wss-authentication_6": "a request of a client",
+    "websocket_wss-authentication_10": "options",
+    **{f"websocket_private_{name}": "a request of a client" for name in ("order", "execution", "position", "wallet")},
+}
+"""Messages that the embedded exchange does not send."""
 # Fees of other countries: the example has one, an account without has an empty string.
 IGNORED = ("$.data[0].extraFees",)
 
@@ -58,6 +69,7 @@ def answers(public: RawClient, private: RawClient) -> dict[str, dict[str, Any]]:
         "auth": private.login(),
         "private ping": private.ask(op="ping", req_id="test"),
         "private subscribe": private.ask(op="subscribe", args=sorted(PRIVATE_TOPICS.values())),
+        "private subscribe, named": private.ask(op="subscribe", args=["execution.fast"], req_id=""),
         "public ping": public.ask(op="ping"),
         "public subscribe": public.ask(op="subscribe", args=sorted(PUBLIC_TOPICS.values()), req_id="10001"),
     }
@@ -98,6 +110,13 @@ def test_public_messages_have_no_other_keys(messages: dict[str, dict[str, Any]],
     if not file.is_file():
         pytest.skip(f"Bybit's examples are not at {EXAMPLES}")
     assert differences(messages[kind], json.loads(file.read_text())) == []
+
+
+def test_every_example_is_held_against_ours_or_named_with_a_reason() -> None:
+    if not EXAMPLES.is_dir():
+        pytest.skip(f"Bybit's examples are not at {EXAMPLES}")
+    walked = {*PUBLIC_TOPICS, *PRIVATE_TOPICS, *ANSWERS, *OTHERS, *CASES, *UNSERVED}
+    assert walked == {file.stem for file in EXAMPLES.glob("*.json")}
 
 
 def test_numbers_are_written_as_bybit_writes_them(messages: dict[str, dict[str, Any]]) -> None:
