@@ -7,8 +7,6 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from trading_assets.exchange.models import OrderStatus, Side
 from trading_assets.simulator.account.engine import AccountEngine
 from trading_assets.simulator.account.models import StopCommand
