@@ -65,3 +65,10 @@ def test_executions_name_the_coin_of_their_fee(session: HTTP) -> None:
 def test_fees_of_all_symbols_are_told_without_a_category(session: HTTP) -> None:
     """As ccxt asks for them."""
     assert {row["symbol"] for row in session.get_fee_rates()["result"]["list"]} >= {BTC, ETH}
+
+
+def test_margin_mode_by_symbol_is_refused_as_to_every_unified_account(session: HTTP) -> None:
+    """Bots from the time of other accounts ask so, and go on after this code."""
+    with pytest.raises(InvalidRequestError) as caught:
+        session.switch_margin_mode(category="linear", symbol=BTC, tradeMode=1, buyLeverage="5", sellLeverage="5")
+    assert caught.value.status_code == 100028

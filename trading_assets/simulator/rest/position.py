@@ -19,6 +19,7 @@ from trading_assets.simulator.account.models import (
 )
 from trading_assets.simulator.account.pricing import contract_of, mark_price
 from trading_assets.simulator.account.stops import stop_order
+from trading_assets.simulator.faults.codes import message_of
 from trading_assets.simulator.market.base import Contract
 from trading_assets.simulator.market.risk import tiers
 from trading_assets.simulator.rest.common import (
@@ -179,6 +180,11 @@ def switch_mode(venue: Venue, params: Params, now_ms: int) -> object:
     return {}
 
 
+def switch_isolated(venue: Venue, params: Params, now_ms: int) -> object:
+    """Margin mode by symbol: only accounts that are not unified have it."""
+    raise Refusal(100028, message_of(100028))
+
+
 def trading_stop(venue: Venue, params: Params, now_ms: int) -> object:
     require_linear(params)
     options = stop_options(params)
@@ -244,6 +250,7 @@ ROUTES = (
     Route("GET", "/v5/position/list", position_list, True),
     Route("POST", "/v5/position/set-leverage", set_leverage, True),
     Route("POST", "/v5/position/switch-mode", switch_mode, True),
+    Route("POST", "/v5/position/switch-isolated", switch_isolated, True),
     Route("POST", "/v5/position/trading-stop", trading_stop, True),
     Route("GET", "/v5/position/closed-pnl", closed_pnl, True),
 )
