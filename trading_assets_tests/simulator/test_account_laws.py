@@ -120,7 +120,7 @@ def exits_fit(engine: AccountEngine) -> None:
             assert position.side is order.side.opposite and 0 < order.left_qty <= abs(position.size)
         if order.is_exit and order.tpsl_mode == "Full":
             assert order.qty == abs(position.size)
-            assert order.order_id in (position.stop_loss_id, position.take_profit_id)
+            assert order.order_id in (position.stop_loss_id, position.take_profit_id, position.trailing_stop_id)
 
 
 @settings(max_examples=EXAMPLES, deadline=None)
