@@ -38,9 +38,6 @@ def verify(
 ) -> None:
     """Check one request; `payload` is the raw query string (GET) or body (POST) exactly as received.
 
-    The timestamp must fit the receive window around one of `accepted_times_ms`: a client of a virtual
-    exchange signs with its wall clock, one that synchronised itself signs with the exchange's.
-
     Raises:
         Refusal: with Bybit's code 10001, 10002, 10003 or 10004.
     """
@@ -49,7 +46,21 @@ def verify(
         raise MissingCredentialsError(10003, "API key is invalid: authentication headers are missing.")
     if not hmac.compare_digest(key.encode(), credentials.key.encode()):
         raise Refusal(10003, "API key is invalid.")
-    window = headers.get("x-bapi-recv-window", "")
+    check_time(headers, accepted_times_ms)
+    origin = f"{stamp}{key}{headers.get('x-bapi-recv-window', '')}".encode() + payload
+    if not hmac.compare_digest(credentials.sign(origin).encode(), signature.encode()):
+        raise Refusal(10004, f"error sign! origin_string[{origin.decode(errors='replace')}]")
+
+
+def check_time(headers: Mapping[str, str], accepted_times_ms: tuple[int, ...]) -> None:
+    """The timestamp must fit the receive window around one of `accepted_times_ms`.
+
+    A client of a virtual exchange signs with its wall clock, one that synchronised itself with the exchange's.
+
+    Raises:
+        Refusal: 10001 no timestamp, 10002 outside the window.
+    """
+    stamp, window = headers.get("x-bapi-timestamp", ""), headers.get("x-bapi-recv-window", "")
     try:
         timestamp, window_ms = int(stamp), int(window) if window else DEFAULT_RECV_WINDOW_MS
     except ValueError:
@@ -60,6 +71,3 @@ def verify(
             "invalid request, please check your server timestamp or recv_window param. "
             f"req_timestamp[{timestamp}],server_timestamp[{accepted_times_ms[0]}],recv_window[{window_ms}]",
         )
-    origin = f"{stamp}{key}{window}".encode() + payload
-    if not hmac.compare_digest(credentials.sign(origin).encode(), signature.encode()):
-        raise Refusal(10004, f"error sign! origin_string[{origin.decode(errors='replace')}]")

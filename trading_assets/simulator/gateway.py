@@ -17,7 +17,7 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from trading_assets.errors import DataError, StorageError
-from trading_assets.simulator.auth import MissingCredentialsError, verify
+from trading_assets.simulator.auth import MissingCredentialsError, check_time, verify
 from trading_assets.simulator.clock import ClockMode
 from trading_assets.simulator.faults.codes import message_of
 from trading_assets.simulator.faults.engine import NO_FAULT, Faults, RequestFault
@@ -49,7 +49,7 @@ class Answer:
 
 @dataclass
 class _Call:
-    """One request as it came."""
+    """One request as it came; `is_known` where its stream has proved who sends."""
 
     route: Route
     address: str
@@ -57,6 +57,7 @@ class _Call:
     query: bytes
     body: bytes
     skew_ms: int = 0
+    is_known: bool = False
     allowance: Allowance | None = field(default=None, init=False)
 
     @property
@@ -143,6 +144,21 @@ class Gateway:
         elif answer is not None:
             await _send(send, answer)
 
+    async def enter_order(self, path: str, body: bytes, headers: Mapping[str, str]) -> Answer | None:
+        """Carry out a request of the trade stream as the POST to `path`; None where a fault cuts the line."""
+        call = _Call(self._routes["POST", path], "", headers, b"", body, is_known=True)
+        fault = self._faults.for_request("POST", path, call.values, self._venue.clock.now_ms())
+        if fault is NO_FAULT:
+            return self._answer(call, fault)
+        call.skew_ms = fault.skew_ms
+        rule = fault.outcome
+        await asyncio.sleep(fault.before_ms / 1000)
+        answer = self._answer(call, fault) if rule is None or rule.is_processed else None
+        await asyncio.sleep(fault.after_ms / 1000)
+        if rule is None:
+            return answer
+        return self._instead(call, rule) if rule.ret_code is not None else None
+
     def _instead(self, call: _Call, rule: FaultRule) -> Answer:
         """What the client gets although the exchange has, or has not, done what it was asked."""
         if rule.outcome is Outcome.BAN:
@@ -166,7 +182,11 @@ class Gateway:
                 return self._public(call, fault)
             if len(call.body) > MAX_BODY_BYTES:
                 raise Refusal(10001, f"params error: the body is larger than {MAX_BODY_BYTES} bytes")
-            verify(venue.config.credentials, call.headers, call.payload, self._accepted_times(call.skew_ms))
+            times = self._accepted_times(call.skew_ms)
+            if call.is_known:
+                check_time(call.headers, times)
+            else:
+                verify(venue.config.credentials, call.headers, call.payload, times)
             call.allowance = self._limits.take(route.path)
             if call.allowance is not None and call.allowance.is_exceeded:
                 raise Refusal(10006, message_of(10006))

@@ -12,7 +12,7 @@ import os
 import signal
 import socket
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
 
 import uvicorn
@@ -28,7 +28,7 @@ from trading_assets.simulator import files
 from trading_assets.simulator.auth import DEFAULT_API_SECRET
 from trading_assets.simulator.faults.engine import Faults
 from trading_assets.simulator.faults.reading import read_rules
-from trading_assets.simulator.gateway import Gateway, json_object, read_body
+from trading_assets.simulator.gateway import Answer, Gateway, json_object, read_body
 from trading_assets.simulator.limits import Limits
 from trading_assets.simulator.market.base import Market
 from trading_assets.simulator.protocol import Protocol
@@ -110,10 +110,11 @@ class ExchangeServer:
         self.url = f"http://{'127.0.0.1' if config.host in ('0.0.0.0', '') else config.host}:{self.port}"
         self._on_ready: Callable[[], None] | None = None
         self._last_request = time.monotonic()
-        self.streams = Streams(self.venue, self.faults)
+        self.streams = Streams(self.venue, self.faults, self._enter_order)
+        self.gateway = application(self)
         self._server = uvicorn.Server(
             uvicorn.Config(
-                application(self),
+                self.gateway,
                 http=Protocol,
                 proxy_headers=False,  # an address is that of the connection
                 log_level="warning",
@@ -171,6 +172,9 @@ class ExchangeServer:
             if time.monotonic() - self._last_request > limit:
                 self.stop()
                 return
+
+    async def _enter_order(self, path: str, body: bytes, headers: Mapping[str, str]) -> Answer | None:
+        return await self.gateway.enter_order(path, body, headers)
 
     def _release(self) -> None:
         if self._lock is not None:
@@ -287,6 +291,7 @@ def _announcement(server: ExchangeServer) -> tuple[str, ...]:
         f"embedded exchange: {server.url} (clock {server.venue.clock.mode.value})",
         f"public stream:     {stream}/v5/public/linear",
         f"private stream:    {stream}/v5/private",
+        f"trade stream:      {stream}/v5/trade",
         f"health:            {server.url}/admin/health",
         f"key and secret:    {credentials.key} {secret}",
         f"request limits:    {'as Bybit has them' if server.config.limits else 'off'}",

@@ -13,6 +13,7 @@ from trading_assets.simulator.account.booking import deposit
 from trading_assets.simulator.account.engine import AccountEngine
 from trading_assets.simulator.account.models import (
     INDEX_PRICE,
+    ISOLATED,
     LAST_PRICE,
     MARK_PRICE,
     Amendment,
@@ -105,6 +106,7 @@ class Player:
         money: int = 5000,
         hedged: bool = False,
         bold: bool = False,
+        isolated: bool = False,
         restarts: bool = False,
         watch: Callable[[AccountEngine, int, Callable[[], None]], None] | None = None,
     ) -> None:
@@ -112,6 +114,8 @@ class Player:
         self.engine = AccountEngine(market, AccountState.opened("law", T0, {"USDT": D(money)}))
         self.store = AccountStore(None) if restarts else None
         self.watch = watch
+        if isolated:
+            self.engine.set_margin_mode(ISOLATED, T0)
         if hedged:
             self.engine.switch_mode("", "USDT", hedge=True)
         if bold:

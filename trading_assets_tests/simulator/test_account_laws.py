@@ -57,7 +57,7 @@ def picture(state: AccountState) -> dict[str, object]:
 
 Character = dict[str, Any]
 characters = st.fixed_dictionaries(
-    {"hedged": st.booleans(), "bold": st.booleans(), "money": st.sampled_from([100, 5000])}
+    {"hedged": st.booleans(), "bold": st.booleans(), "isolated": st.booleans(), "money": st.sampled_from([100, 5000])}
 )
 pauses = st.lists(st.integers(0, AFTER_MS), max_size=8)
 
@@ -103,8 +103,8 @@ def test_every_step_keeps_margins_and_exits_in_order(
         slipped = sum(
             (abs(row.price - row.mark_price) * row.qty + row.fee for row in engine.state.executions[known:]), D(0)
         )
-        excess = max(D(0), before.initial_margin - before.margin_balance)
-        assert after.initial_margin <= max(after.margin_balance, D(0)) + excess + 3 * slipped + ROUNDING
+        excess = max(D(0), before.initial_margin - before.backing)
+        assert after.initial_margin <= max(after.backing, D(0)) + excess + 3 * slipped + ROUNDING
         assert after.margin_balance >= lost - slipped - ROUNDING
 
     Player(wild(level_qty), **character, watch=watch).play(history)
@@ -120,7 +120,7 @@ def exits_fit(engine: AccountEngine) -> None:
             assert position.side is order.side.opposite and 0 < order.left_qty <= abs(position.size)
         if order.is_exit and order.tpsl_mode == "Full":
             assert order.qty == abs(position.size)
-            assert order.order_id in (position.stop_loss_id, position.take_profit_id)
+            assert order.order_id in (position.stop_loss_id, position.take_profit_id, position.trailing_stop_id)
 
 
 @settings(max_examples=EXAMPLES, deadline=None)
@@ -194,13 +194,18 @@ def test_the_laws_are_put_to_the_test() -> None:
     for seed in range(40):
         dice = random.Random(seed)
         history = [drawn(dice, dice.choice([kind for kind in KINDS if kind != "leverage"])) for _ in range(14)]
-        state = Player(wild(), money=100 + 900 * (seed % 2), hedged=seed % 3 == 0, bold=True).play(history).state
+        isolated = seed % 4 > 1
+        player = Player(wild(), money=100 + 900 * (seed % 2), hedged=seed % 3 == 0, bold=True, isolated=isolated)
+        state = player.play(history).state
+        seen |= {(isolated, row.exec_type) for row in state.executions}
         seen |= {(row.exec_type, row.stop_order_type, row.is_maker) for row in state.executions}
         seen |= {order.cancel_type for order in state.orders.values()}
     stops = {("Trade", kind, False) for kind in (*EXITS, CONDITIONAL, "")}
     assert seen >= stops | {
         ("Funding", "", False),
         ("BustTrade", "", False),
+        (False, "BustTrade"),
+        (True, "BustTrade"),
         ("Trade", "", True),
         ("Trade", CONDITIONAL, True),
         ("Trade", "PartialTakeProfit", True),

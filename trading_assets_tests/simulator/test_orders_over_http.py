@@ -226,9 +226,11 @@ def test_play_money_asked_for_wrongly_is_refused_whole(idle: Caller, body: dict[
     assert idle.wallet()["totalWalletBalance"] == "10000"
 
 
-def test_only_cross_margin_is_offered_as_on_a_demo_account(idle: Caller) -> None:
-    assert idle.post("/account/set-margin-mode", setMarginMode="REGULAR_MARGIN")["retCode"] == 0
-    for mode, code in (("ISOLATED_MARGIN", 110073), ("PORTFOLIO_MARGIN", 110073), ("CROSS", 10001)):
+def test_cross_and_isolated_margin_are_offered_but_no_portfolio_margin(idle: Caller) -> None:
+    for mode in ("ISOLATED_MARGIN", "REGULAR_MARGIN", "REGULAR_MARGIN"):
+        assert idle.post("/account/set-margin-mode", setMarginMode=mode)["retCode"] == 0
+        assert idle.get("/account/info")["result"]["marginMode"] == mode
+    for mode, code in (("PORTFOLIO_MARGIN", 110073), ("CROSS", 10001)):
         assert idle.post("/account/set-margin-mode", setMarginMode=mode)["retCode"] == code
     assert idle.get("/account/info")["result"]["marginMode"] == "REGULAR_MARGIN"
 

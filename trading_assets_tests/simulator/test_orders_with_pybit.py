@@ -129,7 +129,7 @@ def test_partial_stops_beside_the_full_one(session: HTTP) -> None:
 def test_a_hedged_life(exchange: RunningExchange, session: HTTP) -> None:
     session.switch_position_mode(category="linear", coin="USDT", mode=3)
     with refused(110025):
-        session.switch_position_mode(category="linear", coin="USDT", mode=3)
+        session.switch_position_mode(**BTC, mode=3)
     with refused(10001):
         session.place_order(**BTC, side="Buy", orderType="Market", qty="0.01")
     order = {"orderType": "Market", "qty": "0.01"}

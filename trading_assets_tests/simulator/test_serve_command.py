@@ -35,7 +35,7 @@ def serving(tmp_path: Path, *options: str, command: list[str] | None = None) -> 
     )
     assert process.stdout is not None
     try:
-        lines = [process.stdout.readline() for _ in range(6)]
+        lines = [process.stdout.readline() for _ in range(7)]
         yield dict(re.split(r":\s+", line.strip(), maxsplit=1) for line in lines)
         process.send_signal(signal.SIGTERM)
         rest = process.communicate(timeout=15)[0]
@@ -64,6 +64,7 @@ def test_it_prints_what_a_client_needs_and_keeps_the_account_in_the_file(tmp_pat
         stream = url.replace("http", "ws")
         assert printed["public stream"] == f"{stream}/v5/public/linear"
         assert printed["private stream"] == f"{stream}/v5/private"
+        assert printed["trade stream"] == f"{stream}/v5/trade"
         assert printed["health"] == f"{url}/admin/health" and get(url, "/admin/health").status_code == 200
         assert printed["key and secret"] == "simulator-key simulator-secret"
         assert printed["request limits"] == "as Bybit has them"

@@ -19,6 +19,7 @@ from trading_assets.simulator.account.margin import (
 )
 from trading_assets.simulator.account.matching import Matching
 from trading_assets.simulator.account.models import (
+    CROSS,
     Amendment,
     Order,
     OrderCommand,
@@ -123,12 +124,20 @@ class AccountEngine:
         holding.set_leverage(self.market, self.state, symbol, leverage, now_ms)
 
     def switch_mode(self, symbol: str, coin: str, *, hedge: bool) -> None:
-        """One-way or hedge mode, of a symbol or of all of a settle coin.
+        """One-way or hedge mode, of a symbol or of those of a settle coin that have neither position nor order.
 
         Raises:
-            Refusal: 110025 unchanged, 110024 a position and 110028 an order is open.
+            Refusal: of a symbol: 110025 unchanged, 110024 a position and 110028 an order is open.
         """
         holding.switch_mode(self.market, self.state, symbol, coin, hedge=hedge)
+
+    def set_margin_mode(self, mode: str, now_ms: int) -> None:
+        """Cross or isolated margin, for all of the account; asking for what is so already is no error.
+
+        Raises:
+            Refusal: 110073 what is open would lack margin.
+        """
+        holding.set_margin_mode(self.market, self.state, mode, now_ms)
 
     def set_stops(self, symbol: str, stop_loss: Decimal | None, take_profit: Decimal | None, now_ms: int) -> None:
         """`change_stops` of a one-way position, Full and by last price."""
@@ -180,12 +189,15 @@ class AccountEngine:
     def _liquidate(self, now_ms: int) -> None:
         """First orders go, then one position after the other is taken over, until the margin suffices.
 
-        What happened earlier in the same millisecond, a stop perhaps, may have saved the account.
+        What happened earlier in the same millisecond, a stop perhaps, may have saved the account. Isolated, only the
+        orders of what is taken over go.
         """
-        if not self.figures(now_ms).must_be_liquidated:
+        doomed = {item.position.symbol for item in self.figures(now_ms).uncovered}
+        if not doomed:
             return
+        cross = self.state.header.margin_mode == CROSS
         for order in self.open_orders():
-            if order.is_active:
+            if order.is_active and (cross or order.symbol in doomed):
                 stops.end(self.state, order, BEFORE_LIQUIDATION, now_ms)
         while (account := self.figures(now_ms)).must_be_liquidated:
             item, qty, price = taken_over(account)

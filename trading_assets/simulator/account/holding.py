@@ -56,33 +56,53 @@ def set_leverage(market: Market, state: AccountState, symbol: str, leverage: Dec
     state.next_sequence()
 
 
+def set_margin_mode(market: Market, state: AccountState, mode: str, now_ms: int) -> None:
+    """Cross or isolated margin, for all of the account; asking for what is so already is no error.
+
+    Raises:
+        Refusal: 110073 what is open would lack margin.
+    """
+    header, before = state.header, state.header.margin_mode
+    if mode == before:
+        return
+    header.margin_mode = mode
+    account = account_figures(state, market, now_ms)
+    if account.must_be_liquidated or account.initial_margin > account.backing:
+        header.margin_mode = before
+        raise Refusal(110073, "Set margin mode failed")
+    state.next_sequence()
+    state.touch(header)
+
+
 def switch_mode(market: Market, state: AccountState, symbol: str, coin: str, *, hedge: bool) -> None:
     """One-way or hedge mode, of a symbol or of all of a settle coin.
 
+    By coin nothing is refused: symbols with a position or an open order stay as they are, the others change.
+
     Raises:
-        Refusal: 110025 unchanged, 110024 a position and 110028 an order is open.
+        Refusal: 110025 unchanged, 110024 a position and 110028 an order of the symbol is open.
     """
-    header = state.header
+    held = {position.symbol for position in state.open_positions()}
+    waiting = {order.symbol for order in state.open_orders.values()}
     if symbol:
-        contract = contract_of(market, symbol)
-        symbols, unchanged = {symbol}, state.is_hedged(symbol, contract.settle_coin) is hedge
+        if state.is_hedged(symbol, contract_of(market, symbol).settle_coin) is hedge:
+            raise Refusal(110025, "Position mode is not modified")
+        if symbol in held:
+            raise Refusal(110024, "You have an existing position, so the position mode cannot be switched")
+        if symbol in waiting:
+            raise Refusal(110028, "You have existing open orders, so the position mode cannot be switched")
+        symbols, staying = {symbol}, set[str]()
     else:
         symbols = {name for name, contract in market.contracts.items() if contract.settle_coin == coin}
-        exceptions = set(header.one_way) | set(header.hedged) & symbols
-        unchanged = (coin in header.hedged) is hedge and not exceptions & symbols
-    if unchanged:
-        raise Refusal(110025, "Position mode is not modified")
-    if any(position.symbol in symbols for position in state.open_positions()):
-        raise Refusal(110024, "You have an existing position, so the position mode cannot be switched")
-    if any(order.symbol in symbols for order in state.open_orders.values()):
-        raise Refusal(110028, "You have existing open orders, so the position mode cannot be switched")
+        staying = {name for name in symbols & (held | waiting) if state.is_hedged(name, coin) is not hedge}
+    header = state.header
     header.hedged = [name for name in header.hedged if name not in symbols and (symbol or name != coin)]
     header.one_way = [name for name in header.one_way if name not in symbols]
-    (header.hedged if hedge else header.one_way).append(symbol or coin)
-    if not symbol and not hedge:
-        header.one_way.remove(coin)
+    if symbol or hedge:
+        (header.hedged if hedge else header.one_way).append(symbol or coin)
+    (header.one_way if hedge else header.hedged).extend(sorted(staying))
     state.touch(header)
-    for name in symbols & {position.symbol for position in state.positions.values()}:
+    for name in (symbols - staying) & {position.symbol for position in state.positions.values()}:
         for index in (LONG_LEG, SHORT_LEG) if hedge else (ONE_WAY,):
             state.touch(state.position(name, index))
 

@@ -6,9 +6,16 @@ from dataclasses import dataclass
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 
 from trading_assets.market.timeframes import MINUTE_MS, floor_ms
-from trading_assets.simulator.account.margin import AccountFigures, PositionFigures, account_figures, tier_of, tiers
+from trading_assets.simulator.account.margin import (
+    AccountFigures,
+    PositionFigures,
+    account_figures,
+    tier_of,
+    tiers,
+    total,
+)
 from trading_assets.simulator.account.margin import valued_account as at_marks
-from trading_assets.simulator.account.models import TAKER_FEE, ZERO
+from trading_assets.simulator.account.models import TAKER_FEE
 from trading_assets.simulator.account.pricing import on_tick
 from trading_assets.simulator.account.state import AccountState
 from trading_assets.simulator.account.triggers import SAMPLE_MS
@@ -86,23 +93,23 @@ class LiquidationWatch:
         if any(price <= 0 for price in lows.values()):
             return False
         at_lows, at_highs = at_marks(state, self._market, lows), at_marks(state, self._market, highs)
-        worst = sum(
-            (
-                (low if low.position.size > 0 else high).unrealised
-                for low, high in zip(at_lows.positions, at_highs.positions, strict=True)
-            ),
-            ZERO,
-        )
-        return at_lows.wallet + worst > at_highs.maintenance_margin
+        pairs = [
+            (low if low.position.size > 0 else high, high)
+            for low, high in zip(at_lows.positions, at_highs.positions, strict=True)
+        ]
+        if at_lows.isolated:
+            return all(worst.isolated_equity > high.maintenance_margin for worst, high in pairs)
+        return at_lows.wallet + total(worst.unrealised for worst, _ in pairs) > at_highs.maintenance_margin
 
 
 def taken_over(account: AccountFigures) -> tuple[PositionFigures, Decimal, Decimal]:
     """What is liquidated first: the position of the largest maintenance margin, how much of it, at which price.
 
     A position above the lowest risk tier is brought down by one tier, else it is taken over whole. The price leaves
-    the account with nothing of the margin that the position stood for: its share of the margin balance.
+    the account with nothing of the margin that the position stood for: its share of the margin balance, isolated its
+    own margin.
     """
-    item = max(account.positions, key=lambda one: (one.maintenance_margin, one.position.key))
+    item = max(account.uncovered, key=lambda one: (one.maintenance_margin, one.position.key))
     size = abs(item.position.size)
     qty = size
     ladder = tiers(item.contract)
@@ -111,7 +118,8 @@ def taken_over(account: AccountFigures) -> tuple[PositionFigures, Decimal, Decim
         kept = ladder[tier.id - 2].limit / item.mark
         step = item.contract.qty_step
         qty = min(size, max(size - (kept / step).to_integral_value(ROUND_FLOOR) * step, step))
-    lost = account.margin_balance * item.maintenance_margin / account.maintenance_margin * qty / size
+    share = account.margin_balance * item.maintenance_margin / account.maintenance_margin
+    lost = (item.isolated_equity if account.isolated else share) * qty / size
     value = qty * item.mark
     tick = item.contract.tick_size
     if item.position.size > 0:

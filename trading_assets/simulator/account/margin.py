@@ -1,4 +1,8 @@
-"""Margins and wallet figures of a cross-margin unified account. Reads only; nothing here moves money."""
+"""Margins and wallet figures of a unified account, cross or isolated. Reads only; nothing here moves money.
+
+Isolated, a position has the margin that its entry needed and nothing more: its profit backs no other position, and its
+loss can take no other's margin.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from trading_assets.exchange.models import Side
-from trading_assets.simulator.account.models import ONE_WAY, TAKER_FEE, ZERO, Order, Position
+from trading_assets.simulator.account.models import ISOLATED, ONE_WAY, TAKER_FEE, ZERO, Order, Position
 from trading_assets.simulator.account.pricing import mark_price
 from trading_assets.simulator.account.state import AccountState
 from trading_assets.simulator.market.base import Contract, Market
@@ -16,7 +20,10 @@ from trading_assets.simulator.market.risk import RiskTier, tiers
 
 @dataclass(frozen=True)
 class PositionFigures:
-    """A position valued at `mark`, in its settle coin. Margins include the estimated fee of closing."""
+    """A position valued at `mark`, in its settle coin. Margins include the estimated fee of closing.
+
+    `initial_margin` follows the mark price in cross margin; isolated it is what was set aside at entry.
+    """
 
     position: Position
     contract: Contract
@@ -26,6 +33,11 @@ class PositionFigures:
     initial_margin: Decimal
     maintenance_margin: Decimal
     bankrupt_price: Decimal
+
+    @property
+    def isolated_equity(self) -> Decimal:
+        """What is left of the margin set aside; only meaningful isolated."""
+        return self.initial_margin + self.unrealised
 
 
 @dataclass(frozen=True)
@@ -42,20 +54,35 @@ class AccountFigures:
     positions: tuple[PositionFigures, ...]
     order_margin: dict[str, Decimal]
     """by settle coin"""
+    isolated: bool = False
 
     @property
     def margin_balance(self) -> Decimal:
         return self.wallet + self.unrealised
 
     @property
+    def backing(self) -> Decimal:
+        """What initial margin is taken from: isolated, unrealised profit is not in it."""
+        return self.wallet if self.isolated else self.margin_balance
+
+    @property
     def available(self) -> Decimal:
         """What new positions may use."""
-        return max(ZERO, self.margin_balance - self.initial_margin)
+        return max(ZERO, self.backing - self.initial_margin)
+
+    @property
+    def uncovered(self) -> tuple[PositionFigures, ...]:
+        """Positions that must be liquidated: their equity no longer covers the maintenance margin.
+
+        In cross margin that is a matter of the account, so all or none.
+        """
+        if self.isolated:
+            return tuple(item for item in self.positions if item.isolated_equity <= item.maintenance_margin)
+        return self.positions if self.margin_balance <= self.maintenance_margin else ()
 
     @property
     def must_be_liquidated(self) -> bool:
-        """The margin balance no longer covers the maintenance margin of what is open."""
-        return bool(self.positions) and self.margin_balance <= self.maintenance_margin
+        return bool(self.uncovered)
 
 
 @dataclass(frozen=True)
@@ -107,7 +134,7 @@ def closing_fee(value: Decimal, leverage: Decimal, side: Side) -> Decimal:
     return value * TAKER_FEE * (1 + away)
 
 
-def figures_of(position: Position, contract: Contract, mark: Decimal) -> PositionFigures:
+def figures_of(position: Position, contract: Contract, mark: Decimal, *, isolated: bool) -> PositionFigures:
     """Value an open position."""
     value = abs(position.size) * mark
     side = position.side or Side.BUY
@@ -118,7 +145,7 @@ def figures_of(position: Position, contract: Contract, mark: Decimal) -> Positio
         mark=mark,
         value=value,
         unrealised=toward * (value - position.entry_value),
-        initial_margin=initial_margin(value, position.leverage, side),
+        initial_margin=initial_margin(position.entry_value if isolated else value, position.leverage, side),
         maintenance_margin=maintenance_margin(contract, value) + closing_fee(value, position.leverage, side),
         bankrupt_price=position.entry_price * (1 - toward / position.leverage),
     )
@@ -138,8 +165,9 @@ def account_figures(state: AccountState, market: Market, time_ms: int) -> Accoun
 
 def valued_account(state: AccountState, market: Market, marks: dict[str, Decimal]) -> AccountFigures:
     """The account at given mark prices of its open positions."""
+    isolated = state.header.margin_mode == ISOLATED
     valued = tuple(
-        figures_of(position, market.contracts[position.symbol], marks[position.symbol])
+        figures_of(position, market.contracts[position.symbol], marks[position.symbol], isolated=isolated)
         for position in state.open_positions()
     )
     order_margin = _order_margins(state, market, marks)
@@ -150,6 +178,7 @@ def valued_account(state: AccountState, market: Market, marks: dict[str, Decimal
         maintenance_margin=total(item.maintenance_margin for item in valued),
         positions=valued,
         order_margin=order_margin,
+        isolated=isolated,
     )
 
 
@@ -187,20 +216,24 @@ def _order_margins(state: AccountState, market: Market, marks: dict[str, Decimal
 
 
 def liquidation_price(account: AccountFigures, item: PositionFigures) -> Decimal | None:
-    """Mark price at which the margin balance would equal the maintenance margin, all else and the tiers unchanged.
+    """Mark price at which equity would equal the maintenance margin, all else and the tiers unchanged.
 
-    Both legs of a symbol in hedge mode have the same. None where no price in (0, max_price] does that.
+    In cross margin that is the account's, and both legs of a symbol in hedge mode have the same. None where no
+    price in (0, max_price] does that.
     """
-    legs = [other for other in account.positions if other.position.symbol == item.position.symbol]
-    net = total(leg.position.size for leg in legs)
-    fixed, rising = account.maintenance_margin, ZERO  # of the maintenance margin: the rest, and per unit of price
-    for leg in legs:
+    if account.isolated:
+        legs, equity, fixed = [item], item.isolated_equity, item.maintenance_margin
+    else:
+        legs = [other for other in account.positions if other.position.symbol == item.position.symbol]
+        equity, fixed = account.margin_balance, account.maintenance_margin
+    net, rising = total(leg.position.size for leg in legs), ZERO
+    for leg in legs:  # of the maintenance margin: what stays as it is, and what rises with each unit of price
         deduction = (tier_of(leg.contract, leg.value) or tiers(leg.contract)[-1]).deduction
         fixed -= leg.maintenance_margin + deduction
         rising += (leg.maintenance_margin + deduction) / leg.mark
     if net == rising:
         return None
-    price = (fixed - account.margin_balance + net * item.mark) / (net - rising)
+    price = (fixed - equity + net * item.mark) / (net - rising)
     return price if 0 < price <= item.contract.max_price else None
 
 

@@ -22,6 +22,9 @@ EXITS = frozenset({STOP_LOSS, TAKE_PROFIT, TRAILING_STOP, PARTIAL_STOP_LOSS, PAR
 ONE_WAY, LONG_LEG, SHORT_LEG = 0, 1, 2
 """`position_idx`: the one position of a symbol, or its long and its short in hedge mode."""
 
+CROSS, ISOLATED = "REGULAR_MARGIN", "ISOLATED_MARGIN"
+"""`margin_mode`, of all of the account."""
+
 LAST_PRICE, MARK_PRICE, INDEX_PRICE = "LastPrice", "MarkPrice", "IndexPrice"
 
 
@@ -238,6 +241,7 @@ class Header:
         settled_ms: everything up to and including this time has happened.
         hedged: settle coins and symbols in hedge mode; a symbol in `one_way` is not, whatever its coin says.
         deposited: all deposits since the account was opened, in the coins together.
+        margin_mode: `CROSS`, one margin for all positions, or `ISOLATED`, one for each.
     """
 
     account_id: str
@@ -247,6 +251,7 @@ class Header:
     hedged: list[str] = field(default_factory=list)
     one_way: list[str] = field(default_factory=list)
     deposited: Decimal = ZERO
+    margin_mode: str = CROSS
 
 
 @dataclass(frozen=True)

@@ -160,7 +160,7 @@ def check_margin(
         )
     opening = (qty - min(qty, closable(position, side))) * price
     need = initial_margin(then.largest - now.largest, position.leverage, side) + opening * TAKER_FEE
-    if need > account.margin_balance - account.initial_margin:
+    if need > account.backing - account.initial_margin:
         raise Refusal(110007, "ab not enough for new order")
 
 
@@ -190,7 +190,7 @@ def check_leverage(contract: Contract, legs: list[Position], wanted: Decimal, va
 
 def check_leverage_margin(before: AccountFigures, after: AccountFigures) -> None:
     """A lower leverage needs more margin than there is."""
-    if after.initial_margin > before.initial_margin and after.initial_margin > after.margin_balance:
+    if after.initial_margin > before.initial_margin and after.initial_margin > after.backing:
         raise Refusal(110012, "Insufficient available balance")
 
 

@@ -7,7 +7,7 @@ from decimal import Decimal
 from trading_assets.market.timeframes import DAY_MS, iso
 from trading_assets.simulator.account.booking import deposit
 from trading_assets.simulator.account.margin import AccountFigures, total
-from trading_assets.simulator.account.models import MAKER_FEE, TAKER_FEE, ZERO, Balance, Execution
+from trading_assets.simulator.account.models import CROSS, ISOLATED, MAKER_FEE, TAKER_FEE, ZERO, Balance, Execution
 from trading_assets.simulator.account.pricing import contract_of
 from trading_assets.simulator.rest import market
 from trading_assets.simulator.rest.common import LINEAR, Route, category_of, marked, time_window
@@ -15,7 +15,20 @@ from trading_assets.simulator.venue import Venue
 from trading_assets.simulator.wire import Params, Refusal, fixed, page, plain, trimmed
 
 UNIFIED_TRADING_ACCOUNT_2 = 5
-CROSS = "REGULAR_MARGIN"
+NOT_OF_ISOLATED = (
+    "accountIMRate",
+    "accountIMRateByMp",
+    "accountMMRate",
+    "accountMMRateByMp",
+    "accountLTV",
+    "totalMarginBalance",
+    "totalInitialMargin",
+    "totalInitialMarginByMp",
+    "totalMaintenanceMargin",
+    "totalMaintenanceMarginByMp",
+    "totalAvailableBalance",
+)
+"""What the wallet does not tell in isolated margin, where no figure but a coin's or a position's decides."""
 MOST_MONEY = 100_000
 """Of one coin at once."""
 
@@ -51,6 +64,8 @@ def wallet_balance(venue: Venue, params: Params, now_ms: int) -> object:
         "totalMaintenanceMarginByMp": maintenance,
         "coin": coins,
     }
+    if account.isolated:
+        row |= dict.fromkeys(NOT_OF_ISOLATED, "")
     return {"list": [row]}
 
 
@@ -87,7 +102,7 @@ def _rate(margin: Decimal, balance: Decimal) -> str:
 
 def account_info(venue: Venue, params: Params, now_ms: int) -> object:
     return {
-        "marginMode": CROSS,
+        "marginMode": venue.engine.state.header.margin_mode,
         "updatedTime": str(venue.engine.state.header.created_ms),
         "unifiedMarginStatus": UNIFIED_TRADING_ACCOUNT_2,
         "dcpStatus": "OFF",
@@ -99,13 +114,14 @@ def account_info(venue: Venue, params: Params, now_ms: int) -> object:
 
 
 def set_margin_mode(venue: Venue, params: Params, now_ms: int) -> object:
-    """Cross margin is the only mode here, as it is for a demo account of the venue."""
+    """Cross or isolated; there is no portfolio margin here."""
     mode = params.required("setMarginMode")
-    if mode == CROSS:
-        return {"reasons": []}
-    if mode in ("ISOLATED_MARGIN", "PORTFOLIO_MARGIN"):
+    if mode == "PORTFOLIO_MARGIN":
         raise Refusal(110073, "Set margin mode failed")
-    raise Refusal(10001, "params error: setMarginMode invalid")
+    if mode not in (CROSS, ISOLATED):
+        raise Refusal(10001, "params error: setMarginMode invalid")
+    venue.engine.set_margin_mode(mode, now_ms)
+    return {"reasons": []}
 
 
 def transaction_log(venue: Venue, params: Params, now_ms: int) -> object:
@@ -187,7 +203,7 @@ def instruments_info(venue: Venue, params: Params, now_ms: int) -> object:
 
 def fee_rate(venue: Venue, params: Params, now_ms: int) -> object:
     symbol = params.text("symbol")
-    if category_of(params) != LINEAR:
+    if category_of(params, LINEAR) != LINEAR:
         return {"list": []}
     symbols = [contract_of(venue.market, symbol).symbol] if symbol else sorted(venue.market.contracts)
     return {

@@ -19,6 +19,7 @@ from trading_assets.simulator.account.models import (
 )
 from trading_assets.simulator.account.pricing import contract_of, mark_price
 from trading_assets.simulator.account.stops import stop_order
+from trading_assets.simulator.faults.codes import message_of
 from trading_assets.simulator.market.base import Contract
 from trading_assets.simulator.market.risk import tiers
 from trading_assets.simulator.rest.common import (
@@ -70,7 +71,7 @@ def position_row(venue: Venue, account: AccountFigures, position: Position, now_
     row = _head(contract, position, fixed(mark, places)) | _stops(venue, position, places)
     if not position.size:
         return row
-    valued = figures_of(position, contract, mark)
+    valued = figures_of(position, contract, mark, isolated=account.isolated)
     liquidation = liquidation_price(account, valued)
     initial, maintenance = trimmed(valued.initial_margin), trimmed(valued.maintenance_margin)
     return row | {
@@ -160,7 +161,7 @@ def set_leverage(venue: Venue, params: Params, now_ms: int) -> object:
     if buy is None or sell is None:
         raise Refusal(10001, "params error: buyLeverage and sellLeverage are required")
     if buy != sell:
-        raise Refusal(10001, "params error: buyLeverage and sellLeverage must be equal in cross margin mode")
+        raise Refusal(10001, "params error: buyLeverage and sellLeverage must be equal")
     venue.engine.set_leverage(symbol, buy, now_ms)
     return {}
 
@@ -177,6 +178,11 @@ def switch_mode(venue: Venue, params: Params, now_ms: int) -> object:
         raise Refusal(10001, "params error: coin invalid")
     venue.engine.switch_mode(symbol, coin, hedge=mode == HEDGE_MODE)
     return {}
+
+
+def switch_isolated(venue: Venue, params: Params, now_ms: int) -> object:
+    """Margin mode by symbol: only accounts that are not unified have it."""
+    raise Refusal(100028, message_of(100028))
 
 
 def trading_stop(venue: Venue, params: Params, now_ms: int) -> object:
@@ -244,6 +250,7 @@ ROUTES = (
     Route("GET", "/v5/position/list", position_list, True),
     Route("POST", "/v5/position/set-leverage", set_leverage, True),
     Route("POST", "/v5/position/switch-mode", switch_mode, True),
+    Route("POST", "/v5/position/switch-isolated", switch_isolated, True),
     Route("POST", "/v5/position/trading-stop", trading_stop, True),
     Route("GET", "/v5/position/closed-pnl", closed_pnl, True),
 )

@@ -221,7 +221,7 @@ def execution_row(venue: Venue, row: Execution) -> dict[str, object]:
         "createType": row.create_type,
         "leavesQty": plain(row.left_qty),
         "execTime": str(row.time_ms),
-        "feeCurrency": "",
+        "feeCurrency": contract.settle_coin,
         "isMaker": row.is_maker,
         "execFee": trimmed(row.fee),
         "feeRate": trimmed(row.fee_rate),

@@ -65,6 +65,21 @@ class Feed(Protocol):
         ...
 
 
+class LiquidationFeed:
+    """`allLiquidation.{symbol}`: clients ask for it together with other topics, but nobody else trades here."""
+
+    every_s = 60.0
+
+    def __init__(self, contract: Contract) -> None:
+        self.topic = f"allLiquidation.{contract.symbol}"
+
+    def advance(self, now_ms: int, wall_s: float, room: int) -> Sequence[str]:
+        return ()
+
+    def snapshot(self) -> Sequence[str]:
+        return ()
+
+
 class CandleFeed:
     """`kline.{interval}.{symbol}`: the open candle about once a second while it changes, each closed one once."""
 

@@ -27,7 +27,11 @@ RequestId = str | int | None
 
 
 class Rejection(TradingAssetsError):
-    """The answer is `success: false` with this `ret_msg`."""
+    """The answer is `success: false` with this `ret_msg`; on the trade stream it has this `retCode`."""
+
+    def __init__(self, message: str, code: int = 10001) -> None:
+        super().__init__(message)
+        self.code = code
 
 
 @dataclass(frozen=True)
@@ -97,11 +101,11 @@ def check_auth(args: tuple[object, ...], credentials: Credentials, accepted_time
     if not expires.isascii() or not expires.isdigit() or len(expires) > 18:
         raise Rejection("Params Error")
     if not _same(key, credentials.key):
-        raise Rejection("API key is invalid.")
+        raise Rejection("API key is invalid.", 10003)
     if int(expires) <= min(accepted_times_ms):
-        raise Rejection("Your request has expired.")
+        raise Rejection("Your request has expired.", 10002)
     if not _same(signature, credentials.sign(f"GET/realtime{expires}".encode())):
-        raise Rejection("error sign!")
+        raise Rejection("error sign!", 10004)
 
 
 def _same(given: str, expected: str) -> bool:

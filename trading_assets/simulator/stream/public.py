@@ -11,7 +11,7 @@ from trading_assets.simulator.market.base import Contract
 from trading_assets.simulator.market.calendar import INTERVALS
 from trading_assets.simulator.stream.book import EVERY_S, BookFeed
 from trading_assets.simulator.stream.connection import Connection, Outgoing
-from trading_assets.simulator.stream.feeds import CandleFeed, Feed, TickerFeed, TradeFeed
+from trading_assets.simulator.stream.feeds import CandleFeed, Feed, LiquidationFeed, TickerFeed, TradeFeed
 from trading_assets.simulator.stream.protocol import Rejection
 from trading_assets.simulator.venue import Venue
 
@@ -32,6 +32,7 @@ _OPTIONS: dict[str, frozenset[str]] = {
     "orderbook": frozenset(map(str, EVERY_S)),
     "tickers": frozenset(),
     "publicTrade": frozenset(),
+    "allLiquidation": frozenset(),
 }
 """Kind of topic -> the intervals or depths it is offered in; none stands between kind and symbol where it is empty."""
 
@@ -110,6 +111,8 @@ class PublicTopics:
                 return BookFeed(venue, contract, int(option), now, self._updates)
             case "tickers":
                 return TickerFeed(venue, contract, now)
+            case "allLiquidation":
+                return LiquidationFeed(contract)
         return TradeFeed(venue, contract, now)
 
     async def _run(self) -> None:

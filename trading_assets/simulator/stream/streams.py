@@ -19,10 +19,12 @@ from trading_assets.simulator.stream.limits import ConnectionLimits
 from trading_assets.simulator.stream.private import PrivateTopics
 from trading_assets.simulator.stream.protocol import Rejection, Request
 from trading_assets.simulator.stream.public import PublicTopics
+from trading_assets.simulator.stream.trade import PATH as TRADE_PATH
+from trading_assets.simulator.stream.trade import EnterOrder, TradeStream
 from trading_assets.simulator.venue import Venue
 
-PATHS = {"/v5/public/linear": False, "/v5/private": True}
-"""Path -> whether it is the private stream."""
+PATHS = {"/v5/public/linear": False, "/v5/private": True, TRADE_PATH: True}
+"""Path -> whether it is one of the account."""
 
 ANSWER_DELAY_S = 0.05
 """From a request to its answer, and so to the first push. pybit dies of an answer in under about 20 ms: it writes
@@ -51,12 +53,13 @@ class Streams:
         clients: who is connected.
     """
 
-    def __init__(self, venue: Venue, faults: Faults) -> None:
+    def __init__(self, venue: Venue, faults: Faults, enter_order: EnterOrder) -> None:
         self.clients: set[Connection] = set()
         self._venue, self._faults = venue, faults
         self._limits = ConnectionLimits()
         self._public = PublicTopics(venue, self.outgoing)
         self._private = PrivateTopics(venue, self.outgoing)
+        self._trade = TradeStream(venue, enter_order)
         self._numbers = itertools.count(1)
 
     def outgoing(self, text: str, topic: str, connection: Connection) -> None:
@@ -93,7 +96,7 @@ class Streams:
         await receive()  # websocket.connect
         path, address = scope["path"], scope["client"][0] if scope["client"] else ""
         if path not in PATHS:
-            await _refuse(receive, send, 404, f"no stream at {path}, only at {' and '.join(PATHS)}")
+            await _refuse(receive, send, 404, f"no stream at {path}, only at {', '.join(PATHS)}")
             return
         if reason := self._limits.enter(address, path):
             await _refuse(receive, send, 403, reason)
@@ -107,7 +110,8 @@ class Streams:
         self.clients.add(connection)
         try:
             await send({"type": "websocket.accept"})
-            await connection.run(receive, send, lambda text: self._handle(connection, text))
+            handle = self._trade.handle if path == TRADE_PATH else self._handle
+            await connection.run(receive, send, lambda text: handle(connection, text))
         finally:
             self.clients.remove(connection)
             self._limits.leave(address, path)

@@ -107,6 +107,14 @@ def test_a_topic_is_subscribed_once(standing: RunningExchange) -> None:
         assert told["ret_msg"] == f"error:already subscribed,topic:{TICKER}"
 
 
+def test_liquidations_of_others_are_a_topic_that_stays_silent(standing: RunningExchange) -> None:
+    """ccxt and cryptofeed ask for it; refused, the rest of the same request would be as well."""
+    with client(standing.url) as raw:
+        assert raw.ask(op="subscribe", args=["allLiquidation.BTCUSDT", TICKER])["success"]
+        assert raw.push(TICKER)
+        assert raw.is_silent(0.2)
+
+
 def test_after_unsubscribing_nothing_more_comes(exchange: RunningExchange) -> None:
     with client(exchange.url) as raw, client(exchange.url) as other:
         for each in (raw, other):
