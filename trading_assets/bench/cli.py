@@ -31,7 +31,7 @@ def fuzz(count: int, seed: int, as_json: bool) -> None:
         console = open_console()
         console.print(
             f"{report.requests} requests, {report.accepted} accepted, {report.refused} refused, "
-            f"{report.seconds:.1f} s, slowest {report.slowest_ms:.0f} ms",
+            f"{report.seconds:.1f} s, slowest {report.slowest_ms:.0f} ms of CPU",
             highlight=False,
         )
         for finding in report.findings:
