@@ -23,6 +23,7 @@ ACCOUNT_LIMITS = {
     "/v5/position/list": 50,
     "/v5/position/closed-pnl": 50,
     "/v5/position/set-leverage": 10,
+    "/v5/position/switch-isolated": 10,
     "/v5/position/switch-mode": 10,
     "/v5/position/switch-isolated": 10,
     "/v5/position/trading-stop": 10,

@@ -1,1 +1,1 @@
-"""`/v5/public/linear` and `/v5/private`: the exchange's WebSocket streams."""
+"""`/v5/public/linear`, `/v5/private` and `/v5/trade`: the exchange's WebSocket streams."""
