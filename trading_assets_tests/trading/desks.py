@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 
 import pandas as pd
 import sqlalchemy as sa
 
+from trading_assets.errors import ExchangeError
 from trading_assets.ledger import orders, signals
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.tables import order_intents
 from trading_assets.market.timeframes import HOUR_MS, Timeframe
 from trading_assets.settings import Settings
-from trading_assets.trading.executor import Desk
+from trading_assets.trading.executor import Desk, submit_orders
+from trading_assets.trading.reconcile import reconcile
 from trading_assets.trading.signals import order_link_id, signal_id
 from trading_assets_tests.fakes import FakeExchange
 
@@ -140,3 +142,14 @@ def bench_on(database: Database, *symbols: str, **changes: object) -> Bench:
 
 def decimal(value: object) -> Decimal:
     return Decimal(str(value))
+
+
+def settle_all(desk: Desk, exchange: FakeExchange, later: Callable[[int], None]) -> None:
+    """Runs after a crash, each a minute later; failures that remain scripted may break some of them."""
+    for _ in range(3):
+        for run in (submit_orders, reconcile):
+            try:
+                run(desk)
+            except (ExchangeError, KeyboardInterrupt, RuntimeError):
+                continue
+        later(60)

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import threading
-from collections.abc import Callable, Iterator
 from decimal import Decimal
 
 import pytest
-import sqlalchemy as sa
 
 from trading_assets.errors import (
     AmbiguousOutcomeError,
@@ -21,14 +18,13 @@ from trading_assets.errors import (
     OrderRejectedError,
 )
 from trading_assets.exchange.models import OrderStatus, Side
-from trading_assets.ledger import books, orders
+from trading_assets.ledger import orders
 from trading_assets.ledger.database import Database
-from trading_assets.ledger.tables import risk_events
-from trading_assets.trading.executor import Desk, recover, submit_orders
+from trading_assets.trading.executor import recover, submit_orders
 from trading_assets.trading.reconcile import reconcile
 from trading_assets.trading.signals import order_link_id
-from trading_assets_tests.fakes import FakeExchange, an_instrument
-from trading_assets_tests.trading.desks import NOW_MS, add_signal, bench_on, settings
+from trading_assets_tests.fakes import an_instrument
+from trading_assets_tests.trading.desks import NOW_MS, add_signal, bench_on, settle_all
 
 
 def test_a_signal_becomes_one_position_with_its_stops(database: Database) -> None:
@@ -350,7 +346,7 @@ def test_a_failure_while_protecting_leaves_no_position_without_stop(sqlite: Data
             exchange.fail("set_stops", OrderRejectedError("beyond the stop"), times=99)
         exchange.fail(method, error, processed=processed, skip=int(method == "place_order"))
         identity = add_signal(sqlite, account=bench.settings.account)
-        _settle_all(bench.desk, exchange, bench.later)
+        settle_all(bench.desk, exchange, bench.later)
         bench.require_consistent(identity)
 
 
@@ -367,176 +363,3 @@ def test_one_signals_trouble_with_its_stop_does_not_keep_the_others_from_being_s
     with contextlib.suppress(ExchangeError):
         recover(bench.desk)
     assert bench.signal(second)["status"] == "executed", "the second order is in order and needs no repair"
-
-
-# Crashes: at every call of the exchange, and at every write of the ledger
-
-
-def _settle_all(desk: Desk, exchange: FakeExchange, later: Callable[[int], None]) -> None:
-    """Runs after a crash, each a minute later; failures that remain scripted may break some of them."""
-    for _ in range(3):
-        for run in (submit_orders, reconcile):
-            try:
-                run(desk)
-            except (ExchangeError, KeyboardInterrupt, RuntimeError):
-                continue
-        later(60)
-
-
-def _exchange_calls_of_a_run(database: Database, *, bare: bool) -> list[str]:
-    """The methods that an undisturbed run calls, in their order."""
-    bench = bench_on(database, account="rehearsal")
-    bench.exchange.attaches_stops = not bare
-    made: list[str] = []
-    bench.exchange.on_call = made.append
-    add_signal(database, account="rehearsal")
-    submit_orders(bench.desk)
-    return made
-
-
-@pytest.mark.parametrize("bare", [False, True], ids=["stops attached", "stops lost"])
-@pytest.mark.parametrize(
-    ("processed", "error"),
-    [(False, KeyboardInterrupt()), (True, RuntimeError("killed"))],
-    ids=["before it is processed", "after it was processed"],
-)
-def test_a_crash_at_any_call_of_the_exchange_loses_and_doubles_nothing(
-    sqlite: Database, processed: bool, error: BaseException, bare: bool
-) -> None:
-    calls = _exchange_calls_of_a_run(sqlite, bare=bare)
-    assert {"place_order", "find_order", "position", "set_leverage"} <= set(calls)
-    for number, name in enumerate(calls):
-        bench = bench_on(sqlite, account=f"crash-{number}")
-        bench.exchange.attaches_stops = not bare
-        identity = add_signal(sqlite, account=bench.settings.account)
-        bench.exchange.fail(name, error, processed=processed, skip=calls[:number].count(name))
-        with pytest.raises(type(error)):
-            submit_orders(bench.desk)
-        bench.later()
-        _settle_all(bench.desk, bench.exchange, bench.later)
-        bench.require_consistent(identity)
-
-
-def _crash_at_write(database: Database, at: int, *, committed: bool, patch: pytest.MonkeyPatch) -> None:
-    """Let the write transaction of that number fail, before or after its commit."""
-    real, numbers = database.write, itertools.count()
-
-    @contextlib.contextmanager
-    def write(one_at_a_time: str | None = None) -> Iterator[sa.Connection]:
-        mine = next(numbers)
-        with real(one_at_a_time) as connection:
-            yield connection
-            if mine == at and not committed:
-                raise RuntimeError("killed before the commit")
-        if mine == at:
-            raise RuntimeError("killed after the commit")
-
-    patch.setattr(database, "write", write)
-
-
-@pytest.mark.parametrize("scenario", ["plain", "bare", "closed", "unknown"])
-@pytest.mark.parametrize("committed", [False, True], ids=["before commit", "after commit"])
-def test_a_crash_at_any_write_of_the_ledger_loses_and_doubles_nothing(
-    sqlite: Database, committed: bool, scenario: str
-) -> None:
-    crashes, crashed = 0, True
-    while crashed:
-        bench = bench_on(sqlite, account=f"crash-{crashes}")
-        exchange, identity = bench.exchange, add_signal(sqlite, account=bench.settings.account)
-        exchange.attaches_stops = scenario not in ("bare", "closed")
-        if scenario == "closed":
-            exchange.fail("set_stops", OrderRejectedError("beyond the stop"), times=99)
-        if scenario == "unknown":
-            exchange.fail("place_order", AmbiguousOutcomeError("timeout"), processed=True)
-        with pytest.MonkeyPatch.context() as patch:
-            _crash_at_write(sqlite, crashes, committed=committed, patch=patch)
-            try:
-                submit_orders(bench.desk)
-                crashed = False
-            except RuntimeError:
-                crashes += 1
-        bench.later()
-        _settle_all(bench.desk, exchange, bench.later)
-        bench.require_consistent(identity)
-    assert crashes >= 4, "expiry, reservation, submitted and confirmed at least"
-
-
-# Races
-
-
-def _race(desks: list[Desk]) -> list[BaseException]:
-    """All desks submit at once; what they raised."""
-    barrier, raised = threading.Barrier(len(desks)), []
-
-    def run(desk: Desk) -> None:
-        barrier.wait(10)
-        try:
-            submit_orders(desk)
-        except BaseException as error:  # noqa: BLE001 (told to the test)
-            raised.append(error)
-
-    threads = [threading.Thread(target=run, args=(desk,)) for desk in desks]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(60)
-    return raised
-
-
-@pytest.mark.parametrize("signals", [1, 3])
-def test_processes_that_race_for_signals_place_one_order_each(database: Database, signals: int) -> None:
-    """Four connections of their own on one real file, or on one PostgreSQL."""
-    symbols = [f"S{number}USDT" for number in range(signals)]
-    exchange = FakeExchange(*symbols)
-    exchange.time_ms = NOW_MS
-    identities = [add_signal(database, symbol) for symbol in symbols]
-    url = database.url.render_as_string(hide_password=False)
-    own = [Database(url, busy_timeout_s=30) for _ in range(4)]
-    desks = [Desk(each, exchange, settings(), sleep=lambda _s: None, wall_ms=lambda: 1_000_000_000) for each in own]
-    assert _race(desks) == []
-    for each in own:
-        each.close()
-    assert len(exchange.accepted) == signals
-    bench = bench_on(database, *symbols)
-    bench.exchange = exchange
-    bench.require_consistent(*identities)
-
-
-def test_processes_that_race_with_two_signals_of_one_symbol_open_one_position(database: Database) -> None:
-    exchange = FakeExchange("BTCUSDT")
-    exchange.time_ms = NOW_MS
-    for timeframe in ("5m", "15m", "30m", "60m"):
-        add_signal(database, timeframe=timeframe)
-    url = database.url.render_as_string(hide_password=False)
-    own = [Database(url, busy_timeout_s=30) for _ in range(4)]
-    desks = [Desk(each, exchange, settings(), sleep=lambda _s: None, wall_ms=lambda: 1_000_000_000) for each in own]
-    assert _race(desks) == []
-    for each in own:
-        each.close()
-    assert len(exchange.accepted) == 1
-    assert exchange.open["BTCUSDT"].size == 1
-
-
-def test_an_unresolved_intent_of_a_living_process_is_left_to_it(sqlite: Database) -> None:
-    bench = bench_on(sqlite)
-    identity = add_signal(sqlite)
-    bench.exchange.fail("set_leverage", KeyboardInterrupt())
-    with pytest.raises(KeyboardInterrupt):
-        submit_orders(bench.desk)
-    bench.later(20)
-    assert recover(bench.desk) == 0
-    assert bench.signal(identity)["status"] == "executing"
-    bench.later(20)
-    assert recover(bench.desk) == 1
-    assert bench.signal(identity)["status"] == "failed"
-
-
-def test_what_was_closed_for_want_of_a_stop_is_recorded_as_a_risk(database: Database) -> None:
-    bench = bench_on(database)
-    bench.exchange.attaches_stops = False
-    bench.exchange.fail("set_stops", OrderRejectedError("beyond the stop"))
-    add_signal(database)
-    submit_orders(bench.desk)
-    with database.read() as connection:
-        assert [row.kind for row in connection.execute(risk_events.select())] == ["unprotected"]
-    assert books.position_rows(database, "main").empty
