@@ -93,6 +93,7 @@ class FakeExchange:
         accepted: link ids in the order in which the venue accepted them.
         attaches_stops: False: an entry's stops are silently lost.
         status_of_new: status of a new order; one that is not `FILLED` opens no position.
+        thin_exits: so many reduce-only orders meet an empty book.
         hidden_looks: `find_order` and `order` say "no such order" so many times first.
     """
 
@@ -112,6 +113,7 @@ class FakeExchange:
         self.attaches_stops = True
         self.status_of_new = OrderStatus.FILLED
         self.hidden_looks = 0
+        self.thin_exits = 0
         self.on_call: Callable[[str], None] = lambda _name: None
         self._failures: dict[str, list[Failure]] = defaultdict(list)
         self._lock = threading.RLock()
@@ -305,6 +307,9 @@ class FakeExchange:
         price = self.prices[request.symbol].last if price is None else price
         self._ids += 1
         status = OrderStatus.FILLED if request.reduce_only else self.status_of_new
+        if request.reduce_only and self.thin_exits and not stop_order_type:
+            self.thin_exits -= 1
+            status = OrderStatus.CANCELLED
         filled = status is OrderStatus.FILLED
         order = Order(
             symbol=request.symbol,

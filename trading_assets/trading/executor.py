@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from decimal import Decimal
+from itertools import islice
 from typing import Any
 
 from trading_assets.errors import (
@@ -37,6 +38,8 @@ from trading_assets.trading.sizing import Size, Unsizable, size_position
 LOOK_UPS = 8
 LOOK_UP_PAUSE_S = 0.15
 SEND_ATTEMPTS = 3
+EXITS, EXITS_OF_A_RUN = 60, 3
+"""So many emergency exits may a signal's position get in all, and in one run."""
 
 SEND_WITHIN_MS = 10_000
 """An intent is sent within this time of its reservation or not at all ..."""
@@ -302,19 +305,36 @@ def protect(desk: Desk, intent: Intent) -> None:
         now_ms = desk.exchange.now_ms()
         books.add_risk_event(connection, intent.account, "unprotected", intent.symbol, detail, now_ms)
     desk.notify("position without stop", detail)
-    try:
-        desk.exchange.place_order(
-            OrderRequest(
-                symbol=intent.symbol,
-                side=intent.side.opposite,
-                qty=bare.size,
-                order_link_id=order_link_id(intent.signal_id, "x"),
-                reduce_only=True,
-            )
+    _get_out(desk, intent, bare)
+
+
+def _get_out(desk: Desk, intent: Intent, bare: Position) -> None:
+    """Close a position that has no stop. An exit that filled less, or whose answer was lost, is followed by another
+    with an id of its own: reduce-only, it can close only what is left.
+
+    Raises:
+        ExchangeError: the position is still there, or cannot be read.
+    """
+    links = (order_link_id(intent.signal_id, "x" if n == 1 else f"x{n}") for n in range(1, EXITS + 1))
+    unused = (link for link in links if desk.exchange.find_order(intent.symbol, link) is None)
+    for link in islice(unused, EXITS_OF_A_RUN):
+        request = OrderRequest(
+            symbol=intent.symbol, side=intent.side.opposite, qty=bare.size, order_link_id=link, reduce_only=True
         )
-    except OrderRejectedError:
-        if desk.exchange.position(intent.symbol) is not None:
-            raise
+        try:
+            desk.exchange.place_order(request)
+        except OrderRejectedError:
+            if desk.exchange.position(intent.symbol) is not None:
+                raise
+            return
+        desk.sleep(LOOK_UP_PAUSE_S)
+        left = desk.exchange.position(intent.symbol)
+        if left is None:
+            return
+        bare = left
+    raise ExchangeUnavailableError(
+        f"{intent.symbol} has no stop and could not be closed: it is tried again, look at it"
+    )
 
 
 def _unprotected(desk: Desk, symbol: str) -> Position | None:

@@ -335,6 +335,28 @@ def test_a_position_that_can_have_no_stop_is_closed(database: Database) -> None:
     assert not orders.occupying(database, "main")
 
 
+@pytest.mark.parametrize("thin", [1, 2, 5])
+def test_an_exit_that_fills_nothing_is_followed_by_others_until_the_position_is_closed(
+    sqlite: Database, thin: int
+) -> None:
+    bench = bench_on(sqlite)
+    exchange = bench.exchange
+    exchange.attaches_stops = False
+    exchange.fail("set_stops", OrderRejectedError("beyond the stop"), times=99)
+    exchange.thin_exits = thin
+    identity = add_signal(sqlite)
+    for _ in range(4):
+        with contextlib.suppress(ExchangeError):
+            submit_orders(bench.desk)
+        with contextlib.suppress(ExchangeError):
+            reconcile(bench.desk)
+        bench.later(60)
+    assert not exchange.open
+    exits = [order_link_id(identity, kind) for kind in ("x", *(f"x{n}" for n in range(2, thin + 2)))]
+    assert exchange.accepted == [order_link_id(identity), *exits]
+    assert exchange.calls["place_order"] == thin + 2
+
+
 @pytest.mark.parametrize("method", ["position", "set_stops", "place_order"])
 def test_a_failure_while_protecting_leaves_no_position_without_stop(sqlite: Database, method: str) -> None:
     errors = [ExchangeUnavailableError("502"), AmbiguousOutcomeError("timeout"), NotSentError("429")]
