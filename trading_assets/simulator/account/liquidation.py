@@ -44,9 +44,9 @@ class LiquidationWatch:
 
     def next_ms(self, state: AccountState, through_ms: int) -> int | None:
         """The first moment in (settled, through_ms] at which the account must be liquidated, or None."""
-        if not state.open_positions():
-            return None
         known, after = self._known, state.header.settled_ms
+        if floor_ms(after, SAMPLE_MS) + SAMPLE_MS > through_ms or not state.open_positions():
+            return None
         if known is not None and known.sequence == state.header.sequence:
             if known.found_ms is not None and known.found_ms > after:
                 return known.found_ms if known.found_ms <= through_ms else None

@@ -100,6 +100,6 @@ def walk_book(
 
 def best_price(market: Market, contract: Contract, side: Side, time_ms: int) -> Decimal | None:
     """Best price that an order of `side` would meet; None when that side of the book is empty."""
-    bids, asks = market.book(contract.symbol, time_ms, 1)
+    bids, asks = market.book(contract.symbol, time_ms, BOOK_DEPTHS[0])  # the book that the order then walks
     levels = asks if side is Side.BUY else bids
     return on_tick(contract, float(levels[0, 0])) if len(levels) else None

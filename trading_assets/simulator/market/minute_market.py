@@ -33,6 +33,7 @@ _LOOK_BACK_MS = (len(SMOOTHING) - 1) * MINUTE_MS
 _PREMIUM_PLACES = 6
 _HIGHEST = 2**31
 _STATS_KEPT = 2000
+_MARKS_KEPT, _BOOKS_KEPT = 1000, 20
 
 
 class MinuteMarket(ABC):
@@ -44,6 +45,9 @@ class MinuteMarket(ABC):
         self._characters: dict[str, Character] = {symbol: character for symbol, (_, character) in listed.items()}
         self._grids = {symbol: Grid.of(contract) for symbol, contract in self.contracts.items()}
         self._closed_24h = lru_cache(_STATS_KEPT)(self._compute_closed_24h)
+        # An order asks for mark price and book of its moment again and again.
+        self._books = lru_cache(_BOOKS_KEPT)(self._compute_book)
+        self._mark = lru_cache(_MARKS_KEPT)(self._compute_mark)
         self._premiums = {symbol: stream(seed, "premium", symbol) for symbol in self.contracts}
 
     @abstractmethod
@@ -105,6 +109,9 @@ class MinuteMarket(ABC):
 
     def mark_price(self, symbol: str, time_ms: int) -> float:
         """Between the last price and the same smoothed, on the tick."""
+        return self._mark(symbol, time_ms)
+
+    def _compute_mark(self, symbol: str, time_ms: int) -> float:
         self._check_time(symbol, time_ms)
         last, smooth = self._last_ticks(symbol, time_ms), self._smooth_ticks(symbol, time_ms)
         return self._grids[symbol].price(max(round(MARK_SHARE * smooth + (1.0 - MARK_SHARE) * last), 1))
@@ -147,6 +154,9 @@ class MinuteMarket(ABC):
 
     def book(self, symbol: str, time_ms: int, depth: int) -> tuple[Bars, Bars]:
         """See `Market.book`: sizes and spread of the second, around the last price of the millisecond."""
+        return self._books(symbol, time_ms, depth)
+
+    def _compute_book(self, symbol: str, time_ms: int, depth: int) -> tuple[Bars, Bars]:
         self._check_time(symbol, time_ms)
         of = self.contracts[symbol], self._characters[symbol], self._grids[symbol]
         ticks = self._last_ticks(symbol, time_ms)
