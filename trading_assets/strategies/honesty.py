@@ -67,13 +67,13 @@ def look_ahead(
     entry = whole.long | whole.short
     drawn = _draw(rng, np.flatnonzero(after & entry), signals)
     bars = np.concatenate([drawn, _draw(rng, np.flatnonzero(after & ~entry), others)])
-    violations = []
+    violations: list[Violation] = []
     for bar in np.sort(bars).tolist():
         end_ms = int(data.candles.end_ms[bar])
         try:
             cut = strategy.signals(known_at(data, end_ms))
         except Exception as error:  # noqa: BLE001 (a user's strategy may raise anything)
-            violations.append(Violation(end_ms, "decision", "made", f"{type(error).__name__}: {error}"))
+            violations += failed(end_ms, error).violations
             continue
         found, expected = _row(cut, -1), _row(whole, bar)
         violations += [
@@ -105,8 +105,7 @@ def warm_up(strategy: Strategy, data: StrategyData, *, seed: int = 0, starts: in
         try:
             late = strategy.signals(later_start(data, needs, first))
         except Exception as error:  # noqa: BLE001 (a user's strategy may raise anything)
-            end_ms = int(data.candles.end_ms[decided])
-            return Verdict(0, 0, (Violation(end_ms, "decision", "made", f"{type(error).__name__}: {error}"),))
+            return failed(int(data.candles.end_ms[decided]), error)
         ends = data.candles.end_ms[decided:]
         before, after = _columns(whole, decided), _columns(late, WARM_UP_BARS)
         for what, values in before.items():
@@ -123,6 +122,11 @@ def warm_up(strategy: Strategy, data: StrategyData, *, seed: int = 0, starts: in
     compared = slice(firsts[0] + WARM_UP_BARS, None)
     entries = int(np.count_nonzero(whole.long[compared] | whole.short[compared]))
     return Verdict(len(whole.long[compared]), entries, (*drifting.values(), *found_flips))
+
+
+def failed(time_ms: int, error: Exception) -> Verdict:
+    """The verdict on a strategy that raises where it should decide."""
+    return Verdict(0, 0, (Violation(time_ms, "decision", "made", f"{type(error).__name__}: {error}"),))
 
 
 def known_at(data: StrategyData, time_ms: int) -> StrategyData:
