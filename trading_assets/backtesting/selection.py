@@ -111,13 +111,15 @@ def with_significance(backtests: pd.DataFrame, tried: pd.DataFrame) -> pd.DataFr
     """`backtests` with `configurations_tried` and `deflated_sharpe`, given all that was `tried` on their coins.
 
     Sharpe ratios of different timeframes are compared by their t statistics (Sharpe ratio per bar times the square
-    root of the bars), which luck alone spreads alike. The spread is that of the configurations that traded; all count.
+    root of the bars), which luck alone spreads by 1. All configurations count as tries; their spread is that of those
+    that traded, but at most 1: near parameter sets differ less than by luck, and what differs more differs by costs
+    and merit, which are no chances of the best one.
     """
     statistic = tried["sharpe_ratio"] * np.sqrt(
         tried["bars"] / tried["timeframe"].map(_BARS_PER_YEAR).astype(np.float64)
     )
     count = tried.groupby("symbol").size()
-    spread = statistic[statistic != 0].groupby(tried["symbol"]).std(ddof=1).fillna(0.0)
+    spread = statistic[statistic != 0].groupby(tried["symbol"]).std(ddof=1).fillna(0.0).clip(upper=1.0)
     deflated = [
         deflated_sharpe(
             row["sharpe_ratio"] / math.sqrt(_BARS_PER_YEAR[row["timeframe"]]),

@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trading_assets.backtesting.parameter_choice import choose_parameters, with_p_values
-from trading_assets.backtesting.selection import PRESETS, Limits, coin_summary, score, select_best
+from trading_assets.backtesting.selection import PRESETS, Limits, coin_summary, score, select_best, with_significance
 from trading_assets.backtesting.significance import deflated_sharpe
+from trading_assets.market.timeframes import TRADED_TIMEFRAMES
 from trading_assets.schemas.tables import BACKTEST_RESULTS, STRATEGY_SELECTIONS
 from trading_assets.settings import Settings
 
@@ -207,6 +208,45 @@ def test_a_selection_tells_how_many_configurations_were_tried_on_its_coin_and_co
     spread = np.std([9.0, 0.3, 0.6], ddof=1) / math.sqrt(35040)
     by_hand = deflated_sharpe(9 / math.sqrt(35040), 1056, 0.2, 3.0, trials=4, spread_of_trials=spread)
     assert few["deflated_sharpe"] == pytest.approx(by_hand, rel=1e-12)
+
+
+@pytest.mark.parametrize("drag", [0.0, -8.0], ids=["no edge anywhere", "short timeframes eaten up by costs"])
+def test_the_best_of_a_coins_timeframes_is_no_discovery_where_none_has_an_edge(drag: float) -> None:
+    rng = np.random.default_rng(8)
+    timeframes = [timeframe for timeframe in TRADED_TIMEFRAMES for _ in range(4)]
+    found = rng.normal(size=(200, len(timeframes)))
+    found[:, : len(timeframes) // 2] += drag
+    tried = backtests(
+        *(
+            {
+                "symbol": f"C{coin:03}USDT",
+                "timeframe": timeframe.value,
+                "parameters": f"{number:02}",
+                "bars": timeframe.window_bars,
+                "sharpe_ratio": found[coin, number] * math.sqrt(timeframe.bars_per_year / timeframe.window_bars),
+                "skewness": 0.0,
+                "kurtosis": 3.0,
+            }
+            for coin in range(len(found))
+            for number, timeframe in enumerate(timeframes)
+        )
+    )
+    statistic = [found[int(row.symbol[1:4]), int(row.parameters)] for row in tried.itertuples()]
+    best = tried.loc[pd.Series(statistic).groupby(tried["symbol"]).idxmax()]
+    deflated = with_significance(best, tried)["deflated_sharpe"]
+    assert 0.3 < deflated.mean() < 0.55
+    assert (deflated > 0.95).mean() < 0.05
+
+
+def test_configurations_that_differ_by_more_than_luck_make_the_best_one_no_less_certain() -> None:
+    def deflated(worst: float) -> float:
+        tried = [{**WORSE, "parameters": f"{number:02}", "sharpe_ratio": worst * number} for number in range(1, 20)]
+        rows = backtests({**BETTER, "sharpe_ratio": 20.0}, *tried)
+        return float(select_best(HOUR_MS, rows, PRESETS["strict"]).rows["deflated_sharpe"].iloc[0])
+
+    # t statistics that spread by far more than luck does, and by next to nothing.
+    assert deflated(-10.0) == deflated(-100.0)
+    assert 0.5 < deflated(-10.0) < deflated(-0.01) < 1
 
 
 @pytest.mark.parametrize(
