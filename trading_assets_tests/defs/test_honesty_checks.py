@@ -15,8 +15,8 @@ from trading_assets.defs.checks import honesty
 from trading_assets.defs.checks.honesty import AGREES, HONESTY_CHECKS, NO_LOOK_AHEAD, SURVIVES, WARM_UP_SUFFICES
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.partitions import read_partitions, replace_partitions
-from trading_assets.market.timeframes import TRADED_TIMEFRAMES, Timeframe
-from trading_assets.schemas.tables import BACKTEST_RESULTS, STRATEGY_SELECTIONS
+from trading_assets.market.timeframes import HOUR_MS, TRADED_TIMEFRAMES, Timeframe
+from trading_assets.schemas.tables import BACKTEST_RESULTS, STRATEGY_SELECTIONS, Table
 from trading_assets.settings import load_settings
 from trading_assets.simulator.embedded import RunningExchange
 from trading_assets.strategies import registry
@@ -178,6 +178,25 @@ def test_selections_that_lose_at_double_costs_are_a_warning_only(
     check = look(SURVIVES)["strategy_selections", SURVIVES]
     assert not check.passed and check.severity is dg.AssetCheckSeverity.WARN
     assert check.metadata["thin"].value == check.metadata["selections"].value > 0
+
+
+def test_of_a_long_range_a_few_hours_are_looked_at_and_the_same_ones_always(
+    ledger: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def of_run(*_: object) -> list[int]:
+        return [HOUR + number * HOUR_MS for number in range(300)]
+
+    asked: list[list[int]] = []
+
+    def reading(database: Database, table: Table, hours: list[int], where: dict[str, str]) -> pd.DataFrame:
+        asked.append(list(hours))
+        return read_partitions(database, table, hours, where)
+
+    monkeypatch.setattr(honesty, "hours_to_check", of_run)
+    monkeypatch.setattr(honesty, "read_partitions", reading)
+    found = look(AGREES)
+    assert all(check.passed for check in found.values())
+    assert len(asked) > 8 and all(hours == asked[0] and len(hours) == honesty.HOURS_SAMPLE for hours in asked)
 
 
 def test_before_anything_is_materialised_every_check_says_so(small: RunningExchange) -> None:

@@ -42,6 +42,9 @@ SIGNALS, OTHERS = 8, 4
 
 SELECTIONS_SAMPLE = 10
 
+HOURS_SAMPLE = 4
+"""A backfill writes hundreds of hours in one run; the checks take their samples from so many."""
+
 _BACKTESTS = [dg.AssetKey(["backtest_results", timeframe.value]) for timeframe in TRADED_TIMEFRAMES]
 _SELECTIONS = dg.AssetKey("strategy_selections")
 _KEY = list(BACKTEST_RESULTS.key)
@@ -184,9 +187,11 @@ def _asked(context: dg.AssetCheckExecutionContext, key: dg.AssetKey, name: str) 
 
 
 def _written(context: dg.AssetCheckExecutionContext, database: Database, key: dg.AssetKey) -> pd.DataFrame | None:
-    """Rows of an asset in the hours to check; None if it has none at all."""
+    """Rows of an asset in the hours to check, at most `HOURS_SAMPLE` of them; None if it has none at all."""
     table = table_of(key)
     hours = hours_to_check(context, database, table)
+    if len(hours) > HOURS_SAMPLE:
+        hours = sorted(sorted(hours, key=lambda hour_ms: seed_of((hour_ms,)))[:HOURS_SAMPLE])
     return read_partitions(database, table, hours, rows_of(key)) if hours else None
 
 
