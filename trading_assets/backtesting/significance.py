@@ -80,18 +80,19 @@ def bootstrap_p_value(pnl: FloatArray, seed: int, resamples: int = RESAMPLES) ->
     if count < MIN_TRADES:
         return math.nan
     centred = pnl - pnl.mean()
-    drawn = centred[np.random.default_rng(seed).integers(0, count, (resamples, count))]
+    drawn = centred[np.random.default_rng(seed).integers(0, count, (resamples, count), dtype=np.int32)]
     reached = int(np.count_nonzero(_t_statistics(drawn) >= _t_statistics(pnl[None, :])[0]))
     return max((1 + reached) / (1 + resamples), 0.5**count)
 
 
 def _t_statistics(samples: FloatArray) -> FloatArray:
-    """Mean over its standard error, for each row; infinite where a row has one value alone, 0 where that is zero."""
-    mean, deviation = samples.mean(axis=1), samples.std(axis=1)
-    # A spread below rounding is none: equal values differ from their mean in the last bit.
-    flat = deviation <= 1e-12 * np.abs(samples).max(axis=1)
+    """Mean over standard deviation of each row; infinite where a row has one value alone, 0 where that is zero."""
+    mean, squares = samples.mean(axis=1), np.einsum("ij,ij->i", samples, samples) / samples.shape[1]
+    variance = squares - mean * mean
+    # Less is what rounding leaves of equal values.
+    flat = variance <= 1e-12 * squares
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(flat, np.where(mean == 0, 0.0, np.copysign(np.inf, mean)), mean / deviation)
+        return np.where(flat, np.where(mean == 0, 0.0, np.copysign(np.inf, mean)), mean / np.sqrt(variance))
 
 
 def seed_of(key: Sequence[object]) -> int:
