@@ -18,9 +18,9 @@ from trading_assets.strategies.base import DataNeeds, Signals, Strategy, Strateg
 ROUNDING = 1e-9
 """Relative difference of two values that count as equal, whatever the order of their sums."""
 
-FORGOTTEN = 0.01
+FORGOTTEN = 0.05
 """Difference of two values, in standard deviations of the value, that counts as none after the warm-up. The Wilder
-averages of the spec forget their start to 4e-7, an exponential average of 90 bars to about this."""
+averages of the spec forget their start to 4e-7, an exponential average of 120 bars to about this."""
 
 MIN_COMPARED = 50
 """A start of the data is varied only where so many bars follow its warm-up."""
@@ -88,8 +88,8 @@ def warm_up(strategy: Strategy, data: StrategyData, *, seed: int = 0, starts: in
     """Begin the data later: after the declared warm-up every decision and indicator must be the same.
 
     The own candles begin at bars drawn by `seed`, those of other timeframes, BTC and funding where a loader would begin
-    them for that first decided bar. A single entry that comes or goes where all indicators agree to `FORGOTTEN` is
-    rounding at a threshold and no violation.
+    them for that first decided bar. Differences at one bar alone are rounding at a threshold and no violation: a
+    strategy that remembers too far back differs at many.
     """
     whole = strategy.signals(data)
     needs = strategy.needs()
@@ -98,30 +98,25 @@ def warm_up(strategy: Strategy, data: StrategyData, *, seed: int = 0, starts: in
         return Verdict(0, 0, ())
     rng = np.random.default_rng(seed)
     firsts = np.unique(np.append(_draw(rng, np.arange(1, last), starts - 1), last)).tolist()
-    drifting: dict[str, Violation] = {}
-    flips: dict[int, Violation] = {}
+    found: dict[tuple[str, int], Violation] = {}
     for first in firsts:
         decided = first + WARM_UP_BARS
+        ends = data.candles.end_ms[decided:]
         try:
             late = strategy.signals(later_start(data, needs, first))
         except Exception as error:  # noqa: BLE001 (a user's strategy may raise anything)
-            return failed(int(data.candles.end_ms[decided]), error)
-        ends = data.candles.end_ms[decided:]
-        before, after = _columns(whole, decided), _columns(late, WARM_UP_BARS)
-        for what, values in before.items():
-            found = after.get(what, np.full(len(values), np.nan))
-            # Without an entry there is no confidence, and entries are compared below.
-            bar = _first_drift(values, found, where_both=what == "confidence")
-            if bar is not None and what not in drifting:
-                drifting[what] = Violation(int(ends[bar]), what, _shown(values[bar]), _shown(found[bar]))
-        for side in ("long", "short"):
-            expected, got = getattr(whole, side)[decided:], getattr(late, side)[WARM_UP_BARS:]
-            for bar in np.flatnonzero(expected != got).tolist():
-                flips[int(ends[bar])] = Violation(int(ends[bar]), side, str(expected[bar]), str(got[bar]))
-    found_flips = tuple(flips[time_ms] for time_ms in sorted(flips)) if drifting or len(flips) > 1 else ()
+            return failed(int(ends[0]), error)
+        after = _columns(late, WARM_UP_BARS)
+        for what, expected in _columns(whole, decided).items():
+            got = after.get(what, np.full(len(expected), np.nan))
+            # Without an entry there is no confidence, and entries are compared for themselves.
+            for bar in _drift(expected, got, where_both=what == "confidence").tolist():
+                time_ms = int(ends[bar])
+                found.setdefault((what, time_ms), Violation(time_ms, what, _shown(expected[bar]), _shown(got[bar])))
+    rounding = len({time_ms for _, time_ms in found}) == 1
     compared = slice(firsts[0] + WARM_UP_BARS, None)
     entries = int(np.count_nonzero(whole.long[compared] | whole.short[compared]))
-    return Verdict(len(whole.long[compared]), entries, (*drifting.values(), *found_flips))
+    return Verdict(len(whole.long[compared]), entries, () if rounding else tuple(found.values()))
 
 
 def failed(time_ms: int, error: Exception) -> Verdict:
@@ -183,8 +178,10 @@ def _row(signals: Signals, bar: int) -> dict[str, float]:
 def _columns(signals: Signals, first: int) -> dict[str, FloatArray]:
     """Arrays that must not depend on the start of the data, from a bar on."""
     return {
-        "stop distance": signals.stop_distance[first:],
+        "long": signals.long[first:].astype(np.float64),
+        "short": signals.short[first:].astype(np.float64),
         "confidence": signals.confidence[first:],
+        "stop distance": signals.stop_distance[first:],
         **{f"indicator {name}": values[first:] for name, values in signals.indicators.items()},
     }
 
@@ -195,15 +192,15 @@ def _equal(expected: float, found: float | None) -> bool:
     return bool(np.isclose(found, expected, rtol=ROUNDING, atol=0.0, equal_nan=True))
 
 
-def _first_drift(expected: FloatArray, found: FloatArray, *, where_both: bool) -> int | None:
-    """The first bar where two arrays differ by more than `FORGOTTEN`, or (unless `where_both`) one alone is defined."""
+def _drift(expected: FloatArray, found: FloatArray, *, where_both: bool) -> IntArray:
+    """The bars where two arrays differ by more than `FORGOTTEN`, or (unless `where_both`) one alone is defined."""
     defined, other = np.isfinite(expected), np.isfinite(found)
     both = defined & other
     drift = np.zeros(len(expected), dtype=bool) if where_both else defined != other
     if both.any():
         scale, largest = float(expected[both].std()), float(np.abs(expected[both]).max())
         drift[both] |= np.abs(expected[both] - found[both]) > FORGOTTEN * scale + ROUNDING * largest
-    return int(np.argmax(drift)) if drift.any() else None
+    return np.flatnonzero(drift)
 
 
 def _shown(value: float | None) -> str:

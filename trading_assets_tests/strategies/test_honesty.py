@@ -84,7 +84,7 @@ def test_a_strategy_that_fails_on_less_data_says_so() -> None:
 
 
 def test_one_flip_at_a_threshold_is_rounding_and_two_are_a_violation() -> None:
-    """`FORGOTTEN` allows the values to differ by a hundredth of their spread, and entries stand on such values."""
+    """`FORGOTTEN` allows the values to differ by a little, and entries stand on such values."""
 
     class Flipping(cheats.Crossing):
         name = "flipping"
