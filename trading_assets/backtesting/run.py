@@ -9,15 +9,16 @@ from dataclasses import asdict, dataclass
 import numpy as np
 import pandas as pd
 
-from trading_assets.backtesting.engine import Column, Costs, Engine
-from trading_assets.backtesting.metrics import NO_TRADES, Metrics, metrics
+from trading_assets.backtesting.engine import Column, Costs, Engine, Trades, no_trades
+from trading_assets.backtesting.metrics import NO_TRADES, Metrics, metrics, split_bar
+from trading_assets.backtesting.parameter_choice import with_p_values
 from trading_assets.backtesting.vectorbt_engine import VectorbtEngine
 from trading_assets.errors import DataError
 from trading_assets.market.loading import Loader
 from trading_assets.market.timeframes import Timeframe, as_of_ms, floor_ms
 from trading_assets.schemas.tables import BACKTEST_RESULTS
 from trading_assets.settings import Settings
-from trading_assets.strategies.base import DataNeeds, StrategyData
+from trading_assets.strategies.base import DataNeeds, Strategy, StrategyData
 from trading_assets.strategies.registry import ConfiguredStrategy
 
 _log = logging.getLogger(__name__)
@@ -39,6 +40,17 @@ class _Failure:
 def costs_of(settings: Settings) -> Costs:
     """Costs and size of a simulated trade."""
     return Costs(settings.taker_fee, settings.slippage_bps / 10_000, settings.backtest_capital)
+
+
+def production_engine() -> Engine:
+    """The engine whose results are stored."""
+    return VectorbtEngine()
+
+
+def figures_of(trades: Trades, column: Column, settings: Settings) -> Metrics:
+    """The figures of a column's trades that a row of `backtest_results` holds."""
+    split = split_bar(len(column.candles), settings.out_of_sample_pct)
+    return metrics(trades, column.candles, settings.backtest_capital, split)
 
 
 def backtest_window(
@@ -65,8 +77,7 @@ def backtest_window(
     Raises:
         StorageError: the store behind `load` cannot be read.
     """
-    end = floor_ms(as_of_ms(hour_ms), timeframe.ms)
-    start = end - timeframe.window_bars * timeframe.ms
+    start = window_start_ms(hour_ms, timeframe)
     keys: list[tuple[str, ConfiguredStrategy]] = []
     outcomes: list[Column | _Failure] = []
     for symbol in sorted(scan_ids):
@@ -79,20 +90,24 @@ def backtest_window(
         except DataError as error:
             outcomes += [_Failure(error)] * len(wanted)
             continue
-        outcomes += [_column(strategy, data, start) for strategy in wanted]
+        outcomes += [_decided(strategy, data, start) for strategy in wanted]
     columns = [outcome for outcome in outcomes if isinstance(outcome, Column)]
-    simulated = iter((engine or VectorbtEngine()).simulate(columns, costs_of(settings)))
+    simulated = iter((engine or production_engine()).simulate(columns, costs_of(settings)))
     rows = []
+    trades: list[Trades] = []
     for (symbol, strategy), outcome in zip(keys, outcomes, strict=True):
         if isinstance(outcome, Column):
-            figures = metrics(next(simulated), outcome.candles, settings.backtest_capital)
+            trades.append(next(simulated))
+            figures = figures_of(trades[-1], outcome, settings)
             rows.append(_row(symbol, strategy, len(outcome.candles), figures, None))
         else:
+            trades.append(no_trades())
             rows.append(_row(symbol, strategy, 0, NO_TRADES, str(outcome)))
     _log_failures(keys, outcomes, timeframe)
     if not rows:
         return BACKTEST_RESULTS.empty()
     frame = pd.DataFrame(rows).assign(hour_ms=hour_ms, timeframe=timeframe.value)
+    frame = with_p_values(frame, lambda row: trades[row].pnl[trades[row].closed])
     return BACKTEST_RESULTS.conform(frame.assign(scan_id=frame["symbol"].map(dict(scan_ids))))
 
 
@@ -114,12 +129,22 @@ def _deepest(wanted: Sequence[Mapping[Timeframe, int]]) -> dict[Timeframe, int]:
     return deepest
 
 
-def _column(strategy: ConfiguredStrategy, data: StrategyData, start_ms: int) -> Column | _Failure:
-    """The window's part of the strategy's decisions, or why there are none."""
+def window_start_ms(hour_ms: int, timeframe: Timeframe) -> int:
+    """Open of the first bar of the backtest window that ends at the hour's as-of, UTC ms."""
+    return floor_ms(as_of_ms(hour_ms), timeframe.ms) - timeframe.window_bars * timeframe.ms
+
+
+def _decided(strategy: ConfiguredStrategy, data: StrategyData, start_ms: int) -> Column | _Failure:
+    """The strategy's column, or why there is none."""
     try:
-        signals = strategy.strategy.signals(data)
+        return column_of(strategy.strategy, data, start_ms)
     except Exception as error:  # noqa: BLE001 (a user's strategy may raise anything; the others go on)
         return _Failure(error)
+
+
+def column_of(strategy: Strategy, data: StrategyData, start_ms: int) -> Column:
+    """The part of the strategy's decisions that lies in the window; raises whatever the strategy raises."""
+    signals = strategy.signals(data)
     first = int(np.searchsorted(data.candles.start_ms, start_ms))
     window = data.candles.select(slice(first, None))
     enough = len(window) >= MIN_BARS

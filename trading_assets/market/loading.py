@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Protocol
 
 from trading_assets.exchange.base import MarketData
 from trading_assets.market import depth
@@ -17,8 +18,20 @@ BTC = "BTCUSDT"
 Loader = Callable[[str, Timeframe, DataNeeds], StrategyData]
 
 
+class CandleReader(Protocol):
+    """Whatever holds candles and funding: the candle store, or a market that computes them."""
+
+    def read(self, symbol: str, timeframe: Timeframe, start_ms: int, end_ms: int) -> Candles:
+        """Candles that start in [start_ms, end_ms)."""
+        ...
+
+    def read_funding(self, symbol: str, start_ms: int, end_ms: int) -> Funding:
+        """Payments in [start_ms, end_ms)."""
+        ...
+
+
 def load_strategy_data(
-    store: CandleStore, symbol: str, timeframe: Timeframe, needs: DataNeeds, start_ms: int, end_ms: int
+    store: CandleReader, symbol: str, timeframe: Timeframe, needs: DataNeeds, start_ms: int, end_ms: int
 ) -> StrategyData:
     """Candles from `WARM_UP_BARS` before `start_ms` (the first decided bar) and all that is needed with them.
 

@@ -25,7 +25,6 @@ ACCOUNT_LIMITS = {
     "/v5/position/set-leverage": 10,
     "/v5/position/switch-isolated": 10,
     "/v5/position/switch-mode": 10,
-    "/v5/position/switch-isolated": 10,
     "/v5/position/trading-stop": 10,
     "/v5/account/wallet-balance": 50,
     "/v5/account/info": 50,

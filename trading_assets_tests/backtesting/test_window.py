@@ -223,6 +223,22 @@ def test_costs_come_from_the_settings() -> None:
     assert costs_of(settings) == Costs(fee=0.001, slippage=0.0005, notional=250.0)
 
 
+def test_the_newest_part_of_the_window_is_held_back_as_the_settings_say() -> None:
+    strategies = configured(Often)
+    quarter, nothing, most = (
+        backtest_window(HOUR, TIMEFRAME, SCANS, loader(), strategies, Settings(out_of_sample_pct=percent))
+        for percent in (25.0, 0.0, 75.0)
+    )
+    assert (nothing["out_of_sample_trades"] == 0).all()
+    pd.testing.assert_series_equal(nothing["in_sample_trades"], nothing["total_trades"], check_names=False)
+    assert (quarter["out_of_sample_trades"] > 0).all()
+    across = quarter["total_trades"] - quarter["in_sample_trades"] - quarter["out_of_sample_trades"]
+    assert across.between(0, 1).all()
+    assert (most["out_of_sample_trades"] > quarter["out_of_sample_trades"]).all()
+    profitable = quarter["total_pnl"] > 0
+    assert profitable.any() and (quarter["p_value"].notna() == profitable).all()
+
+
 def test_a_strategy_is_tried_only_on_its_pairs_and_timeframes() -> None:
     assert run(configured(Often, pairs=frozenset({"BUSDT"})))["symbol"].tolist() == ["BUSDT"]
     elsewhere = run(configured(Often, timeframes=frozenset({Timeframe.M15})))

@@ -151,6 +151,12 @@ def test_a_range_in_one_run_equals_its_hours_and_running_an_hour_again_changes_n
         assert metadata["scanned"].value == metadata["dagster/row_count"].value == 3
         assert metadata["looked_at"].value > 10
         assert isinstance(metadata["coins"], dg.TableMetadataValue)
+    (selected, *_) = [
+        event.materialization.metadata["selections"]
+        for event in result.get_asset_materialization_events()
+        if event.asset_key == dg.AssetKey("strategy_selections")
+    ]
+    assert {"configurations_tried", "deflated_sharpe", "p_value", "out_of_sample_pnl"} <= set(selected.records[0].data)
 
 
 def test_an_hour_that_has_not_ended_is_refused_and_writes_nothing(small: RunningExchange) -> None:
@@ -206,6 +212,16 @@ def test_the_selection_is_the_best_passing_backtest_of_each_coin(researched: dic
         passing = of_coin[(of_coin["win_rate"] >= 40) & (of_coin["total_pnl"] >= 50) & (of_coin["total_trades"] >= 10)]
         scores = passing["win_rate"] * passing["profit_factor"] * np.log(passing["total_trades"] + 1)
         assert row.score == pytest.approx(scores.max(), rel=1e-12)
+        (of_row,) = of_coin[
+            (of_coin["timeframe"] == row.timeframe) & (of_coin["strategy"] == row.strategy)
+        ].itertuples()
+        assert row.configurations_tried == len(of_coin) == 8 * 2
+        assert 0 < row.p_value == of_row.p_value <= 1
+        assert 0 <= row.deflated_sharpe <= 1
+        assert (row.out_of_sample_trades, row.out_of_sample_pnl) == (
+            of_row.out_of_sample_trades,
+            of_row.out_of_sample_pnl,
+        )
 
 
 def test_an_unreachable_exchange_is_a_clear_error(small: RunningExchange, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -27,7 +27,7 @@ def _backtest_asset(timeframe: Timeframe) -> dg.AssetsDefinition:
         group_name="backtests",
         kinds={"sql", "vectorbt"},
         owners=OWNERS,
-        code_version="1",
+        code_version="2",
         partitions_def=hourly,
         io_manager_key=TABLES,
         backfill_policy=ONE_RUN,
