@@ -1,0 +1,164 @@
+"""Compiled twins of the costlier indicators in `trading_assets.strategies.indicators`.
+
+A twin is the same arithmetic in the same order, so its numbers are equal to the last bit: what a backtest decides is
+what the live finder decides. Tests hold this. Data that are not all finite go to the original. Import this module only
+where a sweep begins: it imports numba.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numba  # noqa: TID253 (this module is imported lazily)
+import numpy as np
+
+from trading_assets.market.candles import FloatArray
+from trading_assets.strategies import indicators as originals
+
+_real = numba.types.Array(numba.float64, 1, "C", readonly=True)
+_out = numba.float64[::1]
+_CHUNK = 128
+
+
+@lru_cache(maxsize=256)
+def _powers(period: int) -> FloatArray:
+    return originals.decay_powers(1 - 1 / period)
+
+
+@numba.njit(inline="always")
+def _share(gain, loss):  # type: ignore[no-untyped-def]
+    total = gain + loss
+    if total == 0.0:
+        return 50.0
+    return 100.0 * (gain / total)
+
+
+@numba.njit(numba.boolean(_real, numba.int64, _real, _out), nogil=True, cache=True, error_model="numpy")
+def _rsi(close, period, powers, out):  # type: ignore[no-untyped-def]
+    bars = len(close)
+    out[: min(period, bars)] = np.nan
+    if bars <= period:
+        return True
+    everything = np.sum(close)
+    gain, loss = 0.0, 0.0
+    for bar in range(1, period + 1):
+        change = close[bar] - close[bar - 1]
+        gain += max(change, 0.0)
+        loss += max(-change, 0.0)
+    gain /= period
+    loss /= period
+    out[period] = _share(gain, loss)
+    size = len(powers)
+    across = powers[size - 1]
+    bar = period + 1
+    while bar < bars:
+        gains, losses = 0.0, 0.0
+        inside_gain, inside_loss = 0.0, 0.0
+        for step in range(min(size, bars - bar)):
+            change = close[bar + step] - close[bar + step - 1]
+            gains += (max(change, 0.0) / period) / powers[step]
+            losses += (max(-change, 0.0) / period) / powers[step]
+            inside_gain, inside_loss = gains * powers[step], losses * powers[step]
+            out[bar + step] = _share(inside_gain + gain * powers[step], inside_loss + loss * powers[step])
+        gain = gain * across + inside_gain
+        loss = loss * across + inside_loss
+        bar += size
+    return np.isfinite(everything)
+
+
+@numba.njit(numba.boolean(_real, _real, _real, numba.int64, _real, _out), nogil=True, cache=True, error_model="numpy")
+def _atr(high, low, close, period, powers, out):  # type: ignore[no-untyped-def]
+    bars = len(close)
+    out[: min(period - 1, bars)] = np.nan
+    if bars < period:
+        return True
+    everything = np.sum(high) + np.sum(low) + np.sum(close)
+    total = high[0] - low[0]
+    for bar in range(1, period):
+        total += max(high[bar], close[bar - 1]) - min(low[bar], close[bar - 1])
+    carried = total / period
+    out[period - 1] = carried
+    size = len(powers)
+    across = powers[size - 1]
+    bar = period
+    while bar < bars:
+        ranges, inside = 0.0, 0.0
+        for step in range(min(size, bars - bar)):
+            before = close[bar + step - 1]
+            true_range = max(high[bar + step], before) - min(low[bar + step], before)
+            ranges += (true_range / period) / powers[step]
+            inside = ranges * powers[step]
+            out[bar + step] = inside + carried * powers[step]
+        carried = carried * across + inside
+        bar += size
+    return np.isfinite(everything)
+
+
+@numba.njit(numba.void(_real, numba.int64, _out, _out), nogil=True, cache=True, error_model="numpy")
+def _moments(close, period, middle, deviation):  # type: ignore[no-untyped-def]
+    bars = len(close)
+    middle[: min(period - 1, bars)] = np.nan
+    deviation[: min(period - 1, bars)] = np.nan
+    for start in range(period - 1, bars, _CHUNK):
+        stop = min(start + _CHUNK, bars)
+        mean, squares = middle[start:stop], deviation[start:stop]
+        mean[:] = 0.0
+        squares[:] = 0.0
+        for offset in range(period):
+            values = close[start - period + 1 + offset : stop - period + 1 + offset]
+            for bar in range(len(mean)):
+                mean[bar] += values[bar]
+        for bar in range(len(mean)):
+            mean[bar] /= period
+        for offset in range(period):
+            values = close[start - period + 1 + offset : stop - period + 1 + offset]
+            for bar in range(len(mean)):
+                distance = values[bar] - mean[bar]
+                squares[bar] += distance * distance
+        for bar in range(len(mean)):
+            squares[bar] = np.sqrt(squares[bar] / period)
+
+
+@numba.njit(numba.void(_real, _real, _real, numba.float64, numba.float64, _out), nogil=True, cache=True, error_model="numpy")
+def _position(close, middle, deviation, deviations, flat, out):  # type: ignore[no-untyped-def]
+    for bar in range(len(close)):
+        away = deviations * deviation[bar]
+        lower = middle[bar] - away
+        width = (middle[bar] + away) - lower
+        position = (close[bar] - lower) / width * 2 - 1
+        out[bar] = position if width > flat * abs(close[bar]) else np.nan
+
+
+def _clean(*arrays: FloatArray) -> tuple[FloatArray, ...]:
+    return tuple(np.ascontiguousarray(array, dtype=np.float64) for array in arrays)
+
+
+def rsi(close: FloatArray, period: int = 14) -> FloatArray:
+    """See the original."""
+    (values,), out = _clean(close), np.empty(len(close))
+    return out if _rsi(values, period, _powers(period), out) else originals.rsi(close, period)
+
+
+def atr(high: FloatArray, low: FloatArray, close: FloatArray, period: int = 14) -> FloatArray:
+    """See the original."""
+    out = np.empty(len(close))
+    return out if _atr(*_clean(high, low, close), period, _powers(period), out) else originals.atr(high, low, close, period)
+
+
+def bollinger_moments(close: FloatArray, period: int) -> tuple[FloatArray, FloatArray]:
+    """See the original."""
+    middle, deviation = np.empty(len(close)), np.empty(len(close))
+    _moments(*_clean(close), period, middle, deviation)
+    return middle, deviation
+
+
+def bollinger_position(close: FloatArray, period: int = 20, deviations: float = 2.0) -> FloatArray:
+    """See the original."""
+    out = np.empty(len(close))
+    moments = originals.bollinger_moments(close, period)
+    _position(*_clean(close), *moments, deviations, originals.FLAT, out)
+    return out
+
+
+TWINS = {twin.__name__: twin for twin in (rsi, atr, bollinger_moments, bollinger_position)}
+"""By the name of the original."""
