@@ -9,6 +9,9 @@ import numpy as np
 from trading_assets.backtesting.engine import Column, Costs, Trades, no_trades
 from trading_assets.market.candles import Candles, FloatArray, Funding, IntArray
 
+LINE = 8
+"""Numbers of one simulated trade in the compiled loops."""
+
 
 def market_of(candles: Candles, funding: Funding) -> FloatArray:
     """What the loops read of a window: the rows described in `kernel.loops`, shape (7, n)."""
@@ -42,20 +45,20 @@ def _simulate(column: Column, costs: Costs) -> Trades:
 
     market = market_of(column.candles, column.funding)
     entries, ends, signs = np.empty(bars, dtype=np.int64), np.empty(bars, dtype=np.int64), np.empty(bars)
-    lines = np.empty((bars, loops.LINE))
+    lines = np.empty((1, bars, LINE))
     count = loops.all_trades(
         np.array(column.long),
         np.array(column.short),
         market,
         np.array(column.stop_fraction, dtype=np.float64),
         float(column.reward_risk),
-        *map(float, (costs.fee, costs.slippage, costs.notional)),
+        (float(costs.fee), float(costs.slippage), float(costs.notional)),
         entries,
         ends,
         signs,
         lines,
     )
-    entry, line = entries[:count].copy(), lines[:count]
+    entry, line = entries[:count].copy(), lines[0, :count]
     close = column.candles.close[entry]
     return Trades(
         entry=entry,

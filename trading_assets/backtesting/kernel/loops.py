@@ -18,9 +18,8 @@ to the close of each bar; running sum of the squared changes of the close."""
 MARKET_ROWS = 7
 
 EXIT_PRICE, PNL, FEES, FUNDING, SQUARED, WORST, BEST, CLOSED = range(8)
-"""Fields of a line, shape (8,): one trade. SQUARED sums the squared changes of equity, WORST and BEST are the extremes
+"""Fields of a line, shape (LINE,): one trade. SQUARED sums the squared changes of equity, WORST and BEST are the extremes
 of equity relative to that before the entry, all in USD at closes."""
-LINE = 8
 
 UNKNOWN, NO_ENTRY = -1, -2
 """Values of `exits` that are no bar: not yet looked at; the stop or target of such an entry would not lie above 0."""
@@ -28,9 +27,10 @@ UNKNOWN, NO_ENTRY = -1, -2
 LONG, SHORT = 1, 2
 """Codes of `direction`; 0 is no entry."""
 
-FIGURES = 11
-
 compiled = numba.njit(nogil=True, cache=True, error_model="numpy")
+
+inlined = numba.njit(inline="always", error_model="numpy")
+"""A call with arrays costs more than the loop inside: 80 ns for a trade, 26 inlined."""
 
 _real = numba.types.Array(numba.float64, 1, "C", readonly=True)
 _whole = numba.types.Array(numba.int64, 1, "C", readonly=True)
@@ -69,7 +69,7 @@ def fill_market(open_, high, low, close, start_ms, bar_ms, funding_ms, rate, mar
         market[SQUARES, bar] = squares
 
 
-@compiled
+@inlined
 def exit_of(open_, high, low, close, entry, sign, stop, target):  # type: ignore[no-untyped-def]
     """Where and at what price (before slippage) a trade ends, and the extremes of the closes while it lasts.
 
@@ -77,101 +77,116 @@ def exit_of(open_, high, low, close, entry, sign, stop, target):  # type: ignore
         (bar, price, lowest, highest); bar is -1 and price the last close where nothing ends it.
     """
     lowest = highest = close[entry]
+    floor, ceiling = min(stop, target), max(stop, target)
     for bar in range(entry + 1, len(close)):
-        if sign > 0:
-            if low[bar] <= stop:
-                return bar, min(open_[bar], stop), lowest, highest
-            if high[bar] >= target:
-                return bar, max(open_[bar], target), lowest, highest
-        else:
-            if high[bar] >= stop:
-                return bar, max(open_[bar], stop), lowest, highest
-            if low[bar] <= target:
-                return bar, min(open_[bar], target), lowest, highest
+        if low[bar] <= floor or high[bar] >= ceiling:
+            if sign > 0:
+                price = min(open_[bar], stop) if low[bar] <= stop else max(open_[bar], target)
+            else:
+                price = max(open_[bar], stop) if high[bar] >= stop else min(open_[bar], target)
+            return bar, price, lowest, highest
         lowest = min(lowest, close[bar])
         highest = max(highest, close[bar])
     return -1, close[len(close) - 1], lowest, highest
 
 
-@compiled
-def trade(market, entry, sign, stop_fraction, reward_risk, fee, slippage, notional, line):  # type: ignore[no-untyped-def]
-    """Simulate the trade that enters at the close of a bar; fills `line` and returns the bar of its end."""
-    close = market[CLOSE]
-    size = notional / close[entry]
-    price = close[entry] * (1 + sign * slippage)
+@inlined
+def trade(  # type: ignore[no-untyped-def]
+    open_, high, low, close, paid_at_open, paid_at_close, squares, entry, sign, stop_fraction, reward_risk, costs,
+    lines, row, place,
+):  # fmt: skip
+    """Simulate the trade that enters at the close of a bar.
+
+    Args:
+        costs: fee, slippage, notional, and more that is not read here.
+        lines: receives the trade at [row, place].
+
+    Returns:
+        The bar of its end; the last bar where nothing ends it.
+    """
+    fee, slippage, notional = costs[0], costs[1], costs[2]
+    at = close[entry]
+    size = notional / at
+    price = at * (1 + sign * slippage)
     stop = price * (1 - sign * stop_fraction)
     target = price * (1 + sign * (stop_fraction * reward_risk))
-    bar, touched, lowest, highest = exit_of(market[OPEN], market[HIGH], market[LOW], close, entry, sign, stop, target)
+    bar, touched, lowest, highest = exit_of(open_, high, low, close, entry, sign, stop, target)
     entry_fee = size * price * fee
     held = size * sign
-    at_entry = held * (close[entry] - price) - entry_fee
-    if sign > 0:
-        worst, best = held * (lowest - price) - entry_fee, held * (highest - price) - entry_fee
-    else:
-        worst, best = held * (highest - price) - entry_fee, held * (lowest - price) - entry_fee
+    at_entry = held * (at - price) - entry_fee
+    at_lowest, at_highest = held * (lowest - price) - entry_fee, held * (highest - price) - entry_fee
+    worst, best = min(at_lowest, at_highest), max(at_lowest, at_highest)
     if bar < 0:
         last = len(close) - 1
-        paid = held * (market[PAID_AT_CLOSE, last] - market[PAID_AT_CLOSE, entry])
-        line[EXIT_PRICE] = touched
-        line[PNL] = held * (touched - price) - entry_fee - paid
-        line[FEES] = entry_fee
-        line[FUNDING] = paid
+        paid = held * (paid_at_close[last] - paid_at_close[entry])
+        pnl = held * (touched - price) - entry_fee - paid
+        squared = at_entry * at_entry
         if last > entry:
             # Funding is booked at the last bar, on top of that bar's change.
             change = held * (close[last] - close[last - 1]) - paid
-            inner = market[SQUARES, last - 1] - market[SQUARES, entry]
-            line[SQUARED] = at_entry * at_entry + size * size * inner + change * change
-        else:
-            line[SQUARED] = at_entry * at_entry
-        line[WORST] = min(worst, line[PNL])
-        line[BEST] = best
-        line[CLOSED] = 0.0
-        return last
-    paid = held * (market[PAID_AT_OPEN, bar] - market[PAID_AT_CLOSE, entry])
-    exit_price = touched * (1 - sign * slippage)
-    fees = entry_fee + size * exit_price * fee
-    pnl = held * (exit_price - price) - fees - paid
-    change = pnl - (held * (close[bar - 1] - price) - entry_fee)
-    inner = market[SQUARES, bar - 1] - market[SQUARES, entry]
-    line[EXIT_PRICE] = exit_price
-    line[PNL] = pnl
-    line[FEES] = fees
-    line[FUNDING] = paid
-    line[SQUARED] = at_entry * at_entry + size * size * inner + change * change
-    line[WORST] = min(worst, pnl)
-    line[BEST] = max(best, pnl)
-    line[CLOSED] = 1.0
-    return bar
+            squared += size * size * (squares[last - 1] - squares[entry]) + change * change
+        lines[row, place, EXIT_PRICE] = touched
+        lines[row, place, FEES] = entry_fee
+        lines[row, place, CLOSED] = 0.0
+        end = last
+    else:
+        paid = held * (paid_at_open[bar] - paid_at_close[entry])
+        exit_price = touched * (1 - sign * slippage)
+        fees = entry_fee + size * exit_price * fee
+        pnl = held * (exit_price - price) - fees - paid
+        change = pnl - (held * (close[bar - 1] - price) - entry_fee)
+        squared = at_entry * at_entry + size * size * (squares[bar - 1] - squares[entry]) + change * change
+        best = max(best, pnl)
+        lines[row, place, EXIT_PRICE] = exit_price
+        lines[row, place, FEES] = fees
+        lines[row, place, CLOSED] = 1.0
+        end = bar
+    lines[row, place, PNL] = pnl
+    lines[row, place, FUNDING] = paid
+    lines[row, place, SQUARED] = squared
+    lines[row, place, WORST] = min(worst, pnl)
+    lines[row, place, BEST] = best
+    return end
 
 
 @compiled
-def deepest(market, entry, end, sign, base, peak, line, fee, slippage, notional):  # type: ignore[no-untyped-def]
+def follow(direction, following):  # type: ignore[no-untyped-def]
+    """Fill `following` of `walk` from the codes."""
+    bars = len(direction)
+    following[bars] = bars
+    coming = bars
+    for bar in range(bars - 1, -1, -1):
+        coming = bar if direction[bar] else coming
+        following[bar] = coming
+
+
+@compiled
+def deepest(close, entry, end, sign, base, peak, pnl, closed, costs):  # type: ignore[no-untyped-def]
     """Peak of equity after a trade, and its deepest fall (a fraction, <= 0) below the peak of its moment."""
-    close = market[CLOSE]
+    fee, slippage, notional = costs[0], costs[1], costs[2]
     size = notional / close[entry]
     price = close[entry] * (1 + sign * slippage)
     entry_fee = size * price * fee
     fall = 0.0
-    bars = end if line[CLOSED] > 0 else end + 1
-    for bar in range(entry, bars):
+    # An open trade's last bar has the funding in it, and so has `pnl`.
+    for bar in range(entry, end):
         equity = base + (size * sign * (close[bar] - price) - entry_fee)
-        if bar == end:
-            equity = base + line[PNL]
         peak = max(peak, equity)
         fall = min(fall, equity / peak - 1)
-    equity = base + line[PNL]
+    equity = base + pnl
     peak = max(peak, equity)
     return peak, min(fall, equity / peak - 1)
 
 
 @compiled
 def walk(  # type: ignore[no-untyped-def]
-    direction, market, distance, stop_atr, reward_risk, costs, bars_per_year, exits, lines, taken, figures
+    direction, following, market, distance, stop_atr, reward_risk, costs, bars_per_year, exits, lines, taken, figures
 ):
     """Figures of one parameter set (the fields of `Metrics`, in order), its confidence excepted.
 
     Args:
-        direction: int8 codes, shape (n,).
+        direction: codes, shape (n,).
+        following: the first bar with an entry at or after each bar, n where there is none, shape (n + 1,).
         distance: ATR, price units, shape (n,); the stop stands `stop_atr` of it away.
         costs: fee, slippage, notional, capital.
         exits, lines: shapes (2, n) and (2, n, LINE); trades known so far for this stop and target, long and short.
@@ -180,69 +195,57 @@ def walk(  # type: ignore[no-untyped-def]
     Returns:
         Number of entries in `taken`.
     """
-    fee, slippage, notional, capital = costs
-    close = market[CLOSE]
+    capital = costs[3]
+    open_, high, low, close = market[OPEN], market[HIGH], market[LOW], market[CLOSE]
+    paid_at_open, paid_at_close, squares = market[PAID_AT_OPEN], market[PAID_AT_CLOSE], market[SQUARES]
     bars = len(close)
     equity, peak, fall, squared = capital, capital, 0.0, 0.0
     total, profit, loss, fees, funding = 0.0, 0.0, 0.0, 0.0, 0.0
     count, wins, held = 0, 0, 0
-    bar = 0
+    bar = following[0]
     while bar < bars:
-        code = direction[bar]
-        if code == 0:
-            bar += 1
-            continue
-        side = code - 1
+        side = direction[bar] - 1
+        sign = 1.0 - 2.0 * side
         end = exits[side, bar]
-        if end < 0:
-            if end == UNKNOWN:
-                away = distance[bar] * stop_atr
-                reach = away if side == 0 else away * reward_risk
-                if away > 0 and reach < close[bar]:
-                    end = trade(
-                        market,
-                        bar,
-                        1.0 - 2.0 * side,
-                        away / close[bar],
-                        reward_risk,
-                        fee,
-                        slippage,
-                        notional,
-                        lines[side, bar],
-                    )
-                else:
-                    end = NO_ENTRY
-                exits[side, bar] = end
-            if end == NO_ENTRY:
-                bar += 1
-                continue
-        line = lines[side, bar]
-        pnl = line[PNL]
-        squared += line[SQUARED]
-        high, low = equity + line[BEST], equity + line[WORST]
-        if high <= peak:
-            fall = min(fall, low / peak - 1)
-        elif low / high - 1 < fall:
-            peak, deeper = deepest(
-                market, bar, end, 1.0 - 2.0 * side, equity, peak, line, fee, slippage, notional
-            )
+        if end == UNKNOWN:
+            away = distance[bar] * stop_atr
+            reach = away if side == 0 else away * reward_risk
+            end = NO_ENTRY
+            if away > 0 and reach < close[bar]:
+                fraction = away / close[bar]
+                end = trade(
+                    open_, high, low, close, paid_at_open, paid_at_close, squares,
+                    bar, sign, fraction, reward_risk, costs, lines, side, bar,
+                )  # fmt: skip
+            exits[side, bar] = end
+        if end == NO_ENTRY:
+            bar = following[bar + 1]
+            continue
+        pnl = lines[side, bar, PNL]
+        closed = lines[side, bar, CLOSED] > 0
+        squared += lines[side, bar, SQUARED]
+        highest, lowest = equity + lines[side, bar, BEST], equity + lines[side, bar, WORST]
+        # The bars are looked at only where the trade can both set a new peak and fall deeper than ever.
+        if highest <= peak:
+            if lowest < (1 + fall) * peak:
+                fall = min(fall, lowest / peak - 1)
+        elif lowest < (1 + fall) * highest:
+            peak, deeper = deepest(close, bar, end, sign, equity, peak, pnl, closed, costs)
             fall = min(fall, deeper)
         else:
-            peak = high
+            peak = highest
         equity += pnl
         held += end - bar
-        if line[CLOSED] > 0:
+        if closed:
             taken[count] = bar
             count += 1
             total += pnl
-            if pnl > 0:
-                wins += 1
-                profit += pnl
-            else:
-                loss -= pnl
-            fees += line[FEES]
-            funding += line[FUNDING]
-        bar = end + 1
+            wins += pnl > 0
+            profit += max(pnl, 0.0)
+            loss += max(-pnl, 0.0)
+            fees += lines[side, bar, FEES]
+            funding += lines[side, bar, FUNDING]
+        bar = following[end + 1]
     mean = (equity - capital) / capital / bars
     variance = squared / (capital * capital) / bars - mean * mean
     figures[0] = count
@@ -263,15 +266,20 @@ def walk(  # type: ignore[no-untyped-def]
 
 
 @compiled
-def all_trades(long, short, market, stop_fraction, reward_risk, fee, slippage, notional, entries, ends, signs, lines):  # type: ignore[no-untyped-def]
-    """Trades of given entries in order; fills the last four arrays, of shape (n,) and (n, LINE). Returns how many."""
+def all_trades(  # type: ignore[no-untyped-def]
+    long, short, market, stop_fraction, reward_risk, costs, entries, ends, signs, lines
+):
+    """Trades of given entries in order; fills the last four arrays, of shapes (n,) and (1, n, LINE). Returns how many."""
+    open_, high, low, close = market[OPEN], market[HIGH], market[LOW], market[CLOSE]
+    paid_at_open, paid_at_close, squares = market[PAID_AT_OPEN], market[PAID_AT_CLOSE], market[SQUARES]
     count, bar = 0, 0
     while bar < len(long):
         if long[bar] or short[bar]:
             sign = 1.0 if long[bar] else -1.0
             end = trade(
-                market, bar, sign, stop_fraction[bar], reward_risk, fee, slippage, notional, lines[count]
-            )
+                open_, high, low, close, paid_at_open, paid_at_close, squares,
+                bar, sign, stop_fraction[bar], reward_risk, costs, lines, 0, count,
+            )  # fmt: skip
             entries[count], ends[count], signs[count] = bar, end, sign
             count += 1
             bar = end

@@ -48,11 +48,12 @@ def confidence_of(taken, count, p, {arrays}):
 
 def sweep(
     values, columns, parameters, sets, market, distances, stops, costs, bars_per_year,
-    directions, exits, lines, taken, figures,
+    directions, following, exits, lines, taken, figures,
 ):
     for decision in range(columns.shape[0]):
         if decide(Parameters({parameters}), directions[decision], {rows}):
             return 1
+        follow(directions[decision], following[decision])
     at = -1
     for index in range(sets.shape[0]):
         row, decision, stop = sets[index]
@@ -60,7 +61,7 @@ def sweep(
             exits[:] = UNKNOWN
             at = stop
         count = walk(
-            directions[decision], market, distances[int(stops[stop, 2])], stops[stop, 0], stops[stop, 1],
+            directions[decision], following[decision], market, distances[int(stops[stop, 2])], stops[stop, 0], stops[stop, 1],
             costs, bars_per_year, exits, lines, taken, figures[row],
         )
         if count:
@@ -80,7 +81,7 @@ shape (sets, 11), and returns 1 where a bar is both, or a confidence is not betw
 * `columns`, `parameters`: of each decision the rows of `values` and the numbers of `p`, shapes (decisions, ...);
 * `sets`: row of `figures`, decision and stop of each set, those of one stop together, shape (sets, 3);
 * `distances`: ATR, shape (periods, n); `stops`: ATR multiple, reward to risk, row of `distances`, shape (stops, 3);
-* `costs`: fee, slippage, notional, capital; `directions`, `exits`, `lines`, `taken`: room to work in.
+* `costs`: fee, slippage, notional, capital; `directions`, `following`, `exits`, `lines`, `taken`: room to work in.
 """
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from trading_assets.backtesting.engine import Column, Costs
-from trading_assets.backtesting.kernel.engine import KernelEngine, market_of
+from trading_assets.backtesting.kernel.engine import LINE, KernelEngine, market_of
 from trading_assets.backtesting.kernel.rules import CompiledRule, compile_rule
 from trading_assets.backtesting.metrics import NO_TRADES, metrics
 from trading_assets.market.candles import Candles, FloatArray, Funding, IntArray
@@ -29,6 +29,8 @@ FIGURES = len(astuple(NO_TRADES))
 
 MIN_BARS = 50
 """A window with fewer bars (a young listing) has no trades: indicators and metrics would say nothing."""
+
+_ROOMS = 32
 
 _held_against_arrays: set[CompiledRule] = set()
 """Compiled rules that this process has compared with the arrays' decisions."""
@@ -97,21 +99,47 @@ class _Recorder:
         return getattr(self._parameters, name)
 
 
-class _Room(threading.local):
-    """Arrays to work in, kept by each thread: fresh memory costs more than the sweep of a short window."""
+@dataclass(frozen=True)
+class _Room:
+    """Arrays to work in; see `kernel.rules` for their meaning."""
+
+    values: FloatArray
+    distances: FloatArray
+    directions: np.ndarray
+    following: np.ndarray
+    exits: np.ndarray
+    lines: FloatArray
+    taken: np.ndarray
+
+    @classmethod
+    def of(cls, bars: int, rows: int, decisions: int, periods: int) -> _Room:
+        return cls(
+            np.empty((rows, bars)),
+            np.empty((periods, bars)),
+            np.empty((decisions, bars), dtype=np.uint8),
+            np.empty((decisions, bars + 1), dtype=np.int32),
+            np.empty((2, bars), dtype=np.int32),
+            np.empty((2, bars, LINE)),
+            np.empty(bars, dtype=np.int32),
+        )
+
+
+class _Rooms(threading.local):
+    """Each thread keeps its rooms: fresh memory costs more than the sweep of a short window."""
 
     def __init__(self) -> None:
-        self._held: dict[str, np.ndarray] = {}
+        self._held: dict[tuple[int, ...], _Room] = {}
 
-    def take(self, name: str, shape: tuple[int, ...], dtype: type = np.float64) -> np.ndarray:
-        size = int(np.prod(shape))
-        held = self._held.get(name)
-        if held is None or len(held) < size:
-            held = self._held[name] = np.empty(size, dtype=dtype)
-        return held[:size].reshape(shape)
+    def take(self, *sizes: int) -> _Room:
+        room = self._held.get(sizes)
+        if room is None:
+            if len(self._held) >= _ROOMS:
+                self._held.clear()
+            room = self._held[sizes] = _Room.of(*sizes)
+        return room
 
 
-_room = _Room()
+_rooms = _Rooms()
 
 
 class StrategySweep:
@@ -183,8 +211,6 @@ class StrategySweep:
         self, data: StrategyData, window: Window, costs: Costs, capital: float
     ) -> FloatArray | None:
         """Figures of every set, or None where a set is not sound or cannot be compiled."""
-        from trading_assets.backtesting.kernel import loops  # noqa: PLC0415 (numba)
-
         plan = self._plan or self._make_plan(data)
         if plan is None:
             self._compiles = False
@@ -210,27 +236,27 @@ class StrategySweep:
                     arrays.append(array)
                 columns.append(row)
             columns_of.append(columns)
-        values_table = _room.take("values", (len(arrays), bars))
+        room = _rooms.take(bars, len(arrays), len(plan.parameters), len(plan.periods))
         for row, array in enumerate(arrays):
-            values_table[row] = array[first:]
-        distances = _room.take("distances", (len(plan.periods), bars))
+            room.values[row] = array[first:]
         for row, period in enumerate(plan.periods):
-            distances[row] = indicators.atr(candles.high, candles.low, candles.close, period)[first:]
+            room.distances[row] = indicators.atr(candles.high, candles.low, candles.close, period)[first:]
         figures = np.empty((len(self.sets), FIGURES))
         unsound = plan.rule.sweep(
-            values_table,
+            room.values,
             np.array([columns_of[maker] for maker in plan.decision_maker]),
             plan.parameters,
             plan.sets,
             window.market,
-            distances,
+            room.distances,
             plan.stops,
             (costs.fee, costs.slippage, costs.notional, capital),
             candles.timeframe.bars_per_year,
-            _room.take("directions", (len(plan.parameters), bars), np.uint8),
-            _room.take("exits", (2, bars), np.int32),
-            _room.take("lines", (2, bars, loops.LINE)),
-            _room.take("taken", (bars,), np.int32),
+            room.directions,
+            room.following,
+            room.exits,
+            room.lines,
+            room.taken,
             figures,
         )
         return None if unsound else figures
