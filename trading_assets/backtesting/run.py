@@ -1,44 +1,123 @@
-"""Backtests of one hour and timeframe: every scanned coin against every active strategy. No Dagster, no storing."""
+"""Backtests of an hour and timeframe: every scanned coin against every set of every strategy. No Dagster, no storing.
+
+Coins are spread over threads, one coin at a time each; the compiled sweep lets the other threads run meanwhile.
+"""
 
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, fields
 
 import numpy as np
 import pandas as pd
 
-from trading_assets.backtesting.engine import Column, Costs, Engine
-from trading_assets.backtesting.metrics import NO_TRADES, Metrics, metrics
-from trading_assets.backtesting.vectorbt_engine import VectorbtEngine
+from trading_assets.backtesting.engine import Costs
+from trading_assets.backtesting.kernel.sweep import FIGURES, Outcome, StrategySweep, Window
+from trading_assets.backtesting.metrics import Metrics
+from trading_assets.backtesting.selection import worth_keeping
 from trading_assets.errors import DataError
+from trading_assets.market.candles import FloatArray
 from trading_assets.market.loading import Loader
 from trading_assets.market.timeframes import Timeframe, as_of_ms, floor_ms
 from trading_assets.schemas.tables import BACKTEST_RESULTS
 from trading_assets.settings import Settings
-from trading_assets.strategies.base import DataNeeds, StrategyData
+from trading_assets.strategies.base import DataNeeds
 from trading_assets.strategies.registry import ConfiguredStrategy
 
 _log = logging.getLogger(__name__)
 
-MIN_BARS = 50
-"""A window with fewer bars (a young listing) has no trades: indicators and metrics would say nothing."""
-
-
-@dataclass(frozen=True)
-class _Failure:
-    """Why a strategy has no decisions on a symbol."""
-
-    error: Exception
-
-    def __str__(self) -> str:
-        return f"{type(self.error).__name__}: {self.error}"
+_METRICS = [field.name for field in fields(Metrics)]
+_SHARPE = _METRICS.index("sharpe_ratio")
 
 
 def costs_of(settings: Settings) -> Costs:
     """Costs and size of a simulated trade."""
     return Costs(settings.taker_fee, settings.slippage_bps / 10_000, settings.backtest_capital)
+
+
+def merged_needs(strategies: Sequence[ConfiguredStrategy]) -> DataNeeds:
+    """What all of them need together; funding always, since it is a cost."""
+    return DataNeeds.deepest([*(strategy.needs() for strategy in strategies), DataNeeds(funding=True)])
+
+
+@dataclass(frozen=True)
+class _Result:
+    """A strategy on a coin. `outcome` covers every set; `bars` is 0 where the coin's data could not be loaded."""
+
+    symbol: str
+    strategy: ConfiguredStrategy
+    bars: int
+    outcome: Outcome
+
+
+class Backtests:
+    """Backtests of the same strategies, hour after hour. Used as a context manager: it owns threads."""
+
+    def __init__(self, strategies: Sequence[ConfiguredStrategy], settings: Settings, *, threads: int | None = None):
+        self._strategies = tuple(strategies)
+        self._sweeps = {strategy.name: StrategySweep(strategy.sets) for strategy in strategies}
+        self._costs, self._capital = costs_of(settings), settings.backtest_capital
+        self._pool = ThreadPoolExecutor(threads or os.cpu_count() or 1)
+
+    def __enter__(self) -> Backtests:
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self._pool.shutdown(cancel_futures=True)
+
+    def window(self, hour_ms: int, timeframe: Timeframe, scan_ids: Mapping[str, str], load: Loader) -> pd.DataFrame:
+        """Backtest each strategy on each symbol over the window that ends at the hour's as-of.
+
+        A strategy that fails on a symbol has a row with zeros and the reason in `error`; the others are not touched. So
+        has a symbol whose data cannot be put together (a DataError of `load`).
+
+        Args:
+            scan_ids: the scan of each symbol.
+            load: gives the data of a symbol; nothing after the as-of may be in it. Called by several threads.
+
+        Returns:
+            Rows of `backtest_results`, sorted by key.
+
+        Raises:
+            StorageError: the store behind `load` cannot be read.
+        """
+        end = floor_ms(as_of_ms(hour_ms), timeframe.ms)
+        start = end - timeframe.window_bars * timeframe.ms
+        results: list[_Result] = []
+        for found in self._pool.map(lambda symbol: self._coin(symbol, timeframe, start, load), sorted(scan_ids)):
+            results += found
+        _log_failures(results, timeframe)
+        frames = [
+            _rows([result for result in results if result.strategy is strategy], strategy)
+            for strategy in self._strategies
+        ]
+        frames = [frame for frame in frames if len(frame)]
+        if not frames:
+            return BACKTEST_RESULTS.empty()
+        rows = pd.concat(frames, ignore_index=True).assign(hour_ms=hour_ms, timeframe=timeframe.value)
+        return BACKTEST_RESULTS.conform(rows.assign(scan_id=rows["symbol"].map(dict(scan_ids))))
+
+    def _coin(self, symbol: str, timeframe: Timeframe, start_ms: int, load: Loader) -> list[_Result]:
+        wanted = [strategy for strategy in self._strategies if strategy.covers(symbol, timeframe)]
+        if not wanted:
+            return []
+        try:
+            data = load(symbol, timeframe, merged_needs(wanted))
+        except DataError as error:
+            return [_Result(symbol, strategy, 0, _all_failed(strategy, error)) for strategy in wanted]
+        window = Window.of(data, start_ms)
+        return [
+            _Result(
+                symbol,
+                strategy,
+                len(window.candles),
+                self._sweeps[strategy.name].run(data, window, self._costs, self._capital),
+            )
+            for strategy in wanted
+        ]
 
 
 def backtest_window(
@@ -48,123 +127,77 @@ def backtest_window(
     load: Loader,
     strategies: Sequence[ConfiguredStrategy],
     settings: Settings,
-    engine: Engine | None = None,
 ) -> pd.DataFrame:
-    """Backtest each strategy on each symbol over the window that ends at the hour's as-of.
-
-    A strategy that fails on a symbol has a row with zeros and the reason in `error`; the others are not touched. So has
-    a symbol whose data cannot be put together (a DataError of `load`).
-
-    Args:
-        scan_ids: the scan of each symbol.
-        load: gives the data of a symbol; nothing after the as-of may be in it.
-
-    Returns:
-        Rows of `backtest_results`, one per symbol and strategy, sorted by key.
-
-    Raises:
-        StorageError: the store behind `load` cannot be read.
-    """
-    end = floor_ms(as_of_ms(hour_ms), timeframe.ms)
-    start = end - timeframe.window_bars * timeframe.ms
-    keys: list[tuple[str, ConfiguredStrategy]] = []
-    outcomes: list[Column | _Failure] = []
-    for symbol in sorted(scan_ids):
-        wanted = [strategy for strategy in strategies if strategy.covers(symbol, timeframe)]
-        if not wanted:
-            continue
-        keys += [(symbol, strategy) for strategy in wanted]
-        try:
-            data = load(symbol, timeframe, merged_needs(wanted))
-        except DataError as error:
-            outcomes += [_Failure(error)] * len(wanted)
-            continue
-        outcomes += [_column(strategy, data, start) for strategy in wanted]
-    columns = [outcome for outcome in outcomes if isinstance(outcome, Column)]
-    simulated = iter((engine or VectorbtEngine()).simulate(columns, costs_of(settings)))
-    rows = []
-    for (symbol, strategy), outcome in zip(keys, outcomes, strict=True):
-        if isinstance(outcome, Column):
-            figures = metrics(next(simulated), outcome.candles, settings.backtest_capital)
-            rows.append(_row(symbol, strategy, len(outcome.candles), figures, None))
-        else:
-            rows.append(_row(symbol, strategy, 0, NO_TRADES, str(outcome)))
-    _log_failures(keys, outcomes, timeframe)
-    if not rows:
-        return BACKTEST_RESULTS.empty()
-    frame = pd.DataFrame(rows).assign(hour_ms=hour_ms, timeframe=timeframe.value)
-    return BACKTEST_RESULTS.conform(frame.assign(scan_id=frame["symbol"].map(dict(scan_ids))))
+    """`Backtests.window` for one hour."""
+    with Backtests(strategies, settings) as backtests:
+        return backtests.window(hour_ms, timeframe, scan_ids, load)
 
 
-def merged_needs(strategies: Sequence[ConfiguredStrategy]) -> DataNeeds:
-    """What all of them need together; funding always, since it is a cost."""
-    needs = [strategy.needs() for strategy in strategies]
-    return DataNeeds(
-        candles=_deepest([need.candles for need in needs]),
-        btc=_deepest([need.btc for need in needs]),
-        funding=True,
+def configurations(rows: pd.DataFrame) -> int:
+    """How many backtests stand behind rows of `backtest_results`: every parameter set tried, kept or not."""
+    groups = rows.drop_duplicates(["hour_ms", "timeframe", "symbol", "strategy"])
+    return int(groups["configurations"].sum())
+
+
+def _all_failed(strategy: ConfiguredStrategy, error: Exception) -> Outcome:
+    return Outcome(np.zeros((len(strategy.sets), FIGURES)), dict.fromkeys(range(len(strategy.sets)), error))
+
+
+def _rows(results: Sequence[_Result], strategy: ConfiguredStrategy) -> pd.DataFrame:
+    """Rows of one strategy: for each coin the sets worth keeping, and the first that failed."""
+    if not results:
+        return pd.DataFrame()
+    figures = np.stack([result.outcome.figures for result in results])
+    usable = np.ones(figures.shape[:2], dtype=bool)
+    kept_failures = np.zeros_like(usable)
+    errors: dict[tuple[int, int], str] = {}
+    for coin, result in enumerate(results):
+        for index, error in result.outcome.failures.items():
+            usable[coin, index] = False
+            errors[coin, index] = f"{type(error).__name__}: {error}"
+        if result.outcome.failures:
+            kept_failures[coin, min(result.outcome.failures)] = True
+    text = np.array(strategy.parameters)
+    rank = np.argsort(np.argsort(text))
+    by_name = {name: figures[:, :, position] for position, name in enumerate(_METRICS)}
+    coins, sets = np.nonzero(worth_keeping(by_name, rank, usable) | kept_failures)
+    failed = ~usable[coins, sets]
+    return pd.DataFrame(
+        {
+            "symbol": np.array([result.symbol for result in results])[coins],
+            "strategy": strategy.name,
+            "parameters": text[sets],
+            "bars": np.where(failed, 0, np.array([result.bars for result in results])[coins]),
+            **{name: values[coins, sets] for name, values in by_name.items()},
+            "configurations": len(strategy.sets),
+            "sharpe_spread": _spread(figures[:, :, _SHARPE], usable)[coins],
+            "error": [errors.get(place) for place in zip(coins.tolist(), sets.tolist(), strict=True)],
+        }
     )
 
 
-def _deepest(wanted: Sequence[Mapping[Timeframe, int]]) -> dict[Timeframe, int]:
-    deepest: dict[Timeframe, int] = {}
-    for one in wanted:
-        for timeframe, bars in one.items():
-            deepest[timeframe] = max(bars, deepest.get(timeframe, 0))
-    return deepest
+def _spread(sharpe: FloatArray, usable: np.ndarray) -> FloatArray:
+    """Standard deviation over the usable sets of each coin, shape (coins,)."""
+    count = np.maximum(usable.sum(axis=1), 1)
+    values = np.where(usable, sharpe, 0.0)
+    mean = values.sum(axis=1) / count
+    return np.sqrt((np.where(usable, sharpe - mean[:, None], 0.0) ** 2).sum(axis=1) / count)
 
 
-def _column(strategy: ConfiguredStrategy, data: StrategyData, start_ms: int) -> Column | _Failure:
-    """The window's part of the strategy's decisions, or why there are none."""
-    try:
-        signals = strategy.strategy.signals(data)
-    except Exception as error:  # noqa: BLE001 (a user's strategy may raise anything; the others go on)
-        return _Failure(error)
-    first = int(np.searchsorted(data.candles.start_ms, start_ms))
-    window = data.candles.select(slice(first, None))
-    enough = len(window) >= MIN_BARS
-    return Column(
-        candles=window,
-        long=signals.long[first:] & enough,
-        short=signals.short[first:] & enough,
-        stop_fraction=signals.stop_distance[first:] / window.close,
-        reward_risk=signals.reward_risk,
-        confidence=signals.confidence[first:],
-        funding=data.funding,
-    )
-
-
-def _log_failures(
-    keys: Sequence[tuple[str, ConfiguredStrategy]],
-    outcomes: Sequence[Column | _Failure],
-    timeframe: Timeframe,
-) -> None:
+def _log_failures(results: Sequence[_Result], timeframe: Timeframe) -> None:
     """One line a strategy, with the traceback of its first failure."""
-    failures: dict[str, list[tuple[str, _Failure]]] = {}
-    for (symbol, strategy), outcome in zip(keys, outcomes, strict=True):
-        if isinstance(outcome, _Failure):
-            failures.setdefault(strategy.name, []).append((symbol, outcome))
-    for name, found in failures.items():
-        symbol, first = found[0]
+    failed: dict[str, list[_Result]] = {}
+    for result in results:
+        if result.outcome.failures:
+            failed.setdefault(result.strategy.name, []).append(result)
+    for name, found in failed.items():
+        first = next(iter(found[0].outcome.failures.values()))
         _log.warning(
             "strategy %s failed on %d coins at %s, first on %s: %s",
             name,
             len(found),
             timeframe.value,
-            symbol,
-            first,
-            exc_info=first.error,
+            found[0].symbol,
+            f"{type(first).__name__}: {first}",
+            exc_info=first,
         )
-
-
-def _row(
-    symbol: str, strategy: ConfiguredStrategy, bars: int, figures: Metrics, error: str | None
-) -> dict[str, object]:
-    return {
-        "symbol": symbol,
-        "strategy": strategy.name,
-        "parameters": strategy.parameters,
-        "bars": bars,
-        **asdict(figures),
-        "error": error,
-    }

@@ -1,16 +1,23 @@
-"""From backtests to the one best strategy and timeframe of each coin. Filters and score of the spec, nothing else."""
+"""From backtests to the one best strategy and timeframe of each coin. Filters and score of the spec, nothing else.
+
+The same filters and score say which of a strategy's parameter sets are worth a row (`worth_keeping`).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from trading_assets.market.candles import FloatArray
+from trading_assets.market.candles import BoolArray, FloatArray, IntArray
 from trading_assets.market.timeframes import TRADED_TIMEFRAMES
 from trading_assets.schemas.tables import STRATEGY_SELECTIONS
+
+Backtests = pd.DataFrame | Mapping[str, FloatArray]
+"""Columns of `backtest_results` by name: a frame, or arrays of one shape."""
 
 _ORDER = {timeframe.value: index for index, timeframe in enumerate(TRADED_TIMEFRAMES)}
 
@@ -51,7 +58,7 @@ class Selection:
     scores: FloatArray = field(default_factory=lambda: np.empty(0))
 
 
-def score(backtests: pd.DataFrame) -> pd.Series:
+def score(backtests: Backtests) -> Any:
     """win_rate * profit_factor * ln(total_trades + 1), by row."""
     return backtests["win_rate"] * backtests["profit_factor"] * np.log(backtests["total_trades"] + 1)
 
@@ -86,7 +93,7 @@ def select_best(hour_ms: int, backtests: pd.DataFrame, preset: Preset) -> Select
     )
 
 
-def _tests(backtests: pd.DataFrame, preset: Preset) -> dict[str, pd.Series]:
+def _tests(backtests: Backtests, preset: Preset) -> dict[str, Any]:
     """Whether each backtest passes, by the description of failing."""
     tests = {
         f"fewer than {preset.trades} trades": backtests["total_trades"] >= preset.trades,
@@ -100,6 +107,36 @@ def _tests(backtests: pd.DataFrame, preset: Preset) -> dict[str, pd.Series]:
     if preset.total_pnl is not None:
         tests[f"PnL below ${preset.total_pnl:g}"] = backtests["total_pnl"] >= preset.total_pnl
     return tests
+
+
+def worth_keeping(figures: Mapping[str, FloatArray], rank: IntArray, usable: BoolArray) -> BoolArray:
+    """Which parameter sets of a strategy `select_best` may choose under any preset; else the best by score alone.
+
+    Args:
+        figures: metrics by name, each of shape (coins, sets).
+        rank: order of the sets by the text of their parameters, the last resort of a tie, shape (sets,).
+        usable: sets that did not fail, shape (coins, sets).
+
+    Returns:
+        Shape (coins, sets); at least one set of each coin that has a usable one.
+    """
+    points = score(figures)
+    kept = np.zeros(usable.shape, dtype=bool)
+    for preset in PRESETS.values():
+        passing = usable.copy()
+        for test in _tests(figures, preset).values():
+            passing &= test
+        kept |= _best(points, figures["total_trades"], rank, passing)
+    return kept | _best(points, figures["total_trades"], rank, usable & ~kept.any(axis=1, keepdims=True))
+
+
+def _best(points: FloatArray, trades: FloatArray, rank: IntArray, among: BoolArray) -> BoolArray:
+    """The best of each row, ties as in `select_best`; none where `among` has none."""
+    left = among
+    for values in (points, trades, -rank.astype(np.float64)[None, :]):
+        ranked = np.where(left, values, -np.inf)
+        left = left & (ranked == ranked.max(axis=1, keepdims=True))
+    return left
 
 
 def coin_summary(backtests: pd.DataFrame) -> pd.DataFrame:

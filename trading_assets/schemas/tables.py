@@ -82,7 +82,11 @@ class FundingCoverage(pa.DataFrameModel):
 
 
 class BacktestResults(pa.DataFrameModel):
-    """A strategy's backtest over a window; one row per hour, timeframe, symbol, strategy and parameter set."""
+    """A strategy's backtest over a window; one row per hour, timeframe, symbol, strategy and parameter set kept.
+
+    Kept are the parameter sets that a selection can choose: the best that passes the filters of each preset, or the
+    best at all where none passes one. `configurations` counts those that were tried.
+    """
 
     hour_ms: int = pa.Field(ge=0, description="start of the partition's hour, UTC ms")
     timeframe: str = pa.Field(isin=_TIMEFRAMES, description=_TIMEFRAME)
@@ -103,6 +107,8 @@ class BacktestResults(pa.DataFrameModel):
     fees_paid: float = pa.Field(ge=0, description="USD")
     funding_paid: float = pa.Field(description="USD, negative is received")
     exposure_pct: float = pa.Field(ge=0, le=100, description="share of bars in a position")
+    configurations: int = pa.Field(ge=1, description="parameter sets tried on this symbol and timeframe")
+    sharpe_spread: float = pa.Field(ge=0, description="standard deviation of their Sharpe ratios")
     error: str = pa.Field(nullable=True, description="why this backtest failed, if it did")
 
     class Config:

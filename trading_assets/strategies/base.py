@@ -14,6 +14,7 @@ from itertools import product
 from typing import Any, ClassVar, NamedTuple, final
 
 import numpy as np
+import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from trading_assets.errors import StrategyError
@@ -32,6 +33,8 @@ class Parameters(BaseModel):
     reward_risk: float = Field(2.0, gt=0, description="Target distance in stop distances.")
 
 
+ParameterSets = Sequence[Parameters]
+
 STOPS: Sequence[Mapping[str, float]] = (
     {"stop_atr": 1.5, "reward_risk": 2.0},
     {"stop_atr": 1.5, "reward_risk": 3.0},
@@ -42,9 +45,12 @@ STOPS: Sequence[Mapping[str, float]] = (
 """Stops and targets that the built-in strategies try: the spec's first, then a farther target and wider stops."""
 
 
-def combinations(kind: type[Parameters], *choices: Sequence[Mapping[str, float]]) -> list[Parameters]:
+def combinations(kind: type[Parameters], *choices: Sequence[Mapping[str, float]]) -> ParameterSets:
     """One parameter set for each way to take one of every `choices`; the first takes the first of each."""
-    return [kind(**{name: value for choice in chosen for name, value in choice.items()}) for chosen in product(*choices)]
+    return [
+        kind.model_validate({name: value for choice in chosen for name, value in choice.items()})
+        for chosen in product(*choices)
+    ]
 
 
 @dataclass(frozen=True)
@@ -126,7 +132,7 @@ class Entries(NamedTuple):
 
     long: BoolArray | bool
     short: BoolArray | bool
-    confidence: FloatArray | float
+    confidence: npt.NDArray[np.floating[Any]] | float
 
 
 @dataclass(frozen=True)
@@ -193,7 +199,7 @@ class Strategy(abc.ABC):
         """
 
     @classmethod
-    def grid(cls) -> Sequence[Parameters]:
+    def grid(cls) -> ParameterSets:
         """Parameter sets that a backtest tries where the registry's row pins none; the defaults alone unless declared.
 
         All have one type, and the first is the strategy as described.

@@ -8,7 +8,16 @@ from pydantic import Field, model_validator
 
 from trading_assets.market.candles import FloatArray
 from trading_assets.strategies import indicators
-from trading_assets.strategies.base import STOPS, Entries, Parameters, Strategy, StrategyData, Values, combinations
+from trading_assets.strategies.base import (
+    STOPS,
+    Entries,
+    Parameters,
+    ParameterSets,
+    Strategy,
+    StrategyData,
+    Values,
+    combinations,
+)
 
 
 class BollingerRsiParameters(Parameters):
@@ -65,7 +74,7 @@ class BollingerRsi(Strategy):
         return stretched(v, p)
 
     @classmethod
-    def grid(cls) -> list[Parameters]:
+    def grid(cls) -> ParameterSets:
         return combinations(
             cls.Parameters,
             [{"band": 0.7}, {"band": 0.9}],

@@ -9,7 +9,7 @@ from trading_assets.market.candles import Candles, FloatArray
 from trading_assets.market.timeframes import Timeframe
 from trading_assets.strategies import indicators
 from trading_assets.strategies.alignment import as_of_close, as_of_open, funding_as_of_close
-from trading_assets.strategies.base import STOPS, DataNeeds, Entries, Parameters, StrategyData, Values, combinations
+from trading_assets.strategies.base import STOPS, DataNeeds, Entries, ParameterSets, StrategyData, Values, combinations
 from trading_assets.strategies.bollinger_rsi import BollingerRsi, BollingerRsiParameters, stretched
 
 LEVEL_TIMEFRAMES = (Timeframe.D1, Timeframe.M240, Timeframe.M60, Timeframe.M15)
@@ -74,7 +74,7 @@ class FibonacciBollinger(BollingerRsi):
         }
 
     @staticmethod
-    def entries(v: Values, p: FibonacciBollingerParameters) -> Entries:
+    def entries(v: Values, p: FibonacciBollingerParameters) -> Entries:  # type: ignore[override]
         basic = stretched(v, p)
         calm = v.volatility_pct <= p.max_volatility_pct
         long = basic.long & calm & (v.btc_trend >= 0)
@@ -88,7 +88,7 @@ class FibonacciBollinger(BollingerRsi):
         return Entries(long, short, confidence)
 
     @classmethod
-    def grid(cls) -> list[Parameters]:
+    def grid(cls) -> ParameterSets:
         return combinations(
             cls.Parameters, [{"band": 0.7}, {"band": 0.9}], [{"btc_trend_pct": 2.0}, {"btc_trend_pct": 1.0}], STOPS
         )

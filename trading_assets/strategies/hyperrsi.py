@@ -17,6 +17,7 @@ from trading_assets.strategies.base import (
     DataNeeds,
     Entries,
     Parameters,
+    ParameterSets,
     Strategy,
     StrategyData,
     Values,
@@ -91,7 +92,7 @@ class HyperRsi(Strategy):
         return Entries(long, short, p.base_confidence + p.extreme_bonus * extreme)
 
     @classmethod
-    def grid(cls) -> list[Parameters]:
+    def grid(cls) -> ParameterSets:
         return combinations(
             cls.Parameters,
             [{"rsi_period": 14}, {"rsi_period": 7}],

@@ -56,7 +56,7 @@ def _decaying_sum(inputs: FloatArray, decay: float, start: float) -> FloatArray:
 
 def decay_powers(decay: float) -> FloatArray:
     """decay^1 .. decay^128, the powers inside a block, shape (128,)."""
-    return decay ** np.arange(1, _BLOCK + 1)
+    return np.power(decay, np.arange(1, _BLOCK + 1), dtype=np.float64)
 
 
 @shared

@@ -33,6 +33,8 @@ GOOD: dict[str, object] = {
     "fees_paid": 20.0,
     "funding_paid": 0.5,
     "exposure_pct": 30.0,
+    "configurations": 20,
+    "sharpe_spread": 0.5,
     "error": None,
 }
 

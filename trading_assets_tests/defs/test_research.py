@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from trading_assets.backtesting.run import configurations
 from trading_assets.defs.checks.schema import validate
 from trading_assets.defs.resources import ExchangeResource
 from trading_assets.exchange.base import MarketData
@@ -111,7 +112,8 @@ def test_an_hour_fills_every_table(researched: dict[str, pd.DataFrame]) -> None:
     scan, backtests = researched["market_scan"], researched["backtest_results"]
     assert scan["rank"].tolist() != [] and len(scan) == 3
     assert (scan["timestamp_ms"] == as_of_ms(HOUR)).all()
-    assert len(backtests) == 3 * 8 * 2
+    assert configurations(backtests) == 3 * 8 * 3 * 20
+    assert 3 * 8 * 3 <= len(backtests) < 3 * 8 * 3 * 20
     assert backtests["error"].isna().all()
     assert backtests["total_trades"].sum() > 100
     assert researched["candle_coverage"].groupby("timeframe")["symbol"].nunique().min() >= 3

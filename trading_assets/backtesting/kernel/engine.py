@@ -13,12 +13,17 @@ LINE = 8
 """Numbers of one simulated trade in the compiled loops."""
 
 
+def warm_up() -> None:
+    """Import the compiled code. Callers run this in a thread while they wait for something else."""
+    from trading_assets.backtesting.kernel import indicators, loops  # noqa: F401, PLC0415 (numba: a second)
+
+
 def market_of(candles: Candles, funding: Funding) -> FloatArray:
     """What the loops read of a window: the rows described in `kernel.loops`, shape (7, n)."""
     from trading_assets.backtesting.kernel import loops  # noqa: PLC0415 (numba: a second)
 
     market = np.empty((loops.MARKET_ROWS, len(candles)))
-    loops.fill_market(
+    loops.fill_market(  # type: ignore[call-arg]
         *map(_reals, (candles.open, candles.high, candles.low, candles.close)),
         _whole(candles.start_ms),
         candles.timeframe.ms,

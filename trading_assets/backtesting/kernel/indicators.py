@@ -18,6 +18,7 @@ from trading_assets.strategies import indicators as originals
 _real = numba.types.Array(numba.float64, 1, "C", readonly=True)
 _out = numba.float64[::1]
 _CHUNK = 128
+_OPTIONS = {"nogil": True, "cache": True, "error_model": "numpy"}
 
 
 @lru_cache(maxsize=256)
@@ -33,7 +34,7 @@ def _share(gain, loss):  # type: ignore[no-untyped-def]
     return 100.0 * (gain / total)
 
 
-@numba.njit(numba.boolean(_real, numba.int64, _real, _out), nogil=True, cache=True, error_model="numpy")
+@numba.njit(numba.boolean(_real, numba.int64, _real, _out), **_OPTIONS)
 def _rsi(close, period, powers, out):  # type: ignore[no-untyped-def]
     bars = len(close)
     out[: min(period, bars)] = np.nan
@@ -66,7 +67,7 @@ def _rsi(close, period, powers, out):  # type: ignore[no-untyped-def]
     return np.isfinite(everything)
 
 
-@numba.njit(numba.boolean(_real, _real, _real, numba.int64, _real, _out), nogil=True, cache=True, error_model="numpy")
+@numba.njit(numba.boolean(_real, _real, _real, numba.int64, _real, _out), **_OPTIONS)
 def _atr(high, low, close, period, powers, out):  # type: ignore[no-untyped-def]
     bars = len(close)
     out[: min(period - 1, bars)] = np.nan
@@ -94,7 +95,7 @@ def _atr(high, low, close, period, powers, out):  # type: ignore[no-untyped-def]
     return np.isfinite(everything)
 
 
-@numba.njit(numba.void(_real, numba.int64, _out, _out), nogil=True, cache=True, error_model="numpy")
+@numba.njit(numba.void(_real, numba.int64, _out, _out), **_OPTIONS)
 def _moments(close, period, middle, deviation):  # type: ignore[no-untyped-def]
     bars = len(close)
     middle[: min(period - 1, bars)] = np.nan
@@ -119,7 +120,7 @@ def _moments(close, period, middle, deviation):  # type: ignore[no-untyped-def]
             squares[bar] = np.sqrt(squares[bar] / period)
 
 
-@numba.njit(numba.void(_real, _real, _real, numba.float64, numba.float64, _out), nogil=True, cache=True, error_model="numpy")
+@numba.njit(numba.void(_real, _real, _real, numba.float64, numba.float64, _out), **_OPTIONS)
 def _position(close, middle, deviation, deviations, flat, out):  # type: ignore[no-untyped-def]
     for bar in range(len(close)):
         away = deviations * deviation[bar]
@@ -129,34 +130,36 @@ def _position(close, middle, deviation, deviations, flat, out):  # type: ignore[
         out[bar] = position if width > flat * abs(close[bar]) else np.nan
 
 
-def _clean(*arrays: FloatArray) -> tuple[FloatArray, ...]:
-    return tuple(np.ascontiguousarray(array, dtype=np.float64) for array in arrays)
+def _clean(values: FloatArray) -> FloatArray:
+    return np.ascontiguousarray(values, dtype=np.float64)
 
 
 def rsi(close: FloatArray, period: int = 14) -> FloatArray:
     """See the original."""
-    (values,), out = _clean(close), np.empty(len(close))
-    return out if _rsi(values, period, _powers(period), out) else originals.rsi(close, period)
+    out = np.empty(len(close))
+    sound = _rsi(_clean(close), period, _powers(period), out)
+    return out if sound else originals.rsi(close, period)
 
 
 def atr(high: FloatArray, low: FloatArray, close: FloatArray, period: int = 14) -> FloatArray:
     """See the original."""
     out = np.empty(len(close))
-    return out if _atr(*_clean(high, low, close), period, _powers(period), out) else originals.atr(high, low, close, period)
+    sound = _atr(_clean(high), _clean(low), _clean(close), period, _powers(period), out)
+    return out if sound else originals.atr(high, low, close, period)
 
 
 def bollinger_moments(close: FloatArray, period: int) -> tuple[FloatArray, FloatArray]:
     """See the original."""
     middle, deviation = np.empty(len(close)), np.empty(len(close))
-    _moments(*_clean(close), period, middle, deviation)
+    _moments(_clean(close), period, middle, deviation)
     return middle, deviation
 
 
 def bollinger_position(close: FloatArray, period: int = 20, deviations: float = 2.0) -> FloatArray:
     """See the original."""
     out = np.empty(len(close))
-    moments = originals.bollinger_moments(close, period)
-    _position(*_clean(close), *moments, deviations, originals.FLAT, out)
+    middle, deviation = originals.bollinger_moments(close, period)
+    _position(_clean(close), middle, deviation, deviations, originals.FLAT, out)
     return out
 
 

@@ -18,8 +18,8 @@ to the close of each bar; running sum of the squared changes of the close."""
 MARKET_ROWS = 7
 
 EXIT_PRICE, PNL, FEES, FUNDING, SQUARED, WORST, BEST, CLOSED = range(8)
-"""Fields of a line, shape (LINE,): one trade. SQUARED sums the squared changes of equity, WORST and BEST are the extremes
-of equity relative to that before the entry, all in USD at closes."""
+"""Fields of a line, shape (LINE,): one trade. SQUARED sums the squared changes of equity, WORST and BEST are the
+extremes of equity relative to that before the entry, all in USD at closes."""
 
 UNKNOWN, NO_ENTRY = -1, -2
 """Values of `exits` that are no bar: not yet looked at; the stop or target of such an entry would not lie above 0."""
@@ -269,7 +269,7 @@ def walk(  # type: ignore[no-untyped-def]
 def all_trades(  # type: ignore[no-untyped-def]
     long, short, market, stop_fraction, reward_risk, costs, entries, ends, signs, lines
 ):
-    """Trades of given entries in order; fills the last four arrays, of shapes (n,) and (1, n, LINE). Returns how many."""
+    """Trades of given entries in order; fills the last four arrays, shapes (n,) and (1, n, LINE). Returns how many."""
     open_, high, low, close = market[OPEN], market[HIGH], market[LOW], market[CLOSE]
     paid_at_open, paid_at_close, squares = market[PAID_AT_OPEN], market[PAID_AT_CLOSE], market[SQUARES]
     count, bar = 0, 0

@@ -1,8 +1,8 @@
 """Compiles a strategy's `entries`, as its author wrote it, into a sweep over bars and parameter sets.
 
-A rule on arrays of comparisons, `&`, `|` and arithmetic means the same on the numbers of one bar, so the function itself
-is compiled: its `v` and `p` become named tuples of the numbers it reads. What numba cannot compile is no error: the
-caller takes the array path. The machine code is cached by numba in the `__pycache__` beside this module (or where
+A rule of comparisons, `&`, `|` and arithmetic means the same for arrays and for the numbers of one bar, so the function
+itself is compiled: its `v` and `p` become named tuples of the numbers it reads. What numba cannot compile is no error:
+the caller takes the array path. The machine code is cached by numba in the `__pycache__` beside this module (or where
 `NUMBA_CACHE_DIR` says); its name carries a digest of the rule and of the loops: a changed rule has another name.
 """
 
@@ -61,8 +61,9 @@ def sweep(
             exits[:] = UNKNOWN
             at = stop
         count = walk(
-            directions[decision], following[decision], market, distances[int(stops[stop, 2])], stops[stop, 0], stops[stop, 1],
-            costs, bars_per_year, exits, lines, taken, figures[row],
+            directions[decision], following[decision], market,
+            distances[int(stops[stop, 2])], stops[stop, 0], stops[stop, 1], costs, bars_per_year,
+            exits, lines, taken, figures[row],
         )
         if count:
             confidence = confidence_of(taken, count, Parameters({parameters}), {rows})
@@ -115,16 +116,18 @@ def compile_rule(rule: Rule, kind: type[Parameters], indicators: frozenset[str])
     return CompiledRule(values, parameters, _build(name, rule, values, parameters))
 
 
-def _build(unique_name: str, rule: FunctionType, values: Sequence[str], parameters: Sequence[str]) -> Callable[..., int]:
-    import numba  # noqa: PLC0415 (a second)
+def _build(
+    unique_name: str, rule: FunctionType, values: Sequence[str], parameters: Sequence[str]
+) -> Callable[..., int]:
+    import numba
 
     from trading_assets.backtesting.kernel import loops  # noqa: PLC0415 (numba)
 
     scope: dict[str, Any] = {
         **vars(loops),
         "rule": _jitted(rule, 0),
-        "Values": namedtuple("Values", values),  # noqa: PYI024 (its fields are known only now)
-        "Parameters": namedtuple("Parameters", parameters),  # noqa: PYI024
+        "Values": namedtuple("Values", values),
+        "Parameters": namedtuple("Parameters", parameters),
     }
     arrays = [f"values_{index}" for index in range(len(values))]
     source = _SOURCE.format(
@@ -139,12 +142,12 @@ def _build(unique_name: str, rule: FunctionType, values: Sequence[str], paramete
         scope[name] = numba.njit(nogil=True, error_model="numpy")(scope[name])
     sweep = scope["sweep"]
     sweep.__name__ = sweep.__qualname__ = unique_name
-    return numba.njit(nogil=True, cache=True, error_model="numpy")(sweep)  # type: ignore[no-any-return]
+    return numba.njit(nogil=True, cache=True, error_model="numpy")(sweep)
 
 
 def _jitted(function: FunctionType, depth: int) -> Any:
     """The function compiled, and the plain functions it calls with it."""
-    import numba  # noqa: PLC0415 (a second)
+    import numba
 
     if depth > _DEPTH:
         raise RecursionError(f"{function.__qualname__} calls itself")

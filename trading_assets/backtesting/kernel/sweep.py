@@ -10,6 +10,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import astuple, dataclass, field
+from inspect import getattr_static
 from typing import Any
 
 import numpy as np
@@ -156,7 +157,7 @@ class StrategySweep:
 
     def run(self, data: StrategyData, window: Window, costs: Costs, capital: float) -> Outcome:
         """Figures over the window. A set that fails has its error in the outcome; it never touches the others."""
-        from numba.core.errors import NumbaError  # noqa: PLC0415 (a second)
+        from numba.core.errors import NumbaError
 
         from trading_assets.backtesting.kernel.indicators import TWINS  # noqa: PLC0415 (numba)
 
@@ -167,7 +168,9 @@ class StrategySweep:
                     figures = self._compiled(data, window, costs, capital)
             except NumbaError as error:
                 self._compiles = False
-                _log.info("the entries of %s cannot be compiled, so its sets are tried one by one: %s", self.name, error)
+                _log.info(
+                    "the entries of %s cannot be compiled, so its sets are tried one by one: %s", self.name, error
+                )
             except Exception:  # noqa: BLE001 (set by set, the error comes again and belongs to its set)
                 _log.debug("%s fails on %s", self.name, data.symbol, exc_info=True)
             if figures is not None and self._trusted(figures, data, window, costs, capital):
@@ -192,9 +195,7 @@ class StrategySweep:
             figures[index] = astuple(metrics(trades, window.candles, capital))
         return Outcome(figures, failures)
 
-    def _trusted(
-        self, figures: FloatArray, data: StrategyData, window: Window, costs: Costs, capital: float
-    ) -> bool:
+    def _trusted(self, figures: FloatArray, data: StrategyData, window: Window, costs: Costs, capital: float) -> bool:
         """Whether the compiled rule is the rule: held against the arrays on the first symbol that trades."""
         plan = self._plan
         if plan is None or plan.rule in _held_against_arrays or not figures[:, 0].any():
@@ -207,13 +208,12 @@ class StrategySweep:
         _held_against_arrays.add(plan.rule)
         return True
 
-    def _compiled(
-        self, data: StrategyData, window: Window, costs: Costs, capital: float
-    ) -> FloatArray | None:
+    def _compiled(self, data: StrategyData, window: Window, costs: Costs, capital: float) -> FloatArray | None:
         """Figures of every set, or None where a set is not sound or cannot be compiled."""
         plan = self._plan or self._make_plan(data)
         if plan is None:
             self._compiles = False
+            _log.info("the entries of %s are no function of numbers, so its sets are tried one by one", self.name)
             return None
         values_of = [maker.checked_indicators(data) for maker, _ in plan.makers]
         if any(len(recorder.seen) > len(read) for (_, recorder), read in zip(plan.makers, plan.reads, strict=True)):
@@ -279,7 +279,9 @@ class StrategySweep:
         if len(names) != 1:
             return None
         kind = self.sets[0]
-        rule = compile_rule(type(kind).entries, kind.Parameters, names.pop())
+        if not isinstance(getattr_static(kind, "entries"), staticmethod):
+            return None
+        rule = compile_rule(kind.entries, kind.Parameters, names.pop())
         if rule is None:
             return None
         decisions: dict[tuple[int, tuple[float, ...]], int] = {}
