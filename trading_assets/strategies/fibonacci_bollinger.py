@@ -97,9 +97,5 @@ class FibonacciBollinger(BollingerRsi):
         """1 where the close is near a level of `other`, whose window had ended when the own bar opened, else 0."""
         p = self.parameters
         low = as_of_open(own, other, indicators.rolling_min(other.low, p.level_window))
-        span = as_of_open(own, other, indicators.rolling_max(other.high, p.level_window)) - low
-        reach = own.close * (p.near_pct / 100)
-        near = np.zeros(len(own), dtype=bool)
-        for ratio in RATIOS:
-            near |= np.abs(own.close - (low + span * ratio)) <= reach
-        return (near & (span > 0)).astype(np.float64)
+        high = as_of_open(own, other, indicators.rolling_max(other.high, p.level_window))
+        return indicators.near_level(own.close, low, high, RATIOS, p.near_pct)

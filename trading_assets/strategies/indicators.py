@@ -154,6 +154,22 @@ def rolling_min(values: FloatArray, period: int) -> FloatArray:
 
 
 @shared
+def near_level(
+    close: FloatArray, low: FloatArray, high: FloatArray, ratios: tuple[float, ...], near_pct: float
+) -> FloatArray:
+    """1 where the close is within `near_pct` percent of itself from a level low + ratio * (high - low), else 0.
+
+    A range without height has no levels.
+    """
+    span = high - low
+    reach = close * (near_pct / 100)
+    near = np.zeros(len(close), dtype=bool)
+    for ratio in ratios:
+        near |= np.abs(close - (low + span * ratio)) <= reach
+    return (near & (span > 0)).astype(np.float64)
+
+
+@shared
 def change_pct(close: FloatArray, bars: int) -> FloatArray:
     """Change over `bars` bars, percent."""
     out = np.full(len(close), np.nan)

@@ -1,4 +1,4 @@
-"""Compiled twins of the costlier indicators in `trading_assets.strategies.indicators`.
+"""Compiled twins of the costlier functions in `trading_assets.strategies`' `indicators` and `alignment`.
 
 A twin is the same arithmetic in the same order, so its numbers are equal to the last bit: what a backtest decides is
 what the live finder decides. Tests hold this. Data that are not all finite go to the original. Import this module only
@@ -8,17 +8,19 @@ where a sweep begins: it imports numba.
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Any
 
 import numba  # noqa: TID253 (this module is imported lazily)
 import numpy as np
 
-from trading_assets.market.candles import FloatArray
+from trading_assets.market.candles import Candles, FloatArray, Funding, IntArray
 from trading_assets.strategies import indicators as originals
 
 _real = numba.types.Array(numba.float64, 1, "C", readonly=True)
+_whole = numba.types.Array(numba.int64, 1, "C", readonly=True)
 _out = numba.float64[::1]
 _CHUNK = 128
-_OPTIONS = {"nogil": True, "cache": True, "error_model": "numpy"}
+_OPTIONS: dict[str, Any] = {"nogil": True, "cache": True, "error_model": "numpy"}
 
 
 @lru_cache(maxsize=256)
@@ -130,6 +132,26 @@ def _position(close, middle, deviation, deviations, flat, out):  # type: ignore[
         out[bar] = position if width > flat * abs(close[bar]) else np.nan
 
 
+@numba.njit(numba.void(_whole, numba.int64, _real, _whole, numba.int64, _out), **_OPTIONS)
+def _last_known(known_ms, known_after, values, at_ms, at_after, out):  # type: ignore[no-untyped-def]
+    known = 0
+    for bar in range(len(at_ms)):
+        while known < len(known_ms) and known_ms[known] + known_after <= at_ms[bar] + at_after:
+            known += 1
+        out[bar] = values[known - 1] if known else np.nan
+
+
+@numba.njit(numba.void(_real, _real, _real, _real, numba.float64, _out), **_OPTIONS)
+def _near_level(close, low, high, ratios, near_pct, out):  # type: ignore[no-untyped-def]
+    for bar in range(len(close)):
+        span = high[bar] - low[bar]
+        reach = close[bar] * (near_pct / 100)
+        near = False
+        for ratio in ratios:
+            near |= abs(close[bar] - (low[bar] + span * ratio)) <= reach
+        out[bar] = 1.0 if near and span > 0 else 0.0
+
+
 def _clean(values: FloatArray) -> FloatArray:
     return np.ascontiguousarray(values, dtype=np.float64)
 
@@ -163,5 +185,52 @@ def bollinger_position(close: FloatArray, period: int = 20, deviations: float = 
     return out
 
 
-TWINS = {twin.__name__: twin for twin in (rsi, atr, bollinger_moments, bollinger_position)}
+def near_level(
+    close: FloatArray, low: FloatArray, high: FloatArray, ratios: tuple[float, ...], near_pct: float
+) -> FloatArray:
+    """See the original."""
+    out = np.empty(len(close))
+    _near_level(_clean(close), _clean(low), _clean(high), np.array(ratios), near_pct, out)
+    return out
+
+
+def as_of_open(own: Candles, other: Candles, values: FloatArray) -> FloatArray:
+    """See the original."""
+    out = np.empty(len(own))
+    _last_known(_times(other.start_ms), other.timeframe.ms, _clean(values), _times(own.start_ms), 0, out)
+    return out
+
+
+def as_of_close(own: Candles, other: Candles, values: FloatArray) -> FloatArray:
+    """See the original."""
+    out = np.empty(len(own))
+    own_ms, other_ms = own.timeframe.ms, other.timeframe.ms
+    _last_known(_times(other.start_ms), other_ms, _clean(values), _times(own.start_ms), own_ms, out)
+    return out
+
+
+def funding_as_of_close(own: Candles, funding: Funding) -> FloatArray:
+    """See the original."""
+    out = np.empty(len(own))
+    _last_known(_times(funding.time_ms), 0, _clean(funding.rate), _times(own.start_ms), own.timeframe.ms - 1, out)
+    return out
+
+
+def _times(values: IntArray) -> IntArray:
+    return np.ascontiguousarray(values, dtype=np.int64)
+
+
+TWINS = {
+    twin.__name__: twin
+    for twin in (
+        rsi,
+        atr,
+        bollinger_moments,
+        bollinger_position,
+        near_level,
+        as_of_open,
+        as_of_close,
+        funding_as_of_close,
+    )
+}
 """By the name of the original."""
