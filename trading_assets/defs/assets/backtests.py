@@ -1,5 +1,7 @@
 """`backtest_results/<timeframe>`: every scanned coin against every active strategy."""
 
+from functools import partial
+
 import dagster as dg
 import pandas as pd
 
@@ -10,7 +12,7 @@ from trading_assets.defs.assets.common import ONE_RUN, OWNERS, TABLES, Progress,
 from trading_assets.defs.checks.schema import column_schema
 from trading_assets.defs.partitions import hourly, hours_of
 from trading_assets.defs.resources import CandleStoreResource, DatabaseResource, SettingsResource
-from trading_assets.market.loading import hour_loader
+from trading_assets.market.loading import open_coin
 from trading_assets.market.stages import timeframes_read
 from trading_assets.market.timeframes import TRADED_TIMEFRAMES, Timeframe
 from trading_assets.schemas.tables import BACKTEST_RESULTS
@@ -46,20 +48,24 @@ def _backtest_asset(timeframe: Timeframe) -> dg.AssetsDefinition:
         hours = hours_of(context)
         strategies = active_strategies(database.get())
         store = candle_store.get()
-        progress = Progress(context.log, f"{timeframe.value} hours backtested")
-        frames = []
+        scans: dict[int, dict[str, str]] = {hour: {} for hour in hours}
+        for hour, symbol, scan in market_scan[["hour_ms", "symbol", "scan_id"]].itertuples(index=False):
+            scans[hour][symbol] = scan
         with Backtests(strategies.usable, settings.get()) as backtests:
-            for done, hour in enumerate(hours):
-                progress(done, len(hours))
-                of_hour = market_scan[market_scan["hour_ms"] == hour]
-                scan_ids = dict(zip(of_hour["symbol"], of_hour["scan_id"], strict=True))
-                rows = backtests.window(hour, timeframe, scan_ids, hour_loader(store, hour))
-                frames.append(rows)
-                describe_hour(context, hour, rows, _at_a_glance(rows))
+            rows = backtests.rows(
+                timeframe,
+                scans,
+                partial(open_coin, store),
+                progress=Progress(context.log, f"{timeframe.value} coins backtested"),
+            )
+        of_hour = dict(list(rows.groupby("hour_ms")))
+        for hour in hours:
+            found = of_hour.get(hour, rows.iloc[:0])
+            describe_hour(context, hour, found, _at_a_glance(found))
         broken = [f"{entry.name}: {entry.reason}" for entry in strategies.broken]
         if broken:
             context.log.warning(f"strategies that could not be used: {'; '.join(broken)}")
-        return pd.concat(frames, ignore_index=True)
+        return rows
 
     return backtest_results
 
