@@ -105,6 +105,9 @@ class StrategyData:
         return self.candles.timeframe
 
 
+_BOOL, _NUMBER = "b", "fiu"
+"""Kinds of numpy types."""
+
 CANDLE_VALUES = ("open", "high", "low", "close", "volume", "turnover")
 
 
@@ -217,9 +220,9 @@ class Strategy(abc.ABC):
         bars = len(data.candles)
         values = self.checked_indicators(data)
         entries = self.entries(Values(data.candles, values), self.parameters)
-        long = self._checked("long", _on_every_bar(entries.long, bars), bars, np.bool_)
-        short = self._checked("short", _on_every_bar(entries.short, bars), bars, np.bool_)
-        confidence = self._checked("confidence", _on_every_bar(entries.confidence, bars), bars, np.number)
+        long = self._checked("long", _on_every_bar(entries.long, bars), bars, _BOOL)
+        short = self._checked("short", _on_every_bar(entries.short, bars), bars, _BOOL)
+        confidence = self._checked("confidence", _on_every_bar(entries.confidence, bars), bars, _NUMBER)
         if bool(np.any(long & short)):
             raise StrategyError(f"{self.name}: bar {int(np.argmax(long & short))} is both long and short")
         candles, p = data.candles, self.parameters
@@ -245,16 +248,16 @@ class Strategy(abc.ABC):
         bars = len(data.candles)
         values = self.indicators(data)
         for name, array in values.items():
-            self._checked(f"indicator {name!r}", array, bars, np.number)
+            self._checked(f"indicator {name!r}", array, bars, _NUMBER)
             if name in CANDLE_VALUES:
                 raise StrategyError(f"{self.name}: indicator {name!r} has the name of a candle column, rename it")
         return values
 
-    def _checked(self, what: str, array: object, bars: int, kind: type) -> np.ndarray:
+    def _checked(self, what: str, array: object, bars: int, kind: str) -> np.ndarray:
         """The array itself. NaN is true as a bool, so only real bool arrays are conditions."""
-        if not (isinstance(array, np.ndarray) and np.issubdtype(array.dtype, kind) and array.shape == (bars,)):
+        if not (isinstance(array, np.ndarray) and array.dtype.kind in kind and array.shape == (bars,)):
             found = f"{array.dtype}{array.shape}" if isinstance(array, np.ndarray) else type(array).__name__
-            expected = "bool" if kind is np.bool_ else "float"
+            expected = "bool" if kind == _BOOL else "float"
             raise StrategyError(f"{self.name}: {what} is {found}, expected a numpy {expected} array of shape ({bars},)")
         return array
 

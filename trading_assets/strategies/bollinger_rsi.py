@@ -78,7 +78,7 @@ class BollingerRsi(Strategy):
         return combinations(
             cls.Parameters,
             [{"band": 0.7}, {"band": 0.9}],
-            [{"bollinger_period": 20}, {"bollinger_period": 30}],
+            [{"rsi_low": 30.0, "rsi_high": 70.0}, {"rsi_low": 20.0, "rsi_high": 80.0}],
             STOPS,
         )
 

@@ -90,7 +90,10 @@ class FibonacciBollinger(BollingerRsi):
     @classmethod
     def grid(cls) -> ParameterSets:
         return combinations(
-            cls.Parameters, [{"band": 0.7}, {"band": 0.9}], [{"btc_trend_pct": 2.0}, {"btc_trend_pct": 1.0}], STOPS
+            cls.Parameters,
+            [{"band": 0.7}, {"band": 0.9}],
+            [{"max_volatility_pct": 50.0}, {"max_volatility_pct": 15.0}],
+            STOPS,
         )
 
     def _near(self, own: Candles, other: Candles) -> FloatArray:

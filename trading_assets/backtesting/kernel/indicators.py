@@ -152,6 +152,23 @@ def _near_level(close, low, high, ratios, near_pct, out):  # type: ignore[no-unt
         out[bar] = 1.0 if near and span > 0 else 0.0
 
 
+@numba.njit(numba.boolean(_real, numba.int64, _out), **_OPTIONS)
+def _rolling_max(values, period, out):  # type: ignore[no-untyped-def]
+    highest, left = values.copy(), len(values)
+    span = 1
+    while span < period:
+        step = min(span, period - span)
+        left -= step
+        for bar in range(left):
+            one, other = highest[bar], highest[bar + step]
+            highest[bar] = one if one > other else other
+        span += step
+    out[: min(period - 1, len(values))] = np.nan
+    for bar in range(left):
+        out[bar + period - 1] = highest[bar]
+    return not np.isnan(np.sum(values))
+
+
 def _clean(values: FloatArray) -> FloatArray:
     return np.ascontiguousarray(values, dtype=np.float64)
 
@@ -194,6 +211,17 @@ def near_level(
     return out
 
 
+def rolling_max(values: FloatArray, period: int) -> FloatArray:
+    """See the original."""
+    out = np.empty(len(values))
+    return out if _rolling_max(_clean(values), period, out) else originals.rolling_max(values, period)
+
+
+def rolling_min(values: FloatArray, period: int) -> FloatArray:
+    """See the original."""
+    return -rolling_max(-values, period)
+
+
 def as_of_open(own: Candles, other: Candles, values: FloatArray) -> FloatArray:
     """See the original."""
     out = np.empty(len(own))
@@ -228,6 +256,8 @@ TWINS = {
         bollinger_moments,
         bollinger_position,
         near_level,
+        rolling_max,
+        rolling_min,
         as_of_open,
         as_of_close,
         funding_as_of_close,
