@@ -38,12 +38,12 @@ TREND_TIMEFRAME: Mapping[Timeframe, Timeframe] = {
 
 
 class HyperRsiParameters(Parameters):
-    """Wilder's numbers; the trend is where the longer timeframe's close stands to its mean."""
+    """Wilder's numbers; the trend is where the mean of the longer timeframe's closes is going."""
 
     rsi_period: int = Field(14, ge=2)
     rsi_low: float = Field(30.0, ge=0, le=100, description="long when RSI comes back above")
     rsi_high: float = Field(70.0, ge=0, le=100, description="short when RSI comes back below")
-    trend_period: int = Field(20, ge=2, description="closed bars of the longer timeframe whose mean is the trend")
+    trend_period: int = Field(20, ge=2, description="closed bars of the longer timeframe in the mean")
     deep: float = Field(5.0, ge=0, le=100, description="RSI so far beyond its level before it came back is extreme")
     base_confidence: float = Field(60.0, ge=0, le=100)
     extreme_bonus: float = Field(10.0, ge=0, le=100)
@@ -70,10 +70,11 @@ class HyperRsi(Strategy):
     parameters: HyperRsiParameters
 
     def needs(self) -> DataNeeds:
-        return DataNeeds(candles=dict.fromkeys(sorted(set(TREND_TIMEFRAME.values())), self.parameters.trend_period))
+        bars = self.parameters.trend_period + 1
+        return DataNeeds(candles=dict.fromkeys(sorted(set(TREND_TIMEFRAME.values())), bars))
 
     def indicators(self, data: StrategyData) -> dict[str, FloatArray]:
-        """RSI at each bar and the bar before, and `trend`: 1 up, -1 down, 0 neither, of the last closed longer bar."""
+        """RSI at each bar and the bar before, and `trend` of the last closed longer bar: 1 up, -1 down, 0 neither."""
         p = self.parameters
         longer = data.other[TREND_TIMEFRAME[data.timeframe]]
         mean, _ = indicators.bollinger_moments(longer.close, p.trend_period)
@@ -81,7 +82,7 @@ class HyperRsi(Strategy):
         return {
             "rsi": rsi,
             "rsi_before": indicators.previous(rsi),
-            "trend": as_of_close(data.candles, longer, np.sign(longer.close - mean)),
+            "trend": as_of_close(data.candles, longer, np.sign(mean - indicators.previous(mean))),
         }
 
     @staticmethod

@@ -136,6 +136,8 @@ def test_a_range_in_one_run_equals_its_hours_and_running_an_hour_again_changes_n
 ) -> None:
     result = run_job("research", HOUR_KEY, until=NEXT_KEY)
     both = tables([HOUR, HOUR + HOUR_MS])
+    kept = both["backtest_results"].groupby(["hour_ms", "strategy"])["parameters"].nunique()
+    assert len(kept) == 2 * 3 and (kept > 1).all()  # the grids are in it
     assert_same(researched, tables([HOUR]))
     run_job("research", NEXT_KEY)
     assert_same(both, tables([HOUR, HOUR + HOUR_MS]))

@@ -8,6 +8,7 @@ where a sweep begins: it imports numba.
 from __future__ import annotations
 
 from functools import lru_cache
+from inspect import unwrap
 from typing import Any
 
 import numba  # noqa: TID253 (this module is imported lazily)
@@ -177,14 +178,14 @@ def rsi(close: FloatArray, period: int = 14) -> FloatArray:
     """See the original."""
     out = np.empty(len(close))
     sound = _rsi(_clean(close), period, _powers(period), out)
-    return out if sound else originals.rsi(close, period)
+    return out if sound else unwrap(originals.rsi)(close, period)
 
 
 def atr(high: FloatArray, low: FloatArray, close: FloatArray, period: int = 14) -> FloatArray:
     """See the original."""
     out = np.empty(len(close))
     sound = _atr(_clean(high), _clean(low), _clean(close), period, _powers(period), out)
-    return out if sound else originals.atr(high, low, close, period)
+    return out if sound else unwrap(originals.atr)(high, low, close, period)
 
 
 def bollinger_moments(close: FloatArray, period: int) -> tuple[FloatArray, FloatArray]:
@@ -214,7 +215,8 @@ def near_level(
 def rolling_max(values: FloatArray, period: int) -> FloatArray:
     """See the original."""
     out = np.empty(len(values))
-    return out if _rolling_max(_clean(values), period, out) else originals.rolling_max(values, period)
+    sound = _rolling_max(_clean(values), period, out)
+    return out if sound else unwrap(originals.rolling_max)(values, period)
 
 
 def rolling_min(values: FloatArray, period: int) -> FloatArray:

@@ -120,6 +120,12 @@ def trade(  # type: ignore[no-untyped-def]
         last = len(close) - 1
         paid = held * (paid_at_close[last] - paid_at_close[entry])
         pnl = held * (touched - price) - entry_fee - paid
+        # The last bar counts with its funding, as `pnl`, so its bare close is no extreme.
+        worst = best = at_entry if last > entry else pnl
+        for held_bar in range(entry + 1, last):
+            marked = held * (close[held_bar] - price) - entry_fee
+            worst, best = min(worst, marked), max(best, marked)
+        best = max(best, pnl)
         squared = at_entry * at_entry
         if last > entry:
             # Funding is booked at the last bar, on top of that bar's change.

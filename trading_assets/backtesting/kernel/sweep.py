@@ -153,7 +153,7 @@ class StrategySweep:
     def __init__(self, sets: Sequence[Strategy]) -> None:
         self.sets = tuple(sets)
         self._plan: _Plan | None = None
-        self._compiles = True
+        self.compiles = True
 
     def run(self, data: StrategyData, window: Window, costs: Costs, capital: float) -> Outcome:
         """Figures over the window. A set that fails has its error in the outcome; it never touches the others."""
@@ -161,13 +161,13 @@ class StrategySweep:
 
         from trading_assets.backtesting.kernel.indicators import TWINS  # noqa: PLC0415 (numba)
 
-        if self._compiles and len(window.candles) >= MIN_BARS:
+        if self.compiles and len(window.candles) >= MIN_BARS:
             figures = None
             try:
                 with sharing(TWINS):
                     figures = self._compiled(data, window, costs, capital)
             except NumbaError as error:
-                self._compiles = False
+                self.compiles = False
                 _log.info(
                     "the entries of %s cannot be compiled, so its sets are tried one by one: %s", self.name, error
                 )
@@ -203,7 +203,7 @@ class StrategySweep:
         slow = self._one_by_one(data, window, costs, capital)
         if slow.failures or not np.allclose(figures, slow.figures, rtol=1e-9, atol=1e-9):
             _log.warning("the entries of %s mean something else for one bar than for arrays: not compiled", self.name)
-            self._compiles = False
+            self.compiles = False
             return False
         _held_against_arrays.add(plan.rule)
         return True
@@ -212,7 +212,7 @@ class StrategySweep:
         """Figures of every set, or None where a set is not sound or cannot be compiled."""
         plan = self._plan or self._make_plan(data)
         if plan is None:
-            self._compiles = False
+            self.compiles = False
             _log.info("the entries of %s are no function of numbers, so its sets are tried one by one", self.name)
             return None
         values_of = [maker.checked_indicators(data) for maker, _ in plan.makers]
