@@ -10,8 +10,9 @@ import numpy as np
 import pandas as pd
 
 from trading_assets.backtesting.engine import Column, Engine, Trades
+from trading_assets.backtesting.kernel.sweep import Window, column_of
 from trading_assets.backtesting.metrics import Metrics
-from trading_assets.backtesting.run import column_of, costs_of, figures_of, window_start_ms
+from trading_assets.backtesting.run import costs_of, figures_of, window_start_ms
 from trading_assets.backtesting.significance import seed_of
 from trading_assets.market.loading import Loader
 from trading_assets.market.timeframes import Timeframe
@@ -72,7 +73,7 @@ def data_of(row: Mapping[str, Any], load: LoaderOfHour) -> tuple[Strategy, Strat
 def column_of_row(row: Mapping[str, Any], load: LoaderOfHour) -> Column:
     """The column that a stored backtest was made of. Raises as `data_of`, and whatever the strategy raises."""
     strategy, data = data_of(row, load)
-    return column_of(strategy, data, window_start_ms(int(row["hour_ms"]), data.timeframe))
+    return column_of(strategy, data, Window.of(data, window_start_ms(int(row["hour_ms"]), data.timeframe)))
 
 
 def agreement(

@@ -13,7 +13,6 @@ import numpy as np
 import pandas as pd
 
 from trading_assets.backtesting import metrics
-from trading_assets.backtesting.parameter_choice import choose_parameters
 from trading_assets.backtesting.significance import deflated_sharpe
 from trading_assets.market.candles import FloatArray
 from trading_assets.market.timeframes import TRADED_TIMEFRAMES
@@ -78,11 +77,11 @@ def score(backtests: pd.DataFrame) -> pd.Series:
 def select_best(hour_ms: int, backtests: pd.DataFrame, preset: Preset, limits: Limits = NO_LIMITS) -> Selection:
     """The best passing backtest of each coin; ties go to more trades, then the shorter timeframe, then the name.
 
-    Of each timeframe and strategy only the parameter set chosen in sample takes part; filters and score are those of
-    its whole window. A backtest that failed with an error counts as that and fails no filter besides.
+    Parameter sets were chosen in sample (see `parameter_choice`); filters and score are those of the whole window. A
+    backtest that failed with an error counts as that and fails no filter besides.
     """
     sound = backtests[backtests["error"].isna()]
-    chosen = with_significance(choose_parameters(sound), sound)
+    chosen = with_significance(sound, sound)
     tests = _tests(chosen, preset, limits)
     good = pd.Series(True, index=chosen.index)
     for test in tests.values():
@@ -114,12 +113,13 @@ def with_significance(backtests: pd.DataFrame, tried: pd.DataFrame) -> pd.DataFr
     root of the bars), which luck alone spreads by 1. All configurations count as tries; their spread is that of those
     that traded, but at most 1: near parameter sets differ less than by luck, and what differs more differs by costs
     and merit, which are no chances of the best one.
+
+    Args:
+        tried: rows of `backtest_results`, one per hour, timeframe, symbol and strategy; each stands for all its
+            parameter sets.
     """
-    statistic = tried["sharpe_ratio"] * np.sqrt(
-        tried["bars"] / tried["timeframe"].map(_BARS_PER_YEAR).astype(np.float64)
-    )
-    count = tried.groupby("symbol").size()
-    spread = statistic[statistic != 0].groupby(tried["symbol"]).std(ddof=1).fillna(0.0).clip(upper=1.0)
+    count = tried.groupby("symbol")["configurations"].sum()
+    spread = _spread(tried)
     deflated = [
         deflated_sharpe(
             row["sharpe_ratio"] / math.sqrt(_BARS_PER_YEAR[row["timeframe"]]),
@@ -134,6 +134,19 @@ def with_significance(backtests: pd.DataFrame, tried: pd.DataFrame) -> pd.DataFr
     return backtests.assign(
         configurations_tried=backtests["symbol"].map(count), deflated_sharpe=np.array(deflated, dtype=np.float64)
     )
+
+
+def _spread(tried: pd.DataFrame) -> pd.Series:
+    """Standard deviation of the t statistics of each symbol's configurations that traded, at most 1, by symbol."""
+    scale = np.sqrt(tried["bars"] / tried["timeframe"].map(_BARS_PER_YEAR).astype(np.float64))
+    mean, deviation = tried["sharpe_mean"] * scale, tried["sharpe_spread"] * scale
+    count = tried["configurations_traded"]
+    of_symbol = tried["symbol"]
+    total = count.groupby(of_symbol).sum()
+    all_of_symbol = count.groupby(of_symbol).transform("sum").clip(lower=1)
+    centre = (mean * count).groupby(of_symbol).transform("sum") / all_of_symbol
+    squares = (count * (deviation**2 + (mean - centre) ** 2)).groupby(of_symbol).sum()
+    return pd.Series(np.sqrt(squares / (total - 1).clip(lower=1)).clip(upper=1.0))
 
 
 def _tests(backtests: pd.DataFrame, preset: Preset, limits: Limits) -> dict[str, pd.Series]:

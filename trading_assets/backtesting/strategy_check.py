@@ -13,7 +13,8 @@ from rich.table import Table
 
 from trading_assets.backtesting.cost_sensitivity import CostSensitivity, at_double_costs
 from trading_assets.backtesting.engine import Engine
-from trading_assets.backtesting.run import column_of, costs_of
+from trading_assets.backtesting.kernel.sweep import Window, column_of
+from trading_assets.backtesting.run import costs_of
 from trading_assets.errors import DataError, StrategyError
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.partitions import latest_hour_ms, read_partitions
@@ -108,7 +109,7 @@ def check_strategy(
             if len(data.candles) < MIN_COMPARED:
                 continue
             try:
-                column = column_of(strategy, data, start_ms)
+                column = column_of(strategy, data, Window.of(data, start_ms))
                 (costs,) = at_double_costs([column], costs_of(settings), engine)
                 ahead, early = honesty.look_ahead(strategy, data), honesty.warm_up(strategy, data)
             except StrategyError:

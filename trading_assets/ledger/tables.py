@@ -58,7 +58,12 @@ strategies = sa.Table(
     sa.Column("exchange", sa.String(32), nullable=False),
     sa.Column("pairs", sa.Text, nullable=False, comment="JSON list of symbols; empty means all"),
     sa.Column("timeframes", sa.Text, nullable=False, comment="JSON list; empty means all eight"),
-    sa.Column("parameters", sa.Text, nullable=False, comment="JSON object; what is absent has its default"),
+    sa.Column(
+        "parameters",
+        sa.Text,
+        nullable=False,
+        comment="JSON object: {} tries the strategy's grid, else one set, and what is absent has its default",
+    ),
 )
 
 

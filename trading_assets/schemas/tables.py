@@ -83,7 +83,11 @@ class FundingCoverage(pa.DataFrameModel):
 
 
 class BacktestResults(pa.DataFrameModel):
-    """A strategy's backtest over a window; one row per hour, timeframe, symbol, strategy and parameter set."""
+    """A strategy's backtest over a window; one row per hour, timeframe, symbol, strategy and parameter set kept.
+
+    Kept are the parameter set that was chosen in sample, and the first that failed with an error. What is needed of
+    the others to tell merit from luck is in `configurations` and the columns after it.
+    """
 
     hour_ms: int = pa.Field(ge=0, description="start of the partition's hour, UTC ms")
     timeframe: str = pa.Field(isin=_TIMEFRAMES, description=_TIMEFRAME)
@@ -112,6 +116,10 @@ class BacktestResults(pa.DataFrameModel):
     out_of_sample_trades: int = pa.Field(ge=0, description="closed trades that began in the out-of-sample part")
     out_of_sample_pnl: float = pa.Field(description="PnL of these trades, USD")
     p_value: float = pa.Field(nullable=True, gt=0, le=1, description=_P_VALUE)
+    configurations: int = pa.Field(ge=1, description="parameter sets tried on this symbol and timeframe")
+    configurations_traded: int = pa.Field(ge=0, description="those of them whose equity ever changed")
+    sharpe_mean: float = pa.Field(description="mean Sharpe ratio of those that traded")
+    sharpe_spread: float = pa.Field(ge=0, description="standard deviation (of the population) of the same")
     error: str = pa.Field(nullable=True, description="why this backtest failed, if it did")
 
     class Config:

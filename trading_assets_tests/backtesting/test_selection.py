@@ -10,10 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trading_assets.backtesting.parameter_choice import choose_parameters, with_p_values
 from trading_assets.backtesting.selection import PRESETS, Limits, coin_summary, score, select_best, with_significance
 from trading_assets.backtesting.significance import deflated_sharpe
-from trading_assets.market.timeframes import TRADED_TIMEFRAMES
+from trading_assets.market.timeframes import TRADED_TIMEFRAMES, Timeframe
 from trading_assets.schemas.tables import BACKTEST_RESULTS, STRATEGY_SELECTIONS
 from trading_assets.settings import Settings
 
@@ -45,12 +44,18 @@ GOOD: dict[str, object] = {
     "out_of_sample_trades": 6,
     "out_of_sample_pnl": 40.0,
     "p_value": 0.03,
+    "configurations": 1,
+    "configurations_traded": 1,
+    "sharpe_mean": 1.0,
+    "sharpe_spread": 0.0,
     "error": None,
 }
 
 
 def backtests(*changes: dict[str, object]) -> pd.DataFrame:
-    return BACKTEST_RESULTS.conform(pd.DataFrame([{**GOOD, **change} for change in changes]))
+    """Rows of strategies with one parameter set each, unless the changes tell otherwise."""
+    rows = [{**GOOD, "sharpe_mean": change.get("sharpe_ratio", 1.0), **change} for change in changes]
+    return BACKTEST_RESULTS.conform(pd.DataFrame(rows))
 
 
 @pytest.mark.parametrize(
@@ -158,47 +163,26 @@ def test_failures_are_counted_by_filter_and_an_error_fails_no_filter_besides() -
     assert selection.passed == 1
 
 
-WORSE = {"parameters": '{"set":1}', "in_sample_score": 100.0}
-BETTER = {"parameters": '{"set":2}', "in_sample_score": 200.0}
+def of_sets(sharpe: list[float], **change: object) -> dict[str, object]:
+    """The row of a strategy whose first parameter set was chosen of all."""
+    traded = [ratio for ratio in sharpe if ratio != 0]
+    return {
+        "sharpe_ratio": sharpe[0],
+        "kurtosis": 3.0,
+        "configurations": len(sharpe),
+        "configurations_traded": len(traded),
+        "sharpe_mean": np.mean(traded) if traded else 0.0,
+        "sharpe_spread": np.std(traded) if traded else 0.0,
+        **change,
+    }
 
 
-def test_the_parameter_set_is_the_one_that_was_best_in_sample_whatever_came_later() -> None:
-    for lucky_later in (-500.0, 0.0, 500.0):
-        rows = backtests({**WORSE, "win_rate": 90.0, "out_of_sample_pnl": lucky_later}, BETTER)
-        (row,) = select_best(HOUR_MS, rows, PRESETS["strict"]).rows.to_dict("records")
-        assert row["parameters"] == BETTER["parameters"]
-        assert row["score"] == pytest.approx(60 * 2 * math.log(21))
-
-
-@pytest.mark.parametrize(
-    ("first", "second", "chosen"),
-    [
-        ({**BETTER, "in_sample_trades": 4}, WORSE, WORSE),
-        ({**BETTER, "in_sample_trades": 4}, {**WORSE, "in_sample_trades": 1}, BETTER),
-        ({**BETTER, "in_sample_score": 100.0, "in_sample_pnl": 1.0}, {**WORSE, "in_sample_pnl": 2.0}, WORSE),
-        ({**BETTER, "in_sample_score": 100.0}, WORSE, WORSE),
-        ({**BETTER, "error": "ValueError: no"}, WORSE, WORSE),
-    ],
-    ids=["too few trades", "both too few", "larger PnL", "first by text", "failed"],
-)
-def test_the_choice_of_a_parameter_set(first: dict, second: dict, chosen: dict) -> None:
-    for rows in (backtests(first, second), backtests(second, first)):
-        assert choose_parameters(rows)["parameters"].tolist() == [chosen["parameters"]]
-
-
-def test_a_set_is_chosen_for_each_coin_timeframe_and_strategy_apart() -> None:
-    apart = [{}, {"symbol": "BBBUSDT"}, {"timeframe": "60m"}, {"strategy": "hyperrsi"}]
-    rows = backtests(*({**one, **which} for one in apart for which in (WORSE, BETTER)))
-    chosen = choose_parameters(rows)
-    assert len(chosen) == 4 and set(chosen["parameters"]) == {BETTER["parameters"]}
-    pd.testing.assert_frame_equal(chosen, rows.loc[chosen.index])
+UNCOUNTED = ({"symbol": "BBBUSDT", "configurations": 7}, {"strategy": "failed", "error": "ValueError: no"})
 
 
 def test_a_selection_tells_how_many_configurations_were_tried_on_its_coin_and_corrects_for_them() -> None:
     def deflated(extra: int) -> pd.Series:
-        tried = [{**WORSE, "parameters": f"{number:02}", "sharpe_ratio": 0.3 * number} for number in range(extra)]
-        others = [{"symbol": "BBBUSDT"}, {**WORSE, "error": "ValueError: no"}]
-        rows = backtests({**BETTER, "sharpe_ratio": 9.0, "kurtosis": 3.0}, *tried, *others)
+        rows = backtests(of_sets([9.0, *(0.3 * number for number in range(extra))]), *UNCOUNTED)
         return select_best(HOUR_MS, rows, PRESETS["strict"]).rows.iloc[0]
 
     few, many = deflated(3), deflated(30)
@@ -208,6 +192,23 @@ def test_a_selection_tells_how_many_configurations_were_tried_on_its_coin_and_co
     spread = np.std([9.0, 0.3, 0.6], ddof=1) / math.sqrt(35040)
     by_hand = deflated_sharpe(9 / math.sqrt(35040), 1056, 0.2, 3.0, trials=4, spread_of_trials=spread)
     assert few["deflated_sharpe"] == pytest.approx(by_hand, rel=1e-12)
+
+
+def test_configurations_of_all_timeframes_and_strategies_of_a_coin_count_together() -> None:
+    apart = {"15m": [2.0, -1.0, 0.5], "60m": [4.0, 0.0, -3.0], "240m": [0.0, 0.0, 0.0]}
+    rows = backtests(*(of_sets(sharpe, timeframe=timeframe) for timeframe, sharpe in apart.items()))
+    statistics = [
+        ratio * math.sqrt(1056 / Timeframe(timeframe).bars_per_year)
+        for timeframe, sharpe in apart.items()
+        for ratio in sharpe
+        if ratio
+    ]
+    spread = np.std(statistics, ddof=1) / math.sqrt(1056)
+    for row in with_significance(rows, rows).to_dict("records"):
+        assert row["configurations_tried"] == 9
+        ratio = row["sharpe_ratio"] / math.sqrt(Timeframe(row["timeframe"]).bars_per_year)
+        by_hand = deflated_sharpe(ratio, 1056, 0.2, 3.0, trials=9, spread_of_trials=spread)
+        assert row["deflated_sharpe"] == pytest.approx(by_hand, rel=1e-9)
 
 
 @pytest.mark.parametrize("drag", [0.0, -8.0], ids=["no edge anywhere", "short timeframes eaten up by costs"])
@@ -240,8 +241,7 @@ def test_the_best_of_a_coins_timeframes_is_no_discovery_where_none_has_an_edge(d
 
 def test_configurations_that_differ_by_more_than_luck_make_the_best_one_no_less_certain() -> None:
     def deflated(worst: float) -> float:
-        tried = [{**WORSE, "parameters": f"{number:02}", "sharpe_ratio": worst * number} for number in range(1, 20)]
-        rows = backtests({**BETTER, "sharpe_ratio": 20.0}, *tried)
+        rows = backtests(of_sets([20.0, *(worst * number for number in range(1, 20))]))
         return float(select_best(HOUR_MS, rows, PRESETS["strict"]).rows["deflated_sharpe"].iloc[0])
 
     # t statistics that spread by far more than luck does, and by next to nothing.
@@ -264,29 +264,6 @@ def test_limits_against_luck_filter_only_where_they_are_set(limits: Limits, chan
     selection = select_best(HOUR_MS, backtests(change), PRESETS["strict"], limits)
     assert selection.passed == len(selection.rows) == int(passes)
     assert list(selection.failed.values()) == ([] if passes else [1])
-
-
-def test_p_values_are_those_of_profitable_chosen_rows_and_come_from_the_key_of_the_row() -> None:
-    pnl = np.random.default_rng(3).normal(0.5, 2.0, (5, 40))
-    asked: list[int] = []
-
-    def pnl_of(row: int) -> np.ndarray:
-        asked.append(row)
-        return pnl[row]
-
-    rows = backtests(
-        {"symbol": "A", **WORSE},
-        {"symbol": "A", **BETTER},
-        {"symbol": "B", "total_pnl": -1.0},
-        {"symbol": "C"},
-        {"symbol": "D", "error": "ValueError: no"},
-    )
-    found = with_p_values(rows, pnl_of)
-    assert asked == [1, 3]
-    assert np.isfinite(found["p_value"]).tolist() == [False, True, False, True, False]
-    again = with_p_values(rows.iloc[[3]], lambda _: pnl[3])
-    assert again["p_value"].iloc[0] == found["p_value"].iloc[3]
-    assert with_p_values(rows.iloc[[3]].assign(hour_ms=0), lambda _: pnl[3])["p_value"].iloc[0] != found["p_value"][3]
 
 
 def test_nothing_to_select_from_is_an_empty_table() -> None:

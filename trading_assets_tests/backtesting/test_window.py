@@ -7,17 +7,18 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from trading_assets.backtesting.engine import Column, Costs, Trades, no_trades
-from trading_assets.backtesting.run import MIN_BARS, backtest_window, costs_of, merged_needs
+from trading_assets.backtesting.engine import Costs
+from trading_assets.backtesting.kernel.sweep import MIN_BARS, Window, column_of
+from trading_assets.backtesting.run import backtest_window, costs_of, merged_needs
 from trading_assets.errors import DataError, StorageError
 from trading_assets.market.candles import FloatArray
 from trading_assets.market.timeframes import HOUR_MS, WARM_UP_BARS, Timeframe, as_of_ms, floor_ms
 from trading_assets.schemas.tables import BACKTEST_RESULTS, BacktestResults
 from trading_assets.settings import Settings
-from trading_assets.strategies.base import DataNeeds, Entries, Strategy, StrategyData
+from trading_assets.strategies.base import DataNeeds, Entries, Parameters, Strategy, StrategyData, Values
 from trading_assets.strategies.bollinger_rsi import BollingerRsi
 from trading_assets.strategies.fibonacci_bollinger import FibonacciBollinger
-from trading_assets.strategies.registry import ConfiguredStrategy, canonical_json
+from trading_assets.strategies.registry import ConfiguredStrategy
 from trading_assets_tests.strategies.series import START_MS, random_data, walk
 
 HOUR = START_MS + 80 * 24 * HOUR_MS
@@ -35,9 +36,9 @@ class Often(Strategy):
     def indicators(self, data: StrategyData) -> dict[str, FloatArray]:
         return {}
 
-    def entries(self, data: StrategyData, values: Mapping[str, FloatArray]) -> Entries:
-        bars = len(data.candles)
-        return Entries(np.ones(bars, dtype=bool), np.zeros(bars, dtype=bool), np.full(bars, 60.0))
+    @staticmethod
+    def entries(v: Values, p: Parameters) -> Entries:
+        return Entries(long=v.close > 0, short=False, confidence=60.0)
 
 
 class Raising(Often):
@@ -62,26 +63,11 @@ class Short(Often):
         return {"half": np.ones(len(data.candles) // 2)}
 
 
-class Recording:
-    """An engine that keeps what it was given and trades nothing."""
-
-    def __init__(self) -> None:
-        self.columns: list[Column] = []
-        self.costs: Costs | None = None
-
-    def simulate(self, columns: list[Column], costs: Costs) -> list[Trades]:
-        self.columns, self.costs = list(columns), costs
-        return [no_trades() for _ in columns]
-
-
 def configured(
     *kinds: type[Strategy], pairs: frozenset[str] = frozenset(), timeframes: frozenset[Timeframe] | None = None
 ) -> list[ConfiguredStrategy]:
-    made = [kind() for kind in kinds]
-    return [
-        ConfiguredStrategy(one.name, one, canonical_json(one), pairs, timeframes or frozenset({TIMEFRAME}))
-        for one in made
-    ]
+    """Each strategy with its default parameters alone."""
+    return [ConfiguredStrategy(kind.name, (kind(),), pairs, timeframes or frozenset({TIMEFRAME})) for kind in kinds]
 
 
 Load = Callable[[str, Timeframe, DataNeeds], StrategyData]
@@ -102,8 +88,8 @@ def loader(bars: Mapping[str, int] | None = None) -> Load:
     return load
 
 
-def run(strategies: list[ConfiguredStrategy], load: Load | None = None, **options: object) -> pd.DataFrame:
-    return backtest_window(HOUR, TIMEFRAME, SCANS, load or loader(), strategies, SETTINGS, **options)  # type: ignore[arg-type]
+def run(strategies: list[ConfiguredStrategy], load: Load | None = None) -> pd.DataFrame:
+    return backtest_window(HOUR, TIMEFRAME, SCANS, load or loader(), strategies, SETTINGS)
 
 
 def of(frame: pd.DataFrame, strategy: str, symbol: str) -> pd.Series:
@@ -199,15 +185,12 @@ def test_the_same_data_give_the_same_rows() -> None:
     pd.testing.assert_frame_equal(again, first, check_exact=True)
 
 
-def test_the_engine_sees_the_window_alone_with_signals_of_the_whole_data() -> None:
-    engine = Recording()
-    run(configured(BollingerRsi), engine=engine)
-    end = as_of_ms(HOUR)
-    assert engine.costs == costs_of(SETTINGS)
-    for symbol, column in zip(sorted(SCANS), engine.columns, strict=True):
+def test_an_engine_sees_the_window_alone_with_signals_of_the_whole_data() -> None:
+    end, bars = as_of_ms(HOUR), TIMEFRAME.window_bars
+    for symbol in SCANS:
         data = loader()(symbol, TIMEFRAME, DataNeeds())
+        column = column_of(BollingerRsi(), data, Window.of(data, end - bars * TIMEFRAME.ms))
         signals = BollingerRsi().signals(data)
-        bars = TIMEFRAME.window_bars
         assert column.candles.start_ms[0] == end - bars * TIMEFRAME.ms
         assert column.candles.end_ms[-1] == end
         np.testing.assert_array_equal(column.long, signals.long[-bars:])

@@ -112,7 +112,7 @@ def test_an_honest_hour_passes_and_each_check_says_what_it_looked_at(ledger: Dat
     for name in names:
         assert found[name, AGREES].metadata["backtests"].value == 3
         assert found[name, AGREES].metadata["trades"].value > 0
-        assert found[name, NO_LOOK_AHEAD].metadata["strategies"].value == 2
+        assert found[name, NO_LOOK_AHEAD].metadata["strategies"].value == 3
         assert found[name, NO_LOOK_AHEAD].metadata["signals"].value > 0
         assert found[name, WARM_UP_SUFFICES].metadata["bars"].value > 50
     assert found["strategy_selections", SURVIVES].metadata["selections"].value > 0

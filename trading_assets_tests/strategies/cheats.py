@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import numpy as np
 import pandas as pd
 
@@ -11,7 +9,7 @@ from trading_assets.market.candles import Candles, FloatArray
 from trading_assets.market.timeframes import Timeframe
 from trading_assets.strategies import indicators
 from trading_assets.strategies.alignment import as_of_close
-from trading_assets.strategies.base import DataNeeds, Entries, Strategy, StrategyData
+from trading_assets.strategies.base import DataNeeds, Entries, Parameters, Strategy, StrategyData, Values
 
 
 class Crossing(Strategy):
@@ -25,10 +23,9 @@ class Crossing(Strategy):
     def indicators(self, data: StrategyData) -> dict[str, FloatArray]:
         return {"line": self.line(data)}
 
-    def entries(self, data: StrategyData, values: Mapping[str, FloatArray]) -> Entries:
-        line = values["line"]
-        before = indicators.previous(line)
-        return Entries((before <= 0) & (line > 0), (before >= 0) & (line < 0), np.full(len(line), 70.0))
+    def entries(self, v: Values, p: Parameters) -> Entries:
+        before = indicators.previous(v.line)
+        return Entries((before <= 0) & (v.line > 0), (before >= 0) & (v.line < 0), 70.0)
 
 
 class Momentum(Crossing):
@@ -128,10 +125,9 @@ class OnlyInItsEntries(Crossing):
     def line(self, data: StrategyData) -> FloatArray:
         return indicators.change_pct(data.candles.close, 10)
 
-    def entries(self, data: StrategyData, values: Mapping[str, FloatArray]) -> Entries:
-        close = data.candles.close
-        rises = np.append(close[1:] > close[:-1], False)
-        honest = super().entries(data, values)
+    def entries(self, v: Values, p: Parameters) -> Entries:
+        rises = np.append(v.close[1:] > v.close[:-1], False)
+        honest = super().entries(v, p)
         return Entries(honest.long & rises, honest.short & ~rises, honest.confidence)
 
 
@@ -187,9 +183,9 @@ class SinceTheStart(Crossing):
     def line(self, data: StrategyData) -> FloatArray:
         return indicators.change_pct(data.candles.close, 10)
 
-    def entries(self, data: StrategyData, values: Mapping[str, FloatArray]) -> Entries:
-        honest = super().entries(data, values)
-        odd = np.arange(len(data.candles)) % 3 == 0
+    def entries(self, v: Values, p: Parameters) -> Entries:
+        honest = super().entries(v, p)
+        odd = np.arange(len(v.close)) % 3 == 0
         return Entries(honest.long & odd, honest.short & odd, honest.confidence)
 
 

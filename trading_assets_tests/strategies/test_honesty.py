@@ -9,7 +9,7 @@ import pytest
 
 from trading_assets.market.timeframes import WARM_UP_BARS, Timeframe
 from trading_assets.strategies import indicators
-from trading_assets.strategies.base import DataNeeds, Strategy, StrategyData
+from trading_assets.strategies.base import DataNeeds, Parameters, Strategy, StrategyData, Values
 from trading_assets.strategies.bollinger_rsi import BollingerRsi
 from trading_assets.strategies.fibonacci_bollinger import FibonacciBollinger
 from trading_assets.strategies.honesty import Verdict, later_start, look_ahead, warm_up
@@ -93,12 +93,12 @@ def test_one_flip_at_a_threshold_is_rounding_and_two_are_a_violation() -> None:
         def line(self, data: StrategyData) -> np.ndarray:
             return indicators.change_pct(data.candles.close, 10)
 
-        def entries(self, data: StrategyData, values: dict) -> cheats.Entries:
-            entries = super().entries(data, values)
-            if len(data.candles) < BARS:
+        def entries(self, v: Values, p: Parameters) -> cheats.Entries:
+            entries = super().entries(v, p)
+            if len(v.close) < BARS:
                 for bar in self.at:
                     entries.long[bar - BARS] ^= True
-            return replace(entries, short=entries.short & ~entries.long)
+            return entries._replace(short=entries.short & ~entries.long)
 
     assert warm_up(Flipping(), data_for(Flipping())).honest
     Flipping.at = (BARS - 5, BARS - 9)
