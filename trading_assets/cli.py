@@ -15,6 +15,7 @@ from typing import Any
 import click
 from rich.table import Table as RichTable
 
+from trading_assets.bench.cli import bench
 from trading_assets.console import open_console
 from trading_assets.errors import TradingAssetsError
 from trading_assets.market.timeframes import to_ms
@@ -84,6 +85,9 @@ def status() -> None:
     settings = load_settings()
     database = Database(settings.resolved_database_url, busy_timeout_s=settings.database_busy_timeout_s)
     print_status(database, settings, open_console())
+
+
+cli.add_command(bench)
 
 
 @cli.group()
