@@ -141,7 +141,7 @@ def _backtesting_py(columns: Sequence[Column], costs: Costs) -> list[Any]:
     """backtesting.py on the same decisions. It fills in whole units and has its own order of events: other rules."""
     from backtesting import Backtest, Strategy  # noqa: PLC0415 (seconds)
 
-    class Given(Strategy):  # type: ignore[misc]
+    class Given(Strategy):
         """Enters where the column says."""
 
         column: Column
