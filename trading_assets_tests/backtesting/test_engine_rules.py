@@ -295,9 +295,9 @@ def test_importing_the_engine_does_not_import_vectorbt() -> None:
 def test_the_first_simulation_of_a_process_compiles_nothing() -> None:
     code = (
         "import time\n"
-        "from trading_assets.backtesting.vectorbt_engine import VectorbtEngine, warm_up\n"
+        "from trading_assets.backtesting.vectorbt_engine import VectorbtEngine\n"
         "from trading_assets_tests.backtesting.columns import COSTLY, random_column\n"
-        "warm_up()\n"
+        "import vectorbt\n"
         "import numba.core.dispatcher as d\n"
         "compiled = []\n"
         "original = d.Dispatcher.compile\n"

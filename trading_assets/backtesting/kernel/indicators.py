@@ -21,7 +21,7 @@ _real = numba.types.Array(numba.float64, 1, "C", readonly=True)
 _whole = numba.types.Array(numba.int64, 1, "C", readonly=True)
 _out = numba.float64[::1]
 _CHUNK = 128
-_OPTIONS: dict[str, Any] = {"nogil": True, "cache": True, "error_model": "numpy"}
+_OPTIONS: dict[str, Any] = {"cache": True, "error_model": "numpy"}
 
 
 @lru_cache(maxsize=256)

@@ -24,9 +24,6 @@ BEST are the extremes of equity relative to that before the entry, all in USD at
 UNKNOWN, NO_ENTRY = -1, -2
 """Values of `exits` that are no bar: not yet looked at; the stop or target of such an entry would not lie above 0."""
 
-LONG, SHORT = 1, 2
-"""Codes of `direction`; 0 is no entry."""
-
 compiled = numba.njit(nogil=True, cache=True, error_model="numpy")
 
 inlined = numba.njit(inline="always", error_model="numpy")
@@ -38,7 +35,6 @@ _whole = numba.types.Array(numba.int64, 1, "C", readonly=True)
 
 @numba.njit(
     numba.void(_real, _real, _real, _real, _whole, numba.int64, _whole, _real, numba.float64[:, ::1]),
-    nogil=True,
     cache=True,
     error_model="numpy",
 )
@@ -208,7 +204,7 @@ def walk(  # type: ignore[no-untyped-def]
     """Figures of one parameter set (the fields of `Metrics`, in order), its confidence excepted.
 
     Args:
-        direction: codes, shape (n,).
+        direction: at each bar 1 for a long entry, 2 for a short one, else 0, shape (n,).
         following: the first bar with an entry at or after each bar, n where there is none, shape (n + 1,).
         distance: ATR, price units, shape (n,); the stop stands `stop_atr` of it away.
         costs: fee, slippage, notional, capital.

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections import namedtuple
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -89,7 +89,7 @@ shape (sets, fields of `Metrics`), and returns 1 where a bar is both, or a confi
 
 @dataclass(frozen=True)
 class CompiledRule:
-    """A rule ready for `template.sweep`.
+    """A rule ready for a sweep.
 
     Attributes:
         values: names of the indicators and candle columns that it reads.
@@ -113,8 +113,12 @@ def compile_rule(rule: Rule, kind: type[Parameters], indicators: frozenset[str])
     parameters = tuple(sorted(read & set(kind.model_fields)))
     if not values or any(kind.model_fields[name].annotation not in (int, float) for name in parameters):
         return None
-    name = f"sweep_{_digest(functions, values, parameters)}"
-    return CompiledRule(values, parameters, _build(name, rule, values, parameters))
+    try:
+        name = f"sweep_{_digest(functions, values, parameters)}"
+        return CompiledRule(values, parameters, _build(name, rule, values, parameters))
+    except (_NotANumberError, ValueError, RecursionError) as error:
+        _log.info("%s is not compiled: %s", rule.__qualname__, error)
+        return None
 
 
 def _build(
@@ -193,19 +197,40 @@ def _digest(functions: Sequence[FunctionType], values: Sequence[str], parameters
     for function in functions:
         for code in _codes(function.__code__):
             parts += [code.co_code, code.co_names, code.co_varnames, [_constant(one) for one in code.co_consts]]
-            parts += [(name, _constant(function.__globals__.get(name))) for name in code.co_names]
+            parts += [_named(name, function.__globals__, code.co_names) for name in code.co_names]
         parts += [_constant(function.__defaults__)]
         parts += [_constant(cell.cell_contents) for cell in function.__closure__ or ()]
     digest.update(repr(parts).encode())
     return digest.hexdigest()
 
 
+class _NotANumberError(TypeError):
+    """A rule reads something whose content no digest can tell."""
+
+
+def _named(name: str, scope: Mapping[str, object], attributes: Sequence[str]) -> object:
+    """What a name of a rule stands for; of a module what the rule may read of it."""
+    value = scope.get(name)
+    if isinstance(value, ModuleType):
+        read = [(one, getattr(value, one)) for one in attributes if hasattr(value, one)]
+        return name, value.__name__, [(one, _constant(held)) for one, held in read if not callable(held)]
+    return name, _constant(value)
+
+
 def _constant(value: object) -> object:
-    """What of a value is baked into machine code, in a form equal in every process."""
+    """What of a value is baked into machine code, in a form equal in every process.
+
+    Raises:
+        _NotANumberError: it is an array, an object or the like: its content may change without a trace in the digest.
+    """
     if isinstance(value, CodeType):
         return value.co_name
-    if isinstance(value, ModuleType | FunctionType | type):
+    if isinstance(value, type):
+        return value.__name__, getattr(value, "_fields", None)
+    if isinstance(value, FunctionType):
         return value.__name__
     if isinstance(value, tuple):
         return tuple(_constant(one) for one in value)
-    return value if isinstance(value, int | float | str | bytes | None) else type(value).__qualname__
+    if isinstance(value, int | float | str | bytes | None):
+        return value
+    raise _NotANumberError(f"it reads {value!r}; expected numbers, functions and modules alone")

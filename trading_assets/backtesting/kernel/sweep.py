@@ -314,7 +314,9 @@ class StrategySweep:
             reads=tuple(frozenset(recorder.seen) for _, recorder in makers),
             rule=rule,
             decision_maker=tuple(maker for maker, _ in decisions),
-            parameters=np.array([numbers for _, numbers in decisions], dtype=np.float64).reshape(len(decisions), -1),
+            parameters=np.array([numbers for _, numbers in decisions], dtype=np.float64).reshape(
+                len(decisions), len(rule.parameters)
+            ),
             sets=np.array(sorted(sets, key=lambda one: one[2]), dtype=np.int64),
             stops=np.array(list(stops), dtype=np.float64),
             periods=tuple(periods),

@@ -101,6 +101,25 @@ def below(value: FloatArray, level: float) -> np.ndarray:
     return value < level
 
 
+class ByArray(Simple):
+    """A rule that reads an array of its module."""
+
+    @staticmethod
+    def entries(v: Values, p: Choice) -> Entries:
+        return Entries(long=v.rsi < LEVELS[0], short=v.rsi > LEVELS[1], confidence=60.0)
+
+
+LEVELS = np.array([40.0, 60.0])
+
+
+class ByNothing(Simple):
+    """A rule without parameters, in one direction."""
+
+    @staticmethod
+    def entries(v: Values, p: Choice) -> Entries:
+        return Entries(long=v.close > v.open, short=False, confidence=60.0)
+
+
 class ByIndicators(Simple):
     """Reads a parameter of its indicators only on wild candles."""
 
@@ -126,7 +145,15 @@ def expected(sweep: StrategySweep, seed: int) -> np.ndarray:
 
 @pytest.mark.parametrize(
     ("kind", "compiled"),
-    [(Simple, True), (ByHelper, True), (ByMethod, False), (ByLibrary, False), (ByIndicators, True)],
+    [
+        (Simple, True),
+        (ByHelper, True),
+        (ByMethod, False),
+        (ByLibrary, False),
+        (ByIndicators, True),
+        (ByNothing, True),
+        (ByArray, False),
+    ],
 )
 def test_any_way_to_write_a_rule_gives_the_same_figures(kind: type[Strategy], compiled: bool) -> None:
     sweep = of(kind)
