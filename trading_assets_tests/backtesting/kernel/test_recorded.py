@@ -26,7 +26,7 @@ CRASH_MS = 1_760_130_900_000
 """2025-10-10 21:15 UTC."""
 
 FILES = {"candles_1m.parquet": (Timeframe.M1, "binance"), "candles_5m.parquet": (Timeframe.M5, "bybit")}
-LONGEST_BARS = 9_000
+LONGEST_BARS = 5_000
 """A test looks at no more bars of a series: vectorbt would take minutes."""
 
 
