@@ -43,6 +43,10 @@ def _derive(table: Table) -> sa.Table:
 _DERIVED = {table.name: _derive(table) for table in (*HOURLY_TABLES, ENTRY_SIGNALS)}
 
 
+derived_tables = tuple(_DERIVED.values())
+"""The tables of the pipeline: they grow with their models."""
+
+
 def sql_table(table: Table) -> sa.Table:
     """The SQL table of a pipeline table."""
     return _DERIVED[table.name]
