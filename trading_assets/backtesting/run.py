@@ -18,10 +18,10 @@ import pandas as pd
 
 from trading_assets.backtesting.engine import Column, Costs, Engine, Trades
 from trading_assets.backtesting.kernel.engine import KernelEngine
-from trading_assets.backtesting.kernel.sweep import Outcome, StrategySweep, Window, no_figures
+from trading_assets.backtesting.kernel.sweep import Outcome, StrategySweep, Window, no_figures, shared_indicators
 from trading_assets.backtesting.metrics import Metrics, metrics, split_bar
 from trading_assets.backtesting.parameter_choice import Tried, choose, tried
-from trading_assets.backtesting.significance import bootstrap_p_value, seed_of
+from trading_assets.backtesting.significance import MIN_TRADES, bootstrap_p_value, seed_of
 from trading_assets.errors import DataError
 from trading_assets.market.loading import Loader, OfHour
 from trading_assets.market.timeframes import Timeframe, as_of_ms, floor_ms
@@ -33,7 +33,7 @@ from trading_assets.strategies.registry import ConfiguredStrategy
 _log = logging.getLogger(__name__)
 
 _METRICS = [field.name for field in fields(Metrics)]
-_TOTAL_PNL = _METRICS.index("total_pnl")
+_TOTAL_TRADES, _TOTAL_PNL = _METRICS.index("total_trades"), _METRICS.index("total_pnl")
 
 
 def costs_of(settings: Settings) -> Costs:
@@ -145,11 +145,12 @@ class Backtests:
                     rows += _rows({**key, "strategy": strategy.name}, strategy, 0, _all_failed(strategy, error))
                 continue
             window = Window.of(data, window_start_ms(hour, timeframe), self._settings.out_of_sample_pct)
-            for strategy in wanted:
-                sweep = self._sweeps[strategy.name]
-                outcome = sweep.run(data, window, self._costs, self._settings.backtest_capital)
-                trades = partial(sweep.trades, data=data, window=window, costs=self._costs)
-                rows += _rows({**key, "strategy": strategy.name}, strategy, len(window.candles), outcome, trades)
+            with shared_indicators():
+                for strategy in wanted:
+                    sweep = self._sweeps[strategy.name]
+                    outcome = sweep.run(data, window, self._costs, self._settings.backtest_capital)
+                    trades = partial(sweep.trades, data=data, window=window, costs=self._costs)
+                    rows += _rows({**key, "strategy": strategy.name}, strategy, len(window.candles), outcome, trades)
         return rows
 
 
@@ -207,8 +208,12 @@ def _rows(
     chosen = choose(outcome.figures, strategy.parameters, usable)
     if chosen is not None:
         row = _row(key, strategy, chosen, bars, outcome, of_all)
-        if trades_of is not None and outcome.figures[chosen, _TOTAL_PNL] > 0:
-            trades = trades_of(chosen)
+        closed, pnl = outcome.figures[chosen, [_TOTAL_TRADES, _TOTAL_PNL]]
+        if trades_of is not None and closed >= MIN_TRADES and pnl > 0:
+            try:
+                trades = trades_of(chosen)
+            except Exception as error:  # noqa: BLE001 (a user's strategy may raise anything; the others go on)
+                return _rows(key, strategy, 0, _all_failed(strategy, error))
             seed = seed_of(tuple(row[name] for name in BACKTEST_RESULTS.key))
             row["p_value"] = bootstrap_p_value(trades.pnl[trades.closed], seed)
         rows.append(row)

@@ -32,7 +32,13 @@ _store = _Store()
 
 @contextmanager
 def sharing(twins: Twins) -> Iterator[None]:
-    """Share results until the block ends. `twins` are compiled stand-ins by the name of the function."""
+    """Share results until the block ends. `twins` are compiled stand-ins by the name of the function.
+
+    A block inside another one belongs to it.
+    """
+    if _store.results is not None:
+        yield
+        return
     _store.results, _store.twins = {}, twins
     try:
         yield

@@ -1,6 +1,8 @@
 """Backtests of a window: what one strategy or coin does never touches another, and the same data give the same rows."""
 
+import json
 import logging
+import math
 from collections.abc import Callable, Mapping
 
 import numpy as np
@@ -8,8 +10,10 @@ import pandas as pd
 import pytest
 
 from trading_assets.backtesting.engine import Costs
-from trading_assets.backtesting.kernel.sweep import MIN_BARS, Window, column_of
+from trading_assets.backtesting.kernel.sweep import MIN_BARS, StrategySweep, Window, column_of
 from trading_assets.backtesting.run import backtest_window, costs_of, merged_needs
+from trading_assets.backtesting.significance import bootstrap_p_value, seed_of
+from trading_assets.backtesting.vectorbt_engine import VectorbtEngine
 from trading_assets.errors import DataError, StorageError
 from trading_assets.market.candles import FloatArray
 from trading_assets.market.timeframes import HOUR_MS, WARM_UP_BARS, Timeframe, as_of_ms, floor_ms
@@ -18,7 +22,7 @@ from trading_assets.settings import Settings
 from trading_assets.strategies.base import DataNeeds, Entries, Parameters, Strategy, StrategyData, Values
 from trading_assets.strategies.bollinger_rsi import BollingerRsi
 from trading_assets.strategies.fibonacci_bollinger import FibonacciBollinger
-from trading_assets.strategies.registry import ConfiguredStrategy
+from trading_assets.strategies.registry import ConfiguredStrategy, parameter_sets
 from trading_assets_tests.strategies.series import START_MS, random_data, walk
 
 HOUR = START_MS + 80 * 24 * HOUR_MS
@@ -218,8 +222,70 @@ def test_the_newest_part_of_the_window_is_held_back_as_the_settings_say() -> Non
     across = quarter["total_trades"] - quarter["in_sample_trades"] - quarter["out_of_sample_trades"]
     assert across.between(0, 1).all()
     assert (most["out_of_sample_trades"] > quarter["out_of_sample_trades"]).all()
-    profitable = quarter["total_pnl"] > 0
+    profitable = (quarter["total_pnl"] > 0) & (quarter["total_trades"] >= 5)
     assert profitable.any() and (quarter["p_value"].notna() == profitable).all()
+
+
+def test_p_values_are_those_of_the_trades_of_chosen_rows_that_earned_anything_with_the_rows_key_as_seed() -> None:
+    grid = ConfiguredStrategy(
+        "bollinger_rsi", parameter_sets("bollinger_rsi", "{}"), frozenset(), frozenset({TIMEFRAME})
+    )
+    found = run([grid, *configured(Often)])
+    assert found["p_value"].notna().sum() >= 2
+    for row in found.to_dict("records"):
+        data = loader()(row["symbol"], TIMEFRAME, DataNeeds())
+        strategy = Often() if row["strategy"] == "often" else BollingerRsi(json.loads(row["parameters"]))
+        window = Window.of(data, as_of_ms(HOUR) - TIMEFRAME.window_bars * TIMEFRAME.ms)
+        (trades,) = VectorbtEngine().simulate([column_of(strategy, data, window)], costs_of(SETTINGS))
+        assert trades.closed.sum() == row["total_trades"]
+        if row["total_pnl"] <= 0 or row["total_trades"] < 5:
+            assert math.isnan(row["p_value"])
+        else:
+            seed = seed_of([row[name] for name in BACKTEST_RESULTS.key])
+            assert row["p_value"] == bootstrap_p_value(trades.pnl[trades.closed], seed)
+
+
+def test_of_a_grid_the_set_that_was_best_in_sample_has_the_row_and_all_sets_are_counted() -> None:
+    sets = parameter_sets("bollinger_rsi", "{}")
+    found = run([ConfiguredStrategy("bollinger_rsi", sets, frozenset(), frozenset({TIMEFRAME}))])
+    pinned = [
+        run([ConfiguredStrategy("bollinger_rsi", (one,), frozenset(), frozenset({TIMEFRAME}))]).assign(number=number)
+        for number, one in enumerate(sets)
+    ]
+    apart = pd.concat(pinned)
+    assert len(found) == len(SCANS) and (found["configurations"] == len(sets)).all()
+    for row in found.to_dict("records"):
+        of_coin = apart[apart["symbol"] == row["symbol"]]
+        enough = of_coin[of_coin["in_sample_trades"] >= 5]
+        assert row["in_sample_score"] == (enough if len(enough) else of_coin)["in_sample_score"].max()
+        (alone,) = of_coin[of_coin["parameters"] == row["parameters"]].to_dict("records")
+        same = set(BACKTEST_RESULTS.columns) - {
+            "configurations",
+            "configurations_traded",
+            "sharpe_mean",
+            "sharpe_spread",
+        }
+        assert {name: row[name] for name in same if row[name] == row[name]} == {
+            name: alone[name] for name in same if alone[name] == alone[name]
+        }
+        traded = of_coin.loc[of_coin["sharpe_ratio"] != 0, "sharpe_ratio"]
+        assert row["configurations_traded"] == len(traded)
+        assert row["sharpe_mean"] == pytest.approx(traded.mean())
+        assert row["sharpe_spread"] == pytest.approx(traded.std(ddof=0))
+
+
+def test_a_strategy_that_fails_only_when_its_trades_are_made_has_an_error_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = run(configured(Often, BollingerRsi))
+
+    def trades(self: StrategySweep, *_args: object, **_kwargs: object) -> object:
+        raise ZeroDivisionError("not twice")
+
+    monkeypatch.setattr(StrategySweep, "trades", trades)
+    found = run(configured(Often, BollingerRsi))
+    failed = found["error"].notna()
+    assert (failed == whole["p_value"].notna()).all() and failed.any()
+    assert set(found.loc[failed, "error"]) == {"ZeroDivisionError: not twice"}
+    pd.testing.assert_frame_equal(found[~failed], whole[~failed])
 
 
 def test_a_strategy_is_tried_only_on_its_pairs_and_timeframes() -> None:

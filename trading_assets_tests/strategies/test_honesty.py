@@ -13,6 +13,7 @@ from trading_assets.strategies.base import DataNeeds, Parameters, Strategy, Stra
 from trading_assets.strategies.bollinger_rsi import BollingerRsi
 from trading_assets.strategies.fibonacci_bollinger import FibonacciBollinger
 from trading_assets.strategies.honesty import Verdict, later_start, look_ahead, warm_up
+from trading_assets.strategies.registry import parameter_sets, strategy_classes
 from trading_assets_tests.strategies import cheats
 from trading_assets_tests.strategies.donchian_breakout import DonchianBreakout
 from trading_assets_tests.strategies.markets import known_at, market
@@ -103,6 +104,13 @@ def test_one_flip_at_a_threshold_is_rounding_and_two_are_a_violation() -> None:
     assert warm_up(Flipping(), data_for(Flipping())).honest
     Flipping.at = (BARS - 5, BARS - 9)
     assert [found.what for found in warm_up(Flipping(), data_for(Flipping())).violations] == ["long", "long"]
+
+
+@pytest.mark.parametrize("name", sorted(strategy_classes()))
+def test_no_set_of_a_shipped_grid_needs_more_warm_up_than_it_gets(name: str) -> None:
+    for strategy in parameter_sets(name, "{}"):
+        verdict = warm_up(strategy, data_for(strategy))
+        assert verdict.honest and verdict.bars > 0, strategy.parameters
 
 
 def test_too_few_bars_compare_nothing() -> None:

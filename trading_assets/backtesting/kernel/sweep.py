@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from copy import copy
 from dataclasses import astuple, dataclass, field
 from inspect import getattr_static
@@ -148,6 +149,13 @@ class _Rooms(threading.local):
 _rooms = _Rooms()
 
 
+def shared_indicators() -> AbstractContextManager[None]:
+    """Sweeps in this block that ask for the same indicator of the same data get one array."""
+    from trading_assets.backtesting.kernel.indicators import TWINS  # noqa: PLC0415 (numba)
+
+    return sharing(TWINS)
+
+
 class StrategySweep:
     """All parameter sets of one strategy. One object may be used by several threads, one symbol each.
 
@@ -164,12 +172,10 @@ class StrategySweep:
         """Figures over the window. A set that fails has its error in the outcome; it never touches the others."""
         from numba.core.errors import NumbaError
 
-        from trading_assets.backtesting.kernel.indicators import TWINS  # noqa: PLC0415 (numba)
-
         if self.compiles and len(window.candles) >= MIN_BARS:
             figures = None
             try:
-                with sharing(TWINS):
+                with shared_indicators():
                     figures = self._compiled(data, window, costs, capital)
             except NumbaError as error:
                 self.compiles = False
@@ -180,14 +186,12 @@ class StrategySweep:
                 _log.debug("%s fails on %s", self.name, data.symbol, exc_info=True)
             if figures is not None and self._trusted(figures, data, window, costs, capital):
                 return Outcome(figures)
-        with sharing(TWINS):
+        with shared_indicators():
             return self._one_by_one(data, window, costs, capital)
 
     def trades(self, index: int, data: StrategyData, window: Window, costs: Costs) -> Trades:
         """Trades of one set, on demand. Raises whatever the strategy raises."""
-        from trading_assets.backtesting.kernel.indicators import TWINS  # noqa: PLC0415 (numba)
-
-        with sharing(TWINS):
+        with shared_indicators():
             column = column_of(self.sets[index], data, window)
         (trades,) = KernelEngine().simulate([column], costs)
         return trades

@@ -35,8 +35,8 @@ def _backtest_asset(timeframe: Timeframe) -> dg.AssetsDefinition:
         backfill_policy=ONE_RUN,
         metadata={"dagster/column_schema": column_schema(BACKTEST_RESULTS), "timeframe": timeframe.value},
         description=f"Backtest of each active strategy on each scanned coin over the {timeframe.value} window that "
-        "ends at the as-of, with fees, slippage and funding; one row per hour, symbol, strategy and parameter set "
-        "that a selection may choose.",
+        "ends at the as-of, with fees, slippage and funding; one row per hour, symbol and strategy: the "
+        "parameter set that was best in sample.",
     )
     def backtest_results(
         context: dg.AssetExecutionContext,

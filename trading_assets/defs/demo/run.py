@@ -176,7 +176,7 @@ def _research(walk: _Walk, hour_ms: int, number: int, hours: int) -> None:
     walk.report.say(
         f"[bold]{iso(as_of_ms(hour_ms))[:16].replace('T', ' ')}[/]  hour {number} of {hours}: "
         f"{len(scanned)} coins, {coverage['bars'].sum():,} candles, {tried:,} backtests, "
-        f"{len(backtests)} worth keeping -> {len(selections)} selected\n"
+        f"{len(backtests)} chosen in sample -> {len(selections)} selected\n"
         f"  [dim]{', '.join(f'{stage} {seconds:.1f} s' for stage, seconds in took.items())}[/]"
     )
 

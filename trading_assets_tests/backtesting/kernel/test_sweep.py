@@ -14,7 +14,7 @@ from pydantic import Field
 
 from trading_assets.backtesting.kernel.engine import KernelEngine
 from trading_assets.backtesting.kernel.rules import compile_rule
-from trading_assets.backtesting.kernel.sweep import StrategySweep, column_of
+from trading_assets.backtesting.kernel.sweep import StrategySweep, Window, column_of
 from trading_assets.backtesting.metrics import NO_TRADES, metrics
 from trading_assets.backtesting.vectorbt_engine import VectorbtEngine
 from trading_assets.market.candles import FloatArray, Funding
@@ -231,6 +231,24 @@ def test_funding_of_every_minute_is_in_the_figures() -> None:
             found, astuple(metrics(trades, window.candles, CAPITAL, window.split)), rtol=1e-9, atol=1e-9
         )
     assert np.abs(outcome.figures[:, 9]).min() > 0
+
+
+def test_moments_keep_their_digits_after_a_crash_that_no_trade_was_in() -> None:
+    # 99.9 % in a bar of the window: the fourth power of that change leaves no digit for one of a tenth of a percent.
+    sweep = grid_of("bollinger_rsi")
+    data, _ = seeded(sweep.sets, 6, Timeframe.M15)
+    fall = np.where(np.arange(len(data.candles)) < 210, 1000.0, 1.0)
+    columns = ("open", "high", "low", "close")
+    crashed = replace(data.candles, **{name: getattr(data.candles, name) * fall for name in columns})
+    quiet = replace(data, candles=crashed)
+    window = Window.of(quiet, int(crashed.start_ms[205]), 30.0)
+    compared = 0
+    for strategy, found in zip(sweep.sets, sweep.run(quiet, window, COSTS, CAPITAL).figures, strict=True):
+        (trades,) = VectorbtEngine().simulate([column_of(strategy, quiet, window)], COSTS)
+        wanted = astuple(metrics(trades, window.candles, CAPITAL, window.split))
+        np.testing.assert_allclose(found, wanted, rtol=1e-9, atol=1e-9)
+        compared += len(trades) > 0 and trades.entry[0] > 5
+    assert compared > 5
 
 
 def test_a_second_process_compiles_nothing() -> None:
