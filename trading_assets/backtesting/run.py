@@ -219,9 +219,10 @@ def _rows(
         rows.append(row)
     if outcome.failures:
         failed = min(outcome.failures)
-        error = outcome.failures[failed]
-        rows.append({**_row(key, strategy, failed, 0, outcome, of_all), "error": f"{type(error).__name__}: {error}"})
-        _log.debug("%s failed on %s", strategy.name, key["symbol"], exc_info=error)
+        reason = outcome.failures[failed]
+        text = f"{type(reason).__name__}: {reason}"
+        rows.append({**_row(key, strategy, failed, 0, outcome, of_all), "error": text})
+        _log.debug("%s failed on %s", strategy.name, key["symbol"], exc_info=reason)
     return rows
 
 
