@@ -14,6 +14,7 @@ from rich.table import Table as RichTable
 from trading_assets.bench.cli import bench
 from trading_assets.console import open_console
 from trading_assets.errors import TradingAssetsError
+from trading_assets.market.timeframes import TRADED_TIMEFRAMES, Timeframe
 from trading_assets.settings import load_settings
 from trading_assets.simulator.cli import exchange
 
@@ -124,6 +125,51 @@ def start_strategy(name: str) -> None:
 def stop_strategy(name: str) -> None:
     """Leave NAME out from the next hour on; open positions keep their stops."""
     _switch(name, False)
+
+
+@cli.group()
+def check() -> None:
+    """Checks that can be run at any time."""
+
+
+@check.command("strategy")
+@click.argument("name")
+@click.option("--symbol", help="Symbol to check on.  [default: three of each market]")
+@click.option("--timeframe", "timeframes", multiple=True, help="May be given several times.  [default: all eight]")
+@click.option("--bars", default=800, show_default=True, type=click.IntRange(50, 20_000), help="Bars to decide on.")
+@click.option("--parameters", default="{}", show_default=True, help="JSON object; what is absent has its default.")
+def check_one_strategy(name: str, symbol: str | None, timeframes: tuple[str, ...], bars: int, parameters: str) -> None:
+    """Whether NAME looks ahead or remembers too far back, and what it earns at double costs.
+
+    On the seeded market, and on stored candles where there are some. Exit code 1 tells of a violation.
+    """
+    from trading_assets.backtesting import strategy_check  # noqa: PLC0415
+    from trading_assets.backtesting.run import production_engine  # noqa: PLC0415
+    from trading_assets.ledger.database import Database  # noqa: PLC0415
+    from trading_assets.strategies.registry import make_strategy  # noqa: PLC0415
+
+    settings = load_settings()
+    strategy = make_strategy(name, parameters)
+    database = Database(settings.resolved_database_url, busy_timeout_s=settings.database_busy_timeout_s)
+    reports = list(
+        strategy_check.check_strategy(
+            strategy,
+            strategy_check.places(settings, database, symbol),
+            [_timeframe(value) for value in timeframes] or list(TRADED_TIMEFRAMES),
+            bars,
+            settings,
+            production_engine(),
+        )
+    )
+    strategy_check.print_reports(name, reports, open_console())
+    if not all(report.honest for report in reports):
+        sys.exit(1)
+
+
+def _timeframe(value: str) -> Timeframe:
+    if value not in TRADED_TIMEFRAMES:
+        raise click.UsageError(f"--timeframe is {value!r}, expected one of {', '.join(TRADED_TIMEFRAMES)}")
+    return Timeframe(value)
 
 
 cli.add_command(exchange)

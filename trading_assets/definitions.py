@@ -8,6 +8,7 @@ import dagster as dg
 
 from trading_assets.defs.assets import RESEARCH_ASSETS, entry_signals
 from trading_assets.defs.assets.common import TABLES
+from trading_assets.defs.checks.honesty import HONESTY_CHECKS
 from trading_assets.defs.checks.schema import schema_check
 from trading_assets.defs.io_managers.hourly_tables import HourlyTableIOManager
 from trading_assets.defs.jobs import reconcile, research, select, trade
@@ -27,7 +28,7 @@ def build_definitions(*, resource_overrides: Mapping[str, object] | None = None)
     resources.setdefault(TABLES, HourlyTableIOManager(database=resources["database"]))  # type: ignore[arg-type]
     return dg.Definitions(
         assets=[*RESEARCH_ASSETS, entry_signals],
-        asset_checks=[schema_check(asset.key) for asset in RESEARCH_ASSETS],
+        asset_checks=[*(schema_check(asset.key) for asset in RESEARCH_ASSETS), *HONESTY_CHECKS],
         jobs=[research, select, trade, reconcile],
         schedules=[research_hourly, selection_every_minute],
         sensors=[research_catch_up, trade_when_candles_close, reconcile_books, notify_of_failed_runs],

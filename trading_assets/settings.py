@@ -107,10 +107,25 @@ class Settings(BaseSettings):
     backtest_capital: float = Field(1000.0, gt=0, description="Capital and notional of each trade, USD.")
     taker_fee: float = Field(0.00055, ge=0, lt=0.1, description="Taker fee, fraction of notional.")
     slippage_bps: float = Field(2.0, ge=0, lt=1000, description="Slippage of a market fill, basis points.")
+    out_of_sample_pct: float = Field(
+        25.0, ge=0, lt=100, description="Newest part of the window that no parameter set is chosen by, percent."
+    )
 
     # Selection (spec section 5).
     selection_preset: Literal["strict", "volume", "volume_loose"] = Field(
         "strict", description="Filter preset: strict [A], volume [B] or volume_loose (B's loosened form)."
+    )
+    min_deflated_sharpe: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        description="Drop backtests with a smaller deflated Sharpe ratio, such as 0.9; default: none is dropped.",
+    )
+    max_p_value: float | None = Field(
+        None,
+        gt=0,
+        le=1,
+        description="Drop backtests with a larger p-value of their trades, such as 0.05; default: none is dropped.",
     )
 
     # Signals and orders (spec sections 7 and 8).

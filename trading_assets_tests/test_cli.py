@@ -94,6 +94,50 @@ def test_strategies_are_listed_stopped_and_started(tmp_path: Path) -> None:
     assert unknown.returncode == 2 and "bollinger_rsi" in unknown.stderr
 
 
+def test_an_honest_strategy_passes_its_check(tmp_path: Path) -> None:
+    answer = run("check", "strategy", "bollinger_rsi", "--symbol", "ETHUSDT", "--timeframe", "60m", home=tmp_path)
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+    assert "bollinger_rsi is honest" in answer.stdout and "ETHUSDT" in answer.stdout
+
+
+CHEAT = """
+from trading_assets_tests.strategies.cheats import NextClose
+
+class Cheat(NextClose):
+    name = "cheat"
+    description = "knows the next close"
+"""
+
+
+def test_a_cheating_strategy_is_named_with_exit_code_1(tmp_path: Path) -> None:
+    package = tmp_path / "of_a_user"
+    (package / "of_a_user-1.0.dist-info").mkdir(parents=True)
+    (package / "cheat.py").write_text(CHEAT)
+    info = package / "of_a_user-1.0.dist-info"
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: of-a-user\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[trading_assets.strategies]\ncheat = cheat:Cheat\n")
+    root = Path(__file__).resolve().parents[1]
+    options = ("--symbol", "BTCUSDT", "--timeframe", "15m", "--timeframe", "60m", "--bars", "300")
+    answer = run("check", "strategy", "cheat", *options, home=tmp_path, PYTHONPATH=f"{package}{os.pathsep}{root}")
+    assert answer.returncode == 1, answer.stdout + answer.stderr
+    assert "cheat is not honest on 2 of 2" in answer.stdout
+    assert "BTCUSDT 15m look-ahead: bar closed 2026-02-2" in answer.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["bollinger_rsi", "--symbol", "NONEUSDT"], "no candles of NONEUSDT"),
+        (["bollinger_rsi", "--timeframe", "7m"], "expected one of 1m, 3m"),
+        (["bollinger_rsi", "--parameters", '{"band": -1}'], "band"),
+    ],
+)
+def test_a_check_that_cannot_be_made_is_one_clear_message(tmp_path: Path, arguments: list[str], says: str) -> None:
+    answer = run("check", "strategy", *arguments, home=tmp_path)
+    assert answer.returncode == 2
+    assert says in answer.stderr and "Traceback" not in answer.stderr
+
+
 def test_settings_show_no_secret(tmp_path: Path) -> None:
     answer = run("settings", home=tmp_path, BYBIT_API_KEY="visible-key", BYBIT_API_SECRET="visible-secret")
     assert "(set)" in answer.stdout and "visible" not in answer.stdout
@@ -111,5 +155,5 @@ def test_the_demo_ends_with_its_counts(tmp_path: Path) -> None:
     assert answer.returncode == 0, answer.stdout[-2000:] + answer.stderr[-2000:]
     counts = json.loads(answer.stdout.splitlines()[-1])
     assert list(counts) == ["scanned", "candles", "backtests", "selections", "signals", "orders", "closed", "seconds"]
-    assert counts["backtests"] == counts["scanned"] * 8 * 2
+    assert counts["backtests"] == counts["scanned"] * 8 * 3 * 20
     assert counts["orders"] >= 1 and counts["closed"] >= 1 and counts["selections"] >= 6

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -16,7 +17,12 @@ PROFIT_FACTOR_CAP = 100.0
 
 @dataclass(frozen=True)
 class Metrics:
-    """Columns of `backtest_results`: closed trades only, but drawdown, Sharpe and exposure see the open one too."""
+    """Columns of `backtest_results`: closed trades only, but drawdown, Sharpe and exposure see the open one too.
+
+    Skewness and kurtosis (3 for a normal distribution) are of the equity changes that the Sharpe ratio is made of. A
+    trade is in sample when it ended before the split, out of sample when it began after it; one across it is neither,
+    because its outcome would tell of both parts.
+    """
 
     total_trades: int
     win_rate: float
@@ -29,13 +35,22 @@ class Metrics:
     fees_paid: float
     funding_paid: float
     exposure_pct: float
+    skewness: float
+    kurtosis: float
+    in_sample_trades: int
+    in_sample_score: float
+    in_sample_pnl: float
+    out_of_sample_trades: int
+    out_of_sample_pnl: float
 
 
-NO_TRADES = Metrics(0, *(0.0,) * 10)
+NO_TRADES = Metrics(0, *(0.0,) * 10, 0.0, 3.0, 0, 0.0, 0.0, 0, 0.0)
 
 
-def metrics(trades: Trades, candles: Candles, capital: float) -> Metrics:
+def metrics(trades: Trades, candles: Candles, capital: float, split: int | None = None) -> Metrics:
     """Figures of one backtest of `capital` USD over `candles` (the window).
+
+    `split` is the first bar of the out-of-sample part (see `split_bar`); by default everything is in sample.
 
     The Sharpe ratio (Sharpe 1994) is of equity changes per bar as a fraction of `capital`, with a riskless rate of 0,
     annualised by the square root of the bars of a year; 0 where equity never changes.
@@ -46,15 +61,18 @@ def metrics(trades: Trades, candles: Candles, capital: float) -> Metrics:
     equity = equity_curve(trades, candles, capital)
     peak = np.maximum.accumulate(np.maximum(equity, capital))
     changes = np.diff(equity, prepend=capital) / capital
-    spread = float(changes.std())
+    spread, skewness, kurtosis = moments(changes)
     sharpe = float(changes.mean()) / spread * math.sqrt(candles.timeframe.bars_per_year) if spread > 0 else 0.0
     closed = trades.closed
     pnl = trades.pnl[closed]
     count = len(pnl)
     total = float(pnl.sum())
+    border = bars if split is None else split
+    seen = trades.pnl[closed & (trades.exit < border)]
+    held_back = trades.pnl[closed & (trades.entry >= border)]
     return Metrics(
         total_trades=count,
-        win_rate=float((pnl > 0).mean() * 100) if count else 0.0,
+        win_rate=win_rate(pnl),
         profit_factor=profit_factor(pnl),
         total_return=total / capital * 100,
         max_drawdown=min(float((equity / peak - 1).min() * 100), 0.0),
@@ -64,7 +82,44 @@ def metrics(trades: Trades, candles: Candles, capital: float) -> Metrics:
         fees_paid=float(trades.fees[closed].sum()),
         funding_paid=float(trades.funding[closed].sum()),
         exposure_pct=float((trades.exit - trades.entry).sum() / bars * 100),
+        skewness=skewness,
+        kurtosis=kurtosis,
+        in_sample_trades=len(seen),
+        in_sample_score=float(score(win_rate(seen), profit_factor(seen), len(seen))),
+        in_sample_pnl=float(seen.sum()),
+        out_of_sample_trades=len(held_back),
+        out_of_sample_pnl=float(held_back.sum()),
     )
+
+
+def split_bar(bars: int, out_of_sample_pct: float) -> int:
+    """The first bar of the out-of-sample part of a window; `bars` where nothing is held back."""
+    return bars - int(bars * out_of_sample_pct / 100)
+
+
+def moments(changes: FloatArray) -> tuple[float, float, float]:
+    """Population standard deviation, skewness and kurtosis; 0 and 3 for the latter two where nothing changes.
+
+    An engine that keeps sums of the first four powers has the same: from the mean m1 and the raw moments m2 to m4, the
+    third central moment is m3 - 3 m1 m2 + 2 m1^3 and the fourth m4 - 4 m1 m3 + 6 m1^2 m2 - 3 m1^4.
+    """
+    distance = changes - changes.mean()
+    squares = distance * distance
+    variance = float(squares.mean())
+    if variance <= 0:
+        return 0.0, 0.0, 3.0
+    third, fourth = float((squares * distance).mean()), float((squares * squares).mean())
+    return math.sqrt(variance), third / variance**1.5, fourth / variance**2
+
+
+def score(win_rate: Any, profit_factor: Any, trades: Any) -> Any:
+    """win_rate * profit_factor * ln(trades + 1) (spec section 5), of one backtest or by row."""
+    return win_rate * profit_factor * np.log(trades + 1)
+
+
+def win_rate(pnl: FloatArray) -> float:
+    """Percent of trades that earned anything; 0 without trades."""
+    return float((pnl > 0).mean() * 100) if len(pnl) else 0.0
 
 
 def profit_factor(pnl: FloatArray) -> float:

@@ -1,19 +1,29 @@
-"""Backtests of one hour and timeframe: every scanned coin against every active strategy. No Dagster, no storing."""
+"""Backtests of an hour and timeframe: every scanned coin against every set of every strategy. No Dagster, no storing.
+
+Coins are spread over threads, one coin at a time each; the compiled sweep lets the other threads run meanwhile.
+"""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+import math
+import os
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import fields
+from functools import partial
 
 import numpy as np
 import pandas as pd
 
-from trading_assets.backtesting.engine import Column, Costs, Engine
-from trading_assets.backtesting.metrics import NO_TRADES, Metrics, metrics
-from trading_assets.backtesting.vectorbt_engine import VectorbtEngine
+from trading_assets.backtesting.engine import Column, Costs, Engine, Trades
+from trading_assets.backtesting.kernel.engine import KernelEngine
+from trading_assets.backtesting.kernel.sweep import Outcome, StrategySweep, Window, no_figures, shared_indicators
+from trading_assets.backtesting.metrics import Metrics, metrics, split_bar
+from trading_assets.backtesting.parameter_choice import Tried, choose, tried
+from trading_assets.backtesting.significance import MIN_TRADES, bootstrap_p_value, seed_of
 from trading_assets.errors import DataError
-from trading_assets.market.loading import Loader
+from trading_assets.market.loading import Loader, OfHour
 from trading_assets.market.timeframes import Timeframe, as_of_ms, floor_ms
 from trading_assets.schemas.tables import BACKTEST_RESULTS
 from trading_assets.settings import Settings
@@ -22,23 +32,126 @@ from trading_assets.strategies.registry import ConfiguredStrategy
 
 _log = logging.getLogger(__name__)
 
-MIN_BARS = 50
-"""A window with fewer bars (a young listing) has no trades: indicators and metrics would say nothing."""
-
-
-@dataclass(frozen=True)
-class _Failure:
-    """Why a strategy has no decisions on a symbol."""
-
-    error: Exception
-
-    def __str__(self) -> str:
-        return f"{type(self.error).__name__}: {self.error}"
+_METRICS = [field.name for field in fields(Metrics)]
+_TOTAL_TRADES, _TOTAL_PNL = _METRICS.index("total_trades"), _METRICS.index("total_pnl")
 
 
 def costs_of(settings: Settings) -> Costs:
     """Costs and size of a simulated trade."""
     return Costs(settings.taker_fee, settings.slippage_bps / 10_000, settings.backtest_capital)
+
+
+def production_engine() -> Engine:
+    """The engine whose results are stored, trade by trade; `StrategySweep` has its figures without the trades."""
+    return KernelEngine()
+
+
+def figures_of(trades: Trades, column: Column, settings: Settings) -> Metrics:
+    """The figures of a column's trades that a row of `backtest_results` holds."""
+    split = split_bar(len(column.candles), settings.out_of_sample_pct)
+    return metrics(trades, column.candles, settings.backtest_capital, split)
+
+
+def window_start_ms(hour_ms: int, timeframe: Timeframe) -> int:
+    """Open of the first bar of the backtest window that ends at the hour's as-of, UTC ms."""
+    return floor_ms(as_of_ms(hour_ms), timeframe.ms) - timeframe.window_bars * timeframe.ms
+
+
+def merged_needs(strategies: Sequence[ConfiguredStrategy]) -> DataNeeds:
+    """What all of them need together; funding always, since it is a cost."""
+    return DataNeeds.deepest([*(strategy.needs() for strategy in strategies), DataNeeds(funding=True)])
+
+
+OpenCoin = Callable[[str, Timeframe, DataNeeds, Sequence[int]], OfHour]
+"""Opens a coin for ascending hours: the answer gives its data as of the end of each. Called by several threads."""
+
+
+class Backtests:
+    """Backtests of the same strategies on several coins and hours. Used as a context manager: it owns threads."""
+
+    def __init__(
+        self, strategies: Sequence[ConfiguredStrategy], settings: Settings, *, threads: int | None = None
+    ) -> None:
+        self._strategies = tuple(strategies)
+        self._sweeps = {strategy.name: StrategySweep(strategy.sets) for strategy in strategies}
+        self._costs, self._settings = costs_of(settings), settings
+        self._pool = ThreadPoolExecutor(threads or os.cpu_count() or 1)
+
+    def __enter__(self) -> Backtests:
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self._pool.shutdown(cancel_futures=True)
+
+    def rows(
+        self,
+        timeframe: Timeframe,
+        scans: Mapping[int, Mapping[str, str]],
+        open_coin: OpenCoin,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> pd.DataFrame:
+        """Backtest each strategy on each scanned coin over the window that ends at each hour's as-of.
+
+        A coin is read once for all its hours, but each hour is computed apart, from what was known at its end. A
+        strategy that fails on a coin has a row with zeros and the reason in `error`; the others are not touched. So has
+        a coin whose data cannot be put together (a DataError of `open_coin` or of what it gave).
+
+        Args:
+            scans: for each hour (UTC ms) the scan of each symbol.
+            progress: told how many coins of how many are done.
+
+        Returns:
+            Rows of `backtest_results`, sorted by key.
+
+        Raises:
+            StorageError: the store behind `open_coin` cannot be read.
+        """
+        hours_of: dict[str, list[int]] = {}
+        for hour in sorted(scans):
+            for symbol in scans[hour]:
+                hours_of.setdefault(symbol, []).append(hour)
+        coins = sorted(hours_of.items())
+        rows: list[dict[str, object]] = []
+        for done, found in enumerate(
+            self._pool.map(lambda coin: self._coin(coin[0], coin[1], timeframe, open_coin), coins), 1
+        ):
+            rows += found
+            if progress is not None:
+                progress(done, len(coins))
+        if not rows:
+            return BACKTEST_RESULTS.empty()
+        frame = pd.DataFrame(rows)
+        _log_failures(frame, timeframe)
+        scanned = [scans[hour][symbol] for hour, symbol in zip(frame["hour_ms"], frame["symbol"], strict=True)]
+        return BACKTEST_RESULTS.conform(frame.assign(scan_id=scanned))
+
+    def _coin(
+        self, symbol: str, hours: list[int], timeframe: Timeframe, open_coin: OpenCoin
+    ) -> list[dict[str, object]]:
+        wanted = [strategy for strategy in self._strategies if strategy.covers(symbol, timeframe)]
+        if not wanted:
+            return []
+        try:
+            of_hour = open_coin(symbol, timeframe, merged_needs(wanted), hours)
+        except DataError as error:
+            of_hour = _refuse(error)
+        rows: list[dict[str, object]] = []
+        for hour in hours:
+            key: dict[str, object] = {"hour_ms": hour, "timeframe": timeframe.value, "symbol": symbol}
+            try:
+                data = of_hour(hour)
+            except DataError as error:
+                for strategy in wanted:
+                    rows += _rows({**key, "strategy": strategy.name}, strategy, 0, _all_failed(strategy, error))
+                continue
+            window = Window.of(data, window_start_ms(hour, timeframe), self._settings.out_of_sample_pct)
+            with shared_indicators():
+                for strategy in wanted:
+                    sweep = self._sweeps[strategy.name]
+                    outcome = sweep.run(data, window, self._costs, self._settings.backtest_capital)
+                    trades = partial(sweep.trades, data=data, window=window, costs=self._costs)
+                    rows += _rows({**key, "strategy": strategy.name}, strategy, len(window.candles), outcome, trades)
+        return rows
 
 
 def backtest_window(
@@ -48,123 +161,95 @@ def backtest_window(
     load: Loader,
     strategies: Sequence[ConfiguredStrategy],
     settings: Settings,
-    engine: Engine | None = None,
 ) -> pd.DataFrame:
-    """Backtest each strategy on each symbol over the window that ends at the hour's as-of.
+    """`Backtests.rows` for one hour whose data `load` gives."""
 
-    A strategy that fails on a symbol has a row with zeros and the reason in `error`; the others are not touched. So has
-    a symbol whose data cannot be put together (a DataError of `load`).
+    def open_coin(symbol: str, timeframe: Timeframe, needs: DataNeeds, _hours: Sequence[int]) -> OfHour:
+        return lambda _hour: load(symbol, timeframe, needs)
 
-    Args:
-        scan_ids: the scan of each symbol.
-        load: gives the data of a symbol; nothing after the as-of may be in it.
+    with Backtests(strategies, settings) as backtests:
+        return backtests.rows(timeframe, {hour_ms: scan_ids}, open_coin)
 
-    Returns:
-        Rows of `backtest_results`, one per symbol and strategy, sorted by key.
 
-    Raises:
-        StorageError: the store behind `load` cannot be read.
+def configurations(rows: pd.DataFrame) -> int:
+    """How many backtests stand behind rows of `backtest_results`: every parameter set tried, kept or not."""
+    groups = rows.drop_duplicates(["hour_ms", "timeframe", "symbol", "strategy"])
+    return int(groups["configurations"].sum())
+
+
+def _refuse(error: DataError) -> OfHour:
+    def of_hour(_hour_ms: int) -> StrategyData:
+        raise error
+
+    return of_hour
+
+
+def _all_failed(strategy: ConfiguredStrategy, error: Exception) -> Outcome:
+    sets = len(strategy.sets)
+    return Outcome(no_figures(sets), dict.fromkeys(range(sets), error))
+
+
+def _rows(
+    key: Mapping[str, object],
+    strategy: ConfiguredStrategy,
+    bars: int,
+    outcome: Outcome,
+    trades_of: Callable[[int], Trades] | None = None,
+) -> list[dict[str, object]]:
+    """The row of the chosen parameter set, and that of the first that failed.
+
+    Only a chosen set that earned anything has a p-value, since nothing else can be selected: its trades are made for
+    that.
     """
-    end = floor_ms(as_of_ms(hour_ms), timeframe.ms)
-    start = end - timeframe.window_bars * timeframe.ms
-    keys: list[tuple[str, ConfiguredStrategy]] = []
-    outcomes: list[Column | _Failure] = []
-    for symbol in sorted(scan_ids):
-        wanted = [strategy for strategy in strategies if strategy.covers(symbol, timeframe)]
-        if not wanted:
-            continue
-        keys += [(symbol, strategy) for strategy in wanted]
-        try:
-            data = load(symbol, timeframe, merged_needs(wanted))
-        except DataError as error:
-            outcomes += [_Failure(error)] * len(wanted)
-            continue
-        outcomes += [_column(strategy, data, start) for strategy in wanted]
-    columns = [outcome for outcome in outcomes if isinstance(outcome, Column)]
-    simulated = iter((engine or VectorbtEngine()).simulate(columns, costs_of(settings)))
+    usable = np.ones(len(strategy.sets), dtype=bool)
+    usable[list(outcome.failures)] = False
+    of_all = tried(outcome.figures, usable)
     rows = []
-    for (symbol, strategy), outcome in zip(keys, outcomes, strict=True):
-        if isinstance(outcome, Column):
-            figures = metrics(next(simulated), outcome.candles, settings.backtest_capital)
-            rows.append(_row(symbol, strategy, len(outcome.candles), figures, None))
-        else:
-            rows.append(_row(symbol, strategy, 0, NO_TRADES, str(outcome)))
-    _log_failures(keys, outcomes, timeframe)
-    if not rows:
-        return BACKTEST_RESULTS.empty()
-    frame = pd.DataFrame(rows).assign(hour_ms=hour_ms, timeframe=timeframe.value)
-    return BACKTEST_RESULTS.conform(frame.assign(scan_id=frame["symbol"].map(dict(scan_ids))))
-
-
-def merged_needs(strategies: Sequence[ConfiguredStrategy]) -> DataNeeds:
-    """What all of them need together; funding always, since it is a cost."""
-    needs = [strategy.needs() for strategy in strategies]
-    return DataNeeds(
-        candles=_deepest([need.candles for need in needs]),
-        btc=_deepest([need.btc for need in needs]),
-        funding=True,
-    )
-
-
-def _deepest(wanted: Sequence[Mapping[Timeframe, int]]) -> dict[Timeframe, int]:
-    deepest: dict[Timeframe, int] = {}
-    for one in wanted:
-        for timeframe, bars in one.items():
-            deepest[timeframe] = max(bars, deepest.get(timeframe, 0))
-    return deepest
-
-
-def _column(strategy: ConfiguredStrategy, data: StrategyData, start_ms: int) -> Column | _Failure:
-    """The window's part of the strategy's decisions, or why there are none."""
-    try:
-        signals = strategy.strategy.signals(data)
-    except Exception as error:  # noqa: BLE001 (a user's strategy may raise anything; the others go on)
-        return _Failure(error)
-    first = int(np.searchsorted(data.candles.start_ms, start_ms))
-    window = data.candles.select(slice(first, None))
-    enough = len(window) >= MIN_BARS
-    return Column(
-        candles=window,
-        long=signals.long[first:] & enough,
-        short=signals.short[first:] & enough,
-        stop_fraction=signals.stop_distance[first:] / window.close,
-        reward_risk=signals.reward_risk,
-        confidence=signals.confidence[first:],
-        funding=data.funding,
-    )
-
-
-def _log_failures(
-    keys: Sequence[tuple[str, ConfiguredStrategy]],
-    outcomes: Sequence[Column | _Failure],
-    timeframe: Timeframe,
-) -> None:
-    """One line a strategy, with the traceback of its first failure."""
-    failures: dict[str, list[tuple[str, _Failure]]] = {}
-    for (symbol, strategy), outcome in zip(keys, outcomes, strict=True):
-        if isinstance(outcome, _Failure):
-            failures.setdefault(strategy.name, []).append((symbol, outcome))
-    for name, found in failures.items():
-        symbol, first = found[0]
-        _log.warning(
-            "strategy %s failed on %d coins at %s, first on %s: %s",
-            name,
-            len(found),
-            timeframe.value,
-            symbol,
-            first,
-            exc_info=first.error,
-        )
+    chosen = choose(outcome.figures, strategy.parameters, usable)
+    if chosen is not None:
+        row = _row(key, strategy, chosen, bars, outcome, of_all)
+        closed, pnl = outcome.figures[chosen, [_TOTAL_TRADES, _TOTAL_PNL]]
+        if trades_of is not None and closed >= MIN_TRADES and pnl > 0:
+            try:
+                trades = trades_of(chosen)
+            except Exception as error:  # noqa: BLE001 (a user's strategy may raise anything; the others go on)
+                return _rows(key, strategy, 0, _all_failed(strategy, error))
+            seed = seed_of(tuple(row[name] for name in BACKTEST_RESULTS.key))
+            row["p_value"] = bootstrap_p_value(trades.pnl[trades.closed], seed)
+        rows.append(row)
+    if outcome.failures:
+        failed = min(outcome.failures)
+        reason = outcome.failures[failed]
+        text = f"{type(reason).__name__}: {reason}"
+        rows.append({**_row(key, strategy, failed, 0, outcome, of_all), "error": text})
+        _log.debug("%s failed on %s", strategy.name, key["symbol"], exc_info=reason)
+    return rows
 
 
 def _row(
-    symbol: str, strategy: ConfiguredStrategy, bars: int, figures: Metrics, error: str | None
+    key: Mapping[str, object], strategy: ConfiguredStrategy, index: int, bars: int, outcome: Outcome, of_all: Tried
 ) -> dict[str, object]:
     return {
-        "symbol": symbol,
-        "strategy": strategy.name,
-        "parameters": strategy.parameters,
+        **key,
+        "parameters": strategy.parameters[index],
         "bars": bars,
-        **asdict(figures),
-        "error": error,
+        **dict(zip(_METRICS, outcome.figures[index].tolist(), strict=True)),
+        "p_value": math.nan,
+        "configurations": len(strategy.sets),
+        **vars(of_all),
+        "error": None,
     }
+
+
+def _log_failures(rows: pd.DataFrame, timeframe: Timeframe) -> None:
+    """One line a strategy."""
+    for name, failed in rows[rows["error"].notna()].groupby("strategy"):
+        first = failed.iloc[0]
+        _log.warning(
+            "strategy %s failed on %d coins at %s, first on %s: %s",
+            name,
+            failed["symbol"].nunique(),
+            timeframe.value,
+            first["symbol"],
+            first["error"],
+        )

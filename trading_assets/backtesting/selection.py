@@ -1,17 +1,24 @@
-"""From backtests to the one best strategy and timeframe of each coin. Filters and score of the spec, nothing else."""
+"""From backtests to the one best strategy and timeframe of each coin: filters and score of the spec.
+
+How likely the winners are luck is told beside them, and filtered only where a limit is set.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
 
+from trading_assets.backtesting import metrics
+from trading_assets.backtesting.significance import deflated_sharpe
 from trading_assets.market.candles import FloatArray
 from trading_assets.market.timeframes import TRADED_TIMEFRAMES
 from trading_assets.schemas.tables import STRATEGY_SELECTIONS
 
+_BARS_PER_YEAR = {timeframe.value: timeframe.bars_per_year for timeframe in TRADED_TIMEFRAMES}
 _ORDER = {timeframe.value: index for index, timeframe in enumerate(TRADED_TIMEFRAMES)}
 
 
@@ -35,13 +42,24 @@ PRESETS: Mapping[str, Preset] = {
 
 
 @dataclass(frozen=True)
+class Limits:
+    """Optional filters against luck; None means no such filter. A row without a p-value fails that filter."""
+
+    min_deflated_sharpe: float | None = None
+    max_p_value: float | None = None
+
+
+NO_LIMITS = Limits()
+
+
+@dataclass(frozen=True)
 class Selection:
     """What came out of the backtests of an hour.
 
     Attributes:
         rows: of `strategy_selections`, one per coin.
         passed: backtests that passed every filter.
-        failed: backtests that failed each filter, by its description; one may fail several.
+        failed: chosen backtests that failed each filter, by its description; one may fail several.
         scores: of every backtest that passed, highest first, shape (passed,).
     """
 
@@ -53,23 +71,25 @@ class Selection:
 
 def score(backtests: pd.DataFrame) -> pd.Series:
     """win_rate * profit_factor * ln(total_trades + 1), by row."""
-    return backtests["win_rate"] * backtests["profit_factor"] * np.log(backtests["total_trades"] + 1)
+    return pd.Series(metrics.score(backtests["win_rate"], backtests["profit_factor"], backtests["total_trades"]))
 
 
-def select_best(hour_ms: int, backtests: pd.DataFrame, preset: Preset) -> Selection:
+def select_best(hour_ms: int, backtests: pd.DataFrame, preset: Preset, limits: Limits = NO_LIMITS) -> Selection:
     """The best passing backtest of each coin; ties go to more trades, then the shorter timeframe, then the name.
 
-    A backtest that failed with an error counts as that and fails no filter besides.
+    Parameter sets were chosen in sample (see `parameter_choice`); filters and score are those of the whole window. A
+    backtest that failed with an error counts as that and fails no filter besides.
     """
     sound = backtests[backtests["error"].isna()]
-    tests = _tests(sound, preset)
-    good = pd.Series(True, index=sound.index)
+    chosen = with_significance(sound, sound)
+    tests = _tests(chosen, preset, limits)
+    good = pd.Series(True, index=chosen.index)
     for test in tests.values():
         good &= test
     failed = {name: int((~test).sum()) for name, test in tests.items() if not test.all()}
     if len(sound) < len(backtests):
         failed["failed with an error"] = len(backtests) - len(sound)
-    passing = sound[good]
+    passing = chosen[good]
     if passing.empty:
         return Selection(STRATEGY_SELECTIONS.empty(), 0, failed)
     ranked = passing.assign(hour_ms=hour_ms, score=score(passing), _order=passing["timeframe"].map(_ORDER)).sort_values(
@@ -86,7 +106,50 @@ def select_best(hour_ms: int, backtests: pd.DataFrame, preset: Preset) -> Select
     )
 
 
-def _tests(backtests: pd.DataFrame, preset: Preset) -> dict[str, pd.Series]:
+def with_significance(backtests: pd.DataFrame, tried: pd.DataFrame) -> pd.DataFrame:
+    """`backtests` with `configurations_tried` and `deflated_sharpe`, given all that was `tried` on their coins.
+
+    Sharpe ratios of different timeframes are compared by their t statistics (Sharpe ratio per bar times the square
+    root of the bars), which luck alone spreads by 1. All configurations count as tries; their spread is that of those
+    that traded, but at most 1: near parameter sets differ less than by luck, and what differs more differs by costs
+    and merit, which are no chances of the best one.
+
+    Args:
+        tried: rows of `backtest_results`, one per hour, timeframe, symbol and strategy; each stands for all its
+            parameter sets.
+    """
+    count = tried.groupby("symbol")["configurations"].sum()
+    spread = _spread(tried)
+    deflated = [
+        deflated_sharpe(
+            row["sharpe_ratio"] / math.sqrt(_BARS_PER_YEAR[row["timeframe"]]),
+            row["bars"],
+            row["skewness"],
+            row["kurtosis"],
+            trials=int(count[row["symbol"]]),
+            spread_of_trials=float(spread.get(row["symbol"], 0.0)) / math.sqrt(max(row["bars"], 1)),
+        )
+        for row in backtests.to_dict("records")
+    ]
+    return backtests.assign(
+        configurations_tried=backtests["symbol"].map(count), deflated_sharpe=np.array(deflated, dtype=np.float64)
+    )
+
+
+def _spread(tried: pd.DataFrame) -> pd.Series:
+    """Standard deviation of the t statistics of each symbol's configurations that traded, at most 1, by symbol."""
+    scale = np.sqrt(tried["bars"] / tried["timeframe"].map(_BARS_PER_YEAR).astype(np.float64))
+    mean, deviation = tried["sharpe_mean"] * scale, tried["sharpe_spread"] * scale
+    count = tried["configurations_traded"]
+    of_symbol = tried["symbol"]
+    total = count.groupby(of_symbol).sum()
+    all_of_symbol = count.groupby(of_symbol).transform("sum").clip(lower=1)
+    centre = (mean * count).groupby(of_symbol).transform("sum") / all_of_symbol
+    squares = (count * (deviation**2 + (mean - centre) ** 2)).groupby(of_symbol).sum()
+    return pd.Series(np.sqrt(squares / (total - 1).clip(lower=1)).clip(upper=1.0))
+
+
+def _tests(backtests: pd.DataFrame, preset: Preset, limits: Limits) -> dict[str, pd.Series]:
     """Whether each backtest passes, by the description of failing."""
     tests = {
         f"fewer than {preset.trades} trades": backtests["total_trades"] >= preset.trades,
@@ -99,6 +162,11 @@ def _tests(backtests: pd.DataFrame, preset: Preset) -> dict[str, pd.Series]:
         tests[f"drawdown beyond {preset.max_drawdown:g} %"] = backtests["max_drawdown"] >= preset.max_drawdown
     if preset.total_pnl is not None:
         tests[f"PnL below ${preset.total_pnl:g}"] = backtests["total_pnl"] >= preset.total_pnl
+    if limits.min_deflated_sharpe is not None:
+        enough = backtests["deflated_sharpe"] >= limits.min_deflated_sharpe
+        tests[f"deflated Sharpe ratio below {limits.min_deflated_sharpe:g}"] = enough
+    if limits.max_p_value is not None:
+        tests[f"p-value above {limits.max_p_value:g} or none"] = backtests["p_value"] <= limits.max_p_value
     return tests
 
 

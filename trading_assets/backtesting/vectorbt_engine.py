@@ -17,11 +17,6 @@ _CELLS = 4_000_000
 """Bars x columns of one call: 32 MB for each of its seven arrays."""
 
 
-def warm_up() -> None:
-    """Import vectorbt. Callers run this in a thread while they wait for something else."""
-    import vectorbt  # noqa: F401 (seconds)
-
-
 class VectorbtEngine:
     """Columns are simulated together, as many as fit into `_CELLS`; a shorter one starts later in its batch."""
 

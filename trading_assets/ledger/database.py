@@ -8,12 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, OperationalError
 
 from trading_assets.errors import ConfigurationError, DatabaseLockedError, StorageError
-from trading_assets.ledger.tables import metadata
+from trading_assets.ledger.tables import derived_tables, metadata
 
 
 class Database:
@@ -35,6 +36,7 @@ class Database:
             ) from None
         with self._translated():
             metadata.create_all(self._engine)
+        self._extend()
 
     def _make_engine(self, busy_timeout_s: float) -> sa.Engine:
         if self.url.get_backend_name() != "sqlite":
@@ -67,6 +69,33 @@ class Database:
             connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")
 
         return engine
+
+    def _extend(self) -> None:
+        """Add the columns that derived tables lack because an older version made them.
+
+        What old rows would hold there is not known: NULL where that is allowed, else 0 or an empty text, which no check
+        of today takes for a result. Running their hours again replaces them.
+        """
+        if not self._missing(self._engine):
+            return
+        with self.write(one_at_a_time="columns") as connection:
+            quoted = connection.dialect.identifier_preparer.quote
+            # Another process may have been first.
+            for column in self._missing(connection):
+                kind = column.type.compile(connection.dialect)
+                empty = "''" if isinstance(column.type, sa.Text) else "0"
+                rule = "" if column.nullable else f" NOT NULL DEFAULT {empty}"
+                table = quoted(column.table.name)
+                connection.exec_driver_sql(f"ALTER TABLE {table} ADD COLUMN {quoted(column.name)} {kind}{rule}")
+
+    def _missing(self, bind: sa.Engine | sa.Connection) -> list[sa.Column[Any]]:
+        names = [table.name for table in derived_tables]
+        with self._translated():
+            held = sa.inspect(bind).get_multi_columns(filter_names=names)
+        present = {name: {column["name"] for column in columns} for (_, name), columns in held.items()}
+        return [
+            column for table in derived_tables for column in table.columns if column.name not in present[table.name]
+        ]
 
     @contextmanager
     def read(self) -> Iterator[sa.Connection]:

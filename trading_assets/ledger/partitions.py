@@ -52,8 +52,8 @@ def read_partitions(
     sql = sql_table(table)
     statement = sa.select(sql).where(_matches(sql, hours_ms, where))
     with database.read() as connection:
-        rows = connection.execute(statement).mappings().all()
-    return table.conform(pd.DataFrame([dict(row) for row in rows], columns=table.columns))
+        rows = connection.execute(statement).all()
+    return table.conform(pd.DataFrame.from_records(rows, columns=[column.name for column in sql.columns]))
 
 
 def latest_hour_ms(database: Database, table: Table) -> int | None:
@@ -74,7 +74,11 @@ def _matches(sql: sa.Table, hours_ms: Sequence[int], where: Mapping[str, str] | 
 
 def records_of(rows: pd.DataFrame) -> list[dict[str, object]]:
     """Rows as dictionaries of Python values, missing values as None."""
-    return [
-        {str(name): (None if pd.isna(value) else value) for name, value in record.items()}
-        for record in rows.to_dict("records")
-    ]
+    columns = []
+    for name in rows.columns:
+        values, missing = rows[name].tolist(), rows[name].isna().to_numpy()
+        if missing.any():
+            values = [None if absent else value for value, absent in zip(values, missing.tolist(), strict=True)]
+        columns.append(values)
+    names = [str(name) for name in rows.columns]
+    return [dict(zip(names, record, strict=True)) for record in zip(*columns, strict=True)]

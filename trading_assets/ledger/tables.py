@@ -43,6 +43,10 @@ def _derive(table: Table) -> sa.Table:
 _DERIVED = {table.name: _derive(table) for table in (*HOURLY_TABLES, ENTRY_SIGNALS)}
 
 
+derived_tables = tuple(_DERIVED.values())
+"""The tables of the pipeline: they grow with their models."""
+
+
 def sql_table(table: Table) -> sa.Table:
     """The SQL table of a pipeline table."""
     return _DERIVED[table.name]
@@ -58,7 +62,12 @@ strategies = sa.Table(
     sa.Column("exchange", sa.String(32), nullable=False),
     sa.Column("pairs", sa.Text, nullable=False, comment="JSON list of symbols; empty means all"),
     sa.Column("timeframes", sa.Text, nullable=False, comment="JSON list; empty means all eight"),
-    sa.Column("parameters", sa.Text, nullable=False, comment="JSON object; what is absent has its default"),
+    sa.Column(
+        "parameters",
+        sa.Text,
+        nullable=False,
+        comment="JSON object: {} tries the strategy's grid, else one set, and what is absent has its default",
+    ),
 )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
@@ -49,7 +49,16 @@ class Candles:
 
     def select(self, index: slice | IntArray | BoolArray) -> Self:
         """The candles at `index`, same order."""
-        return type(self)(self.timeframe, *(getattr(self, f.name)[index] for f in fields(self)[1:]))
+        return type(self)(
+            self.timeframe,
+            self.start_ms[index],
+            self.open[index],
+            self.high[index],
+            self.low[index],
+            self.close[index],
+            self.volume[index],
+            self.turnover[index],
+        )
 
     def between(self, start_ms: int, end_ms: int) -> Self:
         """Candles that start in [start_ms, end_ms)."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
 
 from trading_assets.exchange.base import MarketData
 from trading_assets.market import depth
@@ -16,9 +17,24 @@ BTC = "BTCUSDT"
 
 Loader = Callable[[str, Timeframe, DataNeeds], StrategyData]
 
+OfHour = Callable[[int], StrategyData]
+"""Gives a coin's data as of the end of an hour."""
+
+
+class CandleReader(Protocol):
+    """Whatever holds candles and funding: the candle store, or a market that computes them."""
+
+    def read(self, symbol: str, timeframe: Timeframe, start_ms: int, end_ms: int) -> Candles:
+        """Candles that start in [start_ms, end_ms)."""
+        ...
+
+    def read_funding(self, symbol: str, start_ms: int, end_ms: int) -> Funding:
+        """Payments in [start_ms, end_ms)."""
+        ...
+
 
 def load_strategy_data(
-    store: CandleStore, symbol: str, timeframe: Timeframe, needs: DataNeeds, start_ms: int, end_ms: int
+    store: CandleReader, symbol: str, timeframe: Timeframe, needs: DataNeeds, start_ms: int, end_ms: int
 ) -> StrategyData:
     """Candles from `WARM_UP_BARS` before `start_ms` (the first decided bar) and all that is needed with them.
 
@@ -44,7 +60,7 @@ def load_strategy_data(
     return StrategyData(symbol, own, read(symbol, needs.candles), read(BTC, needs.btc), funding)
 
 
-def hour_loader(store: CandleStore, hour_ms: int) -> Loader:
+def hour_loader(store: CandleReader, hour_ms: int) -> Loader:
     """Loads the backtest window of an hour: its end is the hour's as-of."""
     end = as_of_ms(hour_ms)
 
@@ -53,6 +69,42 @@ def hour_loader(store: CandleStore, hour_ms: int) -> Loader:
         return load_strategy_data(store, symbol, timeframe, needs, last - depth.window_ms(timeframe), end)
 
     return load
+
+
+def open_coin(
+    store: CandleStore, symbol: str, timeframe: Timeframe, needs: DataNeeds, hours_ms: Sequence[int]
+) -> OfHour:
+    """What each of the ascending hours needs of one coin, read of the store once for all of them.
+
+    Each hour gets what `hour_loader` would give it: the same candles, and none after its as-of.
+    """
+    held = _Held(store, as_of_ms(hours_ms[-1]))
+    return lambda hour_ms: hour_loader(held, hour_ms)(symbol, timeframe, needs)
+
+
+class _Held:
+    """Reads of a range of hours, in memory. The first hour reads farthest back, so its reads serve the later ones."""
+
+    def __init__(self, store: CandleStore, end_ms: int) -> None:
+        self._store, self._end_ms = store, end_ms
+        self._candles: dict[tuple[str, Timeframe], tuple[int, Candles]] = {}
+        self._funding: dict[str, tuple[int, Funding]] = {}
+
+    def read(self, symbol: str, timeframe: Timeframe, start_ms: int, end_ms: int) -> Candles:
+        """See `CandleStore.read`."""
+        since, candles = self._candles.get((symbol, timeframe), (start_ms + 1, None))
+        if candles is None or start_ms < since:
+            candles = self._store.read(symbol, timeframe, start_ms, self._end_ms)
+            self._candles[symbol, timeframe] = (start_ms, candles)
+        return candles.between(start_ms, end_ms)
+
+    def read_funding(self, symbol: str, start_ms: int, end_ms: int) -> Funding:
+        """See `CandleStore.read_funding`."""
+        since, funding = self._funding.get(symbol, (start_ms + 1, None))
+        if funding is None or start_ms < since:
+            funding = self._store.read_funding(symbol, start_ms, self._end_ms)
+            self._funding[symbol] = (start_ms, funding)
+        return funding.between(start_ms, end_ms)
 
 
 def live_requests(symbol: str, timeframe: Timeframe, needs: DataNeeds, now_ms: int) -> list[CandleRequest]:

@@ -31,11 +31,11 @@ class Timeframe(StrEnum):
 
     @property
     def minutes(self) -> int:
-        return 1440 if self is Timeframe.D1 else int(self.value[:-1])
+        return self.ms // MINUTE_MS
 
     @property
     def ms(self) -> int:
-        return self.minutes * MINUTE_MS
+        return _MS[self]
 
     @property
     def bybit(self) -> str:
@@ -53,6 +53,10 @@ class Timeframe(StrEnum):
 
 
 TRADED_TIMEFRAMES: tuple[Timeframe, ...] = tuple(tf for tf in Timeframe if tf is not Timeframe.D1)
+
+_MS: dict[Timeframe, int] = {
+    timeframe: DAY_MS if timeframe is Timeframe.D1 else int(timeframe.value[:-1]) * MINUTE_MS for timeframe in Timeframe
+}
 
 _WINDOW_DAYS: dict[Timeframe, int] = {
     Timeframe.M1: 4,

@@ -22,6 +22,7 @@ _SYMBOL = "Bybit symbol"
 _TIMEFRAME = "length of the candles, minutes with an m"
 _STRATEGY = "name in the registry of strategies"
 _SCAN = "scan-YYYYMMDD-HHMMSS of the as-of"
+_P_VALUE = "chance of such trades if none earned anything on average; of profitable chosen parameter sets alone"
 
 
 class MarketScan(pa.DataFrameModel):
@@ -82,7 +83,11 @@ class FundingCoverage(pa.DataFrameModel):
 
 
 class BacktestResults(pa.DataFrameModel):
-    """A strategy's backtest over a window; one row per hour, timeframe, symbol, strategy and parameter set."""
+    """A strategy's backtest over a window; one row per hour, timeframe, symbol, strategy and parameter set kept.
+
+    Kept are the parameter set that was chosen in sample, and the first that failed with an error. What is needed of
+    the others to tell merit from luck is in `configurations` and the columns after it.
+    """
 
     hour_ms: int = pa.Field(ge=0, description="start of the partition's hour, UTC ms")
     timeframe: str = pa.Field(isin=_TIMEFRAMES, description=_TIMEFRAME)
@@ -103,6 +108,18 @@ class BacktestResults(pa.DataFrameModel):
     fees_paid: float = pa.Field(ge=0, description="USD")
     funding_paid: float = pa.Field(description="USD, negative is received")
     exposure_pct: float = pa.Field(ge=0, le=100, description="share of bars in a position")
+    skewness: float = pa.Field(description="of equity changes per bar; 0 is symmetric")
+    kurtosis: float = pa.Field(ge=0, description="of equity changes per bar; 3 is normal, more has fatter tails")
+    in_sample_trades: int = pa.Field(ge=0, description="closed trades that ended before the out-of-sample part")
+    in_sample_score: float = pa.Field(ge=0, description="score of these trades; decides the parameter set")
+    in_sample_pnl: float = pa.Field(description="PnL of these trades, USD")
+    out_of_sample_trades: int = pa.Field(ge=0, description="closed trades that began in the out-of-sample part")
+    out_of_sample_pnl: float = pa.Field(description="PnL of these trades, USD")
+    p_value: float = pa.Field(nullable=True, gt=0, le=1, description=_P_VALUE)
+    configurations: int = pa.Field(ge=1, description="parameter sets tried on this symbol and timeframe")
+    configurations_traded: int = pa.Field(ge=0, description="those of them whose equity ever changed")
+    sharpe_mean: float = pa.Field(description="mean Sharpe ratio of those that traded")
+    sharpe_spread: float = pa.Field(ge=0, description="standard deviation (of the population) of the same")
     error: str = pa.Field(nullable=True, description="why this backtest failed, if it did")
 
     class Config:
@@ -128,6 +145,15 @@ class StrategySelections(pa.DataFrameModel):
     max_drawdown: float = pa.Field(le=0, description="of equity marked at every close, percent")
     total_pnl: float = pa.Field(description="closed trades, net of fees and funding, USD")
     confidence_avg: float = pa.Field(ge=0, le=100, description="of the trades' signals, percent")
+    configurations_tried: int = pa.Field(
+        ge=1, description="timeframes, strategies and parameter sets backtested on the coin in this hour"
+    )
+    deflated_sharpe: float = pa.Field(
+        ge=0, le=1, description="chance that the Sharpe ratio is more than the best of so many tries by luck"
+    )
+    p_value: float = pa.Field(nullable=True, gt=0, le=1, description=_P_VALUE)
+    out_of_sample_trades: int = pa.Field(ge=0, description="closed trades in the part held back from the choice")
+    out_of_sample_pnl: float = pa.Field(description="PnL of these trades, USD")
 
     class Config:
         strict = True

@@ -5,18 +5,22 @@ from __future__ import annotations
 import numpy as np
 
 from trading_assets.market.candles import Candles, FloatArray, Funding, IntArray
+from trading_assets.strategies.sharing import shared
 
 
+@shared
 def as_of_open(own: Candles, other: Candles, values: FloatArray) -> FloatArray:
     """For each own bar the value of the last `other` candle that had ended when the own bar opened; NaN if none."""
     return _last_known(other.end_ms, values, own.start_ms)
 
 
+@shared
 def as_of_close(own: Candles, other: Candles, values: FloatArray) -> FloatArray:
     """For each own bar the value of the last `other` candle that had ended by the own bar's close; NaN if none."""
     return _last_known(other.end_ms, values, own.end_ms)
 
 
+@shared
 def funding_as_of_close(own: Candles, funding: Funding) -> FloatArray:
     """For each own bar the last funding rate paid before its close, fraction of notional; NaN if none.
 

@@ -1,17 +1,20 @@
 """The strategy framework: what a strategy declares, receives and returns. No strategy and no simulation here.
 
-A strategy is written once. Backtest, live finder and reference engine all call `Strategy.signals`, so live equals
-backtest by construction; the finder takes the last row.
+A strategy is written once. The live finder and the reference engine call `Strategy.signals`; a sweep of parameter sets
+compiles the very function `entries` for one bar at a time (`backtesting.kernel`). So live equals backtest by
+construction; the finder takes the last row.
 """
 
 from __future__ import annotations
 
 import abc
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, final
+from itertools import product
+from typing import Any, ClassVar, NamedTuple, final
 
 import numpy as np
+import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from trading_assets.errors import StrategyError
@@ -30,6 +33,26 @@ class Parameters(BaseModel):
     reward_risk: float = Field(2.0, gt=0, description="Target distance in stop distances.")
 
 
+ParameterSets = Sequence[Parameters]
+
+STOPS: Sequence[Mapping[str, float]] = (
+    {"stop_atr": 1.5, "reward_risk": 2.0},
+    {"stop_atr": 1.5, "reward_risk": 3.0},
+    {"stop_atr": 2.0, "reward_risk": 1.5},
+    {"stop_atr": 2.0, "reward_risk": 2.0},
+    {"stop_atr": 3.0, "reward_risk": 1.5},
+)
+"""Stops and targets that the built-in strategies try: the spec's first, then a farther target and wider stops."""
+
+
+def combinations(kind: type[Parameters], *choices: Sequence[Mapping[str, float]]) -> ParameterSets:
+    """One parameter set for each way to take one of every `choices`; the first takes the first of each."""
+    return [
+        kind.model_validate({name: value for choice in chosen for name, value in choice.items()})
+        for chosen in product(*choices)
+    ]
+
+
 @dataclass(frozen=True)
 class DataNeeds:
     """Data beyond the own timeframe's candles.
@@ -43,6 +66,24 @@ class DataNeeds:
     candles: Mapping[Timeframe, int] = field(default_factory=dict)
     btc: Mapping[Timeframe, int] = field(default_factory=dict)
     funding: bool = False
+
+    @classmethod
+    def deepest(cls, needs: Iterable[DataNeeds]) -> DataNeeds:
+        """What covers all of them."""
+        listed = list(needs)
+        return cls(
+            candles=_deepest(need.candles for need in listed),
+            btc=_deepest(need.btc for need in listed),
+            funding=any(need.funding for need in listed),
+        )
+
+
+def _deepest(wanted: Iterable[Mapping[Timeframe, int]]) -> dict[Timeframe, int]:
+    deepest: dict[Timeframe, int] = {}
+    for one in wanted:
+        for timeframe, bars in one.items():
+            deepest[timeframe] = max(bars, deepest.get(timeframe, 0))
+    return deepest
 
 
 @dataclass(frozen=True)
@@ -64,13 +105,37 @@ class StrategyData:
         return self.candles.timeframe
 
 
-@dataclass(frozen=True)
-class Entries:
-    """Entry conditions per bar, shape (n,). `confidence` in percent, meaningful where an entry is."""
+_BOOL, _NUMBER = "b", "fiu"
+"""Kinds of numpy types."""
 
-    long: BoolArray
-    short: BoolArray
-    confidence: FloatArray
+CANDLE_VALUES = ("open", "high", "low", "close", "volume", "turnover")
+
+
+class Values:
+    """What an entry rule sees: the candles' columns and every indicator by its name, arrays of shape (n,).
+
+    In a sweep the same names are the numbers of one bar.
+    """
+
+    def __init__(self, candles: Candles, indicators: Mapping[str, FloatArray]) -> None:
+        self._arrays = {**{name: getattr(candles, name) for name in CANDLE_VALUES}, **indicators}
+
+    def __getattr__(self, name: str) -> FloatArray:
+        try:
+            return self._arrays[name]
+        except KeyError:
+            raise AttributeError(f"no indicator {name!r}; there are {', '.join(self._arrays)}") from None
+
+
+class Entries(NamedTuple):
+    """Entry conditions per bar, shape (n,); a bare bool or number stands for every bar.
+
+    `confidence` in percent, meaningful where an entry is.
+    """
+
+    long: BoolArray | bool
+    short: BoolArray | bool
+    confidence: npt.NDArray[np.floating[Any]] | float
 
 
 @dataclass(frozen=True)
@@ -126,9 +191,23 @@ class Strategy(abc.ABC):
     def indicators(self, data: StrategyData) -> dict[str, FloatArray]:
         """Arrays of shape (n,) on the own bars, NaN where undefined. A value at bar i uses nothing after i's close."""
 
+    @staticmethod
     @abc.abstractmethod
-    def entries(self, data: StrategyData, values: Mapping[str, FloatArray]) -> Entries:
-        """Entry conditions from the indicators. NaN must never be an entry."""
+    def entries(v: Values, p: Any) -> Entries:
+        """Entry conditions from the values `v` of the bars and the parameters `p`. NaN must never be an entry.
+
+        Write it with comparisons, `&`, `|`, arithmetic and `np.where`, so that it means the same for arrays and for the
+        numbers of one bar: then a sweep compiles it. A rule that needs more (a loop, a library, a look at other bars)
+        works too, set by set and slower; what needs other bars is better an indicator.
+        """
+
+    @classmethod
+    def grid(cls) -> ParameterSets:
+        """Parameter sets that a backtest tries where the registry's row pins none; the defaults alone unless declared.
+
+        All have one type, and the first is the strategy as described.
+        """
+        return [cls.Parameters()]
 
     @final
     def signals(self, data: StrategyData) -> Signals:
@@ -139,13 +218,11 @@ class Strategy(abc.ABC):
                 confidence between 0 and 100.
         """
         bars = len(data.candles)
-        values = self.indicators(data)
-        entries = self.entries(data, values)
-        for name, array in values.items():
-            self._checked(f"indicator {name!r}", array, bars, np.number)
-        long = self._checked("long", entries.long, bars, np.bool_)
-        short = self._checked("short", entries.short, bars, np.bool_)
-        confidence = self._checked("confidence", entries.confidence, bars, np.number)
+        values = self.checked_indicators(data)
+        entries = self.entries(Values(data.candles, values), self.parameters)
+        long = self._checked("long", _on_every_bar(entries.long, bars), bars, _BOOL)
+        short = self._checked("short", _on_every_bar(entries.short, bars), bars, _BOOL)
+        confidence = self._checked("confidence", _on_every_bar(entries.confidence, bars), bars, _NUMBER)
         if bool(np.any(long & short)):
             raise StrategyError(f"{self.name}: bar {int(np.argmax(long & short))} is both long and short")
         candles, p = data.candles, self.parameters
@@ -161,13 +238,32 @@ class Strategy(abc.ABC):
             )
         return Signals(long, short, np.where(entry, confidence, np.nan), stop_distance, p.reward_risk, values)
 
-    def _checked(self, what: str, array: object, bars: int, kind: type) -> np.ndarray:
+    @final
+    def checked_indicators(self, data: StrategyData) -> dict[str, FloatArray]:
+        """`indicators`, each a number array on the own bars.
+
+        Raises:
+            StrategyError: an array has the wrong length or type, or the name of a candle column.
+        """
+        bars = len(data.candles)
+        values = self.indicators(data)
+        for name, array in values.items():
+            self._checked(f"indicator {name!r}", array, bars, _NUMBER)
+            if name in CANDLE_VALUES:
+                raise StrategyError(f"{self.name}: indicator {name!r} has the name of a candle column, rename it")
+        return values
+
+    def _checked(self, what: str, array: object, bars: int, kind: str) -> np.ndarray:
         """The array itself. NaN is true as a bool, so only real bool arrays are conditions."""
-        if not (isinstance(array, np.ndarray) and np.issubdtype(array.dtype, kind) and array.shape == (bars,)):
+        if not (isinstance(array, np.ndarray) and array.dtype.kind in kind and array.shape == (bars,)):
             found = f"{array.dtype}{array.shape}" if isinstance(array, np.ndarray) else type(array).__name__
-            expected = "bool" if kind is np.bool_ else "float"
+            expected = "bool" if kind == _BOOL else "float"
             raise StrategyError(f"{self.name}: {what} is {found}, expected a numpy {expected} array of shape ({bars},)")
         return array
+
+
+def _on_every_bar(value: object, bars: int) -> object:
+    return np.full(bars, value) if isinstance(value, bool | int | float) else value
 
 
 def _malformed(item: Mapping[str, Any]) -> str:

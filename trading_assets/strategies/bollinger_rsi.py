@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Self
 
-import numpy as np
 from pydantic import Field, model_validator
 
 from trading_assets.market.candles import FloatArray
 from trading_assets.strategies import indicators
-from trading_assets.strategies.base import Entries, Parameters, Strategy, StrategyData
+from trading_assets.strategies.base import (
+    STOPS,
+    Entries,
+    Parameters,
+    ParameterSets,
+    Strategy,
+    StrategyData,
+    Values,
+    combinations,
+)
 
 
 class BollingerRsiParameters(Parameters):
@@ -62,11 +69,24 @@ class BollingerRsi(Strategy):
             "rsi": indicators.rsi(close, p.rsi_period),
         }
 
-    def entries(self, data: StrategyData, values: Mapping[str, FloatArray]) -> Entries:
-        p = self.parameters
-        rsi, position = values["rsi"], values["bb_position"]
-        moderate = (rsi >= p.rsi_low) & (rsi <= p.rsi_high)
-        long = moderate & (position < -p.band)
-        short = moderate & (position > p.band)
-        extreme = (long & (rsi < p.rsi_extreme_low)) | (short & (rsi > p.rsi_extreme_high))
-        return Entries(long, short, p.base_confidence + p.extreme_bonus * extreme.astype(np.float64))
+    @staticmethod
+    def entries(v: Values, p: BollingerRsiParameters) -> Entries:
+        return stretched(v, p)
+
+    @classmethod
+    def grid(cls) -> ParameterSets:
+        return combinations(
+            cls.Parameters,
+            [{"band": 0.7}, {"band": 0.9}],
+            [{"rsi_low": 30.0, "rsi_high": 70.0}, {"rsi_low": 20.0, "rsi_high": 80.0}],
+            STOPS,
+        )
+
+
+def stretched(v: Values, p: BollingerRsiParameters) -> Entries:
+    """Entries of this strategy, for those that build upon it."""
+    moderate = (v.rsi >= p.rsi_low) & (v.rsi <= p.rsi_high)
+    long = moderate & (v.bb_position < -p.band)
+    short = moderate & (v.bb_position > p.band)
+    extreme = (long & (v.rsi < p.rsi_extreme_low)) | (short & (v.rsi > p.rsi_extreme_high))
+    return Entries(long, short, p.base_confidence + p.extreme_bonus * extreme)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import numpy as np
 from pydantic import Field
 
@@ -11,8 +9,8 @@ from trading_assets.market.candles import Candles, FloatArray
 from trading_assets.market.timeframes import Timeframe
 from trading_assets.strategies import indicators
 from trading_assets.strategies.alignment import as_of_close, as_of_open, funding_as_of_close
-from trading_assets.strategies.base import DataNeeds, Entries, StrategyData
-from trading_assets.strategies.bollinger_rsi import BollingerRsi, BollingerRsiParameters
+from trading_assets.strategies.base import STOPS, DataNeeds, Entries, ParameterSets, StrategyData, Values, combinations
+from trading_assets.strategies.bollinger_rsi import BollingerRsi, BollingerRsiParameters, stretched
 
 LEVEL_TIMEFRAMES = (Timeframe.D1, Timeframe.M240, Timeframe.M60, Timeframe.M15)
 RATIOS = (0.0, 0.236, 0.382, 0.5, 0.618, 0.786, 1.0)
@@ -75,28 +73,32 @@ class FibonacciBollinger(BollingerRsi):
             "funding_rate": funding_as_of_close(own, data.funding),
         }
 
-    def entries(self, data: StrategyData, values: Mapping[str, FloatArray]) -> Entries:
-        p = self.parameters
-        basic = super().entries(data, values)
-        calm = values["volatility_pct"] <= p.max_volatility_pct
-        trend, funding = values["btc_trend"], values["funding_rate"]
-        long = basic.long & calm & (trend >= 0)
-        short = basic.short & calm & (trend <= 0)
+    @staticmethod
+    def entries(v: Values, p: FibonacciBollingerParameters) -> Entries:  # type: ignore[override]
+        basic = stretched(v, p)
+        calm = v.volatility_pct <= p.max_volatility_pct
+        long = basic.long & calm & (v.btc_trend >= 0)
+        short = basic.short & calm & (v.btc_trend <= 0)
         confidence = (
             basic.confidence
-            + p.level_bonus * (values["fib_strength"] > 0)
-            + p.trend_bonus * ((long & (trend > 0)) | (short & (trend < 0)))
-            + p.funding_bonus * ((long & (funding < 0)) | (short & (funding > 0)))
+            + p.level_bonus * (v.fib_strength > 0)
+            + p.trend_bonus * ((long & (v.btc_trend > 0)) | (short & (v.btc_trend < 0)))
+            + p.funding_bonus * ((long & (v.funding_rate < 0)) | (short & (v.funding_rate > 0)))
         )
         return Entries(long, short, confidence)
+
+    @classmethod
+    def grid(cls) -> ParameterSets:
+        return combinations(
+            cls.Parameters,
+            [{"band": 0.7}, {"band": 0.9}],
+            [{"max_volatility_pct": 50.0}, {"max_volatility_pct": 15.0}],
+            STOPS,
+        )
 
     def _near(self, own: Candles, other: Candles) -> FloatArray:
         """1 where the close is near a level of `other`, whose window had ended when the own bar opened, else 0."""
         p = self.parameters
         low = as_of_open(own, other, indicators.rolling_min(other.low, p.level_window))
-        span = as_of_open(own, other, indicators.rolling_max(other.high, p.level_window)) - low
-        reach = own.close * (p.near_pct / 100)
-        near = np.zeros(len(own), dtype=bool)
-        for ratio in RATIOS:
-            near |= np.abs(own.close - (low + span * ratio)) <= reach
-        return (near & (span > 0)).astype(np.float64)
+        high = as_of_open(own, other, indicators.rolling_max(other.high, p.level_window))
+        return indicators.near_level(own.close, low, high, RATIOS, p.near_pct)

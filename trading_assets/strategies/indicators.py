@@ -1,7 +1,8 @@
 """Indicators as their authors define them, on arrays of shape (n,), NaN where not yet defined. No entry rules here.
 
 A value at bar i uses bars up to i only, and is the same number to the last bit whatever follows the bar. Nothing here
-is compiled or needs more than numpy: an indicator of 6000 bars takes less than half a millisecond.
+is compiled or needs more than numpy: an indicator of 6000 bars takes less than half a millisecond. A sweep computes
+what is `shared` once for all its parameter sets, the costlier ones by the compiled twins of `backtesting.kernel`.
 """
 
 from __future__ import annotations
@@ -9,10 +10,11 @@ from __future__ import annotations
 import numpy as np
 
 from trading_assets.market.candles import FloatArray
+from trading_assets.strategies.sharing import shared
 
 _BLOCK = 128
 
-_FLAT = 1e-12
+FLAT = 1e-12
 """A band narrower than this fraction of the price is rounding, not width."""
 
 
@@ -27,7 +29,7 @@ def wilder(values: FloatArray, period: int) -> FloatArray:
     if not len(finite) or len(values) - finite[0] < period:
         return out
     first = int(finite[0]) + period - 1
-    seed = float(np.mean(values[first - period + 1 : first + 1]))
+    seed = float(np.cumsum(values[first - period + 1 : first + 1])[-1]) / period
     out[first] = seed
     out[first + 1 :] = _decaying_sum(values[first + 1 :] / period, 1 - 1 / period, seed)
     return out
@@ -42,7 +44,7 @@ def _decaying_sum(inputs: FloatArray, decay: float, start: float) -> FloatArray:
     blocks = -(-len(inputs) // _BLOCK)
     padded = np.zeros((blocks, _BLOCK))
     padded.ravel()[: len(inputs)] = inputs
-    powers = decay ** np.arange(1, _BLOCK + 1)
+    powers = decay_powers(decay)
     inside = np.cumsum(padded / powers, axis=1) * powers
     across = float(powers[-1])
     carried = np.empty(blocks)
@@ -52,6 +54,12 @@ def _decaying_sum(inputs: FloatArray, decay: float, start: float) -> FloatArray:
     return (inside + carried[:, None] * powers).ravel()[: len(inputs)]
 
 
+def decay_powers(decay: float) -> FloatArray:
+    """decay^1 .. decay^128, the powers inside a block, shape (128,)."""
+    return np.power(decay, np.arange(1, _BLOCK + 1), dtype=np.float64)
+
+
+@shared
 def rsi(close: FloatArray, period: int = 14) -> FloatArray:
     """Relative strength index (Wilder 1978), 0 to 100, first defined after `period` changes.
 
@@ -66,6 +74,7 @@ def rsi(close: FloatArray, period: int = 14) -> FloatArray:
     return 100.0 * share
 
 
+@shared
 def true_range(high: FloatArray, low: FloatArray, close: FloatArray) -> FloatArray:
     """Wilder's true range, price units; the first bar has only its own range."""
     out = high - low
@@ -75,15 +84,15 @@ def true_range(high: FloatArray, low: FloatArray, close: FloatArray) -> FloatArr
     return out
 
 
+@shared
 def atr(high: FloatArray, low: FloatArray, close: FloatArray, period: int = 14) -> FloatArray:
     """Average true range (Wilder 1978), price units, first defined at bar `period` (counted from 1)."""
     return wilder(true_range(high, low, close), period)
 
 
-def bollinger(
-    close: FloatArray, period: int = 20, deviations: float = 2.0
-) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Lower, middle and upper band (Bollinger 2001): mean and population standard deviation of `period` closes."""
+@shared
+def bollinger_moments(close: FloatArray, period: int) -> tuple[FloatArray, FloatArray]:
+    """Mean and population standard deviation of the last `period` closes."""
     middle = np.full(len(close), np.nan)
     deviation = np.full(len(close), np.nan)
     count = len(close) - period + 1
@@ -100,18 +109,29 @@ def bollinger(
             squares += distance
         middle[period - 1 :] = mean
         deviation[period - 1 :] = np.sqrt(squares / period)
+    return middle, deviation
+
+
+@shared
+def bollinger(
+    close: FloatArray, period: int = 20, deviations: float = 2.0
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Lower, middle and upper band (Bollinger 2001): mean and population standard deviation of `period` closes."""
+    middle, deviation = bollinger_moments(close, period)
     return middle - deviations * deviation, middle, middle + deviations * deviation
 
 
+@shared
 def bollinger_position(close: FloatArray, period: int = 20, deviations: float = 2.0) -> FloatArray:
     """Where the close stands in its bands: -1 on the lower, 1 on the upper; NaN where the bands have no width."""
     lower, _, upper = bollinger(close, period, deviations)
     width = upper - lower
     position = np.full(len(close), np.nan)
-    np.divide(close - lower, width, out=position, where=width > _FLAT * np.abs(close))
+    np.divide(close - lower, width, out=position, where=width > FLAT * np.abs(close))
     return position * 2 - 1
 
 
+@shared
 def rolling_max(values: FloatArray, period: int) -> FloatArray:
     """Highest of the last `period` values."""
     out = np.full(len(values), np.nan)
@@ -127,11 +147,29 @@ def rolling_max(values: FloatArray, period: int) -> FloatArray:
     return out
 
 
+@shared
 def rolling_min(values: FloatArray, period: int) -> FloatArray:
     """Lowest of the last `period` values."""
     return -rolling_max(-values, period)
 
 
+@shared
+def near_level(
+    close: FloatArray, low: FloatArray, high: FloatArray, ratios: tuple[float, ...], near_pct: float
+) -> FloatArray:
+    """1 where the close is within `near_pct` percent of itself from a level low + ratio * (high - low), else 0.
+
+    A range without height has no levels.
+    """
+    span = high - low
+    reach = close * (near_pct / 100)
+    near = np.zeros(len(close), dtype=bool)
+    for ratio in ratios:
+        near |= np.abs(close - (low + span * ratio)) <= reach
+    return (near & (span > 0)).astype(np.float64)
+
+
+@shared
 def change_pct(close: FloatArray, bars: int) -> FloatArray:
     """Change over `bars` bars, percent."""
     out = np.full(len(close), np.nan)
@@ -141,6 +179,7 @@ def change_pct(close: FloatArray, bars: int) -> FloatArray:
     return out
 
 
+@shared
 def previous(values: FloatArray) -> FloatArray:
     """The value of the bar before; NaN at the first bar."""
     out = np.full(len(values), np.nan)

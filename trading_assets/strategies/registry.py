@@ -14,7 +14,7 @@ import pkgutil
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from importlib.metadata import entry_points
 from typing import TypeVar
 
@@ -39,19 +39,23 @@ class ConfiguredStrategy:
     """A row of the registry, ready for use.
 
     Attributes:
-        parameters: the whole parameter set as canonical JSON (sorted keys, defaults included).
+        sets: the strategy with each parameter set to try: its grid, or the one that the row pins.
         pairs: symbols it may trade; empty means all.
         timeframes: timeframes it is tried on.
     """
 
     name: str
-    strategy: Strategy
-    parameters: str
+    sets: tuple[Strategy, ...]
     pairs: frozenset[str]
     timeframes: frozenset[Timeframe]
 
+    @cached_property
+    def parameters(self) -> tuple[str, ...]:
+        """Each parameter set as canonical JSON (sorted keys, defaults included)."""
+        return tuple(canonical_json(strategy) for strategy in self.sets)
+
     def needs(self) -> DataNeeds:
-        return self.strategy.needs()
+        return DataNeeds.deepest(strategy.needs() for strategy in self.sets)
 
     def covers(self, symbol: str, timeframe: Timeframe) -> bool:
         return timeframe in self.timeframes and (not self.pairs or symbol in self.pairs)
@@ -202,8 +206,24 @@ def make_strategy(name: str, parameters: str) -> Strategy:
     return kind(_decode(name, parameters, dict))
 
 
+def parameter_sets(name: str, parameters: str) -> tuple[Strategy, ...]:
+    """The strategies to try for a row: `{}` pins nothing, so the whole grid; any other object is one parameter set.
+
+    Raises:
+        StrategyError: the name is unknown, the parameters or the grid are malformed.
+    """
+    pinned = make_strategy(name, parameters)
+    if _decode(name, parameters, dict):
+        return (pinned,)
+    kind = type(pinned)
+    sets = {strategy.parameters: strategy for strategy in (kind(one.model_dump()) for one in kind.grid())}
+    if not sets:
+        raise StrategyError(f"the grid of strategy {name!r} is empty; expected at least one parameter set")
+    return tuple(sets.values())
+
+
 def seed_registry(database: Database) -> None:
-    """Add a row with default parameters for each strategy that has none. Existing rows stay as they are.
+    """Add a row that pins no parameters for each strategy that has none. Existing rows stay as they are.
 
     A row starts active only where its class says `active_by_default`: a new strategy is started by a person.
     """
@@ -242,12 +262,12 @@ def active_strategies(database: Database) -> ActiveStrategies:
 def _configured(row: sa.RowMapping) -> ConfiguredStrategy | BrokenStrategy:
     name = str(row["name"])
     try:
-        strategy = make_strategy(name, row["parameters"])
-        strategy.needs()
+        sets = parameter_sets(name, row["parameters"])
+        for strategy in sets:
+            strategy.needs()
         return ConfiguredStrategy(
             name,
-            strategy,
-            canonical_json(strategy),
+            sets,
             frozenset(str(pair) for pair in _decode(name, row["pairs"], list)),
             _timeframes(name, row["timeframes"]),
         )

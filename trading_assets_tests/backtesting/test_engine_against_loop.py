@@ -1,4 +1,4 @@
-"""vectorbt's trades are the loop's trades, on random candles."""
+"""Each engine's trades are the loop's trades, on random candles."""
 
 from __future__ import annotations
 
@@ -7,9 +7,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trading_assets.backtesting import vectorbt_engine
+from trading_assets.backtesting.engine import Costs, Engine
+from trading_assets.backtesting.kernel.engine import KernelEngine
 from trading_assets.backtesting.vectorbt_engine import VectorbtEngine
 from trading_assets_tests.backtesting import naive
 from trading_assets_tests.backtesting.columns import COSTLY, FREE, assert_same, random_column
+
+ENGINES: list[Engine] = [VectorbtEngine(), KernelEngine()]
 
 RANDOM = st.builds(
     random_column,
@@ -20,16 +24,18 @@ RANDOM = st.builds(
 )
 
 
+@pytest.mark.parametrize("engine", ENGINES, ids=lambda engine: type(engine).__name__)
 @settings(max_examples=60, deadline=None)
 @given(columns=st.lists(RANDOM, min_size=1, max_size=6), costs=st.sampled_from([FREE, COSTLY]))
-def test_every_trade_equals_the_loop(columns: list, costs: object) -> None:
-    for column, trades in zip(columns, VectorbtEngine().simulate(columns, costs), strict=True):
+def test_every_trade_equals_the_loop(engine: Engine, columns: list, costs: Costs) -> None:
+    for column, trades in zip(columns, engine.simulate(columns, costs), strict=True):
         assert_same(trades, naive.simulate(column, costs))
 
 
-def test_many_trades_are_compared_and_both_ends_occur() -> None:
+@pytest.mark.parametrize("engine", ENGINES, ids=lambda engine: type(engine).__name__)
+def test_many_trades_are_compared_and_both_ends_occur(engine: Engine) -> None:
     columns = [random_column(seed, 200) for seed in range(40)]
-    found = VectorbtEngine().simulate(columns, COSTLY)
+    found = engine.simulate(columns, COSTLY)
     for column, trades in zip(columns, found, strict=True):
         assert_same(trades, naive.simulate(column, COSTLY))
     closed = [trade for trades in found for trade in trades.closed]

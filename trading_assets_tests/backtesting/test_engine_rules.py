@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
 
-from trading_assets.backtesting.engine import Costs, Trades
+from trading_assets.backtesting.engine import Costs, Engine, Trades
+from trading_assets.backtesting.kernel.engine import KernelEngine
 from trading_assets.backtesting.vectorbt_engine import VectorbtEngine
 from trading_assets.market.candles import Funding
 from trading_assets.market.timeframes import HOUR_MS
@@ -30,6 +31,11 @@ class Case:
     long: list[int] = field(default_factory=list)
     short: list[int] = field(default_factory=list)
 
+
+ENGINES: list[Engine] = [VectorbtEngine(), KernelEngine()]
+
+FLAT = (100.0, 100.0, 100.0, 100.0)
+"""A bar of one price."""
 
 CASES = [
     Case("no signal, no trade", [QUIET, QUIET], []),
@@ -82,13 +88,87 @@ CASES = [
         long=[0],
         short=[2],
     ),
+    Case(
+        "short, then long",
+        [QUIET, (100, 100, 98, 100), QUIET, (100, 102, 100, 102)],
+        [(0, 1, -1, 98.0, True), (2, 3, 1, 102.0, True)],
+        long=[2],
+        short=[0],
+    ),
+    Case("touching the short stop exactly", [QUIET, (100, 101, 100, 100)], [(0, 1, -1, 101.0, True)], short=[0]),
+    Case("a hair below the short stop", [QUIET, (100, 100.99, 100, 100)], [(0, 1, -1, 100.0, False)], short=[0]),
+    Case("touching the target exactly is a target", [QUIET, (100, 102, 100, 101)], [(0, 1, 1, 102.0, True)], long=[0]),
+    Case("a hair below the target is none", [QUIET, (100, 101.99, 100, 101)], [(0, 1, 1, 101.0, False)], long=[0]),
+    Case("touching the short target exactly", [QUIET, (100, 100, 98, 99)], [(0, 1, -1, 98.0, True)], short=[0]),
+    Case("a hair above the short target is none", [QUIET, (100, 100, 98.01, 99)], [(0, 1, -1, 99.0, False)], short=[0]),
+    Case("opens exactly on the stop", [QUIET, (99, 99.5, 98.5, 99)], [(0, 1, 1, 99.0, True)], long=[0]),
+    Case("opens exactly on the target", [QUIET, (102, 103, 101, 102)], [(0, 1, 1, 102.0, True)], long=[0]),
+    Case("opens exactly on the short stop", [QUIET, (101, 102, 100, 101)], [(0, 1, -1, 101.0, True)], short=[0]),
+    Case("opens exactly on the short target", [QUIET, (98, 99, 97, 98)], [(0, 1, -1, 98.0, True)], short=[0]),
+    Case(
+        "a short that opens beyond the target, then the stop: stop",
+        [QUIET, (97, 102, 97, 101)],
+        [(0, 1, -1, 101.0, True)],
+        short=[0],
+    ),
+    Case("prices that never move", [FLAT] * 5, [(1, 4, 1, 100.0, False)], long=[1, 2, 3]),
+    Case("a bar of one price beyond the stop", [FLAT, (98, 98, 98, 98)], [(0, 1, 1, 98.0, True)], long=[0]),
+    Case("a bar of one price beyond the target", [FLAT, (103, 103, 103, 103)], [(0, 1, 1, 103.0, True)], long=[0]),
+    Case("a bar of one price on the stop", [FLAT, (99, 99, 99, 99)], [(0, 1, 1, 99.0, True)], long=[0]),
+    Case("short entry on the last bar stays open", [QUIET, QUIET], [(1, 1, -1, 100.0, False)], short=[1]),
+    Case("one bar alone", [QUIET], [(0, 0, 1, 100.0, False)], long=[0]),
+    Case("exit on the last bar", [QUIET, QUIET, (100, 102, 100, 102)], [(0, 2, 1, 102.0, True)], long=[0]),
+    Case(
+        "an open trade ends at the last close",
+        [QUIET, (100, 100.6, 100, 100.5)],
+        [(0, 1, 1, 100.5, False)],
+        long=[0],
+    ),
+    Case(
+        "an entry on the bar after an exit",
+        [QUIET, (100, 100, 98, 100), QUIET],
+        [(0, 1, 1, 99.0, True), (2, 2, -1, 100.0, False)],
+        long=[0],
+        short=[2],
+    ),
+    Case(
+        "an opposite signal on the bar of an exit is no entry",
+        [QUIET, (100, 100, 98, 100), QUIET],
+        [(0, 1, 1, 99.0, True)],
+        long=[0],
+        short=[1],
+    ),
+    Case(
+        "three stops in a row",
+        [QUIET, (100, 100, 98, 100)] * 3,
+        [(0, 1, 1, 99.0, True), (2, 3, 1, 99.0, True), (4, 5, 1, 99.0, True)],
+        long=[0, 1, 2, 3, 4, 5],
+    ),
+    Case(
+        "the entry's price is its close, whatever its open",
+        [(90, 101, 89, 100), (100, 101.5, 99.5, 101)],
+        [(0, 1, 1, 101.0, False)],
+        long=[0],
+    ),
+    Case(
+        "a signal on the last bar while in a position is ignored",
+        [QUIET, QUIET, QUIET],
+        [(0, 2, 1, 100.0, False)],
+        long=[0],
+        short=[2],
+    ),
 ]
 
 
+def test_there_are_many_cases() -> None:
+    assert len({case.name for case in CASES}) >= 40
+
+
+@pytest.mark.parametrize("engine", ENGINES, ids=lambda engine: type(engine).__name__)
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_a_table_of_candles_gives_the_trades_that_the_rules_say(case: Case) -> None:
+def test_a_table_of_candles_gives_the_trades_that_the_rules_say(case: Case, engine: Engine) -> None:
     column = column_of(case.bars, long=case.long, short=case.short)
-    (trades,) = VectorbtEngine().simulate([column], FREE)
+    (trades,) = engine.simulate([column], FREE)
     found = list(
         zip(
             trades.entry.tolist(),
@@ -105,9 +185,30 @@ def test_a_table_of_candles_gives_the_trades_that_the_rules_say(case: Case) -> N
 
 
 def one(costs: Costs, bars: list[tuple[float, float, float, float]], **kwargs: object) -> Trades:
-    (trades,) = VectorbtEngine().simulate([column_of(bars, **kwargs)], costs)  # type: ignore[arg-type]
+    """The one trade that both engines find."""
+    column = column_of(bars, **kwargs)  # type: ignore[arg-type]
+    (trades,), (same,) = (engine.simulate([column], costs) for engine in ENGINES)
     assert len(trades) == 1
+    assert_same(same, trades)
     return trades
+
+
+def test_a_bar_that_is_missing_is_stepped_over_and_its_funding_is_paid() -> None:
+    column = column_of([QUIET, QUIET, (100, 102, 100, 102)], long=[0])
+    late = column.candles.start_ms + np.array([0, 0, 5]) * HOUR_MS
+    funding = Funding(late[1:] + HOUR_MS // 2 + HOUR_MS, np.array([0.001, 0.002]))
+    gapped = replace(column, candles=replace(column.candles, start_ms=late), funding=funding)
+    for engine in ENGINES:
+        (trades,) = engine.simulate([gapped], FREE)
+        assert (trades.entry.tolist(), trades.exit.tolist()) == ([0], [2])
+        assert trades.funding[0] == pytest.approx(1.0)  # 0.001 of 10 coins at 100, paid in the gap
+
+
+def test_several_payments_of_a_trade_add_up_each_at_its_price() -> None:
+    bars = [QUIET, (100, 101, 100, 101), (101, 101.5, 100.5, 101.5), (101.5, 102, 101, 102)]
+    funding = Funding(START_MS + HOUR_MS * np.array([1, 2, 3, 4]), np.array([0.5, 0.001, -0.002, 0.5]))
+    trades = one(FREE, bars, long=[0], funding=funding)
+    assert trades.funding[0] == pytest.approx(10 * (0.001 * 101 - 0.002 * 101.5))
 
 
 def test_slippage_worsens_both_fills_and_the_stop_is_measured_from_the_fill() -> None:
@@ -169,14 +270,16 @@ def test_columns_of_different_lengths_in_one_batch_do_not_disturb_each_other() -
     silent = column_of([QUIET] * 3)
     empty = column_of([])
     columns = [short_one, silent, long_one, empty]
-    together = VectorbtEngine().simulate(columns, COSTLY)
-    assert [len(trades) for trades in together] == [1, 0, 1, 0]
-    for column, trades in zip(columns, together, strict=True):
-        assert_same(trades, naive.simulate(column, COSTLY))
+    for engine in ENGINES:
+        together = engine.simulate(columns, COSTLY)
+        assert [len(trades) for trades in together] == [1, 0, 1, 0]
+        for column, trades in zip(columns, together, strict=True):
+            assert_same(trades, naive.simulate(column, COSTLY))
 
 
 def test_no_column_gives_no_trades() -> None:
-    assert VectorbtEngine().simulate([], FREE) == []
+    for engine in ENGINES:
+        assert engine.simulate([], FREE) == []
 
 
 def test_importing_the_engine_does_not_import_vectorbt() -> None:
@@ -192,9 +295,9 @@ def test_importing_the_engine_does_not_import_vectorbt() -> None:
 def test_the_first_simulation_of_a_process_compiles_nothing() -> None:
     code = (
         "import time\n"
-        "from trading_assets.backtesting.vectorbt_engine import VectorbtEngine, warm_up\n"
+        "from trading_assets.backtesting.vectorbt_engine import VectorbtEngine\n"
         "from trading_assets_tests.backtesting.columns import COSTLY, random_column\n"
-        "warm_up()\n"
+        "import vectorbt\n"
         "import numba.core.dispatcher as d\n"
         "compiled = []\n"
         "original = d.Dispatcher.compile\n"

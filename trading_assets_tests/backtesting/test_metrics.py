@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 
 from trading_assets.backtesting.engine import Trades, no_trades
 from trading_assets.backtesting.metrics import (
@@ -15,7 +16,9 @@ from trading_assets.backtesting.metrics import (
     PROFIT_FACTOR_CAP,
     equity_curve,
     metrics,
+    moments,
     profit_factor,
+    split_bar,
 )
 from trading_assets.market.timeframes import Timeframe
 from trading_assets_tests.backtesting import naive
@@ -80,6 +83,46 @@ def test_every_figure_is_the_one_computed_by_hand() -> None:
     mean = sum(returns) / 6
     deviation = math.sqrt(sum((value - mean) ** 2 for value in returns) / 6)
     assert found.sharpe_ratio == pytest.approx(mean / deviation * math.sqrt(365 * 24))
+    assert found.skewness == pytest.approx(sum((value - mean) ** 3 for value in returns) / 6 / deviation**3)
+    assert found.kurtosis == pytest.approx(sum((value - mean) ** 4 for value in returns) / 6 / deviation**4)
+    assert (found.in_sample_trades, found.out_of_sample_trades) == (2, 0)
+    assert found.in_sample_pnl == found.total_pnl
+    assert found.in_sample_score == pytest.approx(50 * win / loss * math.log(3))
+
+
+@pytest.mark.parametrize(
+    ("split", "seen", "held_back"),
+    [(6, [0, 1], []), (5, [0, 1], []), (4, [0], []), (3, [0], [1]), (2, [], [1]), (1, [], [1]), (0, [], [0, 1])],
+)
+def test_a_trade_across_the_split_is_in_neither_part_nor_is_an_open_one(
+    split: int, seen: list[int], held_back: list[int]
+) -> None:
+    found = metrics(example(), candles(), 1000.0, split)
+    pnl = example().pnl
+    assert (found.in_sample_trades, found.out_of_sample_trades) == (len(seen), len(held_back))
+    assert found.in_sample_pnl == pytest.approx(pnl[seen].sum())
+    assert found.out_of_sample_pnl == pytest.approx(pnl[held_back].sum())
+    assert found.total_trades == 2
+
+
+@pytest.mark.parametrize(
+    ("bars", "percent", "split"), [(1008, 25.0, 756), (252, 25.0, 189), (10, 0.0, 10), (10, 99.0, 1), (0, 25.0, 0)]
+)
+def test_the_split_leaves_the_newest_part_out(bars: int, percent: float, split: int) -> None:
+    assert split_bar(bars, percent) == split
+
+
+@settings(max_examples=60, deadline=None)
+@given(changes=st.lists(st.floats(-0.1, 0.1), min_size=2, max_size=80).filter(lambda found: np.std(found) > 1e-4))
+def test_moments_are_those_of_scipy_and_of_sums_of_powers(changes: list[float]) -> None:
+    values = np.array(changes)
+    spread, skewness, kurtosis = moments(values)
+    assert spread == pytest.approx(values.std())
+    assert skewness == pytest.approx(stats.skew(values), rel=1e-7, abs=1e-9)
+    assert kurtosis == pytest.approx(stats.kurtosis(values, fisher=False), rel=1e-7)
+    m1, m2, m3, m4 = (math.fsum(values**power) / len(values) for power in (1, 2, 3, 4))
+    assert skewness * spread**3 == pytest.approx(m3 - 3 * m1 * m2 + 2 * m1**3, rel=1e-6, abs=1e-12)
+    assert kurtosis * spread**4 == pytest.approx(m4 - 4 * m1 * m3 + 6 * m1**2 * m2 - 3 * m1**4, rel=1e-6, abs=1e-12)
 
 
 def test_a_loss_from_the_first_bar_on_is_a_drawdown_from_the_capital() -> None:

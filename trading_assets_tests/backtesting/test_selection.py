@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trading_assets.backtesting.selection import PRESETS, coin_summary, score, select_best
+from trading_assets.backtesting.selection import PRESETS, Limits, coin_summary, score, select_best, with_significance
+from trading_assets.backtesting.significance import deflated_sharpe
+from trading_assets.market.timeframes import TRADED_TIMEFRAMES, Timeframe
 from trading_assets.schemas.tables import BACKTEST_RESULTS, STRATEGY_SELECTIONS
 from trading_assets.settings import Settings
 
@@ -33,12 +36,26 @@ GOOD: dict[str, object] = {
     "fees_paid": 20.0,
     "funding_paid": 0.5,
     "exposure_pct": 30.0,
+    "skewness": 0.2,
+    "kurtosis": 9.0,
+    "in_sample_trades": 14,
+    "in_sample_score": 320.0,
+    "in_sample_pnl": 110.0,
+    "out_of_sample_trades": 6,
+    "out_of_sample_pnl": 40.0,
+    "p_value": 0.03,
+    "configurations": 1,
+    "configurations_traded": 1,
+    "sharpe_mean": 1.0,
+    "sharpe_spread": 0.0,
     "error": None,
 }
 
 
 def backtests(*changes: dict[str, object]) -> pd.DataFrame:
-    return BACKTEST_RESULTS.conform(pd.DataFrame([{**GOOD, **change} for change in changes]))
+    """Rows of strategies with one parameter set each, unless the changes tell otherwise."""
+    rows = [{**GOOD, "sharpe_mean": change.get("sharpe_ratio", 1.0), **change} for change in changes]
+    return BACKTEST_RESULTS.conform(pd.DataFrame(rows))
 
 
 @pytest.mark.parametrize(
@@ -144,6 +161,109 @@ def test_failures_are_counted_by_filter_and_an_error_fails_no_filter_besides() -
     selection = select_best(HOUR_MS, rows, PRESETS["strict"])
     assert selection.failed == {"fewer than 5 trades": 2, "win rate below 50 %": 1, "failed with an error": 1}
     assert selection.passed == 1
+
+
+def of_sets(sharpe: list[float], **change: object) -> dict[str, object]:
+    """The row of a strategy whose first parameter set was chosen of all."""
+    traded = [ratio for ratio in sharpe if ratio != 0]
+    return {
+        "sharpe_ratio": sharpe[0],
+        "kurtosis": 3.0,
+        "configurations": len(sharpe),
+        "configurations_traded": len(traded),
+        "sharpe_mean": np.mean(traded) if traded else 0.0,
+        "sharpe_spread": np.std(traded) if traded else 0.0,
+        **change,
+    }
+
+
+UNCOUNTED = ({"symbol": "BBBUSDT", "configurations": 7}, {"strategy": "failed", "error": "ValueError: no"})
+
+
+def test_a_selection_tells_how_many_configurations_were_tried_on_its_coin_and_corrects_for_them() -> None:
+    def deflated(extra: int) -> pd.Series:
+        rows = backtests(of_sets([9.0, *(0.3 * number for number in range(extra))]), *UNCOUNTED)
+        return select_best(HOUR_MS, rows, PRESETS["strict"]).rows.iloc[0]
+
+    few, many = deflated(3), deflated(30)
+    assert (few["configurations_tried"], many["configurations_tried"]) == (4, 31)
+    assert 0.5 < many["deflated_sharpe"] < few["deflated_sharpe"] < 1
+    # By hand: four trials at 1056 bars of 15m, of which one has a Sharpe ratio of 0 and so never traded.
+    spread = np.std([9.0, 0.3, 0.6], ddof=1) / math.sqrt(35040)
+    by_hand = deflated_sharpe(9 / math.sqrt(35040), 1056, 0.2, 3.0, trials=4, spread_of_trials=spread)
+    assert few["deflated_sharpe"] == pytest.approx(by_hand, rel=1e-12)
+
+
+def test_configurations_of_all_timeframes_and_strategies_of_a_coin_count_together() -> None:
+    apart = {"15m": [2.0, -1.0, 0.5], "60m": [4.0, 0.0, -3.0], "240m": [0.0, 0.0, 0.0]}
+    rows = backtests(*(of_sets(sharpe, timeframe=timeframe) for timeframe, sharpe in apart.items()))
+    statistics = [
+        ratio * math.sqrt(1056 / Timeframe(timeframe).bars_per_year)
+        for timeframe, sharpe in apart.items()
+        for ratio in sharpe
+        if ratio
+    ]
+    spread = np.std(statistics, ddof=1) / math.sqrt(1056)
+    for row in with_significance(rows, rows).to_dict("records"):
+        assert row["configurations_tried"] == 9
+        ratio = row["sharpe_ratio"] / math.sqrt(Timeframe(row["timeframe"]).bars_per_year)
+        by_hand = deflated_sharpe(ratio, 1056, 0.2, 3.0, trials=9, spread_of_trials=spread)
+        assert row["deflated_sharpe"] == pytest.approx(by_hand, rel=1e-9)
+
+
+@pytest.mark.parametrize("drag", [0.0, -8.0], ids=["no edge anywhere", "short timeframes eaten up by costs"])
+def test_the_best_of_a_coins_timeframes_is_no_discovery_where_none_has_an_edge(drag: float) -> None:
+    rng = np.random.default_rng(8)
+    timeframes = [timeframe for timeframe in TRADED_TIMEFRAMES for _ in range(4)]
+    found = rng.normal(size=(200, len(timeframes)))
+    found[:, : len(timeframes) // 2] += drag
+    tried = backtests(
+        *(
+            {
+                "symbol": f"C{coin:03}USDT",
+                "timeframe": timeframe.value,
+                "parameters": f"{number:02}",
+                "bars": timeframe.window_bars,
+                "sharpe_ratio": found[coin, number] * math.sqrt(timeframe.bars_per_year / timeframe.window_bars),
+                "skewness": 0.0,
+                "kurtosis": 3.0,
+            }
+            for coin in range(len(found))
+            for number, timeframe in enumerate(timeframes)
+        )
+    )
+    statistic = [found[int(row.symbol[1:4]), int(row.parameters)] for row in tried.itertuples()]
+    best = tried.loc[pd.Series(statistic).groupby(tried["symbol"]).idxmax()]
+    deflated = with_significance(best, tried)["deflated_sharpe"]
+    assert 0.3 < deflated.mean() < 0.55
+    assert (deflated > 0.95).mean() < 0.05
+
+
+def test_configurations_that_differ_by_more_than_luck_make_the_best_one_no_less_certain() -> None:
+    def deflated(worst: float) -> float:
+        rows = backtests(of_sets([20.0, *(worst * number for number in range(1, 20))]))
+        return float(select_best(HOUR_MS, rows, PRESETS["strict"]).rows["deflated_sharpe"].iloc[0])
+
+    # t statistics that spread by far more than luck does, and by next to nothing.
+    assert deflated(-10.0) == deflated(-100.0)
+    assert 0.5 < deflated(-10.0) < deflated(-0.01) < 1
+
+
+@pytest.mark.parametrize(
+    ("limits", "change", "passes"),
+    [
+        (Limits(), {"p_value": np.nan, "sharpe_ratio": -9.0}, True),
+        (Limits(max_p_value=0.03), {"p_value": 0.03}, True),
+        (Limits(max_p_value=0.03), {"p_value": 0.031}, False),
+        (Limits(max_p_value=1.0), {"p_value": np.nan}, False),
+        (Limits(min_deflated_sharpe=0.5), {"sharpe_ratio": 0.001}, True),
+        (Limits(min_deflated_sharpe=0.5), {"sharpe_ratio": -0.001}, False),
+    ],
+)
+def test_limits_against_luck_filter_only_where_they_are_set(limits: Limits, change: dict, passes: bool) -> None:
+    selection = select_best(HOUR_MS, backtests(change), PRESETS["strict"], limits)
+    assert selection.passed == len(selection.rows) == int(passes)
+    assert list(selection.failed.values()) == ([] if passes else [1])
 
 
 def test_nothing_to_select_from_is_an_empty_table() -> None:

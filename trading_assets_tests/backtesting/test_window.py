@@ -1,23 +1,28 @@
 """Backtests of a window: what one strategy or coin does never touches another, and the same data give the same rows."""
 
+import json
 import logging
+import math
 from collections.abc import Callable, Mapping
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from trading_assets.backtesting.engine import Column, Costs, Trades, no_trades
-from trading_assets.backtesting.run import MIN_BARS, backtest_window, costs_of, merged_needs
+from trading_assets.backtesting.engine import Costs
+from trading_assets.backtesting.kernel.sweep import MIN_BARS, StrategySweep, Window, column_of
+from trading_assets.backtesting.run import backtest_window, costs_of, merged_needs
+from trading_assets.backtesting.significance import bootstrap_p_value, seed_of
+from trading_assets.backtesting.vectorbt_engine import VectorbtEngine
 from trading_assets.errors import DataError, StorageError
 from trading_assets.market.candles import FloatArray
 from trading_assets.market.timeframes import HOUR_MS, WARM_UP_BARS, Timeframe, as_of_ms, floor_ms
 from trading_assets.schemas.tables import BACKTEST_RESULTS, BacktestResults
 from trading_assets.settings import Settings
-from trading_assets.strategies.base import DataNeeds, Entries, Strategy, StrategyData
+from trading_assets.strategies.base import DataNeeds, Entries, Parameters, Strategy, StrategyData, Values
 from trading_assets.strategies.bollinger_rsi import BollingerRsi
 from trading_assets.strategies.fibonacci_bollinger import FibonacciBollinger
-from trading_assets.strategies.registry import ConfiguredStrategy, canonical_json
+from trading_assets.strategies.registry import ConfiguredStrategy, parameter_sets
 from trading_assets_tests.strategies.series import START_MS, random_data, walk
 
 HOUR = START_MS + 80 * 24 * HOUR_MS
@@ -35,9 +40,9 @@ class Often(Strategy):
     def indicators(self, data: StrategyData) -> dict[str, FloatArray]:
         return {}
 
-    def entries(self, data: StrategyData, values: Mapping[str, FloatArray]) -> Entries:
-        bars = len(data.candles)
-        return Entries(np.ones(bars, dtype=bool), np.zeros(bars, dtype=bool), np.full(bars, 60.0))
+    @staticmethod
+    def entries(v: Values, p: Parameters) -> Entries:
+        return Entries(long=v.close > 0, short=False, confidence=60.0)
 
 
 class Raising(Often):
@@ -62,26 +67,11 @@ class Short(Often):
         return {"half": np.ones(len(data.candles) // 2)}
 
 
-class Recording:
-    """An engine that keeps what it was given and trades nothing."""
-
-    def __init__(self) -> None:
-        self.columns: list[Column] = []
-        self.costs: Costs | None = None
-
-    def simulate(self, columns: list[Column], costs: Costs) -> list[Trades]:
-        self.columns, self.costs = list(columns), costs
-        return [no_trades() for _ in columns]
-
-
 def configured(
     *kinds: type[Strategy], pairs: frozenset[str] = frozenset(), timeframes: frozenset[Timeframe] | None = None
 ) -> list[ConfiguredStrategy]:
-    made = [kind() for kind in kinds]
-    return [
-        ConfiguredStrategy(one.name, one, canonical_json(one), pairs, timeframes or frozenset({TIMEFRAME}))
-        for one in made
-    ]
+    """Each strategy with its default parameters alone."""
+    return [ConfiguredStrategy(kind.name, (kind(),), pairs, timeframes or frozenset({TIMEFRAME})) for kind in kinds]
 
 
 Load = Callable[[str, Timeframe, DataNeeds], StrategyData]
@@ -102,8 +92,8 @@ def loader(bars: Mapping[str, int] | None = None) -> Load:
     return load
 
 
-def run(strategies: list[ConfiguredStrategy], load: Load | None = None, **options: object) -> pd.DataFrame:
-    return backtest_window(HOUR, TIMEFRAME, SCANS, load or loader(), strategies, SETTINGS, **options)  # type: ignore[arg-type]
+def run(strategies: list[ConfiguredStrategy], load: Load | None = None) -> pd.DataFrame:
+    return backtest_window(HOUR, TIMEFRAME, SCANS, load or loader(), strategies, SETTINGS)
 
 
 def of(frame: pd.DataFrame, strategy: str, symbol: str) -> pd.Series:
@@ -199,15 +189,12 @@ def test_the_same_data_give_the_same_rows() -> None:
     pd.testing.assert_frame_equal(again, first, check_exact=True)
 
 
-def test_the_engine_sees_the_window_alone_with_signals_of_the_whole_data() -> None:
-    engine = Recording()
-    run(configured(BollingerRsi), engine=engine)
-    end = as_of_ms(HOUR)
-    assert engine.costs == costs_of(SETTINGS)
-    for symbol, column in zip(sorted(SCANS), engine.columns, strict=True):
+def test_an_engine_sees_the_window_alone_with_signals_of_the_whole_data() -> None:
+    end, bars = as_of_ms(HOUR), TIMEFRAME.window_bars
+    for symbol in SCANS:
         data = loader()(symbol, TIMEFRAME, DataNeeds())
+        column = column_of(BollingerRsi(), data, Window.of(data, end - bars * TIMEFRAME.ms))
         signals = BollingerRsi().signals(data)
-        bars = TIMEFRAME.window_bars
         assert column.candles.start_ms[0] == end - bars * TIMEFRAME.ms
         assert column.candles.end_ms[-1] == end
         np.testing.assert_array_equal(column.long, signals.long[-bars:])
@@ -221,6 +208,84 @@ def test_the_engine_sees_the_window_alone_with_signals_of_the_whole_data() -> No
 def test_costs_come_from_the_settings() -> None:
     settings = Settings(taker_fee=0.001, slippage_bps=5.0, backtest_capital=250.0)
     assert costs_of(settings) == Costs(fee=0.001, slippage=0.0005, notional=250.0)
+
+
+def test_the_newest_part_of_the_window_is_held_back_as_the_settings_say() -> None:
+    strategies = configured(Often)
+    quarter, nothing, most = (
+        backtest_window(HOUR, TIMEFRAME, SCANS, loader(), strategies, Settings(out_of_sample_pct=percent))
+        for percent in (25.0, 0.0, 75.0)
+    )
+    assert (nothing["out_of_sample_trades"] == 0).all()
+    pd.testing.assert_series_equal(nothing["in_sample_trades"], nothing["total_trades"], check_names=False)
+    assert (quarter["out_of_sample_trades"] > 0).all()
+    across = quarter["total_trades"] - quarter["in_sample_trades"] - quarter["out_of_sample_trades"]
+    assert across.between(0, 1).all()
+    assert (most["out_of_sample_trades"] > quarter["out_of_sample_trades"]).all()
+    profitable = (quarter["total_pnl"] > 0) & (quarter["total_trades"] >= 5)
+    assert profitable.any() and (quarter["p_value"].notna() == profitable).all()
+
+
+def test_p_values_are_those_of_the_trades_of_chosen_rows_that_earned_anything_with_the_rows_key_as_seed() -> None:
+    grid = ConfiguredStrategy(
+        "bollinger_rsi", parameter_sets("bollinger_rsi", "{}"), frozenset(), frozenset({TIMEFRAME})
+    )
+    found = run([grid, *configured(Often)])
+    assert found["p_value"].notna().sum() >= 2
+    for row in found.to_dict("records"):
+        data = loader()(row["symbol"], TIMEFRAME, DataNeeds())
+        strategy = Often() if row["strategy"] == "often" else BollingerRsi(json.loads(row["parameters"]))
+        window = Window.of(data, as_of_ms(HOUR) - TIMEFRAME.window_bars * TIMEFRAME.ms)
+        (trades,) = VectorbtEngine().simulate([column_of(strategy, data, window)], costs_of(SETTINGS))
+        assert trades.closed.sum() == row["total_trades"]
+        if row["total_pnl"] <= 0 or row["total_trades"] < 5:
+            assert math.isnan(row["p_value"])
+        else:
+            seed = seed_of([row[name] for name in BACKTEST_RESULTS.key])
+            assert row["p_value"] == bootstrap_p_value(trades.pnl[trades.closed], seed)
+
+
+def test_of_a_grid_the_set_that_was_best_in_sample_has_the_row_and_all_sets_are_counted() -> None:
+    sets = parameter_sets("bollinger_rsi", "{}")
+    found = run([ConfiguredStrategy("bollinger_rsi", sets, frozenset(), frozenset({TIMEFRAME}))])
+    pinned = [
+        run([ConfiguredStrategy("bollinger_rsi", (one,), frozenset(), frozenset({TIMEFRAME}))]).assign(number=number)
+        for number, one in enumerate(sets)
+    ]
+    apart = pd.concat(pinned)
+    assert len(found) == len(SCANS) and (found["configurations"] == len(sets)).all()
+    for row in found.to_dict("records"):
+        of_coin = apart[apart["symbol"] == row["symbol"]]
+        enough = of_coin[of_coin["in_sample_trades"] >= 5]
+        assert row["in_sample_score"] == (enough if len(enough) else of_coin)["in_sample_score"].max()
+        (alone,) = of_coin[of_coin["parameters"] == row["parameters"]].to_dict("records")
+        same = set(BACKTEST_RESULTS.columns) - {
+            "configurations",
+            "configurations_traded",
+            "sharpe_mean",
+            "sharpe_spread",
+        }
+        assert {name: row[name] for name in same if row[name] == row[name]} == {
+            name: alone[name] for name in same if alone[name] == alone[name]
+        }
+        traded = of_coin.loc[of_coin["sharpe_ratio"] != 0, "sharpe_ratio"]
+        assert row["configurations_traded"] == len(traded)
+        assert row["sharpe_mean"] == pytest.approx(traded.mean())
+        assert row["sharpe_spread"] == pytest.approx(traded.std(ddof=0))
+
+
+def test_a_strategy_that_fails_only_when_its_trades_are_made_has_an_error_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = run(configured(Often, BollingerRsi))
+
+    def trades(self: StrategySweep, *_args: object, **_kwargs: object) -> object:
+        raise ZeroDivisionError("not twice")
+
+    monkeypatch.setattr(StrategySweep, "trades", trades)
+    found = run(configured(Often, BollingerRsi))
+    failed = found["error"].notna()
+    assert (failed == whole["p_value"].notna()).all() and failed.any()
+    assert set(found.loc[failed, "error"]) == {"ZeroDivisionError: not twice"}
+    pd.testing.assert_frame_equal(found[~failed], whole[~failed])
 
 
 def test_a_strategy_is_tried_only_on_its_pairs_and_timeframes() -> None:

@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from trading_assets.definitions import build_definitions
+from trading_assets.defs.checks.honesty import AGREES, NO_LOOK_AHEAD, SURVIVES, WARM_UP_SUFFICES
 from trading_assets.defs.checks.schema import CHECK_NAME
 from trading_assets.market.timeframes import TRADED_TIMEFRAMES
 
@@ -72,7 +73,16 @@ def test_every_stage_is_there_with_its_check() -> None:
     assert {key.to_user_string() for key in graph.materializable_asset_keys} == research
     assert {key.to_user_string() for key in graph.get_all_asset_keys()} == research | {"entry_signals"}
     checks = {(key.asset_key.to_user_string(), key.name) for key in graph.asset_check_keys}
-    assert checks == {(name, CHECK_NAME) for name in research}
+    backtests = {name for name in research if name.startswith("backtest_results/")}
+    assert checks == {
+        *((name, CHECK_NAME) for name in research),
+        *((name, check) for name in backtests for check in (AGREES, NO_LOOK_AHEAD, WARM_UP_SUFFICES)),
+        ("strategy_selections", SURVIVES),
+    }
+    for key in graph.asset_check_keys:
+        spec = graph.get_check_spec(key)
+        assert spec.description and len(spec.description) > 40
+        assert spec.blocking is (key.name != SURVIVES)
     for key in graph.materializable_asset_keys:
         node = graph.get(key)
         assert node.partitions_def is not None and node.group_name and node.owners and node.kinds and node.description

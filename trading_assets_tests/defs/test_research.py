@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from trading_assets.backtesting.run import configurations
 from trading_assets.defs.checks.schema import validate
 from trading_assets.defs.resources import ExchangeResource
 from trading_assets.exchange.base import MarketData
@@ -111,7 +112,8 @@ def test_an_hour_fills_every_table(researched: dict[str, pd.DataFrame]) -> None:
     scan, backtests = researched["market_scan"], researched["backtest_results"]
     assert scan["rank"].tolist() != [] and len(scan) == 3
     assert (scan["timestamp_ms"] == as_of_ms(HOUR)).all()
-    assert len(backtests) == 3 * 8 * 2
+    assert configurations(backtests) == 3 * 8 * 3 * 20
+    assert len(backtests) == 3 * 8 * 3
     assert backtests["error"].isna().all()
     assert backtests["total_trades"].sum() > 100
     assert researched["candle_coverage"].groupby("timeframe")["symbol"].nunique().min() >= 3
@@ -134,6 +136,8 @@ def test_a_range_in_one_run_equals_its_hours_and_running_an_hour_again_changes_n
 ) -> None:
     result = run_job("research", HOUR_KEY, until=NEXT_KEY)
     both = tables([HOUR, HOUR + HOUR_MS])
+    kept = both["backtest_results"].groupby(["hour_ms", "strategy"])["parameters"].nunique()
+    assert len(kept) == 2 * 3 and (kept > 1).all()  # the grids are in it
     assert_same(researched, tables([HOUR]))
     run_job("research", NEXT_KEY)
     assert_same(both, tables([HOUR, HOUR + HOUR_MS]))
@@ -151,6 +155,12 @@ def test_a_range_in_one_run_equals_its_hours_and_running_an_hour_again_changes_n
         assert metadata["scanned"].value == metadata["dagster/row_count"].value == 3
         assert metadata["looked_at"].value > 10
         assert isinstance(metadata["coins"], dg.TableMetadataValue)
+    (selected, *_) = [
+        event.materialization.metadata["selections"]
+        for event in result.get_asset_materialization_events()
+        if event.asset_key == dg.AssetKey("strategy_selections")
+    ]
+    assert {"configurations_tried", "deflated_sharpe", "p_value", "out_of_sample_pnl"} <= set(selected.records[0].data)
 
 
 def test_an_hour_that_has_not_ended_is_refused_and_writes_nothing(small: RunningExchange) -> None:
@@ -206,6 +216,16 @@ def test_the_selection_is_the_best_passing_backtest_of_each_coin(researched: dic
         passing = of_coin[(of_coin["win_rate"] >= 40) & (of_coin["total_pnl"] >= 50) & (of_coin["total_trades"] >= 10)]
         scores = passing["win_rate"] * passing["profit_factor"] * np.log(passing["total_trades"] + 1)
         assert row.score == pytest.approx(scores.max(), rel=1e-12)
+        (of_row,) = of_coin[
+            (of_coin["timeframe"] == row.timeframe) & (of_coin["strategy"] == row.strategy)
+        ].itertuples()
+        assert row.configurations_tried == of_coin["configurations"].sum() == 8 * 3 * 20
+        assert 0 < row.p_value == of_row.p_value <= 1
+        assert 0 <= row.deflated_sharpe <= 1
+        assert (row.out_of_sample_trades, row.out_of_sample_pnl) == (
+            of_row.out_of_sample_trades,
+            of_row.out_of_sample_pnl,
+        )
 
 
 def test_an_unreachable_exchange_is_a_clear_error(small: RunningExchange, monkeypatch: pytest.MonkeyPatch) -> None:

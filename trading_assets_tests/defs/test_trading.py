@@ -28,6 +28,14 @@ from trading_assets_tests.defs.conftest import HOUR, SYMBOLS, run_job
 
 SYMBOL = "SOLUSDT"
 
+UNLIKELY_LUCK = {
+    "configurations_tried": 16,
+    "deflated_sharpe": 0.95,
+    "p_value": 0.01,
+    "out_of_sample_trades": 2,
+    "out_of_sample_pnl": 3.0,
+}
+
 
 @pytest.fixture
 def venue(monkeypatch: pytest.MonkeyPatch) -> Iterator[RunningExchange]:
@@ -142,6 +150,7 @@ def test_the_finder_decides_on_selections_and_materialises_what_it_finds(
             "max_drawdown": -1.0,
             "total_pnl": 10.0,
             "confidence_avg": 60.0,
+            **UNLIKELY_LUCK,
         }
         for symbol in symbols
     ]
@@ -180,7 +189,7 @@ def test_the_trade_sensor_waits_for_a_selection_then_launches_once_a_candle(
         assert not data.run_requests and "selected" in said
         row = {"hour_ms": HOUR, "symbol": SYMBOL, "timeframe": "5m", "strategy": "bollinger_rsi", "parameters": "{}"}
         row |= {"scan_id": "scan-20260302-020000", "score": 1.0, "total_trades": 9, "win_rate": 60.0}
-        row |= {"profit_factor": 2.0, "max_drawdown": -1.0, "total_pnl": 10.0, "confidence_avg": 60.0}
+        row |= {"profit_factor": 2.0, "max_drawdown": -1.0, "total_pnl": 10.0, "confidence_avg": 60.0, **UNLIKELY_LUCK}
         replace_partitions(ledger, STRATEGY_SELECTIONS, pd.DataFrame([row]), [HOUR])
         data, _ = sensor("trade_when_candles_close", instance)
         assert len(data.run_requests or []) == 1

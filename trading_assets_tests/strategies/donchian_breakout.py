@@ -1,13 +1,10 @@
 """The example of README.md: a strategy as a user writes one. No test here."""
 
-from collections.abc import Mapping
-
-import numpy as np
 from pydantic import Field
 
 from trading_assets.market.candles import FloatArray
 from trading_assets.strategies import indicators
-from trading_assets.strategies.base import Entries, Parameters, Strategy, StrategyData
+from trading_assets.strategies.base import Entries, Parameters, Strategy, StrategyData, Values
 
 
 class DonchianParameters(Parameters):
@@ -28,7 +25,6 @@ class DonchianBreakout(Strategy):
             "rsi": indicators.rsi(candles.close),
         }
 
-    def entries(self, data: StrategyData, values: Mapping[str, FloatArray]) -> Entries:
-        close = data.candles.close
-        long, short = close > values["upper"], close < values["lower"]
-        return Entries(long, short, confidence=np.full(len(close), 65.0))
+    @staticmethod
+    def entries(v: Values, p: DonchianParameters) -> Entries:
+        return Entries(long=v.close > v.upper, short=v.close < v.lower, confidence=65.0)

@@ -13,7 +13,7 @@ from trading_assets.errors import StrategyError
 from trading_assets.market.candles import Candles, FloatArray
 from trading_assets.market.timeframes import Timeframe
 from trading_assets.strategies import indicators
-from trading_assets.strategies.base import Entries, Strategy, StrategyData
+from trading_assets.strategies.base import Entries, Parameters, Strategy, StrategyData, Values
 from trading_assets.strategies.bollinger_rsi import BollingerRsi
 from trading_assets.strategies.fibonacci_bollinger import FibonacciBollinger
 from trading_assets_tests.strategies.donchian_breakout import DonchianBreakout
@@ -35,7 +35,7 @@ class Always(Strategy):
     def indicators(self, data: StrategyData) -> dict[str, FloatArray]:
         return dict(self.values)
 
-    def entries(self, data: StrategyData, values: Mapping[str, FloatArray]) -> Entries:
+    def entries(self, v: Values, p: Parameters) -> Entries:
         return self.answer
 
 

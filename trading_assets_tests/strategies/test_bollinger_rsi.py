@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from trading_assets.strategies.base import StrategyData
+from trading_assets.strategies.base import StrategyData, Values
 from trading_assets.strategies.bollinger_rsi import BollingerRsi
 from trading_assets_tests.strategies.markets import walk
 
@@ -41,7 +41,7 @@ LONG, SHORT, NONE = 1, -1, 0
 )
 def test_entries_follow_the_table(position: float, rsi: float, side: int, confidence: float) -> None:
     values = {"bb_position": np.array([position]), "rsi": np.array([rsi])}
-    entries = BollingerRsi().entries(StrategyData("COINUSDT", walk(1, 1)), values)
+    entries = BollingerRsi.entries(Values(walk(1, 1), values), BollingerRsi().parameters)
     assert int(entries.long[0]) - int(entries.short[0]) == side
     if side:
         assert entries.confidence[0] == confidence
@@ -59,7 +59,7 @@ def test_every_number_is_a_parameter() -> None:
         }
     )
     values = {"bb_position": np.array([-0.6, -0.6]), "rsi": np.array([24.0, 26.0])}
-    entries = strategy.entries(StrategyData("COINUSDT", walk(1, 2)), values)
+    entries = strategy.entries(Values(walk(1, 2), values), strategy.parameters)
     assert entries.long.all()
     assert entries.confidence.tolist() == [83.0, 50.0]
 

@@ -16,10 +16,10 @@ from trading_assets.market.timeframes import TRADED_TIMEFRAMES, Timeframe
 from trading_assets.strategies import registry
 from trading_assets.strategies.base import DataNeeds
 
-BUILT_IN = ["bollinger_rsi", "fibonacci_bollinger"]
+BUILT_IN = ["bollinger_rsi", "fibonacci_bollinger", "hyperrsi"]
 
 SOURCE = """
-import numpy as np
+import json
 from trading_assets.strategies.base import Entries, Strategy
 
 class Dropped(Strategy):
@@ -29,9 +29,9 @@ class Dropped(Strategy):
     def indicators(self, data):
         return {{}}
 
-    def entries(self, data, values):
-        never = np.zeros(len(data.candles), dtype=bool)
-        return Entries(never, never, np.full(len(data.candles), 60.0))
+    @staticmethod
+    def entries(v, p):
+        return Entries(long=False, short=False, confidence=60.0)
 """
 
 Drop = Callable[[str, str], None]
@@ -122,15 +122,17 @@ def test_seeding_brings_back_only_a_row_that_is_gone(database: Database) -> None
     assert not found["fibonacci_bollinger"]
 
 
-def test_a_seeded_row_trades_every_coin_and_timeframe_with_default_parameters(database: Database) -> None:
+def test_a_seeded_row_tries_the_whole_grid_on_every_coin_and_timeframe_the_defaults_first(database: Database) -> None:
     registry.seed_registry(database)
     for found in registry.active_strategies(database).usable:
+        assert len(found.sets) == len(set(found.parameters)) == 20
         assert found.pairs == frozenset()
         assert found.timeframes == frozenset(TRADED_TIMEFRAMES)
-        assert found.parameters == registry.canonical_json(registry.make_strategy(found.name, "{}"))
+        assert found.parameters[0] == registry.canonical_json(registry.make_strategy(found.name, "{}"))
         assert found.covers("ANYUSDT", Timeframe.M1)
         assert not found.covers("ANYUSDT", Timeframe.D1)
-        assert found.needs() == found.strategy.needs()
+        for strategy in found.sets:
+            assert DataNeeds.deepest([found.needs(), strategy.needs()]) == found.needs()
 
 
 @pytest.mark.parametrize(
@@ -207,7 +209,7 @@ def test_a_strategy_offered_by_an_entry_point_is_found(offer: Drop, database: Da
     [
         ("bad = other_package:Missing", "Missing"),
         ("bad = no_such_package_at_all:Thing", "no_such_package_at_all"),
-        ("bad = other_package:np", "expected a concrete subclass"),
+        ("bad = other_package:json", "expected a concrete subclass"),
         ("bad = other_package:Strategy", "expected a concrete subclass"),
         ("bad = other_package:Entries", "expected a concrete subclass"),
     ],

@@ -5,7 +5,7 @@ import pytest
 
 from trading_assets.market.candles import Candles, FloatArray, Funding
 from trading_assets.market.timeframes import DAY_MS, HOUR_MS, Timeframe
-from trading_assets.strategies.base import DataNeeds, Strategy, StrategyData
+from trading_assets.strategies.base import DataNeeds, Strategy, StrategyData, Values
 from trading_assets.strategies.bollinger_rsi import BollingerRsi
 from trading_assets.strategies.fibonacci_bollinger import LEVEL_TIMEFRAMES, FibonacciBollinger
 from trading_assets_tests.strategies.series import START_MS, candles_of, ending
@@ -20,8 +20,8 @@ HIGH = {"bb_position": 0.9, "rsi": 60.0}
 
 def decide(strategy: Strategy, values: dict[str, float]) -> tuple[str, float]:
     """The decision on one bar with these indicators, and its confidence."""
-    data = StrategyData("ALTUSDT", candles_of(Timeframe.M60, [100.0]))
-    entries = strategy.entries(data, {name: np.array([value]) for name, value in values.items()})
+    arrays = {name: np.array([value]) for name, value in values.items()}
+    entries = strategy.entries(Values(candles_of(Timeframe.M60, [100.0]), arrays), strategy.parameters)
     assert not (entries.long[0] and entries.short[0])
     side = UP if entries.long[0] else DOWN if entries.short[0] else NO
     return side, float(entries.confidence[0]) if side != NO else NAN

@@ -10,7 +10,7 @@ import pytest
 
 from trading_assets.market.candles import Candles, Funding
 from trading_assets.market.timeframes import DAY_MS, HOUR_MS, Timeframe
-from trading_assets.strategies.base import StrategyData
+from trading_assets.strategies.base import StrategyData, Values
 from trading_assets.strategies.fibonacci_bollinger import LEVEL_TIMEFRAMES, FibonacciBollinger
 from trading_assets_tests.strategies.markets import START_MS, candles_of_closes, market, walk
 
@@ -57,7 +57,7 @@ NAN = math.nan
 )
 def test_entries_follow_the_table(values: dict[str, float], side: int, confidence: float) -> None:
     arrays = {name: np.array([value]) for name, value in {**PLAIN, **values}.items()}
-    entries = FibonacciBollinger().entries(StrategyData("COINUSDT", walk(1, 1)), arrays)
+    entries = FibonacciBollinger.entries(Values(walk(1, 1), arrays), FibonacciBollinger().parameters)
     assert int(entries.long[0]) - int(entries.short[0]) == side
     if side:
         assert entries.confidence[0] == confidence

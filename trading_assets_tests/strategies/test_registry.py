@@ -23,7 +23,7 @@ from trading_assets.strategies.base import DataNeeds, StrategyData
 from trading_assets_tests.strategies import donchian_breakout
 from trading_assets_tests.strategies.markets import walk
 
-BUILT_IN = {"bollinger_rsi", "fibonacci_bollinger"}
+BUILT_IN = {"bollinger_rsi", "fibonacci_bollinger", "hyperrsi"}
 EXAMPLE = Path(donchian_breakout.__file__).read_text()
 
 Drop = Callable[[str, str], None]
@@ -124,13 +124,14 @@ def test_an_active_row_is_ready_for_use(database: Database) -> None:
     change(database, "bollinger_rsi", parameters='{"band": 0.8}', pairs='["BTCUSDT"]', timeframes='["15m", "60m"]')
     found = registry.active_strategies(database)
     assert found.broken == ()
-    first, second = found.usable
-    assert (first.name, second.name) == ("bollinger_rsi", "fibonacci_bollinger")
-    parameters = json.loads(first.parameters)
+    first, second, third = found.usable
+    assert (first.name, second.name, third.name) == ("bollinger_rsi", "fibonacci_bollinger", "hyperrsi")
+    (text,) = first.parameters
+    parameters = json.loads(text)
     assert parameters["band"] == 0.8
     assert parameters["rsi_period"] == 14
-    assert first.parameters == json.dumps(parameters, sort_keys=True, separators=(",", ":"))
-    assert registry.canonical_json(registry.make_strategy(first.name, first.parameters)) == first.parameters
+    assert text == json.dumps(parameters, sort_keys=True, separators=(",", ":"))
+    assert registry.canonical_json(registry.make_strategy(first.name, text)) == text
     assert first.covers("BTCUSDT", Timeframe.M15)
     assert not first.covers("ETHUSDT", Timeframe.M15)
     assert not first.covers("BTCUSDT", Timeframe.M240)
@@ -140,14 +141,14 @@ def test_an_active_row_is_ready_for_use(database: Database) -> None:
 def test_a_stopped_strategy_is_left_out_until_it_is_started(database: Database) -> None:
     registry.seed_registry(database)
     registry.set_active(database, "bollinger_rsi", False)
-    assert names(registry.active_strategies(database)) == {"fibonacci_bollinger"}
+    assert names(registry.active_strategies(database)) == BUILT_IN - {"bollinger_rsi"}
     registry.set_active(database, "bollinger_rsi", True)
     assert names(registry.active_strategies(database)) == BUILT_IN
 
 
 def test_an_unknown_name_is_answered_with_the_known_ones(database: Database) -> None:
     registry.seed_registry(database)
-    known = "known are bollinger_rsi, fibonacci_bollinger"
+    known = "known are bollinger_rsi, fibonacci_bollinger, hyperrsi"
     with pytest.raises(StrategyError, match=f"unknown strategy 'grid'; {known}"):
         registry.set_active(database, "grid", True)
     with pytest.raises(StrategyError, match=f"unknown strategy 'grid'; {known}"):
@@ -173,7 +174,7 @@ def test_a_malformed_row_is_reported_and_the_others_go_on(
     registry.seed_registry(database)
     change(database, "bollinger_rsi", **values)
     found = registry.active_strategies(database)
-    assert names(found) == {"fibonacci_bollinger"}
+    assert names(found) == BUILT_IN - {"bollinger_rsi"}
     (broken,) = found.broken
     assert broken.name == "bollinger_rsi"
     with pytest.raises(StrategyError, match=reason):
@@ -184,7 +185,7 @@ def test_a_row_whose_class_is_gone_is_reported_and_the_others_go_on(sqlite: Data
     registry.seed_registry(sqlite)
     change(sqlite, "bollinger_rsi", name="removed")
     found = registry.active_strategies(sqlite)
-    assert names(found) == {"fibonacci_bollinger"}
+    assert names(found) == BUILT_IN - {"bollinger_rsi"}
     assert "unknown strategy 'removed'" in found.broken[0].reason
     assert {row.name: row.description for row in registry.registry_rows(sqlite)}["removed"].startswith("its class")
     registry.set_active(sqlite, "removed", False)
@@ -206,7 +207,8 @@ def test_a_new_strategy_is_found_waits_to_be_started_and_is_backtested(
     registry.seed_registry(sqlite)
     assert names(registry.active_strategies(sqlite)) == BUILT_IN
     registry.set_active(sqlite, "donchian_breakout", True)
-    registry.set_active(sqlite, "fibonacci_bollinger", False)
+    for name in ("fibonacci_bollinger", "hyperrsi"):
+        registry.set_active(sqlite, name, False)
     found = registry.active_strategies(sqlite)
     assert names(found) == {"bollinger_rsi", "donchian_breakout"}
 
@@ -221,7 +223,7 @@ def test_a_new_strategy_is_found_waits_to_be_started_and_is_backtested(
         found.usable,
         load_settings(),
     )
-    assert rows["strategy"].tolist() == ["bollinger_rsi", "donchian_breakout"]
+    assert rows["strategy"].unique().tolist() == ["bollinger_rsi", "donchian_breakout"]
     assert (rows["total_trades"] > 0).all()
 
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import numpy as np
 
 from trading_assets.market.candles import Candles, FloatArray
 from trading_assets.market.timeframes import Timeframe
-from trading_assets.strategies.base import Entries, Strategy, StrategyData
+from trading_assets.strategies.base import Entries, Parameters, Strategy, StrategyData, Values
 
 BARS = 40
 
@@ -36,6 +34,6 @@ class Dictated(Strategy):
         bars = len(data.candles)
         return {"rsi": np.full(bars, 25.0), "btc_trend": np.full(bars, 1.0), "funding_rate": np.full(bars, np.nan)}
 
-    def entries(self, data: StrategyData, values: Mapping[str, FloatArray]) -> Entries:
-        last = np.arange(len(data.candles)) == len(data.candles) - 1
-        return Entries(last & (self.side == "long"), last & (self.side == "short"), np.full(len(last), self.confidence))
+    def entries(self, v: Values, p: Parameters) -> Entries:
+        last = np.arange(len(v.close)) == len(v.close) - 1
+        return Entries(last & (self.side == "long"), last & (self.side == "short"), self.confidence)

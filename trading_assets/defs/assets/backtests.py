@@ -1,16 +1,18 @@
 """`backtest_results/<timeframe>`: every scanned coin against every active strategy."""
 
+from functools import partial
+
 import dagster as dg
 import pandas as pd
 
-from trading_assets.backtesting.run import backtest_window
+from trading_assets.backtesting.run import Backtests, configurations
 from trading_assets.defs import metadata as md
 from trading_assets.defs import pictures
 from trading_assets.defs.assets.common import ONE_RUN, OWNERS, TABLES, Progress, describe_hour
 from trading_assets.defs.checks.schema import column_schema
 from trading_assets.defs.partitions import hourly, hours_of
 from trading_assets.defs.resources import CandleStoreResource, DatabaseResource, SettingsResource
-from trading_assets.market.loading import hour_loader
+from trading_assets.market.loading import open_coin
 from trading_assets.market.stages import timeframes_read
 from trading_assets.market.timeframes import TRADED_TIMEFRAMES, Timeframe
 from trading_assets.schemas.tables import BACKTEST_RESULTS
@@ -25,15 +27,16 @@ def _backtest_asset(timeframe: Timeframe) -> dg.AssetsDefinition:
         ins={"market_scan": dg.AssetIn()},
         deps=[*(dg.AssetKey(["candles", other.value]) for other in read), "funding_rates"],
         group_name="backtests",
-        kinds={"sql", "vectorbt"},
+        kinds={"sql", "numba"},
         owners=OWNERS,
-        code_version="1",
+        code_version="2",
         partitions_def=hourly,
         io_manager_key=TABLES,
         backfill_policy=ONE_RUN,
         metadata={"dagster/column_schema": column_schema(BACKTEST_RESULTS), "timeframe": timeframe.value},
         description=f"Backtest of each active strategy on each scanned coin over the {timeframe.value} window that "
-        "ends at the as-of, with fees, slippage and funding; one row per hour, symbol, strategy and parameter set.",
+        "ends at the as-of, with fees, slippage and funding; one row per hour, symbol and strategy: the "
+        "parameter set that was best in sample.",
     )
     def backtest_results(
         context: dg.AssetExecutionContext,
@@ -45,21 +48,24 @@ def _backtest_asset(timeframe: Timeframe) -> dg.AssetsDefinition:
         hours = hours_of(context)
         strategies = active_strategies(database.get())
         store = candle_store.get()
-        progress = Progress(context.log, f"{timeframe.value} hours backtested")
-        frames = []
-        for done, hour in enumerate(hours):
-            progress(done, len(hours))
-            of_hour = market_scan[market_scan["hour_ms"] == hour]
-            scan_ids = dict(zip(of_hour["symbol"], of_hour["scan_id"], strict=True))
-            rows = backtest_window(
-                hour, timeframe, scan_ids, hour_loader(store, hour), strategies.usable, settings.get()
+        scans: dict[int, dict[str, str]] = {hour: {} for hour in hours}
+        for hour, symbol, scan in market_scan[["hour_ms", "symbol", "scan_id"]].itertuples(index=False):
+            scans[hour][symbol] = scan
+        with Backtests(strategies.usable, settings.get()) as backtests:
+            rows = backtests.rows(
+                timeframe,
+                scans,
+                partial(open_coin, store),
+                progress=Progress(context.log, f"{timeframe.value} coins backtested"),
             )
-            frames.append(rows)
-            describe_hour(context, hour, rows, _at_a_glance(rows))
+        of_hour = dict(list(rows.groupby("hour_ms")))
+        for hour in hours:
+            found = of_hour.get(hour, rows.iloc[:0])
+            describe_hour(context, hour, found, _at_a_glance(found))
         broken = [f"{entry.name}: {entry.reason}" for entry in strategies.broken]
         if broken:
             context.log.warning(f"strategies that could not be used: {'; '.join(broken)}")
-        return pd.concat(frames, ignore_index=True)
+        return rows
 
     return backtest_results
 
@@ -69,7 +75,8 @@ def _at_a_glance(rows: pd.DataFrame) -> dict[str, object]:
     traded = rows[rows["total_trades"] > 0]
     columns = ["symbol", "strategy", "total_trades", "win_rate", "profit_factor", "total_pnl", "max_drawdown"]
     return {
-        "backtests": len(rows),
+        "backtests": configurations(rows),
+        "rows": len(rows),
         "trades": int(rows["total_trades"].sum()),
         "profitable_pct": round(float((traded["total_pnl"] > 0).mean() * 100), 1) if len(traded) else 0.0,
         "failed": len(failed),

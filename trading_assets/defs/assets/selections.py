@@ -3,7 +3,7 @@
 import dagster as dg
 import pandas as pd
 
-from trading_assets.backtesting.selection import PRESETS, coin_summary, select_best
+from trading_assets.backtesting.selection import PRESETS, Limits, coin_summary, select_best
 from trading_assets.defs import metadata as md
 from trading_assets.defs import pictures
 from trading_assets.defs.assets.common import ONE_RUN, OWNERS, TABLES, describe_hour
@@ -22,7 +22,7 @@ from trading_assets.schemas.tables import STRATEGY_SELECTIONS
     group_name="selection",
     kinds={"sql"},
     owners=OWNERS,
-    code_version="1",
+    code_version="2",
     partitions_def=hourly,
     io_manager_key=TABLES,
     backfill_policy=ONE_RUN,
@@ -33,14 +33,17 @@ def strategy_selections(
 ) -> pd.DataFrame:
     """The best strategy and timeframe of each coin whose backtests pass the preset's filters; one row per symbol.
 
-    The score is win_rate * profit_factor * ln(total_trades + 1).
+    The score is win_rate * profit_factor * ln(total_trades + 1). Of each strategy the parameter set takes part that was
+    best on the older part of the window; `out_of_sample_pnl` tells how it did on the newer part, `deflated_sharpe` and
+    `p_value` how likely its result is to be luck.
     """
     preset = PRESETS[settings.get().selection_preset]
+    limits = Limits(settings.get().min_deflated_sharpe, settings.get().max_p_value)
     results = pd.concat(list(backtests.values()), ignore_index=True)
     frames = []
     for hour in hours_of(context):
         of_hour = results[results["hour_ms"] == hour]
-        selection = select_best(hour, of_hour, preset)
+        selection = select_best(hour, of_hour, preset, limits)
         frames.append(selection.rows)
         best = selection.rows.sort_values("score", ascending=False)
         describe_hour(
@@ -64,6 +67,11 @@ def strategy_selections(
                         "win_rate",
                         "profit_factor",
                         "total_pnl",
+                        "out_of_sample_trades",
+                        "out_of_sample_pnl",
+                        "configurations_tried",
+                        "deflated_sharpe",
+                        "p_value",
                     ],
                     limit=30,
                 ),

@@ -4,10 +4,11 @@ import dagster as dg
 import pandas as pd
 import pandera.errors
 
-from trading_assets.defs.partitions import hour_of, key_of
+from trading_assets.defs.checks.hours import NOTHING_YET, hours_to_check
+from trading_assets.defs.partitions import key_of
 from trading_assets.defs.resources import DatabaseResource
 from trading_assets.defs.tables import rows_of, table_of
-from trading_assets.ledger.partitions import latest_hour_ms, read_partitions
+from trading_assets.ledger.partitions import read_partitions
 from trading_assets.schemas.tables import Table
 
 CHECK_NAME = "SCHEMA"
@@ -83,16 +84,9 @@ def schema_check(key: dg.AssetKey) -> dg.AssetChecksDefinition:
     )
     def check(context: dg.AssetCheckExecutionContext, database: DatabaseResource) -> dg.AssetCheckResult:
         store = database.get()
-        run = context.op_execution_context
-        if run.has_partition_key or run.has_partition_key_range:
-            hours = [hour_of(partition) for partition in run.partition_keys]
-        else:
-            newest = latest_hour_ms(store, table)
-            if newest is None:
-                return dg.AssetCheckResult(
-                    passed=True, description="Nothing is materialised yet: materialise an hour first."
-                )
-            hours = [newest]
+        hours = hours_to_check(context, store, table)
+        if not hours:
+            return dg.AssetCheckResult(passed=True, description=NOTHING_YET)
         result = validate(table, read_partitions(store, table, hours, rows_of(key)))
         return dg.AssetCheckResult(
             passed=result.passed,

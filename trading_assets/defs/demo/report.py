@@ -83,7 +83,7 @@ class Report:
         counts = self.counts
         self.say(
             f"\nOver all hours: [bold]{counts.scanned}[/] scans of a coin, [bold]{counts.candles:,}[/] candles, "
-            f"[bold]{counts.backtests}[/] backtests, [bold]{counts.selections}[/] selections, "
+            f"[bold]{counts.backtests:,}[/] backtests, [bold]{counts.selections}[/] selections, "
             f"[bold]{counts.signals}[/] signals, [bold]{counts.orders}[/] orders, [bold]{counts.closed}[/] closed "
             f"in [bold]{counts.seconds:.0f}[/] s"
         )

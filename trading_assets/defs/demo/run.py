@@ -18,7 +18,8 @@ import dagster as dg
 import pandas as pd
 import requests
 
-from trading_assets.backtesting.vectorbt_engine import warm_up
+from trading_assets.backtesting.kernel.engine import warm_up
+from trading_assets.backtesting.run import configurations
 from trading_assets.console import open_console
 from trading_assets.defs.demo.home import prepare_home
 from trading_assets.defs.demo.report import Report
@@ -168,13 +169,14 @@ def _research(walk: _Walk, hour_ms: int, number: int, hours: int) -> None:
     selections = read_partitions(walk.database, STRATEGY_SELECTIONS, [hour_ms])
     counts.scanned += len(scanned)
     counts.candles += int(coverage["bars"].sum())
-    counts.backtests += len(backtests)
+    tried = configurations(backtests)
+    counts.backtests += tried
     counts.selections += len(selections)
     walk.timeframes, walk.hour_ms = selections["timeframe"].tolist(), hour_ms
     walk.report.say(
         f"[bold]{iso(as_of_ms(hour_ms))[:16].replace('T', ' ')}[/]  hour {number} of {hours}: "
-        f"{len(scanned)} coins, {coverage['bars'].sum():,} candles, {len(backtests)} backtests "
-        f"({int(backtests['total_trades'].sum()):,} trades) -> {len(selections)} selected\n"
+        f"{len(scanned)} coins, {coverage['bars'].sum():,} candles, {tried:,} backtests, "
+        f"{len(backtests)} chosen in sample -> {len(selections)} selected\n"
         f"  [dim]{', '.join(f'{stage} {seconds:.1f} s' for stage, seconds in took.items())}[/]"
     )
 

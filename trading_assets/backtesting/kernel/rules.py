@@ -1,0 +1,236 @@
+"""Compiles a strategy's `entries`, as its author wrote it, into a sweep over bars and parameter sets.
+
+A rule of comparisons, `&`, `|` and arithmetic means the same for arrays and for the numbers of one bar, so the function
+itself is compiled: its `v` and `p` become named tuples of the numbers it reads. What numba cannot compile is no error:
+the caller takes the array path. The machine code is cached by numba in the `__pycache__` beside this module (or where
+`NUMBA_CACHE_DIR` says); its name carries a digest of the rule and of the loops: a changed rule has another name.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections import namedtuple
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from types import CodeType, FunctionType, ModuleType
+from typing import Any
+
+from trading_assets.strategies.base import CANDLE_VALUES, Parameters
+
+_log = logging.getLogger(__name__)
+
+_LOOPS = Path(__file__).with_name("loops.py")
+_DEPTH = 8
+
+Rule = Callable[..., Any]
+
+_SOURCE = """
+def decide(p, direction, {arrays}):
+    both = 0
+    for bar in range(direction.shape[0]):
+        entry = rule(Values({values_of_bar}), p)
+        both += entry.long & entry.short
+        direction[bar] = np.uint8(entry.long) | (np.uint8(entry.short) << 1)
+    return both
+
+def confidence_of(taken, count, p, {arrays}):
+    total = 0.0
+    for index in range(count):
+        bar = taken[index]
+        confidence = rule(Values({values_of_bar}), p).confidence
+        if not 0 <= confidence <= 100:
+            return np.nan
+        total += confidence
+    return total / count
+
+def sweep(
+    values, columns, parameters, sets, market, distances, stops, costs, bars_per_year, split,
+    directions, following, exits, lines, taken, figures,
+):
+    for decision in range(columns.shape[0]):
+        if decide(Parameters({parameters}), directions[decision], {rows}):
+            return 1
+        follow(directions[decision], following[decision])
+    at = -1
+    for index in range(sets.shape[0]):
+        row, decision, stop = sets[index]
+        if stop != at:
+            exits[:] = UNKNOWN
+            at = stop
+        count = walk(
+            directions[decision], following[decision], market,
+            distances[int(stops[stop, 2])], stops[stop, 0], stops[stop, 1], costs, bars_per_year, split,
+            exits, lines, taken, figures[row],
+        )
+        if count:
+            confidence = confidence_of(taken, count, Parameters({parameters}), {rows})
+            if np.isnan(confidence):
+                return 1
+            figures[row, 7] = confidence
+    return 0
+"""
+"""What is compiled around a rule.
+
+`decide` writes the code of each bar for one decision (distinct values and parameters of the rule) and returns how many
+bars are both long and short: a loop without branches, which runs on several bars at once. `sweep` fills `figures`,
+shape (sets, fields of `Metrics`), and returns 1 where a bar is both, or a confidence is not between 0 and 100:
+
+* `values`: indicators and candle columns, shape (rows, n);
+* `columns`, `parameters`: of each decision the rows of `values` and the numbers of `p`, shapes (decisions, ...);
+* `sets`: row of `figures`, decision and stop of each set, those of one stop together, shape (sets, 3);
+* `distances`: ATR, shape (periods, n); `stops`: ATR multiple, reward to risk, row of `distances`, shape (stops, 3);
+* `costs`: fee, slippage, notional, capital; `split`: first bar of the out-of-sample part;
+* `directions`, `following`, `exits`, `lines`, `taken`: room to work in.
+"""
+
+
+@dataclass(frozen=True)
+class CompiledRule:
+    """A rule ready for a sweep.
+
+    Attributes:
+        values: names of the indicators and candle columns that it reads.
+        parameters: names of the parameters that it reads.
+        sweep: the compiled function; `_SOURCE` tells its arguments.
+    """
+
+    values: tuple[str, ...]
+    parameters: tuple[str, ...]
+    sweep: Callable[..., int]
+
+
+@lru_cache(maxsize=256)
+def compile_rule(rule: Rule, kind: type[Parameters], indicators: frozenset[str]) -> CompiledRule | None:
+    """The rule as a sweep, compiled when that is first called; None where it is no plain function of numbers."""
+    if not isinstance(rule, FunctionType):
+        return None
+    functions = list(dict.fromkeys(_functions(rule)))
+    read = {name for function in functions for code in _codes(function.__code__) for name in code.co_names}
+    values = tuple(sorted(read & (indicators | set(CANDLE_VALUES))))
+    parameters = tuple(sorted(read & set(kind.model_fields)))
+    if not values or any(kind.model_fields[name].annotation not in (int, float) for name in parameters):
+        return None
+    try:
+        name = f"sweep_{_digest(functions, values, parameters)}"
+        return CompiledRule(values, parameters, _build(name, rule, values, parameters))
+    except (_NotANumberError, ValueError, RecursionError) as error:
+        _log.info("%s is not compiled: %s", rule.__qualname__, error)
+        return None
+
+
+def _build(
+    unique_name: str, rule: FunctionType, values: Sequence[str], parameters: Sequence[str]
+) -> Callable[..., int]:
+    import numba
+
+    from trading_assets.backtesting.kernel import loops  # noqa: PLC0415 (numba)
+
+    scope: dict[str, Any] = {
+        **vars(loops),
+        "rule": _jitted(rule, 0),
+        "Values": namedtuple("Values", values),
+        "Parameters": namedtuple("Parameters", parameters),
+    }
+    arrays = [f"values_{index}" for index in range(len(values))]
+    source = _SOURCE.format(
+        arrays=", ".join(arrays),
+        values_of_bar=", ".join(f"{array}[bar]" for array in arrays),
+        rows=", ".join(f"values[columns[decision, {index}]]" for index in range(len(values))),
+        parameters=", ".join(f"parameters[decision, {index}]" for index in range(len(parameters))),
+    )
+    # Compiled under this file's name: numba keeps its cache beside it.
+    exec(compile(source, __file__, "exec"), scope)
+    for name in ("decide", "confidence_of"):
+        scope[name] = numba.njit(nogil=True, error_model="numpy")(scope[name])
+    sweep = scope["sweep"]
+    sweep.__name__ = sweep.__qualname__ = unique_name
+    return numba.njit(nogil=True, cache=True, error_model="numpy")(sweep)
+
+
+def _jitted(function: FunctionType, depth: int) -> Any:
+    """The function compiled, and the plain functions it calls with it."""
+    import numba
+
+    if depth > _DEPTH:
+        raise RecursionError(f"{function.__qualname__} calls itself")
+    called = {name: _jitted(other, depth + 1) for name, other in _called(function)}
+    alone = FunctionType(
+        function.__code__,
+        {**function.__globals__, **called},
+        function.__name__,
+        function.__defaults__,
+        function.__closure__,
+    )
+    return numba.njit(nogil=True, error_model="numpy")(alone)
+
+
+def _called(function: FunctionType) -> Iterator[tuple[str, FunctionType]]:
+    for name in function.__code__.co_names:
+        other = function.__globals__.get(name)
+        if isinstance(other, FunctionType):
+            yield name, other
+
+
+def _functions(function: FunctionType, depth: int = 0) -> Iterator[FunctionType]:
+    """The function and the plain functions that it calls, directly or not."""
+    yield function
+    if depth <= _DEPTH:
+        for _, other in _called(function):
+            yield from _functions(other, depth + 1)
+
+
+def _codes(code: CodeType) -> Iterator[CodeType]:
+    yield code
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _codes(constant)
+
+
+def _digest(functions: Sequence[FunctionType], values: Sequence[str], parameters: Sequence[str]) -> str:
+    """16 hexadecimal digits: equal only for rules that compile to the same code."""
+    digest = hashlib.blake2b(digest_size=8)
+    digest.update(_LOOPS.read_bytes())
+    parts: list[object] = [tuple(values), tuple(parameters)]
+    for function in functions:
+        for code in _codes(function.__code__):
+            parts += [code.co_code, code.co_names, code.co_varnames, [_constant(one) for one in code.co_consts]]
+            parts += [_named(name, function.__globals__, code.co_names) for name in code.co_names]
+        parts += [_constant(function.__defaults__)]
+        parts += [_constant(cell.cell_contents) for cell in function.__closure__ or ()]
+    digest.update(repr(parts).encode())
+    return digest.hexdigest()
+
+
+class _NotANumberError(TypeError):
+    """A rule reads something whose content no digest can tell."""
+
+
+def _named(name: str, scope: Mapping[str, object], attributes: Sequence[str]) -> object:
+    """What a name of a rule stands for; of a module what the rule may read of it."""
+    value = scope.get(name)
+    if isinstance(value, ModuleType):
+        read = [(one, getattr(value, one)) for one in attributes if hasattr(value, one)]
+        return name, value.__name__, [(one, _constant(held)) for one, held in read if not callable(held)]
+    return name, _constant(value)
+
+
+def _constant(value: object) -> object:
+    """What of a value is baked into machine code, in a form equal in every process.
+
+    Raises:
+        _NotANumberError: it is an array, an object or the like: its content may change without a trace in the digest.
+    """
+    if isinstance(value, CodeType):
+        return value.co_name
+    if isinstance(value, type):
+        return value.__name__, getattr(value, "_fields", None)
+    if isinstance(value, FunctionType):
+        return value.__name__
+    if isinstance(value, tuple):
+        return tuple(_constant(one) for one in value)
+    if isinstance(value, int | float | str | bytes | None):
+        return value
+    raise _NotANumberError(f"it reads {value!r}; expected numbers, functions and modules alone")

@@ -1,0 +1,152 @@
+"""The same backtests by the kernel and by other engines, one after the other in one process, with equal results.
+
+CPU time counts (of all threads); compare ratios of one run, not runs of different days. Each engine gets the same
+candles in memory, and each is told to share indicators among the parameter sets where it can.
+"""
+
+from __future__ import annotations
+
+import gc
+import resource
+import sys
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import fields
+from typing import Any
+
+import numpy as np
+from rich.table import Table
+
+from trading_assets.backtesting.engine import Costs
+from trading_assets.backtesting.kernel.sweep import StrategySweep, Window
+from trading_assets.bench import others
+from trading_assets.bench.others import Engine, Work
+from trading_assets.market.candles import Candles, FloatArray, Funding
+from trading_assets.market.timeframes import WARM_UP_BARS, Timeframe
+from trading_assets.strategies.base import StrategyData
+from trading_assets.strategies.registry import parameter_sets
+
+COSTS = Costs(fee=0.00055, slippage=0.0002, notional=1000.0)
+CAPITAL = 1000.0
+OUT_OF_SAMPLE_PCT = 25.0
+STRATEGY = "bollinger_rsi"
+START_MS = 1_772_323_200_000
+
+
+def measure(symbols: int, params: int, timeframes: Sequence[Timeframe], repeat: int) -> dict[str, Any]:
+    """Time every engine on a seeded random market.
+
+    Returns:
+        Size of the work, and for each engine CPU and wall seconds, ns of CPU per bar and parameter set, how many times
+        the kernel's, and whether its results were equal (None where its rules differ).
+    """
+    sets = parameter_sets(STRATEGY, "{}")[:params]
+    sweep = StrategySweep(sets)
+    data = [_walk(seed, timeframe) for timeframe in timeframes for seed in range(symbols)]
+    _prepared(data[0], sweep)  # imports and compiles
+    loaded_mb = _peak_mb()
+    work = [_prepared(one, sweep) for one in data]
+
+    def kernel(one: Work) -> FloatArray:
+        window = Window.of(one.data, int(one.window.candles.start_ms[0]), OUT_OF_SAMPLE_PCT)
+        return sweep.run(one.data, window, COSTS, CAPITAL).figures
+
+    def alike(one: Work, found: FloatArray) -> bool:
+        return bool(np.array_equal(found, one.figures))
+
+    engines = [
+        Engine("kernel", kernel, alike),
+        Engine("kernel, two threads", kernel, alike, threads=2),
+        *others.engines(sets, COSTS, CAPITAL, max(symbols // 2, 1)),
+    ]
+    results: list[dict[str, Any]] = []
+    kernel_mb = 0.0
+    for engine in engines:
+        part = [one for at, one in enumerate(work) if at % symbols % engine.every == 0]
+        results.append({"engine": engine.name, **_timed(engine, part, repeat, len(sets))})
+        kernel_mb = kernel_mb or _peak_mb() - loaded_mb
+    for result in results:
+        result["times_kernel"] = round(result["ns"] / results[0]["ns"], 1)
+    return {
+        "strategy": STRATEGY,
+        "symbols": symbols,
+        "parameter_sets": len(sets),
+        "timeframes": [timeframe.value for timeframe in timeframes],
+        "bars": sum(len(one.window.candles) for one in work),
+        "trades": int(sum(one.figures[:, 0].sum() for one in work)),
+        "data_mb": round(sum(_bytes(one.data.candles) for one in work) / 1e6, 1),
+        "kernel_mb": round(kernel_mb, 1),
+        "peak_mb": round(_peak_mb(), 1),
+        "engines": results,
+    }
+
+
+def table(report: dict[str, Any]) -> Table:
+    """The report for a person."""
+    shown = Table(
+        "engine", "CPU s", "wall s", "ns per bar and set", "x kernel", "equal",
+        title=f"{report['symbols']} coins, {', '.join(report['timeframes'])}, {report['parameter_sets']} sets of "
+        f"{report['strategy']}: {report['bars']:,} bars, {report['trades']:,} trades; peak {report['peak_mb']:.0f} MB",
+        title_justify="left",
+    )  # fmt: skip
+    for result in report["engines"]:
+        equal = {True: "yes", False: "NO", None: "other rules"}[result["equal"]]
+        numbers = [f"{result[key]:.3g}" for key in ("cpu_s", "wall_s", "ns", "times_kernel")]
+        shown.add_row(result["engine"], *numbers, equal)
+    return shown
+
+
+def _timed(engine: Engine, work: Sequence[Work], repeat: int, sets: int) -> dict[str, Any]:
+    """The fastest of several runs by CPU time, after one that imports, compiles and is compared."""
+
+    def all_of_it() -> list[Any]:
+        if engine.threads == 1:
+            return [engine.run(one) for one in work]
+        with ThreadPoolExecutor(engine.threads) as pool:
+            return list(pool.map(engine.run, work))
+
+    first = all_of_it()
+    check = engine.equal
+    equal = None if check is None else all(check(one, found) for one, found in zip(work, first, strict=True))
+    times = []
+    for _ in range(repeat):
+        gc.collect()
+        cpu, wall = time.process_time(), time.perf_counter()
+        all_of_it()
+        times.append((time.process_time() - cpu, time.perf_counter() - wall))
+    best_cpu, best_wall = min(cpu for cpu, _ in times), min(wall for _, wall in times)
+    bar_sets = sum(len(one.window.candles) for one in work) * sets
+    return {
+        "cpu_s": round(best_cpu, 4),
+        "wall_s": round(best_wall, 4),
+        "ns": round(best_cpu / bar_sets * 1e9, 2),
+        "wall_ns": round(best_wall / bar_sets * 1e9, 2),
+        "equal": equal,
+    }
+
+
+def _prepared(data: StrategyData, sweep: StrategySweep) -> Work:
+    window = Window.of(data, int(data.candles.start_ms[WARM_UP_BARS]), OUT_OF_SAMPLE_PCT)
+    return Work(data, window, sweep.run(data, window, COSTS, CAPITAL).figures)
+
+
+def _walk(seed: int, timeframe: Timeframe) -> StrategyData:
+    """A random walk with gaps and wicks over the window and its warm-up."""
+    bars = timeframe.window_bars + WARM_UP_BARS
+    rng = np.random.default_rng([seed, timeframe.minutes])
+    close = 100 * np.exp(np.cumsum(rng.normal(0, 0.003, bars)))
+    opened = np.concatenate([[100.0], close[:-1]]) * (1 + rng.normal(0, 0.0003, bars))
+    wick = np.abs(rng.normal(0, 0.0015, (2, bars)))
+    high, low = np.maximum(opened, close) * (1 + wick[0]), np.minimum(opened, close) * (1 - wick[1])
+    starts = START_MS + timeframe.ms * np.arange(bars, dtype=np.int64)
+    candles = Candles(timeframe, starts, opened, high, low, close, np.ones(bars), close)
+    return StrategyData(f"COIN{seed}USDT", candles, funding=Funding.empty())
+
+
+def _bytes(candles: Candles) -> int:
+    return sum(getattr(candles, field.name).nbytes for field in fields(candles)[1:])
+
+
+def _peak_mb() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024 if sys.platform == "linux" else 1024 * 1024)

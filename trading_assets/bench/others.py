@@ -1,0 +1,173 @@
+"""The engines that the kernel is measured against: vectorbt at three heights, and backtesting.py where it is installed.
+
+Each does all parameter sets on one coin and timeframe. Nothing heavy is imported before an engine runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import astuple, dataclass
+from importlib.util import find_spec
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from trading_assets.backtesting.engine import Column, Costs
+from trading_assets.backtesting.kernel.engine import KernelEngine
+from trading_assets.backtesting.kernel.sweep import Window, column_of
+from trading_assets.backtesting.metrics import metrics
+from trading_assets.backtesting.vectorbt_engine import VectorbtEngine
+from trading_assets.market.candles import FloatArray
+from trading_assets.strategies.base import Strategy, StrategyData
+from trading_assets.strategies.sharing import sharing
+
+_PLENTY_OF_CASH = 1e12
+
+
+@dataclass(frozen=True)
+class Work:
+    """One coin and timeframe, and what the kernel found there: figures of each parameter set, shape (sets, fields)."""
+
+    data: StrategyData
+    window: Window
+    figures: FloatArray
+
+
+@dataclass(frozen=True)
+class Engine:
+    """One way to do the work.
+
+    Attributes:
+        run: the work on one coin and timeframe; its result is looked at once, outside of the measured time.
+        equal: whether a result is the kernel's; None where the rules differ.
+        every: does each so manieth coin only: some engines take minutes. Times are per bar and set, so they compare.
+    """
+
+    name: str
+    run: Callable[[Work], object]
+    equal: Callable[[Work, Any], bool] | None
+    every: int = 1
+    threads: int = 1
+
+
+def engines(sets: Sequence[Strategy], costs: Costs, capital: float, slow: int) -> list[Engine]:
+    """Every engine that is installed; the slowest do each `slow`th coin."""
+
+    def columns_of(one: Work) -> list[Column]:
+        with sharing({}):
+            return [column_of(strategy, one.data, one.window) for strategy in sets]
+
+    def orders_equal(one: Work, found: np.ndarray) -> bool:
+        return _same_orders(found, columns_of(one), costs)
+
+    def portfolio(one: Work) -> FloatArray:
+        columns = columns_of(one)
+        found = VectorbtEngine().simulate(columns, costs)
+        return np.array([astuple(metrics(trades, one.window.candles, capital, one.window.split)) for trades in found])
+
+    def notebook(one: Work) -> FloatArray:
+        found = []
+        for strategy in sets:
+            (trades,) = VectorbtEngine().simulate([column_of(strategy, one.data, one.window)], costs)
+            found.append(astuple(metrics(trades, one.window.candles, capital, one.window.split)))
+        return np.array(found)
+
+    def figures_equal(one: Work, found: FloatArray) -> bool:
+        return bool(np.allclose(found, one.figures, rtol=1e-9, atol=1e-9))
+
+    listed = [
+        Engine("vectorbt Rust, low level", lambda one: _orders(columns_of(one), costs, "rust"), orders_equal),
+        Engine("vectorbt numba, low level", lambda one: _orders(columns_of(one), costs, "numba"), orders_equal),
+        Engine("vectorbt Portfolio, all sets at once", portfolio, figures_equal),
+        Engine("vectorbt Portfolio, set by set", notebook, figures_equal, slow),
+    ]
+    if find_spec("vectorbt_rust") is None:
+        del listed[0]
+    if find_spec("backtesting") is not None:
+        listed.append(Engine("backtesting.py", lambda one: _backtesting_py(columns_of(one), costs), None, slow))
+    return listed
+
+
+def _orders(columns: Sequence[Column], costs: Costs, engine: str) -> np.ndarray:
+    """Order records of the compiled simulation alone, without `Portfolio` and pandas around it."""
+    from vectorbt.portfolio import dispatch, enums
+
+    candles, count = columns[0].candles, len(columns)
+    shape = (len(candles), count)
+    stop = np.column_stack([column.stop_fraction for column in columns])
+    alone = {name: np.ascontiguousarray(getattr(candles, name)[:, None]) for name in ("open", "high", "low", "close")}
+    records, _ = dispatch.simulate_from_signals(
+        shape,
+        np.ones(count, dtype=np.int64),
+        np.full(count, _PLENTY_OF_CASH),
+        np.zeros(shape, dtype=np.int64),
+        long_entries=np.column_stack([column.long for column in columns]),
+        short_entries=np.column_stack([column.short for column in columns]),
+        size=np.asarray(costs.notional),
+        size_type=np.asarray(enums.SizeType.Value),
+        fees=np.asarray(costs.fee),
+        slippage=np.asarray(costs.slippage),
+        upon_opposite_entry=np.asarray(enums.OppositeEntryMode.Ignore),
+        sl_stop=stop,
+        tp_stop=stop * np.array([column.reward_risk for column in columns]),
+        stop_entry_price=np.asarray(enums.StopEntryPrice.FillPrice),
+        stop_exit_price=np.asarray(enums.StopExitPrice.StopMarket),
+        engine=engine,
+        **alone,
+    )
+    return np.asarray(records)
+
+
+def _same_orders(records: np.ndarray, columns: Sequence[Column], costs: Costs) -> bool:
+    """Whether order records are the entries and exits of the kernel's trades, bar by bar and price by price."""
+    bars, prices, owners = [], [], []
+    for at, trades in enumerate(KernelEngine().simulate(columns, costs)):
+        closed = trades.closed
+        bars.append(np.concatenate([trades.entry, trades.exit[closed] + 0.5]))
+        prices.append(np.concatenate([trades.entry_price, trades.exit_price[closed]]))
+        owners.append(np.full(len(bars[-1]), at))
+        order = np.argsort(bars[-1], kind="stable")
+        bars[-1], prices[-1] = np.floor(bars[-1][order]), prices[-1][order]
+    records = records[np.lexsort((records["id"], records["idx"], records["col"]))]
+    return bool(
+        np.array_equal(records["col"], np.concatenate(owners))
+        and np.array_equal(records["idx"], np.concatenate(bars))
+        and np.allclose(records["price"], np.concatenate(prices), rtol=1e-9)
+    )
+
+
+def _backtesting_py(columns: Sequence[Column], costs: Costs) -> list[Any]:
+    """backtesting.py on the same decisions. It fills in whole units and has its own order of events: other rules."""
+    from backtesting import Backtest, Strategy  # noqa: PLC0415 (seconds)
+
+    class Given(Strategy):
+        """Enters where the column says."""
+
+        column: Column
+
+        def init(self) -> None:
+            pass
+
+        def next(self) -> None:
+            bar, column = len(self.data) - 1, self.column
+            if self.position or not (column.long[bar] or column.short[bar]):
+                return
+            price = float(self.data.Close[-1])
+            away = price * column.stop_fraction[bar]
+            if column.long[bar]:
+                self.buy(size=1, sl=price - away, tp=price + away * column.reward_risk)
+            else:
+                self.sell(size=1, sl=price + away, tp=price - away * column.reward_risk)
+
+    candles = columns[0].candles
+    frame = pd.DataFrame(
+        {"Open": candles.open, "High": candles.high, "Low": candles.low, "Close": candles.close},
+        index=pd.to_datetime(candles.start_ms, unit="ms"),
+    )
+    return [
+        Backtest(frame, Given, cash=1e9, commission=costs.fee, spread=costs.slippage, trade_on_close=True).run(
+            column=column
+        )
+        for column in columns
+    ]

@@ -1,0 +1,266 @@
+"""Checks that backtests are honest: strategies do not cheat, two engines agree, profits survive higher costs.
+
+Each takes a deterministic sample of what the run wrote. One step does it for all timeframes: vectorbt costs seconds in
+a process that has not loaded it yet, and every step costs some.
+"""
+
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import dagster as dg
+import pandas as pd
+
+from trading_assets.backtesting.agreement import Difference, LoaderOfHour, agreement, column_of_row, data_of, draw
+from trading_assets.backtesting.cost_sensitivity import FACTOR, at_double_costs
+from trading_assets.backtesting.engine import Column
+from trading_assets.backtesting.run import costs_of, production_engine
+from trading_assets.backtesting.significance import seed_of
+from trading_assets.backtesting.vectorbt_engine import VectorbtEngine
+from trading_assets.defs import metadata as md
+from trading_assets.defs.checks.hours import NOTHING_YET, hours_to_check
+from trading_assets.defs.partitions import key_of
+from trading_assets.defs.resources import CandleStoreResource, DatabaseResource, SettingsResource
+from trading_assets.defs.tables import rows_of, table_of
+from trading_assets.ledger.database import Database
+from trading_assets.ledger.partitions import read_partitions
+from trading_assets.market.loading import hour_loader
+from trading_assets.market.store import CandleStore
+from trading_assets.market.timeframes import TRADED_TIMEFRAMES, as_of_ms, iso
+from trading_assets.schemas.tables import BACKTEST_RESULTS
+from trading_assets.strategies import honesty
+
+AGREES = "agrees_with_vectorbt"
+NO_LOOK_AHEAD = "no_look_ahead"
+WARM_UP_SUFFICES = "warm_up_suffices"
+SURVIVES = "survives_double_costs"
+
+AGREEMENT_SAMPLE = 3
+"""Backtests of each timeframe that are computed again."""
+
+SIGNALS, OTHERS = 8, 4
+"""Bars with and without an entry at which a strategy decides again."""
+
+SELECTIONS_SAMPLE = 10
+
+HOURS_SAMPLE = 4
+"""A backfill writes hundreds of hours in one run; the checks take their samples from so many."""
+
+_BACKTESTS = [dg.AssetKey(["backtest_results", timeframe.value]) for timeframe in TRADED_TIMEFRAMES]
+_SELECTIONS = dg.AssetKey("strategy_selections")
+_KEY = list(BACKTEST_RESULTS.key)
+
+
+@dataclass(frozen=True)
+class _Judged:
+    """A backtest of the sample and what both checks of its strategy found."""
+
+    row: dict[str, object]
+    look_ahead: honesty.Verdict
+    warm_up: honesty.Verdict
+
+
+def _specs(name: str, description: str) -> list[dg.AssetCheckSpec]:
+    return [dg.AssetCheckSpec(name, asset=key, blocking=True, description=description) for key in _BACKTESTS]
+
+
+@dg.multi_asset_check(
+    specs=_specs(
+        AGREES,
+        f"{AGREEMENT_SAMPLE} backtests of the run, drawn by their keys, are computed again by the engine that made "
+        "them and by vectorbt: every trade and every figure must be equal.",
+    ),
+    can_subset=True,
+)
+def engines_agree(
+    context: dg.AssetCheckExecutionContext,
+    settings: SettingsResource,
+    database: DatabaseResource,
+    candle_store: CandleStoreResource,
+) -> Iterable[dg.AssetCheckResult]:
+    """`agrees_with_vectorbt` of each timeframe."""
+    store = candle_store.get()
+    for key in _selected_assets(context):
+        backtests = _written(context, database.get(), key)
+        if backtests is None:
+            yield dg.AssetCheckResult(asset_key=key, check_name=AGREES, passed=True, description=NOTHING_YET)
+            continue
+        sample = draw(backtests, AGREEMENT_SAMPLE)
+        found = agreement(sample, _loader(store), production_engine(), VectorbtEngine(), settings.get())
+        yield dg.AssetCheckResult(
+            asset_key=key,
+            check_name=AGREES,
+            passed=not found,
+            severity=dg.AssetCheckSeverity.ERROR,
+            description=f"{len(found)} differences in {len(sample)} backtests" if found else None,
+            metadata={
+                "hours": _hours(backtests),
+                "backtests": len(sample),
+                "trades": int(sample["total_trades"].sum()),
+                "differences": len(found),
+                "sample": md.table(sample, ["symbol", "strategy", "parameters", "total_trades", "total_pnl"]),
+                "found": md.table(pd.DataFrame(map(_difference, found))),
+            },
+        )
+
+
+@dg.multi_asset_check(
+    specs=[
+        *_specs(
+            NO_LOOK_AHEAD,
+            f"One backtest of each strategy, drawn by its key, decides again at {SIGNALS} bars with an entry and "
+            f"{OTHERS} others on what was known at their close: same decision, same indicators.",
+        ),
+        *_specs(
+            WARM_UP_SUFFICES,
+            "The same backtests begin their data later: after the declared warm-up the decisions are the same.",
+        ),
+    ],
+    can_subset=True,
+)
+def strategies_are_honest(
+    context: dg.AssetCheckExecutionContext, database: DatabaseResource, candle_store: CandleStoreResource
+) -> Iterable[dg.AssetCheckResult]:
+    """`no_look_ahead` and `warm_up_suffices` of each timeframe."""
+    store = candle_store.get()
+    for key in _selected_assets(context):
+        names = [name for name in (NO_LOOK_AHEAD, WARM_UP_SUFFICES) if _asked(context, key, name)]
+        backtests = _written(context, database.get(), key)
+        if backtests is None:
+            for name in names:
+                yield dg.AssetCheckResult(asset_key=key, check_name=name, passed=True, description=NOTHING_YET)
+            continue
+        judged = list(_judge(draw(backtests, 1, each="strategy"), store))
+        for name in names:
+            yield _verdict(key, name, backtests, judged)
+
+
+@dg.asset_check(
+    asset=_SELECTIONS,
+    name=SURVIVES,
+    description=f"{SELECTIONS_SAMPLE} selected backtests, drawn by their keys, still earn at {FACTOR:g} times fee and "
+    "slippage. A warning: an edge so thin may not survive a busy market.",
+)
+def survives_double_costs(
+    context: dg.AssetCheckExecutionContext,
+    settings: SettingsResource,
+    database: DatabaseResource,
+    candle_store: CandleStoreResource,
+) -> dg.AssetCheckResult:
+    """Simulates a sample of the selections again."""
+    selected = _written(context, database.get(), _SELECTIONS)
+    if selected is None:
+        return dg.AssetCheckResult(passed=True, description=NOTHING_YET)
+    load = _loader(candle_store.get())
+    drawn = draw(selected.assign(error=None), SELECTIONS_SAMPLE)
+    made = [(row, _column(row, load)) for row in drawn.to_dict("records")]
+    sample = pd.DataFrame([row for row, column in made if column is not None], columns=drawn.columns)
+    columns = [column for _, column in made if column is not None]
+    results = at_double_costs(columns, costs_of(settings.get()), production_engine())
+    table = sample[["symbol", "timeframe", "strategy"]].assign(
+        total_pnl=[result.pnl for result in results], pnl_at_double_costs=[result.pnl_at_double for result in results]
+    )
+    thin = sum(not result.survives for result in results)
+    return dg.AssetCheckResult(
+        passed=not thin,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=f"{thin} of {len(sample)} selections lose money at double costs" if thin else None,
+        metadata={
+            "hours": _hours(selected),
+            "selections": len(sample),
+            "thin": thin,
+            "could_not_be_made_again": len(drawn) - len(sample),
+            "sample": md.table(table.sort_values("pnl_at_double_costs")),
+        },
+    )
+
+
+HONESTY_CHECKS: list[dg.AssetChecksDefinition] = [engines_agree, strategies_are_honest, survives_double_costs]
+
+
+def _selected_assets(context: dg.AssetCheckExecutionContext) -> list[dg.AssetKey]:
+    asked = {key.asset_key for key in context.op_execution_context.selected_asset_check_keys}
+    return [key for key in _BACKTESTS if key in asked]
+
+
+def _asked(context: dg.AssetCheckExecutionContext, key: dg.AssetKey, name: str) -> bool:
+    return dg.AssetCheckKey(key, name) in context.op_execution_context.selected_asset_check_keys
+
+
+def _written(context: dg.AssetCheckExecutionContext, database: Database, key: dg.AssetKey) -> pd.DataFrame | None:
+    """Rows of an asset in the hours to check, at most `HOURS_SAMPLE` of them; None if it has none at all."""
+    table = table_of(key)
+    hours = hours_to_check(context, database, table)
+    if len(hours) > HOURS_SAMPLE:
+        hours = sorted(sorted(hours, key=lambda hour_ms: seed_of((hour_ms,)))[:HOURS_SAMPLE])
+    return read_partitions(database, table, hours, rows_of(key)) if hours else None
+
+
+def _loader(store: CandleStore) -> LoaderOfHour:
+    return lambda hour_ms: hour_loader(store, hour_ms)
+
+
+def _column(row: Mapping[Hashable, object], load: LoaderOfHour) -> Column | None:
+    """The column of a selection; None where it cannot be made any more, which is not for a warning to judge."""
+    try:
+        return column_of_row({str(name): value for name, value in row.items()}, load)
+    except Exception:  # noqa: BLE001 (a user's strategy may raise anything)
+        return None
+
+
+def _judge(sample: pd.DataFrame, store: CandleStore) -> Iterator[_Judged]:
+    for record in sample.to_dict("records"):
+        row = {str(name): record[name] for name in _KEY}
+        seed = seed_of(tuple(row.values()))
+        try:
+            strategy, data = data_of(row, _loader(store))
+            yield _Judged(
+                row,
+                honesty.look_ahead(strategy, data, seed=seed, signals=SIGNALS, others=OTHERS),
+                honesty.warm_up(strategy, data, seed=seed),
+            )
+        except Exception as error:  # noqa: BLE001 (a user's strategy may raise anything)
+            failed = honesty.failed(as_of_ms(int(str(row["hour_ms"]))), error)
+            yield _Judged(row, failed, failed)
+
+
+def _verdict(key: dg.AssetKey, name: str, backtests: pd.DataFrame, judged: Sequence[_Judged]) -> dg.AssetCheckResult:
+    verdicts = [(one.row, one.look_ahead if name == NO_LOOK_AHEAD else one.warm_up) for one in judged]
+    found = [
+        {
+            "symbol": row["symbol"],
+            "strategy": row["strategy"],
+            "bar_closed": iso(violation.time_ms),
+            "what": violation.what,
+            "on_all_data": violation.whole,
+            "on_cut_data": violation.cut,
+        }
+        for row, verdict in verdicts
+        for violation in verdict.violations
+    ]
+    guilty = sorted({str(violation["strategy"]) for violation in found})
+    return dg.AssetCheckResult(
+        asset_key=key,
+        check_name=name,
+        passed=not found,
+        severity=dg.AssetCheckSeverity.ERROR,
+        description=f"{', '.join(guilty)}: {len(found)} values differ. Stop the strategy or mend it."
+        if found
+        else None,
+        metadata={
+            "hours": _hours(backtests),
+            "strategies": len(verdicts),
+            "bars": sum(verdict.bars for _, verdict in verdicts),
+            "signals": sum(verdict.signals for _, verdict in verdicts),
+            "violations": len(found),
+            "found": md.table(pd.DataFrame(found)),
+        },
+    )
+
+
+def _difference(found: Difference) -> dict[str, object]:
+    return {**found.row, "what": found.what, "stored_or_production": found.first, "vectorbt": found.second}
+
+
+def _hours(rows: pd.DataFrame) -> str:
+    hours = rows["hour_ms"]
+    return f"{key_of(int(hours.min()))} .. {key_of(int(hours.max()))}" if len(rows) else "no rows"

@@ -1,0 +1,37 @@
+"""The seeded market as candles and funding of the research wing: no server, no store, any time at once."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from trading_assets.market.candles import Candles, Funding
+from trading_assets.market.timeframes import MINUTE_MS, Timeframe
+from trading_assets.simulator.market.base import CLOSE, HIGH, LOW, OPEN, START, TURNOVER, VOLUME, Market
+
+_DECIMALS = 8
+"""Decimals of a funding rate that the exchange tells."""
+
+
+class MarketReader:
+    """Reads a market like a candle store that holds everything; see `trading_assets.market.loading.CandleReader`.
+
+    Raises (every method):
+        DataError: the time lies outside the market's years.
+        KeyError: there is no such contract.
+    """
+
+    def __init__(self, market: Market) -> None:
+        self._market = market
+
+    def read(self, symbol: str, timeframe: Timeframe, start_ms: int, end_ms: int) -> Candles:
+        bars = self._market.bars(symbol, timeframe.bybit, start_ms, end_ms, end_ms + timeframe.ms)
+        values = [np.ascontiguousarray(bars[:, column]) for column in (OPEN, HIGH, LOW, CLOSE, VOLUME, TURNOVER)]
+        return Candles(timeframe, bars[:, START].astype(np.int64), *values)
+
+    def read_funding(self, symbol: str, start_ms: int, end_ms: int) -> Funding:
+        contract = self._market.contracts[symbol]
+        interval = contract.funding_interval_min * MINUTE_MS
+        first = max(start_ms, contract.launch_ms + 1)
+        times = np.arange(-(-first // interval) * interval, end_ms, interval, dtype=np.int64)
+        rates = [round(self._market.funding_rate(symbol, int(time_ms)), _DECIMALS) for time_ms in times]
+        return Funding(times, np.array(rates, dtype=np.float64))

@@ -1,0 +1,107 @@
+"""On recorded candles, the crash of October 2025 among them, kernel and vectorbt find the same trades and figures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import astuple
+from functools import lru_cache
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from trading_assets.backtesting.kernel.engine import KernelEngine
+from trading_assets.backtesting.kernel.sweep import Window, column_of
+from trading_assets.backtesting.metrics import metrics
+from trading_assets.backtesting.vectorbt_engine import VectorbtEngine
+from trading_assets.market.candles import Candles, Funding
+from trading_assets.market.resample import resample
+from trading_assets.market.timeframes import DAY_MS, TRADED_TIMEFRAMES, WARM_UP_BARS, Timeframe
+from trading_assets.strategies.base import DataNeeds, StrategyData
+from trading_assets_tests.backtesting.columns import assert_same
+from trading_assets_tests.backtesting.kernel.markets import CAPITAL, COSTS, NAMES, grid_of
+from trading_assets_tests.conftest import recorded_data
+
+CRASH_MS = 1_760_130_900_000
+"""2025-10-10 21:15 UTC."""
+
+FILES = {"candles_1m.parquet": (Timeframe.M1, "binance"), "candles_5m.parquet": (Timeframe.M5, "bybit")}
+LONGEST_BARS = 5_000
+"""A test looks at no more bars of a series: vectorbt would take minutes."""
+
+
+@lru_cache(maxsize=2)
+def recorded(name: str) -> tuple[dict[str, Candles], dict[str, Funding]]:
+    """Candles and funding by symbol."""
+    timeframe, exchange = FILES[name]
+    rows = pd.read_parquet(recorded_data(name)).sort_values(["symbol", "start_ms"])
+    paid = pd.read_parquet(recorded_data("funding.parquet")).sort_values("funding_ms")
+    candles, funding = {}, {}
+    for symbol, of in rows.groupby("symbol"):
+        names = ("open", "high", "low", "close", "volume", "turnover")
+        arrays = (of[column].to_numpy(dtype=np.float64) for column in names)
+        candles[symbol] = Candles(timeframe, of["start_ms"].to_numpy(dtype=np.int64), *arrays)
+        its = paid[(paid["exchange"] == exchange) & (paid["symbol"] == symbol)]
+        funding[symbol] = Funding(its["funding_ms"].to_numpy(np.int64), its["funding_rate"].to_numpy(np.float64))
+    return candles, funding
+
+
+def markets(name: str, timeframe: Timeframe, needs: DataNeeds) -> Iterator[tuple[StrategyData, Window]]:
+    """Each recorded symbol on a timeframe, around the crash where it is in the file."""
+    base = FILES[name][0]
+    candles, funding = recorded(name)
+    for symbol, held in candles.items():
+        end = int(held.end_ms[-1])
+        if held.start_ms[0] < CRASH_MS < end:
+            end = min(end, CRASH_MS + LONGEST_BARS // 2 * timeframe.ms // DAY_MS * DAY_MS + DAY_MS)
+
+        def of(other: Timeframe, source: Candles, end: int = end) -> Candles:
+            return source.closed_by(end) if other is base else resample(source, other, end)
+
+        own = of(timeframe, held)
+        own = own.select(slice(max(len(own) - LONGEST_BARS, 0), None))
+        data = StrategyData(
+            symbol,
+            own,
+            {other: of(other, held) for other in needs.candles},
+            {other: of(other, candles["BTCUSDT"]) for other in needs.btc},
+            funding[symbol],
+        )
+        yield data, Window.of(data, int(own.start_ms[WARM_UP_BARS]) if len(own) > WARM_UP_BARS else 0, 30.0)
+
+
+@pytest.mark.recorded
+@pytest.mark.parametrize(
+    ("name", "timeframe"),
+    [
+        (name, timeframe)
+        for name, (base, _) in FILES.items()
+        for timeframe in TRADED_TIMEFRAMES
+        if timeframe.ms % base.ms == 0
+    ],
+)
+def test_every_trade_and_figure_of_every_set_is_vectorbts(name: str, timeframe: Timeframe) -> None:
+    trades = 0
+    for strategy in NAMES:
+        sweep = grid_of(strategy)
+        for data, window in markets(name, timeframe, DataNeeds.deepest(one.needs() for one in sweep.sets)):
+            columns = [column_of(one, data, window) for one in sweep.sets]
+            outcome = sweep.run(data, window, COSTS, CAPITAL)
+            assert not outcome.failures
+            pairs = zip(KernelEngine().simulate(columns, COSTS), VectorbtEngine().simulate(columns, COSTS), strict=True)
+            for found, (ours, theirs) in zip(outcome.figures, pairs, strict=True):
+                assert_same(ours, theirs)
+                figures = astuple(metrics(theirs, window.candles, CAPITAL, window.split))
+                np.testing.assert_allclose(found, figures, rtol=1e-9, atol=1e-9)
+                trades += len(theirs)
+    assert trades > 100
+
+
+@pytest.mark.recorded
+def test_the_crash_is_among_them() -> None:
+    needs = grid_of("fibonacci_bollinger").sets[0].needs()
+    falls = {
+        data.symbol: float((window.candles.low / window.candles.open - 1).min())
+        for data, window in markets("candles_5m.parquet", Timeframe.M5, needs)
+    }
+    assert falls["APEUSDT"] < -0.5

@@ -1,0 +1,95 @@
+"""A compiled twin gives the original's numbers to the last bit, on any candles."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from trading_assets.backtesting.kernel.indicators import TWINS
+from trading_assets.market.candles import Funding
+from trading_assets.market.timeframes import Timeframe
+from trading_assets.strategies import alignment, indicators
+from trading_assets.strategies.sharing import sharing
+from trading_assets_tests.backtesting.columns import random_column
+from trading_assets_tests.strategies.series import START_MS, walk
+
+PERIODS = st.sampled_from([2, 3, 7, 14, 20, 30, 130])
+
+
+def series(seed: int, bars: int, spoil: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """High, low and close of a random walk: as it is, with a flat stretch, or with a hole."""
+    rng = np.random.default_rng(seed)
+    close = 100 * np.exp(np.cumsum(rng.normal(0, 0.01, bars)))
+    if spoil == "flat":
+        close[bars // 3 :] = close[bars // 3]
+    if spoil == "hole":
+        close[bars // 2] = np.nan
+    return close * (1 + rng.uniform(0, 0.01, bars)), close * (1 - rng.uniform(0, 0.01, bars)), close
+
+
+CALLS: dict[str, Callable[[object, np.ndarray, np.ndarray, np.ndarray, int], object]] = {
+    "rsi": lambda of, high, low, close, period: of.rsi(close, period),
+    "atr": lambda of, high, low, close, period: of.atr(high, low, close, period),
+    "bollinger_moments": lambda of, high, low, close, period: of.bollinger_moments(close, period),
+    "bollinger_position": lambda of, high, low, close, period: of.bollinger_position(close, period, 1.7),
+    "rolling_max": lambda of, high, low, close, period: of.rolling_max(close, period),
+    "rolling_min": lambda of, high, low, close, period: of.rolling_min(close, period),
+    "near_level": lambda of, high, low, close, period: of.near_level(close, low, high, (0.0, 0.382, 1.0), 0.3),
+}
+
+
+@pytest.mark.parametrize("name", CALLS)
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    bars=st.integers(1, 420),
+    period=PERIODS,
+    spoil=st.sampled_from(["", "flat", "hole"]),
+)
+def test_every_number_of_a_twin_is_the_originals(name: str, seed: int, bars: int, period: int, spoil: str) -> None:
+    values = series(seed, bars, spoil)
+    expected = CALLS[name](indicators, *values, period)
+    with sharing(TWINS):
+        found = CALLS[name](indicators, *values, period)
+    np.testing.assert_array_equal(found, expected)
+
+
+@settings(max_examples=60, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), bars=st.integers(1, 200), behind=st.integers(-30, 30))
+def test_alignment_knows_the_same_at_every_bar(seed: int, bars: int, behind: int) -> None:
+    rng = np.random.default_rng(seed)
+    end = START_MS + bars * Timeframe.M15.ms
+    own = walk(rng, Timeframe.M15, START_MS, end, 0.01)
+    other = walk(rng, Timeframe.M60, START_MS + behind * Timeframe.M60.ms, end, 0.01)
+    funding = random_column(seed, bars).funding
+    shifted = Funding(funding.time_ms - funding.time_ms[0] + START_MS + behind * Timeframe.M60.ms, funding.rate)
+    for call in (
+        lambda: alignment.as_of_open(own, other, other.close),
+        lambda: alignment.as_of_close(own, other, other.close),
+        lambda: alignment.funding_as_of_close(own, shifted),
+        lambda: alignment.funding_as_of_close(own, Funding.empty()),
+    ):
+        expected = call()
+        with sharing(TWINS):
+            np.testing.assert_array_equal(call(), expected)
+
+
+def test_no_twin_is_left_out() -> None:
+    assert set(TWINS) == {*CALLS, "as_of_open", "as_of_close", "funding_as_of_close"}
+
+
+def test_a_result_is_computed_once_shared_read_only_and_forgotten() -> None:
+    *_, close = series(1, 100, "")
+    with sharing(TWINS):
+        first = indicators.rsi(close, 14)
+        assert indicators.rsi(close, 14) is first
+        assert indicators.rsi(close, 15) is not first
+        assert indicators.rsi(close.copy(), 14) is not first
+        with pytest.raises(ValueError, match="read-only"):
+            first -= 50
+    assert indicators.rsi(close, 14) is not first
+    assert indicators.rsi(close, 14).flags.writeable

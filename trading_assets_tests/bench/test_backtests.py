@@ -1,0 +1,75 @@
+"""The bench: every engine that obeys our rules finds the kernel's results, and a false result is not called equal."""
+
+import json
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from trading_assets.bench import backtests, others
+from trading_assets.bench.cli import bench
+from trading_assets.market.timeframes import Timeframe
+
+ENGINES = [
+    "kernel",
+    "kernel, two threads",
+    "vectorbt Rust, low level",
+    "vectorbt numba, low level",
+    "vectorbt Portfolio, all sets at once",
+    "vectorbt Portfolio, set by set",
+]
+
+
+def test_every_engine_with_our_rules_is_equal_and_has_its_times() -> None:
+    answer = CliRunner().invoke(
+        bench,
+        ["backtests", "--symbols", "2", "--params", "3", "--timeframes", "60m,240m", "--repeat", "1", "--json"],
+    )
+    assert answer.exit_code == 0, answer.output
+    report = json.loads(answer.output.splitlines()[-1])
+    found = {result["engine"]: result for result in report["engines"]}
+    assert [name for name in found if name != "backtesting.py"] == ENGINES
+    assert all(found[name]["equal"] is True for name in ENGINES)
+    assert all(result["ns"] > 0 and result["wall_s"] > 0 for result in found.values())
+    assert report["bars"] == 2 * (504 + 252)
+    assert report["trades"] > 50
+    assert found["kernel"]["times_kernel"] == 1.0
+
+
+def test_a_wrong_result_is_not_equal(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = others.VectorbtEngine.simulate
+
+    def late(self: object, columns: object, costs: object) -> list:
+        return [trade if at else others_without(trade) for at, trade in enumerate(real(self, columns, costs))]  # type: ignore[arg-type]
+
+    def others_without(trades: object) -> object:
+        changed = dict(vars(trades))
+        changed["pnl"] = changed["pnl"] * (1 + 1e-6)
+        return type(trades)(**changed)
+
+    monkeypatch.setattr(others.VectorbtEngine, "simulate", late)
+    report = backtests.measure(1, 2, [Timeframe.M60], 1)
+    equal = {result["engine"]: result["equal"] for result in report["engines"]}
+    assert equal["kernel"] and equal["vectorbt Rust, low level"]
+    assert not equal["vectorbt Portfolio, all sets at once"]
+    assert not equal["vectorbt Portfolio, set by set"]
+
+
+def test_orders_of_another_price_or_bar_are_not_the_same() -> None:
+    work = backtests._walk(1, Timeframe.M60)
+    sets = backtests.parameter_sets(backtests.STRATEGY, "{}")[:2]
+    window = backtests.Window.of(work, int(work.candles.start_ms[200]))
+    columns = [others.column_of(strategy, work, window) for strategy in sets]
+    records = others._orders(columns, backtests.COSTS, "numba")
+    assert others._same_orders(records, columns, backtests.COSTS)
+    for field, change in (("price", 1e-6), ("idx", 1)):
+        spoiled = np.array(records)
+        spoiled[field][0] += change
+        assert not others._same_orders(spoiled, columns, backtests.COSTS)
+    assert not others._same_orders(records[:-1], columns, backtests.COSTS)
+
+
+def test_an_unknown_timeframe_is_refused() -> None:
+    answer = CliRunner().invoke(bench, ["backtests", "--timeframes", "7m"])
+    assert answer.exit_code == 2
+    assert "7m; expected some of 1m, 3m" in answer.output
