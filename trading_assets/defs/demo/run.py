@@ -91,8 +91,7 @@ class _Walk:
         event = entry.dagster_event
         if event is None or event.step_key is None:
             return
-        is_check = event.step_key.endswith("SCHEMA") or job == "research"
-        stage = _STAGES.get(event.step_key.split("__")[0], "checks" if is_check else job)
+        stage = _STAGES.get(event.step_key.split("__")[0], "checks" if job == "research" else job)
         if event.step_key.endswith("SCHEMA"):
             stage = "checks"
         if event.event_type is dg.DagsterEventType.STEP_START:
