@@ -29,10 +29,6 @@ class Venue(StrEnum):
     TESTNET = "testnet"
     MAINNET = "mainnet"
 
-    @property
-    def needs_keys(self) -> bool:
-        return self is not Venue.SIMULATOR
-
 
 def default_home() -> Path:
     """`.trading_assets` in the checkout, or in the user's home where the package is installed elsewhere."""

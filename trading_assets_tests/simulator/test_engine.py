@@ -11,7 +11,7 @@ import pytest
 from trading_assets.exchange.models import OrderStatus, Side
 from trading_assets.simulator.account.engine import AccountEngine
 from trading_assets.simulator.account.margin import liquidation_price
-from trading_assets.simulator.account.models import STOP_LOSS, OrderCommand
+from trading_assets.simulator.account.models import STOP_LOSS, OrderCommand, StopCommand
 from trading_assets.simulator.account.state import AccountState
 from trading_assets.simulator.wire import Refusal, round8
 from trading_assets_tests.simulator.fake_market import (
@@ -270,24 +270,24 @@ def test_partial_closings_share_entry_value_and_opening_fee() -> None:
 def test_trading_stop_sets_changes_and_cancels() -> None:
     account = engine()
     with pytest.raises(Refusal) as caught:
-        account.set_stops("BTCUSDT", D(99_000), None, T0)
+        account.change_stops(StopCommand("BTCUSDT", stop_loss=D(99_000), take_profit=None), T0)
     assert code(caught) == 10001 and "zero position" in str(caught.value)
     account.place_order(buy(), T0)
-    account.set_stops("BTCUSDT", D(99_000), D(103_000), T0)
+    account.change_stops(StopCommand("BTCUSDT", stop_loss=D(99_000), take_profit=D(103_000)), T0)
     with pytest.raises(Refusal) as caught:
-        account.set_stops("BTCUSDT", D("99000.0"), None, T0)
+        account.change_stops(StopCommand("BTCUSDT", stop_loss=D("99000.0"), take_profit=None), T0)
     assert code(caught) == 34040
     with pytest.raises(Refusal) as caught:
-        account.set_stops("BTCUSDT", D(101_000), None, T0)
+        account.change_stops(StopCommand("BTCUSDT", stop_loss=D(101_000), take_profit=None), T0)
     assert code(caught) == 10001
-    account.set_stops("BTCUSDT", D(99_500), None, T0 + 1)
+    account.change_stops(StopCommand("BTCUSDT", stop_loss=D(99_500), take_profit=None), T0 + 1)
     assert {order.trigger_price for order in account.open_orders()} == {D(99_500), D(103_000)}
-    account.set_stops("BTCUSDT", D(0), None, T0 + 2)
+    account.change_stops(StopCommand("BTCUSDT", stop_loss=D(0), take_profit=None), T0 + 2)
     (target,) = account.open_orders()
     assert target.trigger_price == D(103_000)
     assert account.stop_price(account.state.positions["BTCUSDT"], STOP_LOSS) is None
     with pytest.raises(Refusal) as caught:
-        account.set_stops("BTCUSDT", D(0), None, T0 + 3)
+        account.change_stops(StopCommand("BTCUSDT", stop_loss=D(0), take_profit=None), T0 + 3)
     assert code(caught) == 34040
 
 

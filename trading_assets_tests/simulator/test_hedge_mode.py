@@ -118,7 +118,7 @@ def test_an_order_must_name_the_leg_in_hedge_mode_and_no_leg_in_one_way_mode() -
         account.change_stops(StopCommand(BTC, stop_loss=D(90_000)), T0)
     account.place_order(market_order(BUY, position_idx=LONG), T0)
     with refused(10001, words):
-        account.set_stops(BTC, D(90_000), None, T0)
+        account.change_stops(StopCommand(BTC, stop_loss=D(90_000), take_profit=None), T0)
 
 
 def test_both_legs_are_open_at_once_and_closed_each_by_itself() -> None:

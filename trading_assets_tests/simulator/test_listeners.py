@@ -7,7 +7,7 @@ from decimal import Decimal
 import pytest
 
 from trading_assets.exchange.models import OrderStatus, Side
-from trading_assets.simulator.account.models import Order, OrderCommand
+from trading_assets.simulator.account.models import Order, OrderCommand, StopCommand
 from trading_assets.simulator.account.state import Batch
 from trading_assets.simulator.clock import ClockMode, ClockSpec
 from trading_assets.simulator.venue import ServeConfig, Venue
@@ -51,7 +51,9 @@ def test_a_refused_command_and_a_listener_that_left_are_told_nothing(venue: Venu
     heard: list[Batch] = []
     stop = venue.listen(heard.append)
     with pytest.raises(Refusal):
-        venue.transact(lambda now: venue.engine.set_stops("BTCUSDT", D(1), None, now))
+        venue.transact(
+            lambda now: venue.engine.change_stops(StopCommand("BTCUSDT", stop_loss=D(1), take_profit=None), now)
+        )
     stop()
     venue.transact(lambda now: venue.engine.place_order(buy("a"), now))
     assert heard == []

@@ -91,9 +91,8 @@ class _Walk:
         event = entry.dagster_event
         if event is None or event.step_key is None:
             return
-        stage = _STAGES.get(event.step_key.split("__")[0], "checks" if job == "research" else job)
-        if event.step_key.endswith("SCHEMA"):
-            stage = "checks"
+        asset = "" if event.step_key.endswith("SCHEMA") else event.step_key.split("__")[0]
+        stage = _STAGES.get(asset, "checks" if job == "research" else job)
         if event.event_type is dg.DagsterEventType.STEP_START:
             self.report.progress(f"{iso(self.now_ms)[:16].replace('T', ' ')}  {event.step_key.replace('__', '/')}")
         elif event.event_type is dg.DagsterEventType.STEP_SUCCESS:

@@ -139,10 +139,6 @@ class AccountEngine:
         """
         holding.set_margin_mode(self.market, self.state, mode, now_ms)
 
-    def set_stops(self, symbol: str, stop_loss: Decimal | None, take_profit: Decimal | None, now_ms: int) -> None:
-        """`change_stops` of a one-way position, Full and by last price."""
-        self.change_stops(StopCommand(symbol, stop_loss=stop_loss, take_profit=take_profit), now_ms)
-
     def change_stops(self, command: StopCommand, now_ms: int) -> None:
         """Set, change or (with zero) cancel stop and target of an open position; None leaves one as it is.
 
