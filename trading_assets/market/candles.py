@@ -47,25 +47,25 @@ class Candles:
         none = np.empty(0, dtype=np.float64)
         return cls(timeframe, np.empty(0, dtype=np.int64), none, none, none, none, none, none)
 
-    def select(self, index: slice | IntArray | BoolArray) -> Self:
+    def select(self, index: slice | IntArray | BoolArray) -> Candles:
         """The candles at `index`, same order."""
-        return type(self)(
+        return Candles(
             self.timeframe,
             self.start_ms[index],
-            self.open[index],
-            self.high[index],
-            self.low[index],
-            self.close[index],
-            self.volume[index],
-            self.turnover[index],
+            self.open[..., index],
+            self.high[..., index],
+            self.low[..., index],
+            self.close[..., index],
+            self.volume[..., index],
+            self.turnover[..., index],
         )
 
-    def between(self, start_ms: int, end_ms: int) -> Self:
+    def between(self, start_ms: int, end_ms: int) -> Candles:
         """Candles that start in [start_ms, end_ms)."""
         low, high = np.searchsorted(self.start_ms, [start_ms, end_ms])
         return self.select(slice(int(low), int(high)))
 
-    def closed_by(self, time_ms: int) -> Self:
+    def closed_by(self, time_ms: int) -> Candles:
         """Candles that had ended at `time_ms`."""
         return self.select(slice(0, int(np.searchsorted(self.start_ms, time_ms - self.timeframe.ms, "right"))))
 

@@ -31,21 +31,22 @@ def wilder(values: FloatArray, period: int) -> FloatArray:
     first = int(finite[0]) + period - 1
     seed = float(np.cumsum(values[first - period + 1 : first + 1])[-1]) / period
     out[first] = seed
-    out[first + 1 :] = _decaying_sum(values[first + 1 :] / period, 1 - 1 / period, seed)
+    out[first + 1 :] = _smoothed(values[first + 1 :], period, seed)
     return out
 
 
-def _decaying_sum(inputs: FloatArray, decay: float, start: float) -> FloatArray:
-    """y[i] = decay * y[i-1] + inputs[i] with y[-1] = start, 0 < decay < 1.
+def _smoothed(inputs: FloatArray, period: int, start: float) -> FloatArray:
+    """y[i] = y[i-1] + (inputs[i] - y[i-1]) / period with y[-1] = start.
 
-    Inside a block y[k] = decay^(k+1) * (y[-1] + sum of inputs[j] / decay^(j+1)): a cumulative sum. Blocks are short, so
-    that the powers stay in range; only the last values of blocks are chained one by one.
+    With decay = 1 - 1 / period, inside a block y[k] = decay^(k+1) * (y[-1] + sum of inputs[j] / (period *
+    decay^(j+1))): a cumulative sum. Blocks are short, so that the powers stay in range; only the last values of blocks
+    are chained one by one.
     """
     blocks = -(-len(inputs) // _BLOCK)
     padded = np.zeros((blocks, _BLOCK))
     padded.ravel()[: len(inputs)] = inputs
-    powers = decay_powers(decay)
-    inside = np.cumsum(padded / powers, axis=1) * powers
+    powers, weights = decay_powers(period)
+    inside = np.cumsum(padded * weights, axis=1) * powers
     across = float(powers[-1])
     carried = np.empty(blocks)
     for block, last in enumerate(inside[:, -1].tolist()):
@@ -54,9 +55,10 @@ def _decaying_sum(inputs: FloatArray, decay: float, start: float) -> FloatArray:
     return (inside + carried[:, None] * powers).ravel()[: len(inputs)]
 
 
-def decay_powers(decay: float) -> FloatArray:
-    """decay^1 .. decay^128, the powers inside a block, shape (128,)."""
-    return np.power(decay, np.arange(1, _BLOCK + 1), dtype=np.float64)
+def decay_powers(period: int) -> tuple[FloatArray, FloatArray]:
+    """decay^1 .. decay^128, decay = 1 - 1 / period, the powers inside a block; and 1 / (period * each), shapes (128,)."""
+    powers = np.power(1 - 1 / period, np.arange(1, _BLOCK + 1), dtype=np.float64)
+    return powers, 1 / (period * powers)
 
 
 @shared
@@ -78,9 +80,8 @@ def rsi(close: FloatArray, period: int = 14) -> FloatArray:
 def true_range(high: FloatArray, low: FloatArray, close: FloatArray) -> FloatArray:
     """Wilder's true range, price units; the first bar has only its own range."""
     out = high - low
-    if len(close) > 1:
-        previous = close[:-1]
-        out[1:] = np.maximum(high[1:], previous) - np.minimum(low[1:], previous)
+    before = close[..., :-1]
+    out[..., 1:] = np.maximum(high[..., 1:], before) - np.minimum(low[..., 1:], before)
     return out
 
 
@@ -172,16 +173,15 @@ def near_level(
 @shared
 def change_pct(close: FloatArray, bars: int) -> FloatArray:
     """Change over `bars` bars, percent."""
-    out = np.full(len(close), np.nan)
-    if len(close) > bars:
-        # The difference first: 50,000 to 51,000 is 2 % exactly, not 2.0000000000000018.
-        out[bars:] = (close[bars:] - close[:-bars]) / close[:-bars] * 100
+    out = np.full(close.shape, np.nan)
+    # The difference first: 50,000 to 51,000 is 2 % exactly, not 2.0000000000000018.
+    out[..., bars:] = (close[..., bars:] - close[..., :-bars]) / close[..., :-bars] * 100
     return out
 
 
 @shared
 def previous(values: FloatArray) -> FloatArray:
     """The value of the bar before; NaN at the first bar."""
-    out = np.full(len(values), np.nan)
-    out[1:] = values[:-1]
+    out = np.full(values.shape, np.nan)
+    out[..., 1:] = values[..., :-1]
     return out

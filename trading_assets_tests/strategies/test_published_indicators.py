@@ -129,7 +129,7 @@ def test_rsi_and_atr_forget_their_seed_and_become_the_averages_of_pandas(period:
     gain, loss = smoothed(np.maximum(change, 0)), smoothed(np.maximum(-change, 0))
     later = slice(1000, None)
     np.testing.assert_allclose(
-        indicators.rsi(candles.close, period)[1:][later], (100 - 100 / (1 + gain / loss))[later], rtol=1e-9
+        indicators.rsi(candles.close, period)[1:][later], (100 - 100 / (1 + gain / loss))[later], rtol=1e-9, atol=1e-11
     )
     previous = pd.Series(candles.close).shift()
     ranges = pd.concat(

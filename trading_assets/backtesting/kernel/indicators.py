@@ -1,12 +1,14 @@
 """Compiled twins of the costlier functions in `trading_assets.strategies`' `indicators` and `alignment`.
 
 A twin is the same arithmetic in the same order, so its numbers are equal to the last bit: what a backtest decides is
-what the live finder decides. Tests hold this. Data that are not all finite go to the original. Import this module only
-where a sweep begins: it imports numba.
+what the live finder decides. Tests hold this. A twin takes arrays of one symbol, shape (n,), or of a panel of symbols,
+shape (coins, n). Data that are not all finite go to the original. Import this module only where a sweep begins: it
+imports numba.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 from inspect import unwrap
 from typing import Any
@@ -17,16 +19,17 @@ import numpy as np
 from trading_assets.market.candles import Candles, FloatArray, Funding, IntArray
 from trading_assets.strategies import indicators as originals
 
-_real = numba.types.Array(numba.float64, 1, "C", readonly=True)
+_row = numba.types.Array(numba.float64, 1, "C", readonly=True)
+_rows = numba.types.Array(numba.float64, 2, "C", readonly=True)
 _whole = numba.types.Array(numba.int64, 1, "C", readonly=True)
-_out = numba.float64[::1]
+_out = numba.float64[:, ::1]
 _CHUNK = 128
-_OPTIONS: dict[str, Any] = {"cache": True, "error_model": "numpy"}
+_OPTIONS: dict[str, Any] = {"cache": True, "nogil": True, "error_model": "numpy"}
 
 
 @lru_cache(maxsize=256)
-def _powers(period: int) -> FloatArray:
-    return originals.decay_powers(1 - 1 / period)
+def _powers(period: int) -> tuple[FloatArray, FloatArray]:
+    return originals.decay_powers(period)
 
 
 @numba.njit(inline="always")
@@ -37,169 +40,221 @@ def _share(gain, loss):  # type: ignore[no-untyped-def]
     return 100.0 * (gain / total)
 
 
-@numba.njit(numba.boolean(_real, numba.int64, _real, _out), **_OPTIONS)
-def _rsi(close, period, powers, out):  # type: ignore[no-untyped-def]
-    bars = len(close)
-    out[: min(period, bars)] = np.nan
-    if bars <= period:
-        return True
-    everything = np.sum(close)
-    gain, loss = 0.0, 0.0
-    for bar in range(1, period + 1):
-        change = close[bar] - close[bar - 1]
-        gain += max(change, 0.0)
-        loss += max(-change, 0.0)
-    gain /= period
-    loss /= period
-    out[period] = _share(gain, loss)
+@numba.njit(numba.boolean(_rows, numba.int64, _row, _row, _out), **_OPTIONS)
+def _rsi(closes, period, powers, weights, out):  # type: ignore[no-untyped-def]
     size = len(powers)
     across = powers[size - 1]
-    bar = period + 1
-    while bar < bars:
-        gains, losses = 0.0, 0.0
-        inside_gain, inside_loss = 0.0, 0.0
-        for step in range(min(size, bars - bar)):
-            change = close[bar + step] - close[bar + step - 1]
-            gains += (max(change, 0.0) / period) / powers[step]
-            losses += (max(-change, 0.0) / period) / powers[step]
-            inside_gain, inside_loss = gains * powers[step], losses * powers[step]
-            out[bar + step] = _share(inside_gain + gain * powers[step], inside_loss + loss * powers[step])
-        gain = gain * across + inside_gain
-        loss = loss * across + inside_loss
-        bar += size
+    gains, losses = np.empty(size), np.empty(size)
+    everything = 0.0
+    for coin in range(len(closes)):
+        close, found = closes[coin], out[coin]
+        bars = len(close)
+        everything += np.sum(close)
+        found[: min(period, bars)] = np.nan
+        if bars <= period:
+            continue
+        gain, loss = 0.0, 0.0
+        for bar in range(1, period + 1):
+            change = close[bar] - close[bar - 1]
+            gain += max(change, 0.0)
+            loss += max(-change, 0.0)
+        gain /= period
+        loss /= period
+        found[period] = _share(gain, loss)
+        # Three passes over a block: only the sums in the middle one have to go bar by bar.
+        for start in range(period + 1, bars, size):
+            now, before = close[start : start + size], close[start - 1 : start - 1 + size]
+            length = len(now)
+            for step in range(length):
+                change = now[step] - before[step]
+                gains[step] = (change if change > 0.0 else 0.0) * weights[step]
+                losses[step] = (-change if change < 0.0 else 0.0) * weights[step]
+            up, down = 0.0, 0.0
+            for step in range(length):
+                up += gains[step]
+                gains[step] = up
+                down += losses[step]
+                losses[step] = down
+            block = found[start : start + size]
+            for step in range(length):
+                one = gains[step] * powers[step] + gain * powers[step]
+                other = losses[step] * powers[step] + loss * powers[step]
+                total = one + other
+                block[step] = 100.0 * (one / total) if total != 0.0 else 50.0
+            gain = gain * across + up * powers[length - 1]
+            loss = loss * across + down * powers[length - 1]
     return np.isfinite(everything)
 
 
-@numba.njit(numba.boolean(_real, _real, _real, numba.int64, _real, _out), **_OPTIONS)
-def _atr(high, low, close, period, powers, out):  # type: ignore[no-untyped-def]
-    bars = len(close)
-    out[: min(period - 1, bars)] = np.nan
-    if bars < period:
-        return True
-    everything = np.sum(high) + np.sum(low) + np.sum(close)
-    total = high[0] - low[0]
-    for bar in range(1, period):
-        total += max(high[bar], close[bar - 1]) - min(low[bar], close[bar - 1])
-    carried = total / period
-    out[period - 1] = carried
+@numba.njit(numba.boolean(_rows, _rows, _rows, numba.int64, _row, _row, _out), **_OPTIONS)
+def _atr(highs, lows, closes, period, powers, weights, out):  # type: ignore[no-untyped-def]
     size = len(powers)
     across = powers[size - 1]
-    bar = period
-    while bar < bars:
-        ranges, inside = 0.0, 0.0
-        for step in range(min(size, bars - bar)):
-            before = close[bar + step - 1]
-            true_range = max(high[bar + step], before) - min(low[bar + step], before)
-            ranges += (true_range / period) / powers[step]
-            inside = ranges * powers[step]
-            out[bar + step] = inside + carried * powers[step]
-        carried = carried * across + inside
-        bar += size
+    ranges = np.empty(size)
+    everything = 0.0
+    for coin in range(len(closes)):
+        high, low, close, found = highs[coin], lows[coin], closes[coin], out[coin]
+        bars = len(close)
+        everything += np.sum(high) + np.sum(low) + np.sum(close)
+        found[: min(period - 1, bars)] = np.nan
+        if bars < period:
+            continue
+        total = high[0] - low[0]
+        for bar in range(1, period):
+            total += max(high[bar], close[bar - 1]) - min(low[bar], close[bar - 1])
+        carried = total / period
+        found[period - 1] = carried
+        for start in range(period, bars, size):
+            highest, lowest = high[start : start + size], low[start : start + size]
+            before = close[start - 1 : start - 1 + size]
+            length = len(highest)
+            for step in range(length):
+                last = before[step]
+                top = highest[step] if highest[step] > last else last
+                bottom = lowest[step] if lowest[step] < last else last
+                ranges[step] = (top - bottom) * weights[step]
+            up = 0.0
+            for step in range(length):
+                up += ranges[step]
+                ranges[step] = up
+            block = found[start : start + size]
+            for step in range(length):
+                block[step] = ranges[step] * powers[step] + carried * powers[step]
+            carried = carried * across + up * powers[length - 1]
     return np.isfinite(everything)
 
 
-@numba.njit(numba.void(_real, numba.int64, _out, _out), **_OPTIONS)
-def _moments(close, period, middle, deviation):  # type: ignore[no-untyped-def]
-    bars = len(close)
-    middle[: min(period - 1, bars)] = np.nan
-    deviation[: min(period - 1, bars)] = np.nan
-    for start in range(period - 1, bars, _CHUNK):
-        stop = min(start + _CHUNK, bars)
-        mean, squares = middle[start:stop], deviation[start:stop]
-        mean[:] = 0.0
-        squares[:] = 0.0
-        for offset in range(period):
-            values = close[start - period + 1 + offset : stop - period + 1 + offset]
+@numba.njit(numba.void(_rows, numba.int64, _out, _out), **_OPTIONS)
+def _moments(closes, period, middles, deviations):  # type: ignore[no-untyped-def]
+    for coin in range(len(closes)):
+        close, middle, deviation = closes[coin], middles[coin], deviations[coin]
+        bars = len(close)
+        middle[: min(period - 1, bars)] = np.nan
+        deviation[: min(period - 1, bars)] = np.nan
+        for start in range(period - 1, bars, _CHUNK):
+            stop = min(start + _CHUNK, bars)
+            mean, squares = middle[start:stop], deviation[start:stop]
+            mean[:] = 0.0
+            squares[:] = 0.0
+            length = len(mean)
+            # Four offsets at a time: sums stay in registers. The order of additions is that of one at a time.
+            offset = start - period + 1
+            while offset + 4 <= start + 1:
+                one, two = close[offset : offset + length], close[offset + 1 : offset + 1 + length]
+                three, four = close[offset + 2 : offset + 2 + length], close[offset + 3 : offset + 3 + length]
+                for bar in range(length):
+                    mean[bar] = mean[bar] + one[bar] + two[bar] + three[bar] + four[bar]
+                offset += 4
+            while offset <= start:
+                one = close[offset : offset + length]
+                for bar in range(length):
+                    mean[bar] += one[bar]
+                offset += 1
+            for bar in range(length):
+                mean[bar] /= period
+            offset = start - period + 1
+            while offset + 4 <= start + 1:
+                one, two = close[offset : offset + length], close[offset + 1 : offset + 1 + length]
+                three, four = close[offset + 2 : offset + 2 + length], close[offset + 3 : offset + 3 + length]
+                for bar in range(length):
+                    of = mean[bar]
+                    a, b, c, d = one[bar] - of, two[bar] - of, three[bar] - of, four[bar] - of
+                    squares[bar] = squares[bar] + a * a + b * b + c * c + d * d
+                offset += 4
+            while offset <= start:
+                one = close[offset : offset + length]
+                for bar in range(length):
+                    a = one[bar] - mean[bar]
+                    squares[bar] += a * a
+                offset += 1
             for bar in range(len(mean)):
-                mean[bar] += values[bar]
-        for bar in range(len(mean)):
-            mean[bar] /= period
-        for offset in range(period):
-            values = close[start - period + 1 + offset : stop - period + 1 + offset]
-            for bar in range(len(mean)):
-                distance = values[bar] - mean[bar]
-                squares[bar] += distance * distance
-        for bar in range(len(mean)):
-            squares[bar] = np.sqrt(squares[bar] / period)
+                squares[bar] = np.sqrt(squares[bar] / period)
 
 
-@numba.njit(numba.void(_real, _real, _real, numba.float64, numba.float64, _out), **_OPTIONS)
-def _position(close, middle, deviation, deviations, flat, out):  # type: ignore[no-untyped-def]
-    for bar in range(len(close)):
-        away = deviations * deviation[bar]
-        lower = middle[bar] - away
-        width = (middle[bar] + away) - lower
-        position = (close[bar] - lower) / width * 2 - 1
-        out[bar] = position if width > flat * abs(close[bar]) else np.nan
+@numba.njit(numba.void(_rows, _rows, _rows, numba.float64, numba.float64, _out), **_OPTIONS)
+def _position(closes, middles, spreads, deviations, flat, out):  # type: ignore[no-untyped-def]
+    for coin in range(len(closes)):
+        close, middle, spread, found = closes[coin], middles[coin], spreads[coin], out[coin]
+        for bar in range(len(close)):
+            away = deviations * spread[bar]
+            lower = middle[bar] - away
+            width = (middle[bar] + away) - lower
+            position = (close[bar] - lower) / width * 2 - 1
+            found[bar] = position if width > flat * abs(close[bar]) else np.nan
 
 
-@numba.njit(numba.void(_whole, numba.int64, _real, _whole, numba.int64, _out), **_OPTIONS)
+@numba.njit(numba.void(_whole, numba.int64, _rows, _whole, numba.int64, _out), **_OPTIONS)
 def _last_known(known_ms, known_after, values, at_ms, at_after, out):  # type: ignore[no-untyped-def]
-    known = 0
-    for bar in range(len(at_ms)):
-        while known < len(known_ms) and known_ms[known] + known_after <= at_ms[bar] + at_after:
-            known += 1
-        out[bar] = values[known - 1] if known else np.nan
+    for coin in range(len(values)):
+        value, found = values[coin], out[coin]
+        known = 0
+        for bar in range(len(at_ms)):
+            while known < len(known_ms) and known_ms[known] + known_after <= at_ms[bar] + at_after:
+                known += 1
+            found[bar] = value[known - 1] if known else np.nan
 
 
-@numba.njit(numba.void(_real, _real, _real, _real, numba.float64, _out), **_OPTIONS)
-def _near_level(close, low, high, ratios, near_pct, out):  # type: ignore[no-untyped-def]
-    for bar in range(len(close)):
-        span = high[bar] - low[bar]
-        reach = close[bar] * (near_pct / 100)
-        near = False
-        for ratio in ratios:
-            near |= abs(close[bar] - (low[bar] + span * ratio)) <= reach
-        out[bar] = 1.0 if near and span > 0 else 0.0
+@numba.njit(numba.void(_rows, _rows, _rows, _row, numba.float64, _out), **_OPTIONS)
+def _near_level(closes, lows, highs, ratios, near_pct, out):  # type: ignore[no-untyped-def]
+    for coin in range(len(closes)):
+        close, low, high, found = closes[coin], lows[coin], highs[coin], out[coin]
+        for bar in range(len(close)):
+            span = high[bar] - low[bar]
+            reach = close[bar] * (near_pct / 100)
+            near = False
+            for ratio in ratios:
+                near |= abs(close[bar] - (low[bar] + span * ratio)) <= reach
+            found[bar] = 1.0 if near and span > 0 else 0.0
 
 
-@numba.njit(numba.boolean(_real, numba.int64, _out), **_OPTIONS)
+@numba.njit(numba.boolean(_rows, numba.int64, _out), **_OPTIONS)
 def _rolling_max(values, period, out):  # type: ignore[no-untyped-def]
-    highest, left = values.copy(), len(values)
-    span = 1
-    while span < period:
-        step = min(span, period - span)
-        left -= step
+    everything = 0.0
+    highest = np.empty(values.shape[1])
+    for coin in range(len(values)):
+        everything += np.sum(values[coin])
+        highest[:] = values[coin]
+        found, left = out[coin], len(highest)
+        span = 1
+        while span < period:
+            step = min(span, period - span)
+            left -= step
+            for bar in range(left):
+                one, other = highest[bar], highest[bar + step]
+                highest[bar] = one if one > other else other
+            span += step
+        found[: min(period - 1, len(found))] = np.nan
         for bar in range(left):
-            one, other = highest[bar], highest[bar + step]
-            highest[bar] = one if one > other else other
-        span += step
-    out[: min(period - 1, len(values))] = np.nan
-    for bar in range(left):
-        out[bar + period - 1] = highest[bar]
-    return not np.isnan(np.sum(values))
-
-
-def _clean(values: FloatArray) -> FloatArray:
-    return np.ascontiguousarray(values, dtype=np.float64)
+            found[bar + period - 1] = highest[bar]
+    return not np.isnan(everything)
 
 
 def rsi(close: FloatArray, period: int = 14) -> FloatArray:
     """See the original."""
-    out = np.empty(len(close))
-    sound = _rsi(_clean(close), period, _powers(period), out)
-    return out if sound else unwrap(originals.rsi)(close, period)
+    out = np.empty(close.shape)
+    sound = _rsi(_clean(close), period, *_powers(period), _two(out))
+    return out if sound else _by_original(originals.rsi, period, close)
 
 
 def atr(high: FloatArray, low: FloatArray, close: FloatArray, period: int = 14) -> FloatArray:
     """See the original."""
-    out = np.empty(len(close))
-    sound = _atr(_clean(high), _clean(low), _clean(close), period, _powers(period), out)
-    return out if sound else unwrap(originals.atr)(high, low, close, period)
+    out = np.empty(close.shape)
+    sound = _atr(_clean(high), _clean(low), _clean(close), period, *_powers(period), _two(out))
+    return out if sound else _by_original(originals.atr, period, high, low, close)
 
 
 def bollinger_moments(close: FloatArray, period: int) -> tuple[FloatArray, FloatArray]:
     """See the original."""
-    middle, deviation = np.empty(len(close)), np.empty(len(close))
-    _moments(_clean(close), period, middle, deviation)
+    middle, deviation = np.empty(close.shape), np.empty(close.shape)
+    _moments(_clean(close), period, _two(middle), _two(deviation))
     return middle, deviation
 
 
 def bollinger_position(close: FloatArray, period: int = 20, deviations: float = 2.0) -> FloatArray:
     """See the original."""
-    out = np.empty(len(close))
+    out = np.empty(close.shape)
     middle, deviation = originals.bollinger_moments(close, period)
-    _position(_clean(close), middle, deviation, deviations, originals.FLAT, out)
+    _position(_clean(close), _two(middle), _two(deviation), deviations, originals.FLAT, _two(out))
     return out
 
 
@@ -207,16 +262,16 @@ def near_level(
     close: FloatArray, low: FloatArray, high: FloatArray, ratios: tuple[float, ...], near_pct: float
 ) -> FloatArray:
     """See the original."""
-    out = np.empty(len(close))
-    _near_level(_clean(close), _clean(low), _clean(high), np.array(ratios), near_pct, out)
+    out = np.empty(close.shape)
+    _near_level(_clean(close), _clean(low), _clean(high), np.array(ratios), near_pct, _two(out))
     return out
 
 
 def rolling_max(values: FloatArray, period: int) -> FloatArray:
     """See the original."""
-    out = np.empty(len(values))
-    sound = _rolling_max(_clean(values), period, out)
-    return out if sound else unwrap(originals.rolling_max)(values, period)
+    out = np.empty(values.shape)
+    sound = _rolling_max(_clean(values), period, _two(out))
+    return out if sound else _by_original(originals.rolling_max, period, values)
 
 
 def rolling_min(values: FloatArray, period: int) -> FloatArray:
@@ -226,24 +281,39 @@ def rolling_min(values: FloatArray, period: int) -> FloatArray:
 
 def as_of_open(own: Candles, other: Candles, values: FloatArray) -> FloatArray:
     """See the original."""
-    out = np.empty(len(own))
-    _last_known(_times(other.start_ms), other.timeframe.ms, _clean(values), _times(own.start_ms), 0, out)
-    return out
+    return _aligned(_times(other.start_ms), other.timeframe.ms, values, _times(own.start_ms), 0)
 
 
 def as_of_close(own: Candles, other: Candles, values: FloatArray) -> FloatArray:
     """See the original."""
-    out = np.empty(len(own))
-    own_ms, other_ms = own.timeframe.ms, other.timeframe.ms
-    _last_known(_times(other.start_ms), other_ms, _clean(values), _times(own.start_ms), own_ms, out)
-    return out
+    return _aligned(_times(other.start_ms), other.timeframe.ms, values, _times(own.start_ms), own.timeframe.ms)
 
 
 def funding_as_of_close(own: Candles, funding: Funding) -> FloatArray:
     """See the original."""
-    out = np.empty(len(own))
-    _last_known(_times(funding.time_ms), 0, _clean(funding.rate), _times(own.start_ms), own.timeframe.ms - 1, out)
+    return _aligned(_times(funding.time_ms), 0, funding.rate, _times(own.start_ms), own.timeframe.ms - 1)
+
+
+def _aligned(known_ms: IntArray, known_after: int, values: FloatArray, at_ms: IntArray, at_after: int) -> FloatArray:
+    out = np.empty((*values.shape[:-1], len(at_ms)))
+    _last_known(known_ms, known_after, _clean(values), at_ms, at_after, _two(out))
     return out
+
+
+def _clean(values: FloatArray) -> FloatArray:
+    return _two(np.ascontiguousarray(values, dtype=np.float64))
+
+
+def _two(values: FloatArray) -> FloatArray:
+    """One symbol is a panel of one."""
+    return values if values.ndim == 2 else values[None]
+
+
+def _by_original(original: Callable[..., FloatArray], period: int, *arrays: FloatArray) -> FloatArray:
+    function = unwrap(original)
+    if arrays[0].ndim == 1:
+        return function(*arrays, period)
+    return np.array([function(*rows, period) for rows in zip(*arrays, strict=True)])
 
 
 def _times(values: IntArray) -> IntArray:
