@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 
 from trading_assets.backtesting.engine import Column, Engine, Trades
-from trading_assets.backtesting.kernel.sweep import Window, column_of
+from trading_assets.backtesting.kernel.panel import Window
+from trading_assets.backtesting.kernel.sweep import column_of
 from trading_assets.backtesting.metrics import Metrics
 from trading_assets.backtesting.run import costs_of, figures_of, window_start_ms
 from trading_assets.backtesting.significance import seed_of

@@ -9,7 +9,7 @@ import numpy as np
 
 from trading_assets.backtesting.metrics import Metrics
 from trading_assets.backtesting.significance import MIN_TRADES
-from trading_assets.market.candles import BoolArray, FloatArray
+from trading_assets.market.candles import BoolArray, FloatArray, IntArray
 
 _METRICS = [field.name for field in fields(Metrics)]
 _TRADES, _SCORE, _PNL = (_METRICS.index(name) for name in ("in_sample_trades", "in_sample_score", "in_sample_pnl"))
@@ -18,35 +18,37 @@ _SHARPE = _METRICS.index("sharpe_ratio")
 
 @dataclass(frozen=True)
 class Tried:
-    """What all parameter sets together tell of luck: those that traded, and their annualised Sharpe ratios."""
+    """What all parameter sets together tell of luck, by coin: those that traded, and their annualised Sharpe ratios."""
 
-    configurations_traded: int
-    sharpe_mean: float
-    sharpe_spread: float
+    configurations_traded: IntArray
+    sharpe_mean: FloatArray
+    sharpe_spread: FloatArray
 
 
-def choose(figures: FloatArray, parameters: Sequence[str], usable: BoolArray) -> int | None:
-    """The chosen one of a strategy's parameter sets on one coin, timeframe and hour; None where none is usable.
+def choose(figures: FloatArray, parameters: Sequence[str], usable: BoolArray) -> IntArray:
+    """The chosen one of a strategy's parameter sets on each coin at a timeframe and hour; -1 where none is usable.
 
     The set with the highest in-sample score, among those with `MIN_TRADES` trades there if there are any: a single
     lucky trade scores higher than twenty good ones. Ties go to the larger in-sample PnL, then to the parameters' text.
     The rest of the figures is not looked at, so the out-of-sample part tells what the choice is worth.
 
     Args:
-        figures: the fields of `Metrics` of each set, shape (sets, fields).
+        figures: the fields of `Metrics`, shape (coins, sets, fields).
         parameters: text of each set.
-        usable: the sets that did not fail, shape (sets,).
+        usable: the sets that did not fail, shape (coins, sets).
     """
-    trades, score, pnl = (figures[:, column].tolist() for column in (_TRADES, _SCORE, _PNL))
-    return min(
-        np.flatnonzero(usable).tolist(),
-        key=lambda one: (trades[one] < MIN_TRADES, -score[one], -pnl[one], parameters[one]),
-        default=None,
-    )
+    trades, score, pnl = (figures[:, :, column] for column in (_TRADES, _SCORE, _PNL))
+    text = np.broadcast_to(np.argsort(np.argsort(np.array(parameters))), usable.shape)
+    best = np.lexsort((text, -pnl, -score, trades < MIN_TRADES, ~usable), axis=-1)[:, 0]
+    return np.where(usable.any(axis=1), best, -1)
 
 
 def tried(figures: FloatArray, usable: BoolArray) -> Tried:
     """Of the same figures; a set that never traded has a Sharpe ratio of 0."""
-    sharpe = figures[usable, _SHARPE]
-    traded = sharpe[sharpe != 0]
-    return Tried(len(traded), float(traded.mean()), float(traded.std())) if len(traded) else Tried(0, 0.0, 0.0)
+    sharpe = figures[:, :, _SHARPE]
+    counts = usable & (sharpe != 0)
+    traded = counts.sum(axis=1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        mean = np.where(counts, sharpe, 0.0).sum(axis=1) / traded
+        spread = np.sqrt((np.where(counts, sharpe - mean[:, None], 0.0) ** 2).sum(axis=1) / traded)
+    return Tried(traded, np.where(traded > 0, mean, 0.0), np.where(traded > 0, spread, 0.0))

@@ -1,6 +1,7 @@
-"""Backtests of an hour and timeframe: every scanned coin against every set of every strategy. No Dagster, no storing.
+"""Backtests of hours at a timeframe: every scanned coin against every set of every strategy. No Dagster, no storing.
 
-Coins are spread over threads, one coin at a time each; the compiled sweep lets the other threads run meanwhile.
+The coins of an hour are put side by side in panels, and panels are spread over threads: the compiled sweep lets the
+other threads run meanwhile. Each hour is computed apart.
 """
 
 from __future__ import annotations
@@ -8,23 +9,25 @@ from __future__ import annotations
 import logging
 import math
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import fields
-from functools import partial
+from dataclasses import dataclass, fields
+from functools import cache
 
 import numpy as np
 import pandas as pd
 
 from trading_assets.backtesting.engine import Column, Costs, Engine, Trades
 from trading_assets.backtesting.kernel.engine import KernelEngine
-from trading_assets.backtesting.kernel.sweep import Outcome, StrategySweep, Window, no_figures, shared_indicators
+from trading_assets.backtesting.kernel.panel import MOST_BARS, Panel, panels
+from trading_assets.backtesting.kernel.sweep import Outcome, StrategySweep, no_figures, shared_indicators
 from trading_assets.backtesting.metrics import Metrics, metrics, split_bar
-from trading_assets.backtesting.parameter_choice import Tried, choose, tried
+from trading_assets.backtesting.parameter_choice import choose, tried
 from trading_assets.backtesting.significance import MIN_TRADES, bootstrap_p_value, seed_of
 from trading_assets.errors import DataError
+from trading_assets.market.candles import FloatArray
 from trading_assets.market.loading import Loader, OfHour
-from trading_assets.market.timeframes import Timeframe, as_of_ms, floor_ms
+from trading_assets.market.timeframes import WARM_UP_BARS, Timeframe, as_of_ms, floor_ms
 from trading_assets.schemas.tables import BACKTEST_RESULTS
 from trading_assets.settings import Settings
 from trading_assets.strategies.base import DataNeeds, StrategyData
@@ -66,6 +69,14 @@ OpenCoin = Callable[[str, Timeframe, DataNeeds, Sequence[int]], OfHour]
 """Opens a coin for ascending hours: the answer gives its data as of the end of each. Called by several threads."""
 
 
+@dataclass(frozen=True)
+class _Block:
+    """Rows of one strategy: what has one value per row besides the figures, and those, shape (rows, fields)."""
+
+    rows: list[dict[str, object]]
+    figures: FloatArray
+
+
 class Backtests:
     """Backtests of the same strategies on several coins and hours. Used as a context manager: it owns threads."""
 
@@ -98,7 +109,7 @@ class Backtests:
 
         Args:
             scans: for each hour (UTC ms) the scan of each symbol.
-            progress: told how many coins of how many are done.
+            progress: told how many backtested coins of how many are done, all hours together.
 
         Returns:
             Rows of `backtest_results`, sorted by key.
@@ -106,52 +117,125 @@ class Backtests:
         Raises:
             StorageError: the store behind `open_coin` cannot be read.
         """
+        wanted = cache(lambda symbol: tuple(one for one in self._strategies if one.covers(symbol, timeframe)))
+        needs = cache(merged_needs)
         hours_of: dict[str, list[int]] = {}
         for hour in sorted(scans):
-            for symbol in scans[hour]:
-                hours_of.setdefault(symbol, []).append(hour)
-        coins = sorted(hours_of.items())
-        rows: list[dict[str, object]] = []
-        for done, found in enumerate(
-            self._pool.map(lambda coin: self._coin(coin[0], coin[1], timeframe, open_coin), coins), 1
+            for symbol in sorted(scans[hour]):
+                if wanted(symbol):
+                    hours_of.setdefault(symbol, []).append(hour)
+
+        def open_one(symbol: str) -> OfHour:
+            try:
+                return open_coin(symbol, timeframe, needs(wanted(symbol)), hours_of[symbol])
+            except DataError as error:
+                return _refuse(error)
+
+        opened = dict(zip(hours_of, self._pool.map(open_one, hours_of), strict=True))
+        tasks = [
+            (hour, symbols)
+            for hour in sorted(scans)
+            for symbols in _split([symbol for symbol in sorted(scans[hour]) if symbol in opened], timeframe)
+        ]
+        blocks: list[_Block] = []
+
+        def work(task: tuple[int, Sequence[str]]) -> list[_Block]:
+            return self._task(*task, timeframe, opened, wanted)
+
+        done, total = 0, sum(len(symbols) for _, symbols in tasks)
+        for (_, symbols), found in zip(
+            tasks,
+            self._pool.map(lambda task: self._task(task[0], task[1], timeframe, opened, wanted), tasks),
+            strict=True,
         ):
-            rows += found
+            blocks += found
+            done += len(symbols)
             if progress is not None:
-                progress(done, len(coins))
-        if not rows:
+                progress(done, total)
+        if not blocks:
             return BACKTEST_RESULTS.empty()
-        frame = pd.DataFrame(rows)
+        frame = pd.DataFrame([row for block in blocks for row in block.rows])
+        figures = pd.DataFrame(np.concatenate([block.figures for block in blocks]), columns=_METRICS)
+        frame = pd.concat([frame, figures], axis=1)
         _log_failures(frame, timeframe)
         scanned = [scans[hour][symbol] for hour, symbol in zip(frame["hour_ms"], frame["symbol"], strict=True)]
         return BACKTEST_RESULTS.conform(frame.assign(scan_id=scanned))
 
-    def _coin(
-        self, symbol: str, hours: list[int], timeframe: Timeframe, open_coin: OpenCoin
-    ) -> list[dict[str, object]]:
-        wanted = [strategy for strategy in self._strategies if strategy.covers(symbol, timeframe)]
-        if not wanted:
-            return []
-        try:
-            of_hour = open_coin(symbol, timeframe, merged_needs(wanted), hours)
-        except DataError as error:
-            of_hour = _refuse(error)
-        rows: list[dict[str, object]] = []
-        for hour in hours:
-            key: dict[str, object] = {"hour_ms": hour, "timeframe": timeframe.value, "symbol": symbol}
+    def _task(
+        self,
+        hour: int,
+        symbols: Sequence[str],
+        timeframe: Timeframe,
+        opened: Mapping[str, OfHour],
+        wanted: Callable[[str], tuple[ConfiguredStrategy, ...]],
+    ) -> list[_Block]:
+        """Some coins of an hour."""
+        members: dict[tuple[ConfiguredStrategy, ...], list[StrategyData]] = {}
+        blocks: list[_Block] = []
+        for symbol in symbols:
             try:
-                data = of_hour(hour)
+                members.setdefault(wanted(symbol), []).append(opened[symbol](hour))
             except DataError as error:
-                for strategy in wanted:
-                    rows += _rows({**key, "strategy": strategy.name}, strategy, 0, _all_failed(strategy, error))
-                continue
-            window = Window.of(data, window_start_ms(hour, timeframe), self._settings.out_of_sample_pct)
-            with shared_indicators():
-                for strategy in wanted:
-                    sweep = self._sweeps[strategy.name]
-                    outcome = sweep.run(data, window, self._costs, self._settings.backtest_capital)
-                    trades = partial(sweep.trades, data=data, window=window, costs=self._costs)
-                    rows += _rows({**key, "strategy": strategy.name}, strategy, len(window.candles), outcome, trades)
-        return rows
+                blocks += [
+                    self._block(hour, timeframe, (symbol,), 0, one, _all_failed(one, error)) for one in wanted(symbol)
+                ]
+        start_ms = window_start_ms(hour, timeframe)
+        for strategies, data in members.items():
+            for _, panel in panels(data, start_ms, self._settings.out_of_sample_pct):
+                blocks += self._of_panel(hour, timeframe, panel, strategies)
+        return blocks
+
+    def _of_panel(
+        self, hour: int, timeframe: Timeframe, panel: Panel, strategies: Sequence[ConfiguredStrategy]
+    ) -> Iterator[_Block]:
+        symbols = [member.symbol for member in panel.members]
+        with shared_indicators():
+            for strategy in strategies:
+                outcome = self._sweeps[strategy.name].run(panel, self._costs, self._settings.backtest_capital)
+                yield self._block(hour, timeframe, symbols, panel.bars, strategy, outcome)
+
+    def _block(
+        self,
+        hour: int,
+        timeframe: Timeframe,
+        symbols: Sequence[str],
+        bars: int,
+        strategy: ConfiguredStrategy,
+        outcome: Outcome,
+    ) -> _Block:
+        """Of each coin the row of the chosen parameter set, and that of the first that failed.
+
+        Only a chosen set that earned anything has a p-value, since nothing else can be selected.
+        """
+        usable = outcome.usable
+        chosen = choose(outcome.figures, strategy.parameters, usable)
+        of_all = tried(outcome.figures, usable)
+        failed: dict[int, int] = {}
+        for coin, index in outcome.failures:
+            failed[coin] = min(index, failed.get(coin, index))
+        rows, places = [], []
+        for coin, symbol in enumerate(symbols):
+            common: dict[str, object] = {
+                "hour_ms": hour,
+                "timeframe": timeframe.value,
+                "symbol": symbol,
+                "strategy": strategy.name,
+                "configurations": len(strategy.sets),
+                **{name: values[coin] for name, values in vars(of_all).items()},
+            }
+            index = int(chosen[coin])
+            if index >= 0:
+                row = {**common, "parameters": strategy.parameters[index], "bars": bars, "error": None}
+                rows.append({**row, "p_value": _p_value(row, outcome, coin, index)})
+                places.append((coin, index))
+            if coin in failed:
+                reason = outcome.failures[coin, failed[coin]]
+                text = f"{type(reason).__name__}: {reason}"
+                row = {**common, "parameters": strategy.parameters[failed[coin]], "bars": 0, "error": text}
+                rows.append({**row, "p_value": math.nan})
+                places.append((coin, failed[coin]))
+                _log.debug("%s failed on %s", strategy.name, symbol, exc_info=reason)
+        return _Block(rows, outcome.figures[tuple(np.array(places).T)])
 
 
 def backtest_window(
@@ -177,6 +261,14 @@ def configurations(rows: pd.DataFrame) -> int:
     return int(groups["configurations"].sum())
 
 
+def _split(symbols: Sequence[str], timeframe: Timeframe) -> Iterator[Sequence[str]]:
+    """The symbols in parts that fill a panel each, and at least one part for each processor."""
+    most = max(MOST_BARS // (timeframe.window_bars + WARM_UP_BARS), 1)
+    parts = max(-(-len(symbols) // most), min(os.cpu_count() or 1, len(symbols)))
+    for part in range(parts):
+        yield symbols[part::parts]
+
+
 def _refuse(error: DataError) -> OfHour:
     def of_hour(_hour_ms: int) -> StrategyData:
         raise error
@@ -185,60 +277,18 @@ def _refuse(error: DataError) -> OfHour:
 
 
 def _all_failed(strategy: ConfiguredStrategy, error: Exception) -> Outcome:
+    """Of one coin."""
     sets = len(strategy.sets)
-    return Outcome(no_figures(sets), dict.fromkeys(range(sets), error))
+    starts = np.zeros((1, sets), dtype=np.int64)
+    return Outcome(no_figures(sets)[None], np.empty(0), starts, {(0, index): error for index in range(sets)})
 
 
-def _rows(
-    key: Mapping[str, object],
-    strategy: ConfiguredStrategy,
-    bars: int,
-    outcome: Outcome,
-    trades_of: Callable[[int], Trades] | None = None,
-) -> list[dict[str, object]]:
-    """The row of the chosen parameter set, and that of the first that failed.
-
-    Only a chosen set that earned anything has a p-value, since nothing else can be selected: its trades are made for
-    that.
-    """
-    usable = np.ones(len(strategy.sets), dtype=bool)
-    usable[list(outcome.failures)] = False
-    of_all = tried(outcome.figures, usable)
-    rows = []
-    chosen = choose(outcome.figures, strategy.parameters, usable)
-    if chosen is not None:
-        row = _row(key, strategy, chosen, bars, outcome, of_all)
-        closed, pnl = outcome.figures[chosen, [_TOTAL_TRADES, _TOTAL_PNL]]
-        if trades_of is not None and closed >= MIN_TRADES and pnl > 0:
-            try:
-                trades = trades_of(chosen)
-            except Exception as error:  # noqa: BLE001 (a user's strategy may raise anything; the others go on)
-                return _rows(key, strategy, 0, _all_failed(strategy, error))
-            seed = seed_of(tuple(row[name] for name in BACKTEST_RESULTS.key))
-            row["p_value"] = bootstrap_p_value(trades.pnl[trades.closed], seed)
-        rows.append(row)
-    if outcome.failures:
-        failed = min(outcome.failures)
-        reason = outcome.failures[failed]
-        text = f"{type(reason).__name__}: {reason}"
-        rows.append({**_row(key, strategy, failed, 0, outcome, of_all), "error": text})
-        _log.debug("%s failed on %s", strategy.name, key["symbol"], exc_info=reason)
-    return rows
-
-
-def _row(
-    key: Mapping[str, object], strategy: ConfiguredStrategy, index: int, bars: int, outcome: Outcome, of_all: Tried
-) -> dict[str, object]:
-    return {
-        **key,
-        "parameters": strategy.parameters[index],
-        "bars": bars,
-        **dict(zip(_METRICS, outcome.figures[index].tolist(), strict=True)),
-        "p_value": math.nan,
-        "configurations": len(strategy.sets),
-        **vars(of_all),
-        "error": None,
-    }
+def _p_value(row: Mapping[str, object], outcome: Outcome, coin: int, index: int) -> float:
+    closed, pnl = outcome.figures[coin, index, [_TOTAL_TRADES, _TOTAL_PNL]]
+    if closed < MIN_TRADES or pnl <= 0:
+        return math.nan
+    seed = seed_of(tuple(row[name] for name in BACKTEST_RESULTS.key))
+    return bootstrap_p_value(outcome.pnl(coin, index), seed)
 
 
 def _log_failures(rows: pd.DataFrame, timeframe: Timeframe) -> None:

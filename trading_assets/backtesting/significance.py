@@ -66,7 +66,7 @@ def deflated_sharpe(
     return probabilistic_sharpe(sharpe, bars, skewness, kurtosis, benchmark=luck)
 
 
-def bootstrap_p_value(pnl: FloatArray, seed: int, resamples: int = RESAMPLES) -> float:
+def bootstrap_p_value(pnl: FloatArray, seed: int) -> float:
     """One-sided p-value of the hypothesis that a trade earns nothing on average, shape (k,) PnL of closed trades.
 
     The bootstrap-t (Efron and Tibshirani 1993, section 16.4): trades less their mean are drawn again with replacement,
@@ -79,20 +79,10 @@ def bootstrap_p_value(pnl: FloatArray, seed: int, resamples: int = RESAMPLES) ->
     count = len(pnl)
     if count < MIN_TRADES:
         return math.nan
-    centred = pnl - pnl.mean()
-    drawn = centred[np.random.default_rng(seed).integers(0, count, (resamples, count), dtype=np.int32)]
-    reached = int(np.count_nonzero(_t_statistics(drawn) >= _t_statistics(pnl[None, :])[0]))
-    return max((1 + reached) / (1 + resamples), 0.5**count)
+    from trading_assets.backtesting.kernel.resampling import reaching  # noqa: PLC0415 (numba: a second)
 
-
-def _t_statistics(samples: FloatArray) -> FloatArray:
-    """Mean over standard deviation of each row; infinite where a row has one value alone, 0 where that is zero."""
-    mean, squares = samples.mean(axis=1), np.einsum("ij,ij->i", samples, samples) / samples.shape[1]
-    variance = squares - mean * mean
-    # Less is what rounding leaves of equal values.
-    flat = variance <= 1e-12 * squares
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(flat, np.where(mean == 0, 0.0, np.copysign(np.inf, mean)), mean / np.sqrt(variance))
+    reached = reaching(np.ascontiguousarray(pnl, dtype=np.float64), np.uint64(seed), RESAMPLES)
+    return max((1 + reached) / (1 + RESAMPLES), 0.5**count)
 
 
 def seed_of(key: Sequence[object]) -> int:

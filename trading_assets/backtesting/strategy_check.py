@@ -13,7 +13,8 @@ from rich.table import Table
 
 from trading_assets.backtesting.cost_sensitivity import CostSensitivity, at_double_costs
 from trading_assets.backtesting.engine import Engine
-from trading_assets.backtesting.kernel.sweep import Window, column_of
+from trading_assets.backtesting.kernel.panel import Window
+from trading_assets.backtesting.kernel.sweep import column_of
 from trading_assets.backtesting.run import costs_of
 from trading_assets.errors import DataError, StrategyError
 from trading_assets.ledger.database import Database

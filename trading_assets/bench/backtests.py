@@ -19,7 +19,8 @@ import numpy as np
 from rich.table import Table
 
 from trading_assets.backtesting.engine import Costs
-from trading_assets.backtesting.kernel.sweep import StrategySweep, Window
+from trading_assets.backtesting.kernel.panel import Panel, Window, panels
+from trading_assets.backtesting.kernel.sweep import StrategySweep
 from trading_assets.bench import others
 from trading_assets.bench.others import Engine, Work
 from trading_assets.market.candles import Candles, FloatArray, Funding
@@ -48,9 +49,13 @@ def measure(symbols: int, params: int, timeframes: Sequence[Timeframe], repeat: 
     loaded_mb = _peak_mb()
     work = [_prepared(one, sweep) for one in data]
 
-    def kernel(one: Work) -> FloatArray:
-        window = Window.of(one.data, int(one.window.candles.start_ms[0]), OUT_OF_SAMPLE_PCT)
-        return sweep.run(one.data, window, COSTS, CAPITAL).figures
+    def kernel(part: Sequence[Work]) -> list[FloatArray]:
+        """All coins of a timeframe, put side by side in panels as the pipeline does."""
+        found: dict[int, FloatArray] = {}
+        start_ms = int(part[0].window.candles.start_ms[0])
+        for places, panel in panels([one.data for one in part], start_ms, OUT_OF_SAMPLE_PCT):
+            found |= dict(zip(places, sweep.run(panel, COSTS, CAPITAL).figures, strict=True))
+        return [found[place] for place in range(len(part))]
 
     def alike(one: Work, found: FloatArray) -> bool:
         return bool(np.array_equal(found, one.figures))
@@ -63,9 +68,10 @@ def measure(symbols: int, params: int, timeframes: Sequence[Timeframe], repeat: 
     results: list[dict[str, Any]] = []
     kernel_mb = 0.0
     for engine in engines:
-        part = [one for at, one in enumerate(work) if at % symbols % engine.every == 0]
-        results.append({"engine": engine.name, **_timed(engine, part, repeat, len(sets))})
+        parts = [work[at : at + symbols : engine.every] for at in range(0, len(work), symbols)]
+        results.append({"engine": engine.name, **_timed(engine, parts, repeat, len(sets))})
         kernel_mb = kernel_mb or _peak_mb() - loaded_mb
+    one_thread, two_threads = results[0]["wall_s"], results[1]["wall_s"]
     for result in results:
         result["times_kernel"] = round(result["ns"] / results[0]["ns"], 1)
     return {
@@ -78,8 +84,26 @@ def measure(symbols: int, params: int, timeframes: Sequence[Timeframe], repeat: 
         "data_mb": round(sum(_bytes(one.data.candles) for one in work) / 1e6, 1),
         "kernel_mb": round(kernel_mb, 1),
         "peak_mb": round(_peak_mb(), 1),
+        "two_threads_gain": round(one_thread / two_threads, 2),
+        "two_threads_of_machine": _machines_gain(),
         "engines": results,
     }
+
+
+def _machines_gain() -> float:
+    """How many times faster two threads of compiled arithmetic are than one, at this moment."""
+    from trading_assets.backtesting.kernel.resampling import reaching  # noqa: PLC0415 (imports numba)
+
+    pnl = np.linspace(-1.0, 1.1, 200)
+
+    def seconds(threads: int) -> float:
+        with ThreadPoolExecutor(threads) as pool:
+            begin = time.perf_counter()
+            list(pool.map(lambda seed: reaching(pnl, np.uint64(seed), 5_000), range(24)))
+            return time.perf_counter() - begin
+
+    seconds(2)
+    return round(min(seconds(1) for _ in range(3)) / min(seconds(2) for _ in range(3)), 2)
 
 
 def table(report: dict[str, Any]) -> Table:
@@ -87,7 +111,9 @@ def table(report: dict[str, Any]) -> Table:
     shown = Table(
         "engine", "CPU s", "wall s", "ns per bar and set", "x kernel", "equal",
         title=f"{report['symbols']} coins, {', '.join(report['timeframes'])}, {report['parameter_sets']} sets of "
-        f"{report['strategy']}: {report['bars']:,} bars, {report['trades']:,} trades; peak {report['peak_mb']:.0f} MB",
+        f"{report['strategy']}: {report['bars']:,} bars, {report['trades']:,} trades; peak {report['peak_mb']:.0f} MB; "
+        f"two threads {report['two_threads_gain']:.2f} times one (the machine gives "
+        f"{report['two_threads_of_machine']:.2f})",
         title_justify="left",
     )  # fmt: skip
     for result in report["engines"]:
@@ -97,18 +123,25 @@ def table(report: dict[str, Any]) -> Table:
     return shown
 
 
-def _timed(engine: Engine, work: Sequence[Work], repeat: int, sets: int) -> dict[str, Any]:
-    """The fastest of several runs by CPU time, after one that imports, compiles and is compared."""
+def _timed(engine: Engine, parts: Sequence[Sequence[Work]], repeat: int, sets: int) -> dict[str, Any]:
+    """The fastest of several runs by CPU time, after one that imports, compiles and is compared.
 
-    def all_of_it() -> list[Any]:
+    Two threads take halves of each part; their gain in wall time is told beside that of two threads that do nothing but
+    compiled arithmetic, which is what the machine has to give at that moment.
+    """
+    shares = [part[place :: engine.threads] for part in parts for place in range(engine.threads)]
+    shares = [share for share in shares if share]
+
+    def all_of_it() -> list[Sequence[object]]:
         if engine.threads == 1:
-            return [engine.run(one) for one in work]
+            return [engine.run(share) for share in shares]
         with ThreadPoolExecutor(engine.threads) as pool:
-            return list(pool.map(engine.run, work))
+            return list(pool.map(engine.run, shares))
 
     first = all_of_it()
     check = engine.equal
-    equal = None if check is None else all(check(one, found) for one, found in zip(work, first, strict=True))
+    pairs = [pair for share, found in zip(shares, first, strict=True) for pair in zip(share, found, strict=True)]
+    equal = None if check is None else all(check(one, found) for one, found in pairs)
     times = []
     for _ in range(repeat):
         gc.collect()
@@ -116,7 +149,7 @@ def _timed(engine: Engine, work: Sequence[Work], repeat: int, sets: int) -> dict
         all_of_it()
         times.append((time.process_time() - cpu, time.perf_counter() - wall))
     best_cpu, best_wall = min(cpu for cpu, _ in times), min(wall for _, wall in times)
-    bar_sets = sum(len(one.window.candles) for one in work) * sets
+    bar_sets = sum(len(one.window.candles) for one, _ in pairs) * sets
     return {
         "cpu_s": round(best_cpu, 4),
         "wall_s": round(best_wall, 4),
@@ -128,7 +161,8 @@ def _timed(engine: Engine, work: Sequence[Work], repeat: int, sets: int) -> dict
 
 def _prepared(data: StrategyData, sweep: StrategySweep) -> Work:
     window = Window.of(data, int(data.candles.start_ms[WARM_UP_BARS]), OUT_OF_SAMPLE_PCT)
-    return Work(data, window, sweep.run(data, window, COSTS, CAPITAL).figures)
+    panel = Panel.of([data], int(data.candles.start_ms[WARM_UP_BARS]), OUT_OF_SAMPLE_PCT)
+    return Work(data, window, sweep.run(panel, COSTS, CAPITAL).figures[0])
 
 
 def _walk(seed: int, timeframe: Timeframe) -> StrategyData:

@@ -15,7 +15,8 @@ import pandas as pd
 
 from trading_assets.backtesting.engine import Column, Costs
 from trading_assets.backtesting.kernel.engine import KernelEngine
-from trading_assets.backtesting.kernel.sweep import Window, column_of
+from trading_assets.backtesting.kernel.panel import Window
+from trading_assets.backtesting.kernel.sweep import column_of
 from trading_assets.backtesting.metrics import metrics
 from trading_assets.backtesting.vectorbt_engine import VectorbtEngine
 from trading_assets.market.candles import FloatArray
@@ -39,13 +40,14 @@ class Engine:
     """One way to do the work.
 
     Attributes:
-        run: the work on one coin and timeframe; its result is looked at once, outside of the measured time.
+        run: the work on coins of one timeframe; its results, one a coin, are looked at once, outside of the measured
+            time.
         equal: whether a result is the kernel's; None where the rules differ.
         every: does each so manieth coin only: some engines take minutes. Times are per bar and set, so they compare.
     """
 
     name: str
-    run: Callable[[Work], object]
+    run: Callable[[Sequence[Work]], Sequence[object]]
     equal: Callable[[Work, Any], bool] | None
     every: int = 1
     threads: int = 1
@@ -53,6 +55,9 @@ class Engine:
 
 def engines(sets: Sequence[Strategy], costs: Costs, capital: float, slow: int) -> list[Engine]:
     """Every engine that is installed; the slowest do each `slow`th coin."""
+
+    def each(work: Callable[[Work], object]) -> Callable[[Sequence[Work]], Sequence[object]]:
+        return lambda part: [work(one) for one in part]
 
     def columns_of(one: Work) -> list[Column]:
         with sharing({}):
@@ -77,15 +82,15 @@ def engines(sets: Sequence[Strategy], costs: Costs, capital: float, slow: int) -
         return bool(np.allclose(found, one.figures, rtol=1e-9, atol=1e-9))
 
     listed = [
-        Engine("vectorbt Rust, low level", lambda one: _orders(columns_of(one), costs, "rust"), orders_equal),
-        Engine("vectorbt numba, low level", lambda one: _orders(columns_of(one), costs, "numba"), orders_equal),
-        Engine("vectorbt Portfolio, all sets at once", portfolio, figures_equal),
-        Engine("vectorbt Portfolio, set by set", notebook, figures_equal, slow),
+        Engine("vectorbt Rust, low level", each(lambda one: _orders(columns_of(one), costs, "rust")), orders_equal),
+        Engine("vectorbt numba, low level", each(lambda one: _orders(columns_of(one), costs, "numba")), orders_equal),
+        Engine("vectorbt Portfolio, all sets at once", each(portfolio), figures_equal),
+        Engine("vectorbt Portfolio, set by set", each(notebook), figures_equal, slow),
     ]
     if find_spec("vectorbt_rust") is None:
         del listed[0]
     if find_spec("backtesting") is not None:
-        listed.append(Engine("backtesting.py", lambda one: _backtesting_py(columns_of(one), costs), None, slow))
+        listed.append(Engine("backtesting.py", each(lambda one: _backtesting_py(columns_of(one), costs)), None, slow))
     return listed
 
 

@@ -189,7 +189,12 @@ class Strategy(abc.ABC):
 
     @abc.abstractmethod
     def indicators(self, data: StrategyData) -> dict[str, FloatArray]:
-        """Arrays of shape (n,) on the own bars, NaN where undefined. A value at bar i uses nothing after i's close."""
+        """Arrays of shape (n,) on the own bars, NaN where undefined. A value at bar i uses nothing after i's close.
+
+        A sweep gives several coins at once, arrays of shape (coins, n): what acts along the last axis (`x[..., 1:]`,
+        everything in `strategies.indicators` and `alignment`) serves both. What does not is found out and computed coin
+        by coin, slower.
+        """
 
     @staticmethod
     @abc.abstractmethod
@@ -248,7 +253,9 @@ class Strategy(abc.ABC):
         bars = len(data.candles)
         values = self.indicators(data)
         for name, array in values.items():
-            self._checked(f"indicator {name!r}", array, bars, _NUMBER)
+            # A sweep's panel of coins has the shape (coins, n).
+            of_panel = isinstance(array, np.ndarray) and array.ndim == 2 and array.shape == data.candles.close.shape
+            self._checked(f"indicator {name!r}", array[0] if of_panel else array, bars, _NUMBER)
             if name in CANDLE_VALUES:
                 raise StrategyError(f"{self.name}: indicator {name!r} has the name of a candle column, rename it")
         return values

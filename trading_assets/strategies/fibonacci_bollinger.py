@@ -62,9 +62,7 @@ class FibonacciBollinger(BollingerRsi):
         low = indicators.rolling_min(hours.low, _HOURS_OF_A_DAY)
         change = indicators.change_pct(btc.close, p.btc_bars)
         trend = np.where(change > p.btc_trend_pct, 1.0, np.where(change < -p.btc_trend_pct, -1.0, 0.0))
-        strength = np.zeros(len(own))
-        for timeframe in LEVEL_TIMEFRAMES:
-            strength += self._near(own, data.other[timeframe])
+        strength = np.sum([self._near(own, data.other[timeframe]) for timeframe in LEVEL_TIMEFRAMES], axis=0)
         return {
             **super().indicators(data),
             "fib_strength": strength,

@@ -56,7 +56,7 @@ def _smoothed(inputs: FloatArray, period: int, start: float) -> FloatArray:
 
 
 def decay_powers(period: int) -> tuple[FloatArray, FloatArray]:
-    """decay^1 .. decay^128, decay = 1 - 1 / period, the powers inside a block; and 1 / (period * each), shapes (128,)."""
+    """decay^1 .. decay^128 with decay = 1 - 1 / period; and 1 / (period * each). Shapes (128,), of a block."""
     powers = np.power(1 - 1 / period, np.arange(1, _BLOCK + 1), dtype=np.float64)
     return powers, 1 / (period * powers)
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from trading_assets.backtesting.metrics import NO_TRADES, Metrics
-from trading_assets.backtesting.parameter_choice import Tried, choose, tried
+from trading_assets.backtesting.parameter_choice import choose, tried
 
 WORSE = replace(NO_TRADES, total_trades=20, in_sample_trades=14, in_sample_score=100.0, in_sample_pnl=50.0)
 BETTER = replace(WORSE, in_sample_score=200.0)
@@ -16,12 +16,13 @@ TEXTS = ('{"set":1}', '{"set":2}', '{"set":3}')
 
 
 def figures(*sets: Metrics) -> np.ndarray:
-    return np.array([astuple(one) for one in sets], dtype=np.float64)
+    """Of one coin, shape (1, sets, fields)."""
+    return np.array([[astuple(one) for one in sets]], dtype=np.float64)
 
 
-def of(*sets: Metrics, texts: tuple[str, ...] = TEXTS, failed: tuple[int, ...] = ()) -> int | None:
-    usable = np.array([index not in failed for index in range(len(sets))])
-    return choose(figures(*sets), texts, usable)
+def of(*sets: Metrics, texts: tuple[str, ...] = TEXTS, failed: tuple[int, ...] = ()) -> int:
+    usable = np.array([[index not in failed for index in range(len(sets))]])
+    return int(choose(figures(*sets), texts[: len(sets)], usable)[0])
 
 
 @pytest.mark.parametrize(
@@ -43,7 +44,7 @@ def test_equal_sets_are_chosen_by_their_text_and_one_that_failed_never() -> None
     assert of(WORSE, WORSE) == 0
     assert of(WORSE, WORSE, texts=("b", "a")) == 1
     assert of(BETTER, WORSE, failed=(0,)) == 1
-    assert of(BETTER, WORSE, failed=(0, 1)) is None
+    assert of(BETTER, WORSE, failed=(0, 1)) == -1
 
 
 def test_what_came_after_the_in_sample_part_is_not_looked_at() -> None:
@@ -55,7 +56,25 @@ def test_what_came_after_the_in_sample_part_is_not_looked_at() -> None:
 
 def test_sharpe_ratios_of_all_sets_that_traded_are_summed_up() -> None:
     sets = figures(*(replace(WORSE, sharpe_ratio=ratio) for ratio in (2.0, 0.0, -1.0, 99.0)))
-    found = tried(sets, np.array([True, True, True, False]))
-    assert found == Tried(2, 0.5, 1.5)
-    assert tried(sets[1:2], np.array([True])) == Tried(0, 0.0, 0.0)
-    assert tried(sets, np.zeros(4, dtype=bool)) == Tried(0, 0.0, 0.0)
+    found = tried(sets, np.array([[True, True, True, False]]))
+    assert [values.tolist() for values in vars(found).values()] == [[2], [0.5], [1.5]]
+    for nothing in (tried(sets[:, 1:2], np.array([[True]])), tried(sets, np.zeros((1, 4), dtype=bool))):
+        assert [values.tolist() for values in vars(nothing).values()] == [[0], [0.0], [0.0]]
+
+
+def test_each_coin_has_its_own_choice() -> None:
+    rng = np.random.default_rng(1)
+    many = figures(*[WORSE] * 6).repeat(50, axis=0)
+    # Few different values, so that there are ties of every kind.
+    many[:, :, [13, 14, 15]] = rng.integers(3, 8, (50, 6, 3))
+    usable = rng.random((50, 6)) < 0.7
+    texts = [f"{{{place}}}" for place in rng.permutation(6)]
+    together = choose(many, texts, usable)
+    for coin in range(50):
+        alone = choose(many[coin : coin + 1], texts, usable[coin : coin + 1])
+        by_hand = min(
+            np.flatnonzero(usable[coin]),
+            key=lambda one: (many[coin, one, 13] < 5, -many[coin, one, 14], -many[coin, one, 15], texts[one]),
+            default=-1,
+        )
+        assert together[coin] == alone[0] == by_hand

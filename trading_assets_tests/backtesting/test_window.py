@@ -10,7 +10,8 @@ import pandas as pd
 import pytest
 
 from trading_assets.backtesting.engine import Costs
-from trading_assets.backtesting.kernel.sweep import MIN_BARS, StrategySweep, Window, column_of
+from trading_assets.backtesting.kernel.panel import Window
+from trading_assets.backtesting.kernel.sweep import MIN_BARS, column_of
 from trading_assets.backtesting.run import backtest_window, costs_of, merged_needs
 from trading_assets.backtesting.significance import bootstrap_p_value, seed_of
 from trading_assets.backtesting.vectorbt_engine import VectorbtEngine
@@ -272,20 +273,6 @@ def test_of_a_grid_the_set_that_was_best_in_sample_has_the_row_and_all_sets_are_
         assert row["configurations_traded"] == len(traded)
         assert row["sharpe_mean"] == pytest.approx(traded.mean())
         assert row["sharpe_spread"] == pytest.approx(traded.std(ddof=0))
-
-
-def test_a_strategy_that_fails_only_when_its_trades_are_made_has_an_error_row(monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = run(configured(Often, BollingerRsi))
-
-    def trades(self: StrategySweep, *_args: object, **_kwargs: object) -> object:
-        raise ZeroDivisionError("not twice")
-
-    monkeypatch.setattr(StrategySweep, "trades", trades)
-    found = run(configured(Often, BollingerRsi))
-    failed = found["error"].notna()
-    assert (failed == whole["p_value"].notna()).all() and failed.any()
-    assert set(found.loc[failed, "error"]) == {"ZeroDivisionError: not twice"}
-    pd.testing.assert_frame_equal(found[~failed], whole[~failed])
 
 
 def test_a_strategy_is_tried_only_on_its_pairs_and_timeframes() -> None:

@@ -7,31 +7,15 @@ from collections.abc import Sequence
 import numpy as np
 
 from trading_assets.backtesting.engine import Column, Costs, Trades, no_trades
-from trading_assets.market.candles import Candles, FloatArray, Funding, IntArray
+from trading_assets.backtesting.kernel.panel import Prices
 
-LINE = 10
+LINE = 8
 """Numbers of one simulated trade in the compiled loops."""
 
 
 def warm_up() -> None:
     """Import the compiled code. Callers run this in a thread while they wait for something else."""
     from trading_assets.backtesting.kernel import indicators, loops  # noqa: F401, PLC0415 (numba: a second)
-
-
-def market_of(candles: Candles, funding: Funding) -> FloatArray:
-    """What the loops read of a window: the rows described in `kernel.loops`, shape (6, n)."""
-    from trading_assets.backtesting.kernel import loops  # noqa: PLC0415 (numba: a second)
-
-    market = np.empty((loops.MARKET_ROWS, len(candles)))
-    loops.fill_market(  # type: ignore[call-arg]
-        *map(_reals, (candles.open, candles.high, candles.low, candles.close)),
-        _whole(candles.start_ms),
-        candles.timeframe.ms,
-        _whole(funding.time_ms),
-        _reals(funding.rate),
-        market,
-    )
-    return market
 
 
 class KernelEngine:
@@ -48,41 +32,39 @@ def _simulate(column: Column, costs: Costs) -> Trades:
         return no_trades()
     from trading_assets.backtesting.kernel import loops  # noqa: PLC0415 (numba: a second)
 
-    market = market_of(column.candles, column.funding)
-    entries, ends, signs = np.empty(bars, dtype=np.int64), np.empty(bars, dtype=np.int64), np.empty(bars)
-    lines = np.empty((1, bars, LINE))
+    prices = Prices.of(column.candles, column.funding)
+    entries, ends = np.empty(bars, dtype=np.int64), np.empty(bars, dtype=np.int64)
+    signs, exit_prices, lines = np.empty(bars), np.empty(bars), np.empty((1, bars, LINE))
     count = loops.all_trades(
         np.array(column.long),
         np.array(column.short),
-        market,
+        prices.open[0],
+        prices.high[0],
+        prices.low[0],
+        prices.close[0],
+        prices.paid[0],
+        prices.payments_by,
         np.array(column.stop_fraction, dtype=np.float64),
         float(column.reward_risk),
         (float(costs.fee), float(costs.slippage), float(costs.notional)),
         entries,
         ends,
         signs,
+        exit_prices,
         lines,
     )
-    entry, line = entries[:count].copy(), lines[0, :count]
+    entry, end, line = entries[:count].copy(), ends[:count], lines[0, :count]
     close = column.candles.close[entry]
     return Trades(
         entry=entry,
-        exit=ends[:count].copy(),
+        exit=np.minimum(end, bars - 1),
         direction=signs[:count].astype(np.int64),
         size=costs.notional / close,
         entry_price=close * (1 + signs[:count] * costs.slippage),
-        exit_price=line[:, loops.EXIT_PRICE].copy(),
+        exit_price=exit_prices[:count].copy(),
         fees=line[:, loops.FEES].copy(),
         funding=line[:, loops.FUNDING].copy(),
         pnl=line[:, loops.PNL].copy(),
         confidence=column.confidence[entry],
-        closed=line[:, loops.CLOSED] > 0,
+        closed=end < bars,
     )
-
-
-def _reals(values: FloatArray) -> FloatArray:
-    return np.ascontiguousarray(values, dtype=np.float64)
-
-
-def _whole(values: IntArray) -> IntArray:
-    return np.ascontiguousarray(values, dtype=np.int64)

@@ -32,8 +32,9 @@ def decide(p, direction, {arrays}):
     both = 0
     for bar in range(direction.shape[0]):
         entry = rule(Values({values_of_bar}), p)
-        both += entry.long & entry.short
-        direction[bar] = np.uint8(entry.long) | (np.uint8(entry.short) << 1)
+        long, short = np.uint8(entry.long != 0), np.uint8(entry.short != 0)
+        both += long & short
+        direction[bar] = long | (short << 1)
     return both
 
 def confidence_of(taken, count, p, {arrays}):
@@ -47,43 +48,58 @@ def confidence_of(taken, count, p, {arrays}):
     return total / count
 
 def sweep(
-    values, columns, parameters, sets, market, distances, stops, costs, bars_per_year, split,
-    directions, following, exits, lines, taken, figures,
+    values, columns, parameters, sets, opens, highs, lows, closes, paid, payments_by, first,
+    distances, stops, costs, bars_per_year, split, directions, following, exits, lines, taken,
+    gains, starts, figures, sound,
 ):
-    for decision in range(columns.shape[0]):
-        if decide(Parameters({parameters}), directions[decision], {rows}):
-            return 1
-        follow(directions[decision], following[decision])
-    at = -1
-    for index in range(sets.shape[0]):
-        row, decision, stop = sets[index]
-        if stop != at:
-            exits[:] = UNKNOWN
-            at = stop
-        count = walk(
-            directions[decision], following[decision], market,
-            distances[int(stops[stop, 2])], stops[stop, 0], stops[stop, 1], costs, bars_per_year, split,
-            exits, lines, taken, figures[row],
-        )
-        if count:
-            confidence = confidence_of(taken, count, Parameters({parameters}), {rows})
-            if np.isnan(confidence):
-                return 1
-            figures[row, 7] = confidence
-    return 0
+    used = 0
+    for coin in range(values.shape[0]):
+        sound[coin] = True
+        for decision in range(columns.shape[0]):
+            if decide(Parameters({parameters}), directions[decision], {rows}):
+                sound[coin] = False
+            follow(directions[decision], following[decision])
+        if not sound[coin]:
+            continue
+        at = -1
+        for index in range(sets.shape[0]):
+            row, decision, stop = sets[index]
+            if stop != at:
+                exits[:] = UNKNOWN
+                at = stop
+            count = walk(
+                directions[decision], following[decision], opens[coin, first:], highs[coin, first:],
+                lows[coin, first:], closes[coin, first:], paid[coin], payments_by,
+                distances[coin, int(stops[stop, 2])], stops[stop, 0], stops[stop, 1], costs, bars_per_year, split,
+                exits, lines, taken, gains[used:], figures[coin, row],
+            )
+            starts[coin, row] = used
+            used += count
+            if count:
+                confidence = confidence_of(taken, count, Parameters({parameters}), {rows})
+                if np.isnan(confidence):
+                    sound[coin] = False
+                figures[coin, row, 7] = confidence
+    return used
 """
 """What is compiled around a rule.
 
 `decide` writes the code of each bar for one decision (distinct values and parameters of the rule) and returns how many
-bars are both long and short: a loop without branches, which runs on several bars at once. `sweep` fills `figures`,
-shape (sets, fields of `Metrics`), and returns 1 where a bar is both, or a confidence is not between 0 and 100:
+bars are both long and short: a loop without branches, which runs on several bars at once. `sweep` goes over the coins
+of a panel and returns how many trades closed in all:
 
-* `values`: indicators and candle columns, shape (rows, n);
+* `values`: indicators and candle columns, shape (coins, rows, n);
 * `columns`, `parameters`: of each decision the rows of `values` and the numbers of `p`, shapes (decisions, ...);
 * `sets`: row of `figures`, decision and stop of each set, those of one stop together, shape (sets, 3);
-* `distances`: ATR, shape (periods, n); `stops`: ATR multiple, reward to risk, row of `distances`, shape (stops, 3);
+* `opens` to `closes`: shape (coins, bars of the data), of which those from `first` on count; `paid`, `payments_by`: see
+  `loops.fill_funding`;
+* `distances`: ATR, shape (coins, periods, n); `stops`: ATR multiple, reward to risk, row of `distances`, shape
+  (stops, 3);
 * `costs`: fee, slippage, notional, capital; `split`: first bar of the out-of-sample part;
-* `directions`, `following`, `exits`, `lines`, `taken`: room to work in.
+* `directions`, `following`, `exits`, `lines`, `taken`: room to work in;
+* `figures`: receives the fields of `Metrics`, shape (coins, sets, fields); `gains`: the PnL of closed trades, those
+  of a set from `starts` on, shapes (trades,) and (coins, sets); `sound`: False for a coin with a bar both long and
+  short, or a confidence not between 0 and 100.
 """
 
 
@@ -138,16 +154,16 @@ def _build(
     source = _SOURCE.format(
         arrays=", ".join(arrays),
         values_of_bar=", ".join(f"{array}[bar]" for array in arrays),
-        rows=", ".join(f"values[columns[decision, {index}]]" for index in range(len(values))),
+        rows=", ".join(f"values[coin, columns[decision, {index}]]" for index in range(len(values))),
         parameters=", ".join(f"parameters[decision, {index}]" for index in range(len(parameters))),
     )
     # Compiled under this file's name: numba keeps its cache beside it.
     exec(compile(source, __file__, "exec"), scope)
     for name in ("decide", "confidence_of"):
-        scope[name] = numba.njit(nogil=True, error_model="numpy")(scope[name])
+        scope[name] = numba.njit(**loops.COMPILED)(scope[name])
     sweep = scope["sweep"]
     sweep.__name__ = sweep.__qualname__ = unique_name
-    return numba.njit(nogil=True, cache=True, error_model="numpy")(sweep)
+    return numba.njit(cache=True, **loops.COMPILED)(sweep)
 
 
 def _jitted(function: FunctionType, depth: int) -> Any:

@@ -1,4 +1,4 @@
-"""Every parameter set of one strategy on one symbol and timeframe: indicators once, figures of all sets at once.
+"""Every parameter set of one strategy on a panel of coins: indicators once, figures of all sets at once.
 
 What is read of the store and what becomes of the figures is the caller's business.
 """
@@ -6,6 +6,7 @@ What is read of the store and what becomes of the figures is the caller's busine
 from __future__ import annotations
 
 import logging
+import math
 import threading
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -16,11 +17,12 @@ from typing import Any
 
 import numpy as np
 
-from trading_assets.backtesting.engine import Column, Costs, Trades
-from trading_assets.backtesting.kernel.engine import LINE, KernelEngine, market_of
+from trading_assets.backtesting.engine import Column, Costs
+from trading_assets.backtesting.kernel.engine import LINE, KernelEngine
+from trading_assets.backtesting.kernel.panel import Panel, Window
 from trading_assets.backtesting.kernel.rules import CompiledRule, compile_rule
-from trading_assets.backtesting.metrics import NO_TRADES, metrics, split_bar
-from trading_assets.market.candles import Candles, FloatArray, Funding, IntArray
+from trading_assets.backtesting.metrics import NO_TRADES, metrics
+from trading_assets.market.candles import BoolArray, FloatArray, IntArray
 from trading_assets.strategies import indicators
 from trading_assets.strategies.base import CANDLE_VALUES, Parameters, Strategy, StrategyData
 from trading_assets.strategies.sharing import sharing
@@ -32,40 +34,40 @@ FIGURES = len(astuple(NO_TRADES))
 MIN_BARS = 50
 """A window with fewer bars (a young listing) has no trades: indicators and metrics would say nothing."""
 
-_ROOMS = 32
+LOOK_AGAIN = 8
+"""Of each so manieth panel one coin is computed alone again."""
 
 _held_against_arrays: set[CompiledRule] = set()
 """Compiled rules that this process has compared with the arrays' decisions."""
 
 
 @dataclass(frozen=True)
-class Window:
-    """The bars that count: the last ones of a symbol's data, with what the compiled loops read of them.
+class Outcome:
+    """What the sets of a strategy did on the coins of a panel.
 
-    `first` is the first of them in the data, `split` the first of them that is out of sample.
+    Attributes:
+        figures: the fields of `Metrics`, shape (coins, sets, FIGURES); those of `NO_TRADES` where one failed.
+        gains: PnL of closed trades in USD, those of a coin and set from `starts` on, shapes (trades,), (coins, sets).
+        failures: errors by coin and set.
     """
 
-    candles: Candles
-    funding: Funding
-    first: int
-    split: int
-    market: FloatArray
-
-    @classmethod
-    def of(cls, data: StrategyData, start_ms: int, out_of_sample_pct: float = 0.0) -> Window:
-        """The bars of `data` that start at `start_ms` or later, the newest percent of them out of sample."""
-        first = int(np.searchsorted(data.candles.start_ms, start_ms))
-        candles = data.candles.select(slice(first, None))
-        split = split_bar(len(candles), out_of_sample_pct)
-        return cls(candles, data.funding, first, split, market_of(candles, data.funding))
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """Figures of each parameter set (the fields of `Metrics`), shape (sets, FIGURES); `NO_TRADES` where one failed."""
-
     figures: FloatArray
-    failures: Mapping[int, Exception] = field(default_factory=dict)
+    gains: FloatArray
+    starts: IntArray
+    failures: Mapping[tuple[int, int], Exception] = field(default_factory=dict)
+
+    def pnl(self, coin: int, index: int) -> FloatArray:
+        """PnL of the closed trades of one coin and set, in order, USD."""
+        start = int(self.starts[coin, index])
+        return self.gains[start : start + int(self.figures[coin, index, 0])]
+
+    @property
+    def usable(self) -> BoolArray:
+        """Whether a set did not fail, shape (coins, sets)."""
+        usable = np.ones(self.starts.shape, dtype=bool)
+        for place in self.failures:
+            usable[place] = False
+        return usable
 
 
 @dataclass(frozen=True)
@@ -106,44 +108,19 @@ class _Recorder:
         return getattr(self._parameters, name)
 
 
-@dataclass(frozen=True)
-class _Room:
-    """Arrays to work in; see `kernel.rules` for their meaning."""
-
-    values: FloatArray
-    distances: FloatArray
-    directions: np.ndarray
-    following: np.ndarray
-    exits: np.ndarray
-    lines: FloatArray
-    taken: np.ndarray
-
-    @classmethod
-    def of(cls, bars: int, rows: int, decisions: int, periods: int) -> _Room:
-        return cls(
-            np.empty((rows, bars)),
-            np.empty((periods, bars)),
-            np.empty((decisions, bars), dtype=np.uint8),
-            np.empty((decisions, bars + 1), dtype=np.int32),
-            np.empty((2, bars), dtype=np.int32),
-            np.empty((2, bars, LINE)),
-            np.empty(bars, dtype=np.int32),
-        )
-
-
 class _Rooms(threading.local):
-    """Each thread keeps its rooms: fresh memory costs more than the sweep of a short window."""
+    """Arrays to work in, kept by each thread: fresh memory costs more than the sweep of a short window."""
 
     def __init__(self) -> None:
-        self._held: dict[tuple[int, ...], _Room] = {}
+        self._held: dict[str, np.ndarray] = {}
 
-    def take(self, *sizes: int) -> _Room:
-        room = self._held.get(sizes)
-        if room is None:
-            if len(self._held) >= _ROOMS:
-                self._held.clear()
-            room = self._held[sizes] = _Room.of(*sizes)
-        return room
+    def take(self, name: str, shape: tuple[int, ...], dtype: type = np.float64) -> np.ndarray:
+        """An array of any content. It is this thread's until it takes the same name again."""
+        size = math.prod(shape)
+        held = self._held.get(name)
+        if held is None or len(held) < size:
+            held = self._held[name] = np.empty(size, dtype)
+        return held[:size].reshape(shape)
 
 
 _rooms = _Rooms()
@@ -157,77 +134,115 @@ def shared_indicators() -> AbstractContextManager[None]:
 
 
 class StrategySweep:
-    """All parameter sets of one strategy. One object may be used by several threads, one symbol each.
+    """All parameter sets of one strategy. One object may be used by several threads, one panel each.
 
     Where the rule can be compiled, indicators are computed once for all sets that would compute the same: which
-    parameters `indicators` reads is recorded while it runs, and sets that agree on those share its arrays.
+    parameters `indicators` reads is recorded while it runs, and sets that agree on those share its arrays. Indicators
+    of a panel act along the last axis of (coins, n); one that does not is found out, and its coins are computed one by
+    one.
     """
 
     def __init__(self, sets: Sequence[Strategy]) -> None:
         self.sets = tuple(sets)
         self._plan: _Plan | None = None
         self.compiles = True
+        self.panels = True
+        self._seen_panels = 0
 
-    def run(self, data: StrategyData, window: Window, costs: Costs, capital: float) -> Outcome:
-        """Figures over the window. A set that fails has its error in the outcome; it never touches the others."""
-        from numba.core.errors import NumbaError
-
-        if self.compiles and len(window.candles) >= MIN_BARS:
-            figures = None
-            try:
-                with shared_indicators():
-                    figures = self._compiled(data, window, costs, capital)
-            except NumbaError as error:
-                self.compiles = False
-                _log.info(
-                    "the entries of %s cannot be compiled, so its sets are tried one by one: %s", self.name, error
-                )
-            except Exception:  # noqa: BLE001 (set by set, the error comes again and belongs to its set)
-                _log.debug("%s fails on %s", self.name, data.symbol, exc_info=True)
-            if figures is not None and self._trusted(figures, data, window, costs, capital):
-                return Outcome(figures)
-        with shared_indicators():
-            return self._one_by_one(data, window, costs, capital)
-
-    def trades(self, index: int, data: StrategyData, window: Window, costs: Costs) -> Trades:
-        """Trades of one set, on demand. Raises whatever the strategy raises."""
-        with shared_indicators():
-            column = column_of(self.sets[index], data, window)
-        (trades,) = KernelEngine().simulate([column], costs)
-        return trades
+    def run(self, panel: Panel, costs: Costs, capital: float) -> Outcome:
+        """Figures over the panel's windows. A set that fails has its error in the outcome; it never touches others."""
+        if panel.bars < MIN_BARS or not self.compiles or (len(panel) > 1 and not self.panels):
+            return self._coin_by_coin(panel, costs, capital)
+        outcome = self._attempt(panel, costs, capital)
+        if outcome is None or (len(panel) > 1 and not self._as_alone(outcome, panel, costs, capital)):
+            return self._coin_by_coin(panel, costs, capital)
+        return outcome
 
     @property
     def name(self) -> str:
         return self.sets[0].name
 
+    def _attempt(self, panel: Panel, costs: Costs, capital: float) -> Outcome | None:
+        """The compiled sweep, or None where coins or sets have to be computed one by one."""
+        from numba.core.errors import NumbaError
+
+        try:
+            with shared_indicators():
+                outcome = self._compiled(panel, costs, capital)
+        except NumbaError as error:
+            self.compiles = False
+            reason = next(iter(str(error).splitlines()), "")
+            _log.info("the entries of %s cannot be compiled, so its sets are tried one by one: %s", self.name, reason)
+            return None
+        except Exception:  # noqa: BLE001 (coin by coin and set by set, the error comes again and belongs to its set)
+            _log.debug("%s fails on %d coins", self.name, len(panel), exc_info=True)
+            return None
+        return outcome if outcome is None or self._trusted(outcome, panel, costs, capital) else None
+
+    def _coin_by_coin(self, panel: Panel, costs: Costs, capital: float) -> Outcome:
+        """Each coin alone: compiled where that is possible, else each set's decisions from `Strategy.signals`."""
+        found = []
+        for coin in range(len(panel)):
+            outcome = None
+            if self.compiles and panel.bars >= MIN_BARS:
+                outcome = self._attempt(panel.alone(coin), costs, capital)
+            if outcome is None:
+                with shared_indicators():
+                    outcome = self._one_by_one(panel.members[coin], panel.window(coin), costs, capital)
+            found.append(outcome)
+        return _together(found)
+
+    def _as_alone(self, outcome: Outcome, panel: Panel, costs: Costs, capital: float) -> bool:
+        """Whether coins have in the panel what they have alone: all of the first panel, later one now and then."""
+        turn, self._seen_panels = self._seen_panels, self._seen_panels + 1
+        coins = range(len(panel)) if turn == 0 else [turn // LOOK_AGAIN % len(panel)] if turn % LOOK_AGAIN == 0 else ()
+        for coin in coins:
+            alone = self._attempt(panel.alone(coin), costs, capital)
+            if alone is None or not np.array_equal(alone.figures[0], outcome.figures[coin]):
+                _log.warning(
+                    "%s computes something else for several coins than for one (do its indicators act along the last "
+                    "axis?): its coins are computed one by one",
+                    self.name,
+                )
+                self.panels = False
+                return False
+        return True
+
     def _one_by_one(self, data: StrategyData, window: Window, costs: Costs, capital: float) -> Outcome:
         """The array path: each set's decisions from `Strategy.signals`, its trades one by one."""
         figures = no_figures(len(self.sets))
-        failures: dict[int, Exception] = {}
+        failures: dict[tuple[int, int], Exception] = {}
+        gains: list[FloatArray] = []
+        starts = np.zeros((1, len(self.sets)), dtype=np.int64)
         for index, strategy in enumerate(self.sets):
+            starts[0, index] = sum(map(len, gains))
             try:
                 (trades,) = KernelEngine().simulate([column_of(strategy, data, window)], costs)
             except Exception as error:  # noqa: BLE001 (a user's strategy may raise anything; the others go on)
-                failures[index] = error
+                failures[0, index] = error
                 continue
             figures[index] = astuple(metrics(trades, window.candles, capital, window.split))
-        return Outcome(figures, failures)
+            gains.append(trades.pnl[trades.closed])
+        return Outcome(figures[None], np.concatenate([np.empty(0), *gains]), starts, failures)
 
-    def _trusted(self, figures: FloatArray, data: StrategyData, window: Window, costs: Costs, capital: float) -> bool:
-        """Whether the compiled rule is the rule: held against the arrays on the first symbol that trades."""
-        plan = self._plan
-        if plan is None or plan.rule in _held_against_arrays or not figures[:, 0].any():
+    def _trusted(self, outcome: Outcome, panel: Panel, costs: Costs, capital: float) -> bool:
+        """Whether the compiled rule is the rule: held against the arrays on the first coin that trades."""
+        plan, traded = self._plan, outcome.figures[:, :, 0].any(axis=1)
+        if plan is None or plan.rule in _held_against_arrays or not traded.any():
             return True
-        slow = self._one_by_one(data, window, costs, capital)
-        if slow.failures or not np.allclose(figures, slow.figures, rtol=1e-9, atol=1e-9):
+        coin = int(np.argmax(traded))
+        with shared_indicators():
+            slow = self._one_by_one(panel.members[coin], panel.window(coin), costs, capital)
+        if slow.failures or not np.allclose(outcome.figures[coin], slow.figures[0], rtol=1e-9, atol=1e-9):
             _log.warning("the entries of %s mean something else for one bar than for arrays: not compiled", self.name)
             self.compiles = False
             return False
         _held_against_arrays.add(plan.rule)
         return True
 
-    def _compiled(self, data: StrategyData, window: Window, costs: Costs, capital: float) -> FloatArray | None:
+    def _compiled(self, panel: Panel, costs: Costs, capital: float) -> Outcome | None:
         """Figures of every set, or None where a set is not sound or cannot be compiled."""
+        data = panel.data
         plan = self._plan or self._make_plan(data)
         if plan is None:
             self.compiles = False
@@ -241,7 +256,7 @@ class StrategySweep:
                 return None
             values_of = [maker.checked_indicators(data) for maker, _ in plan.makers]
         self._plan = plan
-        candles, first, bars = data.candles, window.first, len(window.candles)
+        candles, first, coins, sets = data.candles, panel.first, len(panel), len(self.sets)
         rows: dict[int, int] = {}
         arrays: list[FloatArray] = []
         columns_of = []
@@ -254,31 +269,46 @@ class StrategySweep:
                     arrays.append(array)
                 columns.append(row)
             columns_of.append(columns)
-        room = _rooms.take(bars, len(arrays), len(plan.parameters), len(plan.periods))
+        bars, take = panel.bars, _rooms.take
+        room = take("values", (coins, len(arrays), bars))
         for row, array in enumerate(arrays):
-            room.values[row] = array[first:]
+            room[:, row] = array[..., first:]
+        distances = take("distances", (coins, len(plan.periods), bars))
         for row, period in enumerate(plan.periods):
-            room.distances[row] = indicators.atr(candles.high, candles.low, candles.close, period)[first:]
-        figures = np.empty((len(self.sets), FIGURES))
-        unsound = plan.rule.sweep(
-            room.values,
+            distances[:, row] = indicators.atr(candles.high, candles.low, candles.close, period)[..., first:]
+        figures = np.empty((coins, sets, FIGURES))
+        starts, sound = np.empty((coins, sets), dtype=np.int64), np.empty(coins, dtype=np.bool_)
+        # Each trade has two bars of its own.
+        gains = take("gains", (coins * sets * (bars // 2 + 1),))
+        decisions = len(plan.parameters)
+        used = plan.rule.sweep(
+            room,
             np.array([columns_of[maker] for maker in plan.decision_maker]),
             plan.parameters,
             plan.sets,
-            window.market,
-            room.distances,
+            panel.prices.open,
+            panel.prices.high,
+            panel.prices.low,
+            panel.prices.close,
+            panel.prices.paid,
+            panel.prices.payments_by,
+            first,
+            distances,
             plan.stops,
             (costs.fee, costs.slippage, costs.notional, capital),
             candles.timeframe.bars_per_year,
-            window.split,
-            room.directions,
-            room.following,
-            room.exits,
-            room.lines,
-            room.taken,
+            panel.split,
+            take("directions", (decisions, bars), np.uint8),
+            take("following", (decisions, bars + 1), np.int32),
+            take("exits", (2, bars), np.int32),
+            take("lines", (2, bars, LINE)),
+            take("taken", (bars,), np.int32),
+            gains,
+            starts,
             figures,
+            sound,
         )
-        return None if unsound else figures
+        return Outcome(figures, gains[:used].copy(), starts) if sound.all() else None
 
     def _make_plan(self, data: StrategyData, also_read: frozenset[str] = frozenset()) -> _Plan | None:
         makers: list[tuple[Strategy, _Recorder]] = []
@@ -330,6 +360,19 @@ class StrategySweep:
 def no_figures(sets: int) -> FloatArray:
     """Figures of sets without trades, shape (sets, FIGURES)."""
     return np.tile(np.array(astuple(NO_TRADES), dtype=np.float64), (sets, 1))
+
+
+def _together(outcomes: Sequence[Outcome]) -> Outcome:
+    """One outcome of several coins from those of each."""
+    if len(outcomes) == 1:
+        return outcomes[0]
+    before = np.cumsum([0, *(len(outcome.gains) for outcome in outcomes[:-1])])
+    return Outcome(
+        np.concatenate([outcome.figures for outcome in outcomes]),
+        np.concatenate([outcome.gains for outcome in outcomes]),
+        np.concatenate([outcome.starts + skip for outcome, skip in zip(outcomes, before, strict=True)]),
+        {(coin, index): e for coin, outcome in enumerate(outcomes) for (_, index), e in outcome.failures.items()},
+    )
 
 
 def column_of(strategy: Strategy, data: StrategyData, window: Window) -> Column:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from trading_assets.backtesting.engine import Costs
-from trading_assets.backtesting.kernel.sweep import StrategySweep, Window
+from trading_assets.backtesting.kernel.panel import Panel, Window
+from trading_assets.backtesting.kernel.sweep import StrategySweep
 from trading_assets.market.timeframes import WARM_UP_BARS, Timeframe
 from trading_assets.strategies.base import DataNeeds, Strategy, StrategyData
 from trading_assets.strategies.registry import parameter_sets, strategy_classes
@@ -11,6 +12,7 @@ from trading_assets_tests.strategies.markets import market
 
 COSTS = Costs(fee=0.00055, slippage=0.0002, notional=1000.0)
 CAPITAL = 1000.0
+OUT_OF_SAMPLE_PCT = 30.0
 NAMES = sorted(strategy_classes())
 
 
@@ -23,4 +25,19 @@ def seeded(sets: tuple[Strategy, ...], seed: int, timeframe: Timeframe) -> tuple
     """A random market, and the window behind its warm-up, its newest 30 % out of sample."""
     needs = DataNeeds.deepest(strategy.needs() for strategy in sets)
     data = market(seed, timeframe, needs, bars=WARM_UP_BARS + min(timeframe.window_bars, 700), days=100)
-    return data, Window.of(data, int(data.candles.start_ms[min(WARM_UP_BARS, len(data.candles) - 1)]), 30.0)
+    return data, window_of(data)
+
+
+def window_of(data: StrategyData) -> Window:
+    """The bars behind the warm-up, the newest 30 % out of sample."""
+    return Window.of(data, start_of(data), OUT_OF_SAMPLE_PCT)
+
+
+def panel_of(*members: StrategyData) -> Panel:
+    """A panel of the same bars."""
+    return Panel.of(members, start_of(members[0]), OUT_OF_SAMPLE_PCT)
+
+
+def start_of(data: StrategyData) -> int:
+    """Start of the first bar behind the warm-up."""
+    return int(data.candles.start_ms[min(WARM_UP_BARS, len(data.candles) - 1)])

@@ -11,7 +11,8 @@ import pandas as pd
 import pytest
 
 from trading_assets.backtesting.kernel.engine import KernelEngine
-from trading_assets.backtesting.kernel.sweep import Window, column_of
+from trading_assets.backtesting.kernel.panel import Panel, Window
+from trading_assets.backtesting.kernel.sweep import column_of
 from trading_assets.backtesting.metrics import metrics
 from trading_assets.backtesting.vectorbt_engine import VectorbtEngine
 from trading_assets.market.candles import Candles, Funding
@@ -19,7 +20,7 @@ from trading_assets.market.resample import resample
 from trading_assets.market.timeframes import DAY_MS, TRADED_TIMEFRAMES, WARM_UP_BARS, Timeframe
 from trading_assets.strategies.base import DataNeeds, StrategyData
 from trading_assets_tests.backtesting.columns import assert_same
-from trading_assets_tests.backtesting.kernel.markets import CAPITAL, COSTS, NAMES, grid_of
+from trading_assets_tests.backtesting.kernel.markets import CAPITAL, COSTS, NAMES, OUT_OF_SAMPLE_PCT, grid_of
 from trading_assets_tests.conftest import recorded_data
 
 CRASH_MS = 1_760_130_900_000
@@ -67,7 +68,8 @@ def markets(name: str, timeframe: Timeframe, needs: DataNeeds) -> Iterator[tuple
             {other: of(other, candles["BTCUSDT"]) for other in needs.btc},
             funding[symbol],
         )
-        yield data, Window.of(data, int(own.start_ms[WARM_UP_BARS]) if len(own) > WARM_UP_BARS else 0, 30.0)
+        start_ms = int(own.start_ms[WARM_UP_BARS]) if len(own) > WARM_UP_BARS else 0
+        yield data, Window.of(data, start_ms, OUT_OF_SAMPLE_PCT)
 
 
 @pytest.mark.recorded
@@ -86,10 +88,11 @@ def test_every_trade_and_figure_of_every_set_is_vectorbts(name: str, timeframe: 
         sweep = grid_of(strategy)
         for data, window in markets(name, timeframe, DataNeeds.deepest(one.needs() for one in sweep.sets)):
             columns = [column_of(one, data, window) for one in sweep.sets]
-            outcome = sweep.run(data, window, COSTS, CAPITAL)
+            panel = Panel.of([data], int(window.candles.start_ms[0]), OUT_OF_SAMPLE_PCT)
+            outcome = sweep.run(panel, COSTS, CAPITAL)
             assert not outcome.failures
             pairs = zip(KernelEngine().simulate(columns, COSTS), VectorbtEngine().simulate(columns, COSTS), strict=True)
-            for found, (ours, theirs) in zip(outcome.figures, pairs, strict=True):
+            for found, (ours, theirs) in zip(outcome.figures[0], pairs, strict=True):
                 assert_same(ours, theirs)
                 figures = astuple(metrics(theirs, window.candles, CAPITAL, window.split))
                 np.testing.assert_allclose(found, figures, rtol=1e-9, atol=1e-9)

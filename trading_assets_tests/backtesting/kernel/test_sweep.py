@@ -13,8 +13,9 @@ import pytest
 from pydantic import Field
 
 from trading_assets.backtesting.kernel.engine import KernelEngine
+from trading_assets.backtesting.kernel.panel import Panel, Window
 from trading_assets.backtesting.kernel.rules import compile_rule
-from trading_assets.backtesting.kernel.sweep import StrategySweep, Window, column_of
+from trading_assets.backtesting.kernel.sweep import StrategySweep, column_of
 from trading_assets.backtesting.metrics import NO_TRADES, metrics
 from trading_assets.backtesting.vectorbt_engine import VectorbtEngine
 from trading_assets.market.candles import FloatArray, Funding
@@ -22,7 +23,7 @@ from trading_assets.market.timeframes import HOUR_MS, Timeframe
 from trading_assets.strategies import indicators
 from trading_assets.strategies.base import Entries, Parameters, Strategy, StrategyData, Values
 from trading_assets_tests.backtesting.columns import assert_same
-from trading_assets_tests.backtesting.kernel.markets import CAPITAL, COSTS, NAMES, grid_of, seeded
+from trading_assets_tests.backtesting.kernel.markets import CAPITAL, COSTS, NAMES, grid_of, panel_of, seeded
 
 LIMIT = 50.0
 
@@ -33,23 +34,23 @@ def test_every_set_has_the_trades_and_figures_that_vectorbt_finds(name: str, tim
     sweep = grid_of(name)
     data, window = seeded(sweep.sets, 5, timeframe)
     columns = [column_of(strategy, data, window) for strategy in sweep.sets]
-    outcome = sweep.run(data, window, COSTS, CAPITAL)
+    outcome = sweep.run(panel_of(data), COSTS, CAPITAL)
     assert not outcome.failures
     kernel, reference = KernelEngine().simulate(columns, COSTS), VectorbtEngine().simulate(columns, COSTS)
-    for found, ours, theirs in zip(outcome.figures, kernel, reference, strict=True):
+    for found, ours, theirs in zip(outcome.figures[0], kernel, reference, strict=True):
         assert_same(ours, theirs)
         np.testing.assert_allclose(
             found, astuple(metrics(theirs, window.candles, CAPITAL, window.split)), rtol=1e-9, atol=1e-9
         )
-    assert outcome.figures[:, 0].sum() > 20
-    assert outcome.figures[:, 13].sum() > 10 and outcome.figures[:, 16].sum() > 5
+    assert outcome.figures[0][:, 0].sum() > 20
+    assert outcome.figures[0][:, 13].sum() > 10 and outcome.figures[0][:, 16].sum() > 5
 
 
 def test_sets_that_share_indicators_differ_where_their_parameters_do() -> None:
     sweep = grid_of("bollinger_rsi")
-    data, window = seeded(sweep.sets, 3, Timeframe.M15)
-    outcome = sweep.run(data, window, COSTS, CAPITAL)
-    assert len(np.unique(outcome.figures, axis=0)) > 15
+    data, _ = seeded(sweep.sets, 3, Timeframe.M15)
+    outcome = sweep.run(panel_of(data), COSTS, CAPITAL)
+    assert len(np.unique(outcome.figures[0], axis=0)) > 15
 
 
 class Choice(Parameters):
@@ -158,9 +159,9 @@ def expected(sweep: StrategySweep, seed: int) -> np.ndarray:
 def test_any_way_to_write_a_rule_gives_the_same_figures(kind: type[Strategy], compiled: bool) -> None:
     sweep = of(kind)
     for seed in (1, 2, 9):
-        data, window = seeded(sweep.sets, seed, Timeframe.M15)
+        data, _ = seeded(sweep.sets, seed, Timeframe.M15)
         np.testing.assert_allclose(
-            sweep.run(data, window, COSTS, CAPITAL).figures, expected(sweep, seed), rtol=1e-9, atol=1e-9
+            sweep.run(panel_of(data), COSTS, CAPITAL).figures[0], expected(sweep, seed), rtol=1e-9, atol=1e-9
         )
     assert sweep.compiles == compiled
 
@@ -169,8 +170,8 @@ def test_a_changed_constant_or_helper_is_a_changed_rule(monkeypatch: pytest.Monk
     def run() -> np.ndarray:
         compile_rule.cache_clear()  # as in a new process
         sweep = of(ByHelper)
-        data, window = seeded(sweep.sets, 1, Timeframe.M15)
-        figures = sweep.run(data, window, COSTS, CAPITAL).figures
+        data, _ = seeded(sweep.sets, 1, Timeframe.M15)
+        figures = sweep.run(panel_of(data), COSTS, CAPITAL).figures[0]
         np.testing.assert_allclose(figures, expected(sweep, 1), rtol=1e-9, atol=1e-9)
         return figures
 
@@ -185,34 +186,33 @@ def test_a_rule_that_means_something_else_for_one_bar_is_found_out(caplog: pytes
     class Ambiguous(Simple):
         @staticmethod
         def entries(v: Values, p: Choice) -> Entries:
-            # One bar has no size; an array has more than ten.
-            long = (v.rsi < p.level) & (np.size(v.rsi) > 10)
+            long = (v.rsi < p.level) & (not np.isscalar(v.rsi))
             return Entries(long=long, short=v.rsi > 100 - p.level, confidence=p.confidence)
 
     sweep = of(Ambiguous)
-    data, window = seeded(sweep.sets, 1, Timeframe.M15)
-    with caplog.at_level(logging.WARNING):
-        found = sweep.run(data, window, COSTS, CAPITAL)
-    np.testing.assert_allclose(found.figures, expected(sweep, 1), rtol=1e-9, atol=1e-9)
+    data, _ = seeded(sweep.sets, 1, Timeframe.M15)
+    with caplog.at_level(logging.INFO):
+        found = sweep.run(panel_of(data), COSTS, CAPITAL)
+    np.testing.assert_allclose(found.figures[0], expected(sweep, 1), rtol=1e-9, atol=1e-9)
     assert not sweep.compiles
     assert "something else" in caplog.text
 
 
 def test_a_set_that_is_not_sound_fails_alone() -> None:
     sweep = of(Simple, [{}, {"level": 60.0}, {"confidence": 120.0}])
-    data, window = seeded(sweep.sets, 1, Timeframe.M15)
-    outcome = sweep.run(data, window, COSTS, CAPITAL)
-    assert set(outcome.failures) == {1, 2}
-    assert "both long and short" in str(outcome.failures[1])
-    assert "confidence 120" in str(outcome.failures[2])
-    assert outcome.figures[0, 0] > 0
-    assert (outcome.figures[1:] == astuple(NO_TRADES)).all()
+    data, _ = seeded(sweep.sets, 1, Timeframe.M15)
+    outcome = sweep.run(panel_of(data), COSTS, CAPITAL)
+    assert set(outcome.failures) == {(0, 1), (0, 2)}
+    assert "both long and short" in str(outcome.failures[0, 1])
+    assert "confidence 120" in str(outcome.failures[0, 2])
+    assert outcome.figures[0, 0, 0] > 0
+    assert (outcome.figures[0, 1:] == astuple(NO_TRADES)).all()
 
 
 def test_a_stop_below_zero_is_no_entry() -> None:
     sweep = of(Simple, [{"stop_atr": 400.0}, {"reward_risk": 900.0}, {}])
-    data, window = seeded(sweep.sets, 1, Timeframe.M15)
-    figures = sweep.run(data, window, COSTS, CAPITAL).figures
+    data, _ = seeded(sweep.sets, 1, Timeframe.M15)
+    figures = sweep.run(panel_of(data), COSTS, CAPITAL).figures[0]
     np.testing.assert_allclose(figures, expected(sweep, 1), rtol=1e-9, atol=1e-9)
     assert figures[0, 10] == 0.0 < figures[2, 10]
 
@@ -223,14 +223,14 @@ def test_funding_of_every_minute_is_in_the_figures() -> None:
     first = int(data.candles.start_ms[0])
     times = np.arange(first, int(data.candles.end_ms[-1]) + 1, HOUR_MS // 12)
     heavy = replace(data, funding=Funding(times, np.random.default_rng(1).normal(0, 1e-4, len(times))))
-    window = type(seeded(sweep.sets, 4, Timeframe.M15)[1]).of(heavy, int(data.candles.start_ms[200]))
-    outcome = sweep.run(heavy, window, COSTS, CAPITAL)
+    window = Window.of(heavy, int(data.candles.start_ms[200]))
+    outcome = sweep.run(Panel.of([heavy], int(heavy.candles.start_ms[200])), COSTS, CAPITAL)
     columns = [column_of(strategy, heavy, window) for strategy in sweep.sets]
-    for found, trades in zip(outcome.figures, VectorbtEngine().simulate(columns, COSTS), strict=True):
+    for found, trades in zip(outcome.figures[0], VectorbtEngine().simulate(columns, COSTS), strict=True):
         np.testing.assert_allclose(
             found, astuple(metrics(trades, window.candles, CAPITAL, window.split)), rtol=1e-9, atol=1e-9
         )
-    assert np.abs(outcome.figures[:, 9]).min() > 0
+    assert np.abs(outcome.figures[0][:, 9]).min() > 0
 
 
 def test_moments_keep_their_digits_after_a_crash_that_no_trade_was_in() -> None:
@@ -243,7 +243,11 @@ def test_moments_keep_their_digits_after_a_crash_that_no_trade_was_in() -> None:
     quiet = replace(data, candles=crashed)
     window = Window.of(quiet, int(crashed.start_ms[205]), 30.0)
     compared = 0
-    for strategy, found in zip(sweep.sets, sweep.run(quiet, window, COSTS, CAPITAL).figures, strict=True):
+    for strategy, found in zip(
+        sweep.sets,
+        sweep.run(Panel.of([quiet], int(crashed.start_ms[205]), 30.0), COSTS, CAPITAL).figures[0],
+        strict=True,
+    ):
         (trades,) = VectorbtEngine().simulate([column_of(strategy, quiet, window)], COSTS)
         wanted = astuple(metrics(trades, window.candles, CAPITAL, window.split))
         np.testing.assert_allclose(found, wanted, rtol=1e-9, atol=1e-9)
@@ -263,7 +267,7 @@ def test_a_second_process_compiles_nothing() -> None:
         "for name in NAMES:\n"
         "    sweep = grid_of(name)\n"
         "    data, window = seeded(sweep.sets, 5, Timeframe.M15)\n"
-        "    assert sweep.run(data, window, COSTS, CAPITAL).figures[:, 0].any()\n"
+        "    assert sweep.run(panel_of(data), COSTS, CAPITAL).figures[0][:, 0].any()\n"
         "print(compiled)"
     )
     for _ in range(2):

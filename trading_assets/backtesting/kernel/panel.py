@@ -1,0 +1,201 @@
+"""Coins with the same bars, side by side: one call of numpy or of the compiled loops then serves all of them.
+
+Nothing is computed here but what the loops read of a window. Coins are put together only where every time is equal:
+their own bars, those of other timeframes, those of BTCUSDT (and their closes), and funding. A coin with a gap or a
+young listing has a panel of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import dataclass, fields
+
+import numpy as np
+import numpy.typing as npt
+
+from trading_assets.backtesting.metrics import split_bar
+from trading_assets.errors import StrategyError
+from trading_assets.market.candles import Candles, FloatArray, Funding
+from trading_assets.strategies.base import StrategyData
+
+MOST_BARS = 32_768
+"""A panel has no more bars of all its coins together: beyond that its arrays leave the processor's caches."""
+
+_COLUMNS = frozenset(field.name for field in fields(Candles)) - {"timeframe", "start_ms"}
+
+
+@dataclass(frozen=True)
+class Window:
+    """The bars of a symbol's data that count: the last ones.
+
+    `first` is the first of them in the data, `split` the first of them that is out of sample.
+    """
+
+    candles: Candles
+    funding: Funding
+    first: int
+    split: int
+
+    @classmethod
+    def of(cls, data: StrategyData, start_ms: int, out_of_sample_pct: float = 0.0) -> Window:
+        """The bars of `data` that start at `start_ms` or later, the newest percent of them out of sample."""
+        first = int(np.searchsorted(data.candles.start_ms, start_ms))
+        candles = data.candles.select(slice(first, None))
+        return cls(candles, data.funding, first, split_bar(len(candles), out_of_sample_pct))
+
+
+@dataclass(frozen=True)
+class Prices:
+    """What the compiled loops read of a window besides decisions: shapes (coins, bars of the data), see `kernel.loops`.
+
+    Attributes:
+        paid, payments_by: see `loops.fill_funding`.
+    """
+
+    open: FloatArray
+    high: FloatArray
+    low: FloatArray
+    close: FloatArray
+    paid: FloatArray
+    payments_by: npt.NDArray[np.int32]
+    first: int
+
+    @classmethod
+    def of(cls, candles: Candles, funding: Funding, first: int = 0) -> Prices:
+        """Of one coin or a panel; the bars from `first` on count."""
+        from trading_assets.backtesting.kernel import loops  # noqa: PLC0415 (numba: a second)
+
+        open_, high, low, close = map(rows_of, (candles.open, candles.high, candles.low, candles.close))
+        paid = np.empty((len(close), len(funding) + 1))
+        payments_by = np.empty((2, len(candles) - first), dtype=np.int32)
+        loops.fill_funding(
+            close,
+            first,
+            np.ascontiguousarray(candles.start_ms, dtype=np.int64),
+            candles.timeframe.ms,
+            np.ascontiguousarray(funding.time_ms, dtype=np.int64),
+            rows_of(funding.rate),
+            paid,
+            payments_by,
+        )
+        return cls(open_, high, low, close, paid, payments_by, first)
+
+
+def rows_of(values: FloatArray) -> FloatArray:
+    """An array as compiled code takes it: of shape (coins, n), one coin is one row; never written to."""
+    rows = np.ascontiguousarray(np.atleast_2d(values), dtype=np.float64).view()
+    rows.flags.writeable = False
+    return rows
+
+
+@dataclass(frozen=True)
+class Panel:
+    """The windows of coins with the same bars.
+
+    Attributes:
+        members: each coin's data.
+        data: of all coins: columns of candles and funding rates have the shape (coins, n); those of BTCUSDT, and
+            everything where there is one coin alone, (n,).
+        first, bars, split: as in `Window`, `bars` of them.
+        prices: what the compiled loops read of the candles.
+    """
+
+    members: tuple[StrategyData, ...]
+    data: StrategyData
+    start_ms: int
+    out_of_sample_pct: float
+    first: int
+    bars: int
+    split: int
+    prices: Prices
+
+    @classmethod
+    def of(cls, members: Sequence[StrategyData], start_ms: int, out_of_sample_pct: float = 0.0) -> Panel:
+        """A panel of coins whose times are equal (see `panels`); the arguments of `Window.of`."""
+        data = members[0] if len(members) == 1 else _Together(members)
+        first = int(np.searchsorted(data.candles.start_ms, start_ms))
+        bars = len(data.candles) - first
+        split = split_bar(bars, out_of_sample_pct)
+        prices = Prices.of(data.candles, data.funding, first)
+        return cls(tuple(members), data, start_ms, out_of_sample_pct, first, bars, split, prices)
+
+    def __len__(self) -> int:
+        return len(self.members)
+
+    def window(self, coin: int) -> Window:
+        """The window of one coin."""
+        return Window.of(self.members[coin], self.start_ms, self.out_of_sample_pct)
+
+    def alone(self, coin: int) -> Panel:
+        """A panel of one coin."""
+        return Panel.of([self.members[coin]], self.start_ms, self.out_of_sample_pct)
+
+
+def panels(
+    members: Sequence[StrategyData], start_ms: int, out_of_sample_pct: float = 0.0
+) -> Iterator[tuple[list[int], Panel]]:
+    """Panels of all coins, each with the places of its coins in `members`."""
+    alike: dict[Hashable, list[int]] = {}
+    for place, data in enumerate(members):
+        alike.setdefault(_times_of(data), []).append(place)
+    for places in alike.values():
+        most = max(MOST_BARS // max(len(members[places[0]].candles), 1), 1)
+        for begin in range(0, len(places), most):
+            part = places[begin : begin + most]
+            yield part, Panel.of([members[place] for place in part], start_ms, out_of_sample_pct)
+
+
+def _times_of(data: StrategyData) -> Hashable:
+    return (
+        _grid(data.candles),
+        *((timeframe, _grid(candles)) for timeframe, candles in data.other.items()),
+        *((timeframe, _grid(candles), candles.close.tobytes()) for timeframe, candles in data.btc.items()),
+        data.funding.time_ms.tobytes(),
+    )
+
+
+def _grid(candles: Candles) -> Hashable:
+    """Start times, in a form that is equal for equal ones alone: ascending multiples of the timeframe."""
+    starts = candles.start_ms
+    bars = len(starts)
+    if not bars:
+        return candles.timeframe
+    first = int(starts[0])
+    whole = int(starts[-1]) - first == (bars - 1) * candles.timeframe.ms
+    return (candles.timeframe, bars, first) if whole else starts.tobytes()
+
+
+class _Stacked(Candles):
+    """Candles of several coins, columns of shape (coins, n), put together when they are asked for."""
+
+    def __init__(self, members: Sequence[Candles]) -> None:
+        self.__dict__.update(timeframe=members[0].timeframe, start_ms=members[0].start_ms, members=members)
+
+    def __getattr__(self, name: str) -> FloatArray:
+        if name not in _COLUMNS:
+            raise AttributeError(name)
+        column = np.array([getattr(member, name) for member in self.__dict__["members"]])
+        column.flags.writeable = False
+        self.__dict__[name] = column
+        return column
+
+
+class _Together(StrategyData):
+    """What a strategy sees of several coins at once."""
+
+    def __init__(self, members: Sequence[StrategyData]) -> None:
+        one = members[0]
+        self.__dict__.update(
+            candles=_Stacked([member.candles for member in members]),
+            other={timeframe: _Stacked([member.other[timeframe] for member in members]) for timeframe in one.other},
+            btc=one.btc,
+            funding=Funding(one.funding.time_ms, np.array([member.funding.rate for member in members])),
+        )
+
+    @property
+    def symbol(self) -> str:
+        """
+        Raises:
+            StrategyError: always: what depends on the symbol is computed coin by coin.
+        """
+        raise StrategyError("several coins are computed at once: there is no one symbol")
