@@ -16,7 +16,7 @@ from typing import Literal, Self
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from trading_assets.errors import ConfigurationError, MissingKeysError
+from trading_assets.errors import ConfigurationError
 
 PREFIX = "TRADING_ASSETS_"
 
@@ -68,6 +68,17 @@ class Settings(BaseSettings):
     )
     api_secret: SecretStr | None = Field(
         None, validation_alias=AliasChoices("BYBIT_API_SECRET", "api_secret"), description="Bybit API secret."
+    )
+    secrets: str | None = Field(
+        None,
+        pattern=r"^aws:.+",
+        description="aws:NAME takes the keys from that secret of AWS Secrets Manager, a JSON object with api_key, "
+        "api_secret and testnet; default: from the two variables above.",
+    )
+    limits_dir: Path | None = Field(
+        None,
+        description="Directory in which all processes of the machine count their requests together; default: one of "
+        "this user below the system's temporary directory.",
     )
     request_timeout_s: float = Field(10.0, gt=0, description="Timeout of one request.")
     recv_window_ms: int = Field(5000, ge=1000, description="Bybit's receive window.")
@@ -213,25 +224,6 @@ class Settings(BaseSettings):
     @property
     def simulator_home(self) -> Path:
         return self.home / "exchange"
-
-    def require_keys(self) -> tuple[str, str]:
-        """The API key and secret of a venue that needs them.
-
-        Raises:
-            MissingKeysError: one is absent.
-        """
-        missing = [
-            name
-            for name, value in (("BYBIT_API_KEY", self.api_key), ("BYBIT_API_SECRET", self.api_secret))
-            if value is None
-        ]
-        if missing or self.api_key is None or self.api_secret is None:
-            raise MissingKeysError(
-                f"venue {self.venue.value} needs an API key, but {' and '.join(missing)} "
-                f"{'is' if len(missing) == 1 else 'are'} not set. Create a key with trade permission at Bybit and "
-                f"put it into the environment or .env, or set {PREFIX}VENUE=simulator to work without an account."
-            )
-        return self.api_key.get_secret_value(), self.api_secret.get_secret_value()
 
 
 def load_settings(**overrides: object) -> Settings:
