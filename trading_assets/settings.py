@@ -165,6 +165,16 @@ class Settings(BaseSettings):
     )
     max_selection_age_s: int = Field(7200, gt=0, description="No entry on a selection whose as-of is older.")
 
+    # Parity of live and backtest.
+    parity_tolerance_bps: float = Field(
+        50.0,
+        gt=0,
+        description="A live fill farther from the backtest's is reported as a difference, basis points.",
+    )
+    min_parity_pct: float = Field(
+        95.0, ge=0, le=100, description="The day's check fails when less of live is explained, percent of decisions."
+    )
+
     automation: Literal["auto", "on", "off"] = Field(
         "auto",
         description="Whether schedules and sensors run without being switched on in the UI: auto is on for the "
