@@ -230,3 +230,12 @@ risk_events = sa.Table(
     sa.Column("detail", sa.Text, nullable=False),
     _time("time_ms"),
 )
+
+leases = sa.Table(
+    "leases",
+    metadata,
+    sa.Column("name", sa.String(100), primary_key=True, comment="what may be done by one holder at a time"),
+    sa.Column("holder", sa.Text, nullable=False, comment="unique to one life of one process"),
+    sa.Column("fence", sa.BigInteger, nullable=False, comment="grows with every change of the holder"),
+    sa.Column("expires_wall_ms", sa.BigInteger, nullable=False, comment="local clock, UTC ms; 0 when given back"),
+)
