@@ -112,7 +112,7 @@ order_intents = sa.Table(
         "status",
         sa.String(16),
         nullable=False,
-        comment="intent -> submitted -> confirmed; rejected, abandoned; unknown until looked up",
+        comment="intent -> submitted -> confirmed -> closed; rejected, abandoned; unknown until looked up",
     ),
     sa.Column(
         "open_slot",
@@ -247,3 +247,12 @@ finder_looks = sa.Table(
     sa.Index("finder_looks_by_time", "account", "time_ms"),
 )
 """When the finder looked, at what, and what kept it from deciding: what parity with the backtest is explained by."""
+
+leases = sa.Table(
+    "leases",
+    metadata,
+    sa.Column("name", sa.String(100), primary_key=True, comment="what may be done by one holder at a time"),
+    sa.Column("holder", sa.Text, nullable=False, comment="unique to one life of one process"),
+    sa.Column("fence", sa.BigInteger, nullable=False, comment="grows with every change of the holder"),
+    sa.Column("expires_wall_ms", sa.BigInteger, nullable=False, comment="local clock, UTC ms; 0 when given back"),
+)

@@ -14,6 +14,7 @@ from trading_assets.defs.resources import (
     NotifierResource,
     SettingsResource,
 )
+from trading_assets.exchange.events import record_of
 from trading_assets.ledger import signals as ledger
 from trading_assets.ledger.partitions import latest_hour_ms, read_partitions
 from trading_assets.market.loading import load_live
@@ -126,5 +127,6 @@ def submit_orders(
             "waiting": len(report.refused),
             "expired": report.expired,
             "unknown": len(report.unknown),
+            "events": md.table(pd.DataFrame([record_of(event) for event in desk.events])),
         }
     )

@@ -19,7 +19,8 @@ from trading_assets.schemas.tables import STRATEGY_SELECTIONS
 from trading_assets.settings import Settings
 from trading_assets.simulator.embedded import RunningExchange
 from trading_assets.strategies.base import Strategy, StrategyData
-from trading_assets.trading.executor import Desk, submit_orders
+from trading_assets.trading.desk import Desk
+from trading_assets.trading.executor import submit_orders
 from trading_assets.trading.finder import find_entry_signals
 from trading_assets.trading.parity import reading
 from trading_assets.trading.parity.day import compare_day
