@@ -50,11 +50,22 @@ class Life:
 
 @dataclass(frozen=True)
 class Place:
-    """Where workers trade, and the file in which one that breaks says why."""
+    """Where workers trade, and the file in which one that breaks says why.
+
+    Workers inherit `database` with its statements compiled and without a connection: each opens its own.
+    """
 
     settings: Settings
     exchange_url: str
     log: Path
+    database: Database
+
+    def warm(self) -> None:
+        """Live once in this process, so that no worker has to compile what they all use."""
+        database = self.database
+        for act in (reconcile, submit_orders, reconcile):
+            act(Desk(database=database, exchange=connect(self), settings=self.settings))
+        database.close()
 
 
 class LosesStops(BybitExchange):
@@ -116,9 +127,8 @@ def live(place: Place, life: Life, ahead_ms: int) -> bool:
 
 def _work(place: Place, life: Life, ahead_ms: int) -> int:
     try:
-        database = Database(place.settings.resolved_database_url)
         desk = Desk(
-            database=database,
+            database=place.database,
             exchange=connect(place, loses_stops=life.loses_stops),
             settings=place.settings,
             sleep=_hurry,
