@@ -170,7 +170,7 @@ class _Trial:
             self._life(Life(killed_after_s=self._chance.uniform(0, self._usual_s)))
             self._faults.lift()
         began = time.monotonic()
-        self._life(Life())
+        self._life(Life(patient=True))
         self._usual_s += (time.monotonic() - began - self._usual_s) / 4
         self._compare(since_ms, bare_since)
 
@@ -190,7 +190,7 @@ class _Trial:
         if len(held) > MOST_OPEN:
             for symbol in self._chance.sample(sorted(held), len(held) // 2):
                 self._close(held.pop(symbol))
-            self._life(Life())  # the books learn of it
+            self._life(Life(patient=True))  # the books learn of it
         free = [symbol for symbol in self._symbols if symbol not in held]
         return self._chance.sample(free, min(count, len(free)))
 
