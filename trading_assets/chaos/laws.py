@@ -94,9 +94,7 @@ def _foreign(found: Findings, exchange: Exchange, held: Mapping[str, Position], 
         found.foreign.append(f"foreign orders were {foreign.orders}, now {waiting} are open")
 
 
-def _entries(
-    found: Findings, executions: list[Execution] | tuple[Execution, ...], intents: Mapping[str, dict[str, object]]
-) -> None:
+def _entries(found: Findings, executions: Sequence[Execution], intents: Mapping[str, dict[str, object]]) -> None:
     by_link: dict[str, list[Execution]] = defaultdict(list)
     for execution in executions:
         if execution.order_link_id.startswith(OUR_ENTRIES):

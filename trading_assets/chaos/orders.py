@@ -37,7 +37,6 @@ SYMBOLS = 16
 POINTS = tuple(f"{edge} {step}" for step in Step for edge in ("before", "after"))
 """Where a trader kills itself, in turn."""
 
-LONGEST_RANDOM_S = 0.3
 MOST_OPEN = 8
 _AGE_MS = steps.RECOVER_AFTER_MS + 5_000
 """The clock of each next trader is so much farther on, as if it were started so much later."""
@@ -86,7 +85,8 @@ def run_chaos(kills: int, seed: int, progress: Progress = lambda _done: None) ->
         settings = _settings(Path(folder), seed)
         url = ensure_running(settings)
         try:
-            return _Trial(Place(settings, url, Path(folder) / "worker.log"), kills, seed).run(progress)
+            place = Place(settings, url, Path(folder) / "worker.log", Database(settings.resolved_database_url))
+            return _Trial(place, kills, seed).run(progress)
         finally:
             requests.post(f"{url}/admin/stop", timeout=5, proxies={"http": ""})
 
@@ -120,12 +120,17 @@ class _Trial:
         self._faults, self._human = FaultDesk(place.exchange_url), Human(place.exchange_url)
         self._ahead_ms, self._rounds, self._entries = 0, 0, set[str]()
         self._due, self._died_at = deque(POINTS), set[str]()
+        self._usual_s = 0.1
+        """how long a life takes that ends by itself"""
         listed = [row for row in self._exchange.instruments() if row.settle_coin == "USDT" and row.status == "Trading"]
         perpetual = sorted(
             (row for row in listed if row.contract_type == "LinearPerpetual"), key=lambda row: row.symbol
         )
         self._symbols: Mapping[str, Instrument] = {row.symbol: row for row in perpetual[2:]}
         self._foreign = self._open_foreign(perpetual[:2], perpetual[2])
+        for symbol in list(self._symbols)[:3]:
+            give_signal(self._database, self._exchange, self._symbols[symbol], place.settings, self._chance)
+        place.warm()
 
     def run(self, progress: Progress) -> ChaosReport:
         """Rounds until enough traders have died; not every one dies, as its step may not come."""
@@ -146,24 +151,27 @@ class _Trial:
     def _round(self) -> None:
         since_ms = self._exchange.now_ms() - 1
         self._rounds += 1
-        point = self._due[0] if self._rounds % 2 else None
+        point = self._due[0]
         bare = point in _BARE or self._chance.random() < 0.1
         refused = point in _REFUSED or (bare and self._chance.random() < 0.2)
         bare_since: dict[str, int] = {}
         for symbol in self._free(self._chance.choice((1, 1, 2, 3))):
             give_signal(self._database, self._exchange, self._symbols[symbol], self._place.settings, self._chance)
         self._faults.arm([*([REFUSED_STOPS] if refused else []), *some_faults(self._chance)])
-        after_s = None if point is not None else self._chance.uniform(0.01, LONGEST_RANDOM_S)
-        self._life(Life(point, after_s, loses_stops=bare))
+        self._life(Life(point, loses_stops=bare))
         self._faults.lift()
         if bare:
             bare_since |= self._entered(since_ms)
         bare_since |= self._meanwhile()
-        if self._chance.random() < 0.3:  # the next one meets faults as well, and may be killed while it recovers
+        for symbol in self._free(self._chance.choice((0, 1))):
+            give_signal(self._database, self._exchange, self._symbols[symbol], self._place.settings, self._chance)
+        for _ in range(self._chance.choice((0, 1, 1, 2))):  # the next ones meet faults too, and death at any moment
             self._faults.arm([*([REFUSED_STOPS] if refused else []), *some_faults(self._chance)])
-            self._life(Life(None, self._chance.uniform(0.01, LONGEST_RANDOM_S)))
+            self._life(Life(killed_after_s=self._chance.uniform(0, self._usual_s)))
             self._faults.lift()
-        self._life(Life())
+        began = time.monotonic()
+        self._life(Life(patient=True))
+        self._usual_s += (time.monotonic() - began - self._usual_s) / 4
         self._compare(since_ms, bare_since)
 
     def _life(self, life: Life) -> None:
@@ -182,7 +190,7 @@ class _Trial:
         if len(held) > MOST_OPEN:
             for symbol in self._chance.sample(sorted(held), len(held) // 2):
                 self._close(held.pop(symbol))
-            self._life(Life())  # the books learn of it
+            self._life(Life(patient=True))  # the books learn of it
         free = [symbol for symbol in self._symbols if symbol not in held]
         return self._chance.sample(free, min(count, len(free)))
 
