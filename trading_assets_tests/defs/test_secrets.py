@@ -164,8 +164,8 @@ def test_nothing_secret_is_left_after_runs_full_of_errors(
     def bad_day(number: int) -> None:
         instrument = perpetuals[number % len(perpetuals)]
         put_signal(database, instrument, prices[instrument.symbol], exchange.now_ms(), number)
-        scene.run("trade")
         scene.run("reconcile")
+        scene.run("trade")
         runtime._exchange.cache_clear()
         for call in (lambda: factory.open_exchange(settings).wallet(), lambda: runtime.ExchangeResource().account()):
             _note_traceback(call, scene)
