@@ -12,7 +12,7 @@ from decimal import Decimal
 import sqlalchemy as sa
 
 from trading_assets.exchange.models import Side
-from trading_assets.ledger import signals
+from trading_assets.ledger import risk, signals
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.tables import closings, entry_signals, order_events, order_intents
 
@@ -64,7 +64,7 @@ def reserve(
 ) -> bool:
     """Signal active -> executing and the intent, in one transaction.
 
-    False where another was first, or where `max_open` symbols are occupied already.
+    False where another was first, `max_open` symbols are occupied already, or the risk guard's state is not ACTIVE.
     """
     claim = (
         sa.update(entry_signals)
@@ -89,7 +89,7 @@ def reserve(
     )
     try:
         with database.write(one_at_a_time=f"orders of {account}") as connection:
-            if _occupied(connection, account) >= max_open:
+            if _occupied(connection, account) >= max_open or not risk.entries_allowed(connection, account, now_ms):
                 return False
             if connection.execute(claim).rowcount != 1:
                 return False

@@ -30,8 +30,9 @@ from trading_assets.ledger import signals as ledger
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.orders import Intent
 from trading_assets.settings import Settings
-from trading_assets.trading.gates import Account, Candidate, refusals
+from trading_assets.trading.facts import Account, Candidate
 from trading_assets.trading.portfolio import account_snapshot
+from trading_assets.trading.risk_guard import admit
 from trading_assets.trading.signals import order_link_id
 from trading_assets.trading.sizing import Size, Unsizable, size_position
 
@@ -164,13 +165,23 @@ def _gate(desk: Desk, row: Row, instrument: Instrument, account: Account, report
     signal_id = str(row["signal_id"])
     candidate = Candidate(
         symbol=instrument.symbol,
+        strategy=str(row["strategy"]),
         confidence=float(row["confidence"]),
         entry_price=Decimal(str(row["entry_price"])),
         hour_ms=int(row["hour_ms"]),
         ttl_ms=int(row["ttl_ms"]),
     )
     ticker = desk.exchange.ticker(instrument.symbol)
-    shut = refusals(candidate, ticker, account, desk.settings, desk.exchange.now_ms())
+    shut = admit(
+        desk.database,
+        desk.settings,
+        desk.notify,
+        candidate=candidate,
+        ticker=ticker,
+        account=account,
+        now_ms=desk.exchange.now_ms(),
+        told=isinstance(row["reason"], str),
+    )
     if shut:
         reason = "; ".join(map(str, shut))
         _refuse(desk, signal_id, reason, report, final=any(refusal.final for refusal in shut))

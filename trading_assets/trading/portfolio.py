@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from decimal import Decimal
 
 import pandas as pd
 
 from trading_assets.exchange.base import Exchange
-from trading_assets.ledger import books, orders, signals
+from trading_assets.ledger import books, orders, risk, signals
 from trading_assets.ledger.database import Database
-from trading_assets.market.timeframes import DAY_MS, floor_ms
-from trading_assets.trading.gates import Account
+from trading_assets.market.timeframes import DAY_MS
+from trading_assets.strategies.registry import active_names
+from trading_assets.trading.facts import Account
+from trading_assets.trading.risk_limits import loss_counts_from_ms
+
+CLOSINGS_BACK_MS = 7 * DAY_MS
+"""So far back the protections may look."""
 
 
 @dataclass(frozen=True)
@@ -30,14 +34,17 @@ def account_snapshot(database: Database, exchange: Exchange, account: str, now_m
     Raises:
         ExchangeError: it cannot be read; then nothing may be opened.
     """
-    today = books.closing_rows(database, account, floor_ms(now_ms, DAY_MS))
-    equity = books.equity_rows(database, account)
+    states = risk.read_history(database, account)
     return Account(
         wallet=exchange.wallet(),
         positions=tuple(exchange.positions()),
         occupied=frozenset(intent.symbol for intent in orders.occupying(database, account)),
-        realised_today=Decimal(str(float(today["pnl"].sum()))),
-        peak_equity=Decimal(str(float(equity["equity"].max()))) if len(equity) else Decimal(0),
+        realised_today=books.realised(database, account, loss_counts_from_ms(states, now_ms)),
+        peak_equity=books.peak_equity(database, account),
+        reconciled_ms=books.reconciled_until_ms(database, account),
+        active_strategies=active_names(database),
+        state=risk.in_force(states, now_ms),
+        closings=tuple(books.closings_of_ours(database, account, now_ms - CLOSINGS_BACK_MS)),
     )
 
 

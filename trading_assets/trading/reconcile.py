@@ -18,6 +18,7 @@ from trading_assets.ledger import books, orders
 from trading_assets.ledger.books import Closing
 from trading_assets.ledger.orders import Intent
 from trading_assets.market.timeframes import DAY_MS, HOUR_MS
+from trading_assets.trading import risk_guard
 from trading_assets.trading.executor import Desk, protect, recover
 
 FIRST_LOOK_BACK_MS = 7 * DAY_MS
@@ -92,6 +93,7 @@ def reconcile(desk: Desk) -> ReconcileReport:
             differences=len(report.differences),
             until_ms=now_ms,
         )
+    risk_guard.watch(desk.database, desk.settings, desk.notify, equity=found.wallet.equity, now_ms=now_ms)
     for text in [*fresh, *report.repaired]:
         desk.notify("books differ", text)
     for closing in report.new_closings:

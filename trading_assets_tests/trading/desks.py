@@ -10,9 +10,9 @@ import pandas as pd
 import sqlalchemy as sa
 
 from trading_assets.errors import ExchangeError
-from trading_assets.ledger import orders, signals
+from trading_assets.ledger import books, orders, signals
 from trading_assets.ledger.database import Database
-from trading_assets.ledger.tables import order_intents
+from trading_assets.ledger.tables import order_intents, strategies
 from trading_assets.market.timeframes import HOUR_MS, Timeframe
 from trading_assets.settings import Settings
 from trading_assets.trading.executor import Desk, submit_orders
@@ -73,6 +73,14 @@ def add_signal(database: Database, symbol: str = "BTCUSDT", **changes: object) -
     return str(row["signal_id"])
 
 
+def start_strategy(database: Database, name: str = STRATEGY) -> None:
+    """The registry has an active row of this name."""
+    row = {"name": name, "is_active": True, "exchange": "bybit", "pairs": "[]", "timeframes": "[]", "parameters": "{}"}
+    with database.write() as connection:
+        if not connection.execute(sa.select(strategies.c.name).where(strategies.c.name == name)).first():
+            connection.execute(sa.insert(strategies).values(**row))
+
+
 @dataclass
 class Bench:
     """A desk whose clocks a test moves: the venue's and this machine's."""
@@ -85,6 +93,11 @@ class Bench:
 
     def __post_init__(self) -> None:
         self.exchange.time_ms = self.exchange.time_ms or NOW_MS
+        start_strategy(self.database)
+        if books.reconciled_until_ms(self.database, self.settings.account) is None:
+            with self.database.write() as connection:
+                counts = dict.fromkeys(("new_fills", "new_closings", "open_positions", "differences"), 0)
+                books.add_reconciliation(connection, self.settings.account, **counts, until_ms=NOW_MS)
 
     @property
     def desk(self) -> Desk:
