@@ -11,7 +11,7 @@ from trading_assets.defs.assets.common import TABLES
 from trading_assets.defs.checks.honesty import HONESTY_CHECKS
 from trading_assets.defs.checks.schema import schema_check
 from trading_assets.defs.io_managers.hourly_tables import HourlyTableIOManager
-from trading_assets.defs.jobs import reconcile, research, select, trade
+from trading_assets.defs.jobs import RISK_JOBS, reconcile, research, select, trade
 from trading_assets.defs.resources import default_resources
 from trading_assets.defs.schedules import research_hourly, selection_every_minute
 from trading_assets.defs.sensors import (
@@ -29,7 +29,7 @@ def build_definitions(*, resource_overrides: Mapping[str, object] | None = None)
     return dg.Definitions(
         assets=[*RESEARCH_ASSETS, entry_signals],
         asset_checks=[*(schema_check(asset.key) for asset in RESEARCH_ASSETS), *HONESTY_CHECKS],
-        jobs=[research, select, trade, reconcile],
+        jobs=[research, select, trade, reconcile, *RISK_JOBS],
         schedules=[research_hourly, selection_every_minute],
         sensors=[research_catch_up, trade_when_candles_close, reconcile_books, notify_of_failed_runs],
         resources=resources,

@@ -240,10 +240,13 @@ def position_rows(database: Database, account: str) -> pd.DataFrame:
     return _frame(database, positions, columns, positions.c.account == account, positions.c.symbol)
 
 
-def fill_rows(database: Database, account: str) -> pd.DataFrame:
-    """Executions of every kind, ascending, money as floats."""
+def fill_rows(database: Database, account: str, since_ms: int = 0, kind: FillKind | None = None) -> pd.DataFrame:
+    """Executions at or after a time, of one kind or of every, ascending, money as floats."""
     columns = ["exec_id", "symbol", "order_link_id", "side", "exec_type", "kind", "price", "qty", "fee", "time_ms"]
-    return _frame(database, fills, columns, fills.c.account == account, fills.c.time_ms)
+    where = sa.and_(fills.c.account == account, fills.c.time_ms >= since_ms)
+    if kind is not None:
+        where = sa.and_(where, fills.c.kind == kind.value)
+    return _frame(database, fills, columns, where, fills.c.time_ms)
 
 
 def _frame(

@@ -75,7 +75,7 @@ class Database:
         with self.read() as connection:
             if migrations.revision_of(connection) == migrations.HEAD:
                 return
-        with self.write(one_at_a_time="schema") as connection:
+        with self.write(one_at_a_time=migrations.LOCK) as connection:
             if migrations.revision_of(connection) != migrations.HEAD:  # another process may have been first
                 migrations.upgrade(connection)
 

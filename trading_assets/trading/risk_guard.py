@@ -128,3 +128,13 @@ def _tell_of_account(database: Database, account: str, notify: Notify, found: Se
             risk.add_gate_event(connection, account, gate, None, now_ms)
     if news:
         notify("entries refused", "; ".join(map(str, news)))
+
+
+def effect(state: RiskState) -> str:
+    """What a state means, as one sentence for people."""
+    return {
+        RiskState.ACTIVE: "Entries go out again when every gate is open.",
+        RiskState.REDUCING: "No new position is opened; open ones keep their stops and targets.",
+        RiskState.HALTED: "Nothing is opened and waiting signals are rejected; open positions keep their stops and "
+        "targets.",
+    }[state]

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 HEAD = "0002"
 """The newest revision."""
 
+LOCK = "schema"
+"""What one process may do at a time."""
+
 _VERSION = sa.table("alembic_version", sa.column("version_num"))
 
 
