@@ -129,14 +129,16 @@ def add_equity(connection: sa.Connection, account: str, wallet: Wallet, time_ms:
 
 
 def peak_equity(database: Database, account: str) -> Decimal:
-    """Highest equity recorded since a person last accepted a drawdown, USD; 0 where none is."""
+    """Highest equity recorded since a person last accepted a drawdown, that of then included, USD; 0 where none is."""
     with database.read() as connection:
         return _peak(connection, account, _newest_equity(connection, account))
 
 
 def _peak(connection: sa.Connection, account: str, newest: sa.Row[Any] | None) -> Decimal:
+    if newest is None:
+        return Decimal(0)
     accepted = risk.accepted_ms(risk.history(connection, account), risk.Cause.DRAWDOWN)
-    return newest.peak if newest is not None and newest.time_ms >= accepted else Decimal(0)
+    return newest.peak if newest.time_ms >= accepted else newest.equity
 
 
 def _newest_equity(connection: sa.Connection, account: str) -> sa.Row[Any] | None:

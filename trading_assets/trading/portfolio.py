@@ -153,14 +153,14 @@ def _funding_of_trades(
 ) -> pd.DataFrame:
     """Funding rows with the strategy and timeframe of the position that was open then and paid it."""
     ended = closed.groupby("signal_id")["closed_ms"].max().to_dict()
-    opened = known.dropna(subset=["executed_at_ms"]).sort_values("executed_at_ms").to_dict("records")
+    opened = known.dropna(subset=["executed_at_ms"]).sort_values("executed_at_ms")
+    of_symbol = {symbol: rows.to_dict("records") for symbol, rows in opened.groupby("symbol")}
     rows = []
     for row in funding.to_dict("records"):
         payers = [
             trade
-            for trade in opened
-            if trade["symbol"] == row["symbol"]
-            and trade["executed_at_ms"] <= row["time_ms"]
+            for trade in of_symbol.get(row["symbol"], [])
+            if trade["executed_at_ms"] <= row["time_ms"]
             and (trade["signal_id"] in held or row["time_ms"] <= ended.get(trade["signal_id"], 0))
         ]
         payer = payers[-1] if payers else {"strategy": None, "timeframe": None}

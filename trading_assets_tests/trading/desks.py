@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
 import pandas as pd
@@ -11,6 +11,7 @@ import sqlalchemy as sa
 
 from trading_assets.errors import ExchangeError
 from trading_assets.ledger import books, orders, signals
+from trading_assets.ledger.books import Closing
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.tables import order_intents, strategies
 from trading_assets.market.timeframes import HOUR_MS, Timeframe
@@ -64,6 +65,24 @@ def signal_row(symbol: str = "BTCUSDT", **changes: object) -> dict[str, object]:
         int(row["signal_timestamp_ms"]),  # type: ignore[call-overload]
     )
     return {"signal_id": identity, **row}
+
+
+def a_closing(symbol: str = "BTCUSDT", reason: str = "stop", **changes: object) -> Closing:
+    """A closing of a position of ours, at a loss."""
+    closing = Closing(
+        order_id="order-1",
+        symbol=symbol,
+        position_side="LONG",
+        reason=reason,
+        qty=Decimal(1),
+        entry_price=Decimal(100),
+        exit_price=Decimal(98),
+        pnl=Decimal(-2),
+        fees=Decimal("0.1"),
+        signal_id="main:BTCUSDT:60m:bollinger_rsi:0",
+        closed_ms=NOW_MS,
+    )
+    return replace(closing, **changes)  # type: ignore[arg-type]
 
 
 def add_signal(database: Database, symbol: str = "BTCUSDT", **changes: object) -> str:

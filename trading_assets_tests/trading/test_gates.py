@@ -8,11 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trading_assets.exchange.models import Position, Side, Wallet
+from trading_assets.ledger.risk import Cause, RiskState, StateChange
 from trading_assets.market.timeframes import HOUR_MS
 from trading_assets.trading.facts import Account, Candidate
 from trading_assets.trading.gates import refusals
 from trading_assets_tests.fakes import a_ticker
-from trading_assets_tests.trading.desks import NOW_MS, STRATEGY, settings
+from trading_assets_tests.trading.desks import NOW_MS, STRATEGY, a_closing, settings
 
 D = Decimal
 HOUR = NOW_MS // HOUR_MS * HOUR_MS - HOUR_MS
@@ -140,7 +141,7 @@ def test_every_shut_gate_is_told_in_a_fixed_order() -> None:
             None,
             frozenset(),
             StateChange(RiskState.HALTED, Cause.COMMAND, "storm", "me", 0),
-            (closing("BTCUSDT", "stop", -1, NOW_MS - 1),) * 5,
+            (a_closing(closed_ms=NOW_MS - 1),) * 5,
         ),
         settings(),
         NOW_MS,

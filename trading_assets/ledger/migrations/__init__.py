@@ -6,6 +6,7 @@ there is something to do: a ledger at head costs one query to open.
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,9 @@ HEAD = "0002"
 
 LOCK = "schema"
 """What one process may do at a time."""
+
+_ALEMBIC = threading.Lock()
+"""Alembic's `op` and `context` are one a process."""
 
 _VERSION = sa.table("alembic_version", sa.column("version_num"))
 
@@ -42,7 +46,8 @@ def upgrade(connection: sa.Connection) -> None:
     from alembic import command  # noqa: PLC0415 (costs 0.2 s, and is seldom needed)
 
     require_known(revision_of(connection))
-    command.upgrade(_config(connection), HEAD)
+    with _ALEMBIC:
+        command.upgrade(_config(connection), HEAD)
     if connection.dialect.supports_comments:
         _describe(connection)
 
@@ -63,7 +68,8 @@ def downgrade(connection: sa.Connection, revision: str) -> None:
             f"the ledger is at revision {held or 'none'}; it can be taken back to {', '.join(known) or 'none'}, "
             f"not to {revision!r}"
         )
-    command.downgrade(_config(connection), revision)
+    with _ALEMBIC:
+        command.downgrade(_config(connection), revision)
 
 
 def revisions() -> list[str]:
