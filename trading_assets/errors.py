@@ -27,6 +27,10 @@ class DatabaseLockedError(StorageError):
     """Another process kept the database locked longer than the busy timeout."""
 
 
+class LeaseLostError(TradingAssetsError):
+    """Another process holds what this one was allowed to do alone: it must stop doing it. Nothing was written."""
+
+
 class DataError(TradingAssetsError):
     """Data does not have the promised form (schema, order, gaps, missing candles)."""
 

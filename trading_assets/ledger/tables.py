@@ -108,7 +108,7 @@ order_intents = sa.Table(
         "status",
         sa.String(16),
         nullable=False,
-        comment="intent -> submitted -> confirmed; rejected, abandoned; unknown until looked up",
+        comment="intent -> submitted -> confirmed -> closed; rejected, abandoned; unknown until looked up",
     ),
     sa.Column(
         "open_slot",
@@ -246,6 +246,15 @@ risk_states = sa.Table(
     sa.Column("until_ms", sa.BigInteger, comment="ends by itself at this time, UTC ms; NULL: only by another row"),
     _time("time_ms"),
     sa.Index("ix_risk_states_account", "account", "state_id"),
+)
+
+leases = sa.Table(
+    "leases",
+    metadata,
+    sa.Column("name", sa.String(100), primary_key=True, comment="what may be done by one holder at a time"),
+    sa.Column("holder", sa.Text, nullable=False, comment="unique to one life of one process"),
+    sa.Column("fence", sa.BigInteger, nullable=False, comment="grows with every change of the holder"),
+    sa.Column("expires_wall_ms", sa.BigInteger, nullable=False, comment="local clock, UTC ms; 0 when given back"),
 )
 
 history_tables = (order_events, fills, closings, equity, reconciliations, risk_events, risk_states)

@@ -61,7 +61,7 @@ def flatten(reason: tuple[str, ...], yes: bool, foreign: bool) -> None:
     that something is still open.
     """
     from trading_assets.exchange.factory import open_exchange  # noqa: PLC0415 (imports the connector)
-    from trading_assets.trading.executor import Desk  # noqa: PLC0415
+    from trading_assets.trading.desk import Desk  # noqa: PLC0415
     from trading_assets.trading.flatten import flatten as close_all  # noqa: PLC0415
 
     settings = load_settings()

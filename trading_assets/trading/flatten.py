@@ -15,8 +15,9 @@ from trading_assets.exchange.models import Order, OrderRequest, Position
 from trading_assets.ledger import orders
 from trading_assets.ledger.risk import RiskState
 from trading_assets.trading import risk_guard
-from trading_assets.trading.executor import Desk, recover
+from trading_assets.trading.desk import Desk
 from trading_assets.trading.reconcile import reconcile
+from trading_assets.trading.recovery import recover
 from trading_assets.trading.signals import order_link_id
 
 PASSES = 20
@@ -94,8 +95,9 @@ def _targets(desk: Desk, *, foreign: bool) -> tuple[list[_Target], list[str]]:
             else:
                 left_alone.append(position.symbol)
             continue
-        target = _Target(intent.signal_id, position, intent.qty)
-        ours_left = intent.qty - sum((order.filled_qty for order in _sent(desk, target)), Decimal(0))
+        opened = intent.filled_qty or intent.qty
+        target = _Target(intent.signal_id, position, opened)
+        ours_left = opened - sum((order.filled_qty for order in _sent(desk, target)), Decimal(0))
         if ours_left > 0:
             targets.append(replace(target, qty=min(ours_left, position.size)))
         if ours_left < position.size:
