@@ -160,7 +160,7 @@ class Settings(BaseSettings):
         description="Trading halts until it is resumed by hand when equity is so far below its peak, percent.",
     )
     max_position_margin_pct: Decimal = Field(
-        Decimal(2), gt=0, le=100, description="Capital (margin) behind one position, percent of equity."
+        Decimal(2), gt=0, description="Capital (margin) behind one position, percent of equity."
     )
     max_symbol_exposure_pct: Decimal = Field(
         Decimal(25), gt=0, description="Value of the position in one symbol, percent of equity."

@@ -87,8 +87,9 @@ def a_closing(symbol: str = "BTCUSDT", reason: str = "stop", **changes: object) 
 
 
 def add_signal(database: Database, symbol: str = "BTCUSDT", **changes: object) -> str:
-    """Insert a waiting signal; its id."""
+    """Insert a waiting signal of a running strategy; its id."""
     row = signal_row(symbol, **changes)
+    start_strategy(database, str(row["strategy"]))
     assert signals.insert(database, row)
     return str(row["signal_id"])
 
@@ -96,9 +97,11 @@ def add_signal(database: Database, symbol: str = "BTCUSDT", **changes: object) -
 def start_strategy(database: Database, name: str = STRATEGY) -> None:
     """The registry has an active row of this name."""
     row = {"name": name, "is_active": True, "exchange": "bybit", "pairs": "[]", "timeframes": "[]", "parameters": "{}"}
+    with database.read() as connection:
+        if connection.execute(sa.select(strategies.c.name).where(strategies.c.name == name)).first():
+            return
     with database.write() as connection:
-        if not connection.execute(sa.select(strategies.c.name).where(strategies.c.name == name)).first():
-            connection.execute(sa.insert(strategies).values(**row))
+        connection.execute(sa.insert(strategies).values(**row))
 
 
 @dataclass
@@ -113,7 +116,6 @@ class Bench:
 
     def __post_init__(self) -> None:
         self.exchange.time_ms = self.exchange.time_ms or NOW_MS
-        start_strategy(self.database)
 
     @property
     def desk(self) -> Desk:

@@ -19,7 +19,7 @@ from trading_assets.trading.reconcile import reconcile
 from trading_assets.trading.signals import Signal, newest_close_ms
 from trading_assets_tests.fakes import an_instrument
 from trading_assets_tests.trading.candle_makers import Dictated, candles
-from trading_assets_tests.trading.desks import NOW_MS, add_signal, bench_on, settings, signal_row
+from trading_assets_tests.trading.desks import NOW_MS, add_signal, bench_on, settings, signal_row, start_strategy
 
 HOUR = NOW_MS // HOUR_MS * HOUR_MS - HOUR_MS
 
@@ -155,6 +155,7 @@ def test_a_symbol_in_use_is_skipped_and_after_its_exit_only_on_the_next_bar(
     sqlite: Database, strategies: object
 ) -> None:
     bench, chosen = bench_on(sqlite), selections(("BTCUSDT", "5m", "dictated"))
+    start_strategy(sqlite, "dictated")
     look(sqlite, chosen)
     submit_orders(bench.desk)
     assert look(sqlite, chosen).skipped == {"its order or position is open": 1}

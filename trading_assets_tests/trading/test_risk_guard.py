@@ -199,12 +199,15 @@ def test_a_refusal_of_one_signal_is_told_once(sqlite: Database) -> None:
 
 def test_books_that_were_not_read_for_long_stop_entries(sqlite: Database) -> None:
     bench = bench_on(sqlite, max_reconciliation_age_s=60)
+    reconcile(bench.desk)
     bench.later(200)
     bench.exchange.fail("executions", ExchangeUnavailableError("down"), times=99)
     identity = add_signal(sqlite)
     submit_orders(bench.desk)
     assert not bench.exchange.accepted
-    assert "reconciliation" in str(bench.signal(identity)["reason"])
+    assert "cannot be read" in str(bench.signal(identity)["reason"])
+    bench.exchange.heal()
+    assert submit_orders(bench.desk).executed == [identity], "they are read again first"
 
 
 def test_a_loss_at_the_stop_cools_the_symbol_down(sqlite: Database) -> None:
