@@ -20,7 +20,6 @@ from trading_assets.notifications.notifier import Notifier
 from trading_assets.settings import Settings, load_settings
 
 if TYPE_CHECKING:
-    from trading_assets.exchange.base import MarketData
     from trading_assets.ledger.database import Database
 
 _reason = click.argument("reason", nargs=-1)
@@ -136,12 +135,11 @@ COMMANDS = (halt, reduce, resume, flatten, portfolio, ledger)
 
 
 def _set_state(name: str, reason: tuple[str, ...]) -> None:
-    from trading_assets.exchange.factory import open_market_data  # noqa: PLC0415
     from trading_assets.ledger.risk import RiskState, in_force, read_history  # noqa: PLC0415
     from trading_assets.trading import risk_guard  # noqa: PLC0415
 
     settings, state, text = load_settings(), RiskState(name), _text(reason, "no reason given")
-    now_ms = _time(open_market_data(settings), may_be_local=state is not RiskState.ACTIVE)
+    now_ms = _time(settings, may_be_local=state is not RiskState.ACTIVE)
     with _ledger(settings) as database, _notifier(settings) as notifier:
         before = risk_guard.command(database, settings.account, state, reason=text, actor=_who(), now_ms=now_ms)
         held = in_force(read_history(database, settings.account), now_ms)
@@ -153,12 +151,13 @@ def _set_state(name: str, reason: tuple[str, ...]) -> None:
         click.echo(f"account {settings.account} is {state}, was {before.state}. {risk_guard.effect(state)}")
 
 
-def _time(exchange: MarketData, *, may_be_local: bool) -> int:
+def _time(settings: Settings, *, may_be_local: bool) -> int:
     """The venue's time; the local clock where it does not answer, for nothing may keep a person from halting."""
     from trading_assets.exchange.clock import local_ms  # noqa: PLC0415
+    from trading_assets.exchange.factory import open_market_data  # noqa: PLC0415
 
     try:
-        return exchange.now_ms()
+        return open_market_data(settings).now_ms()
     except ExchangeError:
         if not may_be_local:
             raise
