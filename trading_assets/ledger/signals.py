@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
 
 from trading_assets.errors import DataError
 from trading_assets.ledger.database import Database
@@ -22,14 +23,26 @@ def insert(database: Database, row: Mapping[str, object]) -> bool:
     Raises:
         DataError: a value that every signal has is missing.
     """
+    return bool(insert_new(database, [row]))
+
+
+def insert_new(database: Database, rows: Sequence[Mapping[str, object]]) -> set[str]:
+    """Add signals in one transaction; the ids of those that were not there (this process or another was first).
+
+    Raises:
+        DataError: a value that every signal has is missing; nothing was added.
+    """
+    added: set[str] = set()
     try:
         with database.write() as connection:
-            connection.execute(sa.insert(table).values(**row))
+            for row in rows:
+                insert = {"postgresql": postgresql.insert, "sqlite": sqlite.insert}[database.dialect](table)
+                statement = insert.values(**row).on_conflict_do_nothing(index_elements=[table.c.signal_id])
+                if connection.execute(statement).rowcount == 1:
+                    added.add(str(row["signal_id"]))
     except sa.exc.IntegrityError as error:
-        if by_ids(database, [str(row.get("signal_id"))]).empty:
-            raise DataError(f"a signal cannot be stored: {error.orig}") from error
-        return False
-    return True
+        raise DataError(f"a signal cannot be stored: {error.orig}; none of {len(rows)} was") from error
+    return added
 
 
 def active(database: Database, account: str) -> pd.DataFrame:

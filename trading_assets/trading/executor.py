@@ -28,6 +28,7 @@ from trading_assets.exchange.models import Instrument, Order, OrderRequest, Posi
 from trading_assets.ledger import books, orders
 from trading_assets.ledger import signals as ledger
 from trading_assets.ledger.database import Database
+from trading_assets.ledger.leases import Lease
 from trading_assets.ledger.orders import Intent
 from trading_assets.settings import Settings
 from trading_assets.trading.gates import Account, Candidate, refusals
@@ -75,6 +76,7 @@ class Desk:
     notify: Notify = lambda _title, _body: None
     sleep: Callable[[float], None] = time.sleep
     wall_ms: Callable[[], int] = local_ms
+    lease: Lease | None = None
 
 
 def submit_orders(desk: Desk) -> SubmitReport:

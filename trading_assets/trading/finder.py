@@ -50,7 +50,7 @@ def find_entry_signals(
 
     One selection's failure is reported and never stops the others.
     """
-    report = FinderReport()
+    report, found = FinderReport(), list[Signal]()
     recent = ledger.since(
         database, settings.account, now_ms - max(DUPLICATE_WINDOW_MS, settings.min_signal_interval_s * 1000)
     )
@@ -100,10 +100,13 @@ def find_entry_signals(
         duplicate = duplicate_of(decision, recent, settings, now_ms)
         if duplicate is not None:
             report.skipped[duplicate] += 1
-        elif ledger.insert(database, decision.row):
-            report.signals.append(decision.row)
         else:
-            report.skipped["signal exists"] += 1
+            found.append(decision)
+    # All in one transaction: a commit waits for the disk, and thirty candles may have closed at once.
+    added = ledger.insert_new(database, [signal.row for signal in found])
+    report.signals = [signal.row for signal in found if signal.signal_id in added]
+    report.skipped["signal exists"] += len(found) - len(report.signals)
+    report.skipped += Counter()  # without reasons that were counted zero times
     return report
 
 
