@@ -33,12 +33,15 @@ def insert_new(database: Database, rows: Sequence[Mapping[str, object]]) -> set[
         DataError: a value that every signal has is missing; nothing was added.
     """
     added: set[str] = set()
+    insert: postgresql.Insert | sqlite.Insert
+    if database.dialect == "postgresql":
+        insert = postgresql.insert(table).on_conflict_do_nothing(index_elements=[table.c.signal_id])
+    else:
+        insert = sqlite.insert(table).on_conflict_do_nothing(index_elements=[table.c.signal_id])
     try:
         with database.write() as connection:
             for row in rows:
-                insert = {"postgresql": postgresql.insert, "sqlite": sqlite.insert}[database.dialect](table)
-                statement = insert.values(**row).on_conflict_do_nothing(index_elements=[table.c.signal_id])
-                if connection.execute(statement).rowcount == 1:
+                if connection.execute(insert.values(**row)).rowcount == 1:
                     added.add(str(row["signal_id"]))
     except sa.exc.IntegrityError as error:
         raise DataError(f"a signal cannot be stored: {error.orig}; none of {len(rows)} was") from error
@@ -82,6 +85,16 @@ def note(database: Database, signal_id: str, reason: str, *, status: str | None 
     with database.write() as connection:
         connection.execute(
             sa.update(table).where(table.c.signal_id == signal_id, table.c.status == ACTIVE).values(**values)
+        )
+
+
+def reject(database: Database, signal_ids: Sequence[str], reason: str) -> None:
+    """End waiting signals of these ids."""
+    with database.write() as connection:
+        connection.execute(
+            sa.update(table)
+            .where(table.c.signal_id.in_(list(signal_ids)), table.c.status == ACTIVE)
+            .values(status=REJECTED, reason=reason)
         )
 
 

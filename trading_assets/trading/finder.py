@@ -25,6 +25,9 @@ _log = logging.getLogger(__name__)
 DUPLICATE_WINDOW_MS = 300_000
 SAME_PRICE = 0.001
 
+BROKEN = "entry_signals broke its schema; see its check"
+"""Why signals are rejected that do not pass their check: else the next run would find them waiting."""
+
 Load = Callable[[str, Timeframe, Strategy], StrategyData]
 
 

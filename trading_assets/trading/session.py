@@ -28,8 +28,8 @@ from trading_assets.market.timeframes import Timeframe, floor_ms
 from trading_assets.strategies.base import Strategy, StrategyData
 from trading_assets.strategies.registry import make_strategy
 from trading_assets.trading import executor, session_lease
-from trading_assets.trading.executor import Desk
-from trading_assets.trading.finder import FinderReport, find_entry_signals
+from trading_assets.trading.executor import Desk, Row
+from trading_assets.trading.finder import BROKEN, FinderReport, find_entry_signals
 from trading_assets.trading.reconcile import reconcile
 from trading_assets.trading.selected import Selected
 from trading_assets.trading.session_frames import Wanted, WarmFrames
@@ -117,7 +117,7 @@ class _Tally:
 class _Watched:
     """A selected coin. `decided_ms` is the close up to which it was decided, `owed_at` when a close was first seen."""
 
-    row: Mapping[str, object]
+    row: Row
     timeframe: Timeframe
     wanted: Wanted | None
     topics: tuple[Topic, ...]
@@ -156,7 +156,7 @@ class Session:
         self._stopping = threading.Event()
         self._instruments: dict[str, Instrument] = {}
         self._tally = _Tally()
-        self._asked_ms = 0
+        self._asked_ms = self._began_ms = 0
         self._next: dict[str, float] = {}
         self._missed = 0
         self._told: set[str] = set()
@@ -203,12 +203,8 @@ class Session:
         self._stream.start()
         now_ms = self._ask_clock()
         self._refresh_instruments()
-        failed = self._frames.catch_up(self._frames.topics, now_ms)
-        failures: dict[object, TradingAssetsError] = {
-            **failed,
-            **self._frames.refresh_funding(self._due_funding(), now_ms),
-        }
-        self._warn_once("could not be read", failures)
+        self._warn_once("could not be read", self._frames.catch_up(self._frames.topics, now_ms))
+        self._warn_once("could not be read", self._frames.refresh_funding(self._frames.funding_due(now_ms), now_ms))
         before = f"; {self._queue.predecessor} trades until then" if self._turn is None else ""
         self._say(
             f"{len(self._watched)} coins of {self._selected.key}, {len(self._frames.topics)} series of candles warm in "
@@ -243,7 +239,8 @@ class Session:
                     continue
             self._turn.beat()
             self._turn.require()
-            is_trading = is_trading or self._has_started()
+            if not is_trading and self._has_started():
+                is_trading, self._began_ms = True, now_ms
             if self._is_time("hand over", HAND_OVER_EVERY_S):
                 successor = session_lease.is_relieved(
                     self._desk.database, self._desk.settings.account, wall_ms=self._desk.wall_ms()
@@ -302,7 +299,7 @@ class Session:
                 continue
             if one.owed_ms != close:
                 one.owed_ms, one.owed_at = close, moment
-            (ready if self._frames.is_complete(one.topics, now_ms) else owing).append(one)
+            (ready if self._is_complete(one, now_ms) else owing).append(one)
         if owing and ready and moment - min(one.owed_at for one in ready) < GATHER_S:
             return
         if ready:
@@ -313,11 +310,15 @@ class Session:
         elif ready and not owing:
             self._missed = 0
 
+    def _is_complete(self, one: _Watched, now_ms: int) -> bool:
+        return self._frames.is_complete(one.topics, now_ms) and self._frames.is_funded(str(one.row["symbol"]), now_ms)
+
     def _read_owed(self, late: Sequence[_Watched], now_ms: int) -> None:
         """What the stream owes, by REST; a venue that has no such candle either leaves it to the next look."""
         is_first = all(one.rest_at < one.owed_at for one in late)
         for one in late:
             one.rest_at = time.monotonic()
+        self._refresh_funding(now_ms)
         behind = self._frames.behind([topic for one in late for topic in one.topics], now_ms)
         failures = self._frames.catch_up(behind, now_ms)
         self._tally.by_rest += len(behind) - len(failures)
@@ -326,7 +327,9 @@ class Session:
         settled = [
             one
             for one in late
-            if not failures.keys() & set(one.topics) and self._frames.is_complete(one.topics[:1], now_ms)
+            if not failures.keys() & set(one.topics)
+            and self._frames.is_complete(one.topics[:1], now_ms)
+            and self._frames.is_funded(str(one.row["symbol"]), now_ms)
         ]
         if settled:
             self._decide_on(settled, now_ms)
@@ -337,7 +340,6 @@ class Session:
                 self._stream.rebuild()
 
     def _decide_on(self, coins: Sequence[_Watched], now_ms: int) -> None:
-        self._refresh_funding(now_ms)
         closes = {one.timeframe: floor_ms(now_ms, one.timeframe.ms) for one in coins}
 
         def load(symbol: str, timeframe: Timeframe, strategy: Strategy) -> StrategyData:
@@ -353,7 +355,8 @@ class Session:
         )
         for one in coins:
             one.decided_ms = closes[one.timeframe]
-            self._tally.latencies_ms.append(now_ms - one.decided_ms)
+            if one.decided_ms >= self._began_ms:  # at the start a candle may have closed minutes ago
+                self._tally.latencies_ms.append(now_ms - one.decided_ms)
         self._tally.closes += len(coins)
         self._tally.signals += len(report.signals)
         self._tally.skipped += report.skipped
@@ -368,8 +371,7 @@ class Session:
         if check.passed:
             self._submit()
         else:
-            for identity in identities:
-                ledger.note(self._desk.database, identity, "entry_signals broke its schema", status=ledger.REJECTED)
+            ledger.reject(self._desk.database, identities, BROKEN)
             self._say("entry_signals broke its schema: no order was sent; see its check", is_warning=True)
         self._tell(Found(rows, check, dict(report.skipped)))
 
@@ -487,7 +489,7 @@ class Session:
         return replace(self._desk, lease=self._turn.lease if self._turn is not None else None)
 
 
-def _watch(row: Mapping[str, object]) -> _Watched:
+def _watch(row: Row) -> _Watched:
     symbol, timeframe = str(row["symbol"]), Timeframe(str(row["timeframe"]))
     try:
         needs = make_strategy(str(row["strategy"]), str(row["parameters"])).needs()

@@ -26,7 +26,7 @@ from trading_assets.strategies.base import DataNeeds, StrategyData
 WORKERS = 4
 
 FUNDING_LAG_MS = 5_000
-"""A payment is asked for so long after its hour, and again until the exchange's answer is settled: most hours have none."""
+"""A payment is asked for so long after its hour, and again until the answer is settled: most hours have none."""
 FUNDING_AGAIN_MS = 30_000
 
 _SPARE_BARS = 16
@@ -118,13 +118,18 @@ class WarmFrames:
         """
         return _failures(lambda topic: self._catch_up(topic, now_ms), topics)
 
+    def is_funded(self, symbol: str, now_ms: int) -> bool:
+        """Whether the payment of the newest hour was asked for, where payments of the symbol are needed."""
+        payments = self._payments.get(symbol)
+        hour = floor_ms(now_ms - FUNDING_LAG_MS, Timeframe.M60.ms)
+        return payments is None or payments.asked_ms >= hour + FUNDING_LAG_MS
+
     def funding_due(self, now_ms: int) -> list[str]:
         """Symbols whose newest payment may be there by now, and has not been asked for."""
-        hour = floor_ms(now_ms - FUNDING_LAG_MS, Timeframe.M60.ms)
         return [
             symbol
             for symbol, payments in self._payments.items()
-            if payments.asked_ms < hour + FUNDING_LAG_MS
+            if not self.is_funded(symbol, now_ms)
             or (payments.is_open and now_ms - payments.asked_ms >= FUNDING_AGAIN_MS)
         ]
 
@@ -170,7 +175,7 @@ class WarmFrames:
 
 
 def _failures(work: Callable[[_Of], None], items: Sequence[_Of]) -> Failures:
-    """Do all of it in a few threads; what failed, and how. Where the exchange does not answer, the rest is not tried."""
+    """Do all in a few threads; what failed, and how. Where the exchange does not answer, the rest is not tried."""
     failed: dict[Topic | str, TradingAssetsError] = {}
     gone: list[ExchangeUnavailableError] = []
 
