@@ -32,7 +32,7 @@ select = dg.define_asset_job(
 @dg.job(
     executor_def=dg.in_process_executor,
     tags={LANE: "trade"},
-    description="Trades the newest selection: one order a signal, with its stops attached, however often this job runs. "
+    description="Trades the newest selection: one order a signal, with stops attached, however often this job runs. "
     "A session lives until the next selection and decides the moment a candle closes; cancel it and trading stops. A "
     "run in once mode decides on the newest closed candles and ends.",
 )
