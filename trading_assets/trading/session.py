@@ -7,6 +7,7 @@ by `session_lease`. What happened is handed to `tell`, so that nobody's event lo
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import threading
 import time
@@ -205,11 +206,21 @@ class Session:
         self._refresh_instruments()
         self._warn_once("could not be read", self._frames.catch_up(self._frames.topics, now_ms))
         self._warn_once("could not be read", self._frames.refresh_funding(self._frames.funding_due(now_ms), now_ms))
+        self._rehearse(now_ms)
         before = f"; {self._queue.predecessor} trades until then" if self._turn is None else ""
         self._say(
             f"{len(self._watched)} coins of {self._selected.key}, {len(self._frames.topics)} series of candles warm in "
             f"{time.monotonic() - began:.1f} s{before}"
         )
+
+    def _rehearse(self, now_ms: int) -> None:
+        """What is slow the first time (imports, compiling, caches) is so before the first candle, not after it."""
+        for one in self._watched:
+            if one.wanted is not None:
+                with contextlib.suppress(Exception):  # what a strategy raises, the finder reports
+                    strategy = make_strategy(str(one.row["strategy"]), str(one.row["parameters"]))
+                    strategy.signals(self._frames.load(one.wanted, now_ms))
+        self._check(ledger.by_ids(self._desk.database, []))
 
     def _has_started(self) -> bool:
         """The books first: nothing is opened before ledger and exchange have been compared."""
