@@ -82,6 +82,23 @@ def add_closing(connection: sa.Connection, account: str, closing: Closing) -> No
     )
 
 
+def closed_qty(connection: sa.Connection, account: str, signal_ids: Sequence[str]) -> dict[str, Decimal]:
+    """How much of the positions of these signals was closed, by signal; those without a closing are not in it."""
+    found: dict[str, Decimal] = {}
+    for start in range(0, len(signal_ids), 500):
+        some = closings.c.signal_id.in_(signal_ids[start : start + 500])
+        statement = sa.select(closings.c.signal_id, closings.c.qty).where(closings.c.account == account, some)
+        for signal_id, qty in connection.execute(statement):
+            found[signal_id] = found.get(signal_id, Decimal(0)) + qty
+    return found
+
+
+def fill_ids(connection: sa.Connection, account: str, start_ms: int, end_ms: int) -> set[str]:
+    """Executions of [start_ms, end_ms) in the ledger."""
+    span = fills.c.time_ms.between(start_ms, end_ms - 1)
+    return set(connection.execute(sa.select(fills.c.exec_id).where(fills.c.account == account, span)).scalars())
+
+
 def replace_positions(connection: sa.Connection, account: str, held: Sequence[Position]) -> None:
     """The account's positions are now these."""
     connection.execute(sa.delete(positions).where(positions.c.account == account))

@@ -112,7 +112,7 @@ order_intents = sa.Table(
         "status",
         sa.String(16),
         nullable=False,
-        comment="intent -> submitted -> confirmed; rejected, abandoned; unknown until looked up",
+        comment="intent -> submitted -> confirmed -> closed; rejected, abandoned; unknown until looked up",
     ),
     sa.Column(
         "open_slot",

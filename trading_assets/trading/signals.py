@@ -15,6 +15,10 @@ from trading_assets.settings import Settings
 from trading_assets.strategies.base import Strategy, StrategyData
 from trading_assets.trading.sizing import stops
 
+_MARK = "ta"
+OUR_ENTRIES = f"{_MARK}-e-"
+"""What the ids of our entries begin with, at the exchange."""
+
 _TRENDS = {1.0: "BULLISH", 0.0: "NEUTRAL", -1.0: "BEARISH"}
 
 
@@ -47,7 +51,7 @@ def order_link_id(identity: str, kind: str = "e") -> str:
     `kind` tells the orders of one signal apart: e entry, x emergency exit.
     """
     digest = hashlib.blake2b(identity.encode(), digest_size=18).digest()
-    return f"ta-{kind}-{base64.urlsafe_b64encode(digest).decode().rstrip('=')}"
+    return f"{_MARK}-{kind}-{base64.urlsafe_b64encode(digest).decode().rstrip('=')}"
 
 
 def newest_close_ms(timeframe: Timeframe, now_ms: int) -> int:

@@ -20,8 +20,9 @@ from trading_assets.errors import (
 from trading_assets.exchange.models import OrderStatus, Side
 from trading_assets.ledger import orders
 from trading_assets.ledger.database import Database
-from trading_assets.trading.executor import recover, submit_orders
+from trading_assets.trading.executor import submit_orders
 from trading_assets.trading.reconcile import reconcile
+from trading_assets.trading.recovery import recover
 from trading_assets.trading.signals import order_link_id
 from trading_assets_tests.fakes import an_instrument
 from trading_assets_tests.trading.desks import NOW_MS, add_signal, bench_on, settle_all
