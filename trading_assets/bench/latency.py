@@ -19,7 +19,7 @@ from trading_assets.errors import ExchangeError, ExchangeUnavailableError, Tradi
 from trading_assets.exchange.models import OrderRequest
 from trading_assets.ledger import orders, signals
 from trading_assets.market.timeframes import Timeframe
-from trading_assets.trading.executor import Desk
+from trading_assets.trading.desk import Desk
 from trading_assets.trading.reconcile import reconcile
 from trading_assets.trading.session_lease import trader_of
 

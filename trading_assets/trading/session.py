@@ -29,7 +29,8 @@ from trading_assets.market.timeframes import Timeframe, floor_ms
 from trading_assets.strategies.base import Strategy, StrategyData
 from trading_assets.strategies.registry import make_strategy
 from trading_assets.trading import executor, session_lease
-from trading_assets.trading.executor import Desk, Row
+from trading_assets.trading.desk import Desk
+from trading_assets.trading.executor import Row
 from trading_assets.trading.finder import BROKEN, FinderReport, find_entry_signals
 from trading_assets.trading.reconcile import reconcile
 from trading_assets.trading.selected import Selected
@@ -51,7 +52,7 @@ WAITING_EVERY_S = 5.0
 HAND_OVER_EVERY_S = 0.5
 ASK_FOR_TURN_EVERY_S = 0.1
 ASK_CLOCK_EVERY_S = 0.5
-INSTRUMENTS_EVERY_S = 600.0
+INSTRUMENTS_EVERY_S = 60.0
 PULSE_EVERY_S = 300.0
 MISSED_CLOSES = 2
 """So many closes in a row of which the stream owes candles, and it is rebuilt."""
@@ -155,7 +156,7 @@ class Session:
         self._events: queue.SimpleQueue[StreamEvent] = queue.SimpleQueue()
         self._stream = make_stream(self._frames.topics, self._events.put)
         self._stopping = threading.Event()
-        self._instruments: dict[str, Instrument] = {}
+        self._instruments: Mapping[str, Instrument] = {}
         self._tally = _Tally()
         self._asked_ms = self._began_ms = 0
         self._next: dict[str, float] = {}
@@ -422,7 +423,7 @@ class Session:
 
     def _refresh_instruments(self) -> None:
         try:
-            self._instruments = {one.symbol: one for one in self._desk.exchange.instruments()}
+            self._instruments = self._desk.rules.of(self._desk.exchange, set(), self._desk.wall_ms())
         except TradingAssetsError as error:
             self._warn_once("could not be read", {"contracts": error})
             self._next["instruments"] = time.monotonic() + OWED_AGAIN_S

@@ -16,6 +16,7 @@ from trading_assets.exchange.clock import local_ms
 from trading_assets.ledger import leases
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.leases import Lease
+from trading_assets.trading.desk import trading_lease
 
 TTL_MS = 12_000
 RENEW_EVERY_S = 3.0
@@ -50,7 +51,7 @@ class Trader:
 
 def trader_of(database: Database, account: str, *, wall_ms: int) -> Trader | None:
     """Who trades the account now."""
-    lease = leases.holder_of(database, _current(account), wall_ms=wall_ms)
+    lease = leases.holder_of(database, trading_lease(account), wall_ms=wall_ms)
     return Trader.of(lease) if lease is not None else None
 
 
@@ -117,11 +118,13 @@ class Queue:
             NotOurTurnError: another run trades on the same selection, or does not hand over.
         """
         now = self._wall_ms()
-        lease = leases.acquire(self._database, _current(self._account), self._trader.holder, ttl_ms=TTL_MS, wall_ms=now)
+        lease = leases.acquire(
+            self._database, trading_lease(self._account), self._trader.holder, ttl_ms=TTL_MS, wall_ms=now
+        )
         if lease is not None:
             self.leave()
             return Turn(self._database, lease, self._wall_ms)
-        held = leases.holder_of(self._database, _current(self._account), wall_ms=now)
+        held = leases.holder_of(self._database, trading_lease(self._account), wall_ms=now)
         if held is None:
             return None
         other = Trader.of(held)
@@ -173,10 +176,6 @@ def is_relieved(database: Database, account: str, *, wall_ms: int) -> Trader | N
     """Who is ready to take over, if anybody is."""
     lease = leases.holder_of(database, _next(account), wall_ms=wall_ms)
     return Trader.of(lease) if lease is not None else None
-
-
-def _current(account: str) -> str:
-    return f"trade:{account}"
 
 
 def _next(account: str) -> str:
