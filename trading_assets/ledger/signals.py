@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 
 import pandas as pd
 import sqlalchemy as sa
@@ -15,6 +16,20 @@ from trading_assets.schemas.tables import ENTRY_SIGNALS
 
 ACTIVE, EXECUTING, EXECUTED = "active", "executing", "executed"
 REJECTED, EXPIRED, FAILED = "rejected", "expired", "failed"
+
+
+@dataclass(frozen=True)
+class RecentSignal:
+    """What of a signal tells whether another one repeats it."""
+
+    signal_id: str
+    symbol: str
+    strategy: str
+    status: str
+    position_type: str
+    entry_price: float
+    signal_timestamp_ms: int
+    created_at_ms: int
 
 
 def insert(database: Database, row: Mapping[str, object]) -> bool:
@@ -32,20 +47,17 @@ def insert_new(database: Database, rows: Sequence[Mapping[str, object]]) -> set[
     Raises:
         DataError: a value that every signal has is missing; nothing was added.
     """
-    added: set[str] = set()
+    if not rows:
+        return set()
+    # One statement for all: each of its own would cost as much as deciding on the candle did.
     insert: postgresql.Insert | sqlite.Insert
-    if database.dialect == "postgresql":
-        insert = postgresql.insert(table).on_conflict_do_nothing(index_elements=[table.c.signal_id])
-    else:
-        insert = sqlite.insert(table).on_conflict_do_nothing(index_elements=[table.c.signal_id])
+    insert = postgresql.insert(table) if database.dialect == "postgresql" else sqlite.insert(table)
+    statement = insert.values([dict(row) for row in rows]).on_conflict_do_nothing(index_elements=[table.c.signal_id])
     try:
         with database.write() as connection:
-            for row in rows:
-                if connection.execute(insert.values(**row)).rowcount == 1:
-                    added.add(str(row["signal_id"]))
+            return set(connection.execute(statement.returning(table.c.signal_id)).scalars())
     except sa.exc.IntegrityError as error:
         raise DataError(f"a signal cannot be stored: {error.orig}; none of {len(rows)} was") from error
-    return added
 
 
 def active(database: Database, account: str) -> pd.DataFrame:
@@ -58,6 +70,18 @@ def active(database: Database, account: str) -> pd.DataFrame:
 def since(database: Database, account: str, time_ms: int) -> pd.DataFrame:
     """Signals created at or after a time, by id."""
     return _read(database, sa.select(table).where(table.c.account == account, table.c.created_at_ms >= time_ms))
+
+
+def recent(database: Database, account: str, time_ms: int) -> dict[str, list[RecentSignal]]:
+    """What a new signal must not repeat: signals created at or after a time, by symbol."""
+    columns = [table.c[field.name] for field in fields(RecentSignal)]
+    statement = sa.select(*columns).where(table.c.account == account, table.c.created_at_ms >= time_ms)
+    with database.read() as connection:
+        rows = connection.execute(statement).all()
+    found: dict[str, list[RecentSignal]] = {}
+    for row in rows:
+        found.setdefault(str(row.symbol), []).append(RecentSignal(*row))
+    return found
 
 
 def by_ids(database: Database, signal_ids: Sequence[str]) -> pd.DataFrame:

@@ -118,13 +118,12 @@ class Queue:
             NotOurTurnError: another run trades on the same selection, or does not hand over.
         """
         now = self._wall_ms()
-        lease = leases.acquire(
-            self._database, trading_lease(self._account), self._trader.holder, ttl_ms=TTL_MS, wall_ms=now
-        )
+        name = trading_lease(self._account)
+        lease = leases.acquire(self._database, name, self._trader.holder, ttl_ms=TTL_MS, wall_ms=now)
         if lease is not None:
             self.leave()
             return Turn(self._database, lease, self._wall_ms)
-        held = leases.holder_of(self._database, trading_lease(self._account), wall_ms=now)
+        held = leases.holder_of(self._database, name, wall_ms=now)
         if held is None:
             return None
         other = Trader.of(held)
