@@ -124,6 +124,16 @@ class Settings(BaseSettings):
         description="Drop backtests with a larger p-value of their trades, such as 0.05; default: none is dropped.",
     )
 
+    # Trading.
+    trade_mode: Literal["session", "once"] = Field(
+        "session",
+        description="session: one run lives with the selection and follows a candle stream; once: a run for each "
+        "closed candle.",
+    )
+    stream_silence_s: float = Field(
+        15.0, ge=2, description="A candle stream that says nothing for so long is taken for dead and opened again."
+    )
+
     # Signals and orders (spec sections 7 and 8).
     signal_ttl_s: int = Field(300, gt=0, description="A signal not executed after so long expires.")
     min_signal_interval_s: int = Field(

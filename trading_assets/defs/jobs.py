@@ -4,7 +4,8 @@ import dagster as dg
 
 from trading_assets.defs.ops.reconcile import reconcile_account
 from trading_assets.defs.ops.risk import close_all_positions, halt_trading, reduce_trading, resume_trading
-from trading_assets.defs.ops.trade import find_entry_signals, submit_orders
+from trading_assets.defs.ops.session import trade_session
+from trading_assets.defs.ops.trade import choose_mode, find_entry_signals, submit_orders
 
 LANE = "trading_assets/lane"
 """Tag by which `dagster.yaml` keeps runs of one lane one after the other."""
@@ -32,11 +33,14 @@ select = dg.define_asset_job(
 @dg.job(
     executor_def=dg.in_process_executor,
     tags={LANE: "trade"},
-    description="Looks for entry signals of the newest selection on the newest closed candles, and places their "
-    "orders with stops attached: once, however often this job runs.",
+    description="Trades the newest selection: one order a signal, with stops attached, however often this job runs. "
+    "A session lives until the next selection and decides the moment a candle closes; cancel it and trading stops. A "
+    "run in once mode decides on the newest closed candles and ends.",
 )
 def trade() -> None:
-    submit_orders(find_entry_signals())
+    session, once = choose_mode()
+    trade_session(start=session)
+    submit_orders(find_entry_signals(start=once))
 
 
 @dg.job(

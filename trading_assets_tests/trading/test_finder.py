@@ -202,12 +202,12 @@ def test_a_signal_that_repeats_a_recent_one_is_none(
     sqlite: Database, present: dict[str, object], new: dict[str, object], why: str | None
 ) -> None:
     add_signal(sqlite, **{"symbol": "BTCUSDT", **present})  # type: ignore[arg-type]
-    recent = signals.since(sqlite, "main", NOW_MS - 600_000)
+    recent = signals.recent(sqlite, "main", NOW_MS - 600_000).get("BTCUSDT", [])
     assert duplicate_of(_new(**new), recent, settings(), NOW_MS) == why
 
 
-def test_without_recent_signals_nothing_repeats(sqlite: Database) -> None:
-    assert duplicate_of(_new(), signals.since(sqlite, "main", 0), settings(), NOW_MS) is None
+def test_without_recent_signals_nothing_repeats() -> None:
+    assert duplicate_of(_new(), [], settings(), NOW_MS) is None
 
 
 def test_the_interval_between_signals_may_be_longer_than_the_duplicate_window(
