@@ -19,6 +19,10 @@ class MissingKeysError(ConfigurationError):
     """The venue needs an API key and secret and at least one is absent."""
 
 
+class UnusableKeyError(ConfigurationError):
+    """The API key may not trade: read-only, without permission, expired, or of another kind of account."""
+
+
 class StorageError(TradingAssetsError):
     """A store cannot be read or written (disk full, no permission, damaged file)."""
 

@@ -16,7 +16,7 @@ from typing import Literal, Self
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from trading_assets.errors import ConfigurationError, MissingKeysError
+from trading_assets.errors import ConfigurationError
 
 PREFIX = "TRADING_ASSETS_"
 
@@ -68,6 +68,17 @@ class Settings(BaseSettings):
     )
     api_secret: SecretStr | None = Field(
         None, validation_alias=AliasChoices("BYBIT_API_SECRET", "api_secret"), description="Bybit API secret."
+    )
+    secrets: str | None = Field(
+        None,
+        pattern=r"^aws:.+",
+        description="aws:NAME takes the keys from that secret of AWS Secrets Manager, a JSON object with api_key, "
+        "api_secret and testnet; default: from the two variables above.",
+    )
+    limits_dir: Path | None = Field(
+        None,
+        description="Directory in which all processes of the machine count their requests together; default: one of "
+        "this user below the system's temporary directory.",
     )
     request_timeout_s: float = Field(10.0, gt=0, description="Timeout of one request.")
     recv_window_ms: int = Field(5000, ge=1000, description="Bybit's receive window.")
@@ -193,6 +204,16 @@ class Settings(BaseSettings):
     weak_symbol_hours: int = Field(24, ge=0, le=168, description="... so many hours (0 switches it off), ...")
     weak_symbol_min_pnl: Decimal = Field(Decimal(0), description="... earned less than this, USD.")
 
+    # Parity of live and backtest.
+    parity_tolerance_bps: float = Field(
+        50.0,
+        gt=0,
+        description="A live fill farther from the backtest's is reported as a difference, basis points.",
+    )
+    min_parity_pct: float = Field(
+        95.0, ge=0, le=100, description="The day's check fails when less of live is explained, percent of decisions."
+    )
+
     automation: Literal["auto", "on", "off"] = Field(
         "auto",
         description="Whether schedules and sensors run without being switched on in the UI: auto is on for the "
@@ -252,25 +273,6 @@ class Settings(BaseSettings):
     @property
     def simulator_home(self) -> Path:
         return self.home / "exchange"
-
-    def require_keys(self) -> tuple[str, str]:
-        """The API key and secret of a venue that needs them.
-
-        Raises:
-            MissingKeysError: one is absent.
-        """
-        missing = [
-            name
-            for name, value in (("BYBIT_API_KEY", self.api_key), ("BYBIT_API_SECRET", self.api_secret))
-            if value is None
-        ]
-        if missing or self.api_key is None or self.api_secret is None:
-            raise MissingKeysError(
-                f"venue {self.venue.value} needs an API key, but {' and '.join(missing)} "
-                f"{'is' if len(missing) == 1 else 'are'} not set. Create a key with trade permission at Bybit and "
-                f"put it into the environment or .env, or set {PREFIX}VENUE=simulator to work without an account."
-            )
-        return self.api_key.get_secret_value(), self.api_secret.get_secret_value()
 
 
 def load_settings(**overrides: object) -> Settings:

@@ -13,10 +13,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from pydantic import SecretStr
+
 from trading_assets.chaos.faults import TIMEOUT_MS
 from trading_assets.errors import TradingAssetsError
 from trading_assets.exchange.bybit import BybitExchange
 from trading_assets.exchange.clock import local_ms
+from trading_assets.exchange.keys import ApiKeys
 from trading_assets.exchange.models import OrderAck, OrderRequest
 from trading_assets.exchange.transport import Connection, Transport
 from trading_assets.ledger.database import Database
@@ -80,8 +83,7 @@ def connect(place: Place, *, loses_stops: bool = False) -> BybitExchange:
     kind = LosesStops if loses_stops else BybitExchange
     connection = Connection(
         url=place.exchange_url,
-        api_key=DEFAULT_API_KEY,
-        api_secret=DEFAULT_API_SECRET,
+        keys=ApiKeys(SecretStr(DEFAULT_API_KEY), SecretStr(DEFAULT_API_SECRET)),
         timeout_s=TIMEOUT_MS / 1000,
     )
     return kind(Transport(connection, spaced=False, sleep=_hurry), virtual_clock=True)

@@ -29,6 +29,14 @@ select = dg.define_asset_job(
     description="Selects again for an hour whose backtests are newer than its selection.",
 )
 
+parity = dg.define_asset_job(
+    "parity",
+    selection=dg.AssetSelection.assets("live_parity"),
+    executor_def=dg.in_process_executor,
+    tags={LANE: "research"},
+    description="Replays a day's closed candles through the backtest and holds what live did against it.",
+)
+
 
 @dg.job(
     executor_def=dg.in_process_executor,

@@ -238,3 +238,20 @@ class ClosedPnl:
     exec_type: str
     created_ms: int
     updated_ms: int
+
+
+@dataclass(frozen=True)
+class ApiKeyInfo:
+    """What the venue says of the key in use.
+
+    Attributes:
+        permissions: as `ContractTrade.Order`.
+        addresses: from which it may be used; empty means any.
+        expires_ms: None where it does not expire.
+    """
+
+    read_only: bool
+    permissions: frozenset[str]
+    addresses: tuple[str, ...]
+    expires_ms: int | None
+    unified: bool

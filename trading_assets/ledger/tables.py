@@ -7,7 +7,7 @@ from decimal import Decimal
 import pandas as pd
 import sqlalchemy as sa
 
-from trading_assets.schemas.tables import ENTRY_SIGNALS, HOURLY_TABLES, Table
+from trading_assets.schemas.tables import ENTRY_SIGNALS, HOURLY_TABLES, LIVE_PARITY, Table
 
 metadata = sa.MetaData()
 
@@ -40,7 +40,7 @@ def _derive(table: Table) -> sa.Table:
     )
 
 
-_DERIVED = {table.name: _derive(table) for table in (*HOURLY_TABLES, ENTRY_SIGNALS)}
+_DERIVED = {table.name: _derive(table) for table in (*HOURLY_TABLES, ENTRY_SIGNALS, LIVE_PARITY)}
 
 
 def sql_table(table: Table) -> sa.Table:
@@ -247,6 +247,23 @@ risk_states = sa.Table(
     _time("time_ms"),
     sa.Index("ix_risk_states_account", "account", "state_id"),
 )
+
+finder_looks = sa.Table(
+    "finder_looks",
+    metadata,
+    sa.Column("look_id", sa.Integer, primary_key=True, autoincrement=True),
+    _account(),
+    sa.Column("hour_ms", sa.BigInteger, nullable=False, comment="hour of the selection that was followed, UTC ms"),
+    sa.Column(
+        "looked",
+        sa.Text,
+        nullable=False,
+        comment="JSON object: symbol to why it was not decided, or why its signal was dropped; empty: decided",
+    ),
+    _time("time_ms"),
+    sa.Index("finder_looks_by_time", "account", "time_ms"),
+)
+"""When the finder looked, at what, and what kept it from deciding: what parity with the backtest is explained by."""
 
 leases = sa.Table(
     "leases",

@@ -1,15 +1,19 @@
-"""What trading works with: the desk. No decisions."""
+"""What trading works with: the desk, and how it tells what happened. No decisions."""
 
 from __future__ import annotations
 
+import json
+import logging
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from trading_assets.exchange.base import Exchange
 from trading_assets.exchange.clock import local_ms
+from trading_assets.exchange.events import TradeEvent, TradeExecuted, record_of
 from trading_assets.exchange.models import Instrument
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.leases import Lease
@@ -18,6 +22,10 @@ from trading_assets.trading.saga import Step
 
 RULES_LAST_MS = 10 * 60_000
 """Bybit changes its contracts' rules a few times a month."""
+
+EVENTS_KEPT = 200
+
+_log = logging.getLogger(__name__)
 
 Notify = Callable[[str, str], None]
 
@@ -54,6 +62,7 @@ class Desk:
             takes it for its own duration.
         at: called at the edges of every step of the saga, with "before create", "after create" and so on.
         lanes: so many symbols are worked on at once.
+        events: what became of orders, the newest last.
     """
 
     database: Database
@@ -66,6 +75,13 @@ class Desk:
     at: Callable[[str], None] = lambda _point: None
     lanes: int = 4
     rules: ContractRules = field(default_factory=ContractRules)
+    events: deque[TradeEvent] = field(default_factory=lambda: deque(maxlen=EVENTS_KEPT))
+
+    def publish(self, event: TradeEvent) -> None:
+        """Log an event as one JSON object, keep it for whoever shows the run, and notify of it."""
+        _log.info("%s", json.dumps(record_of(event)))
+        self.events.append(event)
+        self.notify(*_told(event))
 
     @contextmanager
     def step(self, step: Step) -> Iterator[None]:
@@ -73,6 +89,16 @@ class Desk:
         self.at(f"before {step}")
         yield
         self.at(f"after {step}")
+
+
+def _told(event: TradeEvent) -> tuple[str, str]:
+    """Title and body for a human."""
+    if isinstance(event, TradeExecuted):
+        return (
+            f"{event.side.value} {event.symbol}",
+            f"{event.qty} at {event.price}, stop {event.stop_loss}, target {event.take_profit}",
+        )
+    return f"order failed: {event.failure}", f"{event.symbol} {event.order_link_id}: {event.detail}"
 
 
 def trading_lease(account: str) -> str:

@@ -14,6 +14,7 @@ from decimal import Decimal
 from typing import Any, TypeVar
 
 from trading_assets.errors import ExchangeError, TradingAssetsError
+from trading_assets.exchange.events import Failure
 from trading_assets.exchange.models import Instrument, Side, Ticker
 from trading_assets.ledger import books, leases, orders
 from trading_assets.ledger import signals as ledger
@@ -217,9 +218,7 @@ def _tell(
             report.rejected[intent.signal_id] = after.reason if after is not None and after.reason else ""
         case _:
             report.unknown.append(intent.signal_id)
-            desk.notify(
-                "order outcome unknown", f"{intent.symbol} {intent.order_link_id}: {why}; it is looked up again"
-            )
+            steps.tell_failure(desk, intent, Failure.UNKNOWN, f"{why}; it is looked up again")
 
 
 def _gate(

@@ -11,9 +11,10 @@ import pandas as pd
 
 from trading_assets.errors import TradingAssetsError
 from trading_assets.exchange.models import Instrument
-from trading_assets.ledger import books, orders
+from trading_assets.ledger import books, looks, orders
 from trading_assets.ledger import signals as ledger
 from trading_assets.ledger.database import Database
+from trading_assets.ledger.looks import Look
 from trading_assets.market.timeframes import Timeframe, as_of_ms
 from trading_assets.settings import Settings
 from trading_assets.strategies.base import Strategy, StrategyData
@@ -33,11 +34,20 @@ Load = Callable[[str, Timeframe, Strategy], StrategyData]
 
 @dataclass
 class FinderReport:
-    """What a look found: new signals (rows of `entry_signals`), and how many selections had none, by reason."""
+    """What a look found: new signals (rows of `entry_signals`), and how many selections had none, by reason.
+
+    `looked` has each coin whose candle was due, with what kept it from a decision or a signal; empty means decided.
+    """
 
     signals: list[Mapping[str, object]] = field(default_factory=list)
     skipped: Counter[str] = field(default_factory=Counter)
     failures: dict[str, str] = field(default_factory=dict)
+    looked: dict[str, str] = field(default_factory=dict)
+
+    def skip(self, symbol: str, reason: str) -> None:
+        """This coin has no signal, for a reason that is not its strategy's."""
+        self.skipped[reason] += 1
+        self.looked[symbol] = reason
 
 
 def find_entry_signals(
@@ -65,13 +75,13 @@ def find_entry_signals(
         hour_ms = int(selection["hour_ms"])
         instrument = instruments.get(symbol)
         if now_ms - as_of_ms(hour_ms) > settings.max_selection_age_s * 1000:
-            report.skipped["selection too old"] += 1
+            report.skip(symbol, "selection too old")
             continue
         if instrument is None or instrument.status != "Trading":
-            report.skipped["symbol is not trading"] += 1
+            report.skip(symbol, "symbol is not trading")
             continue
         if symbol in occupied:
-            report.skipped["its order or position is open"] += 1
+            report.skip(symbol, "its order or position is open")
             continue
         if not is_due(timeframe, now_ms, settings.signal_ttl_s):
             report.skipped["no fresh candle"] += 1
@@ -89,20 +99,24 @@ def find_entry_signals(
                 last_exit_ms=last_exit.get(symbol),
             )
         except TradingAssetsError as error:
-            report.skipped["failed"] += 1
+            report.skip(symbol, "failed")
             report.failures[symbol] = str(error)
             continue
         except Exception as error:  # noqa: BLE001 (a user's strategy may raise anything; the others go on)
             _log.warning("the strategy of %s failed", symbol, exc_info=True)
-            report.skipped["failed"] += 1
+            report.skip(symbol, "failed")
             report.failures[symbol] = f"{type(error).__name__}: {error}"
             continue
         if isinstance(decision, NoSignal):
-            report.skipped[decision.reason.split(":")[0]] += 1
+            reason = decision.reason.split(":")[0]
+            report.skip(symbol, reason)
+            if decision.is_strategys:
+                report.looked[symbol] = ""
             continue
+        report.looked[symbol] = ""
         duplicate = duplicate_of(decision, recent.get(symbol, ()), settings, now_ms)
         if duplicate is not None:
-            report.skipped[duplicate] += 1
+            report.skip(symbol, duplicate)
         else:
             found.append(decision)
     # All in one transaction: a commit waits for the disk, and thirty candles may have closed at once.
@@ -110,6 +124,8 @@ def find_entry_signals(
     report.signals = [signal.row for signal in found if signal.signal_id in added]
     report.skipped["signal exists"] += len(found) - len(report.signals)
     report.skipped += Counter()  # without reasons that were counted zero times
+    if report.looked:
+        looks.add(database, settings.account, Look(now_ms, int(selections["hour_ms"].max()), report.looked))
     return report
 
 

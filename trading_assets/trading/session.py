@@ -150,7 +150,8 @@ class Session:
         self._trader = Trader(run, selected.key)
         self._queue = Queue(desk.database, desk.settings.account, self._trader, desk.wall_ms)
         self._turn: Turn | None = None
-        self._watched = [_watch(row) for row in selected.rows.sort_values("symbol").to_dict("records")]
+        rows = selected.rows.sort_values("symbol").to_dict("records")
+        self._watched = [_watch({str(name): value for name, value in row.items()}) for row in rows]
         wanted = [one.wanted for one in self._watched if one.wanted is not None]
         self._frames = WarmFrames(desk.exchange, store, wanted)
         self._events: queue.SimpleQueue[StreamEvent] = queue.SimpleQueue()

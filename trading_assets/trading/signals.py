@@ -35,9 +35,10 @@ class Signal:
 
 @dataclass(frozen=True)
 class NoSignal:
-    """Why there is none."""
+    """Why there is none. `is_strategys`: it looked, and saw no entry."""
 
     reason: str
+    is_strategys: bool = False
 
 
 def signal_id(account: str, symbol: str, timeframe: Timeframe, strategy: str, bar_close_ms: int) -> str:
@@ -95,7 +96,7 @@ def decide(
         return NoSignal("a position was closed on this bar")
     signals = strategy.signals(data)
     if not (signals.long[-1] or signals.short[-1]):
-        return NoSignal("no entry condition")
+        return NoSignal("no entry condition", is_strategys=True)
     long = bool(signals.long[-1])
     entry = Decimal(str(data.candles.close[-1]))
     distance = Decimal(str(float(signals.stop_distance[-1])))

@@ -16,6 +16,7 @@ from trading_assets.errors import (
     NotSentError,
     OrderRejectedError,
 )
+from trading_assets.exchange.events import Failure, TradeExecuted, TradeFailed, failure_of
 from trading_assets.exchange.models import Order, OrderRequest, Position
 from trading_assets.ledger import books, orders
 from trading_assets.ledger.orders import Intent
@@ -48,19 +49,20 @@ def send(desk: Desk, intent: Intent, send_by_wall_ms: int) -> Intent | None:
             desk.exchange.set_leverage(intent.symbol, intent.leverage)
     except ExchangeError as error:
         refused = isinstance(error, OrderRejectedError | ExchangeFatalError)
-        return _end(desk, intent, orders.REJECTED if refused else orders.ABANDONED, f"leverage not set: {error}")
+        state = orders.REJECTED if refused else orders.ABANDONED
+        return _end(desk, intent, state, f"leverage not set: {error}", failure_of(error))
     order_id = None
     try:
         with desk.step(Step.CREATE):
             order_id = _create(desk, intent, send_by_wall_ms)
     except TooLateError as error:
-        return _end(desk, intent, orders.ABANDONED, f"not sent: {error}")
+        return _end(desk, intent, orders.ABANDONED, f"not sent: {error}", failure_of(error))
     except (OrderRejectedError, ExchangeFatalError, NotSentError) as error:
         # The exchange says that nothing was placed. One look makes sure, as a proxy may have answered in its place.
         if not _was_placed(desk, intent):
             if isinstance(error, NotSentError):
-                return _end(desk, intent, orders.ABANDONED, f"not sent: {error}")
-            return _end(desk, intent, orders.REJECTED, str(error))
+                return _end(desk, intent, orders.ABANDONED, f"not sent: {error}", failure_of(error))
+            return _end(desk, intent, orders.REJECTED, str(error), failure_of(error))
     except ExchangeError as error:
         with desk.step(Step.ACKNOWLEDGE):
             return move(desk, intent, orders.UNKNOWN, reason=f"outcome unknown: {error}")
@@ -90,7 +92,7 @@ def settle(desk: Desk, intent: Intent, order: Order) -> Intent | None:
             return intent
         return move(desk, intent, orders.SUBMITTED, order_id=order.order_id)
     if order.filled_qty <= 0:
-        return _end(desk, intent, orders.REJECTED, why_not_filled(order), order_id=order.order_id)
+        return _end(desk, intent, orders.REJECTED, why_not_filled(order), Failure.NOT_FILLED, order.order_id)
     protect(desk, intent)
     return record(desk, intent, order.order_id, order.filled_qty, order.average_price)
 
@@ -104,16 +106,27 @@ def record(
             desk, intent, orders.CONFIRMED, order_id=order_id, filled_qty=filled_qty, average_price=average_price
         )
     if settled is not None:
-        desk.notify(
-            f"{intent.side.value} {intent.symbol}",
-            f"{filled_qty} at {average_price}, stop {intent.stop_loss}, target {intent.take_profit}",
+        desk.publish(
+            TradeExecuted(
+                account=intent.account,
+                symbol=intent.symbol,
+                side=intent.side,
+                signal_id=intent.signal_id,
+                order_link_id=intent.order_link_id,
+                order_id=order_id,
+                qty=filled_qty,
+                price=average_price,
+                stop_loss=intent.stop_loss,
+                take_profit=intent.take_profit,
+                time_ms=_now_ms(desk, intent),
+            )
         )
     return settled
 
 
 def give_up(desk: Desk, intent: Intent) -> Intent | None:
     """Neither order nor position is there, and none can come any more."""
-    return _end(desk, intent, orders.ABANDONED, "the order never reached the exchange")
+    return _end(desk, intent, orders.ABANDONED, "the order never reached the exchange", Failure.NOT_SENT)
 
 
 def protect(desk: Desk, intent: Intent) -> None:
@@ -237,11 +250,30 @@ def _unprotected(desk: Desk, intent: Intent) -> Position | None:
     return position if ours and position is not None and position.stop_loss is None else None
 
 
-def _end(desk: Desk, intent: Intent, state: str, reason: str, order_id: str | None = None) -> Intent | None:
+def tell_failure(desk: Desk, intent: Intent, failure: Failure, detail: str) -> None:
+    """Publish that an order came to nothing, or that its end is not known."""
+    desk.publish(
+        TradeFailed(
+            account=intent.account,
+            symbol=intent.symbol,
+            side=intent.side,
+            signal_id=intent.signal_id,
+            order_link_id=intent.order_link_id,
+            qty=intent.qty,
+            failure=failure,
+            detail=detail,
+            time_ms=_now_ms(desk, intent),
+        )
+    )
+
+
+def _end(
+    desk: Desk, intent: Intent, state: str, reason: str, failure: Failure, order_id: str | None = None
+) -> Intent | None:
     with desk.step(Step.RECORD):
         ended = move(desk, intent, state, reason=reason, order_id=order_id)
     if ended is not None:
-        desk.notify(f"order {state}", f"{intent.symbol}: {reason}")
+        tell_failure(desk, intent, failure, reason)
     return ended
 
 

@@ -4,8 +4,10 @@ from collections.abc import Iterator
 from typing import Literal
 
 import dagster as dg
+import pandas as pd
 from pydantic import Field
 
+from trading_assets.defs import metadata as md
 from trading_assets.defs.checks.schema import validate
 from trading_assets.defs.ops.desk import make_desk
 from trading_assets.defs.ops.signal_events import log_signals
@@ -16,6 +18,7 @@ from trading_assets.defs.resources import (
     NotifierResource,
     SettingsResource,
 )
+from trading_assets.exchange.events import record_of
 from trading_assets.ledger import signals as ledger
 from trading_assets.market.loading import load_live
 from trading_assets.market.timeframes import Timeframe
@@ -117,5 +120,6 @@ def submit_orders(
             "waiting": len(report.refused),
             "expired": report.expired,
             "unknown": len(report.unknown),
+            "events": md.table(pd.DataFrame([record_of(event) for event in desk.events])),
         }
     )

@@ -18,7 +18,7 @@ from trading_assets.ledger.tables import metadata
 if TYPE_CHECKING:
     from alembic.config import Config
 
-HEAD = "0003"
+HEAD = "0004"
 """The newest revision."""
 
 LOCK = "schema"
