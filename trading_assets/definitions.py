@@ -12,7 +12,7 @@ from trading_assets.defs.checks.honesty import HONESTY_CHECKS
 from trading_assets.defs.checks.parity import live_is_explained
 from trading_assets.defs.checks.schema import schema_check
 from trading_assets.defs.io_managers.hourly_tables import HourlyTableIOManager
-from trading_assets.defs.jobs import parity, reconcile, research, select, trade
+from trading_assets.defs.jobs import RISK_JOBS, parity, reconcile, research, select, trade
 from trading_assets.defs.resources import default_resources
 from trading_assets.defs.schedules import parity_daily, research_hourly, selection_every_minute
 from trading_assets.defs.sensors import (
@@ -34,7 +34,7 @@ def build_definitions(*, resource_overrides: Mapping[str, object] | None = None)
             *HONESTY_CHECKS,
             live_is_explained,
         ],
-        jobs=[research, select, trade, reconcile, parity],
+        jobs=[research, select, trade, reconcile, parity, *RISK_JOBS],
         schedules=[research_hourly, selection_every_minute, parity_daily],
         sensors=[research_catch_up, trade_when_candles_close, reconcile_books, notify_of_failed_runs],
         resources=resources,

@@ -12,6 +12,8 @@ from trading_assets.exchange.keys import ApiKeys, load_keys
 from trading_assets.exchange.transport import Connection, Transport
 from trading_assets.settings import Settings, Venue
 
+_PUBLIC_STREAM = "/v5/public/linear"
+
 
 def open_exchange(settings: Settings) -> Exchange:
     """The venue with its account. Whether its key may trade, `exchange.keys.require_trading_key` tells.
@@ -35,6 +37,21 @@ def open_market_data(settings: Settings) -> MarketData:
         ExchangeUnavailableError: the embedded exchange cannot be started.
     """
     return BybitMarketData(_transport(settings, None), virtual_clock=settings.venue is Venue.SIMULATOR)
+
+
+def candle_stream_url(settings: Settings) -> Callable[[], str]:
+    """Gives the address of the venue's public stream of linear contracts. The embedded exchange may move between calls.
+
+    Raises (when called):
+        ExchangeUnavailableError: the embedded exchange cannot be started.
+    """
+    if settings.venue is Venue.SIMULATOR:
+        from trading_assets.simulator.launcher import ensure_running  # noqa: PLC0415
+
+        return lambda: ensure_running(settings).replace("http", "ws", 1) + _PUBLIC_STREAM
+    # Demo trading has no public stream of its own: it trades on the candles of mainnet.
+    host = "stream-testnet.bybit.com" if settings.venue is Venue.TESTNET else "stream.bybit.com"
+    return lambda: f"wss://{host}{_PUBLIC_STREAM}"
 
 
 def account_keys(settings: Settings) -> ApiKeys:

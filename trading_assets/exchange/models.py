@@ -171,9 +171,31 @@ class Order:
     updated_ms: int
 
 
+class FillKind(StrEnum):
+    """What moved a position or its balance: only `TRADE` is an ordinary fill."""
+
+    TRADE = "trade"
+    FUNDING = "funding"
+    LIQUIDATION = "liquidation"
+    ADL = "adl"
+    SETTLEMENT = "settlement"
+    OTHER = "other"
+
+
+_KINDS = {
+    "Trade": FillKind.TRADE,
+    "Funding": FillKind.FUNDING,
+    "BustTrade": FillKind.LIQUIDATION,
+    "AdlTrade": FillKind.ADL,
+    "SessionSettlePnL": FillKind.SETTLEMENT,
+    "Settle": FillKind.SETTLEMENT,
+    "Delivery": FillKind.SETTLEMENT,
+}
+
+
 @dataclass(frozen=True)
 class Execution:
-    """One execution row. Only `exec_type == "Trade"` is an ordinary fill; Funding, BustTrade, AdlTrade are not.
+    """One execution row. `exec_type` is the venue's word, `kind` what it means to the books.
 
     For funding rows `fee` > 0 means paid.
     """
@@ -194,6 +216,10 @@ class Execution:
     create_type: str
     stop_order_type: str
     time_ms: int
+
+    @property
+    def kind(self) -> FillKind:
+        return _KINDS.get(self.exec_type, FillKind.OTHER)
 
 
 @dataclass(frozen=True)

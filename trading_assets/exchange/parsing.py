@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal, InvalidOperation
@@ -142,6 +143,24 @@ def candles(timeframe: Timeframe, rows: Sequence[Sequence[str]]) -> Candles:
         raise ValueError("a candle has a field that is not a finite number")
     starts = table[:, 0].astype(np.int64)
     return Candles(timeframe, starts, *(np.ascontiguousarray(table[:, column]) for column in range(1, 7)))
+
+
+StreamedCandle = tuple[str, int, tuple[float, float, float, float, float, float], int]
+"""Topic, start, (open, high, low, close, volume, turnover), and the venue's time; times in UTC ms."""
+
+
+@_of_the_venue
+def stream_candles(message: Row) -> list[StreamedCandle]:
+    """The closed candles of a message of a `kline` topic; it may hold unfinished ones as well."""
+    found: list[StreamedCandle] = []
+    for row in message["data"]:
+        if row["confirm"] is not True:
+            continue
+        values = tuple(float(row[name]) for name in ("open", "high", "low", "close", "volume", "turnover"))
+        if not all(map(math.isfinite, values)):
+            raise ValueError("a candle has a field that is not a finite number")
+        found.append((str(message["topic"]), int(row["start"]), values, int(message["ts"])))  # type: ignore[arg-type]
+    return found
 
 
 @_of_the_venue

@@ -13,7 +13,7 @@ from decimal import Decimal
 import sqlalchemy as sa
 
 from trading_assets.exchange.models import Side
-from trading_assets.ledger import leases, signals
+from trading_assets.ledger import leases, risk, signals
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.leases import Lease
 from trading_assets.ledger.tables import closings, entry_signals, order_events, order_intents
@@ -50,7 +50,7 @@ class Intent:
 def reserve(database: Database, intent: Intent, *, max_open: int, wall_ms: int, lease: Lease | None = None) -> bool:
     """Signal active -> executing and the intent, in one transaction.
 
-    False where another was first, or where `max_open` symbols are occupied already.
+    False where another was first, `max_open` symbols are occupied already, or the risk guard's state is not ACTIVE.
 
     Raises:
         LeaseLostError: another process has the lease.
@@ -80,6 +80,8 @@ def reserve(database: Database, intent: Intent, *, max_open: int, wall_ms: int, 
         with database.write(one_at_a_time=f"orders of {intent.account}") as connection:
             if lease is not None:
                 leases.guard(connection, lease, wall_ms=wall_ms)
+            if not risk.entries_allowed(connection, intent.account, intent.created_ms):
+                return False
             if _occupied(connection, intent.account) >= max_open:
                 return False
             if connection.execute(claim).rowcount != 1:

@@ -6,7 +6,10 @@ start of the partition's hour and its end is the as-of; columns that are percent
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
 
 import pandas as pd
 import pandera.pandas as pa
@@ -270,12 +273,18 @@ class Table:
             raise DataError(
                 f"table {self.name}: missing columns {sorted(expected - found)}, unknown {sorted(found - expected)}"
             )
-        dtypes = self.empty().dtypes.to_dict()
+        dtypes = _dtypes(self.model)
         try:
             typed = rows[self.columns].astype(dtypes)
         except (TypeError, ValueError) as error:
             raise DataError(f"table {self.name}: a column has the wrong type: {error}") from error
         return typed.sort_values(list(self.key), kind="stable").reset_index(drop=True)
+
+
+@lru_cache
+def _dtypes(model: type[pa.DataFrameModel]) -> dict[Hashable, Any]:
+    """Types by column; making an empty frame for them costs as much as the cast."""
+    return model.empty().dtypes.to_dict()
 
 
 MARKET_SCAN = Table(MarketScan, ("hour_ms", "symbol"))

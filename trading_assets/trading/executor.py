@@ -22,19 +22,17 @@ from trading_assets.ledger.leases import Lease
 from trading_assets.ledger.orders import Intent
 from trading_assets.trading import steps
 from trading_assets.trading.desk import Desk, trading_lease
-from trading_assets.trading.gates import Account, Candidate, refusals
+from trading_assets.trading.facts import Account, Candidate
 from trading_assets.trading.portfolio import account_snapshot
 from trading_assets.trading.reconcile import reconcile
 from trading_assets.trading.recovery import recover
+from trading_assets.trading.risk_guard import admit
 from trading_assets.trading.saga import Step
 from trading_assets.trading.signals import order_link_id
 from trading_assets.trading.sizing import Size, Unsizable, size_position
 
 LEASE_MS = 30_000
 """A submitter that died keeps others waiting for so long."""
-
-AGREED_MS = 15 * 60_000
-"""Nothing is opened on books that were last compared longer ago: they are compared first."""
 
 TIME_LASTS_MS = 200
 """The venue's time is asked again after so long by the local clock."""
@@ -150,7 +148,7 @@ def _agree(desk: Desk, now_ms: int) -> None:
         ExchangeError: they cannot be read.
     """
     until_ms = books.reconciled_until_ms(desk.database, desk.settings.account)
-    if until_ms is None or now_ms - until_ms > AGREED_MS:
+    if until_ms is None or now_ms - until_ms > desk.settings.max_reconciliation_age_s * 1000:
         reconcile(desk)
 
 
@@ -236,12 +234,22 @@ def _gate(
         return None
     candidate = Candidate(
         symbol=symbol,
+        strategy=str(row["strategy"]),
         confidence=float(row["confidence"]),
         entry_price=Decimal(str(row["entry_price"])),
         hour_ms=int(row["hour_ms"]),
         ttl_ms=int(row["ttl_ms"]),
     )
-    shut = refusals(candidate, ticker, account, desk.settings, now_ms)
+    shut = admit(
+        desk.database,
+        desk.settings,
+        desk.notify,
+        candidate=candidate,
+        ticker=ticker,
+        account=account,
+        now_ms=now_ms,
+        told=isinstance(row["reason"], str),
+    )
     if shut:
         reason = "; ".join(map(str, shut))
         _refuse(desk, signal_id, reason, report, final=any(refusal.final for refusal in shut))

@@ -20,7 +20,7 @@ from trading_assets.ledger import books, orders
 from trading_assets.ledger.books import Closing
 from trading_assets.ledger.orders import Intent
 from trading_assets.market.timeframes import DAY_MS, HOUR_MS
-from trading_assets.trading import saga, steps
+from trading_assets.trading import risk_guard, saga, steps
 from trading_assets.trading.desk import Desk
 from trading_assets.trading.recovery import conclude, look
 from trading_assets.trading.signals import OUR_ENTRIES
@@ -113,6 +113,7 @@ def reconcile(desk: Desk) -> ReconcileReport:
             differences=len(report.differences),
             until_ms=now_ms,
         )
+    risk_guard.watch(desk.database, desk.settings, desk.notify, equity=found.wallet.equity, now_ms=now_ms)
     for text in [*fresh, *report.repaired]:
         desk.notify("books differ", text)
     for closing in report.new_closings:

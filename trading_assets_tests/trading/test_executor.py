@@ -173,8 +173,9 @@ def test_a_refused_order_ends_the_signal_and_frees_the_symbol(sqlite: Database, 
 
 
 def test_an_account_without_margin_is_told_no_by_the_exchange(sqlite: Database) -> None:
-    bench = bench_on(sqlite, position_size=Decimal(10_000), leverage=Decimal(1), min_available_margin=Decimal(1))
-    bench.exchange.balance = Decimal(50)
+    wide = {"max_position_margin_pct": 999, "max_symbol_exposure_pct": 999}
+    bench = bench_on(sqlite, leverage=Decimal(1), **wide)
+    bench.exchange.balance = Decimal(90)
     identity = add_signal(sqlite)
     assert "not enough" in submit_orders(bench.desk).rejected[identity]
     bench.require_consistent(identity)

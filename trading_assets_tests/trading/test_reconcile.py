@@ -110,7 +110,9 @@ def test_a_symbol_is_free_again_when_its_position_is_closed(database: Database) 
     bench.exchange.close_position("BTCUSDT", "StopLoss")
     assert reconcile(bench.desk).freed == 1
     assert not orders.occupying(database, "main")
-    again = add_signal(database, signal_timestamp_ms=NOW_MS + 1, created_at_ms=NOW_MS + 1)
+    bench.later(900)
+    ttl_ms = bench.exchange.time_ms + 1
+    again = add_signal(database, signal_timestamp_ms=NOW_MS + 1, created_at_ms=NOW_MS + 1, ttl_ms=ttl_ms)
     assert submit_orders(bench.desk).executed == [again]
 
 
@@ -305,14 +307,14 @@ def test_an_account_never_seen_has_nothing(database: Database) -> None:
 
 
 def test_losses_of_the_day_stop_further_entries(sqlite: Database) -> None:
-    bench = bench_on(sqlite, "AUSDT", "BUSDT", position_size=Decimal(3000), max_daily_loss_pct=0.5)
+    bench = bench_on(sqlite, "AUSDT", "BUSDT", position_size=Decimal(2000), max_daily_loss_pct=0.4)
     add_signal(sqlite, "AUSDT")
     submit_orders(bench.desk)
     bench.later()
     bench.exchange.close_position("AUSDT", "StopLoss")
     reconcile(bench.desk)
     identity = add_signal(sqlite, "BUSDT")
-    assert "daily loss" in submit_orders(bench.desk).refused[identity]
+    assert "daily loss" in submit_orders(bench.desk).rejected[identity]
 
 
 def test_performance_of_nothing_is_nothing(database: Database) -> None:
@@ -329,8 +331,8 @@ def test_performance_adds_up_by_strategy_timeframe_and_symbol(database: Database
     assert (result.closings, result.wins) == (2, 1)
     assert result.pnl == pytest.approx(3.8878 - 2.1089)
     assert result.by.values.tolist() == [
-        ["bollinger_rsi", "60m", "AUSDT", 1, 1, pytest.approx(3.8878)],
-        ["bollinger_rsi", "60m", "BUSDT", 1, 0, pytest.approx(-2.1089)],
+        ["bollinger_rsi", "60m", "AUSDT", 1, 1, pytest.approx(3.8878), 0.0, pytest.approx(3.8878)],
+        ["bollinger_rsi", "60m", "BUSDT", 1, 0, pytest.approx(-2.1089), 0.0, pytest.approx(-2.1089)],
     ]
     assert performance(database, "main", bench.exchange.time_ms + 1).closings == 0
 
