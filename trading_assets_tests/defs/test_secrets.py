@@ -84,6 +84,7 @@ def scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Scene]:
         "TRADING_ASSETS_VENUE": "demo",
         "TRADING_ASSETS_LIMITS_DIR": home / "limits",
         "TRADING_ASSETS_REQUEST_TIMEOUT_S": "0.4",
+        "TRADING_ASSETS_TRADE_MODE": "once",
         "BYBIT_API_KEY": KEY,
         "BYBIT_API_SECRET": SECRET,
     }.items():

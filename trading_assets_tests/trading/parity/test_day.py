@@ -22,6 +22,7 @@ from trading_assets.settings import Settings
 from trading_assets.simulator.clock import ClockMode, ClockSpec
 from trading_assets.simulator.embedded import serve_in_thread
 from trading_assets.simulator.venue import ServeConfig
+from trading_assets.strategies.registry import seed_registry
 from trading_assets.trading.parity.compare import Outcome
 from trading_assets.trading.reconcile import reconcile
 from trading_assets_tests.exchange.stub import keys_of
@@ -47,6 +48,7 @@ def traded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveDesk]:
             Settings(_env_file=None, home=home, max_positions=3),  # type: ignore[call-arg]
             COINS,
         )
+        seed_registry(desk.database)
         desk.select(DAY_MS_ZERO + HOUR_MS, "15m")
         desk.trade(HOURS)
         venue.set_clock(DAY_MS_ZERO + DAY_MS + 400_000)
@@ -69,6 +71,9 @@ def broken(traded: LiveDesk, tmp_path: Path) -> Iterator[Callable[[sa.Executable
         database = Database(f"sqlite:///{tmp_path / source.name}")
         opened.append(database)
         with database.write() as connection:
+            # What is append-only is kept so by triggers.
+            for (name,) in connection.exec_driver_sql("SELECT name FROM sqlite_master WHERE type = 'trigger'").all():
+                connection.exec_driver_sql(f"DROP TRIGGER {name}")
             assert connection.execute(statement).rowcount > 0  # type: ignore[attr-defined]
         return LiveDesk(traded.venue, database, traded.store, traded.exchange, traded.settings, traded.symbols)
 
