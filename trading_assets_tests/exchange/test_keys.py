@@ -160,7 +160,7 @@ def test_a_key_that_could_be_safer_says_how(changes: dict[str, object], warning:
 
 def test_demo_trading_does_not_tell_and_is_trusted(stub: Stub, connect: Connect) -> None:
     stub.answer(envelope(code=10032, message="Demo trading are not supported."))
-    assert "does not tell" in require_trading_key(connect()).summary
+    assert "does not tell" in require_trading_key(connect(virtual_clock=False)).summary
 
 
 def test_a_key_that_the_venue_refuses_is_fatal(stub: Stub, connect: Connect) -> None:
