@@ -12,11 +12,13 @@ import click
 from rich.table import Table as RichTable
 
 from trading_assets.bench.cli import bench
+from trading_assets.chaos.cli import chaos
 from trading_assets.console import open_console
 from trading_assets.errors import TradingAssetsError
 from trading_assets.market.timeframes import TRADED_TIMEFRAMES, Timeframe
 from trading_assets.settings import load_settings
 from trading_assets.simulator.cli import exchange
+from trading_assets.trading.cli import COMMANDS
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -110,7 +112,11 @@ def _switch(name: str, active: bool) -> None:
     database = Database(settings.resolved_database_url, busy_timeout_s=settings.database_busy_timeout_s)
     registry.seed_registry(database)
     registry.set_active(database, name, active)
-    click.echo(f"{name} is {'active' if active else 'stopped'} from the next hour on")
+    click.echo(
+        f"{name} is backtested from the next hour on, and traded where it is selected"
+        if active
+        else f"{name} opens nothing more from now on, and is not backtested from the next hour on"
+    )
 
 
 @strategies.command("start")
@@ -123,7 +129,7 @@ def start_strategy(name: str) -> None:
 @strategies.command("stop")
 @click.argument("name")
 def stop_strategy(name: str) -> None:
-    """Leave NAME out from the next hour on; open positions keep their stops."""
+    """Open nothing more with NAME from now on; open positions keep their stops."""
     _switch(name, False)
 
 
@@ -172,8 +178,11 @@ def _timeframe(value: str) -> Timeframe:
     return Timeframe(value)
 
 
+for command in COMMANDS:
+    cli.add_command(command)
 cli.add_command(exchange)
 cli.add_command(bench)
+cli.add_command(chaos)
 
 
 def main() -> None:

@@ -11,9 +11,10 @@ from pathlib import Path
 
 from trading_assets.errors import StorageError, TradingAssetsError
 from trading_assets.exchange.factory import open_exchange
+from trading_assets.exchange.keys import require_trading_key
 from trading_assets.ledger.database import Database
 from trading_assets.market.timeframes import iso
-from trading_assets.settings import Settings
+from trading_assets.settings import Settings, Venue
 
 _LOW_DISK_BYTES = 500 * 1024**2
 
@@ -33,6 +34,7 @@ def examine(settings: Settings) -> list[Finding]:
         ("home directory", _home),
         ("database", _database),
         ("exchange", _exchange),
+        ("API key", _api_key),
     ]
     findings = [Finding("venue", True, f"{settings.venue.value}, account {settings.account}")]
     for what, check in checks:
@@ -79,3 +81,14 @@ def _exchange(settings: Settings) -> str:
     finally:
         exchange.close()
     return f"answers, its clock says {iso(now)}, equity {wallet.equity:.2f} USD"
+
+
+def _api_key(settings: Settings) -> str:
+    exchange = open_exchange(settings)
+    try:
+        verdict = require_trading_key(exchange)
+    finally:
+        exchange.close()
+    if settings.venue is Venue.SIMULATOR:
+        return "the embedded exchange's own, it guards nothing"
+    return "; ".join((verdict.summary, *verdict.warnings))

@@ -19,12 +19,20 @@ class MissingKeysError(ConfigurationError):
     """The venue needs an API key and secret and at least one is absent."""
 
 
+class UnusableKeyError(ConfigurationError):
+    """The API key may not trade: read-only, without permission, expired, or of another kind of account."""
+
+
 class StorageError(TradingAssetsError):
     """A store cannot be read or written (disk full, no permission, damaged file)."""
 
 
 class DatabaseLockedError(StorageError):
     """Another process kept the database locked longer than the busy timeout."""
+
+
+class LeaseLostError(TradingAssetsError):
+    """Another process holds what this one was allowed to do alone: it must stop doing it. Nothing was written."""
 
 
 class DataError(TradingAssetsError):

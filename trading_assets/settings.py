@@ -16,7 +16,7 @@ from typing import Literal, Self
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from trading_assets.errors import ConfigurationError, MissingKeysError
+from trading_assets.errors import ConfigurationError
 
 PREFIX = "TRADING_ASSETS_"
 
@@ -68,6 +68,17 @@ class Settings(BaseSettings):
     )
     api_secret: SecretStr | None = Field(
         None, validation_alias=AliasChoices("BYBIT_API_SECRET", "api_secret"), description="Bybit API secret."
+    )
+    secrets: str | None = Field(
+        None,
+        pattern=r"^aws:.+",
+        description="aws:NAME takes the keys from that secret of AWS Secrets Manager, a JSON object with api_key, "
+        "api_secret and testnet; default: from the two variables above.",
+    )
+    limits_dir: Path | None = Field(
+        None,
+        description="Directory in which all processes of the machine count their requests together; default: one of "
+        "this user below the system's temporary directory.",
     )
     request_timeout_s: float = Field(10.0, gt=0, description="Timeout of one request.")
     recv_window_ms: int = Field(5000, ge=1000, description="Bybit's receive window.")
@@ -124,6 +135,16 @@ class Settings(BaseSettings):
         description="Drop backtests with a larger p-value of their trades, such as 0.05; default: none is dropped.",
     )
 
+    # Trading.
+    trade_mode: Literal["session", "once"] = Field(
+        "session",
+        description="session: one run lives with the selection and follows a candle stream; once: a run for each "
+        "closed candle.",
+    )
+    stream_silence_s: float = Field(
+        15.0, ge=2, description="A candle stream that says nothing for so long is taken for dead and opened again."
+    )
+
     # Signals and orders (spec sections 7 and 8).
     signal_ttl_s: int = Field(300, gt=0, description="A signal not executed after so long expires.")
     min_signal_interval_s: int = Field(
@@ -143,16 +164,55 @@ class Settings(BaseSettings):
     min_entry_volume: Decimal = Field(Decimal(1000), ge=0, description="Entry gate: 24 h turnover, USD.")
     min_available_margin: Decimal = Field(Decimal(10), ge=0, description="Entry gate: free margin, USD.")
     max_positions: int = Field(10, ge=1, le=100, description="Positions open at once.")
+    max_selection_age_s: int = Field(7200, gt=0, description="No entry on a selection whose as-of is older.")
+
+    # Risk guard (spec section 9).
     max_daily_loss_pct: float = Field(
         5.0,
         gt=0,
         le=100,
-        description="No entry after so much realised loss since 00:00 UTC, percent of equity.",
+        description="Trading halts until 00:00 UTC after so much realised loss (funding included) since 00:00 UTC, "
+        "percent of equity.",
     )
     max_drawdown_pct: float = Field(
-        20.0, gt=0, le=100, description="No entry when equity is so far below its peak, percent."
+        20.0,
+        gt=0,
+        le=100,
+        description="Trading halts until it is resumed by hand when equity is so far below its peak, percent.",
     )
-    max_selection_age_s: int = Field(7200, gt=0, description="No entry on a selection whose as-of is older.")
+    max_position_margin_pct: Decimal = Field(
+        Decimal(2), gt=0, description="Capital (margin) behind one position, percent of equity."
+    )
+    max_symbol_exposure_pct: Decimal = Field(
+        Decimal(25), gt=0, description="Value of the position in one symbol, percent of equity."
+    )
+    max_total_exposure_pct: Decimal = Field(
+        Decimal(200), gt=0, description="Value of all positions together, percent of equity."
+    )
+    max_leverage: Decimal = Field(Decimal(10), ge=1, le=100, description="No entry with a higher leverage.")
+    max_reconciliation_age_s: int = Field(
+        900, gt=0, description="No entry when the exchange's books were read longer ago."
+    )
+    cooldown_after_stop_s: int = Field(900, ge=0, description="No entry in a symbol for so long after its stop.")
+    max_stops_in_a_row: int = Field(
+        5, ge=1, description="After so many stops in a row in the whole account, no entry for a while ..."
+    )
+    pause_after_stops_s: int = Field(3600, ge=0, description="... so long after the last of them; 0 switches it off.")
+    weak_symbol_trades: int = Field(
+        4, ge=1, description="No entry in a symbol that, in at least so many closings of the last hours, ..."
+    )
+    weak_symbol_hours: int = Field(24, ge=0, le=168, description="... so many hours (0 switches it off), ...")
+    weak_symbol_min_pnl: Decimal = Field(Decimal(0), description="... earned less than this, USD.")
+
+    # Parity of live and backtest.
+    parity_tolerance_bps: float = Field(
+        50.0,
+        gt=0,
+        description="A live fill farther from the backtest's is reported as a difference, basis points.",
+    )
+    min_parity_pct: float = Field(
+        95.0, ge=0, le=100, description="The day's check fails when less of live is explained, percent of decisions."
+    )
 
     automation: Literal["auto", "on", "off"] = Field(
         "auto",
@@ -213,25 +273,6 @@ class Settings(BaseSettings):
     @property
     def simulator_home(self) -> Path:
         return self.home / "exchange"
-
-    def require_keys(self) -> tuple[str, str]:
-        """The API key and secret of a venue that needs them.
-
-        Raises:
-            MissingKeysError: one is absent.
-        """
-        missing = [
-            name
-            for name, value in (("BYBIT_API_KEY", self.api_key), ("BYBIT_API_SECRET", self.api_secret))
-            if value is None
-        ]
-        if missing or self.api_key is None or self.api_secret is None:
-            raise MissingKeysError(
-                f"venue {self.venue.value} needs an API key, but {' and '.join(missing)} "
-                f"{'is' if len(missing) == 1 else 'are'} not set. Create a key with trade permission at Bybit and "
-                f"put it into the environment or .env, or set {PREFIX}VENUE=simulator to work without an account."
-            )
-        return self.api_key.get_secret_value(), self.api_secret.get_secret_value()
 
 
 def load_settings(**overrides: object) -> Settings:

@@ -1,6 +1,7 @@
 """Fixtures shared by all tests: a home of their own, and a database on SQLite and on a real PostgreSQL."""
 
 import os
+import shutil
 import subprocess
 import tempfile
 import uuid
@@ -45,30 +46,69 @@ def postgres_url() -> Iterator[str]:
         server.cleanup()
 
 
+@pytest.fixture(scope="session")
+def postgres_template(postgres_url: str) -> Iterator[str]:
+    """A database on the server with an empty ledger at the newest revision, to copy from."""
+    name = "empty_ledger"
+    create_database(postgres_url, name)
+    Database(database_url(postgres_url, name)).close()
+    yield name
+    drop_database(postgres_url, name)
+
+
 @pytest.fixture
-def postgres_database(postgres_url: str) -> Iterator[Database]:
-    """An empty database on the PostgreSQL server."""
+def postgres_database(postgres_url: str, postgres_template: str) -> Iterator[Database]:
+    """An empty ledger on the PostgreSQL server."""
     name = f"t{uuid.uuid4().hex[:12]}"
-    admin = sa.create_engine(postgres_url, isolation_level="AUTOCOMMIT")
-    with admin.connect() as connection:
-        connection.exec_driver_sql(f"CREATE DATABASE {name}")
-    database = Database(sa.make_url(postgres_url).set(database=name).render_as_string(hide_password=False))
+    create_database(postgres_url, name, template=postgres_template)
+    database = Database(database_url(postgres_url, name))
     yield database
     database.close()
+    drop_database(postgres_url, name)
+
+
+def database_url(server_url: str, name: str) -> str:
+    """URL of a database on a server."""
+    return sa.make_url(server_url).set(database=name).render_as_string(hide_password=False)
+
+
+def create_database(server_url: str, name: str, template: str = "template1") -> None:
+    _administer(server_url, f"CREATE DATABASE {name} TEMPLATE {template}")
+
+
+def drop_database(server_url: str, name: str) -> None:
+    _administer(server_url, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def _administer(server_url: str, statement: str) -> None:
+    admin = sa.create_engine(server_url, isolation_level="AUTOCOMMIT")
     with admin.connect() as connection:
-        connection.exec_driver_sql(f"DROP DATABASE {name} WITH (FORCE)")
+        connection.exec_driver_sql(statement)
     admin.dispose()
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
-    """An empty system of record, on either engine."""
-    if request.param == "postgresql":
-        yield request.getfixturevalue("postgres_database")
-        return
-    database = Database(f"sqlite:///{tmp_path / 'ledger.db'}", busy_timeout_s=10.0)
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file with an empty ledger at the newest revision, to copy from."""
+    path = tmp_path_factory.mktemp("ledger") / "empty.db"
+    Database(f"sqlite:///{path}").close()
+    return path
+
+
+@pytest.fixture
+def sqlite(sqlite_template: Path, tmp_path: Path) -> Iterator[Database]:
+    """An empty ledger on SQLite alone, for laws that do not depend on the engine."""
+    path = shutil.copy(sqlite_template, tmp_path / "ledger.db")
+    database = Database(f"sqlite:///{path}", busy_timeout_s=10.0)
     yield database
     database.close()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request: pytest.FixtureRequest) -> Database:
+    """An empty system of record, on either engine."""
+    name = "sqlite" if request.param == "sqlite" else "postgres_database"
+    return request.getfixturevalue(name)  # type: ignore[no-any-return]
 
 
 def recorded_data(name: str) -> Path:

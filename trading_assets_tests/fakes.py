@@ -158,6 +158,32 @@ class FakeExchange:
                 exec_type="BustTrade" if liquidated else "Trade",
             )
 
+    def pay_funding(self, symbol: str, fee: Decimal) -> None:
+        """The account pays funding of a symbol, or receives it where negative."""
+        with self._lock:
+            self.balance -= fee
+            price = self.prices[symbol].mark
+            self.trades.append(
+                Execution(
+                    exec_id=f"exec-{len(self.trades) + 1}",
+                    symbol=symbol,
+                    order_id=f"funding-{len(self.trades) + 1}",
+                    order_link_id="",
+                    side=Side.BUY,
+                    exec_type="Funding",
+                    price=price,
+                    qty=Decimal(1),
+                    value=price,
+                    fee=fee,
+                    fee_rate=Decimal("0.0001"),
+                    is_maker=False,
+                    closed_size=Decimal(0),
+                    create_type="",
+                    stop_order_type="",
+                    time_ms=self.time_ms,
+                )
+            )
+
     def _called(self, name: str, act: Callable[[], object]) -> object:
         with self._lock:
             self.calls[name] += 1

@@ -6,6 +6,7 @@ import pytest
 
 from trading_assets import settings_reference
 from trading_assets.errors import ConfigurationError, MissingKeysError
+from trading_assets.exchange.keys import load_keys
 from trading_assets.settings import Settings, Venue, load_settings
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -64,15 +65,16 @@ def test_missing_keys_are_named_and_blank_counts_as_missing(monkeypatch: pytest.
     monkeypatch.setenv("BYBIT_API_KEY", "abc")
     monkeypatch.setenv("BYBIT_API_SECRET", " ")
     with pytest.raises(MissingKeysError, match="BYBIT_API_SECRET is not set"):
-        load_settings().require_keys()
+        load_keys(load_settings())
 
 
 def test_secrets_are_in_no_representation(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BYBIT_API_KEY", "visible-key-123")
     monkeypatch.setenv("BYBIT_API_SECRET", "visible-secret-456")
     settings = load_settings()
-    assert settings.require_keys() == ("visible-key-123", "visible-secret-456")
-    shown = repr(settings) + str(settings.model_dump()) + str(settings_reference.current_values(settings))
+    keys = load_keys(settings)
+    assert (keys.key.get_secret_value(), keys.secret.get_secret_value()) == ("visible-key-123", "visible-secret-456")
+    shown = repr(settings) + repr(keys) + str(settings.model_dump()) + str(settings_reference.current_values(settings))
     assert "visible" not in shown
 
 

@@ -110,3 +110,34 @@ def exchange(requests: int, connections: int, symbols: int, stream_seconds: floa
     for one in report.streams:
         streams.add_row(one.name, str(one.topics), f"{one.speed:g}", f"{one.per_second:g}", f"{one.server_load:g}")
     open_console().print(streams)
+
+
+@bench.command("latency")
+@click.option("--symbols", default=30, show_default=True, type=click.IntRange(1, 50), help="Selected coins.")
+@click.option("--samples", default=200, show_default=True, type=click.IntRange(0), help="Orders in session mode.")
+@click.option("--once-samples", default=60, show_default=True, type=click.IntRange(0), help="Orders in once mode.")
+@click.option("--speed", default=10.0, show_default=True, type=click.FloatRange(1, 20), help="Market seconds a second.")
+@click.option("--idle-seconds", default=120.0, show_default=True, type=click.FloatRange(0), help="Of an idle session.")
+@click.option("--json", "as_json", is_flag=True, help="Print the report as one JSON object.")
+def latency(symbols: int, samples: int, once_samples: int, speed: float, idle_seconds: float, as_json: bool) -> None:
+    """From a candle's end to its order at the embedded exchange, through Dagster's daemon; about eight minutes."""
+    from trading_assets.bench.latency import measure_latency  # noqa: PLC0415 (imports the exchange)
+
+    report = measure_latency(
+        symbols, samples, once_samples, speed, idle_seconds, lambda text: click.echo(text, err=True)
+    )
+    if as_json:
+        click.echo(json.dumps(report.as_dict()))
+        return
+    table = RichTable("mode", "market seconds a second", "orders", "p50 s", "p90 s", "p99 s", "slowest s")
+    for one in report.latencies:
+        figures = (one.p50_s, one.p90_s, one.p99_s, one.max_s)
+        table.add_row(one.mode, f"{one.speed:g}", str(one.samples), *(f"{value:g}" for value in figures))
+    open_console().print(table)
+    if (idle := report.idle_hour) is not None:
+        open_console().print(
+            f"An idle hour, from {idle.measured_s:g} s: session {idle.session:g} s of processor time, Dagster "
+            f"{idle.dagster:g} s, embedded exchange {idle.exchange:g} s; the session holds "
+            f"{idle.session_memory_mb:g} MB",
+            highlight=False,
+        )

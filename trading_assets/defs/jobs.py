@@ -3,7 +3,9 @@
 import dagster as dg
 
 from trading_assets.defs.ops.reconcile import reconcile_account
-from trading_assets.defs.ops.trade import find_entry_signals, submit_orders
+from trading_assets.defs.ops.risk import close_all_positions, halt_trading, reduce_trading, resume_trading
+from trading_assets.defs.ops.session import trade_session
+from trading_assets.defs.ops.trade import choose_mode, find_entry_signals, submit_orders
 
 LANE = "trading_assets/lane"
 """Tag by which `dagster.yaml` keeps runs of one lane one after the other."""
@@ -27,15 +29,26 @@ select = dg.define_asset_job(
     description="Selects again for an hour whose backtests are newer than its selection.",
 )
 
+parity = dg.define_asset_job(
+    "parity",
+    selection=dg.AssetSelection.assets("live_parity"),
+    executor_def=dg.in_process_executor,
+    tags={LANE: "research"},
+    description="Replays a day's closed candles through the backtest and holds what live did against it.",
+)
+
 
 @dg.job(
     executor_def=dg.in_process_executor,
     tags={LANE: "trade"},
-    description="Looks for entry signals of the newest selection on the newest closed candles, and places their "
-    "orders with stops attached: once, however often this job runs.",
+    description="Trades the newest selection: one order a signal, with stops attached, however often this job runs. "
+    "A session lives until the next selection and decides the moment a candle closes; cancel it and trading stops. A "
+    "run in once mode decides on the newest closed candles and ends.",
 )
 def trade() -> None:
-    submit_orders(find_entry_signals())
+    session, once = choose_mode()
+    trade_session(start=session)
+    submit_orders(find_entry_signals(start=once))
 
 
 @dg.job(
@@ -45,3 +58,50 @@ def trade() -> None:
 )
 def reconcile() -> None:
     reconcile_account()
+
+
+URGENT = {LANE: "risk", "dagster/priority": "100"}
+"""A person's command waits for no other lane, and comes first in the queue."""
+
+
+@dg.job(
+    executor_def=dg.in_process_executor,
+    tags=URGENT,
+    description="Opens nothing and rejects waiting signals from now on, until `resume`. Open positions keep their "
+    "stops. Give the reason in the launchpad.",
+)
+def halt() -> None:
+    halt_trading()
+
+
+@dg.job(
+    executor_def=dg.in_process_executor,
+    tags=URGENT,
+    description="Opens no new position from now on, until `resume`; waiting signals wait for the rest of their life.",
+)
+def reduce() -> None:
+    reduce_trading()
+
+
+@dg.job(
+    executor_def=dg.in_process_executor,
+    tags=URGENT,
+    description="Trades again after `halt`, `reduce` or a limit of loss; a loss that had halted trading is accepted "
+    "and counted anew from now on.",
+)
+def resume() -> None:
+    resume_trading()
+
+
+@dg.job(
+    executor_def=dg.in_process_executor,
+    tags=URGENT,
+    config={"ops": {"close_all_positions": {"config": {"confirm": False, "reason": "flatten", "foreign": False}}}},
+    description="Halts trading and closes every position of ours at the market, reduce-only; positions opened by "
+    "others are left alone and named. Needs `confirm: true` in the launchpad. May be started again at any time.",
+)
+def flatten() -> None:
+    close_all_positions()
+
+
+RISK_JOBS = (halt, reduce, resume, flatten)

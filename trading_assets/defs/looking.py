@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 
 import dagster as dg
 
+from trading_assets.defs.ops.session import SERVES
 from trading_assets.defs.partitions import hour_of, key_of
 from trading_assets.market.timeframes import TRADED_TIMEFRAMES
+from trading_assets.trading.automation import SESSION_TRIES, SessionRun
 
 BACKTEST_KEYS = [dg.AssetKey(["backtest_results", timeframe.value]) for timeframe in TRADED_TIMEFRAMES]
 SELECTION_KEY = dg.AssetKey("strategy_selections")
@@ -27,6 +30,35 @@ _ALIVE = [
 def in_progress(instance: dg.DagsterInstance, *job_names: str) -> bool:
     """Whether a run of one of the jobs is queued or running."""
     return any(instance.get_runs_count(dg.RunsFilter(job_name=name, statuses=_ALIVE)) > 0 for name in job_names)
+
+
+def sessions(instance: dg.DagsterInstance, job_name: str) -> list[SessionRun]:
+    """Runs of the job that have not ended, as Dagster knows it."""
+    now = time.time()
+    records = instance.get_run_records(dg.RunsFilter(job_name=job_name, statuses=_ALIVE))
+    return [
+        SessionRun(
+            record.dagster_run.run_id, record.dagster_run.tags.get(SERVES), now - record.create_timestamp.timestamp()
+        )
+        for record in records
+    ]
+
+
+def failed_ago_s(instance: dg.DagsterInstance, job_name: str) -> list[float]:
+    """Seconds since each of the newest runs of the job failed, the newest first, up to the first that did not."""
+    ago = []
+    for record in instance.get_run_records(dg.RunsFilter(job_name=job_name), limit=SESSION_TRIES):
+        if record.dagster_run.status is not dg.DagsterRunStatus.FAILURE or record.end_time is None:
+            break
+        ago.append(time.time() - record.end_time)
+    return ago
+
+
+def report_dead(instance: dg.DagsterInstance, run_id: str) -> None:
+    """Let a run end in Dagster whose process has ended: it would keep its place in the queue for ever."""
+    run = instance.get_run_by_id(run_id)
+    if run is not None and not run.is_finished:
+        instance.report_run_failed(run, "its process is gone: it does not hold the lease on trading any more")
 
 
 def latest_writes(instance: dg.DagsterInstance, keys: Sequence[dg.AssetKey], hours_ms: Sequence[int]) -> dict[int, int]:

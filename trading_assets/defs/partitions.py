@@ -1,4 +1,4 @@
-"""The one partitions definition, and the way from a run's partitions to hours (int64 UTC ms)."""
+"""The partitions definitions, hours and days, and the way from a run's partitions to hours (int64 UTC ms)."""
 
 from __future__ import annotations
 
@@ -11,9 +11,18 @@ from trading_assets.market.timeframes import to_datetime, to_ms
 from trading_assets.settings import load_settings
 
 KEY_FORMAT = "%Y-%m-%d-%H:%M"
+DAY_FORMAT = "%Y-%m-%d"
 
 hourly = dg.HourlyPartitionsDefinition(start_date=load_settings().partitions_start, timezone="UTC")
 """An hour is a partition; its as-of is its end."""
+
+daily = dg.DailyPartitionsDefinition(start_date=load_settings().partitions_start, timezone="UTC")
+"""Days, for what looks back on one; its as-of is its end."""
+
+
+def day_key_of(day_ms: int) -> str:
+    """The partition key of the day that starts at `day_ms`."""
+    return to_datetime(day_ms).strftime(DAY_FORMAT)
 
 
 class _PartitionedContext(Protocol):
@@ -22,8 +31,9 @@ class _PartitionedContext(Protocol):
 
 
 def hour_of(partition_key: str) -> int:
-    """Start of the partition's hour, UTC ms."""
-    return to_ms(datetime.strptime(partition_key, KEY_FORMAT).replace(tzinfo=UTC))
+    """Start of the partition's hour, or day, UTC ms."""
+    form = KEY_FORMAT if ":" in partition_key else DAY_FORMAT
+    return to_ms(datetime.strptime(partition_key, form).replace(tzinfo=UTC))
 
 
 def key_of(hour_ms: int) -> str:
@@ -32,7 +42,7 @@ def key_of(hour_ms: int) -> str:
 
 
 def hours_of(context: dg.AssetExecutionContext | dg.OutputContext | dg.InputContext) -> list[int]:
-    """The hours of a run, ascending: one, or the range that a backfill handed over."""
+    """The hours (or days) of a run, ascending: one, or the range that a backfill handed over."""
     if isinstance(context, dg.OutputContext | dg.InputContext):
         return [hour_of(key) for key in context.asset_partition_keys]
     return [hour_of(key) for key in context.partition_keys]

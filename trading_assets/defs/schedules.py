@@ -1,11 +1,11 @@
-"""The schedules: research after each hour, and the every-minute look whether a selection is out of date."""
+"""The schedules: research after each hour, the every-minute look at its selection, and the look back on each day."""
 
 import dagster as dg
 
 from trading_assets.defs import looking
-from trading_assets.defs.jobs import research, select
-from trading_assets.defs.partitions import key_of
-from trading_assets.market.timeframes import HOUR_MS, floor_ms, to_ms
+from trading_assets.defs.jobs import parity, research, select
+from trading_assets.defs.partitions import day_key_of, key_of
+from trading_assets.market.timeframes import DAY_MS, HOUR_MS, floor_ms, to_ms
 from trading_assets.settings import load_settings
 from trading_assets.trading.automation import Skip, decide_selection
 
@@ -51,3 +51,15 @@ def selection_every_minute(context: dg.ScheduleEvaluationContext) -> list[dg.Run
         dg.RunRequest(run_key=f"{key_of(hour)}@{written}", partition_key=key_of(hour))
         for hour, written in decision.hours.items()
     ]
+
+
+@dg.schedule(
+    job=parity,
+    cron_schedule="20 0 * * *",
+    execution_timezone="UTC",
+    default_status=_status(),
+    description="Twenty minutes after each day: replays the day that has ended and compares it with what live did.",
+)
+def parity_daily(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
+    ended = floor_ms(to_ms(context.scheduled_execution_time), DAY_MS) - DAY_MS
+    return dg.RunRequest(run_key=day_key_of(ended), partition_key=day_key_of(ended))

@@ -14,12 +14,14 @@ from trading_assets.defs.resources import (
     SettingsResource,
 )
 from trading_assets.errors import TradingAssetsError
+from trading_assets.exchange.clock import local_ms
 from trading_assets.ledger import books, orders, signals
-from trading_assets.ledger.partitions import latest_hour_ms, read_partitions
+from trading_assets.ledger.database import Database
 from trading_assets.market.timeframes import HOUR_MS, floor_ms
-from trading_assets.schemas.tables import STRATEGY_SELECTIONS
 from trading_assets.settings import load_settings
-from trading_assets.trading.automation import Skip, decide_reconcile, decide_research, decide_trade
+from trading_assets.trading.automation import Skip, decide_reconcile, decide_research, decide_session, decide_trade
+from trading_assets.trading.selected import Selected, newest_selection
+from trading_assets.trading.session_lease import trader_of
 
 
 def _status() -> dg.DefaultSensorStatus:
@@ -59,8 +61,9 @@ def research_catch_up(context: dg.SensorEvaluationContext, exchange: ExchangeRes
     job=trade,
     minimum_interval_seconds=2,
     default_status=_status(),
-    description="Starts the trade job when a candle of a selected timeframe has closed, and again every few seconds "
-    "while a signal waits. Skips while a trade run is in progress. Switch it off, and nothing new is opened.",
+    description="Keeps a session of the trade job alive: starts one when none trades, and its successor when a newer "
+    "selection is there. In once mode it starts a run when a candle of a selected timeframe has closed, and every few "
+    "seconds while a signal waits. Switch it off and no run is started; to end a live session, cancel its run.",
 )
 def trade_when_candles_close(
     context: dg.SensorEvaluationContext,
@@ -68,17 +71,18 @@ def trade_when_candles_close(
     database: DatabaseResource,
     exchange: ExchangeResource,
 ) -> dg.RunRequest | dg.SkipReason:
-    record, account = database.get(), settings.get().account
+    record, configured = database.get(), settings.get()
     try:
+        selected = newest_selection(record)
+        if configured.trade_mode == "session":
+            return _session(context, record, configured.account, selected)
         now_ms = exchange.market_data().now_ms()
-        hour = latest_hour_ms(record, STRATEGY_SELECTIONS)
-        selected = read_partitions(record, STRATEGY_SELECTIONS, [hour] if hour is not None else [])
-        waiting = len(signals.active(record, account))
+        waiting = len(signals.active(record, configured.account))
     except TradingAssetsError as error:
         return dg.SkipReason(f"cannot look: {error}")
     decision = decide_trade(
         now_ms=now_ms,
-        timeframes=selected["timeframe"],
+        timeframes=selected.rows["timeframe"] if selected is not None else (),
         handled_ms=int(context.cursor or 0),
         waiting_signals=waiting,
         run_in_progress=looking.in_progress(context.instance, trade.name),
@@ -86,6 +90,22 @@ def trade_when_candles_close(
     if isinstance(decision, Skip):
         return dg.SkipReason(decision.reason)
     context.update_cursor(str(decision.close_ms))
+    return dg.RunRequest(tags={"trading_assets/reason": decision.reason})
+
+
+def _session(
+    context: dg.SensorEvaluationContext, record: Database, account: str, selected: Selected | None
+) -> dg.RunRequest | dg.SkipReason:
+    decision = decide_session(
+        selected=selected.key if selected is not None else None,
+        trader=trader_of(record, account, wall_ms=local_ms()),
+        runs=looking.sessions(context.instance, trade.name),
+        failed_ago_s=looking.failed_ago_s(context.instance, trade.name),
+    )
+    if isinstance(decision, Skip):
+        return dg.SkipReason(decision.reason)
+    for run_id in decision.dead:
+        looking.report_dead(context.instance, run_id)
     return dg.RunRequest(tags={"trading_assets/reason": decision.reason})
 
 

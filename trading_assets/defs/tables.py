@@ -9,6 +9,7 @@ from trading_assets.schemas.tables import (
     BACKTEST_RESULTS,
     CANDLE_COVERAGE,
     FUNDING_COVERAGE,
+    LIVE_PARITY,
     MARKET_SCAN,
     STRATEGY_SELECTIONS,
     Table,
@@ -20,6 +21,7 @@ _TABLES: dict[str, Table] = {
     "funding_rates": FUNDING_COVERAGE,
     "backtest_results": BACKTEST_RESULTS,
     "strategy_selections": STRATEGY_SELECTIONS,
+    "live_parity": LIVE_PARITY,
 }
 
 

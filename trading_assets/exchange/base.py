@@ -11,6 +11,7 @@ from decimal import Decimal
 from typing import Protocol
 
 from trading_assets.exchange.models import (
+    ApiKeyInfo,
     ClosedPnl,
     Execution,
     Instrument,
@@ -56,6 +57,10 @@ class MarketData(Protocol):
 
 class Exchange(MarketData, Protocol):
     """A venue with an account. Reads retry; writes are sent once."""
+
+    def api_key(self) -> ApiKeyInfo | None:
+        """What the venue says of the key in use; None where it does not tell (demo trading)."""
+        ...
 
     def wallet(self) -> Wallet: ...
 

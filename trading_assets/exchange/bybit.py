@@ -11,10 +11,11 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from trading_assets.errors import ExchangeUnavailableError, OrderRejectedError
+from trading_assets.errors import ExchangeUnavailableError, OrderRejectedError, SymbolUnavailableError
 from trading_assets.exchange import parsing
 from trading_assets.exchange.clock import ExchangeClock
 from trading_assets.exchange.models import (
+    ApiKeyInfo,
     ClosedPnl,
     Execution,
     Instrument,
@@ -26,7 +27,7 @@ from trading_assets.exchange.models import (
     Ticker,
     Wallet,
 )
-from trading_assets.exchange.reactions import NO_SUCH_ORDER
+from trading_assets.exchange.reactions import NO_SUCH_ORDER, NOT_ON_DEMO
 from trading_assets.exchange.transport import Transport
 from trading_assets.market.candles import Candles, Funding
 from trading_assets.market.timeframes import DAY_MS, Timeframe
@@ -151,6 +152,14 @@ class BybitMarketData:
 
 class BybitExchange(BybitMarketData):
     """Public data and one account. See `trading_assets.exchange.base.Exchange`."""
+
+    def api_key(self) -> ApiKeyInfo | None:
+        try:
+            return parsing.api_key(self._transport.read("get_api_key_information"))
+        except SymbolUnavailableError as error:
+            if error.code != NOT_ON_DEMO:
+                raise
+            return None
 
     def wallet(self) -> Wallet:
         rows = self._transport.read("get_wallet_balance", accountType="UNIFIED").get("list", [])

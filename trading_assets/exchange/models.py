@@ -171,9 +171,31 @@ class Order:
     updated_ms: int
 
 
+class FillKind(StrEnum):
+    """What moved a position or its balance: only `TRADE` is an ordinary fill."""
+
+    TRADE = "trade"
+    FUNDING = "funding"
+    LIQUIDATION = "liquidation"
+    ADL = "adl"
+    SETTLEMENT = "settlement"
+    OTHER = "other"
+
+
+_KINDS = {
+    "Trade": FillKind.TRADE,
+    "Funding": FillKind.FUNDING,
+    "BustTrade": FillKind.LIQUIDATION,
+    "AdlTrade": FillKind.ADL,
+    "SessionSettlePnL": FillKind.SETTLEMENT,
+    "Settle": FillKind.SETTLEMENT,
+    "Delivery": FillKind.SETTLEMENT,
+}
+
+
 @dataclass(frozen=True)
 class Execution:
-    """One execution row. Only `exec_type == "Trade"` is an ordinary fill; Funding, BustTrade, AdlTrade are not.
+    """One execution row. `exec_type` is the venue's word, `kind` what it means to the books.
 
     For funding rows `fee` > 0 means paid.
     """
@@ -195,6 +217,10 @@ class Execution:
     stop_order_type: str
     time_ms: int
 
+    @property
+    def kind(self) -> FillKind:
+        return _KINDS.get(self.exec_type, FillKind.OTHER)
+
 
 @dataclass(frozen=True)
 class ClosedPnl:
@@ -212,3 +238,20 @@ class ClosedPnl:
     exec_type: str
     created_ms: int
     updated_ms: int
+
+
+@dataclass(frozen=True)
+class ApiKeyInfo:
+    """What the venue says of the key in use.
+
+    Attributes:
+        permissions: as `ContractTrade.Order`.
+        addresses: from which it may be used; empty means any.
+        expires_ms: None where it does not expire.
+    """
+
+    read_only: bool
+    permissions: frozenset[str]
+    addresses: tuple[str, ...]
+    expires_ms: int | None
+    unified: bool

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from decimal import Decimal, InvalidOperation
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
@@ -11,6 +13,7 @@ import numpy as np
 
 from trading_assets.errors import ExchangeUnavailableError
 from trading_assets.exchange.models import (
+    ApiKeyInfo,
     ClosedPnl,
     Execution,
     Instrument,
@@ -23,7 +26,7 @@ from trading_assets.exchange.models import (
     Wallet,
 )
 from trading_assets.market.candles import Candles, Funding
-from trading_assets.market.timeframes import Timeframe
+from trading_assets.market.timeframes import Timeframe, to_ms
 
 Row = Mapping[str, Any]
 
@@ -142,6 +145,24 @@ def candles(timeframe: Timeframe, rows: Sequence[Sequence[str]]) -> Candles:
     return Candles(timeframe, starts, *(np.ascontiguousarray(table[:, column]) for column in range(1, 7)))
 
 
+StreamedCandle = tuple[str, int, tuple[float, float, float, float, float, float], int]
+"""Topic, start, (open, high, low, close, volume, turnover), and the venue's time; times in UTC ms."""
+
+
+@_of_the_venue
+def stream_candles(message: Row) -> list[StreamedCandle]:
+    """The closed candles of a message of a `kline` topic; it may hold unfinished ones as well."""
+    found: list[StreamedCandle] = []
+    for row in message["data"]:
+        if row["confirm"] is not True:
+            continue
+        values = tuple(float(row[name]) for name in ("open", "high", "low", "close", "volume", "turnover"))
+        if not all(map(math.isfinite, values)):
+            raise ValueError("a candle has a field that is not a finite number")
+        found.append((str(message["topic"]), int(row["start"]), values, int(message["ts"])))  # type: ignore[arg-type]
+    return found
+
+
 @_of_the_venue
 def funding(rows: Sequence[Row]) -> Funding:
     """Rows, newest first, as ascending arrays."""
@@ -245,6 +266,18 @@ def closed_pnl(row: Row) -> ClosedPnl:
         exec_type=text(row, "execType"),
         created_ms=milliseconds(row, "createdTime"),
         updated_ms=milliseconds(row, "updatedTime"),
+    )
+
+
+@_of_the_venue
+def api_key(result: Row) -> ApiKeyInfo:
+    expires_ms = to_ms(datetime.fromisoformat(result["expiredAt"])) if result.get("expiredAt") else 0
+    return ApiKeyInfo(
+        read_only=int(result["readOnly"]) == 1,
+        permissions=frozenset(f"{group}.{name}" for group, names in result["permissions"].items() for name in names),
+        addresses=tuple(ip for ip in result.get("ips") or () if ip and ip != "*"),
+        expires_ms=expires_ms or None,
+        unified=int(result.get("uta") or 0) == 1 or int(result.get("unified") or 0) == 1,
     )
 
 

@@ -30,10 +30,14 @@ def _table(groups: dict[Reaction, tuple[int, ...]]) -> dict[int, Reaction]:
     return {code: reaction for reaction, codes in groups.items() for code in codes}
 
 
+NO_SUCH_ORDER = 110001
+TOO_MANY_REQUESTS = 10006
+NOT_ON_DEMO = 10032
+
 _CODES = _table(
     {
         Reaction.SUCCESS: (110025, 110026, 110027, 110043, 34040),
-        Reaction.RETRY: (10006, 110079),
+        Reaction.RETRY: (TOO_MANY_REQUESTS, 110079),
         Reaction.AMBIGUOUS: (10000, 10014, 10016, 10019, 10429, 30001, 110072, 500000, 3400214),
         Reaction.CLOCK: (10002,),
         Reaction.FATAL: (
@@ -41,11 +45,12 @@ _CODES = _table(
             *(33004, 100028, -2015, 110024, 110028),
         ),
         Reaction.BALANCE: (*(30031, 110004, 110006, 110007, 110012, 110014, 110044, 110045, 110051, 110052, 110053),),
-        Reaction.UNAVAILABLE: (*(10029, 10032, 30228, 110022, 110023, 110042, 110063, 110066, 110074, 110123, 110125),),
+        Reaction.UNAVAILABLE: (
+            *(10029, NOT_ON_DEMO, 30228),
+            *(110022, 110023, 110042, 110063, 110066, 110074, 110123, 110125),
+        ),
     }
 )
-
-NO_SUCH_ORDER = 110001
 
 BANNED_FOR_S = 600.0
 """After HTTP 403 for too many requests, the address is banned for about ten minutes."""

@@ -6,11 +6,15 @@ a write is sent once.
 
 from __future__ import annotations
 
+import getpass
 import random
+import re
+import tempfile
 import threading
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pybit.exceptions
@@ -30,8 +34,17 @@ from trading_assets.errors import (
     RateLimitedError,
     SymbolUnavailableError,
 )
-from trading_assets.exchange.pacing import ADDRESS, Pacer
-from trading_assets.exchange.reactions import BANNED_FOR_S, Reaction, reaction_to_code, reaction_to_status
+from trading_assets.exchange.allowance import Turn
+from trading_assets.exchange.keys import ApiKeys
+from trading_assets.exchange.limits import Limit, limits_of
+from trading_assets.exchange.pacing import Pacer, SharedPacer, Unlimited
+from trading_assets.exchange.reactions import (
+    BANNED_FOR_S,
+    TOO_MANY_REQUESTS,
+    Reaction,
+    reaction_to_code,
+    reaction_to_status,
+)
 
 _TRIPPED = (
     pybit.exceptions.InvalidRequestError,
@@ -45,28 +58,45 @@ FIRST_BACKOFF_S = 0.25
 LONGEST_WAIT_S = 60.0
 """A read that must wait longer than this (a ban) fails at once."""
 
+LONGEST_WRITE_WAIT_S = 5.0
+"""A write that gets no turn within this time was not sent."""
+
 
 @dataclass(frozen=True)
 class Connection:
-    """How to reach a venue. `url` overrides pybit's own hosts (the embedded exchange)."""
+    """How to reach a venue. `url` overrides pybit's own hosts (the embedded exchange).
+
+    `limits_dir` is where the processes of the machine count their requests together; by default a directory of this
+    user below the system's temporary one.
+    """
 
     url: str | None
     testnet: bool = False
     demo: bool = False
-    api_key: str | None = None
-    api_secret: str | None = None
+    keys: ApiKeys | None = None
     timeout_s: float = 10.0
     recv_window_ms: int = 5000
+    limits_dir: Path | None = None
 
-    def __repr__(self) -> str:
-        return f"Connection(url={self.url}, testnet={self.testnet}, demo={self.demo})"
+    @property
+    def limits_file(self) -> Path:
+        """One for all of Bybit's hosts, as they count an address together."""
+        folder = self.limits_dir or Path(tempfile.gettempdir()) / f"trading-assets-{getpass.getuser()}"
+        name = "bybit" if self.url is None else re.sub(r"[^A-Za-z0-9.-]", "_", self.url.partition("://")[2])
+        return folder / f"{name}.limits"
+
+    @property
+    def account(self) -> str:
+        """Tells venues and accounts apart without naming the key."""
+        venue = "testnet" if self.testnet else "demo" if self.demo else "main"
+        return f"{venue}:{self.keys.fingerprint if self.keys else 'none'}"
 
 
 @dataclass
 class _Line:
     """One HTTP session, used by one call at a time, and the last response on it: pybit's errors tell less."""
 
-    http: HTTP
+    http: HTTP = field(repr=False)
     url: str | None
     response: requests.Response | None = None
 
@@ -76,7 +106,7 @@ class Transport:
 
     Args:
         reconnect: gives a fresh URL when nothing listens at the old one (the embedded exchange had stopped).
-        spaced: keep the distance between requests that the real venue's address limit asks for.
+        spaced: keep below the venue's limits, together with every other process of the machine.
     """
 
     def __init__(
@@ -92,7 +122,7 @@ class Transport:
         self._url = connection.url
         self._reconnect = reconnect
         self._reconnecting = threading.Lock()
-        self._pacer = ADDRESS if spaced else Pacer(0.0)
+        self._pacer: Pacer = SharedPacer(connection.limits_file) if spaced else Unlimited()
         self._sleep = sleep
         self._jitter = jitter or random.Random()
         self._idle: list[_Line] = []
@@ -121,7 +151,7 @@ class Transport:
         for attempt in range(READ_ATTEMPTS):
             url = self._url
             try:
-                return self._once(method, params)
+                return self._once(method, params, LONGEST_WAIT_S)
             except (AmbiguousOutcomeError, NotSentError) as error:
                 if isinstance(error, RateLimitedError) and error.retry_after_s > LONGEST_WAIT_S:
                     raise
@@ -146,7 +176,7 @@ class Transport:
             AmbiguousOutcomeError: unknown.
             OrderRejectedError, ExchangeFatalError: the venue said no.
         """
-        return self._once(method, params)[0]
+        return self._once(method, params, LONGEST_WRITE_WAIT_S)[0]
 
     def write_idempotent(self, method: str, **params: object) -> dict[str, Any]:
         """A call that has the same effect however often it is made; tried like a read."""
@@ -159,17 +189,43 @@ class Transport:
         for line in idle:
             line.http.client.close()
 
-    def _once(self, method: str, params: Mapping[str, object]) -> tuple[dict[str, Any], int]:
-        wait_s = self._pacer.turn()
-        if wait_s > 0:
-            self._sleep(wait_s)
+    def _once(self, method: str, params: Mapping[str, object], patience_s: float) -> tuple[dict[str, Any], int]:
+        limits = limits_of(method, self._connection.account)
+        turn = self._turn(method, limits, patience_s)
         line = self._take()
+        refused_s = None
         try:
             return self._call(line, method, params)
+        except RateLimitedError as error:
+            refused_s = error.retry_after_s if error.code == TOO_MANY_REQUESTS else None
+            raise
         finally:
+            granted = _granted(line.response)
             line.response = None
+            self._pacer.answered(turn, limits, granted=granted, refused_s=refused_s)
             with self._idle_lock:
                 self._idle.append(line)
+
+    def _turn(self, method: str, limits: Sequence[Limit], patience_s: float) -> Turn:
+        """Wait for a turn, at most `patience_s`.
+
+        Raises:
+            RateLimitedError: there is none within that time, or a ban.
+        """
+        waited_s = 0.0
+        while True:
+            found = self._pacer.take(limits, lease_s=2 * self._connection.timeout_s, patience_s=patience_s - waited_s)
+            wait_s = found.wait_ms / 1000
+            if waited_s + wait_s > patience_s:
+                raise RateLimitedError(
+                    f"{method}: the exchange's limits leave no turn within {patience_s:g} s; it was not sent",
+                    retry_after_s=wait_s,
+                )
+            if wait_s > 0:
+                self._sleep(wait_s)
+            if isinstance(found, Turn):
+                return found
+            waited_s += wait_s
 
     def _call(self, line: _Line, method: str, params: Mapping[str, object]) -> tuple[dict[str, Any], int]:
         send = getattr(line.http, method)
@@ -200,8 +256,8 @@ class Transport:
 
     def _raise_unless_done(self, method: str, code: int, message: str, headers: Mapping[str, str]) -> None:
         """Raise what a `retCode` other than 0 means; nothing where what was asked for is so already."""
-        key = self._connection.api_key
-        text = f"{method}: {message.replace(key, '(key)') if key else message} (Bybit code {code})"
+        keys = self._connection.keys
+        text = f"{method}: {keys.removed_from(message) if keys else message} (Bybit code {code})"
         match reaction_to_code(code):
             case Reaction.SUCCESS:
                 return
@@ -263,12 +319,12 @@ class Transport:
         return self._open(url)
 
     def _open(self, url: str | None) -> _Line:
-        connection = self._connection
+        connection, keys = self._connection, self._connection.keys
         http = HTTP(
             testnet=connection.testnet,
             demo=connection.demo,
-            api_key=connection.api_key,
-            api_secret=connection.api_secret,
+            api_key=keys.key.get_secret_value() if keys else None,
+            api_secret=keys.secret.get_secret_value() if keys else None,
             timeout=connection.timeout_s,
             recv_window=connection.recv_window_ms,
             retry_codes={0},
@@ -286,6 +342,12 @@ class Transport:
 
         http.client.hooks["response"].append(keep)
         return line
+
+
+def _granted(response: requests.Response | None) -> int | None:
+    """The endpoint's limit, where the answer tells it."""
+    told = response.headers.get("X-Bapi-Limit", "") if response is not None else ""
+    return int(told) if told.isdigit() else None
 
 
 def _json(response: requests.Response) -> dict[str, Any]:

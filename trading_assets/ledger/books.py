@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from decimal import Decimal
+from typing import Any
 
 import pandas as pd
 import sqlalchemy as sa
 
-from trading_assets.exchange.models import Execution, Position, Wallet
+from trading_assets.exchange.models import Execution, FillKind, Position, Wallet
+from trading_assets.ledger import risk
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.tables import closings, equity, fills, positions, reconciliations, risk_events
 
@@ -43,6 +45,7 @@ def add_fills(connection: sa.Connection, account: str, executions: Sequence[Exec
             "order_link_id": execution.order_link_id,
             "side": execution.side.value,
             "exec_type": execution.exec_type,
+            "kind": execution.kind.value,
             "price": execution.price,
             "qty": execution.qty,
             "value": execution.value,
@@ -82,6 +85,23 @@ def add_closing(connection: sa.Connection, account: str, closing: Closing) -> No
     )
 
 
+def closed_qty(connection: sa.Connection, account: str, signal_ids: Sequence[str]) -> dict[str, Decimal]:
+    """How much of the positions of these signals was closed, by signal; those without a closing are not in it."""
+    found: dict[str, Decimal] = {}
+    for start in range(0, len(signal_ids), 500):
+        some = closings.c.signal_id.in_(signal_ids[start : start + 500])
+        statement = sa.select(closings.c.signal_id, closings.c.qty).where(closings.c.account == account, some)
+        for signal_id, qty in connection.execute(statement):
+            found[signal_id] = found.get(signal_id, Decimal(0)) + qty
+    return found
+
+
+def fill_ids(connection: sa.Connection, account: str, start_ms: int, end_ms: int) -> set[str]:
+    """Executions of [start_ms, end_ms) in the ledger."""
+    span = fills.c.time_ms.between(start_ms, end_ms - 1)
+    return set(connection.execute(sa.select(fills.c.exec_id).where(fills.c.account == account, span)).scalars())
+
+
 def replace_positions(connection: sa.Connection, account: str, held: Sequence[Position]) -> None:
     """The account's positions are now these."""
     connection.execute(sa.delete(positions).where(positions.c.account == account))
@@ -109,13 +129,8 @@ def replace_positions(connection: sa.Connection, account: str, held: Sequence[Po
 
 def add_equity(connection: sa.Connection, account: str, wallet: Wallet, time_ms: int) -> None:
     """Add a snapshot of the account, unless it equals the newest one."""
-    newest = connection.execute(
-        sa.select(equity.c.equity, equity.c.available)
-        .where(equity.c.account == account)
-        .order_by(equity.c.equity_id.desc())
-        .limit(1)
-    ).first()
-    if newest is not None and tuple(newest) == (wallet.equity, wallet.available):
+    newest = _newest_equity(connection, account)
+    if newest is not None and (newest.equity, newest.available) == (wallet.equity, wallet.available):
         return
     connection.execute(
         sa.insert(equity).values(
@@ -124,9 +139,29 @@ def add_equity(connection: sa.Connection, account: str, wallet: Wallet, time_ms:
             wallet_balance=wallet.wallet_balance,
             available=wallet.available,
             unrealised_pnl=wallet.unrealised_pnl,
+            peak=max(_peak(connection, account, newest), wallet.equity),
             time_ms=time_ms,
         )
     )
+
+
+def peak_equity(database: Database, account: str) -> Decimal:
+    """Highest equity recorded since a person last accepted a drawdown, that of then included, USD; 0 where none is."""
+    with database.read() as connection:
+        return _peak(connection, account, _newest_equity(connection, account))
+
+
+def _peak(connection: sa.Connection, account: str, newest: sa.Row[Any] | None) -> Decimal:
+    if newest is None:
+        return Decimal(0)
+    accepted = risk.accepted_ms(risk.history(connection, account), risk.Cause.DRAWDOWN)
+    return newest.peak if newest.time_ms >= accepted else newest.equity
+
+
+def _newest_equity(connection: sa.Connection, account: str) -> sa.Row[Any] | None:
+    return connection.execute(
+        sa.select(equity).where(equity.c.account == account).order_by(equity.c.equity_id.desc()).limit(1)
+    ).first()
 
 
 def add_risk_event(
@@ -181,6 +216,29 @@ def reconciled_until_ms(database: Database, account: str) -> int | None:
         return connection.execute(statement).scalar_one_or_none()
 
 
+def realised(database: Database, account: str, since_ms: int) -> Decimal:
+    """PnL of closings at or after a time, less the funding paid since then, USD."""
+    closed = sa.select(closings.c.pnl).where(closings.c.account == account, closings.c.closed_ms >= since_ms)
+    paid = sa.select(fills.c.fee).where(
+        fills.c.account == account, fills.c.time_ms >= since_ms, fills.c.kind == FillKind.FUNDING.value
+    )
+    with database.read() as connection:
+        return sum(connection.execute(closed).scalars(), Decimal(0)) - sum(
+            connection.execute(paid).scalars(), Decimal(0)
+        )
+
+
+def closings_of_ours(database: Database, account: str, since_ms: int) -> list[Closing]:
+    """Closings of positions that this system opened, at or after a time, ascending."""
+    statement = (
+        sa.select(*(closings.c[field.name] for field in fields(Closing)))
+        .where(closings.c.account == account, closings.c.closed_ms >= since_ms, closings.c.signal_id.is_not(None))
+        .order_by(closings.c.closed_ms, closings.c.order_id)
+    )
+    with database.read() as connection:
+        return [Closing(**row) for row in connection.execute(statement).mappings()]
+
+
 def equity_rows(database: Database, account: str) -> pd.DataFrame:
     """Snapshots, ascending: time_ms, equity, wallet_balance, available, unrealised_pnl (floats)."""
     columns = ["time_ms", "equity", "wallet_balance", "available", "unrealised_pnl"]
@@ -201,10 +259,13 @@ def position_rows(database: Database, account: str) -> pd.DataFrame:
     return _frame(database, positions, columns, positions.c.account == account, positions.c.symbol)
 
 
-def fill_rows(database: Database, account: str) -> pd.DataFrame:
-    """Executions of every kind, ascending, money as floats."""
-    columns = ["exec_id", "symbol", "order_link_id", "side", "exec_type", "price", "qty", "fee", "time_ms"]
-    return _frame(database, fills, columns, fills.c.account == account, fills.c.time_ms)
+def fill_rows(database: Database, account: str, since_ms: int = 0, kind: FillKind | None = None) -> pd.DataFrame:
+    """Executions at or after a time, of one kind or of every, ascending, money as floats."""
+    columns = ["exec_id", "symbol", "order_link_id", "side", "exec_type", "kind", "price", "qty", "fee", "time_ms"]
+    where = sa.and_(fills.c.account == account, fills.c.time_ms >= since_ms)
+    if kind is not None:
+        where = sa.and_(where, fills.c.kind == kind.value)
+    return _frame(database, fills, columns, where, fills.c.time_ms)
 
 
 def _frame(

@@ -8,24 +8,26 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, OperationalError
 
 from trading_assets.errors import ConfigurationError, DatabaseLockedError, StorageError
-from trading_assets.ledger.tables import derived_tables, metadata
+from trading_assets.ledger import migrations
 
 
 class Database:
-    """One engine. `connect()` gives a transaction that commits on leaving and rolls back on an error.
+    """One engine. `read()` and `write()` give a transaction that commits on leaving and rolls back on an error.
+
+    Args:
+        upgrade: bring the schema to today's revision first; otherwise it is left as it is.
 
     Raises:
         ConfigurationError: the URL is malformed or names an unknown database.
-        StorageError: the database cannot be opened or created.
+        StorageError: the database cannot be opened or created, or a newer version of this program wrote it.
     """
 
-    def __init__(self, url: str, *, busy_timeout_s: float = 30.0) -> None:
+    def __init__(self, url: str, *, busy_timeout_s: float = 30.0, upgrade: bool = True) -> None:
         try:
             self.url = sa.make_url(url)
             self._engine = self._make_engine(busy_timeout_s)
@@ -34,9 +36,8 @@ class Database:
                 f"database_url is not usable ({error}); expected sqlite:///PATH or "
                 "postgresql+psycopg2://user:password@host/database"
             ) from None
-        with self._translated():
-            metadata.create_all(self._engine)
-        self._extend()
+        if upgrade:
+            self._upgrade()
 
     def _make_engine(self, busy_timeout_s: float) -> sa.Engine:
         if self.url.get_backend_name() != "sqlite":
@@ -70,32 +71,13 @@ class Database:
 
         return engine
 
-    def _extend(self) -> None:
-        """Add the columns that derived tables lack because an older version made them.
-
-        What old rows would hold there is not known: NULL where that is allowed, else 0 or an empty text, which no check
-        of today takes for a result. Running their hours again replaces them.
-        """
-        if not self._missing(self._engine):
-            return
-        with self.write(one_at_a_time="columns") as connection:
-            quoted = connection.dialect.identifier_preparer.quote
-            # Another process may have been first.
-            for column in self._missing(connection):
-                kind = column.type.compile(connection.dialect)
-                empty = "''" if isinstance(column.type, sa.Text) else "0"
-                rule = "" if column.nullable else f" NOT NULL DEFAULT {empty}"
-                table = quoted(column.table.name)
-                connection.exec_driver_sql(f"ALTER TABLE {table} ADD COLUMN {quoted(column.name)} {kind}{rule}")
-
-    def _missing(self, bind: sa.Engine | sa.Connection) -> list[sa.Column[Any]]:
-        names = [table.name for table in derived_tables]
-        with self._translated():
-            held = sa.inspect(bind).get_multi_columns(filter_names=names)
-        present = {name: {column["name"] for column in columns} for (_, name), columns in held.items()}
-        return [
-            column for table in derived_tables for column in table.columns if column.name not in present[table.name]
-        ]
+    def _upgrade(self) -> None:
+        with self.read() as connection:
+            if migrations.revision_of(connection) == migrations.HEAD:
+                return
+        with self.write(one_at_a_time=migrations.LOCK) as connection:
+            if migrations.revision_of(connection) != migrations.HEAD:  # another process may have been first
+                migrations.upgrade(connection)
 
     @contextmanager
     def read(self) -> Iterator[sa.Connection]:

@@ -6,25 +6,23 @@ symbol, on SQLite and PostgreSQL alike.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 
 import sqlalchemy as sa
 
 from trading_assets.exchange.models import Side
-from trading_assets.ledger import signals
+from trading_assets.ledger import leases, risk, signals
 from trading_assets.ledger.database import Database
+from trading_assets.ledger.leases import Lease
 from trading_assets.ledger.tables import closings, entry_signals, order_events, order_intents
 
-INTENT, SUBMITTED, CONFIRMED = "intent", "submitted", "confirmed"
-REJECTED, ABANDONED, UNKNOWN = "rejected", "abandoned", "unknown"
+INTENT, SUBMITTED, UNKNOWN = "intent", "submitted", "unknown"
+CONFIRMED, CLOSED = "confirmed", "closed"
+REJECTED, ABANDONED = "rejected", "abandoned"
 UNRESOLVED = (INTENT, SUBMITTED, UNKNOWN)
-
-_SIGNAL_STATUS = {
-    CONFIRMED: signals.EXECUTED,
-    REJECTED: signals.REJECTED,
-    ABANDONED: signals.FAILED,
-}
+"""What each state means and what may follow it is in `trading.saga`."""
 
 
 @dataclass(frozen=True)
@@ -44,129 +42,94 @@ class Intent:
     order_id: str | None
     created_ms: int
     touched_wall_ms: int
+    filled_qty: Decimal | None = None
+    average_price: Decimal | None = None
+    reason: str | None = None
 
 
-def reserve(
-    database: Database,
-    *,
-    order_link_id: str,
-    signal_id: str,
-    account: str,
-    symbol: str,
-    side: Side,
-    qty: Decimal,
-    stop_loss: Decimal,
-    take_profit: Decimal,
-    leverage: Decimal,
-    max_open: int,
-    now_ms: int,
-    wall_ms: int,
-) -> bool:
+def reserve(database: Database, intent: Intent, *, max_open: int, wall_ms: int, lease: Lease | None = None) -> bool:
     """Signal active -> executing and the intent, in one transaction.
 
-    False where another was first, or where `max_open` symbols are occupied already.
+    False where another was first, `max_open` symbols are occupied already, or the risk guard's state is not ACTIVE.
+
+    Raises:
+        LeaseLostError: another process has the lease.
     """
     claim = (
         sa.update(entry_signals)
-        .where(entry_signals.c.signal_id == signal_id, entry_signals.c.status == signals.ACTIVE)
-        .values(status=signals.EXECUTING, order_link_id=order_link_id, reason=None)
+        .where(entry_signals.c.signal_id == intent.signal_id, entry_signals.c.status == signals.ACTIVE)
+        .values(status=signals.EXECUTING, order_link_id=intent.order_link_id, reason=None)
     )
-    intent = sa.insert(order_intents).values(
-        order_link_id=order_link_id,
-        signal_id=signal_id,
-        account=account,
-        symbol=symbol,
-        side=side.value,
-        qty=qty,
-        stop_loss=stop_loss,
-        take_profit=take_profit,
-        leverage=leverage,
+    record = sa.insert(order_intents).values(
+        order_link_id=intent.order_link_id,
+        signal_id=intent.signal_id,
+        account=intent.account,
+        symbol=intent.symbol,
+        side=intent.side.value,
+        qty=intent.qty,
+        stop_loss=intent.stop_loss,
+        take_profit=intent.take_profit,
+        leverage=intent.leverage,
         status=INTENT,
-        open_slot=f"{account}:{symbol}",
-        created_ms=now_ms,
-        updated_ms=now_ms,
-        touched_wall_ms=wall_ms,
+        open_slot=_slot(intent),
+        created_ms=intent.created_ms,
+        updated_ms=intent.created_ms,
+        touched_wall_ms=intent.touched_wall_ms,
     )
     try:
-        with database.write(one_at_a_time=f"orders of {account}") as connection:
-            if _occupied(connection, account) >= max_open:
+        with database.write(one_at_a_time=f"orders of {intent.account}") as connection:
+            if lease is not None:
+                leases.guard(connection, lease, wall_ms=wall_ms)
+            if not risk.entries_allowed(connection, intent.account, intent.created_ms):
+                return False
+            if _occupied(connection, intent.account) >= max_open:
                 return False
             if connection.execute(claim).rowcount != 1:
                 return False
-            connection.execute(intent)
-            _record(connection, order_link_id, INTENT, None, now_ms)
+            connection.execute(record)
+            _record(connection, intent.order_link_id, INTENT, None, intent.created_ms)
     except sa.exc.IntegrityError:
         return False
     return True
 
 
 def move(
-    database: Database,
-    order_link_id: str,
+    connection: sa.Connection,
+    intent: Intent,
     status: str,
     *,
+    signal_status: str,
+    occupies: bool,
+    reason: str | None,
+    values: Mapping[str, object],
     now_ms: int,
     wall_ms: int,
-    reason: str | None = None,
-    order_id: str | None = None,
-    filled_qty: Decimal | None = None,
-    average_price: Decimal | None = None,
-) -> None:
-    """Change an unresolved intent's status, and its signal's with it; a resolved one stays as it is.
+) -> bool:
+    """Change an intent's status and its signal's; False where it no longer has the status that `intent` says.
 
-    A rejected or abandoned intent frees its symbol; a confirmed one keeps it until its position is closed.
+    One that comes back to its symbol gets it only where no other intent of ours has taken it.
     """
-    values: dict[str, object] = {"status": status, "updated_ms": now_ms, "touched_wall_ms": wall_ms}
+    occupies = occupies and not _taken_by_another(connection, intent)
+    changed = {"status": status, "updated_ms": now_ms, "touched_wall_ms": wall_ms, **values}
+    changed["open_slot"] = _slot(intent) if occupies else None
     if reason is not None:
-        values["reason"] = reason
-    if order_id:
-        values["order_id"] = order_id
-    if status == CONFIRMED:
-        values |= {"filled_qty": filled_qty, "average_price": average_price}
-    if status in (REJECTED, ABANDONED):
-        values["open_slot"] = None
-    where = (order_intents.c.order_link_id == order_link_id, order_intents.c.status.in_(UNRESOLVED))
-    with database.write() as connection:
-        if connection.execute(sa.update(order_intents).where(*where).values(**values)).rowcount != 1:
-            return
-        _record(connection, order_link_id, status, reason, now_ms)
-        signal: dict[str, object] = {}
-        if status in _SIGNAL_STATUS:
-            signal["status"] = _SIGNAL_STATUS[status]
-        if reason is not None:
-            signal["reason"] = reason
-        if order_id:
-            signal["order_id"] = order_id
-        if status == CONFIRMED:
-            signal |= {
-                "executed_at_ms": now_ms,
-                "executed_price": float(average_price) if average_price is not None else None,
-            }
-        if signal:
-            connection.execute(
-                sa.update(entry_signals).where(entry_signals.c.order_link_id == order_link_id).values(**signal)
-            )
-
-
-def free_slots(connection: sa.Connection, account: str, held: set[str], before_wall_ms: int) -> int:
-    """Free the symbols of confirmed intents that hold no position any more; how many.
-
-    Only intents settled before `before_wall_ms`: a position that opened after the books were read is not closed.
-    """
-    rows = connection.execute(
-        sa.select(order_intents.c.order_link_id, order_intents.c.symbol).where(
-            order_intents.c.account == account,
-            order_intents.c.status == CONFIRMED,
-            order_intents.c.open_slot.is_not(None),
-            order_intents.c.touched_wall_ms < before_wall_ms,
-        )
-    ).all()
-    closed = [link for link, symbol in rows if symbol not in held]
-    if closed:
-        connection.execute(
-            sa.update(order_intents).where(order_intents.c.order_link_id.in_(closed)).values(open_slot=None)
-        )
-    return len(closed)
+        changed["reason"] = reason
+    where = (order_intents.c.order_link_id == intent.order_link_id, order_intents.c.status == intent.status)
+    if connection.execute(sa.update(order_intents).where(*where).values(**changed)).rowcount != 1:
+        return False
+    _record(connection, intent.order_link_id, status, reason, now_ms)
+    signal: dict[str, object] = {"status": signal_status}
+    if reason is not None:
+        signal["reason"] = reason
+    if values.get("order_id"):
+        signal["order_id"] = values["order_id"]
+    price = values.get("average_price")
+    if isinstance(price, Decimal):
+        signal |= {"executed_at_ms": now_ms, "executed_price": float(price)}
+    connection.execute(
+        sa.update(entry_signals).where(entry_signals.c.order_link_id == intent.order_link_id).values(**signal)
+    )
+    return True
 
 
 def unresolved(database: Database, account: str) -> list[Intent]:
@@ -179,14 +142,34 @@ def unresolved(database: Database, account: str) -> list[Intent]:
     )
 
 
-def occupying(database: Database, account: str) -> list[Intent]:
+def occupying(source: Database | sa.Connection, account: str) -> list[Intent]:
     """Intents that keep a symbol occupied: unresolved, or with an open position."""
     return _intents(
-        database,
+        source,
         sa.select(order_intents)
         .where(order_intents.c.account == account, order_intents.c.open_slot.is_not(None))
         .order_by(order_intents.c.symbol),
     )
+
+
+def confirmed(connection: sa.Connection, account: str) -> list[Intent]:
+    """Intents whose positions are open, as far as the ledger knows."""
+    return _intents(
+        connection,
+        sa.select(order_intents)
+        .where(order_intents.c.account == account, order_intents.c.status == CONFIRMED)
+        .order_by(order_intents.c.symbol, order_intents.c.created_ms),
+    )
+
+
+def by_links(connection: sa.Connection, account: str, links: Iterable[str]) -> dict[str, Intent]:
+    """Those of the account's intents that have one of these ids, by id."""
+    wanted, found = sorted(set(links)), dict[str, Intent]()
+    for start in range(0, len(wanted), 500):
+        some = order_intents.c.order_link_id.in_(wanted[start : start + 500])
+        rows = _intents(connection, sa.select(order_intents).where(order_intents.c.account == account, some))
+        found.update({intent.order_link_id: intent for intent in rows})
+    return found
 
 
 def opened_by(connection: sa.Connection, account: str, symbol: str, until_ms: int) -> str | None:
@@ -200,13 +183,24 @@ def opened_by(connection: sa.Connection, account: str, symbol: str, until_ms: in
         .where(
             order_intents.c.account == account,
             order_intents.c.symbol == symbol,
-            order_intents.c.status == CONFIRMED,
+            order_intents.c.status.in_((CONFIRMED, CLOSED)),
             order_intents.c.created_ms <= until_ms,
             order_intents.c.open_slot.is_not(None) | ~booked,
         )
         .order_by(order_intents.c.created_ms.desc())
         .limit(1)
     ).scalar_one_or_none()
+
+
+def _slot(intent: Intent) -> str:
+    return f"{intent.account}:{intent.symbol}"
+
+
+def _taken_by_another(connection: sa.Connection, intent: Intent) -> bool:
+    taken = sa.select(order_intents.c.order_link_id).where(
+        order_intents.c.open_slot == _slot(intent), order_intents.c.order_link_id != intent.order_link_id
+    )
+    return connection.execute(taken).first() is not None
 
 
 def _occupied(connection: sa.Connection, account: str) -> int:
@@ -219,9 +213,10 @@ def _record(connection: sa.Connection, link: str, status: str, detail: str | Non
     connection.execute(sa.insert(order_events).values(order_link_id=link, status=status, detail=detail, time_ms=now_ms))
 
 
-def _intents(database: Database, statement: sa.Select[tuple[object, ...]]) -> list[Intent]:
-    with database.read() as connection:
-        rows = connection.execute(statement).mappings().all()
+def _intents(source: Database | sa.Connection, statement: sa.Select[tuple[object, ...]]) -> list[Intent]:
+    if isinstance(source, Database):
+        with source.read() as connection:
+            return _intents(connection, statement)
     return [
         Intent(
             order_link_id=row["order_link_id"],
@@ -237,6 +232,9 @@ def _intents(database: Database, statement: sa.Select[tuple[object, ...]]) -> li
             order_id=row["order_id"],
             created_ms=row["created_ms"],
             touched_wall_ms=row["touched_wall_ms"],
+            filled_qty=row["filled_qty"],
+            average_price=row["average_price"],
+            reason=row["reason"],
         )
-        for row in rows
+        for row in source.execute(statement).mappings().all()
     ]

@@ -1,4 +1,4 @@
-"""Hourly tables of the pipeline in SQL: a write replaces whole partitions in one transaction.
+"""Partitioned tables of the pipeline in SQL: a write replaces whole partitions in one transaction.
 
 What is in a row is the business of `trading_assets.schemas`; this module only stores and loads.
 """
@@ -31,7 +31,7 @@ def replace_partitions(
         DataError: a row lies outside the hours or the fixed values; nothing was written.
     """
     rows = table.conform(rows)
-    stray = set(rows["hour_ms"]) - set(hours_ms)
+    stray = set(rows[table.partition]) - set(hours_ms)
     if stray:
         raise DataError(f"table {table.name}: rows of hours {sorted(stray)[:3]} are outside the partitions written")
     for column, value in (where or {}).items():
@@ -40,7 +40,7 @@ def replace_partitions(
     sql = sql_table(table)
     records = records_of(rows)
     with database.write(one_at_a_time=table.name) as connection:
-        connection.execute(sa.delete(sql).where(_matches(sql, hours_ms, where)))
+        connection.execute(sa.delete(sql).where(_matches(table, hours_ms, where)))
         for start in range(0, len(records), _ROWS_PER_STATEMENT):
             connection.execute(sa.insert(sql), records[start : start + _ROWS_PER_STATEMENT])
 
@@ -50,7 +50,7 @@ def read_partitions(
 ) -> pd.DataFrame:
     """Rows of the hours, sorted by key, with the model's column types; empty frame where there are none."""
     sql = sql_table(table)
-    statement = sa.select(sql).where(_matches(sql, hours_ms, where))
+    statement = sa.select(sql).where(_matches(table, hours_ms, where))
     with database.read() as connection:
         rows = connection.execute(statement).all()
     return table.conform(pd.DataFrame.from_records(rows, columns=[column.name for column in sql.columns]))
@@ -59,16 +59,16 @@ def read_partitions(
 def latest_hour_ms(database: Database, table: Table) -> int | None:
     """The newest partition that has rows."""
     with database.read() as connection:
-        return connection.execute(sa.select(sa.func.max(sql_table(table).c.hour_ms))).scalar_one_or_none()
+        return connection.execute(sa.select(sa.func.max(sql_table(table).c[table.partition]))).scalar_one_or_none()
 
 
-def _matches(sql: sa.Table, hours_ms: Sequence[int], where: Mapping[str, str] | None) -> sa.ColumnElement[bool]:
+def _matches(table: Table, hours_ms: Sequence[int], where: Mapping[str, str] | None) -> sa.ColumnElement[bool]:
+    sql = sql_table(table)
+    partition = sql.c[table.partition]
     hours = sorted(set(hours_ms))
     # A range of partitions is contiguous, so two bounds replace thousands of bind variables; `IN` for the rest.
     span = range(hours[0], hours[-1] + 1, 3_600_000) if hours else range(0)
-    matching = (
-        sql.c.hour_ms.between(hours[0], hours[-1]) if hours and len(span) == len(hours) else sql.c.hour_ms.in_(hours)
-    )
+    matching = partition.between(hours[0], hours[-1]) if hours and len(span) == len(hours) else partition.in_(hours)
     return sa.and_(matching, *(sql.c[column] == value for column, value in (where or {}).items()))
 
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
 
 import pandas as pd
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
 
 from trading_assets.errors import DataError
 from trading_assets.ledger.database import Database
@@ -16,32 +19,71 @@ ACTIVE, EXECUTING, EXECUTED = "active", "executing", "executed"
 REJECTED, EXPIRED, FAILED = "rejected", "expired", "failed"
 
 
+@dataclass(frozen=True)
+class RecentSignal:
+    """What of a signal tells whether another one repeats it."""
+
+    signal_id: str
+    symbol: str
+    strategy: str
+    status: str
+    position_type: str
+    entry_price: float
+    signal_timestamp_ms: int
+    created_at_ms: int
+
+
 def insert(database: Database, row: Mapping[str, object]) -> bool:
     """Add a signal; False where one of this id exists already (this process or another was first).
 
     Raises:
         DataError: a value that every signal has is missing.
     """
+    return bool(insert_new(database, [row]))
+
+
+def insert_new(database: Database, rows: Sequence[Mapping[str, object]]) -> set[str]:
+    """Add signals in one transaction; the ids of those that were not there (this process or another was first).
+
+    Raises:
+        DataError: a value that every signal has is missing; nothing was added.
+    """
+    if not rows:
+        return set()
+    # One statement for all: each of its own would cost as much as deciding on the candle did.
+    insert: postgresql.Insert | sqlite.Insert
+    insert = postgresql.insert(table) if database.dialect == "postgresql" else sqlite.insert(table)
+    statement = insert.values([dict(row) for row in rows]).on_conflict_do_nothing(index_elements=[table.c.signal_id])
     try:
         with database.write() as connection:
-            connection.execute(sa.insert(table).values(**row))
+            return set(connection.execute(statement.returning(table.c.signal_id)).scalars())
     except sa.exc.IntegrityError as error:
-        if by_ids(database, [str(row.get("signal_id"))]).empty:
-            raise DataError(f"a signal cannot be stored: {error.orig}") from error
-        return False
-    return True
+        raise DataError(f"a signal cannot be stored: {error.orig}; none of {len(rows)} was") from error
 
 
-def active(database: Database, account: str) -> pd.DataFrame:
-    """Signals waiting for execution, the most confident first."""
+def active(database: Database, account: str) -> list[dict[str, Any]]:
+    """Rows of signals waiting for execution, the most confident first; no frame, as orders wait for it."""
     statement = sa.select(table).where(table.c.account == account, table.c.status == ACTIVE)
-    rows = _read(database, statement)
-    return rows.sort_values(["confidence", "signal_id"], ascending=[False, True], kind="stable").reset_index(drop=True)
+    with database.read() as connection:
+        rows = [dict(row) for row in connection.execute(statement).mappings()]
+    return sorted(rows, key=lambda row: (-row["confidence"], row["signal_id"]))
 
 
 def since(database: Database, account: str, time_ms: int) -> pd.DataFrame:
     """Signals created at or after a time, by id."""
     return _read(database, sa.select(table).where(table.c.account == account, table.c.created_at_ms >= time_ms))
+
+
+def recent(database: Database, account: str, time_ms: int) -> dict[str, list[RecentSignal]]:
+    """What a new signal must not repeat: signals created at or after a time, by symbol."""
+    columns = [table.c[field.name] for field in fields(RecentSignal)]
+    statement = sa.select(*columns).where(table.c.account == account, table.c.created_at_ms >= time_ms)
+    with database.read() as connection:
+        rows = connection.execute(statement).all()
+    found: dict[str, list[RecentSignal]] = {}
+    for row in rows:
+        found.setdefault(str(row.symbol), []).append(RecentSignal(*row))
+    return found
 
 
 def by_ids(database: Database, signal_ids: Sequence[str]) -> pd.DataFrame:
@@ -69,6 +111,16 @@ def note(database: Database, signal_id: str, reason: str, *, status: str | None 
     with database.write() as connection:
         connection.execute(
             sa.update(table).where(table.c.signal_id == signal_id, table.c.status == ACTIVE).values(**values)
+        )
+
+
+def reject(database: Database, signal_ids: Sequence[str], reason: str) -> None:
+    """End waiting signals of these ids."""
+    with database.write() as connection:
+        connection.execute(
+            sa.update(table)
+            .where(table.c.signal_id.in_(list(signal_ids)), table.c.status == ACTIVE)
+            .values(status=REJECTED, reason=reason)
         )
 
 

@@ -7,7 +7,7 @@ from decimal import Decimal
 import pandas as pd
 import sqlalchemy as sa
 
-from trading_assets.schemas.tables import ENTRY_SIGNALS, HOURLY_TABLES, Table
+from trading_assets.schemas.tables import ENTRY_SIGNALS, HOURLY_TABLES, LIVE_PARITY, Table
 
 metadata = sa.MetaData()
 
@@ -40,11 +40,7 @@ def _derive(table: Table) -> sa.Table:
     )
 
 
-_DERIVED = {table.name: _derive(table) for table in (*HOURLY_TABLES, ENTRY_SIGNALS)}
-
-
-derived_tables = tuple(_DERIVED.values())
-"""The tables of the pipeline: they grow with their models."""
+_DERIVED = {table.name: _derive(table) for table in (*HOURLY_TABLES, ENTRY_SIGNALS, LIVE_PARITY)}
 
 
 def sql_table(table: Table) -> sa.Table:
@@ -112,7 +108,7 @@ order_intents = sa.Table(
         "status",
         sa.String(16),
         nullable=False,
-        comment="intent -> submitted -> confirmed; rejected, abandoned; unknown until looked up",
+        comment="intent -> submitted -> confirmed -> closed; rejected, abandoned; unknown until looked up",
     ),
     sa.Column(
         "open_slot",
@@ -154,11 +150,13 @@ fills = sa.Table(
         nullable=False,
         comment="Trade is an ordinary fill; Funding, BustTrade ...",
     ),
+    sa.Column("kind", sa.String(12), nullable=False, comment="trade, funding, liquidation, adl, settlement or other"),
     sa.Column("price", DecimalText, nullable=False),
     sa.Column("qty", DecimalText, nullable=False),
     sa.Column("value", DecimalText, nullable=False),
     sa.Column("fee", DecimalText, nullable=False, comment="of a funding row: positive is paid"),
     _time("time_ms"),
+    sa.Index("ix_fills_account_time", "account", "time_ms"),
 )
 
 positions = sa.Table(
@@ -194,6 +192,7 @@ closings = sa.Table(
     sa.Column("fees", DecimalText, nullable=False),
     sa.Column("signal_id", sa.Text),
     _time("closed_ms"),
+    sa.Index("ix_closings_account_time", "account", "closed_ms"),
 )
 
 equity = sa.Table(
@@ -205,7 +204,9 @@ equity = sa.Table(
     sa.Column("wallet_balance", DecimalText, nullable=False),
     sa.Column("available", DecimalText, nullable=False),
     sa.Column("unrealised_pnl", DecimalText, nullable=False),
+    sa.Column("peak", DecimalText, nullable=False, comment="highest equity since a person last accepted a drawdown"),
     _time("time_ms"),
+    sa.Index("ix_equity_account", "account", "equity_id"),
 )
 
 reconciliations = sa.Table(
@@ -218,6 +219,7 @@ reconciliations = sa.Table(
     sa.Column("open_positions", sa.Integer, nullable=False),
     sa.Column("differences", sa.Integer, nullable=False),
     sa.Column("until_ms", sa.BigInteger, nullable=False, comment="books are read up to here, UTC ms"),
+    sa.Index("ix_reconciliations_account", "account", "until_ms"),
 )
 
 risk_events = sa.Table(
@@ -229,4 +231,48 @@ risk_events = sa.Table(
     sa.Column("symbol", sa.String(64)),
     sa.Column("detail", sa.Text, nullable=False),
     _time("time_ms"),
+    sa.Index("ix_risk_events_account", "account", "kind", "symbol"),
 )
+
+risk_states = sa.Table(
+    "risk_states",
+    metadata,
+    sa.Column("state_id", sa.Integer, primary_key=True, autoincrement=True),
+    _account(),
+    sa.Column("state", sa.String(8), nullable=False, comment="ACTIVE, REDUCING or HALTED, from this row on"),
+    sa.Column("cause", sa.String(16), nullable=False, comment="command, drawdown or daily loss"),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("actor", sa.Text, nullable=False, comment="who: a person, a job, or the guard itself"),
+    sa.Column("until_ms", sa.BigInteger, comment="ends by itself at this time, UTC ms; NULL: only by another row"),
+    _time("time_ms"),
+    sa.Index("ix_risk_states_account", "account", "state_id"),
+)
+
+finder_looks = sa.Table(
+    "finder_looks",
+    metadata,
+    sa.Column("look_id", sa.Integer, primary_key=True, autoincrement=True),
+    _account(),
+    sa.Column("hour_ms", sa.BigInteger, nullable=False, comment="hour of the selection that was followed, UTC ms"),
+    sa.Column(
+        "looked",
+        sa.Text,
+        nullable=False,
+        comment="JSON object: symbol to why it was not decided, or why its signal was dropped; empty: decided",
+    ),
+    _time("time_ms"),
+    sa.Index("finder_looks_by_time", "account", "time_ms"),
+)
+"""When the finder looked, at what, and what kept it from deciding: what parity with the backtest is explained by."""
+
+leases = sa.Table(
+    "leases",
+    metadata,
+    sa.Column("name", sa.String(100), primary_key=True, comment="what may be done by one holder at a time"),
+    sa.Column("holder", sa.Text, nullable=False, comment="unique to one life of one process"),
+    sa.Column("fence", sa.BigInteger, nullable=False, comment="grows with every change of the holder"),
+    sa.Column("expires_wall_ms", sa.BigInteger, nullable=False, comment="local clock, UTC ms; 0 when given back"),
+)
+
+history_tables = (order_events, fills, closings, equity, reconciliations, risk_events, risk_states)
+"""Rows that are never changed or deleted: triggers made by the migrations see to it."""

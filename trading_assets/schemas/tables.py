@@ -6,7 +6,10 @@ start of the partition's hour and its end is the as-of; columns that are percent
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
 
 import pandas as pd
 import pandera.pandas as pa
@@ -204,12 +207,46 @@ class EntrySignals(pa.DataFrameModel):
         name = "entry_signals"
 
 
+class LiveParity(pa.DataFrameModel):
+    """Live held against the backtest; one row per day and decision that either of them made, or had open that day."""
+
+    day_ms: int = pa.Field(ge=0, description="start of the partition's day, UTC ms")
+    signal_id: str = pa.Field(str_length={"min_value": 1}, description="the decision, as in entry_signals")
+    account: str = pa.Field(str_length={"min_value": 1}, description="trading account in the ledger")
+    hour_ms: int = pa.Field(ge=0, description="hour of the selection, UTC ms")
+    symbol: str = pa.Field(str_length={"min_value": 1}, description=_SYMBOL)
+    timeframe: str = pa.Field(isin=_TIMEFRAMES, description=_TIMEFRAME)
+    # `strategy` is a method of every pandera model.
+    strategy_name: str = pa.Field(alias="strategy", str_length={"min_value": 1}, description=_STRATEGY)
+    bar_close_ms: int = pa.Field(ge=0, description="close of the decision's bar, UTC ms")
+    position_type: str = pa.Field(isin=["LONG", "SHORT"], description="side of the position")
+    expected: int = pa.Field(isin=[0, 1], description="1 where the backtest has this entry")
+    live: int = pa.Field(isin=[0, 1], description="1 where live found this signal")
+    outcome: str = pa.Field(str_length={"min_value": 1}, description="agrees, or in what live differs, or why")
+    explained: int = pa.Field(isin=[0, 1], description="1 where live agrees, or the ledger tells why it differs")
+    reason: str = pa.Field(nullable=True, description="what the ledger says, or both values")
+    entry_price: float = pa.Field(nullable=True, gt=0, description="close of the decision's bar, USDT")
+    live_entry_price: float = pa.Field(nullable=True, gt=0, description="average price of live's fill, USDT")
+    slippage_bps: float = pa.Field(nullable=True, description="live's fill behind that close; positive costs money")
+    exit_reason: str = pa.Field(nullable=True, description="of the backtest: stop, target or open")
+    live_exit_reason: str = pa.Field(nullable=True, description="of live: stop, target, liquidation, other or open")
+    exit_price: float = pa.Field(nullable=True, gt=0, description="of the backtest, slippage included, USDT")
+    live_exit_price: float = pa.Field(nullable=True, gt=0, description="average of live's closings, USDT")
+    exit_difference_bps: float = pa.Field(nullable=True, description="live's exit behind it; positive costs money")
+
+    class Config:
+        strict = True
+        unique = ["day_ms", "signal_id"]  # noqa: RUF012
+        name = "live_parity"
+
+
 @dataclass(frozen=True)
 class Table:
-    """A table of the pipeline: its model and its primary key."""
+    """A table of the pipeline: its model, its primary key and the column that tells a row's partition."""
 
     model: type[pa.DataFrameModel]
     key: tuple[str, ...]
+    partition: str = "hour_ms"
 
     @property
     def name(self) -> str:
@@ -236,12 +273,18 @@ class Table:
             raise DataError(
                 f"table {self.name}: missing columns {sorted(expected - found)}, unknown {sorted(found - expected)}"
             )
-        dtypes = self.empty().dtypes.to_dict()
+        dtypes = _dtypes(self.model)
         try:
             typed = rows[self.columns].astype(dtypes)
         except (TypeError, ValueError) as error:
             raise DataError(f"table {self.name}: a column has the wrong type: {error}") from error
         return typed.sort_values(list(self.key), kind="stable").reset_index(drop=True)
+
+
+@lru_cache
+def _dtypes(model: type[pa.DataFrameModel]) -> dict[Hashable, Any]:
+    """Types by column; making an empty frame for them costs as much as the cast."""
+    return model.empty().dtypes.to_dict()
 
 
 MARKET_SCAN = Table(MarketScan, ("hour_ms", "symbol"))
@@ -250,5 +293,6 @@ FUNDING_COVERAGE = Table(FundingCoverage, ("hour_ms", "symbol"))
 BACKTEST_RESULTS = Table(BacktestResults, ("hour_ms", "timeframe", "symbol", "strategy", "parameters"))
 STRATEGY_SELECTIONS = Table(StrategySelections, ("hour_ms", "symbol"))
 ENTRY_SIGNALS = Table(EntrySignals, ("signal_id",))
+LIVE_PARITY = Table(LiveParity, ("day_ms", "signal_id"), partition="day_ms")
 
 HOURLY_TABLES = (MARKET_SCAN, CANDLE_COVERAGE, FUNDING_COVERAGE, BACKTEST_RESULTS, STRATEGY_SELECTIONS)

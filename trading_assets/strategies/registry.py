@@ -293,6 +293,12 @@ def registry_rows(database: Database) -> list[RegistryRow]:
     ]
 
 
+def active_names(database: Database) -> frozenset[str]:
+    """Names of the strategies that may trade now."""
+    with database.read() as connection:
+        return frozenset(connection.execute(sa.select(table.c.name).where(table.c.is_active)).scalars())
+
+
 def set_active(database: Database, name: str, active: bool) -> None:
     """Switch a strategy on or off from the next hour on.
 

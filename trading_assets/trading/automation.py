@@ -5,16 +5,23 @@ A `Skip` says what was seen, so that the tick's history can be read.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from trading_assets.market.timeframes import HOUR_MS, Timeframe, as_of_ms, floor_ms, iso
+from trading_assets.trading.session_lease import Trader
 from trading_assets.trading.signals import newest_close_ms
 
 SETTLE_MS = 1_000
 """The exchange shows a candle as final a moment after its end."""
 
 RETRY_SIGNALS_MS = 5_000
+BEGINS_WITHIN_S = 300.0
+"""A session has its turn within this time of being asked for, or its process is dead."""
+
+SESSION_TRIES, SESSION_REST_S = 3, 600.0
+"""So many sessions may fail in a row before they get a rest."""
+
 RECONCILE_BUSY_MS = 60_000
 RECONCILE_IDLE_MS = 600_000
 CATCH_UP_AFTER_MS = 5 * 60_000
@@ -79,6 +86,64 @@ def decide_trade(
         return Launch(f"{waiting_signals} signals wait for execution", handled_ms)
     following = min(newest_close_ms(timeframe, settled) + timeframe.ms for timeframe in selected)
     return Skip(f"no candle of {', '.join(selected)} has closed since {iso(handled_ms)}; next at {iso(following)}")
+
+
+@dataclass(frozen=True)
+class SessionRun:
+    """A run of the trade job that has not ended.
+
+    Attributes:
+        serves: the selection that it trades on; None before it has said so.
+        age_s: since it was asked for.
+    """
+
+    run: str
+    serves: str | None
+    age_s: float
+
+
+@dataclass(frozen=True)
+class Session:
+    """Start a session. `dead` are runs that count as running although their process is gone."""
+
+    reason: str
+    dead: tuple[str, ...] = ()
+
+
+def decide_session(
+    *,
+    selected: str | None,
+    trader: Trader | None,
+    runs: Sequence[SessionRun],
+    failed_ago_s: Sequence[float],
+) -> Session | Skip:
+    """Start a session when none is live, or when the live one trades on an older selection.
+
+    Who lives is told by the lease: a run whose process was killed may count as running for long.
+
+    Args:
+        selected: key of the newest selection.
+        trader: who holds the lease on trading.
+        failed_ago_s: how long ago each of the newest runs failed, the newest first, up to the first that did not.
+    """
+    if selected is None:
+        return Skip("no coin is selected yet, or the newest selection is empty")
+    if trader is not None and trader.serves == selected:
+        return Skip(f"{trader} trades on the selection {selected}")
+    others = [run for run in runs if trader is None or run.run != trader.run]
+    beginning = [run for run in others if run.age_s < BEGINS_WITHIN_S]
+    if beginning:
+        waits = f"; {trader} trades until then" if trader is not None else ""
+        return Skip(f"run {beginning[0].run[:8]} gets ready{waits}")
+    if len(failed_ago_s) >= SESSION_TRIES and failed_ago_s[0] < SESSION_REST_S:
+        return Skip(
+            f"the last {len(failed_ago_s)} sessions failed; the next one is started in "
+            f"{SESSION_REST_S - failed_ago_s[0]:.0f} s, or by hand"
+        )
+    dead = tuple(run.run for run in others)
+    if trader is not None:
+        return Session(f"{trader} trades on {trader.serves}, the newest selection is {selected}", dead)
+    return Session(f"nobody trades on the selection {selected}", dead)
 
 
 def decide_reconcile(

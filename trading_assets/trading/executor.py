@@ -1,61 +1,57 @@
-"""From a waiting signal to a position with its stop: once, or not at all. The only place that opens positions.
+"""From waiting signals to positions with their stops: once each, or not at all. The only place that opens positions.
 
-Order of things: gates -> reservation and intent in one transaction -> leverage -> one create with stops attached ->
-looked up -> position seen with its stop, or closed at once. An answer that leaves the outcome open is looked up by the
-order's deterministic id and never answered by sending again.
+Signals are gated and reserved one after the other, the most confident first, so that limits hold exactly; what was
+reserved is sent at once, several symbols side by side, and followed to its end after all have been sent.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Hashable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
-from itertools import islice
-from typing import Any
+from typing import Any, TypeVar
 
-from trading_assets.errors import (
-    AmbiguousOutcomeError,
-    ExchangeError,
-    ExchangeFatalError,
-    ExchangeUnavailableError,
-    NotSentError,
-    OrderRejectedError,
-)
-from trading_assets.exchange.base import Exchange
-from trading_assets.exchange.clock import local_ms
-from trading_assets.exchange.models import Instrument, Order, OrderRequest, Position, Side
-from trading_assets.ledger import books, orders
+from trading_assets.errors import ExchangeError, TradingAssetsError
+from trading_assets.exchange.events import Failure
+from trading_assets.exchange.models import Instrument, Side, Ticker
+from trading_assets.ledger import books, leases, orders
 from trading_assets.ledger import signals as ledger
-from trading_assets.ledger.database import Database
+from trading_assets.ledger.leases import Lease
 from trading_assets.ledger.orders import Intent
-from trading_assets.settings import Settings
-from trading_assets.trading.gates import Account, Candidate, refusals
+from trading_assets.trading import steps
+from trading_assets.trading.desk import Desk, trading_lease
+from trading_assets.trading.facts import Account, Candidate
 from trading_assets.trading.portfolio import account_snapshot
+from trading_assets.trading.reconcile import reconcile
+from trading_assets.trading.recovery import recover
+from trading_assets.trading.risk_guard import admit
+from trading_assets.trading.saga import Step
 from trading_assets.trading.signals import order_link_id
 from trading_assets.trading.sizing import Size, Unsizable, size_position
 
-LOOK_UPS = 8
-LOOK_UP_PAUSE_S = 0.15
-SEND_ATTEMPTS = 3
-EXITS, EXITS_OF_A_RUN = 60, 3
-"""So many emergency exits may a signal's position get in all, and in one run."""
+LEASE_MS = 30_000
+"""A submitter that died keeps others waiting for so long."""
 
-SEND_WITHIN_MS = 10_000
-"""An intent is sent within this time of its reservation or not at all ..."""
+TIME_LASTS_MS = 200
+"""The venue's time is asked again after so long by the local clock."""
 
-RECOVER_AFTER_MS = 30_000
-"""... so one that is older belongs to nobody and may be settled by whoever finds it."""
+ALL_TICKERS_FROM = 4
+"""From so many symbols on, all tickers in one answer cost less than one each."""
 
-Row = dict[Hashable, Any]
+Row = dict[str, Any]
 """A waiting signal: a row of `entry_signals`."""
 
-Notify = Callable[[str, str], None]
+_Result = TypeVar("_Result")
 
 
 @dataclass
 class SubmitReport:
-    """What became of the waiting signals: executed and rejected ids, refusals by id, outcomes still open."""
+    """What became of the waiting signals: executed and rejected ids, refusals by id, outcomes still open.
+
+    `refused` tells with the same words for all signals when this process may not, or cannot, open anything now.
+    """
 
     expired: int = 0
     executed: list[str] = field(default_factory=list)
@@ -65,112 +61,195 @@ class SubmitReport:
     recovered: int = 0
 
 
-@dataclass(frozen=True)
-class Desk:
-    """What the executor works with. `wall_ms` is the local clock: it tells whether another process still lives."""
-
-    database: Database
-    exchange: Exchange
-    settings: Settings
-    notify: Notify = lambda _title, _body: None
-    sleep: Callable[[float], None] = time.sleep
-    wall_ms: Callable[[], int] = local_ms
-
-
 def submit_orders(desk: Desk) -> SubmitReport:
     """Settle what an earlier process left open, expire old signals, and execute those that every gate lets through.
 
-    A signal for which the account cannot be read waits; nothing is opened blindly.
+    A signal for which the account cannot be read waits; nothing is opened blindly, or while another process trades.
 
     Raises:
-        ExchangeError: the exchange's time or instruments cannot be read; nothing was opened.
+        ExchangeError: the exchange's time cannot be read; nothing was opened.
+        LeaseLostError: the caller's lease is another's now; nothing more was opened.
     """
     report = SubmitReport()
     report.recovered = recover(desk)
-    now_ms = desk.exchange.now_ms()
-    report.expired = ledger.expire(desk.database, desk.settings.account, now_ms)
-    waiting = ledger.active(desk.database, desk.settings.account)
-    if waiting.empty:
+    clock = _VenueClock(desk)
+    report.expired = ledger.expire(desk.database, desk.settings.account, clock.now_ms())
+    rows = ledger.active(desk.database, desk.settings.account)
+    if not rows:
         return report
-    instruments = {instrument.symbol: instrument for instrument in desk.exchange.instruments()}
-    for row in waiting.to_dict("records"):
+    with _lease(desk) as lease:
+        if lease is None:
+            reason = f"another process trades this account: {_holder(desk)}"
+            report.refused = {str(row["signal_id"]): reason for row in rows}
+            return report
         try:
-            _execute(desk, row, instruments.get(str(row["symbol"])), report)
-        except (ExchangeUnavailableError, NotSentError, AmbiguousOutcomeError) as error:
-            # Before the reservation the signal waits; after it the intent is settled by the next `recover`.
-            _refuse(desk, str(row["signal_id"]), f"the account cannot be read: {error}", report, final=False)
+            _agree(desk, clock.now_ms())
+            market = _read(desk, {str(row["symbol"]) for row in rows}, clock.now_ms())
+        except ExchangeError as error:
+            for row in rows:
+                _refuse(desk, str(row["signal_id"]), f"the account cannot be read: {error}", report, final=False)
+            return report
+        _execute(desk, lease, rows, market, clock, report)
     return report
 
 
-def recover(desk: Desk) -> int:
-    """Settle intents that no living process works on, by looking their orders up; how many were settled."""
-    settled = 0
-    for intent in orders.unresolved(desk.database, desk.settings.account):
-        if intent.status == orders.INTENT and desk.wall_ms() - intent.touched_wall_ms < RECOVER_AFTER_MS:
-            continue
+class _VenueClock:
+    """The venue's time, asked at most every `TIME_LASTS_MS`: asking is a call, where the clock is virtual."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+        self._asked_wall_ms: int | None = None
+        self._now_ms = 0
+
+    def now_ms(self) -> int:
+        wall_ms = self._desk.wall_ms()
+        if self._asked_wall_ms is None or not 0 <= wall_ms - self._asked_wall_ms < TIME_LASTS_MS:
+            self._now_ms = self._desk.exchange.now_ms()
+            self._asked_wall_ms = wall_ms
+        return self._now_ms
+
+
+@dataclass(frozen=True)
+class _Market:
+    """What the gates need, read once for all waiting signals."""
+
+    instruments: Mapping[str, Instrument]
+    tickers: Mapping[str, Ticker]
+    account: Account
+    foreign: int
+    """symbols with a position that is not ours: each takes one of the account's places"""
+
+
+@contextmanager
+def _lease(desk: Desk) -> Iterator[Lease | None]:
+    """The caller's lease, or one for the block; None while another process has it."""
+    if desk.lease is not None:
+        yield desk.lease
+        return
+    name = trading_lease(desk.settings.account)
+    lease = leases.acquire(desk.database, name, leases.this_holder(), ttl_ms=LEASE_MS, wall_ms=desk.wall_ms())
+    try:
+        yield lease
+    finally:
+        if lease is not None:
+            leases.release(desk.database, lease)
+
+
+def _holder(desk: Desk) -> str:
+    name = trading_lease(desk.settings.account)
+    lease = leases.holder_of(desk.database, name, wall_ms=desk.wall_ms())
+    return lease.holder if lease is not None else "it has just ended"
+
+
+def _agree(desk: Desk, now_ms: int) -> None:
+    """Compare the books first where that was never done, or long ago.
+
+    Raises:
+        ExchangeError: they cannot be read.
+    """
+    until_ms = books.reconciled_until_ms(desk.database, desk.settings.account)
+    if until_ms is None or now_ms - until_ms > desk.settings.max_reconciliation_age_s * 1000:
+        reconcile(desk)
+
+
+def _read(desk: Desk, symbols: set[str], now_ms: int) -> _Market:
+    exchange = desk.exchange
+    instruments = desk.rules.of(exchange, symbols, desk.wall_ms())
+    listed = sorted(symbols & instruments.keys())
+    if len(listed) < ALL_TICKERS_FROM:
+        tickers = {symbol: exchange.ticker(symbol) for symbol in listed}
+    else:
+        tickers = exchange.tickers()
+    account = account_snapshot(desk.database, exchange, desk.settings.account, now_ms)
+    foreign = {position.symbol for position in account.positions} - account.occupied
+    return _Market(instruments, tickers, account, len(foreign))
+
+
+def _execute(
+    desk: Desk, lease: Lease, rows: list[Row], market: _Market, clock: _VenueClock, report: SubmitReport
+) -> None:
+    """Gate and reserve in turn, send side by side, then follow what was sent; what broke is raised when all is done."""
+    account, sent = market.account, list[tuple[Intent, Future[Intent | None]]]()
+    broken: list[Exception] = []
+    with _lanes(desk, len(rows)) as run:
         try:
-            order = desk.exchange.find_order(intent.symbol, intent.order_link_id)
-            if order is not None:
-                settled += _settle(desk, intent, order)
-                continue
-        except ExchangeError:
-            continue  # it stays as it is, keeps its symbol occupied, and is tried again; the others go on
-        if desk.wall_ms() - intent.touched_wall_ms >= RECOVER_AFTER_MS and intent.status != orders.SUBMITTED:
-            _move(desk, intent, orders.ABANDONED, reason="the order never reached the exchange")
-            settled += 1
-    return settled
+            for row in rows:
+                ready = _gate(desk, row, market, account, clock.now_ms(), report)
+                if ready is None:
+                    continue
+                size, price = ready
+                intent = _reserve(desk, lease, row, size, market.foreign, clock.now_ms(), report)
+                if intent is None:
+                    continue
+                account = _after(account, intent, price)
+                left_ms = int(row["ttl_ms"]) - intent.created_ms
+                send_by = intent.touched_wall_ms + min(steps.SEND_WITHIN_MS, left_ms)
+                sent.append((intent, run(steps.send, desk, intent, send_by)))
+        except TradingAssetsError as error:
+            broken.append(error)  # what was reserved is still followed
+        followed = []
+        for intent, sending in sent:
+            after = sending.result() if sending.exception() is None else None
+            open_still = after is not None and after.status in orders.UNRESOLVED
+            followed.append((intent, run(steps.confirm, desk, after) if open_still else sending))
+        for intent, ending in followed:
+            _tell(desk, intent, ending, report, broken)
+    if broken:
+        raise broken[0]
 
 
-def _execute(desk: Desk, row: Row, instrument: Instrument | None, report: SubmitReport) -> None:
+def _tell(
+    desk: Desk, intent: Intent, ending: Future[Intent | None], report: SubmitReport, broken: list[Exception]
+) -> None:
+    """Put one order's end into the report."""
+    why = "the exchange does not show its end yet"
+    after: Intent | None = None
+    try:
+        after = ending.result()
+    except ExchangeError as error:
+        why = str(error)
+    except Exception as error:  # noqa: BLE001 (raised by the caller, after the other orders)
+        broken.append(error)
+        why = str(error)
+    match after.status if after is not None else None:
+        case orders.CONFIRMED:
+            report.executed.append(intent.signal_id)
+        case orders.REJECTED | orders.ABANDONED:
+            report.rejected[intent.signal_id] = after.reason if after is not None and after.reason else ""
+        case _:
+            report.unknown.append(intent.signal_id)
+            steps.tell_failure(desk, intent, Failure.UNKNOWN, f"{why}; it is looked up again")
+
+
+def _gate(
+    desk: Desk, row: Row, market: _Market, account: Account, now_ms: int, report: SubmitReport
+) -> tuple[Size, Decimal] | None:
     signal_id, symbol = str(row["signal_id"]), str(row["symbol"])
+    instrument, ticker = market.instruments.get(symbol), market.tickers.get(symbol)
     if instrument is None:
         _refuse(desk, signal_id, f"{symbol} is not listed", report, final=True)
-        return
-    # Read anew for each signal: the one before may have taken margin, or the last free position.
-    account = account_snapshot(desk.database, desk.exchange, desk.settings.account, desk.exchange.now_ms())
-    size = _gate(desk, row, instrument, account, report)
-    if size is None:
-        return
-    link = order_link_id(signal_id)
-    reserved_at = desk.wall_ms()
-    side = Side.BUY if row["position_type"] == "LONG" else Side.SELL
-    stop_loss, take_profit = Decimal(str(row["stop_loss"])), Decimal(str(row["take_profit"]))
-    now_ms = desk.exchange.now_ms()
-    if not orders.reserve(
-        desk.database,
-        order_link_id=link,
-        signal_id=signal_id,
-        account=desk.settings.account,
-        symbol=symbol,
-        side=side,
-        qty=size.qty,
-        stop_loss=stop_loss,
-        take_profit=take_profit,
-        leverage=size.leverage,
-        max_open=desk.settings.max_positions,
-        now_ms=now_ms,
-        wall_ms=reserved_at,
-    ):
-        report.refused[signal_id] = f"another process works on it, {symbol} has an open order, or all are taken"
-        return
-    intent = Intent(
-        *(link, signal_id, desk.settings.account, symbol, side, size.qty, stop_loss, take_profit),
-        *(size.leverage, orders.INTENT, None, now_ms, reserved_at),
-    )
-    _send(desk, intent, report)
-
-
-def _gate(desk: Desk, row: Row, instrument: Instrument, account: Account, report: SubmitReport) -> Size | None:
-    signal_id = str(row["signal_id"])
+        return None
+    if ticker is None:
+        _refuse(desk, signal_id, f"the exchange has no ticker of {symbol}", report, final=False)
+        return None
     candidate = Candidate(
-        symbol=instrument.symbol,
+        symbol=symbol,
+        strategy=str(row["strategy"]),
         confidence=float(row["confidence"]),
         entry_price=Decimal(str(row["entry_price"])),
         hour_ms=int(row["hour_ms"]),
         ttl_ms=int(row["ttl_ms"]),
     )
-    ticker = desk.exchange.ticker(instrument.symbol)
-    shut = refusals(candidate, ticker, account, desk.settings, desk.exchange.now_ms())
+    shut = admit(
+        desk.database,
+        desk.settings,
+        desk.notify,
+        candidate=candidate,
+        ticker=ticker,
+        account=account,
+        now_ms=now_ms,
+        told=isinstance(row["reason"], str),
+    )
     if shut:
         reason = "; ".join(map(str, shut))
         _refuse(desk, signal_id, reason, report, final=any(refusal.final for refusal in shut))
@@ -179,7 +258,34 @@ def _gate(desk: Desk, row: Row, instrument: Instrument, account: Account, report
     if isinstance(size, Unsizable):
         _refuse(desk, signal_id, size.reason, report, final=True)
         return None
-    return size
+    return size, ticker.last
+
+
+def _reserve(
+    desk: Desk, lease: Lease, row: Row, size: Size, foreign: int, now_ms: int, report: SubmitReport
+) -> Intent | None:
+    signal_id, symbol = str(row["signal_id"]), str(row["symbol"])
+    intent = Intent(
+        order_link_id=order_link_id(signal_id),
+        signal_id=signal_id,
+        account=desk.settings.account,
+        symbol=symbol,
+        side=Side.BUY if row["position_type"] == "LONG" else Side.SELL,
+        qty=size.qty,
+        stop_loss=Decimal(str(row["stop_loss"])),
+        take_profit=Decimal(str(row["take_profit"])),
+        leverage=size.leverage,
+        status=orders.INTENT,
+        order_id=None,
+        created_ms=now_ms,
+        touched_wall_ms=desk.wall_ms(),
+    )
+    places = desk.settings.max_positions - foreign
+    with desk.step(Step.RESERVE):
+        if orders.reserve(desk.database, intent, max_open=places, wall_ms=intent.touched_wall_ms, lease=lease):
+            return intent
+    report.refused[signal_id] = f"another process works on it, {symbol} has an open order, or all are taken"
+    return None
 
 
 def _refuse(desk: Desk, signal_id: str, reason: str, report: SubmitReport, *, final: bool) -> None:
@@ -187,181 +293,30 @@ def _refuse(desk: Desk, signal_id: str, reason: str, report: SubmitReport, *, fi
     (report.rejected if final else report.refused)[signal_id] = reason
 
 
-def _send(desk: Desk, intent: Intent, report: SubmitReport) -> None:
-    request = OrderRequest(
-        symbol=intent.symbol,
-        side=intent.side,
-        qty=intent.qty,
-        order_link_id=intent.order_link_id,
-        stop_loss=intent.stop_loss,
-        take_profit=intent.take_profit,
-    )
+def _after(account: Account, intent: Intent, price: Decimal) -> Account:
+    """The account once the intent is a position: the next signal is gated on it."""
+    margin = intent.qty * price / intent.leverage
+    wallet = replace(account.wallet, available=account.wallet.available - margin)
+    return replace(account, wallet=wallet, occupied=account.occupied | {intent.symbol})
+
+
+Run = Callable[..., "Future[Any]"]
+
+
+@contextmanager
+def _lanes(desk: Desk, count: int) -> Iterator[Run]:
+    """Runs calls side by side, each symbol's in its order; a single one, and one lane, at once and in this thread."""
+    if count == 1 or desk.lanes == 1:
+        yield _at_once
+        return
+    with ThreadPoolExecutor(min(count, desk.lanes), thread_name_prefix="orders") as pool:
+        yield pool.submit
+
+
+def _at_once(call: Callable[..., _Result], *args: object) -> Future[_Result]:
+    future: Future[_Result] = Future()
     try:
-        desk.exchange.set_leverage(intent.symbol, intent.leverage)
-    except ExchangeError as error:
-        refused = isinstance(error, OrderRejectedError | ExchangeFatalError)
-        _end(desk, intent, orders.REJECTED if refused else orders.ABANDONED, f"leverage not set: {error}", report)
-        return
-    acknowledged = False
-    try:
-        order_id = _create(desk, intent, request)
-    except (OrderRejectedError, ExchangeFatalError) as error:
-        _end(desk, intent, orders.REJECTED, str(error), report)
-        return
-    except NotSentError as error:
-        _end(desk, intent, orders.ABANDONED, f"not sent: {error}", report)
-        return
-    except ExchangeError as error:
-        _move(desk, intent, orders.UNKNOWN, reason=f"outcome unknown: {error}")
-    else:
-        acknowledged = True
-        _move(desk, intent, orders.SUBMITTED, order_id=order_id)
-    order = _look_up(desk, intent)
-    if order is None:
-        if not acknowledged:  # an acknowledged order exists, however long it is not shown
-            _move(desk, intent, orders.UNKNOWN, reason="sent, but the exchange does not show it yet")
-        report.unknown.append(intent.signal_id)
-        desk.notify("order outcome unknown", f"{intent.symbol} {intent.order_link_id}: it will be looked up again")
-        return
-    if not _settle(desk, intent, order):
-        report.unknown.append(intent.signal_id)
-    elif order.filled_qty > 0:
-        report.executed.append(intent.signal_id)
-    else:
-        report.rejected[intent.signal_id] = _why_not_filled(order)
-
-
-def _create(desk: Desk, intent: Intent, request: OrderRequest) -> str:
-    """Send once; again only where the exchange certainly never saw it, with the same id and within the time."""
-    for attempt in range(SEND_ATTEMPTS):
-        if desk.wall_ms() - intent.touched_wall_ms > SEND_WITHIN_MS:
-            raise NotSentError("the order took too long to be sent; another process may have settled it")
-        try:
-            return desk.exchange.place_order(request).order_id
-        except NotSentError:
-            if attempt == SEND_ATTEMPTS - 1:
-                raise
-            desk.sleep(LOOK_UP_PAUSE_S)
-    raise AssertionError("unreachable")
-
-
-def _look_up(desk: Desk, intent: Intent) -> Order | None:
-    """The order in its final state, or as far as it has come after `LOOK_UPS` looks; None if it was never seen."""
-    seen: Order | None = None
-    for attempt in range(LOOK_UPS):
-        try:
-            seen = desk.exchange.find_order(intent.symbol, intent.order_link_id) or seen
-        except ExchangeError:
-            seen = None
-        if seen is not None and seen.status.is_final:
-            return seen
-        if attempt < LOOK_UPS - 1:
-            desk.sleep(LOOK_UP_PAUSE_S * (attempt + 1))
-    return seen
-
-
-def _settle(desk: Desk, intent: Intent, order: Order) -> bool:
-    """Bring the ledger in line with the order; False while the order is not final."""
-    if not order.status.is_final:
-        return False
-    if order.filled_qty <= 0:
-        _move(desk, intent, orders.REJECTED, reason=_why_not_filled(order), order_id=order.order_id)
-        return True
-    protect(desk, intent)
-    _move(
-        desk,
-        intent,
-        orders.CONFIRMED,
-        order_id=order.order_id,
-        filled_qty=order.filled_qty,
-        average_price=order.average_price,
-    )
-    desk.notify(
-        f"{intent.side.value} {intent.symbol}",
-        f"{order.filled_qty} at {order.average_price}, stop {intent.stop_loss}, target {intent.take_profit}",
-    )
-    return True
-
-
-def protect(desk: Desk, intent: Intent) -> None:
-    """See the position with its stop; attach it again if it is missing; close the position if that fails.
-
-    Raises:
-        ExchangeError: the position cannot be read or closed; the intent stays unresolved and is settled later.
-    """
-    bare = _unprotected(desk, intent.symbol)
-    if bare is None:
-        return
-    try:
-        desk.exchange.set_stops(intent.symbol, intent.stop_loss, intent.take_profit)
-    except OrderRejectedError:
-        pass  # the price is beyond the stop already: out
-    else:
-        bare = _unprotected(desk, intent.symbol)
-        if bare is None:
-            return
-    detail = f"{intent.symbol} had no stop and could not be given one; it was closed"
-    with desk.database.write() as connection:
-        now_ms = desk.exchange.now_ms()
-        books.add_risk_event(connection, intent.account, "unprotected", intent.symbol, detail, now_ms)
-    desk.notify("position without stop", detail)
-    _get_out(desk, intent, bare)
-
-
-def _get_out(desk: Desk, intent: Intent, bare: Position) -> None:
-    """Close a position that has no stop. An exit that filled less, or whose answer was lost, is followed by another
-    with an id of its own: reduce-only, it can close only what is left.
-
-    Raises:
-        ExchangeError: the position is still there, or cannot be read.
-    """
-    links = (order_link_id(intent.signal_id, "x" if n == 1 else f"x{n}") for n in range(1, EXITS + 1))
-    unused = (link for link in links if desk.exchange.find_order(intent.symbol, link) is None)
-    for link in islice(unused, EXITS_OF_A_RUN):
-        request = OrderRequest(
-            symbol=intent.symbol, side=intent.side.opposite, qty=bare.size, order_link_id=link, reduce_only=True
-        )
-        try:
-            desk.exchange.place_order(request)
-        except OrderRejectedError:
-            if desk.exchange.position(intent.symbol) is not None:
-                raise
-            return
-        desk.sleep(LOOK_UP_PAUSE_S)
-        left = desk.exchange.position(intent.symbol)
-        if left is None:
-            return
-        bare = left
-    raise ExchangeUnavailableError(
-        f"{intent.symbol} has no stop and could not be closed: it is tried again, look at it"
-    )
-
-
-def _unprotected(desk: Desk, symbol: str) -> Position | None:
-    """The open position of a symbol, if it carries no stop."""
-    position = desk.exchange.position(symbol)
-    return position if position is not None and position.stop_loss is None else None
-
-
-def _end(desk: Desk, intent: Intent, status: str, reason: str, report: SubmitReport) -> None:
-    _move(desk, intent, status, reason=reason)
-    report.rejected[intent.signal_id] = reason
-    desk.notify(f"order {status}", f"{intent.symbol}: {reason}")
-
-
-def _move(desk: Desk, intent: Intent, status: str, **details: object) -> None:
-    orders.move(
-        desk.database,
-        intent.order_link_id,
-        status,
-        # By the local clock's progress: asking the exchange could fail just when its failure is to be recorded.
-        now_ms=intent.created_ms + max(desk.wall_ms() - intent.touched_wall_ms, 0),
-        wall_ms=desk.wall_ms(),
-        **details,  # type: ignore[arg-type]
-    )
-
-
-def _why_not_filled(order: Order) -> str:
-    words = [order.status.value]
-    words += [word for word in (order.reject_reason, order.cancel_type) if word and word != "EC_NoError"]
-    return "nothing was filled: " + ", ".join(words)
+        future.set_result(call(*args))
+    except Exception as error:  # noqa: BLE001 (raised again by whoever asks for the result)
+        future.set_exception(error)
+    return future

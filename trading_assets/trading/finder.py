@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import pandas as pd
 
 from trading_assets.errors import TradingAssetsError
 from trading_assets.exchange.models import Instrument
-from trading_assets.ledger import books, orders
+from trading_assets.ledger import books, looks, orders
 from trading_assets.ledger import signals as ledger
 from trading_assets.ledger.database import Database
+from trading_assets.ledger.looks import Look
 from trading_assets.market.timeframes import Timeframe, as_of_ms
 from trading_assets.settings import Settings
 from trading_assets.strategies.base import Strategy, StrategyData
@@ -25,16 +26,28 @@ _log = logging.getLogger(__name__)
 DUPLICATE_WINDOW_MS = 300_000
 SAME_PRICE = 0.001
 
+BROKEN = "entry_signals broke its schema; see its check"
+"""Why signals are rejected that do not pass their check: else the next run would find them waiting."""
+
 Load = Callable[[str, Timeframe, Strategy], StrategyData]
 
 
 @dataclass
 class FinderReport:
-    """What a look found: new signals (rows of `entry_signals`), and how many selections had none, by reason."""
+    """What a look found: new signals (rows of `entry_signals`), and how many selections had none, by reason.
+
+    `looked` has each coin whose candle was due, with what kept it from a decision or a signal; empty means decided.
+    """
 
     signals: list[Mapping[str, object]] = field(default_factory=list)
     skipped: Counter[str] = field(default_factory=Counter)
     failures: dict[str, str] = field(default_factory=dict)
+    looked: dict[str, str] = field(default_factory=dict)
+
+    def skip(self, symbol: str, reason: str) -> None:
+        """This coin has no signal, for a reason that is not its strategy's."""
+        self.skipped[reason] += 1
+        self.looked[symbol] = reason
 
 
 def find_entry_signals(
@@ -50,8 +63,8 @@ def find_entry_signals(
 
     One selection's failure is reported and never stops the others.
     """
-    report = FinderReport()
-    recent = ledger.since(
+    report, found = FinderReport(), list[Signal]()
+    recent = ledger.recent(
         database, settings.account, now_ms - max(DUPLICATE_WINDOW_MS, settings.min_signal_interval_s * 1000)
     )
     exits = books.closing_rows(database, settings.account, now_ms - Timeframe.D1.ms)
@@ -62,13 +75,13 @@ def find_entry_signals(
         hour_ms = int(selection["hour_ms"])
         instrument = instruments.get(symbol)
         if now_ms - as_of_ms(hour_ms) > settings.max_selection_age_s * 1000:
-            report.skipped["selection too old"] += 1
+            report.skip(symbol, "selection too old")
             continue
         if instrument is None or instrument.status != "Trading":
-            report.skipped["symbol is not trading"] += 1
+            report.skip(symbol, "symbol is not trading")
             continue
         if symbol in occupied:
-            report.skipped["its order or position is open"] += 1
+            report.skip(symbol, "its order or position is open")
             continue
         if not is_due(timeframe, now_ms, settings.signal_ttl_s):
             report.skipped["no fresh candle"] += 1
@@ -86,45 +99,55 @@ def find_entry_signals(
                 last_exit_ms=last_exit.get(symbol),
             )
         except TradingAssetsError as error:
-            report.skipped["failed"] += 1
+            report.skip(symbol, "failed")
             report.failures[symbol] = str(error)
             continue
         except Exception as error:  # noqa: BLE001 (a user's strategy may raise anything; the others go on)
             _log.warning("the strategy of %s failed", symbol, exc_info=True)
-            report.skipped["failed"] += 1
+            report.skip(symbol, "failed")
             report.failures[symbol] = f"{type(error).__name__}: {error}"
             continue
         if isinstance(decision, NoSignal):
-            report.skipped[decision.reason.split(":")[0]] += 1
+            reason = decision.reason.split(":")[0]
+            report.skip(symbol, reason)
+            if decision.is_strategys:
+                report.looked[symbol] = ""
             continue
-        duplicate = duplicate_of(decision, recent, settings, now_ms)
+        report.looked[symbol] = ""
+        duplicate = duplicate_of(decision, recent.get(symbol, ()), settings, now_ms)
         if duplicate is not None:
-            report.skipped[duplicate] += 1
-        elif ledger.insert(database, decision.row):
-            report.signals.append(decision.row)
+            report.skip(symbol, duplicate)
         else:
-            report.skipped["signal exists"] += 1
+            found.append(decision)
+    # All in one transaction: a commit waits for the disk, and thirty candles may have closed at once.
+    added = ledger.insert_new(database, [signal.row for signal in found])
+    report.signals = [signal.row for signal in found if signal.signal_id in added]
+    report.skipped["signal exists"] += len(found) - len(report.signals)
+    report.skipped += Counter()  # without reasons that were counted zero times
+    if report.looked:
+        looks.add(database, settings.account, Look(now_ms, int(selections["hour_ms"].max()), report.looked))
     return report
 
 
-def duplicate_of(signal: Signal, recent: pd.DataFrame, settings: Settings, now_ms: int) -> str | None:
-    """Why a signal repeats a recent one (spec section 7), or None."""
+def duplicate_of(signal: Signal, recent: Sequence[ledger.RecentSignal], settings: Settings, now_ms: int) -> str | None:
+    """Why a signal repeats one of its symbol's recent ones (spec section 7), or None."""
     row = signal.row
-    same = recent[recent["symbol"] == row["symbol"]]
-    if signal.signal_id in set(same["signal_id"]):
+    if any(one.signal_id == signal.signal_id for one in recent):
         return "signal exists"
-    within = same[same["created_at_ms"] >= now_ms - DUPLICATE_WINDOW_MS]
-    if (within["status"] == ledger.EXECUTING).any():
+    within = [one for one in recent if one.created_at_ms >= now_ms - DUPLICATE_WINDOW_MS]
+    if any(one.status == ledger.EXECUTING for one in within):
         return "another signal of the symbol is executing"
     entry = float(row["entry_price"])  # type: ignore[arg-type]
-    alike = within[
-        (within["status"] == ledger.ACTIVE)
-        & (within["position_type"] == row["position_type"])
-        & ((within["entry_price"] / entry - 1).abs() <= SAME_PRICE)
-    ]
-    if len(alike):
+    alike = (
+        one.status == ledger.ACTIVE
+        and one.position_type == row["position_type"]
+        and abs(one.entry_price / entry - 1) <= SAME_PRICE
+        for one in within
+    )
+    if any(alike):
         return "the same signal is waiting"
-    newest = same.loc[same["strategy"] == row["strategy"], "signal_timestamp_ms"].max()
-    if pd.notna(newest) and int(row["signal_timestamp_ms"]) - newest < settings.min_signal_interval_s * 1000:  # type: ignore[call-overload]
+    earlier = [one.signal_timestamp_ms for one in recent if one.strategy == row["strategy"]]
+    closed_ms = int(row["signal_timestamp_ms"])  # type: ignore[call-overload]
+    if earlier and closed_ms - max(earlier) < settings.min_signal_interval_s * 1000:
         return "too soon after the strategy's last signal"
     return None

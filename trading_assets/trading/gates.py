@@ -1,53 +1,17 @@
-"""All that must hold before an order: one pure function over a snapshot, returning every refusal. No I/O."""
+"""All that must hold before an order: one pure function over a snapshot, returning every refusal. No I/O.
+
+Here is what the signal and its market must fulfil; the account's limits are in `risk_limits`, pauses after losses in
+`protections`.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from decimal import Decimal
-
-from trading_assets.exchange.models import Position, Ticker, Wallet
+from trading_assets.exchange.models import Ticker
 from trading_assets.market.timeframes import as_of_ms
 from trading_assets.settings import Settings
-
-
-@dataclass(frozen=True)
-class Refusal:
-    """A gate that is shut. A `final` one cannot open during the signal's life."""
-
-    gate: str
-    found: str
-    final: bool = False
-
-    def __str__(self) -> str:
-        return f"{self.gate}: {self.found}"
-
-
-@dataclass(frozen=True)
-class Account:
-    """The account at one moment.
-
-    Attributes:
-        occupied: symbols with an order or position of ours.
-        realised_today: PnL of closings since 00:00 UTC, USD.
-        peak_equity: highest equity recorded, USD.
-    """
-
-    wallet: Wallet
-    positions: tuple[Position, ...]
-    occupied: frozenset[str]
-    realised_today: Decimal
-    peak_equity: Decimal
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """What of a signal the gates ask."""
-
-    symbol: str
-    confidence: float
-    entry_price: Decimal
-    hour_ms: int
-    ttl_ms: int
+from trading_assets.trading.facts import Account, Candidate, Refusal
+from trading_assets.trading.protections import protections
+from trading_assets.trading.risk_limits import limits
 
 
 def refusals(candidate: Candidate, ticker: Ticker, account: Account, settings: Settings, now_ms: int) -> list[Refusal]:
@@ -78,40 +42,14 @@ def refusals(candidate: Candidate, ticker: Ticker, account: Account, settings: S
         )
     if account.wallet.available < settings.min_available_margin:
         found.append(
-            Refusal("margin", f"${account.wallet.available:.2f} free, at least ${settings.min_available_margin}")
-        )
-    held = {position.symbol for position in account.positions}
-    if candidate.symbol in held | account.occupied:
-        found.append(Refusal("position", f"{candidate.symbol} has an open position or order", final=True))
-    open_count = len(held | account.occupied)
-    if open_count >= settings.max_positions:
-        found.append(Refusal("positions", f"{open_count} open, at most {settings.max_positions}"))
-    found.extend(_losses(account, settings))
-    return found
-
-
-def _losses(account: Account, settings: Settings) -> list[Refusal]:
-    found = []
-    equity = account.wallet.equity
-    at_start = equity - account.realised_today
-    if at_start > 0:
-        lost = float(-account.realised_today / at_start * 100)
-        if lost >= settings.max_daily_loss_pct:
-            found.append(
-                Refusal(
-                    "daily loss",
-                    f"{lost:.1f} % lost today, less than {settings.max_daily_loss_pct:g} % needed",
-                )
-            )
-    peak = max(account.peak_equity, equity)
-    if peak <= 0:
-        return [*found, Refusal("equity", f"${equity:.2f}, expected more than zero")]
-    drawdown = float((peak - equity) / peak * 100)
-    if drawdown >= settings.max_drawdown_pct:
-        found.append(
             Refusal(
-                "drawdown",
-                f"{drawdown:.1f} % below the peak, less than {settings.max_drawdown_pct:g} % needed",
+                "margin",
+                f"${account.wallet.available:.2f} free, at least ${settings.min_available_margin}",
+                of_account=True,
             )
         )
+    if candidate.symbol in {position.symbol for position in account.positions} | account.occupied:
+        found.append(Refusal("position", f"{candidate.symbol} has an open position or order", final=True))
+    found.extend(limits(candidate, account, settings, now_ms))
+    found.extend(protections(candidate.symbol, account.closings, settings, now_ms))
     return found

@@ -8,20 +8,80 @@ from decimal import Decimal
 import pandas as pd
 
 from trading_assets.exchange.base import Exchange
-from trading_assets.ledger import books, orders, signals
+from trading_assets.exchange.models import FillKind
+from trading_assets.ledger import books, orders, risk, signals
 from trading_assets.ledger.database import Database
+from trading_assets.ledger.risk import StateChange
 from trading_assets.market.timeframes import DAY_MS, floor_ms
-from trading_assets.trading.gates import Account
+from trading_assets.strategies.registry import active_names
+from trading_assets.trading.facts import Account
+from trading_assets.trading.risk_limits import drawdown_pct, loss_counts_from_ms
+
+CLOSINGS_BACK_MS = 7 * DAY_MS
+"""So far back the protections may look."""
+
+DIMENSIONS = ("strategy", "timeframe", "symbol")
+_SUMS = ["closings", "wins", "pnl", "funding", "net"]
 
 
 @dataclass(frozen=True)
 class Performance:
-    """Closed trades, USD; `by` has one row per strategy, timeframe and symbol."""
+    """Closed trades and funding, USD.
+
+    `by` has one row per strategy, timeframe and symbol: closings, wins, pnl (net of fees), funding (paid), net of both.
+    What was not opened by a signal is "unknown".
+    """
 
     closings: int
     wins: int
     pnl: float
+    funding: float
     by: pd.DataFrame
+
+    @property
+    def net(self) -> float:
+        return self.pnl - self.funding
+
+    def by_one(self, dimension: str) -> pd.DataFrame:
+        """The same, summed over the other dimensions."""
+        return self.by.groupby(dimension)[_SUMS].sum().reset_index()
+
+
+@dataclass(frozen=True)
+class Portfolio:
+    """The account as of the last reading of the books. USD and percent of equity.
+
+    Attributes:
+        positions: symbol, side, size, notional, share_pct, entry_price, mark_price, stop_loss, liquidation_price,
+            liquidation_pct (distance of the mark price to it, percent; NaN where the venue gives none), unrealised_pnl.
+        drawdown_pct: of equity to the peak that the risk guard counts from, <= 0.
+        max_drawdown_pct: the deepest since the first snapshot, <= 0.
+    """
+
+    as_of_ms: int
+    state: StateChange
+    equity: float
+    available: float
+    drawdown_pct: float
+    max_drawdown_pct: float
+    positions: pd.DataFrame
+    today: Performance
+    ever: Performance
+
+    @property
+    def exposure(self) -> float:
+        """Value of all positions, USD."""
+        return float(self.positions["notional"].sum())
+
+    @property
+    def net_exposure(self) -> float:
+        """Longs less shorts, USD."""
+        sign = self.positions["side"].map({"Buy": 1.0, "Sell": -1.0})
+        return float((self.positions["notional"] * sign).sum())
+
+    @property
+    def exposure_pct(self) -> float:
+        return self.exposure / self.equity * 100 if self.equity > 0 else 0.0
 
 
 def account_snapshot(database: Database, exchange: Exchange, account: str, now_ms: int) -> Account:
@@ -30,26 +90,92 @@ def account_snapshot(database: Database, exchange: Exchange, account: str, now_m
     Raises:
         ExchangeError: it cannot be read; then nothing may be opened.
     """
-    today = books.closing_rows(database, account, floor_ms(now_ms, DAY_MS))
-    equity = books.equity_rows(database, account)
+    states = risk.read_history(database, account)
     return Account(
         wallet=exchange.wallet(),
         positions=tuple(exchange.positions()),
         occupied=frozenset(intent.symbol for intent in orders.occupying(database, account)),
-        realised_today=Decimal(str(float(today["pnl"].sum()))),
-        peak_equity=Decimal(str(float(equity["equity"].max()))) if len(equity) else Decimal(0),
+        realised_today=books.realised(database, account, loss_counts_from_ms(states, now_ms)),
+        peak_equity=books.peak_equity(database, account),
+        reconciled_ms=books.reconciled_until_ms(database, account),
+        active_strategies=active_names(database),
+        state=risk.in_force(states, now_ms),
+        closings=tuple(books.closings_of_ours(database, account, now_ms - CLOSINGS_BACK_MS)),
+    )
+
+
+def portfolio(database: Database, account: str) -> Portfolio | None:
+    """The account as of the last reading of the books; None before the first."""
+    as_of_ms = books.reconciled_until_ms(database, account)
+    snapshots = books.equity_rows(database, account)
+    if as_of_ms is None or snapshots.empty:
+        return None
+    newest = snapshots.iloc[-1]
+    equity = float(newest["equity"])
+    deepest = (snapshots["equity"] / snapshots["equity"].cummax() - 1).min() * 100
+    return Portfolio(
+        as_of_ms=as_of_ms,
+        state=risk.in_force(risk.read_history(database, account), as_of_ms),
+        equity=equity,
+        available=float(newest["available"]),
+        drawdown_pct=drawdown_pct(Decimal(str(equity)), books.peak_equity(database, account)),
+        max_drawdown_pct=float(deepest),
+        positions=_exposures(books.position_rows(database, account), equity),
+        today=performance(database, account, floor_ms(as_of_ms, DAY_MS)),
+        ever=performance(database, account),
     )
 
 
 def performance(database: Database, account: str, since_ms: int = 0) -> Performance:
-    """Results of closed trades, joined with the signals that opened them."""
+    """Results of closed trades and of funding at or after a time, joined with the signals that opened the positions."""
     closed = books.closing_rows(database, account, since_ms)
-    known = signals.by_ids(database, closed["signal_id"].dropna().astype(str).tolist())
-    joined = closed.merge(known[["signal_id", "strategy", "timeframe"]], on="signal_id", how="left")
-    joined[["strategy", "timeframe"]] = joined[["strategy", "timeframe"]].fillna("unknown")
-    by = (
-        joined.groupby(["strategy", "timeframe", "symbol"])["pnl"]
-        .agg(closings="count", wins=lambda pnl: int((pnl > 0).sum()), pnl="sum")
-        .reset_index()
+    funding = books.fill_rows(database, account, since_ms, FillKind.FUNDING)
+    held = {intent.signal_id for intent in orders.occupying(database, account)}
+    known = signals.by_ids(database, sorted({*closed["signal_id"].dropna().astype(str), *held}))
+    trades = closed.merge(known[["signal_id", "strategy", "timeframe"]], on="signal_id", how="left")
+    trades = trades.assign(closings=1, wins=(trades["pnl"] > 0).astype(int), funding=0.0)
+    parts = [trades[[*DIMENSIONS, *_SUMS[:-1]]], _funding_of_trades(funding, known, closed, held)]
+    rows = pd.concat([part for part in parts if len(part)] or parts[:1], ignore_index=True)
+    rows[["strategy", "timeframe"]] = rows[["strategy", "timeframe"]].fillna("unknown")
+    rows["net"] = rows["pnl"] - rows["funding"]
+    by = rows.groupby(list(DIMENSIONS))[_SUMS].sum().reset_index()
+    return Performance(
+        closings=len(closed),
+        wins=int((closed["pnl"] > 0).sum()),
+        pnl=float(closed["pnl"].sum()),
+        funding=float(funding["fee"].sum()),
+        by=by,
     )
-    return Performance(len(closed), int((closed["pnl"] > 0).sum()), float(closed["pnl"].sum()), by)
+
+
+def _funding_of_trades(
+    funding: pd.DataFrame, known: pd.DataFrame, closed: pd.DataFrame, held: set[str]
+) -> pd.DataFrame:
+    """Funding rows with the strategy and timeframe of the position that was open then and paid it."""
+    ended = closed.groupby("signal_id")["closed_ms"].max().to_dict()
+    opened = known.dropna(subset=["executed_at_ms"]).sort_values("executed_at_ms")
+    of_symbol = {symbol: rows.to_dict("records") for symbol, rows in opened.groupby("symbol")}
+    rows = []
+    for row in funding.to_dict("records"):
+        payers = [
+            trade
+            for trade in of_symbol.get(row["symbol"], [])
+            if trade["executed_at_ms"] <= row["time_ms"]
+            and (trade["signal_id"] in held or row["time_ms"] <= ended.get(trade["signal_id"], 0))
+        ]
+        payer = payers[-1] if payers else {"strategy": None, "timeframe": None}
+        rows.append([payer["strategy"], payer["timeframe"], row["symbol"], 0, 0, 0.0, row["fee"]])
+    return pd.DataFrame(rows, columns=[*DIMENSIONS, *_SUMS[:-1]])
+
+
+def _exposures(held: pd.DataFrame, equity: float) -> pd.DataFrame:
+    mark, liquidation = held["mark_price"].astype(float), held["liquidation_price"].astype(float)
+    notional = held["size"].astype(float) * mark
+    rows = held.assign(
+        notional=notional,
+        share_pct=notional / equity * 100 if equity > 0 else float("nan"),
+        liquidation_price=liquidation,
+        liquidation_pct=(liquidation / mark - 1).abs() * 100,
+    )
+    columns = ["symbol", "side", "size", "notional", "share_pct", "entry_price", "mark_price", "stop_loss"]
+    return rows[[*columns, "liquidation_price", "liquidation_pct", "unrealised_pnl"]]

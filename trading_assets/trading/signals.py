@@ -15,6 +15,10 @@ from trading_assets.settings import Settings
 from trading_assets.strategies.base import Strategy, StrategyData
 from trading_assets.trading.sizing import stops
 
+_MARK = "ta"
+OUR_ENTRIES = f"{_MARK}-e-"
+"""What the ids of our entries begin with, at the exchange."""
+
 _TRENDS = {1.0: "BULLISH", 0.0: "NEUTRAL", -1.0: "BEARISH"}
 
 
@@ -31,9 +35,10 @@ class Signal:
 
 @dataclass(frozen=True)
 class NoSignal:
-    """Why there is none."""
+    """Why there is none. `is_strategys`: it looked, and saw no entry."""
 
     reason: str
+    is_strategys: bool = False
 
 
 def signal_id(account: str, symbol: str, timeframe: Timeframe, strategy: str, bar_close_ms: int) -> str:
@@ -47,7 +52,7 @@ def order_link_id(identity: str, kind: str = "e") -> str:
     `kind` tells the orders of one signal apart: e entry, x emergency exit.
     """
     digest = hashlib.blake2b(identity.encode(), digest_size=18).digest()
-    return f"ta-{kind}-{base64.urlsafe_b64encode(digest).decode().rstrip('=')}"
+    return f"{_MARK}-{kind}-{base64.urlsafe_b64encode(digest).decode().rstrip('=')}"
 
 
 def newest_close_ms(timeframe: Timeframe, now_ms: int) -> int:
@@ -91,7 +96,7 @@ def decide(
         return NoSignal("a position was closed on this bar")
     signals = strategy.signals(data)
     if not (signals.long[-1] or signals.short[-1]):
-        return NoSignal("no entry condition")
+        return NoSignal("no entry condition", is_strategys=True)
     long = bool(signals.long[-1])
     entry = Decimal(str(data.candles.close[-1]))
     distance = Decimal(str(float(signals.stop_distance[-1])))

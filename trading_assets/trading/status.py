@@ -37,6 +37,8 @@ _RESULT = {
     "closings": "closed",
     "wins": "with a profit",
     "pnl": "PnL $",
+    "funding": "funding paid $",
+    "net": "net $",
 }
 
 
@@ -59,4 +61,4 @@ def print_status(database: Database, settings: Settings, console: Console) -> No
     console.print(frame_table("Signals of the last 24 hours", recent.tail(20), _SIGNAL))
     results = performance(database, account)
     console.print(frame_table("Closed trades", results.by, _RESULT))
-    console.print(f"{results.closings} closed, {results.wins} with a profit, PnL {results.pnl:+,.2f} USD")
+    console.print(f"{results.closings} closed, {results.wins} with a profit, net {results.net:+,.2f} USD")

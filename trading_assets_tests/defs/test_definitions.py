@@ -11,6 +11,7 @@ import yaml
 
 from trading_assets.definitions import build_definitions
 from trading_assets.defs.checks.honesty import AGREES, NO_LOOK_AHEAD, SURVIVES, WARM_UP_SUFFICES
+from trading_assets.defs.checks.parity import EXPLAINED
 from trading_assets.defs.checks.schema import CHECK_NAME
 from trading_assets.market.timeframes import TRADED_TIMEFRAMES
 
@@ -48,6 +49,7 @@ def test_loading_imports_nothing_heavy_and_automates_the_simulator() -> None:
     assert found["heavy"] == []
     assert found["running"] == [
         "notify_of_failed_runs",
+        "parity_daily",
         "reconcile_books",
         "research_catch_up",
         "research_hourly",
@@ -70,19 +72,21 @@ def test_every_stage_is_there_with_its_check() -> None:
         "strategy_selections",
         *(f"{name}/{timeframe.value}" for name in ("candles", "backtest_results") for timeframe in TRADED_TIMEFRAMES),
     }
-    assert {key.to_user_string() for key in graph.materializable_asset_keys} == research
-    assert {key.to_user_string() for key in graph.get_all_asset_keys()} == research | {"entry_signals"}
+    written = research | {"live_parity"}
+    assert {key.to_user_string() for key in graph.materializable_asset_keys} == written
+    assert {key.to_user_string() for key in graph.get_all_asset_keys()} == written | {"entry_signals"}
     checks = {(key.asset_key.to_user_string(), key.name) for key in graph.asset_check_keys}
     backtests = {name for name in research if name.startswith("backtest_results/")}
     assert checks == {
-        *((name, CHECK_NAME) for name in research),
+        *((name, CHECK_NAME) for name in written),
+        ("live_parity", EXPLAINED),
         *((name, check) for name in backtests for check in (AGREES, NO_LOOK_AHEAD, WARM_UP_SUFFICES)),
         ("strategy_selections", SURVIVES),
     }
     for key in graph.asset_check_keys:
         spec = graph.get_check_spec(key)
         assert spec.description and len(spec.description) > 40
-        assert spec.blocking is (key.name != SURVIVES)
+        assert spec.blocking is (key.name not in (SURVIVES, EXPLAINED))
     for key in graph.materializable_asset_keys:
         node = graph.get(key)
         assert node.partitions_def is not None and node.group_name and node.owners and node.kinds and node.description
@@ -108,6 +112,7 @@ def test_the_pipeline_reads_from_left_to_right() -> None:
     }
     assert parents("strategy_selections") == {f"backtest_results/{tf.value}" for tf in TRADED_TIMEFRAMES}
     assert parents("entry_signals") == {"strategy_selections"}
+    assert parents("live_parity") == {"entry_signals"}
 
 
 def test_every_schedule_and_sensor_says_what_it_does() -> None:

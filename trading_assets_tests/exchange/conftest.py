@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -28,7 +29,7 @@ def slept() -> list[float]:
 
 
 @pytest.fixture
-def connect(stub: Stub, slept: list[float]) -> Iterator[Connect]:
+def connect(stub: Stub, slept: list[float], tmp_path: Path) -> Iterator[Connect]:
     """A connector onto the stub, with keys; its clock is virtual, so that no guard asks for the time."""
     opened: list[BybitExchange] = []
 
@@ -40,8 +41,11 @@ def connect(stub: Stub, slept: list[float]) -> Iterator[Connect]:
         sleep: Callable[[float], None] | None = None,
         spaced: bool = False,
         timeout_s: float = 0.2,
+        limits_dir: Path | None = None,
     ) -> BybitExchange:
-        connection = Connection(url=url or stub.url, api_key=stubs.KEY, api_secret=stubs.SECRET, timeout_s=timeout_s)
+        connection = Connection(
+            url=url or stub.url, keys=stubs.KEYS, timeout_s=timeout_s, limits_dir=limits_dir or tmp_path
+        )
         transport = Transport(
             connection,
             reconnect=reconnect,

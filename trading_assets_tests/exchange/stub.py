@@ -11,7 +11,18 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
+from pydantic import SecretStr
+
+from trading_assets.exchange.keys import ApiKeys
+
 KEY, SECRET = "visible-key-0123", "visible-secret-4567"
+
+
+def keys_of(key: str, secret: str) -> ApiKeys:
+    return ApiKeys(SecretStr(key), SecretStr(secret))
+
+
+KEYS = keys_of(KEY, SECRET)
 
 
 @dataclass(frozen=True)

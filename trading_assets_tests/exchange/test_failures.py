@@ -36,6 +36,7 @@ from trading_assets_tests.exchange.stub import (
     JSON_NULL,
     JSON_OTHER,
     KEY,
+    KEYS,
     SECRET,
     TIMEOUT,
     TRUNCATED,
@@ -327,7 +328,7 @@ def test_the_key_in_bybits_own_message_does_not_reach_ours(stub: Stub, connect: 
 def test_the_connection_does_not_print_its_keys() -> None:
     from trading_assets.exchange.transport import Connection
 
-    printed = repr(Connection(url="http://127.0.0.1:1", api_key=KEY, api_secret=SECRET))
+    printed = repr(Connection(url="http://127.0.0.1:1", keys=KEYS))
     assert KEY not in printed
     assert SECRET not in printed
 
@@ -352,17 +353,6 @@ def test_hedge_mode_is_named_not_guessed_at(stub: Stub, connect: Connect) -> Non
     stub.answer(envelope({"list": rows}))
     with pytest.raises(ExchangeUnavailableError, match="hedge mode"):
         connect().position("BTCUSDT")
-
-
-def test_requests_keep_the_distance_that_the_address_limit_asks_for(
-    stub: Stub, connect: Connect, slept: list[float]
-) -> None:
-    stub.answer(TICKERS)
-    exchange = connect(spaced=True)
-    for _ in range(20):
-        exchange.tickers()
-    assert slept, "twenty loopback requests are faster than the limit allows"
-    assert max(slept) <= 20 * 5 / 480
 
 
 def test_every_code_of_the_reference_that_means_no_change_is_success() -> None:

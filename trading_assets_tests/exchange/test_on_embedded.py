@@ -19,6 +19,7 @@ from trading_assets.simulator.embedded import RunningExchange, serve_in_thread
 from trading_assets.simulator.market.base import Bars
 from trading_assets.simulator.market.seeded import SeededMarket
 from trading_assets.simulator.venue import ServeConfig
+from trading_assets_tests.exchange.stub import keys_of
 
 NOW = 1_772_452_800_000 + 37 * MINUTE_MS + 12_345  # 2026-03-02T12:37:12Z
 SYMBOL = "SOLUSDT"
@@ -38,7 +39,7 @@ def running(market: SeededMarket) -> Iterator[RunningExchange]:
 
 @pytest.fixture
 def exchange(running: RunningExchange) -> Iterator[BybitExchange]:
-    connection = Connection(url=running.url, api_key=running.key, api_secret=running.secret)
+    connection = Connection(url=running.url, keys=keys_of(running.key, running.secret))
     connector = BybitExchange(Transport(connection, spaced=False), virtual_clock=True)
     yield connector
     connector.close()

@@ -20,14 +20,13 @@ from trading_assets.errors import (
     SymbolUnavailableError,
 )
 from trading_assets.exchange.bybit import BybitExchange
-from trading_assets.exchange.factory import open_market_data
 from trading_assets.exchange.models import OrderRequest, Side
 from trading_assets.exchange.transport import READ_ATTEMPTS, Connection, Transport
-from trading_assets.settings import load_settings
 from trading_assets.simulator.clock import ClockMode, ClockSpec
 from trading_assets.simulator.embedded import RunningExchange, serve_in_thread
 from trading_assets.simulator.faults.reading import parse_rules
 from trading_assets.simulator.server import ENDPOINTS, ServeConfig
+from trading_assets_tests.exchange.stub import keys_of
 from trading_assets_tests.simulator.fake_market import T0, FakeMarket
 
 CREATE = "POST /v5/order/create"
@@ -42,7 +41,7 @@ def running() -> Iterator[RunningExchange]:
 
 @pytest.fixture
 def connector(running: RunningExchange) -> Iterator[BybitExchange]:
-    connection = Connection(url=running.url, api_key=running.key, api_secret=running.secret, timeout_s=0.5)
+    connection = Connection(url=running.url, keys=keys_of(running.key, running.secret), timeout_s=0.5)
     transport = Transport(connection, spaced=False)
     transport._sleep = lambda _: None  # type: ignore[method-assign]
     exchange = BybitExchange(transport, virtual_clock=True)
@@ -126,12 +125,3 @@ def test_a_ban_silences_the_connector(running: RunningExchange, connector: Bybit
         assert caught.value.retry_after_s > 500
     assert running.faults.rows()[0]["calls"] == 1, "after the ban nothing is sent"
     time.sleep(0.25)
-
-
-def test_an_exchange_that_somebody_else_runs_is_asked_no_faster_than_bybit() -> None:
-    with serve_in_thread(ServeConfig(limits=True), FakeMarket()) as exchange:
-        market = open_market_data(load_settings(simulator_url=exchange.url))
-        began = time.monotonic()
-        for _ in range(31):
-            market.ticker("BTCUSDT")
-        assert time.monotonic() - began >= 30 * 5 / 600

@@ -107,7 +107,7 @@ def _exchange(stub: Stub) -> Any:
     from trading_assets.exchange.bybit import BybitExchange
     from trading_assets.exchange.transport import Connection, Transport
 
-    connection = Connection(url=stub.url, api_key=stubs.KEY, api_secret=stubs.SECRET)
+    connection = Connection(url=stub.url, keys=stubs.KEYS)
     return BybitExchange(Transport(connection, spaced=False), virtual_clock=True)
 
 

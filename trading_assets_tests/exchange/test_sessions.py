@@ -21,13 +21,10 @@ from trading_assets.errors import (
     MissingKeysError,
     NotSentError,
     OrderRejectedError,
-    RateLimitedError,
 )
-from trading_assets.exchange import transport as transport_module
 from trading_assets.exchange.bybit import BybitExchange
 from trading_assets.exchange.factory import open_exchange, open_market_data
 from trading_assets.exchange.models import OrderRequest, Side
-from trading_assets.exchange.pacing import Pacer
 from trading_assets.exchange.transport import READ_ATTEMPTS, Connection, Transport
 from trading_assets.market.store import CandleStore
 from trading_assets.market.timeframes import MINUTE_MS, Timeframe
@@ -171,29 +168,6 @@ def test_half_an_envelope_leaves_an_order_open(stub: Stub, connect: Connect, bod
         connect().place_order(ORDER)
     assert (type(raised.value) is OrderRejectedError) == (body == b'{"retCode": 10001}')
     assert len(stub.requests) == 1
-
-
-def test_turns_are_a_fixed_time_apart_and_a_ban_is_for_everybody() -> None:
-    pacer = Pacer(0.5)
-    waits = [pacer.turn() for _ in range(4)]
-    assert waits[0] == 0
-    assert [round(wait, 1) for wait in waits[1:]] == [0.5, 1.0, 1.5]
-    pacer.silence(600)
-    pacer.silence(5)
-    with pytest.raises(RateLimitedError) as raised:
-        pacer.turn()
-    assert 599 < raised.value.retry_after_s <= 600
-
-
-def test_two_connectors_of_a_real_venue_share_the_limit_of_their_address(
-    stub: Stub, connect: Connect, slept: list[float], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(transport_module, "ADDRESS", Pacer(100))
-    stub.script = echo
-    first, second, loopback = connect(spaced=True), connect(spaced=True), connect(spaced=False)
-    for exchange in (first, loopback, second, first):
-        exchange.ticker("1USDT")
-    assert [round(wait, -2) for wait in slept] == [100, 200]
 
 
 @pytest.mark.parametrize(

@@ -8,26 +8,21 @@ from decimal import Decimal
 import pytest
 import sqlalchemy as sa
 
+from trading_assets.errors import LeaseLostError
 from trading_assets.exchange.models import Side, Wallet
-from trading_assets.ledger import books, orders, signals
+from trading_assets.ledger import books, leases, orders, signals
 from trading_assets.ledger.database import Database
+from trading_assets.ledger.leases import Lease
+from trading_assets.ledger.orders import Intent
 from trading_assets.ledger.tables import order_events, risk_events
+from trading_assets.trading.saga import advance
 from trading_assets_tests.trading.desks import NOW_MS, add_signal
 
 D = Decimal
 
 
-def reserve(
-    database: Database,
-    identity: str,
-    *,
-    link: str = "",
-    symbol: str = "BTCUSDT",
-    account: str = "main",
-    max_open: int = 10,
-) -> bool:
-    return orders.reserve(
-        database,
+def an_intent(identity: str, *, link: str = "", symbol: str = "BTCUSDT", account: str = "main") -> Intent:
+    return Intent(
         order_link_id=link or f"l-{hash(identity) % 10**12}",
         signal_id=identity,
         account=account,
@@ -37,18 +32,26 @@ def reserve(
         stop_loss=D("98.00"),
         take_profit=D(104),
         leverage=D(10),
-        max_open=max_open,
-        now_ms=NOW_MS,
-        wall_ms=1000,
+        status="intent",
+        order_id=None,
+        created_ms=NOW_MS,
+        touched_wall_ms=1000,
     )
+
+
+def reserve(database: Database, identity: str, *, max_open: int = 10, lease: Lease | None = None, **more: str) -> bool:
+    return orders.reserve(database, an_intent(identity, **more), max_open=max_open, wall_ms=1000, lease=lease)
 
 
 def status_of(database: Database, identity: str) -> str:
     return str(signals.by_ids(database, [identity]).iloc[0]["status"])
 
 
-def move(database: Database, link: str, status: str, **details: object) -> None:
-    orders.move(database, link, status, now_ms=NOW_MS + 1, wall_ms=2000, **details)  # type: ignore[arg-type]
+def move(database: Database, link: str, status: str, **details: object) -> Intent | None:
+    """Along the saga's table, from the state that the ledger has."""
+    with database.read() as connection:
+        intent = orders.by_links(connection, "main", [link])[link]
+    return advance(database, intent, status, now_ms=NOW_MS + 1, wall_ms=2000, **details)
 
 
 def test_a_reservation_takes_the_signal_and_the_symbol(database: Database) -> None:
@@ -126,38 +129,42 @@ def test_an_intent_moves_together_with_its_signal(database: Database, status: st
         assert list(connection.execute(sa.select(order_events.c.status)).scalars()) == ["intent", status]
 
 
-@pytest.mark.parametrize("final", ["confirmed", "rejected", "abandoned"])
-def test_a_settled_intent_never_moves_again(database: Database, final: str) -> None:
+def test_an_intent_that_another_process_moved_is_left_as_it_is(database: Database) -> None:
     identity = add_signal(database)
     reserve(database, identity, link="l-1")
-    move(database, "l-1", final, average_price=D(100))
-    before = status_of(database, identity)
-    for status in ("intent", "submitted", "unknown", "confirmed", "rejected", "abandoned"):
-        move(database, "l-1", status, reason="late")
-    assert status_of(database, identity) == before
+    (stale,) = orders.unresolved(database, "main")
+    move(database, "l-1", "confirmed", average_price=D(100))
+    for status in ("submitted", "unknown", "confirmed", "rejected", "abandoned"):
+        assert advance(database, stale, status, now_ms=NOW_MS + 1, wall_ms=3000, reason="late") is None
+    assert status_of(database, identity) == "executed"
     with database.read() as connection:
         assert len(connection.execute(order_events.select()).all()) == 2
 
 
-@pytest.mark.parametrize(
-    ("status", "held", "before", "freed"),
-    [
-        ("confirmed", set(), 2001, 1),
-        ("confirmed", {"BTCUSDT"}, 2001, 0),
-        ("confirmed", {"ETHUSDT"}, 2001, 1),
-        ("confirmed", set(), 2000, 0),
-        ("submitted", set(), 2001, 0),
-        ("unknown", set(), 2001, 0),
-    ],
-)
-def test_a_symbol_is_freed_only_when_its_settled_position_is_gone(
-    database: Database, status: str, held: set[str], before: int, freed: int
+@pytest.mark.parametrize("status", ["rejected", "abandoned"])
+@pytest.mark.parametrize("taken", [False, True], ids=["its symbol is free", "its symbol is taken"])
+def test_an_intent_that_comes_back_gets_its_symbol_only_where_it_is_free(
+    database: Database, status: str, taken: bool
 ) -> None:
-    reserve(database, add_signal(database), link="l-1")
-    move(database, "l-1", status, average_price=D(100))
-    with database.write() as connection:
-        assert orders.free_slots(connection, "main", held, before) == freed
-    assert len(orders.occupying(database, "main")) == 1 - freed
+    first = add_signal(database)
+    reserve(database, first, link="l-1")
+    move(database, "l-1", status, reason="no")
+    if taken:
+        assert reserve(database, add_signal(database, timeframe="5m"), link="l-2")
+    assert move(database, "l-1", "confirmed", filled_qty=D(1), average_price=D(100)) is not None
+    assert [intent.order_link_id for intent in orders.occupying(database, "main")] == (["l-2"] if taken else ["l-1"])
+    assert status_of(database, first) == "executed"
+
+
+def test_a_reservation_under_a_lost_lease_writes_nothing(database: Database) -> None:
+    identity = add_signal(database)
+    lease = leases.acquire(database, "trade:main", "a", ttl_ms=1000, wall_ms=0)
+    assert lease is not None
+    with pytest.raises(LeaseLostError):
+        reserve(database, identity, lease=lease)
+    assert status_of(database, identity) == "active"
+    assert not orders.unresolved(database, "main")
+    assert reserve(database, identity, lease=leases.renew(database, lease, ttl_ms=1000, wall_ms=500))
 
 
 @pytest.mark.parametrize(("until_ms", "found"), [(NOW_MS, True), (NOW_MS - 1, False)])
@@ -176,7 +183,7 @@ def test_waiting_signals_come_by_confidence(database: Database) -> None:
     for symbol, confidence in (("AUSDT", 70.0), ("BUSDT", 90.0), ("CUSDT", 70.0)):
         add_signal(database, symbol, confidence=confidence)
     add_signal(database, "DUSDT", status="expired")
-    assert signals.active(database, "main")["symbol"].tolist() == ["BUSDT", "AUSDT", "CUSDT"]
+    assert [row["symbol"] for row in signals.active(database, "main")] == ["BUSDT", "AUSDT", "CUSDT"]
 
 
 def test_a_note_touches_waiting_signals_only(database: Database) -> None:

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-import sqlalchemy as sa
 
 from trading_assets.errors import ConfigurationError, DatabaseLockedError, DataError, StorageError
 from trading_assets.ledger.database import Database
@@ -165,28 +164,3 @@ def test_a_password_is_never_in_an_error() -> None:
     with pytest.raises(StorageError) as raised:
         Database("postgresql+psycopg2://user:visible-password@127.0.0.1:1/none")
     assert "visible-password" not in str(raised.value)
-
-
-def test_a_ledger_of_an_older_version_gets_the_columns_it_lacks_and_keeps_its_rows(database: Database) -> None:
-    replace_partitions(database, MARKET_SCAN, scan_rows(0, "A", "B"), [0])
-    with database.write() as connection:
-        for column in ("rank", "price_change_24h"):
-            connection.exec_driver_sql(f"ALTER TABLE market_scan DROP COLUMN {column}")
-        connection.exec_driver_sql("ALTER TABLE backtest_results DROP COLUMN p_value")
-        connection.exec_driver_sql("ALTER TABLE entry_signals DROP COLUMN reason")
-    for _ in range(2):
-        again = Database(database.url.render_as_string(hide_password=False))
-        assert read_partitions(again, MARKET_SCAN, [0])[
-            ["symbol", "price", "rank", "price_change_24h"]
-        ].to_numpy().tolist() == [
-            ["A", 1.0, 0, 0.0],
-            ["B", 1.0, 0, 0.0],
-        ]
-        with again.read() as connection:
-            held = sa.inspect(connection)
-            nullable = {column["name"]: column["nullable"] for column in held.get_columns("backtest_results")}
-            assert nullable["p_value"] and not nullable["configurations"]
-            assert "reason" in {column["name"] for column in held.get_columns("entry_signals")}
-        again.close()
-    replace_partitions(database, MARKET_SCAN, scan_rows(0, "A"), [0])
-    assert read_partitions(database, MARKET_SCAN, [0])["rank"].tolist() == [1]

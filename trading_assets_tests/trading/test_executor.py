@@ -20,8 +20,9 @@ from trading_assets.errors import (
 from trading_assets.exchange.models import OrderStatus, Side
 from trading_assets.ledger import orders
 from trading_assets.ledger.database import Database
-from trading_assets.trading.executor import recover, submit_orders
+from trading_assets.trading.executor import submit_orders
 from trading_assets.trading.reconcile import reconcile
+from trading_assets.trading.recovery import recover
 from trading_assets.trading.signals import order_link_id
 from trading_assets_tests.fakes import an_instrument
 from trading_assets_tests.trading.desks import NOW_MS, add_signal, bench_on, settle_all
@@ -172,8 +173,9 @@ def test_a_refused_order_ends_the_signal_and_frees_the_symbol(sqlite: Database, 
 
 
 def test_an_account_without_margin_is_told_no_by_the_exchange(sqlite: Database) -> None:
-    bench = bench_on(sqlite, position_size=Decimal(10_000), leverage=Decimal(1), min_available_margin=Decimal(1))
-    bench.exchange.balance = Decimal(50)
+    wide = {"max_position_margin_pct": 999, "max_symbol_exposure_pct": 999}
+    bench = bench_on(sqlite, leverage=Decimal(1), **wide)
+    bench.exchange.balance = Decimal(90)
     identity = add_signal(sqlite)
     assert "not enough" in submit_orders(bench.desk).rejected[identity]
     bench.require_consistent(identity)

@@ -17,7 +17,9 @@ from trading_assets.errors import (
 from trading_assets.ledger import books
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.tables import risk_events
-from trading_assets.trading.executor import Desk, recover, submit_orders
+from trading_assets.trading.desk import Desk
+from trading_assets.trading.executor import submit_orders
+from trading_assets.trading.recovery import recover
 from trading_assets_tests.fakes import FakeExchange
 from trading_assets_tests.trading.desks import NOW_MS, add_signal, bench_on, settings, settle_all
 

@@ -19,7 +19,7 @@ from trading_assets.trading.reconcile import reconcile
 from trading_assets.trading.signals import Signal, newest_close_ms
 from trading_assets_tests.fakes import an_instrument
 from trading_assets_tests.trading.candle_makers import Dictated, candles
-from trading_assets_tests.trading.desks import NOW_MS, add_signal, bench_on, settings, signal_row
+from trading_assets_tests.trading.desks import NOW_MS, add_signal, bench_on, settings, signal_row, start_strategy
 
 HOUR = NOW_MS // HOUR_MS * HOUR_MS - HOUR_MS
 
@@ -68,8 +68,8 @@ def test_a_fresh_candle_of_a_selection_gives_a_waiting_signal(database: Database
     report = look(database, selections(("BTCUSDT", "60m", "dictated"), ("AUSDT", "5m", "dictated")))
     assert [row["symbol"] for row in report.signals] == ["AUSDT", "BTCUSDT"]
     waiting = signals.active(database, "main")
-    assert set(waiting["signal_id"]) == {row["signal_id"] for row in report.signals}
-    assert waiting["hour_ms"].tolist() == [HOUR, HOUR]
+    assert {row["signal_id"] for row in waiting} == {row["signal_id"] for row in report.signals}
+    assert [row["hour_ms"] for row in waiting] == [HOUR, HOUR]
 
 
 def test_a_second_look_at_the_same_bar_adds_nothing(database: Database, strategies: object) -> None:
@@ -155,6 +155,7 @@ def test_a_symbol_in_use_is_skipped_and_after_its_exit_only_on_the_next_bar(
     sqlite: Database, strategies: object
 ) -> None:
     bench, chosen = bench_on(sqlite), selections(("BTCUSDT", "5m", "dictated"))
+    start_strategy(sqlite, "dictated")
     look(sqlite, chosen)
     submit_orders(bench.desk)
     assert look(sqlite, chosen).skipped == {"its order or position is open": 1}
@@ -201,12 +202,12 @@ def test_a_signal_that_repeats_a_recent_one_is_none(
     sqlite: Database, present: dict[str, object], new: dict[str, object], why: str | None
 ) -> None:
     add_signal(sqlite, **{"symbol": "BTCUSDT", **present})  # type: ignore[arg-type]
-    recent = signals.since(sqlite, "main", NOW_MS - 600_000)
+    recent = signals.recent(sqlite, "main", NOW_MS - 600_000).get("BTCUSDT", [])
     assert duplicate_of(_new(**new), recent, settings(), NOW_MS) == why
 
 
-def test_without_recent_signals_nothing_repeats(sqlite: Database) -> None:
-    assert duplicate_of(_new(), signals.since(sqlite, "main", 0), settings(), NOW_MS) is None
+def test_without_recent_signals_nothing_repeats() -> None:
+    assert duplicate_of(_new(), [], settings(), NOW_MS) is None
 
 
 def test_the_interval_between_signals_may_be_longer_than_the_duplicate_window(

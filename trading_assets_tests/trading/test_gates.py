@@ -8,10 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trading_assets.exchange.models import Position, Side, Wallet
+from trading_assets.ledger.risk import Cause, RiskState, StateChange
 from trading_assets.market.timeframes import HOUR_MS
-from trading_assets.trading.gates import Account, Candidate, refusals
+from trading_assets.trading.facts import Account, Candidate
+from trading_assets.trading.gates import refusals
 from trading_assets_tests.fakes import a_ticker
-from trading_assets_tests.trading.desks import NOW_MS, settings
+from trading_assets_tests.trading.desks import NOW_MS, STRATEGY, a_closing, settings
 
 D = Decimal
 HOUR = NOW_MS // HOUR_MS * HOUR_MS - HOUR_MS
@@ -26,9 +28,9 @@ def position(symbol: str) -> Position:
     return Position(*(symbol, Side.BUY, D(1), price, price, D(10), D(0), D(0), None, D(98), D(104), 0, NOW_MS, NOW_MS))
 
 
-CANDIDATE = Candidate("BTCUSDT", 80.0, D(100), HOUR, NOW_MS + 1)
+CANDIDATE = Candidate("BTCUSDT", STRATEGY, 80.0, D(100), HOUR, NOW_MS + 1)
 TICKER = a_ticker("BTCUSDT")
-ACCOUNT = Account(wallet(), (), frozenset(), D(0), D(1000))
+ACCOUNT = Account(wallet(), (), frozenset(), D(0), D(1000), NOW_MS, frozenset({STRATEGY}))
 
 
 def book(bid: str, ask: str) -> dict[str, Decimal]:
@@ -131,13 +133,23 @@ def test_every_shut_gate_is_told_in_a_fixed_order() -> None:
         replace(CANDIDATE, confidence=1.0, ttl_ms=0, hour_ms=0),
         replace(TICKER, last=D(1), bid=D(0), turnover_24h=D(0)),
         Account(
-            wallet("100", "0"), tuple(position(f"S{n}") for n in range(9)), frozenset({"BTCUSDT"}), D(-900), D(1000)
+            wallet("100", "0"),
+            tuple(position(f"S{n}") for n in range(9)),
+            frozenset({"BTCUSDT"}),
+            D(-900),
+            D(1000),
+            None,
+            frozenset(),
+            StateChange(RiskState.HALTED, Cause.COMMAND, "storm", "me", 0),
+            (a_closing(closed_ms=NOW_MS - 1),) * 5,
         ),
         settings(),
         NOW_MS,
     )
-    gates = ["expired", "selection", "confidence", "price", "spread", "volume", "margin", "position", "positions"]
-    assert [refusal.gate for refusal in worst] == [*gates, "daily loss", "drawdown"]
+    gates = ["expired", "selection", "confidence", "price", "spread", "volume", "margin", "position"]
+    gates += ["state", "reconciliation", "strategy", "positions", "share", "exposure", "total exposure"]
+    gates += ["daily loss", "drawdown", "cooldown", "stops in a row", "weak symbol"]
+    assert [refusal.gate for refusal in worst] == gates
 
 
 @given(

@@ -1,5 +1,7 @@
 """The one factory that turns a table's pandera model into a blocking check. Other kinds of check live beside it."""
 
+from functools import lru_cache
+
 import dagster as dg
 import pandas as pd
 import pandera.errors
@@ -15,6 +17,7 @@ CHECK_NAME = "SCHEMA"
 SAMPLE_ROWS = 10
 
 
+@lru_cache
 def column_schema(table: Table) -> dg.TableSchema:
     """The model's columns with types, descriptions and constraints, as Dagster shows them."""
     dtypes = table.empty().dtypes

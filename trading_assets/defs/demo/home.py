@@ -43,6 +43,8 @@ def prepare_home(home: Path | None) -> Settings:
         del os.environ[name]
     os.environ[f"{PREFIX}HOME"] = str(home)
     os.environ[f"{PREFIX}MAX_SYMBOLS"] = str(COINS)
+    # The demo moves the clock by hand and looks after each step.
+    os.environ[f"{PREFIX}TRADE_MODE"] = "once"
     os.environ["DAGSTER_HOME"] = str(dagster_home)
     os.chdir(home)
     return load_settings()

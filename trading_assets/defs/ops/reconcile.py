@@ -2,6 +2,7 @@
 
 import dagster as dg
 
+from trading_assets.defs import metadata as md
 from trading_assets.defs.ops.desk import make_desk
 from trading_assets.defs.resources import (
     DatabaseResource,
@@ -9,6 +10,7 @@ from trading_assets.defs.resources import (
     NotifierResource,
     SettingsResource,
 )
+from trading_assets.trading.portfolio import DIMENSIONS, Portfolio, portfolio
 from trading_assets.trading.reconcile import reconcile
 
 
@@ -38,5 +40,28 @@ def reconcile_account(
             "new_fills": report.new_fills,
             "closings": len(report.new_closings),
             "differences": len(report.differences),
+            **_portfolio(portfolio(database.get(), settings.get().account)),
         }
     )
+
+
+def _portfolio(found: Portfolio | None) -> dict[str, float | str | dg.MetadataValue]:
+    """What a trader wants to see at a glance: risk, exposure, results."""
+    if found is None:
+        return {}
+    columns = ["symbol", "side", "notional", "share_pct", "mark_price", "liquidation_price", "liquidation_pct"]
+    results = {
+        f"results_by_{dimension}": md.table(found.ever.by_one(dimension).sort_values("net", ascending=False))
+        for dimension in DIMENSIONS
+    }
+    return {
+        "risk_state": found.state.state.value,
+        "drawdown_pct": found.drawdown_pct,
+        "max_drawdown_pct": found.max_drawdown_pct,
+        "exposure_usd": found.exposure,
+        "exposure_pct": found.exposure_pct,
+        "net_today_usd": found.today.net,
+        "net_usd": found.ever.net,
+        "exposure": md.table(found.positions.sort_values("notional", ascending=False), columns, limit=20),
+        **results,
+    }

@@ -1,12 +1,16 @@
-"""The `trade` job's ops: find signals, materialise `entry_signals`, submit orders."""
+"""The `trade` job's ops but the session: choose the mode; look once, materialise `entry_signals`, submit orders."""
+
+from collections.abc import Iterator
+from typing import Literal
 
 import dagster as dg
 import pandas as pd
+from pydantic import Field
 
 from trading_assets.defs import metadata as md
-from trading_assets.defs.checks.schema import CHECK_NAME, validate
+from trading_assets.defs.checks.schema import validate
 from trading_assets.defs.ops.desk import make_desk
-from trading_assets.defs.partitions import key_of
+from trading_assets.defs.ops.signal_events import log_signals
 from trading_assets.defs.resources import (
     CandleStoreResource,
     DatabaseResource,
@@ -14,18 +18,38 @@ from trading_assets.defs.resources import (
     NotifierResource,
     SettingsResource,
 )
+from trading_assets.exchange.events import record_of
 from trading_assets.ledger import signals as ledger
-from trading_assets.ledger.partitions import latest_hour_ms, read_partitions
 from trading_assets.market.loading import load_live
 from trading_assets.market.timeframes import Timeframe
-from trading_assets.schemas.tables import ENTRY_SIGNALS, STRATEGY_SELECTIONS
+from trading_assets.schemas.tables import ENTRY_SIGNALS
 from trading_assets.strategies.base import Strategy, StrategyData
 from trading_assets.trading import executor, finder
+from trading_assets.trading.selected import newest_selection
 
-ENTRY_SIGNALS_KEY = dg.AssetKey("entry_signals")
+
+class TradeConfig(dg.Config):
+    """What a run started by hand may say."""
+
+    mode: Literal["setting", "session", "once"] = Field(
+        "setting", description="session lives with the selection, once looks once; setting is TRADING_ASSETS_TRADE_MODE"
+    )
 
 
 @dg.op(
+    out={
+        "session": dg.Out(dg.Nothing, is_required=False, description="live with the selection"),
+        "once": dg.Out(dg.Nothing, is_required=False, description="look once"),
+    },
+    description="Session or once, as the setting says, or the run's config.",
+)
+def choose_mode(settings: SettingsResource, config: TradeConfig) -> Iterator[dg.Output[None]]:
+    mode = settings.get().trade_mode if config.mode == "setting" else config.mode
+    yield dg.Output(None, mode)
+
+
+@dg.op(
+    ins={"start": dg.In(dg.Nothing)},
     description="Decides on the newest closed candle of each selected coin; new signals become rows of entry_signals.",
     out=dg.Out(bool, description="whether the signals may be executed"),
 )
@@ -37,8 +61,8 @@ def find_entry_signals(
     candle_store: CandleStoreResource,
 ) -> bool:
     store, record, source = candle_store.get(), database.get(), exchange.market_data()
-    hour = latest_hour_ms(record, STRATEGY_SELECTIONS)
-    if hour is None:
+    selected = newest_selection(record)
+    if selected is None:
         context.log.info("nothing is selected yet: materialise strategy_selections first")
         return True
     now_ms = source.now_ms()
@@ -48,7 +72,7 @@ def find_entry_signals(
 
     report = finder.find_entry_signals(
         database=record,
-        selections=read_partitions(record, STRATEGY_SELECTIONS, [hour]),
+        selections=selected.rows,
         load=load,
         instruments={instrument.symbol: instrument for instrument in source.instruments()},
         settings=settings.get(),
@@ -60,43 +84,13 @@ def find_entry_signals(
         context.log.warning(f"{symbol} could not be decided: {reason}")
     if not report.signals:
         return True
-    rows = ledger.by_ids(record, [str(row["signal_id"]) for row in report.signals])
+    identities = [str(row["signal_id"]) for row in report.signals]
+    rows = ledger.by_ids(record, identities)
     check = validate(ENTRY_SIGNALS, rows)
-    _materialise(context, rows, hour, check, dict(report.skipped))
+    log_signals(context, rows, selected.hour_ms, check, dict(report.skipped))
+    if not check.passed:
+        ledger.reject(record, identities, finder.BROKEN)
     return check.passed
-
-
-def _materialise(
-    context: dg.OpExecutionContext,
-    rows: pd.DataFrame,
-    hour_ms: int,
-    check: dg.AssetCheckResult,
-    skipped: dict[str, int],
-) -> None:
-    columns = ["symbol", "timeframe", "strategy", "position_type", "confidence", "entry_price", "stop_loss"]
-    context.log_event(
-        dg.AssetMaterialization(
-            ENTRY_SIGNALS_KEY,
-            partition=key_of(hour_ms),
-            metadata={
-                "dagster/row_count": len(rows),
-                "signals": md.table(rows, [*columns, "take_profit"]),
-                "skipped": md.counts(skipped, "reason"),
-            },
-        )
-    )
-    context.log_event(
-        # `log_event` takes it, though its annotation does not say so.
-        dg.AssetCheckEvaluation(  # type: ignore[arg-type]
-            asset_key=ENTRY_SIGNALS_KEY,
-            check_name=CHECK_NAME,
-            passed=check.passed,
-            metadata=check.metadata,
-            severity=check.severity,
-            description=check.description,
-            blocking=True,
-        )
-    )
 
 
 @dg.op(description="Executes waiting signals that every gate lets through: once each, with stops attached.")
@@ -126,5 +120,6 @@ def submit_orders(
             "waiting": len(report.refused),
             "expired": report.expired,
             "unknown": len(report.unknown),
+            "events": md.table(pd.DataFrame([record_of(event) for event in desk.events])),
         }
     )

@@ -4,6 +4,7 @@ Values come from `trading_assets.settings`, never from run config: keys and data
 in runs.
 """
 
+import logging
 import os
 from functools import lru_cache
 from pathlib import Path
@@ -12,11 +13,14 @@ import dagster as dg
 
 from trading_assets.exchange.base import Exchange, MarketData
 from trading_assets.exchange.factory import open_exchange, open_market_data
+from trading_assets.exchange.keys import require_trading_key
 from trading_assets.ledger.database import Database
 from trading_assets.market.store import CandleStore
 from trading_assets.notifications.notifier import Notifier
-from trading_assets.settings import PREFIX, Settings, load_settings
+from trading_assets.settings import PREFIX, Settings, Venue, load_settings
 from trading_assets.strategies.registry import seed_registry
+
+_log = logging.getLogger(__name__)
 
 
 def current_settings() -> Settings:
@@ -90,7 +94,11 @@ def _market_data(settings: Settings) -> MarketData:
 
 @lru_cache(maxsize=4)
 def _exchange(settings: Settings) -> Exchange:
-    return open_exchange(settings)
+    exchange = open_exchange(settings)
+    verdict = require_trading_key(exchange)
+    for warning in verdict.warnings if settings.venue is not Venue.SIMULATOR else ():
+        _log.warning("API key: %s", warning)
+    return exchange
 
 
 @lru_cache(maxsize=4)

@@ -1,0 +1,204 @@
+"""How soon an order follows its candle, through Dagster's real daemon; and what an idle hour of trading costs.
+
+A latency is what the exchange itself says: when it accepted the order, less when the candle ended. A market in haste
+gives candles sooner; what it adds to the load is in the figures, which are seconds of the machine.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import psutil
+
+from trading_assets.bench.rig import Rig, installed
+from trading_assets.bench.server import cpu_s
+from trading_assets.errors import ExchangeError, ExchangeUnavailableError, TradingAssetsError
+from trading_assets.exchange.models import OrderRequest
+from trading_assets.ledger import orders, signals
+from trading_assets.market.timeframes import Timeframe
+from trading_assets.trading.desk import Desk
+from trading_assets.trading.reconcile import reconcile
+from trading_assets.trading.session_lease import trader_of
+
+TIMEFRAME = Timeframe.M1
+EAGER = '{"band": 0.0001, "rsi_low": 0, "rsi_high": 100}'
+"""Parameters of `bollinger_rsi` that enter on nearly every candle."""
+
+PATIENCE_S = 900.0
+BEGIN_WITHIN_S = 120.0
+POLL_S = 0.25
+IDLE_SETTLE_S = 20.0
+
+
+@dataclass(frozen=True)
+class Latency:
+    """From a candle's end to its order's acceptance, seconds of the machine.
+
+    Attributes:
+        speed: seconds of market for each second.
+    """
+
+    mode: str
+    speed: float
+    samples: int
+    p50_s: float
+    p90_s: float
+    p99_s: float
+    max_s: float
+
+
+@dataclass(frozen=True)
+class IdleHour:
+    """Processor seconds of an hour of trading in session mode without a signal, from `measured_s` measured seconds.
+
+    Attributes:
+        session: the run that trades; `dagster` the daemon, the code server and the sensor's ticks.
+        exchange: the embedded exchange, which is there only where no real one is traded on.
+    """
+
+    measured_s: float
+    session: float
+    dagster: float
+    exchange: float
+    session_memory_mb: float
+
+
+@dataclass(frozen=True)
+class LatencyReport:
+    cores: int
+    symbols: int
+    latencies: tuple[Latency, ...]
+    idle_hour: IdleHour | None
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def measure_latency(
+    symbols: int, samples: int, once_samples: int, speed: float, idle_s: float, say: Callable[[str], None]
+) -> LatencyReport:
+    """Measure session mode, once mode and an idle session, each in an installation of its own. 0 leaves one out.
+
+    Raises:
+        ExchangeUnavailableError: a part does not start, or the samples do not come.
+    """
+    found = []
+    if samples:
+        found.append(_measure("session", symbols, samples, speed, say))
+    if once_samples:
+        # A run takes seconds: in greater haste its candle would be a different one by then.
+        found.append(_measure("once", symbols, once_samples, min(speed, 3.0), say))
+    idle = _idle_hour(symbols, idle_s, say) if idle_s else None
+    return LatencyReport(psutil.cpu_count() or 1, symbols, tuple(found), idle)
+
+
+def _measure(mode: str, symbols: int, samples: int, speed: float, say: Callable[[str], None]) -> Latency:
+    say(f"{mode}: starting exchange and daemon")
+    with installed(
+        symbols=symbols, timeframe=TIMEFRAME, strategy="bollinger_rsi", parameters=EAGER, mode=mode, speed=speed
+    ) as rig:
+        began_ms = _wait_for_trading(rig, mode)
+        taken: dict[str, float] = {}
+        deadline = time.monotonic() + PATIENCE_S
+        while len(taken) < samples:
+            if time.monotonic() > deadline:
+                raise ExchangeUnavailableError(f"{len(taken)} of {samples} orders came within {PATIENCE_S:.0f} s")
+            _wait_for_orders(rig)
+            _collect(rig, began_ms, taken)
+            say(f"{mode}: {len(taken)} of {samples} orders")
+            _clear(rig)
+    ordered = sorted(taken.values())
+
+    def share(part: float) -> float:
+        return round(ordered[min(int(len(ordered) * part), len(ordered) - 1)], 3)
+
+    return Latency(mode, speed, len(ordered), share(0.5), share(0.9), share(0.99), round(ordered[-1], 3))
+
+
+def _wait_for_trading(rig: Rig, mode: str) -> int:
+    """The venue's time from which candles count: those before the first run's start had to wait for it."""
+    deadline = time.monotonic() + BEGIN_WITHIN_S
+    account = rig.settings.account
+    while time.monotonic() < deadline:
+        trader = trader_of(rig.database, account, wall_ms=time.time_ns() // 1_000_000)
+        if (trader is not None and trader.serves) or (mode == "once" and len(signals.since(rig.database, account, 0))):
+            return rig.exchange.now_ms() + TIMEFRAME.ms
+        time.sleep(POLL_S)
+    raise ExchangeUnavailableError(f"nothing traded within {BEGIN_WITHIN_S:.0f} s after the daemon's start")
+
+
+def _wait_for_orders(rig: Rig) -> None:
+    """Until positions are open and nothing is on its way any more, or two candles have passed without any."""
+    account = rig.settings.account
+    deadline = time.monotonic() + 2 * TIMEFRAME.ms / 1000 / rig.speed + 10
+    calm = 0
+    while time.monotonic() < deadline and calm < 4:
+        busy = orders.unresolved(rig.database, account) or len(signals.active(rig.database, account))
+        calm = calm + 1 if not busy and orders.occupying(rig.database, account) else 0
+        time.sleep(POLL_S)
+
+
+def _collect(rig: Rig, began_ms: int, taken: dict[str, float]) -> None:
+    found = signals.since(rig.database, rig.settings.account, began_ms)
+    executed = found[found["status"] == signals.EXECUTED]
+    for row in executed.to_dict("records"):
+        link, closed_ms = str(row["order_link_id"]), int(row["signal_timestamp_ms"])
+        if link in taken or closed_ms < began_ms:
+            continue
+        order = rig.exchange.find_order(str(row["symbol"]), link)
+        if order is not None:
+            taken[link] = (order.created_ms - closed_ms) / 1000 / rig.speed
+
+
+def _clear(rig: Rig) -> None:
+    """Close every position and book it, so that the coins can be entered again two candles later."""
+    for position in rig.exchange.positions():
+        link = f"bench-{position.symbol}-{rig.exchange.now_ms()}"[:36]
+        request = OrderRequest(position.symbol, position.side.opposite, position.size, link, reduce_only=True)
+        try:
+            rig.exchange.place_order(request)
+        except ExchangeError:
+            continue  # its own stop was quicker
+    try:
+        reconcile(Desk(rig.database, rig.exchange, rig.settings))
+    except TradingAssetsError:
+        return  # the next round books it
+
+
+def _idle_hour(symbols: int, seconds: float, say: Callable[[str], None]) -> IdleHour:
+    """A session on coins that need candles of five timeframes and funding, and that hardly ever enter."""
+    say("idle: starting exchange and daemon")
+    with installed(
+        symbols=symbols,
+        timeframe=Timeframe.M5,
+        strategy="fibonacci_bollinger",
+        parameters='{"band": 0.999, "base_confidence": 0}',
+        mode="session",
+        speed=1.0,
+    ) as rig:
+        _wait_for_trading(rig, "session")
+        time.sleep(IDLE_SETTLE_S)
+        session = _session_process(rig)
+        before = rig.daemon_cpu_s(), cpu_s(session), cpu_s(rig.served_by)
+        began = time.monotonic()
+        say(f"idle: measuring for {seconds:.0f} s")
+        time.sleep(seconds)
+        took_s = time.monotonic() - began
+        after = rig.daemon_cpu_s(), cpu_s(session), cpu_s(rig.served_by)
+        memory_mb = session.memory_info().rss / 1e6
+    trading, own, exchange = ((b - a) / took_s * 3600 for a, b in zip(before, after, strict=True))
+    return IdleHour(round(took_s, 1), round(own, 1), round(trading - own, 1), round(exchange, 1), round(memory_mb, 1))
+
+
+def _session_process(rig: Rig) -> psutil.Process:
+    """The run's process: the descendant of the daemon that is connected to the exchange's stream."""
+    port = next(c.laddr.port for c in rig.served_by.net_connections("tcp") if c.status == psutil.CONN_LISTEN)
+    for process in rig.daemon.children(recursive=True):
+        remote = [c.raddr.port for c in process.net_connections("tcp") if c.raddr]
+        names = {thread.id for thread in process.threads()}
+        if port in remote and len(names) > 1 and not process.children():
+            return process
+    raise ExchangeUnavailableError("no run of a session was found below the daemon")

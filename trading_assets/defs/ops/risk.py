@@ -1,0 +1,82 @@
+"""The ops of the jobs `halt`, `reduce`, `resume` and `flatten`: a person's commands from the UI."""
+
+import dagster as dg
+
+from trading_assets.defs.ops.desk import make_desk
+from trading_assets.defs.resources import (
+    DatabaseResource,
+    ExchangeResource,
+    NotifierResource,
+    SettingsResource,
+)
+from trading_assets.ledger.risk import RiskState
+from trading_assets.trading import risk_guard
+from trading_assets.trading.flatten import flatten
+
+
+class Why(dg.Config):
+    """Why the state is changed: kept in the ledger's history."""
+
+    reason: str = "no reason given"
+
+
+class FlattenConfig(dg.Config):
+    """`confirm` must be true: this closes positions at the market."""
+
+    confirm: bool = False
+    reason: str = "flatten"
+    foreign: bool = False
+
+
+def _state_op(name: str, state: RiskState) -> dg.OpDefinition:
+    @dg.op(name=name, description=risk_guard.effect(state))
+    def set_state(
+        context: dg.OpExecutionContext,
+        config: Why,
+        settings: SettingsResource,
+        database: DatabaseResource,
+        exchange: ExchangeResource,
+        notifier: NotifierResource,
+    ) -> None:
+        account = settings.get().account
+        before = risk_guard.command(
+            database.get(),
+            account,
+            state,
+            reason=config.reason,
+            actor=f"Dagster run {context.run_id}",
+            now_ms=exchange.market_data().now_ms(),
+        )
+        if before is None:
+            context.log.info(f"account {account} is at least as strict as {state.value} already")
+            return
+        context.log.info(f"account {account} is {state.value}, was {before.state.value}: {risk_guard.effect(state)}")
+        notifier.get().notify(f"account {account} is {state.value}", config.reason)
+
+    return set_state
+
+
+halt_trading = _state_op("halt_trading", RiskState.HALTED)
+reduce_trading = _state_op("reduce_trading", RiskState.REDUCING)
+resume_trading = _state_op("resume_trading", RiskState.ACTIVE)
+
+
+@dg.op(description="Halts trading and closes every position of ours at the market, reduce-only.")
+def close_all_positions(
+    context: dg.OpExecutionContext,
+    config: FlattenConfig,
+    settings: SettingsResource,
+    database: DatabaseResource,
+    exchange: ExchangeResource,
+    notifier: NotifierResource,
+) -> None:
+    if not config.confirm:
+        raise dg.Failure("nothing was closed: set `confirm: true` in the launchpad's config of close_all_positions")
+    desk = make_desk(settings, database, exchange, notifier)
+    report = flatten(desk, reason=config.reason, actor=f"Dagster run {context.run_id}", foreign=config.foreign)
+    context.log.info(str(report))
+    context.add_output_metadata(
+        {"closed": len(report.closed), "left": len(report.left), "not_ours": len(report.foreign)}
+    )
+    if report.left:
+        raise dg.Failure(f"not every position could be closed: {report}")

@@ -1,0 +1,152 @@
+"""The `trade` job's session: a thread trades, this op writes down what it tells and waits for the end or a cancel.
+
+So Dagster's event log is never waited for by an order, and a cancel never falls between an order and its record.
+"""
+
+import queue
+import threading
+
+import dagster as dg
+import psutil
+
+from trading_assets.defs import metadata as md
+from trading_assets.defs.checks.schema import validate
+from trading_assets.defs.ops.desk import make_desk
+from trading_assets.defs.ops.signal_events import ENTRY_SIGNALS_KEY, log_signals
+from trading_assets.defs.partitions import key_of
+from trading_assets.defs.resources import (
+    CandleStoreResource,
+    DatabaseResource,
+    ExchangeResource,
+    NotifierResource,
+    SettingsResource,
+)
+from trading_assets.exchange.factory import candle_stream_url
+from trading_assets.exchange.stream import CandleStream
+from trading_assets.schemas.tables import ENTRY_SIGNALS
+from trading_assets.trading.selected import newest_selection
+from trading_assets.trading.session import Found, Pulse, Said, Session
+from trading_assets.trading.session_lease import NotOurTurnError
+
+SERVES = "trading_assets/serves"
+"""Tag of a session's run: the selection that it trades on."""
+
+STOP_WITHIN_S = 60.0
+
+
+@dg.op(
+    ins={"start": dg.In(dg.Nothing)},
+    description="Lives with the newest selection: streams its candles, decides as each one closes, sends the orders at "
+    "once, and hands over to the run of the next selection. Cancel the run and trading stops; positions keep their "
+    "stops at the exchange.",
+)
+def trade_session(
+    context: dg.OpExecutionContext,
+    settings: SettingsResource,
+    database: DatabaseResource,
+    exchange: ExchangeResource,
+    candle_store: CandleStoreResource,
+    notifier: NotifierResource,
+) -> None:
+    selected = newest_selection(database.get())
+    if selected is None:
+        context.log.info("nothing is selected yet: materialise strategy_selections first")
+        return
+    context.instance.add_run_tags(context.run_id, {SERVES: selected.key})
+    configured = settings.get()
+    told: queue.SimpleQueue[Said | Found | Pulse] = queue.SimpleQueue()
+    session = Session(
+        desk=make_desk(settings, database, exchange, notifier),
+        store=candle_store.get(),
+        selected=selected,
+        run=context.run_id,
+        make_stream=lambda topics, deliver: CandleStream(
+            candle_stream_url(configured), topics, deliver, silence_s=configured.stream_silence_s
+        ),
+        check=lambda rows: validate(ENTRY_SIGNALS, rows),
+        tell=told.put,
+    )
+    worker = _Worker(session)
+    worker.start()
+    try:
+        while worker.is_alive():
+            _write_down(context, selected.hour_ms, told, wait_s=0.5)
+    finally:
+        # Also when the run is cancelled: what is being sent is finished, then the lease is given back.
+        session.stop()
+        worker.join(STOP_WITHIN_S)
+        _write_down(context, selected.hour_ms, told, wait_s=0.0)
+    if isinstance(worker.error, NotOurTurnError):
+        context.log.warning(str(worker.error))
+        context.add_output_metadata({"ended": str(worker.error)})
+        return
+    if worker.error is not None:
+        raise worker.error
+    context.log.info(f"session ended: {worker.why}")
+    context.add_output_metadata({"ended": worker.why})
+
+
+class _Worker(threading.Thread):
+    """Runs a session; `why` it ended, or the `error` that ended it."""
+
+    def __init__(self, session: Session) -> None:
+        super().__init__(name="session", daemon=True)
+        self._session = session
+        self.why = ""
+        self.error: BaseException | None = None
+
+    def run(self) -> None:
+        try:
+            self.why = self._session.run()
+        except BaseException as error:  # noqa: BLE001 (raised again by the op)
+            self.error = error
+
+
+def _write_down(
+    context: dg.OpExecutionContext, hour_ms: int, told: "queue.SimpleQueue[Said | Found | Pulse]", *, wait_s: float
+) -> None:
+    """Everything that was told, waiting at most `wait_s` for the first."""
+    try:
+        one = told.get(timeout=wait_s) if wait_s else told.get_nowait()
+        while True:
+            _log(context, hour_ms, one)
+            one = told.get_nowait()
+    except queue.Empty:
+        return
+
+
+def _log(context: dg.OpExecutionContext, hour_ms: int, one: Said | Found | Pulse) -> None:
+    match one:
+        case Said():
+            (context.log.warning if one.is_warning else context.log.info)(one.text)
+        case Found():
+            if not isinstance(one.check, dg.AssetCheckResult):
+                raise TypeError(f"expected the result of a schema check, found {one.check!r}")
+            log_signals(context, one.rows, hour_ms, one.check, dict(one.skipped))
+        case Pulse():
+            context.log_event(_observation(one, hour_ms))
+
+
+def _observation(pulse: Pulse, hour_ms: int) -> dg.AssetObservation:
+    numbers = {
+        "candles decided": pulse.closes,
+        "signals": pulse.signals,
+        "orders executed": pulse.executed,
+        "orders rejected": pulse.rejected,
+        "signals waiting": pulse.refused,
+        "candles read by REST": pulse.by_rest,
+        "stream connections": pulse.connections,
+        "stream messages": pulse.messages,
+        "candle end to decision, p50 ms": pulse.latency_p50_ms,
+        "candle end to decision, slowest ms": pulse.latency_max_ms,
+        "memory MB": round(psutil.Process().memory_info().rss / 1e6),
+    }
+    return dg.AssetObservation(
+        ENTRY_SIGNALS_KEY,
+        partition=key_of(hour_ms),
+        description="How the session lives, since the last observation.",
+        metadata={
+            **{name: value for name, value in numbers.items() if value is not None},
+            "no signal because": md.counts(dict(pulse.skipped), "reason"),
+        },
+    )

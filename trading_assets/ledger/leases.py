@@ -1,0 +1,105 @@
+"""Leases in the ledger: what one process at a time may do, on SQLite and PostgreSQL alike. Who may do what is not here.
+
+A lease runs out by the local clock, so that a dead holder keeps nobody waiting for long. A holder that was paused and
+wakes up after that is told by the fence: it grows with each new holder, and a write under an old one fails.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import uuid
+from dataclasses import dataclass, replace
+
+import sqlalchemy as sa
+
+from trading_assets.errors import LeaseLostError
+from trading_assets.ledger.database import Database
+from trading_assets.ledger.tables import leases
+
+
+@dataclass(frozen=True)
+class Lease:
+    """A lease as its holder got it. Times are UTC ms of the local clock."""
+
+    name: str
+    holder: str
+    fence: int
+    expires_wall_ms: int
+
+
+def this_holder() -> str:
+    """A name for a holder in this process, different each time: host, process id, and a random part."""
+    return f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
+
+
+def acquire(database: Database, name: str, holder: str, *, ttl_ms: int, wall_ms: int) -> Lease | None:
+    """The lease until `wall_ms + ttl_ms`; None while another one of it has not run out, also one of the same holder."""
+    expires = wall_ms + ttl_ms
+    take = (
+        sa.update(leases)
+        .where(leases.c.name == name, leases.c.expires_wall_ms <= wall_ms)
+        .values(holder=holder, fence=leases.c.fence + 1, expires_wall_ms=expires)
+    )
+    create = sa.insert(leases).values(name=name, holder=holder, fence=1, expires_wall_ms=expires)
+    fence = sa.select(leases.c.fence).where(leases.c.name == name)
+    try:
+        with database.write() as connection:
+            if connection.execute(take).rowcount == 1:
+                return Lease(name, holder, connection.execute(fence).scalar_one(), expires)
+            if connection.execute(fence).first() is not None:
+                return None
+            connection.execute(create)
+    except sa.exc.IntegrityError:
+        return None  # another process has created it in between
+    return Lease(name, holder, 1, expires)
+
+
+def renew(database: Database, lease: Lease, *, ttl_ms: int, wall_ms: int) -> Lease:
+    """The same lease until `wall_ms + ttl_ms`; also one that has run out, as long as nobody took it.
+
+    Raises:
+        LeaseLostError: another holder has it.
+    """
+    expires = wall_ms + ttl_ms
+    prolong = sa.update(leases).where(*_is(lease), leases.c.expires_wall_ms > 0).values(expires_wall_ms=expires)
+    with database.write() as connection:
+        if connection.execute(prolong).rowcount != 1:
+            raise _lost(lease)
+    return replace(lease, expires_wall_ms=expires)
+
+
+def release(database: Database, lease: Lease) -> bool:
+    """Give it back; False where another holder has it already, which keeps it."""
+    with database.write() as connection:
+        return connection.execute(sa.update(leases).where(*_is(lease)).values(expires_wall_ms=0)).rowcount == 1
+
+
+def holder_of(database: Database, name: str, *, wall_ms: int) -> Lease | None:
+    """Who holds it now; None where it was never taken, was given back, or has run out."""
+    statement = sa.select(leases).where(leases.c.name == name, leases.c.expires_wall_ms > wall_ms)
+    with database.read() as connection:
+        row = connection.execute(statement).mappings().one_or_none()
+    return Lease(**row) if row is not None else None
+
+
+def guard(connection: sa.Connection, lease: Lease, *, wall_ms: int) -> None:
+    """Let a write transaction go on only for the holder; until it ends, nobody else can take the lease.
+
+    Raises:
+        LeaseLostError: it has run out, or another holder has it.
+    """
+    mine = sa.select(leases.c.name).where(*_is(lease), leases.c.expires_wall_ms > wall_ms).with_for_update()
+    if connection.execute(mine).first() is None:
+        raise _lost(lease)
+
+
+def _is(lease: Lease) -> tuple[sa.ColumnElement[bool], ...]:
+    return leases.c.name == lease.name, leases.c.holder == lease.holder, leases.c.fence == lease.fence
+
+
+def _lost(lease: Lease) -> LeaseLostError:
+    return LeaseLostError(
+        f"{lease.holder} no longer holds {lease.name!r} (fence {lease.fence}): it ran out, was given back or was taken "
+        "by another process. Nothing was written; acquire it again before going on"
+    )

@@ -1,0 +1,109 @@
+"""From any earlier schema of the ledger to today's, and back. The revisions are in `versions`, one a file.
+
+A new revision is a file there, in step with `ledger.tables`, and its number in `HEAD`. Alembic is imported only when
+there is something to do: a ledger at head costs one query to open.
+"""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import sqlalchemy as sa
+
+from trading_assets.errors import StorageError
+from trading_assets.ledger.tables import metadata
+
+if TYPE_CHECKING:
+    from alembic.config import Config
+
+HEAD = "0004"
+"""The newest revision."""
+
+LOCK = "schema"
+"""What one process may do at a time."""
+
+_ALEMBIC = threading.Lock()
+"""Alembic's `op` and `context` are one a process."""
+
+_VERSION = sa.table("alembic_version", sa.column("version_num"))
+
+
+def revision_of(connection: sa.Connection) -> str | None:
+    """The schema's revision; None where there is no ledger yet, or one from before it had migrations."""
+    if not sa.inspect(connection).has_table(_VERSION.name):
+        return None
+    return connection.execute(sa.select(_VERSION.c.version_num)).scalar_one_or_none()
+
+
+def upgrade(connection: sa.Connection) -> None:
+    """Bring the schema to `HEAD`, inside the caller's transaction.
+
+    Raises:
+        StorageError: the schema is newer than this program.
+    """
+    from alembic import command  # noqa: PLC0415 (costs 0.2 s, and is seldom needed)
+
+    require_known(revision_of(connection))
+    with _ALEMBIC:
+        command.upgrade(_config(connection), HEAD)
+    if connection.dialect.supports_comments:
+        _describe(connection)
+
+
+def downgrade(connection: sa.Connection, revision: str) -> None:
+    """Take the schema back to an earlier revision, inside the caller's transaction. What only newer ones hold is lost.
+
+    Raises:
+        StorageError: the revision is unknown, or newer than the schema.
+    """
+    from alembic import command  # noqa: PLC0415 (as above)
+
+    held = revision_of(connection)
+    require_known(held)
+    known = [number for number in revisions() if held is not None and number <= held]
+    if revision not in known:
+        raise StorageError(
+            f"the ledger is at revision {held or 'none'}; it can be taken back to {', '.join(known) or 'none'}, "
+            f"not to {revision!r}"
+        )
+    with _ALEMBIC:
+        command.downgrade(_config(connection), revision)
+
+
+def revisions() -> list[str]:
+    """The numbers of all revisions, oldest first."""
+    return sorted(path.stem[1:5] for path in (Path(__file__).parent / "versions").glob("r[0-9]*.py"))
+
+
+def require_known(revision: str | None) -> None:
+    """Raises:
+    StorageError: this program does not know the revision, so a newer one made it.
+    """
+    if revision is not None and revision not in revisions():
+        raise StorageError(
+            f"the ledger is at revision {revision}, but this program knows none newer than {HEAD}: a newer version "
+            "wrote it. Install that version, or let it take the ledger back with: trading-assets ledger downgrade "
+            f"{HEAD}"
+        )
+
+
+def _config(connection: sa.Connection) -> Config:
+    from alembic.config import Config  # noqa: PLC0415 (as above)
+
+    config = Config(attributes={"connection": connection})
+    config.set_main_option("script_location", str(Path(__file__).parent).replace("%", "%%"))
+    config.set_main_option("path_separator", "os")
+    return config
+
+
+def _describe(connection: sa.Connection) -> None:
+    """The comments of `ledger.tables`, where the database keeps comments: revisions have none."""
+    statements = [
+        str(sa.schema.SetColumnComment(column).compile(dialect=connection.dialect))
+        for table in metadata.sorted_tables
+        for column in table.columns
+        if column.comment
+    ]
+    connection.exec_driver_sql(";".join(statements))

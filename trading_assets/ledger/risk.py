@@ -1,0 +1,146 @@
+"""The risk guard's states and gates in the ledger: history to which rows are only added. Decides nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+import sqlalchemy as sa
+
+from trading_assets.ledger.database import Database
+from trading_assets.ledger.tables import risk_events, risk_states
+
+_GATE, _OPEN = "gate ", "open"
+
+
+class RiskState(StrEnum):
+    """What the system may do. Stops of open positions work in every state, and a position without one is closed."""
+
+    ACTIVE = "ACTIVE"
+    """It trades."""
+    REDUCING = "REDUCING"
+    """No new entries; a waiting signal goes on waiting for the rest of its life."""
+    HALTED = "HALTED"
+    """Nothing is opened, and waiting signals are rejected: none goes out when trading resumes."""
+
+
+class Cause(StrEnum):
+    """What changed the state: a person, or a limit."""
+
+    COMMAND = "command"
+    DRAWDOWN = "drawdown"
+    DAILY_LOSS = "daily loss"
+
+
+@dataclass(frozen=True)
+class StateChange:
+    """A row of the history. With `until_ms` it ends by itself, and the one before it is in force again."""
+
+    state: RiskState
+    cause: Cause
+    reason: str
+    actor: str
+    time_ms: int
+    until_ms: int | None = None
+
+    def ended(self, now_ms: int) -> bool:
+        return self.until_ms is not None and self.until_ms <= now_ms
+
+
+NEVER_SET = StateChange(RiskState.ACTIVE, Cause.COMMAND, "never set", "", 0)
+
+
+def in_force(history: Sequence[StateChange], now_ms: int) -> StateChange:
+    """The newest change that has not ended. `history` ascends in time."""
+    return next((change for change in reversed(history) if not change.ended(now_ms)), NEVER_SET)
+
+
+def accepted_ms(history: Sequence[StateChange], cause: Cause) -> int:
+    """When a person last resumed although this limit had halted trading: it is counted anew from then on; 0 if never.
+
+    A resume after a halt for another reason, or after one that had ended by itself, accepts nothing.
+    """
+    accepted, halted = 0, None
+    for change in history:
+        if change.state is RiskState.ACTIVE:
+            if halted is not None and not halted.ended(change.time_ms):
+                accepted = change.time_ms
+            halted = None
+        elif change.cause is cause:
+            halted = change
+    return accepted
+
+
+def history(connection: sa.Connection, account: str) -> list[StateChange]:
+    """Every change of an account, ascending."""
+    rows = connection.execute(
+        sa.select(risk_states).where(risk_states.c.account == account).order_by(risk_states.c.state_id)
+    ).mappings()
+    return [
+        StateChange(
+            state=RiskState(row["state"]),
+            cause=Cause(row["cause"]),
+            reason=row["reason"],
+            actor=row["actor"],
+            time_ms=row["time_ms"],
+            until_ms=row["until_ms"],
+        )
+        for row in rows
+    ]
+
+
+def entries_allowed(connection: sa.Connection, account: str, now_ms: int) -> bool:
+    """Whether a position may be opened; asked again inside the transaction that reserves one."""
+    return in_force(history(connection, account), now_ms).state is RiskState.ACTIVE
+
+
+def read_history(database: Database, account: str) -> list[StateChange]:
+    """`history` in a transaction of its own."""
+    with database.read() as connection:
+        return history(connection, account)
+
+
+def change_state(
+    database: Database, account: str, change: StateChange, *, unless: Callable[[StateChange], bool]
+) -> StateChange | None:
+    """Add a change, unless this holds of the one in force. Returns what was in force before, None if nothing was added.
+
+    It waits for reservations under way: when it returns, none can follow that does not know of it.
+    """
+    with database.write(one_at_a_time=f"orders of {account}") as connection:
+        held = in_force(history(connection, account), change.time_ms)
+        if unless(held):
+            return None
+        connection.execute(
+            sa.insert(risk_states).values(
+                account=account,
+                state=change.state.value,
+                cause=change.cause.value,
+                reason=change.reason,
+                actor=change.actor,
+                until_ms=change.until_ms,
+                time_ms=change.time_ms,
+            )
+        )
+    return held
+
+
+def shut_gates(connection: sa.Connection, account: str) -> set[str]:
+    """Gates of the account that were told to be shut, and not yet to be open again."""
+    newest = (
+        sa.select(sa.func.max(risk_events.c.event_id))
+        .where(risk_events.c.account == account, risk_events.c.kind.startswith(_GATE, autoescape=True))
+        .group_by(risk_events.c.kind)
+    )
+    rows = connection.execute(
+        sa.select(risk_events.c.kind).where(risk_events.c.event_id.in_(newest), risk_events.c.detail != _OPEN)
+    ).scalars()
+    return {kind.removeprefix(_GATE) for kind in rows}
+
+
+def add_gate_event(connection: sa.Connection, account: str, gate: str, found: str | None, time_ms: int) -> None:
+    """A gate of the account is shut for what was found, or open again (None)."""
+    connection.execute(
+        sa.insert(risk_events).values(account=account, kind=_GATE + gate, detail=found or _OPEN, time_ms=time_ms)
+    )

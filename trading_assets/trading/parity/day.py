@@ -1,0 +1,301 @@
+"""A day of live against the same day replayed: rows of `live_parity`. Reads the ledger and candles, writes nothing."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from itertools import zip_longest
+from typing import Any
+
+import pandas as pd
+
+from trading_assets.backtesting.engine import Engine
+from trading_assets.backtesting.run import costs_of
+from trading_assets.errors import TradingAssetsError
+from trading_assets.ledger.looks import Look
+from trading_assets.market.candles import Candles
+from trading_assets.market.timeframes import DAY_MS, HOUR_MS, Timeframe, as_of_ms
+from trading_assets.schemas.tables import LIVE_PARITY
+from trading_assets.settings import Settings
+from trading_assets.strategies.base import Strategy, StrategyData
+from trading_assets.strategies.registry import make_strategy
+from trading_assets.trading.parity import compare
+from trading_assets.trading.parity.compare import LiveTrade, Outcome, Verdict
+from trading_assets.trading.parity.replay import OPEN, Decision, Exit, bars_between, decisions, first_touch, replay_exit
+from trading_assets.trading.signals import signal_id
+
+Row = Mapping[Hashable, Any]
+
+LoadDecided = Callable[[str, Timeframe, Strategy, int], StrategyData]
+"""Symbol, timeframe, strategy and first decided close (UTC ms): what it saw, up to the end of the day."""
+
+LoadHeld = Callable[[str, Timeframe, int], Candles]
+"""Symbol, timeframe and close of the entry's bar: candles from that bar to the end of the day."""
+
+
+@dataclass(frozen=True)
+class LiveDay:
+    """What live did.
+
+    Attributes:
+        selections: rows of `strategy_selections` that were, or could have been, followed during the day.
+        looks: of the finder, ascending, up to a signal's life beyond the day.
+        signals: rows of `entry_signals`: decisions of the day, and earlier ones whose position was open in it.
+        trades: what became of the executed ones, by signal, as of the end of the day.
+    """
+
+    selections: pd.DataFrame
+    looks: Sequence[Look]
+    signals: pd.DataFrame
+    trades: Mapping[str, LiveTrade]
+
+
+@dataclass(frozen=True)
+class _Coin:
+    """What was selected of a coin, and the hour of the selection."""
+
+    hour_ms: int
+    symbol: str
+    timeframe: Timeframe
+    strategy: str
+    parameters: str
+
+
+def compare_day(
+    day_ms: int,
+    live: LiveDay,
+    *,
+    settings: Settings,
+    ticks: Mapping[str, Decimal],
+    load_decided: LoadDecided,
+    load_held: LoadHeld,
+    engine: Engine,
+) -> pd.DataFrame:
+    """Rows of `live_parity` of the day that starts at `day_ms` (UTC ms).
+
+    A strategy that fails, or candles that cannot be read, concern their own decisions alone: live's signals there are
+    not in the backtest, and are reported as such.
+    """
+    day = _Day(day_ms, live, settings, ticks, load_decided, load_held, engine)
+    return LIVE_PARITY.conform(pd.DataFrame(day.rows(), columns=LIVE_PARITY.columns))
+
+
+@dataclass(frozen=True)
+class _Day:
+    day_ms: int
+    live: LiveDay
+    settings: Settings
+    ticks: Mapping[str, Decimal]
+    load_decided: LoadDecided
+    load_held: LoadHeld
+    engine: Engine
+    held: dict[str, list[tuple[int, int]]] = field(default_factory=lambda: defaultdict(list))
+    """of each symbol from when to when the backtest holds the positions that live opened"""
+
+    @property
+    def end_ms(self) -> int:
+        return self.day_ms + DAY_MS
+
+    def rows(self) -> list[dict[str, object]]:
+        found = {str(row["signal_id"]): row for row in self.live.signals.to_dict("records")}
+        expected = self._expected()
+        rows = []
+        for identity, row in found.items():
+            coin, decision, _ = expected.get(identity, (_coin_of(row), None, False))
+            rows.append(self._judged(identity, coin, decision, row))
+        for identity, (coin, decision, nominal) in expected.items():
+            if identity in found:
+                continue
+            verdict = self._why_no_signal(coin, decision.close_ms, nominal=nominal)
+            if verdict.outcome is not Outcome.POSITION or not self._holds(coin.symbol, decision.close_ms):
+                rows.append(self._row(identity, coin, decision, None, verdict))
+        return rows
+
+    def _holds(self, symbol: str, close_ms: int) -> bool:
+        """Whether the backtest itself ignores an entry: its position is open, or ends on that very bar."""
+        return any(start < close_ms <= end for start, end in self.held[symbol])
+
+    def _expected(self) -> dict[str, tuple[_Coin, Decision, bool]]:
+        """Entries of the backtest, by signal: of what was in force by the clock, and of what the finder followed."""
+        wanted: dict[_Coin, dict[int, bool]] = defaultdict(dict)
+        coins = [_coin_of(row) for row in self.live.selections.to_dict("records")]
+        of_hour: dict[int, list[_Coin]] = defaultdict(list)
+        for coin in coins:
+            of_hour[coin.hour_ms].append(coin)
+        for hour, (start, end) in self._in_force(sorted(of_hour)).items():
+            for coin in of_hour[hour]:
+                for close in bars_between(coin.timeframe, start, end):
+                    wanted[coin][close] = True
+        for look in self.live.looks:
+            for coin in of_hour[look.hour_ms]:
+                close = look.time_ms - look.time_ms % coin.timeframe.ms
+                if coin.symbol in look.looked and self.day_ms <= close < self.end_ms:
+                    wanted[coin].setdefault(close, False)
+        expected: dict[str, tuple[_Coin, Decision, bool]] = {}
+        alike: dict[tuple[str, Timeframe, str, str], list[_Coin]] = defaultdict(list)
+        for coin in wanted:
+            alike[coin.symbol, coin.timeframe, coin.strategy, coin.parameters].append(coin)
+        for group in alike.values():
+            closes: dict[int, tuple[_Coin, bool]] = {}
+            for coin in group:
+                for close, nominal in wanted[coin].items():
+                    if close not in closes or not nominal:  # what the finder followed comes before the clock
+                        closes[close] = (coin, nominal)
+            for decision in self._decisions(group[0], set(closes)):
+                coin, nominal = closes[decision.close_ms]
+                identity = signal_id(
+                    self.settings.account, coin.symbol, coin.timeframe, coin.strategy, decision.close_ms
+                )
+                if identity not in expected or not nominal:
+                    expected[identity] = (coin, decision, nominal)
+        return expected
+
+    def _in_force(self, hours: Sequence[int]) -> dict[int, tuple[int, int]]:
+        """From when to when each hour's selection should be followed, within the day."""
+        spans = {}
+        for hour, following in zip_longest(hours, hours[1:]):
+            start = as_of_ms(hour)
+            oldest = start + self.settings.max_selection_age_s * 1000
+            end = min(oldest, as_of_ms(following)) if following is not None else oldest
+            spans[hour] = (max(start, self.day_ms), min(end, self.end_ms))
+        return spans
+
+    def _decisions(self, coin: _Coin, closes: set[int]) -> list[Decision]:
+        tick = self.ticks.get(coin.symbol)
+        if tick is None or not closes:
+            return []
+        try:
+            strategy = make_strategy(coin.strategy, coin.parameters)
+            data = self.load_decided(coin.symbol, coin.timeframe, strategy, min(closes))
+            return list(decisions(strategy, data, closes, tick))
+        except TradingAssetsError:
+            return []
+
+    def _looks_at(self, close_ms: int) -> Iterable[Look]:
+        ends = close_ms + self.settings.signal_ttl_s * 1000
+        return (look for look in self.live.looks if close_ms <= look.time_ms < ends)
+
+    def _why_no_signal(self, coin: _Coin, close_ms: int, *, nominal: bool) -> Verdict:
+        looks = list(self._looks_at(close_ms))
+        following = [look for look in looks if look.hour_ms == coin.hour_ms and coin.symbol in look.looked]
+        return compare.why_no_signal(
+            [look.looked[coin.symbol] for look in following],
+            looked=bool(looks),
+            elsewhere=nominal and not following,
+        )
+
+    def _judged(self, identity: str, coin: _Coin, decision: Decision | None, row: Row) -> dict[str, object]:
+        of_today = self.day_ms <= int(row["signal_timestamp_ms"]) < self.end_ms
+        signal = {str(name): value if not _missing(value) else None for name, value in row.items()}
+        if decision is None and of_today:
+            verdict = Verdict(Outcome.UNEXPECTED, "live found an entry where the backtest has none")
+            return self._row(identity, coin, None, row, verdict)
+        if decision is not None:
+            differs = compare.same_signal(signal, decision, float(self.ticks[coin.symbol]))
+            if differs is not None:
+                return self._row(identity, coin, decision, row, differs)
+        refused = compare.why_no_position(signal)
+        if refused is not None:
+            return self._row(identity, coin, decision, row, refused)
+        return self._traded(identity, coin, decision, row)
+
+    def _traded(self, identity: str, coin: _Coin, decision: Decision | None, row: Row) -> dict[str, object]:
+        trade = self.live.trades.get(identity, LiveTrade(False, None, OPEN, None, None))
+        long, price = row["position_type"] == "LONG", float(row["entry_price"])
+        tolerance = self.settings.parity_tolerance_bps
+        verdict = compare.entry_agrees(price, trade, tolerance, long=long)
+        expected: Exit | None = None
+        if verdict is None:
+            expected, by_levels = self._exits(coin, row, decision)
+            if expected is None or by_levels is None:
+                verdict = Verdict(Outcome.EXIT, "the candles of its time are missing")
+            else:
+                ended = expected.end_ms if expected.reason != OPEN else self.end_ms
+                self.held[coin.symbol].append((int(row["signal_timestamp_ms"]), ended))
+                verdict = compare.exit_agrees(trade, expected, by_levels, tolerance, long=long)
+        return self._row(identity, coin, decision, row, verdict or Verdict(Outcome.AGREES), trade, expected)
+
+    def _exits(self, coin: _Coin, row: Row, decision: Decision | None) -> tuple[Exit | None, Exit | None]:
+        close_ms, long = int(row["signal_timestamp_ms"]), row["position_type"] == "LONG"
+        price, stop, target = (float(row[name]) for name in ("entry_price", "stop_loss", "take_profit"))
+        try:
+            candles = self.load_held(coin.symbol, coin.timeframe, close_ms)
+        except TradingAssetsError:
+            return None, None
+        expected = replay_exit(
+            candles,
+            close_ms,
+            long=long,
+            stop_fraction=decision.stop_fraction if decision is not None else abs(price - stop) / price,
+            reward_risk=decision.reward_risk if decision is not None else float(row["risk_reward_ratio"]),
+            engine=self.engine,
+            costs=costs_of(self.settings),
+        )
+        return expected, first_touch(candles, close_ms, long=long, stop=stop, target=target)
+
+    def _row(
+        self,
+        identity: str,
+        coin: _Coin,
+        decision: Decision | None,
+        row: Row | None,
+        verdict: Verdict,
+        trade: LiveTrade | None = None,
+        end: Exit | None = None,
+    ) -> dict[str, object]:
+        long = decision.long if decision is not None else row is not None and row["position_type"] == "LONG"
+        price = decision.price if decision is not None else float(row["entry_price"]) if row is not None else math.nan
+        fill = trade.entry_price if trade is not None and trade.entry_price is not None else math.nan
+        out = trade.exit_price if trade is not None and trade.exit_price is not None else math.nan
+        ended = end is not None and end.reason != OPEN
+        expected_out = end.price if end is not None and ended else math.nan
+        return {
+            "day_ms": self.day_ms,
+            "signal_id": identity,
+            "account": self.settings.account,
+            "hour_ms": coin.hour_ms,
+            "symbol": coin.symbol,
+            "timeframe": coin.timeframe.value,
+            "strategy": coin.strategy,
+            "bar_close_ms": decision.close_ms
+            if decision is not None
+            else int(row["signal_timestamp_ms"])
+            if row
+            else 0,
+            "position_type": "LONG" if long else "SHORT",
+            "expected": int(decision is not None),
+            "live": int(row is not None),
+            "outcome": verdict.outcome.value,
+            "explained": int(verdict.outcome.explained),
+            "reason": verdict.reason,
+            "entry_price": price,
+            "live_entry_price": fill,
+            "slippage_bps": compare.behind_bps(fill, price, long=long),
+            "exit_reason": end.reason if end is not None else None,
+            "live_exit_reason": trade.exit_reason if trade is not None else None,
+            "exit_price": expected_out,
+            "live_exit_price": out,
+            "exit_difference_bps": compare.behind_bps(out, expected_out, long=not long),
+        }
+
+
+def hours_followed(day_ms: int) -> list[int]:
+    """Hours whose selections may have been followed during a day."""
+    return list(range(day_ms - 3 * HOUR_MS, day_ms + DAY_MS, HOUR_MS))
+
+
+def _coin_of(row: Row) -> _Coin:
+    return _Coin(
+        int(row["hour_ms"]),
+        str(row["symbol"]),
+        Timeframe(str(row["timeframe"])),
+        str(row["strategy"]),
+        str(row["parameters"]),
+    )
+
+
+def _missing(value: object) -> bool:
+    return value is None or (isinstance(value, float) and math.isnan(value))

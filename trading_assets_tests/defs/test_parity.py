@@ -1,0 +1,84 @@
+"""`live_parity` as Dagster runs it: rows, what the page shows, and its check. How days are compared is tested apart."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import dagster as dg
+import pandas as pd
+import pytest
+
+from trading_assets.definitions import build_definitions
+from trading_assets.defs.checks.parity import EXPLAINED
+from trading_assets.errors import DataError
+from trading_assets.ledger import signals
+from trading_assets.ledger.database import Database
+from trading_assets.ledger.partitions import read_partitions
+from trading_assets.market.timeframes import DAY_MS
+from trading_assets.schemas.tables import LIVE_PARITY
+from trading_assets.settings import load_settings
+from trading_assets.simulator.clock import ClockMode, ClockSpec
+from trading_assets.simulator.embedded import RunningExchange, serve_in_thread
+from trading_assets.simulator.venue import ServeConfig
+from trading_assets_tests.defs.conftest import HOUR, run_job
+from trading_assets_tests.trading.desks import signal_row
+
+DAY = HOUR // DAY_MS * DAY_MS
+
+
+@pytest.fixture(scope="module")
+def day_after() -> Iterator[RunningExchange]:
+    config = ServeConfig(symbols=5, clock=ClockSpec(ClockMode.MANUAL, start_ms=DAY + DAY_MS + 600_000))
+    with serve_in_thread(config) as running:
+        yield running
+
+
+@pytest.fixture
+def ledger(day_after: RunningExchange, monkeypatch: pytest.MonkeyPatch) -> Iterator[Database]:
+    monkeypatch.setenv("TRADING_ASSETS_SIMULATOR_URL", day_after.url)
+    database = Database(load_settings().resolved_database_url)
+    yield database
+    database.close()
+
+
+def check_of(result: dg.ExecuteInProcessResult) -> dg.AssetCheckEvaluation:
+    [found] = [check for check in result.get_asset_check_evaluations() if check.check_name == EXPLAINED]
+    return found
+
+
+def test_a_quiet_day_is_explained(ledger: Database) -> None:
+    check = check_of(run_job("parity", "2026-03-02"))
+    assert check.passed
+    assert check.metadata["decisions"].value == 0
+
+
+def test_what_is_not_explained_fails_the_check_and_is_shown(ledger: Database) -> None:
+    close = HOUR + 900_000
+    row = signal_row(timeframe="15m", signal_timestamp_ms=close, ttl_ms=close + 1, created_at_ms=close, hour_ms=HOUR)
+    assert signals.insert(ledger, row)
+    result = run_job("parity", "2026-03-02")
+    rows = read_partitions(ledger, LIVE_PARITY, [DAY])
+    assert rows["outcome"].tolist() == ["signal not in the backtest"]
+    [materialization] = result.asset_materializations_for_node("live_parity")
+    assert materialization.partition == "2026-03-02"
+    assert materialization.metadata["explained_pct"].value == 0.0
+    check = check_of(result)
+    assert not check.passed
+    assert "0.0 % of 1 decisions are explained" in str(check.description)
+    again = run_job("parity", "2026-03-01", until="2026-03-02")
+    assert len(read_partitions(ledger, LIVE_PARITY, [DAY - DAY_MS, DAY])) == 1, "a day written again is replaced"
+    assert check_of(again).metadata["days"].value == "2026-03-01 .. 2026-03-02"
+
+
+def test_a_day_that_has_not_ended_is_refused(ledger: Database) -> None:
+    with pytest.raises(DataError, match="2026-03-04T00:05:00Z"):
+        run_job("parity", "2026-03-03")
+
+
+def test_the_schedule_asks_for_the_day_that_has_ended() -> None:
+    repository = build_definitions().get_repository_def()
+    context = dg.build_schedule_context(
+        repository_def=repository, scheduled_execution_time=pd.Timestamp("2026-03-03T00:20:00Z").to_pydatetime()
+    )
+    requests = repository.get_schedule_def("parity_daily").evaluate_tick(context).run_requests or []
+    assert [request.partition_key for request in requests] == ["2026-03-02"]

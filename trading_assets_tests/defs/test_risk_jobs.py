@@ -1,0 +1,64 @@
+"""The jobs of a person's commands, and what a reconciliation shows, on the embedded exchange."""
+
+import dagster as dg
+
+from trading_assets.definitions import build_definitions
+from trading_assets.defs.jobs import RISK_JOBS
+from trading_assets.exchange.base import Exchange
+from trading_assets.ledger import risk, signals
+from trading_assets.ledger.database import Database
+from trading_assets.ledger.risk import RiskState
+from trading_assets_tests.defs.conftest import run_job
+from trading_assets_tests.defs.test_trading import SYMBOL, account, ledger, put_signal, venue  # noqa: F401
+
+
+def run(name: str, op: str, **config: object) -> dg.ExecuteInProcessResult:
+    """Run a job with the config of its op."""
+    with dg.DagsterInstance.ephemeral() as instance:
+        return (
+            build_definitions()
+            .resolve_job_def(name)
+            .execute_in_process(instance=instance, raise_on_error=False, run_config={"ops": {op: {"config": config}}})
+        )
+
+
+def states(database: Database) -> list[tuple[RiskState, str]]:
+    return [(change.state, change.reason) for change in risk.read_history(database, "main")]
+
+
+def metadata_of(result: dg.ExecuteInProcessResult) -> dict[str, object]:
+    (event,) = [e for e in result.all_events if e.event_type is dg.DagsterEventType.STEP_OUTPUT]
+    return {name: value.value for name, value in event.step_output_data.metadata.items()}
+
+
+def test_the_jobs_halt_resume_and_flatten(ledger: Database, account: Exchange) -> None:  # noqa: F811
+    assert run("halt", "halt_trading", reason="storm").success
+    signal_id = put_signal(ledger, account)
+    run_job("trade")
+    assert signals.by_ids(ledger, [signal_id]).iloc[0]["status"] == signals.REJECTED
+    assert run("resume", "resume_trading", reason="calm").success
+    put_signal(ledger, account, symbol="ETHUSDT")
+    run_job("trade")
+    held = [position.symbol for position in account.positions()]
+    assert held == ["ETHUSDT"]
+    shown = metadata_of(run_job("reconcile"))
+    assert shown["risk_state"] == "ACTIVE"
+    assert shown["exposure_usd"] > 50  # type: ignore[operator]
+    assert {"drawdown_pct", "exposure", "results_by_strategy", "net_today_usd"} <= shown.keys()
+    assert not run("flatten", "close_all_positions", confirm=False).success
+    assert len(account.positions()) == 1
+    result = run("flatten", "close_all_positions", confirm=True, reason="enough")
+    assert result.success and metadata_of(result) == {"closed": 1, "left": 0, "not_ours": 0}
+    assert list(account.positions()) == []
+    assert run("reduce", "reduce_trading").success, "stricter already"
+    assert states(ledger) == [
+        (RiskState.HALTED, "storm"),
+        (RiskState.ACTIVE, "calm"),
+        (RiskState.HALTED, "enough"),
+    ]
+
+
+def test_a_persons_command_waits_for_no_lane_of_trading() -> None:
+    for job in RISK_JOBS:
+        assert job.tags["trading_assets/lane"] == "risk" and int(job.tags["dagster/priority"]) > 0
+        assert job.description and len(job.description) > 40

@@ -1,0 +1,30 @@
+"""What a process does that shares the limits: asks as often as it gets a turn."""
+
+from __future__ import annotations
+
+import time
+from decimal import Decimal
+from multiprocessing.connection import Connection as Pipe
+from pathlib import Path
+
+from trading_assets.errors import RateLimitedError
+from trading_assets.exchange.bybit import BybitExchange
+from trading_assets.exchange.transport import Connection, Transport
+from trading_assets_tests.exchange.stub import keys_of
+
+
+def work(pipe: Pipe, url: str, key: str, secret: str, folder: Path, seconds: float) -> None:
+    """Wait for the word, ask so long, and tell how often it was refused and when it was answered."""
+    connection = Connection(url=url, keys=keys_of(key, secret), limits_dir=folder)
+    exchange = BybitExchange(Transport(connection), virtual_clock=True)
+    refused, answered = 0, []
+    pipe.send("ready")
+    pipe.recv()
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        try:
+            exchange.set_leverage("BTCUSDT", Decimal(5))
+        except RateLimitedError:
+            refused += 1
+        answered.append(time.monotonic())
+    pipe.send((refused, answered))

@@ -1,0 +1,187 @@
+"""Hours of live trading explain themselves by the backtest; what is broken afterwards is named."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from decimal import Decimal
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import sqlalchemy as sa
+
+from trading_assets.exchange.bybit import BybitExchange
+from trading_assets.exchange.transport import Connection, Transport
+from trading_assets.ledger.database import Database
+from trading_assets.ledger.tables import entry_signals, finder_looks, order_intents
+from trading_assets.market.store import CandleStore
+from trading_assets.market.timeframes import DAY_MS, HOUR_MS
+from trading_assets.schemas.tables import LIVE_PARITY
+from trading_assets.settings import Settings
+from trading_assets.simulator.clock import ClockMode, ClockSpec
+from trading_assets.simulator.embedded import serve_in_thread
+from trading_assets.simulator.venue import ServeConfig
+from trading_assets.strategies.registry import seed_registry
+from trading_assets.trading.parity.compare import Outcome
+from trading_assets.trading.reconcile import reconcile
+from trading_assets_tests.exchange.stub import keys_of
+from trading_assets_tests.trading.parity.live_days import AFTER_CLOSE_MS, DAY_MS_ZERO, LiveDesk
+
+START_MS = DAY_MS_ZERO + 2 * HOUR_MS + AFTER_CLOSE_MS
+COINS = ["1000PEPEUSDT", "BTCUSDT", "LTCUSDT", "SOLUSDT", "TRXUSDT"]
+HOURS = 5
+
+
+@pytest.fixture(scope="module")
+def traded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveDesk]:
+    """A day of which some hours were traded, seen from the day after."""
+    home = tmp_path_factory.mktemp("traded")
+    config = ServeConfig(symbols=14, clock=ClockSpec(ClockMode.MANUAL, start_ms=START_MS))
+    with serve_in_thread(config) as venue:
+        connection = Connection(url=venue.url, keys=keys_of(venue.key, venue.secret))
+        desk = LiveDesk(
+            venue,
+            Database(f"sqlite:///{home / 'ledger.db'}"),
+            CandleStore(home / "candles"),
+            BybitExchange(Transport(connection, spaced=False), virtual_clock=True),
+            Settings(_env_file=None, home=home, max_positions=3),  # type: ignore[call-arg]
+            COINS,
+        )
+        seed_registry(desk.database)
+        desk.select(DAY_MS_ZERO + HOUR_MS, "15m")
+        desk.trade(HOURS)
+        venue.set_clock(DAY_MS_ZERO + DAY_MS + 400_000)
+        reconcile(desk.desk)
+        yield desk
+        desk.database.close()
+
+
+@pytest.fixture
+def broken(traded: LiveDesk, tmp_path: Path) -> Iterator[Callable[[sa.Executable], LiveDesk]]:
+    """The same day with one statement run on its ledger."""
+    opened: list[Database] = []
+
+    def break_it(statement: sa.Executable) -> LiveDesk:
+        source = Path(str(traded.database.url.database))
+        with traded.database.read() as connection:
+            connection.exec_driver_sql("SELECT 1")
+        for path in source.parent.glob(f"{source.name}*"):
+            shutil.copy(path, tmp_path / path.name)
+        database = Database(f"sqlite:///{tmp_path / source.name}")
+        opened.append(database)
+        with database.write() as connection:
+            # What is append-only is kept so by triggers.
+            for (name,) in connection.exec_driver_sql("SELECT name FROM sqlite_master WHERE type = 'trigger'").all():
+                connection.exec_driver_sql(f"DROP TRIGGER {name}")
+            assert connection.execute(statement).rowcount > 0  # type: ignore[attr-defined]
+        return LiveDesk(traded.venue, database, traded.store, traded.exchange, traded.settings, traded.symbols)
+
+    yield break_it
+    for database in opened:
+        database.close()
+
+
+def unexplained(rows: pd.DataFrame) -> dict[str, str]:
+    """Signal to outcome of what the ledger does not tell."""
+    found = rows[rows["explained"] == 0]
+    return dict(zip(found["signal_id"], found["outcome"], strict=True))
+
+
+def a_trade(rows: pd.DataFrame) -> str:
+    """The first signal that live and backtest traded alike."""
+    return str(rows.loc[rows["outcome"] == Outcome.AGREES, "signal_id"].iloc[0])
+
+
+def test_all_of_a_day_is_explained(traded: LiveDesk) -> None:
+    rows = traded.parity()
+    LIVE_PARITY.model.validate(rows, lazy=True)
+    assert unexplained(rows) == {}
+    outcomes = set(rows["outcome"])
+    assert Outcome.AGREES in outcomes
+    assert Outcome.GATE in outcomes, "three positions at once are fewer than the market offers"
+    agreed = rows[rows["outcome"] == Outcome.AGREES]
+    assert (agreed["expected"] == 1).all() and (agreed["live"] == 1).all()
+    assert (agreed["exit_reason"] == agreed["live_exit_reason"]).all()
+    assert agreed["slippage_bps"].abs().max() < traded.settings.parity_tolerance_bps
+    executed = int((rows["live_entry_price"].notna()).sum())
+    assert executed >= 5
+
+
+def test_after_the_last_look_nothing_ran(traded: LiveDesk) -> None:
+    rows = traded.parity()
+    last_look_ms = START_MS + HOURS * HOUR_MS
+    after = rows[rows["bar_close_ms"] > last_look_ms]
+    assert len(after) and set(after["outcome"]) <= {Outcome.NOT_RUNNING, Outcome.SELECTION}
+    assert (after["live"] == 0).all()
+
+
+def test_a_day_without_selections_or_signals_has_no_rows(traded: LiveDesk) -> None:
+    assert traded.parity(DAY_MS_ZERO - DAY_MS).empty
+
+
+def test_a_lost_order_is_named(traded: LiveDesk, broken: Callable[[sa.Executable], LiveDesk]) -> None:
+    signal = a_trade(traded.parity())
+    rows = broken(sa.delete(order_intents).where(order_intents.c.signal_id == signal)).parity()
+    assert unexplained(rows) == {signal: Outcome.NO_ORDER}
+
+
+def test_a_shifted_fill_is_named(traded: LiveDesk, broken: Callable[[sa.Executable], LiveDesk]) -> None:
+    before = traded.parity()
+    signal = a_trade(before)
+    price = Decimal(str(before.set_index("signal_id").loc[signal, "live_entry_price"])) * Decimal("1.02")
+    rows = broken(
+        sa.update(order_intents).where(order_intents.c.signal_id == signal).values(average_price=price)
+    ).parity()
+    assert unexplained(rows) == {signal: Outcome.ENTRY}
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "outcome"),
+    [
+        ("stop_loss", entry_signals.c.stop_loss * 1.001, Outcome.DIFFERENT),
+        ("entry_price", entry_signals.c.entry_price * 1.0001, Outcome.DIFFERENT),
+        ("position_type", sa.case((entry_signals.c.position_type == "LONG", "SHORT"), else_="LONG"), Outcome.DIFFERENT),
+        ("status", "executing", Outcome.UNSETTLED),
+    ],
+)
+def test_a_changed_signal_is_named(
+    traded: LiveDesk, broken: Callable[[sa.Executable], LiveDesk], column: str, value: object, outcome: Outcome
+) -> None:
+    signal = a_trade(traded.parity())
+    rows = broken(sa.update(entry_signals).where(entry_signals.c.signal_id == signal).values({column: value})).parity()
+    assert unexplained(rows)[signal] == outcome
+
+
+def test_a_signal_that_the_backtest_has_not_is_named(
+    traded: LiveDesk, broken: Callable[[sa.Executable], LiveDesk]
+) -> None:
+    signal = a_trade(traded.parity())
+    moved = sa.update(entry_signals).where(entry_signals.c.signal_id == signal)
+    rows = broken(moved.values(signal_id=f"{signal}-of-another-bar")).parity()
+    found = unexplained(rows)
+    assert found[f"{signal}-of-another-bar"] == Outcome.UNEXPECTED
+    assert found[signal] == Outcome.MISSING
+
+
+@pytest.mark.parametrize(
+    ("values", "outcome"),
+    [
+        ({"closed_ms": sa.literal_column("closed_ms") + 5 * HOUR_MS}, Outcome.EXIT),
+        ({"reason": "liquidation"}, Outcome.EXIT),
+        ({"exit_price": "1"}, Outcome.EXIT_PRICE),
+    ],
+)
+def test_another_exit_is_named(
+    traded: LiveDesk, broken: Callable[[sa.Executable], LiveDesk], values: dict[str, object], outcome: Outcome
+) -> None:
+    signal = a_trade(traded.parity())
+    table = sa.table("closings", *(sa.column(name) for name in ("signal_id", "closed_ms", "reason", "exit_price")))
+    rows = broken(sa.update(table).where(table.c.signal_id == signal).values(values)).parity()
+    assert unexplained(rows)[signal] == outcome
+
+
+def test_without_its_looks_live_was_not_running(traded: LiveDesk, broken: Callable[[sa.Executable], LiveDesk]) -> None:
+    rows = broken(sa.delete(finder_looks)).parity()
+    silent = rows[rows["live"] == 0]
+    assert set(silent["outcome"]) == {Outcome.NOT_RUNNING}
