@@ -132,7 +132,7 @@ def at_exchange(exchange: FakeExchange) -> tuple[object, ...]:
 
 
 _examples = hypothesis_settings(
-    max_examples=40,
+    max_examples=25,
     deadline=None,
     phases=(Phase.explicit, Phase.generate),
     suppress_health_check=[HealthCheck.function_scoped_fixture],
