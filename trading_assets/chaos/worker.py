@@ -44,11 +44,13 @@ class Life:
         dies_at: an edge of a step, as "before create", at which it kills itself; None: not by itself.
         killed_after_s: it is killed from outside after so long; None: it is not.
         loses_stops: the exchange does not attach the stops of its entries.
+        patient: it waits for answers as in earnest: it meets no faults, and its machine may be busy.
     """
 
     dies_at: str | None = None
     killed_after_s: float | None = None
     loses_stops: bool = False
+    patient: bool = False
 
 
 @dataclass(frozen=True)
@@ -78,13 +80,13 @@ class LosesStops(BybitExchange):
         return super().place_order(replace(request, stop_loss=None, take_profit=None))
 
 
-def connect(place: Place, *, loses_stops: bool = False) -> BybitExchange:
-    """A connector with little patience."""
+def connect(place: Place, *, loses_stops: bool = False, patient: bool = True) -> BybitExchange:
+    """A connector, with little patience where it meets faults."""
     kind = LosesStops if loses_stops else BybitExchange
     connection = Connection(
         url=place.exchange_url,
         keys=ApiKeys(SecretStr(DEFAULT_API_KEY), SecretStr(DEFAULT_API_SECRET)),
-        timeout_s=TIMEOUT_MS / 1000,
+        timeout_s=place.settings.request_timeout_s if patient else TIMEOUT_MS / 1000,
     )
     return kind(Transport(connection, spaced=False, sleep=_hurry), virtual_clock=True)
 
@@ -131,7 +133,7 @@ def _work(place: Place, life: Life, ahead_ms: int) -> int:
     try:
         desk = Desk(
             database=place.database,
-            exchange=connect(place, loses_stops=life.loses_stops),
+            exchange=connect(place, loses_stops=life.loses_stops, patient=life.patient),
             settings=place.settings,
             sleep=_hurry,
             wall_ms=lambda: local_ms() + ahead_ms,
