@@ -12,6 +12,7 @@ import click
 from rich.table import Table as RichTable
 
 from trading_assets.bench.cli import bench
+from trading_assets.chaos.cli import chaos
 from trading_assets.console import open_console
 from trading_assets.errors import TradingAssetsError
 from trading_assets.market.timeframes import TRADED_TIMEFRAMES, Timeframe
@@ -174,6 +175,7 @@ def _timeframe(value: str) -> Timeframe:
 
 cli.add_command(exchange)
 cli.add_command(bench)
+cli.add_command(chaos)
 
 
 def main() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from typing import Any
 
 import pandas as pd
 import sqlalchemy as sa
@@ -60,11 +61,12 @@ def insert_new(database: Database, rows: Sequence[Mapping[str, object]]) -> set[
         raise DataError(f"a signal cannot be stored: {error.orig}; none of {len(rows)} was") from error
 
 
-def active(database: Database, account: str) -> pd.DataFrame:
-    """Signals waiting for execution, the most confident first."""
+def active(database: Database, account: str) -> list[dict[str, Any]]:
+    """Rows of signals waiting for execution, the most confident first; no frame, as orders wait for it."""
     statement = sa.select(table).where(table.c.account == account, table.c.status == ACTIVE)
-    rows = _read(database, statement)
-    return rows.sort_values(["confidence", "signal_id"], ascending=[False, True], kind="stable").reset_index(drop=True)
+    with database.read() as connection:
+        rows = [dict(row) for row in connection.execute(statement).mappings()]
+    return sorted(rows, key=lambda row: (-row["confidence"], row["signal_id"]))
 
 
 def since(database: Database, account: str, time_ms: int) -> pd.DataFrame:

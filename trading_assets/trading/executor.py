@@ -6,7 +6,7 @@ reserved is sent at once, several symbols side by side, and followed to its end 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -41,7 +41,7 @@ TIME_LASTS_MS = 200
 ALL_TICKERS_FROM = 4
 """From so many symbols on, all tickers in one answer cost less than one each."""
 
-Row = dict[Hashable, Any]
+Row = dict[str, Any]
 """A waiting signal: a row of `entry_signals`."""
 
 _Result = TypeVar("_Result")
@@ -75,10 +75,9 @@ def submit_orders(desk: Desk) -> SubmitReport:
     report.recovered = recover(desk)
     clock = _VenueClock(desk)
     report.expired = ledger.expire(desk.database, desk.settings.account, clock.now_ms())
-    waiting = ledger.active(desk.database, desk.settings.account)
-    if waiting.empty:
+    rows = ledger.active(desk.database, desk.settings.account)
+    if not rows:
         return report
-    rows = waiting.to_dict("records")
     with _lease(desk) as lease:
         if lease is None:
             reason = f"another process trades this account: {_holder(desk)}"

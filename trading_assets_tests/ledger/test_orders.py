@@ -183,7 +183,7 @@ def test_waiting_signals_come_by_confidence(database: Database) -> None:
     for symbol, confidence in (("AUSDT", 70.0), ("BUSDT", 90.0), ("CUSDT", 70.0)):
         add_signal(database, symbol, confidence=confidence)
     add_signal(database, "DUSDT", status="expired")
-    assert signals.active(database, "main")["symbol"].tolist() == ["BUSDT", "AUSDT", "CUSDT"]
+    assert [row["symbol"] for row in signals.active(database, "main")] == ["BUSDT", "AUSDT", "CUSDT"]
 
 
 def test_a_note_touches_waiting_signals_only(database: Database) -> None:

@@ -68,8 +68,8 @@ def test_a_fresh_candle_of_a_selection_gives_a_waiting_signal(database: Database
     report = look(database, selections(("BTCUSDT", "60m", "dictated"), ("AUSDT", "5m", "dictated")))
     assert [row["symbol"] for row in report.signals] == ["AUSDT", "BTCUSDT"]
     waiting = signals.active(database, "main")
-    assert set(waiting["signal_id"]) == {row["signal_id"] for row in report.signals}
-    assert waiting["hour_ms"].tolist() == [HOUR, HOUR]
+    assert {row["signal_id"] for row in waiting} == {row["signal_id"] for row in report.signals}
+    assert [row["hour_ms"] for row in waiting] == [HOUR, HOUR]
 
 
 def test_a_second_look_at_the_same_bar_adds_nothing(database: Database, strategies: object) -> None:

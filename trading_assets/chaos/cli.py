@@ -1,0 +1,44 @@
+"""The commands `trading-assets chaos ...`. Each calls one function and prints."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table as RichTable
+
+from trading_assets.console import open_console
+
+
+@click.group()
+def chaos() -> None:
+    """Trials in which processes are killed and the exchange fails; on an embedded exchange of their own."""
+
+
+@chaos.command("orders")
+@click.option("--kills", default=500, show_default=True, type=click.IntRange(1), help="So many traders are killed.")
+@click.option("--seed", default=1, show_default=True, type=click.IntRange(0), help="Of market, faults and deaths.")
+@click.option("--json", "as_json", is_flag=True, help="Print the report as one JSON object.")
+def orders(kills: int, seed: int, as_json: bool) -> None:
+    """Kill traders at every step of an order and at random; exit code 1 if an order is doubled, lost or unprotected."""
+    from trading_assets.chaos.orders import run_chaos, summary  # noqa: PLC0415 (imports connector and exchange)
+
+    columns = (TextColumn("killed"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task("killed", total=kills)
+        report = run_chaos(kills, seed, lambda done: bar.update(task, completed=done))
+    if as_json:
+        click.echo(summary(report))
+    else:
+        table = RichTable("what", "count")
+        for name, value in vars(report).items():
+            if name != "broken":
+                table.add_row(name.replace("_", " "), str(value))
+        console = open_console()
+        console.print(table)
+        for text in report.broken:
+            console.print(f"[red]no[/]  {text}", highlight=False)
+    if report.broken or report.kills < kills:
+        sys.exit(1)

@@ -1,0 +1,165 @@
+"""One life of a trading process: started by a fork, killed by itself at a step of the saga or from outside.
+
+What it does between its start and its death is what a trading process does: compare the books, then trade.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from trading_assets.chaos.faults import TIMEOUT_MS
+from trading_assets.errors import TradingAssetsError
+from trading_assets.exchange.bybit import BybitExchange
+from trading_assets.exchange.clock import local_ms
+from trading_assets.exchange.models import OrderAck, OrderRequest
+from trading_assets.exchange.transport import Connection, Transport
+from trading_assets.ledger.database import Database
+from trading_assets.settings import Settings
+from trading_assets.simulator.auth import DEFAULT_API_KEY, DEFAULT_API_SECRET
+from trading_assets.trading.desk import Desk
+from trading_assets.trading.executor import submit_orders
+from trading_assets.trading.reconcile import reconcile
+
+HASTE = 0.04
+"""Pauses are so much shorter than in earnest."""
+
+LONGEST_LIFE_S = 60.0
+_POLL_S = 0.001
+
+
+@dataclass(frozen=True)
+class Life:
+    """How a worker lives.
+
+    Attributes:
+        dies_at: an edge of a step, as "before create", at which it kills itself; None: not by itself.
+        killed_after_s: it is killed from outside after so long; None: it is not.
+        loses_stops: the exchange does not attach the stops of its entries.
+        patient: it waits for answers as in earnest: it meets no faults, and its machine may be busy.
+    """
+
+    dies_at: str | None = None
+    killed_after_s: float | None = None
+    loses_stops: bool = False
+    patient: bool = False
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where workers trade, and the file in which one that breaks says why.
+
+    Workers inherit `database` with its statements compiled and without a connection: each opens its own.
+    """
+
+    settings: Settings
+    exchange_url: str
+    log: Path
+    database: Database
+
+    def warm(self) -> None:
+        """Live once in this process, so that no worker has to compile what they all use."""
+        database = self.database
+        for act in (reconcile, submit_orders, reconcile):
+            act(Desk(database=database, exchange=connect(self), settings=self.settings))
+        database.close()
+
+
+class LosesStops(BybitExchange):
+    """An exchange that takes an entry and forgets its stops."""
+
+    def place_order(self, request: OrderRequest) -> OrderAck:
+        return super().place_order(replace(request, stop_loss=None, take_profit=None))
+
+
+def connect(place: Place, *, loses_stops: bool = False, patient: bool = True) -> BybitExchange:
+    """A connector, with little patience where it meets faults."""
+    kind = LosesStops if loses_stops else BybitExchange
+    connection = Connection(
+        url=place.exchange_url,
+        api_key=DEFAULT_API_KEY,
+        api_secret=DEFAULT_API_SECRET,
+        timeout_s=place.settings.request_timeout_s if patient else TIMEOUT_MS / 1000,
+    )
+    return kind(Transport(connection, spaced=False, sleep=_hurry), virtual_clock=True)
+
+
+class WorkerBrokeError(TradingAssetsError):
+    """A worker ended by an error of its own, or not at all."""
+
+
+def live(place: Place, life: Life, ahead_ms: int) -> bool:
+    """Fork a worker, wait for its end and say whether it was killed.
+
+    Args:
+        ahead_ms: its clock is so far ahead, so that what an earlier life left counts as old.
+
+    Raises:
+        WorkerBrokeError: it broke, or did not come to an end.
+    """
+    started = time.monotonic()
+    pid = os.fork()
+    if pid == 0:
+        os._exit(_work(place, life, ahead_ms))
+    killed_at = started + life.killed_after_s if life.killed_after_s is not None else None
+    while True:
+        done, status = os.waitpid(pid, os.WNOHANG)
+        if done:
+            break
+        now = time.monotonic()
+        if now > started + LONGEST_LIFE_S:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+            raise WorkerBrokeError(f"a worker did not come to an end in {LONGEST_LIFE_S:.0f} s: {life}")
+        if killed_at is not None and now >= killed_at:
+            os.kill(pid, signal.SIGKILL)
+            killed_at = None
+        time.sleep(_POLL_S)
+    if os.WIFSIGNALED(status):
+        return os.WTERMSIG(status) == signal.SIGKILL
+    if os.WEXITSTATUS(status) != 0:
+        raise WorkerBrokeError(f"a worker broke: {place.log.read_text()}")
+    return False
+
+
+def _work(place: Place, life: Life, ahead_ms: int) -> int:
+    try:
+        desk = Desk(
+            database=place.database,
+            exchange=connect(place, loses_stops=life.loses_stops, patient=life.patient),
+            settings=place.settings,
+            sleep=_hurry,
+            wall_ms=lambda: local_ms() + ahead_ms,
+            at=_deadly(life.dies_at),
+        )
+        for act in (reconcile, submit_orders, reconcile):
+            _try(act, desk)
+    except BaseException:  # noqa: BLE001 (the parent raises it again)
+        place.log.write_text(traceback.format_exc())
+        return 1
+    return 0
+
+
+def _try(act: Callable[[Desk], object], desk: Desk) -> None:
+    """What a sensor does with a run that fails: the next one comes."""
+    try:
+        act(desk)
+    except TradingAssetsError:
+        return
+
+
+def _deadly(dies_at: str | None) -> Callable[[str], None]:
+    def at(point: str) -> None:
+        if point == dies_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    return at
+
+
+def _hurry(seconds: float) -> None:
+    time.sleep(seconds * HASTE)
