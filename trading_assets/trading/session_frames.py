@@ -160,7 +160,7 @@ class WarmFrames:
     def _catch_up(self, topic: Topic, now_ms: int) -> None:
         symbol, timeframe = topic
         series = self._series[topic]
-        start, end = now_ms - series.reach_ms, floor_ms(now_ms, timeframe.ms)
+        start, end = floor_ms(now_ms - series.reach_ms, timeframe.ms), floor_ms(now_ms, timeframe.ms)
         self._store.fill(self._source, symbol, timeframe, start, now_ms, now_ms=now_ms)
         candles = self._store.read(symbol, timeframe, start, now_ms).closed_by(now_ms)
         missing = self._store.missing(symbol, timeframe, start, end)
