@@ -49,8 +49,10 @@ def send(desk: Desk, intent: Intent, send_by_wall_ms: int) -> Intent | None:
             desk.exchange.set_leverage(intent.symbol, intent.leverage)
     except ExchangeError as error:
         refused = isinstance(error, OrderRejectedError | ExchangeFatalError)
-        state = orders.REJECTED if refused else orders.ABANDONED
-        return _end(desk, intent, state, f"leverage not set: {error}", failure_of(error))
+        state, failure = orders.REJECTED if refused else orders.ABANDONED, failure_of(error)
+        # Whatever became of the leverage, of the order nothing was sent.
+        failure = Failure.NOT_SENT if failure is Failure.UNKNOWN else failure
+        return _end(desk, intent, state, f"leverage not set: {error}", failure)
     order_id = None
     try:
         with desk.step(Step.CREATE):

@@ -55,7 +55,9 @@ _UNEXPLAINED = frozenset(
     }
 )
 
-_HALTED = re.compile(r"halted|reducing|daily loss|drawdown|equity", re.IGNORECASE)
+_HALTED = re.compile(r"(^|; )(state|daily loss|drawdown|equity|reconciliation|stops in a row): ")
+"""Gates that stop the whole account."""
+
 _SKIPS = {
     "its order or position is open": Outcome.POSITION,
     "a position was closed on this bar": Outcome.POSITION,

@@ -66,7 +66,8 @@ class LiveDesk:
         )
 
     def look(self) -> None:
-        """What the trade job does, then what the reconcile job does."""
+        """What the reconcile job does, then what the trade job does."""
+        reconcile(self.desk)
         now_ms = self.exchange.now_ms()
         hour = latest_hour_ms(self.database, STRATEGY_SELECTIONS)
         assert hour is not None
@@ -83,7 +84,6 @@ class LiveDesk:
             now_ms=now_ms,
         )
         submit_orders(self.desk)
-        reconcile(self.desk)
 
     def trade(self, hours: int, timeframe: str = "15m") -> None:
         """So many hours, a look at each quarter; each hour's selection is there a look after the hour's end."""

@@ -63,7 +63,8 @@ def test_a_missing_signal_has_its_reason(reasons: list[str], looked: bool, elsew
         ("rejected", "confidence: 55, at least 60", None, Outcome.GATE),
         ("rejected", "position: SOLUSDT has an open position or order", None, Outcome.POSITION),
         ("expired", "daily loss: 6.0 % lost today, less than 5 % needed", None, Outcome.HALTED),
-        ("expired", "risk: HALTED since 10:00 by a human", None, Outcome.HALTED),
+        ("expired", "spread: 0.3 %; state: HALTED since 10:00 by a human", None, Outcome.HALTED),
+        ("expired", "exposure: 30 % of equity: at most 25 %", None, Outcome.GATE),
         ("rejected", "place_order: no (Bybit code 110007)", "ta-e-1", Outcome.FAILED),
     ],
 )
