@@ -18,13 +18,13 @@ from trading_assets.ledger.tables import entry_signals, finder_looks, order_inte
 from trading_assets.market.store import CandleStore
 from trading_assets.market.timeframes import DAY_MS, HOUR_MS
 from trading_assets.schemas.tables import LIVE_PARITY
-from trading_assets.settings import Settings
 from trading_assets.simulator.clock import ClockMode, ClockSpec
 from trading_assets.simulator.embedded import serve_in_thread
 from trading_assets.simulator.venue import ServeConfig
 from trading_assets.trading.parity.compare import Outcome
 from trading_assets.trading.reconcile import reconcile
 from trading_assets_tests.exchange.stub import keys_of
+from trading_assets_tests.trading.desks import NO_PAUSES, settings
 from trading_assets_tests.trading.parity.live_days import AFTER_CLOSE_MS, DAY_MS_ZERO, LiveDesk
 
 START_MS = DAY_MS_ZERO + 2 * HOUR_MS + AFTER_CLOSE_MS
@@ -44,7 +44,7 @@ def traded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveDesk]:
             Database(f"sqlite:///{home / 'ledger.db'}"),
             CandleStore(home / "candles"),
             BybitExchange(Transport(connection, spaced=False), virtual_clock=True),
-            Settings(_env_file=None, home=home, max_positions=3),  # type: ignore[call-arg]
+            settings(home=home, max_positions=3, **NO_PAUSES),
             COINS,
         )
         desk.select(DAY_MS_ZERO + HOUR_MS, "15m")
@@ -69,6 +69,10 @@ def broken(traded: LiveDesk, tmp_path: Path) -> Iterator[Callable[[sa.Executable
         database = Database(f"sqlite:///{tmp_path / source.name}")
         opened.append(database)
         with database.write() as connection:
+            for trigger in connection.exec_driver_sql(
+                "SELECT name FROM sqlite_master WHERE type = 'trigger'"
+            ).scalars():
+                connection.exec_driver_sql(f"DROP TRIGGER {trigger}")
             assert connection.execute(statement).rowcount > 0  # type: ignore[attr-defined]
         return LiveDesk(traded.venue, database, traded.store, traded.exchange, traded.settings, traded.symbols)
 
