@@ -194,11 +194,10 @@ def _idle_hour(symbols: int, seconds: float, say: Callable[[str], None]) -> Idle
 
 
 def _session_process(rig: Rig) -> psutil.Process:
-    """The run's process: the descendant of the daemon that is connected to the exchange's stream."""
+    """The run's process: spawned by the code server, and connected to the exchange's stream."""
     port = next(c.laddr.port for c in rig.served_by.net_connections("tcp") if c.status == psutil.CONN_LISTEN)
     for process in rig.daemon.children(recursive=True):
-        remote = [c.raddr.port for c in process.net_connections("tcp") if c.raddr]
-        names = {thread.id for thread in process.threads()}
-        if port in remote and len(names) > 1 and not process.children():
+        connected = any(c.raddr and c.raddr.port == port for c in process.net_connections("tcp"))
+        if connected and any("spawn_main" in word for word in process.cmdline()):
             return process
     raise ExchangeUnavailableError("no run of a session was found below the daemon")

@@ -120,6 +120,9 @@ def _environment(folder: Path, mode: str) -> Iterator[None]:
         "MAX_SELECTION_AGE_S": 10**6,
         "MAX_PRICE_DEVIATION_PCT": 5,
         "MAX_SPREAD_PCT": 1,
+        "COOLDOWN_AFTER_STOP_S": 0,
+        "PAUSE_AFTER_STOPS_S": 0,
+        "WEAK_SYMBOL_HOURS": 0,
     }
     os.environ.update({f"{PREFIX}{name}": str(value) for name, value in values.items()})
     dagster_home = folder / "dagster"

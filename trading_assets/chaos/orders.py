@@ -29,6 +29,7 @@ from trading_assets.ledger.database import Database
 from trading_assets.ledger.tables import order_intents
 from trading_assets.settings import Settings
 from trading_assets.simulator.launcher import ensure_running
+from trading_assets.strategies.registry import seed_registry
 from trading_assets.trading import steps
 from trading_assets.trading.saga import Step
 from trading_assets.trading.signals import OUR_ENTRIES
@@ -86,6 +87,7 @@ def run_chaos(kills: int, seed: int, progress: Progress = lambda _done: None) ->
         url = ensure_running(settings)
         try:
             place = Place(settings, url, Path(folder) / "worker.log", Database(settings.resolved_database_url))
+            seed_registry(place.database)
             return _Trial(place, kills, seed).run(progress)
         finally:
             requests.post(f"{url}/admin/stop", timeout=5, proxies={"http": ""})
@@ -106,6 +108,11 @@ def _settings(home: Path, seed: int) -> Settings:
         min_entry_volume=Decimal(0),
         max_daily_loss_pct=100,
         max_drawdown_pct=100,
+        max_symbol_exposure_pct=Decimal(10_000),
+        max_total_exposure_pct=Decimal(10_000),
+        cooldown_after_stop_s=0,
+        pause_after_stops_s=0,
+        weak_symbol_hours=0,
     )
 
 

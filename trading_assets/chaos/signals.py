@@ -14,7 +14,7 @@ from trading_assets.settings import Settings
 from trading_assets.trading.signals import signal_id
 from trading_assets.trading.sizing import stops
 
-STRATEGY = "chaos"
+STRATEGY = "bollinger_rsi"
 _TIMEFRAME = Timeframe("5m")
 
 

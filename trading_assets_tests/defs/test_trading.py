@@ -43,6 +43,7 @@ def venue(monkeypatch: pytest.MonkeyPatch) -> Iterator[RunningExchange]:
     start = HOUR + HOUR_MS + 15 * MINUTE_MS + 10_000
     with serve_in_thread(ServeConfig(symbols=SYMBOLS, clock=ClockSpec(ClockMode.MANUAL, start_ms=start))) as running:
         monkeypatch.setenv("TRADING_ASSETS_SIMULATOR_URL", running.url)
+        monkeypatch.setenv("TRADING_ASSETS_TRADE_MODE", "once")
         yield running
 
 
@@ -229,6 +230,7 @@ def test_the_reconcile_sensor_launches_at_first_and_then_waits(venue: RunningExc
 
 def test_a_sensor_that_cannot_see_the_exchange_skips_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TRADING_ASSETS_SIMULATOR_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("TRADING_ASSETS_TRADE_MODE", "once")
     with dg.DagsterInstance.ephemeral() as instance:
         for name in ("research_catch_up", "trade_when_candles_close", "reconcile_books"):
             data, said = sensor(name, instance)

@@ -28,6 +28,10 @@ NOW_MS = 500_000 * HOUR_MS + 5_000
 STRATEGY = "bollinger_rsi"
 
 
+NO_PAUSES = {"cooldown_after_stop_s": 0, "pause_after_stops_s": 0, "weak_symbol_hours": 0}
+"""Settings by which losses stop nothing: for tests of a market that moves as it likes."""
+
+
 def settings(**changes: object) -> Settings:
     return Settings(_env_file=None, **changes)  # type: ignore[call-arg, arg-type]
 

@@ -6,16 +6,22 @@ from hypothesis import strategies as st
 
 from trading_assets.market.timeframes import HOUR_MS, MINUTE_MS
 from trading_assets.trading.automation import (
+    BEGINS_WITHIN_S,
     CATCH_UP_AFTER_MS,
+    SESSION_REST_S,
     Launch,
     Research,
     Reselect,
+    Session,
+    SessionRun,
     Skip,
     decide_reconcile,
     decide_research,
     decide_selection,
+    decide_session,
     decide_trade,
 )
+from trading_assets.trading.session_lease import Trader
 
 FULL = 500_000 * HOUR_MS
 
@@ -152,3 +158,44 @@ def test_an_hour_that_the_schedule_missed_is_researched_once(
     assert decision.reason
     if isinstance(decision, Research):
         assert decision.hour_ms == NEWEST
+
+
+OLD, NEW = "2026-03-02T01:00:00Z#aa", "2026-03-02T02:00:00Z#bb"
+YOUNG, AGED = BEGINS_WITHIN_S - 1, BEGINS_WITHIN_S
+
+
+@pytest.mark.parametrize(
+    ("selected", "trader", "runs", "failed", "says", "dead"),
+    [
+        (None, None, [], [], "no coin is selected", None),
+        (NEW, None, [], [], "nobody trades", ()),
+        (NEW, Trader("a", NEW), [SessionRun("a", NEW, 9.0)], [], "run a trades on the selection", None),
+        (NEW, Trader("a", OLD), [SessionRun("a", OLD, 4000.0)], [], "run a trades on 2026-03-02T01:00:00Z#aa", ()),
+        (
+            NEW,
+            Trader("a", OLD),
+            [SessionRun("a", OLD, 4000.0), SessionRun("b", None, YOUNG)],
+            [],
+            "run b gets ready; run a trades until then",
+            None,
+        ),
+        (NEW, None, [SessionRun("b", None, YOUNG)], [], "run b gets ready", None),
+        (NEW, None, [SessionRun("a", OLD, AGED)], [], "nobody trades", ("a",)),
+        (NEW, Trader("b", OLD), [SessionRun("a", OLD, AGED), SessionRun("b", OLD, AGED)], [], "run b trades", ("a",)),
+        (NEW, Trader("elsewhere", NEW), [], [], "run elsewher trades", None),
+        (NEW, None, [], [30.0, 60.0], "nobody trades", ()),
+        (NEW, None, [], [30.0, 60.0, 90.0], "the last 3 sessions failed", None),
+        (NEW, None, [], [SESSION_REST_S, 700.0, 800.0], "nobody trades", ()),
+    ],
+)
+def test_a_session_is_started_when_none_lives_or_a_newer_selection_is_there(
+    selected: str | None,
+    trader: Trader | None,
+    runs: list[SessionRun],
+    failed: list[float],
+    says: str,
+    dead: tuple[str, ...] | None,
+) -> None:
+    decision = decide_session(selected=selected, trader=trader, runs=runs, failed_ago_s=failed)
+    assert says in decision.reason
+    assert isinstance(decision, Skip) if dead is None else decision == Session(decision.reason, dead)

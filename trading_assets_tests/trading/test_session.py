@@ -32,7 +32,7 @@ from trading_assets.trading.desk import Desk
 from trading_assets.trading.selected import Selected, newest_selection
 from trading_assets.trading.session import Found, Pulse, Said, Session
 from trading_assets.trading.session_lease import NotOurTurnError, trader_of
-from trading_assets_tests.trading.desks import settings
+from trading_assets_tests.trading.desks import NO_PAUSES, settings, start_strategy
 
 START = 1_772_427_640_000
 """2026-03-02 05:00:40 UTC."""
@@ -52,8 +52,9 @@ class Stage:
 
     def __init__(self, running: RunningExchange, folder: Path) -> None:
         self.running = running
-        self.settings: Settings = settings(simulator_url=running.url, min_signal_interval_s=0)
+        self.settings: Settings = settings(simulator_url=running.url, min_signal_interval_s=0, **NO_PAUSES)
         self.database = Database(f"sqlite:///{folder / 'ledger.db'}")
+        start_strategy(self.database)
         self.store = CandleStore(folder / "candles")
         self.exchange: Exchange = open_exchange(self.settings)
         self.select()

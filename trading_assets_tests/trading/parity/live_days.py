@@ -25,6 +25,7 @@ from trading_assets.trading.finder import find_entry_signals
 from trading_assets.trading.parity import reading
 from trading_assets.trading.parity.day import compare_day
 from trading_assets.trading.reconcile import reconcile
+from trading_assets_tests.trading.desks import start_strategy
 
 DAY_MS_ZERO = 1_772_409_600_000
 """2026-03-02 00:00 UTC."""
@@ -58,6 +59,7 @@ class LiveDesk:
 
     def select(self, hour_ms: int, timeframe: str) -> None:
         """The selection of an hour: every coin, one timeframe."""
+        start_strategy(self.database)
         replace_partitions(
             self.database,
             STRATEGY_SELECTIONS,

@@ -18,7 +18,6 @@ from trading_assets.ledger.tables import entry_signals, finder_looks, order_inte
 from trading_assets.market.store import CandleStore
 from trading_assets.market.timeframes import DAY_MS, HOUR_MS
 from trading_assets.schemas.tables import LIVE_PARITY
-from trading_assets.settings import Settings
 from trading_assets.simulator.clock import ClockMode, ClockSpec
 from trading_assets.simulator.embedded import serve_in_thread
 from trading_assets.simulator.venue import ServeConfig
@@ -26,6 +25,7 @@ from trading_assets.strategies.registry import seed_registry
 from trading_assets.trading.parity.compare import Outcome
 from trading_assets.trading.reconcile import reconcile
 from trading_assets_tests.exchange.stub import keys_of
+from trading_assets_tests.trading.desks import NO_PAUSES, settings
 from trading_assets_tests.trading.parity.live_days import AFTER_CLOSE_MS, DAY_MS_ZERO, LiveDesk
 
 START_MS = DAY_MS_ZERO + 2 * HOUR_MS + AFTER_CLOSE_MS
@@ -45,7 +45,7 @@ def traded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveDesk]:
             Database(f"sqlite:///{home / 'ledger.db'}"),
             CandleStore(home / "candles"),
             BybitExchange(Transport(connection, spaced=False), virtual_clock=True),
-            Settings(_env_file=None, home=home, max_positions=3),  # type: ignore[call-arg]
+            settings(home=home, max_positions=3, **NO_PAUSES),
             COINS,
         )
         seed_registry(desk.database)
