@@ -30,7 +30,6 @@ from trading_assets.strategies.base import Strategy, StrategyData
 from trading_assets.strategies.registry import make_strategy
 from trading_assets.trading import executor, session_lease
 from trading_assets.trading.desk import Desk
-from trading_assets.trading.executor import Row
 from trading_assets.trading.finder import BROKEN, FinderReport, find_entry_signals
 from trading_assets.trading.reconcile import reconcile
 from trading_assets.trading.selected import Selected
@@ -119,7 +118,7 @@ class _Tally:
 class _Watched:
     """A selected coin. `decided_ms` is the close up to which it was decided, `owed_at` when a close was first seen."""
 
-    row: Row
+    row: Mapping[Any, Any]
     timeframe: Timeframe
     wanted: Wanted | None
     topics: tuple[Topic, ...]
@@ -501,7 +500,7 @@ class Session:
         return replace(self._desk, lease=self._turn.lease if self._turn is not None else None)
 
 
-def _watch(row: Row) -> _Watched:
+def _watch(row: Mapping[Any, Any]) -> _Watched:
     symbol, timeframe = str(row["symbol"]), Timeframe(str(row["timeframe"]))
     try:
         needs = make_strategy(str(row["strategy"]), str(row["parameters"])).needs()
