@@ -94,11 +94,13 @@ class FakeExchange:
         attaches_stops: False: an entry's stops are silently lost.
         status_of_new: status of a new order; one that is not `FILLED` opens no position.
         thin_exits: so many reduce-only orders meet an empty book.
+        mark: what its ids of orders and executions begin with: venues that share a ledger need one each.
         hidden_looks: `find_order` and `order` say "no such order" so many times first.
     """
 
     def __init__(self, *symbols: str, price: Decimal | int | str = 100, balance: int = 10_000) -> None:
         self.time_ms = 0
+        self.mark = ""
         self.listed = {symbol: an_instrument(symbol) for symbol in symbols}
         self.prices = {symbol: a_ticker(symbol, price) for symbol in symbols}
         self.balance = Decimal(balance)
@@ -313,7 +315,7 @@ class FakeExchange:
         filled = status is OrderStatus.FILLED
         order = Order(
             symbol=request.symbol,
-            order_id=f"order-{self._ids}",
+            order_id=f"{self.mark}order-{self._ids}",
             order_link_id=request.order_link_id,
             side=request.side,
             status=status,
@@ -353,7 +355,7 @@ class FakeExchange:
         closes = held is not None and held.side is not order.side
         self.trades.append(
             Execution(
-                exec_id=f"exec-{len(self.trades) + 1}",
+                exec_id=f"{self.mark}exec-{len(self.trades) + 1}",
                 symbol=order.symbol,
                 order_id=order.order_id,
                 order_link_id=order.order_link_id,

@@ -25,10 +25,20 @@ def orders(kills: int, seed: int, as_json: bool) -> None:
     """Kill traders at every step of an order and at random; exit code 1 if an order is doubled, lost or unprotected."""
     from trading_assets.chaos.orders import run_chaos, summary  # noqa: PLC0415 (imports connector and exchange)
 
+    console = Console(stderr=True)
     columns = (TextColumn("killed"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as bar:
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
         task = bar.add_task("killed", total=kills)
-        report = run_chaos(kills, seed, lambda done: bar.update(task, completed=done))
+        told = 0
+
+        def tell(done: int) -> None:
+            nonlocal told
+            bar.update(task, completed=done)
+            if not console.is_terminal and done * 10 // kills > told:  # a line for each tenth, where no bar can be
+                told = done * 10 // kills
+                click.echo(f"killed {done} of {kills}", err=True)
+
+        report = run_chaos(kills, seed, tell)
     if as_json:
         click.echo(summary(report))
     else:
@@ -36,9 +46,9 @@ def orders(kills: int, seed: int, as_json: bool) -> None:
         for name, value in vars(report).items():
             if name != "broken":
                 table.add_row(name.replace("_", " "), str(value))
-        console = open_console()
-        console.print(table)
+        out = open_console()
+        out.print(table)
         for text in report.broken:
-            console.print(f"[red]no[/]  {text}", highlight=False)
+            out.print(f"[red]no[/]  {text}", highlight=False)
     if report.broken or report.kills < kills:
         sys.exit(1)

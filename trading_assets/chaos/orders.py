@@ -158,7 +158,7 @@ class _Trial:
         for symbol in self._free(self._chance.choice((1, 1, 2, 3))):
             give_signal(self._database, self._exchange, self._symbols[symbol], self._place.settings, self._chance)
         self._faults.arm([*([REFUSED_STOPS] if refused else []), *some_faults(self._chance)])
-        self._life(Life(point, loses_stops=bare))
+        self._life(Life(point, loses_stops=bare, compares_first=self._chance.random() < 0.3))
         self._faults.lift()
         if bare:
             bare_since |= self._entered(since_ms)
@@ -167,7 +167,8 @@ class _Trial:
             give_signal(self._database, self._exchange, self._symbols[symbol], self._place.settings, self._chance)
         for _ in range(self._chance.choice((0, 1, 1, 2))):  # the next ones meet faults too, and death at any moment
             self._faults.arm([*([REFUSED_STOPS] if refused else []), *some_faults(self._chance)])
-            self._life(Life(killed_after_s=self._chance.uniform(0, self._usual_s)))
+            after_s, first = self._chance.uniform(0, self._usual_s), self._chance.random() < 0.5
+            self._life(Life(killed_after_s=after_s, compares_first=first))
             self._faults.lift()
         began = time.monotonic()
         self._life(Life(patient=True))

@@ -41,12 +41,14 @@ class Life:
         dies_at: an edge of a step, as "before create", at which it kills itself; None: not by itself.
         killed_after_s: it is killed from outside after so long; None: it is not.
         loses_stops: the exchange does not attach the stops of its entries.
+        compares_first: it begins as a session does; else as a run of the trade job, which compares what is open.
         patient: it waits for answers as in earnest: it meets no faults, and its machine may be busy.
     """
 
     dies_at: str | None = None
     killed_after_s: float | None = None
     loses_stops: bool = False
+    compares_first: bool = False
     patient: bool = False
 
 
@@ -137,7 +139,7 @@ def _work(place: Place, life: Life, ahead_ms: int) -> int:
             wall_ms=lambda: local_ms() + ahead_ms,
             at=_deadly(life.dies_at),
         )
-        for act in (reconcile, submit_orders, reconcile):
+        for act in (reconcile, submit_orders, reconcile) if life.compares_first else (submit_orders, reconcile):
             _try(act, desk)
     except BaseException:  # noqa: BLE001 (the parent raises it again)
         place.log.write_text(traceback.format_exc())

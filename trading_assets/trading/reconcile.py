@@ -80,12 +80,11 @@ def reconcile(desk: Desk) -> ReconcileReport:
     unsettled = look(desk)
     found = _read(desk, since, now_ms + 1)
     report.recovered = sum(conclude(desk, evidence) for evidence in unsettled)
-    _adopt(desk, found, report)
+    settled_now = {evidence.intent.order_link_id for evidence in unsettled} | _adopt(desk, found, report)
     failed = _attach_missing_stops(desk, found, report)
     if unsettled or report.repaired or failed:
         now_ms = desk.exchange.now_ms()
         found = _read(desk, since, now_ms + 1)
-    settled_now = {evidence.intent.order_link_id for evidence in unsettled}
     report.open_positions, report.equity = len(found.positions), found.wallet.equity
     with desk.database.write(one_at_a_time=f"books of {account}") as connection:
         texts = _differences(connection, account, found, failed)
@@ -142,8 +141,9 @@ def _read(desk: Desk, since_ms: int, until_ms: int) -> _Books:
     )
 
 
-def _adopt(desk: Desk, found: _Books, report: ReconcileReport) -> None:
-    """Take up orders of ours that the ledger had given up, and that the exchange has filled after all."""
+def _adopt(desk: Desk, found: _Books, report: ReconcileReport) -> set[str]:
+    """Take up orders of ours that the ledger had given up, and that the exchange has filled after all; their ids."""
+    taken = set()
     filled: dict[str, list[Execution]] = defaultdict(list)
     for execution in found.executions:
         if execution.exec_type == _ORDINARY and execution.order_link_id.startswith(OUR_ENTRIES):
@@ -173,7 +173,9 @@ def _adopt(desk: Desk, found: _Books, report: ReconcileReport) -> None:
             average_price=sum((row.value for row in rows), Decimal(0)) / qty,
         )
         if adopted is not None:
+            taken.add(link)
             report.repaired.append(f"{intent.symbol}: order {link} was {reason}: it is in the ledger now")
+    return taken
 
 
 def _attach_missing_stops(desk: Desk, found: _Books, report: ReconcileReport) -> dict[str, str]:
@@ -183,17 +185,17 @@ def _attach_missing_stops(desk: Desk, found: _Books, report: ReconcileReport) ->
     if not bare:
         return failed
     with desk.database.read() as connection:
-        gone = {intent.order_link_id for intent in _gone(connection, desk.settings.account, found)}
         intents = orders.confirmed(connection, desk.settings.account)
     for intent in intents:
         position = bare.get(intent.symbol)
-        if position is None or intent.side is not position.side or intent.order_link_id in gone:
+        if position is None or intent.side is not position.side:
             continue
         try:
-            steps.protect(desk, intent)
+            acted = steps.protect(desk, intent, intent.filled_qty or intent.qty)
         except ExchangeError as error:
             failed[intent.symbol] = f"{intent.symbol} has lost its stop and could not be given one: {error}"
-        else:
+            continue
+        if acted:
             report.repaired.append(f"{intent.symbol} had lost its stop {intent.stop_loss}: it was set again or closed")
     return failed
 
@@ -227,7 +229,7 @@ def _closed(connection: sa.Connection, account: str, intents: Sequence[Intent], 
 
 
 def _closes(row: ClosedPnl, intent: Intent) -> bool:
-    return row.symbol == intent.symbol and row.side is not intent.side and row.updated_ms >= intent.created_ms
+    return row.symbol == intent.symbol and row.side is not intent.side and row.updated_ms > intent.created_ms
 
 
 def _differences(

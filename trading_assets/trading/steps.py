@@ -91,7 +91,7 @@ def settle(desk: Desk, intent: Intent, order: Order) -> Intent | None:
         return move(desk, intent, orders.SUBMITTED, order_id=order.order_id)
     if order.filled_qty <= 0:
         return _end(desk, intent, orders.REJECTED, why_not_filled(order), order_id=order.order_id)
-    protect(desk, intent)
+    protect(desk, intent, order.filled_qty)
     return record(desk, intent, order.order_id, order.filled_qty, order.average_price)
 
 
@@ -116,16 +116,18 @@ def give_up(desk: Desk, intent: Intent) -> Intent | None:
     return _end(desk, intent, orders.ABANDONED, "the order never reached the exchange")
 
 
-def protect(desk: Desk, intent: Intent) -> None:
+def protect(desk: Desk, intent: Intent, filled_qty: Decimal) -> bool:
     """See the position with its stop; attach it again if it is missing; close the position if that fails.
+
+    Whether something had to be done. `filled_qty` is what the intent's order filled.
 
     Raises:
         ExchangeError: the position cannot be read or closed.
     """
     with desk.step(Step.PROTECT):
         bare = _unprotected(desk, intent)
-    if bare is None:
-        return
+        if bare is None or _was_closed(desk, intent, filled_qty):
+            return False
     try:
         with desk.step(Step.ATTACH):
             desk.exchange.set_stops(intent.symbol, intent.stop_loss, intent.take_profit)
@@ -134,7 +136,7 @@ def protect(desk: Desk, intent: Intent) -> None:
         pass  # the price is beyond the stop already: out
     else:
         if left is None:
-            return
+            return True
         bare = left
     detail = f"{intent.symbol} had no stop and could not be given one; it was closed"
     with desk.database.write() as connection:
@@ -142,6 +144,7 @@ def protect(desk: Desk, intent: Intent) -> None:
     desk.notify("position without stop", detail)
     with desk.step(Step.EXIT):
         _get_out(desk, intent, bare)
+    return True
 
 
 def move(desk: Desk, intent: Intent, state: str, **details: Any) -> Intent | None:
@@ -235,6 +238,13 @@ def _unprotected(desk: Desk, intent: Intent) -> Position | None:
     position = desk.exchange.position(intent.symbol)
     ours = position is not None and position.side is intent.side
     return position if ours and position is not None and position.stop_loss is None else None
+
+
+def _was_closed(desk: Desk, intent: Intent, filled_qty: Decimal) -> bool:
+    """Whether all of the intent's position was closed since: what is open in its symbol now is somebody else's."""
+    closed = desk.exchange.closed_pnl(intent.created_ms + 1, desk.exchange.now_ms() + 1)
+    ours = (row.qty for row in closed if row.symbol == intent.symbol and row.side is not intent.side)
+    return sum(ours, Decimal(0)) >= filled_qty
 
 
 def _end(desk: Desk, intent: Intent, state: str, reason: str, order_id: str | None = None) -> Intent | None:

@@ -1,0 +1,34 @@
+"""Every fault of the exchange at every call of an order comes out as `docs/order_saga.md` says, request by request."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from trading_assets.ledger.database import Database
+from trading_assets.simulator.clock import ClockMode, ClockSpec
+from trading_assets.simulator.embedded import RunningExchange, serve_in_thread
+from trading_assets.simulator.server import ServeConfig
+from trading_assets_tests.simulator.fake_market import T0, FakeMarket
+from trading_assets_tests.trading.matrix import FAULTS, READS, SYMBOL, WRITES, as_table, for_read, run_cell
+
+PAGE = Path(__file__).parents[2] / "docs" / "order_saga.md"
+FLAT = {SYMBOL: {T0: (100_000.0,) * 4}}
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[RunningExchange]:
+    with serve_in_thread(ServeConfig(clock=ClockSpec(ClockMode.MANUAL, T0)), FakeMarket(FLAT)) as exchange:
+        yield exchange
+
+
+def test_every_fault_at_every_call_comes_out_as_the_page_says(running: RunningExchange, sqlite: Database) -> None:
+    wanted = [(call, fault) for call in WRITES for fault in FAULTS]
+    wanted += [(call, fault) for call in READS for fault in FAULTS if for_read(fault)]
+    cells = {}
+    for number, (call, fault) in enumerate(wanted):
+        cells[call, fault] = run_cell(running, sqlite, f"cell-{number}", call, fault)
+    assert all(cell.creates <= 3 for cell in cells.values())
+    assert as_table(cells) in PAGE.read_text()
