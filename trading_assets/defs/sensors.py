@@ -57,9 +57,14 @@ def research_catch_up(context: dg.SensorEvaluationContext, exchange: ExchangeRes
     return dg.RunRequest(run_key=f"catch-up-{partition}", partition_key=partition)
 
 
+def _trade_interval_s() -> int:
+    """The daemon looks every five seconds: each time for a candle, every second time whether a session lives."""
+    return 2 if load_settings().trade_mode == "once" else 9
+
+
 @dg.sensor(
     job=trade,
-    minimum_interval_seconds=2,
+    minimum_interval_seconds=_trade_interval_s(),
     default_status=_status(),
     description="Keeps a session of the trade job alive: starts one when none trades, and its successor when a newer "
     "selection is there. In once mode it starts a run when a candle of a selected timeframe has closed, and every few "

@@ -30,12 +30,11 @@ from trading_assets.strategies.base import Strategy, StrategyData
 from trading_assets.strategies.registry import make_strategy
 from trading_assets.trading import executor, session_lease
 from trading_assets.trading.desk import Desk
-from trading_assets.trading.executor import Row
 from trading_assets.trading.finder import BROKEN, FinderReport, find_entry_signals
 from trading_assets.trading.reconcile import reconcile
 from trading_assets.trading.selected import Selected
 from trading_assets.trading.session_frames import Wanted, WarmFrames
-from trading_assets.trading.session_lease import Queue, Trader, Turn
+from trading_assets.trading.session_lease import NotOurTurnError, Queue, Trader, Turn
 from trading_assets.trading.signals import is_due
 
 LOOK_S = 0.2
@@ -119,7 +118,7 @@ class _Tally:
 class _Watched:
     """A selected coin. `decided_ms` is the close up to which it was decided, `owed_at` when a close was first seen."""
 
-    row: Row
+    row: Mapping[Any, Any]
     timeframe: Timeframe
     wanted: Wanted | None
     topics: tuple[Topic, ...]
@@ -164,7 +163,7 @@ class Session:
         self._missed = 0
         self._told: set[str] = set()
         self._pulsed_messages = 0
-        self._is_up = False
+        self._is_up = self._is_trading = False
 
     def stop(self) -> None:
         """Ask for the end; from any thread. An order that is being sent is finished first."""
@@ -184,9 +183,10 @@ class Session:
             return self._live()
         finally:
             # First of all: the successor waits for it.
-            if self._turn is not None:
-                self._turn.give_back()
-            self._queue.leave()
+            with contextlib.suppress(TradingAssetsError):  # a ledger that is locked: the lease runs out by itself
+                if self._turn is not None:
+                    self._turn.give_back()
+                self._queue.leave()
             self._stream.stop()
             self._pulse()
 
@@ -242,28 +242,41 @@ class Session:
     # Life
 
     def _live(self) -> str:
-        is_trading = False
         while not self._stopping.is_set():
-            self._take_events(self._patience())
-            now_ms = self._now_ms()
-            if self._turn is None:
-                self._turn = self._queue.ask(ready=True)
-                if self._turn is None:
-                    continue
-            self._turn.beat()
-            self._turn.require()
-            if not is_trading and self._has_started():
-                is_trading, self._began_ms = True, now_ms
-            if self._is_time("hand over", HAND_OVER_EVERY_S):
-                successor = session_lease.is_relieved(
-                    self._desk.database, self._desk.settings.account, wall_ms=self._desk.wall_ms()
-                )
-                if successor is not None:
-                    return f"handed over to {successor}, which trades on {successor.serves}"
-            if is_trading:
-                self._decide(now_ms)
-                self._look_after(now_ms)
+            try:
+                ended = self._round()
+            except (LeaseLostError, NotOurTurnError):
+                raise
+            except TradingAssetsError as error:
+                # Such as a ledger that is locked: candles stay owed and signals wait, as long as they are young.
+                self._warn_once("failed", {"a look at candles and signals": error})
+                self._stopping.wait(OWED_S)
+            else:
+                if ended:
+                    return ended
         return "stopped"
+
+    def _round(self) -> str:
+        """Once round the loop; why the session is over, if it is."""
+        self._take_events(self._patience())
+        now_ms = self._now_ms()
+        if self._turn is None:
+            self._turn = self._queue.ask(ready=True)
+            if self._turn is None:
+                return ""
+        self._turn.beat()
+        self._turn.require()
+        if self._is_time("hand over", HAND_OVER_EVERY_S):
+            account, wall_ms = self._desk.settings.account, self._desk.wall_ms()
+            successor = session_lease.is_relieved(self._desk.database, account, wall_ms=wall_ms)
+            if successor is not None:
+                return f"handed over to {successor}, which trades on {successor.serves}"
+        if not self._is_trading and self._has_started():
+            self._is_trading, self._began_ms = True, now_ms
+        if self._is_trading:
+            self._decide(now_ms)
+            self._look_after(now_ms)
+        return ""
 
     def _patience(self) -> float:
         if self._turn is None:
@@ -502,7 +515,7 @@ class Session:
         return replace(self._desk, lease=self._turn.lease if self._turn is not None else None)
 
 
-def _watch(row: Row) -> _Watched:
+def _watch(row: Mapping[Any, Any]) -> _Watched:
     symbol, timeframe = str(row["symbol"]), Timeframe(str(row["timeframe"]))
     try:
         needs = make_strategy(str(row["strategy"]), str(row["parameters"])).needs()

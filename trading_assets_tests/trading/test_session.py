@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from trading_assets.errors import StorageError
 from trading_assets.exchange.base import Exchange
 from trading_assets.exchange.factory import candle_stream_url, open_exchange
 from trading_assets.exchange.stream import CandleStream
@@ -29,6 +30,7 @@ from trading_assets.simulator.server import ServeConfig
 from trading_assets.trading import session as module
 from trading_assets.trading import session_lease
 from trading_assets.trading.desk import Desk
+from trading_assets.trading.finder import FinderReport
 from trading_assets.trading.selected import Selected, newest_selection
 from trading_assets.trading.session import Found, Pulse, Said, Session
 from trading_assets.trading.session_lease import NotOurTurnError, trader_of
@@ -252,6 +254,24 @@ def test_nothing_is_opened_before_the_books_were_compared(stage: Stage) -> None:
     stage.running.faults.remove()
     until(lambda: stage.statuses().get(signals.EXECUTED))
     play.stop()
+
+
+def test_a_ledger_that_cannot_be_read_for_a_moment_costs_no_candle(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failures = [StorageError("the database is locked")]
+    look = module.find_entry_signals
+
+    def find(**arguments: Any) -> FinderReport:
+        if failures:
+            raise failures.pop()
+        return look(**arguments)
+
+    monkeypatch.setattr(module, "find_entry_signals", find)
+    play = stage.play()
+    until(lambda: play.says("the database is locked"))
+    until(lambda: len(_decided(play, stage)) == len(SYMBOLS))
+    assert play.stop() == "stopped"
 
 
 def test_a_session_outlives_the_exchange(tmp_path: Path) -> None:
