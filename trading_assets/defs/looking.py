@@ -9,6 +9,7 @@ import dagster as dg
 
 from trading_assets.defs.ops.session import SERVES
 from trading_assets.defs.partitions import hour_of, key_of
+from trading_assets.defs.processes import is_gone
 from trading_assets.market.timeframes import TRADED_TIMEFRAMES
 from trading_assets.trading.automation import SESSION_TRIES, SessionRun
 
@@ -25,6 +26,8 @@ _ALIVE = [
     dg.DagsterRunStatus.STARTED,
     dg.DagsterRunStatus.CANCELING,
 ]
+
+_STARTED = [dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
 
 
 def in_progress(instance: dg.DagsterInstance, *job_names: str) -> bool:
@@ -52,6 +55,21 @@ def failed_ago_s(instance: dg.DagsterInstance, job_name: str) -> list[float]:
             break
         ago.append(time.time() - record.end_time)
     return ago
+
+
+def end_dead(instance: dg.DagsterInstance, *job_names: str) -> None:
+    """Let runs of the jobs end in Dagster whose processes are gone: killed together with what looks after them.
+
+    The code server reports a run whose process it has seen end; one that died with it would be in progress for ever,
+    and nothing of its lane would be started again.
+    """
+    for name in job_names:
+        for run in instance.get_runs(dg.RunsFilter(job_name=name, statuses=_STARTED)):
+            if is_gone(instance, run.run_id):
+                # A run that has just ended says so before its process ends.
+                now = instance.get_run_by_id(run.run_id)
+                if now is not None and now.status in _STARTED:
+                    instance.report_run_failed(now, "its process is gone")
 
 
 def report_dead(instance: dg.DagsterInstance, run_id: str) -> None:

@@ -5,7 +5,7 @@ import json
 import dagster as dg
 
 from trading_assets.defs import looking
-from trading_assets.defs.jobs import reconcile, research, trade
+from trading_assets.defs.jobs import parity, reconcile, research, select, trade
 from trading_assets.defs.partitions import key_of
 from trading_assets.defs.resources import (
     DatabaseResource,
@@ -43,6 +43,7 @@ def research_catch_up(context: dg.SensorEvaluationContext, exchange: ExchangeRes
         return dg.SkipReason(f"the exchange cannot be read: {error}")
     newest = floor_ms(now_ms, HOUR_MS) - HOUR_MS
     hours = [newest - back * HOUR_MS for back in range(looking.RECENT_HOURS)]
+    looking.end_dead(context.instance, research.name, select.name, parity.name)
     tried = json.loads(context.cursor) if context.cursor else []
     decision = decide_research(
         now_ms=now_ms,
@@ -77,6 +78,7 @@ def trade_when_candles_close(
     exchange: ExchangeResource,
 ) -> dg.RunRequest | dg.SkipReason:
     record, configured = database.get(), settings.get()
+    looking.end_dead(context.instance, trade.name)
     try:
         selected = newest_selection(record)
         if configured.trade_mode == "session":
@@ -128,6 +130,7 @@ def reconcile_books(
     exchange: ExchangeResource,
 ) -> dg.RunRequest | dg.SkipReason:
     record, account = database.get(), settings.get().account
+    looking.end_dead(context.instance, reconcile.name)
     try:
         occupied = orders.occupying(record, account)
         unresolved = [intent for intent in occupied if intent.status in orders.UNRESOLVED]
