@@ -43,9 +43,11 @@ START_MS = 1_772_409_660_000
 """2026-03-02 00:01 UTC: where the market begins."""
 
 SETTINGS: Mapping[str, object] = {
-    "SIMULATOR_SYMBOLS": 20,
-    "MAX_SYMBOLS": 8,
+    "SIMULATOR_SYMBOLS": 30,
+    "MAX_SYMBOLS": 16,
     "REQUEST_TIMEOUT_S": 3,
+    # Takes more coins on shorter timeframes: more orders to be lost.
+    "SELECTION_PRESET": "volume_loose",
     # A signal is seconds old when its market is minutes on; pauses would only leave less to be tried.
     "MAX_PRICE_DEVIATION_PCT": 5,
     "MAX_SPREAD_PCT": 1,
@@ -54,7 +56,7 @@ SETTINGS: Mapping[str, object] = {
     "WEAK_SYMBOL_HOURS": 0,
 }
 
-KILL_EVERY_MS = 25 * MINUTE_MS
+KILL_EVERY_MS = 40 * MINUTE_MS
 FAULTS_EVERY_MS = 20 * MINUTE_MS
 HUMAN_EVERY_MS = 60 * MINUTE_MS
 """On average, in market time."""

@@ -62,7 +62,8 @@ class RunBook:
             if error is not None:
                 return _short(error.message)
         for record in self._instance.get_records_for_run(run_id, of_type=dg.DagsterEventType.RUN_FAILURE).records:
-            return _short(record.event_log_entry.message)
+            event = record.event_log_entry.dagster_event
+            return _short((event.message if event is not None else None) or record.event_log_entry.message)
         return "no reason"
 
     def events(self) -> int:

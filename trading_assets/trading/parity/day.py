@@ -170,7 +170,7 @@ class _Day:
         try:
             strategy = make_strategy(coin.strategy, coin.parameters)
             data = self.load_decided(coin.symbol, coin.timeframe, strategy, min(closes))
-            return list(decisions(strategy, data, closes, tick))
+            return list(decisions(strategy, data, closes, tick=tick, slippage_bps=self.settings.slippage_bps))
         except TradingAssetsError:
             return []
 
