@@ -43,8 +43,8 @@ START_MS = 1_772_409_660_000
 """2026-03-02 00:01 UTC: where the market begins."""
 
 SETTINGS: Mapping[str, object] = {
-    "SIMULATOR_SYMBOLS": 30,
-    "MAX_SYMBOLS": 16,
+    "SIMULATOR_SYMBOLS": 40,
+    "MAX_SYMBOLS": 24,
     "REQUEST_TIMEOUT_S": 3,
     # Takes more coins on shorter timeframes: more orders to be lost.
     "SELECTION_PRESET": "volume_loose",
