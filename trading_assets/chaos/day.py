@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import random
+import shutil
 import signal
 import tempfile
 import time
@@ -33,8 +34,9 @@ from trading_assets.exchange.factory import open_exchange
 from trading_assets.ledger import books, orders, signals
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.risk import RiskState
-from trading_assets.ledger.tables import closings, entry_signals, risk_events
+from trading_assets.ledger.tables import closings, entry_signals, risk_events, strategies
 from trading_assets.market.timeframes import HOUR_MS, MINUTE_MS, iso
+from trading_assets.strategies.registry import seed_registry
 from trading_assets.trading import risk_guard
 from trading_assets.trading.desk import Desk
 from trading_assets.trading.reconcile import reconcile
@@ -46,7 +48,7 @@ SETTINGS: Mapping[str, object] = {
     "SIMULATOR_SYMBOLS": 40,
     "MAX_SYMBOLS": 24,
     "REQUEST_TIMEOUT_S": 3,
-    # Takes more coins on shorter timeframes: more orders to be lost.
+    # Takes more coins: more orders to be lost.
     "SELECTION_PRESET": "volume_loose",
     # A signal is seconds old when its market is minutes on; pauses would only leave less to be tried.
     "MAX_PRICE_DEVIATION_PCT": 5,
@@ -55,6 +57,9 @@ SETTINGS: Mapping[str, object] = {
     "PAUSE_AFTER_STOPS_S": 0,
     "WEAK_SYMBOL_HOURS": 0,
 }
+
+TIMEFRAMES = ("3m", "5m", "15m")
+"""All strategies are tried on these alone: candles close often, so there are orders to be lost."""
 
 KILL_EVERY_MS = 40 * MINUTE_MS
 FAULTS_EVERY_MS = 20 * MINUTE_MS
@@ -102,6 +107,7 @@ class DayReport:
     seed: int
     hours: float
     speed: float
+    home: str
     seconds: float = 0.0
     kills: dict[str, int] = field(default_factory=dict)
     faults: int = 0
@@ -137,7 +143,7 @@ class DayReport:
 def run_day(
     hours: float, speed: float, seed: int, open_runs: Callable[[], Runs], tell: Callable[[str], None]
 ) -> DayReport:
-    """Live through `hours` of market at `speed`, in a temporary home.
+    """Live through `hours` of market at `speed`, in a temporary home; it is kept where something is broken.
 
     Args:
         open_runs: opens the scheduler's books of the instance that `DAGSTER_HOME` names.
@@ -148,12 +154,16 @@ def run_day(
     """
     folder = Path(tempfile.mkdtemp(prefix="trading-assets-day-"))
     values = {**SETTINGS, "SIMULATOR_SEED": seed}
+    report = DayReport(seed, hours, speed, home=str(folder))
     with installed(folder, values, start_ms=START_MS, speed=speed) as one:
         runs = open_runs()
         try:
-            return _Day(one, runs, DayReport(seed, hours, speed), tell).run()
+            _Day(one, runs, report, tell).run()
         finally:
             runs.close()
+    if not report.broken:
+        shutil.rmtree(folder, ignore_errors=True)
+    return report
 
 
 class _Day:
@@ -163,13 +173,16 @@ class _Day:
         self._one, self._runs, self._report, self._tell = one, runs, report, tell
         self._chance = random.Random(report.seed)
         self._database = Database(one.settings.resolved_database_url)
+        seed_registry(self._database)
+        with self._database.write() as connection:
+            connection.execute(sa.update(strategies).values(timeframes=json.dumps(TIMEFRAMES)))
         self._exchange: Exchange = open_exchange(one.settings)
         self._watch = Watch(self._database, self._exchange, one.settings.account, runs.pid_of)
         self._faults, self._human = FaultDesk(one.url), Human(one.url)
         self._began, self._began_ms = time.monotonic(), self._exchange.now_ms()
         self._next = {"stops": 0.0, "tell": 0.0}
 
-    def run(self) -> DayReport:
+    def run(self) -> None:
         end_ms = START_MS + round(self._report.hours * HOUR_MS)
         self._wait_for_session()
         plan = {
@@ -186,7 +199,6 @@ class _Day:
             self._tick()
         self._recover()
         self._finish()
-        return self._report
 
     def _market_ms(self) -> int:
         """The exchange's clock runs on while the exchange is dead, so it is not asked."""
