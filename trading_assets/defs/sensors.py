@@ -19,7 +19,14 @@ from trading_assets.ledger import books, orders, signals
 from trading_assets.ledger.database import Database
 from trading_assets.market.timeframes import HOUR_MS, floor_ms
 from trading_assets.settings import load_settings
-from trading_assets.trading.automation import Skip, decide_reconcile, decide_research, decide_session, decide_trade
+from trading_assets.trading.automation import (
+    RESEARCH_TRIES,
+    Skip,
+    decide_reconcile,
+    decide_research,
+    decide_session,
+    decide_trade,
+)
 from trading_assets.trading.selected import Selected, newest_selection
 from trading_assets.trading.session_lease import trader_of
 
@@ -33,8 +40,8 @@ def _status() -> dg.DefaultSensorStatus:
     job=research,
     minimum_interval_seconds=20,
     default_status=_status(),
-    description="Researches the newest hour when it was never selected: at the first start, and after a pause. Skips "
-    "while research runs, and leaves the first minutes of an hour to the hourly schedule.",
+    description="Researches the newest hour when it was never selected: at the first start, after a pause, and up to "
+    "three times after failures. Skips while research runs, and leaves an hour's first minutes to the hourly schedule.",
 )
 def research_catch_up(context: dg.SensorEvaluationContext, exchange: ExchangeResource) -> dg.RunRequest | dg.SkipReason:
     try:
@@ -48,14 +55,15 @@ def research_catch_up(context: dg.SensorEvaluationContext, exchange: ExchangeRes
     decision = decide_research(
         now_ms=now_ms,
         selected_hours=looking.latest_writes(context.instance, [looking.SELECTION_KEY], hours),
-        failed_hours=tried,
+        tried_hours=tried,
         run_in_progress=looking.in_progress(context.instance, research.name),
     )
     if isinstance(decision, Skip):
         return dg.SkipReason(decision.reason)
-    context.update_cursor(json.dumps([*tried, decision.hour_ms][-looking.RECENT_HOURS :]))
+    tries = tried.count(decision.hour_ms)
+    context.update_cursor(json.dumps([*tried, decision.hour_ms][-RESEARCH_TRIES:]))
     partition = key_of(decision.hour_ms)
-    return dg.RunRequest(run_key=f"catch-up-{partition}", partition_key=partition)
+    return dg.RunRequest(run_key=f"catch-up-{partition}-{tries + 1}", partition_key=partition)
 
 
 def _trade_interval_s() -> int:

@@ -27,6 +27,9 @@ RECONCILE_IDLE_MS = 600_000
 CATCH_UP_AFTER_MS = 5 * 60_000
 """The hourly schedule has so long before the catch-up sensor steps in."""
 
+RESEARCH_TRIES = 3
+"""So often an hour is tried again whose research failed, or was killed."""
+
 
 @dataclass(frozen=True)
 class Skip:
@@ -190,13 +193,13 @@ def decide_selection(
 
 
 def decide_research(
-    *, now_ms: int, selected_hours: Iterable[int], failed_hours: Iterable[int], run_in_progress: bool
+    *, now_ms: int, selected_hours: Iterable[int], tried_hours: Sequence[int], run_in_progress: bool
 ) -> Research | Skip:
     """Research the newest ended hour if it was never selected and the hourly schedule had its time.
 
     Args:
         selected_hours: recent hours with a selection.
-        failed_hours: hours for which this was tried and failed: they are not tried again.
+        tried_hours: the hour of each earlier try.
     """
     if run_in_progress:
         return Skip("research is running")
@@ -204,8 +207,9 @@ def decide_research(
     selected = set(selected_hours)
     if newest in selected:
         return Skip(f"the hour that ended at {iso(as_of_ms(newest))} is selected")
-    if newest in set(failed_hours):
-        return Skip(f"research of the hour that ended at {iso(as_of_ms(newest))} was tried already")
+    tries = tried_hours.count(newest)
+    if tries >= RESEARCH_TRIES:
+        return Skip(f"research of the hour that ended at {iso(as_of_ms(newest))} was tried {tries} times already")
     if selected and now_ms - as_of_ms(newest) < CATCH_UP_AFTER_MS:
         return Skip("the hourly schedule has its first minutes")
     return Research(newest, f"the hour that ended at {iso(as_of_ms(newest))} is not selected")

@@ -8,6 +8,7 @@ from trading_assets.market.timeframes import HOUR_MS, MINUTE_MS
 from trading_assets.trading.automation import (
     BEGINS_WITHIN_S,
     CATCH_UP_AFTER_MS,
+    RESEARCH_TRIES,
     SESSION_REST_S,
     Launch,
     Research,
@@ -135,24 +136,25 @@ NEWEST = FULL - HOUR_MS
 
 
 @pytest.mark.parametrize(
-    ("late_ms", "selected", "failed", "running", "researches"),
+    ("late_ms", "selected", "tried", "running", "researches"),
     [
         (0, [], [], False, True),
         (0, [NEWEST - HOUR_MS], [], False, False),
         (CATCH_UP_AFTER_MS - 1, [NEWEST - HOUR_MS], [], False, False),
         (CATCH_UP_AFTER_MS, [NEWEST - HOUR_MS], [], False, True),
         (CATCH_UP_AFTER_MS, [NEWEST], [], False, False),
-        (CATCH_UP_AFTER_MS, [NEWEST - HOUR_MS], [NEWEST], False, False),
-        (CATCH_UP_AFTER_MS, [], [NEWEST - HOUR_MS], False, True),
+        (CATCH_UP_AFTER_MS, [NEWEST - HOUR_MS], [NEWEST] * (RESEARCH_TRIES - 1), False, True),
+        (CATCH_UP_AFTER_MS, [NEWEST - HOUR_MS], [NEWEST] * RESEARCH_TRIES, False, False),
+        (CATCH_UP_AFTER_MS, [], [NEWEST - HOUR_MS] * RESEARCH_TRIES, False, True),
         (CATCH_UP_AFTER_MS, [], [], True, False),
         (HOUR_MS - 1, [NEWEST - HOUR_MS], [], False, True),
     ],
 )
-def test_an_hour_that_the_schedule_missed_is_researched_once(
-    late_ms: int, selected: list[int], failed: list[int], running: bool, researches: bool
+def test_an_hour_that_the_schedule_missed_is_researched_three_times_at_most(
+    late_ms: int, selected: list[int], tried: list[int], running: bool, researches: bool
 ) -> None:
     decision = decide_research(
-        now_ms=FULL + late_ms, selected_hours=selected, failed_hours=failed, run_in_progress=running
+        now_ms=FULL + late_ms, selected_hours=selected, tried_hours=tried, run_in_progress=running
     )
     assert isinstance(decision, Research) is researches
     assert decision.reason
