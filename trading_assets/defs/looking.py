@@ -11,7 +11,7 @@ from trading_assets.defs.ops.session import SERVES
 from trading_assets.defs.partitions import hour_of, key_of
 from trading_assets.defs.processes import is_gone
 from trading_assets.market.timeframes import TRADED_TIMEFRAMES
-from trading_assets.trading.automation import SESSION_TRIES, SessionRun
+from trading_assets.trading.automation import SESSIONS_LOOKED_AT, SessionRun
 
 BACKTEST_KEYS = [dg.AssetKey(["backtest_results", timeframe.value]) for timeframe in TRADED_TIMEFRAMES]
 SELECTION_KEY = dg.AssetKey("strategy_selections")
@@ -50,7 +50,7 @@ def sessions(instance: dg.DagsterInstance, job_name: str) -> list[SessionRun]:
 def failed_ago_s(instance: dg.DagsterInstance, job_name: str) -> list[float]:
     """Seconds since each of the newest runs of the job failed, the newest first, up to the first that did not."""
     ago = []
-    for record in instance.get_run_records(dg.RunsFilter(job_name=job_name), limit=SESSION_TRIES):
+    for record in instance.get_run_records(dg.RunsFilter(job_name=job_name), limit=SESSIONS_LOOKED_AT):
         if record.dagster_run.status is not dg.DagsterRunStatus.FAILURE or record.end_time is None:
             break
         ago.append(time.time() - record.end_time)
@@ -70,6 +70,12 @@ def end_dead(instance: dg.DagsterInstance, *job_names: str) -> None:
                 now = instance.get_run_by_id(run.run_id)
                 if now is not None and now.status in _STARTED:
                     instance.report_run_failed(now, "its process is gone")
+
+
+def has_ended(instance: dg.DagsterInstance, run_id: str) -> bool:
+    """Whether Dagster knows the run and its end."""
+    run = instance.get_run_by_id(run_id)
+    return run is not None and run.is_finished
 
 
 def report_dead(instance: dg.DagsterInstance, run_id: str) -> None:

@@ -111,9 +111,12 @@ def trade_when_candles_close(
 def _session(
     context: dg.SensorEvaluationContext, record: Database, account: str, selected: Selected | None
 ) -> dg.RunRequest | dg.SkipReason:
+    trader = trader_of(record, account, wall_ms=local_ms())
+    if trader is not None and looking.has_ended(context.instance, trader.run):
+        trader = None  # killed: its successor gets ready while the lease runs out
     decision = decide_session(
         selected=selected.key if selected is not None else None,
-        trader=trader_of(record, account, wall_ms=local_ms()),
+        trader=trader,
         runs=looking.sessions(context.instance, trade.name),
         failed_ago_s=looking.failed_ago_s(context.instance, trade.name),
     )

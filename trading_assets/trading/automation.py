@@ -19,8 +19,11 @@ RETRY_SIGNALS_MS = 5_000
 BEGINS_WITHIN_S = 300.0
 """A session has its turn within this time of being asked for, or its process is dead."""
 
-SESSION_TRIES, SESSION_REST_S = 3, 600.0
-"""So many sessions may fail in a row before they get a rest."""
+SESSION_TRIES, SESSION_REST_S, SESSION_LONGEST_REST_S = 3, 30.0, 600.0
+"""So many sessions may fail in a row before they get a rest, twice as long after each further failure."""
+
+SESSIONS_LOOKED_AT = 8
+"""Newest sessions among which failures are counted: enough for the longest rest."""
 
 RECONCILE_BUSY_MS = 60_000
 RECONCILE_IDLE_MS = 600_000
@@ -138,10 +141,11 @@ def decide_session(
     if beginning:
         waits = f"; {trader} trades until then" if trader is not None else ""
         return Skip(f"run {beginning[0].run[:8]} gets ready{waits}")
-    if len(failed_ago_s) >= SESSION_TRIES and failed_ago_s[0] < SESSION_REST_S:
+    rest_s = min(SESSION_REST_S * 2 ** (len(failed_ago_s) - SESSION_TRIES), SESSION_LONGEST_REST_S)
+    if len(failed_ago_s) >= SESSION_TRIES and failed_ago_s[0] < rest_s:
         return Skip(
             f"the last {len(failed_ago_s)} sessions failed; the next one is started in "
-            f"{SESSION_REST_S - failed_ago_s[0]:.0f} s, or by hand"
+            f"{rest_s - failed_ago_s[0]:.0f} s, or by hand"
         )
     dead = tuple(run.run for run in others)
     if trader is not None:
