@@ -27,7 +27,7 @@ _ALIVE = [
     dg.DagsterRunStatus.CANCELING,
 ]
 
-_STARTED = [dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
+_LAUNCHED = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
 
 
 def in_progress(instance: dg.DagsterInstance, *job_names: str) -> bool:
@@ -64,11 +64,11 @@ def end_dead(instance: dg.DagsterInstance, *job_names: str) -> None:
     and nothing of its lane would be started again.
     """
     for name in job_names:
-        for run in instance.get_runs(dg.RunsFilter(job_name=name, statuses=_STARTED)):
+        for run in instance.get_runs(dg.RunsFilter(job_name=name, statuses=_LAUNCHED)):
             if is_gone(instance, run.run_id):
                 # A run that has just ended says so before its process ends.
                 now = instance.get_run_by_id(run.run_id)
-                if now is not None and now.status in _STARTED:
+                if now is not None and now.status in _LAUNCHED:
                     instance.report_run_failed(now, "its process is gone")
 
 
