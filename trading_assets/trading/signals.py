@@ -100,6 +100,8 @@ def decide(
     long = bool(signals.long[-1])
     entry = Decimal(str(data.candles.close[-1]))
     distance = Decimal(str(float(signals.stop_distance[-1])))
+    if float(signals.stop_distance[-1]) / float(data.candles.close[-1]) >= settings.liquidation_distance:
+        return NoSignal("the stop is as far as the liquidation")
     levels = stops(entry, distance, Decimal(str(signals.reward_risk)), long=long, tick=instrument.tick_size)
     if levels is None:
         return NoSignal("stop or target would not be above zero")

@@ -295,7 +295,7 @@ class StrategySweep:
             first,
             distances,
             plan.stops,
-            (costs.fee, costs.slippage, costs.notional, capital),
+            (costs.fee, costs.slippage, costs.notional, capital, costs.liquidation),
             candles.timeframe.bars_per_year,
             panel.split,
             take("directions", (decisions, bars), np.uint8),

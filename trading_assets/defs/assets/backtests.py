@@ -29,7 +29,7 @@ def _backtest_asset(timeframe: Timeframe) -> dg.AssetsDefinition:
         group_name="backtests",
         kinds={"sql", "numba"},
         owners=OWNERS,
-        code_version="2",
+        code_version="3",
         partitions_def=hourly,
         io_manager_key=TABLES,
         backfill_policy=ONE_RUN,

@@ -217,6 +217,19 @@ def test_a_stop_below_zero_is_no_entry() -> None:
     assert figures[0, 10] == 0.0 < figures[2, 10]
 
 
+def test_a_stop_as_far_as_the_liquidation_is_no_entry() -> None:
+    sweep = grid_of("bollinger_rsi")
+    data, window = seeded(sweep.sets, 7, Timeframe.M240)
+    columns = [column_of(strategy, data, window) for strategy in sweep.sets]
+    near = replace(COSTS, liquidation=float(np.median(columns[0].stop_fraction)))
+    outcome = sweep.run(panel_of(data), near, CAPITAL)
+    for found, trades in zip(outcome.figures[0], VectorbtEngine().simulate(columns, near), strict=True):
+        wanted = astuple(metrics(trades, window.candles, CAPITAL, window.split))
+        np.testing.assert_allclose(found, wanted, rtol=1e-9, atol=1e-9)
+    unlimited = sweep.run(panel_of(data), COSTS, CAPITAL).figures[0, :, 0]
+    assert 0 < outcome.figures[0, :, 0].sum() < unlimited.sum()
+
+
 def test_funding_of_every_minute_is_in_the_figures() -> None:
     sweep = grid_of("bollinger_rsi")
     data, _ = seeded(sweep.sets, 4, Timeframe.M15)
