@@ -140,7 +140,7 @@ def _orders(columns: Sequence[Column], costs: Costs, engine: str) -> np.ndarray:
 
 def _with_pandas(columns: Sequence[Column], costs: Costs) -> pd.DataFrame:
     """`Portfolio.from_signals` on frames, and the figures that it offers itself: what its documentation shows."""
-    import vectorbt as vbt  # noqa: PLC0415 (seconds)
+    import vectorbt as vbt
 
     candles, count = columns[0].candles, len(columns)
     index = pd.to_datetime(candles.start_ms, unit="ms")
