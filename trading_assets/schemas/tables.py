@@ -57,7 +57,7 @@ class CandleCoverage(pa.DataFrameModel):
     expected_bars: int = pa.Field(ge=1, description="candles a complete window and warm-up has since listing")
     missing_bars: int = pa.Field(ge=0, description="gaps the exchange itself has")
     coverage_pct: float = pa.Field(ge=0, le=100, description="bars / expected_bars, percent")
-    content_hash: str = pa.Field(str_matches=r"^[0-9a-f]{16}$", description="BLAKE2b of the candles' bytes")
+    content_hash: str = pa.Field(str_matches=r"^[0-9a-f]{16}$", description="64-bit hash of the candles' bytes")
 
     class Config:
         strict = True
@@ -74,7 +74,7 @@ class FundingCoverage(pa.DataFrameModel):
     last_ms: int = pa.Field(ge=0, description="last payment held; 0 without payments")
     payments: int = pa.Field(ge=0, description="funding payments held")
     last_rate: float = pa.Field(nullable=True, description="fraction of notional that longs paid last")
-    content_hash: str = pa.Field(str_matches=r"^[0-9a-f]{16}$", description="BLAKE2b of the payments' bytes")
+    content_hash: str = pa.Field(str_matches=r"^[0-9a-f]{16}$", description="64-bit hash of the payments' bytes")
 
     class Config:
         strict = True
