@@ -7,6 +7,8 @@ start of the partition's hour and its end is the as-of; columns that are percent
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
+from typing import Any
 
 import pandas as pd
 import pandera.pandas as pa
@@ -217,11 +219,16 @@ class Table:
 
     @property
     def columns(self) -> list[str]:
-        return list(self.model.to_schema().columns)
+        return list(self.dtypes)
+
+    @property
+    def dtypes(self) -> dict[str, Any]:
+        """The type of each column, by name."""
+        return _dtypes(self.model)
 
     def empty(self) -> pd.DataFrame:
         """No rows, every column, right types."""
-        return self.model.empty()
+        return pd.DataFrame({name: pd.Series(dtype=dtype) for name, dtype in self.dtypes.items()})
 
     def conform(self, rows: pd.DataFrame) -> pd.DataFrame:
         """Columns in the model's order and types, rows sorted by key. Values are not checked here.
@@ -236,12 +243,16 @@ class Table:
             raise DataError(
                 f"table {self.name}: missing columns {sorted(expected - found)}, unknown {sorted(found - expected)}"
             )
-        dtypes = self.empty().dtypes.to_dict()
         try:
-            typed = rows[self.columns].astype(dtypes)
+            typed = rows[self.columns].astype(self.dtypes)
         except (TypeError, ValueError) as error:
             raise DataError(f"table {self.name}: a column has the wrong type: {error}") from error
         return typed.sort_values(list(self.key), kind="stable").reset_index(drop=True)
+
+
+@cache
+def _dtypes(model: type[pa.DataFrameModel]) -> dict[str, Any]:
+    return {str(name): dtype for name, dtype in model.empty().dtypes.items()}
 
 
 MARKET_SCAN = Table(MarketScan, ("hour_ms", "symbol"))
