@@ -82,18 +82,19 @@ def _matches(sql: sa.Table, hours_ms: Sequence[int], where: Mapping[str, str] | 
     return sa.and_(matching, *(sql.c[column] == value for column, value in (where or {}).items()))
 
 
-def _typed(values: Sequence[Any], dtype: object) -> npt.NDArray[Any] | pd.Series:
+def _typed(values: Sequence[Any], dtype: Any) -> npt.NDArray[Any] | pd.Series:
     """A column of the database's Python values, None as a missing one."""
     return np.array(values, dtype=dtype) if isinstance(dtype, np.dtype) else pd.Series(values, dtype=dtype)
 
 
 def _insert(connection: sa.Connection, sql: sa.Table, rows: pd.DataFrame) -> None:
     """Append rows: by the driver itself, since a month has half a million of them."""
-    columns = [_values(rows[name]) for name in sql.columns.keys()]
-    names = ", ".join(map(connection.dialect.identifier_preparer.quote, sql.columns.keys()))
+    columns = [_values(rows[column.name]) for column in sql.columns]
+    names = ", ".join(connection.dialect.identifier_preparer.quote(column.name) for column in sql.columns)
     if connection.dialect.name == "postgresql":
         text = "\n".join(map("\t".join, zip(*(map(_copied, values) for values in columns), strict=True)))
-        with connection.connection.cursor() as cursor:
+        driver: Any = connection.connection
+        with driver.cursor() as cursor:
             cursor.copy_expert(f"COPY {sql.name} ({names}) FROM STDIN", StringIO(text))
         return
     places = ", ".join("?" * len(columns))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import NamedTuple
@@ -95,7 +95,9 @@ def scan(
     coins, never = eligible(instruments, int(as_of.max()))
     figures = [_figures(hourly[coin.symbol], as_of) for coin in coins]
     return [
-        _scan_of_hour(hour, [(coin, of_coin[at]) for coin, of_coin in zip(coins, figures, strict=True)], never, settings)
+        _scan_of_hour(
+            hour, [(coin, of_coin[at]) for coin, of_coin in zip(coins, figures, strict=True)], never, settings
+        )
         for at, hour in enumerate(hours_ms)
     ]
 
@@ -122,7 +124,7 @@ def _figures(candles: Candles, as_of: IntArray) -> list[_Figures | None]:
 
 
 def _scan_of_hour(
-    hour_ms: int, coins: Sequence[tuple[Instrument, _Figures | None]], never: Dropped, settings: Settings
+    hour_ms: int, coins: Iterable[tuple[Instrument, _Figures | None]], never: Dropped, settings: Settings
 ) -> ScanResult:
     as_of = as_of_ms(hour_ms)
     dropped: Dropped = {reason: list(symbols) for reason, symbols in never.items()}

@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from trading_assets.errors import DataError
 from trading_assets.market import depth
 from trading_assets.market.candles import Candles
+from trading_assets.market.fingerprint import content_hash
 from trading_assets.market.loading import hour_loader, live_requests, load_live
 from trading_assets.market.resample import resample
 from trading_assets.market.stages import fill_candles, fill_funding
-from trading_assets.market.fingerprint import content_hash
 from trading_assets.market.store import CandleStore
 from trading_assets.market.timeframes import (
     DAY_MS,
