@@ -113,7 +113,7 @@ def exchange(requests: int, connections: int, symbols: int, stream_seconds: floa
 
 
 @bench.command("backfill")
-@click.option("--days", default=30, show_default=True, type=click.IntRange(1, 300), help="Length of the range.")
+@click.option("--days", default=30, show_default=True, type=click.IntRange(1, 59), help="Length of the range.")
 @click.option("--symbols", default=30, show_default=True, type=click.IntRange(1, 500), help="Coins kept of each scan.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object, with every step.")
 def backfill(days: int, symbols: int, as_json: bool) -> None:

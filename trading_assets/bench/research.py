@@ -18,12 +18,15 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import requests
 from rich.table import Table
 
-from trading_assets.bench.server import cpu_s, serving
+from trading_assets.bench.server import cpu_s
 from trading_assets.errors import StorageError
 from trading_assets.market.timeframes import HOUR_MS, to_ms
-from trading_assets.settings import PREFIX
+from trading_assets.settings import PREFIX, load_settings
+from trading_assets.simulator.clock import ClockMode, ClockSpec
+from trading_assets.simulator.launcher import ensure_running, health
 
 END_MS = to_ms(datetime(2026, 3, 2, tzinfo=UTC))
 """End of the last hour."""
@@ -79,18 +82,25 @@ def table(report: dict[str, Any], title: str) -> Table:
 
 def _runs(runs: list[tuple[int, int]], symbols: int) -> list[dict[str, Any]]:
     coins = _DEFAULT_COINS if symbols <= _DEFAULT_COINS // 2 else _MOST_COINS
-    clock = ("--clock", "manual", "--start-ms", str(END_MS + _SECONDS_AFTER * 1000))
-    with tempfile.TemporaryDirectory() as folder, serving(coins, *clock) as (exchange, port):
-        environment = _environment(Path(folder), symbols, coins, f"http://127.0.0.1:{port}")
-        return [_run(first_ms, hours, environment, exchange) for first_ms, hours in runs]
+    with tempfile.TemporaryDirectory() as folder:
+        home = Path(folder)
+        environment = _environment(home, symbols, coins)
+        clock = ClockSpec(ClockMode.MANUAL, start_ms=END_MS + _SECONDS_AFTER * 1000)
+        url = ensure_running(load_settings(home=home, simulator_symbols=coins, simulator_url=None), clock=clock)
+        try:
+            answer = health(url)
+            exchange = psutil.Process(int(answer["pid"])) if answer else psutil.Process()
+            return [_run(first_ms, hours, environment, exchange) for first_ms, hours in runs]
+        finally:
+            requests.post(f"{url}/admin/stop", timeout=10)
 
 
-def _environment(home: Path, symbols: int, coins: int, url: str) -> dict[str, str]:
+def _environment(home: Path, symbols: int, coins: int) -> dict[str, str]:
     """The environment of a run: none of the user's settings but what is measured."""
     (home / "dagster.yaml").write_text(_STORAGE.format(base_dir=json.dumps(str(home / "dagster"))))
     kept = {name: value for name, value in os.environ.items() if not name.startswith((PREFIX, "BYBIT_", "DAGSTER"))}
     kept.pop("PYTHONDONTWRITEBYTECODE", None)
-    settings = {"HOME": str(home), "SIMULATOR_URL": url, "MAX_SYMBOLS": str(symbols), "PARTITIONS_START": "2025-01-01"}
+    settings = {"HOME": str(home), "SIMULATOR_SYMBOLS": str(coins), "MAX_SYMBOLS": str(symbols)}
     if coins == _MOST_COINS:
         # So many do not pass the usual filters.
         settings |= {"MIN_VOLUME_24H": "0", "MIN_VOLATILITY": "0", "MAX_SIZE_ERROR_PCT": "101"}
