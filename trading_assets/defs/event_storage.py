@@ -19,11 +19,12 @@ import sqlalchemy as sa
 # The classes that dagster.yaml names; Dagster has no other path to them.
 from dagster._core.events import ASSET_EVENTS
 from dagster._core.events.log import EventLogEntry
+from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 from dagster._core.storage.event_log import SqliteEventLogStorage
-from dagster._core.storage.event_log.schema import SqlEventLogStorageTable
+from dagster._core.storage.event_log.schema import AssetCheckExecutionsTable, SqlEventLogStorageTable
 from dagster._core.storage.event_log.sqlite.sqlite_event_log import INDEX_SHARD_NAME
 from dagster._core.storage.sqlite_storage import DagsterSqliteStorage
-from dagster._serdes import ConfigurableClassData
+from dagster._serdes import ConfigurableClassData, serialize_value
 
 BATCH_SIZE_VARIABLE = "DAGSTER_EVENT_BATCH_SIZE"
 BATCH_SIZE = 500
@@ -94,6 +95,22 @@ class BatchedSqliteEventLog(SqliteEventLogStorage):
             for at in last.values():
                 self._store_asset_event(connection, assets[at], numbers[at])
         super().store_event_batch([event for event in events if event.dagster_event_type not in ASSET_EVENTS])
+
+    def _store_asset_check_evaluation_planned(self, event: EventLogEntry, event_id: int | None) -> None:
+        """A row per hour of the range that a check of the run will look at: stock makes the event's text for each."""
+        planned = event.get_dagster_event().asset_check_planned_data
+        hours = planned.partitions_subset.get_partition_keys() if planned.partitions_subset else [None]
+        row = {
+            "asset_key": planned.asset_key.to_string(),
+            "check_name": planned.check_name,
+            "run_id": event.run_id,
+            "execution_status": AssetCheckExecutionRecordStatus.PLANNED.value,
+            "evaluation_event": serialize_value(event),
+            "evaluation_event_timestamp": self._event_insert_timestamp(event),
+            "evaluation_event_storage_id": event_id,
+        }
+        with self.index_connection() as connection:
+            connection.execute(sa.insert(AssetCheckExecutionsTable), [{**row, "partition": hour} for hour in hours])
 
     def wipe(self) -> None:
         """See Dagster's."""

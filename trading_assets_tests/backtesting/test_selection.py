@@ -293,3 +293,29 @@ def test_the_summary_of_a_coin_names_its_best_timeframe_and_the_best_of_each() -
 def test_the_summary_of_no_trades_is_empty() -> None:
     assert coin_summary(BACKTEST_RESULTS.empty()).empty
     assert coin_summary(backtests({"total_trades": 0})).empty
+
+
+def test_hours_selected_together_are_the_hours_selected_apart() -> None:
+    rng = np.random.default_rng(3)
+    hours = [HOUR_MS + number * 3_600_000 for number in range(4)]
+    rows = backtests(
+        *(
+            {
+                **of_sets(rng.normal(1, 2, 5).tolist(), timeframe=timeframe, symbol=symbol, hour_ms=hour),
+                "total_trades": int(rng.integers(0, 40)),
+                "win_rate": float(rng.uniform(40, 80)),
+                "error": "ValueError: no" if rng.random() < 0.1 else None,
+            }
+            for hour in hours[:3]
+            for timeframe in ("1m", "15m", "240m")
+            for symbol in ("AAAUSDT", "BBBUSDT", "CCCUSDT")
+        )
+    )
+    for limits in (Limits(), Limits(min_deflated_sharpe=0.5)):
+        together = select_best(rows, PRESETS["strict"], limits)
+        apart = [select_best(rows[rows["hour_ms"] == hour], PRESETS["strict"], limits) for hour in hours]
+        expected = pd.concat([each.rows for each in apart], ignore_index=True)
+        pd.testing.assert_frame_equal(together.rows, expected, check_exact=True)
+        assert together.passed == {hour: count for each in apart for hour, count in each.passed.items()}
+        assert together.failed == {hour: counts for each in apart for hour, counts in each.failed.items()}
+        assert together.rows["hour_ms"].nunique() > 1

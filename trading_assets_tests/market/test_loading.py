@@ -235,6 +235,15 @@ def test_a_range_of_hours_is_those_hours_one_by_one(tmp_path: Path) -> None:
     assert (old["missing_bars"] > 0).all()
 
 
+def test_a_coin_that_comes_and_goes_is_not_fetched_in_between(tmp_path: Path) -> None:
+    hours = [T0, T0 + 200 * DAY_MS]
+    source = CountingSource(hours[-1] + DAY_MS)
+    rows = fill_candles(source, CandleStore(tmp_path), M60, {hour: ["AUSDT"] for hour in hours}, [Wants()])
+    assert sorted(symbol for symbol, *_ in source.calls) == ["AUSDT", "AUSDT", "BTCUSDT", "BTCUSDT"]
+    assert (rows["missing_bars"] == 0).all()
+    assert rows.groupby("symbol")["bars"].nunique().tolist() == [1, 1]
+
+
 def test_funding_of_a_range_is_that_of_its_hours(tmp_path: Path) -> None:
     import pandas as pd
 
