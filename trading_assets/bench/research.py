@@ -126,23 +126,21 @@ def _run(first_ms: int, hours: int, environment: dict[str, str], exchange: psuti
         **report,
         "process_wall_s": round(time.perf_counter() - began, 1),
         "exchange_cpu_s": round(cpu_s(exchange) - before, 1),
-        "stages": _stages(steps, report),
+        "stages": stages(steps, report),
         "steps": steps,
     }
 
 
-def _stages(steps: dict[str, dict[str, float]], report: dict[str, Any]) -> dict[str, dict[str, float]]:
+def stages(steps: dict[str, dict[str, float]], report: dict[str, Any]) -> dict[str, dict[str, float]]:
     """Seconds of each stage; what is in no step is Dagster's: planning, and events of the run."""
-    stages: dict[str, dict[str, float]] = {}
+    found: dict[str, dict[str, float]] = {}
     for step, seconds in steps.items():
         name = "schema checks" if step.endswith("SCHEMA") else _STAGES.get(step.split("__")[0], "honesty checks")
-        stage = stages.setdefault(name, {"cpu_s": 0.0, "wall_s": 0.0})
+        stage = found.setdefault(name, {"cpu_s": 0.0, "wall_s": 0.0})
         for kind, value in seconds.items():
             stage[kind] = round(stage[kind] + value, 2)
-    rest = {
-        kind: round(report[kind] - sum(stage[kind] for stage in stages.values()), 2) for kind in ("cpu_s", "wall_s")
-    }
-    return {**stages, "between steps": rest}
+    rest = {kind: round(report[kind] - sum(stage[kind] for stage in found.values()), 2) for kind in ("cpu_s", "wall_s")}
+    return {**found, "between steps": rest}
 
 
 _STAGES = {
