@@ -6,7 +6,7 @@ How likely the winners are luck is told beside them, and filtered only where a l
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -75,6 +75,16 @@ class Selection:
     rows: pd.DataFrame
     passed: dict[int, int]
     failed: dict[int, dict[str, int]]
+
+    @classmethod
+    def of_all(cls, parts: Sequence[Selection]) -> Selection:
+        """Selections of different hours, ascending, as one."""
+        rows = [part.rows for part in parts if len(part.rows)]
+        return cls(
+            pd.concat(rows, ignore_index=True) if rows else STRATEGY_SELECTIONS.empty(),
+            {hour: count for part in parts for hour, count in part.passed.items()},
+            {hour: counts for part in parts for hour, counts in part.failed.items()},
+        )
 
 
 def score(backtests: pd.DataFrame) -> pd.Series:

@@ -10,7 +10,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trading_assets.backtesting.selection import PRESETS, Limits, coin_summary, score, select_best, with_significance
+from trading_assets.backtesting.selection import (
+    PRESETS,
+    Limits,
+    Selection,
+    coin_summary,
+    score,
+    select_best,
+    with_significance,
+)
 from trading_assets.backtesting.significance import deflated_sharpe
 from trading_assets.market.timeframes import TRADED_TIMEFRAMES, Timeframe
 from trading_assets.schemas.tables import BACKTEST_RESULTS, STRATEGY_SELECTIONS
@@ -313,9 +321,9 @@ def test_hours_selected_together_are_the_hours_selected_apart() -> None:
     )
     for limits in (Limits(), Limits(min_deflated_sharpe=0.5)):
         together = select_best(rows, PRESETS["strict"], limits)
-        apart = [select_best(rows[rows["hour_ms"] == hour], PRESETS["strict"], limits) for hour in hours]
-        expected = pd.concat([each.rows for each in apart], ignore_index=True)
-        pd.testing.assert_frame_equal(together.rows, expected, check_exact=True)
-        assert together.passed == {hour: count for each in apart for hour, count in each.passed.items()}
-        assert together.failed == {hour: counts for each in apart for hour, counts in each.failed.items()}
+        apart = Selection.of_all(
+            [select_best(rows[rows["hour_ms"] == hour], PRESETS["strict"], limits) for hour in hours]
+        )
+        pd.testing.assert_frame_equal(together.rows, apart.rows, check_exact=True)
+        assert (together.passed, together.failed) == (apart.passed, apart.failed)
         assert together.rows["hour_ms"].nunique() > 1
