@@ -1,4 +1,4 @@
-"""Random but consistent markets for strategy tests: every timeframe is made of the same minutes or quarters of an hour."""
+"""Random but consistent markets for strategy tests: all timeframes are made of the same minutes or quarter hours."""
 
 from __future__ import annotations
 
