@@ -156,6 +156,13 @@ class Settings(BaseSettings):
     )
     position_size: Decimal = Field(Decimal(100), gt=0, description="USD; see sizing.")
     leverage: Decimal = Field(Decimal(10), ge=1, le=100, description="Leverage of each position.")
+    maintenance_margin_pct: Decimal = Field(
+        Decimal("0.5"),
+        ge=0,
+        lt=100,
+        description="Maintenance margin of a position, percent of its value. With the leverage it tells where a "
+        "position would be liquidated: an entry whose stop is as far is none, in a backtest and live.",
+    )
     min_confidence: float = Field(60.0, ge=0, le=100, description="Entry gate.")
     max_price_deviation_pct: Decimal = Field(
         Decimal("0.5"), gt=0, description="Entry gate: distance of the price to the signal's, percent."
@@ -260,6 +267,11 @@ class Settings(BaseSettings):
     def target_notional(self) -> Decimal:
         """Value of one position in USD: `position_size` itself, or the position behind that margin (spec section 8)."""
         return self.position_size if self.sizing == "notional" else self.position_size * self.leverage
+
+    @property
+    def liquidation_distance(self) -> float:
+        """Distance from the entry at which the margin of a position is used up, a fraction of the entry's price."""
+        return max(float(1 / self.leverage - self.maintenance_margin_pct / 100), 0.0)
 
     @property
     def automation_on(self) -> bool:

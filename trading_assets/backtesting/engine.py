@@ -3,12 +3,15 @@
 Rules: an entry fills at the close of its signal bar, with slippage, and its stop and target are measured from that
 fill; they work from the next bar; the stop counts before the target inside one bar, even where the bar opened beyond
 the target; a bar that opens beyond a stop or target fills at the open; slippage and taker fee on both fills; one order
-per bar, so no entry on the bar of an exit; a signal while a position is open is ignored; every trade has the size
-`notional` / close of its signal bar. A trade still open at the end is marked at the last close and is not closed.
+per bar, so no entry on the bar of an exit; a signal while a position is open is ignored; an entry whose stop is as far
+as the liquidation is none; every trade has the size `notional` / close of its signal bar. A trade still open at the end
+is marked at the last close and is not closed. A missing bar is no bar: what it would have touched is seen at the open
+of the next one.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -20,11 +23,16 @@ from trading_assets.market.candles import BoolArray, Candles, FloatArray, Fundin
 
 @dataclass(frozen=True)
 class Costs:
-    """Costs of a fill and the size of a trade. `fee` and `slippage` are fractions of price; `notional` in USD."""
+    """Costs of a fill and the size of a trade.
+
+    `fee`, `slippage` and `liquidation` (the distance at which a position is taken away) are fractions of price;
+    `notional` in USD.
+    """
 
     fee: float
     slippage: float
     notional: float
+    liquidation: float = math.inf
 
 
 @dataclass(frozen=True)
@@ -45,6 +53,11 @@ class Column:
     reward_risk: float
     confidence: FloatArray
     funding: Funding
+
+    def entries(self, costs: Costs) -> tuple[BoolArray, BoolArray]:
+        """Long and short entries whose stop comes before the liquidation."""
+        before = self.stop_fraction < costs.liquidation
+        return self.long & before, self.short & before
 
 
 @dataclass(frozen=True)

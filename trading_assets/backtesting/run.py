@@ -41,7 +41,9 @@ _TOTAL_TRADES, _TOTAL_PNL = _METRICS.index("total_trades"), _METRICS.index("tota
 
 def costs_of(settings: Settings) -> Costs:
     """Costs and size of a simulated trade."""
-    return Costs(settings.taker_fee, settings.slippage_bps / 10_000, settings.backtest_capital)
+    return Costs(
+        settings.taker_fee, settings.slippage_bps / 10_000, settings.backtest_capital, settings.liquidation_distance
+    )
 
 
 def production_engine() -> Engine:

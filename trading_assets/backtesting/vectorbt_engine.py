@@ -45,13 +45,14 @@ def _simulate(columns: Sequence[Column], costs: Costs) -> list[Trades]:
 
     rows = len(columns[0].candles)
     stop = _stack(rows, [column.stop_fraction for column in columns])
+    entries = [column.entries(costs) for column in columns]
     portfolio = vbt.Portfolio.from_signals(
         _stack(rows, [column.candles.close for column in columns]),
         open=_stack(rows, [column.candles.open for column in columns]),
         high=_stack(rows, [column.candles.high for column in columns]),
         low=_stack(rows, [column.candles.low for column in columns]),
-        entries=_stack(rows, [column.long for column in columns]),
-        short_entries=_stack(rows, [column.short for column in columns]),
+        entries=_stack(rows, [long for long, _ in entries]),
+        short_entries=_stack(rows, [short for _, short in entries]),
         size=costs.notional,
         size_type="value",
         init_cash=_PLENTY_OF_CASH,

@@ -5,8 +5,9 @@ Each does all parameter sets on one coin and timeframe. Nothing heavy is importe
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, fields
 from importlib.util import find_spec
 from typing import Any
 
@@ -17,13 +18,15 @@ from trading_assets.backtesting.engine import Column, Costs
 from trading_assets.backtesting.kernel.engine import KernelEngine
 from trading_assets.backtesting.kernel.panel import Window
 from trading_assets.backtesting.kernel.sweep import column_of
-from trading_assets.backtesting.metrics import metrics
+from trading_assets.backtesting.metrics import Metrics, metrics
 from trading_assets.backtesting.vectorbt_engine import VectorbtEngine
 from trading_assets.market.candles import FloatArray
 from trading_assets.strategies.base import Strategy, StrategyData
 from trading_assets.strategies.sharing import sharing
 
 _PLENTY_OF_CASH = 1e12
+_METRICS = [field.name for field in fields(Metrics)]
+_TRADES, _PNL = _METRICS.index("total_trades"), _METRICS.index("total_pnl")
 
 
 @dataclass(frozen=True)
@@ -78,6 +81,16 @@ def engines(sets: Sequence[Strategy], costs: Costs, capital: float, slow: int) -
             found.append(astuple(metrics(trades, one.window.candles, capital, one.window.split)))
         return np.array(found)
 
+    def by_pandas(one: Work) -> pd.DataFrame:
+        return _with_pandas(columns_of(one), costs)
+
+    def profits_equal(one: Work, found: pd.DataFrame) -> bool:
+        # Its figures count an open trade at the last close; the kernel's PnL is of closed ones.
+        return bool(
+            np.array_equal(found["closed"], one.figures[:, _TRADES])
+            and np.allclose(found["pnl"], one.figures[:, _PNL], rtol=1e-9, atol=1e-9)
+        )
+
     def figures_equal(one: Work, found: FloatArray) -> bool:
         return bool(np.allclose(found, one.figures, rtol=1e-9, atol=1e-9))
 
@@ -86,6 +99,7 @@ def engines(sets: Sequence[Strategy], costs: Costs, capital: float, slow: int) -
         Engine("vectorbt numba, low level", each(lambda one: _orders(columns_of(one), costs, "numba")), orders_equal),
         Engine("vectorbt Portfolio, all sets at once", each(portfolio), figures_equal),
         Engine("vectorbt Portfolio, set by set", each(notebook), figures_equal, slow),
+        Engine("vectorbt Portfolio, pandas and its own figures", each(by_pandas), profits_equal, slow),
     ]
     if find_spec("vectorbt_rust") is None:
         del listed[0]
@@ -124,6 +138,51 @@ def _orders(columns: Sequence[Column], costs: Costs, engine: str) -> np.ndarray:
     return np.asarray(records)
 
 
+def _with_pandas(columns: Sequence[Column], costs: Costs) -> pd.DataFrame:
+    """`Portfolio.from_signals` on frames, and the figures that it offers itself: what its documentation shows."""
+    import vectorbt as vbt
+
+    candles, count = columns[0].candles, len(columns)
+    index = pd.to_datetime(candles.start_ms, unit="ms")
+
+    def frame(arrays: Sequence[np.ndarray]) -> pd.DataFrame:
+        return pd.DataFrame(np.column_stack(arrays), index=index)
+
+    stop = frame([column.stop_fraction for column in columns])
+    portfolio = vbt.Portfolio.from_signals(
+        frame([candles.close] * count),
+        open=frame([candles.open] * count),
+        high=frame([candles.high] * count),
+        low=frame([candles.low] * count),
+        entries=frame([column.long for column in columns]),
+        short_entries=frame([column.short for column in columns]),
+        size=costs.notional,
+        size_type="value",
+        init_cash=_PLENTY_OF_CASH,
+        fees=costs.fee,
+        slippage=costs.slippage,
+        sl_stop=stop,
+        tp_stop=stop * np.array([column.reward_risk for column in columns]),
+        stop_entry_price="fillprice",
+        stop_exit_price="stopmarket",
+        upon_opposite_entry="ignore",
+        accumulate=False,
+        freq=pd.Timedelta(milliseconds=candles.timeframe.ms),
+    )
+    closed = portfolio.trades.closed
+    return pd.DataFrame(
+        {
+            "closed": closed.count(),
+            "pnl": closed.pnl.sum(),
+            "win_rate": closed.win_rate(),
+            "profit_factor": closed.profit_factor(),
+            "total_return": portfolio.total_return(),
+            "max_drawdown": portfolio.max_drawdown(),
+            "sharpe_ratio": portfolio.sharpe_ratio(),
+        }
+    )
+
+
 def _same_orders(records: np.ndarray, columns: Sequence[Column], costs: Costs) -> bool:
     """Whether order records are the entries and exits of the kernel's trades, bar by bar and price by price."""
     bars, prices, owners = [], [], []
@@ -144,18 +203,20 @@ def _same_orders(records: np.ndarray, columns: Sequence[Column], costs: Costs) -
 
 def _backtesting_py(columns: Sequence[Column], costs: Costs) -> list[Any]:
     """backtesting.py on the same decisions. It fills in whole units and has its own order of events: other rules."""
+    os.environ.setdefault("TQDM_DISABLE", "1")  # its progress bars
     from backtesting import Backtest, Strategy  # noqa: PLC0415 (seconds)
 
     class Given(Strategy):
         """Enters where the column says."""
 
-        column: Column
+        column: Column | None = None
 
         def init(self) -> None:
             pass
 
         def next(self) -> None:
             bar, column = len(self.data) - 1, self.column
+            assert column is not None
             if self.position or not (column.long[bar] or column.short[bar]):
                 return
             price = float(self.data.Close[-1])
@@ -171,8 +232,14 @@ def _backtesting_py(columns: Sequence[Column], costs: Costs) -> list[Any]:
         index=pd.to_datetime(candles.start_ms, unit="ms"),
     )
     return [
-        Backtest(frame, Given, cash=1e9, commission=costs.fee, spread=costs.slippage, trade_on_close=True).run(
-            column=column
-        )
+        Backtest(
+            frame,
+            Given,
+            cash=1e9,
+            commission=costs.fee,
+            spread=costs.slippage,
+            trade_on_close=True,
+            finalize_trades=True,
+        ).run(column=column)
         for column in columns
     ]

@@ -100,6 +100,8 @@ def decide(
     long = bool(signals.long[-1])
     entry = Decimal(str(data.candles.close[-1]))
     distance = Decimal(str(float(signals.stop_distance[-1])))
+    if float(signals.stop_distance[-1]) / float(data.candles.close[-1]) >= settings.liquidation_distance:
+        return NoSignal("the stop is as far as the liquidation")
     levels = exits(
         entry,
         distance,

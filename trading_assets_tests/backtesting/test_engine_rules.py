@@ -14,6 +14,7 @@ from trading_assets.backtesting.kernel.engine import KernelEngine
 from trading_assets.backtesting.vectorbt_engine import VectorbtEngine
 from trading_assets.market.candles import Funding
 from trading_assets.market.timeframes import HOUR_MS
+from trading_assets.settings import Settings
 from trading_assets_tests.backtesting import naive
 from trading_assets_tests.backtesting.columns import COSTLY, FREE, START_MS, assert_same, column_of
 
@@ -191,6 +192,21 @@ def one(costs: Costs, bars: list[tuple[float, float, float, float]], **kwargs: o
     assert len(trades) == 1
     assert_same(same, trades)
     return trades
+
+
+@pytest.mark.parametrize("engine", ENGINES, ids=lambda engine: type(engine).__name__)
+@pytest.mark.parametrize(
+    ("leverage", "stop_fraction", "entries"),
+    [(10, 0.0949, [0, 2]), (10, 0.095, []), (10, 0.2, []), (5, 0.0951, [0, 2]), (100, 0.0051, [])],
+)
+def test_an_entry_whose_stop_is_as_far_as_the_liquidation_is_none(
+    engine: Engine, leverage: int, stop_fraction: float, entries: list[int]
+) -> None:
+    costs = replace(FREE, liquidation=Settings(leverage=leverage).liquidation_distance)
+    bars = [QUIET, (100, 150, 50, 100), QUIET]
+    column = column_of(bars, long=[0], short=[2], stop_fraction=stop_fraction)
+    (trades,) = engine.simulate([column], costs)
+    assert trades.entry.tolist() == entries
 
 
 def test_a_bar_that_is_missing_is_stepped_over_and_its_funding_is_paid() -> None:

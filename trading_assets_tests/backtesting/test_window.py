@@ -207,8 +207,8 @@ def test_an_engine_sees_the_window_alone_with_signals_of_the_whole_data() -> Non
 
 
 def test_costs_come_from_the_settings() -> None:
-    settings = Settings(taker_fee=0.001, slippage_bps=5.0, backtest_capital=250.0)
-    assert costs_of(settings) == Costs(fee=0.001, slippage=0.0005, notional=250.0)
+    settings = Settings(taker_fee=0.001, slippage_bps=5.0, backtest_capital=250.0, leverage=20)
+    assert costs_of(settings) == Costs(fee=0.001, slippage=0.0005, notional=250.0, liquidation=0.045)
 
 
 def test_the_newest_part_of_the_window_is_held_back_as_the_settings_say() -> None:

@@ -17,6 +17,7 @@ ENGINES = [
     "vectorbt numba, low level",
     "vectorbt Portfolio, all sets at once",
     "vectorbt Portfolio, set by set",
+    "vectorbt Portfolio, pandas and its own figures",
 ]
 
 

@@ -28,7 +28,8 @@ class KernelEngine:
 
 def _simulate(column: Column, costs: Costs) -> Trades:
     bars = len(column.candles)
-    if not (column.long.any() or column.short.any()):
+    long, short = column.entries(costs)
+    if not (long.any() or short.any()):
         return no_trades()
     from trading_assets.backtesting.kernel import loops  # noqa: PLC0415 (numba: a second)
 
@@ -36,8 +37,8 @@ def _simulate(column: Column, costs: Costs) -> Trades:
     entries, ends = np.empty(bars, dtype=np.int64), np.empty(bars, dtype=np.int64)
     signs, exit_prices, lines = np.empty(bars), np.empty(bars), np.empty((1, bars, LINE))
     count = loops.all_trades(
-        np.array(column.long),
-        np.array(column.short),
+        long,
+        short,
         prices.open[0],
         prices.high[0],
         prices.low[0],

@@ -223,7 +223,7 @@ def walk(  # type: ignore[no-untyped-def]
         paid, payments_by: of one coin; see `fill_funding`.
         following: the first bar with an entry at or after each bar, n where there is none, shape (n + 1,).
         distance: ATR, price units, shape (n,); the stop stands `stop_atr` of it away.
-        costs: fee, slippage, notional, capital.
+        costs: fee, slippage, notional, capital, distance of the liquidation.
         split: first bar of the out-of-sample part.
         exits, lines: shapes (2, n) and (2, n, LINE); trades known so far for this stop and target, long and short.
         taken, gains: receive entry bars and PnL of closed trades.
@@ -250,8 +250,8 @@ def walk(  # type: ignore[no-untyped-def]
                 away = distance[bar] * stop_atr
                 reach = away if side == 0 else away * reward_risk
                 end = NO_ENTRY
-                if away > 0 and reach < close[bar]:
-                    fraction = away / close[bar]
+                fraction = away / close[bar]
+                if away > 0 and reach < close[bar] and fraction < costs[4]:
                     end, _ = trade(
                         open_, high, low, close, paid, payments_by,
                         bar, sign, fraction, reward_risk, costs, lines, side, bar,

@@ -95,7 +95,7 @@ of a panel and returns how many trades closed in all:
   `loops.fill_funding`;
 * `distances`: ATR, shape (coins, periods, n); `stops`: ATR multiple, reward to risk, row of `distances`, shape
   (stops, 3);
-* `costs`: fee, slippage, notional, capital; `split`: first bar of the out-of-sample part;
+* `costs`: fee, slippage, notional, capital, liquidation; `split`: first bar of the out-of-sample part;
 * `directions`, `following`, `exits`, `lines`, `taken`: room to work in;
 * `figures`: receives the fields of `Metrics`, shape (coins, sets, fields); `gains`: the PnL of closed trades, those
   of a set from `starts` on, shapes (trades,) and (coins, sets); `sound`: False for a coin with a bar both long and

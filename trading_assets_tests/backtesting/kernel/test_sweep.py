@@ -19,7 +19,7 @@ from trading_assets.backtesting.kernel.sweep import StrategySweep, column_of
 from trading_assets.backtesting.metrics import NO_TRADES, metrics
 from trading_assets.backtesting.vectorbt_engine import VectorbtEngine
 from trading_assets.market.candles import FloatArray, Funding
-from trading_assets.market.timeframes import HOUR_MS, Timeframe
+from trading_assets.market.timeframes import HOUR_MS, TRADED_TIMEFRAMES, Timeframe
 from trading_assets.strategies import indicators
 from trading_assets.strategies.base import Entries, Parameters, Strategy, StrategyData, Values
 from trading_assets_tests.backtesting.columns import assert_same
@@ -29,7 +29,7 @@ LIMIT = 50.0
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("timeframe", [Timeframe.M15, Timeframe.M60, Timeframe.M240])
+@pytest.mark.parametrize("timeframe", TRADED_TIMEFRAMES)
 def test_every_set_has_the_trades_and_figures_that_vectorbt_finds(name: str, timeframe: Timeframe) -> None:
     sweep = grid_of(name)
     data, window = seeded(sweep.sets, 5, timeframe)
@@ -215,6 +215,19 @@ def test_a_stop_below_zero_is_no_entry() -> None:
     figures = sweep.run(panel_of(data), COSTS, CAPITAL).figures[0]
     np.testing.assert_allclose(figures, expected(sweep, 1), rtol=1e-9, atol=1e-9)
     assert figures[0, 10] == 0.0 < figures[2, 10]
+
+
+def test_a_stop_as_far_as_the_liquidation_is_no_entry() -> None:
+    sweep = grid_of("bollinger_rsi")
+    data, window = seeded(sweep.sets, 7, Timeframe.M240)
+    columns = [column_of(strategy, data, window) for strategy in sweep.sets]
+    near = replace(COSTS, liquidation=float(np.median(columns[0].stop_fraction)))
+    outcome = sweep.run(panel_of(data), near, CAPITAL)
+    for found, trades in zip(outcome.figures[0], VectorbtEngine().simulate(columns, near), strict=True):
+        wanted = astuple(metrics(trades, window.candles, CAPITAL, window.split))
+        np.testing.assert_allclose(found, wanted, rtol=1e-9, atol=1e-9)
+    unlimited = sweep.run(panel_of(data), COSTS, CAPITAL).figures[0, :, 0]
+    assert 0 < outcome.figures[0, :, 0].sum() < unlimited.sum()
 
 
 def test_funding_of_every_minute_is_in_the_figures() -> None:
