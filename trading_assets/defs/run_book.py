@@ -8,6 +8,8 @@ import dagster as dg
 
 from trading_assets.defs.processes import is_gone, process_of
 
+_FROM_OUTSIDE = "This run has been marked as failed from outside"
+
 
 class RunBook:
     """The runs of the instance that `DAGSTER_HOME` names."""
@@ -63,7 +65,9 @@ class RunBook:
                 return _short(error.message)
         for record in self._instance.get_records_for_run(run_id, of_type=dg.DagsterEventType.RUN_FAILURE).records:
             event = record.event_log_entry.dagster_event
-            return _short((event.message if event is not None else None) or record.event_log_entry.message)
+            told = (event.message if event is not None else None) or record.event_log_entry.message
+            # What Dagster's code server says of a run whose process it saw end.
+            return "its process was killed" if told.startswith(_FROM_OUTSIDE) else _short(told)
         return "no reason"
 
     def events(self) -> int:
