@@ -17,7 +17,7 @@ from trading_assets.backtesting.engine import Column, Costs, Engine, Trades
 from trading_assets.backtesting.kernel.sweep import shared_indicators
 from trading_assets.errors import TradingAssetsError
 from trading_assets.market import depth
-from trading_assets.market.candles import Candles, FloatArray
+from trading_assets.market.candles import Candles, FloatArray, Funding
 from trading_assets.market.loading import CandleReader, HeldReads, load_strategy_data
 from trading_assets.market.timeframes import HOUR_MS, LIVE_BARS, Timeframe, as_of_ms
 from trading_assets.strategies.base import Strategy
@@ -27,6 +27,9 @@ STOP, TARGET, OPEN = "stop", "target", "open"
 
 _FIRST_LOOK_BARS = 256
 """Most trades end within so many bars; what lasts longer is looked at with four times as many, and so on."""
+
+_BLOCK_BARS = 1024
+"""Candles of trades are read in spans of two blocks, so that the next trade finds its own among them."""
 
 
 class Follow(NamedTuple):
@@ -87,7 +90,9 @@ class FollowedTrade:
     def mark_at(self, time_ms: int) -> float:
         """Price at the last whole hour of its life at or before a time; its entry price before the first."""
         index = (time_ms - self.first_mark_ms) // HOUR_MS
-        return float(self.marks[min(index, len(self.marks) - 1)]) if index >= 0 and len(self.marks) else self.entry_price
+        return (
+            float(self.marks[min(index, len(self.marks) - 1)]) if index >= 0 and len(self.marks) else self.entry_price
+        )
 
     def open_gain(self, time_ms: int) -> float:
         """PnL of the open trade at a time, the entry's fee included."""
@@ -221,6 +226,9 @@ class _Life:
         self.costs = costs
         self._reader, self._symbol, self._timeframe = reader, symbol, timeframe
         self._end_ms, self._engine = end_ms, engine
+        self._held_until = 0
+        self._held = Candles.empty(timeframe)
+        self._funding: Funding | None = None
 
     def trade(
         self, follow: Follow, close_ms: int, long: bool, stop_fraction: float, reward_risk: float, confidence: float
@@ -229,7 +237,7 @@ class _Life:
         step, bars = self._timeframe.ms, _FIRST_LOOK_BARS
         while True:
             until = min(close_ms + bars * step, self._end_ms)
-            candles = self._reader.read(self._symbol, self._timeframe, close_ms - step, until).closed_by(until)
+            candles = self._candles(close_ms - step, until)
             found = self._simulate(candles, close_ms, until, long, stop_fraction, reward_risk)
             if found is None:
                 return None
@@ -248,10 +256,27 @@ class _Life:
             stop_fraction=np.full(len(candles), stop_fraction),
             reward_risk=reward_risk,
             confidence=np.full(len(candles), 100.0),
-            funding=self._reader.read_funding(self._symbol, close_ms, until + 1),
+            funding=self._payments(close_ms, until),
         )
         [trades] = self._engine.simulate([column], self.costs)
         return trades if len(trades) else None
+
+    def _candles(self, start_ms: int, until: int) -> Candles:
+        """Candles from `start_ms` on that have closed by `until`. Entries ascend, so what was read serves the next."""
+        block = _BLOCK_BARS * self._timeframe.ms
+        if until > self._held_until or not len(self._held) or start_ms < int(self._held.start_ms[0]):
+            first = start_ms // block * block
+            self._held_until = min(max(first + 2 * block, until), self._end_ms)
+            held = self._reader.read(self._symbol, self._timeframe, first, self._held_until)
+            self._held = held.closed_by(self._held_until)
+        return self._held.between(start_ms, until).closed_by(until)
+
+    def _payments(self, start_ms: int, until: int) -> Funding:
+        if self._funding is None:
+            # Follows ascend by hours, so the hour of the first trade reads farthest back.
+            first = start_ms // HOUR_MS * HOUR_MS
+            self._funding = self._reader.read_funding(self._symbol, first, self._end_ms + 1)
+        return self._funding.between(start_ms, until + 1)
 
     def _followed(
         self,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from trading_assets.market.timeframes import iso, to_datetime
+from trading_assets.market.timeframes import Timeframe, iso, to_datetime
 from trading_assets.reporting.figures import DIMENSIONS, Curve, Figures, by_dimension, daily_returns
 from trading_assets.reporting.report import Report
 from trading_assets.reporting.style import STYLE
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 COLOURS = ("#2563eb", "#9ca3af", "#f59e0b", "#10b981")
 GAIN, LOSS, INK, GRID = "#0f9d6b", "#d64545", "#1f2937", "#e5e7eb"
+
+_LENGTHS = {timeframe.value: timeframe.ms for timeframe in Timeframe}
 
 LAST_TRADES = 200
 _MOST_BARS = 20
@@ -33,6 +35,7 @@ def render(report: Report) -> str:
     body = "\n".join(
         [
             _head(report),
+            f'<p class="headline">{escape(headline(report))}</p>',
             _cards(report.main.figures),
             _section("Equity", charts.show("equity", _equity_chart(report.curves), 400), _curves_table(report)),
             _section("Drawdown", charts.show("drawdown", _drawdown_chart(report.curves), 220)),
@@ -76,17 +79,28 @@ class _Charts:
             full_html=False,
             include_plotlyjs=self._first,
             div_id=f"chart-{name}",
-            config={"displaylogo": False, "responsive": True},
+            config={"displayModeBar": False, "responsive": True},
         )
         self._first = False
         return str(html)
 
 
-def _head(report: Report) -> str:
-    facts = "".join(
-        f"<span><b>{escape(value)}</b> {escape(name)}</span>" for name, value in report.facts.items()
+def headline(report: Report) -> str:
+    """The report in two sentences."""
+    told = [f"{curve.name} {_signed(float(curve.returns_pct[-1]), '%')}" for curve in report.curves]
+    numbers = report.main.figures
+    costs = numbers.fees + numbers.slippage + numbers.funding
+    return (
+        f"{', '.join(told)}. {numbers.trades:,} closed trades turned over {_money(numbers.turnover)} and paid "
+        f"{_money(costs)} in fees, slippage and funding: without these {_money(numbers.pnl + costs)} instead of "
+        f"{_money(numbers.pnl)}."
     )
-    return f'<header><h1>{escape(report.title)}</h1><p class="span">{_span(report)}</p><p class="facts">{facts}</p></header>'
+
+
+def _head(report: Report) -> str:
+    facts = "".join(f"<span><b>{escape(value)}</b> {escape(name)}</span>" for name, value in report.facts.items())
+    title = f'<h1>{escape(report.title)}</h1><p class="span">{_span(report)}</p>'
+    return f'<header>{title}<p class="facts">{facts}</p></header>'
 
 
 def _cards(numbers: Figures) -> str:
@@ -124,7 +138,7 @@ def _list(title: str, lines: Sequence[str]) -> str:
 
 
 def _lines(curves: Sequence[Curve], values: str, hover: str) -> Iterator[Any]:
-    import plotly.graph_objects as go  # noqa: PLC0415 (a second of imports)
+    import plotly.graph_objects as go
 
     for curve, colour in zip(curves, COLOURS, strict=False):
         yield go.Scatter(
@@ -138,14 +152,14 @@ def _lines(curves: Sequence[Curve], values: str, hover: str) -> Iterator[Any]:
 
 
 def _equity_chart(curves: Sequence[Curve]) -> go.Figure:
-    import plotly.graph_objects as go  # noqa: PLC0415
+    import plotly.graph_objects as go
 
     figure = go.Figure(list(_lines(curves, "returns_pct", "%{y:+.2f} %")))
     return figure.update_yaxes(title="return, %")
 
 
 def _drawdown_chart(curves: Sequence[Curve]) -> go.Figure:
-    import plotly.graph_objects as go  # noqa: PLC0415
+    import plotly.graph_objects as go
 
     figure = go.Figure(list(_lines(curves, "drawdown_pct", "%{y:.2f} %")))
     figure.data[0].update(fill="tozeroy", fillcolor="rgba(37, 99, 235, 0.12)")
@@ -153,7 +167,7 @@ def _drawdown_chart(curves: Sequence[Curve]) -> go.Figure:
 
 
 def _exposure_chart(report: Report) -> go.Figure:
-    import plotly.graph_objects as go  # noqa: PLC0415
+    import plotly.graph_objects as go
 
     curve, exposure = report.main.curve, report.main.exposure
     figure = go.Figure(
@@ -172,7 +186,8 @@ def _exposure_chart(report: Report) -> go.Figure:
 
 def _curves_table(report: Report) -> str:
     """The compared tracks side by side."""
-    rows = [("", "return", "largest drawdown", "Sharpe", "deflated", "trades", "win rate", "costs", "PnL")]
+    heading = ("", "return", "largest drawdown", "Sharpe", "deflated", "trades", "win rate", "costs", "PnL")
+    rows: list[tuple[str, ...]] = []
     for track in (report.main, *report.beside):
         one = track.figures
         rows.append(
@@ -192,15 +207,17 @@ def _curves_table(report: Report) -> str:
         held = report.holding
         change = _signed(float(held.returns_pct[-1]), "%")
         rows.append((held.name, change, _signed(float(held.drawdown_pct.min()), "%"), *[""] * 6))
-    return _table(rows[0], rows[1:])
+    return _table(heading, rows)
 
 
 def _dimension(report: Report, name: str, charts: _Charts) -> str:
-    import plotly.graph_objects as go  # noqa: PLC0415
+    import plotly.graph_objects as go
 
     rows = by_dimension(report.main.trades, name)
     if rows.empty:
         return ""
+    if name == "timeframe":
+        rows = rows.sort_values(name, key=lambda column: column.map(_LENGTHS), kind="stable")
     # Of many coins the best and the worst.
     half = _MOST_BARS // 2
     drawn = rows if len(rows) <= _MOST_BARS else pd.concat([rows.head(half), rows.tail(half)])
@@ -212,7 +229,7 @@ def _dimension(report: Report, name: str, charts: _Charts) -> str:
             hovertemplate="%{y:+,.2f} USD<extra></extra>",
         )
     )
-    figure.update_xaxes(type="category").update_yaxes(title="PnL, USD")
+    figure.update_xaxes(type="category", tickangle=-60 if len(drawn) > 8 else 0).update_yaxes(title="PnL, USD")
     title = f"By {name}" + (f": the best and the worst {half} of {len(rows)}" if len(drawn) < len(rows) else "")
     heading = (name, "trades", "win rate", "fees", "funding", "PnL")
     cells = [
@@ -282,17 +299,26 @@ def _what_stood_against(report: Report) -> str:
     return _section("Signals that were not taken", _table(("what stood against it first", "signals"), rows))
 
 
+_TEXTS = frozenset({"entry", "exit", "coin", "side", "strategy", "timeframe", "symbol", "end", "tf"})
+"""Headings of columns that hold words; all others hold numbers."""
+
+_TONED = frozenset({"return", "PnL"})
+"""Headings of columns in which a gain is green and a loss red."""
+
+
 def _table(heading: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     if not rows:
         return "<p>none</p>"
-    head = "".join(f"<th>{escape(name)}</th>" for name in heading)
-    lines = "".join("<tr>" + "".join(_cell(value) for value in row) + "</tr>" for row in rows)
+    kinds = ["text" if name in _TEXTS else "toned" if name in _TONED else "" for name in heading]
+    head = "".join(f'<th class="{kind}">{escape(name)}</th>' for name, kind in zip(heading, kinds, strict=True))
+    lines = "".join("<tr>" + "".join(map(_cell, row, kinds)) + "</tr>" for row in rows)
     return f"<table><thead><tr>{head}</tr></thead><tbody>{lines}</tbody></table>"
 
 
-def _cell(value: str) -> str:
-    tone = "gain" if value.startswith("+") else "loss" if value.startswith(("-$", "-0", "−")) else ""
-    return f'<td class="{tone}">{escape(value)}</td>' if tone else f"<td>{escape(value)}</td>"
+def _cell(value: str, kind: str) -> str:
+    if kind == "toned":
+        kind = "loss" if value.startswith("-") else "gain"
+    return f'<td class="{kind}">{escape(value)}</td>' if kind else f"<td>{escape(value)}</td>"
 
 
 def _span(report: Report) -> str:

@@ -27,7 +27,7 @@ from trading_assets.trading.portfolio import CLOSINGS_BACK_MS
 from trading_assets.trading.protections import protections
 from trading_assets.trading.risk_limits import limits, losses_reached
 
-_RESUMED = "a limit of loss was reached"
+_HALTED = "a limit of loss was reached"
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,7 @@ class _WalkingAccount:
         )
 
     def _look_at_losses(self, now: int) -> None:
-        """Halt at a limit of loss. Live, a person resumes after a drawdown: here at 00:00 UTC, the peak counted anew."""
+        """Halt at a limit of loss. Live, a person resumes after a drawdown; here 00:00 UTC does, with a new peak."""
         if now < self._halted_until:
             return
         if self._halted_until:
@@ -169,7 +169,7 @@ class _WalkingAccount:
             return "too soon after the strategy's last signal"
         self._last_signal[key] = now
         if now < self._halted_until:
-            return _RESUMED
+            return _HALTED
         candidate = Candidate(
             follow.symbol, follow.strategy, trade.confidence, _decimal(trade.entry_price), follow.hour_ms, now
         )

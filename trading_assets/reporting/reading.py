@@ -1,4 +1,4 @@
-"""What reports read: selections and backtests of a range in the ledger, candles that are fetched where they are missing.
+"""What reports read: selections and backtests of a range in the ledger, and candles, fetched where missing.
 
 No trades and no numbers here.
 """

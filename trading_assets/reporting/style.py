@@ -13,12 +13,13 @@ header h1 { margin: 0; font-size: 30px; letter-spacing: -0.02em; }
 .card { background: white; border: 1px solid var(--line); border-radius: 10px; padding: 10px 12px; }
 .card .name { color: var(--soft); font-size: 12px; white-space: nowrap; overflow: hidden; text-overflow: ellipsis; }
 .card .value { font-size: 19px; font-weight: 650; font-variant-numeric: tabular-nums; white-space: nowrap; }
-section { background: white; border: 1px solid var(--line); border-radius: 12px; padding: 14px 18px 16px; margin-top: 16px; }
+section { background: white; border: 1px solid var(--line); border-radius: 12px; padding: 14px 18px 16px; }
+section { margin-top: 16px; }
 h2 { margin: 0 0 8px; font-size: 16px; }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; font-size: 13px; }
 th { text-align: right; color: var(--soft); font-weight: 550; padding: 4px 8px; border-bottom: 1px solid var(--line); }
 td { text-align: right; padding: 4px 8px; border-bottom: 1px solid #f3f4f6; white-space: nowrap; }
-th:first-child, td:first-child { text-align: left; }
+th:first-child, td:first-child, .text { text-align: left; }
 .gain { color: var(--gain); }
 .loss { color: var(--loss); }
 .pair { display: grid; grid-template-columns: 1fr 1fr; gap: 18px; align-items: start; }
@@ -27,6 +28,8 @@ th:first-child, td:first-child { text-align: left; }
 .tall th { position: sticky; top: 0; background: white; }
 .wide { overflow-x: auto; }
 .days { font-size: 10.5px; }
+.headline { margin: 0 0 16px; font-size: 16px; }
+.days th { white-space: nowrap; }
 .days th, .days td { padding: 3px 2px; text-align: center; border: 1px solid white; }
 ul { margin: 0; padding-left: 20px; }
 li { margin: 3px 0; }

@@ -27,6 +27,8 @@ def walk_forward(
     drawn: Sequence[Follow],
     settings: Settings,
     *,
+    start_ms: int | None = None,
+    end_ms: int | None = None,
     capital: float | None = None,
     progress: Progress | None = None,
 ) -> Report:
@@ -35,10 +37,12 @@ def walk_forward(
     Args:
         chosen: what was selected, at least one.
         drawn: as many of the same hours' backtests, see `reading.drawn_at_random`.
+        start_ms, end_ms: whole hours; default: from the first as-of to an hour after the last.
         capital: opening equity of each account, USD; default: the setting.
     """
     hours = sorted({follow.hour_ms for follow in chosen})
-    start_ms, end_ms = as_of_ms(hours[0]), as_of_ms(hours[-1]) + HOUR_MS
+    start_ms = as_of_ms(hours[0]) if start_ms is None else start_ms
+    end_ms = as_of_ms(hours[-1]) + HOUR_MS if end_ms is None else end_ms
     capital = float(settings.report_capital) if capital is None else capital
     costs = walk_forward_costs(settings)
     followed = follow_all(
@@ -113,7 +117,8 @@ def _notes(
     walked: Walked, followed: Followed, chosen: Sequence[Follow], drawn: Sequence[Follow], holding: Curve | None
 ) -> list[str]:
     notes = [f"{iso(halt.time_ms)}: no entry until 00:00 UTC, {halt.cause}: {halt.found}." for halt in walked.halts]
-    failed = sorted({f"{one.strategy}: {reason}" for one, reason in followed.failures.items() if one in set(chosen)})
+    of_chosen = set(chosen)
+    failed = sorted({f"{one.strategy}: {reason}" for one, reason in followed.failures.items() if one in of_chosen})
     notes += [f"A selection could not be followed. {reason}" for reason in failed]
     if len(drawn) < len(chosen):
         notes.append(
