@@ -223,13 +223,13 @@ def _dimension(report: Report, name: str, charts: _Charts) -> str:
     drawn = rows if len(rows) <= _MOST_BARS else pd.concat([rows.head(half), rows.tail(half)])
     figure = go.Figure(
         go.Bar(
-            x=drawn[name].tolist(),
+            x=[str(value).removesuffix("USDT") for value in drawn[name].tolist()],
             y=[round(value, 2) for value in drawn["pnl"].tolist()],
             marker={"color": [GAIN if value >= 0 else LOSS for value in drawn["pnl"].tolist()]},
             hovertemplate="%{y:+,.2f} USD<extra></extra>",
         )
     )
-    figure.update_xaxes(type="category", tickangle=-60 if len(drawn) > 8 else 0).update_yaxes(title="PnL, USD")
+    figure.update_xaxes(type="category", automargin=True, tickangle=-60 if len(drawn) > 8 else 0).update_yaxes(title="PnL, USD")
     title = f"By {name}" + (f": the best and the worst {half} of {len(rows)}" if len(drawn) < len(rows) else "")
     heading = (name, "trades", "win rate", "fees", "funding", "PnL")
     cells = [
