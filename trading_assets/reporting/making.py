@@ -61,8 +61,9 @@ def make_performance(
         sources.database, span.start_ms - HOUR_MS, span.end_ms - 2 * HOUR_MS, sources.market.now_ms()
     )
     chosen = reading.selected(sources.database, hours)
+    reader = reading.FillingReader(sources.store, sources.market)
     expected = walk_forward(
-        reading.FillingReader(sources.store, sources.market),
+        reader,
         chosen,
         reading.drawn_at_random(sources.database, chosen),
         sources.settings,
@@ -71,4 +72,4 @@ def make_performance(
         capital=span.opening,
         progress=progress,
     )
-    return performance.performance(sources.database, sources.settings, span, expected)
+    return performance.performance(sources.database, reader, sources.settings, span, expected)

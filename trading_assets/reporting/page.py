@@ -229,7 +229,9 @@ def _dimension(report: Report, name: str, charts: _Charts) -> str:
             hovertemplate="%{y:+,.2f} USD<extra></extra>",
         )
     )
-    figure.update_xaxes(type="category", automargin=True, tickangle=-60 if len(drawn) > 8 else 0).update_yaxes(title="PnL, USD")
+    figure.update_xaxes(type="category", automargin=True, tickangle=-60 if len(drawn) > 8 else 0).update_yaxes(
+        title="PnL, USD"
+    )
     title = f"By {name}" + (f": the best and the worst {half} of {len(rows)}" if len(drawn) < len(rows) else "")
     heading = (name, "trades", "win rate", "fees", "funding", "PnL")
     cells = [

@@ -19,9 +19,10 @@ from trading_assets.ledger import books
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.tables import entry_signals, order_intents
 from trading_assets.market.candles import FloatArray, IntArray
-from trading_assets.market.timeframes import HOUR_MS, floor_ms, iso
+from trading_assets.market.loading import CandleReader
+from trading_assets.market.timeframes import HOUR_MS, Timeframe, floor_ms, iso
 from trading_assets.reporting.figures import TRADE_COLUMNS, Curve, figures
-from trading_assets.reporting.following import OPEN
+from trading_assets.reporting.following import OPEN, last_closes
 from trading_assets.reporting.report import Report, Track
 from trading_assets.settings import Settings
 
@@ -63,12 +64,14 @@ def live_span(database: Database, account: str, first_ms: int | None, last_ms: i
     return LiveSpan(start_ms, end_ms, float(opening["equity"]))
 
 
-def performance(database: Database, settings: Settings, span: LiveSpan, expected: Report) -> Report:
+def performance(
+    database: Database, reader: CandleReader, settings: Settings, span: LiveSpan, expected: Report
+) -> Report:
     """The account's own curve and trades, beside those of `expected`, the walk-forward of the same span."""
     account = settings.account
     times = np.arange(span.start_ms, span.end_ms + 1, HOUR_MS, dtype=np.int64)
-    curve = Curve(LIVE, times, _equity(database, account, span, times))
     trades = _trades(database, account, span)
+    curve = Curve(LIVE, times, _equity(reader, span, trades, times))
     exposure = _exposure(trades, times)
     main = Track(curve, trades, figures(curve, trades, exposure), exposure)
     return replace(
@@ -86,10 +89,12 @@ def performance(database: Database, settings: Settings, span: LiveSpan, expected
         refused={},
         notes=[f"Walk-forward: {note}" for note in expected.notes],
         assumptions=[
-            "Really traded: trades, fees and funding as the exchange booked them. The curve is the opening equity with "
-            "every closing and funding payment since, and the open PnL of the last reading of the books before each "
-            "hour; deposits and withdrawals are not in it.",
+            "Really traded: the trades of this system, with fills, fees and funding as the exchange booked them. The "
+            "curve is the opening equity and their PnL, open ones at the last close of each hour; deposits, "
+            "withdrawals and what others traded on the account are not in it.",
             "Slippage of what was really traded is that of the entries alone, against the close of the signal's bar.",
+            "Live may trade a bar that closes at a selection's as-of, the walk-forward never does; and where positions "
+            "are limited, one trade more or less lets others in. So single trades differ: docs/parity.md tells why.",
             "Walk-forward and random choice begin with the account's opening equity. Their rules:",
             *expected.assumptions,
         ],
@@ -100,27 +105,26 @@ def _renamed(track: Track, name: str) -> Track:
     return replace(track, curve=replace(track.curve, name=name))
 
 
-def _equity(database: Database, account: str, span: LiveSpan, times: IntArray) -> FloatArray:
-    """Opening equity, and what was realised and is open since, at whole hours, USD."""
-    closed = books.closing_rows(database, account, span.start_ms)
-    funding = books.fill_rows(database, account, span.start_ms, FillKind.FUNDING)
-    snapshots = books.equity_rows(database, account)
-    unrealised = _last_before(snapshots["time_ms"], snapshots["unrealised_pnl"], times)
-    realised = _sum_until(closed["closed_ms"], closed["pnl"], times)
-    paid = _sum_until(funding["time_ms"], funding["fee"], times)
-    return span.opening + realised - paid + unrealised - unrealised[0]
+def _equity(reader: CandleReader, span: LiveSpan, trades: pd.DataFrame, times: IntArray) -> FloatArray:
+    """Opening equity, what trades have brought since, and what open ones are worth, at whole hours, USD.
 
-
-def _sum_until(when: pd.Series, values: pd.Series, times: IntArray) -> FloatArray:
-    """Sum of the values up to each time; `when` ascends."""
-    total = np.concatenate([[0.0], np.cumsum(values.to_numpy(dtype=np.float64))])
-    return np.asarray(total[np.searchsorted(when.to_numpy(dtype=np.int64), times, side="right")])
-
-
-def _last_before(when: pd.Series, values: pd.Series, times: IntArray) -> FloatArray:
-    """The last value at or before each time, 0 before the first; `when` ascends."""
-    index = np.searchsorted(when.to_numpy(dtype=np.int64), times, side="right")
-    return np.concatenate([[0.0], values.to_numpy(dtype=np.float64)])[index]
+    As in the walk-forward, funding and the exit's fee count when a trade ends. Marked here rather than by the ledger's
+    snapshots: those pause when nothing runs, and contain deposits.
+    """
+    total = np.full(len(times), span.opening)
+    for symbol, rows in trades.groupby("symbol"):
+        start_ms, end_ms = int(times[0]), int(times[-1])
+        hourly = reader.read(str(symbol), Timeframe.M60, start_ms - HOUR_MS, end_ms).closed_by(end_ms)
+        marks = last_closes(hourly, times.tolist())
+        for row in rows.to_dict("records"):
+            direction, size, price = (1 if row["side"] == "LONG" else -1), row["size"], row["entry_price"]
+            is_open = row["reason"] == OPEN
+            held = (times >= row["entry_ms"]) & (times < row["exit_ms"])
+            share = 1.0 if is_open else price / (price + row["exit_price"])
+            gain = np.where(np.isfinite(marks), direction * size * (marks - price), 0.0)
+            total += np.where(held, gain - row["fees"] * share, 0.0)
+            total += np.where(times >= row["exit_ms"], row["pnl"], 0.0)
+    return total
 
 
 def _exposure(trades: pd.DataFrame, times: IntArray) -> FloatArray:
