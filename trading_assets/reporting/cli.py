@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import click
 
 from trading_assets.console import open_console
-from trading_assets.market.timeframes import HOUR_MS, floor_ms, to_ms
+from trading_assets.reporting.hours import first_hour_ms, last_hour_ms
 from trading_assets.settings import load_settings
 
 if TYPE_CHECKING:
     from trading_assets.reporting.making import Sources
     from trading_assets.reporting.report import Report
 
-_FORMATS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M", "%Y-%m-%d-%H:%M"]
-
 
 def _range(command: Callable[..., None]) -> Callable[..., None]:
     options = (
-        click.option("--from", "first", type=click.DateTime(_FORMATS), help="First hour, UTC.  [default: all]"),
-        click.option("--to", "last", type=click.DateTime(_FORMATS), help="Last hour, UTC.  [default: all]"),
+        click.option("--from", "first", help="First hour or day, UTC.  [default: all]"),
+        click.option("--to", "last", help="Last hour or day, UTC, included.  [default: all]"),
         click.option("--open", "show", is_flag=True, help="Open the page in the browser."),
     )
     for option in reversed(options):
@@ -37,7 +34,7 @@ def report() -> None:
 
 @report.command("walk-forward")
 @_range
-def walk_forward(first: datetime | None, last: datetime | None, show: bool) -> None:
+def walk_forward(first: str | None, last: str | None, show: bool) -> None:
     """What each hour's selections would have traded in the hour after it, on candles they had not seen."""
     from trading_assets.reporting.making import make_walk_forward  # noqa: PLC0415 (numba: a second)
 
@@ -46,14 +43,14 @@ def walk_forward(first: datetime | None, last: datetime | None, show: bool) -> N
 
 @report.command("performance")
 @_range
-def performance(first: datetime | None, last: datetime | None, show: bool) -> None:
+def performance(first: str | None, last: str | None, show: bool) -> None:
     """What the account really traded, beside the walk-forward of the same hours."""
     from trading_assets.reporting.making import make_performance  # noqa: PLC0415 (numba: a second)
 
     _make(make_performance, first, last, show)
 
 
-def _make(make: Callable[..., Report], first: datetime | None, last: datetime | None, show: bool) -> None:
+def _make(make: Callable[..., Report], first: str | None, last: str | None, show: bool) -> None:
     from trading_assets.reporting.files import write  # noqa: PLC0415
     from trading_assets.reporting.summary import print_summary  # noqa: PLC0415
 
@@ -61,18 +58,14 @@ def _make(make: Callable[..., Report], first: datetime | None, last: datetime | 
     with console.status("following the selections") as status:
         made = make(
             sources,
-            _hour(first),
-            _hour(last),
+            first_hour_ms(first),
+            last_hour_ms(last),
             lambda done, total: status.update(f"following the selections: {done} of {total} coins and timeframes"),
         )
     written = write(made, sources.settings)
     print_summary(made, written, console)
     if show:
         click.launch(str(written.page))
-
-
-def _hour(moment: datetime | None) -> int | None:
-    return None if moment is None else floor_ms(to_ms(moment.replace(tzinfo=UTC)), HOUR_MS)
 
 
 def _sources() -> Sources:

@@ -48,7 +48,7 @@ def make_walk_forward(
 def make_performance(
     sources: Sources, first_ms: int | None = None, last_ms: int | None = None, progress: Progress | None = None
 ) -> Report:
-    """What was really traded from `first_ms` to `last_ms` (whole hours, UTC ms), beside its walk-forward.
+    """What was really traded in the hours from `first_ms` to `last_ms` (starts of hours), beside its walk-forward.
 
     By default from the first executed signal to the last reading of the books.
 

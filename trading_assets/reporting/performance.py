@@ -39,7 +39,10 @@ class LiveSpan:
 
 
 def live_span(database: Database, account: str, first_ms: int | None, last_ms: int | None) -> LiveSpan:
-    """From the hour of the first executed signal, or `first_ms`, to the newest reading of the books, or `last_ms`.
+    """From the hour of the first executed signal, or `first_ms`, to the newest reading of the books.
+
+    Or to the end of the hour that starts at `last_ms`.
+
 
     Raises:
         DataError: nothing was traded in it, or the books were never read.
@@ -56,7 +59,7 @@ def live_span(database: Database, account: str, first_ms: int | None, last_ms: i
             f"account {account} has not traded in this range: no signal was executed, or no books were read"
         )
     start_ms = floor_ms(int(earliest), HOUR_MS) if first_ms is None else first_ms
-    end_ms = floor_ms(read_until if last_ms is None else min(last_ms, read_until), HOUR_MS)
+    end_ms = floor_ms(read_until if last_ms is None else min(last_ms + HOUR_MS, read_until), HOUR_MS)
     if end_ms <= start_ms:
         raise DataError(f"the range from {iso(start_ms)} to {iso(end_ms)} has no whole hour yet, wait or take another")
     before = snapshots[snapshots["time_ms"] <= start_ms]

@@ -8,7 +8,9 @@ from pathlib import Path
 import dagster as dg
 import pandas as pd
 import pytest
+from click.testing import CliRunner
 
+from trading_assets.cli import cli
 from trading_assets.definitions import build_definitions
 from trading_assets.errors import ConfigurationError, DataError
 from trading_assets.ledger.database import Database
@@ -50,7 +52,7 @@ def test_a_range_can_be_asked_for(ledger: Database) -> None:
     asked = {"first_hour": "2026-03-02-02:00", "last_hour": "2026-03-02-02:00"}
     shown = metadata_of(run_job("reports", config={"ops": {"walk_forward_report": {"config": asked}}}))
     assert (shown["from"].value, shown["to"].value) == ("2026-03-02T03:00:00Z", "2026-03-02T04:00:00Z")
-    with pytest.raises(ConfigurationError, match="'yesterday' is no hour; expected one such as 2026-03-02-05:00"):
+    with pytest.raises(ConfigurationError, match="'yesterday' is no hour; expected a day such as 2026-03-02"):
         run_job("reports", config={"ops": {"walk_forward_report": {"config": {"first_hour": "yesterday"}}}})
 
 
@@ -75,3 +77,18 @@ def test_the_schedule_asks_for_the_last_days_and_waits_for_a_selection(ledger: D
     [request] = tick().run_requests or []
     assert request.run_key == "2026-03-03"
     assert request.run_config["ops"]["walk_forward_report"]["config"] == {"last_days": 30}
+
+
+def test_the_command_writes_the_page_of_the_asset_and_prints_its_numbers(ledger: Database) -> None:
+    fill(ledger, 3)
+    shown = metadata_of(run_job("reports"))
+    page = Path(str(shown["page_path"].value))
+    by_asset = page.read_bytes()
+    page.unlink()
+    answer = CliRunner().invoke(cli, ["report", "walk-forward", "--from", "2026-03-02", "--to", "2026-03-02T04:00"])
+    assert answer.exit_code == 0, answer.output
+    assert str(page) in answer.output
+    assert f"{shown['return_pct'].value:+.2f}" in answer.output and "Random choice" in answer.output
+    assert page.read_bytes() == by_asset
+    nothing = CliRunner().invoke(cli, ["report", "performance"])
+    assert isinstance(nothing.exception, DataError) and "has not traded" in str(nothing.exception)

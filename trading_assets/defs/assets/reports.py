@@ -8,10 +8,9 @@ import dagster as dg
 from trading_assets.defs import metadata as md
 from trading_assets.defs import pictures
 from trading_assets.defs.assets.common import OWNERS, Progress
-from trading_assets.defs.partitions import hour_of
 from trading_assets.defs.resources import CandleStoreResource, DatabaseResource, ExchangeResource, SettingsResource
-from trading_assets.errors import ConfigurationError
-from trading_assets.market.timeframes import HOUR_MS, floor_ms, iso
+from trading_assets.market.timeframes import DAY_MS, HOUR_MS, floor_ms, iso
+from trading_assets.reporting.hours import first_hour_ms, last_hour_ms
 
 GROUP = "reports"
 
@@ -19,7 +18,7 @@ GROUP = "reports"
 class ReportRange(dg.Config):
     """Which hours a report covers; both ends belong to it. Empty: all that there are.
 
-    An hour is written as its partition, `2026-03-02-05:00`; a day alone is its first hour. With `last_days` the report
+    An hour is written as its partition, `2026-03-02-05:00`; a day alone is all of it. With `last_days` the report
     covers so many days up to the newest hour, whatever the other two say.
     """
 
@@ -133,16 +132,5 @@ def _report(
 
 def _span(config: ReportRange, now_ms: int) -> tuple[int | None, int | None]:
     if config.last_days:
-        return floor_ms(now_ms, HOUR_MS) - config.last_days * 24 * HOUR_MS, None
-    return _hour(config.first_hour), _hour(config.last_hour)
-
-
-def _hour(text: str) -> int | None:
-    if not text:
-        return None
-    try:
-        return hour_of(text)
-    except ValueError:
-        raise ConfigurationError(
-            f"{text!r} is no hour; expected one such as 2026-03-02-05:00, or a day such as 2026-03-02"
-        ) from None
+        return floor_ms(now_ms, HOUR_MS) - config.last_days * DAY_MS, None
+    return first_hour_ms(config.first_hour), last_hour_ms(config.last_hour)
