@@ -9,8 +9,9 @@ import dagster as dg
 
 from trading_assets.defs.ops.session import SERVES
 from trading_assets.defs.partitions import hour_of, key_of
+from trading_assets.defs.processes import is_gone
 from trading_assets.market.timeframes import TRADED_TIMEFRAMES
-from trading_assets.trading.automation import SESSION_TRIES, SessionRun
+from trading_assets.trading.automation import SESSIONS_LOOKED_AT, SessionRun
 
 BACKTEST_KEYS = [dg.AssetKey(["backtest_results", timeframe.value]) for timeframe in TRADED_TIMEFRAMES]
 SELECTION_KEY = dg.AssetKey("strategy_selections")
@@ -25,6 +26,8 @@ _ALIVE = [
     dg.DagsterRunStatus.STARTED,
     dg.DagsterRunStatus.CANCELING,
 ]
+
+_LAUNCHED = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
 
 
 def in_progress(instance: dg.DagsterInstance, *job_names: str) -> bool:
@@ -47,11 +50,32 @@ def sessions(instance: dg.DagsterInstance, job_name: str) -> list[SessionRun]:
 def failed_ago_s(instance: dg.DagsterInstance, job_name: str) -> list[float]:
     """Seconds since each of the newest runs of the job failed, the newest first, up to the first that did not."""
     ago = []
-    for record in instance.get_run_records(dg.RunsFilter(job_name=job_name), limit=SESSION_TRIES):
+    for record in instance.get_run_records(dg.RunsFilter(job_name=job_name), limit=SESSIONS_LOOKED_AT):
         if record.dagster_run.status is not dg.DagsterRunStatus.FAILURE or record.end_time is None:
             break
         ago.append(time.time() - record.end_time)
     return ago
+
+
+def end_dead(instance: dg.DagsterInstance, *job_names: str) -> None:
+    """Let runs of the jobs end in Dagster whose processes are gone: killed together with what looks after them.
+
+    The code server reports a run whose process it has seen end; one that died with it would be in progress for ever,
+    and nothing of its lane would be started again.
+    """
+    for name in job_names:
+        for run in instance.get_runs(dg.RunsFilter(job_name=name, statuses=_LAUNCHED)):
+            if is_gone(instance, run.run_id):
+                # A run that has just ended says so before its process ends.
+                now = instance.get_run_by_id(run.run_id)
+                if now is not None and now.status in _LAUNCHED:
+                    instance.report_run_failed(now, "its process is gone")
+
+
+def has_ended(instance: dg.DagsterInstance, run_id: str) -> bool:
+    """Whether Dagster knows the run and its end."""
+    run = instance.get_run_by_id(run_id)
+    return run is not None and run.is_finished
 
 
 def report_dead(instance: dg.DagsterInstance, run_id: str) -> None:

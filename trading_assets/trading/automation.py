@@ -19,13 +19,19 @@ RETRY_SIGNALS_MS = 5_000
 BEGINS_WITHIN_S = 300.0
 """A session has its turn within this time of being asked for, or its process is dead."""
 
-SESSION_TRIES, SESSION_REST_S = 3, 600.0
-"""So many sessions may fail in a row before they get a rest."""
+SESSION_TRIES, SESSION_REST_S, SESSION_LONGEST_REST_S = 3, 30.0, 600.0
+"""So many sessions may fail in a row before they get a rest, twice as long after each further failure."""
+
+SESSIONS_LOOKED_AT = 8
+"""Newest sessions among which failures are counted: enough for the longest rest."""
 
 RECONCILE_BUSY_MS = 60_000
 RECONCILE_IDLE_MS = 600_000
 CATCH_UP_AFTER_MS = 5 * 60_000
 """The hourly schedule has so long before the catch-up sensor steps in."""
+
+RESEARCH_TRIES = 3
+"""So often an hour is tried again whose research failed, or was killed."""
 
 
 @dataclass(frozen=True)
@@ -135,10 +141,11 @@ def decide_session(
     if beginning:
         waits = f"; {trader} trades until then" if trader is not None else ""
         return Skip(f"run {beginning[0].run[:8]} gets ready{waits}")
-    if len(failed_ago_s) >= SESSION_TRIES and failed_ago_s[0] < SESSION_REST_S:
+    rest_s = min(SESSION_REST_S * 2 ** (len(failed_ago_s) - SESSION_TRIES), SESSION_LONGEST_REST_S)
+    if len(failed_ago_s) >= SESSION_TRIES and failed_ago_s[0] < rest_s:
         return Skip(
             f"the last {len(failed_ago_s)} sessions failed; the next one is started in "
-            f"{SESSION_REST_S - failed_ago_s[0]:.0f} s, or by hand"
+            f"{rest_s - failed_ago_s[0]:.0f} s, or by hand"
         )
     dead = tuple(run.run for run in others)
     if trader is not None:
@@ -190,13 +197,13 @@ def decide_selection(
 
 
 def decide_research(
-    *, now_ms: int, selected_hours: Iterable[int], failed_hours: Iterable[int], run_in_progress: bool
+    *, now_ms: int, selected_hours: Iterable[int], tried_hours: Sequence[int], run_in_progress: bool
 ) -> Research | Skip:
     """Research the newest ended hour if it was never selected and the hourly schedule had its time.
 
     Args:
         selected_hours: recent hours with a selection.
-        failed_hours: hours for which this was tried and failed: they are not tried again.
+        tried_hours: the hour of each earlier try.
     """
     if run_in_progress:
         return Skip("research is running")
@@ -204,8 +211,9 @@ def decide_research(
     selected = set(selected_hours)
     if newest in selected:
         return Skip(f"the hour that ended at {iso(as_of_ms(newest))} is selected")
-    if newest in set(failed_hours):
-        return Skip(f"research of the hour that ended at {iso(as_of_ms(newest))} was tried already")
+    tries = tried_hours.count(newest)
+    if tries >= RESEARCH_TRIES:
+        return Skip(f"research of the hour that ended at {iso(as_of_ms(newest))} was tried {tries} times already")
     if selected and now_ms - as_of_ms(newest) < CATCH_UP_AFTER_MS:
         return Skip("the hourly schedule has its first minutes")
     return Research(newest, f"the hour that ended at {iso(as_of_ms(newest))} is not selected")

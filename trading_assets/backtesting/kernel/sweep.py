@@ -34,7 +34,7 @@ FIGURES = len(astuple(NO_TRADES))
 MIN_BARS = 50
 """A window with fewer bars (a young listing) has no trades: indicators and metrics would say nothing."""
 
-LOOK_AGAIN = 8
+LOOK_AGAIN = 32
 """Of each so manieth panel one coin is computed alone again."""
 
 _held_against_arrays: set[CompiledRule] = set()
