@@ -16,6 +16,7 @@ from trading_assets.chaos.cli import chaos
 from trading_assets.console import open_console
 from trading_assets.errors import TradingAssetsError
 from trading_assets.market.timeframes import TRADED_TIMEFRAMES, Timeframe
+from trading_assets.reporting.cli import report
 from trading_assets.settings import load_settings
 from trading_assets.simulator.cli import exchange
 from trading_assets.trading.cli import COMMANDS
@@ -181,6 +182,7 @@ def _timeframe(value: str) -> Timeframe:
 for command in COMMANDS:
     cli.add_command(command)
 cli.add_command(exchange)
+cli.add_command(report)
 cli.add_command(bench)
 cli.add_command(chaos)
 

@@ -6,15 +6,15 @@ from collections.abc import Mapping
 
 import dagster as dg
 
-from trading_assets.defs.assets import RESEARCH_ASSETS, entry_signals, live_parity
+from trading_assets.defs.assets import REPORTS, RESEARCH_ASSETS, entry_signals, live_parity
 from trading_assets.defs.assets.common import TABLES
 from trading_assets.defs.checks.honesty import HONESTY_CHECKS
 from trading_assets.defs.checks.parity import live_is_explained
 from trading_assets.defs.checks.schema import schema_check
 from trading_assets.defs.io_managers.hourly_tables import HourlyTableIOManager
-from trading_assets.defs.jobs import RISK_JOBS, parity, reconcile, research, select, trade
+from trading_assets.defs.jobs import RISK_JOBS, parity, reconcile, reports, research, select, trade
 from trading_assets.defs.resources import default_resources
-from trading_assets.defs.schedules import parity_daily, research_hourly, selection_every_minute
+from trading_assets.defs.schedules import parity_daily, reports_daily, research_hourly, selection_every_minute
 from trading_assets.defs.sensors import (
     notify_of_failed_runs,
     reconcile_books,
@@ -28,14 +28,14 @@ def build_definitions(*, resource_overrides: Mapping[str, object] | None = None)
     resources = {**default_resources(), **(resource_overrides or {})}
     resources.setdefault(TABLES, HourlyTableIOManager(database=resources["database"]))  # type: ignore[arg-type]
     return dg.Definitions(
-        assets=[*RESEARCH_ASSETS, entry_signals, live_parity],
+        assets=[*RESEARCH_ASSETS, entry_signals, live_parity, *REPORTS],
         asset_checks=[
             *(schema_check(asset.key) for asset in (*RESEARCH_ASSETS, live_parity)),
             *HONESTY_CHECKS,
             live_is_explained,
         ],
-        jobs=[research, select, trade, reconcile, parity, *RISK_JOBS],
-        schedules=[research_hourly, selection_every_minute, parity_daily],
+        jobs=[research, select, trade, reconcile, parity, reports, *RISK_JOBS],
+        schedules=[research_hourly, selection_every_minute, parity_daily, reports_daily],
         sensors=[research_catch_up, trade_when_candles_close, reconcile_books, notify_of_failed_runs],
         resources=resources,
         # Imports cost seconds in every process, the work less.

@@ -221,6 +221,15 @@ class Settings(BaseSettings):
         95.0, ge=0, le=100, description="The day's check fails when less of live is explained, percent of decisions."
     )
 
+    # Reports.
+    report_capital: Decimal = Field(
+        Decimal(1000),
+        gt=0,
+        description="Opening equity of the account that the walk-forward report follows, USD. At the default, ten "
+        "positions are worth as much as the BTC it is compared with.",
+    )
+    reports_kept: int = Field(10, ge=1, description="Pages kept of each report, the newest ones; 5 MB each.")
+
     automation: Literal["auto", "on", "off"] = Field(
         "auto",
         description="Whether schedules and sensors run without being switched on in the UI: auto is on for the "

@@ -37,6 +37,15 @@ parity = dg.define_asset_job(
     description="Replays a day's closed candles through the backtest and holds what live did against it.",
 )
 
+reports = dg.define_asset_job(
+    "reports",
+    selection=dg.AssetSelection.assets("walk_forward_report"),
+    executor_def=dg.in_process_executor,
+    tags={LANE: "reports", "dagster/priority": "-1"},
+    description="Draws the walk-forward report again. Its range stands in the launchpad; by default every hour that "
+    "has selections.",
+)
+
 
 @dg.job(
     executor_def=dg.in_process_executor,

@@ -1,13 +1,15 @@
-"""The schedules: research after each hour, the every-minute look at its selection, and the look back on each day."""
+"""The schedules: research after each hour, the every-minute look at its selection, and the looks back on each day."""
 
 import dagster as dg
 
 from trading_assets.defs import looking
-from trading_assets.defs.jobs import parity, research, select
+from trading_assets.defs.jobs import parity, reports, research, select
 from trading_assets.defs.partitions import day_key_of, key_of
-from trading_assets.defs.resources import ExchangeResource
+from trading_assets.defs.resources import DatabaseResource, ExchangeResource
 from trading_assets.errors import TradingAssetsError
+from trading_assets.ledger.partitions import latest_hour_ms
 from trading_assets.market.timeframes import DAY_MS, HOUR_MS, MINUTE_MS, floor_ms, iso, to_ms
+from trading_assets.schemas.tables import STRATEGY_SELECTIONS
 from trading_assets.settings import load_settings
 from trading_assets.trading.automation import Skip, decide_selection
 
@@ -71,6 +73,26 @@ def parity_daily(context: dg.ScheduleEvaluationContext, exchange: ExchangeResour
     if too_early is not None:
         return too_early
     return dg.RunRequest(run_key=day_key_of(ended), partition_key=day_key_of(ended))
+
+
+REPORT_DAYS = 30
+
+
+@dg.schedule(
+    job=reports,
+    cron_schedule="40 0 * * *",
+    execution_timezone="UTC",
+    default_status=_status(),
+    description=f"Forty minutes after each day: the walk-forward report of the last {REPORT_DAYS} days. Skips while no "
+    "hour has been selected yet.",
+)
+def reports_daily(context: dg.ScheduleEvaluationContext, database: DatabaseResource) -> dg.RunRequest | dg.SkipReason:
+    if latest_hour_ms(database.get(), STRATEGY_SELECTIONS) is None:
+        return dg.SkipReason("no hour has a selection yet, so there is nothing to follow")
+    config = {"ops": {"walk_forward_report": {"config": {"last_days": REPORT_DAYS}}}}
+    return dg.RunRequest(
+        run_key=day_key_of(floor_ms(to_ms(context.scheduled_execution_time), DAY_MS)), run_config=config
+    )
 
 
 def _is_ahead_of(exchange: ExchangeResource, end_ms: int) -> dg.SkipReason | None:

@@ -78,14 +78,17 @@ def open_coin(
 
     Each hour gets what `hour_loader` would give it: the same candles, and none after its as-of.
     """
-    held = _Held(store, as_of_ms(hours_ms[-1]))
+    held = HeldReads(store, as_of_ms(hours_ms[-1]))
     return lambda hour_ms: hour_loader(held, hour_ms)(symbol, timeframe, needs)
 
 
-class _Held:
-    """Reads of a range of hours, in memory. The first hour reads farthest back, so its reads serve the later ones."""
+class HeldReads:
+    """Reads of a range of hours, in memory. The first hour reads farthest back, so its reads serve the later ones.
 
-    def __init__(self, store: CandleStore, end_ms: int) -> None:
+    `end_ms` is the end of the range: nothing after it is read.
+    """
+
+    def __init__(self, store: CandleReader, end_ms: int) -> None:
         self._store, self._end_ms = store, end_ms
         self._candles: dict[tuple[str, Timeframe], tuple[int, Candles]] = {}
         self._funding: dict[str, tuple[int, Funding]] = {}

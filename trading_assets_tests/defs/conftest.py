@@ -1,6 +1,6 @@
 """One embedded exchange for all tests of the Dagster wing, and homes that see it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import dagster as dg
 import pytest
@@ -46,6 +46,7 @@ def run_job(
     *,
     until: str | None = None,
     raise_on_error: bool = True,
+    config: Mapping[str, object] | None = None,
     **overrides: object,
 ) -> dg.ExecuteInProcessResult:
     """Run a job of the definitions for a partition, or for the range up to `until`, on an instance in memory."""
@@ -62,6 +63,6 @@ def run_job(
                 partition_key=partition,
                 tags=tags,
                 raise_on_error=raise_on_error,
-                run_config={"loggers": {"console": {"config": {"log_level": "ERROR"}}}},
+                run_config={"loggers": {"console": {"config": {"log_level": "ERROR"}}}, **(config or {})},
             )
         )

@@ -17,6 +17,9 @@ from trading_assets.market.timeframes import TRADED_TIMEFRAMES
 
 ROOT = Path(__file__).resolve().parents[2]
 
+REPORTS = {"walk_forward_report", "performance_report"}
+"""Pages about a range: they have no partitions and no table."""
+
 _LOOK = """
 import json, sys, warnings
 warnings.simplefilter("ignore")
@@ -51,6 +54,7 @@ def test_loading_imports_nothing_heavy_and_automates_the_simulator() -> None:
         "notify_of_failed_runs",
         "parity_daily",
         "reconcile_books",
+        "reports_daily",
         "research_catch_up",
         "research_hourly",
         "selection_every_minute",
@@ -73,8 +77,8 @@ def test_every_stage_is_there_with_its_check() -> None:
         *(f"{name}/{timeframe.value}" for name in ("candles", "backtest_results") for timeframe in TRADED_TIMEFRAMES),
     }
     written = research | {"live_parity"}
-    assert {key.to_user_string() for key in graph.materializable_asset_keys} == written
-    assert {key.to_user_string() for key in graph.get_all_asset_keys()} == written | {"entry_signals"}
+    assert {key.to_user_string() for key in graph.materializable_asset_keys} == written | REPORTS
+    assert {key.to_user_string() for key in graph.get_all_asset_keys()} == written | REPORTS | {"entry_signals"}
     checks = {(key.asset_key.to_user_string(), key.name) for key in graph.asset_check_keys}
     backtests = {name for name in research if name.startswith("backtest_results/")}
     assert checks == {
@@ -89,8 +93,10 @@ def test_every_stage_is_there_with_its_check() -> None:
         assert spec.blocking is (key.name not in (SURVIVES, EXPLAINED))
     for key in graph.materializable_asset_keys:
         node = graph.get(key)
-        assert node.partitions_def is not None and node.group_name and node.owners and node.kinds and node.description
-        assert node.backfill_policy == dg.BackfillPolicy.single_run()
+        assert node.group_name and node.owners and node.kinds and node.description
+        if key.to_user_string() not in REPORTS:
+            assert node.partitions_def is not None
+            assert node.backfill_policy == dg.BackfillPolicy.single_run()
 
 
 def test_the_pipeline_reads_from_left_to_right() -> None:
@@ -113,6 +119,8 @@ def test_the_pipeline_reads_from_left_to_right() -> None:
     assert parents("strategy_selections") == {f"backtest_results/{tf.value}" for tf in TRADED_TIMEFRAMES}
     assert parents("entry_signals") == {"strategy_selections"}
     assert parents("live_parity") == {"entry_signals"}
+    assert parents("walk_forward_report") == {"strategy_selections"}
+    assert parents("performance_report") == {"entry_signals", "strategy_selections"}
 
 
 def test_every_schedule_and_sensor_says_what_it_does() -> None:

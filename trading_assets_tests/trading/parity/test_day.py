@@ -11,12 +11,16 @@ import pandas as pd
 import pytest
 import sqlalchemy as sa
 
+from trading_assets.errors import DataError
 from trading_assets.exchange.bybit import BybitExchange
 from trading_assets.exchange.transport import Connection, Transport
+from trading_assets.ledger import books
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.tables import entry_signals, finder_looks, order_intents
 from trading_assets.market.store import CandleStore
 from trading_assets.market.timeframes import DAY_MS, HOUR_MS
+from trading_assets.reporting.following import OPEN
+from trading_assets.reporting.making import Sources, make_performance
 from trading_assets.schemas.tables import LIVE_PARITY
 from trading_assets.simulator.clock import ClockMode, ClockSpec
 from trading_assets.simulator.embedded import serve_in_thread
@@ -185,3 +189,32 @@ def test_without_its_looks_live_was_not_running(traded: LiveDesk, broken: Callab
     rows = broken(sa.delete(finder_looks)).parity()
     silent = rows[rows["live"] == 0]
     assert set(silent["outcome"]) == {Outcome.NOT_RUNNING}
+
+
+def test_the_performance_report_has_the_account_s_own_numbers_beside_the_walk_forward(traded: LiveDesk) -> None:
+    made = make_performance(Sources(traded.settings, traded.database, traded.store, traded.exchange))
+    closed = books.closing_rows(traded.database, traded.settings.account)
+    trades, wallet = made.main.trades, traded.exchange.wallet()
+    ended = trades[trades["reason"] != OPEN]
+    assert len(ended) == len(closed) > 2
+    assert ended["pnl"].sum() == pytest.approx(closed["pnl"].sum() - ended["funding"].sum())
+    # From the deposit to what the venue tells in the end, some minutes after the last whole hour.
+    assert made.main.curve.equity[0] == 10_000
+    assert made.main.curve.equity[-1] == pytest.approx(10_000 + trades["pnl"].sum())
+    booked = made.main.curve.equity[-1] - float(wallet.unrealised_pnl)
+    still_open = trades[trades["reason"] == OPEN]
+    assert booked == pytest.approx(float(wallet.wallet_balance), abs=0.05 * len(still_open) + 1e-6)
+    walked = made.beside[0]
+    assert (walked.curve.name, walked.curve.equity[0]) == ("Walk-forward", 10_000)
+    # What both traded began on the same bar, at nearly the same price.
+    both = trades.assign(bar=trades["entry_ms"] // 900_000).merge(
+        walked.trades.assign(bar=walked.trades["entry_ms"] // 900_000), on=["symbol", "bar", "side"]
+    )
+    assert len(both)
+    assert (both["entry_price_x"] / both["entry_price_y"] - 1).abs().max() < 0.005
+
+
+def test_an_account_without_trades_has_no_performance_report(traded: LiveDesk) -> None:
+    nobody = traded.settings.model_copy(update={"account": "nobody"})
+    with pytest.raises(DataError, match="account nobody has not traded"):
+        make_performance(Sources(nobody, traded.database, traded.store, traded.exchange))

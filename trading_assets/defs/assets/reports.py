@@ -1,0 +1,136 @@
+"""`walk_forward_report` and `performance_report`: pages of what would have been traded, and of what was."""
+
+import math
+from collections.abc import Callable
+
+import dagster as dg
+
+from trading_assets.defs import metadata as md
+from trading_assets.defs import pictures
+from trading_assets.defs.assets.common import OWNERS, Progress
+from trading_assets.defs.resources import CandleStoreResource, DatabaseResource, ExchangeResource, SettingsResource
+from trading_assets.market.timeframes import DAY_MS, HOUR_MS, floor_ms, iso
+from trading_assets.reporting.hours import first_hour_ms, last_hour_ms
+
+GROUP = "reports"
+
+
+class ReportRange(dg.Config):
+    """Which hours a report covers; both ends belong to it. Empty: all that there are.
+
+    An hour is written as its partition, `2026-03-02-05:00`; a day alone is all of it. With `last_days` the report
+    covers so many days up to the newest hour, whatever the other two say.
+    """
+
+    first_hour: str = ""
+    last_hour: str = ""
+    last_days: int = 0
+
+
+@dg.asset(
+    deps=["strategy_selections"],
+    group_name=GROUP,
+    kinds={"plotly"},
+    owners=OWNERS,
+    code_version="1",
+)
+def walk_forward_report(
+    context: dg.AssetExecutionContext,
+    config: ReportRange,
+    settings: SettingsResource,
+    database: DatabaseResource,
+    exchange: ExchangeResource,
+    candle_store: CandleStoreResource,
+) -> dg.MaterializeResult[None]:
+    """What each hour's selections would have traded in the hour after it, on candles they had not seen.
+
+    One account with the engine's fills and costs and the live limits, beside holding BTC and a random choice of as many
+    strategies. Not partitioned: a report covers the range in its configuration, by default every hour with selections.
+    The same range gives the same page, byte for byte.
+    """
+    from trading_assets.reporting.making import make_walk_forward  # noqa: PLC0415 (numba: a second)
+
+    return _report(context, make_walk_forward, config, settings, database, exchange, candle_store)
+
+
+@dg.asset(
+    deps=["entry_signals", "strategy_selections"],
+    group_name=GROUP,
+    kinds={"plotly"},
+    owners=OWNERS,
+    code_version="1",
+)
+def performance_report(
+    context: dg.AssetExecutionContext,
+    config: ReportRange,
+    settings: SettingsResource,
+    database: DatabaseResource,
+    exchange: ExchangeResource,
+    candle_store: CandleStoreResource,
+) -> dg.MaterializeResult[None]:
+    """What the account really traded, from the ledger, beside the walk-forward of the same hours.
+
+    Not partitioned: by default from the first executed signal to the last reading of the exchange's books.
+    """
+    from trading_assets.reporting.making import make_performance  # noqa: PLC0415 (numba: a second)
+
+    return _report(context, make_performance, config, settings, database, exchange, candle_store)
+
+
+def _report(
+    context: dg.AssetExecutionContext,
+    make: Callable[..., object],
+    config: ReportRange,
+    settings: SettingsResource,
+    database: DatabaseResource,
+    exchange: ExchangeResource,
+    candle_store: CandleStoreResource,
+) -> dg.MaterializeResult[None]:
+    from trading_assets.reporting.figures import DIMENSIONS, by_dimension, daily_returns  # noqa: PLC0415
+    from trading_assets.reporting.files import write  # noqa: PLC0415
+    from trading_assets.reporting.making import Sources  # noqa: PLC0415
+    from trading_assets.reporting.page import headline  # noqa: PLC0415
+    from trading_assets.reporting.report import Report  # noqa: PLC0415
+
+    market = exchange.market_data()
+    sources = Sources(settings.get(), database.get(), candle_store.get(), market)
+    first_ms, last_ms = _span(config, market.now_ms())
+    report = make(sources, first_ms, last_ms, Progress(context.log, "coins and timeframes followed"))
+    assert isinstance(report, Report)
+    written = write(report, sources.settings)
+    context.log.info(headline(report))
+    main, days = report.main, daily_returns(report.main.curve)
+    return dg.MaterializeResult(
+        metadata={
+            "page": dg.MetadataValue.url(written.page.as_uri()),
+            "page_path": dg.MetadataValue.path(str(written.page)),
+            "trades_path": dg.MetadataValue.path(str(written.trades)),
+            "headline": headline(report),
+            "from": iso(report.start_ms),
+            "to": iso(report.end_ms),
+            "dagster/row_count": len(main.trades),
+            **{f"return_pct/{curve.name}": round(float(curve.returns_pct[-1]), 4) for curve in report.curves},
+            **{name: value for name, value in vars(main.figures).items() if not math.isnan(value)},
+            "equity": pictures.lines(
+                {curve.name: curve.returns_pct.tolist() for curve in report.curves},
+                [iso(report.start_ms)[:10], iso(report.end_ms)[:10]],
+                title="Return, percent",
+            ),
+            "drawdown": pictures.lines(
+                {curve.name: curve.drawdown_pct.tolist() for curve in report.curves},
+                [iso(report.start_ms)[:10], iso(report.end_ms)[:10]],
+                title="Below the peak, percent",
+            ),
+            "worst_day_pct": min(days.values()),
+            "best_day_pct": max(days.values()),
+            **{f"by_{name}": md.table(by_dimension(main.trades, name), limit=20) for name in DIMENSIONS},
+            "not_taken": md.counts(report.refused, "what stood against it first"),
+            "notes": "\n".join(report.notes) or "none",
+        }
+    )
+
+
+def _span(config: ReportRange, now_ms: int) -> tuple[int | None, int | None]:
+    if config.last_days:
+        return floor_ms(now_ms, HOUR_MS) - config.last_days * DAY_MS, None
+    return first_hour_ms(config.first_hour), last_hour_ms(config.last_hour)

@@ -1,0 +1,176 @@
+"""The numbers of a report, from trades and equity curves. Nothing is simulated, read or drawn here."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import pandas as pd
+
+from trading_assets.backtesting.metrics import moments, profit_factor, win_rate
+from trading_assets.backtesting.significance import deflated_sharpe
+from trading_assets.market.candles import FloatArray, IntArray
+from trading_assets.market.timeframes import DAY_MS, HOUR_MS, to_datetime
+from trading_assets.reporting.following import OPEN, FollowedTrade
+
+_HOURS_PER_YEAR = 365 * 24
+
+TRADE_COLUMNS = [
+    *("entry_ms", "exit_ms", "symbol", "timeframe", "strategy", "parameters", "hour_ms", "side"),
+    *("entry_price", "exit_price", "size", "fees", "slippage", "funding", "pnl", "reason", "confidence"),
+]
+"""A trade of a report, ordered by entry. `hour_ms` is the hour of the selection; money in USD; `fees` of both fills,
+`slippage` what the fills cost beyond the prices they were made at (contained in `pnl`), `funding` paid; `pnl` net of
+all; `reason` stop, target, open or what the ledger says."""
+
+DIMENSIONS = ("strategy", "timeframe", "symbol")
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Equity at whole hours, USD, arrays of shape (n,)."""
+
+    name: str
+    times_ms: IntArray
+    equity: FloatArray
+
+    @property
+    def returns_pct(self) -> FloatArray:
+        """Since the first hour, percent."""
+        return (self.equity / self.equity[0] - 1) * 100
+
+    @property
+    def drawdown_pct(self) -> FloatArray:
+        """Distance to the highest equity so far, percent, <= 0."""
+        return (self.equity / np.maximum.accumulate(self.equity) - 1) * 100
+
+
+@dataclass(frozen=True)
+class Figures:
+    """The headline numbers of one curve and its trades; percent of the opening equity where not said otherwise.
+
+    Attributes:
+        sharpe_ratio: annualised, from hourly changes of equity as a fraction of the opening equity; riskless rate 0.
+        deflated_sharpe: chance that the true Sharpe ratio lies above the best that luck alone would give to as many
+            tries as there are pairs of strategy and timeframe among the trades; NaN where equity never changes.
+        turnover: USD, both fills of every trade.
+        exposure_pct: mean value of all positions, percent of equity.
+    """
+
+    return_pct: float
+    max_drawdown_pct: float
+    sharpe_ratio: float
+    deflated_sharpe: float
+    trades: int
+    win_rate: float
+    profit_factor: float
+    pnl: float
+    fees: float
+    slippage: float
+    funding: float
+    turnover: float
+    exposure_pct: float
+    mean_hours: float
+
+
+def figures(curve: Curve, trades: pd.DataFrame, exposure: FloatArray) -> Figures:
+    """The headline numbers. `exposure` is the value of all positions at the curve's hours, USD, shape (n,)."""
+    changes = np.diff(curve.equity) / curve.equity[0]
+    closed = trades[trades["reason"] != OPEN]
+    pnl = closed["pnl"].to_numpy(dtype=np.float64)
+    sharpe, deflated = _sharpe(changes, closed)
+    turnover = trades["size"] * trades["entry_price"] + trades["size"] * trades["exit_price"] * (
+        trades["reason"] != OPEN
+    )
+    positive = np.maximum(curve.equity, 1e-9)
+    return Figures(
+        return_pct=float(curve.returns_pct[-1]),
+        max_drawdown_pct=float(curve.drawdown_pct.min()),
+        sharpe_ratio=sharpe,
+        deflated_sharpe=deflated,
+        trades=len(closed),
+        win_rate=win_rate(pnl),
+        profit_factor=profit_factor(pnl),
+        pnl=float(trades["pnl"].sum()),
+        fees=float(trades["fees"].sum()),
+        slippage=float(trades["slippage"].sum()),
+        funding=float(trades["funding"].sum()),
+        turnover=float(turnover.sum()),
+        exposure_pct=float((exposure / positive).mean() * 100),
+        mean_hours=float((closed["exit_ms"] - closed["entry_ms"]).mean() / HOUR_MS) if len(closed) else 0.0,
+    )
+
+
+def trades_frame(trades: Sequence[FollowedTrade]) -> pd.DataFrame:
+    """One row a trade, columns `TRADE_COLUMNS`."""
+    rows = [
+        (
+            *(trade.entry_ms, trade.exit_ms, trade.follow.symbol, trade.follow.timeframe, trade.follow.strategy),
+            *(trade.follow.parameters, trade.follow.hour_ms, "LONG" if trade.direction > 0 else "SHORT"),
+            *(trade.entry_price, trade.exit_price, trade.size, trade.fees, trade.slippage, trade.funding, trade.pnl),
+            *(trade.reason, trade.confidence),
+        )
+        for trade in trades
+    ]
+    return pd.DataFrame(rows, columns=TRADE_COLUMNS)
+
+
+def by_dimension(trades: pd.DataFrame, dimension: str) -> pd.DataFrame:
+    """Per strategy, timeframe or symbol: trades, win_rate, fees, funding, pnl; the largest PnL first."""
+    grouped = trades.assign(won=trades["pnl"] > 0).groupby(dimension)
+    rows = grouped.agg(
+        trades=("pnl", "size"),
+        win_rate=("won", "mean"),
+        fees=("fees", "sum"),
+        funding=("funding", "sum"),
+        pnl=("pnl", "sum"),
+    ).reset_index()
+    rows["win_rate"] *= 100
+    return rows.sort_values(["pnl", dimension], ascending=[False, True], kind="stable").reset_index(drop=True)
+
+
+def daily_returns(curve: Curve) -> Mapping[str, float]:
+    """Change of equity of each day (UTC, `2026-03-02`), percent of its equity at the day's start."""
+    days = (curve.times_ms - 1) // DAY_MS
+    # The first point belongs to the day that it opens.
+    days[0] = curve.times_ms[0] // DAY_MS
+    ends = [*(np.flatnonzero(np.diff(days)).tolist()), len(days) - 1]
+    return {
+        to_datetime(int(days[end]) * DAY_MS).strftime("%Y-%m-%d"): float(curve.equity[end] / curve.equity[begin] - 1)
+        * 100
+        for begin, end in pairwise([0, *ends])
+        if end > begin
+    }
+
+
+def _sharpe(changes: FloatArray, closed: pd.DataFrame) -> tuple[float, float]:
+    """Annualised Sharpe ratio and deflated Sharpe ratio (see `Figures`)."""
+    bars = len(changes)
+    if not bars:
+        return 0.0, math.nan
+    spread, skewness, kurtosis = moments(changes)
+    if spread <= 0:
+        return 0.0, math.nan
+    sharpe = float(changes.mean()) / spread
+    pairs = [rows["pnl"].to_numpy() for _, rows in closed.groupby(["strategy", "timeframe"])]
+    deflated = deflated_sharpe(
+        sharpe,
+        bars,
+        skewness,
+        kurtosis,
+        trials=max(len(pairs), 1),
+        spread_of_trials=_spread(pairs) / math.sqrt(bars),
+    )
+    return sharpe * math.sqrt(_HOURS_PER_YEAR), deflated
+
+
+def _spread(pairs: Sequence[FloatArray]) -> float:
+    """Standard deviation of the t statistics of the pairs' trades, at most 1: luck alone spreads them by 1."""
+    known = [pnl for pnl in pairs if len(pnl) > 1 and pnl.std(ddof=1) > 0]
+    if len(known) < 2:
+        return 1.0
+    statistics = [pnl.mean() / (pnl.std(ddof=1) / math.sqrt(len(pnl))) for pnl in known]
+    return min(float(np.std(statistics, ddof=1)), 1.0)

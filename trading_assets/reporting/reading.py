@@ -1,0 +1,120 @@
+"""What reports read: selections and backtests of a range in the ledger, and candles, fetched where missing.
+
+No trades and no numbers here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import sqlalchemy as sa
+
+from trading_assets.backtesting.significance import seed_of
+from trading_assets.errors import DataError
+from trading_assets.exchange.base import MarketData
+from trading_assets.ledger.database import Database
+from trading_assets.ledger.tables import sql_table
+from trading_assets.market.candles import Candles, Funding
+from trading_assets.market.store import CandleStore
+from trading_assets.market.timeframes import HOUR_MS, Timeframe, as_of_ms, iso
+from trading_assets.reporting.following import Follow
+from trading_assets.schemas.tables import BACKTEST_RESULTS, STRATEGY_SELECTIONS, Table
+
+
+class FillingReader:
+    """Candles and funding of the store; what the store lacks is fetched first. See `loading.CandleReader`.
+
+    A trade outlives the hours in which its coin is scanned, so the store need not hold its end.
+    """
+
+    def __init__(self, store: CandleStore, source: MarketData) -> None:
+        self._store, self._source, self._now_ms = store, source, source.now_ms()
+
+    def read(self, symbol: str, timeframe: Timeframe, start_ms: int, end_ms: int) -> Candles:
+        """See `CandleStore.read`."""
+        self._store.fill(self._source, symbol, timeframe, start_ms, end_ms, now_ms=self._now_ms)
+        return self._store.read(symbol, timeframe, start_ms, end_ms)
+
+    def read_funding(self, symbol: str, start_ms: int, end_ms: int) -> Funding:
+        """See `CandleStore.read_funding`."""
+        self._store.fill_funding(self._source, symbol, start_ms, end_ms, now_ms=self._now_ms)
+        return self._store.read_funding(symbol, start_ms, end_ms)
+
+
+def selected_hours(database: Database, first_ms: int | None, last_ms: int | None, now_ms: int) -> list[int]:
+    """Hours from `first_ms` to `last_ms` that have selections and whose following hour has ended, ascending.
+
+    Raises:
+        DataError: there is none.
+    """
+    hour = sql_table(STRATEGY_SELECTIONS).c.hour_ms
+    newest = now_ms - 2 * HOUR_MS
+    with database.read() as connection:
+        found = connection.execute(
+            sa.select(hour)
+            .distinct()
+            .where(hour >= (first_ms or 0), hour <= (newest if last_ms is None else min(last_ms, newest)))
+            .order_by(hour)
+        ).scalars()
+        hours = list(found)
+    if not hours:
+        raise DataError(
+            f"no hour with selections between {_or(first_ms, 'the first')} and {_or(last_ms, 'the last')} whose "
+            f"following hour has ended by {iso(now_ms)}: backfill strategy_selections first, or take another range"
+        )
+    return hours
+
+
+def selected(database: Database, hours: Sequence[int]) -> list[Follow]:
+    """What was selected in these hours, ordered."""
+    return list(_follows(database, STRATEGY_SELECTIONS, hours))
+
+
+def drawn_at_random(database: Database, chosen: Sequence[Follow]) -> list[Follow]:
+    """As many backtests of each hour as were chosen in it, at most one of a coin, whatever they earned.
+
+    The draw depends on the hour and its backtests alone. An hour whose backtests are no longer kept gives nothing.
+    """
+    counts: dict[int, int] = {}
+    for follow in chosen:
+        counts[follow.hour_ms] = counts.get(follow.hour_ms, 0) + 1
+    drawn: list[Follow] = []
+    of_hour: list[Follow] = []
+    for row in _follows(database, BACKTEST_RESULTS, sorted(counts)):
+        if of_hour and row.hour_ms != of_hour[0].hour_ms:
+            drawn += _draw(of_hour, counts[of_hour[0].hour_ms])
+            of_hour = []
+        of_hour.append(row)
+    return drawn + (_draw(of_hour, counts[of_hour[0].hour_ms]) if of_hour else [])
+
+
+def _draw(rows: Sequence[Follow], count: int) -> list[Follow]:
+    order = np.random.default_rng(seed_of(("random choice", rows[0].hour_ms))).permutation(len(rows))
+    of_symbol: dict[str, Follow] = {}
+    for index in order.tolist():
+        if len(of_symbol) == count:
+            break
+        of_symbol.setdefault(rows[index].symbol, rows[index])
+    return list(of_symbol.values())
+
+
+_HOURS_AT_ONCE = 24
+
+
+def _follows(database: Database, table: Table, hours: Sequence[int]) -> Iterable[Follow]:
+    """Rows of the hours, ordered by all five columns; backtests that failed are left out."""
+    sql = sql_table(table)
+    columns = [sql.c[name] for name in Follow._fields]
+    for start in range(0, len(hours), _HOURS_AT_ONCE):
+        statement = sa.select(*columns).where(sql.c.hour_ms.in_(list(hours[start : start + _HOURS_AT_ONCE])))
+        if "error" in sql.c:
+            statement = statement.where(sql.c.error.is_(None))
+        with database.read() as connection:
+            rows = connection.execute(statement).all()
+        # Sorted here: databases do not agree on the order of texts.
+        yield from sorted(Follow(*row) for row in rows)
+
+
+def _or(time_ms: int | None, otherwise: str) -> str:
+    return otherwise if time_ms is None else iso(as_of_ms(time_ms) - HOUR_MS)

@@ -1,0 +1,151 @@
+"""The walk-forward report: what the selections of a range of hours would have traded in the hours after them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+
+from trading_assets.backtesting.engine import Costs
+from trading_assets.backtesting.run import costs_of, production_engine
+from trading_assets.market.loading import BTC, CandleReader
+from trading_assets.market.timeframes import HOUR_MS, Timeframe, as_of_ms, iso
+from trading_assets.reporting.figures import Curve, figures, trades_frame
+from trading_assets.reporting.following import Follow, Followed, follow_all, last_closes
+from trading_assets.reporting.portfolio_walk import Walked, walk
+from trading_assets.reporting.report import Report, Track
+from trading_assets.settings import Settings
+
+SELECTED, RANDOM, HOLDING = "Selected", "Random choice", "Holding BTC"
+
+Progress = Callable[[int, int], None]
+
+
+def walk_forward(
+    reader: CandleReader,
+    chosen: Sequence[Follow],
+    drawn: Sequence[Follow],
+    settings: Settings,
+    *,
+    start_ms: int | None = None,
+    end_ms: int | None = None,
+    capital: float | None = None,
+    progress: Progress | None = None,
+) -> Report:
+    """Follow what was chosen, and beside it what was drawn at random, through one account each.
+
+    Args:
+        chosen: what was selected, at least one.
+        drawn: as many of the same hours' backtests, see `reading.drawn_at_random`.
+        start_ms, end_ms: whole hours; default: from the first as-of to an hour after the last.
+        capital: opening equity of each account, USD; default: the setting.
+    """
+    hours = sorted({follow.hour_ms for follow in chosen})
+    start_ms = as_of_ms(hours[0]) if start_ms is None else start_ms
+    end_ms = as_of_ms(hours[-1]) + HOUR_MS if end_ms is None else end_ms
+    capital = float(settings.report_capital) if capital is None else capital
+    costs = walk_forward_costs(settings)
+    followed = follow_all(
+        reader,
+        {*chosen, *drawn},
+        end_ms=end_ms,
+        min_confidence=settings.min_confidence,
+        engine=production_engine(),
+        costs=costs,
+        progress=progress,
+    )
+    walked = walk(followed.of(chosen), settings, capital, start_ms, end_ms)
+    by_chance = walk(followed.of(drawn), settings, capital, start_ms, end_ms)
+    holding = holding_btc(reader, walked, costs)
+    return Report(
+        kind="walk_forward",
+        title="Walk-forward",
+        start_ms=start_ms,
+        end_ms=end_ms,
+        main=_track(SELECTED, walked),
+        beside=[_track(RANDOM, by_chance)],
+        holding=holding,
+        facts=_facts(chosen, hours, followed, capital, settings),
+        refused=dict(sorted(walked.refused.items(), key=lambda item: (-item[1], item[0]))),
+        notes=_notes(walked, followed, chosen, drawn, holding),
+        assumptions=_assumptions(settings),
+    )
+
+
+def walk_forward_costs(settings: Settings) -> Costs:
+    """The backtest's costs at the live system's size of a position."""
+    costs = costs_of(settings)
+    return Costs(costs.fee, costs.slippage, float(settings.target_notional), costs.liquidation)
+
+
+def holding_btc(reader: CandleReader, walked: Walked, costs: Costs) -> Curve | None:
+    """All of the opening equity in BTCUSDT from the first hour on; None where a candle of the start is missing.
+
+    One fee and one slippage for buying; no funding, as coins that are owned pay none.
+    """
+    times = walked.times_ms
+    candles = reader.read(BTC, Timeframe.M60, int(times[0]) - HOUR_MS, int(times[-1])).closed_by(int(times[-1]))
+    closes = last_closes(candles, times.tolist())
+    if not np.isfinite(closes[0]):
+        return None
+    capital = float(walked.equity[0])
+    coins = capital / (closes[0] * (1 + costs.slippage) * (1 + costs.fee))
+    return Curve(HOLDING, times, np.concatenate([[capital], coins * closes[1:]]))
+
+
+def _track(name: str, walked: Walked) -> Track:
+    curve = Curve(name, walked.times_ms, walked.equity)
+    trades = trades_frame(walked.taken)
+    return Track(curve, trades, figures(curve, trades, walked.exposure), walked.exposure)
+
+
+def _facts(
+    chosen: Sequence[Follow], hours: Sequence[int], followed: Followed, capital: float, settings: Settings
+) -> Mapping[str, str]:
+    span = (hours[-1] - hours[0]) // HOUR_MS + 1
+    return {
+        "hours followed": f"{len(hours):,} of {span:,}",
+        "selections": f"{len(chosen):,}",
+        "coins": f"{len({follow.symbol for follow in chosen}):,}",
+        "signals": f"{sum(len(followed.trades.get(follow, ())) for follow in chosen):,}",
+        "opening equity": f"${capital:,.0f}",
+        "size of a position": f"${settings.target_notional:,.0f}",
+    }
+
+
+def _notes(
+    walked: Walked, followed: Followed, chosen: Sequence[Follow], drawn: Sequence[Follow], holding: Curve | None
+) -> list[str]:
+    notes = [f"{iso(halt.time_ms)}: no entry until 00:00 UTC, {halt.cause}: {halt.found}." for halt in walked.halts]
+    of_chosen = set(chosen)
+    failed = sorted({f"{one.strategy}: {reason}" for one, reason in followed.failures.items() if one in of_chosen})
+    notes += [f"A selection could not be followed. {reason}" for reason in failed]
+    if len(drawn) < len(chosen):
+        notes.append(
+            f"The random choice has {len(drawn):,} strategies where {len(chosen):,} were selected: the backtests of "
+            "some hours are no longer kept."
+        )
+    if holding is None:
+        notes.append("The candles of BTCUSDT at the start are missing, so holding it is not shown.")
+    return notes
+
+
+def _assumptions(settings: Settings) -> list[str]:
+    return [
+        "An hour's selections are followed in the next hour only, on bars that close after the selection's as-of: "
+        "nothing that chose them has seen these candles.",
+        f"An entry fills at the close of its bar with {settings.slippage_bps:g} bp of slippage and "
+        f"{settings.taker_fee * 100:g} % taker fee; stop and target are measured from the fill and work from the next "
+        "bar, the stop first where one bar touches both, gaps at the open. Funding is paid at its timestamps. An entry "
+        "whose stop is as far as the liquidation is none.",
+        "A trade is followed to its exit, however many hours later; one still open at the end is marked there.",
+        f"The live limits hold: one position a coin, {settings.max_positions} at once, exposure, daily loss, drawdown, "
+        f"cooldown, pauses, confidence of at least {settings.min_confidence:g} %. After a limit of loss there is no "
+        "entry until 00:00 UTC; after a drawdown live waits for a person, who is assumed to resume then.",
+        "Not known from candles, and so not applied: spread, delay and depth at the moment of the order, 24 h turnover "
+        "at that minute, rounding to the quantity's step, orders of others.",
+        "The random choice draws as many of the same hour's backtests, one of a coin, and trades under the same rules.",
+        "The coins of past hours come from the venue's list of today: those delisted since are missing.",
+        "The deflated Sharpe ratio counts every pair of strategy and timeframe that traded as a try. It cannot know "
+        "how many reports with other settings were looked at before this one.",
+    ]

@@ -1,0 +1,94 @@
+"""The reports as Dagster runs them: the page, what the metadata shows, and the schedule."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import dagster as dg
+import pandas as pd
+import pytest
+from click.testing import CliRunner
+
+from trading_assets.cli import cli
+from trading_assets.definitions import build_definitions
+from trading_assets.errors import ConfigurationError, DataError
+from trading_assets.ledger.database import Database
+from trading_assets.settings import load_settings
+from trading_assets.simulator.embedded import RunningExchange
+from trading_assets_tests.defs.conftest import run_job
+from trading_assets_tests.reporting.test_making import fill
+
+
+@pytest.fixture
+def ledger(small: RunningExchange) -> Iterator[Database]:
+    database = Database(load_settings().resolved_database_url)
+    yield database
+    database.close()
+
+
+def metadata_of(result: dg.ExecuteInProcessResult) -> dict[str, dg.MetadataValue]:
+    [materialization] = result.asset_materializations_for_node("walk_forward_report")
+    return dict(materialization.metadata)
+
+
+def test_the_asset_writes_a_page_and_links_it(ledger: Database) -> None:
+    fill(ledger, 3)
+    shown = metadata_of(run_job("reports"))
+    page = Path(str(shown["page_path"].value))
+    assert shown["page"].value == page.as_uri()
+    assert page.read_text().startswith("<!DOCTYPE html>")
+    assert page.parent == load_settings().home / "reports"
+    trades = pd.read_csv(str(shown["trades_path"].value))
+    assert shown["dagster/row_count"].value == len(trades)
+    assert "data:image/svg+xml" in str(shown["equity"].value)
+    assert str(shown["headline"].value).startswith("Selected ")
+    again = metadata_of(run_job("reports"))
+    assert {name: value.value for name, value in again.items()} == {name: v.value for name, v in shown.items()}
+
+
+def test_a_range_can_be_asked_for(ledger: Database) -> None:
+    fill(ledger, 3)
+    asked = {"first_hour": "2026-03-02-02:00", "last_hour": "2026-03-02-02:00"}
+    shown = metadata_of(run_job("reports", config={"ops": {"walk_forward_report": {"config": asked}}}))
+    assert (shown["from"].value, shown["to"].value) == ("2026-03-02T03:00:00Z", "2026-03-02T04:00:00Z")
+    with pytest.raises(ConfigurationError, match="'yesterday' is no hour; expected a day such as 2026-03-02"):
+        run_job("reports", config={"ops": {"walk_forward_report": {"config": {"first_hour": "yesterday"}}}})
+
+
+def test_without_selections_the_report_says_what_to_do(ledger: Database) -> None:
+    with pytest.raises(DataError, match="backfill strategy_selections first"):
+        run_job("reports")
+
+
+def test_the_schedule_asks_for_the_last_days_and_waits_for_a_selection(ledger: Database) -> None:
+    definitions = build_definitions()
+    repository = definitions.get_repository_def()
+
+    def tick() -> dg.ScheduleExecutionData:
+        when = pd.Timestamp("2026-03-03T00:40:00Z").to_pydatetime()
+        with dg.build_schedule_context(
+            repository_def=repository, scheduled_execution_time=when, resources=definitions.resources
+        ) as context:
+            return repository.get_schedule_def("reports_daily").evaluate_tick(context)
+
+    assert "no hour has a selection yet" in str(tick().skip_message)
+    fill(ledger, 1)
+    [request] = tick().run_requests or []
+    assert request.run_key == "2026-03-03"
+    assert request.run_config["ops"]["walk_forward_report"]["config"] == {"last_days": 30}
+
+
+def test_the_command_writes_the_page_of_the_asset_and_prints_its_numbers(ledger: Database) -> None:
+    fill(ledger, 3)
+    shown = metadata_of(run_job("reports"))
+    page = Path(str(shown["page_path"].value))
+    by_asset = page.read_bytes()
+    page.unlink()
+    answer = CliRunner().invoke(cli, ["report", "walk-forward", "--from", "2026-03-02", "--to", "2026-03-02T04:00"])
+    assert answer.exit_code == 0, answer.output
+    assert str(page) in answer.output
+    assert f"{shown['return_pct'].value:+.2f}" in answer.output and "Random choice" in answer.output
+    assert page.read_bytes() == by_asset
+    nothing = CliRunner().invoke(cli, ["report", "performance"])
+    assert isinstance(nothing.exception, DataError) and "has not traded" in str(nothing.exception)
