@@ -6,15 +6,14 @@ How likely the winners are luck is told beside them, and filtered only where a l
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
 from trading_assets.backtesting import metrics
 from trading_assets.backtesting.significance import deflated_sharpe
-from trading_assets.market.candles import FloatArray
 from trading_assets.market.timeframes import TRADED_TIMEFRAMES
 from trading_assets.schemas.tables import STRATEGY_SELECTIONS
 
@@ -52,21 +51,40 @@ class Limits:
 NO_LIMITS = Limits()
 
 
+_COIN = ["hour_ms", "symbol"]
+
+COLUMNS_READ = [
+    *("hour_ms", "timeframe", "symbol", "strategy", "parameters", "scan_id", "bars", "total_trades", "win_rate"),
+    *("profit_factor", "max_drawdown", "sharpe_ratio", "total_pnl", "confidence_avg", "skewness", "kurtosis"),
+    *("out_of_sample_trades", "out_of_sample_pnl", "p_value", "configurations", "configurations_traded"),
+    *("sharpe_mean", "sharpe_spread", "error"),
+]
+"""Columns of `backtest_results` on which a selection depends."""
+
+
 @dataclass(frozen=True)
 class Selection:
-    """What came out of the backtests of an hour.
+    """What came out of the backtests of one hour or several, each judged apart.
 
     Attributes:
-        rows: of `strategy_selections`, one per coin.
-        passed: backtests that passed every filter.
-        failed: chosen backtests that failed each filter, by its description; one may fail several.
-        scores: of every backtest that passed, highest first, shape (passed,).
+        rows: of `strategy_selections`, one per hour and coin.
+        passed: backtests that passed every filter, by hour.
+        failed: chosen backtests that failed each filter, by its description, by hour; one may fail several.
     """
 
     rows: pd.DataFrame
-    passed: int
-    failed: dict[str, int] = field(default_factory=dict)
-    scores: FloatArray = field(default_factory=lambda: np.empty(0))
+    passed: dict[int, int]
+    failed: dict[int, dict[str, int]]
+
+    @classmethod
+    def of_all(cls, parts: Sequence[Selection]) -> Selection:
+        """Selections of different hours, ascending, as one."""
+        rows = [part.rows for part in parts if len(part.rows)]
+        return cls(
+            pd.concat(rows, ignore_index=True) if rows else STRATEGY_SELECTIONS.empty(),
+            {hour: count for part in parts for hour, count in part.passed.items()},
+            {hour: counts for part in parts for hour, counts in part.failed.items()},
+        )
 
 
 def score(backtests: pd.DataFrame) -> pd.Series:
@@ -74,36 +92,45 @@ def score(backtests: pd.DataFrame) -> pd.Series:
     return pd.Series(metrics.score(backtests["win_rate"], backtests["profit_factor"], backtests["total_trades"]))
 
 
-def select_best(hour_ms: int, backtests: pd.DataFrame, preset: Preset, limits: Limits = NO_LIMITS) -> Selection:
-    """The best passing backtest of each coin; ties go to more trades, then the shorter timeframe, then the name.
+def select_best(backtests: pd.DataFrame, preset: Preset, limits: Limits = NO_LIMITS) -> Selection:
+    """The best passing backtest of each hour and coin; ties go to more trades, the shorter timeframe, then the name.
 
     Parameter sets were chosen in sample (see `parameter_choice`); filters and score are those of the whole window. A
     backtest that failed with an error counts as that and fails no filter besides.
     """
-    sound = backtests[backtests["error"].isna()]
-    chosen = with_significance(sound, sound)
+    is_sound = backtests["error"].isna()
+    sound = backtests[is_sound]
+    chosen = sound
+    if limits.min_deflated_sharpe is not None:
+        chosen = with_significance(sound, sound)
     tests = _tests(chosen, preset, limits)
     good = pd.Series(True, index=chosen.index)
     for test in tests.values():
         good &= test
-    failed = {name: int((~test).sum()) for name, test in tests.items() if not test.all()}
-    if len(sound) < len(backtests):
-        failed["failed with an error"] = len(backtests) - len(sound)
+    failed: dict[int, dict[str, int]] = {}
+    for name, test in tests.items():
+        _count(failed, name, chosen.loc[~test, "hour_ms"])
+    _count(failed, "failed with an error", backtests.loc[~is_sound, "hour_ms"])
     passing = chosen[good]
     if passing.empty:
-        return Selection(STRATEGY_SELECTIONS.empty(), 0, failed)
-    ranked = passing.assign(hour_ms=hour_ms, score=score(passing), _order=passing["timeframe"].map(_ORDER)).sort_values(
-        ["symbol", "score", "total_trades", "_order", "strategy", "parameters"],
-        ascending=[True, False, False, True, True, True],
+        return Selection(STRATEGY_SELECTIONS.empty(), {}, failed)
+    ranked = passing.assign(score=score(passing), _order=passing["timeframe"].map(_ORDER)).sort_values(
+        [*_COIN, "score", "total_trades", "_order", "strategy", "parameters"],
+        ascending=[True, True, False, False, True, True, True],
         kind="stable",
     )
-    best = ranked.groupby("symbol").head(1)
+    best = with_significance(ranked.drop_duplicates(_COIN), sound)
     return Selection(
         STRATEGY_SELECTIONS.conform(best[STRATEGY_SELECTIONS.columns]),
-        len(passing),
+        {int(str(hour)): int(count) for hour, count in passing["hour_ms"].value_counts().items()},
         failed,
-        np.sort(ranked["score"].to_numpy())[::-1],
     )
+
+
+def _count(counts: dict[int, dict[str, int]], name: str, hours: pd.Series) -> None:
+    """Add how often each hour occurs, under a name."""
+    for hour, count in hours.value_counts(sort=False).items():
+        counts.setdefault(int(str(hour)), {})[name] = int(count)
 
 
 def with_significance(backtests: pd.DataFrame, tried: pd.DataFrame) -> pd.DataFrame:
@@ -116,36 +143,40 @@ def with_significance(backtests: pd.DataFrame, tried: pd.DataFrame) -> pd.DataFr
 
     Args:
         tried: rows of `backtest_results`, one per hour, timeframe, symbol and strategy; each stands for all its
-            parameter sets.
+            parameter sets. A coin in another hour is another coin.
     """
-    count = tried.groupby("symbol")["configurations"].sum()
-    spread = _spread(tried)
+    of_coin = pd.DataFrame({"count": tried.groupby(_COIN)["configurations"].sum(), "spread": _spread(tried)})
+    coins = backtests[_COIN].join(of_coin, on=_COIN)
+    columns = [backtests[name].tolist() for name in ("sharpe_ratio", "timeframe", "bars", "skewness", "kurtosis")]
     deflated = [
         deflated_sharpe(
-            row["sharpe_ratio"] / math.sqrt(_BARS_PER_YEAR[row["timeframe"]]),
-            row["bars"],
-            row["skewness"],
-            row["kurtosis"],
-            trials=int(count[row["symbol"]]),
-            spread_of_trials=float(spread.get(row["symbol"], 0.0)) / math.sqrt(max(row["bars"], 1)),
+            sharpe / math.sqrt(_BARS_PER_YEAR[timeframe]),
+            bars,
+            skewness,
+            kurtosis,
+            trials=count,
+            spread_of_trials=spread / math.sqrt(max(bars, 1)),
         )
-        for row in backtests.to_dict("records")
+        for sharpe, timeframe, bars, skewness, kurtosis, count, spread in zip(
+            *columns, coins["count"].tolist(), coins["spread"].tolist(), strict=True
+        )
     ]
-    return backtests.assign(
-        configurations_tried=backtests["symbol"].map(count), deflated_sharpe=np.array(deflated, dtype=np.float64)
-    )
+    return backtests.assign(configurations_tried=coins["count"], deflated_sharpe=np.array(deflated, dtype=np.float64))
 
 
 def _spread(tried: pd.DataFrame) -> pd.Series:
-    """Standard deviation of the t statistics of each symbol's configurations that traded, at most 1, by symbol."""
+    """Standard deviation of the t statistics of each coin's configurations that traded, at most 1, by hour and symbol.
+
+    A coin of which none traded has 0.
+    """
     scale = np.sqrt(tried["bars"] / tried["timeframe"].map(_BARS_PER_YEAR).astype(np.float64))
     mean, deviation = tried["sharpe_mean"] * scale, tried["sharpe_spread"] * scale
     count = tried["configurations_traded"]
-    of_symbol = tried["symbol"]
-    total = count.groupby(of_symbol).sum()
-    all_of_symbol = count.groupby(of_symbol).transform("sum").clip(lower=1)
-    centre = (mean * count).groupby(of_symbol).transform("sum") / all_of_symbol
-    squares = (count * (deviation**2 + (mean - centre) ** 2)).groupby(of_symbol).sum()
+    coin = [tried[name] for name in _COIN]
+    total = count.groupby(coin).sum()
+    all_of_coin = count.groupby(coin).transform("sum").clip(lower=1)
+    centre = (mean * count).groupby(coin).transform("sum") / all_of_coin
+    squares = (count * (deviation**2 + (mean - centre) ** 2)).groupby(coin).sum()
     return pd.Series(np.sqrt(squares / (total - 1).clip(lower=1)).clip(upper=1.0))
 
 

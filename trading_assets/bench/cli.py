@@ -141,3 +141,33 @@ def latency(symbols: int, samples: int, once_samples: int, speed: float, idle_se
             f"{idle.session_memory_mb:g} MB",
             highlight=False,
         )
+
+
+@bench.command("backfill")
+@click.option("--days", default=30, show_default=True, type=click.IntRange(1, 59), help="Length of the range.")
+@click.option("--symbols", default=30, show_default=True, type=click.IntRange(1, 500), help="Coins kept of each scan.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object, with every step.")
+def backfill(days: int, symbols: int, as_json: bool) -> None:
+    """A backfill of the whole research through Dagster, from an empty home: time, memory, and where they went."""
+    from trading_assets.bench import research  # noqa: PLC0415 (imports the server's parts)
+
+    report = research.backfill(days, symbols)
+    if as_json:
+        click.echo(json.dumps(report))
+    else:
+        open_console().print(research.table(report, f"{days} days of {symbols} coins"))
+
+
+@bench.command("hour")
+@click.option("--symbols", default=30, show_default=True, type=click.IntRange(1, 500), help="Coins kept of the scan.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object, with every step.")
+def hour(symbols: int, as_json: bool) -> None:
+    """The hourly research job through Dagster: once on an empty home, once an hour later."""
+    from trading_assets.bench import research  # noqa: PLC0415 (imports the server's parts)
+
+    report = research.hour(symbols)
+    if as_json:
+        click.echo(json.dumps(report))
+        return
+    for name, title in (("first", "the first hour, nothing fetched yet"), ("next", "the next hour")):
+        open_console().print(research.table(report[name], f"{symbols} coins, {title}"))

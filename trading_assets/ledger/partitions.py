@@ -6,7 +6,11 @@ What is in a row is the business of `trading_assets.schemas`; this module only s
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from io import StringIO
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import sqlalchemy as sa
 
@@ -15,7 +19,10 @@ from trading_assets.ledger.database import Database
 from trading_assets.ledger.tables import sql_table
 from trading_assets.schemas.tables import Table
 
-_ROWS_PER_STATEMENT = 1000
+_ROWS_AT_A_TIME = 20_000
+"""So many rows are Python values at a time: a range may have a million, at a kilobyte each."""
+
+_ESCAPED = str.maketrans({"\\": r"\\", "\t": r"\t", "\n": r"\n", "\r": r"\r"})
 
 
 def replace_partitions(
@@ -38,11 +45,10 @@ def replace_partitions(
         if not (rows[column] == value).all():
             raise DataError(f"table {table.name}: expected {column} = {value!r} in every row written")
     sql = sql_table(table)
-    records = records_of(rows)
     with database.write(one_at_a_time=table.name) as connection:
         connection.execute(sa.delete(sql).where(_matches(table, hours_ms, where)))
-        for start in range(0, len(records), _ROWS_PER_STATEMENT):
-            connection.execute(sa.insert(sql), records[start : start + _ROWS_PER_STATEMENT])
+        for start in range(0, len(rows), _ROWS_AT_A_TIME):
+            _insert(connection, sql, rows.iloc[start : start + _ROWS_AT_A_TIME])
 
 
 def read_partitions(
@@ -51,9 +57,13 @@ def read_partitions(
     """Rows of the hours, sorted by key, with the model's column types; empty frame where there are none."""
     sql = sql_table(table)
     statement = sa.select(sql).where(_matches(table, hours_ms, where))
+    dtypes = table.dtypes
+    parts = [table.empty()]
     with database.read() as connection:
-        rows = connection.execute(statement).all()
-    return table.conform(pd.DataFrame.from_records(rows, columns=[column.name for column in sql.columns]))
+        for rows in connection.execution_options(yield_per=_ROWS_AT_A_TIME).execute(statement).partitions():
+            columns = zip(sql.columns.keys(), zip(*rows, strict=True), strict=True)
+            parts.append(pd.DataFrame({name: _typed(values, dtypes[name]) for name, values in columns}))
+    return table.conform(pd.concat(parts[1:] or parts, ignore_index=True))
 
 
 def latest_hour_ms(database: Database, table: Table) -> int | None:
@@ -72,13 +82,44 @@ def _matches(table: Table, hours_ms: Sequence[int], where: Mapping[str, str] | N
     return sa.and_(matching, *(sql.c[column] == value for column, value in (where or {}).items()))
 
 
-def records_of(rows: pd.DataFrame) -> list[dict[str, object]]:
-    """Rows as dictionaries of Python values, missing values as None."""
-    columns = []
-    for name in rows.columns:
-        values, missing = rows[name].tolist(), rows[name].isna().to_numpy()
-        if missing.any():
-            values = [None if absent else value for value, absent in zip(values, missing.tolist(), strict=True)]
-        columns.append(values)
-    names = [str(name) for name in rows.columns]
-    return [dict(zip(names, record, strict=True)) for record in zip(*columns, strict=True)]
+def _typed(values: Sequence[Any], dtype: Any) -> npt.NDArray[Any] | pd.Series:
+    """A column of the database's Python values, None as a missing one."""
+    return np.array(values, dtype=dtype) if isinstance(dtype, np.dtype) else pd.Series(values, dtype=dtype)
+
+
+def _insert(connection: sa.Connection, sql: sa.Table, rows: pd.DataFrame) -> None:
+    """Append rows: by the driver itself, since a month has half a million of them."""
+    columns = [_values(rows[column.name]) for column in sql.columns]
+    names = ", ".join(connection.dialect.identifier_preparer.quote(column.name) for column in sql.columns)
+    if connection.dialect.name == "postgresql":
+        _copy(connection, f"COPY {sql.name} ({names}) FROM STDIN", columns)
+        return
+    places = ", ".join("?" * len(columns))
+    connection.exec_driver_sql(f"INSERT INTO {sql.name} ({names}) VALUES ({places})", list(zip(*columns, strict=True)))
+
+
+def _copy(connection: sa.Connection, statement: str, columns: Sequence[Sequence[Any]]) -> None:
+    """COPY takes a fifth of the time of INSERT; the driver's errors become SQLAlchemy's, as anywhere else."""
+    text = "\n".join(map("\t".join, zip(*(map(_copied, values) for values in columns), strict=True)))
+    driver: Any = connection.connection
+    dbapi: Any = connection.dialect.dbapi
+    try:
+        with driver.cursor() as cursor:
+            cursor.copy_expert(statement, StringIO(text))
+    except dbapi.Error as error:
+        raise sa.exc.DBAPIError.instance(statement, None, error, dbapi.Error, dialect=connection.dialect) from error
+
+
+def _values(column: pd.Series) -> list[Any]:
+    """Python values, missing ones as None."""
+    values, missing = column.tolist(), column.isna().to_numpy()
+    if missing.any():
+        values = [None if absent else value for value, absent in zip(values, missing.tolist(), strict=True)]
+    return values
+
+
+def _copied(value: Any) -> str:
+    """A value in PostgreSQL's text format of COPY."""
+    if value is None:
+        return "\\N"
+    return value.translate(_ESCAPED) if isinstance(value, str) else repr(value)

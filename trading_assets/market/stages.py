@@ -6,7 +6,7 @@ backtests are not the business of this module.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,9 +14,10 @@ import pandas as pd
 
 from trading_assets.exchange.base import MarketData
 from trading_assets.market import depth, universe
-from trading_assets.market.candles import Candles
-from trading_assets.market.store import CandleStore, content_hash
-from trading_assets.market.timeframes import DAY_MS, Timeframe, as_of_ms
+from trading_assets.market.candles import Candles, Funding, IntArray
+from trading_assets.market.fingerprint import window_hashes
+from trading_assets.market.store import CandleStore, Span, union
+from trading_assets.market.timeframes import DAY_MS, HOUR_MS, Timeframe, as_of_ms
 from trading_assets.schemas.tables import CANDLE_COVERAGE, FUNDING_COVERAGE, MARKET_SCAN
 from trading_assets.settings import Settings
 
@@ -48,24 +49,23 @@ def scan_hours(
         StorageError: the candle store cannot be read or written.
     """
     instruments = list(source.instruments())
-    eligible = {hour: universe.eligible(instruments, as_of_ms(hour)) for hour in hours_ms}
-    symbols = sorted({i.symbol for kept, _ in eligible.values() for i in kept})
+    if not hours_ms:
+        return ScanOfHours(MARKET_SCAN.empty(), {})
     start, end = as_of_ms(min(hours_ms)) - DAY_MS, as_of_ms(max(hours_ms))
+    # What is eligible at the last hour was so before, or was not yet listed.
+    symbols = [coin.symbol for coin in universe.eligible(instruments, end)[0]]
     store.fill_many(
         source,
         [(symbol, Timeframe.M60, start, end) for symbol in symbols],
         workers=FETCH_WORKERS,
         progress=progress,
     )
-    frames, dropped = [], {}
-    for hour in hours_ms:
-        kept, reasons = eligible[hour]
-        as_of = as_of_ms(hour)
-        hourly = {i.symbol: store.read(i.symbol, Timeframe.M60, as_of - DAY_MS, as_of) for i in kept}
-        result = universe.scan(hour, hourly, kept, settings)
-        frames.append(result.rows)
-        dropped[hour] = {**reasons, **result.dropped}
-    return ScanOfHours(pd.concat(frames, ignore_index=True) if frames else MARKET_SCAN.empty(), dropped)
+    hourly = {symbol: store.read(symbol, Timeframe.M60, start, end) for symbol in symbols}
+    results = universe.scan(hours_ms, hourly, instruments, settings)
+    rows = pd.DataFrame([row for result in results for row in result.rows], columns=MARKET_SCAN.columns)
+    return ScanOfHours(
+        MARKET_SCAN.conform(rows), {hour: result.dropped for hour, result in zip(hours_ms, results, strict=True)}
+    )
 
 
 def timeframes_read(timeframe: Timeframe, strategies: Sequence[depth.HasNeeds]) -> list[Timeframe]:
@@ -90,49 +90,59 @@ def fill_candles(
     Returns:
         Rows of `candle_coverage`, one per hour and symbol.
     """
-    with_btc = {hour: sorted({*symbols, BTC}) for hour, symbols in symbols_by_hour.items()}
+    with_btc = {hour: {*symbols, BTC} for hour, symbols in symbols_by_hour.items()}
+    hours_of = _hours_of(with_btc)
     reach = depth.reach_ms(timeframe, strategies)
-    spans: dict[str, tuple[int, int]] = {}
-    for hour, symbols in with_btc.items():
-        end = as_of_ms(hour)
-        for symbol in symbols:
-            low, high = spans.get(symbol, (end - reach, end))
-            spans[symbol] = (min(low, end - reach), max(high, end))
     store.fill_many(
         source,
-        [(symbol, timeframe, low, high) for symbol, (low, high) in sorted(spans.items())],
+        [(symbol, timeframe, *span) for symbol, hours in hours_of.items() for span in _spans(hours, reach)],
         workers=FETCH_WORKERS,
         progress=progress,
     )
-    rows = []
-    for hour, symbols in sorted(with_btc.items()):
-        end = as_of_ms(hour)
+    parts = []
+    for symbol, hours in hours_of.items():
+        held = store.read(symbol, timeframe, as_of_ms(hours[0]) - reach, as_of_ms(hours[-1]))
+        parts.append({"symbol": symbol, **_coverage(held, np.array(hours), reach)})
+    if not parts:
+        return CANDLE_COVERAGE.empty()
+    rows = pd.concat([pd.DataFrame(part) for part in parts], ignore_index=True)
+    return CANDLE_COVERAGE.conform(rows.assign(timeframe=timeframe.value))
+
+
+def _hours_of(symbols_by_hour: Mapping[int, Collection[str]]) -> dict[str, list[int]]:
+    """The ascending hours of each symbol, by symbol."""
+    found: dict[str, list[int]] = {}
+    for hour, symbols in sorted(symbols_by_hour.items()):
         for symbol in symbols:
-            held = store.read(symbol, timeframe, end - reach, end).closed_by(end)
-            rows.append(
-                {
-                    "hour_ms": hour,
-                    "timeframe": timeframe.value,
-                    "symbol": symbol,
-                    **_coverage(held, reach, end),
-                }
-            )
-    return CANDLE_COVERAGE.conform(pd.DataFrame(rows, columns=CANDLE_COVERAGE.columns))
+            found.setdefault(symbol, []).append(hour)
+    return dict(sorted(found.items()))
 
 
-def _coverage(held: Candles, reach_ms: int, end_ms: int) -> dict[str, object]:
-    step = held.timeframe.ms
-    first = int(held.start_ms[0]) if len(held) else end_ms
+def _spans(hours_ms: Sequence[int], reach_ms: int) -> list[Span]:
+    """What is needed of a symbol: a coin that comes and goes in a range is not fetched in between."""
+    return union([(as_of_ms(hour) - reach_ms, as_of_ms(hour)) for hour in hours_ms])
+
+
+def _coverage(held: Candles, hours_ms: IntArray, reach_ms: int) -> dict[str, object]:
+    """Columns of `candle_coverage` for each hour, from candles of all of them."""
+    step, ends = held.timeframe.ms, hours_ms + HOUR_MS
+    low = np.searchsorted(held.start_ms, ends - reach_ms)
+    high = np.maximum(np.searchsorted(held.start_ms, ends - step, "right"), low)
+    bars = high - low
+    # One more, so that an index of nothing held is one.
+    starts = np.append(held.start_ms, 0)
+    first = np.where(bars > 0, starts[low], ends)
     # A young listing is not a gap: expect candles from the first one held, or from the start of the reach.
-    expected = max((end_ms - max(first, end_ms - reach_ms)) // step, 1)
+    expected = np.maximum((ends - np.maximum(first, ends - reach_ms)) // step, 1)
     return {
+        "hour_ms": hours_ms,
         "first_ms": first,
-        "last_ms": int(held.start_ms[-1]) if len(held) else first,
-        "bars": len(held),
+        "last_ms": np.where(bars > 0, starts[high - 1], first),
+        "bars": bars,
         "expected_bars": expected,
-        "missing_bars": max(expected - len(held), 0),
-        "coverage_pct": min(100.0 * len(held) / expected, 100.0),
-        "content_hash": content_hash(held),
+        "missing_bars": np.maximum(expected - bars, 0),
+        "coverage_pct": np.minimum(100.0 * bars / expected, 100.0),
+        "content_hash": window_hashes(held, low, high),
     }
 
 
@@ -143,33 +153,34 @@ def fill_funding(
     progress: Progress | None = None,
 ) -> pd.DataFrame:
     """Fetch missing funding payments of each hour's symbols and tell what the store holds: `funding_coverage`."""
+    hours_of = _hours_of(symbols_by_hour)
     reach = depth.FUNDING_REACH_MS
-    spans: dict[str, tuple[int, int]] = {}
-    for hour, symbols in symbols_by_hour.items():
-        end = as_of_ms(hour)
-        for symbol in symbols:
-            low, high = spans.get(symbol, (end - reach, end))
-            spans[symbol] = (min(low, end - reach), max(high, end))
     store.fill_funding_many(
         source,
-        [(symbol, low, high) for symbol, (low, high) in sorted(spans.items())],
+        [(symbol, *span) for symbol, hours in hours_of.items() for span in _spans(hours, reach)],
         workers=FETCH_WORKERS,
         progress=progress,
     )
-    rows = []
-    for hour, symbols in sorted(symbols_by_hour.items()):
-        end = as_of_ms(hour)
-        for symbol in symbols:
-            held = store.read_funding(symbol, end - reach, end)
-            rows.append(
-                {
-                    "hour_ms": hour,
-                    "symbol": symbol,
-                    "first_ms": int(held.time_ms[0]) if len(held) else 0,
-                    "last_ms": int(held.time_ms[-1]) if len(held) else 0,
-                    "payments": len(held),
-                    "last_rate": float(held.rate[-1]) if len(held) else np.nan,
-                    "content_hash": content_hash(held),
-                }
-            )
-    return FUNDING_COVERAGE.conform(pd.DataFrame(rows, columns=FUNDING_COVERAGE.columns))
+    parts = []
+    for symbol, hours in hours_of.items():
+        held = store.read_funding(symbol, as_of_ms(hours[0]) - reach, as_of_ms(hours[-1]))
+        parts.append({"symbol": symbol, **_funding_coverage(held, np.array(hours), reach)})
+    if not parts:
+        return FUNDING_COVERAGE.empty()
+    return FUNDING_COVERAGE.conform(pd.concat([pd.DataFrame(part) for part in parts], ignore_index=True))
+
+
+def _funding_coverage(held: Funding, hours_ms: IntArray, reach_ms: int) -> dict[str, object]:
+    """Columns of `funding_coverage` for each hour, from payments of all of them."""
+    ends = hours_ms + HOUR_MS
+    low, high = np.searchsorted(held.time_ms, ends - reach_ms), np.searchsorted(held.time_ms, ends)
+    some = high > low
+    times, rates = np.append(held.time_ms, 0), np.append(held.rate, np.nan)
+    return {
+        "hour_ms": hours_ms,
+        "first_ms": np.where(some, times[low], 0),
+        "last_ms": np.where(some, times[high - 1], 0),
+        "payments": high - low,
+        "last_rate": np.where(some, rates[high - 1], np.nan),
+        "content_hash": window_hashes(held, low, high),
+    }

@@ -8,7 +8,6 @@ two writers lose nothing, and a process killed at any line leaves the chunk as i
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import tempfile
@@ -300,15 +299,6 @@ class CandleStore:
         except BaseException:
             Path(temporary).unlink(missing_ok=True)
             raise
-
-
-def content_hash(rows: Candles | Funding) -> str:
-    """16 hexadecimal digits of BLAKE2b over the arrays' bytes: equal for equal content, however it was fetched."""
-    digest = hashlib.blake2b(digest_size=8)
-    for field in fields(rows):
-        value = getattr(rows, field.name)
-        digest.update(value.encode() if isinstance(value, str) else np.ascontiguousarray(value).tobytes())
-    return digest.hexdigest()
 
 
 def union(spans: Sequence[Span]) -> list[Span]:

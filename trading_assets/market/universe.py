@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from decimal import Decimal
+from typing import NamedTuple
 
-import pandas as pd
+import numpy as np
 
 from trading_assets.exchange.models import Instrument
-from trading_assets.market.candles import Candles
+from trading_assets.market.candles import Candles, IntArray
 from trading_assets.market.timeframes import DAY_MS, as_of_ms, to_datetime
-from trading_assets.schemas.tables import MARKET_SCAN
 from trading_assets.settings import Settings
 
 STABLECOINS = frozenset(
@@ -28,23 +28,20 @@ Dropped = dict[str, list[str]]
 """Symbols by the reason for which they were dropped."""
 
 
-@dataclass(frozen=True)
-class _Figures:
-    """What the scan says of a coin."""
+class _Figures(NamedTuple):
+    """What the scan says of a coin in an hour."""
 
-    symbol: str
     price: float
     volume_24h: float
     price_change_24h: float
     volatility_24h: float
-    size_error_pct: float
 
 
 @dataclass(frozen=True)
 class ScanResult:
-    """Rows of `market_scan` of one hour, and what was dropped by the figures."""
+    """Rows of `market_scan` of one hour by rank, and what was dropped."""
 
-    rows: pd.DataFrame
+    rows: list[dict[str, object]]
     dropped: Dropped
 
 
@@ -83,53 +80,92 @@ def scan_id(as_of: int) -> str:
 
 
 def scan(
-    hour_ms: int, hourly: Mapping[str, Candles], instruments: Sequence[Instrument], settings: Settings
-) -> ScanResult:
-    """The coins that traded and moved enough in the 24 hours before the as-of, the most volatile first.
+    hours_ms: Sequence[int], hourly: Mapping[str, Candles], instruments: Sequence[Instrument], settings: Settings
+) -> list[ScanResult]:
+    """For each hour the coins that traded and moved enough in the 24 hours before its as-of, the most volatile first.
 
     Args:
-        hourly: the 24 closed 60m candles before the as-of, by symbol.
+        hourly: by symbol of each instrument that is eligible at the last hour, its 60m candles: at least those of the
+            24 hours before each as-of.
+
+    Returns:
+        One result an hour, in the order of `hours_ms`.
     """
-    as_of = as_of_ms(hour_ms)
-    dropped: Dropped = {}
-    found = []
-    for instrument in sorted(instruments, key=lambda i: i.symbol):
-        candles = hourly[instrument.symbol].between(as_of - DAY_MS, as_of)
-        if len(candles) != HOURS:
-            dropped.setdefault("incomplete history", []).append(instrument.symbol)
-            continue
-        low = float(candles.low.min())
-        price = float(candles.close[-1])
-        row = _Figures(
-            symbol=instrument.symbol,
-            price=price,
-            volume_24h=float(candles.turnover.sum()),
-            price_change_24h=(price / float(candles.open[0]) - 1) * 100,
-            volatility_24h=(float(candles.high.max()) - low) / low * 100,
-            size_error_pct=_size_error_pct(instrument, price, settings.target_notional),
+    as_of = np.array([as_of_ms(hour) for hour in hours_ms], dtype=np.int64)
+    coins, never = eligible(instruments, int(as_of.max()))
+    figures = [_figures(hourly[coin.symbol], as_of) for coin in coins]
+    return [
+        _scan_of_hour(
+            hour, [(coin, of_coin[at]) for coin, of_coin in zip(coins, figures, strict=True)], never, settings
         )
-        reason = _too_little(row, settings)
-        if reason is None:
-            found.append(row)
-        else:
-            dropped.setdefault(reason, []).append(instrument.symbol)
-    found.sort(key=lambda row: (-row.volatility_24h, row.symbol))
-    for row in found[settings.max_symbols :]:
-        dropped.setdefault(f"beyond the {settings.max_symbols} most volatile", []).append(row.symbol)
-    rows = [
-        {"hour_ms": hour_ms, "scan_id": scan_id(as_of), "rank": rank, "timestamp_ms": as_of, **asdict(row)}
-        for rank, row in enumerate(found[: settings.max_symbols], start=1)
+        for at, hour in enumerate(hours_ms)
     ]
-    return ScanResult(MARKET_SCAN.conform(pd.DataFrame(rows, columns=MARKET_SCAN.columns)), dropped)
 
 
-def _too_little(row: _Figures, settings: Settings) -> str | None:
-    if row.volume_24h <= settings.min_volume_24h:
+def _figures(candles: Candles, as_of: IntArray) -> list[_Figures | None]:
+    """The figures at each as-of, None where a candle of the 24 hours before is missing."""
+    first, end = np.searchsorted(candles.start_ms, as_of - DAY_MS), np.searchsorted(candles.start_ms, as_of)
+    complete = np.flatnonzero(end - first == HOURS)
+    found: list[_Figures | None] = [None] * len(as_of)
+    if len(complete):
+        # One row an hour, so that a sum is of its 24 values in order, whatever else is scanned with it.
+        of_day = first[complete, None] + np.arange(HOURS)
+        low, high = candles.low[of_day].min(axis=1), candles.high[of_day].max(axis=1)
+        price = candles.close[of_day[:, -1]]
+        columns = (
+            price,
+            candles.turnover[of_day].sum(axis=1),
+            (price / candles.open[of_day[:, 0]] - 1) * 100,
+            (high - low) / low * 100,
+        )
+        for at, *values in zip(complete.tolist(), *(column.tolist() for column in columns), strict=True):
+            found[at] = _Figures(*values)
+    return found
+
+
+def _scan_of_hour(
+    hour_ms: int, coins: Iterable[tuple[Instrument, _Figures | None]], never: Dropped, settings: Settings
+) -> ScanResult:
+    as_of = as_of_ms(hour_ms)
+    dropped: Dropped = {reason: list(symbols) for reason, symbols in never.items()}
+    found = []
+    for instrument, figures in coins:
+        size_error = 0.0
+        reason = _ineligible(instrument, as_of) or _too_little(figures, settings)
+        if reason is None and figures is not None:
+            size_error = _size_error_pct(instrument, figures.price, settings.target_notional)
+            if size_error > settings.max_size_error_pct:
+                reason = "position size cannot be expressed in lots"
+        if reason is None and figures is not None:
+            found.append((instrument.symbol, figures, size_error))
+        else:
+            dropped.setdefault(str(reason), []).append(instrument.symbol)
+    found.sort(key=lambda row: (-row[1].volatility_24h, row[0]))
+    dropped = {reason: sorted(symbols) for reason, symbols in dropped.items()}
+    for symbol, *_ in found[settings.max_symbols :]:
+        dropped.setdefault(f"beyond the {settings.max_symbols} most volatile", []).append(symbol)
+    rows = [
+        {
+            "hour_ms": hour_ms,
+            "scan_id": scan_id(as_of),
+            "symbol": symbol,
+            "rank": rank,
+            **figures._asdict(),
+            "size_error_pct": size_error,
+            "timestamp_ms": as_of,
+        }
+        for rank, (symbol, figures, size_error) in enumerate(found[: settings.max_symbols], start=1)
+    ]
+    return ScanResult(rows, dropped)
+
+
+def _too_little(figures: _Figures | None, settings: Settings) -> str | None:
+    if figures is None:
+        return "incomplete history"
+    if figures.volume_24h <= settings.min_volume_24h:
         return f"24 h turnover up to {settings.min_volume_24h:,.0f} USD"
-    if row.volatility_24h <= settings.min_volatility:
+    if figures.volatility_24h <= settings.min_volatility:
         return f"24 h range up to {settings.min_volatility:g} %"
-    if row.size_error_pct > settings.max_size_error_pct:
-        return "position size cannot be expressed in lots"
     return None
 
 

@@ -6,9 +6,8 @@ start of the partition's hour and its end is the as-of; columns that are percent
 
 from __future__ import annotations
 
-from collections.abc import Hashable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 import pandas as pd
@@ -60,7 +59,7 @@ class CandleCoverage(pa.DataFrameModel):
     expected_bars: int = pa.Field(ge=1, description="candles a complete window and warm-up has since listing")
     missing_bars: int = pa.Field(ge=0, description="gaps the exchange itself has")
     coverage_pct: float = pa.Field(ge=0, le=100, description="bars / expected_bars, percent")
-    content_hash: str = pa.Field(str_matches=r"^[0-9a-f]{16}$", description="BLAKE2b of the candles' bytes")
+    content_hash: str = pa.Field(str_matches=r"^[0-9a-f]{16}$", description="64-bit hash of the candles' bytes")
 
     class Config:
         strict = True
@@ -77,7 +76,7 @@ class FundingCoverage(pa.DataFrameModel):
     last_ms: int = pa.Field(ge=0, description="last payment held; 0 without payments")
     payments: int = pa.Field(ge=0, description="funding payments held")
     last_rate: float = pa.Field(nullable=True, description="fraction of notional that longs paid last")
-    content_hash: str = pa.Field(str_matches=r"^[0-9a-f]{16}$", description="BLAKE2b of the payments' bytes")
+    content_hash: str = pa.Field(str_matches=r"^[0-9a-f]{16}$", description="64-bit hash of the payments' bytes")
 
     class Config:
         strict = True
@@ -254,11 +253,16 @@ class Table:
 
     @property
     def columns(self) -> list[str]:
-        return list(self.model.to_schema().columns)
+        return list(self.dtypes)
+
+    @property
+    def dtypes(self) -> dict[str, Any]:
+        """The type of each column, by name."""
+        return _dtypes(self.model)
 
     def empty(self) -> pd.DataFrame:
         """No rows, every column, right types."""
-        return self.model.empty()
+        return pd.DataFrame({name: pd.Series(dtype=dtype) for name, dtype in self.dtypes.items()})
 
     def conform(self, rows: pd.DataFrame) -> pd.DataFrame:
         """Columns in the model's order and types, rows sorted by key. Values are not checked here.
@@ -273,18 +277,16 @@ class Table:
             raise DataError(
                 f"table {self.name}: missing columns {sorted(expected - found)}, unknown {sorted(found - expected)}"
             )
-        dtypes = _dtypes(self.model)
         try:
-            typed = rows[self.columns].astype(dtypes)
+            typed = rows[self.columns].astype(self.dtypes)
         except (TypeError, ValueError) as error:
             raise DataError(f"table {self.name}: a column has the wrong type: {error}") from error
         return typed.sort_values(list(self.key), kind="stable").reset_index(drop=True)
 
 
-@lru_cache
-def _dtypes(model: type[pa.DataFrameModel]) -> dict[Hashable, Any]:
-    """Types by column; making an empty frame for them costs as much as the cast."""
-    return model.empty().dtypes.to_dict()
+@cache
+def _dtypes(model: type[pa.DataFrameModel]) -> dict[str, Any]:
+    return {str(name): dtype for name, dtype in model.empty().dtypes.items()}
 
 
 MARKET_SCAN = Table(MarketScan, ("hour_ms", "symbol"))

@@ -10,7 +10,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trading_assets.backtesting.selection import PRESETS, Limits, coin_summary, score, select_best, with_significance
+from trading_assets.backtesting.selection import (
+    PRESETS,
+    Limits,
+    Selection,
+    coin_summary,
+    score,
+    select_best,
+    with_significance,
+)
 from trading_assets.backtesting.significance import deflated_sharpe
 from trading_assets.market.timeframes import TRADED_TIMEFRAMES, Timeframe
 from trading_assets.schemas.tables import BACKTEST_RESULTS, STRATEGY_SELECTIONS
@@ -87,8 +95,8 @@ def backtests(*changes: dict[str, object]) -> pd.DataFrame:
 def test_a_backtest_passes_a_preset_exactly_within_its_limits(
     preset: str, change: dict[str, object], passes: bool
 ) -> None:
-    selection = select_best(HOUR_MS, backtests(change), PRESETS[preset])
-    assert selection.passed == len(selection.rows) == len(selection.scores) == int(passes)
+    selection = select_best(backtests(change), PRESETS[preset])
+    assert selection.passed.get(HOUR_MS, 0) == len(selection.rows) == int(passes)
     assert bool(selection.failed) is not passes
 
 
@@ -100,7 +108,7 @@ def test_every_preset_of_the_settings_exists() -> None:
 def test_the_score_is_win_rate_times_profit_factor_times_the_log_of_trades_and_one() -> None:
     rows = backtests({"win_rate": 55.0, "profit_factor": 1.7, "total_trades": 12})
     assert score(rows)[0] == pytest.approx(55 * 1.7 * math.log(13))
-    assert select_best(HOUR_MS, rows, PRESETS["strict"]).rows["score"][0] == score(rows)[0]
+    assert select_best(rows, PRESETS["strict"]).rows["score"][0] == score(rows)[0]
 
 
 def test_each_coin_has_the_one_row_with_its_highest_score() -> None:
@@ -110,11 +118,10 @@ def test_each_coin_has_the_one_row_with_its_highest_score() -> None:
         {"symbol": "AAAUSDT", "timeframe": "60m", "win_rate": 80.0},
         {"symbol": "CCCUSDT", "win_rate": 10.0},
     )
-    selection = select_best(HOUR_MS, rows, PRESETS["strict"])
+    selection = select_best(rows, PRESETS["strict"])
     assert selection.rows[["symbol", "timeframe"]].to_numpy().tolist() == [["AAAUSDT", "60m"], ["BBBUSDT", "15m"]]
-    assert selection.passed == 3
-    assert selection.scores.tolist() == sorted(score(rows).drop(rows.index[rows["symbol"] == "CCCUSDT"]), reverse=True)
-    assert selection.failed == {"win rate below 50 %": 1}
+    assert selection.passed == {HOUR_MS: 3}
+    assert selection.failed == {HOUR_MS: {"win rate below 50 %": 1}}
     STRATEGY_SELECTIONS.model.validate(selection.rows)
 
 
@@ -137,7 +144,7 @@ def test_ties_are_broken_the_same_way_always(rivals: list[dict[str, object]], wi
     for order in (rivals, rivals[::-1]):
         rows = pd.DataFrame([{**GOOD, **rival} for rival in order])
         assert score(rows).nunique() == 1
-        best = select_best(HOUR_MS, rows, PRESETS["strict"]).rows.iloc[0]
+        best = select_best(rows, PRESETS["strict"]).rows.iloc[0]
         assert {name: best[name] for name in rivals[winner]} == rivals[winner]
 
 
@@ -145,9 +152,9 @@ def test_ties_are_broken_the_same_way_always(rivals: list[dict[str, object]], wi
 @given(order=st.permutations(range(6)))
 def test_the_order_of_the_rows_does_not_matter(order: list[int]) -> None:
     rows = backtests(*({"symbol": f"{s}USDT", "timeframe": t} for s in ("A", "B") for t in ("1m", "30m", "240m")))
-    expected = select_best(HOUR_MS, rows, PRESETS["strict"]).rows
+    expected = select_best(rows, PRESETS["strict"]).rows
     shuffled = rows.iloc[order].reset_index(drop=True)
-    pd.testing.assert_frame_equal(select_best(HOUR_MS, shuffled, PRESETS["strict"]).rows, expected)
+    pd.testing.assert_frame_equal(select_best(shuffled, PRESETS["strict"]).rows, expected)
     pd.testing.assert_frame_equal(coin_summary(shuffled), coin_summary(rows))
 
 
@@ -158,9 +165,11 @@ def test_failures_are_counted_by_filter_and_an_error_fails_no_filter_besides() -
         {"symbol": "C", "total_trades": 0, "win_rate": 0.0, "profit_factor": 0.0, "error": "ValueError: no"},
         {"symbol": "D"},
     )
-    selection = select_best(HOUR_MS, rows, PRESETS["strict"])
-    assert selection.failed == {"fewer than 5 trades": 2, "win rate below 50 %": 1, "failed with an error": 1}
-    assert selection.passed == 1
+    selection = select_best(rows, PRESETS["strict"])
+    assert selection.failed == {
+        HOUR_MS: {"fewer than 5 trades": 2, "win rate below 50 %": 1, "failed with an error": 1}
+    }
+    assert selection.passed == {HOUR_MS: 1}
 
 
 def of_sets(sharpe: list[float], **change: object) -> dict[str, object]:
@@ -183,7 +192,7 @@ UNCOUNTED = ({"symbol": "BBBUSDT", "configurations": 7}, {"strategy": "failed", 
 def test_a_selection_tells_how_many_configurations_were_tried_on_its_coin_and_corrects_for_them() -> None:
     def deflated(extra: int) -> pd.Series:
         rows = backtests(of_sets([9.0, *(0.3 * number for number in range(extra))]), *UNCOUNTED)
-        return select_best(HOUR_MS, rows, PRESETS["strict"]).rows.iloc[0]
+        return select_best(rows, PRESETS["strict"]).rows.iloc[0]
 
     few, many = deflated(3), deflated(30)
     assert (few["configurations_tried"], many["configurations_tried"]) == (4, 31)
@@ -242,7 +251,7 @@ def test_the_best_of_a_coins_timeframes_is_no_discovery_where_none_has_an_edge(d
 def test_configurations_that_differ_by_more_than_luck_make_the_best_one_no_less_certain() -> None:
     def deflated(worst: float) -> float:
         rows = backtests(of_sets([20.0, *(worst * number for number in range(1, 20))]))
-        return float(select_best(HOUR_MS, rows, PRESETS["strict"]).rows["deflated_sharpe"].iloc[0])
+        return float(select_best(rows, PRESETS["strict"]).rows["deflated_sharpe"].iloc[0])
 
     # t statistics that spread by far more than luck does, and by next to nothing.
     assert deflated(-10.0) == deflated(-100.0)
@@ -261,17 +270,17 @@ def test_configurations_that_differ_by_more_than_luck_make_the_best_one_no_less_
     ],
 )
 def test_limits_against_luck_filter_only_where_they_are_set(limits: Limits, change: dict, passes: bool) -> None:
-    selection = select_best(HOUR_MS, backtests(change), PRESETS["strict"], limits)
-    assert selection.passed == len(selection.rows) == int(passes)
-    assert list(selection.failed.values()) == ([] if passes else [1])
+    selection = select_best(backtests(change), PRESETS["strict"], limits)
+    assert selection.passed.get(HOUR_MS, 0) == len(selection.rows) == int(passes)
+    assert [list(counts.values()) for counts in selection.failed.values()] == ([] if passes else [[1]])
 
 
 def test_nothing_to_select_from_is_an_empty_table() -> None:
     for rows in (BACKTEST_RESULTS.empty(), backtests({"win_rate": 1.0})):
-        selection = select_best(HOUR_MS, rows, PRESETS["strict"])
+        selection = select_best(rows, PRESETS["strict"])
         assert selection.rows.empty
         assert list(selection.rows.columns) == STRATEGY_SELECTIONS.columns
-        assert selection.passed == 0
+        assert selection.passed == {}
 
 
 def test_the_summary_of_a_coin_names_its_best_timeframe_and_the_best_of_each() -> None:
@@ -292,3 +301,29 @@ def test_the_summary_of_a_coin_names_its_best_timeframe_and_the_best_of_each() -
 def test_the_summary_of_no_trades_is_empty() -> None:
     assert coin_summary(BACKTEST_RESULTS.empty()).empty
     assert coin_summary(backtests({"total_trades": 0})).empty
+
+
+def test_hours_selected_together_are_the_hours_selected_apart() -> None:
+    rng = np.random.default_rng(3)
+    hours = [HOUR_MS + number * 3_600_000 for number in range(4)]
+    rows = backtests(
+        *(
+            {
+                **of_sets(rng.normal(1, 2, 5).tolist(), timeframe=timeframe, symbol=symbol, hour_ms=hour),
+                "total_trades": int(rng.integers(0, 40)),
+                "win_rate": float(rng.uniform(40, 80)),
+                "error": "ValueError: no" if rng.random() < 0.1 else None,
+            }
+            for hour in hours[:3]
+            for timeframe in ("1m", "15m", "240m")
+            for symbol in ("AAAUSDT", "BBBUSDT", "CCCUSDT")
+        )
+    )
+    for limits in (Limits(), Limits(min_deflated_sharpe=0.5)):
+        together = select_best(rows, PRESETS["strict"], limits)
+        apart = Selection.of_all(
+            [select_best(rows[rows["hour_ms"] == hour], PRESETS["strict"], limits) for hour in hours]
+        )
+        pd.testing.assert_frame_equal(together.rows, apart.rows, check_exact=True)
+        assert (together.passed, together.failed) == (apart.passed, apart.failed)
+        assert together.rows["hour_ms"].nunique() > 1

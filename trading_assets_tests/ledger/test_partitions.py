@@ -5,14 +5,17 @@ import sqlite3
 import time
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
+import sqlalchemy as sa
 
 from trading_assets.errors import ConfigurationError, DatabaseLockedError, DataError, StorageError
+from trading_assets.ledger import partitions
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.partitions import latest_hour_ms, read_partitions, replace_partitions
 from trading_assets.market.timeframes import HOUR_MS
-from trading_assets.schemas.tables import CANDLE_COVERAGE, HOURLY_TABLES, MARKET_SCAN
+from trading_assets.schemas.tables import BACKTEST_RESULTS, CANDLE_COVERAGE, HOURLY_TABLES, MARKET_SCAN
 
 
 def scan_rows(hour_ms: int, *symbols: str, price: float = 1.0) -> pd.DataFrame:
@@ -164,3 +167,30 @@ def test_a_password_is_never_in_an_error() -> None:
     with pytest.raises(StorageError) as raised:
         Database("postgresql+psycopg2://user:visible-password@127.0.0.1:1/none")
     assert "visible-password" not in str(raised.value)
+
+
+def test_every_text_and_number_comes_back_as_it_was_written(database: Database) -> None:
+    texts = ["plain", "", "tab\there", "line\nbreak\r", r"back\slash \N \t", "quote ' and \"", "ümlaut €", None]
+    numbers = [0.1 + 0.2, 5e-324, 1.7976931348623157e308, -0.0, 1e16, 123456789.123456789, 2.0**-1074, 1 / 3]
+    rows = pd.DataFrame(
+        {"parameters": [str(i) for i in range(8)], "error": texts, "total_pnl": numbers, "p_value": np.nan}
+    )
+    rows = rows.assign(hour_ms=0, timeframe="1m", symbol="A", strategy="s", scan_id="scan-19700101-010000")
+    for name in set(BACKTEST_RESULTS.columns) - set(rows.columns):
+        rows[name] = 1
+    replace_partitions(database, BACKTEST_RESULTS, rows, [0], {"timeframe": "1m"})
+    found = read_partitions(database, BACKTEST_RESULTS, [0], {"timeframe": "1m"})
+    pd.testing.assert_frame_equal(found, BACKTEST_RESULTS.conform(rows), check_exact=True)
+    assert found["error"].isna().tolist() == [text is None for text in texts]
+
+
+def test_rows_beyond_one_batch_are_all_there_and_written_all_or_not_at_all(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(partitions, "_ROWS_AT_A_TIME", 2)
+    replace_partitions(database, MARKET_SCAN, scan_rows(0, *"EDCBA"), [0])
+    assert read_partitions(database, MARKET_SCAN, [0])["symbol"].tolist() == list("ABCDE")
+    twice = pd.concat([scan_rows(0, *"FGHI"), scan_rows(0, "I")])
+    with pytest.raises(sa.exc.IntegrityError):
+        replace_partitions(database, MARKET_SCAN, twice, [0])
+    assert read_partitions(database, MARKET_SCAN, [0])["symbol"].tolist() == list("ABCDE")

@@ -15,10 +15,11 @@ from hypothesis import strategies as st
 from trading_assets.errors import DataError
 from trading_assets.market import depth
 from trading_assets.market.candles import Candles
+from trading_assets.market.fingerprint import content_hash
 from trading_assets.market.loading import hour_loader, live_requests, load_live
 from trading_assets.market.resample import resample
 from trading_assets.market.stages import fill_candles, fill_funding
-from trading_assets.market.store import CandleStore, content_hash
+from trading_assets.market.store import CandleStore
 from trading_assets.market.timeframes import (
     DAY_MS,
     HOUR_MS,
@@ -232,6 +233,15 @@ def test_a_range_of_hours_is_those_hours_one_by_one(tmp_path: Path) -> None:
     old = together[together["symbol"] == "AUSDT"]
     assert (old["missing_bars"] == old["expected_bars"] - old["bars"]).all()
     assert (old["missing_bars"] > 0).all()
+
+
+def test_a_coin_that_comes_and_goes_is_not_fetched_in_between(tmp_path: Path) -> None:
+    hours = [T0, T0 + 200 * DAY_MS]
+    source = CountingSource(hours[-1] + DAY_MS)
+    rows = fill_candles(source, CandleStore(tmp_path), M60, {hour: ["AUSDT"] for hour in hours}, [Wants()])
+    assert sorted(symbol for symbol, *_ in source.calls) == ["AUSDT", "AUSDT", "BTCUSDT", "BTCUSDT"]
+    assert (rows["missing_bars"] == 0).all()
+    assert rows.groupby("symbol")["bars"].nunique().tolist() == [1, 1]
 
 
 def test_funding_of_a_range_is_that_of_its_hours(tmp_path: Path) -> None:

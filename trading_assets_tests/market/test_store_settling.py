@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 from trading_assets.market import depth
 from trading_assets.market import store as store_module
 from trading_assets.market.candles import Funding
+from trading_assets.market.fingerprint import content_hash
 from trading_assets.market.loading import hour_loader, load_live
 from trading_assets.market.stages import fill_candles
-from trading_assets.market.store import CandleStore, content_hash
+from trading_assets.market.store import CandleStore
 from trading_assets.market.timeframes import (
     DAY_MS,
     HOUR_MS,

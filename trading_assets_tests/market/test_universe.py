@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from decimal import Decimal
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import settings as examples
@@ -15,6 +16,7 @@ from trading_assets.exchange.models import Instrument
 from trading_assets.market import universe
 from trading_assets.market.candles import Candles
 from trading_assets.market.timeframes import DAY_MS, HOUR_MS, Timeframe
+from trading_assets.schemas.tables import MARKET_SCAN
 from trading_assets.settings import Settings, load_settings
 from trading_assets_tests.fakes import an_instrument
 from trading_assets_tests.market.sources import T0
@@ -37,8 +39,18 @@ def day_of(
     return Candles(Timeframe.M60, start.astype(np.int64), open_, high, low, close, share / price, share)
 
 
-def scanned(instruments: list[Instrument], hourly: dict[str, Candles], settings: Settings) -> universe.ScanResult:
-    return universe.scan(HOUR, hourly, instruments, settings)
+@dataclass(frozen=True)
+class Scanned:
+    """The scan of one hour, its rows as a frame."""
+
+    rows: pd.DataFrame
+    dropped: universe.Dropped
+
+
+def scanned(instruments: list[Instrument], hourly: dict[str, Candles], settings: Settings) -> Scanned:
+    (result,) = universe.scan([HOUR], hourly, instruments, settings)
+    rows = pd.DataFrame(result.rows, columns=MARKET_SCAN.columns)
+    return Scanned(MARKET_SCAN.conform(rows), result.dropped)
 
 
 @pytest.mark.parametrize(

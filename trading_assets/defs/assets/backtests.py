@@ -1,14 +1,15 @@
 """`backtest_results/<timeframe>`: every scanned coin against every active strategy."""
 
+from collections.abc import Sequence
 from functools import partial
 
 import dagster as dg
 import pandas as pd
 
-from trading_assets.backtesting.run import Backtests, configurations
+from trading_assets.backtesting.run import Backtests
 from trading_assets.defs import metadata as md
 from trading_assets.defs import pictures
-from trading_assets.defs.assets.common import ONE_RUN, OWNERS, TABLES, Progress, describe_hour
+from trading_assets.defs.assets.common import ONE_RUN, OWNERS, TABLES, ByHour, Progress, describe_hours
 from trading_assets.defs.checks.schema import column_schema
 from trading_assets.defs.partitions import hourly, hours_of
 from trading_assets.defs.resources import CandleStoreResource, DatabaseResource, SettingsResource
@@ -58,10 +59,8 @@ def _backtest_asset(timeframe: Timeframe) -> dg.AssetsDefinition:
                 partial(open_coin, store),
                 progress=Progress(context.log, f"{timeframe.value} coins backtested"),
             )
-        of_hour = dict(list(rows.groupby("hour_ms")))
-        for hour in hours:
-            found = of_hour.get(hour, rows.iloc[:0])
-            describe_hour(context, hour, found, _at_a_glance(found))
+        by_hour = ByHour(rows, hours)
+        describe_hours(context, by_hour, _figures(rows, by_hour), _tables)
         broken = [f"{entry.name}: {entry.reason}" for entry in strategies.broken]
         if broken:
             context.log.warning(f"strategies that could not be used: {'; '.join(broken)}")
@@ -70,17 +69,25 @@ def _backtest_asset(timeframe: Timeframe) -> dg.AssetsDefinition:
     return backtest_results
 
 
-def _at_a_glance(rows: pd.DataFrame) -> dict[str, object]:
-    failed = rows[rows["error"].notna()]
+def _figures(rows: pd.DataFrame, by_hour: ByHour) -> dict[str, Sequence[object]]:
+    # A strategy has a second row where a parameter set failed; both tell of all its configurations.
+    one_a_strategy = ~rows.duplicated(["hour_ms", "timeframe", "symbol", "strategy"])
+    traded = rows["total_trades"] > 0
+    won, tried = by_hour.count(traded & (rows["total_pnl"] > 0)), by_hour.count(traded)
+    return {
+        "backtests": [int(total) for total in by_hour.total("configurations", one_a_strategy)],
+        "rows": by_hour.count(),
+        "trades": [int(total) for total in by_hour.total("total_trades")],
+        "profitable_pct": [round(100 * some / of, 1) if of else 0.0 for some, of in zip(won, tried, strict=True)],
+        "failed": by_hour.count(rows["error"].notna()),
+    }
+
+
+def _tables(_at: int, rows: pd.DataFrame) -> dict[str, object]:
     traded = rows[rows["total_trades"] > 0]
     columns = ["symbol", "strategy", "total_trades", "win_rate", "profit_factor", "total_pnl", "max_drawdown"]
     return {
-        "backtests": configurations(rows),
-        "rows": len(rows),
-        "trades": int(rows["total_trades"].sum()),
-        "profitable_pct": round(float((traded["total_pnl"] > 0).mean() * 100), 1) if len(traded) else 0.0,
-        "failed": len(failed),
-        "failures": md.table(failed, ["symbol", "strategy", "error"]),
+        "failures": md.table(rows[rows["error"].notna()], ["symbol", "strategy", "error"]),
         "best": md.table(traded.sort_values("total_pnl", ascending=False), columns),
         "pnl": pictures.histogram(traded["total_pnl"].tolist(), title="PnL by backtest, USD"),
     }

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import dagster as dg
+import numpy as np
 import pandas as pd
 
 from trading_assets.defs.partitions import key_of
@@ -20,6 +21,10 @@ TABLES = "hourly_tables"
 
 ONE_RUN = dg.BackfillPolicy.single_run()
 """A run costs seconds before any work, so a backfill hands a range of hours to one run."""
+
+IN_FULL = 24
+"""The newest hours of a run show tables and pictures, older ones their figures: nobody looks at a month of tables, and
+drawing and storing them would take longer than the backtests."""
 
 SETTLE_MS = 2_000
 """A candle's last trades reach the exchange's own candles a moment after its end."""
@@ -42,11 +47,56 @@ def require_ended(market_data: MarketData, hours: Sequence[int]) -> None:
         time.sleep((as_of + SETTLE_MS - now) / 1000)
 
 
-def describe_hour(
-    context: dg.AssetExecutionContext, hour_ms: int, rows: pd.DataFrame, metadata: Mapping[str, object]
+class ByHour:
+    """Rows of an hourly table, sorted by hour, seen hour by hour: one pass for a figure of every hour.
+
+    Args:
+        rows: with a column `hour_ms`, ascending.
+        hours: ascending, UTC ms; rows of other hours are not allowed.
+    """
+
+    def __init__(self, rows: pd.DataFrame, hours: Sequence[int]) -> None:
+        self.hours = list(hours)
+        self._rows = rows
+        self._at = np.searchsorted(np.array(self.hours), rows["hour_ms"].to_numpy())
+        self._ends = np.cumsum(self.count()).tolist()
+
+    def rows(self, at: int) -> pd.DataFrame:
+        """The rows of the hour at index `at`."""
+        return self._rows.iloc[self._ends[at - 1] if at else 0 : self._ends[at]]
+
+    def count(self, which: pd.Series | None = None) -> list[int]:
+        """How many rows each hour has, of those in a mask."""
+        at = self._at if which is None else self._at[which.to_numpy()]
+        return np.bincount(at, minlength=len(self.hours)).tolist()
+
+    def total(self, column: str, which: pd.Series | None = None) -> list[float]:
+        """The sum of a column in each hour, of the rows in a mask."""
+        values = self._rows[column].to_numpy(dtype=np.float64)
+        at = self._at
+        if which is not None:
+            values, at = values[which.to_numpy()], at[which.to_numpy()]
+        return np.bincount(at, weights=values, minlength=len(self.hours)).tolist()
+
+
+def describe_hours(
+    context: dg.AssetExecutionContext,
+    by_hour: ByHour,
+    figures: Mapping[str, Sequence[object]],
+    in_full: Callable[[int, pd.DataFrame], Mapping[str, object]],
 ) -> None:
-    """Metadata of one hour's rows: a run of a range of hours describes each of its partitions apart."""
-    context.add_asset_metadata({"dagster/row_count": len(rows), **metadata}, partition_key=key_of(hour_ms))
+    """Metadata of each hour's rows, its partition's own.
+
+    Args:
+        figures: one value an hour, for each name.
+        in_full: tables and pictures of the hour at an index, from its rows; asked of the newest `IN_FULL` hours.
+    """
+    newest = len(by_hour.hours) - IN_FULL
+    for at, (hour, count) in enumerate(zip(by_hour.hours, by_hour.count(), strict=True)):
+        metadata = {"dagster/row_count": count, **{name: values[at] for name, values in figures.items()}}
+        if at >= newest:
+            metadata |= in_full(at, by_hour.rows(at))
+        context.add_asset_metadata(metadata, partition_key=key_of(hour))
 
 
 class Progress:

@@ -1,10 +1,20 @@
 """`candles/<timeframe>` and `funding_rates`: what backtests read, brought into the candle store up to the as-of."""
 
+from collections.abc import Sequence
+
 import dagster as dg
 import pandas as pd
 
 from trading_assets.defs import metadata as md
-from trading_assets.defs.assets.common import ONE_RUN, OWNERS, TABLES, Progress, describe_hour, require_ended
+from trading_assets.defs.assets.common import (
+    ONE_RUN,
+    OWNERS,
+    TABLES,
+    ByHour,
+    Progress,
+    describe_hours,
+    require_ended,
+)
 from trading_assets.defs.checks.schema import column_schema
 from trading_assets.defs.partitions import hourly, hours_of
 from trading_assets.defs.resources import CandleStoreResource, DatabaseResource, ExchangeResource
@@ -43,28 +53,35 @@ def _candle_asset(timeframe: Timeframe) -> dg.AssetsDefinition:
             source,
             candle_store.get(),
             timeframe,
-            {hour: market_scan.loc[market_scan["hour_ms"] == hour, "symbol"].tolist() for hour in hours},
+            _symbols(market_scan, hours),
             active_strategies(database.get()).usable,
             progress=Progress(context.log, f"{timeframe.value} candles"),
         )
-        for hour in hours:
-            of_hour = rows[rows["hour_ms"] == hour]
-            gaps = of_hour[of_hour["missing_bars"] > 0].sort_values("missing_bars", ascending=False)
-            describe_hour(
-                context,
-                hour,
-                of_hour,
-                {
-                    "symbols": len(of_hour),
-                    "bars": int(of_hour["bars"].sum()),
-                    "coverage_pct": round(float(of_hour["coverage_pct"].mean()), 2) if len(of_hour) else 0.0,
-                    "with_gaps": len(gaps),
-                    "gaps": md.table(gaps, ["symbol", "bars", "expected_bars", "missing_bars", "coverage_pct"]),
-                },
-            )
+        by_hour = ByHour(rows, hours)
+        symbols, coverage = by_hour.count(), by_hour.total("coverage_pct")
+        figures: dict[str, Sequence[object]] = {
+            "symbols": symbols,
+            "bars": [int(total) for total in by_hour.total("bars")],
+            "coverage_pct": [round(total / of, 2) if of else 0.0 for total, of in zip(coverage, symbols, strict=True)],
+            "with_gaps": by_hour.count(rows["missing_bars"] > 0),
+        }
+        describe_hours(context, by_hour, figures, _gaps)
         return rows
 
     return candles
+
+
+def _gaps(_at: int, rows: pd.DataFrame) -> dict[str, object]:
+    gaps = rows[rows["missing_bars"] > 0].sort_values("missing_bars", ascending=False)
+    return {"gaps": md.table(gaps, ["symbol", "bars", "expected_bars", "missing_bars", "coverage_pct"])}
+
+
+def _symbols(market_scan: pd.DataFrame, hours: Sequence[int]) -> dict[int, list[str]]:
+    """The scanned coins of each hour."""
+    found: dict[int, list[str]] = {hour: [] for hour in hours}
+    for hour, symbol in zip(market_scan["hour_ms"].tolist(), market_scan["symbol"].tolist(), strict=True):
+        found[hour].append(symbol)
+    return found
 
 
 candle_assets = [_candle_asset(timeframe) for timeframe in TRADED_TIMEFRAMES]
@@ -93,20 +110,18 @@ def funding_rates(
     rows = fill_funding(
         source,
         candle_store.get(),
-        {hour: market_scan.loc[market_scan["hour_ms"] == hour, "symbol"].tolist() for hour in hours},
+        _symbols(market_scan, hours),
         progress=Progress(context.log, "funding rates"),
     )
-    for hour in hours:
-        of_hour = rows[rows["hour_ms"] == hour]
-        extremes = of_hour.reindex(of_hour["last_rate"].abs().sort_values(ascending=False).index)
-        describe_hour(
-            context,
-            hour,
-            of_hour,
-            {
-                "symbols": len(of_hour),
-                "payments": int(of_hour["payments"].sum()),
-                "most_extreme": md.table(extremes, ["symbol", "last_rate", "payments"]),
-            },
-        )
+    by_hour = ByHour(rows, hours)
+    figures: dict[str, Sequence[object]] = {
+        "symbols": by_hour.count(),
+        "payments": [int(total) for total in by_hour.total("payments")],
+    }
+    describe_hours(context, by_hour, figures, _extremes)
     return rows
+
+
+def _extremes(_at: int, rows: pd.DataFrame) -> dict[str, object]:
+    extremes = rows.reindex(rows["last_rate"].abs().sort_values(ascending=False).index)
+    return {"most_extreme": md.table(extremes, ["symbol", "last_rate", "payments"])}

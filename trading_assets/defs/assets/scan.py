@@ -1,11 +1,21 @@
 """`market_scan`: which coins are worth a backtest in an hour."""
 
+from collections.abc import Sequence
+
 import dagster as dg
 import pandas as pd
 
 from trading_assets.defs import metadata as md
 from trading_assets.defs import pictures
-from trading_assets.defs.assets.common import ONE_RUN, OWNERS, TABLES, Progress, describe_hour, require_ended
+from trading_assets.defs.assets.common import (
+    ONE_RUN,
+    OWNERS,
+    TABLES,
+    ByHour,
+    Progress,
+    describe_hours,
+    require_ended,
+)
 from trading_assets.defs.partitions import hourly, hours_of
 from trading_assets.defs.resources import CandleStoreResource, ExchangeResource, SettingsResource
 from trading_assets.market.stages import scan_hours
@@ -37,36 +47,24 @@ def market_scan(
     result = scan_hours(
         source, candle_store.get(), hours, settings.get(), progress=Progress(context.log, "hourly candles")
     )
-    for hour in hours:
-        rows = result.rows[result.rows["hour_ms"] == hour]
-        dropped = {reason: len(symbols) for reason, symbols in result.dropped[hour].items()}
-        describe_hour(
-            context,
-            hour,
-            rows,
-            {
-                "scanned": len(rows),
-                "looked_at": len(rows) + sum(dropped.values()),
-                "dropped": md.counts(dropped, "reason"),
-                "coins": md.table(
-                    rows.sort_values("rank"),
-                    [
-                        "rank",
-                        "symbol",
-                        "price",
-                        "price_change_24h",
-                        "volatility_24h",
-                        "volume_24h",
-                        "size_error_pct",
-                    ],
-                    limit=30,
-                ),
-                "volatility": pictures.bar_chart(
-                    rows.sort_values("rank")["volatility_24h"].tolist(),
-                    rows.sort_values("rank")["symbol"].tolist(),
-                    title="24 h range by coin, percent",
-                ),
-            },
-        )
+    by_hour = ByHour(result.rows, hours)
+    dropped = [{reason: len(symbols) for reason, symbols in result.dropped[hour].items()} for hour in hours]
+    scanned = by_hour.count()
+    figures: dict[str, Sequence[object]] = {
+        "scanned": scanned,
+        "looked_at": [kept + sum(of_hour.values()) for kept, of_hour in zip(scanned, dropped, strict=True)],
+    }
+    describe_hours(context, by_hour, figures, lambda at, rows: _tables(dropped[at], rows.sort_values("rank")))
     context.log.info(f"{len(result.rows)} coins scanned in {len(hours)} hours")
     return result.rows
+
+
+def _tables(dropped: dict[str, int], ranked: pd.DataFrame) -> dict[str, object]:
+    columns = ["rank", "symbol", "price", "price_change_24h", "volatility_24h", "volume_24h", "size_error_pct"]
+    return {
+        "dropped": md.counts(dropped, "reason"),
+        "coins": md.table(ranked, columns, limit=30),
+        "volatility": pictures.bar_chart(
+            ranked["volatility_24h"].tolist(), ranked["symbol"].tolist(), title="24 h range by coin, percent"
+        ),
+    }

@@ -1,17 +1,39 @@
 """`strategy_selections`: the one best strategy and timeframe of each coin."""
 
+from collections.abc import Sequence
+
 import dagster as dg
+import numpy as np
 import pandas as pd
 
-from trading_assets.backtesting.selection import PRESETS, Limits, coin_summary, select_best
+from trading_assets.backtesting.selection import COLUMNS_READ, PRESETS, Limits, Selection, coin_summary, select_best
 from trading_assets.defs import metadata as md
 from trading_assets.defs import pictures
-from trading_assets.defs.assets.common import ONE_RUN, OWNERS, TABLES, describe_hour
+from trading_assets.defs.assets.common import ONE_RUN, OWNERS, TABLES, ByHour, describe_hours
 from trading_assets.defs.checks.schema import column_schema
 from trading_assets.defs.partitions import hourly, hours_of
 from trading_assets.defs.resources import SettingsResource
 from trading_assets.market.timeframes import TRADED_TIMEFRAMES
 from trading_assets.schemas.tables import STRATEGY_SELECTIONS
+
+HOURS_AT_A_TIME = 48
+"""A month of backtests is half a gigabyte, and so is each copy. Hours are judged apart: they need not be together."""
+
+_SHOWN = [
+    "symbol",
+    "timeframe",
+    "strategy",
+    "score",
+    "total_trades",
+    "win_rate",
+    "profit_factor",
+    "total_pnl",
+    "out_of_sample_trades",
+    "out_of_sample_pnl",
+    "configurations_tried",
+    "deflated_sharpe",
+    "p_value",
+]
 
 
 @dg.asset(
@@ -39,45 +61,39 @@ def strategy_selections(
     """
     preset = PRESETS[settings.get().selection_preset]
     limits = Limits(settings.get().min_deflated_sharpe, settings.get().max_p_value)
-    results = pd.concat(list(backtests.values()), ignore_index=True)
-    frames = []
-    for hour in hours_of(context):
-        of_hour = results[results["hour_ms"] == hour]
-        selection = select_best(hour, of_hour, preset, limits)
-        frames.append(selection.rows)
-        best = selection.rows.sort_values("score", ascending=False)
-        describe_hour(
-            context,
-            hour,
-            best,
-            {
-                "selected": len(best),
-                "backtests": len(of_hour),
-                "passed": selection.passed,
-                "preset": settings.get().selection_preset,
-                "failed_filters": md.counts(selection.failed, "filter"),
-                "selections": md.table(
-                    best,
-                    [
-                        "symbol",
-                        "timeframe",
-                        "strategy",
-                        "score",
-                        "total_trades",
-                        "win_rate",
-                        "profit_factor",
-                        "total_pnl",
-                        "out_of_sample_trades",
-                        "out_of_sample_pnl",
-                        "configurations_tried",
-                        "deflated_sharpe",
-                        "p_value",
-                    ],
-                    limit=30,
-                ),
-                "scores": pictures.histogram(best["score"].tolist(), title="Score by selected coin"),
-                "by_coin": md.table(coin_summary(of_hour), limit=30),
-            },
-        )
-    context.log.info(f"{sum(map(len, frames))} coins selected in {len(frames)} hours")
-    return pd.concat(frames, ignore_index=True)
+    frames, hours = list(backtests.values()), hours_of(context)
+    parts = [
+        select_best(_rows_between(frames, some[0], some[-1]), preset, limits)
+        for some in (hours[at : at + HOURS_AT_A_TIME] for at in range(0, len(hours), HOURS_AT_A_TIME))
+    ]
+    selection = Selection.of_all(parts)
+    selected = ByHour(selection.rows, hours)
+    tried = np.sum([ByHour(frame, hours).count() for frame in frames], axis=0)
+    figures: dict[str, Sequence[object]] = {
+        "selected": selected.count(),
+        "backtests": tried.tolist(),
+        "passed": [selection.passed.get(hour, 0) for hour in hours],
+        "preset": [settings.get().selection_preset] * len(hours),
+    }
+
+    def tables(at: int, rows: pd.DataFrame) -> dict[str, object]:
+        best = rows.sort_values("score", ascending=False)
+        return {
+            "failed_filters": md.counts(selection.failed.get(hours[at], {}), "filter"),
+            "selections": md.table(best, _SHOWN, limit=30),
+            "scores": pictures.histogram(best["score"].tolist(), title="Score by selected coin"),
+            "by_coin": md.table(coin_summary(_rows_between(frames, hours[at], hours[at])), limit=30),
+        }
+
+    describe_hours(context, selected, figures, tables)
+    context.log.info(f"{len(selection.rows)} coins selected in {len(hours)} hours")
+    return selection.rows
+
+
+def _rows_between(frames: Sequence[pd.DataFrame], first_ms: int, last_ms: int) -> pd.DataFrame:
+    """What a selection reads of the hours from the first to the last, sorted by hour."""
+    parts = []
+    for frame in frames:
+        low, high = np.searchsorted(frame["hour_ms"].to_numpy(), [first_ms, last_ms + 1])
+        parts.append(frame.iloc[low:high][COLUMNS_READ])
+    return pd.concat(parts, ignore_index=True).sort_values("hour_ms", kind="stable", ignore_index=True)

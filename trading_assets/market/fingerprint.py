@@ -1,0 +1,57 @@
+"""Hashes of windows of candles or funding: equal for equal content, however it was fetched. No reading here.
+
+They tell versions of data apart, they do not defend against a forger. A row's hash mixes the bits of its columns, a
+window's is made of the sum of its rows' hashes: so any number of windows over the same rows costs one pass, where a
+month of hourly windows would hash each minute a hundred times.
+"""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import fields
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from trading_assets.market.candles import Candles, Funding, IntArray
+
+_Bits = npt.NDArray[np.uint64]
+
+# Odd constants of MurmurHash3's and xxHash's finalizers.
+_FIRST, _SECOND = np.uint64(0xFF51AFD7ED558CCD), np.uint64(0xC4CEB9FE1A85EC53)
+_COLUMN = np.uint64(0x9E3779B185EBCA87)
+_SHIFT = np.uint64(32)
+
+
+def content_hash(rows: Candles | Funding) -> str:
+    """16 hexadecimal digits for all rows; see `window_hashes`."""
+    return window_hashes(rows, np.array([0]), np.array([len(rows)]))[0]
+
+
+def window_hashes(rows: Candles | Funding, low: IntArray, high: IntArray) -> list[str]:
+    """16 hexadecimal digits for each window rows[low:high], of the bytes of every column in it.
+
+    Args:
+        low, high: shape (n,), 0 <= low <= high <= len(rows).
+    """
+    mixed = np.full(len(rows), _COLUMN, dtype=np.uint64)
+    salt = 0
+    for field in fields(rows):
+        value: Any = getattr(rows, field.name)
+        if isinstance(value, str):
+            salt = zlib.crc32(value.encode(), salt)
+        else:
+            mixed = _mix((mixed * _COLUMN) ^ np.ascontiguousarray(value).view(np.uint64))
+    sums = np.zeros(len(rows) + 1, dtype=np.uint64)
+    np.cumsum(mixed, out=sums[1:])
+    counts = (high - low).astype(np.uint64)
+    hashes = _mix((sums[high] - sums[low]) ^ _mix(counts * _COLUMN + np.uint64(salt)))
+    return [f"{value:016x}" for value in hashes.tolist()]
+
+
+def _mix(bits: _Bits) -> _Bits:
+    """A bijection of 64 bits in which every bit of the input changes about half of the output."""
+    bits = (bits ^ (bits >> _SHIFT)) * _FIRST
+    bits = (bits ^ (bits >> _SHIFT)) * _SECOND
+    return np.asarray(bits ^ (bits >> _SHIFT), dtype=np.uint64)
