@@ -10,6 +10,7 @@ from trading_assets.defs.assets import RESEARCH_ASSETS, entry_signals, live_pari
 from trading_assets.defs.assets.common import TABLES
 from trading_assets.defs.checks.honesty import HONESTY_CHECKS
 from trading_assets.defs.checks.parity import live_is_explained
+from trading_assets.defs.checks.quality import candles_are_good
 from trading_assets.defs.checks.schema import schema_check
 from trading_assets.defs.io_managers.hourly_tables import HourlyTableIOManager
 from trading_assets.defs.jobs import RISK_JOBS, parity, reconcile, research, select, trade
@@ -31,6 +32,7 @@ def build_definitions(*, resource_overrides: Mapping[str, object] | None = None)
         assets=[*RESEARCH_ASSETS, entry_signals, live_parity],
         asset_checks=[
             *(schema_check(asset.key) for asset in (*RESEARCH_ASSETS, live_parity)),
+            candles_are_good,
             *HONESTY_CHECKS,
             live_is_explained,
         ],

@@ -110,6 +110,17 @@ class Settings(BaseSettings):
         25.0, gt=0, description="Drop coins whose quantity step distorts the position size by more, percent."
     )
 
+    # Candles that are left out.
+    min_candle_coverage_pct: float = Field(
+        95.0, ge=0, le=100, description="A coin takes no part in an hour that holds less of its candles, percent."
+    )
+    max_candle_age_bars: int = Field(
+        2, ge=0, description="Nor one whose newest candle closed more candles than this before the hour's end."
+    )
+    max_candle_jump_pct: float = Field(
+        50.0, gt=0, description="Nor one with a candle that opens so far from the close before it, percent."
+    )
+
     # Backtests (spec section 4).
     backtest_capital: float = Field(1000.0, gt=0, description="Capital and notional of each trade, USD.")
     taker_fee: float = Field(0.00055, ge=0, lt=0.1, description="Taker fee, fraction of notional.")

@@ -77,6 +77,7 @@ def find_entry_signals(
         instruments={instrument.symbol: instrument for instrument in source.instruments()},
         settings=settings.get(),
         now_ms=now_ms,
+        run_id=context.run_id,
     )
     skipped = ", ".join(f"{count} {reason}" for reason, count in sorted(report.skipped.items()))
     context.log.info(f"{len(report.signals)} new signals; of the other selections: {skipped or 'none'}")
