@@ -13,9 +13,9 @@ from trading_assets.defs.checks.parity import live_is_explained
 from trading_assets.defs.checks.quality import candles_are_good
 from trading_assets.defs.checks.schema import schema_check
 from trading_assets.defs.io_managers.hourly_tables import HourlyTableIOManager
-from trading_assets.defs.jobs import RISK_JOBS, parity, reconcile, research, select, trade
+from trading_assets.defs.jobs import RISK_JOBS, parity, reconcile, research, retention, select, trade
 from trading_assets.defs.resources import default_resources
-from trading_assets.defs.schedules import parity_daily, research_hourly, selection_every_minute
+from trading_assets.defs.schedules import parity_daily, research_hourly, retention_daily, selection_every_minute
 from trading_assets.defs.sensors import (
     notify_of_failed_runs,
     reconcile_books,
@@ -36,8 +36,8 @@ def build_definitions(*, resource_overrides: Mapping[str, object] | None = None)
             *HONESTY_CHECKS,
             live_is_explained,
         ],
-        jobs=[research, select, trade, reconcile, parity, *RISK_JOBS],
-        schedules=[research_hourly, selection_every_minute, parity_daily],
+        jobs=[research, select, trade, reconcile, parity, retention, *RISK_JOBS],
+        schedules=[research_hourly, selection_every_minute, parity_daily, retention_daily],
         sensors=[research_catch_up, trade_when_candles_close, reconcile_books, notify_of_failed_runs],
         resources=resources,
         # Imports cost seconds in every process, the work less.

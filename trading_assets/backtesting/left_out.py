@@ -11,28 +11,18 @@ import pandas as pd
 
 from trading_assets.backtesting.run import Backtests, OpenCoin
 from trading_assets.errors import DataError
-from trading_assets.market.depth import stored_timeframe
-from trading_assets.market.loading import BTC, OfHour
+from trading_assets.ledger.checks import Faults
+from trading_assets.market.loading import OfHour, stored_candles
 from trading_assets.market.timeframes import Timeframe
 from trading_assets.schemas.tables import BACKTEST_RESULTS
 from trading_assets.settings import Settings
 from trading_assets.strategies.base import DataNeeds, StrategyData
 from trading_assets.strategies.registry import ConfiguredStrategy
 
-Faults = Mapping[tuple[str, str], str]
-"""What is wrong with the candles of a timeframe (its value) and symbol."""
-
-
-def candles_read(symbol: str, timeframe: Timeframe, needs: DataNeeds) -> list[tuple[str, str]]:
-    """Stored candles that a backtest reads, as (timeframe, symbol): its own first."""
-    others = [(stored_timeframe(other).value, symbol) for other in needs.candles]
-    btc = [(stored_timeframe(other).value, BTC) for other in needs.btc]
-    return list(dict.fromkeys([(timeframe.value, symbol), *others, *btc]))
-
 
 def why_left_out(symbol: str, timeframe: Timeframe, needs: DataNeeds, faults: Faults) -> str | None:
     """What is wrong with candles that the backtest would read; None where they are good."""
-    bad = [one for one in candles_read(symbol, timeframe, needs) if one in faults]
+    bad = [one for one in stored_candles(symbol, timeframe, needs) if one in faults]
     return "; ".join(f"{of} candles of {whose}: {faults[of, whose]}" for of, whose in bad) or None
 
 

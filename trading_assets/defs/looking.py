@@ -10,10 +10,13 @@ import dagster as dg
 from trading_assets.defs.ops.session import SERVES
 from trading_assets.defs.partitions import hour_of, key_of
 from trading_assets.market.timeframes import TRADED_TIMEFRAMES
-from trading_assets.trading.automation import SESSION_TRIES, SessionRun
+from trading_assets.trading.automation import TRIES, SessionRun
 
 BACKTEST_KEYS = [dg.AssetKey(["backtest_results", timeframe.value]) for timeframe in TRADED_TIMEFRAMES]
 SELECTION_KEY = dg.AssetKey("strategy_selections")
+
+TRADING_JOBS = frozenset({"trade", "reconcile", "halt", "reduce", "resume", "flatten", "retention"})
+"""Jobs that write no hour of research; any other, a backfill's unnamed one too, may."""
 
 RECENT_HOURS = 6
 """Hours behind now that the every-minute look covers."""
@@ -47,7 +50,7 @@ def sessions(instance: dg.DagsterInstance, job_name: str) -> list[SessionRun]:
 def failed_ago_s(instance: dg.DagsterInstance, job_name: str) -> list[float]:
     """Seconds since each of the newest runs of the job failed, the newest first, up to the first that did not."""
     ago = []
-    for record in instance.get_run_records(dg.RunsFilter(job_name=job_name), limit=SESSION_TRIES):
+    for record in instance.get_run_records(dg.RunsFilter(job_name=job_name), limit=TRIES + 1):
         if record.dagster_run.status is not dg.DagsterRunStatus.FAILURE or record.end_time is None:
             break
         ago.append(time.time() - record.end_time)
@@ -71,3 +74,10 @@ def latest_writes(instance: dg.DagsterInstance, keys: Sequence[dg.AssetKey], hou
             hour = hour_of(partition)
             writes[hour] = max(writes.get(hour, 0), storage_id)
     return writes
+
+
+def research_now(instance: dg.DagsterInstance, *, but: str) -> bool:
+    """Whether a run that may read old candles is queued or running; `but` does not count."""
+    records = instance.get_run_records(dg.RunsFilter(statuses=_ALIVE))
+    runs = [record.dagster_run for record in records]
+    return any(run.run_id != but and run.job_name not in TRADING_JOBS for run in runs)

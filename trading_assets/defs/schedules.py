@@ -3,7 +3,7 @@
 import dagster as dg
 
 from trading_assets.defs import looking
-from trading_assets.defs.jobs import parity, research, select
+from trading_assets.defs.jobs import parity, research, retention, select
 from trading_assets.defs.partitions import day_key_of, key_of
 from trading_assets.market.timeframes import DAY_MS, HOUR_MS, floor_ms, to_ms
 from trading_assets.settings import load_settings
@@ -63,3 +63,15 @@ def selection_every_minute(context: dg.ScheduleEvaluationContext) -> list[dg.Run
 def parity_daily(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
     ended = floor_ms(to_ms(context.scheduled_execution_time), DAY_MS) - DAY_MS
     return dg.RunRequest(run_key=day_key_of(ended), partition_key=day_key_of(ended))
+
+
+@dg.schedule(
+    job=retention,
+    cron_schedule="40 3 * * *",
+    execution_timezone="UTC",
+    # It deletes: switched on by the same settings as what it cleans up after.
+    default_status=_status(),
+    description="Every day at 03:40: deletes runs, rows and candles that are older than the settings say.",
+)
+def retention_daily(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
+    return dg.RunRequest(run_key=f"retention-{context.scheduled_execution_time:%Y-%m-%d}")

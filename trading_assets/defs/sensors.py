@@ -19,9 +19,19 @@ from trading_assets.ledger import books, orders, signals
 from trading_assets.ledger.database import Database
 from trading_assets.market.timeframes import HOUR_MS, floor_ms
 from trading_assets.settings import load_settings
-from trading_assets.trading.automation import Skip, decide_reconcile, decide_research, decide_session, decide_trade
+from trading_assets.trading.automation import (
+    Skip,
+    decide_reconcile,
+    decide_research,
+    decide_session,
+    decide_trade,
+    failure_text,
+)
 from trading_assets.trading.selected import Selected, newest_selection
 from trading_assets.trading.session_lease import trader_of
+
+RETRIED = "dagster/max_retries"
+"""Tag of runs that Dagster's daemon starts again."""
 
 
 def _status() -> dg.DefaultSensorStatus:
@@ -137,6 +147,7 @@ def reconcile_books(
             open_positions=len(occupied) - len(unresolved),
             unresolved=len(unresolved),
             run_in_progress=looking.in_progress(context.instance, reconcile.name),
+            failed_ago_s=looking.failed_ago_s(context.instance, reconcile.name),
         )
     except TradingAssetsError as error:
         return dg.SkipReason(f"cannot look: {error}")
@@ -147,9 +158,18 @@ def reconcile_books(
 
 @dg.run_failure_sensor(
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Notifies of every failed run, with its job and error.",
+    description="Notifies of failed runs, with job and error: of each of three tries, and that no further one follows. "
+    "More failures in a row are told of when one has succeeded in between.",
 )
 def notify_of_failed_runs(context: dg.RunFailureSensorContext, notifier: NotifierResource) -> None:
-    messenger = notifier.get()
-    messenger.notify(f"run of {context.dagster_run.job_name} failed", context.failure_event.message or "no message")
-    messenger.flush()
+    run, messenger = context.dagster_run, notifier.get()
+    retry = int(run.tags.get("dagster/retry_number", 0))
+    text = failure_text(
+        run.job_name,
+        context.failure_event.message or "no message",
+        tries=retry + 1 if RETRIED in run.tags else len(looking.failed_ago_s(context.instance, run.job_name)),
+        will_retry=run.tags.get("dagster/will_retry") == "true",
+    )
+    if text is not None:
+        messenger.notify(*text)
+        messenger.flush()

@@ -19,8 +19,8 @@ RETRY_SIGNALS_MS = 5_000
 BEGINS_WITHIN_S = 300.0
 """A session has its turn within this time of being asked for, or its process is dead."""
 
-SESSION_TRIES, SESSION_REST_S = 3, 600.0
-"""So many sessions may fail in a row before they get a rest."""
+TRIES, REST_S = 3, 600.0
+"""So many runs of a job may fail in a row; then a person is told, and sessions and reconciliations get a rest."""
 
 RECONCILE_BUSY_MS = 60_000
 RECONCILE_IDLE_MS = 600_000
@@ -135,10 +135,10 @@ def decide_session(
     if beginning:
         waits = f"; {trader} trades until then" if trader is not None else ""
         return Skip(f"run {beginning[0].run[:8]} gets ready{waits}")
-    if len(failed_ago_s) >= SESSION_TRIES and failed_ago_s[0] < SESSION_REST_S:
+    if len(failed_ago_s) >= TRIES and failed_ago_s[0] < REST_S:
         return Skip(
             f"the last {len(failed_ago_s)} sessions failed; the next one is started in "
-            f"{SESSION_REST_S - failed_ago_s[0]:.0f} s, or by hand"
+            f"{REST_S - failed_ago_s[0]:.0f} s, or by hand"
         )
     dead = tuple(run.run for run in others)
     if trader is not None:
@@ -153,10 +153,20 @@ def decide_reconcile(
     open_positions: int,
     unresolved: int,
     run_in_progress: bool,
+    failed_ago_s: Sequence[float] = (),
 ) -> Launch | Skip:
-    """Launch every minute while something is open, else every ten."""
+    """Launch every minute while something is open, else every ten; after `TRIES` failures in a row after a rest only.
+
+    Args:
+        failed_ago_s: how long ago each of the newest runs failed, the newest first, up to the first that did not.
+    """
     if run_in_progress:
         return Skip("a reconcile run is in progress")
+    if len(failed_ago_s) >= TRIES and failed_ago_s[0] < REST_S:
+        return Skip(
+            f"the last {len(failed_ago_s)} runs failed; the next one is started in {REST_S - failed_ago_s[0]:.0f} s, "
+            "or by hand. No order is sent on old books"
+        )
     if reconciled_ms is None:
         return Launch("the books were never read", now_ms)
     busy = open_positions + unresolved > 0
@@ -164,6 +174,23 @@ def decide_reconcile(
     age = now_ms - reconciled_ms
     state = f"{open_positions} positions, {unresolved} unresolved orders, books read {age / 1000:.0f} s ago"
     return Launch(state, now_ms) if age >= every else Skip(f"{state}; due every {every // 1000} s")
+
+
+def failure_text(job: str, error: str, *, tries: int, will_retry: bool) -> tuple[str, str] | None:
+    """Title and text of the message on a failed run; None where the limit of restarts was told of already.
+
+    Args:
+        tries: runs in a row that have failed, this one included.
+        will_retry: another try follows by itself at once.
+    """
+    if will_retry:
+        return f"run of {job} failed, try {tries} of {TRIES}", f"{error}. It is tried again."
+    if tries == TRIES:
+        return (
+            f"run of {job} failed {TRIES} times: restart limit reached",
+            f"{error}. Look at it; start it by hand.",
+        )
+    return (f"run of {job} failed", error) if tries < TRIES else None
 
 
 def decide_selection(

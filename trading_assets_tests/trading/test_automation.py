@@ -8,7 +8,7 @@ from trading_assets.market.timeframes import HOUR_MS, MINUTE_MS
 from trading_assets.trading.automation import (
     BEGINS_WITHIN_S,
     CATCH_UP_AFTER_MS,
-    SESSION_REST_S,
+    REST_S,
     Launch,
     Research,
     Reselect,
@@ -185,7 +185,7 @@ YOUNG, AGED = BEGINS_WITHIN_S - 1, BEGINS_WITHIN_S
         (NEW, Trader("elsewhere", NEW), [], [], "run elsewher trades", None),
         (NEW, None, [], [30.0, 60.0], "nobody trades", ()),
         (NEW, None, [], [30.0, 60.0, 90.0], "the last 3 sessions failed", None),
-        (NEW, None, [], [SESSION_REST_S, 700.0, 800.0], "nobody trades", ()),
+        (NEW, None, [], [REST_S, 700.0, 800.0], "nobody trades", ()),
     ],
 )
 def test_a_session_is_started_when_none_lives_or_a_newer_selection_is_there(

@@ -10,7 +10,7 @@ from pydantic import Field
 from trading_assets.defs import metadata as md
 from trading_assets.defs.checks.schema import validate
 from trading_assets.defs.ops.desk import make_desk
-from trading_assets.defs.ops.signal_events import log_signals
+from trading_assets.defs.ops.signal_events import explanations, log_signals
 from trading_assets.defs.resources import (
     CandleStoreResource,
     DatabaseResource,
@@ -121,6 +121,7 @@ def submit_orders(
             "waiting": len(report.refused),
             "expired": report.expired,
             "unknown": len(report.unknown),
+            "orders": explanations(desk.database, report.executed),
             "events": md.table(pd.DataFrame([record_of(event) for event in desk.events])),
         }
     )
