@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from functools import lru_cache
 
 import numpy as np
 
@@ -38,9 +39,14 @@ def choose(figures: FloatArray, parameters: Sequence[str], usable: BoolArray) ->
         usable: the sets that did not fail, shape (coins, sets).
     """
     trades, score, pnl = (figures[:, :, column] for column in (_TRADES, _SCORE, _PNL))
-    text = np.broadcast_to(np.argsort(np.argsort(np.array(parameters))), usable.shape)
+    text = np.broadcast_to(_ranks(tuple(parameters)), usable.shape)
     best = np.lexsort((text, -pnl, -score, trades < MIN_TRADES, ~usable), axis=-1)[:, 0]
     return np.where(usable.any(axis=1), best, -1)
+
+
+@lru_cache(maxsize=64)
+def _ranks(texts: tuple[str, ...]) -> IntArray:
+    return np.argsort(np.argsort(np.array(texts)))
 
 
 def tried(figures: FloatArray, usable: BoolArray) -> Tried:

@@ -52,3 +52,29 @@ def orders(kills: int, seed: int, as_json: bool) -> None:
             out.print(f"[red]no[/]  {text}", highlight=False)
     if report.broken or report.kills < kills:
         sys.exit(1)
+
+
+@chaos.command("day")
+@click.option("--hours", default=24.0, show_default=True, type=click.FloatRange(0.25, 96), help="Of market.")
+@click.option("--speed", default=60.0, show_default=True, type=click.FloatRange(1, 600), help="Of the market's clock.")
+@click.option("--seed", default=1, show_default=True, type=click.IntRange(0), help="Of market, faults and deaths.")
+@click.option("--json", "as_json", is_flag=True, help="Print the report as one JSON object.")
+def day(hours: float, speed: float, seed: int, as_json: bool) -> None:
+    """The whole system unattended, its processes killed at random; exit code 1 if its books differ at the end."""
+    from trading_assets.chaos.day import run_day, summary  # noqa: PLC0415 (imports connector and exchange)
+    from trading_assets.defs.run_book import RunBook  # noqa: PLC0415 (imports dagster)
+
+    report = run_day(hours, speed, seed, RunBook, lambda line: click.echo(line, err=True))
+    if as_json:
+        click.echo(summary(report))
+    else:
+        table = RichTable("what", "count")
+        for name, value in vars(report).items():
+            if name != "broken":
+                table.add_row(name.replace("_", " "), str(value))
+        out = open_console()
+        out.print(table)
+        for text in report.broken:
+            out.print(f"[red]no[/]  {text}", highlight=False)
+    if report.broken:
+        sys.exit(1)

@@ -51,6 +51,33 @@ def some_faults(chance: random.Random) -> list[dict[str, Any]]:
     return rules
 
 
+MARKET_KINDS: tuple[Mapping[str, Any], ...] = (
+    {"where": "GET /v5/market/kline", "http_status": 502},
+    {"where": "GET /v5/market/kline", "lost_answer": True},
+    {"where": "GET /v5/market/kline", "truncated": True},
+    {"where": "GET /v5/market/kline", "ret_code": 10006},
+    {"where": "GET /v5/market/kline", "ret_code": 10016},
+    {"where": "GET /v5/market/kline", "latency_ms": 800},
+    {"where": "GET /v5/market/kline", "stale_candle": 1},
+    {"where": "GET /v5/market/*", "html": True},
+    {"where": "GET /v5/market/time", "lost_request": True},
+    {"where": "ws:kline.*", "silence": True},
+    {"where": "ws:kline.*", "drop": True},
+    {"where": "ws:kline.*", "duplicate": True},
+    {"where": "ws:kline.*", "reorder": True},
+    {"where": "ws:kline.*", "delay_ms": 900},
+)
+
+
+def some_market_faults(chance: random.Random) -> list[dict[str, Any]]:
+    """None, one or two rules for candles, by REST and by stream, that strike by chance and soon wear off."""
+    rules = []
+    for _ in range(chance.choice((0, 1, 1, 2))):
+        odds = {"probability": chance.choice((0.1, 0.3, 1.0)), "seed": chance.randrange(1000)}
+        rules.append({"times": chance.choice((2, 5, 20)), **odds, **chance.choice(MARKET_KINDS)})
+    return rules
+
+
 class FaultDesk:
     """The fault rules of one running exchange."""
 

@@ -7,21 +7,17 @@ from trading_assets.defs.ops.retention import delete_what_is_old
 from trading_assets.defs.ops.risk import close_all_positions, halt_trading, reduce_trading, resume_trading
 from trading_assets.defs.ops.session import trade_session
 from trading_assets.defs.ops.trade import choose_mode, find_entry_signals, submit_orders
-from trading_assets.trading.automation import TRIES
 
 LANE = "trading_assets/lane"
 """Tag by which `dagster.yaml` keeps runs of one lane one after the other."""
 
 RESEARCH_GROUPS = ("scan", "market_data", "backtests", "selection")
 
-TRIED_THREE_TIMES = {"dagster/max_retries": str(TRIES - 1), "dagster/retry_strategy": "ALL_STEPS"}
-"""Dagster's daemon starts a failed run again, from the beginning, as `run_retries` of `dagster.yaml` allows."""
-
 research = dg.define_asset_job(
     "research",
     selection=dg.AssetSelection.groups(*RESEARCH_GROUPS),
     executor_def=dg.in_process_executor,
-    tags={LANE: "research", **TRIED_THREE_TIMES},
+    tags={LANE: "research"},
     description="Scan, candles, backtests and selection of an hour, as of its end. One process: imports cost more "
     "than the work.",
 )

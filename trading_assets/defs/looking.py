@@ -9,14 +9,17 @@ import dagster as dg
 
 from trading_assets.defs.ops.session import SERVES
 from trading_assets.defs.partitions import hour_of, key_of
+from trading_assets.defs.processes import is_gone
 from trading_assets.market.timeframes import TRADED_TIMEFRAMES
-from trading_assets.trading.automation import TRIES, SessionRun
+from trading_assets.trading.automation import SESSIONS_LOOKED_AT, SessionRun
 
 BACKTEST_KEYS = [dg.AssetKey(["backtest_results", timeframe.value]) for timeframe in TRADED_TIMEFRAMES]
 SELECTION_KEY = dg.AssetKey("strategy_selections")
 
 TRADING_JOBS = frozenset({"trade", "reconcile", "halt", "reduce", "resume", "flatten", "retention"})
 """Jobs that write no hour of research; any other, a backfill's unnamed one too, may."""
+
+PARTITION = "dagster/partition"
 
 RECENT_HOURS = 6
 """Hours behind now that the every-minute look covers."""
@@ -28,6 +31,8 @@ _ALIVE = [
     dg.DagsterRunStatus.STARTED,
     dg.DagsterRunStatus.CANCELING,
 ]
+
+_LAUNCHED = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
 
 
 def in_progress(instance: dg.DagsterInstance, *job_names: str) -> bool:
@@ -50,11 +55,46 @@ def sessions(instance: dg.DagsterInstance, job_name: str) -> list[SessionRun]:
 def failed_ago_s(instance: dg.DagsterInstance, job_name: str) -> list[float]:
     """Seconds since each of the newest runs of the job failed, the newest first, up to the first that did not."""
     ago = []
-    for record in instance.get_run_records(dg.RunsFilter(job_name=job_name), limit=TRIES + 1):
+    for record in instance.get_run_records(dg.RunsFilter(job_name=job_name), limit=SESSIONS_LOOKED_AT):
         if record.dagster_run.status is not dg.DagsterRunStatus.FAILURE or record.end_time is None:
             break
         ago.append(time.time() - record.end_time)
     return ago
+
+
+def failures(instance: dg.DagsterInstance, run: dg.DagsterRun) -> int:
+    """How many runs have failed in a row up to this failed one, of its hour where it has one, else of its job."""
+    partition = run.tags.get(PARTITION)
+    if partition is None:
+        return max(len(failed_ago_s(instance, run.job_name)), 1)
+    filters = dg.RunsFilter(job_name=run.job_name, tags={PARTITION: partition}, statuses=[dg.DagsterRunStatus.FAILURE])
+    return max(instance.get_runs_count(filters), 1)
+
+
+def tries(instance: dg.DagsterInstance, job_name: str, hour_ms: int) -> int:
+    """How many runs of an hour there were, whatever became of them."""
+    return instance.get_runs_count(dg.RunsFilter(job_name=job_name, tags={PARTITION: key_of(hour_ms)}))
+
+
+def end_dead(instance: dg.DagsterInstance, *job_names: str) -> None:
+    """Let runs of the jobs end in Dagster whose processes are gone: killed together with what looks after them.
+
+    The code server reports a run whose process it has seen end; one that died with it would be in progress for ever,
+    and nothing of its lane would be started again.
+    """
+    for name in job_names:
+        for run in instance.get_runs(dg.RunsFilter(job_name=name, statuses=_LAUNCHED)):
+            if is_gone(instance, run.run_id):
+                # A run that has just ended says so before its process ends.
+                now = instance.get_run_by_id(run.run_id)
+                if now is not None and now.status in _LAUNCHED:
+                    instance.report_run_failed(now, "its process is gone")
+
+
+def has_ended(instance: dg.DagsterInstance, run_id: str) -> bool:
+    """Whether Dagster knows the run and its end."""
+    run = instance.get_run_by_id(run_id)
+    return run is not None and run.is_finished
 
 
 def report_dead(instance: dg.DagsterInstance, run_id: str) -> None:

@@ -5,7 +5,9 @@ import dagster as dg
 from trading_assets.defs import looking
 from trading_assets.defs.jobs import parity, research, retention, select
 from trading_assets.defs.partitions import day_key_of, key_of
-from trading_assets.market.timeframes import DAY_MS, HOUR_MS, floor_ms, to_ms
+from trading_assets.defs.resources import ExchangeResource
+from trading_assets.errors import TradingAssetsError
+from trading_assets.market.timeframes import DAY_MS, HOUR_MS, MINUTE_MS, floor_ms, iso, to_ms
 from trading_assets.settings import load_settings
 from trading_assets.trading.automation import Skip, decide_selection
 
@@ -23,8 +25,11 @@ def _status() -> dg.DefaultScheduleStatus:
     description="At each full hour: scan, candles, backtests and selection of the hour that has just ended. The first "
     "step waits until the hour's last candles are final, a few seconds.",
 )
-def research_hourly(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
+def research_hourly(context: dg.ScheduleEvaluationContext, exchange: ExchangeResource) -> dg.RunRequest | dg.SkipReason:
     ended = floor_ms(to_ms(context.scheduled_execution_time), HOUR_MS) - HOUR_MS
+    too_early = _is_ahead_of(exchange, ended + HOUR_MS)
+    if too_early is not None:
+        return too_early
     return dg.RunRequest(run_key=key_of(ended), partition_key=key_of(ended))
 
 
@@ -60,8 +65,11 @@ def selection_every_minute(context: dg.ScheduleEvaluationContext) -> list[dg.Run
     default_status=_status(),
     description="Twenty minutes after each day: replays the day that has ended and compares it with what live did.",
 )
-def parity_daily(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
+def parity_daily(context: dg.ScheduleEvaluationContext, exchange: ExchangeResource) -> dg.RunRequest | dg.SkipReason:
     ended = floor_ms(to_ms(context.scheduled_execution_time), DAY_MS) - DAY_MS
+    too_early = _is_ahead_of(exchange, ended + DAY_MS)
+    if too_early is not None:
+        return too_early
     return dg.RunRequest(run_key=day_key_of(ended), partition_key=day_key_of(ended))
 
 
@@ -75,3 +83,14 @@ def parity_daily(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
 )
 def retention_daily(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
     return dg.RunRequest(run_key=f"retention-{context.scheduled_execution_time:%Y-%m-%d}")
+
+
+def _is_ahead_of(exchange: ExchangeResource, end_ms: int) -> dg.SkipReason | None:
+    """Schedules follow the machine's clock, an embedded exchange may have another one; a few seconds are waited for."""
+    try:
+        now_ms = exchange.market_data().now_ms()
+    except TradingAssetsError:
+        return None  # it may be back when the run has started
+    if now_ms >= end_ms - MINUTE_MS:
+        return None
+    return dg.SkipReason(f"the exchange's clock shows {iso(now_ms)}, before {iso(end_ms)}")

@@ -5,7 +5,7 @@ import json
 import dagster as dg
 
 from trading_assets.defs import looking
-from trading_assets.defs.jobs import reconcile, research, trade
+from trading_assets.defs.jobs import parity, reconcile, research, select, trade
 from trading_assets.defs.partitions import key_of
 from trading_assets.defs.resources import (
     DatabaseResource,
@@ -20,6 +20,7 @@ from trading_assets.ledger.database import Database
 from trading_assets.market.timeframes import HOUR_MS, floor_ms
 from trading_assets.settings import load_settings
 from trading_assets.trading.automation import (
+    RESEARCH_TRIES,
     Skip,
     decide_reconcile,
     decide_research,
@@ -29,9 +30,6 @@ from trading_assets.trading.automation import (
 )
 from trading_assets.trading.selected import Selected, newest_selection
 from trading_assets.trading.session_lease import trader_of
-
-RETRIED = "dagster/max_retries"
-"""Tag of runs that Dagster's daemon starts again."""
 
 
 def _status() -> dg.DefaultSensorStatus:
@@ -43,8 +41,8 @@ def _status() -> dg.DefaultSensorStatus:
     job=research,
     minimum_interval_seconds=20,
     default_status=_status(),
-    description="Researches the newest hour when it was never selected: at the first start, and after a pause. Skips "
-    "while research runs, and leaves the first minutes of an hour to the hourly schedule.",
+    description="Researches the newest hour when it was never selected: at the first start, after a pause, and up to "
+    "three times after failures. Skips while research runs, and leaves an hour's first minutes to the hourly schedule.",
 )
 def research_catch_up(context: dg.SensorEvaluationContext, exchange: ExchangeResource) -> dg.RunRequest | dg.SkipReason:
     try:
@@ -53,18 +51,24 @@ def research_catch_up(context: dg.SensorEvaluationContext, exchange: ExchangeRes
         return dg.SkipReason(f"the exchange cannot be read: {error}")
     newest = floor_ms(now_ms, HOUR_MS) - HOUR_MS
     hours = [newest - back * HOUR_MS for back in range(looking.RECENT_HOURS)]
+    looking.end_dead(context.instance, research.name, select.name, parity.name)
     tried = json.loads(context.cursor) if context.cursor else []
     decision = decide_research(
         now_ms=now_ms,
         selected_hours=looking.latest_writes(context.instance, [looking.SELECTION_KEY], hours),
-        failed_hours=tried,
+        # The hourly schedule's own try counts, too.
+        tried_hours=[
+            *tried,
+            *[newest] * (looking.tries(context.instance, research.name, newest) - tried.count(newest)),
+        ],
         run_in_progress=looking.in_progress(context.instance, research.name),
     )
     if isinstance(decision, Skip):
         return dg.SkipReason(decision.reason)
-    context.update_cursor(json.dumps([*tried, decision.hour_ms][-looking.RECENT_HOURS :]))
+    tries = tried.count(decision.hour_ms)
+    context.update_cursor(json.dumps([*tried, decision.hour_ms][-RESEARCH_TRIES:]))
     partition = key_of(decision.hour_ms)
-    return dg.RunRequest(run_key=f"catch-up-{partition}", partition_key=partition)
+    return dg.RunRequest(run_key=f"catch-up-{partition}-{tries + 1}", partition_key=partition)
 
 
 def _trade_interval_s() -> int:
@@ -87,6 +91,7 @@ def trade_when_candles_close(
     exchange: ExchangeResource,
 ) -> dg.RunRequest | dg.SkipReason:
     record, configured = database.get(), settings.get()
+    looking.end_dead(context.instance, trade.name)
     try:
         selected = newest_selection(record)
         if configured.trade_mode == "session":
@@ -111,9 +116,12 @@ def trade_when_candles_close(
 def _session(
     context: dg.SensorEvaluationContext, record: Database, account: str, selected: Selected | None
 ) -> dg.RunRequest | dg.SkipReason:
+    trader = trader_of(record, account, wall_ms=local_ms())
+    if trader is not None and looking.has_ended(context.instance, trader.run):
+        trader = None  # killed: its successor gets ready while the lease runs out
     decision = decide_session(
         selected=selected.key if selected is not None else None,
-        trader=trader_of(record, account, wall_ms=local_ms()),
+        trader=trader,
         runs=looking.sessions(context.instance, trade.name),
         failed_ago_s=looking.failed_ago_s(context.instance, trade.name),
     )
@@ -138,6 +146,7 @@ def reconcile_books(
     exchange: ExchangeResource,
 ) -> dg.RunRequest | dg.SkipReason:
     record, account = database.get(), settings.get().account
+    looking.end_dead(context.instance, reconcile.name)
     try:
         occupied = orders.occupying(record, account)
         unresolved = [intent for intent in occupied if intent.status in orders.UNRESOLVED]
@@ -163,12 +172,10 @@ def reconcile_books(
 )
 def notify_of_failed_runs(context: dg.RunFailureSensorContext, notifier: NotifierResource) -> None:
     run, messenger = context.dagster_run, notifier.get()
-    retry = int(run.tags.get("dagster/retry_number", 0))
     text = failure_text(
         run.job_name,
         context.failure_event.message or "no message",
-        tries=retry + 1 if RETRIED in run.tags else len(looking.failed_ago_s(context.instance, run.job_name)),
-        will_retry=run.tags.get("dagster/will_retry") == "true",
+        tries=looking.failures(context.instance, run),
     )
     if text is not None:
         messenger.notify(*text)

@@ -19,13 +19,22 @@ RETRY_SIGNALS_MS = 5_000
 BEGINS_WITHIN_S = 300.0
 """A session has its turn within this time of being asked for, or its process is dead."""
 
-TRIES, REST_S = 3, 600.0
-"""So many runs of a job may fail in a row; then a person is told, and sessions and reconciliations get a rest."""
+SESSION_TRIES, SESSION_REST_S, SESSION_LONGEST_REST_S = 3, 30.0, 600.0
+"""So many sessions may fail in a row before they get a rest, twice as long after each further failure."""
+
+SESSIONS_LOOKED_AT = 8
+"""Newest sessions among which failures are counted: enough for the longest rest."""
 
 RECONCILE_BUSY_MS = 60_000
 RECONCILE_IDLE_MS = 600_000
 CATCH_UP_AFTER_MS = 5 * 60_000
 """The hourly schedule has so long before the catch-up sensor steps in."""
+
+RESEARCH_TRIES = 3
+"""So often an hour is tried whose research failed, or was killed; then a person is told."""
+
+RECONCILE_TRIES, RECONCILE_REST_S = 3, 600.0
+"""So many reconciliations may fail in a row; then a person is told, and one is tried now and again."""
 
 
 @dataclass(frozen=True)
@@ -135,10 +144,11 @@ def decide_session(
     if beginning:
         waits = f"; {trader} trades until then" if trader is not None else ""
         return Skip(f"run {beginning[0].run[:8]} gets ready{waits}")
-    if len(failed_ago_s) >= TRIES and failed_ago_s[0] < REST_S:
+    rest_s = min(SESSION_REST_S * 2 ** (len(failed_ago_s) - SESSION_TRIES), SESSION_LONGEST_REST_S)
+    if len(failed_ago_s) >= SESSION_TRIES and failed_ago_s[0] < rest_s:
         return Skip(
             f"the last {len(failed_ago_s)} sessions failed; the next one is started in "
-            f"{REST_S - failed_ago_s[0]:.0f} s, or by hand"
+            f"{rest_s - failed_ago_s[0]:.0f} s, or by hand"
         )
     dead = tuple(run.run for run in others)
     if trader is not None:
@@ -155,17 +165,17 @@ def decide_reconcile(
     run_in_progress: bool,
     failed_ago_s: Sequence[float] = (),
 ) -> Launch | Skip:
-    """Launch every minute while something is open, else every ten; after `TRIES` failures in a row after a rest only.
+    """Launch every minute while something is open, else every ten; after too many failures in a row after a rest only.
 
     Args:
         failed_ago_s: how long ago each of the newest runs failed, the newest first, up to the first that did not.
     """
     if run_in_progress:
         return Skip("a reconcile run is in progress")
-    if len(failed_ago_s) >= TRIES and failed_ago_s[0] < REST_S:
+    if len(failed_ago_s) >= RECONCILE_TRIES and failed_ago_s[0] < RECONCILE_REST_S:
         return Skip(
-            f"the last {len(failed_ago_s)} runs failed; the next one is started in {REST_S - failed_ago_s[0]:.0f} s, "
-            "or by hand. No order is sent on old books"
+            f"the last {len(failed_ago_s)} runs failed; the next one is started in "
+            f"{RECONCILE_REST_S - failed_ago_s[0]:.0f} s, or by hand. No order is sent on old books"
         )
     if reconciled_ms is None:
         return Launch("the books were never read", now_ms)
@@ -176,21 +186,23 @@ def decide_reconcile(
     return Launch(state, now_ms) if age >= every else Skip(f"{state}; due every {every // 1000} s")
 
 
-def failure_text(job: str, error: str, *, tries: int, will_retry: bool) -> tuple[str, str] | None:
+TRIES_OF_JOBS = {"research": RESEARCH_TRIES, "reconcile": RECONCILE_TRIES, "trade": SESSION_TRIES}
+
+
+def failure_text(job: str, error: str, *, tries: int) -> tuple[str, str] | None:
     """Title and text of the message on a failed run; None where the limit of restarts was told of already.
 
     Args:
-        tries: runs in a row that have failed, this one included.
-        will_retry: another try follows by itself at once.
+        tries: how many runs of the job (of the hour, where it has hours) have failed in a row, this one included.
     """
-    if will_retry:
-        return f"run of {job} failed, try {tries} of {TRIES}", f"{error}. It is tried again."
-    if tries == TRIES:
-        return (
-            f"run of {job} failed {TRIES} times: restart limit reached",
-            f"{error}. Look at it; start it by hand.",
-        )
-    return (f"run of {job} failed", error) if tries < TRIES else None
+    limit = TRIES_OF_JOBS.get(job)
+    if limit is None:
+        return f"run of {job} failed", error
+    if tries < limit:
+        return f"run of {job} failed, try {tries} of {limit}", error
+    if tries == limit:
+        return f"run of {job} failed {limit} times: restart limit reached", f"{error}\nLook at it; start it by hand."
+    return None
 
 
 def decide_selection(
@@ -217,13 +229,13 @@ def decide_selection(
 
 
 def decide_research(
-    *, now_ms: int, selected_hours: Iterable[int], failed_hours: Iterable[int], run_in_progress: bool
+    *, now_ms: int, selected_hours: Iterable[int], tried_hours: Sequence[int], run_in_progress: bool
 ) -> Research | Skip:
     """Research the newest ended hour if it was never selected and the hourly schedule had its time.
 
     Args:
         selected_hours: recent hours with a selection.
-        failed_hours: hours for which this was tried and failed: they are not tried again.
+        tried_hours: the hour of each earlier try.
     """
     if run_in_progress:
         return Skip("research is running")
@@ -231,8 +243,9 @@ def decide_research(
     selected = set(selected_hours)
     if newest in selected:
         return Skip(f"the hour that ended at {iso(as_of_ms(newest))} is selected")
-    if newest in set(failed_hours):
-        return Skip(f"research of the hour that ended at {iso(as_of_ms(newest))} was tried already")
+    tries = tried_hours.count(newest)
+    if tries >= RESEARCH_TRIES:
+        return Skip(f"research of the hour that ended at {iso(as_of_ms(newest))} was tried {tries} times already")
     if selected and now_ms - as_of_ms(newest) < CATCH_UP_AFTER_MS:
         return Skip("the hourly schedule has its first minutes")
     return Research(newest, f"the hour that ended at {iso(as_of_ms(newest))} is not selected")

@@ -15,7 +15,7 @@ from trading_assets.market.quality import Limits, fault_now
 from trading_assets.market.timeframes import Timeframe, floor_ms, iso
 from trading_assets.settings import Settings
 from trading_assets.strategies.base import Strategy, StrategyData
-from trading_assets.trading.sizing import stops
+from trading_assets.trading.sizing import exits
 
 _MARK = "ta"
 OUR_ENTRIES = f"{_MARK}-e-"
@@ -106,7 +106,14 @@ def decide(
     distance = Decimal(str(float(signals.stop_distance[-1])))
     if float(signals.stop_distance[-1]) / float(data.candles.close[-1]) >= settings.liquidation_distance:
         return NoSignal("the stop is as far as the liquidation")
-    levels = stops(entry, distance, Decimal(str(signals.reward_risk)), long=long, tick=instrument.tick_size)
+    levels = exits(
+        entry,
+        distance,
+        Decimal(str(signals.reward_risk)),
+        long=long,
+        slippage_bps=settings.slippage_bps,
+        tick=instrument.tick_size,
+    )
     if levels is None:
         return NoSignal("stop or target would not be above zero")
     values = {name: float(array[-1]) for name, array in signals.indicators.items()}

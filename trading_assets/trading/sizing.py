@@ -46,6 +46,24 @@ def to_tick(price: Decimal, tick: Decimal) -> Decimal:
     return (price / tick).to_integral_value(ROUND_HALF_EVEN) * tick
 
 
+def exits(
+    close: Decimal, distance: Decimal, reward_risk: Decimal, *, long: bool, slippage_bps: float, tick: Decimal
+) -> tuple[Decimal, Decimal] | None:
+    """Stop loss and take profit of an entry at a bar's close, measured as a backtest does, then rounded to the tick.
+
+    A backtest fills at the close with slippage, and its stop stands a fraction `distance` / `close` away from that
+    fill. Both stand at least a tick from the close, too, which the venue takes for the price; None where a price would
+    not be > 0.
+    """
+    sign = 1 if long else -1
+    fill = 1 + sign * Decimal(str(slippage_bps)) / 10_000
+    levels = stops(close * fill, distance * fill, reward_risk, long=long, tick=tick)
+    if levels is None or sign * (close - levels[0]) >= tick:
+        return levels
+    stop = to_tick(close, tick) - sign * tick
+    return (stop, levels[1]) if stop > 0 else None
+
+
 def stops(
     entry: Decimal, distance: Decimal, reward_risk: Decimal, *, long: bool, tick: Decimal
 ) -> tuple[Decimal, Decimal] | None:

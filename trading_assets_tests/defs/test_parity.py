@@ -10,6 +10,7 @@ import pytest
 
 from trading_assets.definitions import build_definitions
 from trading_assets.defs.checks.parity import EXPLAINED
+from trading_assets.defs.resources import default_resources
 from trading_assets.errors import DataError
 from trading_assets.ledger import signals
 from trading_assets.ledger.database import Database
@@ -75,10 +76,12 @@ def test_a_day_that_has_not_ended_is_refused(ledger: Database) -> None:
         run_job("parity", "2026-03-03")
 
 
-def test_the_schedule_asks_for_the_day_that_has_ended() -> None:
+def test_the_schedule_asks_for_the_day_that_has_ended(ledger: Database) -> None:
     repository = build_definitions().get_repository_def()
     context = dg.build_schedule_context(
-        repository_def=repository, scheduled_execution_time=pd.Timestamp("2026-03-03T00:20:00Z").to_pydatetime()
+        repository_def=repository,
+        scheduled_execution_time=pd.Timestamp("2026-03-03T00:20:00Z").to_pydatetime(),
+        resources=default_resources(),
     )
     requests = repository.get_schedule_def("parity_daily").evaluate_tick(context).run_requests or []
     assert [request.partition_key for request in requests] == ["2026-03-02"]

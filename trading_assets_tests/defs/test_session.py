@@ -162,6 +162,24 @@ def test_the_sensor_starts_a_session_and_says_which_run_is_live(ledger: Database
         assert "run run-b trades on older, the newest selection is" in request.tags["trading_assets/reason"]
 
 
+def test_the_successor_of_a_killed_session_does_not_wait_for_its_lease(ledger: Database) -> None:
+    selected = newest_selection(ledger)
+    assert selected is not None
+    with dg.DagsterInstance.ephemeral() as instance:
+        run = instance.create_run_for_job(
+            build_definitions().resolve_job_def("trade"), status=dg.DagsterRunStatus.STARTED
+        )
+        lease = leases.acquire(
+            ledger, trading_lease("main"), f"{run.run_id}@{selected.key}", ttl_ms=60_000, wall_ms=local_ms()
+        )
+        assert lease is not None
+        data, _ = sensor(instance)
+        assert not data.run_requests
+        instance.report_run_failed(run)
+        data, _ = sensor(instance)
+        assert len(data.run_requests or []) == 1
+
+
 def test_a_run_may_look_once_whatever_the_setting_says(ledger: Database) -> None:
     config = {"ops": {"choose_mode": {"config": {"mode": "once"}}}}
     with dg.DagsterInstance.ephemeral() as instance:

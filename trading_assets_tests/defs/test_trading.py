@@ -202,13 +202,18 @@ def test_the_trade_sensor_waits_for_a_selection_then_launches_once_a_candle(
         assert len(data.run_requests or []) == 1
 
 
-def test_the_research_sensor_catches_up_once_and_says_why_it_skips(venue: RunningExchange) -> None:
+def test_the_research_sensor_catches_up_three_times_at_most_and_says_why_it_skips(venue: RunningExchange) -> None:
     with dg.DagsterInstance.ephemeral() as instance:
         data, _ = sensor("research_catch_up", instance)
         requests = data.run_requests or []
         assert [request.partition_key for request in requests] == ["2026-03-02-01:00"]
+        keys = [request.run_key for request in requests]
+        for _ in range(2):
+            data, _ = sensor("research_catch_up", instance, data.cursor)
+            keys += [request.run_key for request in data.run_requests or []]
+        assert len(set(keys)) == 3, "a run key fires once"
         data, said = sensor("research_catch_up", instance, data.cursor)
-        assert not data.run_requests and "tried already" in said
+        assert not data.run_requests and "tried 3 times already" in said
         instance.report_runless_asset_event(
             dg.AssetMaterialization("strategy_selections", partition="2026-03-02-01:00")
         )
@@ -261,13 +266,32 @@ def test_the_minute_schedule_selects_again_only_after_a_newer_backtest(tmp_path:
         assert not tick(instance).run_requests
 
 
-def test_the_hourly_schedule_asks_for_the_hour_that_has_just_ended() -> None:
+def scheduled(name: str, at: str) -> Any:
     repository = build_definitions().get_repository_def()
     context = dg.build_schedule_context(
-        repository_def=repository, scheduled_execution_time=pd.Timestamp("2026-03-02T02:00:00Z").to_pydatetime()
+        repository_def=repository,
+        scheduled_execution_time=pd.Timestamp(at).to_pydatetime(),
+        resources=default_resources(),
     )
-    requests = repository.get_schedule_def("research_hourly").evaluate_tick(context).run_requests or []
+    return repository.get_schedule_def(name).evaluate_tick(context)
+
+
+def test_the_hourly_schedule_asks_for_the_hour_that_has_just_ended(venue: RunningExchange) -> None:
+    requests = scheduled("research_hourly", "2026-03-02T02:00:00Z").run_requests or []
     assert [request.partition_key for request in requests] == ["2026-03-02-01:00"]
+
+
+@pytest.mark.parametrize(
+    ("name", "at"), [("research_hourly", "2026-03-02T03:00:00Z"), ("parity_daily", "2026-03-03T00:20:00Z")]
+)
+def test_a_schedule_skips_what_has_not_ended_by_the_exchanges_clock(venue: RunningExchange, name: str, at: str) -> None:
+    data = scheduled(name, at)
+    assert not data.run_requests and "the exchange's clock shows 2026-03-02T02:15:10" in data.skip_message
+
+
+def test_a_schedule_does_not_wait_for_an_exchange_that_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRADING_ASSETS_SIMULATOR_URL", "http://127.0.0.1:9")
+    assert len(scheduled("research_hourly", "2026-03-02T02:00:00Z").run_requests or []) == 1
 
 
 def test_a_signal_that_breaks_its_schema_is_never_executed(

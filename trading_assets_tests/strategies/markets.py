@@ -1,4 +1,4 @@
-"""Random but consistent markets for strategy tests: every timeframe is made of the same quarters of an hour."""
+"""Random but consistent markets for strategy tests: all timeframes are made of the same minutes or quarter hours."""
 
 from __future__ import annotations
 
@@ -35,9 +35,11 @@ def walk(seed: int, bars: int, timeframe: Timeframe = Timeframe.M15, sigma: floa
 def market(seed: int, timeframe: Timeframe, needs: DataNeeds, *, bars: int = 300, days: int = 45) -> StrategyData:
     """The newest `bars` of a market of `days`, with all that is needed of the other timeframes, of BTC and funding."""
     rng = np.random.default_rng(seed)
+    base = Timeframe.M15 if timeframe.ms >= Timeframe.M15.ms else Timeframe.M1
+    count, share = days * DAY_MS // base.ms, (base.ms / Timeframe.M15.ms) ** 0.5
     # Wild coins and calm ones, so that every gate of a strategy opens and closes.
-    coin = walk(seed, days * 96, sigma=float(rng.choice([0.002, 0.004, 0.012])))
-    btc = walk(seed + 1, days * 96, sigma=0.0015)
+    coin = walk(seed, count, base, sigma=share * float(rng.choice([0.002, 0.004, 0.012])))
+    btc = walk(seed + 1, count, base, sigma=share * 0.0015)
     end = START_MS + days * DAY_MS
     times = np.arange(START_MS, end + 1, 8 * HOUR_MS)
     return StrategyData(

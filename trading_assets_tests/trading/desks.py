@@ -32,6 +32,10 @@ NO_PAUSES = {"cooldown_after_stop_s": 0, "pause_after_stops_s": 0, "weak_symbol_
 """Settings by which losses stop nothing: for tests of a market that moves as it likes."""
 
 
+NO_SHARES = {"max_position_margin_pct": 100, "max_symbol_exposure_pct": 1000, "max_total_exposure_pct": 1000}
+"""Settings by which a small account may open large positions."""
+
+
 def settings(**changes: object) -> Settings:
     return Settings(_env_file=None, **changes)  # type: ignore[call-arg, arg-type]
 

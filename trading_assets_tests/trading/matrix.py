@@ -26,6 +26,7 @@ from trading_assets.trading.desk import Desk
 from trading_assets.trading.executor import submit_orders
 from trading_assets.trading.reconcile import reconcile
 from trading_assets.trading.signals import order_link_id
+from trading_assets_tests.exchange.stub import keys_of
 from trading_assets_tests.simulator.fake_market import HOUR, T0
 from trading_assets_tests.trading.desks import add_signal, settings
 
@@ -99,16 +100,16 @@ class _Connector(BybitExchange):
     """Counts requests, and has the exchange forget the stops of entries where it is told to."""
 
     def __init__(self, running: RunningExchange, *, loses_stops: bool = False, timeout_s: float = _PATIENT_S) -> None:
-        connection = Connection(running.url, api_key=running.key, api_secret=running.secret, timeout_s=timeout_s)
+        connection = Connection(running.url, keys=keys_of(running.key, running.secret), timeout_s=timeout_s)
         transport = Transport(connection, spaced=False, sleep=lambda _s: None)
         super().__init__(transport, virtual_clock=True)
         self.requests: Counter[str] = Counter()
         self._loses_stops = loses_stops
         once = transport._once
 
-        def counted(method: str, params: Mapping[str, object]) -> tuple[dict[str, Any], int]:
+        def counted(method: str, params: Mapping[str, object], patience_s: float) -> tuple[dict[str, Any], int]:
             self.requests[method] += 1
-            return once(method, params)
+            return once(method, params, patience_s)
 
         transport._once = counted  # type: ignore[method-assign]
 

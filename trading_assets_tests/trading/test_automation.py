@@ -8,7 +8,10 @@ from trading_assets.market.timeframes import HOUR_MS, MINUTE_MS
 from trading_assets.trading.automation import (
     BEGINS_WITHIN_S,
     CATCH_UP_AFTER_MS,
-    REST_S,
+    RESEARCH_TRIES,
+    SESSION_LONGEST_REST_S,
+    SESSION_REST_S,
+    SESSIONS_LOOKED_AT,
     Launch,
     Research,
     Reselect,
@@ -135,24 +138,25 @@ NEWEST = FULL - HOUR_MS
 
 
 @pytest.mark.parametrize(
-    ("late_ms", "selected", "failed", "running", "researches"),
+    ("late_ms", "selected", "tried", "running", "researches"),
     [
         (0, [], [], False, True),
         (0, [NEWEST - HOUR_MS], [], False, False),
         (CATCH_UP_AFTER_MS - 1, [NEWEST - HOUR_MS], [], False, False),
         (CATCH_UP_AFTER_MS, [NEWEST - HOUR_MS], [], False, True),
         (CATCH_UP_AFTER_MS, [NEWEST], [], False, False),
-        (CATCH_UP_AFTER_MS, [NEWEST - HOUR_MS], [NEWEST], False, False),
-        (CATCH_UP_AFTER_MS, [], [NEWEST - HOUR_MS], False, True),
+        (CATCH_UP_AFTER_MS, [NEWEST - HOUR_MS], [NEWEST] * (RESEARCH_TRIES - 1), False, True),
+        (CATCH_UP_AFTER_MS, [NEWEST - HOUR_MS], [NEWEST] * RESEARCH_TRIES, False, False),
+        (CATCH_UP_AFTER_MS, [], [NEWEST - HOUR_MS] * RESEARCH_TRIES, False, True),
         (CATCH_UP_AFTER_MS, [], [], True, False),
         (HOUR_MS - 1, [NEWEST - HOUR_MS], [], False, True),
     ],
 )
-def test_an_hour_that_the_schedule_missed_is_researched_once(
-    late_ms: int, selected: list[int], failed: list[int], running: bool, researches: bool
+def test_an_hour_that_the_schedule_missed_is_researched_three_times_at_most(
+    late_ms: int, selected: list[int], tried: list[int], running: bool, researches: bool
 ) -> None:
     decision = decide_research(
-        now_ms=FULL + late_ms, selected_hours=selected, failed_hours=failed, run_in_progress=running
+        now_ms=FULL + late_ms, selected_hours=selected, tried_hours=tried, run_in_progress=running
     )
     assert isinstance(decision, Research) is researches
     assert decision.reason
@@ -184,8 +188,19 @@ YOUNG, AGED = BEGINS_WITHIN_S - 1, BEGINS_WITHIN_S
         (NEW, Trader("b", OLD), [SessionRun("a", OLD, AGED), SessionRun("b", OLD, AGED)], [], "run b trades", ("a",)),
         (NEW, Trader("elsewhere", NEW), [], [], "run elsewher trades", None),
         (NEW, None, [], [30.0, 60.0], "nobody trades", ()),
-        (NEW, None, [], [30.0, 60.0, 90.0], "the last 3 sessions failed", None),
-        (NEW, None, [], [REST_S, 700.0, 800.0], "nobody trades", ()),
+        (
+            NEW,
+            None,
+            [],
+            [SESSION_REST_S - 1, 60.0, 90.0],
+            "the last 3 sessions failed; the next one is started in 1 s",
+            None,
+        ),
+        (NEW, None, [], [SESSION_REST_S, 60.0, 90.0], "nobody trades", ()),
+        (NEW, None, [], [2 * SESSION_REST_S - 1, *[600.0] * 3], "the last 4 sessions failed", None),
+        (NEW, None, [], [2 * SESSION_REST_S, *[600.0] * 3], "nobody trades", ()),
+        (NEW, None, [], [SESSION_LONGEST_REST_S - 1, *[900.0] * (SESSIONS_LOOKED_AT - 1)], "sessions failed", None),
+        (NEW, None, [], [SESSION_LONGEST_REST_S, *[900.0] * (SESSIONS_LOOKED_AT - 1)], "nobody trades", ()),
     ],
 )
 def test_a_session_is_started_when_none_lives_or_a_newer_selection_is_there(

@@ -13,7 +13,7 @@ from trading_assets.ledger.database import Database
 from trading_assets.trading.desk import trading_lease
 from trading_assets.trading.executor import submit_orders
 from trading_assets.trading.reconcile import reconcile
-from trading_assets_tests.trading.desks import add_signal, bench_on
+from trading_assets_tests.trading.desks import NO_SHARES, add_signal, bench_on
 
 THIRTY = [f"S{number:02}USDT" for number in range(30)]
 
@@ -73,7 +73,7 @@ def test_the_number_of_positions_is_exact_however_many_wait(database: Database, 
 
 
 def test_margin_is_counted_from_signal_to_signal(sqlite: Database) -> None:
-    bench = bench_on(sqlite, *THIRTY[:5], position_size=Decimal(100), min_available_margin=Decimal(25))
+    bench = bench_on(sqlite, *THIRTY[:5], position_size=Decimal(100), min_available_margin=Decimal(25), **NO_SHARES)
     bench.exchange.balance = Decimal(50)
     for symbol in THIRTY[:5]:
         add_signal(sqlite, symbol)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trading_assets.trading.sizing import Size, Unsizable, size_position, stops, to_tick
+from trading_assets.trading.sizing import Size, Unsizable, exits, size_position, stops, to_tick
 from trading_assets_tests.fakes import an_instrument
 from trading_assets_tests.trading.desks import settings
 
@@ -144,3 +144,29 @@ def test_an_entry_beside_the_tick_has_its_stops_on_the_right_side_too(
     if found is not None:
         sign = 1 if long else -1
         assert sign * found[0] < sign * entry < sign * found[1]
+
+
+@given(
+    ticks=st.integers(1000, 10**7),
+    tick=TICKS,
+    share=st.decimals("0.001", "0.2", places=4),
+    reward=st.decimals("0.5", 4, places=1),
+    bps=st.sampled_from([0.0, 2.0, 15.0]),
+    long=st.booleans(),
+)
+def test_exits_are_those_of_the_backtest_to_half_a_tick(
+    ticks: int, tick: Decimal, share: Decimal, reward: Decimal, bps: float, long: bool
+) -> None:
+    close, sign = ticks * tick, 1 if long else -1
+    found = exits(close, close * share, reward, long=long, slippage_bps=bps, tick=tick)
+    fill = close * (1 + sign * D(str(bps)) / 10_000)  # the engine's rule: the stop is a fraction away from the fill
+    wanted = fill * (1 - sign * share), fill * (1 + sign * share * reward)
+    if found is not None and sign * (close - wanted[0]) > tick and sign * (wanted[1] - fill) > tick:
+        assert max(abs(one - other) for one, other in zip(found, wanted, strict=True)) <= tick / 2
+
+
+@pytest.mark.parametrize(("long", "stop"), [(True, "99.99"), (False, "100.01")])
+def test_a_stop_inside_the_slippage_stands_a_tick_from_the_close(long: bool, stop: str) -> None:
+    found = exits(D(100), D("0.01"), D(2), long=long, slippage_bps=50.0, tick=D("0.01"))
+    assert found is not None
+    assert found[0] == D(stop)

@@ -32,7 +32,7 @@ class Outcome(StrEnum):
     NO_DATA = "could not decide"
     FAILED = "order failed"
     ONE_BAR = "stop and target in one bar"
-    LEVELS = "levels moved by the fill"
+    LEVELS = "levels on the tick"
     # Not explained.
     MISSING = "signal missing"
     UNEXPECTED = "signal not in the backtest"
@@ -161,8 +161,8 @@ def exit_agrees(
     """Whether live's position ended as the backtest's; None where it did.
 
     Args:
-        by_levels: what live's own stop and target give on the same candles: they stand a slippage or a part of a tick
-            from the backtest's, which may decide a close case.
+        by_levels: what live's own stop and target give on the same candles: they stand a part of a tick from the
+            backtest's, which may decide a close case.
     """
     if not _same_end(live, expected):
         told = f"{_spelled(live.exit_reason, live.exit_price)}, expected {_spelled(expected.reason, expected.price)}"

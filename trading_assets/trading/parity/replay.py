@@ -12,7 +12,7 @@ from trading_assets.backtesting.engine import Column, Costs, Engine
 from trading_assets.market.candles import Candles, Funding
 from trading_assets.market.timeframes import Timeframe
 from trading_assets.strategies.base import Strategy, StrategyData
-from trading_assets.trading.sizing import stops
+from trading_assets.trading.sizing import exits
 
 STOP, TARGET, OPEN = "stop", "target", "open"
 
@@ -54,7 +54,9 @@ class Exit:
     both: bool
 
 
-def decisions(strategy: Strategy, data: StrategyData, closes_ms: set[int], tick: Decimal) -> Iterator[Decision]:
+def decisions(
+    strategy: Strategy, data: StrategyData, closes_ms: set[int], *, tick: Decimal, slippage_bps: float
+) -> Iterator[Decision]:
     """The strategy's entries at those of `closes_ms` that are closes of a bar of the data.
 
     Raises:
@@ -67,8 +69,13 @@ def decisions(strategy: Strategy, data: StrategyData, closes_ms: set[int], tick:
             continue
         long, price = bool(signals.long[bar]), float(data.candles.close[bar])
         distance = float(signals.stop_distance[bar])
-        levels = stops(
-            Decimal(str(price)), Decimal(str(distance)), Decimal(str(signals.reward_risk)), long=long, tick=tick
+        levels = exits(
+            Decimal(str(price)),
+            Decimal(str(distance)),
+            Decimal(str(signals.reward_risk)),
+            long=long,
+            slippage_bps=slippage_bps,
+            tick=tick,
         )
         if levels is not None:
             stop, target = map(float, levels)

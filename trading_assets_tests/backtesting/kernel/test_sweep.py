@@ -19,7 +19,7 @@ from trading_assets.backtesting.kernel.sweep import StrategySweep, column_of
 from trading_assets.backtesting.metrics import NO_TRADES, metrics
 from trading_assets.backtesting.vectorbt_engine import VectorbtEngine
 from trading_assets.market.candles import FloatArray, Funding
-from trading_assets.market.timeframes import HOUR_MS, Timeframe
+from trading_assets.market.timeframes import HOUR_MS, TRADED_TIMEFRAMES, Timeframe
 from trading_assets.strategies import indicators
 from trading_assets.strategies.base import Entries, Parameters, Strategy, StrategyData, Values
 from trading_assets_tests.backtesting.columns import assert_same
@@ -29,7 +29,7 @@ LIMIT = 50.0
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("timeframe", [Timeframe.M15, Timeframe.M60, Timeframe.M240])
+@pytest.mark.parametrize("timeframe", TRADED_TIMEFRAMES)
 def test_every_set_has_the_trades_and_figures_that_vectorbt_finds(name: str, timeframe: Timeframe) -> None:
     sweep = grid_of(name)
     data, window = seeded(sweep.sets, 5, timeframe)

@@ -1,0 +1,397 @@
+"""`trading-assets chaos day`: the whole system through hours of market in haste, while it is killed and the exchange
+fails. Nobody helps it; at the end ledger and exchange are held against each other.
+
+The trial plays the machine (which restarts what has ended), misfortune, and a human who takes stops away.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import random
+import shutil
+import signal
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+import requests
+import sqlalchemy as sa
+
+from trading_assets.chaos.books import compare_all
+from trading_assets.chaos.faults import FaultDesk, some_faults, some_market_faults
+from trading_assets.chaos.human import Human
+from trading_assets.chaos.installation import Installation, installed
+from trading_assets.chaos.laws import Findings
+from trading_assets.chaos.watch import Watch
+from trading_assets.errors import TradingAssetsError
+from trading_assets.exchange.base import Exchange
+from trading_assets.exchange.factory import open_exchange
+from trading_assets.ledger import books, orders, signals
+from trading_assets.ledger.database import Database
+from trading_assets.ledger.risk import RiskState
+from trading_assets.ledger.tables import closings, entry_signals, risk_events, strategies
+from trading_assets.market.timeframes import HOUR_MS, MINUTE_MS, iso
+from trading_assets.strategies.registry import seed_registry
+from trading_assets.trading import risk_guard
+from trading_assets.trading.desk import Desk
+from trading_assets.trading.reconcile import reconcile
+
+START_MS = 1_772_409_660_000
+"""2026-03-02 00:01 UTC: where the market begins."""
+
+SETTINGS: Mapping[str, object] = {
+    "SIMULATOR_SYMBOLS": 40,
+    "MAX_SYMBOLS": 24,
+    "REQUEST_TIMEOUT_S": 3,
+    # Takes more coins: more orders to be lost.
+    "SELECTION_PRESET": "volume_loose",
+    # A signal is seconds old when its market is minutes on; pauses would only leave less to be tried.
+    "MAX_PRICE_DEVIATION_PCT": 5,
+    "MAX_SPREAD_PCT": 1,
+    "COOLDOWN_AFTER_STOP_S": 0,
+    "PAUSE_AFTER_STOPS_S": 0,
+    "WEAK_SYMBOL_HOURS": 0,
+}
+
+TIMEFRAMES = ("3m", "5m", "15m")
+"""All strategies are tried on these alone: candles close often, so there are orders to be lost."""
+
+KILL_EVERY_MS = 40 * MINUTE_MS
+FAULTS_EVERY_MS = 20 * MINUTE_MS
+HUMAN_EVERY_MS = 60 * MINUTE_MS
+"""On average, in market time."""
+
+TARGETS: Mapping[str, int] = {"session": 8, "exchange": 6, "worker": 3, "daemon": 2, "everything": 2}
+"""How often each of them dies, in proportion. `worker` is a run of research or reconcile, `daemon` leaves its runs
+behind, `everything` is the machine."""
+
+TICK_S = 0.25
+STOPS_EVERY_S = 1.0
+TELL_EVERY_S = 5.0
+RECOVERS_WITHIN_S = 180.0
+BEGINS_WITHIN_S = 240.0
+COMPARISONS = 3
+
+
+class Runs(Protocol):
+    """What the scheduler knows of its runs; `pid_of` is None for one whose process is gone."""
+
+    def pid_of(self, run_id: str) -> int | None: ...
+    def working(self, *jobs: str) -> list[int]: ...
+    def succeeded_partitions(self, job: str) -> set[str]: ...
+    def counts(self) -> dict[str, dict[str, int]]: ...
+    def failures(self) -> dict[str, int]: ...
+    def events(self) -> int: ...
+    def close(self) -> None: ...
+
+
+@dataclass
+class DayReport:
+    """What happened and what was found broken; `broken` has a sentence for each finding.
+
+    Attributes:
+        hours_expected: hours of market that ended while it ran, and the one before the start.
+        unprotected_seconds_max: longest time in which a position was seen without its stop, being dead included;
+            `_of_market` the same by the market's clock.
+        seconds_without_session, longest_gap_seconds: no process alive that holds the lease on trading, from the first
+            session on.
+        failed_runs: by job and reason.
+        disk_mb: growth by directory.
+    """
+
+    seed: int
+    hours: float
+    speed: float
+    home: str
+    seconds: float = 0.0
+    kills: dict[str, int] = field(default_factory=dict)
+    faults: int = 0
+    stops_taken: int = 0
+    closed_by_hand: int = 0
+    signals: dict[str, int] = field(default_factory=dict)
+    orders: int = 0
+    closings: dict[str, int] = field(default_factory=dict)
+    open_positions: int = 0
+    hours_researched: int = 0
+    hours_expected: int = 0
+    duplicates: int = 0
+    orphans: int = 0
+    unprotected_positions: int = 0
+    unprotected_seconds_max: float = 0.0
+    unprotected_seconds_max_of_market: float = 0.0
+    mismatches: int = 0
+    left_to_repair: int = 0
+    sessions: int = 0
+    session_gaps: int = 0
+    seconds_without_session: float = 0.0
+    longest_gap_seconds: float = 0.0
+    restarts: dict[str, int] = field(default_factory=dict)
+    runs: dict[str, dict[str, int]] = field(default_factory=dict)
+    failed_runs: dict[str, int] = field(default_factory=dict)
+    dagster_events: int = 0
+    risk_events: int = 0
+    disk_mb: dict[str, float] = field(default_factory=dict)
+    recovered_in_seconds: float = 0.0
+    broken: list[str] = field(default_factory=list)
+
+
+def run_day(
+    hours: float, speed: float, seed: int, open_runs: Callable[[], Runs], tell: Callable[[str], None]
+) -> DayReport:
+    """Live through `hours` of market at `speed`, in a temporary home; it is kept where something is broken.
+
+    Args:
+        open_runs: opens the scheduler's books of the instance that `DAGSTER_HOME` names.
+        tell: takes a line of progress every few seconds.
+
+    Raises:
+        ExchangeUnavailableError: the embedded exchange does not start, or no session begins.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="trading-assets-day-"))
+    values = {**SETTINGS, "SIMULATOR_SEED": seed}
+    report = DayReport(seed, hours, speed, home=str(folder))
+    with installed(folder, values, start_ms=START_MS, speed=speed) as one:
+        runs = open_runs()
+        try:
+            _Day(one, runs, report, tell).run()
+        finally:
+            runs.close()
+    if not report.broken:
+        shutil.rmtree(folder, ignore_errors=True)
+    return report
+
+
+class _Day:
+    """One trial: it waits for the first session, lets misfortune happen, stops trading, compares."""
+
+    def __init__(self, one: Installation, runs: Runs, report: DayReport, tell: Callable[[str], None]) -> None:
+        self._one, self._runs, self._report, self._tell = one, runs, report, tell
+        self._chance = random.Random(report.seed)
+        self._database = Database(one.settings.resolved_database_url)
+        seed_registry(self._database)
+        with self._database.write() as connection:
+            connection.execute(sa.update(strategies).values(timeframes=json.dumps(TIMEFRAMES)))
+        self._exchange: Exchange = open_exchange(one.settings)
+        self._watch = Watch(self._database, self._exchange, one.settings.account, runs.pid_of)
+        self._faults, self._human = FaultDesk(one.url), Human(one.url)
+        self._began, self._began_ms = time.monotonic(), self._exchange.now_ms()
+        self._next = {"stops": 0.0, "tell": 0.0}
+
+    def run(self) -> None:
+        end_ms = START_MS + round(self._report.hours * HOUR_MS)
+        self._wait_for_session()
+        plan = {
+            self._misfortune: KILL_EVERY_MS,
+            self._break_exchange: FAULTS_EVERY_MS,
+            self._meddle: HUMAN_EVERY_MS,
+        }
+        due = {act: self._market_ms() + self._after(every) for act, every in plan.items()}
+        while (now_ms := self._market_ms()) < end_ms:
+            for act, every in plan.items():
+                if now_ms >= due[act]:
+                    act()
+                    due[act] = self._market_ms() + self._after(every)
+            self._tick()
+        self._recover()
+        self._finish()
+
+    def _market_ms(self) -> int:
+        """The exchange's clock runs on while the exchange is dead, so it is not asked."""
+        return self._began_ms + round((time.monotonic() - self._began) * 1000 * self._report.speed)
+
+    def _after(self, mean_ms: int) -> int:
+        return round(mean_ms * self._chance.uniform(0.2, 1.8))
+
+    def _tick(self) -> None:
+        self._one.supervise()
+        live = self._watch.look_at_session()
+        if self._is_time("stops", STOPS_EVERY_S) and self._one.exchange.is_running:
+            self._watch.look_at_stops()
+        if self._is_time("tell", TELL_EVERY_S):
+            self._tell(self._line(live))
+        time.sleep(TICK_S)
+
+    def _is_time(self, what: str, every_s: float) -> bool:
+        now = time.monotonic()
+        if now < self._next[what]:
+            return False
+        self._next[what] = now + every_s
+        return True
+
+    def _line(self, live: bool) -> str:
+        with self._database.read() as connection:
+            by_status = _counts(connection, entry_signals.c.status)
+            closed = connection.execute(sa.select(sa.func.count()).select_from(closings)).scalar_one()
+        return (
+            f"{iso(self._market_ms())[:16]}  {sum(self._report.kills.values())} kills, "
+            f"{by_status.get(signals.EXECUTED, 0)} orders of {sum(by_status.values())} signals, {closed} closings, "
+            f"{len(self._watch.sessions)} sessions, {'one' if live else 'none'} lives, "
+            f"{len(self._runs.succeeded_partitions('research'))} hours researched"
+        )
+
+    def _wait_for_session(self) -> None:
+        deadline = time.monotonic() + BEGINS_WITHIN_S
+        while not self._watch.sessions:
+            if time.monotonic() > deadline:
+                raise TradingAssetsError(
+                    f"no session began within {BEGINS_WITHIN_S:.0f} s; see {self._one.folder}, failed runs: "
+                    f"{self._runs.failures()}"
+                )
+            self._tick()
+
+    # Misfortune
+
+    def _misfortune(self) -> None:
+        target = self._chance.choices(list(TARGETS), list(TARGETS.values()))[0]
+        if self._kill(target):
+            self._report.kills[target] = self._report.kills.get(target, 0) + 1
+
+    def _kill(self, target: str) -> bool:
+        match target:
+            case "session":
+                return _kill_process(self._watch.session())
+            case "worker":
+                working = self._runs.working("research", "reconcile")
+                return _kill_process(self._chance.choice(working) if working else None)
+            case "daemon":
+                return self._one.daemon.kill(with_children=False)
+            case "exchange":
+                self._lift()
+                return self._one.exchange.kill(with_children=True)
+            case _:
+                self._lift()
+                killed = self._one.daemon.kill(with_children=True)
+                for process in self._one.strays():
+                    _kill_process(process.pid)
+                return self._one.exchange.kill(with_children=True) and killed
+
+    def _break_exchange(self) -> None:
+        self._lift()
+        if self._chance.random() < 0.3:
+            return  # for once it works
+        with contextlib.suppress(requests.RequestException):
+            self._faults.arm([*some_faults(self._chance), *some_market_faults(self._chance)])
+
+    def _lift(self) -> None:
+        with contextlib.suppress(requests.RequestException):
+            self._faults.lift()
+
+    def _meddle(self) -> None:
+        """A human closes a position or takes its stop away; on an exchange that works just now."""
+        self._lift()
+        with contextlib.suppress(Exception):  # the exchange may be dead, or the position's stop quicker
+            held = [each for each in self._exchange.positions() if each.stop_loss is not None]
+            if not held:
+                return
+            one = self._chance.choice(held)
+            if self._chance.random() < 0.3:
+                self._human.close(one)
+                self._report.closed_by_hand += 1
+            else:
+                self._human.take_stops(one.symbol)
+                self._report.stops_taken += 1
+
+    # The end
+
+    def _recover(self) -> None:
+        """No more misfortune, no more trading; until the system itself says that its books are in order."""
+        self._lift()
+        began = time.monotonic()
+        while not self._one.exchange_answers() and time.monotonic() < began + RECOVERS_WITHIN_S:
+            self._tick()
+        account, halted_ms = self._one.settings.account, self._exchange.now_ms()
+        risk_guard.command(
+            self._database, account, RiskState.HALTED, reason="the trial ends", actor="chaos day", now_ms=halted_ms
+        )
+        while time.monotonic() < began + RECOVERS_WITHIN_S:
+            self._tick()
+            read_ms = books.reconciled_until_ms(self._database, account) or 0
+            settled = not orders.unresolved(self._database, account) and not signals.active(self._database, account)
+            if read_ms > halted_ms and settled and self._watch.look_at_session():
+                break
+        else:
+            self._broken("mismatches", f"it had not recovered {RECOVERS_WITHIN_S:.0f} s after the last fault")
+        self._report.recovered_in_seconds = round(time.monotonic() - began, 1)
+
+    def _finish(self) -> None:
+        report, watch, one = self._report, self._watch, self._one
+        report.seconds = round(time.monotonic() - self._began, 1)
+        report.hours_expected = int(report.hours) + 1
+        report.hours_researched = len(self._runs.succeeded_partitions("research"))
+        watch.without_session.end(time.monotonic())
+        one.daemon.stop()
+        one.slow_down()
+        self._compare()
+        report.runs, report.failed_runs = self._runs.counts(), self._runs.failures()
+        report.dagster_events, report.faults = self._runs.events(), self._faults.fired
+        report.restarts = {each.name: each.starts - 1 for each in (one.exchange, one.daemon)}
+        report.sessions, report.session_gaps = len(watch.sessions), watch.without_session.count
+        report.seconds_without_session = round(watch.without_session.total_s, 1)
+        report.longest_gap_seconds = round(watch.without_session.longest_s, 1)
+        report.unprotected_seconds_max = round(watch.bare_longest_s, 1)
+        report.unprotected_seconds_max_of_market = round(watch.bare_longest_s * report.speed, 1)
+        with self._database.read() as connection:
+            report.signals = _counts(connection, entry_signals.c.status)
+            report.closings = _counts(connection, closings.c.reason)
+            report.risk_events = connection.execute(sa.select(sa.func.count()).select_from(risk_events)).scalar_one()
+        report.disk_mb = {child.name: _mb(child) for child in sorted(one.folder.iterdir())}
+        self._database.close()
+
+    def _compare(self) -> None:
+        """What the last pass of the reconciler still has to repair counts, too: the system had its time for it."""
+        settings, found = self._one.settings, Findings()
+        desk = Desk(self._database, self._exchange, settings)
+        for attempt in range(COMPARISONS):
+            report = reconcile(desk)
+            if attempt == 0:
+                self._report.left_to_repair = len(report.repaired) + report.recovered
+                for text in [*report.repaired, *(text for _, text in report.differences)]:
+                    self._broken("mismatches", f"left to the last pass: {text}")
+            found = compare_all(
+                self._database, self._exchange, settings.account, START_MS - HOUR_MS, settings.simulator_deposit
+            )
+            self._report.open_positions = report.open_positions
+            if not found.broken:
+                break  # a stop may have been reached between the pass and the comparison
+        self._report.orders = len(found.entries)
+        for name in ("duplicates", "orphans", "mismatches"):
+            for text in getattr(found, name):
+                self._broken(name, text)
+        for text in found.unprotected:
+            self._broken("unprotected_positions", text)
+        for text in found.foreign:
+            self._broken("mismatches", text)
+
+    def _broken(self, name: str, text: str) -> None:
+        setattr(self._report, name, getattr(self._report, name) + 1)
+        self._report.broken.append(text)
+
+
+def _counts(connection: sa.Connection, column: sa.Column[str]) -> dict[str, int]:
+    rows = connection.execute(sa.select(column, sa.func.count()).group_by(column))
+    return {str(value): int(count) for value, count in rows}
+
+
+def _kill_process(pid: int | None) -> bool:
+    if pid is None:
+        return False
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def _mb(path: Path) -> float:
+    files = [path] if path.is_file() else [each for each in path.rglob("*") if each.is_file()]
+    return round(sum(each.stat().st_size for each in files) / 1e6, 1)
+
+
+def summary(report: DayReport) -> str:
+    """The report as one JSON object."""
+    return json.dumps(vars(report))

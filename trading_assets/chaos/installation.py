@@ -1,0 +1,204 @@
+"""A whole installation in a directory of its own: embedded exchange, Dagster's daemon, and who restarts them.
+
+Both are processes of the machine that may be killed at any moment; `supervise` does what systemd does: it starts again
+what has ended. What they do, their own code decides.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+import trading_assets
+from trading_assets.errors import ExchangeUnavailableError
+from trading_assets.settings import PREFIX, Settings, load_settings
+from trading_assets.simulator.launcher import health
+
+RESTART_AFTER_S = 1.0
+READY_WITHIN_S = 30.0
+STOP_WITHIN_S = 20.0
+
+
+@contextlib.contextmanager
+def own_environment(folder: Path, values: Mapping[str, object]) -> Iterator[None]:
+    """Settings of the trial alone, and a Dagster instance in `folder`, in this process and its children."""
+    before, directory = dict(os.environ), Path.cwd()
+    for name in [name for name in os.environ if name.startswith((PREFIX, "BYBIT_", "DAGSTER_"))]:
+        del os.environ[name]
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    os.environ.update({f"{PREFIX}{name}": str(value) for name, value in {"HOME": folder, **values}.items()})
+    dagster_home = folder / "dagster"
+    dagster_home.mkdir()
+    checkout = Path(trading_assets.__file__).resolve().parents[1]
+    (dagster_home / "dagster.yaml").write_text((checkout / "dagster.yaml").read_text())
+    os.environ["DAGSTER_HOME"] = str(dagster_home)
+    os.chdir(folder)
+    try:
+        yield
+    finally:
+        os.chdir(directory)
+        os.environ.clear()
+        os.environ.update(before)
+
+
+@dataclass
+class Service:
+    """A process that is started again when it has ended."""
+
+    name: str
+    command: list[str]
+    log: Path
+    process: subprocess.Popen[bytes] | None = None
+    starts: int = 0
+    _ended_at: float | None = None
+
+    @property
+    def is_running(self) -> bool:
+        return self.process is not None and self.process.poll() is None
+
+    def start(self) -> None:
+        with self.log.open("ab") as out:
+            self.process = subprocess.Popen(self.command, stdout=out, stderr=out, start_new_session=True)
+        self.starts += 1
+        self._ended_at = None
+
+    def supervise(self) -> None:
+        """Start it again `RESTART_AFTER_S` after its end."""
+        if self.process is None or self.process.poll() is None:
+            return
+        now = time.monotonic()
+        if self._ended_at is None:
+            self._ended_at = now
+        elif now - self._ended_at >= RESTART_AFTER_S:
+            self.start()
+
+    def kill(self, *, with_children: bool) -> bool:
+        """SIGKILL; False when it is not running."""
+        if self.process is None or self.process.poll() is not None:
+            return False
+        family = psutil.Process(self.process.pid).children(recursive=True) if with_children else []
+        self.process.kill()
+        for child in family:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                child.kill()
+        self.process.wait(STOP_WITHIN_S)
+        return True
+
+    def stop(self) -> None:
+        """SIGTERM, and SIGKILL to what is left after a while."""
+        if self.process is None or self.process.poll() is not None:
+            return
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            self.process.wait(STOP_WITHIN_S)
+        except subprocess.TimeoutExpired:
+            self.kill(with_children=True)
+
+
+@dataclass
+class Installation:
+    """The services of one trial, with the settings that they run on."""
+
+    folder: Path
+    settings: Settings
+    url: str
+    exchange: Service
+    daemon: Service
+
+    def supervise(self) -> None:
+        for service in (self.exchange, self.daemon):
+            service.supervise()
+
+    def exchange_answers(self) -> bool:
+        return health(self.url, timeout_s=2.0) is not None
+
+    def wait_for_exchange(self) -> None:
+        """
+        Raises:
+            ExchangeUnavailableError: it does not answer.
+        """
+        deadline = time.monotonic() + READY_WITHIN_S
+        while not self.exchange_answers():
+            if time.monotonic() > deadline:
+                raise ExchangeUnavailableError(f"the embedded exchange does not answer; see {self.exchange.log}")
+            time.sleep(0.1)
+
+    def slow_down(self) -> None:
+        """The market goes on at the pace of the clock on the wall: nothing moves much while books are compared."""
+        self.exchange.stop()
+        self.exchange.command = [*self.exchange.command, "--speed", "1"]
+        self.exchange.start()
+        self.wait_for_exchange()
+
+    def stop_all(self) -> None:
+        """End every process of this installation, also those whose parents were killed."""
+        self.daemon.stop()
+        for process in self.strays():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+        self.exchange.stop()
+
+    def strays(self) -> list[psutil.Process]:
+        """Processes that live with this installation's Dagster home."""
+        home, found = os.environ["DAGSTER_HOME"], []
+        for process in psutil.process_iter():
+            if process.pid == os.getpid():
+                continue
+            with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied, psutil.ZombieProcess):
+                if process.environ().get("DAGSTER_HOME") == home and process.pid != self._exchange_pid():
+                    found.append(process)
+        return found
+
+    def _exchange_pid(self) -> int | None:
+        return self.exchange.process.pid if self.exchange.process is not None else None
+
+
+@contextlib.contextmanager
+def installed(folder: Path, values: Mapping[str, object], *, start_ms: int, speed: float) -> Iterator[Installation]:
+    """An installation whose market begins at `start_ms` (UTC ms) and runs `speed` times as fast as the clock.
+
+    Raises:
+        ExchangeUnavailableError: the exchange does not start.
+    """
+    port = _free_port()
+    url = f"http://127.0.0.1:{port}"
+    values = {**values, "SIMULATOR_URL": url, "LIMITS_DIR": folder / "limits"}
+    with own_environment(folder, values):
+        settings = load_settings()
+        home = settings.simulator_home
+        home.mkdir(parents=True)
+        serve = [sys.executable, "-m", "trading_assets.simulator", "--home", str(home), "--port", str(port), "--limits"]
+        serve += ["--seed", str(settings.simulator_seed), "--symbols", str(settings.simulator_symbols)]
+        serve += ["--deposit", str(settings.simulator_deposit)]
+        serve += ["--clock", "accelerated", "--start-ms", str(start_ms), "--speed", str(speed)]
+        daemon = [str(Path(sys.executable).with_name("dagster-daemon")), "run", "-m", "trading_assets.definitions"]
+        one = Installation(
+            folder,
+            settings,
+            url,
+            Service("exchange", serve, folder / "exchange.log"),
+            Service("daemon", daemon, folder / "daemon.log"),
+        )
+        try:
+            one.exchange.start()
+            one.wait_for_exchange()
+            one.daemon.start()
+            yield one
+        finally:
+            one.stop_all()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

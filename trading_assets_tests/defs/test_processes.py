@@ -1,0 +1,79 @@
+"""A run whose process was killed together with what looks after it: it ends in Dagster, and its lane is free."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from trading_assets.defs import looking
+from trading_assets.defs.processes import is_gone, process_of
+from trading_assets.defs.run_book import RunBook
+
+WITHIN_S = 60.0
+
+_RUN = """
+import sys, time
+from pathlib import Path
+import dagster as dg
+
+@dg.op
+def work():
+    Path(sys.argv[2]).touch()
+    time.sleep(60)
+
+@dg.job
+def reconcile():
+    work()
+
+with dg.DagsterInstance.local_temp(sys.argv[1]) as instance:
+    reconcile.execute_in_process(instance=instance)
+"""
+
+
+def test_a_killed_run_ends_and_a_living_one_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home, begun = tmp_path / "dagster", tmp_path / "begun"
+    home.mkdir()
+    process = subprocess.Popen([sys.executable, "-c", _RUN, str(home), str(begun)], stderr=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + WITHIN_S
+        while not begun.exists():
+            assert time.monotonic() < deadline and process.poll() is None
+            time.sleep(0.05)
+        with dg.DagsterInstance.local_temp(str(home)) as instance:
+            (run,) = instance.get_runs()
+            found = process_of(instance, run.run_id)
+            assert found is not None and found[0] == process.pid
+            looking.end_dead(instance, "reconcile")
+            assert looking.in_progress(instance, "reconcile"), "its process lives"
+            with monkeypatch.context() as patch:
+                patch.setattr("psutil.Process.create_time", lambda _self: 4e9)
+                assert is_gone(instance, run.run_id), "the number has gone to a younger process"
+            process.kill()
+            process.wait(WITHIN_S)
+            assert looking.in_progress(instance, "reconcile"), "nobody has told Dagster"
+            looking.end_dead(instance, "reconcile")
+            assert not looking.in_progress(instance, "reconcile")
+    finally:
+        process.kill()
+    monkeypatch.setenv("DAGSTER_HOME", str(home))
+    (home / "dagster.yaml").write_text("")
+    book = RunBook()
+    assert book.counts() == {"reconcile": {"failure": 1}}
+    assert book.failures() == {"reconcile: its process is gone": 1}
+    assert book.working("reconcile") == [] and book.pid_of(run.run_id) is None
+    book.close()
+
+
+def test_a_run_that_has_not_begun_is_not_taken_for_dead(tmp_path: Path) -> None:
+    @dg.job(name="reconcile")
+    def waiting() -> None:
+        pass
+
+    with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
+        run = instance.create_run_for_job(waiting, status=dg.DagsterRunStatus.STARTED)
+        assert process_of(instance, run.run_id) is None
+        looking.end_dead(instance, "reconcile")
+        assert looking.in_progress(instance, "reconcile")
