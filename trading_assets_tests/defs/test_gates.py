@@ -10,6 +10,7 @@ import pytest
 
 # Dagster shows staleness in its UI, and has no other path to it.
 from dagster._core.definitions.data_version import CachingStaleStatusResolver, StaleStatus
+from dagster._core.loader import LoadingContextForTest
 
 from trading_assets.backtesting.code_version import code_version
 from trading_assets.definitions import build_definitions
@@ -26,8 +27,8 @@ from trading_assets.schemas.tables import CANDLE_COVERAGE
 from trading_assets.settings import load_settings
 from trading_assets.simulator.embedded import RunningExchange
 from trading_assets.strategies.registry import strategy_classes
-from trading_assets_tests.defs.conftest import HOUR, HOUR_KEY, run_job
-from trading_assets_tests.defs.test_research import GivenMarket, PoisonedMarket, tables
+from trading_assets_tests.defs.conftest import HOUR, HOUR_KEY, run_job, tables
+from trading_assets_tests.defs.test_research import GivenMarket, PoisonedMarket
 
 SELECTIONS = dg.AssetKey("strategy_selections")
 
@@ -50,16 +51,14 @@ class BrokenMarket(PoisonedMarket):
         return replace(candles, **prices)
 
 
-def test_a_coin_with_bad_candles_is_left_out_of_its_timeframe_and_the_hour_goes_on(small: RunningExchange) -> None:
-    run_job("research", HOUR_KEY)
-    good = tables([HOUR])
+def test_a_coin_with_bad_candles_is_left_out_of_its_timeframe_and_the_hour_goes_on(
+    researched: dict[str, pd.DataFrame], small: RunningExchange
+) -> None:
+    good = researched
     symbol = str(good["market_scan"]["symbol"].iloc[0])
-    # The store holds good candles by now: the broken ones are read into a home of their own.
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TRADING_ASSETS_HOME", str(load_settings().home / "broken"))
-        market = BrokenMarket(open_market_data(load_settings()), symbol)
-        result = run_job("research", HOUR_KEY, exchange=GivenMarket.of(market))
-        bad = tables([HOUR])
+    market = BrokenMarket(open_market_data(load_settings()), symbol)
+    result = run_job("research", HOUR_KEY, exchange=GivenMarket.of(market))
+    bad = tables([HOUR])
     assert result.success
     coverage = bad["candle_coverage"].set_index(["timeframe", "symbol"])["fault"]
     assert coverage[coverage.notna()].index.tolist() == [("5m", symbol)]
@@ -97,7 +96,7 @@ def test_verdicts_run_code_and_versions_are_written_and_a_failed_check_stops_the
 
     def stale(asset: dg.AssetKey) -> StaleStatus:
         graph = definitions.get_repository_def().asset_graph
-        return CachingStaleStatusResolver(instance, graph).get_status(asset, HOUR_KEY)
+        return CachingStaleStatusResolver(instance, graph, LoadingContextForTest(instance)).get_status(asset, HOUR_KEY)
 
     first = run("research")
     database = Database(load_settings().resolved_database_url)
