@@ -10,11 +10,18 @@ from trading_assets.defs.assets import REPORTS, RESEARCH_ASSETS, entry_signals, 
 from trading_assets.defs.assets.common import TABLES
 from trading_assets.defs.checks.honesty import HONESTY_CHECKS
 from trading_assets.defs.checks.parity import live_is_explained
+from trading_assets.defs.checks.quality import candles_are_good
 from trading_assets.defs.checks.schema import schema_check
 from trading_assets.defs.io_managers.hourly_tables import HourlyTableIOManager
-from trading_assets.defs.jobs import RISK_JOBS, parity, reconcile, reports, research, select, trade
+from trading_assets.defs.jobs import RISK_JOBS, parity, reconcile, reports, research, retention, select, trade
 from trading_assets.defs.resources import default_resources
-from trading_assets.defs.schedules import parity_daily, reports_daily, research_hourly, selection_every_minute
+from trading_assets.defs.schedules import (
+    parity_daily,
+    reports_daily,
+    research_hourly,
+    retention_daily,
+    selection_every_minute,
+)
 from trading_assets.defs.sensors import (
     notify_of_failed_runs,
     reconcile_books,
@@ -31,11 +38,12 @@ def build_definitions(*, resource_overrides: Mapping[str, object] | None = None)
         assets=[*RESEARCH_ASSETS, entry_signals, live_parity, *REPORTS],
         asset_checks=[
             *(schema_check(asset.key) for asset in (*RESEARCH_ASSETS, live_parity)),
+            candles_are_good,
             *HONESTY_CHECKS,
             live_is_explained,
         ],
-        jobs=[research, select, trade, reconcile, parity, reports, *RISK_JOBS],
-        schedules=[research_hourly, selection_every_minute, parity_daily, reports_daily],
+        jobs=[research, select, trade, reconcile, parity, reports, retention, *RISK_JOBS],
+        schedules=[research_hourly, selection_every_minute, parity_daily, reports_daily, retention_daily],
         sensors=[research_catch_up, trade_when_candles_close, reconcile_books, notify_of_failed_runs],
         resources=resources,
         # Imports cost seconds in every process, the work less.

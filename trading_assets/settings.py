@@ -110,6 +110,17 @@ class Settings(BaseSettings):
         25.0, gt=0, description="Drop coins whose quantity step distorts the position size by more, percent."
     )
 
+    # Candles that are left out.
+    min_candle_coverage_pct: float = Field(
+        95.0, ge=0, le=100, description="A coin takes no part in an hour that holds less of its candles, percent."
+    )
+    max_candle_age_bars: int = Field(
+        2, ge=0, description="Nor one whose newest candle closed more candles than this before the hour's end."
+    )
+    max_candle_jump_pct: float = Field(
+        50.0, gt=0, description="Nor one with a candle that opens so far from the close before it, percent."
+    )
+
     # Backtests (spec section 4).
     backtest_capital: float = Field(1000.0, gt=0, description="Capital and notional of each trade, USD.")
     taker_fee: float = Field(0.00055, ge=0, lt=0.1, description="Taker fee, fraction of notional.")
@@ -236,10 +247,48 @@ class Settings(BaseSettings):
         "simulator and off elsewhere.",
     )
 
+    ui_url: str = Field("http://127.0.0.1:3000", description="Where Dagster's UI is, for links to it.")
+
+    # Retention: the daily job.
+    keep_research_runs_days: float | None = Field(
+        7.0, gt=0, description="Dagster forgets older runs of research and backfills; empty keeps them for good."
+    )
+    keep_trading_runs_days: float | None = Field(
+        2.0, gt=0, description="... and older runs of the other jobs. Orders, fills and rows stay in the ledger."
+    )
+    keep_rows_days: float | None = Field(
+        7.0,
+        gt=0,
+        description="Scans, coverage and backtests stay for so long after their hour, and after they were written; "
+        "those an order came from stay for good.",
+    )
+    keep_selections_days: float | None = Field(
+        None, gt=0, description="The same for selections; empty keeps them for good, as reports follow them."
+    )
+    keep_looks_days: float | None = Field(14.0, gt=0, description="What the finder looked at, for parity.")
+    keep_candles_days: float | None = Field(
+        30.0,
+        gt=0,
+        description="Candles stay for so long beyond the deepest backtest window; they can be had again.",
+    )
+
     # Notifications.
     notify_urls: tuple[str, ...] = Field(
         (), description="Apprise URLs (JSON list) told of failures, refusals and fills."
     )
+
+    @field_validator(
+        "keep_research_runs_days",
+        "keep_trading_runs_days",
+        "keep_rows_days",
+        "keep_selections_days",
+        "keep_looks_days",
+        "keep_candles_days",
+        mode="before",
+    )
+    @classmethod
+    def _empty_is_for_good(cls, value: object) -> object:
+        return None if value == "" else value
 
     @field_validator("home")
     @classmethod

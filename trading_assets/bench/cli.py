@@ -171,3 +171,17 @@ def hour(symbols: int, as_json: bool) -> None:
         return
     for name, title in (("first", "the first hour, nothing fetched yet"), ("next", "the next hour")):
         open_console().print(research.table(report[name], f"{symbols} coins, {title}"))
+
+
+@bench.command("home")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def home(as_json: bool) -> None:
+    """How large the home gets in a month of minute-by-minute operation, by the retention settings; two minutes."""
+    from trading_assets.bench import home as homes  # noqa: PLC0415 (imports the exchange's launcher)
+
+    measured, parts = homes.report()
+    if as_json:
+        megabytes = {part.what: round(part.bytes / 1e6, 1) for part in parts}
+        click.echo(json.dumps({"bytes": measured, "megabytes": megabytes, "total_mb": sum(megabytes.values())}))
+    else:
+        open_console().print(homes.table(parts))

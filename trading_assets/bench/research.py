@@ -84,7 +84,7 @@ def _runs(runs: list[tuple[int, int]], symbols: int) -> list[dict[str, Any]]:
     coins = _DEFAULT_COINS if symbols <= _DEFAULT_COINS // 2 else _MOST_COINS
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder)
-        environment = _environment(home, symbols, coins)
+        environment = measured_environment(home, symbols, coins)
         clock = ClockSpec(ClockMode.MANUAL, start_ms=END_MS + _SECONDS_AFTER * 1000)
         url = ensure_running(load_settings(home=home, simulator_symbols=coins, simulator_url=None), clock=clock)
         try:
@@ -95,7 +95,7 @@ def _runs(runs: list[tuple[int, int]], symbols: int) -> list[dict[str, Any]]:
             requests.post(f"{url}/admin/stop", timeout=10)
 
 
-def _environment(home: Path, symbols: int, coins: int) -> dict[str, str]:
+def measured_environment(home: Path, symbols: int, coins: int) -> dict[str, str]:
     """The environment of a run: none of the user's settings but what is measured."""
     (home / "dagster.yaml").write_text(_STORAGE.format(base_dir=json.dumps(str(home / "dagster"))))
     kept = {name: value for name, value in os.environ.items() if not name.startswith((PREFIX, "BYBIT_", "DAGSTER"))}

@@ -21,7 +21,11 @@ from dagster._core.events import ASSET_EVENTS
 from dagster._core.events.log import EventLogEntry
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 from dagster._core.storage.event_log import SqliteEventLogStorage
-from dagster._core.storage.event_log.schema import AssetCheckExecutionsTable, SqlEventLogStorageTable
+from dagster._core.storage.event_log.schema import (
+    AssetCheckExecutionsTable,
+    AssetEventTagsTable,
+    SqlEventLogStorageTable,
+)
 from dagster._core.storage.event_log.sqlite.sqlite_event_log import INDEX_SHARD_NAME
 from dagster._core.storage.sqlite_storage import DagsterSqliteStorage
 from dagster._serdes import ConfigurableClassData, serialize_value
@@ -111,6 +115,28 @@ class BatchedSqliteEventLog(SqliteEventLogStorage):
         }
         with self.index_connection() as connection:
             connection.execute(sa.insert(AssetCheckExecutionsTable), [{**row, "partition": hour} for hour in hours])
+
+    def delete_events(self, run_id: str) -> None:
+        """Forget a run: its rows in the index and its file, which stock leaves behind empty, as large as it was."""
+        with self.index_connection() as connection:
+            self.delete_events_for_run(connection, run_id)
+        if self.supports_global_concurrency_limits:
+            self.free_concurrency_slots_for_run(run_id)
+        with self._db_lock:
+            held = self._engines.pop(run_id, None)
+            if held is not None:
+                held[1].dispose()
+            self._initialized_dbs.discard(run_id)
+            path = Path(self.path_for_shard(run_id))
+            for suffix in ("", "-wal", "-shm"):
+                path.with_name(path.name + suffix).unlink(missing_ok=True)
+
+    def delete_events_for_run(self, conn: sa.Connection, run_id: str) -> None:
+        """By one statement each: a backfill has more events than SQLite takes variables."""
+        of_run = SqlEventLogStorageTable.c.run_id == run_id
+        numbers = sa.select(SqlEventLogStorageTable.c.id).where(of_run)
+        conn.execute(sa.delete(AssetEventTagsTable).where(AssetEventTagsTable.c.event_id.in_(numbers)))
+        conn.execute(sa.delete(SqlEventLogStorageTable).where(of_run))
 
     def wipe(self) -> None:
         """See Dagster's."""

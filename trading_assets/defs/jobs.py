@@ -3,6 +3,7 @@
 import dagster as dg
 
 from trading_assets.defs.ops.reconcile import reconcile_account
+from trading_assets.defs.ops.retention import delete_what_is_old
 from trading_assets.defs.ops.risk import close_all_positions, halt_trading, reduce_trading, resume_trading
 from trading_assets.defs.ops.session import trade_session
 from trading_assets.defs.ops.trade import choose_mode, find_entry_signals, submit_orders
@@ -67,6 +68,16 @@ def trade() -> None:
 )
 def reconcile() -> None:
     reconcile_account()
+
+
+@dg.job(
+    executor_def=dg.in_process_executor,
+    tags={LANE: "retention"},
+    description="Deletes runs, rows and candles that are older than the settings say. Orders, fills and what they came "
+    "from stay. Set `dry_run: true` in the launchpad to see first what would go.",
+)
+def retention() -> None:
+    delete_what_is_old()
 
 
 URGENT = {LANE: "risk", "dagster/priority": "100"}

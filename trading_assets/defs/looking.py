@@ -16,6 +16,11 @@ from trading_assets.trading.automation import SESSIONS_LOOKED_AT, SessionRun
 BACKTEST_KEYS = [dg.AssetKey(["backtest_results", timeframe.value]) for timeframe in TRADED_TIMEFRAMES]
 SELECTION_KEY = dg.AssetKey("strategy_selections")
 
+TRADING_JOBS = frozenset({"trade", "reconcile", "halt", "reduce", "resume", "flatten", "retention"})
+"""Jobs that write no hour of research; any other, a backfill's unnamed one too, may."""
+
+PARTITION = "dagster/partition"
+
 RECENT_HOURS = 6
 """Hours behind now that the every-minute look covers."""
 
@@ -57,6 +62,20 @@ def failed_ago_s(instance: dg.DagsterInstance, job_name: str) -> list[float]:
     return ago
 
 
+def failures(instance: dg.DagsterInstance, run: dg.DagsterRun) -> int:
+    """How many runs have failed in a row up to this failed one, of its hour where it has one, else of its job."""
+    partition = run.tags.get(PARTITION)
+    if partition is None:
+        return max(len(failed_ago_s(instance, run.job_name)), 1)
+    filters = dg.RunsFilter(job_name=run.job_name, tags={PARTITION: partition}, statuses=[dg.DagsterRunStatus.FAILURE])
+    return max(instance.get_runs_count(filters), 1)
+
+
+def tries(instance: dg.DagsterInstance, job_name: str, hour_ms: int) -> int:
+    """How many runs of an hour there were, whatever became of them."""
+    return instance.get_runs_count(dg.RunsFilter(job_name=job_name, tags={PARTITION: key_of(hour_ms)}))
+
+
 def end_dead(instance: dg.DagsterInstance, *job_names: str) -> None:
     """Let runs of the jobs end in Dagster whose processes are gone: killed together with what looks after them.
 
@@ -95,3 +114,10 @@ def latest_writes(instance: dg.DagsterInstance, keys: Sequence[dg.AssetKey], hou
             hour = hour_of(partition)
             writes[hour] = max(writes.get(hour, 0), storage_id)
     return writes
+
+
+def research_now(instance: dg.DagsterInstance, *, but: str) -> bool:
+    """Whether a run that may read old candles is queued or running; `but` does not count."""
+    records = instance.get_run_records(dg.RunsFilter(statuses=_ALIVE))
+    runs = [record.dagster_run for record in records]
+    return any(run.run_id != but and run.job_name not in TRADING_JOBS for run in runs)

@@ -7,10 +7,9 @@ from typing import Protocol
 
 import dagster as dg
 
-from trading_assets.market.timeframes import to_datetime, to_ms
+from trading_assets.market.timeframes import HOUR_KEY_FORMAT, hour_key, to_datetime, to_ms
 from trading_assets.settings import load_settings
 
-KEY_FORMAT = "%Y-%m-%d-%H:%M"
 DAY_FORMAT = "%Y-%m-%d"
 
 hourly = dg.HourlyPartitionsDefinition(start_date=load_settings().partitions_start, timezone="UTC")
@@ -32,13 +31,13 @@ class _PartitionedContext(Protocol):
 
 def hour_of(partition_key: str) -> int:
     """Start of the partition's hour, or day, UTC ms."""
-    form = KEY_FORMAT if ":" in partition_key else DAY_FORMAT
+    form = HOUR_KEY_FORMAT if ":" in partition_key else DAY_FORMAT
     return to_ms(datetime.strptime(partition_key, form).replace(tzinfo=UTC))
 
 
 def key_of(hour_ms: int) -> str:
     """The partition key of the hour that starts at `hour_ms`."""
-    return to_datetime(hour_ms).strftime(KEY_FORMAT)
+    return hour_key(hour_ms)
 
 
 def hours_of(context: dg.AssetExecutionContext | dg.OutputContext | dg.InputContext) -> list[int]:

@@ -3,7 +3,7 @@
 import dagster as dg
 
 from trading_assets.defs import looking
-from trading_assets.defs.jobs import parity, reports, research, select
+from trading_assets.defs.jobs import parity, reports, research, retention, select
 from trading_assets.defs.partitions import day_key_of, key_of
 from trading_assets.defs.resources import DatabaseResource, ExchangeResource
 from trading_assets.errors import TradingAssetsError
@@ -93,6 +93,18 @@ def reports_daily(context: dg.ScheduleEvaluationContext, database: DatabaseResou
     return dg.RunRequest(
         run_key=day_key_of(floor_ms(to_ms(context.scheduled_execution_time), DAY_MS)), run_config=config
     )
+
+
+@dg.schedule(
+    job=retention,
+    cron_schedule="40 3 * * *",
+    execution_timezone="UTC",
+    # It deletes: switched on by the same settings as what it cleans up after.
+    default_status=_status(),
+    description="Every day at 03:40: deletes runs, rows and candles that are older than the settings say.",
+)
+def retention_daily(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
+    return dg.RunRequest(run_key=f"retention-{context.scheduled_execution_time:%Y-%m-%d}")
 
 
 def _is_ahead_of(exchange: ExchangeResource, end_ms: int) -> dg.SkipReason | None:

@@ -26,6 +26,7 @@ from trading_assets.trading.automation import (
     decide_research,
     decide_session,
     decide_trade,
+    failure_text,
 )
 from trading_assets.trading.selected import Selected, newest_selection
 from trading_assets.trading.session_lease import trader_of
@@ -55,7 +56,11 @@ def research_catch_up(context: dg.SensorEvaluationContext, exchange: ExchangeRes
     decision = decide_research(
         now_ms=now_ms,
         selected_hours=looking.latest_writes(context.instance, [looking.SELECTION_KEY], hours),
-        tried_hours=tried,
+        # The hourly schedule's own try counts, too.
+        tried_hours=[
+            *tried,
+            *[newest] * (looking.tries(context.instance, research.name, newest) - tried.count(newest)),
+        ],
         run_in_progress=looking.in_progress(context.instance, research.name),
     )
     if isinstance(decision, Skip):
@@ -151,6 +156,7 @@ def reconcile_books(
             open_positions=len(occupied) - len(unresolved),
             unresolved=len(unresolved),
             run_in_progress=looking.in_progress(context.instance, reconcile.name),
+            failed_ago_s=looking.failed_ago_s(context.instance, reconcile.name),
         )
     except TradingAssetsError as error:
         return dg.SkipReason(f"cannot look: {error}")
@@ -161,9 +167,16 @@ def reconcile_books(
 
 @dg.run_failure_sensor(
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Notifies of every failed run, with its job and error.",
+    description="Notifies of failed runs, with job and error: of each of three tries, and that no further one follows. "
+    "More failures in a row are told of when one has succeeded in between.",
 )
 def notify_of_failed_runs(context: dg.RunFailureSensorContext, notifier: NotifierResource) -> None:
-    messenger = notifier.get()
-    messenger.notify(f"run of {context.dagster_run.job_name} failed", context.failure_event.message or "no message")
-    messenger.flush()
+    run, messenger = context.dagster_run, notifier.get()
+    text = failure_text(
+        run.job_name,
+        context.failure_event.message or "no message",
+        tries=looking.failures(context.instance, run),
+    )
+    if text is not None:
+        messenger.notify(*text)
+        messenger.flush()

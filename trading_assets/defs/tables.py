@@ -40,3 +40,8 @@ def table_of(key: dg.AssetKey) -> Table:
 def rows_of(key: dg.AssetKey) -> dict[str, str]:
     """Fixed column values of an asset's rows: assets made per timeframe share one table."""
     return {"timeframe": key.path[1]} if len(key.path) > 1 else {}
+
+
+def asset_name(key: dg.AssetKey) -> str:
+    """The asset's name in the ledger: the parts of its key joined by `/`."""
+    return key.to_user_string()

@@ -15,6 +15,7 @@ import pandas as pd
 import sqlalchemy as sa
 
 from trading_assets.errors import DataError
+from trading_assets.ledger import lineage
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.tables import sql_table
 from trading_assets.schemas.tables import Table
@@ -31,8 +32,11 @@ def replace_partitions(
     rows: pd.DataFrame,
     hours_ms: Sequence[int],
     where: Mapping[str, str] | None = None,
+    written: lineage.Write | None = None,
 ) -> None:
     """Replace the rows of `hours_ms` (and of the fixed column values in `where`) by `rows`, all or nothing.
+
+    `written` tells who writes, and is recorded with the rows.
 
     Raises:
         DataError: a row lies outside the hours or the fixed values; nothing was written.
@@ -49,6 +53,8 @@ def replace_partitions(
         connection.execute(sa.delete(sql).where(_matches(table, hours_ms, where)))
         for start in range(0, len(rows), _ROWS_AT_A_TIME):
             _insert(connection, sql, rows.iloc[start : start + _ROWS_AT_A_TIME])
+        if written is not None:
+            lineage.record(connection, written, hours_ms)
 
 
 def read_partitions(

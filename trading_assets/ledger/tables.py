@@ -265,6 +265,30 @@ finder_looks = sa.Table(
 )
 """When the finder looked, at what, and what kept it from deciding: what parity with the backtest is explained by."""
 
+partition_writes = sa.Table(
+    "partition_writes",
+    metadata,
+    sa.Column("asset", sa.String(100), primary_key=True, comment="asset key, its parts joined by /"),
+    sa.Column("hour_ms", sa.BigInteger, primary_key=True, autoincrement=False, comment="partition, UTC ms"),
+    sa.Column("run_id", sa.String(36), nullable=False, comment="Dagster run that wrote the rows that are there now"),
+    sa.Column("code_version", sa.String(64), nullable=False, comment="of the asset when it wrote them"),
+    sa.Column("written_wall_ms", sa.BigInteger, nullable=False, comment="local clock, UTC ms"),
+)
+"""Who wrote each partition last: the way back from an order to its candles, kept when Dagster forgets its runs."""
+
+check_results = sa.Table(
+    "check_results",
+    metadata,
+    sa.Column("asset", sa.String(100), primary_key=True, comment="asset key, its parts joined by /"),
+    sa.Column("check_name", sa.String(64), primary_key=True),
+    sa.Column("hour_ms", sa.BigInteger, primary_key=True, autoincrement=False, comment="partition, UTC ms"),
+    sa.Column("passed", sa.Boolean, nullable=False),
+    sa.Column("detail", sa.Text, comment="what was found, where it failed"),
+    sa.Column("run_id", sa.String(36), nullable=False, comment="Dagster run of the check"),
+    sa.Index("ix_check_results_hour", "hour_ms"),
+)
+"""The newest verdict of each blocking check on each partition: what selections and orders ask."""
+
 leases = sa.Table(
     "leases",
     metadata,

@@ -7,7 +7,9 @@ month of hourly windows would hash each minute a hundred times.
 
 from __future__ import annotations
 
+import hashlib
 import zlib
+from collections.abc import Iterable
 from dataclasses import fields
 from typing import Any
 
@@ -48,6 +50,11 @@ def window_hashes(rows: Candles | Funding, low: IntArray, high: IntArray) -> lis
     counts = (high - low).astype(np.uint64)
     hashes = _mix((sums[high] - sums[low]) ^ _mix(counts * _COLUMN + np.uint64(salt)))
     return [f"{value:016x}" for value in hashes.tolist()]
+
+
+def rows_hash(hashes: Iterable[str]) -> str:
+    """16 hexadecimal digits for the content hashes of several windows, in their order."""
+    return hashlib.blake2b("".join(hashes).encode(), digest_size=8).hexdigest()
 
 
 def _mix(bits: _Bits) -> _Bits:

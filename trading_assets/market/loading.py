@@ -60,6 +60,13 @@ def load_strategy_data(
     return StrategyData(symbol, own, read(symbol, needs.candles), read(BTC, needs.btc), funding)
 
 
+def stored_candles(symbol: str, timeframe: Timeframe, needs: DataNeeds) -> list[tuple[str, str]]:
+    """Stored candles that a backtest reads, as (timeframe's value, symbol): its own first."""
+    others = [(depth.stored_timeframe(other).value, symbol) for other in needs.candles]
+    btc = [(depth.stored_timeframe(other).value, BTC) for other in needs.btc]
+    return list(dict.fromkeys([(timeframe.value, symbol), *others, *btc]))
+
+
 def hour_loader(store: CandleReader, hour_ms: int) -> Loader:
     """Loads the backtest window of an hour: its end is the hour's as-of."""
     end = as_of_ms(hour_ms)

@@ -16,6 +16,7 @@ from trading_assets.exchange.base import MarketData
 from trading_assets.market import depth, universe
 from trading_assets.market.candles import Candles, Funding, IntArray
 from trading_assets.market.fingerprint import window_hashes
+from trading_assets.market.quality import Limits, faults
 from trading_assets.market.store import CandleStore, Span, union
 from trading_assets.market.timeframes import DAY_MS, HOUR_MS, Timeframe, as_of_ms
 from trading_assets.schemas.tables import CANDLE_COVERAGE, FUNDING_COVERAGE, MARKET_SCAN
@@ -83,9 +84,10 @@ def fill_candles(
     timeframe: Timeframe,
     symbols_by_hour: Mapping[int, Sequence[str]],
     strategies: Sequence[depth.HasNeeds],
+    limits: Limits,
     progress: Progress | None = None,
 ) -> pd.DataFrame:
-    """Fetch what the store lacks of each hour's symbols (and BTCUSDT) and tell what it holds.
+    """Fetch what the store lacks of each hour's symbols (and BTCUSDT) and tell what it holds and what is wrong with it.
 
     Returns:
         Rows of `candle_coverage`, one per hour and symbol.
@@ -99,10 +101,10 @@ def fill_candles(
         workers=FETCH_WORKERS,
         progress=progress,
     )
-    parts = []
+    parts, now_ms = [], source.now_ms()
     for symbol, hours in hours_of.items():
         held = store.read(symbol, timeframe, as_of_ms(hours[0]) - reach, as_of_ms(hours[-1]))
-        parts.append({"symbol": symbol, **_coverage(held, np.array(hours), reach)})
+        parts.append({"symbol": symbol, **_coverage(held, np.array(hours), reach, now_ms, limits)})
     if not parts:
         return CANDLE_COVERAGE.empty()
     rows = pd.concat([pd.DataFrame(part) for part in parts], ignore_index=True)
@@ -123,7 +125,7 @@ def _spans(hours_ms: Sequence[int], reach_ms: int) -> list[Span]:
     return union([(as_of_ms(hour) - reach_ms, as_of_ms(hour)) for hour in hours_ms])
 
 
-def _coverage(held: Candles, hours_ms: IntArray, reach_ms: int) -> dict[str, object]:
+def _coverage(held: Candles, hours_ms: IntArray, reach_ms: int, now_ms: int, limits: Limits) -> dict[str, object]:
     """Columns of `candle_coverage` for each hour, from candles of all of them."""
     step, ends = held.timeframe.ms, hours_ms + HOUR_MS
     low = np.searchsorted(held.start_ms, ends - reach_ms)
@@ -143,6 +145,7 @@ def _coverage(held: Candles, hours_ms: IntArray, reach_ms: int) -> dict[str, obj
         "missing_bars": np.maximum(expected - bars, 0),
         "coverage_pct": np.minimum(100.0 * bars / expected, 100.0),
         "content_hash": window_hashes(held, low, high),
+        "fault": faults(held, low, high, ends, reach_ms, now_ms, limits),
     }
 
 

@@ -12,10 +12,11 @@ import json
 import os
 import tempfile
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
+from datetime import UTC, datetime
 from pathlib import Path
 from threading import Lock
 
@@ -27,7 +28,7 @@ from filelock import FileLock, Timeout
 from trading_assets.errors import DataError, StorageError
 from trading_assets.exchange.base import MarketData
 from trading_assets.market.candles import Candles, Funding
-from trading_assets.market.timeframes import HOUR_MS, MINUTE_MS, Timeframe, floor_ms, iso
+from trading_assets.market.timeframes import HOUR_MS, MINUTE_MS, Timeframe, floor_ms, iso, to_ms
 
 Span = tuple[int, int]
 """Half-open span of UTC ms."""
@@ -191,7 +192,36 @@ class CandleStore:
             lambda request: self.fill_funding(source, *request, now_ms=now_ms), requests, workers, progress
         )
 
+    # Age
+
+    def prune(
+        self, keep_from_ms: Mapping[Timeframe, int], *, unchanged_since_s: float, dry_run: bool = False
+    ) -> tuple[int, int]:
+        """Delete chunks of candles that end before `keep_from_ms` of their timeframe; the files and bytes of them.
+
+        What was fetched after `unchanged_since_s` (seconds since 1970) stays: somebody has just asked for it. Nothing
+        may be read meanwhile that is so old. What is deleted is fetched again when it is asked for.
+        """
+        files = size = 0
+        for timeframe, keep_from in keep_from_ms.items():
+            chunk_ms = _SLOTS * timeframe.ms
+            for folder in sorted(self.root.glob(f"*/{timeframe.value}")):
+                with self._locked(folder):
+                    for path in sorted(folder.glob("*.parquet")):
+                        stat = path.stat()
+                        if self._start_of(path) + chunk_ms > keep_from or stat.st_mtime >= unchanged_since_s:
+                            continue
+                        files, size = files + 1, size + stat.st_size
+                        if not dry_run:
+                            path.unlink()
+        return files, size
+
     # Chunks
+
+    @staticmethod
+    def _start_of(path: Path) -> int:
+        """The opposite of `_chunk_path`."""
+        return to_ms(datetime.strptime(path.stem, "%Y-%m-%dT%H%M%SZ").replace(tzinfo=UTC))
 
     def _folder(self, symbol: str, timeframe: Timeframe) -> Path:
         return self.root / symbol / timeframe.value

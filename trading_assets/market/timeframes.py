@@ -9,6 +9,8 @@ MINUTE_MS = 60_000
 HOUR_MS = 60 * MINUTE_MS
 DAY_MS = 24 * HOUR_MS
 
+HOUR_KEY_FORMAT = "%Y-%m-%d-%H:%M"
+
 WARM_UP_BARS = 200
 """Bars before a window that only feed indicators: Wilder's RSI and ATR forget their start after about 200."""
 
@@ -95,3 +97,8 @@ def to_ms(moment: datetime) -> int:
 def iso(time_ms: int) -> str:
     """`2026-03-02T05:00:00Z`, for messages and metadata."""
     return to_datetime(time_ms).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def hour_key(hour_ms: int) -> str:
+    """`2026-03-02-05:00`: the key of the hourly partition that starts at `hour_ms`."""
+    return to_datetime(hour_ms).strftime(HOUR_KEY_FORMAT)

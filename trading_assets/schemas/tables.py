@@ -60,6 +60,9 @@ class CandleCoverage(pa.DataFrameModel):
     missing_bars: int = pa.Field(ge=0, description="gaps the exchange itself has")
     coverage_pct: float = pa.Field(ge=0, le=100, description="bars / expected_bars, percent")
     content_hash: str = pa.Field(str_matches=r"^[0-9a-f]{16}$", description="64-bit hash of the candles' bytes")
+    fault: str = pa.Field(
+        nullable=True, description="why this hour's backtests and entries leave these candles out; none: they are good"
+    )
 
     class Config:
         strict = True
@@ -200,6 +203,7 @@ class EntrySignals(pa.DataFrameModel):
     executed_at_ms: float = pa.Field(nullable=True, description="moment of the fill, UTC ms")
     executed_price: float = pa.Field(nullable=True, description="average price of the fill, USDT")
     created_at_ms: int = pa.Field(ge=0, description="moment at which the signal was found, UTC ms")
+    run_id: str = pa.Field(nullable=True, description="Dagster run that found it")
 
     class Config:
         strict = True

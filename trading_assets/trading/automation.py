@@ -31,7 +31,10 @@ CATCH_UP_AFTER_MS = 5 * 60_000
 """The hourly schedule has so long before the catch-up sensor steps in."""
 
 RESEARCH_TRIES = 3
-"""So often an hour is tried again whose research failed, or was killed."""
+"""So often an hour is tried whose research failed, or was killed; then a person is told."""
+
+RECONCILE_TRIES, RECONCILE_REST_S = 3, 600.0
+"""So many reconciliations may fail in a row; then a person is told, and one is tried now and again."""
 
 
 @dataclass(frozen=True)
@@ -160,10 +163,20 @@ def decide_reconcile(
     open_positions: int,
     unresolved: int,
     run_in_progress: bool,
+    failed_ago_s: Sequence[float] = (),
 ) -> Launch | Skip:
-    """Launch every minute while something is open, else every ten."""
+    """Launch every minute while something is open, else every ten; after too many failures in a row after a rest only.
+
+    Args:
+        failed_ago_s: how long ago each of the newest runs failed, the newest first, up to the first that did not.
+    """
     if run_in_progress:
         return Skip("a reconcile run is in progress")
+    if len(failed_ago_s) >= RECONCILE_TRIES and failed_ago_s[0] < RECONCILE_REST_S:
+        return Skip(
+            f"the last {len(failed_ago_s)} runs failed; the next one is started in "
+            f"{RECONCILE_REST_S - failed_ago_s[0]:.0f} s, or by hand. No order is sent on old books"
+        )
     if reconciled_ms is None:
         return Launch("the books were never read", now_ms)
     busy = open_positions + unresolved > 0
@@ -171,6 +184,25 @@ def decide_reconcile(
     age = now_ms - reconciled_ms
     state = f"{open_positions} positions, {unresolved} unresolved orders, books read {age / 1000:.0f} s ago"
     return Launch(state, now_ms) if age >= every else Skip(f"{state}; due every {every // 1000} s")
+
+
+TRIES_OF_JOBS = {"research": RESEARCH_TRIES, "reconcile": RECONCILE_TRIES, "trade": SESSION_TRIES}
+
+
+def failure_text(job: str, error: str, *, tries: int) -> tuple[str, str] | None:
+    """Title and text of the message on a failed run; None where the limit of restarts was told of already.
+
+    Args:
+        tries: how many runs of the job (of the hour, where it has hours) have failed in a row, this one included.
+    """
+    limit = TRIES_OF_JOBS.get(job)
+    if limit is None:
+        return f"run of {job} failed", error
+    if tries < limit:
+        return f"run of {job} failed, try {tries} of {limit}", error
+    if tries == limit:
+        return f"run of {job} failed {limit} times: restart limit reached", f"{error}\nLook at it; start it by hand."
+    return None
 
 
 def decide_selection(

@@ -99,6 +99,25 @@ def portfolio(as_json: bool) -> None:
         portfolio_report.print_portfolio(found, settings.account, open_console())
 
 
+@click.command()
+@click.argument("order")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead, with the rows behind each step.")
+def explain(order: str, as_json: bool) -> None:
+    """Follow ORDER back to its signal, selection, backtest, parameters and candles, and on to its result.
+
+    ORDER is an order link id, the exchange's id of an order, or a signal id; a unique beginning is enough.
+    """
+    from trading_assets.trading import explain as explaining  # noqa: PLC0415 (pandas costs a second)
+
+    settings = load_settings()
+    with _ledger(settings) as database:
+        found = explaining.explain(database, order, explaining.Links(settings.ui_url))
+    if as_json:
+        click.echo(json.dumps(explaining.plain(found)))
+    else:
+        explaining.print_explanation(found, open_console())
+
+
 @click.group()
 def ledger() -> None:
     """The ledger's schema. Every command brings an older one to today's by itself."""
@@ -131,7 +150,7 @@ def ledger_downgrade(revision: str, yes: bool) -> None:
     click.echo(f"the ledger is at revision {revision}")
 
 
-COMMANDS = (halt, reduce, resume, flatten, portfolio, ledger)
+COMMANDS = (halt, reduce, resume, flatten, portfolio, explain, ledger)
 
 
 def _set_state(name: str, reason: tuple[str, ...]) -> None:

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from trading_assets.errors import ExchangeError, TradingAssetsError
 from trading_assets.exchange.events import Failure
 from trading_assets.exchange.models import Instrument, Side, Ticker
-from trading_assets.ledger import books, leases, orders
+from trading_assets.ledger import books, checks, leases, orders
 from trading_assets.ledger import signals as ledger
 from trading_assets.ledger.leases import Lease
 from trading_assets.ledger.orders import Intent
@@ -84,7 +84,7 @@ def submit_orders(desk: Desk) -> SubmitReport:
             return report
         try:
             _agree(desk, clock.now_ms())
-            market = _read(desk, {str(row["symbol"]) for row in rows}, clock.now_ms())
+            market = _read(desk, rows, clock.now_ms())
         except ExchangeError as error:
             for row in rows:
                 _refuse(desk, str(row["signal_id"]), f"the account cannot be read: {error}", report, final=False)
@@ -118,6 +118,8 @@ class _Market:
     account: Account
     foreign: int
     """symbols with a position that is not ours: each takes one of the account's places"""
+    barred: Mapping[str, str]
+    """what checks have against a signal, by id"""
 
 
 @contextmanager
@@ -152,8 +154,8 @@ def _agree(desk: Desk, now_ms: int) -> None:
         reconcile(desk)
 
 
-def _read(desk: Desk, symbols: set[str], now_ms: int) -> _Market:
-    exchange = desk.exchange
+def _read(desk: Desk, rows: list[Row], now_ms: int) -> _Market:
+    exchange, symbols = desk.exchange, {str(row["symbol"]) for row in rows}
     instruments = desk.rules.of(exchange, symbols, desk.wall_ms())
     listed = sorted(symbols & instruments.keys())
     if len(listed) < ALL_TICKERS_FROM:
@@ -162,7 +164,7 @@ def _read(desk: Desk, symbols: set[str], now_ms: int) -> _Market:
         tickers = exchange.tickers()
     account = account_snapshot(desk.database, exchange, desk.settings.account, now_ms)
     foreign = {position.symbol for position in account.positions} - account.occupied
-    return _Market(instruments, tickers, account, len(foreign))
+    return _Market(instruments, tickers, account, len(foreign), checks.barred(desk.database, rows))
 
 
 def _execute(
@@ -239,6 +241,7 @@ def _gate(
         entry_price=Decimal(str(row["entry_price"])),
         hour_ms=int(row["hour_ms"]),
         ttl_ms=int(row["ttl_ms"]),
+        barred=market.barred.get(signal_id),
     )
     shut = admit(
         desk.database,

@@ -58,10 +58,11 @@ def find_entry_signals(
     instruments: Mapping[str, Instrument],
     settings: Settings,
     now_ms: int,
+    run_id: str | None = None,
 ) -> FinderReport:
     """Decide on each selection whose newest candle is fresh; insert signals that are new.
 
-    One selection's failure is reported and never stops the others.
+    One selection's failure is reported and never stops the others. `run_id` is the Dagster run that looks.
     """
     report, found = FinderReport(), list[Signal]()
     recent = ledger.recent(
@@ -120,8 +121,9 @@ def find_entry_signals(
         else:
             found.append(decision)
     # All in one transaction: a commit waits for the disk, and thirty candles may have closed at once.
-    added = ledger.insert_new(database, [signal.row for signal in found])
-    report.signals = [signal.row for signal in found if signal.signal_id in added]
+    rows = [{**signal.row, "run_id": run_id} for signal in found]
+    added = ledger.insert_new(database, rows)
+    report.signals = [row for row in rows if row["signal_id"] in added]
     report.skipped["signal exists"] += len(found) - len(report.signals)
     report.skipped += Counter()  # without reasons that were counted zero times
     if report.looked:

@@ -378,6 +378,7 @@ class Session:
             instruments=self._instruments,
             settings=self._desk.settings,
             now_ms=now_ms,
+            run_id=self._trader.run,
         )
         for one in coins:
             one.decided_ms = closes[one.timeframe]

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from trading_assets.exchange.models import Instrument
+from trading_assets.market.loading import BTC
+from trading_assets.market.quality import Limits, fault_now
 from trading_assets.market.timeframes import Timeframe, floor_ms, iso
 from trading_assets.settings import Settings
 from trading_assets.strategies.base import Strategy, StrategyData
@@ -92,6 +94,8 @@ def decide(
         return NoSignal(f"stale candle: newest closed at {iso(held)}, expected {iso(close_ms)}")
     if not is_due(timeframe, now_ms, settings.signal_ttl_s):
         return NoSignal("candle older than the signal's life time")
+    if (fault := _fault(data, settings, now_ms)) is not None:
+        return NoSignal(f"bad candles: {fault}")
     if last_exit_ms is not None and last_exit_ms >= close_ms - timeframe.ms:
         return NoSignal("a position was closed on this bar")
     signals = strategy.signals(data)
@@ -140,6 +144,17 @@ def decide(
             "created_at_ms": now_ms,
         }
     )
+
+
+def _fault(data: StrategyData, settings: Settings, now_ms: int) -> str | None:
+    """What is wrong with the stored candles that the decision reads; days are made of them."""
+    limits = Limits.of(settings)
+    for whose, frames in ((data.symbol, {data.timeframe: data.candles, **data.other}), (BTC, data.btc)):
+        for timeframe, candles in frames.items():
+            fault = fault_now(candles, now_ms, limits) if timeframe is not Timeframe.D1 else None
+            if fault is not None:
+                return f"{timeframe.value} of {whose}: {fault}"
+    return None
 
 
 def _finite(value: float | None) -> float | None:

@@ -1,12 +1,17 @@
 """One embedded exchange for all tests of the Dagster wing, and homes that see it."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import dagster as dg
+import pandas as pd
 import pytest
 
 from trading_assets.definitions import build_definitions
+from trading_assets.ledger.database import Database
+from trading_assets.ledger.partitions import read_partitions
 from trading_assets.market.timeframes import HOUR_MS
+from trading_assets.schemas.tables import HOURLY_TABLES
+from trading_assets.settings import load_settings
 from trading_assets.simulator.clock import ClockMode, ClockSpec
 from trading_assets.simulator.embedded import RunningExchange, serve_in_thread
 from trading_assets.simulator.venue import ServeConfig
@@ -66,3 +71,21 @@ def run_job(
                 run_config={"loggers": {"console": {"config": {"log_level": "ERROR"}}}, **(config or {})},
             )
         )
+
+
+def tables(hours: Sequence[int]) -> dict[str, pd.DataFrame]:
+    """Rows of every hourly table in the current home."""
+    database = Database(load_settings().resolved_database_url)
+    rows = {table.name: read_partitions(database, table, hours) for table in HOURLY_TABLES}
+    database.close()
+    return rows
+
+
+@pytest.fixture(scope="session")
+def researched(exchange: RunningExchange, tmp_path_factory: pytest.TempPathFactory) -> dict[str, pd.DataFrame]:
+    """The rows of one honest hour, in a home of its own."""
+    with pytest.MonkeyPatch.context() as patch:
+        point_at(exchange, patch)
+        patch.setenv("TRADING_ASSETS_HOME", str(tmp_path_factory.mktemp("honest-home")))
+        run_job("research", HOUR_KEY)
+        return tables([HOUR])

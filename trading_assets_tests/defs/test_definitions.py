@@ -12,6 +12,7 @@ import yaml
 from trading_assets.definitions import build_definitions
 from trading_assets.defs.checks.honesty import AGREES, NO_LOOK_AHEAD, SURVIVES, WARM_UP_SUFFICES
 from trading_assets.defs.checks.parity import EXPLAINED
+from trading_assets.defs.checks.quality import QUALITY
 from trading_assets.defs.checks.schema import CHECK_NAME
 from trading_assets.market.timeframes import TRADED_TIMEFRAMES
 
@@ -57,6 +58,7 @@ def test_loading_imports_nothing_heavy_and_automates_the_simulator() -> None:
         "reports_daily",
         "research_catch_up",
         "research_hourly",
+        "retention_daily",
         "selection_every_minute",
         "trade_when_candles_close",
     ]
@@ -86,11 +88,12 @@ def test_every_stage_is_there_with_its_check() -> None:
         ("live_parity", EXPLAINED),
         *((name, check) for name in backtests for check in (AGREES, NO_LOOK_AHEAD, WARM_UP_SUFFICES)),
         ("strategy_selections", SURVIVES),
+        *((name, QUALITY) for name in research if name.startswith("candles/")),
     }
     for key in graph.asset_check_keys:
         spec = graph.get_check_spec(key)
         assert spec.description and len(spec.description) > 40
-        assert spec.blocking is (key.name not in (SURVIVES, EXPLAINED))
+        assert spec.blocking is (key.name not in (SURVIVES, EXPLAINED, QUALITY))
     for key in graph.materializable_asset_keys:
         node = graph.get(key)
         assert node.group_name and node.owners and node.kinds and node.description

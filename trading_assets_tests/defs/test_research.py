@@ -21,7 +21,7 @@ from trading_assets.market.timeframes import HOUR_MS, Timeframe, as_of_ms
 from trading_assets.schemas.tables import HOURLY_TABLES, MARKET_SCAN
 from trading_assets.settings import load_settings
 from trading_assets.simulator.embedded import RunningExchange
-from trading_assets_tests.defs.conftest import HOUR, HOUR_KEY, point_at, run_job
+from trading_assets_tests.defs.conftest import HOUR, HOUR_KEY, run_job, tables
 
 NEXT_KEY = "2026-03-02-02:00"
 
@@ -84,27 +84,9 @@ class GivenMarket(ExchangeResource):
 MARKETS: dict[int, MarketData] = {}
 
 
-def tables(hours: Sequence[int]) -> dict[str, pd.DataFrame]:
-    """Rows of every hourly table in the current home."""
-    database = Database(load_settings().resolved_database_url)
-    rows = {table.name: read_partitions(database, table, hours) for table in HOURLY_TABLES}
-    database.close()
-    return rows
-
-
 def assert_same(left: dict[str, pd.DataFrame], right: dict[str, pd.DataFrame]) -> None:
     for name, rows in left.items():
         pd.testing.assert_frame_equal(rows, right[name], check_exact=True, obj=name)
-
-
-@pytest.fixture(scope="session")
-def researched(exchange: RunningExchange, tmp_path_factory: pytest.TempPathFactory) -> dict[str, pd.DataFrame]:
-    """The rows of one honest hour, in a home of its own."""
-    with pytest.MonkeyPatch.context() as patch:
-        point_at(exchange, patch)
-        patch.setenv("TRADING_ASSETS_HOME", str(tmp_path_factory.mktemp("honest-home")))
-        run_job("research", HOUR_KEY)
-        return tables([HOUR])
 
 
 def test_an_hour_fills_every_table(researched: dict[str, pd.DataFrame]) -> None:

@@ -1,6 +1,7 @@
 """The trade and reconcile jobs and what launches them, on the embedded exchange."""
 
 import json
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -90,6 +91,13 @@ def put_signal(database: Database, exchange: Exchange, *, symbol: str = SYMBOL, 
     return str(row["signal_id"])
 
 
+def step_metadata(result: dg.ExecuteInProcessResult) -> dict[str, Any]:
+    """Metadata of the only output with any."""
+    outputs = [e for e in result.all_events if e.event_type is dg.DagsterEventType.STEP_OUTPUT]
+    (metadata,) = [e.step_output_data.metadata for e in outputs if e.step_output_data.metadata]
+    return dict(metadata)
+
+
 def test_one_order_for_a_signal_however_often_the_job_runs(ledger: Database, account: Exchange) -> None:
     signal_id = put_signal(ledger, account)
     for _ in range(4):
@@ -116,7 +124,10 @@ def test_a_position_is_followed_from_fill_to_closing(
         venue.advance(HOUR_MS // 2)
         if account.position(SYMBOL) is None:
             break
-    run_job("reconcile")
+    told = step_metadata(run_job("reconcile"))
+    assert isinstance(told["closed"], dg.MarkdownMetadataValue)
+    for part in (f"`{signal_id}`", "partition=2026-03-02-01%3A00", "| result | net "):
+        assert part in str(told["closed"].value)
     assert books.position_rows(ledger, "main").empty
     closing = books.closing_rows(ledger, "main").iloc[0]
     assert closing["reason"] in ("stop", "target")
@@ -157,8 +168,10 @@ def test_the_finder_decides_on_selections_and_materialises_what_it_finds(
     ]
     replace_partitions(ledger, STRATEGY_SELECTIONS, pd.DataFrame(rows), [HOUR])
     found, events = 0, []
+    runs = set()
     for _ in range(12):
         result = run_job("trade")
+        runs.add(result.run_id)
         events += [e for e in result.all_events if e.event_type is dg.DagsterEventType.ASSET_MATERIALIZATION]
         found = len(signals.since(ledger, "main", 0))
         if found:
@@ -167,6 +180,9 @@ def test_the_finder_decides_on_selections_and_materialises_what_it_finds(
     assert found, "no coin gave a signal on 12 closed candles"
     assert {event.asset_key for event in events} == {dg.AssetKey("entry_signals")}
     assert {event.partition for event in events} == {"2026-03-02-01:00"}
+    assert set(signals.since(ledger, "main", 0)["run_id"]) <= runs
+    came_from = str(events[-1].step_materialization_data.materialization.metadata["came_from"].value)
+    assert "/assets/backtest_results/15m?view=partitions&partition=2026-03-02-01%3A00" in came_from
     again = run_job("trade")
     assert len(signals.since(ledger, "main", 0)) == found
     assert not [e for e in again.all_events if e.event_type is dg.DagsterEventType.ASSET_MATERIALIZATION]
@@ -306,3 +322,20 @@ def test_a_signal_that_breaks_its_schema_is_never_executed(
         submit_orders(context, may_execute=False)
     assert account.positions() == []
     assert json.loads(signals.since(ledger, "main", 0)["status"].to_json()) == {"0": "active"}
+
+
+def test_failures_are_counted_by_hour_where_there_are_hours_and_in_a_row_elsewhere() -> None:
+    def ended(instance: dg.DagsterInstance, job: str, status: dg.DagsterRunStatus, hour: str | None) -> dg.DagsterRun:
+        tags = {} if hour is None else {looking.PARTITION: hour}
+        run = dg.DagsterRun(job_name=job, run_id=str(uuid.uuid4()), status=status, tags=tags)
+        instance.add_run(run)
+        return run
+
+    failed, good = dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.SUCCESS
+    with dg.DagsterInstance.ephemeral() as instance:
+        for hour in ("2026-03-02-00:00", "2026-03-02-01:00", "2026-03-02-01:00"):
+            last = ended(instance, "research", failed, hour)
+        ended(instance, "research", good, "2026-03-02-01:00")
+        assert looking.failures(instance, last) == 2
+        assert looking.tries(instance, "research", HOUR) == 3
+        assert looking.failures(instance, ended(instance, "reconcile", failed, None)) == 1

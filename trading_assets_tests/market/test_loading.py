@@ -17,6 +17,7 @@ from trading_assets.market import depth
 from trading_assets.market.candles import Candles
 from trading_assets.market.fingerprint import content_hash
 from trading_assets.market.loading import hour_loader, live_requests, load_live
+from trading_assets.market.quality import Limits
 from trading_assets.market.resample import resample
 from trading_assets.market.stages import fill_candles, fill_funding
 from trading_assets.market.store import CandleStore
@@ -29,10 +30,13 @@ from trading_assets.market.timeframes import (
     WARM_UP_BARS,
     Timeframe,
 )
+from trading_assets.settings import Settings
 from trading_assets.strategies.base import DataNeeds, StrategyData
 from trading_assets_tests.market.sources import T0, CountingSource, candles_of
 
 M1, M15, M60, M240, D1 = Timeframe.M1, Timeframe.M15, Timeframe.M60, Timeframe.M240, Timeframe.D1
+
+BORNE = Limits.of(Settings(_env_file=None))  # type: ignore[call-arg]
 
 
 @dataclass(frozen=True)
@@ -170,7 +174,7 @@ def test_what_the_stages_fill_is_enough_for_the_loader(tmp_path: Path, timeframe
     as_of = hour + HOUR_MS
     source, store, strategies = CountingSource(as_of + 5 * MINUTE_MS), CandleStore(tmp_path), [Wants(NEEDS)]
     for stored in {timeframe, M15, M60, M240}:
-        fill_candles(source, store, stored, {hour: ["AUSDT"]}, strategies)
+        fill_candles(source, store, stored, {hour: ["AUSDT"]}, strategies, BORNE)
     data = hour_loader(store, hour)("AUSDT", timeframe, NEEDS)
     start = as_of - as_of % timeframe.ms - depth.window_ms(timeframe)
     own = data.candles
@@ -218,10 +222,10 @@ def test_a_range_of_hours_is_those_hours_one_by_one(tmp_path: Path) -> None:
         return (symbol != "CUSDT" or start >= listed_ms) and start // HOUR_MS % 17 != 5
 
     now = hours[-1] + 90 * MINUTE_MS
-    together = fill_candles(CountingSource(now, has=has), CandleStore(tmp_path / "all"), M60, symbols, [Wants()])
+    together = fill_candles(CountingSource(now, has=has), CandleStore(tmp_path / "all"), M60, symbols, [Wants()], BORNE)
     store, source, parts = CandleStore(tmp_path / "each"), CountingSource(now, has=has), []
     for hour in reversed(hours):
-        parts.append(fill_candles(source, store, M60, {hour: symbols[hour]}, [Wants()]))
+        parts.append(fill_candles(source, store, M60, {hour: symbols[hour]}, [Wants()], BORNE))
     order = ["hour_ms", "symbol"]
     import pandas as pd
 
@@ -238,7 +242,7 @@ def test_a_range_of_hours_is_those_hours_one_by_one(tmp_path: Path) -> None:
 def test_a_coin_that_comes_and_goes_is_not_fetched_in_between(tmp_path: Path) -> None:
     hours = [T0, T0 + 200 * DAY_MS]
     source = CountingSource(hours[-1] + DAY_MS)
-    rows = fill_candles(source, CandleStore(tmp_path), M60, {hour: ["AUSDT"] for hour in hours}, [Wants()])
+    rows = fill_candles(source, CandleStore(tmp_path), M60, {hour: ["AUSDT"] for hour in hours}, [Wants()], BORNE)
     assert sorted(symbol for symbol, *_ in source.calls) == ["AUSDT", "AUSDT", "BTCUSDT", "BTCUSDT"]
     assert (rows["missing_bars"] == 0).all()
     assert rows.groupby("symbol")["bars"].nunique().tolist() == [1, 1]

@@ -16,6 +16,7 @@ from trading_assets.market import store as store_module
 from trading_assets.market.candles import Funding
 from trading_assets.market.fingerprint import content_hash
 from trading_assets.market.loading import hour_loader, load_live
+from trading_assets.market.quality import Limits
 from trading_assets.market.stages import fill_candles
 from trading_assets.market.store import CandleStore
 from trading_assets.market.timeframes import (
@@ -26,10 +27,13 @@ from trading_assets.market.timeframes import (
     Timeframe,
     as_of_ms,
 )
+from trading_assets.settings import Settings
 from trading_assets.strategies.base import DataNeeds, StrategyData
 from trading_assets_tests.market.sources import T0, CountingSource
 
 M1, M15, M60, M240, D1 = Timeframe.M1, Timeframe.M15, Timeframe.M60, Timeframe.M240, Timeframe.D1
+
+BORNE = Limits.of(Settings(_env_file=None))  # type: ignore[call-arg]
 
 
 class LateSource(CountingSource):
@@ -159,7 +163,7 @@ def test_a_fuller_store_loads_the_same(tmp_path: Path, timeframe: Timeframe, hou
     exact, full = CandleStore(tmp_path / "exact"), CandleStore(tmp_path / "full")
     stored = {timeframe, M15, M60, M240}
     for one in stored:
-        fill_candles(source, exact, one, {hour: ["AUSDT"]}, [Wants(NEEDS)])
+        fill_candles(source, exact, one, {hour: ["AUSDT"]}, [Wants(NEEDS)], BORNE)
         for symbol in ("AUSDT", "BTCUSDT"):
             reach = depth.reach_ms(one, [Wants(NEEDS)])
             full.fill(source, symbol, one, as_of - reach - 40 * DAY_MS, as_of + DAY_MS)

@@ -8,6 +8,7 @@ from trading_assets.market.timeframes import HOUR_MS, MINUTE_MS
 from trading_assets.trading.automation import (
     BEGINS_WITHIN_S,
     CATCH_UP_AFTER_MS,
+    RECONCILE_REST_S,
     RESEARCH_TRIES,
     SESSION_LONGEST_REST_S,
     SESSION_REST_S,
@@ -23,6 +24,7 @@ from trading_assets.trading.automation import (
     decide_selection,
     decide_session,
     decide_trade,
+    failure_text,
 )
 from trading_assets.trading.session_lease import Trader
 
@@ -214,3 +216,33 @@ def test_a_session_is_started_when_none_lives_or_a_newer_selection_is_there(
     decision = decide_session(selected=selected, trader=trader, runs=runs, failed_ago_s=failed)
     assert says in decision.reason
     assert isinstance(decision, Skip) if dead is None else decision == Session(decision.reason, dead)
+
+
+@pytest.mark.parametrize(
+    ("failed_ago_s", "launched"),
+    [([], True), ([5.0, 65.0], True), ([5.0, 65.0, 125.0], False), ([RECONCILE_REST_S, 700.0, 800.0], True)],
+)
+def test_reconciliation_rests_after_three_failures_in_a_row(failed_ago_s: list[float], launched: bool) -> None:
+    decision = decide_reconcile(
+        now_ms=10_000_000,
+        reconciled_ms=None,
+        open_positions=1,
+        unresolved=0,
+        run_in_progress=False,
+        failed_ago_s=failed_ago_s,
+    )
+    assert isinstance(decision, Launch) is launched
+    if isinstance(decision, Skip):
+        assert "the last 3 runs failed" in decision.reason
+
+
+def test_each_of_three_tries_is_told_the_limit_once_and_nothing_more() -> None:
+    told = [failure_text("research", "why", tries=tries) for tries in (1, 2, 3, 4, 5)]
+    assert [text and text[0] for text in told] == [
+        "run of research failed, try 1 of 3",
+        "run of research failed, try 2 of 3",
+        "run of research failed 3 times: restart limit reached",
+        None,
+        None,
+    ]
+    assert failure_text("parity", "why", tries=9) == ("run of parity failed", "why")

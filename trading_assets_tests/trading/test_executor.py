@@ -18,8 +18,10 @@ from trading_assets.errors import (
     OrderRejectedError,
 )
 from trading_assets.exchange.models import OrderStatus, Side
-from trading_assets.ledger import orders
+from trading_assets.ledger import checks, orders, signals
+from trading_assets.ledger.checks import Verdict
 from trading_assets.ledger.database import Database
+from trading_assets.market.timeframes import HOUR_MS
 from trading_assets.trading.executor import submit_orders
 from trading_assets.trading.reconcile import reconcile
 from trading_assets.trading.recovery import recover
@@ -387,3 +389,16 @@ def test_one_signals_trouble_with_its_stop_does_not_keep_the_others_from_being_s
     with contextlib.suppress(ExchangeError):
         recover(bench.desk)
     assert bench.signal(second)["status"] == "executed", "the second order is in order and needs no repair"
+
+
+def test_a_failed_check_of_its_hour_lets_no_signal_through_and_stands_on_its_row(database: Database) -> None:
+    bench = bench_on(database, "AUSDT", "BUSDT")
+    hour = NOW_MS // HOUR_MS * HOUR_MS - HOUR_MS
+    barred, free = add_signal(database, "AUSDT"), add_signal(database, "BUSDT", hour_ms=hour + HOUR_MS)
+    checks.record(database, [Verdict("backtest_results/5m", "no_look_ahead", False, "it cheats")], [hour], "run")
+    report = submit_orders(bench.desk)
+    assert report.executed == [free]
+    assert bench.signal(barred)["status"] == signals.REJECTED
+    assert "checks: no_look_ahead of backtest_results/5m failed: it cheats" in str(bench.signal(barred)["reason"])
+    assert bench.intent(barred) is None
+    bench.require_consistent(barred, free)

@@ -48,6 +48,7 @@ FINAL, WAITING = True, False
     ("what", "changes", "gate", "final"),
     [
         ("candidate", {"ttl_ms": NOW_MS}, "expired", FINAL),
+        ("candidate", {"barred": "SCHEMA of candles/5m failed: 3 values"}, "checks", FINAL),
         ("candidate", {"ttl_ms": NOW_MS - 1}, "expired", FINAL),
         ("candidate", {"hour_ms": HOUR - 2 * HOUR_MS}, "selection", FINAL),
         ("candidate", {"hour_ms": HOUR - HOUR_MS}, None, None),

@@ -1,8 +1,10 @@
 """The decision to enter: its identity, what it is made of, and why there is none."""
 
 import re
+from dataclasses import replace
 from decimal import Decimal
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -173,3 +175,26 @@ def test_stops_of_a_signal_are_on_the_tick_and_on_the_right_side(price: float, l
 
 def test_an_order_id_never_changes_between_versions() -> None:
     assert order_link_id("main:BTCUSDT:60m:bollinger_rsi:1800000000000") == "ta-e-aS7hNrV5fK2zNUyfGbePR8BB"
+
+
+@pytest.mark.parametrize("series", ["candles", "other", "btc"])
+def test_bad_candles_give_no_signal_whichever_series_they_are_in(series: str) -> None:
+    good = candles(Timeframe.M60, CLOSE_MS)
+    bad = replace(good, high=np.where(np.arange(len(good)) == 5, 1.0, good.high))
+    frames = {"candles": good, "other": {Timeframe.M15: candles(Timeframe.M15, CLOSE_MS)}, "btc": {}}
+    changed = {**frames, series: bad if series == "candles" else {Timeframe.M60: bad}}
+
+    def answer(given: dict[str, object]) -> Signal | NoSignal:
+        return decide(
+            hour_ms=CLOSE_MS - HOUR_MS,
+            strategy=Dictated("long"),
+            parameters="{}",
+            data=StrategyData("BTCUSDT", **given),  # type: ignore[arg-type]
+            instrument=an_instrument("BTCUSDT"),
+            settings=settings(),
+            now_ms=NOW_MS,
+            last_exit_ms=None,
+        )
+
+    assert isinstance(answer(frames), Signal)
+    assert reason(answer(changed)).startswith("bad candles: 60m of BTCUSDT: impossible prices: 1 candles")

@@ -6,18 +6,22 @@ from functools import partial
 import dagster as dg
 import pandas as pd
 
-from trading_assets.backtesting.run import Backtests
+from trading_assets.backtesting.code_version import code_version
+from trading_assets.backtesting.left_out import backtest_good_candles
 from trading_assets.defs import metadata as md
 from trading_assets.defs import pictures
 from trading_assets.defs.assets.common import ONE_RUN, OWNERS, TABLES, ByHour, Progress, describe_hours
 from trading_assets.defs.checks.schema import column_schema
 from trading_assets.defs.partitions import hourly, hours_of
 from trading_assets.defs.resources import CandleStoreResource, DatabaseResource, SettingsResource
+from trading_assets.ledger import checks
 from trading_assets.market.loading import open_coin
 from trading_assets.market.stages import timeframes_read
 from trading_assets.market.timeframes import TRADED_TIMEFRAMES, Timeframe
 from trading_assets.schemas.tables import BACKTEST_RESULTS
-from trading_assets.strategies.registry import active_strategies, known_strategies
+from trading_assets.strategies.registry import active_strategies, known_strategies, strategy_classes
+
+_CODE = f"3-{code_version(strategy_classes().values())}"
 
 
 def _backtest_asset(timeframe: Timeframe) -> dg.AssetsDefinition:
@@ -30,7 +34,7 @@ def _backtest_asset(timeframe: Timeframe) -> dg.AssetsDefinition:
         group_name="backtests",
         kinds={"sql", "numba"},
         owners=OWNERS,
-        code_version="3",
+        code_version=_CODE,
         partitions_def=hourly,
         io_manager_key=TABLES,
         backfill_policy=ONE_RUN,
@@ -52,13 +56,15 @@ def _backtest_asset(timeframe: Timeframe) -> dg.AssetsDefinition:
         scans: dict[int, dict[str, str]] = {hour: {} for hour in hours}
         for hour, symbol, scan in market_scan[["hour_ms", "symbol", "scan_id"]].itertuples(index=False):
             scans[hour][symbol] = scan
-        with Backtests(strategies.usable, settings.get()) as backtests:
-            rows = backtests.rows(
-                timeframe,
-                scans,
-                partial(open_coin, store),
-                progress=Progress(context.log, f"{timeframe.value} coins backtested"),
-            )
+        rows = backtest_good_candles(
+            strategies.usable,
+            settings.get(),
+            timeframe,
+            scans,
+            partial(open_coin, store),
+            checks.candle_faults(database.get(), hours),
+            progress=Progress(context.log, f"{timeframe.value} coins backtested"),
+        )
         by_hour = ByHour(rows, hours)
         describe_hours(context, by_hour, _figures(rows, by_hour), _tables)
         broken = [f"{entry.name}: {entry.reason}" for entry in strategies.broken]

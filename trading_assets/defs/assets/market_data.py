@@ -17,7 +17,9 @@ from trading_assets.defs.assets.common import (
 )
 from trading_assets.defs.checks.schema import column_schema
 from trading_assets.defs.partitions import hourly, hours_of
-from trading_assets.defs.resources import CandleStoreResource, DatabaseResource, ExchangeResource
+from trading_assets.defs.resources import CandleStoreResource, DatabaseResource, ExchangeResource, SettingsResource
+from trading_assets.market.fingerprint import rows_hash
+from trading_assets.market.quality import Limits
 from trading_assets.market.stages import fill_candles, fill_funding
 from trading_assets.market.timeframes import TRADED_TIMEFRAMES, Timeframe
 from trading_assets.schemas.tables import CANDLE_COVERAGE, FUNDING_COVERAGE
@@ -30,7 +32,7 @@ def _candle_asset(timeframe: Timeframe) -> dg.AssetsDefinition:
         group_name="market_data",
         kinds={"parquet", "bybit"},
         owners=OWNERS,
-        code_version="1",
+        code_version="2",
         partitions_def=hourly,
         io_manager_key=TABLES,
         backfill_policy=ONE_RUN,
@@ -41,11 +43,12 @@ def _candle_asset(timeframe: Timeframe) -> dg.AssetsDefinition:
     )
     def candles(
         context: dg.AssetExecutionContext,
+        settings: SettingsResource,
         exchange: ExchangeResource,
         candle_store: CandleStoreResource,
         database: DatabaseResource,
         market_scan: pd.DataFrame,
-    ) -> pd.DataFrame:
+    ) -> dg.Output[pd.DataFrame]:
         hours = hours_of(context)
         source = exchange.market_data()
         require_ended(source, hours)
@@ -55,6 +58,7 @@ def _candle_asset(timeframe: Timeframe) -> dg.AssetsDefinition:
             timeframe,
             _symbols(market_scan, hours),
             active_strategies(database.get()).usable,
+            Limits.of(settings.get()),
             progress=Progress(context.log, f"{timeframe.value} candles"),
         )
         by_hour = ByHour(rows, hours)
@@ -64,16 +68,21 @@ def _candle_asset(timeframe: Timeframe) -> dg.AssetsDefinition:
             "bars": [int(total) for total in by_hour.total("bars")],
             "coverage_pct": [round(total / of, 2) if of else 0.0 for total, of in zip(coverage, symbols, strict=True)],
             "with_gaps": by_hour.count(rows["missing_bars"] > 0),
+            "left_out": by_hour.count(rows["fault"].notna()),
         }
         describe_hours(context, by_hour, figures, _gaps)
-        return rows
+        # A range of hours has one version for all: Dagster gives an output one, however many partitions it is of.
+        return dg.Output(rows, data_version=dg.DataVersion(rows_hash(rows["content_hash"])))
 
     return candles
 
 
 def _gaps(_at: int, rows: pd.DataFrame) -> dict[str, object]:
     gaps = rows[rows["missing_bars"] > 0].sort_values("missing_bars", ascending=False)
-    return {"gaps": md.table(gaps, ["symbol", "bars", "expected_bars", "missing_bars", "coverage_pct"])}
+    return {
+        "gaps": md.table(gaps, ["symbol", "bars", "expected_bars", "missing_bars", "coverage_pct"]),
+        "left_out_because": md.table(rows[rows["fault"].notna()], ["symbol", "fault"], limit=30),
+    }
 
 
 def _symbols(market_scan: pd.DataFrame, hours: Sequence[int]) -> dict[int, list[str]]:

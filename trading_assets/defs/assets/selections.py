@@ -1,6 +1,7 @@
 """`strategy_selections`: the one best strategy and timeframe of each coin."""
 
 from collections.abc import Sequence
+from datetime import timedelta
 
 import dagster as dg
 import numpy as np
@@ -11,10 +12,15 @@ from trading_assets.defs import metadata as md
 from trading_assets.defs import pictures
 from trading_assets.defs.assets.common import ONE_RUN, OWNERS, TABLES, ByHour, describe_hours
 from trading_assets.defs.checks.schema import column_schema
-from trading_assets.defs.partitions import hourly, hours_of
-from trading_assets.defs.resources import SettingsResource
+from trading_assets.defs.partitions import hourly, hours_of, key_of
+from trading_assets.defs.resources import DatabaseResource, SettingsResource
+from trading_assets.defs.tables import asset_name
+from trading_assets.ledger import checks
 from trading_assets.market.timeframes import TRADED_TIMEFRAMES
 from trading_assets.schemas.tables import STRATEGY_SELECTIONS
+
+WARNS_AFTER, FAILS_AFTER = timedelta(minutes=75), timedelta(minutes=120)
+"""An hour and what its research may take; after the second, the entry gate takes a selection for too old."""
 
 HOURS_AT_A_TIME = 48
 """A month of backtests is half a gigabyte, and so is each copy. Hours are judged apart: they need not be together."""
@@ -44,24 +50,31 @@ _SHOWN = [
     group_name="selection",
     kinds={"sql"},
     owners=OWNERS,
-    code_version="2",
+    code_version="3",
+    freshness_policy=dg.FreshnessPolicy.time_window(fail_window=FAILS_AFTER, warn_window=WARNS_AFTER),
     partitions_def=hourly,
     io_manager_key=TABLES,
     backfill_policy=ONE_RUN,
     metadata={"dagster/column_schema": column_schema(STRATEGY_SELECTIONS)},
 )
 def strategy_selections(
-    context: dg.AssetExecutionContext, settings: SettingsResource, **backtests: pd.DataFrame
+    context: dg.AssetExecutionContext,
+    settings: SettingsResource,
+    database: DatabaseResource,
+    **backtests: pd.DataFrame,
 ) -> pd.DataFrame:
     """The best strategy and timeframe of each coin whose backtests pass the preset's filters; one row per symbol.
 
     The score is win_rate * profit_factor * ln(total_trades + 1). Of each strategy the parameter set takes part that was
     best on the older part of the window; `out_of_sample_pnl` tells how it did on the newer part, `deflated_sharpe` and
-    `p_value` how likely its result is to be luck.
+    `p_value` how likely its result is to be luck. An hour of whose scan, candles or backtests a blocking check has
+    failed has no selection.
     """
     preset = PRESETS[settings.get().selection_preset]
     limits = Limits(settings.get().min_deflated_sharpe, settings.get().max_p_value)
-    frames, hours = list(backtests.values()), hours_of(context)
+    hours = hours_of(context)
+    blocked = checks.failed(database.get(), hours, but=asset_name(context.asset_key))
+    frames = [frame[~frame["hour_ms"].isin(list(blocked))] if blocked else frame for frame in backtests.values()]
     parts = [
         select_best(_rows_between(frames, some[0], some[-1]), preset, limits)
         for some in (hours[at : at + HOURS_AT_A_TIME] for at in range(0, len(hours), HOURS_AT_A_TIME))
@@ -73,6 +86,7 @@ def strategy_selections(
         "selected": selected.count(),
         "backtests": tried.tolist(),
         "passed": [selection.passed.get(hour, 0) for hour in hours],
+        "blocked_by": [blocked.get(hour, "no failed check") for hour in hours],
         "preset": [settings.get().selection_preset] * len(hours),
     }
 
@@ -86,6 +100,8 @@ def strategy_selections(
         }
 
     describe_hours(context, selected, figures, tables)
+    for hour, reason in list(blocked.items())[:10]:
+        context.log.warning(f"nothing is selected in the hour {key_of(hour)}: {reason}")
     context.log.info(f"{len(selection.rows)} coins selected in {len(hours)} hours")
     return selection.rows
 

@@ -18,6 +18,7 @@ from trading_assets.backtesting.significance import seed_of
 from trading_assets.backtesting.vectorbt_engine import VectorbtEngine
 from trading_assets.defs import metadata as md
 from trading_assets.defs.checks.hours import NOTHING_YET, hours_to_check
+from trading_assets.defs.checks.verdicts import remembered
 from trading_assets.defs.partitions import key_of
 from trading_assets.defs.resources import CandleStoreResource, DatabaseResource, SettingsResource
 from trading_assets.defs.tables import rows_of, table_of
@@ -27,6 +28,7 @@ from trading_assets.market.loading import hour_loader
 from trading_assets.market.store import CandleStore
 from trading_assets.market.timeframes import TRADED_TIMEFRAMES, as_of_ms, iso
 from trading_assets.schemas.tables import BACKTEST_RESULTS
+from trading_assets.settings import Settings
 from trading_assets.strategies import honesty
 
 AGREES = "agrees_with_vectorbt"
@@ -78,14 +80,20 @@ def engines_agree(
     candle_store: CandleStoreResource,
 ) -> Iterable[dg.AssetCheckResult]:
     """`agrees_with_vectorbt` of each timeframe."""
-    store = candle_store.get()
+    found = _agreement(context, settings.get(), database.get(), candle_store.get())
+    yield from remembered(context, database.get(), found)
+
+
+def _agreement(
+    context: dg.AssetCheckExecutionContext, settings: Settings, database: Database, store: CandleStore
+) -> Iterator[dg.AssetCheckResult]:
     for key in _selected_assets(context):
-        backtests = _written(context, database.get(), key)
+        backtests = _written(context, database, key)
         if backtests is None:
             yield dg.AssetCheckResult(asset_key=key, check_name=AGREES, passed=True, description=NOTHING_YET)
             continue
         sample = draw(backtests, AGREEMENT_SAMPLE)
-        found = agreement(sample, _loader(store), production_engine(), VectorbtEngine(), settings.get())
+        found = agreement(sample, _loader(store), production_engine(), VectorbtEngine(), settings)
         yield dg.AssetCheckResult(
             asset_key=key,
             check_name=AGREES,
@@ -121,10 +129,15 @@ def strategies_are_honest(
     context: dg.AssetCheckExecutionContext, database: DatabaseResource, candle_store: CandleStoreResource
 ) -> Iterable[dg.AssetCheckResult]:
     """`no_look_ahead` and `warm_up_suffices` of each timeframe."""
-    store = candle_store.get()
+    yield from remembered(context, database.get(), _honesty(context, database.get(), candle_store.get()))
+
+
+def _honesty(
+    context: dg.AssetCheckExecutionContext, database: Database, store: CandleStore
+) -> Iterator[dg.AssetCheckResult]:
     for key in _selected_assets(context):
         names = [name for name in (NO_LOOK_AHEAD, WARM_UP_SUFFICES) if _asked(context, key, name)]
-        backtests = _written(context, database.get(), key)
+        backtests = _written(context, database, key)
         if backtests is None:
             for name in names:
                 yield dg.AssetCheckResult(asset_key=key, check_name=name, passed=True, description=NOTHING_YET)

@@ -7,6 +7,7 @@ import pandas as pd
 import pandera.errors
 
 from trading_assets.defs.checks.hours import NOTHING_YET, hours_to_check
+from trading_assets.defs.checks.verdicts import remembered
 from trading_assets.defs.partitions import key_of
 from trading_assets.defs.resources import DatabaseResource
 from trading_assets.defs.tables import rows_of, table_of
@@ -90,12 +91,15 @@ def schema_check(key: dg.AssetKey) -> dg.AssetChecksDefinition:
         hours = hours_to_check(context, store, table)
         if not hours:
             return dg.AssetCheckResult(passed=True, description=NOTHING_YET)
-        result = validate(table, read_partitions(store, table, hours, rows_of(key)))
-        return dg.AssetCheckResult(
-            passed=result.passed,
-            severity=result.severity,
-            description=result.description,
-            metadata={"hours": f"{key_of(hours[0])} .. {key_of(hours[-1])}", **result.metadata},
+        found = validate(table, read_partitions(store, table, hours, rows_of(key)))
+        result = dg.AssetCheckResult(
+            asset_key=key,
+            check_name=CHECK_NAME,
+            passed=found.passed,
+            severity=found.severity,
+            description=found.description,
+            metadata={"hours": f"{key_of(hours[0])} .. {key_of(hours[-1])}", **found.metadata},
         )
+        return next(remembered(context, store, [result]))
 
     return check

@@ -8,7 +8,9 @@ import pandas as pd
 
 from trading_assets.defs.partitions import hours_of
 from trading_assets.defs.resources import DatabaseResource
-from trading_assets.defs.tables import rows_of, table_of
+from trading_assets.defs.tables import asset_name, rows_of, table_of
+from trading_assets.exchange.clock import local_ms
+from trading_assets.ledger.lineage import Write
 from trading_assets.ledger.partitions import read_partitions, replace_partitions
 
 
@@ -19,7 +21,8 @@ class HourlyTableIOManager(dg.ConfigurableIOManager):
 
     def handle_output(self, context: dg.OutputContext, obj: pd.DataFrame) -> None:
         key = context.asset_key
-        replace_partitions(self.database.get(), table_of(key), obj, hours_of(context), rows_of(key))
+        written = Write(asset_name(key), context.run_id, context.asset_spec.code_version or "", local_ms())
+        replace_partitions(self.database.get(), table_of(key), obj, hours_of(context), rows_of(key), written)
 
     def load_input(self, context: dg.InputContext) -> pd.DataFrame:
         key = context.asset_key

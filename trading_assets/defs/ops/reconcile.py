@@ -4,6 +4,7 @@ import dagster as dg
 
 from trading_assets.defs import metadata as md
 from trading_assets.defs.ops.desk import make_desk
+from trading_assets.defs.ops.signal_events import explanations
 from trading_assets.defs.resources import (
     DatabaseResource,
     ExchangeResource,
@@ -40,6 +41,9 @@ def reconcile_account(
             "new_fills": report.new_fills,
             "closings": len(report.new_closings),
             "differences": len(report.differences),
+            "closed": explanations(
+                database.get(), [closing.signal_id for closing in report.new_closings if closing.signal_id is not None]
+            ),
             **_portfolio(portfolio(database.get(), settings.get().account)),
         }
     )

@@ -1,15 +1,39 @@
 """What the trade job's ops write into Dagster's event log about `entry_signals`. No decisions."""
 
+from collections.abc import Sequence
+
 import dagster as dg
 import pandas as pd
 
 from trading_assets.defs import metadata as md
 from trading_assets.defs.checks.schema import CHECK_NAME
 from trading_assets.defs.partitions import key_of
+from trading_assets.ledger.database import Database
+from trading_assets.settings import load_settings
+from trading_assets.trading.explain import Links, explain, markdown, signals_markdown
 
 ENTRY_SIGNALS_KEY = dg.AssetKey("entry_signals")
 
 _SHOWN = ["symbol", "timeframe", "strategy", "position_type", "confidence", "entry_price", "stop_loss", "take_profit"]
+
+
+EXPLAINED = 5
+"""Orders that a run explains in its metadata; `trading-assets explain` explains every one."""
+
+
+def links() -> Links:
+    """Addresses of this UI's pages."""
+    return Links(load_settings().ui_url)
+
+
+def explanations(database: Database, signal_ids: Sequence[str]) -> dg.MetadataValue:
+    """Where orders came from and what became of them, with links to each step."""
+    if not signal_ids:
+        return dg.MetadataValue.text("none")
+    texts = [markdown(explain(database, signal_id, links())) for signal_id in signal_ids[:EXPLAINED]]
+    if len(signal_ids) > EXPLAINED:
+        texts.append(f"{len(signal_ids) - EXPLAINED} more: `trading-assets explain ORDER`")
+    return dg.MetadataValue.md("\n\n".join(texts))
 
 
 def log_signals(
@@ -28,6 +52,7 @@ def log_signals(
                 "dagster/row_count": len(rows),
                 "signals": md.table(rows, _SHOWN),
                 "skipped": md.counts(skipped, "reason"),
+                "came_from": dg.MetadataValue.md(signals_markdown(rows.to_dict("records"), links())),
             },
         )
     )

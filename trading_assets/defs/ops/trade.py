@@ -10,7 +10,7 @@ from pydantic import Field
 from trading_assets.defs import metadata as md
 from trading_assets.defs.checks.schema import validate
 from trading_assets.defs.ops.desk import make_desk
-from trading_assets.defs.ops.signal_events import log_signals
+from trading_assets.defs.ops.signal_events import explanations, log_signals
 from trading_assets.defs.resources import (
     CandleStoreResource,
     DatabaseResource,
@@ -77,6 +77,7 @@ def find_entry_signals(
         instruments={instrument.symbol: instrument for instrument in source.instruments()},
         settings=settings.get(),
         now_ms=now_ms,
+        run_id=context.run_id,
     )
     skipped = ", ".join(f"{count} {reason}" for reason, count in sorted(report.skipped.items()))
     context.log.info(f"{len(report.signals)} new signals; of the other selections: {skipped or 'none'}")
@@ -120,6 +121,7 @@ def submit_orders(
             "waiting": len(report.refused),
             "expired": report.expired,
             "unknown": len(report.unknown),
+            "orders": explanations(desk.database, report.executed),
             "events": md.table(pd.DataFrame([record_of(event) for event in desk.events])),
         }
     )

@@ -18,7 +18,7 @@ from trading_assets.ledger.tables import metadata
 if TYPE_CHECKING:
     from alembic.config import Config
 
-HEAD = "0004"
+HEAD = "0005"
 """The newest revision."""
 
 LOCK = "schema"

@@ -1,0 +1,128 @@
+"""What the blocking checks said of each partition, and which candles were left out. No Dagster, no decisions."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+
+from trading_assets.ledger.database import Database
+from trading_assets.ledger.tables import check_results as table
+from trading_assets.ledger.tables import sql_table
+from trading_assets.market.timeframes import iso
+from trading_assets.schemas.tables import CANDLE_COVERAGE
+
+_AT_A_TIME = 500
+
+_coverage = sql_table(CANDLE_COVERAGE)
+
+Faults = Mapping[tuple[str, str], str]
+"""What is wrong with the candles of a timeframe (its value) and symbol."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A check's result on one asset; `detail` says what was found where it failed."""
+
+    asset: str
+    check: str
+    passed: bool
+    detail: str | None = None
+
+
+def record(database: Database, verdicts: Sequence[Verdict], hours_ms: Sequence[int], run_id: str) -> None:
+    """These verdicts hold for these hours from now on; earlier ones of the same checks are replaced."""
+    if not verdicts or not hours_ms:
+        return
+    rows = [
+        {
+            "asset": verdict.asset,
+            "check_name": verdict.check,
+            "hour_ms": hour,
+            "passed": verdict.passed,
+            "detail": None if verdict.passed else verdict.detail or "it failed",
+            "run_id": run_id,
+        }
+        for verdict in verdicts
+        for hour in hours_ms
+    ]
+    with database.write(one_at_a_time=table.name) as connection:
+        for verdict in verdicts:
+            same = (table.c.asset == verdict.asset, table.c.check_name == verdict.check)
+            connection.execute(sa.delete(table).where(*same, _within(table.c.hour_ms, hours_ms)))
+        connection.execute(sa.insert(table), rows)
+
+
+def failed(source: Database | sa.Connection, hours_ms: Sequence[int], *, but: str = "") -> dict[int, str]:
+    """What the failed blocking checks say of each hour, in one text; hours without one are absent.
+
+    Args:
+        but: an asset whose own checks do not count.
+    """
+    if isinstance(source, Database):
+        with source.read() as connection:
+            return failed(connection, hours_ms, but=but)
+    if not hours_ms:
+        return {}
+    columns = (table.c.hour_ms, table.c.check_name, table.c.asset, table.c.detail)
+    statement = (
+        sa.select(*columns)
+        .where(~table.c.passed, table.c.asset != but, _within(table.c.hour_ms, hours_ms))
+        .order_by(*columns[:3])
+    )
+    found: dict[int, list[str]] = {}
+    for hour, check, asset, detail in source.execute(statement):
+        found.setdefault(hour, []).append(f"{check} of {asset} failed: {detail}")
+    return {hour: "; ".join(texts) for hour, texts in found.items()}
+
+
+def candle_faults(source: Database | sa.Connection, hours_ms: Sequence[int]) -> dict[int, Faults]:
+    """The candles that are left out, by hour; hours without any are absent."""
+    if isinstance(source, Database):
+        with source.read() as connection:
+            return candle_faults(connection, hours_ms)
+    if not hours_ms:
+        return {}
+    statement = sa.select(_coverage.c.hour_ms, _coverage.c.timeframe, _coverage.c.symbol, _coverage.c.fault).where(
+        _coverage.c.fault.is_not(None), _within(_coverage.c.hour_ms, hours_ms)
+    )
+    found: dict[int, dict[tuple[str, str], str]] = {}
+    for hour, timeframe, symbol, fault in source.execute(statement):
+        found.setdefault(hour, {})[timeframe, symbol] = fault
+    return dict(found)
+
+
+def barred(database: Database, signals: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+    """Why signals may not be executed, by id: a blocking check failed for their hour, or their candles are left out.
+
+    Args:
+        signals: rows of `entry_signals`.
+    """
+    rows = list(signals)
+    hours = sorted({int(row["hour_ms"]) for row in rows})
+    with database.read() as connection:
+        shut, faulty = failed(connection, hours), candle_faults(connection, hours)
+    found: dict[str, str] = {}
+    for row in rows:
+        hour, candles = int(row["hour_ms"]), (str(row["timeframe"]), str(row["symbol"]))
+        reason = shut.get(hour)
+        if reason is None and (fault := faulty.get(hour, {}).get(candles)) is not None:
+            reason = f"{candles[0]} candles of {candles[1]}: {fault}"
+        if reason is not None:
+            found[str(row["signal_id"])] = f"{reason} (hour of {iso(hour)})"
+    return found
+
+
+def of_hour(connection: sa.Connection, hour_ms: int, assets: Collection[str]) -> list[dict[str, Any]]:
+    """Every verdict on these assets in an hour, as rows of `check_results`."""
+    some = (table.c.hour_ms == hour_ms, table.c.asset.in_(sorted(assets)))
+    statement = sa.select(table).where(*some).order_by(table.c.asset, table.c.check_name)
+    return [dict(row) for row in connection.execute(statement).mappings()]
+
+
+def _within(column: sa.ColumnElement[int], hours_ms: Sequence[int]) -> sa.ColumnElement[bool]:
+    """In few hours each; in many between the first and the last, since a range is contiguous."""
+    hours = sorted(set(hours_ms))
+    return column.in_(hours) if len(hours) <= _AT_A_TIME else column.between(hours[0], hours[-1])

@@ -1,0 +1,120 @@
+"""Takes old rows out of the ledger, a few hours at a time, so that nobody waits long for its lock. No Dagster.
+
+What an order came from stays, whatever its age; so do orders, fills, closings and everything else that is history.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from trading_assets.ledger.database import Database
+from trading_assets.ledger.tables import (
+    check_results,
+    entry_signals,
+    finder_looks,
+    order_intents,
+    partition_writes,
+    sql_table,
+)
+from trading_assets.market.timeframes import HOUR_MS
+from trading_assets.schemas.tables import (
+    BACKTEST_RESULTS,
+    CANDLE_COVERAGE,
+    FUNDING_COVERAGE,
+    MARKET_SCAN,
+    STRATEGY_SELECTIONS,
+)
+
+_HOURS_AT_A_TIME = 12
+_BTC = "BTCUSDT"
+"""Its candles are read by strategies of every coin."""
+
+
+@dataclass(frozen=True)
+class Ages:
+    """What is old, UTC ms; None keeps it for good.
+
+    Attributes:
+        rows: scans, coverage, backtests and verdicts of hours that ended before this, ...
+        written_wall: ... unless a run wrote the hour later than this by the local clock: a backfill is kept as long as
+            a live hour.
+        selections: likewise for selections.
+        looks: the finder's looks before this.
+    """
+
+    rows: int | None
+    written_wall: int
+    selections: int | None
+    looks: int | None
+
+
+def delete_old(database: Database, ages: Ages, *, dry_run: bool = False) -> dict[str, int]:
+    """Delete what is old; how many rows of each table were, or in a dry run would be, deleted."""
+    scans, coverage, funding, backtests, selections = map(
+        sql_table, (MARKET_SCAN, CANDLE_COVERAGE, FUNDING_COVERAGE, BACKTEST_RESULTS, STRATEGY_SELECTIONS)
+    )
+    has_order = entry_signals.c.order_link_id.is_not(None)
+    ordered = sa.select(entry_signals.c.hour_ms, entry_signals.c.symbol).where(has_order)
+    hours_ordered = sa.select(entry_signals.c.hour_ms).where(has_order)
+
+    def of_no_order(table: sa.Table) -> sa.ColumnElement[bool]:
+        return sa.tuple_(table.c.hour_ms, table.c.symbol).not_in(ordered)
+
+    kept: Mapping[sa.Table, sa.ColumnElement[bool]] = {
+        scans: of_no_order(scans),
+        coverage: of_no_order(coverage) & ((coverage.c.symbol != _BTC) | coverage.c.hour_ms.not_in(hours_ordered)),
+        funding: of_no_order(funding),
+        backtests: of_no_order(backtests),
+        check_results: check_results.c.hour_ms.not_in(hours_ordered),
+        partition_writes: partition_writes.c.hour_ms.not_in(hours_ordered),
+    }
+    counts: dict[str, int] = {}
+    if ages.rows is not None:
+        recent = sa.select(partition_writes.c.hour_ms).where(partition_writes.c.written_wall_ms >= ages.written_wall)
+        # Who wrote an hour is asked by the other deletions, so it goes last.
+        for table, may_go in kept.items():
+            where = sa.and_(table.c.hour_ms + HOUR_MS <= ages.rows, may_go, table.c.hour_ms.not_in(recent))
+            counts[table.name] = _delete(database, table, table.c.hour_ms, where, dry_run=dry_run)
+    if ages.selections is not None:
+        old = sa.and_(selections.c.hour_ms + HOUR_MS <= ages.selections, of_no_order(selections))
+        counts[selections.name] = _delete(database, selections, selections.c.hour_ms, old, dry_run=dry_run)
+    if ages.looks is not None:
+        before = finder_looks.c.time_ms < ages.looks
+        counts[finder_looks.name] = _delete(database, finder_looks, finder_looks.c.time_ms, before, dry_run=dry_run)
+    return counts
+
+
+def runs_of_open_orders(database: Database) -> set[str]:
+    """Dagster runs that found the signals of orders whose end is open."""
+    slots = sa.select(order_intents.c.signal_id).where(order_intents.c.open_slot.is_not(None))
+    statement = sa.select(entry_signals.c.run_id).where(
+        entry_signals.c.run_id.is_not(None), entry_signals.c.signal_id.in_(slots)
+    )
+    with database.read() as connection:
+        return set(connection.execute(statement).scalars())
+
+
+def _delete(
+    database: Database, table: sa.Table, time: sa.Column[int], where: sa.ColumnElement[bool], *, dry_run: bool
+) -> int:
+    if dry_run:
+        with database.read() as connection:
+            return connection.execute(sa.select(sa.func.count()).select_from(table).where(where)).scalar_one()
+    with database.read() as connection:
+        first, last = connection.execute(sa.select(sa.func.min(time), sa.func.max(time)).where(where)).one()
+    if first is None:
+        return 0
+    deleted = 0
+    for low, high in _spans(first, last):
+        with database.write() as connection:
+            deleted += connection.execute(sa.delete(table).where(where, time >= low, time < high)).rowcount
+    return deleted
+
+
+def _spans(first_ms: int, last_ms: int) -> Iterator[tuple[int, int]]:
+    step = _HOURS_AT_A_TIME * HOUR_MS
+    for low in range(first_ms, last_ms + 1, step):
+        yield low, low + step

@@ -1,0 +1,159 @@
+"""All that the ledger holds of one decision: signal, order, fills, closing, and the rows it came from. Reads only."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+import sqlalchemy as sa
+
+from trading_assets.errors import DataError
+from trading_assets.exchange.models import FillKind
+from trading_assets.ledger import checks, lineage
+from trading_assets.ledger.database import Database
+from trading_assets.ledger.tables import closings, entry_signals, fills, order_events, order_intents, sql_table
+from trading_assets.schemas.tables import BACKTEST_RESULTS, CANDLE_COVERAGE, STRATEGY_SELECTIONS
+
+Row = dict[str, Any]
+
+_SHOWN = 5
+
+_IDENTITIES = (
+    (entry_signals.c.signal_id, entry_signals.c.signal_id),
+    (order_intents.c.order_link_id, order_intents.c.signal_id),
+    (order_intents.c.order_id, order_intents.c.signal_id),
+    (closings.c.order_id, closings.c.signal_id),
+)
+"""Columns by which a decision may be named, and its signal's id beside each."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a signal: rows of the ledger, ascending in time.
+
+    Attributes:
+        order: row of `order_intents`; None where no order was ever to be sent.
+        exits: executions of the orders that closed the position.
+    """
+
+    signal: Row
+    order: Row | None
+    events: Sequence[Row]
+    entries: Sequence[Row]
+    exits: Sequence[Row]
+    closings: Sequence[Row]
+    funding: Sequence[Row]
+
+    @property
+    def pnl(self) -> Decimal:
+        """Of the closings, net of fees, USD."""
+        return sum((row["pnl"] for row in self.closings), Decimal(0))
+
+    @property
+    def funding_paid(self) -> Decimal:
+        """USD; below zero it was received."""
+        return sum((row["fee"] for row in self.funding), Decimal(0))
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What a signal came from: rows of its hour, None where they are not kept any more.
+
+    Attributes:
+        candles: rows of `candle_coverage` by (timeframe, symbol).
+        writes: who wrote the partitions, by asset.
+        verdicts: of the blocking checks on them.
+    """
+
+    selection: Row | None
+    backtest: Row | None
+    candles: dict[tuple[str, str], Row]
+    writes: dict[str, Row]
+    verdicts: Sequence[Row]
+
+
+def find_signal(database: Database, text: str) -> str:
+    """The signal of an order link id, an exchange's order id or a signal id; a unique beginning is enough.
+
+    Raises:
+        DataError: none, or several, begin so; the message names some.
+    """
+    if not text:
+        raise DataError("expected an order link id, an order id or a signal id, found nothing")
+    with database.read() as connection:
+        for exact in (True, False):
+            found: dict[str, str] = {}
+            for column, signal in _IDENTITIES:
+                matches = column == text if exact else column.startswith(text, autoescape=True)
+                statement = sa.select(column, signal).where(matches, signal.is_not(None)).distinct().limit(_SHOWN + 1)
+                found |= {str(row[0]): str(row[1]) for row in connection.execute(statement)}
+            if len(set(found.values())) > 1:
+                raise DataError(f"{text!r} begins several: {', '.join(sorted(found)[:_SHOWN])}; give more of it")
+            if found:
+                return next(iter(found.values()))
+    raise DataError(f"the ledger has no order and no signal whose id begins with {text!r}: see trading-assets status")
+
+
+def outcome(connection: sa.Connection, signal_id: str) -> Outcome:
+    """What became of a signal that the ledger has."""
+    signal = dict(
+        connection.execute(sa.select(entry_signals).where(entry_signals.c.signal_id == signal_id)).mappings().one()
+    )
+    of_signal = order_intents.c.signal_id == signal_id
+    order = connection.execute(sa.select(order_intents).where(of_signal)).mappings().one_or_none()
+    if order is None:
+        return Outcome(signal, None, (), (), (), (), ())
+    link, account, symbol = order["order_link_id"], order["account"], order["symbol"]
+    events = _rows(connection, order_events, order_events.c.order_link_id == link, order_events.c.event_id)
+    closed = _rows(connection, closings, closings.c.signal_id == signal_id, closings.c.closed_ms)
+    entries = _rows(connection, fills, (fills.c.order_link_id == link) & (fills.c.account == account), fills.c.time_ms)
+    exits = fills.c.order_id.in_([row["order_id"] for row in closed]) & (fills.c.account == account)
+    funded = (
+        (fills.c.account == account)
+        & (fills.c.symbol == symbol)
+        & (fills.c.kind == FillKind.FUNDING.value)
+        & (fills.c.time_ms >= order["created_ms"])
+    )
+    if order["open_slot"] is None:
+        funded &= fills.c.time_ms <= max((row["closed_ms"] for row in closed), default=order["created_ms"])
+    return Outcome(
+        signal,
+        dict(order),
+        events,
+        entries,
+        _rows(connection, fills, exits, fills.c.time_ms),
+        closed,
+        _rows(connection, fills, funded, fills.c.time_ms),
+    )
+
+
+def origin(
+    connection: sa.Connection, signal: Row, candles: Collection[tuple[str, str]], assets: Collection[str]
+) -> Origin:
+    """What a signal came from: the candles named, and what was written by these assets in its hour."""
+    hour, symbol = int(signal["hour_ms"]), str(signal["symbol"])
+    same = ("timeframe", "strategy", "parameters")
+    selections, backtests, coverage = map(sql_table, (STRATEGY_SELECTIONS, BACKTEST_RESULTS, CANDLE_COVERAGE))
+
+    def one(table: sa.Table) -> Row | None:
+        where = [table.c.hour_ms == hour, table.c.symbol == symbol, *(table.c[name] == signal[name] for name in same)]
+        row = connection.execute(sa.select(table).where(*where)).mappings().first()
+        return dict(row) if row is not None else None
+
+    held = coverage.c.symbol.in_({whose for _, whose in candles}) & (coverage.c.hour_ms == hour)
+    rows = {(row["timeframe"], row["symbol"]): row for row in _rows(connection, coverage, held, coverage.c.symbol)}
+    return Origin(
+        one(selections),
+        one(backtests),
+        {key: rows[key] for key in candles if key in rows},
+        lineage.of_hour(connection, hour, assets),
+        checks.of_hour(connection, hour, assets),
+    )
+
+
+def _rows(
+    connection: sa.Connection, table: sa.Table, where: sa.ColumnElement[bool], order: sa.Column[Any]
+) -> list[Row]:
+    return [dict(row) for row in connection.execute(sa.select(table).where(where).order_by(order)).mappings()]

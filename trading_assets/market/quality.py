@@ -1,0 +1,111 @@
+"""What is wrong with candles: gaps, duplicates, nonsense, age. Arrays in, words out; no reading, no decisions.
+
+A fault blocks its coin alone: whoever reads the candles leaves the coin out and shows the words.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+
+from trading_assets.market.candles import BoolArray, Candles, IntArray
+from trading_assets.market.timeframes import iso
+from trading_assets.settings import Settings
+
+UNFINISHED = "unfinished"
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What is borne. Attributes are those of the settings of the same names."""
+
+    min_candle_coverage_pct: float
+    max_candle_age_bars: int
+    max_candle_jump_pct: float
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        return cls(settings.min_candle_coverage_pct, settings.max_candle_age_bars, settings.max_candle_jump_pct)
+
+
+def faults(
+    held: Candles, low: IntArray, high: IntArray, end_ms: IntArray, reach_ms: int, now_ms: int, limits: Limits
+) -> list[str | None]:
+    """What is wrong with each window held[low:high], which is to reach from `reach_ms` before its end to its end.
+
+    Args:
+        low, high: shape (n,), 0 <= low <= high <= len(held).
+        end_ms: shape (n,), the windows' as-of.
+        reach_ms: a young listing is not a gap: candles are expected from the first one held.
+        now_ms: the exchange's time: a candle that ends later cannot be finished.
+
+    Returns:
+        One text for each window, "; " between several faults; None where there is none.
+    """
+    step, some = held.timeframe.ms, high > low
+    starts = np.append(held.start_ms, 0)
+    first, last = starts[np.where(some, low, -1)], starts[np.where(some, high - 1, -1)]
+    expected = np.maximum((end_ms - np.maximum(first, end_ms - reach_ms)) // step, 1)
+    missing = np.maximum(expected - (high - low), 0)
+    age = (end_ms - last) // step - 1
+    is_gap = some & (100.0 * (expected - missing) / expected < limits.min_candle_coverage_pct)
+    is_old = some & (age > limits.max_candle_age_bars)
+    found: list[list[str]] = [[] for _ in range(len(low))]
+    for at in np.flatnonzero(~some).tolist():
+        found[at].append("age: no candles")
+    for at in np.flatnonzero(is_gap).tolist():
+        found[at].append(f"gap: {missing[at]} of {expected[at]} candles missing")
+    for at in np.flatnonzero(is_old).tolist():
+        found[at].append(f"age: newest closed at {iso(int(last[at]) + step)}, {age[at]} candles ago")
+    # One that began before the end and is not finished will be taken for a candle by the next hour.
+    begun = np.maximum(high, np.searchsorted(held.start_ms, end_ms))
+    for name, rows, needs_one_before in _bad_rows(held, now_ms, limits):
+        counted = np.append(0, np.cumsum(rows))
+        begin, end = np.minimum(low + needs_one_before, high), begun if name == UNFINISHED else high
+        counts = counted[end] - counted[begin]
+        for at in np.flatnonzero(counts).tolist():
+            where = int(held.start_ms[begin[at] + int(np.argmax(rows[begin[at] : end[at]]))])
+            found[at].append(f"{name}: {counts[at]} candles, first at {iso(where)}")
+    return ["; ".join(texts) or None for texts in found]
+
+
+def fault_now(held: Candles, end_ms: int, limits: Limits) -> str | None:
+    """What is wrong with all candles held at `end_ms`, or None."""
+    windows = np.array([0]), np.array([len(held)]), np.array([end_ms - end_ms % held.timeframe.ms])
+    first = int(held.start_ms[0]) if len(held) else end_ms
+    return faults(held, *windows, reach_ms=end_ms - first, now_ms=end_ms, limits=limits)[0]
+
+
+def _bad_rows(held: Candles, now_ms: int, limits: Limits) -> Iterator[tuple[str, BoolArray, int]]:
+    """Each fault of single candles that occurs at all: its name, where, and 1 where it is one of a candle to the one
+    before."""
+    if not len(held):
+        return
+    step, starts = held.timeframe.ms, held.start_ms
+    between, follows = np.diff(starts), np.zeros(len(held), dtype=np.bool_)
+    # Negations, so that what is no number is bad.
+    sane = (
+        (held.low > 0)
+        & (held.low <= np.minimum(held.open, held.close))
+        & (held.high >= np.maximum(held.open, held.close))
+        & (held.high < np.inf)
+        & (held.volume >= 0)
+        & (held.turnover >= 0)
+    )
+    with np.errstate(divide="ignore", invalid="ignore"):
+        moved = np.abs(held.open[1:] / held.close[:-1] - 1.0) * 100.0
+    twice, back, jumped = follows.copy(), follows.copy(), follows.copy()
+    twice[1:], back[1:] = between == 0, between < 0
+    jumped[1:] = (between == step) & (moved > limits.max_candle_jump_pct)
+    kinds = (
+        ("duplicate", twice, 1),
+        ("out of order", back, 1),
+        ("out of grid", starts % step != 0, 0),
+        (UNFINISHED, starts + step > now_ms, 0),
+        ("impossible prices", ~sane, 0),
+        ("jump", jumped, 1),
+    )
+    yield from (kind for kind in kinds if kind[1].any())

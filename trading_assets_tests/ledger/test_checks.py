@@ -1,0 +1,56 @@
+"""Verdicts of blocking checks and faults of candles, as selections and orders ask for them."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from trading_assets.ledger import checks
+from trading_assets.ledger.checks import Verdict
+from trading_assets.ledger.database import Database
+from trading_assets.ledger.partitions import replace_partitions
+from trading_assets.market.timeframes import HOUR_MS
+from trading_assets.schemas.tables import CANDLE_COVERAGE
+
+
+def put_fault(database: Database, symbol: str, timeframe: str, fault: str | None, hour_ms: int = 0) -> None:
+    """One coin's candles in an hour."""
+    row = dict.fromkeys(CANDLE_COVERAGE.columns, 0) | {"content_hash": "0" * 16, "expected_bars": 1}
+    row |= {"hour_ms": hour_ms, "symbol": symbol, "timeframe": timeframe, "fault": fault}
+    replace_partitions(database, CANDLE_COVERAGE, pd.DataFrame([row]), [hour_ms], {"timeframe": timeframe})
+
+
+def test_only_the_hours_of_a_failed_check_are_shut_until_it_passes_again(database: Database) -> None:
+    failed, passed = Verdict("candles/5m", "SCHEMA", False, "3 values"), Verdict("candles/5m", "SCHEMA", True)
+    hours = [hour * HOUR_MS for hour in range(3)]
+    checks.record(database, [passed, Verdict("market_scan", "SCHEMA", True)], hours, "one")
+    checks.record(database, [failed], hours[1:2], "two")
+    assert checks.failed(database, hours) == {HOUR_MS: "SCHEMA of candles/5m failed: 3 values"}
+    assert checks.failed(database, hours, but="candles/5m") == {}
+    checks.record(database, [passed], hours[1:2], "three")
+    assert checks.failed(database, hours) == {}
+
+
+def test_a_month_of_verdicts_is_replaced_as_a_whole(database: Database) -> None:
+    hours = [hour * HOUR_MS for hour in range(720)]
+    for passed in (False, True):
+        checks.record(database, [Verdict("candles/5m", "SCHEMA", passed)], hours, "run")
+        assert len(checks.failed(database, hours)) == (0 if passed else 720)
+
+
+def test_a_signal_is_barred_by_its_hours_checks_and_by_its_own_candles_alone(database: Database) -> None:
+    put_fault(database, "BADUSDT", "5m", "jump: 1 candles")
+    put_fault(database, "BADUSDT", "15m", None)
+    row = {"hour_ms": 0, "timeframe": "5m"}
+    signals = [
+        {**row, "signal_id": "good", "symbol": "GOODUSDT"},
+        {**row, "signal_id": "bad", "symbol": "BADUSDT"},
+        {**row, "signal_id": "other timeframe", "symbol": "BADUSDT", "timeframe": "15m"},
+        {**row, "signal_id": "other hour", "symbol": "BADUSDT", "hour_ms": HOUR_MS},
+    ]
+    assert checks.barred(database, signals) == {
+        "bad": "5m candles of BADUSDT: jump: 1 candles (hour of 1970-01-01T00:00:00Z)"
+    }
+    checks.record(database, [Verdict("backtest_results/1m", "no_look_ahead", False, "cheats")], [HOUR_MS], "run")
+    assert checks.barred(database, signals)["other hour"].startswith(
+        "no_look_ahead of backtest_results/1m failed: cheats"
+    )
