@@ -183,6 +183,7 @@ class _Day:
         self._next = {"stops": 0.0, "tell": 0.0}
 
     def run(self) -> None:
+        self._one.daemon.start()
         end_ms = START_MS + round(self._report.hours * HOUR_MS)
         self._wait_for_session()
         plan = {

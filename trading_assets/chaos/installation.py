@@ -167,6 +167,8 @@ class Installation:
 def installed(folder: Path, values: Mapping[str, object], *, start_ms: int, speed: float) -> Iterator[Installation]:
     """An installation whose market begins at `start_ms` (UTC ms) and runs `speed` times as fast as the clock.
 
+    The exchange runs; the daemon is the caller's to start, after what two would create at once is there.
+
     Raises:
         ExchangeUnavailableError: the exchange does not start.
     """
@@ -192,7 +194,6 @@ def installed(folder: Path, values: Mapping[str, object], *, start_ms: int, spee
         try:
             one.exchange.start()
             one.wait_for_exchange()
-            one.daemon.start()
             yield one
         finally:
             one.stop_all()
