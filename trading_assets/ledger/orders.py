@@ -175,7 +175,8 @@ def by_links(connection: sa.Connection, account: str, links: Iterable[str]) -> d
 def opened_by(connection: sa.Connection, account: str, symbol: str, until_ms: int) -> str | None:
     """Signal of the position of ours that a closing at `until_ms` ends; None where we had none open.
 
-    That is the newest confirmed intent of the symbol, unless its position was closed and booked before.
+    That is the newest confirmed intent of the symbol, unless its position was closed and booked before; or one whose
+    outcome is still being looked up: a closing that came first must not lose whose it was.
     """
     booked = sa.select(closings.c.order_id).where(closings.c.signal_id == order_intents.c.signal_id).exists()
     return connection.execute(
@@ -183,7 +184,7 @@ def opened_by(connection: sa.Connection, account: str, symbol: str, until_ms: in
         .where(
             order_intents.c.account == account,
             order_intents.c.symbol == symbol,
-            order_intents.c.status.in_((CONFIRMED, CLOSED)),
+            order_intents.c.status.in_((CONFIRMED, CLOSED, *UNRESOLVED)),
             order_intents.c.created_ms <= until_ms,
             order_intents.c.open_slot.is_not(None) | ~booked,
         )
