@@ -54,6 +54,29 @@ class Column:
     confidence: FloatArray
     funding: Funding
 
+    @classmethod
+    def of_one_entry(
+        cls,
+        candles: Candles,
+        close_ms: int,
+        *,
+        long: bool,
+        stop_fraction: float,
+        reward_risk: float,
+        funding: Funding,
+    ) -> Column:
+        """A column that decides once: at the bar that closes at `close_ms`, with confidence 100."""
+        first = candles.end_ms == close_ms
+        return cls(
+            candles=candles,
+            long=first & long,
+            short=first & (not long),
+            stop_fraction=np.full(len(candles), stop_fraction),
+            reward_risk=reward_risk,
+            confidence=np.full(len(candles), 100.0),
+            funding=funding,
+        )
+
     def entries(self, costs: Costs) -> tuple[BoolArray, BoolArray]:
         """Long and short entries whose stop comes before the liquidation."""
         before = self.stop_fraction < costs.liquidation

@@ -147,7 +147,7 @@ class Backtests:
         done, total = 0, sum(len(symbols) for _, symbols in tasks)
         for (_, symbols), found in zip(
             tasks,
-            self._pool.map(lambda task: self._task(task[0], task[1], timeframe, opened, wanted), tasks),
+            self._pool.map(work, tasks),
             strict=True,
         ):
             blocks += found

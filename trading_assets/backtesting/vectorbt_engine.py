@@ -5,13 +5,25 @@ vectorbt costs seconds to import, so it is imported where it is used, never with
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from trading_assets.backtesting.engine import Column, Costs, Trades, funding_paid, no_trades
 
-_PLENTY_OF_CASH = 1e12
+PLENTY_OF_CASH = 1e12
+
+RULES: Mapping[str, Any] = {
+    "size_type": "value",
+    "init_cash": PLENTY_OF_CASH,
+    "stop_entry_price": "fillprice",
+    "stop_exit_price": "stopmarket",
+    "upon_opposite_entry": "ignore",
+    "accumulate": False,
+}
+"""Arguments of `Portfolio.from_signals` that make its rules ours (see `engine`)."""
+
 _CLOSED = 1
 _CELLS = 4_000_000
 """Bars x columns of one call: 32 MB for each of its seven arrays."""
@@ -54,17 +66,12 @@ def _simulate(columns: Sequence[Column], costs: Costs) -> list[Trades]:
         entries=_stack(rows, [long for long, _ in entries]),
         short_entries=_stack(rows, [short for _, short in entries]),
         size=costs.notional,
-        size_type="value",
-        init_cash=_PLENTY_OF_CASH,
         fees=costs.fee,
         slippage=costs.slippage,
         sl_stop=stop,
         tp_stop=stop * np.array([column.reward_risk for column in columns]),
-        stop_entry_price="fillprice",
-        stop_exit_price="stopmarket",
-        upon_opposite_entry="ignore",
-        accumulate=False,
         engine="rust",
+        **RULES,
     )
     records = portfolio.exit_trades.values
     records = records[np.lexsort((records["entry_idx"], records["col"]))]

@@ -19,12 +19,11 @@ from trading_assets.backtesting.kernel.engine import KernelEngine
 from trading_assets.backtesting.kernel.panel import Window
 from trading_assets.backtesting.kernel.sweep import column_of
 from trading_assets.backtesting.metrics import Metrics, metrics
-from trading_assets.backtesting.vectorbt_engine import VectorbtEngine
+from trading_assets.backtesting.vectorbt_engine import PLENTY_OF_CASH, RULES, VectorbtEngine
 from trading_assets.market.candles import FloatArray
 from trading_assets.strategies.base import Strategy, StrategyData
 from trading_assets.strategies.sharing import sharing
 
-_PLENTY_OF_CASH = 1e12
 _METRICS = [field.name for field in fields(Metrics)]
 _TRADES, _PNL = _METRICS.index("total_trades"), _METRICS.index("total_pnl")
 
@@ -119,7 +118,7 @@ def _orders(columns: Sequence[Column], costs: Costs, engine: str) -> np.ndarray:
     records, _ = dispatch.simulate_from_signals(
         shape,
         np.ones(count, dtype=np.int64),
-        np.full(count, _PLENTY_OF_CASH),
+        np.full(count, PLENTY_OF_CASH),
         np.zeros(shape, dtype=np.int64),
         long_entries=np.column_stack([column.long for column in columns]),
         short_entries=np.column_stack([column.short for column in columns]),
@@ -157,17 +156,12 @@ def _with_pandas(columns: Sequence[Column], costs: Costs) -> pd.DataFrame:
         entries=frame([column.long for column in columns]),
         short_entries=frame([column.short for column in columns]),
         size=costs.notional,
-        size_type="value",
-        init_cash=_PLENTY_OF_CASH,
         fees=costs.fee,
         slippage=costs.slippage,
         sl_stop=stop,
         tp_stop=stop * np.array([column.reward_risk for column in columns]),
-        stop_entry_price="fillprice",
-        stop_exit_price="stopmarket",
-        upon_opposite_entry="ignore",
-        accumulate=False,
         freq=pd.Timedelta(milliseconds=candles.timeframe.ms),
+        **RULES,
     )
     closed = portfolio.trades.closed
     return pd.DataFrame(

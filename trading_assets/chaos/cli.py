@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
+from typing import Any
 
 import click
 from rich.console import Console
@@ -42,14 +44,7 @@ def orders(kills: int, seed: int, as_json: bool) -> None:
     if as_json:
         click.echo(summary(report))
     else:
-        table = RichTable("what", "count")
-        for name, value in vars(report).items():
-            if name != "broken":
-                table.add_row(name.replace("_", " "), str(value))
-        out = open_console()
-        out.print(table)
-        for text in report.broken:
-            out.print(f"[red]no[/]  {text}", highlight=False)
+        _print(vars(report))
     if report.broken or report.kills < kills:
         sys.exit(1)
 
@@ -68,13 +63,18 @@ def day(hours: float, speed: float, seed: int, as_json: bool) -> None:
     if as_json:
         click.echo(summary(report))
     else:
-        table = RichTable("what", "count")
-        for name, value in vars(report).items():
-            if name != "broken":
-                table.add_row(name.replace("_", " "), str(value))
-        out = open_console()
-        out.print(table)
-        for text in report.broken:
-            out.print(f"[red]no[/]  {text}", highlight=False)
+        _print(vars(report))
     if report.broken:
         sys.exit(1)
+
+
+def _print(figures: Mapping[str, Any]) -> None:
+    """The figures of a report for a person, and what was broken below them."""
+    table = RichTable("what", "count")
+    for name, value in figures.items():
+        if name != "broken":
+            table.add_row(name.replace("_", " "), str(value))
+    out = open_console()
+    out.print(table)
+    for text in figures["broken"]:
+        out.print(f"[red]no[/]  {text}", highlight=False)

@@ -248,14 +248,12 @@ class _Life:
     def _simulate(
         self, candles: Candles, close_ms: int, until: int, long: bool, stop_fraction: float, reward_risk: float
     ) -> Trades | None:
-        first = candles.end_ms == close_ms
-        column = Column(
-            candles=candles,
-            long=first & long,
-            short=first & (not long),
-            stop_fraction=np.full(len(candles), stop_fraction),
+        column = Column.of_one_entry(
+            candles,
+            close_ms,
+            long=long,
+            stop_fraction=stop_fraction,
             reward_risk=reward_risk,
-            confidence=np.full(len(candles), 100.0),
             funding=self._payments(close_ms, until),
         )
         [trades] = self._engine.simulate([column], self.costs)

@@ -11,12 +11,10 @@ import contextlib
 import queue
 import threading
 import time
-from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from dataclasses import dataclass, replace
+from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from trading_assets.errors import LeaseLostError, TradingAssetsError
@@ -35,6 +33,7 @@ from trading_assets.trading.reconcile import reconcile
 from trading_assets.trading.selected import Selected
 from trading_assets.trading.session_frames import Wanted, WarmFrames
 from trading_assets.trading.session_lease import NotOurTurnError, Queue, Trader, Turn
+from trading_assets.trading.session_telling import Check, Found, Said, Tally, Tell
 from trading_assets.trading.signals import is_due
 
 LOOK_S = 0.2
@@ -57,61 +56,7 @@ MISSED_CLOSES = 2
 """So many closes in a row of which the stream owes candles, and it is rebuilt."""
 
 
-class Check(Protocol):
-    """Whether rows obey their schema."""
-
-    @property
-    def passed(self) -> bool: ...
-
-
-@dataclass(frozen=True)
-class Said:
-    """A line for the log."""
-
-    text: str
-    is_warning: bool = False
-
-
-@dataclass(frozen=True)
-class Found:
-    """New signals, already sent to the executor if their check passed."""
-
-    rows: pd.DataFrame
-    check: Check
-    skipped: Mapping[str, int]
-
-
-@dataclass(frozen=True)
-class Pulse:
-    """How the session lives, since its last pulse; latencies in ms of the venue's clock, from a candle's end."""
-
-    closes: int
-    signals: int
-    executed: int
-    refused: int
-    rejected: int
-    by_rest: int
-    connections: int
-    messages: int
-    latency_p50_ms: float | None
-    latency_max_ms: float | None
-    skipped: Mapping[str, int]
-
-
-Tell = Callable[[Said | Found | Pulse], None]
 MakeStream = Callable[[Sequence[Topic], Callable[[StreamEvent], None]], CandleStream]
-
-
-@dataclass
-class _Tally:
-    closes: int = 0
-    signals: int = 0
-    executed: int = 0
-    refused: int = 0
-    rejected: int = 0
-    by_rest: int = 0
-    latencies_ms: deque[int] = field(default_factory=lambda: deque(maxlen=5000))
-    skipped: Counter[str] = field(default_factory=Counter)
 
 
 @dataclass
@@ -157,7 +102,7 @@ class Session:
         self._stream = make_stream(self._frames.topics, self._events.put)
         self._stopping = threading.Event()
         self._instruments: Mapping[str, Instrument] = {}
-        self._tally = _Tally()
+        self._tally = Tally()
         self._asked_ms = self._began_ms = 0
         self._next: dict[str, float] = {}
         self._missed = 0
@@ -493,23 +438,8 @@ class Session:
     def _pulse(self) -> None:
         self._told.clear()
         tally, counts = self._tally, self._stream.counts
-        self._tally = _Tally()
-        latencies = np.array(tally.latencies_ms)
-        self._tell(
-            Pulse(
-                closes=tally.closes,
-                signals=tally.signals,
-                executed=tally.executed,
-                refused=tally.refused,
-                rejected=tally.rejected,
-                by_rest=tally.by_rest,
-                connections=counts.connections,
-                messages=counts.messages - self._pulsed_messages,
-                latency_p50_ms=float(np.median(latencies)) if len(latencies) else None,
-                latency_max_ms=float(latencies.max()) if len(latencies) else None,
-                skipped=dict(tally.skipped),
-            )
-        )
+        self._tally = Tally()
+        self._tell(tally.pulse(connections=counts.connections, messages=counts.messages - self._pulsed_messages))
         self._pulsed_messages = counts.messages
 
     def _trading_desk(self) -> Desk:

@@ -32,8 +32,9 @@ from trading_assets.trading import session_lease
 from trading_assets.trading.desk import Desk
 from trading_assets.trading.finder import FinderReport
 from trading_assets.trading.selected import Selected, newest_selection
-from trading_assets.trading.session import Found, Pulse, Said, Session
+from trading_assets.trading.session import Session
 from trading_assets.trading.session_lease import NotOurTurnError, trader_of
+from trading_assets.trading.session_telling import Found, Pulse, Said
 from trading_assets_tests.trading.desks import NO_PAUSES, settings, start_strategy
 
 START = 1_772_427_640_000

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import dagster as dg
 
@@ -11,6 +12,9 @@ from trading_assets.defs.assets.common import OWNERS, Progress
 from trading_assets.defs.resources import CandleStoreResource, DatabaseResource, ExchangeResource, SettingsResource
 from trading_assets.market.timeframes import DAY_MS, HOUR_MS, floor_ms, iso
 from trading_assets.reporting.hours import first_hour_ms, last_hour_ms
+
+if TYPE_CHECKING:
+    from trading_assets.reporting.report import Report
 
 GROUP = "reports"
 
@@ -79,7 +83,7 @@ def performance_report(
 
 def _report(
     context: dg.AssetExecutionContext,
-    make: Callable[..., object],
+    make: "Callable[..., Report]",
     config: ReportRange,
     settings: SettingsResource,
     database: DatabaseResource,
@@ -90,13 +94,11 @@ def _report(
     from trading_assets.reporting.files import write  # noqa: PLC0415
     from trading_assets.reporting.making import Sources  # noqa: PLC0415
     from trading_assets.reporting.page import headline  # noqa: PLC0415
-    from trading_assets.reporting.report import Report  # noqa: PLC0415
 
     market = exchange.market_data()
     sources = Sources(settings.get(), database.get(), candle_store.get(), market)
     first_ms, last_ms = _span(config, market.now_ms())
     report = make(sources, first_ms, last_ms, Progress(context.log, "coins and timeframes followed"))
-    assert isinstance(report, Report)
     written = write(report, sources.settings)
     context.log.info(headline(report))
     main, days = report.main, daily_returns(report.main.curve)

@@ -25,8 +25,9 @@ from trading_assets.exchange.factory import candle_stream_url
 from trading_assets.exchange.stream import CandleStream
 from trading_assets.schemas.tables import ENTRY_SIGNALS
 from trading_assets.trading.selected import newest_selection
-from trading_assets.trading.session import Found, Pulse, Said, Session
+from trading_assets.trading.session import Session
 from trading_assets.trading.session_lease import NotOurTurnError
+from trading_assets.trading.session_telling import Found, Pulse, Said
 
 SERVES = "trading_assets/serves"
 """Tag of a session's run: the selection that it trades on."""

@@ -101,15 +101,8 @@ def replay_exit(
     if entry >= len(candles) or int(candles.end_ms[entry]) != close_ms:
         return None
     held = candles.select(slice(entry, None))
-    first = np.arange(len(held)) == 0
-    column = Column(
-        candles=held,
-        long=first & long,
-        short=first & (not long),
-        stop_fraction=np.full(len(held), stop_fraction),
-        reward_risk=reward_risk,
-        confidence=np.full(len(held), 100.0),
-        funding=Funding.empty(),
+    column = Column.of_one_entry(
+        held, close_ms, long=long, stop_fraction=stop_fraction, reward_risk=reward_risk, funding=Funding.empty()
     )
     [trades] = engine.simulate([column], costs)
     if not len(trades):
