@@ -30,10 +30,11 @@ _QUIET = {"loggers": {"console": {"config": {"log_level": "ERROR"}}}}
 
 
 class _Steps:
-    """Wall and CPU seconds of each step, told by Dagster's events as they happen."""
+    """Wall and CPU seconds of each step, and the peak of memory until its end, told by Dagster's events as they happen."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, dict[str, float]] = {}
+        self.peaks_mb: dict[str, int] = {}
         self.materialisations = 0
         self._began: dict[str, tuple[float, float]] = {}
 
@@ -49,7 +50,8 @@ class _Steps:
         elif event.event_type is dg.DagsterEventType.STEP_SUCCESS:
             wall, cpu = self._began[event.step_key]
             self.seconds[event.step_key] = {"wall_s": round(now[0] - wall, 2), "cpu_s": round(now[1] - cpu, 2)}
-            print(f"{event.step_key} {now[0] - wall:.1f} s", file=sys.stderr, flush=True)
+            self.peaks_mb[event.step_key] = round(_peak_mb())
+            print(f"{event.step_key} {now[0] - wall:.1f} s, {_peak_mb():.0f} MB", file=sys.stderr, flush=True)
 
 
 def measure(first_ms: int, hours: int) -> dict[str, Any]:
@@ -85,6 +87,7 @@ def measure(first_ms: int, hours: int) -> dict[str, Any]:
         "materialisations": steps.materialisations,
         "rows": _rows(first_ms, hours),
         "steps": steps.seconds,
+        "peaks_mb": steps.peaks_mb,
     }
 
 

@@ -1,4 +1,4 @@
-"""From selections to the trades they lead to, out of sample: signals of the hour after, each followed to its end.
+"""From selections to the trades they lead to, out of sample: signals from the as-of on, each followed to its end.
 
 Which of these trades an account takes is the business of `portfolio_walk`. An hour's trades are computed from what was
 known at the end of the hour after it, by the very functions of the live finder and of the backtest engine.
@@ -33,7 +33,7 @@ _BLOCK_BARS = 1024
 
 
 class Follow(NamedTuple):
-    """What was chosen of a coin in an hour, and is followed in the hour after it."""
+    """What was chosen of a coin in an hour, and is followed from its as-of to the next one."""
 
     hour_ms: int
     symbol: str
@@ -43,7 +43,7 @@ class Follow(NamedTuple):
 
     @property
     def end_ms(self) -> int:
-        """End of the hour in which it is followed."""
+        """End of the hour in which it is followed. A bar that closes then still belongs to it; see `follow_all`."""
         return as_of_ms(self.hour_ms) + HOUR_MS
 
 
@@ -107,9 +107,17 @@ class Followed:
     failures: Mapping[Follow, str]
 
     def of(self, follows: Iterable[Follow]) -> list[FollowedTrade]:
-        """All trades of some follows, by time and symbol: the order in which the finder meets them."""
+        """All trades of some follows, in the order in which the finder meets them: by time, hour and symbol.
+
+        As live, a bar on which two selections decide with the same strategy is one signal, the earlier selection's.
+        """
         found = [trade for follow in follows for trade in self.trades.get(follow, ())]
-        return sorted(found, key=lambda trade: (trade.entry_ms, trade.follow.symbol))
+        found.sort(key=lambda trade: (trade.entry_ms, trade.follow.hour_ms, trade.follow.symbol))
+        signals: dict[tuple[int, str, str, str], FollowedTrade] = {}
+        for trade in found:
+            follow = trade.follow
+            signals.setdefault((trade.entry_ms, follow.symbol, follow.timeframe, follow.strategy), trade)
+        return list(signals.values())
 
 
 def follow_all(
@@ -124,8 +132,10 @@ def follow_all(
 ) -> Followed:
     """The trades that follow from what was chosen.
 
-    A follow enters only on bars that close in the hour after its own: (as-of, as-of + 1 h]. Every candle is read once
-    per coin and timeframe for hours near each other. A strategy that fails concerns its own follow alone.
+    A follow enters on bars that close from its as-of to the next one: [as-of, as-of + 1 h]. Live decides on the bar
+    of a full hour twice: with the older selection as it closes, and with the new one once that is there, which has seen
+    this bar but nothing of the trade that begins with its close. Every candle is read once per coin and timeframe for
+    hours near each other. A strategy that fails concerns its own follow alone.
 
     Args:
         end_ms: no candle that closes later is read; trades still open then are marked there.
@@ -174,9 +184,9 @@ def _grouped(follows: Iterable[Follow]) -> dict[tuple[str, Timeframe], list[Foll
 
 
 def _first_close(follow: Follow) -> int:
-    """The first close after the as-of: a bar that closes at the as-of itself was seen by the selection."""
+    """The first close of a bar at or after the as-of."""
     step = Timeframe(follow.timeframe).ms
-    return as_of_ms(follow.hour_ms) // step * step + step
+    return -(-as_of_ms(follow.hour_ms) // step) * step
 
 
 def _near(follows: Sequence[Follow], reach_ms: int) -> Iterator[list[Follow]]:
@@ -194,7 +204,7 @@ def _near(follows: Sequence[Follow], reach_ms: int) -> Iterator[list[Follow]]:
 def _trades(held: HeldReads, follow: Follow, life: _Life, min_confidence: float) -> Iterator[FollowedTrade]:
     strategy = make_strategy(follow.strategy, follow.parameters)
     for close_ms, long, stop_fraction, confidence in _entries(held, follow, strategy):
-        if confidence < min_confidence or stop_fraction >= life.costs.liquidation:
+        if confidence < min_confidence:
             continue
         trade = life.trade(follow, close_ms, long, stop_fraction, strategy.parameters.reward_risk, confidence)
         if trade is not None:
@@ -202,7 +212,7 @@ def _trades(held: HeldReads, follow: Follow, life: _Life, min_confidence: float)
 
 
 def _entries(held: HeldReads, follow: Follow, strategy: Strategy) -> Iterator[tuple[int, bool, float, float]]:
-    """Close (UTC ms), side, stop as a fraction of the close, and confidence of each entry in the follow's hour."""
+    """Close (UTC ms), side, stop as a fraction of the close, and confidence of each entry of a follow."""
     timeframe, first = Timeframe(follow.timeframe), _first_close(follow)
     # As deep as the live finder looks.
     start_ms = first - LIVE_BARS * timeframe.ms
@@ -233,7 +243,7 @@ class _Life:
     def trade(
         self, follow: Follow, close_ms: int, long: bool, stop_fraction: float, reward_risk: float, confidence: float
     ) -> FollowedTrade | None:
-        """The trade that enters at the close of a bar; None where its stop or target would not lie above zero."""
+        """The trade that enters at the close of a bar; None where the engine takes no such entry."""
         step, bars = self._timeframe.ms, _FIRST_LOOK_BARS
         while True:
             until = min(close_ms + bars * step, self._end_ms)

@@ -62,15 +62,18 @@ class Walked:
 def walk(trades: Sequence[FollowedTrade], settings: Settings, capital: float, start_ms: int, end_ms: int) -> Walked:
     """Let an account of `capital` USD meet the trades, from whole hour to whole hour.
 
+    Its first mark is that of before the first trade: a trade may enter at the very start.
+
     Args:
         trades: in order of entry, within [start_ms, end_ms].
     """
     account = _WalkingAccount(settings, capital)
     times = np.arange(start_ms, end_ms + 1, HOUR_MS, dtype=np.int64)
     equity, exposure = np.empty(len(times)), np.empty(len(times))
+    equity[0], exposure[0] = account.mark(start_ms)
     waiting = iter(trades)
     coming = next(waiting, None)
-    for index, hour in enumerate(times.tolist()):
+    for index, hour in enumerate(times.tolist()[1:], start=1):
         while coming is not None and coming.entry_ms <= hour:
             account.meet(coming)
             coming = next(waiting, None)
