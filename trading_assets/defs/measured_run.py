@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import sys
 import time
-import uuid
 import warnings
 from typing import Any
 
@@ -19,18 +17,16 @@ import dagster as dg
 import sqlalchemy as sa
 
 from trading_assets.definitions import build_definitions
-from trading_assets.defs.partitions import key_of
+from trading_assets.defs.backfill import peak_mb, research_range
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.tables import sql_table
 from trading_assets.market.timeframes import HOUR_MS
 from trading_assets.schemas.tables import HOURLY_TABLES
 from trading_assets.settings import load_settings
 
-_QUIET = {"loggers": {"console": {"config": {"log_level": "ERROR"}}}}
-
 
 class _Steps:
-    """Wall and CPU seconds of each step, and the peak of memory until its end, told by Dagster's events as they happen."""
+    """Wall and CPU seconds of each step, and the peak of memory until its end, told by Dagster's events."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, dict[str, float]] = {}
@@ -50,8 +46,8 @@ class _Steps:
         elif event.event_type is dg.DagsterEventType.STEP_SUCCESS:
             wall, cpu = self._began[event.step_key]
             self.seconds[event.step_key] = {"wall_s": round(now[0] - wall, 2), "cpu_s": round(now[1] - cpu, 2)}
-            self.peaks_mb[event.step_key] = round(_peak_mb())
-            print(f"{event.step_key} {now[0] - wall:.1f} s, {_peak_mb():.0f} MB", file=sys.stderr, flush=True)
+            self.peaks_mb[event.step_key] = round(peak_mb())
+            print(f"{event.step_key} {now[0] - wall:.1f} s, {peak_mb():.0f} MB", file=sys.stderr, flush=True)
 
 
 def measure(first_ms: int, hours: int) -> dict[str, Any]:
@@ -62,28 +58,18 @@ def measure(first_ms: int, hours: int) -> dict[str, Any]:
     """
     warnings.filterwarnings("ignore", module="dagster.*")
     job = build_definitions().resolve_job_def("research")
-    # As the schedule asks for an hour, and a backfill for a range.
-    first, last = key_of(first_ms), key_of(first_ms + (hours - 1) * HOUR_MS)
-    tags = {"dagster/asset_partition_range_start": first, "dagster/asset_partition_range_end": last}
-    steps, run_id = _Steps(), str(uuid.uuid4())
+    steps = _Steps()
     with dg.DagsterInstance.get() as instance:
-        instance.add_event_listener(run_id, steps.follow)
         loaded = time.process_time()
         began = time.perf_counter()
-        job.execute_in_process(
-            instance=instance,
-            run_id=run_id,
-            run_config=_QUIET,
-            partition_key=first if hours == 1 else None,
-            tags=tags if hours > 1 else None,
-        )
+        research_range(instance, job, first_ms, hours, steps.follow)
         wall, cpu = time.perf_counter() - began, time.process_time() - loaded
     return {
         "hours": hours,
         "wall_s": round(wall, 1),
         "cpu_s": round(cpu, 1),
         "start_up_cpu_s": round(loaded, 1),
-        "peak_mb": round(_peak_mb()),
+        "peak_mb": round(peak_mb()),
         "materialisations": steps.materialisations,
         "rows": _rows(first_ms, hours),
         "steps": steps.seconds,
@@ -100,10 +86,6 @@ def _rows(first_ms: int, hours: int) -> dict[str, int]:
             counted[table.name] = connection.execute(sa.select(sa.func.count()).where(within)).scalar_one()
     database.close()
     return counted
-
-
-def _peak_mb() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024 if sys.platform == "linux" else 1024 * 1024)
 
 
 if __name__ == "__main__":

@@ -99,6 +99,8 @@ class _WalkingAccount:
         self._last_exit: dict[str, int] = {}
         self._last_signal: dict[tuple[str, str], int] = {}
         self._halted_until = 0
+        self._closed = 0
+        self._looked_at = (-1, 0, 0)
 
     def meet(self, trade: FollowedTrade) -> None:
         """Take a trade, or refuse it."""
@@ -127,6 +129,7 @@ class _WalkingAccount:
             _, symbol = heapq.heappop(self._ends)
             trade = self.open.pop(symbol)
             self._cash += trade.pnl
+            self._closed += 1
             self._last_exit[symbol] = trade.exit_ms
             self._closings.append(_closing(trade))
 
@@ -138,8 +141,11 @@ class _WalkingAccount:
 
     def _look_at_losses(self, now: int) -> None:
         """Halt at a limit of loss. Live, a person resumes after a drawdown; here 00:00 UTC does, with a new peak."""
-        if now < self._halted_until:
+        # Marks are those of whole hours: in between, only what is taken or closed changes the equity.
+        moment = (now // HOUR_MS, len(self.taken), self._closed)
+        if now < self._halted_until or moment == self._looked_at:
             return
+        self._looked_at = moment
         if self._halted_until:
             self._halted_until = 0
             if self.halts[-1].cause == Cause.DRAWDOWN.value:
@@ -173,6 +179,8 @@ class _WalkingAccount:
         self._last_signal[key] = now
         if now < self._halted_until:
             return _HALTED
+        if len(self.open) >= self.settings.max_positions:
+            return "positions"  # the first of the limits that can be met here, without asking for all of them
         candidate = Candidate(
             follow.symbol, follow.strategy, trade.confidence, _decimal(trade.entry_price), follow.hour_ms, now
         )
