@@ -12,7 +12,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
-from functools import cache
+from functools import cache, partial
 from itertools import chain
 from typing import Any
 
@@ -39,6 +39,9 @@ from trading_assets.strategies.registry import ConfiguredStrategy
 _log = logging.getLogger(__name__)
 
 _METRICS = [field.name for field in fields(Metrics)]
+_HELD_BARS = 1_500_000
+"""So many candles are in memory at once, 56 bytes each: a month of 1m candles of 77 coins would be 4 million."""
+
 _TOTAL_TRADES, _TOTAL_PNL = _METRICS.index("total_trades"), _METRICS.index("total_pnl")
 
 
@@ -139,27 +142,22 @@ class Backtests:
             except DataError as error:
                 return _refuse(error)
 
-        opened = dict(zip(hours_of, self._pool.map(open_one, hours_of), strict=True))
-        tasks = [
-            (hour, symbols)
-            for hour in sorted(scans)
-            for symbols in _split([symbol for symbol in sorted(scans[hour]) if symbol in opened], timeframe)
-        ]
         blocks: list[_Block] = []
-
-        def work(task: tuple[int, Sequence[str]]) -> list[_Block]:
-            return self._task(*task, timeframe, opened, wanted)
-
-        done, total = 0, sum(len(symbols) for _, symbols in tasks)
-        for (_, symbols), found in zip(
-            tasks,
-            self._pool.map(work, tasks),
-            strict=True,
-        ):
-            blocks += found
-            done += len(symbols)
-            if progress is not None:
-                progress(done, total)
+        done, total = 0, sum(map(len, hours_of.values()))
+        for coins in _groups(list(hours_of), sorted(scans), timeframe):
+            opened = dict(zip(coins, self._pool.map(open_one, coins), strict=True))
+            tasks = [
+                (hour, symbols)
+                for hour in sorted(scans)
+                for symbols in _split([symbol for symbol in sorted(scans[hour]) if symbol in opened], timeframe)
+            ]
+            work = partial(self._task, timeframe=timeframe, opened=opened, wanted=wanted)
+            for (_, symbols), found in zip(tasks, self._pool.map(work, tasks), strict=True):
+                blocks += found
+                done += len(symbols)
+                if progress is not None:
+                    progress(done, total)
+            opened.clear()  # before the next coins are read
         if not blocks:
             return BACKTEST_RESULTS.empty()
         frame = _frame(blocks)
@@ -170,13 +168,13 @@ class Backtests:
 
     def _task(
         self,
-        hour: int,
-        symbols: Sequence[str],
+        task: tuple[int, Sequence[str]],
         timeframe: Timeframe,
         opened: Mapping[str, OfHour],
         wanted: Callable[[str], tuple[ConfiguredStrategy, ...]],
     ) -> list[_Block]:
         """Some coins of an hour."""
+        hour, symbols = task
         members: dict[tuple[ConfiguredStrategy, ...], list[StrategyData]] = {}
         blocks: list[_Block] = []
         for symbol in symbols:
@@ -287,6 +285,16 @@ def configurations(rows: pd.DataFrame) -> int:
     """How many backtests stand behind rows of `backtest_results`: every parameter set tried, kept or not."""
     groups = rows.drop_duplicates(["hour_ms", "timeframe", "symbol", "strategy"])
     return int(groups["configurations"].sum())
+
+
+def _groups(symbols: Sequence[str], hours: Sequence[int], timeframe: Timeframe) -> Iterator[Sequence[str]]:
+    """The symbols in parts whose candles are in memory together; all of them but for a long range of short candles."""
+    if not symbols:
+        return
+    bars = (hours[-1] - hours[0]) // timeframe.ms + timeframe.window_bars + WARM_UP_BARS
+    parts = -(-len(symbols) // max(_HELD_BARS // bars, 1))
+    for part in range(parts):
+        yield symbols[part::parts]
 
 
 def _split(symbols: Sequence[str], timeframe: Timeframe) -> Iterator[Sequence[str]]:

@@ -14,6 +14,12 @@ from pathlib import Path
 
 import dagster as dg
 
+# `execute_in_process` keeps the rows of every asset until the run ends: half a gigabyte for a month. A run that the
+# daemon launches is executed by this function, which keeps none; Dagster has no other path to it.
+from dagster._core.definitions.job_base import InMemoryJob
+from dagster._core.execution.api import execute_run
+from dagster._core.execution.job_execution_result import JobExecutionResult
+
 from trading_assets.defs.partitions import hourly, key_of
 from trading_assets.errors import ConfigurationError, DataError
 from trading_assets.market.timeframes import HOUR_MS
@@ -34,7 +40,7 @@ def research_range(
     follow: Follow,
     *,
     raise_on_error: bool = True,
-) -> dg.ExecuteInProcessResult:
+) -> JobExecutionResult:
     """One run of so many hours, as the schedule asks for an hour and the UI's backfill for a range.
 
     Args:
@@ -42,16 +48,11 @@ def research_range(
     """
     first, last = key_of(first_ms), key_of(first_ms + (hours - 1) * HOUR_MS)
     tags = {"dagster/asset_partition_range_start": first, "dagster/asset_partition_range_end": last}
-    run_id = str(uuid.uuid4())
-    instance.add_event_listener(run_id, follow)
-    return job.execute_in_process(
-        instance=instance,
-        run_id=run_id,
-        run_config=_QUIET,
-        partition_key=first if hours == 1 else None,
-        tags=tags if hours > 1 else None,
-        raise_on_error=raise_on_error,
-    )
+    if hours == 1:
+        tags = {"dagster/partition": first}
+    run = instance.create_run_for_job(job, run_id=str(uuid.uuid4()), run_config=_QUIET, tags={**job.tags, **tags})
+    instance.add_event_listener(run.run_id, follow)
+    return execute_run(InMemoryJob(job), run, instance, raise_on_error=raise_on_error)
 
 
 def backfill(
@@ -112,7 +113,7 @@ def find_instance(folder: Path) -> dg.DagsterInstance:
     return dg.DagsterInstance.get()
 
 
-def _why(result: dg.ExecuteInProcessResult) -> str:
+def _why(result: JobExecutionResult) -> str:
     """The first step that failed and the words of the error that began it."""
     failures = result.get_step_failure_events()
     if not failures:
