@@ -132,8 +132,9 @@ def _notes(
 
 def _assumptions(settings: Settings) -> list[str]:
     return [
-        "An hour's selections are followed in the next hour only, on bars that close after the selection's as-of: "
-        "nothing that chose them has seen these candles.",
+        "An hour's selections are followed in the next hour only, on bars that close from the selection's as-of on; "
+        "on the bar of a full hour the older selection decides first, then the new one, as live. Nothing that chose "
+        "them has seen a candle of the trades.",
         f"An entry fills at the close of its bar with {settings.slippage_bps:g} bp of slippage and "
         f"{settings.taker_fee * 100:g} % taker fee; stop and target are measured from the fill and work from the next "
         "bar, the stop first where one bar touches both, gaps at the open. Funding is paid at its timestamps. An entry "
