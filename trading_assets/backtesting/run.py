@@ -39,7 +39,7 @@ from trading_assets.strategies.registry import ConfiguredStrategy
 _log = logging.getLogger(__name__)
 
 _METRICS = [field.name for field in fields(Metrics)]
-_HELD_BARS = 1_500_000
+_HELD_BARS = 1_000_000
 """So many candles are in memory at once, 56 bytes each: a month of 1m candles of 77 coins would be 4 million."""
 
 _TOTAL_TRADES, _TOTAL_PNL = _METRICS.index("total_trades"), _METRICS.index("total_pnl")
