@@ -60,6 +60,8 @@ def from_exchange_to_report(market: MarketData) -> tuple[dict[int, dict[str, pd.
 def test_nonsense_after_a_moment_changes_nothing_before_it_from_the_exchange_to_the_report(
     small: RunningExchange, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # Which of several random choices ends in the middle, only the end tells.
+    monkeypatch.setenv("TRADING_ASSETS_REPORT_RANDOM_CHOICES", "1")
     real = open_market_data(load_settings())
     poisoned = Plausible(real, MOMENT)
     found = []

@@ -103,6 +103,28 @@ def test_nonsense_after_a_moment_changes_no_decision_before_it(after: int) -> No
     assert [trade.entry_ms for trade in honest] != [trade.entry_ms for trade in changed]
 
 
+@pytest.mark.parametrize(
+    ("timeframe", "strategy"),
+    [
+        *(("1m", "bollinger_rsi"), ("15m", "bollinger_rsi"), ("5m", "hyperrsi")),
+        *(("15m", "fibonacci_bollinger"), ("60m", "bollinger_rsi")),
+    ],
+)
+def test_hours_that_are_decided_together_have_the_trades_of_each_alone(timeframe: str, strategy: str) -> None:
+    mixed = [
+        follow
+        for number in range(2)
+        for follow in follows(30, "SOLUSDT", timeframe=timeframe, strategy=strategy, atr_period=14 + number)
+        if follow.hour_ms // HOUR_MS % 3 != number
+    ]
+    alone, at_once = followed(mixed), followed(mixed, together=True)
+    assert set(alone.trades) == set(at_once.trades)
+    for one, other in zip(alone.of(mixed), at_once.of(mixed), strict=True):
+        assert (one.follow, one.entry_ms, one.exit_ms) == (other.follow, other.entry_ms, other.exit_ms)
+        assert one.pnl == pytest.approx(other.pnl, rel=1e-4, abs=1e-4)
+    assert alone.of(mixed)
+
+
 def test_a_strategy_that_cannot_be_made_concerns_its_own_selections_alone() -> None:
     good, bad = follows(3, "ETHUSDT"), follows(3, "BTCUSDT", strategy="no_such_strategy")
     found = followed([*good, *bad])
