@@ -22,11 +22,12 @@ import pandas as pd
 
 from trading_assets.backtesting.engine import Column, Costs, Engine, Trades
 from trading_assets.backtesting.kernel.engine import KernelEngine
-from trading_assets.backtesting.kernel.panel import MOST_BARS, Panel, panels
+from trading_assets.backtesting.kernel.panel import Panel, panels, parts_of
 from trading_assets.backtesting.kernel.sweep import Outcome, StrategySweep, no_figures, shared_indicators
 from trading_assets.backtesting.metrics import Metrics, metrics, split_bar
 from trading_assets.backtesting.parameter_choice import choose, tried
 from trading_assets.backtesting.significance import MIN_TRADES, bootstrap_p_value, seed_of
+from trading_assets.backtesting.threads import spread
 from trading_assets.errors import DataError
 from trading_assets.market.candles import FloatArray
 from trading_assets.market.loading import Loader, OfHour
@@ -97,7 +98,8 @@ class Backtests:
         self._strategies = tuple(strategies)
         self._sweeps = {strategy.name: StrategySweep(strategy.sets) for strategy in strategies}
         self._costs, self._settings = costs_of(settings), settings
-        self._pool = ThreadPoolExecutor(threads or os.cpu_count() or 1)
+        self._threads = threads or os.cpu_count() or 1
+        self._pool = ThreadPoolExecutor(self._threads)
 
     def __enter__(self) -> Backtests:
         return self
@@ -143,20 +145,25 @@ class Backtests:
                 return _refuse(error)
 
         blocks: list[_Block] = []
-        done, total = 0, sum(map(len, hours_of.values()))
+        done: list[int] = []
+        total = sum(map(len, hours_of.values()))
+        # Something to do for every thread; many hours are that already.
+        least = -(-self._threads // max(len(scans), 1))
+
+        def tell(_tasks: int) -> None:
+            if progress is not None:
+                progress(sum(done), total)
+
         for coins in _groups(list(hours_of), sorted(scans), timeframe):
             opened = dict(zip(coins, self._pool.map(open_one, coins), strict=True))
             tasks = [
                 (hour, symbols)
                 for hour in sorted(scans)
-                for symbols in _split([symbol for symbol in sorted(scans[hour]) if symbol in opened], timeframe)
+                for symbols in _split([symbol for symbol in sorted(scans[hour]) if symbol in opened], timeframe, least)
             ]
-            work = partial(self._task, timeframe=timeframe, opened=opened, wanted=wanted)
-            for (_, symbols), found in zip(tasks, self._pool.map(work, tasks), strict=True):
-                blocks += found
-                done += len(symbols)
-                if progress is not None:
-                    progress(done, total)
+            work = partial(self._task, timeframe=timeframe, opened=opened, wanted=wanted, done=done)
+            for of_task in spread(self._pool, self._threads, work, tasks, tell):
+                blocks += of_task
             opened.clear()  # before the next coins are read
         if not blocks:
             return BACKTEST_RESULTS.empty()
@@ -172,8 +179,9 @@ class Backtests:
         timeframe: Timeframe,
         opened: Mapping[str, OfHour],
         wanted: Callable[[str], tuple[ConfiguredStrategy, ...]],
+        done: list[int],
     ) -> list[_Block]:
-        """Some coins of an hour."""
+        """Some coins of an hour; `done` receives how many."""
         hour, symbols = task
         members: dict[tuple[ConfiguredStrategy, ...], list[StrategyData]] = {}
         blocks: list[_Block] = []
@@ -188,6 +196,7 @@ class Backtests:
         for strategies, data in members.items():
             for _, panel in panels(data, start_ms, self._settings.out_of_sample_pct):
                 blocks += self._of_panel(hour, timeframe, panel, strategies)
+        done.append(len(symbols))
         return blocks
 
     def _of_panel(
@@ -297,10 +306,9 @@ def _groups(symbols: Sequence[str], hours: Sequence[int], timeframe: Timeframe) 
         yield symbols[part::parts]
 
 
-def _split(symbols: Sequence[str], timeframe: Timeframe) -> Iterator[Sequence[str]]:
-    """The symbols in parts that fill a panel each, and at least one part for each processor."""
-    most = max(MOST_BARS // (timeframe.window_bars + WARM_UP_BARS), 1)
-    parts = max(-(-len(symbols) // most), min(os.cpu_count() or 1, len(symbols)))
+def _split(symbols: Sequence[str], timeframe: Timeframe, least: int) -> Iterator[Sequence[str]]:
+    """The symbols in parts that fill a panel each, at least so many parts."""
+    parts = max(parts_of(len(symbols), timeframe.window_bars + WARM_UP_BARS), min(least, len(symbols)))
     for part in range(parts):
         yield symbols[part::parts]
 
