@@ -69,7 +69,7 @@ class _Charts:
             margin={"l": 60, "r": 20, "t": 10, "b": 36},
             font={"family": "Inter, system-ui, sans-serif", "size": 12, "color": INK},
             hovermode="x unified",
-            legend={"orientation": "h", "y": 1.12, "x": 0},
+            legend={"orientation": "h", "y": 1.12, "x": 0, "traceorder": "normal"},
             paper_bgcolor="white",
             plot_bgcolor="white",
         )

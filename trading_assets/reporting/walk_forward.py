@@ -17,7 +17,7 @@ from trading_assets.reporting.portfolio_walk import Walked, walk
 from trading_assets.reporting.report import Report, Sample, Track
 from trading_assets.settings import Settings
 
-SELECTED, RANDOM, HOLDING = "Selected", "Random choice", "Holding BTC"
+SELECTED, RANDOM, HOLDING = "Selected", "Random choice (median)", "Holding BTC"
 
 BAND_PCT = (5, 95)
 """Percentiles of the random choices between which the page shades."""
