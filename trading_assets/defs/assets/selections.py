@@ -23,7 +23,7 @@ from trading_assets.schemas.tables import BACKTEST_RESULTS, STRATEGY_SELECTIONS
 WARNS_AFTER, FAILS_AFTER = timedelta(minutes=75), timedelta(minutes=120)
 """An hour and what its research may take; after the second, the entry gate takes a selection for too old."""
 
-HOURS_AT_A_TIME = 48
+HOURS_AT_A_TIME = 24
 """A month of backtests is half a gigabyte, and so is each copy: they are read and judged in parts, each hour apart."""
 
 _SHOWN = [
