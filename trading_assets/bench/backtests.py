@@ -7,8 +7,6 @@ candles in memory, and each is told to share indicators among the parameter sets
 from __future__ import annotations
 
 import gc
-import resource
-import sys
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -25,6 +23,7 @@ from trading_assets.bench import others
 from trading_assets.bench.others import Engine, Work
 from trading_assets.market.candles import Candles, FloatArray, Funding
 from trading_assets.market.timeframes import WARM_UP_BARS, Timeframe
+from trading_assets.memory import peak_mb
 from trading_assets.strategies.base import StrategyData
 from trading_assets.strategies.registry import parameter_sets
 
@@ -46,7 +45,7 @@ def measure(symbols: int, params: int, timeframes: Sequence[Timeframe], repeat: 
     sweep = StrategySweep(sets)
     data = [_walk(seed, timeframe) for timeframe in timeframes for seed in range(symbols)]
     _prepared(data[0], sweep)  # imports and compiles
-    loaded_mb = _peak_mb()
+    loaded_mb = peak_mb()
     work = [_prepared(one, sweep) for one in data]
 
     def kernel(part: Sequence[Work]) -> list[FloatArray]:
@@ -70,7 +69,7 @@ def measure(symbols: int, params: int, timeframes: Sequence[Timeframe], repeat: 
     for engine in engines:
         parts = [work[at : at + symbols : engine.every] for at in range(0, len(work), symbols)]
         results.append({"engine": engine.name, **_timed(engine, parts, repeat, len(sets))})
-        kernel_mb = kernel_mb or _peak_mb() - loaded_mb
+        kernel_mb = kernel_mb or peak_mb() - loaded_mb
     one_thread, two_threads = results[0]["wall_s"], results[1]["wall_s"]
     for result in results:
         result["times_kernel"] = round(result["ns"] / results[0]["ns"], 1)
@@ -83,7 +82,7 @@ def measure(symbols: int, params: int, timeframes: Sequence[Timeframe], repeat: 
         "trades": int(sum(one.figures[:, 0].sum() for one in work)),
         "data_mb": round(sum(_bytes(one.data.candles) for one in work) / 1e6, 1),
         "kernel_mb": round(kernel_mb, 1),
-        "peak_mb": round(_peak_mb(), 1),
+        "peak_mb": round(peak_mb(), 1),
         "two_threads_gain": round(one_thread / two_threads, 2),
         "two_threads_of_machine": _machines_gain(),
         "engines": results,
@@ -182,7 +181,3 @@ def _walk(seed: int, timeframe: Timeframe) -> StrategyData:
 
 def _bytes(candles: Candles) -> int:
     return sum(getattr(candles, field.name).nbytes for field in fields(candles)[1:])
-
-
-def _peak_mb() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024 if sys.platform == "linux" else 1024 * 1024)
