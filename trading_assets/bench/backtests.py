@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields
 from typing import Any
@@ -127,18 +127,21 @@ def table(report: dict[str, Any]) -> Table:
 def _timed(engine: Engine, parts: Sequence[Sequence[Work]], repeat: int, sets: int) -> dict[str, Any]:
     """The fastest of several runs by CPU time, after one that imports, compiles and is compared.
 
-    Two threads take halves of each part; their gain in wall time is told beside that of two threads that do nothing but
-    compiled arithmetic, which is what the machine has to give at that moment.
+    Threads share the coins as the pipeline's do: whole parts, halves where there are few parts. Their gain in wall time
+    is told beside that of two threads that do nothing but compiled arithmetic, which is what the machine has to give at
+    that moment.
     """
-    shares = [part[place :: engine.threads] for part in parts for place in range(engine.threads)]
-    shares = [share for share in shares if share]
+    pieces = 1 if len(parts) >= 2 * engine.threads else engine.threads
+    shares = [part[place::pieces] for part in parts for place in range(pieces) if part[place::pieces]]
+    # The longest first: else one thread may end with a long one alone.
+    shares.sort(key=lambda share: -sum(len(one.window.candles) for one in share))
+    with ThreadPoolExecutor(engine.threads) as pool:
+        return _repeated(engine, shares, repeat, sets, lambda: list(pool.map(engine.run, shares)))
 
-    def all_of_it() -> list[Sequence[object]]:
-        if engine.threads == 1:
-            return [engine.run(share) for share in shares]
-        with ThreadPoolExecutor(engine.threads) as pool:
-            return list(pool.map(engine.run, shares))
 
+def _repeated(
+    engine: Engine, shares: Sequence[Sequence[Work]], repeat: int, sets: int, all_of_it: Callable[[], Sequence[Any]]
+) -> dict[str, Any]:
     first = all_of_it()
     check = engine.equal
     pairs = [pair for share, found in zip(shares, first, strict=True) for pair in zip(share, found, strict=True)]

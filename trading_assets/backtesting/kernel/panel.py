@@ -134,15 +134,20 @@ class Panel:
 def panels(
     members: Sequence[StrategyData], start_ms: int, out_of_sample_pct: float = 0.0
 ) -> Iterator[tuple[list[int], Panel]]:
-    """Panels of all coins, each with the places of its coins in `members`."""
+    """Panels of all coins, each with the places of its coins in `members`; those of equal times are equally large."""
     alike: dict[Hashable, list[int]] = {}
     for place, data in enumerate(members):
         alike.setdefault(_times_of(data), []).append(place)
     for places in alike.values():
-        most = max(MOST_BARS // max(len(members[places[0]].candles), 1), 1)
-        for begin in range(0, len(places), most):
-            part = places[begin : begin + most]
+        count = parts_of(len(places), len(members[places[0]].candles))
+        for place in range(count):
+            part = places[place::count]
             yield part, Panel.of([members[place] for place in part], start_ms, out_of_sample_pct)
+
+
+def parts_of(coins: int, bars: int) -> int:
+    """Into how many panels that many coins of so many bars go."""
+    return -(-coins // max(MOST_BARS // max(bars, 1), 1))
 
 
 def _times_of(data: StrategyData) -> Hashable:
