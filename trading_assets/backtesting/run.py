@@ -24,6 +24,7 @@ from trading_assets.backtesting.kernel.sweep import Outcome, StrategySweep, no_f
 from trading_assets.backtesting.metrics import Metrics, metrics, split_bar
 from trading_assets.backtesting.parameter_choice import choose, tried
 from trading_assets.backtesting.significance import MIN_TRADES, bootstrap_p_value, seed_of
+from trading_assets.backtesting.threads import spread
 from trading_assets.errors import DataError
 from trading_assets.market.candles import FloatArray
 from trading_assets.market.loading import Loader, OfHour
@@ -142,21 +143,21 @@ class Backtests:
             for hour in sorted(scans)
             for symbols in _split([symbol for symbol in sorted(scans[hour]) if symbol in opened], timeframe, least)
         ]
-        blocks: list[_Block] = []
+
+        done: list[int] = []
+        total = sum(len(symbols) for _, symbols in tasks)
 
         def work(task: tuple[int, Sequence[str]]) -> list[_Block]:
-            return self._task(*task, timeframe, opened, wanted)
+            blocks = self._task(*task, timeframe, opened, wanted)
+            done.append(len(task[1]))
+            return blocks
 
-        done, total = 0, sum(len(symbols) for _, symbols in tasks)
-        for (_, symbols), found in zip(
-            tasks,
-            self._pool.map(work, tasks),
-            strict=True,
-        ):
-            blocks += found
-            done += len(symbols)
+        def tell(_tasks: int) -> None:
             if progress is not None:
-                progress(done, total)
+                progress(sum(done), total)
+
+        found = spread(self._pool, self._threads, work, tasks, tell)
+        blocks = [block for of_task in found for block in of_task]
         if not blocks:
             return BACKTEST_RESULTS.empty()
         frame = pd.DataFrame([row for block in blocks for row in block.rows])

@@ -162,7 +162,7 @@ def _orders(columns: Sequence[Column], costs: Costs, engine: str) -> np.ndarray:
 
 
 def _figures(columns: Sequence[Column], costs: Costs, capital: float) -> FloatArray:
-    """The figures of `_BY_RUST`, shape (columns, figures), by vectorbt's Rust functions from orders to drawdown."""
+    """The figures of `_BY_RUST`, shape (columns, figures), by vectorbt's Rust functions as far as they go."""
     from vectorbt.portfolio import dispatch as portfolio
     from vectorbt.records.dispatch import col_map
     from vectorbt.returns import dispatch as returns
@@ -177,7 +177,7 @@ def _figures(columns: Sequence[Column], costs: Costs, capital: float) -> FloatAr
         portfolio.cash_flow(shape, orders, of_column, False, engine=rust), np.full(count, capital), engine=rust
     )
     held = portfolio.assets(portfolio.asset_flow(shape, orders, of_column, 2, engine=rust), engine=rust)
-    # The first bar may already lie below the capital, which vectorbt's drawdown does not look at.
+    # vectorbt's own drawdown begins after the first bar and multiplies returns: wrong once more than all is lost.
     value = portfolio.value(cash, portfolio.asset_value(close, held, engine=rust), engine=rust)
     equity = np.concatenate([np.full((1, count), capital), value])
     changes = np.diff(equity, axis=0) / capital
@@ -195,7 +195,7 @@ def _figures(columns: Sequence[Column], costs: Costs, capital: float) -> FloatAr
             wins / some * 100,
             np.minimum(profit / np.maximum(loss, profit / PROFIT_FACTOR_CAP + (profit <= 0)), PROFIT_FACTOR_CAP),
             total / capital * 100,
-            returns.max_drawdown(returns.returns(equity, np.full(count, capital), engine=rust), engine=rust) * 100,
+            (equity / np.maximum.accumulate(equity, axis=0) - 1).min(axis=0) * 100,
             np.nan_to_num(returns.sharpe_ratio(changes, candles.timeframe.bars_per_year, 0.0, 0, engine=rust)),
             total,
             np.bincount(column, confidence, count) / some,
