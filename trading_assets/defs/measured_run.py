@@ -21,6 +21,7 @@ from trading_assets.defs.backfill import peak_mb, research_range
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.tables import sql_table
 from trading_assets.market.timeframes import HOUR_MS
+from trading_assets.memory import peak_mb
 from trading_assets.schemas.tables import HOURLY_TABLES
 from trading_assets.settings import load_settings
 
