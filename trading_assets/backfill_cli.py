@@ -11,6 +11,7 @@ import click
 from trading_assets.console import open_console
 from trading_assets.errors import ConfigurationError
 from trading_assets.market.timeframes import DAY_MS, HOUR_MS, floor_ms, hour_key, iso
+from trading_assets.memory import peak_mb
 from trading_assets.reporting.hours import first_hour_ms, last_hour_ms
 from trading_assets.settings import load_settings
 
@@ -54,7 +55,7 @@ def backfill(first: str | None, last: str | None, days: int | None) -> None:
             console.print(f"run {run_id}: {of_run} hours from {iso(begin)}", highlight=False)
     wall, cpu = time.perf_counter() - began[0], time.process_time() - began[1]
     console.print(
-        f"{hours} hours in {wall:.0f} s, {cpu:.0f} s of CPU, at most {runs.peak_mb():,.0f} MB. Next: "
+        f"{hours} hours in {wall:.0f} s, {cpu:.0f} s of CPU, at most {peak_mb():,.0f} MB. Next: "
         f"trading-assets report walk-forward --from {hour_key(first_ms)} --to {hour_key(last_ms)}",
         highlight=False,
         soft_wrap=True,

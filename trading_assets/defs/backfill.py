@@ -6,8 +6,6 @@ What `trading-assets backfill` calls. Which hours a person means and what is pri
 from __future__ import annotations
 
 import os
-import resource
-import sys
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -85,11 +83,6 @@ def told(entry: dg.EventLogEntry) -> str | None:
     if event.event_type is dg.DagsterEventType.STEP_START and event.step_key is not None:
         return event.step_key.replace("__", "/")
     return None
-
-
-def peak_mb() -> float:
-    """The most memory that this process has had so far."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024 if sys.platform == "linux" else 1024 * 1024)
 
 
 def first_partition_ms() -> int:

@@ -17,7 +17,7 @@ import dagster as dg
 import sqlalchemy as sa
 
 from trading_assets.definitions import build_definitions
-from trading_assets.defs.backfill import peak_mb, research_range
+from trading_assets.defs.backfill import research_range
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.tables import sql_table
 from trading_assets.market.timeframes import HOUR_MS
