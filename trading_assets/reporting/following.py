@@ -140,8 +140,8 @@ def follow_all(
     Args:
         end_ms: no candle that closes later is read; trades still open then are marked there.
         together: hours that follow the same strategy with the same parameters are decided on one series of candles, not
-            each on as many as the live finder looks at: for many follows, five times as fast, and the same signals but
-            for a bar in thousands, where an average that has seen older candles crosses its threshold.
+            each on as many as the live finder looks at: for many follows a third of the time. The signals are the same
+            but where an average that has seen older candles crosses its threshold on another bar.
         progress: told how many coins and timeframes of how many are done.
     """
     of_coin = _grouped(follows)
