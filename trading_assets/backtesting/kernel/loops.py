@@ -24,6 +24,9 @@ UNKNOWN, NO_ENTRY = -1, -2
 COMPILED: dict[str, Any] = {"nogil": True, "error_model": "numpy", "_nrt": False}
 """Without reference counts: nothing here makes an array, and counting cost a third of a sweep."""
 
+KEPT: dict[str, Any] = {"nogil": False}
+"""For what takes microseconds: to let another thread in costs more."""
+
 compiled = numba.njit(cache=True, **COMPILED)
 
 inlined = numba.njit(inline="always", error_model="numpy")
@@ -38,7 +41,7 @@ _whole = numba.types.Array(numba.int64, 1, "C", readonly=True)
         _rows, numba.int64, _whole, numba.int64, _whole, _rows, numba.float64[:, ::1], numba.int32[:, ::1]
     ),
     cache=True,
-    **COMPILED,
+    **(COMPILED | KEPT),
 )  # fmt: skip
 def fill_funding(closes, first, start_ms, bar_ms, funding_ms, rates, paid, payments_by):  # type: ignore[no-untyped-def]
     """What a long pays per coin, of coins with equal times.
