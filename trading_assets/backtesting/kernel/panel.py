@@ -98,6 +98,7 @@ class Panel:
             everything where there is one coin alone, (n,).
         first, bars, split: as in `Window`, `bars` of them.
         prices: what the compiled loops read of the candles.
+        most_prices: see `StrategyData.most_price`, shape (coins,).
     """
 
     members: tuple[StrategyData, ...]
@@ -108,6 +109,7 @@ class Panel:
     bars: int
     split: int
     prices: Prices
+    most_prices: FloatArray
 
     @classmethod
     def of(cls, members: Sequence[StrategyData], start_ms: int, out_of_sample_pct: float = 0.0) -> Panel:
@@ -117,7 +119,8 @@ class Panel:
         bars = len(data.candles) - first
         split = split_bar(bars, out_of_sample_pct)
         prices = Prices.of(data.candles, data.funding, first)
-        return cls(tuple(members), data, start_ms, out_of_sample_pct, first, bars, split, prices)
+        most_prices = np.array([member.most_price for member in members], dtype=np.float64)
+        return cls(tuple(members), data, start_ms, out_of_sample_pct, first, bars, split, prices, most_prices)
 
     def __len__(self) -> int:
         return len(self.members)
