@@ -74,6 +74,14 @@ SCAN = Chapter(
             universe.scan,
             "100 where no order of that size is possible.",
         ),
+        Metric(
+            "most_price",
+            "notional / smallest quantity",
+            "USDT",
+            _OWN,
+            universe.scan,
+            "Above it a position would be smaller than the coin's smallest order; backtests enter up to it.",
+        ),
     ),
 )
 
