@@ -9,6 +9,7 @@ import dagster as dg
 from trading_assets.defs import metadata as md
 from trading_assets.defs import pictures
 from trading_assets.defs.assets.common import OWNERS, Progress
+from trading_assets.defs.downloads import offer
 from trading_assets.defs.resources import CandleStoreResource, DatabaseResource, ExchangeResource, SettingsResource
 from trading_assets.market.timeframes import DAY_MS, HOUR_MS, floor_ms, iso
 from trading_assets.reporting.hours import first_hour_ms, last_hour_ms
@@ -102,9 +103,13 @@ def _report(
     written = write(report, sources.settings)
     context.log.info(headline(report))
     main, days = report.main, daily_returns(report.main.curve)
+    links = {
+        name: offer(context.instance, context.run_id, file, sources.settings.ui_url)
+        for name, file in (("page", written.page), ("trades_csv", written.trades))
+    }
     return dg.MaterializeResult(
         metadata={
-            "page": dg.MetadataValue.url(written.page.as_uri()),
+            **{name: dg.MetadataValue.url(link) for name, link in links.items() if link is not None},
             "page_path": dg.MetadataValue.path(str(written.page)),
             "trades_path": dg.MetadataValue.path(str(written.trades)),
             "headline": headline(report),

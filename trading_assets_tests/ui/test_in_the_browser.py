@@ -1,0 +1,198 @@
+"""The real UI in a real browser, from the asset graph to the report. `make screenshots` takes its pictures here."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from trading_assets.market.timeframes import HOUR_MS, hour_key
+from trading_assets.simulator.clock import ClockMode, ClockSpec
+from trading_assets.simulator.embedded import serve_in_thread
+from trading_assets.simulator.venue import ServeConfig
+from trading_assets_tests.ui.dev import Dev, dagster_dev
+from trading_assets_tests.ui.pages import Pages, chromium, open_chromium, pictures_folder
+
+LOCATION = "/locations/trading_assets"
+
+GROUPS = ["scan", "market_data", "backtests", "selection", "trading", "reports"]
+"""From left to right."""
+
+OPENED = ["scan", "selection", "trading", "reports"]
+"""The two others have an asset for each timeframe."""
+
+HOUR = 1_772_413_200_000
+"""2026-03-02 01:00 UTC: the hour that is materialised by itself. The exchange's clock stands two hours after its end."""
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much is computed: little in a test, enough to look at in a picture.
+
+    Attributes:
+        hours: backfilled before `HOUR`.
+    """
+
+    symbols: int
+    kept: int
+    hours: int
+
+
+SMALL = Size(symbols=14, kept=3, hours=2)
+OF_PICTURES = Size(symbols=40, kept=20, hours=95)
+
+
+@pytest.fixture
+def size() -> Size:
+    return OF_PICTURES if pictures_folder() else SMALL
+
+
+@pytest.fixture
+def dev(size: Size, tmp_path: Path) -> Iterator[Dev]:
+    """The UI with a small market whose clock stands still, nothing switched on."""
+    market = ServeConfig(symbols=size.symbols, clock=ClockSpec(ClockMode.MANUAL, start_ms=HOUR + 3 * HOUR_MS))
+    with serve_in_thread(market) as exchange:
+        settings = {
+            "SIMULATOR_URL": exchange.url,
+            "MAX_SYMBOLS": str(size.kept),
+            "AUTOMATION": "off",
+            # Some backtests of three coins pass it.
+            "SELECTION_PRESET": "volume_loose" if size is SMALL else "strict",
+        }
+        home = tmp_path / "home"
+        home.mkdir()
+        with dagster_dev(home, settings) as running:
+            yield running
+
+
+@pytest.fixture
+def pages(dev: Dev, tmp_path: Path) -> Iterator[Pages]:
+    browser = open_chromium(_paths(), tmp_path / "profile")
+    try:
+        yield Pages(browser, dev.url, pictures_folder())
+    finally:
+        browser.quit()
+
+
+def _paths() -> tuple[str, str]:
+    found = chromium()
+    # No service of the project, and no package brings one: REQUIRE_SERVICES=1 does not ask for it either.
+    if found is None:
+        pytest.skip("no Chromium with its driver is found; on Debian: apt-get install chromium chromium-driver")
+    return found
+
+
+@pytest.mark.skipif(chromium() is None, reason="no Chromium with its driver: apt-get install chromium chromium-driver")
+def test_from_the_asset_graph_to_the_report(pages: Pages, dev: Dev, size: Size, tmp_path: Path) -> None:
+    the_graph_reads_from_left_to_right(pages)
+    backfill = a_range_is_backfilled(pages, size)
+    an_hour_is_materialised(pages)
+    the_selection_shows_its_tables(pages)
+    the_checks_have_passed(pages)
+    a_sensor_is_switched_on_and_off(pages)
+    the_backfill_has_ended(pages, dev, backfill, size)
+    the_report_is_one_click_away(pages, tmp_path / "profile" / "downloads")
+
+
+def the_graph_reads_from_left_to_right(pages: Pages) -> None:
+    pages.open("/asset-groups")
+    pages.see("Materialize all")
+
+    def boxes() -> dict[str, int] | None:
+        drawn = pages.all("//*[contains(@class, 'collapsedGroupNodeContainer')]")
+        found = {box.text.split("\n")[0]: box.location["x"] for box in drawn}
+        return found if set(GROUPS) <= set(found) else None
+
+    places = pages.until(boxes, "a box of each group")
+    assert sorted(places, key=lambda name: places[name]) == GROUPS
+    # The list beside the graph takes the place of its right end.
+    pages.find("//input[starts-with(@placeholder, 'Jump to')]/following::button[1]").click()
+    for group in OPENED:
+        pages.find(
+            f"//*[contains(@class, 'collapsedGroupNodeContainer')][.//*[text()='{group}'] or .='{group}']"
+        ).click()
+        time.sleep(0.7)  # the graph moves
+    pages.picture("asset_graph")
+
+
+def a_range_is_backfilled(pages: Pages, size: Size) -> str:
+    """Returns the backfill's id."""
+    first, last = hour_key(HOUR - size.hours * HOUR_MS), hour_key(HOUR - HOUR_MS)
+    _choose_partitions(pages, f"[{first}...{last}]")
+    pages.see(f"{size.hours} partitions")
+    pages.picture("backfill_dialog")
+    pages.press("Launch backfill")
+    pages.see("Created backfill")
+    found = re.search(r"Created backfill (\w+)", pages.text())
+    assert found is not None
+    return found.group(1)
+
+
+def an_hour_is_materialised(pages: Pages) -> None:
+    _choose_partitions(pages, hour_key(HOUR))
+    pages.see("1 partition")
+    pages.press("Launch 1 run")
+    pages.see("Launched run")
+    pages.press("View")
+    pages.see("Success", "strategy_selections")
+    pages.picture("run")
+
+
+def _choose_partitions(pages: Pages, text: str) -> None:
+    """Open the dialog of `research` and type partitions into it."""
+    pages.open(f"{LOCATION}/jobs/research")
+    pages.press("Materialize all…")
+    pages.see("Partition selection")
+    pages.press("Show all partitions")
+    field = pages.find("//*[@role='dialog']//input[@type='text']")
+    field.send_keys(text + "\n")
+
+
+def the_selection_shows_its_tables(pages: Pages) -> None:
+    pages.open("/assets/strategy_selections?view=events")
+    pages.see("failed_filters", "selections", "by_coin", hour_key(HOUR))
+    pages.picture("selection")
+
+
+def the_checks_have_passed(pages: Pages) -> None:
+    pages.open("/assets/backtest_results/15m?view=checks")
+    pages.see("agrees_with_vectorbt", "no_look_ahead", "warm_up_suffices", "SCHEMA", "Passed")
+    pages.picture("checks")
+
+
+def a_sensor_is_switched_on_and_off(pages: Pages) -> None:
+    pages.open("/automation")
+    pages.see("reconcile_books", "trade_when_candles_close", "research_hourly")
+    pages.open(f"{LOCATION}/sensors/reconcile_books")
+    pages.see("Reads the exchange's books")
+    switch = pages.find("//input[@role='switch' or @type='checkbox']/..")
+    switch.click()
+    pages.see("1 run requested")
+    pages.picture("sensor")
+    switch.click()
+
+
+def the_backfill_has_ended(pages: Pages, dev: Dev, backfill: str, size: Size) -> None:
+    pages.open(f"/runs/b/{backfill}")
+    pages.see("market_scan")
+    pages.picture("backfill")
+
+
+def the_report_is_one_click_away(pages: Pages, downloads: Path) -> None:
+    pages.open("/assets/walk_forward_report?view=events")
+    pages.press("Materialize")
+    pages.see("Launched run")
+    pages.see("page_path", "trades_csv")
+    link = pages.find("//a[contains(@href, '/logs/') and contains(@href, '/html')]")
+    pages.picture("report_metadata")
+    path = next(Path(line) for line in pages.text().splitlines() if line.endswith(".html") and line.startswith("/"))
+    link.click()
+    found = pages.until(lambda: next(iter(downloads.glob("*.html")), None), "the downloaded page")
+    assert found.read_bytes() == path.read_bytes()
+    pages.browser.get(found.as_uri())
+    pages.see("Random choice", "Holding BTC")
+    pages.picture("walk_forward")
