@@ -121,7 +121,7 @@ def test_the_pipeline_reads_from_left_to_right() -> None:
     }
     assert parents("strategy_selections") == {f"backtest_results/{tf.value}" for tf in TRADED_TIMEFRAMES}
     assert parents("entry_signals") == {"strategy_selections"}
-    assert parents("live_parity") == {"entry_signals"}
+    assert parents("live_parity") == {"entry_signals", "strategy_selections"}
     assert parents("walk_forward_report") == {"strategy_selections"}
     assert parents("performance_report") == {"entry_signals", "strategy_selections"}
 

@@ -40,6 +40,19 @@ class Dev:
         data: dict[str, Any] = answer.json()["data"]
         return data
 
+    def runs(self, *, tag: tuple[str, str]) -> list[dict[str, str]]:
+        """Id and status of the runs with a tag."""
+        found = self.graphql(_RUNS, tags=[{"key": tag[0], "value": tag[1]}])
+        runs: list[dict[str, str]] = found["runsOrError"]["results"]
+        return runs
+
+
+_RUNS = """
+query Tagged($tags: [ExecutionTag!]) {
+  runsOrError(filter: {tags: $tags}) { ... on Runs { results { runId status } } }
+}
+"""
+
 
 @contextmanager
 def dagster_dev(home: Path, settings: Mapping[str, str]) -> Iterator[Dev]:

@@ -18,7 +18,7 @@ from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import WebDriverWait
 
 WIDTH, HEIGHT = 1680, 950
-PATIENCE_S = 20.0
+PATIENCE_S = 200.0
 
 COLOURS = 128
 """Of a picture's palette: a page of text and lines looks the same, in a third of the bytes."""
@@ -99,7 +99,7 @@ class Pages:
         here = "//*[@role='dialog']" if self.all("//*[@role='dialog']") else ""
         self.find(f"{here}//button[normalize-space()='{button}'][not(@disabled)]").click()
 
-    def until(self, look: Callable[[], Found | None], what: str) -> Found:
+    def until(self, look: Callable[[], Found | None], what: str, within_s: float = PATIENCE_S) -> Found:
         """What a look finds, once it finds something."""
 
         def calm(_: webdriver.Chrome) -> Found | None:
@@ -108,7 +108,7 @@ class Pages:
             except StaleElementReferenceException:
                 return None  # drawn anew between two looks
 
-        return WebDriverWait(self.browser, PATIENCE_S, poll_frequency=0.1).until(calm, f"looked for {what}")
+        return WebDriverWait(self.browser, within_s, poll_frequency=0.2).until(calm, f"looked for {what}")
 
     def picture(self, name: str, *, settle_s: float = 1.5) -> None:
         """Take a picture for README.md and docs; nothing where none are wanted."""

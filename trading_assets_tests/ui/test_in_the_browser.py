@@ -15,7 +15,7 @@ from trading_assets.simulator.clock import ClockMode, ClockSpec
 from trading_assets.simulator.embedded import serve_in_thread
 from trading_assets.simulator.venue import ServeConfig
 from trading_assets_tests.ui.dev import Dev, dagster_dev
-from trading_assets_tests.ui.pages import Pages, chromium, open_chromium, pictures_folder
+from trading_assets_tests.ui.pages import PATIENCE_S, Pages, chromium, open_chromium, pictures_folder
 
 LOCATION = "/locations/trading_assets"
 
@@ -26,7 +26,7 @@ OPENED = ["scan", "selection", "trading", "reports"]
 """The two others have an asset for each timeframe."""
 
 HOUR = 1_772_413_200_000
-"""2026-03-02 01:00 UTC: the hour that is materialised by itself. The exchange's clock stands two hours after its end."""
+"""2026-03-02 01:00 UTC: the hour that is materialised alone; the exchange's clock stands two hours after its end."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ def _paths() -> tuple[str, str]:
 def test_from_the_asset_graph_to_the_report(pages: Pages, dev: Dev, size: Size, tmp_path: Path) -> None:
     the_graph_reads_from_left_to_right(pages)
     backfill = a_range_is_backfilled(pages, size)
-    an_hour_is_materialised(pages)
+    an_hour_is_materialised(pages, dev)
     the_selection_shows_its_tables(pages)
     the_checks_have_passed(pages)
     a_sensor_is_switched_on_and_off(pages)
@@ -116,6 +116,9 @@ def the_graph_reads_from_left_to_right(pages: Pages) -> None:
             f"//*[contains(@class, 'collapsedGroupNodeContainer')][.//*[text()='{group}'] or .='{group}']"
         ).click()
         time.sleep(0.7)  # the graph moves
+    print(pages.browser.current_url)
+    pages.browser.refresh()  # drawn anew, it fits into the window
+    pages.see(*GROUPS)
     pages.picture("asset_graph")
 
 
@@ -132,12 +135,13 @@ def a_range_is_backfilled(pages: Pages, size: Size) -> str:
     return found.group(1)
 
 
-def an_hour_is_materialised(pages: Pages) -> None:
+def an_hour_is_materialised(pages: Pages, dev: Dev) -> None:
     _choose_partitions(pages, hour_key(HOUR))
     pages.see("1 partition")
     pages.press("Launch 1 run")
     pages.see("Launched run")
-    pages.press("View")
+    [run] = dev.runs(tag=("dagster/partition", hour_key(HOUR)))
+    pages.open(f"/runs/{run['runId']}")
     pages.see("Success", "strategy_selections")
     pages.picture("run")
 
@@ -177,8 +181,14 @@ def a_sensor_is_switched_on_and_off(pages: Pages) -> None:
 
 
 def the_backfill_has_ended(pages: Pages, dev: Dev, backfill: str, size: Size) -> None:
+    def ended() -> str | None:
+        # The page itself looks every fifteen seconds.
+        [run] = dev.runs(tag=("dagster/backfill", backfill)) or [None]
+        return run["status"] if run and run["status"] in ("SUCCESS", "FAILURE") else None
+
+    assert pages.until(ended, "the end of the backfill's one run", within_s=20 * PATIENCE_S) == "SUCCESS"
     pages.open(f"/runs/b/{backfill}")
-    pages.see("market_scan")
+    pages.see(f"{size.hours} partitions", "100% completed")
     pages.picture("backfill")
 
 
