@@ -46,6 +46,20 @@ class Dev:
         runs: list[dict[str, str]] = found["runsOrError"]["results"]
         return runs
 
+    def sensor_status(self, name: str) -> str:
+        """RUNNING or STOPPED."""
+        found = self.graphql(_SENSOR, name=name)
+        status: str = found["sensorOrError"]["sensorState"]["status"]
+        return status
+
+
+_SENSOR = """
+query Sensor($name: String!) {
+  sensorOrError(sensorSelector: {
+    repositoryName: "__repository__", repositoryLocationName: "trading_assets", sensorName: $name
+  }) { ... on Sensor { sensorState { status } } }
+}
+"""
 
 _RUNS = """
 query Tagged($tags: [ExecutionTag!]) {

@@ -18,7 +18,11 @@ from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import WebDriverWait
 
 WIDTH, HEIGHT = 1680, 950
-PATIENCE_S = 200.0
+PATIENCE_S = 300.0
+"""A step takes seconds; on a machine that is busy with other things, many of them."""
+
+POLL_S = 0.4
+"""A look at a long page lays it out: more often, and the browser does little else."""
 
 COLOURS = 128
 """Of a picture's palette: a page of text and lines looks the same, in a third of the bytes."""
@@ -65,6 +69,11 @@ class Pages:
     def __init__(self, browser: webdriver.Chrome, url: str, pictures: Path | None) -> None:
         self.browser, self._url, self._pictures = browser, url, pictures
 
+    @property
+    def takes_pictures(self) -> bool:
+        """Whether pictures are wanted."""
+        return self._pictures is not None
+
     def open(self, path: str) -> None:
         """Go to a page of the UI."""
         self.browser.get(self._url + path)
@@ -82,9 +91,8 @@ class Pages:
         until = time.monotonic() + within_s
         while missing := [text for text in texts if text not in self._shown()]:
             if time.monotonic() > until:
-                self.browser.save_screenshot("/tmp/ui/shots/fail.png")
                 raise AssertionError(f"{self.browser.current_url} does not show {missing}, but:\n{self._shown()}")
-            time.sleep(0.1)
+            time.sleep(POLL_S)
 
     def find(self, xpath: str) -> WebElement:
         """The first visible element, once there is one."""
@@ -99,6 +107,10 @@ class Pages:
         here = "//*[@role='dialog']" if self.all("//*[@role='dialog']") else ""
         self.find(f"{here}//button[normalize-space()='{button}'][not(@disabled)]").click()
 
+    def scroll_to(self, xpath: str) -> None:
+        """Bring an element to the upper end of what scrolls around it."""
+        self.browser.execute_script("arguments[0].scrollIntoView()", self.find(xpath))
+
     def until(self, look: Callable[[], Found | None], what: str, within_s: float = PATIENCE_S) -> Found:
         """What a look finds, once it finds something."""
 
@@ -108,7 +120,7 @@ class Pages:
             except StaleElementReferenceException:
                 return None  # drawn anew between two looks
 
-        return WebDriverWait(self.browser, within_s, poll_frequency=0.2).until(calm, f"looked for {what}")
+        return WebDriverWait(self.browser, within_s, poll_frequency=POLL_S).until(calm, f"looked for {what}")
 
     def picture(self, name: str, *, settle_s: float = 1.5) -> None:
         """Take a picture for README.md and docs; nothing where none are wanted."""
