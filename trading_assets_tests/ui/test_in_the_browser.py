@@ -113,7 +113,7 @@ def the_graph_reads_from_left_to_right(pages: Pages) -> None:
     assert sorted(places, key=lambda name: places[name]) == GROUPS
     if pages.takes_pictures:  # the rest of the graph costs a browser seconds
         pages.open("/asset-groups?expanded=" + quote(",".join(f"global@global:{group}" for group in OPENED)))
-        pages.see("Materialize all", "walk_forward")
+        pages.see("Materialize all", "performance_report")
     pages.picture("asset_graph")
 
 
