@@ -15,7 +15,7 @@ from trading_assets.simulator.clock import ClockMode, ClockSpec
 from trading_assets.simulator.embedded import serve_in_thread
 from trading_assets.simulator.venue import ServeConfig
 from trading_assets_tests.ui.dev import Dev, dagster_dev
-from trading_assets_tests.ui.pages import PATIENCE_S, Pages, chromium, open_chromium, pictures_folder
+from trading_assets_tests.ui.pages import Pages, chromium, open_chromium, pictures_folder
 
 LOCATION = "/locations/trading_assets"
 
@@ -27,6 +27,9 @@ OPENED = ["scan", "selection", "trading", "reports"]
 
 HOUR = 1_772_413_200_000
 """2026-03-02 01:00 UTC: the hour that is materialised alone; the exchange's clock stands two hours after its end."""
+
+RUN_WITHIN_S = 1500.0
+"""The pictures' backfill takes minutes."""
 
 
 @dataclass(frozen=True)
@@ -141,7 +144,7 @@ def an_hour_is_materialised(pages: Pages, dev: Dev) -> None:
     pages.picture("run")
 
 
-def _ended(pages: Pages, dev: Dev, tag: tuple[str, str], within_s: float = PATIENCE_S) -> str:
+def _ended(pages: Pages, dev: Dev, tag: tuple[str, str]) -> str:
     """Wait until the one run with a tag has succeeded: pages of runs in progress are long, or look seldom.
 
     Returns:
@@ -152,7 +155,7 @@ def _ended(pages: Pages, dev: Dev, tag: tuple[str, str], within_s: float = PATIE
         runs = dev.runs(tag=tag)
         return runs[0] if runs and runs[0]["status"] in ("SUCCESS", "FAILURE") else None
 
-    run = pages.until(ended, f"the end of the run of {tag[1]}", within_s)
+    run = pages.until(ended, f"the end of the run of {tag[1]}", RUN_WITHIN_S)
     assert run["status"] == "SUCCESS", f"the run of {tag[1]} has failed: {(dev.home / 'dev.log').read_text()[-2000:]}"
     return run["runId"]
 
@@ -200,7 +203,7 @@ def a_sensor_is_switched_on_and_off(pages: Pages, dev: Dev) -> None:
 
 
 def the_backfill_has_ended(pages: Pages, dev: Dev, backfill: str, size: Size) -> None:
-    _ended(pages, dev, ("dagster/backfill", backfill), within_s=1500.0)
+    _ended(pages, dev, ("dagster/backfill", backfill))
     pages.open(f"/runs/b/{backfill}")
     pages.see(f"{size.hours} partitions", "100% completed")
     pages.picture("backfill")

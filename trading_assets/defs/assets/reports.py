@@ -107,7 +107,7 @@ def _report(
     context.log.info(headline(report))
     main, days = report.main, daily_returns(report.main.curve)
     links = {
-        name: offer(context.instance, context.run_id, file, sources.settings.ui_url)
+        name: offer(context.instance, context.run.run_id, file, sources.settings.ui_url)
         for name, file in (("page", written.page), ("trades_csv", written.trades))
     }
     return dg.MaterializeResult(
