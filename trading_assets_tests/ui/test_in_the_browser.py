@@ -141,7 +141,6 @@ def an_hour_is_materialised(pages: Pages, dev: Dev) -> None:
     run = _ended(pages, dev, ("dagster/partition", hour_key(HOUR)))
     pages.open(f"/runs/{run}")
     pages.see("Success", "Executing (0)", f"partition: {hour_key(HOUR)}")
-    pages.picture("run")
 
 
 def _ended(pages: Pages, dev: Dev, tag: tuple[str, str]) -> str:
@@ -192,7 +191,6 @@ def a_sensor_is_switched_on_and_off(pages: Pages, dev: Dev) -> None:
     switch.click()
     # The first tick has the books read, the second one tells what it has seen.
     pages.see("1 run requested", "0 runs requested")
-    pages.picture("sensor")
     pages.find("//*[text()='0 runs requested'][self::button or ancestor::button]").click()
     pages.see("Skip reason: ")
     assert re.search(r"Skip reason: (a reconcile run is in progress|0 positions, 0 unresolved orders)", pages.text())
@@ -206,7 +204,6 @@ def the_backfill_has_ended(pages: Pages, dev: Dev, backfill: str, size: Size) ->
     _ended(pages, dev, ("dagster/backfill", backfill))
     pages.open(f"/runs/b/{backfill}")
     pages.see(f"{size.hours} partitions", "100% completed")
-    pages.picture("backfill")
 
 
 def the_report_is_one_click_away(pages: Pages, downloads: Path) -> None:
