@@ -24,8 +24,8 @@ PATIENCE_S = 300.0
 POLL_S = 0.4
 """A look at a long page lays it out: more often, and the browser does little else."""
 
-COLOURS = 128
-"""Of a picture's palette: a page of text and lines looks the same, in a third of the bytes."""
+COLOURS = 256
+"""Of a picture's palette: a page of text and lines looks the same, in half the bytes."""
 
 Found = TypeVar("Found")
 
@@ -122,13 +122,19 @@ class Pages:
 
         return WebDriverWait(self.browser, within_s, poll_frequency=POLL_S).until(calm, f"looked for {what}")
 
-    def picture(self, name: str, *, settle_s: float = 1.5) -> None:
-        """Take a picture for README.md and docs; nothing where none are wanted."""
+    def picture(self, name: str, *, down_to: str | None = None, settle_s: float = 1.5) -> None:
+        """Take a picture for README.md and docs; nothing where none are wanted.
+
+        Args:
+            down_to: what is no more on it, as an XPath.
+        """
         if self._pictures is None:
             return
         time.sleep(settle_s)
         image = Image.open(io.BytesIO(self.browser.get_screenshot_as_png())).convert("RGB")
-        palette = image.quantize(COLOURS, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+        if down_to is not None:
+            image = image.crop((0, 0, image.width, self.find(down_to).location["y"]))
+        palette = image.quantize(COLOURS, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
         palette.save(self._pictures / f"{name}.png", optimize=True)
 
     def _shown(self) -> str:

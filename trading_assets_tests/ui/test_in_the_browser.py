@@ -212,11 +212,12 @@ def the_report_is_one_click_away(pages: Pages, downloads: Path) -> None:
     pages.see("Launched run")
     pages.see("page_path", "trades_csv")
     link = pages.find("//a[contains(@href, '/logs/') and contains(@href, '/html')]")
-    pages.picture("report_metadata")
+    pages.picture("report_metadata", down_to="//tr[td[normalize-space()='page_path']]")  # a path of this machine
     path = next(Path(line) for line in pages.text().splitlines() if line.endswith(".html") and line.startswith("/"))
     link.click()
     found = pages.until(lambda: next(iter(downloads.glob("*.html")), None), "the downloaded page")
     assert found.read_bytes() == path.read_bytes()
     pages.browser.get(found.as_uri())
     pages.see("Random choice", "Holding BTC")
+    pages.browser.set_window_size(1240, 1480)  # the page is long
     pages.picture("walk_forward")
