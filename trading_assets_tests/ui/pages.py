@@ -46,6 +46,8 @@ def open_chromium(paths: tuple[str, str], profile: Path) -> webdriver.Chrome:
         "--headless=new",
         "--no-sandbox",  # root has none in a container
         "--disable-gpu",
+        "--disable-software-rasterizer",  # or a process of its own draws every turn of a spinner
+        "--force-prefers-reduced-motion",
         "--disable-dev-shm-usage",
         "--disable-background-networking",
         "--hide-scrollbars",
@@ -77,6 +79,10 @@ class Pages:
     def open(self, path: str) -> None:
         """Go to a page of the UI."""
         self.browser.get(self._url + path)
+
+    def rest(self) -> None:
+        """Show nothing: a page of the UI goes on asking and drawing while a test waits for something else."""
+        self.browser.get("about:blank")
 
     def text(self) -> str:
         """Everything that the page shows."""

@@ -154,6 +154,7 @@ def _ended(pages: Pages, dev: Dev, tag: tuple[str, str]) -> str:
         runs = dev.runs(tag=tag)
         return runs[0] if runs and runs[0]["status"] in ("SUCCESS", "FAILURE") else None
 
+    pages.rest()
     run = pages.until(ended, f"the end of the run of {tag[1]}", RUN_WITHIN_S)
     assert run["status"] == "SUCCESS", f"the run of {tag[1]} has failed: {(dev.home / 'dev.log').read_text()[-2000:]}"
     return run["runId"]
