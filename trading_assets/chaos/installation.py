@@ -31,7 +31,12 @@ STOP_WITHIN_S = 20.0
 
 @contextlib.contextmanager
 def own_environment(folder: Path, values: Mapping[str, object]) -> Iterator[None]:
-    """Settings of the trial alone, and a Dagster instance in `folder`, in this process and its children."""
+    """Settings of a trial alone, and a Dagster instance, in `folder`: in this process, which works there, and its
+    children.
+
+    Args:
+        values: settings by name, without prefix; `HOME` is `folder` unless given.
+    """
     before, directory = dict(os.environ), Path.cwd()
     for name in [name for name in os.environ if name.startswith((PREFIX, "BYBIT_", "DAGSTER_"))]:
         del os.environ[name]
