@@ -91,7 +91,7 @@ def strategy_selections(
             "failed_filters": md.counts(selection.failed.get(hours[at], {}), "filter"),
             "selections": md.table(best, _SHOWN, limit=30),
             "scores": pictures.histogram(best["score"].tolist(), title="Score by selected coin"),
-            "by_coin": md.table(coin_summary(_backtests(database.get(), [hours[at]], blocked)), limit=30),
+            "by_coin": _by_coin(_backtests(database.get(), [hours[at]], blocked)),
         }
 
     describe_hours(context, selected, figures, tables)
@@ -109,3 +109,23 @@ def _backtests(database: Database, hours: Sequence[int], blocked: Mapping[int, s
     ]
     rows = pd.concat(parts, ignore_index=True).sort_values("hour_ms", kind="stable", ignore_index=True)
     return rows[~rows["hour_ms"].isin(list(blocked))].reset_index(drop=True) if blocked else rows
+
+
+def _by_coin(backtests: pd.DataFrame) -> dg.MetadataValue:
+    """The best of each timeframe, strategies by their initials: eight times a whole name is wider than any screen."""
+    names = sorted(backtests["strategy"].unique())
+    initials = {name: "".join(word[0] for word in name.split("_")) for name in names}
+    if len(set(initials.values())) < len(names):
+        initials = {name: name for name in names}
+    rows = coin_summary(backtests)
+    timeframes = [name for name in rows.columns if name in set(backtests["timeframe"])]
+    for timeframe in timeframes:
+        parts = rows[timeframe].str.partition(" ")
+        rows[timeframe] = (parts[0].map(initials).fillna("") + parts[1] + parts[2]).str.replace(" %", "%")
+    legend = ", ".join(f"{short} {name}" for name, short in initials.items())
+    meaning = f"the strategy with the largest PnL, its PnL and win rate; {legend}"
+    return md.table(
+        rows[["symbol", "optimal_timeframe", "optimal_pnl", "optimal_win_rate", *timeframes]],
+        limit=30,
+        meanings=dict.fromkeys(timeframes, meaning),
+    )
