@@ -6,8 +6,9 @@ known at the end of the hour after it, by the very functions of the live finder 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import NamedTuple
 
@@ -32,13 +33,17 @@ _BLOCK_BARS = 1024
 
 
 class Follow(NamedTuple):
-    """What was chosen of a coin in an hour, and is followed from its as-of to the next one."""
+    """What was chosen of a coin in an hour, and is followed from its as-of to the next one.
+
+    Above `most_price` (USDT) no order of a position's size is accepted.
+    """
 
     hour_ms: int
     symbol: str
     timeframe: str
     strategy: str
     parameters: str
+    most_price: float = math.inf
 
     @property
     def end_ms(self) -> int:
@@ -299,6 +304,7 @@ class _Life:
             reward_risk=entry.reward_risk,
             funding=self._payments(entry.close_ms, until),
         )
+        column = replace(column, most_price=entry.follow.most_price)
         [trades] = self._engine.simulate([column], self.costs)
         return trades if len(trades) else None
 

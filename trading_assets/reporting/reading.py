@@ -5,6 +5,7 @@ No trades and no numbers here.
 
 from __future__ import annotations
 
+import math
 import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -22,7 +23,7 @@ from trading_assets.market.candles import Candles, Funding
 from trading_assets.market.store import CandleStore
 from trading_assets.market.timeframes import HOUR_MS, Timeframe, as_of_ms, iso
 from trading_assets.reporting.following import Follow
-from trading_assets.schemas.tables import BACKTEST_RESULTS, STRATEGY_SELECTIONS, Table
+from trading_assets.schemas.tables import BACKTEST_RESULTS, MARKET_SCAN, STRATEGY_SELECTIONS, Table
 
 
 class FillingReader:
@@ -106,18 +107,27 @@ _HOURS_AT_ONCE = 24
 
 
 def _follows(database: Database, table: Table, hours: Sequence[int]) -> Iterable[Follow]:
-    """Rows of the hours, ordered by all five columns; backtests that failed are left out."""
-    sql = sql_table(table)
-    columns = [sql.c[name] for name in Follow._fields]
+    """Rows of the hours, ordered by all columns; backtests that failed are left out."""
+    sql, scan = sql_table(table), sql_table(MARKET_SCAN)
+    columns = [sql.c[name] for name in Follow._fields if name in sql.c]
+    scanned = sql.outerjoin(scan, sa.and_(scan.c.hour_ms == sql.c.hour_ms, scan.c.symbol == sql.c.symbol))
     for start in range(0, len(hours), _HOURS_AT_ONCE):
-        statement = sa.select(*columns).where(sql.c.hour_ms.in_(list(hours[start : start + _HOURS_AT_ONCE])))
+        statement = sa.select(*columns, scan.c.most_price).select_from(scanned)
+        statement = statement.where(sql.c.hour_ms.in_(list(hours[start : start + _HOURS_AT_ONCE])))
         if "error" in sql.c:
             statement = statement.where(sql.c.error.is_(None))
         with database.read() as connection:
             rows = connection.execute(statement).all()
         # Sorted here: databases do not agree on the order of texts.
         # The same few texts stand in a million places.
-        yield from sorted(Follow(hour, *map(sys.intern, texts)) for hour, *texts in rows)
+        yield from sorted(
+            Follow(
+                hour,
+                *(sys.intern(symbol), sys.intern(timeframe), sys.intern(strategy), sys.intern(parameters)),
+                math.inf if most_price is None else most_price,
+            )
+            for hour, symbol, timeframe, strategy, parameters, most_price in rows
+        )
 
 
 def _or(time_ms: int | None, otherwise: str) -> str:

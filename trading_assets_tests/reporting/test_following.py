@@ -29,6 +29,17 @@ def test_an_hour_enters_only_on_bars_that_close_from_its_as_of_to_the_next_one(t
     assert {0, HOUR_MS} <= edges
 
 
+def test_no_trade_enters_above_the_price_at_which_a_position_has_a_quantity() -> None:
+    free = trades_of(follows(24, "ETHUSDT"))
+    closes = [trade.entry_price for trade in free]
+    most = (min(closes) + max(closes)) / 2
+    limited = [follow._replace(most_price=most) for follow in follows(24, "ETHUSDT")]
+    allowed = [trade.entry_ms for trade in trades_of(limited)]
+    # The close lies a slippage beside the fill.
+    expected = [t.entry_ms for t in free if t.entry_price / (1 + t.direction * COSTS.slippage) <= most]
+    assert allowed == expected and 0 < len(allowed) < len(free)
+
+
 def test_a_bar_on_which_two_selections_decide_alike_is_one_signal_of_the_older() -> None:
     chosen = follows(24, *COINS, timeframe="60m")
     found = followed(chosen)
