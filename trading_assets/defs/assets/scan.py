@@ -8,7 +8,7 @@ import pandas as pd
 from trading_assets.defs import metadata as md
 from trading_assets.defs import pictures
 from trading_assets.defs.assets.common import (
-    ONE_RUN,
+    HOURS,
     OWNERS,
     TABLES,
     ByHour,
@@ -28,7 +28,7 @@ from trading_assets.market.stages import scan_hours
     code_version="1",
     partitions_def=hourly,
     io_manager_key=TABLES,
-    backfill_policy=ONE_RUN,
+    backfill_policy=HOURS,
 )
 def market_scan(
     context: dg.AssetExecutionContext,
