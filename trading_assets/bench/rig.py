@@ -77,18 +77,29 @@ class Rig:
 
 @contextlib.contextmanager
 def installed(
-    *, symbols: int, timeframe: Timeframe, strategy: str, parameters: str, mode: str, speed: float
+    *,
+    symbols: int,
+    timeframe: Timeframe,
+    strategy: str,
+    parameters: str,
+    mode: str,
+    speed: float,
+    run_launcher: str = "",
 ) -> Iterator[Rig]:
     """An installation of its own in a temporary directory, with `symbols` coins selected and the trade sensor on.
 
     Args:
         speed: seconds of market for each second.
+        run_launcher: a section of `dagster.yaml`; by default a run is a process of its own.
 
     Raises:
         ExchangeUnavailableError: the exchange or the daemon does not start.
         ConfigurationError: the market has too few coins.
     """
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder, _environment(Path(folder), mode):
+    with (
+        tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder,
+        _environment(Path(folder), mode, run_launcher),
+    ):
         settings = load_settings()
         url = ensure_running(settings, clock=ClockSpec(ClockMode.ACCELERATED, START_MS, speed))
         try:
@@ -103,7 +114,7 @@ def installed(
 
 
 @contextlib.contextmanager
-def _environment(folder: Path, mode: str) -> Iterator[None]:
+def _environment(folder: Path, mode: str, run_launcher: str) -> Iterator[None]:
     """Settings of the measurement alone, in this process and its children."""
     before = dict(os.environ)
     for name in [name for name in os.environ if name.startswith((PREFIX, "BYBIT_", "DAGSTER_"))]:
@@ -128,7 +139,7 @@ def _environment(folder: Path, mode: str) -> Iterator[None]:
     dagster_home = folder / "dagster"
     dagster_home.mkdir()
     checkout = Path(trading_assets.__file__).resolve().parents[1]
-    (dagster_home / "dagster.yaml").write_text((checkout / "dagster.yaml").read_text())
+    (dagster_home / "dagster.yaml").write_text((checkout / "dagster.yaml").read_text() + run_launcher)
     os.environ["DAGSTER_HOME"] = str(dagster_home)
     try:
         yield

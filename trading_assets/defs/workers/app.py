@@ -16,7 +16,7 @@ from dagster_celery.make_app import make_app
 from dagster_celery.tasks import create_execute_job_task
 
 import trading_assets.definitions  # noqa: F401 (what runs need)
-from trading_assets.defs.workers.launcher import WorkersRunLauncher, launcher_of
+from trading_assets.defs.workers.launcher import WorkersRunLauncher
 from trading_assets.defs.workers.queues import RESEARCH, RULES, TRADING, arrange
 from trading_assets.defs.workers.task import RunTask
 from trading_assets.errors import ConfigurationError
@@ -29,11 +29,11 @@ def _launcher() -> WorkersRunLauncher:
             "directory with a copy of deploy/celery/dagster.yaml"
         )
     with dg.DagsterInstance.get() as instance:
-        launcher = launcher_of(instance)
-    if launcher is None:
+        launcher = instance.run_launcher
+    if not isinstance(launcher, WorkersRunLauncher):
         raise ConfigurationError(
-            f"the run launcher of {os.environ['DAGSTER_HOME']}/dagster.yaml is {type(instance.run_launcher).__name__}, "
-            "expected WorkersRunLauncher; see deploy/celery/dagster.yaml"
+            f"the run launcher of {os.environ['DAGSTER_HOME']}/dagster.yaml is {type(launcher).__name__}, expected "
+            "WorkersRunLauncher; see deploy/celery/dagster.yaml"
         )
     return launcher
 

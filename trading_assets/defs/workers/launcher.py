@@ -127,7 +127,13 @@ class WorkersRunLauncher(CeleryRunLauncher):
         return f"Celery task {run.tags.get(TASK_ID)}, worker {run.tags.get(WORKER) or 'none yet: is one running?'}"
 
 
-def launcher_of(instance: dg.DagsterInstance) -> WorkersRunLauncher | None:
-    """The instance's launcher, if it is this one."""
-    launcher = instance.run_launcher
-    return launcher if isinstance(launcher, WorkersRunLauncher) else None
+def forget(broker: str, namespace: str) -> None:
+    """Delete an installation's queues and exchanges, and what waits in them: after a trial on a broker of others."""
+    app = WorkersRunLauncher(broker, namespace).celery
+    with app.connection_for_write() as connection, connection.channel() as channel:
+        for queue in app.amqp.queues.values():
+            channel.queue_delete(queue.name)
+            channel.exchange_delete(queue.exchange.name)
+        control = app.conf.control_exchange
+        for exchange in (f"{control}.pidbox", f"reply.{control}.pidbox", app.conf.event_exchange):
+            channel.exchange_delete(exchange)

@@ -11,9 +11,8 @@ from typing import Any, TypeVar
 
 import dagster as dg
 import yaml
-from celery import Celery
 
-from trading_assets.defs.workers.launcher import WorkersRunLauncher
+from trading_assets.defs.workers.launcher import WorkersRunLauncher, forget
 
 ROOT = Path(__file__).parents[3]
 WITHIN_S = 240.0
@@ -80,18 +79,7 @@ class Crew:
     def dismiss(self) -> None:
         for name in list(self._processes):
             self.kill(name)
-        forget_queues(self._launcher.celery)
-
-
-def forget_queues(app: Celery) -> None:
-    """Leave nothing behind on a broker that others use."""
-    with app.connection_for_write() as connection, connection.channel() as channel:
-        for queue in app.amqp.queues.values():
-            channel.queue_delete(queue.name)
-            channel.exchange_delete(queue.exchange.name)
-        for name in (app.conf.control_exchange, app.conf.event_exchange):
-            for exchange in (name, f"{name}.pidbox", f"reply.{name}.pidbox"):
-                channel.exchange_delete(exchange)
+        forget(str(self._launcher.broker), self._launcher.namespace)
 
 
 def until(condition: Callable[[], T], tell: Callable[[], str] = lambda: "") -> T:
