@@ -7,14 +7,17 @@ starts another one for it where its job has retries. The stock task would ignore
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import celery
 import dagster as dg
+from celery.signals import worker_shutting_down
+from celery.worker import state
 
 # What the stock task takes.
 from dagster._grpc.types import ExecuteRunArgs
@@ -70,6 +73,16 @@ def _end_canceled(instance: dg.DagsterInstance, run_id: str) -> None:
     run = instance.get_run_by_id(run_id)
     if run is not None and not run.is_finished:
         instance.report_run_canceled(run)
+
+
+@worker_shutting_down.connect
+def _end_runs(**_: object) -> None:
+    """A worker that is told to stop lets its runs end at once: Celery would wait for a session for hours, meanwhile
+    deaf to the question whether it lives."""
+    for request in list(state.active_requests):
+        if request.worker_pid:
+            with suppress(ProcessLookupError):
+                os.kill(request.worker_pid, signal.SIGTERM)
 
 
 @contextmanager
