@@ -71,6 +71,12 @@ class Crew:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait(30)
 
+    def tell_to_stop(self, name: str) -> None:
+        """As `systemctl stop` does."""
+        process = self._processes.pop(name)
+        process.send_signal(signal.SIGTERM)
+        process.wait(WITHIN_S)
+
     def tails(self) -> str:
         """The last lines of every process, for a test that fails."""
         logs = [(path.name, path.read_text(errors="replace")[-1500:]) for path in sorted(self._home.glob("*.log"))]

@@ -64,19 +64,28 @@ def test_of_two_trade_runs_on_two_workers_one_trades_and_a_lost_one_is_not_start
         until(lambda: status(trading) is dg.DagsterRunStatus.CANCELED, crew.tails)
         assert trader_of(ledger, "main", wall_ms=local_ms()) is None, "the lease was given back"
 
-        successor = launch(instance, launcher)
-        until(lambda: trader_of(ledger, "main", wall_ms=local_ms()), crew.tails)
-        run = instance.get_run_by_id(successor)
-        assert run is not None and launcher.check_run_worker_health(run).status.name == "RUNNING"
-        (lost,) = [name for name, node in nodes.items() if node == run.tags[WORKER]]
-        crew.kill(lost)
+        def new_session() -> tuple[dg.DagsterRun, str]:
+            """A run that trades, and the name of its worker."""
+            run_id = launch(instance, launcher)
+            until(lambda: trader_of(ledger, "main", wall_ms=local_ms()), crew.tails)
+            run = instance.get_run_by_id(run_id)
+            assert run is not None and launcher.check_run_worker_health(run).status.name == "RUNNING"
+            return run, next(name for name, node in nodes.items() if node == run.tags[WORKER])
+
+        stopped, name = new_session()
+        crew.tell_to_stop(name)
+        until(lambda: status(stopped.run_id) is dg.DagsterRunStatus.FAILURE, crew.tails)
+        assert trader_of(ledger, "main", wall_ms=local_ms()) is None, "a worker that is told to stop ends its runs"
+
+        lost, name = new_session()
+        crew.kill(name)
         monkeypatch.setattr(launchers, "ASKED_FOR_S", 0.5)
-        assert launcher.check_run_worker_health(run).status.name == "RUNNING", "it may only be late"
+        assert launcher.check_run_worker_health(lost).status.name == "RUNNING", "it may only be late"
         monkeypatch.setattr(launchers, "SILENT_FOR_S", 0.0)
-        assert launcher.check_run_worker_health(run).status.name == "FAILED"
+        assert launcher.check_run_worker_health(lost).status.name == "FAILED"
         until(lambda: trader_of(ledger, "main", wall_ms=local_ms()) is None)
-        assert status(successor) is STARTED, "the broker has given it to nobody else"
-        assert run.tags["dagster/max_retries"] == "0"
+        assert status(lost.run_id) is STARTED, "the broker has given it to nobody else"
+        assert lost.tags["dagster/max_retries"] == "0"
     account = open_exchange(load_settings())
     positions = account.positions()
     account.close()
