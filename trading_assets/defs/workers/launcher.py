@@ -113,7 +113,8 @@ class WorkersRunLauncher(CeleryRunLauncher):
             self._silent_since.pop(run.run_id, None)
             return CheckRunHealthResult(WorkerStatus.RUNNING, f"the broker cannot be reached: {error}")
         if answers is None or worker not in answers:
-            silent_s = time.monotonic() - self._silent_since.setdefault(run.run_id, time.monotonic())
+            moment = time.monotonic()
+            silent_s = moment - self._silent_since.setdefault(run.run_id, moment)
             told = f"worker {worker} has not answered for {silent_s:.0f} s"
             lost = silent_s >= SILENT_FOR_S
             return CheckRunHealthResult(WorkerStatus.FAILED if lost else WorkerStatus.RUNNING, told)
