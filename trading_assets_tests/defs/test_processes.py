@@ -96,7 +96,9 @@ def test_a_run_book_tells_how_long_a_run_waited_and_began(tmp_path: Path, monkey
             (waiting, dg.DagsterEventType.PIPELINE_ENQUEUED, 105.0),
         ):
             event = dg.DagsterEvent(kind.value, job_name=trade.name)
-            instance.report_dagster_event(event, run_id=run.run_id, timestamp=at)
+            instance.event_log_storage.store_event(
+                dg.EventLogEntry(None, "info", "", run.run_id, at, job_name=trade.name, dagster_event=event)
+            )
     book = RunBook()
     assert book.starts("trade") == [Start(queued_s=1.5, launched_s=2.5)]
     assert book.starts("reconcile") == []
