@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# Processes that share the tests. Each has an embedded exchange and a PostgreSQL of its own.
+WORKERS ?= 2
 # Without .pyc files every import is several times slower.
 unexport PYTHONDONTWRITEBYTECODE
 
@@ -32,8 +34,8 @@ dev: $(STAMP)  ## the Dagster UI on http://127.0.0.1:3000 with schedules and sen
 	@$(BIN)/trading-assets doctor --quiet
 	@DAGSTER_HOME="$(CURDIR)" $(BIN)/dagster dev
 
-test: $(STAMP)  ## every test, without network or account
-	@$(BIN)/pytest
+test: $(STAMP)  ## every test, without network or account, on two cores (WORKERS=1 for one)
+	@$(BIN)/pytest --numprocesses $(WORKERS) --dist worksteal
 
 lint: $(STAMP)  ## style, types and layering
 	@$(BIN)/ruff check .

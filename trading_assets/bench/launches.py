@@ -90,8 +90,6 @@ def _measure(launcher: str, samples: int, broker: str, say: Callable[[str], None
             )
         )
         worker = stack.enter_context(_worker(rig.settings.home, broker, namespace)) if broker else None
-        # dagster.yaml names the history's place from the directory that the daemon runs in.
-        stack.enter_context(contextlib.chdir(rig.settings.home))
         book = RunBook()
         stack.callback(book.close)
 

@@ -73,9 +73,10 @@ class Crew:
 
     def tell_to_stop(self, name: str) -> None:
         """As `systemctl stop` does."""
-        process = self._processes.pop(name)
+        process = self._processes[name]
         process.send_signal(signal.SIGTERM)
         process.wait(WITHIN_S)
+        del self._processes[name]
 
     def tails(self) -> str:
         """The last lines of every process, for a test that fails."""

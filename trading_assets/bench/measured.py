@@ -1,0 +1,85 @@
+"""What measurements through Dagster share: an exchange whose clock stands, and a module measured in its own process."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import psutil
+import requests
+
+from trading_assets.errors import StorageError
+from trading_assets.settings import PREFIX, load_settings
+from trading_assets.simulator.clock import ClockMode, ClockSpec
+from trading_assets.simulator.launcher import ensure_running, health
+
+MOST_COINS = 600
+"""So many do not pass the usual filters, which are then open."""
+
+_STORAGE = """\
+storage:
+  custom:
+    module: trading_assets.defs.event_storage
+    class: BatchedSqliteStorage
+    config: {{base_dir: {base_dir}}}
+telemetry: {{enabled: false}}
+"""
+
+
+def measured_environment(home: Path, symbols: int, coins: int) -> dict[str, str]:
+    """The environment of a run in `home`, with storage of its own: none of the user's settings but what is measured.
+
+    Args:
+        symbols: how many coins a scan keeps, of `coins` that the market has.
+    """
+    (home / "dagster.yaml").write_text(_STORAGE.format(base_dir=json.dumps(str(home / "dagster"))))
+    kept = {name: value for name, value in os.environ.items() if not name.startswith((PREFIX, "BYBIT_", "DAGSTER"))}
+    kept.pop("PYTHONDONTWRITEBYTECODE", None)
+    settings = {"HOME": str(home), "SIMULATOR_SYMBOLS": str(coins), "MAX_SYMBOLS": str(symbols)}
+    if coins == MOST_COINS:
+        settings |= {"MIN_VOLUME_24H": "0", "MIN_VOLATILITY": "0", "MAX_SIZE_ERROR_PCT": "101"}
+    return {**kept, "DAGSTER_HOME": str(home), **{f"{PREFIX}{name}": value for name, value in settings.items()}}
+
+
+@contextlib.contextmanager
+def standing_exchange(home: Path, coins: int, now_ms: int) -> Iterator[psutil.Process]:
+    """The embedded exchange of `home` in a process of its own, its clock standing at `now_ms` (UTC ms).
+
+    Raises:
+        ExchangeUnavailableError: it does not start.
+    """
+    clock = ClockSpec(ClockMode.MANUAL, start_ms=now_ms)
+    url = ensure_running(load_settings(home=home, simulator_symbols=coins, simulator_url=None), clock=clock)
+    try:
+        answer = health(url)
+        yield psutil.Process(int(answer["pid"])) if answer else psutil.Process()
+    finally:
+        requests.post(f"{url}/admin/stop", timeout=10)
+
+
+def run_measured(module: str, *arguments: int, environment: Mapping[str, str], timeout_s: float) -> dict[str, Any]:
+    """What a module prints on its last line, one JSON object, when it is run in its environment's `DAGSTER_HOME`.
+
+    Raises:
+        StorageError: it failed; the message has its last words.
+        subprocess.TimeoutExpired: it took longer than `timeout_s`.
+    """
+    done = subprocess.run(
+        [sys.executable, "-m", module, *map(str, arguments)],
+        env=environment,
+        cwd=environment["DAGSTER_HOME"],
+        capture_output=True,
+        text=True,
+        timeout=timeout_s,
+        check=False,
+    )
+    if done.returncode:
+        raise StorageError(f"the measured run ({module}) failed: {done.stderr[-2000:]}")
+    report: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return report
