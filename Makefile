@@ -9,7 +9,7 @@ WORKERS ?= 2
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo dev test lint lock screenshots clean
+.PHONY: help setup demo dev test lint docs lock screenshots clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -42,13 +42,15 @@ lint: $(STAMP)  ## style, types and layering
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 
+docs: $(STAMP)  ## the pages, tables and .env.example that are made from the code
+	@$(BIN)/trading-assets reference
+
 lock:  ## resolve the ranges of pyproject.toml into requirements.lock
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --extra dev --generate-hashes --no-header \
 	  --upgrade pyproject.toml --output-file requirements.lock
 
-screenshots: $(STAMP)  ## the pictures of README.md, taken from a running UI (needs chromium)
-	@$(BIN)/uv pip install --quiet --python $(BIN)/python "selenium>=4.38,<5"
-	@$(BIN)/python docs/take_screenshots.py
+screenshots: $(STAMP)  ## the pictures of README.md and docs, taken by the browser test (needs chromium)
+	@UI_PICTURES=docs/images $(BIN)/pytest -rs trading_assets_tests/ui
 
 clean:  ## remove the environment and caches; state in .trading_assets is kept
 	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -7,6 +7,7 @@ Dagster hands over as a batch are one transaction per database, as in dagster-po
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
@@ -78,6 +79,20 @@ class BatchedSqliteEventLog(SqliteEventLogStorage):
             self._tables.update(sa.inspect(self._engine(INDEX_SHARD_NAME)).get_table_names())
         return table_name in self._tables
 
+    def store_event(self, event: EventLogEntry) -> None:
+        """See Dagster's."""
+        super().store_event(event)
+        self._show(event.run_id)
+
+    def _show(self, run_id: str) -> None:
+        """Wake who follows a run, such as its open page in the UI: it watches the run's file.
+
+        Stock closes its connection after each event, which moves the event from SQLite's write-ahead log into the file.
+        Of kept connections the file may not change for a whole run, and its page would stand still.
+        """
+        with contextlib.suppress(FileNotFoundError):  # the run is deleted meanwhile
+            os.utime(self.path_for_shard(run_id))
+
     def store_event_batch(self, events: Sequence[EventLogEntry]) -> None:
         """Store the asset events of a run in one transaction per database, other events one by one."""
         assets = [event for event in events if event.dagster_event_type in ASSET_EVENTS]
@@ -98,6 +113,7 @@ class BatchedSqliteEventLog(SqliteEventLogStorage):
             self._store_asset_event_tags(connection, assets, numbers)
             for at in last.values():
                 self._store_asset_event(connection, assets[at], numbers[at])
+        self._show(assets[0].run_id)
         super().store_event_batch([event for event in events if event.dagster_event_type not in ASSET_EVENTS])
 
     def _store_asset_check_evaluation_planned(self, event: EventLogEntry, event_id: int | None) -> None:

@@ -22,8 +22,9 @@ research = dg.define_asset_job(
     selection=dg.AssetSelection.groups(*RESEARCH_GROUPS),
     executor_def=dg.in_process_executor,
     tags={LANE: "research"},
-    description="Scan, candles, backtests and selection of an hour, as of its end. One process: imports cost more "
-    "than the work.",
+    description="Scan, candles, backtests and selection of an hour, as of its end; its schedule and sensor do it for "
+    "each new hour. By hand: Materialize all, then the latest partition, or a range of older ones: a walk-forward "
+    "backfill, which becomes one run.",
 )
 
 select = dg.define_asset_job(
@@ -31,7 +32,8 @@ select = dg.define_asset_job(
     selection=dg.AssetSelection.assets("strategy_selections"),
     executor_def=dg.in_process_executor,
     tags={LANE: "research"},
-    description="Selects again for an hour whose backtests are newer than its selection.",
+    description="Selects again for an hour whose backtests are newer than its selection: somebody has materialised "
+    "backtests alone.",
 )
 
 parity = dg.define_asset_job(
@@ -48,7 +50,7 @@ reports = dg.define_asset_job(
     executor_def=dg.in_process_executor,
     tags={LANE: "reports", "dagster/priority": "-1"},
     description="Draws the walk-forward report again. Its range stands in the launchpad; by default every hour that "
-    "has selections.",
+    "has selections. The page is linked in the metadata of walk_forward_report.",
 )
 
 

@@ -1,6 +1,7 @@
 """The batched storage of events holds what Dagster's own holds, in far fewer transactions."""
 
 import os
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -124,6 +125,27 @@ def test_a_range_takes_few_transactions_however_many_hours_it_has(
     commits(FIRST)
     assert commits("2026-01-01-20:00") == commits("2026-01-01-05:00")
     assert os.environ[BATCH_SIZE_VARIABLE] != "0"
+
+
+def test_who_follows_a_run_sees_its_events_while_it_runs(instance: dg.DagsterInstance, tmp_path: Path) -> None:
+    run_id = run(instance).run_id
+    seen, last = [], threading.Event()
+
+    def follow(event: dg.EventLogEntry, _cursor: str) -> None:
+        text = event.get_dagster_event().message
+        seen.append(text)
+        if text == "the last line":
+            last.set()
+
+    with opened(tmp_path / "ours", OURS) as ui:
+        known = ui.get_records_for_run(run_id).cursor
+        ui.watch_event_logs(run_id, known, follow)
+        # The run goes on, and its connections stay open.
+        for text in ("a line", "the last line"):
+            instance.report_engine_event(text, run_id=run_id, job_name="both")
+        assert last.wait(10), f"saw {seen}"
+        ui.end_watch_event_logs(run_id, follow)
+    assert seen == ["a line", "the last line"]
 
 
 def test_a_history_that_another_process_wiped_is_begun_anew(instance: dg.DagsterInstance, tmp_path: Path) -> None:
