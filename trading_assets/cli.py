@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 from rich.table import Table as RichTable
 
+from trading_assets.backfill_cli import backfill
 from trading_assets.bench.cli import bench
 from trading_assets.chaos.cli import chaos
 from trading_assets.console import open_console
@@ -201,6 +202,7 @@ def _timeframe(value: str) -> Timeframe:
 for command in COMMANDS:
     cli.add_command(command)
 cli.add_command(exchange)
+cli.add_command(backfill)
 cli.add_command(report)
 cli.add_command(bench)
 cli.add_command(chaos)

@@ -13,10 +13,21 @@ from trading_assets.defs.checks.parity import live_is_explained
 from trading_assets.defs.checks.quality import candles_are_good
 from trading_assets.defs.checks.schema import schema_check
 from trading_assets.defs.io_managers.hourly_tables import HourlyTableIOManager
-from trading_assets.defs.jobs import RISK_JOBS, parity, reconcile, reports, research, retention, select, trade
+from trading_assets.defs.jobs import (
+    RISK_JOBS,
+    parity,
+    performance,
+    reconcile,
+    reports,
+    research,
+    retention,
+    select,
+    trade,
+)
 from trading_assets.defs.resources import default_resources
 from trading_assets.defs.schedules import (
     parity_daily,
+    performance_daily,
     reports_daily,
     research_hourly,
     retention_daily,
@@ -42,8 +53,15 @@ def build_definitions(*, resource_overrides: Mapping[str, object] | None = None)
             *HONESTY_CHECKS,
             live_is_explained,
         ],
-        jobs=[research, select, trade, reconcile, parity, reports, retention, *RISK_JOBS],
-        schedules=[research_hourly, selection_every_minute, parity_daily, reports_daily, retention_daily],
+        jobs=[research, select, trade, reconcile, parity, reports, performance, retention, *RISK_JOBS],
+        schedules=[
+            research_hourly,
+            selection_every_minute,
+            parity_daily,
+            reports_daily,
+            performance_daily,
+            retention_daily,
+        ],
         sensors=[research_catch_up, trade_when_candles_close, reconcile_books, notify_of_failed_runs],
         resources=resources,
         # Imports cost seconds in every process, the work less.

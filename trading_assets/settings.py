@@ -246,6 +246,11 @@ class Settings(BaseSettings):
         description="Opening equity of the account that the walk-forward report follows, USD. At the default, ten "
         "positions are worth as much as the BTC it is compared with.",
     )
+    report_random_choices: int = Field(
+        20,
+        ge=0,
+        description="Random choices that the walk-forward report holds the selections against; 0 leaves them out.",
+    )
     reports_kept: int = Field(10, ge=1, description="Pages kept of each report, the newest ones; 5 MB each.")
 
     automation: Literal["auto", "on", "off"] = Field(

@@ -12,9 +12,12 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
-from functools import cache
+from functools import cache, partial
+from itertools import chain
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from trading_assets.backtesting.engine import Column, Costs, Engine, Trades
@@ -37,6 +40,9 @@ from trading_assets.strategies.registry import ConfiguredStrategy
 _log = logging.getLogger(__name__)
 
 _METRICS = [field.name for field in fields(Metrics)]
+_HELD_BARS = 1_000_000
+"""So many candles are in memory at once, 56 bytes each: a month of 1m candles of 77 coins would be 4 million."""
+
 _TOTAL_TRADES, _TOTAL_PNL = _METRICS.index("total_trades"), _METRICS.index("total_pnl")
 
 
@@ -74,9 +80,12 @@ OpenCoin = Callable[[str, Timeframe, DataNeeds, Sequence[int]], OfHour]
 
 @dataclass(frozen=True)
 class _Block:
-    """Rows of one strategy: what has one value per row besides the figures, and those, shape (rows, fields)."""
+    """Rows of one strategy: by column what has one value per row besides the figures, and those, shape (rows, fields).
 
-    rows: list[dict[str, object]]
+    In columns a month takes a tenth of the memory: texts are shared, numbers are arrays.
+    """
+
+    columns: Mapping[str, Sequence[object] | npt.NDArray[Any]]
     figures: FloatArray
 
 
@@ -135,47 +144,45 @@ class Backtests:
             except DataError as error:
                 return _refuse(error)
 
-        opened = dict(zip(hours_of, self._pool.map(open_one, hours_of), strict=True))
+        blocks: list[_Block] = []
+        done: list[int] = []
+        total = sum(map(len, hours_of.values()))
         # Something to do for every thread; many hours are that already.
         least = -(-self._threads // max(len(scans), 1))
-        tasks = [
-            (hour, symbols)
-            for hour in sorted(scans)
-            for symbols in _split([symbol for symbol in sorted(scans[hour]) if symbol in opened], timeframe, least)
-        ]
-
-        done: list[int] = []
-        total = sum(len(symbols) for _, symbols in tasks)
-
-        def work(task: tuple[int, Sequence[str]]) -> list[_Block]:
-            blocks = self._task(*task, timeframe, opened, wanted)
-            done.append(len(task[1]))
-            return blocks
 
         def tell(_tasks: int) -> None:
             if progress is not None:
                 progress(sum(done), total)
 
-        found = spread(self._pool, self._threads, work, tasks, tell)
-        blocks = [block for of_task in found for block in of_task]
+        for coins in _groups(list(hours_of), sorted(scans), timeframe):
+            opened = dict(zip(coins, self._pool.map(open_one, coins), strict=True))
+            tasks = [
+                (hour, symbols)
+                for hour in sorted(scans)
+                for symbols in _split([symbol for symbol in sorted(scans[hour]) if symbol in opened], timeframe, least)
+            ]
+            work = partial(self._task, timeframe=timeframe, opened=opened, wanted=wanted, done=done)
+            for of_task in spread(self._pool, self._threads, work, tasks, tell):
+                blocks += of_task
+            opened.clear()  # before the next coins are read
         if not blocks:
             return BACKTEST_RESULTS.empty()
-        frame = pd.DataFrame([row for block in blocks for row in block.rows])
-        figures = pd.DataFrame(np.concatenate([block.figures for block in blocks]), columns=_METRICS)
-        frame = pd.concat([frame, figures], axis=1)
+        frame = _frame(blocks)
+        blocks.clear()
         _log_failures(frame, timeframe)
         scanned = [scans[hour][symbol] for hour, symbol in zip(frame["hour_ms"], frame["symbol"], strict=True)]
         return BACKTEST_RESULTS.conform(frame.assign(scan_id=scanned))
 
     def _task(
         self,
-        hour: int,
-        symbols: Sequence[str],
+        task: tuple[int, Sequence[str]],
         timeframe: Timeframe,
         opened: Mapping[str, OfHour],
         wanted: Callable[[str], tuple[ConfiguredStrategy, ...]],
+        done: list[int],
     ) -> list[_Block]:
-        """Some coins of an hour."""
+        """Some coins of an hour; `done` receives how many."""
+        hour, symbols = task
         members: dict[tuple[ConfiguredStrategy, ...], list[StrategyData]] = {}
         blocks: list[_Block] = []
         for symbol in symbols:
@@ -189,6 +196,7 @@ class Backtests:
         for strategies, data in members.items():
             for _, panel in panels(data, start_ms, self._settings.out_of_sample_pct):
                 blocks += self._of_panel(hour, timeframe, panel, strategies)
+        done.append(len(symbols))
         return blocks
 
     def _of_panel(
@@ -219,29 +227,50 @@ class Backtests:
         failed: dict[int, int] = {}
         for coin, index in outcome.failures:
             failed[coin] = min(index, failed.get(coin, index))
-        rows, places = [], []
+        coins, sets, errors = list[int](), list[int](), list[str | None]()
         for coin, symbol in enumerate(symbols):
-            common: dict[str, object] = {
-                "hour_ms": hour,
-                "timeframe": timeframe.value,
-                "symbol": symbol,
-                "strategy": strategy.name,
-                "configurations": len(strategy.sets),
-                **{name: values[coin] for name, values in vars(of_all).items()},
-            }
-            index = int(chosen[coin])
-            if index >= 0:
-                row = {**common, "parameters": strategy.parameters[index], "bars": bars, "error": None}
-                rows.append({**row, "p_value": _p_value(row, outcome, coin, index)})
-                places.append((coin, index))
+            if chosen[coin] >= 0:
+                coins.append(coin)
+                sets.append(int(chosen[coin]))
+                errors.append(None)
             if coin in failed:
                 reason = outcome.failures[coin, failed[coin]]
-                text = f"{type(reason).__name__}: {reason}"
-                row = {**common, "parameters": strategy.parameters[failed[coin]], "bars": 0, "error": text}
-                rows.append({**row, "p_value": math.nan})
-                places.append((coin, failed[coin]))
+                coins.append(coin)
+                sets.append(failed[coin])
+                errors.append(f"{type(reason).__name__}: {reason}")
                 _log.debug("%s failed on %s", strategy.name, symbol, exc_info=reason)
-        return _Block(rows, outcome.figures[tuple(np.array(places).T)])
+        rows = len(coins)
+        texts = [strategy.parameters[index] for index in sets]
+        keys = [
+            (hour, timeframe.value, symbols[coin], strategy.name, text) for coin, text in zip(coins, texts, strict=True)
+        ]
+        p_values = [
+            math.nan if error is not None else _p_value(key, outcome, coin, index)
+            for key, error, coin, index in zip(keys, errors, coins, sets, strict=True)
+        ]
+        columns = {
+            "hour_ms": np.full(rows, hour),
+            "timeframe": [timeframe.value] * rows,
+            "symbol": [symbols[coin] for coin in coins],
+            "strategy": [strategy.name] * rows,
+            "parameters": texts,
+            "bars": np.array([bars if error is None else 0 for error in errors], dtype=np.int64),
+            "configurations": np.full(rows, len(strategy.sets)),
+            **{name: values[coins] for name, values in vars(of_all).items()},
+            "p_value": np.array(p_values),
+            "error": errors,
+        }
+        return _Block(columns, outcome.figures[coins, sets])
+
+
+def _frame(blocks: Sequence[_Block]) -> pd.DataFrame:
+    """Rows of all blocks, in their order."""
+    columns: dict[str, Any] = {}
+    for name, of_first in blocks[0].columns.items():
+        parts: list[Any] = [block.columns[name] for block in blocks]
+        columns[name] = np.concatenate(parts) if isinstance(of_first, np.ndarray) else [*chain.from_iterable(parts)]
+    figures = np.concatenate([block.figures for block in blocks])
+    return pd.DataFrame({**columns, **dict(zip(_METRICS, figures.T, strict=True))})
 
 
 def backtest_window(
@@ -267,6 +296,16 @@ def configurations(rows: pd.DataFrame) -> int:
     return int(groups["configurations"].sum())
 
 
+def _groups(symbols: Sequence[str], hours: Sequence[int], timeframe: Timeframe) -> Iterator[Sequence[str]]:
+    """The symbols in parts whose candles are in memory together; all of them but for a long range of short candles."""
+    if not symbols:
+        return
+    bars = (hours[-1] - hours[0]) // timeframe.ms + timeframe.window_bars + WARM_UP_BARS
+    parts = -(-len(symbols) // max(_HELD_BARS // bars, 1))
+    for part in range(parts):
+        yield symbols[part::parts]
+
+
 def _split(symbols: Sequence[str], timeframe: Timeframe, least: int) -> Iterator[Sequence[str]]:
     """The symbols in parts that fill a panel each, at least so many parts."""
     parts = max(parts_of(len(symbols), timeframe.window_bars + WARM_UP_BARS), min(least, len(symbols)))
@@ -288,12 +327,14 @@ def _all_failed(strategy: ConfiguredStrategy, error: Exception) -> Outcome:
     return Outcome(no_figures(sets)[None], np.empty(0), starts, {(0, index): error for index in range(sets)})
 
 
-def _p_value(row: Mapping[str, object], outcome: Outcome, coin: int, index: int) -> float:
+def _p_value(key: tuple[object, ...], outcome: Outcome, coin: int, index: int) -> float:
+    """Args:
+    key: of the row, `BACKTEST_RESULTS.key`.
+    """
     closed, pnl = outcome.figures[coin, index, [_TOTAL_TRADES, _TOTAL_PNL]]
     if closed < MIN_TRADES or pnl <= 0:
         return math.nan
-    seed = seed_of(tuple(row[name] for name in BACKTEST_RESULTS.key))
-    return bootstrap_p_value(outcome.pnl(coin, index), seed)
+    return bootstrap_p_value(outcome.pnl(coin, index), seed_of(key))
 
 
 def _log_failures(rows: pd.DataFrame, timeframe: Timeframe) -> None:

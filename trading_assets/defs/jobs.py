@@ -54,6 +54,16 @@ reports = dg.define_asset_job(
 )
 
 
+performance = dg.define_asset_job(
+    "performance",
+    selection=dg.AssetSelection.assets("performance_report"),
+    executor_def=dg.in_process_executor,
+    tags={LANE: "reports", "dagster/priority": "-1"},
+    description="Draws the performance report again: what was really traded, beside the walk-forward of the same "
+    "hours. Its range stands in the launchpad; by default from the first executed signal on.",
+)
+
+
 @dg.job(
     executor_def=dg.in_process_executor,
     tags={LANE: "trade", **TRADING},

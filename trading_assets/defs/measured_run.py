@@ -10,7 +10,6 @@ import argparse
 import json
 import sys
 import time
-import uuid
 import warnings
 from typing import Any
 
@@ -18,7 +17,7 @@ import dagster as dg
 import sqlalchemy as sa
 
 from trading_assets.definitions import build_definitions
-from trading_assets.defs.partitions import key_of
+from trading_assets.defs.backfill import research_range
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.tables import sql_table
 from trading_assets.market.timeframes import HOUR_MS
@@ -26,14 +25,13 @@ from trading_assets.memory import peak_mb
 from trading_assets.schemas.tables import HOURLY_TABLES
 from trading_assets.settings import load_settings
 
-_QUIET = {"loggers": {"console": {"config": {"log_level": "ERROR"}}}}
-
 
 class _Steps:
-    """Wall and CPU seconds of each step, told by Dagster's events as they happen."""
+    """Wall and CPU seconds of each step, and the peak of memory until its end, told by Dagster's events."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, dict[str, float]] = {}
+        self.peaks_mb: dict[str, int] = {}
         self.materialisations = 0
         self._began: dict[str, tuple[float, float]] = {}
 
@@ -49,7 +47,8 @@ class _Steps:
         elif event.event_type is dg.DagsterEventType.STEP_SUCCESS:
             wall, cpu = self._began[event.step_key]
             self.seconds[event.step_key] = {"wall_s": round(now[0] - wall, 2), "cpu_s": round(now[1] - cpu, 2)}
-            print(f"{event.step_key} {now[0] - wall:.1f} s", file=sys.stderr, flush=True)
+            self.peaks_mb[event.step_key] = round(peak_mb())
+            print(f"{event.step_key} {now[0] - wall:.1f} s, {peak_mb():.0f} MB", file=sys.stderr, flush=True)
 
 
 def measure(first_ms: int, hours: int) -> dict[str, Any]:
@@ -60,21 +59,11 @@ def measure(first_ms: int, hours: int) -> dict[str, Any]:
     """
     warnings.filterwarnings("ignore", module="dagster.*")
     job = build_definitions().resolve_job_def("research")
-    # As the schedule asks for an hour, and a backfill for a range.
-    first, last = key_of(first_ms), key_of(first_ms + (hours - 1) * HOUR_MS)
-    tags = {"dagster/asset_partition_range_start": first, "dagster/asset_partition_range_end": last}
-    steps, run_id = _Steps(), str(uuid.uuid4())
+    steps = _Steps()
     with dg.DagsterInstance.get() as instance:
-        instance.add_event_listener(run_id, steps.follow)
         loaded = time.process_time()
         began = time.perf_counter()
-        job.execute_in_process(
-            instance=instance,
-            run_id=run_id,
-            run_config=_QUIET,
-            partition_key=first if hours == 1 else None,
-            tags=tags if hours > 1 else None,
-        )
+        research_range(instance, job, first_ms, hours, steps.follow)
         wall, cpu = time.perf_counter() - began, time.process_time() - loaded
     return {
         "hours": hours,
@@ -85,6 +74,7 @@ def measure(first_ms: int, hours: int) -> dict[str, Any]:
         "materialisations": steps.materialisations,
         "rows": _rows(first_ms, hours),
         "steps": steps.seconds,
+        "peaks_mb": steps.peaks_mb,
     }
 
 

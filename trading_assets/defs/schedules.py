@@ -3,10 +3,11 @@
 import dagster as dg
 
 from trading_assets.defs import looking
-from trading_assets.defs.jobs import parity, reports, research, retention, select
+from trading_assets.defs.jobs import parity, performance, reports, research, retention, select
 from trading_assets.defs.partitions import day_key_of, key_of
-from trading_assets.defs.resources import DatabaseResource, ExchangeResource
+from trading_assets.defs.resources import DatabaseResource, ExchangeResource, SettingsResource
 from trading_assets.errors import TradingAssetsError
+from trading_assets.ledger import signals
 from trading_assets.ledger.partitions import latest_hour_ms
 from trading_assets.market.timeframes import DAY_MS, HOUR_MS, MINUTE_MS, floor_ms, iso, to_ms
 from trading_assets.schemas.tables import STRATEGY_SELECTIONS
@@ -95,6 +96,29 @@ def reports_daily(context: dg.ScheduleEvaluationContext, database: DatabaseResou
     return dg.RunRequest(
         run_key=day_key_of(floor_ms(to_ms(context.scheduled_execution_time), DAY_MS)), run_config=config
     )
+
+
+@dg.schedule(
+    job=performance,
+    cron_schedule="50 0 * * *",
+    execution_timezone="UTC",
+    default_status=_status(),
+    description=f"Fifty minutes after each day: the performance report of the last {REPORT_DAYS} days, or since the "
+    "first executed signal. Skips while there is none.",
+)
+def performance_daily(
+    context: dg.ScheduleEvaluationContext, database: DatabaseResource, settings: SettingsResource
+) -> dg.RunRequest | dg.SkipReason:
+    account = settings.get().account
+    midnight = floor_ms(to_ms(context.scheduled_execution_time), DAY_MS)
+    first = signals.first_executed_ms(database.get(), account)
+    if first is None:
+        return dg.SkipReason(f"account {account} has executed no signal yet, so there is nothing to show")
+    since = max(floor_ms(first, HOUR_MS), midnight - REPORT_DAYS * DAY_MS)
+    if signals.first_executed_ms(database.get(), account, since) is None:
+        return dg.SkipReason(f"account {account} has executed no signal since {iso(since)}")
+    config = {"ops": {"performance_report": {"config": {"first_hour": key_of(since)}}}}
+    return dg.RunRequest(run_key=day_key_of(midnight), run_config=config)
 
 
 @dg.schedule(

@@ -33,6 +33,16 @@ class RecentSignal:
     created_at_ms: int
 
 
+def first_executed_ms(database: Database, account: str, since_ms: int = 0) -> int | None:
+    """When the account's first signal since a time was executed, UTC ms; None where none was."""
+    statement = sa.select(sa.func.min(table.c.executed_at_ms)).where(
+        table.c.account == account, table.c.executed_at_ms >= since_ms
+    )
+    with database.read() as connection:
+        found = connection.execute(statement).scalar_one_or_none()
+    return None if found is None else int(found)
+
+
 def insert(database: Database, row: Mapping[str, object]) -> bool:
     """Add a signal; False where one of this id exists already (this process or another was first).
 

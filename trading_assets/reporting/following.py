@@ -1,4 +1,4 @@
-"""From selections to the trades they lead to, out of sample: signals of the hour after, each followed to its end.
+"""From selections to the trades they lead to, out of sample: signals from the as-of on, each followed to its end.
 
 Which of these trades an account takes is the business of `portfolio_walk`. An hour's trades are computed from what was
 known at the end of the hour after it, by the very functions of the live finder and of the backtest engine.
@@ -20,7 +20,6 @@ from trading_assets.market import depth
 from trading_assets.market.candles import Candles, FloatArray, Funding
 from trading_assets.market.loading import CandleReader, HeldReads, load_strategy_data
 from trading_assets.market.timeframes import HOUR_MS, LIVE_BARS, Timeframe, as_of_ms
-from trading_assets.strategies.base import Strategy
 from trading_assets.strategies.registry import make_strategy
 
 STOP, TARGET, OPEN = "stop", "target", "open"
@@ -33,7 +32,7 @@ _BLOCK_BARS = 1024
 
 
 class Follow(NamedTuple):
-    """What was chosen of a coin in an hour, and is followed in the hour after it."""
+    """What was chosen of a coin in an hour, and is followed from its as-of to the next one."""
 
     hour_ms: int
     symbol: str
@@ -43,7 +42,7 @@ class Follow(NamedTuple):
 
     @property
     def end_ms(self) -> int:
-        """End of the hour in which it is followed."""
+        """End of the hour in which it is followed. A bar that closes then still belongs to it; see `follow_all`."""
         return as_of_ms(self.hour_ms) + HOUR_MS
 
 
@@ -107,9 +106,17 @@ class Followed:
     failures: Mapping[Follow, str]
 
     def of(self, follows: Iterable[Follow]) -> list[FollowedTrade]:
-        """All trades of some follows, by time and symbol: the order in which the finder meets them."""
+        """All trades of some follows, in the order in which the finder meets them: by time, hour and symbol.
+
+        As live, a bar on which two selections decide with the same strategy is one signal, the earlier selection's.
+        """
         found = [trade for follow in follows for trade in self.trades.get(follow, ())]
-        return sorted(found, key=lambda trade: (trade.entry_ms, trade.follow.symbol))
+        found.sort(key=lambda trade: (trade.entry_ms, trade.follow.hour_ms, trade.follow.symbol))
+        signals: dict[tuple[int, str, str, str], FollowedTrade] = {}
+        for trade in found:
+            follow = trade.follow
+            signals.setdefault((trade.entry_ms, follow.symbol, follow.timeframe, follow.strategy), trade)
+        return list(signals.values())
 
 
 def follow_all(
@@ -120,31 +127,43 @@ def follow_all(
     min_confidence: float,
     engine: Engine,
     costs: Costs,
+    together: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> Followed:
     """The trades that follow from what was chosen.
 
-    A follow enters only on bars that close in the hour after its own: (as-of, as-of + 1 h]. Every candle is read once
-    per coin and timeframe for hours near each other. A strategy that fails concerns its own follow alone.
+    A follow enters on bars that close from its as-of to the next one: [as-of, as-of + 1 h]. Live decides on the bar
+    of a full hour twice: with the older selection as it closes, and with the new one once that is there, which has seen
+    this bar but nothing of the trade that begins with its close. Every candle is read once per coin and timeframe for
+    hours near each other. A strategy that fails concerns its own follow alone.
 
     Args:
         end_ms: no candle that closes later is read; trades still open then are marked there.
+        together: hours that follow the same strategy with the same parameters are decided on one series of candles, not
+            each on as many as the live finder looks at: for many follows a third of the time. The signals are the same
+            but where an average that has seen older candles crosses its threshold on another bar.
         progress: told how many coins and timeframes of how many are done.
     """
     of_coin = _grouped(follows)
-    trades: dict[Follow, Sequence[FollowedTrade]] = {}
+    trades: dict[Follow, list[FollowedTrade]] = {}
     failures: dict[Follow, str] = {}
     for done, ((symbol, timeframe), chosen) in enumerate(of_coin.items()):
         life = _Life(reader, symbol, timeframe, end_ms, engine, costs)
         for near in _near(chosen, depth.own_reach_ms(timeframe, live=True)):
             held = HeldReads(reader, min(near[-1].end_ms, end_ms))
-            for follow in near:
+            entries: list[_Entry] = []
+            for run in _runs(near, together=together):
                 try:
-                    trades[follow] = list(_trades(held, follow, life, min_confidence))
+                    entries += _entries(held, run)
                 except TradingAssetsError as error:
-                    failures[follow] = str(error)
+                    failures |= dict.fromkeys(run, str(error))
                 except Exception as error:  # noqa: BLE001 (a user's strategy may raise anything; the others go on)
-                    failures[follow] = f"{type(error).__name__}: {error}"
+                    failures |= dict.fromkeys(run, f"{type(error).__name__}: {error}")
+            trades |= {follow: [] for follow in near if follow not in failures}
+            for entry in sorted(entries, key=lambda one: (one.close_ms, one.follow)):
+                trade = life.trade(entry) if entry.confidence >= min_confidence else None
+                if trade is not None:
+                    trades[entry.follow].append(trade)
         if progress is not None:
             progress(done + 1, len(of_coin))
     return Followed(trades, failures)
@@ -174,9 +193,9 @@ def _grouped(follows: Iterable[Follow]) -> dict[tuple[str, Timeframe], list[Foll
 
 
 def _first_close(follow: Follow) -> int:
-    """The first close after the as-of: a bar that closes at the as-of itself was seen by the selection."""
+    """The first close of a bar at or after the as-of."""
     step = Timeframe(follow.timeframe).ms
-    return as_of_ms(follow.hour_ms) // step * step + step
+    return -(-as_of_ms(follow.hour_ms) // step) * step
 
 
 def _near(follows: Sequence[Follow], reach_ms: int) -> Iterator[list[Follow]]:
@@ -191,30 +210,58 @@ def _near(follows: Sequence[Follow], reach_ms: int) -> Iterator[list[Follow]]:
         yield near
 
 
-def _trades(held: HeldReads, follow: Follow, life: _Life, min_confidence: float) -> Iterator[FollowedTrade]:
-    strategy = make_strategy(follow.strategy, follow.parameters)
-    for close_ms, long, stop_fraction, confidence in _entries(held, follow, strategy):
-        if confidence < min_confidence or stop_fraction >= life.costs.liquidation:
-            continue
-        trade = life.trade(follow, close_ms, long, stop_fraction, strategy.parameters.reward_risk, confidence)
-        if trade is not None:
-            yield trade
+def _runs(near: Sequence[Follow], *, together: bool) -> Iterator[list[Follow]]:
+    """Follows that are decided on one series of candles, each ascending in time."""
+    if not together:
+        yield from ([follow] for follow in near)
+        return
+    alike: dict[tuple[str, str], list[Follow]] = {}
+    for follow in near:
+        alike.setdefault((follow.strategy, follow.parameters), []).append(follow)
+    yield from alike.values()
 
 
-def _entries(held: HeldReads, follow: Follow, strategy: Strategy) -> Iterator[tuple[int, bool, float, float]]:
-    """Close (UTC ms), side, stop as a fraction of the close, and confidence of each entry in the follow's hour."""
-    timeframe, first = Timeframe(follow.timeframe), _first_close(follow)
+class _Entry(NamedTuple):
+    """A strategy's entry at the close of a bar (UTC ms); the stop as a fraction of the close."""
+
+    follow: Follow
+    close_ms: int
+    long: bool
+    stop_fraction: float
+    reward_risk: float
+    confidence: float
+
+
+def _entries(held: HeldReads, run: Sequence[Follow]) -> list[_Entry]:
+    """Entries of follows of one coin, timeframe, strategy and parameter set."""
+    one, first, end_ms = run[0], _first_close(run[0]), run[-1].end_ms
+    strategy, timeframe = make_strategy(one.strategy, one.parameters), Timeframe(one.timeframe)
     # As deep as the live finder looks.
     start_ms = first - LIVE_BARS * timeframe.ms
-    data = load_strategy_data(held, follow.symbol, timeframe, strategy.needs(), start_ms, follow.end_ms)
+    data = load_strategy_data(held, one.symbol, timeframe, strategy.needs(), start_ms, end_ms)
     if not len(data.candles):
-        return
+        return []
     with shared_indicators():
         signals = strategy.signals(data)
     ends = data.candles.end_ms
-    for bar in np.flatnonzero((signals.long | signals.short) & (ends >= first)):
-        stop_fraction = float(signals.stop_distance[bar]) / float(data.candles.close[bar])
-        yield int(ends[bar]), bool(signals.long[bar]), stop_fraction, float(signals.confidence[bar])
+    bars = np.flatnonzero((signals.long | signals.short) & (ends >= first))
+    closes = ends[bars]
+    found = []
+    for follow in run:
+        low, high = np.searchsorted(closes, [_first_close(follow), follow.end_ms + 1])
+        for bar in bars[low:high].tolist():
+            stop_fraction = float(signals.stop_distance[bar]) / float(data.candles.close[bar])
+            found.append(
+                _Entry(
+                    follow,
+                    int(ends[bar]),
+                    bool(signals.long[bar]),
+                    stop_fraction,
+                    signals.reward_risk,
+                    float(signals.confidence[bar]),
+                )
+            )
+    return found
 
 
 class _Life:
@@ -230,31 +277,27 @@ class _Life:
         self._held = Candles.empty(timeframe)
         self._funding: Funding | None = None
 
-    def trade(
-        self, follow: Follow, close_ms: int, long: bool, stop_fraction: float, reward_risk: float, confidence: float
-    ) -> FollowedTrade | None:
-        """The trade that enters at the close of a bar; None where its stop or target would not lie above zero."""
+    def trade(self, entry: _Entry) -> FollowedTrade | None:
+        """The trade that enters at the close of a bar; None where the engine takes no such entry."""
         step, bars = self._timeframe.ms, _FIRST_LOOK_BARS
         while True:
-            until = min(close_ms + bars * step, self._end_ms)
-            candles = self._candles(close_ms - step, until)
-            found = self._simulate(candles, close_ms, until, long, stop_fraction, reward_risk)
+            until = min(entry.close_ms + bars * step, self._end_ms)
+            candles = self._candles(entry.close_ms - step, until)
+            found = self._simulate(candles, entry, until)
             if found is None:
                 return None
             if bool(found.closed[0]) or until == self._end_ms:
-                return self._followed(follow, candles, found, stop_fraction, reward_risk, confidence)
+                return self._followed(entry, candles, found)
             bars *= 4
 
-    def _simulate(
-        self, candles: Candles, close_ms: int, until: int, long: bool, stop_fraction: float, reward_risk: float
-    ) -> Trades | None:
+    def _simulate(self, candles: Candles, entry: _Entry, until: int) -> Trades | None:
         column = Column.of_one_entry(
             candles,
-            close_ms,
-            long=long,
-            stop_fraction=stop_fraction,
-            reward_risk=reward_risk,
-            funding=self._payments(close_ms, until),
+            entry.close_ms,
+            long=entry.long,
+            stop_fraction=entry.stop_fraction,
+            reward_risk=entry.reward_risk,
+            funding=self._payments(entry.close_ms, until),
         )
         [trades] = self._engine.simulate([column], self.costs)
         return trades if len(trades) else None
@@ -276,29 +319,21 @@ class _Life:
             self._funding = self._reader.read_funding(self._symbol, first, self._end_ms + 1)
         return self._funding.between(start_ms, until + 1)
 
-    def _followed(
-        self,
-        follow: Follow,
-        candles: Candles,
-        found: Trades,
-        stop_fraction: float,
-        reward_risk: float,
-        confidence: float,
-    ) -> FollowedTrade:
-        entry, last, direction = int(found.entry[0]), int(found.exit[0]), int(found.direction[0])
+    def _followed(self, entry: _Entry, candles: Candles, found: Trades) -> FollowedTrade:
+        first, last, direction = int(found.entry[0]), int(found.exit[0]), int(found.direction[0])
         size, fill, out = float(found.size[0]), float(found.entry_price[0]), float(found.exit_price[0])
         closed, slipped = bool(found.closed[0]), self.costs.slippage
-        entry_ms = int(candles.end_ms[entry])
+        entry_ms = int(candles.end_ms[first])
         exit_ms = int(candles.end_ms[last]) if closed else self._end_ms
-        entry_fee, slippage = size * fill * self.costs.fee, size * float(candles.close[entry]) * slipped
+        entry_fee, slippage = size * fill * self.costs.fee, size * float(candles.close[first]) * slipped
         reason = OPEN
         if closed:
             slippage += size * out / (1 - direction * slipped) * slipped
-            middle = fill * (1 + direction * stop_fraction * (reward_risk - 1) / 2)
+            middle = fill * (1 + direction * entry.stop_fraction * (entry.reward_risk - 1) / 2)
             reason = STOP if direction * (out - middle) < 0 else TARGET
         hours = whole_hours(entry_ms, exit_ms if closed else exit_ms + 1)
         return FollowedTrade(
-            follow=follow,
+            follow=entry.follow,
             entry_ms=entry_ms,
             exit_ms=exit_ms,
             direction=direction,
@@ -311,8 +346,8 @@ class _Life:
             funding=float(found.funding[0]),
             pnl=float(found.pnl[0]),
             reason=reason,
-            confidence=confidence,
-            stop_fraction=stop_fraction,
+            confidence=entry.confidence,
+            stop_fraction=entry.stop_fraction,
             marks=self._marks(candles, hours),
             first_mark_ms=hours.start,
         )

@@ -39,7 +39,7 @@ def make_walk_forward(
     """
     hours = reading.selected_hours(sources.database, first_ms, last_ms, sources.market.now_ms())
     chosen = reading.selected(sources.database, hours)
-    drawn = reading.drawn_at_random(sources.database, chosen)
+    drawn = reading.drawn_at_random(sources.database, chosen, sources.settings.report_random_choices)
     return walk_forward(
         reading.FillingReader(sources.store, sources.market), chosen, drawn, sources.settings, progress=progress
     )
@@ -65,7 +65,7 @@ def make_performance(
     expected = walk_forward(
         reader,
         chosen,
-        reading.drawn_at_random(sources.database, chosen),
+        reading.drawn_at_random(sources.database, chosen, sources.settings.report_random_choices),
         sources.settings,
         start_ms=span.start_ms,
         end_ms=span.end_ms,

@@ -37,7 +37,7 @@ def render(report: Report) -> str:
             _head(report),
             f'<p class="headline">{escape(headline(report))}</p>',
             _cards(report.main.figures),
-            _section("Equity", charts.show("equity", _equity_chart(report.curves), 400), _curves_table(report)),
+            _section("Equity", charts.show("equity", _equity_chart(report), 400), _curves_table(report)),
             _section("Drawdown", charts.show("drawdown", _drawdown_chart(report.curves), 220)),
             _section("Value of the open positions", charts.show("exposure", _exposure_chart(report), 200)),
             _section("Returns by day", _calendar(daily_returns(report.main.curve))),
@@ -69,7 +69,7 @@ class _Charts:
             margin={"l": 60, "r": 20, "t": 10, "b": 36},
             font={"family": "Inter, system-ui, sans-serif", "size": 12, "color": INK},
             hovermode="x unified",
-            legend={"orientation": "h", "y": 1.12, "x": 0},
+            legend={"orientation": "h", "y": 1.12, "x": 0, "traceorder": "normal"},
             paper_bgcolor="white",
             plot_bgcolor="white",
         )
@@ -86,15 +86,22 @@ class _Charts:
 
 
 def headline(report: Report) -> str:
-    """The report in two sentences."""
+    """The report in three sentences."""
     told = [f"{curve.name} {_signed(float(curve.returns_pct[-1]), '%')}" for curve in report.curves]
     numbers = report.main.figures
     costs = numbers.fees + numbers.slippage + numbers.funding
     return (
         f"{', '.join(told)}. {numbers.trades:,} closed trades turned over {_money(numbers.turnover)} and paid "
         f"{_money(costs)} in fees, slippage and funding: without these {_money(numbers.pnl + costs)} instead of "
-        f"{_money(numbers.pnl)}."
+        f"{_money(numbers.pnl)}.{_rank(report)}"
     )
+
+
+def _rank(report: Report) -> str:
+    if report.sample is None:
+        return ""
+    behind, curve = report.sample.behind(report.main.curve), report.main.curve
+    return f" {curve.name} ended above {behind} of {len(report.sample.ends)} random choices."
 
 
 def _head(report: Report) -> str:
@@ -151,11 +158,32 @@ def _lines(curves: Sequence[Curve], values: str, hover: str) -> Iterator[Any]:
         )
 
 
-def _equity_chart(curves: Sequence[Curve]) -> go.Figure:
+def _equity_chart(report: Report) -> go.Figure:
     import plotly.graph_objects as go
 
-    figure = go.Figure(list(_lines(curves, "returns_pct", "%{y:+.2f} %")))
+    figure = go.Figure([*_band(report), *_lines(report.curves, "returns_pct", "%{y:+.2f} %")])
     return figure.update_yaxes(title="return, %")
+
+
+def _band(report: Report) -> Iterator[Any]:
+    """The random choices, but for the best and the worst 5 %."""
+    import plotly.graph_objects as go
+
+    sample, times = report.sample, report.main.curve.times_ms
+    if sample is None:
+        return
+    for equity, fill in ((sample.low, None), (sample.high, "tonexty")):
+        yield go.Scatter(
+            x=[to_datetime(time).strftime("%Y-%m-%d %H:%M") for time in times.tolist()],
+            y=[round(value, 4) for value in Curve("", times, equity).returns_pct.tolist()],
+            name=f"{len(sample.ends)} random choices, 5 to 95 %",
+            mode="lines",
+            line={"width": 0},
+            fill=fill,
+            fillcolor="rgba(156, 163, 175, 0.22)",
+            hoverinfo="skip",
+            showlegend=fill is not None,
+        )
 
 
 def _drawdown_chart(curves: Sequence[Curve]) -> go.Figure:

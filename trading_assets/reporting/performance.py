@@ -15,7 +15,7 @@ import sqlalchemy as sa
 
 from trading_assets.errors import DataError
 from trading_assets.exchange.models import FillKind
-from trading_assets.ledger import books
+from trading_assets.ledger import books, signals
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.tables import entry_signals, order_intents
 from trading_assets.market.candles import FloatArray, IntArray
@@ -43,22 +43,17 @@ def live_span(database: Database, account: str, first_ms: int | None, last_ms: i
 
     Or to the end of the hour that starts at `last_ms`.
 
-
     Raises:
         DataError: nothing was traded in it, or the books were never read.
     """
-    statement = sa.select(sa.func.min(entry_signals.c.executed_at_ms)).where(
-        entry_signals.c.account == account, entry_signals.c.executed_at_ms >= (first_ms or 0)
-    )
-    with database.read() as connection:
-        earliest = connection.execute(statement).scalar_one_or_none()
+    earliest = signals.first_executed_ms(database, account, first_ms or 0)
     read_until = books.reconciled_until_ms(database, account)
     snapshots = books.equity_rows(database, account)
     if earliest is None or read_until is None or snapshots.empty:
         raise DataError(
             f"account {account} has not traded in this range: no signal was executed, or no books were read"
         )
-    start_ms = floor_ms(int(earliest), HOUR_MS) if first_ms is None else first_ms
+    start_ms = floor_ms(earliest, HOUR_MS) if first_ms is None else first_ms
     end_ms = floor_ms(read_until if last_ms is None else min(last_ms + HOUR_MS, read_until), HOUR_MS)
     if end_ms <= start_ms:
         raise DataError(f"the range from {iso(start_ms)} to {iso(end_ms)} has no whole hour yet, wait or take another")
@@ -96,8 +91,9 @@ def performance(
             "curve is the opening equity and their PnL, open ones at the last close of each hour; deposits, "
             "withdrawals and what others traded on the account are not in it.",
             "Slippage of what was really traded is that of the entries alone, against the close of the signal's bar.",
-            "Live may trade a bar that closes at a selection's as-of, the walk-forward never does; and where positions "
-            "are limited, one trade more or less lets others in. So single trades differ: docs/parity.md tells why.",
+            "Live fills at real prices, misses what closed while nothing ran, and follows an hour's selection longer "
+            "where the next one is late; where positions are limited, one trade more or less lets others in. So single "
+            "trades differ: docs/parity.md tells why.",
             "Walk-forward and random choice begin with the account's opening equity. Their rules:",
             *expected.assumptions,
         ],

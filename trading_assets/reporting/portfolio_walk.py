@@ -62,15 +62,18 @@ class Walked:
 def walk(trades: Sequence[FollowedTrade], settings: Settings, capital: float, start_ms: int, end_ms: int) -> Walked:
     """Let an account of `capital` USD meet the trades, from whole hour to whole hour.
 
+    Its first mark is that of before the first trade: a trade may enter at the very start.
+
     Args:
         trades: in order of entry, within [start_ms, end_ms].
     """
     account = _WalkingAccount(settings, capital)
     times = np.arange(start_ms, end_ms + 1, HOUR_MS, dtype=np.int64)
     equity, exposure = np.empty(len(times)), np.empty(len(times))
+    equity[0], exposure[0] = account.mark(start_ms)
     waiting = iter(trades)
     coming = next(waiting, None)
-    for index, hour in enumerate(times.tolist()):
+    for index, hour in enumerate(times.tolist()[1:], start=1):
         while coming is not None and coming.entry_ms <= hour:
             account.meet(coming)
             coming = next(waiting, None)
@@ -96,6 +99,8 @@ class _WalkingAccount:
         self._last_exit: dict[str, int] = {}
         self._last_signal: dict[tuple[str, str], int] = {}
         self._halted_until = 0
+        self._closed = 0
+        self._looked_at = (-1, 0, 0)
 
     def meet(self, trade: FollowedTrade) -> None:
         """Take a trade, or refuse it."""
@@ -124,6 +129,7 @@ class _WalkingAccount:
             _, symbol = heapq.heappop(self._ends)
             trade = self.open.pop(symbol)
             self._cash += trade.pnl
+            self._closed += 1
             self._last_exit[symbol] = trade.exit_ms
             self._closings.append(_closing(trade))
 
@@ -135,8 +141,11 @@ class _WalkingAccount:
 
     def _look_at_losses(self, now: int) -> None:
         """Halt at a limit of loss. Live, a person resumes after a drawdown; here 00:00 UTC does, with a new peak."""
-        if now < self._halted_until:
+        # Marks are those of whole hours: in between, only what is taken or closed changes the equity.
+        moment = (now // HOUR_MS, len(self.taken), self._closed)
+        if now < self._halted_until or moment == self._looked_at:
             return
+        self._looked_at = moment
         if self._halted_until:
             self._halted_until = 0
             if self.halts[-1].cause == Cause.DRAWDOWN.value:
@@ -170,6 +179,8 @@ class _WalkingAccount:
         self._last_signal[key] = now
         if now < self._halted_until:
             return _HALTED
+        if len(self.open) >= self.settings.max_positions:
+            return "positions"  # the first of the limits that can be met here, without asking for all of them
         candidate = Candidate(
             follow.symbol, follow.strategy, trade.confidence, _decimal(trade.entry_price), follow.hour_ms, now
         )

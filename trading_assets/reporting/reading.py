@@ -5,7 +5,10 @@ No trades and no numbers here.
 
 from __future__ import annotations
 
+import sys
+from collections import Counter
 from collections.abc import Iterable, Sequence
+from itertools import groupby
 
 import numpy as np
 import sqlalchemy as sa
@@ -71,26 +74,26 @@ def selected(database: Database, hours: Sequence[int]) -> list[Follow]:
     return list(_follows(database, STRATEGY_SELECTIONS, hours))
 
 
-def drawn_at_random(database: Database, chosen: Sequence[Follow]) -> list[Follow]:
-    """As many backtests of each hour as were chosen in it, at most one of a coin, whatever they earned.
+def drawn_at_random(database: Database, chosen: Sequence[Follow], choices: int) -> list[list[Follow]]:
+    """So many random choices: of each hour as many backtests as were chosen in it, at most one of a coin.
 
-    The draw depends on the hour and its backtests alone. An hour whose backtests are no longer kept gives nothing.
+    What they earned plays no part. A draw depends on its number, the hour and its backtests alone. An hour whose
+    backtests are no longer kept gives nothing.
     """
-    counts: dict[int, int] = {}
-    for follow in chosen:
-        counts[follow.hour_ms] = counts.get(follow.hour_ms, 0) + 1
-    drawn: list[Follow] = []
-    of_hour: list[Follow] = []
-    for row in _follows(database, BACKTEST_RESULTS, sorted(counts)):
-        if of_hour and row.hour_ms != of_hour[0].hour_ms:
-            drawn += _draw(of_hour, counts[of_hour[0].hour_ms])
-            of_hour = []
-        of_hour.append(row)
-    return drawn + (_draw(of_hour, counts[of_hour[0].hour_ms]) if of_hour else [])
+    if not choices:
+        return []
+    counts = Counter(follow.hour_ms for follow in chosen)
+    drawn: list[list[Follow]] = [[] for _ in range(choices)]
+    rows = _follows(database, BACKTEST_RESULTS, sorted(counts))
+    for hour, of_hour in groupby(rows, key=lambda row: row.hour_ms):
+        backtests = list(of_hour)
+        for number, choice in enumerate(drawn):
+            choice.extend(_draw(backtests, counts[hour], ("random choice", hour, number)))
+    return drawn
 
 
-def _draw(rows: Sequence[Follow], count: int) -> list[Follow]:
-    order = np.random.default_rng(seed_of(("random choice", rows[0].hour_ms))).permutation(len(rows))
+def _draw(rows: Sequence[Follow], count: int, seed: tuple[object, ...]) -> list[Follow]:
+    order = np.random.default_rng(seed_of(seed)).permutation(len(rows))
     of_symbol: dict[str, Follow] = {}
     for index in order.tolist():
         if len(of_symbol) == count:
@@ -113,7 +116,8 @@ def _follows(database: Database, table: Table, hours: Sequence[int]) -> Iterable
         with database.read() as connection:
             rows = connection.execute(statement).all()
         # Sorted here: databases do not agree on the order of texts.
-        yield from sorted(Follow(*row) for row in rows)
+        # The same few texts stand in a million places.
+        yield from sorted(Follow(hour, *map(sys.intern, texts)) for hour, *texts in rows)
 
 
 def _or(time_ms: int | None, otherwise: str) -> str:

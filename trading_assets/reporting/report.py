@@ -25,13 +25,32 @@ class Track:
 
 
 @dataclass(frozen=True)
+class Sample:
+    """Accounts that chose at random, each with a draw of its own, at the curves' hours.
+
+    Attributes:
+        low, high: 5 % and 95 % of them lie below at each hour, USD.
+        ends: what each of them ended with, USD, shape (choices,).
+    """
+
+    low: FloatArray
+    high: FloatArray
+    ends: FloatArray
+
+    def behind(self, curve: Curve) -> int:
+        """How many of them ended with less than a curve of the same opening equity."""
+        return int((self.ends < curve.equity[-1]).sum())
+
+
+@dataclass(frozen=True)
 class Report:
     """One page.
 
     Attributes:
         kind: names its file: walk_forward or performance.
         main: what the report is about.
-        beside: what it is compared with, in the order shown; the first has trades, too.
+        beside: what it is compared with, in the order shown; they have trades, too.
+        sample: the random choices of which one stands `beside`; None without any.
         holding: BTCUSDT bought at the start and held; None where its candles are missing.
         facts: what was looked at, by name, as text.
         refused: trades not taken, by what stood against them.
@@ -46,6 +65,7 @@ class Report:
     main: Track
     beside: Sequence[Track]
     holding: Curve | None
+    sample: Sample | None = None
     facts: Mapping[str, str] = field(default_factory=dict)
     refused: Mapping[str, int] = field(default_factory=dict)
     notes: Sequence[str] = ()

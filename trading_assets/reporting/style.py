@@ -27,7 +27,7 @@ th:first-child, td:first-child, .text { text-align: left; }
 .tall { max-height: 560px; overflow: auto; }
 .tall th { position: sticky; top: 0; background: white; }
 .wide { overflow-x: auto; }
-.days { font-size: 10.5px; table-layout: fixed; min-width: 1080px; }
+.days { font-size: 9.5px; letter-spacing: -0.03em; table-layout: fixed; min-width: 1080px; }
 .days th:first-child, .days th:last-child { width: 56px; }
 .headline { margin: 0 0 16px; font-size: 16px; }
 .days th { white-space: nowrap; }

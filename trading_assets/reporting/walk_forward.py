@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import numpy as np
 
@@ -13,10 +14,13 @@ from trading_assets.market.timeframes import HOUR_MS, Timeframe, as_of_ms, iso
 from trading_assets.reporting.figures import Curve, figures, trades_frame
 from trading_assets.reporting.following import Follow, Followed, follow_all, last_closes
 from trading_assets.reporting.portfolio_walk import Walked, walk
-from trading_assets.reporting.report import Report, Track
+from trading_assets.reporting.report import Report, Sample, Track
 from trading_assets.settings import Settings
 
-SELECTED, RANDOM, HOLDING = "Selected", "Random choice", "Holding BTC"
+SELECTED, RANDOM, HOLDING = "Selected", "Random choice (median)", "Holding BTC"
+
+BAND_PCT = (5, 95)
+"""Percentiles of the random choices between which the page shades."""
 
 Progress = Callable[[int, int], None]
 
@@ -24,7 +28,7 @@ Progress = Callable[[int, int], None]
 def walk_forward(
     reader: CandleReader,
     chosen: Sequence[Follow],
-    drawn: Sequence[Follow],
+    drawn: Sequence[Sequence[Follow]],
     settings: Settings,
     *,
     start_ms: int | None = None,
@@ -32,11 +36,11 @@ def walk_forward(
     capital: float | None = None,
     progress: Progress | None = None,
 ) -> Report:
-    """Follow what was chosen, and beside it what was drawn at random, through one account each.
+    """Follow what was chosen, and beside it every random choice, through an account each.
 
     Args:
         chosen: what was selected, at least one.
-        drawn: as many of the same hours' backtests, see `reading.drawn_at_random`.
+        drawn: random choices of as many of the same hours' backtests, see `reading.drawn_at_random`.
         start_ms, end_ms: whole hours; default: from the first as-of to an hour after the last.
         capital: opening equity of each account, USD; default: the setting.
     """
@@ -45,17 +49,19 @@ def walk_forward(
     end_ms = as_of_ms(hours[-1]) + HOUR_MS if end_ms is None else end_ms
     capital = float(settings.report_capital) if capital is None else capital
     costs = walk_forward_costs(settings)
-    followed = follow_all(
+    follow = partial(
+        follow_all,
         reader,
-        {*chosen, *drawn},
         end_ms=end_ms,
         min_confidence=settings.min_confidence,
         engine=production_engine(),
         costs=costs,
         progress=progress,
     )
+    followed = follow(chosen)
     walked = walk(followed.of(chosen), settings, capital, start_ms, end_ms)
-    by_chance = walk(followed.of(drawn), settings, capital, start_ms, end_ms)
+    by_chance = follow({one for choice in drawn for one in choice}, together=True)
+    at_random = [walk(by_chance.of(choice), settings, capital, start_ms, end_ms) for choice in drawn]
     holding = holding_btc(reader, walked, costs)
     return Report(
         kind="walk_forward",
@@ -63,8 +69,9 @@ def walk_forward(
         start_ms=start_ms,
         end_ms=end_ms,
         main=_track(SELECTED, walked),
-        beside=[_track(RANDOM, by_chance)],
+        beside=[_track(RANDOM, _median(at_random))] if at_random else [],
         holding=holding,
+        sample=_sample(at_random) if at_random else None,
         facts=_facts(chosen, hours, followed, capital, settings),
         refused=dict(sorted(walked.refused.items(), key=lambda item: (-item[1], item[0]))),
         notes=_notes(walked, followed, chosen, drawn, holding),
@@ -99,6 +106,16 @@ def _track(name: str, walked: Walked) -> Track:
     return Track(curve, trades, figures(curve, trades, walked.exposure), walked.exposure)
 
 
+def _median(at_random: Sequence[Walked]) -> Walked:
+    """The account in the middle by what it ended with: one that was, not a mean of all."""
+    return sorted(at_random, key=lambda one: float(one.equity[-1]))[len(at_random) // 2]
+
+
+def _sample(at_random: Sequence[Walked]) -> Sample:
+    low, high = np.percentile([one.equity for one in at_random], BAND_PCT, axis=0)
+    return Sample(low, high, np.array([one.equity[-1] for one in at_random]))
+
+
 def _facts(
     chosen: Sequence[Follow], hours: Sequence[int], followed: Followed, capital: float, settings: Settings
 ) -> Mapping[str, str]:
@@ -114,15 +131,19 @@ def _facts(
 
 
 def _notes(
-    walked: Walked, followed: Followed, chosen: Sequence[Follow], drawn: Sequence[Follow], holding: Curve | None
+    walked: Walked,
+    followed: Followed,
+    chosen: Sequence[Follow],
+    drawn: Sequence[Sequence[Follow]],
+    holding: Curve | None,
 ) -> list[str]:
     notes = [f"{iso(halt.time_ms)}: no entry until 00:00 UTC, {halt.cause}: {halt.found}." for halt in walked.halts]
     of_chosen = set(chosen)
     failed = sorted({f"{one.strategy}: {reason}" for one, reason in followed.failures.items() if one in of_chosen})
     notes += [f"A selection could not be followed. {reason}" for reason in failed]
-    if len(drawn) < len(chosen):
+    if drawn and len(drawn[0]) < len(chosen):
         notes.append(
-            f"The random choice has {len(drawn):,} strategies where {len(chosen):,} were selected: the backtests of "
+            f"A random choice has {len(drawn[0]):,} strategies where {len(chosen):,} were selected: the backtests of "
             "some hours are no longer kept."
         )
     if holding is None:
@@ -132,8 +153,9 @@ def _notes(
 
 def _assumptions(settings: Settings) -> list[str]:
     return [
-        "An hour's selections are followed in the next hour only, on bars that close after the selection's as-of: "
-        "nothing that chose them has seen these candles.",
+        "An hour's selections are followed in the next hour only, on bars that close from the selection's as-of on; "
+        "on the bar of a full hour the older selection decides first, then the new one, as live. Nothing that chose "
+        "them has seen a candle of the trades.",
         f"An entry fills at the close of its bar with {settings.slippage_bps:g} bp of slippage and "
         f"{settings.taker_fee * 100:g} % taker fee; stop and target are measured from the fill and work from the next "
         "bar, the stop first where one bar touches both, gaps at the open. Funding is paid at its timestamps. An entry "
@@ -144,7 +166,8 @@ def _assumptions(settings: Settings) -> list[str]:
         "entry until 00:00 UTC; after a drawdown live waits for a person, who is assumed to resume then.",
         "Not known from candles, and so not applied: spread, delay and depth at the moment of the order, 24 h turnover "
         "at that minute, rounding to the quantity's step, orders of others.",
-        "The random choice draws as many of the same hour's backtests, one of a coin, and trades under the same rules.",
+        f"A random choice draws as many of the same hour's backtests, one of a coin, and trades under the same rules; "
+        f"there are {settings.report_random_choices}, the one shown by name ended in their middle.",
         "The coins of past hours come from the venue's list of today: those delisted since are missing.",
         "The deflated Sharpe ratio counts every pair of strategy and timeframe that traded as a try. It cannot know "
         "how many reports with other settings were looked at before this one.",

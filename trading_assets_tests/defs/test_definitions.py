@@ -54,6 +54,7 @@ def test_loading_imports_nothing_heavy_and_automates_the_simulator() -> None:
     assert found["running"] == [
         "notify_of_failed_runs",
         "parity_daily",
+        "performance_daily",
         "reconcile_books",
         "reports_daily",
         "research_catch_up",

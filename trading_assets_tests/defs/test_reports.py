@@ -13,11 +13,16 @@ from click.testing import CliRunner
 from trading_assets.cli import cli
 from trading_assets.definitions import build_definitions
 from trading_assets.errors import ConfigurationError, DataError
+from trading_assets.ledger import signals
 from trading_assets.ledger.database import Database
+from trading_assets.ledger.tables import entry_signals
+from trading_assets.market.timeframes import HOUR_MS
+from trading_assets.reporting.hours import first_hour_ms
 from trading_assets.settings import load_settings
 from trading_assets.simulator.embedded import RunningExchange
-from trading_assets_tests.defs.conftest import run_job
+from trading_assets_tests.defs.conftest import HOUR, run_job
 from trading_assets_tests.reporting.test_making import fill
+from trading_assets_tests.trading.desks import signal_row
 
 
 @pytest.fixture
@@ -76,6 +81,30 @@ def test_the_schedule_asks_for_the_last_days_and_waits_for_a_selection(ledger: D
     [request] = tick().run_requests or []
     assert request.run_key == "2026-03-03"
     assert request.run_config["ops"]["walk_forward_report"]["config"] == {"last_days": 30}
+
+
+def test_performance_is_drawn_each_night_from_the_first_executed_signal_on(ledger: Database) -> None:
+    definitions = build_definitions()
+    repository = definitions.get_repository_def()
+
+    def tick(day: str) -> dg.ScheduleExecutionData:
+        when = pd.Timestamp(f"{day}T00:50:00Z").to_pydatetime()
+        with dg.build_schedule_context(
+            repository_def=repository, scheduled_execution_time=when, resources=definitions.resources
+        ) as context:
+            return repository.get_schedule_def("performance_daily").evaluate_tick(context)
+
+    assert "account main has executed no signal yet" in str(tick("2026-03-03").skip_message)
+    executed_ms = HOUR + 2 * HOUR_MS + 60_000
+    signals.insert(ledger, signal_row(signal_timestamp_ms=executed_ms - 1_000))
+    assert tick("2026-03-03").skip_message, "a signal alone is no trade"
+    with ledger.write() as connection:
+        connection.execute(entry_signals.update().values(executed_at_ms=executed_ms))
+    [request] = tick("2026-03-03").run_requests or []
+    asked = request.run_config["ops"]["performance_report"]["config"]
+    assert asked == {"first_hour": "2026-03-02-03:00"} and request.run_key == "2026-03-03"
+    assert first_hour_ms(asked["first_hour"]) == HOUR + 2 * HOUR_MS
+    assert "executed no signal since 2026-04-02" in str(tick("2026-05-02").skip_message)
 
 
 def test_the_command_writes_the_page_of_the_asset_and_prints_its_numbers(ledger: Database) -> None:

@@ -51,11 +51,19 @@ def follows(
     ]
 
 
-def followed(chosen: list[Follow], reader: CandleReader | None = None, *, end_ms: int | None = None) -> Followed:
+def followed(
+    chosen: list[Follow], reader: CandleReader | None = None, *, end_ms: int | None = None, together: bool = False
+) -> Followed:
     """The trades of some follows, until an hour after the last as-of."""
     end_ms = as_of_ms(max(follow.hour_ms for follow in chosen)) + HOUR_MS if end_ms is None else end_ms
     return follow_all(
-        reader or market(), chosen, end_ms=end_ms, min_confidence=60.0, engine=KernelEngine(), costs=COSTS
+        reader or market(),
+        chosen,
+        end_ms=end_ms,
+        min_confidence=60.0,
+        engine=KernelEngine(),
+        costs=COSTS,
+        together=together,
     )
 
 

@@ -17,16 +17,28 @@ def trades_of(chosen: list[Follow], **options: int) -> list[FollowedTrade]:
 
 
 @pytest.mark.parametrize("timeframe", ["1m", "15m", "120m"])
-def test_an_hour_enters_only_on_bars_that_close_in_the_hour_after_it(timeframe: str) -> None:
+def test_an_hour_enters_only_on_bars_that_close_from_its_as_of_to_the_next_one(timeframe: str) -> None:
     chosen = follows(24, *COINS, timeframe=timeframe)
     found = followed(chosen)
     entries = [(follow, trade) for follow, trades in found.trades.items() for trade in trades]
     assert len(entries) > 5
     for follow, trade in entries:
-        assert as_of_ms(follow.hour_ms) < trade.entry_ms <= follow.end_ms
+        assert as_of_ms(follow.hour_ms) <= trade.entry_ms <= follow.end_ms
         assert trade.entry_ms % Timeframe(timeframe).ms == 0
-    if timeframe == "120m":
-        assert {(follow.end_ms // HOUR_MS) % 2 for follow, _ in entries} == {0}
+    edges = {trade.entry_ms - as_of_ms(follow.hour_ms) for follow, trade in entries}
+    assert {0, HOUR_MS} <= edges
+
+
+def test_a_bar_on_which_two_selections_decide_alike_is_one_signal_of_the_older() -> None:
+    chosen = follows(24, *COINS, timeframe="60m")
+    found = followed(chosen)
+    decided = [trade for trades in found.trades.values() for trade in trades]
+    signals = found.of(chosen)
+    twice = len(decided) - len(signals)
+    assert twice > 5
+    assert len({(trade.entry_ms, trade.follow.symbol) for trade in decided}) == len(signals)
+    at_as_of = [trade for trade in signals if trade.entry_ms == as_of_ms(trade.follow.hour_ms)]
+    assert {trade.follow.hour_ms for trade in at_as_of} <= {HOUR}, "later ones are the older selection's"
 
 
 def test_a_trade_is_followed_into_later_hours_and_one_still_open_is_marked_at_the_end() -> None:
@@ -89,6 +101,28 @@ def test_nonsense_after_a_moment_changes_no_decision_before_it(after: int) -> No
     assert len(before(honest)) > 5
     assert before(honest) == before(changed)
     assert [trade.entry_ms for trade in honest] != [trade.entry_ms for trade in changed]
+
+
+@pytest.mark.parametrize(
+    ("timeframe", "strategy"),
+    [
+        *(("1m", "bollinger_rsi"), ("15m", "bollinger_rsi"), ("5m", "hyperrsi")),
+        *(("15m", "fibonacci_bollinger"), ("60m", "bollinger_rsi")),
+    ],
+)
+def test_hours_that_are_decided_together_have_the_trades_of_each_alone(timeframe: str, strategy: str) -> None:
+    mixed = [
+        follow
+        for number in range(2)
+        for follow in follows(30, "SOLUSDT", timeframe=timeframe, strategy=strategy, atr_period=14 + number)
+        if follow.hour_ms // HOUR_MS % 3 != number
+    ]
+    alone, at_once = followed(mixed), followed(mixed, together=True)
+    assert set(alone.trades) == set(at_once.trades)
+    for one, other in zip(alone.of(mixed), at_once.of(mixed), strict=True):
+        assert (one.follow, one.entry_ms, one.exit_ms) == (other.follow, other.entry_ms, other.exit_ms)
+        assert one.pnl == pytest.approx(other.pnl, rel=1e-4, abs=1e-4)
+    assert alone.of(mixed)
 
 
 def test_a_strategy_that_cannot_be_made_concerns_its_own_selections_alone() -> None:

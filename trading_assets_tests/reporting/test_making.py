@@ -20,7 +20,7 @@ from trading_assets.market.timeframes import HOUR_MS, as_of_ms
 from trading_assets.reporting import reading
 from trading_assets.reporting.files import write
 from trading_assets.reporting.making import Sources, make_walk_forward
-from trading_assets.reporting.page import render
+from trading_assets.reporting.page import headline, render
 from trading_assets.reporting.report import Report
 from trading_assets.schemas.tables import BACKTEST_RESULTS, STRATEGY_SELECTIONS
 from trading_assets_tests.reporting.scenes import HOUR, Poisoned, SeededSource, market, settings
@@ -93,8 +93,9 @@ def test_nonsense_after_a_moment_changes_the_report_only_from_there_on(sqlite: D
     fill(sqlite)
     moment = as_of_ms(HOUR) + 6 * HOUR_MS
     poison = Poisoned(market(), moment)
-    honest = make_walk_forward(sources(sqlite, tmp_path / "honest"))
-    changed = make_walk_forward(sources(sqlite, tmp_path / "poisoned", poison))
+    # Of one random choice: which of several ends in the middle, only the end tells.
+    honest = make_walk_forward(sources(sqlite, tmp_path / "honest", report_random_choices=1))
+    changed = make_walk_forward(sources(sqlite, tmp_path / "poisoned", poison, report_random_choices=1))
     assert poison.poisoned > 100
     known = int(np.searchsorted(honest.main.curve.times_ms, moment, side="right"))
     for left, right in zip(honest.curves, changed.curves, strict=True):
@@ -122,8 +123,9 @@ def test_hours_that_have_not_ended_are_left_out_and_a_range_can_be_chosen(databa
 def test_the_random_choice_is_as_many_backtests_of_the_same_hour_one_a_coin(database: Database) -> None:
     fill(database, 3)
     chosen = [one for one in reading.selected(database, [HOUR, HOUR + HOUR_MS]) if one.symbol != "XRPUSDT"]
-    drawn = reading.drawn_at_random(database, chosen)
-    assert drawn == reading.drawn_at_random(database, chosen)
+    drawn, other = reading.drawn_at_random(database, chosen, 2)
+    assert [drawn, other] == reading.drawn_at_random(database, chosen, 3)[:2]
+    assert drawn != other and len(drawn) == len(other)
     assert {follow.timeframe for follow in drawn} <= {"3m", "15m"}, "a backtest that failed is never drawn"
     for hour in (HOUR, HOUR + HOUR_MS):
         coins = [follow.symbol for follow in drawn if follow.hour_ms == hour]
@@ -131,12 +133,29 @@ def test_the_random_choice_is_as_many_backtests_of_the_same_hour_one_a_coin(data
     assert [f[1:] for f in drawn[:3]] != [f[1:] for f in drawn[3:]], "each hour draws anew"
 
 
+def test_the_random_choices_are_a_band_a_median_and_a_rank(sqlite: Database, tmp_path: Path) -> None:
+    fill(sqlite)
+    made = make_walk_forward(sources(sqlite, tmp_path, report_random_choices=7))
+    assert made.sample is not None and len(made.sample.ends) == 7
+    ends = np.sort(made.sample.ends)
+    assert len(set(ends.tolist())) > 1
+    [median] = made.beside
+    assert median.curve.equity[-1] == ends[3]
+    assert made.sample.low[0] == made.sample.high[0] == 1000.0
+    assert (made.sample.low <= made.sample.high).all() and made.sample.low[-1] < ends[3] < made.sample.high[-1]
+    assert made.sample.behind(made.main.curve) == (ends < made.main.curve.equity[-1]).sum()
+    assert f"of {len(ends)} random choices" in render(made)
+    none = make_walk_forward(sources(sqlite, tmp_path, report_random_choices=0))
+    assert none.sample is None and not none.beside and "random choices" not in headline(none)
+    np.testing.assert_array_equal(none.main.curve.equity, made.main.curve.equity)
+
+
 def test_hours_whose_backtests_are_gone_are_told(sqlite: Database, tmp_path: Path) -> None:
     fill(sqlite, 3)
     with sqlite.write() as connection:
         connection.execute(sql_table(BACKTEST_RESULTS).delete())
     report = make_walk_forward(sources(sqlite, tmp_path))
-    assert any("random choice has 0 strategies where 12 were selected" in note for note in report.notes)
+    assert any("A random choice has 0 strategies where 12 were selected" in note for note in report.notes)
     assert len(report.beside[0].trades) == 0
 
 

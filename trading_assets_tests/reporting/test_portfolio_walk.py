@@ -99,11 +99,17 @@ def test_the_curve_is_the_capital_the_closed_trades_and_the_open_ones_at_their_m
     assert found.exposure[[0, 1, 2]].tolist() == [0.0, 104.0, 0.0]
 
 
+def test_a_trade_at_the_very_start_is_taken_after_the_first_mark() -> None:
+    found = walked(trade("A", 0, 60, 8.0), **UNLIMITED)
+    assert found.equity[[0, 1]].tolist() == [1000.0, 1008.0]
+    assert found.exposure[0] == 0.0 and len(found.taken) == 1
+
+
 trades_strategy = st.lists(
     st.builds(
         trade,
         st.sampled_from("ABCDEF"),
-        st.integers(1, 2870),
+        st.integers(0, 2870),
         st.integers(1, 600),
         st.sampled_from([-20.0, -5.0, -1.0, 1.0, 2.0, 12.0]),
     ),

@@ -132,6 +132,7 @@ def _report(
                 [iso(report.start_ms)[:10], iso(report.end_ms)[:10]],
                 title="Below the peak, percent",
             ),
+            **_of_sample(report),
             "worst_day_pct": min(days.values()),
             "best_day_pct": max(days.values()),
             **{f"by_{name}": md.table(by_dimension(main.trades, name), limit=20) for name in DIMENSIONS},
@@ -139,6 +140,12 @@ def _report(
             "notes": "\n".join(report.notes) or "none",
         }
     )
+
+
+def _of_sample(report: "Report") -> dict[str, int]:
+    if report.sample is None:
+        return {}
+    return {"random_choices": len(report.sample.ends), "random_choices_behind": report.sample.behind(report.main.curve)}
 
 
 def _span(config: ReportRange, now_ms: int) -> tuple[int | None, int | None]:

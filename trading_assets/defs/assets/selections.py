@@ -1,10 +1,9 @@
 """`strategy_selections`: the one best strategy and timeframe of each coin."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
 import dagster as dg
-import numpy as np
 import pandas as pd
 
 from trading_assets.backtesting.selection import COLUMNS_READ, PRESETS, Limits, Selection, coin_summary, select_best
@@ -16,14 +15,16 @@ from trading_assets.defs.partitions import hourly, hours_of, key_of
 from trading_assets.defs.resources import DatabaseResource, SettingsResource
 from trading_assets.defs.tables import asset_name
 from trading_assets.ledger import checks
+from trading_assets.ledger.database import Database
+from trading_assets.ledger.partitions import read_partitions
 from trading_assets.market.timeframes import TRADED_TIMEFRAMES
-from trading_assets.schemas.tables import STRATEGY_SELECTIONS
+from trading_assets.schemas.tables import BACKTEST_RESULTS, STRATEGY_SELECTIONS
 
 WARNS_AFTER, FAILS_AFTER = timedelta(minutes=75), timedelta(minutes=120)
 """An hour and what its research may take; after the second, the entry gate takes a selection for too old."""
 
-HOURS_AT_A_TIME = 48
-"""A month of backtests is half a gigabyte, and so is each copy. Hours are judged apart: they need not be together."""
+HOURS_AT_A_TIME = 24
+"""A month of backtests is half a gigabyte, and so is each copy: they are read and judged in parts, each hour apart."""
 
 _SHOWN = [
     "symbol",
@@ -43,10 +44,7 @@ _SHOWN = [
 
 
 @dg.asset(
-    ins={
-        f"backtests_{timeframe.value}": dg.AssetIn(key=["backtest_results", timeframe.value])
-        for timeframe in TRADED_TIMEFRAMES
-    },
+    deps=[dg.AssetKey(["backtest_results", timeframe.value]) for timeframe in TRADED_TIMEFRAMES],
     group_name="selection",
     kinds={"sql"},
     owners=OWNERS,
@@ -58,10 +56,7 @@ _SHOWN = [
     metadata={"dagster/column_schema": column_schema(STRATEGY_SELECTIONS)},
 )
 def strategy_selections(
-    context: dg.AssetExecutionContext,
-    settings: SettingsResource,
-    database: DatabaseResource,
-    **backtests: pd.DataFrame,
+    context: dg.AssetExecutionContext, settings: SettingsResource, database: DatabaseResource
 ) -> pd.DataFrame:
     """The best strategy and timeframe of each coin whose backtests pass the preset's filters; one row per symbol.
 
@@ -74,17 +69,17 @@ def strategy_selections(
     limits = Limits(settings.get().min_deflated_sharpe, settings.get().max_p_value)
     hours = hours_of(context)
     blocked = checks.failed(database.get(), hours, but=asset_name(context.asset_key))
-    frames = [frame[~frame["hour_ms"].isin(list(blocked))] if blocked else frame for frame in backtests.values()]
-    parts = [
-        select_best(_rows_between(frames, some[0], some[-1]), preset, limits)
-        for some in (hours[at : at + HOURS_AT_A_TIME] for at in range(0, len(hours), HOURS_AT_A_TIME))
-    ]
+    parts, tried = list[Selection](), list[int]()
+    for at in range(0, len(hours), HOURS_AT_A_TIME):
+        some = hours[at : at + HOURS_AT_A_TIME]
+        rows = _backtests(database.get(), some, blocked)
+        parts.append(select_best(rows, preset, limits))
+        tried += ByHour(rows, some).count()
     selection = Selection.of_all(parts)
     selected = ByHour(selection.rows, hours)
-    tried = np.sum([ByHour(frame, hours).count() for frame in frames], axis=0)
     figures: dict[str, Sequence[object]] = {
         "selected": selected.count(),
-        "backtests": tried.tolist(),
+        "backtests": tried,
         "passed": [selection.passed.get(hour, 0) for hour in hours],
         "blocked_by": [blocked.get(hour, "no failed check") for hour in hours],
         "preset": [settings.get().selection_preset] * len(hours),
@@ -96,7 +91,7 @@ def strategy_selections(
             "failed_filters": md.counts(selection.failed.get(hours[at], {}), "filter"),
             "selections": md.table(best, _SHOWN, limit=30),
             "scores": pictures.histogram(best["score"].tolist(), title="Score by selected coin"),
-            "by_coin": _by_coin(_rows_between(frames, hours[at], hours[at])),
+            "by_coin": _by_coin(_backtests(database.get(), [hours[at]], blocked)),
         }
 
     describe_hours(context, selected, figures, tables)
@@ -104,6 +99,16 @@ def strategy_selections(
         context.log.warning(f"nothing is selected in the hour {key_of(hour)}: {reason}")
     context.log.info(f"{len(selection.rows)} coins selected in {len(hours)} hours")
     return selection.rows
+
+
+def _backtests(database: Database, hours: Sequence[int], blocked: Mapping[int, str]) -> pd.DataFrame:
+    """What a selection reads of these hours, but for those that a check blocks; sorted by hour."""
+    parts = [
+        read_partitions(database, BACKTEST_RESULTS, hours, {"timeframe": timeframe.value})[COLUMNS_READ]
+        for timeframe in TRADED_TIMEFRAMES
+    ]
+    rows = pd.concat(parts, ignore_index=True).sort_values("hour_ms", kind="stable", ignore_index=True)
+    return rows[~rows["hour_ms"].isin(list(blocked))].reset_index(drop=True) if blocked else rows
 
 
 def _by_coin(backtests: pd.DataFrame) -> dg.MetadataValue:
@@ -124,12 +129,3 @@ def _by_coin(backtests: pd.DataFrame) -> dg.MetadataValue:
         limit=30,
         meanings=dict.fromkeys(timeframes, meaning),
     )
-
-
-def _rows_between(frames: Sequence[pd.DataFrame], first_ms: int, last_ms: int) -> pd.DataFrame:
-    """What a selection reads of the hours from the first to the last, sorted by hour."""
-    parts = []
-    for frame in frames:
-        low, high = np.searchsorted(frame["hour_ms"].to_numpy(), [first_ms, last_ms + 1])
-        parts.append(frame.iloc[low:high][COLUMNS_READ])
-    return pd.concat(parts, ignore_index=True).sort_values("hour_ms", kind="stable", ignore_index=True)

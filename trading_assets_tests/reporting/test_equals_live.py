@@ -1,0 +1,146 @@
+"""Live, the walk-forward and parity decide on the same bars by the same selections, those of a full hour included.
+
+Live's part are the looks of two sessions in turn: the older one looks as a bar closes, also at the full hour, and the
+next one when its selection is there, some seconds later.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from decimal import Decimal
+
+import pandas as pd
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from trading_assets.ledger.looks import Look
+from trading_assets.market.candles import Candles
+from trading_assets.market.loading import load_strategy_data
+from trading_assets.market.timeframes import DAY_MS, HOUR_MS, LIVE_BARS, Timeframe, as_of_ms, floor_ms
+from trading_assets.reporting.following import Follow
+from trading_assets.strategies.base import Strategy, StrategyData
+from trading_assets.strategies.registry import make_strategy
+from trading_assets.trading.parity.compare import Outcome
+from trading_assets.trading.parity.day import LiveDay, compare_day
+from trading_assets.trading.signals import Signal, decide, signal_id
+from trading_assets_tests.fakes import an_instrument
+from trading_assets_tests.reporting.scenes import HOUR, KernelEngine, followed, market, settings
+
+SETTINGS = settings()
+DAY = floor_ms(HOUR, DAY_MS)
+HOURS = 3
+AT_ONCE_MS, SELECTED_MS = 300, 20_000
+"""So long after a close a session decides; so long after the full hour the next selection is there."""
+
+CHOICES = st.sampled_from(
+    [
+        *((timeframe, "bollinger_rsi", "{}") for timeframe in ("5m", "15m", "30m")),
+        ("15m", "bollinger_rsi", '{"band":0.3}'),
+        ("30m", "bollinger_rsi", '{"band":0.1}'),
+        ("15m", "fibonacci_bollinger", '{"band":0.3}'),
+        ("60m", "fibonacci_bollinger", '{"band":0.1}'),
+    ]
+)
+
+
+def follows(choices: Sequence[tuple[str, str, str]]) -> list[Follow]:
+    """ETHUSDT in so many hours, each with a choice of its own."""
+    return [Follow(HOUR + number * HOUR_MS, "ETHUSDT", *choice) for number, choice in enumerate(choices)]
+
+
+def looks(chosen: Sequence[Follow]) -> Iterator[tuple[int, Follow]]:
+    """When live decides, and by which selection, in order of time."""
+    for follow in chosen:
+        step = Timeframe(follow.timeframe).ms
+        if as_of_ms(follow.hour_ms) % step == 0:
+            yield as_of_ms(follow.hour_ms) + SELECTED_MS, follow
+        first = floor_ms(as_of_ms(follow.hour_ms), step) + step
+        yield from ((close + AT_ONCE_MS, follow) for close in range(first, follow.end_ms + 1, step))
+
+
+def by_live(chosen: Sequence[Follow]) -> dict[str, Signal]:
+    """Signals that the finder inserts: a bar decided twice is one signal."""
+    found: dict[str, Signal] = {}
+    for now_ms, follow in looks(chosen):
+        strategy, timeframe = make_strategy(follow.strategy, follow.parameters), Timeframe(follow.timeframe)
+        start_ms = floor_ms(now_ms, timeframe.ms) - LIVE_BARS * timeframe.ms
+        decision = decide(
+            hour_ms=follow.hour_ms,
+            strategy=strategy,
+            parameters=follow.parameters,
+            data=load_strategy_data(market(), follow.symbol, timeframe, strategy.needs(), start_ms, now_ms),
+            instrument=an_instrument(follow.symbol),
+            settings=SETTINGS,
+            now_ms=now_ms,
+            last_exit_ms=None,
+        )
+        if isinstance(decision, Signal):
+            found.setdefault(decision.signal_id, decision)
+    return found
+
+
+def by_parity(chosen: Sequence[Follow], found: dict[str, Signal]) -> pd.DataFrame:
+    """The day's rows, where every signal has expired."""
+
+    def load_decided(symbol: str, timeframe: Timeframe, strategy: Strategy, first_close_ms: int) -> StrategyData:
+        start_ms = first_close_ms - LIVE_BARS * timeframe.ms
+        return load_strategy_data(market(), symbol, timeframe, strategy.needs(), start_ms, DAY + DAY_MS)
+
+    def load_held(symbol: str, timeframe: Timeframe, close_ms: int) -> Candles:
+        raise AssertionError("nothing was traded")
+
+    signals = [{**signal.row, "status": "expired", "reason": None, "order_link_id": None} for signal in found.values()]
+    day = LiveDay(
+        selections=pd.DataFrame([follow._asdict() for follow in chosen]),
+        looks=[Look(now_ms, follow.hour_ms, {follow.symbol: ""}) for now_ms, follow in looks(chosen)],
+        signals=pd.DataFrame(signals, columns=list(signals[0]) if signals else ["signal_id"]),
+        trades={},
+    )
+    return compare_day(
+        DAY,
+        day,
+        settings=SETTINGS,
+        ticks={"ETHUSDT": Decimal(an_instrument("ETHUSDT").tick_size)},
+        load_decided=load_decided,
+        load_held=load_held,
+        engine=KernelEngine(),
+    )
+
+
+@hypothesis_settings(max_examples=15, deadline=None)
+@given(st.lists(CHOICES, min_size=HOURS, max_size=HOURS))
+def test_live_the_walk_forward_and_parity_know_the_same_signals(choices: list[tuple[str, str, str]]) -> None:
+    chosen = follows(choices)
+    live = by_live(chosen)
+    report = {
+        signal_id(
+            "main", trade.follow.symbol, Timeframe(trade.follow.timeframe), trade.follow.strategy, trade.entry_ms
+        ): (
+            trade.follow.hour_ms,
+            trade.follow.parameters,
+            "LONG" if trade.direction > 0 else "SHORT",
+        )
+        for trade in followed(chosen).of(chosen)
+    }
+    assert report == {
+        identity: (signal.row["hour_ms"], signal.row["parameters"], signal.row["position_type"])
+        for identity, signal in live.items()
+    }
+    rows = by_parity(chosen, live)
+    until = chosen[-1].end_ms
+    # After the last look its selection stays in force by the clock: not the business of the report.
+    rows = rows[rows["bar_close_ms"] <= until]
+    assert set(rows["signal_id"]) == set(report)
+    assert set(rows["outcome"]) <= {Outcome.EXPIRED}
+
+
+def test_the_bar_of_a_full_hour_is_decided_by_both_selections() -> None:
+    chosen = follows([("15m", "bollinger_rsi", '{"band":0.3}'), ("60m", "fibonacci_bollinger", '{"band":0.1}')] * 6)
+    entered: dict[str, list[int]] = {"older": [], "newer": []}
+    for trade in followed(chosen).of(chosen):
+        if trade.entry_ms == as_of_ms(trade.follow.hour_ms):
+            entered["newer"].append(trade.entry_ms)
+        elif trade.entry_ms == trade.follow.end_ms:
+            entered["older"].append(trade.entry_ms)
+    assert entered["older"] and entered["newer"]
