@@ -129,6 +129,13 @@ class Settings(BaseSettings):
         25.0, ge=0, lt=100, description="Newest part of the window that no parameter set is chosen by, percent."
     )
 
+    backfill_hours_per_run: int | None = Field(
+        None,
+        ge=1,
+        description="A backfill becomes runs of so many hours each, which several machines can share; empty: it is one "
+        "run.",
+    )
+
     # Selection (spec section 5).
     selection_preset: Literal["strict", "volume", "volume_loose"] = Field(
         "strict", description="Filter preset: strict [A], volume [B] or volume_loose (B's loosened form)."
@@ -283,6 +290,7 @@ class Settings(BaseSettings):
     )
 
     @field_validator(
+        "backfill_hours_per_run",
         "keep_research_runs_days",
         "keep_trading_runs_days",
         "keep_rows_days",
@@ -292,7 +300,7 @@ class Settings(BaseSettings):
         mode="before",
     )
     @classmethod
-    def _empty_is_for_good(cls, value: object) -> object:
+    def _empty_is_none(cls, value: object) -> object:
         return None if value == "" else value
 
     @field_validator("home")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import asdict
 
 import click
 from rich.table import Table as RichTable
@@ -141,6 +142,30 @@ def latency(symbols: int, samples: int, once_samples: int, speed: float, idle_se
             f"{idle.session_memory_mb:g} MB",
             highlight=False,
         )
+
+
+@bench.command("launches")
+@click.option("--samples", default=20, show_default=True, type=click.IntRange(1), help="Runs of each launcher.")
+@click.option(
+    "--broker",
+    default="amqp://guest:guest@127.0.0.1:5672//",
+    show_default=True,
+    help="RabbitMQ for the Celery worker; empty leaves that launcher out.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the report as one JSON object.")
+def launches(samples: int, broker: str, as_json: bool) -> None:
+    """From the sensor's run to its first step, with a process for each run and with a warm Celery worker; minutes."""
+    from trading_assets.bench.launches import measure_launches  # noqa: PLC0415 (imports the exchange)
+
+    report = measure_launches(samples, broker, lambda text: click.echo(text, err=True))
+    if as_json:
+        click.echo(json.dumps([asdict(one) for one in report]))
+        return
+    table = RichTable("launcher", "runs", "to first step, p50 s", "p90 s", "of it queued, p50 s", "CPU s a run")
+    for one in report:
+        figures = (one.p50_s, one.p90_s, one.queued_p50_s, one.cpu_s)
+        table.add_row(one.launcher, str(one.runs), *(f"{value:.2f}" for value in figures))
+    open_console().print(table)
 
 
 @bench.command("backfill")

@@ -61,12 +61,20 @@ class Rig:
 
 @contextlib.contextmanager
 def installed(
-    *, symbols: int, timeframe: Timeframe, strategy: str, parameters: str, mode: str, speed: float
+    *,
+    symbols: int,
+    timeframe: Timeframe,
+    strategy: str,
+    parameters: str,
+    mode: str,
+    speed: float,
+    run_launcher: str = "",
 ) -> Iterator[Rig]:
     """An installation of its own in a temporary directory, with `symbols` coins selected and the trade sensor on.
 
     Args:
         speed: seconds of market for each second.
+        run_launcher: a section of `dagster.yaml`; by default a run is a process of its own.
 
     Raises:
         ExchangeUnavailableError: the exchange or the daemon does not start.
@@ -74,7 +82,7 @@ def installed(
     """
     with (
         tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder,
-        own_environment(Path(folder), _settings(mode)),
+        own_environment(Path(folder), _settings(mode), run_launcher),
     ):
         settings = load_settings()
         url = ensure_running(settings, clock=ClockSpec(ClockMode.ACCELERATED, START_MS, speed))

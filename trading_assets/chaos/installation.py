@@ -30,12 +30,13 @@ STOP_WITHIN_S = 20.0
 
 
 @contextlib.contextmanager
-def own_environment(folder: Path, values: Mapping[str, object]) -> Iterator[None]:
+def own_environment(folder: Path, values: Mapping[str, object], more_sections: str = "") -> Iterator[None]:
     """Settings of a trial alone, and a Dagster instance, in `folder`: in this process, which works there, and its
     children.
 
     Args:
         values: settings by name, without prefix; `HOME` is `folder` unless given.
+        more_sections: of `dagster.yaml`, behind those of the checkout's.
     """
     before, directory = dict(os.environ), Path.cwd()
     for name in [name for name in os.environ if name.startswith((PREFIX, "BYBIT_", "DAGSTER_"))]:
@@ -45,7 +46,7 @@ def own_environment(folder: Path, values: Mapping[str, object]) -> Iterator[None
     dagster_home = folder / "dagster"
     dagster_home.mkdir()
     checkout = Path(trading_assets.__file__).resolve().parents[1]
-    (dagster_home / "dagster.yaml").write_text((checkout / "dagster.yaml").read_text())
+    (dagster_home / "dagster.yaml").write_text((checkout / "dagster.yaml").read_text() + more_sections)
     os.environ["DAGSTER_HOME"] = str(dagster_home)
     os.chdir(folder)
     try:

@@ -11,6 +11,10 @@ from trading_assets.defs.ops.trade import choose_mode, find_entry_signals, submi
 LANE = "trading_assets/lane"
 """Tag by which `dagster.yaml` keeps runs of one lane one after the other."""
 
+TRADING = {"dagster-celery/queue": "trading", "dagster/max_retries": "0"}
+"""Tags of what trades. Celery workers of its own take it where there are some, and nothing but a sensor's decision or a
+person starts it: whatever retries Dagster is told to make, they are not for an order."""
+
 RESEARCH_GROUPS = ("scan", "market_data", "backtests", "selection")
 
 research = dg.define_asset_job(
@@ -62,7 +66,7 @@ performance = dg.define_asset_job(
 
 @dg.job(
     executor_def=dg.in_process_executor,
-    tags={LANE: "trade"},
+    tags={LANE: "trade", **TRADING},
     description="Trades the newest selection: one order a signal, with stops attached, however often this job runs. "
     "A session lives until the next selection and decides the moment a candle closes; cancel it and trading stops. A "
     "run in once mode decides on the newest closed candles and ends.",
@@ -75,7 +79,7 @@ def trade() -> None:
 
 @dg.job(
     executor_def=dg.in_process_executor,
-    tags={LANE: "reconcile"},
+    tags={LANE: "reconcile", **TRADING},
     description="Brings the exchange's books into the ledger: fills, positions, closings, balance, open questions.",
 )
 def reconcile() -> None:
@@ -92,7 +96,7 @@ def retention() -> None:
     delete_what_is_old()
 
 
-URGENT = {LANE: "risk", "dagster/priority": "100"}
+URGENT = {LANE: "risk", "dagster/priority": "100", **TRADING}
 """A person's command waits for no other lane, and comes first in the queue."""
 
 

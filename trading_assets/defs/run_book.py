@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import dataclass
 
 import dagster as dg
 
 from trading_assets.defs.processes import is_gone, process_of
 
 _FROM_OUTSIDE = "This run has been marked as failed from outside"
+
+
+@dataclass(frozen=True)
+class Start:
+    """Seconds that a run waited in Dagster's queue, and from its launch to its first step."""
+
+    queued_s: float
+    launched_s: float
 
 
 class RunBook:
@@ -69,6 +78,24 @@ class RunBook:
             # What Dagster's code server says of a run whose process it saw end.
             return "its process was killed" if told.startswith(_FROM_OUTSIDE) else _short(told)
         return "no reason"
+
+    def starts(self, job: str) -> list[Start]:
+        """How long the job's runs took to begin that came to a step, the oldest first."""
+        found = []
+        kinds = (
+            dg.DagsterEventType.PIPELINE_ENQUEUED,
+            dg.DagsterEventType.PIPELINE_STARTING,
+            dg.DagsterEventType.STEP_START,
+        )
+        for run in reversed(self._instance.get_runs(dg.RunsFilter(job_name=job))):
+            firsts = [
+                self._instance.get_records_for_run(run.run_id, of_type=kind, limit=1, ascending=True).records
+                for kind in kinds
+            ]
+            if all(firsts):
+                enqueued, launched, stepped = (records[0].event_log_entry.timestamp for records in firsts)
+                found.append(Start(launched - enqueued, stepped - launched))
+        return found
 
     def events(self) -> int:
         """Number of events in Dagster's log, ticks not among them."""

@@ -10,7 +10,7 @@ import pytest
 
 from trading_assets.defs import looking
 from trading_assets.defs.processes import is_gone, process_of
-from trading_assets.defs.run_book import RunBook
+from trading_assets.defs.run_book import RunBook, Start
 
 WITHIN_S = 60.0
 
@@ -77,3 +77,29 @@ def test_a_run_that_has_not_begun_is_not_taken_for_dead(tmp_path: Path) -> None:
         assert process_of(instance, run.run_id) is None
         looking.end_dead(instance, "reconcile")
         assert looking.in_progress(instance, "reconcile")
+
+
+def test_a_run_book_tells_how_long_a_run_waited_and_began(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "dagster.yaml").write_text("telemetry: {enabled: false}")
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
+
+    @dg.job
+    def trade() -> None: ...
+
+    with dg.DagsterInstance.get() as instance:
+        begun, waiting = (instance.create_run_for_job(trade) for _ in range(2))
+        for run, kind, at in (
+            (begun, dg.DagsterEventType.PIPELINE_ENQUEUED, 100.0),
+            (begun, dg.DagsterEventType.PIPELINE_STARTING, 101.5),
+            (begun, dg.DagsterEventType.STEP_START, 104.0),
+            (begun, dg.DagsterEventType.STEP_START, 107.0),
+            (waiting, dg.DagsterEventType.PIPELINE_ENQUEUED, 105.0),
+        ):
+            event = dg.DagsterEvent(kind.value, job_name=trade.name)
+            instance.event_log_storage.store_event(
+                dg.EventLogEntry(None, "info", "", run.run_id, at, job_name=trade.name, dagster_event=event)
+            )
+    book = RunBook()
+    assert book.starts("trade") == [Start(queued_s=1.5, launched_s=2.5)]
+    assert book.starts("reconcile") == []
+    book.close()

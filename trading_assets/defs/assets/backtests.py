@@ -9,7 +9,7 @@ from trading_assets.backtesting.code_version import code_version
 from trading_assets.backtesting.left_out import backtest_good_candles
 from trading_assets.defs import metadata as md
 from trading_assets.defs import pictures
-from trading_assets.defs.assets.common import ONE_RUN, OWNERS, TABLES, ByHour, Progress, describe_hours
+from trading_assets.defs.assets.common import HOURS, OWNERS, TABLES, ByHour, Progress, describe_hours
 from trading_assets.defs.checks.schema import column_schema
 from trading_assets.defs.partitions import hourly, hours_of
 from trading_assets.defs.resources import CandleStoreResource, DatabaseResource, SettingsResource
@@ -37,7 +37,7 @@ def _backtest_asset(timeframe: Timeframe) -> dg.AssetsDefinition:
         code_version=_CODE,
         partitions_def=hourly,
         io_manager_key=TABLES,
-        backfill_policy=ONE_RUN,
+        backfill_policy=HOURS,
         metadata={"dagster/column_schema": column_schema(BACKTEST_RESULTS), "timeframe": timeframe.value},
         description=f"Backtest of each active strategy on each scanned coin over the {timeframe.value} window that "
         "ends at the as-of, with fees, slippage and funding; one row per hour, symbol and strategy: the "

@@ -13,6 +13,7 @@ from trading_assets.defs.partitions import key_of
 from trading_assets.errors import DataError
 from trading_assets.exchange.base import MarketData
 from trading_assets.market.timeframes import as_of_ms, iso
+from trading_assets.settings import load_settings
 
 OWNERS = ["team:trading-assets"]
 
@@ -21,6 +22,15 @@ TABLES = "hourly_tables"
 
 ONE_RUN = dg.BackfillPolicy.single_run()
 """A run costs seconds before any work, so a backfill hands a range of hours to one run."""
+
+
+def backfill_policy(hours_per_run: int | None) -> dg.BackfillPolicy:
+    """One run for a range, or one for each so many of its hours: what several machines can share."""
+    return ONE_RUN if hours_per_run is None else dg.BackfillPolicy.multi_run(hours_per_run)
+
+
+HOURS = backfill_policy(load_settings().backfill_hours_per_run)
+"""Of every asset of research, so that each run takes its hours through all of them."""
 
 IN_FULL = 24
 """The newest hours of a run show tables and pictures, older ones their figures: nobody looks at a month of tables, and

@@ -7,7 +7,7 @@ import pandas as pd
 
 from trading_assets.defs import metadata as md
 from trading_assets.defs.assets.common import (
-    ONE_RUN,
+    HOURS,
     OWNERS,
     TABLES,
     ByHour,
@@ -35,7 +35,7 @@ def _candle_asset(timeframe: Timeframe) -> dg.AssetsDefinition:
         code_version="2",
         partitions_def=hourly,
         io_manager_key=TABLES,
-        backfill_policy=ONE_RUN,
+        backfill_policy=HOURS,
         metadata={"dagster/column_schema": column_schema(CANDLE_COVERAGE), "timeframe": timeframe.value},
         description=f"What the candle store holds of each scanned coin and BTCUSDT in {timeframe.value}, as of the end "
         "of the hour: coverage, gaps and a hash of the content; one row per hour and symbol. Materialising fetches "
@@ -103,7 +103,7 @@ candle_assets = [_candle_asset(timeframe) for timeframe in TRADED_TIMEFRAMES]
     code_version="1",
     partitions_def=hourly,
     io_manager_key=TABLES,
-    backfill_policy=ONE_RUN,
+    backfill_policy=HOURS,
     metadata={"dagster/column_schema": column_schema(FUNDING_COVERAGE)},
 )
 def funding_rates(

@@ -8,7 +8,7 @@ import pandas as pd
 from trading_assets.defs import metadata as md
 from trading_assets.defs import pictures
 from trading_assets.defs.assets.common import (
-    ONE_RUN,
+    HOURS,
     OWNERS,
     TABLES,
     ByHour,
@@ -30,7 +30,7 @@ from trading_assets.schemas.tables import MARKET_SCAN
     code_version="1",
     partitions_def=hourly,
     io_manager_key=TABLES,
-    backfill_policy=ONE_RUN,
+    backfill_policy=HOURS,
     metadata={"dagster/column_schema": column_schema(MARKET_SCAN)},
 )
 def market_scan(

@@ -9,7 +9,7 @@ import pandas as pd
 from trading_assets.backtesting.selection import COLUMNS_READ, PRESETS, Limits, Selection, coin_summary, select_best
 from trading_assets.defs import metadata as md
 from trading_assets.defs import pictures
-from trading_assets.defs.assets.common import ONE_RUN, OWNERS, TABLES, ByHour, describe_hours
+from trading_assets.defs.assets.common import HOURS, OWNERS, TABLES, ByHour, describe_hours
 from trading_assets.defs.checks.schema import column_schema
 from trading_assets.defs.partitions import hourly, hours_of, key_of
 from trading_assets.defs.resources import DatabaseResource, SettingsResource
@@ -52,7 +52,7 @@ _SHOWN = [
     freshness_policy=dg.FreshnessPolicy.time_window(fail_window=FAILS_AFTER, warn_window=WARNS_AFTER),
     partitions_def=hourly,
     io_manager_key=TABLES,
-    backfill_policy=ONE_RUN,
+    backfill_policy=HOURS,
     metadata={"dagster/column_schema": column_schema(STRATEGY_SELECTIONS)},
 )
 def strategy_selections(
