@@ -10,6 +10,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import groupby
+from typing import Any
 
 import numpy as np
 import sqlalchemy as sa
@@ -120,14 +121,19 @@ def _follows(database: Database, table: Table, hours: Sequence[int]) -> Iterable
             rows = connection.execute(statement).all()
         # Sorted here: databases do not agree on the order of texts.
         # The same few texts stand in a million places.
-        yield from sorted(
-            Follow(
-                hour,
-                *(sys.intern(symbol), sys.intern(timeframe), sys.intern(strategy), sys.intern(parameters)),
-                math.inf if most_price is None else most_price,
-            )
-            for hour, symbol, timeframe, strategy, parameters, most_price in rows
-        )
+        yield from sorted(map(_follow, rows))
+
+
+def _follow(row: sa.Row[Any]) -> Follow:
+    hour, symbol, timeframe, strategy, parameters, most_price = row
+    return Follow(
+        hour,
+        sys.intern(symbol),
+        sys.intern(timeframe),
+        sys.intern(strategy),
+        sys.intern(parameters),
+        math.inf if most_price is None else most_price,
+    )
 
 
 def _or(time_ms: int | None, otherwise: str) -> str:
