@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -35,23 +36,38 @@ _SECONDS_AFTER = 5
 _LONGEST_S = 4 * 3600
 _DEFAULT_COINS, _MOST_COINS = 80, 600
 
-_STORAGE = """\
-storage:
-  custom:
-    module: trading_assets.defs.event_storage
-    class: BatchedSqliteStorage
-    config: {{base_dir: {base_dir}}}
-telemetry: {{enabled: false}}
-"""
+@dataclass(frozen=True)
+class Stores:
+    """Where a measurement keeps Dagster's history and the ledger: URLs of PostgreSQL; None is SQLite in its home."""
+
+    history: str | None = None
+    ledger: str | None = None
+
+    def dagster_yaml(self, home: Path) -> str:
+        """Configuration of an instance whose files are in `home`."""
+        if self.history is None:
+            storage, config = "event_storage.BatchedSqliteStorage", {"base_dir": str(home / "dagster")}
+        else:
+            storage, config = "postgres_storage.BatchedPostgresStorage", {"postgres_url": self.history}
+        module, name = storage.split(".")
+        custom = {"module": f"trading_assets.defs.{module}", "class": name, "config": config}
+        return json.dumps({"storage": {"custom": custom}, "telemetry": {"enabled": False}})
+
+    def settings(self) -> dict[str, str]:
+        """Settings of the project, without their prefix."""
+        return {} if self.ledger is None else {"DATABASE_URL": self.ledger}
 
 
-def backfill(days: int, symbols: int) -> dict[str, Any]:
+SQLITE = Stores()
+
+
+def backfill(days: int, symbols: int, stores: Stores = SQLITE) -> dict[str, Any]:
     """A backfill of so many days, one run from scan to selections, from an empty candle store.
 
     Raises:
         StorageError: the run failed; the message has its last words.
     """
-    (report,) = _runs([(END_MS - days * 24 * HOUR_MS, days * 24)], symbols)
+    (report,) = _runs([(END_MS - days * 24 * HOUR_MS, days * 24)], symbols, stores)
     return report
 
 
@@ -80,11 +96,11 @@ def table(report: dict[str, Any], title: str) -> Table:
     return shown
 
 
-def _runs(runs: list[tuple[int, int]], symbols: int) -> list[dict[str, Any]]:
+def _runs(runs: list[tuple[int, int]], symbols: int, stores: Stores = SQLITE) -> list[dict[str, Any]]:
     coins = _DEFAULT_COINS if symbols <= _DEFAULT_COINS // 2 else _MOST_COINS
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder)
-        environment = measured_environment(home, symbols, coins)
+        environment = measured_environment(home, symbols, coins, stores)
         clock = ClockSpec(ClockMode.MANUAL, start_ms=END_MS + _SECONDS_AFTER * 1000)
         url = ensure_running(load_settings(home=home, simulator_symbols=coins, simulator_url=None), clock=clock)
         try:
@@ -95,12 +111,12 @@ def _runs(runs: list[tuple[int, int]], symbols: int) -> list[dict[str, Any]]:
             requests.post(f"{url}/admin/stop", timeout=10)
 
 
-def measured_environment(home: Path, symbols: int, coins: int) -> dict[str, str]:
+def measured_environment(home: Path, symbols: int, coins: int, stores: Stores = SQLITE) -> dict[str, str]:
     """The environment of a run: none of the user's settings but what is measured."""
-    (home / "dagster.yaml").write_text(_STORAGE.format(base_dir=json.dumps(str(home / "dagster"))))
+    (home / "dagster.yaml").write_text(stores.dagster_yaml(home))
     kept = {name: value for name, value in os.environ.items() if not name.startswith((PREFIX, "BYBIT_", "DAGSTER"))}
     kept.pop("PYTHONDONTWRITEBYTECODE", None)
-    settings = {"HOME": str(home), "SIMULATOR_SYMBOLS": str(coins), "MAX_SYMBOLS": str(symbols)}
+    settings = {"HOME": str(home), "SIMULATOR_SYMBOLS": str(coins), "MAX_SYMBOLS": str(symbols)} | stores.settings()
     if coins == _MOST_COINS:
         # So many do not pass the usual filters.
         settings |= {"MIN_VOLUME_24H": "0", "MIN_VOLATILITY": "0", "MAX_SIZE_ERROR_PCT": "101"}

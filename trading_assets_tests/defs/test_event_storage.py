@@ -8,7 +8,7 @@ import dagster as dg
 import pytest
 import sqlalchemy as sa
 
-from trading_assets.defs.event_storage import BATCH_SIZE_VARIABLE
+from trading_assets.defs.event_batches import BATCH_SIZE_VARIABLE
 
 HOURS = dg.HourlyPartitionsDefinition(start_date="2026-01-01-00:00", end_date="2026-01-02-00:00", timezone="UTC")
 FIRST, LAST = "2026-01-01-03:00", "2026-01-01-08:00"
