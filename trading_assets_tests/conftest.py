@@ -5,7 +5,7 @@ import shutil
 import subprocess
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -67,6 +67,33 @@ def postgres_database(postgres_url: str, postgres_template: str) -> Iterator[Dat
     drop_database(postgres_url, name)
 
 
+@pytest.fixture(scope="session")
+def history_template(postgres_url: str) -> Iterator[str]:
+    """A database on the server with Dagster's tables and no history, to copy from."""
+    from trading_assets.defs.postgres_storage import BatchedPostgresStorage  # imports dagster
+
+    name = "empty_history"
+    create_database(postgres_url, name)
+    BatchedPostgresStorage(database_url(postgres_url, name)).event_log_storage.dispose()
+    yield name
+    drop_database(postgres_url, name)
+
+
+@pytest.fixture
+def new_history(postgres_url: str, history_template: str) -> Iterator[Callable[[], str]]:
+    """Makes databases for Dagster's storage, without any history; gives their URLs."""
+    made: list[str] = []
+
+    def make() -> str:
+        made.append(f"h{uuid.uuid4().hex[:12]}")
+        create_database(postgres_url, made[-1], template=history_template)
+        return database_url(postgres_url, made[-1])
+
+    yield make
+    for name in made:
+        drop_database(postgres_url, name)
+
+
 def database_url(server_url: str, name: str) -> str:
     """URL of a database on a server."""
     return sa.make_url(server_url).set(database=name).render_as_string(hide_password=False)
@@ -109,6 +136,15 @@ def database(request: pytest.FixtureRequest) -> Database:
     """An empty system of record, on either engine."""
     name = "sqlite" if request.param == "sqlite" else "postgres_database"
     return request.getfixturevalue(name)  # type: ignore[no-any-return]
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def either_ledger(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The settings' ledger, on either engine; its name is given."""
+    if request.param == "postgresql":
+        on_postgres: Database = request.getfixturevalue("postgres_database")
+        monkeypatch.setenv("TRADING_ASSETS_DATABASE_URL", on_postgres.url.render_as_string(hide_password=False))
+    return str(request.param)
 
 
 def recorded_data(name: str) -> Path:

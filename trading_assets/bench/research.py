@@ -36,6 +36,7 @@ _SECONDS_AFTER = 5
 _LONGEST_S = 4 * 3600
 _DEFAULT_COINS, _MOST_COINS = 80, 600
 
+
 @dataclass(frozen=True)
 class Stores:
     """Where a measurement keeps Dagster's history and the ledger: URLs of PostgreSQL; None is SQLite in its home."""
