@@ -132,11 +132,11 @@ def test_the_random_choice_is_as_many_backtests_of_the_same_hour_one_a_coin(data
     assert [f[1:] for f in drawn[:3]] != [f[1:] for f in drawn[3:]], "each hour draws anew"
 
 
-def test_hours_whose_backtests_are_gone_are_told(sqlite: Database, tmp_path: Path) -> None:
-    fill(sqlite, 3)
-    with sqlite.write() as connection:
+def test_hours_whose_backtests_are_gone_are_told(database: Database, tmp_path: Path) -> None:
+    fill(database, 3)
+    with database.write() as connection:
         connection.execute(sql_table(BACKTEST_RESULTS).delete())
-    report = make_walk_forward(sources(sqlite, tmp_path))
+    report = make_walk_forward(sources(database, tmp_path))
     assert any("random choice has 0 strategies where 12 were selected" in note for note in report.notes)
     assert len(report.beside[0].trades) == 0
 
@@ -160,9 +160,9 @@ def test_a_report_without_a_single_trade_is_a_page_all_the_same(sqlite: Database
     assert "none" in render(made)
 
 
-def test_of_each_report_the_newest_pages_are_kept(sqlite: Database, tmp_path: Path) -> None:
-    fill(sqlite, 4)
-    made = sources(sqlite, tmp_path, reports_kept=2)
+def test_of_each_report_the_newest_pages_are_kept(database: Database, tmp_path: Path) -> None:
+    fill(database, 4)
+    made = sources(database, tmp_path, reports_kept=2)
     for last in range(4):
         write(make_walk_forward(made, HOUR, HOUR + last * HOUR_MS), made.settings)
     kept = sorted(path.name for path in (tmp_path / "reports").glob("*.html"))
