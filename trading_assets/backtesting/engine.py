@@ -4,9 +4,9 @@ Rules: an entry fills at the close of its signal bar, with slippage, and its sto
 fill; they work from the next bar; the stop counts before the target inside one bar, even where the bar opened beyond
 the target; a bar that opens beyond a stop or target fills at the open; slippage and taker fee on both fills; one order
 per bar, so no entry on the bar of an exit; a signal while a position is open is ignored; an entry whose stop is as far
-as the liquidation is none; every trade has the size `notional` / close of its signal bar. A trade still open at the end
-is marked at the last close and is not closed. A missing bar is no bar: what it would have touched is seen at the open
-of the next one.
+as the liquidation is none, and so is one whose quantity would lie below the coin's smallest; every trade has the size
+`notional` / close of its signal bar. A trade still open at the end is marked at the last close and is not closed. A
+missing bar is no bar: what it would have touched is seen at the open of the next one.
 """
 
 from __future__ import annotations
@@ -44,6 +44,7 @@ class Column:
         reward_risk: the target stands so many stop distances away.
         confidence: percent, where there is an entry.
         funding: payments of the symbol; those outside the window are ignored.
+        most_price: the highest close at which an order of a live position's size is accepted, USDT.
     """
 
     candles: Candles
@@ -53,6 +54,7 @@ class Column:
     reward_risk: float
     confidence: FloatArray
     funding: Funding
+    most_price: float = math.inf
 
     @classmethod
     def of_one_entry(
@@ -78,9 +80,9 @@ class Column:
         )
 
     def entries(self, costs: Costs) -> tuple[BoolArray, BoolArray]:
-        """Long and short entries whose stop comes before the liquidation."""
-        before = self.stop_fraction < costs.liquidation
-        return self.long & before, self.short & before
+        """Long and short entries that can be ordered, with a stop that comes before the liquidation."""
+        possible = (self.stop_fraction < costs.liquidation) & (self.candles.close <= self.most_price)
+        return self.long & possible, self.short & possible
 
 
 @dataclass(frozen=True)

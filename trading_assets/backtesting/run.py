@@ -19,11 +19,12 @@ import pandas as pd
 
 from trading_assets.backtesting.engine import Column, Costs, Engine, Trades
 from trading_assets.backtesting.kernel.engine import KernelEngine
-from trading_assets.backtesting.kernel.panel import MOST_BARS, Panel, panels
+from trading_assets.backtesting.kernel.panel import Panel, panels, parts_of
 from trading_assets.backtesting.kernel.sweep import Outcome, StrategySweep, no_figures, shared_indicators
 from trading_assets.backtesting.metrics import Metrics, metrics, split_bar
 from trading_assets.backtesting.parameter_choice import choose, tried
 from trading_assets.backtesting.significance import MIN_TRADES, bootstrap_p_value, seed_of
+from trading_assets.backtesting.threads import spread
 from trading_assets.errors import DataError
 from trading_assets.market.candles import FloatArray
 from trading_assets.market.loading import Loader, OfHour
@@ -88,7 +89,8 @@ class Backtests:
         self._strategies = tuple(strategies)
         self._sweeps = {strategy.name: StrategySweep(strategy.sets) for strategy in strategies}
         self._costs, self._settings = costs_of(settings), settings
-        self._pool = ThreadPoolExecutor(threads or os.cpu_count() or 1)
+        self._threads = threads or os.cpu_count() or 1
+        self._pool = ThreadPoolExecutor(self._threads)
 
     def __enter__(self) -> Backtests:
         return self
@@ -134,26 +136,28 @@ class Backtests:
                 return _refuse(error)
 
         opened = dict(zip(hours_of, self._pool.map(open_one, hours_of), strict=True))
+        # Something to do for every thread; many hours are that already.
+        least = -(-self._threads // max(len(scans), 1))
         tasks = [
             (hour, symbols)
             for hour in sorted(scans)
-            for symbols in _split([symbol for symbol in sorted(scans[hour]) if symbol in opened], timeframe)
+            for symbols in _split([symbol for symbol in sorted(scans[hour]) if symbol in opened], timeframe, least)
         ]
-        blocks: list[_Block] = []
+
+        done: list[int] = []
+        total = sum(len(symbols) for _, symbols in tasks)
 
         def work(task: tuple[int, Sequence[str]]) -> list[_Block]:
-            return self._task(*task, timeframe, opened, wanted)
+            blocks = self._task(*task, timeframe, opened, wanted)
+            done.append(len(task[1]))
+            return blocks
 
-        done, total = 0, sum(len(symbols) for _, symbols in tasks)
-        for (_, symbols), found in zip(
-            tasks,
-            self._pool.map(work, tasks),
-            strict=True,
-        ):
-            blocks += found
-            done += len(symbols)
+        def tell(_tasks: int) -> None:
             if progress is not None:
-                progress(done, total)
+                progress(sum(done), total)
+
+        found = spread(self._pool, self._threads, work, tasks, tell)
+        blocks = [block for of_task in found for block in of_task]
         if not blocks:
             return BACKTEST_RESULTS.empty()
         frame = pd.DataFrame([row for block in blocks for row in block.rows])
@@ -263,10 +267,9 @@ def configurations(rows: pd.DataFrame) -> int:
     return int(groups["configurations"].sum())
 
 
-def _split(symbols: Sequence[str], timeframe: Timeframe) -> Iterator[Sequence[str]]:
-    """The symbols in parts that fill a panel each, and at least one part for each processor."""
-    most = max(MOST_BARS // (timeframe.window_bars + WARM_UP_BARS), 1)
-    parts = max(-(-len(symbols) // most), min(os.cpu_count() or 1, len(symbols)))
+def _split(symbols: Sequence[str], timeframe: Timeframe, least: int) -> Iterator[Sequence[str]]:
+    """The symbols in parts that fill a panel each, at least so many parts."""
+    parts = max(parts_of(len(symbols), timeframe.window_bars + WARM_UP_BARS), min(least, len(symbols)))
     for part in range(parts):
         yield symbols[part::parts]
 

@@ -1,7 +1,8 @@
 """The same backtests by the kernel and by other engines, one after the other in one process, with equal results.
 
 CPU time counts (of all threads); compare ratios of one run, not runs of different days. Each engine gets the same
-candles in memory, and each is told to share indicators among the parameter sets where it can.
+candles in memory, and each is told to share indicators among the parameter sets where it can. The gain of two threads
+is told beside that of two threads that do nothing but compiled arithmetic: what the machine has to give at that moment.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from rich.table import Table
 from trading_assets.backtesting.engine import Costs
 from trading_assets.backtesting.kernel.panel import Panel, Window, panels
 from trading_assets.backtesting.kernel.sweep import StrategySweep
+from trading_assets.backtesting.threads import spread
 from trading_assets.bench import others
 from trading_assets.bench.others import Engine, Work
 from trading_assets.market.candles import Candles, FloatArray, Funding
@@ -32,6 +34,9 @@ COSTS = Costs(fee=0.00055, slippage=0.0002, notional=1000.0)
 CAPITAL = 1000.0
 OUT_OF_SAMPLE_PCT = 25.0
 STRATEGY = "bollinger_rsi"
+TURN_S = 0.3
+"""An engine runs at least so long before it is the next one's turn."""
+
 START_MS = 1_772_323_200_000
 
 
@@ -65,12 +70,16 @@ def measure(symbols: int, params: int, timeframes: Sequence[Timeframe], repeat: 
         Engine("kernel, two threads", kernel, alike, threads=2),
         *others.engines(sets, COSTS, CAPITAL, max(symbols // 2, 1)),
     ]
-    results: list[dict[str, Any]] = []
+    timings: list[_Timing] = []
     kernel_mb = 0.0
     for engine in engines:
-        parts = [work[at : at + symbols : engine.every] for at in range(0, len(work), symbols)]
-        results.append({"engine": engine.name, **_timed(engine, parts, repeat, len(sets))})
+        timings.append(_Timing(engine, [work[at : at + symbols : engine.every] for at in range(0, len(work), symbols)]))
         kernel_mb = kernel_mb or _peak_mb() - loaded_mb
+    # In turns: a machine that others use is fast at one moment and slow at the next, for all engines alike.
+    for _ in range(repeat):
+        for timing in timings:
+            timing.turn()
+    results = [timing.result(len(sets)) for timing in timings]
     one_thread, two_threads = results[0]["wall_s"], results[1]["wall_s"]
     for result in results:
         result["times_kernel"] = round(result["ns"] / results[0]["ns"], 1)
@@ -125,40 +134,57 @@ def table(report: dict[str, Any]) -> Table:
     return shown
 
 
-def _timed(engine: Engine, parts: Sequence[Sequence[Work]], repeat: int, sets: int) -> dict[str, Any]:
-    """The fastest of several runs by CPU time, after one that imports, compiles and is compared.
+class _Timing:
+    """Runs of one engine, after one that imports, compiles and is compared."""
 
-    Two threads take halves of each part; their gain in wall time is told beside that of two threads that do nothing but
-    compiled arithmetic, which is what the machine has to give at that moment.
-    """
-    shares = [part[place :: engine.threads] for part in parts for place in range(engine.threads)]
-    shares = [share for share in shares if share]
+    def __init__(self, engine: Engine, parts: Sequence[Sequence[Work]]) -> None:
+        """Threads share the coins as the pipeline's do: whole parts, halves where there are few parts."""
+        self._engine = engine
+        pieces = 1 if len(parts) >= 2 * engine.threads else engine.threads
+        shares = [part[place::pieces] for part in parts for place in range(pieces) if part[place::pieces]]
+        # The longest first: else one thread may end with a long one alone.
+        self._shares = sorted(shares, key=lambda share: -sum(len(one.window.candles) for one in share))
+        self._pool = ThreadPoolExecutor(engine.threads)
+        pairs = [
+            pair
+            for share, found in zip(self._shares, self._all_of_it(), strict=True)
+            for pair in zip(share, found, strict=True)
+        ]
+        check = engine.equal
+        self._equal = None if check is None else all(check(one, found) for one, found in pairs)
+        self._bars = sum(len(one.window.candles) for one, _ in pairs)
+        self._times: list[tuple[float, float]] = []
 
-    def all_of_it() -> list[Sequence[object]]:
-        if engine.threads == 1:
-            return [engine.run(share) for share in shares]
-        with ThreadPoolExecutor(engine.threads) as pool:
-            return list(pool.map(engine.run, shares))
-
-    first = all_of_it()
-    check = engine.equal
-    pairs = [pair for share, found in zip(shares, first, strict=True) for pair in zip(share, found, strict=True)]
-    equal = None if check is None else all(check(one, found) for one, found in pairs)
-    times = []
-    for _ in range(repeat):
+    def turn(self) -> None:
+        """Once, or as often as fits into `TURN_S`: a short run has the same chance to find the machine undisturbed."""
         gc.collect()
-        cpu, wall = time.process_time(), time.perf_counter()
-        all_of_it()
-        times.append((time.process_time() - cpu, time.perf_counter() - wall))
-    best_cpu, best_wall = min(cpu for cpu, _ in times), min(wall for _, wall in times)
-    bar_sets = sum(len(one.window.candles) for one, _ in pairs) * sets
-    return {
-        "cpu_s": round(best_cpu, 4),
-        "wall_s": round(best_wall, 4),
-        "ns": round(best_cpu / bar_sets * 1e9, 2),
-        "wall_ns": round(best_wall / bar_sets * 1e9, 2),
-        "equal": equal,
-    }
+        gc.disable()
+        try:
+            until = time.perf_counter() + TURN_S
+            while True:
+                cpu, wall = time.process_time(), time.perf_counter()
+                self._all_of_it()
+                self._times.append((time.process_time() - cpu, time.perf_counter() - wall))
+                if time.perf_counter() > until:
+                    return
+        finally:
+            gc.enable()
+
+    def result(self, sets: int) -> dict[str, Any]:
+        """The fastest run, by CPU and by wall time."""
+        cpu, wall = map(min, zip(*self._times, strict=True))
+        bar_sets = self._bars * sets
+        return {
+            "engine": self._engine.name,
+            "cpu_s": round(cpu, 4),
+            "wall_s": round(wall, 4),
+            "ns": round(cpu / bar_sets * 1e9, 2),
+            "wall_ns": round(wall / bar_sets * 1e9, 2),
+            "equal": self._equal,
+        }
+
+    def _all_of_it(self) -> Sequence[Sequence[object]]:
+        return spread(self._pool, self._engine.threads, self._engine.run, self._shares)
 
 
 def _prepared(data: StrategyData, sweep: StrategySweep) -> Work:

@@ -18,7 +18,7 @@ from trading_assets.backtesting.engine import Column, Costs
 from trading_assets.backtesting.kernel.engine import KernelEngine
 from trading_assets.backtesting.kernel.panel import Window
 from trading_assets.backtesting.kernel.sweep import column_of
-from trading_assets.backtesting.metrics import Metrics, metrics
+from trading_assets.backtesting.metrics import PROFIT_FACTOR_CAP, Metrics, metrics
 from trading_assets.backtesting.vectorbt_engine import PLENTY_OF_CASH, RULES, VectorbtEngine
 from trading_assets.market.candles import FloatArray
 from trading_assets.strategies.base import Strategy, StrategyData
@@ -26,6 +26,19 @@ from trading_assets.strategies.sharing import sharing
 
 _METRICS = [field.name for field in fields(Metrics)]
 _TRADES, _PNL = _METRICS.index("total_trades"), _METRICS.index("total_pnl")
+_BY_RUST = (
+    "total_trades",
+    "win_rate",
+    "profit_factor",
+    "total_return",
+    "max_drawdown",
+    "sharpe_ratio",
+    "total_pnl",
+    "confidence_avg",
+    "fees_paid",
+    "exposure_pct",
+)
+"""The figures that `_figures` makes: those of a backtest without skewness, kurtosis, funding and the held-back part."""
 
 
 @dataclass(frozen=True)
@@ -65,8 +78,18 @@ def engines(sets: Sequence[Strategy], costs: Costs, capital: float, slow: int) -
         with sharing({}):
             return [column_of(strategy, one.data, one.window) for strategy in sets]
 
+    def orders(engine: str) -> Callable[[Work], np.ndarray]:
+        return lambda one: _orders(columns_of(one), costs, engine)
+
     def orders_equal(one: Work, found: np.ndarray) -> bool:
         return _same_orders(found, columns_of(one), costs)
+
+    def by_rust(one: Work) -> FloatArray:
+        return _figures(columns_of(one), costs, capital)
+
+    def these_equal(one: Work, found: FloatArray) -> bool:
+        expected = one.figures[:, [_METRICS.index(name) for name in _BY_RUST]]
+        return bool(np.allclose(found, expected, rtol=1e-9, atol=1e-9))
 
     def portfolio(one: Work) -> FloatArray:
         columns = columns_of(one)
@@ -94,14 +117,15 @@ def engines(sets: Sequence[Strategy], costs: Costs, capital: float, slow: int) -
         return bool(np.allclose(found, one.figures, rtol=1e-9, atol=1e-9))
 
     listed = [
-        Engine("vectorbt Rust, low level", each(lambda one: _orders(columns_of(one), costs, "rust")), orders_equal),
-        Engine("vectorbt numba, low level", each(lambda one: _orders(columns_of(one), costs, "numba")), orders_equal),
+        Engine("vectorbt Rust, low level", each(by_rust), these_equal),
+        Engine("vectorbt Rust, orders alone", each(orders("rust")), orders_equal),
+        Engine("vectorbt numba, orders alone", each(orders("numba")), orders_equal),
         Engine("vectorbt Portfolio, all sets at once", each(portfolio), figures_equal),
         Engine("vectorbt Portfolio, set by set", each(notebook), figures_equal, slow),
         Engine("vectorbt Portfolio, pandas and its own figures", each(by_pandas), profits_equal, slow),
     ]
     if find_spec("vectorbt_rust") is None:
-        del listed[0]
+        del listed[:2]
     if find_spec("backtesting") is not None:
         listed.append(Engine("backtesting.py", each(lambda one: _backtesting_py(columns_of(one), costs)), None, slow))
     return listed
@@ -135,6 +159,50 @@ def _orders(columns: Sequence[Column], costs: Costs, engine: str) -> np.ndarray:
         **alone,
     )
     return np.asarray(records)
+
+
+def _figures(columns: Sequence[Column], costs: Costs, capital: float) -> FloatArray:
+    """The figures of `_BY_RUST`, shape (columns, figures), by vectorbt's Rust functions as far as they go."""
+    from vectorbt.portfolio import dispatch as portfolio
+    from vectorbt.records.dispatch import col_map
+    from vectorbt.returns import dispatch as returns
+
+    candles, count = columns[0].candles, len(columns)
+    shape, rust = (len(candles), count), "rust"
+    orders = _orders(columns, costs, rust)
+    of_column = col_map(orders["col"], count, engine=rust)
+    close = np.repeat(candles.close[:, None], count, axis=1)
+    # Cash begins with the capital here: beside the cash that the orders had, a trade's cents would be rounded away.
+    cash = portfolio.cash(
+        portfolio.cash_flow(shape, orders, of_column, False, engine=rust), np.full(count, capital), engine=rust
+    )
+    held = portfolio.assets(portfolio.asset_flow(shape, orders, of_column, 2, engine=rust), engine=rust)
+    # vectorbt's own drawdown begins after the first bar and multiplies returns: wrong once more than all is lost.
+    value = portfolio.value(cash, portfolio.asset_value(close, held, engine=rust), engine=rust)
+    equity = np.concatenate([np.full((1, count), capital), value])
+    changes = np.diff(equity, axis=0) / capital
+    trades = portfolio.get_exit_trades(orders, close, of_column, engine=rust)
+    lengths = np.bincount(trades["col"], trades["exit_idx"] - trades["entry_idx"], count)
+    trades = trades[trades["status"] == 1]
+    column, pnl = trades["col"], trades["pnl"]
+    closed, wins = np.bincount(column, minlength=count), np.bincount(column, pnl > 0, count)
+    profit, loss = np.bincount(column, np.maximum(pnl, 0), count), np.bincount(column, np.maximum(-pnl, 0), count)
+    confidence = np.column_stack([one.confidence for one in columns])[trades["entry_idx"], column]
+    some, total = np.maximum(closed, 1), np.bincount(column, pnl, count)
+    return np.column_stack(
+        [
+            closed,
+            wins / some * 100,
+            np.minimum(profit / np.maximum(loss, profit / PROFIT_FACTOR_CAP + (profit <= 0)), PROFIT_FACTOR_CAP),
+            total / capital * 100,
+            (equity / np.maximum.accumulate(equity, axis=0) - 1).min(axis=0) * 100,
+            np.nan_to_num(returns.sharpe_ratio(changes, candles.timeframe.bars_per_year, 0.0, 0, engine=rust)),
+            total,
+            np.bincount(column, confidence, count) / some,
+            np.bincount(column, trades["entry_fees"] + trades["exit_fees"], count),
+            lengths / len(candles) * 100,
+        ]
+    )
 
 
 def _with_pandas(columns: Sequence[Column], costs: Costs) -> pd.DataFrame:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Protocol
+
+import pandas as pd
 
 from trading_assets.exchange.base import MarketData
 from trading_assets.market import depth
@@ -87,6 +91,24 @@ def open_coin(
     """
     held = HeldReads(store, as_of_ms(hours_ms[-1]))
     return lambda hour_ms: hour_loader(held, hour_ms)(symbol, timeframe, needs)
+
+
+def sized(of_hour: OfHour, most_prices: Mapping[int, float]) -> OfHour:
+    """The same data with `most_price`, by hour (UTC ms); none where an hour has none."""
+
+    def with_most_price(hour_ms: int) -> StrategyData:
+        return replace(of_hour(hour_ms), most_price=most_prices.get(hour_ms, math.inf))
+
+    return with_most_price
+
+
+def most_prices_of(scan: pd.DataFrame) -> dict[str, dict[int, float]]:
+    """`most_price` by symbol and hour of rows of `market_scan`; a row without one (an older version's) is left out."""
+    found: dict[str, dict[int, float]] = {}
+    known = scan[scan["most_price"].notna()]
+    for hour, symbol, price in known[["hour_ms", "symbol", "most_price"]].itertuples(index=False):
+        found.setdefault(symbol, {})[hour] = price
+    return found
 
 
 class HeldReads:

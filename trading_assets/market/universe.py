@@ -128,7 +128,7 @@ def _scan_of_hour(
 ) -> ScanResult:
     as_of = as_of_ms(hour_ms)
     dropped: Dropped = {reason: list(symbols) for reason, symbols in never.items()}
-    found = []
+    found: list[tuple[Instrument, _Figures, float]] = []
     for instrument, figures in coins:
         size_error = 0.0
         reason = _ineligible(instrument, as_of) or _too_little(figures, settings)
@@ -137,24 +137,25 @@ def _scan_of_hour(
             if size_error > settings.max_size_error_pct:
                 reason = "position size cannot be expressed in lots"
         if reason is None and figures is not None:
-            found.append((instrument.symbol, figures, size_error))
+            found.append((instrument, figures, size_error))
         else:
             dropped.setdefault(str(reason), []).append(instrument.symbol)
-    found.sort(key=lambda row: (-row[1].volatility_24h, row[0]))
+    found.sort(key=lambda row: (-row[1].volatility_24h, row[0].symbol))
     dropped = {reason: sorted(symbols) for reason, symbols in dropped.items()}
-    for symbol, *_ in found[settings.max_symbols :]:
-        dropped.setdefault(f"beyond the {settings.max_symbols} most volatile", []).append(symbol)
+    for instrument, *_ in found[settings.max_symbols :]:
+        dropped.setdefault(f"beyond the {settings.max_symbols} most volatile", []).append(instrument.symbol)
     rows = [
         {
             "hour_ms": hour_ms,
             "scan_id": scan_id(as_of),
-            "symbol": symbol,
+            "symbol": instrument.symbol,
             "rank": rank,
             **figures._asdict(),
             "size_error_pct": size_error,
+            "most_price": float(settings.target_notional / instrument.min_qty),
             "timestamp_ms": as_of,
         }
-        for rank, (symbol, figures, size_error) in enumerate(found[: settings.max_symbols], start=1)
+        for rank, (instrument, figures, size_error) in enumerate(found[: settings.max_symbols], start=1)
     ]
     return ScanResult(rows, dropped)
 

@@ -8,6 +8,7 @@ construction; the finder takes the last row.
 from __future__ import annotations
 
 import abc
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
@@ -91,7 +92,8 @@ class StrategyData:
     """What a strategy sees: closed candles only. `candles` begins with the warm-up.
 
     `other` holds closed candles of the other timeframes in `DataNeeds.candles`, `btc` those of BTCUSDT. Use
-    `as_of_open`/`as_of_close` of `trading_assets.strategies.alignment` to bring them onto the own bars.
+    `as_of_open`/`as_of_close` of `trading_assets.strategies.alignment` to bring them onto the own bars. Above
+    `most_price` (USDT) the quantity of a position would lie below the coin's smallest: no entry there, and none live.
     """
 
     symbol: str
@@ -99,6 +101,7 @@ class StrategyData:
     other: Mapping[Timeframe, Candles] = field(default_factory=dict)
     btc: Mapping[Timeframe, Candles] = field(default_factory=dict)
     funding: Funding = field(default_factory=Funding.empty)
+    most_price: float = math.inf
 
     @property
     def timeframe(self) -> Timeframe:

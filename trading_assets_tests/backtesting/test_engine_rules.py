@@ -209,6 +209,16 @@ def test_an_entry_whose_stop_is_as_far_as_the_liquidation_is_none(
     assert trades.entry.tolist() == entries
 
 
+@pytest.mark.parametrize("engine", ENGINES, ids=lambda engine: type(engine).__name__)
+@pytest.mark.parametrize(("most_price", "entries"), [(101.0, [0, 1, 2]), (100.99, [0, 2]), (99.5, [2]), (98.0, [])])
+def test_an_entry_below_the_smallest_quantity_is_none(engine: Engine, most_price: float, entries: list[int]) -> None:
+    bars = [(100, 100, 99, 100), (100, 101, 98, 101), (101, 101, 97, 99), (99, 99, 90, 95)]
+    column = replace(column_of(bars, stop_fraction=0.01), most_price=most_price)
+    of_each = [replace(column, long=np.arange(4) == entry) for entry in range(3)]
+    found = [trades.entry.tolist() for trades in engine.simulate(of_each, FREE)]
+    assert [entry for one in found for entry in one] == entries
+
+
 def test_a_bar_that_is_missing_is_stepped_over_and_its_funding_is_paid() -> None:
     column = column_of([QUIET, QUIET, (100, 102, 100, 102)], long=[0])
     late = column.candles.start_ms + np.array([0, 0, 5]) * HOUR_MS

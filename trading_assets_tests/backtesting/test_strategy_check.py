@@ -87,7 +87,13 @@ def test_stored_candles_are_looked_at_where_an_hour_was_scanned(tmp_path: Path) 
     alone = places(SETTINGS, database, None)
     assert [(place.market, place.as_of_ms) for place in alone] == [("seeded", AS_OF_MS)] * 3
     row = {"hour_ms": AS_OF_MS, "scan_id": "scan-20260301-010000", "price": 1.0, "volume_24h": 1e7}
-    row |= {"price_change_24h": 1.0, "volatility_24h": 3.0, "size_error_pct": 0.0, "timestamp_ms": AS_OF_MS + HOUR_MS}
+    row |= {
+        "price_change_24h": 1.0,
+        "volatility_24h": 3.0,
+        "size_error_pct": 0.0,
+        "most_price": 1e9,
+        "timestamp_ms": AS_OF_MS + HOUR_MS,
+    }
     coins = [{**row, "symbol": symbol, "rank": rank} for symbol, rank in (("LOWUSDT", 2), ("ETHUSDT", 1))]
     replace_partitions(database, MARKET_SCAN, pd.DataFrame(coins), [AS_OF_MS])
     both = places(SETTINGS, database, None)[3:]

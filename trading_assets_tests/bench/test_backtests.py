@@ -14,7 +14,8 @@ ENGINES = [
     "kernel",
     "kernel, two threads",
     "vectorbt Rust, low level",
-    "vectorbt numba, low level",
+    "vectorbt Rust, orders alone",
+    "vectorbt numba, orders alone",
     "vectorbt Portfolio, all sets at once",
     "vectorbt Portfolio, set by set",
     "vectorbt Portfolio, pandas and its own figures",
@@ -54,6 +55,20 @@ def test_a_wrong_result_is_not_equal(monkeypatch: pytest.MonkeyPatch) -> None:
     assert equal["kernel"] and equal["vectorbt Rust, low level"]
     assert not equal["vectorbt Portfolio, all sets at once"]
     assert not equal["vectorbt Portfolio, set by set"]
+
+
+def test_figures_that_are_off_are_not_equal() -> None:
+    data = backtests._walk(1, Timeframe.M60)
+    sets = backtests.parameter_sets(backtests.STRATEGY, "{}")[:2]
+    work = backtests._prepared(data, backtests.StrategySweep(sets))
+    rust = others.engines(sets, backtests.COSTS, backtests.CAPITAL, 1)[0]
+    assert rust.name == "vectorbt Rust, low level" and rust.equal is not None
+    (found,) = rust.run([work])
+    assert rust.equal(work, found)
+    for figure in range(len(others._BY_RUST)):
+        spoiled = np.array(found)
+        spoiled[1, figure] += 1e-6
+        assert not rust.equal(work, spoiled), others._BY_RUST[figure]
 
 
 def test_orders_of_another_price_or_bar_are_not_the_same() -> None:

@@ -18,6 +18,7 @@ from trading_assets.market.candles import Candles
 from trading_assets.market.timeframes import DAY_MS, HOUR_MS, Timeframe
 from trading_assets.schemas.tables import MARKET_SCAN
 from trading_assets.settings import Settings, load_settings
+from trading_assets.trading.sizing import Unsizable, size_position
 from trading_assets_tests.fakes import an_instrument
 from trading_assets_tests.market.sources import T0
 
@@ -153,6 +154,18 @@ def test_a_coin_whose_lots_distort_the_position_is_dropped(
     result = scanned([an_instrument("AUSDT", **changes)], {"AUSDT": day_of(price)}, load_settings())
     expected = {} if reason is None else {"position size cannot be expressed in lots": ["AUSDT"]}
     assert result.dropped == expected
+
+
+@given(lots=st.integers(1, 50), price=st.decimals("0.5", "5000", places=2), size=st.sampled_from([50, 100, 1000]))
+def test_above_the_highest_price_a_position_has_no_quantity_and_up_to_it_it_has(
+    lots: int, price: Decimal, size: int
+) -> None:
+    lot = Decimal("0.1")
+    instrument = an_instrument("AUSDT", min_qty=lots * lot, qty_step=lot, max_market_qty=10**9, min_notional=0)
+    settings = load_settings(position_size=size)
+    (row,) = scanned([instrument], {"AUSDT": day_of(0.01)}, settings).rows.to_dict("records")
+    sized = not isinstance(size_position(instrument, price, settings), Unsizable)
+    assert sized == (float(price) <= row["most_price"])
 
 
 def test_with_the_margin_behind_it_a_position_is_larger_by_the_leverage() -> None:

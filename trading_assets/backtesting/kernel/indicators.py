@@ -16,6 +16,7 @@ from typing import Any
 import numba  # noqa: TID253 (this module is imported lazily)
 import numpy as np
 
+from trading_assets.backtesting.kernel.loops import KEPT
 from trading_assets.market.candles import Candles, FloatArray, Funding, IntArray
 from trading_assets.strategies import indicators as originals
 
@@ -171,7 +172,7 @@ def _moments(closes, period, middles, deviations):  # type: ignore[no-untyped-de
                 squares[bar] = np.sqrt(squares[bar] / period)
 
 
-@numba.njit(numba.void(_rows, _rows, _rows, numba.float64, numba.float64, _out), **_OPTIONS)
+@numba.njit(numba.void(_rows, _rows, _rows, numba.float64, numba.float64, _out), **(_OPTIONS | KEPT))
 def _position(closes, middles, spreads, deviations, flat, out):  # type: ignore[no-untyped-def]
     for coin in range(len(closes)):
         close, middle, spread, found = closes[coin], middles[coin], spreads[coin], out[coin]
@@ -183,7 +184,7 @@ def _position(closes, middles, spreads, deviations, flat, out):  # type: ignore[
             found[bar] = position if width > flat * abs(close[bar]) else np.nan
 
 
-@numba.njit(numba.void(_whole, numba.int64, _rows, _whole, numba.int64, _out), **_OPTIONS)
+@numba.njit(numba.void(_whole, numba.int64, _rows, _whole, numba.int64, _out), **(_OPTIONS | KEPT))
 def _last_known(known_ms, known_after, values, at_ms, at_after, out):  # type: ignore[no-untyped-def]
     for coin in range(len(values)):
         value, found = values[coin], out[coin]

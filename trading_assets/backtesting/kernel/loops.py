@@ -19,10 +19,13 @@ PNL, FEES, FUNDING, SQUARED, CUBED, FOURTH, WORST, BEST = range(8)
 BEST are the extremes of equity relative to that before the entry, all in USD at closes."""
 
 UNKNOWN, NO_ENTRY = -1, -2
-"""Values of `exits` that are no bar: not yet looked at; the stop or target of such an entry would not lie above 0."""
+"""Values of `exits` that are no bar: not yet looked at; no entry, by `Column.entries` or `Strategy.signals`."""
 
 COMPILED: dict[str, Any] = {"nogil": True, "error_model": "numpy", "_nrt": False}
 """Without reference counts: nothing here makes an array, and counting cost a third of a sweep."""
+
+KEPT: dict[str, Any] = {"nogil": False}
+"""For what takes microseconds: to let another thread in costs more."""
 
 compiled = numba.njit(cache=True, **COMPILED)
 
@@ -38,7 +41,7 @@ _whole = numba.types.Array(numba.int64, 1, "C", readonly=True)
         _rows, numba.int64, _whole, numba.int64, _whole, _rows, numba.float64[:, ::1], numba.int32[:, ::1]
     ),
     cache=True,
-    **COMPILED,
+    **(COMPILED | KEPT),
 )  # fmt: skip
 def fill_funding(closes, first, start_ms, bar_ms, funding_ms, rates, paid, payments_by):  # type: ignore[no-untyped-def]
     """What a long pays per coin, of coins with equal times.
@@ -213,7 +216,7 @@ def ratio(profit, loss):  # type: ignore[no-untyped-def]
 
 @compiled
 def walk(  # type: ignore[no-untyped-def]
-    direction, following, open_, high, low, close, paid, payments_by, distance, stop_atr, reward_risk,
+    direction, following, open_, high, low, close, paid, payments_by, most_price, distance, stop_atr, reward_risk,
     costs, bars_per_year, split, exits, lines, taken, gains, figures,
 ):  # fmt: skip
     """Figures of one parameter set (the fields of `Metrics`, in order), its confidence excepted.
@@ -221,6 +224,7 @@ def walk(  # type: ignore[no-untyped-def]
     Args:
         direction: at each bar 1 for a long entry, 2 for a short one, else 0, shape (n,).
         paid, payments_by: of one coin; see `fill_funding`.
+        most_price: no entry at a close above it.
         following: the first bar with an entry at or after each bar, n where there is none, shape (n + 1,).
         distance: ATR, price units, shape (n,); the stop stands `stop_atr` of it away.
         costs: fee, slippage, notional, capital, distance of the liquidation.
@@ -251,7 +255,7 @@ def walk(  # type: ignore[no-untyped-def]
                 reach = away if side == 0 else away * reward_risk
                 end = NO_ENTRY
                 fraction = away / close[bar]
-                if away > 0 and reach < close[bar] and fraction < costs[4]:
+                if away > 0 and reach < close[bar] and fraction < costs[4] and close[bar] <= most_price:
                     end, _ = trade(
                         open_, high, low, close, paid, payments_by,
                         bar, sign, fraction, reward_risk, costs, lines, side, bar,

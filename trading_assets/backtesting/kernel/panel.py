@@ -18,8 +18,8 @@ from trading_assets.errors import StrategyError
 from trading_assets.market.candles import Candles, FloatArray, Funding
 from trading_assets.strategies.base import StrategyData
 
-MOST_BARS = 32_768
-"""A panel has no more bars of all its coins together: beyond that its arrays leave the processor's caches."""
+MOST_BARS = 65_536
+"""A panel has no more bars of all its coins together: larger ones gain nothing, and their arrays leave the caches."""
 
 _COLUMNS = frozenset(field.name for field in fields(Candles)) - {"timeframe", "start_ms"}
 
@@ -98,6 +98,7 @@ class Panel:
             everything where there is one coin alone, (n,).
         first, bars, split: as in `Window`, `bars` of them.
         prices: what the compiled loops read of the candles.
+        most_prices: see `StrategyData.most_price`, shape (coins,).
     """
 
     members: tuple[StrategyData, ...]
@@ -108,6 +109,7 @@ class Panel:
     bars: int
     split: int
     prices: Prices
+    most_prices: FloatArray
 
     @classmethod
     def of(cls, members: Sequence[StrategyData], start_ms: int, out_of_sample_pct: float = 0.0) -> Panel:
@@ -117,7 +119,8 @@ class Panel:
         bars = len(data.candles) - first
         split = split_bar(bars, out_of_sample_pct)
         prices = Prices.of(data.candles, data.funding, first)
-        return cls(tuple(members), data, start_ms, out_of_sample_pct, first, bars, split, prices)
+        most_prices = np.array([member.most_price for member in members], dtype=np.float64)
+        return cls(tuple(members), data, start_ms, out_of_sample_pct, first, bars, split, prices, most_prices)
 
     def __len__(self) -> int:
         return len(self.members)
@@ -134,15 +137,20 @@ class Panel:
 def panels(
     members: Sequence[StrategyData], start_ms: int, out_of_sample_pct: float = 0.0
 ) -> Iterator[tuple[list[int], Panel]]:
-    """Panels of all coins, each with the places of its coins in `members`."""
+    """Panels of all coins, each with the places of its coins in `members`; those of equal times are equally large."""
     alike: dict[Hashable, list[int]] = {}
     for place, data in enumerate(members):
         alike.setdefault(_times_of(data), []).append(place)
     for places in alike.values():
-        most = max(MOST_BARS // max(len(members[places[0]].candles), 1), 1)
-        for begin in range(0, len(places), most):
-            part = places[begin : begin + most]
+        count = parts_of(len(places), len(members[places[0]].candles))
+        for place in range(count):
+            part = places[place::count]
             yield part, Panel.of([members[place] for place in part], start_ms, out_of_sample_pct)
+
+
+def parts_of(coins: int, bars: int) -> int:
+    """Into how many panels that many coins of so many bars go."""
+    return -(-coins // max(MOST_BARS // max(bars, 1), 1))
 
 
 def _times_of(data: StrategyData) -> Hashable:
@@ -174,8 +182,10 @@ class _Stacked(Candles):
     def __getattr__(self, name: str) -> FloatArray:
         if name not in _COLUMNS:
             raise AttributeError(name)
-        column = np.array([getattr(member, name) for member in self.__dict__["members"]])
-        column.flags.writeable = False
+        members = self.__dict__["members"]
+        # Joined as bytes, it lets no other thread in between: numpy would at each coin, and one that wakes costs more.
+        joined = b"".join([rows_of(getattr(member, name)).data for member in members])
+        column = np.frombuffer(joined).reshape(len(members), -1)
         self.__dict__[name] = column
         return column
 

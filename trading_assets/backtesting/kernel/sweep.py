@@ -292,6 +292,7 @@ class StrategySweep:
             panel.prices.close,
             panel.prices.paid,
             panel.prices.payments_by,
+            panel.most_prices,
             first,
             distances,
             plan.stops,
@@ -392,4 +393,5 @@ def column_of(strategy: Strategy, data: StrategyData, window: Window) -> Column:
         reward_risk=signals.reward_risk,
         confidence=signals.confidence[first:],
         funding=data.funding,
+        most_price=data.most_price,
     )

@@ -1,7 +1,6 @@
 """`backtest_results/<timeframe>`: every scanned coin against every active strategy."""
 
 from collections.abc import Sequence
-from functools import partial
 
 import dagster as dg
 import pandas as pd
@@ -15,10 +14,11 @@ from trading_assets.defs.checks.schema import column_schema
 from trading_assets.defs.partitions import hourly, hours_of
 from trading_assets.defs.resources import CandleStoreResource, DatabaseResource, SettingsResource
 from trading_assets.ledger import checks
-from trading_assets.market.loading import open_coin
+from trading_assets.market.loading import OfHour, most_prices_of, open_coin, sized
 from trading_assets.market.stages import timeframes_read
 from trading_assets.market.timeframes import TRADED_TIMEFRAMES, Timeframe
 from trading_assets.schemas.tables import BACKTEST_RESULTS
+from trading_assets.strategies.base import DataNeeds
 from trading_assets.strategies.registry import active_strategies, known_strategies, strategy_classes
 
 _CODE = f"3-{code_version(strategy_classes().values())}"
@@ -52,16 +52,20 @@ def _backtest_asset(timeframe: Timeframe) -> dg.AssetsDefinition:
     ) -> pd.DataFrame:
         hours = hours_of(context)
         strategies = active_strategies(database.get())
-        store = candle_store.get()
+        store, most_prices = candle_store.get(), most_prices_of(market_scan)
         scans: dict[int, dict[str, str]] = {hour: {} for hour in hours}
         for hour, symbol, scan in market_scan[["hour_ms", "symbol", "scan_id"]].itertuples(index=False):
             scans[hour][symbol] = scan
+
+        def opened(symbol: str, timeframe: Timeframe, needs: DataNeeds, of_hours: Sequence[int]) -> OfHour:
+            return sized(open_coin(store, symbol, timeframe, needs, of_hours), most_prices.get(symbol, {}))
+
         rows = backtest_good_candles(
             strategies.usable,
             settings.get(),
             timeframe,
             scans,
-            partial(open_coin, store),
+            opened,
             checks.candle_faults(database.get(), hours),
             progress=Progress(context.log, f"{timeframe.value} coins backtested"),
         )

@@ -6,6 +6,7 @@ a process that has not loaded it yet, and every step costs some.
 
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import dagster as dg
 import pandas as pd
@@ -24,12 +25,13 @@ from trading_assets.defs.resources import CandleStoreResource, DatabaseResource,
 from trading_assets.defs.tables import rows_of, table_of
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.partitions import read_partitions
-from trading_assets.market.loading import hour_loader
+from trading_assets.market.loading import Loader, hour_loader, most_prices_of, sized
 from trading_assets.market.store import CandleStore
-from trading_assets.market.timeframes import TRADED_TIMEFRAMES, as_of_ms, iso
-from trading_assets.schemas.tables import BACKTEST_RESULTS
+from trading_assets.market.timeframes import TRADED_TIMEFRAMES, Timeframe, as_of_ms, iso
+from trading_assets.schemas.tables import BACKTEST_RESULTS, MARKET_SCAN
 from trading_assets.settings import Settings
 from trading_assets.strategies import honesty
+from trading_assets.strategies.base import DataNeeds, StrategyData
 
 AGREES = "agrees_with_vectorbt"
 NO_LOOK_AHEAD = "no_look_ahead"
@@ -93,7 +95,7 @@ def _agreement(
             yield dg.AssetCheckResult(asset_key=key, check_name=AGREES, passed=True, description=NOTHING_YET)
             continue
         sample = draw(backtests, AGREEMENT_SAMPLE)
-        found = agreement(sample, _loader(store), production_engine(), VectorbtEngine(), settings)
+        found = agreement(sample, _loader(store, database), production_engine(), VectorbtEngine(), settings)
         yield dg.AssetCheckResult(
             asset_key=key,
             check_name=AGREES,
@@ -163,7 +165,7 @@ def survives_double_costs(
     selected = _written(context, database.get(), _SELECTIONS)
     if selected is None:
         return dg.AssetCheckResult(passed=True, description=NOTHING_YET)
-    load = _loader(candle_store.get())
+    load = _loader(candle_store.get(), database.get())
     drawn = draw(selected.assign(error=None), SELECTIONS_SAMPLE)
     made = [(row, _column(row, load)) for row in drawn.to_dict("records")]
     sample = pd.DataFrame([row for row, column in made if column is not None], columns=drawn.columns)
@@ -208,8 +210,22 @@ def _written(context: dg.AssetCheckExecutionContext, database: Database, key: dg
     return read_partitions(database, table, hours, rows_of(key)) if hours else None
 
 
-def _loader(store: CandleStore) -> LoaderOfHour:
-    return lambda hour_ms: hour_loader(store, hour_ms)
+def _loader(store: CandleStore, database: Database) -> LoaderOfHour:
+    """What the backtests of an hour were given."""
+
+    @cache
+    def most_prices(hour_ms: int) -> dict[str, dict[int, float]]:
+        return most_prices_of(read_partitions(database, MARKET_SCAN, [hour_ms]))
+
+    def of_hour(hour_ms: int) -> Loader:
+        load = hour_loader(store, hour_ms)
+
+        def sized_load(symbol: str, timeframe: Timeframe, needs: DataNeeds) -> StrategyData:
+            return sized(lambda _hour: load(symbol, timeframe, needs), most_prices(hour_ms).get(symbol, {}))(hour_ms)
+
+        return sized_load
+
+    return of_hour
 
 
 def _column(row: Mapping[Hashable, object], load: LoaderOfHour) -> Column | None:
@@ -225,7 +241,7 @@ def _judge(sample: pd.DataFrame, store: CandleStore) -> Iterator[_Judged]:
         row = {str(name): record[name] for name in _KEY}
         seed = seed_of(tuple(row.values()))
         try:
-            strategy, data = data_of(row, _loader(store))
+            strategy, data = data_of(row, lambda hour_ms: hour_loader(store, hour_ms))
             yield _Judged(
                 row,
                 honesty.look_ahead(strategy, data, seed=seed, signals=SIGNALS, others=OTHERS),

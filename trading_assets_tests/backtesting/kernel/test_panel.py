@@ -71,6 +71,28 @@ def test_the_gains_are_the_pnl_of_the_trades() -> None:
             np.testing.assert_array_equal(outcome.pnl(coin, index), trades.pnl[trades.closed])
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_no_coin_enters_above_its_own_highest_price(name: str) -> None:
+    sweep, members = grid_of(name), coins(3, name)
+    middle = [float(np.median(data.candles.close)) for data in members]
+    limited = [
+        members[0],
+        *(replace(one, most_price=price) for one, price in zip(members[1:], middle[1:], strict=True)),
+    ]
+    panel = panel_of(*limited)
+    outcome = sweep.run(panel, COSTS, CAPITAL)
+    assert sweep.compiles and sweep.panels
+    entered = []
+    for coin, data in enumerate(limited):
+        columns = [column_of(strategy, data, panel.window(coin)) for strategy in sweep.sets]
+        for index, trades in enumerate(KernelEngine().simulate(columns, COSTS)):
+            np.testing.assert_array_equal(outcome.pnl(coin, index), trades.pnl[trades.closed])
+            entered += [coin] * len(trades)
+            assert (panel.window(coin).candles.close[trades.entry] <= data.most_price).all()
+    assert set(entered) == {0, 1, 2}
+    assert not np.array_equal(outcome.figures[1], sweep.run(panel_of(members[1]), COSTS, CAPITAL).figures[0])
+
+
 @settings(max_examples=40, deadline=None)
 @given(
     gaps=st.lists(st.sampled_from([None, 210, 300]), min_size=1, max_size=6),
