@@ -68,13 +68,16 @@ class Runs(Protocol):
     def close(self) -> None: ...
 
 
+LINES_SHOWN = 10
+
+
 @dataclass
 class SoakReport:
     """What was seen.
 
     Attributes:
         runs: by job and status; `failed_runs` by job and reason.
-        trouble: lines of the logs with one of the words of `TROUBLE`, by word.
+        trouble: number of lines of the logs with one of the words of `TROUBLE`, by word; `trouble_lines` shows some.
         lost: a sentence for each run whose history is not whole.
         cpu_s: processor time of daemon, code server and runs; of the exchange and of a database server it is not.
         peak_mb: most memory of the same processes at once, memory that they share counted in each.
@@ -91,6 +94,7 @@ class SoakReport:
     materialisations: int = 0
     orders: int = 0
     trouble: dict[str, int] = field(default_factory=dict)
+    trouble_lines: list[str] = field(default_factory=list)
     lost: list[str] = field(default_factory=list)
     cpu_s: float = 0.0
     peak_mb: float = 0.0
@@ -126,7 +130,7 @@ def run_soak(
                 with database.read() as connection:
                     signals = sa.select(sa.func.count()).where(entry_signals.c.order_link_id.is_not(None))
                     report.orders = connection.execute(signals).scalar_one()
-                report.trouble = dict(_trouble(folder))
+                _look_through_logs(folder, report)
                 report.disk_mb = {child.name: _mb(child) for child in sorted(folder.iterdir()) if _mb(child) >= 0.1}
                 report.disk_mb |= dict(_server_mb(stores))
             finally:
@@ -193,14 +197,17 @@ class _Cpu:
         self.peak_mb, self.peak_processes = max(self.peak_mb, memory / 1e6), max(self.peak_processes, alive)
 
 
-def _trouble(folder: Path) -> Iterator[tuple[str, int]]:
-    """How many lines of all logs hold each word: of the daemon, of the runs, of the commands."""
+def _look_through_logs(folder: Path, report: SoakReport) -> None:
+    """Lines with a word of `TROUBLE` in all logs: of the daemon, of the runs, of the commands."""
     found: Counter[str] = Counter()
     for path in folder.rglob("*"):
         if path.suffix in (".log", ".err", ".out") and path.is_file():
             for line in path.read_text(errors="replace").splitlines():
-                found.update(word for word in TROUBLE if word in line)
-    yield from found.items()
+                words = [word for word in TROUBLE if word in line]
+                found.update(words)
+                if words and len(report.trouble_lines) < LINES_SHOWN:
+                    report.trouble_lines.append(f"{path.name}: {line.strip()[:400]}")
+    report.trouble = dict(found)
 
 
 def _server_mb(stores: Stores) -> Iterator[tuple[str, float]]:
