@@ -116,5 +116,6 @@ def researched(exchange: RunningExchange, tmp_path_factory: pytest.TempPathFacto
     with pytest.MonkeyPatch.context() as patch:
         point_at(exchange, patch)
         patch.setenv("TRADING_ASSETS_HOME", str(tmp_path_factory.mktemp("honest-home")))
+        patch.delenv("TRADING_ASSETS_DATABASE_URL", raising=False)
         run_job("research", HOUR_KEY)
         return tables([HOUR])
