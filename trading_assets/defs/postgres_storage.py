@@ -40,7 +40,9 @@ RECYCLE_S = 1800
 """A connection is not kept for longer: something between may have dropped it."""
 
 
-_LOCK = "tables of dagster"
+LOCK = "tables of dagster"
+"""What one process may create at a time."""
+
 _TABLES = {
     table.name
     for schema in (RunStorageSqlMetadata, SqlEventLogStorageMetadata, ScheduleStorageSqlMetadata)
@@ -125,7 +127,7 @@ def _alone_while_incomplete(url: str, token_provider: Any) -> Iterator[bool]:
     with create_pg_connection(engine) as connection:
         incomplete = not _has_tables(connection)
         if incomplete:
-            connection.execute(sa.select(sa.func.pg_advisory_lock(sa.func.hashtextextended(_LOCK, 0))))
+            connection.execute(sa.select(sa.func.pg_advisory_lock(sa.func.hashtextextended(LOCK, 0))))
             incomplete = not _has_tables(connection)
         yield incomplete  # the lock ends with the connection
 

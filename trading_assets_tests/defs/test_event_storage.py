@@ -15,7 +15,7 @@ import pytest
 import sqlalchemy as sa
 
 from trading_assets.defs.event_batches import BATCH_SIZE_VARIABLE
-from trading_assets.defs.postgres_storage import BatchedPostgresStorage
+from trading_assets.defs.postgres_storage import LOCK, BatchedPostgresStorage
 from trading_assets.errors import ConfigurationError, StorageError
 from trading_assets.ledger.database import Database
 from trading_assets_tests.conftest import create_database, database_url, drop_database
@@ -209,6 +209,12 @@ def test_the_events_of_a_run_are_numbered_in_their_order_and_go_with_it(instance
     assert instance.get_materialized_partitions(dg.AssetKey("first")) == set(KEYS), "those of the other run"
 
 
+def backend(instance: dg.DagsterInstance) -> int:
+    """The server's process at the other end of the connection."""
+    with instance.event_log_storage.index_connection() as connection:  # type: ignore[attr-defined]
+        return int(connection.execute(sa.select(sa.func.pg_backend_pid())).scalar_one())
+
+
 def test_an_installation_keeps_one_connection_and_a_forked_child_makes_its_own(
     new_history: Callable[[], str], tmp_path: Path
 ) -> None:
@@ -220,11 +226,12 @@ def test_an_installation_keeps_one_connection_and_a_forked_child_makes_its_own(
         watcher = sa.create_engine(place, poolclass=sa.pool.NullPool)
         with watcher.connect() as connection:
             assert connection.execute(asks).scalar_one() == 2, "ours, and the one that asks"
+        parents = backend(instance)
+        assert parents == backend(instance)
         child = os.fork()
         if child == 0:
-            # The parent's connection would be closed by a child that used it.
-            found = instance.get_materialized_partitions(dg.AssetKey("first")) == set(KEYS)
-            os._exit(0 if found else 1)
+            # On one connection each would read the other's answers.
+            os._exit(0 if backend(instance) != parents else 1)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
         assert instance.get_materialized_partitions(dg.AssetKey("first")) == set(KEYS)
         # The server ends every connection, as when it is started again.
@@ -239,14 +246,24 @@ def test_an_installation_keeps_one_connection_and_a_forked_child_makes_its_own(
         watcher.dispose()
 
 
-def test_several_processes_may_create_the_tables_at_once(postgres_url: str) -> None:
+def test_who_finds_an_empty_database_waits_for_another_who_creates_the_tables(postgres_url: str) -> None:
     name = f"h{uuid.uuid4().hex[:12]}"
     create_database(postgres_url, name)
+    url = database_url(postgres_url, name)
+    engine = sa.create_engine(url, isolation_level="AUTOCOMMIT", poolclass=sa.pool.NullPool)
     try:
-        with ThreadPoolExecutor(6) as pool:
-            made = list(pool.map(lambda _: BatchedPostgresStorage(database_url(postgres_url, name)), range(6)))
-        for storage in made:
-            storage.event_log_storage.dispose()
+        with ThreadPoolExecutor(3) as pool:
+            with engine.connect() as creator:
+                creator.execute(sa.select(sa.func.pg_advisory_lock(sa.func.hashtextextended(LOCK, 0))))
+                made = [pool.submit(BatchedPostgresStorage, url) for _ in range(3)]
+                waiting = sa.text("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")
+                while creator.execute(waiting).scalar_one() < 3:
+                    assert not any(one.done() for one in made)
+                assert sa.inspect(creator).get_table_names() == []
+            for one in made:
+                one.result().event_log_storage.dispose()
+        with engine.connect() as connection:
+            assert {"runs", "event_logs", "jobs"} <= set(sa.inspect(connection).get_table_names())
     finally:
         drop_database(postgres_url, name)
 
