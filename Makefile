@@ -3,11 +3,13 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# Processes that share the tests. Each has an embedded exchange and a PostgreSQL of its own.
+WORKERS ?= 2
 # Without .pyc files every import is several times slower.
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo dev test lint lock screenshots clean
+.PHONY: help setup demo dev test lint docs lock screenshots clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -32,13 +34,16 @@ dev: $(STAMP)  ## the Dagster UI on http://127.0.0.1:3000 with schedules and sen
 	@$(BIN)/trading-assets doctor --quiet
 	@DAGSTER_HOME="$(CURDIR)" $(BIN)/dagster dev
 
-test: $(STAMP)  ## every test, without network or account
-	@$(BIN)/pytest
+test: $(STAMP)  ## every test, without network or account, on two cores (WORKERS=1 for one)
+	@$(BIN)/pytest --numprocesses $(WORKERS) --dist worksteal
 
 lint: $(STAMP)  ## style, types and layering
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+
+docs: $(STAMP)  ## the pages, tables and .env.example that are made from the code
+	@$(BIN)/trading-assets reference
 
 lock:  ## resolve the ranges of pyproject.toml into requirements.lock
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --extra dev --generate-hashes --no-header \

@@ -57,21 +57,40 @@ def doctor(quiet: bool) -> None:
 
 @cli.command("settings")
 @click.option("--env-example", is_flag=True, help="Print the text of .env.example.")
-@click.option("--markdown", is_flag=True, help="Print the table of README.md.")
-def show_settings(env_example: bool, markdown: bool) -> None:
+def show_settings(env_example: bool) -> None:
     """The settings in force; secrets are shown only as set or not set."""
     from trading_assets import settings_reference  # noqa: PLC0415
 
     if env_example:
         click.echo(settings_reference.env_example(), nl=False)
         return
-    if markdown:
-        click.echo(settings_reference.markdown_table(), nl=False)
-        return
     table = RichTable("variable", "value")
     for variable, value in settings_reference.current_values(load_settings()):
         table.add_row(variable, value)
     open_console().print(table)
+
+
+@cli.command("reference")
+@click.option("--check", is_flag=True, help="Write nothing; exit code 1 tells which pages are not what the code says.")
+@click.option(
+    "--to",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Root of the checkout whose pages are written.  [default: that of this program]",
+)
+def reference_pages(check: bool, to: Path | None) -> None:
+    """Write docs/reference, .env.example and the settings of README.md again, from the code."""
+    from trading_assets.defs.reference import build as dagster_page  # noqa: PLC0415 (imports dagster)
+    from trading_assets.reference import pages  # noqa: PLC0415
+
+    root = to or pages.checkout()
+    texts = pages.texts(root, dagster_page=dagster_page(), commands=cli)
+    if check:
+        stale = pages.stale(root, texts)
+        for path in stale:
+            click.echo(f"{path} is not what the code says; to write it again: make docs")
+        sys.exit(1 if stale else 0)
+    for path in pages.write(root, texts):
+        click.echo(f"wrote {path}")
 
 
 @cli.command()

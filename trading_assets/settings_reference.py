@@ -1,8 +1,8 @@
-"""The settings as a reader sees them: `.env.example` and the table of README.md are made here from the code."""
+"""The settings as a reader sees them, from the code: rows for `.env.example`, README.md and the reference."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -10,22 +10,57 @@ from pathlib import Path
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
+from trading_assets.reference import constraints, markdown
 from trading_assets.settings import PREFIX, Settings
+
+GROUPS: Mapping[str, str] = {
+    "home": "Where things are",
+    "venue": "Venue, account and keys",
+    "simulator_url": "The embedded exchange",
+    "min_volume_24h": "Scan",
+    "min_candle_coverage_pct": "Candles that are left out",
+    "backtest_capital": "Backtests",
+    "selection_preset": "Selection",
+    "trade_mode": "Trading session",
+    "signal_ttl_s": "Signals and orders",
+    "max_daily_loss_pct": "Risk guard",
+    "parity_tolerance_bps": "Live against the backtest",
+    "report_capital": "Reports",
+    "automation": "Automation and the UI",
+    "keep_research_runs_days": "Retention",
+    "notify_urls": "Notifications",
+}
+"""Titles by the first setting of each group; a group reaches to the next one."""
+
+OFTEN_CHANGED = (
+    *("venue", "allow_mainnet", "api_key", "api_secret", "home", "database_url", "max_symbols", "selection_preset"),
+    *("trade_mode", "sizing", "position_size", "leverage", "max_positions", "max_daily_loss_pct", "max_drawdown_pct"),
+    *("automation", "notify_urls"),
+)
+"""The settings that README.md shows."""
 
 
 @dataclass(frozen=True)
 class SettingRow:
-    """One setting: its environment variable, its default as text, what it means."""
+    """One setting: its name in `Settings`, environment variable, default as text, what it takes, what it means."""
 
+    name: str
     variable: str
     default: str
+    values: str
     description: str
 
 
 def setting_rows() -> list[SettingRow]:
     """Every setting in the order of `Settings`."""
     return [
-        SettingRow(_variable(name, field), _default(name, field), field.description or "")
+        SettingRow(
+            name,
+            _variable(name, field),
+            _default(name, field),
+            constraints.of_field(field.metadata, field.annotation),
+            field.description or "",
+        )
         for name, field in Settings.model_fields.items()
     ]
 
@@ -35,14 +70,16 @@ def env_example() -> str:
     return "\n".join(_env_lines()) + "\n"
 
 
-def markdown_table() -> str:
+def short_table() -> str:
     """The configuration table of README.md."""
-    lines = ["| variable | default | meaning |", "|---|---|---|"]
-    lines += [
-        f"| `{row.variable}` | {f'`{row.default}`' if row.default else ''} | {row.description} |"
-        for row in setting_rows()
-    ]
-    return "\n".join(lines) + "\n"
+    rows = {row.name: row for row in setting_rows()}
+    return markdown.table(
+        ["variable", "default", "meaning"],
+        [
+            (markdown.code(row.variable), markdown.code(row.default), row.description)
+            for row in (rows[name] for name in OFTEN_CHANGED)
+        ],
+    )
 
 
 def current_values(settings: Settings) -> list[tuple[str, str]]:

@@ -86,11 +86,3 @@ def test_a_malformed_secret_is_not_printed(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_every_setting_has_a_description() -> None:
     assert all(field.description for field in Settings.model_fields.values())
-
-
-def test_env_example_is_what_the_code_says() -> None:
-    assert (ROOT / ".env.example").read_text() == settings_reference.env_example()
-
-
-def test_the_table_of_the_readme_is_what_the_code_says() -> None:
-    assert settings_reference.markdown_table() in (ROOT / "README.md").read_text()

@@ -8,8 +8,6 @@ is told beside that of two threads that do nothing but compiled arithmetic: what
 from __future__ import annotations
 
 import gc
-import resource
-import sys
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -27,6 +25,7 @@ from trading_assets.bench import others
 from trading_assets.bench.others import Engine, Work
 from trading_assets.market.candles import Candles, FloatArray, Funding
 from trading_assets.market.timeframes import WARM_UP_BARS, Timeframe
+from trading_assets.memory import peak_mb
 from trading_assets.strategies.base import StrategyData
 from trading_assets.strategies.registry import parameter_sets
 
@@ -51,7 +50,7 @@ def measure(symbols: int, params: int, timeframes: Sequence[Timeframe], repeat: 
     sweep = StrategySweep(sets)
     data = [_walk(seed, timeframe) for timeframe in timeframes for seed in range(symbols)]
     _prepared(data[0], sweep)  # imports and compiles
-    loaded_mb = _peak_mb()
+    loaded_mb = peak_mb()
     work = [_prepared(one, sweep) for one in data]
 
     def kernel(part: Sequence[Work]) -> list[FloatArray]:
@@ -74,7 +73,7 @@ def measure(symbols: int, params: int, timeframes: Sequence[Timeframe], repeat: 
     kernel_mb = 0.0
     for engine in engines:
         timings.append(_Timing(engine, [work[at : at + symbols : engine.every] for at in range(0, len(work), symbols)]))
-        kernel_mb = kernel_mb or _peak_mb() - loaded_mb
+        kernel_mb = kernel_mb or peak_mb() - loaded_mb
     # In turns: a machine that others use is fast at one moment and slow at the next, for all engines alike.
     for _ in range(repeat):
         for timing in timings:
@@ -92,7 +91,7 @@ def measure(symbols: int, params: int, timeframes: Sequence[Timeframe], repeat: 
         "trades": int(sum(one.figures[:, 0].sum() for one in work)),
         "data_mb": round(sum(_bytes(one.data.candles) for one in work) / 1e6, 1),
         "kernel_mb": round(kernel_mb, 1),
-        "peak_mb": round(_peak_mb(), 1),
+        "peak_mb": round(peak_mb(), 1),
         "two_threads_gain": round(one_thread / two_threads, 2),
         "two_threads_of_machine": _machines_gain(),
         "engines": results,
@@ -208,7 +207,3 @@ def _walk(seed: int, timeframe: Timeframe) -> StrategyData:
 
 def _bytes(candles: Candles) -> int:
     return sum(getattr(candles, field.name).nbytes for field in fields(candles)[1:])
-
-
-def _peak_mb() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024 if sys.platform == "linux" else 1024 * 1024)

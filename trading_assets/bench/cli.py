@@ -152,8 +152,9 @@ def latency(symbols: int, samples: int, once_samples: int, speed: float, idle_se
 def backfill(days: int, symbols: int, dagster_url: str | None, database_url: str | None, as_json: bool) -> None:
     """A backfill of the whole research through Dagster, from an empty home: time, memory, and where they went."""
     from trading_assets.bench import research  # noqa: PLC0415 (imports the server's parts)
+    from trading_assets.bench.measured import Stores  # noqa: PLC0415 (as above)
 
-    report = research.backfill(days, symbols, research.Stores(dagster_url, database_url))
+    report = research.backfill(days, symbols, Stores(dagster_url, database_url))
     if as_json:
         click.echo(json.dumps(report))
     else:
@@ -198,7 +199,7 @@ def home(as_json: bool) -> None:
 def soak(minutes: float, speed: float, dagster_url: str | None, database_url: str | None, as_json: bool) -> None:
     """Daemon, sensors, hourly job, session and backfills for minutes; exit code 1 if the history is not whole."""
     from trading_assets.bench import soak as soaks  # noqa: PLC0415 (imports the exchange)
-    from trading_assets.bench.research import Stores  # noqa: PLC0415 (as above)
+    from trading_assets.bench.measured import Stores  # noqa: PLC0415 (as above)
     from trading_assets.defs.run_book import RunBook  # noqa: PLC0415 (imports dagster)
 
     stores = Stores(dagster_url, database_url)

@@ -7,21 +7,15 @@ position were open all the time, and the daily job has not run yet.
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-import requests
 from rich.table import Table
 
-from trading_assets.bench.research import END_MS, measured_environment
-from trading_assets.errors import StorageError
+from trading_assets.bench.measured import measured_environment, run_measured, standing_exchange
+from trading_assets.bench.research import END_MS
 from trading_assets.settings import Settings, load_settings
-from trading_assets.simulator.clock import ClockMode, ClockSpec
-from trading_assets.simulator.launcher import ensure_running
 
 DAYS = 30
 _SECONDS_AFTER = 20
@@ -92,23 +86,10 @@ def measure() -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder)
         environment = {**measured_environment(home, 30, 80), "TRADING_ASSETS_TRADE_MODE": "once"}
-        clock = ClockSpec(ClockMode.MANUAL, start_ms=END_MS + _SECONDS_AFTER * 1000)
-        url = ensure_running(load_settings(home=home, simulator_symbols=80, simulator_url=None), clock=clock)
-        try:
-            done = subprocess.run(
-                [sys.executable, "-m", "trading_assets.defs.measured_home", str(END_MS)],
-                env=environment,
-                cwd=home,
-                capture_output=True,
-                text=True,
-                timeout=_LONGEST_S,
-                check=False,
+        with standing_exchange(home, 80, END_MS + _SECONDS_AFTER * 1000):
+            found: dict[str, float] = run_measured(
+                "trading_assets.defs.measured_home", END_MS, environment=environment, timeout_s=_LONGEST_S
             )
-        finally:
-            requests.post(f"{url}/admin/stop", timeout=10)
-    if done.returncode:
-        raise StorageError(f"the measured runs failed: {done.stderr[-2000:]}")
-    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
     found["session_run"] = SESSION_RUNS * found["trade_run"]
     return found
 

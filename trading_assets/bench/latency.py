@@ -14,6 +14,7 @@ from typing import Any
 import psutil
 
 from trading_assets.bench.rig import Rig, installed
+from trading_assets.bench.selections import EAGER
 from trading_assets.bench.server import cpu_s
 from trading_assets.errors import ExchangeError, ExchangeUnavailableError, TradingAssetsError
 from trading_assets.exchange.models import OrderRequest
@@ -24,9 +25,6 @@ from trading_assets.trading.reconcile import reconcile
 from trading_assets.trading.session_lease import trader_of
 
 TIMEFRAME = Timeframe.M1
-EAGER = '{"band": 0.0001, "rsi_low": 0, "rsi_high": 100}'
-"""Parameters of `bollinger_rsi` that enter on nearly every candle."""
-
 PATIENCE_S = 900.0
 BEGIN_WITHIN_S = 120.0
 POLL_S = 0.25

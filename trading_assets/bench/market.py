@@ -5,8 +5,6 @@ CPU time of this process, because wall time on a shared machine says little.
 
 from __future__ import annotations
 
-import resource
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -15,6 +13,7 @@ from decimal import Decimal
 from pathlib import Path
 
 from trading_assets.market.timeframes import DAY_MS, MINUTE_MS, to_ms
+from trading_assets.memory import peak_mb
 from trading_assets.simulator.clock import ClockMode, ClockSpec
 from trading_assets.simulator.venue import ServeConfig, Venue
 from trading_assets.simulator.wire import Params, Raw
@@ -40,7 +39,7 @@ def run() -> dict[str, float]:
     figures["open_600_symbols_ms"] = _milliseconds(begin)
     figures["contracts"] = len(venue.market.contracts)
     figures |= _answers(venue)
-    figures["seeded_peak_mb"] = _peak_mb()
+    figures["seeded_peak_mb"] = peak_mb()
     with tempfile.TemporaryDirectory() as folder:
         path = _year_of_candles(Path(folder))
         begin = time.process_time()
@@ -52,7 +51,7 @@ def run() -> dict[str, float]:
         figures["replay_minutes_cold_ms"] = _best(
             lambda: replay.market.bars("S0USDT", "1", now - CANDLES * MINUTE_MS, now, now), 1
         )
-        figures["replay_peak_mb"] = _peak_mb()
+        figures["replay_peak_mb"] = peak_mb()
     return {name: round(value, 2) for name, value in figures.items()}
 
 
@@ -104,12 +103,6 @@ def _best(action: Callable[[], object], repeats: int) -> float:
 
 def _milliseconds(begin: float) -> float:
     return (time.process_time() - begin) * 1000.0
-
-
-def _peak_mb() -> float:
-    """The most memory this process ever had."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (1024.0 if sys.platform != "darwin" else 1024.0**2)
 
 
 def _year_of_candles(folder: Path) -> Path:

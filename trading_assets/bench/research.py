@@ -7,59 +7,32 @@ of all threads; wall time on a machine that does other things says little.
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 import tempfile
 import time
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import psutil
-import requests
 from rich.table import Table
 
+from trading_assets.bench.measured import (
+    MOST_COINS,
+    SQLITE,
+    Stores,
+    measured_environment,
+    run_measured,
+    standing_exchange,
+)
 from trading_assets.bench.server import cpu_s
-from trading_assets.errors import StorageError
 from trading_assets.market.timeframes import HOUR_MS, to_ms
-from trading_assets.settings import PREFIX, load_settings
-from trading_assets.simulator.clock import ClockMode, ClockSpec
-from trading_assets.simulator.launcher import ensure_running, health
 
 END_MS = to_ms(datetime(2026, 3, 2, tzinfo=UTC))
 """End of the last hour."""
 
 _SECONDS_AFTER = 5
 _LONGEST_S = 4 * 3600
-_DEFAULT_COINS, _MOST_COINS = 80, 600
-
-
-@dataclass(frozen=True)
-class Stores:
-    """Where a measurement keeps Dagster's history and the ledger: URLs of PostgreSQL; None is SQLite in its home."""
-
-    history: str | None = None
-    ledger: str | None = None
-
-    def dagster_yaml(self, home: Path) -> str:
-        """Configuration of an instance whose files are in `home`."""
-        if self.history is None:
-            storage, config = "event_storage.BatchedSqliteStorage", {"base_dir": str(home / "dagster")}
-        else:
-            storage, config = "postgres_storage.BatchedPostgresStorage", {"postgres_url": self.history}
-        module, name = storage.split(".")
-        custom = {"module": f"trading_assets.defs.{module}", "class": name, "config": config}
-        return json.dumps({"storage": {"custom": custom}, "telemetry": {"enabled": False}})
-
-    def settings(self) -> dict[str, str]:
-        """Settings of the project, without their prefix."""
-        return {} if self.ledger is None else {"DATABASE_URL": self.ledger}
-
-
-SQLITE = Stores()
+_DEFAULT_COINS = 80
 
 
 def backfill(days: int, symbols: int, stores: Stores = SQLITE) -> dict[str, Any]:
@@ -98,46 +71,19 @@ def table(report: dict[str, Any], title: str) -> Table:
 
 
 def _runs(runs: list[tuple[int, int]], symbols: int, stores: Stores = SQLITE) -> list[dict[str, Any]]:
-    coins = _DEFAULT_COINS if symbols <= _DEFAULT_COINS // 2 else _MOST_COINS
+    coins = _DEFAULT_COINS if symbols <= _DEFAULT_COINS // 2 else MOST_COINS
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder)
         environment = measured_environment(home, symbols, coins, stores)
-        clock = ClockSpec(ClockMode.MANUAL, start_ms=END_MS + _SECONDS_AFTER * 1000)
-        url = ensure_running(load_settings(home=home, simulator_symbols=coins, simulator_url=None), clock=clock)
-        try:
-            answer = health(url)
-            exchange = psutil.Process(int(answer["pid"])) if answer else psutil.Process()
+        with standing_exchange(home, coins, END_MS + _SECONDS_AFTER * 1000) as exchange:
             return [_run(first_ms, hours, environment, exchange) for first_ms, hours in runs]
-        finally:
-            requests.post(f"{url}/admin/stop", timeout=10)
-
-
-def measured_environment(home: Path, symbols: int, coins: int, stores: Stores = SQLITE) -> dict[str, str]:
-    """The environment of a run: none of the user's settings but what is measured."""
-    (home / "dagster.yaml").write_text(stores.dagster_yaml(home))
-    kept = {name: value for name, value in os.environ.items() if not name.startswith((PREFIX, "BYBIT_", "DAGSTER"))}
-    kept.pop("PYTHONDONTWRITEBYTECODE", None)
-    settings = {"HOME": str(home), "SIMULATOR_SYMBOLS": str(coins), "MAX_SYMBOLS": str(symbols)} | stores.settings()
-    if coins == _MOST_COINS:
-        # So many do not pass the usual filters.
-        settings |= {"MIN_VOLUME_24H": "0", "MIN_VOLATILITY": "0", "MAX_SIZE_ERROR_PCT": "101"}
-    return {**kept, "DAGSTER_HOME": str(home), **{f"{PREFIX}{name}": value for name, value in settings.items()}}
 
 
 def _run(first_ms: int, hours: int, environment: dict[str, str], exchange: psutil.Process) -> dict[str, Any]:
     before, began = cpu_s(exchange), time.perf_counter()
-    done = subprocess.run(
-        [sys.executable, "-m", "trading_assets.defs.measured_run", str(first_ms), str(hours)],
-        env=environment,
-        cwd=environment["DAGSTER_HOME"],
-        capture_output=True,
-        text=True,
-        timeout=_LONGEST_S,
-        check=False,
+    report = run_measured(
+        "trading_assets.defs.measured_run", first_ms, hours, environment=environment, timeout_s=_LONGEST_S
     )
-    if done.returncode:
-        raise StorageError(f"the measured run failed: {done.stderr[-2000:]}")
-    report: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     steps = report.pop("steps")
     return {
         **report,

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +16,8 @@ import pandas as pd
 import psutil
 import requests
 
-import trading_assets
+from trading_assets.bench.selections import selection_row
+from trading_assets.chaos.installation import own_environment
 from trading_assets.errors import ConfigurationError, ExchangeUnavailableError
 from trading_assets.exchange.base import Exchange
 from trading_assets.exchange.factory import open_exchange
@@ -25,7 +25,7 @@ from trading_assets.ledger.database import Database
 from trading_assets.ledger.partitions import replace_partitions
 from trading_assets.market.timeframes import HOUR_MS, Timeframe, floor_ms
 from trading_assets.schemas.tables import STRATEGY_SELECTIONS
-from trading_assets.settings import PREFIX, Settings, load_settings
+from trading_assets.settings import Settings, load_settings
 from trading_assets.simulator.clock import ClockMode, ClockSpec
 from trading_assets.simulator.launcher import ensure_running
 from trading_assets.trading.sizing import Size, size_position
@@ -36,22 +36,6 @@ STOP_TIMEOUT_S = 30
 
 START_MS = 1_772_427_640_000
 """2026-03-02 05:00:40 UTC: where the market of a measurement begins."""
-
-_ROW = {
-    "scan_id": "scan-20260302-050000",
-    "score": 1.0,
-    "total_trades": 9,
-    "win_rate": 60.0,
-    "profit_factor": 2.0,
-    "max_drawdown": -1.0,
-    "total_pnl": 10.0,
-    "confidence_avg": 60.0,
-    "configurations_tried": 16,
-    "deflated_sharpe": 0.95,
-    "p_value": 0.01,
-    "out_of_sample_trades": 2,
-    "out_of_sample_pnl": 3.0,
-}
 
 
 @dataclass(frozen=True)
@@ -88,7 +72,10 @@ def installed(
         ExchangeUnavailableError: the exchange or the daemon does not start.
         ConfigurationError: the market has too few coins.
     """
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder, _environment(Path(folder), mode):
+    with (
+        tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder,
+        own_environment(Path(folder), _settings(mode)),
+    ):
         settings = load_settings()
         url = ensure_running(settings, clock=ClockSpec(ClockMode.ACCELERATED, START_MS, speed))
         try:
@@ -102,15 +89,9 @@ def installed(
             requests.post(f"{url}/admin/stop", timeout=10)
 
 
-@contextlib.contextmanager
-def _environment(folder: Path, mode: str) -> Iterator[None]:
-    """Settings of the measurement alone, in this process and its children."""
-    before = dict(os.environ)
-    for name in [name for name in os.environ if name.startswith((PREFIX, "BYBIT_", "DAGSTER_"))]:
-        del os.environ[name]
-    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
-    values: Mapping[str, object] = {
-        "HOME": folder,
+def _settings(mode: str) -> dict[str, object]:
+    """Settings of the measurement: nothing holds an order back."""
+    return {
         "TRADE_MODE": mode,
         "AUTOMATION": "off",
         "SIMULATOR_DEPOSIT": 1_000_000,
@@ -124,17 +105,6 @@ def _environment(folder: Path, mode: str) -> Iterator[None]:
         "PAUSE_AFTER_STOPS_S": 0,
         "WEAK_SYMBOL_HOURS": 0,
     }
-    os.environ.update({f"{PREFIX}{name}": str(value) for name, value in values.items()})
-    dagster_home = folder / "dagster"
-    dagster_home.mkdir()
-    checkout = Path(trading_assets.__file__).resolve().parents[1]
-    (dagster_home / "dagster.yaml").write_text((checkout / "dagster.yaml").read_text())
-    os.environ["DAGSTER_HOME"] = str(dagster_home)
-    try:
-        yield
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
 
 
 def _select(
@@ -157,11 +127,7 @@ def _select(
     ][:symbols]
     if len(coins) < symbols:
         raise ConfigurationError(f"the market has {len(coins)} coins that can be sized, expected {symbols}")
-    rows = [
-        {"hour_ms": hour, "symbol": coin, "timeframe": timeframe.value, "strategy": strategy, "parameters": parameters}
-        | _ROW
-        for coin in coins
-    ]
+    rows = [selection_row(hour, coin, timeframe.value, strategy=strategy, parameters=parameters) for coin in coins]
     replace_partitions(database, STRATEGY_SELECTIONS, pd.DataFrame(rows), [hour])
 
 

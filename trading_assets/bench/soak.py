@@ -21,7 +21,7 @@ from typing import IO, Protocol
 import psutil
 import sqlalchemy as sa
 
-from trading_assets.bench.research import SQLITE, Stores
+from trading_assets.bench.measured import SQLITE, Stores
 from trading_assets.chaos.installation import Installation, installed
 from trading_assets.errors import ExchangeUnavailableError
 from trading_assets.ledger.database import Database

@@ -31,9 +31,11 @@ STOP_WITHIN_S = 20.0
 
 @contextlib.contextmanager
 def own_environment(folder: Path, values: Mapping[str, object], history_url: str | None = None) -> Iterator[None]:
-    """Settings of the trial alone, and a Dagster instance in `folder`, in this process and its children.
+    """Settings of a trial alone, and a Dagster instance, in `folder`: in this process, which works there, and its
+    children.
 
     Args:
+        values: settings by name, without prefix; `HOME` is `folder` unless given.
         history_url: PostgreSQL database of Dagster's storage, with the configuration for it; None is the local one.
     """
     before, directory = dict(os.environ), Path.cwd()

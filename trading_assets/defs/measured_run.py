@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import sys
 import time
 import uuid
@@ -23,6 +22,7 @@ from trading_assets.defs.partitions import key_of
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.tables import sql_table
 from trading_assets.market.timeframes import HOUR_MS
+from trading_assets.memory import peak_mb
 from trading_assets.schemas.tables import HOURLY_TABLES
 from trading_assets.settings import load_settings
 
@@ -81,7 +81,7 @@ def measure(first_ms: int, hours: int) -> dict[str, Any]:
         "wall_s": round(wall, 1),
         "cpu_s": round(cpu, 1),
         "start_up_cpu_s": round(loaded, 1),
-        "peak_mb": round(_peak_mb()),
+        "peak_mb": round(peak_mb()),
         "materialisations": steps.materialisations,
         "rows": _rows(first_ms, hours),
         "steps": steps.seconds,
@@ -97,10 +97,6 @@ def _rows(first_ms: int, hours: int) -> dict[str, int]:
             counted[table.name] = connection.execute(sa.select(sa.func.count()).where(within)).scalar_one()
     database.close()
     return counted
-
-
-def _peak_mb() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024 if sys.platform == "linux" else 1024 * 1024)
 
 
 if __name__ == "__main__":

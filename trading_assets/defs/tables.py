@@ -25,6 +25,11 @@ _TABLES: dict[str, Table] = {
 }
 
 
+def has_table(key: dg.AssetKey) -> bool:
+    """Whether the IO manager stores the asset in a table."""
+    return key.path[0] in _TABLES
+
+
 def table_of(key: dg.AssetKey) -> Table:
     """The table behind an asset.
 

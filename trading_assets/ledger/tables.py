@@ -54,8 +54,8 @@ strategies = sa.Table(
     "strategies",
     metadata,
     sa.Column("name", sa.String(64), primary_key=True, comment="name of the strategy class"),
-    sa.Column("is_active", sa.Boolean, nullable=False),
-    sa.Column("exchange", sa.String(32), nullable=False),
+    sa.Column("is_active", sa.Boolean, nullable=False, comment="backtested, and traded where it is selected"),
+    sa.Column("exchange", sa.String(32), nullable=False, comment="bybit"),
     sa.Column("pairs", sa.Text, nullable=False, comment="JSON list of symbols; empty means all"),
     sa.Column("timeframes", sa.Text, nullable=False, comment="JSON list; empty means all eight"),
     sa.Column(
@@ -64,6 +64,7 @@ strategies = sa.Table(
         nullable=False,
         comment="JSON object: {} tries the strategy's grid, else one set, and what is absent has its default",
     ),
+    comment="Registry of strategies: which are tried, on what, with which parameters.",
 )
 
 
@@ -81,29 +82,30 @@ class DecimalText(sa.TypeDecorator[Decimal]):
 
 
 def _symbol() -> sa.Column[str]:
-    return sa.Column("symbol", sa.String(64), nullable=False)
+    return sa.Column("symbol", sa.String(64), nullable=False, comment="Bybit symbol")
 
 
 def _account() -> sa.Column[str]:
-    return sa.Column("account", sa.String(32), nullable=False)
+    return sa.Column("account", sa.String(32), nullable=False, comment="name of the trading account")
 
 
-def _time(name: str, *, nullable: bool = False) -> sa.Column[int]:
-    return sa.Column(name, sa.BigInteger, nullable=nullable, comment="UTC ms")
+def _time(name: str, what: str) -> sa.Column[int]:
+    """A moment of the exchange's clock."""
+    return sa.Column(name, sa.BigInteger, nullable=False, comment=f"{what}, UTC ms")
 
 
 order_intents = sa.Table(
     "order_intents",
     metadata,
     sa.Column("order_link_id", sa.String(36), primary_key=True, comment="deterministic, sent to the exchange"),
-    sa.Column("signal_id", sa.Text, nullable=False, unique=True),
+    sa.Column("signal_id", sa.Text, nullable=False, unique=True, comment="the signal it executes"),
     _account(),
     _symbol(),
-    sa.Column("side", sa.String(4), nullable=False),
-    sa.Column("qty", DecimalText, nullable=False),
-    sa.Column("stop_loss", DecimalText, nullable=False),
-    sa.Column("take_profit", DecimalText, nullable=False),
-    sa.Column("leverage", DecimalText, nullable=False),
+    sa.Column("side", sa.String(4), nullable=False, comment="Buy or Sell"),
+    sa.Column("qty", DecimalText, nullable=False, comment="in coins, on the quantity step"),
+    sa.Column("stop_loss", DecimalText, nullable=False, comment="price of the attached stop, on the tick"),
+    sa.Column("take_profit", DecimalText, nullable=False, comment="price of the attached target, on the tick"),
+    sa.Column("leverage", DecimalText, nullable=False, comment="set for the symbol before the order"),
     sa.Column(
         "status",
         sa.String(16),
@@ -116,142 +118,151 @@ order_intents = sa.Table(
         unique=True,
         comment="account:symbol from the intent until its position is closed: at most one a symbol",
     ),
-    sa.Column("order_id", sa.Text),
-    sa.Column("filled_qty", DecimalText),
-    sa.Column("average_price", DecimalText),
-    sa.Column("reason", sa.Text),
-    _time("created_ms"),
-    _time("updated_ms"),
+    sa.Column("order_id", sa.Text, comment="the exchange's id, once it is known"),
+    sa.Column("filled_qty", DecimalText, comment="in coins, once it is known"),
+    sa.Column("average_price", DecimalText, comment="of the fill, USDT"),
+    sa.Column("reason", sa.Text, comment="why it ended as it did, or waits"),
+    _time("created_ms", "reservation"),
+    _time("updated_ms", "last change"),
     sa.Column("touched_wall_ms", sa.BigInteger, nullable=False, comment="local clock of the last change, UTC ms"),
+    comment="One row an order, written before anything is sent: what it is and how far it has got.",
 )
 
 order_events = sa.Table(
     "order_events",
     metadata,
-    sa.Column("event_id", sa.Integer, primary_key=True, autoincrement=True),
-    sa.Column("order_link_id", sa.String(36), nullable=False, index=True),
-    sa.Column("status", sa.String(16), nullable=False),
-    sa.Column("detail", sa.Text),
-    _time("time_ms"),
+    sa.Column("event_id", sa.Integer, primary_key=True, autoincrement=True, comment="in the order of writing"),
+    sa.Column("order_link_id", sa.String(36), nullable=False, index=True, comment="the intent"),
+    sa.Column("status", sa.String(16), nullable=False, comment="that it had from then on"),
+    sa.Column("detail", sa.Text, comment="what led to it"),
+    _time("time_ms", "moment of the change"),
+    comment="Every change of an intent's status.",
 )
 
 fills = sa.Table(
     "fills",
     metadata,
-    sa.Column("exec_id", sa.String(64), primary_key=True),
+    sa.Column("exec_id", sa.String(64), primary_key=True, comment="the exchange's id of the execution"),
     _account(),
     _symbol(),
-    sa.Column("order_id", sa.Text, nullable=False),
-    sa.Column("order_link_id", sa.Text, nullable=False),
-    sa.Column("side", sa.String(4), nullable=False),
+    sa.Column("order_id", sa.Text, nullable=False, comment="the exchange's id of the order"),
+    sa.Column("order_link_id", sa.Text, nullable=False, comment="our id of the order; empty where it was not ours"),
+    sa.Column("side", sa.String(4), nullable=False, comment="Buy or Sell"),
     sa.Column(
         "exec_type",
         sa.String(24),
         nullable=False,
-        comment="Trade is an ordinary fill; Funding, BustTrade ...",
+        comment="Bybit's own: Trade is an ordinary fill; Funding, BustTrade ...",
     ),
     sa.Column("kind", sa.String(12), nullable=False, comment="trade, funding, liquidation, adl, settlement or other"),
-    sa.Column("price", DecimalText, nullable=False),
-    sa.Column("qty", DecimalText, nullable=False),
-    sa.Column("value", DecimalText, nullable=False),
-    sa.Column("fee", DecimalText, nullable=False, comment="of a funding row: positive is paid"),
-    _time("time_ms"),
+    sa.Column("price", DecimalText, nullable=False, comment="USDT"),
+    sa.Column("qty", DecimalText, nullable=False, comment="in coins"),
+    sa.Column("value", DecimalText, nullable=False, comment="price times quantity, USDT"),
+    sa.Column("fee", DecimalText, nullable=False, comment="USDT; of a funding row: positive is paid"),
+    _time("time_ms", "execution"),
     sa.Index("ix_fills_account_time", "account", "time_ms"),
+    comment="Every execution the exchange booked: trades, funding, liquidations.",
 )
 
 positions = sa.Table(
     "positions",
     metadata,
-    sa.Column("account", sa.String(32), primary_key=True),
-    sa.Column("symbol", sa.String(64), primary_key=True),
-    sa.Column("side", sa.String(4), nullable=False),
-    sa.Column("size", DecimalText, nullable=False),
-    sa.Column("entry_price", DecimalText, nullable=False),
-    sa.Column("mark_price", DecimalText, nullable=False),
-    sa.Column("leverage", DecimalText, nullable=False),
-    sa.Column("unrealised_pnl", DecimalText, nullable=False),
-    sa.Column("liquidation_price", DecimalText),
-    sa.Column("stop_loss", DecimalText),
-    sa.Column("take_profit", DecimalText),
-    _time("opened_ms"),
-    _time("updated_ms"),
+    sa.Column("account", sa.String(32), primary_key=True, comment="name of the trading account"),
+    sa.Column("symbol", sa.String(64), primary_key=True, comment="Bybit symbol"),
+    sa.Column("side", sa.String(4), nullable=False, comment="Buy is long, Sell is short"),
+    sa.Column("size", DecimalText, nullable=False, comment="in coins"),
+    sa.Column("entry_price", DecimalText, nullable=False, comment="average, USDT"),
+    sa.Column("mark_price", DecimalText, nullable=False, comment="USDT"),
+    sa.Column("leverage", DecimalText, nullable=False, comment="of the symbol"),
+    sa.Column("unrealised_pnl", DecimalText, nullable=False, comment="at the mark price, USDT"),
+    sa.Column("liquidation_price", DecimalText, comment="USDT; none where the exchange gives none"),
+    sa.Column("stop_loss", DecimalText, comment="price of the stop at the exchange; none is without one"),
+    sa.Column("take_profit", DecimalText, comment="price of the target at the exchange"),
+    _time("opened_ms", "opening"),
+    _time("updated_ms", "the reading of the books it is from"),
+    comment="Open positions as the books were read last.",
 )
 
 closings = sa.Table(
     "closings",
     metadata,
-    sa.Column("order_id", sa.String(64), primary_key=True),
+    sa.Column("order_id", sa.String(64), primary_key=True, comment="the exchange's id of the closing order"),
     _account(),
     _symbol(),
     sa.Column("position_side", sa.String(5), nullable=False, comment="LONG or SHORT: the position that was closed"),
     sa.Column("reason", sa.String(16), nullable=False, comment="stop, target, liquidation or other"),
-    sa.Column("qty", DecimalText, nullable=False),
-    sa.Column("entry_price", DecimalText, nullable=False),
-    sa.Column("exit_price", DecimalText, nullable=False),
-    sa.Column("pnl", DecimalText, nullable=False, comment="net of fees, without funding"),
-    sa.Column("fees", DecimalText, nullable=False),
-    sa.Column("signal_id", sa.Text),
-    _time("closed_ms"),
+    sa.Column("qty", DecimalText, nullable=False, comment="closed, in coins"),
+    sa.Column("entry_price", DecimalText, nullable=False, comment="average, USDT"),
+    sa.Column("exit_price", DecimalText, nullable=False, comment="average, USDT"),
+    sa.Column("pnl", DecimalText, nullable=False, comment="net of fees, without funding, USDT"),
+    sa.Column("fees", DecimalText, nullable=False, comment="of the entry's part and the exit, USDT"),
+    sa.Column("signal_id", sa.Text, comment="the signal that opened it; none where it was not ours"),
+    _time("closed_ms", "closing"),
     sa.Index("ix_closings_account_time", "account", "closed_ms"),
+    comment="Closed positions with their result.",
 )
 
 equity = sa.Table(
     "equity",
     metadata,
-    sa.Column("equity_id", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("equity_id", sa.Integer, primary_key=True, autoincrement=True, comment="in the order of writing"),
     _account(),
-    sa.Column("equity", DecimalText, nullable=False),
-    sa.Column("wallet_balance", DecimalText, nullable=False),
-    sa.Column("available", DecimalText, nullable=False),
-    sa.Column("unrealised_pnl", DecimalText, nullable=False),
+    sa.Column("equity", DecimalText, nullable=False, comment="balance and open PnL, USD"),
+    sa.Column("wallet_balance", DecimalText, nullable=False, comment="without open PnL, USD"),
+    sa.Column("available", DecimalText, nullable=False, comment="free for new margin, USD"),
+    sa.Column("unrealised_pnl", DecimalText, nullable=False, comment="of all open positions, USD"),
     sa.Column("peak", DecimalText, nullable=False, comment="highest equity since a person last accepted a drawdown"),
-    _time("time_ms"),
+    _time("time_ms", "moment of the reading"),
     sa.Index("ix_equity_account", "account", "equity_id"),
+    comment="The account's balance at each reading of the books.",
 )
 
 reconciliations = sa.Table(
     "reconciliations",
     metadata,
-    sa.Column("reconciliation_id", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("reconciliation_id", sa.Integer, primary_key=True, autoincrement=True, comment="in the order of writing"),
     _account(),
-    sa.Column("new_fills", sa.Integer, nullable=False),
-    sa.Column("new_closings", sa.Integer, nullable=False),
-    sa.Column("open_positions", sa.Integer, nullable=False),
-    sa.Column("differences", sa.Integer, nullable=False),
+    sa.Column("new_fills", sa.Integer, nullable=False, comment="fills it added"),
+    sa.Column("new_closings", sa.Integer, nullable=False, comment="closings it added"),
+    sa.Column("open_positions", sa.Integer, nullable=False, comment="positions the exchange showed"),
+    sa.Column("differences", sa.Integer, nullable=False, comment="differences between ledger and exchange it reported"),
     sa.Column("until_ms", sa.BigInteger, nullable=False, comment="books are read up to here, UTC ms"),
     sa.Index("ix_reconciliations_account", "account", "until_ms"),
+    comment="Each reading of the exchange's books and what it found.",
 )
 
 risk_events = sa.Table(
     "risk_events",
     metadata,
-    sa.Column("event_id", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("event_id", sa.Integer, primary_key=True, autoincrement=True, comment="in the order of writing"),
     _account(),
-    sa.Column("kind", sa.String(32), nullable=False),
-    sa.Column("symbol", sa.String(64)),
-    sa.Column("detail", sa.Text, nullable=False),
-    _time("time_ms"),
+    sa.Column("kind", sa.String(32), nullable=False, comment="difference, unprotected, or gate: and its name"),
+    sa.Column("symbol", sa.String(64), comment="Bybit symbol; none where the whole account is concerned"),
+    sa.Column("detail", sa.Text, nullable=False, comment="what was found and what was done"),
+    _time("time_ms", "moment of the event"),
     sa.Index("ix_risk_events_account", "account", "kind", "symbol"),
+    comment="What the reconciler and the risk guard met: differences, lost stops, gates that shut and opened.",
 )
 
 risk_states = sa.Table(
     "risk_states",
     metadata,
-    sa.Column("state_id", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("state_id", sa.Integer, primary_key=True, autoincrement=True, comment="in the order of writing"),
     _account(),
     sa.Column("state", sa.String(8), nullable=False, comment="ACTIVE, REDUCING or HALTED, from this row on"),
     sa.Column("cause", sa.String(16), nullable=False, comment="command, drawdown or daily loss"),
-    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False, comment="as the person gave it, or the limit and its value"),
     sa.Column("actor", sa.Text, nullable=False, comment="who: a person, a job, or the guard itself"),
     sa.Column("until_ms", sa.BigInteger, comment="ends by itself at this time, UTC ms; NULL: only by another row"),
-    _time("time_ms"),
+    _time("time_ms", "moment of the change"),
     sa.Index("ix_risk_states_account", "account", "state_id"),
+    comment="What the risk guard allows, and who said so.",
 )
 
 finder_looks = sa.Table(
     "finder_looks",
     metadata,
-    sa.Column("look_id", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("look_id", sa.Integer, primary_key=True, autoincrement=True, comment="in the order of writing"),
     _account(),
     sa.Column("hour_ms", sa.BigInteger, nullable=False, comment="hour of the selection that was followed, UTC ms"),
     sa.Column(
@@ -260,10 +271,10 @@ finder_looks = sa.Table(
         nullable=False,
         comment="JSON object: symbol to why it was not decided, or why its signal was dropped; empty: decided",
     ),
-    _time("time_ms"),
+    _time("time_ms", "moment of the look"),
     sa.Index("finder_looks_by_time", "account", "time_ms"),
+    comment="When the finder looked, at what, and what kept it from deciding: parity is explained by it.",
 )
-"""When the finder looked, at what, and what kept it from deciding: what parity with the backtest is explained by."""
 
 partition_writes = sa.Table(
     "partition_writes",
@@ -273,21 +284,21 @@ partition_writes = sa.Table(
     sa.Column("run_id", sa.String(36), nullable=False, comment="Dagster run that wrote the rows that are there now"),
     sa.Column("code_version", sa.String(64), nullable=False, comment="of the asset when it wrote them"),
     sa.Column("written_wall_ms", sa.BigInteger, nullable=False, comment="local clock, UTC ms"),
+    comment="Who wrote each partition last: the way back from an order to its candles, kept when Dagster forgets.",
 )
-"""Who wrote each partition last: the way back from an order to its candles, kept when Dagster forgets its runs."""
 
 check_results = sa.Table(
     "check_results",
     metadata,
     sa.Column("asset", sa.String(100), primary_key=True, comment="asset key, its parts joined by /"),
-    sa.Column("check_name", sa.String(64), primary_key=True),
+    sa.Column("check_name", sa.String(64), primary_key=True, comment="name of the check, as in Dagster"),
     sa.Column("hour_ms", sa.BigInteger, primary_key=True, autoincrement=False, comment="partition, UTC ms"),
-    sa.Column("passed", sa.Boolean, nullable=False),
+    sa.Column("passed", sa.Boolean, nullable=False, comment="the newest verdict"),
     sa.Column("detail", sa.Text, comment="what was found, where it failed"),
     sa.Column("run_id", sa.String(36), nullable=False, comment="Dagster run of the check"),
     sa.Index("ix_check_results_hour", "hour_ms"),
+    comment="The newest verdict of each blocking check on each partition: what selections and orders ask.",
 )
-"""The newest verdict of each blocking check on each partition: what selections and orders ask."""
 
 leases = sa.Table(
     "leases",
@@ -296,7 +307,11 @@ leases = sa.Table(
     sa.Column("holder", sa.Text, nullable=False, comment="unique to one life of one process"),
     sa.Column("fence", sa.BigInteger, nullable=False, comment="grows with every change of the holder"),
     sa.Column("expires_wall_ms", sa.BigInteger, nullable=False, comment="local clock, UTC ms; 0 when given back"),
+    comment="What one process at a time may do, such as trading an account.",
 )
 
 history_tables = (order_events, fills, closings, equity, reconciliations, risk_events, risk_states)
 """Rows that are never changed or deleted: triggers made by the migrations see to it."""
+
+account_tables = tuple(table for table in metadata.tables.values() if table.name not in _DERIVED)
+"""All but the tables of the pipeline's stages."""

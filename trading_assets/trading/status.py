@@ -11,7 +11,7 @@ from trading_assets.market.timeframes import DAY_MS, iso
 from trading_assets.settings import Settings
 from trading_assets.trading.portfolio import performance
 
-_POSITION = {
+POSITION_COLUMNS = {
     "symbol": "coin",
     "side": "side",
     "size": "quantity",
@@ -21,6 +21,8 @@ _POSITION = {
     "take_profit": "target",
     "unrealised_pnl": "open PnL $",
 }
+"""Of `position_rows`, with their headings; the demo tells them likewise."""
+
 _SIGNAL = {
     "created_at_ms": "found",
     "symbol": "coin",
@@ -56,7 +58,7 @@ def print_status(database: Database, settings: Settings, console: Console) -> No
         highlight=False,
     )
     positions = books.position_rows(database, account)
-    console.print(frame_table("Open positions", positions, _POSITION))
+    console.print(frame_table("Open positions", positions, POSITION_COLUMNS))
     recent = signals.since(database, account, int(newest["time_ms"]) - DAY_MS).sort_values("created_at_ms")
     console.print(frame_table("Signals of the last 24 hours", recent.tail(20), _SIGNAL))
     results = performance(database, account)

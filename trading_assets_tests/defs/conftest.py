@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 
 import dagster as dg
@@ -110,12 +111,34 @@ def tables(hours: Sequence[int]) -> dict[str, pd.DataFrame]:
     return rows
 
 
+@dataclass(frozen=True)
+class HonestHour:
+    """One honest hour of research.
+
+    Attributes:
+        home: its own; a test that changes something there puts it right again.
+        rows: of every hourly table.
+        passed: names of its checks that passed, everywhere.
+    """
+
+    home: Path
+    rows: dict[str, pd.DataFrame]
+    passed: set[str]
+
+
 @pytest.fixture(scope="session")
-def researched(exchange: RunningExchange, tmp_path_factory: pytest.TempPathFactory) -> dict[str, pd.DataFrame]:
-    """The rows of one honest hour, in a home of its own."""
+def honest_hour(exchange: RunningExchange, tmp_path_factory: pytest.TempPathFactory) -> HonestHour:
+    home = tmp_path_factory.mktemp("honest-home")
     with pytest.MonkeyPatch.context() as patch:
         point_at(exchange, patch)
-        patch.setenv("TRADING_ASSETS_HOME", str(tmp_path_factory.mktemp("honest-home")))
+        patch.setenv("TRADING_ASSETS_HOME", str(home))
         patch.delenv("TRADING_ASSETS_DATABASE_URL", raising=False)
-        run_job("research", HOUR_KEY)
-        return tables([HOUR])
+        checks = run_job("research", HOUR_KEY).get_asset_check_evaluations()
+        failed = {check.check_name for check in checks if not check.passed}
+        return HonestHour(home, tables([HOUR]), {check.check_name for check in checks} - failed)
+
+
+@pytest.fixture(scope="session")
+def researched(honest_hour: HonestHour) -> dict[str, pd.DataFrame]:
+    """The rows of the honest hour."""
+    return honest_hour.rows

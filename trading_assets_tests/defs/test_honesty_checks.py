@@ -21,7 +21,7 @@ from trading_assets.settings import load_settings
 from trading_assets.simulator.embedded import RunningExchange
 from trading_assets.strategies import registry
 from trading_assets_tests.backtesting.test_agreement import WRONG
-from trading_assets_tests.defs.conftest import HOUR, HOUR_KEY, point_at, run_job
+from trading_assets_tests.defs.conftest import HOUR, HOUR_KEY, HonestHour, run_job
 
 CHEATS = """
 from trading_assets_tests.strategies.cheats import LongAverage, NextClose
@@ -34,23 +34,10 @@ class Forgetful(LongAverage):
 """
 
 
-@pytest.fixture(scope="module")
-def home(exchange: RunningExchange, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A home that holds one honest hour."""
-    home = tmp_path_factory.mktemp("honest-hour")
-    with pytest.MonkeyPatch.context() as patch:
-        point_at(exchange, patch)
-        patch.setenv("TRADING_ASSETS_HOME", str(home))
-        result = run_job("research", HOUR_KEY)
-    checks = {(check.check_name, check.passed) for check in result.get_asset_check_evaluations()}
-    assert checks >= {(AGREES, True), (NO_LOOK_AHEAD, True), (WARM_UP_SUFFICES, True)}
-    return home
-
-
 @pytest.fixture
-def ledger(home: Path, small: RunningExchange, monkeypatch: pytest.MonkeyPatch) -> Iterator[Database]:
-    """The database of that home, its rows as the hour left them afterwards."""
-    monkeypatch.setenv("TRADING_ASSETS_HOME", str(home))
+def ledger(honest_hour: HonestHour, small: RunningExchange, monkeypatch: pytest.MonkeyPatch) -> Iterator[Database]:
+    """The database of the honest hour, its rows as the hour left them afterwards."""
+    monkeypatch.setenv("TRADING_ASSETS_HOME", str(honest_hour.home))
     database = Database(load_settings().resolved_database_url)
     before = {table: read_partitions(database, table, [HOUR]) for table in (BACKTEST_RESULTS, STRATEGY_SELECTIONS)}
     yield database
@@ -98,6 +85,10 @@ def add_backtests_of(database: Database, strategy: str, timeframe: Timeframe) ->
     of_timeframe = rows[(rows["timeframe"] == timeframe) & (rows["strategy"] == "bollinger_rsi")]
     more = of_timeframe.assign(strategy=strategy, parameters="{}")
     replace_partitions(database, BACKTEST_RESULTS, pd.concat([rows, more]), [HOUR])
+
+
+def test_the_run_of_an_honest_hour_makes_every_check_and_passes(honest_hour: HonestHour) -> None:
+    assert honest_hour.passed >= {AGREES, NO_LOOK_AHEAD, WARM_UP_SUFFICES}
 
 
 def test_an_honest_hour_passes_and_each_check_says_what_it_looked_at(ledger: Database) -> None:

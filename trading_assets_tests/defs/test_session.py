@@ -12,6 +12,7 @@ import dagster as dg
 import pandas as pd
 import pytest
 
+from trading_assets.bench.selections import EAGER, selection_row
 from trading_assets.definitions import build_definitions
 from trading_assets.defs.ops.session import SERVES
 from trading_assets.defs.resources import default_resources
@@ -63,12 +64,7 @@ def venue(monkeypatch: pytest.MonkeyPatch) -> Iterator[RunningExchange]:
 def ledger(venue: RunningExchange) -> Iterator[Database]:
     """A ledger with three selected coins that are entered on nearly every candle."""
     database = Database(load_settings().resolved_database_url)
-    row: dict[str, object] = {"hour_ms": HOUR, "timeframe": "1m", "strategy": "bollinger_rsi"}
-    row |= {"parameters": '{"band": 0.0001, "rsi_low": 0, "rsi_high": 100}', "scan_id": "scan-20260302-020000"}
-    row |= {"score": 1.0, "total_trades": 9, "win_rate": 60.0, "profit_factor": 2.0, "max_drawdown": -1.0}
-    row |= {"total_pnl": 10.0, "confidence_avg": 60.0, "configurations_tried": 16, "deflated_sharpe": 0.95}
-    row |= {"p_value": 0.01, "out_of_sample_trades": 2, "out_of_sample_pnl": 3.0}
-    rows = pd.DataFrame([{**row, "symbol": symbol} for symbol in SYMBOLS])
+    rows = pd.DataFrame([selection_row(HOUR, symbol, parameters=EAGER) for symbol in SYMBOLS])
     replace_partitions(database, STRATEGY_SELECTIONS, rows, [HOUR])
     yield database
     database.close()

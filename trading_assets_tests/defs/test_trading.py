@@ -10,6 +10,7 @@ import dagster as dg
 import pandas as pd
 import pytest
 
+from trading_assets.bench.selections import selection_row
 from trading_assets.definitions import build_definitions
 from trading_assets.defs import looking
 from trading_assets.defs.ops.trade import submit_orders
@@ -28,14 +29,6 @@ from trading_assets.simulator.venue import ServeConfig
 from trading_assets_tests.defs.conftest import HOUR, SYMBOLS, run_job
 
 SYMBOL = "SOLUSDT"
-
-UNLIKELY_LUCK = {
-    "configurations_tried": 16,
-    "deflated_sharpe": 0.95,
-    "p_value": 0.01,
-    "out_of_sample_trades": 2,
-    "out_of_sample_pnl": 3.0,
-}
 
 
 @pytest.fixture
@@ -150,25 +143,7 @@ def test_the_finder_decides_on_selections_and_materialises_what_it_finds(
     symbols = [
         i.symbol for i in account.instruments() if i.settle_coin == "USDT" and i.contract_type == "LinearPerpetual"
     ]
-    rows = [
-        {
-            "hour_ms": HOUR,
-            "symbol": symbol,
-            "timeframe": "15m",
-            "strategy": "bollinger_rsi",
-            "parameters": "{}",
-            "scan_id": "scan-20260302-020000",
-            "score": 1.0,
-            "total_trades": 9,
-            "win_rate": 60.0,
-            "profit_factor": 2.0,
-            "max_drawdown": -1.0,
-            "total_pnl": 10.0,
-            "confidence_avg": 60.0,
-            **UNLIKELY_LUCK,
-        }
-        for symbol in symbols
-    ]
+    rows = [selection_row(HOUR, symbol, "15m") for symbol in symbols]
     replace_partitions(ledger, STRATEGY_SELECTIONS, pd.DataFrame(rows), [HOUR])
     found, events = 0, []
     runs = set()
@@ -207,9 +182,7 @@ def test_the_trade_sensor_waits_for_a_selection_then_launches_once_a_candle(
     with dg.DagsterInstance.ephemeral() as instance:
         data, said = sensor("trade_when_candles_close", instance)
         assert not data.run_requests and "selected" in said
-        row = {"hour_ms": HOUR, "symbol": SYMBOL, "timeframe": "5m", "strategy": "bollinger_rsi", "parameters": "{}"}
-        row |= {"scan_id": "scan-20260302-020000", "score": 1.0, "total_trades": 9, "win_rate": 60.0}
-        row |= {"profit_factor": 2.0, "max_drawdown": -1.0, "total_pnl": 10.0, "confidence_avg": 60.0, **UNLIKELY_LUCK}
+        row = selection_row(HOUR, SYMBOL, "5m")
         replace_partitions(ledger, STRATEGY_SELECTIONS, pd.DataFrame([row]), [HOUR])
         data, _ = sensor("trade_when_candles_close", instance)
         assert len(data.run_requests or []) == 1

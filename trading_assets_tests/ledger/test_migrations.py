@@ -236,3 +236,12 @@ def test_history_is_every_table_that_has_a_trigger(database: Database) -> None:
     with database.read() as connection:
         guarded = {table for table, parts in shape(connection).items() if any("append_only" in part for part in parts)}
     assert guarded == {table.name for table in history_tables}
+
+
+def test_tables_and_columns_carry_their_descriptions_where_the_database_keeps_them(postgres_database: Database) -> None:
+    with postgres_database.read() as connection:
+        inspector = sa.inspect(connection)
+        for table in metadata.tables.values():
+            assert inspector.get_table_comment(table.name)["text"] == table.comment
+            found = {column["name"]: column["comment"] for column in inspector.get_columns(table.name)}
+            assert found == {column.name: column.comment for column in table.columns}

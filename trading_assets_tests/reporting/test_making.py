@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from trading_assets.bench.selections import selection_row
 from trading_assets.errors import DataError
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.partitions import replace_partitions
@@ -31,16 +32,14 @@ FRAMES = ("1m", "5m", "15m", "60m")
 
 def selection_rows(hours: int) -> pd.DataFrame:
     """Each hour each coin with a strategy of its own."""
-    numbers = {"score": 1.0, "total_trades": 9, "win_rate": 60.0, "profit_factor": 2.0, "max_drawdown": -1.0}
-    numbers |= {"total_pnl": 10.0, "confidence_avg": 60.0, "configurations_tried": 16, "deflated_sharpe": 0.95}
-    numbers |= {"p_value": 0.01, "out_of_sample_trades": 2, "out_of_sample_pnl": 3.0}
     return pd.DataFrame(
         [
-            {
-                **{"hour_ms": HOUR + number * HOUR_MS, "symbol": coin, "timeframe": FRAMES[(number // 4 + place) % 4]},
-                **{"strategy": ("bollinger_rsi", "hyperrsi")[place % 2], "parameters": "{}"},
-                **{"scan_id": "scan-20260302-020000", **numbers},
-            }
+            selection_row(
+                HOUR + number * HOUR_MS,
+                coin,
+                FRAMES[(number // 4 + place) % 4],
+                strategy=("bollinger_rsi", "hyperrsi")[place % 2],
+            )
             for number in range(hours)
             for place, coin in enumerate(COINS)
         ]

@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from trading_assets.bench.selections import EAGER, selection_row
 from trading_assets.errors import StorageError
 from trading_assets.exchange.base import Exchange
 from trading_assets.exchange.factory import candle_stream_url, open_exchange
@@ -41,7 +42,6 @@ START = 1_772_427_640_000
 """2026-03-02 05:00:40 UTC."""
 
 SYMBOLS = ("SOLUSDT", "XRPUSDT", "DOGEUSDT")
-EAGER = '{"band": 0.0001, "rsi_low": 0, "rsi_high": 100}'
 WITHIN_S = 20.0
 
 
@@ -65,12 +65,8 @@ class Stage:
 
     def select(self, *symbols: str) -> Selected:
         """A selection of the hour before now; another set of symbols is another selection."""
-        row = {"timeframe": "1m", "strategy": "bollinger_rsi", "parameters": EAGER, "total_trades": 9, "score": 1.0}
-        row |= {"scan_id": "scan-20260302-050000", "win_rate": 60.0, "profit_factor": 2.0, "max_drawdown": -1.0}
-        row |= {"total_pnl": 10.0, "confidence_avg": 60.0, "configurations_tried": 16, "deflated_sharpe": 0.95}
-        row |= {"p_value": 0.01, "out_of_sample_trades": 2, "out_of_sample_pnl": 3.0}
         hour = floor_ms(START, HOUR_MS) - HOUR_MS
-        rows = [{"hour_ms": hour, "symbol": symbol, **row} for symbol in symbols or SYMBOLS]
+        rows = [selection_row(hour, symbol, parameters=EAGER) for symbol in symbols or SYMBOLS]
         replace_partitions(self.database, STRATEGY_SELECTIONS, pd.DataFrame(rows), [hour])
         selected = newest_selection(self.database)
         assert selected is not None

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import dagster as dg
+from pydantic import Field
 
 from trading_assets.defs import metadata as md
 from trading_assets.defs import pictures
@@ -26,9 +27,9 @@ class ReportRange(dg.Config):
     covers so many days up to the newest hour, whatever the other two say.
     """
 
-    first_hour: str = ""
-    last_hour: str = ""
-    last_days: int = 0
+    first_hour: str = Field("", description="first hour, as its partition, or a day; empty: all that there are")
+    last_hour: str = Field("", description="last hour, included, as its partition, or a day; empty: the newest")
+    last_days: int = Field(0, description="so many days up to the newest hour, whatever the other two say; 0: not so")
 
 
 @dg.asset(

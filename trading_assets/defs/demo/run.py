@@ -33,6 +33,7 @@ from trading_assets.settings import Settings
 from trading_assets.simulator.clock import ClockMode, ClockSpec
 from trading_assets.simulator.launcher import ensure_running
 from trading_assets.trading.automation import Launch, decide_reconcile, decide_trade
+from trading_assets.trading.status import POSITION_COLUMNS
 
 START_MS = 1_772_413_200_000
 """2026-03-02 01:00 UTC: the end of the first hour of the demo's market."""
@@ -280,17 +281,7 @@ def _summary(walk: _Walk) -> None:
         "take_profit": "target",
     }
     report.frame("Orders with their stops", executed.sort_values("signal_timestamp_ms"), columns)
-    columns = {
-        "symbol": "coin",
-        "side": "side",
-        "size": "quantity",
-        "entry_price": "entry",
-        "mark_price": "mark",
-        "stop_loss": "stop",
-        "take_profit": "target",
-        "unrealised_pnl": "open PnL $",
-    }
-    report.frame("Open positions", books.position_rows(database, account), columns)
+    report.frame("Open positions", books.position_rows(database, account), POSITION_COLUMNS)
     columns = {
         "closed_ms": "closed",
         "symbol": "coin",

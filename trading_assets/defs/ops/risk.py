@@ -1,6 +1,7 @@
 """The ops of the jobs `halt`, `reduce`, `resume` and `flatten`: a person's commands from the UI."""
 
 import dagster as dg
+from pydantic import Field
 
 from trading_assets.defs.ops.desk import make_desk
 from trading_assets.defs.resources import (
@@ -17,15 +18,15 @@ from trading_assets.trading.flatten import flatten
 class Why(dg.Config):
     """Why the state is changed: kept in the ledger's history."""
 
-    reason: str = "no reason given"
+    reason: str = Field("no reason given", description="kept in the history of states")
 
 
 class FlattenConfig(dg.Config):
     """`confirm` must be true: this closes positions at the market."""
 
-    confirm: bool = False
-    reason: str = "flatten"
-    foreign: bool = False
+    confirm: bool = Field(False, description="must be true: positions are closed at the market")
+    reason: str = Field("flatten", description="kept in the history of states")
+    foreign: bool = Field(False, description="close positions that this system did not open, too")
 
 
 def _state_op(name: str, state: RiskState) -> dg.OpDefinition:

@@ -110,10 +110,8 @@ def _config(connection: sa.Connection) -> Config:
 
 def _describe(connection: sa.Connection) -> None:
     """The comments of `ledger.tables`, where the database keeps comments: revisions have none."""
-    statements = [
-        str(sa.schema.SetColumnComment(column).compile(dialect=connection.dialect))
-        for table in metadata.sorted_tables
-        for column in table.columns
-        if column.comment
+    described: list[sa.schema.SetTableComment | sa.schema.SetColumnComment] = [
+        *(sa.schema.SetTableComment(table) for table in metadata.sorted_tables if table.comment),
+        *(sa.schema.SetColumnComment(column) for table in metadata.sorted_tables for column in table.columns),
     ]
-    connection.exec_driver_sql(";".join(statements))
+    connection.exec_driver_sql(";".join(str(statement.compile(dialect=connection.dialect)) for statement in described))

@@ -1,6 +1,6 @@
 """What every market made of minutes answers in the same way: prices of a moment, statistics, book, reference candles.
 
-Where the minutes come from, which candles exist, funding and open interest are the business of the subclasses.
+Where the minutes come from, which candles exist and what funding was paid are the business of the subclasses.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import numpy as np
 
 from trading_assets.market.timeframes import DAY_MS, HOUR_MS, MINUTE_MS
 from trading_assets.simulator.market import book as order_book
+from trading_assets.simulator.market import funding
 from trading_assets.simulator.market.base import CLOSE, OPEN, Bars, Contract, PathPoint, Reference, Stats24h
 from trading_assets.simulator.market.calendar import edges_of, start_of
 from trading_assets.simulator.market.character import Character
@@ -163,6 +164,9 @@ class MinuteMarket(ABC):
         if depth == 1:
             return order_book.best_levels(self.seed, *of, ticks, time_ms)
         return order_book.levels(self.seed, *of, ticks, time_ms, depth)
+
+    def open_interest(self, symbol: str, time_ms: int) -> float:
+        return funding.open_interest(self.seed, self.contracts[symbol], self._characters[symbol], time_ms)
 
     # Candles of what is not traded
 

@@ -16,7 +16,6 @@ import numpy.typing as npt
 
 from trading_assets.errors import DataError
 from trading_assets.market.timeframes import DAY_MS, HOUR_MS, MINUTE_MS, iso
-from trading_assets.simulator.market import funding
 from trading_assets.simulator.market.base import Bars
 from trading_assets.simulator.market.calendar import edges_of, start_of
 from trading_assets.simulator.market.minute_market import MinuteMarket
@@ -149,9 +148,6 @@ class ReplayMarket(MinuteMarket):
         if place < len(times) and times[place] == funding_ms:
             return float(rates[place])
         return round(_CONSTANT_RATE * self.contracts[symbol].funding_interval_min / 480, 8)
-
-    def open_interest(self, symbol: str, time_ms: int) -> float:
-        return funding.open_interest(self.seed, self.contracts[symbol], self._characters[symbol], time_ms)
 
     # What is kept
 

@@ -112,9 +112,6 @@ class SeededMarket(MinuteMarket):
         _check_day(funding_ms // DAY_MS)
         return funding.rate(self.seed, contract, character, self._walk(character.follows or symbol), funding_ms)
 
-    def open_interest(self, symbol: str, time_ms: int) -> float:
-        return funding.open_interest(self.seed, self.contracts[symbol], self._characters[symbol], time_ms)
-
     # What is kept
 
     def _day(self, symbol: str, day: int) -> DayOfMinutes:

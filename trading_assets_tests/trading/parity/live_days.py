@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from trading_assets.backtesting.run import production_engine
+from trading_assets.bench.selections import selection_row
 from trading_assets.exchange.base import Exchange
 from trading_assets.exchange.models import Instrument
 from trading_assets.ledger.database import Database
@@ -63,7 +64,7 @@ class LiveDesk:
         replace_partitions(
             self.database,
             STRATEGY_SELECTIONS,
-            pd.DataFrame([_selection(hour_ms, s, timeframe) for s in self.symbols]),
+            pd.DataFrame([selection_row(hour_ms, symbol, timeframe) for symbol in self.symbols]),
             [hour_ms],
         )
 
@@ -107,26 +108,3 @@ class LiveDesk:
             load_held=reading.held_loader(self.exchange, self.store, day_ms),
             engine=production_engine(),
         )
-
-
-def _selection(hour_ms: int, symbol: str, timeframe: str) -> dict[str, object]:
-    return {
-        "hour_ms": hour_ms,
-        "symbol": symbol,
-        "timeframe": timeframe,
-        "strategy": STRATEGY,
-        "parameters": "{}",
-        "scan_id": "scan-20260302-020000",
-        "score": 1.0,
-        "total_trades": 9,
-        "win_rate": 60.0,
-        "profit_factor": 2.0,
-        "max_drawdown": -1.0,
-        "total_pnl": 10.0,
-        "confidence_avg": 60.0,
-        "configurations_tried": 16,
-        "deflated_sharpe": 0.95,
-        "p_value": 0.01,
-        "out_of_sample_trades": 2,
-        "out_of_sample_pnl": 3.0,
-    }

@@ -1,0 +1,77 @@
+"""Which files are made from the code, where they lie, and whether they are what the code says."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import click
+
+from trading_assets.errors import StorageError
+from trading_assets.reference import commands_page, ledger_page, metrics_page, settings_page, tables_page
+from trading_assets.settings_reference import env_example, short_table
+
+FOLDER = Path("docs/reference")
+_README = Path("README.md")
+_MARKED = re.compile(r"(<!-- settings: begin[^>]*-->\n).*?(<!-- settings: end -->)", re.S)
+
+
+def checkout() -> Path:
+    """The root of the checkout that this program runs from.
+
+    Raises:
+        StorageError: it is installed elsewhere.
+    """
+    root = Path(__file__).resolve().parents[2]
+    if not (root / _README).is_file():
+        raise StorageError(f"{root} is no checkout of the project: it has no {_README}; name one with --to")
+    return root
+
+
+def texts(root: Path, *, dagster_page: str, commands: click.Group) -> dict[Path, str]:
+    """What each generated file should hold, by its path below `root`.
+
+    Args:
+        dagster_page: that page's text; it is made in the Dagster wing.
+        commands: the tree of commands.
+
+    Raises:
+        StorageError: README.md has no place for its settings.
+    """
+    return {
+        FOLDER / "settings.md": settings_page.build(),
+        FOLDER / "tables.md": tables_page.build(),
+        FOLDER / "ledger.md": ledger_page.build(),
+        FOLDER / "commands.md": commands_page.build(commands),
+        FOLDER / "metrics.md": metrics_page.build(),
+        FOLDER / "dagster.md": dagster_page,
+        Path(".env.example"): env_example(),
+        _README: _with_settings((root / _README).read_text()),
+    }
+
+
+def stale(root: Path, expected: Mapping[Path, str]) -> list[Path]:
+    """The files that differ or are missing."""
+    return [path for path, text in expected.items() if not _holds(root / path, text)]
+
+
+def write(root: Path, expected: Mapping[Path, str]) -> list[Path]:
+    """Write the files that differ, and tell which."""
+    changed = stale(root, expected)
+    for path in changed:
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_text(expected[path])
+    return changed
+
+
+def _holds(path: Path, text: str) -> bool:
+    return path.is_file() and path.read_text() == text
+
+
+def _with_settings(readme: str) -> str:
+    """README.md with its table of settings made anew."""
+    found, count = _MARKED.subn(lambda match: match.group(1) + short_table() + match.group(2), readme)
+    if count != 1:
+        raise StorageError(f"{_README} has {count} places for its settings, expected one between its two comments")
+    return found

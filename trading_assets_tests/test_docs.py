@@ -1,0 +1,79 @@
+"""Every page for readers: its links lead somewhere, and it can be reached from the index."""
+
+import re
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+INDEX = ROOT / "docs" / "README.md"
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+_FENCE = re.compile(r"^(`{3,}|~{3,}).*?^\1\s*$", re.S | re.M)
+_CODE = re.compile(r"`[^`\n]*`")
+_LINK = re.compile(r"\[(?:[^\]\[]|\[[^\]]*\])*\]\(([^)\s]+)\)")
+
+
+def _prose(page: Path) -> str:
+    """The text without its code."""
+    return _FENCE.sub("", page.read_text())
+
+
+def _links(page: Path) -> list[str]:
+    """Targets of the page's links and pictures, those on the web left out."""
+    targets = _LINK.findall(_CODE.sub("code", _prose(page)))
+    return [target for target in targets if not re.match(r"[a-z]+:", target)]
+
+
+@cache
+def _anchors(page: Path) -> frozenset[str]:
+    """The anchors that GitHub gives the page's headings."""
+    found: list[str] = []
+    for heading in re.findall(r"^#{1,6} +(.+?) *#*$", _prose(page), re.M):
+        shown = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading)
+        slug = re.sub(r"[^\w\- ]", "", shown.lower()).replace(" ", "-")
+        found.append(f"{slug}-{found.count(slug)}" if slug in found else slug)
+    return frozenset(found)
+
+
+def _broken(page: Path) -> Iterator[str]:
+    for target in _links(page):
+        path, _, anchor = target.partition("#")
+        to = (page.parent / path).resolve() if path else page
+        if not to.exists():
+            yield f"{target}: no such file"
+        elif not to.is_relative_to(ROOT):
+            yield f"{target}: outside the project"
+        elif anchor and to.suffix == ".md" and anchor not in _anchors(to):
+            yield f"{target}: no such heading"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_to_files_and_headings_that_exist(page: Path) -> None:
+    assert list(_broken(page)) == []
+
+
+def test_the_index_links_every_page() -> None:
+    linked = {(INDEX.parent / target.partition("#")[0]).resolve() for target in _links(INDEX)}
+    assert {page for page in PAGES if page not in linked} == {ROOT / "README.md", INDEX} - linked
+    assert "docs/README.md" in _links(ROOT / "README.md")
+
+
+def test_every_picture_is_shown_somewhere() -> None:
+    shown = {(page.parent / target).resolve() for page in PAGES for target in _links(page)}
+    assert [path.name for path in sorted((ROOT / "docs" / "images").iterdir()) if path not in shown] == []
+
+
+def test_a_broken_link_and_a_missing_heading_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trading_assets_tests.test_docs.ROOT", tmp_path)
+    page = tmp_path / "page.md"
+    page.write_text(
+        "# A `title`, and more\n\n[there](#a-title-and-more) [code](page.md) `[not](a-link.md)` [gone](gone.md)\n"
+        "[![picture](gone.png)](page.md#nowhere) [web](https://example.com/gone)\n\n```\n# no heading\n[x](y)\n```\n"
+    )
+    assert list(_broken(page)) == [
+        "gone.md: no such file",
+        "page.md#nowhere: no such heading",
+    ]
