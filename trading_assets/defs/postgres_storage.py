@@ -39,7 +39,6 @@ KEPT, MORE = 1, 20
 RECYCLE_S = 1800
 """A connection is not kept for longer: something between may have dropped it."""
 
-
 LOCK = "tables of dagster"
 """What one process may create at a time."""
 
