@@ -49,9 +49,8 @@ lock:  ## resolve the ranges of pyproject.toml into requirements.lock
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --extra dev --generate-hashes --no-header \
 	  --upgrade pyproject.toml --output-file requirements.lock
 
-screenshots: $(STAMP)  ## the pictures of README.md, taken from a running UI (needs chromium)
-	@$(BIN)/uv pip install --quiet --python $(BIN)/python "selenium>=4.38,<5"
-	@$(BIN)/python docs/take_screenshots.py
+screenshots: $(STAMP)  ## the pictures of README.md and docs, taken by the browser test (needs chromium)
+	@UI_PICTURES=docs/images $(BIN)/pytest -rs trading_assets_tests/ui
 
 clean:  ## remove the environment and caches; state in .trading_assets is kept
 	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -7,6 +7,8 @@ Dagster hands over as a batch are one transaction per database, and connections 
 
 from __future__ import annotations
 
+import contextlib
+import os
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,6 +18,7 @@ from typing import Any
 import sqlalchemy as sa
 
 # The classes that dagster.yaml names; Dagster has no other path to them.
+from dagster._core.events.log import EventLogEntry
 from dagster._core.storage.event_log import SqliteEventLogStorage
 from dagster._core.storage.event_log.schema import SqlEventLogStorageTable
 from dagster._core.storage.event_log.sqlite.sqlite_event_log import INDEX_SHARD_NAME
@@ -71,6 +74,21 @@ class BatchedSqliteEventLog(EventBatches, SqliteEventLogStorage):
         """The run's own file; the index has the asset events of all runs."""
         with self.run_connection(run_id) as connection:
             connection.execute(sa.insert(SqlEventLogStorageTable), rows)
+        self._show(run_id)
+
+    def store_event(self, event: EventLogEntry) -> None:
+        """See Dagster's."""
+        super().store_event(event)
+        self._show(event.run_id)
+
+    def _show(self, run_id: str) -> None:
+        """Wake who follows a run, such as its open page in the UI: it watches the run's file.
+
+        Stock closes its connection after each event, which moves the event from SQLite's write-ahead log into the file.
+        Of kept connections the file may not change for a whole run, and its page would stand still.
+        """
+        with contextlib.suppress(FileNotFoundError):  # the run is deleted meanwhile
+            os.utime(self.path_for_shard(run_id))
 
     def delete_events(self, run_id: str) -> None:
         """Forget a run: its rows in the index and its file, which stock leaves behind empty, as large as it was."""

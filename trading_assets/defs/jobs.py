@@ -16,8 +16,9 @@ research = dg.define_asset_job(
     selection=dg.AssetSelection.groups(*RESEARCH_GROUPS),
     executor_def=dg.in_process_executor,
     tags=RESEARCH.tags,
-    description="Scan, candles, backtests and selection of an hour, as of its end. One process: imports cost more "
-    "than the work.",
+    description="Scan, candles, backtests and selection of an hour, as of its end; its schedule and sensor do it for "
+    "each new hour. By hand: Materialize all, then the latest partition, or a range of older ones: a walk-forward "
+    "backfill, which becomes one run.",
 )
 
 select = dg.define_asset_job(
@@ -25,7 +26,8 @@ select = dg.define_asset_job(
     selection=dg.AssetSelection.assets("strategy_selections"),
     executor_def=dg.in_process_executor,
     tags=RESEARCH.tags,
-    description="Selects again for an hour whose backtests are newer than its selection.",
+    description="Selects again for an hour whose backtests are newer than its selection: somebody has materialised "
+    "backtests alone.",
 )
 
 parity = dg.define_asset_job(
@@ -42,7 +44,7 @@ reports = dg.define_asset_job(
     executor_def=dg.in_process_executor,
     tags=DAILY.tags,
     description="Draws the walk-forward report again. Its range stands in the launchpad; by default every hour that "
-    "has selections.",
+    "has selections. The page is linked in the metadata of walk_forward_report.",
 )
 
 

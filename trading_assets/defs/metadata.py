@@ -7,17 +7,61 @@ from collections.abc import Mapping, Sequence
 import dagster as dg
 import pandas as pd
 
+from trading_assets.errors import StrategyError
+from trading_assets.strategies.registry import make_strategy
 
-def table(rows: pd.DataFrame, columns: Sequence[str] | None = None, limit: int = 10) -> dg.MetadataValue:
-    """The first `limit` rows as a table; numbers to four significant digits, so that a trader reads at a glance."""
+HEADERS = {
+    "price_change_24h": ("change %", "change of the price in the 24 hours before the as-of, percent"),
+    "volatility_24h": ("range %", "(high - low) / low of the 24 hours before the as-of, percent"),
+    "volume_24h": ("turnover $", "turnover of the 24 hours before the as-of, USD"),
+    "size_error_pct": ("size error %", "how far the quantity step moves the position's size, percent"),
+    "total_trades": ("trades", "closed trades of the backtest"),
+    "win_rate": ("win %", "trades that earned, percent"),
+    "profit_factor": ("PF", "profit factor: what winners earned / what losers lost"),
+    "total_pnl": ("PnL $", "profit and loss of all trades after costs, USD"),
+    "pnl_at_double_costs": ("PnL $ at double costs", "the same trades with fee and slippage doubled, USD"),
+    "max_drawdown": ("drawdown %", "largest fall below a peak, percent, at most 0"),
+    "out_of_sample_trades": ("unseen trades", "trades in the newest part of the window, by which no set was chosen"),
+    "out_of_sample_pnl": ("unseen PnL $", "their profit and loss, USD"),
+    "configurations_tried": ("tried", "timeframes, strategies and parameter sets tried on the coin"),
+    "deflated_sharpe": ("DSR", "deflated Sharpe ratio: chance that the Sharpe ratio beats the best of as many by luck"),
+    "p_value": ("p", "p-value: chance of such trades if none earned anything on average"),
+    "optimal_timeframe": ("best", "timeframe with the largest PnL"),
+    "optimal_pnl": ("best PnL $", "profit and loss of the best timeframe and strategy, USD"),
+    "optimal_win_rate": ("best win %", "trades of it that earned, percent"),
+}
+"""Short headings of columns, and what they mean. The UI makes a column as wide as its heading; *Show schema* above a
+table tells the meaning."""
+
+
+def table(
+    rows: pd.DataFrame,
+    columns: Sequence[str] | None = None,
+    limit: int = 10,
+    meanings: Mapping[str, str] | None = None,
+) -> dg.MetadataValue:
+    """The first `limit` rows as a table; numbers to four significant digits, so that a trader reads at a glance.
+
+    Args:
+        meanings: of columns that `HEADERS` does not know.
+    """
     shown = rows[list(columns)] if columns is not None else rows
     if shown.empty:
         return dg.MetadataValue.text("no rows")
+    known = {**HEADERS, **{name: (name, meaning) for name, meaning in (meanings or {}).items()}}
+    headings = {str(name): known.get(str(name), (str(name), None)) for name in shown.columns}
+    records = [
+        {headings[str(name)][0]: _cell(value) for name, value in record.items()}
+        for record in shown.head(limit).to_dict("records")
+    ]
     return dg.MetadataValue.table(
-        [
-            dg.TableRecord({str(name): _cell(value) for name, value in record.items()})
-            for record in shown.head(limit).to_dict("records")
-        ]
+        [dg.TableRecord(record) for record in records],
+        schema=dg.TableSchema(
+            [
+                dg.TableColumn(heading, type=_type([record[heading] for record in records]), description=meaning)
+                for heading, meaning in headings.values()
+            ]
+        ),
     )
 
 
@@ -27,6 +71,20 @@ def counts(values: Mapping[str, int], name: str) -> dg.MetadataValue:
         return dg.MetadataValue.text("none")
     ordered = sorted(values.items(), key=lambda item: (-item[1], item[0]))
     return dg.MetadataValue.table([dg.TableRecord({name: reason, "count": count}) for reason, count in ordered])
+
+
+def changed_parameters(strategy: str, parameters: str) -> str:
+    """What a parameter set has other than the strategy's defaults: a whole set is wider than any screen."""
+    try:
+        changed = make_strategy(strategy, parameters).parameters.model_dump(exclude_defaults=True)
+    except StrategyError:
+        return parameters  # of a strategy that is not there any more
+    return ", ".join(f"{name} {value}" for name, value in changed.items()) or "defaults"
+
+
+def _type(values: Sequence[object]) -> str:
+    kinds = {type(value) for value in values if value is not None}
+    return {bool: "bool", int: "int", float: "float"}.get(kinds.pop(), "string") if len(kinds) == 1 else "string"
 
 
 def _cell(value: object) -> str | int | float | bool | None:

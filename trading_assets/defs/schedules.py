@@ -25,7 +25,8 @@ def _status() -> dg.DefaultScheduleStatus:
     execution_timezone="UTC",
     default_status=_status(),
     description="At each full hour: scan, candles, backtests and selection of the hour that has just ended. The first "
-    "step waits until the hour's last candles are final, a few seconds.",
+    "step waits until the hour's last candles are final, a few seconds. Skips while the exchange's clock has not "
+    "reached the hour's end.",
 )
 def research_hourly(context: dg.ScheduleEvaluationContext, exchange: ExchangeResource) -> dg.RunRequest | dg.SkipReason:
     ended = floor_ms(to_ms(context.scheduled_execution_time), HOUR_MS) - HOUR_MS
@@ -65,7 +66,8 @@ def selection_every_minute(context: dg.ScheduleEvaluationContext) -> list[dg.Run
     cron_schedule="20 0 * * *",
     execution_timezone="UTC",
     default_status=_status(),
-    description="Twenty minutes after each day: replays the day that has ended and compares it with what live did.",
+    description="Twenty minutes after each day: replays the day that has ended and compares it with what live did. "
+    "Skips while the exchange's clock has not reached the day's end.",
 )
 def parity_daily(context: dg.ScheduleEvaluationContext, exchange: ExchangeResource) -> dg.RunRequest | dg.SkipReason:
     ended = floor_ms(to_ms(context.scheduled_execution_time), DAY_MS) - DAY_MS
@@ -101,7 +103,8 @@ def reports_daily(context: dg.ScheduleEvaluationContext, database: DatabaseResou
     execution_timezone="UTC",
     # It deletes: switched on by the same settings as what it cleans up after.
     default_status=_status(),
-    description="Every day at 03:40: deletes runs, rows and candles that are older than the settings say.",
+    description="Every day at 03:40: deletes runs, rows and candles that are older than the settings say. Never "
+    "skips: a run that finds nothing old says so.",
 )
 def retention_daily(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
     return dg.RunRequest(run_key=f"retention-{context.scheduled_execution_time:%Y-%m-%d}")

@@ -42,7 +42,8 @@ def _status() -> dg.DefaultSensorStatus:
     minimum_interval_seconds=20,
     default_status=_status(),
     description="Researches the newest hour when it was never selected: at the first start, after a pause, and up to "
-    "three times after failures. Skips while research runs, and leaves an hour's first minutes to the hourly schedule.",
+    "three times after failures. Skips when the newest hour is selected, while research runs, and in an hour's "
+    "first minutes, which belong to the hourly schedule.",
 )
 def research_catch_up(context: dg.SensorEvaluationContext, exchange: ExchangeResource) -> dg.RunRequest | dg.SkipReason:
     try:
@@ -82,7 +83,8 @@ def _trade_interval_s() -> int:
     default_status=_status(),
     description="Keeps a session of the trade job alive: starts one when none trades, and its successor when a newer "
     "selection is there. In once mode it starts a run when a candle of a selected timeframe has closed, and every few "
-    "seconds while a signal waits. Switch it off and no run is started; to end a live session, cancel its run.",
+    "seconds while a signal waits. Skips while the newest selection is traded on, and while no coin is selected. "
+    "Switch it off and no run is started; to end a live session, cancel its run.",
 )
 def trade_when_candles_close(
     context: dg.SensorEvaluationContext,
@@ -137,7 +139,7 @@ def _session(
     minimum_interval_seconds=10,
     default_status=_status(),
     description="Reads the exchange's books every minute while positions or unresolved orders are open, else every "
-    "ten minutes.",
+    "ten minutes. Skips in between and tells what is open, while a run is in progress, and for a while after failures.",
 )
 def reconcile_books(
     context: dg.SensorEvaluationContext,

@@ -98,6 +98,8 @@ def test_every_stage_is_there_with_its_check() -> None:
         assert spec.blocking is (key.name not in (SURVIVES, EXPLAINED, QUALITY))
     for key in graph.materializable_asset_keys:
         node = graph.get(key)
+        if key.to_user_string() not in REPORTS:
+            assert node.metadata["dagster/column_schema"], "the page of an asset shows its columns"
         assert node.group_name and node.owners and node.kinds and node.description
         if key.to_user_string() not in REPORTS:
             assert node.partitions_def is not None
@@ -123,15 +125,27 @@ def test_the_pipeline_reads_from_left_to_right() -> None:
     }
     assert parents("strategy_selections") == {f"backtest_results/{tf.value}" for tf in TRADED_TIMEFRAMES}
     assert parents("entry_signals") == {"strategy_selections"}
-    assert parents("live_parity") == {"entry_signals"}
+    assert parents("live_parity") == {"entry_signals", "strategy_selections"}
     assert parents("walk_forward_report") == {"strategy_selections"}
     assert parents("performance_report") == {"entry_signals", "strategy_selections"}
 
 
-def test_every_schedule_and_sensor_says_what_it_does() -> None:
+def test_every_schedule_and_sensor_says_what_it_does_and_when_it_skips() -> None:
     repository = build_definitions().get_repository_def()
     for automation in [*repository.schedule_defs, *repository.sensor_defs]:
         assert automation.description and len(automation.description) > 40
+        if not isinstance(automation, dg.RunStatusSensorDefinition):
+            assert "skips" in automation.description.lower(), automation.name
+
+
+def test_every_job_and_op_says_what_it_does() -> None:
+    repository = build_definitions().get_repository_def()
+    for job in repository.get_all_jobs():
+        if job.name.startswith("__"):
+            continue  # Dagster's own
+        assert job.description and len(job.description) > 40, job.name
+        if not job.asset_layer.executable_asset_keys:
+            assert all(node.definition.description for node in job.nodes), job.name
 
 
 def test_the_instance_configurations_are_valid(installation: dg.DagsterInstance) -> None:

@@ -3,6 +3,7 @@
 import itertools
 import json
 import os
+import threading
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -184,6 +185,29 @@ def test_a_range_takes_few_writes_however_many_hours_it_has(stores: Stores, inst
     writes(FIRST)
     assert writes("2026-01-01-20:00") == writes("2026-01-01-05:00") > 20
     assert os.environ[BATCH_SIZE_VARIABLE] != "0"
+
+
+def test_who_follows_a_run_sees_its_events_while_it_runs(
+    stores: Stores, place: str, instance: dg.DagsterInstance
+) -> None:
+    run_id = run(instance).run_id
+    seen, last = [], threading.Event()
+
+    def follow(event: dg.EventLogEntry, _cursor: str) -> None:
+        text = event.get_dagster_event().message
+        seen.append(text)
+        if text == "the last line":
+            last.set()
+
+    with stores.opened("ours", place) as ui:
+        known = ui.get_records_for_run(run_id).cursor
+        ui.watch_event_logs(run_id, known, follow)
+        # The run goes on, and its connections stay open.
+        for text in ("a line", "the last line"):
+            instance.report_engine_event(text, run_id=run_id, job_name="both")
+        assert last.wait(10), f"saw {seen}"
+        ui.end_watch_event_logs(run_id, follow)
+    assert seen == ["a line", "the last line"]
 
 
 def test_a_history_that_another_process_wiped_is_begun_anew(

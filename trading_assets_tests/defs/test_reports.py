@@ -32,11 +32,10 @@ def metadata_of(result: dg.ExecuteInProcessResult) -> dict[str, dg.MetadataValue
     return dict(materialization.metadata)
 
 
-def test_the_asset_writes_a_page_and_links_it(ledger: Database) -> None:
+def test_the_asset_writes_a_page_and_shows_its_numbers(ledger: Database) -> None:
     fill(ledger, 3)
     shown = metadata_of(run_job("reports"))
     page = Path(str(shown["page_path"].value))
-    assert shown["page"].value == page.as_uri()
     assert page.read_text().startswith("<!DOCTYPE html>")
     assert page.parent == load_settings().home / "reports"
     trades = pd.read_csv(str(shown["trades_path"].value))

@@ -142,7 +142,7 @@ def test_a_range_in_one_run_equals_its_hours_and_running_an_hour_again_changes_n
         for event in result.get_asset_materialization_events()
         if event.asset_key == dg.AssetKey("strategy_selections")
     ]
-    assert {"configurations_tried", "deflated_sharpe", "p_value", "out_of_sample_pnl"} <= set(selected.records[0].data)
+    assert {"tried", "DSR", "p", "unseen PnL $"} <= set(selected.records[0].data)
 
 
 def test_an_hour_that_has_not_ended_is_refused_and_writes_nothing(small: RunningExchange) -> None:

@@ -86,7 +86,6 @@ def _figures(rows: pd.DataFrame, by_hour: ByHour) -> dict[str, Sequence[object]]
     won, tried = by_hour.count(traded & (rows["total_pnl"] > 0)), by_hour.count(traded)
     return {
         "backtests": [int(total) for total in by_hour.total("configurations", one_a_strategy)],
-        "rows": by_hour.count(),
         "trades": [int(total) for total in by_hour.total("total_trades")],
         "profitable_pct": [round(100 * some / of, 1) if of else 0.0 for some, of in zip(won, tried, strict=True)],
         "failed": by_hour.count(rows["error"].notna()),

@@ -21,7 +21,7 @@ _SHOWN = ["symbol", "timeframe", "strategy", "position_type", "outcome", "reason
 
 
 @dg.asset(
-    deps=["entry_signals"],
+    deps=["entry_signals", "strategy_selections"],
     group_name="trading",
     kinds={"sql"},
     owners=OWNERS,

@@ -10,6 +10,7 @@ from pydantic import Field
 from trading_assets.defs import metadata as md
 from trading_assets.defs import pictures
 from trading_assets.defs.assets.common import OWNERS, Progress
+from trading_assets.defs.downloads import offer
 from trading_assets.defs.resources import CandleStoreResource, DatabaseResource, ExchangeResource, SettingsResource
 from trading_assets.market.timeframes import DAY_MS, HOUR_MS, floor_ms, iso
 from trading_assets.reporting.hours import first_hour_ms, last_hour_ms
@@ -50,8 +51,10 @@ def walk_forward_report(
     """What each hour's selections would have traded in the hour after it, on candles they had not seen.
 
     One account with the engine's fills and costs and the live limits, beside holding BTC and a random choice of as many
-    strategies. Not partitioned: a report covers the range in its configuration, by default every hour with selections.
-    The same range gives the same page, byte for byte.
+    strategies. Not partitioned: a report covers the range in its configuration, by default every hour with selections;
+    for another one, open the launchpad with the arrow beside Materialize. `page` in the metadata of a materialisation
+    is the report: a click on it downloads one HTML file that needs no network. The same range gives the same page,
+    byte for byte.
     """
     from trading_assets.reporting.making import make_walk_forward  # noqa: PLC0415 (numba: a second)
 
@@ -75,7 +78,8 @@ def performance_report(
 ) -> dg.MaterializeResult[None]:
     """What the account really traded, from the ledger, beside the walk-forward of the same hours.
 
-    Not partitioned: by default from the first executed signal to the last reading of the exchange's books.
+    Not partitioned: by default from the first executed signal to the last reading of the exchange's books. `page` in
+    the metadata of a materialisation is the report: a click on it downloads one HTML file that needs no network.
     """
     from trading_assets.reporting.making import make_performance  # noqa: PLC0415 (numba: a second)
 
@@ -103,12 +107,16 @@ def _report(
     written = write(report, sources.settings)
     context.log.info(headline(report))
     main, days = report.main, daily_returns(report.main.curve)
+    links = {
+        name: offer(context.instance, context.run.run_id, file, sources.settings.ui_url)
+        for name, file in (("page", written.page), ("trades_csv", written.trades))
+    }
     return dg.MaterializeResult(
         metadata={
-            "page": dg.MetadataValue.url(written.page.as_uri()),
+            "headline": headline(report),
+            **{name: dg.MetadataValue.url(link) for name, link in links.items() if link is not None},
             "page_path": dg.MetadataValue.path(str(written.page)),
             "trades_path": dg.MetadataValue.path(str(written.trades)),
-            "headline": headline(report),
             "from": iso(report.start_ms),
             "to": iso(report.end_ms),
             "dagster/row_count": len(main.trades),

@@ -16,9 +16,11 @@ from trading_assets.defs.assets.common import (
     describe_hours,
     require_ended,
 )
+from trading_assets.defs.checks.schema import column_schema
 from trading_assets.defs.partitions import hourly, hours_of
 from trading_assets.defs.resources import CandleStoreResource, ExchangeResource, SettingsResource
 from trading_assets.market.stages import scan_hours
+from trading_assets.schemas.tables import MARKET_SCAN
 
 
 @dg.asset(
@@ -29,6 +31,7 @@ from trading_assets.market.stages import scan_hours
     partitions_def=hourly,
     io_manager_key=TABLES,
     backfill_policy=ONE_RUN,
+    metadata={"dagster/column_schema": column_schema(MARKET_SCAN)},
 )
 def market_scan(
     context: dg.AssetExecutionContext,

@@ -96,7 +96,7 @@ def strategy_selections(
             "failed_filters": md.counts(selection.failed.get(hours[at], {}), "filter"),
             "selections": md.table(best, _SHOWN, limit=30),
             "scores": pictures.histogram(best["score"].tolist(), title="Score by selected coin"),
-            "by_coin": md.table(coin_summary(_rows_between(frames, hours[at], hours[at])), limit=30),
+            "by_coin": _by_coin(_rows_between(frames, hours[at], hours[at])),
         }
 
     describe_hours(context, selected, figures, tables)
@@ -104,6 +104,26 @@ def strategy_selections(
         context.log.warning(f"nothing is selected in the hour {key_of(hour)}: {reason}")
     context.log.info(f"{len(selection.rows)} coins selected in {len(hours)} hours")
     return selection.rows
+
+
+def _by_coin(backtests: pd.DataFrame) -> dg.MetadataValue:
+    """The best of each timeframe, strategies by their initials: eight times a whole name is wider than any screen."""
+    names = sorted(backtests["strategy"].unique())
+    initials = {name: "".join(word[0] for word in name.split("_")) for name in names}
+    if len(set(initials.values())) < len(names):
+        initials = {name: name for name in names}
+    rows = coin_summary(backtests)
+    timeframes = [name for name in rows.columns if name in set(backtests["timeframe"])]
+    for timeframe in timeframes:
+        parts = rows[timeframe].str.partition(" ")
+        rows[timeframe] = (parts[0].map(initials).fillna("") + parts[1] + parts[2]).str.replace(" %", "%")
+    legend = ", ".join(f"{short} {name}" for name, short in initials.items())
+    meaning = f"the strategy with the largest PnL, its PnL and win rate; {legend}"
+    return md.table(
+        rows[["symbol", "optimal_timeframe", "optimal_pnl", "optimal_win_rate", *timeframes]],
+        limit=30,
+        meanings=dict.fromkeys(timeframes, meaning),
+    )
 
 
 def _rows_between(frames: Sequence[pd.DataFrame], first_ms: int, last_ms: int) -> pd.DataFrame:

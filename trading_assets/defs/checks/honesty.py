@@ -107,8 +107,8 @@ def _agreement(
                 "backtests": len(sample),
                 "trades": int(sample["total_trades"].sum()),
                 "differences": len(found),
-                "sample": md.table(sample, ["symbol", "strategy", "parameters", "total_trades", "total_pnl"]),
-                "found": md.table(pd.DataFrame(map(_difference, found))),
+                "sample": md.table(_told(sample[[*_KEY, "total_trades", "total_pnl"]])),
+                "found": md.table(_told(pd.DataFrame(map(_difference, found)))),
             },
         )
 
@@ -284,6 +284,16 @@ def _verdict(key: dg.AssetKey, name: str, backtests: pd.DataFrame, judged: Seque
             "found": md.table(pd.DataFrame(found)),
         },
     )
+
+
+def _told(rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows that begin with the key of a backtest, as a person reads it."""
+    if rows.empty:
+        return rows
+    parameters = [md.changed_parameters(*both) for both in zip(rows["strategy"], rows["parameters"], strict=True)]
+    hours = [key_of(int(hour)) for hour in rows["hour_ms"]]
+    told = rows.assign(hour_ms=hours, parameters=parameters).rename(columns={"hour_ms": "hour"})
+    return told.drop(columns="timeframe")
 
 
 def _difference(found: Difference) -> dict[str, object]:

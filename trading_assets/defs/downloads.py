@@ -1,0 +1,45 @@
+"""Files that the UI hands out: a browser opens no `file://` link of an http page, so a report needs another way.
+
+Dagster's webserver serves the directory of captured logs below `/logs`. A file is put there beside the logs of its run,
+so the link works wherever the UI does, through a tunnel or a proxy too, and both go when retention deletes the run.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from urllib.parse import quote, urlsplit
+
+import dagster as dg
+
+# The manager that dagster.yaml names; of all managers the only one whose files the webserver hands out as they are.
+from dagster._core.storage.local_compute_log_manager import LocalComputeLogManager
+
+
+def offer(instance: dg.DagsterInstance, run_id: str, file: Path, ui_url: str) -> str | None:
+    """Let the UI hand out a file of a run.
+
+    Args:
+        file: its content must not change in place afterwards; replacing or deleting it leaves the offered one alone.
+        ui_url: where the UI is; of it only the path counts, so that the link works at whatever address the UI is seen.
+
+    Returns:
+        Where the UI's own server sends it to be saved, as a path of that server; None where captured logs are not in a
+        directory.
+
+    Raises:
+        OSError: the directory of captured logs cannot be written.
+    """
+    manager = instance.compute_log_manager
+    if not isinstance(manager, LocalComputeLogManager):
+        return None
+    extension = file.suffix.removeprefix(".")
+    target = Path(manager.get_captured_local_path([run_id, file.stem], extension))
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.unlink(missing_ok=True)
+    try:
+        os.link(file, target)  # the report's bytes are on the disk once
+    except OSError:
+        shutil.copyfile(file, target)  # another file system
+    return f"{urlsplit(ui_url).path.rstrip('/')}/logs/{quote(run_id)}/{quote(file.stem)}/{quote(extension)}"
