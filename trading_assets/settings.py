@@ -50,7 +50,7 @@ class Settings(BaseSettings):
     database_url: str | None = Field(
         None,
         description="SQLAlchemy URL of the system of record; default SQLite in the home. "
-        "PostgreSQL: postgresql+psycopg2://user:password@host/database.",
+        "PostgreSQL: postgresql://user:password@host/database, a database of its own (docs/production.md).",
     )
     database_busy_timeout_s: float = Field(
         30.0, gt=0, description="How long a write waits for another process's lock (SQLite)."

@@ -5,7 +5,7 @@ import shutil
 import subprocess
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -42,7 +42,11 @@ def postgres_url() -> Iterator[str]:
             server = pgserver.get_server(Path(folder) / "data", cleanup_mode="stop")
         except (OSError, RuntimeError, AssertionError, subprocess.CalledProcessError) as error:
             _unavailable(f"PostgreSQL does not start here: {error}")
-        yield server.get_uri().replace("postgresql://", "postgresql+psycopg2://")
+        url = server.get_uri().replace("postgresql://", "postgresql+psycopg2://")
+        # Tests kill processes, never the machine: nobody has to wait for the disk.
+        _administer(url, "ALTER SYSTEM SET fsync = off", "ALTER SYSTEM SET synchronous_commit = off")
+        _administer(url, "SELECT pg_reload_conf()")
+        yield url
         server.cleanup()
 
 
@@ -67,6 +71,33 @@ def postgres_database(postgres_url: str, postgres_template: str) -> Iterator[Dat
     drop_database(postgres_url, name)
 
 
+@pytest.fixture(scope="session")
+def history_template(postgres_url: str) -> Iterator[str]:
+    """A database on the server with Dagster's tables and no history, to copy from."""
+    from trading_assets.defs.postgres_storage import BatchedPostgresStorage  # imports dagster
+
+    name = "empty_history"
+    create_database(postgres_url, name)
+    BatchedPostgresStorage(database_url(postgres_url, name)).event_log_storage.dispose()
+    yield name
+    drop_database(postgres_url, name)
+
+
+@pytest.fixture
+def new_history(postgres_url: str, history_template: str) -> Iterator[Callable[[], str]]:
+    """Makes databases for Dagster's storage, without any history; gives their URLs."""
+    made: list[str] = []
+
+    def make() -> str:
+        made.append(f"h{uuid.uuid4().hex[:12]}")
+        create_database(postgres_url, made[-1], template=history_template)
+        return database_url(postgres_url, made[-1])
+
+    yield make
+    for name in made:
+        drop_database(postgres_url, name)
+
+
 def database_url(server_url: str, name: str) -> str:
     """URL of a database on a server."""
     return sa.make_url(server_url).set(database=name).render_as_string(hide_password=False)
@@ -80,10 +111,11 @@ def drop_database(server_url: str, name: str) -> None:
     _administer(server_url, f"DROP DATABASE {name} WITH (FORCE)")
 
 
-def _administer(server_url: str, statement: str) -> None:
+def _administer(server_url: str, *statements: str) -> None:
     admin = sa.create_engine(server_url, isolation_level="AUTOCOMMIT")
     with admin.connect() as connection:
-        connection.exec_driver_sql(statement)
+        for statement in statements:
+            connection.exec_driver_sql(statement)
     admin.dispose()
 
 
@@ -109,6 +141,15 @@ def database(request: pytest.FixtureRequest) -> Database:
     """An empty system of record, on either engine."""
     name = "sqlite" if request.param == "sqlite" else "postgres_database"
     return request.getfixturevalue(name)  # type: ignore[no-any-return]
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def either_ledger(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The settings' ledger, on either engine; its name is given."""
+    if request.param == "postgresql":
+        on_postgres: Database = request.getfixturevalue("postgres_database")
+        monkeypatch.setenv("TRADING_ASSETS_DATABASE_URL", on_postgres.url.render_as_string(hide_password=False))
+    return str(request.param)
 
 
 def recorded_data(name: str) -> Path:

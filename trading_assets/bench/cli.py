@@ -171,12 +171,15 @@ def launches(samples: int, broker: str, as_json: bool) -> None:
 @bench.command("backfill")
 @click.option("--days", default=30, show_default=True, type=click.IntRange(1, 59), help="Length of the range.")
 @click.option("--symbols", default=30, show_default=True, type=click.IntRange(1, 500), help="Coins kept of each scan.")
+@click.option("--dagster-url", help="Keep Dagster's history in this empty PostgreSQL database; default: SQLite.")
+@click.option("--database-url", help="Keep the ledger in this empty PostgreSQL database; default: SQLite.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object, with every step.")
-def backfill(days: int, symbols: int, as_json: bool) -> None:
+def backfill(days: int, symbols: int, dagster_url: str | None, database_url: str | None, as_json: bool) -> None:
     """A backfill of the whole research through Dagster, from an empty home: time, memory, and where they went."""
     from trading_assets.bench import research  # noqa: PLC0415 (imports the server's parts)
+    from trading_assets.bench.measured import Stores  # noqa: PLC0415 (as above)
 
-    report = research.backfill(days, symbols)
+    report = research.backfill(days, symbols, Stores(dagster_url, database_url))
     if as_json:
         click.echo(json.dumps(report))
     else:
@@ -210,3 +213,28 @@ def home(as_json: bool) -> None:
         click.echo(json.dumps({"bytes": measured, "megabytes": megabytes, "total_mb": sum(megabytes.values())}))
     else:
         open_console().print(homes.table(parts))
+
+
+@bench.command("soak")
+@click.option("--minutes", default=10.0, show_default=True, type=click.FloatRange(1), help="Of the clock on the wall.")
+@click.option("--speed", default=20.0, show_default=True, type=click.FloatRange(1, 60), help="Market seconds a second.")
+@click.option("--dagster-url", help="Keep Dagster's history in this empty PostgreSQL database; default: SQLite.")
+@click.option("--database-url", help="Keep the ledger in this empty PostgreSQL database; default: SQLite.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def soak(minutes: float, speed: float, dagster_url: str | None, database_url: str | None, as_json: bool) -> None:
+    """Daemon, sensors, hourly job, session and backfills for minutes; exit code 1 if the history is not whole."""
+    from trading_assets.bench import soak as soaks  # noqa: PLC0415 (imports the exchange)
+    from trading_assets.bench.measured import Stores  # noqa: PLC0415 (as above)
+    from trading_assets.defs.run_book import RunBook  # noqa: PLC0415 (imports dagster)
+
+    stores = Stores(dagster_url, database_url)
+    report = soaks.run_soak(minutes, speed, RunBook, lambda text: click.echo(text, err=True), stores)
+    if as_json:
+        click.echo(json.dumps(vars(report)))
+    else:
+        table = RichTable("what", "figure")
+        for name, value in vars(report).items():
+            table.add_row(name.replace("_", " "), str(value))
+        open_console().print(table)
+    if report.lost or report.trouble:
+        sys.exit(1)

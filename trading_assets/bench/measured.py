@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,26 +23,42 @@ from trading_assets.simulator.launcher import ensure_running, health
 MOST_COINS = 600
 """So many do not pass the usual filters, which are then open."""
 
-_STORAGE = """\
-storage:
-  custom:
-    module: trading_assets.defs.event_storage
-    class: BatchedSqliteStorage
-    config: {{base_dir: {base_dir}}}
-telemetry: {{enabled: false}}
-"""
+
+@dataclass(frozen=True)
+class Stores:
+    """Where a measurement keeps Dagster's history and the ledger: URLs of PostgreSQL; None is SQLite in its home."""
+
+    history: str | None = None
+    ledger: str | None = None
+
+    def dagster_yaml(self, home: Path) -> str:
+        """Configuration of an instance whose files are in `home`."""
+        if self.history is None:
+            storage, config = "event_storage.BatchedSqliteStorage", {"base_dir": str(home / "dagster")}
+        else:
+            storage, config = "postgres_storage.BatchedPostgresStorage", {"postgres_url": self.history}
+        module, name = storage.split(".")
+        custom = {"module": f"trading_assets.defs.{module}", "class": name, "config": config}
+        return json.dumps({"storage": {"custom": custom}, "telemetry": {"enabled": False}})
+
+    def settings(self) -> dict[str, str]:
+        """Settings of the project, without their prefix."""
+        return {} if self.ledger is None else {"DATABASE_URL": self.ledger}
 
 
-def measured_environment(home: Path, symbols: int, coins: int) -> dict[str, str]:
+SQLITE = Stores()
+
+
+def measured_environment(home: Path, symbols: int, coins: int, stores: Stores = SQLITE) -> dict[str, str]:
     """The environment of a run in `home`, with storage of its own: none of the user's settings but what is measured.
 
     Args:
         symbols: how many coins a scan keeps, of `coins` that the market has.
     """
-    (home / "dagster.yaml").write_text(_STORAGE.format(base_dir=json.dumps(str(home / "dagster"))))
+    (home / "dagster.yaml").write_text(stores.dagster_yaml(home))
     kept = {name: value for name, value in os.environ.items() if not name.startswith((PREFIX, "BYBIT_", "DAGSTER"))}
     kept.pop("PYTHONDONTWRITEBYTECODE", None)
-    settings = {"HOME": str(home), "SIMULATOR_SYMBOLS": str(coins), "MAX_SYMBOLS": str(symbols)}
+    settings = {"HOME": str(home), "SIMULATOR_SYMBOLS": str(coins), "MAX_SYMBOLS": str(symbols)} | stores.settings()
     if coins == MOST_COINS:
         settings |= {"MIN_VOLUME_24H": "0", "MIN_VOLATILITY": "0", "MAX_SIZE_ERROR_PCT": "101"}
     return {**kept, "DAGSTER_HOME": str(home), **{f"{PREFIX}{name}": value for name, value in settings.items()}}

@@ -16,7 +16,14 @@ from typing import Any
 import psutil
 from rich.table import Table
 
-from trading_assets.bench.measured import MOST_COINS, measured_environment, run_measured, standing_exchange
+from trading_assets.bench.measured import (
+    MOST_COINS,
+    SQLITE,
+    Stores,
+    measured_environment,
+    run_measured,
+    standing_exchange,
+)
 from trading_assets.bench.server import cpu_s
 from trading_assets.market.timeframes import HOUR_MS, to_ms
 
@@ -28,13 +35,13 @@ _LONGEST_S = 4 * 3600
 _DEFAULT_COINS = 80
 
 
-def backfill(days: int, symbols: int) -> dict[str, Any]:
+def backfill(days: int, symbols: int, stores: Stores = SQLITE) -> dict[str, Any]:
     """A backfill of so many days, one run from scan to selections, from an empty candle store.
 
     Raises:
         StorageError: the run failed; the message has its last words.
     """
-    (report,) = _runs([(END_MS - days * 24 * HOUR_MS, days * 24)], symbols)
+    (report,) = _runs([(END_MS - days * 24 * HOUR_MS, days * 24)], symbols, stores)
     return report
 
 
@@ -63,11 +70,11 @@ def table(report: dict[str, Any], title: str) -> Table:
     return shown
 
 
-def _runs(runs: list[tuple[int, int]], symbols: int) -> list[dict[str, Any]]:
+def _runs(runs: list[tuple[int, int]], symbols: int, stores: Stores = SQLITE) -> list[dict[str, Any]]:
     coins = _DEFAULT_COINS if symbols <= _DEFAULT_COINS // 2 else MOST_COINS
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder)
-        environment = measured_environment(home, symbols, coins)
+        environment = measured_environment(home, symbols, coins, stores)
         with standing_exchange(home, coins, END_MS + _SECONDS_AFTER * 1000) as exchange:
             return [_run(first_ms, hours, environment, exchange) for first_ms, hours in runs]
 

@@ -30,13 +30,16 @@ STOP_WITHIN_S = 20.0
 
 
 @contextlib.contextmanager
-def own_environment(folder: Path, values: Mapping[str, object], more_sections: str = "") -> Iterator[None]:
+def own_environment(
+    folder: Path, values: Mapping[str, object], more_sections: str = "", *, history_url: str | None = None
+) -> Iterator[None]:
     """Settings of a trial alone, and a Dagster instance, in `folder`: in this process, which works there, and its
     children.
 
     Args:
         values: settings by name, without prefix; `HOME` is `folder` unless given.
         more_sections: of `dagster.yaml`, behind those of the checkout's.
+        history_url: PostgreSQL database of Dagster's storage, with the configuration for it; None is the local one.
     """
     before, directory = dict(os.environ), Path.cwd()
     for name in [name for name in os.environ if name.startswith((PREFIX, "BYBIT_", "DAGSTER_"))]:
@@ -46,7 +49,10 @@ def own_environment(folder: Path, values: Mapping[str, object], more_sections: s
     dagster_home = folder / "dagster"
     dagster_home.mkdir()
     checkout = Path(trading_assets.__file__).resolve().parents[1]
-    (dagster_home / "dagster.yaml").write_text((checkout / "dagster.yaml").read_text() + more_sections)
+    template = checkout / ("dagster.yaml" if history_url is None else "deploy/dagster.yaml")
+    (dagster_home / "dagster.yaml").write_text(template.read_text() + more_sections)
+    if history_url is not None:
+        os.environ["DAGSTER_POSTGRES_URL"] = history_url
     os.environ["DAGSTER_HOME"] = str(dagster_home)
     os.chdir(folder)
     try:
@@ -170,7 +176,9 @@ class Installation:
 
 
 @contextlib.contextmanager
-def installed(folder: Path, values: Mapping[str, object], *, start_ms: int, speed: float) -> Iterator[Installation]:
+def installed(
+    folder: Path, values: Mapping[str, object], *, start_ms: int, speed: float, history_url: str | None = None
+) -> Iterator[Installation]:
     """An installation whose market begins at `start_ms` (UTC ms) and runs `speed` times as fast as the clock.
 
     The exchange runs; the daemon is the caller's to start, after what two would create at once is there.
@@ -181,7 +189,7 @@ def installed(folder: Path, values: Mapping[str, object], *, start_ms: int, spee
     port = _free_port()
     url = f"http://127.0.0.1:{port}"
     values = {**values, "SIMULATOR_URL": url, "LIMITS_DIR": folder / "limits"}
-    with own_environment(folder, values):
+    with own_environment(folder, values, history_url=history_url):
         settings = load_settings()
         home = settings.simulator_home
         home.mkdir(parents=True)

@@ -18,6 +18,7 @@ from dagster._core.definitions.job_base import InMemoryJob
 from dagster._core.execution.api import execute_run
 from dagster._core.execution.job_execution_result import JobExecutionResult
 
+from trading_assets.defs.lanes import BACKFILL, RESEARCH
 from trading_assets.defs.partitions import hourly, key_of
 from trading_assets.errors import ConfigurationError, DataError
 from trading_assets.market.timeframes import HOUR_MS
@@ -48,7 +49,11 @@ def research_range(
     tags = {"dagster/asset_partition_range_start": first, "dagster/asset_partition_range_end": last}
     if hours == 1:
         tags = {"dagster/partition": first}
-    run = instance.create_run_for_job(job, run_id=str(uuid.uuid4()), run_config=_QUIET, tags={**job.tags, **tags})
+    # The schedule's hour does not wait for it.
+    lane = RESEARCH if hours == 1 else BACKFILL
+    run = instance.create_run_for_job(
+        job, run_id=str(uuid.uuid4()), run_config=_QUIET, tags={**job.tags, **lane.tags, **tags}
+    )
     instance.add_event_listener(run.run_id, follow)
     return execute_run(InMemoryJob(job), run, instance, raise_on_error=raise_on_error)
 

@@ -2,14 +2,12 @@
 
 import dagster as dg
 
+from trading_assets.defs.lanes import DAILY, RECONCILE, RESEARCH, RISK, TRADE
 from trading_assets.defs.ops.reconcile import reconcile_account
 from trading_assets.defs.ops.retention import delete_what_is_old
 from trading_assets.defs.ops.risk import close_all_positions, halt_trading, reduce_trading, resume_trading
 from trading_assets.defs.ops.session import trade_session
 from trading_assets.defs.ops.trade import choose_mode, find_entry_signals, submit_orders
-
-LANE = "trading_assets/lane"
-"""Tag by which `dagster.yaml` keeps runs of one lane one after the other."""
 
 TRADING = {"dagster-celery/queue": "trading", "dagster/max_retries": "0"}
 """Tags of what trades. Celery workers of its own take it where there are some, and nothing but a sensor's decision or a
@@ -21,7 +19,7 @@ research = dg.define_asset_job(
     "research",
     selection=dg.AssetSelection.groups(*RESEARCH_GROUPS),
     executor_def=dg.in_process_executor,
-    tags={LANE: "research"},
+    tags=RESEARCH.tags,
     description="Scan, candles, backtests and selection of an hour, as of its end; its schedule and sensor do it for "
     "each new hour. By hand: Materialize all, then the latest partition, or a range of older ones: a walk-forward "
     "backfill, which becomes one run.",
@@ -31,7 +29,7 @@ select = dg.define_asset_job(
     "select",
     selection=dg.AssetSelection.assets("strategy_selections"),
     executor_def=dg.in_process_executor,
-    tags={LANE: "research"},
+    tags=RESEARCH.tags,
     description="Selects again for an hour whose backtests are newer than its selection: somebody has materialised "
     "backtests alone.",
 )
@@ -40,7 +38,7 @@ parity = dg.define_asset_job(
     "parity",
     selection=dg.AssetSelection.assets("live_parity"),
     executor_def=dg.in_process_executor,
-    tags={LANE: "research"},
+    tags=DAILY.tags,
     description="Replays a day's closed candles through the backtest and holds what live did against it.",
 )
 
@@ -48,7 +46,7 @@ reports = dg.define_asset_job(
     "reports",
     selection=dg.AssetSelection.assets("walk_forward_report"),
     executor_def=dg.in_process_executor,
-    tags={LANE: "reports", "dagster/priority": "-1"},
+    tags=DAILY.tags,
     description="Draws the walk-forward report again. Its range stands in the launchpad; by default every hour that "
     "has selections. The page is linked in the metadata of walk_forward_report.",
 )
@@ -58,7 +56,7 @@ performance = dg.define_asset_job(
     "performance",
     selection=dg.AssetSelection.assets("performance_report"),
     executor_def=dg.in_process_executor,
-    tags={LANE: "reports", "dagster/priority": "-1"},
+    tags=DAILY.tags,
     description="Draws the performance report again: what was really traded, beside the walk-forward of the same "
     "hours. Its range stands in the launchpad; by default from the first executed signal on.",
 )
@@ -66,7 +64,7 @@ performance = dg.define_asset_job(
 
 @dg.job(
     executor_def=dg.in_process_executor,
-    tags={LANE: "trade", **TRADING},
+    tags=TRADE.tags | TRADING,
     description="Trades the newest selection: one order a signal, with stops attached, however often this job runs. "
     "A session lives until the next selection and decides the moment a candle closes; cancel it and trading stops. A "
     "run in once mode decides on the newest closed candles and ends.",
@@ -79,7 +77,7 @@ def trade() -> None:
 
 @dg.job(
     executor_def=dg.in_process_executor,
-    tags={LANE: "reconcile", **TRADING},
+    tags=RECONCILE.tags | TRADING,
     description="Brings the exchange's books into the ledger: fills, positions, closings, balance, open questions.",
 )
 def reconcile() -> None:
@@ -88,7 +86,7 @@ def reconcile() -> None:
 
 @dg.job(
     executor_def=dg.in_process_executor,
-    tags={LANE: "retention"},
+    tags=DAILY.tags,
     description="Deletes runs, rows and candles that are older than the settings say. Orders, fills and what they came "
     "from stay. Set `dry_run: true` in the launchpad to see first what would go.",
 )
@@ -96,13 +94,9 @@ def retention() -> None:
     delete_what_is_old()
 
 
-URGENT = {LANE: "risk", "dagster/priority": "100", **TRADING}
-"""A person's command waits for no other lane, and comes first in the queue."""
-
-
 @dg.job(
     executor_def=dg.in_process_executor,
-    tags=URGENT,
+    tags=RISK.tags | TRADING,
     description="Opens nothing and rejects waiting signals from now on, until `resume`. Open positions keep their "
     "stops. Give the reason in the launchpad.",
 )
@@ -112,7 +106,7 @@ def halt() -> None:
 
 @dg.job(
     executor_def=dg.in_process_executor,
-    tags=URGENT,
+    tags=RISK.tags | TRADING,
     description="Opens no new position from now on, until `resume`; waiting signals wait for the rest of their life.",
 )
 def reduce() -> None:
@@ -121,7 +115,7 @@ def reduce() -> None:
 
 @dg.job(
     executor_def=dg.in_process_executor,
-    tags=URGENT,
+    tags=RISK.tags | TRADING,
     description="Trades again after `halt`, `reduce` or a limit of loss; a loss that had halted trading is accepted "
     "and counted anew from now on.",
 )
@@ -131,7 +125,7 @@ def resume() -> None:
 
 @dg.job(
     executor_def=dg.in_process_executor,
-    tags=URGENT,
+    tags=RISK.tags | TRADING,
     config={"ops": {"close_all_positions": {"config": {"confirm": False, "reason": "flatten", "foreign": False}}}},
     description="Halts trading and closes every position of ours at the market, reduce-only; positions opened by "
     "others are left alone and named. Needs `confirm: true` in the launchpad. May be started again at any time.",

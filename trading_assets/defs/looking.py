@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import dagster as dg
 
+from trading_assets.defs.lanes import BACKFILL, LANE
 from trading_assets.defs.ops.session import SERVES
 from trading_assets.defs.partitions import hour_of, key_of
 from trading_assets.defs.processes import is_gone
@@ -36,8 +37,12 @@ _LAUNCHED = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.Dagst
 
 
 def in_progress(instance: dg.DagsterInstance, *job_names: str) -> bool:
-    """Whether a run of one of the jobs is queued or running."""
-    return any(instance.get_runs_count(dg.RunsFilter(job_name=name, statuses=_ALIVE)) > 0 for name in job_names)
+    """Whether a run of one of the jobs is queued or running; a backfill of a job is not: the newest hour goes on."""
+
+    def alive(name: str, **tags: str) -> int:
+        return instance.get_runs_count(dg.RunsFilter(job_name=name, statuses=_ALIVE, tags=tags))
+
+    return any(alive(name) > alive(name, **{LANE: BACKFILL.name}) for name in job_names)
 
 
 def sessions(instance: dg.DagsterInstance, job_name: str) -> list[SessionRun]:

@@ -12,7 +12,7 @@ from typing import Any
 import dagster as dg
 
 from trading_assets.definitions import build_definitions
-from trading_assets.defs.jobs import LANE
+from trading_assets.defs.lanes import LANE
 from trading_assets.defs.tables import has_table, table_of
 from trading_assets.market.timeframes import TRADED_TIMEFRAMES
 from trading_assets.reference import markdown

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import dagster as dg
 
 from trading_assets.defs.processes import is_gone, process_of
 
+_ONCE = ("PIPELINE_ENQUEUED", "PIPELINE_STARTING", "PIPELINE_START", "PIPELINE_SUCCESS")
+_STEP_START, _STEP_SUCCESS = "STEP_START", "STEP_SUCCESS"
 _FROM_OUTSIDE = "This run has been marked as failed from outside"
 
 
@@ -100,6 +103,49 @@ class RunBook:
     def events(self) -> int:
         """Number of events in Dagster's log, ticks not among them."""
         return sum(len(self._instance.all_logs(run.run_id)) for run in self._instance.get_runs())
+
+    def lost(self) -> list[str]:
+        """A sentence for each run whose history is not whole.
+
+        Numbers and times of its events have to go up; a run that succeeded has begun and ended once, has ended every
+        step that it began, and has materialised what it planned, each hour once.
+        """
+        return [f"{run.job_name} {run.run_id}: {what}" for run in self._instance.get_runs() for what in self._lost(run)]
+
+    def _lost(self, run: dg.DagsterRun) -> Iterator[str]:
+        records = self._instance.get_records_for_run(run.run_id).records
+        numbers = [record.storage_id for record in records]
+        if numbers != sorted(set(numbers)):
+            yield "the numbers of its events do not go up"
+        if run.status is not dg.DagsterRunStatus.SUCCESS:
+            return
+        events = [record.event_log_entry.dagster_event for record in records]
+        counted = Counter(event.event_type_value for event in events if event is not None)
+        for kind in _ONCE:
+            if counted[kind] != 1:
+                yield f"{counted[kind]} times {kind}, expected once"
+        if counted[_STEP_START] != counted[_STEP_SUCCESS]:
+            yield f"{counted[_STEP_START]} steps began, {counted[_STEP_SUCCESS]} succeeded"
+        planned, made = Counter[str](), Counter[str]()
+        for event in events:
+            if event is None or event.asset_key is None:
+                continue
+            if event.event_type is dg.DagsterEventType.ASSET_MATERIALIZATION_PLANNED:
+                subset = event.asset_materialization_planned_data.partitions_subset
+                hours = subset.get_partition_keys() if subset is not None else [event.partition]
+                planned.update(f"{event.asset_key.to_user_string()} {hour or ''}" for hour in hours)
+            elif event.event_type is dg.DagsterEventType.ASSET_MATERIALIZATION:
+                made[f"{event.asset_key.to_user_string()} {event.partition or ''}"] += 1
+        # Signals are materialised as they are found: nobody has planned them.
+        wrong = [what for what in planned | made if what in planned and made[what] != planned[what]]
+        if wrong:
+            yield f"{len(wrong)} materialisations are not as planned, such as {sorted(wrong)[0]}"
+
+    def materialisations(self) -> int:
+        """Number of materialisations of all assets in all runs."""
+        kinds = {dg.DagsterEventType.ASSET_MATERIALIZATION}
+        runs = [run.run_id for run in self._instance.get_runs()]
+        return sum(len(self._instance.get_records_for_run(run, of_type=kinds).records) for run in runs)
 
     def close(self) -> None:
         self._instance.dispose()

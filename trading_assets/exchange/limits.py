@@ -10,10 +10,13 @@ from dataclasses import dataclass
 
 ADDRESS = "address"
 MARKET_DATA = "market data"
+HISTORY = "history"
 
 _ADDRESS_LIMIT, _ADDRESS_WINDOW_MS = 600, 5000
 _MARKET_DATA_LIMIT = 540
 """Of the address's requests: however much market data is fetched, a tenth is left to the account."""
+_HISTORY_LIMIT = 480
+"""Of these: however long a backfill, another tenth is left to prices and books, which an order waits for."""
 
 _ACCOUNT_WINDOW_MS = 1000
 _SLOWEST = 5
@@ -33,6 +36,8 @@ _PUBLIC = frozenset(
     }
 )
 
+_OF_THE_PAST = frozenset({"get_kline", "get_funding_rate_history", "get_public_trade_history"})
+
 
 @dataclass(frozen=True)
 class Limit:
@@ -45,6 +50,7 @@ class Limit:
 
 _OF_ADDRESS = Limit(ADDRESS, _ADDRESS_LIMIT, _ADDRESS_WINDOW_MS)
 _OF_MARKET_DATA = Limit(MARKET_DATA, _MARKET_DATA_LIMIT, _ADDRESS_WINDOW_MS)
+_OF_HISTORY = Limit(HISTORY, _HISTORY_LIMIT, _ADDRESS_WINDOW_MS)
 
 
 def limits_of(method: str, account: str) -> tuple[Limit, ...]:
@@ -53,6 +59,8 @@ def limits_of(method: str, account: str) -> tuple[Limit, ...]:
     Args:
         account: tells accounts apart, never the key itself.
     """
+    if method in _OF_THE_PAST:
+        return _OF_ADDRESS, _OF_MARKET_DATA, _OF_HISTORY
     if method in _PUBLIC:
         return _OF_ADDRESS, _OF_MARKET_DATA
     return _OF_ADDRESS, Limit(f"{account} {method}", _ACCOUNT_LIMITS.get(method, _SLOWEST), _ACCOUNT_WINDOW_MS)

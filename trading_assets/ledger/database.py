@@ -15,6 +15,33 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, Operati
 from trading_assets.errors import ConfigurationError, DatabaseLockedError, StorageError
 from trading_assets.ledger import migrations
 
+DRIVER = "postgresql+psycopg2"
+_EXPECTED = f"sqlite:///PATH or {DRIVER}://user:password@host/database"
+
+
+def with_driver(url: str, what: str) -> sa.URL:
+    """The URL with the driver that this program has: SQLAlchemy takes a bare `postgresql:` for psycopg 3.
+
+    Args:
+        what: names the URL in an error, which never shows its password.
+
+    Raises:
+        ConfigurationError: the URL is malformed or names another driver of PostgreSQL.
+    """
+    try:
+        parsed = sa.make_url(url)
+    except ArgumentError:
+        # Not the URL itself: a password may be in what could not be read.
+        raise ConfigurationError(f"{what} is not usable (it is no URL); expected {_EXPECTED}") from None
+    if parsed.drivername in ("postgres", "postgresql"):
+        parsed = parsed.set(drivername=DRIVER)
+    if parsed.get_backend_name() in ("postgres", "postgresql") and parsed.drivername != DRIVER:
+        raise ConfigurationError(
+            f"{what} names the driver {parsed.drivername}, which is not installed; expected {DRIVER}://, or plain "
+            "postgresql://"
+        )
+    return parsed
+
 
 class Database:
     """One engine. `read()` and `write()` give a transaction that commits on leaving and rolls back on an error.
@@ -28,14 +55,11 @@ class Database:
     """
 
     def __init__(self, url: str, *, busy_timeout_s: float = 30.0, upgrade: bool = True) -> None:
+        self.url = with_driver(url, "database_url")
         try:
-            self.url = sa.make_url(url)
             self._engine = self._make_engine(busy_timeout_s)
         except (ArgumentError, NoSuchModuleError) as error:
-            raise ConfigurationError(
-                f"database_url is not usable ({error}); expected sqlite:///PATH or "
-                "postgresql+psycopg2://user:password@host/database"
-            ) from None
+            raise ConfigurationError(f"database_url is not usable ({error}); expected {_EXPECTED}") from None
         if upgrade:
             self._upgrade()
 

@@ -124,7 +124,7 @@ def _follows(database: Database, table: Table, hours: Sequence[int]) -> Iterable
         yield from sorted(map(_follow, rows))
 
 
-def _follow(row: sa.Row[Any]) -> Follow:
+def _follow(row: Sequence[Any]) -> Follow:
     hour, symbol, timeframe, strategy, parameters, most_price = row
     return Follow(
         hour,

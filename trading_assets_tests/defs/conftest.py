@@ -1,6 +1,7 @@
 """One embedded exchange for all tests of the Dagster wing, and homes that see it."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pandas as pd
 import pytest
 
 from trading_assets.definitions import build_definitions
+from trading_assets.defs.event_batches import BATCH_SIZE_VARIABLE
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.partitions import read_partitions
 from trading_assets.market.timeframes import HOUR_MS
@@ -17,6 +19,8 @@ from trading_assets.settings import load_settings
 from trading_assets.simulator.clock import ClockMode, ClockSpec
 from trading_assets.simulator.embedded import RunningExchange, serve_in_thread
 from trading_assets.simulator.venue import ServeConfig
+
+ROOT = Path(__file__).resolve().parents[2]
 
 HOUR = 1_772_413_200_000
 """2026-03-02 01:00 UTC."""
@@ -40,6 +44,28 @@ def small(exchange: RunningExchange, monkeypatch: pytest.MonkeyPatch) -> Running
     return exchange
 
 
+@pytest.fixture
+def installation(
+    either_ledger: str, request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[dg.DagsterInstance]:
+    """Dagster's instance as a user has it: `dagster.yaml` on SQLite, or `deploy/dagster.yaml` on PostgreSQL."""
+    template = ROOT / "dagster.yaml"
+    if either_ledger == "postgresql":
+        template = ROOT / "deploy" / "dagster.yaml"
+        # As most write it: without the driver.
+        url = request.getfixturevalue("new_history")().replace("postgresql+psycopg2:", "postgresql:")
+        monkeypatch.setenv("DAGSTER_POSTGRES_URL", url)
+    home = tmp_path / "dagster-home"
+    home.mkdir()
+    (home / "dagster.yaml").write_text(template.read_text())
+    monkeypatch.setenv("DAGSTER_HOME", str(home))
+    monkeypatch.chdir(home)
+    # The storage sets it for its process: not for the tests after this one.
+    monkeypatch.setenv(BATCH_SIZE_VARIABLE, "500")
+    with dg.DagsterInstance.get() as instance:
+        yield instance
+
+
 def point_at(exchange: RunningExchange, patch: pytest.MonkeyPatch) -> None:
     """Settings of the small research: this exchange, three coins, a filter that some backtests pass."""
     patch.setenv("TRADING_ASSETS_SIMULATOR_URL", exchange.url)
@@ -54,14 +80,16 @@ def run_job(
     until: str | None = None,
     raise_on_error: bool = True,
     config: Mapping[str, object] | None = None,
+    instance: dg.DagsterInstance | None = None,
     **overrides: object,
 ) -> dg.ExecuteInProcessResult:
-    """Run a job of the definitions for a partition, or for the range up to `until`, on an instance in memory."""
+    """Run a job of the definitions for a partition, or for the range up to `until`; without an instance, in memory."""
     tags = {}
     if until is not None:
         tags = {"dagster/asset_partition_range_start": partition, "dagster/asset_partition_range_end": until}
         partition = None
-    with dg.DagsterInstance.ephemeral() as instance:
+    with ExitStack() as stack:
+        instance = instance or stack.enter_context(dg.DagsterInstance.ephemeral())
         return (
             build_definitions(resource_overrides=overrides)
             .resolve_job_def(name)
@@ -104,6 +132,7 @@ def honest_hour(exchange: RunningExchange, tmp_path_factory: pytest.TempPathFact
     with pytest.MonkeyPatch.context() as patch:
         point_at(exchange, patch)
         patch.setenv("TRADING_ASSETS_HOME", str(home))
+        patch.delenv("TRADING_ASSETS_DATABASE_URL", raising=False)
         checks = run_job("research", HOUR_KEY).get_asset_check_evaluations()
         failed = {check.check_name for check in checks if not check.passed}
         return HonestHour(home, tables([HOUR]), {check.check_name for check in checks} - failed)

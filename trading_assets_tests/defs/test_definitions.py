@@ -8,12 +8,14 @@ from pathlib import Path
 import dagster as dg
 import pytest
 import yaml
+from dagster._core.scheduler.instigation import InstigatorType, TickStatus
 
 from trading_assets.definitions import build_definitions
 from trading_assets.defs.checks.honesty import AGREES, NO_LOOK_AHEAD, SURVIVES, WARM_UP_SUFFICES
 from trading_assets.defs.checks.parity import EXPLAINED
 from trading_assets.defs.checks.quality import QUALITY
 from trading_assets.defs.checks.schema import CHECK_NAME
+from trading_assets.defs.run_queue import LaneRunCoordinator
 from trading_assets.market.timeframes import TRADED_TIMEFRAMES
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -147,14 +149,22 @@ def test_every_job_and_op_says_what_it_does() -> None:
             assert all(node.definition.description for node in job.nodes), job.name
 
 
-def test_the_instance_configuration_is_valid(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "dagster.yaml").write_text((ROOT / "dagster.yaml").read_text())
-    monkeypatch.chdir(tmp_path)
-    with dg.DagsterInstance.from_config(str(tmp_path)) as instance:
-        limits = instance.get_concurrency_config().run_queue_config
-        assert limits is not None and {limit["value"] for limit in limits.tag_concurrency_limits} >= {"trade"}
-        assert not instance.telemetry_enabled
-    assert (tmp_path / ".trading_assets" / "dagster").is_dir()
+def test_the_instance_configurations_are_valid(installation: dg.DagsterInstance) -> None:
+    limits = installation.get_concurrency_config().run_queue_config
+    assert limits is not None and {limit["value"] for limit in limits.tag_concurrency_limits} >= {"trade", "backfill"}
+    assert isinstance(installation.run_coordinator, LaneRunCoordinator)
+    assert not installation.telemetry_enabled
+    assert installation.run_monitoring_enabled
+    assert installation.run_monitoring_start_timeout_seconds == 60
+    assert not installation.run_retries_enabled, "a run that may have placed an order is never started again"
+    assert installation.get_tick_retention_settings(InstigatorType.SENSOR)[TickStatus.SKIPPED] == 1
+
+
+def test_a_url_that_is_missing_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("DAGSTER_POSTGRES_URL", raising=False)
+    (tmp_path / "dagster.yaml").write_text((ROOT / "deploy" / "dagster.yaml").read_text())
+    with pytest.raises(Exception, match="DAGSTER_POSTGRES_URL"), dg.DagsterInstance.from_config(str(tmp_path)) as one:
+        one.get_runs()
 
 
 def test_the_workspace_files_name_the_definitions() -> None:

@@ -6,7 +6,7 @@ import dagster as dg
 import pytest
 
 from trading_assets.bench.research import stages, table
-from trading_assets.defs.event_storage import BATCH_SIZE_VARIABLE
+from trading_assets.defs.event_batches import BATCH_SIZE_VARIABLE
 from trading_assets.defs.measured_run import measure
 from trading_assets.simulator.embedded import RunningExchange
 from trading_assets_tests.defs.conftest import HOUR, HOUR_KEY

@@ -58,8 +58,9 @@ def files_of(folder: Path, run_id: str) -> list[str]:
 
 
 def test_old_runs_go_with_every_file_but_the_newest_and_the_protected(
-    instance: dg.DagsterInstance, tmp_path: Path
+    installation: dg.DagsterInstance, tmp_path: Path
 ) -> None:
+    instance = installation
     first, second, third, newest = run(instance, reconcile, 4)
     (research_run,) = run(instance, research)
     later = time.time() + 3 * DAY_S

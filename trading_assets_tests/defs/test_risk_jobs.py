@@ -1,6 +1,7 @@
 """The jobs of a person's commands, and what a reconciliation shows, on the embedded exchange."""
 
 import dagster as dg
+import pytest
 
 from trading_assets.definitions import build_definitions
 from trading_assets.defs.jobs import RISK_JOBS
@@ -31,6 +32,7 @@ def metadata_of(result: dg.ExecuteInProcessResult) -> dict[str, object]:
     return {name: value.value for name, value in event.step_output_data.metadata.items()}
 
 
+@pytest.mark.usefixtures("either_ledger")
 def test_the_jobs_halt_resume_and_flatten(ledger: Database, account: Exchange) -> None:  # noqa: F811
     assert run("halt", "halt_trading", reason="storm").success
     signal_id = put_signal(ledger, account)

@@ -6,7 +6,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -71,13 +70,6 @@ def ledger(venue: RunningExchange) -> Iterator[Database]:
     database.close()
 
 
-@pytest.fixture
-def dagster_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    (tmp_path / "dagster.yaml").write_text("telemetry:\n  enabled: false\n")
-    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
-    return tmp_path
-
-
 def until(condition: Callable[[], Any]) -> Any:
     deadline = time.monotonic() + WITHIN_S
     while not (value := condition()):
@@ -87,9 +79,10 @@ def until(condition: Callable[[], Any]) -> Any:
 
 
 def test_two_runs_by_hand_one_trades_the_other_says_why_not_and_a_cancel_ends_it_cleanly(
-    venue: RunningExchange, ledger: Database, dagster_home: Path
+    installation: dg.DagsterInstance, venue: RunningExchange, ledger: Database
 ) -> None:
-    with dg.DagsterInstance.from_config(str(dagster_home)) as instance, contextlib.ExitStack() as stack:
+    instance = installation
+    with contextlib.ExitStack() as stack:
         processes = [
             stack.enter_context(subprocess.Popen([sys.executable, "-c", _RUN], stdin=subprocess.PIPE, text=True))
             for _ in range(2)

@@ -91,6 +91,7 @@ def step_metadata(result: dg.ExecuteInProcessResult) -> dict[str, Any]:
     return dict(metadata)
 
 
+@pytest.mark.usefixtures("either_ledger")
 def test_one_order_for_a_signal_however_often_the_job_runs(ledger: Database, account: Exchange) -> None:
     signal_id = put_signal(ledger, account)
     for _ in range(4):
@@ -106,6 +107,7 @@ def test_one_order_for_a_signal_however_often_the_job_runs(ledger: Database, acc
     assert float(position.take_profit or 0) == row["take_profit"]
 
 
+@pytest.mark.usefixtures("either_ledger")
 def test_a_position_is_followed_from_fill_to_closing(
     venue: RunningExchange, ledger: Database, account: Exchange
 ) -> None:
@@ -134,6 +136,7 @@ def test_a_position_is_followed_from_fill_to_closing(
     assert len(books.closing_rows(ledger, "main")) == 1
 
 
+@pytest.mark.usefixtures("either_ledger")
 def test_the_finder_decides_on_selections_and_materialises_what_it_finds(
     venue: RunningExchange, ledger: Database, account: Exchange
 ) -> None:

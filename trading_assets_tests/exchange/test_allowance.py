@@ -16,7 +16,7 @@ from trading_assets.exchange.allowance import (
     Later,
     Turn,
 )
-from trading_assets.exchange.limits import ADDRESS, MARKET_DATA, Limit, limits_of
+from trading_assets.exchange.limits import ADDRESS, HISTORY, MARKET_DATA, Limit, limits_of
 
 CREATE = Limit("create", 10, 1000)
 LEASE_MS = 20_000
@@ -114,8 +114,13 @@ def test_market_data_never_takes_what_the_account_needs() -> None:
     taken = 0
     while isinstance(allowance.take(fetch, 0, LEASE_MS, FOREVER_MS), Turn):
         taken += 1
-    assert taken == 432
+    assert taken == 384
+    price = limits_of("get_tickers", "main:x")
+    for _ in range(48):
+        assert isinstance(allowance.take(price, 0, LEASE_MS, 0), Turn), "an order's price waits for no backfill"
+        taken += 1
+    assert not isinstance(allowance.take(price, 0, LEASE_MS, 0), Turn)
     order = limits_of("place_order", "main:x")
     assert [limit.name for limit in order] == [ADDRESS, "main:x place_order"]
-    assert [limit.name for limit in fetch] == [ADDRESS, MARKET_DATA]
+    assert [limit.name for limit in fetch] == [ADDRESS, MARKET_DATA, HISTORY]
     assert allowance.take(order, 0, LEASE_MS, FOREVER_MS) == Turn(str(taken + 1), 0)

@@ -3,6 +3,7 @@
 import multiprocessing
 import sqlite3
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -67,6 +68,36 @@ def test_writing_a_partition_again_replaces_it_and_nothing_else(database: Databa
     assert read_partitions(database, MARKET_SCAN, [0])["symbol"].tolist() == ["C"]
     assert read_partitions(database, MARKET_SCAN, [HOUR_MS])["symbol"].tolist() == ["A"]
     assert latest_hour_ms(database, MARKET_SCAN) == HOUR_MS
+
+
+def test_several_writers_of_the_same_hours_leave_those_of_one_of_them_and_a_reader_never_sees_a_mixture(
+    database: Database,
+) -> None:
+    """As when the hourly job and a backfill meet: each run has a connection of its own."""
+    hours, coins = [0, HOUR_MS], [f"C{number:03}" for number in range(60)]
+    url = database.url.render_as_string(hide_password=False)
+
+    def rows(writer: int) -> pd.DataFrame:
+        return pd.concat([scan_rows(hour, *coins[: 20 * writer], price=writer) for hour in hours])
+
+    def write(writer: int) -> None:
+        own = Database(url, busy_timeout_s=30.0)
+        for _ in range(4):
+            replace_partitions(own, MARKET_SCAN, rows(writer), hours)
+        own.close()
+
+    replace_partitions(database, MARKET_SCAN, rows(1), hours)
+    with ThreadPoolExecutor(3) as pool:
+        writers = [pool.submit(write, writer) for writer in (1, 2, 3)]
+        looks = 0
+        while not all(writer.done() for writer in writers) or looks == 0:
+            found = read_partitions(database, MARKET_SCAN, hours)
+            (price,) = set(found["price"])
+            assert len(found) == 2 * 20 * price
+            looks += 1
+        for writer in writers:
+            writer.result()
+    assert len(set(read_partitions(database, MARKET_SCAN, hours)["price"])) == 1
 
 
 def test_an_empty_result_empties_the_partition(database: Database) -> None:

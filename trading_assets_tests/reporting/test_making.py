@@ -133,9 +133,9 @@ def test_the_random_choice_is_as_many_backtests_of_the_same_hour_one_a_coin(data
     assert [f[1:] for f in drawn[:3]] != [f[1:] for f in drawn[3:]], "each hour draws anew"
 
 
-def test_the_random_choices_are_a_band_a_median_and_a_rank(sqlite: Database, tmp_path: Path) -> None:
-    fill(sqlite)
-    made = make_walk_forward(sources(sqlite, tmp_path, report_random_choices=7))
+def test_the_random_choices_are_a_band_a_median_and_a_rank(database: Database, tmp_path: Path) -> None:
+    fill(database)
+    made = make_walk_forward(sources(database, tmp_path, report_random_choices=7))
     assert made.sample is not None and len(made.sample.ends) == 7
     ends = np.sort(made.sample.ends)
     assert len(set(ends.tolist())) > 1
@@ -145,16 +145,16 @@ def test_the_random_choices_are_a_band_a_median_and_a_rank(sqlite: Database, tmp
     assert (made.sample.low <= made.sample.high).all() and made.sample.low[-1] < ends[3] < made.sample.high[-1]
     assert made.sample.behind(made.main.curve) == (ends < made.main.curve.equity[-1]).sum()
     assert f"of {len(ends)} random choices" in render(made)
-    none = make_walk_forward(sources(sqlite, tmp_path, report_random_choices=0))
+    none = make_walk_forward(sources(database, tmp_path, report_random_choices=0))
     assert none.sample is None and not none.beside and "random choices" not in headline(none)
     np.testing.assert_array_equal(none.main.curve.equity, made.main.curve.equity)
 
 
-def test_hours_whose_backtests_are_gone_are_told(sqlite: Database, tmp_path: Path) -> None:
-    fill(sqlite, 3)
-    with sqlite.write() as connection:
+def test_hours_whose_backtests_are_gone_are_told(database: Database, tmp_path: Path) -> None:
+    fill(database, 3)
+    with database.write() as connection:
         connection.execute(sql_table(BACKTEST_RESULTS).delete())
-    report = make_walk_forward(sources(sqlite, tmp_path))
+    report = make_walk_forward(sources(database, tmp_path))
     assert any("A random choice has 0 strategies where 12 were selected" in note for note in report.notes)
     assert len(report.beside[0].trades) == 0
 
@@ -178,9 +178,9 @@ def test_a_report_without_a_single_trade_is_a_page_all_the_same(sqlite: Database
     assert "none" in render(made)
 
 
-def test_of_each_report_the_newest_pages_are_kept(sqlite: Database, tmp_path: Path) -> None:
-    fill(sqlite, 4)
-    made = sources(sqlite, tmp_path, reports_kept=2)
+def test_of_each_report_the_newest_pages_are_kept(database: Database, tmp_path: Path) -> None:
+    fill(database, 4)
+    made = sources(database, tmp_path, reports_kept=2)
     for last in range(4):
         write(make_walk_forward(made, HOUR, HOUR + last * HOUR_MS), made.settings)
     kept = sorted(path.name for path in (tmp_path / "reports").glob("*.html"))

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import sqlalchemy as sa
 
 from trading_assets.errors import StorageError
-from trading_assets.ledger.tables import metadata
+from trading_assets.ledger.tables import closings, metadata
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -27,13 +27,23 @@ LOCK = "schema"
 _ALEMBIC = threading.Lock()
 """Alembic's `op` and `context` are one a process."""
 
+_DAGSTERS = "event_logs"
+"""A table of Dagster's storage, which counts its revisions in a table of the same name as ours."""
+
 _VERSION = sa.table("alembic_version", sa.column("version_num"))
 
 
 def revision_of(connection: sa.Connection) -> str | None:
     """The schema's revision; None where there is no ledger yet, or one from before it had migrations."""
-    if not sa.inspect(connection).has_table(_VERSION.name):
+    inspector = sa.inspect(connection)
+    if not inspector.has_table(_VERSION.name):
         return None
+    if inspector.has_table(_DAGSTERS) and not inspector.has_table(closings.name):
+        raise StorageError(
+            f"the database {connection.engine.url.render_as_string(hide_password=True)} holds Dagster's own tables; "
+            "the ledger needs one of its own. Create it on the same server (CREATE DATABASE trading_assets) and name "
+            "it in TRADING_ASSETS_DATABASE_URL"
+        )
     return connection.execute(sa.select(_VERSION.c.version_num)).scalar_one_or_none()
 
 

@@ -148,7 +148,9 @@ def test_the_file_of_the_installation_is_complete_and_retries_research_alone(
         assert instance.run_retries_enabled and not instance.run_retries_retry_on_asset_or_op_failure
         assert instance.run_monitoring_enabled and instance.run_monitoring_max_resume_run_attempts == 0
     content = yaml.safe_load((ROOT / "deploy/celery/dagster.yaml").read_text())
-    assert content["storage"] == {"postgres": {"postgres_url": {"env": "DAGSTER_POSTGRES_URL"}}}
+    storage = content["storage"]["custom"]
+    assert storage["class"] == "BatchedPostgresStorage"
+    assert storage["config"] == {"postgres_url": {"env": "DAGSTER_POSTGRES_URL"}}
 
 
 @pytest.mark.parametrize(
