@@ -20,6 +20,8 @@ SELECTION_KEY = dg.AssetKey("strategy_selections")
 TRADING_JOBS = frozenset({"trade", "reconcile", "halt", "reduce", "resume", "flatten", "retention"})
 """Jobs that write no hour of research; any other, a backfill's unnamed one too, may."""
 
+_LOOKED_AFTER = frozenset({"trade", "reconcile"})
+
 PARTITION = "dagster/partition"
 
 RECENT_HOURS = 6
@@ -82,18 +84,21 @@ def tries(instance: dg.DagsterInstance, job_name: str, hour_ms: int) -> int:
 
 
 def end_dead(instance: dg.DagsterInstance, *job_names: str) -> None:
-    """Let runs of the jobs end in Dagster whose processes are gone: killed together with what looks after them.
+    """Let runs end in Dagster whose processes are gone: killed together with what looks after them.
 
     The code server reports a run whose process it has seen end; one that died with it would be in progress for ever,
     and nothing of its lane would be started again.
+
+    Args:
+        job_names: runs of these jobs; without any, of all others than the two whose own sensors ask for them.
     """
-    for name in job_names:
-        for run in instance.get_runs(dg.RunsFilter(job_name=name, statuses=_LAUNCHED)):
-            if is_gone(instance, run.run_id):
-                # A run that has just ended says so before its process ends.
-                now = instance.get_run_by_id(run.run_id)
-                if now is not None and now.status in _LAUNCHED:
-                    instance.report_run_failed(now, "its process is gone")
+    for run in instance.get_runs(dg.RunsFilter(statuses=_LAUNCHED)):
+        asked = run.job_name in job_names if job_names else run.job_name not in _LOOKED_AFTER
+        if asked and is_gone(instance, run.run_id):
+            # A run that has just ended says so before its process ends.
+            now = instance.get_run_by_id(run.run_id)
+            if now is not None and now.status in _LAUNCHED:
+                instance.report_run_failed(now, "its process is gone")
 
 
 def has_ended(instance: dg.DagsterInstance, run_id: str) -> bool:

@@ -5,7 +5,7 @@ import json
 import dagster as dg
 
 from trading_assets.defs import looking
-from trading_assets.defs.jobs import parity, reconcile, research, select, trade
+from trading_assets.defs.jobs import reconcile, research, trade
 from trading_assets.defs.partitions import key_of
 from trading_assets.defs.resources import (
     DatabaseResource,
@@ -52,7 +52,7 @@ def research_catch_up(context: dg.SensorEvaluationContext, exchange: ExchangeRes
         return dg.SkipReason(f"the exchange cannot be read: {error}")
     newest = floor_ms(now_ms, HOUR_MS) - HOUR_MS
     hours = [newest - back * HOUR_MS for back in range(looking.RECENT_HOURS)]
-    looking.end_dead(context.instance, research.name, select.name, parity.name)
+    looking.end_dead(context.instance)
     tried = json.loads(context.cursor) if context.cursor else []
     decision = decide_research(
         now_ms=now_ms,

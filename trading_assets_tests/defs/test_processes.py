@@ -54,6 +54,8 @@ def test_a_killed_run_ends_and_a_living_one_is_left_alone(tmp_path: Path, monkey
             process.kill()
             process.wait(WITHIN_S)
             assert looking.in_progress(instance, "reconcile"), "nobody has told Dagster"
+            looking.end_dead(instance)
+            assert looking.in_progress(instance, "reconcile"), "its own sensor asks for it"
             looking.end_dead(instance, "reconcile")
             assert not looking.in_progress(instance, "reconcile")
     finally:
@@ -65,6 +67,25 @@ def test_a_killed_run_ends_and_a_living_one_is_left_alone(tmp_path: Path, monkey
     assert book.failures() == {"reconcile: its process is gone": 1}
     assert book.working("reconcile") == [] and book.pid_of(run.run_id) is None
     book.close()
+
+
+def test_a_killed_run_of_a_backfill_ends_though_no_job_has_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(looking, "is_gone", lambda _instance, run_id: run_id == backfill.run_id)
+
+    @dg.asset
+    def hour() -> None: ...
+
+    job = dg.Definitions(assets=[hour]).resolve_implicit_global_asset_job_def()
+    with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
+        backfill, living = (
+            instance.create_run_for_job(job, status=dg.DagsterRunStatus.STARTED, tags={"dagster/backfill": "b"})
+            for _ in range(2)
+        )
+        looking.end_dead(instance)
+        ended = {run.run_id: run.is_finished for run in instance.get_runs()}
+    assert ended == {backfill.run_id: True, living.run_id: False}
 
 
 def test_a_run_that_has_not_begun_is_not_taken_for_dead(tmp_path: Path) -> None:
