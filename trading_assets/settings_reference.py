@@ -76,7 +76,7 @@ def short_table() -> str:
     return markdown.table(
         ["variable", "default", "meaning"],
         [
-            (markdown.code(row.variable), markdown.code(row.default), row.description)
+            (markdown.literal(row.variable), markdown.literal(row.default), row.description)
             for row in (rows[name] for name in OFTEN_CHANGED)
         ],
     )

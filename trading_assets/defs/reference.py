@@ -76,7 +76,7 @@ def _asset(name: str, spec: dg.AssetSpec) -> str:
     facts = [
         ("group", spec.group_name or ""),
         ("partitions", _partitions(spec.partitions_def)),
-        ("made from", ", ".join(dict.fromkeys(markdown.code(_family(dep.asset_key)) for dep in spec.deps))),
+        ("made from", ", ".join(dict.fromkeys(markdown.literal(_family(dep.asset_key)) for dep in spec.deps))),
         ("table", _table(spec.key)),
         ("kinds", ", ".join(sorted(spec.kinds))),
     ]
@@ -126,12 +126,12 @@ def _checks(definitions: dg.Definitions) -> Iterator[Sequence[str]]:
         text = first.description or ""
         if len(same) > 1:
             text = text.replace(table_of(first.asset_key).name, "the table")
-        assets = ", ".join(dict.fromkeys(markdown.code(_family(spec.asset_key)) for spec in same))
-        yield markdown.code(name), assets, "yes" if first.blocking else "", text
+        assets = ", ".join(dict.fromkeys(markdown.literal(_family(spec.asset_key)) for spec in same))
+        yield markdown.literal(name), assets, "yes" if first.blocking else "", text
 
 
 def _job(job: Any) -> Sequence[str]:
-    return markdown.code(job.name), str(job.tags.get(LANE, "")), job.description or ""
+    return markdown.literal(job.name), str(job.tags.get(LANE, "")), job.description or ""
 
 
 def _launchpad(definitions: dg.Definitions) -> Iterator[Sequence[str]]:
@@ -144,10 +144,10 @@ def _launchpad(definitions: dg.Definitions) -> Iterator[Sequence[str]]:
                     str(value.default_value).lower() if isinstance(value.default_value, bool) else value.default_value
                 )
                 yield (
-                    markdown.code(job.name),
-                    markdown.code(node.name),
-                    markdown.code(name),
-                    markdown.code(str(default)),
+                    markdown.literal(job.name),
+                    markdown.literal(node.name),
+                    markdown.literal(name),
+                    markdown.literal(str(default)),
                     value.description or "",
                 )
 
@@ -155,11 +155,11 @@ def _launchpad(definitions: dg.Definitions) -> Iterator[Sequence[str]]:
 def _schedules(definitions: dg.Definitions) -> Iterator[Sequence[str]]:
     for given in definitions.schedules or ():
         schedule = definitions.resolve_schedule_def(given.name)
-        cron, job = markdown.code(str(schedule.cron_schedule)), markdown.code(schedule.job_name)
-        yield markdown.code(schedule.name), cron, job, schedule.description or ""
+        cron, job = markdown.literal(str(schedule.cron_schedule)), markdown.literal(schedule.job_name)
+        yield markdown.literal(schedule.name), cron, job, schedule.description or ""
 
 
 def _sensors(definitions: dg.Definitions) -> Iterator[Sequence[str]]:
     for sensor in definitions.sensors or ():
-        jobs = ", ".join(markdown.code(target.job_name) for target in sensor.targets)
-        yield markdown.code(sensor.name), jobs or "every job that failed", sensor.description or ""
+        jobs = ", ".join(markdown.literal(target.job_name) for target in sensor.targets)
+        yield markdown.literal(sensor.name), jobs or "every job that failed", sensor.description or ""

@@ -58,7 +58,7 @@ def _written(argument: click.Argument) -> str:
 
 
 def _names(option: click.Option) -> str:
-    return ", ".join(map(markdown.code, [*option.opts, *option.secondary_opts]))
+    return ", ".join(map(markdown.literal, [*option.opts, *option.secondary_opts]))
 
 
 def _values(option: click.Option) -> str:
@@ -85,9 +85,9 @@ def _range(kind: click.IntRange | click.FloatRange) -> str:
 def _default(option: click.Option) -> str:
     """What holds where the option is not given; options without such a value say it in their help, in brackets."""
     if option.is_flag and option.secondary_opts:
-        return markdown.code(option.opts[0] if option.default else option.secondary_opts[0])
+        return markdown.literal(option.opts[0] if option.default else option.secondary_opts[0])
     if option.show_default and isinstance(option.default, str | int | float):
-        return markdown.code(str(option.default))
+        return markdown.literal(str(option.default))
     _, bracket, told = (option.help or "").partition("[default: ")
     return told.removesuffix("]") if bracket else ""
 

@@ -39,7 +39,7 @@ def _part(table: sa.Table) -> str:
     history = " *History.*" if table in history_tables else ""
     rows = [
         (
-            markdown.code(column.name),
+            markdown.literal(column.name),
             _type_name(column),
             "key" if column.primary_key else ("unique" if column.unique else ""),
             "yes" if column.nullable else "",

@@ -17,7 +17,7 @@ def cell(text: str) -> str:
     return " ".join(text.split()).replace("|", "\\|")
 
 
-def code(text: str) -> str:
+def literal(text: str) -> str:
     """A text as code; empty stays empty."""
     return f"`{text}`" if text else ""
 

@@ -40,14 +40,17 @@ def _row(metric: Metric) -> tuple[str, ...]:
     module = metric.made_by.__module__
     path = f"../../{module.replace('.', '/')}.py"
     name = f"{module.removeprefix('trading_assets.')}.{metric.made_by.__name__}"
-    formula = "<br>".join(filter(None, [markdown.code(metric.formula), metric.note]))
-    return markdown.code(metric.name), formula, metric.unit, metric.source, f"[{name}]({path})"
+    formula = "<br>".join(filter(None, [markdown.literal(metric.formula), metric.note]))
+    return markdown.literal(metric.name), formula, metric.unit, metric.source, f"[{name}]({path})"
 
 
 def _presets() -> str:
     names = [field.name for field in fields(Preset)]
     rows = [
-        (markdown.code(preset), *("" if (value := getattr(limits, name)) is None else f"{value:g}" for name in names))
+        (
+            markdown.literal(preset),
+            *("" if (value := getattr(limits, name)) is None else f"{value:g}" for name in names),
+        )
         for preset, limits in PRESETS.items()
     ]
     return markdown.table(["preset", *(f"least {name.replace('_', ' ')}" for name in names)], rows)

@@ -23,7 +23,7 @@ def build() -> str:
                 markdown.table(
                     header,
                     [
-                        (markdown.code(row.variable), markdown.code(row.default), row.values, row.description)
+                        (markdown.literal(row.variable), markdown.literal(row.default), row.values, row.description)
                         for row in rows
                     ],
                 ),

@@ -32,10 +32,10 @@ def _tables() -> list[Table]:
 
 def _part(table: Table) -> str:
     columns = table.model.to_schema().columns
-    key = ", ".join(map(markdown.code, table.key))
+    key = ", ".join(map(markdown.literal, table.key))
     rows = [
         (
-            markdown.code(name),
+            markdown.literal(name),
             type_name(table.dtypes[name]),
             constraints.of_column(column.checks),
             "yes" if column.nullable else "",
@@ -46,7 +46,7 @@ def _part(table: Table) -> str:
     lines = [
         f"## {table.name}",
         markdown.paragraphs(inspect.getdoc(table.model) or ""),
-        f"Key: {key}. Partition: {markdown.code(table.partition)}.",
+        f"Key: {key}. Partition: {markdown.literal(table.partition)}.",
         markdown.table(["column", "type", "values", "may be absent", "meaning"], rows),
     ]
     return "\n\n".join(lines)
