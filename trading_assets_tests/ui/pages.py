@@ -21,11 +21,14 @@ WIDTH, HEIGHT = 1680, 950
 PATIENCE_S = 300.0
 """A step takes seconds; on a machine that is busy with other things, many of them."""
 
+REPORT_SIZE = 1240, 1480
+"""Width and height of a window that shows the first part of a report."""
+
 POLL_S = 0.4
 """A look at a long page lays it out: more often, and the browser does little else."""
 
-COLOURS = 256
-"""Of a picture's palette: a page of text and lines looks the same, in half the bytes."""
+FREQUENT, RARE = 192, 64
+"""Colours of a picture's palette: the commonest, and some that cover the rest. It looks the same, in half the bytes."""
 
 Found = TypeVar("Found")
 
@@ -140,14 +143,23 @@ class Pages:
         image = Image.open(io.BytesIO(self.browser.get_screenshot_as_png())).convert("RGB")
         if down_to is not None:
             image = image.crop((0, 0, image.width, self.find(down_to).location["y"]))
-        palette = image.quantize(COLOURS, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
-        palette.save(self._pictures / f"{name}.png", optimize=True)
+        with_palette(image).save(self._pictures / f"{name}.png", optimize=True)
 
     def _shown(self) -> str:
         try:
             return self.text()
         except StaleElementReferenceException:
             return ""
+
+
+def with_palette(image: Image.Image) -> Image.Image:
+    """The same picture in `FREQUENT` + `RARE` colours."""
+    counted = sorted(image.getcolors(image.width * image.height) or [], key=lambda one: -one[0])
+    common = [int(part) for _, colour in counted[:FREQUENT] for part in colour]
+    rare = image.quantize(RARE, method=Image.Quantize.MAXCOVERAGE).getpalette() or []
+    palette = Image.new("P", (1, 1))
+    palette.putpalette([*common, *rare[: 3 * RARE]])
+    return image.quantize(palette=palette, dither=Image.Dither.NONE)
 
 
 def pictures_folder() -> Path | None:

@@ -15,7 +15,7 @@ from trading_assets.simulator.clock import ClockMode, ClockSpec
 from trading_assets.simulator.embedded import serve_in_thread
 from trading_assets.simulator.venue import ServeConfig
 from trading_assets_tests.ui.dev import Dev, dagster_dev
-from trading_assets_tests.ui.pages import Pages, chromium, open_chromium, pictures_folder
+from trading_assets_tests.ui.pages import REPORT_SIZE, Pages, chromium, open_chromium, pictures_folder
 
 LOCATION = "/locations/trading_assets"
 
@@ -220,5 +220,5 @@ def the_report_is_one_click_away(pages: Pages, downloads: Path) -> None:
     assert found.read_bytes() == path.read_bytes()
     pages.browser.get(found.as_uri())
     pages.see("Random choice", "Holding BTC")
-    pages.browser.set_window_size(1240, 1480)  # the page is long
-    pages.picture("walk_forward")
+    pages.browser.set_window_size(*REPORT_SIZE)
+    pages.picture("report")
