@@ -8,7 +8,7 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -65,6 +65,14 @@ def run(*arguments: str, home: Path, **environment: str) -> subprocess.Completed
                 code = ended.code or 0
     assert isinstance(code, int)
     return subprocess.CompletedProcess([*arguments], code, out.getvalue(), err.getvalue())
+
+
+@pytest.fixture(autouse=True)
+def no_exchange_is_left(tmp_path: Path) -> Iterator[None]:
+    """A command may have started one; it would run on until it has been idle for long."""
+    yield
+    if (tmp_path / "state" / "exchange").exists():
+        run("exchange", "stop", home=tmp_path)
 
 
 @pytest.mark.parametrize(
