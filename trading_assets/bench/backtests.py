@@ -71,13 +71,15 @@ def measure(symbols: int, params: int, timeframes: Sequence[Timeframe], repeat: 
     ]
     timings: list[_Timing] = []
     kernel_mb = 0.0
-    for engine in engines:
-        timings.append(_Timing(engine, [work[at : at + symbols : engine.every] for at in range(0, len(work), symbols)]))
-        kernel_mb = kernel_mb or peak_mb() - loaded_mb
-    # In turns: a machine that others use is fast at one moment and slow at the next, for all engines alike.
-    for _ in range(repeat):
-        for timing in timings:
-            timing.turn()
+    with ThreadPoolExecutor(max(engine.threads for engine in engines)) as pool:
+        for engine in engines:
+            parts = [work[at : at + symbols : engine.every] for at in range(0, len(work), symbols)]
+            timings.append(_Timing(engine, parts, pool))
+            kernel_mb = kernel_mb or peak_mb() - loaded_mb
+        # In turns: a machine that others use is fast at one moment and slow at the next, for all engines alike.
+        for _ in range(repeat):
+            for timing in timings:
+                timing.turn()
     results = [timing.result(len(sets)) for timing in timings]
     one_thread, two_threads = results[0]["wall_s"], results[1]["wall_s"]
     for result in results:
@@ -136,14 +138,14 @@ def table(report: dict[str, Any]) -> Table:
 class _Timing:
     """Runs of one engine, after one that imports, compiles and is compared."""
 
-    def __init__(self, engine: Engine, parts: Sequence[Sequence[Work]]) -> None:
+    def __init__(self, engine: Engine, parts: Sequence[Sequence[Work]], pool: ThreadPoolExecutor) -> None:
         """Threads share the coins as the pipeline's do: whole parts, halves where there are few parts."""
         self._engine = engine
         pieces = 1 if len(parts) >= 2 * engine.threads else engine.threads
         shares = [part[place::pieces] for part in parts for place in range(pieces) if part[place::pieces]]
         # The longest first: else one thread may end with a long one alone.
         self._shares = sorted(shares, key=lambda share: -sum(len(one.window.candles) for one in share))
-        self._pool = ThreadPoolExecutor(engine.threads)
+        self._pool = pool
         pairs = [
             pair
             for share, found in zip(self._shares, self._all_of_it(), strict=True)

@@ -50,7 +50,7 @@ def walk_forward_report(
 ) -> dg.MaterializeResult[None]:
     """What each hour's selections would have traded in the hour after it, on candles they had not seen.
 
-    One account with the engine's fills and costs and the live limits, beside holding BTC and a random choice of as many
+    One account with the engine's fills and costs and the live limits, beside holding BTC and random choices of as many
     strategies. Not partitioned: a report covers the range in its configuration, by default every hour with selections;
     for another one, open the launchpad with the arrow beside Materialize. `page` in the metadata of a materialisation
     is the report: a click on it downloads one HTML file that needs no network. The same range gives the same page,

@@ -89,13 +89,14 @@ def engines_agree(
 def _agreement(
     context: dg.AssetCheckExecutionContext, settings: Settings, database: Database, store: CandleStore
 ) -> Iterator[dg.AssetCheckResult]:
+    load = _loader(store, database)
     for key in _selected_assets(context):
         backtests = _written(context, database, key)
         if backtests is None:
             yield dg.AssetCheckResult(asset_key=key, check_name=AGREES, passed=True, description=NOTHING_YET)
             continue
         sample = draw(backtests, AGREEMENT_SAMPLE)
-        found = agreement(sample, _loader(store, database), production_engine(), VectorbtEngine(), settings)
+        found = agreement(sample, load, production_engine(), VectorbtEngine(), settings)
         yield dg.AssetCheckResult(
             asset_key=key,
             check_name=AGREES,
