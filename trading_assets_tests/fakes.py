@@ -12,8 +12,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 
-from trading_assets.errors import InsufficientBalanceError, OrderRejectedError
-from trading_assets.exchange.models import (
+from trading_assets.core.candles import Candles, Funding
+from trading_assets.core.errors import InsufficientBalanceError, OrderRejectedError
+from trading_assets.core.models import (
     ClosedPnl,
     Execution,
     Instrument,
@@ -27,8 +28,7 @@ from trading_assets.exchange.models import (
     Ticker,
     Wallet,
 )
-from trading_assets.market.candles import Candles, Funding
-from trading_assets.market.timeframes import Timeframe
+from trading_assets.core.timeframes import Timeframe
 
 FEE_RATE = Decimal("0.00055")
 

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from trading_assets.simulator.embedded import serve_in_thread
-from trading_assets.simulator.faults.reading import parse_rules
+from trading_assets.simulator.faults.parsing import parse_rules
 from trading_assets.simulator.faults.rules import FaultRule
 from trading_assets.simulator.server import ENDPOINTS, ServeConfig
 

@@ -11,16 +11,17 @@ import pytest
 
 import trading_assets.strategies as package
 from trading_assets.backtesting.run import backtest_window
+from trading_assets.core.candles import Candles
+from trading_assets.core.schemas import MARKET_SCAN
+from trading_assets.core.settings import load_settings
+from trading_assets.core.strategy_data import DataNeeds, StrategyData
+from trading_assets.core.timeframes import WARM_UP_BARS, Timeframe, as_of_ms
 from trading_assets.defs.resources import DatabaseResource
 from trading_assets.ledger import checks
+from trading_assets.ledger import strategies as strategy_rows
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.partitions import replace_partitions
-from trading_assets.market.candles import Candles
-from trading_assets.market.timeframes import WARM_UP_BARS, Timeframe, as_of_ms
-from trading_assets.schemas.tables import MARKET_SCAN
-from trading_assets.settings import load_settings
 from trading_assets.strategies import registry
-from trading_assets.strategies.base import DataNeeds, StrategyData
 
 HOWTO = Path(__file__).resolve().parents[1] / "docs" / "howto"
 HOUR = 1_772_413_200_000
@@ -54,9 +55,9 @@ def test_the_example_strategy_is_found_started_and_backtested_as_printed(
     registry.discover.cache_clear()
     try:
         database = Database(f"sqlite:///{tmp_path / 'ledger.db'}")
-        registry.seed_registry(database)
-        registry.set_active(database, "donchian_breakout", True)
-        usable = registry.active_strategies(database).usable
+        strategy_rows.seed_registry(database)
+        strategy_rows.set_active(database, "donchian_breakout", True)
+        usable = strategy_rows.active_strategies(database).usable
         example_rows = [strategy for strategy in usable if strategy.name == "donchian_breakout"]
         assert len(example_rows) == 1
         rows = backtest_window(

@@ -18,7 +18,7 @@ from typing import Protocol
 
 import numpy as np
 
-from trading_assets.market.candles import BoolArray, Candles, FloatArray, Funding, IntArray
+from trading_assets.core.candles import BoolArray, Candles, FloatArray, Funding, IntArray
 
 
 @dataclass(frozen=True)

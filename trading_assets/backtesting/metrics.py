@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from trading_assets.backtesting.engine import Trades
-from trading_assets.market.candles import Candles, FloatArray
+from trading_assets.core.candles import Candles, FloatArray
 
 PROFIT_FACTOR_CAP = 100.0
 """A profit factor without (or almost without) losses says no more than this."""

@@ -10,7 +10,7 @@ import numpy as np
 
 from trading_assets.backtesting.metrics import Metrics
 from trading_assets.backtesting.significance import MIN_TRADES
-from trading_assets.market.candles import BoolArray, FloatArray, IntArray
+from trading_assets.core.candles import BoolArray, FloatArray, IntArray
 
 _METRICS = [field.name for field in fields(Metrics)]
 _TRADES, _SCORE, _PNL = (_METRICS.index(name) for name in ("in_sample_trades", "in_sample_score", "in_sample_pnl"))

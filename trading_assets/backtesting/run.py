@@ -21,20 +21,20 @@ import numpy.typing as npt
 import pandas as pd
 
 from trading_assets.backtesting.engine import Column, Costs, Engine, Trades
-from trading_assets.backtesting.kernel.engine import KernelEngine
+from trading_assets.backtesting.kernel.kernel_engine import KernelEngine
 from trading_assets.backtesting.kernel.panel import Panel, panels, parts_of
 from trading_assets.backtesting.kernel.sweep import Outcome, StrategySweep, no_figures, shared_indicators
 from trading_assets.backtesting.metrics import Metrics, metrics, split_bar
 from trading_assets.backtesting.parameter_choice import choose, tried
 from trading_assets.backtesting.significance import MIN_TRADES, bootstrap_p_value, seed_of
-from trading_assets.backtesting.threads import spread
-from trading_assets.errors import DataError
-from trading_assets.market.candles import FloatArray
+from trading_assets.backtesting.worker_threads import spread
+from trading_assets.core.candles import FloatArray
+from trading_assets.core.errors import DataError
+from trading_assets.core.schemas import BACKTEST_RESULTS
+from trading_assets.core.settings import Settings
+from trading_assets.core.strategy_data import DataNeeds, StrategyData
+from trading_assets.core.timeframes import WARM_UP_BARS, Timeframe, as_of_ms, floor_ms
 from trading_assets.market.loading import Loader, OfHour
-from trading_assets.market.timeframes import WARM_UP_BARS, Timeframe, as_of_ms, floor_ms
-from trading_assets.schemas.tables import BACKTEST_RESULTS
-from trading_assets.settings import Settings
-from trading_assets.strategies.base import DataNeeds, StrategyData
 from trading_assets.strategies.registry import ConfiguredStrategy
 
 _log = logging.getLogger(__name__)

@@ -14,8 +14,8 @@ import pandas as pd
 
 from trading_assets.backtesting import metrics
 from trading_assets.backtesting.significance import deflated_sharpe
-from trading_assets.market.timeframes import TRADED_TIMEFRAMES
-from trading_assets.schemas.tables import STRATEGY_SELECTIONS
+from trading_assets.core.schemas import STRATEGY_SELECTIONS
+from trading_assets.core.timeframes import TRADED_TIMEFRAMES
 
 _BARS_PER_YEAR = {timeframe.value: timeframe.bars_per_year for timeframe in TRADED_TIMEFRAMES}
 _ORDER = {timeframe.value: index for index, timeframe in enumerate(TRADED_TIMEFRAMES)}

@@ -12,7 +12,7 @@ from statistics import NormalDist
 
 import numpy as np
 
-from trading_assets.market.candles import FloatArray
+from trading_assets.core.candles import FloatArray
 
 RESAMPLES = 1000
 MIN_TRADES = 5

@@ -20,13 +20,13 @@ from rich.table import Table
 from trading_assets.backtesting.engine import Costs
 from trading_assets.backtesting.kernel.panel import Panel, Window, panels
 from trading_assets.backtesting.kernel.sweep import StrategySweep
-from trading_assets.backtesting.threads import spread
-from trading_assets.bench import others
-from trading_assets.bench.others import Engine, Work
-from trading_assets.market.candles import Candles, FloatArray, Funding
-from trading_assets.market.timeframes import WARM_UP_BARS, Timeframe
-from trading_assets.memory import peak_mb
-from trading_assets.strategies.base import StrategyData
+from trading_assets.backtesting.worker_threads import spread
+from trading_assets.bench import baselines as others
+from trading_assets.bench.baselines import Engine, Work
+from trading_assets.core.candles import Candles, FloatArray, Funding
+from trading_assets.core.memory import peak_mb
+from trading_assets.core.strategy_data import StrategyData
+from trading_assets.core.timeframes import WARM_UP_BARS, Timeframe
 from trading_assets.strategies.registry import parameter_sets
 
 COSTS = Costs(fee=0.00055, slippage=0.0002, notional=1000.0)

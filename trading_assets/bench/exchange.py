@@ -18,7 +18,7 @@ import psutil
 
 from trading_assets.bench.server import cpu_s, serving
 from trading_assets.bench.streams import StreamMeasure, measure_streams
-from trading_assets.errors import ExchangeUnavailableError
+from trading_assets.core.errors import ExchangeUnavailableError
 from trading_assets.simulator.auth import Credentials
 
 ANSWER_TIMEOUT_S = 10.0

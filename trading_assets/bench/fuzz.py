@@ -14,7 +14,7 @@ from collections.abc import MutableMapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from trading_assets.bench.hostile import FuzzedRequest, RequestMaker
+from trading_assets.bench.fuzz_inputs import FuzzedRequest, RequestMaker
 from trading_assets.simulator.account.state import AccountState
 from trading_assets.simulator.clock import ClockMode, ClockSpec
 from trading_assets.simulator.market.base import Market

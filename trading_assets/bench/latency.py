@@ -13,16 +13,16 @@ from typing import Any
 
 import psutil
 
-from trading_assets.bench.rig import Rig, installed
+from trading_assets.bench.harness import Rig, installed
 from trading_assets.bench.selections import EAGER
 from trading_assets.bench.server import cpu_s
-from trading_assets.errors import ExchangeError, ExchangeUnavailableError, TradingAssetsError
-from trading_assets.exchange.models import OrderRequest
+from trading_assets.core.errors import ExchangeError, ExchangeUnavailableError, TradingAssetsError
+from trading_assets.core.models import OrderRequest
+from trading_assets.core.timeframes import Timeframe
 from trading_assets.ledger import orders, signals
-from trading_assets.market.timeframes import Timeframe
-from trading_assets.trading.desk import Desk
-from trading_assets.trading.reconcile import reconcile
-from trading_assets.trading.session_lease import trader_of
+from trading_assets.trading.context import Desk
+from trading_assets.trading.reconcile.reconciler import reconcile
+from trading_assets.trading.session.lease import trader_of
 
 TIMEFRAME = Timeframe.M1
 PATIENCE_S = 900.0

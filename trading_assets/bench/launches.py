@@ -19,10 +19,10 @@ from pathlib import Path
 
 import psutil
 
+from trading_assets.bench.harness import installed
 from trading_assets.bench.latency import EAGER, TIMEFRAME
-from trading_assets.bench.rig import installed
 from trading_assets.bench.server import cpu_s
-from trading_assets.errors import ConfigurationError, ExchangeUnavailableError
+from trading_assets.core.errors import ConfigurationError, ExchangeUnavailableError
 
 SPEED = 12.0
 """A candle of a minute every five seconds: the sensor finds one nearly each time that it looks."""
@@ -32,7 +32,7 @@ PATIENCE_S = 1200.0
 
 _LAUNCHER = """
 run_launcher:
-  module: trading_assets.defs.workers.launcher
+  module: trading_assets.defs.instance.workers.launcher
   class: WorkersRunLauncher
   config: {{broker: {broker}, namespace: {namespace}}}
 """
@@ -72,7 +72,7 @@ def measure_launches(samples: int, broker: str, say: Callable[[str], None]) -> l
 
 def _measure(launcher: str, samples: int, broker: str, say: Callable[[str], None]) -> Launches:
     # Only now: it opens the Dagster instance of the environment.
-    from trading_assets.defs.run_book import RunBook  # noqa: PLC0415
+    from trading_assets.defs.run_history import RunBook  # noqa: PLC0415
 
     namespace = f"bench-{uuid.uuid4().hex[:8]}"
     section = _LAUNCHER.format(broker=json.dumps(broker), namespace=namespace) if broker else ""
@@ -119,11 +119,11 @@ def _measure(launcher: str, samples: int, broker: str, say: Callable[[str], None
 @contextlib.contextmanager
 def _worker(folder: Path, broker: str, namespace: str) -> Iterator[psutil.Process]:
     """A worker of the trading queue, once it is ready."""
-    from trading_assets.defs.workers.launcher import forget  # noqa: PLC0415 (not installed by default)
+    from trading_assets.defs.instance.workers.launcher import forget  # noqa: PLC0415 (not installed by default)
 
     node = f"trading@{namespace}"
     log = folder / "worker.log"
-    command = ["-m", "celery", "-A", "trading_assets.defs.workers.app:trading", "worker", "-n", node, "-l", "INFO"]
+    command = ["-m", "celery", "-A", "trading_assets.celery_app:trading", "worker", "-n", node, "-l", "INFO"]
     with log.open("wb") as out:
         process = subprocess.Popen(
             [sys.executable, *command, "--concurrency", "3"], cwd=folder, stdout=out, stderr=out, start_new_session=True

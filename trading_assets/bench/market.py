@@ -12,11 +12,11 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 
-from trading_assets.market.timeframes import DAY_MS, MINUTE_MS, to_ms
-from trading_assets.memory import peak_mb
+from trading_assets.core.memory import peak_mb
+from trading_assets.core.timeframes import DAY_MS, MINUTE_MS, to_ms
 from trading_assets.simulator.clock import ClockMode, ClockSpec
+from trading_assets.simulator.codec import Params, Raw
 from trading_assets.simulator.venue import ServeConfig, Venue
-from trading_assets.simulator.wire import Params, Raw
 
 SYMBOLS = 600
 CANDLES = 5760
@@ -57,8 +57,8 @@ def run() -> dict[str, float]:
 
 def _answers(venue: Venue) -> dict[str, float]:
     """The public answers that clients ask for most, on the seeded market."""
+    from trading_assets.simulator.codec import envelope  # noqa: PLC0415
     from trading_assets.simulator.rest import market, market_series  # noqa: PLC0415
-    from trading_assets.simulator.wire import envelope  # noqa: PLC0415
 
     def tickers(now_ms: int) -> Callable[[], object]:
         return lambda: envelope(market.tickers(venue, Params({"category": "linear"}), now_ms), now_ms)

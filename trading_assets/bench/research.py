@@ -16,7 +16,7 @@ from typing import Any
 import psutil
 from rich.table import Table
 
-from trading_assets.bench.measured import (
+from trading_assets.bench.measurement import (
     MOST_COINS,
     SQLITE,
     Stores,
@@ -25,7 +25,7 @@ from trading_assets.bench.measured import (
     standing_exchange,
 )
 from trading_assets.bench.server import cpu_s
-from trading_assets.market.timeframes import HOUR_MS, to_ms
+from trading_assets.core.timeframes import HOUR_MS, to_ms
 
 END_MS = to_ms(datetime(2026, 3, 2, tzinfo=UTC))
 """End of the last hour."""
@@ -82,7 +82,7 @@ def _runs(runs: list[tuple[int, int]], symbols: int, stores: Stores = SQLITE) ->
 def _run(first_ms: int, hours: int, environment: dict[str, str], exchange: psutil.Process) -> dict[str, Any]:
     before, began = cpu_s(exchange), time.perf_counter()
     report = run_measured(
-        "trading_assets.defs.measured_run", first_ms, hours, environment=environment, timeout_s=_LONGEST_S
+        "trading_assets.bench.measured_run", first_ms, hours, environment=environment, timeout_s=_LONGEST_S
     )
     steps = report.pop("steps")
     return {

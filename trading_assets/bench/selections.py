@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from trading_assets.market.timeframes import as_of_ms
+from trading_assets.core.timeframes import as_of_ms
 from trading_assets.market.universe import scan_id
 
 EAGER = '{"band": 0.0001, "rsi_low": 0, "rsi_high": 100}'

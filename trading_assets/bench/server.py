@@ -13,7 +13,7 @@ from pathlib import Path
 
 import psutil
 
-from trading_assets.errors import ExchangeUnavailableError
+from trading_assets.core.errors import ExchangeUnavailableError
 from trading_assets.simulator.files import SERVER_INFO
 
 READY_TIMEOUT_S = 20.0

@@ -21,12 +21,12 @@ from typing import IO, Protocol
 import psutil
 import sqlalchemy as sa
 
-from trading_assets.bench.measured import SQLITE, Stores
+from trading_assets.bench.measurement import SQLITE, Stores
 from trading_assets.chaos.installation import Installation, installed
-from trading_assets.errors import ExchangeUnavailableError
+from trading_assets.core.errors import ExchangeUnavailableError
+from trading_assets.core.timeframes import HOUR_MS
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.tables import entry_signals
-from trading_assets.market.timeframes import HOUR_MS
 
 START_MS = 1_772_409_660_000
 """2026-03-02 00:01 UTC: where the market begins."""

@@ -22,24 +22,25 @@ from typing import Protocol
 import requests
 import sqlalchemy as sa
 
-from trading_assets.chaos.books import compare_all
 from trading_assets.chaos.faults import FaultDesk, some_faults, some_market_faults
-from trading_assets.chaos.human import Human
 from trading_assets.chaos.installation import Installation, installed
-from trading_assets.chaos.laws import Findings
+from trading_assets.chaos.invariants import Findings
+from trading_assets.chaos.ledger_comparison import compare_all
+from trading_assets.chaos.manual_trader import Human
 from trading_assets.chaos.watch import Watch
-from trading_assets.errors import TradingAssetsError
-from trading_assets.exchange.base import Exchange
-from trading_assets.exchange.factory import open_exchange
-from trading_assets.ledger import books, orders, signals
+from trading_assets.core.errors import TradingAssetsError
+from trading_assets.core.ports import Exchange
+from trading_assets.core.timeframes import HOUR_MS, MINUTE_MS, iso
+from trading_assets.ledger import account as books
+from trading_assets.ledger import orders, signals
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.risk import RiskState
+from trading_assets.ledger.strategies import seed_registry
 from trading_assets.ledger.tables import closings, entry_signals, risk_events, strategies
-from trading_assets.market.timeframes import HOUR_MS, MINUTE_MS, iso
-from trading_assets.strategies.registry import seed_registry
-from trading_assets.trading import risk_guard
-from trading_assets.trading.desk import Desk
-from trading_assets.trading.reconcile import reconcile
+from trading_assets.trading.context import Desk
+from trading_assets.trading.reconcile.reconciler import reconcile
+from trading_assets.trading.risk import guard as risk_guard
+from trading_assets.venues.factory import open_exchange
 
 START_MS = 1_772_409_660_000
 """2026-03-02 00:01 UTC: where the market begins."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import requests
 
-from trading_assets.errors import ExchangeUnavailableError
+from trading_assets.core.errors import ExchangeUnavailableError
 
 CREATE = "POST /v5/order/create"
 LEVERAGE = "POST /v5/position/set-leverage"

@@ -20,8 +20,8 @@ from pathlib import Path
 import psutil
 
 import trading_assets
-from trading_assets.errors import ExchangeUnavailableError
-from trading_assets.settings import PREFIX, Settings, load_settings
+from trading_assets.core.errors import ExchangeUnavailableError
+from trading_assets.core.settings import PREFIX, Settings, load_settings
 from trading_assets.simulator.launcher import health
 
 RESTART_AFTER_S = 1.0

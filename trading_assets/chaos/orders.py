@@ -20,19 +20,19 @@ import requests
 import sqlalchemy as sa
 
 from trading_assets.chaos.faults import REFUSED_STOPS, FaultDesk, some_faults
-from trading_assets.chaos.human import Human
-from trading_assets.chaos.laws import Foreign, compare
-from trading_assets.chaos.signals import give_signal
+from trading_assets.chaos.invariants import Foreign, compare
+from trading_assets.chaos.manual_trader import Human
+from trading_assets.chaos.signal_source import give_signal
 from trading_assets.chaos.worker import Life, Place, connect, live
-from trading_assets.exchange.models import Instrument, Position
+from trading_assets.core.models import Instrument, Position
+from trading_assets.core.settings import Settings
 from trading_assets.ledger.database import Database
+from trading_assets.ledger.strategies import seed_registry
 from trading_assets.ledger.tables import order_intents
-from trading_assets.settings import Settings
 from trading_assets.simulator.launcher import ensure_running
-from trading_assets.strategies.registry import seed_registry
-from trading_assets.trading import steps
-from trading_assets.trading.saga import Step
-from trading_assets.trading.signals import OUR_ENTRIES
+from trading_assets.trading.decide.entry import OUR_ENTRIES
+from trading_assets.trading.execute import steps
+from trading_assets.trading.execute.saga import Step
 
 SYMBOLS = 16
 POINTS = tuple(f"{edge} {step}" for step in Step for edge in ("before", "after"))

@@ -16,18 +16,18 @@ from pathlib import Path
 from pydantic import SecretStr
 
 from trading_assets.chaos.faults import TIMEOUT_MS
-from trading_assets.errors import TradingAssetsError
+from trading_assets.core.clock import local_ms
+from trading_assets.core.errors import TradingAssetsError
+from trading_assets.core.models import OrderAck, OrderRequest
+from trading_assets.core.settings import Settings
 from trading_assets.exchange.bybit import BybitExchange
-from trading_assets.exchange.clock import local_ms
 from trading_assets.exchange.keys import ApiKeys
-from trading_assets.exchange.models import OrderAck, OrderRequest
 from trading_assets.exchange.transport import Connection, Transport
 from trading_assets.ledger.database import Database
-from trading_assets.settings import Settings
 from trading_assets.simulator.auth import DEFAULT_API_KEY, DEFAULT_API_SECRET
-from trading_assets.trading.desk import Desk
-from trading_assets.trading.executor import submit_orders
-from trading_assets.trading.reconcile import reconcile
+from trading_assets.trading.context import Desk
+from trading_assets.trading.execute.submit import submit_orders
+from trading_assets.trading.reconcile.reconciler import reconcile
 
 HASTE = 0.04
 """Pauses are so much shorter than in earnest."""

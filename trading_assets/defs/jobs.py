@@ -2,7 +2,7 @@
 
 import dagster as dg
 
-from trading_assets.defs.lanes import DAILY, RECONCILE, RESEARCH, RISK, TRADE
+from trading_assets.defs.instance.concurrency_groups import DAILY, RECONCILE, RESEARCH, RISK, TRADE
 from trading_assets.defs.ops.reconcile import reconcile_account
 from trading_assets.defs.ops.retention import delete_what_is_old
 from trading_assets.defs.ops.risk import close_all_positions, halt_trading, reduce_trading, resume_trading

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import dagster as dg
 import pandas as pd
 
-from trading_assets.errors import StrategyError
+from trading_assets.core.errors import StrategyError
 from trading_assets.strategies.registry import make_strategy
 
 HEADERS = {

@@ -7,8 +7,8 @@ from typing import Protocol
 
 import dagster as dg
 
-from trading_assets.market.timeframes import HOUR_KEY_FORMAT, hour_key, to_datetime, to_ms
-from trading_assets.settings import load_settings
+from trading_assets.core.settings import load_settings
+from trading_assets.core.timeframes import HOUR_KEY_FORMAT, hour_key, to_datetime, to_ms
 
 DAY_FORMAT = "%Y-%m-%d"
 

@@ -2,16 +2,16 @@
 
 import dagster as dg
 
-from trading_assets.defs import looking
+from trading_assets.core.errors import TradingAssetsError
+from trading_assets.core.schemas import STRATEGY_SELECTIONS
+from trading_assets.core.settings import load_settings
+from trading_assets.core.timeframes import DAY_MS, HOUR_MS, MINUTE_MS, floor_ms, iso, to_ms
+from trading_assets.defs import instance_queries as looking
 from trading_assets.defs.jobs import parity, performance, reports, research, retention, select
 from trading_assets.defs.partitions import day_key_of, key_of
 from trading_assets.defs.resources import DatabaseResource, ExchangeResource, SettingsResource
-from trading_assets.errors import TradingAssetsError
 from trading_assets.ledger import signals
 from trading_assets.ledger.partitions import latest_hour_ms
-from trading_assets.market.timeframes import DAY_MS, HOUR_MS, MINUTE_MS, floor_ms, iso, to_ms
-from trading_assets.schemas.tables import STRATEGY_SELECTIONS
-from trading_assets.settings import load_settings
 from trading_assets.trading.automation import Skip, decide_selection
 
 

@@ -4,7 +4,11 @@ import json
 
 import dagster as dg
 
-from trading_assets.defs import looking
+from trading_assets.core.clock import local_ms
+from trading_assets.core.errors import TradingAssetsError
+from trading_assets.core.settings import load_settings
+from trading_assets.core.timeframes import HOUR_MS, floor_ms
+from trading_assets.defs import instance_queries as looking
 from trading_assets.defs.jobs import reconcile, research, trade
 from trading_assets.defs.partitions import key_of
 from trading_assets.defs.resources import (
@@ -13,12 +17,9 @@ from trading_assets.defs.resources import (
     NotifierResource,
     SettingsResource,
 )
-from trading_assets.errors import TradingAssetsError
-from trading_assets.exchange.clock import local_ms
-from trading_assets.ledger import books, orders, signals
+from trading_assets.ledger import account as books
+from trading_assets.ledger import orders, signals
 from trading_assets.ledger.database import Database
-from trading_assets.market.timeframes import HOUR_MS, floor_ms
-from trading_assets.settings import load_settings
 from trading_assets.trading.automation import (
     RESEARCH_TRIES,
     Skip,
@@ -28,8 +29,8 @@ from trading_assets.trading.automation import (
     decide_trade,
     failure_text,
 )
-from trading_assets.trading.selected import Selected, newest_selection
-from trading_assets.trading.session_lease import trader_of
+from trading_assets.trading.session.lease import trader_of
+from trading_assets.trading.session.selection import Selected, newest_selection
 
 
 def _status() -> dg.DefaultSensorStatus:

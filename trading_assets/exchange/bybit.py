@@ -11,10 +11,9 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from trading_assets.errors import ExchangeUnavailableError, OrderRejectedError, SymbolUnavailableError
-from trading_assets.exchange import parsing
-from trading_assets.exchange.clock import ExchangeClock
-from trading_assets.exchange.models import (
+from trading_assets.core.candles import Candles, Funding
+from trading_assets.core.errors import ExchangeUnavailableError, OrderRejectedError, SymbolUnavailableError
+from trading_assets.core.models import (
     ApiKeyInfo,
     ClosedPnl,
     Execution,
@@ -27,10 +26,11 @@ from trading_assets.exchange.models import (
     Ticker,
     Wallet,
 )
-from trading_assets.exchange.reactions import NO_SUCH_ORDER, NOT_ON_DEMO
+from trading_assets.core.timeframes import DAY_MS, Timeframe
+from trading_assets.exchange import parsing
+from trading_assets.exchange.clock import ExchangeClock
+from trading_assets.exchange.error_mapping import NO_SUCH_ORDER, NOT_ON_DEMO
 from trading_assets.exchange.transport import Transport
-from trading_assets.market.candles import Candles, Funding
-from trading_assets.market.timeframes import DAY_MS, Timeframe
 
 _LINEAR = "linear"
 _ONE_WAY = 0
@@ -43,7 +43,7 @@ _Model = TypeVar("_Model")
 
 
 class BybitMarketData:
-    """Public data; needs no key. See `trading_assets.exchange.base.MarketData`."""
+    """Public data; needs no key. See `trading_assets.core.ports.MarketData`."""
 
     def __init__(self, transport: Transport, *, virtual_clock: bool, max_clock_offset_ms: int = 1000) -> None:
         self._transport = transport
@@ -151,7 +151,7 @@ class BybitMarketData:
 
 
 class BybitExchange(BybitMarketData):
-    """Public data and one account. See `trading_assets.exchange.base.Exchange`."""
+    """Public data and one account. See `trading_assets.core.ports.Exchange`."""
 
     def api_key(self) -> ApiKeyInfo | None:
         try:

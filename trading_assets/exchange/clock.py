@@ -6,7 +6,8 @@ import threading
 import time
 from collections.abc import Callable
 
-from trading_assets.errors import ClockSkewError, ExchangeUnavailableError, NotSentError
+from trading_assets.core.clock import local_ms
+from trading_assets.core.errors import ClockSkewError, ExchangeUnavailableError, NotSentError
 
 REFRESH_S = 60.0
 MEASUREMENTS = 3
@@ -95,8 +96,3 @@ class ExchangeClock:
             if after - before <= self._max_offset_ms:
                 break
         return min(trips)[1]
-
-
-def local_ms() -> int:
-    """The local clock, UTC ms."""
-    return time.time_ns() // 1_000_000

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 
 from pydantic import SecretStr
 
-from trading_assets.errors import ConfigurationError, MissingKeysError, UnusableKeyError
-from trading_assets.exchange.base import Exchange
-from trading_assets.exchange.models import ApiKeyInfo
-from trading_assets.market.timeframes import DAY_MS, iso
-from trading_assets.settings import PREFIX, Settings, Venue
+from trading_assets.core.errors import ConfigurationError, MissingKeysError, UnusableKeyError
+from trading_assets.core.models import ApiKeyInfo
+from trading_assets.core.ports import Exchange
+from trading_assets.core.settings import PREFIX, Settings, Venue
+from trading_assets.core.timeframes import DAY_MS, iso
 
 _AWS = "aws:"
 _AWS_TIMEOUT_S = 5.0

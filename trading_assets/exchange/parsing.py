@@ -11,8 +11,9 @@ from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 
-from trading_assets.errors import ExchangeUnavailableError
-from trading_assets.exchange.models import (
+from trading_assets.core.candles import Candles, Funding
+from trading_assets.core.errors import ExchangeUnavailableError
+from trading_assets.core.models import (
     ApiKeyInfo,
     ClosedPnl,
     Execution,
@@ -25,8 +26,7 @@ from trading_assets.exchange.models import (
     Ticker,
     Wallet,
 )
-from trading_assets.market.candles import Candles, Funding
-from trading_assets.market.timeframes import Timeframe, to_ms
+from trading_assets.core.timeframes import Timeframe, to_ms
 
 Row = Mapping[str, Any]
 

@@ -17,9 +17,9 @@ from dataclasses import dataclass
 from websockets.exceptions import WebSocketException
 from websockets.sync.client import ClientConnection, connect
 
-from trading_assets.errors import ExchangeError, TradingAssetsError
+from trading_assets.core.errors import ExchangeError, TradingAssetsError
+from trading_assets.core.timeframes import Timeframe
 from trading_assets.exchange import parsing
-from trading_assets.market.timeframes import Timeframe
 
 Topic = tuple[str, Timeframe]
 """Candles of a symbol and timeframe."""

@@ -22,7 +22,7 @@ import requests
 import urllib3.exceptions
 from pybit.unified_trading import HTTP
 
-from trading_assets.errors import (
+from trading_assets.core.errors import (
     AmbiguousOutcomeError,
     ClockSkewError,
     ExchangeError,
@@ -34,17 +34,17 @@ from trading_assets.errors import (
     RateLimitedError,
     SymbolUnavailableError,
 )
-from trading_assets.exchange.allowance import Turn
-from trading_assets.exchange.keys import ApiKeys
-from trading_assets.exchange.limits import Limit, limits_of
-from trading_assets.exchange.pacing import Pacer, SharedPacer, Unlimited
-from trading_assets.exchange.reactions import (
+from trading_assets.exchange.error_mapping import (
     BANNED_FOR_S,
     TOO_MANY_REQUESTS,
     Reaction,
     reaction_to_code,
     reaction_to_status,
 )
+from trading_assets.exchange.keys import ApiKeys
+from trading_assets.exchange.rate_limiter import Pacer, SharedPacer, Unlimited
+from trading_assets.exchange.rate_limits import Limit, limits_of
+from trading_assets.exchange.request_budget import Turn
 
 _TRIPPED = (
     pybit.exceptions.InvalidRequestError,

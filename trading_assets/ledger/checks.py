@@ -8,11 +8,11 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from trading_assets.core.schemas import CANDLE_COVERAGE
+from trading_assets.core.timeframes import iso
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.tables import check_results as table
 from trading_assets.ledger.tables import sql_table
-from trading_assets.market.timeframes import iso
-from trading_assets.schemas.tables import CANDLE_COVERAGE
 
 _AT_A_TIME = 500
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import sqlalchemy as sa
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, OperationalError
 
-from trading_assets.errors import ConfigurationError, DatabaseLockedError, StorageError
+from trading_assets.core.errors import ConfigurationError, DatabaseLockedError, StorageError
 from trading_assets.ledger import migrations
 
 DRIVER = "postgresql+psycopg2"

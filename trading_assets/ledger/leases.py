@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 import sqlalchemy as sa
 
-from trading_assets.errors import LeaseLostError
+from trading_assets.core.errors import LeaseLostError
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.tables import leases
 

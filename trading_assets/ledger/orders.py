@@ -12,7 +12,7 @@ from decimal import Decimal
 
 import sqlalchemy as sa
 
-from trading_assets.exchange.models import Side
+from trading_assets.core.models import Side
 from trading_assets.ledger import leases, risk, signals
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.leases import Lease
@@ -22,7 +22,7 @@ INTENT, SUBMITTED, UNKNOWN = "intent", "submitted", "unknown"
 CONFIRMED, CLOSED = "confirmed", "closed"
 REJECTED, ABANDONED = "rejected", "abandoned"
 UNRESOLVED = (INTENT, SUBMITTED, UNKNOWN)
-"""What each state means and what may follow it is in `trading.saga`."""
+"""What each state means and what may follow it is in `trading.execute.saga`."""
 
 
 @dataclass(frozen=True)

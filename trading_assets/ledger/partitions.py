@@ -14,11 +14,11 @@ import numpy.typing as npt
 import pandas as pd
 import sqlalchemy as sa
 
-from trading_assets.errors import DataError
+from trading_assets.core.errors import DataError
+from trading_assets.core.schemas import Table
 from trading_assets.ledger import lineage
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.tables import sql_table
-from trading_assets.schemas.tables import Table
 
 _ROWS_AT_A_TIME = 20_000
 """So many rows are Python values at a time: a range may have a million, at a kilobyte each."""

@@ -10,6 +10,14 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
+from trading_assets.core.schemas import (
+    BACKTEST_RESULTS,
+    CANDLE_COVERAGE,
+    FUNDING_COVERAGE,
+    MARKET_SCAN,
+    STRATEGY_SELECTIONS,
+)
+from trading_assets.core.timeframes import HOUR_MS
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.tables import (
     check_results,
@@ -18,14 +26,6 @@ from trading_assets.ledger.tables import (
     order_intents,
     partition_writes,
     sql_table,
-)
-from trading_assets.market.timeframes import HOUR_MS
-from trading_assets.schemas.tables import (
-    BACKTEST_RESULTS,
-    CANDLE_COVERAGE,
-    FUNDING_COVERAGE,
-    MARKET_SCAN,
-    STRATEGY_SELECTIONS,
 )
 
 _HOURS_AT_A_TIME = 12

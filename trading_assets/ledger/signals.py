@@ -10,10 +10,10 @@ import pandas as pd
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
-from trading_assets.errors import DataError
+from trading_assets.core.errors import DataError
+from trading_assets.core.schemas import ENTRY_SIGNALS
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.tables import entry_signals as table
-from trading_assets.schemas.tables import ENTRY_SIGNALS
 
 ACTIVE, EXECUTING, EXECUTED = "active", "executing", "executed"
 REJECTED, EXPIRED, FAILED = "rejected", "expired", "failed"

@@ -7,7 +7,7 @@ from decimal import Decimal
 import pandas as pd
 import sqlalchemy as sa
 
-from trading_assets.schemas.tables import ENTRY_SIGNALS, HOURLY_TABLES, LIVE_PARITY, Table
+from trading_assets.core.schemas import ENTRY_SIGNALS, HOURLY_TABLES, LIVE_PARITY, Table
 
 metadata = sa.MetaData()
 

@@ -9,12 +9,12 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from trading_assets.errors import DataError
-from trading_assets.exchange.models import FillKind
+from trading_assets.core.errors import DataError
+from trading_assets.core.models import FillKind
+from trading_assets.core.schemas import BACKTEST_RESULTS, CANDLE_COVERAGE, STRATEGY_SELECTIONS
 from trading_assets.ledger import checks, lineage
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.tables import closings, entry_signals, fills, order_events, order_intents, sql_table
-from trading_assets.schemas.tables import BACKTEST_RESULTS, CANDLE_COVERAGE, STRATEGY_SELECTIONS
 
 Row = dict[str, Any]
 

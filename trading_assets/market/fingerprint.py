@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from trading_assets.market.candles import Candles, Funding, IntArray
+from trading_assets.core.candles import Candles, Funding, IntArray
 
 _Bits = npt.NDArray[np.uint64]
 

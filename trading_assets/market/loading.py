@@ -9,13 +9,13 @@ from typing import Protocol
 
 import pandas as pd
 
-from trading_assets.exchange.base import MarketData
-from trading_assets.market import depth
-from trading_assets.market.candles import Candles, Funding
+from trading_assets.core.candles import Candles, Funding
+from trading_assets.core.ports import MarketData
+from trading_assets.core.strategy_data import DataNeeds, StrategyData
+from trading_assets.core.timeframes import WARM_UP_BARS, Timeframe, as_of_ms, floor_ms
+from trading_assets.market import lookback as depth
 from trading_assets.market.resample import resample
 from trading_assets.market.store import CandleRequest, CandleStore
-from trading_assets.market.timeframes import WARM_UP_BARS, Timeframe, as_of_ms, floor_ms
-from trading_assets.strategies.base import DataNeeds, StrategyData
 
 BTC = "BTCUSDT"
 

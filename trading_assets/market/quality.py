@@ -11,9 +11,9 @@ from typing import Self
 
 import numpy as np
 
-from trading_assets.market.candles import BoolArray, Candles, IntArray
-from trading_assets.market.timeframes import iso
-from trading_assets.settings import Settings
+from trading_assets.core.candles import BoolArray, Candles, IntArray
+from trading_assets.core.settings import Settings
+from trading_assets.core.timeframes import iso
 
 UNFINISHED = "unfinished"
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from trading_assets.errors import DataError
-from trading_assets.market.candles import Candles
-from trading_assets.market.timeframes import Timeframe
+from trading_assets.core.candles import Candles
+from trading_assets.core.errors import DataError
+from trading_assets.core.timeframes import Timeframe
 
 
 def resample(candles: Candles, timeframe: Timeframe, closed_by_ms: int) -> Candles:

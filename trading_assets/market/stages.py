@@ -12,15 +12,16 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from trading_assets.exchange.base import MarketData
-from trading_assets.market import depth, universe
-from trading_assets.market.candles import Candles, Funding, IntArray
+from trading_assets.core.candles import Candles, Funding, IntArray
+from trading_assets.core.ports import MarketData
+from trading_assets.core.schemas import CANDLE_COVERAGE, FUNDING_COVERAGE, MARKET_SCAN
+from trading_assets.core.settings import Settings
+from trading_assets.core.timeframes import DAY_MS, HOUR_MS, Timeframe, as_of_ms
+from trading_assets.market import lookback as depth
+from trading_assets.market import universe
 from trading_assets.market.fingerprint import window_hashes
 from trading_assets.market.quality import Limits, faults
 from trading_assets.market.store import CandleStore, Span, union
-from trading_assets.market.timeframes import DAY_MS, HOUR_MS, Timeframe, as_of_ms
-from trading_assets.schemas.tables import CANDLE_COVERAGE, FUNDING_COVERAGE, MARKET_SCAN
-from trading_assets.settings import Settings
 
 Progress = Callable[[int, int], None]
 

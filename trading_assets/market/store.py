@@ -25,10 +25,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from filelock import FileLock, Timeout
 
-from trading_assets.errors import DataError, StorageError
-from trading_assets.exchange.base import MarketData
-from trading_assets.market.candles import Candles, Funding
-from trading_assets.market.timeframes import HOUR_MS, MINUTE_MS, Timeframe, floor_ms, iso, to_ms
+from trading_assets.core.candles import Candles, Funding
+from trading_assets.core.errors import DataError, StorageError
+from trading_assets.core.ports import MarketData
+from trading_assets.core.timeframes import HOUR_MS, MINUTE_MS, Timeframe, floor_ms, iso, to_ms
 
 Span = tuple[int, int]
 """Half-open span of UTC ms."""

@@ -9,10 +9,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from trading_assets.exchange.models import Instrument
-from trading_assets.market.candles import Candles, IntArray
-from trading_assets.market.timeframes import DAY_MS, as_of_ms, to_datetime
-from trading_assets.settings import Settings
+from trading_assets.core.candles import Candles, IntArray
+from trading_assets.core.models import Instrument
+from trading_assets.core.settings import Settings
+from trading_assets.core.timeframes import DAY_MS, as_of_ms, to_datetime
 
 STABLECOINS = frozenset(
     {

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from trading_assets.errors import ConfigurationError
+from trading_assets.core.errors import ConfigurationError
 from trading_assets.reference import markdown
-from trading_assets.settings_reference import GROUPS, SettingRow, setting_rows
+from trading_assets.reference.settings_reference import GROUPS, SettingRow, setting_rows
 
 _INTRODUCTION = """
 Settings are read from environment variables and from a `.env` file in the working directory; the environment wins.
@@ -31,7 +31,7 @@ def build() -> str:
         )
         for title, rows in _grouped()
     ]
-    return markdown.page("Settings", "trading_assets/settings.py", _INTRODUCTION, parts)
+    return markdown.page("Settings", "trading_assets/core/settings.py", _INTRODUCTION, parts)
 
 
 def _grouped() -> list[tuple[str, list[SettingRow]]]:

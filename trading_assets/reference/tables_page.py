@@ -6,9 +6,9 @@ import inspect
 
 import pandas as pd
 
+from trading_assets.core import schemas
+from trading_assets.core.schemas import Table
 from trading_assets.reference import constraints, markdown
-from trading_assets.schemas import tables as schemas
-from trading_assets.schemas.tables import Table
 
 _INTRODUCTION = """
 Each stage of the pipeline writes one of these tables into the system of record (SQL: SQLite in the home, or
@@ -22,7 +22,7 @@ blocking check `SCHEMA` holds every row that is written against this page. How l
 def build() -> str:
     """The page."""
     parts = [_part(table) for table in _tables()]
-    return markdown.page("Tables of the pipeline", "trading_assets/schemas/tables.py", _INTRODUCTION, parts)
+    return markdown.page("Tables of the pipeline", "trading_assets/core/schemas.py", _INTRODUCTION, parts)
 
 
 def _tables() -> list[Table]:

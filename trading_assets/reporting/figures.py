@@ -12,9 +12,9 @@ import pandas as pd
 
 from trading_assets.backtesting.metrics import moments, profit_factor, win_rate
 from trading_assets.backtesting.significance import deflated_sharpe
-from trading_assets.market.candles import FloatArray, IntArray
-from trading_assets.market.timeframes import DAY_MS, HOUR_MS, to_datetime
-from trading_assets.reporting.following import OPEN, FollowedTrade
+from trading_assets.core.candles import FloatArray, IntArray
+from trading_assets.core.timeframes import DAY_MS, HOUR_MS, to_datetime
+from trading_assets.reporting.forward_test import OPEN, FollowedTrade
 
 _HOURS_PER_YEAR = 365 * 24
 

@@ -7,10 +7,10 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from trading_assets.market.timeframes import to_datetime
+from trading_assets.core.settings import Settings
+from trading_assets.core.timeframes import to_datetime
 from trading_assets.reporting.page import render
 from trading_assets.reporting.report import Report
-from trading_assets.settings import Settings
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from trading_assets.errors import ConfigurationError
-from trading_assets.market.timeframes import DAY_MS, HOUR_MS, floor_ms, to_ms
+from trading_assets.core.errors import ConfigurationError
+from trading_assets.core.timeframes import DAY_MS, HOUR_MS, floor_ms, to_ms
 
 _HOUR_FORMATS = ("%Y-%m-%d-%H:%M", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M")
 _DAY_FORMAT = "%Y-%m-%d"

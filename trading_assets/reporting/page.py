@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from trading_assets.market.timeframes import Timeframe, iso, to_datetime
+from trading_assets.core.timeframes import Timeframe, iso, to_datetime
 from trading_assets.reporting.figures import DIMENSIONS, Curve, Figures, by_dimension, daily_returns
 from trading_assets.reporting.report import Report
 from trading_assets.reporting.style import STYLE

@@ -13,18 +13,19 @@ import numpy as np
 import pandas as pd
 import sqlalchemy as sa
 
-from trading_assets.errors import DataError
-from trading_assets.exchange.models import FillKind
-from trading_assets.ledger import books, signals
+from trading_assets.core.candles import FloatArray, IntArray
+from trading_assets.core.errors import DataError
+from trading_assets.core.models import FillKind
+from trading_assets.core.settings import Settings
+from trading_assets.core.timeframes import HOUR_MS, Timeframe, floor_ms, iso
+from trading_assets.ledger import account as books
+from trading_assets.ledger import signals
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.tables import entry_signals, order_intents
-from trading_assets.market.candles import FloatArray, IntArray
 from trading_assets.market.loading import CandleReader
-from trading_assets.market.timeframes import HOUR_MS, Timeframe, floor_ms, iso
 from trading_assets.reporting.figures import TRADE_COLUMNS, Curve, figures
-from trading_assets.reporting.following import OPEN, last_closes
+from trading_assets.reporting.forward_test import OPEN, last_closes
 from trading_assets.reporting.report import Report, Track
-from trading_assets.settings import Settings
 
 LIVE, BACKTESTED = "Really traded", "Walk-forward"
 

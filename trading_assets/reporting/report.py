@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import pandas as pd
 
-from trading_assets.market.candles import FloatArray
+from trading_assets.core.candles import FloatArray
 from trading_assets.reporting.figures import Curve, Figures
 
 

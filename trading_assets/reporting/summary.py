@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.console import Console
 from rich.table import Table
 
-from trading_assets.market.timeframes import iso
+from trading_assets.core.timeframes import iso
 from trading_assets.reporting.files import Written
 from trading_assets.reporting.report import Report
 

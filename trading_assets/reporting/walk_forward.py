@@ -9,13 +9,13 @@ import numpy as np
 
 from trading_assets.backtesting.engine import Costs
 from trading_assets.backtesting.run import costs_of, production_engine
+from trading_assets.core.settings import Settings
+from trading_assets.core.timeframes import HOUR_MS, Timeframe, as_of_ms, iso
 from trading_assets.market.loading import BTC, CandleReader
-from trading_assets.market.timeframes import HOUR_MS, Timeframe, as_of_ms, iso
 from trading_assets.reporting.figures import Curve, figures, trades_frame
-from trading_assets.reporting.following import Follow, Followed, follow_all, last_closes
-from trading_assets.reporting.portfolio_walk import Walked, walk
+from trading_assets.reporting.forward_test import Follow, Followed, follow_all, last_closes
+from trading_assets.reporting.portfolio_simulation import Walked, walk
 from trading_assets.reporting.report import Report, Sample, Track
-from trading_assets.settings import Settings
 
 SELECTED, RANDOM, HOLDING = "Selected", "Random choice (median)", "Holding BTC"
 

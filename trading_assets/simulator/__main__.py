@@ -7,7 +7,7 @@ import sys
 from decimal import Decimal
 from pathlib import Path
 
-from trading_assets.errors import TradingAssetsError
+from trading_assets.core.errors import TradingAssetsError
 from trading_assets.simulator.clock import ClockMode, ClockSpec
 from trading_assets.simulator.server import ServeConfig, serve
 

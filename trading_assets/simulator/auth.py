@@ -7,7 +7,7 @@ import hmac
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from trading_assets.simulator.wire import Refusal
+from trading_assets.simulator.codec import Refusal
 
 DEFAULT_API_KEY = "simulator-key"
 DEFAULT_API_SECRET = "simulator-secret"

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
-from trading_assets.errors import ConfigurationError
-from trading_assets.market.timeframes import iso
+from trading_assets.core.errors import ConfigurationError
+from trading_assets.core.timeframes import iso
 
 EARLIEST_MS = 1_577_836_800_000
 LATEST_MS = 2_051_222_400_000

@@ -6,9 +6,9 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from trading_assets.errors import ExchangeUnavailableError
+from trading_assets.core.errors import ExchangeUnavailableError
 from trading_assets.simulator.clock import Clock
-from trading_assets.simulator.faults.engine import Faults
+from trading_assets.simulator.faults.injector import Faults
 from trading_assets.simulator.market.base import Market
 from trading_assets.simulator.server import ExchangeServer, ServeConfig
 from trading_assets.simulator.venue import Venue

@@ -16,18 +16,18 @@ from http import HTTPStatus
 from typing import Any
 from urllib.parse import parse_qsl
 
-from trading_assets.errors import DataError, StorageError
+from trading_assets.core.errors import DataError, StorageError
 from trading_assets.simulator.auth import MissingCredentialsError, check_time, verify
 from trading_assets.simulator.clock import ClockMode
+from trading_assets.simulator.codec import Params, Refusal, envelope
 from trading_assets.simulator.faults.codes import message_of
-from trading_assets.simulator.faults.engine import NO_FAULT, Faults, RequestFault
+from trading_assets.simulator.faults.injector import NO_FAULT, Faults, RequestFault
 from trading_assets.simulator.faults.market_data import disturbed_result
 from trading_assets.simulator.faults.rules import FaultRule, Outcome
-from trading_assets.simulator.limits import BAN_TEXT, Allowance, Limits
 from trading_assets.simulator.protocol import Receive, Scope, Send, hang_up
+from trading_assets.simulator.rate_limits import BAN_TEXT, Allowance, Limits
 from trading_assets.simulator.rest.common import Route
 from trading_assets.simulator.venue import Venue
-from trading_assets.simulator.wire import Params, Refusal, envelope
 
 MAX_BODY_BYTES = 1_000_000
 JSON_TYPE = b"application/json"

@@ -16,8 +16,8 @@ from urllib.parse import urlsplit
 from filelock import FileLock, Timeout
 
 import trading_assets
-from trading_assets.errors import ConfigurationError, ExchangeUnavailableError, StorageError
-from trading_assets.settings import PREFIX, Settings
+from trading_assets.core.errors import ConfigurationError, ExchangeUnavailableError, StorageError
+from trading_assets.core.settings import PREFIX, Settings
 from trading_assets.simulator import files
 from trading_assets.simulator.clock import ClockSpec
 

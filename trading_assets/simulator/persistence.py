@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from trading_assets.errors import ConfigurationError, StorageError
+from trading_assets.core.errors import ConfigurationError, StorageError
 from trading_assets.simulator.account.models import (
     Balance,
     ClosedPnl,

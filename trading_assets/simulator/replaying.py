@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from trading_assets.errors import ConfigurationError
-from trading_assets.market.timeframes import iso
+from trading_assets.core.errors import ConfigurationError
+from trading_assets.core.timeframes import iso
 from trading_assets.simulator.clock import ClockMode, ClockSpec
 from trading_assets.simulator.market.replay import ReplayMarket
 from trading_assets.simulator.venue import ServeConfig, Venue

@@ -23,15 +23,16 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route as HttpRoute
 from starlette.types import Receive, Scope, Send
 
-from trading_assets.errors import ConfigurationError, StorageError
+from trading_assets.core.errors import ConfigurationError, StorageError
 from trading_assets.simulator import files
 from trading_assets.simulator.auth import DEFAULT_API_SECRET
-from trading_assets.simulator.faults.engine import Faults
-from trading_assets.simulator.faults.reading import read_rules
+from trading_assets.simulator.codec import Params, Refusal, envelope
+from trading_assets.simulator.faults.injector import Faults
+from trading_assets.simulator.faults.parsing import read_rules
 from trading_assets.simulator.gateway import Answer, Gateway, json_object, read_body
-from trading_assets.simulator.limits import Limits
 from trading_assets.simulator.market.base import Market
 from trading_assets.simulator.protocol import Protocol
+from trading_assets.simulator.rate_limits import Limits
 from trading_assets.simulator.rest import (
     account,
     admin,
@@ -46,7 +47,6 @@ from trading_assets.simulator.rest import (
 from trading_assets.simulator.rest.common import Route
 from trading_assets.simulator.stream.streams import MAX_MESSAGE_BYTES, StreamProtocol, Streams
 from trading_assets.simulator.venue import ServeConfig, Venue
-from trading_assets.simulator.wire import Params, Refusal, envelope
 
 __all__ = ["ExchangeServer", "ServeConfig", "open_venue", "serve"]
 

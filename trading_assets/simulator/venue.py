@@ -10,15 +10,15 @@ from pathlib import Path
 from threading import RLock
 from typing import TypeVar
 
-from trading_assets.errors import ConfigurationError, StorageError
+from trading_assets.core.errors import ConfigurationError, StorageError
 from trading_assets.simulator import files
-from trading_assets.simulator.account.engine import AccountEngine
+from trading_assets.simulator.account.account import AccountEngine
 from trading_assets.simulator.account.state import AccountState, Batch
 from trading_assets.simulator.auth import Credentials
 from trading_assets.simulator.clock import Clock, ClockSpec, ManualClock, WallClock, open_clock, wall_ms
+from trading_assets.simulator.codec import Refusal
 from trading_assets.simulator.market.base import Market
 from trading_assets.simulator.persistence import AccountStore, MarketIdentity
-from trading_assets.simulator.wire import Refusal
 
 _Answer = TypeVar("_Answer")
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from trading_assets.market.candles import Candles, FloatArray, Funding, IntArray
-from trading_assets.strategies.sharing import shared
+from trading_assets.core.candles import Candles, FloatArray, Funding, IntArray
+from trading_assets.strategies.indicator_cache import shared
 
 
 @shared

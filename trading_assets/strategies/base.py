@@ -8,9 +8,7 @@ construction; the finder takes the last row.
 from __future__ import annotations
 
 import abc
-import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from itertools import product
 from typing import Any, ClassVar, NamedTuple, final
 
@@ -18,9 +16,9 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from trading_assets.errors import StrategyError
-from trading_assets.market.candles import BoolArray, Candles, FloatArray, Funding
-from trading_assets.market.timeframes import Timeframe
+from trading_assets.core.candles import BoolArray, Candles, FloatArray
+from trading_assets.core.errors import StrategyError
+from trading_assets.core.strategy_data import DataNeeds, Signals, StrategyData
 from trading_assets.strategies import indicators
 
 
@@ -54,60 +52,6 @@ def combinations(kind: type[Parameters], *choices: Sequence[Mapping[str, float]]
     ]
 
 
-@dataclass(frozen=True)
-class DataNeeds:
-    """Data beyond the own timeframe's candles.
-
-    Attributes:
-        candles: bars of other timeframes of the symbol itself that must be known at the first decided bar.
-        btc: bars of BTCUSDT likewise.
-        funding: whether funding rates are needed.
-    """
-
-    candles: Mapping[Timeframe, int] = field(default_factory=dict)
-    btc: Mapping[Timeframe, int] = field(default_factory=dict)
-    funding: bool = False
-
-    @classmethod
-    def deepest(cls, needs: Iterable[DataNeeds]) -> DataNeeds:
-        """What covers all of them."""
-        listed = list(needs)
-        return cls(
-            candles=_deepest(need.candles for need in listed),
-            btc=_deepest(need.btc for need in listed),
-            funding=any(need.funding for need in listed),
-        )
-
-
-def _deepest(wanted: Iterable[Mapping[Timeframe, int]]) -> dict[Timeframe, int]:
-    deepest: dict[Timeframe, int] = {}
-    for one in wanted:
-        for timeframe, bars in one.items():
-            deepest[timeframe] = max(bars, deepest.get(timeframe, 0))
-    return deepest
-
-
-@dataclass(frozen=True)
-class StrategyData:
-    """What a strategy sees: closed candles only. `candles` begins with the warm-up.
-
-    `other` holds closed candles of the other timeframes in `DataNeeds.candles`, `btc` those of BTCUSDT. Use
-    `as_of_open`/`as_of_close` of `trading_assets.strategies.alignment` to bring them onto the own bars. Above
-    `most_price` (USDT) the quantity of a position would lie below the coin's smallest: no entry there, and none live.
-    """
-
-    symbol: str
-    candles: Candles
-    other: Mapping[Timeframe, Candles] = field(default_factory=dict)
-    btc: Mapping[Timeframe, Candles] = field(default_factory=dict)
-    funding: Funding = field(default_factory=Funding.empty)
-    most_price: float = math.inf
-
-    @property
-    def timeframe(self) -> Timeframe:
-        return self.candles.timeframe
-
-
 _BOOL, _NUMBER = "b", "fiu"
 """Kinds of numpy types."""
 
@@ -139,26 +83,6 @@ class Entries(NamedTuple):
     long: BoolArray | bool
     short: BoolArray | bool
     confidence: npt.NDArray[np.floating[Any]] | float
-
-
-@dataclass(frozen=True)
-class Signals:
-    """A strategy's decision at the close of every bar, shape (n,).
-
-    Attributes:
-        long, short: entry at this bar's close; never both.
-        confidence: percent; NaN where there is no entry.
-        stop_distance: distance of the stop from the entry price, price units; NaN before it is defined.
-        reward_risk: the target stands `reward_risk` stop distances away.
-        indicators: every array the strategy computed, by name, for reports and the signal's row.
-    """
-
-    long: BoolArray
-    short: BoolArray
-    confidence: FloatArray
-    stop_distance: FloatArray
-    reward_risk: float
-    indicators: Mapping[str, FloatArray]
 
 
 class Strategy(abc.ABC):

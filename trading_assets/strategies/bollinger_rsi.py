@@ -6,18 +6,10 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
-from trading_assets.market.candles import FloatArray
+from trading_assets.core.candles import FloatArray
+from trading_assets.core.strategy_data import StrategyData
 from trading_assets.strategies import indicators
-from trading_assets.strategies.base import (
-    STOPS,
-    Entries,
-    Parameters,
-    ParameterSets,
-    Strategy,
-    StrategyData,
-    Values,
-    combinations,
-)
+from trading_assets.strategies.base import STOPS, Entries, Parameters, ParameterSets, Strategy, Values, combinations
 
 
 class BollingerRsiParameters(Parameters):

@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 from pydantic import Field
 
-from trading_assets.market.candles import Candles, FloatArray
-from trading_assets.market.timeframes import Timeframe
+from trading_assets.core.candles import Candles, FloatArray
+from trading_assets.core.strategy_data import DataNeeds, StrategyData
+from trading_assets.core.timeframes import Timeframe
 from trading_assets.strategies import indicators
 from trading_assets.strategies.alignment import as_of_close, as_of_open, funding_as_of_close
-from trading_assets.strategies.base import STOPS, DataNeeds, Entries, ParameterSets, StrategyData, Values, combinations
+from trading_assets.strategies.base import STOPS, Entries, ParameterSets, Values, combinations
 from trading_assets.strategies.bollinger_rsi import BollingerRsi, BollingerRsiParameters, stretched
 
 LEVEL_TIMEFRAMES = (Timeframe.D1, Timeframe.M240, Timeframe.M60, Timeframe.M15)

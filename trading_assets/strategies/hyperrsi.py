@@ -8,21 +8,12 @@ from typing import Self
 import numpy as np
 from pydantic import Field, model_validator
 
-from trading_assets.market.candles import FloatArray
-from trading_assets.market.timeframes import Timeframe
+from trading_assets.core.candles import FloatArray
+from trading_assets.core.strategy_data import DataNeeds, StrategyData
+from trading_assets.core.timeframes import Timeframe
 from trading_assets.strategies import indicators
 from trading_assets.strategies.alignment import as_of_close
-from trading_assets.strategies.base import (
-    STOPS,
-    DataNeeds,
-    Entries,
-    Parameters,
-    ParameterSets,
-    Strategy,
-    StrategyData,
-    Values,
-    combinations,
-)
+from trading_assets.strategies.base import STOPS, Entries, Parameters, ParameterSets, Strategy, Values, combinations
 
 TREND_TIMEFRAME: Mapping[Timeframe, Timeframe] = {
     Timeframe.M1: Timeframe.M15,

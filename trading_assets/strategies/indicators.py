@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from trading_assets.market.candles import FloatArray
-from trading_assets.strategies.sharing import shared
+from trading_assets.core.candles import FloatArray
+from trading_assets.strategies.indicator_cache import shared
 
 _BLOCK = 128
 

@@ -1,4 +1,4 @@
-"""Which strategies exist and which rows of the `strategies` table are traded. No strategy logic here.
+"""Which strategies exist, and what a row of the `strategies` table means. The rows are in `ledger.strategies`.
 
 Every concrete `Strategy` in a module of this package is found by itself; other packages offer theirs by the entry
 point group `trading_assets.strategies`.
@@ -16,19 +16,15 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from importlib.metadata import entry_points
-from typing import TypeVar
-
-import sqlalchemy as sa
+from typing import Any, TypeVar
 
 import trading_assets.strategies as package
-from trading_assets.errors import StrategyError
-from trading_assets.ledger.database import Database
-from trading_assets.ledger.tables import strategies as table
-from trading_assets.market.timeframes import TRADED_TIMEFRAMES, Timeframe
-from trading_assets.strategies.base import DataNeeds, Strategy
+from trading_assets.core.errors import StrategyError
+from trading_assets.core.strategy_data import DataNeeds
+from trading_assets.core.timeframes import TRADED_TIMEFRAMES, Timeframe
+from trading_assets.strategies.base import Strategy
 
 ENTRY_POINTS = "trading_assets.strategies"
-_EXCHANGE = "bybit"
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
 _Json = TypeVar("_Json", dict[str, object], list[object])
 _log = logging.getLogger(__name__)
@@ -67,24 +63,6 @@ class BrokenStrategy:
 
     name: str
     reason: str
-
-
-@dataclass(frozen=True)
-class ActiveStrategies:
-    """Active rows: those that work, ordered by name, and those that do not."""
-
-    usable: tuple[ConfiguredStrategy, ...]
-    broken: tuple[BrokenStrategy, ...]
-
-
-@dataclass(frozen=True)
-class RegistryRow:
-    """A row as a person reads it."""
-
-    name: str
-    is_active: bool
-    parameters: str
-    description: str
 
 
 @dataclass(frozen=True)
@@ -222,44 +200,8 @@ def parameter_sets(name: str, parameters: str) -> tuple[Strategy, ...]:
     return tuple(sets.values())
 
 
-def seed_registry(database: Database) -> None:
-    """Add a row that pins no parameters for each strategy that has none. Existing rows stay as they are.
-
-    A row starts active only where its class says `active_by_default`: a new strategy is started by a person.
-    """
-    with database.read() as connection:
-        present = set(connection.execute(sa.select(table.c.name)).scalars())
-    for name, kind in strategy_classes().items():
-        if name in present:
-            continue
-        row = {"name": name, "is_active": kind.active_by_default, "exchange": _EXCHANGE}
-        try:
-            with database.write() as connection:
-                connection.execute(sa.insert(table).values(**row, pairs="[]", timeframes="[]", parameters="{}"))
-        except sa.exc.IntegrityError:
-            continue  # another process added it in between
-
-
-def active_strategies(database: Database) -> ActiveStrategies:
-    """The rows to backtest and trade. A row that cannot be used never stops the others.
-
-    Modules and entry points that could not be loaded are listed as broken too, whether or not they have a row.
-    """
-    statement = sa.select(table).where(table.c.is_active, table.c.exchange == _EXCHANGE).order_by(table.c.name)
-    with database.read() as connection:
-        rows = connection.execute(statement).mappings().all()
-    usable: list[ConfiguredStrategy] = []
-    broken = list(discover().broken)
-    for row in rows:
-        configured = _configured(row)
-        if isinstance(configured, BrokenStrategy):
-            broken.append(configured)
-        else:
-            usable.append(configured)
-    return ActiveStrategies(tuple(usable), tuple(broken))
-
-
-def _configured(row: sa.RowMapping) -> ConfiguredStrategy | BrokenStrategy:
+def configure(row: Mapping[Any, Any]) -> ConfiguredStrategy | BrokenStrategy:
+    """The strategy of a row of the `strategies` table, or why the row cannot be used."""
     name = str(row["name"])
     try:
         sets = parameter_sets(name, row["parameters"])
@@ -275,41 +217,6 @@ def _configured(row: sa.RowMapping) -> ConfiguredStrategy | BrokenStrategy:
         return BrokenStrategy(name, str(error))
     except Exception as error:  # noqa: BLE001 (a user's class may raise anything; the others go on)
         return BrokenStrategy(name, f"{type(error).__name__}: {error}")
-
-
-def registry_rows(database: Database) -> list[RegistryRow]:
-    """Every row, by name."""
-    with database.read() as connection:
-        rows = connection.execute(sa.select(table).order_by(table.c.name)).mappings().all()
-    classes = strategy_classes()
-    return [
-        RegistryRow(
-            row["name"],
-            bool(row["is_active"]),
-            row["parameters"],
-            classes[row["name"]].description if row["name"] in classes else "its class is missing or broken",
-        )
-        for row in rows
-    ]
-
-
-def active_names(database: Database) -> frozenset[str]:
-    """Names of the strategies that may trade now."""
-    with database.read() as connection:
-        return frozenset(connection.execute(sa.select(table.c.name).where(table.c.is_active)).scalars())
-
-
-def set_active(database: Database, name: str, active: bool) -> None:
-    """Switch a strategy on or off from the next hour on.
-
-    Raises:
-        StrategyError: no row has this name.
-    """
-    with database.write() as connection:
-        changed = connection.execute(sa.update(table).where(table.c.name == name).values(is_active=active))
-        if not changed.rowcount:
-            known = connection.execute(sa.select(table.c.name).order_by(table.c.name)).scalars()
-            raise StrategyError(f"unknown strategy {name!r}; known are {', '.join(known)}")
 
 
 def _timeframes(name: str, text: str) -> frozenset[Timeframe]:

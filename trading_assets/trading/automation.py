@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from trading_assets.market.timeframes import HOUR_MS, Timeframe, as_of_ms, floor_ms, iso
-from trading_assets.trading.session_lease import Trader
-from trading_assets.trading.signals import newest_close_ms
+from trading_assets.core.timeframes import HOUR_MS, Timeframe, as_of_ms, floor_ms, iso
+from trading_assets.trading.decide.entry import newest_close_ms
+from trading_assets.trading.session.lease import Trader
 
 SETTLE_MS = 1_000
 """The exchange shows a candle as final a moment after its end."""

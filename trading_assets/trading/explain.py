@@ -16,12 +16,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from trading_assets.errors import StrategyError
+from trading_assets.core.errors import StrategyError
+from trading_assets.core.timeframes import Timeframe, as_of_ms, hour_key, iso
 from trading_assets.ledger import tracing
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.tracing import Origin, Outcome, Row
 from trading_assets.market.loading import stored_candles
-from trading_assets.market.timeframes import Timeframe, as_of_ms, hour_key, iso
 from trading_assets.strategies.registry import make_strategy
 
 GONE = "not kept any more (see the retention settings)"

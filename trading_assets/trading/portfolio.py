@@ -7,15 +7,16 @@ from decimal import Decimal
 
 import pandas as pd
 
-from trading_assets.exchange.base import Exchange
-from trading_assets.exchange.models import FillKind
-from trading_assets.ledger import books, orders, risk, signals
+from trading_assets.core.models import FillKind
+from trading_assets.core.ports import Exchange
+from trading_assets.core.timeframes import DAY_MS, floor_ms
+from trading_assets.ledger import account as books
+from trading_assets.ledger import orders, risk, signals
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.risk import StateChange
-from trading_assets.market.timeframes import DAY_MS, floor_ms
-from trading_assets.strategies.registry import active_names
-from trading_assets.trading.facts import Account
-from trading_assets.trading.risk_limits import drawdown_pct, loss_counts_from_ms
+from trading_assets.ledger.strategies import active_names
+from trading_assets.trading.risk.limits import drawdown_pct, loss_counts_from_ms
+from trading_assets.trading.risk.pre_trade import Account
 
 CLOSINGS_BACK_MS = 7 * DAY_MS
 """So far back the protections may look."""

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from trading_assets.backtesting.engine import Column, Costs, Trades
-from trading_assets.market.candles import Candles, Funding
-from trading_assets.market.timeframes import Timeframe
+from trading_assets.core.candles import Candles, Funding
+from trading_assets.core.timeframes import Timeframe
 
 START_MS = 1_772_323_200_000
 FREE = Costs(fee=0.0, slippage=0.0, notional=1000.0)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from trading_assets.backtesting import vectorbt_engine
 from trading_assets.backtesting.engine import Costs, Engine
-from trading_assets.backtesting.kernel.engine import KernelEngine
+from trading_assets.backtesting.kernel.kernel_engine import KernelEngine
 from trading_assets.backtesting.vectorbt_engine import VectorbtEngine
 from trading_assets_tests.backtesting import naive
 from trading_assets_tests.backtesting.columns import COSTLY, FREE, assert_same, random_column

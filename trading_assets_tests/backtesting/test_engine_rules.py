@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from trading_assets.backtesting.engine import Costs, Engine, Trades
-from trading_assets.backtesting.kernel.engine import KernelEngine
+from trading_assets.backtesting.kernel.kernel_engine import KernelEngine
 from trading_assets.backtesting.vectorbt_engine import VectorbtEngine
-from trading_assets.market.candles import Funding
-from trading_assets.market.timeframes import HOUR_MS
-from trading_assets.settings import Settings
+from trading_assets.core.candles import Funding
+from trading_assets.core.settings import Settings
+from trading_assets.core.timeframes import HOUR_MS
 from trading_assets_tests.backtesting import naive
 from trading_assets_tests.backtesting.columns import COSTLY, FREE, START_MS, assert_same, column_of
 

@@ -20,7 +20,7 @@ from trading_assets.backtesting.metrics import (
     profit_factor,
     split_bar,
 )
-from trading_assets.market.timeframes import Timeframe
+from trading_assets.core.timeframes import Timeframe
 from trading_assets_tests.backtesting import naive
 from trading_assets_tests.backtesting.columns import COSTLY, candles_of, random_column
 

@@ -20,9 +20,9 @@ from trading_assets.backtesting.selection import (
     with_significance,
 )
 from trading_assets.backtesting.significance import deflated_sharpe
-from trading_assets.market.timeframes import TRADED_TIMEFRAMES, Timeframe
-from trading_assets.schemas.tables import BACKTEST_RESULTS, STRATEGY_SELECTIONS
-from trading_assets.settings import Settings
+from trading_assets.core.schemas import BACKTEST_RESULTS, STRATEGY_SELECTIONS
+from trading_assets.core.settings import Settings
+from trading_assets.core.timeframes import TRADED_TIMEFRAMES, Timeframe
 
 HOUR_MS = 1_772_323_200_000
 GOOD: dict[str, object] = {

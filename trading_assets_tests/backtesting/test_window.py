@@ -15,12 +15,13 @@ from trading_assets.backtesting.kernel.sweep import MIN_BARS, column_of
 from trading_assets.backtesting.run import backtest_window, costs_of, merged_needs
 from trading_assets.backtesting.significance import bootstrap_p_value, seed_of
 from trading_assets.backtesting.vectorbt_engine import VectorbtEngine
-from trading_assets.errors import DataError, StorageError
-from trading_assets.market.candles import FloatArray
-from trading_assets.market.timeframes import HOUR_MS, WARM_UP_BARS, Timeframe, as_of_ms, floor_ms
-from trading_assets.schemas.tables import BACKTEST_RESULTS, BacktestResults
-from trading_assets.settings import Settings
-from trading_assets.strategies.base import DataNeeds, Entries, Parameters, Strategy, StrategyData, Values
+from trading_assets.core.candles import FloatArray
+from trading_assets.core.errors import DataError, StorageError
+from trading_assets.core.schemas import BACKTEST_RESULTS, BacktestResults
+from trading_assets.core.settings import Settings
+from trading_assets.core.strategy_data import DataNeeds, StrategyData
+from trading_assets.core.timeframes import HOUR_MS, WARM_UP_BARS, Timeframe, as_of_ms, floor_ms
+from trading_assets.strategies.base import Entries, Parameters, Strategy, Values
 from trading_assets.strategies.bollinger_rsi import BollingerRsi
 from trading_assets.strategies.fibonacci_bollinger import FibonacciBollinger
 from trading_assets.strategies.registry import ConfiguredStrategy, parameter_sets

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from trading_assets.bench import backtests, others
-from trading_assets.bench.cli import bench
-from trading_assets.market.timeframes import Timeframe
+from trading_assets.bench import backtests
+from trading_assets.bench import baselines as others
+from trading_assets.cli.bench import bench
+from trading_assets.core.timeframes import Timeframe
 
 ENGINES = [
     "kernel",

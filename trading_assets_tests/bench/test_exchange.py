@@ -6,7 +6,7 @@ import json
 
 from click.testing import CliRunner
 
-from trading_assets.bench.cli import bench
+from trading_assets.cli.bench import bench
 
 
 def test_every_kind_of_request_is_measured_and_answered() -> None:

@@ -8,12 +8,12 @@ from dataclasses import replace
 import pytest
 
 from trading_assets.bench import fuzz
-from trading_assets.bench.hostile import RequestMaker
+from trading_assets.bench.fuzz_inputs import RequestMaker
 from trading_assets.simulator import server
+from trading_assets.simulator.codec import Params, Refusal
 from trading_assets.simulator.rest.common import Route
 from trading_assets.simulator.server import ROUTES
 from trading_assets.simulator.venue import Venue
-from trading_assets.simulator.wire import Params, Refusal
 
 
 def test_two_thousand_hostile_requests_break_nothing() -> None:

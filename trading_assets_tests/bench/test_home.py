@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from trading_assets.bench.home import month
-from trading_assets.settings import Settings
+from trading_assets.core.settings import Settings
 
 MEASURED = {
     "candles_first": 17_399_568,

@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from trading_assets.bench import market
-from trading_assets.cli import cli
+from trading_assets.cli.main import cli
 
 
 def test_the_figures_are_printed_and_within_what_the_exchange_promises(monkeypatch: pytest.MonkeyPatch) -> None:

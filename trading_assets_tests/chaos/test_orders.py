@@ -11,7 +11,18 @@ REQUIRED = [
 
 
 def test_fifty_killed_traders_double_lose_and_bare_nothing() -> None:
-    command = [sys.executable, "-m", "trading_assets.cli", "chaos", "orders", "--kills", "50", "--seed", "3", "--json"]
+    command = [
+        sys.executable,
+        "-m",
+        "trading_assets.cli.main",
+        "chaos",
+        "orders",
+        "--kills",
+        "50",
+        "--seed",
+        "3",
+        "--json",
+    ]
     run = subprocess.run(command, capture_output=True, text=True, timeout=280, check=False)
     report = json.loads(run.stdout.splitlines()[-1])
     assert set(REQUIRED) <= report.keys()

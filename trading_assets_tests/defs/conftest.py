@@ -9,13 +9,13 @@ import dagster as dg
 import pandas as pd
 import pytest
 
+from trading_assets.core.schemas import HOURLY_TABLES
+from trading_assets.core.settings import load_settings
+from trading_assets.core.timeframes import HOUR_MS
 from trading_assets.definitions import build_definitions
-from trading_assets.defs.event_batches import BATCH_SIZE_VARIABLE
+from trading_assets.defs.instance.event_batches import BATCH_SIZE_VARIABLE
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.partitions import read_partitions
-from trading_assets.market.timeframes import HOUR_MS
-from trading_assets.schemas.tables import HOURLY_TABLES
-from trading_assets.settings import load_settings
 from trading_assets.simulator.clock import ClockMode, ClockSpec
 from trading_assets.simulator.embedded import RunningExchange, serve_in_thread
 from trading_assets.simulator.venue import ServeConfig

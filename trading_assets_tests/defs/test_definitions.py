@@ -10,13 +10,13 @@ import pytest
 import yaml
 from dagster._core.scheduler.instigation import InstigatorType, TickStatus
 
+from trading_assets.core.timeframes import TRADED_TIMEFRAMES
 from trading_assets.definitions import build_definitions
 from trading_assets.defs.checks.honesty import AGREES, NO_LOOK_AHEAD, SURVIVES, WARM_UP_SUFFICES
 from trading_assets.defs.checks.parity import EXPLAINED
 from trading_assets.defs.checks.quality import QUALITY
 from trading_assets.defs.checks.schema import CHECK_NAME
-from trading_assets.defs.run_queue import LaneRunCoordinator
-from trading_assets.market.timeframes import TRADED_TIMEFRAMES
+from trading_assets.defs.instance.run_queue import LaneRunCoordinator
 
 ROOT = Path(__file__).resolve().parents[2]
 

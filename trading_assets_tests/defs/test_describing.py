@@ -4,9 +4,9 @@ from dataclasses import dataclass, field
 
 import pandas as pd
 
+from trading_assets.core.timeframes import HOUR_MS
 from trading_assets.defs.assets.common import IN_FULL, ByHour, describe_hours
 from trading_assets.defs.partitions import key_of
-from trading_assets.market.timeframes import HOUR_MS
 
 FIRST = 1_772_413_200_000
 HOURS = [FIRST + number * HOUR_MS for number in range(IN_FULL + 2)]

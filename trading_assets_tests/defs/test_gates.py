@@ -13,20 +13,20 @@ from dagster._core.definitions.data_version import CachingStaleStatusResolver, S
 from dagster._core.loader import LoadingContextForTest
 
 from trading_assets.backtesting.code_version import code_version
+from trading_assets.core.candles import Candles
+from trading_assets.core.schemas import CANDLE_COVERAGE
+from trading_assets.core.settings import load_settings
+from trading_assets.core.timeframes import Timeframe
 from trading_assets.definitions import build_definitions
 from trading_assets.defs.checks.quality import QUALITY
 from trading_assets.defs.checks.schema import CHECK_NAME
-from trading_assets.exchange.factory import open_market_data
 from trading_assets.ledger import checks
 from trading_assets.ledger.checks import Verdict
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.partitions import read_partitions, replace_partitions
-from trading_assets.market.candles import Candles
-from trading_assets.market.timeframes import Timeframe
-from trading_assets.schemas.tables import CANDLE_COVERAGE
-from trading_assets.settings import load_settings
 from trading_assets.simulator.embedded import RunningExchange
 from trading_assets.strategies.registry import strategy_classes
+from trading_assets.venues.factory import open_market_data
 from trading_assets_tests.defs.conftest import HOUR, HOUR_KEY, run_job, tables
 from trading_assets_tests.defs.test_research import GivenMarket, PoisonedMarket
 

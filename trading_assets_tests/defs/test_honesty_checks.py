@@ -10,17 +10,17 @@ import pytest
 
 import trading_assets.strategies as package
 from trading_assets.backtesting.run import production_engine
+from trading_assets.core.schemas import BACKTEST_RESULTS, STRATEGY_SELECTIONS, Table
+from trading_assets.core.settings import load_settings
+from trading_assets.core.timeframes import HOUR_MS, TRADED_TIMEFRAMES, Timeframe
 from trading_assets.definitions import build_definitions
 from trading_assets.defs.checks import honesty
 from trading_assets.defs.checks.honesty import AGREES, HONESTY_CHECKS, NO_LOOK_AHEAD, SURVIVES, WARM_UP_SUFFICES
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.partitions import read_partitions, replace_partitions
-from trading_assets.market.timeframes import HOUR_MS, TRADED_TIMEFRAMES, Timeframe
-from trading_assets.schemas.tables import BACKTEST_RESULTS, STRATEGY_SELECTIONS, Table
-from trading_assets.settings import load_settings
 from trading_assets.simulator.embedded import RunningExchange
 from trading_assets.strategies import registry
-from trading_assets_tests.backtesting.test_agreement import WRONG
+from trading_assets_tests.backtesting.test_cross_engine import WRONG
 from trading_assets_tests.defs.conftest import HOUR, HOUR_KEY, HonestHour, run_job
 
 CHEATS = """

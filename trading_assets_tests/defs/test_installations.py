@@ -3,7 +3,7 @@
 import dagster as dg
 import pandas as pd
 
-from trading_assets.defs.run_book import RunBook
+from trading_assets.defs.run_history import RunBook
 from trading_assets.simulator.embedded import RunningExchange
 from trading_assets_tests.defs.conftest import HOUR, HOUR_KEY, run_job, tables
 from trading_assets_tests.defs.test_research import assert_same

@@ -8,16 +8,16 @@ import dagster as dg
 import pandas as pd
 import pytest
 
+from trading_assets.core.errors import DataError
+from trading_assets.core.schemas import LIVE_PARITY
+from trading_assets.core.settings import load_settings
+from trading_assets.core.timeframes import DAY_MS
 from trading_assets.definitions import build_definitions
 from trading_assets.defs.checks.parity import EXPLAINED
 from trading_assets.defs.resources import default_resources
-from trading_assets.errors import DataError
 from trading_assets.ledger import signals
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.partitions import read_partitions
-from trading_assets.market.timeframes import DAY_MS
-from trading_assets.schemas.tables import LIVE_PARITY
-from trading_assets.settings import load_settings
 from trading_assets.simulator.clock import ClockMode, ClockSpec
 from trading_assets.simulator.embedded import RunningExchange, serve_in_thread
 from trading_assets.simulator.venue import ServeConfig

@@ -9,18 +9,18 @@ import pandas as pd
 import pytest
 
 from trading_assets.backtesting.run import configurations
+from trading_assets.core.candles import Candles, Funding
+from trading_assets.core.models import Instrument, OrderBook, Ticker
+from trading_assets.core.ports import MarketData
+from trading_assets.core.schemas import HOURLY_TABLES, MARKET_SCAN
+from trading_assets.core.settings import load_settings
+from trading_assets.core.timeframes import HOUR_MS, Timeframe, as_of_ms
 from trading_assets.defs.checks.schema import validate
 from trading_assets.defs.resources import ExchangeResource
-from trading_assets.exchange.base import MarketData
-from trading_assets.exchange.factory import open_market_data
-from trading_assets.exchange.models import Instrument, OrderBook, Ticker
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.partitions import read_partitions, replace_partitions
-from trading_assets.market.candles import Candles, Funding
-from trading_assets.market.timeframes import HOUR_MS, Timeframe, as_of_ms
-from trading_assets.schemas.tables import HOURLY_TABLES, MARKET_SCAN
-from trading_assets.settings import load_settings
 from trading_assets.simulator.embedded import RunningExchange
+from trading_assets.venues.factory import open_market_data
 from trading_assets_tests.defs.conftest import HOUR, HOUR_KEY, run_job, tables
 
 NEXT_KEY = "2026-03-02-02:00"

@@ -8,8 +8,8 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from trading_assets.core.settings import Settings
 from trading_assets.defs.ops.retention import DAY_S, delete_runs
-from trading_assets.settings import Settings
 from trading_assets_tests.defs.conftest import run_job
 
 ROOT = Path(__file__).resolve().parents[2]

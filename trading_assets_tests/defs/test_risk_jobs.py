@@ -3,9 +3,9 @@
 import dagster as dg
 import pytest
 
+from trading_assets.core.ports import Exchange
 from trading_assets.definitions import build_definitions
 from trading_assets.defs.jobs import RISK_JOBS
-from trading_assets.exchange.base import Exchange
 from trading_assets.ledger import risk, signals
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.risk import RiskState

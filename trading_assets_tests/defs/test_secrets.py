@@ -20,22 +20,22 @@ import pytest
 import requests
 from click.testing import CliRunner
 
-from trading_assets.cli import cli
+from trading_assets.cli.doctor import examine
+from trading_assets.cli.main import cli
+from trading_assets.core.models import Instrument
+from trading_assets.core.settings import load_settings
+from trading_assets.core.timeframes import HOUR_MS, MINUTE_MS, floor_ms
 from trading_assets.definitions import build_definitions
 from trading_assets.defs.resources import runtime
-from trading_assets.doctor import examine
-from trading_assets.exchange import factory
-from trading_assets.exchange.models import Instrument
 from trading_assets.exchange.transport import Connection, Transport
 from trading_assets.ledger import signals
 from trading_assets.ledger.database import Database
-from trading_assets.market.timeframes import HOUR_MS, MINUTE_MS, floor_ms
-from trading_assets.settings import load_settings
 from trading_assets.simulator.auth import Credentials
 from trading_assets.simulator.embedded import RunningExchange, serve_in_thread
-from trading_assets.simulator.faults.reading import parse_rules
+from trading_assets.simulator.faults.parsing import parse_rules
 from trading_assets.simulator.server import ENDPOINTS, ServeConfig
-from trading_assets.trading.sizing import stops
+from trading_assets.trading.decide.sizing import stops
+from trading_assets.venues import factory
 
 KEY, SECRET = "k3yThatNobodyMaySee", "s3cretThatNobodyMaySeeEither"
 

@@ -13,23 +13,23 @@ import pandas as pd
 import pytest
 
 from trading_assets.bench.selections import EAGER, selection_row
+from trading_assets.core.clock import local_ms
+from trading_assets.core.schemas import STRATEGY_SELECTIONS
+from trading_assets.core.settings import load_settings
+from trading_assets.core.timeframes import HOUR_MS, MINUTE_MS
 from trading_assets.definitions import build_definitions
 from trading_assets.defs.ops.session import SERVES
 from trading_assets.defs.resources import default_resources
-from trading_assets.exchange.clock import local_ms
-from trading_assets.exchange.factory import open_exchange
 from trading_assets.ledger import leases, signals
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.partitions import replace_partitions
-from trading_assets.market.timeframes import HOUR_MS, MINUTE_MS
-from trading_assets.schemas.tables import STRATEGY_SELECTIONS
-from trading_assets.settings import load_settings
 from trading_assets.simulator.clock import ClockMode, ClockSpec
 from trading_assets.simulator.embedded import RunningExchange, serve_in_thread
 from trading_assets.simulator.venue import ServeConfig
-from trading_assets.trading.desk import trading_lease
-from trading_assets.trading.selected import newest_selection
-from trading_assets.trading.session_lease import trader_of
+from trading_assets.trading.context import trading_lease
+from trading_assets.trading.session.lease import trader_of
+from trading_assets.trading.session.selection import newest_selection
+from trading_assets.venues.factory import open_exchange
 from trading_assets_tests.defs.conftest import HOUR
 
 WITHIN_S = 60.0

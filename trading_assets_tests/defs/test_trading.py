@@ -11,21 +11,22 @@ import pandas as pd
 import pytest
 
 from trading_assets.bench.selections import selection_row
+from trading_assets.core.ports import Exchange
+from trading_assets.core.schemas import STRATEGY_SELECTIONS
+from trading_assets.core.settings import load_settings
+from trading_assets.core.timeframes import HOUR_MS, MINUTE_MS, floor_ms
 from trading_assets.definitions import build_definitions
-from trading_assets.defs import looking
+from trading_assets.defs import instance_queries as looking
 from trading_assets.defs.ops.trade import submit_orders
 from trading_assets.defs.resources import default_resources
-from trading_assets.exchange.base import Exchange
-from trading_assets.exchange.factory import open_exchange
-from trading_assets.ledger import books, signals
+from trading_assets.ledger import account as books
+from trading_assets.ledger import signals
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.partitions import replace_partitions
-from trading_assets.market.timeframes import HOUR_MS, MINUTE_MS, floor_ms
-from trading_assets.schemas.tables import STRATEGY_SELECTIONS
-from trading_assets.settings import load_settings
 from trading_assets.simulator.clock import ClockMode, ClockSpec
 from trading_assets.simulator.embedded import RunningExchange, serve_in_thread
 from trading_assets.simulator.venue import ServeConfig
+from trading_assets.venues.factory import open_exchange
 from trading_assets_tests.defs.conftest import HOUR, SYMBOLS, run_job
 
 SYMBOL = "SOLUSDT"

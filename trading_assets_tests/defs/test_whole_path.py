@@ -9,16 +9,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from trading_assets.exchange.base import MarketData
-from trading_assets.exchange.factory import open_market_data
+from trading_assets.core.candles import Candles
+from trading_assets.core.ports import MarketData
+from trading_assets.core.settings import load_settings
+from trading_assets.core.timeframes import HOUR_MS, Timeframe, as_of_ms, hour_key
 from trading_assets.ledger.database import Database
-from trading_assets.market.candles import Candles
 from trading_assets.market.store import CandleStore
-from trading_assets.market.timeframes import HOUR_MS, Timeframe, as_of_ms, hour_key
-from trading_assets.reporting.making import Sources, make_walk_forward
+from trading_assets.reporting.build import Sources, make_walk_forward
 from trading_assets.reporting.report import Report
-from trading_assets.settings import load_settings
 from trading_assets.simulator.embedded import RunningExchange
+from trading_assets.venues.factory import open_market_data
 from trading_assets_tests.defs.conftest import HOUR, HOUR_KEY, run_job, tables
 from trading_assets_tests.defs.test_research import GivenMarket, PoisonedMarket, assert_same
 

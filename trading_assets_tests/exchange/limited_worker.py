@@ -7,7 +7,7 @@ from decimal import Decimal
 from multiprocessing.connection import Connection as Pipe
 from pathlib import Path
 
-from trading_assets.errors import RateLimitedError
+from trading_assets.core.errors import RateLimitedError
 from trading_assets.exchange.bybit import BybitExchange
 from trading_assets.exchange.transport import Connection, Transport
 from trading_assets_tests.exchange.stub import keys_of

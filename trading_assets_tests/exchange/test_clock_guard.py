@@ -9,10 +9,10 @@ from itertools import pairwise
 
 import pytest
 
-from trading_assets.errors import ClockSkewError, NotSentError
+from trading_assets.core.errors import ClockSkewError, NotSentError
+from trading_assets.core.models import OrderRequest, Side
 from trading_assets.exchange import clock as clock_module
 from trading_assets.exchange.clock import REFRESH_S, ExchangeClock
-from trading_assets.exchange.models import OrderRequest, Side
 from trading_assets_tests.exchange.conftest import Connect
 from trading_assets_tests.exchange.stub import DROPPED, Reply, Request, Stub, envelope, server_time
 

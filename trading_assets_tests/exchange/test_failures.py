@@ -9,7 +9,7 @@ from decimal import Decimal
 
 import pytest
 
-from trading_assets.errors import (
+from trading_assets.core.errors import (
     AmbiguousOutcomeError,
     ClockSkewError,
     ExchangeError,
@@ -21,9 +21,9 @@ from trading_assets.errors import (
     RateLimitedError,
     SymbolUnavailableError,
 )
+from trading_assets.core.models import OrderRequest, Side
 from trading_assets.exchange.bybit import BybitExchange
-from trading_assets.exchange.models import OrderRequest, Side
-from trading_assets.exchange.reactions import Reaction, reaction_to_code
+from trading_assets.exchange.error_mapping import Reaction, reaction_to_code
 from trading_assets.exchange.transport import READ_ATTEMPTS
 from trading_assets_tests.exchange.conftest import Connect
 from trading_assets_tests.exchange.stub import (

@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
-from trading_assets.errors import ConfigurationError, ExchangeFatalError, MissingKeysError, UnusableKeyError
-from trading_assets.exchange.factory import account_keys, open_exchange
+from trading_assets.core.errors import ConfigurationError, ExchangeFatalError, MissingKeysError, UnusableKeyError
+from trading_assets.core.models import ApiKeyInfo
+from trading_assets.core.settings import load_settings
+from trading_assets.core.timeframes import DAY_MS
 from trading_assets.exchange.keys import judge_key, load_keys, require_trading_key
-from trading_assets.exchange.models import ApiKeyInfo
-from trading_assets.market.timeframes import DAY_MS
-from trading_assets.settings import load_settings
 from trading_assets.simulator.embedded import serve_in_thread
 from trading_assets.simulator.venue import ServeConfig
+from trading_assets.venues.factory import account_keys, open_exchange
 from trading_assets_tests.exchange.conftest import Connect
 from trading_assets_tests.exchange.stub import KEY, SECRET, Stub, envelope
 from trading_assets_tests.simulator.fake_market import FakeMarket

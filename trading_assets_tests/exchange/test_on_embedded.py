@@ -8,12 +8,12 @@ from decimal import ROUND_DOWN, Decimal
 import numpy as np
 import pytest
 
-from trading_assets.errors import InsufficientBalanceError, OrderRejectedError
+from trading_assets.core.candles import Candles
+from trading_assets.core.errors import InsufficientBalanceError, OrderRejectedError
+from trading_assets.core.models import Instrument, OrderRequest, OrderStatus, Side
+from trading_assets.core.timeframes import DAY_MS, HOUR_MS, MINUTE_MS, Timeframe
 from trading_assets.exchange.bybit import BybitExchange
-from trading_assets.exchange.models import Instrument, OrderRequest, OrderStatus, Side
 from trading_assets.exchange.transport import Connection, Transport
-from trading_assets.market.candles import Candles
-from trading_assets.market.timeframes import DAY_MS, HOUR_MS, MINUTE_MS, Timeframe
 from trading_assets.simulator.clock import ClockMode, ClockSpec
 from trading_assets.simulator.embedded import RunningExchange, serve_in_thread
 from trading_assets.simulator.market.base import Bars
@@ -174,7 +174,7 @@ def test_an_unknown_order_is_none(exchange: BybitExchange) -> None:
 
 
 def test_a_link_id_used_twice_is_not_a_second_order(exchange: BybitExchange) -> None:
-    from trading_assets.errors import AmbiguousOutcomeError
+    from trading_assets.core.errors import AmbiguousOutcomeError
 
     request = enter(exchange, Side.BUY, stop_pct="5", target_pct="10")
     with pytest.raises(AmbiguousOutcomeError):

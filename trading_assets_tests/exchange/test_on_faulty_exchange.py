@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from trading_assets.errors import (
+from trading_assets.core.errors import (
     AmbiguousOutcomeError,
     ClockSkewError,
     ExchangeFatalError,
@@ -19,12 +19,12 @@ from trading_assets.errors import (
     RateLimitedError,
     SymbolUnavailableError,
 )
+from trading_assets.core.models import OrderRequest, Side
 from trading_assets.exchange.bybit import BybitExchange
-from trading_assets.exchange.models import OrderRequest, Side
 from trading_assets.exchange.transport import READ_ATTEMPTS, Connection, Transport
 from trading_assets.simulator.clock import ClockMode, ClockSpec
 from trading_assets.simulator.embedded import RunningExchange, serve_in_thread
-from trading_assets.simulator.faults.reading import parse_rules
+from trading_assets.simulator.faults.parsing import parse_rules
 from trading_assets.simulator.server import ENDPOINTS, ServeConfig
 from trading_assets_tests.exchange.stub import keys_of
 from trading_assets_tests.simulator.fake_market import T0, FakeMarket

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trading_assets.errors import ExchangeUnavailableError
+from trading_assets.core.errors import ExchangeUnavailableError
+from trading_assets.core.models import OrderStatus, Side
+from trading_assets.core.timeframes import Timeframe
 from trading_assets.exchange import parsing
-from trading_assets.exchange.models import OrderStatus, Side
-from trading_assets.market.timeframes import Timeframe
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 EXAMPLES = Path(os.environ.get("TRADING_ASSETS_SHARED", REPOSITORY.parent / "shared")) / "reference" / "bybit-examples"

@@ -13,12 +13,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trading_assets.errors import ExchangeError
+from trading_assets.core.errors import ExchangeError
+from trading_assets.core.models import OrderRequest, Side
+from trading_assets.core.timeframes import DAY_MS, HOUR_MS, MINUTE_MS, Timeframe
 from trading_assets.exchange import clock as clock_module
 from trading_assets.exchange import parsing
-from trading_assets.exchange.models import OrderRequest, Side
 from trading_assets.market.store import CandleStore
-from trading_assets.market.timeframes import DAY_MS, HOUR_MS, MINUTE_MS, Timeframe
 from trading_assets_tests.exchange import stub as stubs
 from trading_assets_tests.exchange.conftest import Connect
 from trading_assets_tests.exchange.stub import Reply, Request, Stub, envelope, server_time

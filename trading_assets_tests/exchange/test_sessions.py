@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from trading_assets.errors import (
+from trading_assets.core.errors import (
     AmbiguousOutcomeError,
     ClockSkewError,
     ExchangeUnavailableError,
@@ -22,13 +22,13 @@ from trading_assets.errors import (
     NotSentError,
     OrderRejectedError,
 )
+from trading_assets.core.models import OrderRequest, Side
+from trading_assets.core.settings import load_settings
+from trading_assets.core.timeframes import MINUTE_MS, Timeframe
 from trading_assets.exchange.bybit import BybitExchange
-from trading_assets.exchange.factory import open_exchange, open_market_data
-from trading_assets.exchange.models import OrderRequest, Side
 from trading_assets.exchange.transport import READ_ATTEMPTS, Connection, Transport
 from trading_assets.market.store import CandleStore
-from trading_assets.market.timeframes import MINUTE_MS, Timeframe
-from trading_assets.settings import load_settings
+from trading_assets.venues.factory import open_exchange, open_market_data
 from trading_assets_tests.exchange import stub as stubs
 from trading_assets_tests.exchange.conftest import Connect
 from trading_assets_tests.exchange.stub import DROPPED, Reply, Request, Stub, envelope, server_time
@@ -230,6 +230,6 @@ def test_the_embedded_exchange_is_started_on_first_use_and_again_after_it_stoppe
 
 
 def test_importing_the_factory_starts_and_loads_no_server() -> None:
-    code = "import sys, trading_assets.exchange.factory; print('trading_assets.simulator.server' in sys.modules)"
+    code = "import sys, trading_assets.venues.factory; print('trading_assets.simulator.server' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"

@@ -15,11 +15,11 @@ from typing import Any
 
 import pytest
 
-from trading_assets.errors import ExchangeUnavailableError, NotSentError, RateLimitedError, StorageError
-from trading_assets.exchange.allowance import AFTER_REFUSAL, MARGIN, Turn
-from trading_assets.exchange.limits import limits_of
-from trading_assets.exchange.models import OrderRequest, Side
-from trading_assets.exchange.pacing import SharedPacer, Unlimited
+from trading_assets.core.errors import ExchangeUnavailableError, NotSentError, RateLimitedError, StorageError
+from trading_assets.core.models import OrderRequest, Side
+from trading_assets.exchange.rate_limiter import SharedPacer, Unlimited
+from trading_assets.exchange.rate_limits import limits_of
+from trading_assets.exchange.request_budget import AFTER_REFUSAL, MARGIN, Turn
 from trading_assets.exchange.transport import Connection
 from trading_assets.simulator.clock import ClockMode, ClockSpec
 from trading_assets.simulator.embedded import RunningExchange, serve_in_thread

@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
-from trading_assets.exchange.factory import open_market_data
+from trading_assets.core.settings import Settings
+from trading_assets.core.timeframes import HOUR_MS, MINUTE_MS, Timeframe
 from trading_assets.exchange.stream import CandleStream, ClosedCandle, Down, StreamEvent, Topic, Up
-from trading_assets.market.timeframes import HOUR_MS, MINUTE_MS, Timeframe
-from trading_assets.settings import Settings
 from trading_assets.simulator.clock import ClockMode, ClockSpec
 from trading_assets.simulator.embedded import RunningExchange, serve_in_thread
 from trading_assets.simulator.faults.rules import FaultRule
 from trading_assets.simulator.server import ServeConfig
+from trading_assets.venues.factory import open_market_data
 
 START = 1_772_413_200_000
 SOL: Topic = ("SOLUSDT", Timeframe.M1)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pandas as pd
 
+from trading_assets.core.schemas import CANDLE_COVERAGE
+from trading_assets.core.timeframes import HOUR_MS
 from trading_assets.ledger import checks
 from trading_assets.ledger.checks import Verdict
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.partitions import replace_partitions
-from trading_assets.market.timeframes import HOUR_MS
-from trading_assets.schemas.tables import CANDLE_COVERAGE
 
 
 def put_fault(database: Database, symbol: str, timeframe: str, fault: str | None, hour_ms: int = 0) -> None:

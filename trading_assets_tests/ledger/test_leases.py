@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from trading_assets.errors import LeaseLostError
+from trading_assets.core.errors import LeaseLostError
 from trading_assets.ledger import leases
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.leases import Lease

@@ -14,12 +14,13 @@ import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
-from trading_assets.errors import StorageError
-from trading_assets.ledger import books, migrations
+from trading_assets.core.errors import StorageError
+from trading_assets.core.schemas import MARKET_SCAN
+from trading_assets.ledger import account as books
+from trading_assets.ledger import migrations
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.partitions import read_partitions, replace_partitions
 from trading_assets.ledger.tables import DecimalText, history_tables, metadata
-from trading_assets.schemas.tables import MARKET_SCAN
 from trading_assets_tests.conftest import create_database, database_url, drop_database
 
 BEFORE = Path(__file__).parent / "before_migrations"

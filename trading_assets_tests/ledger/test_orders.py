@@ -8,14 +8,15 @@ from decimal import Decimal
 import pytest
 import sqlalchemy as sa
 
-from trading_assets.errors import LeaseLostError
-from trading_assets.exchange.models import Side, Wallet
-from trading_assets.ledger import books, leases, orders, signals
+from trading_assets.core.errors import LeaseLostError
+from trading_assets.core.models import Side, Wallet
+from trading_assets.ledger import account as books
+from trading_assets.ledger import leases, orders, signals
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.leases import Lease
 from trading_assets.ledger.orders import Intent
 from trading_assets.ledger.tables import order_events, risk_events
-from trading_assets.trading.saga import advance
+from trading_assets.trading.execute.saga import advance
 from trading_assets_tests.trading.desks import NOW_MS, add_signal
 
 D = Decimal

@@ -11,12 +11,12 @@ import pandas as pd
 import pytest
 import sqlalchemy as sa
 
-from trading_assets.errors import ConfigurationError, DatabaseLockedError, DataError, StorageError
+from trading_assets.core.errors import ConfigurationError, DatabaseLockedError, DataError, StorageError
+from trading_assets.core.schemas import BACKTEST_RESULTS, CANDLE_COVERAGE, HOURLY_TABLES, MARKET_SCAN
+from trading_assets.core.timeframes import HOUR_MS
 from trading_assets.ledger import partitions
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.partitions import latest_hour_ms, read_partitions, replace_partitions
-from trading_assets.market.timeframes import HOUR_MS
-from trading_assets.schemas.tables import BACKTEST_RESULTS, CANDLE_COVERAGE, HOURLY_TABLES, MARKET_SCAN
 
 
 def scan_rows(hour_ms: int, *symbols: str, price: float = 1.0) -> pd.DataFrame:

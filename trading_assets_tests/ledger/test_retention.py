@@ -6,16 +6,17 @@ import pandas as pd
 import pytest
 import sqlalchemy as sa
 
-from trading_assets.ledger import checks, looks
+from trading_assets.core.schemas import HOURLY_TABLES, STRATEGY_SELECTIONS, Table
+from trading_assets.core.timeframes import DAY_MS, HOUR_MS
+from trading_assets.ledger import checks
+from trading_assets.ledger import evaluations as looks
 from trading_assets.ledger.checks import Verdict
 from trading_assets.ledger.database import Database
+from trading_assets.ledger.evaluations import Look
 from trading_assets.ledger.lineage import Write
-from trading_assets.ledger.looks import Look
 from trading_assets.ledger.partitions import replace_partitions
 from trading_assets.ledger.retention import Ages, delete_old, runs_of_open_orders
 from trading_assets.ledger.tables import entry_signals, metadata, sql_table
-from trading_assets.market.timeframes import DAY_MS, HOUR_MS
-from trading_assets.schemas.tables import HOURLY_TABLES, STRATEGY_SELECTIONS, Table
 from trading_assets_tests.trading.desks import add_signal
 
 OLD, YOUNG = 400_000 * HOUR_MS, 400_000 * HOUR_MS + 30 * DAY_MS

@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from trading_assets.exchange.models import Instrument
-from trading_assets.market.candles import Candles, Funding
-from trading_assets.market.timeframes import HOUR_MS, Timeframe
+from trading_assets.core.candles import Candles, Funding
+from trading_assets.core.models import Instrument
+from trading_assets.core.timeframes import HOUR_MS, Timeframe
 
 T0 = 1_767_225_600_000  # 2026-01-01T00:00:00Z
 

@@ -8,9 +8,9 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trading_assets.market.candles import Candles, Funding
+from trading_assets.core.candles import Candles, Funding
+from trading_assets.core.timeframes import MINUTE_MS, Timeframe
 from trading_assets.market.fingerprint import content_hash, window_hashes
-from trading_assets.market.timeframes import MINUTE_MS, Timeframe
 
 
 def candles(count: int, seed: int = 0) -> Candles:

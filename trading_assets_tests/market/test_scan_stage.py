@@ -10,12 +10,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from trading_assets.errors import ExchangeUnavailableError
-from trading_assets.market.candles import Candles
+from trading_assets.core.candles import Candles
+from trading_assets.core.errors import ExchangeUnavailableError
+from trading_assets.core.settings import Settings, load_settings
+from trading_assets.core.timeframes import DAY_MS, HOUR_MS, Timeframe
 from trading_assets.market.stages import ScanOfHours, scan_hours
 from trading_assets.market.store import CandleStore
-from trading_assets.market.timeframes import DAY_MS, HOUR_MS, Timeframe
-from trading_assets.settings import Settings, load_settings
 from trading_assets_tests.fakes import an_instrument
 from trading_assets_tests.market.sources import T0, CountingSource, candles_of
 

@@ -12,13 +12,13 @@ from hypothesis import given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
-from trading_assets.exchange.models import Instrument
+from trading_assets.core.candles import Candles
+from trading_assets.core.models import Instrument
+from trading_assets.core.schemas import MARKET_SCAN
+from trading_assets.core.settings import Settings, load_settings
+from trading_assets.core.timeframes import DAY_MS, HOUR_MS, Timeframe
 from trading_assets.market import universe
-from trading_assets.market.candles import Candles
-from trading_assets.market.timeframes import DAY_MS, HOUR_MS, Timeframe
-from trading_assets.schemas.tables import MARKET_SCAN
-from trading_assets.settings import Settings, load_settings
-from trading_assets.trading.sizing import Unsizable, size_position
+from trading_assets.trading.decide.sizing import Unsizable, size_position
 from trading_assets_tests.fakes import an_instrument
 from trading_assets_tests.market.sources import T0
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from trading_assets.core.timeframes import DAY_MS, HOUR_MS, Timeframe
 from trading_assets.market.store import CandleStore
-from trading_assets.market.timeframes import DAY_MS, HOUR_MS, Timeframe
 from trading_assets_tests.market.sources import T0, CountingSource
 
 

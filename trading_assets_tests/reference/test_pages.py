@@ -8,14 +8,9 @@ import pandas as pd
 import pytest
 
 from trading_assets.backtesting.metrics import Metrics
-from trading_assets.cli import cli
-from trading_assets.defs.reference import build as dagster_page
-from trading_assets.errors import ConfigurationError, StorageError
-from trading_assets.ledger.tables import account_tables
-from trading_assets.reference import pages, settings_page
-from trading_assets.reference.metric_definitions import ACCOUNT, BACKTEST, PARITY, REPORT, SCAN, Chapter
-from trading_assets.reporting.figures import Figures
-from trading_assets.schemas.tables import (
+from trading_assets.cli.main import cli
+from trading_assets.core.errors import ConfigurationError, StorageError
+from trading_assets.core.schemas import (
     BACKTEST_RESULTS,
     ENTRY_SIGNALS,
     HOURLY_TABLES,
@@ -24,6 +19,11 @@ from trading_assets.schemas.tables import (
     STRATEGY_SELECTIONS,
     Table,
 )
+from trading_assets.ledger.tables import account_tables
+from trading_assets.reference import pages, settings_page
+from trading_assets.reference.dagster_page import build as dagster_page
+from trading_assets.reference.metric_definitions import ACCOUNT, BACKTEST, PARITY, REPORT, SCAN, Chapter
+from trading_assets.reporting.figures import Figures
 from trading_assets.trading.portfolio import Portfolio
 
 ROOT = pages.checkout()

@@ -9,12 +9,12 @@ from functools import lru_cache
 import numpy as np
 
 from trading_assets.backtesting.engine import Costs
-from trading_assets.backtesting.kernel.engine import KernelEngine
-from trading_assets.market.candles import Candles, Funding
+from trading_assets.backtesting.kernel.kernel_engine import KernelEngine
+from trading_assets.core.candles import Candles, Funding
+from trading_assets.core.settings import Settings
+from trading_assets.core.timeframes import HOUR_MS, Timeframe, as_of_ms
 from trading_assets.market.loading import CandleReader
-from trading_assets.market.timeframes import HOUR_MS, Timeframe, as_of_ms
-from trading_assets.reporting.following import Follow, Followed, follow_all
-from trading_assets.settings import Settings
+from trading_assets.reporting.forward_test import Follow, Followed, follow_all
 from trading_assets.simulator.market.reader import MarketReader
 from trading_assets.simulator.market.seeded import SeededMarket
 

@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from trading_assets.market.timeframes import DAY_MS, HOUR_MS, Timeframe, as_of_ms
-from trading_assets.reporting.portfolio_walk import walk
+from trading_assets.core.timeframes import DAY_MS, HOUR_MS, Timeframe, as_of_ms
+from trading_assets.reporting.portfolio_simulation import walk
 from trading_assets_tests.reporting.scenes import COSTS, HOUR, UNLIMITED, followed, follows, market, settings
 
 HOURS = 36

@@ -14,16 +14,17 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from trading_assets.ledger.looks import Look
-from trading_assets.market.candles import Candles
+from trading_assets.core.candles import Candles
+from trading_assets.core.strategy_data import StrategyData
+from trading_assets.core.timeframes import DAY_MS, HOUR_MS, LIVE_BARS, Timeframe, as_of_ms, floor_ms
+from trading_assets.ledger.evaluations import Look
 from trading_assets.market.loading import load_strategy_data
-from trading_assets.market.timeframes import DAY_MS, HOUR_MS, LIVE_BARS, Timeframe, as_of_ms, floor_ms
-from trading_assets.reporting.following import Follow
-from trading_assets.strategies.base import Strategy, StrategyData
+from trading_assets.reporting.forward_test import Follow
+from trading_assets.strategies.base import Strategy
 from trading_assets.strategies.registry import make_strategy
+from trading_assets.trading.decide.entry import Signal, decide, signal_id
 from trading_assets.trading.parity.compare import Outcome
 from trading_assets.trading.parity.day import LiveDay, compare_day
-from trading_assets.trading.signals import Signal, decide, signal_id
 from trading_assets_tests.fakes import an_instrument
 from trading_assets_tests.reporting.scenes import HOUR, KernelEngine, followed, market, settings
 

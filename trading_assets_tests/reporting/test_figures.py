@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from trading_assets.market.timeframes import DAY_MS, HOUR_MS
+from trading_assets.core.timeframes import DAY_MS, HOUR_MS
 from trading_assets.reporting.figures import TRADE_COLUMNS, Curve, by_dimension, daily_returns, figures
 
 START = 1_772_409_600_000

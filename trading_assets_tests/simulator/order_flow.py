@@ -8,9 +8,9 @@ from decimal import Decimal
 
 from hypothesis import strategies as st
 
-from trading_assets.exchange.models import Side
+from trading_assets.core.models import Side
+from trading_assets.simulator.account.account import AccountEngine
 from trading_assets.simulator.account.booking import deposit
-from trading_assets.simulator.account.engine import AccountEngine
 from trading_assets.simulator.account.models import (
     INDEX_PRICE,
     ISOLATED,
@@ -22,8 +22,8 @@ from trading_assets.simulator.account.models import (
 )
 from trading_assets.simulator.account.state import AccountState
 from trading_assets.simulator.clock import ClockMode, ClockPosition
+from trading_assets.simulator.codec import Refusal
 from trading_assets.simulator.persistence import AccountStore, MarketIdentity
-from trading_assets.simulator.wire import Refusal
 from trading_assets_tests.simulator.fake_market import MINUTE, T0, FakeMarket
 
 D = Decimal

@@ -8,7 +8,7 @@ from typing import Any
 import ccxt
 import pytest
 
-from trading_assets.market.timeframes import HOUR_MS, MINUTE_MS
+from trading_assets.core.timeframes import HOUR_MS, MINUTE_MS
 from trading_assets.simulator.clock import ClockMode, ClockSpec
 from trading_assets.simulator.embedded import RunningExchange, serve_in_thread
 from trading_assets.simulator.server import ServeConfig

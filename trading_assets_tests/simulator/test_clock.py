@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from trading_assets.errors import ConfigurationError
+from trading_assets.core.errors import ConfigurationError
 from trading_assets.simulator.clock import (
     LATEST_MS,
     AcceleratedClock,

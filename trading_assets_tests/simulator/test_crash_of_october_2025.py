@@ -6,9 +6,9 @@ from decimal import Decimal
 
 import pytest
 
-from trading_assets.exchange.models import OrderStatus, Side
-from trading_assets.market.timeframes import HOUR_MS, MINUTE_MS
-from trading_assets.simulator.account.engine import AccountEngine
+from trading_assets.core.models import OrderStatus, Side
+from trading_assets.core.timeframes import HOUR_MS, MINUTE_MS
+from trading_assets.simulator.account.account import AccountEngine
 from trading_assets.simulator.account.models import OrderCommand
 from trading_assets.simulator.account.state import AccountState
 from trading_assets.simulator.market.base import LOW

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trading_assets.errors import ConfigurationError
-from trading_assets.simulator.faults.engine import NO_FAULT, NO_MESSAGE_FAULT, Faults, MessageFault, RequestFault
-from trading_assets.simulator.faults.reading import parse_rules, read_rules
+from trading_assets.core.errors import ConfigurationError
+from trading_assets.simulator.faults.injector import NO_FAULT, NO_MESSAGE_FAULT, Faults, MessageFault, RequestFault
+from trading_assets.simulator.faults.parsing import parse_rules, read_rules
 from trading_assets.simulator.faults.rules import FaultRule, Outcome
 from trading_assets.simulator.server import ENDPOINTS
 from trading_assets_tests.simulator.fake_market import T0

@@ -14,7 +14,7 @@ import requests
 
 from trading_assets.simulator.clock import ClockMode, ClockSpec
 from trading_assets.simulator.embedded import RunningExchange, serve_in_thread
-from trading_assets.simulator.faults.reading import parse_rules
+from trading_assets.simulator.faults.parsing import parse_rules
 from trading_assets.simulator.server import ENDPOINTS, ServeConfig
 from trading_assets_tests.simulator.clients import answer, get, post, pybit_session, signed
 from trading_assets_tests.simulator.fake_market import HOUR, MINUTE, T0, FakeMarket

@@ -7,13 +7,13 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from trading_assets.exchange.models import OrderStatus, Side
-from trading_assets.simulator.account.engine import AccountEngine
+from trading_assets.core.models import OrderStatus, Side
+from trading_assets.simulator.account.account import AccountEngine
 from trading_assets.simulator.account.models import StopCommand
 from trading_assets.simulator.clock import ClockMode, ClockSpec
+from trading_assets.simulator.codec import Params
 from trading_assets.simulator.rest.position import position_list
 from trading_assets.simulator.venue import ServeConfig, Venue
-from trading_assets.simulator.wire import Params
 from trading_assets_tests.simulator.accounts import (
     BTC,
     FLAT,

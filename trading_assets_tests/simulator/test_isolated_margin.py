@@ -7,15 +7,15 @@ from decimal import Decimal
 
 import pytest
 
-from trading_assets.exchange.models import OrderStatus, Side
-from trading_assets.simulator.account.engine import AccountEngine
+from trading_assets.core.models import OrderStatus, Side
+from trading_assets.simulator.account.account import AccountEngine
 from trading_assets.simulator.account.margin import initial_margin, liquidation_price
 from trading_assets.simulator.account.models import CROSS, ISOLATED, OrderCommand
 from trading_assets.simulator.account.state import AccountState
 from trading_assets.simulator.clock import ClockMode, ClockSpec
+from trading_assets.simulator.codec import Refusal, round8
 from trading_assets.simulator.embedded import serve_in_thread
 from trading_assets.simulator.server import ServeConfig
-from trading_assets.simulator.wire import Refusal, round8
 from trading_assets_tests.simulator.clients import pybit_session
 from trading_assets_tests.simulator.fake_market import HOUR, MINUTE, T0, FakeMarket, Minute
 

@@ -16,8 +16,8 @@ from typing import Any
 import psutil
 import pytest
 
-from trading_assets.errors import ConfigurationError, ExchangeUnavailableError
-from trading_assets.settings import Settings
+from trading_assets.core.errors import ConfigurationError, ExchangeUnavailableError
+from trading_assets.core.settings import Settings
 from trading_assets.simulator.clock import ClockMode, ClockSpec
 from trading_assets.simulator.embedded import serve_in_thread
 from trading_assets.simulator.files import SERVER_INFO, SERVER_LOG
@@ -29,7 +29,7 @@ from trading_assets_tests.simulator.fake_market import T0, FakeMarket
 MANUAL = ClockSpec(ClockMode.MANUAL, T0)
 SCRIPT = """
 from pathlib import Path
-from trading_assets.settings import Settings
+from trading_assets.core.settings import Settings
 from trading_assets.simulator.launcher import ensure_running
 print(ensure_running(Settings(_env_file=None, home=Path({home!r}), simulator_symbols=5)))
 """

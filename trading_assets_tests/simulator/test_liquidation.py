@@ -6,17 +6,17 @@ from decimal import Decimal
 
 import pytest
 
-from trading_assets.exchange.models import OrderStatus, Side
+from trading_assets.core.models import OrderStatus, Side
+from trading_assets.simulator.account.account import AccountEngine
 from trading_assets.simulator.account.booking import deposit
-from trading_assets.simulator.account.engine import AccountEngine
 from trading_assets.simulator.account.margin import liquidation_price, tier_of
 from trading_assets.simulator.account.models import Execution
 from trading_assets.simulator.account.triggers import SAMPLE_MS
 from trading_assets.simulator.clock import ClockMode, ClockSpec
+from trading_assets.simulator.codec import Params, round8
 from trading_assets.simulator.rest.position import closed_pnl, position_list
 from trading_assets.simulator.rest.trade import executions
 from trading_assets.simulator.venue import ServeConfig, Venue
-from trading_assets.simulator.wire import Params, round8
 from trading_assets_tests.simulator.accounts import (
     BTC,
     account_on,

@@ -6,12 +6,12 @@ from decimal import Decimal
 
 import pytest
 
-from trading_assets.exchange.models import OrderStatus, Side
+from trading_assets.core.models import OrderStatus, Side
 from trading_assets.simulator.account.models import Order, OrderCommand, StopCommand
 from trading_assets.simulator.account.state import Batch
 from trading_assets.simulator.clock import ClockMode, ClockSpec
+from trading_assets.simulator.codec import Refusal
 from trading_assets.simulator.venue import ServeConfig, Venue
-from trading_assets.simulator.wire import Refusal
 from trading_assets_tests.simulator.fake_market import HOUR, MINUTE, T0, FakeMarket, rising_then_falling
 
 D = Decimal

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from trading_assets.market.timeframes import DAY_MS, HOUR_MS, MINUTE_MS
+from trading_assets.core.timeframes import DAY_MS, HOUR_MS, MINUTE_MS
 from trading_assets.simulator.clock import ClockMode, ClockSpec
 from trading_assets.simulator.embedded import RunningExchange, serve_in_thread
 from trading_assets.simulator.market.base import CLOSE, HIGH, LOW, OPEN, TURNOVER, VOLUME

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from trading_assets.exchange.models import OrderStatus, Side
-from trading_assets.simulator.account.engine import AccountEngine
+from trading_assets.core.models import OrderStatus, Side
+from trading_assets.simulator.account.account import AccountEngine
 from trading_assets.simulator.account.models import Amendment, Order, StopCommand
 from trading_assets_tests.simulator.accounts import (
     BTC,

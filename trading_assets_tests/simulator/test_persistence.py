@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 
-from trading_assets.errors import ConfigurationError, StorageError
-from trading_assets.exchange.models import Side
+from trading_assets.core.errors import ConfigurationError, StorageError
+from trading_assets.core.models import Side
 from trading_assets.simulator.account.models import OrderCommand
 from trading_assets.simulator.clock import ClockMode, ClockSpec
+from trading_assets.simulator.codec import Refusal
 from trading_assets.simulator.files import ACCOUNT
 from trading_assets.simulator.persistence import AccountStore
 from trading_assets.simulator.venue import ServeConfig, Venue
-from trading_assets.simulator.wire import Refusal
 from trading_assets_tests.simulator.fake_market import DAY, HOUR, MINUTE, T0, FakeMarket, rising_then_falling
 
 D = Decimal

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from trading_assets.errors import ConfigurationError
-from trading_assets.market.timeframes import DAY_MS, HOUR_MS, MINUTE_MS
+from trading_assets.core.errors import ConfigurationError
+from trading_assets.core.timeframes import DAY_MS, HOUR_MS, MINUTE_MS
 from trading_assets.simulator.__main__ import parser
 from trading_assets.simulator.clock import ClockMode, ClockSpec
 from trading_assets.simulator.embedded import serve_in_thread

@@ -16,11 +16,11 @@ import pytest
 import requests
 from click.testing import CliRunner
 
-from trading_assets.errors import ConfigurationError
-from trading_assets.simulator.cli import exchange
+from trading_assets.cli.exchange import exchange
+from trading_assets.core.errors import ConfigurationError
 from trading_assets_tests.simulator.clients import answer, get, pybit_session, signed
 
-COMMAND = [sys.executable, "-m", "trading_assets.cli", "exchange", "serve"]
+COMMAND = [sys.executable, "-m", "trading_assets.cli.main", "exchange", "serve"]
 
 
 @contextmanager

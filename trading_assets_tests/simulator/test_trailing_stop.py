@@ -6,11 +6,11 @@ from decimal import Decimal
 
 import pytest
 
-from trading_assets.exchange.models import Side
-from trading_assets.simulator.account.engine import AccountEngine
+from trading_assets.core.models import Side
+from trading_assets.simulator.account.account import AccountEngine
 from trading_assets.simulator.account.models import OrderCommand, StopCommand
 from trading_assets.simulator.account.state import AccountState
-from trading_assets.simulator.wire import Refusal
+from trading_assets.simulator.codec import Refusal
 from trading_assets_tests.simulator.fake_market import HOUR, MINUTE, T0, FakeMarket, rising_then_falling
 
 D = Decimal

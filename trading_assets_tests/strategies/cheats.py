@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from trading_assets.market.candles import Candles, FloatArray
-from trading_assets.market.timeframes import Timeframe
+from trading_assets.core.candles import Candles, FloatArray
+from trading_assets.core.strategy_data import DataNeeds, StrategyData
+from trading_assets.core.timeframes import Timeframe
 from trading_assets.strategies import indicators
 from trading_assets.strategies.alignment import as_of_close
-from trading_assets.strategies.base import DataNeeds, Entries, Parameters, Strategy, StrategyData, Values
+from trading_assets.strategies.base import Entries, Parameters, Strategy, Values
 
 
 class Crossing(Strategy):

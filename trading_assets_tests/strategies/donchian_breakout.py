@@ -2,9 +2,10 @@
 
 from pydantic import Field
 
-from trading_assets.market.candles import FloatArray
+from trading_assets.core.candles import FloatArray
+from trading_assets.core.strategy_data import StrategyData
 from trading_assets.strategies import indicators
-from trading_assets.strategies.base import Entries, Parameters, Strategy, StrategyData, Values
+from trading_assets.strategies.base import Entries, Parameters, Strategy, Values
 
 
 class DonchianParameters(Parameters):

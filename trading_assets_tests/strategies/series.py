@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from trading_assets.market.candles import Candles, FloatArray, Funding
-from trading_assets.market.timeframes import DAY_MS, HOUR_MS, Timeframe
-from trading_assets.strategies.base import StrategyData
+from trading_assets.core.candles import Candles, FloatArray, Funding
+from trading_assets.core.strategy_data import StrategyData
+from trading_assets.core.timeframes import DAY_MS, HOUR_MS, Timeframe
 from trading_assets.strategies.fibonacci_bollinger import LEVEL_TIMEFRAMES
 
 START_MS = 1_772_323_200_000

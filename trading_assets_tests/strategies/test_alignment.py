@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trading_assets.market.candles import Candles, Funding
-from trading_assets.market.timeframes import HOUR_MS, MINUTE_MS, Timeframe
+from trading_assets.core.candles import Candles, Funding
+from trading_assets.core.timeframes import HOUR_MS, MINUTE_MS, Timeframe
 from trading_assets.strategies.alignment import as_of_close, as_of_open, funding_as_of_close
 from trading_assets_tests.strategies.markets import START_MS, candles_of_closes
 

@@ -9,11 +9,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from trading_assets.errors import StrategyError
-from trading_assets.market.candles import Candles, FloatArray
-from trading_assets.market.timeframes import Timeframe
+from trading_assets.core.candles import Candles, FloatArray
+from trading_assets.core.errors import StrategyError
+from trading_assets.core.strategy_data import StrategyData
+from trading_assets.core.timeframes import Timeframe
 from trading_assets.strategies import indicators
-from trading_assets.strategies.base import Entries, Parameters, Strategy, StrategyData, Values
+from trading_assets.strategies.base import Entries, Parameters, Strategy, Values
 from trading_assets.strategies.bollinger_rsi import BollingerRsi
 from trading_assets.strategies.fibonacci_bollinger import FibonacciBollinger
 from trading_assets_tests.strategies.donchian_breakout import DonchianBreakout

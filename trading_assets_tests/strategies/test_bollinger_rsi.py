@@ -7,7 +7,8 @@ import math
 import numpy as np
 import pytest
 
-from trading_assets.strategies.base import StrategyData, Values
+from trading_assets.core.strategy_data import StrategyData
+from trading_assets.strategies.base import Values
 from trading_assets.strategies.bollinger_rsi import BollingerRsi
 from trading_assets_tests.strategies.markets import walk
 

@@ -9,12 +9,13 @@ import pytest
 import sqlalchemy as sa
 
 import trading_assets.strategies as package
-from trading_assets.errors import StrategyError
+from trading_assets.core.errors import StrategyError
+from trading_assets.core.strategy_data import DataNeeds
+from trading_assets.core.timeframes import TRADED_TIMEFRAMES, Timeframe
+from trading_assets.ledger import strategies as strategy_rows
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.tables import strategies as table
-from trading_assets.market.timeframes import TRADED_TIMEFRAMES, Timeframe
 from trading_assets.strategies import registry
-from trading_assets.strategies.base import DataNeeds
 
 BUILT_IN = ["bollinger_rsi", "fibonacci_bollinger", "hyperrsi"]
 
@@ -105,26 +106,26 @@ def change(database: Database, name: str, **changed: object) -> None:
 
 
 def names_of(database: Database) -> list[str]:
-    return [one.name for one in registry.active_strategies(database).usable]
+    return [one.name for one in strategy_rows.active_strategies(database).usable]
 
 
 # Rows.
 
 
 def test_seeding_brings_back_only_a_row_that_is_gone(database: Database) -> None:
-    registry.seed_registry(database)
+    strategy_rows.seed_registry(database)
     change(database, "fibonacci_bollinger", is_active=False)
     with database.write() as connection:
         connection.execute(sa.delete(table).where(table.c.name == "bollinger_rsi"))
-    registry.seed_registry(database)
+    strategy_rows.seed_registry(database)
     found = {row["name"]: row["is_active"] for row in rows_of(database)}
     assert found["bollinger_rsi"]
     assert not found["fibonacci_bollinger"]
 
 
 def test_a_seeded_row_tries_the_whole_grid_on_every_coin_and_timeframe_the_defaults_first(database: Database) -> None:
-    registry.seed_registry(database)
-    for found in registry.active_strategies(database).usable:
+    strategy_rows.seed_registry(database)
+    for found in strategy_rows.active_strategies(database).usable:
         assert len(found.sets) == len(set(found.parameters)) == 20
         assert found.pairs == frozenset()
         assert found.timeframes == frozenset(TRADED_TIMEFRAMES)
@@ -151,7 +152,7 @@ def test_a_broken_row_is_named_with_its_reason_and_does_not_stop_the_others(
 ) -> None:
     insert(sqlite, name, **changed)
     insert(sqlite, "fibonacci_bollinger")
-    found = registry.active_strategies(sqlite)
+    found = strategy_rows.active_strategies(sqlite)
     assert [one.name for one in found.usable] == ["fibonacci_bollinger"]
     (broken,) = found.broken
     assert broken.name == name
@@ -161,15 +162,15 @@ def test_a_broken_row_is_named_with_its_reason_and_does_not_stop_the_others(
 def test_rows_that_are_off_or_of_another_exchange_are_neither_usable_nor_broken(database: Database) -> None:
     insert(database, "bollinger_rsi", is_active=False, parameters="broken")
     insert(database, "fibonacci_bollinger", exchange="binance", parameters="broken")
-    found = registry.active_strategies(database)
+    found = strategy_rows.active_strategies(database)
     assert (found.usable, found.broken) == ((), ())
 
 
 def test_switching_an_unknown_strategy_names_the_known_ones_and_changes_nothing(database: Database) -> None:
-    registry.seed_registry(database)
+    strategy_rows.seed_registry(database)
     before = rows_of(database)
     with pytest.raises(StrategyError, match=r"unknown strategy 'bolinger'; known are bollinger_rsi"):
-        registry.set_active(database, "bolinger", False)
+        strategy_rows.set_active(database, "bolinger", False)
     assert rows_of(database) == before
 
 
@@ -199,8 +200,8 @@ def test_every_known_strategy_is_made_with_default_parameters() -> None:
 def test_a_strategy_offered_by_an_entry_point_is_found(offer: Drop, database: Database) -> None:
     offer("any_name = other_package:Dropped", SOURCE.format(name="offered"))
     assert registry.strategy_classes()["offered"].__module__ == "other_package"
-    registry.seed_registry(database)
-    registry.set_active(database, "offered", True)
+    strategy_rows.seed_registry(database)
+    strategy_rows.set_active(database, "offered", True)
     assert set(names_of(database)) == {*BUILT_IN, "offered"}
 
 
@@ -219,8 +220,8 @@ def test_a_broken_entry_point_is_named_and_does_not_stop_the_others(
 ) -> None:
     offer(f"{points}\ngood = other_package:Dropped", SOURCE.format(name="offered"))
     assert set(registry.strategy_classes()) == {*BUILT_IN, "offered"}
-    registry.seed_registry(sqlite)
-    found = registry.active_strategies(sqlite)
+    strategy_rows.seed_registry(sqlite)
+    found = strategy_rows.active_strategies(sqlite)
     assert [one.name for one in found.usable] == BUILT_IN
     (broken,) = found.broken
     assert "bad" in broken.name

@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
-from trading_assets.market.candles import Candles, FloatArray, Funding
-from trading_assets.market.timeframes import DAY_MS, HOUR_MS, Timeframe
-from trading_assets.strategies.base import DataNeeds, Strategy, StrategyData, Values
+from trading_assets.core.candles import Candles, FloatArray, Funding
+from trading_assets.core.strategy_data import DataNeeds, StrategyData
+from trading_assets.core.timeframes import DAY_MS, HOUR_MS, Timeframe
+from trading_assets.strategies.base import Strategy, Values
 from trading_assets.strategies.bollinger_rsi import BollingerRsi
 from trading_assets.strategies.fibonacci_bollinger import LEVEL_TIMEFRAMES, FibonacciBollinger
 from trading_assets_tests.strategies.series import START_MS, candles_of, ending

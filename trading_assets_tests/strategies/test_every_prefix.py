@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trading_assets.market.timeframes import Timeframe
+from trading_assets.core.timeframes import Timeframe
 from trading_assets.strategies.base import Strategy
 from trading_assets.strategies.bollinger_rsi import BollingerRsi
 from trading_assets.strategies.fibonacci_bollinger import FibonacciBollinger

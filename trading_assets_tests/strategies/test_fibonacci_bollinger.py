@@ -8,9 +8,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from trading_assets.market.candles import Candles, Funding
-from trading_assets.market.timeframes import DAY_MS, HOUR_MS, Timeframe
-from trading_assets.strategies.base import StrategyData, Values
+from trading_assets.core.candles import Candles, Funding
+from trading_assets.core.strategy_data import StrategyData
+from trading_assets.core.timeframes import DAY_MS, HOUR_MS, Timeframe
+from trading_assets.strategies.base import Values
 from trading_assets.strategies.fibonacci_bollinger import LEVEL_TIMEFRAMES, FibonacciBollinger
 from trading_assets_tests.strategies.markets import START_MS, candles_of_closes, market, walk
 

@@ -9,13 +9,14 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from trading_assets.market.candles import Candles, Funding
+from trading_assets.core.candles import Candles, Funding
+from trading_assets.core.strategy_data import StrategyData
+from trading_assets.core.timeframes import Timeframe
 from trading_assets.market.resample import resample
-from trading_assets.market.timeframes import Timeframe
-from trading_assets.strategies.base import Strategy, StrategyData
+from trading_assets.strategies.base import Strategy
+from trading_assets.strategies.bias_checks import look_ahead, warm_up
 from trading_assets.strategies.bollinger_rsi import BollingerRsi
 from trading_assets.strategies.fibonacci_bollinger import FibonacciBollinger
-from trading_assets.strategies.honesty import look_ahead, warm_up
 from trading_assets_tests.conftest import recorded_data
 from trading_assets_tests.strategies import cheats
 

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trading_assets.market.timeframes import WARM_UP_BARS, Timeframe
-from trading_assets.strategies.base import Strategy, StrategyData
+from trading_assets.core.strategy_data import StrategyData
+from trading_assets.core.timeframes import WARM_UP_BARS, Timeframe
+from trading_assets.strategies.base import Strategy
 from trading_assets.strategies.bollinger_rsi import BollingerRsi
 from trading_assets.strategies.fibonacci_bollinger import FibonacciBollinger
 from trading_assets.strategies.hyperrsi import HyperRsi

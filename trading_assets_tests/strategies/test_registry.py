@@ -13,13 +13,14 @@ import sqlalchemy as sa
 
 import trading_assets.strategies as package
 from trading_assets.backtesting.run import backtest_window
-from trading_assets.errors import StrategyError
+from trading_assets.core.errors import StrategyError
+from trading_assets.core.settings import load_settings
+from trading_assets.core.strategy_data import DataNeeds, StrategyData
+from trading_assets.core.timeframes import TRADED_TIMEFRAMES, Timeframe
+from trading_assets.ledger import strategies as strategy_rows
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.tables import strategies as table
-from trading_assets.market.timeframes import TRADED_TIMEFRAMES, Timeframe
-from trading_assets.settings import load_settings
 from trading_assets.strategies import registry
-from trading_assets.strategies.base import DataNeeds, StrategyData
 from trading_assets_tests.strategies import donchian_breakout
 from trading_assets_tests.strategies.markets import walk
 
@@ -86,11 +87,11 @@ def test_the_strategies_of_the_package_are_found_and_nothing_else() -> None:
 
 
 def test_seeding_twice_changes_nothing(database: Database) -> None:
-    registry.seed_registry(database)
+    strategy_rows.seed_registry(database)
     change(database, "bollinger_rsi", is_active=False, parameters='{"band": 0.9}')
-    before = registry.registry_rows(database)
-    registry.seed_registry(database)
-    assert registry.registry_rows(database) == before
+    before = strategy_rows.registry_rows(database)
+    strategy_rows.seed_registry(database)
+    assert strategy_rows.registry_rows(database) == before
     assert {row.name for row in before} == BUILT_IN
 
 
@@ -103,7 +104,7 @@ def test_processes_that_seed_at_the_same_time_do_not_disturb_each_other(database
         other = Database(url, busy_timeout_s=20.0)
         try:
             barrier.wait(20)
-            registry.seed_registry(other)
+            strategy_rows.seed_registry(other)
         except Exception as error:  # noqa: BLE001 (handed to the test)
             failures.append(error)
         finally:
@@ -116,13 +117,13 @@ def test_processes_that_seed_at_the_same_time_do_not_disturb_each_other(database
     for thread in threads:
         thread.join()
     assert failures == []
-    assert {row.name for row in registry.registry_rows(database)} == BUILT_IN
+    assert {row.name for row in strategy_rows.registry_rows(database)} == BUILT_IN
 
 
 def test_an_active_row_is_ready_for_use(database: Database) -> None:
-    registry.seed_registry(database)
+    strategy_rows.seed_registry(database)
     change(database, "bollinger_rsi", parameters='{"band": 0.8}', pairs='["BTCUSDT"]', timeframes='["15m", "60m"]')
-    found = registry.active_strategies(database)
+    found = strategy_rows.active_strategies(database)
     assert found.broken == ()
     first, second, third = found.usable
     assert (first.name, second.name, third.name) == ("bollinger_rsi", "fibonacci_bollinger", "hyperrsi")
@@ -139,18 +140,18 @@ def test_an_active_row_is_ready_for_use(database: Database) -> None:
 
 
 def test_a_stopped_strategy_is_left_out_until_it_is_started(database: Database) -> None:
-    registry.seed_registry(database)
-    registry.set_active(database, "bollinger_rsi", False)
-    assert names(registry.active_strategies(database)) == BUILT_IN - {"bollinger_rsi"}
-    registry.set_active(database, "bollinger_rsi", True)
-    assert names(registry.active_strategies(database)) == BUILT_IN
+    strategy_rows.seed_registry(database)
+    strategy_rows.set_active(database, "bollinger_rsi", False)
+    assert names(strategy_rows.active_strategies(database)) == BUILT_IN - {"bollinger_rsi"}
+    strategy_rows.set_active(database, "bollinger_rsi", True)
+    assert names(strategy_rows.active_strategies(database)) == BUILT_IN
 
 
 def test_an_unknown_name_is_answered_with_the_known_ones(database: Database) -> None:
-    registry.seed_registry(database)
+    strategy_rows.seed_registry(database)
     known = "known are bollinger_rsi, fibonacci_bollinger, hyperrsi"
     with pytest.raises(StrategyError, match=f"unknown strategy 'grid'; {known}"):
-        registry.set_active(database, "grid", True)
+        strategy_rows.set_active(database, "grid", True)
     with pytest.raises(StrategyError, match=f"unknown strategy 'grid'; {known}"):
         registry.make_strategy("grid", "{}")
 
@@ -171,9 +172,9 @@ def test_an_unknown_name_is_answered_with_the_known_ones(database: Database) -> 
 def test_a_malformed_row_is_reported_and_the_others_go_on(
     database: Database, values: dict[str, str], reason: str
 ) -> None:
-    registry.seed_registry(database)
+    strategy_rows.seed_registry(database)
     change(database, "bollinger_rsi", **values)
-    found = registry.active_strategies(database)
+    found = strategy_rows.active_strategies(database)
     assert names(found) == BUILT_IN - {"bollinger_rsi"}
     (broken,) = found.broken
     assert broken.name == "bollinger_rsi"
@@ -182,14 +183,14 @@ def test_a_malformed_row_is_reported_and_the_others_go_on(
 
 
 def test_a_row_whose_class_is_gone_is_reported_and_the_others_go_on(sqlite: Database) -> None:
-    registry.seed_registry(sqlite)
+    strategy_rows.seed_registry(sqlite)
     change(sqlite, "bollinger_rsi", name="removed")
-    found = registry.active_strategies(sqlite)
+    found = strategy_rows.active_strategies(sqlite)
     assert names(found) == BUILT_IN - {"bollinger_rsi"}
     assert "unknown strategy 'removed'" in found.broken[0].reason
-    assert {row.name: row.description for row in registry.registry_rows(sqlite)}["removed"].startswith("its class")
-    registry.set_active(sqlite, "removed", False)
-    assert registry.active_strategies(sqlite).broken == ()
+    assert {row.name: row.description for row in strategy_rows.registry_rows(sqlite)}["removed"].startswith("its class")
+    strategy_rows.set_active(sqlite, "removed", False)
+    assert strategy_rows.active_strategies(sqlite).broken == ()
 
 
 @pytest.fixture
@@ -204,12 +205,12 @@ def test_a_new_strategy_is_found_waits_to_be_started_and_is_backtested(
     way: str, sqlite: Database, request: pytest.FixtureRequest
 ) -> None:
     request.getfixturevalue(way)(f"plugin_{way}", EXAMPLE)
-    registry.seed_registry(sqlite)
-    assert names(registry.active_strategies(sqlite)) == BUILT_IN
-    registry.set_active(sqlite, "donchian_breakout", True)
+    strategy_rows.seed_registry(sqlite)
+    assert names(strategy_rows.active_strategies(sqlite)) == BUILT_IN
+    strategy_rows.set_active(sqlite, "donchian_breakout", True)
     for name in ("fibonacci_bollinger", "hyperrsi"):
-        registry.set_active(sqlite, name, False)
-    found = registry.active_strategies(sqlite)
+        strategy_rows.set_active(sqlite, name, False)
+    found = strategy_rows.active_strategies(sqlite)
     assert names(found) == {"bollinger_rsi", "donchian_breakout"}
 
     def load(symbol: str, timeframe: Timeframe, needs: DataNeeds) -> StrategyData:
@@ -248,8 +249,8 @@ def test_a_module_that_cannot_be_used_is_reported_and_the_others_go_on(
 ) -> None:
     drop("plugin_bad", text)
     drop("plugin_good", OK)
-    registry.seed_registry(sqlite)
-    found = registry.active_strategies(sqlite)
+    strategy_rows.seed_registry(sqlite)
+    found = strategy_rows.active_strategies(sqlite)
     assert names(found) == BUILT_IN
     assert "other_name" in registry.strategy_classes()
     (broken,) = found.broken
@@ -261,8 +262,8 @@ def test_a_module_that_cannot_be_used_is_reported_and_the_others_go_on(
 
 def test_an_entry_point_that_cannot_be_imported_is_reported(plug: Drop, sqlite: Database) -> None:
     plug("plugin_bad", "DonchianBreakout = 3")
-    registry.seed_registry(sqlite)
-    (broken,) = registry.active_strategies(sqlite).broken
+    strategy_rows.seed_registry(sqlite)
+    (broken,) = strategy_rows.active_strategies(sqlite).broken
     assert broken.name == "entry point plugin_bad"
     assert "is 3, expected a concrete subclass of Strategy" in broken.reason
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trading_assets.market.timeframes import Timeframe
+from trading_assets.core.timeframes import Timeframe
 from trading_assets.strategies import indicators
 from trading_assets_tests.strategies.series import START_MS, walk
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from trading_assets.market.candles import Candles, FloatArray
-from trading_assets.market.timeframes import Timeframe
-from trading_assets.strategies.base import Entries, Parameters, Strategy, StrategyData, Values
+from trading_assets.core.candles import Candles, FloatArray
+from trading_assets.core.strategy_data import StrategyData
+from trading_assets.core.timeframes import Timeframe
+from trading_assets.strategies.base import Entries, Parameters, Strategy, Values
 
 BARS = 40
 

@@ -9,17 +9,17 @@ from decimal import Decimal
 import pandas as pd
 import sqlalchemy as sa
 
-from trading_assets.errors import ExchangeError
+from trading_assets.core.errors import ExchangeError
+from trading_assets.core.settings import Settings
+from trading_assets.core.timeframes import HOUR_MS, Timeframe
 from trading_assets.ledger import orders, signals
-from trading_assets.ledger.books import Closing
+from trading_assets.ledger.account import Closing
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.tables import order_intents, strategies
-from trading_assets.market.timeframes import HOUR_MS, Timeframe
-from trading_assets.settings import Settings
-from trading_assets.trading.desk import Desk
-from trading_assets.trading.executor import submit_orders
-from trading_assets.trading.reconcile import reconcile
-from trading_assets.trading.signals import order_link_id, signal_id
+from trading_assets.trading.context import Desk
+from trading_assets.trading.decide.entry import order_link_id, signal_id
+from trading_assets.trading.execute.submit import submit_orders
+from trading_assets.trading.reconcile.reconciler import reconcile
 from trading_assets_tests.fakes import FakeExchange
 
 NOW_MS = 500_000 * HOUR_MS + 5_000

@@ -13,19 +13,20 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any
 
-from trading_assets.errors import TradingAssetsError
+from trading_assets.core.errors import TradingAssetsError
+from trading_assets.core.models import OrderAck, OrderRequest, Side
 from trading_assets.exchange.bybit import BybitExchange
-from trading_assets.exchange.models import OrderAck, OrderRequest, Side
 from trading_assets.exchange.transport import Connection, Transport
-from trading_assets.ledger import books, signals
+from trading_assets.ledger import account as books
+from trading_assets.ledger import signals
 from trading_assets.ledger.database import Database
 from trading_assets.simulator.embedded import RunningExchange
-from trading_assets.simulator.faults.reading import parse_rules
+from trading_assets.simulator.faults.parsing import parse_rules
 from trading_assets.simulator.server import ENDPOINTS
-from trading_assets.trading.desk import Desk
-from trading_assets.trading.executor import submit_orders
-from trading_assets.trading.reconcile import reconcile
-from trading_assets.trading.signals import order_link_id
+from trading_assets.trading.context import Desk
+from trading_assets.trading.decide.entry import order_link_id
+from trading_assets.trading.execute.submit import submit_orders
+from trading_assets.trading.reconcile.reconciler import reconcile
 from trading_assets_tests.exchange.stub import keys_of
 from trading_assets_tests.simulator.fake_market import HOUR, T0
 from trading_assets_tests.trading.desks import add_signal, settings

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trading_assets.market.timeframes import HOUR_MS, MINUTE_MS
+from trading_assets.core.timeframes import HOUR_MS, MINUTE_MS
 from trading_assets.trading.automation import (
     BEGINS_WITHIN_S,
     CATCH_UP_AFTER_MS,
@@ -26,7 +26,7 @@ from trading_assets.trading.automation import (
     decide_trade,
     failure_text,
 )
-from trading_assets.trading.session_lease import Trader
+from trading_assets.trading.session.lease import Trader
 
 FULL = 500_000 * HOUR_MS
 

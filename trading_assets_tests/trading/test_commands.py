@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import pytest
 from click.testing import CliRunner, Result
 
-from trading_assets.cli import cli
-from trading_assets.errors import ExchangeError, StorageError
+from trading_assets.cli.main import cli
+from trading_assets.core.errors import ExchangeError, StorageError
 from trading_assets.simulator.embedded import serve_in_thread
 from trading_assets.simulator.venue import ServeConfig
 

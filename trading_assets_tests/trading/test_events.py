@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from trading_assets import errors
-from trading_assets.errors import (
+from trading_assets.core import errors
+from trading_assets.core.errors import (
     AmbiguousOutcomeError,
     ClockSkewError,
     ExchangeError,
@@ -22,12 +22,12 @@ from trading_assets.errors import (
     RateLimitedError,
     SymbolUnavailableError,
 )
-from trading_assets.exchange import reactions
-from trading_assets.exchange.events import Failure, TradeExecuted, TradeFailed, failure_of, record_of
-from trading_assets.exchange.models import OrderStatus, Side
+from trading_assets.core.events import Failure, TradeExecuted, TradeFailed, failure_of, record_of
+from trading_assets.core.models import OrderStatus, Side
+from trading_assets.exchange import error_mapping as reactions
 from trading_assets.ledger.database import Database
-from trading_assets.trading.executor import submit_orders
-from trading_assets.trading.signals import order_link_id
+from trading_assets.trading.decide.entry import order_link_id
+from trading_assets.trading.execute.submit import submit_orders
 from trading_assets_tests.trading.desks import add_signal, bench_on
 
 ROOT = Path(errors.__file__).parent
@@ -106,7 +106,7 @@ def test_nothing_above_the_connector_knows_a_code(path: Path) -> None:
     codes = set(reactions._CODES) | {reactions.NO_SUCH_ORDER}
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom):
-            assert node.module not in ("trading_assets.exchange.reactions", "trading_assets.exchange.transport")
+            assert node.module not in ("trading_assets.exchange.error_mapping", "trading_assets.exchange.transport")
             assert not (node.module == "trading_assets.exchange" and "reactions" in [name.name for name in node.names])
         if isinstance(node, ast.Attribute):
             assert node.attr not in ("code", "status_code"), f"line {node.lineno} reads an exchange's code"

@@ -7,12 +7,12 @@ from decimal import Decimal
 
 import pytest
 
-from trading_assets.errors import ExchangeUnavailableError, LeaseLostError
+from trading_assets.core.errors import ExchangeUnavailableError, LeaseLostError
 from trading_assets.ledger import leases, orders
 from trading_assets.ledger.database import Database
-from trading_assets.trading.desk import trading_lease
-from trading_assets.trading.executor import submit_orders
-from trading_assets.trading.reconcile import reconcile
+from trading_assets.trading.context import trading_lease
+from trading_assets.trading.execute.submit import submit_orders
+from trading_assets.trading.reconcile.reconciler import reconcile
 from trading_assets_tests.trading.desks import NO_SHARES, add_signal, bench_on
 
 THIRTY = [f"S{number:02}USDT" for number in range(30)]

@@ -10,16 +10,13 @@ from collections.abc import Iterator
 import pytest
 import sqlalchemy as sa
 
-from trading_assets.errors import (
-    AmbiguousOutcomeError,
-    OrderRejectedError,
-)
-from trading_assets.ledger import books
+from trading_assets.core.errors import AmbiguousOutcomeError, OrderRejectedError
+from trading_assets.ledger import account as books
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.tables import risk_events
-from trading_assets.trading.desk import Desk
-from trading_assets.trading.executor import submit_orders
-from trading_assets.trading.recovery import recover
+from trading_assets.trading.context import Desk
+from trading_assets.trading.execute.recovery import recover
+from trading_assets.trading.execute.submit import submit_orders
 from trading_assets_tests.fakes import FakeExchange
 from trading_assets_tests.trading.desks import NOW_MS, add_signal, bench_on, settings, settle_all
 

@@ -9,18 +9,18 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from trading_assets.errors import DataError
+from trading_assets.core.errors import DataError
+from trading_assets.core.schemas import BACKTEST_RESULTS, CANDLE_COVERAGE, STRATEGY_SELECTIONS, Table
+from trading_assets.core.timeframes import HOUR_MS, hour_key
 from trading_assets.ledger import checks
 from trading_assets.ledger.checks import Verdict
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.lineage import Write
 from trading_assets.ledger.partitions import replace_partitions
-from trading_assets.market.timeframes import HOUR_MS, hour_key
-from trading_assets.schemas.tables import BACKTEST_RESULTS, CANDLE_COVERAGE, STRATEGY_SELECTIONS, Table
-from trading_assets.trading.executor import submit_orders
+from trading_assets.trading.decide.entry import order_link_id
+from trading_assets.trading.execute.submit import submit_orders
 from trading_assets.trading.explain import Explanation, Links, Step, explain, markdown, plain, print_explanation
-from trading_assets.trading.reconcile import reconcile
-from trading_assets.trading.signals import order_link_id
+from trading_assets.trading.reconcile.reconciler import reconcile
 from trading_assets_tests.trading.desks import NOW_MS, Bench, add_signal, bench_on
 
 HOUR = NOW_MS // HOUR_MS * HOUR_MS - HOUR_MS

@@ -8,15 +8,15 @@ from decimal import Decimal
 import pytest
 from rich.console import Console
 
-from trading_assets.exchange.models import Side
+from trading_assets.cli.portfolio import plain, print_portfolio
+from trading_assets.core.models import Side
+from trading_assets.core.timeframes import DAY_MS
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.risk import RiskState
-from trading_assets.market.timeframes import DAY_MS
-from trading_assets.trading import risk_guard
-from trading_assets.trading.executor import submit_orders
+from trading_assets.trading.execute.submit import submit_orders
 from trading_assets.trading.portfolio import DIMENSIONS, Portfolio, portfolio
-from trading_assets.trading.portfolio_report import plain, print_portfolio
-from trading_assets.trading.reconcile import reconcile
+from trading_assets.trading.reconcile.reconciler import reconcile
+from trading_assets.trading.risk import guard as risk_guard
 from trading_assets_tests.trading.desks import Bench, add_signal, bench_on
 
 D = Decimal

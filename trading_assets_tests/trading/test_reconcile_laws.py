@@ -11,16 +11,16 @@ from hypothesis import HealthCheck, Phase, example, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from trading_assets.errors import ExchangeUnavailableError
-from trading_assets.exchange.models import OrderRequest, OrderStatus, Side
+from trading_assets.core.errors import ExchangeUnavailableError
+from trading_assets.core.models import OrderRequest, OrderStatus, Side
 from trading_assets.ledger import orders
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.orders import Intent
 from trading_assets.ledger.tables import metadata, order_intents
-from trading_assets.trading import saga
-from trading_assets.trading.reconcile import reconcile
-from trading_assets.trading.recovery import LOST_AFTER_MS
-from trading_assets.trading.signals import order_link_id
+from trading_assets.trading.decide.entry import order_link_id
+from trading_assets.trading.execute import saga
+from trading_assets.trading.execute.recovery import LOST_AFTER_MS
+from trading_assets.trading.reconcile.reconciler import reconcile
 from trading_assets_tests.fakes import FakeExchange
 from trading_assets_tests.trading.desks import Bench, add_signal, settings, signal_row
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import requests
 
-from trading_assets.settings import PREFIX
+from trading_assets.core.settings import PREFIX
 
 ROOT = Path(__file__).resolve().parents[2]
 STARTS_WITHIN_S = 90.0

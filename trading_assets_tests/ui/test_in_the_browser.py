@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 import pytest
 
-from trading_assets.market.timeframes import HOUR_MS, hour_key
+from trading_assets.core.timeframes import HOUR_MS, hour_key
 from trading_assets.simulator.clock import ClockMode, ClockSpec
 from trading_assets.simulator.embedded import serve_in_thread
 from trading_assets.simulator.venue import ServeConfig

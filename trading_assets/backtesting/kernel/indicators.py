@@ -17,7 +17,7 @@ import numba  # noqa: TID253 (this module is imported lazily)
 import numpy as np
 
 from trading_assets.backtesting.kernel.loops import KEPT
-from trading_assets.market.candles import Candles, FloatArray, Funding, IntArray
+from trading_assets.core.candles import Candles, FloatArray, Funding, IntArray
 from trading_assets.strategies import indicators as originals
 
 _row = numba.types.Array(numba.float64, 1, "C", readonly=True)

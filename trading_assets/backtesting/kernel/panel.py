@@ -14,9 +14,9 @@ import numpy as np
 import numpy.typing as npt
 
 from trading_assets.backtesting.metrics import split_bar
-from trading_assets.errors import StrategyError
-from trading_assets.market.candles import Candles, FloatArray, Funding
-from trading_assets.strategies.base import StrategyData
+from trading_assets.core.candles import Candles, FloatArray, Funding
+from trading_assets.core.errors import StrategyError
+from trading_assets.core.strategy_data import StrategyData
 
 MOST_BARS = 65_536
 """A panel has no more bars of all its coins together: larger ones gain nothing, and their arrays leave the caches."""

@@ -18,14 +18,15 @@ from typing import Any
 import numpy as np
 
 from trading_assets.backtesting.engine import Column, Costs
-from trading_assets.backtesting.kernel.engine import LINE, KernelEngine
+from trading_assets.backtesting.kernel.entry_rules import CompiledRule, compile_rule
+from trading_assets.backtesting.kernel.kernel_engine import LINE, KernelEngine
 from trading_assets.backtesting.kernel.panel import Panel, Window
-from trading_assets.backtesting.kernel.rules import CompiledRule, compile_rule
 from trading_assets.backtesting.metrics import NO_TRADES, metrics
-from trading_assets.market.candles import BoolArray, FloatArray, IntArray
+from trading_assets.core.candles import BoolArray, FloatArray, IntArray
+from trading_assets.core.strategy_data import StrategyData
 from trading_assets.strategies import indicators
-from trading_assets.strategies.base import CANDLE_VALUES, Parameters, Strategy, StrategyData
-from trading_assets.strategies.sharing import sharing
+from trading_assets.strategies.base import CANDLE_VALUES, Parameters, Strategy
+from trading_assets.strategies.indicator_cache import sharing
 
 _log = logging.getLogger(__name__)
 

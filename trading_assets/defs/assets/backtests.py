@@ -6,7 +6,10 @@ import dagster as dg
 import pandas as pd
 
 from trading_assets.backtesting.code_version import code_version
-from trading_assets.backtesting.left_out import backtest_good_candles
+from trading_assets.backtesting.exclusions import backtest_good_candles
+from trading_assets.core.schemas import BACKTEST_RESULTS
+from trading_assets.core.strategy_data import DataNeeds
+from trading_assets.core.timeframes import TRADED_TIMEFRAMES, Timeframe
 from trading_assets.defs import metadata as md
 from trading_assets.defs import pictures
 from trading_assets.defs.assets.common import HOURS, OWNERS, TABLES, ByHour, Progress, describe_hours
@@ -14,12 +17,10 @@ from trading_assets.defs.checks.schema import column_schema
 from trading_assets.defs.partitions import hourly, hours_of
 from trading_assets.defs.resources import CandleStoreResource, DatabaseResource, SettingsResource
 from trading_assets.ledger import checks
+from trading_assets.ledger.strategies import active_strategies
 from trading_assets.market.loading import OfHour, most_prices_of, open_coin, sized
 from trading_assets.market.stages import timeframes_read
-from trading_assets.market.timeframes import TRADED_TIMEFRAMES, Timeframe
-from trading_assets.schemas.tables import BACKTEST_RESULTS
-from trading_assets.strategies.base import DataNeeds
-from trading_assets.strategies.registry import active_strategies, known_strategies, strategy_classes
+from trading_assets.strategies.registry import known_strategies, strategy_classes
 
 _CODE = f"3-{code_version(strategy_classes().values())}"
 

@@ -9,11 +9,11 @@ import dagster as dg
 import numpy as np
 import pandas as pd
 
+from trading_assets.core.errors import DataError
+from trading_assets.core.ports import MarketData
+from trading_assets.core.settings import load_settings
+from trading_assets.core.timeframes import as_of_ms, iso
 from trading_assets.defs.partitions import key_of
-from trading_assets.errors import DataError
-from trading_assets.exchange.base import MarketData
-from trading_assets.market.timeframes import as_of_ms, iso
-from trading_assets.settings import load_settings
 
 OWNERS = ["team:trading-assets"]
 

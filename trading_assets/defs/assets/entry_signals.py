@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import dagster as dg
 
+from trading_assets.core.schemas import ENTRY_SIGNALS
 from trading_assets.defs.assets.common import OWNERS
 from trading_assets.defs.checks.schema import column_schema
 from trading_assets.defs.partitions import hourly
-from trading_assets.schemas.tables import ENTRY_SIGNALS
 
 entry_signals = dg.AssetSpec(
     "entry_signals",

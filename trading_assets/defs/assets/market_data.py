@@ -5,6 +5,8 @@ from collections.abc import Sequence
 import dagster as dg
 import pandas as pd
 
+from trading_assets.core.schemas import CANDLE_COVERAGE, FUNDING_COVERAGE
+from trading_assets.core.timeframes import TRADED_TIMEFRAMES, Timeframe
 from trading_assets.defs import metadata as md
 from trading_assets.defs.assets.common import (
     HOURS,
@@ -18,12 +20,10 @@ from trading_assets.defs.assets.common import (
 from trading_assets.defs.checks.schema import column_schema
 from trading_assets.defs.partitions import hourly, hours_of
 from trading_assets.defs.resources import CandleStoreResource, DatabaseResource, ExchangeResource, SettingsResource
+from trading_assets.ledger.strategies import active_strategies
 from trading_assets.market.fingerprint import rows_hash
 from trading_assets.market.quality import Limits
 from trading_assets.market.stages import fill_candles, fill_funding
-from trading_assets.market.timeframes import TRADED_TIMEFRAMES, Timeframe
-from trading_assets.schemas.tables import CANDLE_COVERAGE, FUNDING_COVERAGE
-from trading_assets.strategies.registry import active_strategies
 
 
 def _candle_asset(timeframe: Timeframe) -> dg.AssetsDefinition:

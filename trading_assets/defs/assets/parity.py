@@ -5,17 +5,17 @@ from collections import Counter
 import dagster as dg
 import pandas as pd
 
+from trading_assets.core.errors import DataError
+from trading_assets.core.ports import MarketData
+from trading_assets.core.schemas import LIVE_PARITY
+from trading_assets.core.settings import Settings
+from trading_assets.core.timeframes import DAY_MS, iso
 from trading_assets.defs import metadata as md
 from trading_assets.defs import pictures
 from trading_assets.defs.assets.common import ONE_RUN, OWNERS, TABLES
 from trading_assets.defs.checks.schema import column_schema
 from trading_assets.defs.partitions import daily, day_key_of, hours_of
 from trading_assets.defs.resources import CandleStoreResource, DatabaseResource, ExchangeResource, SettingsResource
-from trading_assets.errors import DataError
-from trading_assets.exchange.base import MarketData
-from trading_assets.market.timeframes import DAY_MS, iso
-from trading_assets.schemas.tables import LIVE_PARITY
-from trading_assets.settings import Settings
 
 _SHOWN = ["symbol", "timeframe", "strategy", "position_type", "outcome", "reason"]
 
@@ -46,7 +46,7 @@ def live_parity(
     """
     # The engine and numba's loops: a second, and loading the definitions stays light.
     from trading_assets.backtesting.run import production_engine  # noqa: PLC0415
-    from trading_assets.trading.parity import reading  # noqa: PLC0415
+    from trading_assets.trading.parity import load as reading  # noqa: PLC0415
     from trading_assets.trading.parity.day import compare_day  # noqa: PLC0415
 
     source, store, config = exchange.market_data(), candle_store.get(), settings.get()

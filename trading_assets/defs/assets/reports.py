@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 import dagster as dg
 from pydantic import Field
 
+from trading_assets.core.timeframes import DAY_MS, HOUR_MS, floor_ms, iso
 from trading_assets.defs import metadata as md
 from trading_assets.defs import pictures
 from trading_assets.defs.assets.common import OWNERS, Progress
-from trading_assets.defs.downloads import offer
+from trading_assets.defs.instance.downloads import offer
 from trading_assets.defs.resources import CandleStoreResource, DatabaseResource, ExchangeResource, SettingsResource
-from trading_assets.market.timeframes import DAY_MS, HOUR_MS, floor_ms, iso
 from trading_assets.reporting.hours import first_hour_ms, last_hour_ms
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def walk_forward_report(
     is the report: a click on it downloads one HTML file that needs no network. The same range gives the same page,
     byte for byte.
     """
-    from trading_assets.reporting.making import make_walk_forward  # noqa: PLC0415 (numba: a second)
+    from trading_assets.reporting.build import make_walk_forward  # noqa: PLC0415 (numba: a second)
 
     return _report(context, make_walk_forward, config, settings, database, exchange, candle_store)
 
@@ -81,7 +81,7 @@ def performance_report(
     Not partitioned: by default from the first executed signal to the last reading of the exchange's books. `page` in
     the metadata of a materialisation is the report: a click on it downloads one HTML file that needs no network.
     """
-    from trading_assets.reporting.making import make_performance  # noqa: PLC0415 (numba: a second)
+    from trading_assets.reporting.build import make_performance  # noqa: PLC0415 (numba: a second)
 
     return _report(context, make_performance, config, settings, database, exchange, candle_store)
 
@@ -95,9 +95,9 @@ def _report(
     exchange: ExchangeResource,
     candle_store: CandleStoreResource,
 ) -> dg.MaterializeResult[None]:
+    from trading_assets.reporting.build import Sources  # noqa: PLC0415
     from trading_assets.reporting.figures import DIMENSIONS, by_dimension, daily_returns  # noqa: PLC0415
     from trading_assets.reporting.files import write  # noqa: PLC0415
-    from trading_assets.reporting.making import Sources  # noqa: PLC0415
     from trading_assets.reporting.page import headline  # noqa: PLC0415
 
     market = exchange.market_data()

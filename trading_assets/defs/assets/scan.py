@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import dagster as dg
 import pandas as pd
 
+from trading_assets.core.schemas import MARKET_SCAN
 from trading_assets.defs import metadata as md
 from trading_assets.defs import pictures
 from trading_assets.defs.assets.common import (
@@ -20,7 +21,6 @@ from trading_assets.defs.checks.schema import column_schema
 from trading_assets.defs.partitions import hourly, hours_of
 from trading_assets.defs.resources import CandleStoreResource, ExchangeResource, SettingsResource
 from trading_assets.market.stages import scan_hours
-from trading_assets.schemas.tables import MARKET_SCAN
 
 
 @dg.asset(

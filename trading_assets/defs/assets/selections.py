@@ -7,18 +7,18 @@ import dagster as dg
 import pandas as pd
 
 from trading_assets.backtesting.selection import COLUMNS_READ, PRESETS, Limits, Selection, coin_summary, select_best
+from trading_assets.core.schemas import BACKTEST_RESULTS, STRATEGY_SELECTIONS
+from trading_assets.core.timeframes import TRADED_TIMEFRAMES
 from trading_assets.defs import metadata as md
 from trading_assets.defs import pictures
 from trading_assets.defs.assets.common import HOURS, OWNERS, TABLES, ByHour, describe_hours
 from trading_assets.defs.checks.schema import column_schema
 from trading_assets.defs.partitions import hourly, hours_of, key_of
 from trading_assets.defs.resources import DatabaseResource, SettingsResource
-from trading_assets.defs.tables import asset_name
+from trading_assets.defs.table_io import asset_name
 from trading_assets.ledger import checks
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.partitions import read_partitions
-from trading_assets.market.timeframes import TRADED_TIMEFRAMES
-from trading_assets.schemas.tables import BACKTEST_RESULTS, STRATEGY_SELECTIONS
 
 WARNS_AFTER, FAILS_AFTER = timedelta(minutes=75), timedelta(minutes=120)
 """An hour and what its research may take; after the second, the entry gate takes a selection for too old."""

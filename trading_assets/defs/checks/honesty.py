@@ -11,27 +11,27 @@ from functools import cache
 import dagster as dg
 import pandas as pd
 
-from trading_assets.backtesting.agreement import Difference, LoaderOfHour, agreement, column_of_row, data_of, draw
 from trading_assets.backtesting.cost_sensitivity import FACTOR, at_double_costs
+from trading_assets.backtesting.cross_engine import Difference, LoaderOfHour, agreement, column_of_row, data_of, draw
 from trading_assets.backtesting.engine import Column
 from trading_assets.backtesting.run import costs_of, production_engine
 from trading_assets.backtesting.significance import seed_of
 from trading_assets.backtesting.vectorbt_engine import VectorbtEngine
+from trading_assets.core.schemas import BACKTEST_RESULTS, MARKET_SCAN
+from trading_assets.core.settings import Settings
+from trading_assets.core.strategy_data import DataNeeds, StrategyData
+from trading_assets.core.timeframes import TRADED_TIMEFRAMES, Timeframe, as_of_ms, iso
 from trading_assets.defs import metadata as md
 from trading_assets.defs.checks.hours import NOTHING_YET, hours_to_check
 from trading_assets.defs.checks.verdicts import remembered
 from trading_assets.defs.partitions import key_of
 from trading_assets.defs.resources import CandleStoreResource, DatabaseResource, SettingsResource
-from trading_assets.defs.tables import rows_of, table_of
+from trading_assets.defs.table_io import rows_of, table_of
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.partitions import read_partitions
 from trading_assets.market.loading import Loader, hour_loader, most_prices_of, sized
 from trading_assets.market.store import CandleStore
-from trading_assets.market.timeframes import TRADED_TIMEFRAMES, Timeframe, as_of_ms, iso
-from trading_assets.schemas.tables import BACKTEST_RESULTS, MARKET_SCAN
-from trading_assets.settings import Settings
-from trading_assets.strategies import honesty
-from trading_assets.strategies.base import DataNeeds, StrategyData
+from trading_assets.strategies import bias_checks as honesty
 
 AGREES = "agrees_with_vectorbt"
 NO_LOOK_AHEAD = "no_look_ahead"

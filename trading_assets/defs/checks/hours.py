@@ -2,10 +2,10 @@
 
 import dagster as dg
 
+from trading_assets.core.schemas import Table
 from trading_assets.defs.partitions import hour_of
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.partitions import latest_hour_ms
-from trading_assets.schemas.tables import Table
 
 NOTHING_YET = "Nothing is materialised yet: materialise an hour first."
 

@@ -2,12 +2,12 @@
 
 import dagster as dg
 
+from trading_assets.core.schemas import LIVE_PARITY
 from trading_assets.defs import metadata as md
 from trading_assets.defs.checks.hours import NOTHING_YET, hours_to_check
 from trading_assets.defs.partitions import day_key_of
 from trading_assets.defs.resources import DatabaseResource, SettingsResource
 from trading_assets.ledger.partitions import read_partitions
-from trading_assets.schemas.tables import LIVE_PARITY
 
 EXPLAINED = "LIVE_IS_EXPLAINED"
 

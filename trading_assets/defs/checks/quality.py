@@ -5,13 +5,13 @@ from collections.abc import Iterable
 import dagster as dg
 import pandas as pd
 
+from trading_assets.core.schemas import CANDLE_COVERAGE
+from trading_assets.core.timeframes import TRADED_TIMEFRAMES
 from trading_assets.defs import metadata as md
 from trading_assets.defs.checks.hours import NOTHING_YET, hours_to_check
 from trading_assets.defs.partitions import key_of
 from trading_assets.defs.resources import DatabaseResource
 from trading_assets.ledger import checks
-from trading_assets.market.timeframes import TRADED_TIMEFRAMES
-from trading_assets.schemas.tables import CANDLE_COVERAGE
 
 QUALITY = "CANDLE_QUALITY"
 SHOWN = 50

@@ -6,13 +6,13 @@ import dagster as dg
 import pandas as pd
 import pandera.errors
 
+from trading_assets.core.schemas import Table
 from trading_assets.defs.checks.hours import NOTHING_YET, hours_to_check
 from trading_assets.defs.checks.verdicts import remembered
 from trading_assets.defs.partitions import key_of
 from trading_assets.defs.resources import DatabaseResource
-from trading_assets.defs.tables import rows_of, table_of
+from trading_assets.defs.table_io import rows_of, table_of
 from trading_assets.ledger.partitions import read_partitions
-from trading_assets.schemas.tables import Table
 
 CHECK_NAME = "SCHEMA"
 SAMPLE_ROWS = 10

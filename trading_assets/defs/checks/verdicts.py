@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 import dagster as dg
 
 from trading_assets.defs.checks.hours import hours_to_check
-from trading_assets.defs.tables import asset_name, table_of
+from trading_assets.defs.table_io import asset_name, table_of
 from trading_assets.ledger import checks
 from trading_assets.ledger.checks import Verdict
 from trading_assets.ledger.database import Database

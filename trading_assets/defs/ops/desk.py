@@ -8,7 +8,7 @@ from trading_assets.defs.resources import (
     NotifierResource,
     SettingsResource,
 )
-from trading_assets.trading.desk import Desk
+from trading_assets.trading.context import Desk
 
 
 def make_desk(

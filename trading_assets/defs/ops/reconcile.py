@@ -12,7 +12,7 @@ from trading_assets.defs.resources import (
     SettingsResource,
 )
 from trading_assets.trading.portfolio import DIMENSIONS, Portfolio, portfolio
-from trading_assets.trading.reconcile import reconcile
+from trading_assets.trading.reconcile.reconciler import reconcile
 
 
 @dg.op(description="Fills, positions, closings and balance of the exchange into the ledger; differences reported.")

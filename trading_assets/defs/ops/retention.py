@@ -10,14 +10,14 @@ from datetime import UTC, datetime
 import dagster as dg
 from pydantic import Field
 
-from trading_assets.defs import looking
+from trading_assets.core.settings import Settings
+from trading_assets.core.timeframes import DAY_MS, TRADED_TIMEFRAMES
+from trading_assets.defs import instance_queries as looking
 from trading_assets.defs import metadata as md
 from trading_assets.defs.resources import CandleStoreResource, DatabaseResource, ExchangeResource, SettingsResource
 from trading_assets.ledger import retention
 from trading_assets.ledger.retention import Ages
-from trading_assets.market import depth
-from trading_assets.market.timeframes import DAY_MS, TRADED_TIMEFRAMES
-from trading_assets.settings import Settings
+from trading_assets.market import lookback as depth
 from trading_assets.strategies.registry import known_strategies
 
 DAY_S = 86_400

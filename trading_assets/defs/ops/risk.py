@@ -11,8 +11,8 @@ from trading_assets.defs.resources import (
     SettingsResource,
 )
 from trading_assets.ledger.risk import RiskState
-from trading_assets.trading import risk_guard
-from trading_assets.trading.flatten import flatten
+from trading_assets.trading.execute.flatten import flatten
+from trading_assets.trading.risk import guard as risk_guard
 
 
 class Why(dg.Config):

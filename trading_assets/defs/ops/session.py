@@ -9,6 +9,7 @@ import threading
 import dagster as dg
 import psutil
 
+from trading_assets.core.schemas import ENTRY_SIGNALS
 from trading_assets.defs import metadata as md
 from trading_assets.defs.checks.schema import validate
 from trading_assets.defs.ops.desk import make_desk
@@ -21,13 +22,12 @@ from trading_assets.defs.resources import (
     NotifierResource,
     SettingsResource,
 )
-from trading_assets.exchange.factory import candle_stream_url
 from trading_assets.exchange.stream import CandleStream
-from trading_assets.schemas.tables import ENTRY_SIGNALS
-from trading_assets.trading.selected import newest_selection
-from trading_assets.trading.session import Session
-from trading_assets.trading.session_lease import NotOurTurnError
-from trading_assets.trading.session_telling import Found, Pulse, Said
+from trading_assets.trading.session.lease import NotOurTurnError
+from trading_assets.trading.session.log import Found, Pulse, Said
+from trading_assets.trading.session.selection import newest_selection
+from trading_assets.trading.session.session import Session
+from trading_assets.venues.factory import candle_stream_url
 
 SERVES = "trading_assets/serves"
 """Tag of a session's run: the selection that it trades on."""

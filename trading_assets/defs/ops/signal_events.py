@@ -5,11 +5,11 @@ from collections.abc import Sequence
 import dagster as dg
 import pandas as pd
 
+from trading_assets.core.settings import load_settings
 from trading_assets.defs import metadata as md
 from trading_assets.defs.checks.schema import CHECK_NAME
 from trading_assets.defs.partitions import key_of
 from trading_assets.ledger.database import Database
-from trading_assets.settings import load_settings
 from trading_assets.trading.explain import Links, explain, markdown, signals_markdown
 
 ENTRY_SIGNALS_KEY = dg.AssetKey("entry_signals")

@@ -7,6 +7,10 @@ import dagster as dg
 import pandas as pd
 from pydantic import Field
 
+from trading_assets.core.events import record_of
+from trading_assets.core.schemas import ENTRY_SIGNALS
+from trading_assets.core.strategy_data import StrategyData
+from trading_assets.core.timeframes import Timeframe
 from trading_assets.defs import metadata as md
 from trading_assets.defs.checks.schema import validate
 from trading_assets.defs.ops.desk import make_desk
@@ -18,14 +22,12 @@ from trading_assets.defs.resources import (
     NotifierResource,
     SettingsResource,
 )
-from trading_assets.exchange.events import record_of
 from trading_assets.ledger import signals as ledger
 from trading_assets.market.loading import load_live
-from trading_assets.market.timeframes import Timeframe
-from trading_assets.schemas.tables import ENTRY_SIGNALS
-from trading_assets.strategies.base import Strategy, StrategyData
-from trading_assets.trading import executor, finder
-from trading_assets.trading.selected import newest_selection
+from trading_assets.strategies.base import Strategy
+from trading_assets.trading.decide import finder
+from trading_assets.trading.execute import submit as executor
+from trading_assets.trading.session.selection import newest_selection
 
 
 class TradeConfig(dg.Config):

@@ -1,6 +1,6 @@
 """Handles that a step asks for. Each is opened on first use and shared by the process.
 
-Values come from `trading_assets.settings`, never from run config: keys and database passwords must not be stored
+Values come from `trading_assets.core.settings`, never from run config: keys and database passwords must not be stored
 in runs.
 """
 
@@ -11,14 +11,14 @@ from pathlib import Path
 
 import dagster as dg
 
-from trading_assets.exchange.base import Exchange, MarketData
-from trading_assets.exchange.factory import open_exchange, open_market_data
+from trading_assets.core.ports import Exchange, MarketData
+from trading_assets.core.settings import PREFIX, Settings, Venue, load_settings
 from trading_assets.exchange.keys import require_trading_key
 from trading_assets.ledger.database import Database
+from trading_assets.ledger.strategies import seed_registry
 from trading_assets.market.store import CandleStore
 from trading_assets.notifications.notifier import Notifier
-from trading_assets.settings import PREFIX, Settings, Venue, load_settings
-from trading_assets.strategies.registry import seed_registry
+from trading_assets.venues.factory import open_exchange, open_market_data
 
 _log = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
-from trading_assets.errors import StorageError
+from trading_assets.core.errors import StorageError
 from trading_assets.ledger.tables import closings, metadata
 
 if TYPE_CHECKING:

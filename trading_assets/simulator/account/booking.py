@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-from trading_assets.exchange.models import Side
+from trading_assets.core.models import Side
 from trading_assets.simulator.account.models import (
     TAKER_FEE,
     ZERO,
@@ -19,8 +19,8 @@ from trading_assets.simulator.account.models import (
 )
 from trading_assets.simulator.account.pricing import Fill
 from trading_assets.simulator.account.state import AccountState
+from trading_assets.simulator.codec import round8
 from trading_assets.simulator.market.base import Contract
-from trading_assets.simulator.wire import round8
 
 
 def book_fills(

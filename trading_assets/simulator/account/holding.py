@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-from trading_assets.simulator.account import rules, stops
+from trading_assets.simulator.account import order_rules as rules
+from trading_assets.simulator.account import stops
 from trading_assets.simulator.account.margin import account_figures, exposure_of
 from trading_assets.simulator.account.models import (
     LONG_LEG,
@@ -20,8 +21,8 @@ from trading_assets.simulator.account.models import (
 from trading_assets.simulator.account.placing import check_mode
 from trading_assets.simulator.account.pricing import contract_of, is_multiple, last_price, mark_price
 from trading_assets.simulator.account.state import AccountState
+from trading_assets.simulator.codec import Refusal
 from trading_assets.simulator.market.base import Market
-from trading_assets.simulator.wire import Refusal
 
 
 def set_leverage(market: Market, state: AccountState, symbol: str, leverage: Decimal, now_ms: int) -> None:

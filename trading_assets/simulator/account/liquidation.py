@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 
-from trading_assets.market.timeframes import MINUTE_MS, floor_ms
+from trading_assets.core.timeframes import MINUTE_MS, floor_ms
 from trading_assets.simulator.account.margin import (
     AccountFigures,
     PositionFigures,

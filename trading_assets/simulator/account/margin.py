@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from decimal import Decimal
 
-from trading_assets.exchange.models import Side
+from trading_assets.core.models import Side
 from trading_assets.simulator.account.models import ISOLATED, ONE_WAY, TAKER_FEE, ZERO, Order, Position
 from trading_assets.simulator.account.pricing import mark_price
 from trading_assets.simulator.account.state import AccountState

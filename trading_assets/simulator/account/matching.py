@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from decimal import ROUND_FLOOR, Decimal
 
-from trading_assets.exchange.models import OrderStatus, Side
-from trading_assets.market.timeframes import MINUTE_MS, floor_ms
-from trading_assets.simulator.account import rules, stops
+from trading_assets.core.models import OrderStatus, Side
+from trading_assets.core.timeframes import MINUTE_MS, floor_ms
+from trading_assets.simulator.account import order_rules as rules
+from trading_assets.simulator.account import stops
 from trading_assets.simulator.account.booking import book_fills
 from trading_assets.simulator.account.margin import account_figures
 from trading_assets.simulator.account.models import CONDITIONAL, MAKER_FEE, TAKER_FEE, ZERO, Order, Position
@@ -23,8 +24,8 @@ from trading_assets.simulator.account.pricing import (
     walk_book,
 )
 from trading_assets.simulator.account.state import AccountState
+from trading_assets.simulator.codec import Refusal, places_of
 from trading_assets.simulator.market.base import VOLUME, Contract, Market
-from trading_assets.simulator.wire import Refusal, places_of
 
 PARTICIPATION = Decimal("0.25")
 """Share of a minute's volume that one resting order gets."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from decimal import Decimal
 
-from trading_assets.exchange.models import OrderStatus, Side
+from trading_assets.core.models import OrderStatus, Side
 
 ZERO = Decimal(0)
 DEFAULT_LEVERAGE = Decimal(10)

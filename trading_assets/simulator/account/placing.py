@@ -5,8 +5,8 @@ from __future__ import annotations
 from copy import copy
 from decimal import Decimal
 
-from trading_assets.exchange.models import OrderStatus, Side
-from trading_assets.simulator.account import rules
+from trading_assets.core.models import OrderStatus, Side
+from trading_assets.simulator.account import order_rules as rules
 from trading_assets.simulator.account.margin import account_figures, opening_side
 from trading_assets.simulator.account.matching import Matching
 from trading_assets.simulator.account.models import (
@@ -32,8 +32,8 @@ from trading_assets.simulator.account.pricing import (
     snapped,
 )
 from trading_assets.simulator.account.state import AccountState
+from trading_assets.simulator.codec import Refusal
 from trading_assets.simulator.market.base import Contract, Market
-from trading_assets.simulator.wire import Refusal
 
 
 def place(market: Market, state: AccountState, matching: Matching, command: OrderCommand, now_ms: int) -> Order:

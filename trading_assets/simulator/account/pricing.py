@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 
-from trading_assets.exchange.models import Side
+from trading_assets.core.models import Side
+from trading_assets.simulator.codec import Refusal, places_of
 from trading_assets.simulator.market.base import Contract, Market
-from trading_assets.simulator.wire import Refusal, places_of
 
 BOOK_DEPTHS = (50, 500)
 """Levels asked of the book: the first is enough for ordinary orders, the second is all there is."""

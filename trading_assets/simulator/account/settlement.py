@@ -10,8 +10,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import IntEnum
 
-from trading_assets.exchange.models import OrderStatus, Side
-from trading_assets.market.timeframes import MINUTE_MS, floor_ms
+from trading_assets.core.models import OrderStatus, Side
+from trading_assets.core.timeframes import MINUTE_MS, floor_ms
 from trading_assets.simulator.account.liquidation import LiquidationWatch
 from trading_assets.simulator.account.models import LAST_PRICE, Order
 from trading_assets.simulator.account.state import AccountState

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from decimal import Decimal
 
-from trading_assets.exchange.models import OrderStatus, Side
+from trading_assets.core.models import OrderStatus, Side
 from trading_assets.simulator.account.models import (
     LAST_PRICE,
     PARTIAL_STOP_LOSS,

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 
-from trading_assets.market.timeframes import MINUTE_MS, floor_ms
+from trading_assets.core.timeframes import MINUTE_MS, floor_ms
 from trading_assets.simulator.account.models import MARK_PRICE
 from trading_assets.simulator.market.base import HIGH, LOW, START, Market, PathPoint
 

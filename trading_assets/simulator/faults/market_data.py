@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 
-from trading_assets.simulator.faults.engine import RequestFault
+from trading_assets.simulator.codec import Params, Raw
+from trading_assets.simulator.faults.injector import RequestFault
 from trading_assets.simulator.rest.common import Route
 from trading_assets.simulator.rest.market import MINUTES, candle_start, server_time
 from trading_assets.simulator.venue import Venue
-from trading_assets.simulator.wire import Params, Raw
 
 
 def disturbed_result(route: Route, venue: Venue, params: Params, now_ms: int, fault: RequestFault) -> object:

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
-from trading_assets.market.timeframes import MINUTE_MS
+from trading_assets.core.timeframes import MINUTE_MS
 
 WS = "ws:"
 METHODS = frozenset({"GET", "POST"})

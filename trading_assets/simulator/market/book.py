@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from trading_assets.simulator.market.base import Bars, Contract
-from trading_assets.simulator.market.character import Character
+from trading_assets.simulator.market.coin_profile import Character
 from trading_assets.simulator.market.grid import Grid
 from trading_assets.simulator.market.noise import (
     drift_at,

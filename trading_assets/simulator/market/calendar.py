@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import numpy as np
 import numpy.typing as npt
 
-from trading_assets.market.timeframes import DAY_MS, MINUTE_MS, to_datetime, to_ms
+from trading_assets.core.timeframes import DAY_MS, MINUTE_MS, to_datetime, to_ms
 
 _STEPS_MS = {str(minutes): minutes * MINUTE_MS for minutes in (1, 3, 5, 15, 30, 60, 120, 240, 360, 720)}
 _STEPS_MS |= {"D": DAY_MS, "W": 7 * DAY_MS}

@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from functools import cache
 
-from trading_assets.market.timeframes import DAY_MS, HOUR_MS, to_ms
+from trading_assets.core.timeframes import DAY_MS, HOUR_MS, to_ms
 from trading_assets.simulator.market.base import Contract
-from trading_assets.simulator.market.character import HALF_LIVES_MIN, Character
+from trading_assets.simulator.market.coin_profile import HALF_LIVES_MIN, Character
 from trading_assets.simulator.market.coins import (
     CALM,
     COINS,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 
-from trading_assets.market.timeframes import DAY_MS, MINUTE_MS
+from trading_assets.core.timeframes import DAY_MS, MINUTE_MS
 from trading_assets.simulator.market.base import Contract
-from trading_assets.simulator.market.character import Character
+from trading_assets.simulator.market.coin_profile import Character
 from trading_assets.simulator.market.noise import drift_at, normal_at, stream
 from trading_assets.simulator.market.walk import EPOCH_DAY, DailyWalk
 

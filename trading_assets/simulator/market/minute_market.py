@@ -11,12 +11,12 @@ from functools import lru_cache
 
 import numpy as np
 
-from trading_assets.market.timeframes import DAY_MS, HOUR_MS, MINUTE_MS
+from trading_assets.core.timeframes import DAY_MS, HOUR_MS, MINUTE_MS
 from trading_assets.simulator.market import book as order_book
 from trading_assets.simulator.market import funding
 from trading_assets.simulator.market.base import CLOSE, OPEN, Bars, Contract, PathPoint, Reference, Stats24h
 from trading_assets.simulator.market.calendar import edges_of, start_of
-from trading_assets.simulator.market.character import Character
+from trading_assets.simulator.market.coin_profile import Character
 from trading_assets.simulator.market.grid import TURNOVER_UNIT, Grid
 from trading_assets.simulator.market.minutes import MINUTES, DayOfMinutes
 from trading_assets.simulator.market.noise import Floats, stream

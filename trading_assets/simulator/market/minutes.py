@@ -14,9 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from trading_assets.market.timeframes import DAY_MS
+from trading_assets.core.timeframes import DAY_MS
 from trading_assets.simulator.market.base import Contract
-from trading_assets.simulator.market.character import Character
+from trading_assets.simulator.market.coin_profile import Character
 from trading_assets.simulator.market.grid import TURNOVER_UNIT, Grid
 from trading_assets.simulator.market.noise import (
     Floats,

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
-from trading_assets.market.timeframes import HOUR_MS, MINUTE_MS
+from trading_assets.core.timeframes import HOUR_MS, MINUTE_MS
 from trading_assets.simulator.market.base import CLOSE, HIGH, LOW, OPEN, START, Bars
 from trading_assets.simulator.market.noise import Floats, drift_at
 

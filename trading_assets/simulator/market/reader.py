@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from trading_assets.market.candles import Candles, Funding
-from trading_assets.market.timeframes import MINUTE_MS, Timeframe
+from trading_assets.core.candles import Candles, Funding
+from trading_assets.core.timeframes import MINUTE_MS, Timeframe
 from trading_assets.simulator.market.base import CLOSE, HIGH, LOW, OPEN, START, TURNOVER, VOLUME, Market
 
 _DECIMALS = 8

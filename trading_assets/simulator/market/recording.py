@@ -21,8 +21,8 @@ import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pa_parquet
 
-from trading_assets.errors import ConfigurationError
-from trading_assets.market.timeframes import MINUTE_MS, iso
+from trading_assets.core.errors import ConfigurationError
+from trading_assets.core.timeframes import MINUTE_MS, iso
 from trading_assets.simulator.market.noise import Floats
 
 MINUTES_OF = {"1m": 1, "3m": 3, "5m": 5, "15m": 15, "30m": 30, "1h": 60, "2h": 120, "4h": 240, "6h": 360}

@@ -14,18 +14,18 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from trading_assets.errors import DataError
-from trading_assets.market.timeframes import DAY_MS, HOUR_MS, MINUTE_MS, iso
+from trading_assets.core.errors import DataError
+from trading_assets.core.timeframes import DAY_MS, HOUR_MS, MINUTE_MS, iso
 from trading_assets.simulator.market.base import Bars
 from trading_assets.simulator.market.calendar import edges_of, start_of
+from trading_assets.simulator.market.intrabar_path import day_of_tape
 from trading_assets.simulator.market.minute_market import MinuteMarket
 from trading_assets.simulator.market.minutes import MINUTES, DayOfMinutes
 from trading_assets.simulator.market.noise import stream
+from trading_assets.simulator.market.recorded_candles import merged
 from trading_assets.simulator.market.recording import read
 from trading_assets.simulator.market.replay_rules import listings
 from trading_assets.simulator.market.rows import Rows, cut_minute, joined, minute_rows
-from trading_assets.simulator.market.tape import merged
-from trading_assets.simulator.market.within import day_of_tape
 
 _DAYS_KEPT = 800
 """A day of minutes is 52 kB. The tapes themselves are 42 bytes a candle."""

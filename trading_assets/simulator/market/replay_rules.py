@@ -8,10 +8,10 @@ from decimal import Decimal
 
 import numpy as np
 
-from trading_assets.errors import ConfigurationError
-from trading_assets.market.timeframes import MINUTE_MS
+from trading_assets.core.errors import ConfigurationError
+from trading_assets.core.timeframes import MINUTE_MS
 from trading_assets.simulator.market.base import Contract
-from trading_assets.simulator.market.character import Character
+from trading_assets.simulator.market.coin_profile import Character
 from trading_assets.simulator.market.contracts import contract_with, rank_of, usual_spread_bps
 from trading_assets.simulator.market.noise import Floats
 from trading_assets.simulator.market.recording import Funding, Recording, Series

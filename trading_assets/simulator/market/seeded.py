@@ -10,8 +10,8 @@ from functools import lru_cache
 
 import numpy as np
 
-from trading_assets.errors import DataError
-from trading_assets.market.timeframes import DAY_MS, MINUTE_MS, iso
+from trading_assets.core.errors import DataError
+from trading_assets.core.timeframes import DAY_MS, MINUTE_MS, iso
 from trading_assets.simulator.market import funding
 from trading_assets.simulator.market.base import Bars
 from trading_assets.simulator.market.calendar import edges_of, start_of

@@ -8,7 +8,7 @@ from uuid import UUID
 
 import numpy as np
 
-from trading_assets.market.timeframes import MINUTE_MS
+from trading_assets.core.timeframes import MINUTE_MS
 from trading_assets.simulator.market.base import TURNOVER, VOLUME, Market
 from trading_assets.simulator.market.grid import Grid
 from trading_assets.simulator.market.noise import exponentials, stream, uniforms, words_at

@@ -13,8 +13,8 @@ from datetime import UTC, datetime
 import numpy as np
 import numpy.typing as npt
 
-from trading_assets.market.timeframes import DAY_MS, to_ms
-from trading_assets.simulator.market.character import Character
+from trading_assets.core.timeframes import DAY_MS, to_ms
+from trading_assets.simulator.market.coin_profile import Character
 from trading_assets.simulator.market.noise import (
     Floats,
     autoregressive,

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-from trading_assets.market.timeframes import DAY_MS, iso
+from trading_assets.core.timeframes import DAY_MS, iso
 from trading_assets.simulator.account.booking import deposit
 from trading_assets.simulator.account.margin import AccountFigures, total
 from trading_assets.simulator.account.models import CROSS, ISOLATED, MAKER_FEE, TAKER_FEE, ZERO, Balance, Execution
 from trading_assets.simulator.account.pricing import contract_of
+from trading_assets.simulator.codec import Params, Refusal, fixed, page, plain, trimmed
 from trading_assets.simulator.rest import market
 from trading_assets.simulator.rest.common import LINEAR, Route, category_of, marked, time_window
 from trading_assets.simulator.venue import Venue
-from trading_assets.simulator.wire import Params, Refusal, fixed, page, plain, trimmed
 
 UNIFIED_TRADING_ACCOUNT_2 = 5
 NOT_OF_ISOLATED = (

@@ -7,11 +7,11 @@ from collections.abc import Iterable
 from functools import lru_cache
 from importlib.metadata import version
 
-from trading_assets.market.timeframes import iso
-from trading_assets.simulator.faults.engine import Faults
-from trading_assets.simulator.faults.reading import Endpoint, parse_rules
+from trading_assets.core.timeframes import iso
+from trading_assets.simulator.codec import Params, Refusal, trimmed
+from trading_assets.simulator.faults.injector import Faults
+from trading_assets.simulator.faults.parsing import Endpoint, parse_rules
 from trading_assets.simulator.venue import Venue
-from trading_assets.simulator.wire import Params, Refusal, trimmed
 
 NAME = "trading-assets embedded exchange"
 

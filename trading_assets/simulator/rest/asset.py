@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from trading_assets.simulator.codec import Params
 from trading_assets.simulator.rest.common import Route
 from trading_assets.simulator.venue import Venue
-from trading_assets.simulator.wire import Params
 
 
 def coin_info(venue: Venue, params: Params, now_ms: int) -> object:

@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
-from trading_assets.market.timeframes import DAY_MS
+from trading_assets.core.timeframes import DAY_MS
+from trading_assets.simulator.codec import Params, Refusal
 from trading_assets.simulator.market.base import Contract
 from trading_assets.simulator.venue import Venue
-from trading_assets.simulator.wire import Params, Refusal
 
 LINEAR = "linear"
 UNSERVED_CATEGORIES = frozenset({"spot", "inverse", "option"})

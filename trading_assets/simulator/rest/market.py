@@ -7,23 +7,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from trading_assets.market.timeframes import DAY_MS, MINUTE_MS, floor_ms, to_datetime, to_ms
+from trading_assets.core.timeframes import DAY_MS, MINUTE_MS, floor_ms, to_datetime, to_ms
 from trading_assets.simulator.account.pricing import contract_of
+from trading_assets.simulator.codec import Params, Raw, Refusal, candle_rows, fixed, page, places_of, plain, short
 from trading_assets.simulator.market.base import Bars, Contract
 from trading_assets.simulator.market.calendar import start_of
 from trading_assets.simulator.rest.common import LINEAR, Route, category_of
 from trading_assets.simulator.venue import Venue
-from trading_assets.simulator.wire import (
-    Params,
-    Raw,
-    Refusal,
-    candle_rows,
-    fixed,
-    page,
-    places_of,
-    plain,
-    short,
-)
 
 MINUTES = {name: int(name) for name in ("1", "3", "5", "15", "30", "60", "120", "240", "360", "720")}
 MONTH_MS = 31 * DAY_MS

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-from trading_assets.exchange.models import Side
+from trading_assets.core.models import Side
 from trading_assets.simulator.account.pricing import contract_of, on_tick, snapped
+from trading_assets.simulator.codec import Params, Refusal, fixed, page, places_of, plain, trimmed
 from trading_assets.simulator.market.base import Contract
 from trading_assets.simulator.market.risk import tiers
 from trading_assets.simulator.rest.common import LINEAR, Route, category_of
 from trading_assets.simulator.rest.market import sorted_live
 from trading_assets.simulator.venue import Venue
-from trading_assets.simulator.wire import Params, Refusal, fixed, page, places_of, plain, trimmed
 
 RISK_SYMBOLS_PER_PAGE = 15
 

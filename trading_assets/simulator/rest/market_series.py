@@ -8,15 +8,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from trading_assets.market.timeframes import DAY_MS, HOUR_MS, MINUTE_MS, floor_ms
+from trading_assets.core.timeframes import DAY_MS, HOUR_MS, MINUTE_MS, floor_ms
 from trading_assets.simulator.account.pricing import contract_of
-from trading_assets.simulator.market.base import Bars, Contract, Reference
-from trading_assets.simulator.market.noise import drift_at, stream
-from trading_assets.simulator.market.trades import recent_trades
-from trading_assets.simulator.rest.common import LINEAR, Handler, Route, category_of
-from trading_assets.simulator.rest.market import candles, kline_request, next_funding_ms
-from trading_assets.simulator.venue import Venue
-from trading_assets.simulator.wire import (
+from trading_assets.simulator.codec import (
     Params,
     Raw,
     Refusal,
@@ -27,6 +21,12 @@ from trading_assets.simulator.wire import (
     price_rows,
     short,
 )
+from trading_assets.simulator.market.base import Bars, Contract, Reference
+from trading_assets.simulator.market.noise import drift_at, stream
+from trading_assets.simulator.market.trades import recent_trades
+from trading_assets.simulator.rest.common import LINEAR, Handler, Route, category_of
+from trading_assets.simulator.rest.market import candles, kline_request, next_funding_ms
+from trading_assets.simulator.venue import Venue
 
 PERIODS_MS = {
     "5min": 5 * MINUTE_MS,

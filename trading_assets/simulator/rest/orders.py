@@ -6,7 +6,7 @@ from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
-from trading_assets.exchange.models import Side
+from trading_assets.core.models import Side
 from trading_assets.simulator.account.margin import AccountFigures
 from trading_assets.simulator.account.models import (
     INDEX_PRICE,
@@ -19,10 +19,10 @@ from trading_assets.simulator.account.models import (
     OrderCommand,
 )
 from trading_assets.simulator.account.pricing import contract_of
+from trading_assets.simulator.codec import Extended, Params, Refusal
 from trading_assets.simulator.rest.common import Route, require_linear, symbol_filter
 from trading_assets.simulator.rest.trade import order_filter
 from trading_assets.simulator.venue import Venue
-from trading_assets.simulator.wire import Extended, Params, Refusal
 
 PRICES = (LAST_PRICE, MARK_PRICE, INDEX_PRICE)
 TIMES_IN_FORCE = ("GTC", "IOC", "FOK", "PostOnly")

@@ -19,6 +19,7 @@ from trading_assets.simulator.account.models import (
 )
 from trading_assets.simulator.account.pricing import contract_of, mark_price
 from trading_assets.simulator.account.stops import stop_order
+from trading_assets.simulator.codec import Params, Refusal, fixed, page, places_of, plain, trimmed
 from trading_assets.simulator.faults.codes import message_of
 from trading_assets.simulator.market.base import Contract
 from trading_assets.simulator.market.risk import tiers
@@ -33,7 +34,6 @@ from trading_assets.simulator.rest.common import (
 )
 from trading_assets.simulator.rest.orders import stop_options
 from trading_assets.simulator.venue import Venue
-from trading_assets.simulator.wire import Params, Refusal, fixed, page, places_of, plain, trimmed
 
 ONE_WAY_MODE, HEDGE_MODE = 0, 3
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from trading_assets.exchange.models import OrderStatus
-from trading_assets.market.timeframes import DAY_MS
+from trading_assets.core.models import OrderStatus
+from trading_assets.core.timeframes import DAY_MS
 from trading_assets.simulator.account.models import ZERO, Execution, Order
 from trading_assets.simulator.account.pricing import contract_of
+from trading_assets.simulator.codec import Params, Refusal, fixed, page, places_of, plain, trimmed
 from trading_assets.simulator.rest.common import (
     LINEAR,
     Route,
@@ -17,7 +18,6 @@ from trading_assets.simulator.rest.common import (
     time_window,
 )
 from trading_assets.simulator.venue import Venue
-from trading_assets.simulator.wire import Params, Refusal, fixed, page, places_of, plain, trimmed
 
 RECENT_CLOSED = 500
 """Closed orders that `order/realtime` still knows."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from trading_assets.simulator.codec import places_of
 from trading_assets.simulator.market.base import Bars, Contract
 from trading_assets.simulator.venue import Venue
-from trading_assets.simulator.wire import places_of
 
 EVERY_S = {1: 0.05, 50: 0.1, 200: 0.1, 1000: 0.2}
 """Depth -> real seconds between pushes. Bybit's own are 0.01, 0.02, 0.1 and 0.2."""

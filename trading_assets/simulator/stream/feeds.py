@@ -10,13 +10,13 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Protocol
 
-from trading_assets.market.timeframes import MINUTE_MS, floor_ms, iso
+from trading_assets.core.timeframes import MINUTE_MS, floor_ms, iso
+from trading_assets.simulator.codec import candle_rows, fixed, places_of, short
 from trading_assets.simulator.market.base import START, Contract
 from trading_assets.simulator.market.calendar import edges_of, start_of
 from trading_assets.simulator.market.trades import Trade, trades_of_minute
 from trading_assets.simulator.rest.market import ticker_row
 from trading_assets.simulator.venue import Venue
-from trading_assets.simulator.wire import candle_rows, fixed, places_of, short
 
 CLOSED_KEPT = 1500
 """When the clock leaps, so many of the newest closed candles are told: a day of minutes."""

@@ -12,7 +12,7 @@ from collections import defaultdict, deque
 from collections.abc import Callable
 from typing import NamedTuple
 
-from trading_assets.errors import DataError, StorageError
+from trading_assets.core.errors import DataError, StorageError
 from trading_assets.simulator.account.state import Batch
 from trading_assets.simulator.clock import ClockMode
 from trading_assets.simulator.rest.common import LINEAR

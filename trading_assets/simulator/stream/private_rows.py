@@ -9,15 +9,15 @@ import json
 from collections import defaultdict
 from decimal import Decimal
 
-from trading_assets.exchange.models import Side
+from trading_assets.core.models import Side
 from trading_assets.simulator.account.models import ZERO, ClosedPnl, Execution, Order, Position
 from trading_assets.simulator.account.state import Batch
+from trading_assets.simulator.codec import Params, trimmed
 from trading_assets.simulator.rest.account import wallet_balance
 from trading_assets.simulator.rest.common import LINEAR
 from trading_assets.simulator.rest.position import position_row
 from trading_assets.simulator.rest.trade import execution_row, order_row
 from trading_assets.simulator.venue import Venue
-from trading_assets.simulator.wire import Params, trimmed
 
 WALLET = "wallet"
 

@@ -7,7 +7,7 @@ import json
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from trading_assets.errors import TradingAssetsError
+from trading_assets.core.errors import TradingAssetsError
 from trading_assets.simulator.auth import Credentials
 
 MAX_ARGS_CHARS = 21_000

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from dataclasses import dataclass, field
 
-from trading_assets.errors import DataError
+from trading_assets.core.errors import DataError
 from trading_assets.simulator.market.base import Contract
 from trading_assets.simulator.market.calendar import INTERVALS
 from trading_assets.simulator.stream.book import EVERY_S, BookFeed

@@ -12,10 +12,10 @@ from urllib.parse import parse_qs
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.http11 import Request as Handshake
 
-from trading_assets.simulator.faults.engine import NO_MESSAGE_FAULT, Faults, MessageFault
+from trading_assets.simulator.faults.injector import NO_MESSAGE_FAULT, Faults, MessageFault
 from trading_assets.simulator.stream import protocol
 from trading_assets.simulator.stream.connection import Connection, Message, Receive, Send
-from trading_assets.simulator.stream.limits import ConnectionLimits
+from trading_assets.simulator.stream.connection_limits import ConnectionLimits
 from trading_assets.simulator.stream.private import PrivateTopics
 from trading_assets.simulator.stream.protocol import Rejection, Request
 from trading_assets.simulator.stream.public import PublicTopics

@@ -14,18 +14,19 @@ import pandas as pd
 
 from trading_assets.backtesting.engine import Engine
 from trading_assets.backtesting.run import costs_of
-from trading_assets.errors import TradingAssetsError
-from trading_assets.ledger.looks import Look
-from trading_assets.market.candles import Candles
-from trading_assets.market.timeframes import DAY_MS, HOUR_MS, Timeframe, as_of_ms
-from trading_assets.schemas.tables import LIVE_PARITY
-from trading_assets.settings import Settings
-from trading_assets.strategies.base import Strategy, StrategyData
+from trading_assets.core.candles import Candles
+from trading_assets.core.errors import TradingAssetsError
+from trading_assets.core.schemas import LIVE_PARITY
+from trading_assets.core.settings import Settings
+from trading_assets.core.strategy_data import StrategyData
+from trading_assets.core.timeframes import DAY_MS, HOUR_MS, Timeframe, as_of_ms
+from trading_assets.ledger.evaluations import Look
+from trading_assets.strategies.base import Strategy
 from trading_assets.strategies.registry import make_strategy
+from trading_assets.trading.decide.entry import signal_id
 from trading_assets.trading.parity import compare
 from trading_assets.trading.parity.compare import LiveTrade, Outcome, Verdict
 from trading_assets.trading.parity.replay import OPEN, Decision, Exit, bars_between, decisions, first_touch, replay_exit
-from trading_assets.trading.signals import signal_id
 
 Row = Mapping[Hashable, Any]
 

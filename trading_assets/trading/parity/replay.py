@@ -9,10 +9,11 @@ from decimal import Decimal
 import numpy as np
 
 from trading_assets.backtesting.engine import Column, Costs, Engine
-from trading_assets.market.candles import Candles, Funding
-from trading_assets.market.timeframes import Timeframe
-from trading_assets.strategies.base import Strategy, StrategyData
-from trading_assets.trading.sizing import exits
+from trading_assets.core.candles import Candles, Funding
+from trading_assets.core.strategy_data import StrategyData
+from trading_assets.core.timeframes import Timeframe
+from trading_assets.strategies.base import Strategy
+from trading_assets.trading.decide.sizing import exits
 
 STOP, TARGET, OPEN = "stop", "target", "open"
 

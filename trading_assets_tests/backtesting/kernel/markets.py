@@ -5,8 +5,9 @@ from __future__ import annotations
 from trading_assets.backtesting.engine import Costs
 from trading_assets.backtesting.kernel.panel import Panel, Window
 from trading_assets.backtesting.kernel.sweep import StrategySweep
-from trading_assets.market.timeframes import WARM_UP_BARS, Timeframe
-from trading_assets.strategies.base import DataNeeds, Strategy, StrategyData
+from trading_assets.core.strategy_data import DataNeeds, StrategyData
+from trading_assets.core.timeframes import WARM_UP_BARS, Timeframe
+from trading_assets.strategies.base import Strategy
 from trading_assets.strategies.registry import parameter_sets, strategy_classes
 from trading_assets_tests.strategies.markets import market
 

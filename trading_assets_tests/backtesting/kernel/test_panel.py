@@ -12,14 +12,15 @@ from hypothesis import strategies as st
 
 from trading_assets.backtesting.kernel import panel as module
 from trading_assets.backtesting.kernel import sweep as sweeps
-from trading_assets.backtesting.kernel.engine import KernelEngine
+from trading_assets.backtesting.kernel.kernel_engine import KernelEngine
 from trading_assets.backtesting.kernel.panel import Panel, panels
 from trading_assets.backtesting.kernel.sweep import StrategySweep, column_of
-from trading_assets.errors import StrategyError
-from trading_assets.market.candles import FloatArray, Funding
-from trading_assets.market.timeframes import Timeframe
+from trading_assets.core.candles import FloatArray, Funding
+from trading_assets.core.errors import StrategyError
+from trading_assets.core.strategy_data import DataNeeds, StrategyData
+from trading_assets.core.timeframes import Timeframe
 from trading_assets.strategies import indicators
-from trading_assets.strategies.base import DataNeeds, Entries, Parameters, Strategy, StrategyData, Values
+from trading_assets.strategies.base import Entries, Parameters, Strategy, Values
 from trading_assets_tests.backtesting.kernel.markets import (
     CAPITAL,
     COSTS,

@@ -10,15 +10,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from trading_assets.backtesting.kernel.engine import KernelEngine
+from trading_assets.backtesting.kernel.kernel_engine import KernelEngine
 from trading_assets.backtesting.kernel.panel import Panel, Window
 from trading_assets.backtesting.kernel.sweep import column_of
 from trading_assets.backtesting.metrics import metrics
 from trading_assets.backtesting.vectorbt_engine import VectorbtEngine
-from trading_assets.market.candles import Candles, Funding
+from trading_assets.core.candles import Candles, Funding
+from trading_assets.core.strategy_data import DataNeeds, StrategyData
+from trading_assets.core.timeframes import DAY_MS, TRADED_TIMEFRAMES, WARM_UP_BARS, Timeframe
 from trading_assets.market.resample import resample
-from trading_assets.market.timeframes import DAY_MS, TRADED_TIMEFRAMES, WARM_UP_BARS, Timeframe
-from trading_assets.strategies.base import DataNeeds, StrategyData
 from trading_assets_tests.backtesting.columns import assert_same
 from trading_assets_tests.backtesting.kernel.markets import CAPITAL, COSTS, NAMES, OUT_OF_SAMPLE_PCT, grid_of
 from trading_assets_tests.conftest import recorded_data

@@ -12,16 +12,17 @@ import pandas as pd
 import pytest
 from pydantic import Field
 
-from trading_assets.backtesting.kernel.engine import KernelEngine
+from trading_assets.backtesting.kernel.entry_rules import compile_rule
+from trading_assets.backtesting.kernel.kernel_engine import KernelEngine
 from trading_assets.backtesting.kernel.panel import Panel, Window
-from trading_assets.backtesting.kernel.rules import compile_rule
 from trading_assets.backtesting.kernel.sweep import StrategySweep, column_of
 from trading_assets.backtesting.metrics import NO_TRADES, metrics
 from trading_assets.backtesting.vectorbt_engine import VectorbtEngine
-from trading_assets.market.candles import FloatArray, Funding
-from trading_assets.market.timeframes import HOUR_MS, TRADED_TIMEFRAMES, Timeframe
+from trading_assets.core.candles import FloatArray, Funding
+from trading_assets.core.strategy_data import StrategyData
+from trading_assets.core.timeframes import HOUR_MS, TRADED_TIMEFRAMES, Timeframe
 from trading_assets.strategies import indicators
-from trading_assets.strategies.base import Entries, Parameters, Strategy, StrategyData, Values
+from trading_assets.strategies.base import Entries, Parameters, Strategy, Values
 from trading_assets_tests.backtesting.columns import assert_same
 from trading_assets_tests.backtesting.kernel.markets import CAPITAL, COSTS, NAMES, grid_of, panel_of, seeded
 

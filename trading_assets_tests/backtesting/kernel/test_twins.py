@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trading_assets.backtesting.kernel.indicators import TWINS
-from trading_assets.market.candles import Funding
-from trading_assets.market.timeframes import Timeframe
+from trading_assets.core.candles import Funding
+from trading_assets.core.timeframes import Timeframe
 from trading_assets.strategies import alignment, indicators
-from trading_assets.strategies.sharing import sharing
+from trading_assets.strategies.indicator_cache import sharing
 from trading_assets_tests.backtesting.columns import random_column
 from trading_assets_tests.strategies.series import START_MS, walk
 

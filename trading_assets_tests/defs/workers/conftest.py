@@ -9,7 +9,7 @@ import pytest
 from kombu import Connection
 from kombu.exceptions import OperationalError
 
-from trading_assets.defs.workers.launcher import WorkersRunLauncher
+from trading_assets.defs.instance.workers.launcher import WorkersRunLauncher
 from trading_assets_tests.conftest import _unavailable
 from trading_assets_tests.defs.workers.crew import Crew
 

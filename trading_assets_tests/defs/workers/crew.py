@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import dagster as dg
 import yaml
 
-from trading_assets.defs.workers.launcher import WorkersRunLauncher, forget
+from trading_assets.defs.instance.workers.launcher import WorkersRunLauncher, forget
 
 ROOT = Path(__file__).parents[3]
 WITHIN_S = 240.0
@@ -26,7 +26,11 @@ def write_dagster_yaml(home: Path, namespace: str, **changes: Any) -> None:
     content["run_launcher"]["config"]["namespace"] = namespace
     base = {"base_dir": str(home / "history")}
     content["storage"] = {
-        "custom": {"module": "trading_assets.defs.event_storage", "class": "BatchedSqliteStorage", "config": base}
+        "custom": {
+            "module": "trading_assets.defs.instance.sqlite_storage",
+            "class": "BatchedSqliteStorage",
+            "config": base,
+        }
     }
     content["local_artifact_storage"] = {
         "module": "dagster._core.storage.root", "class": "LocalArtifactStorage", "config": base,
@@ -56,7 +60,7 @@ class Crew:
         """Start a worker of a queue; its name on the broker."""
         node = f"{name}@{self._launcher.namespace}"
         self.start(
-            name, "celery", "-A", f"trading_assets.defs.workers.app:{queue}", "worker", "-n", node, "-c", "1",
+            name, "celery", "-A", f"trading_assets.celery_app:{queue}", "worker", "-n", node, "-c", "1",
             "--without-gossip", "--without-mingle",
         )  # fmt: skip
         return node

@@ -10,16 +10,16 @@ import pandas as pd
 import pytest
 import sqlalchemy as sa
 
+from trading_assets.core.schemas import HOURLY_TABLES
+from trading_assets.core.settings import load_settings
+from trading_assets.core.timeframes import HOUR_MS
+from trading_assets.defs.instance.workers import launcher as launchers
+from trading_assets.defs.instance.workers.launcher import WORKER, WorkersRunLauncher
 from trading_assets.defs.jobs import RESEARCH_GROUPS
 from trading_assets.defs.partitions import key_of
-from trading_assets.defs.workers import launcher as launchers
-from trading_assets.defs.workers.launcher import WORKER, WorkersRunLauncher
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.partitions import read_partitions
 from trading_assets.ledger.tables import check_results, partition_writes
-from trading_assets.market.timeframes import HOUR_MS
-from trading_assets.schemas.tables import HOURLY_TABLES
-from trading_assets.settings import load_settings
 from trading_assets.simulator.embedded import RunningExchange
 from trading_assets_tests.conftest import create_database, database_url, drop_database
 from trading_assets_tests.defs.conftest import HOUR

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from trading_assets.market.timeframes import MINUTE_MS
+from trading_assets.core.timeframes import MINUTE_MS
 from trading_assets.simulator.market.recording import MINUTES_OF
 
 T0 = 1_760_054_400_000  # 2025-10-10T00:00:00Z

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trading_assets.errors import DataError
-from trading_assets.market.timeframes import DAY_MS, HOUR_MS, MINUTE_MS
+from trading_assets.core.errors import DataError
+from trading_assets.core.timeframes import DAY_MS, HOUR_MS, MINUTE_MS
 from trading_assets.simulator.market.base import CLOSE, HIGH, LOW, OPEN, START, TURNOVER, VOLUME, Bars
 from trading_assets.simulator.market.calendar import INTERVALS, edges_of
 from trading_assets.simulator.market.seeded import SeededMarket

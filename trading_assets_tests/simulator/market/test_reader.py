@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from trading_assets.exchange.factory import open_market_data
-from trading_assets.market.timeframes import DAY_MS, Timeframe
-from trading_assets.settings import load_settings
+from trading_assets.core.settings import load_settings
+from trading_assets.core.timeframes import DAY_MS, Timeframe
 from trading_assets.simulator.clock import ClockMode, ClockSpec
 from trading_assets.simulator.embedded import serve_in_thread
 from trading_assets.simulator.market.reader import MarketReader
 from trading_assets.simulator.market.seeded import SeededMarket
 from trading_assets.simulator.venue import ServeConfig
+from trading_assets.venues.factory import open_market_data
 
 END_MS = 1_772_323_200_000
 TIMEFRAMES = [Timeframe.M1, Timeframe.M15, Timeframe.M240]

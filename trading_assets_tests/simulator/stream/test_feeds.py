@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from trading_assets.simulator.clock import ClockMode, ClockSpec
+from trading_assets.simulator.codec import Params, Raw
 from trading_assets.simulator.market.base import Market
 from trading_assets.simulator.market.calendar import INTERVALS
 from trading_assets.simulator.market.seeded import SeededMarket
@@ -18,7 +19,6 @@ from trading_assets.simulator.rest import market as rest
 from trading_assets.simulator.stream.book import REPEAT_S, BookFeed
 from trading_assets.simulator.stream.feeds import CANDLE_EVERY_S, CLOSED_KEPT, CandleFeed, TickerFeed, TradeFeed
 from trading_assets.simulator.venue import ServeConfig, Venue
-from trading_assets.simulator.wire import Params, Raw
 from trading_assets_tests.simulator.fake_market import ALT, BTC, DAY, FUTURE, HOUR, MINUTE, T0, FakeMarket
 
 ROOM = 600

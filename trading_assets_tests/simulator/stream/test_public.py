@@ -16,7 +16,8 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from trading_assets.simulator.clock import ClockMode, ClockSpec
 from trading_assets.simulator.embedded import RunningExchange, serve_in_thread
 from trading_assets.simulator.server import ServeConfig
-from trading_assets.simulator.stream import connection, limits, streams
+from trading_assets.simulator.stream import connection, streams
+from trading_assets.simulator.stream import connection_limits as limits
 from trading_assets_tests.simulator.clients import answer, get
 from trading_assets_tests.simulator.fake_market import MINUTE, T0, FakeMarket
 from trading_assets_tests.simulator.stream.raw import PRIVATE, PUBLIC, RawClient, client

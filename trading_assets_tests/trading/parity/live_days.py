@@ -9,23 +9,24 @@ import pandas as pd
 
 from trading_assets.backtesting.run import production_engine
 from trading_assets.bench.selections import selection_row
-from trading_assets.exchange.base import Exchange
-from trading_assets.exchange.models import Instrument
+from trading_assets.core.models import Instrument
+from trading_assets.core.ports import Exchange
+from trading_assets.core.schemas import STRATEGY_SELECTIONS
+from trading_assets.core.settings import Settings
+from trading_assets.core.strategy_data import StrategyData
+from trading_assets.core.timeframes import HOUR_MS, MINUTE_MS, Timeframe, floor_ms
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.partitions import latest_hour_ms, read_partitions, replace_partitions
 from trading_assets.market.loading import load_live
 from trading_assets.market.store import CandleStore
-from trading_assets.market.timeframes import HOUR_MS, MINUTE_MS, Timeframe, floor_ms
-from trading_assets.schemas.tables import STRATEGY_SELECTIONS
-from trading_assets.settings import Settings
 from trading_assets.simulator.embedded import RunningExchange
-from trading_assets.strategies.base import Strategy, StrategyData
-from trading_assets.trading.desk import Desk
-from trading_assets.trading.executor import submit_orders
-from trading_assets.trading.finder import find_entry_signals
-from trading_assets.trading.parity import reading
+from trading_assets.strategies.base import Strategy
+from trading_assets.trading.context import Desk
+from trading_assets.trading.decide.finder import find_entry_signals
+from trading_assets.trading.execute.submit import submit_orders
+from trading_assets.trading.parity import load as reading
 from trading_assets.trading.parity.day import compare_day
-from trading_assets.trading.reconcile import reconcile
+from trading_assets.trading.reconcile.reconciler import reconcile
 from trading_assets_tests.trading.desks import start_strategy
 
 DAY_MS_ZERO = 1_772_409_600_000

@@ -9,8 +9,8 @@ import pytest
 
 from trading_assets.backtesting.engine import Costs
 from trading_assets.backtesting.run import production_engine
-from trading_assets.market.candles import Candles
-from trading_assets.market.timeframes import MINUTE_MS, Timeframe
+from trading_assets.core.candles import Candles
+from trading_assets.core.timeframes import MINUTE_MS, Timeframe
 from trading_assets.trading.parity.compare import (
     LiveTrade,
     Outcome,

@@ -11,23 +11,23 @@ import pandas as pd
 import pytest
 import sqlalchemy as sa
 
-from trading_assets.errors import DataError
+from trading_assets.core.errors import DataError
+from trading_assets.core.schemas import LIVE_PARITY
+from trading_assets.core.timeframes import DAY_MS, HOUR_MS
 from trading_assets.exchange.bybit import BybitExchange
 from trading_assets.exchange.transport import Connection, Transport
-from trading_assets.ledger import books
+from trading_assets.ledger import account as books
 from trading_assets.ledger.database import Database
+from trading_assets.ledger.strategies import seed_registry
 from trading_assets.ledger.tables import entry_signals, finder_looks, order_intents
 from trading_assets.market.store import CandleStore
-from trading_assets.market.timeframes import DAY_MS, HOUR_MS
-from trading_assets.reporting.following import OPEN
-from trading_assets.reporting.making import Sources, make_performance
-from trading_assets.schemas.tables import LIVE_PARITY
+from trading_assets.reporting.build import Sources, make_performance
+from trading_assets.reporting.forward_test import OPEN
 from trading_assets.simulator.clock import ClockMode, ClockSpec
 from trading_assets.simulator.embedded import serve_in_thread
 from trading_assets.simulator.venue import ServeConfig
-from trading_assets.strategies.registry import seed_registry
 from trading_assets.trading.parity.compare import Outcome
-from trading_assets.trading.reconcile import reconcile
+from trading_assets.trading.reconcile.reconciler import reconcile
 from trading_assets_tests.exchange.stub import keys_of
 from trading_assets_tests.trading.desks import NO_PAUSES, settings
 from trading_assets_tests.trading.parity.live_days import AFTER_CLOSE_MS, DAY_MS_ZERO, LiveDesk

@@ -1,0 +1,134 @@
+"""Two engines must agree: stored backtests are computed again by both, and every trade and figure is compared."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from trading_assets.backtesting.engine import Column, Engine, Trades
+from trading_assets.backtesting.kernel.panel import Window
+from trading_assets.backtesting.kernel.sweep import column_of
+from trading_assets.backtesting.metrics import Metrics
+from trading_assets.backtesting.run import costs_of, figures_of, window_start_ms
+from trading_assets.backtesting.significance import seed_of
+from trading_assets.core.schemas import BACKTEST_RESULTS
+from trading_assets.core.settings import Settings
+from trading_assets.core.strategy_data import DataNeeds, StrategyData
+from trading_assets.core.timeframes import Timeframe
+from trading_assets.market.loading import Loader
+from trading_assets.strategies.base import Strategy
+from trading_assets.strategies.registry import make_strategy
+
+TRADE_TOLERANCE = 1e-9
+"""Relative, for prices and sizes; money may differ by this fraction of a trade's notional."""
+
+FIGURE_TOLERANCE = 1e-6
+"""Relative and absolute: figures are sums over a window, which engines may add up in another order."""
+
+_MONEY = ("fees", "funding", "pnl")
+
+LoaderOfHour = Callable[[int], Loader]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """What two computations of one backtest do not agree on. `row` is its key, `what` names the trade or figure."""
+
+    row: Mapping[str, Any]
+    what: str
+    first: str
+    second: str
+
+
+def draw(rows: pd.DataFrame, count: int, *, each: str | None = None) -> pd.DataFrame:
+    """At most `count` backtests that are worth a look: the same ones for the same rows, other ones every hour.
+
+    Rows that failed are left out, and those without trades as long as others have some. With `each`, `count` rows of
+    every value of that column.
+    """
+    sound = rows[rows["error"].isna()]
+    traded = sound[sound["total_trades"] > 0]
+    candidates = traded if len(traded) else sound
+    order = [seed_of(key) for key in candidates[list(BACKTEST_RESULTS.key)].itertuples(index=False, name=None)]
+    shuffled = candidates.iloc[np.argsort(np.array(order, dtype=np.uint64), kind="stable")]
+    return shuffled.head(count) if each is None else shuffled.groupby(each, sort=False).head(count)
+
+
+def data_of(row: Mapping[str, Any], load: LoaderOfHour) -> tuple[Strategy, StrategyData]:
+    """The strategy of a stored backtest, and what it saw.
+
+    Raises:
+        StrategyError: the strategy is not known any more.
+        DataError: its data cannot be put together.
+    """
+    strategy = make_strategy(str(row["strategy"]), str(row["parameters"]))
+    needs = strategy.needs()
+    with_costs = DataNeeds(needs.candles, needs.btc, funding=True)
+    hour_ms = int(row["hour_ms"])
+    return strategy, load(hour_ms)(str(row["symbol"]), Timeframe(str(row["timeframe"])), with_costs)
+
+
+def column_of_row(row: Mapping[str, Any], load: LoaderOfHour) -> Column:
+    """The column that a stored backtest was made of. Raises as `data_of`, and whatever the strategy raises."""
+    strategy, data = data_of(row, load)
+    return column_of(strategy, data, Window.of(data, window_start_ms(int(row["hour_ms"]), data.timeframe)))
+
+
+def agreement(
+    rows: pd.DataFrame, load: LoaderOfHour, engine_a: Engine, engine_b: Engine, settings: Settings
+) -> list[Difference]:
+    """Compute stored backtests again with two engines and compare the trades, and the second's figures with the row.
+
+    Args:
+        rows: of `backtest_results`, none with an error.
+        load: the loader of an hour.
+        settings: those under which the rows were computed; other costs are differences.
+    """
+    differences: list[Difference] = []
+    kept: list[tuple[dict[str, Any], Column]] = []
+    for record in rows.to_dict("records"):
+        row = {str(name): value for name, value in record.items()}
+        try:
+            kept.append((row, column_of_row(row, load)))
+        except Exception as error:  # noqa: BLE001 (a user's strategy may raise anything)
+            differences.append(Difference(_key(row), "backtest", "stored", f"{type(error).__name__}: {error}"))
+    columns = [column for _, column in kept]
+    costs = costs_of(settings)
+    both = (engine_a.simulate(columns, costs), engine_b.simulate(columns, costs))
+    for (row, column), a, b in zip(kept, *both, strict=True):
+        figures = figures_of(b, column, settings)
+        found = [*_trades(a, b, costs.notional), *_figures(row, len(column.candles), figures)]
+        differences += [Difference(_key(row), *one) for one in found]
+    return differences
+
+
+def _key(row: Mapping[str, Any]) -> dict[str, object]:
+    return {name: row[name] for name in BACKTEST_RESULTS.key}
+
+
+def _trades(a: Trades, b: Trades, notional: float) -> Iterator[tuple[str, str, str]]:
+    """The first difference of each field of the trades; of their number alone if that differs."""
+    if len(a) != len(b):
+        yield "number of trades", str(len(a)), str(len(b))
+        return
+    for field in fields(Trades):
+        x, y = getattr(a, field.name), getattr(b, field.name)
+        absolute = TRADE_TOLERANCE * notional if field.name in _MONEY else 0.0
+        equal = np.isclose(
+            x.astype(np.float64), y.astype(np.float64), rtol=TRADE_TOLERANCE, atol=absolute, equal_nan=True
+        )
+        if not equal.all():
+            trade = int(np.argmin(equal))
+            yield f"{field.name} of trade {trade}", str(x[trade]), str(y[trade])
+
+
+def _figures(row: Mapping[str, Any], bars: int, figures: Metrics) -> Iterator[tuple[str, str, str]]:
+    computed = {"bars": bars, **vars(figures)}
+    for name, value in computed.items():
+        stored = float(row[name])
+        if not np.isclose(stored, value, rtol=FIGURE_TOLERANCE, atol=FIGURE_TOLERANCE):
+            yield name, f"{stored:.12g}", f"{value:.12g}"

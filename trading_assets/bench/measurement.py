@@ -1,0 +1,102 @@
+"""What measurements through Dagster share: an exchange whose clock stands, and a module measured in its own process."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import requests
+
+from trading_assets.core.errors import StorageError
+from trading_assets.core.settings import PREFIX, load_settings
+from trading_assets.simulator.clock import ClockMode, ClockSpec
+from trading_assets.simulator.launcher import ensure_running, health
+
+MOST_COINS = 600
+"""So many do not pass the usual filters, which are then open."""
+
+
+@dataclass(frozen=True)
+class Stores:
+    """Where a measurement keeps Dagster's history and the ledger: URLs of PostgreSQL; None is SQLite in its home."""
+
+    history: str | None = None
+    ledger: str | None = None
+
+    def dagster_yaml(self, home: Path) -> str:
+        """Configuration of an instance whose files are in `home`."""
+        if self.history is None:
+            storage, config = "event_storage.BatchedSqliteStorage", {"base_dir": str(home / "dagster")}
+        else:
+            storage, config = "postgres_storage.BatchedPostgresStorage", {"postgres_url": self.history}
+        module, name = storage.split(".")
+        custom = {"module": f"trading_assets.defs.{module}", "class": name, "config": config}
+        return json.dumps({"storage": {"custom": custom}, "telemetry": {"enabled": False}})
+
+    def settings(self) -> dict[str, str]:
+        """Settings of the project, without their prefix."""
+        return {} if self.ledger is None else {"DATABASE_URL": self.ledger}
+
+
+SQLITE = Stores()
+
+
+def measured_environment(home: Path, symbols: int, coins: int, stores: Stores = SQLITE) -> dict[str, str]:
+    """The environment of a run in `home`, with storage of its own: none of the user's settings but what is measured.
+
+    Args:
+        symbols: how many coins a scan keeps, of `coins` that the market has.
+    """
+    (home / "dagster.yaml").write_text(stores.dagster_yaml(home))
+    kept = {name: value for name, value in os.environ.items() if not name.startswith((PREFIX, "BYBIT_", "DAGSTER"))}
+    kept.pop("PYTHONDONTWRITEBYTECODE", None)
+    settings = {"HOME": str(home), "SIMULATOR_SYMBOLS": str(coins), "MAX_SYMBOLS": str(symbols)} | stores.settings()
+    if coins == MOST_COINS:
+        settings |= {"MIN_VOLUME_24H": "0", "MIN_VOLATILITY": "0", "MAX_SIZE_ERROR_PCT": "101"}
+    return {**kept, "DAGSTER_HOME": str(home), **{f"{PREFIX}{name}": value for name, value in settings.items()}}
+
+
+@contextlib.contextmanager
+def standing_exchange(home: Path, coins: int, now_ms: int) -> Iterator[psutil.Process]:
+    """The embedded exchange of `home` in a process of its own, its clock standing at `now_ms` (UTC ms).
+
+    Raises:
+        ExchangeUnavailableError: it does not start.
+    """
+    clock = ClockSpec(ClockMode.MANUAL, start_ms=now_ms)
+    url = ensure_running(load_settings(home=home, simulator_symbols=coins, simulator_url=None), clock=clock)
+    try:
+        answer = health(url)
+        yield psutil.Process(int(answer["pid"])) if answer else psutil.Process()
+    finally:
+        requests.post(f"{url}/admin/stop", timeout=10)
+
+
+def run_measured(module: str, *arguments: int, environment: Mapping[str, str], timeout_s: float) -> dict[str, Any]:
+    """What a module prints on its last line, one JSON object, when it is run in its environment's `DAGSTER_HOME`.
+
+    Raises:
+        StorageError: it failed; the message has its last words.
+        subprocess.TimeoutExpired: it took longer than `timeout_s`.
+    """
+    done = subprocess.run(
+        [sys.executable, "-m", module, *map(str, arguments)],
+        env=environment,
+        cwd=environment["DAGSTER_HOME"],
+        capture_output=True,
+        text=True,
+        timeout=timeout_s,
+        check=False,
+    )
+    if done.returncode:
+        raise StorageError(f"the measured run ({module}) failed: {done.stderr[-2000:]}")
+    report: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return report

@@ -1,0 +1,57 @@
+"""Entry signals out of nothing: what a strategy would have found, at the price of now."""
+
+from __future__ import annotations
+
+import random
+from decimal import Decimal
+
+from trading_assets.core.models import Instrument
+from trading_assets.core.ports import MarketData
+from trading_assets.core.settings import Settings
+from trading_assets.core.timeframes import HOUR_MS, Timeframe, floor_ms
+from trading_assets.ledger import signals
+from trading_assets.ledger.database import Database
+from trading_assets.trading.decide.entry import signal_id
+from trading_assets.trading.decide.sizing import stops
+
+STRATEGY = "bollinger_rsi"
+_TIMEFRAME = Timeframe("5m")
+
+
+def give_signal(
+    database: Database, market: MarketData, instrument: Instrument, settings: Settings, chance: random.Random
+) -> str:
+    """A waiting signal of the symbol, long or short, its stop a few percent away; its id."""
+    now_ms = market.now_ms()
+    entry = market.ticker(instrument.symbol).last
+    long = chance.random() < 0.5
+    distance = entry * Decimal(str(round(chance.uniform(0.02, 0.05), 4)))
+    levels = stops(entry, distance, Decimal(2), long=long, tick=instrument.tick_size)
+    if levels is None:
+        raise AssertionError(f"{instrument.symbol} at {entry} has no room for a stop")
+    identity = signal_id(settings.account, instrument.symbol, _TIMEFRAME, STRATEGY, now_ms)
+    signals.insert(
+        database,
+        {
+            "signal_id": identity,
+            "hour_ms": floor_ms(now_ms, HOUR_MS) - HOUR_MS,
+            "account": settings.account,
+            "symbol": instrument.symbol,
+            "timeframe": _TIMEFRAME.value,
+            "strategy": STRATEGY,
+            "parameters": "{}",
+            "signal_timestamp_ms": now_ms,
+            "ttl_ms": now_ms + settings.signal_ttl_s * 1000,
+            "confidence": round(chance.uniform(60, 95), 1),
+            "position_type": "LONG" if long else "SHORT",
+            "entry_price": float(entry),
+            "stop_loss": float(levels[0]),
+            "take_profit": float(levels[1]),
+            "position_size": float(settings.position_size),
+            "leverage": float(settings.leverage),
+            "risk_reward_ratio": 2.0,
+            "status": signals.ACTIVE,
+            "created_at_ms": now_ms,
+        },
+    )
+    return identity

@@ -1,0 +1,62 @@
+"""`trading-assets backfill`: parses a range of hours, has it researched, prints how far it is and what came of it."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from pathlib import Path
+
+import click
+
+from trading_assets.cli.console import open_console
+from trading_assets.core.errors import ConfigurationError
+from trading_assets.core.memory import peak_mb
+from trading_assets.core.settings import load_settings
+from trading_assets.core.timeframes import DAY_MS, HOUR_MS, floor_ms, hour_key, iso
+from trading_assets.reporting.hours import first_hour_ms, last_hour_ms
+
+
+@click.command()
+@click.option("--from", "first", help="First hour or day, UTC.")
+@click.option("--to", "last", help="Last hour or day, UTC, included.  [default: the newest hour that has ended]")
+@click.option("--days", type=click.IntRange(1), help="So many days up to the last hour, instead of --from.")
+def backfill(first: str | None, last: str | None, days: int | None) -> None:
+    """Scan, candles, backtests and selections of a range of hours, each as of its own end.
+
+    A run of 30 days at most, shown by the UI like any other. Hours that were researched before are researched again.
+    """
+    if (first is None) == (days is None):
+        raise click.UsageError("give either --from or --days, such as --from 2026-03-01 --to 2026-03-30, or --days 30")
+    from trading_assets.venues.factory import open_market_data  # noqa: PLC0415 (imports the connector)
+
+    console = open_console()
+    with console.status("asking the exchange for its time"):
+        newest = floor_ms(open_market_data(load_settings()).now_ms(), HOUR_MS) - HOUR_MS
+    with console.status("loading the definitions"):
+        from trading_assets.cli import backfill_runs as runs  # noqa: PLC0415 (imports dagster)
+        from trading_assets.definitions import build_definitions  # noqa: PLC0415
+
+        job = build_definitions().resolve_job_def("research")
+    last_ms = min(last_hour_ms(last) or newest, newest)
+    first_ms = first_hour_ms(first) if days is None else last_ms + HOUR_MS - days * DAY_MS
+    oldest = runs.first_partition_ms()
+    if first_ms is None or not oldest <= first_ms <= last_ms:
+        raise ConfigurationError(
+            f"{hour_key(first_ms or 0)} to {hour_key(last_ms)} is no range of hours that can be researched; expected "
+            f"one from {hour_key(oldest)} (TRADING_ASSETS_PARTITIONS_START) to {hour_key(newest)}, which has ended last"
+        )
+    warnings.filterwarnings("ignore", module="dagster.*")
+    hours = (last_ms - first_ms) // HOUR_MS + 1
+    began = time.perf_counter(), time.process_time()
+    with runs.find_instance(Path.cwd()) as instance, console.status("starting the run") as status:
+        for run_id, begin, of_run in runs.backfill(
+            instance, job, first_ms, last_ms, lambda entry: status.update(runs.told(entry) or status.status)
+        ):
+            console.print(f"run {run_id}: {of_run} hours from {iso(begin)}", highlight=False)
+    wall, cpu = time.perf_counter() - began[0], time.process_time() - began[1]
+    console.print(
+        f"{hours} hours in {wall:.0f} s, {cpu:.0f} s of CPU, at most {peak_mb():,.0f} MB. Next: "
+        f"trading-assets report walk-forward --from {hour_key(first_ms)} --to {hour_key(last_ms)}",
+        highlight=False,
+        soft_wrap=True,
+    )

@@ -1,0 +1,240 @@
+"""The commands `trading-assets bench ...`. Each calls one function and prints."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict
+
+import click
+from rich.table import Table as RichTable
+
+from trading_assets.cli.console import open_console
+from trading_assets.core.timeframes import TRADED_TIMEFRAMES, Timeframe
+
+
+@click.group()
+def bench() -> None:
+    """Measurements and long trials of parts of the project."""
+
+
+@bench.command("backtests")
+@click.option("--symbols", default=20, show_default=True, type=click.IntRange(1), help="Coins of a random market.")
+@click.option("--params", default=20, show_default=True, type=click.IntRange(1, 20), help="Parameter sets of the grid.")
+@click.option(
+    "--timeframes",
+    default=",".join(TRADED_TIMEFRAMES),
+    show_default=True,
+    help="Comma-separated; each with the window that the pipeline gives it.",
+)
+@click.option("--repeat", default=3, show_default=True, type=click.IntRange(1), help="The fastest of so many counts.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def backtests(symbols: int, params: int, timeframes: str, repeat: int, as_json: bool) -> None:
+    """Sweep bollinger_rsi with the kernel and with other engines, check that results are equal, compare the times."""
+    from trading_assets.bench.backtests import measure, table  # noqa: PLC0415 (imports what it measures)
+
+    wanted = timeframes.split(",")
+    unknown = [name for name in wanted if name not in TRADED_TIMEFRAMES]
+    if unknown:
+        raise click.BadParameter(f"{', '.join(unknown)}; expected some of {', '.join(TRADED_TIMEFRAMES)}")
+    report = measure(symbols, params, [Timeframe(name) for name in wanted], repeat)
+    if as_json:
+        click.echo(json.dumps(report))
+    else:
+        open_console().print(table(report))
+
+
+@bench.command("fuzz")
+@click.option("--requests", "count", default=20_000, show_default=True, type=click.IntRange(1), help="How many.")
+@click.option("--seed", default=1, show_default=True, type=click.IntRange(0), help="The same seed, the same requests.")
+@click.option("--json", "as_json", is_flag=True, help="Print the report as one JSON object.")
+def fuzz(count: int, seed: int, as_json: bool) -> None:
+    """Malformed and hostile requests against every route of the embedded exchange; exit code 1 if one breaks it."""
+    from trading_assets.bench.fuzz import run_fuzz  # noqa: PLC0415 (imports the server)
+
+    report = run_fuzz(count, seed)
+    if as_json:
+        click.echo(json.dumps(report.as_dict()))
+    else:
+        console = open_console()
+        console.print(
+            f"{report.requests} requests, {report.accepted} accepted, {report.refused} refused, "
+            f"{report.seconds:.1f} s, slowest {report.slowest_ms:.0f} ms of CPU",
+            highlight=False,
+        )
+        for finding in report.findings:
+            console.print(f"[red]no[/]  {finding.what}: {finding.request}", highlight=False)
+    if report.findings:
+        sys.exit(1)
+
+
+@bench.command("market")
+@click.option("--json", "as_json", is_flag=True, help="Print the figures as one JSON object.")
+def market(as_json: bool) -> None:
+    """The seeded market of 600 symbols and a replay of a year, in CPU milliseconds."""
+    from trading_assets.bench.market import run  # noqa: PLC0415 (imports the exchange)
+
+    figures = run()
+    if as_json:
+        click.echo(json.dumps(figures))
+        return
+    table = RichTable("what", "figure")
+    for name, value in figures.items():
+        table.add_row(name, f"{value:g}")
+    open_console().print(table)
+
+
+@bench.command("exchange")
+@click.option("--requests", default=4000, show_default=True, type=click.IntRange(10), help="Of each kind.")
+@click.option("--connections", default=4, show_default=True, type=click.IntRange(1, 64), help="Asking at a time.")
+@click.option("--symbols", default=80, show_default=True, type=click.IntRange(1, 600), help="Perpetuals of the market.")
+@click.option("--stream-seconds", default=5.0, show_default=True, type=click.FloatRange(0.1), help="Of each stream.")
+@click.option("--json", "as_json", is_flag=True, help="Print the report as one JSON object.")
+def exchange(requests: int, connections: int, symbols: int, stream_seconds: float, as_json: bool) -> None:
+    """Requests and messages in a second, latency and processor time of the embedded exchange."""
+    from trading_assets.bench.exchange import measure_exchange  # noqa: PLC0415 (imports the server's parts)
+
+    report = measure_exchange(requests, connections, symbols, stream_seconds)
+    if as_json:
+        click.echo(json.dumps(report.as_dict()))
+        return
+    table = RichTable("request", "per second", "p50 ms", "p99 ms", "server CPU ms", "failed")
+    for row in report.measures:
+        table.add_row(
+            row.name,
+            *(f"{value:g}" for value in (row.per_second, row.p50_ms, row.p99_ms)),
+            f"{row.server_cpu_ms:g}",
+            str(row.failed),
+        )
+    open_console().print(table)
+    streams = RichTable("stream", "topics", "market seconds a second", "messages per second", "server load")
+    for one in report.streams:
+        streams.add_row(one.name, str(one.topics), f"{one.speed:g}", f"{one.per_second:g}", f"{one.server_load:g}")
+    open_console().print(streams)
+
+
+@bench.command("latency")
+@click.option("--symbols", default=30, show_default=True, type=click.IntRange(1, 50), help="Selected coins.")
+@click.option("--samples", default=200, show_default=True, type=click.IntRange(0), help="Orders in session mode.")
+@click.option("--once-samples", default=60, show_default=True, type=click.IntRange(0), help="Orders in once mode.")
+@click.option("--speed", default=10.0, show_default=True, type=click.FloatRange(1, 20), help="Market seconds a second.")
+@click.option("--idle-seconds", default=120.0, show_default=True, type=click.FloatRange(0), help="Of an idle session.")
+@click.option("--json", "as_json", is_flag=True, help="Print the report as one JSON object.")
+def latency(symbols: int, samples: int, once_samples: int, speed: float, idle_seconds: float, as_json: bool) -> None:
+    """From a candle's end to its order at the embedded exchange, through Dagster's daemon; about eight minutes."""
+    from trading_assets.bench.latency import measure_latency  # noqa: PLC0415 (imports the exchange)
+
+    report = measure_latency(
+        symbols, samples, once_samples, speed, idle_seconds, lambda text: click.echo(text, err=True)
+    )
+    if as_json:
+        click.echo(json.dumps(report.as_dict()))
+        return
+    table = RichTable("mode", "market seconds a second", "orders", "p50 s", "p90 s", "p99 s", "slowest s")
+    for one in report.latencies:
+        figures = (one.p50_s, one.p90_s, one.p99_s, one.max_s)
+        table.add_row(one.mode, f"{one.speed:g}", str(one.samples), *(f"{value:g}" for value in figures))
+    open_console().print(table)
+    if (idle := report.idle_hour) is not None:
+        open_console().print(
+            f"An idle hour, from {idle.measured_s:g} s: session {idle.session:g} s of processor time, Dagster "
+            f"{idle.dagster:g} s, embedded exchange {idle.exchange:g} s; the session holds "
+            f"{idle.session_memory_mb:g} MB",
+            highlight=False,
+        )
+
+
+@bench.command("launches")
+@click.option("--samples", default=20, show_default=True, type=click.IntRange(1), help="Runs of each launcher.")
+@click.option(
+    "--broker",
+    default="amqp://guest:guest@127.0.0.1:5672//",
+    show_default=True,
+    help="RabbitMQ for the Celery worker; empty leaves that launcher out.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the report as one JSON object.")
+def launches(samples: int, broker: str, as_json: bool) -> None:
+    """From the sensor's run to its first step, with a process for each run and with a warm Celery worker; minutes."""
+    from trading_assets.bench.launches import measure_launches  # noqa: PLC0415 (imports the exchange)
+
+    report = measure_launches(samples, broker, lambda text: click.echo(text, err=True))
+    if as_json:
+        click.echo(json.dumps([asdict(one) for one in report]))
+        return
+    table = RichTable("launcher", "runs", "to first step, p50 s", "p90 s", "of it queued, p50 s", "CPU s a run")
+    for one in report:
+        figures = (one.p50_s, one.p90_s, one.queued_p50_s, one.cpu_s)
+        table.add_row(one.launcher, str(one.runs), *(f"{value:.2f}" for value in figures))
+    open_console().print(table)
+
+
+@bench.command("backfill")
+@click.option("--days", default=30, show_default=True, type=click.IntRange(1, 59), help="Length of the range.")
+@click.option("--symbols", default=30, show_default=True, type=click.IntRange(1, 500), help="Coins kept of each scan.")
+@click.option("--dagster-url", help="Keep Dagster's history in this empty PostgreSQL database; default: SQLite.")
+@click.option("--database-url", help="Keep the ledger in this empty PostgreSQL database; default: SQLite.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object, with every step.")
+def backfill(days: int, symbols: int, dagster_url: str | None, database_url: str | None, as_json: bool) -> None:
+    """A backfill of the whole research through Dagster, from an empty home: time, memory, and where they went."""
+    from trading_assets.bench import research  # noqa: PLC0415 (imports the server's parts)
+    from trading_assets.bench.measurement import Stores  # noqa: PLC0415 (as above)
+
+    report = research.backfill(days, symbols, Stores(dagster_url, database_url))
+    if as_json:
+        click.echo(json.dumps(report))
+    else:
+        open_console().print(research.table(report, f"{days} days of {symbols} coins"))
+
+
+@bench.command("hour")
+@click.option("--symbols", default=30, show_default=True, type=click.IntRange(1, 500), help="Coins kept of the scan.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object, with every step.")
+def hour(symbols: int, as_json: bool) -> None:
+    """The hourly research job through Dagster: once on an empty home, once an hour later."""
+    from trading_assets.bench import research  # noqa: PLC0415 (imports the server's parts)
+
+    report = research.hour(symbols)
+    if as_json:
+        click.echo(json.dumps(report))
+        return
+    for name, title in (("first", "the first hour, nothing fetched yet"), ("next", "the next hour")):
+        open_console().print(research.table(report[name], f"{symbols} coins, {title}"))
+
+
+@bench.command("home")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def home(as_json: bool) -> None:
+    """How large the home gets in a month of minute-by-minute operation, by the retention settings; two minutes."""
+    from trading_assets.bench import home as homes  # noqa: PLC0415 (imports the exchange's launcher)
+
+    measured, parts = homes.report()
+    if as_json:
+        megabytes = {part.what: round(part.bytes / 1e6, 1) for part in parts}
+        click.echo(json.dumps({"bytes": measured, "megabytes": megabytes, "total_mb": sum(megabytes.values())}))
+    else:
+        open_console().print(homes.table(parts))
+
+
+@bench.command("soak")
+@click.option("--minutes", default=10.0, show_default=True, type=click.FloatRange(1), help="Of the clock on the wall.")
+@click.option("--speed", default=20.0, show_default=True, type=click.FloatRange(1, 60), help="Market seconds a second.")
+@click.option("--dagster-url", help="Keep Dagster's history in this empty PostgreSQL database; default: SQLite.")
+@click.option("--database-url", help="Keep the ledger in this empty PostgreSQL database; default: SQLite.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def soak(minutes: float, speed: float, dagster_url: str | None, database_url: str | None, as_json: bool) -> None:
+    """Daemon, sensors, hourly job, session and backfills for minutes; exit code 1 if the history is not whole."""
+    from trading_assets.bench import soak as soaks  # noqa: PLC0415 (imports the exchange)
+    from trading_assets.bench.measurement import Stores  # noqa: PLC0415 (as above)
+    from trading_assets.defs.run_history import RunBook  # noqa: PLC0415 (imports dagster)
+
+    stores = Stores(dagster_url, database_url)
+    report = soaks.run_soak(minutes, speed, RunBook, lambda text: click.echo(text, err=True), stores)
+    if as_json:
+        click.echo(json.dumps(vars(report)))
+    else:
+        table = RichTable("what", "figure")
+        for name, value in vars(report).items():
+            table.add_row(name.replace("_", " "), str(value))
+        open_console().print(table)
+    if report.lost or report.trouble:
+        sys.exit(1)

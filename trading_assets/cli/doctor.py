@@ -1,0 +1,94 @@
+"""Checks of an installation: settings, stores, exchange. Each finding says what to do; nothing is repaired here."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from trading_assets.core.errors import StorageError, TradingAssetsError
+from trading_assets.core.settings import Settings, Venue
+from trading_assets.core.timeframes import iso
+from trading_assets.exchange.keys import require_trading_key
+from trading_assets.ledger.database import Database
+from trading_assets.venues.factory import open_exchange
+
+_LOW_DISK_BYTES = 500 * 1024**2
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What was looked at, whether it is well, and what was found."""
+
+    what: str
+    ok: bool
+    found: str
+
+
+def examine(settings: Settings) -> list[Finding]:
+    """Look at everything a run needs, in the order in which it would fail."""
+    checks: list[tuple[str, Callable[[Settings], str]]] = [
+        ("home directory", _home),
+        ("database", _database),
+        ("exchange", _exchange),
+        ("API key", _api_key),
+    ]
+    findings = [Finding("venue", True, f"{settings.venue.value}, account {settings.account}")]
+    for what, check in checks:
+        try:
+            findings.append(Finding(what, True, check(settings)))
+        except TradingAssetsError as error:
+            findings.append(Finding(what, False, str(error)))
+    return findings
+
+
+def _home(settings: Settings) -> str:
+    home: Path = settings.home
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=home) as probe:
+            probe.write(b"x")
+            probe.flush()
+            os.fsync(probe.fileno())
+        free = shutil.disk_usage(home).free
+    except OSError as error:
+        raise StorageError(
+            f"{home} cannot be written: {error.strerror}; free some space or choose another directory with "
+            "TRADING_ASSETS_HOME"
+        ) from error
+    if free < _LOW_DISK_BYTES:
+        raise StorageError(f"{home} has {free // 1024**2} MB left, expected at least {_LOW_DISK_BYTES // 1024**2} MB")
+    return f"{home}, {free / 1024**3:.1f} GB free"
+
+
+def _database(settings: Settings) -> str:
+    database = Database(settings.resolved_database_url, busy_timeout_s=min(settings.database_busy_timeout_s, 5.0))
+    try:
+        with database.write():
+            return database.url.render_as_string(hide_password=True)
+    finally:
+        database.close()
+
+
+def _exchange(settings: Settings) -> str:
+    exchange = open_exchange(settings)
+    try:
+        now = exchange.now_ms()
+        wallet = exchange.wallet()
+    finally:
+        exchange.close()
+    return f"answers, its clock says {iso(now)}, equity {wallet.equity:.2f} USD"
+
+
+def _api_key(settings: Settings) -> str:
+    exchange = open_exchange(settings)
+    try:
+        verdict = require_trading_key(exchange)
+    finally:
+        exchange.close()
+    if settings.venue is Venue.SIMULATOR:
+        return "the embedded exchange's own, it guards nothing"
+    return "; ".join((verdict.summary, *verdict.warnings))

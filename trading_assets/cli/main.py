@@ -1,0 +1,229 @@
+"""The command line, `trading-assets ...`. Commands parse, call one function and print; no logic of their own.
+
+Dagster is imported by the commands that run jobs, inside them.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+from rich.table import Table as RichTable
+
+from trading_assets.cli.backfill import backfill
+from trading_assets.cli.bench import bench
+from trading_assets.cli.chaos import chaos
+from trading_assets.cli.console import open_console
+from trading_assets.cli.exchange import exchange
+from trading_assets.cli.report import report
+from trading_assets.cli.trading import COMMANDS
+from trading_assets.core.errors import TradingAssetsError
+from trading_assets.core.settings import load_settings
+from trading_assets.core.timeframes import TRADED_TIMEFRAMES, Timeframe
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="trading-assets")
+def cli() -> None:
+    """Scan, backtest, select and trade Bybit's USDT perpetuals, as Dagster assets."""
+
+
+@cli.command()
+@click.option("--hours", default=6, show_default=True, type=click.IntRange(6, 48), help="Hours to walk through.")
+@click.option("--json", "as_json", is_flag=True, help="Print the counts as one JSON object on the last line.")
+@click.option("--home", type=click.Path(path_type=Path), help="Directory of the demo's state (made anew).")
+def demo(hours: int, as_json: bool, home: Path | None) -> None:
+    """The whole system on the embedded exchange: hours of a seeded market, advanced by hand, offline."""
+    from trading_assets.cli.demo import run_demo  # noqa: PLC0415 (imports dagster)
+
+    run_demo(hours=hours, as_json=as_json, home=home)
+
+
+@cli.command()
+@click.option("--quiet", is_flag=True, help="Print only what is wrong.")
+def doctor(quiet: bool) -> None:
+    """Check settings, stores and exchange, and say what to do about what is wrong."""
+    from trading_assets.cli.doctor import examine  # noqa: PLC0415 (imports the connector)
+
+    findings = examine(load_settings())
+    console = open_console()
+    for finding in findings:
+        if not finding.ok or not quiet:
+            mark = "[green]ok[/]" if finding.ok else "[red]no[/]"
+            console.print(f"{mark}  [bold]{finding.what}[/]: {finding.found}", highlight=False)
+    if not all(finding.ok for finding in findings):
+        sys.exit(2)
+
+
+@cli.command("settings")
+@click.option("--env-example", is_flag=True, help="Print the text of .env.example.")
+def show_settings(env_example: bool) -> None:
+    """The settings in force; secrets are shown only as set or not set."""
+    from trading_assets.reference import settings_reference  # noqa: PLC0415
+
+    if env_example:
+        click.echo(settings_reference.env_example(), nl=False)
+        return
+    table = RichTable("variable", "value")
+    for variable, value in settings_reference.current_values(load_settings()):
+        table.add_row(variable, value)
+    open_console().print(table)
+
+
+@cli.command("reference")
+@click.option("--check", is_flag=True, help="Write nothing; exit code 1 tells which pages are not what the code says.")
+@click.option(
+    "--to",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Root of the checkout whose pages are written.  [default: that of this program]",
+)
+def reference_pages(check: bool, to: Path | None) -> None:
+    """Write docs/reference, .env.example and the settings of README.md again, from the code."""
+    from trading_assets.reference import pages  # noqa: PLC0415
+    from trading_assets.reference.dagster_page import build as dagster_page  # noqa: PLC0415 (imports dagster)
+
+    root = to or pages.checkout()
+    texts = pages.texts(root, dagster_page=dagster_page(), commands=cli)
+    if check:
+        stale = pages.stale(root, texts)
+        for path in stale:
+            click.echo(f"{path} is not what the code says; to write it again: make docs")
+        sys.exit(1 if stale else 0)
+    for path in pages.write(root, texts):
+        click.echo(f"wrote {path}")
+
+
+@cli.command()
+def status() -> None:
+    """Positions, balance, signals and results of the account in the ledger."""
+    from trading_assets.cli.status import print_status  # noqa: PLC0415
+    from trading_assets.ledger.database import Database  # noqa: PLC0415
+
+    settings = load_settings()
+    database = Database(settings.resolved_database_url, busy_timeout_s=settings.database_busy_timeout_s)
+    print_status(database, settings, open_console())
+
+
+@cli.group()
+def strategies() -> None:
+    """The registry of strategies."""
+
+
+@strategies.command("list")
+def list_strategies() -> None:
+    """Every strategy, whether it is active, and its parameters."""
+    from trading_assets.ledger import strategies as strategy_rows  # noqa: PLC0415
+    from trading_assets.ledger.database import Database  # noqa: PLC0415
+
+    settings = load_settings()
+    database = Database(settings.resolved_database_url, busy_timeout_s=settings.database_busy_timeout_s)
+    strategy_rows.seed_registry(database)
+    table = RichTable("strategy", "active", "parameters", "what it does")
+    for row in strategy_rows.registry_rows(database):
+        table.add_row(row.name, "yes" if row.is_active else "no", row.parameters, row.description)
+    open_console().print(table)
+
+
+def _switch(name: str, active: bool) -> None:
+    from trading_assets.ledger import strategies as strategy_rows  # noqa: PLC0415
+    from trading_assets.ledger.database import Database  # noqa: PLC0415
+
+    settings = load_settings()
+    database = Database(settings.resolved_database_url, busy_timeout_s=settings.database_busy_timeout_s)
+    strategy_rows.seed_registry(database)
+    strategy_rows.set_active(database, name, active)
+    click.echo(
+        f"{name} is backtested from the next hour on, and traded where it is selected"
+        if active
+        else f"{name} opens nothing more from now on, and is not backtested from the next hour on"
+    )
+
+
+@strategies.command("start")
+@click.argument("name")
+def start_strategy(name: str) -> None:
+    """Backtest and trade NAME from the next hour on."""
+    _switch(name, True)
+
+
+@strategies.command("stop")
+@click.argument("name")
+def stop_strategy(name: str) -> None:
+    """Open nothing more with NAME from now on; open positions keep their stops."""
+    _switch(name, False)
+
+
+@cli.group()
+def check() -> None:
+    """Checks that can be run at any time."""
+
+
+@check.command("strategy")
+@click.argument("name")
+@click.option("--symbol", help="Symbol to check on.  [default: three of each market]")
+@click.option("--timeframe", "timeframes", multiple=True, help="May be given several times.  [default: all eight]")
+@click.option("--bars", default=800, show_default=True, type=click.IntRange(50, 20_000), help="Bars to decide on.")
+@click.option("--parameters", default="{}", show_default=True, help="JSON object; what is absent has its default.")
+def check_one_strategy(name: str, symbol: str | None, timeframes: tuple[str, ...], bars: int, parameters: str) -> None:
+    """Whether NAME looks ahead or remembers too far back, and what it earns at double costs.
+
+    On the seeded market, and on stored candles where there are some. Exit code 1 tells of a violation.
+    """
+    from trading_assets.backtesting.run import production_engine  # noqa: PLC0415
+    from trading_assets.cli import strategy_check  # noqa: PLC0415
+    from trading_assets.ledger.database import Database  # noqa: PLC0415
+    from trading_assets.strategies.registry import make_strategy  # noqa: PLC0415
+
+    settings = load_settings()
+    strategy = make_strategy(name, parameters)
+    database = Database(settings.resolved_database_url, busy_timeout_s=settings.database_busy_timeout_s)
+    reports = list(
+        strategy_check.check_strategy(
+            strategy,
+            strategy_check.places(settings, database, symbol),
+            [_timeframe(value) for value in timeframes] or list(TRADED_TIMEFRAMES),
+            bars,
+            settings,
+            production_engine(),
+        )
+    )
+    strategy_check.print_reports(name, reports, open_console())
+    if not all(report.honest for report in reports):
+        sys.exit(1)
+
+
+def _timeframe(value: str) -> Timeframe:
+    if value not in TRADED_TIMEFRAMES:
+        raise click.UsageError(f"--timeframe is {value!r}, expected one of {', '.join(TRADED_TIMEFRAMES)}")
+    return Timeframe(value)
+
+
+for command in COMMANDS:
+    cli.add_command(command)
+cli.add_command(exchange)
+cli.add_command(backfill)
+cli.add_command(report)
+cli.add_command(bench)
+cli.add_command(chaos)
+
+
+def main() -> None:
+    """Entry point: errors raised on purpose become one line and exit code 2."""
+    try:
+        cli(standalone_mode=False)
+    except click.exceptions.Exit as error:
+        sys.exit(error.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("stopped", err=True)
+        sys.exit(130)
+    except TradingAssetsError as error:
+        click.echo(f"error: {error}", err=True)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,79 @@
+"""`trading-assets report ...`. Commands parse, make one report, print it and say where its page lies."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import click
+
+from trading_assets.cli.console import open_console
+from trading_assets.core.settings import load_settings
+from trading_assets.reporting.hours import first_hour_ms, last_hour_ms
+
+if TYPE_CHECKING:
+    from trading_assets.reporting.build import Sources
+    from trading_assets.reporting.report import Report
+
+
+def _range(command: Callable[..., None]) -> Callable[..., None]:
+    options = (
+        click.option("--from", "first", help="First hour or day, UTC.  [default: all]"),
+        click.option("--to", "last", help="Last hour or day, UTC, included.  [default: all]"),
+        click.option("--open", "show", is_flag=True, help="Open the page in the browser."),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+@click.group()
+def report() -> None:
+    """Pages of what the system would have done, and of what it did."""
+
+
+@report.command("walk-forward")
+@_range
+def walk_forward(first: str | None, last: str | None, show: bool) -> None:
+    """What each hour's selections would have traded in the hour after it, on candles they had not seen."""
+    from trading_assets.reporting.build import make_walk_forward  # noqa: PLC0415 (numba: a second)
+
+    _make(make_walk_forward, first, last, show)
+
+
+@report.command("performance")
+@_range
+def performance(first: str | None, last: str | None, show: bool) -> None:
+    """What the account really traded, beside the walk-forward of the same hours."""
+    from trading_assets.reporting.build import make_performance  # noqa: PLC0415 (numba: a second)
+
+    _make(make_performance, first, last, show)
+
+
+def _make(make: Callable[..., Report], first: str | None, last: str | None, show: bool) -> None:
+    from trading_assets.reporting.files import write  # noqa: PLC0415
+    from trading_assets.reporting.summary import print_summary  # noqa: PLC0415
+
+    sources, console = _sources(), open_console()
+    with console.status("following the selections") as status:
+        made = make(
+            sources,
+            first_hour_ms(first),
+            last_hour_ms(last),
+            lambda done, total: status.update(f"following the selections: {done} of {total} coins and timeframes"),
+        )
+    written = write(made, sources.settings)
+    print_summary(made, written, console)
+    if show:
+        click.launch(str(written.page))
+
+
+def _sources() -> Sources:
+    from trading_assets.ledger.database import Database  # noqa: PLC0415
+    from trading_assets.market.store import CandleStore  # noqa: PLC0415
+    from trading_assets.reporting.build import Sources  # noqa: PLC0415
+    from trading_assets.venues.factory import open_market_data  # noqa: PLC0415 (imports the connector)
+
+    settings = load_settings()
+    database = Database(settings.resolved_database_url, busy_timeout_s=settings.database_busy_timeout_s)
+    return Sources(settings, database, CandleStore(settings.candle_store), open_market_data(settings))

@@ -1,0 +1,67 @@
+"""`trading-assets status`: the account as the ledger knows it, printed. No decisions."""
+
+from __future__ import annotations
+
+from rich.console import Console
+
+from trading_assets.cli.console import frame_table
+from trading_assets.core.settings import Settings
+from trading_assets.core.timeframes import DAY_MS, iso
+from trading_assets.ledger import account as books
+from trading_assets.ledger import signals
+from trading_assets.ledger.database import Database
+from trading_assets.trading.portfolio import performance
+
+POSITION_COLUMNS = {
+    "symbol": "coin",
+    "side": "side",
+    "size": "quantity",
+    "entry_price": "entry",
+    "mark_price": "mark",
+    "stop_loss": "stop",
+    "take_profit": "target",
+    "unrealised_pnl": "open PnL $",
+}
+"""Of `position_rows`, with their headings; the demo tells them likewise."""
+
+_SIGNAL = {
+    "created_at_ms": "found",
+    "symbol": "coin",
+    "timeframe": "timeframe",
+    "strategy": "strategy",
+    "position_type": "side",
+    "status": "status",
+    "reason": "why not",
+}
+_RESULT = {
+    "strategy": "strategy",
+    "timeframe": "timeframe",
+    "symbol": "coin",
+    "closings": "closed",
+    "wins": "with a profit",
+    "pnl": "PnL $",
+    "funding": "funding paid $",
+    "net": "net $",
+}
+
+
+def print_status(database: Database, settings: Settings, console: Console) -> None:
+    """Equity, open positions, newest signals and results by strategy."""
+    account = settings.account
+    equity = books.equity_rows(database, account)
+    if equity.empty:
+        console.print("The books were never read: start the reconcile job, or wait for its sensor.")
+        return
+    newest = equity.iloc[-1]
+    console.print(
+        f"[bold]{settings.venue.value}[/], account {account}: equity ${newest['equity']:,.2f}, free "
+        f"${newest['available']:,.2f}, as of {iso(int(newest['time_ms']))}",
+        highlight=False,
+    )
+    positions = books.position_rows(database, account)
+    console.print(frame_table("Open positions", positions, POSITION_COLUMNS))
+    recent = signals.since(database, account, int(newest["time_ms"]) - DAY_MS).sort_values("created_at_ms")
+    console.print(frame_table("Signals of the last 24 hours", recent.tail(20), _SIGNAL))
+    results = performance(database, account)
+    console.print(frame_table("Closed trades", results.by, _RESULT))
+    console.print(f"{results.closings} closed, {results.wins} with a profit, net {results.net:+,.2f} USD")

@@ -1,0 +1,214 @@
+"""Commands about the account: the risk guard's states, closing all, the portfolio, the ledger's schema.
+
+They parse, call one function and print; what they need is imported inside them, for the sake of `--help`.
+"""
+
+from __future__ import annotations
+
+import getpass
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import click
+
+from trading_assets.cli.console import open_console
+from trading_assets.core.errors import ExchangeError
+from trading_assets.core.settings import Settings, load_settings
+from trading_assets.notifications.notifier import Notifier
+
+if TYPE_CHECKING:
+    from trading_assets.ledger.database import Database
+
+_reason = click.argument("reason", nargs=-1)
+
+
+@click.command()
+@_reason
+def halt(reason: tuple[str, ...]) -> None:
+    """Open nothing and reject waiting signals, until resumed. REASON is kept in the history.
+
+    Open positions keep their stops and targets; a position found without its stop is still closed.
+    """
+    _set_state("HALTED", reason)
+
+
+@click.command()
+@_reason
+def reduce(reason: tuple[str, ...]) -> None:
+    """Open no new position, until resumed; waiting signals wait for the rest of their life."""
+    _set_state("REDUCING", reason)
+
+
+@click.command()
+@_reason
+def resume(reason: tuple[str, ...]) -> None:
+    """Trade again. A daily loss or drawdown that had halted trading is accepted: it counts anew from now on."""
+    _set_state("ACTIVE", reason)
+
+
+@click.command()
+@_reason
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--foreign", is_flag=True, help="Close positions that this system did not open, too.")
+def flatten(reason: tuple[str, ...], yes: bool, foreign: bool) -> None:
+    """Halt, then close every position of ours at the market; others are left alone and named.
+
+    It may be started again at any time: what was sent is found, and only what is left is closed. Exit code 1 tells
+    that something is still open.
+    """
+    from trading_assets.trading.context import Desk  # noqa: PLC0415
+    from trading_assets.trading.execute.flatten import flatten as close_all  # noqa: PLC0415
+    from trading_assets.venues.factory import open_exchange  # noqa: PLC0415 (imports the connector)
+
+    settings = load_settings()
+    if not yes:
+        whose = "EVERY position, also those opened by others," if foreign else "every position of this system"
+        click.confirm(
+            f"Close {whose} of account {settings.account} on {settings.venue.value} at the market?", abort=True
+        )
+    exchange = open_exchange(settings)
+    try:
+        with _ledger(settings) as database, _notifier(settings) as notifier:
+            desk = Desk(database=database, exchange=exchange, settings=settings, notify=notifier.notify)
+            report = close_all(desk, reason=_text(reason, "flatten"), actor=_who(), foreign=foreign)
+    finally:
+        exchange.close()
+    click.echo(f"{report}; trading is HALTED, resume it with: trading-assets resume")
+    if report.left:
+        sys.exit(1)
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead.")
+def portfolio(as_json: bool) -> None:
+    """Exposure, liquidation prices, drawdown and results of the account, as the books were read last."""
+    from trading_assets.cli import portfolio as portfolio_report  # noqa: PLC0415
+    from trading_assets.trading import portfolio as accounts  # noqa: PLC0415 (pandas costs a second)
+
+    settings = load_settings()
+    with _ledger(settings) as database:
+        found = accounts.portfolio(database, settings.account)
+    if as_json:
+        click.echo(json.dumps(portfolio_report.plain(found) if found is not None else None))
+    elif found is None:
+        click.echo("The books were never read: start the reconcile job, or wait for its sensor.")
+    else:
+        portfolio_report.print_portfolio(found, settings.account, open_console())
+
+
+@click.command()
+@click.argument("order")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead, with the rows behind each step.")
+def explain(order: str, as_json: bool) -> None:
+    """Follow ORDER back to its signal, selection, backtest, parameters and candles, and on to its result.
+
+    ORDER is an order link id, the exchange's id of an order, or a signal id; a unique beginning is enough.
+    """
+    from trading_assets.trading import explain as explaining  # noqa: PLC0415 (pandas costs a second)
+
+    settings = load_settings()
+    with _ledger(settings) as database:
+        found = explaining.explain(database, order, explaining.Links(settings.ui_url))
+    if as_json:
+        click.echo(json.dumps(explaining.plain(found)))
+    else:
+        explaining.print_explanation(found, open_console())
+
+
+@click.group()
+def ledger() -> None:
+    """The ledger's schema. Every command brings an older one to today's by itself."""
+
+
+@ledger.command("revision")
+def ledger_revision() -> None:
+    """The revision of the schema, and the newest that this version knows."""
+    from trading_assets.ledger import migrations  # noqa: PLC0415
+
+    with _ledger(load_settings(), upgrade=False) as database, database.read() as connection:
+        click.echo(f"revision {migrations.revision_of(connection) or 'none'}, newest {migrations.HEAD}")
+
+
+@ledger.command("downgrade")
+@click.argument("revision")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def ledger_downgrade(revision: str, yes: bool) -> None:
+    """Take the schema back to REVISION before an older version of the program is installed.
+
+    What only newer revisions hold is lost. Stop Dagster first: its processes would bring it forward again.
+    """
+    from trading_assets.ledger import migrations  # noqa: PLC0415
+
+    settings = load_settings()
+    if not yes:
+        click.confirm(f"Take the ledger back to revision {revision}? What newer ones added is lost", abort=True)
+    with _ledger(settings, upgrade=False) as database, database.write(one_at_a_time=migrations.LOCK) as connection:
+        migrations.downgrade(connection, revision)
+    click.echo(f"the ledger is at revision {revision}")
+
+
+COMMANDS = (halt, reduce, resume, flatten, portfolio, explain, ledger)
+
+
+def _set_state(name: str, reason: tuple[str, ...]) -> None:
+    from trading_assets.ledger.risk import RiskState, in_force, read_history  # noqa: PLC0415
+    from trading_assets.trading.risk import guard as risk_guard  # noqa: PLC0415
+
+    settings, state, text = load_settings(), RiskState(name), _text(reason, "no reason given")
+    now_ms = _time(settings, may_be_local=state is not RiskState.ACTIVE)
+    with _ledger(settings) as database, _notifier(settings) as notifier:
+        before = risk_guard.command(database, settings.account, state, reason=text, actor=_who(), now_ms=now_ms)
+        held = in_force(read_history(database, settings.account), now_ms)
+        if before is None:
+            by = f" (by {held.actor}: {held.reason})" if held.actor else ""
+            click.echo(f"account {settings.account} stays {held.state}{by}. {risk_guard.effect(held.state)}")
+            return
+        notifier.notify(f"account {settings.account} is {state}", f"{text} ({_who()})")
+        click.echo(f"account {settings.account} is {state}, was {before.state}. {risk_guard.effect(state)}")
+
+
+def _time(settings: Settings, *, may_be_local: bool) -> int:
+    """The venue's time; the local clock where it does not answer, for nothing may keep a person from halting."""
+    from trading_assets.core.clock import local_ms  # noqa: PLC0415
+    from trading_assets.venues.factory import open_market_data  # noqa: PLC0415
+
+    try:
+        return open_market_data(settings).now_ms()
+    except ExchangeError:
+        if not may_be_local:
+            raise
+        return local_ms()
+
+
+def _text(reason: tuple[str, ...], default: str) -> str:
+    return " ".join(reason).strip() or default
+
+
+def _who() -> str:
+    return f"{getpass.getuser()} (command line)"
+
+
+@contextmanager
+def _ledger(settings: Settings, *, upgrade: bool = True) -> Iterator[Database]:
+    from trading_assets.ledger.database import Database  # noqa: PLC0415
+
+    database = Database(
+        settings.resolved_database_url, busy_timeout_s=settings.database_busy_timeout_s, upgrade=upgrade
+    )
+    try:
+        yield database
+    finally:
+        database.close()
+
+
+@contextmanager
+def _notifier(settings: Settings) -> Iterator[Notifier]:
+    """A messenger; what it was told is tried before the command ends, for five seconds at most."""
+    notifier = Notifier(settings.notify_urls)
+    try:
+        yield notifier
+    finally:
+        notifier.flush()

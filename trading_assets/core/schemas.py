@@ -1,0 +1,307 @@
+"""One pandera model per table of the pipeline: the contract of its stage, and the source of its SQL table.
+
+A `Table` ties a model to its key. No SQL and no Dagster here. Times are `*_ms` (int64 UTC ms); `hour_ms` is the
+start of the partition's hour and its end is the as-of; columns that are percentages say so in their description.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import pandas as pd
+import pandera.pandas as pa
+
+from trading_assets.core.errors import DataError
+from trading_assets.core.timeframes import TRADED_TIMEFRAMES
+
+_TIMEFRAMES = [timeframe.value for timeframe in TRADED_TIMEFRAMES]
+_SCAN_ID = r"^scan-\d{8}-\d{6}$"
+
+# Columns that several tables share read alike in all of them.
+_SYMBOL = "Bybit symbol"
+_TIMEFRAME = "length of the candles, minutes with an m"
+_STRATEGY = "name in the registry of strategies"
+_SCAN = "scan-YYYYMMDD-HHMMSS of the as-of"
+_P_VALUE = "chance of such trades if none earned anything on average; of profitable chosen parameter sets alone"
+
+
+class MarketScan(pa.DataFrameModel):
+    """Coins worth trading as of the end of an hour; one row per hour and symbol."""
+
+    hour_ms: int = pa.Field(ge=0, description="start of the partition's hour, UTC ms")
+    scan_id: str = pa.Field(str_matches=_SCAN_ID, description=_SCAN)
+    symbol: str = pa.Field(str_length={"min_value": 1}, description=_SYMBOL)
+    rank: int = pa.Field(ge=1, description="1 is the most volatile")
+    price: float = pa.Field(gt=0, description="last close before the as-of, USDT")
+    volume_24h: float = pa.Field(ge=0, description="turnover of the 24 hours before the as-of, USD")
+    price_change_24h: float = pa.Field(gt=-100, description="change over the same hours, percent")
+    volatility_24h: float = pa.Field(ge=0, description="(high - low) / low over the same hours, percent")
+    size_error_pct: float = pa.Field(ge=0, description="distortion of the position size by the quantity step, percent")
+    most_price: float = pa.Field(
+        nullable=True, gt=0, description="above it the position would be smaller than the smallest quantity, USDT"
+    )
+    timestamp_ms: int = pa.Field(ge=0, description="the as-of, UTC ms")
+
+    class Config:
+        strict = True
+        unique = ["hour_ms", "symbol"]  # noqa: RUF012 (pandera's own form)
+        name = "market_scan"
+
+
+class CandleCoverage(pa.DataFrameModel):
+    """What the candle store holds of a symbol and timeframe for an hour; one row per hour and symbol."""
+
+    hour_ms: int = pa.Field(ge=0, description="start of the partition's hour, UTC ms")
+    timeframe: str = pa.Field(isin=_TIMEFRAMES, description=_TIMEFRAME)
+    symbol: str = pa.Field(str_length={"min_value": 1}, description=_SYMBOL)
+    first_ms: int = pa.Field(ge=0, description="open time of the first candle held")
+    last_ms: int = pa.Field(ge=0, description="open time of the last candle held")
+    bars: int = pa.Field(ge=0, description="candles held, warm-up included")
+    expected_bars: int = pa.Field(ge=1, description="candles a complete window and warm-up has since listing")
+    missing_bars: int = pa.Field(ge=0, description="gaps the exchange itself has")
+    coverage_pct: float = pa.Field(ge=0, le=100, description="bars / expected_bars, percent")
+    content_hash: str = pa.Field(str_matches=r"^[0-9a-f]{16}$", description="64-bit hash of the candles' bytes")
+    fault: str = pa.Field(
+        nullable=True, description="why this hour's backtests and entries leave these candles out; none: they are good"
+    )
+
+    class Config:
+        strict = True
+        unique = ["hour_ms", "timeframe", "symbol"]  # noqa: RUF012
+        name = "candle_coverage"
+
+
+class FundingCoverage(pa.DataFrameModel):
+    """What the candle store holds of a symbol's funding payments for an hour; one row per hour and symbol."""
+
+    hour_ms: int = pa.Field(ge=0, description="start of the partition's hour, UTC ms")
+    symbol: str = pa.Field(str_length={"min_value": 1}, description=_SYMBOL)
+    first_ms: int = pa.Field(ge=0, description="first payment held; 0 without payments")
+    last_ms: int = pa.Field(ge=0, description="last payment held; 0 without payments")
+    payments: int = pa.Field(ge=0, description="funding payments held")
+    last_rate: float = pa.Field(nullable=True, description="fraction of notional that longs paid last")
+    content_hash: str = pa.Field(str_matches=r"^[0-9a-f]{16}$", description="64-bit hash of the payments' bytes")
+
+    class Config:
+        strict = True
+        unique = ["hour_ms", "symbol"]  # noqa: RUF012
+        name = "funding_coverage"
+
+
+class BacktestResults(pa.DataFrameModel):
+    """A strategy's backtest over a window; one row per hour, timeframe, symbol, strategy and parameter set kept.
+
+    Kept are the parameter set that was chosen in sample, and the first that failed with an error. What is needed of
+    the others to tell merit from luck is in `configurations` and the columns after it.
+    """
+
+    hour_ms: int = pa.Field(ge=0, description="start of the partition's hour, UTC ms")
+    timeframe: str = pa.Field(isin=_TIMEFRAMES, description=_TIMEFRAME)
+    symbol: str = pa.Field(str_length={"min_value": 1}, description=_SYMBOL)
+    # `strategy` is a method of every pandera model.
+    strategy_name: str = pa.Field(alias="strategy", str_length={"min_value": 1}, description=_STRATEGY)
+    parameters: str = pa.Field(description="parameter set, canonical JSON")
+    scan_id: str = pa.Field(str_matches=_SCAN_ID, description=_SCAN)
+    bars: int = pa.Field(ge=0, description="bars in the window, warm-up excluded")
+    total_trades: int = pa.Field(ge=0, description="closed trades")
+    win_rate: float = pa.Field(ge=0, le=100, description="percent of closed trades with pnl > 0")
+    profit_factor: float = pa.Field(ge=0, description="gross profit / gross loss, capped (metrics.py)")
+    total_return: float = pa.Field(description="total_pnl / capital, percent")
+    max_drawdown: float = pa.Field(le=0, description="of equity marked at every close, percent")
+    sharpe_ratio: float = pa.Field(description="annualised, from equity changes per bar")
+    total_pnl: float = pa.Field(description="closed trades, net of fees and funding, USD")
+    confidence_avg: float = pa.Field(ge=0, le=100, description="of the trades' signals, percent; 0 without trades")
+    fees_paid: float = pa.Field(ge=0, description="USD")
+    funding_paid: float = pa.Field(description="USD, negative is received")
+    exposure_pct: float = pa.Field(ge=0, le=100, description="share of bars in a position")
+    skewness: float = pa.Field(description="of equity changes per bar; 0 is symmetric")
+    kurtosis: float = pa.Field(ge=0, description="of equity changes per bar; 3 is normal, more has fatter tails")
+    in_sample_trades: int = pa.Field(ge=0, description="closed trades that ended before the out-of-sample part")
+    in_sample_score: float = pa.Field(ge=0, description="score of these trades; decides the parameter set")
+    in_sample_pnl: float = pa.Field(description="PnL of these trades, USD")
+    out_of_sample_trades: int = pa.Field(ge=0, description="closed trades that began in the out-of-sample part")
+    out_of_sample_pnl: float = pa.Field(description="PnL of these trades, USD")
+    p_value: float = pa.Field(nullable=True, gt=0, le=1, description=_P_VALUE)
+    configurations: int = pa.Field(ge=1, description="parameter sets tried on this symbol and timeframe")
+    configurations_traded: int = pa.Field(ge=0, description="those of them whose equity ever changed")
+    sharpe_mean: float = pa.Field(description="mean Sharpe ratio of those that traded")
+    sharpe_spread: float = pa.Field(ge=0, description="standard deviation (of the population) of the same")
+    error: str = pa.Field(nullable=True, description="why this backtest failed, if it did")
+
+    class Config:
+        strict = True
+        unique = ["hour_ms", "timeframe", "symbol", "strategy", "parameters"]  # noqa: RUF012
+        name = "backtest_results"
+
+
+class StrategySelections(pa.DataFrameModel):
+    """The best strategy and timeframe of a coin; at most one row per hour and symbol."""
+
+    hour_ms: int = pa.Field(ge=0, description="start of the partition's hour, UTC ms")
+    symbol: str = pa.Field(str_length={"min_value": 1}, description=_SYMBOL)
+    timeframe: str = pa.Field(isin=_TIMEFRAMES, description=_TIMEFRAME)
+    # `strategy` is a method of every pandera model.
+    strategy_name: str = pa.Field(alias="strategy", str_length={"min_value": 1}, description=_STRATEGY)
+    parameters: str = pa.Field(description="parameter set, canonical JSON")
+    scan_id: str = pa.Field(str_matches=_SCAN_ID, description=_SCAN)
+    score: float = pa.Field(ge=0, description="win_rate * profit_factor * ln(total_trades + 1)")
+    total_trades: int = pa.Field(ge=1, description="closed trades of the backtest")
+    win_rate: float = pa.Field(ge=0, le=100, description="percent of closed trades with pnl > 0")
+    profit_factor: float = pa.Field(ge=0, description="gross profit / gross loss, capped (metrics.py)")
+    max_drawdown: float = pa.Field(le=0, description="of equity marked at every close, percent")
+    total_pnl: float = pa.Field(description="closed trades, net of fees and funding, USD")
+    confidence_avg: float = pa.Field(ge=0, le=100, description="of the trades' signals, percent")
+    configurations_tried: int = pa.Field(
+        ge=1, description="timeframes, strategies and parameter sets backtested on the coin in this hour"
+    )
+    deflated_sharpe: float = pa.Field(
+        ge=0, le=1, description="chance that the Sharpe ratio is more than the best of so many tries by luck"
+    )
+    p_value: float = pa.Field(nullable=True, gt=0, le=1, description=_P_VALUE)
+    out_of_sample_trades: int = pa.Field(ge=0, description="closed trades in the part held back from the choice")
+    out_of_sample_pnl: float = pa.Field(description="PnL of these trades, USD")
+
+    class Config:
+        strict = True
+        unique = ["hour_ms", "symbol"]  # noqa: RUF012
+        name = "strategy_selections"
+
+
+class EntrySignals(pa.DataFrameModel):
+    """A decision to enter, with all that an order needs; one row per account, symbol, timeframe, strategy, bar."""
+
+    signal_id: str = pa.Field(unique=True, description="deterministic: account, symbol, timeframe, strategy, bar")
+    hour_ms: int = pa.Field(ge=0, description="hour of the selection it came from, UTC ms")
+    account: str = pa.Field(str_length={"min_value": 1}, description="trading account in the ledger")
+    symbol: str = pa.Field(str_length={"min_value": 1}, description=_SYMBOL)
+    timeframe: str = pa.Field(isin=_TIMEFRAMES, description=_TIMEFRAME)
+    # `strategy` is a method of every pandera model.
+    strategy_name: str = pa.Field(alias="strategy", str_length={"min_value": 1}, description=_STRATEGY)
+    parameters: str = pa.Field(description="parameter set, canonical JSON")
+    signal_timestamp_ms: int = pa.Field(ge=0, description="close of the signal's bar, UTC ms")
+    ttl_ms: int = pa.Field(ge=0, description="moment at which the signal expires, UTC ms")
+    confidence: float = pa.Field(ge=0, le=100, description="percent")
+    position_type: str = pa.Field(isin=["LONG", "SHORT"], description="side of the position")
+    entry_price: float = pa.Field(gt=0, description="close of the signal's bar, USDT")
+    stop_loss: float = pa.Field(gt=0, description="on the tick")
+    take_profit: float = pa.Field(gt=0, description="on the tick")
+    position_size: float = pa.Field(gt=0, description="USD; notional or margin by the sizing setting")
+    leverage: float = pa.Field(ge=1, description="set at the exchange before the order")
+    rsi: float = pa.Field(nullable=True, description="at the signal's bar, 0 to 100")
+    bb_position: float = pa.Field(nullable=True, description="-1 on the lower Bollinger band, 1 on the upper")
+    btc_trend: str = pa.Field(
+        nullable=True, isin=["BULLISH", "BEARISH", "NEUTRAL"], description="trend of BTCUSDT at the signal's bar"
+    )
+    funding_rate: float = pa.Field(nullable=True, description="last rate paid, fraction of notional")
+    risk_reward_ratio: float = pa.Field(gt=0, description="distance to the target / distance to the stop")
+    status: str = pa.Field(
+        isin=["active", "executing", "executed", "rejected", "expired", "failed"],
+        description="active -> executing -> executed; rejected, expired and failed are final",
+    )
+    reason: str = pa.Field(nullable=True, description="why it was refused, expired or failed")
+    order_link_id: str = pa.Field(nullable=True, description="our id of the order, from signal_id")
+    order_id: str = pa.Field(nullable=True, description="the exchange's id of the order")
+    executed_at_ms: float = pa.Field(nullable=True, description="moment of the fill, UTC ms")
+    executed_price: float = pa.Field(nullable=True, description="average price of the fill, USDT")
+    created_at_ms: int = pa.Field(ge=0, description="moment at which the signal was found, UTC ms")
+    run_id: str = pa.Field(nullable=True, description="Dagster run that found it")
+
+    class Config:
+        strict = True
+        name = "entry_signals"
+
+
+class LiveParity(pa.DataFrameModel):
+    """Live held against the backtest; one row per day and decision that either of them made, or had open that day."""
+
+    day_ms: int = pa.Field(ge=0, description="start of the partition's day, UTC ms")
+    signal_id: str = pa.Field(str_length={"min_value": 1}, description="the decision, as in entry_signals")
+    account: str = pa.Field(str_length={"min_value": 1}, description="trading account in the ledger")
+    hour_ms: int = pa.Field(ge=0, description="hour of the selection, UTC ms")
+    symbol: str = pa.Field(str_length={"min_value": 1}, description=_SYMBOL)
+    timeframe: str = pa.Field(isin=_TIMEFRAMES, description=_TIMEFRAME)
+    # `strategy` is a method of every pandera model.
+    strategy_name: str = pa.Field(alias="strategy", str_length={"min_value": 1}, description=_STRATEGY)
+    bar_close_ms: int = pa.Field(ge=0, description="close of the decision's bar, UTC ms")
+    position_type: str = pa.Field(isin=["LONG", "SHORT"], description="side of the position")
+    expected: int = pa.Field(isin=[0, 1], description="1 where the backtest has this entry")
+    live: int = pa.Field(isin=[0, 1], description="1 where live found this signal")
+    outcome: str = pa.Field(str_length={"min_value": 1}, description="agrees, or in what live differs, or why")
+    explained: int = pa.Field(isin=[0, 1], description="1 where live agrees, or the ledger tells why it differs")
+    reason: str = pa.Field(nullable=True, description="what the ledger says, or both values")
+    entry_price: float = pa.Field(nullable=True, gt=0, description="close of the decision's bar, USDT")
+    live_entry_price: float = pa.Field(nullable=True, gt=0, description="average price of live's fill, USDT")
+    slippage_bps: float = pa.Field(nullable=True, description="live's fill behind that close; positive costs money")
+    exit_reason: str = pa.Field(nullable=True, description="of the backtest: stop, target or open")
+    live_exit_reason: str = pa.Field(nullable=True, description="of live: stop, target, liquidation, other or open")
+    exit_price: float = pa.Field(nullable=True, gt=0, description="of the backtest, slippage included, USDT")
+    live_exit_price: float = pa.Field(nullable=True, gt=0, description="average of live's closings, USDT")
+    exit_difference_bps: float = pa.Field(nullable=True, description="live's exit behind it; positive costs money")
+
+    class Config:
+        strict = True
+        unique = ["day_ms", "signal_id"]  # noqa: RUF012
+        name = "live_parity"
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of the pipeline: its model, its primary key and the column that tells a row's partition."""
+
+    model: type[pa.DataFrameModel]
+    key: tuple[str, ...]
+    partition: str = "hour_ms"
+
+    @property
+    def name(self) -> str:
+        return str(self.model.to_schema().name)
+
+    @property
+    def columns(self) -> list[str]:
+        return list(self.dtypes)
+
+    @property
+    def dtypes(self) -> dict[str, Any]:
+        """The type of each column, by name."""
+        return _dtypes(self.model)
+
+    def empty(self) -> pd.DataFrame:
+        """No rows, every column, right types."""
+        return pd.DataFrame({name: pd.Series(dtype=dtype) for name, dtype in self.dtypes.items()})
+
+    def conform(self, rows: pd.DataFrame) -> pd.DataFrame:
+        """Columns in the model's order and types, rows sorted by key. Values are not checked here.
+
+        Raises:
+            DataError: a column is missing or unknown, or cannot be cast.
+        """
+        if rows.empty:
+            return self.empty()
+        found, expected = set(rows.columns), set(self.columns)
+        if found != expected:
+            raise DataError(
+                f"table {self.name}: missing columns {sorted(expected - found)}, unknown {sorted(found - expected)}"
+            )
+        try:
+            typed = rows[self.columns].astype(self.dtypes)
+        except (TypeError, ValueError) as error:
+            raise DataError(f"table {self.name}: a column has the wrong type: {error}") from error
+        return typed.sort_values(list(self.key), kind="stable").reset_index(drop=True)
+
+
+@cache
+def _dtypes(model: type[pa.DataFrameModel]) -> dict[str, Any]:
+    return {str(name): dtype for name, dtype in model.empty().dtypes.items()}
+
+
+MARKET_SCAN = Table(MarketScan, ("hour_ms", "symbol"))
+CANDLE_COVERAGE = Table(CandleCoverage, ("hour_ms", "timeframe", "symbol"))
+FUNDING_COVERAGE = Table(FundingCoverage, ("hour_ms", "symbol"))
+BACKTEST_RESULTS = Table(BacktestResults, ("hour_ms", "timeframe", "symbol", "strategy", "parameters"))
+STRATEGY_SELECTIONS = Table(StrategySelections, ("hour_ms", "symbol"))
+ENTRY_SIGNALS = Table(EntrySignals, ("signal_id",))
+LIVE_PARITY = Table(LiveParity, ("day_ms", "signal_id"), partition="day_ms")
+
+HOURLY_TABLES = (MARKET_SCAN, CANDLE_COVERAGE, FUNDING_COVERAGE, BACKTEST_RESULTS, STRATEGY_SELECTIONS)

@@ -1,0 +1,378 @@
+"""Every setting of the project, typed, in one place. `.env.example` lists them all.
+
+Values come from the environment (prefix `TRADING_ASSETS_`, keys as `BYBIT_API_KEY`/`BYBIT_API_SECRET`) or a
+`.env` file. Nothing here reads or writes anything else.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from decimal import Decimal
+from enum import StrEnum
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from trading_assets.core.errors import ConfigurationError
+
+PREFIX = "TRADING_ASSETS_"
+
+
+class Venue(StrEnum):
+    """Where candles come from and orders go to."""
+
+    SIMULATOR = "simulator"
+    DEMO = "demo"
+    TESTNET = "testnet"
+    MAINNET = "mainnet"
+
+
+def default_home() -> Path:
+    """`.trading_assets` in the checkout, or in the user's home where the package is installed elsewhere."""
+    checkout = Path(__file__).resolve().parents[1]
+    return (checkout if (checkout / "pyproject.toml").is_file() else Path.home()) / ".trading_assets"
+
+
+class Settings(BaseSettings):
+    """All settings. Use `load_settings()`: it turns a malformed value into one clear message."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_file=".env", extra="ignore", frozen=True, populate_by_name=True
+    )
+
+    # Where things are.
+    home: Path = Field(
+        default_factory=default_home, description="Directory of the database, candles and exchange account."
+    )
+    database_url: str | None = Field(
+        None,
+        description="SQLAlchemy URL of the system of record; default SQLite in the home. "
+        "PostgreSQL: postgresql://user:password@host/database, a database of its own (docs/production.md).",
+    )
+    database_busy_timeout_s: float = Field(
+        30.0, gt=0, description="How long a write waits for another process's lock (SQLite)."
+    )
+    partitions_start: datetime = Field(datetime(2026, 1, 1, tzinfo=UTC), description="First hourly partition (UTC).")
+
+    # Venue.
+    venue: Venue = Field(Venue.SIMULATOR, description="simulator, demo, testnet or mainnet.")
+    allow_mainnet: bool = Field(False, description="Second switch: mainnet is refused without it.")
+    account: str = Field(
+        "main", pattern=r"^[A-Za-z0-9_-]{1,32}$", description="Name of the trading account in the ledger."
+    )
+    api_key: SecretStr | None = Field(
+        None, validation_alias=AliasChoices("BYBIT_API_KEY", "api_key"), description="Bybit API key."
+    )
+    api_secret: SecretStr | None = Field(
+        None, validation_alias=AliasChoices("BYBIT_API_SECRET", "api_secret"), description="Bybit API secret."
+    )
+    secrets: str | None = Field(
+        None,
+        pattern=r"^aws:.+",
+        description="aws:NAME takes the keys from that secret of AWS Secrets Manager, a JSON object with api_key, "
+        "api_secret and testnet; default: from the two variables above.",
+    )
+    limits_dir: Path | None = Field(
+        None,
+        description="Directory in which all processes of the machine count their requests together; default: one of "
+        "this user below the system's temporary directory.",
+    )
+    request_timeout_s: float = Field(10.0, gt=0, description="Timeout of one request.")
+    recv_window_ms: int = Field(5000, ge=1000, description="Bybit's receive window.")
+    max_clock_offset_ms: int = Field(
+        1000, gt=0, description="Largest difference to the exchange's clock on which orders are placed."
+    )
+
+    # The embedded exchange.
+    simulator_url: str | None = Field(
+        None, description="URL of an embedded exchange that runs elsewhere; default: started on first use."
+    )
+    simulator_seed: int = Field(7, ge=0, description="Seed of the market.")
+    simulator_symbols: int = Field(
+        80,
+        ge=1,
+        le=600,
+        description="Number of perpetuals of the seeded market (a few more contracts come on top).",
+    )
+    simulator_deposit: Decimal = Field(Decimal(10_000), gt=0, description="Opening balance, USDT.")
+    simulator_idle_stop_s: float = Field(
+        1800.0, gt=0, description="The embedded exchange stops after so long without a request."
+    )
+
+    # Scan (spec section 2).
+    min_volume_24h: float = Field(1_000_000.0, ge=0, description="24 h turnover, USD.")
+    min_volatility: float = Field(2.0, ge=0, description="24 h range (high - low) / low, percent.")
+    max_symbols: int = Field(30, ge=1, description="Keep so many, the most volatile first.")
+    max_size_error_pct: float = Field(
+        25.0, gt=0, description="Drop coins whose quantity step distorts the position size by more, percent."
+    )
+
+    # Candles that are left out.
+    min_candle_coverage_pct: float = Field(
+        95.0, ge=0, le=100, description="A coin takes no part in an hour that holds less of its candles, percent."
+    )
+    max_candle_age_bars: int = Field(
+        2, ge=0, description="Nor one whose newest candle closed more candles than this before the hour's end."
+    )
+    max_candle_jump_pct: float = Field(
+        50.0, gt=0, description="Nor one with a candle that opens so far from the close before it, percent."
+    )
+
+    # Backtests (spec section 4).
+    backtest_capital: float = Field(1000.0, gt=0, description="Capital and notional of each trade, USD.")
+    taker_fee: float = Field(0.00055, ge=0, lt=0.1, description="Taker fee, fraction of notional.")
+    slippage_bps: float = Field(2.0, ge=0, lt=1000, description="Slippage of a market fill, basis points.")
+    out_of_sample_pct: float = Field(
+        25.0, ge=0, lt=100, description="Newest part of the window that no parameter set is chosen by, percent."
+    )
+
+    backfill_hours_per_run: int | None = Field(
+        None,
+        ge=1,
+        description="A backfill becomes runs of so many hours each, which several machines can share; empty: it is one "
+        "run.",
+    )
+
+    # Selection (spec section 5).
+    selection_preset: Literal["strict", "volume", "volume_loose"] = Field(
+        "strict", description="Filter preset: strict [A], volume [B] or volume_loose (B's loosened form)."
+    )
+    min_deflated_sharpe: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        description="Drop backtests with a smaller deflated Sharpe ratio, such as 0.9; default: none is dropped.",
+    )
+    max_p_value: float | None = Field(
+        None,
+        gt=0,
+        le=1,
+        description="Drop backtests with a larger p-value of their trades, such as 0.05; default: none is dropped.",
+    )
+
+    # Trading.
+    trade_mode: Literal["session", "once"] = Field(
+        "session",
+        description="session: one run lives with the selection and follows a candle stream; once: a run for each "
+        "closed candle.",
+    )
+    stream_silence_s: float = Field(
+        15.0, ge=2, description="A candle stream that says nothing for so long is taken for dead and opened again."
+    )
+
+    # Signals and orders (spec sections 7 and 8).
+    signal_ttl_s: int = Field(300, gt=0, description="A signal not executed after so long expires.")
+    min_signal_interval_s: int = Field(
+        300, ge=0, description="Minimum time between two signals of a symbol and strategy."
+    )
+    sizing: Literal["notional", "margin"] = Field(
+        "notional",
+        description="notional: position_size is the position's value; margin: it is the margin behind it.",
+    )
+    position_size: Decimal = Field(Decimal(100), gt=0, description="USD; see sizing.")
+    leverage: Decimal = Field(Decimal(10), ge=1, le=100, description="Leverage of each position.")
+    maintenance_margin_pct: Decimal = Field(
+        Decimal("0.5"),
+        ge=0,
+        lt=100,
+        description="Maintenance margin of a position, percent of its value. With the leverage it tells where a "
+        "position would be liquidated: an entry whose stop is as far is none, in a backtest and live.",
+    )
+    min_confidence: float = Field(60.0, ge=0, le=100, description="Entry gate.")
+    max_price_deviation_pct: Decimal = Field(
+        Decimal("0.5"), gt=0, description="Entry gate: distance of the price to the signal's, percent."
+    )
+    max_spread_pct: Decimal = Field(Decimal("0.1"), gt=0, description="Entry gate, percent.")
+    min_entry_volume: Decimal = Field(Decimal(1000), ge=0, description="Entry gate: 24 h turnover, USD.")
+    min_available_margin: Decimal = Field(Decimal(10), ge=0, description="Entry gate: free margin, USD.")
+    max_positions: int = Field(10, ge=1, le=100, description="Positions open at once.")
+    max_selection_age_s: int = Field(7200, gt=0, description="No entry on a selection whose as-of is older.")
+
+    # Risk guard (spec section 9).
+    max_daily_loss_pct: float = Field(
+        5.0,
+        gt=0,
+        le=100,
+        description="Trading halts until 00:00 UTC after so much realised loss (funding included) since 00:00 UTC, "
+        "percent of equity.",
+    )
+    max_drawdown_pct: float = Field(
+        20.0,
+        gt=0,
+        le=100,
+        description="Trading halts until it is resumed by hand when equity is so far below its peak, percent.",
+    )
+    max_position_margin_pct: Decimal = Field(
+        Decimal(2), gt=0, description="Capital (margin) behind one position, percent of equity."
+    )
+    max_symbol_exposure_pct: Decimal = Field(
+        Decimal(25), gt=0, description="Value of the position in one symbol, percent of equity."
+    )
+    max_total_exposure_pct: Decimal = Field(
+        Decimal(200), gt=0, description="Value of all positions together, percent of equity."
+    )
+    max_leverage: Decimal = Field(Decimal(10), ge=1, le=100, description="No entry with a higher leverage.")
+    max_reconciliation_age_s: int = Field(
+        900, gt=0, description="No entry when the exchange's books were read longer ago."
+    )
+    cooldown_after_stop_s: int = Field(900, ge=0, description="No entry in a symbol for so long after its stop.")
+    max_stops_in_a_row: int = Field(
+        5, ge=1, description="After so many stops in a row in the whole account, no entry for a while ..."
+    )
+    pause_after_stops_s: int = Field(3600, ge=0, description="... so long after the last of them; 0 switches it off.")
+    weak_symbol_trades: int = Field(
+        4, ge=1, description="No entry in a symbol that, in at least so many closings of the last hours, ..."
+    )
+    weak_symbol_hours: int = Field(24, ge=0, le=168, description="... so many hours (0 switches it off), ...")
+    weak_symbol_min_pnl: Decimal = Field(Decimal(0), description="... earned less than this, USD.")
+
+    # Parity of live and backtest.
+    parity_tolerance_bps: float = Field(
+        50.0,
+        gt=0,
+        description="A live fill farther from the backtest's is reported as a difference, basis points.",
+    )
+    min_parity_pct: float = Field(
+        95.0, ge=0, le=100, description="The day's check fails when less of live is explained, percent of decisions."
+    )
+
+    # Reports.
+    report_capital: Decimal = Field(
+        Decimal(1000),
+        gt=0,
+        description="Opening equity of the account that the walk-forward report follows, USD. At the default, ten "
+        "positions are worth as much as the BTC it is compared with.",
+    )
+    report_random_choices: int = Field(
+        20,
+        ge=0,
+        description="Random choices that the walk-forward report holds the selections against; 0 leaves them out.",
+    )
+    reports_kept: int = Field(10, ge=1, description="Pages kept of each report, the newest ones; 5 MB each.")
+
+    automation: Literal["auto", "on", "off"] = Field(
+        "auto",
+        description="Whether schedules and sensors run without being switched on in the UI: auto is on for the "
+        "simulator and off elsewhere.",
+    )
+
+    ui_url: str = Field("http://127.0.0.1:3000", description="Where Dagster's UI is, for links to it.")
+
+    # Retention: the daily job.
+    keep_research_runs_days: float | None = Field(
+        7.0, gt=0, description="Dagster forgets older runs of research and backfills; empty keeps them for good."
+    )
+    keep_trading_runs_days: float | None = Field(
+        2.0, gt=0, description="... and older runs of the other jobs. Orders, fills and rows stay in the ledger."
+    )
+    keep_rows_days: float | None = Field(
+        7.0,
+        gt=0,
+        description="Scans, coverage and backtests stay for so long after their hour, and after they were written; "
+        "those an order came from stay for good.",
+    )
+    keep_selections_days: float | None = Field(
+        None, gt=0, description="The same for selections; empty keeps them for good, as reports follow them."
+    )
+    keep_looks_days: float | None = Field(14.0, gt=0, description="What the finder looked at, for parity.")
+    keep_candles_days: float | None = Field(
+        30.0,
+        gt=0,
+        description="Candles stay for so long beyond the deepest backtest window; they can be had again.",
+    )
+
+    # Notifications.
+    notify_urls: tuple[str, ...] = Field(
+        (), description="Apprise URLs (JSON list) told of failures, refusals and fills."
+    )
+
+    @field_validator(
+        "backfill_hours_per_run",
+        "keep_research_runs_days",
+        "keep_trading_runs_days",
+        "keep_rows_days",
+        "keep_selections_days",
+        "keep_looks_days",
+        "keep_candles_days",
+        mode="before",
+    )
+    @classmethod
+    def _empty_is_none(cls, value: object) -> object:
+        return None if value == "" else value
+
+    @field_validator("home")
+    @classmethod
+    def _absolute(cls, value: Path) -> Path:
+        return value.expanduser().resolve()
+
+    @field_validator("partitions_start")
+    @classmethod
+    def _whole_hour_utc(cls, value: datetime) -> datetime:
+        value = value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+        if value.minute or value.second or value.microsecond:
+            raise ValueError(f"must be a whole hour, found {value.isoformat()}")
+        return value
+
+    @field_validator("api_key", "api_secret")
+    @classmethod
+    def _blank_is_none(cls, value: SecretStr | None) -> SecretStr | None:
+        return value if value is not None and value.get_secret_value().strip() else None
+
+    @model_validator(mode="after")
+    def _mainnet_behind_two_switches(self) -> Self:
+        if self.venue is Venue.MAINNET and not self.allow_mainnet:
+            raise ValueError(
+                f"venue is mainnet (real money) but {PREFIX}ALLOW_MAINNET is not true; set both, or use "
+                "simulator, demo or testnet"
+            )
+        return self
+
+    @property
+    def resolved_database_url(self) -> str:
+        return self.database_url or f"sqlite:///{self.home / 'trading_assets.db'}"
+
+    @property
+    def target_notional(self) -> Decimal:
+        """Value of one position in USD: `position_size` itself, or the position behind that margin (spec section 8)."""
+        return self.position_size if self.sizing == "notional" else self.position_size * self.leverage
+
+    @property
+    def liquidation_distance(self) -> float:
+        """Distance from the entry at which the margin of a position is used up, a fraction of the entry's price."""
+        return max(float(1 / self.leverage - self.maintenance_margin_pct / 100), 0.0)
+
+    @property
+    def automation_on(self) -> bool:
+        """Default state of every schedule and sensor that can lead to an order."""
+        return self.automation == "on" or (self.automation == "auto" and self.venue is Venue.SIMULATOR)
+
+    @property
+    def candle_store(self) -> Path:
+        return self.home / "candles" / self.venue.value
+
+    @property
+    def simulator_home(self) -> Path:
+        return self.home / "exchange"
+
+
+def load_settings(**overrides: object) -> Settings:
+    """Settings from overrides, environment and `.env`, in this order.
+
+    Raises:
+        ConfigurationError: a value is malformed; the message names each variable, what was found and expected.
+    """
+    try:
+        return Settings(**overrides)  # type: ignore[arg-type]
+    except ValidationError as error:
+        lines = []
+        for item in error.errors(include_url=False):
+            location = str(item["loc"][0]) if item["loc"] else ""
+            name = location if location.isupper() else f"{PREFIX}{location.upper()}"
+            secret = "SECRET" in name or "KEY" in name
+            found = "" if secret or not location else f" (found {item['input']!r})"
+            message = re.sub(r"^Value error, ", "", item["msg"])
+            lines.append(f"{name}: {message}{found}" if location else message)
+        raise ConfigurationError("malformed setting: " + "; ".join(lines)) from None

@@ -1,5 +1,0 @@
-"""`trading-assets demo`: the real jobs on the embedded exchange, whose clock is advanced by hand."""
-
-from trading_assets.defs.demo.run import run_demo
-
-__all__ = ["run_demo"]

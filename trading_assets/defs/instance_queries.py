@@ -1,0 +1,133 @@
+"""What schedules and sensors look at before they decide: runs in progress and newest writes. No decisions."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+import dagster as dg
+
+from trading_assets.core.timeframes import TRADED_TIMEFRAMES
+from trading_assets.defs.instance.concurrency_groups import BACKFILL, LANE
+from trading_assets.defs.instance.processes import is_gone
+from trading_assets.defs.ops.session import SERVES
+from trading_assets.defs.partitions import hour_of, key_of
+from trading_assets.trading.automation import SESSIONS_LOOKED_AT, SessionRun
+
+BACKTEST_KEYS = [dg.AssetKey(["backtest_results", timeframe.value]) for timeframe in TRADED_TIMEFRAMES]
+SELECTION_KEY = dg.AssetKey("strategy_selections")
+
+TRADING_JOBS = frozenset({"trade", "reconcile", "halt", "reduce", "resume", "flatten", "retention"})
+"""Jobs that write no hour of research; any other, a backfill's unnamed one too, may."""
+
+_LOOKED_AFTER = frozenset({"trade", "reconcile"})
+
+PARTITION = "dagster/partition"
+
+RECENT_HOURS = 6
+"""Hours behind now that the every-minute look covers."""
+
+_ALIVE = [
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+]
+
+_LAUNCHED = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
+
+
+def in_progress(instance: dg.DagsterInstance, *job_names: str) -> bool:
+    """Whether a run of one of the jobs is queued or running; a backfill of a job is not: the newest hour goes on."""
+
+    def alive(name: str, **tags: str) -> int:
+        return instance.get_runs_count(dg.RunsFilter(job_name=name, statuses=_ALIVE, tags=tags))
+
+    return any(alive(name) > alive(name, **{LANE: BACKFILL.name}) for name in job_names)
+
+
+def sessions(instance: dg.DagsterInstance, job_name: str) -> list[SessionRun]:
+    """Runs of the job that have not ended, as Dagster knows it."""
+    now = time.time()
+    records = instance.get_run_records(dg.RunsFilter(job_name=job_name, statuses=_ALIVE))
+    return [
+        SessionRun(
+            record.dagster_run.run_id, record.dagster_run.tags.get(SERVES), now - record.create_timestamp.timestamp()
+        )
+        for record in records
+    ]
+
+
+def failed_ago_s(instance: dg.DagsterInstance, job_name: str) -> list[float]:
+    """Seconds since each of the newest runs of the job failed, the newest first, up to the first that did not."""
+    ago = []
+    for record in instance.get_run_records(dg.RunsFilter(job_name=job_name), limit=SESSIONS_LOOKED_AT):
+        if record.dagster_run.status is not dg.DagsterRunStatus.FAILURE or record.end_time is None:
+            break
+        ago.append(time.time() - record.end_time)
+    return ago
+
+
+def failures(instance: dg.DagsterInstance, run: dg.DagsterRun) -> int:
+    """How many runs have failed in a row up to this failed one, of its hour where it has one, else of its job."""
+    partition = run.tags.get(PARTITION)
+    if partition is None:
+        return max(len(failed_ago_s(instance, run.job_name)), 1)
+    filters = dg.RunsFilter(job_name=run.job_name, tags={PARTITION: partition}, statuses=[dg.DagsterRunStatus.FAILURE])
+    return max(instance.get_runs_count(filters), 1)
+
+
+def tries(instance: dg.DagsterInstance, job_name: str, hour_ms: int) -> int:
+    """How many runs of an hour there were, whatever became of them."""
+    return instance.get_runs_count(dg.RunsFilter(job_name=job_name, tags={PARTITION: key_of(hour_ms)}))
+
+
+def end_dead(instance: dg.DagsterInstance, *job_names: str) -> None:
+    """Let runs end in Dagster whose processes are gone: killed together with what looks after them.
+
+    The code server reports a run whose process it has seen end; one that died with it would be in progress for ever,
+    and nothing of its lane would be started again.
+
+    Args:
+        job_names: runs of these jobs; without any, of all others than the two whose own sensors ask for them.
+    """
+    for run in instance.get_runs(dg.RunsFilter(statuses=_LAUNCHED)):
+        asked = run.job_name in job_names if job_names else run.job_name not in _LOOKED_AFTER
+        if asked and is_gone(instance, run.run_id):
+            # A run that has just ended says so before its process ends.
+            now = instance.get_run_by_id(run.run_id)
+            if now is not None and now.status in _LAUNCHED:
+                instance.report_run_failed(now, "its process is gone")
+
+
+def has_ended(instance: dg.DagsterInstance, run_id: str) -> bool:
+    """Whether Dagster knows the run and its end."""
+    run = instance.get_run_by_id(run_id)
+    return run is not None and run.is_finished
+
+
+def report_dead(instance: dg.DagsterInstance, run_id: str) -> None:
+    """Let a run end in Dagster whose process has ended: it would keep its place in the queue for ever."""
+    run = instance.get_run_by_id(run_id)
+    if run is not None and not run.is_finished:
+        instance.report_run_failed(run, "its process is gone: it does not hold the lease on trading any more")
+
+
+def latest_writes(instance: dg.DagsterInstance, keys: Sequence[dg.AssetKey], hours_ms: Sequence[int]) -> dict[int, int]:
+    """Newest storage id of a materialisation of any of the assets, by hour; hours without one are absent."""
+    partitions = {key_of(hour) for hour in hours_ms}
+    writes: dict[int, int] = {}
+    for key in keys:
+        found = instance.get_latest_storage_id_by_partition(key, dg.DagsterEventType.ASSET_MATERIALIZATION, partitions)
+        for partition, storage_id in found.items():
+            hour = hour_of(partition)
+            writes[hour] = max(writes.get(hour, 0), storage_id)
+    return writes
+
+
+def research_now(instance: dg.DagsterInstance, *, but: str) -> bool:
+    """Whether a run that may read old candles is queued or running; `but` does not count."""
+    records = instance.get_run_records(dg.RunsFilter(statuses=_ALIVE))
+    runs = [record.dagster_run for record in records]
+    return any(run.run_id != but and run.job_name not in TRADING_JOBS for run in runs)

@@ -1,0 +1,55 @@
+"""How far back candles are needed: for backtests and for the live finder. Arithmetic only, no reading."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from trading_assets.core.strategy_data import DataNeeds
+from trading_assets.core.timeframes import DAY_MS, LIVE_BARS, TRADED_TIMEFRAMES, WARM_UP_BARS, Timeframe
+
+FUNDING_REACH_MS = 45 * DAY_MS
+"""Funding is stored so far back: the longest window and a margin for the payment before it."""
+
+
+class HasNeeds(Protocol):
+    """A strategy, or anything that knows the data it needs."""
+
+    def needs(self) -> DataNeeds: ...
+
+
+def stored_timeframe(timeframe: Timeframe) -> Timeframe:
+    """The timeframe that the store holds for it: days are made of 240m candles."""
+    return Timeframe.M240 if timeframe is Timeframe.D1 else timeframe
+
+
+def window_ms(timeframe: Timeframe) -> int:
+    """Length of the backtest window."""
+    return timeframe.window_bars * timeframe.ms
+
+
+def own_reach_ms(timeframe: Timeframe, *, live: bool = False) -> int:
+    """From the as-of back to the first candle of the own timeframe, warm-up included."""
+    bars = LIVE_BARS if live else timeframe.window_bars
+    return (bars + WARM_UP_BARS) * timeframe.ms
+
+
+def other_reach_ms(timeframe: Timeframe, other: Timeframe, bars: int, *, live: bool = False) -> int:
+    """From the as-of back to the first candle of `other` of which `bars` must be known at the first decided bar.
+
+    One more of `other` covers the candle that straddles that moment.
+    """
+    decided = LIVE_BARS * timeframe.ms if live else window_ms(timeframe)
+    return decided + timeframe.ms + (bars + 1) * other.ms
+
+
+def reach_ms(stored: Timeframe, strategies: Sequence[HasNeeds]) -> int:
+    """From the as-of back to the first candle of `stored` that any backtest on any timeframe reads."""
+    reach = own_reach_ms(stored)
+    for strategy in strategies:
+        needs = strategy.needs()
+        for wanted in (needs.candles, needs.btc):
+            for other, bars in wanted.items():
+                if stored_timeframe(other) is stored:
+                    reach = max(reach, *(other_reach_ms(timeframe, other, bars) for timeframe in TRADED_TIMEFRAMES))
+    return -(-reach // stored.ms) * stored.ms

@@ -1,0 +1,368 @@
+"""From selections to the trades they lead to, out of sample: signals from the as-of on, each followed to its end.
+
+Which of these trades an account takes is the business of `portfolio_walk`. An hour's trades are computed from what was
+known at the end of the hour after it, by the very functions of the live finder and of the backtest engine.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
+from typing import NamedTuple
+
+import numpy as np
+
+from trading_assets.backtesting.engine import Column, Costs, Engine, Trades
+from trading_assets.backtesting.kernel.sweep import shared_indicators
+from trading_assets.core.candles import Candles, FloatArray, Funding
+from trading_assets.core.errors import TradingAssetsError
+from trading_assets.core.timeframes import HOUR_MS, LIVE_BARS, Timeframe, as_of_ms
+from trading_assets.market import lookback as depth
+from trading_assets.market.loading import CandleReader, HeldReads, load_strategy_data
+from trading_assets.strategies.registry import make_strategy
+
+STOP, TARGET, OPEN = "stop", "target", "open"
+
+_FIRST_LOOK_BARS = 256
+"""Most trades end within so many bars; what lasts longer is looked at with four times as many, and so on."""
+
+_BLOCK_BARS = 1024
+"""Candles of trades are read in spans of two blocks, so that the next trade finds its own among them."""
+
+
+class Follow(NamedTuple):
+    """What was chosen of a coin in an hour, and is followed from its as-of to the next one.
+
+    Above `most_price` (USDT) no order of a position's size is accepted.
+    """
+
+    hour_ms: int
+    symbol: str
+    timeframe: str
+    strategy: str
+    parameters: str
+    most_price: float = math.inf
+
+    @property
+    def end_ms(self) -> int:
+        """End of the hour in which it is followed. A bar that closes then still belongs to it; see `follow_all`."""
+        return as_of_ms(self.hour_ms) + HOUR_MS
+
+
+@dataclass(frozen=True, slots=True)
+class FollowedTrade:
+    """A trade by the rules of `backtesting.engine`, as if the account had been free to take it. Money in USD.
+
+    Attributes:
+        entry_ms: close of the signal's bar.
+        exit_ms: end of the bar in which it ends; the end of the range where it is still open.
+        direction: 1 long, -1 short.
+        size: base coin.
+        fees, entry_fee: of both fills (of the entry alone while open); of the entry.
+        slippage: what the fills cost more than the prices they were made at.
+        funding: paid, negative is received.
+        pnl: net of fees and funding; marked at the last close where it is open.
+        reason: stop, target or open.
+        marks: last close at or before each whole hour from the entry until before the exit, shape (k,).
+        first_mark_ms: the first of these hours.
+    """
+
+    follow: Follow
+    entry_ms: int
+    exit_ms: int
+    direction: int
+    size: float
+    entry_price: float
+    exit_price: float
+    entry_fee: float
+    fees: float
+    slippage: float
+    funding: float
+    pnl: float
+    reason: str
+    confidence: float
+    stop_fraction: float
+    marks: FloatArray
+    first_mark_ms: int
+
+    @property
+    def closed(self) -> bool:
+        return self.reason != OPEN
+
+    def mark_at(self, time_ms: int) -> float:
+        """Price at the last whole hour of its life at or before a time; its entry price before the first."""
+        index = (time_ms - self.first_mark_ms) // HOUR_MS
+        return (
+            float(self.marks[min(index, len(self.marks) - 1)]) if index >= 0 and len(self.marks) else self.entry_price
+        )
+
+    def open_gain(self, time_ms: int) -> float:
+        """PnL of the open trade at a time, the entry's fee included."""
+        return self.direction * self.size * (self.mark_at(time_ms) - self.entry_price) - self.entry_fee
+
+
+@dataclass(frozen=True)
+class Followed:
+    """Trades of each follow, in order of entry, and why a follow could not be followed."""
+
+    trades: Mapping[Follow, Sequence[FollowedTrade]]
+    failures: Mapping[Follow, str]
+
+    def of(self, follows: Iterable[Follow]) -> list[FollowedTrade]:
+        """All trades of some follows, in the order in which the finder meets them: by time, hour and symbol.
+
+        As live, a bar on which two selections decide with the same strategy is one signal, the earlier selection's.
+        """
+        found = [trade for follow in follows for trade in self.trades.get(follow, ())]
+        found.sort(key=lambda trade: (trade.entry_ms, trade.follow.hour_ms, trade.follow.symbol))
+        signals: dict[tuple[int, str, str, str], FollowedTrade] = {}
+        for trade in found:
+            follow = trade.follow
+            signals.setdefault((trade.entry_ms, follow.symbol, follow.timeframe, follow.strategy), trade)
+        return list(signals.values())
+
+
+def follow_all(
+    reader: CandleReader,
+    follows: Iterable[Follow],
+    *,
+    end_ms: int,
+    min_confidence: float,
+    engine: Engine,
+    costs: Costs,
+    together: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> Followed:
+    """The trades that follow from what was chosen.
+
+    A follow enters on bars that close from its as-of to the next one: [as-of, as-of + 1 h]. Live decides on the bar
+    of a full hour twice: with the older selection as it closes, and with the new one once that is there, which has seen
+    this bar but nothing of the trade that begins with its close. Every candle is read once per coin and timeframe for
+    hours near each other. A strategy that fails concerns its own follow alone.
+
+    Args:
+        end_ms: no candle that closes later is read; trades still open then are marked there.
+        together: hours that follow the same strategy with the same parameters are decided on one series of candles, not
+            each on as many as the live finder looks at: for many follows a third of the time. The signals are the same
+            but where an average that has seen older candles crosses its threshold on another bar.
+        progress: told how many coins and timeframes of how many are done.
+    """
+    of_coin = _grouped(follows)
+    trades: dict[Follow, list[FollowedTrade]] = {}
+    failures: dict[Follow, str] = {}
+    for done, ((symbol, timeframe), chosen) in enumerate(of_coin.items()):
+        life = _Life(reader, symbol, timeframe, end_ms, engine, costs)
+        for near in _near(chosen, depth.own_reach_ms(timeframe, live=True)):
+            held = HeldReads(reader, min(near[-1].end_ms, end_ms))
+            entries: list[_Entry] = []
+            for run in _runs(near, together=together):
+                try:
+                    entries += _entries(held, run)
+                except TradingAssetsError as error:
+                    failures |= dict.fromkeys(run, str(error))
+                except Exception as error:  # noqa: BLE001 (a user's strategy may raise anything; the others go on)
+                    failures |= dict.fromkeys(run, f"{type(error).__name__}: {error}")
+            trades |= {follow: [] for follow in near if follow not in failures}
+            for entry in sorted(entries, key=lambda one: (one.close_ms, one.follow)):
+                trade = life.trade(entry) if entry.confidence >= min_confidence else None
+                if trade is not None:
+                    trades[entry.follow].append(trade)
+        if progress is not None:
+            progress(done + 1, len(of_coin))
+    return Followed(trades, failures)
+
+
+def last_closes(candles: Candles, times_ms: Sequence[int]) -> FloatArray:
+    """Last close at or before each time; NaN before the first, shape (k,)."""
+    index = np.searchsorted(candles.end_ms, np.asarray(times_ms, dtype=np.int64), side="right") - 1
+    if not len(candles):
+        return np.full(len(index), np.nan)
+    return np.where(index >= 0, candles.close[np.maximum(index, 0)], np.nan)
+
+
+def whole_hours(start_ms: int, end_ms: int) -> range:
+    """Whole hours in [start_ms, end_ms)."""
+    return range(-(-start_ms // HOUR_MS) * HOUR_MS, end_ms, HOUR_MS)
+
+
+def _grouped(follows: Iterable[Follow]) -> dict[tuple[str, Timeframe], list[Follow]]:
+    """By coin and timeframe, ascending in time; only those with a bar that closes in their hour."""
+    with_a_close = {follow for follow in follows if _first_close(follow) <= follow.end_ms}
+    ordered = sorted(with_a_close, key=lambda follow: (follow.symbol, follow.timeframe, *follow))
+    return {
+        (symbol, Timeframe(timeframe)): list(chosen)
+        for (symbol, timeframe), chosen in groupby(ordered, key=lambda follow: (follow.symbol, follow.timeframe))
+    }
+
+
+def _first_close(follow: Follow) -> int:
+    """The first close of a bar at or after the as-of."""
+    step = Timeframe(follow.timeframe).ms
+    return -(-as_of_ms(follow.hour_ms) // step) * step
+
+
+def _near(follows: Sequence[Follow], reach_ms: int) -> Iterator[list[Follow]]:
+    """Cut where an hour shares no candle with the one before, so that nothing between them is fetched."""
+    near: list[Follow] = []
+    for follow in follows:
+        if near and follow.hour_ms - near[-1].hour_ms > reach_ms:
+            yield near
+            near = []
+        near.append(follow)
+    if near:
+        yield near
+
+
+def _runs(near: Sequence[Follow], *, together: bool) -> Iterator[list[Follow]]:
+    """Follows that are decided on one series of candles, each ascending in time."""
+    if not together:
+        yield from ([follow] for follow in near)
+        return
+    alike: dict[tuple[str, str], list[Follow]] = {}
+    for follow in near:
+        alike.setdefault((follow.strategy, follow.parameters), []).append(follow)
+    yield from alike.values()
+
+
+class _Entry(NamedTuple):
+    """A strategy's entry at the close of a bar (UTC ms); the stop as a fraction of the close."""
+
+    follow: Follow
+    close_ms: int
+    long: bool
+    stop_fraction: float
+    reward_risk: float
+    confidence: float
+
+
+def _entries(held: HeldReads, run: Sequence[Follow]) -> list[_Entry]:
+    """Entries of follows of one coin, timeframe, strategy and parameter set."""
+    one, first, end_ms = run[0], _first_close(run[0]), run[-1].end_ms
+    strategy, timeframe = make_strategy(one.strategy, one.parameters), Timeframe(one.timeframe)
+    # As deep as the live finder looks.
+    start_ms = first - LIVE_BARS * timeframe.ms
+    data = load_strategy_data(held, one.symbol, timeframe, strategy.needs(), start_ms, end_ms)
+    if not len(data.candles):
+        return []
+    with shared_indicators():
+        signals = strategy.signals(data)
+    ends = data.candles.end_ms
+    bars = np.flatnonzero((signals.long | signals.short) & (ends >= first))
+    closes = ends[bars]
+    found = []
+    for follow in run:
+        low, high = np.searchsorted(closes, [_first_close(follow), follow.end_ms + 1])
+        for bar in bars[low:high].tolist():
+            stop_fraction = float(signals.stop_distance[bar]) / float(data.candles.close[bar])
+            found.append(
+                _Entry(
+                    follow,
+                    int(ends[bar]),
+                    bool(signals.long[bar]),
+                    stop_fraction,
+                    signals.reward_risk,
+                    float(signals.confidence[bar]),
+                )
+            )
+    return found
+
+
+class _Life:
+    """Follows the trades of one coin and timeframe from their entry to their end."""
+
+    def __init__(
+        self, reader: CandleReader, symbol: str, timeframe: Timeframe, end_ms: int, engine: Engine, costs: Costs
+    ) -> None:
+        self.costs = costs
+        self._reader, self._symbol, self._timeframe = reader, symbol, timeframe
+        self._end_ms, self._engine = end_ms, engine
+        self._held_until = 0
+        self._held = Candles.empty(timeframe)
+        self._funding: Funding | None = None
+
+    def trade(self, entry: _Entry) -> FollowedTrade | None:
+        """The trade that enters at the close of a bar; None where the engine takes no such entry."""
+        step, bars = self._timeframe.ms, _FIRST_LOOK_BARS
+        while True:
+            until = min(entry.close_ms + bars * step, self._end_ms)
+            candles = self._candles(entry.close_ms - step, until)
+            found = self._simulate(candles, entry, until)
+            if found is None:
+                return None
+            if bool(found.closed[0]) or until == self._end_ms:
+                return self._followed(entry, candles, found)
+            bars *= 4
+
+    def _simulate(self, candles: Candles, entry: _Entry, until: int) -> Trades | None:
+        column = Column.of_one_entry(
+            candles,
+            entry.close_ms,
+            long=entry.long,
+            stop_fraction=entry.stop_fraction,
+            reward_risk=entry.reward_risk,
+            funding=self._payments(entry.close_ms, until),
+        )
+        column = replace(column, most_price=entry.follow.most_price)
+        [trades] = self._engine.simulate([column], self.costs)
+        return trades if len(trades) else None
+
+    def _candles(self, start_ms: int, until: int) -> Candles:
+        """Candles from `start_ms` on that have closed by `until`. Entries ascend, so what was read serves the next."""
+        block = _BLOCK_BARS * self._timeframe.ms
+        if until > self._held_until or not len(self._held) or start_ms < int(self._held.start_ms[0]):
+            first = start_ms // block * block
+            self._held_until = min(max(first + 2 * block, until), self._end_ms)
+            held = self._reader.read(self._symbol, self._timeframe, first, self._held_until)
+            self._held = held.closed_by(self._held_until)
+        return self._held.between(start_ms, until).closed_by(until)
+
+    def _payments(self, start_ms: int, until: int) -> Funding:
+        if self._funding is None:
+            # Follows ascend by hours, so the hour of the first trade reads farthest back.
+            first = start_ms // HOUR_MS * HOUR_MS
+            self._funding = self._reader.read_funding(self._symbol, first, self._end_ms + 1)
+        return self._funding.between(start_ms, until + 1)
+
+    def _followed(self, entry: _Entry, candles: Candles, found: Trades) -> FollowedTrade:
+        first, last, direction = int(found.entry[0]), int(found.exit[0]), int(found.direction[0])
+        size, fill, out = float(found.size[0]), float(found.entry_price[0]), float(found.exit_price[0])
+        closed, slipped = bool(found.closed[0]), self.costs.slippage
+        entry_ms = int(candles.end_ms[first])
+        exit_ms = int(candles.end_ms[last]) if closed else self._end_ms
+        entry_fee, slippage = size * fill * self.costs.fee, size * float(candles.close[first]) * slipped
+        reason = OPEN
+        if closed:
+            slippage += size * out / (1 - direction * slipped) * slipped
+            middle = fill * (1 + direction * entry.stop_fraction * (entry.reward_risk - 1) / 2)
+            reason = STOP if direction * (out - middle) < 0 else TARGET
+        hours = whole_hours(entry_ms, exit_ms if closed else exit_ms + 1)
+        return FollowedTrade(
+            follow=entry.follow,
+            entry_ms=entry_ms,
+            exit_ms=exit_ms,
+            direction=direction,
+            size=size,
+            entry_price=fill,
+            exit_price=out,
+            entry_fee=entry_fee,
+            fees=float(found.fees[0]),
+            slippage=slippage,
+            funding=float(found.funding[0]),
+            pnl=float(found.pnl[0]),
+            reason=reason,
+            confidence=entry.confidence,
+            stop_fraction=entry.stop_fraction,
+            marks=self._marks(candles, hours),
+            first_mark_ms=hours.start,
+        )
+
+    def _marks(self, candles: Candles, hours: range) -> FloatArray:
+        """Prices at whole hours: of hourly candles where the trade's own are longer."""
+        marks = last_closes(candles, hours)
+        if len(hours) and self._timeframe.ms > HOUR_MS:
+            hourly = self._reader.read(self._symbol, Timeframe.M60, hours.start - HOUR_MS, hours[-1])
+            finer = last_closes(hourly.closed_by(hours[-1]), hours)
+            marks = np.where(np.isfinite(finer), finer, marks)
+        return marks

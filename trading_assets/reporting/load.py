@@ -1,0 +1,140 @@
+"""What reports read: selections and backtests of a range in the ledger, and candles, fetched where missing.
+
+No trades and no numbers here.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+import sqlalchemy as sa
+
+from trading_assets.backtesting.significance import seed_of
+from trading_assets.core.candles import Candles, Funding
+from trading_assets.core.errors import DataError
+from trading_assets.core.ports import MarketData
+from trading_assets.core.schemas import BACKTEST_RESULTS, MARKET_SCAN, STRATEGY_SELECTIONS, Table
+from trading_assets.core.timeframes import HOUR_MS, Timeframe, as_of_ms, iso
+from trading_assets.ledger.database import Database
+from trading_assets.ledger.tables import sql_table
+from trading_assets.market.store import CandleStore
+from trading_assets.reporting.forward_test import Follow
+
+
+class FillingReader:
+    """Candles and funding of the store; what the store lacks is fetched first. See `loading.CandleReader`.
+
+    A trade outlives the hours in which its coin is scanned, so the store need not hold its end.
+    """
+
+    def __init__(self, store: CandleStore, source: MarketData) -> None:
+        self._store, self._source, self._now_ms = store, source, source.now_ms()
+
+    def read(self, symbol: str, timeframe: Timeframe, start_ms: int, end_ms: int) -> Candles:
+        """See `CandleStore.read`."""
+        self._store.fill(self._source, symbol, timeframe, start_ms, end_ms, now_ms=self._now_ms)
+        return self._store.read(symbol, timeframe, start_ms, end_ms)
+
+    def read_funding(self, symbol: str, start_ms: int, end_ms: int) -> Funding:
+        """See `CandleStore.read_funding`."""
+        self._store.fill_funding(self._source, symbol, start_ms, end_ms, now_ms=self._now_ms)
+        return self._store.read_funding(symbol, start_ms, end_ms)
+
+
+def selected_hours(database: Database, first_ms: int | None, last_ms: int | None, now_ms: int) -> list[int]:
+    """Hours from `first_ms` to `last_ms` that have selections and whose following hour has ended, ascending.
+
+    Raises:
+        DataError: there is none.
+    """
+    hour = sql_table(STRATEGY_SELECTIONS).c.hour_ms
+    newest = now_ms - 2 * HOUR_MS
+    with database.read() as connection:
+        found = connection.execute(
+            sa.select(hour)
+            .distinct()
+            .where(hour >= (first_ms or 0), hour <= (newest if last_ms is None else min(last_ms, newest)))
+            .order_by(hour)
+        ).scalars()
+        hours = list(found)
+    if not hours:
+        raise DataError(
+            f"no hour with selections between {_or(first_ms, 'the first')} and {_or(last_ms, 'the last')} whose "
+            f"following hour has ended by {iso(now_ms)}: backfill strategy_selections first, or take another range"
+        )
+    return hours
+
+
+def selected(database: Database, hours: Sequence[int]) -> list[Follow]:
+    """What was selected in these hours, ordered."""
+    return list(_follows(database, STRATEGY_SELECTIONS, hours))
+
+
+def drawn_at_random(database: Database, chosen: Sequence[Follow], choices: int) -> list[list[Follow]]:
+    """So many random choices: of each hour as many backtests as were chosen in it, at most one of a coin.
+
+    What they earned plays no part. A draw depends on its number, the hour and its backtests alone. An hour whose
+    backtests are no longer kept gives nothing.
+    """
+    if not choices:
+        return []
+    counts = Counter(follow.hour_ms for follow in chosen)
+    drawn: list[list[Follow]] = [[] for _ in range(choices)]
+    rows = _follows(database, BACKTEST_RESULTS, sorted(counts))
+    for hour, of_hour in groupby(rows, key=lambda row: row.hour_ms):
+        backtests = list(of_hour)
+        for number, choice in enumerate(drawn):
+            choice.extend(_draw(backtests, counts[hour], ("random choice", hour, number)))
+    return drawn
+
+
+def _draw(rows: Sequence[Follow], count: int, seed: tuple[object, ...]) -> list[Follow]:
+    order = np.random.default_rng(seed_of(seed)).permutation(len(rows))
+    of_symbol: dict[str, Follow] = {}
+    for index in order.tolist():
+        if len(of_symbol) == count:
+            break
+        of_symbol.setdefault(rows[index].symbol, rows[index])
+    return list(of_symbol.values())
+
+
+_HOURS_AT_ONCE = 24
+
+
+def _follows(database: Database, table: Table, hours: Sequence[int]) -> Iterable[Follow]:
+    """Rows of the hours, ordered by all columns; backtests that failed are left out."""
+    sql, scan = sql_table(table), sql_table(MARKET_SCAN)
+    columns = [sql.c[name] for name in Follow._fields if name in sql.c]
+    scanned = sql.outerjoin(scan, sa.and_(scan.c.hour_ms == sql.c.hour_ms, scan.c.symbol == sql.c.symbol))
+    for start in range(0, len(hours), _HOURS_AT_ONCE):
+        statement = sa.select(*columns, scan.c.most_price).select_from(scanned)
+        statement = statement.where(sql.c.hour_ms.in_(list(hours[start : start + _HOURS_AT_ONCE])))
+        if "error" in sql.c:
+            statement = statement.where(sql.c.error.is_(None))
+        with database.read() as connection:
+            rows = connection.execute(statement).all()
+        # Sorted here: databases do not agree on the order of texts.
+        # The same few texts stand in a million places.
+        yield from sorted(map(_follow, rows))
+
+
+def _follow(row: Sequence[Any]) -> Follow:
+    hour, symbol, timeframe, strategy, parameters, most_price = row
+    return Follow(
+        hour,
+        sys.intern(symbol),
+        sys.intern(timeframe),
+        sys.intern(strategy),
+        sys.intern(parameters),
+        math.inf if most_price is None else most_price,
+    )
+
+
+def _or(time_ms: int | None, otherwise: str) -> str:
+    return otherwise if time_ms is None else iso(as_of_ms(time_ms) - HOUR_MS)

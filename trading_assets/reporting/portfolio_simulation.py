@@ -1,0 +1,245 @@
+"""One account that meets trades in the order of time and takes those its limits allow. No candles and no signals here.
+
+The limits are the live system's own functions, `trading.risk.limits` and `trading.risk.protections`, asked with what the
+account would have known at that moment. What cannot be known from candles is not asked: spread, the price when the
+order arrives, the 24 h turnover of that minute, the quantity's step.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+
+import numpy as np
+
+from trading_assets.core.candles import FloatArray, IntArray
+from trading_assets.core.models import Position, Side, Wallet
+from trading_assets.core.settings import Settings
+from trading_assets.core.timeframes import DAY_MS, HOUR_MS, Timeframe, floor_ms
+from trading_assets.ledger.account import Closing
+from trading_assets.ledger.risk import Cause
+from trading_assets.reporting.forward_test import FollowedTrade
+from trading_assets.trading.portfolio import CLOSINGS_BACK_MS
+from trading_assets.trading.risk.limits import limits, losses_reached
+from trading_assets.trading.risk.pre_trade import Account, Candidate
+from trading_assets.trading.risk.protections import protections
+
+_HALTED = "a limit of loss was reached"
+
+
+@dataclass(frozen=True)
+class Halt:
+    """A limit of loss that stopped entries until the next 00:00 UTC."""
+
+    time_ms: int
+    cause: str
+    found: str
+
+
+@dataclass(frozen=True)
+class Walked:
+    """What an account did.
+
+    Attributes:
+        taken: in order of entry.
+        refused: trades not taken, by what stood against them first.
+        times_ms: whole hours from the start to the end, shape (n,).
+        equity: USD at these times, open trades marked, shape (n,).
+        exposure: value of all positions, USD, shape (n,).
+    """
+
+    taken: Sequence[FollowedTrade]
+    refused: Counter[str]
+    halts: Sequence[Halt]
+    times_ms: IntArray
+    equity: FloatArray
+    exposure: FloatArray
+
+
+def walk(trades: Sequence[FollowedTrade], settings: Settings, capital: float, start_ms: int, end_ms: int) -> Walked:
+    """Let an account of `capital` USD meet the trades, from whole hour to whole hour.
+
+    Its first mark is that of before the first trade: a trade may enter at the very start.
+
+    Args:
+        trades: in order of entry, within [start_ms, end_ms].
+    """
+    account = _WalkingAccount(settings, capital)
+    times = np.arange(start_ms, end_ms + 1, HOUR_MS, dtype=np.int64)
+    equity, exposure = np.empty(len(times)), np.empty(len(times))
+    equity[0], exposure[0] = account.mark(start_ms)
+    waiting = iter(trades)
+    coming = next(waiting, None)
+    for index, hour in enumerate(times.tolist()[1:], start=1):
+        while coming is not None and coming.entry_ms <= hour:
+            account.meet(coming)
+            coming = next(waiting, None)
+        equity[index], exposure[index] = account.mark(hour)
+    return Walked(account.taken, account.refused, account.halts, times, equity, exposure)
+
+
+@dataclass
+class _WalkingAccount:
+    """The account at one moment; it knows nothing of a trade's end before that end has come."""
+
+    settings: Settings
+    capital: float
+    taken: list[FollowedTrade] = field(default_factory=list)
+    refused: Counter[str] = field(default_factory=Counter)
+    halts: list[Halt] = field(default_factory=list)
+    open: dict[str, FollowedTrade] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._ends: list[tuple[int, str]] = []
+        self._closings: list[Closing] = []
+        self._cash = self._peak = self.capital
+        self._last_exit: dict[str, int] = {}
+        self._last_signal: dict[tuple[str, str], int] = {}
+        self._halted_until = 0
+        self._closed = 0
+        self._looked_at = (-1, 0, 0)
+
+    def meet(self, trade: FollowedTrade) -> None:
+        """Take a trade, or refuse it."""
+        now = trade.entry_ms
+        self._close_until(now)
+        self._look_at_losses(now)
+        refusal = self._refusal(trade, now)
+        if refusal is not None:
+            self.refused[refusal] += 1
+            return
+        self.taken.append(trade)
+        self.open[trade.follow.symbol] = trade
+        if trade.closed:
+            heapq.heappush(self._ends, (trade.exit_ms, trade.follow.symbol))
+
+    def mark(self, now: int) -> tuple[float, float]:
+        """Equity and value of all positions at a whole hour, USD."""
+        self._close_until(now)
+        self._look_at_losses(now)
+        equity = self._equity(now)
+        self._peak = max(self._peak, equity)
+        return equity, sum(trade.size * trade.mark_at(now) for trade in self.open.values())
+
+    def _close_until(self, now: int) -> None:
+        while self._ends and self._ends[0][0] <= now:
+            _, symbol = heapq.heappop(self._ends)
+            trade = self.open.pop(symbol)
+            self._cash += trade.pnl
+            self._closed += 1
+            self._last_exit[symbol] = trade.exit_ms
+            self._closings.append(_closing(trade))
+
+    def _equity(self, now: int) -> float:
+        """A trade that the end of the range finds open is worth there what the engine says, its funding included."""
+        return self._cash + sum(
+            trade.pnl if now >= trade.exit_ms else trade.open_gain(now) for trade in self.open.values()
+        )
+
+    def _look_at_losses(self, now: int) -> None:
+        """Halt at a limit of loss. Live, a person resumes after a drawdown; here 00:00 UTC does, with a new peak."""
+        # Marks are those of whole hours: in between, only what is taken or closed changes the equity.
+        moment = (now // HOUR_MS, len(self.taken), self._closed)
+        if now < self._halted_until or moment == self._looked_at:
+            return
+        self._looked_at = moment
+        if self._halted_until:
+            self._halted_until = 0
+            if self.halts[-1].cause == Cause.DRAWDOWN.value:
+                self._peak = self._equity(now)
+        equity, peak = _decimal(self._equity(now)), _decimal(self._peak)
+        reached = losses_reached(equity, self._realised_today(now), peak, settings=self.settings)
+        if reached:
+            # Of two limits the drawdown is the one that a person must accept.
+            worst = max(reached, key=lambda one: one.cause is Cause.DRAWDOWN)
+            self.halts.append(Halt(now, worst.cause.value, worst.found))
+            self._halted_until = floor_ms(now, DAY_MS) + DAY_MS
+
+    def _realised_today(self, now: int) -> Decimal:
+        since = floor_ms(now, DAY_MS)
+        total = Decimal(0)
+        for closing in reversed(self._closings):
+            if closing.closed_ms < since:
+                break
+            total += closing.pnl
+        return total
+
+    def _refusal(self, trade: FollowedTrade, now: int) -> str | None:
+        """What stands against a trade first, in the order in which live finds out."""
+        follow, key = trade.follow, (trade.follow.symbol, trade.follow.strategy)
+        if follow.symbol in self.open:
+            return "its position is open"
+        if now - Timeframe(follow.timeframe).ms < self._last_exit.get(follow.symbol, 0):
+            return "a position was closed on this bar"
+        if key in self._last_signal and now - self._last_signal[key] < self.settings.min_signal_interval_s * 1000:
+            return "too soon after the strategy's last signal"
+        self._last_signal[key] = now
+        if now < self._halted_until:
+            return _HALTED
+        if len(self.open) >= self.settings.max_positions:
+            return "positions"  # the first of the limits that can be met here, without asking for all of them
+        candidate = Candidate(
+            follow.symbol, follow.strategy, trade.confidence, _decimal(trade.entry_price), follow.hour_ms, now
+        )
+        found = limits(candidate, self._account(now, follow.strategy), self.settings, now)
+        found += protections(follow.symbol, self._recent_closings(now), self.settings, now)
+        return found[0].gate if found else None
+
+    def _recent_closings(self, now: int) -> Sequence[Closing]:
+        while self._closings and self._closings[0].closed_ms < now - CLOSINGS_BACK_MS:
+            self._closings.pop(0)
+        return self._closings
+
+    def _account(self, now: int, strategy: str) -> Account:
+        equity = _decimal(self._equity(now))
+        return Account(
+            wallet=Wallet(equity, equity, equity, Decimal(0), Decimal(0), Decimal(0)),
+            positions=tuple(self._position(trade, now) for trade in self.open.values()),
+            occupied=frozenset(self.open),
+            realised_today=self._realised_today(now),
+            peak_equity=_decimal(self._peak),
+            reconciled_ms=now,
+            active_strategies=frozenset({strategy}),
+        )
+
+    def _position(self, trade: FollowedTrade, now: int) -> Position:
+        entry, mark, zero = _decimal(trade.entry_price), _decimal(trade.mark_at(now)), Decimal(0)
+        return Position(
+            symbol=trade.follow.symbol,
+            side=Side.BUY if trade.direction > 0 else Side.SELL,
+            size=_decimal(trade.size),
+            entry_price=entry,
+            mark_price=mark,
+            leverage=self.settings.leverage,
+            unrealised_pnl=zero,
+            realised_pnl=zero,
+            liquidation_price=None,
+            stop_loss=None,
+            take_profit=None,
+            position_idx=0,
+            opened_ms=trade.entry_ms,
+            updated_ms=now,
+        )
+
+
+def _closing(trade: FollowedTrade) -> Closing:
+    return Closing(
+        order_id="",
+        symbol=trade.follow.symbol,
+        position_side="LONG" if trade.direction > 0 else "SHORT",
+        reason=trade.reason,
+        qty=_decimal(trade.size),
+        entry_price=_decimal(trade.entry_price),
+        exit_price=_decimal(trade.exit_price),
+        pnl=_decimal(trade.pnl),
+        fees=_decimal(trade.fees),
+        signal_id="",
+        closed_ms=trade.exit_ms,
+    )
+
+
+def _decimal(value: float) -> Decimal:
+    return Decimal(str(value))

@@ -1,0 +1,208 @@
+"""Is a strategy honest: does it use what it could not know, and does it remember further back than it says?
+
+Pure functions over a strategy and its data. Costs are the business of `trading_assets.backtesting`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from trading_assets.core.candles import Candles, FloatArray, IntArray
+from trading_assets.core.strategy_data import DataNeeds, Signals, StrategyData
+from trading_assets.core.timeframes import TRADED_TIMEFRAMES, WARM_UP_BARS, Timeframe, floor_ms
+from trading_assets.market import lookback as depth
+from trading_assets.strategies.base import Strategy
+
+ROUNDING = 1e-9
+"""Relative difference of two values that count as equal, whatever the order of their sums."""
+
+FORGOTTEN = 0.05
+"""Difference of two values, in standard deviations of the value, that counts as none after the warm-up. The Wilder
+averages of the spec forget their start to 4e-7, an exponential average of 120 bars to about this."""
+
+MIN_COMPARED = 50
+"""A start of the data is varied only where so many bars follow its warm-up."""
+
+_FUNDING_BEFORE_MS = depth.FUNDING_REACH_MS - max(map(depth.window_ms, TRADED_TIMEFRAMES))
+"""Funding is loaded at least so far before the first decided bar."""
+
+
+@dataclass(frozen=True)
+class Violation:
+    """One difference: at the close `time_ms` (UTC ms), `what` is `whole` on all data and `cut` on the data cut."""
+
+    time_ms: int
+    what: str
+    whole: str
+    cut: str
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a check found. `bars` were compared, of which `signals` have an entry; no violations means honest."""
+
+    bars: int
+    signals: int
+    violations: tuple[Violation, ...]
+
+    @property
+    def honest(self) -> bool:
+        return not self.violations
+
+
+def look_ahead(
+    strategy: Strategy, data: StrategyData, *, seed: int = 0, signals: int | None = None, others: int = 20
+) -> Verdict:
+    """Decide again at the close of single bars on what was known by then: the decision and every indicator must agree.
+
+    Args:
+        signals: at most so many of the bars with an entry, drawn by `seed`; all by default.
+        others: so many other bars, drawn by `seed`: a live run may see a signal there that a backtest never had.
+    """
+    whole = strategy.signals(data)
+    rng = np.random.default_rng(seed)
+    after = np.arange(len(data.candles)) >= min(WARM_UP_BARS, len(data.candles) // 2)
+    entry = whole.long | whole.short
+    drawn = _draw(rng, np.flatnonzero(after & entry), signals)
+    bars = np.concatenate([drawn, _draw(rng, np.flatnonzero(after & ~entry), others)])
+    violations: list[Violation] = []
+    for bar in np.sort(bars).tolist():
+        end_ms = int(data.candles.end_ms[bar])
+        try:
+            cut = strategy.signals(known_at(data, end_ms))
+        except Exception as error:  # noqa: BLE001 (a user's strategy may raise anything)
+            violations += failed(end_ms, error).violations
+            continue
+        found, expected = _row(cut, -1), _row(whole, bar)
+        violations += [
+            Violation(end_ms, what, _shown(value), _shown(found.get(what)))
+            for what, value in expected.items()
+            if not _equal(value, found.get(what))
+        ]
+    return Verdict(len(bars), len(drawn), tuple(violations))
+
+
+def warm_up(strategy: Strategy, data: StrategyData, *, seed: int = 0, starts: int = 4) -> Verdict:
+    """Begin the data later: after the declared warm-up every decision and indicator must be the same.
+
+    The own candles begin at bars drawn by `seed`, those of other timeframes, BTC and funding where a loader would begin
+    them for that first decided bar. Differences at one bar alone are rounding at a threshold and no violation: a
+    strategy that remembers too far back differs at many.
+    """
+    whole = strategy.signals(data)
+    needs = strategy.needs()
+    last = len(data.candles) - WARM_UP_BARS - MIN_COMPARED
+    if last < 1:
+        return Verdict(0, 0, ())
+    rng = np.random.default_rng(seed)
+    firsts = np.unique(np.append(_draw(rng, np.arange(1, last), starts - 1), last)).tolist()
+    found: dict[tuple[str, int], Violation] = {}
+    for first in firsts:
+        decided = first + WARM_UP_BARS
+        ends = data.candles.end_ms[decided:]
+        try:
+            late = strategy.signals(later_start(data, needs, first))
+        except Exception as error:  # noqa: BLE001 (a user's strategy may raise anything)
+            return failed(int(ends[0]), error)
+        after = _columns(late, WARM_UP_BARS)
+        for what, expected in _columns(whole, decided).items():
+            got = after.get(what, np.full(len(expected), np.nan))
+            # Without an entry there is no confidence, and entries are compared for themselves.
+            for bar in _drift(expected, got, where_both=what == "confidence").tolist():
+                time_ms = int(ends[bar])
+                found.setdefault((what, time_ms), Violation(time_ms, what, _shown(expected[bar]), _shown(got[bar])))
+    rounding = len({time_ms for _, time_ms in found}) == 1
+    compared = slice(firsts[0] + WARM_UP_BARS, None)
+    entries = int(np.count_nonzero(whole.long[compared] | whole.short[compared]))
+    return Verdict(len(whole.long[compared]), entries, () if rounding else tuple(found.values()))
+
+
+def failed(time_ms: int, error: Exception) -> Verdict:
+    """The verdict on a strategy that raises where it should decide."""
+    return Verdict(0, 0, (Violation(time_ms, "decision", "made", f"{type(error).__name__}: {error}"),))
+
+
+def known_at(data: StrategyData, time_ms: int) -> StrategyData:
+    """What of `data` was known at a moment: candles closed by it, and funding paid before it."""
+    return replace(
+        data,
+        candles=data.candles.closed_by(time_ms),
+        other={timeframe: held.closed_by(time_ms) for timeframe, held in data.other.items()},
+        btc={timeframe: held.closed_by(time_ms) for timeframe, held in data.btc.items()},
+        funding=data.funding.between(0, time_ms),
+    )
+
+
+def later_start(data: StrategyData, needs: DataNeeds, first: int) -> StrategyData:
+    """`data` as a loader gives it for a window whose warm-up begins at the own bar `first`."""
+    own = data.candles.select(slice(first, None))
+    decided_ms = int(own.start_ms[WARM_UP_BARS])
+
+    def begun(held: Mapping[Timeframe, Candles], wanted: Mapping[Timeframe, int]) -> dict[Timeframe, Candles]:
+        def part(other: Timeframe, candles: Candles) -> Candles:
+            begins = floor_ms(decided_ms, other.ms) - wanted.get(other, 0) * other.ms
+            return candles.select(candles.start_ms >= begins)
+
+        return {other: part(other, candles) for other, candles in held.items()}
+
+    paid = data.funding.time_ms >= decided_ms - _FUNDING_BEFORE_MS
+    return replace(
+        data,
+        candles=own,
+        other=begun(data.other, needs.candles),
+        btc=begun(data.btc, needs.btc),
+        funding=type(data.funding)(data.funding.time_ms[paid], data.funding.rate[paid]),
+    )
+
+
+def _draw(rng: np.random.Generator, bars: IntArray, count: int | None) -> IntArray:
+    if count is None or count >= len(bars):
+        return bars
+    return rng.choice(bars, count, replace=False)
+
+
+def _row(signals: Signals, bar: int) -> dict[str, float]:
+    """The decision at a bar by name; a bool is 0 or 1."""
+    entry = bool(signals.long[bar] | signals.short[bar])
+    return {
+        "long": float(signals.long[bar]),
+        "short": float(signals.short[bar]),
+        **({"confidence": float(signals.confidence[bar])} if entry else {}),
+        "stop distance": float(signals.stop_distance[bar]),
+        **{f"indicator {name}": float(values[bar]) for name, values in signals.indicators.items()},
+    }
+
+
+def _columns(signals: Signals, first: int) -> dict[str, FloatArray]:
+    """Arrays that must not depend on the start of the data, from a bar on."""
+    return {
+        "long": signals.long[first:].astype(np.float64),
+        "short": signals.short[first:].astype(np.float64),
+        "confidence": signals.confidence[first:],
+        "stop distance": signals.stop_distance[first:],
+        **{f"indicator {name}": values[first:] for name, values in signals.indicators.items()},
+    }
+
+
+def _equal(expected: float, found: float | None) -> bool:
+    if found is None:
+        return False
+    return bool(np.isclose(found, expected, rtol=ROUNDING, atol=0.0, equal_nan=True))
+
+
+def _drift(expected: FloatArray, found: FloatArray, *, where_both: bool) -> IntArray:
+    """The bars where two arrays differ by more than `FORGOTTEN`, or (unless `where_both`) one alone is defined."""
+    defined, other = np.isfinite(expected), np.isfinite(found)
+    both = defined & other
+    drift = np.zeros(len(expected), dtype=bool) if where_both else defined != other
+    if both.any():
+        scale, largest = float(expected[both].std()), float(np.abs(expected[both]).max())
+        drift[both] |= np.abs(expected[both] - found[both]) > FORGOTTEN * scale + ROUNDING * largest
+    return np.flatnonzero(drift)
+
+
+def _shown(value: float | None) -> str:
+    return "absent" if value is None else f"{value:.6g}"

@@ -1,0 +1,158 @@
+"""Looks for entry signals over all selections and inserts the new ones. What a signal is, `signals.py` decides."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import pandas as pd
+
+from trading_assets.core.errors import TradingAssetsError
+from trading_assets.core.models import Instrument
+from trading_assets.core.settings import Settings
+from trading_assets.core.strategy_data import StrategyData
+from trading_assets.core.timeframes import Timeframe, as_of_ms
+from trading_assets.ledger import account as books
+from trading_assets.ledger import evaluations as looks
+from trading_assets.ledger import orders
+from trading_assets.ledger import signals as ledger
+from trading_assets.ledger.database import Database
+from trading_assets.ledger.evaluations import Look
+from trading_assets.strategies.base import Strategy
+from trading_assets.strategies.registry import make_strategy
+from trading_assets.trading.decide.entry import NoSignal, Signal, decide, is_due
+
+_log = logging.getLogger(__name__)
+
+DUPLICATE_WINDOW_MS = 300_000
+SAME_PRICE = 0.001
+
+BROKEN = "entry_signals broke its schema; see its check"
+"""Why signals are rejected that do not pass their check: else the next run would find them waiting."""
+
+Load = Callable[[str, Timeframe, Strategy], StrategyData]
+
+
+@dataclass
+class FinderReport:
+    """What a look found: new signals (rows of `entry_signals`), and how many selections had none, by reason.
+
+    `looked` has each coin whose candle was due, with what kept it from a decision or a signal; empty means decided.
+    """
+
+    signals: list[Mapping[str, object]] = field(default_factory=list)
+    skipped: Counter[str] = field(default_factory=Counter)
+    failures: dict[str, str] = field(default_factory=dict)
+    looked: dict[str, str] = field(default_factory=dict)
+
+    def skip(self, symbol: str, reason: str) -> None:
+        """This coin has no signal, for a reason that is not its strategy's."""
+        self.skipped[reason] += 1
+        self.looked[symbol] = reason
+
+
+def find_entry_signals(
+    *,
+    database: Database,
+    selections: pd.DataFrame,
+    load: Load,
+    instruments: Mapping[str, Instrument],
+    settings: Settings,
+    now_ms: int,
+    run_id: str | None = None,
+) -> FinderReport:
+    """Decide on each selection whose newest candle is fresh; insert signals that are new.
+
+    One selection's failure is reported and never stops the others. `run_id` is the Dagster run that looks.
+    """
+    report, found = FinderReport(), list[Signal]()
+    recent = ledger.recent(
+        database, settings.account, now_ms - max(DUPLICATE_WINDOW_MS, settings.min_signal_interval_s * 1000)
+    )
+    exits = books.closing_rows(database, settings.account, now_ms - Timeframe.D1.ms)
+    occupied = {intent.symbol for intent in orders.occupying(database, settings.account)}
+    last_exit = exits.groupby("symbol")["closed_ms"].max().to_dict()
+    for selection in selections.sort_values("symbol").to_dict("records"):
+        symbol, timeframe = str(selection["symbol"]), Timeframe(selection["timeframe"])
+        hour_ms = int(selection["hour_ms"])
+        instrument = instruments.get(symbol)
+        if now_ms - as_of_ms(hour_ms) > settings.max_selection_age_s * 1000:
+            report.skip(symbol, "selection too old")
+            continue
+        if instrument is None or instrument.status != "Trading":
+            report.skip(symbol, "symbol is not trading")
+            continue
+        if symbol in occupied:
+            report.skip(symbol, "its order or position is open")
+            continue
+        if not is_due(timeframe, now_ms, settings.signal_ttl_s):
+            report.skipped["no fresh candle"] += 1
+            continue
+        try:
+            strategy = make_strategy(str(selection["strategy"]), str(selection["parameters"]))
+            decision = decide(
+                hour_ms=hour_ms,
+                strategy=strategy,
+                parameters=str(selection["parameters"]),
+                data=load(symbol, timeframe, strategy),
+                instrument=instrument,
+                settings=settings,
+                now_ms=now_ms,
+                last_exit_ms=last_exit.get(symbol),
+            )
+        except TradingAssetsError as error:
+            report.skip(symbol, "failed")
+            report.failures[symbol] = str(error)
+            continue
+        except Exception as error:  # noqa: BLE001 (a user's strategy may raise anything; the others go on)
+            _log.warning("the strategy of %s failed", symbol, exc_info=True)
+            report.skip(symbol, "failed")
+            report.failures[symbol] = f"{type(error).__name__}: {error}"
+            continue
+        if isinstance(decision, NoSignal):
+            reason = decision.reason.split(":")[0]
+            report.skip(symbol, reason)
+            if decision.is_strategys:
+                report.looked[symbol] = ""
+            continue
+        report.looked[symbol] = ""
+        duplicate = duplicate_of(decision, recent.get(symbol, ()), settings, now_ms)
+        if duplicate is not None:
+            report.skip(symbol, duplicate)
+        else:
+            found.append(decision)
+    # All in one transaction: a commit waits for the disk, and thirty candles may have closed at once.
+    rows = [{**signal.row, "run_id": run_id} for signal in found]
+    added = ledger.insert_new(database, rows)
+    report.signals = [row for row in rows if row["signal_id"] in added]
+    report.skipped["signal exists"] += len(found) - len(report.signals)
+    report.skipped += Counter()  # without reasons that were counted zero times
+    if report.looked:
+        looks.add(database, settings.account, Look(now_ms, int(selections["hour_ms"].max()), report.looked))
+    return report
+
+
+def duplicate_of(signal: Signal, recent: Sequence[ledger.RecentSignal], settings: Settings, now_ms: int) -> str | None:
+    """Why a signal repeats one of its symbol's recent ones (spec section 7), or None."""
+    row = signal.row
+    if any(one.signal_id == signal.signal_id for one in recent):
+        return "signal exists"
+    within = [one for one in recent if one.created_at_ms >= now_ms - DUPLICATE_WINDOW_MS]
+    if any(one.status == ledger.EXECUTING for one in within):
+        return "another signal of the symbol is executing"
+    entry = float(row["entry_price"])  # type: ignore[arg-type]
+    alike = (
+        one.status == ledger.ACTIVE
+        and one.position_type == row["position_type"]
+        and abs(one.entry_price / entry - 1) <= SAME_PRICE
+        for one in within
+    )
+    if any(alike):
+        return "the same signal is waiting"
+    earlier = [one.signal_timestamp_ms for one in recent if one.strategy == row["strategy"]]
+    closed_ms = int(row["signal_timestamp_ms"])  # type: ignore[call-overload]
+    if earlier and closed_ms - max(earlier) < settings.min_signal_interval_s * 1000:
+        return "too soon after the strategy's last signal"
+    return None

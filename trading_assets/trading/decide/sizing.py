@@ -1,0 +1,78 @@
+"""From a signal to an order's quantity and stops, on the venue's steps. Pure arithmetic in `Decimal`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import ROUND_HALF_EVEN, Decimal
+
+from trading_assets.core.models import Instrument
+from trading_assets.core.settings import Settings
+
+
+@dataclass(frozen=True)
+class Size:
+    """A quantity that the venue accepts."""
+
+    qty: Decimal
+    leverage: Decimal
+
+
+@dataclass(frozen=True)
+class Unsizable:
+    """Why no quantity fits."""
+
+    reason: str
+
+
+def size_position(instrument: Instrument, price: Decimal, settings: Settings) -> Size | Unsizable:
+    """The quantity of a position at `price`, rounded down to the step."""
+    notional = settings.target_notional
+    qty = (notional / price) // instrument.qty_step * instrument.qty_step
+    if qty < instrument.min_qty or qty <= 0:
+        return Unsizable(
+            f"${notional} at {price} is below the smallest quantity {instrument.min_qty} of {instrument.symbol}"
+        )
+    if qty > instrument.max_market_qty:
+        return Unsizable(f"{qty} exceeds the largest market order {instrument.max_market_qty} of {instrument.symbol}")
+    if qty * price < instrument.min_notional:
+        return Unsizable(f"{qty} at {price} is worth less than the smallest order ${instrument.min_notional}")
+    if settings.leverage > instrument.max_leverage:
+        return Unsizable(f"leverage {settings.leverage} exceeds {instrument.max_leverage} of {instrument.symbol}")
+    return Size(qty, settings.leverage)
+
+
+def to_tick(price: Decimal, tick: Decimal) -> Decimal:
+    """The nearest multiple of the tick."""
+    return (price / tick).to_integral_value(ROUND_HALF_EVEN) * tick
+
+
+def exits(
+    close: Decimal, distance: Decimal, reward_risk: Decimal, *, long: bool, slippage_bps: float, tick: Decimal
+) -> tuple[Decimal, Decimal] | None:
+    """Stop loss and take profit of an entry at a bar's close, measured as a backtest does, then rounded to the tick.
+
+    A backtest fills at the close with slippage, and its stop stands a fraction `distance` / `close` away from that
+    fill. Both stand at least a tick from the close, too, which the venue takes for the price; None where a price would
+    not be > 0.
+    """
+    sign = 1 if long else -1
+    fill = 1 + sign * Decimal(str(slippage_bps)) / 10_000
+    levels = stops(close * fill, distance * fill, reward_risk, long=long, tick=tick)
+    if levels is None or sign * (close - levels[0]) >= tick:
+        return levels
+    stop = to_tick(close, tick) - sign * tick
+    return (stop, levels[1]) if stop > 0 else None
+
+
+def stops(
+    entry: Decimal, distance: Decimal, reward_risk: Decimal, *, long: bool, tick: Decimal
+) -> tuple[Decimal, Decimal] | None:
+    """Stop loss and take profit on the tick, at least one tick from the entry; None where a price would not be > 0."""
+    sign = 1 if long else -1
+    stop = to_tick(entry - sign * distance, tick)
+    target = to_tick(entry + sign * distance * reward_risk, tick)
+    if sign * (entry - stop) < tick:
+        stop = to_tick(entry, tick) - sign * tick
+    if sign * (target - entry) < tick:
+        target = to_tick(entry, tick) + sign * tick
+    return (stop, target) if stop > 0 and target > 0 else None

@@ -1,0 +1,120 @@
+"""What parity needs of the ledger and of the candle store. No judging here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Any
+
+import pandas as pd
+import sqlalchemy as sa
+
+from trading_assets.core.candles import Candles
+from trading_assets.core.ports import MarketData
+from trading_assets.core.schemas import STRATEGY_SELECTIONS
+from trading_assets.core.settings import Settings
+from trading_assets.core.strategy_data import StrategyData
+from trading_assets.core.timeframes import DAY_MS, LIVE_BARS, Timeframe
+from trading_assets.ledger import evaluations as looks
+from trading_assets.ledger import signals
+from trading_assets.ledger.database import Database
+from trading_assets.ledger.partitions import read_partitions
+from trading_assets.ledger.tables import closings, entry_signals, order_intents
+from trading_assets.market import lookback as depth
+from trading_assets.market.loading import live_requests, load_strategy_data
+from trading_assets.market.store import CandleStore
+from trading_assets.strategies.base import Strategy
+from trading_assets.trading.parity.compare import LiveTrade
+from trading_assets.trading.parity.day import LiveDay, hours_followed
+from trading_assets.trading.parity.replay import OPEN
+
+LONGEST_HELD_MS = 7 * DAY_MS
+"""A position that was opened longer before the day is no longer followed."""
+
+
+def read_live_day(database: Database, settings: Settings, day_ms: int) -> LiveDay:
+    """What live did on the day that starts at `day_ms` (UTC ms), as of its end."""
+    account, end_ms = settings.account, day_ms + DAY_MS
+    near = _signals(database, account, day_ms - LONGEST_HELD_MS, end_ms)
+    trades = _trades(database, account, near[near["status"] == signals.EXECUTED]["signal_id"].tolist(), end_ms)
+    ended = {signal for signal, trade in trades.items() if trade.exit_ms is not None and trade.exit_ms < day_ms}
+    held = near["signal_id"].isin(trades) & ~near["signal_id"].isin(ended)
+    return LiveDay(
+        selections=read_partitions(database, STRATEGY_SELECTIONS, hours_followed(day_ms)),
+        looks=looks.between(database, account, day_ms, end_ms + settings.signal_ttl_s * 1000),
+        signals=near[(near["signal_timestamp_ms"] >= day_ms) | held],
+        trades=trades,
+    )
+
+
+def decided_loader(
+    source: MarketData, store: CandleStore, day_ms: int
+) -> Callable[[str, Timeframe, Strategy, int], StrategyData]:
+    """Loads what a strategy saw, from the store's closed candles; what the store lacks is fetched once."""
+    end_ms = day_ms + DAY_MS
+
+    def load(symbol: str, timeframe: Timeframe, strategy: Strategy, first_close_ms: int) -> StrategyData:
+        needs, now_ms = strategy.needs(), source.now_ms()
+        for of, other, start_ms, _ in live_requests(symbol, timeframe, needs, first_close_ms):
+            store.fill(source, of, other, start_ms, end_ms, now_ms=now_ms)
+        if needs.funding:
+            store.fill_funding(source, symbol, first_close_ms - depth.FUNDING_REACH_MS, end_ms, now_ms=now_ms)
+        # As deep as the live finder looks.
+        start_ms = first_close_ms - LIVE_BARS * timeframe.ms
+        return load_strategy_data(store, symbol, timeframe, needs, start_ms, end_ms)
+
+    return load
+
+
+def held_loader(source: MarketData, store: CandleStore, day_ms: int) -> Callable[[str, Timeframe, int], Candles]:
+    """Loads the candles of a position's life, from its entry's bar to the end of the day."""
+    end_ms = day_ms + DAY_MS
+
+    def load(symbol: str, timeframe: Timeframe, close_ms: int) -> Candles:
+        start_ms = close_ms - timeframe.ms
+        store.fill(source, symbol, timeframe, start_ms, end_ms, now_ms=source.now_ms())
+        return store.read(symbol, timeframe, start_ms, end_ms).closed_by(end_ms)
+
+    return load
+
+
+def _signals(database: Database, account: str, start_ms: int, end_ms: int) -> pd.DataFrame:
+    """Signals whose bar closed in [start_ms, end_ms)."""
+    statement = sa.select(entry_signals.c.signal_id).where(
+        entry_signals.c.account == account,
+        entry_signals.c.signal_timestamp_ms >= start_ms,
+        entry_signals.c.signal_timestamp_ms < end_ms,
+    )
+    with database.read() as connection:
+        found = list(connection.execute(statement).scalars())
+    return signals.by_ids(database, found)
+
+
+def _trades(database: Database, account: str, signal_ids: list[str], end_ms: int) -> dict[str, LiveTrade]:
+    orders = sa.select(order_intents.c.signal_id, order_intents.c.average_price, order_intents.c.filled_qty).where(
+        order_intents.c.account == account, order_intents.c.signal_id.in_(signal_ids)
+    )
+    ends = (
+        sa.select(closings.c.signal_id, closings.c.qty, closings.c.exit_price, closings.c.reason, closings.c.closed_ms)
+        .where(closings.c.account == account, closings.c.signal_id.in_(signal_ids), closings.c.closed_ms < end_ms)
+        .order_by(closings.c.closed_ms)
+    )
+    with database.read() as connection:
+        filled = {signal: (price, qty) for signal, price, qty in connection.execute(orders)}
+        closed: dict[str, list[Any]] = {}
+        for row in connection.execute(ends):
+            closed.setdefault(row.signal_id, []).append(row)
+    return {signal: _trade(filled.get(signal), closed.get(signal, [])) for signal in signal_ids}
+
+
+def _trade(
+    order: tuple[Decimal | None, Decimal | None] | None,
+    ends: list[Any],
+) -> LiveTrade:
+    price, qty = order if order is not None else (None, None)
+    entry_price = float(price) if price is not None else None
+    out = sum((row.qty for row in ends), Decimal(0))
+    if not ends or (qty is not None and out < qty):
+        return LiveTrade(order is not None, entry_price, OPEN, None, None)
+    exit_price = float(sum((row.qty * row.exit_price for row in ends), Decimal(0)) / out)
+    return LiveTrade(order is not None, entry_price, ends[-1].reason, exit_price, ends[-1].closed_ms)

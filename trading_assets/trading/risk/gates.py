@@ -1,0 +1,57 @@
+"""All that must hold before an order: one pure function over a snapshot, returning every refusal. No I/O.
+
+Here is what the signal and its market must fulfil; the account's limits are in `risk_limits`, pauses after losses in
+`protections`.
+"""
+
+from __future__ import annotations
+
+from trading_assets.core.models import Ticker
+from trading_assets.core.settings import Settings
+from trading_assets.core.timeframes import as_of_ms
+from trading_assets.trading.risk.limits import limits
+from trading_assets.trading.risk.pre_trade import Account, Candidate, Refusal
+from trading_assets.trading.risk.protections import protections
+
+
+def refusals(candidate: Candidate, ticker: Ticker, account: Account, settings: Settings, now_ms: int) -> list[Refusal]:
+    """Every shut gate, in a fixed order; empty means the order may go out (spec sections 8 and 9)."""
+    found: list[Refusal] = []
+    if now_ms >= candidate.ttl_ms:
+        found.append(Refusal("expired", f"{(now_ms - candidate.ttl_ms) / 1000:.0f} s ago", final=True))
+    age_s = (now_ms - as_of_ms(candidate.hour_ms)) / 1000
+    if age_s > settings.max_selection_age_s:
+        found.append(Refusal("selection", f"{age_s:.0f} s old, at most {settings.max_selection_age_s} s", final=True))
+    if candidate.barred is not None:
+        found.append(Refusal("checks", candidate.barred, final=True))
+    if not candidate.confidence >= settings.min_confidence:  # so that NaN is refused
+        found.append(
+            Refusal("confidence", f"{candidate.confidence:g}, at least {settings.min_confidence:g}", final=True)
+        )
+    deviation = abs(ticker.last / candidate.entry_price - 1) * 100
+    if deviation > settings.max_price_deviation_pct:
+        found.append(
+            Refusal("price", f"{deviation:.2f} % from the signal's, at most {settings.max_price_deviation_pct} %")
+        )
+    if ticker.spread_pct > settings.max_spread_pct:
+        found.append(Refusal("spread", f"{ticker.spread_pct:.3f} %, at most {settings.max_spread_pct} %"))
+    if ticker.turnover_24h <= settings.min_entry_volume:
+        found.append(
+            Refusal(
+                "volume",
+                f"{ticker.turnover_24h:.0f} USD in 24 h, more than {settings.min_entry_volume} needed",
+            )
+        )
+    if account.wallet.available < settings.min_available_margin:
+        found.append(
+            Refusal(
+                "margin",
+                f"${account.wallet.available:.2f} free, at least ${settings.min_available_margin}",
+                of_account=True,
+            )
+        )
+    if candidate.symbol in {position.symbol for position in account.positions} | account.occupied:
+        found.append(Refusal("position", f"{candidate.symbol} has an open position or order", final=True))
+    found.extend(limits(candidate, account, settings, now_ms))
+    found.extend(protections(candidate.symbol, account.closings, settings, now_ms))
+    return found

@@ -1,0 +1,136 @@
+"""The limits of the account (spec section 9): how much may be open, and how much may be lost. Pure.
+
+What the market or the signal must fulfil is in `gates`, pauses after losses are in `protections`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+
+from trading_assets.core.models import Position
+from trading_assets.core.settings import Settings
+from trading_assets.core.timeframes import DAY_MS, floor_ms, iso
+from trading_assets.ledger.risk import Cause, RiskState, StateChange, accepted_ms
+from trading_assets.trading.risk.pre_trade import Account, Candidate, Refusal
+
+
+@dataclass(frozen=True)
+class Reached:
+    """A limit that halts trading, and what was found."""
+
+    cause: Cause
+    found: str
+
+
+def limits(candidate: Candidate, account: Account, settings: Settings, now_ms: int) -> list[Refusal]:
+    """Every limit that stands against one more position, in a fixed order."""
+    found = [*_state(account, now_ms), *_books(account, settings, now_ms)]
+    if candidate.strategy not in account.active_strategies:
+        found.append(Refusal("strategy", f"{candidate.strategy} is stopped", final=True))
+    found.extend(_room(candidate, account, settings))
+    for reached in losses_reached(
+        account.wallet.equity, account.realised_today, account.peak_equity, settings=settings
+    ):
+        found.append(Refusal(reached.cause.value, reached.found, of_account=True))
+    if account.wallet.equity <= 0:
+        found.append(Refusal("equity", f"${account.wallet.equity:.2f}, expected more than zero", of_account=True))
+    return found
+
+
+def losses_reached(
+    equity: Decimal, realised_today: Decimal, peak_equity: Decimal, *, settings: Settings
+) -> list[Reached]:
+    """The limits of loss that are reached: daily loss, drawdown. All in USD."""
+    found = []
+    at_start = equity - realised_today
+    lost = float(-realised_today / at_start * 100) if at_start > 0 else 100.0 if realised_today < 0 else 0.0
+    if lost >= settings.max_daily_loss_pct:
+        found.append(
+            Reached(Cause.DAILY_LOSS, f"{lost:.1f} % lost today, less than {settings.max_daily_loss_pct:g} % needed")
+        )
+    fallen = -drawdown_pct(equity, peak_equity)
+    if fallen >= settings.max_drawdown_pct:
+        found.append(
+            Reached(Cause.DRAWDOWN, f"{fallen:.1f} % below the peak, less than {settings.max_drawdown_pct:g} % needed")
+        )
+    return found
+
+
+def loss_counts_from_ms(states: Sequence[StateChange], now_ms: int) -> int:
+    """Start of today's loss: 00:00 UTC, or when a person resumed trading although the limit was reached."""
+    return max(floor_ms(now_ms, DAY_MS), accepted_ms(states, Cause.DAILY_LOSS))
+
+
+def drawdown_pct(equity: Decimal, peak: Decimal) -> float:
+    """Distance of equity to its peak, percent, <= 0."""
+    peak = max(peak, equity)
+    return float((equity - peak) / peak * 100) if peak > 0 else 0.0
+
+
+def notional(position: Position) -> Decimal:
+    """Value of a position at its mark price, USD."""
+    return position.size * position.mark_price
+
+
+def _state(account: Account, now_ms: int) -> list[Refusal]:
+    state = account.state
+    if state.ended(now_ms) or state.state is RiskState.ACTIVE:
+        return []
+    until = "" if state.until_ms is None else f" until {iso(state.until_ms)}"
+    return [
+        Refusal(
+            "state",
+            f"{state.state.value}{until} by {state.actor}: {state.reason}",
+            final=state.state is RiskState.HALTED,
+            of_account=True,
+        )
+    ]
+
+
+def _books(account: Account, settings: Settings, now_ms: int) -> list[Refusal]:
+    if account.reconciled_ms is None:
+        return [Refusal("reconciliation", "the books were never read", of_account=True)]
+    age_s = (now_ms - account.reconciled_ms) / 1000
+    if age_s <= settings.max_reconciliation_age_s:
+        return []
+    found = f"books read {age_s:.0f} s ago, at most {settings.max_reconciliation_age_s} s"
+    return [Refusal("reconciliation", found, of_account=True)]
+
+
+def _room(candidate: Candidate, account: Account, settings: Settings) -> list[Refusal]:
+    """Positions at once, leverage, and shares of equity; an order without a position yet counts as a whole one."""
+    found = []
+    held = {position.symbol for position in account.positions}
+    count = len(held | account.occupied)
+    if count >= settings.max_positions:
+        found.append(Refusal("positions", f"{count} open, at most {settings.max_positions}", of_account=True))
+    if settings.leverage > settings.max_leverage:
+        found.append(
+            Refusal("leverage", f"{settings.leverage}x, at most {settings.max_leverage}x", final=True, of_account=True)
+        )
+    equity = account.wallet.equity
+    if equity <= 0:
+        return found  # the gate of equity tells
+    planned = settings.target_notional
+    margin_pct = planned / settings.leverage / equity * 100
+    if margin_pct > settings.max_position_margin_pct:
+        found.append(
+            Refusal(
+                "share",
+                f"its margin is {margin_pct:.2f} % of ${equity:.2f}, at most {settings.max_position_margin_pct} %",
+                of_account=True,
+            )
+        )
+    pending = planned * len(account.occupied - held)
+    in_symbol = sum((notional(p) for p in account.positions if p.symbol == candidate.symbol), Decimal(0))
+    symbol_pct = (in_symbol + planned) / equity * 100
+    if symbol_pct > settings.max_symbol_exposure_pct:
+        text = f"{candidate.symbol} would be {symbol_pct:.1f} % of equity, at most {settings.max_symbol_exposure_pct} %"
+        found.append(Refusal("exposure", text))
+    total_pct = (sum(map(notional, account.positions), Decimal(0)) + pending + planned) / equity * 100
+    if total_pct > settings.max_total_exposure_pct:
+        text = f"all would be {total_pct:.1f} % of equity, at most {settings.max_total_exposure_pct} %"
+        found.append(Refusal("total exposure", text, of_account=True))
+    return found

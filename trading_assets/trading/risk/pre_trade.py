@@ -1,0 +1,66 @@
+"""What is known when an entry is decided: the signal, the account, and a refusal. Records only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Decimal
+
+from trading_assets.core.models import Position, Wallet
+from trading_assets.ledger.account import Closing
+from trading_assets.ledger.risk import NEVER_SET, StateChange
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A gate that is shut.
+
+    Attributes:
+        final: it cannot open during the signal's life.
+        of_account: it is shut for every signal alike, so that one alert tells of it until it opens.
+    """
+
+    gate: str
+    found: str
+    final: bool = False
+    of_account: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.gate}: {self.found}"
+
+
+@dataclass(frozen=True)
+class Account:
+    """The account at one moment.
+
+    Attributes:
+        occupied: symbols with an order or position of ours.
+        realised_today: PnL of closings and funding since 00:00 UTC, or since a person accepted today's loss, USD.
+        peak_equity: highest equity recorded since a person last accepted a drawdown, USD.
+        reconciled_ms: up to when the books were read last; None if never.
+        active_strategies: names that may trade.
+        state: of the risk guard.
+        closings: of ours in the last `CLOSINGS_BACK_MS`, ascending.
+    """
+
+    wallet: Wallet
+    positions: tuple[Position, ...]
+    occupied: frozenset[str]
+    realised_today: Decimal
+    peak_equity: Decimal
+    reconciled_ms: int | None
+    active_strategies: frozenset[str]
+    state: StateChange = NEVER_SET
+    closings: tuple[Closing, ...] = ()
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """What of a signal the gates ask. `barred`: what the checks of its hour and candles have against it."""
+
+    symbol: str
+    strategy: str
+    confidence: float
+    entry_price: Decimal
+    hour_ms: int
+    ttl_ms: int
+    barred: str | None = None

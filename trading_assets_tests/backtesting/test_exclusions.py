@@ -1,0 +1,91 @@
+"""A coin with bad candles is left out with the reason on its rows; the others' rows are what they would be anyway."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+import pandas as pd
+
+from trading_assets.backtesting.exclusions import backtest_good_candles, why_left_out
+from trading_assets.backtesting.run import Backtests
+from trading_assets.core.candles import Candles, Funding
+from trading_assets.core.settings import Settings
+from trading_assets.core.strategy_data import DataNeeds
+from trading_assets.core.timeframes import WARM_UP_BARS, Timeframe, as_of_ms
+from trading_assets.ledger.database import Database
+from trading_assets.ledger.strategies import active_strategies, seed_registry, set_active
+from trading_assets.market.loading import OfHour, load_strategy_data
+
+HOUR = 1_772_413_200_000
+M60 = Timeframe.M60
+SCAN = {HOUR: dict.fromkeys(("AUSDT", "BUSDT"), "scan-20260302-020000")}
+SETTINGS = Settings(_env_file=None)  # type: ignore[call-arg]
+STRATEGIES = ("bollinger_rsi", "fibonacci_bollinger")
+
+
+class Walks:
+    """A reader of random walks, one for each coin and timeframe."""
+
+    @staticmethod
+    @cache
+    def _all(symbol: str, timeframe: Timeframe) -> Candles:
+        bars = 3000
+        close = 100 * np.exp(np.cumsum(np.random.default_rng(len(symbol) + ord(symbol[0])).normal(0, 0.006, bars)))
+        open_ = np.append(100.0, close[:-1])
+        end = as_of_ms(HOUR) - as_of_ms(HOUR) % timeframe.ms
+        starts = end - np.arange(bars, 0, -1) * timeframe.ms
+        return Candles(
+            timeframe, starts, open_, np.maximum(open_, close), np.minimum(open_, close), close, close, close
+        )
+
+    def read(self, symbol: str, timeframe: Timeframe, start_ms: int, end_ms: int) -> Candles:
+        return self._all(symbol, timeframe).between(start_ms, end_ms)
+
+    def read_funding(self, symbol: str, start_ms: int, end_ms: int) -> Funding:
+        return Funding.empty()
+
+
+def open_coin(symbol: str, timeframe: Timeframe, needs: DataNeeds, _hours: object) -> OfHour:
+    bars = timeframe.window_bars
+    return lambda hour: load_strategy_data(
+        Walks(), symbol, timeframe, needs, as_of_ms(hour) - bars * timeframe.ms, as_of_ms(hour)
+    )
+
+
+def test_a_fault_zeroes_the_strategies_that_read_it_and_changes_no_other_row(sqlite: Database) -> None:
+    assert WARM_UP_BARS < 3000
+    seed_registry(sqlite)
+    for name in ("bollinger_rsi", "fibonacci_bollinger", "hyperrsi"):
+        set_active(sqlite, name, name in STRATEGIES)
+    strategies = active_strategies(sqlite).usable
+    assert {strategy.name for strategy in strategies} == set(STRATEGIES)
+
+    def rows(faults: dict[tuple[str, str], str]) -> pd.DataFrame:
+        found = backtest_good_candles(strategies, SETTINGS, M60, SCAN, open_coin, {HOUR: faults} if faults else {})
+        return found.set_index(["symbol", "strategy"]).sort_index()
+
+    with Backtests(strategies, SETTINGS) as backtests:
+        plain = backtests.rows(M60, SCAN, open_coin).set_index(["symbol", "strategy"]).sort_index()
+    pd.testing.assert_frame_equal(rows({}), plain)
+    assert plain["error"].isna().all()
+    for faults, out in (
+        ({("60m", "AUSDT"): "jump"}, [("AUSDT", name) for name in STRATEGIES]),
+        ({("240m", "AUSDT"): "gap"}, [("AUSDT", "fibonacci_bollinger")]),
+        ({("240m", "BTCUSDT"): "gap"}, [("AUSDT", "fibonacci_bollinger"), ("BUSDT", "fibonacci_bollinger")]),
+        ({("1m", "AUSDT"): "gap", ("60m", "ZUSDT"): "gap"}, []),
+    ):
+        found = rows(faults)
+        good = [key for key in plain.index if key not in out]
+        pd.testing.assert_frame_equal(found.loc[good], plain.loc[good])
+        for key in out:
+            assert found.loc[key, "total_trades"] == 0
+            (timeframe, symbol), fault = next(iter(faults.items()))
+            assert f"{timeframe} candles of {symbol}: {fault}" in str(found.loc[key, "error"])
+
+
+def test_every_bad_series_is_named() -> None:
+    needs = DataNeeds(candles={Timeframe.D1: 10, Timeframe.M15: 10}, btc={Timeframe.M240: 20})
+    faults = {("240m", "AUSDT"): "old", ("240m", "BTCUSDT"): "gap", ("5m", "AUSDT"): "none of its business"}
+    assert why_left_out("AUSDT", M60, needs, faults) == "240m candles of AUSDT: old; 240m candles of BTCUSDT: gap"
+    assert why_left_out("BUSDT", M60, needs, {("60m", "AUSDT"): "old"}) is None

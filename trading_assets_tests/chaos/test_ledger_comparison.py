@@ -1,0 +1,120 @@
+"""The comparison at the end of a trial: it is silent where ledger and exchange agree, and names what does not."""
+
+import random
+import shutil
+from collections.abc import Iterator
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from trading_assets.chaos.invariants import Findings
+from trading_assets.chaos.ledger_comparison import compare_all
+from trading_assets.chaos.manual_trader import Human
+from trading_assets.chaos.signal_source import give_signal
+from trading_assets.core.ports import Exchange
+from trading_assets.core.settings import Settings
+from trading_assets.core.timeframes import HOUR_MS
+from trading_assets.ledger.database import Database
+from trading_assets.ledger.strategies import seed_registry
+from trading_assets.ledger.tables import closings, fills, order_intents, positions
+from trading_assets.simulator.clock import ClockMode, ClockSpec
+from trading_assets.simulator.embedded import RunningExchange, serve_in_thread
+from trading_assets.simulator.venue import ServeConfig
+from trading_assets.trading.context import Desk
+from trading_assets.trading.execute.submit import submit_orders
+from trading_assets.trading.reconcile.reconciler import reconcile
+from trading_assets.venues.factory import open_exchange
+from trading_assets_tests.trading.desks import settings
+
+START_MS = 1_772_436_900_000  # 2026-03-02T07:35:00Z
+
+
+@pytest.fixture(scope="module")
+def venue() -> Iterator[RunningExchange]:
+    with serve_in_thread(ServeConfig(symbols=8, clock=ClockSpec(ClockMode.MANUAL, start_ms=START_MS))) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def account(venue: RunningExchange, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Exchange]]:
+    """Two positions that paid funding, one of them closed since; and the file of the ledger that knows it."""
+    path = tmp_path_factory.mktemp("books") / "ledger.db"
+    chosen = config(venue)
+    database, exchange, chance = Database(f"sqlite:///{path}"), open_exchange(chosen), random.Random(1)
+    seed_registry(database)
+    listed = {one.symbol: one for one in exchange.instruments()}
+    for symbol in ("SOLUSDT", "XRPUSDT"):
+        give_signal(database, exchange, listed[symbol], chosen, chance)
+    desk = Desk(database, exchange, chosen)
+    submit_orders(desk)
+    venue.advance(HOUR_MS)
+    held = exchange.positions()
+    assert len(held) == 2
+    Human(venue.url).close(held[0])
+    reconcile(desk)
+    database.close()
+    yield path, exchange
+    exchange.close()
+
+
+def config(venue: RunningExchange) -> Settings:
+    return settings(simulator_url=venue.url, weak_symbol_hours=0)
+
+
+def found(path: Path, exchange: Exchange, chosen: Settings) -> Findings:
+    database = Database(f"sqlite:///{path}")
+    findings = compare_all(database, exchange, chosen.account, START_MS - HOUR_MS, chosen.simulator_deposit)
+    database.close()
+    return findings
+
+
+def test_books_that_agree_have_no_findings(venue: RunningExchange, account: tuple[Path, Exchange]) -> None:
+    path, exchange = account
+    findings = found(path, exchange, config(venue))
+    assert findings.broken == []
+    assert len(findings.entries) == 2
+    assert any(execution.exec_type == "Funding" for execution in exchange.executions(START_MS, exchange.now_ms()))
+
+
+@pytest.mark.parametrize(
+    ("change", "kind", "says"),
+    [
+        (sa.update(closings).values(pnl=Decimal(5)), "mismatches", "closing"),
+        (sa.update(closings).values(signal_id=None), "orphans", "belong to no signal"),
+        (sa.delete(closings), "mismatches", "the balance is"),
+        (sa.update(fills).where(fills.c.kind == "funding").values(fee=Decimal(1)), "mismatches", "fill"),
+        (sa.delete(fills).where(fills.c.kind == "funding"), "mismatches", "fills of one side only"),
+        (sa.update(positions).values(stop_loss=None), "mismatches", "the ledger holds"),
+        (sa.update(order_intents).values(filled_qty=Decimal("0.0001")), "duplicates", "its order filled"),
+        (sa.delete(order_intents), "orphans", "its intent is None"),
+    ],
+)
+def test_what_differs_is_named(
+    venue: RunningExchange,
+    account: tuple[Path, Exchange],
+    tmp_path: Path,
+    change: sa.Executable,
+    kind: str,
+    says: str,
+) -> None:
+    path, exchange = account
+    copy = shutil.copy(path, tmp_path / "ledger.db")
+    database = Database(f"sqlite:///{copy}")
+    with database.write() as connection:
+        # What is append-only is kept so by triggers.
+        for (name,) in connection.exec_driver_sql("SELECT name FROM sqlite_master WHERE type = 'trigger'").all():
+            connection.exec_driver_sql(f"DROP TRIGGER {name}")
+        assert connection.execute(change).rowcount > 0  # type: ignore[attr-defined]
+    database.close()
+    assert any(says in text for text in getattr(found(Path(copy), exchange, config(venue)), kind))
+
+
+def test_a_position_that_lost_its_stop_is_named(venue: RunningExchange, account: tuple[Path, Exchange]) -> None:
+    path, exchange = account
+    (held,) = exchange.positions()
+    Human(venue.url).take_stops(held.symbol)
+    findings = found(path, exchange, config(venue))
+    exchange.set_stops(held.symbol, held.stop_loss, held.take_profit)
+    assert [held.symbol in text for text in findings.unprotected] == [True]

@@ -1,0 +1,88 @@
+"""Settings: defaults, clear messages for malformed values, secrets that stay secret, generated documents."""
+
+from pathlib import Path
+
+import pytest
+
+from trading_assets.core.errors import ConfigurationError, MissingKeysError
+from trading_assets.core.settings import Settings, Venue, load_settings
+from trading_assets.exchange.keys import load_keys
+from trading_assets.reference import settings_reference
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(autouse=True)
+def _no_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("TRADING_ASSETS_VENUE", "TRADING_ASSETS_HOME", "BYBIT_API_KEY", "BYBIT_API_SECRET"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def test_the_default_is_the_embedded_exchange_without_keys() -> None:
+    settings = load_settings()
+    assert settings.venue is Venue.SIMULATOR
+    assert settings.automation_on
+    assert settings.resolved_database_url.startswith("sqlite:///")
+
+
+def test_an_unknown_venue_is_named_with_the_known_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRADING_ASSETS_VENUE", "binance")
+    with pytest.raises(ConfigurationError, match=r"TRADING_ASSETS_VENUE.*simulator.*mainnet.*binance"):
+        load_settings()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("MAX_POSITIONS", "many"),
+        ("MAX_POSITIONS", "0"),
+        ("LEVERAGE", "1000"),
+        ("SLIPPAGE_BPS", "-1"),
+        ("PARTITIONS_START", "2026-01-01T00:30:00Z"),
+        ("SELECTION_PRESET", "lucky"),
+        ("ACCOUNT", "a b"),
+    ],
+)
+def test_a_malformed_value_is_named_with_what_was_found(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    monkeypatch.setenv(f"TRADING_ASSETS_{name}", value)
+    with pytest.raises(ConfigurationError, match=f"TRADING_ASSETS_{name}.*{value[:4]}"):
+        load_settings()
+
+
+def test_mainnet_needs_a_second_switch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRADING_ASSETS_VENUE", "mainnet")
+    with pytest.raises(ConfigurationError, match="TRADING_ASSETS_ALLOW_MAINNET"):
+        load_settings()
+    monkeypatch.setenv("TRADING_ASSETS_ALLOW_MAINNET", "true")
+    settings = load_settings()
+    assert settings.venue is Venue.MAINNET
+    assert not settings.automation_on
+
+
+def test_missing_keys_are_named_and_blank_counts_as_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRADING_ASSETS_VENUE", "demo")
+    monkeypatch.setenv("BYBIT_API_KEY", "abc")
+    monkeypatch.setenv("BYBIT_API_SECRET", " ")
+    with pytest.raises(MissingKeysError, match="BYBIT_API_SECRET is not set"):
+        load_keys(load_settings())
+
+
+def test_secrets_are_in_no_representation(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BYBIT_API_KEY", "visible-key-123")
+    monkeypatch.setenv("BYBIT_API_SECRET", "visible-secret-456")
+    settings = load_settings()
+    keys = load_keys(settings)
+    assert (keys.key.get_secret_value(), keys.secret.get_secret_value()) == ("visible-key-123", "visible-secret-456")
+    shown = repr(settings) + repr(keys) + str(settings.model_dump()) + str(settings_reference.current_values(settings))
+    assert "visible" not in shown
+
+
+def test_a_malformed_secret_is_not_printed(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ConfigurationError) as raised:
+        load_settings(api_key=["visible-key-123"])
+    assert "visible" not in str(raised.value)
+
+
+def test_every_setting_has_a_description() -> None:
+    assert all(field.description for field in Settings.model_fields.values())

@@ -1,0 +1,126 @@
+"""A run whose process was killed together with what looks after it: it ends in Dagster, and its lane is free."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from trading_assets.defs import instance_queries as looking
+from trading_assets.defs.instance.processes import is_gone, process_of
+from trading_assets.defs.run_history import RunBook, Start
+
+WITHIN_S = 60.0
+
+_RUN = """
+import sys, time
+from pathlib import Path
+import dagster as dg
+
+@dg.op
+def work():
+    Path(sys.argv[2]).touch()
+    time.sleep(60)
+
+@dg.job
+def reconcile():
+    work()
+
+with dg.DagsterInstance.local_temp(sys.argv[1]) as instance:
+    reconcile.execute_in_process(instance=instance)
+"""
+
+
+def test_a_killed_run_ends_and_a_living_one_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home, begun = tmp_path / "dagster", tmp_path / "begun"
+    home.mkdir()
+    process = subprocess.Popen([sys.executable, "-c", _RUN, str(home), str(begun)], stderr=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + WITHIN_S
+        while not begun.exists():
+            assert time.monotonic() < deadline and process.poll() is None
+            time.sleep(0.05)
+        with dg.DagsterInstance.local_temp(str(home)) as instance:
+            (run,) = instance.get_runs()
+            found = process_of(instance, run.run_id)
+            assert found is not None and found[0] == process.pid
+            looking.end_dead(instance, "reconcile")
+            assert looking.in_progress(instance, "reconcile"), "its process lives"
+            with monkeypatch.context() as patch:
+                patch.setattr("psutil.Process.create_time", lambda _self: 4e9)
+                assert is_gone(instance, run.run_id), "the number has gone to a younger process"
+            process.kill()
+            process.wait(WITHIN_S)
+            assert looking.in_progress(instance, "reconcile"), "nobody has told Dagster"
+            looking.end_dead(instance)
+            assert looking.in_progress(instance, "reconcile"), "its own sensor asks for it"
+            looking.end_dead(instance, "reconcile")
+            assert not looking.in_progress(instance, "reconcile")
+    finally:
+        process.kill()
+    monkeypatch.setenv("DAGSTER_HOME", str(home))
+    (home / "dagster.yaml").write_text("")
+    book = RunBook()
+    assert book.counts() == {"reconcile": {"failure": 1}}
+    assert book.failures() == {"reconcile: its process is gone": 1}
+    assert book.working("reconcile") == [] and book.pid_of(run.run_id) is None
+    book.close()
+
+
+def test_a_killed_run_of_a_backfill_ends_though_no_job_has_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(looking, "is_gone", lambda _instance, run_id: run_id == backfill.run_id)
+
+    @dg.asset
+    def hour() -> None: ...
+
+    job = dg.Definitions(assets=[hour]).resolve_implicit_global_asset_job_def()
+    with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
+        backfill, living = (
+            instance.create_run_for_job(job, status=dg.DagsterRunStatus.STARTED, tags={"dagster/backfill": "b"})
+            for _ in range(2)
+        )
+        looking.end_dead(instance)
+        ended = {run.run_id: run.is_finished for run in instance.get_runs()}
+    assert ended == {backfill.run_id: True, living.run_id: False}
+
+
+def test_a_run_that_has_not_begun_is_not_taken_for_dead(tmp_path: Path) -> None:
+    @dg.job(name="reconcile")
+    def waiting() -> None:
+        pass
+
+    with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
+        run = instance.create_run_for_job(waiting, status=dg.DagsterRunStatus.STARTED)
+        assert process_of(instance, run.run_id) is None
+        looking.end_dead(instance, "reconcile")
+        assert looking.in_progress(instance, "reconcile")
+
+
+def test_a_run_book_tells_how_long_a_run_waited_and_began(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "dagster.yaml").write_text("telemetry: {enabled: false}")
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
+
+    @dg.job
+    def trade() -> None: ...
+
+    with dg.DagsterInstance.get() as instance:
+        begun, waiting = (instance.create_run_for_job(trade) for _ in range(2))
+        for run, kind, at in (
+            (begun, dg.DagsterEventType.PIPELINE_ENQUEUED, 100.0),
+            (begun, dg.DagsterEventType.PIPELINE_STARTING, 101.5),
+            (begun, dg.DagsterEventType.STEP_START, 104.0),
+            (begun, dg.DagsterEventType.STEP_START, 107.0),
+            (waiting, dg.DagsterEventType.PIPELINE_ENQUEUED, 105.0),
+        ):
+            event = dg.DagsterEvent(kind.value, job_name=trade.name)
+            instance.event_log_storage.store_event(
+                dg.EventLogEntry(None, "info", "", run.run_id, at, job_name=trade.name, dagster_event=event)
+            )
+    book = RunBook()
+    assert book.starts("trade") == [Start(queued_s=1.5, launched_s=2.5)]
+    assert book.starts("reconcile") == []
+    book.close()

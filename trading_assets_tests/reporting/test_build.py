@@ -1,0 +1,188 @@
+"""Reports from a ledger with selections to the page: repeatable, honest about the future, and readable."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from trading_assets.bench.selections import selection_row
+from trading_assets.core.errors import DataError
+from trading_assets.core.schemas import BACKTEST_RESULTS, STRATEGY_SELECTIONS
+from trading_assets.core.timeframes import HOUR_MS, as_of_ms
+from trading_assets.ledger.database import Database
+from trading_assets.ledger.partitions import replace_partitions
+from trading_assets.ledger.tables import sql_table
+from trading_assets.market.loading import CandleReader
+from trading_assets.market.store import CandleStore
+from trading_assets.reporting import load as reading
+from trading_assets.reporting.build import Sources, make_walk_forward
+from trading_assets.reporting.files import write
+from trading_assets.reporting.page import headline, render
+from trading_assets.reporting.report import Report
+from trading_assets_tests.reporting.scenes import HOUR, Poisoned, SeededSource, market, settings
+
+COINS = ("BTCUSDT", "ETHUSDT", "SOLUSDT", "XRPUSDT")
+HOURS = 12
+FRAMES = ("1m", "5m", "15m", "60m")
+
+
+def selection_rows(hours: int) -> pd.DataFrame:
+    """Each hour each coin with a strategy of its own."""
+    return pd.DataFrame(
+        [
+            selection_row(
+                HOUR + number * HOUR_MS,
+                coin,
+                FRAMES[(number // 4 + place) % 4],
+                strategy=("bollinger_rsi", "hyperrsi")[place % 2],
+            )
+            for number in range(hours)
+            for place, coin in enumerate(COINS)
+        ]
+    )
+
+
+def backtest_rows(hours: int) -> pd.DataFrame:
+    """Three backtests of each coin and hour; one of them failed."""
+    zeros = dict.fromkeys(BACKTEST_RESULTS.columns, 0)
+    return pd.DataFrame(
+        [
+            {
+                **zeros,
+                **{"hour_ms": HOUR + number * HOUR_MS, "symbol": coin, "timeframe": frame, "parameters": "{}"},
+                **{"strategy": "bollinger_rsi", "scan_id": "scan-20260302-020000", "configurations": 1},
+                **{"p_value": None, "error": "no candles" if frame == "30m" else None},
+            }
+            for number in range(hours)
+            for coin in COINS
+            for frame in ("3m", "15m", "30m")
+        ]
+    )
+
+
+def fill(database: Database, hours: int = HOURS) -> None:
+    every = [HOUR + number * HOUR_MS for number in range(hours)]
+    replace_partitions(database, STRATEGY_SELECTIONS, selection_rows(hours), every)
+    replace_partitions(database, BACKTEST_RESULTS, backtest_rows(hours), every)
+
+
+def sources(database: Database, home: Path, reader: CandleReader | None = None, **changes: Any) -> Sources:
+    now_ms = as_of_ms(HOUR) + (HOURS + 30) * HOUR_MS
+    source: Any = SeededSource(now_ms, reader)
+    return Sources(settings(home=home, **changes), database, CandleStore(home / "candles"), source)
+
+
+def test_the_same_hours_give_the_same_page_byte_for_byte(database: Database, tmp_path: Path) -> None:
+    fill(database)
+    first, second = sources(database, tmp_path / "one"), sources(database, tmp_path / "two")
+    report = make_walk_forward(first)
+    pages = [write(report, first.settings), write(make_walk_forward(second), second.settings)]
+    assert len(report.main.trades) > 5 and len(report.beside[0].trades) > 5
+    assert pages[0].page.read_bytes() == pages[1].page.read_bytes()
+    assert pages[0].trades.read_bytes() == pages[1].trades.read_bytes()
+    assert pages[0].page.name == "walk_forward_20260302T0200_20260302T1400.html"
+    stored = pd.read_csv(pages[0].trades)
+    np.testing.assert_allclose(stored["pnl"], report.main.trades["pnl"], rtol=1e-12)
+
+
+def test_nonsense_after_a_moment_changes_the_report_only_from_there_on(sqlite: Database, tmp_path: Path) -> None:
+    fill(sqlite)
+    moment = as_of_ms(HOUR) + 6 * HOUR_MS
+    poison = Poisoned(market(), moment)
+    # Of one random choice: which of several ends in the middle, only the end tells.
+    honest = make_walk_forward(sources(sqlite, tmp_path / "honest", report_random_choices=1))
+    changed = make_walk_forward(sources(sqlite, tmp_path / "poisoned", poison, report_random_choices=1))
+    assert poison.poisoned > 100
+    known = int(np.searchsorted(honest.main.curve.times_ms, moment, side="right"))
+    for left, right in zip(honest.curves, changed.curves, strict=True):
+        np.testing.assert_array_equal(left.equity[:known], right.equity[:known])
+        assert not np.array_equal(left.equity[known:], right.equity[known:])
+    for left, right in zip((honest.main, *honest.beside), (changed.main, *changed.beside), strict=True):
+        past = [track.trades[track.trades["entry_ms"] <= moment] for track in (left, right)]
+        assert len(past[0]) > 3
+        # How a trade ends that was open at that moment is future, too.
+        future = ["exit_ms", "exit_price", "fees", "slippage", "funding", "pnl", "reason"]
+        pd.testing.assert_frame_equal(*(frame.drop(columns=future) for frame in past), check_exact=True)
+        ended = [frame[frame["exit_ms"] <= moment] for frame in past]
+        pd.testing.assert_frame_equal(*ended, check_exact=True)
+
+
+def test_hours_that_have_not_ended_are_left_out_and_a_range_can_be_chosen(database: Database, tmp_path: Path) -> None:
+    fill(database, 5)
+    now_ms = as_of_ms(HOUR) + 3 * HOUR_MS + 60_000
+    assert reading.selected_hours(database, None, None, now_ms) == [HOUR, HOUR + HOUR_MS, HOUR + 2 * HOUR_MS]
+    assert reading.selected_hours(database, HOUR + HOUR_MS, HOUR + HOUR_MS, now_ms) == [HOUR + HOUR_MS]
+    with pytest.raises(DataError, match="no hour with selections between 2026-03-02T06:00:00Z and the last"):
+        reading.selected_hours(database, HOUR + 5 * HOUR_MS, None, now_ms)
+
+
+def test_the_random_choice_is_as_many_backtests_of_the_same_hour_one_a_coin(database: Database) -> None:
+    fill(database, 3)
+    chosen = [one for one in reading.selected(database, [HOUR, HOUR + HOUR_MS]) if one.symbol != "XRPUSDT"]
+    drawn, other = reading.drawn_at_random(database, chosen, 2)
+    assert [drawn, other] == reading.drawn_at_random(database, chosen, 3)[:2]
+    assert drawn != other and len(drawn) == len(other)
+    assert {follow.timeframe for follow in drawn} <= {"3m", "15m"}, "a backtest that failed is never drawn"
+    for hour in (HOUR, HOUR + HOUR_MS):
+        coins = [follow.symbol for follow in drawn if follow.hour_ms == hour]
+        assert len(coins) == len(set(coins)) == 3
+    assert [f[1:] for f in drawn[:3]] != [f[1:] for f in drawn[3:]], "each hour draws anew"
+
+
+def test_the_random_choices_are_a_band_a_median_and_a_rank(database: Database, tmp_path: Path) -> None:
+    fill(database)
+    made = make_walk_forward(sources(database, tmp_path, report_random_choices=7))
+    assert made.sample is not None and len(made.sample.ends) == 7
+    ends = np.sort(made.sample.ends)
+    assert len(set(ends.tolist())) > 1
+    [median] = made.beside
+    assert median.curve.equity[-1] == ends[3]
+    assert made.sample.low[0] == made.sample.high[0] == 1000.0
+    assert (made.sample.low <= made.sample.high).all() and made.sample.low[-1] < ends[3] < made.sample.high[-1]
+    assert made.sample.behind(made.main.curve) == (ends < made.main.curve.equity[-1]).sum()
+    assert f"of {len(ends)} random choices" in render(made)
+    none = make_walk_forward(sources(database, tmp_path, report_random_choices=0))
+    assert none.sample is None and not none.beside and "random choices" not in headline(none)
+    np.testing.assert_array_equal(none.main.curve.equity, made.main.curve.equity)
+
+
+def test_hours_whose_backtests_are_gone_are_told(database: Database, tmp_path: Path) -> None:
+    fill(database, 3)
+    with database.write() as connection:
+        connection.execute(sql_table(BACKTEST_RESULTS).delete())
+    report = make_walk_forward(sources(database, tmp_path))
+    assert any("A random choice has 0 strategies where 12 were selected" in note for note in report.notes)
+    assert len(report.beside[0].trades) == 0
+
+
+def test_the_page_needs_nothing_else_and_shows_what_the_report_holds(sqlite: Database, tmp_path: Path) -> None:
+    fill(sqlite)
+    made = make_walk_forward(sources(sqlite, tmp_path))
+    page = render(made)
+    assert 'src="http' not in page and "<link" not in page
+    for heading in ("Equity", "Drawdown", "Returns by day", "By strategy", "By timeframe", "By symbol", "assume"):
+        assert heading in page
+    for number in (f"{made.main.figures.return_pct:+.2f} %", f"{made.main.figures.trades:,}"):
+        assert number in page
+    assert all(curve.name in page for curve in made.curves)
+
+
+def test_a_report_without_a_single_trade_is_a_page_all_the_same(sqlite: Database, tmp_path: Path) -> None:
+    fill(sqlite, 1)
+    made = make_walk_forward(sources(sqlite, tmp_path, min_confidence=100.0))
+    assert isinstance(made, Report) and made.main.trades.empty
+    assert "none" in render(made)
+
+
+def test_of_each_report_the_newest_pages_are_kept(database: Database, tmp_path: Path) -> None:
+    fill(database, 4)
+    made = sources(database, tmp_path, reports_kept=2)
+    for last in range(4):
+        write(make_walk_forward(made, HOUR, HOUR + last * HOUR_MS), made.settings)
+    kept = sorted(path.name for path in (tmp_path / "reports").glob("*.html"))
+    assert kept == ["walk_forward_20260302T0200_20260302T0500.html", "walk_forward_20260302T0200_20260302T0600.html"]
+    assert len(list((tmp_path / "reports").iterdir())) == 4

@@ -1,0 +1,95 @@
+"""Laws of the minutes inside candles, for any candle at all."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from trading_assets.simulator.market.intrabar_path import day_of_tape
+from trading_assets.simulator.market.minutes import MINUTES, DayOfMinutes
+from trading_assets.simulator.market.recorded_candles import Tape
+from trading_assets.simulator.market.rows import Rows, minute_rows
+
+DAY = 20_000
+LENGTHS = (1, 3, 5, 15, 30, 60, 120, 240, 360, 720, 1440)
+
+
+@st.composite
+def candles(draw: st.DrawFn) -> Tape:
+    """Some consecutive candles of one length in one day, however odd."""
+    length = draw(st.sampled_from(LENGTHS))
+    count = draw(st.integers(1, min(MINUTES // length, 12)))
+    first = draw(st.integers(0, MINUTES // length - count))
+    rows = []
+    for _ in range(count):
+        low = draw(st.integers(1, 10**6))
+        high = low + draw(st.one_of(st.just(0), st.integers(0, 5), st.integers(0, 10**6)))
+        open_, close = draw(st.integers(low, high)), draw(st.integers(low, high))
+        volume = draw(st.one_of(st.integers(0, 3 * length), st.integers(0, 10**12)))
+        average = draw(st.integers(low, high))
+        rows.append((open_, high, low, close, volume, volume * average))
+    table = np.array(rows, dtype=np.int64).T
+    start = DAY * MINUTES + length * np.arange(first, first + count)
+    span = np.array([[start[0], start[-1] + length]])
+    parts = Rows(table[:4].astype(np.int32), table[4:])
+    return Tape(start, np.full(count, length, dtype=np.int16), parts, span, 1.0)
+
+
+def minutes_of(tape: Tape, day: DayOfMinutes) -> Rows:
+    begin, end = (int(edge) - DAY * MINUTES for edge in tape.spans[0])
+    return minute_rows(day, begin, end)
+
+
+@settings(max_examples=120, deadline=None)
+@given(candles(), st.integers(0, 2**63))
+def test_minutes_add_up_to_their_candles_exactly(tape: Tape, stream: int) -> None:
+    day = day_of_tape(tape, stream, DAY)
+    rows = minutes_of(tape, day)
+    made = rows.grouped(np.arange(0, len(rows), int(tape.length[0])))
+    assert np.array_equal(made.prices, tape.rows.prices)
+    assert np.array_equal(made.sums, tape.rows.sums)
+
+
+@settings(max_examples=120, deadline=None)
+@given(candles(), st.integers(0, 2**63))
+def test_minutes_are_candles_themselves_and_join(tape: Tape, stream: int) -> None:
+    day = day_of_tape(tape, stream, DAY)
+    rows = minutes_of(tape, day)
+    opens, highs, lows, closes = rows.prices
+    assert (lows <= np.minimum(opens, closes)).all() and (highs >= np.maximum(opens, closes)).all()
+    assert (rows.sums >= 0).all()
+    assert not rows.sums[1][rows.sums[0] == 0].any()
+    inside = np.arange(1, len(rows)) % int(tape.length[0]) != 0
+    assert np.array_equal(opens[1:][inside], closes[:-1][inside])
+    enough = np.repeat(tape.rows.sums[0] >= tape.length, int(tape.length[0]))
+    assert (rows.sums[0][enough] > 0).all()
+
+
+@settings(max_examples=60, deadline=None)
+@given(candles(), st.integers(0, 2**63))
+def test_minutes_without_a_candle_are_flat(tape: Tape, stream: int) -> None:
+    day = day_of_tape(tape, stream, DAY)
+    begin, end = (int(edge) - DAY * MINUTES for edge in tape.spans[0])
+    for of in (day.open, day.high, day.low, day.close):
+        assert (of[:begin] == tape.rows.prices[0, 0]).all()
+        assert (of[end:] == tape.rows.prices[3, -1]).all()
+    assert day.volume.sum() == tape.rows.sums[0].sum()
+
+
+def test_most_is_traded_where_the_average_price_says() -> None:
+    """A fall from 1000 to 500 at an average of 560: the minutes near the low carry the volume."""
+    prices = np.tile(np.array([[1000], [1010], [490], [500]], dtype=np.int32), 40)
+    volume = np.full(40, 90_000, dtype=np.int64)
+    start = DAY * MINUTES + 15 * np.arange(40)
+    tape = Tape(
+        start,
+        np.full(40, 15, dtype=np.int16),
+        Rows(prices, np.stack([volume, volume * 560])),
+        np.array([[start[0], start[-1] + 15]]),
+        1.0,
+    )
+    rows = minutes_of(tape, day_of_tape(tape, 5, DAY))
+    averages = rows.sums[1] / rows.sums[0]
+    outside = (averages < rows.prices[2] * 0.97) | (averages > rows.prices[1] * 1.03)
+    assert outside.mean() < 0.1

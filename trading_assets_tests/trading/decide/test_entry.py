@@ -1,0 +1,200 @@
+"""The decision to enter: its identity, what it is made of, and why there is none."""
+
+import re
+from dataclasses import replace
+from decimal import Decimal
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trading_assets.core.candles import Candles
+from trading_assets.core.strategy_data import StrategyData
+from trading_assets.core.timeframes import HOUR_MS, MINUTE_MS, TRADED_TIMEFRAMES, Timeframe
+from trading_assets.trading.decide.entry import (
+    NoSignal,
+    Signal,
+    decide,
+    is_due,
+    newest_close_ms,
+    order_link_id,
+    signal_id,
+)
+from trading_assets_tests.fakes import an_instrument
+from trading_assets_tests.trading.candle_makers import Dictated, candles
+from trading_assets_tests.trading.desks import NOW_MS, settings
+
+CLOSE_MS = NOW_MS - 5_000
+IDENTITIES = st.builds(
+    signal_id,
+    st.from_regex(r"[A-Za-z0-9_-]{1,32}", fullmatch=True),
+    st.sampled_from(["BTCUSDT", "1000PEPEUSDT", "ETHUSDT"]),
+    st.sampled_from(TRADED_TIMEFRAMES),
+    st.sampled_from(["bollinger_rsi", "fibonacci_bollinger"]),
+    st.integers(0, 2**42).map(lambda minute: minute * MINUTE_MS),
+)
+
+
+def decided(
+    side: str = "long",
+    *,
+    now_ms: int = NOW_MS,
+    last_exit_ms: int | None = None,
+    data: Candles | None = None,
+    **rules: object,
+) -> Signal | NoSignal:
+    return decide(
+        hour_ms=CLOSE_MS - HOUR_MS,
+        strategy=Dictated(side),
+        parameters="{}",
+        data=StrategyData("BTCUSDT", candles(Timeframe.M60, CLOSE_MS) if data is None else data),
+        instrument=an_instrument("BTCUSDT"),
+        settings=settings(**rules),
+        now_ms=now_ms,
+        last_exit_ms=last_exit_ms,
+    )
+
+
+def reason(answer: Signal | NoSignal) -> str:
+    assert isinstance(answer, NoSignal)
+    return answer.reason
+
+
+# Identity
+
+
+@given(IDENTITIES, st.sampled_from("ex"))
+def test_an_order_id_is_one_that_the_venue_takes(identity: str, kind: str) -> None:
+    link = order_link_id(identity, kind)
+    assert re.fullmatch(r"[A-Za-z0-9_-]{1,36}", link)
+    assert link == order_link_id(identity, kind)
+
+
+@given(IDENTITIES, IDENTITIES)
+def test_other_signals_have_other_order_ids_and_an_exit_has_its_own(one: str, other: str) -> None:
+    assert (order_link_id(one) == order_link_id(other)) == (one == other)
+    assert order_link_id(one, "e") != order_link_id(one, "x")
+
+
+def test_the_same_bar_decided_again_is_the_same_signal() -> None:
+    first, again = decided(), decided(now_ms=NOW_MS + 200_000)
+    assert isinstance(first, Signal)
+    assert isinstance(again, Signal)
+    assert first.signal_id == again.signal_id == f"main:BTCUSDT:60m:dictated:{CLOSE_MS}"
+
+
+@given(st.integers(0, 2**42), st.sampled_from(TRADED_TIMEFRAMES))
+def test_the_newest_close_is_the_last_boundary_not_after_now(now_ms: int, timeframe: Timeframe) -> None:
+    close = newest_close_ms(timeframe, now_ms)
+    assert close % timeframe.ms == 0
+    assert close <= now_ms < close + timeframe.ms
+
+
+@pytest.mark.parametrize(("age_ms", "due"), [(0, True), (299_999, True), (300_000, False)])
+def test_a_candle_is_due_for_the_life_time_of_a_signal(age_ms: int, due: bool) -> None:
+    assert is_due(Timeframe.M60, CLOSE_MS + age_ms, 300) is due
+
+
+# The decision
+
+
+@pytest.mark.parametrize(
+    ("side", "position", "stop", "target"), [("long", "LONG", 98.52, 103.02), ("short", "SHORT", 101.48, 96.98)]
+)
+def test_a_decision_becomes_a_complete_row(side: str, position: str, stop: float, target: float) -> None:
+    answer = decided(side)
+    assert isinstance(answer, Signal)
+    row = answer.row
+    assert (row["position_type"], row["entry_price"]) == (position, 100.0)
+    assert (row["stop_loss"], row["take_profit"]) == (pytest.approx(stop), pytest.approx(target))
+    assert row["signal_timestamp_ms"] == CLOSE_MS
+    assert row["ttl_ms"] == CLOSE_MS + 300_000
+    assert (row["status"], row["confidence"], row["risk_reward_ratio"]) == ("active", 75.0, 2.0)
+    assert (row["position_size"], row["leverage"]) == (100.0, 10.0)
+    assert (row["rsi"], row["bb_position"], row["btc_trend"], row["funding_rate"]) == (25.0, None, "BULLISH", None)
+
+
+@pytest.mark.parametrize("late", [1, 2, 24])
+def test_a_stale_candle_is_no_ground_for_a_decision(late: int) -> None:
+    old = candles(Timeframe.M60, CLOSE_MS - late * HOUR_MS)
+    assert reason(decided(data=old)).startswith("stale candle")
+
+
+def test_a_candle_from_the_future_is_no_ground_for_a_decision() -> None:
+    assert reason(decided(data=candles(Timeframe.M60, CLOSE_MS + HOUR_MS))).startswith("stale candle")
+
+
+def test_without_candles_there_is_no_decision() -> None:
+    assert reason(decided(data=Candles.empty(Timeframe.M60))) == "no candles"
+
+
+def test_an_old_candle_is_no_ground_for_a_decision() -> None:
+    assert isinstance(decided(now_ms=CLOSE_MS + 299_999), Signal)
+    assert "life time" in reason(decided(now_ms=CLOSE_MS + 300_000))
+    assert "life time" in reason(decided(now_ms=CLOSE_MS + 60_000, signal_ttl_s=60))
+
+
+@pytest.mark.parametrize(
+    ("ago_ms", "enters"), [(3_600_001, True), (3_600_000, False), (1, False), (0, False), (-4_000, False)]
+)
+def test_there_is_no_entry_on_the_bar_of_an_exit(ago_ms: int, enters: bool) -> None:
+    answer = decided(last_exit_ms=CLOSE_MS - ago_ms)
+    assert isinstance(answer, Signal) is enters
+    if not enters:
+        assert reason(answer) == "a position was closed on this bar"
+
+
+def test_no_condition_means_no_signal() -> None:
+    assert reason(decided("")) == "no entry condition"
+
+
+@given(
+    price=st.floats(0.5, 50_000).map(lambda value: round(value, 2)),
+    long=st.booleans(),
+    tick=st.sampled_from(["0.01", "0.1", "0.5"]),
+)
+def test_stops_of_a_signal_are_on_the_tick_and_on_the_right_side(price: float, long: bool, tick: str) -> None:
+    answer = decide(
+        hour_ms=CLOSE_MS - HOUR_MS,
+        strategy=Dictated("long" if long else "short"),
+        parameters="{}",
+        data=StrategyData("BTCUSDT", candles(Timeframe.M60, CLOSE_MS, price)),
+        instrument=an_instrument("BTCUSDT", tick_size=Decimal(tick)),
+        settings=settings(),
+        now_ms=NOW_MS,
+        last_exit_ms=None,
+    )
+    if isinstance(answer, NoSignal):
+        assert "above zero" in answer.reason
+        return
+    stop, target = (Decimal(str(answer.row[name])) for name in ("stop_loss", "take_profit"))
+    assert stop % Decimal(tick) == target % Decimal(tick) == 0
+    assert (stop < Decimal(str(price)) < target) if long else (target < Decimal(str(price)) < stop)
+
+
+def test_an_order_id_never_changes_between_versions() -> None:
+    assert order_link_id("main:BTCUSDT:60m:bollinger_rsi:1800000000000") == "ta-e-aS7hNrV5fK2zNUyfGbePR8BB"
+
+
+@pytest.mark.parametrize("series", ["candles", "other", "btc"])
+def test_bad_candles_give_no_signal_whichever_series_they_are_in(series: str) -> None:
+    good = candles(Timeframe.M60, CLOSE_MS)
+    bad = replace(good, high=np.where(np.arange(len(good)) == 5, 1.0, good.high))
+    frames = {"candles": good, "other": {Timeframe.M15: candles(Timeframe.M15, CLOSE_MS)}, "btc": {}}
+    changed = {**frames, series: bad if series == "candles" else {Timeframe.M60: bad}}
+
+    def answer(given: dict[str, object]) -> Signal | NoSignal:
+        return decide(
+            hour_ms=CLOSE_MS - HOUR_MS,
+            strategy=Dictated("long"),
+            parameters="{}",
+            data=StrategyData("BTCUSDT", **given),  # type: ignore[arg-type]
+            instrument=an_instrument("BTCUSDT"),
+            settings=settings(),
+            now_ms=NOW_MS,
+            last_exit_ms=None,
+        )
+
+    assert isinstance(answer(frames), Signal)
+    assert reason(answer(changed)).startswith("bad candles: 60m of BTCUSDT: impossible prices: 1 candles")

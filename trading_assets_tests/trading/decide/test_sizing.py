@@ -1,0 +1,172 @@
+"""Quantities and stops: on the venue's steps, within its limits, on the right side."""
+
+from decimal import Decimal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trading_assets.trading.decide.sizing import Size, Unsizable, exits, size_position, stops, to_tick
+from trading_assets_tests.fakes import an_instrument
+from trading_assets_tests.trading.desks import settings
+
+D = Decimal
+TICKS = st.sampled_from([D("0.00001"), D("0.0005"), D("0.01"), D("0.05"), D("0.5"), D(1)])
+
+
+@pytest.mark.parametrize(
+    ("sizing", "size", "leverage", "notional"),
+    [("notional", 100, 10, 100), ("margin", 100, 10, 1000), ("margin", 100, 1, 100), ("notional", 250, 5, 250)],
+)
+def test_position_size_is_the_value_or_the_margin_behind_it(
+    sizing: str, size: int, leverage: int, notional: int
+) -> None:
+    chosen = settings(sizing=sizing, position_size=D(size), leverage=D(leverage))
+    assert chosen.target_notional == notional
+
+
+@pytest.mark.parametrize(
+    ("price", "step", "qty"),
+    [
+        ("100", "0.001", "1"),
+        ("3", "0.1", "33.3"),
+        ("3", "1", "33"),
+        ("101000.5", "0.0001", "0.0009"),
+        ("0.0000123", "100", "8130000"),
+        ("7", "5", "10"),
+    ],
+)
+def test_a_quantity_is_rounded_down_to_the_step(price: str, step: str, qty: str) -> None:
+    instrument = an_instrument("X", qty_step=D(step), min_qty=D(step), max_market_qty=D(10**9))
+    assert size_position(instrument, D(price), settings()) == Size(D(qty), D(10))
+
+
+@pytest.mark.parametrize(
+    ("rules", "price", "found"),
+    [
+        ({"min_qty": D("1.001")}, "100", "smallest quantity"),
+        ({"min_qty": D(1), "qty_step": D(1)}, "101", "smallest quantity"),
+        ({"min_qty": D(0), "qty_step": D(1)}, "101", "smallest quantity"),
+        ({"max_market_qty": D("0.999")}, "100", "largest market order"),
+        ({"min_notional": D("100.01")}, "100", "worth less"),
+        ({"max_leverage": D("9.99")}, "100", "leverage 10 exceeds"),
+    ],
+)
+def test_what_no_order_may_have_is_named(rules: dict[str, Decimal], price: str, found: str) -> None:
+    answer = size_position(an_instrument("XUSDT", **rules), D(price), settings())
+    assert isinstance(answer, Unsizable)
+    assert found in answer.reason
+
+
+@pytest.mark.parametrize(
+    "rules",
+    [{"min_qty": D(1)}, {"max_market_qty": D(1)}, {"min_notional": D(100)}, {"max_leverage": D(10)}],
+)
+def test_a_limit_itself_is_allowed(rules: dict[str, Decimal]) -> None:
+    assert size_position(an_instrument("X", **rules), D(100), settings()) == Size(D(1), D(10))
+
+
+@given(
+    price=st.decimals("0.000001", 200_000, places=6),
+    step=st.sampled_from([D("0.0001"), D("0.001"), D("0.1"), D(1), D(10), D(100)]),
+    size=st.integers(1, 5000),
+)
+def test_a_size_is_a_multiple_of_the_step_and_never_above_its_target(price: Decimal, step: Decimal, size: int) -> None:
+    instrument = an_instrument("X", qty_step=step, min_qty=step, max_market_qty=D(10**12), min_notional=D(0))
+    answer = size_position(instrument, price, settings(position_size=D(size)))
+    if isinstance(answer, Unsizable):
+        assert size / price < step
+    else:
+        assert answer.qty % step == 0
+        assert answer.qty * price <= size * (1 + D("1e-20"))
+        assert (answer.qty + step) * price > size * (1 - D("1e-20"))
+
+
+@pytest.mark.parametrize(
+    ("price", "tick", "on"),
+    [("1.234", "0.01", "1.23"), ("1.235", "0.01", "1.24"), ("1.3", "0.5", "1.5"), ("7", "5", "5")],
+)
+def test_a_price_goes_to_the_nearest_tick(price: str, tick: str, on: str) -> None:
+    assert to_tick(D(price), D(tick)) == D(on)
+
+
+@pytest.mark.parametrize(
+    ("entry", "distance", "long", "expected"),
+    [
+        ("100", "2", True, ("98", "104")),
+        ("100", "2", False, ("102", "96")),
+        ("100", "1.234", True, ("98.77", "102.47")),
+        ("100", "0.0001", True, ("99.99", "100.01")),
+        ("100", "0.0001", False, ("100.01", "99.99")),
+        ("1", "1", True, None),
+        ("1", "0.5", False, None),
+        ("0.01", "0.001", True, None),
+    ],
+)
+def test_stops_stand_a_distance_and_a_multiple_of_it_away(
+    entry: str, distance: str, long: bool, expected: tuple[str, str] | None
+) -> None:
+    found = stops(D(entry), D(distance), D(2), long=long, tick=D("0.01"))
+    assert found == (expected and (D(expected[0]), D(expected[1])))
+
+
+@given(
+    ticks=st.integers(1, 10**7),
+    tick=TICKS,
+    distance=st.decimals("0.0000001", 1000, places=7),
+    reward=st.decimals("0.01", 10, places=2),
+    long=st.booleans(),
+)
+def test_stops_are_on_the_tick_and_at_least_one_tick_on_the_right_side(
+    ticks: int, tick: Decimal, distance: Decimal, reward: Decimal, long: bool
+) -> None:
+    entry, sign = ticks * tick, 1 if long else -1
+    found = stops(entry, distance, reward, long=long, tick=tick)
+    if found is None:
+        assert entry - distance * max(reward, D(1)) < tick
+        return
+    stop, target = found
+    assert stop > 0
+    assert target > 0
+    assert stop % tick == 0
+    assert target % tick == 0
+    assert sign * (entry - stop) >= tick
+    assert sign * (target - entry) >= tick
+
+
+@given(
+    entry=st.decimals(1, 1000, places=5), tick=TICKS, distance=st.decimals("0.00001", 1, places=5), long=st.booleans()
+)
+def test_an_entry_beside_the_tick_has_its_stops_on_the_right_side_too(
+    entry: Decimal, tick: Decimal, distance: Decimal, long: bool
+) -> None:
+    found = stops(entry, distance, D(2), long=long, tick=tick)
+    if found is not None:
+        sign = 1 if long else -1
+        assert sign * found[0] < sign * entry < sign * found[1]
+
+
+@given(
+    ticks=st.integers(1000, 10**7),
+    tick=TICKS,
+    share=st.decimals("0.001", "0.2", places=4),
+    reward=st.decimals("0.5", 4, places=1),
+    bps=st.sampled_from([0.0, 2.0, 15.0]),
+    long=st.booleans(),
+)
+def test_exits_are_those_of_the_backtest_to_half_a_tick(
+    ticks: int, tick: Decimal, share: Decimal, reward: Decimal, bps: float, long: bool
+) -> None:
+    close, sign = ticks * tick, 1 if long else -1
+    found = exits(close, close * share, reward, long=long, slippage_bps=bps, tick=tick)
+    fill = close * (1 + sign * D(str(bps)) / 10_000)  # the engine's rule: the stop is a fraction away from the fill
+    wanted = fill * (1 - sign * share), fill * (1 + sign * share * reward)
+    if found is not None and sign * (close - wanted[0]) > tick and sign * (wanted[1] - fill) > tick:
+        assert max(abs(one - other) for one, other in zip(found, wanted, strict=True)) <= tick / 2
+
+
+@pytest.mark.parametrize(("long", "stop"), [(True, "99.99"), (False, "100.01")])
+def test_a_stop_inside_the_slippage_stands_a_tick_from_the_close(long: bool, stop: str) -> None:
+    found = exits(D(100), D("0.01"), D(2), long=long, slippage_bps=50.0, tick=D("0.01"))
+    assert found is not None
+    assert found[0] == D(stop)

@@ -1,0 +1,290 @@
+"""A session on the embedded exchange: a candle closes, an order follows; and what may go wrong between the two."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from trading_assets.bench.selections import EAGER, selection_row
+from trading_assets.core.errors import StorageError
+from trading_assets.core.ports import Exchange
+from trading_assets.core.schemas import STRATEGY_SELECTIONS
+from trading_assets.core.settings import Settings
+from trading_assets.core.timeframes import HOUR_MS, MINUTE_MS, floor_ms
+from trading_assets.exchange.stream import CandleStream
+from trading_assets.ledger import signals
+from trading_assets.ledger.database import Database
+from trading_assets.ledger.partitions import replace_partitions
+from trading_assets.market.store import CandleStore
+from trading_assets.simulator.clock import ClockMode, ClockSpec
+from trading_assets.simulator.embedded import RunningExchange, serve_in_thread
+from trading_assets.simulator.faults.rules import FaultRule
+from trading_assets.simulator.server import ServeConfig
+from trading_assets.trading.context import Desk
+from trading_assets.trading.decide.finder import FinderReport
+from trading_assets.trading.session import lease as session_lease
+from trading_assets.trading.session import session as module
+from trading_assets.trading.session.lease import NotOurTurnError, trader_of
+from trading_assets.trading.session.log import Found, Pulse, Said
+from trading_assets.trading.session.selection import Selected, newest_selection
+from trading_assets.trading.session.session import Session
+from trading_assets.venues.factory import candle_stream_url, open_exchange
+from trading_assets_tests.trading.desks import NO_PAUSES, settings, start_strategy
+
+START = 1_772_427_640_000
+"""2026-03-02 05:00:40 UTC."""
+
+SYMBOLS = ("SOLUSDT", "XRPUSDT", "DOGEUSDT")
+WITHIN_S = 20.0
+
+
+@dataclass(frozen=True)
+class Verdict:
+    passed: bool
+
+
+class Stage:
+    """An exchange, a ledger with a selection, and the sessions of a test."""
+
+    def __init__(self, running: RunningExchange, folder: Path) -> None:
+        self.running = running
+        self.settings: Settings = settings(simulator_url=running.url, min_signal_interval_s=0, **NO_PAUSES)
+        self.database = Database(f"sqlite:///{folder / 'ledger.db'}")
+        start_strategy(self.database)
+        self.store = CandleStore(folder / "candles")
+        self.exchange: Exchange = open_exchange(self.settings)
+        self.select()
+        self.played: list[Play] = []
+
+    def select(self, *symbols: str) -> Selected:
+        """A selection of the hour before now; another set of symbols is another selection."""
+        hour = floor_ms(START, HOUR_MS) - HOUR_MS
+        rows = [selection_row(hour, symbol, parameters=EAGER) for symbol in symbols or SYMBOLS]
+        replace_partitions(self.database, STRATEGY_SELECTIONS, pd.DataFrame(rows), [hour])
+        selected = newest_selection(self.database)
+        assert selected is not None
+        return selected
+
+    def play(self, run: str = "run-a", *, passes: bool = True) -> Play:
+        self.played.append(Play(self, run, Verdict(passes)))
+        return self.played[-1]
+
+    def fault(self, **rule: Any) -> None:
+        self.running.faults.add([FaultRule.model_validate(rule)], self.running.now_ms())
+
+    def statuses(self) -> dict[str, list[str]]:
+        """Signals by status: their symbols."""
+        rows = signals.since(self.database, "main", 0)
+        return {status: sorted(of["symbol"]) for status, of in rows.groupby("status")}
+
+    def next_close(self) -> None:
+        """Move the clock to a tenth of a second after the end of the minute."""
+        now = self.running.now_ms()
+        self.running.advance(floor_ms(now, MINUTE_MS) + MINUTE_MS + 100 - now)
+
+    def clear(self) -> None:
+        for play in self.played:
+            play.stop()
+        self.exchange.close()
+        self.database.close()
+
+
+class Play:
+    """A session in a thread, as the op of the trade job runs it."""
+
+    def __init__(self, stage: Stage, run: str, verdict: Verdict) -> None:
+        selected = newest_selection(stage.database)
+        assert selected is not None
+        self.told: list[Said | Found | Pulse] = []
+        self.session = Session(
+            desk=Desk(stage.database, stage.exchange, stage.settings),
+            store=stage.store,
+            selected=selected,
+            run=run,
+            make_stream=lambda topics, deliver: CandleStream(candle_stream_url(stage.settings), topics, deliver),
+            check=lambda _rows: verdict,
+            tell=self.told.append,
+        )
+        self.why = ""
+        self.error: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        try:
+            self.why = self.session.run()
+        except BaseException as error:  # noqa: BLE001 (looked at by the test)
+            self.error = error
+
+    def end(self) -> str:
+        self._thread.join(WITHIN_S)
+        assert not self._thread.is_alive()
+        return self.why
+
+    def stop(self) -> str:
+        self.session.stop()
+        return self.end()
+
+    def says(self, text: str) -> bool:
+        return any(text in one.text for one in self.told if isinstance(one, Said))
+
+    @property
+    def is_trading(self) -> bool:
+        return self.says("trading: ")
+
+
+def until(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + WITHIN_S
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come true in time"
+        time.sleep(0.02)
+
+
+@pytest.fixture
+def stage(tmp_path: Path) -> Iterator[Stage]:
+    config = ServeConfig(symbols=14, clock=ClockSpec(ClockMode.MANUAL, start_ms=START))
+    with serve_in_thread(config) as running:
+        one = Stage(running, tmp_path)
+        yield one
+        one.clear()
+
+
+@pytest.fixture
+def quick_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session_lease, "RENEW_EVERY_S", 0.05)
+
+
+def test_an_order_with_its_stop_follows_each_candle_once(stage: Stage) -> None:
+    play = stage.play()
+    until(lambda: play.is_trading)
+    for _ in range(4):
+        stage.next_close()
+        until(lambda: len(_decided(play, stage)) == len(SYMBOLS))
+    assert play.stop() == "stopped"
+    executed = stage.statuses().get(signals.EXECUTED, [])
+    assert executed and len(executed) == len(set(executed)), "no symbol was entered twice"
+    positions = {position.symbol: position for position in stage.exchange.positions()}
+    now_ms = stage.exchange.now_ms()
+    ended = {row.symbol for row in stage.exchange.closed_pnl(now_ms - HOUR_MS, now_ms + 1)}
+    assert positions and set(positions) | ended == set(executed), "some may have reached their stop"
+    assert all(position.stop_loss is not None for position in positions.values())
+    found = [one for one in play.told if isinstance(one, Found)]
+    assert sum(len(one.rows) for one in found) == len(signals.since(stage.database, "main", 0))
+    pulses = [one for one in play.told if isinstance(one, Pulse)]
+    assert sum(pulse.closes for pulse in pulses) >= 4 * len(SYMBOLS)
+    assert sum(pulse.by_rest for pulse in pulses) == 0, "the stream brought every candle"
+    assert trader_of(stage.database, "main", wall_ms=time.time_ns() // 1_000_000) is None
+
+
+def _decided(play: Play, stage: Stage) -> list[str]:
+    """Coins that were decided at the newest close."""
+    close = floor_ms(stage.running.now_ms(), MINUTE_MS)
+    return [str(one.row["symbol"]) for one in play.session._watched if one.decided_ms == close]
+
+
+def test_a_candle_that_the_stream_does_not_bring_is_read_by_rest(stage: Stage) -> None:
+    play = stage.play()
+    until(lambda: play.is_trading)
+    stage.fault(where="ws:kline.*", silence=True)
+    stage.next_close()
+    until(lambda: len(_decided(play, stage)) == len(SYMBOLS))
+    play.stop()
+    assert sum(one.by_rest for one in play.told if isinstance(one, Pulse)) >= len(SYMBOLS)
+
+
+def test_a_stream_that_keeps_owing_candles_is_rebuilt(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "OWED_S", 0.2)
+    play = stage.play()
+    until(lambda: play.is_trading)
+    stage.fault(where="ws:kline.1.XRPUSDT", silence=True, until_ms=150_000)
+    for _ in range(3):
+        stage.next_close()
+        until(lambda: len(_decided(play, stage)) == len(SYMBOLS))
+    until(lambda: play.session._stream.counts.connections == 2)
+    play.stop()
+
+
+def test_a_session_hands_over_to_the_one_of_the_next_selection(stage: Stage, quick_turns: None) -> None:
+    old = stage.play("run-a")
+    until(lambda: old.is_trading)
+    stage.select(*SYMBOLS[:2])
+    new = stage.play("run-b")
+    assert "handed over to run run-b" in old.end()
+    until(lambda: new.is_trading)
+    stage.next_close()
+    until(lambda: len(_decided(new, stage)) == 2)
+    assert new.stop() == "stopped" and old.error is None
+
+
+def test_of_two_sessions_on_one_selection_one_says_why_it_does_not_trade(stage: Stage, quick_turns: None) -> None:
+    first = stage.play("run-a")
+    until(lambda: first.is_trading)
+    second = stage.play("run-b")
+    second.end()
+    assert isinstance(second.error, NotOurTurnError)
+    assert "run run-a trades account main on the same selection" in str(second.error)
+    assert first.stop() == "stopped"
+
+
+def test_signals_that_break_their_schema_are_rejected_and_never_sent(stage: Stage) -> None:
+    play = stage.play(passes=False)
+    until(lambda: play.is_trading)
+    stage.next_close()
+    until(lambda: play.says("broke its schema"))
+    play.stop()
+    assert set(stage.statuses()) == {signals.REJECTED}
+    assert stage.exchange.positions() == []
+
+
+def test_nothing_is_opened_before_the_books_were_compared(stage: Stage) -> None:
+    stage.fault(where="GET /v5/account/wallet-balance", http_status=401)
+    play = stage.play()
+    until(lambda: play.says("the books could not be compared"))
+    stage.next_close()
+    time.sleep(0.5)
+    assert stage.statuses() == {} and not play.is_trading
+    stage.running.faults.remove()
+    until(lambda: stage.statuses().get(signals.EXECUTED))
+    play.stop()
+
+
+def test_a_ledger_that_cannot_be_read_for_a_moment_costs_no_candle(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failures = [StorageError("the database is locked")]
+    look = module.find_entry_signals
+
+    def find(**arguments: Any) -> FinderReport:
+        if failures:
+            raise failures.pop()
+        return look(**arguments)
+
+    monkeypatch.setattr(module, "find_entry_signals", find)
+    play = stage.play()
+    until(lambda: play.says("the database is locked"))
+    until(lambda: len(_decided(play, stage)) == len(SYMBOLS))
+    assert play.stop() == "stopped"
+
+
+def test_a_session_outlives_the_exchange(tmp_path: Path) -> None:
+    clock, home = ClockSpec(ClockMode.MANUAL, start_ms=START), tmp_path / "exchange"
+    with serve_in_thread(ServeConfig(home=home, symbols=14, clock=clock)) as first:
+        stage = Stage(first, tmp_path)
+        play = stage.play()
+        until(lambda: play.is_trading)
+        port = int(first.url.rpartition(":")[2])
+    until(lambda: play.says("the stream is down"))
+    with serve_in_thread(ServeConfig(home=home, symbols=14, port=port)) as again:
+        stage.running = again
+        until(lambda: play.says("the stream is back"))
+        stage.next_close()
+        until(lambda: len(_decided(play, stage)) == len(SYMBOLS))
+        assert play.stop() == "stopped" and play.error is None
+        stage.clear()
