@@ -41,6 +41,7 @@ lint: $(STAMP)  ## style, types and layering
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-cache
 
 docs: $(STAMP)  ## the pages, tables and .env.example that are made from the code
 	@$(BIN)/trading-assets reference

@@ -10,17 +10,17 @@ from collections.abc import Callable, Mapping, Sequence
 import pandas as pd
 
 from trading_assets.backtesting.run import Backtests, OpenCoin
+from trading_assets.core.candles import CandleFaults
 from trading_assets.core.errors import DataError
 from trading_assets.core.schemas import BACKTEST_RESULTS
 from trading_assets.core.settings import Settings
 from trading_assets.core.strategy_data import DataNeeds, StrategyData
 from trading_assets.core.timeframes import Timeframe
-from trading_assets.ledger.checks import Faults
 from trading_assets.market.loading import OfHour, stored_candles
 from trading_assets.strategies.registry import ConfiguredStrategy
 
 
-def why_left_out(symbol: str, timeframe: Timeframe, needs: DataNeeds, faults: Faults) -> str | None:
+def why_left_out(symbol: str, timeframe: Timeframe, needs: DataNeeds, faults: CandleFaults) -> str | None:
     """What is wrong with candles that the backtest would read; None where they are good."""
     bad = [one for one in stored_candles(symbol, timeframe, needs) if one in faults]
     return "; ".join(f"{of} candles of {whose}: {faults[of, whose]}" for of, whose in bad) or None
@@ -32,7 +32,7 @@ def backtest_good_candles(
     timeframe: Timeframe,
     scans: Mapping[int, Mapping[str, str]],
     open_coin: OpenCoin,
-    faults: Mapping[int, Faults],
+    faults: Mapping[int, CandleFaults],
     progress: Callable[[int, int], None] | None = None,
 ) -> pd.DataFrame:
     """`Backtests.rows`, where a strategy that would read bad candles has a row of zeros with the reason in `error`.

@@ -16,12 +16,12 @@ from typing import Any
 import dagster as dg
 import sqlalchemy as sa
 
-from trading_assets.cli.backfill_runs import research_range
 from trading_assets.core.memory import peak_mb
 from trading_assets.core.schemas import HOURLY_TABLES
 from trading_assets.core.settings import load_settings
 from trading_assets.core.timeframes import HOUR_MS
 from trading_assets.definitions import build_definitions
+from trading_assets.defs.backfill import research_range
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.tables import sql_table
 

@@ -33,8 +33,8 @@ def backfill(first: str | None, last: str | None, days: int | None) -> None:
     with console.status("asking the exchange for its time"):
         newest = floor_ms(open_market_data(load_settings()).now_ms(), HOUR_MS) - HOUR_MS
     with console.status("loading the definitions"):
-        from trading_assets.cli import backfill_runs as runs  # noqa: PLC0415 (imports dagster)
         from trading_assets.definitions import build_definitions  # noqa: PLC0415
+        from trading_assets.defs import backfill as runs  # noqa: PLC0415 (imports dagster)
 
         job = build_definitions().resolve_job_def("research")
     last_ms = min(last_hour_ms(last) or newest, newest)

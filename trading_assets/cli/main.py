@@ -60,7 +60,7 @@ def doctor(quiet: bool) -> None:
 @click.option("--env-example", is_flag=True, help="Print the text of .env.example.")
 def show_settings(env_example: bool) -> None:
     """The settings in force; secrets are shown only as set or not set."""
-    from trading_assets.reference import settings_reference  # noqa: PLC0415
+    from trading_assets.reference import settings_values as settings_reference  # noqa: PLC0415
 
     if env_example:
         click.echo(settings_reference.env_example(), nl=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Self
 
@@ -13,6 +14,9 @@ from trading_assets.core.timeframes import Timeframe
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
+
+CandleFaults = Mapping[tuple[str, str], str]
+"""What is wrong with the candles of a timeframe (its value) and symbol."""
 
 
 @dataclass(frozen=True)

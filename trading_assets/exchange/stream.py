@@ -12,17 +12,14 @@ import random
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 
 from websockets.exceptions import WebSocketException
 from websockets.sync.client import ClientConnection, connect
 
 from trading_assets.core.errors import ExchangeError, TradingAssetsError
+from trading_assets.core.streams import ClosedCandle, Down, StreamCounts, StreamEvent, Topic, Up
 from trading_assets.core.timeframes import Timeframe
 from trading_assets.exchange import parsing
-
-Topic = tuple[str, Timeframe]
-"""Candles of a symbol and timeframe."""
 
 HEARTBEAT: Topic = ("BTCUSDT", Timeframe.M1)
 """Always listened to: it trades every second, so that silence is a fault and not a quiet market."""
@@ -36,45 +33,6 @@ STEADY_AFTER_S = 60.0
 """A connection that has lasted so long was a good one: the next one is tried without back-off."""
 
 _CONFIRMED, _CANDLE, _STAMP = b'"confirm":true', b'"topic":"kline.', b'"ts":'
-
-
-@dataclass(frozen=True)
-class ClosedCandle:
-    """A candle that has closed, told at `venue_ms`; `values` are open, high, low, close, volume and turnover."""
-
-    symbol: str
-    timeframe: Timeframe
-    start_ms: int
-    values: tuple[float, float, float, float, float, float]
-    venue_ms: int
-
-
-@dataclass(frozen=True)
-class Up:
-    """Connected and subscribed. What closed before is not told: it has to be read by REST."""
-
-    refused: tuple[Topic, ...]
-    """what the venue does not stream"""
-
-
-@dataclass(frozen=True)
-class Down:
-    """The connection is over; a new one is being made."""
-
-    reason: str
-
-
-StreamEvent = ClosedCandle | Up | Down
-
-
-@dataclass
-class StreamCounts:
-    """What a stream has seen so far."""
-
-    messages: int = 0
-    candles: int = 0
-    malformed: int = 0
-    connections: int = 0
 
 
 class _Broken(Exception):

@@ -8,6 +8,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from trading_assets.core.candles import CandleFaults
 from trading_assets.core.schemas import CANDLE_COVERAGE
 from trading_assets.core.timeframes import iso
 from trading_assets.ledger.database import Database
@@ -17,9 +18,6 @@ from trading_assets.ledger.tables import sql_table
 _AT_A_TIME = 500
 
 _coverage = sql_table(CANDLE_COVERAGE)
-
-Faults = Mapping[tuple[str, str], str]
-"""What is wrong with the candles of a timeframe (its value) and symbol."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +76,7 @@ def failed(source: Database | sa.Connection, hours_ms: Sequence[int], *, but: st
     return {hour: "; ".join(texts) for hour, texts in found.items()}
 
 
-def candle_faults(source: Database | sa.Connection, hours_ms: Sequence[int]) -> dict[int, Faults]:
+def candle_faults(source: Database | sa.Connection, hours_ms: Sequence[int]) -> dict[int, CandleFaults]:
     """The candles that are left out, by hour; hours without any are absent."""
     if isinstance(source, Database):
         with source.read() as connection:

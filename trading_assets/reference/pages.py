@@ -10,7 +10,7 @@ import click
 
 from trading_assets.core.errors import StorageError
 from trading_assets.reference import commands_page, ledger_page, metrics_page, settings_page, tables_page
-from trading_assets.reference.settings_reference import env_example, short_table
+from trading_assets.reference.settings_values import env_example, short_table
 
 FOLDER = Path("docs/reference")
 _README = Path("README.md")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from trading_assets.core.errors import ConfigurationError
 from trading_assets.reference import markdown
-from trading_assets.reference.settings_reference import GROUPS, SettingRow, setting_rows
+from trading_assets.reference.settings_values import GROUPS, SettingRow, setting_rows
 
 _INTRODUCTION = """
 Settings are read from environment variables and from a `.env` file in the working directory; the environment wins.
@@ -45,7 +45,7 @@ def _grouped() -> list[tuple[str, list[SettingRow]]]:
     unknown = sorted(GROUPS.keys() - {row.name for row in rows})
     if unknown or rows[0].name not in GROUPS:
         raise ConfigurationError(
-            f"settings_reference.GROUPS begins groups with {', '.join(unknown) or 'other settings'}, expected names of "
+            f"settings_values.GROUPS begins groups with {', '.join(unknown) or 'other settings'}, expected names of "
             f"settings, {rows[0].name} among them"
         )
     for row in rows:

@@ -7,7 +7,7 @@ import pytest
 from trading_assets.core.errors import ConfigurationError, MissingKeysError
 from trading_assets.core.settings import Settings, Venue, load_settings
 from trading_assets.exchange.keys import load_keys
-from trading_assets.reference import settings_reference
+from trading_assets.reference import settings_values as settings_reference
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from trading_assets.core.settings import Settings
+from trading_assets.core.streams import ClosedCandle, Down, StreamEvent, Topic, Up
 from trading_assets.core.timeframes import HOUR_MS, MINUTE_MS, Timeframe
-from trading_assets.exchange.stream import CandleStream, ClosedCandle, Down, StreamEvent, Topic, Up
+from trading_assets.exchange.stream import CandleStream
 from trading_assets.simulator.clock import ClockMode, ClockSpec
 from trading_assets.simulator.embedded import RunningExchange, serve_in_thread
 from trading_assets.simulator.faults.rules import FaultRule

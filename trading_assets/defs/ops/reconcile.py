@@ -3,7 +3,7 @@
 import dagster as dg
 
 from trading_assets.defs import metadata as md
-from trading_assets.defs.ops.desk import make_desk
+from trading_assets.defs.ops.execution_context import make_desk
 from trading_assets.defs.ops.signal_events import explanations
 from trading_assets.defs.resources import (
     DatabaseResource,

@@ -12,7 +12,7 @@ import psutil
 from trading_assets.core.schemas import ENTRY_SIGNALS
 from trading_assets.defs import metadata as md
 from trading_assets.defs.checks.schema import validate
-from trading_assets.defs.ops.desk import make_desk
+from trading_assets.defs.ops.execution_context import make_desk
 from trading_assets.defs.ops.signal_events import ENTRY_SIGNALS_KEY, log_signals
 from trading_assets.defs.partitions import key_of
 from trading_assets.defs.resources import (

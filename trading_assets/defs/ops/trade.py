@@ -13,7 +13,7 @@ from trading_assets.core.strategy_data import StrategyData
 from trading_assets.core.timeframes import Timeframe
 from trading_assets.defs import metadata as md
 from trading_assets.defs.checks.schema import validate
-from trading_assets.defs.ops.desk import make_desk
+from trading_assets.defs.ops.execution_context import make_desk
 from trading_assets.defs.ops.signal_events import explanations, log_signals
 from trading_assets.defs.resources import (
     CandleStoreResource,

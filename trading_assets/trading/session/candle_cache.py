@@ -17,8 +17,8 @@ from trading_assets.core.candles import Candles, Funding
 from trading_assets.core.errors import ExchangeUnavailableError, TradingAssetsError
 from trading_assets.core.ports import MarketData
 from trading_assets.core.strategy_data import DataNeeds, StrategyData
+from trading_assets.core.streams import ClosedCandle, Topic
 from trading_assets.core.timeframes import LIVE_BARS, Timeframe, floor_ms
-from trading_assets.exchange.stream import ClosedCandle, Topic
 from trading_assets.market import lookback as depth
 from trading_assets.market.loading import live_requests, load_strategy_data
 from trading_assets.market.store import CandleRequest, CandleStore

@@ -20,8 +20,8 @@ import pandas as pd
 from trading_assets.core.errors import LeaseLostError, TradingAssetsError
 from trading_assets.core.models import Instrument
 from trading_assets.core.strategy_data import StrategyData
+from trading_assets.core.streams import CandleStream, ClosedCandle, StreamEvent, Topic, Up
 from trading_assets.core.timeframes import Timeframe, floor_ms
-from trading_assets.exchange.stream import CandleStream, ClosedCandle, StreamEvent, Topic, Up
 from trading_assets.ledger import orders
 from trading_assets.ledger import signals as ledger
 from trading_assets.market.store import CandleStore

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from trading_assets.core.candles import Candles, Funding
 from trading_assets.core.errors import ExchangeUnavailableError
 from trading_assets.core.strategy_data import DataNeeds, StrategyData
+from trading_assets.core.streams import ClosedCandle, Topic
 from trading_assets.core.timeframes import HOUR_MS, MINUTE_MS, Timeframe, floor_ms
-from trading_assets.exchange.stream import ClosedCandle, Topic
 from trading_assets.market.loading import load_live
 from trading_assets.market.store import CandleStore
 from trading_assets.trading.session.candle_cache import FUNDING_LAG_MS, Wanted, WarmFrames

@@ -1,0 +1,68 @@
+"""What a stream of candles tells, and its face: whoever listens needs no word of the venue that sends it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from trading_assets.core.timeframes import Timeframe
+
+Topic = tuple[str, Timeframe]
+"""Candles of a symbol and timeframe."""
+
+
+@dataclass(frozen=True)
+class ClosedCandle:
+    """A candle that has closed, told at `venue_ms`; `values` are open, high, low, close, volume and turnover."""
+
+    symbol: str
+    timeframe: Timeframe
+    start_ms: int
+    values: tuple[float, float, float, float, float, float]
+    venue_ms: int
+
+
+@dataclass(frozen=True)
+class Up:
+    """Connected and subscribed. What closed before is not told: it has to be read by REST."""
+
+    refused: tuple[Topic, ...]
+    """what the venue does not stream"""
+
+
+@dataclass(frozen=True)
+class Down:
+    """The connection is over; a new one is being made."""
+
+    reason: str
+
+
+StreamEvent = ClosedCandle | Up | Down
+
+
+@dataclass
+class StreamCounts:
+    """What a stream has seen so far."""
+
+    messages: int = 0
+    candles: int = 0
+    malformed: int = 0
+    connections: int = 0
+
+
+class CandleStream(Protocol):
+    """A stream that runs from `start` to `stop`, and delivers its events by itself."""
+
+    counts: StreamCounts
+    venue_ms: int
+    """The venue's time of the newest candle message, UTC ms; 0 before the first."""
+    heard_at: float
+    """`time.monotonic()` of that message."""
+
+    def start(self) -> None: ...
+
+    def rebuild(self) -> None:
+        """Drop the connection and make another one."""
+        ...
+
+    def stop(self, timeout_s: float = 5.0) -> None: ...
