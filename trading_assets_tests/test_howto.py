@@ -79,7 +79,7 @@ def scanned(coins: int) -> pd.DataFrame:
         "price_change_24h": 1.0,
         "volatility_24h": 3.0,
         "size_error_pct": 0.0,
-        "most_price": 100.0,
+        "max_price": 100.0,
         "timestamp_ms": as_of_ms(HOUR),
     }
     return pd.DataFrame([{**row, "rank": at, "symbol": f"A{at:02}USDT"} for at in range(1, coins + 1)])

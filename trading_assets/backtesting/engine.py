@@ -44,7 +44,7 @@ class Column:
         reward_risk: the target stands so many stop distances away.
         confidence: percent, where there is an entry.
         funding: payments of the symbol; those outside the window are ignored.
-        most_price: the highest close at which an order of a live position's size is accepted, USDT.
+        max_price: the highest close at which an order of a live position's size is accepted, USDT.
     """
 
     candles: Candles
@@ -54,7 +54,7 @@ class Column:
     reward_risk: float
     confidence: FloatArray
     funding: Funding
-    most_price: float = math.inf
+    max_price: float = math.inf
 
     @classmethod
     def of_one_entry(
@@ -81,7 +81,7 @@ class Column:
 
     def entries(self, costs: Costs) -> tuple[BoolArray, BoolArray]:
         """Long and short entries that can be ordered, with a stop that comes before the liquidation."""
-        possible = (self.stop_fraction < costs.liquidation) & (self.candles.close <= self.most_price)
+        possible = (self.stop_fraction < costs.liquidation) & (self.candles.close <= self.max_price)
         return self.long & possible, self.short & possible
 
 

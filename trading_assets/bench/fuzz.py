@@ -32,7 +32,7 @@ MINUTES_BETWEEN = 7
 LONGEST_S = 5.0
 """Of processor time: what other programs do meanwhile is nobody's fault here."""
 
-MOST_FINDINGS = 20
+MAX_FINDINGS = 20
 PLAIN_REFUSALS = frozenset({403, 404})
 
 
@@ -67,7 +67,7 @@ class _Reply:
 
 
 def run_fuzz(count: int, seed: int, market: Market | None = None) -> FuzzReport:
-    """Send `count` requests that follow from `seed`; ends early after `MOST_FINDINGS` findings."""
+    """Send `count` requests that follow from `seed`; ends early after `MAX_FINDINGS` findings."""
     return asyncio.run(_run(count, seed, market or SeededMarket(7, 5)))
 
 
@@ -75,7 +75,7 @@ async def _run(count: int, seed: int, market: Market) -> FuzzReport:
     report = FuzzReport()
     began = time.perf_counter()
     maker = RequestMaker(ROUTES, seed)
-    while report.requests < count and len(report.findings) < MOST_FINDINGS:
+    while report.requests < count and len(report.findings) < MAX_FINDINGS:
         server = ExchangeServer(ServeConfig(clock=ClockSpec(ClockMode.MANUAL, START_MS)), market)
         try:
             await _one_account(server, maker, min(count - report.requests, REQUESTS_PER_ACCOUNT), report)

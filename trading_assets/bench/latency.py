@@ -20,7 +20,7 @@ from trading_assets.core.errors import ExchangeError, ExchangeUnavailableError, 
 from trading_assets.core.models import OrderRequest
 from trading_assets.core.timeframes import Timeframe
 from trading_assets.ledger import orders, signals
-from trading_assets.trading.context import Desk
+from trading_assets.trading.context import ExecutionContext
 from trading_assets.trading.reconcile.reconciler import reconcile
 from trading_assets.trading.session.lease import trader_of
 
@@ -161,7 +161,7 @@ def _clear(rig: Rig) -> None:
         except ExchangeError:
             continue  # its own stop was quicker
     try:
-        reconcile(Desk(rig.database, rig.exchange, rig.settings))
+        reconcile(ExecutionContext(rig.database, rig.exchange, rig.settings))
     except TradingAssetsError:
         return  # the next round books it
 

@@ -20,7 +20,7 @@ from trading_assets.core.settings import PREFIX, load_settings
 from trading_assets.simulator.clock import ClockMode, ClockSpec
 from trading_assets.simulator.launcher import ensure_running, health
 
-MOST_COINS = 600
+MAX_COINS = 600
 """So many do not pass the usual filters, which are then open."""
 
 
@@ -59,7 +59,7 @@ def measured_environment(home: Path, symbols: int, coins: int, stores: Stores = 
     kept = {name: value for name, value in os.environ.items() if not name.startswith((PREFIX, "BYBIT_", "DAGSTER"))}
     kept.pop("PYTHONDONTWRITEBYTECODE", None)
     settings = {"HOME": str(home), "SIMULATOR_SYMBOLS": str(coins), "MAX_SYMBOLS": str(symbols)} | stores.settings()
-    if coins == MOST_COINS:
+    if coins == MAX_COINS:
         settings |= {"MIN_VOLUME_24H": "0", "MIN_VOLATILITY": "0", "MAX_SIZE_ERROR_PCT": "101"}
     return {**kept, "DAGSTER_HOME": str(home), **{f"{PREFIX}{name}": value for name, value in settings.items()}}
 

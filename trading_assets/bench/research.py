@@ -17,7 +17,7 @@ import psutil
 from rich.table import Table
 
 from trading_assets.bench.measurement import (
-    MOST_COINS,
+    MAX_COINS,
     SQLITE,
     Stores,
     measured_environment,
@@ -71,7 +71,7 @@ def table(report: dict[str, Any], title: str) -> Table:
 
 
 def _runs(runs: list[tuple[int, int]], symbols: int, stores: Stores = SQLITE) -> list[dict[str, Any]]:
-    coins = _DEFAULT_COINS if symbols <= _DEFAULT_COINS // 2 else MOST_COINS
+    coins = _DEFAULT_COINS if symbols <= _DEFAULT_COINS // 2 else MAX_COINS
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder)
         environment = measured_environment(home, symbols, coins, stores)

@@ -37,7 +37,7 @@ from trading_assets.ledger.database import Database
 from trading_assets.ledger.risk import RiskState
 from trading_assets.ledger.strategies import seed_registry
 from trading_assets.ledger.tables import closings, entry_signals, risk_events, strategies
-from trading_assets.trading.context import Desk
+from trading_assets.trading.context import ExecutionContext
 from trading_assets.trading.reconcile.reconciler import reconcile
 from trading_assets.trading.risk import guard as risk_guard
 from trading_assets.venues.factory import open_exchange
@@ -347,9 +347,9 @@ class _Day:
     def _compare(self) -> None:
         """What the last pass of the reconciler still has to repair counts, too: the system had its time for it."""
         settings, found = self._one.settings, Findings()
-        desk = Desk(self._database, self._exchange, settings)
+        context = ExecutionContext(self._database, self._exchange, settings)
         for attempt in range(COMPARISONS):
-            report = reconcile(desk)
+            report = reconcile(context)
             if attempt == 0:
                 self._report.left_to_repair = len(report.repaired) + report.recovered
                 for text in [*report.repaired, *(text for _, text in report.differences)]:

@@ -38,7 +38,7 @@ SYMBOLS = 16
 POINTS = tuple(f"{edge} {step}" for step in Step for edge in ("before", "after"))
 """Where a trader kills itself, in turn."""
 
-MOST_OPEN = 8
+MAX_OPEN = 8
 _AGE_MS = steps.RECOVER_AFTER_MS + 5_000
 """The clock of each next trader is so much farther on, as if it were started so much later."""
 
@@ -195,7 +195,7 @@ class _Trial:
     def _free(self, count: int) -> list[str]:
         """Symbols without a position; when many are open, some are closed by hand first."""
         held = self._ours()
-        if len(held) > MOST_OPEN:
+        if len(held) > MAX_OPEN:
             for symbol in self._chance.sample(sorted(held), len(held) // 2):
                 self._close(held.pop(symbol))
             self._life(Life(patient=True))  # the books learn of it

@@ -25,7 +25,7 @@ from trading_assets.exchange.keys import ApiKeys
 from trading_assets.exchange.transport import Connection, Transport
 from trading_assets.ledger.database import Database
 from trading_assets.simulator.auth import DEFAULT_API_KEY, DEFAULT_API_SECRET
-from trading_assets.trading.context import Desk
+from trading_assets.trading.context import ExecutionContext
 from trading_assets.trading.execute.submit import submit_orders
 from trading_assets.trading.reconcile.reconciler import reconcile
 
@@ -71,7 +71,7 @@ class Place:
         """Live once in this process, so that no worker has to compile what they all use."""
         database = self.database
         for act in (reconcile, submit_orders, reconcile):
-            act(Desk(database=database, exchange=connect(self), settings=self.settings))
+            act(ExecutionContext(database=database, exchange=connect(self), settings=self.settings))
         database.close()
 
 
@@ -133,7 +133,7 @@ def live(place: Place, life: Life, ahead_ms: int) -> bool:
 
 def _work(place: Place, life: Life, ahead_ms: int) -> int:
     try:
-        desk = Desk(
+        context = ExecutionContext(
             database=place.database,
             exchange=connect(place, loses_stops=life.loses_stops, patient=life.patient),
             settings=place.settings,
@@ -142,17 +142,17 @@ def _work(place: Place, life: Life, ahead_ms: int) -> int:
             at=_deadly(life.dies_at),
         )
         for act in (reconcile, submit_orders, reconcile) if life.compares_first else (submit_orders, reconcile):
-            _try(act, desk)
+            _try(act, context)
     except BaseException:  # noqa: BLE001 (the parent raises it again)
         place.log.write_text(traceback.format_exc())
         return 1
     return 0
 
 
-def _try(act: Callable[[Desk], object], desk: Desk) -> None:
+def _try(act: Callable[[ExecutionContext], object], context: ExecutionContext) -> None:
     """What a sensor does with a run that fails: the next one comes."""
     try:
-        act(desk)
+        act(context)
     except TradingAssetsError:
         return
 

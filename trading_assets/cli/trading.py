@@ -59,7 +59,7 @@ def flatten(reason: tuple[str, ...], yes: bool, foreign: bool) -> None:
     It may be started again at any time: what was sent is found, and only what is left is closed. Exit code 1 tells
     that something is still open.
     """
-    from trading_assets.trading.context import Desk  # noqa: PLC0415
+    from trading_assets.trading.context import ExecutionContext  # noqa: PLC0415
     from trading_assets.trading.execute.flatten import flatten as close_all  # noqa: PLC0415
     from trading_assets.venues.factory import open_exchange  # noqa: PLC0415 (imports the connector)
 
@@ -72,8 +72,8 @@ def flatten(reason: tuple[str, ...], yes: bool, foreign: bool) -> None:
     exchange = open_exchange(settings)
     try:
         with _ledger(settings) as database, _notifier(settings) as notifier:
-            desk = Desk(database=database, exchange=exchange, settings=settings, notify=notifier.notify)
-            report = close_all(desk, reason=_text(reason, "flatten"), actor=_who(), foreign=foreign)
+            context = ExecutionContext(database=database, exchange=exchange, settings=settings, notify=notifier.notify)
+            report = close_all(context, reason=_text(reason, "flatten"), actor=_who(), foreign=foreign)
     finally:
         exchange.close()
     click.echo(f"{report}; trading is HALTED, resume it with: trading-assets resume")

@@ -39,7 +39,7 @@ class MarketScan(pa.DataFrameModel):
     price_change_24h: float = pa.Field(gt=-100, description="change over the same hours, percent")
     volatility_24h: float = pa.Field(ge=0, description="(high - low) / low over the same hours, percent")
     size_error_pct: float = pa.Field(ge=0, description="distortion of the position size by the quantity step, percent")
-    most_price: float = pa.Field(
+    max_price: float = pa.Field(
         nullable=True, gt=0, description="above it the position would be smaller than the smallest quantity, USDT"
     )
     timestamp_ms: int = pa.Field(ge=0, description="the as-of, UTC ms")

@@ -277,7 +277,7 @@ class Settings(BaseSettings):
     keep_selections_days: float | None = Field(
         None, gt=0, description="The same for selections; empty keeps them for good, as reports follow them."
     )
-    keep_looks_days: float | None = Field(14.0, gt=0, description="What the finder looked at, for parity.")
+    keep_evaluations_days: float | None = Field(14.0, gt=0, description="Signal evaluations, for parity.")
     keep_candles_days: float | None = Field(
         30.0,
         gt=0,

@@ -49,7 +49,7 @@ class StrategyData:
 
     `other` holds closed candles of the other timeframes in `DataNeeds.candles`, `btc` those of BTCUSDT. Use
     `as_of_open`/`as_of_close` of `trading_assets.strategies.alignment` to bring them onto the own bars. Above
-    `most_price` (USDT) the quantity of a position would lie below the coin's smallest: no entry there, and none live.
+    `max_price` (USDT) the quantity of a position would lie below the coin's smallest: no entry there, and none live.
     """
 
     symbol: str
@@ -57,7 +57,7 @@ class StrategyData:
     other: Mapping[Timeframe, Candles] = field(default_factory=dict)
     btc: Mapping[Timeframe, Candles] = field(default_factory=dict)
     funding: Funding = field(default_factory=Funding.empty)
-    most_price: float = math.inf
+    max_price: float = math.inf
 
     @property
     def timeframe(self) -> Timeframe:

@@ -22,9 +22,9 @@ from trading_assets.ledger.database import Database
 from trading_assets.ledger.tables import (
     check_results,
     entry_signals,
-    finder_looks,
     order_intents,
     partition_writes,
+    signal_evaluations,
     sql_table,
 )
 
@@ -42,13 +42,13 @@ class Ages:
         written_wall: ... unless a run wrote the hour later than this by the local clock: a backfill is kept as long as
             a live hour.
         selections: likewise for selections.
-        looks: the finder's looks before this.
+        evaluations: signal evaluations before this.
     """
 
     rows: int | None
     written_wall: int
     selections: int | None
-    looks: int | None
+    evaluations: int | None
 
 
 def delete_old(database: Database, ages: Ages, *, dry_run: bool = False) -> dict[str, int]:
@@ -81,9 +81,11 @@ def delete_old(database: Database, ages: Ages, *, dry_run: bool = False) -> dict
     if ages.selections is not None:
         old = sa.and_(selections.c.hour_ms + HOUR_MS <= ages.selections, of_no_order(selections))
         counts[selections.name] = _delete(database, selections, selections.c.hour_ms, old, dry_run=dry_run)
-    if ages.looks is not None:
-        before = finder_looks.c.time_ms < ages.looks
-        counts[finder_looks.name] = _delete(database, finder_looks, finder_looks.c.time_ms, before, dry_run=dry_run)
+    if ages.evaluations is not None:
+        before = signal_evaluations.c.time_ms < ages.evaluations
+        counts[signal_evaluations.name] = _delete(
+            database, signal_evaluations, signal_evaluations.c.time_ms, before, dry_run=dry_run
+        )
     return counts
 
 

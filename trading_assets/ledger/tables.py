@@ -259,21 +259,21 @@ risk_states = sa.Table(
     comment="What the risk guard allows, and who said so.",
 )
 
-finder_looks = sa.Table(
-    "finder_looks",
+signal_evaluations = sa.Table(
+    "signal_evaluations",
     metadata,
-    sa.Column("look_id", sa.Integer, primary_key=True, autoincrement=True, comment="in the order of writing"),
+    sa.Column("evaluation_id", sa.Integer, primary_key=True, autoincrement=True, comment="in the order of writing"),
     _account(),
     sa.Column("hour_ms", sa.BigInteger, nullable=False, comment="hour of the selection that was followed, UTC ms"),
     sa.Column(
-        "looked",
+        "outcomes",
         sa.Text,
         nullable=False,
         comment="JSON object: symbol to why it was not decided, or why its signal was dropped; empty: decided",
     ),
-    _time("time_ms", "moment of the look"),
-    sa.Index("finder_looks_by_time", "account", "time_ms"),
-    comment="When the finder looked, at what, and what kept it from deciding: parity is explained by it.",
+    _time("time_ms", "moment of the evaluation"),
+    sa.Index("signal_evaluations_by_time", "account", "time_ms"),
+    comment="When the finder evaluated which coins, and what kept it from deciding: parity is explained by it.",
 )
 
 partition_writes = sa.Table(

@@ -93,20 +93,20 @@ def open_coin(
     return lambda hour_ms: hour_loader(held, hour_ms)(symbol, timeframe, needs)
 
 
-def sized(of_hour: OfHour, most_prices: Mapping[int, float]) -> OfHour:
-    """The same data with `most_price`, by hour (UTC ms); none where an hour has none."""
+def sized(of_hour: OfHour, max_prices: Mapping[int, float]) -> OfHour:
+    """The same data with `max_price`, by hour (UTC ms); none where an hour has none."""
 
-    def with_most_price(hour_ms: int) -> StrategyData:
-        return replace(of_hour(hour_ms), most_price=most_prices.get(hour_ms, math.inf))
+    def with_max_price(hour_ms: int) -> StrategyData:
+        return replace(of_hour(hour_ms), max_price=max_prices.get(hour_ms, math.inf))
 
-    return with_most_price
+    return with_max_price
 
 
-def most_prices_of(scan: pd.DataFrame) -> dict[str, dict[int, float]]:
-    """`most_price` by symbol and hour of rows of `market_scan`; a row without one (an older version's) is left out."""
+def max_prices_by_symbol(scan: pd.DataFrame) -> dict[str, dict[int, float]]:
+    """`max_price` by symbol and hour of rows of `market_scan`; a row without one (an older version's) is left out."""
     found: dict[str, dict[int, float]] = {}
-    known = scan[scan["most_price"].notna()]
-    for hour, symbol, price in known[["hour_ms", "symbol", "most_price"]].itertuples(index=False):
+    known = scan[scan["max_price"].notna()]
+    for hour, symbol, price in known[["hour_ms", "symbol", "max_price"]].itertuples(index=False):
         found.setdefault(symbol, {})[hour] = price
     return found
 

@@ -152,7 +152,7 @@ def _scan_of_hour(
             "rank": rank,
             **figures._asdict(),
             "size_error_pct": size_error,
-            "most_price": float(settings.target_notional / instrument.min_qty),
+            "max_price": float(settings.target_notional / instrument.min_qty),
             "timestamp_ms": as_of,
         }
         for rank, (instrument, figures, size_error) in enumerate(found[: settings.max_symbols], start=1)

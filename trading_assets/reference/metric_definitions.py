@@ -75,7 +75,7 @@ SCAN = Chapter(
             "100 where no order of that size is possible.",
         ),
         Metric(
-            "most_price",
+            "max_price",
             "notional / smallest quantity",
             "USDT",
             _OWN,

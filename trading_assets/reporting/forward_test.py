@@ -35,7 +35,7 @@ _BLOCK_BARS = 1024
 class Follow(NamedTuple):
     """What was chosen of a coin in an hour, and is followed from its as-of to the next one.
 
-    Above `most_price` (USDT) no order of a position's size is accepted.
+    Above `max_price` (USDT) no order of a position's size is accepted.
     """
 
     hour_ms: int
@@ -43,7 +43,7 @@ class Follow(NamedTuple):
     timeframe: str
     strategy: str
     parameters: str
-    most_price: float = math.inf
+    max_price: float = math.inf
 
     @property
     def end_ms(self) -> int:
@@ -304,7 +304,7 @@ class _Life:
             reward_risk=entry.reward_risk,
             funding=self._payments(entry.close_ms, until),
         )
-        column = replace(column, most_price=entry.follow.most_price)
+        column = replace(column, max_price=entry.follow.max_price)
         [trades] = self._engine.simulate([column], self.costs)
         return trades if len(trades) else None
 

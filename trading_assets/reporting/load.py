@@ -113,7 +113,7 @@ def _follows(database: Database, table: Table, hours: Sequence[int]) -> Iterable
     columns = [sql.c[name] for name in Follow._fields if name in sql.c]
     scanned = sql.outerjoin(scan, sa.and_(scan.c.hour_ms == sql.c.hour_ms, scan.c.symbol == sql.c.symbol))
     for start in range(0, len(hours), _HOURS_AT_ONCE):
-        statement = sa.select(*columns, scan.c.most_price).select_from(scanned)
+        statement = sa.select(*columns, scan.c.max_price).select_from(scanned)
         statement = statement.where(sql.c.hour_ms.in_(list(hours[start : start + _HOURS_AT_ONCE])))
         if "error" in sql.c:
             statement = statement.where(sql.c.error.is_(None))
@@ -125,14 +125,14 @@ def _follows(database: Database, table: Table, hours: Sequence[int]) -> Iterable
 
 
 def _follow(row: Sequence[Any]) -> Follow:
-    hour, symbol, timeframe, strategy, parameters, most_price = row
+    hour, symbol, timeframe, strategy, parameters, max_price = row
     return Follow(
         hour,
         sys.intern(symbol),
         sys.intern(timeframe),
         sys.intern(strategy),
         sys.intern(parameters),
-        math.inf if most_price is None else most_price,
+        math.inf if max_price is None else max_price,
     )
 
 

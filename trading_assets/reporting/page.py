@@ -26,7 +26,7 @@ GAIN, LOSS, INK, GRID = "#0f9d6b", "#d64545", "#1f2937", "#e5e7eb"
 _LENGTHS = {timeframe.value: timeframe.ms for timeframe in Timeframe}
 
 LAST_TRADES = 200
-_MOST_BARS = 20
+_MAX_BARS = 20
 
 
 def render(report: Report) -> str:
@@ -247,8 +247,8 @@ def _dimension(report: Report, name: str, charts: _Charts) -> str:
     if name == "timeframe":
         rows = rows.sort_values(name, key=lambda column: column.map(_LENGTHS), kind="stable")
     # Of many coins the best and the worst.
-    half = _MOST_BARS // 2
-    drawn = rows if len(rows) <= _MOST_BARS else pd.concat([rows.head(half), rows.tail(half)])
+    half = _MAX_BARS // 2
+    drawn = rows if len(rows) <= _MAX_BARS else pd.concat([rows.head(half), rows.tail(half)])
     figure = go.Figure(
         go.Bar(
             x=[str(value).removesuffix("USDT") for value in drawn[name].tolist()],

@@ -1,7 +1,7 @@
 """One account that meets trades in the order of time and takes those its limits allow. No candles and no signals here.
 
-The limits are the live system's own functions, `trading.risk.limits` and `trading.risk.protections`, asked with what the
-account would have known at that moment. What cannot be known from candles is not asked: spread, the price when the
+The limits are the live system's own functions, `trading.risk.limits` and `trading.risk.protections`, asked with what
+the account would have known at that moment. What cannot be known from candles is not asked: spread, the price when the
 order arrives, the 24 h turnover of that minute, the quantity's step.
 """
 

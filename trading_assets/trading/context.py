@@ -1,4 +1,4 @@
-"""What trading works with: the desk, and how it tells what happened. No decisions."""
+"""What trading works with: the context, and how it tells what happened. No decisions."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class ContractRules:
 
 
 @dataclass(frozen=True)
-class Desk:
+class ExecutionContext:
     """What the executor and the reconciler work with.
 
     Attributes:

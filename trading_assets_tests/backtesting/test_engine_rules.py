@@ -210,10 +210,10 @@ def test_an_entry_whose_stop_is_as_far_as_the_liquidation_is_none(
 
 
 @pytest.mark.parametrize("engine", ENGINES, ids=lambda engine: type(engine).__name__)
-@pytest.mark.parametrize(("most_price", "entries"), [(101.0, [0, 1, 2]), (100.99, [0, 2]), (99.5, [2]), (98.0, [])])
-def test_an_entry_below_the_smallest_quantity_is_none(engine: Engine, most_price: float, entries: list[int]) -> None:
+@pytest.mark.parametrize(("max_price", "entries"), [(101.0, [0, 1, 2]), (100.99, [0, 2]), (99.5, [2]), (98.0, [])])
+def test_an_entry_below_the_smallest_quantity_is_none(engine: Engine, max_price: float, entries: list[int]) -> None:
     bars = [(100, 100, 99, 100), (100, 101, 98, 101), (101, 101, 97, 99), (99, 99, 90, 95)]
-    column = replace(column_of(bars, stop_fraction=0.01), most_price=most_price)
+    column = replace(column_of(bars, stop_fraction=0.01), max_price=max_price)
     of_each = [replace(column, long=np.arange(4) == entry) for entry in range(3)]
     found = [trades.entry.tolist() for trades in engine.simulate(of_each, FREE)]
     assert [entry for one in found for entry in one] == entries

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from trading_assets.bench.measurement import MOST_COINS, measured_environment, run_measured
+from trading_assets.bench.measurement import MAX_COINS, measured_environment, run_measured
 from trading_assets.core.errors import StorageError
 
 MODULE = """
@@ -43,4 +43,4 @@ def test_the_environment_has_nothing_of_the_users_and_opens_the_filters_for_the_
         "TRADING_ASSETS_SIMULATOR_SYMBOLS": "80",
         "TRADING_ASSETS_MAX_SYMBOLS": "3",
     }
-    assert measured_environment(tmp_path, 100, MOST_COINS)["TRADING_ASSETS_MIN_VOLUME_24H"] == "0"
+    assert measured_environment(tmp_path, 100, MAX_COINS)["TRADING_ASSETS_MIN_VOLUME_24H"] == "0"

@@ -22,7 +22,7 @@ from trading_assets.ledger.tables import closings, fills, order_intents, positio
 from trading_assets.simulator.clock import ClockMode, ClockSpec
 from trading_assets.simulator.embedded import RunningExchange, serve_in_thread
 from trading_assets.simulator.venue import ServeConfig
-from trading_assets.trading.context import Desk
+from trading_assets.trading.context import ExecutionContext
 from trading_assets.trading.execute.submit import submit_orders
 from trading_assets.trading.reconcile.reconciler import reconcile
 from trading_assets.venues.factory import open_exchange
@@ -47,13 +47,13 @@ def account(venue: RunningExchange, tmp_path_factory: pytest.TempPathFactory) ->
     listed = {one.symbol: one for one in exchange.instruments()}
     for symbol in ("SOLUSDT", "XRPUSDT"):
         give_signal(database, exchange, listed[symbol], chosen, chance)
-    desk = Desk(database, exchange, chosen)
-    submit_orders(desk)
+    context = ExecutionContext(database, exchange, chosen)
+    submit_orders(context)
     venue.advance(HOUR_MS)
     held = exchange.positions()
     assert len(held) == 2
     Human(venue.url).close(held[0])
-    reconcile(desk)
+    reconcile(context)
     database.close()
     yield path, exchange
     exchange.close()

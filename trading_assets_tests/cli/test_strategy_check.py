@@ -91,7 +91,7 @@ def test_stored_candles_are_looked_at_where_an_hour_was_scanned(tmp_path: Path) 
         "price_change_24h": 1.0,
         "volatility_24h": 3.0,
         "size_error_pct": 0.0,
-        "most_price": 1e9,
+        "max_price": 1e9,
         "timestamp_ms": AS_OF_MS + HOUR_MS,
     }
     coins = [{**row, "symbol": symbol, "rank": rank} for symbol, rank in (("LOWUSDT", 2), ("ETHUSDT", 1))]

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from trading_assets.cli.main import cli
 from trading_assets.core.errors import ConfigurationError, DataError
 from trading_assets.core.timeframes import HOUR_MS
-from trading_assets.defs import backfill as backfill
+from trading_assets.defs import backfill
 from trading_assets.simulator.embedded import RunningExchange
 from trading_assets_tests.defs.conftest import HOUR, HOUR_KEY, tables
 from trading_assets_tests.defs.test_research import assert_same

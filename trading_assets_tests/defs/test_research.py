@@ -182,7 +182,7 @@ def test_the_check_counts_every_failure_and_shows_a_sample(small: RunningExchang
         "price_change_24h": 1.0,
         "volatility_24h": 3.0,
         "size_error_pct": 0.0,
-        "most_price": 1e9,
+        "max_price": 1e9,
         "timestamp_ms": 0,
     }
     replace_partitions(database, MARKET_SCAN, pd.DataFrame([row]), [HOUR])

@@ -32,7 +32,7 @@ def scan_rows(hour_ms: int, *symbols: str, price: float = 1.0) -> pd.DataFrame:
                 "price_change_24h": -3.0,
                 "volatility_24h": 5.0,
                 "size_error_pct": 0.5,
-                "most_price": 1e6,
+                "max_price": 1e6,
                 "timestamp_ms": hour_ms + HOUR_MS,
             }
             for rank, symbol in enumerate(symbols, start=1)

@@ -12,7 +12,7 @@ from trading_assets.ledger import checks
 from trading_assets.ledger import evaluations as looks
 from trading_assets.ledger.checks import Verdict
 from trading_assets.ledger.database import Database
-from trading_assets.ledger.evaluations import Look
+from trading_assets.ledger.evaluations import Evaluation
 from trading_assets.ledger.lineage import Write
 from trading_assets.ledger.partitions import replace_partitions
 from trading_assets.ledger.retention import Ages, delete_old, runs_of_open_orders
@@ -60,7 +60,7 @@ def test_a_dry_run_counts_and_deletes_nothing(database: Database) -> None:
     table = HOURLY_TABLES[0]
     put(database, table, [OLD + hour * HOUR_MS for hour in range(48)], "AUSDT")
     checks.record(database, [Verdict("market_scan", "SCHEMA", True)], [OLD], "run")
-    looks.add(database, "main", Look(OLD, OLD, {"AUSDT": ""}))
+    looks.add(database, "main", Evaluation(OLD, OLD, {"AUSDT": ""}))
     counted = delete_old(database, WEEK, dry_run=True)
     assert counted[table.name] == 48
     assert len(held(database, table.name)) == 48

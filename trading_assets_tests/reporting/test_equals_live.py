@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from trading_assets.core.candles import Candles
 from trading_assets.core.strategy_data import StrategyData
 from trading_assets.core.timeframes import DAY_MS, HOUR_MS, LIVE_BARS, Timeframe, as_of_ms, floor_ms
-from trading_assets.ledger.evaluations import Look
+from trading_assets.ledger.evaluations import Evaluation
 from trading_assets.market.loading import load_strategy_data
 from trading_assets.reporting.forward_test import Follow
 from trading_assets.strategies.base import Strategy
@@ -94,7 +94,7 @@ def by_parity(chosen: Sequence[Follow], found: dict[str, Signal]) -> pd.DataFram
     signals = [{**signal.row, "status": "expired", "reason": None, "order_link_id": None} for signal in found.values()]
     day = LiveDay(
         selections=pd.DataFrame([follow._asdict() for follow in chosen]),
-        looks=[Look(now_ms, follow.hour_ms, {follow.symbol: ""}) for now_ms, follow in looks(chosen)],
+        looks=[Evaluation(now_ms, follow.hour_ms, {follow.symbol: ""}) for now_ms, follow in looks(chosen)],
         signals=pd.DataFrame(signals, columns=list(signals[0]) if signals else ["signal_id"]),
         trades={},
     )

@@ -33,7 +33,7 @@ def test_no_trade_enters_above_the_price_at_which_a_position_has_a_quantity() ->
     free = trades_of(follows(24, "ETHUSDT"))
     closes = [trade.entry_price for trade in free]
     most = (min(closes) + max(closes)) / 2
-    limited = [follow._replace(most_price=most) for follow in follows(24, "ETHUSDT")]
+    limited = [follow._replace(max_price=most) for follow in follows(24, "ETHUSDT")]
     allowed = [trade.entry_ms for trade in trades_of(limited)]
     # The close lies a slippage beside the fill.
     expected = [t.entry_ms for t in free if t.entry_price / (1 + t.direction * COSTS.slippage) <= most]

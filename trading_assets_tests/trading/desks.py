@@ -1,4 +1,4 @@
-"""What the tests of trading share: settings, waiting signals, a desk on a fake exchange, and the laws of its end."""
+"""What the tests of trading share: settings, waiting signals, a context on a fake exchange, and the laws of its end."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from trading_assets.ledger import orders, signals
 from trading_assets.ledger.account import Closing
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.tables import order_intents, strategies
-from trading_assets.trading.context import Desk
+from trading_assets.trading.context import ExecutionContext
 from trading_assets.trading.decide.entry import order_link_id, signal_id
 from trading_assets.trading.execute.submit import submit_orders
 from trading_assets.trading.reconcile.reconciler import reconcile
@@ -114,7 +114,7 @@ def start_strategy(database: Database, name: str = STRATEGY) -> None:
 
 @dataclass
 class Bench:
-    """A desk whose clocks a test moves: the venue's and this machine's."""
+    """A context whose clocks a test moves: the venue's and this machine's."""
 
     database: Database
     exchange: FakeExchange
@@ -126,8 +126,8 @@ class Bench:
         self.exchange.time_ms = self.exchange.time_ms or NOW_MS
 
     @property
-    def desk(self) -> Desk:
-        return Desk(
+    def context(self) -> ExecutionContext:
+        return ExecutionContext(
             database=self.database,
             exchange=self.exchange,
             settings=self.settings,
@@ -183,12 +183,12 @@ def decimal(value: object) -> Decimal:
     return Decimal(str(value))
 
 
-def settle_all(desk: Desk, exchange: FakeExchange, later: Callable[[int], None]) -> None:
+def settle_all(context: ExecutionContext, exchange: FakeExchange, later: Callable[[int], None]) -> None:
     """Runs after a crash, each a minute later; failures that remain scripted may break some of them."""
     for _ in range(3):
         for run in (submit_orders, reconcile):
             try:
-                run(desk)
+                run(context)
             except (ExchangeError, KeyboardInterrupt, RuntimeError):
                 continue
         later(60)

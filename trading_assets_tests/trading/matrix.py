@@ -23,7 +23,7 @@ from trading_assets.ledger.database import Database
 from trading_assets.simulator.embedded import RunningExchange
 from trading_assets.simulator.faults.parsing import parse_rules
 from trading_assets.simulator.server import ENDPOINTS
-from trading_assets.trading.context import Desk
+from trading_assets.trading.context import ExecutionContext
 from trading_assets.trading.decide.entry import order_link_id
 from trading_assets.trading.execute.submit import submit_orders
 from trading_assets.trading.reconcile.reconciler import reconcile
@@ -139,8 +139,8 @@ def run_cell(running: RunningExchange, database: Database, account: str, call: s
         faults.append({"where": WRITES["create"], "lost_request": True})
     running.faults.add(parse_rules({"faults": faults}, ENDPOINTS), now_ms)
     wall_ms = 1_000_000
-    desk = Desk(database, exchange, rules, sleep=lambda _s: time.sleep(pause_s), wall_ms=lambda: wall_ms)
-    _run(desk)
+    context = ExecutionContext(database, exchange, rules, sleep=lambda _s: time.sleep(pause_s), wall_ms=lambda: wall_ms)
+    _run(context)
     first, made = _status(database, identity), exchange.requests.copy()
     running.faults.remove()
     if "ban_s" in FAULTS[fault]:
@@ -149,9 +149,9 @@ def run_cell(running: RunningExchange, database: Database, account: str, call: s
         time.sleep(LATE_MS / 1000)  # it must not come into the next cell
     after, last = _Connector(running), first
     if first in ("active", "executing"):
-        desk = Desk(database, after, rules, sleep=lambda _s: None, wall_ms=lambda: wall_ms + 35_000)
-        reconcile(desk)
-        _run(desk)
+        context = ExecutionContext(database, after, rules, sleep=lambda _s: None, wall_ms=lambda: wall_ms + 35_000)
+        reconcile(context)
+        _run(context)
         last = _status(database, identity)
     closed = _end_of_position(after, last, identity)
     names = {"executing": "unknown", "active": "waits", "executed": "closed" if closed else "executed"}
@@ -178,9 +178,9 @@ def _waiting(database: Database, account: str, now_ms: int) -> str:
     )
 
 
-def _run(desk: Desk) -> None:
+def _run(context: ExecutionContext) -> None:
     try:
-        submit_orders(desk)
+        submit_orders(context)
     except TradingAssetsError:
         return  # a run that fails; the next one comes
 

@@ -37,11 +37,11 @@ BASIS_POINTS = 10_000
 
 def test_a_filled_order_is_told_once_to_log_human_and_page(sqlite: Database, caplog: pytest.LogCaptureFixture) -> None:
     bench = bench_on(sqlite)
-    identity, desk = add_signal(sqlite), bench.desk
+    identity, context = add_signal(sqlite), bench.context
     with caplog.at_level(logging.INFO, logger="trading_assets"):
-        submit_orders(desk)
-        submit_orders(desk)
-    [event] = desk.events
+        submit_orders(context)
+        submit_orders(context)
+    [event] = context.events
     assert isinstance(event, TradeExecuted)
     assert (event.symbol, event.side, event.signal_id) == ("BTCUSDT", Side.BUY, identity)
     assert (event.qty, event.price, event.order_link_id) == (1, 100, order_link_id(identity))
@@ -70,9 +70,9 @@ def test_an_order_that_comes_to_nothing_says_why(
     bench = bench_on(sqlite)
     add_signal(sqlite)
     bench.exchange.fail(call, error, times=9)
-    desk = bench.desk
-    submit_orders(desk)
-    [event] = desk.events
+    context = bench.context
+    submit_orders(context)
+    [event] = context.events
     assert isinstance(event, TradeFailed)
     assert (event.name, event.failure, event.symbol) == ("trade_failed", failure, "BTCUSDT")
     assert str(error) in event.detail
@@ -83,9 +83,9 @@ def test_an_order_that_fills_nothing_is_a_failure(sqlite: Database) -> None:
     bench = bench_on(sqlite)
     add_signal(sqlite)
     bench.exchange.status_of_new = OrderStatus.CANCELLED
-    desk = bench.desk
-    submit_orders(desk)
-    [event] = desk.events
+    context = bench.context
+    submit_orders(context)
+    [event] = context.events
     assert isinstance(event, TradeFailed) and event.failure is Failure.NOT_FILLED
 
 

@@ -14,7 +14,7 @@ from trading_assets.core.errors import AmbiguousOutcomeError, OrderRejectedError
 from trading_assets.ledger import account as books
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.tables import risk_events
-from trading_assets.trading.context import Desk
+from trading_assets.trading.context import ExecutionContext
 from trading_assets.trading.execute.recovery import recover
 from trading_assets.trading.execute.submit import submit_orders
 from trading_assets_tests.fakes import FakeExchange
@@ -30,7 +30,7 @@ def _exchange_calls_of_a_run(database: Database, *, bare: bool) -> list[str]:
     made: list[str] = []
     bench.exchange.on_call = made.append
     add_signal(database, account="rehearsal")
-    submit_orders(bench.desk)
+    submit_orders(bench.context)
     return made
 
 
@@ -51,9 +51,9 @@ def test_a_crash_at_any_call_of_the_exchange_loses_and_doubles_nothing(
         identity = add_signal(sqlite, account=bench.settings.account)
         bench.exchange.fail(name, error, processed=processed, skip=calls[:number].count(name))
         with pytest.raises(type(error)):
-            submit_orders(bench.desk)
+            submit_orders(bench.context)
         bench.later()
-        settle_all(bench.desk, bench.exchange, bench.later)
+        settle_all(bench.context, bench.exchange, bench.later)
         bench.require_consistent(identity)
 
 
@@ -91,12 +91,12 @@ def test_a_crash_at_any_write_of_the_ledger_loses_and_doubles_nothing(
         with pytest.MonkeyPatch.context() as patch:
             _crash_at_write(sqlite, crashes, committed=committed, patch=patch)
             try:
-                submit_orders(bench.desk)
+                submit_orders(bench.context)
                 crashed = False
             except RuntimeError:
                 crashes += 1
         bench.later()
-        settle_all(bench.desk, exchange, bench.later)
+        settle_all(bench.context, exchange, bench.later)
         bench.require_consistent(identity)
     assert crashes >= 4, "expiry, reservation, submitted and confirmed at least"
 
@@ -104,18 +104,18 @@ def test_a_crash_at_any_write_of_the_ledger_loses_and_doubles_nothing(
 # Races
 
 
-def _race(desks: list[Desk]) -> list[BaseException]:
+def _race(desks: list[ExecutionContext]) -> list[BaseException]:
     """All desks submit at once; what they raised."""
     barrier, raised = threading.Barrier(len(desks)), []
 
-    def run(desk: Desk) -> None:
+    def run(context: ExecutionContext) -> None:
         barrier.wait(10)
         try:
-            submit_orders(desk)
+            submit_orders(context)
         except BaseException as error:  # noqa: BLE001 (told to the test)
             raised.append(error)
 
-    threads = [threading.Thread(target=run, args=(desk,)) for desk in desks]
+    threads = [threading.Thread(target=run, args=(context,)) for context in desks]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -132,7 +132,10 @@ def test_processes_that_race_for_signals_place_one_order_each(database: Database
     identities = [add_signal(database, symbol) for symbol in symbols]
     url = database.url.render_as_string(hide_password=False)
     own = [Database(url, busy_timeout_s=30) for _ in range(4)]
-    desks = [Desk(each, exchange, settings(), sleep=lambda _s: None, wall_ms=lambda: 1_000_000_000) for each in own]
+    desks = [
+        ExecutionContext(each, exchange, settings(), sleep=lambda _s: None, wall_ms=lambda: 1_000_000_000)
+        for each in own
+    ]
     assert _race(desks) == []
     for each in own:
         each.close()
@@ -149,7 +152,10 @@ def test_processes_that_race_with_two_signals_of_one_symbol_open_one_position(da
         add_signal(database, timeframe=timeframe)
     url = database.url.render_as_string(hide_password=False)
     own = [Database(url, busy_timeout_s=30) for _ in range(4)]
-    desks = [Desk(each, exchange, settings(), sleep=lambda _s: None, wall_ms=lambda: 1_000_000_000) for each in own]
+    desks = [
+        ExecutionContext(each, exchange, settings(), sleep=lambda _s: None, wall_ms=lambda: 1_000_000_000)
+        for each in own
+    ]
     assert _race(desks) == []
     for each in own:
         each.close()
@@ -162,12 +168,12 @@ def test_an_unresolved_intent_of_a_living_process_is_left_to_it(sqlite: Database
     identity = add_signal(sqlite)
     bench.exchange.fail("set_leverage", KeyboardInterrupt())
     with pytest.raises(KeyboardInterrupt):
-        submit_orders(bench.desk)
+        submit_orders(bench.context)
     bench.later(20)
-    assert recover(bench.desk) == 0
+    assert recover(bench.context) == 0
     assert bench.signal(identity)["status"] == "executing"
     bench.later(20)
-    assert recover(bench.desk) == 1
+    assert recover(bench.context) == 1
     assert bench.signal(identity)["status"] == "failed"
 
 
@@ -176,7 +182,7 @@ def test_what_was_closed_for_want_of_a_stop_is_recorded_as_a_risk(database: Data
     bench.exchange.attaches_stops = False
     bench.exchange.fail("set_stops", OrderRejectedError("beyond the stop"))
     add_signal(database)
-    submit_orders(bench.desk)
+    submit_orders(bench.context)
     with database.read() as connection:
         assert [row.kind for row in connection.execute(risk_events.select())] == ["unprotected"]
     assert books.position_rows(database, "main").empty

@@ -76,9 +76,9 @@ def traded(database: Database) -> Bench:
     checks.record(database, [Verdict("strategy_selections", "SCHEMA", True)], [HOUR], "checking")
     bench = bench_on(database, "AUSDT", "BUSDT")
     add_signal(database, "AUSDT", strategy=STRATEGY, run_id="the-trading-run")
-    assert len(submit_orders(bench.desk).executed) == 1
+    assert len(submit_orders(bench.context).executed) == 1
     bench.later()
-    reconcile(bench.desk)
+    reconcile(bench.context)
     return bench
 
 
@@ -121,7 +121,7 @@ def test_every_step_from_the_order_to_its_candles_has_its_link_and_its_run(trade
 def test_a_closed_position_tells_its_exit_and_its_net_result(traded: Bench) -> None:
     traded.exchange.close_position("AUSDT", "StopLoss")
     traded.later()
-    reconcile(traded.desk)
+    reconcile(traded.context)
     found = explain(traded.database, signal_of(traded), LINKS)
     values = step(found, "result").values
     (closing,) = [one for one in found.steps if one.what.startswith("closing")]
@@ -149,7 +149,7 @@ def test_an_unknown_an_empty_and_an_ambiguous_id_are_clear_errors(traded: Bench)
 
 def test_a_signal_without_an_order_tells_why(traded: Bench) -> None:
     refused = add_signal(traded.database, "BUSDT", confidence=1.0)
-    submit_orders(traded.desk)
+    submit_orders(traded.context)
     found = explain(traded.database, refused, LINKS)
     assert step(found, "result").found.startswith("no order: the signal is rejected (confidence: 1")
     assert step(found, "backtest").found.startswith("not kept")

@@ -23,7 +23,7 @@ D = Decimal
 
 
 def read(bench: Bench) -> Portfolio:
-    reconcile(bench.desk)
+    reconcile(bench.context)
     found = portfolio(bench.database, "main")
     assert found is not None
     return found
@@ -37,7 +37,7 @@ def test_exposure_is_at_the_mark_and_liquidation_is_a_distance(database: Databas
     bench = bench_on(database, "AUSDT", "BUSDT")
     add_signal(database, "AUSDT")
     add_signal(database, "BUSDT", position_type="SHORT", stop_loss=102.0, take_profit=96.0)
-    submit_orders(bench.desk)
+    submit_orders(bench.context)
     held = bench.exchange.open
     held["AUSDT"] = replace(held["AUSDT"], mark_price=D(110), liquidation_price=D(88))
     found = read(bench)
@@ -66,7 +66,7 @@ def test_funding_belongs_to_the_position_that_was_open_when_it_was_paid(database
     bench.later()
     for symbol in ("AUSDT", "BUSDT"):
         add_signal(database, symbol)
-    submit_orders(bench.desk)
+    submit_orders(bench.context)
     bench.later()
     pay("AUSDT", D(1))
     pay("BUSDT", D(-2))
@@ -89,7 +89,7 @@ def test_today_begins_at_midnight(sqlite: Database) -> None:
     bench = bench_on(sqlite, "AUSDT", "BUSDT")
     for symbol in ("AUSDT", "BUSDT"):
         add_signal(sqlite, symbol)
-    submit_orders(bench.desk)
+    submit_orders(bench.context)
     bench.exchange.close_position("AUSDT", "TakeProfit")
     bench.exchange.time_ms += DAY_MS
     bench.exchange.close_position("BUSDT", "StopLoss")
@@ -101,7 +101,7 @@ def test_today_begins_at_midnight(sqlite: Database) -> None:
 def test_it_is_printed_with_what_a_trader_looks_for(sqlite: Database) -> None:
     bench = bench_on(sqlite, "AUSDT")
     add_signal(sqlite, "AUSDT")
-    submit_orders(bench.desk)
+    submit_orders(bench.context)
     bench.exchange.listed["ZUSDT"] = bench.exchange.listed["AUSDT"]
     bench.exchange.set_price("ZUSDT", 100)
     bench.exchange.open_foreign("ZUSDT", Side.SELL)

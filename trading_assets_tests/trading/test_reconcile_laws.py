@@ -149,13 +149,13 @@ def test_one_pass_brings_ledger_and_exchange_to_agree_and_a_second_does_nothing(
     bench, links = arranged(sqlite, f"a{next(_numbers)}", wanted)
     exchange, account = bench.exchange, bench.settings.account
     foreign = {name: exchange.open.get(name) for name, symbol in wanted.items() if _is_foreign(symbol)}
-    first = reconcile(bench.desk)
+    first = reconcile(bench.context)
     _require_agreement(bench, wanted, links)
     for name, position in foreign.items():
         assert exchange.open.get(name) == position, "what is not ours is left alone"
         assert name in {symbol for symbol, _ in first.differences}
     ledger, venue, told = contents(sqlite, account), at_exchange(exchange), len(bench.told)
-    again = reconcile(bench.desk)
+    again = reconcile(bench.context)
     assert (again.recovered, again.new_fills, again.new_closings, again.freed, again.repaired) == (0, 0, [], 0, [])
     assert (contents(sqlite, account), at_exchange(exchange), len(bench.told)) == (ledger, venue, told)
 
@@ -211,14 +211,14 @@ def test_a_read_that_fails_changes_nothing_and_the_next_pass_ends_as_if_it_had_n
     before = contents(sqlite, bench.settings.account), at_exchange(exchange)
     exchange.fail(method, ExchangeUnavailableError("502"), skip=skip, times=99)
     try:
-        reconcile(bench.desk)
+        reconcile(bench.context)
     except ExchangeUnavailableError:
         if skip == 0 and method != "order":  # asked first when what was repaired is read again
             assert (contents(sqlite, bench.settings.account), at_exchange(exchange)) == before
     exchange.heal()
     for each in (bench, twin):
         each.later(60)
-        reconcile(each.desk)
+        reconcile(each.context)
     assert _ends(bench) == _ends(twin)
 
 

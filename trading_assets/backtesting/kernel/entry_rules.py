@@ -48,7 +48,7 @@ def confidence_of(taken, count, p, {arrays}):
     return total / count
 
 def sweep(
-    values, columns, parameters, sets, opens, highs, lows, closes, paid, payments_by, most_prices,
+    values, columns, parameters, sets, opens, highs, lows, closes, paid, payments_by, max_prices,
     first, distances, stops, costs, bars_per_year, split, directions, following, exits, lines, taken,
     gains, starts, figures, sound,
 ):
@@ -69,7 +69,7 @@ def sweep(
                 at = stop
             count = walk(
                 directions[decision], following[decision], opens[coin, first:], highs[coin, first:],
-                lows[coin, first:], closes[coin, first:], paid[coin], payments_by, most_prices[coin],
+                lows[coin, first:], closes[coin, first:], paid[coin], payments_by, max_prices[coin],
                 distances[coin, int(stops[stop, 2])], stops[stop, 0], stops[stop, 1], costs, bars_per_year, split,
                 exits, lines, taken, gains[used:], figures[coin, row],
             )
@@ -92,7 +92,7 @@ of a panel and returns how many trades closed in all:
 * `columns`, `parameters`: of each decision the rows of `values` and the numbers of `p`, shapes (decisions, ...);
 * `sets`: row of `figures`, decision and stop of each set, those of one stop together, shape (sets, 3);
 * `opens` to `closes`: shape (coins, bars of the data), of which those from `first` on count; `paid`, `payments_by`: see
-  `loops.fill_funding`; `most_prices`: no entry at a close above, shape (coins,);
+  `loops.fill_funding`; `max_prices`: no entry at a close above, shape (coins,);
 * `distances`: ATR, shape (coins, periods, n); `stops`: ATR multiple, reward to risk, row of `distances`, shape
   (stops, 3);
 * `costs`: fee, slippage, notional, capital, liquidation; `split`: first bar of the out-of-sample part;

@@ -216,7 +216,7 @@ def ratio(profit, loss):  # type: ignore[no-untyped-def]
 
 @compiled
 def walk(  # type: ignore[no-untyped-def]
-    direction, following, open_, high, low, close, paid, payments_by, most_price, distance, stop_atr, reward_risk,
+    direction, following, open_, high, low, close, paid, payments_by, max_price, distance, stop_atr, reward_risk,
     costs, bars_per_year, split, exits, lines, taken, gains, figures,
 ):  # fmt: skip
     """Figures of one parameter set (the fields of `Metrics`, in order), its confidence excepted.
@@ -224,7 +224,7 @@ def walk(  # type: ignore[no-untyped-def]
     Args:
         direction: at each bar 1 for a long entry, 2 for a short one, else 0, shape (n,).
         paid, payments_by: of one coin; see `fill_funding`.
-        most_price: no entry at a close above it.
+        max_price: no entry at a close above it.
         following: the first bar with an entry at or after each bar, n where there is none, shape (n + 1,).
         distance: ATR, price units, shape (n,); the stop stands `stop_atr` of it away.
         costs: fee, slippage, notional, capital, distance of the liquidation.
@@ -255,7 +255,7 @@ def walk(  # type: ignore[no-untyped-def]
                 reach = away if side == 0 else away * reward_risk
                 end = NO_ENTRY
                 fraction = away / close[bar]
-                if away > 0 and reach < close[bar] and fraction < costs[4] and close[bar] <= most_price:
+                if away > 0 and reach < close[bar] and fraction < costs[4] and close[bar] <= max_price:
                     end, _ = trade(
                         open_, high, low, close, paid, payments_by,
                         bar, sign, fraction, reward_risk, costs, lines, side, bar,

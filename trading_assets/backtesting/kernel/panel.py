@@ -18,7 +18,7 @@ from trading_assets.core.candles import Candles, FloatArray, Funding
 from trading_assets.core.errors import StrategyError
 from trading_assets.core.strategy_data import StrategyData
 
-MOST_BARS = 65_536
+MAX_BARS = 65_536
 """A panel has no more bars of all its coins together: larger ones gain nothing, and their arrays leave the caches."""
 
 _COLUMNS = frozenset(field.name for field in fields(Candles)) - {"timeframe", "start_ms"}
@@ -98,7 +98,7 @@ class Panel:
             everything where there is one coin alone, (n,).
         first, bars, split: as in `Window`, `bars` of them.
         prices: what the compiled loops read of the candles.
-        most_prices: see `StrategyData.most_price`, shape (coins,).
+        max_prices: see `StrategyData.max_price`, shape (coins,).
     """
 
     members: tuple[StrategyData, ...]
@@ -109,7 +109,7 @@ class Panel:
     bars: int
     split: int
     prices: Prices
-    most_prices: FloatArray
+    max_prices: FloatArray
 
     @classmethod
     def of(cls, members: Sequence[StrategyData], start_ms: int, out_of_sample_pct: float = 0.0) -> Panel:
@@ -119,8 +119,8 @@ class Panel:
         bars = len(data.candles) - first
         split = split_bar(bars, out_of_sample_pct)
         prices = Prices.of(data.candles, data.funding, first)
-        most_prices = np.array([member.most_price for member in members], dtype=np.float64)
-        return cls(tuple(members), data, start_ms, out_of_sample_pct, first, bars, split, prices, most_prices)
+        max_prices = np.array([member.max_price for member in members], dtype=np.float64)
+        return cls(tuple(members), data, start_ms, out_of_sample_pct, first, bars, split, prices, max_prices)
 
     def __len__(self) -> int:
         return len(self.members)
@@ -150,7 +150,7 @@ def panels(
 
 def parts_of(coins: int, bars: int) -> int:
     """Into how many panels that many coins of so many bars go."""
-    return -(-coins // max(MOST_BARS // max(bars, 1), 1))
+    return -(-coins // max(MAX_BARS // max(bars, 1), 1))
 
 
 def _times_of(data: StrategyData) -> Hashable:

@@ -293,7 +293,7 @@ class StrategySweep:
             panel.prices.close,
             panel.prices.paid,
             panel.prices.payments_by,
-            panel.most_prices,
+            panel.max_prices,
             first,
             distances,
             plan.stops,
@@ -394,5 +394,5 @@ def column_of(strategy: Strategy, data: StrategyData, window: Window) -> Column:
         reward_risk=signals.reward_risk,
         confidence=signals.confidence[first:],
         funding=data.funding,
-        most_price=data.most_price,
+        max_price=data.max_price,
     )

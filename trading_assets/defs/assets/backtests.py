@@ -18,7 +18,7 @@ from trading_assets.defs.partitions import hourly, hours_of
 from trading_assets.defs.resources import CandleStoreResource, DatabaseResource, SettingsResource
 from trading_assets.ledger import checks
 from trading_assets.ledger.strategies import active_strategies
-from trading_assets.market.loading import OfHour, most_prices_of, open_coin, sized
+from trading_assets.market.loading import OfHour, max_prices_by_symbol, open_coin, sized
 from trading_assets.market.stages import timeframes_read
 from trading_assets.strategies.registry import known_strategies, strategy_classes
 
@@ -53,13 +53,13 @@ def _backtest_asset(timeframe: Timeframe) -> dg.AssetsDefinition:
     ) -> pd.DataFrame:
         hours = hours_of(context)
         strategies = active_strategies(database.get())
-        store, most_prices = candle_store.get(), most_prices_of(market_scan)
+        store, max_prices = candle_store.get(), max_prices_by_symbol(market_scan)
         scans: dict[int, dict[str, str]] = {hour: {} for hour in hours}
         for hour, symbol, scan in market_scan[["hour_ms", "symbol", "scan_id"]].itertuples(index=False):
             scans[hour][symbol] = scan
 
         def opened(symbol: str, timeframe: Timeframe, needs: DataNeeds, of_hours: Sequence[int]) -> OfHour:
-            return sized(open_coin(store, symbol, timeframe, needs, of_hours), most_prices.get(symbol, {}))
+            return sized(open_coin(store, symbol, timeframe, needs, of_hours), max_prices.get(symbol, {}))
 
         rows = backtest_good_candles(
             strategies.usable,

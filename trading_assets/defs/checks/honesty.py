@@ -29,7 +29,7 @@ from trading_assets.defs.resources import CandleStoreResource, DatabaseResource,
 from trading_assets.defs.table_io import rows_of, table_of
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.partitions import read_partitions
-from trading_assets.market.loading import Loader, hour_loader, most_prices_of, sized
+from trading_assets.market.loading import Loader, hour_loader, max_prices_by_symbol, sized
 from trading_assets.market.store import CandleStore
 from trading_assets.strategies import bias_checks as honesty
 
@@ -215,14 +215,14 @@ def _loader(store: CandleStore, database: Database) -> LoaderOfHour:
     """What the backtests of an hour were given."""
 
     @cache
-    def most_prices(hour_ms: int) -> dict[str, dict[int, float]]:
-        return most_prices_of(read_partitions(database, MARKET_SCAN, [hour_ms]))
+    def max_prices(hour_ms: int) -> dict[str, dict[int, float]]:
+        return max_prices_by_symbol(read_partitions(database, MARKET_SCAN, [hour_ms]))
 
     def of_hour(hour_ms: int) -> Loader:
         load = hour_loader(store, hour_ms)
 
         def sized_load(symbol: str, timeframe: Timeframe, needs: DataNeeds) -> StrategyData:
-            return sized(lambda _hour: load(symbol, timeframe, needs), most_prices(hour_ms).get(symbol, {}))(hour_ms)
+            return sized(lambda _hour: load(symbol, timeframe, needs), max_prices(hour_ms).get(symbol, {}))(hour_ms)
 
         return sized_load
 

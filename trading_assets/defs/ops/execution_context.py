@@ -1,4 +1,4 @@
-"""The executor's desk from Dagster's resources."""
+"""The executor's context from Dagster's resources."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from trading_assets.defs.resources import (
     NotifierResource,
     SettingsResource,
 )
-from trading_assets.trading.context import Desk
+from trading_assets.trading.context import ExecutionContext
 
 
-def make_desk(
+def make_execution_context(
     settings: SettingsResource,
     database: DatabaseResource,
     exchange: ExchangeResource,
     notifier: NotifierResource,
-) -> Desk:
+) -> ExecutionContext:
     """What submit and reconcile work with."""
-    return Desk(
+    return ExecutionContext(
         database=database.get(),
         exchange=exchange.account(),
         settings=settings.get(),

@@ -3,7 +3,7 @@
 import dagster as dg
 
 from trading_assets.defs import metadata as md
-from trading_assets.defs.ops.execution_context import make_desk
+from trading_assets.defs.ops.execution_context import make_execution_context
 from trading_assets.defs.ops.signal_events import explanations
 from trading_assets.defs.resources import (
     DatabaseResource,
@@ -23,7 +23,7 @@ def reconcile_account(
     exchange: ExchangeResource,
     notifier: NotifierResource,
 ) -> None:
-    report = reconcile(make_desk(settings, database, exchange, notifier))
+    report = reconcile(make_execution_context(settings, database, exchange, notifier))
     context.log.info(
         f"equity {report.equity:.2f} USD, {report.open_positions} positions, {report.new_fills} new fills, "
         f"{len(report.new_closings)} closings, {report.recovered} orders recovered"

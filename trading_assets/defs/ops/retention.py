@@ -102,7 +102,7 @@ def ages(settings: Settings, now_ms: int, wall_s: float) -> Ages:
         rows=before(settings.keep_rows_days),
         written_wall=int((wall_s - (settings.keep_rows_days or 0) * DAY_S) * 1000),
         selections=before(settings.keep_selections_days),
-        looks=before(settings.keep_looks_days),
+        evaluations=before(settings.keep_evaluations_days),
     )
 
 

@@ -3,7 +3,7 @@
 import dagster as dg
 from pydantic import Field
 
-from trading_assets.defs.ops.execution_context import make_desk
+from trading_assets.defs.ops.execution_context import make_execution_context
 from trading_assets.defs.resources import (
     DatabaseResource,
     ExchangeResource,
@@ -73,8 +73,8 @@ def close_all_positions(
 ) -> None:
     if not config.confirm:
         raise dg.Failure("nothing was closed: set `confirm: true` in the launchpad's config of close_all_positions")
-    desk = make_desk(settings, database, exchange, notifier)
-    report = flatten(desk, reason=config.reason, actor=f"Dagster run {context.run_id}", foreign=config.foreign)
+    execution = make_execution_context(settings, database, exchange, notifier)
+    report = flatten(execution, reason=config.reason, actor=f"Dagster run {context.run_id}", foreign=config.foreign)
     context.log.info(str(report))
     context.add_output_metadata(
         {"closed": len(report.closed), "left": len(report.left), "not_ours": len(report.foreign)}

@@ -12,7 +12,7 @@ import psutil
 from trading_assets.core.schemas import ENTRY_SIGNALS
 from trading_assets.defs import metadata as md
 from trading_assets.defs.checks.schema import validate
-from trading_assets.defs.ops.execution_context import make_desk
+from trading_assets.defs.ops.execution_context import make_execution_context
 from trading_assets.defs.ops.signal_events import ENTRY_SIGNALS_KEY, log_signals
 from trading_assets.defs.partitions import key_of
 from trading_assets.defs.resources import (
@@ -24,7 +24,7 @@ from trading_assets.defs.resources import (
 )
 from trading_assets.exchange.stream import CandleStream
 from trading_assets.trading.session.lease import NotOurTurnError
-from trading_assets.trading.session.log import Found, Pulse, Said
+from trading_assets.trading.session.log import Heartbeat, SessionMessage, SignalsFound
 from trading_assets.trading.session.selection import newest_selection
 from trading_assets.trading.session.session import Session
 from trading_assets.venues.factory import candle_stream_url
@@ -55,9 +55,9 @@ def trade_session(
         return
     context.instance.add_run_tags(context.run_id, {SERVES: selected.key})
     configured = settings.get()
-    told: queue.SimpleQueue[Said | Found | Pulse] = queue.SimpleQueue()
+    told: queue.SimpleQueue[SessionMessage | SignalsFound | Heartbeat] = queue.SimpleQueue()
     session = Session(
-        desk=make_desk(settings, database, exchange, notifier),
+        context=make_execution_context(settings, database, exchange, notifier),
         store=candle_store.get(),
         selected=selected,
         run=context.run_id,
@@ -104,7 +104,11 @@ class _Worker(threading.Thread):
 
 
 def _write_down(
-    context: dg.OpExecutionContext, hour_ms: int, told: "queue.SimpleQueue[Said | Found | Pulse]", *, wait_s: float
+    context: dg.OpExecutionContext,
+    hour_ms: int,
+    told: "queue.SimpleQueue[SessionMessage | SignalsFound | Heartbeat]",
+    *,
+    wait_s: float,
 ) -> None:
     """Everything that was told, waiting at most `wait_s` for the first."""
     try:
@@ -116,19 +120,19 @@ def _write_down(
         return
 
 
-def _log(context: dg.OpExecutionContext, hour_ms: int, one: Said | Found | Pulse) -> None:
+def _log(context: dg.OpExecutionContext, hour_ms: int, one: SessionMessage | SignalsFound | Heartbeat) -> None:
     match one:
-        case Said():
+        case SessionMessage():
             (context.log.warning if one.is_warning else context.log.info)(one.text)
-        case Found():
+        case SignalsFound():
             if not isinstance(one.check, dg.AssetCheckResult):
                 raise TypeError(f"expected the result of a schema check, found {one.check!r}")
             log_signals(context, one.rows, hour_ms, one.check, dict(one.skipped))
-        case Pulse():
+        case Heartbeat():
             context.log_event(_observation(one, hour_ms))
 
 
-def _observation(pulse: Pulse, hour_ms: int) -> dg.AssetObservation:
+def _observation(pulse: Heartbeat, hour_ms: int) -> dg.AssetObservation:
     numbers = {
         "candles decided": pulse.closes,
         "signals": pulse.signals,

@@ -13,7 +13,7 @@ from trading_assets.core.strategy_data import StrategyData
 from trading_assets.core.timeframes import Timeframe
 from trading_assets.defs import metadata as md
 from trading_assets.defs.checks.schema import validate
-from trading_assets.defs.ops.execution_context import make_desk
+from trading_assets.defs.ops.execution_context import make_execution_context
 from trading_assets.defs.ops.signal_events import explanations, log_signals
 from trading_assets.defs.resources import (
     CandleStoreResource,
@@ -107,8 +107,8 @@ def submit_orders(
 ) -> None:
     if not may_execute:
         raise dg.Failure("entry_signals broke its schema: no order was sent; see the check of entry_signals")
-    desk = make_desk(settings, database, exchange, notifier)
-    report = executor.submit_orders(desk)
+    execution = make_execution_context(settings, database, exchange, notifier)
+    report = executor.submit_orders(execution)
     context.log.info(
         f"{len(report.executed)} orders executed, {len(report.rejected)} rejected, {len(report.refused)} waiting, "
         f"{report.expired} expired, {len(report.unknown)} with unknown outcome, {report.recovered} recovered"
@@ -123,7 +123,7 @@ def submit_orders(
             "waiting": len(report.refused),
             "expired": report.expired,
             "unknown": len(report.unknown),
-            "orders": explanations(desk.database, report.executed),
-            "events": md.table(pd.DataFrame([record_of(event) for event in desk.events])),
+            "orders": explanations(execution.database, report.executed),
+            "events": md.table(pd.DataFrame([record_of(event) for event in execution.events])),
         }
     )

@@ -19,7 +19,7 @@ from trading_assets.ledger import evaluations as looks
 from trading_assets.ledger import orders
 from trading_assets.ledger import signals as ledger
 from trading_assets.ledger.database import Database
-from trading_assets.ledger.evaluations import Look
+from trading_assets.ledger.evaluations import Evaluation
 from trading_assets.strategies.base import Strategy
 from trading_assets.strategies.registry import make_strategy
 from trading_assets.trading.decide.entry import NoSignal, Signal, decide, is_due
@@ -130,7 +130,7 @@ def find_entry_signals(
     report.skipped["signal exists"] += len(found) - len(report.signals)
     report.skipped += Counter()  # without reasons that were counted zero times
     if report.looked:
-        looks.add(database, settings.account, Look(now_ms, int(selections["hour_ms"].max()), report.looked))
+        looks.add(database, settings.account, Evaluation(now_ms, int(selections["hour_ms"].max()), report.looked))
     return report
 
 

@@ -14,7 +14,7 @@ from trading_assets.core.errors import ExchangeError
 from trading_assets.core.models import Order, OrderRequest, Position
 from trading_assets.ledger import orders
 from trading_assets.ledger.risk import RiskState
-from trading_assets.trading.context import Desk
+from trading_assets.trading.context import ExecutionContext
 from trading_assets.trading.decide.entry import order_link_id
 from trading_assets.trading.execute.recovery import recover
 from trading_assets.trading.reconcile.reconciler import reconcile
@@ -54,50 +54,50 @@ class _Target:
     qty: Decimal
 
 
-def flatten(desk: Desk, *, reason: str, actor: str, foreign: bool = False) -> FlattenReport:
+def flatten(context: ExecutionContext, *, reason: str, actor: str, foreign: bool = False) -> FlattenReport:
     """Halt trading and close every position of ours; also those opened by others, if `foreign`.
 
     Raises:
         ExchangeError: the positions cannot be read; trading is halted, what was closed before stays closed.
     """
-    account, now_ms = desk.settings.account, desk.exchange.now_ms()
-    risk_guard.command(desk.database, account, RiskState.HALTED, reason=reason, actor=actor, now_ms=now_ms)
+    account, now_ms = context.settings.account, context.exchange.now_ms()
+    risk_guard.command(context.database, account, RiskState.HALTED, reason=reason, actor=actor, now_ms=now_ms)
     report = FlattenReport()
     seen: dict[str, Decimal] = {}
     for number in range(1, PASSES + 1):
-        recover(desk)
-        targets, report.foreign = _targets(desk, foreign=foreign)
+        recover(context)
+        targets, report.foreign = _targets(context, foreign=foreign)
         seen = {target.position.symbol: target.position.size for target in targets} | seen
-        report.left = {target.position.symbol: _close(desk, target) for target in targets}
-        in_flight = {intent.symbol for intent in orders.unresolved(desk.database, account)}
+        report.left = {target.position.symbol: _close(context, target) for target in targets}
+        in_flight = {intent.symbol for intent in orders.unresolved(context.database, account)}
         report.left |= dict.fromkeys(in_flight, "an order to open it is not settled yet")
         if not report.left:
             break
-        desk.sleep(PAUSE_S * number)
+        context.sleep(PAUSE_S * number)
     report.closed = {symbol: size for symbol, size in seen.items() if symbol not in report.left}
-    reconcile(desk)
-    desk.notify("positions could not all be closed" if report.left else "positions closed by command", str(report))
+    reconcile(context)
+    context.notify("positions could not all be closed" if report.left else "positions closed by command", str(report))
     return report
 
 
-def _targets(desk: Desk, *, foreign: bool) -> tuple[list[_Target], list[str]]:
+def _targets(context: ExecutionContext, *, foreign: bool) -> tuple[list[_Target], list[str]]:
     """Positions to close, and those of others to leave alone."""
-    ours = {intent.symbol: intent for intent in orders.occupying(desk.database, desk.settings.account)}
+    ours = {intent.symbol: intent for intent in orders.occupying(context.database, context.settings.account)}
     targets, left_alone = [], []
-    for position in desk.exchange.positions():
+    for position in context.exchange.positions():
         intent = ours.get(position.symbol)
         if intent is not None and intent.status in orders.UNRESOLVED:
             continue  # its own process, or the next pass, settles it first
         if foreign or intent is None or intent.side is not position.side:
             if foreign:
-                identity = f"{desk.settings.account}:{position.symbol}:{position.side.value}:{position.opened_ms}"
+                identity = f"{context.settings.account}:{position.symbol}:{position.side.value}:{position.opened_ms}"
                 targets.append(_Target(identity, position, position.size))
             else:
                 left_alone.append(position.symbol)
             continue
         opened = intent.filled_qty or intent.qty
         target = _Target(intent.signal_id, position, opened)
-        ours_left = opened - sum((order.filled_qty for order in _sent(desk, target)), Decimal(0))
+        ours_left = opened - sum((order.filled_qty for order in _sent(context, target)), Decimal(0))
         if ours_left > 0:
             targets.append(replace(target, qty=min(ours_left, position.size)))
         if ours_left < position.size:
@@ -105,28 +105,28 @@ def _targets(desk: Desk, *, foreign: bool) -> tuple[list[_Target], list[str]]:
     return targets, left_alone
 
 
-def _sent(desk: Desk, target: _Target) -> list[Order]:
+def _sent(context: ExecutionContext, target: _Target) -> list[Order]:
     """Closing orders of the position so far, by this run or an earlier one."""
     symbol = target.position.symbol
     sent = []
     for link in _links(target):
-        order = desk.exchange.find_order(symbol, link)
+        order = context.exchange.find_order(symbol, link)
         if order is None:
             break
         sent.append(order)
     return sent
 
 
-def _close(desk: Desk, target: _Target) -> str:
+def _close(context: ExecutionContext, target: _Target) -> str:
     """Send an order for what is left of a position, unless one is under way; what is to be said until it is closed."""
     symbol = target.position.symbol
     try:
-        sent = _sent(desk, target)
+        sent = _sent(context, target)
         if sent and not sent[-1].status.is_final:
             return "its closing order is under way"
         if len(sent) == ORDERS_OF_A_POSITION:
             return f"{len(sent)} orders did not close it: close it at the exchange"
-        desk.exchange.place_order(
+        context.exchange.place_order(
             OrderRequest(
                 symbol=symbol,
                 side=target.position.side.opposite,

@@ -1,4 +1,4 @@
-"""The steps of one order's saga, from the intent to the recorded position. What follows what is in `trading.execute.saga`.
+"""The steps of one order's saga, from the intent to the recorded position. Their order is in `execute.saga`.
 
 Every function takes up an intent where it stands, so that a run which was killed is gone on with by the next.
 """
@@ -21,7 +21,7 @@ from trading_assets.core.models import Order, OrderRequest, Position
 from trading_assets.ledger import account as books
 from trading_assets.ledger import orders
 from trading_assets.ledger.orders import Intent
-from trading_assets.trading.context import Desk
+from trading_assets.trading.context import ExecutionContext
 from trading_assets.trading.decide.entry import order_link_id
 from trading_assets.trading.execute import saga
 from trading_assets.trading.execute.saga import Step
@@ -43,48 +43,48 @@ class TooLateError(NotSentError):
     """The order was not sent in time, and is never sent any more."""
 
 
-def send(desk: Desk, intent: Intent, send_by_wall_ms: int) -> Intent | None:
+def send(context: ExecutionContext, intent: Intent, send_by_wall_ms: int) -> Intent | None:
     """Leverage, then one create; the intent afterwards. None where another process has taken it away meanwhile."""
     try:
-        with desk.step(Step.LEVERAGE):
-            desk.exchange.set_leverage(intent.symbol, intent.leverage)
+        with context.step(Step.LEVERAGE):
+            context.exchange.set_leverage(intent.symbol, intent.leverage)
     except ExchangeError as error:
         refused = isinstance(error, OrderRejectedError | ExchangeFatalError)
         state, failure = orders.REJECTED if refused else orders.ABANDONED, failure_of(error)
         # Whatever became of the leverage, of the order nothing was sent.
         failure = Failure.NOT_SENT if failure is Failure.UNKNOWN else failure
-        return _end(desk, intent, state, f"leverage not set: {error}", failure)
+        return _end(context, intent, state, f"leverage not set: {error}", failure)
     order_id = None
     try:
-        with desk.step(Step.CREATE):
-            order_id = _create(desk, intent, send_by_wall_ms)
+        with context.step(Step.CREATE):
+            order_id = _create(context, intent, send_by_wall_ms)
     except TooLateError as error:
-        return _end(desk, intent, orders.ABANDONED, f"not sent: {error}", failure_of(error))
+        return _end(context, intent, orders.ABANDONED, f"not sent: {error}", failure_of(error))
     except (OrderRejectedError, ExchangeFatalError, NotSentError) as error:
         # The exchange says that nothing was placed. One look makes sure, as a proxy may have answered in its place.
-        if not _was_placed(desk, intent):
+        if not _was_placed(context, intent):
             if isinstance(error, NotSentError):
-                return _end(desk, intent, orders.ABANDONED, f"not sent: {error}", failure_of(error))
-            return _end(desk, intent, orders.REJECTED, str(error), failure_of(error))
+                return _end(context, intent, orders.ABANDONED, f"not sent: {error}", failure_of(error))
+            return _end(context, intent, orders.REJECTED, str(error), failure_of(error))
     except ExchangeError as error:
-        with desk.step(Step.ACKNOWLEDGE):
-            return move(desk, intent, orders.UNKNOWN, reason=f"outcome unknown: {error}")
-    with desk.step(Step.ACKNOWLEDGE):
-        return move(desk, intent, orders.SUBMITTED, order_id=order_id)
+        with context.step(Step.ACKNOWLEDGE):
+            return move(context, intent, orders.UNKNOWN, reason=f"outcome unknown: {error}")
+    with context.step(Step.ACKNOWLEDGE):
+        return move(context, intent, orders.SUBMITTED, order_id=order_id)
 
 
-def confirm(desk: Desk, intent: Intent) -> Intent | None:
+def confirm(context: ExecutionContext, intent: Intent) -> Intent | None:
     """Follow a sent order to its end: the intent settled, or as it was where the end cannot be seen yet.
 
     Raises:
         ExchangeError: the position cannot be read or closed; the intent stays unresolved and is settled later.
     """
-    with desk.step(Step.CONFIRM):
-        order = _look_up(desk, intent)
-    return settle(desk, intent, order) if order is not None else intent
+    with context.step(Step.CONFIRM):
+        order = _look_up(context, intent)
+    return settle(context, intent, order) if order is not None else intent
 
 
-def settle(desk: Desk, intent: Intent, order: Order) -> Intent | None:
+def settle(context: ExecutionContext, intent: Intent, order: Order) -> Intent | None:
     """Bring the ledger in line with the order; unresolved while the order is not final.
 
     Raises:
@@ -93,23 +93,23 @@ def settle(desk: Desk, intent: Intent, order: Order) -> Intent | None:
     if not order.status.is_final:
         if intent.status == orders.SUBMITTED:
             return intent
-        return move(desk, intent, orders.SUBMITTED, order_id=order.order_id)
+        return move(context, intent, orders.SUBMITTED, order_id=order.order_id)
     if order.filled_qty <= 0:
-        return _end(desk, intent, orders.REJECTED, why_not_filled(order), Failure.NOT_FILLED, order.order_id)
-    protect(desk, intent, order.filled_qty)
-    return record(desk, intent, order.order_id, order.filled_qty, order.average_price)
+        return _end(context, intent, orders.REJECTED, why_not_filled(order), Failure.NOT_FILLED, order.order_id)
+    protect(context, intent, order.filled_qty)
+    return record(context, intent, order.order_id, order.filled_qty, order.average_price)
 
 
 def record(
-    desk: Desk, intent: Intent, order_id: str | None, filled_qty: Decimal, average_price: Decimal | None
+    context: ExecutionContext, intent: Intent, order_id: str | None, filled_qty: Decimal, average_price: Decimal | None
 ) -> Intent | None:
     """The position is there and protected: written down and told."""
-    with desk.step(Step.RECORD):
+    with context.step(Step.RECORD):
         settled = move(
-            desk, intent, orders.CONFIRMED, order_id=order_id, filled_qty=filled_qty, average_price=average_price
+            context, intent, orders.CONFIRMED, order_id=order_id, filled_qty=filled_qty, average_price=average_price
         )
     if settled is not None:
-        desk.publish(
+        context.publish(
             TradeExecuted(
                 account=intent.account,
                 symbol=intent.symbol,
@@ -121,18 +121,18 @@ def record(
                 price=average_price,
                 stop_loss=intent.stop_loss,
                 take_profit=intent.take_profit,
-                time_ms=_now_ms(desk, intent),
+                time_ms=_now_ms(context, intent),
             )
         )
     return settled
 
 
-def give_up(desk: Desk, intent: Intent) -> Intent | None:
+def give_up(context: ExecutionContext, intent: Intent) -> Intent | None:
     """Neither order nor position is there, and none can come any more."""
-    return _end(desk, intent, orders.ABANDONED, "the order never reached the exchange", Failure.NOT_SENT)
+    return _end(context, intent, orders.ABANDONED, "the order never reached the exchange", Failure.NOT_SENT)
 
 
-def protect(desk: Desk, intent: Intent, filled_qty: Decimal) -> bool:
+def protect(context: ExecutionContext, intent: Intent, filled_qty: Decimal) -> bool:
     """See the position with its stop; attach it again if it is missing; close the position if that fails.
 
     Whether something had to be done. `filled_qty` is what the intent's order filled.
@@ -140,14 +140,14 @@ def protect(desk: Desk, intent: Intent, filled_qty: Decimal) -> bool:
     Raises:
         ExchangeError: the position cannot be read or closed.
     """
-    with desk.step(Step.PROTECT):
-        bare = _unprotected(desk, intent)
-        if bare is None or _was_closed(desk, intent, filled_qty):
+    with context.step(Step.PROTECT):
+        bare = _unprotected(context, intent)
+        if bare is None or _was_closed(context, intent, filled_qty):
             return False
     try:
-        with desk.step(Step.ATTACH):
-            desk.exchange.set_stops(intent.symbol, intent.stop_loss, intent.take_profit)
-            left = _unprotected(desk, intent)
+        with context.step(Step.ATTACH):
+            context.exchange.set_stops(intent.symbol, intent.stop_loss, intent.take_profit)
+            left = _unprotected(context, intent)
     except OrderRejectedError:
         pass  # the price is beyond the stop already: out
     else:
@@ -155,18 +155,18 @@ def protect(desk: Desk, intent: Intent, filled_qty: Decimal) -> bool:
             return True
         bare = left
     detail = f"{intent.symbol} had no stop and could not be given one; it was closed"
-    with desk.database.write() as connection:
-        books.add_risk_event(connection, intent.account, "unprotected", intent.symbol, detail, _now_ms(desk, intent))
-    desk.notify("position without stop", detail)
-    with desk.step(Step.EXIT):
-        _get_out(desk, intent, bare)
+    with context.database.write() as connection:
+        books.add_risk_event(connection, intent.account, "unprotected", intent.symbol, detail, _now_ms(context, intent))
+    context.notify("position without stop", detail)
+    with context.step(Step.EXIT):
+        _get_out(context, intent, bare)
     return True
 
 
-def move(desk: Desk, intent: Intent, state: str, **details: Any) -> Intent | None:
+def move(context: ExecutionContext, intent: Intent, state: str, **details: Any) -> Intent | None:
     """The intent in its new state; None where another process moved it first."""
-    now_ms = _now_ms(desk, intent)
-    return saga.advance(desk.database, intent, state, now_ms=now_ms, wall_ms=desk.wall_ms(), **details)
+    now_ms = _now_ms(context, intent)
+    return saga.advance(context.database, intent, state, now_ms=now_ms, wall_ms=context.wall_ms(), **details)
 
 
 def why_not_filled(order: Order) -> str:
@@ -175,7 +175,7 @@ def why_not_filled(order: Order) -> str:
     return "nothing was filled: " + ", ".join(words)
 
 
-def _create(desk: Desk, intent: Intent, send_by_wall_ms: int) -> str:
+def _create(context: ExecutionContext, intent: Intent, send_by_wall_ms: int) -> str:
     """Send once; again only where the exchange certainly never saw it, with the same id and within the time."""
     request = OrderRequest(
         symbol=intent.symbol,
@@ -186,41 +186,41 @@ def _create(desk: Desk, intent: Intent, send_by_wall_ms: int) -> str:
         take_profit=intent.take_profit,
     )
     for attempt in range(SEND_ATTEMPTS):
-        if desk.wall_ms() > send_by_wall_ms:
+        if context.wall_ms() > send_by_wall_ms:
             raise TooLateError("the order took too long to be sent; another process may have settled it")
         try:
-            return desk.exchange.place_order(request).order_id
+            return context.exchange.place_order(request).order_id
         except NotSentError:
             if attempt == SEND_ATTEMPTS - 1:
                 raise
-            desk.sleep(LOOK_UP_PAUSE_S)
+            context.sleep(LOOK_UP_PAUSE_S)
     raise AssertionError("unreachable")
 
 
-def _was_placed(desk: Desk, intent: Intent) -> bool:
+def _was_placed(context: ExecutionContext, intent: Intent) -> bool:
     """Whether the exchange shows the order; a look that fails does not make its clear answer unclear."""
     try:
-        return desk.exchange.find_order(intent.symbol, intent.order_link_id) is not None
+        return context.exchange.find_order(intent.symbol, intent.order_link_id) is not None
     except ExchangeError:
         return False
 
 
-def _look_up(desk: Desk, intent: Intent) -> Order | None:
+def _look_up(context: ExecutionContext, intent: Intent) -> Order | None:
     """The order in its final state, or as far as it has come after `LOOK_UPS` looks; None if it was never seen."""
     seen: Order | None = None
     for attempt in range(LOOK_UPS):
         try:
-            seen = desk.exchange.find_order(intent.symbol, intent.order_link_id) or seen
+            seen = context.exchange.find_order(intent.symbol, intent.order_link_id) or seen
         except ExchangeError:
             seen = None
         if seen is not None and seen.status.is_final:
             return seen
         if attempt < LOOK_UPS - 1:
-            desk.sleep(LOOK_UP_PAUSE_S * (attempt + 1))
+            context.sleep(LOOK_UP_PAUSE_S * (attempt + 1))
     return seen
 
 
-def _get_out(desk: Desk, intent: Intent, bare: Position) -> None:
+def _get_out(context: ExecutionContext, intent: Intent, bare: Position) -> None:
     """Close a position that has no stop. An exit that filled less, or whose answer was lost, is followed by another
     with an id of its own: reduce-only, it can close only what is left.
 
@@ -228,19 +228,19 @@ def _get_out(desk: Desk, intent: Intent, bare: Position) -> None:
         ExchangeError: the position is still there, or cannot be read.
     """
     links = (order_link_id(intent.signal_id, "x" if n == 1 else f"x{n}") for n in range(1, EXITS + 1))
-    unused = (link for link in links if desk.exchange.find_order(intent.symbol, link) is None)
+    unused = (link for link in links if context.exchange.find_order(intent.symbol, link) is None)
     for link in islice(unused, EXITS_OF_A_RUN):
         request = OrderRequest(
             symbol=intent.symbol, side=intent.side.opposite, qty=bare.size, order_link_id=link, reduce_only=True
         )
         try:
-            desk.exchange.place_order(request)
+            context.exchange.place_order(request)
         except OrderRejectedError:
-            if desk.exchange.position(intent.symbol) is not None:
+            if context.exchange.position(intent.symbol) is not None:
                 raise
             return
-        desk.sleep(LOOK_UP_PAUSE_S)
-        left = desk.exchange.position(intent.symbol)
+        context.sleep(LOOK_UP_PAUSE_S)
+        left = context.exchange.position(intent.symbol)
         if left is None:
             return
         bare = left
@@ -249,16 +249,16 @@ def _get_out(desk: Desk, intent: Intent, bare: Position) -> None:
     )
 
 
-def _unprotected(desk: Desk, intent: Intent) -> Position | None:
+def _unprotected(context: ExecutionContext, intent: Intent) -> Position | None:
     """The open position of an intent, if it carries no stop. One of the other side is not the intent's."""
-    position = desk.exchange.position(intent.symbol)
+    position = context.exchange.position(intent.symbol)
     ours = position is not None and position.side is intent.side
     return position if ours and position is not None and position.stop_loss is None else None
 
 
-def tell_failure(desk: Desk, intent: Intent, failure: Failure, detail: str) -> None:
+def tell_failure(context: ExecutionContext, intent: Intent, failure: Failure, detail: str) -> None:
     """Publish that an order came to nothing, or that its end is not known."""
-    desk.publish(
+    context.publish(
         TradeFailed(
             account=intent.account,
             symbol=intent.symbol,
@@ -268,28 +268,28 @@ def tell_failure(desk: Desk, intent: Intent, failure: Failure, detail: str) -> N
             qty=intent.qty,
             failure=failure,
             detail=detail,
-            time_ms=_now_ms(desk, intent),
+            time_ms=_now_ms(context, intent),
         )
     )
 
 
-def _was_closed(desk: Desk, intent: Intent, filled_qty: Decimal) -> bool:
+def _was_closed(context: ExecutionContext, intent: Intent, filled_qty: Decimal) -> bool:
     """Whether all of the intent's position was closed since: what is open in its symbol now is somebody else's."""
-    closed = desk.exchange.closed_pnl(intent.created_ms + 1, desk.exchange.now_ms() + 1)
+    closed = context.exchange.closed_pnl(intent.created_ms + 1, context.exchange.now_ms() + 1)
     ours = (row.qty for row in closed if row.symbol == intent.symbol and row.side is not intent.side)
     return sum(ours, Decimal(0)) >= filled_qty
 
 
 def _end(
-    desk: Desk, intent: Intent, state: str, reason: str, failure: Failure, order_id: str | None = None
+    context: ExecutionContext, intent: Intent, state: str, reason: str, failure: Failure, order_id: str | None = None
 ) -> Intent | None:
-    with desk.step(Step.RECORD):
-        ended = move(desk, intent, state, reason=reason, order_id=order_id)
+    with context.step(Step.RECORD):
+        ended = move(context, intent, state, reason=reason, order_id=order_id)
     if ended is not None:
-        tell_failure(desk, intent, failure, reason)
+        tell_failure(context, intent, failure, reason)
     return ended
 
 
-def _now_ms(desk: Desk, intent: Intent) -> int:
+def _now_ms(context: ExecutionContext, intent: Intent) -> int:
     """The venue's time by the local clock's progress: asking could fail just when a failure is to be recorded."""
-    return intent.created_ms + max(desk.wall_ms() - intent.touched_wall_ms, 0)
+    return intent.created_ms + max(context.wall_ms() - intent.touched_wall_ms, 0)

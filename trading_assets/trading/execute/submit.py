@@ -21,7 +21,7 @@ from trading_assets.ledger import checks, leases, orders
 from trading_assets.ledger import signals as ledger
 from trading_assets.ledger.leases import Lease
 from trading_assets.ledger.orders import Intent
-from trading_assets.trading.context import Desk, trading_lease
+from trading_assets.trading.context import ExecutionContext, trading_lease
 from trading_assets.trading.decide.entry import order_link_id
 from trading_assets.trading.decide.sizing import Size, Unsizable, size_position
 from trading_assets.trading.execute import steps
@@ -62,7 +62,7 @@ class SubmitReport:
     recovered: int = 0
 
 
-def submit_orders(desk: Desk) -> SubmitReport:
+def submit_orders(context: ExecutionContext) -> SubmitReport:
     """Settle what an earlier process left open, expire old signals, and execute those that every gate lets through.
 
     A signal for which the account cannot be read waits; nothing is opened blindly, or while another process trades.
@@ -72,33 +72,33 @@ def submit_orders(desk: Desk) -> SubmitReport:
         LeaseLostError: the caller's lease is another's now; nothing more was opened.
     """
     report = SubmitReport()
-    report.recovered = recover(desk)
-    clock = _VenueClock(desk)
-    report.expired = ledger.expire(desk.database, desk.settings.account, clock.now_ms())
-    rows = ledger.active(desk.database, desk.settings.account)
+    report.recovered = recover(context)
+    clock = _VenueClock(context)
+    report.expired = ledger.expire(context.database, context.settings.account, clock.now_ms())
+    rows = ledger.active(context.database, context.settings.account)
     if not rows:
         return report
-    with _lease(desk) as lease:
+    with _lease(context) as lease:
         if lease is None:
-            reason = f"another process trades this account: {_holder(desk)}"
+            reason = f"another process trades this account: {_holder(context)}"
             report.refused = {str(row["signal_id"]): reason for row in rows}
             return report
         try:
-            _agree(desk, clock.now_ms())
-            market = _read(desk, rows, clock.now_ms())
+            _agree(context, clock.now_ms())
+            market = _read(context, rows, clock.now_ms())
         except ExchangeError as error:
             for row in rows:
-                _refuse(desk, str(row["signal_id"]), f"the account cannot be read: {error}", report, final=False)
+                _refuse(context, str(row["signal_id"]), f"the account cannot be read: {error}", report, final=False)
             return report
-        _execute(desk, lease, rows, market, clock, report)
+        _execute(context, lease, rows, market, clock, report)
     return report
 
 
 class _VenueClock:
     """The venue's time, asked at most every `TIME_LASTS_MS`: asking is a call, where the clock is virtual."""
 
-    def __init__(self, desk: Desk) -> None:
-        self._desk = desk
+    def __init__(self, context: ExecutionContext) -> None:
+        self._desk = context
         self._asked_wall_ms: int | None = None
         self._now_ms = 0
 
@@ -124,85 +124,89 @@ class _Market:
 
 
 @contextmanager
-def _lease(desk: Desk) -> Iterator[Lease | None]:
+def _lease(context: ExecutionContext) -> Iterator[Lease | None]:
     """The caller's lease, or one for the block; None while another process has it."""
-    if desk.lease is not None:
-        yield desk.lease
+    if context.lease is not None:
+        yield context.lease
         return
-    name = trading_lease(desk.settings.account)
-    lease = leases.acquire(desk.database, name, leases.this_holder(), ttl_ms=LEASE_MS, wall_ms=desk.wall_ms())
+    name = trading_lease(context.settings.account)
+    lease = leases.acquire(context.database, name, leases.this_holder(), ttl_ms=LEASE_MS, wall_ms=context.wall_ms())
     try:
         yield lease
     finally:
         if lease is not None:
-            leases.release(desk.database, lease)
+            leases.release(context.database, lease)
 
 
-def _holder(desk: Desk) -> str:
-    name = trading_lease(desk.settings.account)
-    lease = leases.holder_of(desk.database, name, wall_ms=desk.wall_ms())
+def _holder(context: ExecutionContext) -> str:
+    name = trading_lease(context.settings.account)
+    lease = leases.holder_of(context.database, name, wall_ms=context.wall_ms())
     return lease.holder if lease is not None else "it has just ended"
 
 
-def _agree(desk: Desk, now_ms: int) -> None:
+def _agree(context: ExecutionContext, now_ms: int) -> None:
     """Compare the books first where that was never done, or long ago.
 
     Raises:
         ExchangeError: they cannot be read.
     """
-    until_ms = books.reconciled_until_ms(desk.database, desk.settings.account)
-    if until_ms is None or now_ms - until_ms > desk.settings.max_reconciliation_age_s * 1000:
-        reconcile(desk)
+    until_ms = books.reconciled_until_ms(context.database, context.settings.account)
+    if until_ms is None or now_ms - until_ms > context.settings.max_reconciliation_age_s * 1000:
+        reconcile(context)
 
 
-def _read(desk: Desk, rows: list[Row], now_ms: int) -> _Market:
-    exchange, symbols = desk.exchange, {str(row["symbol"]) for row in rows}
-    instruments = desk.rules.of(exchange, symbols, desk.wall_ms())
+def _read(context: ExecutionContext, rows: list[Row], now_ms: int) -> _Market:
+    exchange, symbols = context.exchange, {str(row["symbol"]) for row in rows}
+    instruments = context.rules.of(exchange, symbols, context.wall_ms())
     listed = sorted(symbols & instruments.keys())
     if len(listed) < ALL_TICKERS_FROM:
         tickers = {symbol: exchange.ticker(symbol) for symbol in listed}
     else:
         tickers = exchange.tickers()
-    account = account_snapshot(desk.database, exchange, desk.settings.account, now_ms)
+    account = account_snapshot(context.database, exchange, context.settings.account, now_ms)
     foreign = {position.symbol for position in account.positions} - account.occupied
-    return _Market(instruments, tickers, account, len(foreign), checks.barred(desk.database, rows))
+    return _Market(instruments, tickers, account, len(foreign), checks.barred(context.database, rows))
 
 
 def _execute(
-    desk: Desk, lease: Lease, rows: list[Row], market: _Market, clock: _VenueClock, report: SubmitReport
+    context: ExecutionContext, lease: Lease, rows: list[Row], market: _Market, clock: _VenueClock, report: SubmitReport
 ) -> None:
     """Gate and reserve in turn, send side by side, then follow what was sent; what broke is raised when all is done."""
     account, sent = market.account, list[tuple[Intent, Future[Intent | None]]]()
     broken: list[Exception] = []
-    with _lanes(desk, len(rows)) as run:
+    with _lanes(context, len(rows)) as run:
         try:
             for row in rows:
-                ready = _gate(desk, row, market, account, clock.now_ms(), report)
+                ready = _gate(context, row, market, account, clock.now_ms(), report)
                 if ready is None:
                     continue
                 size, price = ready
-                intent = _reserve(desk, lease, row, size, market.foreign, clock.now_ms(), report)
+                intent = _reserve(context, lease, row, size, market.foreign, clock.now_ms(), report)
                 if intent is None:
                     continue
                 account = _after(account, intent, price)
                 left_ms = int(row["ttl_ms"]) - intent.created_ms
                 send_by = intent.touched_wall_ms + min(steps.SEND_WITHIN_MS, left_ms)
-                sent.append((intent, run(steps.send, desk, intent, send_by)))
+                sent.append((intent, run(steps.send, context, intent, send_by)))
         except TradingAssetsError as error:
             broken.append(error)  # what was reserved is still followed
         followed = []
         for intent, sending in sent:
             after = sending.result() if sending.exception() is None else None
             open_still = after is not None and after.status in orders.UNRESOLVED
-            followed.append((intent, run(steps.confirm, desk, after) if open_still else sending))
+            followed.append((intent, run(steps.confirm, context, after) if open_still else sending))
         for intent, ending in followed:
-            _tell(desk, intent, ending, report, broken)
+            _tell(context, intent, ending, report, broken)
     if broken:
         raise broken[0]
 
 
 def _tell(
-    desk: Desk, intent: Intent, ending: Future[Intent | None], report: SubmitReport, broken: list[Exception]
+    context: ExecutionContext,
+    intent: Intent,
+    ending: Future[Intent | None],
+    report: SubmitReport,
+    broken: list[Exception],
 ) -> None:
     """Put one order's end into the report."""
     why = "the exchange does not show its end yet"
@@ -221,19 +225,19 @@ def _tell(
             report.rejected[intent.signal_id] = after.reason if after is not None and after.reason else ""
         case _:
             report.unknown.append(intent.signal_id)
-            steps.tell_failure(desk, intent, Failure.UNKNOWN, f"{why}; it is looked up again")
+            steps.tell_failure(context, intent, Failure.UNKNOWN, f"{why}; it is looked up again")
 
 
 def _gate(
-    desk: Desk, row: Row, market: _Market, account: Account, now_ms: int, report: SubmitReport
+    context: ExecutionContext, row: Row, market: _Market, account: Account, now_ms: int, report: SubmitReport
 ) -> tuple[Size, Decimal] | None:
     signal_id, symbol = str(row["signal_id"]), str(row["symbol"])
     instrument, ticker = market.instruments.get(symbol), market.tickers.get(symbol)
     if instrument is None:
-        _refuse(desk, signal_id, f"{symbol} is not listed", report, final=True)
+        _refuse(context, signal_id, f"{symbol} is not listed", report, final=True)
         return None
     if ticker is None:
-        _refuse(desk, signal_id, f"the exchange has no ticker of {symbol}", report, final=False)
+        _refuse(context, signal_id, f"the exchange has no ticker of {symbol}", report, final=False)
         return None
     candidate = Candidate(
         symbol=symbol,
@@ -245,9 +249,9 @@ def _gate(
         barred=market.barred.get(signal_id),
     )
     shut = admit(
-        desk.database,
-        desk.settings,
-        desk.notify,
+        context.database,
+        context.settings,
+        context.notify,
         candidate=candidate,
         ticker=ticker,
         account=account,
@@ -256,23 +260,23 @@ def _gate(
     )
     if shut:
         reason = "; ".join(map(str, shut))
-        _refuse(desk, signal_id, reason, report, final=any(refusal.final for refusal in shut))
+        _refuse(context, signal_id, reason, report, final=any(refusal.final for refusal in shut))
         return None
-    size = size_position(instrument, ticker.last, desk.settings)
+    size = size_position(instrument, ticker.last, context.settings)
     if isinstance(size, Unsizable):
-        _refuse(desk, signal_id, size.reason, report, final=True)
+        _refuse(context, signal_id, size.reason, report, final=True)
         return None
     return size, ticker.last
 
 
 def _reserve(
-    desk: Desk, lease: Lease, row: Row, size: Size, foreign: int, now_ms: int, report: SubmitReport
+    context: ExecutionContext, lease: Lease, row: Row, size: Size, foreign: int, now_ms: int, report: SubmitReport
 ) -> Intent | None:
     signal_id, symbol = str(row["signal_id"]), str(row["symbol"])
     intent = Intent(
         order_link_id=order_link_id(signal_id),
         signal_id=signal_id,
-        account=desk.settings.account,
+        account=context.settings.account,
         symbol=symbol,
         side=Side.BUY if row["position_type"] == "LONG" else Side.SELL,
         qty=size.qty,
@@ -282,18 +286,18 @@ def _reserve(
         status=orders.INTENT,
         order_id=None,
         created_ms=now_ms,
-        touched_wall_ms=desk.wall_ms(),
+        touched_wall_ms=context.wall_ms(),
     )
-    places = desk.settings.max_positions - foreign
-    with desk.step(Step.RESERVE):
-        if orders.reserve(desk.database, intent, max_open=places, wall_ms=intent.touched_wall_ms, lease=lease):
+    places = context.settings.max_positions - foreign
+    with context.step(Step.RESERVE):
+        if orders.reserve(context.database, intent, max_open=places, wall_ms=intent.touched_wall_ms, lease=lease):
             return intent
     report.refused[signal_id] = f"another process works on it, {symbol} has an open order, or all are taken"
     return None
 
 
-def _refuse(desk: Desk, signal_id: str, reason: str, report: SubmitReport, *, final: bool) -> None:
-    ledger.note(desk.database, signal_id, reason, status=ledger.REJECTED if final else None)
+def _refuse(context: ExecutionContext, signal_id: str, reason: str, report: SubmitReport, *, final: bool) -> None:
+    ledger.note(context.database, signal_id, reason, status=ledger.REJECTED if final else None)
     (report.rejected if final else report.refused)[signal_id] = reason
 
 
@@ -308,12 +312,12 @@ Run = Callable[..., "Future[Any]"]
 
 
 @contextmanager
-def _lanes(desk: Desk, count: int) -> Iterator[Run]:
+def _lanes(context: ExecutionContext, count: int) -> Iterator[Run]:
     """Runs calls side by side, each symbol's in its order; a single one, and one lane, at once and in this thread."""
-    if count == 1 or desk.lanes == 1:
+    if count == 1 or context.lanes == 1:
         yield _at_once
         return
-    with ThreadPoolExecutor(min(count, desk.lanes), thread_name_prefix="orders") as pool:
+    with ThreadPoolExecutor(min(count, context.lanes), thread_name_prefix="orders") as pool:
         yield pool.submit
 
 

@@ -20,7 +20,7 @@ from trading_assets.core.schemas import LIVE_PARITY
 from trading_assets.core.settings import Settings
 from trading_assets.core.strategy_data import StrategyData
 from trading_assets.core.timeframes import DAY_MS, HOUR_MS, Timeframe, as_of_ms
-from trading_assets.ledger.evaluations import Look
+from trading_assets.ledger.evaluations import Evaluation
 from trading_assets.strategies.base import Strategy
 from trading_assets.strategies.registry import make_strategy
 from trading_assets.trading.decide.entry import signal_id
@@ -49,7 +49,7 @@ class LiveDay:
     """
 
     selections: pd.DataFrame
-    looks: Sequence[Look]
+    looks: Sequence[Evaluation]
     signals: pd.DataFrame
     trades: Mapping[str, LiveTrade]
 
@@ -133,7 +133,7 @@ class _Day:
         for look in self.live.looks:
             for coin in of_hour[look.hour_ms]:
                 close = look.time_ms - look.time_ms % coin.timeframe.ms
-                if coin.symbol in look.looked and self.day_ms <= close < self.end_ms:
+                if coin.symbol in look.outcomes and self.day_ms <= close < self.end_ms:
                     wanted[coin].setdefault(close, False)
         expected: dict[str, tuple[_Coin, Decision, bool]] = {}
         alike: dict[tuple[str, Timeframe, str, str], list[_Coin]] = defaultdict(list)
@@ -175,15 +175,15 @@ class _Day:
         except TradingAssetsError:
             return []
 
-    def _looks_at(self, close_ms: int) -> Iterable[Look]:
+    def _looks_at(self, close_ms: int) -> Iterable[Evaluation]:
         ends = close_ms + self.settings.signal_ttl_s * 1000
         return (look for look in self.live.looks if close_ms <= look.time_ms < ends)
 
     def _why_no_signal(self, coin: _Coin, close_ms: int, *, nominal: bool) -> Verdict:
         looks = list(self._looks_at(close_ms))
-        following = [look for look in looks if look.hour_ms == coin.hour_ms and coin.symbol in look.looked]
+        following = [look for look in looks if look.hour_ms == coin.hour_ms and coin.symbol in look.outcomes]
         return compare.why_no_signal(
-            [look.looked[coin.symbol] for look in following],
+            [look.outcomes[coin.symbol] for look in following],
             looked=bool(looks),
             elsewhere=nominal and not following,
         )

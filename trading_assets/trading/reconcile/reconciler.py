@@ -21,7 +21,7 @@ from trading_assets.ledger import account as books
 from trading_assets.ledger import orders
 from trading_assets.ledger.account import Closing
 from trading_assets.ledger.orders import Intent
-from trading_assets.trading.context import Desk
+from trading_assets.trading.context import ExecutionContext
 from trading_assets.trading.decide.entry import OUR_ENTRIES
 from trading_assets.trading.execute import saga, steps
 from trading_assets.trading.execute.recovery import conclude, look
@@ -66,29 +66,29 @@ class _Books:
     until_ms: int
 
 
-def reconcile(desk: Desk) -> ReconcileReport:
+def reconcile(context: ExecutionContext) -> ReconcileReport:
     """One pass.
 
     Raises:
         ExchangeError: the books cannot be read. Nothing was changed, unless it was what had been repaired that could
             not be read again.
     """
-    account = desk.settings.account
+    account = context.settings.account
     report = ReconcileReport()
-    started_wall_ms = desk.wall_ms()
-    now_ms = desk.exchange.now_ms()
-    until = books.reconciled_until_ms(desk.database, account)
+    started_wall_ms = context.wall_ms()
+    now_ms = context.exchange.now_ms()
+    until = books.reconciled_until_ms(context.database, account)
     since = now_ms - FIRST_LOOK_BACK_MS if until is None else min(until, now_ms) - OVERLAP_MS
-    unsettled = look(desk)
-    found = _read(desk, since, now_ms + 1)
-    report.recovered = sum(conclude(desk, evidence) for evidence in unsettled)
-    settled_now = {evidence.intent.order_link_id for evidence in unsettled} | _adopt(desk, found, report)
-    failed = _attach_missing_stops(desk, found, report)
+    unsettled = look(context)
+    found = _read(context, since, now_ms + 1)
+    report.recovered = sum(conclude(context, evidence) for evidence in unsettled)
+    settled_now = {evidence.intent.order_link_id for evidence in unsettled} | _adopt(context, found, report)
+    failed = _attach_missing_stops(context, found, report)
     if unsettled or report.repaired or failed:
-        now_ms = desk.exchange.now_ms()
-        found = _read(desk, since, now_ms + 1)
+        now_ms = context.exchange.now_ms()
+        found = _read(context, since, now_ms + 1)
     report.open_positions, report.equity = len(found.positions), found.wallet.equity
-    with desk.database.write(one_at_a_time=f"books of {account}") as connection:
+    with context.database.write(one_at_a_time=f"books of {account}") as connection:
         texts = _differences(connection, account, found, failed)
         gone = _gone(connection, account, found)
         report.new_fills = books.add_fills(connection, account, found.executions)
@@ -97,7 +97,7 @@ def reconcile(desk: Desk) -> ReconcileReport:
         books.add_equity(connection, account, found.wallet, now_ms)
         for intent in gone:
             if intent.touched_wall_ms < started_wall_ms or intent.order_link_id in settled_now:
-                closed = saga.advance_in(connection, intent, orders.CLOSED, now_ms=now_ms, wall_ms=desk.wall_ms())
+                closed = saga.advance_in(connection, intent, orders.CLOSED, now_ms=now_ms, wall_ms=context.wall_ms())
                 report.freed += closed is not None
         report.differences = [(symbol, "; ".join(lines)) for symbol, lines in texts.items()]
         fresh = [
@@ -114,21 +114,21 @@ def reconcile(desk: Desk) -> ReconcileReport:
             differences=len(report.differences),
             until_ms=now_ms,
         )
-    risk_guard.watch(desk.database, desk.settings, desk.notify, equity=found.wallet.equity, now_ms=now_ms)
+    risk_guard.watch(context.database, context.settings, context.notify, equity=found.wallet.equity, now_ms=now_ms)
     for text in [*fresh, *report.repaired]:
-        desk.notify("books differ", text)
+        context.notify("books differ", text)
     for closing in report.new_closings:
-        desk.notify(
+        context.notify(
             f"closed {closing.position_side} {closing.symbol} at its {closing.reason}",
             f"{closing.qty} at {closing.exit_price}, PnL {closing.pnl:+.2f} USD",
         )
     return report
 
 
-def _read(desk: Desk, since_ms: int, until_ms: int) -> _Books:
-    exchange = desk.exchange
+def _read(context: ExecutionContext, since_ms: int, until_ms: int) -> _Books:
+    exchange = context.exchange
     closed = exchange.closed_pnl(since_ms, until_ms)
-    with desk.database.read() as connection:
+    with context.database.read() as connection:
         new = books.unknown_closings(connection, [row.order_id for row in closed])
     return _Books(
         wallet=exchange.wallet(),
@@ -144,15 +144,15 @@ def _read(desk: Desk, since_ms: int, until_ms: int) -> _Books:
     )
 
 
-def _adopt(desk: Desk, found: _Books, report: ReconcileReport) -> set[str]:
+def _adopt(context: ExecutionContext, found: _Books, report: ReconcileReport) -> set[str]:
     """Take up orders of ours that the ledger had given up, and that the exchange has filled after all; their ids."""
     taken = set()
     filled: dict[str, list[Execution]] = defaultdict(list)
     for execution in found.executions:
         if execution.exec_type == _ORDINARY and execution.order_link_id.startswith(OUR_ENTRIES):
             filled[execution.order_link_id].append(execution)
-    account = desk.settings.account
-    with desk.database.read() as connection:
+    account = context.settings.account
+    with context.database.read() as connection:
         given_up = [
             intent
             for intent in orders.by_links(connection, account, filled).values()
@@ -167,7 +167,7 @@ def _adopt(desk: Desk, found: _Books, report: ReconcileReport) -> set[str]:
         is_open = held.get(intent.symbol) is intent.side and closed[link] < qty
         reason = f"{intent.status}, but the exchange filled it"
         adopted = steps.move(
-            desk,
+            context,
             intent,
             orders.CONFIRMED if is_open else orders.CLOSED,
             reason=reason,
@@ -181,20 +181,20 @@ def _adopt(desk: Desk, found: _Books, report: ReconcileReport) -> set[str]:
     return taken
 
 
-def _attach_missing_stops(desk: Desk, found: _Books, report: ReconcileReport) -> dict[str, str]:
+def _attach_missing_stops(context: ExecutionContext, found: _Books, report: ReconcileReport) -> dict[str, str]:
     """Repair our positions without a stop; what could not be repaired, by symbol."""
     failed: dict[str, str] = {}
     bare = {position.symbol: position for position in found.positions if position.stop_loss is None}
     if not bare:
         return failed
-    with desk.database.read() as connection:
-        intents = orders.confirmed(connection, desk.settings.account)
+    with context.database.read() as connection:
+        intents = orders.confirmed(connection, context.settings.account)
     for intent in intents:
         position = bare.get(intent.symbol)
         if position is None or intent.side is not position.side:
             continue
         try:
-            acted = steps.protect(desk, intent, intent.filled_qty or intent.qty)
+            acted = steps.protect(context, intent, intent.filled_qty or intent.qty)
         except ExchangeError as error:
             failed[intent.symbol] = f"{intent.symbol} has lost its stop and could not be given one: {error}"
             continue

@@ -56,7 +56,7 @@ class _Payments:
 
 
 @dataclass(frozen=True)
-class Wanted:
+class DataRequest:
     """What a strategy on a symbol and timeframe reads."""
 
     symbol: str
@@ -72,10 +72,10 @@ class Wanted:
         return tuple(dict.fromkeys((symbol, timeframe) for symbol, timeframe, _, _ in self.requests()))
 
 
-class WarmFrames:
+class CandleCache:
     """Not safe for threads, but for those that it starts itself."""
 
-    def __init__(self, source: MarketData, store: CandleStore, wanted: Iterable[Wanted]) -> None:
+    def __init__(self, source: MarketData, store: CandleStore, wanted: Iterable[DataRequest]) -> None:
         self._source, self._store = source, store
         self._series: dict[Topic, _Series] = {}
         self._payments: dict[str, _Payments] = {}
@@ -137,7 +137,7 @@ class WarmFrames:
         """Ask for payments by REST, through the candle store. Failures by symbol."""
         return _failures(lambda symbol: self._refresh(symbol, now_ms), symbols)
 
-    def load(self, wanted: Wanted, now_ms: int) -> StrategyData:
+    def load(self, wanted: DataRequest, now_ms: int) -> StrategyData:
         """The newest `LIVE_BARS` closed bars, with warm-up before them: equal to `load_live` at the same moment."""
         start = floor_ms(now_ms, wanted.timeframe.ms) - LIVE_BARS * wanted.timeframe.ms
         return load_strategy_data(self, wanted.symbol, wanted.timeframe, wanted.needs, start, now_ms)
@@ -150,7 +150,7 @@ class WarmFrames:
         """See `trading_assets.market.loading.CandleReader`."""
         return self._payments[symbol].funding.between(start_ms, end_ms)
 
-    def _follow(self, wanted: Wanted) -> None:
+    def _follow(self, wanted: DataRequest) -> None:
         for symbol, timeframe, start_ms, end_ms in wanted.requests():
             series = self._series.setdefault((symbol, timeframe), _Series(0, Candles.empty(timeframe)))
             series.reach_ms = max(series.reach_ms, end_ms - start_ms)

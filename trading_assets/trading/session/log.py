@@ -19,7 +19,7 @@ class Check(Protocol):
 
 
 @dataclass(frozen=True)
-class Said:
+class SessionMessage:
     """A line for the log."""
 
     text: str
@@ -27,7 +27,7 @@ class Said:
 
 
 @dataclass(frozen=True)
-class Found:
+class SignalsFound:
     """New signals, already sent to the executor if their check passed."""
 
     rows: pd.DataFrame
@@ -36,7 +36,7 @@ class Found:
 
 
 @dataclass(frozen=True)
-class Pulse:
+class Heartbeat:
     """How the session lives, since its last pulse; latencies in ms of the venue's clock, from a candle's end."""
 
     closes: int
@@ -52,11 +52,11 @@ class Pulse:
     skipped: Mapping[str, int]
 
 
-Tell = Callable[[Said | Found | Pulse], None]
+Tell = Callable[[SessionMessage | SignalsFound | Heartbeat], None]
 
 
 @dataclass
-class Tally:
+class SessionStats:
     """What has been counted since the last pulse."""
 
     closes: int = 0
@@ -68,10 +68,10 @@ class Tally:
     latencies_ms: deque[int] = field(default_factory=lambda: deque(maxlen=5000))
     skipped: Counter[str] = field(default_factory=Counter)
 
-    def pulse(self, *, connections: int, messages: int) -> Pulse:
+    def pulse(self, *, connections: int, messages: int) -> Heartbeat:
         """The counts as a reader sees them, with those of the stream."""
         latencies = np.array(self.latencies_ms)
-        return Pulse(
+        return Heartbeat(
             closes=self.closes,
             signals=self.signals,
             executed=self.executed,

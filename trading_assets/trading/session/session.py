@@ -27,15 +27,15 @@ from trading_assets.ledger import signals as ledger
 from trading_assets.market.store import CandleStore
 from trading_assets.strategies.base import Strategy
 from trading_assets.strategies.registry import make_strategy
-from trading_assets.trading.context import Desk
+from trading_assets.trading.context import ExecutionContext
 from trading_assets.trading.decide.entry import is_due
 from trading_assets.trading.decide.finder import BROKEN, FinderReport, find_entry_signals
 from trading_assets.trading.execute import submit as executor
 from trading_assets.trading.reconcile.reconciler import reconcile
 from trading_assets.trading.session import lease as session_lease
-from trading_assets.trading.session.candle_cache import Wanted, WarmFrames
+from trading_assets.trading.session.candle_cache import CandleCache, DataRequest
 from trading_assets.trading.session.lease import NotOurTurnError, Queue, Trader, Turn
-from trading_assets.trading.session.log import Check, Found, Said, Tally, Tell
+from trading_assets.trading.session.log import Check, SessionMessage, SessionStats, SignalsFound, Tell
 from trading_assets.trading.session.selection import Selected
 
 LOOK_S = 0.2
@@ -67,7 +67,7 @@ class _Watched:
 
     row: Mapping[Any, Any]
     timeframe: Timeframe
-    wanted: Wanted | None
+    wanted: DataRequest | None
     topics: tuple[Topic, ...]
     decided_ms: int = 0
     owed_ms: int = 0
@@ -84,7 +84,7 @@ class Session:
     def __init__(
         self,
         *,
-        desk: Desk,
+        context: ExecutionContext,
         store: CandleStore,
         selected: Selected,
         run: str,
@@ -92,19 +92,19 @@ class Session:
         check: Callable[[pd.DataFrame], Check],
         tell: Tell,
     ) -> None:
-        self._desk, self._selected, self._check, self._tell = desk, selected, check, tell
+        self._desk, self._selected, self._check, self._tell = context, selected, check, tell
         self._trader = Trader(run, selected.key)
-        self._queue = Queue(desk.database, desk.settings.account, self._trader, desk.wall_ms)
+        self._queue = Queue(context.database, context.settings.account, self._trader, context.wall_ms)
         self._turn: Turn | None = None
         rows = selected.rows.sort_values("symbol").to_dict("records")
         self._watched = [_watch({str(name): value for name, value in row.items()}) for row in rows]
         wanted = [one.wanted for one in self._watched if one.wanted is not None]
-        self._frames = WarmFrames(desk.exchange, store, wanted)
+        self._frames = CandleCache(context.exchange, store, wanted)
         self._events: queue.SimpleQueue[StreamEvent] = queue.SimpleQueue()
         self._stream = make_stream(self._frames.topics, self._events.put)
         self._stopping = threading.Event()
         self._instruments: Mapping[str, Instrument] = {}
-        self._tally = Tally()
+        self._tally = SessionStats()
         self._asked_ms = self._began_ms = 0
         self._next: dict[str, float] = {}
         self._missed = 0
@@ -176,7 +176,7 @@ class Session:
         if not self._is_time("books", OWED_AGAIN_S):
             return False
         try:
-            report = reconcile(self._trading_desk())
+            report = reconcile(self._trading_context())
         except TradingAssetsError as error:
             self._warn_once("could not be compared, nothing is opened before they are", {"the books": error})
             return False
@@ -316,7 +316,7 @@ class Session:
         closes = {one.timeframe: floor_ms(now_ms, one.timeframe.ms) for one in coins}
 
         def load(symbol: str, timeframe: Timeframe, strategy: Strategy) -> StrategyData:
-            return self._frames.load(Wanted(symbol, timeframe, strategy.needs()), now_ms)
+            return self._frames.load(DataRequest(symbol, timeframe, strategy.needs()), now_ms)
 
         report = find_entry_signals(
             database=self._desk.database,
@@ -347,14 +347,14 @@ class Session:
         else:
             ledger.reject(self._desk.database, identities, BROKEN)
             self._say("entry_signals broke its schema: no order was sent; see its check", is_warning=True)
-        self._tell(Found(rows, check, dict(report.skipped)))
+        self._tell(SignalsFound(rows, check, dict(report.skipped)))
 
     def _submit(self) -> None:
         if self._turn is None:
             raise AssertionError("only who has the turn sends orders")
         self._turn.require()
         try:
-            report = executor.submit_orders(self._trading_desk())
+            report = executor.submit_orders(self._trading_context())
         except LeaseLostError:
             raise
         except TradingAssetsError as error:
@@ -420,7 +420,7 @@ class Session:
     # Telling
 
     def _say(self, text: str, *, is_warning: bool = False) -> None:
-        self._tell(Said(text, is_warning))
+        self._tell(SessionMessage(text, is_warning))
 
     def _say_once(self, text: str, *, is_warning: bool = False) -> None:
         if text not in self._told and len(self._told) < 200:
@@ -440,11 +440,11 @@ class Session:
     def _pulse(self) -> None:
         self._told.clear()
         tally, counts = self._tally, self._stream.counts
-        self._tally = Tally()
+        self._tally = SessionStats()
         self._tell(tally.pulse(connections=counts.connections, messages=counts.messages - self._pulsed_messages))
         self._pulsed_messages = counts.messages
 
-    def _trading_desk(self) -> Desk:
+    def _trading_context(self) -> ExecutionContext:
         return replace(self._desk, lease=self._turn.lease if self._turn is not None else None)
 
 
@@ -454,5 +454,5 @@ def _watch(row: Mapping[Any, Any]) -> _Watched:
         needs = make_strategy(str(row["strategy"]), str(row["parameters"])).needs()
     except Exception:  # noqa: BLE001 (a user's strategy may raise anything; the finder reports it, the others go on)
         return _Watched(row, timeframe, None, ())
-    wanted = Wanted(symbol, timeframe, needs)
+    wanted = DataRequest(symbol, timeframe, needs)
     return _Watched(row, timeframe, wanted, wanted.topics)

@@ -78,7 +78,7 @@ def test_no_coin_enters_above_its_own_highest_price(name: str) -> None:
     middle = [float(np.median(data.candles.close)) for data in members]
     limited = [
         members[0],
-        *(replace(one, most_price=price) for one, price in zip(members[1:], middle[1:], strict=True)),
+        *(replace(one, max_price=price) for one, price in zip(members[1:], middle[1:], strict=True)),
     ]
     panel = panel_of(*limited)
     outcome = sweep.run(panel, COSTS, CAPITAL)
@@ -89,7 +89,7 @@ def test_no_coin_enters_above_its_own_highest_price(name: str) -> None:
         for index, trades in enumerate(KernelEngine().simulate(columns, COSTS)):
             np.testing.assert_array_equal(outcome.pnl(coin, index), trades.pnl[trades.closed])
             entered += [coin] * len(trades)
-            assert (panel.window(coin).candles.close[trades.entry] <= data.most_price).all()
+            assert (panel.window(coin).candles.close[trades.entry] <= data.max_price).all()
     assert set(entered) == {0, 1, 2}
     assert not np.array_equal(outcome.figures[1], sweep.run(panel_of(members[1]), COSTS, CAPITAL).figures[0])
 
@@ -109,7 +109,7 @@ def test_only_coins_with_the_same_times_stand_side_by_side(
         times = held.candles.end_ms[::32]
         members[other_funding] = replace(held, funding=Funding(times, np.full(len(times), 1e-4)))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "MOST_BARS", most)
+        patch.setattr(module, "MAX_BARS", most)
         made = list(panels(members, start_of(members[0]), OUT_OF_SAMPLE_PCT))
     assert sorted(place for places, _ in made for place in places) == list(range(len(members)))
     for places, panel in made:

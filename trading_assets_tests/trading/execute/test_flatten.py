@@ -24,14 +24,14 @@ def held(database: Database, *symbols: str) -> Bench:
     bench = bench_on(database, *symbols, "ZUSDT")
     for symbol in symbols:
         add_signal(database, symbol)
-    submit_orders(bench.desk)
+    submit_orders(bench.context)
     bench.exchange.open_foreign("ZUSDT", Side.SELL)
     bench.later()
     return bench
 
 
 def close_all(bench: Bench, **options: bool) -> FlattenReport:
-    return flatten(bench.desk, reason="storm", actor="ann", **options)
+    return flatten(bench.context, reason="storm", actor="ann", **options)
 
 
 def exits(bench: Bench) -> list[str]:
@@ -88,7 +88,7 @@ def test_killed_at_any_call_and_started_again_it_closes_each_position_once(sqlit
         bench = bench_on(sqlite, *symbols, account=f"a{number}")
         for symbol in symbols:
             add_signal(sqlite, symbol, account=f"a{number}")
-        submit_orders(bench.desk)
+        submit_orders(bench.context)
         assert len(bench.exchange.open) == 2
         bench.exchange.fail(call, KeyboardInterrupt(), processed=processed, skip=skip)
         try:
@@ -136,7 +136,7 @@ def test_an_order_in_flight_is_settled_first_and_then_closed(sqlite: Database) -
     bench = bench_on(sqlite, "AUSDT")
     add_signal(sqlite, "AUSDT")
     bench.exchange.fail("find_order", ExchangeUnavailableError("502"), times=99)
-    submit_orders(bench.desk)
+    submit_orders(bench.context)
     assert len(orders.unresolved(sqlite, "main")) == 1
     bench.exchange.heal()
     bench.later()

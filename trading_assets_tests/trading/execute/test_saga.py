@@ -75,7 +75,7 @@ def test_an_order_goes_through_the_steps_in_the_order_of_the_table(sqlite: Datab
     bench.exchange.attaches_stops = False
     add_signal(sqlite)
     points: list[str] = []
-    submit_orders(replace(bench.desk, at=points.append))
+    submit_orders(replace(bench.context, at=points.append))
     taken = [point.removeprefix("before ") for point in points if point.startswith("before ")]
     assert taken == [step for step in Step if step is not Step.EXIT]
     assert len(points) == 2 * len(taken)

@@ -33,7 +33,7 @@ from trading_assets_tests.trading.desks import NOW_MS, add_signal, bench_on, set
 def test_a_signal_becomes_one_position_with_its_stops(database: Database) -> None:
     bench = bench_on(database)
     identity = add_signal(database)
-    report = submit_orders(bench.desk)
+    report = submit_orders(bench.context)
     assert report.executed == [identity]
     position = bench.exchange.open["BTCUSDT"]
     assert (position.side, position.size) == (Side.BUY, Decimal(1))
@@ -50,7 +50,7 @@ def test_a_signal_becomes_one_position_with_its_stops(database: Database) -> Non
 def test_a_short_signal_sells(sqlite: Database) -> None:
     bench = bench_on(sqlite)
     add_signal(sqlite, position_type="SHORT", stop_loss=102.0, take_profit=96.0)
-    submit_orders(bench.desk)
+    submit_orders(bench.context)
     position = bench.exchange.open["BTCUSDT"]
     assert (position.side, position.stop_loss) == (Side.SELL, Decimal(102))
 
@@ -59,7 +59,7 @@ def test_submitting_again_and_again_places_one_order(database: Database) -> None
     bench = bench_on(database)
     identity = add_signal(database)
     for _ in range(5):
-        submit_orders(bench.desk)
+        submit_orders(bench.context)
         bench.later()
     assert bench.exchange.calls["place_order"] == 1
     bench.require_consistent(identity)
@@ -67,7 +67,7 @@ def test_submitting_again_and_again_places_one_order(database: Database) -> None
 
 def test_without_waiting_signals_the_account_is_not_asked(sqlite: Database) -> None:
     bench = bench_on(sqlite)
-    submit_orders(bench.desk)
+    submit_orders(bench.context)
     assert not bench.exchange.calls.keys() - {"now_ms"}
 
 
@@ -75,7 +75,7 @@ def test_the_most_confident_signal_takes_the_last_place(sqlite: Database) -> Non
     bench = bench_on(sqlite, "AUSDT", "BUSDT", max_positions=1)
     weak = add_signal(sqlite, "AUSDT", confidence=70.0)
     strong = add_signal(sqlite, "BUSDT", confidence=90.0)
-    report = submit_orders(bench.desk)
+    report = submit_orders(bench.context)
     assert report.executed == [strong]
     assert "positions" in report.refused[weak]
     assert bench.signal(weak)["status"] == "active"
@@ -85,7 +85,7 @@ def test_a_second_signal_of_an_occupied_symbol_is_ended(database: Database) -> N
     bench = bench_on(database)
     first = add_signal(database)
     second = add_signal(database, timeframe="30m", confidence=70.0)
-    report = submit_orders(bench.desk)
+    report = submit_orders(bench.context)
     assert report.executed == [first]
     assert second in report.rejected
     assert bench.signal(second)["status"] == "rejected"
@@ -96,10 +96,10 @@ def test_a_waiting_signal_is_executed_once_its_gate_opens(sqlite: Database) -> N
     bench = bench_on(sqlite)
     identity = add_signal(sqlite)
     bench.exchange.set_price("BTCUSDT", "100.6")
-    assert "price" in submit_orders(bench.desk).refused[identity]
+    assert "price" in submit_orders(bench.context).refused[identity]
     assert bench.signal(identity)["status"] == "active"
     bench.exchange.set_price("BTCUSDT", "100.4")
-    assert submit_orders(bench.desk).executed == [identity]
+    assert submit_orders(bench.context).executed == [identity]
 
 
 @pytest.mark.parametrize(("seconds", "status"), [(294, "executed"), (295, "expired"), (4000, "expired")])
@@ -107,7 +107,7 @@ def test_a_signal_expires_with_its_life_time(sqlite: Database, seconds: int, sta
     bench = bench_on(sqlite)
     identity = add_signal(sqlite)
     bench.later(seconds)
-    report = submit_orders(bench.desk)
+    report = submit_orders(bench.context)
     assert bench.signal(identity)["status"] == status
     assert report.expired == (status == "expired")
     assert bench.exchange.calls["place_order"] == (status == "executed")
@@ -117,18 +117,18 @@ def test_an_expired_signal_keeps_its_last_refusal_as_the_reason(database: Databa
     bench = bench_on(database)
     identity = add_signal(database)
     bench.exchange.set_price("BTCUSDT", 101)
-    submit_orders(bench.desk)
+    submit_orders(bench.context)
     bench.later(600)
-    submit_orders(bench.desk)
+    submit_orders(bench.context)
     assert str(bench.signal(identity)["reason"]).startswith("price")
 
 
 def test_another_accounts_signals_are_not_touched(sqlite: Database) -> None:
     bench = bench_on(sqlite)
     identity = add_signal(sqlite, account="other")
-    submit_orders(bench.desk)
+    submit_orders(bench.context)
     bench.later(600)
-    submit_orders(bench.desk)
+    submit_orders(bench.context)
     assert bench.signal(identity)["status"] == "active"
     assert bench.exchange.calls["place_order"] == 0
 
@@ -136,7 +136,7 @@ def test_another_accounts_signals_are_not_touched(sqlite: Database) -> None:
 def test_a_symbol_that_is_not_listed_ends_the_signal(sqlite: Database) -> None:
     bench = bench_on(sqlite)
     gone, there = add_signal(sqlite, "GONEUSDT", confidence=90.0), add_signal(sqlite)
-    report = submit_orders(bench.desk)
+    report = submit_orders(bench.context)
     assert "not listed" in report.rejected[gone]
     assert report.executed == [there]
 
@@ -145,7 +145,7 @@ def test_a_quantity_that_no_order_may_have_ends_the_signal(sqlite: Database) -> 
     bench = bench_on(sqlite)
     bench.exchange.listed["BTCUSDT"] = an_instrument("BTCUSDT", min_qty=Decimal(2))
     identity = add_signal(sqlite)
-    assert "smallest quantity" in submit_orders(bench.desk).rejected[identity]
+    assert "smallest quantity" in submit_orders(bench.context).rejected[identity]
     bench.require_consistent(identity)
 
 
@@ -165,11 +165,11 @@ def test_a_refused_order_ends_the_signal_and_frees_the_symbol(sqlite: Database, 
     bench = bench_on(sqlite)
     identity = add_signal(sqlite)
     bench.exchange.fail("place_order", error)
-    report = submit_orders(bench.desk)
+    report = submit_orders(bench.context)
     assert str(error) in report.rejected[identity]
     assert bench.signal(identity)["status"] == "rejected"
     assert not orders.occupying(sqlite, "main")
-    submit_orders(bench.desk)
+    submit_orders(bench.context)
     assert bench.exchange.calls["place_order"] == 1
     bench.require_consistent(identity)
 
@@ -179,7 +179,7 @@ def test_an_account_without_margin_is_told_no_by_the_exchange(sqlite: Database) 
     bench = bench_on(sqlite, leverage=Decimal(1), **wide)
     bench.exchange.balance = Decimal(90)
     identity = add_signal(sqlite)
-    assert "not enough" in submit_orders(bench.desk).rejected[identity]
+    assert "not enough" in submit_orders(bench.context).rejected[identity]
     bench.require_consistent(identity)
 
 
@@ -187,7 +187,7 @@ def test_an_order_that_was_not_sent_is_tried_again_with_the_same_id(sqlite: Data
     bench = bench_on(sqlite)
     identity = add_signal(sqlite)
     bench.exchange.fail("place_order", NotSentError("too many requests"), times=2)
-    assert submit_orders(bench.desk).executed == [identity]
+    assert submit_orders(bench.context).executed == [identity]
     assert bench.exchange.creates == {order_link_id(identity): 3}
     bench.require_consistent(identity)
 
@@ -196,11 +196,11 @@ def test_an_order_that_can_never_be_sent_is_given_up(sqlite: Database) -> None:
     bench = bench_on(sqlite)
     identity = add_signal(sqlite)
     bench.exchange.fail("place_order", NotSentError("connection refused"), times=99)
-    report = submit_orders(bench.desk)
+    report = submit_orders(bench.context)
     assert "not sent" in report.rejected[identity]
     assert bench.signal(identity)["status"] == "failed"
     bench.exchange.heal()
-    submit_orders(bench.desk)
+    submit_orders(bench.context)
     assert not bench.exchange.accepted
     bench.require_consistent(identity)
 
@@ -210,7 +210,7 @@ def test_an_order_is_not_sent_when_its_reservation_is_too_old(sqlite: Database) 
     identity = add_signal(sqlite)
     exchange = bench.exchange
     exchange.on_call = lambda name: bench.later(11) if name == "set_leverage" else None
-    report = submit_orders(bench.desk)
+    report = submit_orders(bench.context)
     assert "too long" in report.rejected[identity]
     assert exchange.calls["place_order"] == 0
     bench.require_consistent(identity)
@@ -220,7 +220,7 @@ def test_an_unclear_answer_of_an_order_that_was_placed_is_looked_up(database: Da
     bench = bench_on(database)
     identity = add_signal(database)
     bench.exchange.fail("place_order", AmbiguousOutcomeError("read timed out"), processed=True)
-    assert submit_orders(bench.desk).executed == [identity]
+    assert submit_orders(bench.context).executed == [identity]
     assert bench.exchange.calls["place_order"] == 1
     bench.require_consistent(identity)
 
@@ -229,14 +229,14 @@ def test_an_unclear_answer_of_an_order_that_was_not_placed_is_never_sent_again(d
     bench = bench_on(database)
     identity = add_signal(database)
     bench.exchange.fail("place_order", AmbiguousOutcomeError("read timed out"))
-    report = submit_orders(bench.desk)
+    report = submit_orders(bench.context)
     assert report.unknown == [identity]
     assert bench.signal(identity)["status"] == "executing"
     assert {intent.symbol for intent in orders.occupying(database, "main")} == {"BTCUSDT"}
     bench.later(5)
-    assert submit_orders(bench.desk).recovered == 0, "too early to say that it never arrived"
+    assert submit_orders(bench.context).recovered == 0, "too early to say that it never arrived"
     bench.later()
-    assert submit_orders(bench.desk).recovered == 1
+    assert submit_orders(bench.context).recovered == 1
     assert bench.signal(identity)["status"] == "failed"
     assert bench.exchange.calls["place_order"] == 1
     bench.require_consistent(identity)
@@ -246,9 +246,9 @@ def test_an_order_that_shows_late_is_found_by_a_later_run(sqlite: Database) -> N
     bench = bench_on(sqlite)
     identity = add_signal(sqlite)
     bench.exchange.hidden_looks = 8
-    assert submit_orders(bench.desk).unknown == [identity]
+    assert submit_orders(bench.context).unknown == [identity]
     bench.later(5)
-    assert submit_orders(bench.desk).recovered == 1
+    assert submit_orders(bench.context).recovered == 1
     assert bench.signal(identity)["status"] == "executed"
     bench.require_consistent(identity)
 
@@ -257,13 +257,13 @@ def test_an_order_that_is_still_open_keeps_its_symbol_until_it_is_final(sqlite: 
     bench = bench_on(sqlite)
     identity = add_signal(sqlite)
     bench.exchange.status_of_new = OrderStatus.NEW
-    assert submit_orders(bench.desk).unknown == [identity]
+    assert submit_orders(bench.context).unknown == [identity]
     bench.later()
-    assert submit_orders(bench.desk).recovered == 0
+    assert submit_orders(bench.context).recovered == 0
     assert [intent.symbol for intent in orders.occupying(sqlite, "main")] == ["BTCUSDT"]
     bench.exchange.finish(order_link_id(identity))
     bench.later()
-    assert submit_orders(bench.desk).recovered == 1
+    assert submit_orders(bench.context).recovered == 1
     bench.require_consistent(identity)
 
 
@@ -271,7 +271,7 @@ def test_an_order_that_filled_nothing_rejects_its_signal(sqlite: Database) -> No
     bench = bench_on(sqlite)
     identity = add_signal(sqlite)
     bench.exchange.status_of_new = OrderStatus.CANCELLED
-    report = submit_orders(bench.desk)
+    report = submit_orders(bench.context)
     assert "EC_NoImmediateQtyToFill" in report.rejected[identity]
     assert bench.signal(identity)["status"] == "rejected"
     assert not orders.occupying(sqlite, "main")
@@ -283,12 +283,12 @@ def test_an_outcome_stays_unknown_while_the_exchange_does_not_answer(sqlite: Dat
     exchange = bench.exchange
     exchange.fail("place_order", AmbiguousOutcomeError("read timed out"), processed=True)
     exchange.fail("find_order", ExchangeUnavailableError("502"), times=99)
-    assert submit_orders(bench.desk).unknown == [identity]
+    assert submit_orders(bench.context).unknown == [identity]
     bench.later()
-    assert recover(bench.desk) == 0
+    assert recover(bench.context) == 0
     assert [intent.status for intent in orders.unresolved(sqlite, "main")] == ["unknown"]
     exchange.heal()
-    assert recover(bench.desk) == 1
+    assert recover(bench.context) == 1
     bench.require_consistent(identity)
 
 
@@ -296,7 +296,7 @@ def test_leverage_that_cannot_be_set_means_no_order(sqlite: Database) -> None:
     bench = bench_on(sqlite)
     identity = add_signal(sqlite)
     bench.exchange.fail("set_leverage", NotSentError("connection refused"))
-    submit_orders(bench.desk)
+    submit_orders(bench.context)
     assert bench.exchange.calls["place_order"] == 0
     bench.require_consistent(identity)
 
@@ -305,7 +305,7 @@ def test_leverage_whose_outcome_is_unclear_is_no_unclear_order(sqlite: Database)
     bench = bench_on(sqlite)
     identity = add_signal(sqlite)
     bench.exchange.fail("set_leverage", AmbiguousOutcomeError("read timed out"))
-    report = submit_orders(bench.desk)
+    report = submit_orders(bench.context)
     assert report.unknown == [], "no order was sent, so there is no unknown outcome"
     bench.require_consistent(identity)
 
@@ -317,7 +317,7 @@ def test_a_missing_stop_is_attached(sqlite: Database) -> None:
     bench = bench_on(sqlite)
     bench.exchange.attaches_stops = False
     identity = add_signal(sqlite)
-    submit_orders(bench.desk)
+    submit_orders(bench.context)
     assert bench.exchange.open["BTCUSDT"].stop_loss == Decimal(98)
     bench.require_consistent(identity)
 
@@ -328,14 +328,14 @@ def test_a_position_that_can_have_no_stop_is_closed(database: Database) -> None:
     exchange.attaches_stops = False
     exchange.fail("set_stops", OrderRejectedError("beyond the stop"), times=99)
     identity = add_signal(database)
-    submit_orders(bench.desk)
+    submit_orders(bench.context)
     assert not exchange.open
     assert exchange.accepted == [order_link_id(identity), order_link_id(identity, "x")]
     assert [title for title, _ in bench.told].count("position without stop") == 1
     bench.require_consistent(identity)
-    reconcile(bench.desk)
+    reconcile(bench.context)
     bench.later()
-    reconcile(bench.desk)
+    reconcile(bench.context)
     assert not orders.occupying(database, "main")
 
 
@@ -351,9 +351,9 @@ def test_an_exit_that_fills_nothing_is_followed_by_others_until_the_position_is_
     identity = add_signal(sqlite)
     for _ in range(4):
         with contextlib.suppress(ExchangeError):
-            submit_orders(bench.desk)
+            submit_orders(bench.context)
         with contextlib.suppress(ExchangeError):
-            reconcile(bench.desk)
+            reconcile(bench.context)
         bench.later(60)
     assert not exchange.open
     exits = [order_link_id(identity, kind) for kind in ("x", *(f"x{n}" for n in range(2, thin + 2)))]
@@ -372,7 +372,7 @@ def test_a_failure_while_protecting_leaves_no_position_without_stop(sqlite: Data
             exchange.fail("set_stops", OrderRejectedError("beyond the stop"), times=99)
         exchange.fail(method, error, processed=processed, skip=int(method == "place_order"))
         identity = add_signal(sqlite, account=bench.settings.account)
-        settle_all(bench.desk, exchange, bench.later)
+        settle_all(bench.context, exchange, bench.later)
         bench.require_consistent(identity)
 
 
@@ -382,12 +382,12 @@ def test_one_signals_trouble_with_its_stop_does_not_keep_the_others_from_being_s
     first = add_signal(sqlite, "AUSDT", confidence=90.0)
     second = add_signal(sqlite, "BUSDT")
     exchange.fail("find_order", ExchangeUnavailableError("502"), times=16)
-    assert submit_orders(bench.desk).unknown == [first, second]
+    assert submit_orders(bench.context).unknown == [first, second]
     exchange.lose_stops("AUSDT")
     exchange.fail("set_stops", NotSentError("429"), times=99)
     bench.later()
     with contextlib.suppress(ExchangeError):
-        recover(bench.desk)
+        recover(bench.context)
     assert bench.signal(second)["status"] == "executed", "the second order is in order and needs no repair"
 
 
@@ -396,7 +396,7 @@ def test_a_failed_check_of_its_hour_lets_no_signal_through_and_stands_on_its_row
     hour = NOW_MS // HOUR_MS * HOUR_MS - HOUR_MS
     barred, free = add_signal(database, "AUSDT"), add_signal(database, "BUSDT", hour_ms=hour + HOUR_MS)
     checks.record(database, [Verdict("backtest_results/5m", "no_look_ahead", False, "it cheats")], [hour], "run")
-    report = submit_orders(bench.desk)
+    report = submit_orders(bench.context)
     assert report.executed == [free]
     assert bench.signal(barred)["status"] == signals.REJECTED
     assert "checks: no_look_ahead of backtest_results/5m failed: it cheats" in str(bench.signal(barred)["reason"])

@@ -21,7 +21,7 @@ from trading_assets.market.loading import load_live
 from trading_assets.market.store import CandleStore
 from trading_assets.simulator.embedded import RunningExchange
 from trading_assets.strategies.base import Strategy
-from trading_assets.trading.context import Desk
+from trading_assets.trading.context import ExecutionContext
 from trading_assets.trading.decide.finder import find_entry_signals
 from trading_assets.trading.execute.submit import submit_orders
 from trading_assets.trading.parity import load as reading
@@ -49,8 +49,8 @@ class LiveDesk:
     symbols: Sequence[str]
 
     @property
-    def desk(self) -> Desk:
-        return Desk(self.database, self.exchange, self.settings, sleep=lambda _seconds: None)
+    def context(self) -> ExecutionContext:
+        return ExecutionContext(self.database, self.exchange, self.settings, sleep=lambda _seconds: None)
 
     def instruments(self) -> dict[str, Instrument]:
         return {
@@ -71,7 +71,7 @@ class LiveDesk:
 
     def look(self) -> None:
         """What the reconcile job does, then what the trade job does."""
-        reconcile(self.desk)
+        reconcile(self.context)
         now_ms = self.exchange.now_ms()
         hour = latest_hour_ms(self.database, STRATEGY_SELECTIONS)
         assert hour is not None
@@ -87,7 +87,7 @@ class LiveDesk:
             settings=self.settings,
             now_ms=now_ms,
         )
-        submit_orders(self.desk)
+        submit_orders(self.context)
 
     def trade(self, hours: int, timeframe: str = "15m") -> None:
         """So many hours, a look at each quarter; each hour's selection is there a look after the hour's end."""

@@ -19,7 +19,7 @@ from trading_assets.exchange.transport import Connection, Transport
 from trading_assets.ledger import account as books
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.strategies import seed_registry
-from trading_assets.ledger.tables import entry_signals, finder_looks, order_intents
+from trading_assets.ledger.tables import entry_signals, order_intents, signal_evaluations
 from trading_assets.market.store import CandleStore
 from trading_assets.reporting.build import Sources, make_performance
 from trading_assets.reporting.forward_test import OPEN
@@ -44,7 +44,7 @@ def traded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveDesk]:
     config = ServeConfig(symbols=14, clock=ClockSpec(ClockMode.MANUAL, start_ms=START_MS))
     with serve_in_thread(config) as venue:
         connection = Connection(url=venue.url, keys=keys_of(venue.key, venue.secret))
-        desk = LiveDesk(
+        context = LiveDesk(
             venue,
             Database(f"sqlite:///{home / 'ledger.db'}"),
             CandleStore(home / "candles"),
@@ -52,13 +52,13 @@ def traded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveDesk]:
             settings(home=home, max_positions=3, **NO_PAUSES),
             COINS,
         )
-        seed_registry(desk.database)
-        desk.select(DAY_MS_ZERO + HOUR_MS, "15m")
-        desk.trade(HOURS)
+        seed_registry(context.database)
+        context.select(DAY_MS_ZERO + HOUR_MS, "15m")
+        context.trade(HOURS)
         venue.set_clock(DAY_MS_ZERO + DAY_MS + 400_000)
-        reconcile(desk.desk)
-        yield desk
-        desk.database.close()
+        reconcile(context.context)
+        yield context
+        context.database.close()
 
 
 @pytest.fixture
@@ -186,7 +186,7 @@ def test_another_exit_is_named(
 
 
 def test_without_its_looks_live_was_not_running(traded: LiveDesk, broken: Callable[[sa.Executable], LiveDesk]) -> None:
-    rows = broken(sa.delete(finder_looks)).parity()
+    rows = broken(sa.delete(signal_evaluations)).parity()
     silent = rows[rows["live"] == 0]
     assert set(silent["outcome"]) == {Outcome.NOT_RUNNING}
 

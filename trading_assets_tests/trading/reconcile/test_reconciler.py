@@ -15,7 +15,7 @@ from trading_assets.ledger import account as books
 from trading_assets.ledger import orders
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.tables import metadata, reconciliations, risk_events
-from trading_assets.trading.context import Desk
+from trading_assets.trading.context import ExecutionContext
 from trading_assets.trading.execute.submit import submit_orders
 from trading_assets.trading.portfolio import account_snapshot, performance
 from trading_assets.trading.reconcile.reconciler import reconcile
@@ -27,7 +27,7 @@ def opened(database: Database, *symbols: str) -> Bench:
     bench = bench_on(database, *(symbols or ("BTCUSDT",)))
     for symbol in bench.exchange.listed:
         add_signal(database, symbol)
-    assert len(submit_orders(bench.desk).executed) == len(bench.exchange.listed)
+    assert len(submit_orders(bench.context).executed) == len(bench.exchange.listed)
     bench.later()
     return bench
 
@@ -44,7 +44,7 @@ def contents(database: Database, *, without: set[str] = frozenset()) -> dict[str
 
 def test_books_come_into_the_ledger(database: Database) -> None:
     bench = opened(database)
-    report = reconcile(bench.desk)
+    report = reconcile(bench.context)
     assert (report.new_fills, report.open_positions, report.new_closings) == (1, 1, [])
     fills = books.fill_rows(database, "main")
     assert fills[["symbol", "side", "exec_type", "price", "qty"]].values.tolist() == [
@@ -60,10 +60,10 @@ def test_books_come_into_the_ledger(database: Database) -> None:
 def test_a_second_pass_over_the_same_books_changes_nothing(database: Database) -> None:
     bench = opened(database, "AUSDT", "BUSDT")
     bench.exchange.close_position("AUSDT", "StopLoss")
-    reconcile(bench.desk)
+    reconcile(bench.context)
     before, told = contents(database, without={"reconciliations"}), len(bench.told)
     for _ in range(2):
-        again = reconcile(bench.desk)
+        again = reconcile(bench.context)
         assert (again.new_fills, again.new_closings, again.freed, again.repaired) == (0, [], 0, [])
     assert contents(database, without={"reconciliations"}) == before
     assert len(bench.told) == told
@@ -83,7 +83,7 @@ def test_the_end_of_a_position_is_recorded_with_its_reason(
 ) -> None:
     bench = opened(database)
     bench.exchange.close_position("BTCUSDT", kind)
-    (closing,) = reconcile(bench.desk).new_closings
+    (closing,) = reconcile(bench.context).new_closings
     assert (closing.position_side, closing.reason, closing.pnl) == ("LONG", reason, pnl)
     row = books.closing_rows(database, "main").iloc[0]
     assert (row["reason"], row["pnl"]) == (reason, float(pnl))
@@ -95,45 +95,45 @@ def test_the_end_of_a_position_is_recorded_with_its_reason(
 def test_a_short_that_ends_is_recorded_as_a_short(sqlite: Database) -> None:
     bench = bench_on(sqlite)
     add_signal(sqlite, position_type="SHORT", stop_loss=102.0, take_profit=96.0)
-    submit_orders(bench.desk)
+    submit_orders(bench.context)
     bench.later()
     bench.exchange.close_position("BTCUSDT", "TakeProfit")
-    (closing,) = reconcile(bench.desk).new_closings
+    (closing,) = reconcile(bench.context).new_closings
     assert (closing.position_side, closing.reason) == ("SHORT", "target")
     assert closing.pnl > 0
 
 
 def test_a_symbol_is_free_again_when_its_position_is_closed(database: Database) -> None:
     bench = opened(database)
-    assert reconcile(bench.desk).freed == 0
+    assert reconcile(bench.context).freed == 0
     assert len(orders.occupying(database, "main")) == 1
     bench.later()
     bench.exchange.close_position("BTCUSDT", "StopLoss")
-    assert reconcile(bench.desk).freed == 1
+    assert reconcile(bench.context).freed == 1
     assert not orders.occupying(database, "main")
     bench.later(900)
     ttl_ms = bench.exchange.time_ms + 1
     again = add_signal(database, signal_timestamp_ms=NOW_MS + 1, created_at_ms=NOW_MS + 1, ttl_ms=ttl_ms)
-    assert submit_orders(bench.desk).executed == [again]
+    assert submit_orders(bench.context).executed == [again]
 
 
 def test_a_symbol_whose_order_is_not_settled_is_not_freed(sqlite: Database) -> None:
     bench = bench_on(sqlite)
     add_signal(sqlite)
     bench.exchange.fail("find_order", ExchangeUnavailableError("502"), times=99)
-    submit_orders(bench.desk)
+    submit_orders(bench.context)
     bench.exchange.close_position("BTCUSDT", "StopLoss")
     bench.later()
-    assert reconcile(bench.desk).freed == 0
+    assert reconcile(bench.context).freed == 0
     assert len(orders.occupying(sqlite, "main")) == 1
 
 
 def test_a_foreign_position_is_reported_once_and_left_alone(database: Database) -> None:
     bench = bench_on(database)
     bench.exchange.open_foreign("BTCUSDT")
-    ((_, difference),) = reconcile(bench.desk).differences
+    ((_, difference),) = reconcile(bench.context).differences
     assert "not by this system" in difference
-    assert [text for _, text in reconcile(bench.desk).differences] == [difference]
+    assert [text for _, text in reconcile(bench.context).differences] == [difference]
     assert bench.exchange.calls["set_stops"] == bench.exchange.calls["place_order"] == 0
     assert len(bench.told) == 1
     with database.read() as connection:
@@ -145,7 +145,7 @@ def test_several_foreign_positions_are_reported_once_each(sqlite: Database) -> N
     bench.exchange.open_foreign("AUSDT")
     bench.exchange.open_foreign("BUSDT")
     for _ in range(3):
-        assert len(reconcile(bench.desk).differences) == 2
+        assert len(reconcile(bench.context).differences) == 2
         bench.later()
     with sqlite.read() as connection:
         assert len(connection.execute(risk_events.select()).all()) == 2
@@ -156,43 +156,43 @@ def test_a_foreign_position_keeps_its_symbol_from_being_entered(sqlite: Database
     bench = bench_on(sqlite)
     bench.exchange.open_foreign("BTCUSDT", Side.SELL)
     identity = add_signal(sqlite)
-    assert identity in submit_orders(bench.desk).rejected
+    assert identity in submit_orders(bench.context).rejected
     assert bench.exchange.calls["place_order"] == 0
 
 
 def test_a_foreign_closing_is_not_counted_as_an_old_signals_trade(sqlite: Database) -> None:
     bench = opened(sqlite)
     bench.exchange.close_position("BTCUSDT", "StopLoss")
-    reconcile(bench.desk)
+    reconcile(bench.context)
     bench.later(3600)
     bench.exchange.open_foreign("BTCUSDT")
     bench.later()
     bench.exchange.close_position("BTCUSDT")
-    (closing,) = reconcile(bench.desk).new_closings
+    (closing,) = reconcile(bench.context).new_closings
     assert closing.signal_id is None, "the signal's position was closed an hour before"
 
 
 def test_a_position_larger_than_ours_is_a_difference(sqlite: Database) -> None:
     bench = opened(sqlite)
     bench.exchange.open_foreign("BTCUSDT", qty=2)
-    ((_, difference),) = reconcile(bench.desk).differences
+    ((_, difference),) = reconcile(bench.context).differences
     assert "the ledger expected Buy 1" in difference
 
 
 def test_a_lost_stop_is_attached_again(database: Database) -> None:
     bench = opened(database)
     bench.exchange.lose_stops("BTCUSDT")
-    assert len(reconcile(bench.desk).repaired) == 1
+    assert len(reconcile(bench.context).repaired) == 1
     held = bench.exchange.open["BTCUSDT"]
     assert (held.stop_loss, held.take_profit) == (Decimal(98), Decimal(104))
-    assert reconcile(bench.desk).repaired == []
+    assert reconcile(bench.context).repaired == []
 
 
 def test_a_lost_stop_that_the_price_has_passed_does_not_leave_a_bare_position(sqlite: Database) -> None:
     bench = opened(sqlite, "AUSDT", "BUSDT")
     bench.exchange.lose_stops("AUSDT")
     bench.exchange.set_price("AUSDT", 97)
-    reconcile(bench.desk)
+    reconcile(bench.context)
     assert "AUSDT" not in bench.exchange.open
     assert books.reconciled_until_ms(sqlite, "main") is not None
 
@@ -202,7 +202,7 @@ def test_a_stop_that_cannot_be_set_does_not_keep_the_books_from_being_read(sqlit
     bench.exchange.lose_stops("AUSDT")
     bench.exchange.close_position("BUSDT", "StopLoss")
     bench.exchange.fail("set_stops", OrderRejectedError("no"), times=99)
-    reconcile(bench.desk)
+    reconcile(bench.context)
     assert sorted(books.closing_rows(sqlite, "main")["symbol"]) == ["AUSDT", "BUSDT"], "one was closed for want of it"
     assert not bench.exchange.open
 
@@ -210,15 +210,15 @@ def test_a_stop_that_cannot_be_set_does_not_keep_the_books_from_being_read(sqlit
 @pytest.mark.parametrize("method", ["now_ms", "wallet", "positions", "executions", "closed_pnl", "order"])
 def test_a_failed_read_changes_nothing(sqlite: Database, method: str) -> None:
     bench = opened(sqlite, "AUSDT", "BUSDT")
-    reconcile(bench.desk)
+    reconcile(bench.context)
     bench.later()
     bench.exchange.close_position("AUSDT", "StopLoss")
     before = contents(sqlite)
     bench.exchange.fail(method, ExchangeUnavailableError("502"))
     with pytest.raises(ExchangeUnavailableError):
-        reconcile(bench.desk)
+        reconcile(bench.context)
     assert contents(sqlite) == before
-    report = reconcile(bench.desk)
+    report = reconcile(bench.context)
     assert (len(report.new_closings), report.freed) == (1, 1)
 
 
@@ -228,9 +228,9 @@ def test_a_crash_before_the_commit_changes_nothing(sqlite: Database, monkeypatch
     before = contents(sqlite)
     with monkeypatch.context() as patch, pytest.raises(RuntimeError):
         patch.setattr(books, "add_reconciliation", _killed)
-        reconcile(bench.desk)
+        reconcile(bench.context)
     assert contents(sqlite) == before
-    assert len(reconcile(bench.desk).new_closings) == 1
+    assert len(reconcile(bench.context).new_closings) == 1
 
 
 def _killed(*_args: object, **_kwargs: object) -> None:
@@ -239,14 +239,14 @@ def _killed(*_args: object, **_kwargs: object) -> None:
 
 def test_books_that_lag_an_hour_are_still_read(sqlite: Database) -> None:
     bench = opened(sqlite)
-    reconcile(bench.desk)
+    reconcile(bench.context)
     bench.exchange.close_position("BTCUSDT", "StopLoss")
     closings, bench.exchange.closings = bench.exchange.closings, []
     bench.later(3000)
-    assert reconcile(bench.desk).new_closings == []
+    assert reconcile(bench.context).new_closings == []
     bench.exchange.closings = closings
     bench.later()
-    assert len(reconcile(bench.desk).new_closings) == 1
+    assert len(reconcile(bench.context).new_closings) == 1
 
 
 def test_the_first_pass_looks_a_week_back(sqlite: Database) -> None:
@@ -255,7 +255,7 @@ def test_the_first_pass_looks_a_week_back(sqlite: Database) -> None:
     bench.exchange.open_foreign("BTCUSDT")
     bench.exchange.close_position("BTCUSDT")
     bench.exchange.time_ms = NOW_MS
-    assert reconcile(bench.desk).new_fills == 2
+    assert reconcile(bench.context).new_fills == 2
 
 
 def test_passes_at_once_add_everything_once(database: Database) -> None:
@@ -269,7 +269,7 @@ def test_passes_at_once_add_everything_once(database: Database) -> None:
     def run(each: Database) -> None:
         barrier.wait(10)
         try:
-            reconcile(Desk(each, bench.exchange, settings(), wall_ms=lambda: bench.wall))
+            reconcile(ExecutionContext(each, bench.exchange, settings(), wall_ms=lambda: bench.wall))
         except BaseException as error:  # noqa: BLE001 (told to the test)
             raised.append(error)
 
@@ -290,9 +290,9 @@ def test_passes_at_once_add_everything_once(database: Database) -> None:
 
 def test_the_account_counts_todays_realised_results_and_the_peak(database: Database) -> None:
     bench = opened(database)
-    reconcile(bench.desk)
+    reconcile(bench.context)
     bench.exchange.close_position("BTCUSDT", "StopLoss")
-    reconcile(bench.desk)
+    reconcile(bench.context)
     now = bench.exchange.time_ms
     account = account_snapshot(database, bench.exchange, "main", now)
     assert account.realised_today == Decimal("-2.1089")
@@ -310,12 +310,12 @@ def test_an_account_never_seen_has_nothing(database: Database) -> None:
 def test_losses_of_the_day_stop_further_entries(sqlite: Database) -> None:
     bench = bench_on(sqlite, "AUSDT", "BUSDT", position_size=Decimal(2000), max_daily_loss_pct=0.4)
     add_signal(sqlite, "AUSDT")
-    submit_orders(bench.desk)
+    submit_orders(bench.context)
     bench.later()
     bench.exchange.close_position("AUSDT", "StopLoss")
-    reconcile(bench.desk)
+    reconcile(bench.context)
     identity = add_signal(sqlite, "BUSDT")
-    assert "daily loss" in submit_orders(bench.desk).rejected[identity]
+    assert "daily loss" in submit_orders(bench.context).rejected[identity]
 
 
 def test_performance_of_nothing_is_nothing(database: Database) -> None:
@@ -327,7 +327,7 @@ def test_performance_adds_up_by_strategy_timeframe_and_symbol(database: Database
     bench = opened(database, "AUSDT", "BUSDT")
     bench.exchange.close_position("AUSDT", "TakeProfit")
     bench.exchange.close_position("BUSDT", "StopLoss")
-    reconcile(bench.desk)
+    reconcile(bench.context)
     result = performance(database, "main")
     assert (result.closings, result.wins) == (2, 1)
     assert result.pnl == pytest.approx(3.8878 - 2.1089)
@@ -347,7 +347,7 @@ def test_performance_counts_closings_without_a_signal_as_unknown(database: Datab
     bench.exchange.set_price("ZUSDT", 100)
     bench.exchange.open_foreign("ZUSDT")
     bench.exchange.close_position("ZUSDT")
-    reconcile(bench.desk)
+    reconcile(bench.context)
     by = performance(database, "main").by
     assert by.iloc[-1][["strategy", "timeframe", "symbol"]].tolist() == ["unknown", "unknown", "ZUSDT"]
     assert len(by) == 1 + ours
@@ -355,9 +355,9 @@ def test_performance_counts_closings_without_a_signal_as_unknown(database: Datab
 
 def test_each_pass_is_recorded(sqlite: Database) -> None:
     bench = opened(sqlite)
-    reconcile(bench.desk)
+    reconcile(bench.context)
     bench.later()
-    reconcile(bench.desk)
+    reconcile(bench.context)
     with sqlite.read() as connection:
         rows = connection.execute(reconciliations.select()).all()
     assert [(row.new_fills, row.open_positions) for row in rows] == [(0, 0), (1, 1), (0, 1)], "before the order too"

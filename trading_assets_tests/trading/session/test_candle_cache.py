@@ -20,11 +20,11 @@ from trading_assets.core.streams import ClosedCandle, Topic
 from trading_assets.core.timeframes import HOUR_MS, MINUTE_MS, Timeframe, floor_ms
 from trading_assets.market.loading import load_live
 from trading_assets.market.store import CandleStore
-from trading_assets.trading.session.candle_cache import FUNDING_LAG_MS, Wanted, WarmFrames
+from trading_assets.trading.session.candle_cache import FUNDING_LAG_MS, CandleCache, DataRequest
 from trading_assets_tests.market.sources import T0, CountingSource, candles_of
 
 NEEDS = DataNeeds(candles={Timeframe.M15: 5, Timeframe.M60: 3, Timeframe.D1: 1}, btc={Timeframe.M240: 3}, funding=True)
-WANTED = Wanted("ETHUSDT", Timeframe.M5, NEEDS)
+WANTED = DataRequest("ETHUSDT", Timeframe.M5, NEEDS)
 NOW = T0 + 60 * 24 * HOUR_MS + 7_000
 LACKING = {NOW // HOUR_MS * HOUR_MS + minutes * MINUTE_MS for minutes in (15, 40)}
 """Candles of ETHUSDT that the exchange does not have."""
@@ -75,7 +75,7 @@ STEPS = st.lists(
 def test_complete_frames_are_those_of_the_live_loader(steps: list[tuple[int, list[str], bool]]) -> None:
     with store() as warm_store, store() as other_store:
         source = source_at(NOW)
-        frames = WarmFrames(source, warm_store, [WANTED])
+        frames = CandleCache(source, warm_store, [WANTED])
         assert not frames.catch_up(frames.topics, NOW) and not frames.refresh_funding(["ETHUSDT"], NOW)
         before = NOW
         for bars, fates, reconnected in steps:
@@ -108,16 +108,16 @@ def test_complete_frames_are_those_of_the_live_loader(steps: list[tuple[int, lis
 
 
 @pytest.fixture
-def warm(tmp_path: Path) -> tuple[WarmFrames, CountingSource]:
+def warm(tmp_path: Path) -> tuple[CandleCache, CountingSource]:
     source = source_at(NOW)
-    frames = WarmFrames(source, CandleStore(tmp_path), [WANTED])
+    frames = CandleCache(source, CandleStore(tmp_path), [WANTED])
     frames.catch_up(frames.topics, NOW)
     frames.refresh_funding(["ETHUSDT"], NOW)
     source.calls.clear()
     return frames, source
 
 
-def test_candles_that_are_all_told_cost_no_request_and_no_memory(warm: tuple[WarmFrames, CountingSource]) -> None:
+def test_candles_that_are_all_told_cost_no_request_and_no_memory(warm: tuple[CandleCache, CountingSource]) -> None:
     frames, source = warm
     own: Topic = ("ETHUSDT", Timeframe.M5)
     first = floor_ms(NOW, Timeframe.M5.ms)
@@ -139,7 +139,7 @@ def test_candles_that_are_all_told_cost_no_request_and_no_memory(warm: tuple[War
 
 
 def test_a_candle_that_the_exchange_does_not_show_yet_leaves_its_series_behind(
-    warm: tuple[WarmFrames, CountingSource],
+    warm: tuple[CandleCache, CountingSource],
 ) -> None:
     frames, source = warm
     own: Topic = ("ETHUSDT", Timeframe.M5)
@@ -153,7 +153,7 @@ def test_a_candle_that_the_exchange_does_not_show_yet_leaves_its_series_behind(
 
 
 def test_a_payment_is_asked_for_after_its_hour_until_the_answer_is_settled(
-    warm: tuple[WarmFrames, CountingSource],
+    warm: tuple[CandleCache, CountingSource],
 ) -> None:
     frames, source = warm
     hour = floor_ms(NOW, HOUR_MS) + HOUR_MS
@@ -170,7 +170,7 @@ def test_a_payment_is_asked_for_after_its_hour_until_the_answer_is_settled(
 
 
 def test_a_failed_read_leaves_a_series_behind_and_is_told(
-    warm: tuple[WarmFrames, CountingSource], monkeypatch: pytest.MonkeyPatch
+    warm: tuple[CandleCache, CountingSource], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     frames, source = warm
 

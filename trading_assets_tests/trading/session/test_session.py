@@ -27,12 +27,12 @@ from trading_assets.simulator.clock import ClockMode, ClockSpec
 from trading_assets.simulator.embedded import RunningExchange, serve_in_thread
 from trading_assets.simulator.faults.rules import FaultRule
 from trading_assets.simulator.server import ServeConfig
-from trading_assets.trading.context import Desk
+from trading_assets.trading.context import ExecutionContext
 from trading_assets.trading.decide.finder import FinderReport
 from trading_assets.trading.session import lease as session_lease
 from trading_assets.trading.session import session as module
 from trading_assets.trading.session.lease import NotOurTurnError, trader_of
-from trading_assets.trading.session.log import Found, Pulse, Said
+from trading_assets.trading.session.log import Heartbeat, SessionMessage, SignalsFound
 from trading_assets.trading.session.selection import Selected, newest_selection
 from trading_assets.trading.session.session import Session
 from trading_assets.venues.factory import candle_stream_url, open_exchange
@@ -102,9 +102,9 @@ class Play:
     def __init__(self, stage: Stage, run: str, verdict: Verdict) -> None:
         selected = newest_selection(stage.database)
         assert selected is not None
-        self.told: list[Said | Found | Pulse] = []
+        self.told: list[SessionMessage | SignalsFound | Heartbeat] = []
         self.session = Session(
-            desk=Desk(stage.database, stage.exchange, stage.settings),
+            context=ExecutionContext(stage.database, stage.exchange, stage.settings),
             store=stage.store,
             selected=selected,
             run=run,
@@ -133,7 +133,7 @@ class Play:
         return self.end()
 
     def says(self, text: str) -> bool:
-        return any(text in one.text for one in self.told if isinstance(one, Said))
+        return any(text in one.text for one in self.told if isinstance(one, SessionMessage))
 
     @property
     def is_trading(self) -> bool:
@@ -175,9 +175,9 @@ def test_an_order_with_its_stop_follows_each_candle_once(stage: Stage) -> None:
     ended = {row.symbol for row in stage.exchange.closed_pnl(now_ms - HOUR_MS, now_ms + 1)}
     assert positions and set(positions) | ended == set(executed), "some may have reached their stop"
     assert all(position.stop_loss is not None for position in positions.values())
-    found = [one for one in play.told if isinstance(one, Found)]
+    found = [one for one in play.told if isinstance(one, SignalsFound)]
     assert sum(len(one.rows) for one in found) == len(signals.since(stage.database, "main", 0))
-    pulses = [one for one in play.told if isinstance(one, Pulse)]
+    pulses = [one for one in play.told if isinstance(one, Heartbeat)]
     assert sum(pulse.closes for pulse in pulses) >= 4 * len(SYMBOLS)
     assert sum(pulse.by_rest for pulse in pulses) == 0, "the stream brought every candle"
     assert trader_of(stage.database, "main", wall_ms=time.time_ns() // 1_000_000) is None
@@ -196,7 +196,7 @@ def test_a_candle_that_the_stream_does_not_bring_is_read_by_rest(stage: Stage) -
     stage.next_close()
     until(lambda: len(_decided(play, stage)) == len(SYMBOLS))
     play.stop()
-    assert sum(one.by_rest for one in play.told if isinstance(one, Pulse)) >= len(SYMBOLS)
+    assert sum(one.by_rest for one in play.told if isinstance(one, Heartbeat)) >= len(SYMBOLS)
 
 
 def test_a_stream_that_keeps_owing_candles_is_rebuilt(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
