@@ -295,7 +295,7 @@ class Settings(BaseSettings):
         "keep_trading_runs_days",
         "keep_rows_days",
         "keep_selections_days",
-        "keep_looks_days",
+        "keep_evaluations_days",
         "keep_candles_days",
         mode="before",
     )
