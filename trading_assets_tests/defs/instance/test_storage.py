@@ -16,8 +16,7 @@ import pytest
 import sqlalchemy as sa
 
 from trading_assets.core.errors import ConfigurationError, StorageError
-from trading_assets.defs.instance.event_batches import BATCH_SIZE_VARIABLE
-from trading_assets.defs.instance.postgres_storage import LOCK, BatchedPostgresStorage
+from trading_assets.defs.instance.storage import BATCH_SIZE_VARIABLE, CREATION_LOCK, BatchedPostgresStorage
 from trading_assets.ledger.database import Database
 from trading_assets_tests.conftest import create_database, database_url, drop_database
 
@@ -54,7 +53,7 @@ STORAGES: dict[str, dict[str, Any]] = {
         "stock": {"sqlite": {"base_dir": "PLACE"}},
         "ours": {
             "custom": {
-                "module": "trading_assets.defs.instance.sqlite_storage",
+                "module": "trading_assets.defs.instance.storage",
                 "class": "BatchedSqliteStorage",
                 "config": {"base_dir": "PLACE"},
             }
@@ -64,7 +63,7 @@ STORAGES: dict[str, dict[str, Any]] = {
         "stock": {"postgres": {"postgres_url": "PLACE"}},
         "ours": {
             "custom": {
-                "module": "trading_assets.defs.instance.postgres_storage",
+                "module": "trading_assets.defs.instance.storage",
                 "class": "BatchedPostgresStorage",
                 "config": {"postgres_url": "PLACE"},
             }
@@ -278,7 +277,7 @@ def test_who_finds_an_empty_database_waits_for_another_who_creates_the_tables(po
     try:
         with ThreadPoolExecutor(3) as pool:
             with engine.connect() as creator:
-                creator.execute(sa.select(sa.func.pg_advisory_lock(sa.func.hashtextextended(LOCK, 0))))
+                creator.execute(sa.select(sa.func.pg_advisory_lock(sa.func.hashtextextended(CREATION_LOCK, 0))))
                 made = [pool.submit(BatchedPostgresStorage, url) for _ in range(3)]
                 waiting = sa.text("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")
                 while creator.execute(waiting).scalar_one() < 3:
