@@ -1,7 +1,5 @@
 """The table that each asset writes, and the IO manager that stores an asset's frame there and loads it again."""
 
-from __future__ import annotations
-
 import dagster as dg
 import pandas as pd
 

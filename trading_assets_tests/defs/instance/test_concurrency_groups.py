@@ -28,7 +28,7 @@ from trading_assets.defs.instance.concurrency_groups import (
 )
 from trading_assets.defs.jobs import TRADING
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 JOBS = {job.name: dict(job.tags) for job in build_definitions().jobs or ()}
 

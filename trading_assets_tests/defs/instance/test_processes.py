@@ -1,4 +1,4 @@
-"""A run whose process was killed together with what looks after it: Dagster reports it as failed, and its place is free."""
+"""A run whose process was killed together with the code server is reported as failed, and its place is free."""
 
 import subprocess
 import sys
