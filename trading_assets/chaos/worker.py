@@ -90,7 +90,7 @@ def connect(place: Place, *, loses_stops: bool = False, patient: bool = True) ->
         keys=ApiKeys(SecretStr(DEFAULT_API_KEY), SecretStr(DEFAULT_API_SECRET)),
         timeout_s=place.settings.request_timeout_s if patient else TIMEOUT_MS / 1000,
     )
-    return kind(Transport(connection, spaced=False, sleep=_hurry), virtual_clock=True)
+    return kind(Transport(connection, limited=False, sleep=_hurry), virtual_clock=True)
 
 
 class WorkerBrokeError(TradingAssetsError):

@@ -15,7 +15,7 @@ WARM_UP_BARS = 200
 """Bars before a window that only feed indicators: Wilder's RSI and ATR forget their start after about 200."""
 
 LIVE_BARS = 200
-"""Newest closed bars that the live finder looks at (spec section 3), behind `WARM_UP_BARS` of warm-up."""
+"""Newest closed bars that the live finder reads, behind `WARM_UP_BARS` of warm-up."""
 
 
 class Timeframe(StrEnum):
@@ -40,13 +40,8 @@ class Timeframe(StrEnum):
         return _MS[self]
 
     @property
-    def bybit(self) -> str:
-        """Bybit's `interval` parameter."""
-        return "D" if self is Timeframe.D1 else str(self.minutes)
-
-    @property
     def window_bars(self) -> int:
-        """Bars of the backtest window (spec section 3)."""
+        """Bars of the backtest window."""
         return _WINDOW_DAYS[self] * DAY_MS // self.ms
 
     @property

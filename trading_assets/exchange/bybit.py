@@ -5,6 +5,8 @@ Endpoints, paging and windows of time are here; one call and its errors in `tran
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from decimal import Decimal
 from typing import Any, TypeVar
@@ -26,8 +28,9 @@ from trading_assets.core.models import (
     Ticker,
     Wallet,
 )
+from trading_assets.core.ports import ENTRY
 from trading_assets.core.timeframes import DAY_MS, Timeframe
-from trading_assets.exchange import parsing
+from trading_assets.exchange import SETTLE_COIN, parsing
 from trading_assets.exchange.clock import ExchangeClock
 from trading_assets.exchange.error_mapping import NO_SUCH_ORDER, NOT_ON_DEMO
 from trading_assets.exchange.transport import Transport
@@ -40,6 +43,19 @@ _LONGEST_QUERY_MS = 7 * DAY_MS - 1
 _UNSET = "0"
 
 _Model = TypeVar("_Model")
+
+
+class BybitOrderIds:
+    """Ids of our orders: at most 36 characters of [A-Za-z0-9_-]. Open orders carry them: the form never changes."""
+
+    _MARK = "ta"
+
+    def encode(self, signal_id: str, kind: str = ENTRY) -> str:
+        digest = hashlib.blake2b(signal_id.encode(), digest_size=18).digest()
+        return f"{self._MARK}-{kind}-{base64.urlsafe_b64encode(digest).decode().rstrip('=')}"
+
+    def is_entry(self, order_link_id: str) -> bool:
+        return order_link_id.startswith(f"{self._MARK}-{ENTRY}-")
 
 
 class BybitMarketData:
@@ -72,7 +88,7 @@ class BybitMarketData:
                 "get_kline",
                 category=_LINEAR,
                 symbol=symbol,
-                interval=timeframe.bybit,
+                interval=parsing.INTERVALS[timeframe],
                 start=start,
                 end=until,
                 limit=_KLINE_LIMIT,
@@ -153,6 +169,8 @@ class BybitMarketData:
 class BybitExchange(BybitMarketData):
     """Public data and one account. See `trading_assets.core.ports.Exchange`."""
 
+    order_ids = BybitOrderIds()
+
     def api_key(self) -> ApiKeyInfo | None:
         try:
             return parsing.api_key(self._transport.read("get_api_key_information"))
@@ -168,7 +186,7 @@ class BybitExchange(BybitMarketData):
         return parsing.wallet(rows[0])
 
     def positions(self) -> Sequence[Position]:
-        rows = self._pages("get_positions", limit=200, category=_LINEAR, settleCoin="USDT")
+        rows = self._pages("get_positions", limit=200, category=_LINEAR, settleCoin=SETTLE_COIN)
         return [parsing.position(row) for row in rows if parsing.decimal(row, "size") > 0]
 
     def position(self, symbol: str) -> Position | None:
@@ -232,7 +250,7 @@ class BybitExchange(BybitMarketData):
         return None
 
     def open_orders(self, symbol: str | None = None) -> Sequence[Order]:
-        scope: dict[str, object] = {"symbol": symbol} if symbol else {"settleCoin": "USDT"}
+        scope: dict[str, object] = {"symbol": symbol} if symbol else {"settleCoin": SETTLE_COIN}
         rows = self._pages("get_open_orders", limit=50, category=_LINEAR, **scope)
         return [parsing.order(row) for row in rows]
 

@@ -1,8 +1,8 @@
-"""Closed candles as they close: one WebSocket connection for many symbols, and its supervisor. No decisions, no REST.
+"""Closed candles from Bybit's stream: one WebSocket connection for many symbols, and its supervisor. No REST.
 
-A line can go silent without breaking, lose a message or repeat one. So the supervisor watches the age of the last
-candle message, and rebuilds the connection with back-off; whoever listens is told `Up` after each connection (nothing
-that happened before it is repeated: ask by REST) and `Down` when one ends.
+A connection can go silent without breaking, lose a message or repeat one. The supervisor watches the age of the last
+candle message and rebuilds the connection with back-off. The listener gets `Up` after each connection and `Down` when
+one ends. Candles that closed before `Up` are not repeated: read them by REST.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from websockets.sync.client import ClientConnection, connect
 from trading_assets.core.errors import ExchangeError, TradingAssetsError
 from trading_assets.core.streams import ClosedCandle, Down, StreamCounts, StreamEvent, Topic, Up
 from trading_assets.core.timeframes import Timeframe
-from trading_assets.exchange import parsing
+from trading_assets.exchange import BTC, parsing
 
-HEARTBEAT: Topic = ("BTCUSDT", Timeframe.M1)
+HEARTBEAT: Topic = (BTC, Timeframe.M1)
 """Always listened to: it trades every second, so that silence is a fault and not a quiet market."""
 
 TOPICS_IN_A_REQUEST = 50
@@ -39,7 +39,7 @@ class _Broken(Exception):
     """This connection is of no use any more."""
 
 
-class CandleStream:
+class BybitCandleStream:
     """Runs in a thread of its own from `start` to `stop`.
 
     Args:
@@ -60,7 +60,7 @@ class CandleStream:
         self._url, self._deliver, self._silence_s = url, deliver, silence_s
         self._topics = list(dict.fromkeys([*topics, HEARTBEAT]))
         self._wanted = frozenset(topics)
-        self._by_name = {f"kline.{timeframe.bybit}.{symbol}": (symbol, timeframe) for symbol, timeframe in self._topics}
+        self._by_name = {f"kline.{parsing.INTERVALS[topic[1]]}.{topic[0]}": topic for topic in self._topics}
         self._jitter = jitter or random.Random()
         self._stopping = threading.Event()
         self._rebuild = threading.Event()

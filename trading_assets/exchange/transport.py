@@ -37,14 +37,13 @@ from trading_assets.core.errors import (
 from trading_assets.exchange.error_mapping import (
     BANNED_FOR_S,
     TOO_MANY_REQUESTS,
-    Reaction,
-    reaction_to_code,
-    reaction_to_status,
+    ErrorKind,
+    kind_of_code,
+    kind_of_status,
 )
 from trading_assets.exchange.keys import ApiKeys
-from trading_assets.exchange.rate_limiter import Pacer, SharedPacer, Unlimited
-from trading_assets.exchange.rate_limits import Limit, limits_of
-from trading_assets.exchange.request_budget import Turn
+from trading_assets.exchange.rate_limiter import NoRateLimiter, RateLimiter, SharedRateLimiter
+from trading_assets.exchange.rate_limits import Limit, Permit, limits_for
 
 _TRIPPED = (
     pybit.exceptions.InvalidRequestError,
@@ -59,7 +58,7 @@ LONGEST_WAIT_S = 60.0
 """A read that must wait longer than this (a ban) fails at once."""
 
 LONGEST_WRITE_WAIT_S = 5.0
-"""A write that gets no turn within this time was not sent."""
+"""A write that gets no permit within this time was not sent."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +105,7 @@ class Transport:
 
     Args:
         reconnect: gives a fresh URL when nothing listens at the old one (the embedded exchange had stopped).
-        spaced: keep below the venue's limits, together with every other process of the machine.
+        limited: keep below the venue's request limits, together with every other process of the machine.
     """
 
     def __init__(
@@ -114,7 +113,7 @@ class Transport:
         connection: Connection,
         *,
         reconnect: Callable[[], str] | None = None,
-        spaced: bool = True,
+        limited: bool = True,
         sleep: Callable[[float], None] = time.sleep,
         jitter: random.Random | None = None,
     ) -> None:
@@ -122,7 +121,7 @@ class Transport:
         self._url = connection.url
         self._reconnect = reconnect
         self._reconnecting = threading.Lock()
-        self._pacer: Pacer = SharedPacer(connection.limits_file) if spaced else Unlimited()
+        self._limiter: RateLimiter = SharedRateLimiter(connection.limits_file) if limited else NoRateLimiter()
         self._sleep = sleep
         self._jitter = jitter or random.Random()
         self._idle: list[_Line] = []
@@ -190,8 +189,8 @@ class Transport:
             line.http.client.close()
 
     def _once(self, method: str, params: Mapping[str, object], patience_s: float) -> tuple[dict[str, Any], int]:
-        limits = limits_of(method, self._connection.account)
-        turn = self._turn(method, limits, patience_s)
+        limits = limits_for(method, self._connection.account)
+        permit = self._permit(method, limits, patience_s)
         line = self._take()
         refused_s = None
         try:
@@ -202,28 +201,29 @@ class Transport:
         finally:
             granted = _granted(line.response)
             line.response = None
-            self._pacer.answered(turn, limits, granted=granted, refused_s=refused_s)
+            self._limiter.release(permit, limits, granted=granted, refused_s=refused_s)
             with self._idle_lock:
                 self._idle.append(line)
 
-    def _turn(self, method: str, limits: Sequence[Limit], patience_s: float) -> Turn:
-        """Wait for a turn, at most `patience_s`.
+    def _permit(self, method: str, limits: Sequence[Limit], patience_s: float) -> Permit:
+        """Wait for a permit, at most `patience_s`.
 
         Raises:
             RateLimitedError: there is none within that time, or a ban.
         """
         waited_s = 0.0
         while True:
-            found = self._pacer.take(limits, lease_s=2 * self._connection.timeout_s, patience_s=patience_s - waited_s)
+            lease_s = 2 * self._connection.timeout_s
+            found = self._limiter.acquire(limits, lease_s=lease_s, patience_s=patience_s - waited_s)
             wait_s = found.wait_ms / 1000
             if waited_s + wait_s > patience_s:
                 raise RateLimitedError(
-                    f"{method}: the exchange's limits leave no turn within {patience_s:g} s; it was not sent",
+                    f"{method}: the exchange's limits leave no room within {patience_s:g} s; it was not sent",
                     retry_after_s=wait_s,
                 )
             if wait_s > 0:
                 self._sleep(wait_s)
-            if isinstance(found, Turn):
+            if isinstance(found, Permit):
                 return found
             waited_s += wait_s
 
@@ -258,35 +258,35 @@ class Transport:
         """Raise what a `retCode` other than 0 means; nothing where what was asked for is so already."""
         keys = self._connection.keys
         text = f"{method}: {keys.removed_from(message) if keys else message} (Bybit code {code})"
-        match reaction_to_code(code):
-            case Reaction.SUCCESS:
+        match kind_of_code(code):
+            case ErrorKind.SUCCESS:
                 return
-            case Reaction.RETRY:
+            case ErrorKind.RETRY:
                 raise RateLimitedError(text, code=code, retry_after_s=_until_reset(headers))
-            case Reaction.AMBIGUOUS:
+            case ErrorKind.AMBIGUOUS:
                 raise AmbiguousOutcomeError(text, code=code)
-            case Reaction.CLOCK:
+            case ErrorKind.CLOCK:
                 self._clock_refused()
                 raise ClockSkewError(
                     f"{text}; the local clock differs from the exchange's: synchronise it (NTP)", code=code
                 )
-            case Reaction.FATAL:
+            case ErrorKind.FATAL:
                 raise ExchangeFatalError(f"{text}; check the API key, its permissions and its venue", code=code)
-            case Reaction.BALANCE:
+            case ErrorKind.BALANCE:
                 raise InsufficientBalanceError(text, code=code)
-            case Reaction.UNAVAILABLE:
+            case ErrorKind.UNAVAILABLE:
                 raise SymbolUnavailableError(text, code=code)
-            case Reaction.REJECTED:
+            case ErrorKind.REJECTED:
                 raise OrderRejectedError(text, code=code)
 
     def _from_status(self, method: str, response: requests.Response) -> ExchangeError:
         status = response.status_code
         text = f"{method}: HTTP {status}"
-        match reaction_to_status(status, response.text):
-            case Reaction.FATAL:
+        match kind_of_status(status, response.text):
+            case ErrorKind.FATAL:
                 return ExchangeFatalError(f"{text}; the venue refuses this key, address or path", code=status)
-            case Reaction.RETRY:
-                self._pacer.silence(BANNED_FOR_S)
+            case ErrorKind.RETRY:
+                self._limiter.ban(BANNED_FOR_S)
                 return RateLimitedError(
                     f"{text}: too many requests; nothing is sent for {BANNED_FOR_S:.0f} s",
                     code=status,

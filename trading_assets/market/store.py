@@ -67,14 +67,17 @@ class _Chunk:
 
 
 class CandleStore:
-    """Candles and funding below one directory; safe for threads and processes.
+    """Candles and funding of one venue below one directory; safe for threads and processes.
+
+    Args:
+        btc: the venue's symbol of the BTC perpetual, which strategies of every coin may read.
 
     Raises (every method):
         StorageError: a file cannot be read or written, or is damaged; the message names it and what to do.
     """
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
+    def __init__(self, root: Path, *, btc: str = "BTCUSDT") -> None:
+        self.root, self.btc = root, btc
         self._cache: OrderedDict[Path, tuple[tuple[int, int, int], _Chunk]] = OrderedDict()
         self._cached_bytes = 0
         self._cache_lock = Lock()

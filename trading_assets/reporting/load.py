@@ -35,6 +35,7 @@ class FillingReader:
 
     def __init__(self, store: CandleStore, source: MarketData) -> None:
         self._store, self._source, self._now_ms = store, source, source.now_ms()
+        self.btc = store.btc
 
     def read(self, symbol: str, timeframe: Timeframe, start_ms: int, end_ms: int) -> Candles:
         """See `CandleStore.read`."""

@@ -26,7 +26,7 @@ from trading_assets.ledger.partitions import replace_partitions
 from trading_assets.simulator.clock import ClockMode, ClockSpec
 from trading_assets.simulator.embedded import RunningExchange, serve_in_thread
 from trading_assets.simulator.venue import ServeConfig
-from trading_assets.venues.factory import open_exchange
+from trading_assets.venues import open_exchange
 from trading_assets_tests.defs.conftest import HOUR, SYMBOLS, run_job
 
 SYMBOL = "SOLUSDT"

@@ -18,7 +18,7 @@ from trading_assets.market.store import CandleStore
 from trading_assets.reporting.build import Sources, make_walk_forward
 from trading_assets.reporting.report import Report
 from trading_assets.simulator.embedded import RunningExchange
-from trading_assets.venues.factory import open_market_data
+from trading_assets.venues import open_market_data
 from trading_assets_tests.defs.conftest import HOUR, HOUR_KEY, run_job, tables
 from trading_assets_tests.defs.test_research import GivenMarket, PoisonedMarket, assert_same
 

@@ -39,7 +39,7 @@ def connect(stub: Stub, slept: list[float], tmp_path: Path) -> Iterator[Connect]
         virtual_clock: bool = True,
         reconnect: Callable[[], str] | None = None,
         sleep: Callable[[float], None] | None = None,
-        spaced: bool = False,
+        limited: bool = False,
         timeout_s: float = 0.2,
         limits_dir: Path | None = None,
     ) -> BybitExchange:
@@ -49,7 +49,7 @@ def connect(stub: Stub, slept: list[float], tmp_path: Path) -> Iterator[Connect]
         transport = Transport(
             connection,
             reconnect=reconnect,
-            spaced=spaced,
+            limited=limited,
             sleep=sleep or slept.append,
             jitter=random.Random(1),
         )

@@ -23,7 +23,7 @@ from trading_assets.core.errors import (
 )
 from trading_assets.core.models import OrderRequest, Side
 from trading_assets.exchange.bybit import BybitExchange
-from trading_assets.exchange.error_mapping import Reaction, reaction_to_code
+from trading_assets.exchange.error_mapping import ErrorKind, kind_of_code
 from trading_assets.exchange.transport import READ_ATTEMPTS
 from trading_assets_tests.exchange.conftest import Connect
 from trading_assets_tests.exchange.stub import (
@@ -356,6 +356,6 @@ def test_hedge_mode_is_named_not_guessed_at(stub: Stub, connect: Connect) -> Non
 
 
 def test_every_code_of_the_reference_that_means_no_change_is_success() -> None:
-    assert {code for code in range(0, 200_000) if reaction_to_code(code) is Reaction.SUCCESS} == {
+    assert {code for code in range(0, 200_000) if kind_of_code(code) is ErrorKind.SUCCESS} == {
         *(34040, 110025, 110026, 110027, 110043)
     }

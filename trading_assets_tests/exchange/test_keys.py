@@ -16,7 +16,7 @@ from trading_assets.core.timeframes import DAY_MS
 from trading_assets.exchange.keys import judge_key, load_keys, require_trading_key
 from trading_assets.simulator.embedded import serve_in_thread
 from trading_assets.simulator.venue import ServeConfig
-from trading_assets.venues.factory import account_keys, open_exchange
+from trading_assets.venues import account_keys, open_exchange
 from trading_assets_tests.exchange.conftest import Connect
 from trading_assets_tests.exchange.stub import KEY, SECRET, Stub, envelope
 from trading_assets_tests.simulator.fake_market import FakeMarket

@@ -40,7 +40,7 @@ def running(market: SeededMarket) -> Iterator[RunningExchange]:
 @pytest.fixture
 def exchange(running: RunningExchange) -> Iterator[BybitExchange]:
     connection = Connection(url=running.url, keys=keys_of(running.key, running.secret))
-    connector = BybitExchange(Transport(connection, spaced=False), virtual_clock=True)
+    connector = BybitExchange(Transport(connection, limited=False), virtual_clock=True)
     yield connector
     connector.close()
 

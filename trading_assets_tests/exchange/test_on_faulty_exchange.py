@@ -42,7 +42,7 @@ def running() -> Iterator[RunningExchange]:
 @pytest.fixture
 def connector(running: RunningExchange) -> Iterator[BybitExchange]:
     connection = Connection(url=running.url, keys=keys_of(running.key, running.secret), timeout_s=0.5)
-    transport = Transport(connection, spaced=False)
+    transport = Transport(connection, limited=False)
     transport._sleep = lambda _: None  # type: ignore[method-assign]
     exchange = BybitExchange(transport, virtual_clock=True)
     yield exchange

@@ -108,7 +108,7 @@ def _exchange(stub: Stub) -> Any:
     from trading_assets.exchange.transport import Connection, Transport
 
     connection = Connection(url=stub.url, keys=stubs.KEYS)
-    return BybitExchange(Transport(connection, spaced=False), virtual_clock=True)
+    return BybitExchange(Transport(connection, limited=False), virtual_clock=True)
 
 
 def kline_script(now_ms: int, first_ms: int = 0) -> stubs.Script:

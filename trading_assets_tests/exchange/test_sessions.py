@@ -28,7 +28,7 @@ from trading_assets.core.timeframes import MINUTE_MS, Timeframe
 from trading_assets.exchange.bybit import BybitExchange
 from trading_assets.exchange.transport import READ_ATTEMPTS, Connection, Transport
 from trading_assets.market.store import CandleStore
-from trading_assets.venues.factory import open_exchange, open_market_data
+from trading_assets.venues import open_exchange, open_market_data
 from trading_assets_tests.exchange import stub as stubs
 from trading_assets_tests.exchange.conftest import Connect
 from trading_assets_tests.exchange.stub import DROPPED, Reply, Request, Stub, envelope, server_time
@@ -57,7 +57,7 @@ def test_threads_that_come_and_go_leave_neither_sessions_nor_log_handlers(
     monkeypatch.setattr(logging.root, "handlers", [])
     monkeypatch.setattr(logging.getLogger("pybit._http_manager"), "handlers", [])
     stub.script = echo
-    exchange = BybitExchange(Transport(Connection(url=stub.url), spaced=False), virtual_clock=True)
+    exchange = BybitExchange(Transport(Connection(url=stub.url), limited=False), virtual_clock=True)
     for _ in range(10):
         with ThreadPoolExecutor(3) as pool:
             list(pool.map(exchange.ticker, ["1USDT"] * 6))

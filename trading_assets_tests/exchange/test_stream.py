@@ -17,7 +17,7 @@ from trading_assets.simulator.clock import ClockMode, ClockSpec
 from trading_assets.simulator.embedded import RunningExchange, serve_in_thread
 from trading_assets.simulator.faults.rules import FaultRule
 from trading_assets.simulator.server import ServeConfig
-from trading_assets.venues.factory import open_market_data
+from trading_assets.venues import open_market_data
 
 START = 1_772_413_200_000
 SOL: Topic = ("SOLUSDT", Timeframe.M1)

@@ -11,7 +11,8 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trading_assets.core.models import OrderStatus, Side
+from trading_assets.core.models import Side
+from trading_assets.simulator.account.words import OrderStatus
 from trading_assets.simulator.account.account import AccountEngine
 from trading_assets.simulator.account.models import CONDITIONAL, EXITS
 from trading_assets.simulator.account.state import AccountState

@@ -7,7 +7,8 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from trading_assets.core.models import OrderStatus, Side
+from trading_assets.core.models import Side
+from trading_assets.simulator.account.words import OrderStatus
 from trading_assets.simulator.account.account import AccountEngine
 from trading_assets.simulator.account.models import StopCommand
 from trading_assets.simulator.clock import ClockMode, ClockSpec

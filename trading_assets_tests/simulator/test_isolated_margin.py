@@ -7,7 +7,8 @@ from decimal import Decimal
 
 import pytest
 
-from trading_assets.core.models import OrderStatus, Side
+from trading_assets.core.models import Side
+from trading_assets.simulator.account.words import OrderStatus
 from trading_assets.simulator.account.account import AccountEngine
 from trading_assets.simulator.account.margin import initial_margin, liquidation_price
 from trading_assets.simulator.account.models import CROSS, ISOLATED, OrderCommand

@@ -102,7 +102,7 @@ class _Connector(BybitExchange):
 
     def __init__(self, running: RunningExchange, *, loses_stops: bool = False, timeout_s: float = _PATIENT_S) -> None:
         connection = Connection(running.url, keys=keys_of(running.key, running.secret), timeout_s=timeout_s)
-        transport = Transport(connection, spaced=False, sleep=lambda _s: None)
+        transport = Transport(connection, limited=False, sleep=lambda _s: None)
         super().__init__(transport, virtual_clock=True)
         self.requests: Counter[str] = Counter()
         self._loses_stops = loses_stops

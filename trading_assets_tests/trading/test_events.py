@@ -24,7 +24,7 @@ from trading_assets.core.errors import (
 )
 from trading_assets.core.events import Failure, TradeExecuted, TradeFailed, failure_of, record_of
 from trading_assets.core.models import OrderStatus, Side
-from trading_assets.exchange import error_mapping as reactions
+from trading_assets.exchange import error_mapping
 from trading_assets.ledger.database import Database
 from trading_assets.trading.decide.entry import order_link_id
 from trading_assets.trading.execute.submit import submit_orders
@@ -103,11 +103,11 @@ def _sources() -> list[Path]:
 
 @pytest.mark.parametrize("path", _sources(), ids=lambda path: str(path.relative_to(ROOT)))
 def test_nothing_above_the_connector_knows_a_code(path: Path) -> None:
-    codes = set(reactions._CODES) | {reactions.NO_SUCH_ORDER}
+    codes = set(error_mapping._CODES) | {error_mapping.NO_SUCH_ORDER}
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom):
             assert node.module not in ("trading_assets.exchange.error_mapping", "trading_assets.exchange.transport")
-            assert not (node.module == "trading_assets.exchange" and "reactions" in [name.name for name in node.names])
+            assert not (node.module == "trading_assets.exchange" and "error_mapping" in [name.name for name in node.names])
         if isinstance(node, ast.Attribute):
             assert node.attr not in ("code", "status_code"), f"line {node.lineno} reads an exchange's code"
         if isinstance(node, ast.Constant) and type(node.value) is int and node.value != BASIS_POINTS:

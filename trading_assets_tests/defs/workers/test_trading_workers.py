@@ -16,7 +16,7 @@ from trading_assets.ledger import signals
 from trading_assets.ledger.database import Database
 from trading_assets.simulator.embedded import RunningExchange
 from trading_assets.trading.session.lease import trader_of
-from trading_assets.venues.factory import open_exchange
+from trading_assets.venues import open_exchange
 from trading_assets_tests.defs.test_session import ledger, venue  # noqa: F401 (fixtures)
 from trading_assets_tests.defs.workers.crew import Crew, until, write_dagster_yaml
 
