@@ -26,8 +26,8 @@ from trading_assets.core.events import Failure, TradeExecuted, TradeFailed, fail
 from trading_assets.core.models import OrderStatus, Side
 from trading_assets.exchange import error_mapping
 from trading_assets.ledger.database import Database
-from trading_assets.trading.decide.entry import order_link_id
 from trading_assets.trading.execute.submit import submit_orders
+from trading_assets_tests.fakes import order_link_id
 from trading_assets_tests.trading.desks import add_signal, bench_on
 
 ROOT = Path(errors.__file__).parent
@@ -107,7 +107,9 @@ def test_nothing_above_the_connector_knows_a_code(path: Path) -> None:
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom):
             assert node.module not in ("trading_assets.exchange.error_mapping", "trading_assets.exchange.transport")
-            assert not (node.module == "trading_assets.exchange" and "error_mapping" in [name.name for name in node.names])
+            assert not (
+                node.module == "trading_assets.exchange" and "error_mapping" in [name.name for name in node.names]
+            )
         if isinstance(node, ast.Attribute):
             assert node.attr not in ("code", "status_code"), f"line {node.lineno} reads an exchange's code"
         if isinstance(node, ast.Constant) and type(node.value) is int and node.value != BASIS_POINTS:
