@@ -106,7 +106,7 @@ def test_a_renamed_setting_in_the_file_gives_way_to_the_same_value_only(
         assert load_settings().keep_evaluations_days == 3
     monkeypatch.setenv("TRADING_ASSETS_KEEP_EVALUATIONS_DAYS", "4")
     with pytest.raises(
-        ConfigurationError, match="KEEP_LOOKS_DAYS is '3' and .*KEEP_EVALUATIONS_DAYS is '4'.*remove it"
+        ConfigurationError, match=r"KEEP_LOOKS_DAYS is '3' and .*KEEP_EVALUATIONS_DAYS is '4'.*remove it"
     ):
         load_settings()
 

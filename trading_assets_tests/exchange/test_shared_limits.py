@@ -155,7 +155,7 @@ def test_an_order_that_gets_no_turn_in_time_was_not_sent(stub: Stub, connect: Co
     while isinstance(other.acquire(limits_for("place_order", connection.account), **LONG), Permit):
         pass
     order = OrderRequest("BTCUSDT", Side.BUY, Decimal("0.01"), "link-1")
-    with pytest.raises(NotSentError, match="no permit within 5 s; it was not sent"):
+    with pytest.raises(NotSentError, match="no room within 5 s; it was not sent"):
         connect(limited=True).place_order(order)
     assert stub.requests == []
 
