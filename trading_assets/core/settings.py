@@ -85,8 +85,8 @@ class Settings(BaseSettings):
     partitions_start: datetime = Field(datetime(2026, 1, 1, tzinfo=UTC), description="First hourly partition (UTC).")
 
     # Venue.
-    venue: Venue = Field(Venue.SIMULATOR, description="simulator, demo, testnet or mainnet.")
-    allow_mainnet: bool = Field(False, description="Second switch: mainnet is refused without it.")
+    venue: Venue = Field(Venue.SIMULATOR, description="Where candles come from and orders go to.")
+    allow_mainnet: bool = Field(False, description="Second switch: a venue with real money is refused without it.")
     account: str = Field(
         "main", pattern=r"^[A-Za-z0-9_-]{1,32}$", description="Name of the trading account in the ledger."
     )
@@ -355,7 +355,7 @@ class Settings(BaseSettings):
         if self.venue.adapter.is_real_money and not self.allow_mainnet:
             raise ValueError(
                 f"venue is {self.venue.value} (real money) but {PREFIX}ALLOW_MAINNET is not true; set both, or use "
-                "simulator, demo or testnet"
+                "another venue"
             )
         return self
 

@@ -6,8 +6,8 @@ import threading
 import time
 from collections.abc import Callable
 
-from trading_assets.core.clock import local_ms
 from trading_assets.core.errors import ClockSkewError, ExchangeUnavailableError, NotSentError
+from trading_assets.core.timeframes import local_ms
 
 REFRESH_S = 60.0
 MEASUREMENTS = 3

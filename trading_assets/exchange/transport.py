@@ -63,7 +63,7 @@ LONGEST_WRITE_WAIT_S = 5.0
 
 @dataclass(frozen=True)
 class Connection:
-    """How to reach a venue. `url` overrides pybit's own hosts (the embedded exchange).
+    """How to reach a venue. `url` overrides pybit's own hosts (the embedded exchange, a regional host).
 
     `limits_dir` is where the processes of the machine count their requests together; by default a directory of this
     user below the system's temporary one.
@@ -334,7 +334,7 @@ class Transport:
         )
         if url is not None:
             http.endpoint = url
-            http.client.trust_env = False
+            http.client.trust_env = not url.startswith("http://")  # a proxy does not reach the embedded exchange
         line = _Line(http, url)
 
         def keep(response: requests.Response, *_: object, **__: object) -> None:

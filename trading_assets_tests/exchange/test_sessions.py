@@ -29,6 +29,7 @@ from trading_assets.exchange.bybit import BybitExchange
 from trading_assets.exchange.transport import READ_ATTEMPTS, Connection, Transport
 from trading_assets.market.store import CandleStore
 from trading_assets.venues import open_exchange, open_market_data
+from trading_assets.venues.bybit import BybitVenue
 from trading_assets_tests.exchange import stub as stubs
 from trading_assets_tests.exchange.conftest import Connect
 from trading_assets_tests.exchange.stub import DROPPED, Reply, Request, Stub, envelope, server_time
@@ -193,6 +194,23 @@ def test_each_venue_has_its_host(venue: str, host: str, monkeypatch: pytest.Monk
         exchange.wallet()
     assert {url.split("/v5/")[0] for url in asked} == {host}
     exchange.close()
+
+
+def test_another_host_of_the_exchange_is_another_instance(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, bool]] = []
+
+    def send(session: requests.Session, request: requests.PreparedRequest, **__: object) -> requests.Response:
+        asked.append((str(request.url), session.trust_env))
+        raise requests.ConnectTimeout("nobody is called in a test")
+
+    monkeypatch.setattr(requests.Session, "send", send)
+    venue = BybitVenue(rest_url="https://api.example.org", stream_host="stream.example.org", is_real_money=True)
+    data = venue.open_market_data(load_settings())
+    monkeypatch.setattr(data._transport, "_sleep", lambda _: None)  # type: ignore[attr-defined]
+    with pytest.raises(ExchangeUnavailableError):
+        data.tickers()
+    assert {url.split("/v5/")[0] for url, _ in asked} == {"https://api.example.org"}
+    assert all(by_proxy for _, by_proxy in asked), "a proxy of the environment is used, as for Bybit's own hosts"
 
 
 def test_public_data_of_a_real_venue_needs_no_key_but_its_account_does() -> None:

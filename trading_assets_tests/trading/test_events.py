@@ -1,4 +1,4 @@
-"""What an order came to is told in words of the field; nobody above the connector knows a code or a word of the exchange."""
+"""What an order came to is told in words of the field; nobody above the connector knows the exchange's."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A second exchange is new files and one line: the page docs/howto/add_venue.md, carried out on a copy of the package."""
+"""A second exchange is new files and one line: docs/howto/add_venue.md, carried out on a copy of the package."""
 
 from __future__ import annotations
 
@@ -37,7 +37,9 @@ def copied(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run(copied: Path, home: Path, *command: str, **variables: str) -> subprocess.CompletedProcess[str]:
     paths = os.pathsep.join([str(copied), str(HERE.parents[1])])
     environment = {**os.environ, "PYTHONPATH": paths, "TRADING_ASSETS_HOME": str(home), **variables}
-    return subprocess.run([sys.executable, *command], env=environment, cwd=home, capture_output=True, text=True)
+    return subprocess.run(
+        [sys.executable, *command], env=environment, cwd=home, capture_output=True, text=True, check=False
+    )
 
 
 def test_a_signal_is_traded_on_a_venue_with_other_words_ids_steps_and_coins(copied: Path, tmp_path: Path) -> None:

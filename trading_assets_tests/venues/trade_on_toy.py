@@ -1,4 +1,4 @@
-"""Run as a process on a copy of the package that has the toy venue: research, an entry, its stop, other ends, as JSON."""
+"""Run as a process on a copy of the package that has the toy venue: research, entries and their ends, as JSON."""
 
 from __future__ import annotations
 

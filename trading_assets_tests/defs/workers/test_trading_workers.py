@@ -6,9 +6,8 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from trading_assets.core.clock import local_ms
 from trading_assets.core.settings import load_settings
-from trading_assets.core.timeframes import MINUTE_MS
+from trading_assets.core.timeframes import MINUTE_MS, local_ms
 from trading_assets.definitions import build_definitions
 from trading_assets.defs.instance.workers import launcher as launchers
 from trading_assets.defs.instance.workers.launcher import WORKER, WorkersRunLauncher
