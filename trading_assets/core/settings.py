@@ -104,8 +104,8 @@ class Settings(BaseSettings):
     )
     limits_dir: Path | None = Field(
         None,
-        description="Directory in which all processes of the machine count their requests together; default: one of "
-        "this user below the system's temporary directory.",
+        description="Directory of the rate limiter, which all processes of the machine share; default: one of this "
+        "user below the system's temporary directory.",
     )
     request_timeout_s: float = Field(10.0, gt=0, description="Timeout of one request.")
     recv_window_ms: int = Field(5000, ge=1000, description="Bybit's receive window.")
@@ -153,7 +153,10 @@ class Settings(BaseSettings):
     taker_fee: float = Field(0.00055, ge=0, lt=0.1, description="Taker fee, fraction of notional.")
     slippage_bps: float = Field(2.0, ge=0, lt=1000, description="Slippage of a market fill, basis points.")
     out_of_sample_pct: float = Field(
-        25.0, ge=0, lt=100, description="Newest part of the window that no parameter set is chosen by, percent."
+        25.0,
+        ge=0,
+        lt=100,
+        description="Newest part of the window, which plays no part in the choice of parameters, percent.",
     )
 
     backfill_hours_per_run: int | None = Field(

@@ -1,6 +1,6 @@
 """The connector: `MarketData` and `Exchange` over Bybit v5, category linear, one-way mode.
 
-Endpoints, paging and windows of time are here; one call and its errors in `transport`, JSON in `parsing`.
+Endpoints, paging and time windows are here; one call and its errors are in `transport`, words and JSON in `parsing`.
 """
 
 from __future__ import annotations
@@ -74,9 +74,9 @@ class BybitMarketData:
         return [parsing.instrument(row) for row in rows]
 
     def candles(self, symbol: str, timeframe: Timeframe, start_ms: int, end_ms: int) -> Candles:
-        """Pages run from `start_ms` forward: each asks for as many candles as one answer can hold.
+        """Read page by page from `start_ms` forward; each page asks for as many candles as one answer can hold.
 
-        What has closed is told by the time of the answer itself: there is no flag on an unfinished candle.
+        Bybit does not mark an unfinished candle: the time of the answer tells which have closed.
         """
         pages = []
         step = timeframe.ms
@@ -106,7 +106,7 @@ class BybitMarketData:
         return _joined(timeframe, pages).between(start_ms, end_ms).closed_by(closed_by)
 
     def funding(self, symbol: str, start_ms: int, end_ms: int) -> Funding:
-        """Pages run from the end backwards, as the endpoint gives the newest first."""
+        """Read page by page from the end backwards, as the endpoint gives the newest first."""
         times: list[np.ndarray] = []
         rates: list[np.ndarray] = []
         until = end_ms - 1
@@ -153,7 +153,7 @@ class BybitMarketData:
         return parsing.server_ms(self._transport.read("get_server_time"))
 
     def _pages(self, method: str, *, limit: int, **params: object) -> Iterator[dict[str, Any]]:
-        """Rows of every page. Bybit gives a cursor on the last page too: a short, empty or repeated one ends."""
+        """Rows of every page. The last page has a cursor too: a short page, or an empty or repeated cursor, ends."""
         cursor, seen = "", set[str]()
         while True:
             paging = {"cursor": cursor} if cursor else {}
