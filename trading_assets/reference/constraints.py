@@ -14,7 +14,7 @@ _TEXTS = {
 }
 
 
-def of_field(metadata: Iterable[object], annotation: object) -> str:
+def describe_field(metadata: Iterable[object], annotation: object) -> str:
     """The constraints of a pydantic field; empty where its type says all.
 
     Args:
@@ -39,7 +39,7 @@ def of_field(metadata: Iterable[object], annotation: object) -> str:
     return ", ".join(parts)
 
 
-def of_column(checks: Iterable[Any]) -> str:
+def describe_column(checks: Iterable[Any]) -> str:
     """The checks of a pandera column; one that is unknown here is told by pandera's own text."""
     found = {str(check.name): dict(check.statistics) for check in checks}
     low, high = found.get("greater_than_or_equal_to"), found.get("less_than_or_equal_to")

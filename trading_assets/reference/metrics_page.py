@@ -1,21 +1,319 @@
-"""docs/reference/metrics.md: every figure with its formula, from `metric_definitions`, and the selection's filters."""
+"""docs/reference/metrics.md: what each figure of backtests, selections, reports and the account means.
+
+A new figure gets its entry here; a test finds figures that have none. Figures are computed elsewhere.
+"""
 
 from __future__ import annotations
 
-from dataclasses import fields
+from collections.abc import Callable
+from dataclasses import dataclass, fields
 
+from trading_assets.backtesting import metrics, parameter_choice, selection, significance
 from trading_assets.backtesting.selection import PRESETS, Preset
+from trading_assets.market import universe
 from trading_assets.reference import markdown
-from trading_assets.reference.metric_definitions import CHAPTERS, Chapter, Metric
+from trading_assets.reporting import figures
+from trading_assets.trading import portfolio
+from trading_assets.trading.parity import compare
+
+_OWN = "this project"
+_SOURCES = "the source documents"
+_COMMON = "common usage"
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One figure.
+
+    Attributes:
+        name: the column or attribute.
+        formula: how it is computed, in names that the page explains.
+        unit: unit of the value, empty for a plain number.
+        source: who defined it.
+        made_by: the function that computes it.
+        note: what else a reader must know.
+    """
+
+    name: str
+    formula: str
+    unit: str
+    source: str
+    made_by: Callable[..., object]
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Chapter:
+    """Figures that are computed from the same data."""
+
+    title: str
+    introduction: str
+    metrics: tuple[Metric, ...]
+
+
+_SHARPE = "Sharpe (1994), The Sharpe Ratio"
+_DEFLATED = "Bailey and Lopez de Prado (2014), The Deflated Sharpe Ratio, equations 6 and 9"
+
+SCAN = Chapter(
+    "Scan",
+    "Of the 24 hourly candles that had closed by the as-of. `open` is the first one's, `close` the last one's.",
+    (
+        Metric("volume_24h", "sum(turnover)", "USD", _SOURCES, universe.scan),
+        Metric("price_change_24h", "(close / open - 1) * 100", "percent", _SOURCES, universe.scan),
+        Metric(
+            "volatility_24h",
+            "(max(high) - min(low)) / min(low) * 100",
+            "percent",
+            _SOURCES,
+            universe.scan,
+            "The range of the day, not a standard deviation.",
+        ),
+        Metric(
+            "size_error_pct",
+            "(notional - floor_to_step(notional / price) * price) / notional * 100",
+            "percent",
+            _OWN,
+            universe.scan,
+            "100 where no order of that size is possible.",
+        ),
+        Metric(
+            "max_price",
+            "notional / smallest quantity",
+            "USDT",
+            _OWN,
+            universe.scan,
+            "Above it a position would be smaller than the coin's smallest order; backtests enter up to it.",
+        ),
+    ),
+)
+
+BACKTEST = Chapter(
+    "Backtests and selections",
+    "Of one backtest over its window. `pnl` is the list of the closed trades' results, each net of both fees and of "
+    "funding; `capital` is `TRADING_ASSETS_BACKTEST_CAPITAL`, the notional of each trade too; `equity` is capital, "
+    "realised and open PnL at each bar's close; `change` its change from bar to bar, divided by `capital`. A trade "
+    "that is open at the end counts in `equity` only.",
+    (
+        Metric("total_trades", "count(pnl)", "", _COMMON, metrics.metrics),
+        Metric("win_rate", "count(pnl > 0) / count(pnl) * 100", "percent", _COMMON, metrics.win_rate),
+        Metric(
+            "profit_factor",
+            "sum(pnl where pnl > 0) / -sum(pnl where pnl < 0)",
+            "",
+            _COMMON,
+            metrics.profit_factor,
+            f"At most {metrics.PROFIT_FACTOR_CAP:g}; 0 without profit.",
+        ),
+        Metric("total_pnl", "sum(pnl)", "USD", _COMMON, metrics.metrics),
+        Metric(
+            "total_return",
+            "sum(pnl) / capital * 100",
+            "percent",
+            _COMMON,
+            metrics.metrics,
+            "Not compounded: every trade has the same notional.",
+        ),
+        Metric(
+            "max_drawdown",
+            "min(equity / highest(capital, equity so far) - 1) * 100",
+            "percent, <= 0",
+            _COMMON,
+            metrics.metrics,
+            "Marked at closes, the open position included.",
+        ),
+        Metric(
+            "sharpe_ratio",
+            "mean(change) / std(change) * sqrt(bars of a year)",
+            "a year",
+            _SHARPE,
+            metrics.metrics,
+            "Riskless rate 0; standard deviation of the population; a year has 365 days.",
+        ),
+        Metric("confidence_avg", "mean(confidence of the closed trades' signals)", "percent", _SOURCES, metrics.metrics),
+        Metric("fees_paid", "sum(taker fees of both fills)", "USD", _COMMON, metrics.metrics, "Contained in `pnl`."),
+        Metric(
+            "funding_paid",
+            "sum(direction * size * close * funding rate)",
+            "USD, negative is received",
+            "Bybit's funding fee",
+            metrics.metrics,
+            "At each funding time while the position is held, at the last close before it. Contained in `pnl`.",
+        ),
+        Metric("exposure_pct", "bars in a position / bars * 100", "percent", _COMMON, metrics.metrics),
+        Metric("skewness", "mean((change - mean)^3) / std^3", "", "moment of the population", metrics.moments),
+        Metric(
+            "kurtosis",
+            "mean((change - mean)^4) / std^4",
+            "",
+            "moment of the population",
+            metrics.moments,
+            "3 is normal.",
+        ),
+        Metric("score", "win_rate * profit_factor * ln(total_trades + 1)", "", _SOURCES, metrics.score),
+        Metric(
+            "in_sample_trades",
+            "count(pnl of trades that ended before the split)",
+            "",
+            _OWN,
+            metrics.metrics,
+            "The split keeps the newest `TRADING_ASSETS_OUT_OF_SAMPLE_PCT` percent of the bars out of the sample.",
+        ),
+        Metric(
+            "in_sample_score",
+            "score of these trades",
+            "",
+            _OWN,
+            parameter_choice.choose,
+            f"Decides the parameter set, of those with {significance.MIN_TRADES} such trades if there are any.",
+        ),
+        Metric("in_sample_pnl", "sum(pnl of these trades)", "USD", _OWN, metrics.metrics),
+        Metric("out_of_sample_trades", "count(pnl of trades that began after the split)", "", _OWN, metrics.metrics),
+        Metric("out_of_sample_pnl", "sum(pnl of these trades)", "USD", _OWN, metrics.metrics),
+        Metric(
+            "configurations",
+            "count(parameter sets tried of the strategy)",
+            "",
+            _OWN,
+            parameter_choice.tried,
+            "On one coin and timeframe. `configurations_traded` counts those whose equity ever changed.",
+        ),
+        Metric("configurations_traded", "count(sets with sharpe_ratio <> 0)", "", _OWN, parameter_choice.tried),
+        Metric("sharpe_mean", "mean(sharpe_ratio of the sets that traded)", "a year", _OWN, parameter_choice.tried),
+        Metric("sharpe_spread", "std(sharpe_ratio of the sets that traded)", "a year", _OWN, parameter_choice.tried),
+        Metric(
+            "p_value",
+            f"(1 + count(t* >= t)) / (1 + {significance.RESAMPLES})",
+            "0 to 1",
+            "Efron and Tibshirani (1993), An Introduction to the Bootstrap, section 16.4",
+            significance.bootstrap_p_value,
+            f"`t` is the t statistic of `pnl`; `t*` that of {significance.RESAMPLES} resamples of `pnl` less its mean. "
+            f"None below {significance.MIN_TRADES} trades; never below 2^-count(pnl).",
+        ),
+        Metric(
+            "configurations_tried", "sum(configurations of the coin in the hour)", "", _OWN, selection.with_significance
+        ),
+        Metric(
+            "deflated_sharpe",
+            "Phi((SR - SR0) * sqrt((bars - 1) / (1 - skewness * SR + (kurtosis - 1) / 4 * SR^2)))",
+            "0 to 1",
+            _DEFLATED,
+            significance.deflated_sharpe,
+            "`SR` is the Sharpe ratio per bar, `Phi` the normal distribution function, `SR0` the best that luck alone "
+            "would give: the spread of the tries' Sharpe ratios times the expected maximum of `configurations_tried` "
+            "normal values. 0.5 is a coin toss.",
+        ),
+    ),
+)
+
+REPORT = Chapter(
+    "Reports",
+    "Of the walk-forward and the performance report. `equity` is marked at whole hours; `opening` is its first value; "
+    "`trades` are those of the range, net of fees, slippage and funding; open ones are marked at its end.",
+    (
+        Metric("return_pct", "(last equity / opening - 1) * 100", "percent", _COMMON, figures.figures),
+        Metric(
+            "max_drawdown_pct",
+            "min(equity / highest equity so far - 1) * 100",
+            "percent, <= 0",
+            _COMMON,
+            figures.figures,
+        ),
+        Metric(
+            "sharpe_ratio",
+            "mean(change) / std(change) * sqrt(365 * 24)",
+            "a year",
+            _SHARPE,
+            figures.figures,
+            "`change` is hourly, divided by `opening`.",
+        ),
+        Metric(
+            "deflated_sharpe",
+            "as above, of the hourly changes",
+            "0 to 1",
+            _DEFLATED,
+            figures.figures,
+            "The tries are the pairs of strategy and timeframe among the closed trades.",
+        ),
+        Metric("trades", "count(closed trades)", "", _COMMON, figures.figures),
+        Metric("win_rate", "count(pnl > 0) / count(pnl) * 100", "percent", _COMMON, metrics.win_rate),
+        Metric("profit_factor", "as above", "", _COMMON, metrics.profit_factor),
+        Metric("pnl", "sum(pnl), open trades included", "USD", _COMMON, figures.figures),
+        Metric("fees", "sum(fees)", "USD", _COMMON, figures.figures),
+        Metric(
+            "slippage",
+            "sum(size * distance of the fill to the price it was made at)",
+            "USD",
+            _OWN,
+            figures.figures,
+            "Contained in `pnl`, and shown apart.",
+        ),
+        Metric("funding", "sum(funding paid)", "USD, negative is received", _COMMON, figures.figures),
+        Metric("turnover", "sum(size * entry price) + sum(size * exit price)", "USD", _COMMON, figures.figures),
+        Metric("exposure_pct", "mean(value of all positions / equity) * 100", "percent", _COMMON, figures.figures),
+        Metric("mean_hours", "mean(exit time - entry time)", "hours", _COMMON, figures.figures, "Of closed trades."),
+    ),
+)
+
+ACCOUNT = Chapter(
+    "Account",
+    "Of the exchange's books as they were read last; `trading-assets portfolio` shows them. `peak` is the highest "
+    "equity since a person last accepted a drawdown.",
+    (
+        Metric("exposure", "sum(size * mark price)", "USD", _COMMON, portfolio.portfolio),
+        Metric("net_exposure", "longs less shorts of the same", "USD", _COMMON, portfolio.portfolio),
+        Metric("exposure_pct", "exposure / equity * 100", "percent", _COMMON, portfolio.portfolio),
+        Metric("drawdown_pct", "(equity / peak - 1) * 100", "percent, <= 0", _COMMON, portfolio.portfolio),
+        Metric(
+            "max_drawdown_pct",
+            "min(equity / highest equity so far - 1) * 100",
+            "percent, <= 0",
+            _COMMON,
+            portfolio.portfolio,
+            "Since the first reading, whatever was accepted.",
+        ),
+        Metric("net", "pnl - funding paid", "USD", _OWN, portfolio.performance, "`pnl` of closings is net of fees."),
+        Metric("share_pct", "size * mark price / equity * 100", "percent", _COMMON, portfolio.portfolio),
+        Metric(
+            "liquidation_pct", "|liquidation price / mark price - 1| * 100", "percent", _COMMON, portfolio.portfolio
+        ),
+    ),
+)
+
+PARITY = Chapter(
+    "Live against the backtest",
+    "Of one decision, see [parity](../parity.md). `side` is 1 for a purchase and -1 for a sale.",
+    (
+        Metric(
+            "slippage_bps",
+            "(live's fill / close of the signal's bar - 1) * 10000 * side",
+            "basis points",
+            _OWN,
+            compare.behind_bps,
+            "Positive costs money.",
+        ),
+        Metric(
+            "exit_difference_bps",
+            "(live's exit / the backtest's exit - 1) * 10000 * side",
+            "basis points",
+            _OWN,
+            compare.behind_bps,
+            "Positive costs money.",
+        ),
+    ),
+)
+
+CHAPTERS = (SCAN, BACKTEST, REPORT, ACCOUNT, PARITY)
 
 _INTRODUCTION = """
-Percentages are in percent and money in USD. Where the source is *common usage*, the formula is what traders mean by the
-name; where it is the specification, the system was asked for it. The function named last computes it.
+Percentages are in percent and money in USD. The source tells who defined the figure. *Common usage*: the formula is
+what traders mean by the name. *The source documents*: the documents that describe the system asked for it
+([choices](../choices.md)). *This project*: it was defined here. The last column names the function that computes it.
 """
 
 _FILTERS = """
-A backtest takes part in a selection when it reaches each of these values (`TRADING_ASSETS_SELECTION_PRESET`).
-`TRADING_ASSETS_MIN_DEFLATED_SHARPE` and `TRADING_ASSETS_MAX_P_VALUE` add two more. The coin's best score wins.
+A backtest takes part in a selection when it reaches each of these values. `TRADING_ASSETS_SELECTION_PRESET` chooses
+the row. `TRADING_ASSETS_MIN_DEFLATED_SHARPE` and `TRADING_ASSETS_MAX_P_VALUE` add two more filters. Of each coin's
+backtests that pass, the one with the best score is selected.
 """
 
 
@@ -23,7 +321,7 @@ def build() -> str:
     """The page."""
     return markdown.page(
         "Metrics",
-        "trading_assets/reference/metric_definitions.py",
+        "trading_assets/reference/metrics_page.py",
         _INTRODUCTION,
         [*map(_chapter, CHAPTERS), "## Filters of a selection", _FILTERS, _presets()],
     )
