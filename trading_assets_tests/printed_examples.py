@@ -42,7 +42,7 @@ def random_walk(symbol: str, timeframe: Timeframe, needs: DataNeeds) -> Strategy
 
 
 def backtests_of(code: str, name: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> pd.DataFrame:
-    """Backtests of a strategy whose module is `code`: found in the package, started in a new ledger, run on 15m bars."""
+    """Backtests of a strategy whose module is `code`: discovered, started in a new ledger, and run on 15m bars."""
     (folder / f"{name}.py").write_text(code)
     monkeypatch.setattr(package, "__path__", [*package.__path__, str(folder)])
     registry.discover.cache_clear()

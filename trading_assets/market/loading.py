@@ -26,7 +26,7 @@ OfHour = Callable[[int], StrategyData]
 
 
 class CandleReader(Protocol):
-    """Whatever holds candles and funding: the candle store, or a market that computes them."""
+    """A source of candles and funding: the candle store, or a market that computes them."""
 
     def read(self, symbol: str, timeframe: Timeframe, start_ms: int, end_ms: int) -> Candles:
         """Candles that start in [start_ms, end_ms)."""
@@ -40,7 +40,7 @@ class CandleReader(Protocol):
 def load_strategy_data(
     store: CandleReader, symbol: str, timeframe: Timeframe, needs: DataNeeds, start_ms: int, end_ms: int
 ) -> StrategyData:
-    """Candles from `WARM_UP_BARS` before `start_ms` (the first decided bar) and all that is needed with them.
+    """Candles from `WARM_UP_BARS` before `start_ms` (the first decided bar), with all other data that `needs` declares.
 
     Args:
         start_ms: start of the first bar on which the strategy decides.
@@ -51,7 +51,7 @@ def load_strategy_data(
         found = {}
         for other, bars in wanted.items():
             stored = depth.stored_timeframe(other)
-            # No more than was asked for: what else the store happens to hold must not change an indicator.
+            # Exactly what was asked for: other rows of the store must not change an indicator.
             first = floor_ms(start_ms, other.ms) - bars * other.ms
             held = store.read(of, stored, first, end_ms)
             found[other] = held.closed_by(end_ms) if stored is other else resample(held, other, end_ms)
@@ -85,7 +85,7 @@ def hour_loader(store: CandleReader, hour_ms: int) -> Loader:
 def open_coin(
     store: CandleStore, symbol: str, timeframe: Timeframe, needs: DataNeeds, hours_ms: Sequence[int]
 ) -> OfHour:
-    """What each of the ascending hours needs of one coin, read of the store once for all of them.
+    """The data of one coin for each of the ascending hours, read from the store once for all of them.
 
     Each hour gets what `hour_loader` would give it: the same candles, and none after its as-of.
     """
@@ -112,7 +112,7 @@ def max_prices_by_symbol(scan: pd.DataFrame) -> dict[str, dict[int, float]]:
 
 
 class HeldReads:
-    """Reads of a range of hours, in memory. The first hour reads farthest back, so its reads serve the later ones.
+    """Reads of a range of hours, kept in memory. The first hour reads farthest back, so its reads serve the later ones.
 
     `end_ms` is the end of the range: nothing after it is read.
     """

@@ -129,7 +129,9 @@ BACKTEST = Chapter(
             metrics.metrics,
             "Riskless rate 0; standard deviation of the population; a year has 365 days.",
         ),
-        Metric("confidence_avg", "mean(confidence of the closed trades' signals)", "percent", _SOURCES, metrics.metrics),
+        Metric(
+            "confidence_avg", "mean(confidence of the closed trades' signals)", "percent", _SOURCES, metrics.metrics
+        ),
         Metric("fees_paid", "sum(taker fees of both fills)", "USD", _COMMON, metrics.metrics, "Contained in `pnl`."),
         Metric(
             "funding_paid",

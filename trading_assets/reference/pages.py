@@ -32,7 +32,7 @@ def texts(root: Path, *, dagster_page: str, commands: click.Group) -> dict[Path,
     """What each generated file should hold, by its path below `root`.
 
     Args:
-        dagster_page: the text of dagster.md, from `dagster_page.build` (a parameter, so that this module needs no Dagster).
+        dagster_page: the text of dagster.md by `dagster_page.build`; a parameter, so that this module needs no Dagster.
         commands: the tree of commands.
 
     Raises:

@@ -1,4 +1,4 @@
-"""The settings as a reader sees them: docs/reference/settings.md, `.env.example`, and the short table of configure.md."""
+"""The settings as a reader sees them: docs/reference/settings.md, `.env.example`, the short table of configure.md."""
 
 from __future__ import annotations
 
@@ -108,10 +108,7 @@ def current_values(settings: Settings) -> list[tuple[str, str]]:
 def _table(rows: list[SettingRow]) -> str:
     return markdown.table(
         ["variable", "default", "values", "meaning"],
-        [
-            (markdown.literal(row.variable), markdown.literal(row.default), row.values, row.description)
-            for row in rows
-        ],
+        [(markdown.literal(row.variable), markdown.literal(row.default), row.values, row.description) for row in rows],
     )
 
 

@@ -1,4 +1,4 @@
-"""docs/reference/tables.md and ledger.md: the pipeline's tables by their pandera models, the account's by SQLAlchemy."""
+"""docs/reference/tables.md and ledger.md: the pipeline's tables from pandera models, the account's from SQLAlchemy."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """One indicator, computed once for all parameter sets of a sweep. No indicator is defined here.
 
 Outside of `sharing()` a function marked `shared` is the function itself. Inside, on the same thread, its results are
-kept by function and arguments (arrays by identity), so twenty parameter sets that ask for RSI 14 of the same closes
-get one array; and a compiled twin that gives the same numbers to the last bit takes its place where there is one.
+kept by function and arguments (arrays by identity), so twenty parameter sets that read RSI 14 of the same closes get
+one array. If there is a compiled twin, which gives the same numbers to the last bit, it is called instead.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _store = _Store()
 def sharing(twins: Twins) -> Iterator[None]:
     """Share results until the block ends. `twins` are compiled stand-ins by the name of the function.
 
-    A block inside another one belongs to it.
+    A block inside another one shares with it.
     """
     if _store.results is not None:
         yield
@@ -47,7 +47,7 @@ def sharing(twins: Twins) -> Iterator[None]:
 
 
 def shared(function: Callable[_Arguments, _Result]) -> Callable[_Arguments, _Result]:
-    """Mark a function of arrays, candles and numbers. A shared result is read-only: others hold it too."""
+    """Mark a function of arrays, candles and numbers. A shared result is read-only, because others hold it, too."""
     name = function.__name__
 
     @wraps(function)
