@@ -32,7 +32,7 @@ class Venue(StrEnum):
 
 def default_home() -> Path:
     """`.trading_assets` in the checkout, or in the user's home where the package is installed elsewhere."""
-    checkout = Path(__file__).resolve().parents[1]
+    checkout = Path(__file__).resolve().parents[2]
     return (checkout if (checkout / "pyproject.toml").is_file() else Path.home()) / ".trading_assets"
 
 
