@@ -121,6 +121,25 @@ def test_the_index_links_every_page() -> None:
     assert "docs/README.md" in _links(ROOT / "README.md")
 
 
+SOURCES = [
+    path
+    for package in ("market", "strategies", "reporting", "reference")
+    for path in (ROOT / "trading_assets" / package).rglob("*.py")
+]
+_CITATION = re.compile(r"\[[A-E](?:, [^\]\n]*)?\]|\bspec(?:ification)? sections? \d")
+
+
+def test_no_page_and_no_comment_cites_a_document_by_letter_or_section() -> None:
+    """What such a citation means is said in words; docs/choices.md names the documents."""
+    cited = {path.name: _CITATION.findall(path.read_text()) for path in [*LINKED, *SOURCES]}
+    assert {name: found for name, found in cited.items() if found} == {}
+    assert _CITATION.findall("strict [A], volume [B, section 5] (spec section 4)") == [
+        "[A]",
+        "[B, section 5]",
+        "spec section 4",
+    ]
+
+
 def test_every_picture_is_shown_somewhere() -> None:
     shown = {(page.parent / target).resolve() for page in PAGES for target in _links(page)}
     assert [path.name for path in sorted((ROOT / "docs" / "images").iterdir()) if path not in shown] == []

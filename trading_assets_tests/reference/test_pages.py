@@ -22,7 +22,7 @@ from trading_assets.core.schemas import (
 from trading_assets.ledger.tables import account_tables
 from trading_assets.reference import pages, settings_page
 from trading_assets.reference.dagster_page import build as dagster_page
-from trading_assets.reference.metrics_page import ACCOUNT, BACKTEST, PARITY, REPORT, SCAN, Chapter
+from trading_assets.reference.metric_definitions import ACCOUNT, BACKTEST, PARITY, REPORT, SCAN, Chapter
 from trading_assets.reporting.figures import Figures
 from trading_assets.trading.portfolio import Portfolio
 

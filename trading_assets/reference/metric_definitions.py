@@ -323,7 +323,7 @@ def build() -> str:
     """The page."""
     return markdown.page(
         "Metrics",
-        "trading_assets/reference/metrics_page.py",
+        "trading_assets/reference/metric_definitions.py",
         _INTRODUCTION,
         [*map(_chapter, CHAPTERS), "## Filters of a selection", _FILTERS, _presets()],
     )
