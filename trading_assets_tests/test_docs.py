@@ -9,6 +9,7 @@ import click
 import pytest
 
 from trading_assets.cli.main import cli
+from trading_assets.core.settings import load_settings
 from trading_assets.reference.settings_page import setting_rows
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -127,6 +128,16 @@ SOURCES = [
     for path in (ROOT / "trading_assets" / package).rglob("*.py")
 ]
 _CITATION = re.compile(r"\[[A-E](?:, [^\]\n]*)?\]|\bspec(?:ification)? sections? \d")
+
+
+def test_every_other_reading_of_choices_is_a_setting_that_takes_the_value() -> None:
+    page = (ROOT / "docs" / "choices.md").read_text()
+    given = re.findall(r"`([A-Z][A-Z_0-9]+)=(\w+)`", page)
+    assert len(given) >= 10
+    for name, value in given:
+        load_settings(**{name.lower(): value})
+    named = set(re.findall(r"`([A-Z][A-Z_0-9]+)(?:=\w+)?`", page)) - {"NAME"}
+    assert named - {row.name.upper() for row in setting_rows()} == set()
 
 
 def test_no_page_and_no_comment_cites_a_document_by_letter_or_section() -> None:
