@@ -85,7 +85,7 @@ def hour_loader(store: CandleReader, hour_ms: int) -> Loader:
 def open_coin(
     store: CandleStore, symbol: str, timeframe: Timeframe, needs: DataNeeds, hours_ms: Sequence[int]
 ) -> OfHour:
-    """The data of one coin for each of the ascending hours, read from the store once for all of them.
+    """What each of the ascending hours needs of one coin, read of the store once for all of them.
 
     Each hour gets what `hour_loader` would give it: the same candles, and none after its as-of.
     """
@@ -112,7 +112,7 @@ def max_prices_by_symbol(scan: pd.DataFrame) -> dict[str, dict[int, float]]:
 
 
 class HeldReads:
-    """Reads of a range of hours, kept in memory. The first hour reads farthest back, so its reads serve the later ones.
+    """Reads of a range of hours, in memory. The first hour reads farthest back, so its reads serve the later ones.
 
     `end_ms` is the end of the range: nothing after it is read.
     """

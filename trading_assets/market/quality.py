@@ -20,7 +20,7 @@ UNFINISHED = "unfinished"
 
 @dataclass(frozen=True)
 class Limits:
-    """The tolerated limits. Attributes are those of the settings of the same names."""
+    """What is borne. Attributes are those of the settings of the same names."""
 
     min_candle_coverage_pct: float
     max_candle_age_bars: int

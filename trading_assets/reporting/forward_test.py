@@ -1,7 +1,7 @@
 """From selections to the trades they lead to, out of sample: signals from the as-of on, each followed to its end.
 
-`portfolio_simulation` decides which of these trades an account takes. An hour's trades are computed from what was known
-at the end of the hour after it, by the functions of the live finder and of the backtest engine.
+Which of these trades an account takes is the business of `portfolio_walk`. An hour's trades are computed from what was
+known at the end of the hour after it, by the very functions of the live finder and of the backtest engine.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _BLOCK_BARS = 1024
 
 
 class Follow(NamedTuple):
-    """A selection of a coin in an hour; it is followed from its as-of to the next one.
+    """What was chosen of a coin in an hour, and is followed from its as-of to the next one.
 
     Above `max_price` (USDT) no order of a position's size is accepted.
     """
@@ -137,17 +137,17 @@ def follow_all(
 ) -> Followed:
     """The trades that follow from what was chosen.
 
-    A follow enters on bars that close from its as-of to the next one: [as-of, as-of + 1 h]. Live decides the bar of a
-    full hour twice: with the older selection when the bar closes, and with the new one when that exists. The new one
-    has seen this bar, but nothing of the trade that begins at its close. Every candle is read once per coin and
-    timeframe for hours near each other. A strategy that fails affects its own follow only.
+    A follow enters on bars that close from its as-of to the next one: [as-of, as-of + 1 h]. Live decides on the bar
+    of a full hour twice: with the older selection as it closes, and with the new one once that is there, which has seen
+    this bar but nothing of the trade that begins with its close. Every candle is read once per coin and timeframe for
+    hours near each other. A strategy that fails concerns its own follow alone.
 
     Args:
         end_ms: no candle that closes later is read; trades still open then are marked there.
-        together: decide hours with the same strategy and parameters on one series of candles, not each on as many as
-            the live finder reads. For many follows this takes a third of the time. A signal may differ where an average
-            that has seen older candles crosses its threshold on another bar.
-        progress: called with the number of coins and timeframes that are done, and of all.
+        together: hours that follow the same strategy with the same parameters are decided on one series of candles, not
+            each on as many as the live finder looks at: for many follows a third of the time. The signals are the same
+            but where an average that has seen older candles crosses its threshold on another bar.
+        progress: told how many coins and timeframes of how many are done.
     """
     of_coin = _grouped(follows)
     trades: dict[Follow, list[FollowedTrade]] = {}

@@ -77,7 +77,7 @@ def selected(database: Database, hours: Sequence[int]) -> list[Follow]:
 
 
 def drawn_at_random(database: Database, chosen: Sequence[Follow], choices: int) -> list[list[Follow]]:
-    """Random choices: of each hour as many backtests as were chosen in it, at most one of a coin.
+    """So many random choices: of each hour as many backtests as were chosen in it, at most one of a coin.
 
     Their results do not matter. A draw depends on its number, the hour and its backtests alone. An hour whose
     backtests are no longer kept gives nothing.
@@ -120,7 +120,7 @@ def _follows(database: Database, table: Table, hours: Sequence[int]) -> Iterable
         with database.read() as connection:
             rows = connection.execute(statement).all()
         # Sorted here: databases do not agree on the order of texts.
-        # A few texts repeat in a million rows.
+        # The same few texts stand in a million places.
         yield from sorted(map(_follow, rows))
 
 

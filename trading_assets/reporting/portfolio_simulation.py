@@ -83,7 +83,7 @@ def walk(trades: Sequence[FollowedTrade], settings: Settings, capital: float, st
 
 @dataclass
 class _WalkingAccount:
-    """The account at one moment. It does not know a trade's end before that end."""
+    """The account at one moment; it knows nothing of a trade's end before that end has come."""
 
     settings: Settings
     capital: float
@@ -168,7 +168,7 @@ class _WalkingAccount:
         return total
 
     def _refusal(self, trade: FollowedTrade, now: int) -> str | None:
-        """The first limit that refuses a trade, in the order of the live gates."""
+        """What stands against a trade first, in the order in which live finds out."""
         follow, key = trade.follow, (trade.follow.symbol, trade.follow.strategy)
         if follow.symbol in self.open:
             return "its position is open"

@@ -36,11 +36,11 @@ def walk_forward(
     capital: float | None = None,
     progress: Progress | None = None,
 ) -> Report:
-    """Simulate the selections and every random choice, each in an account of its own.
+    """Follow what was chosen, and beside it every random choice, through an account each.
 
     Args:
         chosen: what was selected, at least one.
-        drawn: random choices of as many of the same hours' backtests, see `load.drawn_at_random`.
+        drawn: random choices of as many of the same hours' backtests, see `reading.drawn_at_random`.
         start_ms, end_ms: whole hours; default: from the first as-of to an hour after the last.
         capital: opening equity of each account, USD; default: the setting.
     """
@@ -107,7 +107,7 @@ def _track(name: str, walked: Walked) -> Track:
 
 
 def _median(at_random: Sequence[Walked]) -> Walked:
-    """The account with the median end equity: a real one, not a mean of all."""
+    """The account in the middle by what it ended with: one that was, not a mean of all."""
     return sorted(at_random, key=lambda one: float(one.equity[-1]))[len(at_random) // 2]
 
 

@@ -1,4 +1,4 @@
-"""Look-ahead and warm-up checks: does a strategy use data that it could not know, or older data than it declares?
+"""Is a strategy honest: does it use what it could not know, and does it remember further back than it says?
 
 Pure functions over a strategy and its data. Costs are the business of `trading_assets.backtesting`.
 """
@@ -20,8 +20,8 @@ ROUNDING = 1e-9
 """Relative difference of two values that count as equal, whatever the order of their sums."""
 
 FORGOTTEN = 0.05
-"""Difference of two values, in standard deviations of the value, that counts as none after the warm-up. Wilder averages
-of 14 bars forget their start to 4e-7, an exponential average of 120 bars to about this."""
+"""Difference of two values, in standard deviations of the value, that counts as none after the warm-up. The Wilder
+averages of the spec forget their start to 4e-7, an exponential average of 120 bars to about this."""
 
 MIN_COMPARED = 50
 """The start of the data is varied only where this many bars follow the warm-up."""

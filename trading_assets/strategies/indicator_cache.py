@@ -1,8 +1,8 @@
 """One indicator, computed once for all parameter sets of a sweep. No indicator is defined here.
 
 Outside of `sharing()` a function marked `shared` is the function itself. Inside, on the same thread, its results are
-kept by function and arguments (arrays by identity), so twenty parameter sets that read RSI 14 of the same closes get
-one array. If there is a compiled twin, which gives the same numbers to the last bit, it is called instead.
+kept by function and arguments (arrays by identity), so twenty parameter sets that ask for RSI 14 of the same closes
+get one array; and a compiled twin that gives the same numbers to the last bit takes its place where there is one.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Indicators as their authors define them, on arrays of shape (n,), NaN where not yet defined. No entry rules here.
 
 A value at bar i uses bars up to i only, and is the same number to the last bit whatever follows the bar. Nothing here
-is compiled or needs more than numpy: an indicator of 6000 bars takes less than half a millisecond. A sweep computes a
-`shared` function once for all its parameter sets, and the costlier ones by the compiled twins of `backtesting.kernel`.
+is compiled or needs more than numpy: an indicator of 6000 bars takes less than half a millisecond. A sweep computes
+what is `shared` once for all its parameter sets, the costlier ones by the compiled twins of `backtesting.kernel`.
 """
 
 from __future__ import annotations
