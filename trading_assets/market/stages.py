@@ -1,7 +1,7 @@
 """The stages from exchange to candle store and coverage, for one hour or a range: what the market assets compute.
 
-Each hour is computed alone, from closed candles before its own as-of; only the fetching is shared. No strategies and no
-backtests here.
+Each hour is computed apart from closed candles before its own as-of; only the fetching is shared. Strategies and
+backtests are not the business of this module.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ def fill_candles(
     limits: Limits,
     progress: Progress | None = None,
 ) -> pd.DataFrame:
-    """Fetch missing candles of each hour's symbols (and BTCUSDT); then describe what the store holds and its faults.
+    """Fetch what the store lacks of each hour's symbols (and BTCUSDT) and tell what it holds and what is wrong with it.
 
     Returns:
         Rows of `candle_coverage`, one per hour and symbol.
@@ -122,7 +122,7 @@ def _hours_of(symbols_by_hour: Mapping[int, Collection[str]]) -> dict[str, list[
 
 
 def _spans(hours_ms: Sequence[int], reach_ms: int) -> list[Span]:
-    """The spans that a symbol needs: a coin that leaves the scan inside a range is not fetched in between."""
+    """What is needed of a symbol: a coin that comes and goes in a range is not fetched in between."""
     return union([(as_of_ms(hour) - reach_ms, as_of_ms(hour)) for hour in hours_ms])
 
 
@@ -156,7 +156,7 @@ def fill_funding(
     symbols_by_hour: Mapping[int, Sequence[str]],
     progress: Progress | None = None,
 ) -> pd.DataFrame:
-    """Fetch missing funding payments of each hour's symbols; then describe what the store holds: `funding_coverage`."""
+    """Fetch missing funding payments of each hour's symbols and tell what the store holds: `funding_coverage`."""
     hours_of = _hours_of(symbols_by_hour)
     reach = depth.FUNDING_REACH_MS
     store.fill_funding_many(

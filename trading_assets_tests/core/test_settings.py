@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 
 from trading_assets.core.errors import ConfigurationError, MissingKeysError
-from trading_assets.core.settings import Settings, Venue, default_home, load_settings
+from trading_assets.core.settings import Settings, Venue, load_settings
 from trading_assets.exchange.keys import load_keys
 from trading_assets.reference import settings_page
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture(autouse=True)
@@ -24,10 +24,6 @@ def test_the_default_is_the_embedded_exchange_without_keys() -> None:
     assert settings.venue is Venue.SIMULATOR
     assert settings.automation_on
     assert settings.resolved_database_url.startswith("sqlite:///")
-
-
-def test_state_is_kept_in_the_checkout_by_default() -> None:
-    assert default_home() == ROOT / ".trading_assets"
 
 
 def test_an_unknown_venue_is_named_with_the_known_ones(monkeypatch: pytest.MonkeyPatch) -> None:
