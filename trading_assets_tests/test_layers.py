@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[1]
 def contract() -> list[list[str]]:
     """The layers of the contract from the top down; packages of one layer in the order of the contract."""
     tool = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]
-    (layers,) = (contract["layers"] for contract in tool["contracts"] if contract["type"] == "layers")
+    (layers,) = (contract["layers"] for contract in tool["contracts"] if contract["name"] == "Layers")
     return [line.split(" | ") for line in layers]
 
 
