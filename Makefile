@@ -21,13 +21,13 @@ $(STAMP): requirements.lock pyproject.toml
 	  { echo "Python 3.11, 3.12 or 3.13 is needed, found: $$($(PYTHON) --version 2>&1). Try: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 2; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || \
 	  { echo "Python's venv module is missing. On Debian or Ubuntu: sudo apt-get install python3-venv"; exit 2; }
-	@echo "Installing the locked packages into $(VENV) (about a minute, once) ..."
+	@echo "Installing the locked packages into $(VENV), once ..."
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check "uv>=0.9,<1"
 	@$(BIN)/uv pip install --quiet --require-hashes --compile-bytecode --python $(BIN)/python -r requirements.lock
 	@$(BIN)/uv pip install --quiet --no-deps --python $(BIN)/python --editable .
 	@touch $@
 
-demo: $(STAMP)  ## the whole system on the embedded exchange, offline, in under 90 seconds
+demo: $(STAMP)  ## the whole system on the embedded exchange, offline
 	@$(BIN)/trading-assets demo
 
 dev: $(STAMP)  ## the Dagster UI on http://127.0.0.1:3000 with schedules and sensors running
@@ -50,7 +50,7 @@ lock:  ## resolve the ranges of pyproject.toml into requirements.lock
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --extra dev --generate-hashes --no-header \
 	  --upgrade pyproject.toml --output-file requirements.lock
 
-screenshots: $(STAMP)  ## the pictures of README.md and docs, taken by the browser test (needs chromium)
+screenshots: $(STAMP)  ## the pictures of the docs, taken by the browser test (needs chromium)
 	@UI_PICTURES=docs/images $(BIN)/pytest -rs trading_assets_tests/ui
 
 clean:  ## remove the environment and caches; state in .trading_assets is kept

@@ -175,7 +175,7 @@ def test_a_cheating_strategy_is_named_with_exit_code_1(tmp_path: Path) -> None:
     info = package / "of_a_user-1.0.dist-info"
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: of-a-user\nVersion: 1.0\n")
     (info / "entry_points.txt").write_text("[trading_assets.strategies]\ncheat = cheat:Cheat\n")
-    root = Path(__file__).resolve().parents[1]
+    root = Path(__file__).resolve().parents[2]
     options = ("--symbol", "BTCUSDT", "--timeframe", "15m", "--timeframe", "60m", "--bars", "300")
     answer = run_process(
         "check", "strategy", "cheat", *options, home=tmp_path, PYTHONPATH=f"{package}{os.pathsep}{root}"
