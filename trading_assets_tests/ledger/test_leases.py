@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
-from hypothesis import HealthCheck, given
+from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
@@ -150,7 +150,7 @@ _STEPS = st.one_of(
 
 
 @given(st.lists(_STEPS, max_size=25))
-@hypothesis_settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@hypothesis_settings(max_examples=60)
 def test_whatever_happens_one_holder_at_most_can_write_and_fences_only_grow(
     sqlite: Database, steps: list[tuple[str, str | int]]
 ) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trading_assets.core.candles import Candles, Funding
@@ -137,7 +137,7 @@ def test_what_is_missing_is_told_in_whole_candles(
     assert CandleStore(tmp_path).missing("AUSDT", M1, *asked) == expected
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20)
 @given(st.lists(st.tuples(st.integers(-300, 4500), st.integers(1, 2500)), min_size=1, max_size=6))
 def test_any_overlapping_fills_hold_the_same_as_one_fill(
     tmp_path_factory: pytest.TempPathFactory, spans: list[tuple[int, int]]
@@ -243,7 +243,7 @@ def test_funding_is_fetched_once_and_the_newest_moment_is_left_open(tmp_path: Pa
     assert len(source.calls) == calls
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.lists(st.tuples(st.integers(-500, 500), st.integers(1, 300)), min_size=1, max_size=4))
 def test_funding_in_any_order_is_the_funding_of_one_fill(
     tmp_path_factory: pytest.TempPathFactory, spans: list[tuple[int, int]]

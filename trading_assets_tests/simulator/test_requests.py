@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 
 import pytest
 import requests
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trading_assets.simulator.clock import ClockMode, ClockSpec
@@ -165,7 +165,7 @@ names = [
 ]
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150)
 @given(
     st.sampled_from(ROUTES),
     st.dictionaries(st.sampled_from(names), texts, max_size=8),

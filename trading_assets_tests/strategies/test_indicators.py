@@ -39,14 +39,14 @@ def rsi_loop(close: list[float], period: int) -> list[float]:
     return out
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(values=PRICES, period=PERIODS)
 def test_wilder_smoothing_equals_its_recursion(values: np.ndarray, period: int) -> None:
     found = indicators.wilder(values, period)
     np.testing.assert_allclose(found, wilder_loop(values.tolist(), period), rtol=1e-9)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(close=PRICES, period=PERIODS)
 def test_rsi_equals_its_definition(close: np.ndarray, period: int) -> None:
     np.testing.assert_allclose(indicators.rsi(close, period), rsi_loop(close.tolist(), period), rtol=1e-7, atol=1e-7)
@@ -95,7 +95,7 @@ def test_bollinger_uses_the_population_deviation() -> None:
     assert indicators.bollinger_position(close, 4)[3] == pytest.approx(1.5 / (2 * deviation))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(close=PRICES, period=PERIODS)
 def test_bollinger_equals_numpy_window_by_window(close: np.ndarray, period: int) -> None:
     lower, middle, upper = indicators.bollinger(close, period, 2.0)
@@ -110,7 +110,7 @@ def test_bands_without_width_have_no_position(price: float) -> None:
     assert np.isnan(indicators.bollinger_position(np.full(50, price))).all()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(values=PRICES, period=st.integers(1, 40))
 def test_rolling_extremes_equal_those_of_each_window(values: np.ndarray, period: int) -> None:
     highest, lowest = indicators.rolling_max(values, period), indicators.rolling_min(values, period)
