@@ -9,10 +9,10 @@ WORKERS ?= 2
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo dev test lint docs lock screenshots clean
+.PHONY: help setup demo dev test test-all lint docs lock screenshots clean
 
 help:  ## list the targets
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 setup: $(STAMP)  ## create .venv with the locked versions
 
@@ -34,7 +34,10 @@ dev: $(STAMP)  ## the Dagster UI on http://127.0.0.1:3000 with schedules and sen
 	@$(BIN)/trading-assets doctor --quiet
 	@DAGSTER_HOME="$(CURDIR)" $(BIN)/dagster dev
 
-test: $(STAMP)  ## every test, without network or account, on two cores (WORKERS=1 for one)
+test: $(STAMP)  ## what a change needs: every test but the slow ones, without network or account (WORKERS=1 for one core)
+	@$(BIN)/pytest -m "not slow" --numprocesses $(WORKERS) --dist worksteal
+
+test-all: $(STAMP)  ## every test, the slow ones too
 	@$(BIN)/pytest --numprocesses $(WORKERS) --dist worksteal
 
 lint: $(STAMP)  ## style, types and layering

@@ -211,6 +211,7 @@ def test_the_demo_refuses_a_directory_that_is_not_its_own(tmp_path: Path) -> Non
     assert (tmp_path / "thesis.txt").read_text() == "years of work"
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(DEMO_WITHIN_S + 20)
 def test_the_demo_ends_with_its_counts(tmp_path: Path) -> None:
     answer = run_process("demo", "--json", "--home", str(tmp_path / "demo"), home=tmp_path, timeout_s=DEMO_WITHIN_S)

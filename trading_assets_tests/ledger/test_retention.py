@@ -21,7 +21,7 @@ from trading_assets_tests.trading.desks import add_signal
 
 OLD, YOUNG = 400_000 * HOUR_MS, 400_000 * HOUR_MS + 30 * DAY_MS
 NOW = YOUNG + HOUR_MS
-WEEK = Ages(rows=NOW - 7 * DAY_MS, written_wall=7 * DAY_MS, selections=None, looks=NOW - 7 * DAY_MS)
+WEEK = Ages(rows=NOW - 7 * DAY_MS, written_wall=7 * DAY_MS, selections=None, evaluations=NOW - 7 * DAY_MS)
 
 
 def put(database: Database, table: Table, hours: list[int], *symbols: str, wall_ms: int = 0) -> None:

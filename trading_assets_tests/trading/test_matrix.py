@@ -24,6 +24,7 @@ def running() -> Iterator[RunningExchange]:
         yield exchange
 
 
+@pytest.mark.slow
 def test_every_fault_at_every_call_comes_out_as_the_page_says(running: RunningExchange, sqlite: Database) -> None:
     wanted = [(call, fault) for call in WRITES for fault in FAULTS]
     wanted += [(call, fault) for call in READS for fault in FAULTS if for_read(fault)]
