@@ -164,7 +164,7 @@ def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def sqlite(sqlite_template: Path, tmp_path: Path) -> Iterator[Database]:
     """An empty ledger on SQLite alone, for laws that do not depend on the engine."""
     path = shutil.copy(sqlite_template, tmp_path / "ledger.db")
-    database = Database(f"sqlite:///{path}", busy_timeout_s=10.0)
+    database = Database(f"sqlite:///{path}", busy_timeout_s=60.0)
     yield database
     database.close()
 

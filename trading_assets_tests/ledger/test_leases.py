@@ -105,7 +105,7 @@ def test_a_guarded_write_and_a_takeover_exclude_each_other(database: Database) -
     got: list[Lease | None] = []
 
     def take() -> None:
-        own = Database(url, busy_timeout_s=20)
+        own = Database(url, busy_timeout_s=60)
         got.append(leases.acquire(own, "trade:main", "b", ttl_ms=TTL_MS, wall_ms=START + TTL_MS))
         own.close()
 
@@ -115,7 +115,7 @@ def test_a_guarded_write_and_a_takeover_exclude_each_other(database: Database) -
         other.start()
         other.join(0.3)
         assert got == []
-    other.join(20)
+    other.join(60)
     assert [lease.fence for lease in got if lease is not None] == [2]
 
 
@@ -127,8 +127,8 @@ def test_one_of_many_that_reach_for_a_lease_at_once_gets_it(database: Database, 
     barrier, got = threading.Barrier(6), []
 
     def take(number: int) -> None:
-        own = Database(url, busy_timeout_s=30)
-        barrier.wait(20)
+        own = Database(url, busy_timeout_s=60)
+        barrier.wait(60)
         got.append(leases.acquire(own, "trade:main", str(number), ttl_ms=TTL_MS, wall_ms=START))
         own.close()
 
@@ -194,7 +194,7 @@ def _may_write(database: Database, lease: Lease, now: int) -> bool:
 
 def _count_alone(url: str, path: str, rounds: int) -> None:
     """A process that adds to a number in a file, which only the holder of a lease may do; it waits for its turn."""
-    database = Database(url, busy_timeout_s=30)
+    database = Database(url, busy_timeout_s=60)
     done, holder = 0, leases.this_holder()
     for _ in range(20_000):
         lease = leases.acquire(database, "file", holder, ttl_ms=60_000, wall_ms=START)

@@ -197,7 +197,7 @@ def test_a_ledger_at_head_is_opened_without_migrating(database: Database, monkey
 
 
 def _open(url: str, ready: object) -> None:
-    ready.wait(30)  # type: ignore[attr-defined]
+    ready.wait(120)  # type: ignore[attr-defined]
     Database(url, busy_timeout_s=60).close()
 
 

@@ -233,7 +233,7 @@ def test_the_same_files_give_the_same_market_in_any_process(folder: Path, market
         [sys.executable, "-c", script, str(path), str(T0 + DAY_MS)],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
         check=True,
     )
     at = T0 + DAY_MS

@@ -81,7 +81,7 @@ def test_another_process_gives_the_same_market() -> None:
         f"print(fingerprint(SeededMarket({SEED}, 20), 5))"
     )
     run = subprocess.run(
-        [sys.executable, "-c", script], cwd=REPOSITORY, capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-c", script], cwd=REPOSITORY, capture_output=True, text=True, timeout=300, check=False
     )
     assert run.returncode == 0, run.stderr
     assert run.stdout.strip() == fingerprint(SeededMarket(SEED, 20), 1)
