@@ -160,7 +160,7 @@ def test_an_honest_strategy_passes_its_check(tmp_path: Path) -> None:
 
 
 CHEAT = """
-from trading_assets_tests.strategies.cheats import NextClose
+from trading_assets_tests.strategies.biased_strategies import NextClose
 
 class Cheat(NextClose):
     name = "cheat"

@@ -196,7 +196,7 @@ def _count_alone(url: str, path: str, rounds: int) -> None:
     """A process that adds to a number in a file, which only the holder of a lease may do; it waits for its turn."""
     database = Database(url, busy_timeout_s=60)
     done, holder = 0, leases.this_holder()
-    for _ in range(20_000):
+    while done < rounds:
         lease = leases.acquire(database, "file", holder, ttl_ms=60_000, wall_ms=START)
         if lease is None:
             continue
@@ -204,8 +204,6 @@ def _count_alone(url: str, path: str, rounds: int) -> None:
         file.write_text(str(int(file.read_text()) + 1))
         leases.release(database, lease)
         done += 1
-        if done == rounds:
-            break
     database.close()
 
 
@@ -214,12 +212,13 @@ def test_processes_that_take_turns_by_a_lease_lose_no_count(database: Database, 
     database.close()
     file = tmp_path / "count"
     file.write_text("0")
-    context = multiprocessing.get_context("fork")
-    workers = [context.Process(target=_count_alone, args=(url, str(file), 10)) for _ in range(3)]
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])
+    workers = [context.Process(target=_count_alone, args=(url, str(file), 10), daemon=True) for _ in range(3)]
     for worker in workers:
         worker.start()
     for worker in workers:
-        worker.join(60)
+        worker.join(120)
     assert [worker.exitcode for worker in workers] == [0, 0, 0]
     assert file.read_text() == "30"
     assert taken(database, "last", name="file").fence == 31

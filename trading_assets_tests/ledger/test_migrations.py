@@ -202,7 +202,8 @@ def _open(url: str, ready: object) -> None:
 
 
 def test_processes_that_open_an_old_ledger_at_once_all_find_it_at_head(before: str) -> None:
-    context = multiprocessing.get_context("fork")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])
     ready = context.Barrier(4)
     processes = [context.Process(target=_open, args=(before, ready)) for _ in range(4)]
     for process in processes:

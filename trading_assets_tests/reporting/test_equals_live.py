@@ -26,7 +26,7 @@ from trading_assets.trading.decide.entry import Signal, decide, signal_id
 from trading_assets.trading.parity.compare import Outcome
 from trading_assets.trading.parity.day import LiveDay, compare_day
 from trading_assets_tests.fakes import an_instrument
-from trading_assets_tests.reporting.scenes import HOUR, KernelEngine, followed, market, settings
+from trading_assets_tests.reporting.fixtures import HOUR, KernelEngine, followed, market, settings
 
 SETTINGS = settings()
 DAY = floor_ms(HOUR, DAY_MS)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from trading_assets.core.timeframes import DAY_MS, HOUR_MS, MINUTE_MS
 from trading_assets.reporting.forward_test import OPEN, STOP, TARGET, Follow, FollowedTrade, whole_hours
 from trading_assets.reporting.portfolio_simulation import Walked, walk
-from trading_assets_tests.reporting.scenes import UNLIMITED, settings
+from trading_assets_tests.reporting.fixtures import UNLIMITED, settings
 
 START = 1_772_409_600_000
 """2026-03-02 00:00 UTC."""
