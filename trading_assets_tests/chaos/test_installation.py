@@ -23,7 +23,7 @@ from trading_assets.simulator.server import ENDPOINTS
 from trading_assets.trading.context import trading_lease
 from trading_assets_tests.fakes import FakeExchange
 
-WITHIN_S = 30.0
+WITHIN_S = 120.0
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ from trading_assets.venues import open_market_data
 START = 1_772_413_200_000
 SOL: Topic = ("SOLUSDT", Timeframe.M1)
 PATH = "/v5/public/linear"
-WITHIN_S = 15.0
+WITHIN_S = 60.0
 
 
 def config() -> ServeConfig:

@@ -8,7 +8,7 @@ import pytest
 
 from trading_assets.core.timeframes import DAY_MS, HOUR_MS, Timeframe, as_of_ms
 from trading_assets.reporting.portfolio_simulation import walk
-from trading_assets_tests.reporting.scenes import COSTS, HOUR, UNLIMITED, followed, follows, market, settings
+from trading_assets_tests.reporting.fixtures import COSTS, HOUR, UNLIMITED, followed, follows, market, settings
 
 HOURS = 36
 LEAD_BARS = 1_000

@@ -22,6 +22,7 @@ from trading_assets_tests.defs.workers.crew import Crew, until, write_dagster_ya
 STARTED, SUCCESS = dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.SUCCESS
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_of_two_trade_runs_on_two_workers_one_trades_and_a_lost_one_is_not_started_again(
     venue: RunningExchange,  # noqa: F811
