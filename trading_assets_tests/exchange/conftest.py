@@ -39,13 +39,8 @@ def connect(stub: Stub, slept: list[float], tmp_path: Path) -> Iterator[Connect]
         virtual_clock: bool = True,
         reconnect: Callable[[], str] | None = None,
         sleep: Callable[[float], None] | None = None,
-<<<<<<< HEAD
         limited: bool = False,
-        timeout_s: float = 0.2,
-=======
-        spaced: bool = False,
         timeout_s: float = 60.0,
->>>>>>> 1153df610515f9c9142650dad42945965fb1f2d6
         limits_dir: Path | None = None,
     ) -> BybitExchange:
         connection = Connection(

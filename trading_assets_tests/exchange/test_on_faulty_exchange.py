@@ -41,17 +41,11 @@ def running() -> Iterator[RunningExchange]:
 
 
 @pytest.fixture
-<<<<<<< HEAD
-def connector(running: RunningExchange) -> Iterator[BybitExchange]:
-    connection = Connection(url=running.url, keys=keys_of(running.key, running.secret), timeout_s=0.5)
-    transport = Transport(connection, limited=False)
-=======
 def connector(running: RunningExchange, request: pytest.FixtureRequest) -> Iterator[BybitExchange]:
     """A connector with all the patience in the world, or with the timeout that the test gives as its parameter."""
     keys, timeout_s = keys_of(running.key, running.secret), getattr(request, "param", 60.0)
     connection = Connection(url=running.url, keys=keys, timeout_s=timeout_s, recv_window_ms=60_000)
-    transport = Transport(connection, spaced=False)
->>>>>>> 1153df610515f9c9142650dad42945965fb1f2d6
+    transport = Transport(connection, limited=False)
     transport._sleep = lambda _: None  # type: ignore[method-assign]
     exchange = BybitExchange(transport, virtual_clock=True)
     yield exchange

@@ -74,11 +74,7 @@ def test_selections_and_signals_stay_unless_the_settings_say_otherwise(database:
     add_signal(database, "AUSDT", hour_ms=OLD, order_link_id="ours")
     delete_old(database, WEEK, btc="BTCUSDT")
     assert len(held(database, STRATEGY_SELECTIONS.name)) == 2
-<<<<<<< HEAD
-    delete_old(database, Ages(None, 0, selections=NOW - DAY_MS, looks=None), btc="BTCUSDT")
-=======
-    delete_old(database, Ages(None, 0, selections=NOW - DAY_MS, evaluations=None))
->>>>>>> 1153df610515f9c9142650dad42945965fb1f2d6
+    delete_old(database, Ages(None, 0, selections=NOW - DAY_MS, evaluations=None), btc="BTCUSDT")
     assert held(database, STRATEGY_SELECTIONS.name) == {(OLD, "AUSDT")}
     assert held(database, "entry_signals") == {(OLD, "AUSDT")}
 

@@ -99,14 +99,9 @@ class _Connector(BybitExchange):
     """Counts requests, and has the exchange forget the stops of entries where it is told to."""
 
     def __init__(self, running: RunningExchange, *, loses_stops: bool = False, timeout_s: float = _PATIENT_S) -> None:
-<<<<<<< HEAD
-        connection = Connection(running.url, keys=keys_of(running.key, running.secret), timeout_s=timeout_s)
-        transport = Transport(connection, limited=False, sleep=lambda _s: None)
-=======
         keys = keys_of(running.key, running.secret)
         connection = Connection(running.url, keys=keys, timeout_s=timeout_s, recv_window_ms=60_000)
-        transport = Transport(connection, spaced=False, sleep=lambda _s: None)
->>>>>>> 1153df610515f9c9142650dad42945965fb1f2d6
+        transport = Transport(connection, limited=False, sleep=lambda _s: None)
         super().__init__(transport, virtual_clock=True)
         self.requests: Counter[str] = Counter()
         self._loses_stops = loses_stops
