@@ -19,7 +19,7 @@ from trading_assets.trading.execute.saga import STATES, STEPS, IllegalTransition
 from trading_assets.trading.execute.submit import submit_orders
 from trading_assets_tests.trading.desks import NOW_MS, add_signal, bench_on
 
-PAGE = Path(__file__).parents[2] / "docs" / "order_saga.md"
+PAGE = Path(__file__).parents[3] / "docs" / "order_saga.md"
 
 _PAIRS = [(before, after) for before in STATES for after in STATES]
 
