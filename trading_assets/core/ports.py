@@ -27,7 +27,7 @@ if TYPE_CHECKING:
         Wallet,
     )
     from trading_assets.core.settings import Settings
-    from trading_assets.core.streams import CandleStream, StreamEvent, Topic
+    from trading_assets.core.streams import AccountEvent, AccountStream, CandleStream, StreamEvent, Topic
     from trading_assets.core.timeframes import Timeframe
 
 ENTRY = "e"
@@ -172,4 +172,8 @@ class VenueAdapter(Protocol):
         self, settings: Settings, topics: Sequence[Topic], deliver: Callable[[StreamEvent], None]
     ) -> CandleStream:
         """A stream that is not started yet. `deliver` is called with each event and returns at once."""
+        ...
+
+    def open_account_stream(self, settings: Settings, deliver: Callable[[AccountEvent], None]) -> AccountStream:
+        """A stream of the account's changes, not started yet. `deliver` is called in its thread; it returns at once."""
         ...

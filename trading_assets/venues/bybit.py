@@ -12,11 +12,11 @@ from trading_assets.exchange import BTC, SETTLE_COIN
 if TYPE_CHECKING:
     from trading_assets.core.ports import Exchange, MarketData
     from trading_assets.core.settings import Settings
-    from trading_assets.core.streams import CandleStream, StreamEvent, Topic
+    from trading_assets.core.streams import AccountEvent, AccountStream, CandleStream, StreamEvent, Topic
     from trading_assets.exchange.keys import ApiKeys
     from trading_assets.exchange.transport import Transport
 
-PUBLIC_STREAM = "/v5/public/linear"
+PUBLIC_STREAM, PRIVATE_STREAM = "/v5/public/linear", "/v5/private"
 SYMBOLS = VenueSymbols(btc=BTC, settle_coin=SETTLE_COIN)
 
 
@@ -27,6 +27,7 @@ class BybitVenue:
     testnet: bool = False
     demo: bool = False
     stream_host: str = "stream.bybit.com"
+    private_stream_host: str = "stream.bybit.com"
     is_real_money: bool = False
     is_simulated: bool = field(default=False, init=False)
     symbols: VenueSymbols = field(default=SYMBOLS, init=False)
@@ -62,6 +63,20 @@ class BybitVenue:
         url = f"wss://{self.stream_host}{PUBLIC_STREAM}"
         return BybitCandleStream(lambda: url, topics, deliver, silence_s=settings.stream_silence_s)
 
+    def open_account_stream(self, settings: Settings, deliver: Callable[[AccountEvent], None]) -> AccountStream:
+        """The account's changes. Demo trading has a private stream of its own.
+
+        Raises:
+            MissingKeysError: the venue needs an API key.
+            ConfigurationError: the secrets manager cannot be asked, or holds the keys of another venue.
+        """
+        from trading_assets.core.clock import local_ms  # noqa: PLC0415
+        from trading_assets.exchange.account_stream import BybitAccountStream  # noqa: PLC0415
+        from trading_assets.exchange.keys import load_keys  # noqa: PLC0415
+
+        url = f"wss://{self.private_stream_host}{PRIVATE_STREAM}"
+        return BybitAccountStream(lambda: url, load_keys(settings, testnet=self.testnet), deliver, local_ms)
+
     def _transport(self, settings: Settings, keys: ApiKeys | None) -> Transport:
         from trading_assets.exchange.transport import Connection, Transport  # noqa: PLC0415
 
@@ -79,6 +94,8 @@ class BybitVenue:
         )
 
 
-DEMO = BybitVenue(demo=True)
-TESTNET = BybitVenue(testnet=True, stream_host="stream-testnet.bybit.com")
+DEMO = BybitVenue(demo=True, private_stream_host="stream-demo.bybit.com")
+TESTNET = BybitVenue(
+    testnet=True, stream_host="stream-testnet.bybit.com", private_stream_host="stream-testnet.bybit.com"
+)
 MAINNET = BybitVenue(is_real_money=True)

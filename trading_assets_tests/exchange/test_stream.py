@@ -12,7 +12,7 @@ import pytest
 from trading_assets.core.settings import Settings
 from trading_assets.core.streams import ClosedCandle, Down, StreamEvent, Topic, Up
 from trading_assets.core.timeframes import HOUR_MS, MINUTE_MS, Timeframe
-from trading_assets.exchange.stream import CandleStream
+from trading_assets.exchange.stream import BybitCandleStream as CandleStream
 from trading_assets.simulator.clock import ClockMode, ClockSpec
 from trading_assets.simulator.embedded import RunningExchange, serve_in_thread
 from trading_assets.simulator.faults.rules import FaultRule
@@ -174,7 +174,7 @@ def test_a_malformed_candle_is_counted_and_the_line_lives_on(
 ) -> None:
     listener = listen(exchange)
     listener.next(Up)
-    listener.stream._hear(b'{"topic":"kline.1.SOLUSDT","data":[{"confirm":true,"start":"x"}],"ts":1772413200000}')
+    listener.stream._hear_candles(b'{"topic":"kline.1.SOLUSDT","data":[{"confirm":true,"start":"x"}],"ts":1772413200000}')
     assert listener.stream.counts.malformed == 1
     exchange.advance(MINUTE_MS)
     listener.next(ClosedCandle)
