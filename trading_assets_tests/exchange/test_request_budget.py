@@ -6,16 +6,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trading_assets.exchange.rate_limits import ADDRESS, HISTORY, MARKET_DATA, Limit, limits_for
 from trading_assets.exchange.rate_limits import (
+    ADDRESS,
     AFTER_REFUSAL,
+    HISTORY,
     LONGEST_BAN_MS,
     LOWEST,
     MARGIN,
-    RequestBudget,
-    RollingWindow,
-    RetryAfter,
+    MARKET_DATA,
+    Limit,
     Permit,
+    RequestBudget,
+    RetryAfter,
+    RollingWindow,
+    limits_for,
 )
 
 CREATE = Limit("create", 10, 1000)
@@ -57,7 +61,9 @@ def test_turns_are_given_in_order_and_as_early_as_answers_allow() -> None:
     budget = RequestBudget()
     permits = [budget.acquire([CREATE], 0, LEASE_MS, FOREVER_MS) for _ in range(8)]
     assert [permit.wait_ms for permit in permits] == [0] * 8
-    assert isinstance(budget.acquire([CREATE], 0, LEASE_MS, FOREVER_MS), RetryAfter), "no answer yet: nothing is promised"
+    assert isinstance(budget.acquire([CREATE], 0, LEASE_MS, FOREVER_MS), RetryAfter), (
+        "no answer yet: nothing is promised"
+    )
     for i, permit in enumerate(permits):
         assert isinstance(permit, Permit)
         budget.release(permit.number, [CREATE], 10 + i)

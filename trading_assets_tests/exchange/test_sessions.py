@@ -229,7 +229,10 @@ def test_the_embedded_exchange_is_started_on_first_use_and_again_after_it_stoppe
     exchange.close()
 
 
-def test_importing_the_factory_starts_and_loads_no_server() -> None:
-    code = "import sys, trading_assets.venues.factory; print('trading_assets.simulator.server' in sys.modules)"
+def test_importing_the_venues_starts_and_loads_no_server() -> None:
+    code = (
+        "import sys; from trading_assets.core.settings import load_settings; load_settings().symbols; "
+        "print(sorted({'numpy', 'pybit', 'trading_assets.simulator'} & set(sys.modules)))"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "False"
+    assert done.stdout.strip() == "[]"

@@ -17,9 +17,8 @@ import pytest
 
 from trading_assets.core.errors import ExchangeUnavailableError, NotSentError, RateLimitedError, StorageError
 from trading_assets.core.models import OrderRequest, Side
-from trading_assets.exchange.rate_limiter import SharedRateLimiter, NoRateLimiter
-from trading_assets.exchange.rate_limits import limits_for
-from trading_assets.exchange.rate_limits import AFTER_REFUSAL, MARGIN, Permit
+from trading_assets.exchange.rate_limiter import NoRateLimiter, SharedRateLimiter
+from trading_assets.exchange.rate_limits import AFTER_REFUSAL, MARGIN, Permit, limits_for
 from trading_assets.exchange.transport import Connection
 from trading_assets.simulator.clock import ClockMode, ClockSpec
 from trading_assets.simulator.embedded import RunningExchange, serve_in_thread
@@ -138,7 +137,10 @@ def test_a_ban_silences_every_process_and_later_ones_too(stub: Stub, connect: Co
 
 def test_a_ban_lasts_ten_minutes(tmp_path: Path) -> None:
     clock = [1000]
-    for limiter in (SharedRateLimiter(tmp_path / "x.limits", now_ms=lambda: clock[0]), NoRateLimiter(now_ms=lambda: clock[0])):
+    for limiter in (
+        SharedRateLimiter(tmp_path / "x.limits", now_ms=lambda: clock[0]),
+        NoRateLimiter(now_ms=lambda: clock[0]),
+    ):
         limiter.ban(600)
         clock[0] += 599_000
         with pytest.raises(RateLimitedError, match="banned for 1 s more"):
@@ -153,7 +155,7 @@ def test_an_order_that_gets_no_turn_in_time_was_not_sent(stub: Stub, connect: Co
     while isinstance(other.acquire(limits_for("place_order", connection.account), **LONG), Permit):
         pass
     order = OrderRequest("BTCUSDT", Side.BUY, Decimal("0.01"), "link-1")
-    with pytest.raises(NotSentError, match="no permit within 5 s; it was not sent"):
+    with pytest.raises(NotSentError, match="no room within 5 s; it was not sent"):
         connect(limited=True).place_order(order)
     assert stub.requests == []
 

@@ -207,7 +207,7 @@ def test_the_live_finder_has_its_newest_bars_and_fetches_only_once(tmp_path: Pat
     again = load_live(source, store, "AUSDT", timeframe, NEEDS, now)
     assert content_hash(again.candles) == content_hash(data.candles)
     assert [call for call in source.calls if call[1] != "funding"] == []
-    assert {(of, tf.value) for of, tf, *_ in live_requests("AUSDT", timeframe, NEEDS, now)} <= asked
+    assert {(of, tf.value) for of, tf, *_ in live_requests("AUSDT", timeframe, NEEDS, now, store.btc)} <= asked
 
 
 # Stages over a range of hours

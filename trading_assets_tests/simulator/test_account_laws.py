@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trading_assets.core.models import Side
-from trading_assets.simulator.account.words import OrderStatus
 from trading_assets.simulator.account.account import AccountEngine
 from trading_assets.simulator.account.models import CONDITIONAL, EXITS
 from trading_assets.simulator.account.state import AccountState
+from trading_assets.simulator.account.words import OrderStatus
 from trading_assets.simulator.codec import Refusal
 from trading_assets_tests.simulator.fake_market import MINUTE, FakeMarket
 from trading_assets_tests.simulator.order_flow import AFTER_MS, KINDS, Player, Step, histories

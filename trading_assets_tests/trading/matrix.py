@@ -24,10 +24,10 @@ from trading_assets.simulator.embedded import RunningExchange
 from trading_assets.simulator.faults.parsing import parse_rules
 from trading_assets.simulator.server import ENDPOINTS
 from trading_assets.trading.context import ExecutionContext
-from trading_assets.trading.decide.entry import order_link_id
 from trading_assets.trading.execute.submit import submit_orders
 from trading_assets.trading.reconcile.reconciler import reconcile
 from trading_assets_tests.exchange.stub import keys_of
+from trading_assets_tests.fakes import order_link_id
 from trading_assets_tests.simulator.fake_market import HOUR, T0
 from trading_assets_tests.trading.desks import add_signal, settings
 
