@@ -303,7 +303,8 @@ def _refuse(context: ExecutionContext, signal_id: str, reason: str, report: Subm
 def _after(account: Account, intent: Intent, price: Decimal) -> Account:
     """The account once the intent is a position: the next signal is gated on it."""
     margin = intent.qty * price / intent.leverage
-    wallet = replace(account.wallet, available=account.wallet.available - margin)
+    free = account.wallet.available
+    wallet = replace(account.wallet, available=None if free is None else free - margin)
     return replace(account, wallet=wallet, occupied=account.occupied | {intent.symbol})
 
 
