@@ -172,7 +172,7 @@ def _set_state(name: str, reason: tuple[str, ...]) -> None:
 
 def _time(settings: Settings, *, may_be_local: bool) -> int:
     """The venue's time; the local clock where it does not answer, for nothing may keep a person from halting."""
-    from trading_assets.core.clock import local_ms  # noqa: PLC0415
+    from trading_assets.core.timeframes import local_ms  # noqa: PLC0415
     from trading_assets.venues import open_market_data  # noqa: PLC0415
 
     try:

@@ -85,8 +85,8 @@ class Settings(BaseSettings):
     partitions_start: datetime = Field(datetime(2026, 1, 1, tzinfo=UTC), description="First hourly partition (UTC).")
 
     # Venue.
-    venue: Venue = Field(Venue.SIMULATOR, description="simulator, demo, testnet or mainnet.")
-    allow_mainnet: bool = Field(False, description="Second switch: mainnet is refused without it.")
+    venue: Venue = Field(Venue.SIMULATOR, description="Where candles come from and orders go to.")
+    allow_mainnet: bool = Field(False, description="Second switch: a venue with real money is refused without it.")
     account: str = Field(
         "main", pattern=r"^[A-Za-z0-9_-]{1,32}$", description="Name of the trading account in the ledger."
     )
@@ -104,8 +104,8 @@ class Settings(BaseSettings):
     )
     limits_dir: Path | None = Field(
         None,
-        description="Directory in which all processes of the machine count their requests together; default: one of "
-        "this user below the system's temporary directory.",
+        description="Directory of the rate limiter, which all processes of the machine share; default: one of this "
+        "user below the system's temporary directory.",
     )
     request_timeout_s: float = Field(10.0, gt=0, description="Timeout of one request.")
     recv_window_ms: int = Field(5000, ge=1000, description="Bybit's receive window.")
@@ -153,7 +153,10 @@ class Settings(BaseSettings):
     taker_fee: float = Field(0.00055, ge=0, lt=0.1, description="Taker fee, fraction of notional.")
     slippage_bps: float = Field(2.0, ge=0, lt=1000, description="Slippage of a market fill, basis points.")
     out_of_sample_pct: float = Field(
-        25.0, ge=0, lt=100, description="Newest part of the window that no parameter set is chosen by, percent."
+        25.0,
+        ge=0,
+        lt=100,
+        description="Newest part of the window, which plays no part in the choice of parameters, percent.",
     )
 
     backfill_hours_per_run: int | None = Field(
@@ -355,7 +358,7 @@ class Settings(BaseSettings):
         if self.venue.adapter.is_real_money and not self.allow_mainnet:
             raise ValueError(
                 f"venue is {self.venue.value} (real money) but {PREFIX}ALLOW_MAINNET is not true; set both, or use "
-                "simulator, demo or testnet"
+                "another venue"
             )
         return self
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime
 from enum import StrEnum
 
@@ -76,6 +77,11 @@ def floor_ms(time_ms: int, step_ms: int) -> int:
 def as_of_ms(hour_ms: int) -> int:
     """The as-of of the hourly partition that starts at `hour_ms`: its end. Nothing at or after it is read."""
     return hour_ms + HOUR_MS
+
+
+def local_ms() -> int:
+    """The local clock, UTC ms. The venue's time, and how far the two may differ, is the connector's business."""
+    return time.time_ns() // 1_000_000
 
 
 def to_datetime(time_ms: int) -> datetime:

@@ -1,6 +1,6 @@
 """The connector: `MarketData` and `Exchange` over Bybit v5, category linear, one-way mode.
 
-Endpoints, paging and windows of time are here; one call and its errors in `transport`, JSON in `parsing`.
+Endpoints, paging and time windows are here; one call and its errors are in `transport`, words and JSON in `parsing`.
 """
 
 from __future__ import annotations
@@ -84,9 +84,9 @@ class BybitMarketData:
         return parsing.rows(raw, parsing.instrument, lambda one: one.symbol)
 
     def candles(self, symbol: str, timeframe: Timeframe, start_ms: int, end_ms: int) -> Candles:
-        """Pages run from `start_ms` forward: each asks for as many candles as one answer can hold.
+        """Read page by page from `start_ms` forward; each page asks for as many candles as one answer can hold.
 
-        What has closed is told by the time of the answer itself: there is no flag on an unfinished candle.
+        Bybit does not mark an unfinished candle: the time of the answer tells which have closed.
         """
         pages = []
         step = timeframe.ms
@@ -116,7 +116,7 @@ class BybitMarketData:
         return _joined(timeframe, pages).between(start_ms, end_ms).closed_by(closed_by)
 
     def funding(self, symbol: str, start_ms: int, end_ms: int) -> Funding:
-        """Pages run from the end backwards, as the endpoint gives the newest first."""
+        """Read page by page from the end backwards, as the endpoint gives the newest first."""
         times: list[np.ndarray] = []
         rates: list[np.ndarray] = []
         until = end_ms - 1

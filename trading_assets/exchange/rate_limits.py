@@ -19,9 +19,9 @@ HISTORY = "history"
 
 _ADDRESS_LIMIT, _ADDRESS_WINDOW_MS = 600, 5000
 _MARKET_DATA_LIMIT = 540
-"""Of the address's requests: however much market data is fetched, a tenth is left to the account."""
+"""Part of the address's limit. However much market data is fetched, a tenth is left to the account."""
 _HISTORY_LIMIT = 480
-"""Of these: however long a backfill, another tenth is left to prices and books, which an order waits for."""
+"""Part of that. However long a backfill, another tenth is left to prices and books, which an order waits for."""
 
 _ACCOUNT_WINDOW_MS = 1000
 _SLOWEST = 5
@@ -41,7 +41,7 @@ _PUBLIC = frozenset(
     }
 )
 
-_OF_THE_PAST = frozenset({"get_kline", "get_funding_rate_history", "get_public_trade_history"})
+_HISTORICAL = frozenset({"get_kline", "get_funding_rate_history", "get_public_trade_history"})
 
 
 @dataclass(frozen=True)
@@ -53,22 +53,22 @@ class Limit:
     window_ms: int
 
 
-_OF_ADDRESS = Limit(ADDRESS, _ADDRESS_LIMIT, _ADDRESS_WINDOW_MS)
-_OF_MARKET_DATA = Limit(MARKET_DATA, _MARKET_DATA_LIMIT, _ADDRESS_WINDOW_MS)
-_OF_HISTORY = Limit(HISTORY, _HISTORY_LIMIT, _ADDRESS_WINDOW_MS)
+_PER_ADDRESS = Limit(ADDRESS, _ADDRESS_LIMIT, _ADDRESS_WINDOW_MS)
+_PER_MARKET_DATA = Limit(MARKET_DATA, _MARKET_DATA_LIMIT, _ADDRESS_WINDOW_MS)
+_PER_HISTORY = Limit(HISTORY, _HISTORY_LIMIT, _ADDRESS_WINDOW_MS)
 
 
 def limits_for(method: str, account: str) -> tuple[Limit, ...]:
-    """The limits that a call of pybit's `method` counts in; the narrowest last.
+    """The limits under which a call of pybit's `method` counts; the narrowest last.
 
     Args:
         account: tells accounts apart, never the key itself.
     """
-    if method in _OF_THE_PAST:
-        return _OF_ADDRESS, _OF_MARKET_DATA, _OF_HISTORY
+    if method in _HISTORICAL:
+        return _PER_ADDRESS, _PER_MARKET_DATA, _PER_HISTORY
     if method in _PUBLIC:
-        return _OF_ADDRESS, _OF_MARKET_DATA
-    return _OF_ADDRESS, Limit(f"{account} {method}", _ACCOUNT_LIMITS.get(method, _SLOWEST), _ACCOUNT_WINDOW_MS)
+        return _PER_ADDRESS, _PER_MARKET_DATA
+    return _PER_ADDRESS, Limit(f"{account} {method}", _ACCOUNT_LIMITS.get(method, _SLOWEST), _ACCOUNT_WINDOW_MS)
 
 
 MARGIN = 0.8
@@ -110,7 +110,7 @@ class RollingWindow:
     flying: dict[str, int] = field(default_factory=dict)
 
     def forget_past(self, now_ms: int) -> None:
-        """Drop what counts no more, and what a clock that began anew (a restarted machine) left behind."""
+        """Drop what no longer counts, and what is left from before the machine's clock began anew (a restart)."""
         soon = now_ms + self.window_ms
         self.answered = [end for end in self.answered if now_ms < end <= soon]
         last = soon + LONGEST_SHUT_MS + LONGEST_LEASE_MS

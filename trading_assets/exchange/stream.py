@@ -78,11 +78,11 @@ class BybitCandleStream(StreamSupervisor):
 
     def _hear(self, line: ClientConnection, message: bytes) -> None:
         if _CANDLE in message:
-            self._hear_candles(message)
+            self._on_candle(message)
         elif self._subscription is not None:
-            self._subscription.hear(message)
+            self._subscription.on_answer(message)
 
-    def _hear_candles(self, message: bytes) -> None:
+    def _on_candle(self, message: bytes) -> None:
         """Only a message about a closed candle is read in full: there are a hundred others for each."""
         self.heard_at = time.monotonic()
         at = message.rfind(_STAMP) + len(_STAMP)
@@ -104,10 +104,10 @@ class BybitCandleStream(StreamSupervisor):
 
 
 class _Subscription:
-    """What was asked of one connection and what it has answered."""
+    """What one connection was asked to send, and what it has answered."""
 
-    def __init__(self, line: ClientConnection, topics: Mapping[str, Topic]) -> None:
-        self._line, self._topics = line, topics
+    def __init__(self, connection: ClientConnection, topics: Mapping[str, Topic]) -> None:
+        self._connection, self._topics = connection, topics
         self._open: dict[str, list[str]] = {}
         self._asked_at = time.monotonic()
         self._number = 0
@@ -124,7 +124,7 @@ class _Subscription:
         if self._open and now - self._asked_at > ANSWER_WITHIN_S:
             raise BrokenError(f"subscriptions were not answered within {ANSWER_WITHIN_S:.0f} s")
 
-    def hear(self, message: bytes) -> None:
+    def on_answer(self, message: bytes) -> None:
         """An answer. A refused request may hold one bad symbol: its topics are asked for again, one by one."""
         try:
             answer = json.loads(message)
@@ -145,5 +145,5 @@ class _Subscription:
         self._number += 1
         request = str(self._number)
         self._open[request] = names
-        self._line.send(json.dumps({"req_id": request, "op": "subscribe", "args": names}))
+        self._connection.send(json.dumps({"req_id": request, "op": "subscribe", "args": names}))
         self._asked_at = time.monotonic()

@@ -49,12 +49,12 @@ from trading_assets.exchange.keys import ApiKeys
 from trading_assets.exchange.rate_limiter import NoRateLimiter, RateLimiter, SharedRateLimiter
 from trading_assets.exchange.rate_limits import Limit, Permit, limits_for
 
-_TRIPPED = (
+_RAISED_ON_ANSWER = (
     pybit.exceptions.InvalidRequestError,
     pybit.exceptions.FailedRequestError,
     *(AttributeError, KeyError, TypeError, ValueError, OverflowError, RecursionError),
 )
-"""What pybit raises once it has a response: its own errors, and whatever an answer that is no envelope does to it."""
+"""What pybit raises once it has a response: its own errors, and others where the answer is not an envelope."""
 
 READ_ATTEMPTS = 4
 FIRST_BACKOFF_S = 0.25
@@ -67,7 +67,7 @@ LONGEST_WRITE_WAIT_S = 5.0
 
 @dataclass(frozen=True)
 class Connection:
-    """How to reach a venue. `url` overrides pybit's own hosts (the embedded exchange).
+    """How to reach a venue. `url` overrides pybit's own hosts (the embedded exchange, a regional host).
 
     `limits_dir` is where the processes of the machine count their requests together; by default a directory of this
     user below the system's temporary one.
@@ -96,8 +96,8 @@ class Connection:
 
 
 @dataclass
-class _Line:
-    """One HTTP session, used by one call at a time, and the last response on it: pybit's errors tell less."""
+class _Session:
+    """An HTTP session for one call at a time, and its last response: pybit's errors tell less."""
 
     http: HTTP = field(repr=False)
     url: str | None
@@ -128,7 +128,7 @@ class Transport:
         self._limiter: RateLimiter = SharedRateLimiter(connection.limits_file) if limited else NoRateLimiter()
         self._sleep = sleep
         self._jitter = jitter or random.Random()
-        self._idle: list[_Line] = []
+        self._idle: list[_Session] = []
         self._idle_lock = threading.Lock()
         self._clock_refused: Callable[[], None] = lambda: None
 
@@ -141,8 +141,10 @@ class Transport:
         return self.read_at(method, **params)[0]
 
     def read_at(self, method: str, **params: object) -> tuple[dict[str, Any], int]:
-        """A call without effect, tried up to `READ_ATTEMPTS` times; the envelope's `result`, and the venue's time in
-        UTC ms (0 where the answer does not tell it).
+        """A call without effect, tried up to `READ_ATTEMPTS` times.
+
+        Returns:
+            The envelope's `result`, and the venue's time in UTC ms (0 where the answer does not tell it).
 
         Raises:
             ExchangeUnavailableError: no usable answer.
@@ -189,25 +191,25 @@ class Transport:
         """Close every session that no call is using."""
         with self._idle_lock:
             idle, self._idle = self._idle, []
-        for line in idle:
-            line.http.client.close()
+        for session in idle:
+            session.http.client.close()
 
     def _once(self, method: str, params: Mapping[str, object], patience_s: float) -> tuple[dict[str, Any], int]:
         limits = limits_for(method, self._connection.account)
         permit = self._permit(method, limits, patience_s)
-        line = self._take()
+        session = self._take()
         refused_s = None
         try:
-            return self._call(line, method, params)
+            return self._call(session, method, params)
         except RateLimitedError as error:
             refused_s = error.retry_after_s if error.code == TOO_MANY_REQUESTS else None
             raise
         finally:
-            granted = _granted(line.response)
-            line.response = None
+            granted = _granted(session.response)
+            session.response = None
             self._limiter.release(permit, limits, granted=granted, refused_s=refused_s)
             with self._idle_lock:
-                self._idle.append(line)
+                self._idle.append(session)
 
     def _permit(self, method: str, limits: Sequence[Limit], patience_s: float) -> Permit:
         """Wait for a permit, at most `patience_s`.
@@ -231,19 +233,19 @@ class Transport:
                 return found
             waited_s += wait_s
 
-    def _call(self, line: _Line, method: str, params: Mapping[str, object]) -> tuple[dict[str, Any], int]:
-        send = getattr(line.http, method)
+    def _call(self, session: _Session, method: str, params: Mapping[str, object]) -> tuple[dict[str, Any], int]:
+        send = getattr(session.http, method)
         answer: object = None
         try:
             answer = send(**params)
         except requests.RequestException as error:
             raise _from_network(method, error) from error
-        except _TRIPPED:
-            # Refused, or no envelope, over which pybit trips: the response itself says which. Raised below, as
-            # pybit's error would print the API key that Bybit repeats in its text for a wrong signature.
-            if line.response is None:
+        except _RAISED_ON_ANSWER:
+            # A refusal, or an answer that is not an envelope: the response says which. The error is raised below, as
+            # pybit's would print the API key, which Bybit repeats in its text for a wrong signature.
+            if session.response is None:
                 raise
-        response = line.response
+        response = session.response
         if response is None:
             raise AssertionError(f"{method} returned without a response")
         if response.status_code != requests.codes.ok:
@@ -326,18 +328,18 @@ class Transport:
             if self._url == stale_url and self._reconnect is not None:
                 self._url = self._reconnect()
 
-    def _take(self) -> _Line:
+    def _take(self) -> _Session:
         """A session that no call is using, at the URL of now."""
         url = self._url
         with self._idle_lock:
             while self._idle:
-                line = self._idle.pop()
-                if line.url == url:
-                    return line
-                line.http.client.close()
+                session = self._idle.pop()
+                if session.url == url:
+                    return session
+                session.http.client.close()
         return self._open(url)
 
-    def _open(self, url: str | None) -> _Line:
+    def _open(self, url: str | None) -> _Session:
         connection, keys = self._connection, self._connection.keys
         http = HTTP(
             testnet=connection.testnet,
@@ -353,14 +355,14 @@ class Transport:
         )
         if url is not None:
             http.endpoint = url
-            http.client.trust_env = False
-        line = _Line(http, url)
+            http.client.trust_env = not url.startswith("http://")  # a proxy does not reach the embedded exchange
+        session = _Session(http, url)
 
         def keep(response: requests.Response, *_: object, **__: object) -> None:
-            line.response = response
+            session.response = response
 
         http.client.hooks["response"].append(keep)
-        return line
+        return session
 
 
 def _granted(response: requests.Response | None) -> int | None:

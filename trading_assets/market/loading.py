@@ -24,7 +24,7 @@ OfHour = Callable[[int], StrategyData]
 
 
 class CandleReader(Protocol):
-    """Whatever holds candles and funding: the candle store, or a market that computes them."""
+    """A source of candles and funding: the candle store, or a market that computes them."""
 
     @property
     def btc(self) -> str:
@@ -43,7 +43,7 @@ class CandleReader(Protocol):
 def load_strategy_data(
     store: CandleReader, symbol: str, timeframe: Timeframe, needs: DataNeeds, start_ms: int, end_ms: int
 ) -> StrategyData:
-    """Candles from `WARM_UP_BARS` before `start_ms` (the first decided bar) and all that is needed with them.
+    """Candles from `WARM_UP_BARS` before `start_ms` (the first decided bar), with all other data that `needs` declares.
 
     Args:
         start_ms: start of the first bar on which the strategy decides.
@@ -54,7 +54,7 @@ def load_strategy_data(
         found = {}
         for other, bars in wanted.items():
             stored = depth.stored_timeframe(other)
-            # No more than was asked for: what else the store happens to hold must not change an indicator.
+            # Exactly what was asked for: other rows of the store must not change an indicator.
             first = floor_ms(start_ms, other.ms) - bars * other.ms
             held = store.read(of, stored, first, end_ms)
             found[other] = held.closed_by(end_ms) if stored is other else resample(held, other, end_ms)

@@ -80,7 +80,7 @@ def selected(database: Database, hours: Sequence[int]) -> list[Follow]:
 def drawn_at_random(database: Database, chosen: Sequence[Follow], choices: int) -> list[list[Follow]]:
     """So many random choices: of each hour as many backtests as were chosen in it, at most one of a coin.
 
-    What they earned plays no part. A draw depends on its number, the hour and its backtests alone. An hour whose
+    Their results do not matter. A draw depends on its number, the hour and its backtests alone. An hour whose
     backtests are no longer kept gives nothing.
     """
     if not choices:

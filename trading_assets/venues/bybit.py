@@ -22,10 +22,15 @@ SYMBOLS = VenueSymbols(btc=BTC, settle_coin=SETTLE_COIN)
 
 @dataclass(frozen=True)
 class BybitVenue:
-    """One of Bybit's own venues. See `trading_assets.core.ports.VenueAdapter`."""
+    """One of Bybit's own venues. See `trading_assets.core.ports.VenueAdapter`.
+
+    Attributes:
+        rest_url: another host than Bybit's international one.
+    """
 
     testnet: bool = False
     demo: bool = False
+    rest_url: str | None = None
     stream_host: str = "stream.bybit.com"
     private_stream_host: str = "stream.bybit.com"
     is_real_money: bool = False
@@ -82,7 +87,7 @@ class BybitVenue:
 
         return Transport(
             Connection(
-                url=None,
+                url=self.rest_url,
                 testnet=self.testnet,
                 # Demo trading has no market data of its own that differs: api-demo serves all market endpoints.
                 demo=self.demo,

@@ -7,7 +7,7 @@ import pytest
 from trading_assets.core.errors import ConfigurationError, MissingKeysError
 from trading_assets.core.settings import RENAMED, Settings, Venue, default_home, load_settings
 from trading_assets.exchange.keys import load_keys
-from trading_assets.reference import settings_values as settings_reference
+from trading_assets.reference import settings_page
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -74,7 +74,7 @@ def test_secrets_are_in_no_representation(monkeypatch: pytest.MonkeyPatch) -> No
     settings = load_settings()
     keys = load_keys(settings, testnet=False)
     assert (keys.key.get_secret_value(), keys.secret.get_secret_value()) == ("visible-key-123", "visible-secret-456")
-    shown = repr(settings) + repr(keys) + str(settings.model_dump()) + str(settings_reference.current_values(settings))
+    shown = repr(settings) + repr(keys) + str(settings.model_dump()) + str(settings_page.current_values(settings))
     assert "visible" not in shown
 
 

@@ -13,10 +13,9 @@ import pandas as pd
 import pytest
 
 from trading_assets.bench.selections import EAGER, selection_row
-from trading_assets.core.clock import local_ms
 from trading_assets.core.schemas import STRATEGY_SELECTIONS
 from trading_assets.core.settings import load_settings
-from trading_assets.core.timeframes import HOUR_MS, MINUTE_MS
+from trading_assets.core.timeframes import HOUR_MS, MINUTE_MS, local_ms
 from trading_assets.definitions import build_definitions
 from trading_assets.defs.ops.session import SERVES
 from trading_assets.defs.resources import default_resources

@@ -57,6 +57,7 @@ def from_exchange_to_report(market: MarketData) -> tuple[dict[int, dict[str, pd.
     return {hour: tables([hour]) for hour in HOURS}, report
 
 
+@pytest.mark.slow
 def test_nonsense_after_a_moment_changes_nothing_before_it_from_the_exchange_to_the_report(
     small: RunningExchange, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -40,7 +40,7 @@ def connect(stub: Stub, slept: list[float], tmp_path: Path) -> Iterator[Connect]
         reconnect: Callable[[], str] | None = None,
         sleep: Callable[[float], None] | None = None,
         limited: bool = False,
-        timeout_s: float = 0.2,
+        timeout_s: float = 60.0,
         limits_dir: Path | None = None,
     ) -> BybitExchange:
         connection = Connection(

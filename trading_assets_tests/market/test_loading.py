@@ -52,7 +52,7 @@ class Wants:
 # Resampling
 
 
-@examples(max_examples=60, deadline=None)
+@examples(max_examples=60)
 @given(
     st.lists(st.integers(0, 600), unique=True, max_size=200).map(sorted),
     st.sampled_from([Timeframe.M3, Timeframe.M15, Timeframe.M60, M240]),
@@ -77,7 +77,7 @@ def test_a_coarser_candle_is_its_minutes_and_only_closed_ones_come_out(
         assert made.turnover[i] == pytest.approx(inside.turnover.sum())
 
 
-@examples(max_examples=30, deadline=None)
+@examples(max_examples=30)
 @given(st.lists(st.integers(0, 1000), unique=True, max_size=300).map(sorted))
 def test_resampling_in_two_steps_is_resampling_in_one(minutes: list[int]) -> None:
     fine = candles_of("AUSDT", M1, [T0 + m * MINUTE_MS for m in minutes])
@@ -104,7 +104,7 @@ def test_without_needs_the_window_and_its_warm_up_are_reached(timeframe: Timefra
     assert depth.own_reach_ms(timeframe, live=True) == (LIVE_BARS + WARM_UP_BARS) * timeframe.ms
 
 
-@examples(max_examples=60, deadline=None)
+@examples(max_examples=60)
 @given(st.sampled_from(TRADED_TIMEFRAMES), st.sampled_from(list(Timeframe)), st.integers(1, 400))
 def test_more_needs_never_reach_less(stored: Timeframe, other: Timeframe, bars: int) -> None:
     plain = depth.reach_ms(stored, [Wants()])

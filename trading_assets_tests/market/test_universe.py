@@ -182,7 +182,7 @@ def test_the_most_volatile_come_first_ties_by_symbol_and_the_rest_is_told() -> N
     assert result.dropped == {"beyond the 3 most volatile": ["EUSDT", "AUSDT"]}
 
 
-@examples(max_examples=20, deadline=None)
+@examples(max_examples=20)
 @given(
     st.lists(st.tuples(st.floats(0.1, 30), st.floats(1e5, 1e8), st.integers(22, 24)), max_size=12),
     st.integers(1, 12),

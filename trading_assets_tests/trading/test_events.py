@@ -1,4 +1,4 @@
-"""What an order came to is told in words of the field; nobody above the connector knows a code or a word of the exchange."""
+"""What an order came to is told in words of the field; nobody above the connector knows the exchange's."""
 
 from __future__ import annotations
 
@@ -31,7 +31,18 @@ from trading_assets_tests.fakes import order_link_id
 from trading_assets_tests.trading.desks import add_signal, bench_on
 
 ROOT = Path(errors.__file__).parents[1]
-ABOVE = ("core", "trading", "defs", "ledger", "notifications", "strategies", "backtesting", "market", "reporting", "cli")
+ABOVE = (
+    "core",
+    "trading",
+    "defs",
+    "ledger",
+    "notifications",
+    "strategies",
+    "backtesting",
+    "market",
+    "reporting",
+    "cli",
+)
 BASIS_POINTS = 10_000
 
 WORDS = {

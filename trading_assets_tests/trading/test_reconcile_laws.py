@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 import sqlalchemy as sa
-from hypothesis import HealthCheck, Phase, example, given
+from hypothesis import Phase, example, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
@@ -132,9 +132,7 @@ def at_exchange(exchange: FakeExchange) -> tuple[object, ...]:
 
 _examples = hypothesis_settings(
     max_examples=25,
-    deadline=None,
     phases=(Phase.explicit, Phase.generate),
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 _numbers = iter(range(10**6))
 

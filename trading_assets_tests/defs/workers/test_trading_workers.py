@@ -6,9 +6,8 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from trading_assets.core.clock import local_ms
 from trading_assets.core.settings import load_settings
-from trading_assets.core.timeframes import MINUTE_MS
+from trading_assets.core.timeframes import MINUTE_MS, local_ms
 from trading_assets.definitions import build_definitions
 from trading_assets.defs.instance.workers import launcher as launchers
 from trading_assets.defs.instance.workers.launcher import WORKER, WorkersRunLauncher
@@ -23,6 +22,7 @@ from trading_assets_tests.defs.workers.crew import Crew, until, write_dagster_ya
 STARTED, SUCCESS = dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.SUCCESS
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_of_two_trade_runs_on_two_workers_one_trades_and_a_lost_one_is_not_started_again(
     venue: RunningExchange,  # noqa: F811

@@ -267,7 +267,7 @@ def test_passes_at_once_add_everything_once(database: Database) -> None:
     barrier, raised = threading.Barrier(4), []
 
     def run(each: Database) -> None:
-        barrier.wait(10)
+        barrier.wait(60)
         try:
             reconcile(ExecutionContext(each, bench.exchange, settings(), wall_ms=lambda: bench.wall))
         except BaseException as error:  # noqa: BLE001 (told to the test)

@@ -70,7 +70,7 @@ STEPS = st.lists(
 )
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(steps=STEPS)
 def test_complete_frames_are_those_of_the_live_loader(steps: list[tuple[int, list[str], bool]]) -> None:
     with store() as warm_store, store() as other_store:

@@ -41,7 +41,7 @@ START = 1_772_427_640_000
 """2026-03-02 05:00:40 UTC."""
 
 SYMBOLS = ("SOLUSDT", "XRPUSDT", "DOGEUSDT")
-WITHIN_S = 20.0
+WITHIN_S = 60.0
 
 
 @dataclass(frozen=True)
