@@ -7,8 +7,6 @@ tell that the connection lives.
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import json
 import random
 import time
@@ -64,11 +62,9 @@ class BybitAccountStream(StreamSupervisor):
 
     def _begin(self, line: ClientConnection) -> None:
         expires = self._now_ms() + SIGNATURE_LASTS_MS
-        self._ask(line, "auth", [self._keys.key.get_secret_value(), expires, self._signature(expires)])
-
-    def _signature(self, expires_ms: int) -> str:
-        secret = self._keys.secret.get_secret_value().encode()
-        return hmac.new(secret, f"GET/realtime{expires_ms}".encode(), hashlib.sha256).hexdigest()
+        self._ask(
+            line, "auth", [self._keys.key.get_secret_value(), expires, self._keys.signature(f"GET/realtime{expires}")]
+        )
 
     def _ask(self, line: ClientConnection, operation: str, arguments: list[object]) -> None:
         self._waits_for, self._asked_at = operation, time.monotonic()

@@ -74,6 +74,8 @@ class Connection:
     """
 
     url: str | None
+    domain: str = "bybit"
+    tld: str = "com"
     testnet: bool = False
     demo: bool = False
     keys: ApiKeys | None = None
@@ -342,8 +344,11 @@ class Transport:
     def _open(self, url: str | None) -> _Session:
         connection, keys = self._connection, self._connection.keys
         http = HTTP(
+            domain=connection.domain,
+            tld=connection.tld,
             testnet=connection.testnet,
             demo=connection.demo,
+            rsa_authentication=keys.is_rsa if keys else False,
             api_key=keys.key.get_secret_value() if keys else None,
             api_secret=keys.secret.get_secret_value() if keys else None,
             timeout=connection.timeout_s,
