@@ -228,7 +228,7 @@ def realised(database: Database, account: str, since_ms: int) -> Decimal:
         )
 
 
-def closings_of_ours(database: Database, account: str, since_ms: int) -> list[Closing]:
+def own_closings(database: Database, account: str, since_ms: int) -> list[Closing]:
     """Closings of positions that this system opened, at or after a time, ascending."""
     statement = (
         sa.select(*(closings.c[field.name] for field in fields(Closing)))

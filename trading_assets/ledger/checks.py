@@ -92,7 +92,7 @@ def candle_faults(source: Database | sa.Connection, hours_ms: Sequence[int]) -> 
     return dict(found)
 
 
-def barred(database: Database, signals: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+def blocked(database: Database, signals: Iterable[Mapping[str, Any]]) -> dict[str, str]:
     """Why signals may not be executed, by id: a blocking check failed for their hour, or their candles are left out.
 
     Args:
@@ -113,8 +113,8 @@ def barred(database: Database, signals: Iterable[Mapping[str, Any]]) -> dict[str
     return found
 
 
-def of_hour(connection: sa.Connection, hour_ms: int, assets: Collection[str]) -> list[dict[str, Any]]:
-    """Every verdict on these assets in an hour, as rows of `check_results`."""
+def by_asset(connection: sa.Connection, hour_ms: int, assets: Collection[str]) -> list[dict[str, Any]]:
+    """Return every verdict on these assets in an hour, as rows of `check_results`."""
     some = (table.c.hour_ms == hour_ms, table.c.asset.in_(sorted(assets)))
     statement = sa.select(table).where(*some).order_by(table.c.asset, table.c.check_name)
     return [dict(row) for row in connection.execute(statement).mappings()]

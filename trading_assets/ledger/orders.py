@@ -22,7 +22,7 @@ INTENT, SUBMITTED, UNKNOWN = "intent", "submitted", "unknown"
 CONFIRMED, CLOSED = "confirmed", "closed"
 REJECTED, ABANDONED = "rejected", "abandoned"
 UNRESOLVED = (INTENT, SUBMITTED, UNKNOWN)
-"""What each state means and what may follow it is in `trading.execute.saga`."""
+"""What each state means and what may follow it is in `trading.saga.transitions`."""
 
 
 @dataclass(frozen=True)

@@ -126,7 +126,7 @@ def change_state(
     return held
 
 
-def shut_gates(connection: sa.Connection, account: str) -> set[str]:
+def failed_gates(connection: sa.Connection, account: str) -> set[str]:
     """Gates of the account that were told to be shut, and not yet to be open again."""
     newest = (
         sa.select(sa.func.max(risk_events.c.event_id))

@@ -149,7 +149,7 @@ def origin(
         one(backtests),
         {key: rows[key] for key in candles if key in rows},
         lineage.of_hour(connection, hour, assets),
-        checks.of_hour(connection, hour, assets),
+        checks.by_asset(connection, hour, assets),
     )
 
 

@@ -21,7 +21,7 @@ from trading_assets.trading.decide.entry import order_link_id
 from trading_assets.trading.execute.submit import submit_orders
 from trading_assets.trading.explain import Explanation, Links, Step, explain, markdown, plain, print_explanation
 from trading_assets.trading.reconcile.reconciler import reconcile
-from trading_assets_tests.trading.desks import NOW_MS, Bench, add_signal, bench_on
+from trading_assets_tests.trading.fixtures import NOW_MS, Bench, add_signal, bench_on
 
 HOUR = NOW_MS // HOUR_MS * HOUR_MS - HOUR_MS
 LINKS = Links("http://dagster.example:3000/")

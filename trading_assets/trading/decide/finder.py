@@ -14,10 +14,8 @@ from trading_assets.core.models import Instrument
 from trading_assets.core.settings import Settings
 from trading_assets.core.strategy_data import StrategyData
 from trading_assets.core.timeframes import Timeframe, as_of_ms
-from trading_assets.ledger import account as books
-from trading_assets.ledger import evaluations as looks
-from trading_assets.ledger import orders
-from trading_assets.ledger import signals as ledger
+from trading_assets.ledger import account as account_ledger
+from trading_assets.ledger import evaluations, orders, signals
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.evaluations import Evaluation
 from trading_assets.strategies.base import Strategy
@@ -68,10 +66,10 @@ def find_entry_signals(
     One selection's failure is reported and never stops the others. `run_id` is the Dagster run that looks.
     """
     report, found = FinderReport(), list[Signal]()
-    recent = ledger.recent(
+    recent = signals.recent(
         database, settings.account, now_ms - max(DUPLICATE_WINDOW_MS, settings.min_signal_interval_s * 1000)
     )
-    exits = books.closing_rows(database, settings.account, now_ms - Timeframe.D1.ms)
+    exits = account_ledger.closing_rows(database, settings.account, now_ms - Timeframe.D1.ms)
     occupied = {intent.symbol for intent in orders.occupying(database, settings.account)}
     last_exit = exits.groupby("symbol")["closed_ms"].max().to_dict()
     for selection in selections.sort_values("symbol").to_dict("records"):
@@ -125,26 +123,26 @@ def find_entry_signals(
             found.append(decision)
     # All in one transaction: a commit waits for the disk, and thirty candles may have closed at once.
     rows = [{**signal.row, "run_id": run_id} for signal in found]
-    added = ledger.insert_new(database, rows)
+    added = signals.insert_new(database, rows)
     report.signals = [row for row in rows if row["signal_id"] in added]
     report.skipped["signal exists"] += len(found) - len(report.signals)
     report.skipped += Counter()  # without reasons that were counted zero times
     if report.looked:
-        looks.add(database, settings.account, Evaluation(now_ms, int(selections["hour_ms"].max()), report.looked))
+        evaluations.add(database, settings.account, Evaluation(now_ms, int(selections["hour_ms"].max()), report.looked))
     return report
 
 
-def duplicate_of(signal: Signal, recent: Sequence[ledger.RecentSignal], settings: Settings, now_ms: int) -> str | None:
+def duplicate_of(signal: Signal, recent: Sequence[signals.RecentSignal], settings: Settings, now_ms: int) -> str | None:
     """Why a signal repeats one of its symbol's recent ones (spec section 7), or None."""
     row = signal.row
     if any(one.signal_id == signal.signal_id for one in recent):
         return "signal exists"
     within = [one for one in recent if one.created_at_ms >= now_ms - DUPLICATE_WINDOW_MS]
-    if any(one.status == ledger.EXECUTING for one in within):
+    if any(one.status == signals.EXECUTING for one in within):
         return "another signal of the symbol is executing"
     entry = float(row["entry_price"])  # type: ignore[arg-type]
     alike = (
-        one.status == ledger.ACTIVE
+        one.status == signals.ACTIVE
         and one.position_type == row["position_type"]
         and abs(one.entry_price / entry - 1) <= SAME_PRICE
         for one in within

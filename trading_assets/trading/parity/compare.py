@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from trading_assets.ledger import signals as ledger
+from trading_assets.ledger import signals
 from trading_assets.trading.parity.replay import OPEN, Decision, Exit
 
 SETTLE_MS = 5_000
@@ -130,9 +130,9 @@ def same_signal(row: Mapping[str, object], decision: Decision, tick: float) -> V
 def why_no_position(row: Mapping[str, object]) -> Verdict | None:
     """Why a signal of live, whose life is over, did not become a position; None where it did."""
     status, reason = row["status"], str(row["reason"] or "")
-    if status == ledger.EXECUTED:
+    if status == signals.EXECUTED:
         return None
-    if status == ledger.EXECUTING:
+    if status == signals.EXECUTING:
         return Verdict(Outcome.UNSETTLED, f"it is still {status}")
     if row["order_link_id"]:
         return Verdict(Outcome.FAILED, reason)

@@ -15,8 +15,7 @@ from trading_assets.core.schemas import STRATEGY_SELECTIONS
 from trading_assets.core.settings import Settings
 from trading_assets.core.strategy_data import StrategyData
 from trading_assets.core.timeframes import DAY_MS, LIVE_BARS, Timeframe
-from trading_assets.ledger import evaluations as looks
-from trading_assets.ledger import signals
+from trading_assets.ledger import evaluations, signals
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.partitions import read_partitions
 from trading_assets.ledger.tables import closings, entry_signals, order_intents
@@ -41,7 +40,7 @@ def read_live_day(database: Database, settings: Settings, day_ms: int) -> LiveDa
     held = near["signal_id"].isin(trades) & ~near["signal_id"].isin(ended)
     return LiveDay(
         selections=read_partitions(database, STRATEGY_SELECTIONS, hours_followed(day_ms)),
-        looks=looks.between(database, account, day_ms, end_ms + settings.signal_ttl_s * 1000),
+        looks=evaluations.between(database, account, day_ms, end_ms + settings.signal_ttl_s * 1000),
         signals=near[(near["signal_timestamp_ms"] >= day_ms) | held],
         trades=trades,
     )

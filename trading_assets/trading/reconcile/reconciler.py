@@ -1,8 +1,8 @@
-"""Brings ledger and exchange to agree: orders settled, stops attached again, fills, positions, closings and balance
-brought into the ledger. Opens nothing.
+"""Makes the ledger agree with the exchange: settles orders, sets missing stops again, and records fills, positions,
+closings and the balance. Opens nothing.
 
-A pass reads everything before it changes anything, so a failed read changes nothing; what it repairs is read again; the
-books are written in one transaction. What is not this system's is reported and left alone.
+A pass reads everything before it changes anything, so a failed read changes nothing. What it repairs is read again. All
+records are written in one transaction. Orders and positions of others are reported and left alone.
 """
 
 from __future__ import annotations
@@ -17,19 +17,18 @@ import sqlalchemy as sa
 from trading_assets.core.errors import ExchangeError
 from trading_assets.core.models import ClosedPnl, Execution, Order, Position, Side, Wallet
 from trading_assets.core.timeframes import DAY_MS, HOUR_MS
-from trading_assets.ledger import account as books
+from trading_assets.ledger import account as account_ledger
 from trading_assets.ledger import orders
 from trading_assets.ledger.account import Closing
 from trading_assets.ledger.orders import Intent
 from trading_assets.trading.context import ExecutionContext
 from trading_assets.trading.decide.entry import OUR_ENTRIES
-from trading_assets.trading.execute import saga, steps
-from trading_assets.trading.execute.recovery import conclude, look
 from trading_assets.trading.risk import guard as risk_guard
+from trading_assets.trading.saga import recovery, steps, transitions
 
-FIRST_LOOK_BACK_MS = 7 * DAY_MS
+FIRST_LOOKBACK_MS = 7 * DAY_MS
 OVERLAP_MS = HOUR_MS
-"""Books are read again this far back: Bybit's histories may lag."""
+"""Histories are read again this far back: the exchange may show rows late."""
 
 _LIQUIDATIONS = frozenset({"BustTrade", "AdlTrade", "SessionSettlePnL", "Settle"})
 _ORDINARY = "Trade"
@@ -39,12 +38,15 @@ _EXITS = frozenset({"StopLoss", "TakeProfit", "TrailingStop", "PartialStopLoss",
 
 @dataclass
 class ReconcileReport:
-    """What a pass changed and found; `differences` (symbol, text) are those it could not, or need not, repair."""
+    """What a pass changed and found. `differences` (symbol, text) are those that it did not repair.
+
+    `closed` is the number of intents whose position was gone.
+    """
 
     recovered: int = 0
     new_fills: int = 0
     new_closings: list[Closing] = field(default_factory=list)
-    freed: int = 0
+    closed: int = 0
     open_positions: int = 0
     repaired: list[str] = field(default_factory=list)
     differences: list[tuple[str | None, str]] = field(default_factory=list)
@@ -52,36 +54,35 @@ class ReconcileReport:
 
 
 @dataclass(frozen=True)
-class _Books:
-    """The exchange's side, read at one time."""
+class _ExchangeState:
+    """The account at the exchange, read at one time. `closed` has the closings that the ledger lacks."""
 
     wallet: Wallet
     positions: Sequence[Position]
     executions: Sequence[Execution]
     open_orders: Sequence[Order]
     closed: Sequence[ClosedPnl]
-    """those that the ledger lacks"""
     closing_orders: dict[str, Order | None]
     since_ms: int
     until_ms: int
 
 
 def reconcile(context: ExecutionContext) -> ReconcileReport:
-    """One pass.
+    """Do one pass.
 
     Raises:
-        ExchangeError: the books cannot be read. Nothing was changed, unless it was what had been repaired that could
-            not be read again.
+        ExchangeError: the account cannot be read. Nothing was changed, unless the first read succeeded and the read
+            after a repair failed.
     """
     account = context.settings.account
     report = ReconcileReport()
     started_wall_ms = context.wall_ms()
     now_ms = context.exchange.now_ms()
-    until = books.reconciled_until_ms(context.database, account)
-    since = now_ms - FIRST_LOOK_BACK_MS if until is None else min(until, now_ms) - OVERLAP_MS
-    unsettled = look(context)
+    until = account_ledger.reconciled_until_ms(context.database, account)
+    since = now_ms - FIRST_LOOKBACK_MS if until is None else min(until, now_ms) - OVERLAP_MS
+    unsettled = recovery.look_up(context)
     found = _read(context, since, now_ms + 1)
-    report.recovered = sum(conclude(context, evidence) for evidence in unsettled)
+    report.recovered = sum(recovery.settle(context, evidence) for evidence in unsettled)
     settled_now = {evidence.intent.order_link_id for evidence in unsettled} | _adopt(context, found, report)
     failed = _attach_missing_stops(context, found, report)
     if unsettled or report.repaired or failed:
@@ -91,21 +92,23 @@ def reconcile(context: ExecutionContext) -> ReconcileReport:
     with context.database.write(one_at_a_time=f"books of {account}") as connection:
         texts = _differences(connection, account, found, failed)
         gone = _gone(connection, account, found)
-        report.new_fills = books.add_fills(connection, account, found.executions)
+        report.new_fills = account_ledger.add_fills(connection, account, found.executions)
         report.new_closings = _add_closings(connection, account, found)
-        books.replace_positions(connection, account, found.positions)
-        books.add_equity(connection, account, found.wallet, now_ms)
+        account_ledger.replace_positions(connection, account, found.positions)
+        account_ledger.add_equity(connection, account, found.wallet, now_ms)
         for intent in gone:
             if intent.touched_wall_ms < started_wall_ms or intent.order_link_id in settled_now:
-                closed = saga.advance_in(connection, intent, orders.CLOSED, now_ms=now_ms, wall_ms=context.wall_ms())
-                report.freed += closed is not None
+                closed = transitions.advance_in(
+                    connection, intent, orders.CLOSED, now_ms=now_ms, wall_ms=context.wall_ms()
+                )
+                report.closed += closed is not None
         report.differences = [(symbol, "; ".join(lines)) for symbol, lines in texts.items()]
         fresh = [
             text
             for symbol, text in report.differences
-            if books.add_risk_event(connection, account, "difference", symbol, text, now_ms)
+            if account_ledger.add_risk_event(connection, account, "difference", symbol, text, now_ms)
         ]
-        books.add_reconciliation(
+        account_ledger.add_reconciliation(
             connection,
             account,
             new_fills=report.new_fills,
@@ -114,7 +117,7 @@ def reconcile(context: ExecutionContext) -> ReconcileReport:
             differences=len(report.differences),
             until_ms=now_ms,
         )
-    risk_guard.watch(context.database, context.settings, context.notify, equity=found.wallet.equity, now_ms=now_ms)
+    risk_guard.watch(context, equity=found.wallet.equity, now_ms=now_ms)
     for text in [*fresh, *report.repaired]:
         context.notify("books differ", text)
     for closing in report.new_closings:
@@ -125,12 +128,12 @@ def reconcile(context: ExecutionContext) -> ReconcileReport:
     return report
 
 
-def _read(context: ExecutionContext, since_ms: int, until_ms: int) -> _Books:
+def _read(context: ExecutionContext, since_ms: int, until_ms: int) -> _ExchangeState:
     exchange = context.exchange
     closed = exchange.closed_pnl(since_ms, until_ms)
     with context.database.read() as connection:
-        new = books.unknown_closings(connection, [row.order_id for row in closed])
-    return _Books(
+        new = account_ledger.unknown_closings(connection, [row.order_id for row in closed])
+    return _ExchangeState(
         wallet=exchange.wallet(),
         positions=exchange.positions(),
         executions=exchange.executions(since_ms, until_ms),
@@ -144,8 +147,8 @@ def _read(context: ExecutionContext, since_ms: int, until_ms: int) -> _Books:
     )
 
 
-def _adopt(context: ExecutionContext, found: _Books, report: ReconcileReport) -> set[str]:
-    """Take up orders of ours that the ledger had given up, and that the exchange has filled after all; their ids."""
+def _adopt(context: ExecutionContext, found: _ExchangeState, report: ReconcileReport) -> set[str]:
+    """Confirm orders of ours that the ledger had given up and the exchange has filled after all. Return their ids."""
     taken = set()
     filled: dict[str, list[Execution]] = defaultdict(list)
     for execution in found.executions:
@@ -181,16 +184,16 @@ def _adopt(context: ExecutionContext, found: _Books, report: ReconcileReport) ->
     return taken
 
 
-def _attach_missing_stops(context: ExecutionContext, found: _Books, report: ReconcileReport) -> dict[str, str]:
-    """Repair our positions without a stop; what could not be repaired, by symbol."""
+def _attach_missing_stops(context: ExecutionContext, found: _ExchangeState, report: ReconcileReport) -> dict[str, str]:
+    """Protect our positions without a stop. Return what could not be repaired, by symbol."""
     failed: dict[str, str] = {}
-    bare = {position.symbol: position for position in found.positions if position.stop_loss is None}
-    if not bare:
+    unprotected = {position.symbol: position for position in found.positions if position.stop_loss is None}
+    if not unprotected:
         return failed
     with context.database.read() as connection:
         intents = orders.confirmed(connection, context.settings.account)
     for intent in intents:
-        position = bare.get(intent.symbol)
+        position = unprotected.get(intent.symbol)
         if position is None or intent.side is not position.side:
             continue
         try:
@@ -203,10 +206,10 @@ def _attach_missing_stops(context: ExecutionContext, found: _Books, report: Reco
     return failed
 
 
-def _gone(connection: sa.Connection, account: str, found: _Books) -> list[Intent]:
-    """Confirmed intents whose positions are not there any more.
+def _gone(connection: sa.Connection, account: str, found: _ExchangeState) -> list[Intent]:
+    """Return confirmed intents whose positions are gone.
 
-    One whose whole quantity was closed is gone, whatever is open in its symbol now: that is somebody else's.
+    A position whose whole quantity was closed is gone: what is open in its symbol now belongs to somebody else.
     """
     sides = {position.symbol: position.side for position in found.positions}
     intents = orders.confirmed(connection, account)
@@ -219,10 +222,12 @@ def _gone(connection: sa.Connection, account: str, found: _Books) -> list[Intent
     ]
 
 
-def _closed(connection: sa.Connection, account: str, intents: Sequence[Intent], found: _Books) -> dict[str, Decimal]:
-    """How much of each intent's position was closed, by the ledger and by what it lacks yet; by link."""
-    booked = books.closed_qty(connection, account, [intent.signal_id for intent in intents])
-    unknown = books.unknown_closings(connection, [row.order_id for row in found.closed])
+def _closed(
+    connection: sa.Connection, account: str, intents: Sequence[Intent], found: _ExchangeState
+) -> dict[str, Decimal]:
+    """Return the closed quantity of each intent's position, by link. It includes closings that the ledger lacks."""
+    booked = account_ledger.closed_qty(connection, account, [intent.signal_id for intent in intents])
+    unknown = account_ledger.unknown_closings(connection, [row.order_id for row in found.closed])
     new = [row for row in found.closed if row.order_id in unknown]
     return {
         intent.order_link_id: booked.get(intent.signal_id, Decimal(0))
@@ -236,9 +241,9 @@ def _closes(row: ClosedPnl, intent: Intent) -> bool:
 
 
 def _differences(
-    connection: sa.Connection, account: str, found: _Books, failed: Mapping[str, str]
+    connection: sa.Connection, account: str, found: _ExchangeState, failed: Mapping[str, str]
 ) -> dict[str | None, list[str]]:
-    """What ledger and exchange do not agree on, by symbol; None is the account."""
+    """Return what ledger and exchange do not agree on, by symbol; None stands for the account."""
     texts: dict[str | None, list[str]] = defaultdict(list)
     for symbol, text in failed.items():
         texts[symbol].append(text)
@@ -261,15 +266,17 @@ def _differences(
                     f"{intent.side.value} {left}"
                 )
     _foreign_orders(connection, account, found, texts)
-    missing = books.fill_ids(connection, account, found.since_ms, found.until_ms)
+    missing = account_ledger.fill_ids(connection, account, found.since_ms, found.until_ms)
     missing -= {execution.exec_id for execution in found.executions}
     if missing:
         texts[None].append(f"{len(missing)} fills are in the ledger that the exchange does not show")
     return texts
 
 
-def _foreign_orders(connection: sa.Connection, account: str, found: _Books, texts: dict[str | None, list[str]]) -> None:
-    """Open orders that are nobody's position's, and fills under our mark that this ledger knows nothing of."""
+def _foreign_orders(
+    connection: sa.Connection, account: str, found: _ExchangeState, texts: dict[str | None, list[str]]
+) -> None:
+    """Add open orders that belong to no position, and fills with our mark that this ledger does not know."""
     filled = {row.order_link_id: row.symbol for row in found.executions if row.order_link_id.startswith(OUR_ENTRIES)}
     waiting = [order for order in found.open_orders if order.stop_order_type not in _EXITS]
     known = orders.by_links(connection, account, [*filled, *(order.order_link_id for order in waiting)])
@@ -284,9 +291,9 @@ def _foreign_orders(connection: sa.Connection, account: str, found: _Books, text
             )
 
 
-def _add_closings(connection: sa.Connection, account: str, found: _Books) -> list[Closing]:
-    # Again inside the transaction: another process may have added some in between.
-    new = books.unknown_closings(connection, [row.order_id for row in found.closed])
+def _add_closings(connection: sa.Connection, account: str, found: _ExchangeState) -> list[Closing]:
+    # Asked again inside the transaction: another process may have added some in between.
+    new = account_ledger.unknown_closings(connection, [row.order_id for row in found.closed])
     added = []
     for row in found.closed:
         if row.order_id not in new:
@@ -304,7 +311,7 @@ def _add_closings(connection: sa.Connection, account: str, found: _Books) -> lis
             signal_id=orders.opened_by(connection, account, row.symbol, row.updated_ms),
             closed_ms=row.updated_ms,
         )
-        books.add_closing(connection, account, closing)
+        account_ledger.add_closing(connection, account, closing)
         added.append(closing)
     return added
 

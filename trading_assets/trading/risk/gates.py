@@ -22,8 +22,8 @@ def refusals(candidate: Candidate, ticker: Ticker, account: Account, settings: S
     age_s = (now_ms - as_of_ms(candidate.hour_ms)) / 1000
     if age_s > settings.max_selection_age_s:
         found.append(Refusal("selection", f"{age_s:.0f} s old, at most {settings.max_selection_age_s} s", final=True))
-    if candidate.barred is not None:
-        found.append(Refusal("checks", candidate.barred, final=True))
+    if candidate.blocked is not None:
+        found.append(Refusal("checks", candidate.blocked, final=True))
     if not candidate.confidence >= settings.min_confidence:  # so that NaN is refused
         found.append(
             Refusal("confidence", f"{candidate.confidence:g}, at least {settings.min_confidence:g}", final=True)

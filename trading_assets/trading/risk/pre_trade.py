@@ -55,7 +55,7 @@ class Account:
 
 @dataclass(frozen=True)
 class Candidate:
-    """What of a signal the gates ask. `barred`: what the checks of its hour and candles have against it."""
+    """What of a signal the gates ask. `blocked`: what the checks of its hour and candles have against it."""
 
     symbol: str
     strategy: str
@@ -63,4 +63,4 @@ class Candidate:
     entry_price: Decimal
     hour_ms: int
     ttl_ms: int
-    barred: str | None = None
+    blocked: str | None = None

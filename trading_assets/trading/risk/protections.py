@@ -7,15 +7,18 @@ from decimal import Decimal
 from itertools import takewhile
 
 from trading_assets.core.settings import Settings
-from trading_assets.core.timeframes import HOUR_MS, iso
+from trading_assets.core.timeframes import DAY_MS, HOUR_MS, iso
 from trading_assets.ledger.account import Closing
 from trading_assets.trading.risk.pre_trade import Refusal
+
+CLOSINGS_BACK_MS = 7 * DAY_MS
+"""Protections look at closings of this time at most."""
 
 _STOPS = frozenset({"stop", "liquidation"})
 
 
 def protections(symbol: str, closings: Sequence[Closing], settings: Settings, now_ms: int) -> list[Refusal]:
-    """Every pause that holds for a symbol now.
+    """Return every pause that holds for a symbol now.
 
     Args:
         closings: of positions that this system opened, ascending in time.

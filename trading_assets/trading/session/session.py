@@ -22,8 +22,7 @@ from trading_assets.core.models import Instrument
 from trading_assets.core.strategy_data import StrategyData
 from trading_assets.core.streams import CandleStream, ClosedCandle, StreamEvent, Topic, Up
 from trading_assets.core.timeframes import Timeframe, floor_ms
-from trading_assets.ledger import orders
-from trading_assets.ledger import signals as ledger
+from trading_assets.ledger import orders, signals
 from trading_assets.market.store import CandleStore
 from trading_assets.strategies.base import Strategy
 from trading_assets.strategies.registry import make_strategy
@@ -169,7 +168,7 @@ class Session:
                 with contextlib.suppress(Exception):  # what a strategy raises, the finder reports
                     strategy = make_strategy(str(one.row["strategy"]), str(one.row["parameters"]))
                     strategy.signals(self._frames.load(one.wanted, now_ms))
-        self._check(ledger.by_ids(self._desk.database, []))
+        self._check(signals.by_ids(self._desk.database, []))
 
     def _has_started(self) -> bool:
         """The books first: nothing is opened before ledger and exchange have been compared."""
@@ -340,12 +339,12 @@ class Session:
 
     def _act_on(self, report: FinderReport) -> None:
         identities = [str(row["signal_id"]) for row in report.signals]
-        rows = ledger.by_ids(self._desk.database, identities)
+        rows = signals.by_ids(self._desk.database, identities)
         check = self._check(rows)
         if check.passed:
             self._submit()
         else:
-            ledger.reject(self._desk.database, identities, BROKEN)
+            signals.reject(self._desk.database, identities, BROKEN)
             self._say("entry_signals broke its schema: no order was sent; see its check", is_warning=True)
         self._tell(SignalsFound(rows, check, dict(report.skipped)))
 
@@ -374,7 +373,7 @@ class Session:
         """What is not bound to a candle: waiting signals, contracts, funding, the pulse."""
         account = self._desk.settings.account
         if self._is_time("waiting", WAITING_EVERY_S) and (
-            len(ledger.active(self._desk.database, account)) or orders.unresolved(self._desk.database, account)
+            len(signals.active(self._desk.database, account)) or orders.unresolved(self._desk.database, account)
         ):
             self._submit()
         if self._is_time("instruments", INSTRUMENTS_EVERY_S):
@@ -385,7 +384,7 @@ class Session:
 
     def _refresh_instruments(self) -> None:
         try:
-            self._instruments = self._desk.rules.of(self._desk.exchange, set(), self._desk.wall_ms())
+            self._instruments = self._desk.contracts.get(self._desk.exchange, set(), self._desk.wall_ms())
         except TradingAssetsError as error:
             self._warn_once("could not be read", {"contracts": error})
             self._next["instruments"] = time.monotonic() + OWED_AGAIN_S

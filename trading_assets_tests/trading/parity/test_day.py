@@ -16,7 +16,7 @@ from trading_assets.core.schemas import LIVE_PARITY
 from trading_assets.core.timeframes import DAY_MS, HOUR_MS
 from trading_assets.exchange.bybit import BybitExchange
 from trading_assets.exchange.transport import Connection, Transport
-from trading_assets.ledger import account as books
+from trading_assets.ledger import account as account_ledger
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.strategies import seed_registry
 from trading_assets.ledger.tables import entry_signals, order_intents, signal_evaluations
@@ -29,8 +29,8 @@ from trading_assets.simulator.venue import ServeConfig
 from trading_assets.trading.parity.compare import Outcome
 from trading_assets.trading.reconcile.reconciler import reconcile
 from trading_assets_tests.exchange.stub import keys_of
-from trading_assets_tests.trading.desks import NO_PAUSES, settings
-from trading_assets_tests.trading.parity.live_days import AFTER_CLOSE_MS, DAY_MS_ZERO, LiveDesk
+from trading_assets_tests.trading.fixtures import NO_PAUSES, settings
+from trading_assets_tests.trading.parity.fixtures import AFTER_CLOSE_MS, DAY_MS_ZERO, LiveDesk
 
 START_MS = DAY_MS_ZERO + 2 * HOUR_MS + AFTER_CLOSE_MS
 COINS = ["1000PEPEUSDT", "BTCUSDT", "LTCUSDT", "SOLUSDT", "TRXUSDT"]
@@ -193,7 +193,7 @@ def test_without_its_looks_live_was_not_running(traded: LiveDesk, broken: Callab
 
 def test_the_performance_report_has_the_account_s_own_numbers_beside_the_walk_forward(traded: LiveDesk) -> None:
     made = make_performance(Sources(traded.settings, traded.database, traded.store, traded.exchange))
-    closed = books.closing_rows(traded.database, traded.settings.account)
+    closed = account_ledger.closing_rows(traded.database, traded.settings.account)
     trades, wallet = made.main.trades, traded.exchange.wallet()
     ended = trades[trades["reason"] != OPEN]
     assert len(ended) == len(closed) > 2

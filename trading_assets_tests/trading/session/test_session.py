@@ -36,7 +36,7 @@ from trading_assets.trading.session.log import Heartbeat, SessionMessage, Signal
 from trading_assets.trading.session.selection import Selected, newest_selection
 from trading_assets.trading.session.session import Session
 from trading_assets.venues.factory import candle_stream_url, open_exchange
-from trading_assets_tests.trading.desks import NO_PAUSES, settings, start_strategy
+from trading_assets_tests.trading.fixtures import NO_PAUSES, settings, start_strategy
 
 START = 1_772_427_640_000
 """2026-03-02 05:00:40 UTC."""

@@ -11,14 +11,14 @@ import pytest
 import sqlalchemy as sa
 
 from trading_assets.core.errors import AmbiguousOutcomeError, OrderRejectedError
-from trading_assets.ledger import account as books
+from trading_assets.ledger import account as account_ledger
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.tables import risk_events
 from trading_assets.trading.context import ExecutionContext
-from trading_assets.trading.execute.recovery import recover
 from trading_assets.trading.execute.submit import submit_orders
+from trading_assets.trading.saga.recovery import recover
 from trading_assets_tests.fakes import FakeExchange
-from trading_assets_tests.trading.desks import NOW_MS, add_signal, bench_on, settings, settle_all
+from trading_assets_tests.trading.fixtures import NOW_MS, add_signal, bench_on, settings, settle_all
 
 # Crashes: at every call of the exchange, and at every write of the ledger
 
@@ -185,4 +185,4 @@ def test_what_was_closed_for_want_of_a_stop_is_recorded_as_a_risk(database: Data
     submit_orders(bench.context)
     with database.read() as connection:
         assert [row.kind for row in connection.execute(risk_events.select())] == ["unprotected"]
-    assert books.position_rows(database, "main").empty
+    assert account_ledger.position_rows(database, "main").empty

@@ -17,7 +17,7 @@ from trading_assets.core.errors import TradingAssetsError
 from trading_assets.core.models import OrderAck, OrderRequest, Side
 from trading_assets.exchange.bybit import BybitExchange
 from trading_assets.exchange.transport import Connection, Transport
-from trading_assets.ledger import account as books
+from trading_assets.ledger import account as account_ledger
 from trading_assets.ledger import signals
 from trading_assets.ledger.database import Database
 from trading_assets.simulator.embedded import RunningExchange
@@ -29,7 +29,7 @@ from trading_assets.trading.execute.submit import submit_orders
 from trading_assets.trading.reconcile.reconciler import reconcile
 from trading_assets_tests.exchange.stub import keys_of
 from trading_assets_tests.simulator.fake_market import HOUR, T0
-from trading_assets_tests.trading.desks import add_signal, settings
+from trading_assets_tests.trading.fixtures import add_signal, settings
 
 SYMBOL = "BTCUSDT"
 TOO_LATE = "too late"
@@ -161,7 +161,7 @@ def run_cell(running: RunningExchange, database: Database, account: str, call: s
 
 def _waiting(database: Database, account: str, now_ms: int) -> str:
     with database.write() as connection:
-        books.add_reconciliation(
+        account_ledger.add_reconciliation(
             connection, account, new_fills=0, new_closings=0, open_positions=0, differences=0, until_ms=now_ms
         )
     return add_signal(
