@@ -30,7 +30,7 @@ from trading_assets.trading.automation import (
     failure_text,
 )
 from trading_assets.trading.session.lease import trader_of
-from trading_assets.trading.session.selection import Selected, newest_selection
+from trading_assets.trading.session.watchlist import Selected, newest_selection
 
 
 def _status() -> dg.DefaultSensorStatus:
