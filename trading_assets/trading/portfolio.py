@@ -44,7 +44,7 @@ class Performance:
 
 @dataclass(frozen=True)
 class Portfolio:
-    """The account as of the last reading of the books. USD and percent of equity.
+    """The account as of the last reconciliation. USD and percent of equity.
 
     Attributes:
         positions: symbol, side, size, notional, share_pct, entry_price, mark_price, stop_loss, liquidation_price,
@@ -80,7 +80,7 @@ class Portfolio:
 
 
 def portfolio(database: Database, account: str) -> Portfolio | None:
-    """The account as of the last reading of the books; None before the first."""
+    """The account as of the last reconciliation; None before the first."""
     as_of_ms = account_ledger.reconciled_until_ms(database, account)
     snapshots = account_ledger.equity_rows(database, account)
     if as_of_ms is None or snapshots.empty:
@@ -129,12 +129,12 @@ def _funding_of_trades(
     """Funding rows with the strategy and timeframe of the position that was open then and paid it."""
     ended = closed.groupby("signal_id")["closed_ms"].max().to_dict()
     opened = known.dropna(subset=["executed_at_ms"]).sort_values("executed_at_ms")
-    of_symbol = {symbol: rows.to_dict("records") for symbol, rows in opened.groupby("symbol")}
+    by_symbol = {symbol: rows.to_dict("records") for symbol, rows in opened.groupby("symbol")}
     rows = []
     for row in funding.to_dict("records"):
         payers = [
             trade
-            for trade in of_symbol.get(row["symbol"], [])
+            for trade in by_symbol.get(row["symbol"], [])
             if trade["executed_at_ms"] <= row["time_ms"]
             and (trade["signal_id"] in held or row["time_ms"] <= ended.get(trade["signal_id"], 0))
         ]

@@ -12,8 +12,7 @@ from trading_assets.ledger import checks, evaluations
 from trading_assets.ledger.checks import Verdict
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.evaluations import Evaluation
-from trading_assets.ledger.lineage import Write
-from trading_assets.ledger.partitions import replace_partitions
+from trading_assets.ledger.partitions import Write, replace_partitions
 from trading_assets.ledger.retention import Ages, delete_old, runs_of_open_orders
 from trading_assets.ledger.tables import entry_signals, metadata, sql_table
 from trading_assets_tests.trading.fixtures import add_signal

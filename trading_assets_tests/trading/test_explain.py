@@ -15,8 +15,7 @@ from trading_assets.core.timeframes import HOUR_MS, hour_key
 from trading_assets.ledger import checks
 from trading_assets.ledger.checks import Verdict
 from trading_assets.ledger.database import Database
-from trading_assets.ledger.lineage import Write
-from trading_assets.ledger.partitions import replace_partitions
+from trading_assets.ledger.partitions import Write, replace_partitions
 from trading_assets.trading.decide.entry import order_link_id
 from trading_assets.trading.execute.submit import submit_orders
 from trading_assets.trading.explain import Explanation, Links, Step, explain, markdown, plain, print_explanation

@@ -1,6 +1,6 @@
-"""All that must hold before an order: one pure function over a snapshot, returning every refusal. No I/O.
+"""Pre-trade checks: the gates that a signal must pass before its order. Pure.
 
-Here is what the signal and its market must fulfil; the account's limits are in `risk_limits`, pauses after losses in
+This module has the gates of the signal and its market. The account's limits are in `limits`, pauses after losses in
 `protections`.
 """
 
@@ -15,7 +15,7 @@ from trading_assets.trading.risk.protections import protections
 
 
 def refusals(candidate: Candidate, ticker: Ticker, account: Account, settings: Settings, now_ms: int) -> list[Refusal]:
-    """Every shut gate, in a fixed order; empty means the order may go out (spec sections 8 and 9)."""
+    """Return every gate that fails, in a fixed order. With an empty list the order may be sent."""
     found: list[Refusal] = []
     if now_ms >= candidate.ttl_ms:
         found.append(Refusal("expired", f"{(now_ms - candidate.ttl_ms) / 1000:.0f} s ago", final=True))

@@ -1,4 +1,4 @@
-"""Pauses after losses, in the manner of freqtrade's protections: cooldown, stops in a row, weak symbols. Pure."""
+"""Pauses after losses, like freqtrade's protections: cooldown, stops in a row, weak symbols. Pure."""
 
 from __future__ import annotations
 
