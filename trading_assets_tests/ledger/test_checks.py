@@ -37,7 +37,7 @@ def test_a_month_of_verdicts_is_replaced_as_a_whole(database: Database) -> None:
         assert len(checks.failed(database, hours)) == (0 if passed else 720)
 
 
-def test_a_signal_is_barred_by_its_hours_checks_and_by_its_own_candles_alone(database: Database) -> None:
+def test_a_signal_is_blocked_by_its_hours_checks_and_by_its_own_candles_alone(database: Database) -> None:
     put_fault(database, "BADUSDT", "5m", "jump: 1 candles")
     put_fault(database, "BADUSDT", "15m", None)
     row = {"hour_ms": 0, "timeframe": "5m"}

@@ -7,15 +7,15 @@ records are written in one transaction. Orders and positions of others are repor
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 
 import sqlalchemy as sa
 
 from trading_assets.core.errors import ExchangeError
-from trading_assets.core.models import ClosedPnl, Execution, Order, Position, Side, Wallet
+from trading_assets.core.models import ClosedPnl, Execution, Order, Side
 from trading_assets.core.timeframes import DAY_MS, HOUR_MS
 from trading_assets.ledger import account as account_ledger
 from trading_assets.ledger import orders
@@ -23,6 +23,13 @@ from trading_assets.ledger.account import Closing
 from trading_assets.ledger.orders import Intent
 from trading_assets.trading.context import ExecutionContext
 from trading_assets.trading.decide.entry import OUR_ENTRIES
+from trading_assets.trading.reconcile.comparison import (
+    ExchangeState,
+    LedgerState,
+    closed_quantities,
+    differences,
+    gone,
+)
 from trading_assets.trading.risk import guard as risk_guard
 from trading_assets.trading.saga import recovery, steps, transitions
 
@@ -32,39 +39,19 @@ OVERLAP_MS = HOUR_MS
 
 _LIQUIDATIONS = frozenset({"BustTrade", "AdlTrade", "SessionSettlePnL", "Settle"})
 _ORDINARY = "Trade"
-_EXITS = frozenset({"StopLoss", "TakeProfit", "TrailingStop", "PartialStopLoss", "PartialTakeProfit"})
-"""Orders of these kinds belong to a position."""
 
 
 @dataclass
 class ReconcileReport:
-    """What a pass changed and found. `differences` (symbol, text) are those that it did not repair.
-
-    `closed` is the number of intents whose position was gone.
-    """
+    """What a pass changed and found. `differences` (symbol, text) are those that it did not repair."""
 
     recovered: int = 0
     new_fills: int = 0
     new_closings: list[Closing] = field(default_factory=list)
-    closed: int = 0
     open_positions: int = 0
     repaired: list[str] = field(default_factory=list)
     differences: list[tuple[str | None, str]] = field(default_factory=list)
     equity: Decimal = Decimal(0)
-
-
-@dataclass(frozen=True)
-class _ExchangeState:
-    """The account at the exchange, read at one time. `closed` has the closings that the ledger lacks."""
-
-    wallet: Wallet
-    positions: Sequence[Position]
-    executions: Sequence[Execution]
-    open_orders: Sequence[Order]
-    closed: Sequence[ClosedPnl]
-    closing_orders: dict[str, Order | None]
-    since_ms: int
-    until_ms: int
 
 
 def reconcile(context: ExecutionContext) -> ReconcileReport:
@@ -90,18 +77,15 @@ def reconcile(context: ExecutionContext) -> ReconcileReport:
         found = _read(context, since, now_ms + 1)
     report.open_positions, report.equity = len(found.positions), found.wallet.equity
     with context.database.write(one_at_a_time=f"books of {account}") as connection:
-        texts = _differences(connection, account, found, failed)
-        gone = _gone(connection, account, found)
+        held = _read_ledger(connection, account, found)
+        texts = differences(found, held, failed)
         report.new_fills = account_ledger.add_fills(connection, account, found.executions)
         report.new_closings = _add_closings(connection, account, found)
         account_ledger.replace_positions(connection, account, found.positions)
         account_ledger.add_equity(connection, account, found.wallet, now_ms)
-        for intent in gone:
+        for intent in gone(found, held):
             if intent.touched_wall_ms < started_wall_ms or intent.order_link_id in settled_now:
-                closed = transitions.advance_in(
-                    connection, intent, orders.CLOSED, now_ms=now_ms, wall_ms=context.wall_ms()
-                )
-                report.closed += closed is not None
+                transitions.advance_in(connection, intent, orders.CLOSED, now_ms=now_ms, wall_ms=context.wall_ms())
         report.differences = [(symbol, "; ".join(lines)) for symbol, lines in texts.items()]
         fresh = [
             text
@@ -128,12 +112,12 @@ def reconcile(context: ExecutionContext) -> ReconcileReport:
     return report
 
 
-def _read(context: ExecutionContext, since_ms: int, until_ms: int) -> _ExchangeState:
+def _read(context: ExecutionContext, since_ms: int, until_ms: int) -> ExchangeState:
     exchange = context.exchange
     closed = exchange.closed_pnl(since_ms, until_ms)
     with context.database.read() as connection:
         new = account_ledger.unknown_closings(connection, [row.order_id for row in closed])
-    return _ExchangeState(
+    return ExchangeState(
         wallet=exchange.wallet(),
         positions=exchange.positions(),
         executions=exchange.executions(since_ms, until_ms),
@@ -147,7 +131,28 @@ def _read(context: ExecutionContext, since_ms: int, until_ms: int) -> _ExchangeS
     )
 
 
-def _adopt(context: ExecutionContext, found: _ExchangeState, report: ReconcileReport) -> set[str]:
+def _read_ledger(connection: sa.Connection, account: str, found: ExchangeState) -> LedgerState:
+    confirmed, occupying = orders.confirmed(connection, account), orders.occupying(connection, account)
+    links = [*found.own_fills, *(order.order_link_id for order in found.waiting_orders)]
+    return LedgerState(
+        confirmed=confirmed,
+        occupying=occupying,
+        closed=_closed_quantities(connection, account, [*confirmed, *occupying], found),
+        known=frozenset(orders.by_links(connection, account, links)),
+        fill_ids=frozenset(account_ledger.fill_ids(connection, account, found.since_ms, found.until_ms)),
+    )
+
+
+def _closed_quantities(
+    connection: sa.Connection, account: str, intents: Sequence[Intent], found: ExchangeState
+) -> dict[str, Decimal]:
+    recorded = account_ledger.closed_qty(connection, account, [intent.signal_id for intent in intents])
+    # Asked again: another process may have added some since the exchange was read.
+    unknown = account_ledger.unknown_closings(connection, [row.order_id for row in found.closed])
+    return closed_quantities(intents, recorded, [row for row in found.closed if row.order_id in unknown])
+
+
+def _adopt(context: ExecutionContext, found: ExchangeState, report: ReconcileReport) -> set[str]:
     """Confirm orders of ours that the ledger had given up and the exchange has filled after all. Return their ids."""
     taken = set()
     filled: dict[str, list[Execution]] = defaultdict(list)
@@ -161,7 +166,7 @@ def _adopt(context: ExecutionContext, found: _ExchangeState, report: ReconcileRe
             for intent in orders.by_links(connection, account, filled).values()
             if intent.status in (orders.REJECTED, orders.ABANDONED)
         ]
-        closed = _closed(connection, account, given_up, found)
+        closed = _closed_quantities(connection, account, given_up, found)
     held = {position.symbol: position.side for position in found.positions}
     for intent in given_up:
         link = intent.order_link_id
@@ -184,7 +189,7 @@ def _adopt(context: ExecutionContext, found: _ExchangeState, report: ReconcileRe
     return taken
 
 
-def _attach_missing_stops(context: ExecutionContext, found: _ExchangeState, report: ReconcileReport) -> dict[str, str]:
+def _attach_missing_stops(context: ExecutionContext, found: ExchangeState, report: ReconcileReport) -> dict[str, str]:
     """Protect our positions without a stop. Return what could not be repaired, by symbol."""
     failed: dict[str, str] = {}
     unprotected = {position.symbol: position for position in found.positions if position.stop_loss is None}
@@ -206,92 +211,7 @@ def _attach_missing_stops(context: ExecutionContext, found: _ExchangeState, repo
     return failed
 
 
-def _gone(connection: sa.Connection, account: str, found: _ExchangeState) -> list[Intent]:
-    """Return confirmed intents whose positions are gone.
-
-    A position whose whole quantity was closed is gone: what is open in its symbol now belongs to somebody else.
-    """
-    sides = {position.symbol: position.side for position in found.positions}
-    intents = orders.confirmed(connection, account)
-    closed = _closed(connection, account, intents, found)
-    return [
-        intent
-        for intent in intents
-        if sides.get(intent.symbol) is not intent.side
-        or (intent.filled_qty is not None and closed[intent.order_link_id] >= intent.filled_qty)
-    ]
-
-
-def _closed(
-    connection: sa.Connection, account: str, intents: Sequence[Intent], found: _ExchangeState
-) -> dict[str, Decimal]:
-    """Return the closed quantity of each intent's position, by link. It includes closings that the ledger lacks."""
-    booked = account_ledger.closed_qty(connection, account, [intent.signal_id for intent in intents])
-    unknown = account_ledger.unknown_closings(connection, [row.order_id for row in found.closed])
-    new = [row for row in found.closed if row.order_id in unknown]
-    return {
-        intent.order_link_id: booked.get(intent.signal_id, Decimal(0))
-        + sum((row.qty for row in new if _closes(row, intent)), Decimal(0))
-        for intent in intents
-    }
-
-
-def _closes(row: ClosedPnl, intent: Intent) -> bool:
-    return row.symbol == intent.symbol and row.side is not intent.side and row.updated_ms > intent.created_ms
-
-
-def _differences(
-    connection: sa.Connection, account: str, found: _ExchangeState, failed: Mapping[str, str]
-) -> dict[str | None, list[str]]:
-    """Return what ledger and exchange do not agree on, by symbol; None stands for the account."""
-    texts: dict[str | None, list[str]] = defaultdict(list)
-    for symbol, text in failed.items():
-        texts[symbol].append(text)
-    gone = {intent.order_link_id for intent in _gone(connection, account, found)}
-    occupying = {intent.symbol: intent for intent in orders.occupying(connection, account)}
-    closed = _closed(connection, account, list(occupying.values()), found)
-    for position in found.positions:
-        intent = occupying.get(position.symbol)
-        text = f"{position.symbol} {position.side.value} {position.size} is open at the exchange"
-        if intent is None or intent.order_link_id in gone:
-            texts[position.symbol].append(f"{text} but not by this system; it is left alone")
-        elif intent.status in orders.UNRESOLVED:
-            if position.side is not intent.side or position.size > intent.qty:
-                texts[position.symbol].append(f"{text}; what became of order {intent.order_link_id} is not known")
-        else:
-            left = (intent.filled_qty or intent.qty) - closed[intent.order_link_id]
-            if position.size != left:
-                texts[position.symbol].append(
-                    f"{position.symbol}: the exchange holds {position.side.value} {position.size}, the ledger expected "
-                    f"{intent.side.value} {left}"
-                )
-    _foreign_orders(connection, account, found, texts)
-    missing = account_ledger.fill_ids(connection, account, found.since_ms, found.until_ms)
-    missing -= {execution.exec_id for execution in found.executions}
-    if missing:
-        texts[None].append(f"{len(missing)} fills are in the ledger that the exchange does not show")
-    return texts
-
-
-def _foreign_orders(
-    connection: sa.Connection, account: str, found: _ExchangeState, texts: dict[str | None, list[str]]
-) -> None:
-    """Add open orders that belong to no position, and fills with our mark that this ledger does not know."""
-    filled = {row.order_link_id: row.symbol for row in found.executions if row.order_link_id.startswith(OUR_ENTRIES)}
-    waiting = [order for order in found.open_orders if order.stop_order_type not in _EXITS]
-    known = orders.by_links(connection, account, [*filled, *(order.order_link_id for order in waiting)])
-    counts = Counter(order.symbol for order in waiting if order.order_link_id not in known)
-    for symbol, count in sorted(counts.items()):
-        texts[symbol].append(f"{symbol}: {count} open orders are not of this system; they are left alone")
-    for link, symbol in sorted(filled.items()):
-        if link not in known:
-            texts[symbol].append(
-                f"{symbol}: order {link} has the mark of this program but is not in this ledger; is another one "
-                "trading this account, or was the ledger replaced?"
-            )
-
-
-def _add_closings(connection: sa.Connection, account: str, found: _ExchangeState) -> list[Closing]:
+def _add_closings(connection: sa.Connection, account: str, found: ExchangeState) -> list[Closing]:
     # Asked again inside the transaction: another process may have added some in between.
     new = account_ledger.unknown_closings(connection, [row.order_id for row in found.closed])
     added = []

@@ -38,7 +38,7 @@ STRATEGY = "bollinger_rsi"
 
 
 @dataclass
-class LiveDesk:
+class LiveTrading:
     """A ledger, candles and an account on a venue whose clock is moved by hand."""
 
     venue: RunningExchange

@@ -156,7 +156,7 @@ def test_one_pass_brings_ledger_and_exchange_to_agree_and_a_second_does_nothing(
         assert name in {symbol for symbol, _ in first.differences}
     ledger, venue, told = contents(sqlite, account), at_exchange(exchange), len(bench.told)
     again = reconcile(bench.context)
-    assert (again.recovered, again.new_fills, again.new_closings, again.closed, again.repaired) == (0, 0, [], 0, [])
+    assert (again.recovered, again.new_fills, again.new_closings, again.repaired) == (0, 0, [], [])
     assert (contents(sqlite, account), at_exchange(exchange), len(bench.told)) == (ledger, venue, told)
 
 

@@ -115,15 +115,15 @@ class _Connector(BybitExchange):
         transport._once = counted  # type: ignore[method-assign]
 
     def place_order(self, request: OrderRequest) -> OrderAck:
-        bare = replace(request, stop_loss=None, take_profit=None) if self._loses_stops else request
-        return super().place_order(bare)
+        unprotected = replace(request, stop_loss=None, take_profit=None) if self._loses_stops else request
+        return super().place_order(unprotected)
 
 
 def run_cell(running: RunningExchange, database: Database, account: str, call: str, fault: str) -> Cell:
     """One order in an account of the ledger of its own, its call `call` meeting the fault.
 
     Raises:
-        AssertionError: a law of the saga is broken after the next run.
+        AssertionError: an invariant of the saga is broken after the next run.
     """
     now_ms = running.now_ms()
     rules = settings(account=account)
