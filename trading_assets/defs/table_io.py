@@ -3,7 +3,6 @@
 import dagster as dg
 import pandas as pd
 
-from trading_assets.core.clock import local_ms
 from trading_assets.core.errors import DataError
 from trading_assets.core.schemas import (
     BACKTEST_RESULTS,
@@ -14,10 +13,10 @@ from trading_assets.core.schemas import (
     STRATEGY_SELECTIONS,
     Table,
 )
+from trading_assets.core.timeframes import local_ms
 from trading_assets.defs.partitions import hours_of
 from trading_assets.defs.resources import DatabaseResource
-from trading_assets.ledger.lineage import Write
-from trading_assets.ledger.partitions import read_partitions, replace_partitions
+from trading_assets.ledger.partitions import Write, read_partitions, replace_partitions
 
 _TABLES: dict[str, Table] = {
     "market_scan": MARKET_SCAN,

@@ -27,7 +27,7 @@ from trading_assets.market.loading import load_live
 from trading_assets.strategies.base import Strategy
 from trading_assets.trading.decide import finder
 from trading_assets.trading.execute import submit as executor
-from trading_assets.trading.session.selection import newest_selection
+from trading_assets.trading.session.watchlist import newest_selection
 
 
 class TradeConfig(dg.Config):
