@@ -87,5 +87,6 @@ def plan_entry(row: Row, market: Market, account: Account, settings: Settings, n
 def account_after(account: Account, intent: Intent, price: Decimal) -> Account:
     """Return the account once the intent is a position: the gates are asked about the next signal with it."""
     margin = intent.qty * price / intent.leverage
-    wallet = replace(account.wallet, available=account.wallet.available - margin)
+    free = account.wallet.available
+    wallet = replace(account.wallet, available=None if free is None else free - margin)
     return replace(account, wallet=wallet, occupied=account.occupied | {intent.symbol})

@@ -21,7 +21,6 @@ from trading_assets.ledger import checks, leases, orders, signals
 from trading_assets.ledger.leases import Lease
 from trading_assets.ledger.orders import Intent
 from trading_assets.trading.context import ExecutionContext, trading_lease
-from trading_assets.trading.decide.entry import order_link_id
 from trading_assets.trading.decide.sizing import Size
 from trading_assets.trading.execute.plan import Market, Refused, Row, account_after, plan_entry
 from trading_assets.trading.execute.workers import worker_pool
@@ -200,7 +199,7 @@ def _reserve(
     """Reserve an order in the ledger; None where another process or a limit prevents it."""
     signal_id, symbol = str(row["signal_id"]), str(row["symbol"])
     intent = Intent(
-        order_link_id=order_link_id(signal_id),
+        order_link_id=context.exchange.order_ids.encode(signal_id),
         signal_id=signal_id,
         account=context.settings.account,
         symbol=symbol,

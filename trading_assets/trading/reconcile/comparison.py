@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
 from trading_assets.core.models import ClosedPnl, Execution, Order, Position, Wallet
 from trading_assets.ledger import orders
 from trading_assets.ledger.orders import Intent
-from trading_assets.trading.decide.entry import OUR_ENTRIES
-
-_EXITS = frozenset({"StopLoss", "TakeProfit", "TrailingStop", "PartialStopLoss", "PartialTakeProfit"})
-"""Orders of these kinds belong to a position."""
 
 
 @dataclass(frozen=True)
 class ExchangeState:
-    """The account at the exchange, read at one time. `closed` has the closings that the ledger lacks."""
+    """The account at the exchange, read at one time.
+
+    Attributes:
+        closed: closings that the ledger lacks.
+        is_entry: whether an order id has the form of one of our entries.
+    """
 
     wallet: Wallet
     positions: Sequence[Position]
@@ -28,16 +29,17 @@ class ExchangeState:
     closing_orders: dict[str, Order | None]
     since_ms: int
     until_ms: int
+    is_entry: Callable[[str], bool]
 
     @property
     def own_fills(self) -> dict[str, str]:
         """Symbols of the fills that have the mark of our entries, by link."""
-        return {row.order_link_id: row.symbol for row in self.executions if row.order_link_id.startswith(OUR_ENTRIES)}
+        return {row.order_link_id: row.symbol for row in self.executions if self.is_entry(row.order_link_id)}
 
     @property
     def waiting_orders(self) -> list[Order]:
         """Open orders that belong to no position."""
-        return [order for order in self.open_orders if order.stop_order_type not in _EXITS]
+        return [order for order in self.open_orders if not order.purpose.is_protective]
 
 
 @dataclass(frozen=True)

@@ -15,14 +15,13 @@ from decimal import Decimal
 import sqlalchemy as sa
 
 from trading_assets.core.errors import ExchangeError
-from trading_assets.core.models import ClosedPnl, Execution, Order, Side
+from trading_assets.core.models import Execution, FillKind, Side, close_reason
 from trading_assets.core.timeframes import DAY_MS, HOUR_MS
 from trading_assets.ledger import account as account_ledger
 from trading_assets.ledger import orders
 from trading_assets.ledger.account import Closing
 from trading_assets.ledger.orders import Intent
 from trading_assets.trading.context import ExecutionContext
-from trading_assets.trading.decide.entry import OUR_ENTRIES
 from trading_assets.trading.reconcile.comparison import (
     ExchangeState,
     LedgerState,
@@ -36,9 +35,6 @@ from trading_assets.trading.saga import recovery, steps, transitions
 FIRST_LOOKBACK_MS = 7 * DAY_MS
 OVERLAP_MS = HOUR_MS
 """Histories are read again this far back: the exchange may show rows late."""
-
-_LIQUIDATIONS = frozenset({"BustTrade", "AdlTrade", "SessionSettlePnL", "Settle"})
-_ORDINARY = "Trade"
 
 
 @dataclass
@@ -128,6 +124,7 @@ def _read(context: ExecutionContext, since_ms: int, until_ms: int) -> ExchangeSt
         },
         since_ms=since_ms,
         until_ms=until_ms,
+        is_entry=exchange.order_ids.is_entry,
     )
 
 
@@ -157,7 +154,7 @@ def _adopt(context: ExecutionContext, found: ExchangeState, report: ReconcileRep
     taken = set()
     filled: dict[str, list[Execution]] = defaultdict(list)
     for execution in found.executions:
-        if execution.exec_type == _ORDINARY and execution.order_link_id.startswith(OUR_ENTRIES):
+        if execution.kind is FillKind.TRADE and found.is_entry(execution.order_link_id):
             filled[execution.order_link_id].append(execution)
     account = context.settings.account
     with context.database.read() as connection:
@@ -218,11 +215,12 @@ def _add_closings(connection: sa.Connection, account: str, found: ExchangeState)
     for row in found.closed:
         if row.order_id not in new:
             continue
+        order = found.closing_orders[row.order_id]
         closing = Closing(
             order_id=row.order_id,
             symbol=row.symbol,
             position_side="LONG" if row.side is Side.SELL else "SHORT",
-            reason=closing_reason(row, found.closing_orders[row.order_id]),
+            reason=close_reason(row.kind, order.purpose if order is not None else None).value,
             qty=row.qty,
             entry_price=row.entry_price,
             exit_price=row.exit_price,
@@ -234,13 +232,3 @@ def _add_closings(connection: sa.Connection, account: str, found: ExchangeState)
         account_ledger.add_closing(connection, account, closing)
         added.append(closing)
     return added
-
-
-def closing_reason(row: ClosedPnl, order: Order | None) -> str:
-    """Why a position was closed: stop, target, liquidation or other."""
-    if row.exec_type in _LIQUIDATIONS:
-        return "liquidation"
-    kind = f"{order.stop_order_type} {order.create_type}" if order is not None else ""
-    if "StopLoss" in kind:
-        return "stop"
-    return "target" if "TakeProfit" in kind else "other"

@@ -26,7 +26,6 @@ from trading_assets.ledger import orders
 from trading_assets.ledger.leases import Lease
 from trading_assets.ledger.orders import Intent
 from trading_assets.trading.context import ExecutionContext
-from trading_assets.trading.decide.entry import order_link_id
 from trading_assets.trading.saga import transitions
 from trading_assets.trading.saga.transitions import Step
 
@@ -187,9 +186,8 @@ def move(context: ExecutionContext, intent: Intent, state: str, **details: Any) 
 
 def why_not_filled(order: Order) -> str:
     """Return the reason of a final order without a fill."""
-    words = [order.status.value]
-    words += [word for word in (order.reject_reason, order.cancel_type) if word and word != "EC_NoError"]
-    return "nothing was filled: " + ", ".join(words)
+    words = [order.status.value, *([order.reject_reason.value] if order.reject_reason is not None else [])]
+    return f"nothing was filled: {', '.join(words)}" + (f" ({order.venue_reason})" if order.venue_reason else "")
 
 
 @contextmanager
@@ -254,7 +252,8 @@ def _close_unprotected(context: ExecutionContext, intent: Intent, unprotected: P
     Raises:
         ExchangeError: the position is still there, or cannot be read.
     """
-    links = (order_link_id(intent.signal_id, "x" if n == 1 else f"x{n}") for n in range(1, EXITS + 1))
+    encode = context.exchange.order_ids.encode
+    links = (encode(intent.signal_id, "x" if n == 1 else f"x{n}") for n in range(1, EXITS + 1))
     unused = (link for link in links if context.exchange.find_order(intent.symbol, link) is None)
     for link in islice(unused, EXITS_OF_A_RUN):
         request = OrderRequest(

@@ -68,7 +68,7 @@ class EntryPipeline:
         closes = {coin.timeframe: floor_ms(now_ms, coin.timeframe.ms) for coin in coins}
 
         def load(symbol: str, timeframe: Timeframe, strategy: Strategy) -> StrategyData:
-            return self._feed.load(DataRequest(symbol, timeframe, strategy.needs()), now_ms)
+            return self._feed.load(DataRequest(symbol, timeframe, strategy.needs(), self._feed.btc), now_ms)
 
         report = find_entry_signals(
             database=self._context.database,

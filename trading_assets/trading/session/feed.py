@@ -21,6 +21,7 @@ class CandleFeed:
 
     Attributes:
         is_up: whether the stream is connected.
+        btc: the venue's symbol of the BTC perpetual.
     """
 
     def __init__(
@@ -32,7 +33,7 @@ class CandleFeed:
         log: SessionLog,
     ) -> None:
         self._cache, self._stream, self._events, self._clock, self._log = cache, stream, events, clock, log
-        self.is_up = False
+        self.is_up, self.btc = False, cache.btc
         self._missed = 0
         self._funding = Timer(LATE_AGAIN_S)
 

@@ -76,7 +76,7 @@ class Session:
     ) -> None:
         self._base_context, self._selected = context, selected
         self._log = SessionLog(tell)
-        self._watchlist = Watchlist(selected)
+        self._watchlist = Watchlist(selected, store.btc)
         cache = CandleCache(context.exchange, store, self._watchlist.requests)
         events: queue.SimpleQueue[StreamEvent] = queue.SimpleQueue()
         self._stream = make_stream(cache.topics, events.put)

@@ -88,11 +88,11 @@ class Coin:
 
 
 class Watchlist:
-    """The coins of a selection, by symbol."""
+    """The coins of a selection, by symbol. `btc` is the venue's symbol of the BTC perpetual."""
 
-    def __init__(self, selected: Selected) -> None:
+    def __init__(self, selected: Selected, btc: str) -> None:
         rows = selected.rows.sort_values("symbol").to_dict("records")
-        self.coins = [_coin({str(name): value for name, value in row.items()}) for row in rows]
+        self.coins = [_coin({str(name): value for name, value in row.items()}, btc) for row in rows]
 
     @property
     def requests(self) -> list[DataRequest]:
@@ -128,11 +128,11 @@ def should_gather(ready: Sequence[Coin], waiting: Sequence[Coin], moment: float)
     return bool(waiting and ready) and moment - min(coin.pending_at for coin in ready) < GATHER_S
 
 
-def _coin(row: Mapping[str, Any]) -> Coin:
+def _coin(row: Mapping[str, Any], btc: str) -> Coin:
     symbol, timeframe = str(row["symbol"]), Timeframe(str(row["timeframe"]))
     try:
         needs = make_strategy(str(row["strategy"]), str(row["parameters"])).needs()
     except Exception:  # noqa: BLE001 (a user's strategy may raise anything; the finder reports it, the others go on)
         return Coin(row, timeframe, None, ())
-    request = DataRequest(symbol, timeframe, needs)
+    request = DataRequest(symbol, timeframe, needs, btc)
     return Coin(row, timeframe, request, request.topics)
