@@ -25,7 +25,7 @@ TTL_S = 300
 
 def watchlist(**timeframes: str) -> Watchlist:
     rows = [selection_row(HOUR - HOUR_MS, symbol, timeframe) for symbol, timeframe in timeframes.items()]
-    return Watchlist(Selected(HOUR - HOUR_MS, pd.DataFrame(rows)))
+    return Watchlist(Selected(HOUR - HOUR_MS, pd.DataFrame(rows)), "BTCUSDT")
 
 
 def symbols(coins: list[Coin]) -> list[str]:
