@@ -62,7 +62,6 @@ class DataRequest:
     symbol: str
     timeframe: Timeframe
     needs: DataNeeds
-
     btc: str
     """the venue's symbol of the BTC perpetual"""
 

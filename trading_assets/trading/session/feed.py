@@ -33,7 +33,8 @@ class CandleFeed:
         log: SessionLog,
     ) -> None:
         self._cache, self._stream, self._events, self._clock, self._log = cache, stream, events, clock, log
-        self.is_up, self.btc = False, cache.btc
+        self.btc = cache.btc
+        self.is_up = False
         self._missed = 0
         self._funding = Timer(LATE_AGAIN_S)
 
