@@ -296,7 +296,7 @@ def test_a_signal_that_breaks_its_schema_is_never_executed(
         pytest.raises(dg.Failure, match="no order was sent"),
     ):
         submit_orders(context, may_execute=False)
-    assert account.positions() == []
+    assert not account.positions()
     assert json.loads(signals.since(ledger, "main", 0)["status"].to_json()) == {"0": "active"}
 
 
