@@ -25,7 +25,7 @@ from trading_assets.simulator.faults.injector import NO_FAULT, Faults, RequestFa
 from trading_assets.simulator.faults.market_data import disturbed_result
 from trading_assets.simulator.faults.rules import FaultRule, Outcome
 from trading_assets.simulator.protocol import Receive, Scope, Send, hang_up
-from trading_assets.simulator.rate_limits import BAN_TEXT, Allowance, Limits
+from trading_assets.simulator.rate_limits import BAN_TEXT, Limits, Quota
 from trading_assets.simulator.rest.common import Route
 from trading_assets.simulator.venue import Venue
 
@@ -58,7 +58,7 @@ class _Call:
     body: bytes
     skew_ms: int = 0
     is_known: bool = False
-    allowance: Allowance | None = field(default=None, init=False)
+    quota: Quota | None = field(default=None, init=False)
 
     @property
     def payload(self) -> bytes:
@@ -67,7 +67,11 @@ class _Call:
 
     @cached_property
     def params(self) -> Params:
-        """Raises: Refusal: not JSON, not an object, too long."""
+        """Parameters of the query or the body.
+
+        Raises:
+            Refusal: not JSON, not an object, too long.
+        """
         if self.route.method == "GET":
             return Params(dict(parse_qsl(self.query.decode("latin-1"), keep_blank_values=True)))
         if len(self.body) > MAX_BODY_BYTES:
@@ -187,8 +191,8 @@ class Gateway:
                 check_time(call.headers, times)
             else:
                 verify(venue.config.credentials, call.headers, call.payload, times)
-            call.allowance = self._limits.take(route.path)
-            if call.allowance is not None and call.allowance.is_exceeded:
+            call.quota = self._limits.take(route.path)
+            if call.quota is not None and call.quota.is_exceeded:
                 raise Refusal(10006, message_of(10006))
             params = call.params
             content = venue.transact(
@@ -222,11 +226,11 @@ class Gateway:
             (b"traceid", secrets.token_hex(16).encode()),
             (b"ret_code", b"%d" % code),
         ]
-        if call.allowance is not None:
-            reset = self._venue.wall() + round(call.allowance.wait_s * 1000)
+        if call.quota is not None:
+            reset = self._venue.wall() + round(call.quota.wait_s * 1000)
             extra += [
-                (b"x-bapi-limit", b"%d" % call.allowance.limit),
-                (b"x-bapi-limit-status", b"%d" % call.allowance.left),
+                (b"x-bapi-limit", b"%d" % call.quota.limit),
+                (b"x-bapi-limit-status", b"%d" % call.quota.left),
                 (b"x-bapi-limit-reset-timestamp", b"%d" % reset),
             ]
         return Answer(200, content, JSON_TYPE, tuple(extra))

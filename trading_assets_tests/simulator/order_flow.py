@@ -1,4 +1,4 @@
-"""Random order flow for the laws of the account: what a client may do, drawn by hypothesis and played on an engine."""
+"""Random order flow for the invariants of the account: drawn by hypothesis, played on an engine."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ class Player:
         watch: Callable[[AccountEngine, int, Callable[[], None]], None] | None = None,
     ) -> None:
         self.market = market
-        self.engine = AccountEngine(market, AccountState.opened("law", T0, {"USDT": D(money)}))
+        self.engine = AccountEngine(market, AccountState.opened("random", T0, {"USDT": D(money)}))
         self.store = AccountStore(None) if restarts else None
         self.watch = watch
         if isolated:

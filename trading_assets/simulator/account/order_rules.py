@@ -16,7 +16,7 @@ from trading_assets.simulator.market.base import Contract
 from trading_assets.simulator.market.risk import tiers
 
 LINK_ID = re.compile(r"[A-Za-z0-9_-]{1,36}")
-WIRE_PRICE_SCALE = 10_000
+MESSAGE_PRICE_SCALE = 10_000
 """Bybit writes prices in messages about triggers and stops times 10^4."""
 
 RISE, FALL = 1, 2
@@ -89,7 +89,7 @@ def check_trigger(contract: Contract, price: Decimal, direction: int, now: Decim
     check_price(contract, "triggerPrice", price)
     if direction not in (RISE, FALL):
         raise Refusal(10001, "params error: TriggerDirection invalid")
-    scaled = f"trigger_price[{price * WIRE_PRICE_SCALE:.0f}]", f"current[{now * WIRE_PRICE_SCALE:.0f}]"
+    scaled = f"trigger_price[{price * MESSAGE_PRICE_SCALE:.0f}]", f"current[{now * MESSAGE_PRICE_SCALE:.0f}]"
     if direction == RISE and price <= now:
         raise Refusal(110092, f"expect Rising, but {scaled[0]} <= {scaled[1]}??{trigger_by}")
     if direction == FALL and price >= now:
@@ -130,8 +130,8 @@ def check_stops(contract: Contract, side: Side, base: Decimal, stop: Decimal | N
             comparison = "greater" if must_be_higher else "lower"
             raise Refusal(
                 10001,
-                f"{label}:{price * WIRE_PRICE_SCALE:.0f} set for {side.value} position should {comparison} "
-                f"base_price:{base * WIRE_PRICE_SCALE:.0f}??LastPrice",
+                f"{label}:{price * MESSAGE_PRICE_SCALE:.0f} set for {side.value} position should {comparison} "
+                f"base_price:{base * MESSAGE_PRICE_SCALE:.0f}??LastPrice",
             )
 
 

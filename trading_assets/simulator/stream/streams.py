@@ -13,9 +13,9 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from websockets.http11 import Request as Handshake
 
 from trading_assets.simulator.faults.injector import NO_MESSAGE_FAULT, Faults, MessageFault
+from trading_assets.simulator.rate_limits import ConnectionLimits
 from trading_assets.simulator.stream import protocol
 from trading_assets.simulator.stream.connection import Connection, Message, Receive, Send
-from trading_assets.simulator.stream.connection_limits import ConnectionLimits
 from trading_assets.simulator.stream.private import PrivateTopics
 from trading_assets.simulator.stream.protocol import Rejection, Request
 from trading_assets.simulator.stream.public import PublicTopics
@@ -137,7 +137,8 @@ class Streams:
             connection.close(1008, "authentication failed")
 
     def _act(self, connection: Connection, request: Request) -> None:
-        """
+        """Carry out one request of a client.
+
         Raises:
             Rejection: nothing was done.
         """
