@@ -217,7 +217,7 @@ def order(row: Row) -> Order:
         qty=decimal(row, "qty"),
         filled_qty=decimal(row, "cumExecQty"),
         average_price=positive(row, "avgPrice"),
-        fee=decimal(row, "cumExecFee"),
+        fee=_fee(row),
         reduce_only=bool(row.get("reduceOnly")),
         stop_loss=positive(row, "stopLoss"),
         take_profit=positive(row, "takeProfit"),
@@ -227,6 +227,14 @@ def order(row: Row) -> Order:
         created_ms=milliseconds(row, "createdTime"),
         updated_ms=milliseconds(row, "updatedTime"),
     )
+
+
+def _fee(row: Row) -> Decimal:
+    """Fees of an order so far: the sum of `cumFeeDetail`, or the older `cumExecFee` where there is none."""
+    detail = row.get("cumFeeDetail")
+    if isinstance(detail, dict) and detail:
+        return sum((decimal(detail, coin) for coin in detail), Decimal(0))
+    return decimal(row, "cumExecFee")
 
 
 @_of_the_venue

@@ -17,13 +17,14 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from trading_assets.core.errors import DataError, StorageError
+from trading_assets.simulator.account.models import NO_ORDER_FAULT
 from trading_assets.simulator.auth import MissingCredentialsError, check_time, verify
 from trading_assets.simulator.clock import ClockMode
 from trading_assets.simulator.codec import Params, Refusal, envelope
+from trading_assets.simulator.faults.answers import changed_rows, market_data
 from trading_assets.simulator.faults.codes import message_of
 from trading_assets.simulator.faults.injector import NO_FAULT, Faults, RequestFault
-from trading_assets.simulator.faults.market_data import disturbed_result
-from trading_assets.simulator.faults.rules import FaultRule, Outcome
+from trading_assets.simulator.faults.rules import ACCOUNT_LISTS, FaultRule, Outcome
 from trading_assets.simulator.protocol import Receive, Scope, Send, hang_up
 from trading_assets.simulator.rate_limits import BAN_TEXT, Limits, Quota
 from trading_assets.simulator.rest.common import Route
@@ -196,7 +197,7 @@ class Gateway:
                 raise Refusal(10006, message_of(10006))
             params = call.params
             content = venue.transact(
-                lambda now_ms: envelope(route.handler(venue, params, now_ms), now_ms + call.skew_ms)
+                lambda now_ms: envelope(self._result(route, params, fault, now_ms), now_ms + call.skew_ms)
             )
             return self._enveloped(call, content)
         except MissingCredentialsError as refusal:
@@ -208,12 +209,27 @@ class Gateway:
         except StorageError as error:
             return self._refused(call, 10016, f"Internal System Error: {error}")
 
+    def _result(self, route: Route, params: Params, fault: RequestFault, now_ms: int) -> object:
+        """The `result` of a signed route under `fault`."""
+        if fault is NO_FAULT:
+            return route.handler(self._venue, params, now_ms)
+        venue = self._venue
+        if fault.lagging is not None and route.path in ACCOUNT_LISTS:
+            account, lag_ms = fault.lagging
+            venue = account.venue_at(now_ms - lag_ms)
+        engine = venue.engine
+        engine.order_fault = fault.order
+        try:
+            return changed_rows(route.handler(venue, params, now_ms), fault.rows, params)
+        finally:
+            engine.order_fault = NO_ORDER_FAULT
+
     def _public(self, call: _Call, fault: RequestFault) -> Answer:
         venue, now_ms = self._venue, self._venue.clock.now_ms()
         if fault is NO_FAULT:
             result = call.route.handler(venue, call.params, now_ms)
         else:
-            result = disturbed_result(call.route, venue, call.params, now_ms, fault)
+            result = changed_rows(market_data(call.route, venue, call.params, now_ms, fault), fault.rows, call.params)
         return self._enveloped(call, envelope(result, now_ms + call.skew_ms))
 
     def _refused(self, call: _Call, code: int, message: str) -> Answer:

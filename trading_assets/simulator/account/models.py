@@ -47,6 +47,7 @@ class Order:
         resume_ms: a resting limit order is not filled before.
         trailing: distance of a trailing stop from the best price since `trail_ms`, which was `trail_price` then.
         active_price: a trailing stop begins to trail when the last price is here; None: it trails.
+        part_qty: at most so much of it is filled in a minute; None: as much as the market gives.
     """
 
     order_id: str
@@ -82,6 +83,7 @@ class Order:
     active_price: Decimal | None = None
     trail_ms: int = 0
     trail_price: Decimal = ZERO
+    part_qty: Decimal | None = None
     take_profit: Decimal | None = None
     stop_loss: Decimal | None = None
     last_price_on_created: Decimal = ZERO
@@ -121,6 +123,7 @@ class Position:
         open_fee: opening fees of what is open.
         current_realised: realised since it was last flat: gross profit less fees and funding.
         opened_ms: when it last left zero.
+        added_margin: margin added by hand; it counts in isolated margin.
     """
 
     symbol: str
@@ -138,6 +141,8 @@ class Position:
     updated_ms: int = 0
     opened_ms: int = 0
     sequence: int = 0
+    added_margin: Decimal = ZERO
+    auto_add_margin: bool = False
 
     @property
     def key(self) -> str:
@@ -233,6 +238,18 @@ class Balance:
 
 
 @dataclass(slots=True)
+class Transfer:
+    """Money that came from outside, or with `amount` below zero went there; `wallet` is that of the coin after it."""
+
+    transfer_id: str
+    coin: str
+    amount: Decimal
+    wallet: Decimal
+    time_ms: int
+    sequence: int
+
+
+@dataclass(slots=True)
 class Header:
     """The account as a whole.
 
@@ -241,6 +258,7 @@ class Header:
         settled_ms: everything up to and including this time has happened.
         hedged: settle coins and symbols in hedge mode; a symbol in `one_way` is not, whatever its coin says.
         deposited: all deposits since the account was opened, in the coins together.
+        dcp_windows: seconds after which a disconnected client's orders would be cancelled, by product.
         margin_mode: `CROSS`, one margin for all positions, or `ISOLATED`, one for each.
     """
 
@@ -252,6 +270,7 @@ class Header:
     one_way: list[str] = field(default_factory=list)
     deposited: Decimal = ZERO
     margin_mode: str = CROSS
+    dcp_windows: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -280,6 +299,17 @@ class OrderCommand:
     sl_trigger_by: str = LAST_PRICE
     tp_limit_price: Decimal | None = None
     sl_limit_price: Decimal | None = None
+
+
+@dataclass(frozen=True)
+class OrderFault:
+    """What becomes of an order that was acknowledged: rejected for a reason, or filled in parts, one a minute."""
+
+    reject_reason: str = ""
+    fill_parts: int = 1
+
+
+NO_ORDER_FAULT = OrderFault()
 
 
 @dataclass(frozen=True)

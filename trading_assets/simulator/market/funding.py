@@ -22,7 +22,7 @@ def rate(seed: int, contract: Contract, profile: CoinProfile, walk: DailyWalk, f
     It is known one interval before it is paid, and uses nothing later. Longs pay more after a rise; besides it
     drifts for days. Zero for what is delivered.
     """
-    if contract.delivery_ms:
+    if contract.contract_type != "LinearPerpetual":
         return 0.0
     known_ms = funding_ms - contract.funding_interval_min * MINUTE_MS
     day = known_ms // DAY_MS - EPOCH_DAY

@@ -48,10 +48,6 @@ class SeededMarket(MinuteMarket):
 
     def __init__(self, seed: int, symbols: int = 80) -> None:
         super().__init__(seed, universe(seed, symbols))
-        self._spans = {
-            symbol: (contract.launch_ms, contract.delivery_ms or END_DAY * DAY_MS)
-            for symbol, contract in self.contracts.items()
-        }
         self._market = market_walk(seed)
         self._walk = lru_cache(_WALKS_KEPT)(self._compute_walk)
         self._market_day = lru_cache(_MARKET_DAYS_KEPT)(self._compute_market_day)
@@ -118,7 +114,8 @@ class SeededMarket(MinuteMarket):
         return self._kept_day(symbol, day)
 
     def _span(self, symbol: str) -> tuple[int, int]:
-        return self._spans[symbol]
+        contract = self.contracts[symbol]
+        return contract.launch_ms, contract.delivery_ms or END_DAY * DAY_MS
 
     def _check_time(self, symbol: str, time_ms: int) -> None:
         _check_day(time_ms // DAY_MS)

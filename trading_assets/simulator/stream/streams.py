@@ -12,6 +12,7 @@ from urllib.parse import parse_qs
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.http11 import Request as Handshake
 
+from trading_assets.simulator.faults.answers import changed_message
 from trading_assets.simulator.faults.injector import NO_MESSAGE_FAULT, Faults, MessageFault
 from trading_assets.simulator.rate_limits import ConnectionLimits
 from trading_assets.simulator.stream import protocol
@@ -73,6 +74,10 @@ class Streams:
 
     @staticmethod
     def _disturb(text: str, fault: MessageFault, connection: Connection) -> None:
+        if fault.rows:
+            text = changed_message(text, fault.rows)
+            if not text:
+                return
         if fault.drop:
             connection.drop()
         elif fault.silence:
