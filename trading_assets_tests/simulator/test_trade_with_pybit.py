@@ -121,7 +121,7 @@ def test_the_life_of_a_trade(exchange: RunningExchange, session: HTTP) -> None:
 
 def test_a_flat_symbol_has_a_row_and_a_flat_account_none(session: HTTP) -> None:
     (flat,) = rows(session.get_positions(category="linear", symbol=SYMBOL))
-    assert (flat["size"], flat["side"], flat["avgPrice"]) == ("0", "", "")
+    assert (flat["size"], flat["side"], flat["avgPrice"]) == ("0", "", "0")
     assert rows(session.get_positions(category="linear", settleCoin="USDT")) == []
     with pytest.raises(InvalidRequestError) as caught:
         session.get_positions(category="linear")

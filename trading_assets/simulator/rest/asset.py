@@ -21,6 +21,16 @@ def coin_info(venue: Venue, params: Params, now_ms: int) -> object:
     return {"rows": []}
 
 
+def no_rows(venue: Venue, params: Params, now_ms: int) -> object:
+    """Deposits and withdrawals: none."""
+    return {"rows": [], "nextPageCursor": ""}
+
+
+def no_list(venue: Venue, params: Params, now_ms: int) -> object:
+    """Transfers between wallets: none, since there is one."""
+    return {"list": [], "nextPageCursor": ""}
+
+
 def coin_greeks(venue: Venue, params: Params, now_ms: int) -> object:
     """Greeks of option positions, of which there are none."""
     return {"list": []}
@@ -112,6 +122,9 @@ def announcements(venue: Venue, params: Params, now_ms: int) -> object:
 
 ROUTES = (
     Route("GET", "/v5/asset/coin/query-info", coin_info, True),
+    Route("GET", "/v5/asset/deposit/query-record", no_rows, True),
+    Route("GET", "/v5/asset/withdraw/query-record", no_rows, True),
+    Route("GET", "/v5/asset/transfer/query-inter-transfer-list", no_list, True),
     Route("GET", "/v5/asset/coin-greeks", coin_greeks, True),
     Route("GET", "/v5/asset/delivery-record", delivery_record, True),
     Route("GET", "/v5/asset/settlement-record", settlement_record, True),

@@ -110,7 +110,7 @@ def _head(contract: Contract, position: Position, mark: str) -> dict[str, object
         "symbol": position.symbol,
         "side": "",
         "size": "0",
-        "avgPrice": "",
+        "avgPrice": "0",  # as recorded; whatever else depends on a size is empty
         "positionValue": "",
         "tradeMode": 0,
         "positionStatus": "Normal",
