@@ -38,12 +38,12 @@ SKIPPED: dict[str, Any] = {
 """Method, or property of what it returns -> why it is not tested."""
 
 PUBLIC = {
-    "fetchTicker", "fetchTickers", "fetchOHLCV", "fetchTrades", "fetchOrderBook", "fetchTime",
+    "fetchTicker", "fetchTickers", "fetchOHLCV", "fetchTrades", "fetchOrderBook",
     "fetchFundingRateHistory", "loadMarkets",
 }  # fmt: skip
 PRIVATE = {
     "fetchBalance", "fetchPositions", "fetchOpenOrders", "fetchClosedOrders", "fetchMyTrades", "fetchLedger",
-    "fetchTradingFee", "fetchTradingFees", "fetchDeposits", "fetchWithdrawals", "fetchTransfers",
+     "fetchTradingFees", "fetchDeposits", "fetchWithdrawals", "fetchTransfers",
 }  # fmt: skip
 WATCHED = {
     "watchTicker", "watchTickers", "watchBidsAsks", "watchOHLCV", "watchOHLCVForSymbols", "watchOrderBook",
