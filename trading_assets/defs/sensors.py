@@ -4,10 +4,9 @@ import json
 
 import dagster as dg
 
-from trading_assets.core.clock import local_ms
 from trading_assets.core.errors import TradingAssetsError
 from trading_assets.core.settings import load_settings
-from trading_assets.core.timeframes import HOUR_MS, floor_ms
+from trading_assets.core.timeframes import HOUR_MS, floor_ms, local_ms
 from trading_assets.defs import instance_queries as looking
 from trading_assets.defs.jobs import reconcile, research, trade
 from trading_assets.defs.partitions import key_of
@@ -17,7 +16,7 @@ from trading_assets.defs.resources import (
     NotifierResource,
     SettingsResource,
 )
-from trading_assets.ledger import account as books
+from trading_assets.ledger import account as account_ledger
 from trading_assets.ledger import orders, signals
 from trading_assets.ledger.database import Database
 from trading_assets.trading.automation import (
@@ -30,7 +29,7 @@ from trading_assets.trading.automation import (
     failure_text,
 )
 from trading_assets.trading.session.lease import trader_of
-from trading_assets.trading.session.selection import Selected, newest_selection
+from trading_assets.trading.session.watchlist import Selected, newest_selection
 
 
 def _status() -> dg.DefaultSensorStatus:
@@ -155,7 +154,7 @@ def reconcile_books(
         unresolved = [intent for intent in occupied if intent.status in orders.UNRESOLVED]
         decision = decide_reconcile(
             now_ms=exchange.market_data().now_ms(),
-            reconciled_ms=books.reconciled_until_ms(record, account),
+            reconciled_ms=account_ledger.reconciled_until_ms(record, account),
             open_positions=len(occupied) - len(unresolved),
             unresolved=len(unresolved),
             run_in_progress=looking.in_progress(context.instance, reconcile.name),

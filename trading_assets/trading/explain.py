@@ -1,6 +1,6 @@
-"""From an order back to its candles: every step with what was found, its link in the UI and the run that made it.
+"""Explains an order, from its result back to its candles: each step with its link in the UI and the run that made it.
 
-What the ledger holds, `ledger.tracing` reads; here it is told. No Dagster: links are made from the UI's address.
+`ledger.tracing` reads the rows; this module presents them. No Dagster: links are made from the UI's address.
 """
 
 from __future__ import annotations
@@ -65,14 +65,14 @@ class Step:
 
 @dataclass(frozen=True)
 class Explanation:
-    """An order, or a signal that became none, step by step: the result first told, its causes after it."""
+    """An order, or a signal without one, step by step: the result first, its causes after it."""
 
     signal_id: str
     title: str
     steps: tuple[Step, ...] = field(default=())
 
 
-def explain(database: Database, text: str, links: Links) -> Explanation:
+def explain(database: Database, text: str, links: Links, btc: str) -> Explanation:
     """Explain the order of an order link id, an exchange's order id or a signal id; a unique beginning is enough.
 
     Raises:
@@ -81,7 +81,7 @@ def explain(database: Database, text: str, links: Links) -> Explanation:
     signal_id = tracing.find_signal(database, text)
     with database.read() as connection:
         outcome = tracing.outcome(connection, signal_id)
-        candles = _candles_read(outcome.signal)
+        candles = _candles_read(outcome.signal, btc)
         assets = [SELECTIONS, _backtests(outcome.signal), *(f"candles/{timeframe}" for timeframe, _ in candles)]
         origin = tracing.origin(connection, outcome.signal, candles, sorted({*assets, "market_scan"}))
     signal = outcome.signal
@@ -240,14 +240,14 @@ def _back(signal: Row, origin: Origin, candles: list[tuple[str, str]], links: Li
     return steps
 
 
-def _candles_read(signal: Row) -> list[tuple[str, str]]:
+def _candles_read(signal: Row, btc: str) -> list[tuple[str, str]]:
     """Stored candles that the strategy reads, as (timeframe, symbol); the own ones where the strategy is gone."""
     symbol, timeframe = str(signal["symbol"]), Timeframe(signal["timeframe"])
     try:
         needs = make_strategy(str(signal["strategy"]), str(signal["parameters"])).needs()
     except StrategyError:
         return [(timeframe.value, symbol)]
-    return stored_candles(symbol, timeframe, needs)
+    return stored_candles(symbol, timeframe, needs, btc)
 
 
 def _backtests(signal: Mapping[Any, Any]) -> str:

@@ -26,7 +26,7 @@ from trading_assets.trading.decide.entry import Signal, decide, signal_id
 from trading_assets.trading.parity.compare import Outcome
 from trading_assets.trading.parity.day import LiveDay, compare_day
 from trading_assets_tests.fakes import an_instrument
-from trading_assets_tests.reporting.scenes import HOUR, KernelEngine, followed, market, settings
+from trading_assets_tests.reporting.fixtures import HOUR, KernelEngine, followed, market, settings
 
 SETTINGS = settings()
 DAY = floor_ms(HOUR, DAY_MS)
@@ -94,7 +94,7 @@ def by_parity(chosen: Sequence[Follow], found: dict[str, Signal]) -> pd.DataFram
     signals = [{**signal.row, "status": "expired", "reason": None, "order_link_id": None} for signal in found.values()]
     day = LiveDay(
         selections=pd.DataFrame([follow._asdict() for follow in chosen]),
-        looks=[Evaluation(now_ms, follow.hour_ms, {follow.symbol: ""}) for now_ms, follow in looks(chosen)],
+        evaluations=[Evaluation(now_ms, follow.hour_ms, {follow.symbol: ""}) for now_ms, follow in looks(chosen)],
         signals=pd.DataFrame(signals, columns=list(signals[0]) if signals else ["signal_id"]),
         trades={},
     )
@@ -109,7 +109,7 @@ def by_parity(chosen: Sequence[Follow], found: dict[str, Signal]) -> pd.DataFram
     )
 
 
-@hypothesis_settings(max_examples=15, deadline=None)
+@hypothesis_settings(max_examples=15)
 @given(st.lists(CHOICES, min_size=HOURS, max_size=HOURS))
 def test_live_the_walk_forward_and_parity_know_the_same_signals(choices: list[tuple[str, str, str]]) -> None:
     chosen = follows(choices)

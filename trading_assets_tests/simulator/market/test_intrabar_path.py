@@ -41,7 +41,7 @@ def minutes_of(recorded: RecordedCandles, day: DayOfMinutes) -> Rows:
     return minute_rows(day, begin, end)
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 @given(candles(), st.integers(0, 2**63))
 def test_minutes_add_up_to_their_candles_exactly(recorded: RecordedCandles, stream: int) -> None:
     day = minutes_of_day(recorded, stream, DAY)
@@ -51,7 +51,7 @@ def test_minutes_add_up_to_their_candles_exactly(recorded: RecordedCandles, stre
     assert np.array_equal(made.sums, recorded.rows.sums)
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 @given(candles(), st.integers(0, 2**63))
 def test_minutes_are_candles_themselves_and_join(recorded: RecordedCandles, stream: int) -> None:
     day = minutes_of_day(recorded, stream, DAY)
@@ -66,7 +66,7 @@ def test_minutes_are_candles_themselves_and_join(recorded: RecordedCandles, stre
     assert (rows.sums[0][enough] > 0).all()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(candles(), st.integers(0, 2**63))
 def test_minutes_without_a_candle_are_flat(recorded: RecordedCandles, stream: int) -> None:
     day = minutes_of_day(recorded, stream, DAY)

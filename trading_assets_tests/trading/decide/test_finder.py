@@ -19,8 +19,8 @@ from trading_assets.trading.decide.finder import FinderReport, duplicate_of, fin
 from trading_assets.trading.execute.submit import submit_orders
 from trading_assets.trading.reconcile.reconciler import reconcile
 from trading_assets_tests.fakes import an_instrument
-from trading_assets_tests.trading.candle_makers import Dictated, candles
-from trading_assets_tests.trading.desks import NOW_MS, add_signal, bench_on, settings, signal_row, start_strategy
+from trading_assets_tests.trading.decide.candle_fixtures import Dictated, candles
+from trading_assets_tests.trading.fixtures import NOW_MS, add_signal, bench_on, settings, signal_row, start_strategy
 
 HOUR = NOW_MS // HOUR_MS * HOUR_MS - HOUR_MS
 
@@ -161,7 +161,7 @@ def test_a_symbol_in_use_is_skipped_and_after_its_exit_only_on_the_next_bar(
     submit_orders(bench.context)
     assert look(sqlite, chosen).skipped == {"its order or position is open": 1}
     bench.later()
-    bench.exchange.close_position("BTCUSDT", "StopLoss")
+    bench.exchange.close_position("BTCUSDT", "stop")
     reconcile(bench.context)
     assert look(sqlite, chosen, now_ms=NOW_MS + 300_000).skipped == {"a position was closed on this bar": 1}
     assert len(look(sqlite, chosen, now_ms=NOW_MS + 600_000).signals) == 1

@@ -11,15 +11,16 @@ import sqlalchemy as sa
 from trading_assets.core.errors import ExchangeUnavailableError, OrderRejectedError
 from trading_assets.core.models import Side
 from trading_assets.core.timeframes import DAY_MS, HOUR_MS
-from trading_assets.ledger import account as books
+from trading_assets.ledger import account as account_ledger
 from trading_assets.ledger import orders
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.tables import metadata, reconciliations, risk_events
 from trading_assets.trading.context import ExecutionContext
 from trading_assets.trading.execute.submit import submit_orders
-from trading_assets.trading.portfolio import account_snapshot, performance
+from trading_assets.trading.portfolio import performance
 from trading_assets.trading.reconcile.reconciler import reconcile
-from trading_assets_tests.trading.desks import NOW_MS, Bench, add_signal, bench_on, settings
+from trading_assets.trading.risk.guard import account_snapshot
+from trading_assets_tests.trading.fixtures import NOW_MS, Bench, add_signal, bench_on, settings
 
 
 def opened(database: Database, *symbols: str) -> Bench:
@@ -46,49 +47,49 @@ def test_books_come_into_the_ledger(database: Database) -> None:
     bench = opened(database)
     report = reconcile(bench.context)
     assert (report.new_fills, report.open_positions, report.new_closings) == (1, 1, [])
-    fills = books.fill_rows(database, "main")
+    fills = account_ledger.fill_rows(database, "main")
     assert fills[["symbol", "side", "exec_type", "price", "qty"]].values.tolist() == [
         ["BTCUSDT", "Buy", "Trade", 100.0, 1.0]
     ]
-    position = books.position_rows(database, "main").iloc[0]
+    position = account_ledger.position_rows(database, "main").iloc[0]
     assert (position["symbol"], position["size"], position["stop_loss"]) == ("BTCUSDT", 1.0, 98.0)
-    equity = books.equity_rows(database, "main").iloc[-1]
+    equity = account_ledger.equity_rows(database, "main").iloc[-1]
     assert equity["equity"] == pytest.approx(float(report.equity)) == pytest.approx(9999.945)
-    assert books.reconciled_until_ms(database, "main") == NOW_MS + 60_000
+    assert account_ledger.reconciled_until_ms(database, "main") == NOW_MS + 60_000
 
 
 def test_a_second_pass_over_the_same_books_changes_nothing(database: Database) -> None:
     bench = opened(database, "AUSDT", "BUSDT")
-    bench.exchange.close_position("AUSDT", "StopLoss")
+    bench.exchange.close_position("AUSDT", "stop")
     reconcile(bench.context)
     before, told = contents(database, without={"reconciliations"}), len(bench.told)
     for _ in range(2):
         again = reconcile(bench.context)
-        assert (again.new_fills, again.new_closings, again.freed, again.repaired) == (0, [], 0, [])
+        assert (again.new_fills, again.new_closings, again.repaired) == (0, [], [])
     assert contents(database, without={"reconciliations"}) == before
     assert len(bench.told) == told
 
 
 @pytest.mark.parametrize(
-    ("kind", "reason", "pnl"),
+    ("reason", "pnl"),
     [
-        ("StopLoss", "stop", Decimal("-2.1089")),
-        ("TakeProfit", "target", Decimal("3.8878")),
-        ("BustTrade", "liquidation", Decimal("-0.11")),
-        ("", "other", Decimal("-0.11")),
+        ("stop", Decimal("-2.1089")),
+        ("target", Decimal("3.8878")),
+        ("liquidation", Decimal("-0.11")),
+        ("adl", Decimal("-0.11")),
+        ("settlement", Decimal("-0.11")),
+        ("other", Decimal("-0.11")),
     ],
 )
-def test_the_end_of_a_position_is_recorded_with_its_reason(
-    database: Database, kind: str, reason: str, pnl: Decimal
-) -> None:
+def test_the_end_of_a_position_is_recorded_with_its_reason(database: Database, reason: str, pnl: Decimal) -> None:
     bench = opened(database)
-    bench.exchange.close_position("BTCUSDT", kind)
+    bench.exchange.close_position("BTCUSDT", reason)
     (closing,) = reconcile(bench.context).new_closings
     assert (closing.position_side, closing.reason, closing.pnl) == ("LONG", reason, pnl)
-    row = books.closing_rows(database, "main").iloc[0]
+    row = account_ledger.closing_rows(database, "main").iloc[0]
     assert (row["reason"], row["pnl"]) == (reason, float(pnl))
     assert str(row["signal_id"]).startswith("main:BTCUSDT:60m")
-    assert books.position_rows(database, "main").empty
+    assert account_ledger.position_rows(database, "main").empty
     assert any(title == f"closed LONG BTCUSDT at its {reason}" for title, _ in bench.told)
 
 
@@ -97,7 +98,7 @@ def test_a_short_that_ends_is_recorded_as_a_short(sqlite: Database) -> None:
     add_signal(sqlite, position_type="SHORT", stop_loss=102.0, take_profit=96.0)
     submit_orders(bench.context)
     bench.later()
-    bench.exchange.close_position("BTCUSDT", "TakeProfit")
+    bench.exchange.close_position("BTCUSDT", "target")
     (closing,) = reconcile(bench.context).new_closings
     assert (closing.position_side, closing.reason) == ("SHORT", "target")
     assert closing.pnl > 0
@@ -105,11 +106,11 @@ def test_a_short_that_ends_is_recorded_as_a_short(sqlite: Database) -> None:
 
 def test_a_symbol_is_free_again_when_its_position_is_closed(database: Database) -> None:
     bench = opened(database)
-    assert reconcile(bench.context).freed == 0
+    reconcile(bench.context)
     assert len(orders.occupying(database, "main")) == 1
     bench.later()
-    bench.exchange.close_position("BTCUSDT", "StopLoss")
-    assert reconcile(bench.context).freed == 1
+    bench.exchange.close_position("BTCUSDT", "stop")
+    reconcile(bench.context)
     assert not orders.occupying(database, "main")
     bench.later(900)
     ttl_ms = bench.exchange.time_ms + 1
@@ -122,9 +123,9 @@ def test_a_symbol_whose_order_is_not_settled_is_not_freed(sqlite: Database) -> N
     add_signal(sqlite)
     bench.exchange.fail("find_order", ExchangeUnavailableError("502"), times=99)
     submit_orders(bench.context)
-    bench.exchange.close_position("BTCUSDT", "StopLoss")
+    bench.exchange.close_position("BTCUSDT", "stop")
     bench.later()
-    assert reconcile(bench.context).freed == 0
+    reconcile(bench.context)
     assert len(orders.occupying(sqlite, "main")) == 1
 
 
@@ -162,7 +163,7 @@ def test_a_foreign_position_keeps_its_symbol_from_being_entered(sqlite: Database
 
 def test_a_foreign_closing_is_not_counted_as_an_old_signals_trade(sqlite: Database) -> None:
     bench = opened(sqlite)
-    bench.exchange.close_position("BTCUSDT", "StopLoss")
+    bench.exchange.close_position("BTCUSDT", "stop")
     reconcile(bench.context)
     bench.later(3600)
     bench.exchange.open_foreign("BTCUSDT")
@@ -194,16 +195,18 @@ def test_a_lost_stop_that_the_price_has_passed_does_not_leave_a_bare_position(sq
     bench.exchange.set_price("AUSDT", 97)
     reconcile(bench.context)
     assert "AUSDT" not in bench.exchange.open
-    assert books.reconciled_until_ms(sqlite, "main") is not None
+    assert account_ledger.reconciled_until_ms(sqlite, "main") is not None
 
 
 def test_a_stop_that_cannot_be_set_does_not_keep_the_books_from_being_read(sqlite: Database) -> None:
     bench = opened(sqlite, "AUSDT", "BUSDT")
     bench.exchange.lose_stops("AUSDT")
-    bench.exchange.close_position("BUSDT", "StopLoss")
+    bench.exchange.close_position("BUSDT", "stop")
     bench.exchange.fail("set_stops", OrderRejectedError("no"), times=99)
     reconcile(bench.context)
-    assert sorted(books.closing_rows(sqlite, "main")["symbol"]) == ["AUSDT", "BUSDT"], "one was closed for want of it"
+    assert sorted(account_ledger.closing_rows(sqlite, "main")["symbol"]) == ["AUSDT", "BUSDT"], (
+        "one was closed for want of it"
+    )
     assert not bench.exchange.open
 
 
@@ -212,22 +215,23 @@ def test_a_failed_read_changes_nothing(sqlite: Database, method: str) -> None:
     bench = opened(sqlite, "AUSDT", "BUSDT")
     reconcile(bench.context)
     bench.later()
-    bench.exchange.close_position("AUSDT", "StopLoss")
+    bench.exchange.close_position("AUSDT", "stop")
     before = contents(sqlite)
     bench.exchange.fail(method, ExchangeUnavailableError("502"))
     with pytest.raises(ExchangeUnavailableError):
         reconcile(bench.context)
     assert contents(sqlite) == before
     report = reconcile(bench.context)
-    assert (len(report.new_closings), report.freed) == (1, 1)
+    assert len(report.new_closings) == 1
+    assert [intent.symbol for intent in orders.occupying(sqlite, "main")] == ["BUSDT"]
 
 
 def test_a_crash_before_the_commit_changes_nothing(sqlite: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     bench = opened(sqlite)
-    bench.exchange.close_position("BTCUSDT", "StopLoss")
+    bench.exchange.close_position("BTCUSDT", "stop")
     before = contents(sqlite)
     with monkeypatch.context() as patch, pytest.raises(RuntimeError):
-        patch.setattr(books, "add_reconciliation", _killed)
+        patch.setattr(account_ledger, "add_reconciliation", _killed)
         reconcile(bench.context)
     assert contents(sqlite) == before
     assert len(reconcile(bench.context).new_closings) == 1
@@ -240,7 +244,7 @@ def _killed(*_args: object, **_kwargs: object) -> None:
 def test_books_that_lag_an_hour_are_still_read(sqlite: Database) -> None:
     bench = opened(sqlite)
     reconcile(bench.context)
-    bench.exchange.close_position("BTCUSDT", "StopLoss")
+    bench.exchange.close_position("BTCUSDT", "stop")
     closings, bench.exchange.closings = bench.exchange.closings, []
     bench.later(3000)
     assert reconcile(bench.context).new_closings == []
@@ -260,14 +264,14 @@ def test_the_first_pass_looks_a_week_back(sqlite: Database) -> None:
 
 def test_passes_at_once_add_everything_once(database: Database) -> None:
     bench = opened(database)
-    bench.exchange.close_position("BTCUSDT", "StopLoss")
+    bench.exchange.close_position("BTCUSDT", "stop")
     bench.later(HOUR_MS // 1000)
     url = database.url.render_as_string(hide_password=False)
     own = [Database(url) for _ in range(4)]
     barrier, raised = threading.Barrier(4), []
 
     def run(each: Database) -> None:
-        barrier.wait(10)
+        barrier.wait(60)
         try:
             reconcile(ExecutionContext(each, bench.exchange, settings(), wall_ms=lambda: bench.wall))
         except BaseException as error:  # noqa: BLE001 (told to the test)
@@ -280,8 +284,8 @@ def test_passes_at_once_add_everything_once(database: Database) -> None:
         thread.join(60)
     for each in own:
         each.close()
-    assert len(books.fill_rows(database, "main")) == 2
-    assert len(books.closing_rows(database, "main")) == 1
+    assert len(account_ledger.fill_rows(database, "main")) == 2
+    assert len(account_ledger.closing_rows(database, "main")) == 1
     assert raised == []
 
 
@@ -291,7 +295,7 @@ def test_passes_at_once_add_everything_once(database: Database) -> None:
 def test_the_account_counts_todays_realised_results_and_the_peak(database: Database) -> None:
     bench = opened(database)
     reconcile(bench.context)
-    bench.exchange.close_position("BTCUSDT", "StopLoss")
+    bench.exchange.close_position("BTCUSDT", "stop")
     reconcile(bench.context)
     now = bench.exchange.time_ms
     account = account_snapshot(database, bench.exchange, "main", now)
@@ -312,7 +316,7 @@ def test_losses_of_the_day_stop_further_entries(sqlite: Database) -> None:
     add_signal(sqlite, "AUSDT")
     submit_orders(bench.context)
     bench.later()
-    bench.exchange.close_position("AUSDT", "StopLoss")
+    bench.exchange.close_position("AUSDT", "stop")
     reconcile(bench.context)
     identity = add_signal(sqlite, "BUSDT")
     assert "daily loss" in submit_orders(bench.context).rejected[identity]
@@ -325,8 +329,8 @@ def test_performance_of_nothing_is_nothing(database: Database) -> None:
 
 def test_performance_adds_up_by_strategy_timeframe_and_symbol(database: Database) -> None:
     bench = opened(database, "AUSDT", "BUSDT")
-    bench.exchange.close_position("AUSDT", "TakeProfit")
-    bench.exchange.close_position("BUSDT", "StopLoss")
+    bench.exchange.close_position("AUSDT", "target")
+    bench.exchange.close_position("BUSDT", "stop")
     reconcile(bench.context)
     result = performance(database, "main")
     assert (result.closings, result.wins) == (2, 1)
@@ -342,7 +346,7 @@ def test_performance_adds_up_by_strategy_timeframe_and_symbol(database: Database
 def test_performance_counts_closings_without_a_signal_as_unknown(database: Database, ours: bool) -> None:
     bench = opened(database, "AUSDT") if ours else bench_on(database, "AUSDT")
     if ours:
-        bench.exchange.close_position("AUSDT", "TakeProfit")
+        bench.exchange.close_position("AUSDT", "target")
     bench.exchange.listed["ZUSDT"] = bench.exchange.listed["AUSDT"]
     bench.exchange.set_price("ZUSDT", 100)
     bench.exchange.open_foreign("ZUSDT")

@@ -14,7 +14,7 @@ from trading_assets.ledger.risk import Cause, RiskState, StateChange
 from trading_assets.trading.risk.limits import drawdown_pct, limits, loss_counts_from_ms, losses_reached
 from trading_assets.trading.risk.pre_trade import Account, Candidate
 from trading_assets.trading.risk.protections import protections
-from trading_assets_tests.trading.desks import NOW_MS, STRATEGY, a_closing, settings
+from trading_assets_tests.trading.fixtures import NOW_MS, STRATEGY, a_closing, settings
 
 D = Decimal
 SECOND = 1000
@@ -139,7 +139,7 @@ FIVE_STOPS = [closed(age, symbol=f"S{age}") for age in (5000, 4000, 3000, 2000, 
         ([], {}, []),
         ([closed(899)], {}, ["cooldown"]),
         ([closed(900)], {}, []),
-        ([closed(1, reason="liquidation")], {}, ["cooldown"]),
+        *(([closed(1, reason=reason)], {}, []) for reason in ("liquidation", "adl", "settlement")),
         ([closed(1, reason="target", pnl=4)], {}, []),
         ([closed(1, reason="other")], {}, []),
         ([closed(1, symbol="ETHUSDT")], {}, []),
@@ -150,6 +150,7 @@ FIVE_STOPS = [closed(age, symbol=f"S{age}") for age in (5000, 4000, 3000, 2000, 
         (FIVE_STOPS, {"max_stops_in_a_row": 6}, []),
         (FIVE_STOPS, {"pause_after_stops_s": 1000}, []),
         (FIVE_STOPS, {"pause_after_stops_s": 1001}, ["stops in a row"]),
+        ([closed(1500, reason="liquidation", symbol="E"), *FIVE_STOPS[1:]], {}, []),
         ([*FIVE_STOPS[:4], closed(1500, reason="target", symbol="E", pnl=4), FIVE_STOPS[4]], {}, []),
         ([closed(5000 - n, reason="other") for n in range(4)], {}, ["weak symbol"]),
         ([closed(5000 - n, reason="other") for n in range(3)], {}, []),

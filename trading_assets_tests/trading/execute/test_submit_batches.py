@@ -1,0 +1,132 @@
+"""Many signals at once, and several processes: limits stay exact, nobody waits for another's look-up, one trades."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from decimal import Decimal
+
+import pytest
+
+from trading_assets.core.errors import ExchangeUnavailableError, LeaseLostError
+from trading_assets.ledger import leases, orders
+from trading_assets.ledger.database import Database
+from trading_assets.trading.context import trading_lease
+from trading_assets.trading.execute.submit import submit_orders
+from trading_assets.trading.reconcile.reconciler import reconcile
+from trading_assets_tests.trading.fixtures import NO_SHARES, add_signal, bench_on
+
+THIRTY = [f"S{number:02}USDT" for number in range(30)]
+
+
+@pytest.mark.parametrize("workers", [1, 4])
+def test_thirty_signals_at_once_take_four_requests_each_and_eight_together(database: Database, workers: int) -> None:
+    bench = bench_on(database, *THIRTY, max_positions=30)
+    reconcile(bench.context)
+    identities = [add_signal(database, symbol) for symbol in THIRTY]
+    bench.exchange.calls.clear()
+    report = submit_orders(replace(bench.context, workers=workers))
+    assert sorted(report.executed) == identities
+    calls = bench.exchange.calls
+    each = {name: calls[name] for name in ("set_leverage", "place_order", "find_order", "position")}
+    assert each == dict.fromkeys(each, 30)
+    assert {name: calls[name] for name in ("instruments", "tickers", "wallet", "positions")} == dict.fromkeys(
+        ("instruments", "tickers", "wallet", "positions"), 1
+    )
+    assert calls["ticker"] == 0
+    bench.require_consistent(*identities)
+
+
+def test_contract_rules_are_read_once_in_a_while(sqlite: Database) -> None:
+    bench = bench_on(sqlite, "AUSDT", "BUSDT", "CUSDT")
+    context = bench.context
+    for number, symbol in enumerate(("AUSDT", "BUSDT", "CUSDT")):
+        add_signal(sqlite, symbol, ttl_ms=bench.exchange.time_ms + 10**7)
+        submit_orders(context)
+        assert bench.exchange.calls["instruments"] == 1 + (number == 2)
+        bench.later(60 if number == 0 else 600)
+
+
+@pytest.mark.parametrize("workers", [1, 4])
+def test_all_are_sent_before_any_is_looked_up(sqlite: Database, workers: int) -> None:
+    bench = bench_on(sqlite, *THIRTY[:8])
+    made: list[str] = []
+    bench.exchange.on_call = made.append
+    bench.exchange.hidden_looks = 10**6
+    identities = [add_signal(sqlite, symbol) for symbol in THIRTY[:8]]
+    report = submit_orders(replace(bench.context, workers=workers))
+    assert sorted(report.unknown) == identities
+    last_send = len(made) - 1 - made[::-1].index("place_order")
+    looks_before = made[:last_send].count("find_order")
+    assert looks_before < workers, "a lane that has nothing left to send may begin to look"
+
+
+@pytest.mark.parametrize("workers", [1, 4])
+def test_the_number_of_positions_is_exact_however_many_wait(database: Database, workers: int) -> None:
+    bench = bench_on(database, *THIRTY, max_positions=7)
+    bench.exchange.open_foreign("S29USDT")
+    for symbol in THIRTY:
+        add_signal(database, symbol, confidence=90.0 - int(symbol[1:3]))
+    report = submit_orders(replace(bench.context, workers=workers))
+    assert len(report.executed) == 6, "a foreign position takes a place too"
+    assert sorted(bench.exchange.open) == [*THIRTY[:6], "S29USDT"], "the most confident ones"
+    assert len(report.refused) + len(report.rejected) == 24
+
+
+def test_margin_is_counted_from_signal_to_signal(sqlite: Database) -> None:
+    bench = bench_on(sqlite, *THIRTY[:5], position_size=Decimal(100), min_available_margin=Decimal(25), **NO_SHARES)
+    bench.exchange.balance = Decimal(50)
+    for symbol in THIRTY[:5]:
+        add_signal(sqlite, symbol)
+    report = submit_orders(bench.context)
+    assert len(report.executed) == 3, "50, 40 and 30 are enough for another, 20 is not"
+    assert all("margin" in reason for reason in report.refused.values())
+
+
+def test_while_another_process_trades_nothing_is_opened_and_it_is_named(database: Database) -> None:
+    bench = bench_on(database)
+    identity = add_signal(database)
+    name = trading_lease("main")
+    other = leases.acquire(database, name, "host:1:other", ttl_ms=30_000, wall_ms=bench.wall)
+    assert other is not None
+    report = submit_orders(bench.context)
+    assert report.refused == {identity: "another process trades this account: host:1:other"}
+    assert bench.exchange.calls["place_order"] == 0
+    assert bench.signal(identity)["status"] == "active"
+    leases.release(database, other)
+    assert submit_orders(bench.context).executed == [identity]
+    assert leases.holder_of(database, name, wall_ms=bench.wall) is None, "it is given back"
+
+
+def test_a_process_that_lost_its_lease_opens_nothing_more(database: Database) -> None:
+    bench = bench_on(database)
+    identity = add_signal(database)
+    mine = leases.acquire(database, trading_lease("main"), "me", ttl_ms=1000, wall_ms=bench.wall)
+    bench.wall += 2000
+    assert leases.acquire(database, trading_lease("main"), "other", ttl_ms=10_000, wall_ms=bench.wall) is not None
+    with pytest.raises(LeaseLostError):
+        submit_orders(replace(bench.context, lease=mine))
+    assert bench.exchange.calls["place_order"] == 0
+    assert bench.signal(identity)["status"] == "active"
+
+
+def test_nothing_is_opened_before_the_books_were_compared(sqlite: Database) -> None:
+    bench = bench_on(sqlite)
+    identity = add_signal(sqlite)
+    bench.exchange.fail("executions", ExchangeUnavailableError("502"), times=1)
+    assert "cannot be read" in submit_orders(bench.context).refused[identity]
+    assert not orders.occupying(sqlite, "main")
+    assert submit_orders(bench.context).executed == [identity]
+    assert bench.exchange.calls["executions"] == 2
+    bench.later(16 * 60)
+    add_signal(sqlite, timeframe="5m", ttl_ms=bench.exchange.time_ms + 1000)
+    submit_orders(bench.context)
+    assert bench.exchange.calls["executions"] == 3, "the books were old"
+
+
+def test_an_order_is_not_sent_after_its_signals_end(sqlite: Database) -> None:
+    bench = bench_on(sqlite)
+    identity = add_signal(sqlite, ttl_ms=bench.exchange.time_ms + 3_000)
+    bench.exchange.on_call = lambda name: bench.later(4) if name == "set_leverage" else None
+    assert "too long" in submit_orders(bench.context).rejected[identity]
+    assert bench.exchange.calls["place_order"] == 0
+    bench.require_consistent(identity)
