@@ -9,33 +9,33 @@ from collections.abc import Callable, Mapping, Sequence
 
 import pandas as pd
 
-from trading_assets.backtesting.run import Backtests, OpenCoin
+from trading_assets.backtesting.run import BacktestRunner, DataOpener
 from trading_assets.core.candles import CandleFaults
 from trading_assets.core.errors import DataError
 from trading_assets.core.schemas import BACKTEST_RESULTS
 from trading_assets.core.settings import Settings
 from trading_assets.core.strategy_data import DataNeeds, StrategyData
 from trading_assets.core.timeframes import Timeframe
-from trading_assets.market.loading import OfHour, stored_candles
+from trading_assets.market.loading import DataByHour, stored_candles
 from trading_assets.strategies.registry import ConfiguredStrategy
 
 
-def why_left_out(symbol: str, timeframe: Timeframe, needs: DataNeeds, faults: CandleFaults) -> str | None:
+def exclusion_reason(symbol: str, timeframe: Timeframe, needs: DataNeeds, faults: CandleFaults) -> str | None:
     """What is wrong with candles that the backtest would read; None where they are good."""
     bad = [one for one in stored_candles(symbol, timeframe, needs) if one in faults]
     return "; ".join(f"{of} candles of {whose}: {faults[of, whose]}" for of, whose in bad) or None
 
 
-def backtest_good_candles(
+def backtest_with_exclusions(
     strategies: Sequence[ConfiguredStrategy],
     settings: Settings,
     timeframe: Timeframe,
     scans: Mapping[int, Mapping[str, str]],
-    open_coin: OpenCoin,
+    open_strategy_data: DataOpener,
     faults: Mapping[int, CandleFaults],
     progress: Callable[[int, int], None] | None = None,
 ) -> pd.DataFrame:
-    """`Backtests.rows`, where a strategy that would read bad candles has a row of zeros with the reason in `error`.
+    """`BacktestRunner.rows`, where a strategy that would read bad candles has a row of zeros with the reason in `error`.
 
     Args:
         faults: by hour (UTC ms); hours without any may be absent.
@@ -49,13 +49,13 @@ def backtest_good_candles(
             routes[()][hour] = dict(symbols)
             continue
         for symbol, scan in symbols.items():
-            why = {name: why_left_out(symbol, timeframe, needs[name], of_hour) for name in needs}
+            why = {name: exclusion_reason(symbol, timeframe, needs[name], of_hour) for name in needs}
             out = tuple(name for name, reason in why.items() if reason is not None)
             routes.setdefault(out, {}).setdefault(hour, {})[symbol] = scan
             if out:
                 reasons[hour, symbol] = next(reason for reason in why.values() if reason is not None)
 
-    def refuse(symbol: str, _timeframe: Timeframe, _needs: DataNeeds, _hours: Sequence[int]) -> OfHour:
+    def refuse(symbol: str, _timeframe: Timeframe, _needs: DataNeeds, _hours: Sequence[int]) -> DataByHour:
         def of_hour(hour_ms: int) -> StrategyData:
             raise DataError(reasons[hour_ms, symbol])
 
@@ -64,10 +64,10 @@ def backtest_good_candles(
     parts = []
     for out, of_route in routes.items():
         left = [strategy for strategy in strategies if strategy.name not in out]
-        with Backtests(left, settings) as backtests:
-            parts.append(backtests.rows(timeframe, of_route, open_coin, progress=progress))
+        with BacktestRunner(left, settings) as backtests:
+            parts.append(backtests.rows(timeframe, of_route, open_strategy_data, progress=progress))
         if out:
-            with Backtests([strategy for strategy in strategies if strategy.name in out], settings) as backtests:
+            with BacktestRunner([strategy for strategy in strategies if strategy.name in out], settings) as backtests:
                 parts.append(backtests.rows(timeframe, of_route, refuse))
     if len(parts) == 1:
         return parts[0]

@@ -1,6 +1,6 @@
 """Backtests of hours at a timeframe: every scanned coin against every set of every strategy. No Dagster, no storing.
 
-The coins of an hour are put side by side in panels, and panels are spread over threads: the compiled sweep lets the
+The coins of an hour are put side by side in panels, and panels are map_on_workers over threads: the compiled sweep lets the
 other threads run meanwhile. Each hour is computed apart.
 """
 
@@ -22,19 +22,19 @@ import pandas as pd
 
 from trading_assets.backtesting.engine import Column, Costs, Engine, Trades
 from trading_assets.backtesting.kernel.kernel_engine import KernelEngine
-from trading_assets.backtesting.kernel.panel import Panel, panels, parts_of
-from trading_assets.backtesting.kernel.sweep import Outcome, StrategySweep, no_figures, shared_indicators
+from trading_assets.backtesting.kernel.panel import Panel, panel_count, panels
+from trading_assets.backtesting.kernel.sweep import StrategySweep, SweepResult, no_figures, shared_indicators
 from trading_assets.backtesting.metrics import Metrics, metrics, split_bar
-from trading_assets.backtesting.parameter_choice import choose, tried
-from trading_assets.backtesting.significance import MIN_TRADES, bootstrap_p_value, seed_of
-from trading_assets.backtesting.worker_threads import spread
+from trading_assets.backtesting.parameter_choice import choose_parameters, trials_from
+from trading_assets.backtesting.significance import MIN_TRADES, bootstrap_p_value, seed_from
+from trading_assets.backtesting.worker_threads import map_on_workers
 from trading_assets.core.candles import FloatArray
 from trading_assets.core.errors import DataError
 from trading_assets.core.schemas import BACKTEST_RESULTS
 from trading_assets.core.settings import Settings
 from trading_assets.core.strategy_data import DataNeeds, StrategyData
 from trading_assets.core.timeframes import WARM_UP_BARS, Timeframe, as_of_ms, floor_ms
-from trading_assets.market.loading import Loader, OfHour
+from trading_assets.market.loading import DataByHour, Loader
 from trading_assets.strategies.registry import ConfiguredStrategy
 
 _log = logging.getLogger(__name__)
@@ -46,7 +46,7 @@ _HELD_BARS = 1_000_000
 _TOTAL_TRADES, _TOTAL_PNL = _METRICS.index("total_trades"), _METRICS.index("total_pnl")
 
 
-def costs_of(settings: Settings) -> Costs:
+def costs_from(settings: Settings) -> Costs:
     """Costs and size of a simulated trade."""
     return Costs(
         settings.taker_fee, settings.slippage_bps / 10_000, settings.backtest_capital, settings.liquidation_distance
@@ -58,7 +58,7 @@ def production_engine() -> Engine:
     return KernelEngine()
 
 
-def figures_of(trades: Trades, column: Column, settings: Settings) -> Metrics:
+def metrics_from(trades: Trades, column: Column, settings: Settings) -> Metrics:
     """The figures of a column's trades that a row of `backtest_results` holds."""
     split = split_bar(len(column.candles), settings.out_of_sample_pct)
     return metrics(trades, column.candles, settings.backtest_capital, split)
@@ -74,7 +74,7 @@ def merged_needs(strategies: Sequence[ConfiguredStrategy]) -> DataNeeds:
     return DataNeeds.deepest([*(strategy.needs() for strategy in strategies), DataNeeds(funding=True)])
 
 
-OpenCoin = Callable[[str, Timeframe, DataNeeds, Sequence[int]], OfHour]
+DataOpener = Callable[[str, Timeframe, DataNeeds, Sequence[int]], DataByHour]
 """Opens a coin for ascending hours: the answer gives its data as of the end of each. Called by several threads."""
 
 
@@ -89,7 +89,7 @@ class _Block:
     figures: FloatArray
 
 
-class Backtests:
+class BacktestRunner:
     """Backtests of the same strategies on several coins and hours. Used as a context manager: it owns threads."""
 
     def __init__(
@@ -97,11 +97,11 @@ class Backtests:
     ) -> None:
         self._strategies = tuple(strategies)
         self._sweeps = {strategy.name: StrategySweep(strategy.sets) for strategy in strategies}
-        self._costs, self._settings = costs_of(settings), settings
+        self._costs, self._settings = costs_from(settings), settings
         self._threads = threads or os.cpu_count() or 1
         self._pool = ThreadPoolExecutor(self._threads)
 
-    def __enter__(self) -> Backtests:
+    def __enter__(self) -> BacktestRunner:
         return self
 
     def __exit__(self, *_exception: object) -> None:
@@ -111,14 +111,14 @@ class Backtests:
         self,
         timeframe: Timeframe,
         scans: Mapping[int, Mapping[str, str]],
-        open_coin: OpenCoin,
+        open_strategy_data: DataOpener,
         progress: Callable[[int, int], None] | None = None,
     ) -> pd.DataFrame:
         """Backtest each strategy on each scanned coin over the window that ends at each hour's as-of.
 
         A coin is read once for all its hours, but each hour is computed apart, from what was known at its end. A
         strategy that fails on a coin has a row with zeros and the reason in `error`; the others are not touched. So has
-        a coin whose data cannot be put together (a DataError of `open_coin` or of what it gave).
+        a coin whose data cannot be put together (a DataError of `open_strategy_data` or of what it gave).
 
         Args:
             scans: for each hour (UTC ms) the scan of each symbol.
@@ -128,7 +128,7 @@ class Backtests:
             Rows of `backtest_results`, sorted by key.
 
         Raises:
-            StorageError: the store behind `open_coin` cannot be read.
+            StorageError: the store behind `open_strategy_data` cannot be read.
         """
         wanted = cache(lambda symbol: tuple(one for one in self._strategies if one.covers(symbol, timeframe)))
         needs = cache(merged_needs)
@@ -138,9 +138,9 @@ class Backtests:
                 if wanted(symbol):
                     hours_of.setdefault(symbol, []).append(hour)
 
-        def open_one(symbol: str) -> OfHour:
+        def open_one(symbol: str) -> DataByHour:
             try:
-                return open_coin(symbol, timeframe, needs(wanted(symbol)), hours_of[symbol])
+                return open_strategy_data(symbol, timeframe, needs(wanted(symbol)), hours_of[symbol])
             except DataError as error:
                 return _refuse(error)
 
@@ -162,7 +162,7 @@ class Backtests:
                 for symbols in _split([symbol for symbol in sorted(scans[hour]) if symbol in opened], timeframe, least)
             ]
             work = partial(self._task, timeframe=timeframe, opened=opened, wanted=wanted, done=done)
-            for of_task in spread(self._pool, self._threads, work, tasks, tell):
+            for of_task in map_on_workers(self._pool, self._threads, work, tasks, tell):
                 blocks += of_task
             opened.clear()  # before the next coins are read
         if not blocks:
@@ -177,7 +177,7 @@ class Backtests:
         self,
         task: tuple[int, Sequence[str]],
         timeframe: Timeframe,
-        opened: Mapping[str, OfHour],
+        opened: Mapping[str, DataByHour],
         wanted: Callable[[str], tuple[ConfiguredStrategy, ...]],
         done: list[int],
     ) -> list[_Block]:
@@ -215,15 +215,15 @@ class Backtests:
         symbols: Sequence[str],
         bars: int,
         strategy: ConfiguredStrategy,
-        outcome: Outcome,
+        outcome: SweepResult,
     ) -> _Block:
         """Of each coin the row of the chosen parameter set, and that of the first that failed.
 
         Only a chosen set that earned anything has a p-value, since nothing else can be selected.
         """
         usable = outcome.usable
-        chosen = choose(outcome.figures, strategy.parameters, usable)
-        of_all = tried(outcome.figures, usable)
+        chosen = choose_parameters(outcome.figures, strategy.parameters, usable)
+        of_all = trials_from(outcome.figures, usable)
         failed: dict[int, int] = {}
         for coin, index in outcome.failures:
             failed[coin] = min(index, failed.get(coin, index))
@@ -281,13 +281,13 @@ def backtest_window(
     strategies: Sequence[ConfiguredStrategy],
     settings: Settings,
 ) -> pd.DataFrame:
-    """`Backtests.rows` for one hour whose data `load` gives."""
+    """`BacktestRunner.rows` for one hour whose data `load` gives."""
 
-    def open_coin(symbol: str, timeframe: Timeframe, needs: DataNeeds, _hours: Sequence[int]) -> OfHour:
+    def open_strategy_data(symbol: str, timeframe: Timeframe, needs: DataNeeds, _hours: Sequence[int]) -> DataByHour:
         return lambda _hour: load(symbol, timeframe, needs)
 
-    with Backtests(strategies, settings) as backtests:
-        return backtests.rows(timeframe, {hour_ms: scan_ids}, open_coin)
+    with BacktestRunner(strategies, settings) as backtests:
+        return backtests.rows(timeframe, {hour_ms: scan_ids}, open_strategy_data)
 
 
 def configurations(rows: pd.DataFrame) -> int:
@@ -308,33 +308,33 @@ def _groups(symbols: Sequence[str], hours: Sequence[int], timeframe: Timeframe) 
 
 def _split(symbols: Sequence[str], timeframe: Timeframe, least: int) -> Iterator[Sequence[str]]:
     """The symbols in parts that fill a panel each, at least so many parts."""
-    parts = max(parts_of(len(symbols), timeframe.window_bars + WARM_UP_BARS), min(least, len(symbols)))
+    parts = max(panel_count(len(symbols), timeframe.window_bars + WARM_UP_BARS), min(least, len(symbols)))
     for part in range(parts):
         yield symbols[part::parts]
 
 
-def _refuse(error: DataError) -> OfHour:
+def _refuse(error: DataError) -> DataByHour:
     def of_hour(_hour_ms: int) -> StrategyData:
         raise error
 
     return of_hour
 
 
-def _all_failed(strategy: ConfiguredStrategy, error: Exception) -> Outcome:
+def _all_failed(strategy: ConfiguredStrategy, error: Exception) -> SweepResult:
     """Of one coin."""
     sets = len(strategy.sets)
     starts = np.zeros((1, sets), dtype=np.int64)
-    return Outcome(no_figures(sets)[None], np.empty(0), starts, {(0, index): error for index in range(sets)})
+    return SweepResult(no_figures(sets)[None], np.empty(0), starts, {(0, index): error for index in range(sets)})
 
 
-def _p_value(key: tuple[object, ...], outcome: Outcome, coin: int, index: int) -> float:
+def _p_value(key: tuple[object, ...], outcome: SweepResult, coin: int, index: int) -> float:
     """Args:
     key: of the row, `BACKTEST_RESULTS.key`.
     """
     closed, pnl = outcome.figures[coin, index, [_TOTAL_TRADES, _TOTAL_PNL]]
     if closed < MIN_TRADES or pnl <= 0:
         return math.nan
-    return bootstrap_p_value(outcome.pnl(coin, index), seed_of(key))
+    return bootstrap_p_value(outcome.pnl(coin, index), seed_from(key))
 
 
 def _log_failures(rows: pd.DataFrame, timeframe: Timeframe) -> None:

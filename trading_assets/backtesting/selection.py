@@ -41,14 +41,14 @@ PRESETS: Mapping[str, Preset] = {
 
 
 @dataclass(frozen=True)
-class Limits:
+class SignificanceLimits:
     """Optional filters against luck; None means no such filter. A row without a p-value fails that filter."""
 
     min_deflated_sharpe: float | None = None
     max_p_value: float | None = None
 
 
-NO_LIMITS = Limits()
+NO_LIMITS = SignificanceLimits()
 
 
 _COIN = ["hour_ms", "symbol"]
@@ -77,7 +77,7 @@ class Selection:
     failed: dict[int, dict[str, int]]
 
     @classmethod
-    def of_all(cls, parts: Sequence[Selection]) -> Selection:
+    def concat(cls, parts: Sequence[Selection]) -> Selection:
         """Selections of different hours, ascending, as one."""
         rows = [part.rows for part in parts if len(part.rows)]
         return cls(
@@ -92,7 +92,7 @@ def score(backtests: pd.DataFrame) -> pd.Series:
     return pd.Series(metrics.score(backtests["win_rate"], backtests["profit_factor"], backtests["total_trades"]))
 
 
-def select_best(backtests: pd.DataFrame, preset: Preset, limits: Limits = NO_LIMITS) -> Selection:
+def select_best(backtests: pd.DataFrame, preset: Preset, limits: SignificanceLimits = NO_LIMITS) -> Selection:
     """The best passing backtest of each hour and coin; ties go to more trades, the shorter timeframe, then the name.
 
     Parameter sets were chosen in sample (see `parameter_choice`); filters and score are those of the whole window. A
@@ -180,7 +180,7 @@ def _spread(tried: pd.DataFrame) -> pd.Series:
     return pd.Series(np.sqrt(squares / (total - 1).clip(lower=1)).clip(upper=1.0))
 
 
-def _tests(backtests: pd.DataFrame, preset: Preset, limits: Limits) -> dict[str, pd.Series]:
+def _tests(backtests: pd.DataFrame, preset: Preset, limits: SignificanceLimits) -> dict[str, pd.Series]:
     """Whether each backtest passes, by the description of failing."""
     tests = {
         f"fewer than {preset.trades} trades": backtests["total_trades"] >= preset.trades,

@@ -39,14 +39,14 @@ START_MS = 1_772_427_640_000
 
 
 @dataclass(frozen=True)
-class Rig:
+class Harness:
     """A running installation. `daemon` is Dagster's, with the code server and the runs as its children."""
 
     settings: Settings
     database: Database
     exchange: Exchange
     daemon: psutil.Process
-    served_by: psutil.Process
+    exchange_process: psutil.Process
     speed: float
 
     def daemon_cpu_s(self) -> float:
@@ -69,7 +69,7 @@ def installed(
     mode: str,
     speed: float,
     run_launcher: str = "",
-) -> Iterator[Rig]:
+) -> Iterator[Harness]:
     """An installation of its own in a temporary directory, with `symbols` coins selected and the trade sensor on.
 
     Args:
@@ -87,11 +87,11 @@ def installed(
         settings = load_settings()
         url = ensure_running(settings, clock=ClockSpec(ClockMode.ACCELERATED, START_MS, speed))
         try:
-            served_by = psutil.Process(int(requests.get(f"{url}/admin/health", timeout=10).json()["pid"]))
+            exchange_process = psutil.Process(int(requests.get(f"{url}/admin/health", timeout=10).json()["pid"]))
             database, exchange = Database(settings.resolved_database_url), open_exchange(settings)
             _select(database, exchange, settings, symbols, timeframe, strategy, parameters)
             with _daemon(Path(folder)) as daemon:
-                yield Rig(settings, database, exchange, daemon, served_by, speed)
+                yield Harness(settings, database, exchange, daemon, exchange_process, speed)
             database.close()
         finally:
             requests.post(f"{url}/admin/stop", timeout=10)

@@ -16,7 +16,7 @@ from trading_assets.ledger.database import Database
 from trading_assets.ledger.tables import closings, fills
 
 CENT = Decimal("0.01")
-NOBODY = Foreign({}, {})
+NO_FOREIGN = Foreign({}, {})
 
 
 def compare_all(database: Database, exchange: Exchange, account: str, since_ms: int, deposit: Decimal) -> Findings:
@@ -25,7 +25,7 @@ def compare_all(database: Database, exchange: Exchange, account: str, since_ms: 
     Args:
         since_ms: when the account was opened with `deposit`.
     """
-    found = compare(database, exchange, account, NOBODY, since_ms)
+    found = compare(database, exchange, account, NO_FOREIGN, since_ms)
     until_ms = exchange.now_ms() + 1
     executions, closed = exchange.executions(since_ms, until_ms), exchange.closed_pnl(since_ms, until_ms)
     with database.read() as connection:

@@ -181,7 +181,7 @@ def check_one_strategy(name: str, symbol: str | None, timeframes: tuple[str, ...
     reports = list(
         strategy_check.check_strategy(
             strategy,
-            strategy_check.places(settings, database, symbol),
+            strategy_check.check_targets(settings, database, symbol),
             [_timeframe(value) for value in timeframes] or list(TRADED_TIMEFRAMES),
             bars,
             settings,
@@ -189,7 +189,7 @@ def check_one_strategy(name: str, symbol: str | None, timeframes: tuple[str, ...
         )
     )
     strategy_check.print_reports(name, reports, open_console())
-    if not all(report.honest for report in reports):
+    if not all(report.unbiased for report in reports):
         sys.exit(1)
 
 

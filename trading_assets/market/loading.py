@@ -21,7 +21,7 @@ BTC = "BTCUSDT"
 
 Loader = Callable[[str, Timeframe, DataNeeds], StrategyData]
 
-OfHour = Callable[[int], StrategyData]
+DataByHour = Callable[[int], StrategyData]
 """Gives a coin's data as of the end of an hour."""
 
 
@@ -82,18 +82,18 @@ def hour_loader(store: CandleReader, hour_ms: int) -> Loader:
     return load
 
 
-def open_coin(
+def open_strategy_data(
     store: CandleStore, symbol: str, timeframe: Timeframe, needs: DataNeeds, hours_ms: Sequence[int]
-) -> OfHour:
+) -> DataByHour:
     """What each of the ascending hours needs of one coin, read of the store once for all of them.
 
     Each hour gets what `hour_loader` would give it: the same candles, and none after its as-of.
     """
-    held = HeldReads(store, as_of_ms(hours_ms[-1]))
+    held = CachedReader(store, as_of_ms(hours_ms[-1]))
     return lambda hour_ms: hour_loader(held, hour_ms)(symbol, timeframe, needs)
 
 
-def sized(of_hour: OfHour, max_prices: Mapping[int, float]) -> OfHour:
+def with_max_prices(of_hour: DataByHour, max_prices: Mapping[int, float]) -> DataByHour:
     """The same data with `max_price`, by hour (UTC ms); none where an hour has none."""
 
     def with_max_price(hour_ms: int) -> StrategyData:
@@ -111,7 +111,7 @@ def max_prices_by_symbol(scan: pd.DataFrame) -> dict[str, dict[int, float]]:
     return found
 
 
-class HeldReads:
+class CachedReader:
     """Reads of a range of hours, in memory. The first hour reads farthest back, so its reads serve the later ones.
 
     `end_ms` is the end of the range: nothing after it is read.

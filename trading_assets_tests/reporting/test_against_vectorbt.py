@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 
 from trading_assets.core.timeframes import DAY_MS, HOUR_MS, Timeframe, as_of_ms
-from trading_assets.reporting.portfolio_simulation import walk
-from trading_assets_tests.reporting.scenes import COSTS, HOUR, UNLIMITED, followed, follows, market, settings
+from trading_assets.reporting.portfolio_simulation import simulate_portfolio
+from trading_assets_tests.reporting.fixtures import COSTS, HOUR, UNLIMITED, forward_tested, market, selections, settings
 
 HOURS = 36
 LEAD_BARS = 1_000
@@ -151,16 +151,18 @@ def by_vectorbt(symbol: str, timeframe: Timeframe, strategy: str) -> pd.DataFram
 def test_the_trades_of_a_report_are_those_of_vectorbt_on_raw_candles(
     symbol: str, timeframe: str, strategy: str
 ) -> None:
-    chosen = follows(HOURS, symbol, timeframe=timeframe, strategy=strategy)
+    chosen = selections(HOURS, symbol, timeframe=timeframe, strategy=strategy)
     end_ms = as_of_ms(HOUR) + HOURS * HOUR_MS
-    walked = walk(followed(chosen, end_ms=end_ms).of(chosen), settings(**UNLIMITED), 1e6, as_of_ms(HOUR), end_ms)
+    portfolio = simulate_portfolio(
+        forward_tested(chosen, end_ms=end_ms).of(chosen), settings(**UNLIMITED), 1e6, as_of_ms(HOUR), end_ms
+    )
     expected = by_vectorbt(symbol, Timeframe(timeframe), strategy)
     # One that is open at the end is worth its last close in both, but has its exit there in one of them alone.
     expected.loc[~expected["closed"], "exit_ms"] = end_ms
     found = pd.DataFrame(
         [
             {name: getattr(trade, name) for name in expected.columns} | {"pnl": trade.pnl + trade.funding}
-            for trade in walked.taken
+            for trade in portfolio.taken
         ]
     )
     assert found["closed"].sum() > 3
@@ -168,15 +170,15 @@ def test_the_trades_of_a_report_are_those_of_vectorbt_on_raw_candles(
 
 
 def test_funding_is_the_sum_of_the_rates_while_a_trade_is_held() -> None:
-    chosen = follows(24, "ETHUSDT", "SOLUSDT", timeframe="60m")
-    trades = followed(chosen, end_ms=HOUR + 6 * DAY_MS).of(chosen)
+    chosen = selections(24, "ETHUSDT", "SOLUSDT", timeframe="60m")
+    trades = forward_tested(chosen, end_ms=HOUR + 6 * DAY_MS).of(chosen)
     paying = 0
     for trade in trades:
         step = Timeframe.M60.ms
         held_until = trade.exit_ms - step if trade.closed else trade.exit_ms
-        payments = market().read_funding(trade.follow.symbol, trade.entry_ms + 1, held_until + 1)
+        payments = market().read_funding(trade.selection.symbol, trade.entry_ms + 1, held_until + 1)
         closes = {
-            int(time): float(market().read(trade.follow.symbol, Timeframe.M60, int(time) - step, int(time)).close[0])
+            int(time): float(market().read(trade.selection.symbol, Timeframe.M60, int(time) - step, int(time)).close[0])
             for time in payments.time_ms
         }
         expected = sum(

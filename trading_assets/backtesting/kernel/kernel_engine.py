@@ -9,7 +9,7 @@ import numpy as np
 from trading_assets.backtesting.engine import Column, Costs, Trades, no_trades
 from trading_assets.backtesting.kernel.panel import Prices
 
-LINE = 8
+RECORD_FIELDS = 8
 """Numbers of one simulated trade in the compiled loops."""
 
 
@@ -33,9 +33,9 @@ def _simulate(column: Column, costs: Costs) -> Trades:
         return no_trades()
     from trading_assets.backtesting.kernel import loops  # noqa: PLC0415 (numba: a second)
 
-    prices = Prices.of(column.candles, column.funding)
+    prices = Prices.from_candles(column.candles, column.funding)
     entries, ends = np.empty(bars, dtype=np.int64), np.empty(bars, dtype=np.int64)
-    signs, exit_prices, lines = np.empty(bars), np.empty(bars), np.empty((1, bars, LINE))
+    signs, exit_prices, lines = np.empty(bars), np.empty(bars), np.empty((1, bars, RECORD_FIELDS))
     count = loops.all_trades(
         long,
         short,

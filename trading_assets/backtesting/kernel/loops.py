@@ -15,7 +15,7 @@ import numpy as np
 from trading_assets.backtesting.metrics import PROFIT_FACTOR_CAP
 
 PNL, FEES, FUNDING, SQUARED, CUBED, FOURTH, WORST, BEST = range(8)
-"""Fields of a line, shape (LINE,): one trade. SQUARED, CUBED and FOURTH sum powers of the changes of equity, WORST and
+"""Fields of a line, shape (RECORD_FIELDS,): one trade. SQUARED, CUBED and FOURTH sum powers of the changes of equity, WORST and
 BEST are the extremes of equity relative to that before the entry, all in USD at closes."""
 
 UNKNOWN, NO_ENTRY = -1, -2
@@ -229,7 +229,7 @@ def walk(  # type: ignore[no-untyped-def]
         distance: ATR, price units, shape (n,); the stop stands `stop_atr` of it away.
         costs: fee, slippage, notional, capital, distance of the liquidation.
         split: first bar of the out-of-sample part.
-        exits, lines: shapes (2, n) and (2, n, LINE); trades known so far for this stop and target, long and short.
+        exits, lines: shapes (2, n) and (2, n, RECORD_FIELDS); trades known so far for this stop and target, long and short.
         taken, gains: receive entry bars and PnL of closed trades.
 
     Returns:
@@ -336,7 +336,7 @@ def all_trades(  # type: ignore[no-untyped-def]
     long, short, open_, high, low, close, paid, payments_by, stop_fraction, reward_risk, costs,
     entries, ends, signs, prices, lines,
 ):  # fmt: skip
-    """Trades of given entries in order. Returns how many; they fill the last five arrays: (n,), `lines` (1, n, LINE).
+    """Trades of given entries in order. Returns how many; they fill the last five arrays: (n,), `lines` (1, n, RECORD_FIELDS).
 
     An open trade ends at n, at the last close.
     """

@@ -37,7 +37,7 @@ class Window:
     split: int
 
     @classmethod
-    def of(cls, data: StrategyData, start_ms: int, out_of_sample_pct: float = 0.0) -> Window:
+    def from_data(cls, data: StrategyData, start_ms: int, out_of_sample_pct: float = 0.0) -> Window:
         """The bars of `data` that start at `start_ms` or later, the newest percent of them out of sample."""
         first = int(np.searchsorted(data.candles.start_ms, start_ms))
         candles = data.candles.select(slice(first, None))
@@ -61,7 +61,7 @@ class Prices:
     first: int
 
     @classmethod
-    def of(cls, candles: Candles, funding: Funding, first: int = 0) -> Prices:
+    def from_candles(cls, candles: Candles, funding: Funding, first: int = 0) -> Prices:
         """Of one coin or a panel; the bars from `first` on count."""
         from trading_assets.backtesting.kernel import loops  # noqa: PLC0415 (numba: a second)
 
@@ -112,13 +112,13 @@ class Panel:
     max_prices: FloatArray
 
     @classmethod
-    def of(cls, members: Sequence[StrategyData], start_ms: int, out_of_sample_pct: float = 0.0) -> Panel:
-        """A panel of coins whose times are equal (see `panels`); the arguments of `Window.of`."""
+    def from_members(cls, members: Sequence[StrategyData], start_ms: int, out_of_sample_pct: float = 0.0) -> Panel:
+        """A panel of coins whose times are equal (see `panels`); the arguments of `Window.from_data`."""
         data = members[0] if len(members) == 1 else _Together(members)
         first = int(np.searchsorted(data.candles.start_ms, start_ms))
         bars = len(data.candles) - first
         split = split_bar(bars, out_of_sample_pct)
-        prices = Prices.of(data.candles, data.funding, first)
+        prices = Prices.from_candles(data.candles, data.funding, first)
         max_prices = np.array([member.max_price for member in members], dtype=np.float64)
         return cls(tuple(members), data, start_ms, out_of_sample_pct, first, bars, split, prices, max_prices)
 
@@ -127,11 +127,11 @@ class Panel:
 
     def window(self, coin: int) -> Window:
         """The window of one coin."""
-        return Window.of(self.members[coin], self.start_ms, self.out_of_sample_pct)
+        return Window.from_data(self.members[coin], self.start_ms, self.out_of_sample_pct)
 
     def alone(self, coin: int) -> Panel:
         """A panel of one coin."""
-        return Panel.of([self.members[coin]], self.start_ms, self.out_of_sample_pct)
+        return Panel.from_members([self.members[coin]], self.start_ms, self.out_of_sample_pct)
 
 
 def panels(
@@ -142,13 +142,13 @@ def panels(
     for place, data in enumerate(members):
         alike.setdefault(_times_of(data), []).append(place)
     for places in alike.values():
-        count = parts_of(len(places), len(members[places[0]].candles))
+        count = panel_count(len(places), len(members[places[0]].candles))
         for place in range(count):
             part = places[place::count]
-            yield part, Panel.of([members[place] for place in part], start_ms, out_of_sample_pct)
+            yield part, Panel.from_members([members[place] for place in part], start_ms, out_of_sample_pct)
 
 
-def parts_of(coins: int, bars: int) -> int:
+def panel_count(coins: int, bars: int) -> int:
     """Into how many panels that many coins of so many bars go."""
     return -(-coins // max(MAX_BARS // max(bars, 1), 1))
 

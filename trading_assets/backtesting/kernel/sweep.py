@@ -19,7 +19,7 @@ import numpy as np
 
 from trading_assets.backtesting.engine import Column, Costs
 from trading_assets.backtesting.kernel.entry_rules import CompiledRule, compile_rule
-from trading_assets.backtesting.kernel.kernel_engine import LINE, KernelEngine
+from trading_assets.backtesting.kernel.kernel_engine import RECORD_FIELDS, KernelEngine
 from trading_assets.backtesting.kernel.panel import Panel, Window
 from trading_assets.backtesting.metrics import NO_TRADES, metrics
 from trading_assets.core.candles import BoolArray, FloatArray, IntArray
@@ -43,7 +43,7 @@ _held_against_arrays: set[CompiledRule] = set()
 
 
 @dataclass(frozen=True)
-class Outcome:
+class SweepResult:
     """What the sets of a strategy did on the coins of a panel.
 
     Attributes:
@@ -129,9 +129,9 @@ _rooms = _Rooms()
 
 def shared_indicators() -> AbstractContextManager[None]:
     """Sweeps in this block that ask for the same indicator of the same data get one array."""
-    from trading_assets.backtesting.kernel.indicators import TWINS  # noqa: PLC0415 (numba)
+    from trading_assets.backtesting.kernel.indicators import COMPILED_INDICATORS  # noqa: PLC0415 (numba)
 
-    return sharing(TWINS)
+    return sharing(COMPILED_INDICATORS)
 
 
 class StrategySweep:
@@ -150,7 +150,7 @@ class StrategySweep:
         self.panels = True
         self._seen_panels = 0
 
-    def run(self, panel: Panel, costs: Costs, capital: float) -> Outcome:
+    def run(self, panel: Panel, costs: Costs, capital: float) -> SweepResult:
         """Figures over the panel's windows. A set that fails has its error in the outcome; it never touches others."""
         if panel.bars < MIN_BARS or not self.compiles or (len(panel) > 1 and not self.panels):
             return self._coin_by_coin(panel, costs, capital)
@@ -163,7 +163,7 @@ class StrategySweep:
     def name(self) -> str:
         return self.sets[0].name
 
-    def _attempt(self, panel: Panel, costs: Costs, capital: float) -> Outcome | None:
+    def _attempt(self, panel: Panel, costs: Costs, capital: float) -> SweepResult | None:
         """The compiled sweep, or None where coins or sets have to be computed one by one."""
         from numba.core.errors import NumbaError
 
@@ -180,7 +180,7 @@ class StrategySweep:
             return None
         return outcome if outcome is None or self._trusted(outcome, panel, costs, capital) else None
 
-    def _coin_by_coin(self, panel: Panel, costs: Costs, capital: float) -> Outcome:
+    def _coin_by_coin(self, panel: Panel, costs: Costs, capital: float) -> SweepResult:
         """Each coin alone: compiled where that is possible, else each set's decisions from `Strategy.signals`."""
         found = []
         for coin in range(len(panel)):
@@ -193,7 +193,7 @@ class StrategySweep:
             found.append(outcome)
         return _together(found)
 
-    def _as_alone(self, outcome: Outcome, panel: Panel, costs: Costs, capital: float) -> bool:
+    def _as_alone(self, outcome: SweepResult, panel: Panel, costs: Costs, capital: float) -> bool:
         """Whether coins have in the panel what they have alone: all of the first panel, later one now and then."""
         turn, self._seen_panels = self._seen_panels, self._seen_panels + 1
         coins = range(len(panel)) if turn == 0 else [turn // LOOK_AGAIN % len(panel)] if turn % LOOK_AGAIN == 0 else ()
@@ -209,7 +209,7 @@ class StrategySweep:
                 return False
         return True
 
-    def _one_by_one(self, data: StrategyData, window: Window, costs: Costs, capital: float) -> Outcome:
+    def _one_by_one(self, data: StrategyData, window: Window, costs: Costs, capital: float) -> SweepResult:
         """The array path: each set's decisions from `Strategy.signals`, its trades one by one."""
         figures = no_figures(len(self.sets))
         failures: dict[tuple[int, int], Exception] = {}
@@ -218,15 +218,15 @@ class StrategySweep:
         for index, strategy in enumerate(self.sets):
             starts[0, index] = sum(map(len, gains))
             try:
-                (trades,) = KernelEngine().simulate([column_of(strategy, data, window)], costs)
+                (trades,) = KernelEngine().simulate([column_from(strategy, data, window)], costs)
             except Exception as error:  # noqa: BLE001 (a user's strategy may raise anything; the others go on)
                 failures[0, index] = error
                 continue
             figures[index] = astuple(metrics(trades, window.candles, capital, window.split))
             gains.append(trades.pnl[trades.closed])
-        return Outcome(figures[None], np.concatenate([np.empty(0), *gains]), starts, failures)
+        return SweepResult(figures[None], np.concatenate([np.empty(0), *gains]), starts, failures)
 
-    def _trusted(self, outcome: Outcome, panel: Panel, costs: Costs, capital: float) -> bool:
+    def _trusted(self, outcome: SweepResult, panel: Panel, costs: Costs, capital: float) -> bool:
         """Whether the compiled rule is the rule: held against the arrays on the first coin that trades."""
         plan, traded = self._plan, outcome.figures[:, :, 0].any(axis=1)
         if plan is None or plan.rule in _held_against_arrays or not traded.any():
@@ -241,7 +241,7 @@ class StrategySweep:
         _held_against_arrays.add(plan.rule)
         return True
 
-    def _compiled(self, panel: Panel, costs: Costs, capital: float) -> Outcome | None:
+    def _compiled(self, panel: Panel, costs: Costs, capital: float) -> SweepResult | None:
         """Figures of every set, or None where a set is not sound or cannot be compiled."""
         data = panel.data
         plan = self._plan or self._make_plan(data)
@@ -303,14 +303,14 @@ class StrategySweep:
             take("directions", (decisions, bars), np.uint8),
             take("following", (decisions, bars + 1), np.int32),
             take("exits", (2, bars), np.int32),
-            take("lines", (2, bars, LINE)),
+            take("lines", (2, bars, RECORD_FIELDS)),
             take("taken", (bars,), np.int32),
             gains,
             starts,
             figures,
             sound,
         )
-        return Outcome(figures, gains[:used].copy(), starts) if sound.all() else None
+        return SweepResult(figures, gains[:used].copy(), starts) if sound.all() else None
 
     def _make_plan(self, data: StrategyData, also_read: frozenset[str] = frozenset()) -> _Plan | None:
         makers: list[tuple[Strategy, _Recorder]] = []
@@ -364,12 +364,12 @@ def no_figures(sets: int) -> FloatArray:
     return np.tile(np.array(astuple(NO_TRADES), dtype=np.float64), (sets, 1))
 
 
-def _together(outcomes: Sequence[Outcome]) -> Outcome:
+def _together(outcomes: Sequence[SweepResult]) -> SweepResult:
     """One outcome of several coins from those of each."""
     if len(outcomes) == 1:
         return outcomes[0]
     before = np.cumsum([0, *(len(outcome.gains) for outcome in outcomes[:-1])])
-    return Outcome(
+    return SweepResult(
         np.concatenate([outcome.figures for outcome in outcomes]),
         np.concatenate([outcome.gains for outcome in outcomes]),
         np.concatenate([outcome.starts + skip for outcome, skip in zip(outcomes, before, strict=True)]),
@@ -377,7 +377,7 @@ def _together(outcomes: Sequence[Outcome]) -> Outcome:
     )
 
 
-def column_of(strategy: Strategy, data: StrategyData, window: Window) -> Column:
+def column_from(strategy: Strategy, data: StrategyData, window: Window) -> Column:
     """The window's part of a strategy's decisions, for any engine.
 
     Raises:

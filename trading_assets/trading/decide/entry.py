@@ -14,7 +14,7 @@ from trading_assets.core.settings import Settings
 from trading_assets.core.strategy_data import StrategyData
 from trading_assets.core.timeframes import Timeframe, floor_ms, iso
 from trading_assets.market.loading import BTC
-from trading_assets.market.quality import Limits, fault_now
+from trading_assets.market.quality import QualityLimits, fault_now
 from trading_assets.strategies.base import Strategy
 from trading_assets.trading.decide.sizing import exits
 
@@ -149,7 +149,7 @@ def decide(
 
 def _fault(data: StrategyData, settings: Settings, now_ms: int) -> str | None:
     """What is wrong with the stored candles that the decision reads; days are made of them."""
-    limits = Limits.of(settings)
+    limits = QualityLimits.from_settings(settings)
     for whose, frames in ((data.symbol, {data.timeframe: data.candles, **data.other}), (BTC, data.btc)):
         for timeframe, candles in frames.items():
             fault = fault_now(candles, now_ms, limits) if timeframe is not Timeframe.D1 else None
