@@ -10,7 +10,6 @@ import pandas as pd
 import pytest
 
 import trading_assets.strategies as package
-from trading_assets.backtesting.run import backtest_window
 from trading_assets.core.candles import Candles
 from trading_assets.core.schemas import MARKET_SCAN
 from trading_assets.core.settings import load_settings
@@ -22,6 +21,7 @@ from trading_assets.ledger import strategies as strategy_rows
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.partitions import replace_partitions
 from trading_assets.strategies import registry
+from trading_assets_tests.backtesting.windows import backtest_window
 
 HOWTO = Path(__file__).resolve().parents[1] / "docs" / "howto"
 HOUR = 1_772_413_200_000

@@ -1,6 +1,6 @@
-"""From backtests to the one best strategy and timeframe of each coin: filters and score of the spec.
+"""From backtests to the one best strategy and timeframe of each coin: filters, score, and the odds of luck.
 
-How likely the winners are luck is told beside them, and filtered only where a limit is set.
+The significance of the winners stands on their rows; it is a filter only where a limit is set.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ PRESETS: Mapping[str, Preset] = {
     "volume": Preset(trades=20, win_rate=45.0, total_pnl=100.0),
     "volume_loose": Preset(trades=10, win_rate=40.0, total_pnl=50.0),
 }
-"""The spec's filters: strict [A, section 4], volume [B, section 5] and its loosened form."""
+"""The presets of `SELECTION_PRESET`: `strict` asks for quality, `volume` for many trades, `volume_loose` for fewer."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ COLUMNS_READ = [
 
 @dataclass(frozen=True)
 class Selection:
-    """What came out of the backtests of one hour or several, each judged apart.
+    """The selections of one hour or several, each hour judged apart.
 
     Attributes:
         rows: of `strategy_selections`, one per hour and coin.
@@ -139,7 +139,7 @@ def with_significance(backtests: pd.DataFrame, tried: pd.DataFrame) -> pd.DataFr
     Sharpe ratios of different timeframes are compared by their t statistics (Sharpe ratio per bar times the square
     root of the bars), which luck alone spreads by 1. All configurations count as tries; their spread is that of those
     that traded, but at most 1: near parameter sets differ less than by luck, and what differs more differs by costs
-    and merit, which are no chances of the best one.
+    and merit, which are no luck of the best one.
 
     Args:
         tried: rows of `backtest_results`, one per hour, timeframe, symbol and strategy; each stands for all its
@@ -202,7 +202,7 @@ def _tests(backtests: pd.DataFrame, preset: Preset, limits: SignificanceLimits) 
 
 
 def coin_summary(backtests: pd.DataFrame) -> pd.DataFrame:
-    """B's summary: per coin the timeframe with the largest PnL, its PnL and win rate, and the best of each timeframe.
+    """The summary by coin: the timeframe with the largest PnL, its PnL and win rate, and the best of each timeframe.
 
     Returns:
         Columns symbol, optimal_timeframe, optimal_pnl, optimal_win_rate, and for each timeframe present its best

@@ -24,8 +24,7 @@ import sqlalchemy as sa
 
 from trading_assets.chaos.faults import FaultInjector, some_faults, some_market_faults
 from trading_assets.chaos.installation import Installation, installed
-from trading_assets.chaos.invariants import Findings
-from trading_assets.chaos.ledger_comparison import compare_all
+from trading_assets.chaos.invariants import Findings, compare_all
 from trading_assets.chaos.manual_trader import ManualTrader
 from trading_assets.chaos.watch import Watch
 from trading_assets.core.errors import TradingAssetsError

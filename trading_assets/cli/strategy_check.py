@@ -1,6 +1,6 @@
-"""`trading-assets check strategy`: look-ahead and warm-up checks of a strategy, on the seeded market and stored candles.
+"""`trading-assets check strategy`: look-ahead and warm-up checks on the seeded market and on stored candles.
 
-The checks themselves are in `strategies.bias_checks` and `cost_sensitivity`; here they are run and reported.
+The checks themselves are in `strategies.bias_checks` and `backtesting.validation`; here they are run and reported.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from rich.console import Console
 from rich.table import Table
 
-from trading_assets.backtesting.cost_sensitivity import CostSensitivity, at_double_costs
 from trading_assets.backtesting.engine import Engine
 from trading_assets.backtesting.kernel.panel import Window
 from trading_assets.backtesting.kernel.sweep import column_from
 from trading_assets.backtesting.run import costs_from
+from trading_assets.backtesting.validation import CostSensitivity, at_double_costs
 from trading_assets.core.errors import DataError, StrategyError
 from trading_assets.core.schemas import MARKET_SCAN
 from trading_assets.core.settings import Settings

@@ -7,14 +7,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol
 
+import numpy as np
 import pandas as pd
 
 from trading_assets.core.candles import Candles, Funding
+from trading_assets.core.errors import DataError
 from trading_assets.core.ports import MarketData
 from trading_assets.core.strategy_data import DataNeeds, StrategyData
 from trading_assets.core.timeframes import WARM_UP_BARS, Timeframe, as_of_ms, floor_ms
 from trading_assets.market import lookback as depth
-from trading_assets.market.resample import resample
 from trading_assets.market.store import CandleRequest, CandleStore
 
 BTC = "BTCUSDT"
@@ -62,6 +63,32 @@ def load_strategy_data(
     if needs.funding:
         funding = store.read_funding(symbol, end_ms - depth.FUNDING_REACH_MS, end_ms)
     return StrategyData(symbol, own, read(symbol, needs.candles), read(BTC, needs.btc), funding)
+
+
+def resample(candles: Candles, timeframe: Timeframe, closed_by_ms: int) -> Candles:
+    """Candles of `timeframe` that had ended at `closed_by_ms`; minutes that the input lacks are simply not counted.
+
+    Raises:
+        DataError: `timeframe` is not a multiple of the input's.
+    """
+    if timeframe.ms % candles.timeframe.ms:
+        raise DataError(f"{timeframe.value} is not a multiple of {candles.timeframe.value}")
+    candles = candles.closed_by(closed_by_ms - closed_by_ms % timeframe.ms)
+    if not len(candles):
+        return Candles.empty(timeframe)
+    slots = candles.start_ms // timeframe.ms
+    starts = np.flatnonzero(np.diff(slots, prepend=slots[0] - 1))
+    ends = np.append(starts[1:], len(slots)) - 1
+    return Candles(
+        timeframe,
+        slots[starts] * timeframe.ms,
+        candles.open[starts],
+        np.maximum.reduceat(candles.high, starts),
+        np.minimum.reduceat(candles.low, starts),
+        candles.close[ends],
+        np.add.reduceat(candles.volume, starts),
+        np.add.reduceat(candles.turnover, starts),
+    )
 
 
 def stored_candles(symbol: str, timeframe: Timeframe, needs: DataNeeds) -> list[tuple[str, str]]:

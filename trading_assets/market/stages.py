@@ -6,7 +6,7 @@ backtests are not the business of this module.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,12 +20,10 @@ from trading_assets.core.timeframes import DAY_MS, HOUR_MS, Timeframe, as_of_ms
 from trading_assets.market import lookback as depth
 from trading_assets.market import universe
 from trading_assets.market.fingerprint import window_hashes
+from trading_assets.market.loading import BTC
 from trading_assets.market.quality import QualityLimits, faults
-from trading_assets.market.store import CandleStore, Span, union
+from trading_assets.market.store import CandleStore, Progress, Span, union
 
-Progress = Callable[[int, int], None]
-
-BTC = "BTCUSDT"
 FETCH_WORKERS = 4
 
 

@@ -18,9 +18,11 @@ Send = Callable[[str, str], object]
 
 
 class Notifier:
-    """Args:
-    urls: apprise URLs; none means the log alone.
-    send: delivers a title and a body; apprise by default.
+    """Logs a message and sends it to messengers in a thread of its own.
+
+    Args:
+        urls: apprise URLs; none means the log alone.
+        send: delivers a title and a body; apprise by default.
     """
 
     def __init__(self, urls: Sequence[str], *, send: Send | None = None) -> None:

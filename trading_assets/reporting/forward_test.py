@@ -7,7 +7,7 @@ backtest engine. Which of these trades an account takes, `portfolio_simulation` 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import NamedTuple
@@ -21,6 +21,7 @@ from trading_assets.core.errors import TradingAssetsError
 from trading_assets.core.timeframes import HOUR_MS, LIVE_BARS, Timeframe, as_of_ms
 from trading_assets.market import lookback as depth
 from trading_assets.market.loading import CachedReader, CandleReader, load_strategy_data
+from trading_assets.market.store import Progress
 from trading_assets.strategies.registry import make_strategy
 
 STOP, TARGET, OPEN = "stop", "target", "open"
@@ -133,7 +134,7 @@ def run_forward_tests(
     engine: Engine,
     costs: Costs,
     together: bool = False,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> ForwardTestResult:
     """Simulate the trades of selections.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 import numpy as np
@@ -12,6 +12,7 @@ from trading_assets.backtesting.run import costs_from, production_engine
 from trading_assets.core.settings import Settings
 from trading_assets.core.timeframes import HOUR_MS, Timeframe, as_of_ms, iso
 from trading_assets.market.loading import BTC, CandleReader
+from trading_assets.market.store import Progress
 from trading_assets.reporting.figures import Curve, figures, trades_frame
 from trading_assets.reporting.forward_test import ForwardTestResult, SelectedStrategy, last_closes, run_forward_tests
 from trading_assets.reporting.portfolio_simulation import PortfolioResult, simulate_portfolio
@@ -21,8 +22,6 @@ SELECTED, RANDOM, HOLDING = "Selected", "Random choice (median)", "Holding BTC"
 
 BAND_PCT = (5, 95)
 """Percentiles of the random choices between which the page shades."""
-
-Progress = Callable[[int, int], None]
 
 
 def walk_forward(

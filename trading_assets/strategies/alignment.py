@@ -43,7 +43,7 @@ def _last_ended_at_close(own: Candles, other: Candles) -> IntArray:
 
 
 def _taken(values: FloatArray, known: IntArray) -> FloatArray:
-    """For each own bar the last of the `known` first values, shape (..., n); NaN where none is known. `known` ascends."""
+    """For each own bar the last of its `known` first values, shape (..., n); NaN where that is 0. `known` ascends."""
     out = np.full((*values.shape[:-1], len(known)), np.nan)
     first = int(np.searchsorted(known, 1))
     out[..., first:] = values[..., known[first:] - 1]

@@ -28,7 +28,7 @@ class Parameters(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     atr_period: int = Field(14, ge=2)
-    stop_atr: float = Field(1.5, gt=0, description="Stop distance in ATR (spec section 6).")
+    stop_atr: float = Field(1.5, gt=0, description="Stop distance in ATR.")
     reward_risk: float = Field(2.0, gt=0, description="Target distance in stop distances.")
 
 
@@ -41,7 +41,7 @@ STOPS: Sequence[Mapping[str, float]] = (
     {"stop_atr": 2.0, "reward_risk": 2.0},
     {"stop_atr": 3.0, "reward_risk": 1.5},
 )
-"""Stops and targets that the built-in strategies try: the spec's first, then a farther target and wider stops."""
+"""Stops and targets that the built-in strategies try: the default first, then a farther target and wider stops."""
 
 
 def combinations(kind: type[Parameters], *choices: Sequence[Mapping[str, float]]) -> ParameterSets:
@@ -99,7 +99,8 @@ class Strategy(abc.ABC):
     Parameters: ClassVar[type[Parameters]] = Parameters
 
     def __init__(self, parameters: Mapping[str, object] | None = None) -> None:
-        """
+        """Check the parameters; what is absent has its default.
+
         Raises:
             StrategyError: a parameter is unknown or out of range.
         """

@@ -21,7 +21,7 @@ ROUNDING = 1e-9
 
 WARM_UP_TOLERANCE = 0.05
 """Difference of two values, in standard deviations of the value, that counts as none after the warm-up. The Wilder
-averages of the spec forget their start to 4e-7, an exponential average of 120 bars to about this."""
+averages forget their start to 4e-7, an exponential average of 120 bars to about this."""
 
 MIN_COMPARED = 50
 """A start of the data is varied only where so many bars follow its warm-up."""
@@ -194,7 +194,8 @@ def _equal(expected: float, found: float | None) -> bool:
 
 
 def _drift(expected: FloatArray, found: FloatArray, *, where_both: bool) -> IntArray:
-    """The bars where two arrays differ by more than `WARM_UP_TOLERANCE`, or (unless `where_both`) one alone is defined."""
+    """The bars where two arrays differ by more than `WARM_UP_TOLERANCE`, or one alone is defined
+    (unless `where_both`)."""
     defined, other = np.isfinite(expected), np.isfinite(found)
     both = defined & other
     drift = np.zeros(len(expected), dtype=bool) if where_both else defined != other

@@ -19,7 +19,7 @@ _HOURS_OF_A_DAY = 24
 
 
 class FibonacciBollingerParameters(BollingerRsiParameters):
-    """Spec section 6, numbers of A."""
+    """Those of `bollinger_rsi`, and the window, distance and bonus of each filter added to it."""
 
     level_window: int = Field(30, ge=2, description="bars of each timeframe that span its levels")
     near_pct: float = Field(2.0, gt=0, description="a level so close counts as near, percent")
@@ -39,7 +39,7 @@ class FibonacciBollinger(BollingerRsi):
     """Long only with BTC bullish or neutral, short with BTC bearish or neutral; confidence 60 to 95."""
 
     name = "fibonacci_bollinger"
-    description = "Bollinger and RSI with Fibonacci levels, BTC trend and funding (A; B: ADVANCED)"
+    description = "Bollinger and RSI with Fibonacci levels, BTC trend and funding"
     Parameters = FibonacciBollingerParameters
     parameters: FibonacciBollingerParameters
 

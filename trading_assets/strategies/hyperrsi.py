@@ -55,7 +55,7 @@ class HyperRsi(Strategy):
     """Long when RSI crosses back above 30 in an upward trend, short when it crosses back below 70 in a downward one."""
 
     name = "hyperrsi"
-    description = "RSI that comes back from an extreme, with a trend filter (E)"
+    description = "RSI that comes back from an extreme, with a trend filter"
     active_by_default = True
     Parameters = HyperRsiParameters
     parameters: HyperRsiParameters

@@ -12,7 +12,7 @@ import pytest
 from trading_assets.backtesting.engine import Costs
 from trading_assets.backtesting.kernel.panel import Window
 from trading_assets.backtesting.kernel.sweep import MIN_BARS, column_from
-from trading_assets.backtesting.run import backtest_window, costs_from, merged_needs
+from trading_assets.backtesting.run import costs_from, merged_needs
 from trading_assets.backtesting.significance import bootstrap_p_value, seed_from
 from trading_assets.backtesting.vectorbt_engine import VectorbtEngine
 from trading_assets.core.candles import FloatArray
@@ -25,6 +25,7 @@ from trading_assets.strategies.base import Entries, Parameters, Strategy, Values
 from trading_assets.strategies.bollinger_rsi import BollingerRsi
 from trading_assets.strategies.fibonacci_bollinger import FibonacciBollinger
 from trading_assets.strategies.registry import ConfiguredStrategy, parameter_sets
+from trading_assets_tests.backtesting.windows import backtest_window
 from trading_assets_tests.strategies.series import START_MS, random_data, walk
 
 HOUR = START_MS + 80 * 24 * HOUR_MS

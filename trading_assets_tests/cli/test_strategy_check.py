@@ -22,7 +22,7 @@ from trading_assets.simulator.market.reader import MarketReader
 from trading_assets.simulator.market.seeded import SeededMarket
 from trading_assets.strategies.base import Strategy
 from trading_assets.strategies.fibonacci_bollinger import FibonacciBollinger
-from trading_assets_tests.backtesting.test_cross_engine import Loop
+from trading_assets_tests.backtesting.test_validation import Loop
 from trading_assets_tests.strategies.biased_strategies import LongAverage, Momentum, NeedsMuch, NextClose
 
 SEEDED = CheckTarget("seeded", MarketReader(SeededMarket(7, 5)), "ETHUSDT", AS_OF_MS)

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from trading_assets.bench.selections import selection_row
+from trading_assets.bench.harness import selection_row
 from trading_assets.core.errors import DataError
 from trading_assets.core.schemas import BACKTEST_RESULTS, STRATEGY_SELECTIONS
 from trading_assets.core.timeframes import HOUR_MS, as_of_ms
@@ -19,8 +19,7 @@ from trading_assets.ledger.tables import sql_table
 from trading_assets.market.loading import CandleReader
 from trading_assets.market.store import CandleStore
 from trading_assets.reporting import load as reading
-from trading_assets.reporting.build import Sources, make_walk_forward
-from trading_assets.reporting.files import write
+from trading_assets.reporting.build import Sources, make_walk_forward, write
 from trading_assets.reporting.page import headline, render
 from trading_assets.reporting.report import Report
 from trading_assets_tests.reporting.fixtures import HOUR, Poisoned, SeededSource, market, settings

@@ -12,7 +12,7 @@ import pytest
 from trading_assets.core.candles import Candles, Funding
 from trading_assets.core.strategy_data import StrategyData
 from trading_assets.core.timeframes import Timeframe
-from trading_assets.market.resample import resample
+from trading_assets.market.loading import resample
 from trading_assets.strategies.base import Strategy
 from trading_assets.strategies.bias_checks import look_ahead, warm_up
 from trading_assets.strategies.bollinger_rsi import BollingerRsi

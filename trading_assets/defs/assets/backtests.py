@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import dagster as dg
 import pandas as pd
 
-from trading_assets.backtesting.code_version import code_version
 from trading_assets.backtesting.exclusions import backtest_with_exclusions
+from trading_assets.backtesting.run import code_version
 from trading_assets.core.schemas import BACKTEST_RESULTS
 from trading_assets.core.strategy_data import DataNeeds
 from trading_assets.core.timeframes import TRADED_TIMEFRAMES, Timeframe

@@ -11,18 +11,19 @@ from functools import cache
 import dagster as dg
 import pandas as pd
 
-from trading_assets.backtesting.cost_sensitivity import FACTOR, at_double_costs
-from trading_assets.backtesting.cross_engine import (
+from trading_assets.backtesting.engine import Column
+from trading_assets.backtesting.run import costs_from, production_engine
+from trading_assets.backtesting.significance import seed_from
+from trading_assets.backtesting.validation import (
+    COST_FACTOR,
     Difference,
     LoaderByHour,
+    at_double_costs,
     column_from_row,
     cross_validate,
     data_by_row,
     sample_backtests,
 )
-from trading_assets.backtesting.engine import Column
-from trading_assets.backtesting.run import costs_from, production_engine
-from trading_assets.backtesting.significance import seed_from
 from trading_assets.backtesting.vectorbt_engine import VectorbtEngine
 from trading_assets.core.schemas import BACKTEST_RESULTS, MARKET_SCAN
 from trading_assets.core.settings import Settings
@@ -160,8 +161,8 @@ def _honesty(
 @dg.asset_check(
     asset=_SELECTIONS,
     name=SURVIVES,
-    description=f"{SELECTIONS_SAMPLE} selected backtests, drawn by their keys, still earn at {FACTOR:g} times fee and "
-    "slippage. A warning: an edge so thin may not survive a busy market.",
+    description=f"{SELECTIONS_SAMPLE} selected backtests, drawn by their keys, still earn at {COST_FACTOR:g} times fee "
+    "and slippage. A warning: an edge so thin may not survive a busy market.",
 )
 def survives_double_costs(
     context: dg.AssetCheckExecutionContext,

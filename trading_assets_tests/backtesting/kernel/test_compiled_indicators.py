@@ -46,7 +46,9 @@ CALLS: dict[str, Callable[[object, np.ndarray, np.ndarray, np.ndarray, int], obj
     period=PERIODS,
     spoil=st.sampled_from(["", "flat", "hole"]),
 )
-def test_every_number_of_a_compiled_indicator_is_the_originals(name: str, seed: int, bars: int, period: int, spoil: str) -> None:
+def test_every_number_of_a_compiled_indicator_is_the_originals(
+    name: str, seed: int, bars: int, period: int, spoil: str
+) -> None:
     values = series(seed, bars, spoil)
     expected = CALLS[name](indicators, *values, period)
     with sharing(COMPILED_INDICATORS):

@@ -199,7 +199,7 @@ def test_a_strategy_that_changes_its_mind_later_is_found_out_too(monkeypatch: py
     sweep.run(panel, COSTS, CAPITAL)
     monkeypatch.setattr(Plain, "more", FirstRow.more)
     runs = 0
-    while sweep.panels and runs <= sweeps.LOOK_AGAIN * len(members):
+    while sweep.panels and runs <= sweeps.RECHECK_EVERY * len(members):
         sweep.run(panel, COSTS, CAPITAL)
         runs += 1
     assert not sweep.panels

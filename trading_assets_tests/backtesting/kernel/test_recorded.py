@@ -18,7 +18,7 @@ from trading_assets.backtesting.vectorbt_engine import VectorbtEngine
 from trading_assets.core.candles import Candles, Funding
 from trading_assets.core.strategy_data import DataNeeds, StrategyData
 from trading_assets.core.timeframes import DAY_MS, TRADED_TIMEFRAMES, WARM_UP_BARS, Timeframe
-from trading_assets.market.resample import resample
+from trading_assets.market.loading import resample
 from trading_assets_tests.backtesting.columns import assert_same
 from trading_assets_tests.backtesting.kernel.markets import CAPITAL, COSTS, NAMES, OUT_OF_SAMPLE_PCT, grid_of
 from trading_assets_tests.conftest import recorded_data

@@ -9,10 +9,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from trading_assets.backtesting.cost_sensitivity import CostSensitivity, at_double_costs
-from trading_assets.backtesting.cross_engine import column_from_row, cross_validate, sample_backtests
 from trading_assets.backtesting.engine import Column, Costs, Trades
-from trading_assets.backtesting.run import backtest_window
+from trading_assets.backtesting.validation import (
+    CostSensitivity,
+    at_double_costs,
+    column_from_row,
+    cross_validate,
+    sample_backtests,
+)
 from trading_assets.backtesting.vectorbt_engine import VectorbtEngine
 from trading_assets.core.candles import Funding
 from trading_assets.core.errors import DataError
@@ -26,6 +30,7 @@ from trading_assets.strategies.fibonacci_bollinger import FibonacciBollinger
 from trading_assets_tests.backtesting import naive
 from trading_assets_tests.backtesting.columns import COSTLY, FREE, column_from, random_column
 from trading_assets_tests.backtesting.test_window import HOUR, SCANS, TIMEFRAME, configured, loader
+from trading_assets_tests.backtesting.windows import backtest_window
 
 SETTINGS = Settings()
 
@@ -179,8 +184,8 @@ def test_a_thin_edge_does_not_survive_double_costs_and_a_thick_one_does() -> Non
     results = at_double_costs([thin, thick], COSTLY, Loop())
     assert [result.pnl > 0 for result in results] == [True, True]
     assert [result.survives for result in results] == [False, True]
-    assert CostSensitivity(-1.0, 3, -2.0, 3).survives
-    assert not CostSensitivity(1.0, 3, 0.0, 3).survives
+    assert CostSensitivity(3, -1.0, -2.0).survives
+    assert not CostSensitivity(3, 1.0, 0.0).survives
 
 
 def test_the_strategy_of_a_row_has_the_parameters_of_the_row(rows: pd.DataFrame) -> None:
