@@ -21,9 +21,9 @@ from trading_assets.market.store import Progress
 from trading_assets.strategies.registry import ConfiguredStrategy
 
 
-def exclusion_reason(symbol: str, timeframe: Timeframe, needs: DataNeeds, faults: CandleFaults) -> str | None:
+def exclusion_reason(symbol: str, timeframe: Timeframe, needs: DataNeeds, faults: CandleFaults, btc: str) -> str | None:
     """What is wrong with candles that the backtest would read; None where they are good."""
-    bad = [one for one in stored_candles(symbol, timeframe, needs) if one in faults]
+    bad = [one for one in stored_candles(symbol, timeframe, needs, btc) if one in faults]
     return "; ".join(f"{of} candles of {whose}: {faults[of, whose]}" for of, whose in bad) or None
 
 
@@ -41,6 +41,7 @@ def backtest_with_exclusions(
     Args:
         faults: by hour (UTC ms); hours without any may be absent.
     """
+    btc = settings.symbols.btc
     needs = {strategy.name: strategy.needs() for strategy in strategies}
     routes: dict[tuple[str, ...], dict[int, dict[str, str]]] = {(): {hour: {} for hour in scans}}
     reasons: dict[tuple[int, str], str] = {}
@@ -50,7 +51,7 @@ def backtest_with_exclusions(
             routes[()][hour] = dict(symbols)
             continue
         for symbol, scan in symbols.items():
-            why = {name: exclusion_reason(symbol, timeframe, needs[name], hour_faults) for name in needs}
+            why = {name: exclusion_reason(symbol, timeframe, needs[name], hour_faults, btc) for name in needs}
             out = tuple(name for name, reason in why.items() if reason is not None)
             routes.setdefault(out, {}).setdefault(hour, {})[symbol] = scan
             if out:

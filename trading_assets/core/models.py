@@ -1,13 +1,45 @@
-"""What the connector speaks: frozen records in the field's terms, `Decimal` for money and quantities.
+"""What every connector speaks: frozen records in the field's terms, `Decimal` for money and quantities.
 
-No exchange error code, JSON key or string number passes this module upwards.
+The words are the project's own. A connector translates its exchange's words, codes and numbers into them; where a
+venue's own word is kept, it is for a person to read and never compared.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
+from typing import Self, TypeVar
+
+_Row = TypeVar("_Row")
+
+
+@dataclass(frozen=True)
+class UnreadableRow:
+    """A row of a list that cannot be read. `symbol` is None where not even that could be."""
+
+    symbol: str | None
+    why: str
+
+
+class Rows(tuple[_Row, ...]):
+    """What a list read gives: the rows that can be read, each once, and those that cannot.
+
+    Attributes:
+        unreadable: rows left out; their symbols are to be left alone, and told.
+    """
+
+    unreadable: tuple[UnreadableRow, ...]
+
+    def __new__(cls, rows: Iterable[_Row] = (), unreadable: Iterable[UnreadableRow] = ()) -> Self:
+        made = super().__new__(cls, tuple(rows))
+        made.unreadable = tuple(unreadable)
+        return made
+
+    def may_hide(self, symbol: str) -> bool:
+        """Whether a row of the symbol may be among those that cannot be read: then its absence says nothing."""
+        return any(row.symbol in (None, symbol) for row in self.unreadable)
 
 
 class Side(StrEnum):
@@ -20,14 +52,20 @@ class Side(StrEnum):
 
 
 class OrderStatus(StrEnum):
-    NEW = "New"
-    PARTIALLY_FILLED = "PartiallyFilled"
-    UNTRIGGERED = "Untriggered"
-    TRIGGERED = "Triggered"
-    FILLED = "Filled"
-    CANCELLED = "Cancelled"
-    REJECTED = "Rejected"
-    DEACTIVATED = "Deactivated"
+    """How far an order has come. `DEACTIVATED`: a conditional order was cancelled before its trigger.
+
+    `OTHER` is a word of the venue that the project does not know: not final, so the order is asked for again.
+    """
+
+    NEW = "new"
+    PARTIALLY_FILLED = "partially filled"
+    UNTRIGGERED = "untriggered"
+    TRIGGERED = "triggered"
+    FILLED = "filled"
+    CANCELLED = "cancelled"
+    REJECTED = "rejected"
+    DEACTIVATED = "deactivated"
+    OTHER = "other"
 
     @property
     def is_final(self) -> bool:
@@ -37,17 +75,77 @@ class OrderStatus(StrEnum):
 _FINAL = frozenset({OrderStatus.FILLED, OrderStatus.CANCELLED, OrderStatus.REJECTED, OrderStatus.DEACTIVATED})
 
 
+class OrderPurpose(StrEnum):
+    """Why an order exists."""
+
+    ORDINARY = "ordinary"
+    """placed for its own sake: an entry or an exit"""
+    CONDITIONAL = "conditional"
+    """waits for a price, and belongs to no position"""
+    STOP = "stop"
+    TARGET = "target"
+    TRAILING_STOP = "trailing stop"
+
+    @property
+    def is_protective(self) -> bool:
+        """Whether the order belongs to a position and ends it."""
+        return self in _PROTECTIVE
+
+
+_PROTECTIVE = frozenset({OrderPurpose.STOP, OrderPurpose.TARGET, OrderPurpose.TRAILING_STOP})
+
+
+class RejectReason(StrEnum):
+    """Why an order ended without being filled in full."""
+
+    NO_LIQUIDITY = "nothing on the other side of the book"
+    CANCELLED = "cancelled on request"
+    PRICE = "price refused"
+    QUANTITY = "quantity refused"
+    POST_ONLY = "it would have taken liquidity"
+    SELF_MATCH = "it would have met an order of the same account"
+    SYMBOL = "the contract cannot be traded now"
+    OTHER = "another reason"
+
+
+class ContractKind(StrEnum):
+    """Kind of a contract."""
+
+    PERPETUAL = "perpetual"
+    DATED = "dated"
+    INVERSE = "inverse"
+    """settled in the coin that it is about"""
+    OTHER = "other"
+
+
+class ContractStatus(StrEnum):
+    """Whether a contract is traded. Only `TRADING` takes orders."""
+
+    PRE_LAUNCH = "pre-launch"
+    TRADING = "trading"
+    SETTLING = "settling"
+    CLOSED = "closed"
+    OTHER = "other"
+
+
 @dataclass(frozen=True)
 class Instrument:
-    """A contract's rules. `listed_ms` is its launch; `funding_interval_min` minutes between payments."""
+    """A contract's rules.
+
+    Attributes:
+        is_coin: its price is that of a coin, and not of a share, a currency or a commodity.
+        listed_ms: its launch, UTC ms.
+        funding_interval_min: minutes between funding payments; 0 where the contract has none, as a dated one.
+        delivery_ms: when the contract is settled and ends, UTC ms, as far as the venue has announced it.
+    """
 
     symbol: str
     base_coin: str
     quote_coin: str
     settle_coin: str
-    contract_type: str
-    status: str
-    symbol_type: str
+    kind: ContractKind
+    status: ContractStatus
+    is_coin: bool
     listed_ms: int
     tick_size: Decimal
     qty_step: Decimal
@@ -57,11 +155,12 @@ class Instrument:
     max_leverage: Decimal
     leverage_step: Decimal
     funding_interval_min: int
+    delivery_ms: int | None = None
 
 
 @dataclass(frozen=True)
 class Ticker:
-    """Newest prices of a symbol. `turnover_24h` in USDT, `change_24h_pct` in percent."""
+    """Newest prices of a symbol. `turnover_24h` in the settle coin, `change_24h_pct` in percent."""
 
     symbol: str
     last: Decimal
@@ -94,19 +193,29 @@ class OrderBook:
 
 @dataclass(frozen=True)
 class Wallet:
-    """The unified account in USD. `available` is what new positions may use as margin."""
+    """The unified account in USD.
+
+    Attributes:
+        available: what new positions may use as margin; None where the venue does not tell it.
+        initial_margin, maintenance_margin: of all positions and orders; None likewise.
+    """
 
     equity: Decimal
     wallet_balance: Decimal
-    available: Decimal
-    initial_margin: Decimal
-    maintenance_margin: Decimal
+    available: Decimal | None
+    initial_margin: Decimal | None
+    maintenance_margin: Decimal | None
     unrealised_pnl: Decimal
 
 
 @dataclass(frozen=True)
 class Position:
-    """An open position. `stop_loss` and `take_profit` are None where the venue holds none."""
+    """An open position, or one leg of two in hedge mode.
+
+    Attributes:
+        position_idx: 0 in one-way mode; 1 is the long leg and 2 the short leg of hedge mode.
+        stop_loss, take_profit: None where the venue holds none.
+    """
 
     symbol: str
     side: Side
@@ -126,7 +235,12 @@ class Position:
 
 @dataclass(frozen=True)
 class OrderRequest:
-    """A market order with its stops. Prices on the tick, quantity on the step: the caller rounds."""
+    """A market order with its stops. Prices on the tick, quantity on the step: the caller rounds.
+
+    Attributes:
+        trigger_price: the order waits until the last price has come to it; only for one that reduces a position.
+        position_idx: the leg that the order is for; 0 in one-way mode.
+    """
 
     symbol: str
     side: Side
@@ -135,6 +249,8 @@ class OrderRequest:
     stop_loss: Decimal | None = None
     take_profit: Decimal | None = None
     reduce_only: bool = False
+    trigger_price: Decimal | None = None
+    position_idx: int = 0
 
 
 @dataclass(frozen=True)
@@ -147,16 +263,19 @@ class OrderAck:
 
 @dataclass(frozen=True)
 class Order:
-    """An order as the venue knows it. `stop_order_type` is StopLoss, TakeProfit ... or empty."""
+    """An order as the venue knows it.
+
+    Attributes:
+        reject_reason: None where the venue gives no reason.
+        venue_reason: the venue's own words for it, empty where it gives none.
+    """
 
     symbol: str
     order_id: str
     order_link_id: str
     side: Side
     status: OrderStatus
-    order_type: str
-    stop_order_type: str
-    create_type: str
+    purpose: OrderPurpose
     qty: Decimal
     filled_qty: Decimal
     average_price: Decimal | None
@@ -165,14 +284,14 @@ class Order:
     stop_loss: Decimal | None
     take_profit: Decimal | None
     trigger_price: Decimal | None
-    reject_reason: str
-    cancel_type: str
+    reject_reason: RejectReason | None
+    venue_reason: str
     created_ms: int
     updated_ms: int
 
 
 class FillKind(StrEnum):
-    """What moved a position or its balance: only `TRADE` is an ordinary fill."""
+    """What moved a position or its balance: only `TRADE` is an ordinary fill. The ledger keeps the values."""
 
     TRADE = "trade"
     FUNDING = "funding"
@@ -182,22 +301,45 @@ class FillKind(StrEnum):
     OTHER = "other"
 
 
-_KINDS = {
-    "Trade": FillKind.TRADE,
-    "Funding": FillKind.FUNDING,
-    "BustTrade": FillKind.LIQUIDATION,
-    "AdlTrade": FillKind.ADL,
-    "SessionSettlePnL": FillKind.SETTLEMENT,
-    "Settle": FillKind.SETTLEMENT,
-    "Delivery": FillKind.SETTLEMENT,
+class CloseReason(StrEnum):
+    """Why a position was closed. The ledger keeps the values; only `STOP` counts as a stop."""
+
+    STOP = "stop"
+    TARGET = "target"
+    LIQUIDATION = "liquidation"
+    ADL = "adl"
+    SETTLEMENT = "settlement"
+    OTHER = "other"
+    """by an order of its own (ours, or a person's), or by a trailing stop, which is a person's"""
+
+
+_CLOSED_BY_KIND = {
+    FillKind.LIQUIDATION: CloseReason.LIQUIDATION,
+    FillKind.ADL: CloseReason.ADL,
+    FillKind.SETTLEMENT: CloseReason.SETTLEMENT,
 }
+_CLOSED_BY_PURPOSE = {OrderPurpose.STOP: CloseReason.STOP, OrderPurpose.TARGET: CloseReason.TARGET}
+
+
+def close_reason(kind: FillKind, purpose: OrderPurpose | None) -> CloseReason:
+    """Why a position was closed, from what moved it and, for an ordinary fill, the closing order's purpose.
+
+    Args:
+        purpose: None where the order is not known.
+    """
+    if kind in _CLOSED_BY_KIND:
+        return _CLOSED_BY_KIND[kind]
+    return CloseReason.OTHER if purpose is None else _CLOSED_BY_PURPOSE.get(purpose, CloseReason.OTHER)
 
 
 @dataclass(frozen=True)
 class Execution:
-    """One execution row. `exec_type` is the venue's word, `kind` what it means to the books.
+    """One execution row.
 
-    For funding rows `fee` > 0 means paid.
+    Attributes:
+        kind: what it means to the books.
+        exec_type: the venue's own word for it, kept in the ledger for a person.
+        fee: of a funding row: above 0 was paid, below 0 received.
     """
 
     exec_id: str
@@ -205,6 +347,7 @@ class Execution:
     order_id: str
     order_link_id: str
     side: Side
+    kind: FillKind
     exec_type: str
     price: Decimal
     qty: Decimal
@@ -213,13 +356,8 @@ class Execution:
     fee_rate: Decimal
     is_maker: bool
     closed_size: Decimal
-    create_type: str
-    stop_order_type: str
+    purpose: OrderPurpose
     time_ms: int
-
-    @property
-    def kind(self) -> FillKind:
-        return _KINDS.get(self.exec_type, FillKind.OTHER)
 
 
 @dataclass(frozen=True)
@@ -235,7 +373,7 @@ class ClosedPnl:
     pnl: Decimal
     open_fee: Decimal
     close_fee: Decimal
-    exec_type: str
+    kind: FillKind
     created_ms: int
     updated_ms: int
 
@@ -245,13 +383,80 @@ class ApiKeyInfo:
     """What the venue says of the key in use.
 
     Attributes:
-        permissions: as `ContractTrade.Order`.
         addresses: from which it may be used; empty means any.
         expires_ms: None where it does not expire.
+        faults: what else forbids to trade with it, and what to do, in the venue's terms.
     """
 
     read_only: bool
-    permissions: frozenset[str]
+    may_withdraw: bool
     addresses: tuple[str, ...]
     expires_ms: int | None
+    faults: tuple[str, ...] = ()
+
+
+class MarginMode(StrEnum):
+    """What secures a position: the whole account, or its own margin alone."""
+
+    CROSS = "cross"
+    ISOLATED = "isolated"
+    PORTFOLIO = "portfolio"
+    OTHER = "other"
+
+
+class PositionMode(StrEnum):
+    """Whether a contract has one position, or a long and a short leg side by side."""
+
+    ONE_WAY = "one-way"
+    HEDGE = "hedge"
+
+
+@dataclass(frozen=True)
+class AccountShape:
+    """How the account is set up at the venue.
+
+    Attributes:
+        user_id: the venue's number of the account; None where it does not tell it (demo trading).
+        position_mode: of the contract that was asked about.
+    """
+
+    user_id: str | None
     unified: bool
+    margin_mode: MarginMode
+    position_mode: PositionMode
+
+
+class TransactionKind(StrEnum):
+    """What changed the balance of a coin."""
+
+    TRADE = "trade"
+    FUNDING = "funding"
+    TRANSFER = "transfer"
+    """a deposit, a withdrawal or a transfer: money that was neither earned nor lost"""
+    LIQUIDATION = "liquidation"
+    ADL = "adl"
+    SETTLEMENT = "settlement"
+    OTHER = "other"
+
+
+@dataclass(frozen=True)
+class Transaction:
+    """A row of the account's transaction log.
+
+    Attributes:
+        word: the venue's own word for the kind.
+        change: of the coin's balance, in the coin; `balance` is the balance after it.
+        fee: above 0 was paid; funding: above 0 was received.
+    """
+
+    transaction_id: str
+    kind: TransactionKind
+    word: str
+    coin: str
+    symbol: str
+    change: Decimal
+    balance: Decimal
+    fee: Decimal
+    funding: Decimal
+    order_id: str
+    time_ms: int

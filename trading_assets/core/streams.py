@@ -1,4 +1,4 @@
-"""What a stream of candles tells, and its face: whoever listens needs no word of the venue that sends it."""
+"""Events of a stream of candles, and its protocol, in words that are not a venue's."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Topic = tuple[str, Timeframe]
 
 @dataclass(frozen=True)
 class ClosedCandle:
-    """A candle that has closed, told at `venue_ms`; `values` are open, high, low, close, volume and turnover."""
+    """A candle that has closed, as sent at `venue_ms`. `values`: open, high, low, close, volume, turnover."""
 
     symbol: str
     timeframe: Timeframe
@@ -24,10 +24,10 @@ class ClosedCandle:
 
 @dataclass(frozen=True)
 class Up:
-    """Connected and subscribed. What closed before is not told: it has to be read by REST."""
+    """Connected and subscribed. Candles that closed before are not sent: read them by REST."""
 
     refused: tuple[Topic, ...]
-    """what the venue does not stream"""
+    """topics that the venue does not stream"""
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,25 @@ class Down:
 
 
 StreamEvent = ClosedCandle | Up | Down
+
+
+@dataclass(frozen=True)
+class AccountChanged:
+    """Something of the account has changed: a hint of what to read by REST, never the truth itself.
+
+    Attributes:
+        kinds: of `order`, `execution`, `position` and `wallet`.
+        symbols: whose orders, executions or positions; empty where only the wallet has changed.
+        venue_ms: when the venue told it, UTC ms.
+    """
+
+    kinds: frozenset[str]
+    symbols: frozenset[str]
+    venue_ms: int
+
+
+AccountEvent = AccountChanged | Up | Down
+"""`Up`: connected and subscribed; what happened before is not told, read it by REST."""
 
 
 @dataclass
@@ -64,5 +83,15 @@ class CandleStream(Protocol):
     def rebuild(self) -> None:
         """Drop the connection and make another one."""
         ...
+
+    def stop(self, timeout_s: float = 5.0) -> None: ...
+
+
+class AccountStream(Protocol):
+    """A stream of the account's changes that runs from `start` to `stop`, and delivers its events by itself."""
+
+    counts: StreamCounts
+
+    def start(self) -> None: ...
 
     def stop(self, timeout_s: float = 5.0) -> None: ...

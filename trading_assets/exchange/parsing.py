@@ -1,9 +1,12 @@
-"""Bybit's JSON into the connector's models. An empty string is "no value"; money is `Decimal`. No I/O here."""
+"""Bybit's words and JSON into the project's models: the only place that knows them. No I/O here.
+
+An empty string is "no value"; money is `Decimal`.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal, InvalidOperation
 from functools import wraps
@@ -12,21 +15,107 @@ from typing import Any, ParamSpec, TypeVar
 import numpy as np
 
 from trading_assets.core.candles import Candles, Funding
-from trading_assets.core.errors import ExchangeUnavailableError
+from trading_assets.core.errors import ExchangeUnavailableError, UnreadableAnswerError
 from trading_assets.core.models import (
+    AccountShape,
     ApiKeyInfo,
     ClosedPnl,
+    ContractKind,
+    ContractStatus,
     Execution,
+    FillKind,
     Instrument,
+    MarginMode,
     Order,
     OrderBook,
+    OrderPurpose,
     OrderStatus,
     Position,
+    PositionMode,
+    RejectReason,
+    Rows,
     Side,
     Ticker,
+    Transaction,
+    TransactionKind,
+    UnreadableRow,
     Wallet,
 )
 from trading_assets.core.timeframes import Timeframe, to_ms
+from trading_assets.exchange import SETTLE_COIN
+
+INTERVALS = {timeframe: "D" if timeframe is Timeframe.D1 else str(timeframe.minutes) for timeframe in Timeframe}
+"""A candle length as Bybit's parameter `interval`."""
+
+FILL_KINDS = {
+    "Trade": FillKind.TRADE,
+    "Funding": FillKind.FUNDING,
+    "BustTrade": FillKind.LIQUIDATION,
+    "AdlTrade": FillKind.ADL,
+    "Settle": FillKind.SETTLEMENT,
+    "SessionSettlePnL": FillKind.SETTLEMENT,
+    "Delivery": FillKind.SETTLEMENT,
+}
+"""`execType`; another word is `FillKind.OTHER`."""
+
+_ORDER_STATUS = {
+    "New": OrderStatus.NEW,
+    "PartiallyFilled": OrderStatus.PARTIALLY_FILLED,
+    "Untriggered": OrderStatus.UNTRIGGERED,
+    "Triggered": OrderStatus.TRIGGERED,
+    "Filled": OrderStatus.FILLED,
+    "Cancelled": OrderStatus.CANCELLED,
+    "Rejected": OrderStatus.REJECTED,
+    "Deactivated": OrderStatus.DEACTIVATED,
+}
+"""`orderStatus`. An unknown word is `OrderStatus.OTHER`: whether the order can still fill is not known."""
+
+_EXITS = {
+    "StopLoss": OrderPurpose.STOP,
+    "PartialStopLoss": OrderPurpose.STOP,
+    "TakeProfit": OrderPurpose.TARGET,
+    "PartialTakeProfit": OrderPurpose.TARGET,
+    "TrailingStop": OrderPurpose.TRAILING_STOP,
+}
+"""`stopOrderType`, and `createType` after the word CreateBy."""
+
+_CONTRACT_KINDS = {
+    "LinearPerpetual": ContractKind.PERPETUAL,
+    "LinearFutures": ContractKind.DATED,
+    "InversePerpetual": ContractKind.INVERSE,
+    "InverseFutures": ContractKind.INVERSE,
+}
+
+_CONTRACT_STATUS = {
+    "PreLaunch": ContractStatus.PRE_LAUNCH,
+    "Trading": ContractStatus.TRADING,
+    "Delivering": ContractStatus.SETTLING,
+    "Closed": ContractStatus.CLOSED,
+}
+
+_COINS = frozenset({"", "innovation"})
+"""`symbolType`; others are shares, currencies and commodities."""
+
+_REJECTED = {
+    "EC_NoImmediateQtyToFill": RejectReason.NO_LIQUIDITY,
+    "EC_NoEnoughQtyToFill": RejectReason.NO_LIQUIDITY,
+    "EC_CancelForNoFullFill": RejectReason.NO_LIQUIDITY,
+    "EC_PerCancelRequest": RejectReason.CANCELLED,
+    "EC_CancelReplaceOrder": RejectReason.CANCELLED,
+    "EC_LimitOrderInvalidPrice": RejectReason.PRICE,
+    "EC_MarketOrderPriceIsNotZero": RejectReason.PRICE,
+    "EC_InvalidPriceScale": RejectReason.PRICE,
+    "EC_QtyCannotBeZero": RejectReason.QUANTITY,
+    "EC_PostOnlyWillTakeLiquidity": RejectReason.POST_ONLY,
+    "EC_BySelfMatch": RejectReason.SELF_MATCH,
+    "EC_InvalidSymbolStatus": RejectReason.SYMBOL,
+}
+"""`rejectReason`; another word is `RejectReason.OTHER`."""
+_NOT_REJECTED = frozenset({"", "EC_NoError"})
+
+_TRADES = (frozenset({"ContractTrade.Order", "ContractTrade.Position"}), frozenset({"Derivatives.DerivativesTrade"}))
+"""Permissions of a key, each set of which lets it trade contracts."""
+_WITHDRAWS = "Wallet.Withdraw"
 
 Row = Mapping[str, Any]
 
@@ -34,15 +123,15 @@ _Given = ParamSpec("_Given")
 _Model = TypeVar("_Model")
 
 
-def _of_the_venue(parse: Callable[_Given, _Model]) -> Callable[_Given, _Model]:
-    """A missing key, an unknown word or a text in place of a number is the venue's, so it is an error of the venue."""
+def _venue_errors(parse: Callable[_Given, _Model]) -> Callable[_Given, _Model]:
+    """A missing key, an unknown word and a text in place of a number become errors of the venue."""
 
     @wraps(parse)
     def checked(*args: _Given.args, **kwargs: _Given.kwargs) -> _Model:
         try:
             return parse(*args, **kwargs)
-        except (ArithmeticError, LookupError, TypeError, ValueError) as error:
-            raise ExchangeUnavailableError(
+        except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
+            raise UnreadableAnswerError(
                 f"the exchange sent {parse.__name__.replace('_', ' ')} data that cannot be read "
                 f"({type(error).__name__}: {error}); is it a newer interface than Bybit v5?"
             ) from error
@@ -51,20 +140,42 @@ def _of_the_venue(parse: Callable[_Given, _Model]) -> Callable[_Given, _Model]:
 
 
 def decimal(row: Row, key: str) -> Decimal:
-    """The number at `key`; 0 where there is no value.
+    """The number at `key`; 0 where there is no value. For what is 0 when it is not there: fees, times, results.
 
     Raises:
-        ExchangeUnavailableError: the text is not a number.
+        UnreadableAnswerError: the text is not a number.
+    """
+    value = known(row, key)
+    return Decimal(0) if value is None else value
+
+
+def required(row: Row, key: str) -> Decimal:
+    """The number at `key`, without which the row means nothing.
+
+    Raises:
+        UnreadableAnswerError: there is none, or the text is not a number.
+    """
+    value = known(row, key)
+    if value is None:
+        raise UnreadableAnswerError(f"the exchange sent {key} = {row.get(key)!r}, expected a number")
+    return value
+
+
+def known(row: Row, key: str) -> Decimal | None:
+    """The number at `key`, None where there is no value.
+
+    Raises:
+        UnreadableAnswerError: the text is not a number.
     """
     text = row.get(key)
     if text is None or text == "":
-        return Decimal(0)
+        return None
     try:
         value = Decimal(str(text))
     except InvalidOperation:
         value = Decimal("NaN")
     if not value.is_finite():
-        raise ExchangeUnavailableError(f"the exchange sent {key} = {text!r}, expected a number")
+        raise UnreadableAnswerError(f"the exchange sent {key} = {text!r}, expected a number")
     return value
 
 
@@ -85,7 +196,16 @@ def text(row: Row, key: str) -> str:
     return "" if value is None or value == "UNKNOWN" else str(value)
 
 
-@_of_the_venue
+def purpose(row: Row) -> OrderPurpose:
+    """Why an order exists. `stopOrderType` may be empty once the order was triggered; `createType` stays."""
+    waits_as = text(row, "stopOrderType")
+    made_as = text(row, "createType").removeprefix("CreateBy")
+    if waits_as in _EXITS or made_as in _EXITS:
+        return _EXITS.get(waits_as) or _EXITS[made_as]
+    return OrderPurpose.CONDITIONAL if waits_as else OrderPurpose.ORDINARY
+
+
+@_venue_errors
 def instrument(row: Row) -> Instrument:
     lot, price, leverage = row["lotSizeFilter"], row["priceFilter"], row["leverageFilter"]
     return Instrument(
@@ -93,27 +213,28 @@ def instrument(row: Row) -> Instrument:
         base_coin=text(row, "baseCoin"),
         quote_coin=text(row, "quoteCoin"),
         settle_coin=text(row, "settleCoin"),
-        contract_type=text(row, "contractType"),
-        status=text(row, "status"),
-        symbol_type=text(row, "symbolType"),
+        kind=_CONTRACT_KINDS.get(text(row, "contractType"), ContractKind.OTHER),
+        status=_CONTRACT_STATUS.get(text(row, "status"), ContractStatus.OTHER),
+        is_coin=text(row, "symbolType") in _COINS,
         listed_ms=milliseconds(row, "launchTime"),
-        tick_size=decimal(price, "tickSize"),
-        qty_step=decimal(lot, "qtyStep"),
-        min_qty=decimal(lot, "minOrderQty"),
-        max_market_qty=decimal(lot, "maxMktOrderQty"),
+        tick_size=required(price, "tickSize"),
+        qty_step=required(lot, "qtyStep"),
+        min_qty=required(lot, "minOrderQty"),
+        max_market_qty=required(lot, "maxMktOrderQty"),
         min_notional=decimal(lot, "minNotionalValue"),
         max_leverage=decimal(leverage, "maxLeverage"),
         leverage_step=decimal(leverage, "leverageStep"),
-        funding_interval_min=int(row["fundingInterval"]),
+        funding_interval_min=int(decimal(row, "fundingInterval")),
+        delivery_ms=milliseconds(row, "deliveryTime") or None,
     )
 
 
-@_of_the_venue
+@_venue_errors
 def ticker(row: Row) -> Ticker:
     return Ticker(
         symbol=text(row, "symbol"),
-        last=decimal(row, "lastPrice"),
-        mark=decimal(row, "markPrice"),
+        last=required(row, "lastPrice"),
+        mark=required(row, "markPrice"),
         bid=decimal(row, "bid1Price"),
         ask=decimal(row, "ask1Price"),
         turnover_24h=decimal(row, "turnover24h"),
@@ -124,7 +245,7 @@ def ticker(row: Row) -> Ticker:
     )
 
 
-@_of_the_venue
+@_venue_errors
 def order_book(result: Row) -> OrderBook:
     def side(key: str) -> tuple[tuple[Decimal, Decimal], ...]:
         levels = ({"price": price, "quantity": quantity} for price, quantity in result[key])
@@ -133,7 +254,7 @@ def order_book(result: Row) -> OrderBook:
     return OrderBook(text(result, "s"), side("b"), side("a"), int(result["ts"]))
 
 
-@_of_the_venue
+@_venue_errors
 def candles(timeframe: Timeframe, rows: Sequence[Sequence[str]]) -> Candles:
     """Rows of seven strings, newest first, as ascending arrays."""
     if not rows:
@@ -149,7 +270,7 @@ StreamedCandle = tuple[str, int, tuple[float, float, float, float, float, float]
 """Topic, start, (open, high, low, close, volume, turnover), and the venue's time; times in UTC ms."""
 
 
-@_of_the_venue
+@_venue_errors
 def stream_candles(message: Row) -> list[StreamedCandle]:
     """The closed candles of a message of a `kline` topic; it may hold unfinished ones as well."""
     found: list[StreamedCandle] = []
@@ -163,7 +284,7 @@ def stream_candles(message: Row) -> list[StreamedCandle]:
     return found
 
 
-@_of_the_venue
+@_venue_errors
 def funding(rows: Sequence[Row]) -> Funding:
     """Rows, newest first, as ascending arrays."""
     times = np.array([int(row["fundingRateTimestamp"]) for row in reversed(rows)], dtype=np.int64)
@@ -171,65 +292,97 @@ def funding(rows: Sequence[Row]) -> Funding:
     return Funding(times, rates)
 
 
-@_of_the_venue
+@_venue_errors
 def wallet(row: Row) -> Wallet:
+    """Of the whole account. Under isolated margin Bybit leaves the figures of margin empty, and tells them by coin."""
+    margin = {name: known(row, name) for name in ("totalMarginBalance", "totalInitialMargin", "totalAvailableBalance")}
+    available = margin["totalAvailableBalance"]
+    if all(value is None for value in margin.values()):
+        available = _free_of_settle_coin(row)
     return Wallet(
-        equity=decimal(row, "totalEquity"),
-        wallet_balance=decimal(row, "totalWalletBalance"),
-        available=decimal(row, "totalAvailableBalance"),
-        initial_margin=decimal(row, "totalInitialMargin"),
-        maintenance_margin=decimal(row, "totalMaintenanceMargin"),
+        equity=required(row, "totalEquity"),
+        wallet_balance=required(row, "totalWalletBalance"),
+        available=available,
+        initial_margin=margin["totalInitialMargin"],
+        maintenance_margin=known(row, "totalMaintenanceMargin"),
         unrealised_pnl=decimal(row, "totalPerpUPL"),
     )
 
 
-@_of_the_venue
+def _free_of_settle_coin(row: Row) -> Decimal | None:
+    """Free margin under isolated margin, as Bybit documents it for a coin; None where it cannot be read.
+
+    Source: Bybit's page on the wallet balance, walletBalance - totalPositionIM - totalOrderIM - locked - bonus.
+    """
+    for coin in row["coin"]:
+        if text(coin, "coin") == SETTLE_COIN:
+            balance, positions, orders = (
+                known(coin, key) for key in ("walletBalance", "totalPositionIM", "totalOrderIM")
+            )
+            if balance is None or positions is None or orders is None:
+                return None
+            return max(balance - positions - orders - decimal(coin, "locked") - decimal(coin, "bonus"), Decimal(0))
+    return Decimal(0)  # coins of which there is nothing are left out
+
+
+def is_flat(row: Row) -> bool:
+    """Whether a row of the position list says that nothing is open: its size is 0, or every field is empty.
+
+    Raises:
+        UnreadableAnswerError: the row tells no size.
+    """
+    if "size" not in row:
+        raise UnreadableAnswerError("the exchange sent a position without its size")
+    return decimal(row, "size") == 0
+
+
+@_venue_errors
 def position(row: Row) -> Position:
     return Position(
         symbol=text(row, "symbol"),
         side=Side(text(row, "side")),
-        size=decimal(row, "size"),
-        entry_price=decimal(row, "avgPrice"),
-        mark_price=decimal(row, "markPrice"),
+        size=required(row, "size"),
+        entry_price=required(row, "avgPrice"),
+        mark_price=required(row, "markPrice"),
         leverage=decimal(row, "leverage"),
         unrealised_pnl=decimal(row, "unrealisedPnl"),
         realised_pnl=decimal(row, "curRealisedPnl"),
         liquidation_price=positive(row, "liqPrice"),
         stop_loss=positive(row, "stopLoss"),
         take_profit=positive(row, "takeProfit"),
-        position_idx=int(row["positionIdx"]),
+        position_idx=int(row.get("positionIdx") or 0),
         opened_ms=milliseconds(row, "createdTime"),
         updated_ms=milliseconds(row, "updatedTime"),
     )
 
 
-@_of_the_venue
+@_venue_errors
 def order(row: Row) -> Order:
+    refused = text(row, "rejectReason")
+    refused = "" if refused in _NOT_REJECTED else refused
     return Order(
         symbol=text(row, "symbol"),
         order_id=text(row, "orderId"),
         order_link_id=text(row, "orderLinkId"),
         side=Side(text(row, "side")),
-        status=OrderStatus(text(row, "orderStatus")),
-        order_type=text(row, "orderType"),
-        stop_order_type=text(row, "stopOrderType"),
-        create_type=text(row, "createType"),
-        qty=decimal(row, "qty"),
+        status=_ORDER_STATUS.get(text(row, "orderStatus"), OrderStatus.OTHER),
+        purpose=purpose(row),
+        qty=required(row, "qty"),
         filled_qty=decimal(row, "cumExecQty"),
         average_price=positive(row, "avgPrice"),
-        fee=decimal(row, "cumExecFee"),
+        fee=_fee(row),
         reduce_only=bool(row.get("reduceOnly")),
         stop_loss=positive(row, "stopLoss"),
         take_profit=positive(row, "takeProfit"),
         trigger_price=positive(row, "triggerPrice"),
-        reject_reason=text(row, "rejectReason"),
-        cancel_type=text(row, "cancelType"),
+        reject_reason=_REJECTED.get(refused, RejectReason.OTHER) if refused else None,
+        venue_reason=", ".join(word for word in (refused, text(row, "cancelType")) if word),
         created_ms=milliseconds(row, "createdTime"),
         updated_ms=milliseconds(row, "updatedTime"),
     )
 
 
-@_of_the_venue
+@_venue_errors
 def execution(row: Row) -> Execution:
     return Execution(
         exec_id=text(row, "execId"),
@@ -237,54 +390,160 @@ def execution(row: Row) -> Execution:
         order_id=text(row, "orderId"),
         order_link_id=text(row, "orderLinkId"),
         side=Side(text(row, "side")),
+        kind=FILL_KINDS.get(text(row, "execType"), FillKind.OTHER),
         exec_type=text(row, "execType"),
-        price=decimal(row, "execPrice"),
-        qty=decimal(row, "execQty"),
+        price=required(row, "execPrice"),
+        qty=required(row, "execQty"),
         value=decimal(row, "execValue"),
         fee=decimal(row, "execFee"),
         fee_rate=decimal(row, "feeRate"),
         is_maker=bool(row.get("isMaker")),
         closed_size=decimal(row, "closedSize"),
-        create_type=text(row, "createType"),
-        stop_order_type=text(row, "stopOrderType"),
+        purpose=purpose(row),
         time_ms=milliseconds(row, "execTime"),
     )
 
 
-@_of_the_venue
+@_venue_errors
 def closed_pnl(row: Row) -> ClosedPnl:
     return ClosedPnl(
         symbol=text(row, "symbol"),
         order_id=text(row, "orderId"),
         side=Side(text(row, "side")),
-        qty=decimal(row, "closedSize"),
+        qty=required(row, "closedSize"),
         entry_price=decimal(row, "avgEntryPrice"),
         exit_price=decimal(row, "avgExitPrice"),
-        pnl=decimal(row, "closedPnl"),
+        pnl=required(row, "closedPnl"),
         open_fee=decimal(row, "openFee"),
         close_fee=decimal(row, "closeFee"),
-        exec_type=text(row, "execType"),
+        kind=FILL_KINDS.get(text(row, "execType"), FillKind.OTHER),
         created_ms=milliseconds(row, "createdTime"),
         updated_ms=milliseconds(row, "updatedTime"),
     )
 
 
-@_of_the_venue
-def api_key(result: Row) -> ApiKeyInfo:
-    expires_ms = to_ms(datetime.fromisoformat(result["expiredAt"])) if result.get("expiredAt") else 0
-    return ApiKeyInfo(
-        read_only=int(result["readOnly"]) == 1,
-        permissions=frozenset(f"{group}.{name}" for group, names in result["permissions"].items() for name in names),
-        addresses=tuple(ip for ip in result.get("ips") or () if ip and ip != "*"),
-        expires_ms=expires_ms or None,
-        unified=int(result.get("uta") or 0) == 1 or int(result.get("unified") or 0) == 1,
+def _fee(row: Row) -> Decimal:
+    """An order's fees so far. `cumExecFee` has given way to `cumFeeDetail`, which tells them by coin."""
+    detail = row.get("cumFeeDetail")
+    if isinstance(detail, Mapping) and detail:
+        return sum((decimal(detail, coin) for coin in detail), Decimal(0))
+    return decimal(row, "cumExecFee")
+
+
+_TRANSACTIONS = {
+    "TRADE": TransactionKind.TRADE,
+    "SETTLEMENT": TransactionKind.FUNDING,
+    "TRANSFER_IN": TransactionKind.TRANSFER,
+    "TRANSFER_OUT": TransactionKind.TRANSFER,
+    "DELIVERY": TransactionKind.SETTLEMENT,
+    "LIQUIDATION": TransactionKind.LIQUIDATION,
+    "ADL": TransactionKind.ADL,
+}
+"""`type` of the transaction log; another word is `TransactionKind.OTHER`."""
+
+
+@_venue_errors
+def transaction(row: Row) -> Transaction:
+    word = text(row, "type")
+    return Transaction(
+        transaction_id=row["id"],
+        kind=_TRANSACTIONS.get(word, TransactionKind.OTHER),
+        word=word,
+        coin=text(row, "currency"),
+        symbol=text(row, "symbol"),
+        change=required(row, "change"),
+        balance=required(row, "cashBalance"),
+        fee=decimal(row, "fee"),
+        funding=decimal(row, "funding"),
+        order_id=text(row, "orderId"),
+        time_ms=milliseconds(row, "transactionTime"),
     )
 
 
-@_of_the_venue
+_MARGIN_MODES = {
+    "REGULAR_MARGIN": MarginMode.CROSS,
+    "ISOLATED_MARGIN": MarginMode.ISOLATED,
+    "PORTFOLIO_MARGIN": MarginMode.PORTFOLIO,
+}
+_UNIFIED = (3, 4, 5, 6)
+"""`unifiedMarginStatus` of unified accounts; 1 is a classic one."""
+
+
+@_venue_errors
+def account_shape(info: Row, user_id: str | None, legs: Sequence[Row]) -> AccountShape:
+    """From the account's settings, and the rows of the position list of one symbol."""
+    return AccountShape(
+        user_id=user_id,
+        unified=int(info["unifiedMarginStatus"]) in _UNIFIED,
+        margin_mode=_MARGIN_MODES.get(text(info, "marginMode"), MarginMode.OTHER),
+        position_mode=position_mode(legs),
+    )
+
+
+def position_mode(legs: Sequence[Row]) -> PositionMode:
+    """The mode that the rows of one symbol show: legs have numbers, a one-way position has 0."""
+    hedged = any(row.get("positionIdx") in (1, 2) for row in legs)
+    return PositionMode.HEDGE if hedged else PositionMode.ONE_WAY
+
+
+@_venue_errors
+def user_id(result: Row) -> str | None:
+    """The number of the account whose key is in use."""
+    return text(result, "userID") or None
+
+
+@_venue_errors
+def api_key(result: Row) -> ApiKeyInfo:
+    expires_ms = to_ms(datetime.fromisoformat(result["expiredAt"])) if result.get("expiredAt") else 0
+    read_only = int(result["readOnly"]) == 1
+    granted = frozenset(f"{group}.{name}" for group, names in result["permissions"].items() for name in names)
+    faults = []
+    if not read_only and not any(wanted <= granted for wanted in _TRADES):
+        faults.append("it may not trade contracts: give it the permission Contract (Orders and Positions)")
+    if int(result.get("uta") or 0) != 1 and int(result.get("unified") or 0) != 1:
+        faults.append("its account is not a unified account: upgrade the account at Bybit")
+    return ApiKeyInfo(
+        read_only=read_only,
+        may_withdraw=_WITHDRAWS in granted,
+        addresses=tuple(ip for ip in result.get("ips") or () if ip and ip != "*"),
+        expires_ms=expires_ms or None,
+        faults=tuple(faults),
+    )
+
+
+@_venue_errors
 def server_ms(result: Row) -> int:
     """The answer of `/v5/market/time`, UTC ms."""
     return int(result["timeNano"]) // 1_000_000
+
+
+def rows(
+    raw: Sequence[object],
+    parse: Callable[[Row], _Model],
+    identity: Callable[[_Model], Hashable],
+    age: Callable[[_Model], Any] = lambda _: 0,
+) -> Rows[_Model]:
+    """The rows of a list, each once; one that cannot be read is left out alone, with its symbol.
+
+    Args:
+        identity: what two rows share that are the same one, in one answer or over pages.
+        age: of two such rows the one with the greatest is kept, the last of equal ones.
+    """
+    found: dict[Hashable, _Model] = {}
+    unreadable: list[UnreadableRow] = []
+    for row in raw:
+        try:
+            if not isinstance(row, Mapping):
+                raise UnreadableAnswerError(f"the exchange sent {type(row).__name__} in place of a row")
+            model = parse(row)
+        except ExchangeUnavailableError as error:
+            symbol = row.get("symbol") if isinstance(row, Mapping) else None
+            unreadable.append(UnreadableRow(symbol if isinstance(symbol, str) and symbol else None, str(error)))
+            continue
+        key = identity(model)
+        if key not in found or age(model) >= age(found[key]):
+            found[key] = model
+    return Rows(found.values(), unreadable)
 
 
 def number(value: Decimal) -> str:

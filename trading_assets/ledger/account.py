@@ -137,7 +137,7 @@ def add_equity(connection: sa.Connection, account: str, wallet: Wallet, time_ms:
             account=account,
             equity=wallet.equity,
             wallet_balance=wallet.wallet_balance,
-            available=wallet.available,
+            available=wallet.available if wallet.available is not None else Decimal(0),
             unrealised_pnl=wallet.unrealised_pnl,
             peak=max(_peak(connection, account, newest), wallet.equity),
             time_ms=time_ms,

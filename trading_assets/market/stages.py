@@ -20,7 +20,6 @@ from trading_assets.core.timeframes import DAY_MS, HOUR_MS, Timeframe, as_of_ms
 from trading_assets.market import lookback as depth
 from trading_assets.market import universe
 from trading_assets.market.fingerprint import window_hashes
-from trading_assets.market.loading import BTC
 from trading_assets.market.quality import QualityLimits, faults
 from trading_assets.market.store import CandleStore, Progress, Span, union
 
@@ -53,7 +52,7 @@ def scan_hours(
         return HourlyScans(MARKET_SCAN.empty(), {})
     start, end = as_of_ms(min(hours_ms)) - DAY_MS, as_of_ms(max(hours_ms))
     # What is eligible at the last hour was so before, or was not yet listed.
-    symbols = [coin.symbol for coin in universe.eligible(instruments, end)[0]]
+    symbols = [coin.symbol for coin in universe.eligible(instruments, end, settings.symbols.settle_coin)[0]]
     store.fill_many(
         source,
         [(symbol, Timeframe.M60, start, end) for symbol in symbols],
@@ -86,12 +85,12 @@ def fill_candles(
     limits: QualityLimits,
     progress: Progress | None = None,
 ) -> pd.DataFrame:
-    """Fetch what the store lacks of each hour's symbols (and BTCUSDT) and tell what it holds and what is wrong with it.
+    """Fetch what the store lacks of each hour's symbols (and BTC's) and tell what it holds and what is wrong with it.
 
     Returns:
         Rows of `candle_coverage`, one per hour and symbol.
     """
-    with_btc = {hour: {*symbols, BTC} for hour, symbols in symbols_by_hour.items()}
+    with_btc = {hour: {*symbols, store.btc} for hour, symbols in symbols_by_hour.items()}
     hours_of = _hours_of(with_btc)
     reach = depth.reach_ms(timeframe, strategies)
     store.fill_many(

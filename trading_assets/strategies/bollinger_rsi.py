@@ -13,7 +13,7 @@ from trading_assets.strategies.base import STOPS, Entries, Parameters, Parameter
 
 
 class BollingerRsiParameters(Parameters):
-    """Bands, RSI levels and confidence; the defaults are those of the published strategy."""
+    """The defaults are the numbers of the strategy as described (docs/choices.md)."""
 
     bollinger_period: int = Field(20, ge=2)
     bollinger_deviations: float = Field(2.0, gt=0)
@@ -76,7 +76,7 @@ class BollingerRsi(Strategy):
 
 
 def stretched(v: Values, p: BollingerRsiParameters) -> Entries:
-    """Entries of this strategy, for those that build upon it."""
+    """Entries of this strategy, for strategies that extend it."""
     moderate = (v.rsi >= p.rsi_low) & (v.rsi <= p.rsi_high)
     long = moderate & (v.bb_position < -p.band)
     short = moderate & (v.bb_position > p.band)

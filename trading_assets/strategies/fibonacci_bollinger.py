@@ -19,10 +19,10 @@ _HOURS_OF_A_DAY = 24
 
 
 class FibonacciBollingerParameters(BollingerRsiParameters):
-    """Those of `bollinger_rsi`, and the window, distance and bonus of each filter added to it."""
+    """The defaults are the numbers of the strategy as described (docs/choices.md)."""
 
     level_window: int = Field(30, ge=2, description="bars of each timeframe that span its levels")
-    near_pct: float = Field(2.0, gt=0, description="a level so close counts as near, percent")
+    near_pct: float = Field(2.0, gt=0, description="a level this close counts as near, percent of the close")
     max_volatility_pct: float = Field(50.0, gt=0, description="no entry with a larger 24 h range, percent")
     btc_bars: int = Field(20, ge=1, description="240m bars of BTCUSDT that make its trend")
     btc_trend_pct: float = Field(2.0, gt=0, description="a larger change is a trend, percent")

@@ -109,7 +109,7 @@ def by_parity(chosen: Sequence[SelectedStrategy], found: dict[str, Signal]) -> p
     )
 
 
-@hypothesis_settings(max_examples=15, deadline=None)
+@hypothesis_settings(max_examples=15)
 @given(st.lists(CHOICES, min_size=HOURS, max_size=HOURS))
 def test_live_the_walk_forward_and_parity_know_the_same_signals(choices: list[tuple[str, str, str]]) -> None:
     chosen = selections(choices)

@@ -117,7 +117,7 @@ trades_strategy = st.lists(
 )
 
 
-@hypothesis_settings(max_examples=40, deadline=None)
+@hypothesis_settings(max_examples=40)
 @given(trades_strategy, st.integers(60, 2800))
 def test_what_comes_later_changes_nothing_of_what_was_before(trades: list[ForwardTrade], minute: int) -> None:
     now = START + minute * MINUTE_MS
@@ -135,7 +135,7 @@ def test_what_comes_later_changes_nothing_of_what_was_before(trades: list[Forwar
     np.testing.assert_array_equal(first.equity[:known], second.equity[:known])
 
 
-@hypothesis_settings(max_examples=40, deadline=None)
+@hypothesis_settings(max_examples=40)
 @given(trades_strategy)
 def test_limits_hold_at_every_moment_and_the_curve_ends_with_the_pnl_of_all(trades: list[ForwardTrade]) -> None:
     found = portfolio(*trades, max_positions=3, max_daily_loss_pct=2.0)

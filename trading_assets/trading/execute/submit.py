@@ -22,7 +22,6 @@ from trading_assets.ledger import signals as ledger
 from trading_assets.ledger.leases import Lease
 from trading_assets.ledger.orders import Intent
 from trading_assets.trading.context import ExecutionContext, trading_lease
-from trading_assets.trading.decide.entry import order_link_id
 from trading_assets.trading.decide.sizing import Size, Unsizable, size_position
 from trading_assets.trading.execute import steps
 from trading_assets.trading.execute.recovery import recover
@@ -274,7 +273,7 @@ def _reserve(
 ) -> Intent | None:
     signal_id, symbol = str(row["signal_id"]), str(row["symbol"])
     intent = Intent(
-        order_link_id=order_link_id(signal_id),
+        order_link_id=context.exchange.order_ids.encode(signal_id),
         signal_id=signal_id,
         account=context.settings.account,
         symbol=symbol,
@@ -304,7 +303,8 @@ def _refuse(context: ExecutionContext, signal_id: str, reason: str, report: Subm
 def _after(account: Account, intent: Intent, price: Decimal) -> Account:
     """The account once the intent is a position: the next signal is gated on it."""
     margin = intent.qty * price / intent.leverage
-    wallet = replace(account.wallet, available=account.wallet.available - margin)
+    free = account.wallet.available
+    wallet = replace(account.wallet, available=None if free is None else free - margin)
     return replace(account, wallet=wallet, occupied=account.occupied | {intent.symbol})
 
 

@@ -42,11 +42,14 @@ def refusals(candidate: Candidate, ticker: Ticker, account: Account, settings: S
                 f"{ticker.turnover_24h:.0f} USD in 24 h, more than {settings.min_entry_volume} needed",
             )
         )
-    if account.wallet.available < settings.min_available_margin:
+    available = account.wallet.available
+    if available is None:
+        found.append(Refusal("margin", "the exchange does not tell the free margin", of_account=True))
+    elif available < settings.min_available_margin:
         found.append(
             Refusal(
                 "margin",
-                f"${account.wallet.available:.2f} free, at least ${settings.min_available_margin}",
+                f"${available:.2f} free, at least ${settings.min_available_margin}",
                 of_account=True,
             )
         )

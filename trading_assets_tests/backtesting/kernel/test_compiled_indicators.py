@@ -39,7 +39,7 @@ CALLS: dict[str, Callable[[object, np.ndarray, np.ndarray, np.ndarray, int], obj
 
 
 @pytest.mark.parametrize("name", CALLS)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     seed=st.integers(0, 2**32 - 1),
     bars=st.integers(1, 420),
@@ -56,7 +56,7 @@ def test_every_number_of_a_compiled_indicator_is_the_originals(
     np.testing.assert_array_equal(found, expected)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(seed=st.integers(0, 2**32 - 1), bars=st.integers(1, 200), behind=st.integers(-30, 30))
 def test_alignment_is_the_same_inside_and_outside_of_a_sweep(seed: int, bars: int, behind: int) -> None:
     rng = np.random.default_rng(seed)
