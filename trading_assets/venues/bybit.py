@@ -27,7 +27,7 @@ REGIONS = {
     "jp": ("bybit", "jp"),
     "eu": ("bybit", "eu"),
 }
-"""Domain and top-level domain of Bybit's regional sites, by the setting `bybit_region`. A key works at one site only."""
+"""Domain and top-level domain of Bybit's regional sites, by the setting `bybit_region`. A key works at one site."""
 
 PUBLIC_STREAM, PRIVATE_STREAM = "/v5/public/linear", "/v5/private"
 SYMBOLS = VenueSymbols(btc=BTC, settle_coin=SETTLE_COIN)
