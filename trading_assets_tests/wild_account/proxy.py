@@ -66,7 +66,7 @@ class _Rule:
     match: dict[str, str]
     times: int | None
     before: Callable[[Request], Answer | bytes | None] | None = None
-    change: Callable[[Request, Answer], Answer | None] | None = None
+    change: Callable[[Request, Answer], Answer | bytes | None] | None = None
     hits: int = 0
 
     def meets(self, request: Request) -> bool:
@@ -96,9 +96,14 @@ class Proxy:
     # What becomes of answers
 
     def rewrite(
-        self, path: str, change: Callable[[Request, Answer], Answer | None], *, times: int | None = None, **match: str
+        self,
+        path: str,
+        change: Callable[[Request, Answer], Answer | bytes | None],
+        *,
+        times: int | None = None,
+        **match: str,
     ) -> None:
-        """`change` alters the answer in place, or gives another."""
+        """`change` alters the answer in place, or gives another; bytes are a body that may be anything."""
         self._add(_Rule(path, match, times, change=change))
 
     def each_row(
@@ -231,8 +236,11 @@ class Proxy:
         with self._lock:
             self._newest[request.kind] = json.loads(body)
         for rule in self._meeting(request, "change"):
-            if answer.get("retCode", 0) == 0 and rule.change is not None:
-                answer = rule.change(request, answer) or answer
+            if rule.change is not None:
+                given = rule.change(request, answer)
+                if isinstance(given, bytes):
+                    return status, headers, given
+                answer = given or answer
         return status, headers, json.dumps(answer).encode()
 
     def _listen(self, port: int) -> ThreadingHTTPServer:
