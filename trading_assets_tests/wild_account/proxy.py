@@ -89,6 +89,7 @@ class Proxy:
         self._lock = threading.Lock()
         self._newest: dict[tuple[str, ...], Answer] = {}
         self._open: set[socket.socket] = set()
+        self.is_up = True
         self._server = self._listen(0)
         self.port: int = self._server.server_address[1]
         self.url = f"http://127.0.0.1:{self.port}"
@@ -204,11 +205,15 @@ class Proxy:
             with suppress(OSError):
                 one.shutdown(socket.SHUT_RDWR)
 
+        self.is_up = False
+
     def up(self) -> None:
         self._server = self._listen(self.port)
+        self.is_up = True
 
     def close(self) -> None:
-        self.down()
+        if self.is_up:
+            self.down()
 
     def _add(self, rule: _Rule) -> None:
         with self._lock:
@@ -320,3 +325,84 @@ def _handler(proxy: Proxy) -> type[BaseHTTPRequestHandler]:
 
 def _wall_ms() -> int:
     return time.time_ns() // 1_000_000
+
+
+class Relay:
+    """A link that bytes go through, REST and streams alike, until it falls silent or is cut.
+
+    `silent_at`: it falls silent when a client sends this, before the exchange sees it; None never.
+    """
+
+    def __init__(self, upstream: str) -> None:
+        parts = urlsplit(upstream)
+        self._upstream = (str(parts.hostname), int(parts.port or 80))
+        self._lock = threading.Lock()
+        self._pairs: list[tuple[socket.socket, socket.socket]] = []
+        self._quiet = threading.Event()
+        self.silent_at: bytes | None = None
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        self._cut = False
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    @property
+    def is_silent(self) -> bool:
+        return self._quiet.is_set()
+
+    def silence(self) -> None:
+        """What is sent arrives nowhere; nobody is told."""
+        self._quiet.set()
+
+    def cut(self) -> None:
+        """Open connections break, new ones are refused."""
+        self._cut = True
+        self._break()
+
+    def heal(self) -> None:
+        """New connections go through. Those of before are dead."""
+        self.silent_at = None
+        self._break()
+        self._cut = False
+        self._quiet = threading.Event()
+
+    def close(self) -> None:
+        self._cut = True
+        self._listener.close()
+        self._break()
+
+    def _break(self) -> None:
+        with self._lock:
+            pairs, self._pairs = self._pairs, []
+        for pair in pairs:
+            for one in pair:
+                with suppress(OSError):
+                    one.shutdown(socket.SHUT_RDWR)
+                one.close()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return
+            if self._cut:
+                client.close()
+                continue
+            upstream = socket.create_connection(self._upstream)
+            for one in (client, upstream):
+                one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            with self._lock:
+                self._pairs.append((client, upstream))
+            quiet = self._quiet
+            for source, sink in ((client, upstream), (upstream, client)):
+                threading.Thread(target=self._carry, args=(source, sink, quiet, source is client), daemon=True).start()
+
+    def _carry(self, source: socket.socket, sink: socket.socket, quiet: threading.Event, from_client: bool) -> None:
+        with suppress(OSError):
+            while data := source.recv(65_536):
+                if from_client and self.silent_at is not None and self.silent_at in data:
+                    quiet.set()
+                if not quiet.is_set():
+                    sink.sendall(data)
+            if not quiet.is_set():
+                sink.shutdown(socket.SHUT_WR)

@@ -395,11 +395,19 @@ def attempt(call: Callable[[], object]) -> None:
 class Play:
     """A session in a thread, on eager selections of `symbols`; REST and stream both go through `url`."""
 
-    def __init__(self, running: RunningExchange, database: Database, folder: Path, url: str, *symbols: str) -> None:
+    def __init__(
+        self,
+        running: RunningExchange,
+        database: Database,
+        folder: Path,
+        url: str,
+        *symbols: str,
+        timeframe: str = "1m",
+    ) -> None:
         self.running, self.database = running, database
         self.settings = settings(simulator_url=url, limits_dir=folder, **(ROOMY | NO_PAUSES))
         hour = floor_ms(running.now_ms(), HOUR_MS) - HOUR_MS
-        rows = [selection_row(hour, symbol, parameters=EAGER) for symbol in symbols]
+        rows = [selection_row(hour, symbol, timeframe, parameters=EAGER) for symbol in symbols]
         replace_partitions(database, STRATEGY_SELECTIONS, pd.DataFrame(rows), [hour])
         add_signal(database, "STARTS-THE-STRATEGY", status="expired")
         selected = newest_selection(database)
@@ -439,10 +447,10 @@ class Play:
     def fault(self, **rule: Any) -> None:
         self.running.faults.add([FaultRule.model_validate(rule)], self.running.now_ms())
 
-    def next_close(self) -> int:
-        """Move the clock to a tenth of a second after the end of the minute; that end."""
-        now = self.running.now_ms()
-        close = floor_ms(now, MINUTE_MS) + MINUTE_MS
+    def next_close(self, minutes: int = 1) -> int:
+        """Move the clock to a tenth of a second after the end of a candle of so many minutes; that end."""
+        now, step = self.running.now_ms(), minutes * MINUTE_MS
+        close = floor_ms(now, step) + step
         self.running.advance(close + 100 - now)
         return close
 
@@ -460,7 +468,7 @@ class Play:
 
     def stop(self) -> None:
         self.session.stop()
-        self._thread.join(20)
+        self._thread.join(3)
         self.exchange.close()
 
 

@@ -44,7 +44,7 @@ def test_a_coin_without_a_delivery_is_entered(scene: Scene, none: str) -> None:
     assert identity in scene.submit().executed
 
 
-@pytest.mark.parametrize("status", ["Delivering", "PreLaunch", "Closed", "Settling", "SomethingNew"])
+@pytest.mark.parametrize("status", ["Delivering", "PreLaunch", "Closed", "SomethingNew"])
 def test_a_coin_that_does_not_trade_is_not_entered(scene: Scene, status: str) -> None:
     scene.reconcile()
     _listed_as(scene, "SUIUSDT", status=status)
@@ -78,10 +78,8 @@ ENDS = {
     ("AdlTrade", "CreateByAdl_PassThrough"): "adl",
     ("Settle", "CreateBySettle"): "settlement",
     ("Delivery", "CreateBySettle"): "settlement",
-    ("SessionSettlePnL", "CreateBySettle"): "settlement",
     ("BustTrade", "CreateByTakeOver_PassThrough"): "liquidation",
     ("MovePosition", "CreateByClosing"): "other",
-    ("BlockTrade", "CreateByClosing"): "other",
     ("SomethingNew", "CreateBySomethingNew"): "other",
 }
 

@@ -14,34 +14,23 @@ OF_THE_WALLET = [
     "totalEquity",
     "totalWalletBalance",
     "totalAvailableBalance",
-    "totalMarginBalance",
     "totalInitialMargin",
     "totalMaintenanceMargin",
     "totalPerpUPL",
     "accountIMRate",
-    "accountMMRate",
-    "accountLTV",
 ]
-OF_A_COIN = ["equity", "usdValue", "walletBalance", "unrealisedPnl", "totalPositionIM", "totalOrderIM", "locked", "bonus"]
+OF_A_COIN = ["equity", "walletBalance", "unrealisedPnl", "totalPositionIM"]
 OF_A_POSITION = [
     "avgPrice",
-    "positionValue",
     "leverage",
     "markPrice",
     "liqPrice",
     "bustPrice",
-    "positionIM",
-    "positionMM",
     "unrealisedPnl",
     "curRealisedPnl",
-    "cumRealisedPnl",
     "takeProfit",
-    "trailingStop",
-    "breakEvenPrice",
     "createdTime",
     "updatedTime",
-    "sessionAvgPrice",
-    "positionBalance",
 ]
 
 
