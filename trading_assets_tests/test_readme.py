@@ -1,15 +1,23 @@
-"""README.md: what it names exists."""
+"""README.md: what it names exists, and its strategy works as printed."""
 
 import re
 from pathlib import Path
 
+import pytest
+
+from trading_assets_tests.printed_examples import backtests_of, example
+
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def test_every_make_target_and_picture_that_it_names_exists() -> None:
-    text = (ROOT / "README.md").read_text()
-    targets = set(re.findall(r"^([a-z]+):.*##", (ROOT / "Makefile").read_text(), re.M))
-    assert set(re.findall(r"make ([a-z]+)", text)) - {"sense"} <= targets
+def test_its_strategy_is_twelve_lines_and_is_found_started_and_backtested_as_printed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = example("README.md", "strategy")
+    assert len([line for line in code.splitlines() if line.strip()]) <= 12
+    rows = backtests_of(code, "breakout", tmp_path, monkeypatch)
+    assert rows["error"].isna().all()
+    assert rows["total_trades"].iloc[0] > 5
 
 
 def test_every_picture_is_there_small_shown_and_taken_by_the_browser_test() -> None:

@@ -20,9 +20,9 @@ from trading_assets.market.loading import OfHour, stored_candles
 from trading_assets.strategies.registry import ConfiguredStrategy
 
 
-def why_left_out(symbol: str, timeframe: Timeframe, needs: DataNeeds, faults: CandleFaults) -> str | None:
+def why_left_out(symbol: str, timeframe: Timeframe, needs: DataNeeds, faults: CandleFaults, btc: str) -> str | None:
     """What is wrong with candles that the backtest would read; None where they are good."""
-    bad = [one for one in stored_candles(symbol, timeframe, needs) if one in faults]
+    bad = [one for one in stored_candles(symbol, timeframe, needs, btc) if one in faults]
     return "; ".join(f"{of} candles of {whose}: {faults[of, whose]}" for of, whose in bad) or None
 
 
@@ -40,6 +40,7 @@ def backtest_good_candles(
     Args:
         faults: by hour (UTC ms); hours without any may be absent.
     """
+    btc = settings.symbols.btc
     needs = {strategy.name: strategy.needs() for strategy in strategies}
     routes: dict[tuple[str, ...], dict[int, dict[str, str]]] = {(): {hour: {} for hour in scans}}
     reasons: dict[tuple[int, str], str] = {}
@@ -49,7 +50,7 @@ def backtest_good_candles(
             routes[()][hour] = dict(symbols)
             continue
         for symbol, scan in symbols.items():
-            why = {name: why_left_out(symbol, timeframe, needs[name], of_hour) for name in needs}
+            why = {name: why_left_out(symbol, timeframe, needs[name], of_hour, btc) for name in needs}
             out = tuple(name for name, reason in why.items() if reason is not None)
             routes.setdefault(out, {}).setdefault(hour, {})[symbol] = scan
             if out:

@@ -19,6 +19,7 @@ import requests
 from trading_assets.bench.selections import selection_row
 from trading_assets.chaos.installation import own_environment
 from trading_assets.core.errors import ConfigurationError, ExchangeUnavailableError
+from trading_assets.core.models import ContractKind
 from trading_assets.core.ports import Exchange
 from trading_assets.core.schemas import STRATEGY_SELECTIONS
 from trading_assets.core.settings import Settings, load_settings
@@ -28,7 +29,7 @@ from trading_assets.ledger.partitions import replace_partitions
 from trading_assets.simulator.clock import ClockMode, ClockSpec
 from trading_assets.simulator.launcher import ensure_running
 from trading_assets.trading.decide.sizing import Size, size_position
-from trading_assets.venues.factory import open_exchange
+from trading_assets.venues import open_exchange
 
 SENSOR = "trade_when_candles_close"
 COMMAND_TIMEOUT_S = 120
@@ -130,7 +131,7 @@ def _select(
         one.symbol
         for one in exchange.instruments()
         if one.settle_coin == "USDT"
-        and one.contract_type == "LinearPerpetual"
+        and one.kind is ContractKind.PERPETUAL
         and isinstance(size_position(one, tickers[one.symbol].last, settings), Size)
     ][:symbols]
     if len(coins) < symbols:

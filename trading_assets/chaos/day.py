@@ -40,7 +40,7 @@ from trading_assets.ledger.tables import closings, entry_signals, risk_events, s
 from trading_assets.trading.context import ExecutionContext
 from trading_assets.trading.reconcile.reconciler import reconcile
 from trading_assets.trading.risk import guard as risk_guard
-from trading_assets.venues.factory import open_exchange
+from trading_assets.venues import open_exchange
 
 START_MS = 1_772_409_660_000
 """2026-03-02 00:01 UTC: where the market begins."""

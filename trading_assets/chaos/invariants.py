@@ -9,12 +9,11 @@ from decimal import Decimal
 
 import sqlalchemy as sa
 
-from trading_assets.core.models import Execution, Position
+from trading_assets.core.models import Execution, OrderPurpose, Position
 from trading_assets.core.ports import Exchange
 from trading_assets.ledger import orders
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.tables import entry_signals, fills, order_intents, positions
-from trading_assets.trading.decide.entry import OUR_ENTRIES
 from trading_assets.trading.execute.saga import STATES
 
 
@@ -54,7 +53,7 @@ def compare(database: Database, exchange: Exchange, account: str, foreign: Forei
         intents = {row["order_link_id"]: dict(row) for row in connection.execute(_all_intents(account)).mappings()}
         booked = list(connection.execute(sa.select(positions).where(positions.c.account == account)).mappings())
         known = set(connection.execute(sa.select(fills.c.exec_id).where(fills.c.time_ms >= since_ms)).scalars())
-    _entries(found, executions, intents)
+    _entries(found, [row for row in executions if exchange.order_ids.is_entry(row.order_link_id)], intents)
     _positions(found, ours, intents)
     found.mismatches += [
         f"{link} is still {intent['status']}"
@@ -89,7 +88,8 @@ def _foreign(found: Findings, exchange: Exchange, held: Mapping[str, Position], 
         position = held.get(symbol)
         if position is None or position.size != size or position.stop_loss is not None:
             found.foreign.append(f"the foreign position of {symbol} was touched: {position}, it was {size}")
-    waiting = {order.order_id: order.symbol for order in exchange.open_orders() if not order.stop_order_type}
+    open_orders = exchange.open_orders()
+    waiting = {order.order_id: order.symbol for order in open_orders if order.purpose is OrderPurpose.ORDINARY}
     if waiting != dict(foreign.orders):
         found.foreign.append(f"foreign orders were {foreign.orders}, now {waiting} are open")
 
@@ -97,8 +97,7 @@ def _foreign(found: Findings, exchange: Exchange, held: Mapping[str, Position], 
 def _entries(found: Findings, executions: Sequence[Execution], intents: Mapping[str, dict[str, object]]) -> None:
     by_link: dict[str, list[Execution]] = defaultdict(list)
     for execution in executions:
-        if execution.order_link_id.startswith(OUR_ENTRIES):
-            by_link[execution.order_link_id].append(execution)
+        by_link[execution.order_link_id].append(execution)
     for link, rows in by_link.items():
         placed = {row.order_id for row in rows}
         found.entries |= placed

@@ -24,13 +24,12 @@ from trading_assets.chaos.invariants import Foreign, compare
 from trading_assets.chaos.manual_trader import Human
 from trading_assets.chaos.signal_source import give_signal
 from trading_assets.chaos.worker import Life, Place, connect, live
-from trading_assets.core.models import Instrument, Position
+from trading_assets.core.models import ContractKind, ContractStatus, Instrument, OrderPurpose, Position
 from trading_assets.core.settings import Settings
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.strategies import seed_registry
 from trading_assets.ledger.tables import order_intents
 from trading_assets.simulator.launcher import ensure_running
-from trading_assets.trading.decide.entry import OUR_ENTRIES
 from trading_assets.trading.execute import steps
 from trading_assets.trading.execute.saga import Step
 
@@ -129,10 +128,9 @@ class _Trial:
         self._due, self._died_at = deque(POINTS), set[str]()
         self._usual_s = 0.1
         """how long a life takes that ends by itself"""
-        listed = [row for row in self._exchange.instruments() if row.settle_coin == "USDT" and row.status == "Trading"]
-        perpetual = sorted(
-            (row for row in listed if row.contract_type == "LinearPerpetual"), key=lambda row: row.symbol
-        )
+        traded = (row for row in self._exchange.instruments() if row.status is ContractStatus.TRADING)
+        listed = [row for row in traded if row.settle_coin == "USDT"]
+        perpetual = sorted((row for row in listed if row.kind is ContractKind.PERPETUAL), key=lambda row: row.symbol)
         self._symbols: Mapping[str, Instrument] = {row.symbol: row for row in perpetual[2:]}
         self._foreign = self._open_foreign(perpetual[:2], perpetual[2])
         for symbol in list(self._symbols)[:3]:
@@ -226,7 +224,7 @@ class _Trial:
     def _entered(self, since_ms: int) -> dict[str, int]:
         """Symbols that were entered since then, and when."""
         rows = self._exchange.executions(since_ms, self._exchange.now_ms() + 1)
-        return {row.symbol: row.time_ms for row in rows if row.order_link_id.startswith(OUR_ENTRIES)}
+        return {row.symbol: row.time_ms for row in rows if self._exchange.order_ids.is_entry(row.order_link_id)}
 
     def _compare(self, since_ms: int, bare_since: Mapping[str, int]) -> None:
         report, account = self._report, self._place.settings.account
@@ -247,7 +245,7 @@ class _Trial:
         ends = [
             row.created_ms
             for row in self._exchange.open_orders(symbol)
-            if row.stop_order_type == "StopLoss" and row.created_ms >= since_ms
+            if row.purpose is OrderPurpose.STOP and row.created_ms >= since_ms
         ]
         ends += [
             row.time_ms

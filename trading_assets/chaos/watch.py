@@ -7,9 +7,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from trading_assets.core.clock import local_ms
 from trading_assets.core.errors import TradingAssetsError
 from trading_assets.core.ports import Exchange
+from trading_assets.core.timeframes import local_ms
 from trading_assets.ledger.database import Database
 from trading_assets.trading.session.lease import trader_of
 

@@ -16,10 +16,10 @@ from pathlib import Path
 from pydantic import SecretStr
 
 from trading_assets.chaos.faults import TIMEOUT_MS
-from trading_assets.core.clock import local_ms
 from trading_assets.core.errors import TradingAssetsError
 from trading_assets.core.models import OrderAck, OrderRequest
 from trading_assets.core.settings import Settings
+from trading_assets.core.timeframes import local_ms
 from trading_assets.exchange.bybit import BybitExchange
 from trading_assets.exchange.keys import ApiKeys
 from trading_assets.exchange.transport import Connection, Transport
@@ -90,7 +90,7 @@ def connect(place: Place, *, loses_stops: bool = False, patient: bool = True) ->
         keys=ApiKeys(SecretStr(DEFAULT_API_KEY), SecretStr(DEFAULT_API_SECRET)),
         timeout_s=place.settings.request_timeout_s if patient else TIMEOUT_MS / 1000,
     )
-    return kind(Transport(connection, spaced=False, sleep=_hurry), virtual_clock=True)
+    return kind(Transport(connection, limited=False, sleep=_hurry), virtual_clock=True)
 
 
 class WorkerBrokeError(TradingAssetsError):

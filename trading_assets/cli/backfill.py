@@ -27,7 +27,7 @@ def backfill(first: str | None, last: str | None, days: int | None) -> None:
     """
     if (first is None) == (days is None):
         raise click.UsageError("give either --from or --days, such as --from 2026-03-01 --to 2026-03-30, or --days 30")
-    from trading_assets.venues.factory import open_market_data  # noqa: PLC0415 (imports the connector)
+    from trading_assets.venues import open_market_data  # noqa: PLC0415 (imports the connector)
 
     console = open_console()
     with console.status("asking the exchange for its time"):

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trading_assets.core.errors import StorageError, TradingAssetsError
-from trading_assets.core.settings import Settings, Venue
+from trading_assets.core.settings import Settings
 from trading_assets.core.timeframes import iso
-from trading_assets.exchange.keys import require_trading_key
 from trading_assets.ledger.database import Database
-from trading_assets.venues.factory import open_exchange
+from trading_assets.venues import open_exchange
+from trading_assets.venues.keys import require_trading_key
 
 _LOW_DISK_BYTES = 500 * 1024**2
 
@@ -89,6 +89,6 @@ def _api_key(settings: Settings) -> str:
         verdict = require_trading_key(exchange)
     finally:
         exchange.close()
-    if settings.venue is Venue.SIMULATOR:
+    if settings.venue.adapter.is_simulated:
         return "the embedded exchange's own, it guards nothing"
     return "; ".join((verdict.summary, *verdict.warnings))

@@ -60,13 +60,13 @@ def doctor(quiet: bool) -> None:
 @click.option("--env-example", is_flag=True, help="Print the text of .env.example.")
 def show_settings(env_example: bool) -> None:
     """The settings in force; secrets are shown only as set or not set."""
-    from trading_assets.reference import settings_values as settings_reference  # noqa: PLC0415
+    from trading_assets.reference import settings_page  # noqa: PLC0415
 
     if env_example:
-        click.echo(settings_reference.env_example(), nl=False)
+        click.echo(settings_page.env_example(), nl=False)
         return
     table = RichTable("variable", "value")
-    for variable, value in settings_reference.current_values(load_settings()):
+    for variable, value in settings_page.current_values(load_settings()):
         table.add_row(variable, value)
     open_console().print(table)
 
@@ -79,7 +79,7 @@ def show_settings(env_example: bool) -> None:
     help="Root of the checkout whose pages are written.  [default: that of this program]",
 )
 def reference_pages(check: bool, to: Path | None) -> None:
-    """Write docs/reference, .env.example and the settings of README.md again, from the code."""
+    """Write docs/reference, .env.example and the settings of docs/howto/configure.md again, from the code."""
     from trading_assets.reference import pages  # noqa: PLC0415
     from trading_assets.reference.dagster_page import build as dagster_page  # noqa: PLC0415 (imports dagster)
 

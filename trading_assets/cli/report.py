@@ -72,8 +72,9 @@ def _sources() -> Sources:
     from trading_assets.ledger.database import Database  # noqa: PLC0415
     from trading_assets.market.store import CandleStore  # noqa: PLC0415
     from trading_assets.reporting.build import Sources  # noqa: PLC0415
-    from trading_assets.venues.factory import open_market_data  # noqa: PLC0415 (imports the connector)
+    from trading_assets.venues import open_market_data  # noqa: PLC0415 (imports the connector)
 
     settings = load_settings()
     database = Database(settings.resolved_database_url, busy_timeout_s=settings.database_busy_timeout_s)
-    return Sources(settings, database, CandleStore(settings.candle_store), open_market_data(settings))
+    store = CandleStore(settings.candle_store, btc=settings.symbols.btc)
+    return Sources(settings, database, store, open_market_data(settings))

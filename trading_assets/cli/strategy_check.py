@@ -76,7 +76,7 @@ def places(settings: Settings, database: Database, symbol: str | None) -> list[P
     found = [Place("seeded", MarketReader(market), name, AS_OF_MS) for name in seeded]
     hour = latest_hour_ms(database, MARKET_SCAN)
     if hour is not None:
-        store = CandleStore(settings.candle_store)
+        store = CandleStore(settings.candle_store, btc=settings.symbols.btc)
         scanned = read_partitions(database, MARKET_SCAN, [hour]).sort_values("rank")["symbol"].tolist()
         stored = [name for name in scanned if symbol in (None, name)][:SYMBOLS]
         found += [Place("stored", store, name, as_of_ms(hour)) for name in stored]

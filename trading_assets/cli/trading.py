@@ -61,7 +61,7 @@ def flatten(reason: tuple[str, ...], yes: bool, foreign: bool) -> None:
     """
     from trading_assets.trading.context import ExecutionContext  # noqa: PLC0415
     from trading_assets.trading.execute.flatten import flatten as close_all  # noqa: PLC0415
-    from trading_assets.venues.factory import open_exchange  # noqa: PLC0415 (imports the connector)
+    from trading_assets.venues import open_exchange  # noqa: PLC0415 (imports the connector)
 
     settings = load_settings()
     if not yes:
@@ -111,7 +111,7 @@ def explain(order: str, as_json: bool) -> None:
 
     settings = load_settings()
     with _ledger(settings) as database:
-        found = explaining.explain(database, order, explaining.Links(settings.ui_url))
+        found = explaining.explain(database, order, explaining.Links(settings.ui_url), settings.symbols.btc)
     if as_json:
         click.echo(json.dumps(explaining.plain(found)))
     else:
@@ -172,8 +172,8 @@ def _set_state(name: str, reason: tuple[str, ...]) -> None:
 
 def _time(settings: Settings, *, may_be_local: bool) -> int:
     """The venue's time; the local clock where it does not answer, for nothing may keep a person from halting."""
-    from trading_assets.core.clock import local_ms  # noqa: PLC0415
-    from trading_assets.venues.factory import open_market_data  # noqa: PLC0415
+    from trading_assets.core.timeframes import local_ms  # noqa: PLC0415
+    from trading_assets.venues import open_market_data  # noqa: PLC0415
 
     try:
         return open_market_data(settings).now_ms()

@@ -47,7 +47,7 @@ class ExchangeError(TradingAssetsError):
     """The exchange refused, failed or could not be reached.
 
     Attributes:
-        code: the exchange's `retCode`, or the HTTP status where there is no envelope, or None.
+        code: the exchange's own code, or the HTTP status where the answer has none, or None. For messages only.
     """
 
     def __init__(self, message: str, *, code: int | None = None) -> None:

@@ -1,6 +1,6 @@
-"""What an order came to, as standard events: whoever hears of it needs no code of the exchange. Pure.
+"""Trade events: what became of an order, in words that need no code of the exchange. Pure.
 
-Made of the connector's answers and errors by the steps of an order; `trading.context` passes them on.
+The steps of an order make them from the connector's answers and errors; `trading.context` passes them on.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from trading_assets.core.models import Side
 
 
 class Failure(StrEnum):
-    """Why an order came to nothing, or is not known to have come to anything."""
+    """Why an order failed, or is not known to have succeeded."""
 
     BALANCE = "insufficient balance"
     SYMBOL = "symbol unavailable"
@@ -79,7 +79,7 @@ class TradeExecuted:
 
 @dataclass(frozen=True)
 class TradeFailed:
-    """An order came to nothing; with `Failure.UNKNOWN` it may still come to something, and is looked up again."""
+    """An order failed. With `Failure.UNKNOWN` it may still be filled, and is looked up again."""
 
     name: ClassVar[str] = "trade_failed"
 

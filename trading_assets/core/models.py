@@ -1,6 +1,7 @@
-"""What the connector speaks: frozen records in the field's terms, `Decimal` for money and quantities.
+"""What every connector speaks: frozen records in the field's terms, `Decimal` for money and quantities.
 
-No exchange error code, JSON key or string number passes this module upwards.
+The words are the project's own. A connector translates its exchange's words, codes and numbers into them; where a
+venue's own word is kept, it is for a person to read and never compared.
 """
 
 from __future__ import annotations
@@ -20,14 +21,16 @@ class Side(StrEnum):
 
 
 class OrderStatus(StrEnum):
-    NEW = "New"
-    PARTIALLY_FILLED = "PartiallyFilled"
-    UNTRIGGERED = "Untriggered"
-    TRIGGERED = "Triggered"
-    FILLED = "Filled"
-    CANCELLED = "Cancelled"
-    REJECTED = "Rejected"
-    DEACTIVATED = "Deactivated"
+    """How far an order has come. `DEACTIVATED`: a conditional order was cancelled before its trigger."""
+
+    NEW = "new"
+    PARTIALLY_FILLED = "partially filled"
+    UNTRIGGERED = "untriggered"
+    TRIGGERED = "triggered"
+    FILLED = "filled"
+    CANCELLED = "cancelled"
+    REJECTED = "rejected"
+    DEACTIVATED = "deactivated"
 
     @property
     def is_final(self) -> bool:
@@ -37,17 +40,76 @@ class OrderStatus(StrEnum):
 _FINAL = frozenset({OrderStatus.FILLED, OrderStatus.CANCELLED, OrderStatus.REJECTED, OrderStatus.DEACTIVATED})
 
 
+class OrderPurpose(StrEnum):
+    """Why an order exists."""
+
+    ORDINARY = "ordinary"
+    """placed for its own sake: an entry or an exit"""
+    CONDITIONAL = "conditional"
+    """waits for a price, and belongs to no position"""
+    STOP = "stop"
+    TARGET = "target"
+    TRAILING_STOP = "trailing stop"
+
+    @property
+    def is_protective(self) -> bool:
+        """Whether the order belongs to a position and ends it."""
+        return self in _PROTECTIVE
+
+
+_PROTECTIVE = frozenset({OrderPurpose.STOP, OrderPurpose.TARGET, OrderPurpose.TRAILING_STOP})
+
+
+class RejectReason(StrEnum):
+    """Why an order ended without being filled in full."""
+
+    NO_LIQUIDITY = "nothing on the other side of the book"
+    CANCELLED = "cancelled on request"
+    PRICE = "price refused"
+    QUANTITY = "quantity refused"
+    POST_ONLY = "it would have taken liquidity"
+    SELF_MATCH = "it would have met an order of the same account"
+    SYMBOL = "the contract cannot be traded now"
+    OTHER = "another reason"
+
+
+class ContractKind(StrEnum):
+    """Kind of a contract."""
+
+    PERPETUAL = "perpetual"
+    DATED = "dated"
+    INVERSE = "inverse"
+    """settled in the coin that it is about"""
+    OTHER = "other"
+
+
+class ContractStatus(StrEnum):
+    """Whether a contract is traded. Only `TRADING` takes orders."""
+
+    PRE_LAUNCH = "pre-launch"
+    TRADING = "trading"
+    SETTLING = "settling"
+    CLOSED = "closed"
+    OTHER = "other"
+
+
 @dataclass(frozen=True)
 class Instrument:
-    """A contract's rules. `listed_ms` is its launch; `funding_interval_min` minutes between payments."""
+    """A contract's rules.
+
+    Attributes:
+        is_coin: its price is that of a coin, and not of a share, a currency or a commodity.
+        listed_ms: its launch, UTC ms.
+        funding_interval_min: minutes between funding payments.
+    """
 
     symbol: str
     base_coin: str
     quote_coin: str
     settle_coin: str
-    contract_type: str
-    status: str
-    symbol_type: str
+    kind: ContractKind
+    status: ContractStatus
+    is_coin: bool
     listed_ms: int
     tick_size: Decimal
     qty_step: Decimal
@@ -61,7 +123,7 @@ class Instrument:
 
 @dataclass(frozen=True)
 class Ticker:
-    """Newest prices of a symbol. `turnover_24h` in USDT, `change_24h_pct` in percent."""
+    """Newest prices of a symbol. `turnover_24h` in the settle coin, `change_24h_pct` in percent."""
 
     symbol: str
     last: Decimal
@@ -147,16 +209,19 @@ class OrderAck:
 
 @dataclass(frozen=True)
 class Order:
-    """An order as the venue knows it. `stop_order_type` is StopLoss, TakeProfit ... or empty."""
+    """An order as the venue knows it.
+
+    Attributes:
+        reject_reason: None where the venue gives no reason.
+        venue_reason: the venue's own words for it, empty where it gives none.
+    """
 
     symbol: str
     order_id: str
     order_link_id: str
     side: Side
     status: OrderStatus
-    order_type: str
-    stop_order_type: str
-    create_type: str
+    purpose: OrderPurpose
     qty: Decimal
     filled_qty: Decimal
     average_price: Decimal | None
@@ -165,14 +230,14 @@ class Order:
     stop_loss: Decimal | None
     take_profit: Decimal | None
     trigger_price: Decimal | None
-    reject_reason: str
-    cancel_type: str
+    reject_reason: RejectReason | None
+    venue_reason: str
     created_ms: int
     updated_ms: int
 
 
 class FillKind(StrEnum):
-    """What moved a position or its balance: only `TRADE` is an ordinary fill."""
+    """What moved a position or its balance: only `TRADE` is an ordinary fill. The ledger keeps the values."""
 
     TRADE = "trade"
     FUNDING = "funding"
@@ -182,22 +247,45 @@ class FillKind(StrEnum):
     OTHER = "other"
 
 
-_KINDS = {
-    "Trade": FillKind.TRADE,
-    "Funding": FillKind.FUNDING,
-    "BustTrade": FillKind.LIQUIDATION,
-    "AdlTrade": FillKind.ADL,
-    "SessionSettlePnL": FillKind.SETTLEMENT,
-    "Settle": FillKind.SETTLEMENT,
-    "Delivery": FillKind.SETTLEMENT,
+class CloseReason(StrEnum):
+    """Why a position was closed. The ledger keeps the values; only `STOP` counts as a stop."""
+
+    STOP = "stop"
+    TARGET = "target"
+    LIQUIDATION = "liquidation"
+    ADL = "adl"
+    SETTLEMENT = "settlement"
+    OTHER = "other"
+    """by an order of its own (ours, or a person's), or by a trailing stop, which is a person's"""
+
+
+_CLOSED_BY_KIND = {
+    FillKind.LIQUIDATION: CloseReason.LIQUIDATION,
+    FillKind.ADL: CloseReason.ADL,
+    FillKind.SETTLEMENT: CloseReason.SETTLEMENT,
 }
+_CLOSED_BY_PURPOSE = {OrderPurpose.STOP: CloseReason.STOP, OrderPurpose.TARGET: CloseReason.TARGET}
+
+
+def close_reason(kind: FillKind, purpose: OrderPurpose | None) -> CloseReason:
+    """Why a position was closed, from what moved it and, for an ordinary fill, the closing order's purpose.
+
+    Args:
+        purpose: None where the order is not known.
+    """
+    if kind in _CLOSED_BY_KIND:
+        return _CLOSED_BY_KIND[kind]
+    return CloseReason.OTHER if purpose is None else _CLOSED_BY_PURPOSE.get(purpose, CloseReason.OTHER)
 
 
 @dataclass(frozen=True)
 class Execution:
-    """One execution row. `exec_type` is the venue's word, `kind` what it means to the books.
+    """One execution row.
 
-    For funding rows `fee` > 0 means paid.
+    Attributes:
+        kind: what it means to the books.
+        exec_type: the venue's own word for it, kept in the ledger for a person.
+        fee: of a funding row: above 0 was paid, below 0 received.
     """
 
     exec_id: str
@@ -205,6 +293,7 @@ class Execution:
     order_id: str
     order_link_id: str
     side: Side
+    kind: FillKind
     exec_type: str
     price: Decimal
     qty: Decimal
@@ -213,13 +302,8 @@ class Execution:
     fee_rate: Decimal
     is_maker: bool
     closed_size: Decimal
-    create_type: str
-    stop_order_type: str
+    purpose: OrderPurpose
     time_ms: int
-
-    @property
-    def kind(self) -> FillKind:
-        return _KINDS.get(self.exec_type, FillKind.OTHER)
 
 
 @dataclass(frozen=True)
@@ -235,7 +319,7 @@ class ClosedPnl:
     pnl: Decimal
     open_fee: Decimal
     close_fee: Decimal
-    exec_type: str
+    kind: FillKind
     created_ms: int
     updated_ms: int
 
@@ -245,13 +329,13 @@ class ApiKeyInfo:
     """What the venue says of the key in use.
 
     Attributes:
-        permissions: as `ContractTrade.Order`.
         addresses: from which it may be used; empty means any.
         expires_ms: None where it does not expire.
+        faults: what else forbids to trade with it, and what to do, in the venue's terms.
     """
 
     read_only: bool
-    permissions: frozenset[str]
+    may_withdraw: bool
     addresses: tuple[str, ...]
     expires_ms: int | None
-    unified: bool
+    faults: tuple[str, ...] = ()

@@ -1,30 +1,37 @@
-"""The face of an exchange as the rest of the project sees it: two protocols, no implementation.
+"""A venue as the rest of the project sees it: protocols, no implementation.
 
-`MarketData` is all that research needs (and what tests of look-ahead poison); `Exchange` adds the account.
-Errors are those of `trading_assets.core.errors`; every time is UTC ms.
+`MarketData` is all that research needs (and what tests of look-ahead poison); `Exchange` adds the account; a
+`VenueAdapter` opens both. Errors are those of `trading_assets.core.errors`; every time is UTC ms.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from decimal import Decimal
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from trading_assets.core.candles import Candles, Funding
-from trading_assets.core.models import (
-    ApiKeyInfo,
-    ClosedPnl,
-    Execution,
-    Instrument,
-    Order,
-    OrderAck,
-    OrderBook,
-    OrderRequest,
-    Position,
-    Ticker,
-    Wallet,
-)
-from trading_assets.core.timeframes import Timeframe
+if TYPE_CHECKING:
+    from trading_assets.core.candles import Candles, Funding
+    from trading_assets.core.models import (
+        ApiKeyInfo,
+        ClosedPnl,
+        Execution,
+        Instrument,
+        Order,
+        OrderAck,
+        OrderBook,
+        OrderRequest,
+        Position,
+        Ticker,
+        Wallet,
+    )
+    from trading_assets.core.settings import Settings
+    from trading_assets.core.streams import CandleStream, StreamEvent, Topic
+    from trading_assets.core.timeframes import Timeframe
+
+ENTRY = "e"
+"""The kind of an order that opens a position. Others: "x", "x2" ... emergency exits, "f1" ... closings by command."""
 
 
 class MarketData(Protocol):
@@ -55,8 +62,28 @@ class MarketData(Protocol):
     def order_book(self, symbol: str, depth: int = 25) -> OrderBook: ...
 
 
+class ClientOrderIds(Protocol):
+    """The venue's rules for the ids that we give to our orders."""
+
+    def encode(self, signal_id: str, kind: str = ENTRY) -> str:
+        """The id of a signal's order: a function of the two alone, so that a restart finds what was sent.
+
+        Ids of other signals or kinds differ. The venue accepts its form, and takes each id only once.
+        """
+        ...
+
+    def is_entry(self, order_link_id: str) -> bool:
+        """Whether an id has the form of one of our entries; any program like this one makes such ids."""
+        ...
+
+
 class Exchange(MarketData, Protocol):
     """A venue with an account. Reads retry; writes are sent once."""
+
+    @property
+    def order_ids(self) -> ClientOrderIds:
+        """How orders are named at this venue."""
+        ...
 
     def api_key(self) -> ApiKeyInfo | None:
         """What the venue says of the key in use; None where it does not tell (demo trading)."""
@@ -65,7 +92,7 @@ class Exchange(MarketData, Protocol):
     def wallet(self) -> Wallet: ...
 
     def positions(self) -> Sequence[Position]:
-        """Every open position settled in USDT, all pages."""
+        """Every open position in the venue's settle coin, all pages."""
         ...
 
     def position(self, symbol: str) -> Position | None:
@@ -110,4 +137,39 @@ class Exchange(MarketData, Protocol):
 
     def close(self) -> None:
         """Release connections."""
+        ...
+
+
+@dataclass(frozen=True)
+class VenueSymbols:
+    """A venue's own names: the perpetual of bitcoin, and the coin in which traded contracts are quoted and settled."""
+
+    btc: str
+    settle_coin: str
+
+
+class VenueAdapter(Protocol):
+    """What a setting of `venue` stands for. A module in `trading_assets.venues` holds one; nothing starts on import."""
+
+    @property
+    def symbols(self) -> VenueSymbols: ...
+
+    @property
+    def is_simulated(self) -> bool:
+        """Whether the venue is the project's own: nothing is at stake, so trading is on by default."""
+        ...
+
+    @property
+    def is_real_money(self) -> bool:
+        """Whether orders move real money: a second switch is demanded."""
+        ...
+
+    def open_market_data(self, settings: Settings) -> MarketData: ...
+
+    def open_exchange(self, settings: Settings) -> Exchange: ...
+
+    def open_candle_stream(
+        self, settings: Settings, topics: Sequence[Topic], deliver: Callable[[StreamEvent], None]
+    ) -> CandleStream:
+        """A stream that is not started yet. `deliver` is called with each event and returns at once."""
         ...

@@ -20,7 +20,7 @@ _TIMEFRAMES = [timeframe.value for timeframe in TRADED_TIMEFRAMES]
 _SCAN_ID = r"^scan-\d{8}-\d{6}$"
 
 # Columns that several tables share read alike in all of them.
-_SYMBOL = "Bybit symbol"
+_SYMBOL = "the venue's symbol"
 _TIMEFRAME = "length of the candles, minutes with an m"
 _STRATEGY = "name in the registry of strategies"
 _SCAN = "scan-YYYYMMDD-HHMMSS of the as-of"

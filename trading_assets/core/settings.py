@@ -6,33 +6,60 @@ Values come from the environment (prefix `TRADING_ASSETS_`, keys as `BYBIT_API_K
 
 from __future__ import annotations
 
+import os
 import re
+import warnings
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
 from enum import StrEnum
+from importlib import import_module
 from pathlib import Path
-from typing import Literal, Self
+from typing import TYPE_CHECKING, Literal, Self
 
+from dotenv import dotenv_values
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from trading_assets.core.errors import ConfigurationError
 
+if TYPE_CHECKING:
+    from trading_assets.core.ports import VenueAdapter, VenueSymbols
+
 PREFIX = "TRADING_ASSETS_"
+ENV_FILE = ".env"
+
+RENAMED: Mapping[str, str] = {"keep_looks_days": "keep_evaluations_days"}
+"""Settings by their former names, which still work and warn."""
 
 
 class Venue(StrEnum):
-    """Where candles come from and orders go to."""
+    """Where candles come from and orders go to: the setting's value, and where the venue's adapter is."""
 
-    SIMULATOR = "simulator"
-    DEMO = "demo"
-    TESTNET = "testnet"
-    MAINNET = "mainnet"
+    SIMULATOR = "simulator", "trading_assets.venues.embedded:EMBEDDED"
+    DEMO = "demo", "trading_assets.venues.bybit:DEMO"
+    TESTNET = "testnet", "trading_assets.venues.bybit:TESTNET"
+    MAINNET = "mainnet", "trading_assets.venues.bybit:MAINNET"
+
+    location: str
+
+    def __new__(cls, value: str, location: str) -> Self:
+        member = str.__new__(cls, value)
+        member._value_ = value
+        member.location = location
+        return member
+
+    @property
+    def adapter(self) -> VenueAdapter:
+        """What opens the venue. Its module is imported on first use: a venue that is not asked for costs nothing."""
+        module, _, name = self.location.partition(":")
+        adapter: VenueAdapter = getattr(import_module(module), name)
+        return adapter
 
 
 def default_home() -> Path:
     """`.trading_assets` in the checkout, or in the user's home where the package is installed elsewhere."""
-    checkout = Path(__file__).resolve().parents[1]
+    checkout = Path(__file__).resolve().parents[2]
     return (checkout if (checkout / "pyproject.toml").is_file() else Path.home()) / ".trading_assets"
 
 
@@ -40,7 +67,7 @@ class Settings(BaseSettings):
     """All settings. Use `load_settings()`: it turns a malformed value into one clear message."""
 
     model_config = SettingsConfigDict(
-        env_prefix=PREFIX, env_file=".env", extra="ignore", frozen=True, populate_by_name=True
+        env_prefix=PREFIX, env_file=ENV_FILE, extra="ignore", frozen=True, populate_by_name=True
     )
 
     # Where things are.
@@ -58,8 +85,8 @@ class Settings(BaseSettings):
     partitions_start: datetime = Field(datetime(2026, 1, 1, tzinfo=UTC), description="First hourly partition (UTC).")
 
     # Venue.
-    venue: Venue = Field(Venue.SIMULATOR, description="simulator, demo, testnet or mainnet.")
-    allow_mainnet: bool = Field(False, description="Second switch: mainnet is refused without it.")
+    venue: Venue = Field(Venue.SIMULATOR, description="Where candles come from and orders go to.")
+    allow_mainnet: bool = Field(False, description="Second switch: a venue with real money is refused without it.")
     account: str = Field(
         "main", pattern=r"^[A-Za-z0-9_-]{1,32}$", description="Name of the trading account in the ledger."
     )
@@ -77,8 +104,8 @@ class Settings(BaseSettings):
     )
     limits_dir: Path | None = Field(
         None,
-        description="Directory in which all processes of the machine count their requests together; default: one of "
-        "this user below the system's temporary directory.",
+        description="Directory of the rate limiter, which all processes of the machine share; default: one of this "
+        "user below the system's temporary directory.",
     )
     request_timeout_s: float = Field(10.0, gt=0, description="Timeout of one request.")
     recv_window_ms: int = Field(5000, ge=1000, description="Bybit's receive window.")
@@ -102,7 +129,7 @@ class Settings(BaseSettings):
         1800.0, gt=0, description="The embedded exchange stops after so long without a request."
     )
 
-    # Scan (spec section 2).
+    # Scan.
     min_volume_24h: float = Field(1_000_000.0, ge=0, description="24 h turnover, USD.")
     min_volatility: float = Field(2.0, ge=0, description="24 h range (high - low) / low, percent.")
     max_symbols: int = Field(30, ge=1, description="Keep so many, the most volatile first.")
@@ -121,12 +148,15 @@ class Settings(BaseSettings):
         50.0, gt=0, description="Nor one with a candle that opens so far from the close before it, percent."
     )
 
-    # Backtests (spec section 4).
+    # Backtests.
     backtest_capital: float = Field(1000.0, gt=0, description="Capital and notional of each trade, USD.")
     taker_fee: float = Field(0.00055, ge=0, lt=0.1, description="Taker fee, fraction of notional.")
     slippage_bps: float = Field(2.0, ge=0, lt=1000, description="Slippage of a market fill, basis points.")
     out_of_sample_pct: float = Field(
-        25.0, ge=0, lt=100, description="Newest part of the window that no parameter set is chosen by, percent."
+        25.0,
+        ge=0,
+        lt=100,
+        description="Newest part of the window, which plays no part in the choice of parameters, percent.",
     )
 
     backfill_hours_per_run: int | None = Field(
@@ -136,9 +166,11 @@ class Settings(BaseSettings):
         "run.",
     )
 
-    # Selection (spec section 5).
+    # Selection.
     selection_preset: Literal["strict", "volume", "volume_loose"] = Field(
-        "strict", description="Filter preset: strict [A], volume [B] or volume_loose (B's loosened form)."
+        "strict",
+        description="Filter preset: strict (profit factor and drawdown count), volume (number of trades and PnL count) "
+        "or volume_loose (the same with lower limits).",
     )
     min_deflated_sharpe: float | None = Field(
         None,
@@ -163,7 +195,7 @@ class Settings(BaseSettings):
         15.0, ge=2, description="A candle stream that says nothing for so long is taken for dead and opened again."
     )
 
-    # Signals and orders (spec sections 7 and 8).
+    # Signals and orders.
     signal_ttl_s: int = Field(300, gt=0, description="A signal not executed after so long expires.")
     min_signal_interval_s: int = Field(
         300, ge=0, description="Minimum time between two signals of a symbol and strategy."
@@ -191,7 +223,7 @@ class Settings(BaseSettings):
     max_positions: int = Field(10, ge=1, le=100, description="Positions open at once.")
     max_selection_age_s: int = Field(7200, gt=0, description="No entry on a selection whose as-of is older.")
 
-    # Risk guard (spec section 9).
+    # Risk guard.
     max_daily_loss_pct: float = Field(
         5.0,
         gt=0,
@@ -323,12 +355,17 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _mainnet_behind_two_switches(self) -> Self:
-        if self.venue is Venue.MAINNET and not self.allow_mainnet:
+        if self.venue.adapter.is_real_money and not self.allow_mainnet:
             raise ValueError(
-                f"venue is mainnet (real money) but {PREFIX}ALLOW_MAINNET is not true; set both, or use "
-                "simulator, demo or testnet"
+                f"venue is {self.venue.value} (real money) but {PREFIX}ALLOW_MAINNET is not true; set both, or use "
+                "another venue"
             )
         return self
+
+    @property
+    def symbols(self) -> VenueSymbols:
+        """The venue's name of the BTC perpetual, and its settle coin."""
+        return self.venue.adapter.symbols
 
     @property
     def resolved_database_url(self) -> str:
@@ -336,7 +373,7 @@ class Settings(BaseSettings):
 
     @property
     def target_notional(self) -> Decimal:
-        """Value of one position in USD: `position_size` itself, or the position behind that margin (spec section 8)."""
+        """Value of one position in USD: `position_size` itself, or the position behind that margin."""
         return self.position_size if self.sizing == "notional" else self.position_size * self.leverage
 
     @property
@@ -347,7 +384,7 @@ class Settings(BaseSettings):
     @property
     def automation_on(self) -> bool:
         """Default state of every schedule and sensor that can lead to an order."""
-        return self.automation == "on" or (self.automation == "auto" and self.venue is Venue.SIMULATOR)
+        return self.automation == "on" or (self.automation == "auto" and self.venue.adapter.is_simulated)
 
     @property
     def candle_store(self) -> Path:
@@ -362,10 +399,11 @@ def load_settings(**overrides: object) -> Settings:
     """Settings from overrides, environment and `.env`, in this order.
 
     Raises:
-        ConfigurationError: a value is malformed; the message names each variable, what was found and expected.
+        ConfigurationError: a value is malformed, or a setting is there under its old and its new name with two values;
+            the message names each variable, what was found and expected.
     """
     try:
-        return Settings(**overrides)  # type: ignore[arg-type]
+        return Settings(**(_renamed() | overrides))  # type: ignore[arg-type]
     except ValidationError as error:
         lines = []
         for item in error.errors(include_url=False):
@@ -376,3 +414,22 @@ def load_settings(**overrides: object) -> Settings:
             message = re.sub(r"^Value error, ", "", item["msg"])
             lines.append(f"{name}: {message}{found}" if location else message)
         raise ConfigurationError("malformed setting: " + "; ".join(lines)) from None
+
+
+def _renamed() -> dict[str, object]:
+    """Values that are given under a setting's former name only."""
+    given = {name.upper(): value for name, value in {**dotenv_values(ENV_FILE), **os.environ}.items()}
+    found: dict[str, object] = {}
+    for former, name in RENAMED.items():
+        old, new = (f"{PREFIX}{each.upper()}" for each in (former, name))
+        if old not in given:
+            continue
+        if given.get(new, given[old]) != given[old]:
+            raise ConfigurationError(
+                f"{old} is {given[old]!r} and {new} is {given[new]!r}, expected one value: {old} is the former name of "
+                f"{new}, remove it"
+            )
+        warnings.warn(f"{old} is now {new}: rename it", FutureWarning, stacklevel=3)
+        if new not in given:
+            found[name] = given[old]
+    return found

@@ -16,7 +16,7 @@ class DataNeeds:
 
     Attributes:
         candles: bars of other timeframes of the symbol itself that must be known at the first decided bar.
-        btc: bars of BTCUSDT likewise.
+        btc: bars of the venue's BTC perpetual likewise.
         funding: whether funding rates are needed.
     """
 
@@ -47,9 +47,9 @@ def _deepest(wanted: Iterable[Mapping[Timeframe, int]]) -> dict[Timeframe, int]:
 class StrategyData:
     """What a strategy sees: closed candles only. `candles` begins with the warm-up.
 
-    `other` holds closed candles of the other timeframes in `DataNeeds.candles`, `btc` those of BTCUSDT. Use
-    `as_of_open`/`as_of_close` of `trading_assets.strategies.alignment` to bring them onto the own bars. Above
-    `max_price` (USDT) the quantity of a position would lie below the coin's smallest: no entry there, and none live.
+    `other` holds closed candles of the other timeframes in `DataNeeds.candles`, `btc` those of the venue's BTC
+    perpetual. Use `as_of_open`/`as_of_close` of `trading_assets.strategies.alignment` to bring them onto the own bars.
+    Above `max_price` (in the settle coin) a position's quantity would be below the contract's smallest: no entry there.
     """
 
     symbol: str

@@ -1,4 +1,4 @@
-"""What a stream of candles tells, and its face: whoever listens needs no word of the venue that sends it."""
+"""Events of a stream of candles, and its protocol, in words that are not a venue's."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Topic = tuple[str, Timeframe]
 
 @dataclass(frozen=True)
 class ClosedCandle:
-    """A candle that has closed, told at `venue_ms`; `values` are open, high, low, close, volume and turnover."""
+    """A candle that has closed, as sent at `venue_ms`. `values`: open, high, low, close, volume, turnover."""
 
     symbol: str
     timeframe: Timeframe
@@ -24,10 +24,10 @@ class ClosedCandle:
 
 @dataclass(frozen=True)
 class Up:
-    """Connected and subscribed. What closed before is not told: it has to be read by REST."""
+    """Connected and subscribed. Candles that closed before are not sent: read them by REST."""
 
     refused: tuple[Topic, ...]
-    """what the venue does not stream"""
+    """topics that the venue does not stream"""
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime
 from enum import StrEnum
 
@@ -15,7 +16,7 @@ WARM_UP_BARS = 200
 """Bars before a window that only feed indicators: Wilder's RSI and ATR forget their start after about 200."""
 
 LIVE_BARS = 200
-"""Newest closed bars that the live finder looks at (spec section 3), behind `WARM_UP_BARS` of warm-up."""
+"""Newest closed bars that the live finder reads, behind `WARM_UP_BARS` of warm-up."""
 
 
 class Timeframe(StrEnum):
@@ -40,13 +41,8 @@ class Timeframe(StrEnum):
         return _MS[self]
 
     @property
-    def bybit(self) -> str:
-        """Bybit's `interval` parameter."""
-        return "D" if self is Timeframe.D1 else str(self.minutes)
-
-    @property
     def window_bars(self) -> int:
-        """Bars of the backtest window (spec section 3)."""
+        """Bars of the backtest window."""
         return _WINDOW_DAYS[self] * DAY_MS // self.ms
 
     @property
@@ -81,6 +77,11 @@ def floor_ms(time_ms: int, step_ms: int) -> int:
 def as_of_ms(hour_ms: int) -> int:
     """The as-of of the hourly partition that starts at `hour_ms`: its end. Nothing at or after it is read."""
     return hour_ms + HOUR_MS
+
+
+def local_ms() -> int:
+    """The local clock, UTC ms. The venue's time, and how far the two may differ, is the connector's business."""
+    return time.time_ns() // 1_000_000
 
 
 def to_datetime(time_ms: int) -> datetime:

@@ -4,10 +4,9 @@ import json
 
 import dagster as dg
 
-from trading_assets.core.clock import local_ms
 from trading_assets.core.errors import TradingAssetsError
 from trading_assets.core.settings import load_settings
-from trading_assets.core.timeframes import HOUR_MS, floor_ms
+from trading_assets.core.timeframes import HOUR_MS, floor_ms, local_ms
 from trading_assets.defs import instance_queries as looking
 from trading_assets.defs.jobs import reconcile, research, trade
 from trading_assets.defs.partitions import key_of

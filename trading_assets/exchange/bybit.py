@@ -1,10 +1,12 @@
 """The connector: `MarketData` and `Exchange` over Bybit v5, category linear, one-way mode.
 
-Endpoints, paging and windows of time are here; one call and its errors in `transport`, JSON in `parsing`.
+Endpoints, paging and time windows are here; one call and its errors are in `transport`, words and JSON in `parsing`.
 """
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from decimal import Decimal
 from typing import Any, TypeVar
@@ -26,8 +28,9 @@ from trading_assets.core.models import (
     Ticker,
     Wallet,
 )
+from trading_assets.core.ports import ENTRY
 from trading_assets.core.timeframes import DAY_MS, Timeframe
-from trading_assets.exchange import parsing
+from trading_assets.exchange import SETTLE_COIN, parsing
 from trading_assets.exchange.clock import ExchangeClock
 from trading_assets.exchange.error_mapping import NO_SUCH_ORDER, NOT_ON_DEMO
 from trading_assets.exchange.transport import Transport
@@ -40,6 +43,19 @@ _LONGEST_QUERY_MS = 7 * DAY_MS - 1
 _UNSET = "0"
 
 _Model = TypeVar("_Model")
+
+
+class BybitOrderIds:
+    """Ids of our orders: at most 36 characters of [A-Za-z0-9_-]. Open orders carry them: the form never changes."""
+
+    _MARK = "ta"
+
+    def encode(self, signal_id: str, kind: str = ENTRY) -> str:
+        digest = hashlib.blake2b(signal_id.encode(), digest_size=18).digest()
+        return f"{self._MARK}-{kind}-{base64.urlsafe_b64encode(digest).decode().rstrip('=')}"
+
+    def is_entry(self, order_link_id: str) -> bool:
+        return order_link_id.startswith(f"{self._MARK}-{ENTRY}-")
 
 
 class BybitMarketData:
@@ -58,9 +74,9 @@ class BybitMarketData:
         return [parsing.instrument(row) for row in rows]
 
     def candles(self, symbol: str, timeframe: Timeframe, start_ms: int, end_ms: int) -> Candles:
-        """Pages run from `start_ms` forward: each asks for as many candles as one answer can hold.
+        """Read page by page from `start_ms` forward; each page asks for as many candles as one answer can hold.
 
-        What has closed is told by the time of the answer itself: there is no flag on an unfinished candle.
+        Bybit does not mark an unfinished candle: the time of the answer tells which have closed.
         """
         pages = []
         step = timeframe.ms
@@ -72,7 +88,7 @@ class BybitMarketData:
                 "get_kline",
                 category=_LINEAR,
                 symbol=symbol,
-                interval=timeframe.bybit,
+                interval=parsing.INTERVALS[timeframe],
                 start=start,
                 end=until,
                 limit=_KLINE_LIMIT,
@@ -90,7 +106,7 @@ class BybitMarketData:
         return _joined(timeframe, pages).between(start_ms, end_ms).closed_by(closed_by)
 
     def funding(self, symbol: str, start_ms: int, end_ms: int) -> Funding:
-        """Pages run from the end backwards, as the endpoint gives the newest first."""
+        """Read page by page from the end backwards, as the endpoint gives the newest first."""
         times: list[np.ndarray] = []
         rates: list[np.ndarray] = []
         until = end_ms - 1
@@ -137,7 +153,7 @@ class BybitMarketData:
         return parsing.server_ms(self._transport.read("get_server_time"))
 
     def _pages(self, method: str, *, limit: int, **params: object) -> Iterator[dict[str, Any]]:
-        """Rows of every page. Bybit gives a cursor on the last page too: a short, empty or repeated one ends."""
+        """Rows of every page. The last page has a cursor too: a short page, or an empty or repeated cursor, ends."""
         cursor, seen = "", set[str]()
         while True:
             paging = {"cursor": cursor} if cursor else {}
@@ -152,6 +168,8 @@ class BybitMarketData:
 
 class BybitExchange(BybitMarketData):
     """Public data and one account. See `trading_assets.core.ports.Exchange`."""
+
+    order_ids = BybitOrderIds()
 
     def api_key(self) -> ApiKeyInfo | None:
         try:
@@ -168,7 +186,7 @@ class BybitExchange(BybitMarketData):
         return parsing.wallet(rows[0])
 
     def positions(self) -> Sequence[Position]:
-        rows = self._pages("get_positions", limit=200, category=_LINEAR, settleCoin="USDT")
+        rows = self._pages("get_positions", limit=200, category=_LINEAR, settleCoin=SETTLE_COIN)
         return [parsing.position(row) for row in rows if parsing.decimal(row, "size") > 0]
 
     def position(self, symbol: str) -> Position | None:
@@ -232,7 +250,7 @@ class BybitExchange(BybitMarketData):
         return None
 
     def open_orders(self, symbol: str | None = None) -> Sequence[Order]:
-        scope: dict[str, object] = {"symbol": symbol} if symbol else {"settleCoin": "USDT"}
+        scope: dict[str, object] = {"symbol": symbol} if symbol else {"settleCoin": SETTLE_COIN}
         rows = self._pages("get_open_orders", limit=50, category=_LINEAR, **scope)
         return [parsing.order(row) for row in rows]
 

@@ -1,4 +1,4 @@
-"""The venue's time: the local clock held against the exchange's, or the exchange's own where it is virtual."""
+"""The venue's time: the local clock, compared with the exchange's, or the exchange's own where it is virtual."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import threading
 import time
 from collections.abc import Callable
 
-from trading_assets.core.clock import local_ms
 from trading_assets.core.errors import ClockSkewError, ExchangeUnavailableError, NotSentError
+from trading_assets.core.timeframes import local_ms
 
 REFRESH_S = 60.0
 MEASUREMENTS = 3
 
 FARTHEST_AHEAD_MS = 30_000
-"""A local clock farther ahead would take candles for missing that have yet to close. More than any round trip."""
+"""With a local clock farther ahead, candles that have yet to close would count as missing. More than any round trip."""
 
 
 class ExchangeClock:
@@ -21,7 +21,7 @@ class ExchangeClock:
 
     Args:
         server_ms: asks the exchange.
-        virtual: the exchange's clock may run or stand as it likes (the embedded one): it is asked each time.
+        virtual: the exchange has a clock of its own that may stand or run fast (the embedded one): ask it each time.
         max_offset_ms: largest difference on which `require_close` lets an order through.
     """
 
@@ -49,12 +49,13 @@ class ExchangeClock:
             return self._offset_ms
 
     def forget(self) -> None:
-        """Measure anew next time: the exchange has refused a time of ours."""
+        """Measure again next time: the exchange has refused a time of ours."""
         with self._lock:
             self._measured_at = None
 
     def require_close(self) -> None:
-        """
+        """Call before an order is sent.
+
         Raises:
             ClockSkewError: the clocks differ by more than the limit.
             NotSentError: the exchange did not tell its time.
@@ -73,7 +74,7 @@ class ExchangeClock:
             )
 
     def require_not_ahead(self, server_ms: int) -> None:
-        """Hold the local clock against a time that the exchange has just told.
+        """Compare the local clock with a time that the exchange has just told.
 
         Raises:
             ClockSkewError: the local clock is far ahead; what it calls closed has yet to close.
@@ -86,7 +87,7 @@ class ExchangeClock:
             )
 
     def _measure(self) -> int:
-        """The offset by the quickest of a few round trips: half of a slow one (retries inside) is no middle."""
+        """The offset by the quickest of a few round trips. A slow one (retries inside) says little of its middle."""
         trips: list[tuple[int, int]] = []
         while len(trips) < MEASUREMENTS:
             before = local_ms()

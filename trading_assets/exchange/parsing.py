@@ -1,4 +1,7 @@
-"""Bybit's JSON into the connector's models. An empty string is "no value"; money is `Decimal`. No I/O here."""
+"""Bybit's words and JSON into the project's models: the only place that knows them. No I/O here.
+
+An empty string is "no value"; money is `Decimal`.
+"""
 
 from __future__ import annotations
 
@@ -16,17 +19,95 @@ from trading_assets.core.errors import ExchangeUnavailableError
 from trading_assets.core.models import (
     ApiKeyInfo,
     ClosedPnl,
+    ContractKind,
+    ContractStatus,
     Execution,
+    FillKind,
     Instrument,
     Order,
     OrderBook,
+    OrderPurpose,
     OrderStatus,
     Position,
+    RejectReason,
     Side,
     Ticker,
     Wallet,
 )
 from trading_assets.core.timeframes import Timeframe, to_ms
+
+INTERVALS = {timeframe: "D" if timeframe is Timeframe.D1 else str(timeframe.minutes) for timeframe in Timeframe}
+"""A candle length as Bybit's parameter `interval`."""
+
+FILL_KINDS = {
+    "Trade": FillKind.TRADE,
+    "Funding": FillKind.FUNDING,
+    "BustTrade": FillKind.LIQUIDATION,
+    "AdlTrade": FillKind.ADL,
+    "Settle": FillKind.SETTLEMENT,
+    "SessionSettlePnL": FillKind.SETTLEMENT,
+    "Delivery": FillKind.SETTLEMENT,
+}
+"""`execType`; another word is `FillKind.OTHER`."""
+
+_ORDER_STATUS = {
+    "New": OrderStatus.NEW,
+    "PartiallyFilled": OrderStatus.PARTIALLY_FILLED,
+    "Untriggered": OrderStatus.UNTRIGGERED,
+    "Triggered": OrderStatus.TRIGGERED,
+    "Filled": OrderStatus.FILLED,
+    "Cancelled": OrderStatus.CANCELLED,
+    "Rejected": OrderStatus.REJECTED,
+    "Deactivated": OrderStatus.DEACTIVATED,
+}
+"""`orderStatus`. An unknown word is an error: whether the order can still fill is not known."""
+
+_EXITS = {
+    "StopLoss": OrderPurpose.STOP,
+    "PartialStopLoss": OrderPurpose.STOP,
+    "TakeProfit": OrderPurpose.TARGET,
+    "PartialTakeProfit": OrderPurpose.TARGET,
+    "TrailingStop": OrderPurpose.TRAILING_STOP,
+}
+"""`stopOrderType`, and `createType` after the word CreateBy."""
+
+_CONTRACT_KINDS = {
+    "LinearPerpetual": ContractKind.PERPETUAL,
+    "LinearFutures": ContractKind.DATED,
+    "InversePerpetual": ContractKind.INVERSE,
+    "InverseFutures": ContractKind.INVERSE,
+}
+
+_CONTRACT_STATUS = {
+    "PreLaunch": ContractStatus.PRE_LAUNCH,
+    "Trading": ContractStatus.TRADING,
+    "Delivering": ContractStatus.SETTLING,
+    "Closed": ContractStatus.CLOSED,
+}
+
+_COINS = frozenset({"", "innovation"})
+"""`symbolType`; others are shares, currencies and commodities."""
+
+_REJECTED = {
+    "EC_NoImmediateQtyToFill": RejectReason.NO_LIQUIDITY,
+    "EC_NoEnoughQtyToFill": RejectReason.NO_LIQUIDITY,
+    "EC_CancelForNoFullFill": RejectReason.NO_LIQUIDITY,
+    "EC_PerCancelRequest": RejectReason.CANCELLED,
+    "EC_CancelReplaceOrder": RejectReason.CANCELLED,
+    "EC_LimitOrderInvalidPrice": RejectReason.PRICE,
+    "EC_MarketOrderPriceIsNotZero": RejectReason.PRICE,
+    "EC_InvalidPriceScale": RejectReason.PRICE,
+    "EC_QtyCannotBeZero": RejectReason.QUANTITY,
+    "EC_PostOnlyWillTakeLiquidity": RejectReason.POST_ONLY,
+    "EC_BySelfMatch": RejectReason.SELF_MATCH,
+    "EC_InvalidSymbolStatus": RejectReason.SYMBOL,
+}
+"""`rejectReason`; another word is `RejectReason.OTHER`."""
+_NOT_REJECTED = frozenset({"", "EC_NoError"})
+
+_TRADES = (frozenset({"ContractTrade.Order", "ContractTrade.Position"}), frozenset({"Derivatives.DerivativesTrade"}))
+"""Permissions of a key, each set of which lets it trade contracts."""
+_WITHDRAWS = "Wallet.Withdraw"
 
 Row = Mapping[str, Any]
 
@@ -34,8 +115,8 @@ _Given = ParamSpec("_Given")
 _Model = TypeVar("_Model")
 
 
-def _of_the_venue(parse: Callable[_Given, _Model]) -> Callable[_Given, _Model]:
-    """A missing key, an unknown word or a text in place of a number is the venue's, so it is an error of the venue."""
+def _venue_errors(parse: Callable[_Given, _Model]) -> Callable[_Given, _Model]:
+    """A missing key, an unknown word and a text in place of a number become errors of the venue."""
 
     @wraps(parse)
     def checked(*args: _Given.args, **kwargs: _Given.kwargs) -> _Model:
@@ -85,7 +166,16 @@ def text(row: Row, key: str) -> str:
     return "" if value is None or value == "UNKNOWN" else str(value)
 
 
-@_of_the_venue
+def purpose(row: Row) -> OrderPurpose:
+    """Why an order exists. `stopOrderType` may be empty once the order was triggered; `createType` stays."""
+    waits_as = text(row, "stopOrderType")
+    made_as = text(row, "createType").removeprefix("CreateBy")
+    if waits_as in _EXITS or made_as in _EXITS:
+        return _EXITS.get(waits_as) or _EXITS[made_as]
+    return OrderPurpose.CONDITIONAL if waits_as else OrderPurpose.ORDINARY
+
+
+@_venue_errors
 def instrument(row: Row) -> Instrument:
     lot, price, leverage = row["lotSizeFilter"], row["priceFilter"], row["leverageFilter"]
     return Instrument(
@@ -93,9 +183,9 @@ def instrument(row: Row) -> Instrument:
         base_coin=text(row, "baseCoin"),
         quote_coin=text(row, "quoteCoin"),
         settle_coin=text(row, "settleCoin"),
-        contract_type=text(row, "contractType"),
-        status=text(row, "status"),
-        symbol_type=text(row, "symbolType"),
+        kind=_CONTRACT_KINDS.get(text(row, "contractType"), ContractKind.OTHER),
+        status=_CONTRACT_STATUS.get(text(row, "status"), ContractStatus.OTHER),
+        is_coin=text(row, "symbolType") in _COINS,
         listed_ms=milliseconds(row, "launchTime"),
         tick_size=decimal(price, "tickSize"),
         qty_step=decimal(lot, "qtyStep"),
@@ -108,7 +198,7 @@ def instrument(row: Row) -> Instrument:
     )
 
 
-@_of_the_venue
+@_venue_errors
 def ticker(row: Row) -> Ticker:
     return Ticker(
         symbol=text(row, "symbol"),
@@ -124,7 +214,7 @@ def ticker(row: Row) -> Ticker:
     )
 
 
-@_of_the_venue
+@_venue_errors
 def order_book(result: Row) -> OrderBook:
     def side(key: str) -> tuple[tuple[Decimal, Decimal], ...]:
         levels = ({"price": price, "quantity": quantity} for price, quantity in result[key])
@@ -133,7 +223,7 @@ def order_book(result: Row) -> OrderBook:
     return OrderBook(text(result, "s"), side("b"), side("a"), int(result["ts"]))
 
 
-@_of_the_venue
+@_venue_errors
 def candles(timeframe: Timeframe, rows: Sequence[Sequence[str]]) -> Candles:
     """Rows of seven strings, newest first, as ascending arrays."""
     if not rows:
@@ -149,7 +239,7 @@ StreamedCandle = tuple[str, int, tuple[float, float, float, float, float, float]
 """Topic, start, (open, high, low, close, volume, turnover), and the venue's time; times in UTC ms."""
 
 
-@_of_the_venue
+@_venue_errors
 def stream_candles(message: Row) -> list[StreamedCandle]:
     """The closed candles of a message of a `kline` topic; it may hold unfinished ones as well."""
     found: list[StreamedCandle] = []
@@ -163,7 +253,7 @@ def stream_candles(message: Row) -> list[StreamedCandle]:
     return found
 
 
-@_of_the_venue
+@_venue_errors
 def funding(rows: Sequence[Row]) -> Funding:
     """Rows, newest first, as ascending arrays."""
     times = np.array([int(row["fundingRateTimestamp"]) for row in reversed(rows)], dtype=np.int64)
@@ -171,7 +261,7 @@ def funding(rows: Sequence[Row]) -> Funding:
     return Funding(times, rates)
 
 
-@_of_the_venue
+@_venue_errors
 def wallet(row: Row) -> Wallet:
     return Wallet(
         equity=decimal(row, "totalEquity"),
@@ -183,7 +273,7 @@ def wallet(row: Row) -> Wallet:
     )
 
 
-@_of_the_venue
+@_venue_errors
 def position(row: Row) -> Position:
     return Position(
         symbol=text(row, "symbol"),
@@ -203,17 +293,17 @@ def position(row: Row) -> Position:
     )
 
 
-@_of_the_venue
+@_venue_errors
 def order(row: Row) -> Order:
+    refused = text(row, "rejectReason")
+    refused = "" if refused in _NOT_REJECTED else refused
     return Order(
         symbol=text(row, "symbol"),
         order_id=text(row, "orderId"),
         order_link_id=text(row, "orderLinkId"),
         side=Side(text(row, "side")),
-        status=OrderStatus(text(row, "orderStatus")),
-        order_type=text(row, "orderType"),
-        stop_order_type=text(row, "stopOrderType"),
-        create_type=text(row, "createType"),
+        status=_ORDER_STATUS[text(row, "orderStatus")],
+        purpose=purpose(row),
         qty=decimal(row, "qty"),
         filled_qty=decimal(row, "cumExecQty"),
         average_price=positive(row, "avgPrice"),
@@ -222,14 +312,14 @@ def order(row: Row) -> Order:
         stop_loss=positive(row, "stopLoss"),
         take_profit=positive(row, "takeProfit"),
         trigger_price=positive(row, "triggerPrice"),
-        reject_reason=text(row, "rejectReason"),
-        cancel_type=text(row, "cancelType"),
+        reject_reason=_REJECTED.get(refused, RejectReason.OTHER) if refused else None,
+        venue_reason=", ".join(word for word in (refused, text(row, "cancelType")) if word),
         created_ms=milliseconds(row, "createdTime"),
         updated_ms=milliseconds(row, "updatedTime"),
     )
 
 
-@_of_the_venue
+@_venue_errors
 def execution(row: Row) -> Execution:
     return Execution(
         exec_id=text(row, "execId"),
@@ -237,6 +327,7 @@ def execution(row: Row) -> Execution:
         order_id=text(row, "orderId"),
         order_link_id=text(row, "orderLinkId"),
         side=Side(text(row, "side")),
+        kind=FILL_KINDS.get(text(row, "execType"), FillKind.OTHER),
         exec_type=text(row, "execType"),
         price=decimal(row, "execPrice"),
         qty=decimal(row, "execQty"),
@@ -245,13 +336,12 @@ def execution(row: Row) -> Execution:
         fee_rate=decimal(row, "feeRate"),
         is_maker=bool(row.get("isMaker")),
         closed_size=decimal(row, "closedSize"),
-        create_type=text(row, "createType"),
-        stop_order_type=text(row, "stopOrderType"),
+        purpose=purpose(row),
         time_ms=milliseconds(row, "execTime"),
     )
 
 
-@_of_the_venue
+@_venue_errors
 def closed_pnl(row: Row) -> ClosedPnl:
     return ClosedPnl(
         symbol=text(row, "symbol"),
@@ -263,25 +353,32 @@ def closed_pnl(row: Row) -> ClosedPnl:
         pnl=decimal(row, "closedPnl"),
         open_fee=decimal(row, "openFee"),
         close_fee=decimal(row, "closeFee"),
-        exec_type=text(row, "execType"),
+        kind=FILL_KINDS.get(text(row, "execType"), FillKind.OTHER),
         created_ms=milliseconds(row, "createdTime"),
         updated_ms=milliseconds(row, "updatedTime"),
     )
 
 
-@_of_the_venue
+@_venue_errors
 def api_key(result: Row) -> ApiKeyInfo:
     expires_ms = to_ms(datetime.fromisoformat(result["expiredAt"])) if result.get("expiredAt") else 0
+    read_only = int(result["readOnly"]) == 1
+    granted = frozenset(f"{group}.{name}" for group, names in result["permissions"].items() for name in names)
+    faults = []
+    if not read_only and not any(wanted <= granted for wanted in _TRADES):
+        faults.append("it may not trade contracts: give it the permission Contract (Orders and Positions)")
+    if int(result.get("uta") or 0) != 1 and int(result.get("unified") or 0) != 1:
+        faults.append("its account is not a unified account: upgrade the account at Bybit")
     return ApiKeyInfo(
-        read_only=int(result["readOnly"]) == 1,
-        permissions=frozenset(f"{group}.{name}" for group, names in result["permissions"].items() for name in names),
+        read_only=read_only,
+        may_withdraw=_WITHDRAWS in granted,
         addresses=tuple(ip for ip in result.get("ips") or () if ip and ip != "*"),
         expires_ms=expires_ms or None,
-        unified=int(result.get("uta") or 0) == 1 or int(result.get("unified") or 0) == 1,
+        faults=tuple(faults),
     )
 
 
-@_of_the_venue
+@_venue_errors
 def server_ms(result: Row) -> int:
     """The answer of `/v5/market/time`, UTC ms."""
     return int(result["timeNano"]) // 1_000_000

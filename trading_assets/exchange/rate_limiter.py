@@ -1,7 +1,8 @@
-"""Turns for requests, shared by all processes of the machine through one small file. How they are counted: `allowance`.
+"""The rate limiter: all processes of the machine count their requests together, in one small file.
 
-The file is held locked for microseconds; the system frees the lock of a process that dies. A write goes beside the
-state in force and becomes it by its header, so that a process killed inside leaves the old state.
+The file is locked for microseconds; the system frees the lock of a process that dies. A write goes beside the state in
+force, and the header then points at it: a process that is killed in between leaves the old state. Counting itself is in
+`rate_limits`.
 """
 
 from __future__ import annotations
@@ -20,11 +21,11 @@ from typing import Protocol
 import orjson
 
 from trading_assets.core.errors import NotSentError, RateLimitedError, StorageError
-from trading_assets.exchange.rate_limits import Limit
-from trading_assets.exchange.request_budget import Allowance, Count, Later, Turn
+from trading_assets.exchange.rate_limits import Limit, Permit, RequestBudget, RetryAfter, RollingWindow
 
 _HEADER = struct.Struct("<8sIII")
 _MAGIC = b"pacing01"
+"""The format of the file, as it was first named."""
 _AREAS = (4096, 4096 + (1 << 17))
 _LOCK_TRIES, _LOCK_PAUSE_S = 4000, 0.0005
 """Two seconds: more than a thousand times what anybody needs the lock for."""
@@ -39,58 +40,58 @@ def boot_ms() -> int:
     return time.monotonic_ns() // 1_000_000
 
 
-class Pacer(Protocol):
-    """Gives each request its turn; safe for threads."""
+class RateLimiter(Protocol):
+    """Gives each request its permit; safe for threads."""
 
-    def take(self, limits: Sequence[Limit], *, lease_s: float, patience_s: float) -> Turn | Later:
-        """A turn, or how long to wait before asking again.
+    def acquire(self, limits: Sequence[Limit], *, lease_s: float, patience_s: float) -> Permit | RetryAfter:
+        """A permit, or how long to wait before asking again.
 
         Raises:
             RateLimitedError: nothing may be sent now.
-            NotSentError: the turns cannot be read.
+            NotSentError: the count of requests cannot be read.
         """
         ...
 
-    def answered(
-        self, turn: Turn, limits: Sequence[Limit], *, granted: int | None = None, refused_s: float | None = None
+    def release(
+        self, permit: Permit, limits: Sequence[Limit], *, granted: int | None = None, refused_s: float | None = None
     ) -> None:
-        """The request of a turn has its answer, or will have none.
+        """The request of a permit has its answer, or will have none.
 
         Args:
             granted: the endpoint's limit, as the answer told it.
-            refused_s: the venue refused it under the last of the limits, and asks for so long a silence.
+            refused_s: the venue refused it under the last of the limits, and wants no request for so long.
         """
         ...
 
-    def silence(self, seconds: float) -> None:
-        """Let nothing out for so long."""
+    def ban(self, seconds: float) -> None:
+        """Let nothing out for so long: the venue has banned this address."""
         ...
 
 
-class Unlimited:
-    """For a venue without limits. A ban holds for this process."""
+class NoRateLimiter:
+    """For a venue without limits. A ban is known to this process only."""
 
     def __init__(self, now_ms: Milliseconds = boot_ms) -> None:
         self._now_ms = now_ms
-        self._allowance = Allowance()
+        self._budget = RequestBudget()
 
-    def take(self, limits: Sequence[Limit], *, lease_s: float, patience_s: float) -> Turn | Later:
-        """See `Pacer.take`."""
-        _require_no_ban(self._allowance, self._now_ms())
-        return Turn("", 0)
+    def acquire(self, limits: Sequence[Limit], *, lease_s: float, patience_s: float) -> Permit | RetryAfter:
+        """See `RateLimiter.acquire`."""
+        _require_no_ban(self._budget, self._now_ms())
+        return Permit("", 0)
 
-    def answered(
-        self, turn: Turn, limits: Sequence[Limit], *, granted: int | None = None, refused_s: float | None = None
+    def release(
+        self, permit: Permit, limits: Sequence[Limit], *, granted: int | None = None, refused_s: float | None = None
     ) -> None:
         """Nothing is counted."""
 
-    def silence(self, seconds: float) -> None:
-        """See `Pacer.silence`."""
-        self._allowance.silent_until_ms = self._now_ms() + round(seconds * _MILLISECONDS)
+    def ban(self, seconds: float) -> None:
+        """See `RateLimiter.ban`."""
+        self._budget.silent_until_ms = self._now_ms() + round(seconds * _MILLISECONDS)
 
 
-class SharedPacer:
-    """Turns of all processes that name the same file.
+class SharedRateLimiter:
+    """Permits of all processes that name the same file.
 
     Raises:
         StorageError: the file cannot be made.
@@ -108,41 +109,39 @@ class SharedPacer:
                 "choose a writable directory with TRADING_ASSETS_LIMITS_DIR"
             ) from error
 
-    def take(self, limits: Sequence[Limit], *, lease_s: float, patience_s: float) -> Turn | Later:
-        """See `Pacer.take`."""
-        with self._state() as (allowance, now_ms):
-            _require_no_ban(allowance, now_ms)
-            return allowance.take(limits, now_ms, round(lease_s * _MILLISECONDS), round(patience_s * _MILLISECONDS))
+    def acquire(self, limits: Sequence[Limit], *, lease_s: float, patience_s: float) -> Permit | RetryAfter:
+        """See `RateLimiter.acquire`."""
+        with self._state() as (budget, now_ms):
+            _require_no_ban(budget, now_ms)
+            return budget.acquire(limits, now_ms, round(lease_s * _MILLISECONDS), round(patience_s * _MILLISECONDS))
 
-    def answered(
-        self, turn: Turn, limits: Sequence[Limit], *, granted: int | None = None, refused_s: float | None = None
+    def release(
+        self, permit: Permit, limits: Sequence[Limit], *, granted: int | None = None, refused_s: float | None = None
     ) -> None:
-        """See `Pacer.answered`."""
-        # Never an error: the request was sent. What is not given back ends with its lease.
-        with suppress(NotSentError), self._state() as (allowance, now_ms):
-            allowance.answered(turn.number, limits, now_ms)
-            count = allowance.counts.get(limits[-1].name)
+        """See `RateLimiter.release`."""
+        # Never an error: the request was sent. A permit that is not released ends with its lease.
+        with suppress(NotSentError), self._state() as (budget, now_ms):
+            budget.release(permit.number, limits, now_ms)
+            count = budget.counts.get(limits[-1].name)
             if count is not None and granted:
                 count.requests = granted
             if count is not None and refused_s is not None:
                 count.refuse(now_ms, round(refused_s * _MILLISECONDS))
 
-    def silence(self, seconds: float) -> None:
-        """See `Pacer.silence`."""
-        with suppress(NotSentError), self._state() as (allowance, now_ms):
-            allowance.silent_until_ms = max(
-                now_ms + allowance.ban_left_ms(now_ms), now_ms + round(seconds * _MILLISECONDS)
-            )
+    def ban(self, seconds: float) -> None:
+        """See `RateLimiter.ban`."""
+        with suppress(NotSentError), self._state() as (budget, now_ms):
+            budget.silent_until_ms = max(now_ms + budget.ban_left_ms(now_ms), now_ms + round(seconds * _MILLISECONDS))
 
     @contextmanager
-    def _state(self) -> Iterator[tuple[Allowance, int]]:
+    def _state(self) -> Iterator[tuple[RequestBudget, int]]:
         """The state of now, written back when the block ends."""
         try:
             with self._threads, self._locked() as file:
                 now_ms = self._now_ms()
-                allowance, area = _read(file, now_ms)
-                yield allowance, now_ms
-                _write(file, allowance, 1 - area)
+                budget, area = _read(file, now_ms)
+                yield budget, now_ms
+                _write(file, budget, 1 - area)
         except OSError as error:
             raise NotSentError(
                 f"nothing was sent: {self._path}, by which processes share the exchange's request limits, cannot be "
@@ -170,8 +169,8 @@ class SharedPacer:
         return os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
 
-def _require_no_ban(allowance: Allowance, now_ms: int) -> None:
-    left_s = allowance.ban_left_ms(now_ms) / _MILLISECONDS
+def _require_no_ban(budget: RequestBudget, now_ms: int) -> None:
+    left_s = budget.ban_left_ms(now_ms) / _MILLISECONDS
     if left_s:
         raise RateLimitedError(
             f"this address is banned for {left_s:.0f} s more; nothing is sent until then",
@@ -180,23 +179,23 @@ def _require_no_ban(allowance: Allowance, now_ms: int) -> None:
         )
 
 
-def _read(file: int, now_ms: int) -> tuple[Allowance, int]:
+def _read(file: int, now_ms: int) -> tuple[RequestBudget, int]:
     """The state in force and the number of its area; an empty one in a new file."""
     header = os.pread(file, _HEADER.size, 0)
     if len(header) < _HEADER.size:
-        return Allowance(), 1
+        return RequestBudget(), 1
     magic, area, length, checksum = _HEADER.unpack(header)
     if magic == _MAGIC and area < len(_AREAS):
         body = os.pread(file, length, _AREAS[area])
         if zlib.crc32(body) == checksum:
             stored = orjson.loads(body)
-            counts = {name: Count(**count) for name, count in stored.pop("counts").items()}
-            return Allowance(**stored, counts=counts), area
+            counts = {name: RollingWindow(**count) for name, count in stored.pop("counts").items()}
+            return RequestBudget(**stored, counts=counts), area
     # Damaged: what was sent is not known, so as if a ban had begun that ends with the longest window.
-    return Allowance(silent_until_ms=now_ms + 5000), 1
+    return RequestBudget(silent_until_ms=now_ms + 5000), 1
 
 
-def _write(file: int, allowance: Allowance, area: int) -> None:
-    body = orjson.dumps(allowance)
+def _write(file: int, budget: RequestBudget, area: int) -> None:
+    body = orjson.dumps(budget)
     os.pwrite(file, body, _AREAS[area])
     os.pwrite(file, _HEADER.pack(_MAGIC, area, len(body), zlib.crc32(body)), 0)

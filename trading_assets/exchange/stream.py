@@ -1,8 +1,8 @@
-"""Closed candles as they close: one WebSocket connection for many symbols, and its supervisor. No decisions, no REST.
+"""Closed candles from Bybit's stream: one WebSocket connection for many symbols, and its supervisor. No REST.
 
-A line can go silent without breaking, lose a message or repeat one. So the supervisor watches the age of the last
-candle message, and rebuilds the connection with back-off; whoever listens is told `Up` after each connection (nothing
-that happened before it is repeated: ask by REST) and `Down` when one ends.
+A connection can go silent without breaking, lose a message or repeat one. The supervisor watches the age of the last
+candle message and rebuilds the connection with back-off. The listener gets `Up` after each connection and `Down` when
+one ends. Candles that closed before `Up` are not repeated: read them by REST.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from websockets.sync.client import ClientConnection, connect
 from trading_assets.core.errors import ExchangeError, TradingAssetsError
 from trading_assets.core.streams import ClosedCandle, Down, StreamCounts, StreamEvent, Topic, Up
 from trading_assets.core.timeframes import Timeframe
-from trading_assets.exchange import parsing
+from trading_assets.exchange import BTC, parsing
 
-HEARTBEAT: Topic = ("BTCUSDT", Timeframe.M1)
+HEARTBEAT: Topic = (BTC, Timeframe.M1)
 """Always listened to: it trades every second, so that silence is a fault and not a quiet market."""
 
 TOPICS_IN_A_REQUEST = 50
@@ -30,16 +30,16 @@ ANSWER_WITHIN_S = 10.0
 OPEN_WITHIN_S = 5.0
 FIRST_BACK_OFF_S, LONGEST_BACK_OFF_S = 0.25, 30.0
 STEADY_AFTER_S = 60.0
-"""A connection that has lasted so long was a good one: the next one is tried without back-off."""
+"""After a connection that lasted so long, the next one is tried without back-off."""
 
 _CONFIRMED, _CANDLE, _STAMP = b'"confirm":true', b'"topic":"kline.', b'"ts":'
 
 
 class _Broken(Exception):
-    """This connection is of no use any more."""
+    """The connection is of no more use."""
 
 
-class CandleStream:
+class BybitCandleStream:
     """Runs in a thread of its own from `start` to `stop`.
 
     Args:
@@ -60,7 +60,7 @@ class CandleStream:
         self._url, self._deliver, self._silence_s = url, deliver, silence_s
         self._topics = list(dict.fromkeys([*topics, HEARTBEAT]))
         self._wanted = frozenset(topics)
-        self._by_name = {f"kline.{timeframe.bybit}.{symbol}": (symbol, timeframe) for symbol, timeframe in self._topics}
+        self._by_name = {f"kline.{parsing.INTERVALS[topic[1]]}.{topic[0]}": topic for topic in self._topics}
         self._jitter = jitter or random.Random()
         self._stopping = threading.Event()
         self._rebuild = threading.Event()
@@ -108,20 +108,20 @@ class CandleStream:
             close_timeout=1.0,
             compression=None,
             proxy=None if local else True,
-        ) as line:
+        ) as connection:
             self.counts.connections += 1
             self._rebuild.clear()
-            self._follow(line)
+            self._follow(connection)
 
-    def _follow(self, line: ClientConnection) -> None:
-        subscription = _Subscription(line, self._by_name)
+    def _follow(self, connection: ClientConnection) -> None:
+        subscription = _Subscription(connection, self._by_name)
         now = time.monotonic()
         self.heard_at, ping_at = now, now + PING_EVERY_S
         told = False
         while not self._stopping.is_set():
             now = time.monotonic()
             if now >= ping_at:
-                line.send('{"op":"ping"}')
+                connection.send('{"op":"ping"}')
                 ping_at = now + PING_EVERY_S
             subscription.require_answers(now)
             if subscription.is_complete and not told:
@@ -133,17 +133,17 @@ class CandleStream:
             if self._rebuild.is_set():
                 raise _Broken("candles that have closed were not told")
             try:
-                message = line.recv(timeout=min(1.0, self._silence_s / 4), decode=False)
+                message = connection.recv(timeout=min(1.0, self._silence_s / 4), decode=False)
             except TimeoutError:
                 continue
             self.counts.messages += 1
             if _CANDLE in message:
-                self._hear(message)
+                self._on_candle(message)
             else:
-                subscription.hear(message)
+                subscription.on_answer(message)
 
-    def _hear(self, message: bytes) -> None:
-        """Only a message about a closed candle is read in full: there are a hundred others for each."""
+    def _on_candle(self, message: bytes) -> None:
+        """Parse only a message about a closed candle: there are a hundred others for each."""
         self.heard_at = time.monotonic()
         at = message.rfind(_STAMP) + len(_STAMP)
         digits = message[at : at + 13]
@@ -164,10 +164,10 @@ class CandleStream:
 
 
 class _Subscription:
-    """What was asked of one connection and what it has answered."""
+    """What one connection was asked to send, and what it has answered."""
 
-    def __init__(self, line: ClientConnection, topics: Mapping[str, Topic]) -> None:
-        self._line, self._topics = line, topics
+    def __init__(self, connection: ClientConnection, topics: Mapping[str, Topic]) -> None:
+        self._connection, self._topics = connection, topics
         self._open: dict[str, list[str]] = {}
         self._asked_at = time.monotonic()
         self._number = 0
@@ -184,7 +184,7 @@ class _Subscription:
         if self._open and now - self._asked_at > ANSWER_WITHIN_S:
             raise _Broken(f"subscriptions were not answered within {ANSWER_WITHIN_S:.0f} s")
 
-    def hear(self, message: bytes) -> None:
+    def on_answer(self, message: bytes) -> None:
         """An answer. A refused request may hold one bad symbol: its topics are asked for again, one by one."""
         try:
             answer = json.loads(message)
@@ -205,7 +205,7 @@ class _Subscription:
         self._number += 1
         request = str(self._number)
         self._open[request] = names
-        self._line.send(json.dumps({"req_id": request, "op": "subscribe", "args": names}))
+        self._connection.send(json.dumps({"req_id": request, "op": "subscribe", "args": names}))
         self._asked_at = time.monotonic()
 
 

@@ -37,21 +37,20 @@ from trading_assets.core.errors import (
 from trading_assets.exchange.error_mapping import (
     BANNED_FOR_S,
     TOO_MANY_REQUESTS,
-    Reaction,
-    reaction_to_code,
-    reaction_to_status,
+    ErrorKind,
+    kind_of_code,
+    kind_of_status,
 )
 from trading_assets.exchange.keys import ApiKeys
-from trading_assets.exchange.rate_limiter import Pacer, SharedPacer, Unlimited
-from trading_assets.exchange.rate_limits import Limit, limits_of
-from trading_assets.exchange.request_budget import Turn
+from trading_assets.exchange.rate_limiter import NoRateLimiter, RateLimiter, SharedRateLimiter
+from trading_assets.exchange.rate_limits import Limit, Permit, limits_for
 
-_TRIPPED = (
+_RAISED_ON_ANSWER = (
     pybit.exceptions.InvalidRequestError,
     pybit.exceptions.FailedRequestError,
     *(AttributeError, KeyError, TypeError, ValueError),
 )
-"""What pybit raises once it has a response: its own errors, and whatever an answer that is no envelope does to it."""
+"""What pybit raises once it has a response: its own errors, and others where the answer is not an envelope."""
 
 READ_ATTEMPTS = 4
 FIRST_BACKOFF_S = 0.25
@@ -59,12 +58,12 @@ LONGEST_WAIT_S = 60.0
 """A read that must wait longer than this (a ban) fails at once."""
 
 LONGEST_WRITE_WAIT_S = 5.0
-"""A write that gets no turn within this time was not sent."""
+"""A write that gets no permit within this time was not sent."""
 
 
 @dataclass(frozen=True)
 class Connection:
-    """How to reach a venue. `url` overrides pybit's own hosts (the embedded exchange).
+    """How to reach a venue. `url` overrides pybit's own hosts (the embedded exchange, a regional host).
 
     `limits_dir` is where the processes of the machine count their requests together; by default a directory of this
     user below the system's temporary one.
@@ -93,8 +92,8 @@ class Connection:
 
 
 @dataclass
-class _Line:
-    """One HTTP session, used by one call at a time, and the last response on it: pybit's errors tell less."""
+class _Session:
+    """An HTTP session for one call at a time, and its last response: pybit's errors tell less."""
 
     http: HTTP = field(repr=False)
     url: str | None
@@ -106,7 +105,7 @@ class Transport:
 
     Args:
         reconnect: gives a fresh URL when nothing listens at the old one (the embedded exchange had stopped).
-        spaced: keep below the venue's limits, together with every other process of the machine.
+        limited: keep below the venue's request limits, together with every other process of the machine.
     """
 
     def __init__(
@@ -114,7 +113,7 @@ class Transport:
         connection: Connection,
         *,
         reconnect: Callable[[], str] | None = None,
-        spaced: bool = True,
+        limited: bool = True,
         sleep: Callable[[float], None] = time.sleep,
         jitter: random.Random | None = None,
     ) -> None:
@@ -122,10 +121,10 @@ class Transport:
         self._url = connection.url
         self._reconnect = reconnect
         self._reconnecting = threading.Lock()
-        self._pacer: Pacer = SharedPacer(connection.limits_file) if spaced else Unlimited()
+        self._limiter: RateLimiter = SharedRateLimiter(connection.limits_file) if limited else NoRateLimiter()
         self._sleep = sleep
         self._jitter = jitter or random.Random()
-        self._idle: list[_Line] = []
+        self._idle: list[_Session] = []
         self._idle_lock = threading.Lock()
         self._clock_refused: Callable[[], None] = lambda: None
 
@@ -138,8 +137,10 @@ class Transport:
         return self.read_at(method, **params)[0]
 
     def read_at(self, method: str, **params: object) -> tuple[dict[str, Any], int]:
-        """A call without effect, tried up to `READ_ATTEMPTS` times; the envelope's `result`, and the venue's time in
-        UTC ms (0 where the answer does not tell it).
+        """A call without effect, tried up to `READ_ATTEMPTS` times.
+
+        Returns:
+            The envelope's `result`, and the venue's time in UTC ms (0 where the answer does not tell it).
 
         Raises:
             ExchangeUnavailableError: no usable answer.
@@ -186,60 +187,61 @@ class Transport:
         """Close every session that no call is using."""
         with self._idle_lock:
             idle, self._idle = self._idle, []
-        for line in idle:
-            line.http.client.close()
+        for session in idle:
+            session.http.client.close()
 
     def _once(self, method: str, params: Mapping[str, object], patience_s: float) -> tuple[dict[str, Any], int]:
-        limits = limits_of(method, self._connection.account)
-        turn = self._turn(method, limits, patience_s)
-        line = self._take()
+        limits = limits_for(method, self._connection.account)
+        permit = self._permit(method, limits, patience_s)
+        session = self._take()
         refused_s = None
         try:
-            return self._call(line, method, params)
+            return self._call(session, method, params)
         except RateLimitedError as error:
             refused_s = error.retry_after_s if error.code == TOO_MANY_REQUESTS else None
             raise
         finally:
-            granted = _granted(line.response)
-            line.response = None
-            self._pacer.answered(turn, limits, granted=granted, refused_s=refused_s)
+            granted = _granted(session.response)
+            session.response = None
+            self._limiter.release(permit, limits, granted=granted, refused_s=refused_s)
             with self._idle_lock:
-                self._idle.append(line)
+                self._idle.append(session)
 
-    def _turn(self, method: str, limits: Sequence[Limit], patience_s: float) -> Turn:
-        """Wait for a turn, at most `patience_s`.
+    def _permit(self, method: str, limits: Sequence[Limit], patience_s: float) -> Permit:
+        """Wait for a permit, at most `patience_s`.
 
         Raises:
             RateLimitedError: there is none within that time, or a ban.
         """
         waited_s = 0.0
         while True:
-            found = self._pacer.take(limits, lease_s=2 * self._connection.timeout_s, patience_s=patience_s - waited_s)
+            lease_s = 2 * self._connection.timeout_s
+            found = self._limiter.acquire(limits, lease_s=lease_s, patience_s=patience_s - waited_s)
             wait_s = found.wait_ms / 1000
             if waited_s + wait_s > patience_s:
                 raise RateLimitedError(
-                    f"{method}: the exchange's limits leave no turn within {patience_s:g} s; it was not sent",
+                    f"{method}: the exchange's limits leave no room within {patience_s:g} s; it was not sent",
                     retry_after_s=wait_s,
                 )
             if wait_s > 0:
                 self._sleep(wait_s)
-            if isinstance(found, Turn):
+            if isinstance(found, Permit):
                 return found
             waited_s += wait_s
 
-    def _call(self, line: _Line, method: str, params: Mapping[str, object]) -> tuple[dict[str, Any], int]:
-        send = getattr(line.http, method)
+    def _call(self, session: _Session, method: str, params: Mapping[str, object]) -> tuple[dict[str, Any], int]:
+        send = getattr(session.http, method)
         answer: object = None
         try:
             answer = send(**params)
         except requests.RequestException as error:
             raise _from_network(method, error) from error
-        except _TRIPPED:
-            # Refused, or no envelope, over which pybit trips: the response itself says which. Raised below, as
-            # pybit's error would print the API key that Bybit repeats in its text for a wrong signature.
-            if line.response is None:
+        except _RAISED_ON_ANSWER:
+            # A refusal, or an answer that is not an envelope: the response says which. The error is raised below, as
+            # pybit's would print the API key, which Bybit repeats in its text for a wrong signature.
+            if session.response is None:
                 raise
-        response = line.response
+        response = session.response
         if response is None:
             raise AssertionError(f"{method} returned without a response")
         if response.status_code != requests.codes.ok:
@@ -258,35 +260,35 @@ class Transport:
         """Raise what a `retCode` other than 0 means; nothing where what was asked for is so already."""
         keys = self._connection.keys
         text = f"{method}: {keys.removed_from(message) if keys else message} (Bybit code {code})"
-        match reaction_to_code(code):
-            case Reaction.SUCCESS:
+        match kind_of_code(code):
+            case ErrorKind.SUCCESS:
                 return
-            case Reaction.RETRY:
+            case ErrorKind.RETRY:
                 raise RateLimitedError(text, code=code, retry_after_s=_until_reset(headers))
-            case Reaction.AMBIGUOUS:
+            case ErrorKind.AMBIGUOUS:
                 raise AmbiguousOutcomeError(text, code=code)
-            case Reaction.CLOCK:
+            case ErrorKind.CLOCK:
                 self._clock_refused()
                 raise ClockSkewError(
                     f"{text}; the local clock differs from the exchange's: synchronise it (NTP)", code=code
                 )
-            case Reaction.FATAL:
+            case ErrorKind.FATAL:
                 raise ExchangeFatalError(f"{text}; check the API key, its permissions and its venue", code=code)
-            case Reaction.BALANCE:
+            case ErrorKind.BALANCE:
                 raise InsufficientBalanceError(text, code=code)
-            case Reaction.UNAVAILABLE:
+            case ErrorKind.UNAVAILABLE:
                 raise SymbolUnavailableError(text, code=code)
-            case Reaction.REJECTED:
+            case ErrorKind.REJECTED:
                 raise OrderRejectedError(text, code=code)
 
     def _from_status(self, method: str, response: requests.Response) -> ExchangeError:
         status = response.status_code
         text = f"{method}: HTTP {status}"
-        match reaction_to_status(status, response.text):
-            case Reaction.FATAL:
+        match kind_of_status(status, response.text):
+            case ErrorKind.FATAL:
                 return ExchangeFatalError(f"{text}; the venue refuses this key, address or path", code=status)
-            case Reaction.RETRY:
-                self._pacer.silence(BANNED_FOR_S)
+            case ErrorKind.RETRY:
+                self._limiter.ban(BANNED_FOR_S)
                 return RateLimitedError(
                     f"{text}: too many requests; nothing is sent for {BANNED_FOR_S:.0f} s",
                     code=status,
@@ -307,18 +309,18 @@ class Transport:
             if self._url == stale_url and self._reconnect is not None:
                 self._url = self._reconnect()
 
-    def _take(self) -> _Line:
+    def _take(self) -> _Session:
         """A session that no call is using, at the URL of now."""
         url = self._url
         with self._idle_lock:
             while self._idle:
-                line = self._idle.pop()
-                if line.url == url:
-                    return line
-                line.http.client.close()
+                session = self._idle.pop()
+                if session.url == url:
+                    return session
+                session.http.client.close()
         return self._open(url)
 
-    def _open(self, url: str | None) -> _Line:
+    def _open(self, url: str | None) -> _Session:
         connection, keys = self._connection, self._connection.keys
         http = HTTP(
             testnet=connection.testnet,
@@ -334,14 +336,14 @@ class Transport:
         )
         if url is not None:
             http.endpoint = url
-            http.client.trust_env = False
-        line = _Line(http, url)
+            http.client.trust_env = not url.startswith("http://")  # a proxy does not reach the embedded exchange
+        session = _Session(http, url)
 
         def keep(response: requests.Response, *_: object, **__: object) -> None:
-            line.response = response
+            session.response = response
 
         http.client.hooks["response"].append(keep)
-        return line
+        return session
 
 
 def _granted(response: requests.Response | None) -> int | None:

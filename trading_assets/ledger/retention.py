@@ -29,8 +29,6 @@ from trading_assets.ledger.tables import (
 )
 
 _HOURS_AT_A_TIME = 12
-_BTC = "BTCUSDT"
-"""Its candles are read by strategies of every coin."""
 
 
 @dataclass(frozen=True)
@@ -51,8 +49,12 @@ class Ages:
     evaluations: int | None
 
 
-def delete_old(database: Database, ages: Ages, *, dry_run: bool = False) -> dict[str, int]:
-    """Delete what is old; how many rows of each table were, or in a dry run would be, deleted."""
+def delete_old(database: Database, ages: Ages, *, btc: str, dry_run: bool = False) -> dict[str, int]:
+    """Delete what is old; how many rows of each table were, or in a dry run would be, deleted.
+
+    Args:
+        btc: the venue's symbol of the BTC perpetual: strategies of every coin read its candles.
+    """
     scans, coverage, funding, backtests, selections = map(
         sql_table, (MARKET_SCAN, CANDLE_COVERAGE, FUNDING_COVERAGE, BACKTEST_RESULTS, STRATEGY_SELECTIONS)
     )
@@ -65,7 +67,7 @@ def delete_old(database: Database, ages: Ages, *, dry_run: bool = False) -> dict
 
     kept: Mapping[sa.Table, sa.ColumnElement[bool]] = {
         scans: of_no_order(scans),
-        coverage: of_no_order(coverage) & ((coverage.c.symbol != _BTC) | coverage.c.hour_ms.not_in(hours_ordered)),
+        coverage: of_no_order(coverage) & ((coverage.c.symbol != btc) | coverage.c.hour_ms.not_in(hours_ordered)),
         funding: of_no_order(funding),
         backtests: of_no_order(backtests),
         check_results: check_results.c.hour_ms.not_in(hours_ordered),

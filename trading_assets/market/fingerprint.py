@@ -1,8 +1,8 @@
 """Hashes of windows of candles or funding: equal for equal content, however it was fetched. No reading here.
 
-They tell versions of data apart, they do not defend against a forger. A row's hash mixes the bits of its columns, a
-window's is made of the sum of its rows' hashes: so any number of windows over the same rows costs one pass, where a
-month of hourly windows would hash each minute a hundred times.
+They tell versions of data apart; they are no defence against forgery. A row's hash mixes the bits of its columns, and a
+window's hash is made of the sum of its rows' hashes. So any number of windows over the same rows costs one pass;
+otherwise a month of hourly windows would hash each minute a hundred times.
 """
 
 from __future__ import annotations

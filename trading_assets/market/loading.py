@@ -17,8 +17,6 @@ from trading_assets.market import lookback as depth
 from trading_assets.market.resample import resample
 from trading_assets.market.store import CandleRequest, CandleStore
 
-BTC = "BTCUSDT"
-
 Loader = Callable[[str, Timeframe, DataNeeds], StrategyData]
 
 OfHour = Callable[[int], StrategyData]
@@ -26,7 +24,12 @@ OfHour = Callable[[int], StrategyData]
 
 
 class CandleReader(Protocol):
-    """Whatever holds candles and funding: the candle store, or a market that computes them."""
+    """A source of candles and funding: the candle store, or a market that computes them."""
+
+    @property
+    def btc(self) -> str:
+        """The venue's symbol of the BTC perpetual."""
+        ...
 
     def read(self, symbol: str, timeframe: Timeframe, start_ms: int, end_ms: int) -> Candles:
         """Candles that start in [start_ms, end_ms)."""
@@ -40,7 +43,7 @@ class CandleReader(Protocol):
 def load_strategy_data(
     store: CandleReader, symbol: str, timeframe: Timeframe, needs: DataNeeds, start_ms: int, end_ms: int
 ) -> StrategyData:
-    """Candles from `WARM_UP_BARS` before `start_ms` (the first decided bar) and all that is needed with them.
+    """Candles from `WARM_UP_BARS` before `start_ms` (the first decided bar), with all other data that `needs` declares.
 
     Args:
         start_ms: start of the first bar on which the strategy decides.
@@ -51,7 +54,7 @@ def load_strategy_data(
         found = {}
         for other, bars in wanted.items():
             stored = depth.stored_timeframe(other)
-            # No more than was asked for: what else the store happens to hold must not change an indicator.
+            # Exactly what was asked for: other rows of the store must not change an indicator.
             first = floor_ms(start_ms, other.ms) - bars * other.ms
             held = store.read(of, stored, first, end_ms)
             found[other] = held.closed_by(end_ms) if stored is other else resample(held, other, end_ms)
@@ -61,14 +64,18 @@ def load_strategy_data(
     funding = Funding.empty()
     if needs.funding:
         funding = store.read_funding(symbol, end_ms - depth.FUNDING_REACH_MS, end_ms)
-    return StrategyData(symbol, own, read(symbol, needs.candles), read(BTC, needs.btc), funding)
+    return StrategyData(symbol, own, read(symbol, needs.candles), read(store.btc, needs.btc), funding)
 
 
-def stored_candles(symbol: str, timeframe: Timeframe, needs: DataNeeds) -> list[tuple[str, str]]:
-    """Stored candles that a backtest reads, as (timeframe's value, symbol): its own first."""
+def stored_candles(symbol: str, timeframe: Timeframe, needs: DataNeeds, btc: str) -> list[tuple[str, str]]:
+    """Stored candles that a backtest reads, as (timeframe's value, symbol): its own first.
+
+    Args:
+        btc: the venue's symbol of the BTC perpetual.
+    """
     others = [(depth.stored_timeframe(other).value, symbol) for other in needs.candles]
-    btc = [(depth.stored_timeframe(other).value, BTC) for other in needs.btc]
-    return list(dict.fromkeys([(timeframe.value, symbol), *others, *btc]))
+    of_btc = [(depth.stored_timeframe(other).value, btc) for other in needs.btc]
+    return list(dict.fromkeys([(timeframe.value, symbol), *others, *of_btc]))
 
 
 def hour_loader(store: CandleReader, hour_ms: int) -> Loader:
@@ -119,6 +126,7 @@ class HeldReads:
 
     def __init__(self, store: CandleReader, end_ms: int) -> None:
         self._store, self._end_ms = store, end_ms
+        self.btc = store.btc
         self._candles: dict[tuple[str, Timeframe], tuple[int, Candles]] = {}
         self._funding: dict[str, tuple[int, Funding]] = {}
 
@@ -139,10 +147,14 @@ class HeldReads:
         return funding.between(start_ms, end_ms)
 
 
-def live_requests(symbol: str, timeframe: Timeframe, needs: DataNeeds, now_ms: int) -> list[CandleRequest]:
-    """What the store must hold before the live finder can decide on a symbol."""
+def live_requests(symbol: str, timeframe: Timeframe, needs: DataNeeds, now_ms: int, btc: str) -> list[CandleRequest]:
+    """What the store must hold before the live finder can decide on a symbol.
+
+    Args:
+        btc: the venue's symbol of the BTC perpetual.
+    """
     requests: list[CandleRequest] = [(symbol, timeframe, now_ms - depth.own_reach_ms(timeframe, live=True), now_ms)]
-    for of, wanted in ((symbol, needs.candles), (BTC, needs.btc)):
+    for of, wanted in ((symbol, needs.candles), (btc, needs.btc)):
         for other, bars in wanted.items():
             reach = depth.other_reach_ms(timeframe, other, bars, live=True)
             requests.append((of, depth.stored_timeframe(other), now_ms - reach - other.ms, now_ms))
@@ -153,7 +165,7 @@ def load_live(
     source: MarketData, store: CandleStore, symbol: str, timeframe: Timeframe, needs: DataNeeds, now_ms: int
 ) -> StrategyData:
     """Fetch what is missing and load the newest `LIVE_BARS` closed bars, with warm-up before them."""
-    for request in live_requests(symbol, timeframe, needs, now_ms):
+    for request in live_requests(symbol, timeframe, needs, now_ms, store.btc):
         store.fill(source, *request, now_ms=now_ms)
     if needs.funding:
         store.fill_funding(source, symbol, now_ms - depth.FUNDING_REACH_MS, now_ms, now_ms=now_ms)

@@ -9,7 +9,7 @@ from trading_assets.core.strategy_data import DataNeeds
 from trading_assets.core.timeframes import DAY_MS, LIVE_BARS, TRADED_TIMEFRAMES, WARM_UP_BARS, Timeframe
 
 FUNDING_REACH_MS = 45 * DAY_MS
-"""Funding is stored so far back: the longest window and a margin for the payment before it."""
+"""Funding is stored this far back: the longest window, and a margin for the payment before it."""
 
 
 class HasNeeds(Protocol):

@@ -1,6 +1,6 @@
 """What is wrong with candles: gaps, duplicates, nonsense, age. Arrays in, words out; no reading, no decisions.
 
-A fault blocks its coin alone: whoever reads the candles leaves the coin out and shows the words.
+A fault blocks its coin alone: readers of the candles leave the coin out and show the words.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Limits:
 def faults(
     held: Candles, low: IntArray, high: IntArray, end_ms: IntArray, reach_ms: int, now_ms: int, limits: Limits
 ) -> list[str | None]:
-    """What is wrong with each window held[low:high], which is to reach from `reach_ms` before its end to its end.
+    """What is wrong with each window held[low:high], which should reach from `reach_ms` before its end to its end.
 
     Args:
         low, high: shape (n,), 0 <= low <= high <= len(held).
@@ -60,7 +60,7 @@ def faults(
         found[at].append(f"gap: {missing[at]} of {expected[at]} candles missing")
     for at in np.flatnonzero(is_old).tolist():
         found[at].append(f"age: newest closed at {iso(int(last[at]) + step)}, {age[at]} candles ago")
-    # One that began before the end and is not finished will be taken for a candle by the next hour.
+    # The next hour would read an unfinished candle that began before the end as a closed one.
     begun = np.maximum(high, np.searchsorted(held.start_ms, end_ms))
     for name, rows, needs_one_before in _bad_rows(held, now_ms, limits):
         counted = np.append(0, np.cumsum(rows))
@@ -86,7 +86,7 @@ def _bad_rows(held: Candles, now_ms: int, limits: Limits) -> Iterator[tuple[str,
         return
     step, starts = held.timeframe.ms, held.start_ms
     between, follows = np.diff(starts), np.zeros(len(held), dtype=np.bool_)
-    # Negations, so that what is no number is bad.
+    # Negations, so that NaN is bad.
     sane = (
         (held.low > 0)
         & (held.low <= np.minimum(held.open, held.close))

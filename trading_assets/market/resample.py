@@ -10,7 +10,7 @@ from trading_assets.core.timeframes import Timeframe
 
 
 def resample(candles: Candles, timeframe: Timeframe, closed_by_ms: int) -> Candles:
-    """Candles of `timeframe` that had ended at `closed_by_ms`; minutes that the input lacks are simply not counted.
+    """Candles of `timeframe` that had ended at `closed_by_ms`; missing minutes of the input are not counted.
 
     Raises:
         DataError: `timeframe` is not a multiple of the input's.

@@ -25,7 +25,6 @@ from trading_assets.market.store import CandleStore, Span, union
 
 Progress = Callable[[int, int], None]
 
-BTC = "BTCUSDT"
 FETCH_WORKERS = 4
 
 
@@ -55,7 +54,7 @@ def scan_hours(
         return ScanOfHours(MARKET_SCAN.empty(), {})
     start, end = as_of_ms(min(hours_ms)) - DAY_MS, as_of_ms(max(hours_ms))
     # What is eligible at the last hour was so before, or was not yet listed.
-    symbols = [coin.symbol for coin in universe.eligible(instruments, end)[0]]
+    symbols = [coin.symbol for coin in universe.eligible(instruments, end, settings.symbols.settle_coin)[0]]
     store.fill_many(
         source,
         [(symbol, Timeframe.M60, start, end) for symbol in symbols],
@@ -88,12 +87,12 @@ def fill_candles(
     limits: Limits,
     progress: Progress | None = None,
 ) -> pd.DataFrame:
-    """Fetch what the store lacks of each hour's symbols (and BTCUSDT) and tell what it holds and what is wrong with it.
+    """Fetch what the store lacks of each hour's symbols (and BTC's) and tell what it holds and what is wrong with it.
 
     Returns:
         Rows of `candle_coverage`, one per hour and symbol.
     """
-    with_btc = {hour: {*symbols, BTC} for hour, symbols in symbols_by_hour.items()}
+    with_btc = {hour: {*symbols, store.btc} for hour, symbols in symbols_by_hour.items()}
     hours_of = _hours_of(with_btc)
     reach = depth.reach_ms(timeframe, strategies)
     store.fill_many(

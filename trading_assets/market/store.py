@@ -1,9 +1,9 @@
 """The candle store: candles and funding on disk, fetched once, with known gaps. No strategy and no scan here.
 
-A symbol's candles of one timeframe lie in Parquet chunks of 2,048 candle slots. Each chunk records in its metadata
-for which spans the exchange was asked and answered: a candle missing inside such a span is a gap of the exchange, one
-outside it has yet to be fetched. Writes replace a chunk atomically under a lock, so a reader never sees half of one,
-two writers lose nothing, and a process killed at any line leaves the chunk as it was.
+A symbol's candles of one timeframe are in Parquet chunks of 2,048 candle slots. The metadata of each chunk records the
+spans for which the exchange was asked and answered. A candle that is missing inside such a span is a gap of the
+exchange; one outside has not been fetched yet. Writes replace a chunk atomically under a lock. So a reader never sees
+half a chunk, two writers lose nothing, and a process that is killed anywhere leaves the chunk as it was.
 """
 
 from __future__ import annotations
@@ -44,11 +44,11 @@ _CACHED_BYTES = 192 * 1024 * 1024
 _TEMPORARY = ".writing-"
 
 _SETTLED_MS = MINUTE_MS
-"""A candle that is absent so soon after its close may yet come (clocks differ, the venue lags): no gap so far."""
+"""A candle that is absent this soon after its close may still come (clocks differ, the venue lags): no gap yet."""
 
 _FUNDING_LAG_MS = 5_000
 _FUNDING_SETTLED_MS = 2 * MINUTE_MS
-"""Payments fall on whole hours. One is looked for this long after its time, and given up for absent so long after."""
+"""Payments fall on whole hours. One is looked for this long after its time, and counts as absent this long after it."""
 _FUNDING_CHUNK_MS = 365 * 24 * HOUR_MS
 _CANDLE_COLUMNS = [field.name for field in fields(Candles)][1:]
 _FUNDING_COLUMNS = [field.name for field in fields(Funding)]
@@ -67,14 +67,17 @@ class _Chunk:
 
 
 class CandleStore:
-    """Candles and funding below one directory; safe for threads and processes.
+    """Candles and funding of one venue below one directory; safe for threads and processes.
+
+    Args:
+        btc: the venue's symbol of the BTC perpetual, which strategies of every coin may read.
 
     Raises (every method):
         StorageError: a file cannot be read or written, or is damaged; the message names it and what to do.
     """
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
+    def __init__(self, root: Path, *, btc: str = "BTCUSDT") -> None:
+        self.root, self.btc = root, btc
         self._cache: OrderedDict[Path, tuple[tuple[int, int, int], _Chunk]] = OrderedDict()
         self._cached_bytes = 0
         self._cache_lock = Lock()
@@ -199,8 +202,8 @@ class CandleStore:
     ) -> tuple[int, int]:
         """Delete chunks of candles that end before `keep_from_ms` of their timeframe; the files and bytes of them.
 
-        What was fetched after `unchanged_since_s` (seconds since 1970) stays: somebody has just asked for it. Nothing
-        may be read meanwhile that is so old. What is deleted is fetched again when it is asked for.
+        Chunks that were fetched after `unchanged_since_s` (seconds since 1970) stay, because they were needed a moment
+        ago. Nobody may read such old chunks meanwhile. Deleted candles are fetched again when they are needed.
         """
         files = size = 0
         for timeframe, keep_from in keep_from_ms.items():

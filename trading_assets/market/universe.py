@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from trading_assets.core.candles import Candles, IntArray
-from trading_assets.core.models import Instrument
+from trading_assets.core.models import ContractKind, ContractStatus, Instrument
 from trading_assets.core.settings import Settings
 from trading_assets.core.timeframes import DAY_MS, as_of_ms, to_datetime
 
@@ -45,12 +45,12 @@ class ScanResult:
     dropped: Dropped
 
 
-def eligible(instruments: Sequence[Instrument], as_of: int) -> tuple[list[Instrument], Dropped]:
+def eligible(instruments: Sequence[Instrument], as_of: int, settle_coin: str) -> tuple[list[Instrument], Dropped]:
     """Instruments that can be scanned at all as of `as_of` (UTC ms), and the rest by reason."""
     kept: list[Instrument] = []
     dropped: Dropped = {}
     for instrument in sorted(instruments, key=lambda i: i.symbol):
-        reason = _ineligible(instrument, as_of)
+        reason = _ineligible(instrument, as_of, settle_coin)
         if reason is None:
             kept.append(instrument)
         else:
@@ -58,16 +58,16 @@ def eligible(instruments: Sequence[Instrument], as_of: int) -> tuple[list[Instru
     return kept, dropped
 
 
-def _ineligible(instrument: Instrument, as_of: int) -> str | None:
-    if instrument.contract_type != "LinearPerpetual":
+def _ineligible(instrument: Instrument, as_of: int, settle_coin: str) -> str | None:
+    if instrument.kind is not ContractKind.PERPETUAL:
         return "not a perpetual"
-    if instrument.settle_coin != "USDT" or instrument.quote_coin != "USDT":
-        return "not settled in USDT"
-    if instrument.status != "Trading":
+    if (instrument.settle_coin, instrument.quote_coin) != (settle_coin, settle_coin):
+        return f"not settled in {settle_coin}"
+    if instrument.status is not ContractStatus.TRADING:
         return "not trading"
     if instrument.base_coin in STABLECOINS:
         return "stablecoin"
-    if instrument.symbol_type not in ("", "innovation"):
+    if not instrument.is_coin:
         return "not a coin"
     if instrument.listed_ms > as_of - DAY_MS:
         return "listed less than 24 h ago"
@@ -92,7 +92,7 @@ def scan(
         One result an hour, in the order of `hours_ms`.
     """
     as_of = np.array([as_of_ms(hour) for hour in hours_ms], dtype=np.int64)
-    coins, never = eligible(instruments, int(as_of.max()))
+    coins, never = eligible(instruments, int(as_of.max()), settings.symbols.settle_coin)
     figures = [_figures(hourly[coin.symbol], as_of) for coin in coins]
     return [
         _scan_of_hour(
@@ -131,7 +131,7 @@ def _scan_of_hour(
     found: list[tuple[Instrument, _Figures, float]] = []
     for instrument, figures in coins:
         size_error = 0.0
-        reason = _ineligible(instrument, as_of) or _too_little(figures, settings)
+        reason = _ineligible(instrument, as_of, settings.symbols.settle_coin) or _too_little(figures, settings)
         if reason is None and figures is not None:
             size_error = _size_error_pct(instrument, figures.price, settings.target_notional)
             if size_error > settings.max_size_error_pct:

@@ -1,6 +1,6 @@
-"""Tells a human: one log line always, and apprise's messengers where URLs are set. Never on the order path.
+"""Messages to people: always one log line, and apprise's messengers if URLs are set. No order waits for a message.
 
-A messenger that is slow or down costs nothing but its message: sending happens in one thread behind a bounded queue.
+One thread sends from a bounded queue, so a messenger that is slow or down loses its own message and delays nothing.
 """
 
 from __future__ import annotations
@@ -18,9 +18,11 @@ Send = Callable[[str, str], object]
 
 
 class Notifier:
-    """Args:
-    urls: apprise URLs; none means the log alone.
-    send: delivers a title and a body; apprise by default.
+    """Sends messages to people, from a thread of its own.
+
+    Args:
+        urls: apprise URLs; without any, messages go to the log only.
+        send: delivers a title and a body; apprise by default.
     """
 
     def __init__(self, urls: Sequence[str], *, send: Send | None = None) -> None:
@@ -48,7 +50,7 @@ class Notifier:
                 self._thread.start()
 
     def flush(self, timeout_s: float = 5.0) -> bool:
-        """Wait until what is queued was tried, at most `timeout_s`; whether it was."""
+        """Wait until all queued messages were tried, at most `timeout_s`; whether they were."""
         waiting = threading.Thread(target=self._queue.join, daemon=True)
         waiting.start()
         waiting.join(timeout_s)

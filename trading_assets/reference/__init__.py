@@ -1,5 +1,5 @@
 """Reference pages made from the code: settings, tables, commands, metrics, and what Dagster is given.
 
-Here is how they are read from the code and written as Markdown; what they say stands beside what it describes. The page
-about Dagster is made in `trading_assets.reference.dagster_page`.
+Only reading the code and writing Markdown is here. The texts are where the things are that they describe. One module
+imports Dagster: `dagster_page`.
 """

@@ -29,7 +29,7 @@ def build(root: click.Group) -> str:
 
 
 def _walk(group: click.Group, path: str) -> Iterator[tuple[str, click.Command]]:
-    """Every command that does something itself, with its words."""
+    """Every command that is no group, with its path."""
     for name, command in sorted(group.commands.items()):
         if isinstance(command, click.Group):
             yield from _walk(command, f"{path} {name}")
@@ -62,7 +62,7 @@ def _names(option: click.Option) -> str:
 
 
 def _values(option: click.Option) -> str:
-    """What the option takes, in words."""
+    """The values that the option takes, in words."""
     if option.is_flag:
         return ""
     kind = option.type
@@ -83,7 +83,7 @@ def _range(kind: click.IntRange | click.FloatRange) -> str:
 
 
 def _default(option: click.Option) -> str:
-    """What holds where the option is not given; options without such a value say it in their help, in brackets."""
+    """The value without the option. An option without a default value of its own names it in its help, in brackets."""
     if option.is_flag and option.secondary_opts:
         return markdown.literal(option.opts[0] if option.default else option.secondary_opts[0])
     if option.show_default and isinstance(option.default, str | int | float):

@@ -1,4 +1,4 @@
-"""What values a setting or a column takes, in words, from pydantic's and pandera's own constraints."""
+"""The values that a setting or a column takes, in words, from the constraints of pydantic and pandera."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ _TEXTS = {
 }
 
 
-def of_field(metadata: Iterable[object], annotation: object) -> str:
-    """The constraints of a pydantic field; empty where its type says all.
+def describe_field(metadata: Iterable[object], annotation: object) -> str:
+    """The constraints of a pydantic field in words; empty if its type says all.
 
     Args:
-        metadata: of the `FieldInfo`: objects with `gt`, `ge`, `lt`, `le` or `pattern`.
-        annotation: its type, whose literal or enumerated values are listed.
+        metadata: objects of the `FieldInfo` with `gt`, `ge`, `lt`, `le` or `pattern`.
+        annotation: type of the field; its literal or enumerated values are listed.
     """
     found: dict[str, Any] = {}
     for item in metadata:
@@ -39,8 +39,8 @@ def of_field(metadata: Iterable[object], annotation: object) -> str:
     return ", ".join(parts)
 
 
-def of_column(checks: Iterable[Any]) -> str:
-    """The checks of a pandera column; one that is unknown here is told by pandera's own text."""
+def describe_column(checks: Iterable[Any]) -> str:
+    """The checks of a pandera column in words; a check that is unknown here by pandera's own text."""
     found = {str(check.name): dict(check.statistics) for check in checks}
     low, high = found.get("greater_than_or_equal_to"), found.get("less_than_or_equal_to")
     parts = []

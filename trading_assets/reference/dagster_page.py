@@ -1,6 +1,6 @@
 """docs/reference/dagster.md: assets, checks, jobs, schedules and sensors, from the definitions themselves.
 
-What depends on the settings (default states, intervals) is not told, so that the page is the same everywhere.
+Values that depend on settings (default states, intervals) are left out, so that the page is the same everywhere.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from trading_assets.reference import markdown
 
 _INTRODUCTION = """
 What the code location `trading_assets` gives to Dagster. Schedules and sensors are on by default on the embedded
-exchange and off elsewhere (`TRADING_ASSETS_AUTOMATION`). Assets of a family, one for each of the timeframes
-{timeframes}, are shown once, as `candles/*`. Their tables are described in [tables.md](tables.md).
+exchange and off elsewhere (`TRADING_ASSETS_AUTOMATION`). A family has one asset for each of the timeframes
+{timeframes}; it is shown once, as `candles/*`. The tables of the assets are described in [tables.md](tables.md).
 """
 
-_GATES = "Failed, a blocking check stops its run, the selection of its hours and their orders: [gates](../gates.md)."
+_GATES = "A failed blocking check stops its run, the selection of its hours, and their orders: [gates](../gates.md)."
 _ALONE = "Runs of the same lane wait for each other as `dagster.yaml` says."
-_LAUNCHPAD = "What a run started by hand may say: `ops: {OP: {config: {FIELD: VALUE}}}` in the **Launchpad**."
+_LAUNCHPAD = "Configuration of a run started by hand: `ops: {OP: {config: {FIELD: VALUE}}}` in the **Launchpad**."
 
 
 def build() -> str:
@@ -41,7 +41,7 @@ def build() -> str:
             *_assets(definitions),
             "## Checks",
             _GATES,
-            markdown.table(["check", "of", "blocking", "what it asks"], _checks(definitions)),
+            markdown.table(["check", "of", "blocking", "question"], _checks(definitions)),
             "## Jobs",
             _ALONE,
             markdown.table(["job", "lane", "what it does"], map(_job, definitions.jobs or ())),
@@ -58,7 +58,7 @@ def build() -> str:
 
 
 def _assets(definitions: dg.Definitions) -> Iterator[str]:
-    """A part for each asset or family, in the order of the pipeline."""
+    """One part of the page for each asset or family, in the order of the pipeline."""
     specs = {spec.key: spec for spec in definitions.resolve_all_asset_specs()}
     families: dict[str, dg.AssetSpec] = {}
     for given in definitions.assets or ():
@@ -83,14 +83,14 @@ def _asset(name: str, spec: dg.AssetSpec) -> str:
     return "\n\n".join(
         [
             f"### {name.replace('/*', ' (family)')}",
-            markdown.paragraphs(_of_family(spec)),
+            markdown.paragraphs(_family_description(spec)),
             markdown.table(["", ""], [fact for fact in facts if fact[1]]),
         ]
     )
 
 
-def _of_family(spec: dg.AssetSpec) -> str:
-    """The description, for all timeframes."""
+def _family_description(spec: dg.AssetSpec) -> str:
+    """The description of an asset, worded for all timeframes of its family."""
     text = spec.description or ""
     if len(spec.key.path) == 1:
         return text

@@ -1,4 +1,4 @@
-"""Markdown, as far as the reference pages need it. No knowledge of what they are about."""
+"""The Markdown that the reference pages need. Nothing here knows their subjects."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from collections.abc import Iterable, Sequence
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table with a line for each row; `|` and line breaks in a cell are made harmless."""
+    """A table with a line for each row; `|` and line breaks in a cell are escaped."""
     lines = [_line(header), "|" + "---|" * len(header), *(_line([cell(text) for text in row]) for row in rows)]
     return "\n".join(lines) + "\n"
 
 
 def cell(text: str) -> str:
-    """A text as one line that ends no cell."""
+    """A text as one line in which `|` is escaped."""
     return " ".join(text.split()).replace("|", "\\|")
 
 

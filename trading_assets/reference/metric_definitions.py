@@ -1,21 +1,23 @@
-"""What each figure of backtests, selections, reports and the account means: formula, unit, source, who computes it.
+"""docs/reference/metrics.md: what each figure of backtests, selections, reports and the account means.
 
-Definitions only. A figure that is new gets its entry here; a test finds those that have none.
+A new figure gets its entry here; a test finds figures that have none. Figures are computed elsewhere.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from trading_assets.backtesting import metrics, parameter_choice, selection, significance
+from trading_assets.backtesting.selection import PRESETS, Preset
 from trading_assets.market import universe
+from trading_assets.reference import markdown
 from trading_assets.reporting import figures
 from trading_assets.trading import portfolio
 from trading_assets.trading.parity import compare
 
 _OWN = "this project"
-_SPEC = "the system's specification"
+_SOURCES = "the source documents"
 _COMMON = "common usage"
 
 
@@ -24,12 +26,12 @@ class Metric:
     """One figure.
 
     Attributes:
-        name: of the column or attribute.
+        name: the column or attribute.
         formula: how it is computed, in names that the page explains.
-        unit: of the value, empty for a plain number.
+        unit: unit of the value, empty for a plain number.
         source: who defined it.
-        made_by: what computes it.
-        note: what a reader must know besides.
+        made_by: the function that computes it.
+        note: what else a reader must know.
     """
 
     name: str
@@ -42,7 +44,7 @@ class Metric:
 
 @dataclass(frozen=True)
 class Chapter:
-    """Figures that are made from the same things."""
+    """Figures that are computed from the same data."""
 
     title: str
     introduction: str
@@ -56,13 +58,13 @@ SCAN = Chapter(
     "Scan",
     "Of the 24 hourly candles that had closed by the as-of. `open` is the first one's, `close` the last one's.",
     (
-        Metric("volume_24h", "sum(turnover)", "USD", _SPEC, universe.scan),
-        Metric("price_change_24h", "(close / open - 1) * 100", "percent", _SPEC, universe.scan),
+        Metric("volume_24h", "sum(turnover)", "USD", _SOURCES, universe.scan),
+        Metric("price_change_24h", "(close / open - 1) * 100", "percent", _SOURCES, universe.scan),
         Metric(
             "volatility_24h",
             "(max(high) - min(low)) / min(low) * 100",
             "percent",
-            _SPEC,
+            _SOURCES,
             universe.scan,
             "The range of the day, not a standard deviation.",
         ),
@@ -127,7 +129,9 @@ BACKTEST = Chapter(
             metrics.metrics,
             "Riskless rate 0; standard deviation of the population; a year has 365 days.",
         ),
-        Metric("confidence_avg", "mean(confidence of the closed trades' signals)", "percent", _SPEC, metrics.metrics),
+        Metric(
+            "confidence_avg", "mean(confidence of the closed trades' signals)", "percent", _SOURCES, metrics.metrics
+        ),
         Metric("fees_paid", "sum(taker fees of both fills)", "USD", _COMMON, metrics.metrics, "Contained in `pnl`."),
         Metric(
             "funding_paid",
@@ -147,7 +151,7 @@ BACKTEST = Chapter(
             metrics.moments,
             "3 is normal.",
         ),
-        Metric("score", "win_rate * profit_factor * ln(total_trades + 1)", "", _SPEC, metrics.score),
+        Metric("score", "win_rate * profit_factor * ln(total_trades + 1)", "", _SOURCES, metrics.score),
         Metric(
             "in_sample_trades",
             "count(pnl of trades that ended before the split)",
@@ -301,3 +305,52 @@ PARITY = Chapter(
 )
 
 CHAPTERS = (SCAN, BACKTEST, REPORT, ACCOUNT, PARITY)
+
+_INTRODUCTION = """
+Percentages are in percent and money in USD. The source tells who defined the figure. *Common usage*: the formula is
+what traders mean by the name. *The source documents*: the documents that describe the system asked for it
+([choices](../choices.md)). *This project*: it was defined here. The last column names the function that computes it.
+"""
+
+_FILTERS = """
+A backtest takes part in a selection when it reaches each of these values. `TRADING_ASSETS_SELECTION_PRESET` chooses
+the row. `TRADING_ASSETS_MIN_DEFLATED_SHARPE` and `TRADING_ASSETS_MAX_P_VALUE` add two more filters. Of each coin's
+backtests that pass, the one with the best score is selected.
+"""
+
+
+def build() -> str:
+    """The page."""
+    return markdown.page(
+        "Metrics",
+        "trading_assets/reference/metric_definitions.py",
+        _INTRODUCTION,
+        [*map(_chapter, CHAPTERS), "## Filters of a selection", _FILTERS, _presets()],
+    )
+
+
+def _chapter(chapter: Chapter) -> str:
+    header = ["figure", "formula", "unit", "source", "made by"]
+    return "\n\n".join(
+        [f"## {chapter.title}", chapter.introduction, markdown.table(header, map(_row, chapter.metrics))]
+    )
+
+
+def _row(metric: Metric) -> tuple[str, ...]:
+    module = metric.made_by.__module__
+    path = f"../../{module.replace('.', '/')}.py"
+    name = f"{module.removeprefix('trading_assets.')}.{metric.made_by.__name__}"
+    formula = "<br>".join(filter(None, [markdown.literal(metric.formula), metric.note]))
+    return markdown.literal(metric.name), formula, metric.unit, metric.source, f"[{name}]({path})"
+
+
+def _presets() -> str:
+    names = [field.name for field in fields(Preset)]
+    rows = [
+        (
+            markdown.literal(preset),
+            *("" if (value := getattr(limits, name)) is None else f"{value:g}" for name in names),
+        )
+        for preset, limits in PRESETS.items()
+    ]
+    return markdown.table(["preset", *(f"least {name.replace('_', ' ')}" for name in names)], rows)

@@ -1,4 +1,4 @@
-"""Which files are made from the code, where they lie, and whether they are what the code says."""
+"""The files that are made from the code: where they are, what they should hold, and whether they hold it."""
 
 from __future__ import annotations
 
@@ -9,11 +9,10 @@ from pathlib import Path
 import click
 
 from trading_assets.core.errors import StorageError
-from trading_assets.reference import commands_page, ledger_page, metrics_page, settings_page, tables_page
-from trading_assets.reference.settings_values import env_example, short_table
+from trading_assets.reference import commands_page, metric_definitions, settings_page, tables_page
 
 FOLDER = Path("docs/reference")
-_README = Path("README.md")
+_CONFIGURE = Path("docs/howto/configure.md")
 _MARKED = re.compile(r"(<!-- settings: begin[^>]*-->\n).*?(<!-- settings: end -->)", re.S)
 
 
@@ -24,8 +23,8 @@ def checkout() -> Path:
         StorageError: it is installed elsewhere.
     """
     root = Path(__file__).resolve().parents[2]
-    if not (root / _README).is_file():
-        raise StorageError(f"{root} is no checkout of the project: it has no {_README}; name one with --to")
+    if not (root / _CONFIGURE).is_file():
+        raise StorageError(f"{root} is no checkout of the project: it has no {_CONFIGURE}; name one with --to")
     return root
 
 
@@ -33,21 +32,21 @@ def texts(root: Path, *, dagster_page: str, commands: click.Group) -> dict[Path,
     """What each generated file should hold, by its path below `root`.
 
     Args:
-        dagster_page: that page's text; it is made in the Dagster wing.
+        dagster_page: the text of dagster.md by `dagster_page.build`; a parameter, so that this module needs no Dagster.
         commands: the tree of commands.
 
     Raises:
-        StorageError: README.md has no place for its settings.
+        StorageError: the page of the configuration has no place for its table of settings.
     """
     return {
         FOLDER / "settings.md": settings_page.build(),
-        FOLDER / "tables.md": tables_page.build(),
-        FOLDER / "ledger.md": ledger_page.build(),
+        FOLDER / "tables.md": tables_page.pipeline(),
+        FOLDER / "ledger.md": tables_page.ledger(),
         FOLDER / "commands.md": commands_page.build(commands),
-        FOLDER / "metrics.md": metrics_page.build(),
+        FOLDER / "metrics.md": metric_definitions.build(),
         FOLDER / "dagster.md": dagster_page,
-        Path(".env.example"): env_example(),
-        _README: _with_settings((root / _README).read_text()),
+        Path(".env.example"): settings_page.env_example(),
+        _CONFIGURE: _with_settings((root / _CONFIGURE).read_text()),
     }
 
 
@@ -69,9 +68,10 @@ def _holds(path: Path, text: str) -> bool:
     return path.is_file() and path.read_text() == text
 
 
-def _with_settings(readme: str) -> str:
-    """README.md with its table of settings made anew."""
-    found, count = _MARKED.subn(lambda match: match.group(1) + short_table() + match.group(2), readme)
+def _with_settings(page: str) -> str:
+    """The page of the configuration with its table of settings made anew."""
+    table = settings_page.short_table()
+    found, count = _MARKED.subn(lambda match: match.group(1) + table + match.group(2), page)
     if count != 1:
-        raise StorageError(f"{_README} has {count} places for its settings, expected one between its two comments")
+        raise StorageError(f"{_CONFIGURE} has {count} places for its settings, expected one between its two comments")
     return found

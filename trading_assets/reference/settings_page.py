@@ -1,51 +1,125 @@
-"""docs/reference/settings.md: every setting by group."""
+"""The settings as a reader sees them: docs/reference/settings.md, `.env.example`, the short table of configure.md."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+
+from pydantic import SecretStr
+from pydantic.fields import FieldInfo
+
 from trading_assets.core.errors import ConfigurationError
-from trading_assets.reference import markdown
-from trading_assets.reference.settings_values import GROUPS, SettingRow, setting_rows
+from trading_assets.core.settings import PREFIX, Settings
+from trading_assets.reference import constraints, markdown
 
 _INTRODUCTION = """
-Settings are read from environment variables and from a `.env` file in the working directory; the environment wins.
-`.env.example` lists them all, to be copied. `trading-assets settings` shows the values in force, and `trading-assets
-doctor` tries them. A value that is not allowed stops every command and every run with one line that names it.
+Settings are read from environment variables and from a `.env` file in the working directory. The environment wins.
+`.env.example` lists all of them, ready to be copied. `trading-assets settings` shows the values in force, and
+`trading-assets doctor` tries them. A value that is not allowed stops every command and every run with one line that
+names it. How to choose values is told in [configure](../howto/configure.md).
 """
+
+GROUPS: Mapping[str, str] = {
+    "home": "Where things are",
+    "venue": "Venue, account and keys",
+    "simulator_url": "The embedded exchange",
+    "min_volume_24h": "Scan",
+    "min_candle_coverage_pct": "Candles that are left out",
+    "backtest_capital": "Backtests",
+    "selection_preset": "Selection",
+    "trade_mode": "Trading session",
+    "signal_ttl_s": "Signals and orders",
+    "max_daily_loss_pct": "Risk guard",
+    "parity_tolerance_bps": "Live against the backtest",
+    "report_capital": "Reports",
+    "automation": "Automation and the UI",
+    "keep_research_runs_days": "Retention",
+    "notify_urls": "Notifications",
+}
+"""Titles by the first setting of each group; a group reaches to the next one."""
+
+OFTEN_CHANGED = (
+    *("venue", "allow_mainnet", "api_key", "api_secret", "home", "database_url", "max_symbols", "selection_preset"),
+    *("trade_mode", "sizing", "position_size", "leverage", "max_positions", "max_daily_loss_pct", "max_drawdown_pct"),
+    *("automation", "notify_urls"),
+)
+"""The settings of the short table."""
+
+
+@dataclass(frozen=True)
+class SettingRow:
+    """One setting: its name in `Settings`, environment variable, default as text, allowed values, meaning."""
+
+    name: str
+    variable: str
+    default: str
+    values: str
+    description: str
 
 
 def build() -> str:
-    """The page."""
-    header = ["variable", "default", "values", "meaning"]
-    parts = [
-        "\n\n".join(
-            [
-                f"## {title}",
-                markdown.table(
-                    header,
-                    [
-                        (markdown.literal(row.variable), markdown.literal(row.default), row.values, row.description)
-                        for row in rows
-                    ],
-                ),
-            ]
-        )
-        for title, rows in _grouped()
-    ]
-    return markdown.page("Settings", "trading_assets/core/settings.py", _INTRODUCTION, parts)
-
-
-def _grouped() -> list[tuple[str, list[SettingRow]]]:
-    """Titles with the settings below them.
+    """The page of all settings.
 
     Raises:
         ConfigurationError: a group begins with a setting that does not exist, or the first setting has no group.
     """
+    parts = [f"## {title}\n\n{_table(rows)}" for title, rows in _grouped()]
+    return markdown.page("Settings", "trading_assets/core/settings.py", _INTRODUCTION, parts)
+
+
+def short_table() -> str:
+    """The settings that are changed most often, as a table."""
+    rows = {row.name: row for row in setting_rows()}
+    return markdown.table(
+        ["variable", "default", "meaning"],
+        [
+            (markdown.literal(row.variable), markdown.literal(row.default), row.description)
+            for row in (rows[name] for name in OFTEN_CHANGED)
+        ],
+    )
+
+
+def env_example() -> str:
+    """The text of `.env.example`: every setting, commented out, with its default."""
+    return "\n".join(_env_lines()) + "\n"
+
+
+def setting_rows() -> list[SettingRow]:
+    """Every setting in the order of `Settings`."""
+    return [
+        SettingRow(
+            name,
+            _variable(name, field),
+            _default(name, field),
+            constraints.describe_field(field.metadata, field.annotation),
+            field.description or "",
+        )
+        for name, field in Settings.model_fields.items()
+    ]
+
+
+def current_values(settings: Settings) -> list[tuple[str, str]]:
+    """Variables and values in force; secrets only as set or not set."""
+    return [(_variable(name, field), _shown(getattr(settings, name))) for name, field in Settings.model_fields.items()]
+
+
+def _table(rows: list[SettingRow]) -> str:
+    return markdown.table(
+        ["variable", "default", "values", "meaning"],
+        [(markdown.literal(row.variable), markdown.literal(row.default), row.values, row.description) for row in rows],
+    )
+
+
+def _grouped() -> list[tuple[str, list[SettingRow]]]:
+    """Titles with the settings below them; raises as `build` does."""
     found: list[tuple[str, list[SettingRow]]] = []
     rows = setting_rows()
     unknown = sorted(GROUPS.keys() - {row.name for row in rows})
     if unknown or rows[0].name not in GROUPS:
         raise ConfigurationError(
-            f"settings_values.GROUPS begins groups with {', '.join(unknown) or 'other settings'}, expected names of "
+            f"settings_page.GROUPS begins groups with {', '.join(unknown) or 'other settings'}, expected names of "
             f"settings, {rows[0].name} among them"
         )
     for row in rows:
@@ -53,3 +127,41 @@ def _grouped() -> list[tuple[str, list[SettingRow]]]:
             found.append((GROUPS[row.name], []))
         found[-1][1].append(row)
     return found
+
+
+def _env_lines() -> Iterator[str]:
+    yield "# Copy to .env and uncomment what you change. Made by: trading-assets settings --env-example"
+    for row in setting_rows():
+        yield ""
+        yield f"# {row.description}"
+        yield f"# {row.variable}={row.default}"
+
+
+def _variable(name: str, field: FieldInfo) -> str:
+    if field.validation_alias is not None:
+        return str(field.validation_alias.choices[0])  # type: ignore[union-attr]
+    return f"{PREFIX}{name.upper()}"
+
+
+def _default(name: str, field: FieldInfo) -> str:
+    if name == "home":
+        return ".trading_assets in the checkout"
+    return _shown(field.get_default(call_default_factory=True)) if not field.is_required() else ""
+
+
+def _shown(value: object) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, SecretStr):
+        return "(set)"
+    if isinstance(value, Enum):
+        return str(value.value)
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, Path):
+        return str(value)
+    if hasattr(value, "isoformat"):
+        return str(value.isoformat())
+    if isinstance(value, tuple):
+        return "[" + ", ".join(f'"{item}"' for item in value) + "]"
+    return str(value)

@@ -1,6 +1,6 @@
-"""Reports from what they are made of: the ledger, the candle store, and a source for candles that are missing.
+"""Builds reports from the ledger, the candle store, and a source for missing candles.
 
-The asset and the command line both call these; how a report is computed stands in `walk_forward` and `performance`.
+The asset and the command line both call these functions. `walk_forward` and `performance` compute a report.
 """
 
 from __future__ import annotations

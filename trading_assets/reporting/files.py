@@ -1,4 +1,4 @@
-"""Where reports lie: a page and its trades, below the home directory. What is on the page, `page` decides."""
+"""Files of reports: a page and its trades, below the home directory. `page` decides what is on the page."""
 
 from __future__ import annotations
 

@@ -26,10 +26,10 @@ from trading_assets.strategies.registry import make_strategy
 STOP, TARGET, OPEN = "stop", "target", "open"
 
 _FIRST_LOOK_BARS = 256
-"""Most trades end within so many bars; what lasts longer is looked at with four times as many, and so on."""
+"""Most trades end within this many bars; for a longer one four times as many are read, and so on."""
 
 _BLOCK_BARS = 1024
-"""Candles of trades are read in spans of two blocks, so that the next trade finds its own among them."""
+"""Candles of trades are read in spans of two blocks, so that they also serve the next trade."""
 
 
 class Follow(NamedTuple):

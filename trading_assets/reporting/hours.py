@@ -1,4 +1,4 @@
-"""The range of hours that a person asks for, as text. Which of them have anything to report is found out elsewhere."""
+"""The range of hours that a person asks for, parsed from text. `load` decides which of them can be reported."""
 
 from __future__ import annotations
 

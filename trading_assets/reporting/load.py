@@ -35,6 +35,7 @@ class FillingReader:
 
     def __init__(self, store: CandleStore, source: MarketData) -> None:
         self._store, self._source, self._now_ms = store, source, source.now_ms()
+        self.btc = store.btc
 
     def read(self, symbol: str, timeframe: Timeframe, start_ms: int, end_ms: int) -> Candles:
         """See `CandleStore.read`."""
@@ -79,7 +80,7 @@ def selected(database: Database, hours: Sequence[int]) -> list[Follow]:
 def drawn_at_random(database: Database, chosen: Sequence[Follow], choices: int) -> list[list[Follow]]:
     """So many random choices: of each hour as many backtests as were chosen in it, at most one of a coin.
 
-    What they earned plays no part. A draw depends on its number, the hour and its backtests alone. An hour whose
+    Their results do not matter. A draw depends on its number, the hour and its backtests alone. An hour whose
     backtests are no longer kept gives nothing.
     """
     if not choices:

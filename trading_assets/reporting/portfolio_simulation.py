@@ -1,8 +1,8 @@
 """One account that meets trades in the order of time and takes those its limits allow. No candles and no signals here.
 
-The limits are the live system's own functions, `trading.risk.limits` and `trading.risk.protections`, asked with what
-the account would have known at that moment. What cannot be known from candles is not asked: spread, the price when the
-order arrives, the 24 h turnover of that minute, the quantity's step.
+The limits are the live functions, `trading.risk.limits` and `trading.risk.protections`, called with what the account
+would have known at that moment. What candles do not show is not checked: spread, the price when the order arrives, the
+24 h turnover of that minute, the quantity's step.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Walked:
 
     Attributes:
         taken: in order of entry.
-        refused: trades not taken, by what stood against them first.
+        refused: trades not taken, by the first limit that refused them.
         times_ms: whole hours from the start to the end, shape (n,).
         equity: USD at these times, open trades marked, shape (n,).
         exposure: value of all positions, USD, shape (n,).
@@ -62,7 +62,7 @@ class Walked:
 def walk(trades: Sequence[FollowedTrade], settings: Settings, capital: float, start_ms: int, end_ms: int) -> Walked:
     """Let an account of `capital` USD meet the trades, from whole hour to whole hour.
 
-    Its first mark is that of before the first trade: a trade may enter at the very start.
+    Its first mark is before the first trade, because a trade may enter at the start.
 
     Args:
         trades: in order of entry, within [start_ms, end_ms].

@@ -1,4 +1,4 @@
-"""What a report holds, whoever made it. Its page is drawn in `page`, its numbers come from `figures`."""
+"""What a report holds. `page` draws it, `figures` computes its numbers."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Report:
         sample: the random choices of which one stands `beside`; None without any.
         holding: BTCUSDT bought at the start and held; None where its candles are missing.
         facts: what was looked at, by name, as text.
-        refused: trades not taken, by what stood against them.
+        refused: trades not taken, by the limit that refused them.
         notes: what happened that a reader must know: halts, failures, missing data.
         assumptions: what the numbers rest on, a sentence each.
     """

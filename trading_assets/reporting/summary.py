@@ -1,4 +1,4 @@
-"""A report in the terminal: its headline numbers and where its page lies."""
+"""A report in the terminal: its headline numbers and the path of its page."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from trading_assets.backtesting.engine import Costs
 from trading_assets.backtesting.run import costs_of, production_engine
 from trading_assets.core.settings import Settings
 from trading_assets.core.timeframes import HOUR_MS, Timeframe, as_of_ms, iso
-from trading_assets.market.loading import BTC, CandleReader
+from trading_assets.market.loading import CandleReader
 from trading_assets.reporting.figures import Curve, figures, trades_frame
 from trading_assets.reporting.forward_test import Follow, Followed, follow_all, last_closes
 from trading_assets.reporting.portfolio_simulation import Walked, walk
@@ -86,12 +86,12 @@ def walk_forward_costs(settings: Settings) -> Costs:
 
 
 def holding_btc(reader: CandleReader, walked: Walked, costs: Costs) -> Curve | None:
-    """All of the opening equity in BTCUSDT from the first hour on; None where a candle of the start is missing.
+    """All of the opening equity in BTC from the first hour on; None where a candle of the start is missing.
 
     One fee and one slippage for buying; no funding, as coins that are owned pay none.
     """
     times = walked.times_ms
-    candles = reader.read(BTC, Timeframe.M60, int(times[0]) - HOUR_MS, int(times[-1])).closed_by(int(times[-1]))
+    candles = reader.read(reader.btc, Timeframe.M60, int(times[0]) - HOUR_MS, int(times[-1])).closed_by(int(times[-1]))
     closes = last_closes(candles, times.tolist())
     if not np.isfinite(closes[0]):
         return None
@@ -147,7 +147,7 @@ def _notes(
             "some hours are no longer kept."
         )
     if holding is None:
-        notes.append("The candles of BTCUSDT at the start are missing, so holding it is not shown.")
+        notes.append("The candles of BTC at the start are missing, so holding it is not shown.")
     return notes
 
 

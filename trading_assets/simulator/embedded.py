@@ -13,7 +13,7 @@ from trading_assets.simulator.market.base import Market
 from trading_assets.simulator.server import ExchangeServer, ServeConfig
 from trading_assets.simulator.venue import Venue
 
-READY_TIMEOUT_S = 10.0
+READY_TIMEOUT_S = 60.0
 
 
 class RunningExchange:

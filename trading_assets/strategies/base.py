@@ -1,8 +1,8 @@
 """The strategy framework: what a strategy declares, receives and returns. No strategy and no simulation here.
 
 A strategy is written once. The live finder and the reference engine call `Strategy.signals`; a sweep of parameter sets
-compiles the very function `entries` for one bar at a time (`backtesting.kernel`). So live equals backtest by
-construction; the finder takes the last row.
+compiles the same function `entries` for one bar at a time (`backtesting.kernel`). So live equals backtest by
+construction: the finder takes the last row.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Parameters(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     atr_period: int = Field(14, ge=2)
-    stop_atr: float = Field(1.5, gt=0, description="Stop distance in ATR (spec section 6).")
+    stop_atr: float = Field(1.5, gt=0, description="Stop distance in ATR.")
     reward_risk: float = Field(2.0, gt=0, description="Target distance in stop distances.")
 
 
@@ -41,7 +41,7 @@ STOPS: Sequence[Mapping[str, float]] = (
     {"stop_atr": 2.0, "reward_risk": 2.0},
     {"stop_atr": 3.0, "reward_risk": 1.5},
 )
-"""Stops and targets that the built-in strategies try: the spec's first, then a farther target and wider stops."""
+"""Stops and targets that the built-in strategies try. The first one is the described one (docs/choices.md)."""
 
 
 def combinations(kind: type[Parameters], *choices: Sequence[Mapping[str, float]]) -> ParameterSets:
@@ -99,7 +99,8 @@ class Strategy(abc.ABC):
     Parameters: ClassVar[type[Parameters]] = Parameters
 
     def __init__(self, parameters: Mapping[str, object] | None = None) -> None:
-        """
+        """The strategy with these parameters, defaults for the others.
+
         Raises:
             StrategyError: a parameter is unknown or out of range.
         """
@@ -118,9 +119,9 @@ class Strategy(abc.ABC):
     def indicators(self, data: StrategyData) -> dict[str, FloatArray]:
         """Arrays of shape (n,) on the own bars, NaN where undefined. A value at bar i uses nothing after i's close.
 
-        A sweep gives several coins at once, arrays of shape (coins, n): what acts along the last axis (`x[..., 1:]`,
-        everything in `strategies.indicators` and `alignment`) serves both. What does not is found out and computed coin
-        by coin, slower.
+        A sweep gives several coins at once, arrays of shape (coins, n). Code that acts along the last axis
+        (`x[..., 1:]`, everything in `strategies.indicators` and `alignment`) works for both. Other code is detected and
+        computed coin by coin, which is slower.
         """
 
     @staticmethod
@@ -128,14 +129,14 @@ class Strategy(abc.ABC):
     def entries(v: Values, p: Any) -> Entries:
         """Entry conditions from the values `v` of the bars and the parameters `p`. NaN must never be an entry.
 
-        Write it with comparisons, `&`, `|`, arithmetic and `np.where`, so that it means the same for arrays and for the
-        numbers of one bar: then a sweep compiles it. A rule that needs more (a loop, a library, a look at other bars)
-        works too, set by set and slower; what needs other bars is better an indicator.
+        Use comparisons, `&`, `|`, arithmetic and `np.where` only: they mean the same for arrays and for the numbers of
+        one bar, so a sweep can compile the rule. A rule that needs more (a loop, a library, other bars) works too, set
+        by set and slower. Put what needs other bars into an indicator.
         """
 
     @classmethod
     def grid(cls) -> ParameterSets:
-        """Parameter sets that a backtest tries where the registry's row pins none; the defaults alone unless declared.
+        """Parameter sets that a backtest tries if the registry's row pins none. By default only the default parameters.
 
         All have one type, and the first is the strategy as described.
         """

@@ -24,10 +24,10 @@ FORGOTTEN = 0.05
 averages of the spec forget their start to 4e-7, an exponential average of 120 bars to about this."""
 
 MIN_COMPARED = 50
-"""A start of the data is varied only where so many bars follow its warm-up."""
+"""The start of the data is varied only where this many bars follow the warm-up."""
 
 _FUNDING_BEFORE_MS = depth.FUNDING_REACH_MS - max(map(depth.window_ms, TRADED_TIMEFRAMES))
-"""Funding is loaded at least so far before the first decided bar."""
+"""Funding is loaded at least this long before the first decided bar."""
 
 
 @dataclass(frozen=True)
@@ -59,8 +59,8 @@ def look_ahead(
     """Decide again at the close of single bars on what was known by then: the decision and every indicator must agree.
 
     Args:
-        signals: at most so many of the bars with an entry, drawn by `seed`; all by default.
-        others: so many other bars, drawn by `seed`: a live run may see a signal there that a backtest never had.
+        signals: at most this many of the bars with an entry, drawn by `seed`; all by default.
+        others: this many other bars, drawn by `seed`: a live run may see a signal there that a backtest never had.
     """
     whole = strategy.signals(data)
     rng = np.random.default_rng(seed)
@@ -89,8 +89,8 @@ def warm_up(strategy: Strategy, data: StrategyData, *, seed: int = 0, starts: in
     """Begin the data later: after the declared warm-up every decision and indicator must be the same.
 
     The own candles begin at bars drawn by `seed`, those of other timeframes, BTC and funding where a loader would begin
-    them for that first decided bar. Differences at one bar alone are rounding at a threshold and no violation: a
-    strategy that remembers too far back differs at many.
+    them for that first decided bar. A difference at one bar alone is rounding at a threshold and no violation: a
+    strategy that reads too far back differs at many bars.
     """
     whole = strategy.signals(data)
     needs = strategy.needs()

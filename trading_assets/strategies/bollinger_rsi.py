@@ -13,7 +13,7 @@ from trading_assets.strategies.base import STOPS, Entries, Parameters, Parameter
 
 
 class BollingerRsiParameters(Parameters):
-    """Spec section 6, numbers of A."""
+    """The defaults are the numbers of the strategy as described (docs/choices.md)."""
 
     bollinger_period: int = Field(20, ge=2)
     bollinger_deviations: float = Field(2.0, gt=0)
@@ -48,7 +48,7 @@ class BollingerRsi(Strategy):
     """Long below -0.7 of the bands, short above 0.7, with RSI between 30 and 70."""
 
     name = "bollinger_rsi"
-    description = "Bollinger band and RSI on its own timeframe (B: BASIC)"
+    description = "Bollinger band and RSI on its own timeframe"
     active_by_default = True
     Parameters = BollingerRsiParameters
     parameters: BollingerRsiParameters
@@ -76,7 +76,7 @@ class BollingerRsi(Strategy):
 
 
 def stretched(v: Values, p: BollingerRsiParameters) -> Entries:
-    """Entries of this strategy, for those that build upon it."""
+    """Entries of this strategy, for strategies that extend it."""
     moderate = (v.rsi >= p.rsi_low) & (v.rsi <= p.rsi_high)
     long = moderate & (v.bb_position < -p.band)
     short = moderate & (v.bb_position > p.band)

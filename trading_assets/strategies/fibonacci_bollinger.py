@@ -19,10 +19,10 @@ _HOURS_OF_A_DAY = 24
 
 
 class FibonacciBollingerParameters(BollingerRsiParameters):
-    """Spec section 6, numbers of A."""
+    """The defaults are the numbers of the strategy as described (docs/choices.md)."""
 
     level_window: int = Field(30, ge=2, description="bars of each timeframe that span its levels")
-    near_pct: float = Field(2.0, gt=0, description="a level so close counts as near, percent")
+    near_pct: float = Field(2.0, gt=0, description="a level this close counts as near, percent of the close")
     max_volatility_pct: float = Field(50.0, gt=0, description="no entry with a larger 24 h range, percent")
     btc_bars: int = Field(20, ge=1, description="240m bars of BTCUSDT that make its trend")
     btc_trend_pct: float = Field(2.0, gt=0, description="a larger change is a trend, percent")
@@ -39,7 +39,7 @@ class FibonacciBollinger(BollingerRsi):
     """Long only with BTC bullish or neutral, short with BTC bearish or neutral; confidence 60 to 95."""
 
     name = "fibonacci_bollinger"
-    description = "Bollinger and RSI with Fibonacci levels, BTC trend and funding (A; B: ADVANCED)"
+    description = "Bollinger and RSI with Fibonacci levels, BTC trend and funding"
     Parameters = FibonacciBollingerParameters
     parameters: FibonacciBollingerParameters
 

@@ -29,13 +29,13 @@ TREND_TIMEFRAME: Mapping[Timeframe, Timeframe] = {
 
 
 class HyperRsiParameters(Parameters):
-    """Wilder's numbers; the trend is where the mean of the longer timeframe's closes is going."""
+    """Wilder's numbers. The trend is the direction of the mean of the longer timeframe's closes."""
 
     rsi_period: int = Field(14, ge=2)
     rsi_low: float = Field(30.0, ge=0, le=100, description="long when RSI comes back above")
     rsi_high: float = Field(70.0, ge=0, le=100, description="short when RSI comes back below")
     trend_period: int = Field(20, ge=2, description="closed bars of the longer timeframe in the mean")
-    deep: float = Field(5.0, ge=0, le=100, description="RSI so far beyond its level before it came back is extreme")
+    deep: float = Field(5.0, ge=0, le=100, description="RSI this far beyond its level was extreme")
     base_confidence: float = Field(60.0, ge=0, le=100)
     extreme_bonus: float = Field(10.0, ge=0, le=100)
 
@@ -55,7 +55,7 @@ class HyperRsi(Strategy):
     """Long when RSI crosses back above 30 in an upward trend, short when it crosses back below 70 in a downward one."""
 
     name = "hyperrsi"
-    description = "RSI that comes back from an extreme, with a trend filter (E)"
+    description = "RSI that comes back from an extreme, with a trend filter"
     active_by_default = True
     Parameters = HyperRsiParameters
     parameters: HyperRsiParameters

@@ -34,7 +34,7 @@ _store = _Store()
 def sharing(twins: Twins) -> Iterator[None]:
     """Share results until the block ends. `twins` are compiled stand-ins by the name of the function.
 
-    A block inside another one belongs to it.
+    A block inside another one shares with it.
     """
     if _store.results is not None:
         yield
@@ -47,7 +47,7 @@ def sharing(twins: Twins) -> Iterator[None]:
 
 
 def shared(function: Callable[_Arguments, _Result]) -> Callable[_Arguments, _Result]:
-    """Mark a function of arrays, candles and numbers. A shared result is read-only: others hold it too."""
+    """Mark a function of arrays, candles and numbers. A shared result is read-only, because others hold it, too."""
     name = function.__name__
 
     @wraps(function)

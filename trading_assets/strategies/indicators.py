@@ -21,8 +21,8 @@ FLAT = 1e-12
 def wilder(values: FloatArray, period: int) -> FloatArray:
     """Wilder's smoothing (Wilder 1978): the mean of the first `period` values, then alpha = 1 / `period`.
 
-    Leading NaN are skipped; the first result stands at the last of the first `period` values. A NaN after them has no
-    definition: everything from there on is NaN.
+    Leading NaN are skipped. The first result is at the last of the first `period` values. After a later NaN everything
+    is NaN.
     """
     out = np.full(len(values), np.nan)
     finite = np.flatnonzero(np.isfinite(values))
@@ -124,7 +124,7 @@ def bollinger(
 
 @shared
 def bollinger_position(close: FloatArray, period: int = 20, deviations: float = 2.0) -> FloatArray:
-    """Where the close stands in its bands: -1 on the lower, 1 on the upper; NaN where the bands have no width."""
+    """Position of the close in its bands: -1 on the lower, 1 on the upper; NaN where the bands have no width."""
     lower, _, upper = bollinger(close, period, deviations)
     width = upper - lower
     position = np.full(len(close), np.nan)

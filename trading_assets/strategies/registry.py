@@ -1,7 +1,7 @@
 """Which strategies exist, and what a row of the `strategies` table means. The rows are in `ledger.strategies`.
 
-Every concrete `Strategy` in a module of this package is found by itself; other packages offer theirs by the entry
-point group `trading_assets.strategies`.
+Every concrete `Strategy` in a module of this package is discovered. Other packages offer theirs by the entry point
+group `trading_assets.strategies`.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class Discovery:
 
 @lru_cache(maxsize=1)
 def discover() -> Discovery:
-    """Look once for strategies. A module or entry point that fails is broken; it never stops the others.
+    """All strategies, discovered once. A module or entry point that fails is broken and does not stop the others.
 
     Raises:
         StrategyError: two classes have one name.
@@ -114,7 +114,7 @@ _Found = tuple[str, type[Strategy] | str]
 
 
 def _in_package() -> Iterator[_Found]:
-    """Where, and the class or why the module has none."""
+    """Name of the module, and its class or the reason why it has none."""
     for module_info in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
         try:
             module = importlib.import_module(module_info.name)

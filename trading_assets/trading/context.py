@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from trading_assets.core.clock import local_ms
 from trading_assets.core.events import TradeEvent, TradeExecuted, record_of
 from trading_assets.core.models import Instrument
 from trading_assets.core.ports import Exchange
 from trading_assets.core.settings import Settings
+from trading_assets.core.timeframes import local_ms
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.leases import Lease
 from trading_assets.trading.execute.saga import Step

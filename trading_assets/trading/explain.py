@@ -72,7 +72,7 @@ class Explanation:
     steps: tuple[Step, ...] = field(default=())
 
 
-def explain(database: Database, text: str, links: Links) -> Explanation:
+def explain(database: Database, text: str, links: Links, btc: str) -> Explanation:
     """Explain the order of an order link id, an exchange's order id or a signal id; a unique beginning is enough.
 
     Raises:
@@ -81,7 +81,7 @@ def explain(database: Database, text: str, links: Links) -> Explanation:
     signal_id = tracing.find_signal(database, text)
     with database.read() as connection:
         outcome = tracing.outcome(connection, signal_id)
-        candles = _candles_read(outcome.signal)
+        candles = _candles_read(outcome.signal, btc)
         assets = [SELECTIONS, _backtests(outcome.signal), *(f"candles/{timeframe}" for timeframe, _ in candles)]
         origin = tracing.origin(connection, outcome.signal, candles, sorted({*assets, "market_scan"}))
     signal = outcome.signal
@@ -240,14 +240,14 @@ def _back(signal: Row, origin: Origin, candles: list[tuple[str, str]], links: Li
     return steps
 
 
-def _candles_read(signal: Row) -> list[tuple[str, str]]:
+def _candles_read(signal: Row, btc: str) -> list[tuple[str, str]]:
     """Stored candles that the strategy reads, as (timeframe, symbol); the own ones where the strategy is gone."""
     symbol, timeframe = str(signal["symbol"]), Timeframe(signal["timeframe"])
     try:
         needs = make_strategy(str(signal["strategy"]), str(signal["parameters"])).needs()
     except StrategyError:
         return [(timeframe.value, symbol)]
-    return stored_candles(symbol, timeframe, needs)
+    return stored_candles(symbol, timeframe, needs, btc)
 
 
 def _backtests(signal: Mapping[Any, Any]) -> str:

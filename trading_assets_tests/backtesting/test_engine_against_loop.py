@@ -25,7 +25,7 @@ RANDOM = st.builds(
 
 
 @pytest.mark.parametrize("engine", ENGINES, ids=lambda engine: type(engine).__name__)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(columns=st.lists(RANDOM, min_size=1, max_size=6), costs=st.sampled_from([FREE, COSTLY]))
 def test_every_trade_equals_the_loop(engine: Engine, columns: list, costs: Costs) -> None:
     for column, trades in zip(columns, engine.simulate(columns, costs), strict=True):

@@ -27,6 +27,8 @@ STRATEGIES = ("bollinger_rsi", "fibonacci_bollinger")
 class Walks:
     """A reader of random walks, one for each coin and timeframe."""
 
+    btc = "BTCUSDT"
+
     @staticmethod
     @cache
     def _all(symbol: str, timeframe: Timeframe) -> Candles:

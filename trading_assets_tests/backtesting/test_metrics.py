@@ -112,7 +112,7 @@ def test_the_split_leaves_the_newest_part_out(bars: int, percent: float, split: 
     assert split_bar(bars, percent) == split
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(changes=st.lists(st.floats(-0.1, 0.1), min_size=2, max_size=80).filter(lambda found: np.std(found) > 1e-4))
 def test_moments_are_those_of_scipy_and_of_sums_of_powers(changes: list[float]) -> None:
     values = np.array(changes)
@@ -173,7 +173,7 @@ def test_the_sharpe_ratio_grows_with_the_number_of_bars_in_a_year() -> None:
     assert minutes.sharpe_ratio / hourly.sharpe_ratio == pytest.approx(math.sqrt(60))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(seed=st.integers(0, 2**32 - 1), bars=st.integers(1, 150))
 def test_figures_obey_their_laws_on_random_trades(seed: int, bars: int) -> None:
     column = random_column(seed, bars)

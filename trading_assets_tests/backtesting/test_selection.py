@@ -148,7 +148,7 @@ def test_ties_are_broken_the_same_way_always(rivals: list[dict[str, object]], wi
         assert {name: best[name] for name in rivals[winner]} == rivals[winner]
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(order=st.permutations(range(6)))
 def test_the_order_of_the_rows_does_not_matter(order: list[int]) -> None:
     rows = backtests(*({"symbol": f"{s}USDT", "timeframe": t} for s in ("A", "B") for t in ("1m", "30m", "240m")))

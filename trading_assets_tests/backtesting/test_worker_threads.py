@@ -41,7 +41,7 @@ def test_the_first_error_is_raised_when_no_thread_works_any_more(thread: str) ->
         begun.append(task)
         mine = threading.current_thread() is caller
         if mine == (thread == "the caller's"):
-            assert working.wait(10)
+            assert working.wait(60)
             raise ValueError(f"task {task} is broken")
         working.set()
         time.sleep(0.05)

@@ -23,6 +23,7 @@ ENGINES = [
 ]
 
 
+@pytest.mark.slow
 def test_every_engine_with_our_rules_is_equal_and_has_its_times() -> None:
     answer = CliRunner().invoke(
         bench,

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 
+import pytest
 from click.testing import CliRunner
 
 from trading_assets.cli.bench import bench
 
 
+@pytest.mark.slow
 def test_every_kind_of_request_is_measured_and_answered() -> None:
     result = CliRunner().invoke(
         bench,

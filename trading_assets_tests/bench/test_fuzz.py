@@ -16,6 +16,7 @@ from trading_assets.simulator.server import ROUTES
 from trading_assets.simulator.venue import Venue
 
 
+@pytest.mark.slow
 def test_two_thousand_hostile_requests_break_nothing() -> None:
     report = fuzz.run_fuzz(2000, seed=1)
     assert report.findings == []

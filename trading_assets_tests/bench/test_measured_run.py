@@ -14,6 +14,7 @@ from trading_assets_tests.defs.conftest import HOUR, HOUR_KEY
 NEXT_KEY = "2026-03-02-02:00"
 
 
+@pytest.mark.slow
 def test_a_range_is_measured_step_by_step_on_an_instance_on_disk(
     small: RunningExchange, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -25,13 +25,13 @@ def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, st
 
 
 def test_a_module_runs_in_the_home_and_its_last_line_is_the_report(environment: dict[str, str], tmp_path: Path) -> None:
-    report = run_measured("a_measurement", 1, 2, environment=environment, timeout_s=60)
+    report = run_measured("a_measurement", 1, 2, environment=environment, timeout_s=300)
     assert report == {"given": ["1", "2"], "folder": str(tmp_path.resolve()), "coins": "3"}
 
 
 def test_a_module_that_fails_is_told_with_its_last_words(environment: dict[str, str]) -> None:
     with pytest.raises(StorageError, match=r"a_measurement.*seven is too many"):
-        run_measured("a_measurement", 7, environment=environment, timeout_s=60)
+        run_measured("a_measurement", 7, environment=environment, timeout_s=300)
 
 
 def test_the_environment_has_nothing_of_the_users_and_opens_the_filters_for_the_widest_market_alone(

@@ -15,7 +15,7 @@ from trading_assets.chaos import installation
 from trading_assets.chaos.faults import some_faults, some_market_faults
 from trading_assets.chaos.installation import Service, own_environment
 from trading_assets.chaos.watch import Gaps, Watch
-from trading_assets.core.clock import local_ms
+from trading_assets.core.timeframes import local_ms
 from trading_assets.ledger import leases
 from trading_assets.ledger.database import Database
 from trading_assets.simulator.faults.parsing import parse_rules
@@ -23,7 +23,7 @@ from trading_assets.simulator.server import ENDPOINTS
 from trading_assets.trading.context import trading_lease
 from trading_assets_tests.fakes import FakeExchange
 
-WITHIN_S = 30.0
+WITHIN_S = 120.0
 
 
 @pytest.fixture

@@ -4,30 +4,25 @@ import json
 import subprocess
 import sys
 
+import pytest
+
 REQUIRED = [
     *("intents", "kills", "faults", "orders", "duplicates", "orphans", "unprotected_positions"),
     *("unprotected_seconds_max", "mismatches"),
 ]
 
 
-def test_fifty_killed_traders_double_lose_and_bare_nothing() -> None:
-    command = [
-        sys.executable,
-        "-m",
-        "trading_assets.cli.main",
-        "chaos",
-        "orders",
-        "--kills",
-        "50",
-        "--seed",
-        "3",
-        "--json",
-    ]
+@pytest.mark.parametrize(("kills", "steps", "faults"), [(5, 2, 0), pytest.param(50, 12, 1, marks=pytest.mark.slow)])
+def test_killed_traders_double_lose_and_leave_unprotected_nothing(kills: int, steps: int, faults: int) -> None:
+    """`steps` of the 18 edges at least see a kill; which of them do depends on the faults."""
+    command = [sys.executable, "-m", "trading_assets.cli.main", "chaos", "orders"]
+    command += ["--kills", str(kills), "--seed", "3", "--json"]
     run = subprocess.run(command, capture_output=True, text=True, timeout=280, check=False)
     report = json.loads(run.stdout.splitlines()[-1])
     assert set(REQUIRED) <= report.keys()
     assert report["broken"] == []
     assert run.returncode == 0, run.stderr
-    assert report["kills"] >= 50
-    assert report["steps_killed_at"] >= 12, "of 18 edges; which of them come depends on the faults"
-    assert min(report["intents"], report["orders"], report["faults"], report["stops_lost"]) > 0
+    assert report["kills"] >= kills
+    assert report["steps_killed_at"] >= steps
+    assert report["faults"] >= faults
+    assert min(report["intents"], report["orders"], report["stops_lost"]) > 0

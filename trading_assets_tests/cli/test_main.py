@@ -139,7 +139,7 @@ def test_doctor_starts_the_exchange_and_finds_everything_well(tmp_path: Path) ->
         assert "clock real" in status.stdout
     finally:
         assert run("exchange", "stop", home=tmp_path).returncode == 0
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while run("exchange", "status", home=tmp_path).returncode != 1:
         assert time.monotonic() < deadline, "it was told to stop"
         time.sleep(0.05)
@@ -160,7 +160,7 @@ def test_an_honest_strategy_passes_its_check(tmp_path: Path) -> None:
 
 
 CHEAT = """
-from trading_assets_tests.strategies.cheats import NextClose
+from trading_assets_tests.strategies.biased_strategies import NextClose
 
 class Cheat(NextClose):
     name = "cheat"
@@ -175,7 +175,7 @@ def test_a_cheating_strategy_is_named_with_exit_code_1(tmp_path: Path) -> None:
     info = package / "of_a_user-1.0.dist-info"
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: of-a-user\nVersion: 1.0\n")
     (info / "entry_points.txt").write_text("[trading_assets.strategies]\ncheat = cheat:Cheat\n")
-    root = Path(__file__).resolve().parents[1]
+    root = Path(__file__).resolve().parents[2]
     options = ("--symbol", "BTCUSDT", "--timeframe", "15m", "--timeframe", "60m", "--bars", "300")
     answer = run_process(
         "check", "strategy", "cheat", *options, home=tmp_path, PYTHONPATH=f"{package}{os.pathsep}{root}"
@@ -211,6 +211,7 @@ def test_the_demo_refuses_a_directory_that_is_not_its_own(tmp_path: Path) -> Non
     assert (tmp_path / "thesis.txt").read_text() == "years of work"
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(DEMO_WITHIN_S + 20)
 def test_the_demo_ends_with_its_counts(tmp_path: Path) -> None:
     answer = run_process("demo", "--json", "--home", str(tmp_path / "demo"), home=tmp_path, timeout_s=DEMO_WITHIN_S)

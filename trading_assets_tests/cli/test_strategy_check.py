@@ -23,8 +23,8 @@ from trading_assets.simulator.market.seeded import SeededMarket
 from trading_assets.strategies.base import Strategy
 from trading_assets.strategies.fibonacci_bollinger import FibonacciBollinger
 from trading_assets_tests.backtesting.test_cross_engine import Loop
-from trading_assets_tests.strategies import cheats
-from trading_assets_tests.strategies.cheats import LongAverage, Momentum, NextClose
+from trading_assets_tests.strategies import biased_strategies
+from trading_assets_tests.strategies.biased_strategies import LongAverage, Momentum, NextClose
 
 SEEDED = Place("seeded", MarketReader(SeededMarket(7, 5)), "ETHUSDT", AS_OF_MS)
 SETTINGS = load_settings()
@@ -79,7 +79,7 @@ def test_too_few_candles_are_not_called_honest() -> None:
 
 def test_a_strategy_that_fails_outright_is_an_error_that_names_the_place() -> None:
     with pytest.raises(StrategyError, match=r"needs_much.*ETHUSDT 15m.*too few bars"):
-        list(check_strategy(cheats.NeedsMuch(), [SEEDED], [Timeframe.M15], 300, SETTINGS, Loop()))
+        list(check_strategy(biased_strategies.NeedsMuch(), [SEEDED], [Timeframe.M15], 300, SETTINGS, Loop()))
 
 
 def test_stored_candles_are_looked_at_where_an_hour_was_scanned(tmp_path: Path) -> None:

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from trading_assets.core.errors import ConfigurationError, MissingKeysError
-from trading_assets.core.settings import Settings, Venue, load_settings
+from trading_assets.core.settings import RENAMED, Settings, Venue, default_home, load_settings
 from trading_assets.exchange.keys import load_keys
-from trading_assets.reference import settings_values as settings_reference
+from trading_assets.reference import settings_page
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -65,16 +65,16 @@ def test_missing_keys_are_named_and_blank_counts_as_missing(monkeypatch: pytest.
     monkeypatch.setenv("BYBIT_API_KEY", "abc")
     monkeypatch.setenv("BYBIT_API_SECRET", " ")
     with pytest.raises(MissingKeysError, match="BYBIT_API_SECRET is not set"):
-        load_keys(load_settings())
+        load_keys(load_settings(), testnet=False)
 
 
 def test_secrets_are_in_no_representation(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BYBIT_API_KEY", "visible-key-123")
     monkeypatch.setenv("BYBIT_API_SECRET", "visible-secret-456")
     settings = load_settings()
-    keys = load_keys(settings)
+    keys = load_keys(settings, testnet=False)
     assert (keys.key.get_secret_value(), keys.secret.get_secret_value()) == ("visible-key-123", "visible-secret-456")
-    shown = repr(settings) + repr(keys) + str(settings.model_dump()) + str(settings_reference.current_values(settings))
+    shown = repr(settings) + repr(keys) + str(settings.model_dump()) + str(settings_page.current_values(settings))
     assert "visible" not in shown
 
 
@@ -86,3 +86,35 @@ def test_a_malformed_secret_is_not_printed(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_every_setting_has_a_description() -> None:
     assert all(field.description for field in Settings.model_fields.values())
+
+
+def test_a_renamed_setting_still_works_and_warns(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRADING_ASSETS_KEEP_LOOKS_DAYS", "3.5")
+    with pytest.warns(FutureWarning, match="KEEP_LOOKS_DAYS is now TRADING_ASSETS_KEEP_EVALUATIONS_DAYS"):
+        assert load_settings().keep_evaluations_days == 3.5
+    monkeypatch.setenv("TRADING_ASSETS_KEEP_LOOKS_DAYS", "")
+    with pytest.warns(FutureWarning):
+        assert load_settings().keep_evaluations_days is None
+
+
+def test_a_renamed_setting_in_the_file_gives_way_to_the_same_value_only(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / ".env").write_text("trading_assets_keep_looks_days=3\n")
+    monkeypatch.setenv("TRADING_ASSETS_KEEP_EVALUATIONS_DAYS", "3")
+    with pytest.warns(FutureWarning):
+        assert load_settings().keep_evaluations_days == 3
+    monkeypatch.setenv("TRADING_ASSETS_KEEP_EVALUATIONS_DAYS", "4")
+    with pytest.raises(
+        ConfigurationError, match=r"KEEP_LOOKS_DAYS is '3' and .*KEEP_EVALUATIONS_DAYS is '4'.*remove it"
+    ):
+        load_settings()
+
+
+def test_every_former_name_stands_for_a_setting_of_today() -> None:
+    assert set(RENAMED.values()) <= set(Settings.model_fields)
+    assert not set(RENAMED) & set(Settings.model_fields)
+
+
+def test_the_home_is_in_the_checkout() -> None:
+    assert default_home() == Path(__file__).resolve().parents[2] / ".trading_assets"

@@ -31,6 +31,7 @@ def checkout(small: RunningExchange, tmp_path: Path, monkeypatch: pytest.MonkeyP
     return tmp_path
 
 
+@pytest.mark.slow
 def test_a_range_becomes_runs_that_the_ui_shows_and_rows_of_its_hours(
     checkout: Path, researched: dict[str, pd.DataFrame], monkeypatch: pytest.MonkeyPatch
 ) -> None:

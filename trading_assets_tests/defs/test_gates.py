@@ -26,7 +26,7 @@ from trading_assets.ledger.database import Database
 from trading_assets.ledger.partitions import read_partitions, replace_partitions
 from trading_assets.simulator.embedded import RunningExchange
 from trading_assets.strategies.registry import strategy_classes
-from trading_assets.venues.factory import open_market_data
+from trading_assets.venues import open_market_data
 from trading_assets_tests.defs.conftest import HOUR, HOUR_KEY, run_job, tables
 from trading_assets_tests.defs.test_research import GivenMarket, PoisonedMarket
 

@@ -24,7 +24,7 @@ from trading_assets_tests.backtesting.test_cross_engine import WRONG
 from trading_assets_tests.defs.conftest import HOUR, HOUR_KEY, HonestHour, run_job
 
 CHEATS = """
-from trading_assets_tests.strategies.cheats import LongAverage, NextClose
+from trading_assets_tests.strategies.biased_strategies import LongAverage, NextClose
 
 class Peeking(NextClose):
     name = "peeking"

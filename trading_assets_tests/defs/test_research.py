@@ -20,7 +20,7 @@ from trading_assets.defs.resources import ExchangeResource
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.partitions import read_partitions, replace_partitions
 from trading_assets.simulator.embedded import RunningExchange
-from trading_assets.venues.factory import open_market_data
+from trading_assets.venues import open_market_data
 from trading_assets_tests.defs.conftest import HOUR, HOUR_KEY, run_job, tables
 
 NEXT_KEY = "2026-03-02-02:00"
@@ -102,6 +102,7 @@ def test_an_hour_fills_every_table(researched: dict[str, pd.DataFrame]) -> None:
     assert (researched["candle_coverage"]["missing_bars"] == 0).all()
 
 
+@pytest.mark.slow
 def test_poison_after_the_as_of_changes_no_row_of_any_asset(
     researched: dict[str, pd.DataFrame], small: RunningExchange
 ) -> None:
@@ -113,6 +114,7 @@ def test_poison_after_the_as_of_changes_no_row_of_any_asset(
     assert_same(researched, tables([HOUR]))
 
 
+@pytest.mark.slow
 def test_a_range_in_one_run_equals_its_hours_and_running_an_hour_again_changes_nothing(
     researched: dict[str, pd.DataFrame], small: RunningExchange
 ) -> None:

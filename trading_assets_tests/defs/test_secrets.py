@@ -22,11 +22,12 @@ from click.testing import CliRunner
 
 from trading_assets.cli.doctor import examine
 from trading_assets.cli.main import cli
-from trading_assets.core.models import Instrument
+from trading_assets.core.models import ContractKind, Instrument
 from trading_assets.core.settings import load_settings
 from trading_assets.core.timeframes import HOUR_MS, MINUTE_MS, floor_ms
 from trading_assets.definitions import build_definitions
 from trading_assets.defs.resources import runtime
+from trading_assets.exchange import transport
 from trading_assets.exchange.transport import Connection, Transport
 from trading_assets.ledger import signals
 from trading_assets.ledger.database import Database
@@ -35,7 +36,7 @@ from trading_assets.simulator.embedded import RunningExchange, serve_in_thread
 from trading_assets.simulator.faults.parsing import parse_rules
 from trading_assets.simulator.server import ENDPOINTS, ServeConfig
 from trading_assets.trading.decide.sizing import stops
-from trading_assets.venues import factory
+from trading_assets.venues import open_exchange
 
 KEY, SECRET = "k3yThatNobodyMaySee", "s3cretThatNobodyMaySeeEither"
 
@@ -96,8 +97,8 @@ def scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Scene]:
     ):
         found = Scene(home, running, instance, running.url)
         # Demo trading, but here; pauses between attempts are not what is tested.
-        monkeypatch.setattr(factory, "Connection", lambda **given: Connection(**{**given, "url": found.url}))
-        monkeypatch.setattr(factory, "Transport", functools.partial(Transport, sleep=lambda _seconds: None))
+        monkeypatch.setattr(transport, "Connection", lambda **given: Connection(**{**given, "url": found.url}))
+        monkeypatch.setattr(transport, "Transport", functools.partial(Transport, sleep=lambda _seconds: None))
         send = requests.Session.send
 
         def listening(session: requests.Session, request: requests.PreparedRequest, **given: Any) -> requests.Response:
@@ -158,8 +159,8 @@ def test_nothing_secret_is_left_after_runs_full_of_errors(
     caplog.set_level(logging.ERROR, logger="trading_assets.simulator")
     settings = load_settings()
     database = Database(settings.resolved_database_url)
-    exchange = factory.open_exchange(settings)
-    perpetuals = [i for i in exchange.instruments() if i.settle_coin == "USDT" and i.contract_type == "LinearPerpetual"]
+    exchange = open_exchange(settings)
+    perpetuals = [i for i in exchange.instruments() if i.settle_coin == "USDT" and i.kind is ContractKind.PERPETUAL]
     prices = {symbol: float(ticker.last) for symbol, ticker in exchange.tickers().items()}
 
     def bad_day(number: int) -> None:
@@ -168,7 +169,7 @@ def test_nothing_secret_is_left_after_runs_full_of_errors(
         scene.run("reconcile")
         scene.run("trade")
         runtime._exchange.cache_clear()
-        for call in (lambda: factory.open_exchange(settings).wallet(), lambda: runtime.ExchangeResource().account()):
+        for call in (lambda: open_exchange(settings).wallet(), lambda: runtime.ExchangeResource().account()):
             _note_traceback(call, scene)
 
     bad_day(0)

@@ -13,10 +13,9 @@ import pandas as pd
 import pytest
 
 from trading_assets.bench.selections import EAGER, selection_row
-from trading_assets.core.clock import local_ms
 from trading_assets.core.schemas import STRATEGY_SELECTIONS
 from trading_assets.core.settings import load_settings
-from trading_assets.core.timeframes import HOUR_MS, MINUTE_MS
+from trading_assets.core.timeframes import HOUR_MS, MINUTE_MS, local_ms
 from trading_assets.definitions import build_definitions
 from trading_assets.defs.ops.session import SERVES
 from trading_assets.defs.resources import default_resources
@@ -29,7 +28,7 @@ from trading_assets.simulator.venue import ServeConfig
 from trading_assets.trading.context import trading_lease
 from trading_assets.trading.session.lease import trader_of
 from trading_assets.trading.session.selection import newest_selection
-from trading_assets.venues.factory import open_exchange
+from trading_assets.venues import open_exchange
 from trading_assets_tests.defs.conftest import HOUR
 
 WITHIN_S = 60.0

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 from trading_assets.bench.selections import selection_row
+from trading_assets.core.models import ContractKind
 from trading_assets.core.ports import Exchange
 from trading_assets.core.schemas import STRATEGY_SELECTIONS
 from trading_assets.core.settings import load_settings
@@ -26,7 +27,7 @@ from trading_assets.ledger.partitions import replace_partitions
 from trading_assets.simulator.clock import ClockMode, ClockSpec
 from trading_assets.simulator.embedded import RunningExchange, serve_in_thread
 from trading_assets.simulator.venue import ServeConfig
-from trading_assets.venues.factory import open_exchange
+from trading_assets.venues import open_exchange
 from trading_assets_tests.defs.conftest import HOUR, SYMBOLS, run_job
 
 SYMBOL = "SOLUSDT"
@@ -141,9 +142,7 @@ def test_a_position_is_followed_from_fill_to_closing(
 def test_the_finder_decides_on_selections_and_materialises_what_it_finds(
     venue: RunningExchange, ledger: Database, account: Exchange
 ) -> None:
-    symbols = [
-        i.symbol for i in account.instruments() if i.settle_coin == "USDT" and i.contract_type == "LinearPerpetual"
-    ]
+    symbols = [i.symbol for i in account.instruments() if i.settle_coin == "USDT" and i.kind is ContractKind.PERPETUAL]
     rows = [selection_row(HOUR, symbol, "15m") for symbol in symbols]
     replace_partitions(ledger, STRATEGY_SELECTIONS, pd.DataFrame(rows), [HOUR])
     found, events = 0, []

@@ -18,7 +18,7 @@ from trading_assets.market.store import CandleStore
 from trading_assets.reporting.build import Sources, make_walk_forward
 from trading_assets.reporting.report import Report
 from trading_assets.simulator.embedded import RunningExchange
-from trading_assets.venues.factory import open_market_data
+from trading_assets.venues import open_market_data
 from trading_assets_tests.defs.conftest import HOUR, HOUR_KEY, run_job, tables
 from trading_assets_tests.defs.test_research import GivenMarket, PoisonedMarket, assert_same
 
@@ -57,6 +57,7 @@ def from_exchange_to_report(market: MarketData) -> tuple[dict[int, dict[str, pd.
     return {hour: tables([hour]) for hour in HOURS}, report
 
 
+@pytest.mark.slow
 def test_nonsense_after_a_moment_changes_nothing_before_it_from_the_exchange_to_the_report(
     small: RunningExchange, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

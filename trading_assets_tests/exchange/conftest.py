@@ -39,8 +39,8 @@ def connect(stub: Stub, slept: list[float], tmp_path: Path) -> Iterator[Connect]
         virtual_clock: bool = True,
         reconnect: Callable[[], str] | None = None,
         sleep: Callable[[float], None] | None = None,
-        spaced: bool = False,
-        timeout_s: float = 0.2,
+        limited: bool = False,
+        timeout_s: float = 60.0,
         limits_dir: Path | None = None,
     ) -> BybitExchange:
         connection = Connection(
@@ -49,7 +49,7 @@ def connect(stub: Stub, slept: list[float], tmp_path: Path) -> Iterator[Connect]
         transport = Transport(
             connection,
             reconnect=reconnect,
-            spaced=spaced,
+            limited=limited,
             sleep=sleep or slept.append,
             jitter=random.Random(1),
         )

@@ -109,7 +109,7 @@ def _handler(stub: Stub) -> type[BaseHTTPRequestHandler]:
             stub.requests.append(request)
             reply = stub.script(request)
             if reply.silent:
-                stub.released.wait(10)
+                stub.released.wait(60)
             if reply.silent or reply.drop:
                 self.close_connection = True
                 return

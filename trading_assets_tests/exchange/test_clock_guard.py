@@ -40,6 +40,7 @@ class Time:
 def now(monkeypatch: pytest.MonkeyPatch) -> Iterator[Time]:
     moved = Time()
     monkeypatch.setattr(clock_module, "time", moved)
+    monkeypatch.setattr(clock_module, "local_ms", lambda: moved.ms)
     return moved
 
 

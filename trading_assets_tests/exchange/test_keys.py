@@ -13,10 +13,12 @@ from trading_assets.core.errors import ConfigurationError, ExchangeFatalError, M
 from trading_assets.core.models import ApiKeyInfo
 from trading_assets.core.settings import load_settings
 from trading_assets.core.timeframes import DAY_MS
-from trading_assets.exchange.keys import judge_key, load_keys, require_trading_key
+from trading_assets.exchange.keys import load_keys
 from trading_assets.simulator.embedded import serve_in_thread
 from trading_assets.simulator.venue import ServeConfig
-from trading_assets.venues.factory import account_keys, open_exchange
+from trading_assets.venues import open_exchange
+from trading_assets.venues.embedded import account_keys
+from trading_assets.venues.keys import judge_key, require_trading_key
 from trading_assets_tests.exchange.conftest import Connect
 from trading_assets_tests.exchange.stub import KEY, SECRET, Stub, envelope
 from trading_assets_tests.simulator.fake_market import FakeMarket
@@ -72,7 +74,7 @@ def store(aws: Any, secret: object) -> None:
 )
 def test_keys_come_from_aws_by_one_setting(aws: Any, venue: str, secret: dict[str, object]) -> None:
     store(aws, secret)
-    keys = load_keys(load_settings(venue=venue, allow_mainnet=True, secrets=f"aws:{NAME}"))
+    keys = load_keys(load_settings(venue=venue, secrets=f"aws:{NAME}", allow_mainnet=True), testnet=venue == "testnet")
     assert (keys.key.get_secret_value(), keys.secret.get_secret_value()) == (KEY, SECRET)
     assert KEY not in repr(keys) + str(keys) + keys.fingerprint
     assert SECRET not in repr(keys) + str(keys)
@@ -95,7 +97,7 @@ def test_a_secret_that_cannot_be_used_is_named_without_its_text(
     if secret is not None:
         store(aws, secret)
     with pytest.raises(error, match=says) as raised:
-        load_keys(load_settings(venue="mainnet", allow_mainnet=True, secrets=f"aws:{NAME}"))
+        load_keys(load_settings(venue="mainnet", allow_mainnet=True, secrets=f"aws:{NAME}"), testnet=False)
     assert KEY not in str(raised.value) and SECRET not in str(raised.value)
 
 
@@ -105,20 +107,21 @@ def test_an_aws_that_cannot_be_reached_is_one_clear_message(monkeypatch: pytest.
     monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     with pytest.raises(ConfigurationError, match="AWS Secrets Manager did not give"):
-        load_keys(load_settings(venue="demo", secrets=f"aws:{NAME}"))
+        load_keys(load_settings(venue="demo", secrets=f"aws:{NAME}"), testnet=False)
 
 
 def test_the_simulator_never_sees_the_users_keys() -> None:
-    keys = account_keys(load_settings(api_key=KEY, api_secret=SECRET))
-    assert KEY not in keys.key.get_secret_value()
+    with serve_in_thread(ServeConfig(), FakeMarket()) as running:
+        exchange = open_exchange(load_settings(simulator_url=running.url, api_key=KEY, api_secret=SECRET))
+        assert exchange._transport._connection.keys == account_keys()  # type: ignore[attr-defined]
+        exchange.close()
 
 
 GOOD = ApiKeyInfo(
     read_only=False,
-    permissions=frozenset({"ContractTrade.Order", "ContractTrade.Position"}),
+    may_withdraw=False,
     addresses=("192.0.2.7",),
     expires_ms=None,
-    unified=True,
 )
 
 
@@ -132,10 +135,8 @@ def test_a_good_key_has_neither_faults_nor_warnings() -> None:
     ("changes", "fault"),
     [
         ({"read_only": True}, "read-only"),
-        ({"permissions": frozenset({"ContractTrade.Order", "Spot.SpotTrade"})}, "may not trade contracts"),
-        ({"permissions": frozenset()}, "may not trade contracts"),
+        ({"faults": ("it may not trade contracts",)}, "may not trade contracts"),
         ({"expires_ms": NOW_MS - 1}, "expired at 2026-03-02"),
-        ({"unified": False}, "unified account"),
     ],
 )
 def test_a_key_that_cannot_trade_says_why(changes: dict[str, object], fault: str) -> None:
@@ -148,7 +149,7 @@ def test_a_key_that_cannot_trade_says_why(changes: dict[str, object], fault: str
     [
         ({"addresses": ()}, "any address"),
         ({"expires_ms": NOW_MS + 3 * DAY_MS}, "expires at 2026-03-05"),
-        ({"permissions": GOOD.permissions | {"Wallet.Withdraw"}}, "may withdraw"),
+        ({"may_withdraw": True}, "may withdraw"),
     ],
 )
 def test_a_key_that_could_be_safer_says_how(changes: dict[str, object], warning: str) -> None:

@@ -10,8 +10,9 @@ import pytest
 
 from trading_assets.core.candles import Candles
 from trading_assets.core.errors import InsufficientBalanceError, OrderRejectedError
-from trading_assets.core.models import Instrument, OrderRequest, OrderStatus, Side
+from trading_assets.core.models import FillKind, Instrument, OrderPurpose, OrderRequest, OrderStatus, Side
 from trading_assets.core.timeframes import DAY_MS, HOUR_MS, MINUTE_MS, Timeframe
+from trading_assets.exchange import parsing
 from trading_assets.exchange.bybit import BybitExchange
 from trading_assets.exchange.transport import Connection, Transport
 from trading_assets.simulator.clock import ClockMode, ClockSpec
@@ -40,7 +41,7 @@ def running(market: SeededMarket) -> Iterator[RunningExchange]:
 @pytest.fixture
 def exchange(running: RunningExchange) -> Iterator[BybitExchange]:
     connection = Connection(url=running.url, keys=keys_of(running.key, running.secret))
-    connector = BybitExchange(Transport(connection, spaced=False), virtual_clock=True)
+    connector = BybitExchange(Transport(connection, limited=False), virtual_clock=True)
     yield connector
     connector.close()
 
@@ -100,7 +101,7 @@ def test_candles_are_the_markets_closed_ones(
 ) -> None:
     start, end = NOW - 37 * timeframe.ms, NOW + 5 * timeframe.ms
     candles = exchange.candles(SYMBOL, timeframe, start, end)
-    bars = market.bars(SYMBOL, timeframe.bybit, start, end, NOW)
+    bars = market.bars(SYMBOL, parsing.INTERVALS[timeframe], start, end, NOW)
     same(candles, bars[bars[:, 0] + timeframe.ms <= NOW])
     assert len(candles) in (36, 37)
 
@@ -163,8 +164,8 @@ def test_an_order_opens_a_position_with_its_stops(exchange: BybitExchange) -> No
     assert (held.side, held.size, held.entry_price) == (Side.BUY, request.qty, order.average_price)
     assert (held.stop_loss, held.take_profit) == (request.stop_loss, request.take_profit)
     assert list(exchange.positions()) == [held]
-    kinds = {o.stop_order_type: o for o in exchange.open_orders(SYMBOL)}
-    assert set(kinds) == {"StopLoss", "TakeProfit"}
+    kinds = {o.purpose: o for o in exchange.open_orders(SYMBOL)}
+    assert set(kinds) == {OrderPurpose.STOP, OrderPurpose.TARGET}
     assert all(o.reduce_only and o.side is Side.SELL for o in kinds.values())
 
 
@@ -204,16 +205,16 @@ def test_a_position_ends_at_its_stop_or_its_target(
     assert closing.pnl == pytest.approx(gross - closing.open_fee - closing.close_fee, abs=Decimal("0.00000002"))
     why = exchange.order(SYMBOL, closing.order_id)
     assert why is not None
-    assert why.stop_order_type == ("TakeProfit" if gross > 0 else "StopLoss")
+    assert why.purpose is (OrderPurpose.TARGET if gross > 0 else OrderPurpose.STOP)
     assert why.status is OrderStatus.FILLED
     rows = exchange.executions(NOW, now + 1)
-    trades = [row for row in rows if row.exec_type == "Trade"]
+    trades = [row for row in rows if row.kind is FillKind.TRADE]
     assert [row.side for row in trades] == [side, side.opposite]
     assert trades[0].order_link_id == "entry-1"
     assert trades[1].closed_size == request.qty
     assert [row.time_ms for row in rows] == sorted(row.time_ms for row in rows)
-    assert all(row.exec_type in ("Trade", "Funding") for row in rows)
-    paid = sum(row.fee for row in rows if row.exec_type == "Funding")
+    assert all(row.kind in (FillKind.TRADE, FillKind.FUNDING) for row in rows)
+    paid = sum(row.fee for row in rows if row.kind is FillKind.FUNDING)
     change = exchange.wallet().wallet_balance - balance
     assert change == pytest.approx(closing.pnl - paid, abs=Decimal("0.00001"))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trading_assets.core.errors import ExchangeUnavailableError
-from trading_assets.core.models import OrderStatus, Side
+from trading_assets.core.models import (
+    CloseReason,
+    ContractKind,
+    ContractStatus,
+    FillKind,
+    OrderPurpose,
+    OrderStatus,
+    RejectReason,
+    Side,
+    close_reason,
+)
 from trading_assets.core.timeframes import Timeframe
 from trading_assets.exchange import parsing
 
@@ -71,7 +82,8 @@ def test_a_number_is_read_exactly(value: Decimal) -> None:
 def test_an_instrument() -> None:
     found = parsing.instrument(example("market_instrument")["list"][0])
     assert found.symbol == "BTCUSDT"
-    assert (found.contract_type, found.status, found.settle_coin) == ("LinearPerpetual", "Trading", "USDT")
+    assert (found.kind, found.status, found.settle_coin) == (ContractKind.PERPETUAL, ContractStatus.TRADING, "USDT")
+    assert found.is_coin
     assert found.tick_size == Decimal("0.10")
     assert found.qty_step == Decimal("0.001")
     assert found.min_notional == 5
@@ -136,7 +148,7 @@ def test_an_order(name: str) -> None:
     for row in example(name)["list"]:
         found = parsing.order(row)
         assert found.order_id == row["orderId"]
-        assert found.status.value == row["orderStatus"]
+        assert found.status.value.replace(" ", "") == row["orderStatus"].lower()
         assert found.qty == Decimal(row["qty"])
         blank = parsing.order(with_blanks(row))
         assert (blank.average_price, blank.trigger_price, blank.filled_qty) == (None, None, 0)
@@ -146,7 +158,7 @@ def test_an_execution() -> None:
     for row in example("order_execution")["list"]:
         found = parsing.execution(row)
         assert found.exec_id == row["execId"]
-        assert found.stop_order_type == ("" if row["stopOrderType"] == "UNKNOWN" else row["stopOrderType"])
+        assert (found.kind.value, found.exec_type) == (row["execType"].lower(), row["execType"])
         assert parsing.execution(with_blanks(row)).fee == 0
 
 
@@ -158,9 +170,113 @@ def test_a_closed_position() -> None:
         assert parsing.closed_pnl(with_blanks(row)).qty == 0
 
 
-@pytest.mark.parametrize("status", [status.value for status in OrderStatus])
-def test_every_documented_status_of_an_order_is_known(status: str) -> None:
-    assert parsing.order({"side": "Buy", "orderStatus": status}).status.value == status
+@pytest.mark.parametrize(
+    ("word", "status", "final"),
+    [
+        ("New", OrderStatus.NEW, False),
+        ("PartiallyFilled", OrderStatus.PARTIALLY_FILLED, False),
+        ("Untriggered", OrderStatus.UNTRIGGERED, False),
+        ("Triggered", OrderStatus.TRIGGERED, False),
+        ("Filled", OrderStatus.FILLED, True),
+        ("Cancelled", OrderStatus.CANCELLED, True),
+        ("Rejected", OrderStatus.REJECTED, True),
+        ("Deactivated", OrderStatus.DEACTIVATED, True),
+    ],
+)
+def test_every_documented_status_of_an_order_is_known(word: str, status: OrderStatus, final: bool) -> None:
+    found = parsing.order({"side": "Buy", "orderStatus": word}).status
+    assert (found, found.is_final) == (status, final)
+
+
+@pytest.mark.parametrize(
+    ("waits_as", "made_as", "purpose"),
+    [
+        ("UNKNOWN", "CreateByUser", OrderPurpose.ORDINARY),
+        ("", "CreateByClosing", OrderPurpose.ORDINARY),
+        ("Stop", "CreateByUser", OrderPurpose.CONDITIONAL),
+        ("StopLoss", "CreateByStopLoss", OrderPurpose.STOP),
+        ("PartialStopLoss", "CreateByPartialStopLoss", OrderPurpose.STOP),
+        ("UNKNOWN", "CreateByStopLoss", OrderPurpose.STOP),
+        ("TakeProfit", "CreateByTakeProfit", OrderPurpose.TARGET),
+        ("", "CreateByPartialTakeProfit", OrderPurpose.TARGET),
+        ("TrailingStop", "CreateByTrailingStop", OrderPurpose.TRAILING_STOP),
+    ],
+)
+def test_why_an_order_exists(waits_as: str, made_as: str, purpose: OrderPurpose) -> None:
+    row = {"side": "Buy", "orderStatus": "New", "stopOrderType": waits_as, "createType": made_as}
+    assert parsing.order(row).purpose is purpose
+
+
+@pytest.mark.parametrize(
+    ("word", "kind", "reason"),
+    [
+        ("Trade", FillKind.TRADE, CloseReason.STOP),
+        ("BustTrade", FillKind.LIQUIDATION, CloseReason.LIQUIDATION),
+        ("AdlTrade", FillKind.ADL, CloseReason.ADL),
+        ("Settle", FillKind.SETTLEMENT, CloseReason.SETTLEMENT),
+        ("SessionSettlePnL", FillKind.SETTLEMENT, CloseReason.SETTLEMENT),
+        ("Delivery", FillKind.SETTLEMENT, CloseReason.SETTLEMENT),
+        ("SomethingNew", FillKind.OTHER, CloseReason.STOP),
+    ],
+)
+def test_what_moved_a_position_has_one_meaning_in_fills_and_closings(
+    word: str, kind: FillKind, reason: CloseReason
+) -> None:
+    assert parsing.execution({"side": "Buy", "execType": word}).kind is kind
+    closing = parsing.closed_pnl({"side": "Buy", "execType": word})
+    assert close_reason(closing.kind, OrderPurpose.STOP) is reason
+
+
+def test_why_an_order_was_refused() -> None:
+    row = {"side": "Buy", "orderStatus": "Cancelled", "cancelType": "UNKNOWN"}
+    kept = parsing.order({**row, "rejectReason": "EC_NoError"})
+    assert (kept.reject_reason, kept.venue_reason) == (None, "")
+    thin = parsing.order({**row, "rejectReason": "EC_NoImmediateQtyToFill"})
+    assert (thin.reject_reason, thin.venue_reason) == (RejectReason.NO_LIQUIDITY, "EC_NoImmediateQtyToFill")
+    new = parsing.order({**row, "rejectReason": "EC_SomethingNew", "cancelType": "CancelByDCP"})
+    assert (new.reject_reason, new.venue_reason) == (RejectReason.OTHER, "EC_SomethingNew, CancelByDCP")
+
+
+@pytest.mark.parametrize(
+    ("key", "word", "changed"),
+    [
+        ("contractType", "LinearFutures", {"kind": ContractKind.DATED}),
+        ("contractType", "InversePerpetual", {"kind": ContractKind.INVERSE}),
+        ("contractType", "SomethingNew", {"kind": ContractKind.OTHER}),
+        ("status", "PreLaunch", {"status": ContractStatus.PRE_LAUNCH}),
+        ("status", "Delivering", {"status": ContractStatus.SETTLING}),
+        ("status", "Closed", {"status": ContractStatus.CLOSED}),
+        ("status", "SomethingNew", {"status": ContractStatus.OTHER}),
+        ("symbolType", "innovation", {}),
+        ("symbolType", "stock", {"is_coin": False}),
+        ("symbolType", "forex", {"is_coin": False}),
+        ("symbolType", "commodity", {"is_coin": False}),
+    ],
+)
+def test_the_words_of_a_contract(key: str, word: str, changed: dict[str, object]) -> None:
+    row = example("market_instrument")["list"][0]
+    assert parsing.instrument({**row, key: word}) == replace(parsing.instrument(row), **changed)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("permissions", "account", "fault"),
+    [
+        ({"ContractTrade": ["Order", "Position"]}, {"uta": 1}, None),
+        ({"Derivatives": ["DerivativesTrade"]}, {"unified": 1}, None),
+        ({"ContractTrade": ["Order"], "Spot": ["SpotTrade"]}, {"uta": 1}, "may not trade contracts"),
+        ({}, {"uta": 1}, "may not trade contracts"),
+        ({"ContractTrade": ["Order", "Position"]}, {"uta": 0}, "unified account"),
+    ],
+)
+def test_what_a_key_may_not_do(permissions: dict[str, list[str]], account: dict[str, int], fault: str | None) -> None:
+    found = parsing.api_key({"readOnly": 0, "permissions": permissions, **account})
+    assert not found.may_withdraw
+    assert len(found.faults) == (fault is not None)
+    assert all(fault in text for text in found.faults if fault)
+
+
+def test_a_key_that_may_withdraw() -> None:
+    assert parsing.api_key({"readOnly": 1, "permissions": {"Wallet": ["Withdraw"]}, "uta": 1}).may_withdraw
 
 
 @pytest.mark.parametrize(

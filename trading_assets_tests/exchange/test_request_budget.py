@@ -6,16 +6,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trading_assets.exchange.rate_limits import ADDRESS, HISTORY, MARKET_DATA, Limit, limits_of
-from trading_assets.exchange.request_budget import (
+from trading_assets.exchange.rate_limits import (
+    ADDRESS,
     AFTER_REFUSAL,
+    HISTORY,
     LONGEST_BAN_MS,
     LOWEST,
     MARGIN,
-    Allowance,
-    Count,
-    Later,
-    Turn,
+    MARKET_DATA,
+    Limit,
+    Permit,
+    RequestBudget,
+    RetryAfter,
+    RollingWindow,
+    limits_for,
 )
 
 CREATE = Limit("create", 10, 1000)
@@ -33,58 +37,60 @@ def most_in_a_window(times: list[int], window_ms: int) -> int:
     st.lists(st.tuples(st.integers(0, 3000), st.integers(0, 3000), st.sampled_from([0, 0, 0, 1, 40, 700])), max_size=60)
 )
 def test_no_window_of_the_venue_holds_more_than_the_margin(trips: list[tuple[int, int, int]]) -> None:
-    allowance, now, arrived = Allowance(), 1_000_000, []
+    budget, now, arrived = RequestBudget(), 1_000_000, []
     answers: list[tuple[int, str]] = []
     for to_venue, back, pause in trips:
         now += pause
         for _ in range(10_000):
             for at, number in sorted(answers):
                 if at <= now:
-                    allowance.answered(number, [CREATE], at)
+                    budget.release(number, [CREATE], at)
             answers = [(at, number) for at, number in answers if at > now]
-            turn = allowance.take([CREATE], now, LEASE_MS, FOREVER_MS)
-            if isinstance(turn, Turn):
+            permit = budget.acquire([CREATE], now, LEASE_MS, FOREVER_MS)
+            if isinstance(permit, Permit):
                 break
-            now += turn.wait_ms
-        assert isinstance(turn, Turn)
-        sent = now + turn.wait_ms
+            now += permit.wait_ms
+        assert isinstance(permit, Permit)
+        sent = now + permit.wait_ms
         arrived.append(sent + to_venue)
-        answers.append((sent + to_venue + back, turn.number))
+        answers.append((sent + to_venue + back, permit.number))
     assert most_in_a_window(arrived, CREATE.window_ms) <= MARGIN * CREATE.requests
 
 
 def test_turns_are_given_in_order_and_as_early_as_answers_allow() -> None:
-    allowance = Allowance()
-    turns = [allowance.take([CREATE], 0, LEASE_MS, FOREVER_MS) for _ in range(8)]
-    assert [turn.wait_ms for turn in turns] == [0] * 8
-    assert isinstance(allowance.take([CREATE], 0, LEASE_MS, FOREVER_MS), Later), "no answer yet: nothing is promised"
-    for i, turn in enumerate(turns):
-        assert isinstance(turn, Turn)
-        allowance.answered(turn.number, [CREATE], 10 + i)
-    promised = [allowance.take([CREATE], 100, LEASE_MS, FOREVER_MS) for _ in range(3)]
-    assert promised == [Turn("9", 910), Turn("10", 911), Turn("11", 912)]
+    budget = RequestBudget()
+    permits = [budget.acquire([CREATE], 0, LEASE_MS, FOREVER_MS) for _ in range(8)]
+    assert [permit.wait_ms for permit in permits] == [0] * 8
+    assert isinstance(budget.acquire([CREATE], 0, LEASE_MS, FOREVER_MS), RetryAfter), (
+        "no answer yet: nothing is promised"
+    )
+    for i, permit in enumerate(permits):
+        assert isinstance(permit, Permit)
+        budget.release(permit.number, [CREATE], 10 + i)
+    promised = [budget.acquire([CREATE], 100, LEASE_MS, FOREVER_MS) for _ in range(3)]
+    assert promised == [Permit("9", 910), Permit("10", 911), Permit("11", 912)]
 
 
 def test_a_turn_later_than_wanted_is_not_taken() -> None:
-    allowance = Allowance()
+    budget = RequestBudget()
     for _ in range(8):
-        turn = allowance.take([CREATE], 0, LEASE_MS, FOREVER_MS)
-        assert isinstance(turn, Turn)
-        allowance.answered(turn.number, [CREATE], 0)
-    assert allowance.take([CREATE], 100, LEASE_MS, 500) == Later(900)
-    assert not allowance.counts["create"].flying
+        permit = budget.acquire([CREATE], 0, LEASE_MS, FOREVER_MS)
+        assert isinstance(permit, Permit)
+        budget.release(permit.number, [CREATE], 0)
+    assert budget.acquire([CREATE], 100, LEASE_MS, 500) == RetryAfter(900)
+    assert not budget.counts["create"].flying
 
 
 def test_a_request_whose_process_died_counts_until_its_lease_ends() -> None:
-    allowance = Allowance()
+    budget = RequestBudget()
     for _ in range(8):
-        allowance.take([CREATE], 0, LEASE_MS, FOREVER_MS)
-    assert isinstance(allowance.take([CREATE], LEASE_MS + 999, LEASE_MS, FOREVER_MS), Later)
-    assert allowance.take([CREATE], LEASE_MS + 1000, LEASE_MS, FOREVER_MS) == Turn("9", 0)
+        budget.acquire([CREATE], 0, LEASE_MS, FOREVER_MS)
+    assert isinstance(budget.acquire([CREATE], LEASE_MS + 999, LEASE_MS, FOREVER_MS), RetryAfter)
+    assert budget.acquire([CREATE], LEASE_MS + 1000, LEASE_MS, FOREVER_MS) == Permit("9", 0)
 
 
 def test_a_refusal_shrinks_the_share_once_a_window_and_time_brings_it_back() -> None:
-    count = Count(50, 1000)
+    count = RollingWindow(50, 1000)
     assert count.usable(10_000) == 40
     for _ in range(5):
         count.refuse(10_000, 300)
@@ -98,29 +104,29 @@ def test_a_refusal_shrinks_the_share_once_a_window_and_time_brings_it_back() -> 
 
 
 def test_a_clock_that_began_anew_blocks_nothing() -> None:
-    allowance = Allowance()
+    budget = RequestBudget()
     later = 10**10
     for _ in range(8):
-        allowance.take([CREATE], later, LEASE_MS, FOREVER_MS)
-    allowance.counts["create"].refuse(later, 10_000)
-    allowance.silent_until_ms = later + LONGEST_BAN_MS
-    assert allowance.ban_left_ms(later) == LONGEST_BAN_MS
-    assert allowance.ban_left_ms(5) == 0
-    assert allowance.take([CREATE], 5, LEASE_MS, FOREVER_MS) == Turn("9", 0)
+        budget.acquire([CREATE], later, LEASE_MS, FOREVER_MS)
+    budget.counts["create"].refuse(later, 10_000)
+    budget.silent_until_ms = later + LONGEST_BAN_MS
+    assert budget.ban_left_ms(later) == LONGEST_BAN_MS
+    assert budget.ban_left_ms(5) == 0
+    assert budget.acquire([CREATE], 5, LEASE_MS, FOREVER_MS) == Permit("9", 0)
 
 
 def test_market_data_never_takes_what_the_account_needs() -> None:
-    allowance, fetch = Allowance(), limits_of("get_kline", "main:x")
+    budget, fetch = RequestBudget(), limits_for("get_kline", "main:x")
     taken = 0
-    while isinstance(allowance.take(fetch, 0, LEASE_MS, FOREVER_MS), Turn):
+    while isinstance(budget.acquire(fetch, 0, LEASE_MS, FOREVER_MS), Permit):
         taken += 1
     assert taken == 384
-    price = limits_of("get_tickers", "main:x")
+    price = limits_for("get_tickers", "main:x")
     for _ in range(48):
-        assert isinstance(allowance.take(price, 0, LEASE_MS, 0), Turn), "an order's price waits for no backfill"
+        assert isinstance(budget.acquire(price, 0, LEASE_MS, 0), Permit), "an order's price waits for no backfill"
         taken += 1
-    assert not isinstance(allowance.take(price, 0, LEASE_MS, 0), Turn)
-    order = limits_of("place_order", "main:x")
+    assert not isinstance(budget.acquire(price, 0, LEASE_MS, 0), Permit)
+    order = limits_for("place_order", "main:x")
     assert [limit.name for limit in order] == [ADDRESS, "main:x place_order"]
     assert [limit.name for limit in fetch] == [ADDRESS, MARKET_DATA, HISTORY]
-    assert allowance.take(order, 0, LEASE_MS, FOREVER_MS) == Turn(str(taken + 1), 0)
+    assert budget.acquire(order, 0, LEASE_MS, FOREVER_MS) == Permit(str(taken + 1), 0)

@@ -77,7 +77,7 @@ def test_a_cursor_goes_back_as_it_came(stub: Stub, connect: Connect) -> None:
     assert sent == [None, "o1:1700000000000,o0:1600000000000"]
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(1, 30 * DAY_MS), st.integers(0, 40))
 def test_windows_of_at_most_seven_days_cover_a_span_without_overlap(span_ms: int, count: int) -> None:
     rows = [execution_row(i, T0 + (i * 7_919_000) % span_ms) for i in range(count)]
@@ -108,7 +108,7 @@ def _exchange(stub: Stub) -> Any:
     from trading_assets.exchange.transport import Connection, Transport
 
     connection = Connection(url=stub.url, keys=stubs.KEYS)
-    return BybitExchange(Transport(connection, spaced=False), virtual_clock=True)
+    return BybitExchange(Transport(connection, limited=False), virtual_clock=True)
 
 
 def kline_script(now_ms: int, first_ms: int = 0) -> stubs.Script:
@@ -127,7 +127,7 @@ def kline_script(now_ms: int, first_ms: int = 0) -> stubs.Script:
     return script
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     st.sampled_from([Timeframe.M1, Timeframe.M15, Timeframe.M240]),
     st.integers(0, 10 * DAY_MS),

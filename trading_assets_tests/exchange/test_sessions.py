@@ -28,7 +28,8 @@ from trading_assets.core.timeframes import MINUTE_MS, Timeframe
 from trading_assets.exchange.bybit import BybitExchange
 from trading_assets.exchange.transport import READ_ATTEMPTS, Connection, Transport
 from trading_assets.market.store import CandleStore
-from trading_assets.venues.factory import open_exchange, open_market_data
+from trading_assets.venues import open_exchange, open_market_data
+from trading_assets.venues.bybit import BybitVenue
 from trading_assets_tests.exchange import stub as stubs
 from trading_assets_tests.exchange.conftest import Connect
 from trading_assets_tests.exchange.stub import DROPPED, Reply, Request, Stub, envelope, server_time
@@ -44,7 +45,7 @@ def echo(request: Request) -> Reply:
 
 def test_many_threads_each_get_their_own_answer(stub: Stub, connect: Connect) -> None:
     stub.script = echo
-    exchange = connect(timeout_s=10)
+    exchange = connect(timeout_s=60)
     with ThreadPoolExecutor(8) as pool:
         found = list(pool.map(lambda i: exchange.ticker(f"{i}USDT"), range(200)))
     assert [ticker.last for ticker in found] == [Decimal(i) for i in range(200)]
@@ -57,7 +58,7 @@ def test_threads_that_come_and_go_leave_neither_sessions_nor_log_handlers(
     monkeypatch.setattr(logging.root, "handlers", [])
     monkeypatch.setattr(logging.getLogger("pybit._http_manager"), "handlers", [])
     stub.script = echo
-    exchange = BybitExchange(Transport(Connection(url=stub.url), spaced=False), virtual_clock=True)
+    exchange = BybitExchange(Transport(Connection(url=stub.url), limited=False), virtual_clock=True)
     for _ in range(10):
         with ThreadPoolExecutor(3) as pool:
             list(pool.map(exchange.ticker, ["1USDT"] * 6))
@@ -76,10 +77,10 @@ def test_several_threads_that_find_nobody_reconnect_once(stub: Stub, connect: Co
         asked.append(stub.url)
         return stub.url
 
-    exchange = connect(url="http://127.0.0.1:9", reconnect=reconnect, timeout_s=10)
+    exchange = connect(url="http://127.0.0.1:9", reconnect=reconnect, timeout_s=60)
 
     def read(i: int) -> Decimal:
-        together.wait(10)
+        together.wait(60)
         return exchange.ticker(f"{i}USDT").last
 
     with ThreadPoolExecutor(4) as pool:
@@ -195,6 +196,23 @@ def test_each_venue_has_its_host(venue: str, host: str, monkeypatch: pytest.Monk
     exchange.close()
 
 
+def test_another_host_of_the_exchange_is_another_instance(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, bool]] = []
+
+    def send(session: requests.Session, request: requests.PreparedRequest, **__: object) -> requests.Response:
+        asked.append((str(request.url), session.trust_env))
+        raise requests.ConnectTimeout("nobody is called in a test")
+
+    monkeypatch.setattr(requests.Session, "send", send)
+    venue = BybitVenue(rest_url="https://api.example.org", stream_host="stream.example.org", is_real_money=True)
+    data = venue.open_market_data(load_settings())
+    monkeypatch.setattr(data._transport, "_sleep", lambda _: None)  # type: ignore[attr-defined]
+    with pytest.raises(ExchangeUnavailableError):
+        data.tickers()
+    assert {url.split("/v5/")[0] for url, _ in asked} == {"https://api.example.org"}
+    assert all(by_proxy for _, by_proxy in asked), "a proxy of the environment is used, as for Bybit's own hosts"
+
+
 def test_public_data_of_a_real_venue_needs_no_key_but_its_account_does() -> None:
     settings = load_settings(venue="demo")
     open_market_data(settings)
@@ -206,11 +224,11 @@ def stop(url: str) -> None:
     """Stop the embedded exchange at `url` and see that nobody listens there."""
     with requests.Session() as session:
         session.trust_env = False
-        session.post(f"{url}/admin/stop", timeout=5)
-        deadline = time.monotonic() + 10
+        session.post(f"{url}/admin/stop", timeout=60)
+        deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
             try:
-                session.get(f"{url}/admin/health", timeout=5)
+                session.get(f"{url}/admin/health", timeout=60)
             except requests.ConnectionError:
                 return
             time.sleep(0.02)
@@ -229,7 +247,10 @@ def test_the_embedded_exchange_is_started_on_first_use_and_again_after_it_stoppe
     exchange.close()
 
 
-def test_importing_the_factory_starts_and_loads_no_server() -> None:
-    code = "import sys, trading_assets.venues.factory; print('trading_assets.simulator.server' in sys.modules)"
+def test_importing_the_venues_starts_and_loads_no_server() -> None:
+    code = (
+        "import sys; from trading_assets.core.settings import load_settings; load_settings().symbols; "
+        "print(sorted({'numpy', 'pybit', 'trading_assets.simulator'} & set(sys.modules)))"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "False"
+    assert done.stdout.strip() == "[]"

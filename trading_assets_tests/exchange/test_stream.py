@@ -12,17 +12,17 @@ import pytest
 from trading_assets.core.settings import Settings
 from trading_assets.core.streams import ClosedCandle, Down, StreamEvent, Topic, Up
 from trading_assets.core.timeframes import HOUR_MS, MINUTE_MS, Timeframe
-from trading_assets.exchange.stream import CandleStream
+from trading_assets.exchange.stream import BybitCandleStream
 from trading_assets.simulator.clock import ClockMode, ClockSpec
 from trading_assets.simulator.embedded import RunningExchange, serve_in_thread
 from trading_assets.simulator.faults.rules import FaultRule
 from trading_assets.simulator.server import ServeConfig
-from trading_assets.venues.factory import open_market_data
+from trading_assets.venues import open_market_data
 
 START = 1_772_413_200_000
 SOL: Topic = ("SOLUSDT", Timeframe.M1)
 PATH = "/v5/public/linear"
-WITHIN_S = 15.0
+WITHIN_S = 60.0
 
 
 def config() -> ServeConfig:
@@ -40,7 +40,7 @@ class Listener:
 
     def __init__(self, url: Callable[[], str], *topics: Topic, silence_s: float = 60.0) -> None:
         self.events: queue.SimpleQueue[StreamEvent] = queue.SimpleQueue()
-        self.stream = CandleStream(url, topics, self.events.put, silence_s=silence_s)
+        self.stream = BybitCandleStream(url, topics, self.events.put, silence_s=silence_s)
         self.stream.start()
 
     def next(self, kind: type[Any]) -> Any:

@@ -197,12 +197,13 @@ def test_a_ledger_at_head_is_opened_without_migrating(database: Database, monkey
 
 
 def _open(url: str, ready: object) -> None:
-    ready.wait(30)  # type: ignore[attr-defined]
+    ready.wait(120)  # type: ignore[attr-defined]
     Database(url, busy_timeout_s=60).close()
 
 
 def test_processes_that_open_an_old_ledger_at_once_all_find_it_at_head(before: str) -> None:
-    context = multiprocessing.get_context("fork")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])
     ready = context.Barrier(4)
     processes = [context.Process(target=_open, args=(before, ready)) for _ in range(4)]
     for process in processes:

@@ -93,7 +93,7 @@ def test_threads_that_reserve_at_once_let_one_through(database: Database) -> Non
     barrier, won = threading.Barrier(6), []
 
     def run(number: int) -> None:
-        barrier.wait(10)
+        barrier.wait(60)
         if reserve(database, identities[number % 2], link=f"l-{number % 2}"):
             won.append(number)
 
@@ -101,7 +101,7 @@ def test_threads_that_reserve_at_once_let_one_through(database: Database) -> Non
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(30)
+        thread.join(60)
     assert len(won) == 1
     assert len(orders.unresolved(database, "main")) == 1
 

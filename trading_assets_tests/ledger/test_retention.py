@@ -21,7 +21,7 @@ from trading_assets_tests.trading.desks import add_signal
 
 OLD, YOUNG = 400_000 * HOUR_MS, 400_000 * HOUR_MS + 30 * DAY_MS
 NOW = YOUNG + HOUR_MS
-WEEK = Ages(rows=NOW - 7 * DAY_MS, written_wall=7 * DAY_MS, selections=None, looks=NOW - 7 * DAY_MS)
+WEEK = Ages(rows=NOW - 7 * DAY_MS, written_wall=7 * DAY_MS, selections=None, evaluations=NOW - 7 * DAY_MS)
 
 
 def put(database: Database, table: Table, hours: list[int], *symbols: str, wall_ms: int = 0) -> None:
@@ -44,16 +44,16 @@ def test_old_rows_go_but_those_an_order_came_from(database: Database, table: Tab
     ordered = add_signal(database, "AUSDT", hour_ms=OLD, order_link_id="ours")
     assert ordered
     add_signal(database, "BUSDT", hour_ms=OLD)
-    assert delete_old(database, WEEK)[table.name] == 1
+    assert delete_old(database, WEEK, btc="BTCUSDT")[table.name] == 1
     assert held(database, table.name) == {(OLD, "AUSDT"), (YOUNG, "AUSDT"), (YOUNG, "BUSDT")}
 
 
 def test_a_backfill_of_old_hours_is_kept_for_as_long_as_a_live_hour(database: Database) -> None:
     table = HOURLY_TABLES[0]
     put(database, table, [OLD], "AUSDT", wall_ms=7 * DAY_MS)
-    assert delete_old(database, WEEK)[table.name] == 0
+    assert delete_old(database, WEEK, btc="BTCUSDT")[table.name] == 0
     put(database, table, [OLD], "AUSDT", wall_ms=7 * DAY_MS - 1)
-    assert delete_old(database, WEEK)[table.name] == 1
+    assert delete_old(database, WEEK, btc="BTCUSDT")[table.name] == 1
 
 
 def test_a_dry_run_counts_and_deletes_nothing(database: Database) -> None:
@@ -61,26 +61,26 @@ def test_a_dry_run_counts_and_deletes_nothing(database: Database) -> None:
     put(database, table, [OLD + hour * HOUR_MS for hour in range(48)], "AUSDT")
     checks.record(database, [Verdict("market_scan", "SCHEMA", True)], [OLD], "run")
     looks.add(database, "main", Evaluation(OLD, OLD, {"AUSDT": ""}))
-    counted = delete_old(database, WEEK, dry_run=True)
+    counted = delete_old(database, WEEK, dry_run=True, btc="BTCUSDT")
     assert counted[table.name] == 48
     assert len(held(database, table.name)) == 48
-    assert delete_old(database, WEEK) == counted
+    assert delete_old(database, WEEK, btc="BTCUSDT") == counted
     assert held(database, table.name) == set()
-    assert set(delete_old(database, WEEK).values()) == {0}
+    assert set(delete_old(database, WEEK, btc="BTCUSDT").values()) == {0}
 
 
 def test_selections_and_signals_stay_unless_the_settings_say_otherwise(database: Database) -> None:
     put(database, STRATEGY_SELECTIONS, [OLD], "AUSDT", "BUSDT")
     add_signal(database, "AUSDT", hour_ms=OLD, order_link_id="ours")
-    delete_old(database, WEEK)
+    delete_old(database, WEEK, btc="BTCUSDT")
     assert len(held(database, STRATEGY_SELECTIONS.name)) == 2
-    delete_old(database, Ages(None, 0, selections=NOW - DAY_MS, looks=None))
+    delete_old(database, Ages(None, 0, selections=NOW - DAY_MS, evaluations=None), btc="BTCUSDT")
     assert held(database, STRATEGY_SELECTIONS.name) == {(OLD, "AUSDT")}
     assert held(database, "entry_signals") == {(OLD, "AUSDT")}
 
 
 def test_history_is_never_a_candidate(database: Database) -> None:
-    touched = delete_old(database, WEEK)
+    touched = delete_old(database, WEEK, btc="BTCUSDT")
     assert touched.keys().isdisjoint(
         {
             "order_intents",

@@ -71,7 +71,7 @@ def test_of_many_that_halt_at_once_one_does(database: Database) -> None:
     barrier, before = threading.Barrier(6), []
 
     def run(number: int) -> None:
-        barrier.wait(10)
+        barrier.wait(60)
         found = risk.change_state(database, "main", change(HALTED, number), unless=lambda held: held.state is HALTED)
         before.append(found)
 
@@ -79,7 +79,7 @@ def test_of_many_that_halt_at_once_one_does(database: Database) -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(30)
+        thread.join(60)
     assert sorted(found is None for found in before) == [False] + [True] * 5
     assert len(risk.read_history(database, "main")) == 1
 

@@ -18,7 +18,7 @@ def candles(count: int, seed: int = 0) -> Candles:
     return Candles(Timeframe.M1, MINUTE_MS * np.arange(count, dtype=np.int64), *values)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.integers(0, 30), st.data())
 def test_a_window_has_the_hash_of_its_rows_cut_out(count: int, data: st.DataObject) -> None:
     rows = candles(count)
@@ -31,7 +31,7 @@ def test_a_window_has_the_hash_of_its_rows_cut_out(count: int, data: st.DataObje
     assert window_hashes(funding, low, high) == cut
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.integers(0, 19), st.sampled_from([field.name for field in fields(Candles)][1:]), st.integers(0, 62))
 def test_any_bit_of_any_value_changes_the_hash(row: int, column: str, bit: int) -> None:
     rows = candles(20)

@@ -52,7 +52,7 @@ class Wants:
 # Resampling
 
 
-@examples(max_examples=60, deadline=None)
+@examples(max_examples=60)
 @given(
     st.lists(st.integers(0, 600), unique=True, max_size=200).map(sorted),
     st.sampled_from([Timeframe.M3, Timeframe.M15, Timeframe.M60, M240]),
@@ -77,7 +77,7 @@ def test_a_coarser_candle_is_its_minutes_and_only_closed_ones_come_out(
         assert made.turnover[i] == pytest.approx(inside.turnover.sum())
 
 
-@examples(max_examples=30, deadline=None)
+@examples(max_examples=30)
 @given(st.lists(st.integers(0, 1000), unique=True, max_size=300).map(sorted))
 def test_resampling_in_two_steps_is_resampling_in_one(minutes: list[int]) -> None:
     fine = candles_of("AUSDT", M1, [T0 + m * MINUTE_MS for m in minutes])
@@ -104,7 +104,7 @@ def test_without_needs_the_window_and_its_warm_up_are_reached(timeframe: Timefra
     assert depth.own_reach_ms(timeframe, live=True) == (LIVE_BARS + WARM_UP_BARS) * timeframe.ms
 
 
-@examples(max_examples=60, deadline=None)
+@examples(max_examples=60)
 @given(st.sampled_from(TRADED_TIMEFRAMES), st.sampled_from(list(Timeframe)), st.integers(1, 400))
 def test_more_needs_never_reach_less(stored: Timeframe, other: Timeframe, bars: int) -> None:
     plain = depth.reach_ms(stored, [Wants()])
@@ -207,7 +207,7 @@ def test_the_live_finder_has_its_newest_bars_and_fetches_only_once(tmp_path: Pat
     again = load_live(source, store, "AUSDT", timeframe, NEEDS, now)
     assert content_hash(again.candles) == content_hash(data.candles)
     assert [call for call in source.calls if call[1] != "funding"] == []
-    assert {(of, tf.value) for of, tf, *_ in live_requests("AUSDT", timeframe, NEEDS, now)} <= asked
+    assert {(of, tf.value) for of, tf, *_ in live_requests("AUSDT", timeframe, NEEDS, now, store.btc)} <= asked
 
 
 # Stages over a range of hours

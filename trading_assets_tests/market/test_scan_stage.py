@@ -12,6 +12,7 @@ import pytest
 
 from trading_assets.core.candles import Candles
 from trading_assets.core.errors import ExchangeUnavailableError
+from trading_assets.core.models import ContractKind
 from trading_assets.core.settings import Settings, load_settings
 from trading_assets.core.timeframes import DAY_MS, HOUR_MS, Timeframe
 from trading_assets.market.stages import ScanOfHours, scan_hours
@@ -25,7 +26,7 @@ LISTED = [
     *(an_instrument(symbol) for symbol in SYMBOLS),
     an_instrument("YOUNGUSDT", listed_ms=T0 - DAY_MS + 3 * HOUR_MS),
     an_instrument("USDCUSDT"),
-    an_instrument("BTC-26MAR27", contract_type="LinearFutures"),
+    an_instrument("BTC-26MAR27", kind=ContractKind.DATED),
     an_instrument("BTCPERP", settle_coin="USDC", quote_coin="USDC"),
     an_instrument("GONEUSDT", status="Closed"),
     an_instrument("HOLEUSDT"),

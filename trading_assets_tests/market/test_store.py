@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trading_assets.core.candles import Candles, Funding
@@ -137,7 +137,7 @@ def test_what_is_missing_is_told_in_whole_candles(
     assert CandleStore(tmp_path).missing("AUSDT", M1, *asked) == expected
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20)
 @given(st.lists(st.tuples(st.integers(-300, 4500), st.integers(1, 2500)), min_size=1, max_size=6))
 def test_any_overlapping_fills_hold_the_same_as_one_fill(
     tmp_path_factory: pytest.TempPathFactory, spans: list[tuple[int, int]]
@@ -243,7 +243,7 @@ def test_funding_is_fetched_once_and_the_newest_moment_is_left_open(tmp_path: Pa
     assert len(source.calls) == calls
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.lists(st.tuples(st.integers(-500, 500), st.integers(1, 300)), min_size=1, max_size=4))
 def test_funding_in_any_order_is_the_funding_of_one_fill(
     tmp_path_factory: pytest.TempPathFactory, spans: list[tuple[int, int]]
@@ -283,13 +283,13 @@ def test_a_process_killed_while_it_writes_leaves_a_readable_store(tmp_path: Path
     for wait_s in (0.0, 0.013, 0.031):
         worker = context.Process(target=fill_for_ever, args=(str(tmp_path),))
         worker.start()
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while len(store.read("AUSDT", M1, T0, T0 + 40 * DAY_MS)) < previous + 120 and time.monotonic() < deadline:
             time.sleep(0.005)
         time.sleep(wait_s)
         assert worker.pid is not None
         os.kill(worker.pid, signal.SIGKILL)
-        worker.join(20)
+        worker.join(60)
         held = store.read("AUSDT", M1, T0, T0 + 40 * DAY_MS)
         assert len(held) >= previous + 120
         assert_equal(held, candles_of("AUSDT", M1, held.start_ms.tolist()))

@@ -13,7 +13,7 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 
 from trading_assets.core.candles import Candles
-from trading_assets.core.models import Instrument
+from trading_assets.core.models import ContractKind, ContractStatus, Instrument
 from trading_assets.core.schemas import MARKET_SCAN
 from trading_assets.core.settings import Settings, load_settings
 from trading_assets.core.timeframes import DAY_MS, HOUR_MS, Timeframe
@@ -58,36 +58,35 @@ def scanned(instruments: list[Instrument], hourly: dict[str, Candles], settings:
     ("changes", "reason"),
     [
         ({}, None),
-        ({"symbol_type": "innovation"}, None),
         ({"listed_ms": AS_OF - DAY_MS}, None),
-        ({"contract_type": "LinearFutures"}, "not a perpetual"),
+        ({"kind": ContractKind.DATED}, "not a perpetual"),
         ({"settle_coin": "USDC", "quote_coin": "USDC"}, "not settled in USDT"),
         ({"quote_coin": "USDC"}, "not settled in USDT"),
         ({"settle_coin": "USDC"}, "not settled in USDT"),
-        ({"status": "PreLaunch"}, "not trading"),
-        ({"status": "Closed"}, "not trading"),
-        ({"status": "Delivering"}, "not trading"),
+        ({"status": ContractStatus.PRE_LAUNCH}, "not trading"),
+        ({"status": ContractStatus.CLOSED}, "not trading"),
+        ({"status": ContractStatus.SETTLING}, "not trading"),
         ({"base_coin": "USDC"}, "stablecoin"),
         ({"base_coin": "FDUSD"}, "stablecoin"),
         ({"base_coin": "USDE"}, "stablecoin"),
-        ({"symbol_type": "stock"}, "not a coin"),
-        ({"symbol_type": "forex"}, "not a coin"),
-        ({"symbol_type": "commodity"}, "not a coin"),
+        ({"is_coin": False}, "not a coin"),
         ({"listed_ms": AS_OF - DAY_MS + 1}, "listed less than 24 h ago"),
         ({"listed_ms": AS_OF + DAY_MS}, "listed less than 24 h ago"),
     ],
 )
 def test_an_instrument_is_eligible_or_dropped_for_its_reason(changes: dict[str, object], reason: str | None) -> None:
     instrument = an_instrument("XUSDT", **changes)
-    kept, dropped = universe.eligible([instrument], AS_OF)
+    kept, dropped = universe.eligible([instrument], AS_OF, "USDT")
     assert kept == ([instrument] if reason is None else [])
     assert dropped == ({} if reason is None else {reason: ["XUSDT"]})
 
 
 def test_every_instrument_is_kept_or_dropped_once_and_in_order_of_symbols() -> None:
     names = ["CUSDT", "AUSDT", "BUSDT"]
-    listed = [an_instrument(name) for name in names] + [an_instrument(f"X{n}", status="Closed") for n in names]
-    kept, dropped = universe.eligible(listed, AS_OF)
+    listed = [an_instrument(name) for name in names] + [
+        an_instrument(f"X{n}", status=ContractStatus.CLOSED) for n in names
+    ]
+    kept, dropped = universe.eligible(listed, AS_OF, "USDT")
     assert [i.symbol for i in kept] == sorted(names)
     assert dropped == {"not trading": ["XAUSDT", "XBUSDT", "XCUSDT"]}
 
@@ -183,7 +182,7 @@ def test_the_most_volatile_come_first_ties_by_symbol_and_the_rest_is_told() -> N
     assert result.dropped == {"beyond the 3 most volatile": ["EUSDT", "AUSDT"]}
 
 
-@examples(max_examples=20, deadline=None)
+@examples(max_examples=20)
 @given(
     st.lists(st.tuples(st.floats(0.1, 30), st.floats(1e5, 1e8), st.integers(22, 24)), max_size=12),
     st.integers(1, 12),

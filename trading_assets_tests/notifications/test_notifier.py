@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 from collections.abc import Iterator
 
 import pytest
@@ -25,7 +24,7 @@ def test_without_a_messenger_there_is_the_log_alone(caplog: pytest.LogCaptureFix
     with caplog.at_level(logging.INFO):
         notifier.notify("Buy BTCUSDT", "1 at 100")
     assert "Buy BTCUSDT: 1 at 100" in caplog.text
-    assert notifier.flush(1)
+    assert notifier.flush(60)
     assert threading.active_count() < 50
 
 
@@ -34,19 +33,17 @@ def test_messages_arrive_in_their_order() -> None:
     notifier = Notifier([], send=lambda title, body: arrived.append((title, body)))
     for number in range(20):
         notifier.notify(f"title {number}", "body")
-    assert notifier.flush(5)
+    assert notifier.flush(60)
     assert arrived == [(f"title {number}", "body") for number in range(20)]
 
 
 def test_a_slow_messenger_holds_nobody_up(release: threading.Event) -> None:
-    notifier = Notifier([], send=lambda _title, _body: release.wait(30))
-    began = time.monotonic()
+    notifier = Notifier([], send=lambda _title, _body: release.wait(300))
     for number in range(50):
         notifier.notify(str(number), "")
-    assert time.monotonic() - began < 0.5
-    assert not notifier.flush(0.05)
+    assert not notifier.flush(0.05), "the messenger still holds the first message"
     release.set()
-    assert notifier.flush(5)
+    assert notifier.flush(60)
 
 
 def test_a_full_queue_drops_the_message_and_says_so(release: threading.Event, caplog: pytest.LogCaptureFixture) -> None:
@@ -54,21 +51,21 @@ def test_a_full_queue_drops_the_message_and_says_so(release: threading.Event, ca
 
     def send(title: str, _body: str) -> None:
         started.set()
-        release.wait(30)
+        release.wait(300)
         arrived.append(title)
 
     notifier = Notifier([], send=send)
     notifier.notify("first", "")
-    assert started.wait(5)
+    assert started.wait(60)
     for number in range(QUEUE_LENGTH + 7):
         notifier.notify(str(number), "")
     assert notifier.dropped == 7
     assert "dropped" in caplog.text
     release.set()
-    assert notifier.flush(5)
+    assert notifier.flush(60)
     assert len(arrived) == 1 + QUEUE_LENGTH
     notifier.notify("after", "")
-    assert notifier.flush(5)
+    assert notifier.flush(60)
     assert arrived[-1] == "after"
 
 
@@ -84,7 +81,7 @@ def test_a_messenger_that_fails_loses_its_message_only(error: Exception, caplog:
     notifier = Notifier([], send=send)
     for title in ("one", "bad", "two"):
         notifier.notify(title, "")
-    assert notifier.flush(5)
+    assert notifier.flush(60)
     assert arrived == ["one", "two"]
     assert "a messenger failed: bad" in caplog.text
 
@@ -92,7 +89,7 @@ def test_a_messenger_that_fails_loses_its_message_only(error: Exception, caplog:
 def test_a_messenger_that_refuses_is_told_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
     notifier = Notifier([], send=lambda _title, _body: False)
     notifier.notify("no", "")
-    assert notifier.flush(5)
+    assert notifier.flush(60)
     assert "a messenger refused: no" in caplog.text
 
 
@@ -114,7 +111,7 @@ def test_messengers_that_cannot_be_made_lose_their_messages_only(
     monkeypatch.setattr(Notifier, "_apprise", broken)
     notifier = Notifier(["json://127.0.0.1"])
     notifier.notify("lost", "")
-    assert notifier.flush(1), "the message was tried and is done with"
+    assert notifier.flush(60), "the message was tried and is done with"
     assert "failed" in caplog.text
 
 
@@ -125,6 +122,6 @@ def test_threads_that_notify_at_once_lose_nothing() -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(5)
-    assert notifier.flush(5)
+        thread.join(60)
+    assert notifier.flush(60)
     assert sorted(arrived, key=int) == [str(number) for number in range(40)]

@@ -39,7 +39,7 @@ class Fields(BaseModel):
 )
 def test_a_setting(name: str, words: str) -> None:
     field = Fields.model_fields[name]
-    assert constraints.of_field(field.metadata, field.annotation) == words
+    assert constraints.describe_field(field.metadata, field.annotation) == words
 
 
 @pytest.mark.parametrize(
@@ -57,7 +57,7 @@ def test_a_setting(name: str, words: str) -> None:
     ],
 )
 def test_a_column(checks: list[pa.Check], words: str) -> None:
-    assert constraints.of_column(checks) == words
+    assert constraints.describe_column(checks) == words
 
 
 def test_a_cell_cannot_break_its_table() -> None:

@@ -54,9 +54,10 @@ def test_a_page_that_was_changed_by_hand_is_found_and_written_again(tmp_path: Pa
     assert pages.stale(tmp_path, expected) == []
 
 
-def test_a_readme_without_a_place_for_its_settings_is_an_error(tmp_path: Path) -> None:
-    (tmp_path / "README.md").write_text("# trading_assets\n")
-    with pytest.raises(StorageError, match=r"README\.md has 0 places for its settings"):
+def test_a_page_without_a_place_for_its_settings_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "docs/howto").mkdir(parents=True)
+    (tmp_path / "docs/howto/configure.md").write_text("# Configure\n")
+    with pytest.raises(StorageError, match=r"configure\.md has 0 places for its settings"):
         pages.texts(tmp_path, dagster_page="", commands=cli)
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from trading_assets.core.timeframes import DAY_MS, HOUR_MS, Timeframe, as_of_ms
 from trading_assets.reporting.portfolio_simulation import walk
-from trading_assets_tests.reporting.scenes import COSTS, HOUR, UNLIMITED, followed, follows, market, settings
+from trading_assets_tests.reporting.fixtures import COSTS, HOUR, UNLIMITED, followed, follows, market, settings
 
 HOURS = 36
 LEAD_BARS = 1_000
@@ -19,7 +19,7 @@ def wilder(values: pd.Series, period: int) -> pd.Series:
 
 
 def stretched(frame: pd.DataFrame) -> tuple[pd.Series, pd.Series, pd.Series]:
-    """Bollinger and RSI of the spec: long, short, confidence."""
+    """Bollinger and RSI as described: long, short, confidence."""
     close = frame["close"]
     middle, spread = close.rolling(20).mean(), close.rolling(20).std(ddof=0)
     position = (close - (middle - 2 * spread)) / (4 * spread) * 2 - 1
@@ -88,7 +88,7 @@ RULES = {rule.__name__: rule for rule in (bollinger_rsi, hyperrsi, fibonacci_bol
 
 
 def by_vectorbt(symbol: str, timeframe: Timeframe, strategy: str) -> pd.DataFrame:
-    """The spec's rule on raw candles, entries from the first as-of on, simulated by vectorbt."""
+    """The rule as described, on raw candles, entries from the first as-of on, simulated by vectorbt."""
     import vectorbt as vbt
 
     start, end = as_of_ms(HOUR), as_of_ms(HOUR) + HOURS * HOUR_MS

@@ -23,7 +23,7 @@ from trading_assets.reporting.build import Sources, make_walk_forward
 from trading_assets.reporting.files import write
 from trading_assets.reporting.page import headline, render
 from trading_assets.reporting.report import Report
-from trading_assets_tests.reporting.scenes import HOUR, Poisoned, SeededSource, market, settings
+from trading_assets_tests.reporting.fixtures import HOUR, Poisoned, SeededSource, market, settings
 
 COINS = ("BTCUSDT", "ETHUSDT", "SOLUSDT", "XRPUSDT")
 HOURS = 12

@@ -26,7 +26,7 @@ from trading_assets.trading.decide.entry import Signal, decide, signal_id
 from trading_assets.trading.parity.compare import Outcome
 from trading_assets.trading.parity.day import LiveDay, compare_day
 from trading_assets_tests.fakes import an_instrument
-from trading_assets_tests.reporting.scenes import HOUR, KernelEngine, followed, market, settings
+from trading_assets_tests.reporting.fixtures import HOUR, KernelEngine, followed, market, settings
 
 SETTINGS = settings()
 DAY = floor_ms(HOUR, DAY_MS)
@@ -109,7 +109,7 @@ def by_parity(chosen: Sequence[Follow], found: dict[str, Signal]) -> pd.DataFram
     )
 
 
-@hypothesis_settings(max_examples=15, deadline=None)
+@hypothesis_settings(max_examples=15)
 @given(st.lists(CHOICES, min_size=HOURS, max_size=HOURS))
 def test_live_the_walk_forward_and_parity_know_the_same_signals(choices: list[tuple[str, str, str]]) -> None:
     chosen = follows(choices)

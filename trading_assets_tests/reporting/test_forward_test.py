@@ -7,7 +7,7 @@ import pytest
 
 from trading_assets.core.timeframes import DAY_MS, HOUR_MS, Timeframe, as_of_ms
 from trading_assets.reporting.forward_test import OPEN, STOP, TARGET, Follow, FollowedTrade
-from trading_assets_tests.reporting.scenes import COSTS, HOUR, Poisoned, followed, follows, market
+from trading_assets_tests.reporting.fixtures import COSTS, HOUR, Poisoned, followed, follows, market
 
 COINS = ("BTCUSDT", "ETHUSDT", "SOLUSDT")
 

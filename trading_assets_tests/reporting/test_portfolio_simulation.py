@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from trading_assets.core.timeframes import DAY_MS, HOUR_MS, MINUTE_MS
 from trading_assets.reporting.forward_test import OPEN, STOP, TARGET, Follow, FollowedTrade, whole_hours
 from trading_assets.reporting.portfolio_simulation import Walked, walk
-from trading_assets_tests.reporting.scenes import UNLIMITED, settings
+from trading_assets_tests.reporting.fixtures import UNLIMITED, settings
 
 START = 1_772_409_600_000
 """2026-03-02 00:00 UTC."""
@@ -117,7 +117,7 @@ trades_strategy = st.lists(
 )
 
 
-@hypothesis_settings(max_examples=40, deadline=None)
+@hypothesis_settings(max_examples=40)
 @given(trades_strategy, st.integers(60, 2800))
 def test_what_comes_later_changes_nothing_of_what_was_before(trades: list[FollowedTrade], minute: int) -> None:
     now = START + minute * MINUTE_MS
@@ -135,7 +135,7 @@ def test_what_comes_later_changes_nothing_of_what_was_before(trades: list[Follow
     np.testing.assert_array_equal(first.equity[:known], second.equity[:known])
 
 
-@hypothesis_settings(max_examples=40, deadline=None)
+@hypothesis_settings(max_examples=40)
 @given(trades_strategy)
 def test_limits_hold_at_every_moment_and_the_curve_ends_with_the_pnl_of_all(trades: list[FollowedTrade]) -> None:
     found = walked(*trades, max_positions=3, max_daily_loss_pct=2.0)

@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
-from trading_assets.core.models import OrderStatus, Side
+from trading_assets.core.models import Side
 from trading_assets.simulator.account.account import AccountEngine
 from trading_assets.simulator.account.models import Order, OrderCommand
 from trading_assets.simulator.account.state import AccountState
+from trading_assets.simulator.account.words import OrderStatus
 from trading_assets.simulator.codec import Refusal
 from trading_assets_tests.simulator.fake_market import T0, FakeMarket, Minute, rising_then_falling
 

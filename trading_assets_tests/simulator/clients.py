@@ -14,9 +14,12 @@ from pybit.unified_trading import HTTP
 
 from trading_assets.simulator.auth import DEFAULT_API_KEY, DEFAULT_API_SECRET
 
+WINDOW_MS = 60_000
+"""Receive window: a request may wait long for its turn on a busy machine."""
+
 
 def pybit_session(url: str, *, key: str = DEFAULT_API_KEY, secret: str = DEFAULT_API_SECRET) -> HTTP:
-    session = HTTP(api_key=key, api_secret=secret, max_retries=1, retry_codes={0})
+    session = HTTP(api_key=key, api_secret=secret, max_retries=1, retry_codes={0}, recv_window=WINDOW_MS, timeout=60)
     session.endpoint = url
     session.client.trust_env = False
     return session
@@ -29,7 +32,7 @@ def signed(
     payload: str = "",
     *,
     timestamp: int | None = None,
-    window: str = "5000",
+    window: str = str(WINDOW_MS),
     key: str = DEFAULT_API_KEY,
     secret: str = DEFAULT_API_SECRET,
     headers: Mapping[str, str] | None = None,
@@ -49,20 +52,20 @@ def signed(
     with requests.Session() as session:
         session.trust_env = False
         if method == "GET":
-            return session.get(f"{url}{path}?{payload}" if payload else f"{url}{path}", headers=sent, timeout=10)
-        return session.post(f"{url}{path}", data=payload.encode(), headers=sent, timeout=10)
+            return session.get(f"{url}{path}?{payload}" if payload else f"{url}{path}", headers=sent, timeout=60)
+        return session.post(f"{url}{path}", data=payload.encode(), headers=sent, timeout=60)
 
 
 def get(url: str, path: str) -> requests.Response:
     with requests.Session() as session:
         session.trust_env = False
-        return session.get(f"{url}{path}", timeout=10)
+        return session.get(f"{url}{path}", timeout=60)
 
 
 def post(url: str, path: str, body: object) -> requests.Response:
     with requests.Session() as session:
         session.trust_env = False
-        return session.post(f"{url}{path}", data=json.dumps(body), timeout=10)
+        return session.post(f"{url}{path}", data=json.dumps(body), timeout=60)
 
 
 def answer(response: requests.Response) -> dict[str, Any]:

@@ -11,10 +11,11 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trading_assets.core.models import OrderStatus, Side
+from trading_assets.core.models import Side
 from trading_assets.simulator.account.account import AccountEngine
 from trading_assets.simulator.account.models import CONDITIONAL, EXITS
 from trading_assets.simulator.account.state import AccountState
+from trading_assets.simulator.account.words import OrderStatus
 from trading_assets.simulator.codec import Refusal
 from trading_assets_tests.simulator.fake_market import MINUTE, FakeMarket
 from trading_assets_tests.simulator.order_flow import AFTER_MS, KINDS, Player, Step, histories
@@ -62,7 +63,7 @@ characters = st.fixed_dictionaries(
 pauses = st.lists(st.integers(0, AFTER_MS), max_size=8)
 
 
-@settings(max_examples=EXAMPLES, deadline=None)
+@settings(max_examples=EXAMPLES)
 @given(histories, pauses, characters)
 def test_one_jump_and_many_steps_give_the_same_fills(
     history: list[Step], pauses: list[int], character: Character
@@ -72,7 +73,7 @@ def test_one_jump_and_many_steps_give_the_same_fills(
     assert picture(steps.state) == picture(jump.state)
 
 
-@settings(max_examples=EXAMPLES, deadline=None)
+@settings(max_examples=EXAMPLES)
 @given(histories, pauses, characters)
 def test_restarts_in_between_change_nothing(history: list[Step], pauses: list[int], character: Character) -> None:
     jump = Player(wild(), **character).play(history)
@@ -80,7 +81,7 @@ def test_restarts_in_between_change_nothing(history: list[Step], pauses: list[in
     assert picture(restarted.state) == picture(jump.state)
 
 
-@settings(max_examples=EXAMPLES, deadline=None)
+@settings(max_examples=EXAMPLES)
 @given(histories, characters, st.sampled_from([1000.0, 2.0]))
 def test_every_step_keeps_margins_and_exits_in_order(
     history: list[Step], character: Character, level_qty: float
@@ -123,7 +124,7 @@ def exits_fit(engine: AccountEngine) -> None:
             assert order.order_id in (position.stop_loss_id, position.take_profit_id, position.trailing_stop_id)
 
 
-@settings(max_examples=EXAMPLES, deadline=None)
+@settings(max_examples=EXAMPLES)
 @given(histories, characters, st.sampled_from([1000.0, 2.0]))
 def test_the_books_agree(history: list[Step], character: Character, level_qty: float) -> None:
     engine = Player(wild(level_qty), **character).play(history)

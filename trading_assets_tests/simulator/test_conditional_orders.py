@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from trading_assets.core.models import OrderStatus, Side
+from trading_assets.core.models import Side
 from trading_assets.simulator.account.models import INDEX_PRICE, LAST_PRICE, MARK_PRICE, Amendment
+from trading_assets.simulator.account.words import OrderStatus
 from trading_assets_tests.simulator.accounts import (
     BTC,
     account_on,

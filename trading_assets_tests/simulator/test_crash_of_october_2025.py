@@ -6,11 +6,12 @@ from decimal import Decimal
 
 import pytest
 
-from trading_assets.core.models import OrderStatus, Side
+from trading_assets.core.models import Side
 from trading_assets.core.timeframes import HOUR_MS, MINUTE_MS
 from trading_assets.simulator.account.account import AccountEngine
 from trading_assets.simulator.account.models import OrderCommand
 from trading_assets.simulator.account.state import AccountState
+from trading_assets.simulator.account.words import OrderStatus
 from trading_assets.simulator.market.base import LOW
 from trading_assets.simulator.market.replay import ReplayMarket
 from trading_assets_tests.conftest import recorded_data

@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
-from trading_assets.core.models import OrderStatus, Side
+from trading_assets.core.models import Side
 from trading_assets.simulator.account.account import AccountEngine
 from trading_assets.simulator.account.margin import liquidation_price
 from trading_assets.simulator.account.models import STOP_LOSS, OrderCommand, StopCommand
 from trading_assets.simulator.account.state import AccountState
+from trading_assets.simulator.account.words import OrderStatus
 from trading_assets.simulator.codec import Refusal, round8
 from trading_assets_tests.simulator.fake_market import (
     DAY,

@@ -7,9 +7,10 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from trading_assets.core.models import OrderStatus, Side
+from trading_assets.core.models import Side
 from trading_assets.simulator.account.account import AccountEngine
 from trading_assets.simulator.account.models import StopCommand
+from trading_assets.simulator.account.words import OrderStatus
 from trading_assets.simulator.clock import ClockMode, ClockSpec
 from trading_assets.simulator.codec import Params
 from trading_assets.simulator.rest.position import position_list

@@ -7,11 +7,12 @@ from decimal import Decimal
 
 import pytest
 
-from trading_assets.core.models import OrderStatus, Side
+from trading_assets.core.models import Side
 from trading_assets.simulator.account.account import AccountEngine
 from trading_assets.simulator.account.margin import initial_margin, liquidation_price
 from trading_assets.simulator.account.models import CROSS, ISOLATED, OrderCommand
 from trading_assets.simulator.account.state import AccountState
+from trading_assets.simulator.account.words import OrderStatus
 from trading_assets.simulator.clock import ClockMode, ClockSpec
 from trading_assets.simulator.codec import Refusal, round8
 from trading_assets.simulator.embedded import serve_in_thread

@@ -23,6 +23,7 @@ from trading_assets.simulator.embedded import serve_in_thread
 from trading_assets.simulator.files import SERVER_INFO, SERVER_LOG
 from trading_assets.simulator.launcher import ensure_running, health
 from trading_assets.simulator.server import ServeConfig
+from trading_assets_tests.polling import until
 from trading_assets_tests.simulator.clients import post, pybit_session
 from trading_assets_tests.simulator.fake_market import T0, FakeMarket
 
@@ -44,7 +45,7 @@ def info_of(settings: Settings) -> dict[str, object]:
     return json.loads((settings.simulator_home / SERVER_INFO).read_text())
 
 
-def gone(pid: int, within_s: float = 10.0) -> bool:
+def gone(pid: int, within_s: float = 60.0) -> bool:
     deadline = time.monotonic() + within_s
     while time.monotonic() < deadline:
         if not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
@@ -98,10 +99,8 @@ def test_the_account_survives_sigkill_and_the_next_start_resumes_it(home: Path) 
     (row,) = session.get_open_orders(category="linear", symbol="BTCUSDT", orderLinkId="before")["result"]["list"]
     assert row["orderId"] == placed["orderId"] and row["orderStatus"] == "Filled"
 
-    started = time.perf_counter()
-    for _ in range(20):
-        assert ensure_running(settings) == again
-    assert (time.perf_counter() - started) / 20 < 0.05
+    assert ensure_running(settings) == again
+    assert info_of(settings)["pid"] == health(again)["pid"], "nothing was started"  # type: ignore[index]
 
     with pytest.raises(ConfigurationError, match="seed 8"):
         ensure_running(settings_of(home, simulator_seed=8))
@@ -114,18 +113,15 @@ def test_the_account_survives_sigkill_and_the_next_start_resumes_it(home: Path) 
         pass
 
     os.kill(int(str(info_of(settings)["pid"])), signal.SIGTERM)
-    deadline = time.monotonic() + 10
-    while (settings.simulator_home / SERVER_INFO).exists() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert not (settings.simulator_home / SERVER_INFO).exists()
+    until(lambda: not (settings.simulator_home / SERVER_INFO).exists())
 
 
 def test_an_idle_exchange_stops_by_itself(home: Path) -> None:
-    settings = settings_of(home, simulator_idle_stop_s=1.0)
+    settings = settings_of(home, simulator_idle_stop_s=2.0)
     url = ensure_running(settings)
     pid = int(str(info_of(settings)["pid"]))
     for _ in range(6):
-        time.sleep(0.3)
+        time.sleep(0.5)
         assert health(url) is not None
     assert gone(pid)
     assert health(url) is None

@@ -6,9 +6,10 @@ from decimal import Decimal
 
 import pytest
 
-from trading_assets.core.models import OrderStatus, Side
+from trading_assets.core.models import Side
 from trading_assets.simulator.account.account import AccountEngine
 from trading_assets.simulator.account.models import Amendment
+from trading_assets.simulator.account.words import OrderStatus
 from trading_assets_tests.simulator.accounts import (
     BTC,
     FLAT,

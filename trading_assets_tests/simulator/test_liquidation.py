@@ -6,12 +6,13 @@ from decimal import Decimal
 
 import pytest
 
-from trading_assets.core.models import OrderStatus, Side
+from trading_assets.core.models import Side
 from trading_assets.simulator.account.account import AccountEngine
 from trading_assets.simulator.account.booking import deposit
 from trading_assets.simulator.account.margin import liquidation_price, tier_of
 from trading_assets.simulator.account.models import Execution
 from trading_assets.simulator.account.triggers import SAMPLE_MS
+from trading_assets.simulator.account.words import OrderStatus
 from trading_assets.simulator.clock import ClockMode, ClockSpec
 from trading_assets.simulator.codec import Params, round8
 from trading_assets.simulator.rest.position import closed_pnl, position_list

@@ -6,9 +6,10 @@ from decimal import Decimal
 
 import pytest
 
-from trading_assets.core.models import OrderStatus, Side
+from trading_assets.core.models import Side
 from trading_assets.simulator.account.models import Order, OrderCommand, StopCommand
 from trading_assets.simulator.account.state import Batch
+from trading_assets.simulator.account.words import OrderStatus
 from trading_assets.simulator.clock import ClockMode, ClockSpec
 from trading_assets.simulator.codec import Refusal
 from trading_assets.simulator.venue import ServeConfig, Venue

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from trading_assets.core.models import OrderStatus, Side
+from trading_assets.core.models import Side
 from trading_assets.simulator.account.account import AccountEngine
 from trading_assets.simulator.account.models import Amendment, Order, StopCommand
+from trading_assets.simulator.account.words import OrderStatus
 from trading_assets_tests.simulator.accounts import (
     BTC,
     account_on,

@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 
 import pytest
 import requests
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trading_assets.simulator.clock import ClockMode, ClockSpec
@@ -38,7 +38,7 @@ def real() -> Iterator[RunningExchange]:
 def test_a_signed_get_is_answered_in_the_envelope(real: RunningExchange) -> None:
     body = answer(signed(real.url, "GET", "/v5/account/info"))
     assert list(body) == ["retCode", "retMsg", "result", "retExtInfo", "time"]
-    assert body["retCode"] == 0 and abs(body["time"] - time.time() * 1000) < 5000
+    assert body["retCode"] == 0 and abs(body["time"] - time.time() * 1000) < 60_000
 
 
 def test_the_raw_query_is_signed_in_its_order_and_encoding(real: RunningExchange) -> None:
@@ -73,23 +73,26 @@ def test_missing_credentials_are_http_401(real: RunningExchange) -> None:
     assert response.status_code == 401 and response.json()["retCode"] == 10003
 
 
-@pytest.mark.parametrize(("offset", "code"), [(-60_000, 10002), (3_000, 10002), (-2_000, 0)])
-def test_the_receive_window_counts(real: RunningExchange, offset: int, code: int) -> None:
+@pytest.mark.parametrize(
+    ("offset", "window", "code"), [(-60_000, "5000", 10002), (60_000, "5000", 10002), (-2_000, "60000", 0)]
+)
+def test_the_receive_window_counts(real: RunningExchange, offset: int, window: str, code: int) -> None:
     stamp = int(time.time() * 1000) + offset
-    assert answer(signed(real.url, "GET", "/v5/account/info", timestamp=stamp))["retCode"] == code
+    told = answer(signed(real.url, "GET", "/v5/account/info", timestamp=stamp, window=window))
+    assert told["retCode"] == code
 
 
 def test_the_window_defaults_to_five_seconds_and_may_be_widened(real: RunningExchange) -> None:
     stamp = int(time.time() * 1000) - 7_000
     assert answer(signed(real.url, "GET", "/v5/account/info", timestamp=stamp, window=""))["retCode"] == 10002
-    assert answer(signed(real.url, "GET", "/v5/account/info", timestamp=stamp, window="20000"))["retCode"] == 0
+    assert answer(signed(real.url, "GET", "/v5/account/info", timestamp=stamp, window="60000"))["retCode"] == 0
 
 
 def test_a_virtual_exchange_takes_its_own_time_and_the_walls(virtual: RunningExchange) -> None:
     assert answer(signed(virtual.url, "GET", "/v5/account/info"))["retCode"] == 0
     here = virtual.now_ms()
     assert answer(signed(virtual.url, "GET", "/v5/account/info", timestamp=here))["retCode"] == 0
-    assert answer(signed(virtual.url, "GET", "/v5/account/info", timestamp=here - 60_000))["retCode"] == 10002
+    assert answer(signed(virtual.url, "GET", "/v5/account/info", timestamp=here - 70_000))["retCode"] == 10002
     assert answer(signed(virtual.url, "GET", "/v5/account/info"))["time"] == here
 
 
@@ -111,7 +114,7 @@ def test_an_unknown_route_or_method_is_404(real: RunningExchange, path: str) -> 
 def test_a_get_with_a_body_is_403(real: RunningExchange) -> None:
     session = requests.Session()
     session.trust_env = False
-    assert session.get(f"{real.url}/v5/market/time", data="{}", timeout=5).status_code == 403
+    assert session.get(f"{real.url}/v5/market/time", data="{}", timeout=60).status_code == 403
 
 
 @pytest.mark.parametrize("body", ["", "{", "[]", '"x"', "null", "5", "{}", '{"category":[]}', "[" * 100_000, "\x00"])
@@ -165,7 +168,7 @@ names = [
 ]
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150)
 @given(
     st.sampled_from(ROUTES),
     st.dictionaries(st.sampled_from(names), texts, max_size=8),
@@ -223,7 +226,7 @@ def test_a_real_clock_cannot_be_set(real: RunningExchange) -> None:
 def test_admin_stop_ends_the_server() -> None:
     with serve_in_thread(ServeConfig(), FakeMarket(FLAT)) as running:
         assert answer(post(running.url, "/admin/stop", {})) == {"stopping": True}
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
             try:
                 get(running.url, "/admin/health")
@@ -236,6 +239,6 @@ def test_admin_stop_ends_the_server() -> None:
 def test_a_body_of_megabytes_is_refused_and_the_connection_goes_on(virtual: RunningExchange) -> None:
     with requests.Session() as session:
         session.trust_env = False
-        huge = session.post(f"{virtual.url}/v5/order/create", data=b" " * 5_000_000, timeout=10)
+        huge = session.post(f"{virtual.url}/v5/order/create", data=b" " * 5_000_000, timeout=60)
         assert answer(huge)["retCode"] == 10001 and "larger" in answer(huge)["retMsg"]
-        assert answer(session.get(f"{virtual.url}/v5/market/time", timeout=10))["retCode"] == 0
+        assert answer(session.get(f"{virtual.url}/v5/market/time", timeout=60))["retCode"] == 0

@@ -38,7 +38,7 @@ def serving(tmp_path: Path, *options: str, command: list[str] | None = None) -> 
         lines = [process.stdout.readline() for _ in range(7)]
         yield dict(re.split(r":\s+", line.strip(), maxsplit=1) for line in lines)
         process.send_signal(signal.SIGTERM)
-        rest = process.communicate(timeout=15)[0]
+        rest = process.communicate(timeout=120)[0]
         assert (process.returncode, rest) == (0, "embedded exchange: stopped\n"), (tmp_path / "stderr").read_text()
     finally:
         process.kill()

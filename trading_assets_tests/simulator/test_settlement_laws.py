@@ -83,14 +83,14 @@ def picture(engine: AccountEngine) -> list[object]:
     ]
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(actions, st.lists(st.integers(0, 600 * MINUTE), max_size=12))
 def test_one_jump_and_many_steps_give_the_same_fills(history: list[Action], pauses: list[int]) -> None:
     market = FakeMarket(level_qty=1000.0)
     assert picture(play(history, pauses, market)) == picture(play(history, [], market))
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(actions, st.sampled_from([1000.0, 200.0, 0.004]))
 def test_the_books_agree(history: list[Action], level_qty: float) -> None:
     engine = play(history, [], FakeMarket(level_qty=level_qty))

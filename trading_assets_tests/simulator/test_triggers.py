@@ -49,7 +49,7 @@ def test_the_first_level_on_the_path_is_touched_at_the_millisecond_of_crossing(
     assert touch_in_minute(DOWN_UP, Levels(below, above, SLACK), T0 + after, T0) == expected
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.data())
 def test_the_search_agrees_with_looking_at_every_millisecond(data: st.DataObject) -> None:
     ticks = st.integers(90, 110)
@@ -69,7 +69,7 @@ def test_the_search_agrees_with_looking_at_every_millisecond(data: st.DataObject
         assert len(hits) and abs(int(hits[0]) + T0 - found.time_ms) <= 1
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     st.integers(0, 400 * MINUTE),
     st.integers(1, 500 * MINUTE),

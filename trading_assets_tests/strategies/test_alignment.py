@@ -43,7 +43,7 @@ def last_known(other: Candles, at_ms: int) -> float:
     return found
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(pair=pairs())
 def test_the_value_is_that_of_the_last_candle_that_had_ended(pair: tuple[Candles, Candles]) -> None:
     own, other = pair
@@ -54,7 +54,7 @@ def test_the_value_is_that_of_the_last_candle_that_had_ended(pair: tuple[Candles
 
 
 @pytest.mark.parametrize(("align", "moment"), [(as_of_open, "start_ms"), (as_of_close, "end_ms")])
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(pair=pairs(), data=st.data())
 def test_candles_that_end_later_are_never_read(
     align: Callable[..., np.ndarray], moment: str, pair: tuple[Candles, Candles], data: st.DataObject

@@ -15,12 +15,12 @@ from trading_assets.strategies.bias_checks import Verdict, later_start, look_ahe
 from trading_assets.strategies.bollinger_rsi import BollingerRsi
 from trading_assets.strategies.fibonacci_bollinger import FibonacciBollinger
 from trading_assets.strategies.registry import parameter_sets, strategy_classes
-from trading_assets_tests.strategies import cheats
+from trading_assets_tests.strategies import biased_strategies
 from trading_assets_tests.strategies.donchian_breakout import DonchianBreakout
 from trading_assets_tests.strategies.markets import known_at, market
 
 BARS = 900
-HONEST = [BollingerRsi, FibonacciBollinger, DonchianBreakout, cheats.Momentum]
+HONEST = [BollingerRsi, FibonacciBollinger, DonchianBreakout, biased_strategies.Momentum]
 
 
 def data_for(strategy: Strategy, seed: int = 5, timeframe: Timeframe = Timeframe.M15) -> StrategyData:
@@ -46,33 +46,37 @@ def test_the_checks_of_honest_strategies_do_look_at_signals(kind: type[Strategy]
     assert sum(warm_up(kind(), data_for(kind(), seed)).signals for seed in (5, 6, 7)) > 20
 
 
-@pytest.mark.parametrize("kind", cheats.PEEKING)
+@pytest.mark.parametrize("kind", biased_strategies.PEEKING)
 @pytest.mark.parametrize("seed", [5, 6, 7])
 def test_a_strategy_that_looks_ahead_is_caught(kind: type[Strategy], seed: int) -> None:
     verdict = look_ahead(kind(), data_for(kind(), seed), seed=seed, signals=8, others=4)
     assert not verdict.honest
 
 
-@pytest.mark.parametrize("kind", cheats.FORGETFUL)
+@pytest.mark.parametrize("kind", biased_strategies.FORGETFUL)
 @pytest.mark.parametrize("seed", [5, 6, 7])
 def test_a_strategy_whose_warm_up_is_too_short_is_caught(kind: type[Strategy], seed: int) -> None:
     assert not warm_up(kind(), data_for(kind(), seed), seed=seed).honest
 
 
-@pytest.mark.parametrize("kind", [cheats.NextClose, cheats.UnfinishedHour, cheats.NextFunding])
+@pytest.mark.parametrize(
+    "kind", [biased_strategies.NextClose, biased_strategies.UnfinishedHour, biased_strategies.NextFunding]
+)
 def test_looking_ahead_is_told_from_forgetting(kind: type[Strategy]) -> None:
     assert warm_up(kind(), data_for(kind())).honest
 
 
-@pytest.mark.parametrize("kind", [cheats.LongAverage, cheats.BarCounter, cheats.SinceTheStart])
+@pytest.mark.parametrize(
+    "kind", [biased_strategies.LongAverage, biased_strategies.BarCounter, biased_strategies.SinceTheStart]
+)
 def test_forgetting_is_told_from_looking_ahead(kind: type[Strategy]) -> None:
     assert look_ahead(kind(), data_for(kind())).honest
 
 
 def test_a_violation_names_bar_and_both_values() -> None:
-    data = data_for(cheats.OnlyInItsEntries())
-    whole = cheats.OnlyInItsEntries().signals(data)
-    violations = look_ahead(cheats.OnlyInItsEntries(), data).violations
+    data = data_for(biased_strategies.OnlyInItsEntries())
+    whole = biased_strategies.OnlyInItsEntries().signals(data)
+    violations = look_ahead(biased_strategies.OnlyInItsEntries(), data).violations
     longs = {violation.time_ms: violation for violation in violations if violation.what == "long"}
     first = int(np.flatnonzero(whole.long & (np.arange(BARS) >= WARM_UP_BARS))[0])
     found = longs[int(data.candles.end_ms[first])]
@@ -81,21 +85,21 @@ def test_a_violation_names_bar_and_both_values() -> None:
 
 
 def test_a_strategy_that_fails_on_less_data_says_so() -> None:
-    (violation, *_) = warm_up(cheats.NeedsMuch(), data_for(cheats.NeedsMuch())).violations
+    (violation, *_) = warm_up(biased_strategies.NeedsMuch(), data_for(biased_strategies.NeedsMuch())).violations
     assert violation.cut == "ValueError: too few bars"
 
 
 def test_one_flip_at_a_threshold_is_rounding_and_two_are_a_violation() -> None:
     """`FORGOTTEN` allows the values to differ by a little, and entries stand on such values."""
 
-    class Flipping(cheats.Crossing):
+    class Flipping(biased_strategies.Crossing):
         name = "flipping"
         at = (BARS - 5,)
 
         def line(self, data: StrategyData) -> np.ndarray:
             return indicators.change_pct(data.candles.close, 10)
 
-        def entries(self, v: Values, p: Parameters) -> cheats.Entries:
+        def entries(self, v: Values, p: Parameters) -> biased_strategies.Entries:
             entries = super().entries(v, p)
             if len(v.close) < BARS:
                 for bar in self.at:
@@ -122,10 +126,10 @@ def test_too_few_bars_compare_nothing() -> None:
 
 
 def test_the_same_seed_looks_at_the_same_bars() -> None:
-    data = data_for(cheats.NextClose())
-    one, again = (look_ahead(cheats.NextClose(), data, seed=3, signals=5, others=3) for _ in range(2))
+    data = data_for(biased_strategies.NextClose())
+    one, again = (look_ahead(biased_strategies.NextClose(), data, seed=3, signals=5, others=3) for _ in range(2))
     assert one == again
-    assert one != look_ahead(cheats.NextClose(), data, seed=4, signals=5, others=3)
+    assert one != look_ahead(biased_strategies.NextClose(), data, seed=4, signals=5, others=3)
 
 
 def test_a_later_start_keeps_just_what_a_loader_would_give() -> None:

@@ -17,7 +17,7 @@ TIMEFRAMES = [Timeframe.M3, Timeframe.M15, Timeframe.M60, Timeframe.M120, Timefr
 
 @pytest.mark.parametrize("kind", KINDS)
 @given(seed=st.integers(0, 2**32 - 1), timeframe=st.sampled_from(TIMEFRAMES), bars=st.integers(1, 120))
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 def test_the_last_row_of_every_prefix_is_the_full_runs_row(
     kind: type[Strategy], seed: int, timeframe: Timeframe, bars: int
 ) -> None:

@@ -23,7 +23,7 @@ TIMEFRAMES = [Timeframe.M15, Timeframe.M60, Timeframe.M240]
 
 
 @pytest.mark.parametrize("kind", STRATEGIES)
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(
     seed=st.integers(0, 2**31),
     timeframe=st.sampled_from(TIMEFRAMES),

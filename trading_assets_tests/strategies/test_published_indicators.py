@@ -116,7 +116,7 @@ def test_bollinger_bands_are_the_published_ones() -> None:
 
 
 @pytest.mark.parametrize("period", [2, 14, 27])
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(seed=st.integers(0, 2**31))
 def test_rsi_and_atr_forget_their_seed_and_become_the_averages_of_pandas(period: int, seed: int) -> None:
     """pandas weights by 1/n from the first value on; Wilder starts with a mean. Long after, both are the same."""
@@ -142,7 +142,7 @@ def test_rsi_and_atr_forget_their_seed_and_become_the_averages_of_pandas(period:
     )
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(seed=st.integers(0, 2**31), period=st.integers(2, 60), deviations=st.floats(0.5, 4.0))
 def test_bollinger_bands_are_those_of_pandas(seed: int, period: int, deviations: float) -> None:
     close = walk(seed, 400).close

@@ -101,9 +101,9 @@ def test_processes_that_seed_at_the_same_time_do_not_disturb_each_other(database
     barrier = threading.Barrier(4)
 
     def seed() -> None:
-        other = Database(url, busy_timeout_s=20.0)
+        other = Database(url, busy_timeout_s=60.0)
         try:
-            barrier.wait(20)
+            barrier.wait(60)
             strategy_rows.seed_registry(other)
         except Exception as error:  # noqa: BLE001 (handed to the test)
             failures.append(error)

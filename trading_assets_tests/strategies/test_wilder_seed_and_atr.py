@@ -32,7 +32,7 @@ def atr_by_loop(high: Sequence[float], low: Sequence[float], close: Sequence[flo
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(0, 330), st.integers(2, 30))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_atr_equals_its_loop(seed: int, count: int, period: int) -> None:
     end = START_MS + count * Timeframe.M60.ms
     candles = walk(np.random.default_rng(seed), Timeframe.M60, START_MS, end, 0.02)

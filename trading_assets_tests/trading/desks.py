@@ -17,10 +17,10 @@ from trading_assets.ledger.account import Closing
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.tables import order_intents, strategies
 from trading_assets.trading.context import ExecutionContext
-from trading_assets.trading.decide.entry import order_link_id, signal_id
+from trading_assets.trading.decide.entry import signal_id
 from trading_assets.trading.execute.submit import submit_orders
 from trading_assets.trading.reconcile.reconciler import reconcile
-from trading_assets_tests.fakes import FakeExchange
+from trading_assets_tests.fakes import FakeExchange, order_link_id
 
 NOW_MS = 500_000 * HOUR_MS + 5_000
 """Five seconds after a full hour."""

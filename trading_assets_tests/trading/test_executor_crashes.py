@@ -109,7 +109,7 @@ def _race(desks: list[ExecutionContext]) -> list[BaseException]:
     barrier, raised = threading.Barrier(len(desks)), []
 
     def run(context: ExecutionContext) -> None:
-        barrier.wait(10)
+        barrier.wait(60)
         try:
             submit_orders(context)
         except BaseException as error:  # noqa: BLE001 (told to the test)
@@ -131,7 +131,7 @@ def test_processes_that_race_for_signals_place_one_order_each(database: Database
     exchange.time_ms = NOW_MS
     identities = [add_signal(database, symbol) for symbol in symbols]
     url = database.url.render_as_string(hide_password=False)
-    own = [Database(url, busy_timeout_s=30) for _ in range(4)]
+    own = [Database(url, busy_timeout_s=60) for _ in range(4)]
     desks = [
         ExecutionContext(each, exchange, settings(), sleep=lambda _s: None, wall_ms=lambda: 1_000_000_000)
         for each in own
@@ -151,7 +151,7 @@ def test_processes_that_race_with_two_signals_of_one_symbol_open_one_position(da
     for timeframe in ("5m", "15m", "30m", "60m"):
         add_signal(database, timeframe=timeframe)
     url = database.url.render_as_string(hide_password=False)
-    own = [Database(url, busy_timeout_s=30) for _ in range(4)]
+    own = [Database(url, busy_timeout_s=60) for _ in range(4)]
     desks = [
         ExecutionContext(each, exchange, settings(), sleep=lambda _s: None, wall_ms=lambda: 1_000_000_000)
         for each in own

@@ -17,10 +17,10 @@ from trading_assets.ledger.checks import Verdict
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.lineage import Write
 from trading_assets.ledger.partitions import replace_partitions
-from trading_assets.trading.decide.entry import order_link_id
 from trading_assets.trading.execute.submit import submit_orders
 from trading_assets.trading.explain import Explanation, Links, Step, explain, markdown, plain, print_explanation
 from trading_assets.trading.reconcile.reconciler import reconcile
+from trading_assets_tests.fakes import order_link_id
 from trading_assets_tests.trading.desks import NOW_MS, Bench, add_signal, bench_on
 
 HOUR = NOW_MS // HOUR_MS * HOUR_MS - HOUR_MS
@@ -93,7 +93,7 @@ def step(explanation: Explanation, what: str) -> Step:
 
 def test_every_step_from_the_order_to_its_candles_has_its_link_and_its_run(traded: Bench) -> None:
     link = order_link_id(signal_of(traded))
-    found = explain(traded.database, link, LINKS)
+    found = explain(traded.database, link, LINKS, "BTCUSDT")
     assert found.signal_id == signal_of(traded)
     assert found.title == f"LONG AUSDT 60m by {STRATEGY}"
     page = f"http://dagster.example:3000/assets/{{}}?view=partitions&partition={hour_key(HOUR).replace(':', '%3A')}"
@@ -119,10 +119,10 @@ def test_every_step_from_the_order_to_its_candles_has_its_link_and_its_run(trade
 
 
 def test_a_closed_position_tells_its_exit_and_its_net_result(traded: Bench) -> None:
-    traded.exchange.close_position("AUSDT", "StopLoss")
+    traded.exchange.close_position("AUSDT", "stop")
     traded.later()
     reconcile(traded.context)
-    found = explain(traded.database, signal_of(traded), LINKS)
+    found = explain(traded.database, signal_of(traded), LINKS, "BTCUSDT")
     values = step(found, "result").values
     (closing,) = [one for one in found.steps if one.what.startswith("closing")]
     assert values["closed"] is True
@@ -135,28 +135,28 @@ def test_any_id_and_any_unique_beginning_of_it_names_the_order(traded: Bench) ->
     signal_id, order = signal_of(traded), traded.intent(signal_of(traded))
     assert order is not None
     for text in (signal_id, signal_id[:8], order["order_link_id"], str(order["order_link_id"])[:12], order["order_id"]):
-        assert explain(traded.database, str(text), LINKS).signal_id == signal_id
+        assert explain(traded.database, str(text), LINKS, "BTCUSDT").signal_id == signal_id
 
 
 def test_an_unknown_an_empty_and_an_ambiguous_id_are_clear_errors(traded: Bench) -> None:
     add_signal(traded.database, "BUSDT", strategy=STRATEGY)
     for text, says in (("nothing", "begins with 'nothing'"), ("", "found nothing"), ("main:", "begins several")):
         with pytest.raises(DataError, match=says):
-            explain(traded.database, text, LINKS)
+            explain(traded.database, text, LINKS, "BTCUSDT")
     with pytest.raises(DataError, match="begins with '%'"):
-        explain(traded.database, "%", LINKS)
+        explain(traded.database, "%", LINKS, "BTCUSDT")
 
 
 def test_a_signal_without_an_order_tells_why(traded: Bench) -> None:
     refused = add_signal(traded.database, "BUSDT", confidence=1.0)
     submit_orders(traded.context)
-    found = explain(traded.database, refused, LINKS)
+    found = explain(traded.database, refused, LINKS, "BTCUSDT")
     assert step(found, "result").found.startswith("no order: the signal is rejected (confidence: 1")
     assert step(found, "backtest").found.startswith("not kept")
 
 
 def test_json_markdown_and_print_tell_the_same_and_round_no_money(traded: Bench) -> None:
-    found = explain(traded.database, signal_of(traded), LINKS)
+    found = explain(traded.database, signal_of(traded), LINKS, "BTCUSDT")
     again = json.loads(json.dumps(plain(found)))
     assert [one["what"] for one in again["steps"]] == [one.what for one in found.steps]
     (fills,) = [one["values"] for one in again["steps"] if one["what"] == "entry fills"]

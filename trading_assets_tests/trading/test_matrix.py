@@ -1,4 +1,4 @@
-"""Every fault of the exchange at every call of an order comes out as `docs/order_saga.md` says, request by request."""
+"""Every fault of the exchange at every call of an order comes out as `docs/order_saga.md` says."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from trading_assets.simulator.clock import ClockMode, ClockSpec
 from trading_assets.simulator.embedded import RunningExchange, serve_in_thread
 from trading_assets.simulator.server import ServeConfig
 from trading_assets_tests.simulator.fake_market import T0, FakeMarket
-from trading_assets_tests.trading.matrix import FAULTS, READS, SYMBOL, WRITES, as_table, for_read, run_cell
+from trading_assets_tests.trading.matrix import FAULTS, READS, SYMBOL, WRITES, for_read, run_cell, told_by
 
 PAGE = Path(__file__).parents[2] / "docs" / "order_saga.md"
 FLAT = {SYMBOL: {T0: (100_000.0,) * 4}}
@@ -24,6 +24,7 @@ def running() -> Iterator[RunningExchange]:
         yield exchange
 
 
+@pytest.mark.slow
 def test_every_fault_at_every_call_comes_out_as_the_page_says(running: RunningExchange, sqlite: Database) -> None:
     wanted = [(call, fault) for call in WRITES for fault in FAULTS]
     wanted += [(call, fault) for call in READS for fault in FAULTS if for_read(fault)]
@@ -31,4 +32,8 @@ def test_every_fault_at_every_call_comes_out_as_the_page_says(running: RunningEx
     for number, (call, fault) in enumerate(wanted):
         cells[call, fault] = run_cell(running, sqlite, f"cell-{number}", call, fault)
     assert all(cell.creates <= 3 for cell in cells.values())
-    assert as_table(cells) in PAGE.read_text()
+    sent_again = {fault for (_, fault), cell in cells.items() if cell.creates > 1 and cell.outcome != "closed"}
+    assert {fault.partition(",")[0] for fault in sent_again} == {"10002 clock", "10006 too many", "address banned"}
+    told = told_by(PAGE.read_text())
+    assert {place: str(cell) for place, cell in cells.items()} == {place: told[place] for place in cells}
+    assert {told[place] for place in told.keys() - cells.keys()} == {"as before"}

@@ -71,7 +71,7 @@ def test_funding_belongs_to_the_position_that_was_open_when_it_was_paid(database
     pay("AUSDT", D(1))
     pay("BUSDT", D(-2))
     bench.later()
-    bench.exchange.close_position("AUSDT", "TakeProfit")
+    bench.exchange.close_position("AUSDT", "target")
     bench.later()
     pay("AUSDT", D(4))
     found = read(bench)
@@ -90,9 +90,9 @@ def test_today_begins_at_midnight(sqlite: Database) -> None:
     for symbol in ("AUSDT", "BUSDT"):
         add_signal(sqlite, symbol)
     submit_orders(bench.context)
-    bench.exchange.close_position("AUSDT", "TakeProfit")
+    bench.exchange.close_position("AUSDT", "target")
     bench.exchange.time_ms += DAY_MS
-    bench.exchange.close_position("BUSDT", "StopLoss")
+    bench.exchange.close_position("BUSDT", "stop")
     found = read(bench)
     assert (found.today.closings, found.ever.closings) == (1, 2)
     assert found.today.pnl == pytest.approx(-2.1089)

@@ -7,21 +7,20 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 import sqlalchemy as sa
-from hypothesis import HealthCheck, Phase, example, given
+from hypothesis import Phase, example, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from trading_assets.core.errors import ExchangeUnavailableError
-from trading_assets.core.models import OrderRequest, OrderStatus, Side
+from trading_assets.core.models import CloseReason, OrderRequest, OrderStatus, Side
 from trading_assets.ledger import orders
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.orders import Intent
 from trading_assets.ledger.tables import metadata, order_intents
-from trading_assets.trading.decide.entry import order_link_id
 from trading_assets.trading.execute import saga
 from trading_assets.trading.execute.recovery import LOST_AFTER_MS
 from trading_assets.trading.reconcile.reconciler import reconcile
-from trading_assets_tests.fakes import FakeExchange
+from trading_assets_tests.fakes import FakeExchange, order_link_id
 from trading_assets_tests.trading.desks import Bench, add_signal, settings, signal_row
 
 D = Decimal
@@ -65,7 +64,7 @@ _SYMBOL = st.builds(
     Symbol,
     st.sampled_from(LEDGER),
     st.sampled_from([None, OrderStatus.FILLED, OrderStatus.FILLED, OrderStatus.CANCELLED, OrderStatus.NEW]),
-    st.sampled_from([None, None, "StopLoss", "TakeProfit", ""]),
+    st.sampled_from([None, None, CloseReason.STOP, CloseReason.TARGET, CloseReason.OTHER]),
     st.booleans(),
     st.sampled_from([None, None, None, (1, True), (3, True), (2, False)]),
     st.booleans(),
@@ -133,9 +132,7 @@ def at_exchange(exchange: FakeExchange) -> tuple[object, ...]:
 
 _examples = hypothesis_settings(
     max_examples=25,
-    deadline=None,
     phases=(Phase.explicit, Phase.generate),
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 _numbers = iter(range(10**6))
 
@@ -193,9 +190,9 @@ def _require_agreement(bench: Bench, wanted: Mapping[str, Symbol], links: Mappin
 @example(
     # The last one's order cannot be looked up in the pass that books its closing.
     (
-        Symbol("confirmed", OrderStatus.NEW, "TakeProfit", True, (2, False), False),
-        Symbol("intent", OrderStatus.FILLED, "TakeProfit", True, (3, True), True),
-        Symbol("intent", OrderStatus.FILLED, "TakeProfit", True, (3, True), True),
+        Symbol("confirmed", OrderStatus.NEW, CloseReason.TARGET, True, (2, False), False),
+        Symbol("intent", OrderStatus.FILLED, CloseReason.TARGET, True, (3, True), True),
+        Symbol("intent", OrderStatus.FILLED, CloseReason.TARGET, True, (3, True), True),
     ),
     "find_order",
     1,

@@ -21,8 +21,20 @@ BEST are the extremes of equity relative to that before the entry, all in USD at
 UNKNOWN, NO_ENTRY = -1, -2
 """Values of `exits` that are no bar: not yet looked at; no entry, by `Column.entries` or `Strategy.signals`."""
 
-COMPILED: dict[str, Any] = {"nogil": True, "error_model": "numpy", "_nrt": False}
-"""Without reference counts: nothing here makes an array, and counting cost a third of a sweep."""
+
+def without_reference_counts() -> dict[str, Any]:
+    """Numba's option for code that makes no array, where this version of numba has it.
+
+    The option is private, so it may go. Then the loops count references: same results, a quarter more time.
+    """
+    try:
+        from numba.core.cpu import CPUTargetOptions
+    except ImportError:
+        return {}
+    return {"_nrt": False} if hasattr(CPUTargetOptions, "_nrt") else {}
+
+
+COMPILED: dict[str, Any] = {"nogil": True, "error_model": "numpy", **without_reference_counts()}
 
 KEPT: dict[str, Any] = {"nogil": False}
 """For what takes microseconds: to let another thread in costs more."""

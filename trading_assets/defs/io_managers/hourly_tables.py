@@ -6,7 +6,7 @@ Works in the manner of Dagster's database IO managers: the partitions written ar
 import dagster as dg
 import pandas as pd
 
-from trading_assets.core.clock import local_ms
+from trading_assets.core.timeframes import local_ms
 from trading_assets.defs.partitions import hours_of
 from trading_assets.defs.resources import DatabaseResource
 from trading_assets.defs.table_io import asset_name, rows_of, table_of

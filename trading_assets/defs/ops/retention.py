@@ -51,7 +51,7 @@ def delete_what_is_old(
 ) -> None:
     wanted, record = settings.get(), database.get()
     wall_s, now_ms = time.time(), exchange.market_data().now_ms()
-    rows = retention.delete_old(record, ages(wanted, now_ms, wall_s), dry_run=config.dry_run)
+    rows = retention.delete_old(record, ages(wanted, now_ms, wall_s), btc=wanted.symbols.btc, dry_run=config.dry_run)
     runs = delete_runs(
         context.instance,
         wanted,

@@ -22,12 +22,11 @@ from trading_assets.defs.resources import (
     NotifierResource,
     SettingsResource,
 )
-from trading_assets.exchange.stream import CandleStream
 from trading_assets.trading.session.lease import NotOurTurnError
 from trading_assets.trading.session.log import Heartbeat, SessionMessage, SignalsFound
 from trading_assets.trading.session.selection import newest_selection
 from trading_assets.trading.session.session import Session
-from trading_assets.venues.factory import candle_stream_url
+from trading_assets.venues import open_candle_stream
 
 SERVES = "trading_assets/serves"
 """Tag of a session's run: the selection that it trades on."""
@@ -61,9 +60,7 @@ def trade_session(
         store=candle_store.get(),
         selected=selected,
         run=context.run_id,
-        make_stream=lambda topics, deliver: CandleStream(
-            candle_stream_url(configured), topics, deliver, silence_s=configured.stream_silence_s
-        ),
+        make_stream=lambda topics, deliver: open_candle_stream(configured, topics, deliver),
         check=lambda rows: validate(ENTRY_SIGNALS, rows),
         tell=told.put,
     )

@@ -30,7 +30,8 @@ def explanations(database: Database, signal_ids: Sequence[str]) -> dg.MetadataVa
     """Where orders came from and what became of them, with links to each step."""
     if not signal_ids:
         return dg.MetadataValue.text("none")
-    texts = [markdown(explain(database, signal_id, links())) for signal_id in signal_ids[:EXPLAINED]]
+    btc = load_settings().symbols.btc
+    texts = [markdown(explain(database, signal_id, links(), btc)) for signal_id in signal_ids[:EXPLAINED]]
     if len(signal_ids) > EXPLAINED:
         texts.append(f"{len(signal_ids) - EXPLAINED} more: `trading-assets explain ORDER`")
     return dg.MetadataValue.md("\n\n".join(texts))

@@ -12,13 +12,13 @@ from pathlib import Path
 import dagster as dg
 
 from trading_assets.core.ports import Exchange, MarketData
-from trading_assets.core.settings import PREFIX, Settings, Venue, load_settings
-from trading_assets.exchange.keys import require_trading_key
+from trading_assets.core.settings import PREFIX, Settings, load_settings
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.strategies import seed_registry
 from trading_assets.market.store import CandleStore
 from trading_assets.notifications.notifier import Notifier
-from trading_assets.venues.factory import open_exchange, open_market_data
+from trading_assets.venues import open_exchange, open_market_data
+from trading_assets.venues.keys import require_trading_key
 
 _log = logging.getLogger(__name__)
 
@@ -84,7 +84,7 @@ def _database(url: str, busy_timeout_s: float) -> Database:
 
 @lru_cache(maxsize=4)
 def _candle_store(settings: Settings) -> CandleStore:
-    return CandleStore(settings.candle_store)
+    return CandleStore(settings.candle_store, btc=settings.symbols.btc)
 
 
 @lru_cache(maxsize=4)
@@ -96,7 +96,7 @@ def _market_data(settings: Settings) -> MarketData:
 def _exchange(settings: Settings) -> Exchange:
     exchange = open_exchange(settings)
     verdict = require_trading_key(exchange)
-    for warning in verdict.warnings if settings.venue is not Venue.SIMULATOR else ():
+    for warning in verdict.warnings if not settings.venue.adapter.is_simulated else ():
         _log.warning("API key: %s", warning)
     return exchange
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 from copy import copy
 from decimal import Decimal
 
-from trading_assets.core.models import OrderStatus
 from trading_assets.simulator.account import holding, placing, stops
 from trading_assets.simulator.account.booking import book_funding
 from trading_assets.simulator.account.liquidation import taken_over
@@ -31,6 +30,7 @@ from trading_assets.simulator.account.pricing import (
 )
 from trading_assets.simulator.account.settlement import Event, EventFinder, EventKind
 from trading_assets.simulator.account.state import AccountState
+from trading_assets.simulator.account.words import OrderStatus
 from trading_assets.simulator.codec import Refusal
 from trading_assets.simulator.market.base import Market
 

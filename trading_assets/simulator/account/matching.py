@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from decimal import ROUND_FLOOR, Decimal
 
-from trading_assets.core.models import OrderStatus, Side
+from trading_assets.core.models import Side
 from trading_assets.core.timeframes import MINUTE_MS, floor_ms
 from trading_assets.simulator.account import order_rules as rules
 from trading_assets.simulator.account import stops
@@ -24,6 +24,7 @@ from trading_assets.simulator.account.pricing import (
     walk_book,
 )
 from trading_assets.simulator.account.state import AccountState
+from trading_assets.simulator.account.words import OrderStatus
 from trading_assets.simulator.codec import Refusal, places_of
 from trading_assets.simulator.market.base import VOLUME, Contract, Market
 

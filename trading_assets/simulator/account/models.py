@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from decimal import Decimal
 
-from trading_assets.core.models import OrderStatus, Side
+from trading_assets.core.models import Side
+from trading_assets.simulator.account.words import OrderStatus
 
 ZERO = Decimal(0)
 DEFAULT_LEVERAGE = Decimal(10)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from copy import copy
 from decimal import Decimal
 
-from trading_assets.core.models import OrderStatus, Side
+from trading_assets.core.models import Side
 from trading_assets.simulator.account import order_rules as rules
 from trading_assets.simulator.account.margin import account_figures, opening_side
 from trading_assets.simulator.account.matching import Matching
@@ -32,6 +32,7 @@ from trading_assets.simulator.account.pricing import (
     snapped,
 )
 from trading_assets.simulator.account.state import AccountState
+from trading_assets.simulator.account.words import OrderStatus
 from trading_assets.simulator.codec import Refusal
 from trading_assets.simulator.market.base import Contract, Market
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import IntEnum
 
-from trading_assets.core.models import OrderStatus, Side
+from trading_assets.core.models import Side
 from trading_assets.core.timeframes import MINUTE_MS, floor_ms
 from trading_assets.simulator.account.liquidation import LiquidationWatch
 from trading_assets.simulator.account.models import LAST_PRICE, Order
@@ -23,6 +23,7 @@ from trading_assets.simulator.account.triggers import (
     first_sample_touch,
     first_touch,
 )
+from trading_assets.simulator.account.words import OrderStatus
 from trading_assets.simulator.market.base import Contract, Market
 
 

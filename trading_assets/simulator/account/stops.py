@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from decimal import Decimal
 
-from trading_assets.core.models import OrderStatus, Side
+from trading_assets.core.models import Side
 from trading_assets.simulator.account.models import (
     LAST_PRICE,
     PARTIAL_STOP_LOSS,
@@ -23,6 +23,7 @@ from trading_assets.simulator.account.models import (
 )
 from trading_assets.simulator.account.pricing import last_price
 from trading_assets.simulator.account.state import AccountState
+from trading_assets.simulator.account.words import OrderStatus
 from trading_assets.simulator.market.base import Market
 
 CLEARED = "CancelByTpSlTsClear"

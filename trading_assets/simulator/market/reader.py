@@ -20,11 +20,13 @@ class MarketReader:
         KeyError: there is no such contract.
     """
 
+    btc = "BTCUSDT"
+
     def __init__(self, market: Market) -> None:
         self._market = market
 
     def read(self, symbol: str, timeframe: Timeframe, start_ms: int, end_ms: int) -> Candles:
-        bars = self._market.bars(symbol, timeframe.bybit, start_ms, end_ms, end_ms + timeframe.ms)
+        bars = self._market.bars(symbol, _interval(timeframe), start_ms, end_ms, end_ms + timeframe.ms)
         values = [np.ascontiguousarray(bars[:, column]) for column in (OPEN, HIGH, LOW, CLOSE, VOLUME, TURNOVER)]
         return Candles(timeframe, bars[:, START].astype(np.int64), *values)
 
@@ -35,3 +37,8 @@ class MarketReader:
         times = np.arange(-(-first // interval) * interval, end_ms, interval, dtype=np.int64)
         rates = [round(self._market.funding_rate(symbol, int(time_ms)), _DECIMALS) for time_ms in times]
         return Funding(times, np.array(rates, dtype=np.float64))
+
+
+def _interval(timeframe: Timeframe) -> str:
+    """A candle length as the market names it; see `Market.bars`."""
+    return "D" if timeframe is Timeframe.D1 else str(timeframe.minutes)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from trading_assets.core.models import OrderStatus
 from trading_assets.core.timeframes import DAY_MS
 from trading_assets.simulator.account.models import ZERO, Execution, Order
 from trading_assets.simulator.account.pricing import contract_of
+from trading_assets.simulator.account.words import OrderStatus
 from trading_assets.simulator.codec import Params, Refusal, fixed, page, places_of, plain, trimmed
 from trading_assets.simulator.rest.common import (
     LINEAR,

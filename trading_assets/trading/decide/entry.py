@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,14 +11,9 @@ from trading_assets.core.models import Instrument
 from trading_assets.core.settings import Settings
 from trading_assets.core.strategy_data import StrategyData
 from trading_assets.core.timeframes import Timeframe, floor_ms, iso
-from trading_assets.market.loading import BTC
 from trading_assets.market.quality import Limits, fault_now
 from trading_assets.strategies.base import Strategy
 from trading_assets.trading.decide.sizing import exits
-
-_MARK = "ta"
-OUR_ENTRIES = f"{_MARK}-e-"
-"""What the ids of our entries begin with, at the exchange."""
 
 _TRENDS = {1.0: "BULLISH", 0.0: "NEUTRAL", -1.0: "BEARISH"}
 
@@ -47,15 +40,6 @@ class NoSignal:
 def signal_id(account: str, symbol: str, timeframe: Timeframe, strategy: str, bar_close_ms: int) -> str:
     """The identity of a decision: the same bar decided again is the same signal."""
     return f"{account}:{symbol}:{timeframe.value}:{strategy}:{bar_close_ms}"
-
-
-def order_link_id(identity: str, kind: str = "e") -> str:
-    """The order's id at the exchange: 36 characters at most of [A-Za-z0-9_-], a function of the signal alone.
-
-    `kind` tells the orders of one signal apart: e entry, x emergency exit.
-    """
-    digest = hashlib.blake2b(identity.encode(), digest_size=18).digest()
-    return f"{_MARK}-{kind}-{base64.urlsafe_b64encode(digest).decode().rstrip('=')}"
 
 
 def newest_close_ms(timeframe: Timeframe, now_ms: int) -> int:
@@ -150,7 +134,8 @@ def decide(
 def _fault(data: StrategyData, settings: Settings, now_ms: int) -> str | None:
     """What is wrong with the stored candles that the decision reads; days are made of them."""
     limits = Limits.of(settings)
-    for whose, frames in ((data.symbol, {data.timeframe: data.candles, **data.other}), (BTC, data.btc)):
+    own = {data.timeframe: data.candles, **data.other}
+    for whose, frames in ((data.symbol, own), (settings.symbols.btc, data.btc)):
         for timeframe, candles in frames.items():
             fault = fault_now(candles, now_ms, limits) if timeframe is not Timeframe.D1 else None
             if fault is not None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import pandas as pd
 
 from trading_assets.core.errors import TradingAssetsError
-from trading_assets.core.models import Instrument
+from trading_assets.core.models import ContractStatus, Instrument
 from trading_assets.core.settings import Settings
 from trading_assets.core.strategy_data import StrategyData
 from trading_assets.core.timeframes import Timeframe, as_of_ms
@@ -81,7 +81,7 @@ def find_entry_signals(
         if now_ms - as_of_ms(hour_ms) > settings.max_selection_age_s * 1000:
             report.skip(symbol, "selection too old")
             continue
-        if instrument is None or instrument.status != "Trading":
+        if instrument is None or instrument.status is not ContractStatus.TRADING:
             report.skip(symbol, "symbol is not trading")
             continue
         if symbol in occupied:

@@ -15,7 +15,6 @@ from trading_assets.core.models import Order, OrderRequest, Position
 from trading_assets.ledger import orders
 from trading_assets.ledger.risk import RiskState
 from trading_assets.trading.context import ExecutionContext
-from trading_assets.trading.decide.entry import order_link_id
 from trading_assets.trading.execute.recovery import recover
 from trading_assets.trading.reconcile.reconciler import reconcile
 from trading_assets.trading.risk import guard as risk_guard
@@ -109,7 +108,7 @@ def _sent(context: ExecutionContext, target: _Target) -> list[Order]:
     """Closing orders of the position so far, by this run or an earlier one."""
     symbol = target.position.symbol
     sent = []
-    for link in _links(target):
+    for link in _links(context, target):
         order = context.exchange.find_order(symbol, link)
         if order is None:
             break
@@ -131,7 +130,7 @@ def _close(context: ExecutionContext, target: _Target) -> str:
                 symbol=symbol,
                 side=target.position.side.opposite,
                 qty=target.qty,
-                order_link_id=list(_links(target))[len(sent)],
+                order_link_id=list(_links(context, target))[len(sent)],
                 reduce_only=True,
             )
         )
@@ -140,5 +139,6 @@ def _close(context: ExecutionContext, target: _Target) -> str:
     return "its closing order did not fill"
 
 
-def _links(target: _Target) -> Iterator[str]:
-    return (order_link_id(target.identity, f"f{number}") for number in range(1, ORDERS_OF_A_POSITION + 1))
+def _links(context: ExecutionContext, target: _Target) -> Iterator[str]:
+    encode = context.exchange.order_ids.encode
+    return (encode(target.identity, f"f{number}") for number in range(1, ORDERS_OF_A_POSITION + 1))

@@ -22,7 +22,6 @@ from trading_assets.ledger import account as books
 from trading_assets.ledger import orders
 from trading_assets.ledger.orders import Intent
 from trading_assets.trading.context import ExecutionContext
-from trading_assets.trading.decide.entry import order_link_id
 from trading_assets.trading.execute import saga
 from trading_assets.trading.execute.saga import Step
 
@@ -170,9 +169,8 @@ def move(context: ExecutionContext, intent: Intent, state: str, **details: Any) 
 
 
 def why_not_filled(order: Order) -> str:
-    words = [order.status.value]
-    words += [word for word in (order.reject_reason, order.cancel_type) if word and word != "EC_NoError"]
-    return "nothing was filled: " + ", ".join(words)
+    words = [order.status.value, *([order.reject_reason.value] if order.reject_reason is not None else [])]
+    return f"nothing was filled: {', '.join(words)}" + (f" ({order.venue_reason})" if order.venue_reason else "")
 
 
 def _create(context: ExecutionContext, intent: Intent, send_by_wall_ms: int) -> str:
@@ -227,7 +225,8 @@ def _get_out(context: ExecutionContext, intent: Intent, bare: Position) -> None:
     Raises:
         ExchangeError: the position is still there, or cannot be read.
     """
-    links = (order_link_id(intent.signal_id, "x" if n == 1 else f"x{n}") for n in range(1, EXITS + 1))
+    encode = context.exchange.order_ids.encode
+    links = (encode(intent.signal_id, "x" if n == 1 else f"x{n}") for n in range(1, EXITS + 1))
     unused = (link for link in links if context.exchange.find_order(intent.symbol, link) is None)
     for link in islice(unused, EXITS_OF_A_RUN):
         request = OrderRequest(

@@ -22,7 +22,6 @@ from trading_assets.ledger import signals as ledger
 from trading_assets.ledger.leases import Lease
 from trading_assets.ledger.orders import Intent
 from trading_assets.trading.context import ExecutionContext, trading_lease
-from trading_assets.trading.decide.entry import order_link_id
 from trading_assets.trading.decide.sizing import Size, Unsizable, size_position
 from trading_assets.trading.execute import steps
 from trading_assets.trading.execute.recovery import recover
@@ -274,7 +273,7 @@ def _reserve(
 ) -> Intent | None:
     signal_id, symbol = str(row["signal_id"]), str(row["symbol"])
     intent = Intent(
-        order_link_id=order_link_id(signal_id),
+        order_link_id=context.exchange.order_ids.encode(signal_id),
         signal_id=signal_id,
         account=context.settings.account,
         symbol=symbol,

@@ -55,7 +55,7 @@ def decided_loader(
 
     def load(symbol: str, timeframe: Timeframe, strategy: Strategy, first_close_ms: int) -> StrategyData:
         needs, now_ms = strategy.needs(), source.now_ms()
-        for of, other, start_ms, _ in live_requests(symbol, timeframe, needs, first_close_ms):
+        for of, other, start_ms, _ in live_requests(symbol, timeframe, needs, first_close_ms, store.btc):
             store.fill(source, of, other, start_ms, end_ms, now_ms=now_ms)
         if needs.funding:
             store.fill_funding(source, symbol, first_close_ms - depth.FUNDING_REACH_MS, end_ms, now_ms=now_ms)

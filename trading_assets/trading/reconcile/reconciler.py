@@ -8,21 +8,20 @@ books are written in one transaction. What is not this system's is reported and 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 
 import sqlalchemy as sa
 
 from trading_assets.core.errors import ExchangeError
-from trading_assets.core.models import ClosedPnl, Execution, Order, Position, Side, Wallet
+from trading_assets.core.models import ClosedPnl, Execution, FillKind, Order, Position, Side, Wallet, close_reason
 from trading_assets.core.timeframes import DAY_MS, HOUR_MS
 from trading_assets.ledger import account as books
 from trading_assets.ledger import orders
 from trading_assets.ledger.account import Closing
 from trading_assets.ledger.orders import Intent
 from trading_assets.trading.context import ExecutionContext
-from trading_assets.trading.decide.entry import OUR_ENTRIES
 from trading_assets.trading.execute import saga, steps
 from trading_assets.trading.execute.recovery import conclude, look
 from trading_assets.trading.risk import guard as risk_guard
@@ -30,11 +29,6 @@ from trading_assets.trading.risk import guard as risk_guard
 FIRST_LOOK_BACK_MS = 7 * DAY_MS
 OVERLAP_MS = HOUR_MS
 """Books are read again this far back: Bybit's histories may lag."""
-
-_LIQUIDATIONS = frozenset({"BustTrade", "AdlTrade", "SessionSettlePnL", "Settle"})
-_ORDINARY = "Trade"
-_EXITS = frozenset({"StopLoss", "TakeProfit", "TrailingStop", "PartialStopLoss", "PartialTakeProfit"})
-"""Orders of these kinds belong to a position."""
 
 
 @dataclass
@@ -64,6 +58,8 @@ class _Books:
     closing_orders: dict[str, Order | None]
     since_ms: int
     until_ms: int
+    is_entry: Callable[[str], bool]
+    """whether an order id has the form of one of our entries"""
 
 
 def reconcile(context: ExecutionContext) -> ReconcileReport:
@@ -141,6 +137,7 @@ def _read(context: ExecutionContext, since_ms: int, until_ms: int) -> _Books:
         },
         since_ms=since_ms,
         until_ms=until_ms,
+        is_entry=exchange.order_ids.is_entry,
     )
 
 
@@ -149,7 +146,7 @@ def _adopt(context: ExecutionContext, found: _Books, report: ReconcileReport) ->
     taken = set()
     filled: dict[str, list[Execution]] = defaultdict(list)
     for execution in found.executions:
-        if execution.exec_type == _ORDINARY and execution.order_link_id.startswith(OUR_ENTRIES):
+        if execution.kind is FillKind.TRADE and found.is_entry(execution.order_link_id):
             filled[execution.order_link_id].append(execution)
     account = context.settings.account
     with context.database.read() as connection:
@@ -270,8 +267,8 @@ def _differences(
 
 def _foreign_orders(connection: sa.Connection, account: str, found: _Books, texts: dict[str | None, list[str]]) -> None:
     """Open orders that are nobody's position's, and fills under our mark that this ledger knows nothing of."""
-    filled = {row.order_link_id: row.symbol for row in found.executions if row.order_link_id.startswith(OUR_ENTRIES)}
-    waiting = [order for order in found.open_orders if order.stop_order_type not in _EXITS]
+    filled = {row.order_link_id: row.symbol for row in found.executions if found.is_entry(row.order_link_id)}
+    waiting = [order for order in found.open_orders if not order.purpose.is_protective]
     known = orders.by_links(connection, account, [*filled, *(order.order_link_id for order in waiting)])
     counts = Counter(order.symbol for order in waiting if order.order_link_id not in known)
     for symbol, count in sorted(counts.items()):
@@ -291,11 +288,12 @@ def _add_closings(connection: sa.Connection, account: str, found: _Books) -> lis
     for row in found.closed:
         if row.order_id not in new:
             continue
+        order = found.closing_orders[row.order_id]
         closing = Closing(
             order_id=row.order_id,
             symbol=row.symbol,
             position_side="LONG" if row.side is Side.SELL else "SHORT",
-            reason=closing_reason(row, found.closing_orders[row.order_id]),
+            reason=close_reason(row.kind, order.purpose if order is not None else None).value,
             qty=row.qty,
             entry_price=row.entry_price,
             exit_price=row.exit_price,
@@ -307,13 +305,3 @@ def _add_closings(connection: sa.Connection, account: str, found: _Books) -> lis
         books.add_closing(connection, account, closing)
         added.append(closing)
     return added
-
-
-def closing_reason(row: ClosedPnl, order: Order | None) -> str:
-    """Why a position was closed: stop, target, liquidation or other."""
-    if row.exec_type in _LIQUIDATIONS:
-        return "liquidation"
-    kind = f"{order.stop_order_type} {order.create_type}" if order is not None else ""
-    if "StopLoss" in kind:
-        return "stop"
-    return "target" if "TakeProfit" in kind else "other"

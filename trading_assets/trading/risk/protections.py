@@ -6,12 +6,11 @@ from collections.abc import Sequence
 from decimal import Decimal
 from itertools import takewhile
 
+from trading_assets.core.models import CloseReason
 from trading_assets.core.settings import Settings
 from trading_assets.core.timeframes import HOUR_MS, iso
 from trading_assets.ledger.account import Closing
 from trading_assets.trading.risk.pre_trade import Refusal
-
-_STOPS = frozenset({"stop", "liquidation"})
 
 
 def protections(symbol: str, closings: Sequence[Closing], settings: Settings, now_ms: int) -> list[Refusal]:
@@ -29,14 +28,15 @@ def protections(symbol: str, closings: Sequence[Closing], settings: Settings, no
 
 
 def _cooldown(symbol: str, closings: Sequence[Closing], settings: Settings, now_ms: int) -> Refusal | None:
-    stopped = [closing.closed_ms for closing in closings if closing.symbol == symbol and closing.reason in _STOPS]
+    stops = (closing for closing in closings if closing.reason == CloseReason.STOP)
+    stopped = [closing.closed_ms for closing in stops if closing.symbol == symbol]
     if not stopped or now_ms >= (until := stopped[-1] + settings.cooldown_after_stop_s * 1000):
         return None
     return Refusal("cooldown", f"{symbol} was stopped out at {iso(stopped[-1])}, no entry until {iso(until)}")
 
 
 def _stops_in_a_row(closings: Sequence[Closing], settings: Settings, now_ms: int) -> Refusal | None:
-    row = list(takewhile(lambda closing: closing.reason in _STOPS, reversed(closings)))
+    row = list(takewhile(lambda closing: closing.reason == CloseReason.STOP, reversed(closings)))
     if len(row) < settings.max_stops_in_a_row:
         return None
     until = row[0].closed_ms + settings.pause_after_stops_s * 1000

@@ -63,9 +63,12 @@ class DataRequest:
     timeframe: Timeframe
     needs: DataNeeds
 
+    btc: str
+    """the venue's symbol of the BTC perpetual"""
+
     def requests(self) -> list[CandleRequest]:
         """Its series, with their reach: as seen at time 0."""
-        return live_requests(self.symbol, self.timeframe, self.needs, 0)
+        return live_requests(self.symbol, self.timeframe, self.needs, 0, self.btc)
 
     @property
     def topics(self) -> tuple[Topic, ...]:
@@ -77,6 +80,7 @@ class CandleCache:
 
     def __init__(self, source: MarketData, store: CandleStore, wanted: Iterable[DataRequest]) -> None:
         self._source, self._store = source, store
+        self.btc = store.btc
         self._series: dict[Topic, _Series] = {}
         self._payments: dict[str, _Payments] = {}
         for one in wanted:

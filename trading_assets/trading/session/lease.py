@@ -11,8 +11,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from trading_assets.core.clock import local_ms
 from trading_assets.core.errors import LeaseLostError, TradingAssetsError
+from trading_assets.core.timeframes import local_ms
 from trading_assets.ledger import leases
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.leases import Lease

@@ -97,7 +97,7 @@ class Session:
         self._queue = Queue(context.database, context.settings.account, self._trader, context.wall_ms)
         self._turn: Turn | None = None
         rows = selected.rows.sort_values("symbol").to_dict("records")
-        self._watched = [_watch({str(name): value for name, value in row.items()}) for row in rows]
+        self._watched = [_watch({str(name): value for name, value in row.items()}, store.btc) for row in rows]
         wanted = [one.wanted for one in self._watched if one.wanted is not None]
         self._frames = CandleCache(context.exchange, store, wanted)
         self._events: queue.SimpleQueue[StreamEvent] = queue.SimpleQueue()
@@ -316,7 +316,7 @@ class Session:
         closes = {one.timeframe: floor_ms(now_ms, one.timeframe.ms) for one in coins}
 
         def load(symbol: str, timeframe: Timeframe, strategy: Strategy) -> StrategyData:
-            return self._frames.load(DataRequest(symbol, timeframe, strategy.needs()), now_ms)
+            return self._frames.load(DataRequest(symbol, timeframe, strategy.needs(), self._frames.btc), now_ms)
 
         report = find_entry_signals(
             database=self._desk.database,
@@ -448,11 +448,11 @@ class Session:
         return replace(self._desk, lease=self._turn.lease if self._turn is not None else None)
 
 
-def _watch(row: Mapping[Any, Any]) -> _Watched:
+def _watch(row: Mapping[Any, Any], btc: str) -> _Watched:
     symbol, timeframe = str(row["symbol"]), Timeframe(str(row["timeframe"]))
     try:
         needs = make_strategy(str(row["strategy"]), str(row["parameters"])).needs()
     except Exception:  # noqa: BLE001 (a user's strategy may raise anything; the finder reports it, the others go on)
         return _Watched(row, timeframe, None, ())
-    wanted = DataRequest(symbol, timeframe, needs)
+    wanted = DataRequest(symbol, timeframe, needs, btc)
     return _Watched(row, timeframe, wanted, wanted.topics)

@@ -94,7 +94,7 @@ def test_no_coin_enters_above_its_own_highest_price(name: str) -> None:
     assert not np.array_equal(outcome.figures[1], sweep.run(panel_of(members[1]), COSTS, CAPITAL).figures[0])
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     gaps=st.lists(st.sampled_from([None, 210, 300]), min_size=1, max_size=6),
     other_funding=st.integers(0, 5),

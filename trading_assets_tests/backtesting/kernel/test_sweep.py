@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 from pydantic import Field
 
+from trading_assets.backtesting.kernel import loops
 from trading_assets.backtesting.kernel.entry_rules import compile_rule
 from trading_assets.backtesting.kernel.kernel_engine import KernelEngine
 from trading_assets.backtesting.kernel.panel import Panel, Window
@@ -287,3 +288,11 @@ def test_a_second_process_compiles_nothing() -> None:
     for _ in range(2):
         found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip().splitlines()[-1] == "[]"
+
+
+def test_without_numbas_private_option_the_loops_have_plain_options(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert loops.without_reference_counts() == {"_nrt": False}
+    monkeypatch.setattr("numba.core.cpu.CPUTargetOptions", object)
+    assert loops.without_reference_counts() == {}
+    monkeypatch.setitem(sys.modules, "numba.core.cpu", None)
+    assert loops.without_reference_counts() == {}

@@ -43,7 +43,7 @@ CALLS: dict[str, Callable[[object, np.ndarray, np.ndarray, np.ndarray, int], obj
 
 
 @pytest.mark.parametrize("name", CALLS)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     seed=st.integers(0, 2**32 - 1),
     bars=st.integers(1, 420),
@@ -58,7 +58,7 @@ def test_every_number_of_a_twin_is_the_originals(name: str, seed: int, bars: int
     np.testing.assert_array_equal(found, expected)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(seed=st.integers(0, 2**32 - 1), bars=st.integers(1, 200), behind=st.integers(-30, 30))
 def test_alignment_knows_the_same_at_every_bar(seed: int, bars: int, behind: int) -> None:
     rng = np.random.default_rng(seed)

@@ -205,7 +205,7 @@ def test_who_follows_a_run_sees_its_events_while_it_runs(
         # The run goes on, and its connections stay open.
         for text in ("a line", "the last line"):
             instance.report_engine_event(text, run_id=run_id, job_name="both")
-        assert last.wait(10), f"saw {seen}"
+        assert last.wait(60), f"saw {seen}"
         ui.end_watch_event_logs(run_id, follow)
     assert seen == ["a line", "the last line"]
 

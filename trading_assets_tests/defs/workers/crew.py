@@ -73,7 +73,7 @@ class Crew:
         """As a power cut does."""
         process = self._processes.pop(name)
         os.killpg(process.pid, signal.SIGKILL)
-        process.wait(30)
+        process.wait(120)
 
     def tell_to_stop(self, name: str) -> None:
         """As `systemctl stop` does."""

@@ -43,6 +43,7 @@ def ledger_url(postgres_url: str, postgres_template: str, namespace: str) -> Any
     drop_database(postgres_url, name)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_a_backfill_of_a_day_loses_a_worker_and_ends_with_the_rows_of_one_process(
     day: RunningExchange,

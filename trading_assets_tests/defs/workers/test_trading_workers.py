@@ -6,9 +6,8 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from trading_assets.core.clock import local_ms
 from trading_assets.core.settings import load_settings
-from trading_assets.core.timeframes import MINUTE_MS
+from trading_assets.core.timeframes import MINUTE_MS, local_ms
 from trading_assets.definitions import build_definitions
 from trading_assets.defs.instance.workers import launcher as launchers
 from trading_assets.defs.instance.workers.launcher import WORKER, WorkersRunLauncher
@@ -16,13 +15,14 @@ from trading_assets.ledger import signals
 from trading_assets.ledger.database import Database
 from trading_assets.simulator.embedded import RunningExchange
 from trading_assets.trading.session.lease import trader_of
-from trading_assets.venues.factory import open_exchange
+from trading_assets.venues import open_exchange
 from trading_assets_tests.defs.test_session import ledger, venue  # noqa: F401 (fixtures)
 from trading_assets_tests.defs.workers.crew import Crew, until, write_dagster_yaml
 
 STARTED, SUCCESS = dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.SUCCESS
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_of_two_trade_runs_on_two_workers_one_trades_and_a_lost_one_is_not_started_again(
     venue: RunningExchange,  # noqa: F811

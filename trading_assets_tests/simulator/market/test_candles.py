@@ -38,7 +38,7 @@ def grouped(rows: Bars, edges: np.ndarray, scale: int) -> Bars:
     return np.array(found, dtype=np.float64).reshape(-1, 7)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(symbols, st.sampled_from(INTERVALS), moments, st.integers(1, 12), st.integers(-HOUR_MS, 3 * DAY_MS))
 def test_every_candle_is_its_minutes_to_the_last_digit(
     symbol: str, interval: str, start: int, most: int, beyond: int
@@ -53,7 +53,7 @@ def test_every_candle_is_its_minutes_to_the_last_digit(
     assert np.array_equal(bars, grouped(minutes, edges, scale))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(symbols, st.sampled_from(INTERVALS[:-1]), moments, st.tuples(*[st.integers(0, 30 * HOUR_MS)] * 2), moments)
 def test_two_neighbouring_ranges_are_the_whole_range(
     symbol: str, interval: str, start: int, lengths: tuple[int, int], now: int
@@ -84,7 +84,7 @@ def test_a_candle_that_starts_now_is_its_first_trade(interval: str) -> None:
     assert bar[TURNOVER] == pytest.approx(bar[VOLUME] * price, rel=0.01)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(symbols, moments, st.integers(0, 59_999))
 def test_an_open_minute_is_the_path_so_far(symbol: str, moment: int, elapsed: int) -> None:
     minute = moment // MINUTE_MS * MINUTE_MS
@@ -95,7 +95,7 @@ def test_an_open_minute_is_the_path_so_far(symbol: str, moment: int, elapsed: in
     assert bar[[OPEN, HIGH, LOW, CLOSE]].tolist() == [points[0], max(*points, last), min(*points, last), last]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(symbols, moments, st.integers(0, 59_999))
 def test_between_two_points_the_price_runs_on_a_straight_line(symbol: str, moment: int, elapsed: int) -> None:
     path = MARKET.path(symbol, moment // MINUTE_MS * MINUTE_MS)

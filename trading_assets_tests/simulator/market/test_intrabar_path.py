@@ -41,7 +41,7 @@ def minutes_of(tape: Tape, day: DayOfMinutes) -> Rows:
     return minute_rows(day, begin, end)
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 @given(candles(), st.integers(0, 2**63))
 def test_minutes_add_up_to_their_candles_exactly(tape: Tape, stream: int) -> None:
     day = day_of_tape(tape, stream, DAY)
@@ -51,7 +51,7 @@ def test_minutes_add_up_to_their_candles_exactly(tape: Tape, stream: int) -> Non
     assert np.array_equal(made.sums, tape.rows.sums)
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 @given(candles(), st.integers(0, 2**63))
 def test_minutes_are_candles_themselves_and_join(tape: Tape, stream: int) -> None:
     day = day_of_tape(tape, stream, DAY)
@@ -66,7 +66,7 @@ def test_minutes_are_candles_themselves_and_join(tape: Tape, stream: int) -> Non
     assert (rows.sums[0][enough] > 0).all()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(candles(), st.integers(0, 2**63))
 def test_minutes_without_a_candle_are_flat(tape: Tape, stream: int) -> None:
     day = day_of_tape(tape, stream, DAY)

@@ -80,7 +80,7 @@ def test_a_drift_runs_straight_between_its_knots(knot: int, share: float) -> Non
     assert drift_at(9, knot + share) == pytest.approx(expected, abs=1e-9)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.floats(0.9, 0.9999), st.integers(1, 1500), st.integers(0, 1000))
 def test_the_recursion_is_the_plain_loop(phi: float, count: int, seed: int) -> None:
     shocks = np.random.default_rng(seed).normal(size=count)
@@ -91,7 +91,7 @@ def test_the_recursion_is_the_plain_loop(phi: float, count: int, seed: int) -> N
     assert autoregressive(shocks, phi) == pytest.approx(np.array(expected), rel=1e-9, abs=1e-9)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.floats(-4, 4), st.floats(-4, 4), st.sampled_from([20.0, 90.0, 360.0]))
 def test_a_bridge_leaves_its_start_and_arrives_at_its_end(start: float, end: float, half_life: float) -> None:
     phi = 0.5 ** (1 / half_life)

@@ -12,7 +12,7 @@ from trading_assets.simulator.embedded import serve_in_thread
 from trading_assets.simulator.market.reader import MarketReader
 from trading_assets.simulator.market.seeded import SeededMarket
 from trading_assets.simulator.venue import ServeConfig
-from trading_assets.venues.factory import open_market_data
+from trading_assets.venues import open_market_data
 
 END_MS = 1_772_323_200_000
 TIMEFRAMES = [Timeframe.M1, Timeframe.M15, Timeframe.M240]

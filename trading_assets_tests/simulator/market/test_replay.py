@@ -81,7 +81,7 @@ def test_coarser_candles_are_made_of_the_recorded_ones(market: ReplayMarket, int
         assert row[OPEN : CLOSE + 1].tolist() == expected
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(0, 3000 * 5 * MINUTE_MS - 1), st.sampled_from(["1", "3", "5", "15", "60", "D"]))
 def test_an_open_candle_is_cut_at_now_and_ends_at_the_last_price(
     market: ReplayMarket, elapsed: int, interval: str
@@ -233,7 +233,7 @@ def test_the_same_files_give_the_same_market_in_any_process(folder: Path, market
         [sys.executable, "-c", script, str(path), str(T0 + DAY_MS)],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
         check=True,
     )
     at = T0 + DAY_MS

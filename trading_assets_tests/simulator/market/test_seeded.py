@@ -81,7 +81,7 @@ def test_another_process_gives_the_same_market() -> None:
         f"print(fingerprint(SeededMarket({SEED}, 20), 5))"
     )
     run = subprocess.run(
-        [sys.executable, "-c", script], cwd=REPOSITORY, capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-c", script], cwd=REPOSITORY, capture_output=True, text=True, timeout=300, check=False
     )
     assert run.returncode == 0, run.stderr
     assert run.stdout.strip() == fingerprint(SeededMarket(SEED, 20), 1)
@@ -110,7 +110,7 @@ def aggregate(rows: Bars, edges: np.ndarray) -> Bars:
     return np.array(found).reshape(-1, 7)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(symbols, st.sampled_from(sorted(INTERVALS)), moments, st.integers(1, 4), st.integers(0, 6 * DAY_MS))
 def test_every_interval_is_the_aggregation_of_its_minutes(
     symbol: str, interval: str, start: int, count: int, later: int
@@ -143,7 +143,7 @@ def test_weeks_start_on_monday_and_months_on_the_first(market: SeededMarket, int
     assert np.array_equal(bars[:-1, : CLOSE + 1], expected[:, : CLOSE + 1])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(symbols, st.sampled_from(["1", "5", "60", "D"]), moments)
 def test_a_candle_still_open_agrees_with_its_trades_and_with_what_it_becomes(
     symbol: str, interval: str, now: int
@@ -162,7 +162,7 @@ def test_a_candle_still_open_agrees_with_its_trades_and_with_what_it_becomes(
     assert all(cut[LOW] <= price <= cut[HIGH] for price in seen)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(symbols, moments, st.integers(0, 600_000))
 def test_a_candle_only_grows_with_time(symbol: str, now: int, later: int) -> None:
     start = now // HOUR_MS * HOUR_MS
@@ -174,7 +174,7 @@ def test_a_candle_only_grows_with_time(symbol: str, now: int, later: int) -> Non
     assert before[VOLUME] <= after[VOLUME] + 1e-9
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(symbols, moments)
 def test_the_trades_of_a_minute_are_its_candle(symbol: str, moment: int) -> None:
     minute = moment // MINUTE_MS * MINUTE_MS
@@ -188,7 +188,7 @@ def test_the_trades_of_a_minute_are_its_candle(symbol: str, moment: int) -> None
     assert row[LOW] <= MARKET.last_price(symbol, moment) <= row[HIGH]
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(symbols, moments)
 def test_a_tickers_24_hours_are_those_of_the_minutes(symbol: str, now: int) -> None:
     stats = MARKET.stats_24h(symbol, now)
@@ -348,7 +348,7 @@ def test_a_lot_is_a_small_part_of_a_hundred_dollars(market: SeededMarket) -> Non
 # Book and funding
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(symbols, moments, st.integers(1, 200))
 def test_a_book_is_sane(symbol: str, now: int, depth: int) -> None:
     contract = MARKET.contracts[symbol]
@@ -369,7 +369,7 @@ def test_a_book_is_sane(symbol: str, now: int, depth: int) -> None:
     assert (asks[0, 0] - bids[0, 0]) / last < 0.01
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(symbols, moments, st.integers(1, 199))
 def test_a_deeper_book_begins_with_the_shallower_one(symbol: str, now: int, depth: int) -> None:
     shallow, deep = MARKET.book(symbol, now, depth), MARKET.book(symbol, now, 200)
@@ -390,7 +390,7 @@ def test_funding_stays_within_its_cap_and_around_one_basis_point(market: SeededM
         assert (rates < 0).any(), symbol
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(symbols, moments)
 def test_the_mark_and_the_index_stay_near_the_last_price(symbol: str, now: int) -> None:
     last = MARKET.last_price(symbol, now)

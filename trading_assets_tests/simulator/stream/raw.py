@@ -14,7 +14,7 @@ from websockets.sync.client import ClientConnection, connect
 
 from trading_assets.simulator.auth import DEFAULT_API_KEY, DEFAULT_API_SECRET
 
-WAIT_S = 5.0
+WAIT_S = 60.0
 PUBLIC, PRIVATE = "/v5/public/linear", "/v5/private"
 
 
@@ -54,7 +54,7 @@ class RawClient:
         return False
 
     def login(self, expires: int | str | None = None, key: str = DEFAULT_API_KEY, **more: Any) -> dict[str, Any]:
-        expires = time.time_ns() // 1_000_000 + 10_000 if expires is None else expires
+        expires = time.time_ns() // 1_000_000 + 60_000 if expires is None else expires
         signature = hmac.new(DEFAULT_API_SECRET.encode(), f"GET/realtime{expires}".encode(), hashlib.sha256)
         return self.ask(op="auth", args=[key, expires, signature.hexdigest()], **more)
 

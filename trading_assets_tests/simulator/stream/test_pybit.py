@@ -16,12 +16,13 @@ from trading_assets.simulator.auth import DEFAULT_API_KEY, DEFAULT_API_SECRET
 from trading_assets.simulator.clock import ClockMode, ClockSpec
 from trading_assets.simulator.embedded import RunningExchange, serve_in_thread
 from trading_assets.simulator.server import ServeConfig
+from trading_assets_tests.polling import until
 from trading_assets_tests.simulator.clients import pybit_session
 from trading_assets_tests.simulator.fake_market import HOUR, MINUTE
 from trading_assets_tests.simulator.stream.conftest import SEEDED_START
 
 D = Decimal
-WAIT_S = 10.0
+WAIT_S = 60.0
 SYMBOL = "BTCUSDT"
 
 
@@ -63,18 +64,15 @@ def connect(monkeypatch: pytest.MonkeyPatch, exchange: RunningExchange, **more: 
 
 @pytest.fixture
 def public(monkeypatch: pytest.MonkeyPatch, seeded: RunningExchange) -> Iterator[WebSocket]:
-    stream = connect(monkeypatch, seeded, channel_type="linear", ping_interval=1, ping_timeout=0.8)
+    stream = connect(monkeypatch, seeded, channel_type="linear", ping_interval=2, ping_timeout=1.9)
     yield stream
     stream.exit()
 
 
 def login(monkeypatch: pytest.MonkeyPatch, exchange: RunningExchange) -> WebSocket:
-    keys = {"api_key": DEFAULT_API_KEY, "api_secret": DEFAULT_API_SECRET, "private_auth_expire": 10}
+    keys = {"api_key": DEFAULT_API_KEY, "api_secret": DEFAULT_API_SECRET, "private_auth_expire": 60}
     stream = connect(monkeypatch, exchange, channel_type="private", **keys)
-    deadline = time.monotonic() + WAIT_S
-    while not stream.auth and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert stream.auth
+    until(lambda: stream.auth)
     return stream
 
 
@@ -121,7 +119,7 @@ def test_trades_and_pings_and_a_second_subscription(seeded: RunningExchange, pub
     for symbol in (SYMBOL, "ETHUSDT"):
         message = trades.first(lambda message, symbol=symbol: message["topic"] == f"publicTrade.{symbol}")
         assert {row["S"] for row in message["data"]} <= {"Buy", "Sell"}
-    time.sleep(1.8)  # past a protocol ping, and the application's own after it
+    time.sleep(2.8)  # past a protocol ping, and the application's own after it
     seeded.advance(MINUTE)
     trades.first(lambda message: message["ts"] == SEEDED_START + 2 * MINUTE)
     assert public.is_connected() and not public.exited
@@ -134,10 +132,7 @@ def test_the_life_of_a_trade_on_the_private_stream(seeded: RunningExchange, monk
     stream.execution_stream(executions)
     stream.position_stream(positions)
     stream.wallet_stream(wallets)
-    deadline = time.monotonic() + WAIT_S
-    while seeded.venue.engine.state.journal is None and time.monotonic() < deadline:
-        time.sleep(0.01)
-    time.sleep(0.3)  # the four subscriptions are answered one by one
+    until(lambda: len(seeded._server.streams._private._members) == 4)
     session = pybit_session(seeded.url)
     placed = session.place_order(
         category="linear", symbol=SYMBOL, side="Buy", orderType="Market", qty="0.01", orderLinkId="w-1"

@@ -27,59 +27,60 @@ def exchange() -> Iterator[RunningExchange]:
 def client(exchange: RunningExchange) -> Iterator[ClientConnection]:
     with connect(exchange.url.replace("http", "ws") + "/v5/public/linear") as connection:
         yield connection
-    requests.delete(f"{exchange.url}/admin/faults", timeout=5).raise_for_status()
+    requests.delete(f"{exchange.url}/admin/faults", timeout=60).raise_for_status()
 
 
 def arm(exchange: RunningExchange, **rule: Any) -> None:
-    answer = requests.post(f"{exchange.url}/admin/faults", json={"where": "ws:kline.*", **rule}, timeout=5)
+    answer = requests.post(f"{exchange.url}/admin/faults", json={"where": "ws:kline.*", **rule}, timeout=60)
     assert answer.ok, answer.text
 
 
-def heard(client: ClientConnection, seconds: float) -> list[dict[str, Any]]:
-    """Pushes that come in so long a time."""
+def heard(client: ClientConnection, count: int, within_s: float = 60.0) -> list[dict[str, Any]]:
+    """The next pushes, at most so many and in so long a time; `heard_ms` is when each came."""
     client.send(json.dumps({"op": "subscribe", "args": [TOPIC]}))
-    found, until = [], time.monotonic() + seconds
-    while (left := until - time.monotonic()) > 0:
+    found: list[dict[str, Any]] = []
+    until = time.monotonic() + within_s
+    while len(found) < count and (left := until - time.monotonic()) > 0:
         try:
             message = json.loads(client.recv(timeout=left))
         except TimeoutError:
             break
         if "topic" in message:
-            found.append(message)
+            found.append({**message, "heard_ms": time.time_ns() // 1_000_000})
     return found
 
 
 def test_without_a_rule_each_push_comes_once(exchange: RunningExchange, client: ClientConnection) -> None:
-    stamps = [message["ts"] for message in heard(client, 2.5)]
-    assert len(stamps) >= 2 and stamps == sorted(set(stamps))
+    stamps = [message["ts"] for message in heard(client, 2)]
+    assert len(stamps) == 2 and stamps == sorted(set(stamps))
 
 
 def test_silence_leaves_the_line_open_and_says_nothing(exchange: RunningExchange, client: ClientConnection) -> None:
     arm(exchange, silence=True)
-    assert heard(client, 1.5) == []
+    assert heard(client, 1, within_s=1.5) == []
     client.send('{"op":"ping"}')
-    assert json.loads(client.recv(timeout=5))["ret_msg"] == "pong"
+    assert json.loads(client.recv(timeout=60))["ret_msg"] == "pong"
 
 
 def test_a_duplicate_comes_twice(exchange: RunningExchange, client: ClientConnection) -> None:
     arm(exchange, duplicate=True, times=1)
-    first, second = heard(client, 1.5)[:2]
+    first, second = heard(client, 2)
     assert first == second
 
 
 def test_a_reordered_message_comes_after_its_successor(exchange: RunningExchange, client: ClientConnection) -> None:
     arm(exchange, reorder=True, times=1)
-    later, earlier = (message["ts"] for message in heard(client, 2.5)[:2])
+    later, earlier = (message["ts"] for message in heard(client, 2))
     assert earlier < later
 
 
 def test_a_delayed_message_is_late(exchange: RunningExchange, client: ClientConnection) -> None:
     arm(exchange, delay_ms=700, times=1)
-    (first, *_) = heard(client, 1.0)
-    assert exchange.now_ms() - first["ts"] >= 690
+    first = min(heard(client, 3), key=lambda message: message["ts"])
+    assert first["heard_ms"] - first["ts"] >= 690
 
 
 def test_a_drop_cuts_the_line(exchange: RunningExchange, client: ClientConnection) -> None:
     arm(exchange, drop=True, times=1)
     with pytest.raises(ConnectionClosed):
-        heard(client, 3.0)
+        heard(client, 1000)

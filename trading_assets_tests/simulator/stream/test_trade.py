@@ -117,10 +117,10 @@ def test_pybit_places_and_cancels(exchange: RunningExchange, monkeypatch: pytest
     try:
         limit = {**ORDER, "orderType": "Limit", "price": "95000"}
         trader.place_order(answers.put, **limit)
-        placed = answers.get(timeout=5)
+        placed = answers.get(timeout=60)
         trader.cancel_order(answers.put, category="linear", symbol="BTCUSDT", orderId=placed["data"]["orderId"])
-        assert answers.get(timeout=5)["retCode"] == 0
+        assert answers.get(timeout=60)["retCode"] == 0
         trader.place_order(lambda _: None, error_callback=answers.put, **{**limit, "qty": "0"})
-        assert answers.get(timeout=5)["retMsg"] == "Qty invalid"
+        assert answers.get(timeout=60)["retMsg"] == "Qty invalid"
     finally:
         trader.exit()

@@ -1,6 +1,5 @@
 """The decision to enter: its identity, what it is made of, and why there is none."""
 
-import re
 from dataclasses import replace
 from decimal import Decimal
 
@@ -11,29 +10,19 @@ from hypothesis import strategies as st
 
 from trading_assets.core.candles import Candles
 from trading_assets.core.strategy_data import StrategyData
-from trading_assets.core.timeframes import HOUR_MS, MINUTE_MS, TRADED_TIMEFRAMES, Timeframe
+from trading_assets.core.timeframes import HOUR_MS, TRADED_TIMEFRAMES, Timeframe
 from trading_assets.trading.decide.entry import (
     NoSignal,
     Signal,
     decide,
     is_due,
     newest_close_ms,
-    order_link_id,
-    signal_id,
 )
 from trading_assets_tests.fakes import an_instrument
 from trading_assets_tests.trading.candle_makers import Dictated, candles
 from trading_assets_tests.trading.desks import NOW_MS, settings
 
 CLOSE_MS = NOW_MS - 5_000
-IDENTITIES = st.builds(
-    signal_id,
-    st.from_regex(r"[A-Za-z0-9_-]{1,32}", fullmatch=True),
-    st.sampled_from(["BTCUSDT", "1000PEPEUSDT", "ETHUSDT"]),
-    st.sampled_from(TRADED_TIMEFRAMES),
-    st.sampled_from(["bollinger_rsi", "fibonacci_bollinger"]),
-    st.integers(0, 2**42).map(lambda minute: minute * MINUTE_MS),
-)
 
 
 def decided(
@@ -62,19 +51,6 @@ def reason(answer: Signal | NoSignal) -> str:
 
 
 # Identity
-
-
-@given(IDENTITIES, st.sampled_from("ex"))
-def test_an_order_id_is_one_that_the_venue_takes(identity: str, kind: str) -> None:
-    link = order_link_id(identity, kind)
-    assert re.fullmatch(r"[A-Za-z0-9_-]{1,36}", link)
-    assert link == order_link_id(identity, kind)
-
-
-@given(IDENTITIES, IDENTITIES)
-def test_other_signals_have_other_order_ids_and_an_exit_has_its_own(one: str, other: str) -> None:
-    assert (order_link_id(one) == order_link_id(other)) == (one == other)
-    assert order_link_id(one, "e") != order_link_id(one, "x")
 
 
 def test_the_same_bar_decided_again_is_the_same_signal() -> None:
@@ -171,10 +147,6 @@ def test_stops_of_a_signal_are_on_the_tick_and_on_the_right_side(price: float, l
     stop, target = (Decimal(str(answer.row[name])) for name in ("stop_loss", "take_profit"))
     assert stop % Decimal(tick) == target % Decimal(tick) == 0
     assert (stop < Decimal(str(price)) < target) if long else (target < Decimal(str(price)) < stop)
-
-
-def test_an_order_id_never_changes_between_versions() -> None:
-    assert order_link_id("main:BTCUSDT:60m:bollinger_rsi:1800000000000") == "ta-e-aS7hNrV5fK2zNUyfGbePR8BB"
 
 
 @pytest.mark.parametrize("series", ["candles", "other", "btc"])

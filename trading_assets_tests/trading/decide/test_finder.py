@@ -161,7 +161,7 @@ def test_a_symbol_in_use_is_skipped_and_after_its_exit_only_on_the_next_bar(
     submit_orders(bench.context)
     assert look(sqlite, chosen).skipped == {"its order or position is open": 1}
     bench.later()
-    bench.exchange.close_position("BTCUSDT", "StopLoss")
+    bench.exchange.close_position("BTCUSDT", "stop")
     reconcile(bench.context)
     assert look(sqlite, chosen, now_ms=NOW_MS + 300_000).skipped == {"a position was closed on this bar": 1}
     assert len(look(sqlite, chosen, now_ms=NOW_MS + 600_000).signals) == 1

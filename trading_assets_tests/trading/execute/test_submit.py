@@ -22,11 +22,10 @@ from trading_assets.core.timeframes import HOUR_MS
 from trading_assets.ledger import checks, orders, signals
 from trading_assets.ledger.checks import Verdict
 from trading_assets.ledger.database import Database
-from trading_assets.trading.decide.entry import order_link_id
 from trading_assets.trading.execute.recovery import recover
 from trading_assets.trading.execute.submit import submit_orders
 from trading_assets.trading.reconcile.reconciler import reconcile
-from trading_assets_tests.fakes import an_instrument
+from trading_assets_tests.fakes import an_instrument, order_link_id
 from trading_assets_tests.trading.desks import NOW_MS, add_signal, bench_on, settle_all
 
 

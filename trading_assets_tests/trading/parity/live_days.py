@@ -9,7 +9,7 @@ import pandas as pd
 
 from trading_assets.backtesting.run import production_engine
 from trading_assets.bench.selections import selection_row
-from trading_assets.core.models import Instrument
+from trading_assets.core.models import ContractKind, Instrument
 from trading_assets.core.ports import Exchange
 from trading_assets.core.schemas import STRATEGY_SELECTIONS
 from trading_assets.core.settings import Settings
@@ -56,7 +56,7 @@ class LiveDesk:
         return {
             one.symbol: one
             for one in self.exchange.instruments()
-            if one.settle_coin == "USDT" and one.contract_type == "LinearPerpetual"
+            if one.settle_coin == "USDT" and one.kind is ContractKind.PERPETUAL
         }
 
     def select(self, hour_ms: int, timeframe: str) -> None:

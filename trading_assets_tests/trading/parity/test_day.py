@@ -48,7 +48,7 @@ def traded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveDesk]:
             venue,
             Database(f"sqlite:///{home / 'ledger.db'}"),
             CandleStore(home / "candles"),
-            BybitExchange(Transport(connection, spaced=False), virtual_clock=True),
+            BybitExchange(Transport(connection, limited=False), virtual_clock=True),
             settings(home=home, max_positions=3, **NO_PAUSES),
             COINS,
         )

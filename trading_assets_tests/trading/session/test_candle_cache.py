@@ -24,7 +24,7 @@ from trading_assets.trading.session.candle_cache import FUNDING_LAG_MS, CandleCa
 from trading_assets_tests.market.sources import T0, CountingSource, candles_of
 
 NEEDS = DataNeeds(candles={Timeframe.M15: 5, Timeframe.M60: 3, Timeframe.D1: 1}, btc={Timeframe.M240: 3}, funding=True)
-WANTED = DataRequest("ETHUSDT", Timeframe.M5, NEEDS)
+WANTED = DataRequest("ETHUSDT", Timeframe.M5, NEEDS, "BTCUSDT")
 NOW = T0 + 60 * 24 * HOUR_MS + 7_000
 LACKING = {NOW // HOUR_MS * HOUR_MS + minutes * MINUTE_MS for minutes in (15, 40)}
 """Candles of ETHUSDT that the exchange does not have."""
@@ -70,7 +70,7 @@ STEPS = st.lists(
 )
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(steps=STEPS)
 def test_complete_frames_are_those_of_the_live_loader(steps: list[tuple[int, list[str], bool]]) -> None:
     with store() as warm_store, store() as other_store:

@@ -18,7 +18,6 @@ from trading_assets.core.ports import Exchange
 from trading_assets.core.schemas import STRATEGY_SELECTIONS
 from trading_assets.core.settings import Settings
 from trading_assets.core.timeframes import HOUR_MS, MINUTE_MS, floor_ms
-from trading_assets.exchange.stream import CandleStream
 from trading_assets.ledger import signals
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.partitions import replace_partitions
@@ -35,14 +34,14 @@ from trading_assets.trading.session.lease import NotOurTurnError, trader_of
 from trading_assets.trading.session.log import Heartbeat, SessionMessage, SignalsFound
 from trading_assets.trading.session.selection import Selected, newest_selection
 from trading_assets.trading.session.session import Session
-from trading_assets.venues.factory import candle_stream_url, open_exchange
+from trading_assets.venues import open_candle_stream, open_exchange
 from trading_assets_tests.trading.desks import NO_PAUSES, settings, start_strategy
 
 START = 1_772_427_640_000
 """2026-03-02 05:00:40 UTC."""
 
 SYMBOLS = ("SOLUSDT", "XRPUSDT", "DOGEUSDT")
-WITHIN_S = 20.0
+WITHIN_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -108,7 +107,7 @@ class Play:
             store=stage.store,
             selected=selected,
             run=run,
-            make_stream=lambda topics, deliver: CandleStream(candle_stream_url(stage.settings), topics, deliver),
+            make_stream=lambda topics, deliver: open_candle_stream(stage.settings, topics, deliver),
             check=lambda _rows: verdict,
             tell=self.told.append,
         )

@@ -87,7 +87,7 @@ class Poisoned:
     """A reader that tells nonsense about everything that closes after a moment."""
 
     def __init__(self, real: CandleReader, from_ms: int) -> None:
-        self._real, self._from_ms = real, from_ms
+        self._real, self._from_ms, self.btc = real, from_ms, real.btc
         self.poisoned = 0
 
     def read(self, symbol: str, timeframe: Timeframe, start_ms: int, end_ms: int) -> Candles:

@@ -1,4 +1,4 @@
-"""The shipped strategies are honest on recorded candles, the crash and its funding included; cheats are not."""
+"""The shipped strategies are not biased on recorded candles with the crash and its funding; biased ones are found."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from trading_assets.strategies.bias_checks import look_ahead, warm_up
 from trading_assets.strategies.bollinger_rsi import BollingerRsi
 from trading_assets.strategies.fibonacci_bollinger import FibonacciBollinger
 from trading_assets_tests.conftest import recorded_data
-from trading_assets_tests.strategies import cheats
+from trading_assets_tests.strategies import biased_strategies
 
 pytestmark = pytest.mark.recorded
 
@@ -71,11 +71,11 @@ def test_the_shipped_strategies_are_honest_through_the_crash(
     assert ahead.signals > 10 and early.bars > 500
 
 
-@pytest.mark.parametrize("kind", cheats.PEEKING)
+@pytest.mark.parametrize("kind", biased_strategies.PEEKING)
 def test_cheats_that_look_ahead_are_caught_on_recorded_candles(kind: type[Strategy]) -> None:
     assert not look_ahead(kind(), recorded("ETHUSDT", kind(), Timeframe.M15), signals=8, others=4).honest
 
 
-@pytest.mark.parametrize("kind", cheats.FORGETFUL)
+@pytest.mark.parametrize("kind", biased_strategies.FORGETFUL)
 def test_cheats_that_forget_are_caught_on_recorded_candles(kind: type[Strategy]) -> None:
     assert not warm_up(kind(), recorded("ETHUSDT", kind(), Timeframe.M15)).honest

@@ -1,4 +1,4 @@
-"""Strategies that cheat, each in one way, for tests of the honesty checks. No test here."""
+"""Strategies that are biased, each in one way, for tests of the bias checks. No test here."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Crossing(Strategy):
 
 
 class Momentum(Crossing):
-    """Honest."""
+    """Not biased."""
 
     name = "momentum"
 

@@ -1,0 +1,86 @@
+"""The embedded exchange: Bybit's connector, pointed at the project's own simulator, which starts on first use."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from trading_assets.venues.bybit import PUBLIC_STREAM, SYMBOLS
+
+if TYPE_CHECKING:
+    from trading_assets.core.ports import Exchange, MarketData, VenueSymbols
+    from trading_assets.core.settings import Settings
+    from trading_assets.core.streams import CandleStream, StreamEvent, Topic
+    from trading_assets.exchange.keys import ApiKeys
+    from trading_assets.exchange.transport import Transport
+
+
+@dataclass(frozen=True)
+class EmbeddedVenue:
+    """See `trading_assets.core.ports.VenueAdapter`. Its clock is virtual, and its keys are well known.
+
+    Raises (whatever opens or calls it):
+        ExchangeUnavailableError: the embedded exchange cannot be started.
+    """
+
+    is_simulated: bool = True
+    is_real_money: bool = False
+    symbols: VenueSymbols = SYMBOLS
+
+    def open_exchange(self, settings: Settings) -> Exchange:
+        """The account."""
+        from trading_assets.exchange.bybit import BybitExchange  # noqa: PLC0415
+
+        return BybitExchange(
+            _transport(settings, account_keys()), virtual_clock=True, max_clock_offset_ms=settings.max_clock_offset_ms
+        )
+
+    def open_market_data(self, settings: Settings) -> MarketData:
+        """Public data."""
+        from trading_assets.exchange.bybit import BybitMarketData  # noqa: PLC0415
+
+        return BybitMarketData(_transport(settings, None), virtual_clock=True)
+
+    def open_candle_stream(
+        self, settings: Settings, topics: Sequence[Topic], deliver: Callable[[StreamEvent], None]
+    ) -> CandleStream:
+        """Candles of linear contracts. The exchange may have moved between two connections."""
+        from trading_assets.exchange.stream import BybitCandleStream  # noqa: PLC0415
+        from trading_assets.simulator.launcher import ensure_running  # noqa: PLC0415
+
+        def url() -> str:
+            return ensure_running(settings).replace("http", "ws", 1) + PUBLIC_STREAM
+
+        return BybitCandleStream(url, topics, deliver, silence_s=settings.stream_silence_s)
+
+
+EMBEDDED = EmbeddedVenue()
+
+
+def account_keys() -> ApiKeys:
+    """The pair that the embedded exchange knows; it guards nothing."""
+    from pydantic import SecretStr  # noqa: PLC0415
+
+    from trading_assets.exchange.keys import ApiKeys  # noqa: PLC0415
+    from trading_assets.simulator.auth import DEFAULT_API_KEY, DEFAULT_API_SECRET  # noqa: PLC0415
+
+    return ApiKeys(SecretStr(DEFAULT_API_KEY), SecretStr(DEFAULT_API_SECRET))
+
+
+def _transport(settings: Settings, keys: ApiKeys | None) -> Transport:
+    from trading_assets.exchange.transport import Connection, Transport  # noqa: PLC0415
+    from trading_assets.simulator.launcher import ensure_running  # noqa: PLC0415
+
+    def reconnect() -> str:
+        return ensure_running(settings)
+
+    connection = Connection(
+        url=reconnect(),
+        keys=keys,
+        timeout_s=settings.request_timeout_s,
+        recv_window_ms=settings.recv_window_ms,
+        limits_dir=settings.limits_dir,
+    )
+    # An exchange that somebody else runs may refuse who asks too often, as `exchange serve` does.
+    return Transport(connection, reconnect=reconnect, limited=settings.simulator_url is not None)
