@@ -56,7 +56,7 @@ class Request:
         return (self.path, *(f"{name}={value}" for name, value in sorted(self.params.items()) if name not in _PAGING))
 
 
-class Cut(Exception):  # noqa: N818 (no error: it tells the handler to close the connection)
+class Cut(Exception):
     """The connection breaks before an answer."""
 
 
@@ -107,9 +107,7 @@ class Proxy:
         """`change` alters the answer in place, or gives another; bytes are a body that may be anything."""
         self._add(_Rule(path, match, times, change=change))
 
-    def each_row(
-        self, path: str, change: Callable[[Row], object], *, times: int | None = None, **match: str
-    ) -> None:
+    def each_row(self, path: str, change: Callable[[Row], object], *, times: int | None = None, **match: str) -> None:
         """`change` alters each row in place; where it gives False, the row is left out."""
 
         def rows(_: Request, answer: Answer) -> None:
@@ -158,7 +156,13 @@ class Proxy:
             self.rewrite(path, page)
 
     def refuse(
-        self, path: str, code: int, message: str = "refused", *, times: int | None = None, processed: bool = False,
+        self,
+        path: str,
+        code: int,
+        message: str = "refused",
+        *,
+        times: int | None = None,
+        processed: bool = False,
         **match: str,
     ) -> None:
         """The venue says no; with `processed` it has done what was asked all the same."""
@@ -315,7 +319,7 @@ def _handler(proxy: Proxy) -> type[BaseHTTPRequestHandler]:
             self.end_headers()
             self.wfile.write(content)
 
-        do_GET = do_POST = do_DELETE = _do  # noqa: N815 (names of http.server)
+        do_GET = do_POST = do_DELETE = _do
 
         def log_message(self, *_: object) -> None:
             """Nothing is logged."""

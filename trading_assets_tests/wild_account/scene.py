@@ -24,14 +24,12 @@ from pydantic import SecretStr
 
 from trading_assets.bench.selections import EAGER, selection_row
 from trading_assets.cli.main import cli
-from trading_assets.core.clock import local_ms
 from trading_assets.core.errors import TradingAssetsError
 from trading_assets.core.schemas import STRATEGY_SELECTIONS
-from trading_assets.core.timeframes import DAY_MS, HOUR_MS, MINUTE_MS, floor_ms
+from trading_assets.core.timeframes import DAY_MS, HOUR_MS, MINUTE_MS, floor_ms, local_ms
 from trading_assets.exchange import error_mapping
 from trading_assets.exchange.bybit import BybitExchange
 from trading_assets.exchange.keys import ApiKeys
-from trading_assets.exchange.stream import CandleStream
 from trading_assets.exchange.transport import Connection, Transport
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.partitions import replace_partitions
@@ -46,10 +44,10 @@ from trading_assets.trading.context import ExecutionContext
 from trading_assets.trading.execute.flatten import FlattenReport, flatten
 from trading_assets.trading.execute.submit import SubmitReport, submit_orders
 from trading_assets.trading.reconcile.reconciler import ReconcileReport, reconcile
-from trading_assets.trading.session.selection import newest_selection
 from trading_assets.trading.session.session import Session
-from trading_assets.venues.factory import candle_stream_url, open_exchange
-from trading_assets_tests.trading.desks import NO_PAUSES, add_signal, settings
+from trading_assets.trading.session.watchlist import newest_selection
+from trading_assets.venues import open_candle_stream, open_exchange
+from trading_assets_tests.trading.fixtures import NO_PAUSES, add_signal, settings
 from trading_assets_tests.wild_account.proxy import Proxy
 
 START_MS = 1_772_445_600_000
@@ -115,7 +113,7 @@ class Scene:
     def _connect(self, virtual_clock: bool, timeout_s: float) -> BybitExchange:
         keys = ApiKeys(SecretStr(DEFAULT_API_KEY), SecretStr(DEFAULT_API_SECRET))
         connection = Connection(url=self.proxy.url, keys=keys, timeout_s=timeout_s)
-        transport = Transport(connection, spaced=False, sleep=_short_sleep)
+        transport = Transport(connection, limited=False, sleep=_short_sleep)
         return BybitExchange(transport, virtual_clock=virtual_clock)
 
     def restart(self) -> None:
@@ -383,7 +381,7 @@ def open_scene(stack: ExitStack, database: Database, **changes: Any) -> Scene:
 
 def reaction(code: int) -> str:
     """What the one table says of a code."""
-    return str(error_mapping.reaction_to_code(code))
+    return str(error_mapping.kind_of_code(code))
 
 
 def attempt(call: Callable[[], object]) -> None:
@@ -422,7 +420,7 @@ class Play:
             store=CandleStore(folder / "candles"),
             selected=selected,
             run="run-a",
-            make_stream=lambda topics, deliver: CandleStream(candle_stream_url(self.settings), topics, deliver),
+            make_stream=lambda topics, deliver: open_candle_stream(self.settings, topics, deliver),
             check=lambda _rows: _Passed(),
             tell=lambda one: self.told.append(str(one)),
         )

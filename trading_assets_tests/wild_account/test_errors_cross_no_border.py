@@ -23,7 +23,9 @@ from trading_assets_tests.wild_account.scene import Console, Scene, attempt
 
 READ = [POSITIONS, CLOSED, EXECUTIONS, OPEN_ORDERS, ORDER_HISTORY, WALLET, TICKERS, INSTRUMENTS, TIME]
 MARKUP = "[/red] [bold] [/] [link=x"
-DEEP = b'{"retCode": 0, "retMsg": "OK", "time": 1, "retExtInfo": {}, "result": ' + b"[" * 100_000 + b"]" * 100_000 + b"}"
+DEEP = (
+    b'{"retCode": 0, "retMsg": "OK", "time": 1, "retExtInfo": {}, "result": ' + b"[" * 100_000 + b"]" * 100_000 + b"}"
+)
 
 BODIES = {
     "nested": DEEP,
@@ -40,6 +42,7 @@ BODIES = {
 }
 
 
+@pytest.mark.not_yet("issue 12: kind 11, foreign errors and lost reports", "time is text", "huge number")
 @pytest.mark.parametrize("body", BODIES, ids=str)
 def test_no_answer_makes_a_foreign_error(scene: Scene, body: str) -> None:
     (eth,) = scene.enter("ETHUSDT")
@@ -69,6 +72,17 @@ def test_no_answer_to_an_order_makes_a_foreign_error(scene: Scene, body: str) ->
 NUMBERS = ["1e400", "-99999999999999999999999", "NaN"]
 
 
+@pytest.mark.not_yet(
+    "issue 12: kind 11, foreign errors and lost reports",
+    "/v5/position/closed-pnl-updatedTime-1e400",
+    "/v5/position/closed-pnl-updatedTime--99999999999999999999999",
+    "/v5/execution/list-execTime-1e400",
+    "/v5/execution/list-execTime--99999999999999999999999",
+    "/v5/position/list-createdTime-1e400",
+    "/v5/position/list-createdTime--99999999999999999999999",
+    "/v5/account/wallet-balance-totalEquity-1e400",
+    "/v5/account/wallet-balance-totalEquity--99999999999999999999999",
+)
 @pytest.mark.parametrize("number", NUMBERS)
 @pytest.mark.parametrize(
     ("path", "name"),
@@ -93,6 +107,7 @@ def test_no_number_makes_a_foreign_error(scene: Scene, path: str, name: str, num
     assert scene.is_ours(eth) and scene.states() == [] and scene.signal_status(sol) in ("active", "executed")
 
 
+@pytest.mark.xfail(strict=True, reason="issue 12: kind 11, foreign errors and lost reports")
 def test_rules_without_a_step_make_no_foreign_error(scene: Scene) -> None:
     scene.reconcile()
     scene.proxy.each_row(INSTRUMENTS, lambda row: row["lotSizeFilter"].update(qtyStep="0"))
@@ -101,6 +116,7 @@ def test_rules_without_a_step_make_no_foreign_error(scene: Scene) -> None:
     assert scene.size("SOLUSDT") == 0
 
 
+@pytest.mark.xfail(strict=True, reason="issue 12: kind 11, foreign errors and lost reports")
 def test_flatten_reports_what_it_did_although_the_books_cannot_be_read(scene: Scene) -> None:
     scene.enter("ETHUSDT", "SOLUSDT")
     scene.proxy.refuse(WALLET, 10003, "API key is invalid.")
@@ -109,6 +125,7 @@ def test_flatten_reports_what_it_did_although_the_books_cannot_be_read(scene: Sc
     assert set(report.closed) == {"ETHUSDT", "SOLUSDT"} and scene.legs() == []
 
 
+@pytest.mark.xfail(strict=True, reason="issue 12: kind 11, foreign errors and lost reports")
 def test_flatten_halts_and_closes_although_the_venue_does_not_tell_the_time(scene: Scene) -> None:
     scene.enter("ETHUSDT")
     scene.proxy.instead(TIME, lambda _: b"busy")
@@ -123,6 +140,7 @@ def test_flatten_halts_although_positions_cannot_be_read(scene: Scene) -> None:
     assert scene.states()[-1:] == ["HALTED"]
 
 
+@pytest.mark.xfail(strict=True, reason="issue 12: kind 11, foreign errors and lost reports")
 @pytest.mark.parametrize("error", [RuntimeError("the messenger is down"), RecursionError()])
 def test_what_a_messenger_raises_stops_no_order_and_no_pass(scene: Scene, error: Exception) -> None:
     (eth,) = scene.enter("ETHUSDT")
@@ -144,6 +162,7 @@ def test_what_a_messenger_raises_stops_no_order_and_no_pass(scene: Scene, error:
     assert {scene.intent(one)["status"] for one in (eth, sol)} == {"closed"}
 
 
+@pytest.mark.not_yet("issue 12: kind 11, foreign errors and lost reports", "status", "portfolio", "doctor", "intents")
 @pytest.mark.parametrize(
     "command",
     [
