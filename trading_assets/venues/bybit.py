@@ -27,7 +27,7 @@ REGIONS = {
     "jp": ("bybit", "jp"),
     "eu": ("bybit", "eu"),
 }
-"""Domain and top-level domain of Bybit's regional sites, by the setting `bybit_region`. A key works at one site."""
+"""Domain and top-level domain of Bybit's sites, by the setting `bybit_region`. A key works at its own site alone."""
 
 PUBLIC_STREAM, PRIVATE_STREAM = "/v5/public/linear", "/v5/private"
 SYMBOLS = VenueSymbols(btc=BTC, settle_coin=SETTLE_COIN)

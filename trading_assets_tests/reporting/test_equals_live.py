@@ -94,7 +94,9 @@ def by_parity(chosen: Sequence[SelectedStrategy], found: dict[str, Signal]) -> p
     signals = [{**signal.row, "status": "expired", "reason": None, "order_link_id": None} for signal in found.values()]
     day = LiveDay(
         selections=pd.DataFrame([selection._asdict() for selection in chosen]),
-        looks=[Evaluation(now_ms, selection.hour_ms, {selection.symbol: ""}) for now_ms, selection in looks(chosen)],
+        evaluations=[
+            Evaluation(now_ms, selection.hour_ms, {selection.symbol: ""}) for now_ms, selection in looks(chosen)
+        ],
         signals=pd.DataFrame(signals, columns=list(signals[0]) if signals else ["signal_id"]),
         trades={},
     )
