@@ -31,7 +31,7 @@ from trading_assets.chaos.watch import Watch
 from trading_assets.core.errors import TradingAssetsError
 from trading_assets.core.ports import Exchange
 from trading_assets.core.timeframes import HOUR_MS, MINUTE_MS, iso
-from trading_assets.ledger import account as books
+from trading_assets.ledger import account as account_ledger
 from trading_assets.ledger import orders, signals
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.risk import RiskState
@@ -312,7 +312,7 @@ class _Day:
         )
         while time.monotonic() < began + RECOVERS_WITHIN_S:
             self._tick()
-            read_ms = books.reconciled_until_ms(self._database, account) or 0
+            read_ms = account_ledger.reconciled_until_ms(self._database, account) or 0
             settled = not orders.unresolved(self._database, account) and not signals.active(self._database, account)
             if read_ms > halted_ms and settled and self._watch.look_at_session():
                 break

@@ -14,7 +14,7 @@ from trading_assets.core.ports import Exchange
 from trading_assets.ledger import orders
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.tables import entry_signals, fills, order_intents, positions
-from trading_assets.trading.execute.saga import STATES
+from trading_assets.trading.saga.transitions import STATES
 
 
 @dataclass

@@ -30,8 +30,8 @@ from trading_assets.ledger.database import Database
 from trading_assets.ledger.strategies import seed_registry
 from trading_assets.ledger.tables import order_intents
 from trading_assets.simulator.launcher import ensure_running
-from trading_assets.trading.execute import steps
-from trading_assets.trading.execute.saga import Step
+from trading_assets.trading.saga import steps
+from trading_assets.trading.saga.transitions import Step
 
 SYMBOLS = 16
 POINTS = tuple(f"{edge} {step}" for step in Step for edge in ("before", "after"))

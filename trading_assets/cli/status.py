@@ -7,7 +7,7 @@ from rich.console import Console
 from trading_assets.cli.console import frame_table
 from trading_assets.core.settings import Settings
 from trading_assets.core.timeframes import DAY_MS, iso
-from trading_assets.ledger import account as books
+from trading_assets.ledger import account as account_ledger
 from trading_assets.ledger import signals
 from trading_assets.ledger.database import Database
 from trading_assets.trading.portfolio import performance
@@ -48,7 +48,7 @@ _RESULT = {
 def print_status(database: Database, settings: Settings, console: Console) -> None:
     """Equity, open positions, newest signals and results by strategy."""
     account = settings.account
-    equity = books.equity_rows(database, account)
+    equity = account_ledger.equity_rows(database, account)
     if equity.empty:
         console.print("The books were never read: start the reconcile job, or wait for its sensor.")
         return
@@ -58,7 +58,7 @@ def print_status(database: Database, settings: Settings, console: Console) -> No
         f"${newest['available']:,.2f}, as of {iso(int(newest['time_ms']))}",
         highlight=False,
     )
-    positions = books.position_rows(database, account)
+    positions = account_ledger.position_rows(database, account)
     console.print(frame_table("Open positions", positions, POSITION_COLUMNS))
     recent = signals.since(database, account, int(newest["time_ms"]) - DAY_MS).sort_values("created_at_ms")
     console.print(frame_table("Signals of the last 24 hours", recent.tail(20), _SIGNAL))

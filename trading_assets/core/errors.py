@@ -59,6 +59,10 @@ class ExchangeUnavailableError(ExchangeError):
     """No usable answer to a *read* (network, 5xx, not JSON). Nothing can have been changed by it."""
 
 
+class UnreadableAnswerError(ExchangeUnavailableError):
+    """The venue answered, and left empty or malformed what was asked for: unknown, not zero."""
+
+
 class AmbiguousOutcomeError(ExchangeError):
     """A *write* was sent and its outcome is unknown: look it up before anything else, never send again."""
 
@@ -83,12 +87,24 @@ class ExchangeFatalError(ExchangeError):
     """Key, permission, ban, address or signature: stop trading and tell a human."""
 
 
+class AccountShapeError(ExchangeFatalError):
+    """The account is in a mode in which this system does not trade (hedge mode), so the order cannot be accepted."""
+
+
 class OrderRejectedError(ExchangeError):
     """The exchange said no to this very order; nothing was placed. Never send it unchanged again."""
 
 
 class InsufficientBalanceError(OrderRejectedError):
     """Not enough margin for the order."""
+
+
+class PriceRefusedError(OrderRejectedError):
+    """A stop or target lies on the wrong side of the price: the price has come to it already."""
+
+
+class RulesChangedError(OrderRejectedError):
+    """The order breaks a rule of its contract (tick, step, minimum, leverage): read the contract's rules again."""
 
 
 class SymbolUnavailableError(OrderRejectedError):

@@ -6,9 +6,40 @@ venue's own word is kept, it is for a person to read and never compared.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
+from typing import Self, TypeVar
+
+_Row = TypeVar("_Row")
+
+
+@dataclass(frozen=True)
+class UnreadableRow:
+    """A row of a list that cannot be read. `symbol` is None where not even that could be."""
+
+    symbol: str | None
+    why: str
+
+
+class Rows(tuple[_Row, ...]):
+    """What a list read gives: the rows that can be read, each once, and those that cannot.
+
+    Attributes:
+        unreadable: rows left out; their symbols are to be left alone, and told.
+    """
+
+    unreadable: tuple[UnreadableRow, ...]
+
+    def __new__(cls, rows: Iterable[_Row] = (), unreadable: Iterable[UnreadableRow] = ()) -> Self:
+        made = super().__new__(cls, tuple(rows))
+        made.unreadable = tuple(unreadable)
+        return made
+
+    def may_hide(self, symbol: str) -> bool:
+        """Whether a row of the symbol may be among those that cannot be read: then its absence says nothing."""
+        return any(row.symbol in (None, symbol) for row in self.unreadable)
 
 
 class Side(StrEnum):
@@ -21,7 +52,10 @@ class Side(StrEnum):
 
 
 class OrderStatus(StrEnum):
-    """How far an order has come. `DEACTIVATED`: a conditional order was cancelled before its trigger."""
+    """How far an order has come. `DEACTIVATED`: a conditional order was cancelled before its trigger.
+
+    `OTHER` is a word of the venue that the project does not know: not final, so the order is asked for again.
+    """
 
     NEW = "new"
     PARTIALLY_FILLED = "partially filled"
@@ -31,6 +65,7 @@ class OrderStatus(StrEnum):
     CANCELLED = "cancelled"
     REJECTED = "rejected"
     DEACTIVATED = "deactivated"
+    OTHER = "other"
 
     @property
     def is_final(self) -> bool:
@@ -100,7 +135,8 @@ class Instrument:
     Attributes:
         is_coin: its price is that of a coin, and not of a share, a currency or a commodity.
         listed_ms: its launch, UTC ms.
-        funding_interval_min: minutes between funding payments.
+        funding_interval_min: minutes between funding payments; 0 where the contract has none, as a dated one.
+        delivery_ms: when the contract is settled and ends, UTC ms, as far as the venue has announced it.
     """
 
     symbol: str
@@ -119,6 +155,7 @@ class Instrument:
     max_leverage: Decimal
     leverage_step: Decimal
     funding_interval_min: int
+    delivery_ms: int | None = None
 
 
 @dataclass(frozen=True)
@@ -156,19 +193,29 @@ class OrderBook:
 
 @dataclass(frozen=True)
 class Wallet:
-    """The unified account in USD. `available` is what new positions may use as margin."""
+    """The unified account in USD.
+
+    Attributes:
+        available: what new positions may use as margin; None where the venue does not tell it.
+        initial_margin, maintenance_margin: of all positions and orders; None likewise.
+    """
 
     equity: Decimal
     wallet_balance: Decimal
-    available: Decimal
-    initial_margin: Decimal
-    maintenance_margin: Decimal
+    available: Decimal | None
+    initial_margin: Decimal | None
+    maintenance_margin: Decimal | None
     unrealised_pnl: Decimal
 
 
 @dataclass(frozen=True)
 class Position:
-    """An open position. `stop_loss` and `take_profit` are None where the venue holds none."""
+    """An open position, or one leg of two in hedge mode.
+
+    Attributes:
+        position_idx: 0 in one-way mode; 1 is the long leg and 2 the short leg of hedge mode.
+        stop_loss, take_profit: None where the venue holds none.
+    """
 
     symbol: str
     side: Side
@@ -188,7 +235,12 @@ class Position:
 
 @dataclass(frozen=True)
 class OrderRequest:
-    """A market order with its stops. Prices on the tick, quantity on the step: the caller rounds."""
+    """A market order with its stops. Prices on the tick, quantity on the step: the caller rounds.
+
+    Attributes:
+        trigger_price: the order waits until the last price has come to it; only for one that reduces a position.
+        position_idx: the leg that the order is for; 0 in one-way mode.
+    """
 
     symbol: str
     side: Side
@@ -197,6 +249,8 @@ class OrderRequest:
     stop_loss: Decimal | None = None
     take_profit: Decimal | None = None
     reduce_only: bool = False
+    trigger_price: Decimal | None = None
+    position_idx: int = 0
 
 
 @dataclass(frozen=True)
@@ -339,3 +393,70 @@ class ApiKeyInfo:
     addresses: tuple[str, ...]
     expires_ms: int | None
     faults: tuple[str, ...] = ()
+
+
+class MarginMode(StrEnum):
+    """What secures a position: the whole account, or its own margin alone."""
+
+    CROSS = "cross"
+    ISOLATED = "isolated"
+    PORTFOLIO = "portfolio"
+    OTHER = "other"
+
+
+class PositionMode(StrEnum):
+    """Whether a contract has one position, or a long and a short leg side by side."""
+
+    ONE_WAY = "one-way"
+    HEDGE = "hedge"
+
+
+@dataclass(frozen=True)
+class AccountShape:
+    """How the account is set up at the venue.
+
+    Attributes:
+        user_id: the venue's number of the account; None where it does not tell it (demo trading).
+        position_mode: of the contract that was asked about.
+    """
+
+    user_id: str | None
+    unified: bool
+    margin_mode: MarginMode
+    position_mode: PositionMode
+
+
+class TransactionKind(StrEnum):
+    """What changed the balance of a coin."""
+
+    TRADE = "trade"
+    FUNDING = "funding"
+    TRANSFER = "transfer"
+    """a deposit, a withdrawal or a transfer: money that was neither earned nor lost"""
+    LIQUIDATION = "liquidation"
+    ADL = "adl"
+    SETTLEMENT = "settlement"
+    OTHER = "other"
+
+
+@dataclass(frozen=True)
+class Transaction:
+    """A row of the account's transaction log.
+
+    Attributes:
+        word: the venue's own word for the kind.
+        change: of the coin's balance, in the coin; `balance` is the balance after it.
+        fee: above 0 was paid; funding: above 0 was received.
+    """
+
+    transaction_id: str
+    kind: TransactionKind
+    word: str
+    coin: str
+    symbol: str
+    change: Decimal
+    balance: Decimal
+    fee: Decimal
+    funding: Decimal
+    order_id: str
+    time_ms: int

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from trading_assets.core.candles import Candles, Funding
     from trading_assets.core.models import (
+        AccountShape,
         ApiKeyInfo,
         ClosedPnl,
         Execution,
@@ -23,11 +24,13 @@ if TYPE_CHECKING:
         OrderBook,
         OrderRequest,
         Position,
+        Rows,
         Ticker,
+        Transaction,
         Wallet,
     )
     from trading_assets.core.settings import Settings
-    from trading_assets.core.streams import CandleStream, StreamEvent, Topic
+    from trading_assets.core.streams import AccountEvent, AccountStream, CandleStream, StreamEvent, Topic
     from trading_assets.core.timeframes import Timeframe
 
 ENTRY = "e"
@@ -41,7 +44,7 @@ class MarketData(Protocol):
         """The venue's time. Virtual on the embedded exchange, else the local clock within its guard."""
         ...
 
-    def instruments(self) -> Sequence[Instrument]:
+    def instruments(self) -> Rows[Instrument]:
         """Every linear contract the venue lists, all pages."""
         ...
 
@@ -54,7 +57,7 @@ class MarketData(Protocol):
         ...
 
     def tickers(self) -> dict[str, Ticker]:
-        """Newest ticker of every linear symbol."""
+        """Newest ticker of every linear symbol whose row can be read."""
         ...
 
     def ticker(self, symbol: str) -> Ticker: ...
@@ -89,14 +92,39 @@ class Exchange(MarketData, Protocol):
         """What the venue says of the key in use; None where it does not tell (demo trading)."""
         ...
 
-    def wallet(self) -> Wallet: ...
+    def account_shape(self, symbol: str) -> AccountShape:
+        """How the account is set up: margin mode, kind of account, and the position mode of a contract."""
+        ...
 
-    def positions(self) -> Sequence[Position]:
-        """Every open position in the venue's settle coin, all pages."""
+    def set_one_way(self) -> None:
+        """Switch every contract in the venue's settle coin to one-way mode; "not modified" is success.
+
+        Raises:
+            AccountShapeError: a position or an order is open.
+        """
+        ...
+
+    def set_cross_margin(self) -> None:
+        """Switch the account to cross margin; "not modified" is success."""
+        ...
+
+    def wallet(self) -> Wallet:
+        """
+        Raises:
+            UnreadableAnswerError: the venue leaves equity or balance empty: unknown, not zero.
+        """
+        ...
+
+    def positions(self) -> Rows[Position]:
+        """Every open position and leg, of every settle coin of linear contracts, all pages."""
         ...
 
     def position(self, symbol: str) -> Position | None:
-        """The open position of a symbol; None means the venue said flat (a failed read raises)."""
+        """The open position of a symbol in one-way mode; None means the venue said flat (a failed read raises).
+
+        Raises:
+            AccountShapeError: the symbol is in hedge mode.
+        """
         ...
 
     def set_leverage(self, symbol: str, leverage: Decimal) -> None:
@@ -107,7 +135,8 @@ class Exchange(MarketData, Protocol):
         """Send once.
 
         Raises:
-            OrderRejectedError: refused; nothing was placed.
+            OrderRejectedError: refused; nothing was placed. `PriceRefusedError` and `RulesChangedError` say why.
+            AccountShapeError, ExchangeFatalError: refused for the whole account; nothing was placed.
             NotSentError: certainly without effect.
             AmbiguousOutcomeError: unknown: ask `find_order` before anything else.
         """
@@ -121,18 +150,33 @@ class Exchange(MarketData, Protocol):
         """The order of this id, open or past; None when the venue said "no such order"."""
         ...
 
-    def open_orders(self, symbol: str | None = None) -> Sequence[Order]: ...
-
-    def set_stops(self, symbol: str, stop_loss: Decimal | None, take_profit: Decimal | None) -> None:
-        """Attach to the open position; "not modified" is success."""
+    def open_orders(self, symbol: str | None = None) -> Rows[Order]:
+        """Orders that wait, of a symbol or of every settle coin, all pages."""
         ...
 
-    def executions(self, start_ms: int, end_ms: int) -> Sequence[Execution]:
+    def cancel_order(self, symbol: str, order_link_id: str) -> None:
+        """Cancel an order of ours; one that has ended already, or that the venue does not know, is success."""
+        ...
+
+    def set_stops(self, symbol: str, stop_loss: Decimal | None, take_profit: Decimal | None) -> None:
+        """Attach to the open position; "not modified" is success.
+
+        Raises:
+            PriceRefusedError: the price has come to a level already. No other refusal says anything about the price.
+        """
+        ...
+
+    def executions(self, start_ms: int, end_ms: int) -> Rows[Execution]:
         """Every kind, all pages, ascending in time."""
         ...
 
-    def closed_pnl(self, start_ms: int, end_ms: int) -> Sequence[ClosedPnl]:
-        """All pages, ascending in time."""
+    def closed_pnl(self, start_ms: int, end_ms: int) -> Rows[ClosedPnl]:
+        """One row for each closing order, in its latest state, all pages, ascending in time. A row grows while its
+        order fills."""
+        ...
+
+    def transactions(self, start_ms: int, end_ms: int) -> Rows[Transaction]:
+        """What changed the balances of the account's coins, all pages, ascending in time."""
         ...
 
     def close(self) -> None:
@@ -172,4 +216,8 @@ class VenueAdapter(Protocol):
         self, settings: Settings, topics: Sequence[Topic], deliver: Callable[[StreamEvent], None]
     ) -> CandleStream:
         """A stream that is not started yet. `deliver` is called with each event and returns at once."""
+        ...
+
+    def open_account_stream(self, settings: Settings, deliver: Callable[[AccountEvent], None]) -> AccountStream:
+        """A stream of the account's changes, not started yet. `deliver` is called in its thread; it returns at once."""
         ...

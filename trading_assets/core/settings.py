@@ -102,6 +102,9 @@ class Settings(BaseSettings):
         description="aws:NAME takes the keys from that secret of AWS Secrets Manager, a JSON object with api_key, "
         "api_secret and testnet; default: from the two variables above.",
     )
+    bybit_region: Literal["com", "nl", "tr", "kz", "ge", "ae", "id", "jp", "eu"] = Field(
+        "com", description="Bybit's site at which the account was opened: a key works there alone."
+    )
     limits_dir: Path | None = Field(
         None,
         description="Directory of the rate limiter, which all processes of the machine share; default: one of this "

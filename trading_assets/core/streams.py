@@ -40,6 +40,25 @@ class Down:
 StreamEvent = ClosedCandle | Up | Down
 
 
+@dataclass(frozen=True)
+class AccountChanged:
+    """Something of the account has changed: a hint of what to read by REST, never the truth itself.
+
+    Attributes:
+        kinds: of `order`, `execution`, `position` and `wallet`.
+        symbols: whose orders, executions or positions; empty where only the wallet has changed.
+        venue_ms: when the venue told it, UTC ms.
+    """
+
+    kinds: frozenset[str]
+    symbols: frozenset[str]
+    venue_ms: int
+
+
+AccountEvent = AccountChanged | Up | Down
+"""`Up`: connected and subscribed; what happened before is not told, read it by REST."""
+
+
 @dataclass
 class StreamCounts:
     """What a stream has seen so far."""
@@ -64,5 +83,15 @@ class CandleStream(Protocol):
     def rebuild(self) -> None:
         """Drop the connection and make another one."""
         ...
+
+    def stop(self, timeout_s: float = 5.0) -> None: ...
+
+
+class AccountStream(Protocol):
+    """A stream of the account's changes that runs from `start` to `stop`, and delivers its events by itself."""
+
+    counts: StreamCounts
+
+    def start(self) -> None: ...
 
     def stop(self, timeout_s: float = 5.0) -> None: ...

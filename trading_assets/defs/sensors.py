@@ -16,7 +16,7 @@ from trading_assets.defs.resources import (
     NotifierResource,
     SettingsResource,
 )
-from trading_assets.ledger import account as books
+from trading_assets.ledger import account as account_ledger
 from trading_assets.ledger import orders, signals
 from trading_assets.ledger.database import Database
 from trading_assets.trading.automation import (
@@ -29,7 +29,7 @@ from trading_assets.trading.automation import (
     failure_text,
 )
 from trading_assets.trading.session.lease import trader_of
-from trading_assets.trading.session.selection import Selected, newest_selection
+from trading_assets.trading.session.watchlist import Selected, newest_selection
 
 
 def _status() -> dg.DefaultSensorStatus:
@@ -154,7 +154,7 @@ def reconcile_books(
         unresolved = [intent for intent in occupied if intent.status in orders.UNRESOLVED]
         decision = decide_reconcile(
             now_ms=exchange.market_data().now_ms(),
-            reconciled_ms=books.reconciled_until_ms(record, account),
+            reconciled_ms=account_ledger.reconciled_until_ms(record, account),
             open_positions=len(occupied) - len(unresolved),
             unresolved=len(unresolved),
             run_in_progress=looking.in_progress(context.instance, reconcile.name),

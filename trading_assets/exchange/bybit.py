@@ -7,15 +7,22 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
 from trading_assets.core.candles import Candles, Funding
-from trading_assets.core.errors import ExchangeUnavailableError, OrderRejectedError, SymbolUnavailableError
+from trading_assets.core.errors import (
+    AccountShapeError,
+    ExchangeUnavailableError,
+    OrderRejectedError,
+    SymbolUnavailableError,
+    UnreadableAnswerError,
+)
 from trading_assets.core.models import (
+    AccountShape,
     ApiKeyInfo,
     ClosedPnl,
     Execution,
@@ -25,24 +32,27 @@ from trading_assets.core.models import (
     OrderBook,
     OrderRequest,
     Position,
+    PositionMode,
+    Rows,
+    Side,
     Ticker,
+    Transaction,
     Wallet,
 )
 from trading_assets.core.ports import ENTRY
 from trading_assets.core.timeframes import DAY_MS, Timeframe
-from trading_assets.exchange import SETTLE_COIN, parsing
+from trading_assets.exchange import SETTLE_COIN, SETTLE_COINS, parsing
 from trading_assets.exchange.clock import ExchangeClock
-from trading_assets.exchange.error_mapping import NO_SUCH_ORDER, NOT_ON_DEMO
+from trading_assets.exchange.error_mapping import ENDED, NO_SUCH_ORDER, NOT_ON_DEMO
 from trading_assets.exchange.transport import Transport
 
 _LINEAR = "linear"
 _ONE_WAY = 0
+_RISES, _FALLS = 1, 2
 _KLINE_LIMIT = 1000
 _FUNDING_LIMIT = 200
 _LONGEST_QUERY_MS = 7 * DAY_MS - 1
 _UNSET = "0"
-
-_Model = TypeVar("_Model")
 
 
 class BybitOrderIds:
@@ -69,9 +79,9 @@ class BybitMarketData:
     def now_ms(self) -> int:
         return self._clock.now_ms()
 
-    def instruments(self) -> Sequence[Instrument]:
-        rows = self._pages("get_instruments_info", limit=1000, category=_LINEAR)
-        return [parsing.instrument(row) for row in rows]
+    def instruments(self) -> Rows[Instrument]:
+        raw = self._pages("get_instruments_info", limit=1000, category=_LINEAR)
+        return parsing.rows(raw, parsing.instrument, lambda one: one.symbol)
 
     def candles(self, symbol: str, timeframe: Timeframe, start_ms: int, end_ms: int) -> Candles:
         """Read page by page from `start_ms` forward; each page asks for as many candles as one answer can hold.
@@ -132,12 +142,15 @@ class BybitMarketData:
         return Funding(np.concatenate(times), np.concatenate(rates)).between(start_ms, end_ms)
 
     def tickers(self) -> dict[str, Ticker]:
-        result = self._transport.read("get_tickers", category=_LINEAR)
-        found = map(parsing.ticker, result.get("list", []))
-        return {ticker.symbol: ticker for ticker in found}
+        raw = self._list("get_tickers", category=_LINEAR)
+        return {ticker.symbol: ticker for ticker in parsing.rows(raw, parsing.ticker, lambda one: one.symbol)}
 
     def ticker(self, symbol: str) -> Ticker:
-        rows = self._transport.read("get_tickers", category=_LINEAR, symbol=symbol).get("list", [])
+        rows = [
+            row
+            for row in self._list("get_tickers", category=_LINEAR, symbol=symbol)
+            if isinstance(row, dict) and row.get("symbol") == symbol
+        ]
         if not rows:
             raise ExchangeUnavailableError(f"the exchange has no ticker of {symbol}")
         return parsing.ticker(rows[0])
@@ -152,17 +165,21 @@ class BybitMarketData:
     def _server_ms(self) -> int:
         return parsing.server_ms(self._transport.read("get_server_time"))
 
-    def _pages(self, method: str, *, limit: int, **params: object) -> Iterator[dict[str, Any]]:
-        """Rows of every page. The last page has a cursor too: a short page, or an empty or repeated cursor, ends."""
+    def _list(self, method: str, **params: object) -> list[Any]:
+        return _listed(method, self._transport.read(method, **params))
+
+    def _pages(self, method: str, *, limit: int, **params: object) -> list[Any]:
+        """Rows of every page. Bybit gives a cursor on the last page too: a short, empty or repeated one ends."""
+        found: list[Any] = []
         cursor, seen = "", set[str]()
         while True:
             paging = {"cursor": cursor} if cursor else {}
             result = self._transport.read(method, limit=limit, **params, **paging)
-            rows = result.get("list", [])
-            yield from rows
+            rows = _listed(method, result)
+            found += rows
             cursor = str(result.get("nextPageCursor") or "")
             if len(rows) < limit or not cursor or cursor in seen:
-                return
+                return found
             seen.add(cursor)
 
 
@@ -179,26 +196,55 @@ class BybitExchange(BybitMarketData):
                 raise
             return None
 
+    def account_shape(self, symbol: str) -> AccountShape:
+        info = self._transport.read("get_account_info")
+        legs = self._list("get_positions", category=_LINEAR, symbol=symbol)
+        try:
+            user = parsing.user_id(self._transport.read("get_api_key_information"))
+        except SymbolUnavailableError as error:
+            if error.code != NOT_ON_DEMO:
+                raise
+            user = None
+        return parsing.account_shape(info, user, legs)
+
+    def set_one_way(self) -> None:
+        self._transport.write_idempotent("switch_position_mode", category=_LINEAR, coin=SETTLE_COIN, mode=_ONE_WAY)
+
+    def set_cross_margin(self) -> None:
+        self._transport.write_idempotent("set_margin_mode", setMarginMode="REGULAR_MARGIN")
+
     def wallet(self) -> Wallet:
-        rows = self._transport.read("get_wallet_balance", accountType="UNIFIED").get("list", [])
+        rows = self._list("get_wallet_balance", accountType="UNIFIED")
         if not rows:
-            raise ExchangeUnavailableError("the exchange sent no unified account; is the key of a unified account?")
+            raise UnreadableAnswerError("the exchange sent no unified account; is the key of a unified account?")
         return parsing.wallet(rows[0])
 
-    def positions(self) -> Sequence[Position]:
-        rows = self._pages("get_positions", limit=200, category=_LINEAR, settleCoin=SETTLE_COIN)
-        return [parsing.position(row) for row in rows if parsing.decimal(row, "size") > 0]
+    def positions(self) -> Rows[Position]:
+        raw = [
+            row
+            for coin in SETTLE_COINS
+            for row in self._pages("get_positions", limit=200, category=_LINEAR, settleCoin=coin)
+            if not _is_flat(row)
+        ]
+        return parsing.rows(
+            raw, parsing.position, lambda one: (one.symbol, one.position_idx), lambda one: one.updated_ms
+        )
 
     def position(self, symbol: str) -> Position | None:
-        rows = self._transport.read("get_positions", category=_LINEAR, symbol=symbol).get("list", [])
+        rows = [
+            row
+            for row in self._list("get_positions", category=_LINEAR, symbol=symbol)
+            if isinstance(row, dict) and row.get("symbol") == symbol
+        ]
         if not rows:
-            raise ExchangeUnavailableError(f"the exchange sent no position row of {symbol}, not even a flat one")
-        held = [row for row in rows if parsing.decimal(row, "size") > 0]
-        if len(held) > 1:
-            raise ExchangeUnavailableError(
-                f"{symbol} has {len(held)} positions: the account is in hedge mode, expected one-way mode"
+            raise UnreadableAnswerError(f"the exchange sent no position row of {symbol}, not even a flat one")
+        if parsing.position_mode(rows) is PositionMode.HEDGE:
+            raise AccountShapeError(
+                f"{symbol} is in hedge mode, and this system trades in one-way mode: close both legs and its orders, "
+                "then trading-assets accounts prepare"
             )
-        return parsing.position(held[0]) if held else None
+        held = [row for row in rows if not parsing.is_flat(row)]
+        return parsing.position(held[-1]) if held else None
 
     def set_leverage(self, symbol: str, leverage: Decimal) -> None:
         value = parsing.number(leverage)
@@ -215,6 +261,11 @@ class BybitExchange(BybitMarketData):
             stops |= {"takeProfit": parsing.number(request.take_profit), "tpTriggerBy": "LastPrice"}
         if stops:
             stops["tpslMode"] = "Full"
+        if request.trigger_price is not None:
+            # A selling order waits for the price to fall to it, a buying one for it to rise.
+            direction = _RISES if request.side is Side.BUY else _FALLS
+            stops |= {"triggerPrice": parsing.number(request.trigger_price), "triggerDirection": direction}
+            stops["triggerBy"] = "LastPrice"
         result = self._transport.write(
             "place_order",
             category=_LINEAR,
@@ -222,7 +273,7 @@ class BybitExchange(BybitMarketData):
             side=request.side.value,
             orderType="Market",
             qty=parsing.number(request.qty),
-            positionIdx=_ONE_WAY,
+            positionIdx=request.position_idx,
             orderLinkId=request.order_link_id,
             reduceOnly=request.reduce_only,
             **stops,
@@ -239,20 +290,29 @@ class BybitExchange(BybitMarketData):
         """Open and recent orders first, as the history may lag."""
         for method in ("get_open_orders", "get_order_history"):
             try:
-                result = self._transport.read(method, category=_LINEAR, symbol=symbol, **{key: value})
+                rows = self._list(method, category=_LINEAR, symbol=symbol, **{key: value})
             except OrderRejectedError as error:
                 if error.code != NO_SUCH_ORDER:
                     raise
                 continue
-            for row in result.get("list", []):
-                if row.get(key) == value:
+            for row in rows:
+                if isinstance(row, dict) and row.get(key) == value:
                     return parsing.order(row)
         return None
 
-    def open_orders(self, symbol: str | None = None) -> Sequence[Order]:
-        scope: dict[str, object] = {"symbol": symbol} if symbol else {"settleCoin": SETTLE_COIN}
-        rows = self._pages("get_open_orders", limit=50, category=_LINEAR, **scope)
-        return [parsing.order(row) for row in rows]
+    def cancel_order(self, symbol: str, order_link_id: str) -> None:
+        try:
+            self._transport.write_idempotent("cancel_order", category=_LINEAR, symbol=symbol, orderLinkId=order_link_id)
+        except OrderRejectedError as error:
+            if error.code not in (NO_SUCH_ORDER, *ENDED):
+                raise
+
+    def open_orders(self, symbol: str | None = None) -> Rows[Order]:
+        scopes: list[dict[str, object]] = (
+            [{"symbol": symbol}] if symbol else [{"settleCoin": coin} for coin in SETTLE_COINS]
+        )
+        raw = [row for scope in scopes for row in self._pages("get_open_orders", limit=50, category=_LINEAR, **scope)]
+        return parsing.rows(raw, parsing.order, lambda one: one.order_id, lambda one: (one.filled_qty, one.updated_ms))
 
     def set_stops(self, symbol: str, stop_loss: Decimal | None, take_profit: Decimal | None) -> None:
         self._transport.write_idempotent(
@@ -267,21 +327,50 @@ class BybitExchange(BybitMarketData):
             tpTriggerBy="LastPrice",
         )
 
-    def executions(self, start_ms: int, end_ms: int) -> Sequence[Execution]:
-        rows = self._windows("get_executions", 100, start_ms, end_ms)
-        return _sorted((parsing.execution(row) for row in rows), lambda e: (e.time_ms, e.exec_id))
+    def executions(self, start_ms: int, end_ms: int) -> Rows[Execution]:
+        raw = self._windows("get_executions", 100, start_ms, end_ms, category=_LINEAR)
+        found = parsing.rows(raw, parsing.execution, lambda one: one.exec_id)
+        return Rows(sorted(found, key=lambda one: (one.time_ms, one.exec_id)), found.unreadable)
 
-    def closed_pnl(self, start_ms: int, end_ms: int) -> Sequence[ClosedPnl]:
-        rows = self._windows("get_closed_pnl", 100, start_ms, end_ms)
-        return _sorted((parsing.closed_pnl(row) for row in rows), lambda c: (c.updated_ms, c.order_id))
+    def closed_pnl(self, start_ms: int, end_ms: int) -> Rows[ClosedPnl]:
+        raw = self._windows("get_closed_pnl", 100, start_ms, end_ms, category=_LINEAR)
+        found = parsing.rows(raw, parsing.closed_pnl, lambda one: one.order_id, lambda one: (one.qty, one.updated_ms))
+        return Rows(sorted(found, key=lambda one: (one.updated_ms, one.order_id)), found.unreadable)
 
-    def _windows(self, method: str, limit: int, start_ms: int, end_ms: int) -> Iterator[dict[str, Any]]:
+    def transactions(self, start_ms: int, end_ms: int) -> Rows[Transaction]:
+        raw = self._windows("get_transaction_log", 50, start_ms, end_ms, accountType="UNIFIED")
+        found = parsing.rows(raw, parsing.transaction, lambda one: one.transaction_id)
+        return Rows(sorted(found, key=lambda one: (one.time_ms, one.transaction_id)), found.unreadable)
+
+    def _windows(self, method: str, limit: int, start_ms: int, end_ms: int, **params: object) -> list[Any]:
         """Rows of [start_ms, end_ms) in queries of at most seven days."""
+        found: list[Any] = []
         low = start_ms
         while low < end_ms:
             high = min(low + _LONGEST_QUERY_MS, end_ms - 1)
-            yield from self._pages(method, limit=limit, category=_LINEAR, startTime=low, endTime=high)
+            found += self._pages(method, limit=limit, startTime=low, endTime=high, **params)
             low = high + 1
+        return found
+
+
+def _listed(method: str, result: Mapping[str, Any]) -> list[Any]:
+    """The rows of an answer. One without a list is no empty list.
+
+    Raises:
+        UnreadableAnswerError: there is none.
+    """
+    rows = result.get("list")
+    if not isinstance(rows, list):
+        raise UnreadableAnswerError(f"the answer to {method} has no list of rows")
+    return rows
+
+
+def _is_flat(row: object) -> bool:
+    """Whether a row is readable and says that nothing is open."""
+    try:
+        return isinstance(row, dict) and parsing.is_flat(row)
+    except ExchangeUnavailableError:
+        return False
 
 
 def _joined(timeframe: Timeframe, pages: Sequence[Candles]) -> Candles:
@@ -292,7 +381,3 @@ def _joined(timeframe: Timeframe, pages: Sequence[Candles]) -> Candles:
         return filled[0]
     names = ("start_ms", "open", "high", "low", "close", "volume", "turnover")
     return Candles(timeframe, *(np.concatenate([getattr(page, name) for page in filled]) for name in names))
-
-
-def _sorted(models: Iterator[_Model], key: Callable[[_Model], Any]) -> list[_Model]:
-    return sorted(models, key=key)

@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from pybit._http_manager import generate_signature
 from pydantic import SecretStr
 
 from trading_assets.core.errors import ConfigurationError, MissingKeysError
@@ -23,6 +24,15 @@ class ApiKeys:
 
     key: SecretStr
     secret: SecretStr
+
+    @property
+    def is_rsa(self) -> bool:
+        """Whether the secret is a private RSA key (PEM) of the account's holder, and not one that Bybit has made."""
+        return self.secret.get_secret_value().lstrip().startswith("-----BEGIN")
+
+    def signature(self, text: str) -> str:
+        """Sign a text as Bybit wants it: HMAC-SHA256 in hex, or RSA in base64."""
+        return str(generate_signature(self.is_rsa, self.secret.get_secret_value(), text))
 
     @property
     def fingerprint(self) -> str:

@@ -6,7 +6,7 @@ An empty string is "no value"; money is `Decimal`.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal, InvalidOperation
 from functools import wraps
@@ -15,8 +15,9 @@ from typing import Any, ParamSpec, TypeVar
 import numpy as np
 
 from trading_assets.core.candles import Candles, Funding
-from trading_assets.core.errors import ExchangeUnavailableError
+from trading_assets.core.errors import ExchangeUnavailableError, UnreadableAnswerError
 from trading_assets.core.models import (
+    AccountShape,
     ApiKeyInfo,
     ClosedPnl,
     ContractKind,
@@ -24,17 +25,24 @@ from trading_assets.core.models import (
     Execution,
     FillKind,
     Instrument,
+    MarginMode,
     Order,
     OrderBook,
     OrderPurpose,
     OrderStatus,
     Position,
+    PositionMode,
     RejectReason,
+    Rows,
     Side,
     Ticker,
+    Transaction,
+    TransactionKind,
+    UnreadableRow,
     Wallet,
 )
 from trading_assets.core.timeframes import Timeframe, to_ms
+from trading_assets.exchange import SETTLE_COIN
 
 INTERVALS = {timeframe: "D" if timeframe is Timeframe.D1 else str(timeframe.minutes) for timeframe in Timeframe}
 """A candle length as Bybit's parameter `interval`."""
@@ -60,7 +68,7 @@ _ORDER_STATUS = {
     "Rejected": OrderStatus.REJECTED,
     "Deactivated": OrderStatus.DEACTIVATED,
 }
-"""`orderStatus`. An unknown word is an error: whether the order can still fill is not known."""
+"""`orderStatus`. An unknown word is `OrderStatus.OTHER`: whether the order can still fill is not known."""
 
 _EXITS = {
     "StopLoss": OrderPurpose.STOP,
@@ -122,8 +130,8 @@ def _venue_errors(parse: Callable[_Given, _Model]) -> Callable[_Given, _Model]:
     def checked(*args: _Given.args, **kwargs: _Given.kwargs) -> _Model:
         try:
             return parse(*args, **kwargs)
-        except (ArithmeticError, LookupError, TypeError, ValueError) as error:
-            raise ExchangeUnavailableError(
+        except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
+            raise UnreadableAnswerError(
                 f"the exchange sent {parse.__name__.replace('_', ' ')} data that cannot be read "
                 f"({type(error).__name__}: {error}); is it a newer interface than Bybit v5?"
             ) from error
@@ -132,20 +140,42 @@ def _venue_errors(parse: Callable[_Given, _Model]) -> Callable[_Given, _Model]:
 
 
 def decimal(row: Row, key: str) -> Decimal:
-    """The number at `key`; 0 where there is no value.
+    """The number at `key`; 0 where there is no value. For what is 0 when it is not there: fees, times, results.
 
     Raises:
-        ExchangeUnavailableError: the text is not a number.
+        UnreadableAnswerError: the text is not a number.
+    """
+    value = known(row, key)
+    return Decimal(0) if value is None else value
+
+
+def required(row: Row, key: str) -> Decimal:
+    """The number at `key`, without which the row means nothing.
+
+    Raises:
+        UnreadableAnswerError: there is none, or the text is not a number.
+    """
+    value = known(row, key)
+    if value is None:
+        raise UnreadableAnswerError(f"the exchange sent {key} = {row.get(key)!r}, expected a number")
+    return value
+
+
+def known(row: Row, key: str) -> Decimal | None:
+    """The number at `key`, None where there is no value.
+
+    Raises:
+        UnreadableAnswerError: the text is not a number.
     """
     text = row.get(key)
     if text is None or text == "":
-        return Decimal(0)
+        return None
     try:
         value = Decimal(str(text))
     except InvalidOperation:
         value = Decimal("NaN")
     if not value.is_finite():
-        raise ExchangeUnavailableError(f"the exchange sent {key} = {text!r}, expected a number")
+        raise UnreadableAnswerError(f"the exchange sent {key} = {text!r}, expected a number")
     return value
 
 
@@ -187,14 +217,15 @@ def instrument(row: Row) -> Instrument:
         status=_CONTRACT_STATUS.get(text(row, "status"), ContractStatus.OTHER),
         is_coin=text(row, "symbolType") in _COINS,
         listed_ms=milliseconds(row, "launchTime"),
-        tick_size=decimal(price, "tickSize"),
-        qty_step=decimal(lot, "qtyStep"),
-        min_qty=decimal(lot, "minOrderQty"),
-        max_market_qty=decimal(lot, "maxMktOrderQty"),
+        tick_size=required(price, "tickSize"),
+        qty_step=required(lot, "qtyStep"),
+        min_qty=required(lot, "minOrderQty"),
+        max_market_qty=required(lot, "maxMktOrderQty"),
         min_notional=decimal(lot, "minNotionalValue"),
         max_leverage=decimal(leverage, "maxLeverage"),
         leverage_step=decimal(leverage, "leverageStep"),
-        funding_interval_min=int(row["fundingInterval"]),
+        funding_interval_min=int(decimal(row, "fundingInterval")),
+        delivery_ms=milliseconds(row, "deliveryTime") or None,
     )
 
 
@@ -202,8 +233,8 @@ def instrument(row: Row) -> Instrument:
 def ticker(row: Row) -> Ticker:
     return Ticker(
         symbol=text(row, "symbol"),
-        last=decimal(row, "lastPrice"),
-        mark=decimal(row, "markPrice"),
+        last=required(row, "lastPrice"),
+        mark=required(row, "markPrice"),
         bid=decimal(row, "bid1Price"),
         ask=decimal(row, "ask1Price"),
         turnover_24h=decimal(row, "turnover24h"),
@@ -263,14 +294,46 @@ def funding(rows: Sequence[Row]) -> Funding:
 
 @_venue_errors
 def wallet(row: Row) -> Wallet:
+    """Of the whole account. Under isolated margin Bybit leaves the figures of margin empty, and tells them by coin."""
+    margin = {name: known(row, name) for name in ("totalMarginBalance", "totalInitialMargin", "totalAvailableBalance")}
+    available = margin["totalAvailableBalance"]
+    if all(value is None for value in margin.values()):
+        available = _free_of_settle_coin(row)
     return Wallet(
-        equity=decimal(row, "totalEquity"),
-        wallet_balance=decimal(row, "totalWalletBalance"),
-        available=decimal(row, "totalAvailableBalance"),
-        initial_margin=decimal(row, "totalInitialMargin"),
-        maintenance_margin=decimal(row, "totalMaintenanceMargin"),
+        equity=required(row, "totalEquity"),
+        wallet_balance=required(row, "totalWalletBalance"),
+        available=available,
+        initial_margin=margin["totalInitialMargin"],
+        maintenance_margin=known(row, "totalMaintenanceMargin"),
         unrealised_pnl=decimal(row, "totalPerpUPL"),
     )
+
+
+def _free_of_settle_coin(row: Row) -> Decimal | None:
+    """Free margin under isolated margin, as Bybit documents it for a coin; None where it cannot be read.
+
+    Source: Bybit's page on the wallet balance, walletBalance - totalPositionIM - totalOrderIM - locked - bonus.
+    """
+    for coin in row["coin"]:
+        if text(coin, "coin") == SETTLE_COIN:
+            balance, positions, orders = (
+                known(coin, key) for key in ("walletBalance", "totalPositionIM", "totalOrderIM")
+            )
+            if balance is None or positions is None or orders is None:
+                return None
+            return max(balance - positions - orders - decimal(coin, "locked") - decimal(coin, "bonus"), Decimal(0))
+    return Decimal(0)  # coins of which there is nothing are left out
+
+
+def is_flat(row: Row) -> bool:
+    """Whether a row of the position list says that nothing is open: its size is 0, or every field is empty.
+
+    Raises:
+        UnreadableAnswerError: the row tells no size.
+    """
+    if "size" not in row:
+        raise UnreadableAnswerError("the exchange sent a position without its size")
+    return decimal(row, "size") == 0
 
 
 @_venue_errors
@@ -278,16 +341,16 @@ def position(row: Row) -> Position:
     return Position(
         symbol=text(row, "symbol"),
         side=Side(text(row, "side")),
-        size=decimal(row, "size"),
-        entry_price=decimal(row, "avgPrice"),
-        mark_price=decimal(row, "markPrice"),
+        size=required(row, "size"),
+        entry_price=required(row, "avgPrice"),
+        mark_price=required(row, "markPrice"),
         leverage=decimal(row, "leverage"),
         unrealised_pnl=decimal(row, "unrealisedPnl"),
         realised_pnl=decimal(row, "curRealisedPnl"),
         liquidation_price=positive(row, "liqPrice"),
         stop_loss=positive(row, "stopLoss"),
         take_profit=positive(row, "takeProfit"),
-        position_idx=int(row["positionIdx"]),
+        position_idx=int(row.get("positionIdx") or 0),
         opened_ms=milliseconds(row, "createdTime"),
         updated_ms=milliseconds(row, "updatedTime"),
     )
@@ -302,12 +365,12 @@ def order(row: Row) -> Order:
         order_id=text(row, "orderId"),
         order_link_id=text(row, "orderLinkId"),
         side=Side(text(row, "side")),
-        status=_ORDER_STATUS[text(row, "orderStatus")],
+        status=_ORDER_STATUS.get(text(row, "orderStatus"), OrderStatus.OTHER),
         purpose=purpose(row),
-        qty=decimal(row, "qty"),
+        qty=required(row, "qty"),
         filled_qty=decimal(row, "cumExecQty"),
         average_price=positive(row, "avgPrice"),
-        fee=decimal(row, "cumExecFee"),
+        fee=_fee(row),
         reduce_only=bool(row.get("reduceOnly")),
         stop_loss=positive(row, "stopLoss"),
         take_profit=positive(row, "takeProfit"),
@@ -329,8 +392,8 @@ def execution(row: Row) -> Execution:
         side=Side(text(row, "side")),
         kind=FILL_KINDS.get(text(row, "execType"), FillKind.OTHER),
         exec_type=text(row, "execType"),
-        price=decimal(row, "execPrice"),
-        qty=decimal(row, "execQty"),
+        price=required(row, "execPrice"),
+        qty=required(row, "execQty"),
         value=decimal(row, "execValue"),
         fee=decimal(row, "execFee"),
         fee_rate=decimal(row, "feeRate"),
@@ -347,16 +410,86 @@ def closed_pnl(row: Row) -> ClosedPnl:
         symbol=text(row, "symbol"),
         order_id=text(row, "orderId"),
         side=Side(text(row, "side")),
-        qty=decimal(row, "closedSize"),
+        qty=required(row, "closedSize"),
         entry_price=decimal(row, "avgEntryPrice"),
         exit_price=decimal(row, "avgExitPrice"),
-        pnl=decimal(row, "closedPnl"),
+        pnl=required(row, "closedPnl"),
         open_fee=decimal(row, "openFee"),
         close_fee=decimal(row, "closeFee"),
         kind=FILL_KINDS.get(text(row, "execType"), FillKind.OTHER),
         created_ms=milliseconds(row, "createdTime"),
         updated_ms=milliseconds(row, "updatedTime"),
     )
+
+
+def _fee(row: Row) -> Decimal:
+    """An order's fees so far. `cumExecFee` has given way to `cumFeeDetail`, which tells them by coin."""
+    detail = row.get("cumFeeDetail")
+    if isinstance(detail, Mapping) and detail:
+        return sum((decimal(detail, coin) for coin in detail), Decimal(0))
+    return decimal(row, "cumExecFee")
+
+
+_TRANSACTIONS = {
+    "TRADE": TransactionKind.TRADE,
+    "SETTLEMENT": TransactionKind.FUNDING,
+    "TRANSFER_IN": TransactionKind.TRANSFER,
+    "TRANSFER_OUT": TransactionKind.TRANSFER,
+    "DELIVERY": TransactionKind.SETTLEMENT,
+    "LIQUIDATION": TransactionKind.LIQUIDATION,
+    "ADL": TransactionKind.ADL,
+}
+"""`type` of the transaction log; another word is `TransactionKind.OTHER`."""
+
+
+@_venue_errors
+def transaction(row: Row) -> Transaction:
+    word = text(row, "type")
+    return Transaction(
+        transaction_id=row["id"],
+        kind=_TRANSACTIONS.get(word, TransactionKind.OTHER),
+        word=word,
+        coin=text(row, "currency"),
+        symbol=text(row, "symbol"),
+        change=required(row, "change"),
+        balance=required(row, "cashBalance"),
+        fee=decimal(row, "fee"),
+        funding=decimal(row, "funding"),
+        order_id=text(row, "orderId"),
+        time_ms=milliseconds(row, "transactionTime"),
+    )
+
+
+_MARGIN_MODES = {
+    "REGULAR_MARGIN": MarginMode.CROSS,
+    "ISOLATED_MARGIN": MarginMode.ISOLATED,
+    "PORTFOLIO_MARGIN": MarginMode.PORTFOLIO,
+}
+_UNIFIED = (3, 4, 5, 6)
+"""`unifiedMarginStatus` of unified accounts; 1 is a classic one."""
+
+
+@_venue_errors
+def account_shape(info: Row, user_id: str | None, legs: Sequence[Row]) -> AccountShape:
+    """From the account's settings, and the rows of the position list of one symbol."""
+    return AccountShape(
+        user_id=user_id,
+        unified=int(info["unifiedMarginStatus"]) in _UNIFIED,
+        margin_mode=_MARGIN_MODES.get(text(info, "marginMode"), MarginMode.OTHER),
+        position_mode=position_mode(legs),
+    )
+
+
+def position_mode(legs: Sequence[Row]) -> PositionMode:
+    """The mode that the rows of one symbol show: legs have numbers, a one-way position has 0."""
+    hedged = any(row.get("positionIdx") in (1, 2) for row in legs)
+    return PositionMode.HEDGE if hedged else PositionMode.ONE_WAY
+
+
+@_venue_errors
+def user_id(result: Row) -> str | None:
+    """The number of the account whose key is in use."""
+    return text(result, "userID") or None
 
 
 @_venue_errors
@@ -382,6 +515,35 @@ def api_key(result: Row) -> ApiKeyInfo:
 def server_ms(result: Row) -> int:
     """The answer of `/v5/market/time`, UTC ms."""
     return int(result["timeNano"]) // 1_000_000
+
+
+def rows(
+    raw: Sequence[object],
+    parse: Callable[[Row], _Model],
+    identity: Callable[[_Model], Hashable],
+    age: Callable[[_Model], Any] = lambda _: 0,
+) -> Rows[_Model]:
+    """The rows of a list, each once; one that cannot be read is left out alone, with its symbol.
+
+    Args:
+        identity: what two rows share that are the same one, in one answer or over pages.
+        age: of two such rows the one with the greatest is kept, the last of equal ones.
+    """
+    found: dict[Hashable, _Model] = {}
+    unreadable: list[UnreadableRow] = []
+    for row in raw:
+        try:
+            if not isinstance(row, Mapping):
+                raise UnreadableAnswerError(f"the exchange sent {type(row).__name__} in place of a row")
+            model = parse(row)
+        except ExchangeUnavailableError as error:
+            symbol = row.get("symbol") if isinstance(row, Mapping) else None
+            unreadable.append(UnreadableRow(symbol if isinstance(symbol, str) and symbol else None, str(error)))
+            continue
+        key = identity(model)
+        if key not in found or age(model) >= age(found[key]):
+            found[key] = model
+    return Rows(found.values(), unreadable)
 
 
 def number(value: Decimal) -> str:

@@ -23,6 +23,7 @@ import urllib3.exceptions
 from pybit.unified_trading import HTTP
 
 from trading_assets.core.errors import (
+    AccountShapeError,
     AmbiguousOutcomeError,
     ClockSkewError,
     ExchangeError,
@@ -31,10 +32,13 @@ from trading_assets.core.errors import (
     InsufficientBalanceError,
     NotSentError,
     OrderRejectedError,
+    PriceRefusedError,
     RateLimitedError,
+    RulesChangedError,
     SymbolUnavailableError,
 )
 from trading_assets.exchange.error_mapping import (
+    ADVICE,
     BANNED_FOR_S,
     TOO_MANY_REQUESTS,
     ErrorKind,
@@ -48,7 +52,7 @@ from trading_assets.exchange.rate_limits import Limit, Permit, limits_for
 _RAISED_ON_ANSWER = (
     pybit.exceptions.InvalidRequestError,
     pybit.exceptions.FailedRequestError,
-    *(AttributeError, KeyError, TypeError, ValueError),
+    *(AttributeError, KeyError, TypeError, ValueError, OverflowError, RecursionError),
 )
 """What pybit raises once it has a response: its own errors, and others where the answer is not an envelope."""
 
@@ -70,6 +74,8 @@ class Connection:
     """
 
     url: str | None
+    domain: str = "bybit"
+    tld: str = "com"
     testnet: bool = False
     demo: bool = False
     keys: ApiKeys | None = None
@@ -248,19 +254,23 @@ class Transport:
             raise self._from_status(method, response)
         envelope = answer if isinstance(answer, dict) else _json(response)
         code = envelope.get("retCode")
-        if not isinstance(code, int):
+        if type(code) is not int:  # `false` would count as 0
             raise AmbiguousOutcomeError(f"{method}: the answer is not Bybit's envelope", code=response.status_code)
         if code != 0:
             self._raise_unless_done(method, code, str(envelope.get("retMsg", "")), response.headers)
             return {}, 0
-        result = envelope.get("result")
-        return result if isinstance(result, dict) else {}, int(envelope.get("time") or 0)
+        result, told_ms = envelope.get("result"), envelope.get("time")
+        if not isinstance(result, dict):
+            raise AmbiguousOutcomeError(
+                f"{method}: the answer has {type(result).__name__} in place of a result", code=response.status_code
+            )
+        return result, told_ms if type(told_ms) is int else 0
 
     def _raise_unless_done(self, method: str, code: int, message: str, headers: Mapping[str, str]) -> None:
         """Raise what a `retCode` other than 0 means; nothing where what was asked for is so already."""
         keys = self._connection.keys
         text = f"{method}: {keys.removed_from(message) if keys else message} (Bybit code {code})"
-        match kind_of_code(code):
+        match kind_of_code(code, message):
             case ErrorKind.SUCCESS:
                 return
             case ErrorKind.RETRY:
@@ -273,7 +283,18 @@ class Transport:
                     f"{text}; the local clock differs from the exchange's: synchronise it (NTP)", code=code
                 )
             case ErrorKind.FATAL:
-                raise ExchangeFatalError(f"{text}; check the API key, its permissions and its venue", code=code)
+                advice = ADVICE.get(code, "check the API key, its permissions and its venue")
+                raise ExchangeFatalError(f"{text}; {advice}", code=code)
+            case ErrorKind.SHAPE:
+                raise AccountShapeError(
+                    f"{text}; this system trades in one-way mode: close positions and orders, then trading-assets "
+                    "accounts prepare",
+                    code=code,
+                )
+            case ErrorKind.PRICE:
+                raise PriceRefusedError(text, code=code)
+            case ErrorKind.RULES:
+                raise RulesChangedError(text, code=code)
             case ErrorKind.BALANCE:
                 raise InsufficientBalanceError(text, code=code)
             case ErrorKind.UNAVAILABLE:
@@ -323,8 +344,11 @@ class Transport:
     def _open(self, url: str | None) -> _Session:
         connection, keys = self._connection, self._connection.keys
         http = HTTP(
+            domain=connection.domain,
+            tld=connection.tld,
             testnet=connection.testnet,
             demo=connection.demo,
+            rsa_authentication=keys.is_rsa if keys else False,
             api_key=keys.key.get_secret_value() if keys else None,
             api_secret=keys.secret.get_secret_value() if keys else None,
             timeout=connection.timeout_s,
@@ -356,7 +380,7 @@ def _json(response: requests.Response) -> dict[str, Any]:
     """The body as an object; empty where it is none."""
     try:
         body = response.json()
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return body if isinstance(body, dict) else {}
 

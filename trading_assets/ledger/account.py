@@ -1,4 +1,4 @@
-"""The account's books in the ledger: fills, positions, closings, equity, risk events. No exchange, no decisions."""
+"""The account in the ledger: fills, positions, closings, equity, reconciliations, risk events. No decisions."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Closing:
 
 
 def add_fills(connection: sa.Connection, account: str, executions: Sequence[Execution]) -> int:
-    """Add executions that are not there yet; how many."""
+    """Add the executions that the ledger lacks. Return how many."""
     known = _known(connection, fills.c.exec_id, [execution.exec_id for execution in executions])
     new = [
         {
@@ -61,7 +61,7 @@ def add_fills(connection: sa.Connection, account: str, executions: Sequence[Exec
 
 
 def unknown_closings(connection: sa.Connection, order_ids: Sequence[str]) -> set[str]:
-    """Those of the closing orders that the ledger lacks."""
+    """Return those of the closing orders that the ledger lacks."""
     return set(order_ids) - _known(connection, closings.c.order_id, order_ids)
 
 
@@ -86,7 +86,7 @@ def add_closing(connection: sa.Connection, account: str, closing: Closing) -> No
 
 
 def closed_qty(connection: sa.Connection, account: str, signal_ids: Sequence[str]) -> dict[str, Decimal]:
-    """How much of the positions of these signals was closed, by signal; those without a closing are not in it."""
+    """Return the closed quantity of these signals' positions, by signal. Signals without a closing are absent."""
     found: dict[str, Decimal] = {}
     for start in range(0, len(signal_ids), 500):
         some = closings.c.signal_id.in_(signal_ids[start : start + 500])
@@ -97,13 +97,13 @@ def closed_qty(connection: sa.Connection, account: str, signal_ids: Sequence[str
 
 
 def fill_ids(connection: sa.Connection, account: str, start_ms: int, end_ms: int) -> set[str]:
-    """Executions of [start_ms, end_ms) in the ledger."""
+    """Return the ids of the executions of [start_ms, end_ms) in the ledger."""
     span = fills.c.time_ms.between(start_ms, end_ms - 1)
     return set(connection.execute(sa.select(fills.c.exec_id).where(fills.c.account == account, span)).scalars())
 
 
 def replace_positions(connection: sa.Connection, account: str, held: Sequence[Position]) -> None:
-    """The account's positions are now these."""
+    """Replace the account's positions."""
     connection.execute(sa.delete(positions).where(positions.c.account == account))
     rows = [
         {
@@ -137,7 +137,7 @@ def add_equity(connection: sa.Connection, account: str, wallet: Wallet, time_ms:
             account=account,
             equity=wallet.equity,
             wallet_balance=wallet.wallet_balance,
-            available=wallet.available,
+            available=wallet.available if wallet.available is not None else Decimal(0),
             unrealised_pnl=wallet.unrealised_pnl,
             peak=max(_peak(connection, account, newest), wallet.equity),
             time_ms=time_ms,
@@ -146,7 +146,7 @@ def add_equity(connection: sa.Connection, account: str, wallet: Wallet, time_ms:
 
 
 def peak_equity(database: Database, account: str) -> Decimal:
-    """Highest equity recorded since a person last accepted a drawdown, that of then included, USD; 0 where none is."""
+    """Return the highest equity, USD, recorded since a person last accepted a drawdown; 0 where none is recorded."""
     with database.read() as connection:
         return _peak(connection, account, _newest_equity(connection, account))
 
@@ -167,7 +167,7 @@ def _newest_equity(connection: sa.Connection, account: str) -> sa.Row[Any] | Non
 def add_risk_event(
     connection: sa.Connection, account: str, kind: str, symbol: str | None, detail: str, time_ms: int
 ) -> bool:
-    """Add an event, unless the newest of its kind and symbol says the same; whether it was added."""
+    """Add an event, unless the newest of its kind and symbol has the same detail. Return whether it was added."""
     newest = connection.execute(
         sa.select(risk_events.c.detail)
         .where(
@@ -196,7 +196,7 @@ def add_reconciliation(
     differences: int,
     until_ms: int,
 ) -> None:
-    """Record that the books were read up to `until_ms`."""
+    """Record a reconciliation with the exchange's rows up to `until_ms`."""
     connection.execute(
         sa.insert(reconciliations).values(
             account=account,
@@ -210,14 +210,14 @@ def add_reconciliation(
 
 
 def reconciled_until_ms(database: Database, account: str) -> int | None:
-    """Up to when the books were read last; None before the first time."""
+    """Return the time up to which the last reconciliation read, UTC ms; None before the first."""
     statement = sa.select(sa.func.max(reconciliations.c.until_ms)).where(reconciliations.c.account == account)
     with database.read() as connection:
         return connection.execute(statement).scalar_one_or_none()
 
 
 def realised(database: Database, account: str, since_ms: int) -> Decimal:
-    """PnL of closings at or after a time, less the funding paid since then, USD."""
+    """Return the PnL of closings at or after a time, less the funding paid since then, USD."""
     closed = sa.select(closings.c.pnl).where(closings.c.account == account, closings.c.closed_ms >= since_ms)
     paid = sa.select(fills.c.fee).where(
         fills.c.account == account, fills.c.time_ms >= since_ms, fills.c.kind == FillKind.FUNDING.value
@@ -228,8 +228,8 @@ def realised(database: Database, account: str, since_ms: int) -> Decimal:
         )
 
 
-def closings_of_ours(database: Database, account: str, since_ms: int) -> list[Closing]:
-    """Closings of positions that this system opened, at or after a time, ascending."""
+def own_closings(database: Database, account: str, since_ms: int) -> list[Closing]:
+    """Return the closings of positions that this system opened, at or after a time, ascending."""
     statement = (
         sa.select(*(closings.c[field.name] for field in fields(Closing)))
         .where(closings.c.account == account, closings.c.closed_ms >= since_ms, closings.c.signal_id.is_not(None))
@@ -240,27 +240,27 @@ def closings_of_ours(database: Database, account: str, since_ms: int) -> list[Cl
 
 
 def equity_rows(database: Database, account: str) -> pd.DataFrame:
-    """Snapshots, ascending: time_ms, equity, wallet_balance, available, unrealised_pnl (floats)."""
+    """Return the snapshots, ascending: time_ms, equity, wallet_balance, available, unrealised_pnl (floats)."""
     columns = ["time_ms", "equity", "wallet_balance", "available", "unrealised_pnl"]
     return _frame(database, equity, columns, equity.c.account == account, equity.c.equity_id)
 
 
 def closing_rows(database: Database, account: str, since_ms: int = 0) -> pd.DataFrame:
-    """Closings at or after a time, ascending, money as floats."""
+    """Return the closings at or after a time, ascending, money as floats."""
     columns = ["symbol", "position_side", "reason", "qty", "entry_price", "exit_price", "pnl", "fees"]
     where = sa.and_(closings.c.account == account, closings.c.closed_ms >= since_ms)
     return _frame(database, closings, [*columns, "signal_id", "closed_ms"], where, closings.c.closed_ms)
 
 
 def position_rows(database: Database, account: str) -> pd.DataFrame:
-    """Open positions of the last reconciliation, money as floats."""
+    """Return the open positions of the last reconciliation, money as floats."""
     columns = ["symbol", "side", "size", "entry_price", "mark_price", "leverage", "unrealised_pnl"]
     columns += ["liquidation_price", "stop_loss", "take_profit", "opened_ms"]
     return _frame(database, positions, columns, positions.c.account == account, positions.c.symbol)
 
 
 def fill_rows(database: Database, account: str, since_ms: int = 0, kind: FillKind | None = None) -> pd.DataFrame:
-    """Executions at or after a time, of one kind or of every, ascending, money as floats."""
+    """Return the executions at or after a time, of one kind or of every kind, ascending, money as floats."""
     columns = ["exec_id", "symbol", "order_link_id", "side", "exec_type", "kind", "price", "qty", "fee", "time_ms"]
     where = sa.and_(fills.c.account == account, fills.c.time_ms >= since_ms)
     if kind is not None:

@@ -1,4 +1,4 @@
-"""What the blocking checks said of each partition, and which candles were left out. No Dagster, no decisions."""
+"""The newest result of each blocking check on each partition, and the candles that were left out. No Dagster."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _coverage = sql_table(CANDLE_COVERAGE)
 
 @dataclass(frozen=True)
 class Verdict:
-    """A check's result on one asset; `detail` says what was found where it failed."""
+    """A check's result on one asset. `detail` says what was found when it failed."""
 
     asset: str
     check: str
@@ -31,7 +31,7 @@ class Verdict:
 
 
 def record(database: Database, verdicts: Sequence[Verdict], hours_ms: Sequence[int], run_id: str) -> None:
-    """These verdicts hold for these hours from now on; earlier ones of the same checks are replaced."""
+    """Record verdicts for these hours. They replace earlier ones of the same checks."""
     if not verdicts or not hours_ms:
         return
     rows = [
@@ -54,7 +54,7 @@ def record(database: Database, verdicts: Sequence[Verdict], hours_ms: Sequence[i
 
 
 def failed(source: Database | sa.Connection, hours_ms: Sequence[int], *, but: str = "") -> dict[int, str]:
-    """What the failed blocking checks say of each hour, in one text; hours without one are absent.
+    """Return what the failed blocking checks found in each hour, as one text. Hours without a failed check are absent.
 
     Args:
         but: an asset whose own checks do not count.
@@ -77,7 +77,7 @@ def failed(source: Database | sa.Connection, hours_ms: Sequence[int], *, but: st
 
 
 def candle_faults(source: Database | sa.Connection, hours_ms: Sequence[int]) -> dict[int, CandleFaults]:
-    """The candles that are left out, by hour; hours without any are absent."""
+    """Return the candles that are left out, by hour. Hours without any are absent."""
     if isinstance(source, Database):
         with source.read() as connection:
             return candle_faults(connection, hours_ms)
@@ -92,8 +92,8 @@ def candle_faults(source: Database | sa.Connection, hours_ms: Sequence[int]) -> 
     return dict(found)
 
 
-def barred(database: Database, signals: Iterable[Mapping[str, Any]]) -> dict[str, str]:
-    """Why signals may not be executed, by id: a blocking check failed for their hour, or their candles are left out.
+def blocked(database: Database, signals: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+    """Return why signals are blocked, by id: a blocking check failed for their hour, or their candles are left out.
 
     Args:
         signals: rows of `entry_signals`.
@@ -101,11 +101,11 @@ def barred(database: Database, signals: Iterable[Mapping[str, Any]]) -> dict[str
     rows = list(signals)
     hours = sorted({int(row["hour_ms"]) for row in rows})
     with database.read() as connection:
-        shut, faulty = failed(connection, hours), candle_faults(connection, hours)
+        failures, faulty = failed(connection, hours), candle_faults(connection, hours)
     found: dict[str, str] = {}
     for row in rows:
         hour, candles = int(row["hour_ms"]), (str(row["timeframe"]), str(row["symbol"]))
-        reason = shut.get(hour)
+        reason = failures.get(hour)
         if reason is None and (fault := faulty.get(hour, {}).get(candles)) is not None:
             reason = f"{candles[0]} candles of {candles[1]}: {fault}"
         if reason is not None:
@@ -113,14 +113,14 @@ def barred(database: Database, signals: Iterable[Mapping[str, Any]]) -> dict[str
     return found
 
 
-def of_hour(connection: sa.Connection, hour_ms: int, assets: Collection[str]) -> list[dict[str, Any]]:
-    """Every verdict on these assets in an hour, as rows of `check_results`."""
+def by_asset(connection: sa.Connection, hour_ms: int, assets: Collection[str]) -> list[dict[str, Any]]:
+    """Return every verdict on these assets in an hour, as rows of `check_results`."""
     some = (table.c.hour_ms == hour_ms, table.c.asset.in_(sorted(assets)))
     statement = sa.select(table).where(*some).order_by(table.c.asset, table.c.check_name)
     return [dict(row) for row in connection.execute(statement).mappings()]
 
 
 def _within(column: sa.ColumnElement[int], hours_ms: Sequence[int]) -> sa.ColumnElement[bool]:
-    """In few hours each; in many between the first and the last, since a range is contiguous."""
+    """Match a few hours one by one; many by the first and the last, since a range is contiguous."""
     hours = sorted(set(hours_ms))
     return column.in_(hours) if len(hours) <= _AT_A_TIME else column.between(hours[0], hours[-1])

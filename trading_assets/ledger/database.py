@@ -1,4 +1,4 @@
-"""The connection to the system of record (SQLite or PostgreSQL) and the translation of its errors.
+"""The connection to the system of record (SQLite or PostgreSQL), and the translation of its errors.
 
 Tables are in `ledger.tables`, reads and writes in the repositories beside this module.
 """
@@ -20,7 +20,7 @@ _EXPECTED = f"sqlite:///PATH or {DRIVER}://user:password@host/database"
 
 
 def with_driver(url: str, what: str) -> sa.URL:
-    """The URL with the driver that this program has: SQLAlchemy takes a bare `postgresql:` for psycopg 3.
+    """Return the URL with the driver that is installed: SQLAlchemy reads a plain `postgresql:` as psycopg 3.
 
     Args:
         what: names the URL in an error, which never shows its password.
@@ -105,13 +105,13 @@ class Database:
 
     @contextmanager
     def read(self) -> Iterator[sa.Connection]:
-        """A read transaction: one consistent snapshot."""
+        """Open a read transaction: one consistent snapshot."""
         with self._translated(), self._engine.begin() as connection:
             yield connection
 
     @contextmanager
     def write(self, one_at_a_time: str | None = None) -> Iterator[sa.Connection]:
-        """A write transaction: commits when the block ends, rolls back when it raises.
+        """Open a write transaction. It commits when the block ends, and rolls back when the block raises.
 
         `one_at_a_time` names what only one transaction may do at once, in any process. SQLite has one writer anyway.
         """

@@ -1,4 +1,4 @@
-"""Signal evaluations in the ledger: when the finder evaluated which coins. Signals are in `ledger.signals`."""
+"""Signal evaluations in the ledger: when the finder evaluated which coins, and what came of it."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def add(database: Database, account: str, evaluation: Evaluation) -> None:
 
 
 def between(database: Database, account: str, start_ms: int, end_ms: int) -> list[Evaluation]:
-    """Evaluations in [start_ms, end_ms), ascending."""
+    """Return the evaluations in [start_ms, end_ms), ascending."""
     statement = (
         sa.select(table.c.time_ms, table.c.hour_ms, table.c.outcomes)
         .where(table.c.account == account, table.c.time_ms >= start_ms, table.c.time_ms < end_ms)

@@ -1,7 +1,7 @@
-"""Leases in the ledger: what one process at a time may do, on SQLite and PostgreSQL alike. Who may do what is not here.
+"""Leases in the ledger: each is held by one process at a time, on SQLite and PostgreSQL alike.
 
-A lease runs out by the local clock, so that a dead holder keeps nobody waiting for long. A holder that was paused and
-wakes up after that is told by the fence: it grows with each new holder, and a write under an old one fails.
+A lease runs out by the local clock, so that others do not wait long for a dead holder. Each new holder gets a higher
+fence. A holder that was paused beyond the end of its lease writes under an old fence, and that fails.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from trading_assets.ledger.tables import leases
 
 @dataclass(frozen=True)
 class Lease:
-    """A lease as its holder got it. Times are UTC ms of the local clock."""
+    """A lease as its holder has it. Times are UTC ms of the local clock."""
 
     name: str
     holder: str
@@ -29,12 +29,12 @@ class Lease:
 
 
 def this_holder() -> str:
-    """A name for a holder in this process, different each time: host, process id, and a random part."""
+    """Return a new name for a holder in this process: host, process id, and a random part."""
     return f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
 
 
 def acquire(database: Database, name: str, holder: str, *, ttl_ms: int, wall_ms: int) -> Lease | None:
-    """The lease until `wall_ms + ttl_ms`; None while another one of it has not run out, also one of the same holder."""
+    """Return the lease until `wall_ms + ttl_ms`; None while it is held, also by the same holder."""
     expires = wall_ms + ttl_ms
     take = (
         sa.update(leases)
@@ -56,7 +56,7 @@ def acquire(database: Database, name: str, holder: str, *, ttl_ms: int, wall_ms:
 
 
 def renew(database: Database, lease: Lease, *, ttl_ms: int, wall_ms: int) -> Lease:
-    """The same lease until `wall_ms + ttl_ms`; also one that has run out, as long as nobody took it.
+    """Return the lease, renewed until `wall_ms + ttl_ms`. It may have run out, as long as nobody took it.
 
     Raises:
         LeaseLostError: another holder has it.
@@ -70,13 +70,13 @@ def renew(database: Database, lease: Lease, *, ttl_ms: int, wall_ms: int) -> Lea
 
 
 def release(database: Database, lease: Lease) -> bool:
-    """Give it back; False where another holder has it already, which keeps it."""
+    """Give the lease back. Return False where another holder has it already, which keeps it."""
     with database.write() as connection:
         return connection.execute(sa.update(leases).where(*_is(lease)).values(expires_wall_ms=0)).rowcount == 1
 
 
 def holder_of(database: Database, name: str, *, wall_ms: int) -> Lease | None:
-    """Who holds it now; None where it was never taken, was given back, or has run out."""
+    """Return who holds the lease now; None where it was never taken, was given back, or has run out."""
     statement = sa.select(leases).where(leases.c.name == name, leases.c.expires_wall_ms > wall_ms)
     with database.read() as connection:
         row = connection.execute(statement).mappings().one_or_none()
@@ -84,7 +84,7 @@ def holder_of(database: Database, name: str, *, wall_ms: int) -> Lease | None:
 
 
 def guard(connection: sa.Connection, lease: Lease, *, wall_ms: int) -> None:
-    """Let a write transaction go on only for the holder; until it ends, nobody else can take the lease.
+    """Let a write transaction continue only for the holder. Until it ends, nobody else can take the lease.
 
     Raises:
         LeaseLostError: it has run out, or another holder has it.

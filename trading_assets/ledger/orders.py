@@ -1,7 +1,7 @@
-"""Order intents in the ledger: the durable record before every order, and its history. No exchange here.
+"""Order intents in the ledger: the durable record written before every order, and its history.
 
-`reserve` is the one gate to an order: its unique constraints let one process through for a signal and one order in a
-symbol, on SQLite and PostgreSQL alike.
+Every order begins with `reserve`. Unique constraints admit one process for a signal and one order in a symbol, on
+SQLite and PostgreSQL alike.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ INTENT, SUBMITTED, UNKNOWN = "intent", "submitted", "unknown"
 CONFIRMED, CLOSED = "confirmed", "closed"
 REJECTED, ABANDONED = "rejected", "abandoned"
 UNRESOLVED = (INTENT, SUBMITTED, UNKNOWN)
-"""What each state means and what may follow it is in `trading.execute.saga`."""
+"""What each state means and what may follow it is in `trading.saga.transitions`."""
 
 
 @dataclass(frozen=True)
 class Intent:
-    """An order that is to be, or was, placed."""
+    """An order that will be, or was, placed."""
 
     order_link_id: str
     signal_id: str
@@ -48,9 +48,10 @@ class Intent:
 
 
 def reserve(database: Database, intent: Intent, *, max_open: int, wall_ms: int, lease: Lease | None = None) -> bool:
-    """Signal active -> executing and the intent, in one transaction.
+    """Set the signal from active to executing and insert the intent, in one transaction.
 
-    False where another was first, `max_open` symbols are occupied already, or the risk guard's state is not ACTIVE.
+    Return False where another process was first, `max_open` symbols are occupied already, or the risk guard's state is
+    not ACTIVE.
 
     Raises:
         LeaseLostError: another process has the lease.
@@ -105,9 +106,9 @@ def move(
     now_ms: int,
     wall_ms: int,
 ) -> bool:
-    """Change an intent's status and its signal's; False where it no longer has the status that `intent` says.
+    """Change the status of an intent and of its signal. Return False where the ledger has it in another status.
 
-    One that comes back to its symbol gets it only where no other intent of ours has taken it.
+    An intent that occupies its symbol again gets it only where no other intent of ours has taken it.
     """
     occupies = occupies and not _taken_by_another(connection, intent)
     changed = {"status": status, "updated_ms": now_ms, "touched_wall_ms": wall_ms, **values}
@@ -133,7 +134,7 @@ def move(
 
 
 def unresolved(database: Database, account: str) -> list[Intent]:
-    """Intents whose outcome is not settled, the oldest first."""
+    """Return the intents whose outcome is not settled, the oldest first."""
     return _intents(
         database,
         sa.select(order_intents)
@@ -143,7 +144,7 @@ def unresolved(database: Database, account: str) -> list[Intent]:
 
 
 def occupying(source: Database | sa.Connection, account: str) -> list[Intent]:
-    """Intents that keep a symbol occupied: unresolved, or with an open position."""
+    """Return the intents that occupy a symbol: unresolved, or with an open position."""
     return _intents(
         source,
         sa.select(order_intents)
@@ -153,7 +154,7 @@ def occupying(source: Database | sa.Connection, account: str) -> list[Intent]:
 
 
 def confirmed(connection: sa.Connection, account: str) -> list[Intent]:
-    """Intents whose positions are open, as far as the ledger knows."""
+    """Return the intents whose positions are open, as far as the ledger knows."""
     return _intents(
         connection,
         sa.select(order_intents)
@@ -163,20 +164,20 @@ def confirmed(connection: sa.Connection, account: str) -> list[Intent]:
 
 
 def by_links(connection: sa.Connection, account: str, links: Iterable[str]) -> dict[str, Intent]:
-    """Those of the account's intents that have one of these ids, by id."""
-    wanted, found = sorted(set(links)), dict[str, Intent]()
-    for start in range(0, len(wanted), 500):
-        some = order_intents.c.order_link_id.in_(wanted[start : start + 500])
+    """Return the account's intents that have one of these ids, by id."""
+    ids, found = sorted(set(links)), dict[str, Intent]()
+    for start in range(0, len(ids), 500):
+        some = order_intents.c.order_link_id.in_(ids[start : start + 500])
         rows = _intents(connection, sa.select(order_intents).where(order_intents.c.account == account, some))
         found.update({intent.order_link_id: intent for intent in rows})
     return found
 
 
 def opened_by(connection: sa.Connection, account: str, symbol: str, until_ms: int) -> str | None:
-    """Signal of the position of ours that a closing at `until_ms` ends; None where we had none open.
+    """Return the signal whose position a closing at `until_ms` ends; None where no position of ours was open.
 
-    That is the newest confirmed intent of the symbol, unless its position was closed and booked before; or one whose
-    outcome is still being looked up: a closing that came first must not lose whose it was.
+    It is the newest confirmed intent of the symbol, unless its closing is recorded already. It may also be an
+    unresolved one: the closing may be seen before the outcome of its order.
     """
     booked = sa.select(closings.c.order_id).where(closings.c.signal_id == order_intents.c.signal_id).exists()
     return connection.execute(

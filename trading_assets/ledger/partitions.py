@@ -1,11 +1,13 @@
-"""Partitioned tables of the pipeline in SQL: a write replaces whole partitions in one transaction.
+"""Partitioned tables of the pipeline in SQL. A write replaces whole partitions in one transaction.
 
-What is in a row is the business of `trading_assets.schemas`; this module only stores and loads.
+It is recorded which run wrote each partition, under which version of the code. The columns are defined in
+`core.schemas`; this module only stores and loads.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from io import StringIO
 from typing import Any
 
@@ -16,14 +18,23 @@ import sqlalchemy as sa
 
 from trading_assets.core.errors import DataError
 from trading_assets.core.schemas import Table
-from trading_assets.ledger import lineage
 from trading_assets.ledger.database import Database
-from trading_assets.ledger.tables import sql_table
+from trading_assets.ledger.tables import partition_writes, sql_table
 
 _ROWS_AT_A_TIME = 20_000
-"""So many rows are Python values at a time: a range may have a million, at a kilobyte each."""
+"""Rows that are Python values at one time: a range may have a million, at a kilobyte each."""
 
 _ESCAPED = str.maketrans({"\\": r"\\", "\t": r"\t", "\n": r"\n", "\r": r"\r"})
+
+
+@dataclass(frozen=True)
+class Write:
+    """A write of partitions of an asset. `asset` is its key, the parts joined by `/`."""
+
+    asset: str
+    run_id: str
+    code_version: str
+    wall_ms: int
 
 
 def replace_partitions(
@@ -32,11 +43,11 @@ def replace_partitions(
     rows: pd.DataFrame,
     hours_ms: Sequence[int],
     where: Mapping[str, str] | None = None,
-    written: lineage.Write | None = None,
+    written: Write | None = None,
 ) -> None:
     """Replace the rows of `hours_ms` (and of the fixed column values in `where`) by `rows`, all or nothing.
 
-    `written` tells who writes, and is recorded with the rows.
+    `written` is recorded with the rows.
 
     Raises:
         DataError: a row lies outside the hours or the fixed values; nothing was written.
@@ -54,13 +65,13 @@ def replace_partitions(
         for start in range(0, len(rows), _ROWS_AT_A_TIME):
             _insert(connection, sql, rows.iloc[start : start + _ROWS_AT_A_TIME])
         if written is not None:
-            lineage.record(connection, written, hours_ms)
+            _record_write(connection, written, hours_ms)
 
 
 def read_partitions(
     database: Database, table: Table, hours_ms: Sequence[int], where: Mapping[str, str] | None = None
 ) -> pd.DataFrame:
-    """Rows of the hours, sorted by key, with the model's column types; empty frame where there are none."""
+    """Return the rows of the hours, sorted by key, with the model's column types. The frame may be empty."""
     sql = sql_table(table)
     statement = sa.select(sql).where(_matches(table, hours_ms, where))
     dtypes = table.dtypes
@@ -73,9 +84,26 @@ def read_partitions(
 
 
 def latest_hour_ms(database: Database, table: Table) -> int | None:
-    """The newest partition that has rows."""
+    """Return the newest partition that has rows."""
     with database.read() as connection:
         return connection.execute(sa.select(sa.func.max(sql_table(table).c[table.partition]))).scalar_one_or_none()
+
+
+def _record_write(connection: sa.Connection, write: Write, hours_ms: Sequence[int]) -> None:
+    """Record that this write made what the partitions hold now, in the caller's transaction."""
+    if not hours_ms:
+        return
+    table = partition_writes
+    bounds = table.c.hour_ms.between(min(hours_ms), max(hours_ms))
+    held = sa.select(table.c.hour_ms).where(table.c.asset == write.asset, bounds)
+    replaced = set(connection.execute(held).scalars()) & set(hours_ms)
+    if replaced:
+        one = (table.c.asset == write.asset, table.c.hour_ms == sa.bindparam("hour"))
+        connection.execute(sa.delete(table).where(*one), [{"hour": hour} for hour in sorted(replaced)])
+    common = {"asset": write.asset, "run_id": write.run_id, "code_version": write.code_version}
+    connection.execute(
+        sa.insert(table), [{**common, "hour_ms": hour, "written_wall_ms": write.wall_ms} for hour in hours_ms]
+    )
 
 
 def _matches(table: Table, hours_ms: Sequence[int], where: Mapping[str, str] | None) -> sa.ColumnElement[bool]:

@@ -1,6 +1,6 @@
-"""Takes old rows out of the ledger, a few hours at a time, so that nobody waits long for its lock. No Dagster.
+"""Deletes old rows of the ledger, a few hours at a time, so that others do not wait long for its lock. No Dagster.
 
-What an order came from stays, whatever its age; so do orders, fills, closings and everything else that is history.
+The rows that an order came from are kept, whatever their age. So are orders, fills, closings and all other history.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _HOURS_AT_A_TIME = 12
 
 @dataclass(frozen=True)
 class Ages:
-    """What is old, UTC ms; None keeps it for good.
+    """What is old, UTC ms. None keeps rows for good.
 
     Attributes:
         rows: scans, coverage, backtests and verdicts of hours that ended before this, ...
@@ -50,7 +50,7 @@ class Ages:
 
 
 def delete_old(database: Database, ages: Ages, *, btc: str, dry_run: bool = False) -> dict[str, int]:
-    """Delete what is old; how many rows of each table were, or in a dry run would be, deleted.
+    """Delete what is old. Return how many rows of each table were deleted, or would be in a dry run.
 
     Args:
         btc: the venue's symbol of the BTC perpetual: strategies of every coin read its candles.
@@ -62,14 +62,14 @@ def delete_old(database: Database, ages: Ages, *, btc: str, dry_run: bool = Fals
     ordered = sa.select(entry_signals.c.hour_ms, entry_signals.c.symbol).where(has_order)
     hours_ordered = sa.select(entry_signals.c.hour_ms).where(has_order)
 
-    def of_no_order(table: sa.Table) -> sa.ColumnElement[bool]:
+    def without_order(table: sa.Table) -> sa.ColumnElement[bool]:
         return sa.tuple_(table.c.hour_ms, table.c.symbol).not_in(ordered)
 
     kept: Mapping[sa.Table, sa.ColumnElement[bool]] = {
-        scans: of_no_order(scans),
-        coverage: of_no_order(coverage) & ((coverage.c.symbol != btc) | coverage.c.hour_ms.not_in(hours_ordered)),
-        funding: of_no_order(funding),
-        backtests: of_no_order(backtests),
+        scans: without_order(scans),
+        coverage: without_order(coverage) & ((coverage.c.symbol != btc) | coverage.c.hour_ms.not_in(hours_ordered)),
+        funding: without_order(funding),
+        backtests: without_order(backtests),
         check_results: check_results.c.hour_ms.not_in(hours_ordered),
         partition_writes: partition_writes.c.hour_ms.not_in(hours_ordered),
     }
@@ -81,7 +81,7 @@ def delete_old(database: Database, ages: Ages, *, btc: str, dry_run: bool = Fals
             where = sa.and_(table.c.hour_ms + HOUR_MS <= ages.rows, may_go, table.c.hour_ms.not_in(recent))
             counts[table.name] = _delete(database, table, table.c.hour_ms, where, dry_run=dry_run)
     if ages.selections is not None:
-        old = sa.and_(selections.c.hour_ms + HOUR_MS <= ages.selections, of_no_order(selections))
+        old = sa.and_(selections.c.hour_ms + HOUR_MS <= ages.selections, without_order(selections))
         counts[selections.name] = _delete(database, selections, selections.c.hour_ms, old, dry_run=dry_run)
     if ages.evaluations is not None:
         before = signal_evaluations.c.time_ms < ages.evaluations
@@ -92,7 +92,7 @@ def delete_old(database: Database, ages: Ages, *, btc: str, dry_run: bool = Fals
 
 
 def runs_of_open_orders(database: Database) -> set[str]:
-    """Dagster runs that found the signals of orders whose end is open."""
+    """Return the Dagster runs that found the signals of orders that are not closed."""
     slots = sa.select(order_intents.c.signal_id).where(order_intents.c.open_slot.is_not(None))
     statement = sa.select(entry_signals.c.run_id).where(
         entry_signals.c.run_id.is_not(None), entry_signals.c.signal_id.in_(slots)

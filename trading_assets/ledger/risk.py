@@ -1,4 +1,4 @@
-"""The risk guard's states and gates in the ledger: history to which rows are only added. Decides nothing."""
+"""The states and gate events of the risk guard in the ledger. Rows are only added. No decisions."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ _GATE, _OPEN = "gate ", "open"
 
 
 class RiskState(StrEnum):
-    """What the system may do. Stops of open positions work in every state, and a position without one is closed."""
+    """What the system may do. Stops work in every state, and an unprotected position is closed in every state."""
 
     ACTIVE = "ACTIVE"
     """It trades."""
     REDUCING = "REDUCING"
-    """No new entries; a waiting signal goes on waiting for the rest of its life."""
+    """No new entries. A waiting signal goes on waiting until it expires."""
     HALTED = "HALTED"
-    """Nothing is opened, and waiting signals are rejected: none goes out when trading resumes."""
+    """Nothing is opened, and waiting signals are rejected: none is executed when trading resumes."""
 
 
 class Cause(StrEnum):
@@ -35,7 +35,7 @@ class Cause(StrEnum):
 
 @dataclass(frozen=True)
 class StateChange:
-    """A row of the history. With `until_ms` it ends by itself, and the one before it is in force again."""
+    """A row of the history. With `until_ms` it ends by itself, and the state before it is in force again."""
 
     state: RiskState
     cause: Cause
@@ -52,14 +52,15 @@ NEVER_SET = StateChange(RiskState.ACTIVE, Cause.COMMAND, "never set", "", 0)
 
 
 def in_force(history: Sequence[StateChange], now_ms: int) -> StateChange:
-    """The newest change that has not ended. `history` ascends in time."""
+    """Return the newest change that has not ended. `history` ascends in time."""
     return next((change for change in reversed(history) if not change.ended(now_ms)), NEVER_SET)
 
 
 def accepted_ms(history: Sequence[StateChange], cause: Cause) -> int:
-    """When a person last resumed although this limit had halted trading: it is counted anew from then on; 0 if never.
+    """Return when a person last resumed after this limit had halted trading, UTC ms; 0 if never.
 
-    A resume after a halt for another reason, or after one that had ended by itself, accepts nothing.
+    From then on the limit counts anew. A resume after a halt for another reason, or after a halt that had ended by
+    itself, accepts nothing.
     """
     accepted, halted = 0, None
     for change in history:
@@ -73,7 +74,7 @@ def accepted_ms(history: Sequence[StateChange], cause: Cause) -> int:
 
 
 def history(connection: sa.Connection, account: str) -> list[StateChange]:
-    """Every change of an account, ascending."""
+    """Return every change of an account, ascending."""
     rows = connection.execute(
         sa.select(risk_states).where(risk_states.c.account == account).order_by(risk_states.c.state_id)
     ).mappings()
@@ -91,12 +92,12 @@ def history(connection: sa.Connection, account: str) -> list[StateChange]:
 
 
 def entries_allowed(connection: sa.Connection, account: str, now_ms: int) -> bool:
-    """Whether a position may be opened; asked again inside the transaction that reserves one."""
+    """Return whether a position may be opened. Asked again inside the transaction that reserves one."""
     return in_force(history(connection, account), now_ms).state is RiskState.ACTIVE
 
 
 def read_history(database: Database, account: str) -> list[StateChange]:
-    """`history` in a transaction of its own."""
+    """Read `history` in a transaction of its own."""
     with database.read() as connection:
         return history(connection, account)
 
@@ -104,9 +105,11 @@ def read_history(database: Database, account: str) -> list[StateChange]:
 def change_state(
     database: Database, account: str, change: StateChange, *, unless: Callable[[StateChange], bool]
 ) -> StateChange | None:
-    """Add a change, unless this holds of the one in force. Returns what was in force before, None if nothing was added.
+    """Add a change, unless `unless` is true of the one in force.
 
-    It waits for reservations under way: when it returns, none can follow that does not know of it.
+    It waits for reservations in progress. Every later reservation reads the change.
+
+    Return the state in force before; None if nothing was added.
     """
     with database.write(one_at_a_time=f"orders of {account}") as connection:
         held = in_force(history(connection, account), change.time_ms)
@@ -126,8 +129,8 @@ def change_state(
     return held
 
 
-def shut_gates(connection: sa.Connection, account: str) -> set[str]:
-    """Gates of the account that were told to be shut, and not yet to be open again."""
+def failed_gates(connection: sa.Connection, account: str) -> set[str]:
+    """Return the gates of the account whose newest event is a failure."""
     newest = (
         sa.select(sa.func.max(risk_events.c.event_id))
         .where(risk_events.c.account == account, risk_events.c.kind.startswith(_GATE, autoescape=True))
@@ -140,7 +143,7 @@ def shut_gates(connection: sa.Connection, account: str) -> set[str]:
 
 
 def add_gate_event(connection: sa.Connection, account: str, gate: str, found: str | None, time_ms: int) -> None:
-    """A gate of the account is shut for what was found, or open again (None)."""
+    """Record that a gate of the account failed for what was found, or is open again (None)."""
     connection.execute(
         sa.insert(risk_events).values(account=account, kind=_GATE + gate, detail=found or _OPEN, time_ms=time_ms)
     )

@@ -1,4 +1,4 @@
-"""Entry signals in the ledger: inserted once, moved from status to status. What makes a signal is decided elsewhere."""
+"""Entry signals in the ledger: each is inserted once and changes its status. No decisions."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ REJECTED, EXPIRED, FAILED = "rejected", "expired", "failed"
 
 @dataclass(frozen=True)
 class RecentSignal:
-    """What of a signal tells whether another one repeats it."""
+    """The columns of a signal that tell whether another one repeats it."""
 
     signal_id: str
     symbol: str
@@ -34,7 +34,7 @@ class RecentSignal:
 
 
 def first_executed_ms(database: Database, account: str, since_ms: int = 0) -> int | None:
-    """When the account's first signal since a time was executed, UTC ms; None where none was."""
+    """Return when the account's first signal since a time was executed, UTC ms; None where none was."""
     statement = sa.select(sa.func.min(table.c.executed_at_ms)).where(
         table.c.account == account, table.c.executed_at_ms >= since_ms
     )
@@ -44,7 +44,7 @@ def first_executed_ms(database: Database, account: str, since_ms: int = 0) -> in
 
 
 def insert(database: Database, row: Mapping[str, object]) -> bool:
-    """Add a signal; False where one of this id exists already (this process or another was first).
+    """Add a signal. Return False where its id exists already: this process or another was first.
 
     Raises:
         DataError: a value that every signal has is missing.
@@ -53,7 +53,7 @@ def insert(database: Database, row: Mapping[str, object]) -> bool:
 
 
 def insert_new(database: Database, rows: Sequence[Mapping[str, object]]) -> set[str]:
-    """Add signals in one transaction; the ids of those that were not there (this process or another was first).
+    """Add signals in one transaction. Return the ids of those that were new.
 
     Raises:
         DataError: a value that every signal has is missing; nothing was added.
@@ -72,7 +72,7 @@ def insert_new(database: Database, rows: Sequence[Mapping[str, object]]) -> set[
 
 
 def active(database: Database, account: str) -> list[dict[str, Any]]:
-    """Rows of signals waiting for execution, the most confident first; no frame, as orders wait for it."""
+    """Return the rows of waiting signals, the most confident first. No data frame: orders wait for it."""
     statement = sa.select(table).where(table.c.account == account, table.c.status == ACTIVE)
     with database.read() as connection:
         rows = [dict(row) for row in connection.execute(statement).mappings()]
@@ -80,12 +80,12 @@ def active(database: Database, account: str) -> list[dict[str, Any]]:
 
 
 def since(database: Database, account: str, time_ms: int) -> pd.DataFrame:
-    """Signals created at or after a time, by id."""
+    """Return the signals created at or after a time."""
     return _read(database, sa.select(table).where(table.c.account == account, table.c.created_at_ms >= time_ms))
 
 
 def recent(database: Database, account: str, time_ms: int) -> dict[str, list[RecentSignal]]:
-    """What a new signal must not repeat: signals created at or after a time, by symbol."""
+    """Return what a new signal must not repeat: signals created at or after a time, by symbol."""
     columns = [table.c[field.name] for field in fields(RecentSignal)]
     statement = sa.select(*columns).where(table.c.account == account, table.c.created_at_ms >= time_ms)
     with database.read() as connection:
@@ -97,12 +97,12 @@ def recent(database: Database, account: str, time_ms: int) -> dict[str, list[Rec
 
 
 def by_ids(database: Database, signal_ids: Sequence[str]) -> pd.DataFrame:
-    """The signals of these ids."""
+    """Return the signals of these ids."""
     return _read(database, sa.select(table).where(table.c.signal_id.in_(list(signal_ids))))
 
 
 def expire(database: Database, account: str, now_ms: int) -> int:
-    """Expire waiting signals whose life time is over; how many. The last refusal stays as the reason."""
+    """Expire waiting signals whose life time is over. Return how many. The last refusal stays as the reason."""
     statement = (
         sa.update(table)
         .where(table.c.account == account, table.c.status == ACTIVE, table.c.ttl_ms <= now_ms)

@@ -1,4 +1,4 @@
-"""The rows of the `strategies` table: which strategies are tried and traded. What a row means, the registry tells."""
+"""The rows of the `strategies` table: which strategies are backtested and traded."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _EXCHANGE = "bybit"
 
 @dataclass(frozen=True)
 class ActiveStrategies:
-    """Active rows: those that work, ordered by name, and those that do not."""
+    """Active rows: those that can be used, ordered by name, and those that cannot."""
 
     usable: tuple[ConfiguredStrategy, ...]
     broken: tuple[BrokenStrategy, ...]
@@ -57,7 +57,7 @@ def seed_registry(database: Database) -> None:
 
 
 def active_strategies(database: Database) -> ActiveStrategies:
-    """The rows to backtest and trade. A row that cannot be used never stops the others.
+    """Return the rows to backtest and trade. A row that cannot be used never stops the others.
 
     Modules and entry points that could not be loaded are listed as broken too, whether or not they have a row.
     """
@@ -76,7 +76,7 @@ def active_strategies(database: Database) -> ActiveStrategies:
 
 
 def registry_rows(database: Database) -> list[RegistryRow]:
-    """Every row, by name."""
+    """Return every row, by name."""
     with database.read() as connection:
         rows = connection.execute(sa.select(table).order_by(table.c.name)).mappings().all()
     classes = strategy_classes()
@@ -92,7 +92,7 @@ def registry_rows(database: Database) -> list[RegistryRow]:
 
 
 def active_names(database: Database) -> frozenset[str]:
-    """Names of the strategies that may trade now."""
+    """Return the names of the strategies that may trade now."""
     with database.read() as connection:
         return frozenset(connection.execute(sa.select(table.c.name).where(table.c.is_active)).scalars())
 

@@ -1,4 +1,4 @@
-"""All that the ledger holds of one decision: signal, order, fills, closing, and the rows it came from. Reads only."""
+"""Everything the ledger has about one signal: order, fills, closings, and the rows it came from. Reads only."""
 
 from __future__ import annotations
 
@@ -12,9 +12,17 @@ import sqlalchemy as sa
 from trading_assets.core.errors import DataError
 from trading_assets.core.models import FillKind
 from trading_assets.core.schemas import BACKTEST_RESULTS, CANDLE_COVERAGE, STRATEGY_SELECTIONS
-from trading_assets.ledger import checks, lineage
+from trading_assets.ledger import checks
 from trading_assets.ledger.database import Database
-from trading_assets.ledger.tables import closings, entry_signals, fills, order_events, order_intents, sql_table
+from trading_assets.ledger.tables import (
+    closings,
+    entry_signals,
+    fills,
+    order_events,
+    order_intents,
+    partition_writes,
+    sql_table,
+)
 
 Row = dict[str, Any]
 
@@ -75,7 +83,7 @@ class Origin:
 
 
 def find_signal(database: Database, text: str) -> str:
-    """The signal of an order link id, an exchange's order id or a signal id; a unique beginning is enough.
+    """Return the signal of an order link id, an exchange's order id or a signal id. A unique beginning is enough.
 
     Raises:
         DataError: none, or several, begin so; the message names some.
@@ -97,12 +105,12 @@ def find_signal(database: Database, text: str) -> str:
 
 
 def outcome(connection: sa.Connection, signal_id: str) -> Outcome:
-    """What became of a signal that the ledger has."""
+    """Return what became of a signal that the ledger has."""
     signal = dict(
         connection.execute(sa.select(entry_signals).where(entry_signals.c.signal_id == signal_id)).mappings().one()
     )
-    of_signal = order_intents.c.signal_id == signal_id
-    order = connection.execute(sa.select(order_intents).where(of_signal)).mappings().one_or_none()
+    same_signal = order_intents.c.signal_id == signal_id
+    order = connection.execute(sa.select(order_intents).where(same_signal)).mappings().one_or_none()
     if order is None:
         return Outcome(signal, None, (), (), (), (), ())
     link, account, symbol = order["order_link_id"], order["account"], order["symbol"]
@@ -132,7 +140,7 @@ def outcome(connection: sa.Connection, signal_id: str) -> Outcome:
 def origin(
     connection: sa.Connection, signal: Row, candles: Collection[tuple[str, str]], assets: Collection[str]
 ) -> Origin:
-    """What a signal came from: the candles named, and what was written by these assets in its hour."""
+    """Return what a signal came from: these candles, and what these assets wrote in its hour."""
     hour, symbol = int(signal["hour_ms"]), str(signal["symbol"])
     same = ("timeframe", "strategy", "parameters")
     selections, backtests, coverage = map(sql_table, (STRATEGY_SELECTIONS, BACKTEST_RESULTS, CANDLE_COVERAGE))
@@ -148,9 +156,16 @@ def origin(
         one(selections),
         one(backtests),
         {key: rows[key] for key in candles if key in rows},
-        lineage.of_hour(connection, hour, assets),
-        checks.of_hour(connection, hour, assets),
+        _writes(connection, hour, assets),
+        checks.by_asset(connection, hour, assets),
     )
+
+
+def _writes(connection: sa.Connection, hour_ms: int, assets: Collection[str]) -> dict[str, Row]:
+    """Return who wrote these assets' partitions of an hour, by asset."""
+    table = partition_writes
+    statement = sa.select(table).where(table.c.hour_ms == hour_ms, table.c.asset.in_(sorted(assets)))
+    return {str(row["asset"]): dict(row) for row in connection.execute(statement).mappings()}
 
 
 def _rows(

@@ -18,7 +18,7 @@ from trading_assets.core.errors import DataError
 from trading_assets.core.models import FillKind
 from trading_assets.core.settings import Settings
 from trading_assets.core.timeframes import HOUR_MS, Timeframe, floor_ms, iso
-from trading_assets.ledger import account as books
+from trading_assets.ledger import account as account_ledger
 from trading_assets.ledger import signals
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.tables import entry_signals, order_intents
@@ -48,8 +48,8 @@ def live_span(database: Database, account: str, first_ms: int | None, last_ms: i
         DataError: nothing was traded in it, or the books were never read.
     """
     earliest = signals.first_executed_ms(database, account, first_ms or 0)
-    read_until = books.reconciled_until_ms(database, account)
-    snapshots = books.equity_rows(database, account)
+    read_until = account_ledger.reconciled_until_ms(database, account)
+    snapshots = account_ledger.equity_rows(database, account)
     if earliest is None or read_until is None or snapshots.empty:
         raise DataError(
             f"account {account} has not traded in this range: no signal was executed, or no books were read"
@@ -156,14 +156,14 @@ def _trades(database: Database, account: str, span: LiveSpan) -> pd.DataFrame:
     )
     with database.read() as connection:
         entries = connection.execute(statement).all()
-    closings: dict[str, list[books.Closing]] = {}
-    for closing in books.closings_of_ours(database, account, span.start_ms):
+    closings: dict[str, list[account_ledger.Closing]] = {}
+    for closing in account_ledger.own_closings(database, account, span.start_ms):
         if closing.closed_ms <= span.end_ms:
             closings.setdefault(str(closing.signal_id), []).append(closing)
-    fills = books.fill_rows(database, account, span.start_ms)
+    fills = account_ledger.fill_rows(database, account, span.start_ms)
     entry_fees = fills[fills["kind"] == FillKind.TRADE.value].groupby("order_link_id")["fee"].sum().to_dict()
     funding = fills[fills["kind"] == FillKind.FUNDING.value]
-    marks = books.position_rows(database, account).set_index("symbol")["mark_price"].to_dict()
+    marks = account_ledger.position_rows(database, account).set_index("symbol")["mark_price"].to_dict()
     rows = [
         _trade(entry, closings.get(entry.signal_id, []), entry_fees, funding, marks, span.end_ms) for entry in entries
     ]
@@ -172,7 +172,7 @@ def _trades(database: Database, account: str, span: LiveSpan) -> pd.DataFrame:
 
 def _trade(
     entry: Any,
-    ends: Sequence[books.Closing],
+    ends: Sequence[account_ledger.Closing],
     entry_fees: Mapping[Hashable, float],
     funding: pd.DataFrame,
     marks: Mapping[Hashable, float],

@@ -22,10 +22,9 @@ from trading_assets.core.timeframes import DAY_MS, HOUR_MS, Timeframe, floor_ms
 from trading_assets.ledger.account import Closing
 from trading_assets.ledger.risk import Cause
 from trading_assets.reporting.forward_test import FollowedTrade
-from trading_assets.trading.portfolio import CLOSINGS_BACK_MS
 from trading_assets.trading.risk.limits import limits, losses_reached
 from trading_assets.trading.risk.pre_trade import Account, Candidate
-from trading_assets.trading.risk.protections import protections
+from trading_assets.trading.risk.protections import CLOSINGS_BACK_MS, protections
 
 _HALTED = "a limit of loss was reached"
 

@@ -1,6 +1,6 @@
-"""When to launch what: the pure decisions behind schedules and sensors. No Dagster, no I/O.
+"""When to launch which job: the decisions of schedules and sensors. Pure, without Dagster.
 
-A `Skip` says what was seen, so that the tick's history can be read.
+A `Skip` has the reason, so that the history of ticks can be read.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ SETTLE_MS = 1_000
 
 RETRY_SIGNALS_MS = 5_000
 BEGINS_WITHIN_S = 300.0
-"""A session has its turn within this time of being asked for, or its process is dead."""
+"""A session has the lease within this time of being asked for, or its process is dead."""
 
 SESSION_TRIES, SESSION_REST_S, SESSION_LONGEST_REST_S = 3, 30.0, 600.0
-"""So many sessions may fail in a row before they get a rest, twice as long after each further failure."""
+"""After this number of failed sessions in a row, the next one waits; twice as long after each further failure."""
 
 SESSIONS_LOOKED_AT = 8
 """Newest sessions among which failures are counted: enough for the longest rest."""
@@ -28,18 +28,18 @@ SESSIONS_LOOKED_AT = 8
 RECONCILE_BUSY_MS = 60_000
 RECONCILE_IDLE_MS = 600_000
 CATCH_UP_AFTER_MS = 5 * 60_000
-"""The hourly schedule has so long before the catch-up sensor steps in."""
+"""The catch-up sensor leaves an hour to the hourly schedule for this time."""
 
 RESEARCH_TRIES = 3
-"""So often an hour is tried whose research failed, or was killed; then a person is told."""
+"""Tries of an hour whose research failed or was killed. Then a person is notified."""
 
 RECONCILE_TRIES, RECONCILE_REST_S = 3, 600.0
-"""So many reconciliations may fail in a row; then a person is told, and one is tried now and again."""
+"""Failed reconciliations in a row. Then a person is notified, and further ones are tried with a rest between."""
 
 
 @dataclass(frozen=True)
 class Skip:
-    """Nothing to do, and what was seen."""
+    """Nothing to launch, and the reason."""
 
     reason: str
 
@@ -102,7 +102,7 @@ class SessionRun:
     """A run of the trade job that has not ended.
 
     Attributes:
-        serves: the selection that it trades on; None before it has said so.
+        serves: the selection that it trades on; None before it is tagged.
         age_s: since it was asked for.
     """
 
@@ -112,7 +112,7 @@ class SessionRun:
 
 
 @dataclass(frozen=True)
-class Session:
+class StartSession:
     """Start a session. `dead` are runs that count as running although their process is gone."""
 
     reason: str
@@ -125,10 +125,10 @@ def decide_session(
     trader: Trader | None,
     runs: Sequence[SessionRun],
     failed_ago_s: Sequence[float],
-) -> Session | Skip:
+) -> StartSession | Skip:
     """Start a session when none is live, or when the live one trades on an older selection.
 
-    Who lives is told by the lease: a run whose process was killed may count as running for long.
+    The lease tells which session lives: a run whose process was killed may count as running for long.
 
     Args:
         selected: key of the newest selection.
@@ -152,8 +152,8 @@ def decide_session(
         )
     dead = tuple(run.run for run in others)
     if trader is not None:
-        return Session(f"{trader} trades on {trader.serves}, the newest selection is {selected}", dead)
-    return Session(f"nobody trades on the selection {selected}", dead)
+        return StartSession(f"{trader} trades on {trader.serves}, the newest selection is {selected}", dead)
+    return StartSession(f"nobody trades on the selection {selected}", dead)
 
 
 def decide_reconcile(
@@ -190,7 +190,7 @@ TRIES_OF_JOBS = {"research": RESEARCH_TRIES, "reconcile": RECONCILE_TRIES, "trad
 
 
 def failure_text(job: str, error: str, *, tries: int) -> tuple[str, str] | None:
-    """Title and text of the message on a failed run; None where the limit of restarts was told of already.
+    """Return title and text of the message on a failed run; None after the limit of restarts was notified.
 
     Args:
         tries: how many runs of the job (of the hour, where it has hours) have failed in a row, this one included.

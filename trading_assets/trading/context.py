@@ -1,4 +1,4 @@
-"""What trading works with: the context, and how it tells what happened. No decisions."""
+"""What orders are executed with: ledger, exchange, settings, clocks, and the way events are published. No decisions."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from trading_assets.core.events import TradeEvent, TradeExecuted, record_of
@@ -18,10 +17,9 @@ from trading_assets.core.settings import Settings
 from trading_assets.core.timeframes import local_ms
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.leases import Lease
-from trading_assets.trading.execute.saga import Step
 
-RULES_LAST_MS = 10 * 60_000
-"""Bybit changes its contracts' rules a few times a month."""
+CONTRACTS_AGE_MS = 10 * 60_000
+"""The list of contracts is read again after this time: an exchange changes its rules a few times a month."""
 
 EVENTS_KEPT = 200
 
@@ -30,22 +28,22 @@ _log = logging.getLogger(__name__)
 Notify = Callable[[str, str], None]
 
 
-class ContractRules:
-    """The venue's contracts by symbol, read anew when they are old or a symbol is not among them; safe for threads."""
+class ContractCache:
+    """The venue's contracts by symbol. Reads them again when they are old or lack a symbol. Safe for threads."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._listed: dict[str, Instrument] = {}
         self._read_wall_ms: int | None = None
 
-    def of(self, exchange: Exchange, symbols: set[str], wall_ms: int) -> Mapping[str, Instrument]:
-        """The contracts; a symbol that is not listed is not among them.
+    def get(self, exchange: Exchange, symbols: set[str], wall_ms: int) -> Mapping[str, Instrument]:
+        """Return the contracts. A symbol that is not listed is not among them.
 
         Raises:
             ExchangeError: they cannot be read.
         """
         with self._lock:
-            fresh = self._read_wall_ms is not None and 0 <= wall_ms - self._read_wall_ms < RULES_LAST_MS
+            fresh = self._read_wall_ms is not None and 0 <= wall_ms - self._read_wall_ms < CONTRACTS_AGE_MS
             if not fresh or not symbols <= self._listed.keys():
                 self._listed = {instrument.symbol: instrument for instrument in exchange.instruments()}
                 self._read_wall_ms = wall_ms
@@ -54,14 +52,15 @@ class ContractRules:
 
 @dataclass(frozen=True)
 class ExecutionContext:
-    """What the executor and the reconciler work with.
+    """What order execution and reconciliation work with.
 
     Attributes:
-        wall_ms: the local clock, UTC ms: it tells whether another process still lives.
-        lease: the right to open positions for the account, where the caller holds it; without it `submit_orders`
-            takes it for its own duration.
-        at: called at the edges of every step of the saga, with "before create", "after create" and so on.
-        lanes: so many symbols are worked on at once.
+        wall_ms: the local clock, UTC ms. It tells whether another process still lives.
+        lease: the caller's right to open positions for the account. Without it `submit_orders` acquires one for its own
+            duration.
+        at: called before and after every step of the saga, with "before create", "after create" and so on.
+        workers: number of symbols whose orders are sent in parallel.
+        contracts: the venue's contracts, shared by all calls with this context.
         events: what became of orders, the newest last.
     """
 
@@ -73,26 +72,19 @@ class ExecutionContext:
     wall_ms: Callable[[], int] = local_ms
     lease: Lease | None = None
     at: Callable[[str], None] = lambda _point: None
-    lanes: int = 4
-    rules: ContractRules = field(default_factory=ContractRules)
+    workers: int = 4
+    contracts: ContractCache = field(default_factory=ContractCache)
     events: deque[TradeEvent] = field(default_factory=lambda: deque(maxlen=EVENTS_KEPT))
 
     def publish(self, event: TradeEvent) -> None:
-        """Log an event as one JSON object, keep it for whoever shows the run, and notify of it."""
+        """Log an event as one JSON object, keep it for the page of the run, and notify of it."""
         _log.info("%s", json.dumps(record_of(event)))
         self.events.append(event)
-        self.notify(*_told(event))
-
-    @contextmanager
-    def step(self, step: Step) -> Iterator[None]:
-        """The block is a step of the saga."""
-        self.at(f"before {step}")
-        yield
-        self.at(f"after {step}")
+        self.notify(*_message(event))
 
 
-def _told(event: TradeEvent) -> tuple[str, str]:
-    """Title and body for a human."""
+def _message(event: TradeEvent) -> tuple[str, str]:
+    """Title and body of the notification."""
     if isinstance(event, TradeExecuted):
         return (
             f"{event.side.value} {event.symbol}",
@@ -102,5 +94,5 @@ def _told(event: TradeEvent) -> tuple[str, str]:
 
 
 def trading_lease(account: str) -> str:
-    """Name of the lease on opening positions for an account."""
+    """Return the name of the lease on opening positions for an account."""
     return f"trade:{account}"

@@ -1,6 +1,6 @@
-"""From an order back to its candles: every step with what was found, its link in the UI and the run that made it.
+"""Explains an order, from its result back to its candles: each step with its link in the UI and the run that made it.
 
-What the ledger holds, `ledger.tracing` reads; here it is told. No Dagster: links are made from the UI's address.
+`ledger.tracing` reads the rows; this module presents them. No Dagster: links are made from the UI's address.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Explanation:
-    """An order, or a signal that became none, step by step: the result first told, its causes after it."""
+    """An order, or a signal without one, step by step: the result first, its causes after it."""
 
     signal_id: str
     title: str

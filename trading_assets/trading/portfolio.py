@@ -1,4 +1,4 @@
-"""The account as the ledger knows it: what the gates and a reader ask. Reads only."""
+"""The account as the ledger knows it: equity, positions, closed trades and funding, for a reader. Reads only."""
 
 from __future__ import annotations
 
@@ -8,18 +8,12 @@ from decimal import Decimal
 import pandas as pd
 
 from trading_assets.core.models import FillKind
-from trading_assets.core.ports import Exchange
 from trading_assets.core.timeframes import DAY_MS, floor_ms
-from trading_assets.ledger import account as books
+from trading_assets.ledger import account as account_ledger
 from trading_assets.ledger import orders, risk, signals
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.risk import StateChange
-from trading_assets.ledger.strategies import active_names
-from trading_assets.trading.risk.limits import drawdown_pct, loss_counts_from_ms
-from trading_assets.trading.risk.pre_trade import Account
-
-CLOSINGS_BACK_MS = 7 * DAY_MS
-"""So far back the protections may look."""
+from trading_assets.trading.risk.limits import drawdown_pct
 
 DIMENSIONS = ("strategy", "timeframe", "symbol")
 _SUMS = ["closings", "wins", "pnl", "funding", "net"]
@@ -50,7 +44,7 @@ class Performance:
 
 @dataclass(frozen=True)
 class Portfolio:
-    """The account as of the last reading of the books. USD and percent of equity.
+    """The account as of the last reconciliation. USD and percent of equity.
 
     Attributes:
         positions: symbol, side, size, notional, share_pct, entry_price, mark_price, stop_loss, liquidation_price,
@@ -85,30 +79,10 @@ class Portfolio:
         return self.exposure / self.equity * 100 if self.equity > 0 else 0.0
 
 
-def account_snapshot(database: Database, exchange: Exchange, account: str, now_ms: int) -> Account:
-    """The account at this moment, from the exchange and the ledger.
-
-    Raises:
-        ExchangeError: it cannot be read; then nothing may be opened.
-    """
-    states = risk.read_history(database, account)
-    return Account(
-        wallet=exchange.wallet(),
-        positions=tuple(exchange.positions()),
-        occupied=frozenset(intent.symbol for intent in orders.occupying(database, account)),
-        realised_today=books.realised(database, account, loss_counts_from_ms(states, now_ms)),
-        peak_equity=books.peak_equity(database, account),
-        reconciled_ms=books.reconciled_until_ms(database, account),
-        active_strategies=active_names(database),
-        state=risk.in_force(states, now_ms),
-        closings=tuple(books.closings_of_ours(database, account, now_ms - CLOSINGS_BACK_MS)),
-    )
-
-
 def portfolio(database: Database, account: str) -> Portfolio | None:
-    """The account as of the last reading of the books; None before the first."""
-    as_of_ms = books.reconciled_until_ms(database, account)
-    snapshots = books.equity_rows(database, account)
+    """The account as of the last reconciliation; None before the first."""
+    as_of_ms = account_ledger.reconciled_until_ms(database, account)
+    snapshots = account_ledger.equity_rows(database, account)
     if as_of_ms is None or snapshots.empty:
         return None
     newest = snapshots.iloc[-1]
@@ -119,9 +93,9 @@ def portfolio(database: Database, account: str) -> Portfolio | None:
         state=risk.in_force(risk.read_history(database, account), as_of_ms),
         equity=equity,
         available=float(newest["available"]),
-        drawdown_pct=drawdown_pct(Decimal(str(equity)), books.peak_equity(database, account)),
+        drawdown_pct=drawdown_pct(Decimal(str(equity)), account_ledger.peak_equity(database, account)),
         max_drawdown_pct=float(deepest),
-        positions=_exposures(books.position_rows(database, account), equity),
+        positions=_exposures(account_ledger.position_rows(database, account), equity),
         today=performance(database, account, floor_ms(as_of_ms, DAY_MS)),
         ever=performance(database, account),
     )
@@ -129,8 +103,8 @@ def portfolio(database: Database, account: str) -> Portfolio | None:
 
 def performance(database: Database, account: str, since_ms: int = 0) -> Performance:
     """Results of closed trades and of funding at or after a time, joined with the signals that opened the positions."""
-    closed = books.closing_rows(database, account, since_ms)
-    funding = books.fill_rows(database, account, since_ms, FillKind.FUNDING)
+    closed = account_ledger.closing_rows(database, account, since_ms)
+    funding = account_ledger.fill_rows(database, account, since_ms, FillKind.FUNDING)
     held = {intent.signal_id for intent in orders.occupying(database, account)}
     known = signals.by_ids(database, sorted({*closed["signal_id"].dropna().astype(str), *held}))
     trades = closed.merge(known[["signal_id", "strategy", "timeframe"]], on="signal_id", how="left")
@@ -155,12 +129,12 @@ def _funding_of_trades(
     """Funding rows with the strategy and timeframe of the position that was open then and paid it."""
     ended = closed.groupby("signal_id")["closed_ms"].max().to_dict()
     opened = known.dropna(subset=["executed_at_ms"]).sort_values("executed_at_ms")
-    of_symbol = {symbol: rows.to_dict("records") for symbol, rows in opened.groupby("symbol")}
+    by_symbol = {symbol: rows.to_dict("records") for symbol, rows in opened.groupby("symbol")}
     rows = []
     for row in funding.to_dict("records"):
         payers = [
             trade
-            for trade in of_symbol.get(row["symbol"], [])
+            for trade in by_symbol.get(row["symbol"], [])
             if trade["executed_at_ms"] <= row["time_ms"]
             and (trade["signal_id"] in held or row["time_ms"] <= ended.get(trade["signal_id"], 0))
         ]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from trading_assets.core.ports import Exchange, MarketData
     from trading_assets.core.settings import Settings
-    from trading_assets.core.streams import CandleStream, StreamEvent, Topic
+    from trading_assets.core.streams import AccountEvent, AccountStream, CandleStream, StreamEvent, Topic
 
 
 def open_exchange(settings: Settings) -> Exchange:
@@ -38,3 +38,12 @@ def open_candle_stream(
 ) -> CandleStream:
     """A stream of the venue's candles, not started yet. `deliver` is called in its thread, and returns at once."""
     return settings.venue.adapter.open_candle_stream(settings, topics, deliver)
+
+
+def open_account_stream(settings: Settings, deliver: Callable[[AccountEvent], None]) -> AccountStream:
+    """A stream of the account's changes, not started yet. `deliver` is called in its thread, and returns at once.
+
+    Raises:
+        MissingKeysError: the venue needs an API key.
+    """
+    return settings.venue.adapter.open_account_stream(settings, deliver)

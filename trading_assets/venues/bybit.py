@@ -12,26 +12,39 @@ from trading_assets.exchange import BTC, SETTLE_COIN
 if TYPE_CHECKING:
     from trading_assets.core.ports import Exchange, MarketData
     from trading_assets.core.settings import Settings
-    from trading_assets.core.streams import CandleStream, StreamEvent, Topic
+    from trading_assets.core.streams import AccountEvent, AccountStream, CandleStream, StreamEvent, Topic
     from trading_assets.exchange.keys import ApiKeys
     from trading_assets.exchange.transport import Transport
 
-PUBLIC_STREAM = "/v5/public/linear"
+REGIONS = {
+    "com": ("bybit", "com"),
+    "nl": ("bybit", "nl"),
+    "tr": ("bybit-tr", "com"),
+    "kz": ("bybit", "kz"),
+    "ge": ("bybitgeorgia", "ge"),
+    "ae": ("bybit", "ae"),
+    "id": ("bybit", "id"),
+    "jp": ("bybit", "jp"),
+    "eu": ("bybit", "eu"),
+}
+"""Domain and top-level domain of Bybit's sites, by the setting `bybit_region`. A key works at its own site alone."""
+
+PUBLIC_STREAM, PRIVATE_STREAM = "/v5/public/linear", "/v5/private"
 SYMBOLS = VenueSymbols(btc=BTC, settle_coin=SETTLE_COIN)
 
 
 @dataclass(frozen=True)
 class BybitVenue:
-    """One of Bybit's own venues. See `trading_assets.core.ports.VenueAdapter`.
+    """One of Bybit's own venues, at the site of the settings' region. See `trading_assets.core.ports.VenueAdapter`.
 
     Attributes:
-        rest_url: another host than Bybit's international one.
+        stream, private_stream: first part of the hosts that stream.
     """
 
     testnet: bool = False
     demo: bool = False
-    rest_url: str | None = None
-    stream_host: str = "stream.bybit.com"
+    stream: str = "stream"
+    private_stream: str = "stream"
     is_real_money: bool = False
     is_simulated: bool = field(default=False, init=False)
     symbols: VenueSymbols = field(default=SYMBOLS, init=False)
@@ -64,15 +77,32 @@ class BybitVenue:
         """Candles of linear contracts. Demo trading has no public stream of its own: it trades on mainnet's candles."""
         from trading_assets.exchange.stream import BybitCandleStream  # noqa: PLC0415
 
-        url = f"wss://{self.stream_host}{PUBLIC_STREAM}"
+        url = _stream_url(self.stream, settings, PUBLIC_STREAM)
         return BybitCandleStream(lambda: url, topics, deliver, silence_s=settings.stream_silence_s)
+
+    def open_account_stream(self, settings: Settings, deliver: Callable[[AccountEvent], None]) -> AccountStream:
+        """The account's changes. Demo trading has a private stream of its own.
+
+        Raises:
+            MissingKeysError: the venue needs an API key.
+            ConfigurationError: the secrets manager cannot be asked, or holds the keys of another venue.
+        """
+        from trading_assets.core.timeframes import local_ms  # noqa: PLC0415
+        from trading_assets.exchange.account_stream import BybitAccountStream  # noqa: PLC0415
+        from trading_assets.exchange.keys import load_keys  # noqa: PLC0415
+
+        url = _stream_url(self.private_stream, settings, PRIVATE_STREAM)
+        return BybitAccountStream(lambda: url, load_keys(settings, testnet=self.testnet), deliver, local_ms)
 
     def _transport(self, settings: Settings, keys: ApiKeys | None) -> Transport:
         from trading_assets.exchange.transport import Connection, Transport  # noqa: PLC0415
 
+        domain, tld = REGIONS[settings.bybit_region]
         return Transport(
             Connection(
-                url=self.rest_url,
+                url=None,
+                domain=domain,
+                tld=tld,
                 testnet=self.testnet,
                 # Demo trading has no market data of its own that differs: api-demo serves all market endpoints.
                 demo=self.demo,
@@ -84,6 +114,11 @@ class BybitVenue:
         )
 
 
-DEMO = BybitVenue(demo=True)
-TESTNET = BybitVenue(testnet=True, stream_host="stream-testnet.bybit.com")
+def _stream_url(host: str, settings: Settings, path: str) -> str:
+    domain, tld = REGIONS[settings.bybit_region]
+    return f"wss://{host}.{domain}.{tld}{path}"
+
+
+DEMO = BybitVenue(demo=True, private_stream="stream-demo")
+TESTNET = BybitVenue(testnet=True, stream="stream-testnet", private_stream="stream-testnet")
 MAINNET = BybitVenue(is_real_money=True)

@@ -6,12 +6,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from trading_assets.venues.bybit import PUBLIC_STREAM, SYMBOLS
+from trading_assets.venues.bybit import PRIVATE_STREAM, PUBLIC_STREAM, SYMBOLS
 
 if TYPE_CHECKING:
     from trading_assets.core.ports import Exchange, MarketData, VenueSymbols
     from trading_assets.core.settings import Settings
-    from trading_assets.core.streams import CandleStream, StreamEvent, Topic
+    from trading_assets.core.streams import AccountEvent, AccountStream, CandleStream, StreamEvent, Topic
     from trading_assets.exchange.keys import ApiKeys
     from trading_assets.exchange.transport import Transport
 
@@ -47,12 +47,18 @@ class EmbeddedVenue:
     ) -> CandleStream:
         """Candles of linear contracts. The exchange may have moved between two connections."""
         from trading_assets.exchange.stream import BybitCandleStream  # noqa: PLC0415
-        from trading_assets.simulator.launcher import ensure_running  # noqa: PLC0415
 
-        def url() -> str:
-            return ensure_running(settings).replace("http", "ws", 1) + PUBLIC_STREAM
+        return BybitCandleStream(
+            lambda: _stream_url(settings, PUBLIC_STREAM), topics, deliver, silence_s=settings.stream_silence_s
+        )
 
-        return BybitCandleStream(url, topics, deliver, silence_s=settings.stream_silence_s)
+    def open_account_stream(self, settings: Settings, deliver: Callable[[AccountEvent], None]) -> AccountStream:
+        """The account's changes."""
+        from trading_assets.exchange.account_stream import BybitAccountStream  # noqa: PLC0415
+
+        # Its clock is virtual: the signature ends by the exchange's own time.
+        now_ms = self.open_market_data(settings).now_ms
+        return BybitAccountStream(lambda: _stream_url(settings, PRIVATE_STREAM), account_keys(), deliver, now_ms)
 
 
 EMBEDDED = EmbeddedVenue()
@@ -66,6 +72,13 @@ def account_keys() -> ApiKeys:
     from trading_assets.simulator.auth import DEFAULT_API_KEY, DEFAULT_API_SECRET  # noqa: PLC0415
 
     return ApiKeys(SecretStr(DEFAULT_API_KEY), SecretStr(DEFAULT_API_SECRET))
+
+
+def _stream_url(settings: Settings, path: str) -> str:
+    """Where the exchange streams now: it may have moved between two connections."""
+    from trading_assets.simulator.launcher import ensure_running  # noqa: PLC0415
+
+    return ensure_running(settings).replace("http", "ws", 1) + path
 
 
 def _transport(settings: Settings, keys: ApiKeys | None) -> Transport:

@@ -26,7 +26,7 @@ from trading_assets.trading.context import ExecutionContext
 from trading_assets.trading.execute.submit import submit_orders
 from trading_assets.trading.reconcile.reconciler import reconcile
 from trading_assets.venues import open_exchange
-from trading_assets_tests.trading.desks import settings
+from trading_assets_tests.trading.fixtures import settings
 
 START_MS = 1_772_436_900_000  # 2026-03-02T07:35:00Z
 

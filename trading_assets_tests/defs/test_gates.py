@@ -102,7 +102,7 @@ def test_verdicts_run_code_and_versions_are_written_and_a_failed_check_stops_the
     database = Database(load_settings().resolved_database_url)
     with database.read() as connection:
         names = {f"candles/{tf}" for tf in ("5m", "60m")} | {"backtest_results/5m", "strategy_selections"}
-        verdicts = checks.of_hour(connection, HOUR, names)
+        verdicts = checks.by_asset(connection, HOUR, names)
     assert all(row["passed"] and row["run_id"] == first.run_id for row in verdicts)
     assert {(row["asset"], row["check_name"]) for row in verdicts} >= {
         ("strategy_selections", CHECK_NAME),

@@ -22,7 +22,7 @@ from trading_assets.simulator.clock import ClockMode, ClockSpec
 from trading_assets.simulator.embedded import RunningExchange, serve_in_thread
 from trading_assets.simulator.venue import ServeConfig
 from trading_assets_tests.defs.conftest import HOUR, run_job
-from trading_assets_tests.trading.desks import signal_row
+from trading_assets_tests.trading.fixtures import signal_row
 
 DAY = HOUR // DAY_MS * DAY_MS
 

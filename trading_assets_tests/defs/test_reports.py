@@ -22,7 +22,7 @@ from trading_assets.reporting.hours import first_hour_ms
 from trading_assets.simulator.embedded import RunningExchange
 from trading_assets_tests.defs.conftest import HOUR, run_job
 from trading_assets_tests.reporting.test_build import fill
-from trading_assets_tests.trading.desks import signal_row
+from trading_assets_tests.trading.fixtures import signal_row
 
 
 @pytest.fixture

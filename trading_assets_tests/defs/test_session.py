@@ -27,7 +27,7 @@ from trading_assets.simulator.embedded import RunningExchange, serve_in_thread
 from trading_assets.simulator.venue import ServeConfig
 from trading_assets.trading.context import trading_lease
 from trading_assets.trading.session.lease import trader_of
-from trading_assets.trading.session.selection import newest_selection
+from trading_assets.trading.session.watchlist import newest_selection
 from trading_assets.venues import open_exchange
 from trading_assets_tests.defs.conftest import HOUR
 

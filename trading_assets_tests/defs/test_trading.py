@@ -20,7 +20,7 @@ from trading_assets.definitions import build_definitions
 from trading_assets.defs import instance_queries as looking
 from trading_assets.defs.ops.trade import submit_orders
 from trading_assets.defs.resources import default_resources
-from trading_assets.ledger import account as books
+from trading_assets.ledger import account as account_ledger
 from trading_assets.ledger import signals
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.partitions import replace_partitions
@@ -116,7 +116,7 @@ def test_a_position_is_followed_from_fill_to_closing(
     signal_id = put_signal(ledger, account, stop_pct=0.3)
     run_job("trade")
     run_job("reconcile")
-    assert books.position_rows(ledger, "main")["symbol"].tolist() == [SYMBOL]
+    assert account_ledger.position_rows(ledger, "main")["symbol"].tolist() == [SYMBOL]
     for _ in range(48):
         venue.advance(HOUR_MS // 2)
         if account.position(SYMBOL) is None:
@@ -125,17 +125,17 @@ def test_a_position_is_followed_from_fill_to_closing(
     assert isinstance(told["closed"], dg.MarkdownMetadataValue)
     for part in (f"`{signal_id}`", "partition=2026-03-02-01%3A00", "| result | net "):
         assert part in str(told["closed"].value)
-    assert books.position_rows(ledger, "main").empty
-    closing = books.closing_rows(ledger, "main").iloc[0]
+    assert account_ledger.position_rows(ledger, "main").empty
+    closing = account_ledger.closing_rows(ledger, "main").iloc[0]
     assert closing["reason"] in ("stop", "target")
     assert closing["signal_id"] == signal_id
     assert (closing["pnl"] > 0) == (closing["reason"] == "target")
-    fills = books.fill_rows(ledger, "main")
+    fills = account_ledger.fill_rows(ledger, "main")
     assert (fills["exec_type"] == "Trade").sum() >= 2
     before = len(fills)
     run_job("reconcile")
-    assert len(books.fill_rows(ledger, "main")) == before
-    assert len(books.closing_rows(ledger, "main")) == 1
+    assert len(account_ledger.fill_rows(ledger, "main")) == before
+    assert len(account_ledger.closing_rows(ledger, "main")) == 1
 
 
 @pytest.mark.usefixtures("either_ledger")

@@ -29,7 +29,7 @@ from trading_assets.exchange.bybit import BybitExchange
 from trading_assets.exchange.transport import READ_ATTEMPTS, Connection, Transport
 from trading_assets.market.store import CandleStore
 from trading_assets.venues import open_exchange, open_market_data
-from trading_assets.venues.bybit import BybitVenue
+from trading_assets.venues.bybit import MAINNET
 from trading_assets_tests.exchange import stub as stubs
 from trading_assets_tests.exchange.conftest import Connect
 from trading_assets_tests.exchange.stub import DROPPED, Reply, Request, Stub, envelope, server_time
@@ -196,7 +196,7 @@ def test_each_venue_has_its_host(venue: str, host: str, monkeypatch: pytest.Monk
     exchange.close()
 
 
-def test_another_host_of_the_exchange_is_another_instance(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_regional_site_is_asked_under_its_own_host(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[str, bool]] = []
 
     def send(session: requests.Session, request: requests.PreparedRequest, **__: object) -> requests.Response:
@@ -204,12 +204,11 @@ def test_another_host_of_the_exchange_is_another_instance(monkeypatch: pytest.Mo
         raise requests.ConnectTimeout("nobody is called in a test")
 
     monkeypatch.setattr(requests.Session, "send", send)
-    venue = BybitVenue(rest_url="https://api.example.org", stream_host="stream.example.org", is_real_money=True)
-    data = venue.open_market_data(load_settings())
+    data = MAINNET.open_market_data(load_settings(bybit_region="ge"))
     monkeypatch.setattr(data._transport, "_sleep", lambda _: None)  # type: ignore[attr-defined]
     with pytest.raises(ExchangeUnavailableError):
         data.tickers()
-    assert {url.split("/v5/")[0] for url, _ in asked} == {"https://api.example.org"}
+    assert {url.split("/v5/")[0] for url, _ in asked} == {"https://api.bybitgeorgia.ge"}
     assert all(by_proxy for _, by_proxy in asked), "a proxy of the environment is used, as for Bybit's own hosts"
 
 

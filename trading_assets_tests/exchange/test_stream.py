@@ -174,7 +174,7 @@ def test_a_malformed_candle_is_counted_and_the_line_lives_on(
 ) -> None:
     listener = listen(exchange)
     listener.next(Up)
-    listener.stream._hear(b'{"topic":"kline.1.SOLUSDT","data":[{"confirm":true,"start":"x"}],"ts":1772413200000}')
+    listener.stream._on_candle(b'{"topic":"kline.1.SOLUSDT","data":[{"confirm":true,"start":"x"}],"ts":1772413200000}')
     assert listener.stream.counts.malformed == 1
     exchange.advance(MINUTE_MS)
     listener.next(ClosedCandle)

@@ -37,7 +37,7 @@ def test_a_month_of_verdicts_is_replaced_as_a_whole(database: Database) -> None:
         assert len(checks.failed(database, hours)) == (0 if passed else 720)
 
 
-def test_a_signal_is_barred_by_its_hours_checks_and_by_its_own_candles_alone(database: Database) -> None:
+def test_a_signal_is_blocked_by_its_hours_checks_and_by_its_own_candles_alone(database: Database) -> None:
     put_fault(database, "BADUSDT", "5m", "jump: 1 candles")
     put_fault(database, "BADUSDT", "15m", None)
     row = {"hour_ms": 0, "timeframe": "5m"}
@@ -47,10 +47,10 @@ def test_a_signal_is_barred_by_its_hours_checks_and_by_its_own_candles_alone(dat
         {**row, "signal_id": "other timeframe", "symbol": "BADUSDT", "timeframe": "15m"},
         {**row, "signal_id": "other hour", "symbol": "BADUSDT", "hour_ms": HOUR_MS},
     ]
-    assert checks.barred(database, signals) == {
+    assert checks.blocked(database, signals) == {
         "bad": "5m candles of BADUSDT: jump: 1 candles (hour of 1970-01-01T00:00:00Z)"
     }
     checks.record(database, [Verdict("backtest_results/1m", "no_look_ahead", False, "cheats")], [HOUR_MS], "run")
-    assert checks.barred(database, signals)["other hour"].startswith(
+    assert checks.blocked(database, signals)["other hour"].startswith(
         "no_look_ahead of backtest_results/1m failed: cheats"
     )

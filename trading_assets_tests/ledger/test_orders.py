@@ -10,14 +10,14 @@ import sqlalchemy as sa
 
 from trading_assets.core.errors import LeaseLostError
 from trading_assets.core.models import Side, Wallet
-from trading_assets.ledger import account as books
+from trading_assets.ledger import account as account_ledger
 from trading_assets.ledger import leases, orders, signals
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.leases import Lease
 from trading_assets.ledger.orders import Intent
 from trading_assets.ledger.tables import order_events, risk_events
-from trading_assets.trading.execute.saga import advance
-from trading_assets_tests.trading.desks import NOW_MS, add_signal
+from trading_assets.trading.saga.transitions import advance
+from trading_assets_tests.trading.fixtures import NOW_MS, add_signal
 
 D = Decimal
 
@@ -198,17 +198,17 @@ def test_equity_is_added_when_it_changed(database: Database) -> None:
     def add(equity: str, time_ms: int) -> None:
         wallet = Wallet(D(equity), D(equity), D(equity), D(0), D(0), D(0))
         with database.write() as connection:
-            books.add_equity(connection, "main", wallet, time_ms)
+            account_ledger.add_equity(connection, "main", wallet, time_ms)
 
     for time_ms, equity in enumerate(["1000", "1000.00", "1001", "1000", "1000"]):
         add(equity, time_ms)
-    assert books.equity_rows(database, "main")["equity"].tolist() == [1000.0, 1001.0, 1000.0]
+    assert account_ledger.equity_rows(database, "main")["equity"].tolist() == [1000.0, 1001.0, 1000.0]
 
 
 def test_a_risk_event_is_added_when_it_is_new(database: Database) -> None:
     def add(symbol: str | None, detail: str) -> bool:
         with database.write() as connection:
-            return books.add_risk_event(connection, "main", "difference", symbol, detail, 0)
+            return account_ledger.add_risk_event(connection, "main", "difference", symbol, detail, 0)
 
     assert [add("A", "x"), add("A", "x"), add("A", "y"), add("B", "y"), add(None, "y")] == [
         True,

@@ -8,16 +8,14 @@ import sqlalchemy as sa
 
 from trading_assets.core.schemas import HOURLY_TABLES, STRATEGY_SELECTIONS, Table
 from trading_assets.core.timeframes import DAY_MS, HOUR_MS
-from trading_assets.ledger import checks
-from trading_assets.ledger import evaluations as looks
+from trading_assets.ledger import checks, evaluations
 from trading_assets.ledger.checks import Verdict
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.evaluations import Evaluation
-from trading_assets.ledger.lineage import Write
-from trading_assets.ledger.partitions import replace_partitions
+from trading_assets.ledger.partitions import Write, replace_partitions
 from trading_assets.ledger.retention import Ages, delete_old, runs_of_open_orders
 from trading_assets.ledger.tables import entry_signals, metadata, sql_table
-from trading_assets_tests.trading.desks import add_signal
+from trading_assets_tests.trading.fixtures import add_signal
 
 OLD, YOUNG = 400_000 * HOUR_MS, 400_000 * HOUR_MS + 30 * DAY_MS
 NOW = YOUNG + HOUR_MS
@@ -60,7 +58,7 @@ def test_a_dry_run_counts_and_deletes_nothing(database: Database) -> None:
     table = HOURLY_TABLES[0]
     put(database, table, [OLD + hour * HOUR_MS for hour in range(48)], "AUSDT")
     checks.record(database, [Verdict("market_scan", "SCHEMA", True)], [OLD], "run")
-    looks.add(database, "main", Evaluation(OLD, OLD, {"AUSDT": ""}))
+    evaluations.add(database, "main", Evaluation(OLD, OLD, {"AUSDT": ""}))
     counted = delete_old(database, WEEK, dry_run=True, btc="BTCUSDT")
     assert counted[table.name] == 48
     assert len(held(database, table.name)) == 48

@@ -88,5 +88,5 @@ def test_gates_are_shut_until_they_are_told_to_be_open(database: Database) -> No
     with database.write() as connection:
         for gate, found in (("margin", "none"), ("stops in a row", "5"), ("margin", None), ("positions", "10")):
             risk.add_gate_event(connection, "main", gate, found, 1)
-        assert risk.shut_gates(connection, "main") == {"stops in a row", "positions"}
-        assert risk.shut_gates(connection, "other") == set()
+        assert risk.failed_gates(connection, "main") == {"stops in a row", "positions"}
+        assert risk.failed_gates(connection, "other") == set()

@@ -94,7 +94,7 @@ def by_parity(chosen: Sequence[Follow], found: dict[str, Signal]) -> pd.DataFram
     signals = [{**signal.row, "status": "expired", "reason": None, "order_link_id": None} for signal in found.values()]
     day = LiveDay(
         selections=pd.DataFrame([follow._asdict() for follow in chosen]),
-        looks=[Evaluation(now_ms, follow.hour_ms, {follow.symbol: ""}) for now_ms, follow in looks(chosen)],
+        evaluations=[Evaluation(now_ms, follow.hour_ms, {follow.symbol: ""}) for now_ms, follow in looks(chosen)],
         signals=pd.DataFrame(signals, columns=list(signals[0]) if signals else ["signal_id"]),
         trades={},
     )

@@ -16,9 +16,9 @@ from trading_assets.trading.automation import (
     Launch,
     Research,
     Reselect,
-    Session,
     SessionRun,
     Skip,
+    StartSession,
     decide_reconcile,
     decide_research,
     decide_selection,
@@ -215,7 +215,7 @@ def test_a_session_is_started_when_none_lives_or_a_newer_selection_is_there(
 ) -> None:
     decision = decide_session(selected=selected, trader=trader, runs=runs, failed_ago_s=failed)
     assert says in decision.reason
-    assert isinstance(decision, Skip) if dead is None else decision == Session(decision.reason, dead)
+    assert isinstance(decision, Skip) if dead is None else decision == StartSession(decision.reason, dead)
 
 
 @pytest.mark.parametrize(

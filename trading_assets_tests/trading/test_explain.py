@@ -15,13 +15,12 @@ from trading_assets.core.timeframes import HOUR_MS, hour_key
 from trading_assets.ledger import checks
 from trading_assets.ledger.checks import Verdict
 from trading_assets.ledger.database import Database
-from trading_assets.ledger.lineage import Write
-from trading_assets.ledger.partitions import replace_partitions
+from trading_assets.ledger.partitions import Write, replace_partitions
 from trading_assets.trading.execute.submit import submit_orders
 from trading_assets.trading.explain import Explanation, Links, Step, explain, markdown, plain, print_explanation
 from trading_assets.trading.reconcile.reconciler import reconcile
 from trading_assets_tests.fakes import order_link_id
-from trading_assets_tests.trading.desks import NOW_MS, Bench, add_signal, bench_on
+from trading_assets_tests.trading.fixtures import NOW_MS, Bench, add_signal, bench_on
 
 HOUR = NOW_MS // HOUR_MS * HOUR_MS - HOUR_MS
 LINKS = Links("http://dagster.example:3000/")

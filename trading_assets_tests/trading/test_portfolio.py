@@ -17,7 +17,7 @@ from trading_assets.trading.execute.submit import submit_orders
 from trading_assets.trading.portfolio import DIMENSIONS, Portfolio, portfolio
 from trading_assets.trading.reconcile.reconciler import reconcile
 from trading_assets.trading.risk import guard as risk_guard
-from trading_assets_tests.trading.desks import Bench, add_signal, bench_on
+from trading_assets_tests.trading.fixtures import Bench, add_signal, bench_on
 
 D = Decimal
 

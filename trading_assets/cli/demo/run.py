@@ -28,7 +28,7 @@ from trading_assets.core.schemas import BACKTEST_RESULTS, CANDLE_COVERAGE, MARKE
 from trading_assets.core.settings import Settings
 from trading_assets.core.timeframes import HOUR_MS, MINUTE_MS, as_of_ms, iso
 from trading_assets.defs.partitions import key_of
-from trading_assets.ledger import account as books
+from trading_assets.ledger import account as account_ledger
 from trading_assets.ledger import orders, signals
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.partitions import read_partitions
@@ -226,7 +226,7 @@ def _reconcile(walk: _Walk) -> None:
     known = _closed(walk)
     walk.run("reconcile")
     walk.reconciled_ms = walk.now_ms
-    for row in books.closing_rows(walk.database, walk.settings.account).iloc[known:].to_dict("records"):
+    for row in account_ledger.closing_rows(walk.database, walk.settings.account).iloc[known:].to_dict("records"):
         colour = "green" if row["pnl"] > 0 else "red"
         walk.report.say(
             f"  {iso(int(row['closed_ms']))[11:16]}  [{colour}]closed[/] {row['position_side']} {row['symbol']} at its "
@@ -235,7 +235,7 @@ def _reconcile(walk: _Walk) -> None:
 
 
 def _closed(walk: _Walk) -> int:
-    return len(books.closing_rows(walk.database, walk.settings.account))
+    return len(account_ledger.closing_rows(walk.database, walk.settings.account))
 
 
 def _summary(walk: _Walk) -> None:
@@ -243,7 +243,7 @@ def _summary(walk: _Walk) -> None:
     selections = read_partitions(database, STRATEGY_SELECTIONS, [walk.hour_ms])
     found = signals.since(database, account, 0)
     executed = found[found["status"] == signals.EXECUTED]
-    closings = books.closing_rows(database, account)
+    closings = account_ledger.closing_rows(database, account)
     counts = report.counts
     counts.signals, counts.orders, counts.closed = len(found), len(executed), len(closings)
     report.say("")
@@ -282,7 +282,7 @@ def _summary(walk: _Walk) -> None:
         "take_profit": "target",
     }
     report.frame("Orders with their stops", executed.sort_values("signal_timestamp_ms"), columns)
-    report.frame("Open positions", books.position_rows(database, account), POSITION_COLUMNS)
+    report.frame("Open positions", account_ledger.position_rows(database, account), POSITION_COLUMNS)
     columns = {
         "closed_ms": "closed",
         "symbol": "coin",
@@ -293,7 +293,7 @@ def _summary(walk: _Walk) -> None:
         "pnl": "PnL $",
     }
     report.frame("Closings", closings, columns)
-    equity = books.equity_rows(database, account)
+    equity = account_ledger.equity_rows(database, account)
     report.stages()
     report.say(f"Equity {_money(equity, 0)} -> {_money(equity, -1)} USD. Next: [bold]make dev[/], and open the UI.")
 

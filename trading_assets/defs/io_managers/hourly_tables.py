@@ -10,8 +10,7 @@ from trading_assets.core.timeframes import local_ms
 from trading_assets.defs.partitions import hours_of
 from trading_assets.defs.resources import DatabaseResource
 from trading_assets.defs.table_io import asset_name, rows_of, table_of
-from trading_assets.ledger.lineage import Write
-from trading_assets.ledger.partitions import read_partitions, replace_partitions
+from trading_assets.ledger.partitions import Write, read_partitions, replace_partitions
 
 
 class HourlyTableIOManager(dg.ConfigurableIOManager):

@@ -22,10 +22,10 @@ from trading_assets.defs.resources import (
     NotifierResource,
     SettingsResource,
 )
-from trading_assets.trading.session.lease import NotOurTurnError
+from trading_assets.trading.session.lease import AccountTakenError
 from trading_assets.trading.session.log import Heartbeat, SessionMessage, SignalsFound
-from trading_assets.trading.session.selection import newest_selection
 from trading_assets.trading.session.session import Session
+from trading_assets.trading.session.watchlist import newest_selection
 from trading_assets.venues import open_candle_stream
 
 SERVES = "trading_assets/serves"
@@ -74,7 +74,7 @@ def trade_session(
         session.stop()
         worker.join(STOP_WITHIN_S)
         _write_down(context, selected.hour_ms, told, wait_s=0.0)
-    if isinstance(worker.error, NotOurTurnError):
+    if isinstance(worker.error, AccountTakenError):
         context.log.warning(str(worker.error))
         context.add_output_metadata({"ended": str(worker.error)})
         return

@@ -22,12 +22,12 @@ from trading_assets.defs.resources import (
     NotifierResource,
     SettingsResource,
 )
-from trading_assets.ledger import signals as ledger
+from trading_assets.ledger import signals
 from trading_assets.market.loading import load_live
 from trading_assets.strategies.base import Strategy
 from trading_assets.trading.decide import finder
 from trading_assets.trading.execute import submit as executor
-from trading_assets.trading.session.selection import newest_selection
+from trading_assets.trading.session.watchlist import newest_selection
 
 
 class TradeConfig(dg.Config):
@@ -88,11 +88,11 @@ def find_entry_signals(
     if not report.signals:
         return True
     identities = [str(row["signal_id"]) for row in report.signals]
-    rows = ledger.by_ids(record, identities)
+    rows = signals.by_ids(record, identities)
     check = validate(ENTRY_SIGNALS, rows)
     log_signals(context, rows, selected.hour_ms, check, dict(report.skipped))
     if not check.passed:
-        ledger.reject(record, identities, finder.BROKEN)
+        signals.reject(record, identities, finder.BROKEN)
     return check.passed
 
 

@@ -1,4 +1,4 @@
-"""From any earlier schema of the ledger to today's, and back. The revisions are in `versions`, one a file.
+"""Migrations of the ledger's schema, up and down. The revisions are in `versions`, one a file.
 
 A new revision is a file there, in step with `ledger.tables`, and its number in `HEAD`. Alembic is imported only when
 there is something to do: a ledger at head costs one query to open.
@@ -22,10 +22,10 @@ HEAD = "0007"
 """The newest revision."""
 
 LOCK = "schema"
-"""What one process may do at a time."""
+"""Name of what only one process does at a time."""
 
 _ALEMBIC = threading.Lock()
-"""Alembic's `op` and `context` are one a process."""
+"""Alembic has one `op` and one `context` in a process."""
 
 _DAGSTERS = "event_logs"
 """A table of Dagster's storage, which counts its revisions in a table of the same name as ours."""
@@ -34,7 +34,7 @@ _VERSION = sa.table("alembic_version", sa.column("version_num"))
 
 
 def revision_of(connection: sa.Connection) -> str | None:
-    """The schema's revision; None where there is no ledger yet, or one from before it had migrations."""
+    """Return the schema's revision; None where there is no ledger yet, or one that is older than its migrations."""
     inspector = sa.inspect(connection)
     if not inspector.has_table(_VERSION.name):
         return None
@@ -83,13 +83,15 @@ def downgrade(connection: sa.Connection, revision: str) -> None:
 
 
 def revisions() -> list[str]:
-    """The numbers of all revisions, oldest first."""
+    """Return the numbers of all revisions, oldest first."""
     return sorted(path.stem[1:5] for path in (Path(__file__).parent / "versions").glob("r[0-9]*.py"))
 
 
 def require_known(revision: str | None) -> None:
-    """Raises:
-    StorageError: this program does not know the revision, so a newer one made it.
+    """Check that this program knows the revision.
+
+    Raises:
+        StorageError: it does not, so a newer program made it.
     """
     if revision is not None and revision not in revisions():
         raise StorageError(
@@ -109,7 +111,7 @@ def _config(connection: sa.Connection) -> Config:
 
 
 def _describe(connection: sa.Connection) -> None:
-    """The comments of `ledger.tables`, where the database keeps comments: revisions have none."""
+    """Set the comments of `ledger.tables`, where the database keeps comments: revisions have none."""
     described: list[sa.schema.SetTableComment | sa.schema.SetColumnComment] = [
         *(sa.schema.SetTableComment(table) for table in metadata.sorted_tables if table.comment),
         *(sa.schema.SetColumnComment(column) for table in metadata.sorted_tables for column in table.columns),

@@ -1,4 +1,4 @@
-"""The decision to enter: from a selection and newest closed candles to a signal, or the reason why not. Pure."""
+"""The decision to enter: a signal from a selection and the newest closed candles, or the reason why not. Pure."""
 
 from __future__ import annotations
 
@@ -31,24 +31,24 @@ class Signal:
 
 @dataclass(frozen=True)
 class NoSignal:
-    """Why there is none. `is_strategys`: it looked, and saw no entry."""
+    """Why there is no signal. `is_strategys`: the strategy was evaluated, and had no entry."""
 
     reason: str
     is_strategys: bool = False
 
 
 def signal_id(account: str, symbol: str, timeframe: Timeframe, strategy: str, bar_close_ms: int) -> str:
-    """The identity of a decision: the same bar decided again is the same signal."""
+    """Return the identity of a decision: the same bar decided again is the same signal."""
     return f"{account}:{symbol}:{timeframe.value}:{strategy}:{bar_close_ms}"
 
 
 def newest_close_ms(timeframe: Timeframe, now_ms: int) -> int:
-    """Close of the newest candle that has closed."""
+    """Return the close of the newest candle that has closed."""
     return floor_ms(now_ms, timeframe.ms)
 
 
 def is_due(timeframe: Timeframe, now_ms: int, ttl_s: int) -> bool:
-    """Whether the newest closed candle is young enough for a signal."""
+    """Return whether the newest closed candle is young enough for a signal."""
     return now_ms - newest_close_ms(timeframe, now_ms) < ttl_s * 1000
 
 
@@ -63,7 +63,7 @@ def decide(
     now_ms: int,
     last_exit_ms: int | None,
 ) -> Signal | NoSignal:
-    """The strategy's decision at the newest closed bar.
+    """Return the strategy's decision at the newest closed bar.
 
     Args:
         hour_ms: the partition of the selection.
@@ -132,7 +132,7 @@ def decide(
 
 
 def _fault(data: StrategyData, settings: Settings, now_ms: int) -> str | None:
-    """What is wrong with the stored candles that the decision reads; days are made of them."""
+    """Return what is wrong with the stored candles that the decision reads. Days are made of them."""
     limits = Limits.of(settings)
     own = {data.timeframe: data.candles, **data.other}
     for whose, frames in ((data.symbol, own), (settings.symbols.btc, data.btc)):

@@ -1,4 +1,4 @@
-"""Looks for entry signals over all selections and inserts the new ones. What a signal is, `signals.py` decides."""
+"""Evaluates all selections for entry signals, and inserts the new ones. What a signal is, `entry` decides."""
 
 from __future__ import annotations
 
@@ -14,10 +14,8 @@ from trading_assets.core.models import ContractStatus, Instrument
 from trading_assets.core.settings import Settings
 from trading_assets.core.strategy_data import StrategyData
 from trading_assets.core.timeframes import Timeframe, as_of_ms
-from trading_assets.ledger import account as books
-from trading_assets.ledger import evaluations as looks
-from trading_assets.ledger import orders
-from trading_assets.ledger import signals as ledger
+from trading_assets.ledger import account as account_ledger
+from trading_assets.ledger import evaluations, orders, signals
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.evaluations import Evaluation
 from trading_assets.strategies.base import Strategy
@@ -30,27 +28,28 @@ DUPLICATE_WINDOW_MS = 300_000
 SAME_PRICE = 0.001
 
 BROKEN = "entry_signals broke its schema; see its check"
-"""Why signals are rejected that do not pass their check: else the next run would find them waiting."""
+"""Why signals that fail their check are rejected. Otherwise the next run would submit them."""
 
 Load = Callable[[str, Timeframe, Strategy], StrategyData]
 
 
 @dataclass
 class FinderReport:
-    """What a look found: new signals (rows of `entry_signals`), and how many selections had none, by reason.
+    """What an evaluation found: new signals (rows of `entry_signals`), and how many selections had none, by reason.
 
-    `looked` has each coin whose candle was due, with what kept it from a decision or a signal; empty means decided.
+    `outcomes` has each coin whose candle was due, with the reason why it was not decided, or its signal was dropped. It
+    is empty where the coin was decided.
     """
 
     signals: list[Mapping[str, object]] = field(default_factory=list)
     skipped: Counter[str] = field(default_factory=Counter)
     failures: dict[str, str] = field(default_factory=dict)
-    looked: dict[str, str] = field(default_factory=dict)
+    outcomes: dict[str, str] = field(default_factory=dict)
 
     def skip(self, symbol: str, reason: str) -> None:
-        """This coin has no signal, for a reason that is not its strategy's."""
+        """Count a coin without a signal, for a reason other than its strategy's decision."""
         self.skipped[reason] += 1
-        self.looked[symbol] = reason
+        self.outcomes[symbol] = reason
 
 
 def find_entry_signals(
@@ -63,15 +62,15 @@ def find_entry_signals(
     now_ms: int,
     run_id: str | None = None,
 ) -> FinderReport:
-    """Decide on each selection whose newest candle is fresh; insert signals that are new.
+    """Decide on each selection whose newest candle is fresh. Insert the signals that are new.
 
-    One selection's failure is reported and never stops the others. `run_id` is the Dagster run that looks.
+    One selection's failure is reported and never stops the others. `run_id` is the Dagster run that evaluates.
     """
     report, found = FinderReport(), list[Signal]()
-    recent = ledger.recent(
+    recent = signals.recent(
         database, settings.account, now_ms - max(DUPLICATE_WINDOW_MS, settings.min_signal_interval_s * 1000)
     )
-    exits = books.closing_rows(database, settings.account, now_ms - Timeframe.D1.ms)
+    exits = account_ledger.closing_rows(database, settings.account, now_ms - Timeframe.D1.ms)
     occupied = {intent.symbol for intent in orders.occupying(database, settings.account)}
     last_exit = exits.groupby("symbol")["closed_ms"].max().to_dict()
     for selection in selections.sort_values("symbol").to_dict("records"):
@@ -115,9 +114,9 @@ def find_entry_signals(
             reason = decision.reason.split(":")[0]
             report.skip(symbol, reason)
             if decision.is_strategys:
-                report.looked[symbol] = ""
+                report.outcomes[symbol] = ""
             continue
-        report.looked[symbol] = ""
+        report.outcomes[symbol] = ""
         duplicate = duplicate_of(decision, recent.get(symbol, ()), settings, now_ms)
         if duplicate is not None:
             report.skip(symbol, duplicate)
@@ -125,26 +124,27 @@ def find_entry_signals(
             found.append(decision)
     # All in one transaction: a commit waits for the disk, and thirty candles may have closed at once.
     rows = [{**signal.row, "run_id": run_id} for signal in found]
-    added = ledger.insert_new(database, rows)
+    added = signals.insert_new(database, rows)
     report.signals = [row for row in rows if row["signal_id"] in added]
     report.skipped["signal exists"] += len(found) - len(report.signals)
     report.skipped += Counter()  # without reasons that were counted zero times
-    if report.looked:
-        looks.add(database, settings.account, Evaluation(now_ms, int(selections["hour_ms"].max()), report.looked))
+    if report.outcomes:
+        hour_ms = int(selections["hour_ms"].max())
+        evaluations.add(database, settings.account, Evaluation(now_ms, hour_ms, report.outcomes))
     return report
 
 
-def duplicate_of(signal: Signal, recent: Sequence[ledger.RecentSignal], settings: Settings, now_ms: int) -> str | None:
-    """Why a signal repeats one of its symbol's recent ones (spec section 7), or None."""
+def duplicate_of(signal: Signal, recent: Sequence[signals.RecentSignal], settings: Settings, now_ms: int) -> str | None:
+    """Return why a signal repeats one of its symbol's recent ones; None where it does not."""
     row = signal.row
     if any(one.signal_id == signal.signal_id for one in recent):
         return "signal exists"
     within = [one for one in recent if one.created_at_ms >= now_ms - DUPLICATE_WINDOW_MS]
-    if any(one.status == ledger.EXECUTING for one in within):
+    if any(one.status == signals.EXECUTING for one in within):
         return "another signal of the symbol is executing"
     entry = float(row["entry_price"])  # type: ignore[arg-type]
     alike = (
-        one.status == ledger.ACTIVE
+        one.status == signals.ACTIVE
         and one.position_type == row["position_type"]
         and abs(one.entry_price / entry - 1) <= SAME_PRICE
         for one in within

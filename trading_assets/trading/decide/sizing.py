@@ -1,4 +1,4 @@
-"""From a signal to an order's quantity and stops, on the venue's steps. Pure arithmetic in `Decimal`."""
+"""Quantity and stops of an order, on the venue's steps. Pure arithmetic in `Decimal`."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Unsizable:
 
 
 def size_position(instrument: Instrument, price: Decimal, settings: Settings) -> Size | Unsizable:
-    """The quantity of a position at `price`, rounded down to the step."""
+    """Return the quantity of a position at `price`, rounded down to the step."""
     notional = settings.target_notional
     qty = (notional / price) // instrument.qty_step * instrument.qty_step
     if qty < instrument.min_qty or qty <= 0:
@@ -42,18 +42,18 @@ def size_position(instrument: Instrument, price: Decimal, settings: Settings) ->
 
 
 def to_tick(price: Decimal, tick: Decimal) -> Decimal:
-    """The nearest multiple of the tick."""
+    """Return the nearest multiple of the tick."""
     return (price / tick).to_integral_value(ROUND_HALF_EVEN) * tick
 
 
 def exits(
     close: Decimal, distance: Decimal, reward_risk: Decimal, *, long: bool, slippage_bps: float, tick: Decimal
 ) -> tuple[Decimal, Decimal] | None:
-    """Stop loss and take profit of an entry at a bar's close, measured as a backtest does, then rounded to the tick.
+    """Return stop loss and take profit of an entry at a bar's close, as a backtest sets them, rounded to the tick.
 
-    A backtest fills at the close with slippage, and its stop stands a fraction `distance` / `close` away from that
-    fill. Both stand at least a tick from the close, too, which the venue takes for the price; None where a price would
-    not be > 0.
+    A backtest fills at the close with slippage, and its stop is a fraction `distance` / `close` away from that fill.
+    Both are at least a tick away from the close, too, which the venue takes for the price. Return None where a price
+    would not be > 0.
     """
     sign = 1 if long else -1
     fill = 1 + sign * Decimal(str(slippage_bps)) / 10_000
@@ -67,7 +67,7 @@ def exits(
 def stops(
     entry: Decimal, distance: Decimal, reward_risk: Decimal, *, long: bool, tick: Decimal
 ) -> tuple[Decimal, Decimal] | None:
-    """Stop loss and take profit on the tick, at least one tick from the entry; None where a price would not be > 0."""
+    """Return stop loss and take profit, at least one tick from the entry; None where a price would not be > 0."""
     sign = 1 if long else -1
     stop = to_tick(entry - sign * distance, tick)
     target = to_tick(entry + sign * distance * reward_risk, tick)

@@ -1,7 +1,7 @@
-"""Closes every position of ours at the market, reduce-only: by a person's command, never by itself. Opens nothing.
+"""Closes every position of ours by reduce-only market orders, by a person's command only. Opens nothing.
 
-It halts trading first, so that nothing is opened behind its back. Each closing order has an id made from the position's
-signal: killed at any line and started again, it finds what it has sent and closes only what is left.
+It halts trading first, so that nothing is opened meanwhile. The id of each closing order is made from the position's
+signal. When it is killed and started again, it finds the orders that it has sent and closes only what is left.
 """
 
 from __future__ import annotations
@@ -15,22 +15,22 @@ from trading_assets.core.models import Order, OrderRequest, Position
 from trading_assets.ledger import orders
 from trading_assets.ledger.risk import RiskState
 from trading_assets.trading.context import ExecutionContext
-from trading_assets.trading.execute.recovery import recover
 from trading_assets.trading.reconcile.reconciler import reconcile
 from trading_assets.trading.risk import guard as risk_guard
+from trading_assets.trading.saga.recovery import recover
 
 PASSES = 20
 PAUSE_S = 0.2
-"""After pass n it waits n times as long, 38 s in all: an order in flight when trading halts is settled by its own
-process, or 30 s later by this one."""
+"""After pass n it waits n times as long, 38 s in all. An order that is in flight when trading halts is settled by its
+own process, or 30 s later by this one."""
 
 ORDERS_OF_A_POSITION = 20
-"""A closing order may fill in part, or meet an empty book: another follows, so many at most."""
+"""Most closing orders of one position: one may fill in part, or meet an empty order book."""
 
 
 @dataclass
 class FlattenReport:
-    """What was closed (symbol and quantity), what is left and why, and what is not ours."""
+    """What was closed (quantity by symbol), what is left and why, and what is not ours."""
 
     closed: dict[str, Decimal] = field(default_factory=dict)
     left: dict[str, str] = field(default_factory=dict)
@@ -46,7 +46,7 @@ class FlattenReport:
 
 @dataclass(frozen=True)
 class _Target:
-    """A position to close. `identity` makes the ids of its orders; `qty` of it was ours when it was opened."""
+    """A position to close. The ids of its orders are made from `identity`; `qty` is the quantity to close."""
 
     identity: str
     position: Position
@@ -54,7 +54,7 @@ class _Target:
 
 
 def flatten(context: ExecutionContext, *, reason: str, actor: str, foreign: bool = False) -> FlattenReport:
-    """Halt trading and close every position of ours; also those opened by others, if `foreign`.
+    """Halt trading and close every position of ours; with `foreign` also positions that others opened.
 
     Raises:
         ExchangeError: the positions cannot be read; trading is halted, what was closed before stays closed.
@@ -80,7 +80,7 @@ def flatten(context: ExecutionContext, *, reason: str, actor: str, foreign: bool
 
 
 def _targets(context: ExecutionContext, *, foreign: bool) -> tuple[list[_Target], list[str]]:
-    """Positions to close, and those of others to leave alone."""
+    """Return the positions to close, and the positions of others to leave alone."""
     ours = {intent.symbol: intent for intent in orders.occupying(context.database, context.settings.account)}
     targets, left_alone = [], []
     for position in context.exchange.positions():
@@ -105,7 +105,7 @@ def _targets(context: ExecutionContext, *, foreign: bool) -> tuple[list[_Target]
 
 
 def _sent(context: ExecutionContext, target: _Target) -> list[Order]:
-    """Closing orders of the position so far, by this run or an earlier one."""
+    """Return the closing orders that this run and earlier ones have sent."""
     symbol = target.position.symbol
     sent = []
     for link in _links(context, target):
@@ -117,7 +117,7 @@ def _sent(context: ExecutionContext, target: _Target) -> list[Order]:
 
 
 def _close(context: ExecutionContext, target: _Target) -> str:
-    """Send an order for what is left of a position, unless one is under way; what is to be said until it is closed."""
+    """Send an order for what is left of a position, unless one is open. Return what to report until it is closed."""
     symbol = target.position.symbol
     try:
         sent = _sent(context, target)

@@ -1,56 +1,50 @@
-"""From waiting signals to positions with their stops: once each, or not at all. The only place that opens positions.
+"""Turns waiting signals into positions with their stops, each once or not at all. Only this module opens positions.
 
-Signals are gated and reserved one after the other, the most confident first, so that limits hold exactly; what was
-reserved is sent at once, several symbols side by side, and followed to its end after all have been sent.
+What becomes of a signal, `plan` decides; the steps of an order are in `saga.steps`. Signals are planned and reserved
+one after the other, the most confident first, so that limits hold exactly. Then all reserved orders are sent in
+parallel, and looked up after all have been sent.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any, TypeVar
 
 from trading_assets.core.errors import ExchangeError, TradingAssetsError
 from trading_assets.core.events import Failure
-from trading_assets.core.models import Instrument, Side, Ticker
-from trading_assets.ledger import account as books
-from trading_assets.ledger import checks, leases, orders
-from trading_assets.ledger import signals as ledger
+from trading_assets.core.models import Side
+from trading_assets.ledger import account as account_ledger
+from trading_assets.ledger import checks, leases, orders, signals
 from trading_assets.ledger.leases import Lease
 from trading_assets.ledger.orders import Intent
 from trading_assets.trading.context import ExecutionContext, trading_lease
-from trading_assets.trading.decide.sizing import Size, Unsizable, size_position
-from trading_assets.trading.execute import steps
-from trading_assets.trading.execute.recovery import recover
-from trading_assets.trading.execute.saga import Step
-from trading_assets.trading.portfolio import account_snapshot
+from trading_assets.trading.decide.sizing import Size
+from trading_assets.trading.execute.plan import Market, Refused, Row, account_after, plan_entry
+from trading_assets.trading.execute.workers import worker_pool
 from trading_assets.trading.reconcile.reconciler import reconcile
-from trading_assets.trading.risk.guard import admit
-from trading_assets.trading.risk.pre_trade import Account, Candidate
+from trading_assets.trading.risk import guard as risk_guard
+from trading_assets.trading.risk.pre_trade import Account
+from trading_assets.trading.saga import steps
+from trading_assets.trading.saga.recovery import recover
 
 LEASE_MS = 30_000
-"""A submitter that died keeps others waiting for so long."""
+"""Others wait this long for a process that died while it submitted."""
 
-TIME_LASTS_MS = 200
-"""The venue's time is asked again after so long by the local clock."""
+TIME_AGE_MS = 200
+"""The venue's time is asked again after this time by the local clock."""
 
 ALL_TICKERS_FROM = 4
-"""From so many symbols on, all tickers in one answer cost less than one each."""
-
-Row = dict[str, Any]
-"""A waiting signal: a row of `entry_signals`."""
-
-_Result = TypeVar("_Result")
+"""From this number of symbols on, one request for all tickers costs less than one each."""
 
 
 @dataclass
 class SubmitReport:
-    """What became of the waiting signals: executed and rejected ids, refusals by id, outcomes still open.
+    """What became of the waiting signals: executed and rejected ids, refusals by id, orders with unknown outcome.
 
-    `refused` tells with the same words for all signals when this process may not, or cannot, open anything now.
+    `refused` has the same reason for every signal when this process may not, or cannot, open anything now.
     """
 
     expired: int = 0
@@ -64,17 +58,17 @@ class SubmitReport:
 def submit_orders(context: ExecutionContext) -> SubmitReport:
     """Settle what an earlier process left open, expire old signals, and execute those that every gate lets through.
 
-    A signal for which the account cannot be read waits; nothing is opened blindly, or while another process trades.
+    When the account cannot be read, signals wait. Nothing is opened while another process trades the account.
 
     Raises:
         ExchangeError: the exchange's time cannot be read; nothing was opened.
-        LeaseLostError: the caller's lease is another's now; nothing more was opened.
+        LeaseLostError: another process has the caller's lease now; nothing more was opened.
     """
     report = SubmitReport()
     report.recovered = recover(context)
     clock = _VenueClock(context)
-    report.expired = ledger.expire(context.database, context.settings.account, clock.now_ms())
-    rows = ledger.active(context.database, context.settings.account)
+    report.expired = signals.expire(context.database, context.settings.account, clock.now_ms())
+    rows = signals.active(context.database, context.settings.account)
     if not rows:
         return report
     with _lease(context) as lease:
@@ -83,48 +77,36 @@ def submit_orders(context: ExecutionContext) -> SubmitReport:
             report.refused = {str(row["signal_id"]): reason for row in rows}
             return report
         try:
-            _agree(context, clock.now_ms())
-            market = _read(context, rows, clock.now_ms())
+            _reconcile_if_old(context, clock.now_ms())
+            market, account = _read(context, rows, clock.now_ms())
         except ExchangeError as error:
+            refused = Refused(f"the account cannot be read: {error}", final=False)
             for row in rows:
-                _refuse(context, str(row["signal_id"]), f"the account cannot be read: {error}", report, final=False)
+                _refuse(context, str(row["signal_id"]), refused, report)
             return report
-        _execute(context, lease, rows, market, clock, report)
+        _execute(context, lease, rows, market, account, clock, report)
     return report
 
 
 class _VenueClock:
-    """The venue's time, asked at most every `TIME_LASTS_MS`: asking is a call, where the clock is virtual."""
+    """The venue's time, asked at most every `TIME_AGE_MS`: where the clock is virtual, each question is a request."""
 
     def __init__(self, context: ExecutionContext) -> None:
-        self._desk = context
+        self._context = context
         self._asked_wall_ms: int | None = None
         self._now_ms = 0
 
     def now_ms(self) -> int:
-        wall_ms = self._desk.wall_ms()
-        if self._asked_wall_ms is None or not 0 <= wall_ms - self._asked_wall_ms < TIME_LASTS_MS:
-            self._now_ms = self._desk.exchange.now_ms()
+        wall_ms = self._context.wall_ms()
+        if self._asked_wall_ms is None or not 0 <= wall_ms - self._asked_wall_ms < TIME_AGE_MS:
+            self._now_ms = self._context.exchange.now_ms()
             self._asked_wall_ms = wall_ms
         return self._now_ms
 
 
-@dataclass(frozen=True)
-class _Market:
-    """What the gates need, read once for all waiting signals."""
-
-    instruments: Mapping[str, Instrument]
-    tickers: Mapping[str, Ticker]
-    account: Account
-    foreign: int
-    """symbols with a position that is not ours: each takes one of the account's places"""
-    barred: Mapping[str, str]
-    """what checks have against a signal, by id"""
-
-
 @contextmanager
 def _lease(context: ExecutionContext) -> Iterator[Lease | None]:
-    """The caller's lease, or one for the block; None while another process has it."""
+    """Give the caller's lease, or one for the block; None while another process has it."""
     if context.lease is not None:
         yield context.lease
         return
@@ -143,47 +125,58 @@ def _holder(context: ExecutionContext) -> str:
     return lease.holder if lease is not None else "it has just ended"
 
 
-def _agree(context: ExecutionContext, now_ms: int) -> None:
-    """Compare the books first where that was never done, or long ago.
+def _reconcile_if_old(context: ExecutionContext, now_ms: int) -> None:
+    """Reconcile first where that was never done, or long ago.
 
     Raises:
-        ExchangeError: they cannot be read.
+        ExchangeError: the account cannot be read.
     """
-    until_ms = books.reconciled_until_ms(context.database, context.settings.account)
+    until_ms = account_ledger.reconciled_until_ms(context.database, context.settings.account)
     if until_ms is None or now_ms - until_ms > context.settings.max_reconciliation_age_s * 1000:
         reconcile(context)
 
 
-def _read(context: ExecutionContext, rows: list[Row], now_ms: int) -> _Market:
+def _read(context: ExecutionContext, rows: list[Row], now_ms: int) -> tuple[Market, Account]:
     exchange, symbols = context.exchange, {str(row["symbol"]) for row in rows}
-    instruments = context.rules.of(exchange, symbols, context.wall_ms())
+    instruments = context.contracts.get(exchange, symbols, context.wall_ms())
     listed = sorted(symbols & instruments.keys())
     if len(listed) < ALL_TICKERS_FROM:
         tickers = {symbol: exchange.ticker(symbol) for symbol in listed}
     else:
         tickers = exchange.tickers()
-    account = account_snapshot(context.database, exchange, context.settings.account, now_ms)
+    account = risk_guard.account_snapshot(context.database, exchange, context.settings.account, now_ms)
     foreign = {position.symbol for position in account.positions} - account.occupied
-    return _Market(instruments, tickers, account, len(foreign), checks.barred(context.database, rows))
+    return Market(instruments, tickers, len(foreign), checks.blocked(context.database, rows)), account
 
 
 def _execute(
-    context: ExecutionContext, lease: Lease, rows: list[Row], market: _Market, clock: _VenueClock, report: SubmitReport
+    context: ExecutionContext,
+    lease: Lease,
+    rows: list[Row],
+    market: Market,
+    account: Account,
+    clock: _VenueClock,
+    report: SubmitReport,
 ) -> None:
-    """Gate and reserve in turn, send side by side, then follow what was sent; what broke is raised when all is done."""
-    account, sent = market.account, list[tuple[Intent, Future[Intent | None]]]()
+    """Plan and reserve in turn, send in parallel, then look up what was sent. Errors are raised when all is done."""
+    sent = list[tuple[Intent, Future[Intent | None]]]()
     broken: list[Exception] = []
-    with _lanes(context, len(rows)) as run:
+    places = context.settings.max_positions - market.foreign
+    with worker_pool(len(rows), context.workers) as run:
         try:
             for row in rows:
-                ready = _gate(context, row, market, account, clock.now_ms(), report)
-                if ready is None:
+                now_ms = clock.now_ms()
+                plan = plan_entry(row, market, account, context.settings, now_ms)
+                if plan.refusals is not None:
+                    alerted = isinstance(row["reason"], str)
+                    risk_guard.enforce(context, str(row["symbol"]), account, plan.refusals, now_ms, alerted=alerted)
+                if isinstance(plan.outcome, Refused):
+                    _refuse(context, str(row["signal_id"]), plan.outcome, report)
                     continue
-                size, price = ready
-                intent = _reserve(context, lease, row, size, market.foreign, clock.now_ms(), report)
+                intent = _reserve(context, lease, row, plan.outcome.size, places, clock.now_ms(), report)
                 if intent is None:
                     continue
-                account = _after(account, intent, price)
+                account = account_after(account, intent, plan.outcome.price)
                 left_ms = int(row["ttl_ms"]) - intent.created_ms
                 send_by = intent.touched_wall_ms + min(steps.SEND_WITHIN_MS, left_ms)
                 sent.append((intent, run(steps.send, context, intent, send_by)))
@@ -195,82 +188,15 @@ def _execute(
             open_still = after is not None and after.status in orders.UNRESOLVED
             followed.append((intent, run(steps.confirm, context, after) if open_still else sending))
         for intent, ending in followed:
-            _tell(context, intent, ending, report, broken)
+            _add_outcome(context, intent, ending, report, broken)
     if broken:
         raise broken[0]
 
 
-def _tell(
-    context: ExecutionContext,
-    intent: Intent,
-    ending: Future[Intent | None],
-    report: SubmitReport,
-    broken: list[Exception],
-) -> None:
-    """Put one order's end into the report."""
-    why = "the exchange does not show its end yet"
-    after: Intent | None = None
-    try:
-        after = ending.result()
-    except ExchangeError as error:
-        why = str(error)
-    except Exception as error:  # noqa: BLE001 (raised by the caller, after the other orders)
-        broken.append(error)
-        why = str(error)
-    match after.status if after is not None else None:
-        case orders.CONFIRMED:
-            report.executed.append(intent.signal_id)
-        case orders.REJECTED | orders.ABANDONED:
-            report.rejected[intent.signal_id] = after.reason if after is not None and after.reason else ""
-        case _:
-            report.unknown.append(intent.signal_id)
-            steps.tell_failure(context, intent, Failure.UNKNOWN, f"{why}; it is looked up again")
-
-
-def _gate(
-    context: ExecutionContext, row: Row, market: _Market, account: Account, now_ms: int, report: SubmitReport
-) -> tuple[Size, Decimal] | None:
-    signal_id, symbol = str(row["signal_id"]), str(row["symbol"])
-    instrument, ticker = market.instruments.get(symbol), market.tickers.get(symbol)
-    if instrument is None:
-        _refuse(context, signal_id, f"{symbol} is not listed", report, final=True)
-        return None
-    if ticker is None:
-        _refuse(context, signal_id, f"the exchange has no ticker of {symbol}", report, final=False)
-        return None
-    candidate = Candidate(
-        symbol=symbol,
-        strategy=str(row["strategy"]),
-        confidence=float(row["confidence"]),
-        entry_price=Decimal(str(row["entry_price"])),
-        hour_ms=int(row["hour_ms"]),
-        ttl_ms=int(row["ttl_ms"]),
-        barred=market.barred.get(signal_id),
-    )
-    shut = admit(
-        context.database,
-        context.settings,
-        context.notify,
-        candidate=candidate,
-        ticker=ticker,
-        account=account,
-        now_ms=now_ms,
-        told=isinstance(row["reason"], str),
-    )
-    if shut:
-        reason = "; ".join(map(str, shut))
-        _refuse(context, signal_id, reason, report, final=any(refusal.final for refusal in shut))
-        return None
-    size = size_position(instrument, ticker.last, context.settings)
-    if isinstance(size, Unsizable):
-        _refuse(context, signal_id, size.reason, report, final=True)
-        return None
-    return size, ticker.last
-
-
 def _reserve(
-    context: ExecutionContext, lease: Lease, row: Row, size: Size, foreign: int, now_ms: int, report: SubmitReport
+    context: ExecutionContext, lease: Lease, row: Row, size: Size, places: int, now_ms: int, report: SubmitReport
 ) -> Intent | None:
+    """Reserve an order in the ledger; None where another process or a limit prevents it."""
     signal_id, symbol = str(row["signal_id"]), str(row["symbol"])
     intent = Intent(
         order_link_id=context.exchange.order_ids.encode(signal_id),
@@ -287,43 +213,41 @@ def _reserve(
         created_ms=now_ms,
         touched_wall_ms=context.wall_ms(),
     )
-    places = context.settings.max_positions - foreign
-    with context.step(Step.RESERVE):
-        if orders.reserve(context.database, intent, max_open=places, wall_ms=intent.touched_wall_ms, lease=lease):
-            return intent
+    if steps.reserve(context, intent, lease, max_open=places):
+        return intent
     report.refused[signal_id] = f"another process works on it, {symbol} has an open order, or all are taken"
     return None
 
 
-def _refuse(context: ExecutionContext, signal_id: str, reason: str, report: SubmitReport, *, final: bool) -> None:
-    ledger.note(context.database, signal_id, reason, status=ledger.REJECTED if final else None)
-    (report.rejected if final else report.refused)[signal_id] = reason
+def _refuse(context: ExecutionContext, signal_id: str, refused: Refused, report: SubmitReport) -> None:
+    """Record why a signal gets no order now, or none at all."""
+    status = signals.REJECTED if refused.final else None
+    signals.note(context.database, signal_id, refused.reason, status=status)
+    (report.rejected if refused.final else report.refused)[signal_id] = refused.reason
 
 
-def _after(account: Account, intent: Intent, price: Decimal) -> Account:
-    """The account once the intent is a position: the next signal is gated on it."""
-    margin = intent.qty * price / intent.leverage
-    wallet = replace(account.wallet, available=account.wallet.available - margin)
-    return replace(account, wallet=wallet, occupied=account.occupied | {intent.symbol})
-
-
-Run = Callable[..., "Future[Any]"]
-
-
-@contextmanager
-def _lanes(context: ExecutionContext, count: int) -> Iterator[Run]:
-    """Runs calls side by side, each symbol's in its order; a single one, and one lane, at once and in this thread."""
-    if count == 1 or context.lanes == 1:
-        yield _at_once
-        return
-    with ThreadPoolExecutor(min(count, context.lanes), thread_name_prefix="orders") as pool:
-        yield pool.submit
-
-
-def _at_once(call: Callable[..., _Result], *args: object) -> Future[_Result]:
-    future: Future[_Result] = Future()
+def _add_outcome(
+    context: ExecutionContext,
+    intent: Intent,
+    ending: Future[Intent | None],
+    report: SubmitReport,
+    broken: list[Exception],
+) -> None:
+    """Add the outcome of one order to the report."""
+    why = "the exchange does not show its end yet"
+    after: Intent | None = None
     try:
-        future.set_result(call(*args))
-    except Exception as error:  # noqa: BLE001 (raised again by whoever asks for the result)
-        future.set_exception(error)
-    return future
+        after = ending.result()
+    except ExchangeError as error:
+        why = str(error)
+    except Exception as error:  # noqa: BLE001 (raised by the caller, after the other orders)
+        broken.append(error)
+        why = str(error)
+    match after.status if after is not None else None:
+        case orders.CONFIRMED:
+            report.executed.append(intent.signal_id)
+        case orders.REJECTED | orders.ABANDONED:
+            report.rejected[intent.signal_id] = after.reason if after is not None and after.reason else ""
+        case _:
+            report.unknown.append(intent.signal_id)
+            steps.publish_failure(context, intent, Failure.UNKNOWN, f"{why}; it is looked up again")

@@ -1,4 +1,4 @@
-"""Whether live did what the backtest does: the day replayed, held against the ledger, each difference with its reason.
+"""Compares a day of live trading with its replay in the backtest, and gives the reason of each difference.
 
-`replay` says what was expected, `compare` judges, `day` puts a day together. Nothing here trades.
+`replay` has what was expected, `compare` judges, `day` makes the rows of a day, `load` reads. Nothing here trades.
 """

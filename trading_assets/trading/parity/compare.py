@@ -1,4 +1,4 @@
-"""One decision of live held against the backtest: do they agree, and if not, does the ledger tell why. Pure."""
+"""Compares one decision of live with the backtest. Where they differ, it finds the reason in the ledger. Pure."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from trading_assets.ledger import signals as ledger
+from trading_assets.ledger import signals
 from trading_assets.trading.parity.replay import OPEN, Decision, Exit
 
 SETTLE_MS = 5_000
-"""An exit belongs to a bar up to so long after the bar's end: the venue books it a moment later."""
+"""An exit belongs to a bar until this time after the bar's end: the venue records it a moment later."""
 
 SAME = 1e-9
 """Relative difference of two prices that are the same."""
@@ -78,7 +78,7 @@ class Verdict:
 
 @dataclass(frozen=True)
 class LiveTrade:
-    """What live's order became; prices in USDT.
+    """What became of live's order. Prices in USDT.
 
     Attributes:
         ordered: the ledger has its order.
@@ -92,15 +92,15 @@ class LiveTrade:
     exit_ms: int | None
 
 
-def why_no_signal(reasons: Sequence[str], *, looked: bool, elsewhere: bool) -> Verdict:
+def why_no_signal(reasons: Sequence[str], *, evaluated: bool, elsewhere: bool) -> Verdict:
     """Why live has no signal where the backtest has an entry.
 
     Args:
-        reasons: what each look that followed this selection said of the coin; empty where it was decided.
-        looked: the finder looked at all while the signal could have lived.
-        elsewhere: those looks followed another selection, or left the coin out.
+        reasons: the coin's outcome in each evaluation of this selection; empty where it was decided.
+        evaluated: whether there was any evaluation while the signal could have lived.
+        elsewhere: whether those evaluations were of another selection, or left the coin out.
     """
-    if not looked:
+    if not evaluated:
         return Verdict(Outcome.NOT_RUNNING, "the finder did not look before the signal's end")
     if elsewhere:
         return Verdict(Outcome.SELECTION, "the finder followed the selection of another hour")
@@ -130,9 +130,9 @@ def same_signal(row: Mapping[str, object], decision: Decision, tick: float) -> V
 def why_no_position(row: Mapping[str, object]) -> Verdict | None:
     """Why a signal of live, whose life is over, did not become a position; None where it did."""
     status, reason = row["status"], str(row["reason"] or "")
-    if status == ledger.EXECUTED:
+    if status == signals.EXECUTED:
         return None
-    if status == ledger.EXECUTING:
+    if status == signals.EXECUTING:
         return Verdict(Outcome.UNSETTLED, f"it is still {status}")
     if row["order_link_id"]:
         return Verdict(Outcome.FAILED, reason)

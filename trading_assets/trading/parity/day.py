@@ -43,13 +43,13 @@ class LiveDay:
 
     Attributes:
         selections: rows of `strategy_selections` that were, or could have been, followed during the day.
-        looks: of the finder, ascending, up to a signal's life beyond the day.
+        evaluations: of the finder, ascending, up to a signal's life beyond the day.
         signals: rows of `entry_signals`: decisions of the day, and earlier ones whose position was open in it.
         trades: what became of the executed ones, by signal, as of the end of the day.
     """
 
     selections: pd.DataFrame
-    looks: Sequence[Evaluation]
+    evaluations: Sequence[Evaluation]
     signals: pd.DataFrame
     trades: Mapping[str, LiveTrade]
 
@@ -121,28 +121,28 @@ class _Day:
 
     def _expected(self) -> dict[str, tuple[_Coin, Decision, bool]]:
         """Entries of the backtest, by signal: of what was in force by the clock, and of what the finder followed."""
-        wanted: dict[_Coin, dict[int, bool]] = defaultdict(dict)
+        due: dict[_Coin, dict[int, bool]] = defaultdict(dict)
         coins = [_coin_of(row) for row in self.live.selections.to_dict("records")]
-        of_hour: dict[int, list[_Coin]] = defaultdict(list)
+        by_hour: dict[int, list[_Coin]] = defaultdict(list)
         for coin in coins:
-            of_hour[coin.hour_ms].append(coin)
-        for hour, (start, end) in self._in_force(sorted(of_hour)).items():
-            for coin in of_hour[hour]:
+            by_hour[coin.hour_ms].append(coin)
+        for hour, (start, end) in self._in_force(sorted(by_hour)).items():
+            for coin in by_hour[hour]:
                 for close in bars_between(coin.timeframe, start, end):
-                    wanted[coin][close] = True
-        for look in self.live.looks:
-            for coin in of_hour[look.hour_ms]:
-                close = look.time_ms - look.time_ms % coin.timeframe.ms
-                if coin.symbol in look.outcomes and self.day_ms <= close < self.end_ms:
-                    wanted[coin].setdefault(close, False)
+                    due[coin][close] = True
+        for evaluation in self.live.evaluations:
+            for coin in by_hour[evaluation.hour_ms]:
+                close = evaluation.time_ms - evaluation.time_ms % coin.timeframe.ms
+                if coin.symbol in evaluation.outcomes and self.day_ms <= close < self.end_ms:
+                    due[coin].setdefault(close, False)
         expected: dict[str, tuple[_Coin, Decision, bool]] = {}
         alike: dict[tuple[str, Timeframe, str, str], list[_Coin]] = defaultdict(list)
-        for coin in wanted:
+        for coin in due:
             alike[coin.symbol, coin.timeframe, coin.strategy, coin.parameters].append(coin)
         for group in alike.values():
             closes: dict[int, tuple[_Coin, bool]] = {}
             for coin in group:
-                for close, nominal in wanted[coin].items():
+                for close, nominal in due[coin].items():
                     if close not in closes or not nominal:  # what the finder followed comes before the clock
                         closes[close] = (coin, nominal)
             for decision in self._decisions(group[0], set(closes)):
@@ -175,23 +175,23 @@ class _Day:
         except TradingAssetsError:
             return []
 
-    def _looks_at(self, close_ms: int) -> Iterable[Evaluation]:
+    def _evaluations_of(self, close_ms: int) -> Iterable[Evaluation]:
         ends = close_ms + self.settings.signal_ttl_s * 1000
-        return (look for look in self.live.looks if close_ms <= look.time_ms < ends)
+        return (one for one in self.live.evaluations if close_ms <= one.time_ms < ends)
 
     def _why_no_signal(self, coin: _Coin, close_ms: int, *, nominal: bool) -> Verdict:
-        looks = list(self._looks_at(close_ms))
-        following = [look for look in looks if look.hour_ms == coin.hour_ms and coin.symbol in look.outcomes]
+        evaluations = list(self._evaluations_of(close_ms))
+        following = [one for one in evaluations if one.hour_ms == coin.hour_ms and coin.symbol in one.outcomes]
         return compare.why_no_signal(
-            [look.outcomes[coin.symbol] for look in following],
-            looked=bool(looks),
+            [one.outcomes[coin.symbol] for one in following],
+            evaluated=bool(evaluations),
             elsewhere=nominal and not following,
         )
 
     def _judged(self, identity: str, coin: _Coin, decision: Decision | None, row: Row) -> dict[str, object]:
-        of_today = self.day_ms <= int(row["signal_timestamp_ms"]) < self.end_ms
+        is_of_day = self.day_ms <= int(row["signal_timestamp_ms"]) < self.end_ms
         signal = {str(name): value if not _missing(value) else None for name, value in row.items()}
-        if decision is None and of_today:
+        if decision is None and is_of_day:
             verdict = Verdict(Outcome.UNEXPECTED, "live found an entry where the backtest has none")
             return self._row(identity, coin, None, row, verdict)
         if decision is not None:

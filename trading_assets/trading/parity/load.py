@@ -15,8 +15,7 @@ from trading_assets.core.schemas import STRATEGY_SELECTIONS
 from trading_assets.core.settings import Settings
 from trading_assets.core.strategy_data import StrategyData
 from trading_assets.core.timeframes import DAY_MS, LIVE_BARS, Timeframe
-from trading_assets.ledger import evaluations as looks
-from trading_assets.ledger import signals
+from trading_assets.ledger import evaluations, signals
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.partitions import read_partitions
 from trading_assets.ledger.tables import closings, entry_signals, order_intents
@@ -41,7 +40,7 @@ def read_live_day(database: Database, settings: Settings, day_ms: int) -> LiveDa
     held = near["signal_id"].isin(trades) & ~near["signal_id"].isin(ended)
     return LiveDay(
         selections=read_partitions(database, STRATEGY_SELECTIONS, hours_followed(day_ms)),
-        looks=looks.between(database, account, day_ms, end_ms + settings.signal_ttl_s * 1000),
+        evaluations=evaluations.between(database, account, day_ms, end_ms + settings.signal_ttl_s * 1000),
         signals=near[(near["signal_timestamp_ms"] >= day_ms) | held],
         trades=trades,
     )
@@ -55,11 +54,11 @@ def decided_loader(
 
     def load(symbol: str, timeframe: Timeframe, strategy: Strategy, first_close_ms: int) -> StrategyData:
         needs, now_ms = strategy.needs(), source.now_ms()
-        for of, other, start_ms, _ in live_requests(symbol, timeframe, needs, first_close_ms, store.btc):
-            store.fill(source, of, other, start_ms, end_ms, now_ms=now_ms)
+        for whose, other, start_ms, _ in live_requests(symbol, timeframe, needs, first_close_ms, store.btc):
+            store.fill(source, whose, other, start_ms, end_ms, now_ms=now_ms)
         if needs.funding:
             store.fill_funding(source, symbol, first_close_ms - depth.FUNDING_REACH_MS, end_ms, now_ms=now_ms)
-        # As deep as the live finder looks.
+        # As many bars as the live finder loads.
         start_ms = first_close_ms - LIVE_BARS * timeframe.ms
         return load_strategy_data(store, symbol, timeframe, needs, start_ms, end_ms)
 

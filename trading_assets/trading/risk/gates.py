@@ -1,6 +1,6 @@
-"""All that must hold before an order: one pure function over a snapshot, returning every refusal. No I/O.
+"""Pre-trade checks: the gates that a signal must pass before its order. Pure.
 
-Here is what the signal and its market must fulfil; the account's limits are in `risk_limits`, pauses after losses in
+This module has the gates of the signal and its market. The account's limits are in `limits`, pauses after losses in
 `protections`.
 """
 
@@ -15,15 +15,15 @@ from trading_assets.trading.risk.protections import protections
 
 
 def refusals(candidate: Candidate, ticker: Ticker, account: Account, settings: Settings, now_ms: int) -> list[Refusal]:
-    """Every shut gate, in a fixed order; empty means the order may go out (spec sections 8 and 9)."""
+    """Return every gate that fails, in a fixed order. With an empty list the order may be sent."""
     found: list[Refusal] = []
     if now_ms >= candidate.ttl_ms:
         found.append(Refusal("expired", f"{(now_ms - candidate.ttl_ms) / 1000:.0f} s ago", final=True))
     age_s = (now_ms - as_of_ms(candidate.hour_ms)) / 1000
     if age_s > settings.max_selection_age_s:
         found.append(Refusal("selection", f"{age_s:.0f} s old, at most {settings.max_selection_age_s} s", final=True))
-    if candidate.barred is not None:
-        found.append(Refusal("checks", candidate.barred, final=True))
+    if candidate.blocked is not None:
+        found.append(Refusal("checks", candidate.blocked, final=True))
     if not candidate.confidence >= settings.min_confidence:  # so that NaN is refused
         found.append(
             Refusal("confidence", f"{candidate.confidence:g}, at least {settings.min_confidence:g}", final=True)
@@ -42,11 +42,14 @@ def refusals(candidate: Candidate, ticker: Ticker, account: Account, settings: S
                 f"{ticker.turnover_24h:.0f} USD in 24 h, more than {settings.min_entry_volume} needed",
             )
         )
-    if account.wallet.available < settings.min_available_margin:
+    available = account.wallet.available
+    if available is None:
+        found.append(Refusal("margin", "the exchange does not tell the free margin", of_account=True))
+    elif available < settings.min_available_margin:
         found.append(
             Refusal(
                 "margin",
-                f"${account.wallet.available:.2f} free, at least ${settings.min_available_margin}",
+                f"${available:.2f} free, at least ${settings.min_available_margin}",
                 of_account=True,
             )
         )

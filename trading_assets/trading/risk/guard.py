@@ -1,7 +1,7 @@
-"""The risk guard: asks every gate, halts trading when a limit of loss is reached, tells a human once of each refusal.
+"""The risk guard: reads the account for the gates, halts trading at a limit of loss, and sends one alert a refusal.
 
-It fails closed: what cannot be read or written raises, and then nothing is opened. What the states mean is in
-`ledger.risk`, the limits in `risk_limits`.
+It fails closed: what cannot be read or written raises, and then nothing is opened. The meaning of the states is in
+`ledger.risk`; what is decided is in `gates`, `limits` and `protections`.
 """
 
 from __future__ import annotations
@@ -9,92 +9,87 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from decimal import Decimal
 
-from trading_assets.core.models import Ticker
-from trading_assets.core.settings import Settings
+from trading_assets.core.ports import Exchange
 from trading_assets.core.timeframes import DAY_MS, floor_ms, iso
-from trading_assets.ledger import account as books
-from trading_assets.ledger import risk
+from trading_assets.ledger import account as account_ledger
+from trading_assets.ledger import orders, risk
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.risk import Cause, RiskState, StateChange
-from trading_assets.trading.risk.gates import refusals
+from trading_assets.ledger.strategies import active_names
+from trading_assets.trading.context import ExecutionContext
 from trading_assets.trading.risk.limits import loss_counts_from_ms, losses_reached
-from trading_assets.trading.risk.pre_trade import Account, Candidate, Refusal
-
-Notify = Callable[[str, str], None]
+from trading_assets.trading.risk.pre_trade import Account, Refusal
+from trading_assets.trading.risk.protections import CLOSINGS_BACK_MS
 
 GUARD = "risk guard"
-_TOLD_WHEN_HALTED = frozenset({"state", Cause.DAILY_LOSS.value, Cause.DRAWDOWN.value})
+_ALERTED_BY_HALT = frozenset({"state", Cause.DAILY_LOSS.value, Cause.DRAWDOWN.value})
 
 
-def admit(
-    database: Database,
-    settings: Settings,
-    notify: Notify,
-    *,
-    candidate: Candidate,
-    ticker: Ticker,
-    account: Account,
-    now_ms: int,
-    told: bool,
-) -> list[Refusal]:
-    """Every refusal of an order; empty means it may go out.
+def account_snapshot(database: Database, exchange: Exchange, account: str, now_ms: int) -> Account:
+    """Read the account as it is at this moment, from the exchange and the ledger.
+
+    Raises:
+        ExchangeError: it cannot be read; then nothing may be opened.
+    """
+    states = risk.read_history(database, account)
+    return Account(
+        wallet=exchange.wallet(),
+        positions=tuple(exchange.positions()),
+        occupied=frozenset(intent.symbol for intent in orders.occupying(database, account)),
+        realised_today=account_ledger.realised(database, account, loss_counts_from_ms(states, now_ms)),
+        peak_equity=account_ledger.peak_equity(database, account),
+        reconciled_ms=account_ledger.reconciled_until_ms(database, account),
+        active_strategies=active_names(database),
+        state=risk.in_force(states, now_ms),
+        closings=tuple(account_ledger.own_closings(database, account, now_ms - CLOSINGS_BACK_MS)),
+    )
+
+
+def enforce(
+    context: ExecutionContext, symbol: str, account: Account, refusals: Sequence[Refusal], now_ms: int, *, alerted: bool
+) -> None:
+    """Act on what the gates found for a signal: halt trading at a limit of loss, and send alerts.
 
     Args:
-        told: whether this signal was refused before: then it is told of no more.
+        alerted: whether this signal was refused before. Then no alert is sent of it.
 
     Raises:
         StorageError: the ledger cannot be written, so a limit that is reached could not be kept.
     """
-    found = refusals(candidate, ticker, account, settings, now_ms)
-    equity, today, peak = account.wallet.equity, account.realised_today, account.peak_equity
-    halt_at_limits(database, settings, notify, equity=equity, realised_today=today, peak_equity=peak, now_ms=now_ms)
-    _tell_of_account(database, settings.account, notify, found, now_ms)
-    of_signal = [refusal for refusal in found if not refusal.of_account]
-    if of_signal and not told:
-        notify(f"entry in {candidate.symbol} refused", "; ".join(map(str, of_signal)))
-    return found
-
-
-def watch(database: Database, settings: Settings, notify: Notify, *, equity: Decimal, now_ms: int) -> None:
-    """Halt trading if the limits of loss are reached at this equity, signal or not."""
-    states = risk.read_history(database, settings.account)
-    halt_at_limits(
-        database,
-        settings,
-        notify,
-        equity=equity,
-        realised_today=books.realised(database, settings.account, loss_counts_from_ms(states, now_ms)),
-        peak_equity=books.peak_equity(database, settings.account),
+    _halt_at_limits(
+        context,
+        equity=account.wallet.equity,
+        realised_today=account.realised_today,
+        peak_equity=account.peak_equity,
         now_ms=now_ms,
     )
+    _alert_of_account(context, refusals, now_ms)
+    of_signal = [refusal for refusal in refusals if not refusal.of_account]
+    if of_signal and not alerted:
+        context.notify(f"entry in {symbol} refused", "; ".join(map(str, of_signal)))
 
 
-def halt_at_limits(
-    database: Database,
-    settings: Settings,
-    notify: Notify,
-    *,
-    equity: Decimal,
-    realised_today: Decimal,
-    peak_equity: Decimal,
-    now_ms: int,
-) -> None:
-    """Halt for each limit that is reached: a drawdown until a person resumes, a daily loss until 00:00 UTC at most."""
-    for reached in losses_reached(equity, realised_today, peak_equity, settings=settings):
-        until = floor_ms(now_ms, DAY_MS) + DAY_MS if reached.cause is Cause.DAILY_LOSS else None
-        change = StateChange(RiskState.HALTED, reached.cause, reached.found, GUARD, now_ms, until)
-        if risk.change_state(database, settings.account, change, unless=_halts_as_long(change)) is None:
-            continue
-        ends = "until somebody resumes it" if until is None else f"until {iso(until)} or until somebody resumes it"
-        notify("trading halted", f"{reached.cause.value}: {reached.found}. Nothing is opened {ends}; stops stay.")
+def watch(context: ExecutionContext, *, equity: Decimal, now_ms: int) -> None:
+    """Halt trading if a limit of loss is reached at this equity, signal or not."""
+    database, account = context.database, context.settings.account
+    states = risk.read_history(database, account)
+    _halt_at_limits(
+        context,
+        equity=equity,
+        realised_today=account_ledger.realised(database, account, loss_counts_from_ms(states, now_ms)),
+        peak_equity=account_ledger.peak_equity(database, account),
+        now_ms=now_ms,
+    )
 
 
 def command(
     database: Database, account: str, state: RiskState, *, reason: str, actor: str, now_ms: int
 ) -> StateChange | None:
-    """A person's change of state. Returns what was in force before; None where that is at least as strict already.
+    """Change the state by a person's command.
 
-    `ACTIVE` resumes; of a limit that had halted trading it accepts the loss, so that it is counted anew from now on.
+    `ACTIVE` resumes. After a halt by a limit it accepts the loss: the limit counts from now on.
+
+    Return the state in force before; None where that is at least as strict already.
     """
     change = StateChange(state, Cause.COMMAND, reason, actor, now_ms)
     return risk.change_state(database, account, change, unless=_says_already(change))
@@ -113,26 +108,45 @@ def _says_already(change: StateChange) -> Callable[[StateChange], bool]:
     return says
 
 
-def _tell_of_account(database: Database, account: str, notify: Notify, found: Sequence[Refusal], now_ms: int) -> None:
-    """One alert when a gate of the account shuts, the next only after it was open again."""
-    shut = {refusal.gate: refusal for refusal in found if refusal.of_account and refusal.gate not in _TOLD_WHEN_HALTED}
-    with database.read() as connection:
-        known = risk.shut_gates(connection, account)
-    if known == shut.keys():
+def _halt_at_limits(
+    context: ExecutionContext, *, equity: Decimal, realised_today: Decimal, peak_equity: Decimal, now_ms: int
+) -> None:
+    """Halt for each limit that is reached: a drawdown until a person resumes, a daily loss until 00:00 UTC at most."""
+    for reached in losses_reached(equity, realised_today, peak_equity, settings=context.settings):
+        until = floor_ms(now_ms, DAY_MS) + DAY_MS if reached.cause is Cause.DAILY_LOSS else None
+        change = StateChange(RiskState.HALTED, reached.cause, reached.found, GUARD, now_ms, until)
+        changed = risk.change_state(context.database, context.settings.account, change, unless=_halts_as_long(change))
+        if changed is None:
+            continue
+        ends = "until somebody resumes it" if until is None else f"until {iso(until)} or until somebody resumes it"
+        context.notify(
+            "trading halted", f"{reached.cause.value}: {reached.found}. Nothing is opened {ends}; stops stay."
+        )
+
+
+def _alert_of_account(context: ExecutionContext, refusals: Sequence[Refusal], now_ms: int) -> None:
+    """Send one alert when a gate of the account fails, and the next one only after it was open again."""
+    account = context.settings.account
+    failed = {
+        refusal.gate: refusal for refusal in refusals if refusal.of_account and refusal.gate not in _ALERTED_BY_HALT
+    }
+    with context.database.read() as connection:
+        known = risk.failed_gates(connection, account)
+    if known == failed.keys():
         return
-    with database.write(one_at_a_time=f"gates of {account}") as connection:
-        known = risk.shut_gates(connection, account)  # another process may have told of them
-        news = [refusal for gate, refusal in shut.items() if gate not in known]
+    with context.database.write(one_at_a_time=f"gates of {account}") as connection:
+        known = risk.failed_gates(connection, account)  # another process may have recorded them
+        news = [refusal for gate, refusal in failed.items() if gate not in known]
         for refusal in news:
             risk.add_gate_event(connection, account, refusal.gate, refusal.found, now_ms)
-        for gate in known - shut.keys():
+        for gate in known - failed.keys():
             risk.add_gate_event(connection, account, gate, None, now_ms)
     if news:
-        notify("entries refused", "; ".join(map(str, news)))
+        context.notify("entries refused", "; ".join(map(str, news)))
 
 
 def effect(state: RiskState) -> str:
-    """What a state means, as one sentence for people."""
+    """Return what a state means, as one sentence for people."""
     return {
         RiskState.ACTIVE: "Entries go out again when every gate is open.",
         RiskState.REDUCING: "No new position is opened; open ones keep their stops and targets.",

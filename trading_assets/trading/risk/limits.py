@@ -1,7 +1,4 @@
-"""The limits of the account (spec section 9): how much may be open, and how much may be lost. Pure.
-
-What the market or the signal must fulfil is in `gates`, pauses after losses are in `protections`.
-"""
+"""The limits of the account: how much may be open, and how much may be lost. Pure."""
 
 from __future__ import annotations
 
@@ -25,8 +22,8 @@ class Reached:
 
 
 def limits(candidate: Candidate, account: Account, settings: Settings, now_ms: int) -> list[Refusal]:
-    """Every limit that stands against one more position, in a fixed order."""
-    found = [*_state(account, now_ms), *_books(account, settings, now_ms)]
+    """Return every limit that forbids one more position, in a fixed order."""
+    found = [*_state(account, now_ms), *_reconciliation(account, settings, now_ms)]
     if candidate.strategy not in account.active_strategies:
         found.append(Refusal("strategy", f"{candidate.strategy} is stopped", final=True))
     found.extend(_room(candidate, account, settings))
@@ -42,7 +39,7 @@ def limits(candidate: Candidate, account: Account, settings: Settings, now_ms: i
 def losses_reached(
     equity: Decimal, realised_today: Decimal, peak_equity: Decimal, *, settings: Settings
 ) -> list[Reached]:
-    """The limits of loss that are reached: daily loss, drawdown. All in USD."""
+    """Return the limits of loss that are reached: daily loss, drawdown. All in USD."""
     found = []
     at_start = equity - realised_today
     lost = float(-realised_today / at_start * 100) if at_start > 0 else 100.0 if realised_today < 0 else 0.0
@@ -59,18 +56,18 @@ def losses_reached(
 
 
 def loss_counts_from_ms(states: Sequence[StateChange], now_ms: int) -> int:
-    """Start of today's loss: 00:00 UTC, or when a person resumed trading although the limit was reached."""
+    """Return when today's loss begins: 00:00 UTC, or when a person resumed trading after the limit was reached."""
     return max(floor_ms(now_ms, DAY_MS), accepted_ms(states, Cause.DAILY_LOSS))
 
 
 def drawdown_pct(equity: Decimal, peak: Decimal) -> float:
-    """Distance of equity to its peak, percent, <= 0."""
+    """Return the distance of equity to its peak, percent, <= 0."""
     peak = max(peak, equity)
     return float((equity - peak) / peak * 100) if peak > 0 else 0.0
 
 
 def notional(position: Position) -> Decimal:
-    """Value of a position at its mark price, USD."""
+    """Return the value of a position at its mark price, USD."""
     return position.size * position.mark_price
 
 
@@ -89,7 +86,7 @@ def _state(account: Account, now_ms: int) -> list[Refusal]:
     ]
 
 
-def _books(account: Account, settings: Settings, now_ms: int) -> list[Refusal]:
+def _reconciliation(account: Account, settings: Settings, now_ms: int) -> list[Refusal]:
     if account.reconciled_ms is None:
         return [Refusal("reconciliation", "the books were never read", of_account=True)]
     age_s = (now_ms - account.reconciled_ms) / 1000
@@ -100,7 +97,7 @@ def _books(account: Account, settings: Settings, now_ms: int) -> list[Refusal]:
 
 
 def _room(candidate: Candidate, account: Account, settings: Settings) -> list[Refusal]:
-    """Positions at once, leverage, and shares of equity; an order without a position yet counts as a whole one."""
+    """Check the number of positions, leverage, and shares of equity. An unsettled order counts as a whole position."""
     found = []
     held = {position.symbol for position in account.positions}
     count = len(held | account.occupied)

@@ -1,4 +1,4 @@
-"""What is known when an entry is decided: the signal, the account, and a refusal. Records only."""
+"""Models of the pre-trade checks: the signal, the account, and a refusal."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from trading_assets.ledger.risk import NEVER_SET, StateChange
 
 @dataclass(frozen=True)
 class Refusal:
-    """A gate that is shut.
+    """A gate that failed.
 
     Attributes:
-        final: it cannot open during the signal's life.
-        of_account: it is shut for every signal alike, so that one alert tells of it until it opens.
+        found: what the gate found.
+        final: whether it fails for the rest of the signal's life.
+        of_account: whether it fails for every signal alike. Then one alert is sent until it opens again.
     """
 
     gate: str
@@ -36,7 +37,7 @@ class Account:
         occupied: symbols with an order or position of ours.
         realised_today: PnL of closings and funding since 00:00 UTC, or since a person accepted today's loss, USD.
         peak_equity: highest equity recorded since a person last accepted a drawdown, USD.
-        reconciled_ms: up to when the books were read last; None if never.
+        reconciled_ms: up to when the last reconciliation read; None if there was none.
         active_strategies: names that may trade.
         state: of the risk guard.
         closings: of ours in the last `CLOSINGS_BACK_MS`, ascending.
@@ -55,7 +56,7 @@ class Account:
 
 @dataclass(frozen=True)
 class Candidate:
-    """What of a signal the gates ask. `barred`: what the checks of its hour and candles have against it."""
+    """What the gates need of a signal. `blocked`: why the checks of its hour and candles block it."""
 
     symbol: str
     strategy: str
@@ -63,4 +64,4 @@ class Candidate:
     entry_price: Decimal
     hour_ms: int
     ttl_ms: int
-    barred: str | None = None
+    blocked: str | None = None

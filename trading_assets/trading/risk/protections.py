@@ -1,4 +1,4 @@
-"""Pauses after losses, in the manner of freqtrade's protections: cooldown, stops in a row, weak symbols. Pure."""
+"""Pauses after losses, like freqtrade's protections: cooldown, stops in a row, weak symbols. Pure."""
 
 from __future__ import annotations
 
@@ -8,13 +8,16 @@ from itertools import takewhile
 
 from trading_assets.core.models import CloseReason
 from trading_assets.core.settings import Settings
-from trading_assets.core.timeframes import HOUR_MS, iso
+from trading_assets.core.timeframes import DAY_MS, HOUR_MS, iso
 from trading_assets.ledger.account import Closing
 from trading_assets.trading.risk.pre_trade import Refusal
 
+CLOSINGS_BACK_MS = 7 * DAY_MS
+"""Protections look at closings of this time at most."""
+
 
 def protections(symbol: str, closings: Sequence[Closing], settings: Settings, now_ms: int) -> list[Refusal]:
-    """Every pause that holds for a symbol now.
+    """Return every pause that holds for a symbol now.
 
     Args:
         closings: of positions that this system opened, ascending in time.

@@ -1,7 +1,7 @@
-"""Candles and funding of a session, kept warm in memory: what a strategy gets from here is what `load_live` gives.
+"""Candles and funding of a session in memory. A strategy gets from here what `load_live` would give it.
 
-The candle store and REST are the truth. A streamed candle only continues a series that is complete up to its start;
-whatever else comes (a gap, a duplicate, a late one) is left to the next catch-up.
+The candle store and REST are the truth. A streamed candle only continues a series that is complete up to its start.
+After a gap, and for late or repeated candles, the series is completed by the next catch-up.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from trading_assets.market.store import CandleRequest, CandleStore
 WORKERS = 4
 
 FUNDING_LAG_MS = 5_000
-"""A payment is asked for so long after its hour, and again until the answer is settled: most hours have none."""
+"""Payments are asked for this long after the hour, and again until the answer is final: most hours have none."""
 FUNDING_AGAIN_MS = 30_000
 
 _SPARE_BARS = 16
@@ -62,29 +62,28 @@ class DataRequest:
     symbol: str
     timeframe: Timeframe
     needs: DataNeeds
-
     btc: str
     """the venue's symbol of the BTC perpetual"""
 
-    def requests(self) -> list[CandleRequest]:
-        """Its series, with their reach: as seen at time 0."""
+    def series(self) -> list[CandleRequest]:
+        """Return its candle series, each with its reach: as seen at time 0."""
         return live_requests(self.symbol, self.timeframe, self.needs, 0, self.btc)
 
     @property
     def topics(self) -> tuple[Topic, ...]:
-        return tuple(dict.fromkeys((symbol, timeframe) for symbol, timeframe, _, _ in self.requests()))
+        return tuple(dict.fromkeys((symbol, timeframe) for symbol, timeframe, _, _ in self.series()))
 
 
 class CandleCache:
-    """Not safe for threads, but for those that it starts itself."""
+    """The series of some requests. Not safe for threads, but for those that it starts itself."""
 
-    def __init__(self, source: MarketData, store: CandleStore, wanted: Iterable[DataRequest]) -> None:
+    def __init__(self, source: MarketData, store: CandleStore, requests: Iterable[DataRequest]) -> None:
         self._source, self._store = source, store
         self.btc = store.btc
         self._series: dict[Topic, _Series] = {}
         self._payments: dict[str, _Payments] = {}
-        for one in wanted:
-            self._follow(one)
+        for request in requests:
+            self._follow(request)
 
     @property
     def topics(self) -> list[Topic]:
@@ -108,11 +107,11 @@ class CandleCache:
         return True
 
     def is_complete(self, topics: Iterable[Topic], now_ms: int) -> bool:
-        """Whether every candle of these series that has closed by `now_ms` is here."""
+        """Whether the cache has every candle of these series that has closed by `now_ms`."""
         return all(self._series[topic].until_ms >= floor_ms(now_ms, topic[1].ms) for topic in topics)
 
     def behind(self, topics: Iterable[Topic], now_ms: int) -> list[Topic]:
-        """Series that lack a candle that has closed by `now_ms`."""
+        """Return the series that lack a candle that has closed by `now_ms`."""
         return [topic for topic in dict.fromkeys(topics) if not self.is_complete([topic], now_ms)]
 
     def catch_up(self, topics: Sequence[Topic], now_ms: int) -> Failures:
@@ -141,10 +140,10 @@ class CandleCache:
         """Ask for payments by REST, through the candle store. Failures by symbol."""
         return _failures(lambda symbol: self._refresh(symbol, now_ms), symbols)
 
-    def load(self, wanted: DataRequest, now_ms: int) -> StrategyData:
+    def load(self, request: DataRequest, now_ms: int) -> StrategyData:
         """The newest `LIVE_BARS` closed bars, with warm-up before them: equal to `load_live` at the same moment."""
-        start = floor_ms(now_ms, wanted.timeframe.ms) - LIVE_BARS * wanted.timeframe.ms
-        return load_strategy_data(self, wanted.symbol, wanted.timeframe, wanted.needs, start, now_ms)
+        start = floor_ms(now_ms, request.timeframe.ms) - LIVE_BARS * request.timeframe.ms
+        return load_strategy_data(self, request.symbol, request.timeframe, request.needs, start, now_ms)
 
     def read(self, symbol: str, timeframe: Timeframe, start_ms: int, end_ms: int) -> Candles:
         """See `trading_assets.market.loading.CandleReader`."""
@@ -154,12 +153,12 @@ class CandleCache:
         """See `trading_assets.market.loading.CandleReader`."""
         return self._payments[symbol].funding.between(start_ms, end_ms)
 
-    def _follow(self, wanted: DataRequest) -> None:
-        for symbol, timeframe, start_ms, end_ms in wanted.requests():
+    def _follow(self, request: DataRequest) -> None:
+        for symbol, timeframe, start_ms, end_ms in request.series():
             series = self._series.setdefault((symbol, timeframe), _Series(0, Candles.empty(timeframe)))
             series.reach_ms = max(series.reach_ms, end_ms - start_ms)
-        if wanted.needs.funding:
-            self._payments.setdefault(wanted.symbol, _Payments(Funding.empty()))
+        if request.needs.funding:
+            self._payments.setdefault(request.symbol, _Payments(Funding.empty()))
 
     def _catch_up(self, topic: Topic, now_ms: int) -> None:
         symbol, timeframe = topic

@@ -1,7 +1,7 @@
-"""Who trades an account: one run at a time, handed over from a session to its successor. No candles, no orders.
+"""Who trades an account: one run at a time, which hands over to the session of the next selection.
 
-Two leases of the ledger: `trade:ACCOUNT` is held by who trades, `trade-next:ACCOUNT` by a session that is ready to
-take over. Who trades looks for the second one and gives the first one back.
+The ledger has two leases: `trade:ACCOUNT` is held by the run that trades, `trade-next:ACCOUNT` by a session that is
+ready to take over. The one that trades looks for the second lease and gives the first one back.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ TTL_MS = 12_000
 RENEW_EVERY_S = 3.0
 HAND_OVER_WITHIN_S = 90.0
 STUCK_AFTER_S = 120.0
-"""A session that has not come round its loop for so long no longer gets its lease renewed."""
+"""The lease is not renewed when the session's loop has not come round for this time."""
 
 
-class NotOurTurnError(TradingAssetsError):
-    """Another run trades this account; this one has done nothing."""
+class AccountTakenError(TradingAssetsError):
+    """Another run trades the account; this one has done nothing."""
 
 
 @dataclass(frozen=True)
 class Trader:
-    """A run, and the selection that it trades on; one that only sends what waits serves none."""
+    """A run, and the selection that it trades on. A run that only sends what waits serves none."""
 
     run: str
     serves: str
@@ -41,7 +41,7 @@ class Trader:
         return f"{self.run}@{self.serves}"
 
     @classmethod
-    def of(cls, lease: Lease) -> Trader:
+    def from_lease(cls, lease: Lease) -> Trader:
         run, _, serves = lease.holder.partition("@")
         return cls(run, serves)
 
@@ -50,13 +50,13 @@ class Trader:
 
 
 def trader_of(database: Database, account: str, *, wall_ms: int) -> Trader | None:
-    """Who trades the account now."""
+    """Return who trades the account now."""
     lease = leases.holder_of(database, trading_lease(account), wall_ms=wall_ms)
-    return Trader.of(lease) if lease is not None else None
+    return Trader.from_lease(lease) if lease is not None else None
 
 
-class Turn:
-    """The right to trade, kept by a thread until it is given back. `lease` is the fence of every write."""
+class LeaseKeeper:
+    """A lease that a thread renews until it is given back. `lease` is the newest state: the fence of every write."""
 
     def __init__(self, database: Database, lease: Lease, wall_ms: Callable[[], int] = local_ms) -> None:
         self._database, self._wall_ms = database, wall_ms
@@ -68,11 +68,12 @@ class Turn:
         self._thread.start()
 
     def beat(self) -> None:
-        """Say that the holder is still at work."""
+        """Tell that the holder is still at work."""
         self._beat = time.monotonic()
 
     def require(self) -> None:
-        """
+        """Check that the lease is still held.
+
         Raises:
             LeaseLostError: it was lost, or ran out while the ledger could not be written.
         """
@@ -82,6 +83,7 @@ class Turn:
             raise LeaseLostError(f"{self.lease.name!r} ran out before it could be renewed; nothing more is sent")
 
     def give_back(self) -> None:
+        """Stop renewing the lease, and release it."""
         self._ended.set()
         self._thread.join(5)
         leases.release(self._database, self.lease)
@@ -100,33 +102,36 @@ class Turn:
                 continue  # the ledger cannot be written now; `require` tells when that has lasted too long
 
 
-class Queue:
-    """One session's way to its turn."""
+class LeaseHandover:
+    """A session's way to the lease on trading, from its predecessor.
+
+    Attributes:
+        predecessor: who has to hand over first.
+    """
 
     def __init__(self, database: Database, account: str, trader: Trader, wall_ms: Callable[[], int] = local_ms) -> None:
         self._database, self._account, self._trader, self._wall_ms = database, account, trader, wall_ms
         self._first_seen: Lease | None = None
-        self._next: Turn | None = None
+        self._next: LeaseKeeper | None = None
         self._ready_at = 0.0
         self.predecessor: Trader | None = None
-        """who has to hand over first"""
 
-    def ask(self, *, ready: bool) -> Turn | None:
-        """The turn, if it is free. A session that is `ready` asks a predecessor with another selection to hand over.
+    def ask(self, *, ready: bool) -> LeaseKeeper | None:
+        """Return the lease, if it is free. If `ready`, ask a predecessor with another selection to hand over.
 
         Raises:
-            NotOurTurnError: another run trades on the same selection, or does not hand over.
+            AccountTakenError: another run trades on the same selection, or does not hand over.
         """
         now = self._wall_ms()
         name = trading_lease(self._account)
         lease = leases.acquire(self._database, name, self._trader.holder, ttl_ms=TTL_MS, wall_ms=now)
         if lease is not None:
             self.leave()
-            return Turn(self._database, lease, self._wall_ms)
+            return LeaseKeeper(self._database, lease, self._wall_ms)
         held = leases.holder_of(self._database, name, wall_ms=now)
         if held is None:
             return None
-        other = Trader.of(held)
+        other = Trader.from_lease(held)
         if other.serves != self._trader.serves:
             self.predecessor = other
             if ready:
@@ -136,14 +141,14 @@ class Queue:
         if seen is None or seen.fence != held.fence:
             self._first_seen = held
         elif held.expires_wall_ms > seen.expires_wall_ms:
-            raise NotOurTurnError(
+            raise AccountTakenError(
                 f"{other} trades account {self._account} on the same selection ({other.serves}) and has just renewed "
                 "its lease; this run has done nothing. Cancel that one first if this one is to trade"
             )
         return None  # it may have died: its lease runs out within seconds
 
     def leave(self) -> None:
-        """No longer ask a predecessor to hand over."""
+        """Stop asking a predecessor to hand over."""
         if self._next is not None:
             self._next.give_back()
             self._next = None
@@ -154,27 +159,27 @@ class Queue:
                 self._database, _next(self._account), self._trader.holder, ttl_ms=TTL_MS, wall_ms=self._wall_ms()
             )
             if lease is not None:
-                self._next, self._ready_at = Turn(self._database, lease, self._wall_ms), time.monotonic()
+                self._next, self._ready_at = LeaseKeeper(self._database, lease, self._wall_ms), time.monotonic()
             else:
                 waiting = leases.holder_of(self._database, _next(self._account), wall_ms=self._wall_ms())
-                if waiting is not None and Trader.of(waiting).serves == self._trader.serves:
-                    raise NotOurTurnError(
-                        f"{Trader.of(waiting)} is taking over account {self._account} from {other} already; this run "
-                        "has done nothing"
+                if waiting is not None and Trader.from_lease(waiting).serves == self._trader.serves:
+                    raise AccountTakenError(
+                        f"{Trader.from_lease(waiting)} is taking over account {self._account} from {other} already; "
+                        "this run has done nothing"
                     )
             return
         self._next.beat()
         if time.monotonic() - self._ready_at > HAND_OVER_WITHIN_S:
-            raise NotOurTurnError(
+            raise AccountTakenError(
                 f"{other} did not hand account {self._account} over within {HAND_OVER_WITHIN_S:.0f} s; this run has "
                 "done nothing. Cancel that one if it hangs"
             )
 
 
-def is_relieved(database: Database, account: str, *, wall_ms: int) -> Trader | None:
-    """Who is ready to take over, if anybody is."""
+def successor_of(database: Database, account: str, *, wall_ms: int) -> Trader | None:
+    """Return who is ready to take over, if anybody is."""
     lease = leases.holder_of(database, _next(account), wall_ms=wall_ms)
-    return Trader.of(lease) if lease is not None else None
+    return Trader.from_lease(lease) if lease is not None else None
 
 
 def _next(account: str) -> str:

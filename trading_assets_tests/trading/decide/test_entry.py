@@ -19,8 +19,8 @@ from trading_assets.trading.decide.entry import (
     newest_close_ms,
 )
 from trading_assets_tests.fakes import an_instrument
-from trading_assets_tests.trading.candle_makers import Dictated, candles
-from trading_assets_tests.trading.desks import NOW_MS, settings
+from trading_assets_tests.trading.decide.candle_fixtures import Dictated, candles
+from trading_assets_tests.trading.fixtures import NOW_MS, settings
 
 CLOSE_MS = NOW_MS - 5_000
 

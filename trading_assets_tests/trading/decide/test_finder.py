@@ -19,8 +19,8 @@ from trading_assets.trading.decide.finder import FinderReport, duplicate_of, fin
 from trading_assets.trading.execute.submit import submit_orders
 from trading_assets.trading.reconcile.reconciler import reconcile
 from trading_assets_tests.fakes import an_instrument
-from trading_assets_tests.trading.candle_makers import Dictated, candles
-from trading_assets_tests.trading.desks import NOW_MS, add_signal, bench_on, settings, signal_row, start_strategy
+from trading_assets_tests.trading.decide.candle_fixtures import Dictated, candles
+from trading_assets_tests.trading.fixtures import NOW_MS, add_signal, bench_on, settings, signal_row, start_strategy
 
 HOUR = NOW_MS // HOUR_MS * HOUR_MS - HOUR_MS
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from trading_assets.trading.decide.sizing import Size, Unsizable, exits, size_position, stops, to_tick
 from trading_assets_tests.fakes import an_instrument
-from trading_assets_tests.trading.desks import settings
+from trading_assets_tests.trading.fixtures import settings
 
 D = Decimal
 TICKS = st.sampled_from([D("0.00001"), D("0.0005"), D("0.01"), D("0.05"), D("0.5"), D(1)])

@@ -8,13 +8,13 @@ import pytest
 
 from trading_assets.core.errors import AmbiguousOutcomeError, ExchangeUnavailableError, NotSentError
 from trading_assets.core.models import Side
-from trading_assets.ledger import account as books
+from trading_assets.ledger import account as account_ledger
 from trading_assets.ledger import orders, risk
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.risk import RiskState
 from trading_assets.trading.execute.flatten import ORDERS_OF_A_POSITION, FlattenReport, flatten
 from trading_assets.trading.execute.submit import submit_orders
-from trading_assets_tests.trading.desks import Bench, add_signal, bench_on
+from trading_assets_tests.trading.fixtures import Bench, add_signal, bench_on
 
 D = Decimal
 
@@ -49,7 +49,7 @@ def test_our_positions_are_closed_trading_is_halted_and_foreign_ones_stay(databa
     state = risk.in_force(risk.read_history(database, "main"), bench.exchange.time_ms)
     assert (state.state, state.reason, state.actor) == (RiskState.HALTED, "storm", "ann")
     assert orders.occupying(database, "main") == []
-    assert set(books.closing_rows(database, "main")["symbol"]) == {"AUSDT", "BUSDT"}
+    assert set(account_ledger.closing_rows(database, "main")["symbol"]) == {"AUSDT", "BUSDT"}
     assert bench.told[-1][0] == "positions closed by command"
 
 

@@ -22,11 +22,11 @@ from trading_assets.core.timeframes import HOUR_MS
 from trading_assets.ledger import checks, orders, signals
 from trading_assets.ledger.checks import Verdict
 from trading_assets.ledger.database import Database
-from trading_assets.trading.execute.recovery import recover
 from trading_assets.trading.execute.submit import submit_orders
 from trading_assets.trading.reconcile.reconciler import reconcile
+from trading_assets.trading.saga.recovery import recover
 from trading_assets_tests.fakes import an_instrument, order_link_id
-from trading_assets_tests.trading.desks import NOW_MS, add_signal, bench_on, settle_all
+from trading_assets_tests.trading.fixtures import NOW_MS, add_signal, bench_on, settle_all
 
 
 def test_a_signal_becomes_one_position_with_its_stops(database: Database) -> None:
@@ -393,11 +393,11 @@ def test_one_signals_trouble_with_its_stop_does_not_keep_the_others_from_being_s
 def test_a_failed_check_of_its_hour_lets_no_signal_through_and_stands_on_its_row(database: Database) -> None:
     bench = bench_on(database, "AUSDT", "BUSDT")
     hour = NOW_MS // HOUR_MS * HOUR_MS - HOUR_MS
-    barred, free = add_signal(database, "AUSDT"), add_signal(database, "BUSDT", hour_ms=hour + HOUR_MS)
+    blocked, free = add_signal(database, "AUSDT"), add_signal(database, "BUSDT", hour_ms=hour + HOUR_MS)
     checks.record(database, [Verdict("backtest_results/5m", "no_look_ahead", False, "it cheats")], [hour], "run")
     report = submit_orders(bench.context)
     assert report.executed == [free]
-    assert bench.signal(barred)["status"] == signals.REJECTED
-    assert "checks: no_look_ahead of backtest_results/5m failed: it cheats" in str(bench.signal(barred)["reason"])
-    assert bench.intent(barred) is None
-    bench.require_consistent(barred, free)
+    assert bench.signal(blocked)["status"] == signals.REJECTED
+    assert "checks: no_look_ahead of backtest_results/5m failed: it cheats" in str(bench.signal(blocked)["reason"])
+    assert bench.intent(blocked) is None
+    bench.require_consistent(blocked, free)

@@ -33,7 +33,7 @@ SIGNAL = {"entry_price": 100.0, "stop_loss": 98.0, "take_profit": 104.0, "positi
 
 
 @pytest.mark.parametrize(
-    ("reasons", "looked", "elsewhere", "outcome"),
+    ("reasons", "evaluated", "elsewhere", "outcome"),
     [
         ([], False, False, Outcome.NOT_RUNNING),
         ([], False, True, Outcome.NOT_RUNNING),
@@ -47,8 +47,10 @@ SIGNAL = {"entry_price": 100.0, "stop_loss": 98.0, "take_profit": 104.0, "positi
         (["failed"], True, False, Outcome.NO_DATA),
     ],
 )
-def test_a_missing_signal_has_its_reason(reasons: list[str], looked: bool, elsewhere: bool, outcome: Outcome) -> None:
-    assert why_no_signal(reasons, looked=looked, elsewhere=elsewhere).outcome is outcome
+def test_a_missing_signal_has_its_reason(
+    reasons: list[str], evaluated: bool, elsewhere: bool, outcome: Outcome
+) -> None:
+    assert why_no_signal(reasons, evaluated=evaluated, elsewhere=elsewhere).outcome is outcome
 
 
 @pytest.mark.parametrize(

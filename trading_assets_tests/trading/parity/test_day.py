@@ -16,7 +16,7 @@ from trading_assets.core.schemas import LIVE_PARITY
 from trading_assets.core.timeframes import DAY_MS, HOUR_MS
 from trading_assets.exchange.bybit import BybitExchange
 from trading_assets.exchange.transport import Connection, Transport
-from trading_assets.ledger import account as books
+from trading_assets.ledger import account as account_ledger
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.strategies import seed_registry
 from trading_assets.ledger.tables import entry_signals, order_intents, signal_evaluations
@@ -29,8 +29,8 @@ from trading_assets.simulator.venue import ServeConfig
 from trading_assets.trading.parity.compare import Outcome
 from trading_assets.trading.reconcile.reconciler import reconcile
 from trading_assets_tests.exchange.stub import keys_of
-from trading_assets_tests.trading.desks import NO_PAUSES, settings
-from trading_assets_tests.trading.parity.live_days import AFTER_CLOSE_MS, DAY_MS_ZERO, LiveDesk
+from trading_assets_tests.trading.fixtures import NO_PAUSES, settings
+from trading_assets_tests.trading.parity.fixtures import AFTER_CLOSE_MS, DAY_MS_ZERO, LiveTrading
 
 START_MS = DAY_MS_ZERO + 2 * HOUR_MS + AFTER_CLOSE_MS
 COINS = ["1000PEPEUSDT", "BTCUSDT", "LTCUSDT", "SOLUSDT", "TRXUSDT"]
@@ -38,13 +38,13 @@ HOURS = 5
 
 
 @pytest.fixture(scope="module")
-def traded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveDesk]:
+def traded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveTrading]:
     """A day of which some hours were traded, seen from the day after."""
     home = tmp_path_factory.mktemp("traded")
     config = ServeConfig(symbols=14, clock=ClockSpec(ClockMode.MANUAL, start_ms=START_MS))
     with serve_in_thread(config) as venue:
         connection = Connection(url=venue.url, keys=keys_of(venue.key, venue.secret))
-        context = LiveDesk(
+        context = LiveTrading(
             venue,
             Database(f"sqlite:///{home / 'ledger.db'}"),
             CandleStore(home / "candles"),
@@ -62,11 +62,11 @@ def traded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveDesk]:
 
 
 @pytest.fixture
-def broken(traded: LiveDesk, tmp_path: Path) -> Iterator[Callable[[sa.Executable], LiveDesk]]:
+def broken(traded: LiveTrading, tmp_path: Path) -> Iterator[Callable[[sa.Executable], LiveTrading]]:
     """The same day with one statement run on its ledger."""
     opened: list[Database] = []
 
-    def break_it(statement: sa.Executable) -> LiveDesk:
+    def break_it(statement: sa.Executable) -> LiveTrading:
         source = Path(str(traded.database.url.database))
         with traded.database.read() as connection:
             connection.exec_driver_sql("SELECT 1")
@@ -79,7 +79,7 @@ def broken(traded: LiveDesk, tmp_path: Path) -> Iterator[Callable[[sa.Executable
             for (name,) in connection.exec_driver_sql("SELECT name FROM sqlite_master WHERE type = 'trigger'").all():
                 connection.exec_driver_sql(f"DROP TRIGGER {name}")
             assert connection.execute(statement).rowcount > 0  # type: ignore[attr-defined]
-        return LiveDesk(traded.venue, database, traded.store, traded.exchange, traded.settings, traded.symbols)
+        return LiveTrading(traded.venue, database, traded.store, traded.exchange, traded.settings, traded.symbols)
 
     yield break_it
     for database in opened:
@@ -97,7 +97,7 @@ def a_trade(rows: pd.DataFrame) -> str:
     return str(rows.loc[rows["outcome"] == Outcome.AGREES, "signal_id"].iloc[0])
 
 
-def test_all_of_a_day_is_explained(traded: LiveDesk) -> None:
+def test_all_of_a_day_is_explained(traded: LiveTrading) -> None:
     rows = traded.parity()
     LIVE_PARITY.model.validate(rows, lazy=True)
     assert unexplained(rows) == {}
@@ -112,7 +112,7 @@ def test_all_of_a_day_is_explained(traded: LiveDesk) -> None:
     assert executed >= 5
 
 
-def test_after_the_last_look_nothing_ran(traded: LiveDesk) -> None:
+def test_after_the_last_evaluation_nothing_ran(traded: LiveTrading) -> None:
     rows = traded.parity()
     last_look_ms = START_MS + HOURS * HOUR_MS
     after = rows[rows["bar_close_ms"] > last_look_ms]
@@ -120,17 +120,17 @@ def test_after_the_last_look_nothing_ran(traded: LiveDesk) -> None:
     assert (after["live"] == 0).all()
 
 
-def test_a_day_without_selections_or_signals_has_no_rows(traded: LiveDesk) -> None:
+def test_a_day_without_selections_or_signals_has_no_rows(traded: LiveTrading) -> None:
     assert traded.parity(DAY_MS_ZERO - DAY_MS).empty
 
 
-def test_a_lost_order_is_named(traded: LiveDesk, broken: Callable[[sa.Executable], LiveDesk]) -> None:
+def test_a_lost_order_is_named(traded: LiveTrading, broken: Callable[[sa.Executable], LiveTrading]) -> None:
     signal = a_trade(traded.parity())
     rows = broken(sa.delete(order_intents).where(order_intents.c.signal_id == signal)).parity()
     assert unexplained(rows) == {signal: Outcome.NO_ORDER}
 
 
-def test_a_shifted_fill_is_named(traded: LiveDesk, broken: Callable[[sa.Executable], LiveDesk]) -> None:
+def test_a_shifted_fill_is_named(traded: LiveTrading, broken: Callable[[sa.Executable], LiveTrading]) -> None:
     before = traded.parity()
     signal = a_trade(before)
     price = Decimal(str(before.set_index("signal_id").loc[signal, "live_entry_price"])) * Decimal("1.02")
@@ -150,7 +150,7 @@ def test_a_shifted_fill_is_named(traded: LiveDesk, broken: Callable[[sa.Executab
     ],
 )
 def test_a_changed_signal_is_named(
-    traded: LiveDesk, broken: Callable[[sa.Executable], LiveDesk], column: str, value: object, outcome: Outcome
+    traded: LiveTrading, broken: Callable[[sa.Executable], LiveTrading], column: str, value: object, outcome: Outcome
 ) -> None:
     signal = a_trade(traded.parity())
     rows = broken(sa.update(entry_signals).where(entry_signals.c.signal_id == signal).values({column: value})).parity()
@@ -158,7 +158,7 @@ def test_a_changed_signal_is_named(
 
 
 def test_a_signal_that_the_backtest_has_not_is_named(
-    traded: LiveDesk, broken: Callable[[sa.Executable], LiveDesk]
+    traded: LiveTrading, broken: Callable[[sa.Executable], LiveTrading]
 ) -> None:
     signal = a_trade(traded.parity())
     moved = sa.update(entry_signals).where(entry_signals.c.signal_id == signal)
@@ -177,7 +177,7 @@ def test_a_signal_that_the_backtest_has_not_is_named(
     ],
 )
 def test_another_exit_is_named(
-    traded: LiveDesk, broken: Callable[[sa.Executable], LiveDesk], values: dict[str, object], outcome: Outcome
+    traded: LiveTrading, broken: Callable[[sa.Executable], LiveTrading], values: dict[str, object], outcome: Outcome
 ) -> None:
     signal = a_trade(traded.parity())
     table = sa.table("closings", *(sa.column(name) for name in ("signal_id", "closed_ms", "reason", "exit_price")))
@@ -185,15 +185,17 @@ def test_another_exit_is_named(
     assert unexplained(rows)[signal] == outcome
 
 
-def test_without_its_looks_live_was_not_running(traded: LiveDesk, broken: Callable[[sa.Executable], LiveDesk]) -> None:
+def test_without_its_evaluations_live_was_not_running(
+    traded: LiveTrading, broken: Callable[[sa.Executable], LiveTrading]
+) -> None:
     rows = broken(sa.delete(signal_evaluations)).parity()
     silent = rows[rows["live"] == 0]
     assert set(silent["outcome"]) == {Outcome.NOT_RUNNING}
 
 
-def test_the_performance_report_has_the_account_s_own_numbers_beside_the_walk_forward(traded: LiveDesk) -> None:
+def test_the_performance_report_has_the_account_s_own_numbers_beside_the_walk_forward(traded: LiveTrading) -> None:
     made = make_performance(Sources(traded.settings, traded.database, traded.store, traded.exchange))
-    closed = books.closing_rows(traded.database, traded.settings.account)
+    closed = account_ledger.closing_rows(traded.database, traded.settings.account)
     trades, wallet = made.main.trades, traded.exchange.wallet()
     ended = trades[trades["reason"] != OPEN]
     assert len(ended) == len(closed) > 2
@@ -214,7 +216,7 @@ def test_the_performance_report_has_the_account_s_own_numbers_beside_the_walk_fo
     assert (both["entry_price_x"] / both["entry_price_y"] - 1).abs().max() < 0.005
 
 
-def test_an_account_without_trades_has_no_performance_report(traded: LiveDesk) -> None:
+def test_an_account_without_trades_has_no_performance_report(traded: LiveTrading) -> None:
     nobody = traded.settings.model_copy(update={"account": "nobody"})
     with pytest.raises(DataError, match="account nobody has not traded"):
         make_performance(Sources(nobody, traded.database, traded.store, traded.exchange))

@@ -11,15 +11,16 @@ import sqlalchemy as sa
 from trading_assets.core.errors import ExchangeUnavailableError, OrderRejectedError
 from trading_assets.core.models import Side
 from trading_assets.core.timeframes import DAY_MS, HOUR_MS
-from trading_assets.ledger import account as books
+from trading_assets.ledger import account as account_ledger
 from trading_assets.ledger import orders
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.tables import metadata, reconciliations, risk_events
 from trading_assets.trading.context import ExecutionContext
 from trading_assets.trading.execute.submit import submit_orders
-from trading_assets.trading.portfolio import account_snapshot, performance
+from trading_assets.trading.portfolio import performance
 from trading_assets.trading.reconcile.reconciler import reconcile
-from trading_assets_tests.trading.desks import NOW_MS, Bench, add_signal, bench_on, settings
+from trading_assets.trading.risk.guard import account_snapshot
+from trading_assets_tests.trading.fixtures import NOW_MS, Bench, add_signal, bench_on, settings
 
 
 def opened(database: Database, *symbols: str) -> Bench:
@@ -46,15 +47,15 @@ def test_books_come_into_the_ledger(database: Database) -> None:
     bench = opened(database)
     report = reconcile(bench.context)
     assert (report.new_fills, report.open_positions, report.new_closings) == (1, 1, [])
-    fills = books.fill_rows(database, "main")
+    fills = account_ledger.fill_rows(database, "main")
     assert fills[["symbol", "side", "exec_type", "price", "qty"]].values.tolist() == [
         ["BTCUSDT", "Buy", "Trade", 100.0, 1.0]
     ]
-    position = books.position_rows(database, "main").iloc[0]
+    position = account_ledger.position_rows(database, "main").iloc[0]
     assert (position["symbol"], position["size"], position["stop_loss"]) == ("BTCUSDT", 1.0, 98.0)
-    equity = books.equity_rows(database, "main").iloc[-1]
+    equity = account_ledger.equity_rows(database, "main").iloc[-1]
     assert equity["equity"] == pytest.approx(float(report.equity)) == pytest.approx(9999.945)
-    assert books.reconciled_until_ms(database, "main") == NOW_MS + 60_000
+    assert account_ledger.reconciled_until_ms(database, "main") == NOW_MS + 60_000
 
 
 def test_a_second_pass_over_the_same_books_changes_nothing(database: Database) -> None:
@@ -64,7 +65,7 @@ def test_a_second_pass_over_the_same_books_changes_nothing(database: Database) -
     before, told = contents(database, without={"reconciliations"}), len(bench.told)
     for _ in range(2):
         again = reconcile(bench.context)
-        assert (again.new_fills, again.new_closings, again.freed, again.repaired) == (0, [], 0, [])
+        assert (again.new_fills, again.new_closings, again.repaired) == (0, [], [])
     assert contents(database, without={"reconciliations"}) == before
     assert len(bench.told) == told
 
@@ -85,10 +86,10 @@ def test_the_end_of_a_position_is_recorded_with_its_reason(database: Database, r
     bench.exchange.close_position("BTCUSDT", reason)
     (closing,) = reconcile(bench.context).new_closings
     assert (closing.position_side, closing.reason, closing.pnl) == ("LONG", reason, pnl)
-    row = books.closing_rows(database, "main").iloc[0]
+    row = account_ledger.closing_rows(database, "main").iloc[0]
     assert (row["reason"], row["pnl"]) == (reason, float(pnl))
     assert str(row["signal_id"]).startswith("main:BTCUSDT:60m")
-    assert books.position_rows(database, "main").empty
+    assert account_ledger.position_rows(database, "main").empty
     assert any(title == f"closed LONG BTCUSDT at its {reason}" for title, _ in bench.told)
 
 
@@ -105,11 +106,11 @@ def test_a_short_that_ends_is_recorded_as_a_short(sqlite: Database) -> None:
 
 def test_a_symbol_is_free_again_when_its_position_is_closed(database: Database) -> None:
     bench = opened(database)
-    assert reconcile(bench.context).freed == 0
+    reconcile(bench.context)
     assert len(orders.occupying(database, "main")) == 1
     bench.later()
     bench.exchange.close_position("BTCUSDT", "stop")
-    assert reconcile(bench.context).freed == 1
+    reconcile(bench.context)
     assert not orders.occupying(database, "main")
     bench.later(900)
     ttl_ms = bench.exchange.time_ms + 1
@@ -124,7 +125,7 @@ def test_a_symbol_whose_order_is_not_settled_is_not_freed(sqlite: Database) -> N
     submit_orders(bench.context)
     bench.exchange.close_position("BTCUSDT", "stop")
     bench.later()
-    assert reconcile(bench.context).freed == 0
+    reconcile(bench.context)
     assert len(orders.occupying(sqlite, "main")) == 1
 
 
@@ -194,7 +195,7 @@ def test_a_lost_stop_that_the_price_has_passed_does_not_leave_a_bare_position(sq
     bench.exchange.set_price("AUSDT", 97)
     reconcile(bench.context)
     assert "AUSDT" not in bench.exchange.open
-    assert books.reconciled_until_ms(sqlite, "main") is not None
+    assert account_ledger.reconciled_until_ms(sqlite, "main") is not None
 
 
 def test_a_stop_that_cannot_be_set_does_not_keep_the_books_from_being_read(sqlite: Database) -> None:
@@ -203,7 +204,9 @@ def test_a_stop_that_cannot_be_set_does_not_keep_the_books_from_being_read(sqlit
     bench.exchange.close_position("BUSDT", "stop")
     bench.exchange.fail("set_stops", OrderRejectedError("no"), times=99)
     reconcile(bench.context)
-    assert sorted(books.closing_rows(sqlite, "main")["symbol"]) == ["AUSDT", "BUSDT"], "one was closed for want of it"
+    assert sorted(account_ledger.closing_rows(sqlite, "main")["symbol"]) == ["AUSDT", "BUSDT"], (
+        "one was closed for want of it"
+    )
     assert not bench.exchange.open
 
 
@@ -219,7 +222,8 @@ def test_a_failed_read_changes_nothing(sqlite: Database, method: str) -> None:
         reconcile(bench.context)
     assert contents(sqlite) == before
     report = reconcile(bench.context)
-    assert (len(report.new_closings), report.freed) == (1, 1)
+    assert len(report.new_closings) == 1
+    assert [intent.symbol for intent in orders.occupying(sqlite, "main")] == ["BUSDT"]
 
 
 def test_a_crash_before_the_commit_changes_nothing(sqlite: Database, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -227,7 +231,7 @@ def test_a_crash_before_the_commit_changes_nothing(sqlite: Database, monkeypatch
     bench.exchange.close_position("BTCUSDT", "stop")
     before = contents(sqlite)
     with monkeypatch.context() as patch, pytest.raises(RuntimeError):
-        patch.setattr(books, "add_reconciliation", _killed)
+        patch.setattr(account_ledger, "add_reconciliation", _killed)
         reconcile(bench.context)
     assert contents(sqlite) == before
     assert len(reconcile(bench.context).new_closings) == 1
@@ -280,8 +284,8 @@ def test_passes_at_once_add_everything_once(database: Database) -> None:
         thread.join(60)
     for each in own:
         each.close()
-    assert len(books.fill_rows(database, "main")) == 2
-    assert len(books.closing_rows(database, "main")) == 1
+    assert len(account_ledger.fill_rows(database, "main")) == 2
+    assert len(account_ledger.closing_rows(database, "main")) == 1
     assert raised == []
 
 

@@ -13,7 +13,7 @@ from trading_assets.ledger.risk import Cause, RiskState, StateChange
 from trading_assets.trading.risk.gates import refusals
 from trading_assets.trading.risk.pre_trade import Account, Candidate
 from trading_assets_tests.fakes import a_ticker
-from trading_assets_tests.trading.desks import NOW_MS, STRATEGY, a_closing, settings
+from trading_assets_tests.trading.fixtures import NOW_MS, STRATEGY, a_closing, settings
 
 D = Decimal
 HOUR = NOW_MS // HOUR_MS * HOUR_MS - HOUR_MS
@@ -48,7 +48,7 @@ FINAL, WAITING = True, False
     ("what", "changes", "gate", "final"),
     [
         ("candidate", {"ttl_ms": NOW_MS}, "expired", FINAL),
-        ("candidate", {"barred": "SCHEMA of candles/5m failed: 3 values"}, "checks", FINAL),
+        ("candidate", {"blocked": "SCHEMA of candles/5m failed: 3 values"}, "checks", FINAL),
         ("candidate", {"ttl_ms": NOW_MS - 1}, "expired", FINAL),
         ("candidate", {"hour_ms": HOUR - 2 * HOUR_MS}, "selection", FINAL),
         ("candidate", {"hour_ms": HOUR - HOUR_MS}, None, None),

@@ -8,7 +8,7 @@ import pytest
 
 from trading_assets.core.errors import ExchangeUnavailableError
 from trading_assets.core.timeframes import DAY_MS, floor_ms
-from trading_assets.ledger import account as books
+from trading_assets.ledger import account as account_ledger
 from trading_assets.ledger import orders, risk
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.risk import Cause, RiskState
@@ -16,7 +16,7 @@ from trading_assets.ledger.strategies import set_active
 from trading_assets.trading.execute.submit import submit_orders
 from trading_assets.trading.reconcile.reconciler import reconcile
 from trading_assets.trading.risk import guard as risk_guard
-from trading_assets_tests.trading.desks import NOW_MS, STRATEGY, Bench, add_signal, bench_on
+from trading_assets_tests.trading.fixtures import NOW_MS, STRATEGY, Bench, add_signal, bench_on
 
 D = Decimal
 ACTIVE, REDUCING, HALTED = RiskState.ACTIVE, RiskState.REDUCING, RiskState.HALTED
@@ -125,7 +125,7 @@ def test_a_drawdown_halts_trading_until_a_person_resumes_and_then_counts_anew(da
         database, "BUSDT", ttl_ms=bench.exchange.time_ms + 1, hour_ms=bench.exchange.time_ms - 4_000_000
     )
     assert submit_orders(bench.context).executed == [second]
-    assert books.peak_equity(database, "main") == D(8000)
+    assert account_ledger.peak_equity(database, "main") == D(8000)
     lose(bench, 1600)
     reconcile(bench.context)
     assert state(bench) is HALTED, "20 % below the new peak"

@@ -14,7 +14,7 @@ from trading_assets.ledger.risk import Cause, RiskState, StateChange
 from trading_assets.trading.risk.limits import drawdown_pct, limits, loss_counts_from_ms, losses_reached
 from trading_assets.trading.risk.pre_trade import Account, Candidate
 from trading_assets.trading.risk.protections import protections
-from trading_assets_tests.trading.desks import NOW_MS, STRATEGY, a_closing, settings
+from trading_assets_tests.trading.fixtures import NOW_MS, STRATEGY, a_closing, settings
 
 D = Decimal
 SECOND = 1000

@@ -8,7 +8,15 @@ from trading_assets.core.errors import LeaseLostError
 from trading_assets.ledger import leases
 from trading_assets.ledger.database import Database
 from trading_assets.trading.context import trading_lease
-from trading_assets.trading.session.lease import TTL_MS, NotOurTurnError, Queue, Trader, Turn, is_relieved, trader_of
+from trading_assets.trading.session.lease import (
+    TTL_MS,
+    AccountTakenError,
+    LeaseHandover,
+    LeaseKeeper,
+    Trader,
+    successor_of,
+    trader_of,
+)
 
 OLD, NEW = "2026-03-02T01:00:00Z#aa", "2026-03-02T02:00:00Z#bb"
 
@@ -28,17 +36,17 @@ def clock() -> Clock:
     return Clock()
 
 
-def session(database: Database, run: str, serves: str, clock: Clock) -> Queue:
-    return Queue(database, "main", Trader(run, serves), clock)
+def session(database: Database, run: str, serves: str, clock: Clock) -> LeaseHandover:
+    return LeaseHandover(database, "main", Trader(run, serves), clock)
 
 
 def test_the_first_session_has_its_turn_at_once_and_is_seen(database: Database, clock: Clock) -> None:
-    turn = session(database, "run-a", OLD, clock).ask(ready=False)
-    assert turn is not None
-    turn.require()
+    kept = session(database, "run-a", OLD, clock).ask(ready=False)
+    assert kept is not None
+    kept.require()
     assert trader_of(database, "main", wall_ms=clock.ms) == Trader("run-a", OLD)
     assert trader_of(database, "other", wall_ms=clock.ms) is None
-    turn.give_back()
+    kept.give_back()
     assert trader_of(database, "main", wall_ms=clock.ms) is None
 
 
@@ -48,7 +56,7 @@ def test_a_second_session_on_the_same_selection_is_told_who_trades(database: Dat
     second = session(database, "run-b", OLD, clock)
     assert second.ask(ready=False) is None, "it may be a dead one's lease"
     leases.renew(database, first.lease, ttl_ms=TTL_MS, wall_ms=clock.ms + 1)
-    with pytest.raises(NotOurTurnError, match="run run-a trades account main on the same selection"):
+    with pytest.raises(AccountTakenError, match="run run-a trades account main on the same selection"):
         second.ask(ready=False)
     first.give_back()
 
@@ -60,9 +68,9 @@ def test_a_dead_holder_keeps_nobody_waiting_longer_than_its_lease(database: Data
     clock.ms += TTL_MS - 1
     assert waiting.ask(ready=True) is None
     clock.ms += 1
-    turn = waiting.ask(ready=True)
-    assert turn is not None
-    turn.give_back()
+    kept = waiting.ask(ready=True)
+    assert kept is not None
+    kept.give_back()
 
 
 def test_a_successor_asks_only_when_it_is_ready_and_takes_over_when_the_turn_is_given_back(
@@ -73,17 +81,17 @@ def test_a_successor_asks_only_when_it_is_ready_and_takes_over_when_the_turn_is_
     successor = session(database, "run-b", NEW, clock)
     assert successor.ask(ready=False) is None
     assert successor.predecessor == Trader("run-a", OLD)
-    assert is_relieved(database, "main", wall_ms=clock.ms) is None
+    assert successor_of(database, "main", wall_ms=clock.ms) is None
     assert successor.ask(ready=True) is None
-    assert is_relieved(database, "main", wall_ms=clock.ms) == Trader("run-b", NEW)
-    with pytest.raises(NotOurTurnError, match="run run-b is taking over"):
+    assert successor_of(database, "main", wall_ms=clock.ms) == Trader("run-b", NEW)
+    with pytest.raises(AccountTakenError, match="run run-b is taking over"):
         session(database, "run-c", NEW, clock).ask(ready=True)
     first.give_back()
-    turn = successor.ask(ready=True)
-    assert turn is not None and turn.lease.fence > first.lease.fence
-    assert is_relieved(database, "main", wall_ms=clock.ms) is None
+    kept = successor.ask(ready=True)
+    assert kept is not None and kept.lease.fence > first.lease.fence
+    assert successor_of(database, "main", wall_ms=clock.ms) is None
     assert trader_of(database, "main", wall_ms=clock.ms) == Trader("run-b", NEW)
-    turn.give_back()
+    kept.give_back()
 
 
 def test_a_session_that_was_paused_beyond_its_lease_sends_nothing_more(database: Database, clock: Clock) -> None:
@@ -104,23 +112,23 @@ def test_a_stuck_session_loses_its_turn(database: Database, clock: Clock, monkey
     monkeypatch.setattr("trading_assets.trading.session.lease.STUCK_AFTER_S", 0.0)
     lease = leases.acquire(database, trading_lease("main"), f"run-a@{OLD}", ttl_ms=TTL_MS, wall_ms=clock.ms)
     assert lease is not None
-    turn = Turn(database, lease, clock)
-    turn._thread.join(60)
+    kept = LeaseKeeper(database, lease, clock)
+    kept._thread.join(60)
     with pytest.raises(LeaseLostError, match="stuck"):
-        turn.require()
+        kept.require()
 
 
 def test_the_turn_is_renewed_while_it_is_held(
     database: Database, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("trading_assets.trading.session.lease.RENEW_EVERY_S", 0.01)
-    turn = session(database, "run-a", OLD, clock).ask(ready=False)
-    assert turn is not None
-    before = turn.lease.expires_wall_ms
+    kept = session(database, "run-a", OLD, clock).ask(ready=False)
+    assert kept is not None
+    before = kept.lease.expires_wall_ms
     clock.ms += 5_000
     for _ in range(6000):
-        if turn.lease.expires_wall_ms > before:
+        if kept.lease.expires_wall_ms > before:
             break
-        turn._ended.wait(0.01)
-    assert turn.lease.expires_wall_ms == before + 5_000
-    turn.give_back()
+        kept._ended.wait(0.01)
+    assert kept.lease.expires_wall_ms == before + 5_000
+    kept.give_back()

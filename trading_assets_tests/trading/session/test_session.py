@@ -28,14 +28,14 @@ from trading_assets.simulator.faults.rules import FaultRule
 from trading_assets.simulator.server import ServeConfig
 from trading_assets.trading.context import ExecutionContext
 from trading_assets.trading.decide.finder import FinderReport
+from trading_assets.trading.session import entries, watchlist
 from trading_assets.trading.session import lease as session_lease
-from trading_assets.trading.session import session as module
-from trading_assets.trading.session.lease import NotOurTurnError, trader_of
+from trading_assets.trading.session.lease import AccountTakenError, trader_of
 from trading_assets.trading.session.log import Heartbeat, SessionMessage, SignalsFound
-from trading_assets.trading.session.selection import Selected, newest_selection
 from trading_assets.trading.session.session import Session
+from trading_assets.trading.session.watchlist import Selected, newest_selection
 from trading_assets.venues import open_candle_stream, open_exchange
-from trading_assets_tests.trading.desks import NO_PAUSES, settings, start_strategy
+from trading_assets_tests.trading.fixtures import NO_PAUSES, settings, start_strategy
 
 START = 1_772_427_640_000
 """2026-03-02 05:00:40 UTC."""
@@ -156,7 +156,7 @@ def stage(tmp_path: Path) -> Iterator[Stage]:
 
 
 @pytest.fixture
-def quick_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+def quick_leases(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(session_lease, "RENEW_EVERY_S", 0.05)
 
 
@@ -185,7 +185,7 @@ def test_an_order_with_its_stop_follows_each_candle_once(stage: Stage) -> None:
 def _decided(play: Play, stage: Stage) -> list[str]:
     """Coins that were decided at the newest close."""
     close = floor_ms(stage.running.now_ms(), MINUTE_MS)
-    return [str(one.row["symbol"]) for one in play.session._watched if one.decided_ms == close]
+    return [str(one.row["symbol"]) for one in play.session._watchlist.coins if one.decided_ms == close]
 
 
 def test_a_candle_that_the_stream_does_not_bring_is_read_by_rest(stage: Stage) -> None:
@@ -199,7 +199,7 @@ def test_a_candle_that_the_stream_does_not_bring_is_read_by_rest(stage: Stage) -
 
 
 def test_a_stream_that_keeps_owing_candles_is_rebuilt(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "OWED_S", 0.2)
+    monkeypatch.setattr(watchlist, "LATE_AFTER_S", 0.2)
     play = stage.play()
     until(lambda: play.is_trading)
     stage.fault(where="ws:kline.1.XRPUSDT", silence=True, until_ms=150_000)
@@ -210,7 +210,7 @@ def test_a_stream_that_keeps_owing_candles_is_rebuilt(stage: Stage, monkeypatch:
     play.stop()
 
 
-def test_a_session_hands_over_to_the_one_of_the_next_selection(stage: Stage, quick_turns: None) -> None:
+def test_a_session_hands_over_to_the_one_of_the_next_selection(stage: Stage, quick_leases: None) -> None:
     old = stage.play("run-a")
     until(lambda: old.is_trading)
     stage.select(*SYMBOLS[:2])
@@ -222,12 +222,12 @@ def test_a_session_hands_over_to_the_one_of_the_next_selection(stage: Stage, qui
     assert new.stop() == "stopped" and old.error is None
 
 
-def test_of_two_sessions_on_one_selection_one_says_why_it_does_not_trade(stage: Stage, quick_turns: None) -> None:
+def test_of_two_sessions_on_one_selection_one_says_why_it_does_not_trade(stage: Stage, quick_leases: None) -> None:
     first = stage.play("run-a")
     until(lambda: first.is_trading)
     second = stage.play("run-b")
     second.end()
-    assert isinstance(second.error, NotOurTurnError)
+    assert isinstance(second.error, AccountTakenError)
     assert "run run-a trades account main on the same selection" in str(second.error)
     assert first.stop() == "stopped"
 
@@ -258,14 +258,14 @@ def test_a_ledger_that_cannot_be_read_for_a_moment_costs_no_candle(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     failures = [StorageError("the database is locked")]
-    look = module.find_entry_signals
+    real = entries.find_entry_signals
 
     def find(**arguments: Any) -> FinderReport:
         if failures:
             raise failures.pop()
-        return look(**arguments)
+        return real(**arguments)
 
-    monkeypatch.setattr(module, "find_entry_signals", find)
+    monkeypatch.setattr(entries, "find_entry_signals", find)
     play = stage.play()
     until(lambda: play.says("the database is locked"))
     until(lambda: len(_decided(play, stage)) == len(SYMBOLS))

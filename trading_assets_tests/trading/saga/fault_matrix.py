@@ -17,7 +17,7 @@ from trading_assets.core.errors import TradingAssetsError
 from trading_assets.core.models import OrderAck, OrderRequest, Side
 from trading_assets.exchange.bybit import BybitExchange
 from trading_assets.exchange.transport import Connection, Transport
-from trading_assets.ledger import account as books
+from trading_assets.ledger import account as account_ledger
 from trading_assets.ledger import signals
 from trading_assets.ledger.database import Database
 from trading_assets.simulator.embedded import RunningExchange
@@ -29,7 +29,7 @@ from trading_assets.trading.reconcile.reconciler import reconcile
 from trading_assets_tests.exchange.stub import keys_of
 from trading_assets_tests.fakes import order_link_id
 from trading_assets_tests.simulator.fake_market import HOUR, T0
-from trading_assets_tests.trading.desks import add_signal, settings
+from trading_assets_tests.trading.fixtures import add_signal, settings
 
 SYMBOL = "BTCUSDT"
 TOO_LATE = "too late"
@@ -114,15 +114,15 @@ class _Connector(BybitExchange):
         transport._once = counted  # type: ignore[method-assign]
 
     def place_order(self, request: OrderRequest) -> OrderAck:
-        bare = replace(request, stop_loss=None, take_profit=None) if self._loses_stops else request
-        return super().place_order(bare)
+        unprotected = replace(request, stop_loss=None, take_profit=None) if self._loses_stops else request
+        return super().place_order(unprotected)
 
 
 def run_cell(running: RunningExchange, database: Database, account: str, call: str, fault: str) -> Cell:
     """One order in an account of the ledger of its own, its call `call` meeting the fault.
 
     Raises:
-        AssertionError: a law of the saga is broken after the next run.
+        AssertionError: an invariant of the saga is broken after the next run.
     """
     now_ms = running.now_ms()
     rules = settings(account=account)
@@ -160,7 +160,7 @@ def run_cell(running: RunningExchange, database: Database, account: str, call: s
 
 def _waiting(database: Database, account: str, now_ms: int) -> str:
     with database.write() as connection:
-        books.add_reconciliation(
+        account_ledger.add_reconciliation(
             connection, account, new_fills=0, new_closings=0, open_positions=0, differences=0, until_ms=now_ms
         )
     return add_signal(

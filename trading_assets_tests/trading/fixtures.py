@@ -1,4 +1,4 @@
-"""What the tests of trading share: settings, waiting signals, a context on a fake exchange, and the laws of its end."""
+"""Fixtures of the tests of trading: settings, waiting signals, a context on a fake exchange, and its invariants."""
 
 from __future__ import annotations
 

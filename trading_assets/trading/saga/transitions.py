@@ -1,7 +1,7 @@
-"""The order saga as a table: its states, its steps, what follows what. The one way along it is `advance`.
+"""The states of an order intent and the transitions between them. `advance` is the only way to change a state.
 
-The executor, recovery and the reconciler move intents through `advance` alone, and `docs/order_saga.md` shows the same
-tables. What happens in a step is in `trading.execute.steps`.
+Order execution, recovery and reconciliation all change intents by `advance`, and `docs/order_saga.md` shows the table
+of states. What happens in a step is in `trading.saga.steps`.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from trading_assets.ledger.orders import Intent
 
 
 class IllegalTransitionError(TradingAssetsError):
-    """An order intent was to go where the saga's table has no way. Nothing was written: this is a bug."""
+    """The table has no such transition of an order intent. Nothing was written: this is a bug."""
 
 
 class Step(StrEnum):
-    """The steps of one order, in their order; `ATTACH` and `EXIT` are taken only for a position without its stop."""
+    """The steps of one order, in sequence. `ATTACH` and `EXIT` are taken only for an unprotected position."""
 
     RESERVE = "reserve"
     LEVERAGE = "leverage"
@@ -39,83 +39,12 @@ class Step(StrEnum):
 
 
 @dataclass(frozen=True)
-class StepRule:
-    """What a step does, why doing it again is harmless, what undoes it, and who goes on when the process dies in it."""
-
-    does: str
-    again: str
-    compensation: str
-    after_crash: str
-
-
-STEPS: Mapping[Step, StepRule] = {
-    Step.RESERVE: StepRule(
-        "one transaction: signal to `executing`, one of the account's places, the symbol, and the intent with its "
-        "`orderLinkId`",
-        "the signal is no longer `active`, the symbol is taken: a second reservation is refused",
-        "`rejected` or `abandoned` gives symbol and place back",
-        "looked up after 30 s; nothing was sent, so `abandoned`",
-    ),
-    Step.LEVERAGE: StepRule(
-        "sets the symbol's leverage",
-        'the same value again is "not modified", which is success',
-        "none is needed: without a position leverage costs nothing; the intent ends",
-        "looked up after 30 s; nothing was sent, so `abandoned`",
-    ),
-    Step.CREATE: StepRule(
-        "one market order with its stop and target attached, at most 10 s after the reservation and before the "
-        "signal's end",
-        "sent again only where the exchange certainly never saw it, with the same `orderLinkId`, which the exchange "
-        "takes once",
-        "an answer that leaves the outcome open is looked up, never answered by sending again",
-        "looked up by `orderLinkId`: there, or not",
-    ),
-    Step.ACKNOWLEDGE: StepRule(
-        "records the exchange's `orderId`, or that the outcome is open",
-        "a record of a state that was left already changes nothing",
-        "none is needed",
-        "looked up by `orderLinkId`: there, or not",
-    ),
-    Step.CONFIRM: StepRule(
-        "looks the order up until it is final: open and recent orders, then the history, then the position",
-        "only reads",
-        "nothing filled: `rejected`",
-        "looked up again at the next run",
-    ),
-    Step.PROTECT: StepRule(
-        "reads the position and sees its stop",
-        "only reads",
-        "a position without its stop goes on with `attach`",
-        "the order is found filled at the next run, which goes on here",
-    ),
-    Step.ATTACH: StepRule(
-        "sets stop and target on the position, and reads it again",
-        'the same stop again is "not modified", which is success',
-        "a stop that is refused, or is not seen: `exit`",
-        "as `protect`",
-    ),
-    Step.EXIT: StepRule(
-        "closes the position by reduce-only orders, each with an `orderLinkId` of its own, until it is gone",
-        "reduce-only never opens; a used `orderLinkId` is passed over",
-        "what is left is closed by the next order; a human is told",
-        "as `protect`",
-    ),
-    Step.RECORD: StepRule(
-        "records quantity and price; the signal is `executed`",
-        "a record of a state that was left already changes nothing",
-        "none is needed",
-        "the order is found filled at the next run, its position with its stop: recorded then",
-    ),
-}
-
-
-@dataclass(frozen=True)
 class StateRule:
     """A state of an intent.
 
     Attributes:
         signal: the status of its signal.
-        occupies: it keeps its symbol and one of the account's places.
+        occupies: whether it keeps its symbol and one of the account's places.
         following: the states that may come next, each with its reason.
     """
 
@@ -176,14 +105,14 @@ STATES: Mapping[str, StateRule] = {
     ),
     orders.ABANDONED: StateRule("no position came of it: it never got there", signals.FAILED, False, _SHOWN_AFTER_ALL),
 }
-"""Every state with what may follow it; there is no other way."""
+"""Every state with its transitions. There are no others."""
 
 
 def require(before: str, after: str) -> StateRule:
-    """The rule of the state `after`.
+    """Return the rule of the state `after`.
 
     Raises:
-        IllegalTransitionError: the table has no way from `before` to it.
+        IllegalTransitionError: the table has no transition from `before` to it.
     """
     rule = STATES.get(before)
     if rule is None or after not in rule.following:
@@ -195,7 +124,7 @@ def require(before: str, after: str) -> StateRule:
 def advance(
     database: Database, intent: Intent, state: str, *, now_ms: int, wall_ms: int, **details: Any
 ) -> Intent | None:
-    """`advance_in` in a transaction of its own."""
+    """Do `advance_in` in a transaction of its own."""
     with database.write() as connection:
         return advance_in(connection, intent, state, now_ms=now_ms, wall_ms=wall_ms, **details)
 
@@ -212,12 +141,13 @@ def advance_in(
     filled_qty: Decimal | None = None,
     average_price: Decimal | None = None,
 ) -> Intent | None:
-    """Move an intent, and its signal with it; the intent as it is then.
+    """Change the state of an intent and the status of its signal. Return the intent as it is then.
 
-    None where the ledger has it in another state than `intent` says: another process was first, nothing was written.
+    Return None, and write nothing, where the ledger has the intent in another state than `intent` says: another process
+    was first.
 
     Raises:
-        IllegalTransitionError: the table has no such way.
+        IllegalTransitionError: the table has no such transition.
     """
     rule = require(intent.status, state)
     details = {"order_id": order_id, "filled_qty": filled_qty, "average_price": average_price}
@@ -240,15 +170,8 @@ def advance_in(
     return replace(intent, status=state, touched_wall_ms=wall_ms, **known)  # type: ignore[arg-type]
 
 
-def steps_table() -> str:
-    """The steps as a Markdown table."""
-    rows = [f"| `{step}` | {r.does} | {r.again} | {r.compensation} | {r.after_crash} |" for step, r in STEPS.items()]
-    head = "| step | what it does | why it may be done again | what undoes it | after a crash in it |"
-    return "\n".join([head, "|---|---|---|---|---|", *rows]) + "\n"
-
-
 def states_table() -> str:
-    """The states and the ways between them as a Markdown table."""
+    """Return the states and their transitions as a Markdown table."""
     rows = []
     for name, rule in STATES.items():
         ways = "<br>".join(f"`{after}`: {why}" for after, why in rule.following.items()) or "the end"

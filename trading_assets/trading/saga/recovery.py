@@ -1,6 +1,6 @@
-"""Takes up what an earlier process left open: intents that are not settled, looked up and brought to their end.
+"""Settles the intents that an earlier process has left unresolved. Both submitting and reconciling begin with it.
 
-Nothing is sent here but stops and exits of positions that are open already.
+It sends nothing but stops and exits of positions that are open already.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ from trading_assets.core.models import Order, Position
 from trading_assets.ledger import orders
 from trading_assets.ledger.orders import Intent
 from trading_assets.trading.context import ExecutionContext
-from trading_assets.trading.execute import steps
+from trading_assets.trading.saga import steps
 
 LOST_AFTER_MS = 600_000
-"""An order that was acknowledged and that no list of the exchange shows for so long is given up, and told."""
+"""An acknowledged order that no list of the exchange shows for this time is abandoned, and published as failed."""
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """What the exchange shows of an unsettled intent: its order, else what is open in its symbol."""
+    """What the exchange shows of an unresolved intent: its order, else the position in its symbol."""
 
     intent: Intent
     order: Order | None
@@ -28,12 +28,15 @@ class Evidence:
 
 
 def recover(context: ExecutionContext) -> int:
-    """Settle the intents that no living process works on; how many were settled."""
-    return sum(conclude(context, evidence) for evidence in look(context))
+    """Settle the intents that no living process works on. Return how many were settled."""
+    return sum(settle(context, evidence) for evidence in look_up(context))
 
 
-def look(context: ExecutionContext) -> list[Evidence]:
-    """Reads only. An intent whose look-up fails is left out: it stays as it is, and keeps its symbol occupied."""
+def look_up(context: ExecutionContext) -> list[Evidence]:
+    """Look up the intents that no living process works on. Reads only.
+
+    An intent whose look-up fails is left out: it stays as it is, and keeps its symbol occupied.
+    """
     found = []
     for intent in orders.unresolved(context.database, context.settings.account):
         age_ms = context.wall_ms() - intent.touched_wall_ms
@@ -51,15 +54,15 @@ def look(context: ExecutionContext) -> list[Evidence]:
     return found
 
 
-def conclude(context: ExecutionContext, evidence: Evidence) -> bool:
-    """Bring an intent to where the evidence puts it; whether it is settled now."""
+def settle(context: ExecutionContext, evidence: Evidence) -> bool:
+    """Change an intent's state as the evidence says. Return whether it is settled now."""
     intent, position = evidence.intent, evidence.position
     try:
         if evidence.order is not None:
             after = steps.settle(context, intent, evidence.order)
         elif position is None:
             after = steps.give_up(context, intent)
-        elif _is_of(position, intent):
+        elif _belongs_to(position, intent):
             after = steps.record(context, intent, None, position.size, position.entry_price)
         else:
             return False  # a position that may be its own: unknown stays unknown, and is reported by the reconciler
@@ -68,6 +71,6 @@ def conclude(context: ExecutionContext, evidence: Evidence) -> bool:
     return after is not None and after.status not in orders.UNRESOLVED
 
 
-def _is_of(position: Position, intent: Intent) -> bool:
-    """Whether a position can only be the intent's: its side and stop, and no more than its quantity."""
+def _belongs_to(position: Position, intent: Intent) -> bool:
+    """Return whether a position can only be the intent's: same side and stop, no larger than its quantity."""
     return position.side is intent.side and position.stop_loss == intent.stop_loss and position.size <= intent.qty

@@ -17,15 +17,15 @@ from trading_assets.ledger import orders
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.orders import Intent
 from trading_assets.ledger.tables import metadata, order_intents
-from trading_assets.trading.execute import saga
-from trading_assets.trading.execute.recovery import LOST_AFTER_MS
 from trading_assets.trading.reconcile.reconciler import reconcile
+from trading_assets.trading.saga import transitions
+from trading_assets.trading.saga.recovery import LOST_AFTER_MS
 from trading_assets_tests.fakes import FakeExchange, order_link_id
-from trading_assets_tests.trading.desks import Bench, add_signal, settings, signal_row
+from trading_assets_tests.trading.fixtures import Bench, add_signal, settings, signal_row
 
 D = Decimal
 SYMBOLS = ("AUSDT", "BUSDT", "CUSDT")
-LEDGER = (None, *saga.STATES)
+LEDGER = (None, *transitions.STATES)
 READS = ("now_ms", "wallet", "positions", "executions", "open_orders", "closed_pnl", "order", "find_order")
 
 _WAYS: Mapping[str, tuple[str, ...]] = {
@@ -112,7 +112,7 @@ def _record(bench: Bench, identity: str, name: str, state: str) -> None:
     for step in _WAYS[state]:
         filled = {"filled_qty": D(1), "average_price": D(100)} if step == orders.CONFIRMED else {}
         assert intent is not None
-        intent = saga.advance(bench.database, intent, step, now_ms=now_ms, wall_ms=bench.wall, **filled)
+        intent = transitions.advance(bench.database, intent, step, now_ms=now_ms, wall_ms=bench.wall, **filled)
 
 
 def contents(database: Database, account: str) -> dict[str, list[tuple[object, ...]]]:
@@ -153,7 +153,7 @@ def test_one_pass_brings_ledger_and_exchange_to_agree_and_a_second_does_nothing(
         assert name in {symbol for symbol, _ in first.differences}
     ledger, venue, told = contents(sqlite, account), at_exchange(exchange), len(bench.told)
     again = reconcile(bench.context)
-    assert (again.recovered, again.new_fills, again.new_closings, again.freed, again.repaired) == (0, 0, [], 0, [])
+    assert (again.recovered, again.new_fills, again.new_closings, again.repaired) == (0, 0, [], [])
     assert (contents(sqlite, account), at_exchange(exchange), len(bench.told)) == (ledger, venue, told)
 
 

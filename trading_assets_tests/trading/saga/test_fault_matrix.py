@@ -12,9 +12,9 @@ from trading_assets.simulator.clock import ClockMode, ClockSpec
 from trading_assets.simulator.embedded import RunningExchange, serve_in_thread
 from trading_assets.simulator.server import ServeConfig
 from trading_assets_tests.simulator.fake_market import T0, FakeMarket
-from trading_assets_tests.trading.matrix import FAULTS, READS, SYMBOL, WRITES, for_read, run_cell, told_by
+from trading_assets_tests.trading.saga.fault_matrix import FAULTS, READS, SYMBOL, WRITES, for_read, run_cell, told_by
 
-PAGE = Path(__file__).parents[2] / "docs" / "order_saga.md"
+PAGE = Path(__file__).parents[3] / "docs" / "order_saga.md"
 FLAT = {SYMBOL: {T0: (100_000.0,) * 4}}
 
 

@@ -13,18 +13,18 @@ from trading_assets.ledger.database import Database
 from trading_assets.trading.context import trading_lease
 from trading_assets.trading.execute.submit import submit_orders
 from trading_assets.trading.reconcile.reconciler import reconcile
-from trading_assets_tests.trading.desks import NO_SHARES, add_signal, bench_on
+from trading_assets_tests.trading.fixtures import NO_SHARES, add_signal, bench_on
 
 THIRTY = [f"S{number:02}USDT" for number in range(30)]
 
 
-@pytest.mark.parametrize("lanes", [1, 4])
-def test_thirty_signals_at_once_take_four_requests_each_and_eight_together(database: Database, lanes: int) -> None:
+@pytest.mark.parametrize("workers", [1, 4])
+def test_thirty_signals_at_once_take_four_requests_each_and_eight_together(database: Database, workers: int) -> None:
     bench = bench_on(database, *THIRTY, max_positions=30)
     reconcile(bench.context)
     identities = [add_signal(database, symbol) for symbol in THIRTY]
     bench.exchange.calls.clear()
-    report = submit_orders(replace(bench.context, lanes=lanes))
+    report = submit_orders(replace(bench.context, workers=workers))
     assert sorted(report.executed) == identities
     calls = bench.exchange.calls
     each = {name: calls[name] for name in ("set_leverage", "place_order", "find_order", "position")}
@@ -46,27 +46,27 @@ def test_contract_rules_are_read_once_in_a_while(sqlite: Database) -> None:
         bench.later(60 if number == 0 else 600)
 
 
-@pytest.mark.parametrize("lanes", [1, 4])
-def test_all_are_sent_before_any_is_looked_up(sqlite: Database, lanes: int) -> None:
+@pytest.mark.parametrize("workers", [1, 4])
+def test_all_are_sent_before_any_is_looked_up(sqlite: Database, workers: int) -> None:
     bench = bench_on(sqlite, *THIRTY[:8])
     made: list[str] = []
     bench.exchange.on_call = made.append
     bench.exchange.hidden_looks = 10**6
     identities = [add_signal(sqlite, symbol) for symbol in THIRTY[:8]]
-    report = submit_orders(replace(bench.context, lanes=lanes))
+    report = submit_orders(replace(bench.context, workers=workers))
     assert sorted(report.unknown) == identities
     last_send = len(made) - 1 - made[::-1].index("place_order")
     looks_before = made[:last_send].count("find_order")
-    assert looks_before < lanes, "a lane that has nothing left to send may begin to look"
+    assert looks_before < workers, "a lane that has nothing left to send may begin to look"
 
 
-@pytest.mark.parametrize("lanes", [1, 4])
-def test_the_number_of_positions_is_exact_however_many_wait(database: Database, lanes: int) -> None:
+@pytest.mark.parametrize("workers", [1, 4])
+def test_the_number_of_positions_is_exact_however_many_wait(database: Database, workers: int) -> None:
     bench = bench_on(database, *THIRTY, max_positions=7)
     bench.exchange.open_foreign("S29USDT")
     for symbol in THIRTY:
         add_signal(database, symbol, confidence=90.0 - int(symbol[1:3]))
-    report = submit_orders(replace(bench.context, lanes=lanes))
+    report = submit_orders(replace(bench.context, workers=workers))
     assert len(report.executed) == 6, "a foreign position takes a place too"
     assert sorted(bench.exchange.open) == [*THIRTY[:6], "S29USDT"], "the most confident ones"
     assert len(report.refused) + len(report.rejected) == 24

@@ -28,21 +28,10 @@ from trading_assets.exchange import error_mapping, parsing
 from trading_assets.ledger.database import Database
 from trading_assets.trading.execute.submit import submit_orders
 from trading_assets_tests.fakes import order_link_id
-from trading_assets_tests.trading.desks import add_signal, bench_on
+from trading_assets_tests.trading.fixtures import add_signal, bench_on
 
 ROOT = Path(errors.__file__).parents[1]
-ABOVE = (
-    "core",
-    "trading",
-    "defs",
-    "ledger",
-    "notifications",
-    "strategies",
-    "backtesting",
-    "market",
-    "reporting",
-    "cli",
-)
+ABOVE = ("market", "strategies", "backtesting", "ledger", "notifications", "trading", "reporting", "defs")
 BASIS_POINTS = 10_000
 
 WORDS = {

@@ -11,22 +11,22 @@ import pytest
 import sqlalchemy as sa
 
 from trading_assets.core.errors import AmbiguousOutcomeError, OrderRejectedError
-from trading_assets.ledger import account as books
+from trading_assets.ledger import account as account_ledger
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.tables import risk_events
 from trading_assets.trading.context import ExecutionContext
-from trading_assets.trading.execute.recovery import recover
 from trading_assets.trading.execute.submit import submit_orders
+from trading_assets.trading.saga.recovery import recover
 from trading_assets_tests.fakes import FakeExchange
-from trading_assets_tests.trading.desks import NOW_MS, add_signal, bench_on, settings, settle_all
+from trading_assets_tests.trading.fixtures import NOW_MS, add_signal, bench_on, settings, settle_all
 
 # Crashes: at every call of the exchange, and at every write of the ledger
 
 
-def _exchange_calls_of_a_run(database: Database, *, bare: bool) -> list[str]:
+def _exchange_calls_of_a_run(database: Database, *, unprotected: bool) -> list[str]:
     """The methods that an undisturbed run calls, in their order."""
     bench = bench_on(database, account="rehearsal")
-    bench.exchange.attaches_stops = not bare
+    bench.exchange.attaches_stops = not unprotected
     made: list[str] = []
     bench.exchange.on_call = made.append
     add_signal(database, account="rehearsal")
@@ -34,20 +34,20 @@ def _exchange_calls_of_a_run(database: Database, *, bare: bool) -> list[str]:
     return made
 
 
-@pytest.mark.parametrize("bare", [False, True], ids=["stops attached", "stops lost"])
+@pytest.mark.parametrize("unprotected", [False, True], ids=["stops attached", "stops lost"])
 @pytest.mark.parametrize(
     ("processed", "error"),
     [(False, KeyboardInterrupt()), (True, RuntimeError("killed"))],
     ids=["before it is processed", "after it was processed"],
 )
 def test_a_crash_at_any_call_of_the_exchange_loses_and_doubles_nothing(
-    sqlite: Database, processed: bool, error: BaseException, bare: bool
+    sqlite: Database, processed: bool, error: BaseException, unprotected: bool
 ) -> None:
-    calls = _exchange_calls_of_a_run(sqlite, bare=bare)
+    calls = _exchange_calls_of_a_run(sqlite, unprotected=unprotected)
     assert {"place_order", "find_order", "position", "set_leverage"} <= set(calls)
     for number, name in enumerate(calls):
         bench = bench_on(sqlite, account=f"crash-{number}")
-        bench.exchange.attaches_stops = not bare
+        bench.exchange.attaches_stops = not unprotected
         identity = add_signal(sqlite, account=bench.settings.account)
         bench.exchange.fail(name, error, processed=processed, skip=calls[:number].count(name))
         with pytest.raises(type(error)):
@@ -74,7 +74,7 @@ def _crash_at_write(database: Database, at: int, *, committed: bool, patch: pyte
     patch.setattr(database, "write", write)
 
 
-@pytest.mark.parametrize("scenario", ["plain", "bare", "closed", "unknown"])
+@pytest.mark.parametrize("scenario", ["plain", "unprotected", "closed", "unknown"])
 @pytest.mark.parametrize("committed", [False, True], ids=["before commit", "after commit"])
 def test_a_crash_at_any_write_of_the_ledger_loses_and_doubles_nothing(
     sqlite: Database, committed: bool, scenario: str
@@ -83,7 +83,7 @@ def test_a_crash_at_any_write_of_the_ledger_loses_and_doubles_nothing(
     while crashed:
         bench = bench_on(sqlite, account=f"crash-{crashes}")
         exchange, identity = bench.exchange, add_signal(sqlite, account=bench.settings.account)
-        exchange.attaches_stops = scenario not in ("bare", "closed")
+        exchange.attaches_stops = scenario not in ("unprotected", "closed")
         if scenario == "closed":
             exchange.fail("set_stops", OrderRejectedError("beyond the stop"), times=99)
         if scenario == "unknown":
@@ -104,9 +104,9 @@ def test_a_crash_at_any_write_of_the_ledger_loses_and_doubles_nothing(
 # Races
 
 
-def _race(desks: list[ExecutionContext]) -> list[BaseException]:
-    """All desks submit at once; what they raised."""
-    barrier, raised = threading.Barrier(len(desks)), []
+def _race(contexts: list[ExecutionContext]) -> list[BaseException]:
+    """Submit with all contexts at once; what they raised."""
+    barrier, raised = threading.Barrier(len(contexts)), []
 
     def run(context: ExecutionContext) -> None:
         barrier.wait(60)
@@ -115,7 +115,7 @@ def _race(desks: list[ExecutionContext]) -> list[BaseException]:
         except BaseException as error:  # noqa: BLE001 (told to the test)
             raised.append(error)
 
-    threads = [threading.Thread(target=run, args=(context,)) for context in desks]
+    threads = [threading.Thread(target=run, args=(context,)) for context in contexts]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -132,11 +132,11 @@ def test_processes_that_race_for_signals_place_one_order_each(database: Database
     identities = [add_signal(database, symbol) for symbol in symbols]
     url = database.url.render_as_string(hide_password=False)
     own = [Database(url, busy_timeout_s=60) for _ in range(4)]
-    desks = [
+    contexts = [
         ExecutionContext(each, exchange, settings(), sleep=lambda _s: None, wall_ms=lambda: 1_000_000_000)
         for each in own
     ]
-    assert _race(desks) == []
+    assert _race(contexts) == []
     for each in own:
         each.close()
     assert len(exchange.accepted) == signals
@@ -152,11 +152,11 @@ def test_processes_that_race_with_two_signals_of_one_symbol_open_one_position(da
         add_signal(database, timeframe=timeframe)
     url = database.url.render_as_string(hide_password=False)
     own = [Database(url, busy_timeout_s=60) for _ in range(4)]
-    desks = [
+    contexts = [
         ExecutionContext(each, exchange, settings(), sleep=lambda _s: None, wall_ms=lambda: 1_000_000_000)
         for each in own
     ]
-    assert _race(desks) == []
+    assert _race(contexts) == []
     for each in own:
         each.close()
     assert len(exchange.accepted) == 1
@@ -185,4 +185,4 @@ def test_what_was_closed_for_want_of_a_stop_is_recorded_as_a_risk(database: Data
     submit_orders(bench.context)
     with database.read() as connection:
         assert [row.kind for row in connection.execute(risk_events.select())] == ["unprotected"]
-    assert books.position_rows(database, "main").empty
+    assert account_ledger.position_rows(database, "main").empty

@@ -27,7 +27,7 @@ from trading_assets.trading.execute.submit import submit_orders
 from trading_assets.trading.parity import load as reading
 from trading_assets.trading.parity.day import compare_day
 from trading_assets.trading.reconcile.reconciler import reconcile
-from trading_assets_tests.trading.desks import start_strategy
+from trading_assets_tests.trading.fixtures import start_strategy
 
 DAY_MS_ZERO = 1_772_409_600_000
 """2026-03-02 00:00 UTC."""
@@ -38,7 +38,7 @@ STRATEGY = "bollinger_rsi"
 
 
 @dataclass
-class LiveDesk:
+class LiveTrading:
     """A ledger, candles and an account on a venue whose clock is moved by hand."""
 
     venue: RunningExchange

@@ -1,0 +1,141 @@
+"""From complete candles to orders: signals are found, held against their schema, and submitted."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Mapping, Sequence
+
+import pandas as pd
+
+from trading_assets.core.errors import LeaseLostError, TradingAssetsError
+from trading_assets.core.models import Instrument
+from trading_assets.core.strategy_data import StrategyData
+from trading_assets.core.timeframes import Timeframe, floor_ms
+from trading_assets.ledger import orders, signals
+from trading_assets.strategies.base import Strategy
+from trading_assets.strategies.registry import make_strategy
+from trading_assets.trading.context import ExecutionContext
+from trading_assets.trading.decide.finder import BROKEN, FinderReport, find_entry_signals
+from trading_assets.trading.execute.submit import submit_orders
+from trading_assets.trading.session.candle_cache import DataRequest
+from trading_assets.trading.session.clock import Timer
+from trading_assets.trading.session.feed import CandleFeed
+from trading_assets.trading.session.log import Check, SessionLog, SignalsFound
+from trading_assets.trading.session.watchlist import LATE_AGAIN_S, Coin
+
+WAITING_EVERY_S = 5.0
+CONTRACTS_EVERY_S = 60.0
+
+
+class EntryPipeline:
+    """Finds signals of coins and sends their orders, as a run of the trade job does that looks once.
+
+    Args:
+        run: the run that signals are recorded with.
+        check: holds new signals against their schema. Those that break it are never sent.
+        authorise: the context with the session's lease; raises `LeaseLostError` where the lease is lost.
+    """
+
+    def __init__(
+        self,
+        context: ExecutionContext,
+        feed: CandleFeed,
+        run: str,
+        check: Callable[[pd.DataFrame], Check],
+        authorise: Callable[[], ExecutionContext],
+        log: SessionLog,
+    ) -> None:
+        self._context, self._feed, self._run = context, feed, run
+        self._check, self._authorise, self._log = check, authorise, log
+        self._contracts: Mapping[str, Instrument] = {}
+        self._contracts_timer, self._waiting_timer = Timer(CONTRACTS_EVERY_S), Timer(WAITING_EVERY_S)
+
+    def rehearse(self, coins: Sequence[Coin], now_ms: int) -> None:
+        """Do once what is slow the first time (imports, compiling, caches), before a candle waits for it."""
+        for coin in coins:
+            if coin.request is not None:
+                with contextlib.suppress(Exception):  # what a strategy raises, the finder reports
+                    strategy = make_strategy(str(coin.row["strategy"]), str(coin.row["parameters"]))
+                    strategy.signals(self._feed.load(coin.request, now_ms))
+        self._check(signals.by_ids(self._context.database, []))
+
+    def decide(self, coins: Sequence[Coin], now_ms: int, began_ms: int) -> None:
+        """Decide on the newest close of these coins, and submit the signals found.
+
+        Args:
+            began_ms: when the session began to trade. Latencies of candles that closed before are not counted.
+        """
+        closes = {coin.timeframe: floor_ms(now_ms, coin.timeframe.ms) for coin in coins}
+
+        def load(symbol: str, timeframe: Timeframe, strategy: Strategy) -> StrategyData:
+            return self._feed.load(DataRequest(symbol, timeframe, strategy.needs(), self._feed.btc), now_ms)
+
+        report = find_entry_signals(
+            database=self._context.database,
+            selections=pd.DataFrame([dict(coin.row) for coin in coins]),
+            load=load,
+            instruments=self._contracts,
+            settings=self._context.settings,
+            now_ms=now_ms,
+            run_id=self._run,
+        )
+        stats = self._log.stats
+        for coin in coins:
+            coin.decided_ms = closes[coin.timeframe]
+            if coin.decided_ms >= began_ms:
+                stats.latencies_ms.append(now_ms - coin.decided_ms)
+        stats.closes += len(coins)
+        stats.signals += len(report.signals)
+        stats.skipped += report.skipped
+        self._log.warn_once("could not be decided", report.failures)
+        if report.signals:
+            self._act_on(report)
+
+    def submit_waiting(self) -> None:
+        """Submit again, every few seconds, what waits or is not settled."""
+        database, account = self._context.database, self._context.settings.account
+        if self._waiting_timer.ring() and (
+            len(signals.active(database, account)) or orders.unresolved(database, account)
+        ):
+            self._submit()
+
+    def refresh_contracts(self, *, now: bool = False) -> None:
+        """Read the venue's contracts every minute, or `now`."""
+        if not (now or self._contracts_timer.ring()):
+            return
+        try:
+            self._contracts = self._context.contracts.get(self._context.exchange, set(), self._context.wall_ms())
+        except TradingAssetsError as error:
+            self._log.warn_once("could not be read", {"contracts": error})
+            self._contracts_timer.restart(LATE_AGAIN_S)
+
+    def _act_on(self, report: FinderReport) -> None:
+        identities = [str(row["signal_id"]) for row in report.signals]
+        rows = signals.by_ids(self._context.database, identities)
+        check = self._check(rows)
+        if check.passed:
+            self._submit()
+        else:
+            signals.reject(self._context.database, identities, BROKEN)
+            self._log.say("entry_signals broke its schema: no order was sent; see its check", is_warning=True)
+        self._log.tell(SignalsFound(rows, check, dict(report.skipped)))
+
+    def _submit(self) -> None:
+        context = self._authorise()
+        try:
+            report = submit_orders(context)
+        except LeaseLostError:
+            raise
+        except TradingAssetsError as error:
+            self._log.warn_once("no order was sent, signals wait", {"submit": error})
+            return
+        self._waiting_timer.restart()
+        stats = self._log.stats
+        stats.executed += len(report.executed)
+        stats.rejected += len(report.rejected)
+        stats.refused += len(report.refused)
+        if report.executed or report.unknown or report.recovered:
+            self._log.say(
+                f"{len(report.executed)} orders executed, {len(report.rejected)} rejected, {len(report.refused)} "
+                f"waiting, {len(report.unknown)} with unknown outcome, {report.recovered} recovered"
+            )
