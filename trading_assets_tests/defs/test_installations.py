@@ -2,6 +2,7 @@
 
 import dagster as dg
 import pandas as pd
+import pytest
 
 from trading_assets.defs.run_history import RunHistory
 from trading_assets.simulator.embedded import RunningExchange
@@ -9,6 +10,7 @@ from trading_assets_tests.defs.conftest import HOUR, HOUR_KEY, run_job, tables
 from trading_assets_tests.defs.test_research import assert_same
 
 
+@pytest.mark.parametrize("either_ledger", [pytest.param("sqlite", marks=pytest.mark.slow), "postgresql"], indirect=True)
 def test_an_hour_is_the_same_on_either_storage_and_its_history_is_whole(
     installation: dg.DagsterInstance, small: RunningExchange, researched: dict[str, pd.DataFrame]
 ) -> None:

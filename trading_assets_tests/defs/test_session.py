@@ -12,7 +12,7 @@ import dagster as dg
 import pandas as pd
 import pytest
 
-from trading_assets.bench.selections import EAGER, selection_row
+from trading_assets.bench.harness import EAGER, selection_row
 from trading_assets.core.schemas import STRATEGY_SELECTIONS
 from trading_assets.core.settings import load_settings
 from trading_assets.core.timeframes import HOUR_MS, MINUTE_MS, local_ms
@@ -77,6 +77,7 @@ def until(condition: Callable[[], Any]) -> Any:
     return value
 
 
+@pytest.mark.parametrize("either_ledger", ["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)], indirect=True)
 def test_two_runs_by_hand_one_trades_the_other_says_why_not_and_a_cancel_ends_it_cleanly(
     installation: dg.DagsterInstance, venue: RunningExchange, ledger: Database
 ) -> None:
