@@ -4,6 +4,8 @@ announced deliveries.
 
 from __future__ import annotations
 
+from typing import Any
+
 import sqlalchemy as sa
 from alembic import op
 
@@ -56,7 +58,7 @@ _POSITIONS = (
     ("opened_ms", sa.BigInteger, False),
     ("updated_ms", sa.BigInteger, False),
 )
-_Columns = tuple[tuple[str, type[sa.types.TypeEngine[object]] | sa.types.TypeEngine[object], bool], ...]
+_Columns = tuple[tuple[str, Any, bool], ...]
 
 
 def upgrade() -> None:
