@@ -89,5 +89,8 @@ def test_a_fault_zeroes_the_strategies_that_read_it_and_changes_no_other_row(sql
 def test_every_bad_series_is_named() -> None:
     needs = DataNeeds(candles={Timeframe.D1: 10, Timeframe.M15: 10}, btc={Timeframe.M240: 20})
     faults = {("240m", "AUSDT"): "old", ("240m", "BTCUSDT"): "gap", ("5m", "AUSDT"): "none of its business"}
-    assert why_left_out("AUSDT", M60, needs, faults) == "240m candles of AUSDT: old; 240m candles of BTCUSDT: gap"
-    assert why_left_out("BUSDT", M60, needs, {("60m", "AUSDT"): "old"}) is None
+    assert (
+        why_left_out("AUSDT", M60, needs, faults, "BTCUSDT")
+        == "240m candles of AUSDT: old; 240m candles of BTCUSDT: gap"
+    )
+    assert why_left_out("BUSDT", M60, needs, {("60m", "AUSDT"): "old"}, "BTCUSDT") is None

@@ -119,7 +119,7 @@ def test_the_sources_are_found() -> None:
 
 @pytest.mark.parametrize("path", _sources(), ids=lambda path: str(path.relative_to(ROOT)))
 def test_nothing_above_the_connector_knows_a_code_or_a_word(path: Path) -> None:
-    codes = set(error_mapping._CODES) | {error_mapping.NO_SUCH_ORDER}
+    codes = set(error_mapping.CODES) | {error_mapping.NO_SUCH_ORDER}
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom):
             assert not str(node.module).startswith("trading_assets.exchange")

@@ -170,6 +170,21 @@ def test_a_closed_position() -> None:
         assert parsing.closed_pnl(with_blanks(row)).qty == 0
 
 
+ORDER = {
+    **{"symbol": "BTCUSDT", "orderId": "1", "side": "Buy", "orderStatus": "New", "orderType": "Market"},
+    **{"qty": "1", "cumExecQty": "0", "cumExecFee": "0", "createdTime": "1", "updatedTime": "1"},
+}
+EXECUTION = {
+    **{"symbol": "BTCUSDT", "execId": "1", "orderId": "1", "side": "Buy", "execTime": "1", "execPrice": "1"},
+    **{"execQty": "1", "execValue": "1", "execFee": "0", "feeRate": "0", "closedSize": "0"},
+}
+CLOSING = {
+    **{"symbol": "BTCUSDT", "orderId": "1", "side": "Buy", "closedSize": "1", "avgEntryPrice": "1"},
+    **{"avgExitPrice": "1", "closedPnl": "0", "openFee": "0", "closeFee": "0"},
+    **{"createdTime": "1", "updatedTime": "1"},
+}
+
+
 @pytest.mark.parametrize(
     ("word", "status", "final"),
     [
@@ -184,7 +199,7 @@ def test_a_closed_position() -> None:
     ],
 )
 def test_every_documented_status_of_an_order_is_known(word: str, status: OrderStatus, final: bool) -> None:
-    found = parsing.order({"side": "Buy", "orderStatus": word}).status
+    found = parsing.order({**ORDER, "orderStatus": word}).status
     assert (found, found.is_final) == (status, final)
 
 
@@ -203,7 +218,7 @@ def test_every_documented_status_of_an_order_is_known(word: str, status: OrderSt
     ],
 )
 def test_why_an_order_exists(waits_as: str, made_as: str, purpose: OrderPurpose) -> None:
-    row = {"side": "Buy", "orderStatus": "New", "stopOrderType": waits_as, "createType": made_as}
+    row = {**ORDER, "stopOrderType": waits_as, "createType": made_as}
     assert parsing.order(row).purpose is purpose
 
 
@@ -222,13 +237,13 @@ def test_why_an_order_exists(waits_as: str, made_as: str, purpose: OrderPurpose)
 def test_what_moved_a_position_has_one_meaning_in_fills_and_closings(
     word: str, kind: FillKind, reason: CloseReason
 ) -> None:
-    assert parsing.execution({"side": "Buy", "execType": word}).kind is kind
-    closing = parsing.closed_pnl({"side": "Buy", "execType": word})
+    assert parsing.execution({**EXECUTION, "execType": word}).kind is kind
+    closing = parsing.closed_pnl({**CLOSING, "execType": word})
     assert close_reason(closing.kind, OrderPurpose.STOP) is reason
 
 
 def test_why_an_order_was_refused() -> None:
-    row = {"side": "Buy", "orderStatus": "Cancelled", "cancelType": "UNKNOWN"}
+    row = {**ORDER, "orderStatus": "Cancelled", "cancelType": "UNKNOWN"}
     kept = parsing.order({**row, "rejectReason": "EC_NoError"})
     assert (kept.reject_reason, kept.venue_reason) == (None, "")
     thin = parsing.order({**row, "rejectReason": "EC_NoImmediateQtyToFill"})

@@ -13,9 +13,10 @@ from pathlib import Path
 import pytest
 
 import trading_assets
-from trading_assets_tests.test_howto import example
+from trading_assets_tests.printed_examples import example
 
 HERE = Path(__file__).parent
+PAGE = "docs/howto/add_venue.md"
 PACKAGE = Path(trading_assets.__file__).parent
 LAST_LINE = '    MAINNET = "mainnet", "trading_assets.venues.bybit:MAINNET"\n'
 
@@ -26,11 +27,11 @@ def copied(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("copy")
     shutil.copytree(PACKAGE, root / "trading_assets", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(HERE / "toy", root / "trading_assets" / "venues" / "toy")
-    (root / "trading_assets" / "venues" / "toy" / "__init__.py").write_text(example("add_venue.md", "adapter"))
+    (root / "trading_assets" / "venues" / "toy" / "__init__.py").write_text(example(PAGE, "adapter"))
     settings = root / "trading_assets" / "core" / "settings.py"
     text = settings.read_text()
     assert text.count(LAST_LINE) == 1
-    settings.write_text(text.replace(LAST_LINE, LAST_LINE + example("add_venue.md", "line")))
+    settings.write_text(text.replace(LAST_LINE, LAST_LINE + example(PAGE, "line")))
     return root
 
 
