@@ -328,7 +328,7 @@ def _protect(
         if intent.symbol not in unprotected:
             continue
         try:
-            acted = steps.protect(context, intent, compared.left[intent.order_link_id])
+            acted = steps.protect(context, intent, compared.left[intent.order_link_id], known_open=True)
         except ExchangeError as error:
             failed[intent.symbol] = f"{intent.symbol} has lost its stop and could not be given one: {error}"
             continue
