@@ -347,7 +347,8 @@ def stream_candles(message: Row) -> list[StreamedCandle]:
         values = tuple(float(row[name]) for name in ("open", "high", "low", "close", "volume", "turnover"))
         if not all(map(math.isfinite, values)):
             raise ValueError("a candle has a field that is not a finite number")
-        found.append((str(message["topic"]), int(row["start"]), values, int(message["ts"])))  # type: ignore[arg-type]
+        at, told = moment(row, "start"), moment(message, "ts")
+        found.append((str(message["topic"]), at, values, told))  # type: ignore[arg-type]
     return found
 
 
