@@ -26,11 +26,13 @@ def copied(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("copy")
     shutil.copytree(PACKAGE, root / "trading_assets", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(HERE / "toy", root / "trading_assets" / "venues" / "toy")
-    (root / "trading_assets" / "venues" / "toy" / "__init__.py").write_text(example("add_venue.md", "adapter"))
+    (root / "trading_assets" / "venues" / "toy" / "__init__.py").write_text(
+        example("docs/howto/add_venue.md", "adapter")
+    )
     settings = root / "trading_assets" / "core" / "settings.py"
     text = settings.read_text()
     assert text.count(LAST_LINE) == 1
-    settings.write_text(text.replace(LAST_LINE, LAST_LINE + example("add_venue.md", "line")))
+    settings.write_text(text.replace(LAST_LINE, LAST_LINE + example("docs/howto/add_venue.md", "line")))
     return root
 
 

@@ -22,7 +22,7 @@ from trading_assets.trading.execute.submit import submit_orders
 from trading_assets.trading.reconcile.reconciler import reconcile
 from trading_assets.venues import open_exchange, open_market_data
 from trading_assets.venues.keys import require_trading_key
-from trading_assets_tests.trading.desks import add_signal
+from trading_assets_tests.trading.fixtures import add_signal
 
 COIN = "ETH-USDC-SWAP"
 
