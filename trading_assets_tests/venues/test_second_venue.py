@@ -15,6 +15,7 @@ import pytest
 import trading_assets
 from trading_assets_tests.test_howto import example
 
+PAGE = "docs/howto/add_venue.md"
 HERE = Path(__file__).parent
 PACKAGE = Path(trading_assets.__file__).parent
 LAST_LINE = '    MAINNET = "mainnet", "trading_assets.venues.bybit:MAINNET"\n'
@@ -32,7 +33,7 @@ def copied(tmp_path_factory: pytest.TempPathFactory) -> Path:
     settings = root / "trading_assets" / "core" / "settings.py"
     text = settings.read_text()
     assert text.count(LAST_LINE) == 1
-    settings.write_text(text.replace(LAST_LINE, LAST_LINE + example("docs/howto/add_venue.md", "line")))
+    settings.write_text(text.replace(LAST_LINE, LAST_LINE + example(PAGE, "line")))
     return root
 
 

@@ -271,7 +271,7 @@ def test_an_order_that_filled_nothing_rejects_its_signal(sqlite: Database) -> No
     identity = add_signal(sqlite)
     bench.exchange.status_of_new = OrderStatus.CANCELLED
     report = submit_orders(bench.context)
-    assert RejectReason.NO_LIQUIDITY in report.rejected[identity]
+    assert RejectReason.NO_LIQUIDITY.value in report.rejected[identity]
     assert bench.signal(identity)["status"] == "rejected"
     assert not orders.occupying(sqlite, "main")
 

@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from trading_assets.bench.selections import EAGER, selection_row
+from trading_assets.bench.harness import EAGER, selection_row
 from trading_assets.core.errors import StorageError
 from trading_assets.core.ports import Exchange
 from trading_assets.core.schemas import STRATEGY_SELECTIONS
