@@ -179,7 +179,9 @@ def _require_agreement(bench: Bench, wanted: Mapping[str, Symbol], links: Mappin
         if symbol.order is OrderStatus.FILLED:
             assert intent.status in (orders.CONFIRMED, orders.CLOSED), (name, symbol, intent)
         if symbol.order is OrderStatus.FILLED and symbol.ended is None:
-            if not symbol.stop_is_refused:  # else it may have been closed at once: the price is beyond the stop
+            reversed_by_hand = symbol.foreign is not None and not symbol.foreign[1]
+            # Where the price is beyond the stop, it may have been closed at once.
+            if not symbol.stop_is_refused and not reversed_by_hand:
                 assert intent.status == orders.CONFIRMED
                 assert position is not None
                 assert position.stop_loss is not None
