@@ -287,8 +287,8 @@ def instrument(row: Row) -> Instrument:
         min_qty=required(lot, "minOrderQty"),
         max_market_qty=required(lot, "maxMktOrderQty"),
         min_notional=decimal(lot, "minNotionalValue"),
-        max_leverage=decimal(leverage, "maxLeverage"),
-        leverage_step=decimal(leverage, "leverageStep"),
+        max_leverage=required(leverage, "maxLeverage"),
+        leverage_step=required(leverage, "leverageStep"),
         funding_interval_min=int(funding_minutes),
         delivery_ms=milliseconds(row, "deliveryTime") or None,
     )
