@@ -118,7 +118,7 @@ _TRADES = (frozenset({"ContractTrade.Order", "ContractTrade.Position"}), frozens
 _WITHDRAWS = "Wallet.Withdraw"
 
 _LONGEST_NUMBER = 64
-_LARGEST_EXPONENT = 30
+_LARGEST_EXPONENT = 20
 """Of a number: more than Bybit's own ever have, and little enough to reckon with."""
 
 _LATEST_MS = 10**14
