@@ -296,12 +296,11 @@ class BybitExchange(BybitMarketData):
                 if error.code != NO_SUCH_ORDER:
                     raise
                 continue
-            for row in rows:
-                told = row.get(key) if isinstance(row, dict) else None
-                if told == value:
-                    return parsing.order(row)
-                if not isinstance(told, str):
-                    raise UnreadableAnswerError(f"the answer to {method} has a row without {key}: it may be {value}")
+            told = [row.get(key) if isinstance(row, dict) else None for row in rows]
+            if value in told:
+                return parsing.order(rows[told.index(value)])
+            if not all(isinstance(name, str) for name in told):
+                raise UnreadableAnswerError(f"the answer to {method} has a row without {key}: it may be {value}")
         return None
 
     def cancel_order(self, symbol: str, order_link_id: str) -> None:
@@ -373,11 +372,12 @@ def _of(symbol: str, rows: Sequence[object]) -> list[parsing.Row]:
     """The rows of a symbol, of which alone was asked.
 
     Raises:
-        UnreadableAnswerError: a row names no symbol, so it may be one of them.
+        UnreadableAnswerError: there is none, and a row that names no symbol may be one.
     """
-    if not all(isinstance(row, dict) and isinstance(row.get("symbol"), str) for row in rows):
+    found: list[parsing.Row] = [row for row in rows if isinstance(row, dict) and row.get("symbol") == symbol]
+    if not found and not all(isinstance(row, dict) and isinstance(row.get("symbol"), str) for row in rows):
         raise UnreadableAnswerError(f"the exchange sent a row that cannot be read when it was asked about {symbol}")
-    return [row for row in rows if isinstance(row, dict) and row["symbol"] == symbol]
+    return found
 
 
 def _is_flat(row: object) -> bool:

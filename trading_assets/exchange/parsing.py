@@ -118,7 +118,7 @@ _TRADES = (frozenset({"ContractTrade.Order", "ContractTrade.Position"}), frozens
 _WITHDRAWS = "Wallet.Withdraw"
 
 _LONGEST_NUMBER = 64
-_LARGEST_EXPONENT = 30
+_LARGEST_EXPONENT = 20
 """Of a number: more than Bybit's own ever have, and little enough to reckon with."""
 
 _LATEST_MS = 10**14
@@ -287,8 +287,8 @@ def instrument(row: Row) -> Instrument:
         min_qty=required(lot, "minOrderQty"),
         max_market_qty=required(lot, "maxMktOrderQty"),
         min_notional=decimal(lot, "minNotionalValue"),
-        max_leverage=decimal(leverage, "maxLeverage"),
-        leverage_step=decimal(leverage, "leverageStep"),
+        max_leverage=required(leverage, "maxLeverage"),
+        leverage_step=required(leverage, "leverageStep"),
         funding_interval_min=int(funding_minutes),
         delivery_ms=milliseconds(row, "deliveryTime") or None,
     )

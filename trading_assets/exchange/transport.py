@@ -308,8 +308,10 @@ class Transport:
                 advice = ADVICE.get(code, "check the API key, its permissions and its venue")
                 return ExchangeFatalError(f"{text}; {advice}", code=code)
             case ErrorKind.SHAPE:
-                text += "; close positions and orders, then run trading-assets accounts prepare"
-                return AccountShapeError(f"{text}: this system trades in one-way mode", code=code)
+                text += (
+                    "; is it in hedge mode? This system trades in one-way mode: close positions and orders, then run "
+                )
+                return AccountShapeError(f"{text}trading-assets accounts prepare", code=code)
             case kind:
                 return _BY_KIND[kind](text, code=code)
 

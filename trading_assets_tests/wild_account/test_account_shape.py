@@ -108,9 +108,6 @@ def test_a_hedged_leg_of_a_person_in_the_coin_of_a_signal(scene: Scene, side: st
     assert leg is not None and (leg.size, leg.stop) == (2, None)
 
 
-@pytest.mark.not_yet(
-    "issue 12: kind 9, the shape of the account is not asked", "hedge-hedge", "isolated-isolated", "portfolio-portfolio"
-)
 @pytest.mark.parametrize(
     ("shape", "words"),
     [
@@ -137,13 +134,11 @@ def test_doctor_names_the_shape_of_the_account(scene: Scene, console: Console, s
     assert words in console.text("doctor")
 
 
-@pytest.mark.xfail(strict=True, reason="issue 12: kind 9, the shape of the account is not asked")
 def test_doctor_is_content_with_one_way_and_cross(console: Console) -> None:
     result = console.run("doctor")
     assert result.exit_code == 0 and "one-way" in result.output.lower()
 
 
-@pytest.mark.xfail(strict=True, reason="issue 12: kind 9, the shape of the account is not asked")
 def test_accounts_prepare_asks_and_sets_what_may_be_set(scene: Scene, console: Console) -> None:
     scene.human.switch_position_mode(category="linear", coin="USDT", mode=HEDGE)
     scene.human.set_margin_mode(setMarginMode="ISOLATED_MARGIN")
@@ -156,7 +151,6 @@ def test_accounts_prepare_asks_and_sets_what_may_be_set(scene: Scene, console: C
     assert identity in scene.submit().executed and scene.leg("ETHUSDT", 0) is not None
 
 
-@pytest.mark.xfail(strict=True, reason="issue 12: kind 9, the shape of the account is not asked")
 def test_accounts_prepare_says_what_stands_in_its_way(scene: Scene, console: Console) -> None:
     """Positions are open: the mode cannot be switched now."""
     _both_legs(scene)

@@ -72,17 +72,6 @@ def test_no_answer_to_an_order_makes_a_foreign_error(scene: Scene, body: str) ->
 NUMBERS = ["1e400", "-99999999999999999999999", "NaN"]
 
 
-@pytest.mark.not_yet(
-    "issue 12: kind 11, foreign errors and lost reports",
-    "/v5/position/closed-pnl-updatedTime-1e400",
-    "/v5/position/closed-pnl-updatedTime--99999999999999999999999",
-    "/v5/execution/list-execTime-1e400",
-    "/v5/execution/list-execTime--99999999999999999999999",
-    "/v5/position/list-createdTime-1e400",
-    "/v5/position/list-createdTime--99999999999999999999999",
-    "/v5/account/wallet-balance-totalEquity-1e400",
-    "/v5/account/wallet-balance-totalEquity--99999999999999999999999",
-)
 @pytest.mark.parametrize("number", NUMBERS)
 @pytest.mark.parametrize(
     ("path", "name"),
