@@ -9,11 +9,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from trading_assets.core.errors import StorageError, TradingAssetsError
+from trading_assets.core.errors import AccountShapeError, StorageError, TradingAssetsError
 from trading_assets.core.settings import Settings
 from trading_assets.core.timeframes import iso
 from trading_assets.ledger.database import Database
 from trading_assets.venues import open_exchange
+from trading_assets.venues.accounts import examine_account, settle_coins_held
 from trading_assets.venues.keys import require_trading_key
 
 _LOW_DISK_BYTES = 500 * 1024**2
@@ -35,6 +36,8 @@ def examine(settings: Settings) -> list[Finding]:
         ("database", _database),
         ("exchange", _exchange),
         ("API key", _api_key),
+        ("account", _account),
+        ("settle coins", _settle_coins),
     ]
     findings = [Finding("venue", True, f"{settings.venue.value}, account {settings.account}")]
     for what, check in checks:
@@ -92,3 +95,28 @@ def _api_key(settings: Settings) -> str:
     if settings.venue.adapter.is_simulated:
         return "the embedded exchange's own, it guards nothing"
     return "; ".join((verdict.summary, *verdict.warnings))
+
+
+def _account(settings: Settings) -> str:
+    exchange = open_exchange(settings)
+    try:
+        verdict = examine_account(exchange, settings.symbols)
+    finally:
+        exchange.close()
+    found = "; ".join((verdict.summary, *verdict.faults, *verdict.warnings))
+    if verdict.faults:
+        raise AccountShapeError(found)
+    return found
+
+
+def _settle_coins(settings: Settings) -> str:
+    exchange = open_exchange(settings)
+    try:
+        held = settle_coins_held(exchange)
+    finally:
+        exchange.close()
+    traded = settings.symbols.settle_coin
+    parts = [f"positions in {coin}: {', '.join(symbols)}" for coin, symbols in held.items()] or ["no position is open"]
+    if set(held) - {traded}:
+        parts.append(f"only contracts in {traded} are traded; the exposure of the others counts")
+    return "; ".join(parts)

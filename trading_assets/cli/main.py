@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 from rich.table import Table as RichTable
 
+from trading_assets.cli.accounts import accounts
 from trading_assets.cli.backfill import backfill
 from trading_assets.cli.bench import bench
 from trading_assets.cli.chaos import chaos
@@ -197,6 +198,7 @@ def _timeframe(value: str) -> Timeframe:
 for command in COMMANDS:
     cli.add_command(command)
 cli.add_command(exchange)
+cli.add_command(accounts)
 cli.add_command(backfill)
 cli.add_command(report)
 cli.add_command(bench)

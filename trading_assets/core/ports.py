@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         Position,
         Rows,
         Ticker,
+        Tickers,
         Transaction,
         Wallet,
     )
@@ -56,8 +57,8 @@ class MarketData(Protocol):
         """Funding payments in [start_ms, end_ms), all pages, ascending."""
         ...
 
-    def tickers(self) -> dict[str, Ticker]:
-        """Newest ticker of every linear symbol whose row can be read."""
+    def tickers(self) -> Tickers:
+        """Newest ticker of every linear symbol."""
         ...
 
     def ticker(self, symbol: str) -> Ticker: ...
@@ -73,6 +74,10 @@ class ClientOrderIds(Protocol):
 
         Ids of other signals or kinds differ. The venue accepts its form, and takes each id only once.
         """
+        ...
+
+    def is_ours(self, order_link_id: str) -> bool:
+        """Whether an id has the form of one of our orders, of whatever kind."""
         ...
 
     def is_entry(self, order_link_id: str) -> bool:

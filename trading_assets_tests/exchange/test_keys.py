@@ -2,25 +2,34 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import logging
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
+from Crypto.Hash import SHA256
+from Crypto.PublicKey import RSA
+from Crypto.Signature import PKCS1_v1_5
 
 from trading_assets.core.errors import ConfigurationError, ExchangeFatalError, MissingKeysError, UnusableKeyError
 from trading_assets.core.models import ApiKeyInfo
 from trading_assets.core.settings import load_settings
 from trading_assets.core.timeframes import DAY_MS
+from trading_assets.exchange.bybit import BybitExchange
 from trading_assets.exchange.keys import load_keys
+from trading_assets.exchange.transport import Connection, Transport
 from trading_assets.simulator.embedded import serve_in_thread
 from trading_assets.simulator.venue import ServeConfig
 from trading_assets.venues import open_exchange
 from trading_assets.venues.embedded import account_keys
 from trading_assets.venues.keys import judge_key, require_trading_key
+from trading_assets_tests.exchange import venue_rows
 from trading_assets_tests.exchange.conftest import Connect
-from trading_assets_tests.exchange.stub import KEY, SECRET, Stub, envelope
+from trading_assets_tests.exchange.stub import KEY, SECRET, Stub, envelope, keys_of
 from trading_assets_tests.simulator.fake_market import FakeMarket
 
 NOW_MS = 1_772_413_200_000
@@ -115,6 +124,59 @@ def test_the_simulator_never_sees_the_users_keys() -> None:
         exchange = open_exchange(load_settings(simulator_url=running.url, api_key=KEY, api_secret=SECRET))
         assert exchange._transport._connection.keys == account_keys()  # type: ignore[attr-defined]
         exchange.close()
+
+
+@pytest.fixture(scope="module")
+def pem() -> str:
+    """A private RSA key, as its holder has it."""
+    return str(RSA.generate(2048).export_key().decode())
+
+
+@pytest.mark.parametrize("written", ["as a file", "in one line", "with spaces around"])
+def test_a_private_rsa_key_signs(pem: str, written: str) -> None:
+    text = {"as a file": pem, "in one line": pem.replace("\n", "\\n"), "with spaces around": f"\n {pem} \n"}[written]
+    keys = load_keys(load_settings(venue="demo", api_key=KEY, api_secret=text), testnet=False)
+    assert keys.is_rsa
+    signed = base64.b64decode(keys.signature("GET/realtime1"))
+    PKCS1_v1_5.new(RSA.import_key(pem).public_key()).verify(SHA256.new(b"GET/realtime1"), signed)
+    assert "PRIVATE" not in repr(keys)
+
+
+def test_a_private_rsa_key_is_read_from_a_file_of_variables(
+    pem: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    line = pem.replace("\n", "\\n")
+    for quote in ("", '"', "'"):
+        (tmp_path / ".env").write_text(f"BYBIT_API_KEY={KEY}\nBYBIT_API_SECRET={quote}{line}{quote}\n")
+        keys = load_keys(load_settings(venue="demo"), testnet=False)
+        assert keys.secret.get_secret_value() == pem.strip()
+
+
+def test_requests_are_signed_with_a_private_rsa_key(pem: str, stub: Stub, monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[requests.PreparedRequest] = []
+    send = requests.Session.send
+
+    def keep(session: requests.Session, request: requests.PreparedRequest, **given: Any) -> requests.Response:
+        sent.append(request)
+        return send(session, request, **given)
+
+    monkeypatch.setattr(requests.Session, "send", keep)
+    stub.answer(envelope({"list": [venue_rows.wallet()]}))
+    transport = Transport(Connection(url=stub.url, keys=keys_of(KEY, pem)), limited=False)
+    BybitExchange(transport, virtual_clock=True).wallet()
+    headers = sent[0].headers
+    text = f"{headers['X-BAPI-TIMESTAMP']}{KEY}{headers['X-BAPI-RECV-WINDOW']}accountType=UNIFIED"
+    verifier = PKCS1_v1_5.new(RSA.import_key(pem).public_key())
+    verifier.verify(SHA256.new(text.encode()), base64.b64decode(headers["X-BAPI-SIGN"]))
+
+
+@pytest.mark.parametrize("cut", [200, 1_000])
+def test_a_private_rsa_key_that_cannot_be_read_is_named_without_its_text(pem: str, cut: int) -> None:
+    broken = load_settings(venue="demo", api_key=KEY, api_secret=pem[:cut])
+    with pytest.raises(ConfigurationError, match="private RSA key") as raised:
+        load_keys(broken, testnet=False)
+    assert pem[40:60] not in str(raised.value)
 
 
 GOOD = ApiKeyInfo(

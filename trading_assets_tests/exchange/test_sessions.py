@@ -10,6 +10,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import requests
@@ -23,14 +24,15 @@ from trading_assets.core.errors import (
     OrderRejectedError,
 )
 from trading_assets.core.models import OrderRequest, Side
-from trading_assets.core.settings import load_settings
+from trading_assets.core.settings import Settings, load_settings
 from trading_assets.core.timeframes import MINUTE_MS, Timeframe
 from trading_assets.exchange.bybit import BybitExchange
 from trading_assets.exchange.transport import READ_ATTEMPTS, Connection, Transport
 from trading_assets.market.store import CandleStore
-from trading_assets.venues import open_exchange, open_market_data
+from trading_assets.venues import open_account_stream, open_candle_stream, open_exchange, open_market_data
 from trading_assets.venues.bybit import MAINNET
 from trading_assets_tests.exchange import stub as stubs
+from trading_assets_tests.exchange import venue_rows
 from trading_assets_tests.exchange.conftest import Connect
 from trading_assets_tests.exchange.stub import DROPPED, Reply, Request, Stub, envelope, server_time
 
@@ -40,7 +42,7 @@ ORDER = OrderRequest("BTCUSDT", Side.BUY, Decimal("0.01"), "link-1")
 def echo(request: Request) -> Reply:
     """A ticker that says which symbol was asked for."""
     symbol = request.params["symbol"]
-    return envelope({"list": [{"symbol": symbol, "lastPrice": symbol.removesuffix("USDT")}]})
+    return envelope({"list": [venue_rows.ticker(symbol, lastPrice=symbol.removesuffix("USDT"))]})
 
 
 def test_many_threads_each_get_their_own_answer(stub: Stub, connect: Connect) -> None:
@@ -194,6 +196,56 @@ def test_each_venue_has_its_host(venue: str, host: str, monkeypatch: pytest.Monk
         exchange.wallet()
     assert {url.split("/v5/")[0] for url in asked} == {host}
     exchange.close()
+
+
+HOSTS = {
+    "com": "bybit.com",
+    "nl": "bybit.nl",
+    "tr": "bybit-tr.com",
+    "kz": "bybit.kz",
+    "ge": "bybitgeorgia.ge",
+    "ae": "bybit.ae",
+    "id": "bybit.id",
+    "jp": "bybit.jp",
+    "eu": "bybit.eu",
+}
+
+
+def test_every_region_of_the_setting_has_its_site() -> None:
+    assert get_args(Settings.model_fields["bybit_region"].annotation) == tuple(HOSTS)
+
+
+@pytest.mark.parametrize("region", HOSTS)
+@pytest.mark.parametrize(
+    ("venue", "rest", "public", "private"),
+    [
+        ("mainnet", "api", "stream", "stream"),
+        ("testnet", "api-testnet", "stream-testnet", "stream-testnet"),
+        ("demo", "api-demo", "stream", "stream-demo"),
+    ],
+)
+def test_each_site_has_its_hosts(
+    venue: str, rest: str, public: str, private: str, region: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = load_settings(
+        venue=venue, bybit_region=region, allow_mainnet=True, api_key=stubs.KEY, api_secret=stubs.SECRET
+    )
+    asked: list[str] = []
+
+    def send(_: requests.Session, request: requests.PreparedRequest, **__: object) -> requests.Response:
+        asked.append(str(request.url))
+        raise requests.ConnectTimeout("nobody is called in a test")
+
+    monkeypatch.setattr(requests.Session, "send", send)
+    exchange = open_exchange(settings)
+    monkeypatch.setattr(exchange._transport, "_sleep", lambda _: None)  # type: ignore[attr-defined]
+    with pytest.raises(ExchangeUnavailableError):
+        exchange.wallet()
+    assert {url.split("/v5/")[0] for url in asked} == {f"https://{rest}.{HOSTS[region]}"}
+    candles = open_candle_stream(settings, [], lambda _: None)
+    account = open_account_stream(settings, lambda _: None)
+    assert candles._url() == f"wss://{public}.{HOSTS[region]}/v5/public/linear"  # type: ignore[attr-defined]
+    assert account._url() == f"wss://{private}.{HOSTS[region]}/v5/private"  # type: ignore[attr-defined]
 
 
 def test_a_regional_site_is_asked_under_its_own_host(monkeypatch: pytest.MonkeyPatch) -> None:

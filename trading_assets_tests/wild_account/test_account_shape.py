@@ -21,7 +21,6 @@ def _both_legs(scene: Scene, symbol: str = "LTCUSDT") -> None:
     scene.order(symbol, "Sell", "2", positionIdx=2)
 
 
-@pytest.mark.xfail(strict=True, reason="issue 12: kind 9, the shape of the account is not asked")
 def test_both_legs_of_a_person_break_nothing(scene: Scene) -> None:
     (eth,) = scene.enter("ETHUSDT")
     _both_legs(scene)
@@ -38,7 +37,6 @@ def test_both_legs_of_a_person_break_nothing(scene: Scene) -> None:
     scene.require_equal_sums()
 
 
-@pytest.mark.xfail(strict=True, reason="issue 12: kind 9, the shape of the account is not asked")
 def test_flatten_leaves_the_legs_of_a_person(scene: Scene) -> None:
     scene.enter("ETHUSDT")
     _both_legs(scene)
@@ -46,7 +44,6 @@ def test_flatten_leaves_the_legs_of_a_person(scene: Scene) -> None:
     assert set(report.closed) == {"ETHUSDT"} and scene.size("LTCUSDT", 1) == 1 and scene.size("LTCUSDT", 2) == 2
 
 
-@pytest.mark.xfail(strict=True, reason="issue 12: kind 9, the shape of the account is not asked")
 def test_flatten_foreign_closes_both_legs(scene: Scene) -> None:
     scene.reconcile()
     _both_legs(scene)
@@ -56,7 +53,6 @@ def test_flatten_foreign_closes_both_legs(scene: Scene) -> None:
     assert scene.legs() == [] and report.left == {}
 
 
-@pytest.mark.xfail(strict=True, reason="issue 12: kind 9, the shape of the account is not asked")
 def test_one_leg_with_our_name_on_the_coin(scene: Scene) -> None:
     """A coin is in hedge mode, and flat: an entry in it is made on its leg, or refused with a sentence about the
     mode."""
@@ -78,7 +74,6 @@ def test_other_coins_are_entered_beside_one_in_hedge_mode(scene: Scene) -> None:
     assert set(report.executed) == set(good) and scene.signal_status(ltc) != "executed"
 
 
-@pytest.mark.xfail(strict=True, reason="issue 12: kind 9, the shape of the account is not asked")
 def test_a_switch_to_hedge_mode_after_the_start_is_noticed(scene: Scene) -> None:
     """The whole account, by a person, between two signals."""
     scene.reconcile()
@@ -108,9 +103,6 @@ def test_a_hedged_leg_of_a_person_in_the_coin_of_a_signal(scene: Scene, side: st
     assert leg is not None and (leg.size, leg.stop) == (2, None)
 
 
-@pytest.mark.not_yet(
-    "issue 12: kind 9, the shape of the account is not asked", "hedge-hedge", "isolated-isolated", "portfolio-portfolio"
-)
 @pytest.mark.parametrize(
     ("shape", "words"),
     [
@@ -137,13 +129,11 @@ def test_doctor_names_the_shape_of_the_account(scene: Scene, console: Console, s
     assert words in console.text("doctor")
 
 
-@pytest.mark.xfail(strict=True, reason="issue 12: kind 9, the shape of the account is not asked")
 def test_doctor_is_content_with_one_way_and_cross(console: Console) -> None:
     result = console.run("doctor")
     assert result.exit_code == 0 and "one-way" in result.output.lower()
 
 
-@pytest.mark.xfail(strict=True, reason="issue 12: kind 9, the shape of the account is not asked")
 def test_accounts_prepare_asks_and_sets_what_may_be_set(scene: Scene, console: Console) -> None:
     scene.human.switch_position_mode(category="linear", coin="USDT", mode=HEDGE)
     scene.human.set_margin_mode(setMarginMode="ISOLATED_MARGIN")
@@ -156,7 +146,6 @@ def test_accounts_prepare_asks_and_sets_what_may_be_set(scene: Scene, console: C
     assert identity in scene.submit().executed and scene.leg("ETHUSDT", 0) is not None
 
 
-@pytest.mark.xfail(strict=True, reason="issue 12: kind 9, the shape of the account is not asked")
 def test_accounts_prepare_says_what_stands_in_its_way(scene: Scene, console: Console) -> None:
     """Positions are open: the mode cannot be switched now."""
     _both_legs(scene)
@@ -180,7 +169,6 @@ def test_a_hint_at_another_mode_is_no_alarm_of_the_whole_account(scene: Scene, c
     assert scene.signal_status(good) == "executed" and scene.size("LTCUSDT") == 0
 
 
-@pytest.mark.xfail(strict=True, reason="issue 12: kind 9, the shape of the account is not asked")
 def test_a_position_mode_refusal_of_the_order_is_told_as_such(scene: Scene) -> None:
     scene.reconcile()
     scene.proxy.refuse(CREATE, 10001, "position idx not match position mode")

@@ -1,0 +1,52 @@
+"""The command that brings an account at its venue into the shape that is traded."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from trading_assets.cli.console import open_console
+from trading_assets.core.errors import AccountShapeError
+from trading_assets.core.settings import load_settings
+
+
+@click.group()
+def accounts() -> None:
+    """The account at the venue: how it is set up."""
+
+
+@accounts.command()
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def prepare(yes: bool) -> None:
+    """Show how the account is set up, and set one-way mode and cross margin.
+
+    Exit code 1 tells that it cannot be traded as it is. Portfolio margin and classic accounts can only be changed at
+    the venue.
+    """
+    from trading_assets.venues import open_exchange  # noqa: PLC0415 (imports the connector)
+    from trading_assets.venues.accounts import examine_account, prepare_account  # noqa: PLC0415
+    from trading_assets.venues.keys import judge_key  # noqa: PLC0415
+
+    settings, console = load_settings(), open_console()
+    exchange = open_exchange(settings)
+    try:
+        key = judge_key(exchange.api_key(), exchange.now_ms())
+        verdict = examine_account(exchange, settings.symbols)
+        console.print(f"[bold]{settings.venue.value}[/]: {verdict.summary}", highlight=False)
+        console.print(f"[bold]API key[/]: {'; '.join((key.summary, *key.faults, *key.warnings))}", highlight=False)
+        for sentence in (*verdict.faults, *verdict.warnings):
+            console.print(f"[red]no[/]  {sentence}", highlight=False)
+        if not verdict.changes:
+            console.print("nothing is left to set here", highlight=False)
+            sys.exit(1 if verdict.faults or key.faults else 0)
+        for change in verdict.changes:
+            console.print(f"to set: {change}", highlight=False)
+        if not yes:
+            click.confirm(f"Set this for the account on {settings.venue.value}?", abort=True)
+        after = prepare_account(exchange, settings.symbols, verdict.changes)
+        console.print(f"set. [bold]{settings.venue.value}[/]: {after.summary}", highlight=False)
+        if after.faults:
+            raise AccountShapeError(f"the account cannot be traded yet: {'; '.join(after.faults)}")
+    finally:
+        exchange.close()
