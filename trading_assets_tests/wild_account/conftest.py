@@ -14,7 +14,7 @@ from trading_assets.ledger.database import Database
 from trading_assets_tests.wild_account.scene import ROOMY, Console, Scene, open_scene
 
 OPEN_SCENES = Path(__file__).with_name("open_scenes.txt")
-"""Scenes that end otherwise than they should: a name of a test a line. One that has come right fails until it is gone."""
+"""Scenes that end otherwise than they should, one a line. One that has come right fails until its line is gone."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
