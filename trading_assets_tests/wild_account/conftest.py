@@ -23,6 +23,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         mark = item.get_closest_marker("not_yet")
         if mark is not None and isinstance(item, pytest.Function) and item.callspec.id in mark.args[1:]:
             item.add_marker(pytest.mark.xfail(strict=True, reason=mark.args[0]))
+    _leave_one_of_each_kind_quick(items)
+
+
+def _leave_one_of_each_kind_quick(items: list[pytest.Item]) -> None:
+    """A scene takes a third of a second of the processor, and there are hundreds: the rest of a module is slow."""
+    kinds: set[Path] = set()
+    for item in items:
+        if item.path.parent != Path(__file__).parent:
+            continue
+        if item.path in kinds or item.get_closest_marker("xfail"):
+            item.add_marker(pytest.mark.slow)
+        else:
+            kinds.add(item.path)
 
 
 @pytest.fixture
