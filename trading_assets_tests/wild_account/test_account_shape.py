@@ -56,7 +56,6 @@ def test_flatten_foreign_closes_both_legs(scene: Scene) -> None:
     assert scene.legs() == [] and report.left == {}
 
 
-@pytest.mark.xfail(strict=True, reason="issue 12: kind 9, the shape of the account is not asked")
 def test_one_leg_with_our_name_on_the_coin(scene: Scene) -> None:
     """A coin is in hedge mode, and flat: an entry in it is made on its leg, or refused with a sentence about the
     mode."""
@@ -78,7 +77,6 @@ def test_other_coins_are_entered_beside_one_in_hedge_mode(scene: Scene) -> None:
     assert set(report.executed) == set(good) and scene.signal_status(ltc) != "executed"
 
 
-@pytest.mark.xfail(strict=True, reason="issue 12: kind 9, the shape of the account is not asked")
 def test_a_switch_to_hedge_mode_after_the_start_is_noticed(scene: Scene) -> None:
     """The whole account, by a person, between two signals."""
     scene.reconcile()
@@ -174,7 +172,6 @@ def test_a_hint_at_another_mode_is_no_alarm_of_the_whole_account(scene: Scene, c
     assert scene.signal_status(good) == "executed" and scene.size("LTCUSDT") == 0
 
 
-@pytest.mark.xfail(strict=True, reason="issue 12: kind 9, the shape of the account is not asked")
 def test_a_position_mode_refusal_of_the_order_is_told_as_such(scene: Scene) -> None:
     scene.reconcile()
     scene.proxy.refuse(CREATE, 10001, "position idx not match position mode")
