@@ -76,6 +76,10 @@ class ClientOrderIds(Protocol):
         """
         ...
 
+    def is_ours(self, order_link_id: str) -> bool:
+        """Whether an id has the form of one of our orders, of whatever kind."""
+        ...
+
     def is_entry(self, order_link_id: str) -> bool:
         """Whether an id has the form of one of our entries; any program like this one makes such ids."""
         ...

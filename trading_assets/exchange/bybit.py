@@ -65,6 +65,9 @@ class BybitOrderIds:
         digest = hashlib.blake2b(signal_id.encode(), digest_size=18).digest()
         return f"{self._MARK}-{kind}-{base64.urlsafe_b64encode(digest).decode().rstrip('=')}"
 
+    def is_ours(self, order_link_id: str) -> bool:
+        return order_link_id.startswith(f"{self._MARK}-")
+
     def is_entry(self, order_link_id: str) -> bool:
         return order_link_id.startswith(f"{self._MARK}-{ENTRY}-")
 

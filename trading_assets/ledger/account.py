@@ -2,23 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, fields, replace
 from decimal import Decimal
 from typing import Any
 
 import pandas as pd
 import sqlalchemy as sa
 
-from trading_assets.core.models import Execution, FillKind, Position, Wallet
+from trading_assets.core.models import Execution, FillKind, Position, Transaction, TransactionKind, Wallet
 from trading_assets.ledger import risk
 from trading_assets.ledger.database import Database
-from trading_assets.ledger.tables import closings, equity, fills, positions, reconciliations, risk_events
+from trading_assets.ledger.tables import (
+    account_transactions,
+    closings,
+    equity,
+    fills,
+    positions,
+    reconciliations,
+    risk_events,
+)
 
 
 @dataclass(frozen=True)
 class Closing:
-    """A position, or a part of one, that was closed. `reason` is stop, target, liquidation or other."""
+    """A position, or a part of one, that was closed.
+
+    Attributes:
+        reason: stop, target, liquidation, adl, settlement or other.
+        signal_id: whose position it was; None where it was not ours.
+    """
 
     order_id: str
     symbol: str
@@ -34,55 +47,105 @@ class Closing:
 
 
 def add_fills(connection: sa.Connection, account: str, executions: Sequence[Execution]) -> int:
-    """Add the executions that the ledger lacks. Return how many."""
-    known = _known(connection, fills.c.exec_id, [execution.exec_id for execution in executions])
-    new = [
-        {
-            "exec_id": execution.exec_id,
-            "account": account,
-            "symbol": execution.symbol,
-            "order_id": execution.order_id,
-            "order_link_id": execution.order_link_id,
-            "side": execution.side.value,
-            "exec_type": execution.exec_type,
-            "kind": execution.kind.value,
-            "price": execution.price,
-            "qty": execution.qty,
-            "value": execution.value,
-            "fee": execution.fee,
-            "time_ms": execution.time_ms,
-        }
-        for execution in executions
-        if execution.exec_id not in known
-    ]
+    """Add the executions that the ledger lacks, and what the exchange has changed since. Return how many rows.
+
+    A row that is known by its id is compared in full: the difference is added as its next revision.
+    """
+    held = _fill_totals(connection, [execution.exec_id for execution in executions])
+    new = []
+    for execution in executions:
+        revision, qty, value, fee = held.get(execution.exec_id, (-1, Decimal(0), Decimal(0), Decimal(0)))
+        if revision >= 0 and (qty, value, fee) == (execution.qty, execution.value, execution.fee):
+            continue
+        new.append(
+            {
+                "exec_id": execution.exec_id,
+                "revision": revision + 1,
+                "account": account,
+                "symbol": execution.symbol,
+                "order_id": execution.order_id,
+                "order_link_id": execution.order_link_id,
+                "side": execution.side.value,
+                "exec_type": execution.exec_type[:24],
+                "kind": execution.kind.value,
+                "price": execution.price,
+                "qty": execution.qty - qty,
+                "value": execution.value - value,
+                "fee": execution.fee - fee,
+                "time_ms": execution.time_ms,
+            }
+        )
     if new:
         connection.execute(sa.insert(fills), new)
     return len(new)
 
 
-def unknown_closings(connection: sa.Connection, order_ids: Sequence[str]) -> set[str]:
-    """Return those of the closing orders that the ledger lacks."""
-    return set(order_ids) - _known(connection, closings.c.order_id, order_ids)
+def _fill_totals(
+    connection: sa.Connection, exec_ids: Sequence[str]
+) -> dict[str, tuple[int, Decimal, Decimal, Decimal]]:
+    """Newest revision, quantity, value and fee of executions in the ledger, all revisions together, by id."""
+    columns = (fills.c.exec_id, fills.c.revision, fills.c.qty, fills.c.value, fills.c.fee)
+    found: dict[str, tuple[int, Decimal, Decimal, Decimal]] = {}
+    for part in _parts(exec_ids):
+        for exec_id, revision, qty, value, fee in connection.execute(
+            sa.select(*columns).where(fills.c.exec_id.in_(part))
+        ):
+            newest, *sums = found.get(exec_id, (-1, Decimal(0), Decimal(0), Decimal(0)))
+            found[exec_id] = (max(newest, revision), sums[0] + qty, sums[1] + value, sums[2] + fee)
+    return found
+
+
+def recorded_closings(connection: sa.Connection, order_ids: Sequence[str]) -> dict[str, list[Closing]]:
+    """Return the rows of these closing orders, in the order of writing, by order id."""
+    columns = [closings.c[field.name] for field in fields(Closing)]
+    found: dict[str, list[Closing]] = {}
+    for part in _parts(order_ids):
+        statement = sa.select(*columns).where(closings.c.order_id.in_(part)).order_by(closings.c.closing_id)
+        for row in connection.execute(statement).mappings():
+            found.setdefault(row["order_id"], []).append(Closing(**row))
+    return found
+
+
+def closings_of(
+    connection: sa.Connection, account: str, symbols: Collection[str], since_ms: int
+) -> dict[str, list[Closing]]:
+    """Return the rows of the closings of these symbols at or after a time, by order id."""
+    ids: list[str] = []
+    for part in _parts(sorted(symbols)):
+        statement = sa.select(closings.c.order_id).where(
+            closings.c.account == account, closings.c.symbol.in_(part), closings.c.closed_ms >= since_ms
+        )
+        ids += connection.execute(statement.distinct()).scalars().all()
+    return recorded_closings(connection, ids)
+
+
+def fees_of(connection: sa.Connection, exec_ids: Sequence[str]) -> Decimal:
+    """Return the sum of the fees of these executions in the ledger, funding included, USD."""
+    return sum((fee for *_, fee in _fill_totals(connection, exec_ids).values()), Decimal(0))
 
 
 def add_closing(connection: sa.Connection, account: str, closing: Closing) -> None:
-    """Add a closing that the ledger lacks."""
-    connection.execute(
-        sa.insert(closings).values(
-            order_id=closing.order_id,
-            account=account,
-            symbol=closing.symbol,
-            position_side=closing.position_side,
-            reason=closing.reason,
-            qty=closing.qty,
-            entry_price=closing.entry_price,
-            exit_price=closing.exit_price,
-            pnl=closing.pnl,
-            fees=closing.fees,
-            signal_id=closing.signal_id,
-            closed_ms=closing.closed_ms,
+    """Add a row of a closing order: all of it, or what has been added to it since."""
+    values = {field.name: getattr(closing, field.name) for field in fields(Closing)}
+    connection.execute(sa.insert(closings).values(account=account, **values))
+
+
+def trades(
+    connection: sa.Connection, account: str, symbols: Collection[str], since_ms: int
+) -> dict[str, list[sa.RowMapping]]:
+    """Return what moved the positions of these symbols at or after a time: rows of `fills`, by symbol."""
+    moved = [kind.value for kind in FillKind if kind not in (FillKind.FUNDING, FillKind.OTHER)]
+    found: dict[str, list[sa.RowMapping]] = {}
+    for part in _parts(sorted(symbols)):
+        statement = sa.select(fills).where(
+            fills.c.account == account,
+            fills.c.symbol.in_(part),
+            fills.c.time_ms >= since_ms,
+            fills.c.kind.in_(moved),
         )
-    )
+        for row in connection.execute(statement).mappings():
+            found.setdefault(row["symbol"], []).append(row)
+    return found
 
 
 def closed_qty(connection: sa.Connection, account: str, signal_ids: Sequence[str]) -> dict[str, Decimal]:
@@ -109,6 +172,7 @@ def replace_positions(connection: sa.Connection, account: str, held: Sequence[Po
         {
             "account": account,
             "symbol": position.symbol,
+            "position_idx": position.position_idx,
             "side": position.side.value,
             "size": position.size,
             "entry_price": position.entry_price,
@@ -127,22 +191,80 @@ def replace_positions(connection: sa.Connection, account: str, held: Sequence[Po
         connection.execute(sa.insert(positions), rows)
 
 
-def add_equity(connection: sa.Connection, account: str, wallet: Wallet, time_ms: int) -> None:
-    """Add a snapshot of the account, unless it equals the newest one."""
+def add_equity(connection: sa.Connection, account: str, wallet: Wallet, time_ms: int, *, transferred: Decimal) -> None:
+    """Add a snapshot of the account, unless it equals the newest one.
+
+    Args:
+        transferred: USD paid in (above 0) or out since the newest snapshot: money that was neither earned nor lost
+            moves the peak.
+    """
     newest = _newest_equity(connection, account)
-    if newest is not None and (newest.equity, newest.available) == (wallet.equity, wallet.available):
+    # Free margin that the exchange does not tell now is the one it told last.
+    available = wallet.available
+    if available is None:
+        available = newest.available if newest is not None else Decimal(0)
+    if newest is not None and not transferred and (newest.equity, newest.available) == (wallet.equity, available):
         return
     connection.execute(
         sa.insert(equity).values(
             account=account,
             equity=wallet.equity,
             wallet_balance=wallet.wallet_balance,
-            available=wallet.available if wallet.available is not None else Decimal(0),
+            available=available,
             unrealised_pnl=wallet.unrealised_pnl,
-            peak=max(_peak(connection, account, newest), wallet.equity),
+            peak=max(_peak(connection, account, newest) + transferred, wallet.equity),
+            transferred=transferred,
             time_ms=time_ms,
         )
     )
+
+
+def newest_equity(connection: sa.Connection, account: str) -> Decimal:
+    """Return the equity of the newest snapshot, USD; 0 before the first."""
+    newest = _newest_equity(connection, account)
+    return Decimal(0) if newest is None else Decimal(newest.equity)
+
+
+def newest_equity_ms(connection: sa.Connection, account: str) -> int | None:
+    """Return when the newest snapshot was taken, UTC ms; None before the first."""
+    newest = _newest_equity(connection, account)
+    return None if newest is None else int(newest.time_ms)
+
+
+def add_transactions(connection: sa.Connection, account: str, rows: Sequence[Transaction]) -> None:
+    """Add the rows of the transaction log that the ledger lacks."""
+    held = _known(connection, account_transactions.c.transaction_id, [row.transaction_id for row in rows])
+    new = [
+        {
+            "account": account,
+            "transaction_id": row.transaction_id,
+            "kind": row.kind.value,
+            "word": row.word[:64],
+            "coin": row.coin,
+            "symbol": row.symbol,
+            "change": row.change,
+            "balance": row.balance,
+            "fee": row.fee,
+            "funding": row.funding,
+            "order_id": row.order_id,
+            "time_ms": row.time_ms,
+        }
+        for row in rows
+        if row.transaction_id not in held
+    ]
+    if new:
+        connection.execute(sa.insert(account_transactions), new)
+
+
+def transferred(connection: sa.Connection, account: str, coins: Collection[str], after_ms: int) -> Decimal:
+    """Return what was paid in (above 0) or out after a time, in coins that are worth a dollar each."""
+    statement = sa.select(account_transactions.c.change).where(
+        account_transactions.c.account == account,
+        account_transactions.c.kind == TransactionKind.TRANSFER.value,
+        account_transactions.c.coin.in_(sorted(coins)),
+        account_transactions.c.time_ms > after_ms,
+    )
+    return sum(connection.execute(statement).scalars(), Decimal(0))
 
 
 def peak_equity(database: Database, account: str) -> Decimal:
@@ -184,6 +306,25 @@ def add_risk_event(
         sa.insert(risk_events).values(account=account, kind=kind, symbol=symbol, detail=detail, time_ms=time_ms)
     )
     return True
+
+
+GONE = "gone"
+"""Detail of the event that ends an episode: the same text after it is told again."""
+
+
+def end_risk_events(
+    connection: sa.Connection, account: str, kind: str, still: Collection[str | None], time_ms: int
+) -> None:
+    """End the episodes of a kind whose symbols are not among `still`: what comes back after this is told again."""
+    newest = (
+        sa.select(sa.func.max(risk_events.c.event_id))
+        .where(risk_events.c.account == account, risk_events.c.kind == kind)
+        .group_by(risk_events.c.symbol)
+    )
+    statement = sa.select(risk_events.c.symbol).where(risk_events.c.event_id.in_(newest), risk_events.c.detail != GONE)
+    for symbol in connection.execute(statement).scalars().all():
+        if symbol not in still:
+            add_risk_event(connection, account, kind, symbol, GONE, time_ms)
 
 
 def add_reconciliation(
@@ -229,14 +370,44 @@ def realised(database: Database, account: str, since_ms: int) -> Decimal:
 
 
 def own_closings(database: Database, account: str, since_ms: int) -> list[Closing]:
-    """Return the closings of positions that this system opened, at or after a time, ascending."""
-    statement = (
-        sa.select(*(closings.c[field.name] for field in fields(Closing)))
-        .where(closings.c.account == account, closings.c.closed_ms >= since_ms, closings.c.signal_id.is_not(None))
-        .order_by(closings.c.closed_ms, closings.c.order_id)
-    )
+    """Return the closings of positions that this system opened, at or after a time, ascending; one for each order."""
+    return [
+        closing
+        for closing in _all_closings(database, account, closings.c.signal_id.is_not(None))
+        if closing.closed_ms >= since_ms
+    ]
+
+
+def _all_closings(database: Database, account: str, *where: sa.ColumnElement[bool]) -> list[Closing]:
+    """The account's closings, ascending; what was added to an order's row later is added up."""
+    columns = [closings.c[field.name] for field in fields(Closing)]
+    statement = sa.select(*columns).where(closings.c.account == account, *where).order_by(closings.c.closing_id)
     with database.read() as connection:
-        return [Closing(**row) for row in connection.execute(statement).mappings()]
+        rows = [Closing(**row) for row in connection.execute(statement).mappings()]
+    found: dict[tuple[str, str | None], Closing] = {}
+    for row in rows:
+        key = (row.order_id, row.signal_id)
+        found[key] = added(found[key], row) if key in found else row
+    return sorted(found.values(), key=lambda closing: (closing.closed_ms, closing.order_id))
+
+
+def added(first: Closing, later: Closing) -> Closing:
+    """Return two rows of an order as one: quantities and money added, prices averaged by quantity."""
+    qty = first.qty + later.qty
+
+    def averaged(name: str) -> Decimal:
+        one, other = getattr(first, name), getattr(later, name)
+        return (one * first.qty + other * later.qty) / qty if qty else Decimal(other)
+
+    return replace(
+        later,
+        qty=qty,
+        entry_price=averaged("entry_price"),
+        exit_price=averaged("exit_price"),
+        pnl=first.pnl + later.pnl,
+        fees=first.fees + later.fees,
+        closed_ms=max(first.closed_ms, later.closed_ms),
+    )
 
 
 def equity_rows(database: Database, account: str) -> pd.DataFrame:
@@ -246,10 +417,16 @@ def equity_rows(database: Database, account: str) -> pd.DataFrame:
 
 
 def closing_rows(database: Database, account: str, since_ms: int = 0) -> pd.DataFrame:
-    """Return the closings at or after a time, ascending, money as floats."""
+    """Return the closings at or after a time, ascending, money as floats; one row for each order and signal."""
     columns = ["symbol", "position_side", "reason", "qty", "entry_price", "exit_price", "pnl", "fees"]
-    where = sa.and_(closings.c.account == account, closings.c.closed_ms >= since_ms)
-    return _frame(database, closings, [*columns, "signal_id", "closed_ms"], where, closings.c.closed_ms)
+    columns += ["signal_id", "closed_ms"]
+    found = [closing for closing in _all_closings(database, account) if closing.closed_ms >= since_ms]
+    values = [[_plain(getattr(closing, name)) for name in columns] for closing in found]
+    return pd.DataFrame(values, columns=columns)
+
+
+def _plain(value: object) -> object:
+    return float(value) if isinstance(value, Decimal) else value
 
 
 def position_rows(database: Database, account: str) -> pd.DataFrame:
@@ -277,13 +454,18 @@ def _frame(
 ) -> pd.DataFrame:
     with database.read() as connection:
         rows = connection.execute(sa.select(*(table.c[name] for name in columns)).where(where).order_by(order)).all()
-    values = [[float(v) if isinstance(v, Decimal) else v for v in row] for row in rows]
+    values = [[_plain(value) for value in row] for row in rows]
     return pd.DataFrame(values, columns=list(columns))
+
+
+def _parts(values: Sequence[str]) -> Iterator[Sequence[str]]:
+    """As many values at a time as a statement takes variables."""
+    for start in range(0, len(values), 500):
+        yield values[start : start + 500]
 
 
 def _known(connection: sa.Connection, column: sa.Column[str], values: Sequence[str]) -> set[str]:
     found: set[str] = set()
-    for start in range(0, len(values), 500):
-        part = values[start : start + 500]
+    for part in _parts(values):
         found.update(connection.execute(sa.select(column).where(column.in_(part))).scalars())
     return found

@@ -16,7 +16,7 @@ from trading_assets.core.models import Side
 from trading_assets.ledger import leases, risk, signals
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.leases import Lease
-from trading_assets.ledger.tables import closings, entry_signals, order_events, order_intents
+from trading_assets.ledger.tables import entry_signals, order_events, order_intents
 
 INTENT, SUBMITTED, UNKNOWN = "intent", "submitted", "unknown"
 CONFIRMED, CLOSED = "confirmed", "closed"
@@ -45,6 +45,8 @@ class Intent:
     filled_qty: Decimal | None = None
     average_price: Decimal | None = None
     reason: str | None = None
+    unseen_since_ms: int | None = None
+    unprotected_since_ms: int | None = None
 
 
 def reserve(database: Database, intent: Intent, *, max_open: int, wall_ms: int, lease: Lease | None = None) -> bool:
@@ -173,25 +175,41 @@ def by_links(connection: sa.Connection, account: str, links: Iterable[str]) -> d
     return found
 
 
-def opened_by(connection: sa.Connection, account: str, symbol: str, until_ms: int) -> str | None:
-    """Return the signal whose position a closing at `until_ms` ends; None where no position of ours was open.
+def of_symbols(
+    connection: sa.Connection, account: str, symbols: Iterable[str], since_ms: int
+) -> dict[str, list[Intent]]:
+    """Return the intents of these symbols that may have, or have had, a position since a time, by symbol.
 
-    It is the newest confirmed intent of the symbol, unless its closing is recorded already. It may also be an
-    unresolved one: the closing may be seen before the outcome of its order.
+    Those are all whose position is open, or whose outcome is open, and those that were reserved at or after the time.
     """
-    booked = sa.select(closings.c.order_id).where(closings.c.signal_id == order_intents.c.signal_id).exists()
-    return connection.execute(
-        sa.select(order_intents.c.signal_id)
-        .where(
-            order_intents.c.account == account,
-            order_intents.c.symbol == symbol,
-            order_intents.c.status.in_((CONFIRMED, CLOSED, *UNRESOLVED)),
-            order_intents.c.created_ms <= until_ms,
-            order_intents.c.open_slot.is_not(None) | ~booked,
+    names, found = sorted(set(symbols)), dict[str, list[Intent]]()
+    for start in range(0, len(names), 500):
+        statement = (
+            sa.select(order_intents)
+            .where(
+                order_intents.c.account == account,
+                order_intents.c.symbol.in_(names[start : start + 500]),
+                order_intents.c.status.in_((CONFIRMED, *UNRESOLVED)) | (order_intents.c.created_ms >= since_ms),
+            )
+            .order_by(order_intents.c.created_ms)
         )
-        .order_by(order_intents.c.created_ms.desc())
-        .limit(1)
-    ).scalar_one_or_none()
+        for intent in _intents(connection, statement):
+            found.setdefault(intent.symbol, []).append(intent)
+    return found
+
+
+def set_seen(connection: sa.Connection, link: str, unseen_since_ms: int | None) -> None:
+    """Record since when the position of an intent is not seen; None where it is seen."""
+    connection.execute(
+        sa.update(order_intents).where(order_intents.c.order_link_id == link).values(unseen_since_ms=unseen_since_ms)
+    )
+
+
+def set_unprotected(connection: sa.Connection, link: str, since_ms: int | None) -> None:
+    """Record since when the position of an intent is without its stop; None where it has it."""
+    connection.execute(
+        sa.update(order_intents).where(order_intents.c.order_link_id == link).values(unprotected_since_ms=since_ms)
+    )
 
 
 def _slot(intent: Intent) -> str:
@@ -237,6 +255,8 @@ def _intents(source: Database | sa.Connection, statement: sa.Select[tuple[object
             filled_qty=row["filled_qty"],
             average_price=row["average_price"],
             reason=row["reason"],
+            unseen_since_ms=row["unseen_since_ms"],
+            unprotected_since_ms=row["unprotected_since_ms"],
         )
         for row in source.execute(statement).mappings().all()
     ]

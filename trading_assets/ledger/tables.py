@@ -122,6 +122,8 @@ order_intents = sa.Table(
     sa.Column("filled_qty", DecimalText, comment="in coins, once it is known"),
     sa.Column("average_price", DecimalText, comment="of the fill, USDT"),
     sa.Column("reason", sa.Text, comment="why it ended as it did, or waits"),
+    sa.Column("unseen_since_ms", sa.BigInteger, comment="its position is not seen since, and nothing tells its end"),
+    sa.Column("unprotected_since_ms", sa.BigInteger, comment="its position is without the stop since, UTC ms"),
     _time("created_ms", "reservation"),
     _time("updated_ms", "last change"),
     sa.Column("touched_wall_ms", sa.BigInteger, nullable=False, comment="local clock of the last change, UTC ms"),
@@ -143,6 +145,14 @@ fills = sa.Table(
     "fills",
     metadata,
     sa.Column("exec_id", sa.String(64), primary_key=True, comment="the exchange's id of the execution"),
+    sa.Column(
+        "revision",
+        sa.Integer,
+        primary_key=True,
+        autoincrement=False,
+        server_default="0",
+        comment="0; a row that the exchange has changed since is followed by the difference, as 1, 2 ...",
+    ),
     _account(),
     _symbol(),
     sa.Column("order_id", sa.Text, nullable=False, comment="the exchange's id of the order"),
@@ -168,7 +178,15 @@ positions = sa.Table(
     "positions",
     metadata,
     sa.Column("account", sa.String(32), primary_key=True, comment="name of the trading account"),
-    sa.Column("symbol", sa.String(64), primary_key=True, comment="Bybit symbol"),
+    sa.Column("symbol", sa.String(64), primary_key=True, comment="the exchange's symbol"),
+    sa.Column(
+        "position_idx",
+        sa.Integer,
+        primary_key=True,
+        autoincrement=False,
+        server_default="0",
+        comment="0 in one-way mode; 1 is the long leg and 2 the short one in hedge mode",
+    ),
     sa.Column("side", sa.String(4), nullable=False, comment="Buy is long, Sell is short"),
     sa.Column("size", DecimalText, nullable=False, comment="in coins"),
     sa.Column("entry_price", DecimalText, nullable=False, comment="average, USDT"),
@@ -186,7 +204,8 @@ positions = sa.Table(
 closings = sa.Table(
     "closings",
     metadata,
-    sa.Column("order_id", sa.String(64), primary_key=True, comment="the exchange's id of the closing order"),
+    sa.Column("closing_id", sa.Integer, primary_key=True, autoincrement=True, comment="in the order of writing"),
+    sa.Column("order_id", sa.String(64), nullable=False, comment="the exchange's id of the closing order"),
     _account(),
     _symbol(),
     sa.Column("position_side", sa.String(5), nullable=False, comment="LONG or SHORT: the position that was closed"),
@@ -199,7 +218,9 @@ closings = sa.Table(
     sa.Column("signal_id", sa.Text, comment="the signal that opened it; none where it was not ours"),
     _time("closed_ms", "closing"),
     sa.Index("ix_closings_account_time", "account", "closed_ms"),
-    comment="Closed positions with their result.",
+    sa.Index("ix_closings_order", "order_id"),
+    comment="Closed positions with their result. The rows of an order add up to what the exchange tells of it: one for "
+    "each of ours and one for what is foreign, and another one for what was added later.",
 )
 
 equity = sa.Table(
@@ -211,10 +232,56 @@ equity = sa.Table(
     sa.Column("wallet_balance", DecimalText, nullable=False, comment="without open PnL, USD"),
     sa.Column("available", DecimalText, nullable=False, comment="free for new margin, USD"),
     sa.Column("unrealised_pnl", DecimalText, nullable=False, comment="of all open positions, USD"),
-    sa.Column("peak", DecimalText, nullable=False, comment="highest equity since a person last accepted a drawdown"),
+    sa.Column(
+        "peak",
+        DecimalText,
+        nullable=False,
+        comment="highest equity since a person last accepted a drawdown, moved by deposits and withdrawals",
+    ),
+    sa.Column(
+        "transferred",
+        DecimalText,
+        nullable=False,
+        server_default="0",
+        comment="paid in (above 0) or out since the row before, USD",
+    ),
     _time("time_ms", "moment of the reading"),
     sa.Index("ix_equity_account", "account", "equity_id"),
     comment="The account's balance at each reading of the books.",
+)
+
+account_transactions = sa.Table(
+    "account_transactions",
+    metadata,
+    sa.Column("account", sa.String(32), primary_key=True, comment="name of the trading account"),
+    sa.Column("transaction_id", sa.String(96), primary_key=True, comment="the exchange's id of the row"),
+    sa.Column(
+        "kind",
+        sa.String(12),
+        nullable=False,
+        comment="trade, funding, transfer, liquidation, adl, settlement or other",
+    ),
+    sa.Column("word", sa.String(64), nullable=False, comment="the exchange's own word for the kind"),
+    sa.Column("coin", sa.String(16), nullable=False, comment="whose balance it changed"),
+    sa.Column("symbol", sa.String(64), nullable=False, comment="the contract; empty where there is none"),
+    sa.Column("change", DecimalText, nullable=False, comment="of the balance, in the coin"),
+    sa.Column("balance", DecimalText, nullable=False, comment="after it, in the coin"),
+    sa.Column("fee", DecimalText, nullable=False, comment="positive is paid"),
+    sa.Column("funding", DecimalText, nullable=False, comment="positive is received"),
+    sa.Column("order_id", sa.Text, nullable=False, comment="the exchange's id of the order; empty where there is none"),
+    _time("time_ms", "the change"),
+    sa.Index("ix_account_transactions_time", "account", "time_ms"),
+    comment="The exchange's transaction log: what changed the balances.",
+)
+
+delivery_announcements = sa.Table(
+    "delivery_announcements",
+    metadata,
+    sa.Column("venue", sa.String(16), primary_key=True, comment="simulator, demo, testnet, mainnet ..."),
+    sa.Column("symbol", sa.String(64), primary_key=True, comment="the exchange's symbol"),
+    sa.Column("delivery_ms", sa.BigInteger, primary_key=True, autoincrement=False, comment="its end, UTC ms"),
+    _time("seen_ms", "the announcement was first seen"),
+    comment="Contracts that end: since when it was known, so that an hour before knows nothing of it.",
 )
 
 reconciliations = sa.Table(
@@ -310,7 +377,16 @@ leases = sa.Table(
     comment="What one process at a time may do, such as trading an account.",
 )
 
-history_tables = (order_events, fills, closings, equity, reconciliations, risk_events, risk_states)
+history_tables = (
+    order_events,
+    fills,
+    closings,
+    equity,
+    account_transactions,
+    reconciliations,
+    risk_events,
+    risk_states,
+)
 """Rows that are never changed or deleted: triggers made by the migrations see to it."""
 
 account_tables = tuple(table for table in metadata.tables.values() if table.name not in _DERIVED)

@@ -168,16 +168,14 @@ def test_a_reservation_under_a_lost_lease_writes_nothing(database: Database) -> 
     assert reserve(database, identity, lease=leases.renew(database, lease, ttl_ms=1000, wall_ms=500))
 
 
-@pytest.mark.parametrize(("until_ms", "found"), [(NOW_MS, True), (NOW_MS - 1, False)])
-def test_a_closing_belongs_to_the_newest_confirmed_intent_before_it(
-    database: Database, until_ms: int, found: bool
-) -> None:
+def test_intents_of_a_symbol_are_those_that_may_have_a_position(database: Database) -> None:
     identity = add_signal(database)
     reserve(database, identity, link="l-1")
     move(database, "l-1", "confirmed", average_price=D(100))
     with database.read() as connection:
-        assert orders.opened_by(connection, "main", "BTCUSDT", until_ms) == (identity if found else None)
-        assert orders.opened_by(connection, "main", "ETHUSDT", until_ms) is None
+        found = orders.of_symbols(connection, "main", ["BTCUSDT", "ETHUSDT"], NOW_MS + 1)
+        assert [intent.order_link_id for intent in found["BTCUSDT"]] == ["l-1"]
+        assert "ETHUSDT" not in found
 
 
 def test_waiting_signals_come_by_confidence(database: Database) -> None:
@@ -198,11 +196,39 @@ def test_equity_is_added_when_it_changed(database: Database) -> None:
     def add(equity: str, time_ms: int) -> None:
         wallet = Wallet(D(equity), D(equity), D(equity), D(0), D(0), D(0))
         with database.write() as connection:
-            account_ledger.add_equity(connection, "main", wallet, time_ms)
+            account_ledger.add_equity(connection, "main", wallet, time_ms, transferred=D(0))
 
     for time_ms, equity in enumerate(["1000", "1000.00", "1001", "1000", "1000"]):
         add(equity, time_ms)
     assert account_ledger.equity_rows(database, "main")["equity"].tolist() == [1000.0, 1001.0, 1000.0]
+
+
+def test_what_is_paid_in_or_out_moves_the_peak(database: Database) -> None:
+    for time_ms, (equity, transferred) in enumerate([("1000", "0"), ("600", "-400"), ("660", "0"), ("1160", "500")]):
+        wallet = Wallet(D(equity), D(equity), D(equity), D(0), D(0), D(0))
+        with database.write() as connection:
+            account_ledger.add_equity(connection, "main", wallet, time_ms, transferred=D(transferred))
+    assert account_ledger.peak_equity(database, "main") == 1160
+    wallet = Wallet(D(160), D(160), D(160), D(0), D(0), D(0))
+    with database.write() as connection:
+        account_ledger.add_equity(connection, "main", wallet, 9, transferred=D(-1000))
+    assert account_ledger.peak_equity(database, "main") == 160, "a withdrawal is no drawdown"
+
+
+def test_an_episode_that_is_over_is_told_again_when_it_comes_back(database: Database) -> None:
+    def tell(*symbols: str) -> list[bool]:
+        with database.write() as connection:
+            told = [account_ledger.add_risk_event(connection, "main", "difference", name, "x", 0) for name in symbols]
+            account_ledger.end_risk_events(connection, "main", "difference", set(symbols), 0)
+        return told
+
+    assert [tell("A"), tell("A", "B"), tell("B"), tell("A", "B"), tell()] == [
+        [True],
+        [False, True],
+        [False],
+        [True, False],
+        [],
+    ]
 
 
 def test_a_risk_event_is_added_when_it_is_new(database: Database) -> None:

@@ -13,16 +13,15 @@ import pytest
 from trading_assets.ledger.database import Database
 from trading_assets_tests.wild_account.scene import ROOMY, Console, Scene, open_scene
 
-
-def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "not_yet(reason, *ids): an xfail, strict, of these parameter sets alone")
+OPEN_SCENES = Path(__file__).with_name("open_scenes.txt")
+"""Scenes that end otherwise than they should, one a line. One that has come right fails until its line is gone."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    still_open = set(OPEN_SCENES.read_text().split("\n"))
     for item in items:
-        mark = item.get_closest_marker("not_yet")
-        if mark is not None and isinstance(item, pytest.Function) and item.callspec.id in mark.args[1:]:
-            item.add_marker(pytest.mark.xfail(strict=True, reason=mark.args[0]))
+        if item.path.parent == OPEN_SCENES.parent and f"{item.path.name}::{item.name}" in still_open:
+            item.add_marker(pytest.mark.xfail(strict=True, reason="it does not end as it should yet"))
 
 
 @pytest.fixture

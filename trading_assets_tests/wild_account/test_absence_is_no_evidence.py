@@ -37,7 +37,6 @@ def _require_ours_and_whole(scene: Scene, identities: list[str]) -> None:
     assert all(scene.intent(identity)["status"] == "closed" for identity in identities)
 
 
-@pytest.mark.xfail(strict=True, reason="issue 12: kind 1, absence taken for evidence")
 @pytest.mark.parametrize("times", [1, 3])
 def test_positions_of_ours_survive_an_empty_position_list(scene: Scene, times: int) -> None:
     identities = scene.enter(*COINS)
@@ -48,7 +47,6 @@ def test_positions_of_ours_survive_an_empty_position_list(scene: Scene, times: i
     _require_ours_and_whole(scene, identities)
 
 
-@pytest.mark.not_yet("issue 12: kind 1, absence taken for evidence", "/v5/position/list")
 @pytest.mark.parametrize("path", EVERY_LIST)
 def test_positions_of_ours_survive_any_one_list_empty_or_late(scene: Scene, path: str) -> None:
     identities = scene.enter(*COINS)
@@ -61,7 +59,6 @@ def test_positions_of_ours_survive_any_one_list_empty_or_late(scene: Scene, path
     _require_ours_and_whole(scene, identities)
 
 
-@pytest.mark.xfail(strict=True, reason="issue 12: kind 1, absence taken for evidence")
 def test_positions_that_the_list_does_not_show_yet_stay_ours(scene: Scene) -> None:
     """The list is late by the entry: an answer from before it."""
     scene.reconcile()
@@ -82,7 +79,6 @@ def test_no_stop_is_set_while_the_position_is_unseen(scene: Scene) -> None:
     assert scene.proxy.asked(STOPS) == before
 
 
-@pytest.mark.xfail(strict=True, reason="issue 12: kind 1, absence taken for evidence")
 def test_a_stop_lost_behind_an_empty_list_comes_back(scene: Scene) -> None:
     (identity,) = scene.enter("ETHUSDT")
     before = scene.stop("ETHUSDT")
@@ -94,7 +90,6 @@ def test_a_stop_lost_behind_an_empty_list_comes_back(scene: Scene) -> None:
     assert scene.is_ours(identity) and scene.stop("ETHUSDT") == before
 
 
-@pytest.mark.not_yet("issue 12: kind 1, absence taken for evidence", "lists1")
 @pytest.mark.parametrize("lists", [(CLOSED,), (CLOSED, EXECUTIONS)])
 def test_a_closing_that_is_told_late_is_waited_for(scene: Scene, lists: tuple[str, ...]) -> None:
     """The position has gone, what closed it is not listed yet: the place is kept until the result can be booked."""
@@ -114,7 +109,6 @@ def test_a_closing_that_is_told_late_is_waited_for(scene: Scene, lists: tuple[st
     assert scene.signal_status(again) == "active"
 
 
-@pytest.mark.xfail(strict=True, reason="issue 12: kind 1, absence taken for evidence")
 def test_a_stop_that_is_told_late_still_keeps_the_coin_shut(scene: Scene) -> None:
     """Position gone, closing not listed: an entry in that coin now would break the pause after its stop."""
     scene.enter("ETHUSDT")
@@ -145,7 +139,6 @@ def test_a_persons_later_position_gets_no_stop_of_ours(scene: Scene) -> None:
     assert scene.intent(identity)["status"] == "closed" and scene.closed_qty(identity) == size
 
 
-@pytest.mark.xfail(strict=True, reason="issue 12: kind 1, absence taken for evidence")
 def test_flatten_does_not_believe_one_empty_list(scene: Scene) -> None:
     scene.enter(*COINS)
     scene.proxy.empty(POSITIONS, times=1)
@@ -153,7 +146,6 @@ def test_flatten_does_not_believe_one_empty_list(scene: Scene) -> None:
     assert scene.legs() == [] or set(report.left) == set(COINS)
 
 
-@pytest.mark.xfail(strict=True, reason="issue 12: kind 1, absence taken for evidence")
 def test_flatten_does_not_say_that_it_closed_nothing_while_the_list_stays_empty(scene: Scene) -> None:
     scene.enter(*COINS)
     scene.proxy.empty(POSITIONS)
@@ -161,7 +153,6 @@ def test_flatten_does_not_say_that_it_closed_nothing_while_the_list_stays_empty(
     assert scene.legs() == [] or scene.hears("could not all be closed")
 
 
-@pytest.mark.xfail(strict=True, reason="issue 12: kind 1, absence taken for evidence")
 def test_an_order_that_no_list_shows_is_not_freed_while_lists_are_late(scene: Scene) -> None:
     """Late lists for 45 s after a lost answer: the coin is entered once, whatever is thought of the order."""
     scene.reconcile()
@@ -200,7 +191,6 @@ def test_executions_that_vanish_for_a_moment_are_neither_lost_nor_doubled(scene:
     scene.require_equal_sums()
 
 
-@pytest.mark.xfail(strict=True, reason="issue 12: kind 1, absence taken for evidence")
 def test_half_a_position_list_frees_nobody(scene: Scene) -> None:
     """One of two positions is missing from the list."""
     eth, sol = scene.enter(*COINS)
@@ -215,7 +205,6 @@ def test_half_a_position_list_frees_nobody(scene: Scene) -> None:
     _require_ours_and_whole(scene, [eth, sol])
 
 
-@pytest.mark.xfail(strict=True, reason="issue 12: kind 1, absence taken for evidence")
 def test_without_evidence_for_long_a_person_is_asked(scene: Scene, console: Console) -> None:
     (identity,) = scene.enter("ETHUSDT")
     scene.proxy.empty(POSITIONS)
@@ -228,7 +217,6 @@ def test_without_evidence_for_long_a_person_is_asked(scene: Scene, console: Cons
     assert scene.intent(identity)["status"] == "closed" and scene.intent(identity)["open_slot"] is None
 
 
-@pytest.mark.xfail(strict=True, reason="issue 12: kind 1, absence taken for evidence")
 def test_a_mistaken_end_has_a_way_back(scene: Scene, console: Console) -> None:
     """As an earlier version may have left it: closed in the ledger without any closing, open at the exchange."""
     (identity,) = scene.enter("ETHUSDT")

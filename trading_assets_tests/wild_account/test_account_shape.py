@@ -21,7 +21,6 @@ def _both_legs(scene: Scene, symbol: str = "LTCUSDT") -> None:
     scene.order(symbol, "Sell", "2", positionIdx=2)
 
 
-@pytest.mark.xfail(strict=True, reason="issue 12: kind 9, the shape of the account is not asked")
 def test_both_legs_of_a_person_break_nothing(scene: Scene) -> None:
     (eth,) = scene.enter("ETHUSDT")
     _both_legs(scene)
@@ -38,7 +37,6 @@ def test_both_legs_of_a_person_break_nothing(scene: Scene) -> None:
     scene.require_equal_sums()
 
 
-@pytest.mark.xfail(strict=True, reason="issue 12: kind 9, the shape of the account is not asked")
 def test_flatten_leaves_the_legs_of_a_person(scene: Scene) -> None:
     scene.enter("ETHUSDT")
     _both_legs(scene)
@@ -46,7 +44,6 @@ def test_flatten_leaves_the_legs_of_a_person(scene: Scene) -> None:
     assert set(report.closed) == {"ETHUSDT"} and scene.size("LTCUSDT", 1) == 1 and scene.size("LTCUSDT", 2) == 2
 
 
-@pytest.mark.xfail(strict=True, reason="issue 12: kind 9, the shape of the account is not asked")
 def test_flatten_foreign_closes_both_legs(scene: Scene) -> None:
     scene.reconcile()
     _both_legs(scene)

@@ -22,7 +22,6 @@ def _foreign_qty(scene: Scene) -> Decimal:
     return sum((Decimal(row["qty"]) for row in scene.closings() if row["signal_id"] is None), Decimal(0))
 
 
-@pytest.mark.xfail(strict=True, reason="issue 12: kind 6, attribution by symbol and time")
 def test_ours_outlives_an_addition_and_a_reduction_by_hand(ours: tuple[Scene, str, Decimal]) -> None:
     """Three times as much is added, once as much is taken: our quantity is still there, protected and closable."""
     scene, identity, size = ours
@@ -60,7 +59,6 @@ def test_flatten_leaves_what_a_person_has_added(ours: tuple[Scene, str, Decimal]
     assert scene.intent(identity)["status"] == "closed"
 
 
-@pytest.mark.xfail(strict=True, reason="issue 12: kind 6, attribution by symbol and time")
 @pytest.mark.parametrize("extra", [1, 9])
 def test_of_a_closing_of_more_than_ours_ours_is_our_quantity(ours: tuple[Scene, str, Decimal], extra: int) -> None:
     """Added to by hand, all closed by hand in one order: the rest is booked as a person's, and both add up."""
@@ -74,7 +72,6 @@ def test_of_a_closing_of_more_than_ours_ours_is_our_quantity(ours: tuple[Scene, 
     scene.require_equal_sums()
 
 
-@pytest.mark.xfail(strict=True, reason="issue 12: kind 6, attribution by symbol and time")
 def test_a_stop_that_takes_a_persons_addition_too_is_ours_by_our_quantity(ours: tuple[Scene, str, Decimal]) -> None:
     scene, identity, size = ours
     scene.order("ETHUSDT", "Buy", size * 4)
@@ -105,7 +102,6 @@ def test_a_persons_short_after_our_long_is_not_ours(ours: tuple[Scene, str, Deci
     assert scene.closed_qty(identity) == size
 
 
-@pytest.mark.xfail(strict=True, reason="issue 12: kind 6, attribution by symbol and time")
 def test_a_short_between_two_passes_is_not_ours(ours: tuple[Scene, str, Decimal]) -> None:
     """Ours closed, a short opened and closed, all before the books are read again."""
     scene, identity, size = ours
@@ -155,7 +151,6 @@ def test_two_halves_closed_by_hand_end_ours(ours: tuple[Scene, str, Decimal]) ->
     assert scene.intent(identity)["status"] == "closed" and scene.closed_qty(identity) == size
 
 
-@pytest.mark.xfail(strict=True, reason="issue 12: kind 6, attribution by symbol and time")
 def test_a_person_who_reduced_before_adding_leaves_us_what_is_left(ours: tuple[Scene, str, Decimal]) -> None:
     """A third of ours is taken, then as much as ours is added: two thirds are ours."""
     scene, identity, size = ours
@@ -178,7 +173,6 @@ def test_a_resting_reduce_only_order_of_a_person_is_told_and_changes_nothing(our
     assert scene.is_ours(identity) and scene.stop("ETHUSDT") is not None
 
 
-@pytest.mark.xfail(strict=True, reason="issue 12: kind 6, attribution by symbol and time")
 def test_a_persons_losses_pause_nothing_of_ours(make_scene: Callable[..., Scene]) -> None:
     """Four closings of a person's shorts in our coin are none of ours: the coin is not weak."""
     scene = make_scene(**ROOMY)

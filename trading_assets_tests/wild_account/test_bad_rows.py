@@ -65,7 +65,6 @@ ODD = [
 """A list, a symbol in it, and what is odd in its row."""
 
 
-@pytest.mark.not_yet("issue 12: kind 4, one bad row stops others", "order-no-side")
 @pytest.mark.parametrize(("path", "symbol", "change"), ODD)
 def test_an_odd_row_of_another_coin_stops_nothing(
     roomy: Scene, path: str, symbol: str, change: Callable[[Row], None]
@@ -90,7 +89,6 @@ def test_an_odd_row_of_another_coin_stops_nothing(
     scene.require_equal_sums()
 
 
-@pytest.mark.xfail(strict=True, reason="issue 12: kind 4, one bad row stops others")
 @pytest.mark.parametrize(
     ("path", "change"),
     [
@@ -117,7 +115,6 @@ def test_an_odd_row_of_the_account_is_told_with_its_symbol(
     assert scene.hears(FOREIGN)
 
 
-@pytest.mark.xfail(strict=True, reason="issue 12: kind 4, one bad row stops others")
 @pytest.mark.parametrize("count", [2, 5])
 def test_a_refused_ticker_of_one_coin_stops_nobody_else(scene: Scene, count: int) -> None:
     scene.enter("ETHUSDT")
@@ -129,7 +126,6 @@ def test_a_refused_ticker_of_one_coin_stops_nobody_else(scene: Scene, count: int
     assert scene.hears("SUIUSDT")
 
 
-@pytest.mark.not_yet("issue 12: kind 4, one bad row stops others", "/v5/order/realtime")
 @pytest.mark.parametrize("path", [OPEN_ORDERS, ORDER_HISTORY, POSITIONS])
 def test_a_refused_look_up_of_one_coin_stops_no_pass(scene: Scene, path: str) -> None:
     """A person has closed a coin that was delisted right after: its closing order can be looked up no more."""
@@ -144,7 +140,6 @@ def test_a_refused_look_up_of_one_coin_stops_no_pass(scene: Scene, path: str) ->
     scene.require_equal_sums()
 
 
-@pytest.mark.xfail(strict=True, reason="issue 12: kind 4, one bad row stops others")
 def test_an_unknown_order_of_a_delisted_coin_is_given_up_and_told(scene: Scene) -> None:
     scene.reconcile()
     scene.proxy.lose("/v5/order/create", processed=False, times=1)
@@ -158,7 +153,6 @@ def test_an_unknown_order_of_a_delisted_coin_is_given_up_and_told(scene: Scene) 
     assert scene.hears("SUIUSDT")
 
 
-@pytest.mark.not_yet("issue 12: kind 4, one bad row stops others", "/v5/position/list")
 @pytest.mark.parametrize("path", [POSITIONS, EXECUTIONS, CLOSED, OPEN_ORDERS])
 def test_our_own_odd_row_costs_us_nothing_but_that_coins_pass(scene: Scene, path: str) -> None:
     """The odd row is of a position of ours: it stays ours, the other one is looked after."""

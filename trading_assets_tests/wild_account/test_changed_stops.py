@@ -28,7 +28,6 @@ def _stop(scene: Scene) -> Decimal:
     return stop
 
 
-@pytest.mark.xfail(strict=True, reason="issue 12: kind 12, stop and target are not compared")
 @SIDES
 @pytest.mark.parametrize("setting", ["keep", "restore"])
 def test_a_looser_stop_is_put_back_and_told(make_scene: Callable[..., Scene], setting: str, long: bool) -> None:
@@ -40,7 +39,6 @@ def test_a_looser_stop_is_put_back_and_told(make_scene: Callable[..., Scene], se
     assert _stop(scene) == before and scene.hears("ETHUSDT", "stop") and scene.is_ours(identity)
 
 
-@pytest.mark.xfail(strict=True, reason="issue 12: kind 12, stop and target are not compared")
 def test_a_stop_moved_far_away_is_put_back(scene: Scene) -> None:
     """With the project's own settings; the target of another position is taken off in the same minute."""
     scene.enter("ETHUSDT", "SOLUSDT")
@@ -52,7 +50,6 @@ def test_a_stop_moved_far_away_is_put_back(scene: Scene) -> None:
     assert scene.hears("ETHUSDT", "stop") and scene.hears("SOLUSDT", "target")
 
 
-@pytest.mark.xfail(strict=True, reason="issue 12: kind 12, stop and target are not compared")
 @SIDES
 def test_a_tighter_stop_is_left_and_told(make_scene: Callable[..., Scene], long: bool) -> None:
     scene = make_scene(changed_stops="keep")
@@ -64,7 +61,6 @@ def test_a_tighter_stop_is_left_and_told(make_scene: Callable[..., Scene], long:
     assert any(symbol == "ETHUSDT" for symbol, _ in report.differences) and scene.hears("ETHUSDT", "stop")
 
 
-@pytest.mark.xfail(strict=True, reason="issue 12: kind 12, stop and target are not compared")
 @SIDES
 def test_a_tighter_stop_is_put_back_where_the_setting_says_so(make_scene: Callable[..., Scene], long: bool) -> None:
     scene = make_scene(changed_stops="restore")
@@ -75,7 +71,6 @@ def test_a_tighter_stop_is_put_back_where_the_setting_says_so(make_scene: Callab
     assert _stop(scene) == before and scene.hears("ETHUSDT", "stop")
 
 
-@pytest.mark.xfail(strict=True, reason="issue 12: kind 12, stop and target are not compared")
 @pytest.mark.parametrize(("setting", "is_back"), [("keep", False), ("restore", True)])
 @pytest.mark.parametrize("target", [0, "moved"])
 def test_a_target_taken_or_moved_is_told(
@@ -104,7 +99,6 @@ def test_a_stop_taken_off_is_always_put_back(make_scene: Callable[..., Scene], s
     assert _stop(scene) == before and scene.hears("ETHUSDT", "stop")
 
 
-@pytest.mark.xfail(strict=True, reason="issue 12: kind 12, stop and target are not compared")
 def test_a_stop_put_back_does_not_take_a_persons_target_away(make_scene: Callable[..., Scene]) -> None:
     """The stop is gone, the target was moved by the person: under `keep` only the stop is ours to set."""
     scene = make_scene(changed_stops="keep")
@@ -118,7 +112,6 @@ def test_a_stop_put_back_does_not_take_a_persons_target_away(make_scene: Callabl
     assert now is not None and (now.stop, now.target) == (leg.stop, moved)
 
 
-@pytest.mark.xfail(strict=True, reason="issue 12: kind 12, stop and target are not compared")
 def test_a_changed_stop_is_told_once_an_episode(scene: Scene) -> None:
     scene.enter("ETHUSDT")
     before = _stop(scene)

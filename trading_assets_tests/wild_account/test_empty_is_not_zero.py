@@ -73,9 +73,6 @@ def test_an_equity_that_is_empty_once_halts_nothing(scene: Scene) -> None:
     assert identity in scene.submit().executed
 
 
-@pytest.mark.not_yet(
-    "issue 12: kind 3, empty text taken for 0", "totalEquity", "totalWalletBalance", "totalAvailableBalance"
-)
 @pytest.mark.parametrize("name", OF_THE_WALLET)
 def test_no_empty_field_of_the_wallet_is_taken_for_zero(scene: Scene, name: str) -> None:
     (eth,) = scene.enter("ETHUSDT")
@@ -110,7 +107,6 @@ def test_no_empty_field_of_a_coin_is_taken_for_zero(scene: Scene, name: str) -> 
     assert scene.states() == [] and scene.is_ours(eth) and min(scene.equities()) > 9000
 
 
-@pytest.mark.not_yet("issue 12: kind 3, empty text taken for 0", "avgPrice", "markPrice")
 @pytest.mark.parametrize("name", OF_A_POSITION)
 def test_no_empty_field_of_a_position_costs_the_position(scene: Scene, name: str) -> None:
     (eth,) = scene.enter("ETHUSDT")
@@ -122,7 +118,6 @@ def test_no_empty_field_of_a_position_costs_the_position(scene: Scene, name: str
     assert scene.states() == []
 
 
-@pytest.mark.xfail(strict=True, reason="issue 12: kind 3, empty text taken for 0")
 def test_a_size_that_is_empty_is_no_flat_position(scene: Scene) -> None:
     (eth,) = scene.enter("ETHUSDT")
     scene.proxy.each_row(POSITIONS, lambda row: row.update(size=""))
@@ -132,7 +127,6 @@ def test_a_size_that_is_empty_is_no_flat_position(scene: Scene) -> None:
     assert scene.is_ours(eth)
 
 
-@pytest.mark.not_yet("issue 12: kind 3, empty text taken for 0", "markPrice", "size")
 @pytest.mark.parametrize("name", ["markPrice", "size", "positionValue"])
 def test_a_position_of_unknown_value_is_no_exposure_of_zero(scene: Scene, name: str) -> None:
     """A person's position of 190 % of the equity: one field empty leaves no room for ours."""
@@ -148,7 +142,6 @@ def test_a_position_of_unknown_value_is_no_exposure_of_zero(scene: Scene, name: 
     assert scene.size("SOLUSDT") == 0
 
 
-@pytest.mark.not_yet("issue 12: kind 3, empty text taken for 0", "lastPrice")
 @pytest.mark.parametrize("name", ["lastPrice", "bid1Price", "ask1Price", "turnover24h"])
 def test_a_ticker_with_an_empty_price_opens_nothing_and_stops_nobody_else(scene: Scene, name: str) -> None:
     scene.reconcile()

@@ -25,7 +25,6 @@ from trading_assets_tests.wild_account.scene import ROOMY, Scene
 WITH_ROWS_OF_OURS = [POSITIONS, CLOSED, EXECUTIONS, OPEN_ORDERS, ORDER_HISTORY]
 
 
-@pytest.mark.xfail(strict=True, reason="issue 12: kind 2, known by id taken for known in full")
 def test_a_closing_order_that_fills_over_minutes_is_booked_whole(make_scene: Callable[..., Scene]) -> None:
     scene = make_scene(deposit=20_000_000, position_size=600_000, **ROOMY)
     (identity,) = scene.enter("LTCUSDT", distance="0.2")
@@ -76,7 +75,6 @@ def _positions(scene: Scene) -> list[Row]:
     return list(scene.human.get_positions(category="linear", settleCoin="USDT")["result"]["list"])
 
 
-@pytest.mark.xfail(strict=True, reason="issue 12: kind 2, known by id taken for known in full")
 @pytest.mark.parametrize("hours", [0, 3])
 def test_rows_that_grow_after_they_were_booked_are_booked_again(scene: Scene, hours: int) -> None:
     """Also where they grow hours after they were made, when nobody looks so far back any more."""
@@ -92,7 +90,6 @@ def test_rows_that_grow_after_they_were_booked_are_booked_again(scene: Scene, ho
     scene.require_equal_sums()
 
 
-@pytest.mark.not_yet("issue 12: kind 2, known by id taken for known in full", "openFee", "closeFee")
 @pytest.mark.parametrize("name", ["closedPnl", "openFee", "closeFee"])
 def test_a_closing_whose_numbers_come_later_is_booked_with_them(scene: Scene, name: str) -> None:
     (identity,) = scene.enter("ETHUSDT")
@@ -108,7 +105,6 @@ def test_a_closing_whose_numbers_come_later_is_booked_with_them(scene: Scene, na
     scene.require_equal_sums()
 
 
-@pytest.mark.xfail(strict=True, reason="issue 12: kind 2, known by id taken for known in full")
 def test_an_execution_whose_fee_comes_later_is_booked_with_it(scene: Scene) -> None:
     scene.enter("ETHUSDT")
     scene.later()
@@ -120,7 +116,6 @@ def test_an_execution_whose_fee_comes_later_is_booked_with_it(scene: Scene) -> N
     scene.require_equal_sums()
 
 
-@pytest.mark.xfail(strict=True, reason="issue 12: kind 2, known by id taken for known in full")
 def test_an_entry_that_fills_further_is_known_with_all_of_it(scene: Scene) -> None:
     """The look-up shows the order ended with half of its quantity; the other half is listed a moment later."""
     scene.reconcile()
@@ -139,7 +134,6 @@ def test_an_entry_that_fills_further_is_known_with_all_of_it(scene: Scene) -> No
     assert scene.reconcile().differences == []
 
 
-@pytest.mark.xfail(strict=True, reason="issue 12: kind 2, known by id taken for known in full")
 def test_the_daily_loss_counts_what_a_growing_closing_adds(make_scene: Callable[..., Scene]) -> None:
     """The first state of the row is a small loss, its last one more than a day may lose."""
     scene = make_scene(**ROOMY)
@@ -171,7 +165,6 @@ def test_rows_that_come_twice_are_one_row(scene: Scene, path: str, lie: Callable
     assert len(scene.rows("SELECT * FROM positions")) == 1
 
 
-@pytest.mark.xfail(strict=True, reason="issue 12: kind 2, known by id taken for known in full")
 @pytest.mark.parametrize("path", [CLOSED, EXECUTIONS])
 def test_what_the_lists_never_show_is_missed_by_the_sums(scene: Scene, path: str) -> None:
     """A person's trade that a list keeps back for good: the wallet has moved, the books have not."""
@@ -240,7 +233,6 @@ def _moved(scene: Scene, kind: str, usdt: int) -> None:
     scene.proxy.each_row(WALLET, held)
 
 
-@pytest.mark.xfail(strict=True, reason="issue 12: kind 2, known by id taken for known in full")
 @pytest.mark.parametrize("kind", ["TRANSFER_OUT", "WITHDRAW"])
 def test_a_withdrawal_is_no_drawdown(scene: Scene, kind: str) -> None:
     scene.enter("ETHUSDT")
@@ -252,7 +244,6 @@ def test_a_withdrawal_is_no_drawdown(scene: Scene, kind: str) -> None:
     assert identity in scene.submit().executed
 
 
-@pytest.mark.xfail(strict=True, reason="issue 12: kind 2, known by id taken for known in full")
 def test_money_that_came_and_went_leaves_no_drawdown(scene: Scene) -> None:
     scene.enter("ETHUSDT")
     scene.later()
@@ -263,7 +254,6 @@ def test_money_that_came_and_went_leaves_no_drawdown(scene: Scene) -> None:
     assert scene.states() == []
 
 
-@pytest.mark.xfail(strict=True, reason="issue 12: kind 2, known by id taken for known in full")
 def test_a_deposit_hides_no_drawdown(make_scene: Callable[..., Scene]) -> None:
     """10 % lost, as much paid in as there was, 18 % of all that lost: 22 % of the peak that the deposit has moved."""
     scene = make_scene(**ROOMY, max_daily_loss_pct=100)

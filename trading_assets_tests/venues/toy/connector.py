@@ -55,6 +55,9 @@ class ToyOrderIds:
     def encode(self, signal_id: str, kind: str = ENTRY) -> str:
         return f"ta{kind}{hashlib.blake2b(signal_id.encode(), digest_size=13).hexdigest()}"
 
+    def is_ours(self, order_link_id: str) -> bool:
+        return order_link_id.startswith("ta")
+
     def is_entry(self, order_link_id: str) -> bool:
         return order_link_id.startswith(f"ta{ENTRY}")
 
