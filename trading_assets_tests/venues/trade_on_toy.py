@@ -12,7 +12,7 @@ from trading_assets.core.settings import load_settings
 from trading_assets.core.timeframes import HOUR_MS, Timeframe, floor_ms
 from trading_assets.ledger import account as account_ledger
 from trading_assets.ledger.database import Database
-from trading_assets.market.quality import Limits
+from trading_assets.market.quality import QualityLimits
 from trading_assets.market.stages import fill_candles, scan_hours
 from trading_assets.market.store import CandleStore
 from trading_assets.strategies.fibonacci_bollinger import FibonacciBollinger
@@ -38,7 +38,8 @@ def main(home: Path) -> None:
     source, store = open_market_data(settings), CandleStore(settings.candle_store, btc=settings.symbols.btc)
     scan = scan_hours(source, store, [hour], settings)
     told["scanned"], told["dropped"] = sorted(scan.rows["symbol"]), scan.dropped[hour]
-    covered = fill_candles(source, store, Timeframe.M240, {hour: [COIN]}, [FibonacciBollinger()], Limits.of(settings))
+    limits = QualityLimits.from_settings(settings)
+    covered = fill_candles(source, store, Timeframe.M240, {hour: [COIN]}, [FibonacciBollinger()], limits)
     told["candles"] = sorted(covered["symbol"])
 
     def enter(minutes: int) -> str:
