@@ -1,0 +1,170 @@
+"""Kind 7: what was gone and comes back is told again; what concerns the whole account is told by every caller, once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from trading_assets_tests.wild_account.proxy import CREATE, POSITIONS, STOPS, WALLET
+from trading_assets_tests.wild_account.scene import Scene, attempt
+
+ACCOUNT_WIDE = {
+    10003: "API key is invalid.",
+    33004: "Your api key has expired.",
+    10005: "Permission denied, please check your API key permissions.",
+    10009: "IP has been banned.",
+    10010: "Unmatched IP, please check your API key's bound IP addresses.",
+    10024: "Compliance rules triggered",
+    10028: "The API can only be accessed by unified account users.",
+}
+
+PRIVATE = (WALLET, POSITIONS, "/v5/order/realtime", "/v5/order/history", "/v5/execution/list",
+           "/v5/position/closed-pnl", CREATE, STOPS, "/v5/position/set-leverage", "/v5/account/info",
+           "/v5/account/transaction-log")  # fmt: skip
+
+
+@pytest.mark.xfail(strict=True, reason="issue 12: kind 7, alerts against the newest event ever")
+def test_a_persons_position_is_told_each_time_it_comes(scene: Scene) -> None:
+    scene.reconcile()
+    for _ in range(3):
+        scene.order("ADAUSDT", "Buy", "500")
+        scene.passes(3)
+        assert len(scene.hears("ADAUSDT")) == 1, "once an episode"
+        scene.close_by_hand("ADAUSDT")
+        scene.passes(1, seconds=3600)
+        scene.drain()
+
+
+@pytest.mark.xfail(strict=True, reason="issue 12: kind 7, alerts against the newest event ever")
+def test_a_stop_that_cannot_be_set_is_told_each_time(scene: Scene) -> None:
+    for _ in range(3):
+        scene.enter("ETHUSDT")
+        scene.stops_by_hand("ETHUSDT", stop=0, target=0)
+        scene.proxy.refuse(STOPS, 10003, "API key is invalid.")
+        scene.try_passes(1)
+        assert scene.hears("ETHUSDT", "stop"), "a position without a stop, and nobody is told"
+        scene.proxy.clear()
+        scene.passes(1)
+        assert scene.stop("ETHUSDT") is not None
+        scene.close_by_hand("ETHUSDT")
+        scene.passes(1, seconds=86_400)
+        scene.drain()
+
+
+@pytest.mark.xfail(strict=True, reason="issue 12: kind 7, alerts against the newest event ever")
+def test_an_open_order_of_a_person_is_told_again_after_it_was_gone(scene: Scene) -> None:
+    scene.reconcile()
+    for _ in range(2):
+        order = scene.order("ADAUSDT", "Buy", "100", orderType="Limit", price="0.2", timeInForce="GTC")
+        scene.passes(2)
+        assert len(scene.hears("ADAUSDT")) == 1
+        scene.human.cancel_order(category="linear", symbol="ADAUSDT", orderId=order)
+        scene.passes(1)
+        scene.drain()
+
+
+@pytest.mark.xfail(strict=True, reason="issue 12: kind 7, alerts against the newest event ever")
+def test_a_difference_that_was_gone_while_another_came_is_told_again(scene: Scene) -> None:
+    scene.reconcile()
+    for symbol in ("ADAUSDT", "XRPUSDT", "ADAUSDT"):
+        scene.order(symbol, "Buy", "200")
+        scene.passes(1)
+        assert scene.hears(symbol)
+        scene.close_by_hand(symbol)
+        scene.passes(1)
+        scene.drain()
+
+
+def test_an_alert_outlives_a_restart_and_is_not_repeated_by_it(scene: Scene) -> None:
+    scene.reconcile()
+    scene.order("ADAUSDT", "Buy", "500")
+    scene.passes(1)
+    scene.drain()
+    scene.restart()
+    scene.passes(2)
+    assert not scene.hears("ADAUSDT")
+
+
+def _refuse_all(scene: Scene, code: int) -> None:
+    for path in PRIVATE:
+        scene.proxy.refuse(path, code, ACCOUNT_WIDE[code])
+
+
+@pytest.mark.xfail(strict=True, reason="issue 12: kind 7, alerts against the newest event ever")
+@pytest.mark.parametrize("code", ACCOUNT_WIDE)
+def test_a_refusal_of_the_whole_account_is_told_by_the_reconciler(scene: Scene, code: int) -> None:
+    scene.reconcile()
+    scene.drain()
+    for _ in range(2):
+        _refuse_all(scene, code)
+        scene.try_passes(3)
+        assert len(scene.hears(str(code))) == 1, "one alert an episode"
+        scene.proxy.clear()
+        scene.passes(1)
+        scene.drain()
+
+
+@pytest.mark.xfail(strict=True, reason="issue 12: kind 7, alerts against the newest event ever")
+@pytest.mark.parametrize("code", [10003, 33004, 10010])
+def test_a_refusal_of_the_whole_account_is_told_by_the_executor(scene: Scene, code: int) -> None:
+    """Also where only reads are refused, and signals wait."""
+    scene.reconcile()
+    scene.drain()
+    identity = scene.signal("ETHUSDT")
+    _refuse_all(scene, code)
+    for _ in range(3):
+        scene.later(20)
+        attempt(scene.submit)
+    assert len(scene.hears(str(code))) == 1
+    scene.proxy.clear()
+    attempt(scene.submit)
+    assert scene.signal_status(identity) == "executed", "it was alive when the key came back"
+
+
+@pytest.mark.xfail(strict=True, reason="issue 12: kind 7, alerts against the newest event ever")
+@pytest.mark.parametrize("code", [10003, 10005])
+def test_a_refusal_of_the_whole_account_at_the_order_is_told_once(scene: Scene, code: int) -> None:
+    scene.reconcile()
+    scene.drain()
+    scene.proxy.refuse(CREATE, code, ACCOUNT_WIDE[code])
+    for symbol in ("ETHUSDT", "SOLUSDT", "XRPUSDT"):
+        scene.signal(symbol)
+    attempt(scene.submit)
+    told = [text for text in scene.hears(str(code)) if "order failed" not in text]
+    assert len(told) == 1, "of the account one alert, whatever is told of each order"
+
+
+@pytest.mark.xfail(strict=True, reason="issue 12: kind 7, alerts against the newest event ever")
+@pytest.mark.parametrize("code", [10003, 10009])
+def test_a_refusal_of_the_whole_account_is_told_by_flatten(scene: Scene, code: int) -> None:
+    scene.enter("ETHUSDT")
+    _refuse_all(scene, code)
+    attempt(scene.flatten)
+    assert scene.hears(str(code))
+
+
+@pytest.mark.xfail(strict=True, reason="issue 12: kind 7, alerts against the newest event ever")
+def test_callers_share_an_episode(scene: Scene) -> None:
+    """Reconciler and executor meet the same expired key: one alert between them."""
+    scene.reconcile()
+    scene.drain()
+    scene.signal("ETHUSDT")
+    _refuse_all(scene, 33004)
+    calls: list[Callable[[], object]] = [scene.reconcile, scene.submit, scene.reconcile]
+    for call in calls:
+        attempt(call)
+    assert len(scene.hears("33004")) == 1
+
+
+@pytest.mark.xfail(strict=True, reason="issue 12: kind 7, alerts against the newest event ever")
+@pytest.mark.parametrize(
+    ("code", "advice"), [(10010, "address"), (33004, "key"), (10028, "unified"), (10005, "permission")]
+)
+def test_an_alert_says_what_to_do(scene: Scene, code: int, advice: str) -> None:
+    scene.reconcile()
+    scene.drain()
+    for path in PRIVATE:
+        scene.proxy.refuse(path, code, "no")
+    scene.try_passes(1)
+    assert scene.hears(str(code), advice)
