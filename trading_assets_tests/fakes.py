@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import threading
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from decimal import Decimal
+from typing import Any
 
 from trading_assets.core.candles import Candles, Funding
-from trading_assets.core.errors import InsufficientBalanceError, OrderRejectedError
+from trading_assets.core.errors import InsufficientBalanceError, OrderRejectedError, PriceRefusedError
 from trading_assets.core.models import (
+    AccountShape,
+    ApiKeyInfo,
     ClosedPnl,
     CloseReason,
     ContractKind,
@@ -22,6 +25,7 @@ from trading_assets.core.models import (
     Execution,
     FillKind,
     Instrument,
+    MarginMode,
     Order,
     OrderAck,
     OrderBook,
@@ -29,9 +33,15 @@ from trading_assets.core.models import (
     OrderRequest,
     OrderStatus,
     Position,
+    PositionMode,
     RejectReason,
+    Rows,
     Side,
     Ticker,
+    Tickers,
+    Transaction,
+    TransactionKind,
+    UnreadableRow,
     Wallet,
 )
 from trading_assets.core.ports import ClientOrderIds
@@ -110,6 +120,8 @@ class FakeExchange:
         thin_exits: so many reduce-only orders meet an empty book.
         mark: what its ids of orders and executions begin with: venues that share a ledger need one each.
         hidden_looks: `find_order` and `order` say "no such order" so many times first.
+        unreadable: by the name of a list read, rows that it cannot tell.
+        shape: how the account is set up.
     """
 
     order_ids: ClientOrderIds = BybitOrderIds()
@@ -132,6 +144,9 @@ class FakeExchange:
         self.status_of_new = OrderStatus.FILLED
         self.hidden_looks = 0
         self.thin_exits = 0
+        self.transfers: list[Transaction] = []
+        self.unreadable: dict[str, list[UnreadableRow]] = {}
+        self.shape = AccountShape("7", unified=True, margin_mode=MarginMode.CROSS, position_mode=PositionMode.ONE_WAY)
         self.on_call: Callable[[str], None] = lambda _name: None
         self._failures: dict[str, list[Failure]] = defaultdict(list)
         self._lock = threading.RLock()
@@ -150,7 +165,24 @@ class FakeExchange:
         self._failures.clear()
 
     def set_price(self, symbol: str, price: Decimal | int | str) -> None:
-        self.prices[symbol] = a_ticker(symbol, price)
+        """Move the price; conditional orders that have waited for it are filled, or cancelled where nothing is held."""
+        with self._lock:
+            self.prices[symbol] = a_ticker(symbol, price)
+            for order in [order for order in self.book.values() if self._is_due(order)]:
+                held = self.open.get(symbol)
+                if held is None or held.side is order.side:
+                    self.book[order.order_id] = replace(order, status=OrderStatus.CANCELLED)
+                    continue
+                qty, at = min(order.qty, held.size), self.prices[symbol].last
+                done = replace(order, status=OrderStatus.FILLED, qty=qty, filled_qty=qty, average_price=at)
+                self.book[order.order_id] = done
+                self._book_trade(done, at, FillKind.TRADE)
+
+    def _is_due(self, order: Order) -> bool:
+        if order.status is not OrderStatus.UNTRIGGERED or order.trigger_price is None:
+            return False
+        sign = 1 if order.side is Side.BUY else -1
+        return sign * (self.prices[order.symbol].last - order.trigger_price) >= 0
 
     def lose_stops(self, symbol: str) -> None:
         """The position is bare from now on."""
@@ -226,8 +258,18 @@ class FakeExchange:
     def now_ms(self) -> int:
         return self._called("now_ms", lambda: self.time_ms)  # type: ignore[return-value]
 
-    def instruments(self) -> Sequence[Instrument]:
-        return self._called("instruments", lambda: list(self.listed.values()))  # type: ignore[return-value]
+    def _rows(self, name: str, rows: Callable[[], Iterable[object]]) -> Rows[Any]:
+        """What a list read gives; rows that are named unreadable stand for those of their symbols."""
+
+        def read() -> Rows[Any]:
+            left_out = self.unreadable.get(name, [])
+            hidden = {row.symbol for row in left_out}
+            return Rows((row for row in rows() if row.symbol not in hidden), left_out)  # type: ignore[attr-defined]
+
+        return self._called(name, read)  # type: ignore[return-value]
+
+    def instruments(self) -> Rows[Instrument]:
+        return self._rows("instruments", lambda: list(self.listed.values()))
 
     def candles(self, symbol: str, timeframe: Timeframe, start_ms: int, end_ms: int) -> Candles:
         return Candles.empty(timeframe)
@@ -235,8 +277,8 @@ class FakeExchange:
     def funding(self, symbol: str, start_ms: int, end_ms: int) -> Funding:
         return Funding.empty()
 
-    def tickers(self) -> dict[str, Ticker]:
-        return self._called("tickers", lambda: dict(self.prices))  # type: ignore[return-value]
+    def tickers(self) -> Tickers:
+        return Tickers(self._rows("tickers", lambda: list(self.prices.values())))
 
     def ticker(self, symbol: str) -> Ticker:
         return self._called("ticker", lambda: self.prices[symbol])  # type: ignore[return-value]
@@ -248,11 +290,26 @@ class FakeExchange:
 
     # Account
 
+    def api_key(self) -> ApiKeyInfo | None:
+        return None
+
+    def account_shape(self, symbol: str) -> AccountShape:
+        return self._called("account_shape", lambda: self.shape)  # type: ignore[return-value]
+
+    def set_one_way(self) -> None:
+        self._called("set_one_way", lambda: self._reshape(position_mode=PositionMode.ONE_WAY))
+
+    def set_cross_margin(self) -> None:
+        self._called("set_cross_margin", lambda: self._reshape(margin_mode=MarginMode.CROSS))
+
+    def _reshape(self, **changes: object) -> None:
+        self.shape = replace(self.shape, **changes)  # type: ignore[arg-type]
+
     def wallet(self) -> Wallet:
         return self._called("wallet", self._wallet)  # type: ignore[return-value]
 
-    def positions(self) -> Sequence[Position]:
-        return self._called("positions", lambda: list(self.open.values()))  # type: ignore[return-value]
+    def positions(self) -> Rows[Position]:
+        return self._rows("positions", lambda: list(self.open.values()))
 
     def position(self, symbol: str) -> Position | None:
         return self._called("position", lambda: self.open.get(symbol))  # type: ignore[return-value]
@@ -273,28 +330,65 @@ class FakeExchange:
     def order(self, symbol: str, order_id: str) -> Order | None:
         return self._called("order", lambda: self._look(lambda order: order.order_id == order_id))  # type: ignore[return-value]
 
-    def open_orders(self, symbol: str | None = None) -> Sequence[Order]:
-        return self._called(  # type: ignore[return-value]
-            "open_orders", lambda: [order for order in self.book.values() if not order.status.is_final]
+    def open_orders(self, symbol: str | None = None) -> Rows[Order]:
+        return self._rows(
+            "open_orders",
+            lambda: [
+                order for order in self.book.values() if not order.status.is_final and symbol in (None, order.symbol)
+            ],
         )
+
+    def cancel_order(self, symbol: str, order_link_id: str) -> None:
+        self._called("cancel_order", lambda: self._cancel(order_link_id))
+
+    def _cancel(self, link: str) -> None:
+        for order in list(self.book.values()):
+            if order.order_link_id == link and not order.status.is_final:
+                self.book[order.order_id] = replace(order, status=OrderStatus.CANCELLED)
 
     def set_stops(self, symbol: str, stop_loss: Decimal | None, take_profit: Decimal | None) -> None:
         self._called("set_stops", lambda: self._attach(symbol, stop_loss, take_profit))
 
-    def executions(self, start_ms: int, end_ms: int) -> Sequence[Execution]:
-        return self._called(  # type: ignore[return-value]
-            "executions", lambda: [row for row in self.trades if start_ms <= row.time_ms < end_ms]
-        )
+    def executions(self, start_ms: int, end_ms: int) -> Rows[Execution]:
+        return self._rows("executions", lambda: [row for row in self.trades if start_ms <= row.time_ms < end_ms])
 
-    def closed_pnl(self, start_ms: int, end_ms: int) -> Sequence[ClosedPnl]:
-        return self._called(  # type: ignore[return-value]
-            "closed_pnl", lambda: [row for row in self.closings if start_ms <= row.updated_ms < end_ms]
-        )
+    def closed_pnl(self, start_ms: int, end_ms: int) -> Rows[ClosedPnl]:
+        return self._rows("closed_pnl", lambda: [row for row in self.closings if start_ms <= row.updated_ms < end_ms])
+
+    def transactions(self, start_ms: int, end_ms: int) -> Rows[Transaction]:
+        """The account's log: its executions and closings as they changed the balance, and `transfers`."""
+        return self._rows("transactions", lambda: [row for row in self._logged() if start_ms <= row.time_ms < end_ms])
 
     def close(self) -> None:
         self.calls["close"] += 1
 
     # What happens at the venue
+
+    def _logged(self) -> list[Transaction]:
+        gross = {row.order_id: row.pnl + row.open_fee + row.close_fee for row in self.closings}
+        kinds = {
+            FillKind.FUNDING: TransactionKind.FUNDING,
+            FillKind.LIQUIDATION: TransactionKind.LIQUIDATION,
+            FillKind.ADL: TransactionKind.ADL,
+            FillKind.SETTLEMENT: TransactionKind.SETTLEMENT,
+        }
+        trades = [
+            Transaction(
+                transaction_id=f"log-{row.exec_id}",
+                kind=kinds.get(row.kind, TransactionKind.TRADE),
+                word=row.exec_type,
+                coin="USDT",
+                symbol=row.symbol,
+                change=gross.get(row.order_id, Decimal(0)) - row.fee,
+                balance=self.balance,
+                fee=Decimal(0) if row.kind is FillKind.FUNDING else row.fee,
+                funding=-row.fee if row.kind is FillKind.FUNDING else Decimal(0),
+                order_id=row.order_id,
+                time_ms=row.time_ms,
+            )
+            for row in self.trades
+        ]
+        return sorted([*trades, *self.transfers], key=lambda row: row.time_ms)
 
     def _wallet(self) -> Wallet:
         margin = sum((p.size * p.entry_price / p.leverage for p in self.open.values()), Decimal(0))
@@ -322,7 +416,7 @@ class FakeExchange:
     def _require_stop_side(self, symbol: str, side: Side, stop_loss: Decimal | None) -> None:
         sign = 1 if side is Side.BUY else -1
         if stop_loss is not None and sign * (self.prices[symbol].last - stop_loss) <= 0:
-            raise OrderRejectedError("StopLoss is on the wrong side of the price", code=10001)
+            raise PriceRefusedError("StopLoss is on the wrong side of the price", code=10001)
 
     def _place(self, request: OrderRequest) -> OrderAck:
         if any(order.order_link_id == request.order_link_id for order in self.book.values()):
@@ -332,11 +426,21 @@ class FakeExchange:
         if not request.reduce_only:
             self._require_stop_side(request.symbol, request.side, request.stop_loss)
             price, leverage = self.prices[request.symbol].last, self.leverage.get(request.symbol, Decimal(1))
-            if request.qty * price / leverage > self._wallet().available:
+            if request.qty * price / leverage > (self._wallet().available or 0):
                 raise InsufficientBalanceError("ab not enough for new order", code=110007)
         self.accepted.append(request.order_link_id)
-        order = self._fill(request)
+        order = self._fill(request) if request.trigger_price is None else self._wait(request)
         return OrderAck(order.order_id, request.order_link_id)
+
+    def _wait(self, request: OrderRequest) -> Order:
+        """Rest until the price comes to the trigger; see `set_price`."""
+        sign = 1 if request.side is Side.BUY else -1
+        trigger = request.trigger_price
+        if trigger is None or sign * (self.prices[request.symbol].last - trigger) >= 0:
+            raise PriceRefusedError("the price has come to the trigger already", code=110093)
+        order = self._order(request, OrderStatus.UNTRIGGERED, OrderPurpose.CONDITIONAL, None)
+        self.book[order.order_id] = order
+        return order
 
     def _fill(
         self,
@@ -347,13 +451,20 @@ class FakeExchange:
         kind: FillKind = FillKind.TRADE,
     ) -> Order:
         price = self.prices[request.symbol].last if price is None else price
-        self._ids += 1
         status = OrderStatus.FILLED if request.reduce_only else self.status_of_new
         if request.reduce_only and self.thin_exits and purpose is OrderPurpose.ORDINARY:
             self.thin_exits -= 1
             status = OrderStatus.CANCELLED
+        order = self._order(request, status, purpose, price)
+        self.book[order.order_id] = order
+        if status is OrderStatus.FILLED:
+            self._book_trade(order, price, kind)
+        return order
+
+    def _order(self, request: OrderRequest, status: OrderStatus, purpose: OrderPurpose, price: Decimal | None) -> Order:
+        self._ids += 1
         filled = status is OrderStatus.FILLED
-        order = Order(
+        return Order(
             symbol=request.symbol,
             order_id=f"{self.mark}order-{self._ids}",
             order_link_id=request.order_link_id,
@@ -363,20 +474,16 @@ class FakeExchange:
             qty=request.qty,
             filled_qty=request.qty if filled else Decimal(0),
             average_price=price if filled else None,
-            fee=request.qty * price * FEE_RATE if filled else Decimal(0),
+            fee=request.qty * price * FEE_RATE if filled and price is not None else Decimal(0),
             reduce_only=request.reduce_only,
             stop_loss=request.stop_loss,
             take_profit=request.take_profit,
-            trigger_price=None,
-            reject_reason=None if filled else RejectReason.NO_LIQUIDITY,
+            trigger_price=request.trigger_price,
+            reject_reason=RejectReason.NO_LIQUIDITY if status is OrderStatus.CANCELLED else None,
             venue_reason="",
             created_ms=self.time_ms,
             updated_ms=self.time_ms,
         )
-        self.book[order.order_id] = order
-        if filled:
-            self._book_trade(order, price, kind)
-        return order
 
     def finish(self, link: str) -> None:
         """An order that was still open at the venue is filled now."""

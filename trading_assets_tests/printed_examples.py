@@ -8,7 +8,6 @@ import pandas as pd
 import pytest
 
 import trading_assets.strategies as package
-from trading_assets.backtesting.run import backtest_window
 from trading_assets.core.candles import Candles
 from trading_assets.core.settings import load_settings
 from trading_assets.core.strategy_data import DataNeeds, StrategyData
@@ -16,6 +15,7 @@ from trading_assets.core.timeframes import WARM_UP_BARS, Timeframe, as_of_ms
 from trading_assets.ledger import strategies as strategy_rows
 from trading_assets.ledger.database import Database
 from trading_assets.strategies import registry
+from trading_assets_tests.backtesting.windows import backtest_window
 
 ROOT = Path(__file__).resolve().parents[1]
 HOUR = 1_772_413_200_000

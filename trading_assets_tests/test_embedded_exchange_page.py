@@ -32,7 +32,7 @@ def test_a_client_connects_and_trades_as_printed(
 
 def test_its_rules_are_rules() -> None:
     (block,) = re.findall(r"```yaml\n(.*?)```", PAGE, re.S)
-    assert len(parse_rules(yaml.safe_load(block), ENDPOINTS)) == 7
+    assert len(parse_rules(yaml.safe_load(block), ENDPOINTS)) == 14
     posted = re.findall(r"/admin/faults -d '(.*?)'", PAGE)
     assert len(posted) == 1 and parse_rules(yaml.safe_load(posted[0]), ENDPOINTS)[0].lost_answer
 

@@ -12,17 +12,17 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def contract() -> list[list[str]]:
-    """The layers of the contract from the top down; packages of one layer in the order of the contract."""
+def contract(name: str) -> list[list[str]]:
+    """The layers of a contract from the top down; packages of one layer in the order of the contract."""
     tool = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]
-    (layers,) = (contract["layers"] for contract in tool["contracts"] if contract["name"] == "Layers")
+    (layers,) = (contract["layers"] for contract in tool["contracts"] if contract["name"] == name)
     return [line.split(" | ") for line in layers]
 
 
-def described() -> list[list[str]]:
-    """The layers of docs/layers.md from the bottom up."""
+def described(name: str) -> list[list[str]]:
+    """The layers of a table of docs/layers.md from the bottom up."""
     page = (ROOT / "docs" / "layers.md").read_text()
-    found = re.search(r"<!-- layers: begin -->\n(.*?)<!-- layers: end -->", page, re.S)
+    found = re.search(rf"<!-- {name}: begin -->\n(.*?)<!-- {name}: end -->", page, re.S)
     assert found is not None
     cells = [row.split("|")[1] for row in found.group(1).splitlines()[2:]]
     return [re.findall(r"`(\w+)`", cell) for cell in cells]
@@ -43,8 +43,9 @@ def copy(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_the_page_describes_the_layers_of_the_contract_in_their_order() -> None:
-    assert described() == contract()[::-1]
+@pytest.mark.parametrize("name", ["Layers", "Layers of trading"])
+def test_the_page_describes_the_layers_of_the_contract_in_their_order(name: str) -> None:
+    assert described(name.lower()) == contract(name)[::-1]
 
 
 def test_the_tree_is_clean_and_an_import_of_a_higher_layer_or_of_dagster_is_refused(copy: Path) -> None:
@@ -52,7 +53,9 @@ def test_the_tree_is_clean_and_an_import_of_a_higher_layer_or_of_dagster_is_refu
     assert clean.returncode == 0, clean.stdout
     bad = "import dagster\nfrom trading_assets.trading.session import session\n"
     (copy / "trading_assets/market/shortcut.py").write_text(bad)
+    (copy / "trading_assets/trading/saga/shortcut.py").write_text("import trading_assets.trading.execute.submit\n")
     broken = lint_imports(copy)
     assert broken.returncode == 1
     assert "trading_assets.market.shortcut -> trading_assets.trading.session.session" in broken.stdout
     assert "trading_assets.market.shortcut -> dagster" in broken.stdout
+    assert "trading_assets.trading.saga.shortcut -> trading_assets.trading.execute.submit" in broken.stdout

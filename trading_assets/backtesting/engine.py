@@ -57,7 +57,7 @@ class Column:
     max_price: float = math.inf
 
     @classmethod
-    def of_one_entry(
+    def from_entry(
         cls,
         candles: Candles,
         close_ms: int,

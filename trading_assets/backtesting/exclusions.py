@@ -1,41 +1,42 @@
-"""Backtests of an hour from which coins with bad candles are left out, each with the reason on its row.
+"""Exclusions: coins with bad candles are not backtested, and their rows have the reason.
 
 What is wrong with candles, `market.quality` finds; how good ones are backtested, `backtesting.run` knows.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from trading_assets.backtesting.run import Backtests, OpenCoin
+from trading_assets.backtesting.run import BacktestRunner, DataOpener
 from trading_assets.core.candles import CandleFaults
 from trading_assets.core.errors import DataError
 from trading_assets.core.schemas import BACKTEST_RESULTS
 from trading_assets.core.settings import Settings
 from trading_assets.core.strategy_data import DataNeeds, StrategyData
 from trading_assets.core.timeframes import Timeframe
-from trading_assets.market.loading import OfHour, stored_candles
+from trading_assets.market.loading import DataByHour, stored_candles
+from trading_assets.market.store import Progress
 from trading_assets.strategies.registry import ConfiguredStrategy
 
 
-def why_left_out(symbol: str, timeframe: Timeframe, needs: DataNeeds, faults: CandleFaults, btc: str) -> str | None:
+def exclusion_reason(symbol: str, timeframe: Timeframe, needs: DataNeeds, faults: CandleFaults, btc: str) -> str | None:
     """What is wrong with candles that the backtest would read; None where they are good."""
     bad = [one for one in stored_candles(symbol, timeframe, needs, btc) if one in faults]
     return "; ".join(f"{of} candles of {whose}: {faults[of, whose]}" for of, whose in bad) or None
 
 
-def backtest_good_candles(
+def backtest_with_exclusions(
     strategies: Sequence[ConfiguredStrategy],
     settings: Settings,
     timeframe: Timeframe,
     scans: Mapping[int, Mapping[str, str]],
-    open_coin: OpenCoin,
+    open_strategy_data: DataOpener,
     faults: Mapping[int, CandleFaults],
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> pd.DataFrame:
-    """`Backtests.rows`, where a strategy that would read bad candles has a row of zeros with the reason in `error`.
+    """`BacktestRunner.rows`; a strategy that would read bad candles has a row of zeros, its reason in `error`.
 
     Args:
         faults: by hour (UTC ms); hours without any may be absent.
@@ -45,31 +46,33 @@ def backtest_good_candles(
     routes: dict[tuple[str, ...], dict[int, dict[str, str]]] = {(): {hour: {} for hour in scans}}
     reasons: dict[tuple[int, str], str] = {}
     for hour, symbols in scans.items():
-        of_hour = faults.get(hour)
-        if not of_hour:
+        hour_faults = faults.get(hour)
+        if not hour_faults:
             routes[()][hour] = dict(symbols)
             continue
         for symbol, scan in symbols.items():
-            why = {name: why_left_out(symbol, timeframe, needs[name], of_hour, btc) for name in needs}
+            why = {name: exclusion_reason(symbol, timeframe, needs[name], hour_faults, btc) for name in needs}
             out = tuple(name for name, reason in why.items() if reason is not None)
             routes.setdefault(out, {}).setdefault(hour, {})[symbol] = scan
             if out:
                 reasons[hour, symbol] = next(reason for reason in why.values() if reason is not None)
 
-    def refuse(symbol: str, _timeframe: Timeframe, _needs: DataNeeds, _hours: Sequence[int]) -> OfHour:
-        def of_hour(hour_ms: int) -> StrategyData:
+    def refuse(symbol: str, _timeframe: Timeframe, _needs: DataNeeds, _hours: Sequence[int]) -> DataByHour:
+        def data_at(hour_ms: int) -> StrategyData:
             raise DataError(reasons[hour_ms, symbol])
 
-        return of_hour
+        return data_at
 
     parts = []
-    for out, of_route in routes.items():
-        left = [strategy for strategy in strategies if strategy.name not in out]
-        with Backtests(left, settings) as backtests:
-            parts.append(backtests.rows(timeframe, of_route, open_coin, progress=progress))
-        if out:
-            with Backtests([strategy for strategy in strategies if strategy.name in out], settings) as backtests:
-                parts.append(backtests.rows(timeframe, of_route, refuse))
+    for excluded, hours in routes.items():
+        left = [strategy for strategy in strategies if strategy.name not in excluded]
+        with BacktestRunner(left, settings) as backtests:
+            parts.append(backtests.rows(timeframe, hours, open_strategy_data, progress=progress))
+        if excluded:
+            with BacktestRunner(
+                [strategy for strategy in strategies if strategy.name in excluded], settings
+            ) as backtests:
+                parts.append(backtests.rows(timeframe, hours, refuse))
     if len(parts) == 1:
         return parts[0]
     some = [part for part in parts if len(part)]

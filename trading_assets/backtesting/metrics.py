@@ -12,7 +12,7 @@ from trading_assets.backtesting.engine import Trades
 from trading_assets.core.candles import Candles, FloatArray
 
 PROFIT_FACTOR_CAP = 100.0
-"""A profit factor without (or almost without) losses says no more than this."""
+"""The largest profit factor: without losses, or almost without, a larger one says no more."""
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Metrics:
 
     Skewness and kurtosis (3 for a normal distribution) are of the equity changes that the Sharpe ratio is made of. A
     trade is in sample when it ended before the split, out of sample when it began after it; one across it is neither,
-    because its outcome would tell of both parts.
+    because its result belongs to both parts.
     """
 
     total_trades: int
@@ -113,7 +113,7 @@ def moments(changes: FloatArray) -> tuple[float, float, float]:
 
 
 def score(win_rate: Any, profit_factor: Any, trades: Any) -> Any:
-    """win_rate * profit_factor * ln(trades + 1) (spec section 5), of one backtest or by row."""
+    """win_rate * profit_factor * ln(trades + 1), of one backtest or by row."""
     return win_rate * profit_factor * np.log(trades + 1)
 
 

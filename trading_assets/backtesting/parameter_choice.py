@@ -18,7 +18,7 @@ _SHARPE = _METRICS.index("sharpe_ratio")
 
 
 @dataclass(frozen=True)
-class Tried:
+class Trials:
     """What all parameter sets together tell of luck, by coin: those that traded, and their annualised Sharpe ratios."""
 
     configurations_traded: IntArray
@@ -26,7 +26,7 @@ class Tried:
     sharpe_spread: FloatArray
 
 
-def choose(figures: FloatArray, parameters: Sequence[str], usable: BoolArray) -> IntArray:
+def choose_parameters(figures: FloatArray, parameters: Sequence[str], usable: BoolArray) -> IntArray:
     """The chosen one of a strategy's parameter sets on each coin at a timeframe and hour; -1 where none is usable.
 
     The set with the highest in-sample score, among those with `MIN_TRADES` trades there if there are any: a single
@@ -49,7 +49,7 @@ def _ranks(texts: tuple[str, ...]) -> IntArray:
     return np.argsort(np.argsort(np.array(texts)))
 
 
-def tried(figures: FloatArray, usable: BoolArray) -> Tried:
+def trials_from(figures: FloatArray, usable: BoolArray) -> Trials:
     """Of the same figures; a set that never traded has a Sharpe ratio of 0."""
     sharpe = figures[:, :, _SHARPE]
     counts = usable & (sharpe != 0)
@@ -57,4 +57,4 @@ def tried(figures: FloatArray, usable: BoolArray) -> Tried:
     with np.errstate(invalid="ignore", divide="ignore"):
         mean = np.where(counts, sharpe, 0.0).sum(axis=1) / traded
         spread = np.sqrt((np.where(counts, sharpe - mean[:, None], 0.0) ** 2).sum(axis=1) / traded)
-    return Tried(traded, np.where(traded > 0, mean, 0.0), np.where(traded > 0, spread, 0.0))
+    return Trials(traded, np.where(traded > 0, mean, 0.0), np.where(traded > 0, spread, 0.0))

@@ -1,19 +1,23 @@
-"""Backtests of hours at a timeframe: every scanned coin against every set of every strategy. No Dagster, no storing.
+"""Backtests of hours at a timeframe: every scanned coin against every parameter set of every strategy. No storing.
 
-The coins of an hour are put side by side in panels, and panels are spread over threads: the compiled sweep lets the
-other threads run meanwhile. Each hour is computed apart.
+The coins of an hour are put side by side in panels, and worker threads share the panels: the compiled sweep releases
+the interpreter meanwhile. Each hour is computed apart.
 """
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
+import inspect
 import logging
 import math
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
 from functools import cache, partial
 from itertools import chain
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,31 +26,33 @@ import pandas as pd
 
 from trading_assets.backtesting.engine import Column, Costs, Engine, Trades
 from trading_assets.backtesting.kernel.kernel_engine import KernelEngine
-from trading_assets.backtesting.kernel.panel import Panel, panels, parts_of
-from trading_assets.backtesting.kernel.sweep import Outcome, StrategySweep, no_figures, shared_indicators
+from trading_assets.backtesting.kernel.panel import Panel, panel_count, panels
+from trading_assets.backtesting.kernel.sweep import StrategySweep, SweepResult, no_figures, shared_indicators
 from trading_assets.backtesting.metrics import Metrics, metrics, split_bar
-from trading_assets.backtesting.parameter_choice import choose, tried
-from trading_assets.backtesting.significance import MIN_TRADES, bootstrap_p_value, seed_of
-from trading_assets.backtesting.worker_threads import spread
+from trading_assets.backtesting.parameter_choice import choose_parameters, trials_from
+from trading_assets.backtesting.significance import MIN_TRADES, bootstrap_p_value, seed_from
+from trading_assets.backtesting.worker_threads import map_on_workers
 from trading_assets.core.candles import FloatArray
 from trading_assets.core.errors import DataError
 from trading_assets.core.schemas import BACKTEST_RESULTS
 from trading_assets.core.settings import Settings
 from trading_assets.core.strategy_data import DataNeeds, StrategyData
 from trading_assets.core.timeframes import WARM_UP_BARS, Timeframe, as_of_ms, floor_ms
-from trading_assets.market.loading import Loader, OfHour
+from trading_assets.market.loading import DataByHour
+from trading_assets.market.store import Progress
+from trading_assets.strategies.base import Strategy
 from trading_assets.strategies.registry import ConfiguredStrategy
 
 _log = logging.getLogger(__name__)
 
 _METRICS = [field.name for field in fields(Metrics)]
-_HELD_BARS = 1_000_000
+_MAX_BARS_IN_MEMORY = 1_000_000
 """So many candles are in memory at once, 56 bytes each: a month of 1m candles of 77 coins would be 4 million."""
 
 _TOTAL_TRADES, _TOTAL_PNL = _METRICS.index("total_trades"), _METRICS.index("total_pnl")
 
 
-def costs_of(settings: Settings) -> Costs:
+def costs_from(settings: Settings) -> Costs:
     """Costs and size of a simulated trade."""
     return Costs(
         settings.taker_fee, settings.slippage_bps / 10_000, settings.backtest_capital, settings.liquidation_distance
@@ -58,7 +64,7 @@ def production_engine() -> Engine:
     return KernelEngine()
 
 
-def figures_of(trades: Trades, column: Column, settings: Settings) -> Metrics:
+def metrics_from(trades: Trades, column: Column, settings: Settings) -> Metrics:
     """The figures of a column's trades that a row of `backtest_results` holds."""
     split = split_bar(len(column.candles), settings.out_of_sample_pct)
     return metrics(trades, column.candles, settings.backtest_capital, split)
@@ -74,8 +80,8 @@ def merged_needs(strategies: Sequence[ConfiguredStrategy]) -> DataNeeds:
     return DataNeeds.deepest([*(strategy.needs() for strategy in strategies), DataNeeds(funding=True)])
 
 
-OpenCoin = Callable[[str, Timeframe, DataNeeds, Sequence[int]], OfHour]
-"""Opens a coin for ascending hours: the answer gives its data as of the end of each. Called by several threads."""
+DataOpener = Callable[[str, Timeframe, DataNeeds, Sequence[int]], DataByHour]
+"""Opens a coin's data for ascending hours: the answer gives them as of the end of each. Several threads call it."""
 
 
 @dataclass(frozen=True)
@@ -89,19 +95,19 @@ class _Block:
     figures: FloatArray
 
 
-class Backtests:
-    """Backtests of the same strategies on several coins and hours. Used as a context manager: it owns threads."""
+class BacktestRunner:
+    """Runs backtests of the same strategies on several coins and hours. A context manager: it owns worker threads."""
 
     def __init__(
         self, strategies: Sequence[ConfiguredStrategy], settings: Settings, *, threads: int | None = None
     ) -> None:
         self._strategies = tuple(strategies)
         self._sweeps = {strategy.name: StrategySweep(strategy.sets) for strategy in strategies}
-        self._costs, self._settings = costs_of(settings), settings
+        self._costs, self._settings = costs_from(settings), settings
         self._threads = threads or os.cpu_count() or 1
         self._pool = ThreadPoolExecutor(self._threads)
 
-    def __enter__(self) -> Backtests:
+    def __enter__(self) -> BacktestRunner:
         return self
 
     def __exit__(self, *_exception: object) -> None:
@@ -111,14 +117,14 @@ class Backtests:
         self,
         timeframe: Timeframe,
         scans: Mapping[int, Mapping[str, str]],
-        open_coin: OpenCoin,
-        progress: Callable[[int, int], None] | None = None,
+        open_strategy_data: DataOpener,
+        progress: Progress | None = None,
     ) -> pd.DataFrame:
         """Backtest each strategy on each scanned coin over the window that ends at each hour's as-of.
 
         A coin is read once for all its hours, but each hour is computed apart, from what was known at its end. A
         strategy that fails on a coin has a row with zeros and the reason in `error`; the others are not touched. So has
-        a coin whose data cannot be put together (a DataError of `open_coin` or of what it gave).
+        a coin whose data cannot be put together (a DataError of `open_strategy_data` or of what it gave).
 
         Args:
             scans: for each hour (UTC ms) the scan of each symbol.
@@ -128,25 +134,25 @@ class Backtests:
             Rows of `backtest_results`, sorted by key.
 
         Raises:
-            StorageError: the store behind `open_coin` cannot be read.
+            StorageError: the store behind `open_strategy_data` cannot be read.
         """
         wanted = cache(lambda symbol: tuple(one for one in self._strategies if one.covers(symbol, timeframe)))
         needs = cache(merged_needs)
-        hours_of: dict[str, list[int]] = {}
+        hours_by_symbol: dict[str, list[int]] = {}
         for hour in sorted(scans):
             for symbol in sorted(scans[hour]):
                 if wanted(symbol):
-                    hours_of.setdefault(symbol, []).append(hour)
+                    hours_by_symbol.setdefault(symbol, []).append(hour)
 
-        def open_one(symbol: str) -> OfHour:
+        def open_one(symbol: str) -> DataByHour:
             try:
-                return open_coin(symbol, timeframe, needs(wanted(symbol)), hours_of[symbol])
+                return open_strategy_data(symbol, timeframe, needs(wanted(symbol)), hours_by_symbol[symbol])
             except DataError as error:
                 return _refuse(error)
 
         blocks: list[_Block] = []
         done: list[int] = []
-        total = sum(map(len, hours_of.values()))
+        total = sum(map(len, hours_by_symbol.values()))
         # Something to do for every thread; many hours are that already.
         least = -(-self._threads // max(len(scans), 1))
 
@@ -154,7 +160,7 @@ class Backtests:
             if progress is not None:
                 progress(sum(done), total)
 
-        for coins in _groups(list(hours_of), sorted(scans), timeframe):
+        for coins in _groups(list(hours_by_symbol), sorted(scans), timeframe):
             opened = dict(zip(coins, self._pool.map(open_one, coins), strict=True))
             tasks = [
                 (hour, symbols)
@@ -162,8 +168,8 @@ class Backtests:
                 for symbols in _split([symbol for symbol in sorted(scans[hour]) if symbol in opened], timeframe, least)
             ]
             work = partial(self._task, timeframe=timeframe, opened=opened, wanted=wanted, done=done)
-            for of_task in spread(self._pool, self._threads, work, tasks, tell):
-                blocks += of_task
+            for task_blocks in map_on_workers(self._pool, self._threads, work, tasks, tell):
+                blocks += task_blocks
             opened.clear()  # before the next coins are read
         if not blocks:
             return BACKTEST_RESULTS.empty()
@@ -177,7 +183,7 @@ class Backtests:
         self,
         task: tuple[int, Sequence[str]],
         timeframe: Timeframe,
-        opened: Mapping[str, OfHour],
+        opened: Mapping[str, DataByHour],
         wanted: Callable[[str], tuple[ConfiguredStrategy, ...]],
         done: list[int],
     ) -> list[_Block]:
@@ -195,11 +201,11 @@ class Backtests:
         start_ms = window_start_ms(hour, timeframe)
         for strategies, data in members.items():
             for _, panel in panels(data, start_ms, self._settings.out_of_sample_pct):
-                blocks += self._of_panel(hour, timeframe, panel, strategies)
+                blocks += self._panel_blocks(hour, timeframe, panel, strategies)
         done.append(len(symbols))
         return blocks
 
-    def _of_panel(
+    def _panel_blocks(
         self, hour: int, timeframe: Timeframe, panel: Panel, strategies: Sequence[ConfiguredStrategy]
     ) -> Iterator[_Block]:
         symbols = [member.symbol for member in panel.members]
@@ -215,15 +221,15 @@ class Backtests:
         symbols: Sequence[str],
         bars: int,
         strategy: ConfiguredStrategy,
-        outcome: Outcome,
+        outcome: SweepResult,
     ) -> _Block:
         """Of each coin the row of the chosen parameter set, and that of the first that failed.
 
         Only a chosen set that earned anything has a p-value, since nothing else can be selected.
         """
         usable = outcome.usable
-        chosen = choose(outcome.figures, strategy.parameters, usable)
-        of_all = tried(outcome.figures, usable)
+        chosen = choose_parameters(outcome.figures, strategy.parameters, usable)
+        trials = trials_from(outcome.figures, usable)
         failed: dict[int, int] = {}
         for coin, index in outcome.failures:
             failed[coin] = min(index, failed.get(coin, index))
@@ -256,7 +262,7 @@ class Backtests:
             "parameters": texts,
             "bars": np.array([bars if error is None else 0 for error in errors], dtype=np.int64),
             "configurations": np.full(rows, len(strategy.sets)),
-            **{name: values[coins] for name, values in vars(of_all).items()},
+            **{name: values[coins] for name, values in vars(trials).items()},
             "p_value": np.array(p_values),
             "error": errors,
         }
@@ -266,28 +272,11 @@ class Backtests:
 def _frame(blocks: Sequence[_Block]) -> pd.DataFrame:
     """Rows of all blocks, in their order."""
     columns: dict[str, Any] = {}
-    for name, of_first in blocks[0].columns.items():
+    for name, first_values in blocks[0].columns.items():
         parts: list[Any] = [block.columns[name] for block in blocks]
-        columns[name] = np.concatenate(parts) if isinstance(of_first, np.ndarray) else [*chain.from_iterable(parts)]
+        columns[name] = np.concatenate(parts) if isinstance(first_values, np.ndarray) else [*chain.from_iterable(parts)]
     figures = np.concatenate([block.figures for block in blocks])
     return pd.DataFrame({**columns, **dict(zip(_METRICS, figures.T, strict=True))})
-
-
-def backtest_window(
-    hour_ms: int,
-    timeframe: Timeframe,
-    scan_ids: Mapping[str, str],
-    load: Loader,
-    strategies: Sequence[ConfiguredStrategy],
-    settings: Settings,
-) -> pd.DataFrame:
-    """`Backtests.rows` for one hour whose data `load` gives."""
-
-    def open_coin(symbol: str, timeframe: Timeframe, needs: DataNeeds, _hours: Sequence[int]) -> OfHour:
-        return lambda _hour: load(symbol, timeframe, needs)
-
-    with Backtests(strategies, settings) as backtests:
-        return backtests.rows(timeframe, {hour_ms: scan_ids}, open_coin)
 
 
 def configurations(rows: pd.DataFrame) -> int:
@@ -301,44 +290,42 @@ def _groups(symbols: Sequence[str], hours: Sequence[int], timeframe: Timeframe) 
     if not symbols:
         return
     bars = (hours[-1] - hours[0]) // timeframe.ms + timeframe.window_bars + WARM_UP_BARS
-    parts = -(-len(symbols) // max(_HELD_BARS // bars, 1))
+    parts = -(-len(symbols) // max(_MAX_BARS_IN_MEMORY // bars, 1))
     for part in range(parts):
         yield symbols[part::parts]
 
 
 def _split(symbols: Sequence[str], timeframe: Timeframe, least: int) -> Iterator[Sequence[str]]:
     """The symbols in parts that fill a panel each, at least so many parts."""
-    parts = max(parts_of(len(symbols), timeframe.window_bars + WARM_UP_BARS), min(least, len(symbols)))
+    parts = max(panel_count(len(symbols), timeframe.window_bars + WARM_UP_BARS), min(least, len(symbols)))
     for part in range(parts):
         yield symbols[part::parts]
 
 
-def _refuse(error: DataError) -> OfHour:
-    def of_hour(_hour_ms: int) -> StrategyData:
+def _refuse(error: DataError) -> DataByHour:
+    def data_at(_hour_ms: int) -> StrategyData:
         raise error
 
-    return of_hour
+    return data_at
 
 
-def _all_failed(strategy: ConfiguredStrategy, error: Exception) -> Outcome:
-    """Of one coin."""
+def _all_failed(strategy: ConfiguredStrategy, error: Exception) -> SweepResult:
+    """The outcome of one coin of which every set failed."""
     sets = len(strategy.sets)
     starts = np.zeros((1, sets), dtype=np.int64)
-    return Outcome(no_figures(sets)[None], np.empty(0), starts, {(0, index): error for index in range(sets)})
+    return SweepResult(no_figures(sets)[None], np.empty(0), starts, {(0, index): error for index in range(sets)})
 
 
-def _p_value(key: tuple[object, ...], outcome: Outcome, coin: int, index: int) -> float:
-    """Args:
-    key: of the row, `BACKTEST_RESULTS.key`.
-    """
+def _p_value(key: tuple[object, ...], outcome: SweepResult, coin: int, index: int) -> float:
+    """The p-value of a chosen set; NaN where it has too few trades or no profit. `key` is that of the row."""
     closed, pnl = outcome.figures[coin, index, [_TOTAL_TRADES, _TOTAL_PNL]]
     if closed < MIN_TRADES or pnl <= 0:
         return math.nan
-    return bootstrap_p_value(outcome.pnl(coin, index), seed_of(key))
+    return bootstrap_p_value(outcome.pnl(coin, index), seed_from(key))
 
 
 def _log_failures(rows: pd.DataFrame, timeframe: Timeframe) -> None:
-    """One line a strategy."""
+    """One warning for each strategy that failed somewhere."""
     for name, failed in rows[rows["error"].notna()].groupby("strategy"):
         first = failed.iloc[0]
         _log.warning(
@@ -349,3 +336,26 @@ def _log_failures(rows: pd.DataFrame, timeframe: Timeframe) -> None:
             first["symbol"],
             first["error"],
         )
+
+
+_HERE = Path(__file__).parent
+_SOURCES = (
+    *sorted((_HERE / "kernel").glob("*.py")),
+    *(_HERE / f"{name}.py" for name in ("engine", "metrics", "parameter_choice", "run", "significance")),
+    *(_HERE.parent / "strategies" / f"{name}.py" for name in ("alignment", "base", "indicators")),
+)
+
+
+def code_version(strategies: Iterable[type[Strategy]], sources: Iterable[Path] = _SOURCES) -> str:
+    """12 hexadecimal digits of the engine's sources and of each strategy's name, version and module.
+
+    A changed comment changes it too: rows that are made once too often are no harm, stale ones that look fresh are.
+    """
+    digest = hashlib.blake2b(digest_size=6)
+    for path in sources:
+        digest.update(path.read_bytes())
+    for strategy in sorted(strategies, key=lambda one: one.name):
+        digest.update(f"{strategy.name}={strategy.version}".encode())
+        with contextlib.suppress(OSError, TypeError):  # one made at run time has no source: its version has to tell
+            digest.update(Path(inspect.getfile(strategy)).read_bytes())
+    return digest.hexdigest()

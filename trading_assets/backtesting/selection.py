@@ -1,6 +1,6 @@
-"""From backtests to the one best strategy and timeframe of each coin: filters and score of the spec.
+"""From backtests to the one best strategy and timeframe of each coin: filters, score, and the odds of luck.
 
-How likely the winners are luck is told beside them, and filtered only where a limit is set.
+The significance of the winners stands on their rows; it is a filter only where a limit is set.
 """
 
 from __future__ import annotations
@@ -37,18 +37,18 @@ PRESETS: Mapping[str, Preset] = {
     "volume": Preset(trades=20, win_rate=45.0, total_pnl=100.0),
     "volume_loose": Preset(trades=10, win_rate=40.0, total_pnl=50.0),
 }
-"""The spec's filters: strict [A, section 4], volume [B, section 5] and its loosened form."""
+"""The presets of `SELECTION_PRESET`: `strict` asks for quality, `volume` for many trades, `volume_loose` for fewer."""
 
 
 @dataclass(frozen=True)
-class Limits:
+class SignificanceLimits:
     """Optional filters against luck; None means no such filter. A row without a p-value fails that filter."""
 
     min_deflated_sharpe: float | None = None
     max_p_value: float | None = None
 
 
-NO_LIMITS = Limits()
+NO_LIMITS = SignificanceLimits()
 
 
 _COIN = ["hour_ms", "symbol"]
@@ -64,7 +64,7 @@ COLUMNS_READ = [
 
 @dataclass(frozen=True)
 class Selection:
-    """What came out of the backtests of one hour or several, each judged apart.
+    """The selections of one hour or several, each hour judged apart.
 
     Attributes:
         rows: of `strategy_selections`, one per hour and coin.
@@ -77,7 +77,7 @@ class Selection:
     failed: dict[int, dict[str, int]]
 
     @classmethod
-    def of_all(cls, parts: Sequence[Selection]) -> Selection:
+    def concat(cls, parts: Sequence[Selection]) -> Selection:
         """Selections of different hours, ascending, as one."""
         rows = [part.rows for part in parts if len(part.rows)]
         return cls(
@@ -92,7 +92,7 @@ def score(backtests: pd.DataFrame) -> pd.Series:
     return pd.Series(metrics.score(backtests["win_rate"], backtests["profit_factor"], backtests["total_trades"]))
 
 
-def select_best(backtests: pd.DataFrame, preset: Preset, limits: Limits = NO_LIMITS) -> Selection:
+def select_best(backtests: pd.DataFrame, preset: Preset, limits: SignificanceLimits = NO_LIMITS) -> Selection:
     """The best passing backtest of each hour and coin; ties go to more trades, the shorter timeframe, then the name.
 
     Parameter sets were chosen in sample (see `parameter_choice`); filters and score are those of the whole window. A
@@ -139,7 +139,7 @@ def with_significance(backtests: pd.DataFrame, tried: pd.DataFrame) -> pd.DataFr
     Sharpe ratios of different timeframes are compared by their t statistics (Sharpe ratio per bar times the square
     root of the bars), which luck alone spreads by 1. All configurations count as tries; their spread is that of those
     that traded, but at most 1: near parameter sets differ less than by luck, and what differs more differs by costs
-    and merit, which are no chances of the best one.
+    and merit, which are no luck of the best one.
 
     Args:
         tried: rows of `backtest_results`, one per hour, timeframe, symbol and strategy; each stands for all its
@@ -180,7 +180,7 @@ def _spread(tried: pd.DataFrame) -> pd.Series:
     return pd.Series(np.sqrt(squares / (total - 1).clip(lower=1)).clip(upper=1.0))
 
 
-def _tests(backtests: pd.DataFrame, preset: Preset, limits: Limits) -> dict[str, pd.Series]:
+def _tests(backtests: pd.DataFrame, preset: Preset, limits: SignificanceLimits) -> dict[str, pd.Series]:
     """Whether each backtest passes, by the description of failing."""
     tests = {
         f"fewer than {preset.trades} trades": backtests["total_trades"] >= preset.trades,
@@ -202,7 +202,7 @@ def _tests(backtests: pd.DataFrame, preset: Preset, limits: Limits) -> dict[str,
 
 
 def coin_summary(backtests: pd.DataFrame) -> pd.DataFrame:
-    """B's summary: per coin the timeframe with the largest PnL, its PnL and win rate, and the best of each timeframe.
+    """The summary by coin: the timeframe with the largest PnL, its PnL and win rate, and the best of each timeframe.
 
     Returns:
         Columns symbol, optimal_timeframe, optimal_pnl, optimal_win_rate, and for each timeframe present its best

@@ -85,7 +85,7 @@ def bootstrap_p_value(pnl: FloatArray, seed: int) -> float:
     return max((1 + reached) / (1 + RESAMPLES), 0.5**count)
 
 
-def seed_of(key: Sequence[object]) -> int:
+def seed_from(key: Sequence[object]) -> int:
     """A seed from a row's key: the same in every process and on every machine."""
     text = "\x1f".join(map(str, key))
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big")

@@ -1,4 +1,4 @@
-"""Work spread over threads that spend most of it in compiled code."""
+"""Work map_on_workers over threads that spend most of it in compiled code."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Task = TypeVar("Task")
 Result = TypeVar("Result")
 
 
-def spread(
+def map_on_workers(
     helpers: Executor,
     threads: int,
     work: Callable[[Task], Result],

@@ -20,9 +20,9 @@ from rich.table import Table
 from trading_assets.backtesting.engine import Costs
 from trading_assets.backtesting.kernel.panel import Panel, Window, panels
 from trading_assets.backtesting.kernel.sweep import StrategySweep
-from trading_assets.backtesting.worker_threads import spread
-from trading_assets.bench import baselines as others
-from trading_assets.bench.baselines import Engine, Work
+from trading_assets.backtesting.worker_threads import map_on_workers
+from trading_assets.bench import baselines
+from trading_assets.bench.baselines import BenchCase, BenchEngine
 from trading_assets.core.candles import Candles, FloatArray, Funding
 from trading_assets.core.memory import peak_mb
 from trading_assets.core.strategy_data import StrategyData
@@ -53,7 +53,7 @@ def measure(symbols: int, params: int, timeframes: Sequence[Timeframe], repeat: 
     loaded_mb = peak_mb()
     work = [_prepared(one, sweep) for one in data]
 
-    def kernel(part: Sequence[Work]) -> list[FloatArray]:
+    def kernel(part: Sequence[BenchCase]) -> list[FloatArray]:
         """All coins of a timeframe, put side by side in panels as the pipeline does."""
         found: dict[int, FloatArray] = {}
         start_ms = int(part[0].window.candles.start_ms[0])
@@ -61,13 +61,13 @@ def measure(symbols: int, params: int, timeframes: Sequence[Timeframe], repeat: 
             found |= dict(zip(places, sweep.run(panel, COSTS, CAPITAL).figures, strict=True))
         return [found[place] for place in range(len(part))]
 
-    def alike(one: Work, found: FloatArray) -> bool:
+    def alike(one: BenchCase, found: FloatArray) -> bool:
         return bool(np.array_equal(found, one.figures))
 
     engines = [
-        Engine("kernel", kernel, alike),
-        Engine("kernel, two threads", kernel, alike, threads=2),
-        *others.engines(sets, COSTS, CAPITAL, max(symbols // 2, 1)),
+        BenchEngine("kernel", kernel, alike),
+        BenchEngine("kernel, two threads", kernel, alike, threads=2),
+        *baselines.engines(sets, COSTS, CAPITAL, max(symbols // 2, 1)),
     ]
     timings: list[_Timing] = []
     kernel_mb = 0.0
@@ -76,7 +76,7 @@ def measure(symbols: int, params: int, timeframes: Sequence[Timeframe], repeat: 
             parts = [work[at : at + symbols : engine.every] for at in range(0, len(work), symbols)]
             timings.append(_Timing(engine, parts, pool))
             kernel_mb = kernel_mb or peak_mb() - loaded_mb
-        # In turns: a machine that others use is fast at one moment and slow at the next, for all engines alike.
+        # In turns: a machine that baselines use is fast at one moment and slow at the next, for all engines alike.
         for _ in range(repeat):
             for timing in timings:
                 timing.turn()
@@ -113,7 +113,7 @@ def _machines_gain() -> float:
             return time.perf_counter() - begin
 
     seconds(2)
-    # In turn, so that a moment in which others use the machine spoils both.
+    # In turn, so that a moment in which baselines use the machine spoils both.
     turns = [(seconds(1), seconds(2)) for _ in range(7)]
     return round(min(one for one, _ in turns) / min(two for _, two in turns), 2)
 
@@ -138,7 +138,7 @@ def table(report: dict[str, Any]) -> Table:
 class _Timing:
     """Runs of one engine, after one that imports, compiles and is compared."""
 
-    def __init__(self, engine: Engine, parts: Sequence[Sequence[Work]], pool: ThreadPoolExecutor) -> None:
+    def __init__(self, engine: BenchEngine, parts: Sequence[Sequence[BenchCase]], pool: ThreadPoolExecutor) -> None:
         """Threads share the coins as the pipeline's do: whole parts, halves where there are few parts."""
         self._engine = engine
         pieces = 1 if len(parts) >= 2 * engine.threads else engine.threads
@@ -185,13 +185,13 @@ class _Timing:
         }
 
     def _all_of_it(self) -> Sequence[Sequence[object]]:
-        return spread(self._pool, self._engine.threads, self._engine.run, self._shares)
+        return map_on_workers(self._pool, self._engine.threads, self._engine.run, self._shares)
 
 
-def _prepared(data: StrategyData, sweep: StrategySweep) -> Work:
-    window = Window.of(data, int(data.candles.start_ms[WARM_UP_BARS]), OUT_OF_SAMPLE_PCT)
-    panel = Panel.of([data], int(data.candles.start_ms[WARM_UP_BARS]), OUT_OF_SAMPLE_PCT)
-    return Work(data, window, sweep.run(panel, COSTS, CAPITAL).figures[0])
+def _prepared(data: StrategyData, sweep: StrategySweep) -> BenchCase:
+    window = Window.from_data(data, int(data.candles.start_ms[WARM_UP_BARS]), OUT_OF_SAMPLE_PCT)
+    panel = Panel.from_members([data], int(data.candles.start_ms[WARM_UP_BARS]), OUT_OF_SAMPLE_PCT)
+    return BenchCase(data, window, sweep.run(panel, COSTS, CAPITAL).figures[0])
 
 
 def _walk(seed: int, timeframe: Timeframe) -> StrategyData:

@@ -17,7 +17,7 @@ import pandas as pd
 from trading_assets.backtesting.engine import Column, Costs
 from trading_assets.backtesting.kernel.kernel_engine import KernelEngine
 from trading_assets.backtesting.kernel.panel import Window
-from trading_assets.backtesting.kernel.sweep import column_of
+from trading_assets.backtesting.kernel.sweep import column_from
 from trading_assets.backtesting.metrics import PROFIT_FACTOR_CAP, Metrics, metrics
 from trading_assets.backtesting.vectorbt_engine import PLENTY_OF_CASH, RULES, VectorbtEngine
 from trading_assets.core.candles import FloatArray
@@ -43,7 +43,7 @@ _BY_RUST = (
 
 
 @dataclass(frozen=True)
-class Work:
+class BenchCase:
     """One coin and timeframe, and what the kernel found there: figures of each parameter set, shape (sets, fields)."""
 
     data: StrategyData
@@ -52,7 +52,7 @@ class Work:
 
 
 @dataclass(frozen=True)
-class Engine:
+class BenchEngine:
     """One way to do the work.
 
     Attributes:
@@ -63,72 +63,74 @@ class Engine:
     """
 
     name: str
-    run: Callable[[Sequence[Work]], Sequence[object]]
-    equal: Callable[[Work, Any], bool] | None
+    run: Callable[[Sequence[BenchCase]], Sequence[object]]
+    equal: Callable[[BenchCase, Any], bool] | None
     every: int = 1
     threads: int = 1
 
 
-def engines(sets: Sequence[Strategy], costs: Costs, capital: float, slow: int) -> list[Engine]:
+def engines(sets: Sequence[Strategy], costs: Costs, capital: float, slow: int) -> list[BenchEngine]:
     """Every engine that is installed; the slowest do each `slow`th coin."""
 
-    def each(work: Callable[[Work], object]) -> Callable[[Sequence[Work]], Sequence[object]]:
+    def each(work: Callable[[BenchCase], object]) -> Callable[[Sequence[BenchCase]], Sequence[object]]:
         return lambda part: [work(one) for one in part]
 
-    def columns_of(one: Work) -> list[Column]:
+    def columns_of(one: BenchCase) -> list[Column]:
         with sharing({}):
-            return [column_of(strategy, one.data, one.window) for strategy in sets]
+            return [column_from(strategy, one.data, one.window) for strategy in sets]
 
-    def orders(engine: str) -> Callable[[Work], np.ndarray]:
+    def orders(engine: str) -> Callable[[BenchCase], np.ndarray]:
         return lambda one: _orders(columns_of(one), costs, engine)
 
-    def orders_equal(one: Work, found: np.ndarray) -> bool:
+    def orders_equal(one: BenchCase, found: np.ndarray) -> bool:
         return _same_orders(found, columns_of(one), costs)
 
-    def by_rust(one: Work) -> FloatArray:
+    def by_rust(one: BenchCase) -> FloatArray:
         return _figures(columns_of(one), costs, capital)
 
-    def these_equal(one: Work, found: FloatArray) -> bool:
+    def these_equal(one: BenchCase, found: FloatArray) -> bool:
         expected = one.figures[:, [_METRICS.index(name) for name in _BY_RUST]]
         return bool(np.allclose(found, expected, rtol=1e-9, atol=1e-9))
 
-    def portfolio(one: Work) -> FloatArray:
+    def portfolio(one: BenchCase) -> FloatArray:
         columns = columns_of(one)
         found = VectorbtEngine().simulate(columns, costs)
         return np.array([astuple(metrics(trades, one.window.candles, capital, one.window.split)) for trades in found])
 
-    def notebook(one: Work) -> FloatArray:
+    def notebook(one: BenchCase) -> FloatArray:
         found = []
         for strategy in sets:
-            (trades,) = VectorbtEngine().simulate([column_of(strategy, one.data, one.window)], costs)
+            (trades,) = VectorbtEngine().simulate([column_from(strategy, one.data, one.window)], costs)
             found.append(astuple(metrics(trades, one.window.candles, capital, one.window.split)))
         return np.array(found)
 
-    def by_pandas(one: Work) -> pd.DataFrame:
+    def by_pandas(one: BenchCase) -> pd.DataFrame:
         return _with_pandas(columns_of(one), costs)
 
-    def profits_equal(one: Work, found: pd.DataFrame) -> bool:
+    def profits_equal(one: BenchCase, found: pd.DataFrame) -> bool:
         # Its figures count an open trade at the last close; the kernel's PnL is of closed ones.
         return bool(
             np.array_equal(found["closed"], one.figures[:, _TRADES])
             and np.allclose(found["pnl"], one.figures[:, _PNL], rtol=1e-9, atol=1e-9)
         )
 
-    def figures_equal(one: Work, found: FloatArray) -> bool:
+    def figures_equal(one: BenchCase, found: FloatArray) -> bool:
         return bool(np.allclose(found, one.figures, rtol=1e-9, atol=1e-9))
 
     listed = [
-        Engine("vectorbt Rust, low level", each(by_rust), these_equal),
-        Engine("vectorbt Rust, orders alone", each(orders("rust")), orders_equal),
-        Engine("vectorbt numba, orders alone", each(orders("numba")), orders_equal),
-        Engine("vectorbt Portfolio, all sets at once", each(portfolio), figures_equal),
-        Engine("vectorbt Portfolio, set by set", each(notebook), figures_equal, slow),
-        Engine("vectorbt Portfolio, pandas and its own figures", each(by_pandas), profits_equal, slow),
+        BenchEngine("vectorbt Rust, low level", each(by_rust), these_equal),
+        BenchEngine("vectorbt Rust, orders alone", each(orders("rust")), orders_equal),
+        BenchEngine("vectorbt numba, orders alone", each(orders("numba")), orders_equal),
+        BenchEngine("vectorbt Portfolio, all sets at once", each(portfolio), figures_equal),
+        BenchEngine("vectorbt Portfolio, set by set", each(notebook), figures_equal, slow),
+        BenchEngine("vectorbt Portfolio, pandas and its own figures", each(by_pandas), profits_equal, slow),
     ]
     if find_spec("vectorbt_rust") is None:
         del listed[:2]
     if find_spec("backtesting") is not None:
-        listed.append(Engine("backtesting.py", each(lambda one: _backtesting_py(columns_of(one), costs)), None, slow))
+        listed.append(
+            BenchEngine("backtesting.py", each(lambda one: _backtesting_py(columns_of(one), costs)), None, slow)
+        )
     return listed
 
 

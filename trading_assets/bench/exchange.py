@@ -16,7 +16,7 @@ from typing import Any
 
 import psutil
 
-from trading_assets.bench.server import cpu_s, serving
+from trading_assets.bench.measurement import cpu_s, serving
 from trading_assets.bench.streams import StreamMeasure, measure_streams
 from trading_assets.core.errors import ExchangeUnavailableError
 from trading_assets.simulator.auth import Credentials

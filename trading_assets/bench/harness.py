@@ -16,16 +16,16 @@ import pandas as pd
 import psutil
 import requests
 
-from trading_assets.bench.selections import selection_row
 from trading_assets.chaos.installation import own_environment
 from trading_assets.core.errors import ConfigurationError, ExchangeUnavailableError
 from trading_assets.core.models import ContractKind
 from trading_assets.core.ports import Exchange
 from trading_assets.core.schemas import STRATEGY_SELECTIONS
 from trading_assets.core.settings import Settings, load_settings
-from trading_assets.core.timeframes import HOUR_MS, Timeframe, floor_ms
+from trading_assets.core.timeframes import HOUR_MS, Timeframe, as_of_ms, floor_ms
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.partitions import replace_partitions
+from trading_assets.market.universe import scan_id
 from trading_assets.simulator.clock import ClockMode, ClockSpec
 from trading_assets.simulator.launcher import ensure_running
 from trading_assets.trading.decide.sizing import Size, size_position
@@ -38,16 +38,19 @@ STOP_TIMEOUT_S = 30
 START_MS = 1_772_427_640_000
 """2026-03-02 05:00:40 UTC: where the market of a measurement begins."""
 
+EAGER = '{"band": 0.0001, "rsi_low": 0, "rsi_high": 100}'
+"""Parameters of `bollinger_rsi` that enter on nearly every candle."""
+
 
 @dataclass(frozen=True)
-class Rig:
+class Harness:
     """A running installation. `daemon` is Dagster's, with the code server and the runs as its children."""
 
     settings: Settings
     database: Database
     exchange: Exchange
     daemon: psutil.Process
-    served_by: psutil.Process
+    exchange_process: psutil.Process
     speed: float
 
     def daemon_cpu_s(self) -> float:
@@ -70,7 +73,7 @@ def installed(
     mode: str,
     speed: float,
     run_launcher: str = "",
-) -> Iterator[Rig]:
+) -> Iterator[Harness]:
     """An installation of its own in a temporary directory, with `symbols` coins selected and the trade sensor on.
 
     Args:
@@ -88,11 +91,11 @@ def installed(
         settings = load_settings()
         url = ensure_running(settings, clock=ClockSpec(ClockMode.ACCELERATED, START_MS, speed))
         try:
-            served_by = psutil.Process(int(requests.get(f"{url}/admin/health", timeout=10).json()["pid"]))
+            exchange_process = psutil.Process(int(requests.get(f"{url}/admin/health", timeout=10).json()["pid"]))
             database, exchange = Database(settings.resolved_database_url), open_exchange(settings)
             _select(database, exchange, settings, symbols, timeframe, strategy, parameters)
             with _daemon(Path(folder)) as daemon:
-                yield Rig(settings, database, exchange, daemon, served_by, speed)
+                yield Harness(settings, database, exchange, daemon, exchange_process, speed)
             database.close()
         finally:
             requests.post(f"{url}/admin/stop", timeout=10)
@@ -176,3 +179,38 @@ def _daemon(folder: Path) -> Iterator[psutil.Process]:
                 one.kill()
         process.kill()
         time.sleep(0.2)
+
+
+def selection_row(
+    hour_ms: int,
+    symbol: str,
+    timeframe: str = "1m",
+    *,
+    strategy: str = "bollinger_rsi",
+    parameters: str = "{}",
+) -> dict[str, object]:
+    """A coin's selection as an hour's research might have written it, each column with a plausible value.
+
+    Args:
+        hour_ms: start of the researched hour, UTC ms.
+    """
+    return {
+        "hour_ms": hour_ms,
+        "symbol": symbol,
+        "timeframe": timeframe,
+        "strategy": strategy,
+        "parameters": parameters,
+        "scan_id": scan_id(as_of_ms(hour_ms)),
+        "score": 1.0,
+        "total_trades": 9,
+        "win_rate": 60.0,
+        "profit_factor": 2.0,
+        "max_drawdown": -1.0,
+        "total_pnl": 10.0,
+        "confidence_avg": 60.0,
+        "configurations_tried": 16,
+        "deflated_sharpe": 0.95,
+        "p_value": 0.01,
+        "out_of_sample_trades": 2,
+        "out_of_sample_pnl": 3.0,
+    }

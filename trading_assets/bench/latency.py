@@ -13,9 +13,8 @@ from typing import Any
 
 import psutil
 
-from trading_assets.bench.harness import Rig, installed
-from trading_assets.bench.selections import EAGER
-from trading_assets.bench.server import cpu_s
+from trading_assets.bench.harness import EAGER, Harness, installed
+from trading_assets.bench.measurement import cpu_s
 from trading_assets.core.errors import ExchangeError, ExchangeUnavailableError, TradingAssetsError
 from trading_assets.core.models import OrderRequest
 from trading_assets.core.timeframes import Timeframe
@@ -97,17 +96,17 @@ def _measure(mode: str, symbols: int, samples: int, speed: float, say: Callable[
     say(f"{mode}: starting exchange and daemon")
     with installed(
         symbols=symbols, timeframe=TIMEFRAME, strategy="bollinger_rsi", parameters=EAGER, mode=mode, speed=speed
-    ) as rig:
-        began_ms = _wait_for_trading(rig, mode)
+    ) as harness:
+        began_ms = _wait_for_trading(harness, mode)
         taken: dict[str, float] = {}
         deadline = time.monotonic() + PATIENCE_S
         while len(taken) < samples:
             if time.monotonic() > deadline:
                 raise ExchangeUnavailableError(f"{len(taken)} of {samples} orders came within {PATIENCE_S:.0f} s")
-            _wait_for_orders(rig)
-            _collect(rig, began_ms, taken)
+            _wait_for_orders(harness)
+            _collect(harness, began_ms, taken)
             say(f"{mode}: {len(taken)} of {samples} orders")
-            _clear(rig)
+            _clear(harness)
     ordered = sorted(taken.values())
 
     def share(part: float) -> float:
@@ -116,52 +115,54 @@ def _measure(mode: str, symbols: int, samples: int, speed: float, say: Callable[
     return Latency(mode, speed, len(ordered), share(0.5), share(0.9), share(0.99), round(ordered[-1], 3))
 
 
-def _wait_for_trading(rig: Rig, mode: str) -> int:
+def _wait_for_trading(harness: Harness, mode: str) -> int:
     """The venue's time from which candles count: those before the first run's start had to wait for it."""
     deadline = time.monotonic() + BEGIN_WITHIN_S
-    account = rig.settings.account
+    account = harness.settings.account
     while time.monotonic() < deadline:
-        trader = trader_of(rig.database, account, wall_ms=time.time_ns() // 1_000_000)
-        if (trader is not None and trader.serves) or (mode == "once" and len(signals.since(rig.database, account, 0))):
-            return rig.exchange.now_ms() + TIMEFRAME.ms
+        trader = trader_of(harness.database, account, wall_ms=time.time_ns() // 1_000_000)
+        if (trader is not None and trader.serves) or (
+            mode == "once" and len(signals.since(harness.database, account, 0))
+        ):
+            return harness.exchange.now_ms() + TIMEFRAME.ms
         time.sleep(POLL_S)
     raise ExchangeUnavailableError(f"nothing traded within {BEGIN_WITHIN_S:.0f} s after the daemon's start")
 
 
-def _wait_for_orders(rig: Rig) -> None:
+def _wait_for_orders(harness: Harness) -> None:
     """Until positions are open and nothing is on its way any more, or two candles have passed without any."""
-    account = rig.settings.account
-    deadline = time.monotonic() + 2 * TIMEFRAME.ms / 1000 / rig.speed + 10
+    account = harness.settings.account
+    deadline = time.monotonic() + 2 * TIMEFRAME.ms / 1000 / harness.speed + 10
     calm = 0
     while time.monotonic() < deadline and calm < 4:
-        busy = orders.unresolved(rig.database, account) or len(signals.active(rig.database, account))
-        calm = calm + 1 if not busy and orders.occupying(rig.database, account) else 0
+        busy = orders.unresolved(harness.database, account) or len(signals.active(harness.database, account))
+        calm = calm + 1 if not busy and orders.occupying(harness.database, account) else 0
         time.sleep(POLL_S)
 
 
-def _collect(rig: Rig, began_ms: int, taken: dict[str, float]) -> None:
-    found = signals.since(rig.database, rig.settings.account, began_ms)
+def _collect(harness: Harness, began_ms: int, taken: dict[str, float]) -> None:
+    found = signals.since(harness.database, harness.settings.account, began_ms)
     executed = found[found["status"] == signals.EXECUTED]
     for row in executed.to_dict("records"):
         link, closed_ms = str(row["order_link_id"]), int(row["signal_timestamp_ms"])
         if link in taken or closed_ms < began_ms:
             continue
-        order = rig.exchange.find_order(str(row["symbol"]), link)
+        order = harness.exchange.find_order(str(row["symbol"]), link)
         if order is not None:
-            taken[link] = (order.created_ms - closed_ms) / 1000 / rig.speed
+            taken[link] = (order.created_ms - closed_ms) / 1000 / harness.speed
 
 
-def _clear(rig: Rig) -> None:
+def _clear(harness: Harness) -> None:
     """Close every position and book it, so that the coins can be entered again two candles later."""
-    for position in rig.exchange.positions():
-        link = f"bench-{position.symbol}-{rig.exchange.now_ms()}"[:36]
+    for position in harness.exchange.positions():
+        link = f"bench-{position.symbol}-{harness.exchange.now_ms()}"[:36]
         request = OrderRequest(position.symbol, position.side.opposite, position.size, link, reduce_only=True)
         try:
-            rig.exchange.place_order(request)
+            harness.exchange.place_order(request)
         except ExchangeError:
             continue  # its own stop was quicker
     try:
-        reconcile(ExecutionContext(rig.database, rig.exchange, rig.settings))
+        reconcile(ExecutionContext(harness.database, harness.exchange, harness.settings))
     except TradingAssetsError:
         return  # the next round books it
 
@@ -176,25 +177,25 @@ def _idle_hour(symbols: int, seconds: float, say: Callable[[str], None]) -> Idle
         parameters='{"band": 0.999, "base_confidence": 0}',
         mode="session",
         speed=1.0,
-    ) as rig:
-        _wait_for_trading(rig, "session")
+    ) as harness:
+        _wait_for_trading(harness, "session")
         time.sleep(IDLE_SETTLE_S)
-        session = _session_process(rig)
-        before = rig.daemon_cpu_s(), cpu_s(session), cpu_s(rig.served_by)
+        session = _session_process(harness)
+        before = harness.daemon_cpu_s(), cpu_s(session), cpu_s(harness.exchange_process)
         began = time.monotonic()
         say(f"idle: measuring for {seconds:.0f} s")
         time.sleep(seconds)
         took_s = time.monotonic() - began
-        after = rig.daemon_cpu_s(), cpu_s(session), cpu_s(rig.served_by)
+        after = harness.daemon_cpu_s(), cpu_s(session), cpu_s(harness.exchange_process)
         memory_mb = session.memory_info().rss / 1e6
     trading, own, exchange = ((b - a) / took_s * 3600 for a, b in zip(before, after, strict=True))
     return IdleHour(round(took_s, 1), round(own, 1), round(trading - own, 1), round(exchange, 1), round(memory_mb, 1))
 
 
-def _session_process(rig: Rig) -> psutil.Process:
+def _session_process(harness: Harness) -> psutil.Process:
     """The run's process: spawned by the code server, and connected to the exchange's stream."""
-    port = next(c.laddr.port for c in rig.served_by.net_connections("tcp") if c.status == psutil.CONN_LISTEN)
-    for process in rig.daemon.children(recursive=True):
+    port = next(c.laddr.port for c in harness.exchange_process.net_connections("tcp") if c.status == psutil.CONN_LISTEN)
+    for process in harness.daemon.children(recursive=True):
         connected = any(c.raddr and c.raddr.port == port for c in process.net_connections("tcp"))
         if connected and any("spawn_main" in word for word in process.cmdline()):
             return process

@@ -19,9 +19,9 @@ from pathlib import Path
 
 import psutil
 
-from trading_assets.bench.harness import installed
-from trading_assets.bench.latency import EAGER, TIMEFRAME
-from trading_assets.bench.server import cpu_s
+from trading_assets.bench.harness import EAGER, installed
+from trading_assets.bench.latency import TIMEFRAME
+from trading_assets.bench.measurement import cpu_s
 from trading_assets.core.errors import ConfigurationError, ExchangeUnavailableError
 
 SPEED = 12.0
@@ -78,7 +78,7 @@ def _measure(launcher: str, samples: int, broker: str, say: Callable[[str], None
     section = _LAUNCHER.format(broker=json.dumps(broker), namespace=namespace) if broker else ""
     say(f"{launcher}: starting exchange and daemon")
     with contextlib.ExitStack() as stack:
-        rig = stack.enter_context(
+        harness = stack.enter_context(
             installed(
                 symbols=3,
                 timeframe=TIMEFRAME,
@@ -89,12 +89,12 @@ def _measure(launcher: str, samples: int, broker: str, say: Callable[[str], None
                 run_launcher=section,
             )
         )
-        worker = stack.enter_context(_worker(rig.settings.home, broker, namespace)) if broker else None
+        worker = stack.enter_context(_worker(harness.settings.home, broker, namespace)) if broker else None
         book = RunBook()
         stack.callback(book.close)
 
         def cpu() -> float:
-            return rig.daemon_cpu_s() + (_tree_cpu_s(worker) if worker else 0.0)
+            return harness.daemon_cpu_s() + (_tree_cpu_s(worker) if worker else 0.0)
 
         deadline = time.monotonic() + PATIENCE_S
         # The first runs meet a daemon that has just started, and numba's first call.

@@ -7,6 +7,8 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,10 +17,13 @@ from typing import Any
 import psutil
 import requests
 
-from trading_assets.core.errors import StorageError
+from trading_assets.core.errors import ExchangeUnavailableError, StorageError
 from trading_assets.core.settings import PREFIX, load_settings
 from trading_assets.simulator.clock import ClockMode, ClockSpec
+from trading_assets.simulator.files import SERVER_INFO
 from trading_assets.simulator.launcher import ensure_running, health
+
+READY_TIMEOUT_S = 20.0
 
 MAX_COINS = 600
 """So many do not pass the usual filters, which are then open."""
@@ -100,3 +105,39 @@ def run_measured(module: str, *arguments: int, environment: Mapping[str, str], t
         raise StorageError(f"the measured run ({module}) failed: {done.stderr[-2000:]}")
     report: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return report
+
+
+def cpu_s(process: psutil.Process) -> float:
+    """Processor time of a process so far."""
+    times = process.cpu_times()
+    return float(times.user + times.system)
+
+
+@contextlib.contextmanager
+def serving(symbols: int, *options: str) -> Iterator[tuple[psutil.Process, int]]:
+    """An exchange with a new account and without limits, on the real clock unless `options` say otherwise.
+
+    Raises:
+        ExchangeUnavailableError: it does not start.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        home = Path(folder)
+        command = [sys.executable, "-m", "trading_assets.simulator", "--home", folder, "--symbols", str(symbols)]
+        command += ["--deposit", "1000000", *options]
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
+            try:
+                yield psutil.Process(process.pid), _port(home, process)
+            finally:
+                process.terminate()
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(10)
+                process.kill()
+
+
+def _port(home: Path, process: subprocess.Popen[bytes]) -> int:
+    deadline = time.monotonic() + READY_TIMEOUT_S
+    while time.monotonic() < deadline and process.poll() is None:
+        with contextlib.suppress(OSError, ValueError):
+            return int(json.loads((home / SERVER_INFO).read_text())["url"].rpartition(":")[2])
+        time.sleep(0.02)
+    raise ExchangeUnavailableError(f"the embedded exchange did not start within {READY_TIMEOUT_S:.0f} s")

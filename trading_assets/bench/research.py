@@ -20,11 +20,11 @@ from trading_assets.bench.measurement import (
     MAX_COINS,
     SQLITE,
     Stores,
+    cpu_s,
     measured_environment,
     run_measured,
     standing_exchange,
 )
-from trading_assets.bench.server import cpu_s
 from trading_assets.core.timeframes import HOUR_MS, to_ms
 
 END_MS = to_ms(datetime(2026, 3, 2, tzinfo=UTC))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from websockets.sync.client import ClientConnection, connect
 
-from trading_assets.bench.server import cpu_s, serving
+from trading_assets.bench.measurement import cpu_s, serving
 from trading_assets.simulator.market.contracts import universe
 
 SEED = 7

@@ -22,11 +22,10 @@ from typing import Protocol
 import requests
 import sqlalchemy as sa
 
-from trading_assets.chaos.faults import FaultDesk, some_faults, some_market_faults
+from trading_assets.chaos.faults import FaultInjector, some_faults, some_market_faults
 from trading_assets.chaos.installation import Installation, installed
-from trading_assets.chaos.invariants import Findings
-from trading_assets.chaos.ledger_comparison import compare_all
-from trading_assets.chaos.manual_trader import Human
+from trading_assets.chaos.invariants import Findings, compare_all
+from trading_assets.chaos.manual_trader import ManualTrader
 from trading_assets.chaos.watch import Watch
 from trading_assets.core.errors import TradingAssetsError
 from trading_assets.core.ports import Exchange
@@ -64,7 +63,7 @@ TIMEFRAMES = ("3m", "5m", "15m")
 
 KILL_EVERY_MS = 40 * MINUTE_MS
 FAULTS_EVERY_MS = 20 * MINUTE_MS
-HUMAN_EVERY_MS = 60 * MINUTE_MS
+MANUAL_TRADE_EVERY_MS = 60 * MINUTE_MS
 """On average, in market time."""
 
 TARGETS: Mapping[str, int] = {"session": 8, "exchange": 6, "worker": 3, "daemon": 2, "everything": 2}
@@ -179,7 +178,7 @@ class _Day:
             connection.execute(sa.update(strategies).values(timeframes=json.dumps(TIMEFRAMES)))
         self._exchange: Exchange = open_exchange(one.settings)
         self._watch = Watch(self._database, self._exchange, one.settings.account, runs.pid_of)
-        self._faults, self._human = FaultDesk(one.url), Human(one.url)
+        self._faults, self._manual_trader = FaultInjector(one.url), ManualTrader(one.url)
         self._began, self._began_ms = time.monotonic(), self._exchange.now_ms()
         self._next = {"stops": 0.0, "tell": 0.0}
 
@@ -190,7 +189,7 @@ class _Day:
         plan = {
             self._misfortune: KILL_EVERY_MS,
             self._break_exchange: FAULTS_EVERY_MS,
-            self._meddle: HUMAN_EVERY_MS,
+            self._meddle: MANUAL_TRADE_EVERY_MS,
         }
         due = {act: self._market_ms() + self._after(every) for act, every in plan.items()}
         while (now_ms := self._market_ms()) < end_ms:
@@ -292,10 +291,10 @@ class _Day:
                 return
             one = self._chance.choice(held)
             if self._chance.random() < 0.3:
-                self._human.close(one)
+                self._manual_trader.close(one)
                 self._report.closed_by_hand += 1
             else:
-                self._human.take_stops(one.symbol)
+                self._manual_trader.take_stops(one.symbol)
                 self._report.stops_taken += 1
 
     # The end
@@ -335,8 +334,8 @@ class _Day:
         report.sessions, report.session_gaps = len(watch.sessions), watch.without_session.count
         report.seconds_without_session = round(watch.without_session.total_s, 1)
         report.longest_gap_seconds = round(watch.without_session.longest_s, 1)
-        report.unprotected_seconds_max = round(watch.bare_longest_s, 1)
-        report.unprotected_seconds_max_of_market = round(watch.bare_longest_s * report.speed, 1)
+        report.unprotected_seconds_max = round(watch.unprotected_longest_s, 1)
+        report.unprotected_seconds_max_of_market = round(watch.unprotected_longest_s * report.speed, 1)
         with self._database.read() as connection:
             report.signals = _counts(connection, entry_signals.c.status)
             report.closings = _counts(connection, closings.c.reason)

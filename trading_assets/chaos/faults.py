@@ -78,7 +78,7 @@ def some_market_faults(chance: random.Random) -> list[dict[str, Any]]:
     return rules
 
 
-class FaultDesk:
+class FaultInjector:
     """The fault rules of one running exchange."""
 
     def __init__(self, url: str) -> None:

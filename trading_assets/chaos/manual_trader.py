@@ -13,7 +13,7 @@ from trading_assets.trading.decide.sizing import to_tick
 _WORTH = Decimal(200)
 
 
-class Human:
+class ManualTrader:
     """Acts on the embedded exchange at once, and on one that does not fail now."""
 
     def __init__(self, url: str) -> None:

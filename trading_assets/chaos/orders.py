@@ -19,11 +19,11 @@ from pathlib import Path
 import requests
 import sqlalchemy as sa
 
-from trading_assets.chaos.faults import REFUSED_STOPS, FaultDesk, some_faults
+from trading_assets.chaos.faults import REFUSED_STOPS, FaultInjector, some_faults
 from trading_assets.chaos.invariants import Foreign, compare
-from trading_assets.chaos.manual_trader import Human
+from trading_assets.chaos.manual_trader import ManualTrader
 from trading_assets.chaos.signal_source import give_signal
-from trading_assets.chaos.worker import Life, Place, connect, live
+from trading_assets.chaos.worker import WorkerPlan, WorkerSite, connect, run_worker
 from trading_assets.core.models import ContractKind, ContractStatus, Instrument, OrderPurpose, Position
 from trading_assets.core.settings import Settings
 from trading_assets.ledger.database import Database
@@ -85,7 +85,7 @@ def run_chaos(kills: int, seed: int, progress: Progress = lambda _done: None) ->
         settings = _settings(Path(folder), seed)
         url = ensure_running(settings)
         try:
-            place = Place(settings, url, Path(folder) / "worker.log", Database(settings.resolved_database_url))
+            place = WorkerSite(settings, url, Path(folder) / "worker.log", Database(settings.resolved_database_url))
             seed_registry(place.database)
             return _Trial(place, kills, seed).run(progress)
         finally:
@@ -118,12 +118,12 @@ def _settings(home: Path, seed: int) -> Settings:
 class _Trial:
     """One run: rounds of signals, deaths, what happens meanwhile, recovery, and the comparison."""
 
-    def __init__(self, place: Place, kills: int, seed: int) -> None:
-        self._place, self._wanted, self._chance = place, kills, random.Random(seed)
+    def __init__(self, place: WorkerSite, kills: int, seed: int) -> None:
+        self._site, self._wanted, self._chance = place, kills, random.Random(seed)
         self._report = ChaosReport(seed)
         self._exchange = connect(place)
         self._database = Database(place.settings.resolved_database_url)
-        self._faults, self._human = FaultDesk(place.exchange_url), Human(place.exchange_url)
+        self._faults, self._manual_trader = FaultInjector(place.exchange_url), ManualTrader(place.exchange_url)
         self._ahead_ms, self._rounds, self._entries = 0, 0, set[str]()
         self._due, self._died_at = deque(POINTS), set[str]()
         self._usual_s = 0.1
@@ -161,28 +161,28 @@ class _Trial:
         refused = point in _REFUSED or (bare and self._chance.random() < 0.2)
         bare_since: dict[str, int] = {}
         for symbol in self._free(self._chance.choice((1, 1, 2, 3))):
-            give_signal(self._database, self._exchange, self._symbols[symbol], self._place.settings, self._chance)
+            give_signal(self._database, self._exchange, self._symbols[symbol], self._site.settings, self._chance)
         self._faults.arm([*([REFUSED_STOPS] if refused else []), *some_faults(self._chance)])
-        self._life(Life(point, loses_stops=bare, compares_first=self._chance.random() < 0.3))
+        self._run_worker(WorkerPlan(point, loses_stops=bare, compares_first=self._chance.random() < 0.3))
         self._faults.lift()
         if bare:
             bare_since |= self._entered(since_ms)
         bare_since |= self._meanwhile()
         for symbol in self._free(self._chance.choice((0, 1))):
-            give_signal(self._database, self._exchange, self._symbols[symbol], self._place.settings, self._chance)
+            give_signal(self._database, self._exchange, self._symbols[symbol], self._site.settings, self._chance)
         for _ in range(self._chance.choice((0, 1, 1, 2))):  # the next ones meet faults too, and death at any moment
             self._faults.arm([*([REFUSED_STOPS] if refused else []), *some_faults(self._chance)])
             after_s, first = self._chance.uniform(0, self._usual_s), self._chance.random() < 0.5
-            self._life(Life(killed_after_s=after_s, compares_first=first))
+            self._run_worker(WorkerPlan(killed_after_s=after_s, compares_first=first))
             self._faults.lift()
         began = time.monotonic()
-        self._life(Life(patient=True))
+        self._run_worker(WorkerPlan(patient=True))
         self._usual_s += (time.monotonic() - began - self._usual_s) / 4
         self._compare(since_ms, bare_since)
 
-    def _life(self, life: Life) -> None:
+    def _run_worker(self, life: WorkerPlan) -> None:
         self._ahead_ms += _AGE_MS
-        if not live(self._place, life, self._ahead_ms):
+        if not run_worker(self._site, life, self._ahead_ms):
             return
         self._report.kills += 1
         if life.dies_at is not None:
@@ -196,7 +196,7 @@ class _Trial:
         if len(held) > MAX_OPEN:
             for symbol in self._chance.sample(sorted(held), len(held) // 2):
                 self._close(held.pop(symbol))
-            self._life(Life(patient=True))  # the books learn of it
+            self._run_worker(WorkerPlan(patient=True))  # the books learn of it
         free = [symbol for symbol in self._symbols if symbol not in held]
         return self._chance.sample(free, min(count, len(free)))
 
@@ -210,12 +210,12 @@ class _Trial:
             return {}
         symbol = self._chance.choice(guarded)
         at_ms = self._exchange.now_ms()
-        self._human.take_stops(symbol)
+        self._manual_trader.take_stops(symbol)
         self._report.stops_lost += 1
         return {symbol: at_ms}
 
     def _close(self, position: Position) -> None:
-        self._human.close(position)
+        self._manual_trader.close(position)
         self._report.closed_by_hand += 1
 
     def _ours(self) -> dict[str, Position]:
@@ -227,7 +227,7 @@ class _Trial:
         return {row.symbol: row.time_ms for row in rows if self._exchange.order_ids.is_entry(row.order_link_id)}
 
     def _compare(self, since_ms: int, bare_since: Mapping[str, int]) -> None:
-        report, account = self._report, self._place.settings.account
+        report, account = self._report, self._site.settings.account
         found = compare(self._database, self._exchange, account, self._foreign, since_ms)
         self._entries |= found.entries
         report.duplicates += len(found.duplicates)
@@ -255,8 +255,8 @@ class _Trial:
         return (min(ends, default=now_ms) - since_ms) / 1000
 
     def _open_foreign(self, positions: list[Instrument], order: Instrument) -> Foreign:
-        sizes = {row.symbol: self._human.buy(row, self._exchange.ticker(row.symbol)) for row in positions}
-        placed = self._human.bid_far_below(order, self._exchange.ticker(order.symbol))
+        sizes = {row.symbol: self._manual_trader.buy(row, self._exchange.ticker(row.symbol)) for row in positions}
+        placed = self._manual_trader.bid_far_below(order, self._exchange.ticker(order.symbol))
         return Foreign(sizes, {placed: order.symbol})
 
 

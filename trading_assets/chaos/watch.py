@@ -46,7 +46,7 @@ class Watch:
     Attributes:
         sessions: runs that have traded.
         without_session: since the first one had its turn.
-        bare_longest_s: longest time in which a position was seen without its stop.
+        unprotected_longest_s: longest time in which a position was seen without its stop.
     """
 
     database: Database
@@ -55,7 +55,7 @@ class Watch:
     pid_of: PidOf
     sessions: set[str] = field(default_factory=set)
     without_session: Gaps = field(default_factory=Gaps)
-    bare_longest_s: float = 0.0
+    unprotected_longest_s: float = 0.0
     _bare: dict[str, float] = field(default_factory=dict)
 
     def session(self) -> int | None:
@@ -85,6 +85,6 @@ class Watch:
             for symbol in bare:
                 self._bare.setdefault(symbol, now)
             for symbol, since in list(self._bare.items()):
-                self.bare_longest_s = max(self.bare_longest_s, now - since)
+                self.unprotected_longest_s = max(self.unprotected_longest_s, now - since)
                 if symbol not in bare:
                     del self._bare[symbol]

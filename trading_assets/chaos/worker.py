@@ -37,7 +37,7 @@ _POLL_S = 0.001
 
 
 @dataclass(frozen=True)
-class Life:
+class WorkerPlan:
     """How a worker lives.
 
     Attributes:
@@ -56,7 +56,7 @@ class Life:
 
 
 @dataclass(frozen=True)
-class Place:
+class WorkerSite:
     """Where workers trade, and the file in which one that breaks says why.
 
     Workers inherit `database` with its statements compiled and without a connection: each opens its own.
@@ -75,16 +75,16 @@ class Place:
         database.close()
 
 
-class LosesStops(BybitExchange):
+class StopLosingExchange(BybitExchange):
     """An exchange that takes an entry and forgets its stops."""
 
     def place_order(self, request: OrderRequest) -> OrderAck:
         return super().place_order(replace(request, stop_loss=None, take_profit=None))
 
 
-def connect(place: Place, *, loses_stops: bool = False, patient: bool = True) -> BybitExchange:
+def connect(place: WorkerSite, *, loses_stops: bool = False, patient: bool = True) -> BybitExchange:
     """A connector, with little patience where it meets faults."""
-    kind = LosesStops if loses_stops else BybitExchange
+    kind = StopLosingExchange if loses_stops else BybitExchange
     connection = Connection(
         url=place.exchange_url,
         keys=ApiKeys(SecretStr(DEFAULT_API_KEY), SecretStr(DEFAULT_API_SECRET)),
@@ -97,7 +97,7 @@ class WorkerBrokeError(TradingAssetsError):
     """A worker ended by an error of its own, or not at all."""
 
 
-def live(place: Place, life: Life, ahead_ms: int) -> bool:
+def run_worker(place: WorkerSite, life: WorkerPlan, ahead_ms: int) -> bool:
     """Fork a worker, wait for its end and say whether it was killed.
 
     Args:
@@ -131,7 +131,7 @@ def live(place: Place, life: Life, ahead_ms: int) -> bool:
     return False
 
 
-def _work(place: Place, life: Life, ahead_ms: int) -> int:
+def _work(place: WorkerSite, life: WorkerPlan, ahead_ms: int) -> int:
     try:
         context = ExecutionContext(
             database=place.database,

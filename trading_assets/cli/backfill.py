@@ -12,8 +12,7 @@ from trading_assets.cli.console import open_console
 from trading_assets.core.errors import ConfigurationError
 from trading_assets.core.memory import peak_mb
 from trading_assets.core.settings import load_settings
-from trading_assets.core.timeframes import DAY_MS, HOUR_MS, floor_ms, hour_key, iso
-from trading_assets.reporting.hours import first_hour_ms, last_hour_ms
+from trading_assets.core.timeframes import DAY_MS, HOUR_MS, first_hour_ms, floor_ms, hour_key, iso, last_hour_ms
 
 
 @click.command()

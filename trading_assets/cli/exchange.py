@@ -108,11 +108,9 @@ def _clock(start: datetime | None, speed: float | None, manual: bool) -> ClockSp
 def exchange_status() -> None:
     """Whether the embedded exchange runs, its clock and its account."""
     running = _running_exchange()
-    account = running["account"]
-    click.echo(
-        f"{running['url']}  clock {running['clock']} {running['now']}  equity {account['equity']} USDT  "
-        f"{account['open_positions']} positions"
-    )
+    account = running.get("account")  # an exchange on another machine does not tell
+    told = f"  equity {account['equity']} USDT  {account['open_positions']} positions" if account else ""
+    click.echo(f"{running['url']}  clock {running['clock']} {running['now']}{told}")
 
 
 @exchange.command("advance")
@@ -134,7 +132,9 @@ def stop_exchange() -> None:
     """Stop the embedded exchange; the account is kept."""
     import requests  # noqa: PLC0415
 
-    requests.post(f"{_running_exchange()['url']}/admin/stop", timeout=10)
+    answer = requests.post(f"{_running_exchange()['url']}/admin/stop", timeout=10)
+    if not answer.ok:
+        raise click.ClickException(str(answer.json().get("error", answer.text)))
     click.echo("stopped")
 
 

@@ -17,7 +17,7 @@ from trading_assets.cli.chaos import chaos
 from trading_assets.cli.console import open_console
 from trading_assets.cli.exchange import exchange
 from trading_assets.cli.report import report
-from trading_assets.cli.trading import COMMANDS
+from trading_assets.cli.trading import COMMANDS, open_ledger
 from trading_assets.core.errors import TradingAssetsError
 from trading_assets.core.settings import load_settings
 from trading_assets.core.timeframes import TRADED_TIMEFRAMES, Timeframe
@@ -98,11 +98,10 @@ def reference_pages(check: bool, to: Path | None) -> None:
 def status() -> None:
     """Positions, balance, signals and results of the account in the ledger."""
     from trading_assets.cli.status import print_status  # noqa: PLC0415
-    from trading_assets.ledger.database import Database  # noqa: PLC0415
 
     settings = load_settings()
-    database = Database(settings.resolved_database_url, busy_timeout_s=settings.database_busy_timeout_s)
-    print_status(database, settings, open_console())
+    with open_ledger(settings) as database:
+        print_status(database, settings, open_console())
 
 
 @cli.group()
@@ -114,25 +113,21 @@ def strategies() -> None:
 def list_strategies() -> None:
     """Every strategy, whether it is active, and its parameters."""
     from trading_assets.ledger import strategies as strategy_rows  # noqa: PLC0415
-    from trading_assets.ledger.database import Database  # noqa: PLC0415
 
-    settings = load_settings()
-    database = Database(settings.resolved_database_url, busy_timeout_s=settings.database_busy_timeout_s)
-    strategy_rows.seed_registry(database)
     table = RichTable("strategy", "active", "parameters", "what it does")
-    for row in strategy_rows.registry_rows(database):
-        table.add_row(row.name, "yes" if row.is_active else "no", row.parameters, row.description)
+    with open_ledger(load_settings()) as database:
+        strategy_rows.seed_registry(database)
+        for row in strategy_rows.registry_rows(database):
+            table.add_row(row.name, "yes" if row.is_active else "no", row.parameters, row.description)
     open_console().print(table)
 
 
 def _switch(name: str, active: bool) -> None:
     from trading_assets.ledger import strategies as strategy_rows  # noqa: PLC0415
-    from trading_assets.ledger.database import Database  # noqa: PLC0415
 
-    settings = load_settings()
-    database = Database(settings.resolved_database_url, busy_timeout_s=settings.database_busy_timeout_s)
-    strategy_rows.seed_registry(database)
-    strategy_rows.set_active(database, name, active)
+    with open_ledger(load_settings()) as database:
+        strategy_rows.seed_registry(database)
+        strategy_rows.set_active(database, name, active)
     click.echo(
         f"{name} is backtested from the next hour on, and traded where it is selected"
         if active
@@ -172,16 +167,16 @@ def check_one_strategy(name: str, symbol: str | None, timeframes: tuple[str, ...
     """
     from trading_assets.backtesting.run import production_engine  # noqa: PLC0415
     from trading_assets.cli import strategy_check  # noqa: PLC0415
-    from trading_assets.ledger.database import Database  # noqa: PLC0415
     from trading_assets.strategies.registry import make_strategy  # noqa: PLC0415
 
     settings = load_settings()
     strategy = make_strategy(name, parameters)
-    database = Database(settings.resolved_database_url, busy_timeout_s=settings.database_busy_timeout_s)
+    with open_ledger(settings) as database:
+        targets = strategy_check.check_targets(settings, database, symbol)
     reports = list(
         strategy_check.check_strategy(
             strategy,
-            strategy_check.places(settings, database, symbol),
+            targets,
             [_timeframe(value) for value in timeframes] or list(TRADED_TIMEFRAMES),
             bars,
             settings,
@@ -189,7 +184,7 @@ def check_one_strategy(name: str, symbol: str | None, timeframes: tuple[str, ...
         )
     )
     strategy_check.print_reports(name, reports, open_console())
-    if not all(report.honest for report in reports):
+    if not all(report.unbiased for report in reports):
         sys.exit(1)
 
 

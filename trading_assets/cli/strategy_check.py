@@ -1,6 +1,6 @@
-"""`trading-assets check strategy`: is a strategy honest on the seeded market and on stored candles, in words.
+"""`trading-assets check strategy`: look-ahead and warm-up checks on the seeded market and on stored candles.
 
-The checks themselves are in `strategies.bias_checks` and `cost_sensitivity`; here they are run and reported.
+The checks themselves are in `strategies.bias_checks` and `backtesting.validation`; here they are run and reported.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from rich.console import Console
 from rich.table import Table
 
-from trading_assets.backtesting.cost_sensitivity import CostSensitivity, at_double_costs
 from trading_assets.backtesting.engine import Engine
 from trading_assets.backtesting.kernel.panel import Window
-from trading_assets.backtesting.kernel.sweep import column_of
-from trading_assets.backtesting.run import costs_of
+from trading_assets.backtesting.kernel.sweep import column_from
+from trading_assets.backtesting.run import costs_from
+from trading_assets.backtesting.validation import CostSensitivity, at_double_costs
 from trading_assets.core.errors import DataError, StrategyError
 from trading_assets.core.schemas import MARKET_SCAN
 from trading_assets.core.settings import Settings
@@ -27,7 +27,7 @@ from trading_assets.market.loading import CandleReader, load_strategy_data
 from trading_assets.market.store import CandleStore
 from trading_assets.simulator.market.reader import MarketReader
 from trading_assets.simulator.market.seeded import SeededMarket
-from trading_assets.strategies import bias_checks as honesty
+from trading_assets.strategies import bias_checks
 from trading_assets.strategies.base import Strategy
 from trading_assets.strategies.bias_checks import MIN_COMPARED, Verdict, Violation
 
@@ -41,7 +41,7 @@ _SHOWN = 3
 
 
 @dataclass(frozen=True)
-class Place:
+class CheckTarget:
     """Candles to check on: where they are read, of which symbol, until when."""
 
     market: str
@@ -54,18 +54,18 @@ class Place:
 class Report:
     """What was found on one symbol and timeframe."""
 
-    place: Place
+    target: CheckTarget
     timeframe: Timeframe
     look_ahead: Verdict
     warm_up: Verdict
     costs: CostSensitivity
 
     @property
-    def honest(self) -> bool:
-        return self.look_ahead.honest and self.warm_up.honest
+    def unbiased(self) -> bool:
+        return self.look_ahead.unbiased and self.warm_up.unbiased
 
 
-def places(settings: Settings, database: Database, symbol: str | None) -> list[Place]:
+def check_targets(settings: Settings, database: Database, symbol: str | None) -> list[CheckTarget]:
     """The seeded market, and the candle store where an hour was scanned; of each `symbol`, or the first few.
 
     Raises:
@@ -73,13 +73,13 @@ def places(settings: Settings, database: Database, symbol: str | None) -> list[P
     """
     market = SeededMarket(settings.simulator_seed, settings.simulator_symbols)
     seeded = [name for name in market.contracts if symbol in (None, name)][:SYMBOLS]
-    found = [Place("seeded", MarketReader(market), name, AS_OF_MS) for name in seeded]
+    found = [CheckTarget("seeded", MarketReader(market), name, AS_OF_MS) for name in seeded]
     hour = latest_hour_ms(database, MARKET_SCAN)
     if hour is not None:
         store = CandleStore(settings.candle_store, btc=settings.symbols.btc)
         scanned = read_partitions(database, MARKET_SCAN, [hour]).sort_values("rank")["symbol"].tolist()
         stored = [name for name in scanned if symbol in (None, name)][:SYMBOLS]
-        found += [Place("stored", store, name, as_of_ms(hour)) for name in stored]
+        found += [CheckTarget("stored", store, name, as_of_ms(hour)) for name in stored]
     if not found:
         raise DataError(
             f"no candles of {symbol}: the seeded market lists {', '.join(list(market.contracts)[:5])} and "
@@ -90,38 +90,38 @@ def places(settings: Settings, database: Database, symbol: str | None) -> list[P
 
 def check_strategy(
     strategy: Strategy,
-    where: Sequence[Place],
+    where: Sequence[CheckTarget],
     timeframes: Sequence[Timeframe],
     bars: int,
     settings: Settings,
     engine: Engine,
 ) -> Iterator[Report]:
-    """Check on `bars` bars (besides the warm-up) of each place and timeframe; a report as soon as it is known.
+    """Check on `bars` bars (besides the warm-up) of each target and timeframe; a report as soon as it is known.
 
     Raises:
         StrategyError: the strategy fails on the whole data.
     """
     needs = strategy.needs()
-    for place in where:
+    for target in where:
         for timeframe in timeframes:
-            end_ms = floor_ms(place.as_of_ms, timeframe.ms)
+            end_ms = floor_ms(target.as_of_ms, timeframe.ms)
             start_ms = end_ms - bars * timeframe.ms
             wanted = DataNeeds(needs.candles, needs.btc, funding=True)
-            data = load_strategy_data(place.reader, place.symbol, timeframe, wanted, start_ms, end_ms)
+            data = load_strategy_data(target.reader, target.symbol, timeframe, wanted, start_ms, end_ms)
             if len(data.candles) < MIN_COMPARED:
                 continue
             try:
-                column = column_of(strategy, data, Window.of(data, start_ms))
-                (costs,) = at_double_costs([column], costs_of(settings), engine)
-                ahead, early = honesty.look_ahead(strategy, data), honesty.warm_up(strategy, data)
+                column = column_from(strategy, data, Window.from_data(data, start_ms))
+                (costs,) = at_double_costs([column], costs_from(settings), engine)
+                ahead, early = bias_checks.look_ahead(strategy, data), bias_checks.warm_up(strategy, data)
             except StrategyError:
                 raise
             except Exception as error:
                 raise StrategyError(
-                    f"strategy {strategy.name!r} fails on {place.symbol} {timeframe.value}: "
+                    f"strategy {strategy.name!r} fails on {target.symbol} {timeframe.value}: "
                     f"{type(error).__name__}: {error}"
                 ) from error
-            yield Report(place, timeframe, ahead, early, costs)
+            yield Report(target, timeframe, ahead, early, costs)
 
 
 def print_reports(name: str, reports: Sequence[Report], console: Console) -> None:
@@ -131,8 +131,8 @@ def print_reports(name: str, reports: Sequence[Report], console: Console) -> Non
     )
     for report in reports:
         table.add_row(
-            report.place.market,
-            report.place.symbol,
+            report.target.market,
+            report.target.symbol,
             report.timeframe.value,
             _verdict(report.look_ahead),
             _verdict(report.warm_up),
@@ -145,23 +145,25 @@ def print_reports(name: str, reports: Sequence[Report], console: Console) -> Non
         for check, verdict in (("look-ahead", report.look_ahead), ("warm-up", report.warm_up)):
             for violation in verdict.violations[:_SHOWN]:
                 console.print(
-                    f"{report.place.symbol} {report.timeframe.value} {check}: {_words(violation)}", highlight=False
+                    f"{report.target.symbol} {report.timeframe.value} {check}: {_words(violation)}", highlight=False
                 )
-    guilty = sum(not report.honest for report in reports)
+    biased = sum(not report.unbiased for report in reports)
     signals = sum(report.look_ahead.signals for report in reports)
-    if guilty:
-        console.print(f"[red]{name} is not honest[/] on {guilty} of {len(reports)}: its backtests cannot be repeated.")
+    if biased:
+        console.print(f"[red]{name} is biased[/] on {biased} of {len(reports)}: its backtests cannot be repeated.")
     elif not reports:
         console.print(f"{name} was not checked: there are too few candles.")
     else:
-        console.print(f"[green]{name} is honest[/]: {signals} signals decided again, all the same.", highlight=False)
+        console.print(
+            f"[green]{name} has no look-ahead[/]: {signals} signals decided again, all the same.", highlight=False
+        )
     thin = sum(not report.costs.survives for report in reports)
     if thin:
         console.print(f"{thin} of {len(reports)} profits are lost at double costs (no violation).", highlight=False)
 
 
 def _verdict(verdict: Verdict) -> str:
-    if verdict.honest:
+    if verdict.unbiased:
         return f"[green]ok[/] ({verdict.bars} bars, {verdict.signals} signals)" if verdict.bars else "too few bars"
     return f"[red]{len(verdict.violations)} differ[/]"
 

@@ -71,7 +71,7 @@ def flatten(reason: tuple[str, ...], yes: bool, foreign: bool) -> None:
         )
     exchange = open_exchange(settings)
     try:
-        with _ledger(settings) as database, _notifier(settings) as notifier:
+        with open_ledger(settings) as database, _notifier(settings) as notifier:
             context = ExecutionContext(database=database, exchange=exchange, settings=settings, notify=notifier.notify)
             report = close_all(context, reason=_text(reason, "flatten"), actor=_who(), foreign=foreign)
     finally:
@@ -89,7 +89,7 @@ def portfolio(as_json: bool) -> None:
     from trading_assets.trading import portfolio as accounts  # noqa: PLC0415 (pandas costs a second)
 
     settings = load_settings()
-    with _ledger(settings) as database:
+    with open_ledger(settings) as database:
         found = accounts.portfolio(database, settings.account)
     if as_json:
         click.echo(json.dumps(portfolio_report.plain(found) if found is not None else None))
@@ -110,7 +110,7 @@ def explain(order: str, as_json: bool) -> None:
     from trading_assets.trading import explain as explaining  # noqa: PLC0415 (pandas costs a second)
 
     settings = load_settings()
-    with _ledger(settings) as database:
+    with open_ledger(settings) as database:
         found = explaining.explain(database, order, explaining.Links(settings.ui_url), settings.symbols.btc)
     if as_json:
         click.echo(json.dumps(explaining.plain(found)))
@@ -128,7 +128,7 @@ def ledger_revision() -> None:
     """The revision of the schema, and the newest that this version knows."""
     from trading_assets.ledger import migrations  # noqa: PLC0415
 
-    with _ledger(load_settings(), upgrade=False) as database, database.read() as connection:
+    with open_ledger(load_settings(), upgrade=False) as database, database.read() as connection:
         click.echo(f"revision {migrations.revision_of(connection) or 'none'}, newest {migrations.HEAD}")
 
 
@@ -145,7 +145,7 @@ def ledger_downgrade(revision: str, yes: bool) -> None:
     settings = load_settings()
     if not yes:
         click.confirm(f"Take the ledger back to revision {revision}? What newer ones added is lost", abort=True)
-    with _ledger(settings, upgrade=False) as database, database.write(one_at_a_time=migrations.LOCK) as connection:
+    with open_ledger(settings, upgrade=False) as database, database.write(one_at_a_time=migrations.LOCK) as connection:
         migrations.downgrade(connection, revision)
     click.echo(f"the ledger is at revision {revision}")
 
@@ -159,7 +159,7 @@ def _set_state(name: str, reason: tuple[str, ...]) -> None:
 
     settings, state, text = load_settings(), RiskState(name), _text(reason, "no reason given")
     now_ms = _time(settings, may_be_local=state is not RiskState.ACTIVE)
-    with _ledger(settings) as database, _notifier(settings) as notifier:
+    with open_ledger(settings) as database, _notifier(settings) as notifier:
         before = risk_guard.command(database, settings.account, state, reason=text, actor=_who(), now_ms=now_ms)
         held = in_force(read_history(database, settings.account), now_ms)
         if before is None:
@@ -192,7 +192,8 @@ def _who() -> str:
 
 
 @contextmanager
-def _ledger(settings: Settings, *, upgrade: bool = True) -> Iterator[Database]:
+def open_ledger(settings: Settings, *, upgrade: bool = True) -> Iterator[Database]:
+    """The ledger of the settings, closed at the end; its schema as it is unless `upgrade`."""
     from trading_assets.ledger.database import Database  # noqa: PLC0415
 
     database = Database(

@@ -181,6 +181,18 @@ class Ticker:
         return (self.ask - self.bid) / ((self.ask + self.bid) / 2) * 100
 
 
+class Tickers(dict[str, Ticker]):
+    """Tickers by symbol.
+
+    Attributes:
+        unreadable: rows left out.
+    """
+
+    def __init__(self, rows: Rows[Ticker]) -> None:
+        super().__init__((ticker.symbol, ticker) for ticker in rows)
+        self.unreadable = rows.unreadable
+
+
 @dataclass(frozen=True)
 class OrderBook:
     """Levels as (price, quantity), best first."""

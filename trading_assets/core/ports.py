@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         Position,
         Rows,
         Ticker,
+        Tickers,
         Transaction,
         Wallet,
     )
@@ -56,8 +57,8 @@ class MarketData(Protocol):
         """Funding payments in [start_ms, end_ms), all pages, ascending."""
         ...
 
-    def tickers(self) -> dict[str, Ticker]:
-        """Newest ticker of every linear symbol whose row can be read."""
+    def tickers(self) -> Tickers:
+        """Newest ticker of every linear symbol."""
         ...
 
     def ticker(self, symbol: str) -> Ticker: ...

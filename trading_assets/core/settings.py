@@ -253,6 +253,14 @@ class Settings(BaseSettings):
     max_reconciliation_age_s: int = Field(
         900, gt=0, description="No entry when the exchange's books were read longer ago."
     )
+    unseen_tell_s: int = Field(
+        600, gt=0, description="A position of ours that the exchange has not shown for so long, s, is told."
+    )
+    changed_stops: Literal["keep", "restore"] = Field(
+        "keep",
+        description="What becomes of a stop or target that a person has changed: keep leaves a tighter stop and puts a "
+        "looser one back; restore puts both levels of the signal back.",
+    )
     cooldown_after_stop_s: int = Field(900, ge=0, description="No entry in a symbol for so long after its stop.")
     max_stops_in_a_row: int = Field(
         5, ge=1, description="After so many stops in a row in the whole account, no entry for a while ..."

@@ -6,11 +6,15 @@ import time
 from datetime import UTC, datetime
 from enum import StrEnum
 
+from trading_assets.core.errors import ConfigurationError
+
 MINUTE_MS = 60_000
 HOUR_MS = 60 * MINUTE_MS
 DAY_MS = 24 * HOUR_MS
 
 HOUR_KEY_FORMAT = "%Y-%m-%d-%H:%M"
+_HOUR_FORMATS = (HOUR_KEY_FORMAT, "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M")
+_DAY_FORMAT = "%Y-%m-%d"
 
 WARM_UP_BARS = 200
 """Bars before a window that only feed indicators: Wilder's RSI and ATR forget their start after about 200."""
@@ -103,3 +107,33 @@ def iso(time_ms: int) -> str:
 def hour_key(hour_ms: int) -> str:
     """`2026-03-02-05:00`: the key of the hourly partition that starts at `hour_ms`."""
     return to_datetime(hour_ms).strftime(HOUR_KEY_FORMAT)
+
+
+def first_hour_ms(text: str | None) -> int | None:
+    """Start of the first hour of a range, UTC ms; a day stands for its first hour, nothing for no bound.
+
+    Raises:
+        ConfigurationError: it is neither a day nor an hour.
+    """
+    return _parsed(text, 0) if text else None
+
+
+def last_hour_ms(text: str | None) -> int | None:
+    """Start of the last hour of a range, UTC ms; a day stands for its last hour, nothing for no bound.
+
+    Raises:
+        ConfigurationError: it is neither a day nor an hour.
+    """
+    return _parsed(text, DAY_MS - HOUR_MS) if text else None
+
+
+def _parsed(text: str, of_day_ms: int) -> int:
+    for form in (_DAY_FORMAT, *_HOUR_FORMATS):
+        try:
+            moment = datetime.strptime(text, form).replace(tzinfo=UTC)
+        except ValueError:
+            continue
+        return to_ms(moment) + of_day_ms if form == _DAY_FORMAT else floor_ms(to_ms(moment), HOUR_MS)
+    raise ConfigurationError(
+        f"{text!r} is no hour; expected a day such as 2026-03-02, or an hour 2026-03-02-05:00 (UTC)"
+    )

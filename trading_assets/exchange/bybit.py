@@ -36,6 +36,7 @@ from trading_assets.core.models import (
     Rows,
     Side,
     Ticker,
+    Tickers,
     Transaction,
     Wallet,
 )
@@ -112,7 +113,7 @@ class BybitMarketData:
                     "the closed ones; nothing was taken from it"
                 )
             self._clock.require_not_ahead(closed_by)
-            pages.append(parsing.candles(timeframe, result.get("list", [])))
+            pages.append(parsing.candles(timeframe, _listed("get_kline", result)))
             start = until - until % step + step
             if start > closed_by:
                 break
@@ -132,7 +133,7 @@ class BybitMarketData:
                 endTime=until,
                 limit=_FUNDING_LIMIT,
             )
-            page = parsing.funding(result.get("list", []))
+            page = parsing.funding(_listed("get_funding_rate_history", result))
             if not len(page):
                 break
             times.insert(0, page.time_ms)
@@ -144,18 +145,14 @@ class BybitMarketData:
             return Funding.empty()
         return Funding(np.concatenate(times), np.concatenate(rates)).between(start_ms, end_ms)
 
-    def tickers(self) -> dict[str, Ticker]:
+    def tickers(self) -> Tickers:
         raw = self._list("get_tickers", category=_LINEAR)
-        return {ticker.symbol: ticker for ticker in parsing.rows(raw, parsing.ticker, lambda one: one.symbol)}
+        return Tickers(parsing.rows(raw, parsing.ticker, lambda one: one.symbol))
 
     def ticker(self, symbol: str) -> Ticker:
-        rows = [
-            row
-            for row in self._list("get_tickers", category=_LINEAR, symbol=symbol)
-            if isinstance(row, dict) and row.get("symbol") == symbol
-        ]
+        rows = _of(symbol, self._list("get_tickers", category=_LINEAR, symbol=symbol))
         if not rows:
-            raise ExchangeUnavailableError(f"the exchange has no ticker of {symbol}")
+            raise UnreadableAnswerError(f"the exchange has no ticker of {symbol}")
         return parsing.ticker(rows[0])
 
     def order_book(self, symbol: str, depth: int = 25) -> OrderBook:
@@ -201,7 +198,7 @@ class BybitExchange(BybitMarketData):
 
     def account_shape(self, symbol: str) -> AccountShape:
         info = self._transport.read("get_account_info")
-        legs = self._list("get_positions", category=_LINEAR, symbol=symbol)
+        legs = self._legs(symbol)
         try:
             user = parsing.user_id(self._transport.read("get_api_key_information"))
         except SymbolUnavailableError as error:
@@ -234,13 +231,7 @@ class BybitExchange(BybitMarketData):
         )
 
     def position(self, symbol: str) -> Position | None:
-        rows = [
-            row
-            for row in self._list("get_positions", category=_LINEAR, symbol=symbol)
-            if isinstance(row, dict) and row.get("symbol") == symbol
-        ]
-        if not rows:
-            raise UnreadableAnswerError(f"the exchange sent no position row of {symbol}, not even a flat one")
+        rows = self._legs(symbol)
         if parsing.position_mode(rows) is PositionMode.HEDGE:
             raise AccountShapeError(
                 f"{symbol} is in hedge mode, and this system trades in one-way mode: close both legs and its orders, "
@@ -248,6 +239,13 @@ class BybitExchange(BybitMarketData):
             )
         held = [row for row in rows if not parsing.is_flat(row)]
         return parsing.position(held[-1]) if held else None
+
+    def _legs(self, symbol: str) -> list[parsing.Row]:
+        """The rows of a symbol; a flat one is told as well."""
+        rows = _of(symbol, self._list("get_positions", category=_LINEAR, symbol=symbol))
+        if not rows:
+            raise UnreadableAnswerError(f"the exchange sent no position row of {symbol}, not even a flat one")
+        return rows
 
     def set_leverage(self, symbol: str, leverage: Decimal) -> None:
         value = parsing.number(leverage)
@@ -299,8 +297,11 @@ class BybitExchange(BybitMarketData):
                     raise
                 continue
             for row in rows:
-                if isinstance(row, dict) and row.get(key) == value:
+                told = row.get(key) if isinstance(row, dict) else None
+                if told == value:
                     return parsing.order(row)
+                if not isinstance(told, str):
+                    raise UnreadableAnswerError(f"the answer to {method} has a row without {key}: it may be {value}")
         return None
 
     def cancel_order(self, symbol: str, order_link_id: str) -> None:
@@ -366,6 +367,17 @@ def _listed(method: str, result: Mapping[str, Any]) -> list[Any]:
     if not isinstance(rows, list):
         raise UnreadableAnswerError(f"the answer to {method} has no list of rows")
     return rows
+
+
+def _of(symbol: str, rows: Sequence[object]) -> list[parsing.Row]:
+    """The rows of a symbol, of which alone was asked.
+
+    Raises:
+        UnreadableAnswerError: a row names no symbol, so it may be one of them.
+    """
+    if not all(isinstance(row, dict) and isinstance(row.get("symbol"), str) for row in rows):
+        raise UnreadableAnswerError(f"the exchange sent a row that cannot be read when it was asked about {symbol}")
+    return [row for row in rows if isinstance(row, dict) and row["symbol"] == symbol]
 
 
 def _is_flat(row: object) -> bool:

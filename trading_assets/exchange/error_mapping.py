@@ -13,7 +13,7 @@ class ErrorKind(StrEnum):
     """What an answer that is not a plain success means for the caller."""
 
     SUCCESS = "success"
-    """what was asked for is already so"""
+    """what was asked for is already so; only for a call that sets a state"""
     RETRY = "retry"
     """certainly not processed: it may be sent again"""
     AMBIGUOUS = "ambiguous"
@@ -50,10 +50,10 @@ ENDED = (110008, 110010)
 CODES = _table(
     {
         ErrorKind.SUCCESS: (110025, 110026, 110027, 110043, 34040),
-        ErrorKind.RETRY: (TOO_MANY_REQUESTS, 10018, 110079),
+        ErrorKind.RETRY: (TOO_MANY_REQUESTS, 10018),
         ErrorKind.AMBIGUOUS: (
             *(10000, 10014, 10016, 10019, 10403, 10404, 10429, 20003, 20006, 30001, 110072, 170001, 170005, 170007),
-            *(170032, 500000, 3100116, 3400214),
+            *(110079, 170032, 500000, 3100116, 3400214),
         ),
         ErrorKind.CLOCK: (10002,),
         ErrorKind.FATAL: (

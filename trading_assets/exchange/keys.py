@@ -20,10 +20,28 @@ _KEY, _SECRET, _TESTNET = "api_key", "api_secret", "testnet"
 
 @dataclass(frozen=True)
 class ApiKeys:
-    """Key and secret. Neither is in its repr."""
+    """Key and secret. Neither is in its repr.
+
+    Raises:
+        ConfigurationError: the secret begins like a private RSA key, and is none that can be read.
+    """
 
     key: SecretStr
     secret: SecretStr
+
+    def __post_init__(self) -> None:
+        if not self.is_rsa:
+            return
+        # In a file of variables a line's end is written as backslash and n.
+        lines = self.secret.get_secret_value().replace("\\n", "\n").strip()
+        object.__setattr__(self, "secret", SecretStr(lines))
+        try:
+            self.signature("")
+        except (IndexError, TypeError, ValueError):
+            raise ConfigurationError(
+                "BYBIT_API_SECRET begins like a private RSA key, but cannot be read as one (PEM, without a password); "
+                "its lines may be written with \\n between them"
+            ) from None
 
     @property
     def is_rsa(self) -> bool:

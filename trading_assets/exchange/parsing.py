@@ -117,6 +117,12 @@ _TRADES = (frozenset({"ContractTrade.Order", "ContractTrade.Position"}), frozens
 """Permissions of a key, each set of which lets it trade contracts."""
 _WITHDRAWS = "Wallet.Withdraw"
 
+_LONGEST_NUMBER = 64
+_LARGEST_EXPONENT = 30
+"""Of a number: more than Bybit's own ever have, and little enough to reckon with."""
+
+_LATEST_MS = 10**14
+
 Row = Mapping[str, Any]
 
 _Given = ParamSpec("_Given")
@@ -157,7 +163,7 @@ def required(row: Row, key: str) -> Decimal:
     """
     value = known(row, key)
     if value is None:
-        raise UnreadableAnswerError(f"the exchange sent {key} = {row.get(key)!r}, expected a number")
+        raise UnreadableAnswerError(f"the exchange sent {key} = {_shown(row.get(key))}, expected a number")
     return value
 
 
@@ -167,16 +173,25 @@ def known(row: Row, key: str) -> Decimal | None:
     Raises:
         UnreadableAnswerError: the text is not a number.
     """
-    text = row.get(key)
-    if text is None or text == "":
+    given = row.get(key)
+    if given is None or given == "":
         return None
     try:
-        value = Decimal(str(text))
-    except InvalidOperation:
+        written = str(given)
+        value = Decimal(written if len(written) <= _LONGEST_NUMBER else "NaN")
+    except (InvalidOperation, RecursionError, ValueError):
         value = Decimal("NaN")
-    if not value.is_finite():
-        raise UnreadableAnswerError(f"the exchange sent {key} = {text!r}, expected a number")
+    if not value.is_finite() or abs(value.adjusted()) > _LARGEST_EXPONENT:
+        raise UnreadableAnswerError(f"the exchange sent {key} = {_shown(given)}, expected a number")
     return value
+
+
+def _shown(value: object) -> str:
+    """A value as a message shows it: cut short, as it may be of any length."""
+    try:
+        return repr(value)[:_LONGEST_NUMBER]
+    except (RecursionError, ValueError):
+        return type(value).__name__
 
 
 def positive(row: Row, key: str) -> Decimal | None:
@@ -186,14 +201,61 @@ def positive(row: Row, key: str) -> Decimal | None:
 
 
 def milliseconds(row: Row, key: str) -> int:
-    """The time at `key`, 0 where there is none."""
-    return int(decimal(row, key))
+    """The time at `key`, 0 where there is none.
+
+    Raises:
+        UnreadableAnswerError: it is no time.
+    """
+    value = decimal(row, key)
+    if not 0 <= value < _LATEST_MS:
+        raise UnreadableAnswerError(f"the exchange sent {key} = {_shown(row.get(key))}, expected milliseconds")
+    return int(value)
+
+
+def moment(row: Row, key: str) -> int:
+    """The time at `key`, without which the row has no place.
+
+    Raises:
+        UnreadableAnswerError: there is none, or it is no time.
+    """
+    value = milliseconds(row, key)
+    if not value:
+        raise UnreadableAnswerError(f"the exchange sent {key} = {_shown(row.get(key))}, expected milliseconds")
+    return value
 
 
 def text(row: Row, key: str) -> str:
     """The text at `key`; Bybit's UNKNOWN is no text."""
     value = row.get(key)
-    return "" if value is None or value == "UNKNOWN" else str(value)
+    if value is None or value == "UNKNOWN":
+        return ""
+    if not isinstance(value, str | int) or isinstance(value, bool):
+        raise UnreadableAnswerError(f"the exchange sent {key} = {_shown(value)}, expected a text")
+    return str(value)
+
+
+def named(row: Row, key: str) -> str:
+    """The text at `key`, without which the row is of no use: a symbol or an id.
+
+    Raises:
+        UnreadableAnswerError: there is none.
+    """
+    value = text(row, key)
+    if not value:
+        raise UnreadableAnswerError(f"the exchange sent a row without {key}")
+    return value
+
+
+def leg(row: Row) -> int:
+    """The number of a position's leg: 0 in one-way mode, 1 (long) or 2 (short) in hedge mode.
+
+    Raises:
+        UnreadableAnswerError: the row tells none of them.
+    """
+    number = required(row, "positionIdx")
+    if number not in (0, 1, 2):
+        raise UnreadableAnswerError(f"the exchange sent positionIdx = {_shown(row.get('positionIdx'))}")
+    return int(number)
 
 
 def purpose(row: Row) -> OrderPurpose:
@@ -208,12 +270,15 @@ def purpose(row: Row) -> OrderPurpose:
 @_venue_errors
 def instrument(row: Row) -> Instrument:
     lot, price, leverage = row["lotSizeFilter"], row["priceFilter"], row["leverageFilter"]
+    kind = _CONTRACT_KINDS.get(text(row, "contractType"), ContractKind.OTHER)
+    # Only a perpetual has funding; without its interval it cannot be backtested or held.
+    funding_minutes = (required if kind is ContractKind.PERPETUAL else decimal)(row, "fundingInterval")
     return Instrument(
-        symbol=text(row, "symbol"),
+        symbol=named(row, "symbol"),
         base_coin=text(row, "baseCoin"),
         quote_coin=text(row, "quoteCoin"),
         settle_coin=text(row, "settleCoin"),
-        kind=_CONTRACT_KINDS.get(text(row, "contractType"), ContractKind.OTHER),
+        kind=kind,
         status=_CONTRACT_STATUS.get(text(row, "status"), ContractStatus.OTHER),
         is_coin=text(row, "symbolType") in _COINS,
         listed_ms=milliseconds(row, "launchTime"),
@@ -224,7 +289,7 @@ def instrument(row: Row) -> Instrument:
         min_notional=decimal(lot, "minNotionalValue"),
         max_leverage=decimal(leverage, "maxLeverage"),
         leverage_step=decimal(leverage, "leverageStep"),
-        funding_interval_min=int(decimal(row, "fundingInterval")),
+        funding_interval_min=int(funding_minutes),
         delivery_ms=milliseconds(row, "deliveryTime") or None,
     )
 
@@ -232,7 +297,7 @@ def instrument(row: Row) -> Instrument:
 @_venue_errors
 def ticker(row: Row) -> Ticker:
     return Ticker(
-        symbol=text(row, "symbol"),
+        symbol=named(row, "symbol"),
         last=required(row, "lastPrice"),
         mark=required(row, "markPrice"),
         bid=decimal(row, "bid1Price"),
@@ -240,7 +305,7 @@ def ticker(row: Row) -> Ticker:
         turnover_24h=decimal(row, "turnover24h"),
         volume_24h=decimal(row, "volume24h"),
         change_24h_pct=decimal(row, "price24hPcnt") * 100,
-        funding_rate=decimal(row, "fundingRate") if row.get("fundingRate") else None,
+        funding_rate=known(row, "fundingRate"),
         next_funding_ms=milliseconds(row, "nextFundingTime"),
     )
 
@@ -262,6 +327,8 @@ def candles(timeframe: Timeframe, rows: Sequence[Sequence[str]]) -> Candles:
     table = np.array(rows[::-1], dtype=np.float64)
     if not np.isfinite(table).all():
         raise ValueError("a candle has a field that is not a finite number")
+    if not (table[:, 0] < _LATEST_MS).all():
+        raise ValueError("a candle begins at no time")
     starts = table[:, 0].astype(np.int64)
     return Candles(timeframe, starts, *(np.ascontiguousarray(table[:, column]) for column in range(1, 7)))
 
@@ -280,15 +347,16 @@ def stream_candles(message: Row) -> list[StreamedCandle]:
         values = tuple(float(row[name]) for name in ("open", "high", "low", "close", "volume", "turnover"))
         if not all(map(math.isfinite, values)):
             raise ValueError("a candle has a field that is not a finite number")
-        found.append((str(message["topic"]), int(row["start"]), values, int(message["ts"])))  # type: ignore[arg-type]
+        at, told = moment(row, "start"), moment(message, "ts")
+        found.append((str(message["topic"]), at, values, told))  # type: ignore[arg-type]
     return found
 
 
 @_venue_errors
 def funding(rows: Sequence[Row]) -> Funding:
     """Rows, newest first, as ascending arrays."""
-    times = np.array([int(row["fundingRateTimestamp"]) for row in reversed(rows)], dtype=np.int64)
-    rates = np.array([float(decimal(row, "fundingRate")) for row in reversed(rows)], dtype=np.float64)
+    times = np.array([int(required(row, "fundingRateTimestamp")) for row in reversed(rows)], dtype=np.int64)
+    rates = np.array([float(required(row, "fundingRate")) for row in reversed(rows)], dtype=np.float64)
     return Funding(times, rates)
 
 
@@ -315,7 +383,7 @@ def _free_of_settle_coin(row: Row) -> Decimal | None:
     Source: Bybit's page on the wallet balance, walletBalance - totalPositionIM - totalOrderIM - locked - bonus.
     """
     for coin in row["coin"]:
-        if text(coin, "coin") == SETTLE_COIN:
+        if coin["coin"] == SETTLE_COIN:
             balance, positions, orders = (
                 known(coin, key) for key in ("walletBalance", "totalPositionIM", "totalOrderIM")
             )
@@ -326,20 +394,21 @@ def _free_of_settle_coin(row: Row) -> Decimal | None:
 
 
 def is_flat(row: Row) -> bool:
-    """Whether a row of the position list says that nothing is open: its size is 0, or every field is empty.
+    """Whether a row of the position list says that nothing is open: its size is 0, or size and side are both empty.
 
     Raises:
         UnreadableAnswerError: the row tells no size.
     """
-    if "size" not in row:
+    size = known(row, "size")
+    if size is None and (row.get("size") is None or row.get("side") not in ("", "None")):
         raise UnreadableAnswerError("the exchange sent a position without its size")
-    return decimal(row, "size") == 0
+    return not size
 
 
 @_venue_errors
 def position(row: Row) -> Position:
     return Position(
-        symbol=text(row, "symbol"),
+        symbol=named(row, "symbol"),
         side=Side(text(row, "side")),
         size=required(row, "size"),
         entry_price=required(row, "avgPrice"),
@@ -350,7 +419,7 @@ def position(row: Row) -> Position:
         liquidation_price=positive(row, "liqPrice"),
         stop_loss=positive(row, "stopLoss"),
         take_profit=positive(row, "takeProfit"),
-        position_idx=int(row.get("positionIdx") or 0),
+        position_idx=leg(row),
         opened_ms=milliseconds(row, "createdTime"),
         updated_ms=milliseconds(row, "updatedTime"),
     )
@@ -361,14 +430,14 @@ def order(row: Row) -> Order:
     refused = text(row, "rejectReason")
     refused = "" if refused in _NOT_REJECTED else refused
     return Order(
-        symbol=text(row, "symbol"),
-        order_id=text(row, "orderId"),
+        symbol=named(row, "symbol"),
+        order_id=named(row, "orderId"),
         order_link_id=text(row, "orderLinkId"),
         side=Side(text(row, "side")),
         status=_ORDER_STATUS.get(text(row, "orderStatus"), OrderStatus.OTHER),
         purpose=purpose(row),
         qty=required(row, "qty"),
-        filled_qty=decimal(row, "cumExecQty"),
+        filled_qty=required(row, "cumExecQty"),
         average_price=positive(row, "avgPrice"),
         fee=_fee(row),
         reduce_only=bool(row.get("reduceOnly")),
@@ -384,31 +453,32 @@ def order(row: Row) -> Order:
 
 @_venue_errors
 def execution(row: Row) -> Execution:
+    kind = FILL_KINDS.get(text(row, "execType"), FillKind.OTHER)
     return Execution(
-        exec_id=text(row, "execId"),
-        symbol=text(row, "symbol"),
+        exec_id=named(row, "execId"),
+        symbol=named(row, "symbol"),
         order_id=text(row, "orderId"),
         order_link_id=text(row, "orderLinkId"),
         side=Side(text(row, "side")),
-        kind=FILL_KINDS.get(text(row, "execType"), FillKind.OTHER),
+        kind=kind,
         exec_type=text(row, "execType"),
         price=required(row, "execPrice"),
         qty=required(row, "execQty"),
         value=decimal(row, "execValue"),
-        fee=decimal(row, "execFee"),
+        fee=(required if kind in (FillKind.TRADE, FillKind.FUNDING) else decimal)(row, "execFee"),
         fee_rate=decimal(row, "feeRate"),
         is_maker=bool(row.get("isMaker")),
         closed_size=decimal(row, "closedSize"),
         purpose=purpose(row),
-        time_ms=milliseconds(row, "execTime"),
+        time_ms=moment(row, "execTime"),
     )
 
 
 @_venue_errors
 def closed_pnl(row: Row) -> ClosedPnl:
     return ClosedPnl(
-        symbol=text(row, "symbol"),
-        order_id=text(row, "orderId"),
+        symbol=named(row, "symbol"),
+        order_id=named(row, "orderId"),
         side=Side(text(row, "side")),
         qty=required(row, "closedSize"),
         entry_price=decimal(row, "avgEntryPrice"),
@@ -418,7 +488,7 @@ def closed_pnl(row: Row) -> ClosedPnl:
         close_fee=decimal(row, "closeFee"),
         kind=FILL_KINDS.get(text(row, "execType"), FillKind.OTHER),
         created_ms=milliseconds(row, "createdTime"),
-        updated_ms=milliseconds(row, "updatedTime"),
+        updated_ms=moment(row, "updatedTime"),
     )
 
 
@@ -446,17 +516,17 @@ _TRANSACTIONS = {
 def transaction(row: Row) -> Transaction:
     word = text(row, "type")
     return Transaction(
-        transaction_id=row["id"],
+        transaction_id=named(row, "id"),
         kind=_TRANSACTIONS.get(word, TransactionKind.OTHER),
         word=word,
-        coin=text(row, "currency"),
+        coin=named(row, "currency"),
         symbol=text(row, "symbol"),
         change=required(row, "change"),
         balance=required(row, "cashBalance"),
         fee=decimal(row, "fee"),
         funding=decimal(row, "funding"),
         order_id=text(row, "orderId"),
-        time_ms=milliseconds(row, "transactionTime"),
+        time_ms=moment(row, "transactionTime"),
     )
 
 
@@ -482,8 +552,7 @@ def account_shape(info: Row, user_id: str | None, legs: Sequence[Row]) -> Accoun
 
 def position_mode(legs: Sequence[Row]) -> PositionMode:
     """The mode that the rows of one symbol show: legs have numbers, a one-way position has 0."""
-    hedged = any(row.get("positionIdx") in (1, 2) for row in legs)
-    return PositionMode.HEDGE if hedged else PositionMode.ONE_WAY
+    return PositionMode.HEDGE if {leg(row) for row in legs} - {0} else PositionMode.ONE_WAY
 
 
 @_venue_errors

@@ -88,12 +88,12 @@ class BybitCandleStream(StreamSupervisor):
         at = message.rfind(_STAMP) + len(_STAMP)
         digits = message[at : at + 13]
         if digits.isdigit():
-            self.venue_ms = max(self.venue_ms, int(digits))
+            self.venue_ms = int(digits)  # no maximum: a clock that was ahead for a moment would stop it
         if _CONFIRMED not in message:
             return
         try:
             found = parsing.stream_candles(json.loads(message))
-        except (ValueError, ExchangeError):
+        except (ValueError, RecursionError, ExchangeError):
             self.counts.malformed += 1
             return
         for topic, start_ms, values, venue_ms in found:
@@ -128,7 +128,7 @@ class _Subscription:
         """An answer. A refused request may hold one bad symbol: its topics are asked for again, one by one."""
         try:
             answer = json.loads(message)
-        except ValueError:
+        except (ValueError, RecursionError):
             return
         if not isinstance(answer, dict) or answer.get("op") != "subscribe":
             return

@@ -56,10 +56,25 @@ _RAISED_ON_ANSWER = (
 )
 """What pybit raises once it has a response: its own errors, and others where the answer is not an envelope."""
 
+_BY_KIND: dict[ErrorKind, type[ExchangeError]] = {
+    ErrorKind.AMBIGUOUS: AmbiguousOutcomeError,
+    ErrorKind.PRICE: PriceRefusedError,
+    ErrorKind.RULES: RulesChangedError,
+    ErrorKind.BALANCE: InsufficientBalanceError,
+    ErrorKind.UNAVAILABLE: SymbolUnavailableError,
+    ErrorKind.REJECTED: OrderRejectedError,
+}
+"""Errors of the kinds about which there is nothing to add."""
+
 READ_ATTEMPTS = 4
 FIRST_BACKOFF_S = 0.25
 LONGEST_WAIT_S = 60.0
 """A read that must wait longer than this (a ban) fails at once."""
+
+LARGEST_BODY = 32 * 1024**2
+"""Bytes of an answer, unpacked; Bybit's largest is about 1 MB."""
+
+_LATEST_MS = 10**14
 
 LONGEST_WRITE_WAIT_S = 5.0
 """A write that gets no permit within this time was not sent."""
@@ -154,11 +169,14 @@ class Transport:
             ClockSkewError: the venue refuses the local clock's time.
             ExchangeFatalError, OrderRejectedError and their kin: the venue said no.
         """
+        return self._repeated(method, params, sets_state=False)
+
+    def _repeated(self, method: str, params: Mapping[str, object], *, sets_state: bool) -> tuple[dict[str, Any], int]:
         may_reconnect = self._reconnect is not None
         for attempt in range(READ_ATTEMPTS):
             url = self._url
             try:
-                return self._once(method, params, LONGEST_WAIT_S)
+                return self._once(method, params, LONGEST_WAIT_S, sets_state=sets_state)
             except (AmbiguousOutcomeError, NotSentError) as error:
                 if isinstance(error, RateLimitedError) and error.retry_after_s > LONGEST_WAIT_S:
                     raise
@@ -186,8 +204,8 @@ class Transport:
         return self._once(method, params, LONGEST_WRITE_WAIT_S)[0]
 
     def write_idempotent(self, method: str, **params: object) -> dict[str, Any]:
-        """A call that has the same effect however often it is made; tried like a read."""
-        return self.read(method, **params)
+        """A call that has the same effect however often it is made; tried like a read. "Not modified" is success."""
+        return self._repeated(method, params, sets_state=True)[0]
 
     def close(self) -> None:
         """Close every session that no call is using."""
@@ -196,13 +214,15 @@ class Transport:
         for session in idle:
             session.http.client.close()
 
-    def _once(self, method: str, params: Mapping[str, object], patience_s: float) -> tuple[dict[str, Any], int]:
+    def _once(
+        self, method: str, params: Mapping[str, object], patience_s: float, *, sets_state: bool = False
+    ) -> tuple[dict[str, Any], int]:
         limits = limits_for(method, self._connection.account)
         permit = self._permit(method, limits, patience_s)
         session = self._take()
         refused_s = None
         try:
-            return self._call(session, method, params)
+            return self._call(session, method, params, sets_state=sets_state)
         except RateLimitedError as error:
             refused_s = error.retry_after_s if error.code == TOO_MANY_REQUESTS else None
             raise
@@ -235,7 +255,9 @@ class Transport:
                 return found
             waited_s += wait_s
 
-    def _call(self, session: _Session, method: str, params: Mapping[str, object]) -> tuple[dict[str, Any], int]:
+    def _call(
+        self, session: _Session, method: str, params: Mapping[str, object], *, sets_state: bool
+    ) -> tuple[dict[str, Any], int]:
         send = getattr(session.http, method)
         answer: object = None
         try:
@@ -257,50 +279,39 @@ class Transport:
         if type(code) is not int:  # `false` would count as 0
             raise AmbiguousOutcomeError(f"{method}: the answer is not Bybit's envelope", code=response.status_code)
         if code != 0:
-            self._raise_unless_done(method, code, str(envelope.get("retMsg", "")), response.headers)
-            return {}, 0
+            message = envelope.get("retMsg")
+            refusal = self._from_code(method, code, message if isinstance(message, str) else "", response.headers)
+            if refusal is None and sets_state:
+                return {}, 0
+            raise refusal or AmbiguousOutcomeError(f"{method}: not modified (Bybit code {code})", code=code)
         result, told_ms = envelope.get("result"), envelope.get("time")
         if not isinstance(result, dict):
             raise AmbiguousOutcomeError(
                 f"{method}: the answer has {type(result).__name__} in place of a result", code=response.status_code
             )
-        return result, told_ms if type(told_ms) is int else 0
+        return result, told_ms if type(told_ms) is int and 0 <= told_ms < _LATEST_MS else 0
 
-    def _raise_unless_done(self, method: str, code: int, message: str, headers: Mapping[str, str]) -> None:
-        """Raise what a `retCode` other than 0 means; nothing where what was asked for is so already."""
+    def _from_code(self, method: str, code: int, message: str, headers: Mapping[str, str]) -> ExchangeError | None:
+        """What a `retCode` other than 0 means; None where what a call sets is so already."""
         keys = self._connection.keys
         text = f"{method}: {keys.removed_from(message) if keys else message} (Bybit code {code})"
         match kind_of_code(code, message):
             case ErrorKind.SUCCESS:
-                return
+                return None
             case ErrorKind.RETRY:
-                raise RateLimitedError(text, code=code, retry_after_s=_until_reset(headers))
-            case ErrorKind.AMBIGUOUS:
-                raise AmbiguousOutcomeError(text, code=code)
+                return RateLimitedError(text, code=code, retry_after_s=_until_reset(headers))
             case ErrorKind.CLOCK:
                 self._clock_refused()
-                raise ClockSkewError(
-                    f"{text}; the local clock differs from the exchange's: synchronise it (NTP)", code=code
-                )
+                text += "; the local clock differs from the exchange's: synchronise it (NTP)"
+                return ClockSkewError(text, code=code)
             case ErrorKind.FATAL:
                 advice = ADVICE.get(code, "check the API key, its permissions and its venue")
-                raise ExchangeFatalError(f"{text}; {advice}", code=code)
+                return ExchangeFatalError(f"{text}; {advice}", code=code)
             case ErrorKind.SHAPE:
-                raise AccountShapeError(
-                    f"{text}; this system trades in one-way mode: close positions and orders, then trading-assets "
-                    "accounts prepare",
-                    code=code,
-                )
-            case ErrorKind.PRICE:
-                raise PriceRefusedError(text, code=code)
-            case ErrorKind.RULES:
-                raise RulesChangedError(text, code=code)
-            case ErrorKind.BALANCE:
-                raise InsufficientBalanceError(text, code=code)
-            case ErrorKind.UNAVAILABLE:
-                raise SymbolUnavailableError(text, code=code)
-            case ErrorKind.REJECTED:
-                raise OrderRejectedError(text, code=code)
+                text += "; close positions and orders, then run trading-assets accounts prepare"
+                return AccountShapeError(f"{text}: this system trades in one-way mode", code=code)
+            case kind:
+                return _BY_KIND[kind](text, code=code)
 
     def _from_status(self, method: str, response: requests.Response) -> ExchangeError:
         status = response.status_code
@@ -364,16 +375,39 @@ class Transport:
         session = _Session(http, url)
 
         def keep(response: requests.Response, *_: object, **__: object) -> None:
+            _read_body(response)
             session.response = response
 
         http.client.hooks["response"].append(keep)
+        # A signed request goes to the venue alone: an answer that sends it elsewhere is the answer.
+        http.client.get_redirect_target = lambda _: None
         return session
+
+
+def _read_body(response: requests.Response) -> None:
+    """Read the body, unpacked, before `requests` does: it would read one of any size.
+
+    Raises:
+        requests.RequestException: the connection broke, or the body is larger than `LARGEST_BODY`.
+    """
+    parts, length = [], 0
+    for part in response.iter_content(64 * 1024):
+        parts.append(part)
+        length += len(part)
+        if length > LARGEST_BODY:
+            response.close()
+            raise requests.exceptions.ContentDecodingError(f"the answer is larger than {LARGEST_BODY} bytes")
+    response._content = b"".join(parts)
 
 
 def _granted(response: requests.Response | None) -> int | None:
     """The endpoint's limit, where the answer tells it."""
     told = response.headers.get("X-Bapi-Limit", "") if response is not None else ""
-    return int(told) if told.isdigit() else None
+    return int(told) if _is_number(told) else None
+
+
+def _is_number(header: str) -> bool:
+    return header.isascii() and header.isdigit() and len(header) < 16
 
 
 def _json(response: requests.Response) -> dict[str, Any]:
@@ -408,6 +442,6 @@ def _reason(error: requests.RequestException) -> str:
 def _until_reset(headers: Mapping[str, str]) -> float:
     """Seconds until the limit's reset, 1 where the venue does not say."""
     stamp = headers.get("X-Bapi-Limit-Reset-Timestamp")
-    if stamp is None or not stamp.isdigit():
+    if stamp is None or not _is_number(stamp):
         return 1.0
     return min(max(int(stamp) / 1000 - time.time(), 0.05), 10.0)

@@ -106,6 +106,24 @@ def recorded_closings(connection: sa.Connection, order_ids: Sequence[str]) -> di
     return found
 
 
+def closings_of(
+    connection: sa.Connection, account: str, symbols: Collection[str], since_ms: int
+) -> dict[str, list[Closing]]:
+    """Return the rows of the closings of these symbols at or after a time, by order id."""
+    ids: list[str] = []
+    for part in _parts(sorted(symbols)):
+        statement = sa.select(closings.c.order_id).where(
+            closings.c.account == account, closings.c.symbol.in_(part), closings.c.closed_ms >= since_ms
+        )
+        ids += connection.execute(statement.distinct()).scalars().all()
+    return recorded_closings(connection, ids)
+
+
+def fees_of(connection: sa.Connection, exec_ids: Sequence[str]) -> Decimal:
+    """Return the sum of the fees of these executions in the ledger, funding included, USD."""
+    return sum((fee for *_, fee in _fill_totals(connection, exec_ids).values()), Decimal(0))
+
+
 def add_closing(connection: sa.Connection, account: str, closing: Closing) -> None:
     """Add a row of a closing order: all of it, or what has been added to it since."""
     values = {field.name: getattr(closing, field.name) for field in fields(Closing)}
@@ -115,7 +133,7 @@ def add_closing(connection: sa.Connection, account: str, closing: Closing) -> No
 def trades(
     connection: sa.Connection, account: str, symbols: Collection[str], since_ms: int
 ) -> dict[str, list[sa.RowMapping]]:
-    """Return what moved the positions of these symbols at or after a time, in the ledger: rows of `fills`, by symbol."""
+    """Return what moved the positions of these symbols at or after a time: rows of `fills`, by symbol."""
     moved = [kind.value for kind in FillKind if kind not in (FillKind.FUNDING, FillKind.OTHER)]
     found: dict[str, list[sa.RowMapping]] = {}
     for part in _parts(sorted(symbols)):
@@ -199,6 +217,12 @@ def add_equity(connection: sa.Connection, account: str, wallet: Wallet, time_ms:
             time_ms=time_ms,
         )
     )
+
+
+def newest_equity(connection: sa.Connection, account: str) -> Decimal:
+    """Return the equity of the newest snapshot, USD; 0 before the first."""
+    newest = _newest_equity(connection, account)
+    return Decimal(0) if newest is None else Decimal(newest.equity)
 
 
 def newest_equity_ms(connection: sa.Connection, account: str) -> int | None:

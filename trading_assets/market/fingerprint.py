@@ -26,11 +26,6 @@ _COLUMN = np.uint64(0x9E3779B185EBCA87)
 _SHIFT = np.uint64(32)
 
 
-def content_hash(rows: Candles | Funding) -> str:
-    """16 hexadecimal digits for all rows; see `window_hashes`."""
-    return window_hashes(rows, np.array([0]), np.array([len(rows)]))[0]
-
-
 def window_hashes(rows: Candles | Funding, low: IntArray, high: IntArray) -> list[str]:
     """16 hexadecimal digits for each window rows[low:high], of the bytes of every column in it.
 

@@ -7,19 +7,20 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol
 
+import numpy as np
 import pandas as pd
 
 from trading_assets.core.candles import Candles, Funding
+from trading_assets.core.errors import DataError
 from trading_assets.core.ports import MarketData
 from trading_assets.core.strategy_data import DataNeeds, StrategyData
 from trading_assets.core.timeframes import WARM_UP_BARS, Timeframe, as_of_ms, floor_ms
 from trading_assets.market import lookback as depth
-from trading_assets.market.resample import resample
 from trading_assets.market.store import CandleRequest, CandleStore
 
 Loader = Callable[[str, Timeframe, DataNeeds], StrategyData]
 
-OfHour = Callable[[int], StrategyData]
+DataByHour = Callable[[int], StrategyData]
 """Gives a coin's data as of the end of an hour."""
 
 
@@ -67,6 +68,32 @@ def load_strategy_data(
     return StrategyData(symbol, own, read(symbol, needs.candles), read(store.btc, needs.btc), funding)
 
 
+def resample(candles: Candles, timeframe: Timeframe, closed_by_ms: int) -> Candles:
+    """Candles of `timeframe` that had ended at `closed_by_ms`; missing minutes of the input are not counted.
+
+    Raises:
+        DataError: `timeframe` is not a multiple of the input's.
+    """
+    if timeframe.ms % candles.timeframe.ms:
+        raise DataError(f"{timeframe.value} is not a multiple of {candles.timeframe.value}")
+    candles = candles.closed_by(closed_by_ms - closed_by_ms % timeframe.ms)
+    if not len(candles):
+        return Candles.empty(timeframe)
+    slots = candles.start_ms // timeframe.ms
+    starts = np.flatnonzero(np.diff(slots, prepend=slots[0] - 1))
+    ends = np.append(starts[1:], len(slots)) - 1
+    return Candles(
+        timeframe,
+        slots[starts] * timeframe.ms,
+        candles.open[starts],
+        np.maximum.reduceat(candles.high, starts),
+        np.minimum.reduceat(candles.low, starts),
+        candles.close[ends],
+        np.add.reduceat(candles.volume, starts),
+        np.add.reduceat(candles.turnover, starts),
+    )
+
+
 def stored_candles(symbol: str, timeframe: Timeframe, needs: DataNeeds, btc: str) -> list[tuple[str, str]]:
     """Stored candles that a backtest reads, as (timeframe's value, symbol): its own first.
 
@@ -89,18 +116,18 @@ def hour_loader(store: CandleReader, hour_ms: int) -> Loader:
     return load
 
 
-def open_coin(
+def open_strategy_data(
     store: CandleStore, symbol: str, timeframe: Timeframe, needs: DataNeeds, hours_ms: Sequence[int]
-) -> OfHour:
+) -> DataByHour:
     """What each of the ascending hours needs of one coin, read of the store once for all of them.
 
     Each hour gets what `hour_loader` would give it: the same candles, and none after its as-of.
     """
-    held = HeldReads(store, as_of_ms(hours_ms[-1]))
+    held = CachedReader(store, as_of_ms(hours_ms[-1]))
     return lambda hour_ms: hour_loader(held, hour_ms)(symbol, timeframe, needs)
 
 
-def sized(of_hour: OfHour, max_prices: Mapping[int, float]) -> OfHour:
+def with_max_prices(of_hour: DataByHour, max_prices: Mapping[int, float]) -> DataByHour:
     """The same data with `max_price`, by hour (UTC ms); none where an hour has none."""
 
     def with_max_price(hour_ms: int) -> StrategyData:
@@ -118,7 +145,7 @@ def max_prices_by_symbol(scan: pd.DataFrame) -> dict[str, dict[int, float]]:
     return found
 
 
-class HeldReads:
+class CachedReader:
     """Reads of a range of hours, in memory. The first hour reads farthest back, so its reads serve the later ones.
 
     `end_ms` is the end of the range: nothing after it is read.

@@ -19,7 +19,7 @@ UNFINISHED = "unfinished"
 
 
 @dataclass(frozen=True)
-class Limits:
+class QualityLimits:
     """What is borne. Attributes are those of the settings of the same names."""
 
     min_candle_coverage_pct: float
@@ -27,12 +27,12 @@ class Limits:
     max_candle_jump_pct: float
 
     @classmethod
-    def of(cls, settings: Settings) -> Self:
+    def from_settings(cls, settings: Settings) -> Self:
         return cls(settings.min_candle_coverage_pct, settings.max_candle_age_bars, settings.max_candle_jump_pct)
 
 
 def faults(
-    held: Candles, low: IntArray, high: IntArray, end_ms: IntArray, reach_ms: int, now_ms: int, limits: Limits
+    held: Candles, low: IntArray, high: IntArray, end_ms: IntArray, reach_ms: int, now_ms: int, limits: QualityLimits
 ) -> list[str | None]:
     """What is wrong with each window held[low:high], which should reach from `reach_ms` before its end to its end.
 
@@ -72,14 +72,14 @@ def faults(
     return ["; ".join(texts) or None for texts in found]
 
 
-def fault_now(held: Candles, end_ms: int, limits: Limits) -> str | None:
+def fault_now(held: Candles, end_ms: int, limits: QualityLimits) -> str | None:
     """What is wrong with all candles held at `end_ms`, or None."""
     windows = np.array([0]), np.array([len(held)]), np.array([end_ms - end_ms % held.timeframe.ms])
     first = int(held.start_ms[0]) if len(held) else end_ms
     return faults(held, *windows, reach_ms=end_ms - first, now_ms=end_ms, limits=limits)[0]
 
 
-def _bad_rows(held: Candles, now_ms: int, limits: Limits) -> Iterator[tuple[str, BoolArray, int]]:
+def _bad_rows(held: Candles, now_ms: int, limits: QualityLimits) -> Iterator[tuple[str, BoolArray, int]]:
     """Each fault of single candles that occurs at all: its name, where, and 1 where it is one of a candle to the one
     before."""
     if not len(held):

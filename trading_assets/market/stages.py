@@ -6,7 +6,7 @@ backtests are not the business of this module.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,16 +20,14 @@ from trading_assets.core.timeframes import DAY_MS, HOUR_MS, Timeframe, as_of_ms
 from trading_assets.market import lookback as depth
 from trading_assets.market import universe
 from trading_assets.market.fingerprint import window_hashes
-from trading_assets.market.quality import Limits, faults
-from trading_assets.market.store import CandleStore, Span, union
-
-Progress = Callable[[int, int], None]
+from trading_assets.market.quality import QualityLimits, faults
+from trading_assets.market.store import CandleStore, Progress, Span, union
 
 FETCH_WORKERS = 4
 
 
 @dataclass(frozen=True)
-class ScanOfHours:
+class HourlyScans:
     """Rows of `market_scan`, and for each hour the symbols dropped by reason."""
 
     rows: pd.DataFrame
@@ -42,7 +40,7 @@ def scan_hours(
     hours_ms: Sequence[int],
     settings: Settings,
     progress: Progress | None = None,
-) -> ScanOfHours:
+) -> HourlyScans:
     """Scan each hour from the hourly candles of the 24 hours before its as-of.
 
     Raises:
@@ -51,7 +49,7 @@ def scan_hours(
     """
     instruments = list(source.instruments())
     if not hours_ms:
-        return ScanOfHours(MARKET_SCAN.empty(), {})
+        return HourlyScans(MARKET_SCAN.empty(), {})
     start, end = as_of_ms(min(hours_ms)) - DAY_MS, as_of_ms(max(hours_ms))
     # What is eligible at the last hour was so before, or was not yet listed.
     symbols = [coin.symbol for coin in universe.eligible(instruments, end, settings.symbols.settle_coin)[0]]
@@ -64,7 +62,7 @@ def scan_hours(
     hourly = {symbol: store.read(symbol, Timeframe.M60, start, end) for symbol in symbols}
     results = universe.scan(hours_ms, hourly, instruments, settings)
     rows = pd.DataFrame([row for result in results for row in result.rows], columns=MARKET_SCAN.columns)
-    return ScanOfHours(
+    return HourlyScans(
         MARKET_SCAN.conform(rows), {hour: result.dropped for hour, result in zip(hours_ms, results, strict=True)}
     )
 
@@ -84,7 +82,7 @@ def fill_candles(
     timeframe: Timeframe,
     symbols_by_hour: Mapping[int, Sequence[str]],
     strategies: Sequence[depth.HasNeeds],
-    limits: Limits,
+    limits: QualityLimits,
     progress: Progress | None = None,
 ) -> pd.DataFrame:
     """Fetch what the store lacks of each hour's symbols (and BTC's) and tell what it holds and what is wrong with it.
@@ -125,7 +123,9 @@ def _spans(hours_ms: Sequence[int], reach_ms: int) -> list[Span]:
     return union([(as_of_ms(hour) - reach_ms, as_of_ms(hour)) for hour in hours_ms])
 
 
-def _coverage(held: Candles, hours_ms: IntArray, reach_ms: int, now_ms: int, limits: Limits) -> dict[str, object]:
+def _coverage(
+    held: Candles, hours_ms: IntArray, reach_ms: int, now_ms: int, limits: QualityLimits
+) -> dict[str, object]:
     """Columns of `candle_coverage` for each hour, from candles of all of them."""
     step, ends = held.timeframe.ms, hours_ms + HOUR_MS
     low = np.searchsorted(held.start_ms, ends - reach_ms)

@@ -95,9 +95,7 @@ def scan(
     coins, never = eligible(instruments, int(as_of.max()), settings.symbols.settle_coin)
     figures = [_figures(hourly[coin.symbol], as_of) for coin in coins]
     return [
-        _scan_of_hour(
-            hour, [(coin, of_coin[at]) for coin, of_coin in zip(coins, figures, strict=True)], never, settings
-        )
+        _scan_hour(hour, [(coin, of_coin[at]) for coin, of_coin in zip(coins, figures, strict=True)], never, settings)
         for at, hour in enumerate(hours_ms)
     ]
 
@@ -123,7 +121,7 @@ def _figures(candles: Candles, as_of: IntArray) -> list[_Figures | None]:
     return found
 
 
-def _scan_of_hour(
+def _scan_hour(
     hour_ms: int, coins: Iterable[tuple[Instrument, _Figures | None]], never: Dropped, settings: Settings
 ) -> ScanResult:
     as_of = as_of_ms(hour_ms)

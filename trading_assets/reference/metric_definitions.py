@@ -165,7 +165,7 @@ BACKTEST = Chapter(
             "score of these trades",
             "",
             _OWN,
-            parameter_choice.choose,
+            parameter_choice.choose_parameters,
             f"Decides the parameter set, of those with {significance.MIN_TRADES} such trades if there are any.",
         ),
         Metric("in_sample_pnl", "sum(pnl of these trades)", "USD", _OWN, metrics.metrics),
@@ -176,12 +176,16 @@ BACKTEST = Chapter(
             "count(parameter sets tried of the strategy)",
             "",
             _OWN,
-            parameter_choice.tried,
+            parameter_choice.trials_from,
             "On one coin and timeframe. `configurations_traded` counts those whose equity ever changed.",
         ),
-        Metric("configurations_traded", "count(sets with sharpe_ratio <> 0)", "", _OWN, parameter_choice.tried),
-        Metric("sharpe_mean", "mean(sharpe_ratio of the sets that traded)", "a year", _OWN, parameter_choice.tried),
-        Metric("sharpe_spread", "std(sharpe_ratio of the sets that traded)", "a year", _OWN, parameter_choice.tried),
+        Metric("configurations_traded", "count(sets with sharpe_ratio <> 0)", "", _OWN, parameter_choice.trials_from),
+        Metric(
+            "sharpe_mean", "mean(sharpe_ratio of the sets that traded)", "a year", _OWN, parameter_choice.trials_from
+        ),
+        Metric(
+            "sharpe_spread", "std(sharpe_ratio of the sets that traded)", "a year", _OWN, parameter_choice.trials_from
+        ),
         Metric(
             "p_value",
             f"(1 + count(t* >= t)) / (1 + {significance.RESAMPLES})",

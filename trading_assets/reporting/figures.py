@@ -14,7 +14,7 @@ from trading_assets.backtesting.metrics import moments, profit_factor, win_rate
 from trading_assets.backtesting.significance import deflated_sharpe
 from trading_assets.core.candles import FloatArray, IntArray
 from trading_assets.core.timeframes import DAY_MS, HOUR_MS, to_datetime
-from trading_assets.reporting.forward_test import OPEN, FollowedTrade
+from trading_assets.reporting.forward_test import OPEN, ForwardTrade
 
 _HOURS_PER_YEAR = 365 * 24
 
@@ -104,12 +104,18 @@ def figures(curve: Curve, trades: pd.DataFrame, exposure: FloatArray) -> Figures
     )
 
 
-def trades_frame(trades: Sequence[FollowedTrade]) -> pd.DataFrame:
+def trades_frame(trades: Sequence[ForwardTrade]) -> pd.DataFrame:
     """One row a trade, columns `TRADE_COLUMNS`."""
     rows = [
         (
-            *(trade.entry_ms, trade.exit_ms, trade.follow.symbol, trade.follow.timeframe, trade.follow.strategy),
-            *(trade.follow.parameters, trade.follow.hour_ms, "LONG" if trade.direction > 0 else "SHORT"),
+            *(
+                trade.entry_ms,
+                trade.exit_ms,
+                trade.selection.symbol,
+                trade.selection.timeframe,
+                trade.selection.strategy,
+            ),
+            *(trade.selection.parameters, trade.selection.hour_ms, "LONG" if trade.direction > 0 else "SHORT"),
             *(trade.entry_price, trade.exit_price, trade.size, trade.fees, trade.slippage, trade.funding, trade.pnl),
             *(trade.reason, trade.confidence),
         )

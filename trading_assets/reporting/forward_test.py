@@ -1,13 +1,13 @@
-"""From selections to the trades they lead to, out of sample: signals from the as-of on, each followed to its end.
+"""Forward test: the trades of selections on candles that the selection had not seen.
 
-Which of these trades an account takes is the business of `portfolio_walk`. An hour's trades are computed from what was
-known at the end of the hour after it, by the very functions of the live finder and of the backtest engine.
+Signals count from the as-of on, and each trade is simulated to its end, by the functions of the live finder and of the
+backtest engine. Which of these trades an account takes, `portfolio_simulation` decides.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import NamedTuple
@@ -20,7 +20,8 @@ from trading_assets.core.candles import Candles, FloatArray, Funding
 from trading_assets.core.errors import TradingAssetsError
 from trading_assets.core.timeframes import HOUR_MS, LIVE_BARS, Timeframe, as_of_ms
 from trading_assets.market import lookback as depth
-from trading_assets.market.loading import CandleReader, HeldReads, load_strategy_data
+from trading_assets.market.loading import CachedReader, CandleReader, load_strategy_data
+from trading_assets.market.store import Progress
 from trading_assets.strategies.registry import make_strategy
 
 STOP, TARGET, OPEN = "stop", "target", "open"
@@ -32,8 +33,8 @@ _BLOCK_BARS = 1024
 """Candles of trades are read in spans of two blocks, so that they also serve the next trade."""
 
 
-class Follow(NamedTuple):
-    """What was chosen of a coin in an hour, and is followed from its as-of to the next one.
+class SelectedStrategy(NamedTuple):
+    """The strategy that was chosen for a coin in an hour; it trades from its as-of to the next one.
 
     Above `max_price` (USDT) no order of a position's size is accepted.
     """
@@ -47,12 +48,12 @@ class Follow(NamedTuple):
 
     @property
     def end_ms(self) -> int:
-        """End of the hour in which it is followed. A bar that closes then still belongs to it; see `follow_all`."""
+        """End of the hour in which it trades. A bar that closes then still belongs to it; see `run_forward_tests`."""
         return as_of_ms(self.hour_ms) + HOUR_MS
 
 
 @dataclass(frozen=True, slots=True)
-class FollowedTrade:
+class ForwardTrade:
     """A trade by the rules of `backtesting.engine`, as if the account had been free to take it. Money in USD.
 
     Attributes:
@@ -69,7 +70,7 @@ class FollowedTrade:
         first_mark_ms: the first of these hours.
     """
 
-    follow: Follow
+    selection: SelectedStrategy
     entry_ms: int
     exit_ms: int
     direction: int
@@ -92,7 +93,7 @@ class FollowedTrade:
         return self.reason != OPEN
 
     def mark_at(self, time_ms: int) -> float:
-        """Price at the last whole hour of its life at or before a time; its entry price before the first."""
+        """Price at the last whole hour of its simulator at or before a time; its entry price before the first."""
         index = (time_ms - self.first_mark_ms) // HOUR_MS
         return (
             float(self.marks[min(index, len(self.marks) - 1)]) if index >= 0 and len(self.marks) else self.entry_price
@@ -104,58 +105,58 @@ class FollowedTrade:
 
 
 @dataclass(frozen=True)
-class Followed:
-    """Trades of each follow, in order of entry, and why a follow could not be followed."""
+class ForwardTestResult:
+    """Trades of each selection, in order of entry, and the reason of each selection that failed."""
 
-    trades: Mapping[Follow, Sequence[FollowedTrade]]
-    failures: Mapping[Follow, str]
+    trades: Mapping[SelectedStrategy, Sequence[ForwardTrade]]
+    failures: Mapping[SelectedStrategy, str]
 
-    def of(self, follows: Iterable[Follow]) -> list[FollowedTrade]:
-        """All trades of some follows, in the order in which the finder meets them: by time, hour and symbol.
+    def of(self, selections: Iterable[SelectedStrategy]) -> list[ForwardTrade]:
+        """All trades of some selections, in the order in which the finder meets them: by time, hour and symbol.
 
         As live, a bar on which two selections decide with the same strategy is one signal, the earlier selection's.
         """
-        found = [trade for follow in follows for trade in self.trades.get(follow, ())]
-        found.sort(key=lambda trade: (trade.entry_ms, trade.follow.hour_ms, trade.follow.symbol))
-        signals: dict[tuple[int, str, str, str], FollowedTrade] = {}
+        found = [trade for selection in selections for trade in self.trades.get(selection, ())]
+        found.sort(key=lambda trade: (trade.entry_ms, trade.selection.hour_ms, trade.selection.symbol))
+        signals: dict[tuple[int, str, str, str], ForwardTrade] = {}
         for trade in found:
-            follow = trade.follow
-            signals.setdefault((trade.entry_ms, follow.symbol, follow.timeframe, follow.strategy), trade)
+            selection = trade.selection
+            signals.setdefault((trade.entry_ms, selection.symbol, selection.timeframe, selection.strategy), trade)
         return list(signals.values())
 
 
-def follow_all(
+def run_forward_tests(
     reader: CandleReader,
-    follows: Iterable[Follow],
+    selections: Iterable[SelectedStrategy],
     *,
     end_ms: int,
     min_confidence: float,
     engine: Engine,
     costs: Costs,
     together: bool = False,
-    progress: Callable[[int, int], None] | None = None,
-) -> Followed:
-    """The trades that follow from what was chosen.
+    progress: Progress | None = None,
+) -> ForwardTestResult:
+    """Simulate the trades of selections.
 
-    A follow enters on bars that close from its as-of to the next one: [as-of, as-of + 1 h]. Live decides on the bar
+    A selection enters on bars that close from its as-of to the next one: [as-of, as-of + 1 h]. Live decides on the bar
     of a full hour twice: with the older selection as it closes, and with the new one once that is there, which has seen
     this bar but nothing of the trade that begins with its close. Every candle is read once per coin and timeframe for
-    hours near each other. A strategy that fails concerns its own follow alone.
+    hours near each other. A strategy that fails concerns its own selection alone.
 
     Args:
         end_ms: no candle that closes later is read; trades still open then are marked there.
-        together: hours that follow the same strategy with the same parameters are decided on one series of candles, not
-            each on as many as the live finder looks at: for many follows a third of the time. The signals are the same
+        together: hours of the same strategy and parameters are decided on one series of candles, not each on as many
+            as the live finder reads: for many selections a third of the time. The signals are the same
             but where an average that has seen older candles crosses its threshold on another bar.
         progress: told how many coins and timeframes of how many are done.
     """
-    of_coin = _grouped(follows)
-    trades: dict[Follow, list[FollowedTrade]] = {}
-    failures: dict[Follow, str] = {}
-    for done, ((symbol, timeframe), chosen) in enumerate(of_coin.items()):
-        life = _Life(reader, symbol, timeframe, end_ms, engine, costs)
+    by_coin = _grouped(selections)
+    trades: dict[SelectedStrategy, list[ForwardTrade]] = {}
+    failures: dict[SelectedStrategy, str] = {}
+    for done, ((symbol, timeframe), chosen) in enumerate(by_coin.items()):
+        simulator = _TradeSimulator(reader, symbol, timeframe, end_ms, engine, costs)
         for near in _near(chosen, depth.own_reach_ms(timeframe, live=True)):
-            held = HeldReads(reader, min(near[-1].end_ms, end_ms))
+            held = CachedReader(reader, min(near[-1].end_ms, end_ms))
             entries: list[_Entry] = []
             for run in _runs(near, together=together):
                 try:
@@ -164,14 +165,14 @@ def follow_all(
                     failures |= dict.fromkeys(run, str(error))
                 except Exception as error:  # noqa: BLE001 (a user's strategy may raise anything; the others go on)
                     failures |= dict.fromkeys(run, f"{type(error).__name__}: {error}")
-            trades |= {follow: [] for follow in near if follow not in failures}
-            for entry in sorted(entries, key=lambda one: (one.close_ms, one.follow)):
-                trade = life.trade(entry) if entry.confidence >= min_confidence else None
+            trades |= {selection: [] for selection in near if selection not in failures}
+            for entry in sorted(entries, key=lambda one: (one.close_ms, one.selection)):
+                trade = simulator.trade(entry) if entry.confidence >= min_confidence else None
                 if trade is not None:
-                    trades[entry.follow].append(trade)
+                    trades[entry.selection].append(trade)
         if progress is not None:
-            progress(done + 1, len(of_coin))
-    return Followed(trades, failures)
+            progress(done + 1, len(by_coin))
+    return ForwardTestResult(trades, failures)
 
 
 def last_closes(candles: Candles, times_ms: Sequence[int]) -> FloatArray:
@@ -187,49 +188,49 @@ def whole_hours(start_ms: int, end_ms: int) -> range:
     return range(-(-start_ms // HOUR_MS) * HOUR_MS, end_ms, HOUR_MS)
 
 
-def _grouped(follows: Iterable[Follow]) -> dict[tuple[str, Timeframe], list[Follow]]:
+def _grouped(selections: Iterable[SelectedStrategy]) -> dict[tuple[str, Timeframe], list[SelectedStrategy]]:
     """By coin and timeframe, ascending in time; only those with a bar that closes in their hour."""
-    with_a_close = {follow for follow in follows if _first_close(follow) <= follow.end_ms}
-    ordered = sorted(with_a_close, key=lambda follow: (follow.symbol, follow.timeframe, *follow))
+    with_a_close = {selection for selection in selections if _first_close(selection) <= selection.end_ms}
+    ordered = sorted(with_a_close, key=lambda one: (one.symbol, one.timeframe, *one))
     return {
         (symbol, Timeframe(timeframe)): list(chosen)
-        for (symbol, timeframe), chosen in groupby(ordered, key=lambda follow: (follow.symbol, follow.timeframe))
+        for (symbol, timeframe), chosen in groupby(ordered, key=lambda one: (one.symbol, one.timeframe))
     }
 
 
-def _first_close(follow: Follow) -> int:
+def _first_close(selection: SelectedStrategy) -> int:
     """The first close of a bar at or after the as-of."""
-    step = Timeframe(follow.timeframe).ms
-    return -(-as_of_ms(follow.hour_ms) // step) * step
+    step = Timeframe(selection.timeframe).ms
+    return -(-as_of_ms(selection.hour_ms) // step) * step
 
 
-def _near(follows: Sequence[Follow], reach_ms: int) -> Iterator[list[Follow]]:
+def _near(selections: Sequence[SelectedStrategy], reach_ms: int) -> Iterator[list[SelectedStrategy]]:
     """Cut where an hour shares no candle with the one before, so that nothing between them is fetched."""
-    near: list[Follow] = []
-    for follow in follows:
-        if near and follow.hour_ms - near[-1].hour_ms > reach_ms:
+    near: list[SelectedStrategy] = []
+    for selection in selections:
+        if near and selection.hour_ms - near[-1].hour_ms > reach_ms:
             yield near
             near = []
-        near.append(follow)
+        near.append(selection)
     if near:
         yield near
 
 
-def _runs(near: Sequence[Follow], *, together: bool) -> Iterator[list[Follow]]:
-    """Follows that are decided on one series of candles, each ascending in time."""
+def _runs(near: Sequence[SelectedStrategy], *, together: bool) -> Iterator[list[SelectedStrategy]]:
+    """Selections that are decided on one series of candles, each ascending in time."""
     if not together:
-        yield from ([follow] for follow in near)
+        yield from ([selection] for selection in near)
         return
-    alike: dict[tuple[str, str], list[Follow]] = {}
-    for follow in near:
-        alike.setdefault((follow.strategy, follow.parameters), []).append(follow)
+    alike: dict[tuple[str, str], list[SelectedStrategy]] = {}
+    for selection in near:
+        alike.setdefault((selection.strategy, selection.parameters), []).append(selection)
     yield from alike.values()
 
 
 class _Entry(NamedTuple):
     """A strategy's entry at the close of a bar (UTC ms); the stop as a fraction of the close."""
 
-    follow: Follow
+    selection: SelectedStrategy
     close_ms: int
     long: bool
     stop_fraction: float
@@ -237,8 +238,8 @@ class _Entry(NamedTuple):
     confidence: float
 
 
-def _entries(held: HeldReads, run: Sequence[Follow]) -> list[_Entry]:
-    """Entries of follows of one coin, timeframe, strategy and parameter set."""
+def _entries(held: CachedReader, run: Sequence[SelectedStrategy]) -> list[_Entry]:
+    """Entries of selections of one coin, timeframe, strategy and parameter set."""
     one, first, end_ms = run[0], _first_close(run[0]), run[-1].end_ms
     strategy, timeframe = make_strategy(one.strategy, one.parameters), Timeframe(one.timeframe)
     # As deep as the live finder looks.
@@ -252,13 +253,13 @@ def _entries(held: HeldReads, run: Sequence[Follow]) -> list[_Entry]:
     bars = np.flatnonzero((signals.long | signals.short) & (ends >= first))
     closes = ends[bars]
     found = []
-    for follow in run:
-        low, high = np.searchsorted(closes, [_first_close(follow), follow.end_ms + 1])
+    for selection in run:
+        low, high = np.searchsorted(closes, [_first_close(selection), selection.end_ms + 1])
         for bar in bars[low:high].tolist():
             stop_fraction = float(signals.stop_distance[bar]) / float(data.candles.close[bar])
             found.append(
                 _Entry(
-                    follow,
+                    selection,
                     int(ends[bar]),
                     bool(signals.long[bar]),
                     stop_fraction,
@@ -269,8 +270,8 @@ def _entries(held: HeldReads, run: Sequence[Follow]) -> list[_Entry]:
     return found
 
 
-class _Life:
-    """Follows the trades of one coin and timeframe from their entry to their end."""
+class _TradeSimulator:
+    """Simulates trades of one coin and timeframe from their entry to their end."""
 
     def __init__(
         self, reader: CandleReader, symbol: str, timeframe: Timeframe, end_ms: int, engine: Engine, costs: Costs
@@ -282,7 +283,7 @@ class _Life:
         self._held = Candles.empty(timeframe)
         self._funding: Funding | None = None
 
-    def trade(self, entry: _Entry) -> FollowedTrade | None:
+    def trade(self, entry: _Entry) -> ForwardTrade | None:
         """The trade that enters at the close of a bar; None where the engine takes no such entry."""
         step, bars = self._timeframe.ms, _FIRST_LOOK_BARS
         while True:
@@ -292,11 +293,11 @@ class _Life:
             if found is None:
                 return None
             if bool(found.closed[0]) or until == self._end_ms:
-                return self._followed(entry, candles, found)
+                return self._forward_trade(entry, candles, found)
             bars *= 4
 
     def _simulate(self, candles: Candles, entry: _Entry, until: int) -> Trades | None:
-        column = Column.of_one_entry(
+        column = Column.from_entry(
             candles,
             entry.close_ms,
             long=entry.long,
@@ -304,7 +305,7 @@ class _Life:
             reward_risk=entry.reward_risk,
             funding=self._payments(entry.close_ms, until),
         )
-        column = replace(column, max_price=entry.follow.max_price)
+        column = replace(column, max_price=entry.selection.max_price)
         [trades] = self._engine.simulate([column], self.costs)
         return trades if len(trades) else None
 
@@ -320,12 +321,12 @@ class _Life:
 
     def _payments(self, start_ms: int, until: int) -> Funding:
         if self._funding is None:
-            # Follows ascend by hours, so the hour of the first trade reads farthest back.
+            # Selections ascend by hours, so the hour of the first trade reads farthest back.
             first = start_ms // HOUR_MS * HOUR_MS
             self._funding = self._reader.read_funding(self._symbol, first, self._end_ms + 1)
         return self._funding.between(start_ms, until + 1)
 
-    def _followed(self, entry: _Entry, candles: Candles, found: Trades) -> FollowedTrade:
+    def _forward_trade(self, entry: _Entry, candles: Candles, found: Trades) -> ForwardTrade:
         first, last, direction = int(found.entry[0]), int(found.exit[0]), int(found.direction[0])
         size, fill, out = float(found.size[0]), float(found.entry_price[0]), float(found.exit_price[0])
         closed, slipped = bool(found.closed[0]), self.costs.slippage
@@ -338,8 +339,8 @@ class _Life:
             middle = fill * (1 + direction * entry.stop_fraction * (entry.reward_risk - 1) / 2)
             reason = STOP if direction * (out - middle) < 0 else TARGET
         hours = whole_hours(entry_ms, exit_ms if closed else exit_ms + 1)
-        return FollowedTrade(
-            follow=entry.follow,
+        return ForwardTrade(
+            selection=entry.selection,
             entry_ms=entry_ms,
             exit_ms=exit_ms,
             direction=direction,

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import sqlalchemy as sa
 
-from trading_assets.backtesting.significance import seed_of
+from trading_assets.backtesting.significance import seed_from
 from trading_assets.core.candles import Candles, Funding
 from trading_assets.core.errors import DataError
 from trading_assets.core.ports import MarketData
@@ -24,7 +24,7 @@ from trading_assets.core.timeframes import HOUR_MS, Timeframe, as_of_ms, iso
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.tables import sql_table
 from trading_assets.market.store import CandleStore
-from trading_assets.reporting.forward_test import Follow
+from trading_assets.reporting.forward_test import SelectedStrategy
 
 
 class FillingReader:
@@ -72,12 +72,14 @@ def selected_hours(database: Database, first_ms: int | None, last_ms: int | None
     return hours
 
 
-def selected(database: Database, hours: Sequence[int]) -> list[Follow]:
+def selected(database: Database, hours: Sequence[int]) -> list[SelectedStrategy]:
     """What was selected in these hours, ordered."""
-    return list(_follows(database, STRATEGY_SELECTIONS, hours))
+    return list(_selection_rows(database, STRATEGY_SELECTIONS, hours))
 
 
-def drawn_at_random(database: Database, chosen: Sequence[Follow], choices: int) -> list[list[Follow]]:
+def drawn_at_random(
+    database: Database, chosen: Sequence[SelectedStrategy], choices: int
+) -> list[list[SelectedStrategy]]:
     """So many random choices: of each hour as many backtests as were chosen in it, at most one of a coin.
 
     Their results do not matter. A draw depends on its number, the hour and its backtests alone. An hour whose
@@ -85,9 +87,9 @@ def drawn_at_random(database: Database, chosen: Sequence[Follow], choices: int) 
     """
     if not choices:
         return []
-    counts = Counter(follow.hour_ms for follow in chosen)
-    drawn: list[list[Follow]] = [[] for _ in range(choices)]
-    rows = _follows(database, BACKTEST_RESULTS, sorted(counts))
+    counts = Counter(selection.hour_ms for selection in chosen)
+    drawn: list[list[SelectedStrategy]] = [[] for _ in range(choices)]
+    rows = _selection_rows(database, BACKTEST_RESULTS, sorted(counts))
     for hour, of_hour in groupby(rows, key=lambda row: row.hour_ms):
         backtests = list(of_hour)
         for number, choice in enumerate(drawn):
@@ -95,9 +97,9 @@ def drawn_at_random(database: Database, chosen: Sequence[Follow], choices: int) 
     return drawn
 
 
-def _draw(rows: Sequence[Follow], count: int, seed: tuple[object, ...]) -> list[Follow]:
-    order = np.random.default_rng(seed_of(seed)).permutation(len(rows))
-    of_symbol: dict[str, Follow] = {}
+def _draw(rows: Sequence[SelectedStrategy], count: int, seed: tuple[object, ...]) -> list[SelectedStrategy]:
+    order = np.random.default_rng(seed_from(seed)).permutation(len(rows))
+    of_symbol: dict[str, SelectedStrategy] = {}
     for index in order.tolist():
         if len(of_symbol) == count:
             break
@@ -108,10 +110,10 @@ def _draw(rows: Sequence[Follow], count: int, seed: tuple[object, ...]) -> list[
 _HOURS_AT_ONCE = 24
 
 
-def _follows(database: Database, table: Table, hours: Sequence[int]) -> Iterable[Follow]:
+def _selection_rows(database: Database, table: Table, hours: Sequence[int]) -> Iterable[SelectedStrategy]:
     """Rows of the hours, ordered by all columns; backtests that failed are left out."""
     sql, scan = sql_table(table), sql_table(MARKET_SCAN)
-    columns = [sql.c[name] for name in Follow._fields if name in sql.c]
+    columns = [sql.c[name] for name in SelectedStrategy._fields if name in sql.c]
     scanned = sql.outerjoin(scan, sa.and_(scan.c.hour_ms == sql.c.hour_ms, scan.c.symbol == sql.c.symbol))
     for start in range(0, len(hours), _HOURS_AT_ONCE):
         statement = sa.select(*columns, scan.c.max_price).select_from(scanned)
@@ -122,12 +124,12 @@ def _follows(database: Database, table: Table, hours: Sequence[int]) -> Iterable
             rows = connection.execute(statement).all()
         # Sorted here: databases do not agree on the order of texts.
         # The same few texts stand in a million places.
-        yield from sorted(map(_follow, rows))
+        yield from sorted(map(_selection_of_row, rows))
 
 
-def _follow(row: Sequence[Any]) -> Follow:
+def _selection_of_row(row: Sequence[Any]) -> SelectedStrategy:
     hour, symbol, timeframe, strategy, parameters, max_price = row
-    return Follow(
+    return SelectedStrategy(
         hour,
         sys.intern(symbol),
         sys.intern(timeframe),

@@ -1,4 +1,4 @@
-"""A report as one HTML file that needs nothing else: charts by plotly, the rest plain HTML. No numbers are made here.
+"""A report as one HTML file that needs nothing else: charts of `charts`, the rest plain HTML. No numbers are made here.
 
 The same report gives the same bytes: there is no time of writing and no random id in it.
 """
@@ -6,22 +6,15 @@ The same report gives the same bytes: there is no time of writing and no random 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
-from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from trading_assets.core.timeframes import Timeframe, iso, to_datetime
-from trading_assets.reporting.figures import DIMENSIONS, Curve, Figures, by_dimension, daily_returns
+from trading_assets.core.timeframes import Timeframe, iso
+from trading_assets.reporting.charts import Charts, drawdown_chart, equity_chart, exposure_chart, pnl_bars
+from trading_assets.reporting.figures import DIMENSIONS, Figures, by_dimension, daily_returns
 from trading_assets.reporting.report import Report
-from trading_assets.reporting.style import STYLE
-
-if TYPE_CHECKING:
-    import plotly.graph_objects as go
-
-COLOURS = ("#2563eb", "#9ca3af", "#f59e0b", "#10b981")
-GAIN, LOSS, INK, GRID = "#0f9d6b", "#d64545", "#1f2937", "#e5e7eb"
 
 _LENGTHS = {timeframe.value: timeframe.ms for timeframe in Timeframe}
 
@@ -31,15 +24,15 @@ _MAX_BARS = 20
 
 def render(report: Report) -> str:
     """The page of a report."""
-    charts = _Charts()
+    charts = Charts()
     body = "\n".join(
         [
             _head(report),
             f'<p class="headline">{escape(headline(report))}</p>',
             _cards(report.main.figures),
-            _section("Equity", charts.show("equity", _equity_chart(report), 400), _curves_table(report)),
-            _section("Drawdown", charts.show("drawdown", _drawdown_chart(report.curves), 220)),
-            _section("Value of the open positions", charts.show("exposure", _exposure_chart(report), 200)),
+            _section("Equity", charts.show("equity", equity_chart(report), 400), _curves_table(report)),
+            _section("Drawdown", charts.show("drawdown", drawdown_chart(report.curves), 220)),
+            _section("Value of the open positions", charts.show("exposure", exposure_chart(report), 200)),
             _section("Returns by day", _calendar(daily_returns(report.main.curve))),
             *(_dimension(report, name, charts) for name in DIMENSIONS),
             _section(f"Last {LAST_TRADES} trades", _trades_table(report.main.trades)),
@@ -54,35 +47,6 @@ def render(report: Report) -> str:
         f"<title>{escape(report.title)} {_span(report)}</title><style>{STYLE}</style></head>\n"
         f"<body><main>\n{body}\n</main></body></html>\n"
     )
-
-
-class _Charts:
-    """Charts of one page: plotly's code comes with the first of them."""
-
-    def __init__(self) -> None:
-        self._first = True
-
-    def show(self, name: str, figure: go.Figure, height: int) -> str:
-        figure.update_layout(
-            template="none",
-            height=height,
-            margin={"l": 60, "r": 20, "t": 10, "b": 36},
-            font={"family": "Inter, system-ui, sans-serif", "size": 12, "color": INK},
-            hovermode="x unified",
-            legend={"orientation": "h", "y": 1.12, "x": 0, "traceorder": "normal"},
-            paper_bgcolor="white",
-            plot_bgcolor="white",
-        )
-        figure.update_xaxes(gridcolor=GRID, zeroline=False)
-        figure.update_yaxes(gridcolor=GRID, zerolinecolor="#9ca3af")
-        html = figure.to_html(
-            full_html=False,
-            include_plotlyjs=self._first,
-            div_id=f"chart-{name}",
-            config={"displayModeBar": False, "responsive": True},
-        )
-        self._first = False
-        return str(html)
 
 
 def headline(report: Report) -> str:
@@ -144,74 +108,6 @@ def _list(title: str, lines: Sequence[str]) -> str:
     return _section(title, "<ul>" + "".join(f"<li>{escape(line)}</li>" for line in lines) + "</ul>")
 
 
-def _lines(curves: Sequence[Curve], values: str, hover: str) -> Iterator[Any]:
-    import plotly.graph_objects as go
-
-    for curve, colour in zip(curves, COLOURS, strict=False):
-        yield go.Scatter(
-            x=[to_datetime(time).strftime("%Y-%m-%d %H:%M") for time in curve.times_ms.tolist()],
-            y=[round(value, 4) for value in getattr(curve, values).tolist()],
-            name=curve.name,
-            mode="lines",
-            line={"color": colour, "width": 2.4 if curve is curves[0] else 1.5},
-            hovertemplate=hover,
-        )
-
-
-def _equity_chart(report: Report) -> go.Figure:
-    import plotly.graph_objects as go
-
-    figure = go.Figure([*_band(report), *_lines(report.curves, "returns_pct", "%{y:+.2f} %")])
-    return figure.update_yaxes(title="return, %")
-
-
-def _band(report: Report) -> Iterator[Any]:
-    """The random choices, but for the best and the worst 5 %."""
-    import plotly.graph_objects as go
-
-    sample, times = report.sample, report.main.curve.times_ms
-    if sample is None:
-        return
-    for equity, fill in ((sample.low, None), (sample.high, "tonexty")):
-        yield go.Scatter(
-            x=[to_datetime(time).strftime("%Y-%m-%d %H:%M") for time in times.tolist()],
-            y=[round(value, 4) for value in Curve("", times, equity).returns_pct.tolist()],
-            name=f"{len(sample.ends)} random choices, 5 to 95 %",
-            mode="lines",
-            line={"width": 0},
-            fill=fill,
-            fillcolor="rgba(156, 163, 175, 0.22)",
-            hoverinfo="skip",
-            showlegend=fill is not None,
-        )
-
-
-def _drawdown_chart(curves: Sequence[Curve]) -> go.Figure:
-    import plotly.graph_objects as go
-
-    figure = go.Figure(list(_lines(curves, "drawdown_pct", "%{y:.2f} %")))
-    figure.data[0].update(fill="tozeroy", fillcolor="rgba(37, 99, 235, 0.12)")
-    return figure.update_yaxes(title="below the peak, %").update_layout(showlegend=False)
-
-
-def _exposure_chart(report: Report) -> go.Figure:
-    import plotly.graph_objects as go
-
-    curve, exposure = report.main.curve, report.main.exposure
-    figure = go.Figure(
-        go.Scatter(
-            x=[to_datetime(time).strftime("%Y-%m-%d %H:%M") for time in curve.times_ms.tolist()],
-            y=[round(value, 2) for value in exposure.tolist()],
-            mode="lines",
-            line={"color": COLOURS[0], "width": 1, "shape": "hv"},
-            fill="tozeroy",
-            fillcolor="rgba(37, 99, 235, 0.12)",
-            hovertemplate="$%{y:,.0f}",
-        )
-    )
-    return figure.update_yaxes(title="USD").update_layout(showlegend=False)
-
-
 def _curves_table(report: Report) -> str:
     """The compared tracks side by side."""
     heading = ("", "return", "largest drawdown", "Sharpe", "deflated", "trades", "win rate", "costs", "PnL")
@@ -238,9 +134,7 @@ def _curves_table(report: Report) -> str:
     return _table(heading, rows)
 
 
-def _dimension(report: Report, name: str, charts: _Charts) -> str:
-    import plotly.graph_objects as go
-
+def _dimension(report: Report, name: str, charts: Charts) -> str:
     rows = by_dimension(report.main.trades, name)
     if rows.empty:
         return ""
@@ -249,17 +143,6 @@ def _dimension(report: Report, name: str, charts: _Charts) -> str:
     # Of many coins the best and the worst.
     half = _MAX_BARS // 2
     drawn = rows if len(rows) <= _MAX_BARS else pd.concat([rows.head(half), rows.tail(half)])
-    figure = go.Figure(
-        go.Bar(
-            x=[str(value).removesuffix("USDT") for value in drawn[name].tolist()],
-            y=[round(value, 2) for value in drawn["pnl"].tolist()],
-            marker={"color": [GAIN if value >= 0 else LOSS for value in drawn["pnl"].tolist()]},
-            hovertemplate="%{y:+,.2f} USD<extra></extra>",
-        )
-    )
-    figure.update_xaxes(type="category", automargin=True, tickangle=-60 if len(drawn) > 8 else 0).update_yaxes(
-        title="PnL, USD"
-    )
     title = f"By {name}" + (f": the best and the worst {half} of {len(rows)}" if len(drawn) < len(rows) else "")
     heading = (name, "trades", "win rate", "fees", "funding", "PnL")
     cells = [
@@ -273,7 +156,9 @@ def _dimension(report: Report, name: str, charts: _Charts) -> str:
         )
         for row in drawn.to_dict("records")
     ]
-    return _section(title, '<div class="pair">', charts.show(name, figure, 260), _table(heading, cells), "</div>")
+    return _section(
+        title, '<div class="pair">', charts.show(name, pnl_bars(drawn, name), 260), _table(heading, cells), "</div>"
+    )
 
 
 def _calendar(days: Mapping[str, float]) -> str:
@@ -370,3 +255,41 @@ def _probability(value: float) -> str:
 
 def _tone(value: float) -> str:
     return "gain" if value > 0 else "loss" if value < 0 else ""
+
+
+STYLE = """
+:root { --ink: #1f2937; --soft: #6b7280; --line: #e5e7eb; --gain: #0f9d6b; --loss: #d64545; }
+* { box-sizing: border-box; }
+body { margin: 0; background: #f3f4f6; color: var(--ink); font: 14px/1.5 Inter, system-ui, "Segoe UI", sans-serif; }
+main { max-width: 1180px; margin: 0 auto; padding: 28px 20px 60px; }
+header h1 { margin: 0; font-size: 30px; letter-spacing: -0.02em; }
+.span { margin: 2px 0 10px; color: var(--soft); font-size: 15px; }
+.facts { display: flex; flex-wrap: wrap; gap: 4px 22px; margin: 0 0 18px; color: var(--soft); }
+.facts b { color: var(--ink); }
+.cards { display: grid; grid-template-columns: repeat(7, 1fr); gap: 10px; }
+.card { background: white; border: 1px solid var(--line); border-radius: 10px; padding: 10px 12px; }
+.card .name { color: var(--soft); font-size: 12px; white-space: nowrap; overflow: hidden; text-overflow: ellipsis; }
+.card .value { font-size: 19px; font-weight: 650; font-variant-numeric: tabular-nums; white-space: nowrap; }
+section { background: white; border: 1px solid var(--line); border-radius: 12px; padding: 14px 18px 16px; }
+section { margin-top: 16px; }
+h2 { margin: 0 0 8px; font-size: 16px; }
+table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; font-size: 13px; }
+th { text-align: right; color: var(--soft); font-weight: 550; padding: 4px 8px; border-bottom: 1px solid var(--line); }
+td { text-align: right; padding: 4px 8px; border-bottom: 1px solid #f3f4f6; white-space: nowrap; }
+th:first-child, td:first-child, .text { text-align: left; }
+.gain { color: var(--gain); }
+.loss { color: var(--loss); }
+.pair { display: grid; grid-template-columns: 1fr 1fr; gap: 18px; align-items: start; }
+.pair > div { min-width: 0; }
+.tall { max-height: 560px; overflow: auto; }
+.tall th { position: sticky; top: 0; background: white; }
+.wide { overflow-x: auto; }
+.days { font-size: 9.5px; letter-spacing: -0.03em; table-layout: fixed; min-width: 1080px; }
+.days th:first-child, .days th:last-child { width: 56px; }
+.headline { margin: 0 0 16px; font-size: 16px; }
+.days th { white-space: nowrap; }
+.days th, .days td { padding: 3px 2px; text-align: center; border: 1px solid white; }
+ul { margin: 0; padding-left: 20px; }
+li { margin: 3px 0; }
+@media (max-width: 900px) { .cards { grid-template-columns: repeat(3, 1fr); } .pair { grid-template-columns: 1fr; } }
+"""

@@ -1,4 +1,4 @@
-"""One account that meets trades in the order of time and takes those its limits allow. No candles and no signals here.
+"""Portfolio simulation: one account is offered trades in the order of time and takes those that its limits allow.
 
 The limits are the live functions, `trading.risk.limits` and `trading.risk.protections`, called with what the account
 would have known at that moment. What candles do not show is not checked: spread, the price when the order arrives, the
@@ -21,7 +21,7 @@ from trading_assets.core.settings import Settings
 from trading_assets.core.timeframes import DAY_MS, HOUR_MS, Timeframe, floor_ms
 from trading_assets.ledger.account import Closing
 from trading_assets.ledger.risk import Cause
-from trading_assets.reporting.forward_test import FollowedTrade
+from trading_assets.reporting.forward_test import ForwardTrade
 from trading_assets.trading.risk.limits import limits, losses_reached
 from trading_assets.trading.risk.pre_trade import Account, Candidate
 from trading_assets.trading.risk.protections import CLOSINGS_BACK_MS, protections
@@ -39,8 +39,8 @@ class Halt:
 
 
 @dataclass(frozen=True)
-class Walked:
-    """What an account did.
+class PortfolioResult:
+    """What the simulated account did.
 
     Attributes:
         taken: in order of entry.
@@ -50,7 +50,7 @@ class Walked:
         exposure: value of all positions, USD, shape (n,).
     """
 
-    taken: Sequence[FollowedTrade]
+    taken: Sequence[ForwardTrade]
     refused: Counter[str]
     halts: Sequence[Halt]
     times_ms: IntArray
@@ -58,15 +58,17 @@ class Walked:
     exposure: FloatArray
 
 
-def walk(trades: Sequence[FollowedTrade], settings: Settings, capital: float, start_ms: int, end_ms: int) -> Walked:
-    """Let an account of `capital` USD meet the trades, from whole hour to whole hour.
+def simulate_portfolio(
+    trades: Sequence[ForwardTrade], settings: Settings, capital: float, start_ms: int, end_ms: int
+) -> PortfolioResult:
+    """Simulate an account of `capital` USD that is offered the trades, from whole hour to whole hour.
 
     Its first mark is before the first trade, because a trade may enter at the start.
 
     Args:
         trades: in order of entry, within [start_ms, end_ms].
     """
-    account = _WalkingAccount(settings, capital)
+    account = _SimulatedAccount(settings, capital)
     times = np.arange(start_ms, end_ms + 1, HOUR_MS, dtype=np.int64)
     equity, exposure = np.empty(len(times)), np.empty(len(times))
     equity[0], exposure[0] = account.mark(start_ms)
@@ -74,22 +76,22 @@ def walk(trades: Sequence[FollowedTrade], settings: Settings, capital: float, st
     coming = next(waiting, None)
     for index, hour in enumerate(times.tolist()[1:], start=1):
         while coming is not None and coming.entry_ms <= hour:
-            account.meet(coming)
+            account.offer(coming)
             coming = next(waiting, None)
         equity[index], exposure[index] = account.mark(hour)
-    return Walked(account.taken, account.refused, account.halts, times, equity, exposure)
+    return PortfolioResult(account.taken, account.refused, account.halts, times, equity, exposure)
 
 
 @dataclass
-class _WalkingAccount:
+class _SimulatedAccount:
     """The account at one moment; it knows nothing of a trade's end before that end has come."""
 
     settings: Settings
     capital: float
-    taken: list[FollowedTrade] = field(default_factory=list)
+    taken: list[ForwardTrade] = field(default_factory=list)
     refused: Counter[str] = field(default_factory=Counter)
     halts: list[Halt] = field(default_factory=list)
-    open: dict[str, FollowedTrade] = field(default_factory=dict)
+    open: dict[str, ForwardTrade] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._ends: list[tuple[int, str]] = []
@@ -99,26 +101,26 @@ class _WalkingAccount:
         self._last_signal: dict[tuple[str, str], int] = {}
         self._halted_until = 0
         self._closed = 0
-        self._looked_at = (-1, 0, 0)
+        self._checked_at = (-1, 0, 0)
 
-    def meet(self, trade: FollowedTrade) -> None:
+    def offer(self, trade: ForwardTrade) -> None:
         """Take a trade, or refuse it."""
         now = trade.entry_ms
         self._close_until(now)
-        self._look_at_losses(now)
+        self._check_losses(now)
         refusal = self._refusal(trade, now)
         if refusal is not None:
             self.refused[refusal] += 1
             return
         self.taken.append(trade)
-        self.open[trade.follow.symbol] = trade
+        self.open[trade.selection.symbol] = trade
         if trade.closed:
-            heapq.heappush(self._ends, (trade.exit_ms, trade.follow.symbol))
+            heapq.heappush(self._ends, (trade.exit_ms, trade.selection.symbol))
 
     def mark(self, now: int) -> tuple[float, float]:
         """Equity and value of all positions at a whole hour, USD."""
         self._close_until(now)
-        self._look_at_losses(now)
+        self._check_losses(now)
         equity = self._equity(now)
         self._peak = max(self._peak, equity)
         return equity, sum(trade.size * trade.mark_at(now) for trade in self.open.values())
@@ -138,13 +140,13 @@ class _WalkingAccount:
             trade.pnl if now >= trade.exit_ms else trade.open_gain(now) for trade in self.open.values()
         )
 
-    def _look_at_losses(self, now: int) -> None:
+    def _check_losses(self, now: int) -> None:
         """Halt at a limit of loss. Live, a person resumes after a drawdown; here 00:00 UTC does, with a new peak."""
         # Marks are those of whole hours: in between, only what is taken or closed changes the equity.
         moment = (now // HOUR_MS, len(self.taken), self._closed)
-        if now < self._halted_until or moment == self._looked_at:
+        if now < self._halted_until or moment == self._checked_at:
             return
-        self._looked_at = moment
+        self._checked_at = moment
         if self._halted_until:
             self._halted_until = 0
             if self.halts[-1].cause == Cause.DRAWDOWN.value:
@@ -166,12 +168,12 @@ class _WalkingAccount:
             total += closing.pnl
         return total
 
-    def _refusal(self, trade: FollowedTrade, now: int) -> str | None:
+    def _refusal(self, trade: ForwardTrade, now: int) -> str | None:
         """What stands against a trade first, in the order in which live finds out."""
-        follow, key = trade.follow, (trade.follow.symbol, trade.follow.strategy)
-        if follow.symbol in self.open:
+        selection, key = trade.selection, (trade.selection.symbol, trade.selection.strategy)
+        if selection.symbol in self.open:
             return "its position is open"
-        if now - Timeframe(follow.timeframe).ms < self._last_exit.get(follow.symbol, 0):
+        if now - Timeframe(selection.timeframe).ms < self._last_exit.get(selection.symbol, 0):
             return "a position was closed on this bar"
         if key in self._last_signal and now - self._last_signal[key] < self.settings.min_signal_interval_s * 1000:
             return "too soon after the strategy's last signal"
@@ -181,10 +183,10 @@ class _WalkingAccount:
         if len(self.open) >= self.settings.max_positions:
             return "positions"  # the first of the limits that can be met here, without asking for all of them
         candidate = Candidate(
-            follow.symbol, follow.strategy, trade.confidence, _decimal(trade.entry_price), follow.hour_ms, now
+            selection.symbol, selection.strategy, trade.confidence, _decimal(trade.entry_price), selection.hour_ms, now
         )
-        found = limits(candidate, self._account(now, follow.strategy), self.settings, now)
-        found += protections(follow.symbol, self._recent_closings(now), self.settings, now)
+        found = limits(candidate, self._account(now, selection.strategy), self.settings, now)
+        found += protections(selection.symbol, self._recent_closings(now), self.settings, now)
         return found[0].gate if found else None
 
     def _recent_closings(self, now: int) -> Sequence[Closing]:
@@ -204,10 +206,10 @@ class _WalkingAccount:
             active_strategies=frozenset({strategy}),
         )
 
-    def _position(self, trade: FollowedTrade, now: int) -> Position:
+    def _position(self, trade: ForwardTrade, now: int) -> Position:
         entry, mark, zero = _decimal(trade.entry_price), _decimal(trade.mark_at(now)), Decimal(0)
         return Position(
-            symbol=trade.follow.symbol,
+            symbol=trade.selection.symbol,
             side=Side.BUY if trade.direction > 0 else Side.SELL,
             size=_decimal(trade.size),
             entry_price=entry,
@@ -224,10 +226,10 @@ class _WalkingAccount:
         )
 
 
-def _closing(trade: FollowedTrade) -> Closing:
+def _closing(trade: ForwardTrade) -> Closing:
     return Closing(
         order_id="",
-        symbol=trade.follow.symbol,
+        symbol=trade.selection.symbol,
         position_side="LONG" if trade.direction > 0 else "SHORT",
         reason=trade.reason,
         qty=_decimal(trade.size),

@@ -25,7 +25,7 @@ class Track:
 
 
 @dataclass(frozen=True)
-class Sample:
+class RandomBaseline:
     """Accounts that chose at random, each with a draw of its own, at the curves' hours.
 
     Attributes:
@@ -65,7 +65,7 @@ class Report:
     main: Track
     beside: Sequence[Track]
     holding: Curve | None
-    sample: Sample | None = None
+    sample: RandomBaseline | None = None
     facts: Mapping[str, str] = field(default_factory=dict)
     refused: Mapping[str, int] = field(default_factory=dict)
     notes: Sequence[str] = ()

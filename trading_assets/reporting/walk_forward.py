@@ -2,33 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 import numpy as np
 
 from trading_assets.backtesting.engine import Costs
-from trading_assets.backtesting.run import costs_of, production_engine
+from trading_assets.backtesting.run import costs_from, production_engine
 from trading_assets.core.settings import Settings
 from trading_assets.core.timeframes import HOUR_MS, Timeframe, as_of_ms, iso
 from trading_assets.market.loading import CandleReader
+from trading_assets.market.store import Progress
 from trading_assets.reporting.figures import Curve, figures, trades_frame
-from trading_assets.reporting.forward_test import Follow, Followed, follow_all, last_closes
-from trading_assets.reporting.portfolio_simulation import Walked, walk
-from trading_assets.reporting.report import Report, Sample, Track
+from trading_assets.reporting.forward_test import ForwardTestResult, SelectedStrategy, last_closes, run_forward_tests
+from trading_assets.reporting.portfolio_simulation import PortfolioResult, simulate_portfolio
+from trading_assets.reporting.report import RandomBaseline, Report, Track
 
 SELECTED, RANDOM, HOLDING = "Selected", "Random choice (median)", "Holding BTC"
 
 BAND_PCT = (5, 95)
 """Percentiles of the random choices between which the page shades."""
 
-Progress = Callable[[int, int], None]
-
 
 def walk_forward(
     reader: CandleReader,
-    chosen: Sequence[Follow],
-    drawn: Sequence[Sequence[Follow]],
+    chosen: Sequence[SelectedStrategy],
+    drawn: Sequence[Sequence[SelectedStrategy]],
     settings: Settings,
     *,
     start_ms: int | None = None,
@@ -36,21 +35,21 @@ def walk_forward(
     capital: float | None = None,
     progress: Progress | None = None,
 ) -> Report:
-    """Follow what was chosen, and beside it every random choice, through an account each.
+    """Forward test of what was chosen and of every random choice, each with an account of its own.
 
     Args:
         chosen: what was selected, at least one.
-        drawn: random choices of as many of the same hours' backtests, see `reading.drawn_at_random`.
+        drawn: random choices of as many of the same hours' backtests, see `load.drawn_at_random`.
         start_ms, end_ms: whole hours; default: from the first as-of to an hour after the last.
         capital: opening equity of each account, USD; default: the setting.
     """
-    hours = sorted({follow.hour_ms for follow in chosen})
+    hours = sorted({selection.hour_ms for selection in chosen})
     start_ms = as_of_ms(hours[0]) if start_ms is None else start_ms
     end_ms = as_of_ms(hours[-1]) + HOUR_MS if end_ms is None else end_ms
     capital = float(settings.report_capital) if capital is None else capital
     costs = walk_forward_costs(settings)
-    follow = partial(
-        follow_all,
+    forward_test = partial(
+        run_forward_tests,
         reader,
         end_ms=end_ms,
         min_confidence=settings.min_confidence,
@@ -58,88 +57,92 @@ def walk_forward(
         costs=costs,
         progress=progress,
     )
-    followed = follow(chosen)
-    walked = walk(followed.of(chosen), settings, capital, start_ms, end_ms)
-    by_chance = follow({one for choice in drawn for one in choice}, together=True)
-    at_random = [walk(by_chance.of(choice), settings, capital, start_ms, end_ms) for choice in drawn]
-    holding = holding_btc(reader, walked, costs)
+    tested = forward_test(chosen)
+    portfolio = simulate_portfolio(tested.of(chosen), settings, capital, start_ms, end_ms)
+    by_chance = forward_test({one for choice in drawn for one in choice}, together=True)
+    at_random = [simulate_portfolio(by_chance.of(choice), settings, capital, start_ms, end_ms) for choice in drawn]
+    holding = holding_btc(reader, portfolio, costs)
     return Report(
         kind="walk_forward",
         title="Walk-forward",
         start_ms=start_ms,
         end_ms=end_ms,
-        main=_track(SELECTED, walked),
+        main=_track(SELECTED, portfolio),
         beside=[_track(RANDOM, _median(at_random))] if at_random else [],
         holding=holding,
         sample=_sample(at_random) if at_random else None,
-        facts=_facts(chosen, hours, followed, capital, settings),
-        refused=dict(sorted(walked.refused.items(), key=lambda item: (-item[1], item[0]))),
-        notes=_notes(walked, followed, chosen, drawn, holding),
+        facts=_facts(chosen, hours, tested, capital, settings),
+        refused=dict(sorted(portfolio.refused.items(), key=lambda item: (-item[1], item[0]))),
+        notes=_notes(portfolio, tested, chosen, drawn, holding),
         assumptions=_assumptions(settings),
     )
 
 
 def walk_forward_costs(settings: Settings) -> Costs:
     """The backtest's costs at the live system's size of a position."""
-    costs = costs_of(settings)
+    costs = costs_from(settings)
     return Costs(costs.fee, costs.slippage, float(settings.target_notional), costs.liquidation)
 
 
-def holding_btc(reader: CandleReader, walked: Walked, costs: Costs) -> Curve | None:
+def holding_btc(reader: CandleReader, portfolio: PortfolioResult, costs: Costs) -> Curve | None:
     """All of the opening equity in BTC from the first hour on; None where a candle of the start is missing.
 
     One fee and one slippage for buying; no funding, as coins that are owned pay none.
     """
-    times = walked.times_ms
+    times = portfolio.times_ms
     candles = reader.read(reader.btc, Timeframe.M60, int(times[0]) - HOUR_MS, int(times[-1])).closed_by(int(times[-1]))
     closes = last_closes(candles, times.tolist())
     if not np.isfinite(closes[0]):
         return None
-    capital = float(walked.equity[0])
+    capital = float(portfolio.equity[0])
     coins = capital / (closes[0] * (1 + costs.slippage) * (1 + costs.fee))
     return Curve(HOLDING, times, np.concatenate([[capital], coins * closes[1:]]))
 
 
-def _track(name: str, walked: Walked) -> Track:
-    curve = Curve(name, walked.times_ms, walked.equity)
-    trades = trades_frame(walked.taken)
-    return Track(curve, trades, figures(curve, trades, walked.exposure), walked.exposure)
+def _track(name: str, portfolio: PortfolioResult) -> Track:
+    curve = Curve(name, portfolio.times_ms, portfolio.equity)
+    trades = trades_frame(portfolio.taken)
+    return Track(curve, trades, figures(curve, trades, portfolio.exposure), portfolio.exposure)
 
 
-def _median(at_random: Sequence[Walked]) -> Walked:
+def _median(at_random: Sequence[PortfolioResult]) -> PortfolioResult:
     """The account in the middle by what it ended with: one that was, not a mean of all."""
     return sorted(at_random, key=lambda one: float(one.equity[-1]))[len(at_random) // 2]
 
 
-def _sample(at_random: Sequence[Walked]) -> Sample:
+def _sample(at_random: Sequence[PortfolioResult]) -> RandomBaseline:
     low, high = np.percentile([one.equity for one in at_random], BAND_PCT, axis=0)
-    return Sample(low, high, np.array([one.equity[-1] for one in at_random]))
+    return RandomBaseline(low, high, np.array([one.equity[-1] for one in at_random]))
 
 
 def _facts(
-    chosen: Sequence[Follow], hours: Sequence[int], followed: Followed, capital: float, settings: Settings
+    chosen: Sequence[SelectedStrategy],
+    hours: Sequence[int],
+    tested: ForwardTestResult,
+    capital: float,
+    settings: Settings,
 ) -> Mapping[str, str]:
     span = (hours[-1] - hours[0]) // HOUR_MS + 1
     return {
         "hours followed": f"{len(hours):,} of {span:,}",
         "selections": f"{len(chosen):,}",
-        "coins": f"{len({follow.symbol for follow in chosen}):,}",
-        "signals": f"{sum(len(followed.trades.get(follow, ())) for follow in chosen):,}",
+        "coins": f"{len({selection.symbol for selection in chosen}):,}",
+        "signals": f"{sum(len(tested.trades.get(selection, ())) for selection in chosen):,}",
         "opening equity": f"${capital:,.0f}",
         "size of a position": f"${settings.target_notional:,.0f}",
     }
 
 
 def _notes(
-    walked: Walked,
-    followed: Followed,
-    chosen: Sequence[Follow],
-    drawn: Sequence[Sequence[Follow]],
+    portfolio: PortfolioResult,
+    tested: ForwardTestResult,
+    chosen: Sequence[SelectedStrategy],
+    drawn: Sequence[Sequence[SelectedStrategy]],
     holding: Curve | None,
 ) -> list[str]:
-    notes = [f"{iso(halt.time_ms)}: no entry until 00:00 UTC, {halt.cause}: {halt.found}." for halt in walked.halts]
+    notes = [f"{iso(halt.time_ms)}: no entry until 00:00 UTC, {halt.cause}: {halt.found}." for halt in portfolio.halts]
     of_chosen = set(chosen)
-    failed = sorted({f"{one.strategy}: {reason}" for one, reason in followed.failures.items() if one in of_chosen})
+    failed = sorted({f"{one.strategy}: {reason}" for one, reason in tested.failures.items() if one in of_chosen})
     notes += [f"A selection could not be followed. {reason}" for reason in failed]
     if drawn and len(drawn[0]) < len(chosen):
         notes.append(

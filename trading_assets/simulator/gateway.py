@@ -17,15 +17,16 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from trading_assets.core.errors import DataError, StorageError
+from trading_assets.simulator.account.models import NO_ORDER_FAULT
 from trading_assets.simulator.auth import MissingCredentialsError, check_time, verify
 from trading_assets.simulator.clock import ClockMode
 from trading_assets.simulator.codec import Params, Refusal, envelope
+from trading_assets.simulator.faults.answers import changed_rows, market_data
 from trading_assets.simulator.faults.codes import message_of
 from trading_assets.simulator.faults.injector import NO_FAULT, Faults, RequestFault
-from trading_assets.simulator.faults.market_data import disturbed_result
-from trading_assets.simulator.faults.rules import FaultRule, Outcome
+from trading_assets.simulator.faults.rules import ACCOUNT_LISTS, FaultRule, Outcome
 from trading_assets.simulator.protocol import Receive, Scope, Send, hang_up
-from trading_assets.simulator.rate_limits import BAN_TEXT, Allowance, Limits
+from trading_assets.simulator.rate_limits import BAN_TEXT, Limits, Quota
 from trading_assets.simulator.rest.common import Route
 from trading_assets.simulator.venue import Venue
 
@@ -58,7 +59,7 @@ class _Call:
     body: bytes
     skew_ms: int = 0
     is_known: bool = False
-    allowance: Allowance | None = field(default=None, init=False)
+    quota: Quota | None = field(default=None, init=False)
 
     @property
     def payload(self) -> bytes:
@@ -67,7 +68,11 @@ class _Call:
 
     @cached_property
     def params(self) -> Params:
-        """Raises: Refusal: not JSON, not an object, too long."""
+        """Parameters of the query or the body.
+
+        Raises:
+            Refusal: not JSON, not an object, too long.
+        """
         if self.route.method == "GET":
             return Params(dict(parse_qsl(self.query.decode("latin-1"), keep_blank_values=True)))
         if len(self.body) > MAX_BODY_BYTES:
@@ -187,12 +192,12 @@ class Gateway:
                 check_time(call.headers, times)
             else:
                 verify(venue.config.credentials, call.headers, call.payload, times)
-            call.allowance = self._limits.take(route.path)
-            if call.allowance is not None and call.allowance.is_exceeded:
+            call.quota = self._limits.take(route.path)
+            if call.quota is not None and call.quota.is_exceeded:
                 raise Refusal(10006, message_of(10006))
             params = call.params
             content = venue.transact(
-                lambda now_ms: envelope(route.handler(venue, params, now_ms), now_ms + call.skew_ms)
+                lambda now_ms: envelope(self._result(route, params, fault, now_ms), now_ms + call.skew_ms)
             )
             return self._enveloped(call, content)
         except MissingCredentialsError as refusal:
@@ -204,12 +209,27 @@ class Gateway:
         except StorageError as error:
             return self._refused(call, 10016, f"Internal System Error: {error}")
 
+    def _result(self, route: Route, params: Params, fault: RequestFault, now_ms: int) -> object:
+        """The `result` of a signed route under `fault`."""
+        if fault is NO_FAULT:
+            return route.handler(self._venue, params, now_ms)
+        venue = self._venue
+        if fault.lagging is not None and route.path in ACCOUNT_LISTS:
+            account, lag_ms = fault.lagging
+            venue = account.venue_at(now_ms - lag_ms)
+        engine = venue.engine
+        engine.order_fault = fault.order
+        try:
+            return changed_rows(route.handler(venue, params, now_ms), fault.rows, params)
+        finally:
+            engine.order_fault = NO_ORDER_FAULT
+
     def _public(self, call: _Call, fault: RequestFault) -> Answer:
         venue, now_ms = self._venue, self._venue.clock.now_ms()
         if fault is NO_FAULT:
             result = call.route.handler(venue, call.params, now_ms)
         else:
-            result = disturbed_result(call.route, venue, call.params, now_ms, fault)
+            result = changed_rows(market_data(call.route, venue, call.params, now_ms, fault), fault.rows, call.params)
         return self._enveloped(call, envelope(result, now_ms + call.skew_ms))
 
     def _refused(self, call: _Call, code: int, message: str) -> Answer:
@@ -222,11 +242,11 @@ class Gateway:
             (b"traceid", secrets.token_hex(16).encode()),
             (b"ret_code", b"%d" % code),
         ]
-        if call.allowance is not None:
-            reset = self._venue.wall() + round(call.allowance.wait_s * 1000)
+        if call.quota is not None:
+            reset = self._venue.wall() + round(call.quota.wait_s * 1000)
             extra += [
-                (b"x-bapi-limit", b"%d" % call.allowance.limit),
-                (b"x-bapi-limit-status", b"%d" % call.allowance.left),
+                (b"x-bapi-limit", b"%d" % call.quota.limit),
+                (b"x-bapi-limit-status", b"%d" % call.quota.left),
                 (b"x-bapi-limit-reset-timestamp", b"%d" % reset),
             ]
         return Answer(200, content, JSON_TYPE, tuple(extra))

@@ -90,6 +90,7 @@ def health(url: str, timeout_s: float = HEALTH_TIMEOUT_S) -> dict[str, Any] | No
 
 
 def _answering(url: str) -> str:
+    """The URL of an exchange on this machine or another one, which tells less of itself."""
     if health(url) is None:
         raise ExchangeUnavailableError(
             f"no embedded exchange answers at {url}/admin/health ({PREFIX}SIMULATOR_URL): start it there "

@@ -21,6 +21,7 @@ from trading_assets.simulator.account.models import (
     Header,
     Order,
     Position,
+    Transfer,
 )
 from trading_assets.simulator.account.state import AccountState, Record
 from trading_assets.simulator.clock import ClockPosition
@@ -54,6 +55,7 @@ _TABLES: dict[type, _Table] = {
     ClosedPnl: _Table("closed_pnl", TypeAdapter(ClosedPnl), lambda record: str(record.sequence)),
     Position: _Table("positions", TypeAdapter(Position), lambda record: record.key),
     Balance: _Table("balances", TypeAdapter(Balance), lambda record: record.coin),
+    Transfer: _Table("transfers", TypeAdapter(Transfer), lambda record: record.transfer_id),
 }
 _HEADER = TypeAdapter(Header)
 _CLOCK = TypeAdapter(ClockPosition)
@@ -103,6 +105,7 @@ class AccountStore:
             state.positions = {position.key: position for position in self._records(Position)}
             state.balances = {balance.coin: balance for balance in self._records(Balance)}
             state.executions = sorted(self._records(Execution), key=lambda row: row.sequence)
+            state.transfers = sorted(self._records(Transfer), key=lambda row: row.sequence)
             state.closed = sorted(self._records(ClosedPnl), key=lambda row: row.sequence)
             state.closed_by = {row.order_id: row for row in state.closed}
             return state, _CLOCK.validate_json(header["clock"])

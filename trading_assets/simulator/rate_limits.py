@@ -1,9 +1,9 @@
-"""Bybit's request limits: per account and endpoint in a second, per address in five. Counted in wall time."""
+"""Bybit's limits of requests and connections, per account, endpoint and address. Counted in wall time."""
 
 from __future__ import annotations
 
 import time
-from collections import deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -26,6 +26,18 @@ ACCOUNT_LIMITS = {
     "/v5/position/switch-isolated": 10,
     "/v5/position/switch-mode": 10,
     "/v5/position/trading-stop": 10,
+    "/v5/position/add-margin": 10,
+    "/v5/position/set-auto-add-margin": 10,
+    "/v5/order/disconnected-cancel-all": 5,
+    "/v5/account/collateral-info": 50,
+    "/v5/account/borrow-history": 50,
+    "/v5/account/query-dcp-info": 5,
+    "/v5/asset/coin-greeks": 5,
+    "/v5/asset/deposit/query-record": 5,
+    "/v5/asset/withdraw/query-record": 5,
+    "/v5/asset/transfer/query-inter-transfer-list": 5,
+    "/v5/asset/delivery-record": 50,
+    "/v5/asset/settlement-record": 50,
     "/v5/account/wallet-balance": 50,
     "/v5/account/info": 50,
     "/v5/account/fee-rate": 5,
@@ -43,11 +55,16 @@ ADDRESS_LIMIT = 600
 BAN_S = 600.0
 BAN_TEXT = "access too frequent"
 
+CONNECTIONS_OPENED_MAX = 500
+CONNECTIONS_WINDOW_S = 300.0
+CONNECTIONS_KEPT_MAX = 1000
+"""For each address and market type."""
+
 Seconds = Callable[[], float]
 
 
 @dataclass(frozen=True)
-class Allowance:
+class Quota:
     """What a limit says to one request.
 
     Attributes:
@@ -71,14 +88,14 @@ class RollingWindow:
         self._limit, self._window_s = limit, window_s
         self._taken: deque[float] = deque()
 
-    def take(self, now_s: float) -> Allowance:
+    def take(self, now_s: float) -> Quota:
         taken = self._taken
         while taken and taken[0] <= now_s - self._window_s:
             taken.popleft()
         if len(taken) >= self._limit:
-            return Allowance(self._limit, 0, taken[0] + self._window_s - now_s)
+            return Quota(self._limit, 0, taken[0] + self._window_s - now_s)
         taken.append(now_s)
-        return Allowance(self._limit, self._limit - len(taken), 0.0)
+        return Quota(self._limit, self._limit - len(taken), 0.0)
 
 
 class Limits:
@@ -112,7 +129,32 @@ class Limits:
         """Refuse everything from this address for so long."""
         self._banned[address] = self._seconds() + seconds
 
-    def take(self, path: str) -> Allowance | None:
+    def take(self, path: str) -> Quota | None:
         """Count one signed request; None where the endpoint has no limit of its own."""
         window = self._endpoints.get(path) if self.enabled else None
         return window.take(self._seconds()) if window is not None else None
+
+
+class ConnectionLimits:
+    """Counts connections; `seconds` is the clock they are counted by."""
+
+    def __init__(self, seconds: Seconds = time.monotonic) -> None:
+        self._seconds = seconds
+        self._opened: defaultdict[str, deque[float]] = defaultdict(deque)
+        self._kept: Counter[tuple[str, str]] = Counter()
+
+    def enter(self, address: str, market: str) -> str:
+        """Count a new connection; why it must be refused, or an empty string."""
+        now, opened = self._seconds(), self._opened[address]
+        while opened and opened[0] <= now - CONNECTIONS_WINDOW_S:
+            opened.popleft()
+        if len(opened) >= CONNECTIONS_OPENED_MAX:
+            return f"more than {CONNECTIONS_OPENED_MAX} connections in {CONNECTIONS_WINDOW_S:.0f} s from one address"
+        if self._kept[address, market] >= CONNECTIONS_KEPT_MAX:
+            return f"more than {CONNECTIONS_KEPT_MAX} connections to one market type from one address"
+        opened.append(now)
+        self._kept[address, market] += 1
+        return ""
+
+    def leave(self, address: str, market: str) -> None:
+        self._kept[address, market] -= 1

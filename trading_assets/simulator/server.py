@@ -29,6 +29,7 @@ from trading_assets.simulator.auth import DEFAULT_API_SECRET
 from trading_assets.simulator.codec import Params, Refusal, envelope
 from trading_assets.simulator.faults.injector import Faults
 from trading_assets.simulator.faults.parsing import read_rules
+from trading_assets.simulator.faults.visibility import LaggingAccount
 from trading_assets.simulator.gateway import Answer, Gateway, json_object, read_body
 from trading_assets.simulator.market.base import Market
 from trading_assets.simulator.protocol import Protocol
@@ -100,7 +101,7 @@ class ExchangeServer:
         self._lock = _lock(config)
         try:
             self.venue = open_venue(config, given_market)
-            self.faults = Faults()
+            self.faults = Faults(lambda: LaggingAccount(self.venue))
             self.faults.add(rules, self.venue.clock.now_ms())
             self._socket = _listen(config)
         except (ConfigurationError, StorageError):
@@ -184,8 +185,10 @@ class ExchangeServer:
 def application(server: ExchangeServer) -> Gateway:
     """The ASGI application of one server."""
     routes = [
-        HttpRoute("/admin/health", _admin(server, _health), methods=["GET"]),
+        HttpRoute("/admin/health", _admin(server, _health, others=_who_it_is), methods=["GET"]),
         HttpRoute("/admin/clock", _admin(server, _clock), methods=["POST"]),
+        HttpRoute("/admin/contracts", _admin(server, _change_contract), methods=["POST"]),
+        HttpRoute("/admin/positions", _admin(server, _close_position), methods=["POST"]),
         HttpRoute("/admin/stop", _admin(server, _stop), methods=["POST"]),
         HttpRoute("/admin/faults", _admin(server, _show_faults), methods=["GET"]),
         HttpRoute("/admin/faults", _admin(server, _add_faults), methods=["POST"]),
@@ -206,14 +209,21 @@ def application(server: ExchangeServer) -> Gateway:
     return Gateway(server.venue, ROUTES, beside, faults=server.faults, limits=limits, touch=server.touch)
 
 
-def _admin(server: ExchangeServer, action: Callable[[ExchangeServer, Params], dict[str, object]]) -> Endpoint:
+Action = Callable[["ExchangeServer", Params], dict[str, object]]
+
+
+def _admin(server: ExchangeServer, action: Action, others: Action | None = None) -> Endpoint:
+    """The endpoint of `action`; other machines get `others`, or a refusal."""
+
     async def answer(request: Request) -> Response:
         server.touch()
-        if request.client is None or request.client.host not in LOOPBACK:
+        is_own = request.client is not None and request.client.host in LOOPBACK
+        chosen = action if is_own else others
+        if chosen is None:
             return JSONResponse({"error": "the admin face answers only to this machine"}, 403)
         try:
             body = json_object(await read_body(request.receive) or b"")
-            return JSONResponse(action(server, Params({**body, **request.path_params})))
+            return JSONResponse(chosen(server, Params({**body, **request.path_params})))
         except (ValueError, Refusal) as error:
             return JSONResponse(admin.refuse(error), 400)
         except StorageError as error:
@@ -224,6 +234,18 @@ def _admin(server: ExchangeServer, action: Callable[[ExchangeServer, Params], di
 
 def _health(server: ExchangeServer, params: Params) -> dict[str, object]:
     return server.venue.transact(lambda now: admin.health(server.venue, params, now))
+
+
+def _who_it_is(server: ExchangeServer, params: Params) -> dict[str, object]:
+    return server.venue.transact(lambda now: admin.who_it_is(server.venue, params, now))
+
+
+def _change_contract(server: ExchangeServer, params: Params) -> dict[str, object]:
+    return admin.change_contract(server.venue, params)
+
+
+def _close_position(server: ExchangeServer, params: Params) -> dict[str, object]:
+    return admin.close_position(server.venue, params)
 
 
 def _clock(server: ExchangeServer, params: Params) -> dict[str, object]:

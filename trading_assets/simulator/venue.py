@@ -17,7 +17,7 @@ from trading_assets.simulator.account.state import AccountState, Batch
 from trading_assets.simulator.auth import Credentials
 from trading_assets.simulator.clock import Clock, ClockSpec, ManualClock, WallClock, open_clock, wall_ms
 from trading_assets.simulator.codec import Refusal
-from trading_assets.simulator.market.base import Market
+from trading_assets.simulator.market.base import Contract, Market
 from trading_assets.simulator.persistence import AccountStore, MarketIdentity
 
 _Answer = TypeVar("_Answer")
@@ -193,6 +193,16 @@ class Venue:
                     self.engine.state.journal = None
 
         return stop
+
+    def follow(self, listener: Listener) -> tuple[AccountState, Callable[[], None]]:
+        """A copy of the account as it is, with `listener` told of every change after it; and how to stop that."""
+        with self._lock:
+            return self.engine.state.copied(), self.listen(listener)
+
+    def revise(self, contract: Contract) -> None:
+        """Put new rules of a listed contract in force: its status, delivery, quantity step or leverage."""
+        with self._lock:
+            self.market.contracts = {**self.market.contracts, contract.symbol: contract}
 
     def close(self) -> None:
         """Store the clock's last position and release the file."""

@@ -11,13 +11,13 @@ from trading_assets.strategies.indicator_cache import shared
 @shared
 def as_of_open(own: Candles, other: Candles, values: FloatArray) -> FloatArray:
     """For each own bar the value of the last `other` candle that had ended when the own bar opened; NaN if none."""
-    return _last_known(other.end_ms, values, own.start_ms)
+    return _taken(values, _last_ended_at_open(own, other))
 
 
 @shared
 def as_of_close(own: Candles, other: Candles, values: FloatArray) -> FloatArray:
     """For each own bar the value of the last `other` candle that had ended by the own bar's close; NaN if none."""
-    return _last_known(other.end_ms, values, own.end_ms)
+    return _taken(values, _last_ended_at_close(own, other))
 
 
 @shared
@@ -26,12 +26,25 @@ def funding_as_of_close(own: Candles, funding: Funding) -> FloatArray:
 
     A rate paid at the very close is not known yet: a partition, and the live finder, read what came before its end.
     """
-    return _last_known(funding.time_ms, funding.rate, own.end_ms - 1)
+    return _taken(funding.rate, np.searchsorted(funding.time_ms, own.end_ms))
 
 
-def _last_known(known_ms: IntArray, values: FloatArray, at_ms: IntArray) -> FloatArray:
-    index = np.searchsorted(known_ms, at_ms, side="right") - 1
-    out = np.full(len(at_ms), np.nan)
-    found = index >= 0
-    out[found] = values[index[found]]
+# Apart from the values, so that a sweep searches once for all values of the same candles.
+
+
+@shared
+def _last_ended_at_open(own: Candles, other: Candles) -> IntArray:
+    return np.searchsorted(other.end_ms, own.start_ms, side="right")
+
+
+@shared
+def _last_ended_at_close(own: Candles, other: Candles) -> IntArray:
+    return np.searchsorted(other.end_ms, own.end_ms, side="right")
+
+
+def _taken(values: FloatArray, known: IntArray) -> FloatArray:
+    """For each own bar the last of its `known` first values, shape (..., n); NaN where that is 0. `known` ascends."""
+    out = np.full((*values.shape[:-1], len(known)), np.nan)
+    first = int(np.searchsorted(known, 1))
+    out[..., first:] = values[..., known[first:] - 1]
     return out

@@ -1,4 +1,4 @@
-"""Is a strategy honest: does it use what it could not know, and does it remember further back than it says?
+"""Look-ahead and warm-up checks: does a strategy use what it could not know, or more history than it declares?
 
 Pure functions over a strategy and its data. Costs are the business of `trading_assets.backtesting`.
 """
@@ -19,9 +19,9 @@ from trading_assets.strategies.base import Strategy
 ROUNDING = 1e-9
 """Relative difference of two values that count as equal, whatever the order of their sums."""
 
-FORGOTTEN = 0.05
+WARM_UP_TOLERANCE = 0.05
 """Difference of two values, in standard deviations of the value, that counts as none after the warm-up. The Wilder
-averages of the spec forget their start to 4e-7, an exponential average of 120 bars to about this."""
+averages forget their start to 4e-7, an exponential average of 120 bars to about this."""
 
 MIN_COMPARED = 50
 """The start of the data is varied only where this many bars follow the warm-up."""
@@ -42,14 +42,14 @@ class Violation:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a check found. `bars` were compared, of which `signals` have an entry; no violations means honest."""
+    """What a check found. `bars` were compared, of which `signals` have an entry; no violations means no bias."""
 
     bars: int
     signals: int
     violations: tuple[Violation, ...]
 
     @property
-    def honest(self) -> bool:
+    def unbiased(self) -> bool:
         return not self.violations
 
 
@@ -194,13 +194,14 @@ def _equal(expected: float, found: float | None) -> bool:
 
 
 def _drift(expected: FloatArray, found: FloatArray, *, where_both: bool) -> IntArray:
-    """The bars where two arrays differ by more than `FORGOTTEN`, or (unless `where_both`) one alone is defined."""
+    """The bars where two arrays differ by more than `WARM_UP_TOLERANCE`, or one alone is defined
+    (unless `where_both`)."""
     defined, other = np.isfinite(expected), np.isfinite(found)
     both = defined & other
     drift = np.zeros(len(expected), dtype=bool) if where_both else defined != other
     if both.any():
         scale, largest = float(expected[both].std()), float(np.abs(expected[both]).max())
-        drift[both] |= np.abs(expected[both] - found[both]) > FORGOTTEN * scale + ROUNDING * largest
+        drift[both] |= np.abs(expected[both] - found[both]) > WARM_UP_TOLERANCE * scale + ROUNDING * largest
     return np.flatnonzero(drift)
 
 

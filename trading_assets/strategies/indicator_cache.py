@@ -2,7 +2,7 @@
 
 Outside of `sharing()` a function marked `shared` is the function itself. Inside, on the same thread, its results are
 kept by function and arguments (arrays by identity), so twenty parameter sets that ask for RSI 14 of the same closes
-get one array; and a compiled twin that gives the same numbers to the last bit takes its place where there is one.
+get one array. A compiled function that gives the same numbers to the last bit takes its place where there is one.
 """
 
 from __future__ import annotations
@@ -17,33 +17,33 @@ import numpy as np
 
 _Arguments = ParamSpec("_Arguments")
 _Result = TypeVar("_Result")
-Twins = Mapping[str, Callable[..., Any]]
+Compiled = Mapping[str, Callable[..., Any]]
 
 
 class _Store(threading.local):
     """What this thread shares at the moment: results with the arguments that made them (so no identity is reused)."""
 
     results: dict[tuple[object, ...], tuple[object, object]] | None = None
-    twins: Twins = {}  # noqa: RUF012 (replaced, never changed)
+    compiled: Compiled = {}  # noqa: RUF012 (replaced, never changed)
 
 
 _store = _Store()
 
 
 @contextmanager
-def sharing(twins: Twins) -> Iterator[None]:
-    """Share results until the block ends. `twins` are compiled stand-ins by the name of the function.
+def sharing(compiled: Compiled) -> Iterator[None]:
+    """Share results until the block ends. `compiled` are compiled functions by the name of the original.
 
     A block inside another one shares with it.
     """
     if _store.results is not None:
         yield
         return
-    _store.results, _store.twins = {}, twins
+    _store.results, _store.compiled = {}, compiled
     try:
         yield
     finally:
-        _store.results, _store.twins = None, {}
+        _store.results, _store.compiled = None, {}
 
 
 def shared(function: Callable[_Arguments, _Result]) -> Callable[_Arguments, _Result]:
@@ -58,7 +58,7 @@ def shared(function: Callable[_Arguments, _Result]) -> Callable[_Arguments, _Res
         key = (name, *map(_identity, args), *((word, _identity(value)) for word, value in kwargs.items()))
         found = results.get(key)
         if found is None:
-            result = _store.twins.get(name, function)(*args, **kwargs)
+            result = _store.compiled.get(name, function)(*args, **kwargs)
             _freeze(result)
             found = results[key] = (result, (args, kwargs))
         return found[0]  # type: ignore[return-value]

@@ -2,7 +2,8 @@
 
 A value at bar i uses bars up to i only, and is the same number to the last bit whatever follows the bar. Nothing here
 is compiled or needs more than numpy: an indicator of 6000 bars takes less than half a millisecond. A sweep computes
-what is `shared` once for all its parameter sets, the costlier ones by the compiled twins of `backtesting.kernel`.
+what is `shared` once for all its parameter sets; `backtesting.kernel.indicators` has compiled versions of the three
+costliest. All but `wilder`, `rsi` and `atr` act along the last axis, so that they serve several coins at once.
 """
 
 from __future__ import annotations
@@ -94,22 +95,21 @@ def atr(high: FloatArray, low: FloatArray, close: FloatArray, period: int = 14) 
 @shared
 def bollinger_moments(close: FloatArray, period: int) -> tuple[FloatArray, FloatArray]:
     """Mean and population standard deviation of the last `period` closes."""
-    middle = np.full(len(close), np.nan)
-    deviation = np.full(len(close), np.nan)
-    count = len(close) - period + 1
+    middle, deviation = np.full(close.shape, np.nan), np.full(close.shape, np.nan)
+    count = close.shape[-1] - period + 1
     if count > 0:
         # Sums in a fixed order and deviations from the window's own mean: no drift, no cancellation.
-        mean = np.zeros(count)
+        mean = np.zeros((*close.shape[:-1], count))
         for offset in range(period):
-            mean += close[offset : offset + count]
+            mean += close[..., offset : offset + count]
         mean /= period
-        squares, distance = np.zeros(count), np.empty(count)
+        squares, distance = np.zeros(mean.shape), np.empty(mean.shape)
         for offset in range(period):
-            np.subtract(close[offset : offset + count], mean, out=distance)
+            np.subtract(close[..., offset : offset + count], mean, out=distance)
             distance *= distance
             squares += distance
-        middle[period - 1 :] = mean
-        deviation[period - 1 :] = np.sqrt(squares / period)
+        middle[..., period - 1 :] = mean
+        deviation[..., period - 1 :] = np.sqrt(squares / period)
     return middle, deviation
 
 
@@ -127,7 +127,7 @@ def bollinger_position(close: FloatArray, period: int = 20, deviations: float = 
     """Position of the close in its bands: -1 on the lower, 1 on the upper; NaN where the bands have no width."""
     lower, _, upper = bollinger(close, period, deviations)
     width = upper - lower
-    position = np.full(len(close), np.nan)
+    position = np.full(close.shape, np.nan)
     np.divide(close - lower, width, out=position, where=width > FLAT * np.abs(close))
     return position * 2 - 1
 
@@ -135,16 +135,16 @@ def bollinger_position(close: FloatArray, period: int = 20, deviations: float = 
 @shared
 def rolling_max(values: FloatArray, period: int) -> FloatArray:
     """Highest of the last `period` values."""
-    out = np.full(len(values), np.nan)
-    if len(values) < period:
+    out = np.full(values.shape, np.nan)
+    if values.shape[-1] < period:
         return out
     # The maximum of a span from two overlapping halves: log2(period) passes.
     span, highest = 1, values
     while span < period:
         step = min(span, period - span)
-        highest = np.maximum(highest[step:], highest[: len(highest) - step])
+        highest = np.maximum(highest[..., step:], highest[..., : highest.shape[-1] - step])
         span += step
-    out[period - 1 :] = highest
+    out[..., period - 1 :] = highest
     return out
 
 
@@ -164,7 +164,7 @@ def near_level(
     """
     span = high - low
     reach = close * (near_pct / 100)
-    near = np.zeros(len(close), dtype=bool)
+    near = np.zeros(close.shape, dtype=bool)
     for ratio in ratios:
         near |= np.abs(close - (low + span * ratio)) <= reach
     return (near & (span > 0)).astype(np.float64)

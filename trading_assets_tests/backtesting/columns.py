@@ -22,7 +22,7 @@ def candles_of(bars: Sequence[Sequence[float]], timeframe: Timeframe = Timeframe
     return Candles(timeframe, start, opened, high, low, close, np.ones(len(bars)), close.copy())
 
 
-def column_of(
+def column_from(
     bars: Sequence[Sequence[float]],
     *,
     long: Sequence[int] = (),

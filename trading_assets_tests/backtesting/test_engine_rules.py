@@ -16,7 +16,7 @@ from trading_assets.core.candles import Funding
 from trading_assets.core.settings import Settings
 from trading_assets.core.timeframes import HOUR_MS
 from trading_assets_tests.backtesting import naive
-from trading_assets_tests.backtesting.columns import COSTLY, FREE, START_MS, assert_same, column_of
+from trading_assets_tests.backtesting.columns import COSTLY, FREE, START_MS, assert_same, column_from
 
 QUIET = (100.0, 100.2, 99.8, 100.0)
 """A bar that touches neither the stop at 99 (short 101) nor the target at 102 (short 98)."""
@@ -168,7 +168,7 @@ def test_there_are_many_cases() -> None:
 @pytest.mark.parametrize("engine", ENGINES, ids=lambda engine: type(engine).__name__)
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_a_table_of_candles_gives_the_trades_that_the_rules_say(case: Case, engine: Engine) -> None:
-    column = column_of(case.bars, long=case.long, short=case.short)
+    column = column_from(case.bars, long=case.long, short=case.short)
     (trades,) = engine.simulate([column], FREE)
     found = list(
         zip(
@@ -187,7 +187,7 @@ def test_a_table_of_candles_gives_the_trades_that_the_rules_say(case: Case, engi
 
 def one(costs: Costs, bars: list[tuple[float, float, float, float]], **kwargs: object) -> Trades:
     """The one trade that both engines find."""
-    column = column_of(bars, **kwargs)  # type: ignore[arg-type]
+    column = column_from(bars, **kwargs)  # type: ignore[arg-type]
     (trades,), (same,) = (engine.simulate([column], costs) for engine in ENGINES)
     assert len(trades) == 1
     assert_same(same, trades)
@@ -204,7 +204,7 @@ def test_an_entry_whose_stop_is_as_far_as_the_liquidation_is_none(
 ) -> None:
     costs = replace(FREE, liquidation=Settings(leverage=leverage).liquidation_distance)
     bars = [QUIET, (100, 150, 50, 100), QUIET]
-    column = column_of(bars, long=[0], short=[2], stop_fraction=stop_fraction)
+    column = column_from(bars, long=[0], short=[2], stop_fraction=stop_fraction)
     (trades,) = engine.simulate([column], costs)
     assert trades.entry.tolist() == entries
 
@@ -213,14 +213,14 @@ def test_an_entry_whose_stop_is_as_far_as_the_liquidation_is_none(
 @pytest.mark.parametrize(("max_price", "entries"), [(101.0, [0, 1, 2]), (100.99, [0, 2]), (99.5, [2]), (98.0, [])])
 def test_an_entry_below_the_smallest_quantity_is_none(engine: Engine, max_price: float, entries: list[int]) -> None:
     bars = [(100, 100, 99, 100), (100, 101, 98, 101), (101, 101, 97, 99), (99, 99, 90, 95)]
-    column = replace(column_of(bars, stop_fraction=0.01), max_price=max_price)
+    column = replace(column_from(bars, stop_fraction=0.01), max_price=max_price)
     of_each = [replace(column, long=np.arange(4) == entry) for entry in range(3)]
     found = [trades.entry.tolist() for trades in engine.simulate(of_each, FREE)]
     assert [entry for one in found for entry in one] == entries
 
 
 def test_a_bar_that_is_missing_is_stepped_over_and_its_funding_is_paid() -> None:
-    column = column_of([QUIET, QUIET, (100, 102, 100, 102)], long=[0])
+    column = column_from([QUIET, QUIET, (100, 102, 100, 102)], long=[0])
     late = column.candles.start_ms + np.array([0, 0, 5]) * HOUR_MS
     funding = Funding(late[1:] + HOUR_MS // 2 + HOUR_MS, np.array([0.001, 0.002]))
     gapped = replace(column, candles=replace(column.candles, start_ms=late), funding=funding)
@@ -291,10 +291,10 @@ def test_a_trade_still_open_pays_funding_up_to_the_last_close() -> None:
 
 
 def test_columns_of_different_lengths_in_one_batch_do_not_disturb_each_other() -> None:
-    long_one = column_of([QUIET] * 6 + [(100, 103, 100, 102)], long=[5])
-    short_one = column_of([QUIET, (100, 100, 98, 98)], long=[0])
-    silent = column_of([QUIET] * 3)
-    empty = column_of([])
+    long_one = column_from([QUIET] * 6 + [(100, 103, 100, 102)], long=[5])
+    short_one = column_from([QUIET, (100, 100, 98, 98)], long=[0])
+    silent = column_from([QUIET] * 3)
+    empty = column_from([])
     columns = [short_one, silent, long_one, empty]
     for engine in ENGINES:
         together = engine.simulate(columns, COSTLY)

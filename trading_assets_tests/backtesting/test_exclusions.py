@@ -7,15 +7,15 @@ from functools import cache
 import numpy as np
 import pandas as pd
 
-from trading_assets.backtesting.exclusions import backtest_good_candles, why_left_out
-from trading_assets.backtesting.run import Backtests
+from trading_assets.backtesting.exclusions import backtest_with_exclusions, exclusion_reason
+from trading_assets.backtesting.run import BacktestRunner
 from trading_assets.core.candles import Candles, Funding
 from trading_assets.core.settings import Settings
 from trading_assets.core.strategy_data import DataNeeds
 from trading_assets.core.timeframes import WARM_UP_BARS, Timeframe, as_of_ms
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.strategies import active_strategies, seed_registry, set_active
-from trading_assets.market.loading import OfHour, load_strategy_data
+from trading_assets.market.loading import DataByHour, load_strategy_data
 
 HOUR = 1_772_413_200_000
 M60 = Timeframe.M60
@@ -48,7 +48,7 @@ class Walks:
         return Funding.empty()
 
 
-def open_coin(symbol: str, timeframe: Timeframe, needs: DataNeeds, _hours: object) -> OfHour:
+def open_strategy_data(symbol: str, timeframe: Timeframe, needs: DataNeeds, _hours: object) -> DataByHour:
     bars = timeframe.window_bars
     return lambda hour: load_strategy_data(
         Walks(), symbol, timeframe, needs, as_of_ms(hour) - bars * timeframe.ms, as_of_ms(hour)
@@ -64,11 +64,13 @@ def test_a_fault_zeroes_the_strategies_that_read_it_and_changes_no_other_row(sql
     assert {strategy.name for strategy in strategies} == set(STRATEGIES)
 
     def rows(faults: dict[tuple[str, str], str]) -> pd.DataFrame:
-        found = backtest_good_candles(strategies, SETTINGS, M60, SCAN, open_coin, {HOUR: faults} if faults else {})
+        found = backtest_with_exclusions(
+            strategies, SETTINGS, M60, SCAN, open_strategy_data, {HOUR: faults} if faults else {}
+        )
         return found.set_index(["symbol", "strategy"]).sort_index()
 
-    with Backtests(strategies, SETTINGS) as backtests:
-        plain = backtests.rows(M60, SCAN, open_coin).set_index(["symbol", "strategy"]).sort_index()
+    with BacktestRunner(strategies, SETTINGS) as backtests:
+        plain = backtests.rows(M60, SCAN, open_strategy_data).set_index(["symbol", "strategy"]).sort_index()
     pd.testing.assert_frame_equal(rows({}), plain)
     assert plain["error"].isna().all()
     for faults, out in (
@@ -90,7 +92,7 @@ def test_every_bad_series_is_named() -> None:
     needs = DataNeeds(candles={Timeframe.D1: 10, Timeframe.M15: 10}, btc={Timeframe.M240: 20})
     faults = {("240m", "AUSDT"): "old", ("240m", "BTCUSDT"): "gap", ("5m", "AUSDT"): "none of its business"}
     assert (
-        why_left_out("AUSDT", M60, needs, faults, "BTCUSDT")
+        exclusion_reason("AUSDT", M60, needs, faults, "BTCUSDT")
         == "240m candles of AUSDT: old; 240m candles of BTCUSDT: gap"
     )
-    assert why_left_out("BUSDT", M60, needs, {("60m", "AUSDT"): "old"}, "BTCUSDT") is None
+    assert exclusion_reason("BUSDT", M60, needs, {("60m", "AUSDT"): "old"}, "BTCUSDT") is None

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from trading_assets.backtesting.metrics import NO_TRADES, Metrics
-from trading_assets.backtesting.parameter_choice import choose, tried
+from trading_assets.backtesting.parameter_choice import choose_parameters, trials_from
 
 WORSE = replace(NO_TRADES, total_trades=20, in_sample_trades=14, in_sample_score=100.0, in_sample_pnl=50.0)
 BETTER = replace(WORSE, in_sample_score=200.0)
@@ -22,7 +22,7 @@ def figures(*sets: Metrics) -> np.ndarray:
 
 def of(*sets: Metrics, texts: tuple[str, ...] = TEXTS, failed: tuple[int, ...] = ()) -> int:
     usable = np.array([[index not in failed for index in range(len(sets))]])
-    return int(choose(figures(*sets), texts[: len(sets)], usable)[0])
+    return int(choose_parameters(figures(*sets), texts[: len(sets)], usable)[0])
 
 
 @pytest.mark.parametrize(
@@ -56,9 +56,9 @@ def test_what_came_after_the_in_sample_part_is_not_looked_at() -> None:
 
 def test_sharpe_ratios_of_all_sets_that_traded_are_summed_up() -> None:
     sets = figures(*(replace(WORSE, sharpe_ratio=ratio) for ratio in (2.0, 0.0, -1.0, 99.0)))
-    found = tried(sets, np.array([[True, True, True, False]]))
+    found = trials_from(sets, np.array([[True, True, True, False]]))
     assert [values.tolist() for values in vars(found).values()] == [[2], [0.5], [1.5]]
-    for nothing in (tried(sets[:, 1:2], np.array([[True]])), tried(sets, np.zeros((1, 4), dtype=bool))):
+    for nothing in (trials_from(sets[:, 1:2], np.array([[True]])), trials_from(sets, np.zeros((1, 4), dtype=bool))):
         assert [values.tolist() for values in vars(nothing).values()] == [[0], [0.0], [0.0]]
 
 
@@ -69,9 +69,9 @@ def test_each_coin_has_its_own_choice() -> None:
     many[:, :, [13, 14, 15]] = rng.integers(3, 8, (50, 6, 3))
     usable = rng.random((50, 6)) < 0.7
     texts = [f"{{{place}}}" for place in rng.permutation(6)]
-    together = choose(many, texts, usable)
+    together = choose_parameters(many, texts, usable)
     for coin in range(50):
-        alone = choose(many[coin : coin + 1], texts, usable[coin : coin + 1])
+        alone = choose_parameters(many[coin : coin + 1], texts, usable[coin : coin + 1])
         by_hand = min(
             np.flatnonzero(usable[coin]),
             key=lambda one: (many[coin, one, 13] < 5, -many[coin, one, 14], -many[coin, one, 15], texts[one]),

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from trading_assets.backtesting.selection import (
     PRESETS,
-    Limits,
     Selection,
+    SignificanceLimits,
     coin_summary,
     score,
     select_best,
@@ -261,15 +261,17 @@ def test_configurations_that_differ_by_more_than_luck_make_the_best_one_no_less_
 @pytest.mark.parametrize(
     ("limits", "change", "passes"),
     [
-        (Limits(), {"p_value": np.nan, "sharpe_ratio": -9.0}, True),
-        (Limits(max_p_value=0.03), {"p_value": 0.03}, True),
-        (Limits(max_p_value=0.03), {"p_value": 0.031}, False),
-        (Limits(max_p_value=1.0), {"p_value": np.nan}, False),
-        (Limits(min_deflated_sharpe=0.5), {"sharpe_ratio": 0.001}, True),
-        (Limits(min_deflated_sharpe=0.5), {"sharpe_ratio": -0.001}, False),
+        (SignificanceLimits(), {"p_value": np.nan, "sharpe_ratio": -9.0}, True),
+        (SignificanceLimits(max_p_value=0.03), {"p_value": 0.03}, True),
+        (SignificanceLimits(max_p_value=0.03), {"p_value": 0.031}, False),
+        (SignificanceLimits(max_p_value=1.0), {"p_value": np.nan}, False),
+        (SignificanceLimits(min_deflated_sharpe=0.5), {"sharpe_ratio": 0.001}, True),
+        (SignificanceLimits(min_deflated_sharpe=0.5), {"sharpe_ratio": -0.001}, False),
     ],
 )
-def test_limits_against_luck_filter_only_where_they_are_set(limits: Limits, change: dict, passes: bool) -> None:
+def test_limits_against_luck_filter_only_where_they_are_set(
+    limits: SignificanceLimits, change: dict, passes: bool
+) -> None:
     selection = select_best(backtests(change), PRESETS["strict"], limits)
     assert selection.passed.get(HOUR_MS, 0) == len(selection.rows) == int(passes)
     assert [list(counts.values()) for counts in selection.failed.values()] == ([] if passes else [[1]])
@@ -319,9 +321,9 @@ def test_hours_selected_together_are_the_hours_selected_apart() -> None:
             for symbol in ("AAAUSDT", "BBBUSDT", "CCCUSDT")
         )
     )
-    for limits in (Limits(), Limits(min_deflated_sharpe=0.5)):
+    for limits in (SignificanceLimits(), SignificanceLimits(min_deflated_sharpe=0.5)):
         together = select_best(rows, PRESETS["strict"], limits)
-        apart = Selection.of_all(
+        apart = Selection.concat(
             [select_best(rows[rows["hour_ms"] == hour], PRESETS["strict"], limits) for hour in hours]
         )
         pd.testing.assert_frame_equal(together.rows, apart.rows, check_exact=True)

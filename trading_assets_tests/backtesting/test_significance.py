@@ -16,7 +16,7 @@ from trading_assets.backtesting.significance import (
     deflated_sharpe,
     expected_maximum,
     probabilistic_sharpe,
-    seed_of,
+    seed_from,
 )
 
 
@@ -126,6 +126,6 @@ def test_a_p_value_needs_some_trades_and_depends_on_nothing_but_trades_and_seed(
 
 
 def test_a_seed_comes_from_the_key_and_is_the_same_on_every_machine() -> None:
-    assert seed_of(("AUSDT", 1)) == 0x3E6D93EF37D29348
-    assert seed_of(("AUSDT", 1)) != seed_of(("AUSDT", 2))
-    assert seed_of(("A", "B1")) != seed_of(("AB", "1"))
+    assert seed_from(("AUSDT", 1)) == 0x3E6D93EF37D29348
+    assert seed_from(("AUSDT", 1)) != seed_from(("AUSDT", 2))
+    assert seed_from(("A", "B1")) != seed_from(("AB", "1"))

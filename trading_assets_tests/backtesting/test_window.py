@@ -11,9 +11,9 @@ import pytest
 
 from trading_assets.backtesting.engine import Costs
 from trading_assets.backtesting.kernel.panel import Window
-from trading_assets.backtesting.kernel.sweep import MIN_BARS, column_of
-from trading_assets.backtesting.run import backtest_window, costs_of, merged_needs
-from trading_assets.backtesting.significance import bootstrap_p_value, seed_of
+from trading_assets.backtesting.kernel.sweep import MIN_BARS, column_from
+from trading_assets.backtesting.run import costs_from, merged_needs
+from trading_assets.backtesting.significance import bootstrap_p_value, seed_from
 from trading_assets.backtesting.vectorbt_engine import VectorbtEngine
 from trading_assets.core.candles import FloatArray
 from trading_assets.core.errors import DataError, StorageError
@@ -25,6 +25,7 @@ from trading_assets.strategies.base import Entries, Parameters, Strategy, Values
 from trading_assets.strategies.bollinger_rsi import BollingerRsi
 from trading_assets.strategies.fibonacci_bollinger import FibonacciBollinger
 from trading_assets.strategies.registry import ConfiguredStrategy, parameter_sets
+from trading_assets_tests.backtesting.windows import backtest_window
 from trading_assets_tests.strategies.series import START_MS, random_data, walk
 
 HOUR = START_MS + 80 * 24 * HOUR_MS
@@ -195,7 +196,7 @@ def test_an_engine_sees_the_window_alone_with_signals_of_the_whole_data() -> Non
     end, bars = as_of_ms(HOUR), TIMEFRAME.window_bars
     for symbol in SCANS:
         data = loader()(symbol, TIMEFRAME, DataNeeds())
-        column = column_of(BollingerRsi(), data, Window.of(data, end - bars * TIMEFRAME.ms))
+        column = column_from(BollingerRsi(), data, Window.from_data(data, end - bars * TIMEFRAME.ms))
         signals = BollingerRsi().signals(data)
         assert column.candles.start_ms[0] == end - bars * TIMEFRAME.ms
         assert column.candles.end_ms[-1] == end
@@ -209,7 +210,7 @@ def test_an_engine_sees_the_window_alone_with_signals_of_the_whole_data() -> Non
 
 def test_costs_come_from_the_settings() -> None:
     settings = Settings(taker_fee=0.001, slippage_bps=5.0, backtest_capital=250.0, leverage=20)
-    assert costs_of(settings) == Costs(fee=0.001, slippage=0.0005, notional=250.0, liquidation=0.045)
+    assert costs_from(settings) == Costs(fee=0.001, slippage=0.0005, notional=250.0, liquidation=0.045)
 
 
 def test_the_newest_part_of_the_window_is_held_back_as_the_settings_say() -> None:
@@ -237,13 +238,13 @@ def test_p_values_are_those_of_the_trades_of_chosen_rows_that_earned_anything_wi
     for row in found.to_dict("records"):
         data = loader()(row["symbol"], TIMEFRAME, DataNeeds())
         strategy = Often() if row["strategy"] == "often" else BollingerRsi(json.loads(row["parameters"]))
-        window = Window.of(data, as_of_ms(HOUR) - TIMEFRAME.window_bars * TIMEFRAME.ms)
-        (trades,) = VectorbtEngine().simulate([column_of(strategy, data, window)], costs_of(SETTINGS))
+        window = Window.from_data(data, as_of_ms(HOUR) - TIMEFRAME.window_bars * TIMEFRAME.ms)
+        (trades,) = VectorbtEngine().simulate([column_from(strategy, data, window)], costs_from(SETTINGS))
         assert trades.closed.sum() == row["total_trades"]
         if row["total_pnl"] <= 0 or row["total_trades"] < 5:
             assert math.isnan(row["p_value"])
         else:
-            seed = seed_of([row[name] for name in BACKTEST_RESULTS.key])
+            seed = seed_from([row[name] for name in BACKTEST_RESULTS.key])
             assert row["p_value"] == bootstrap_p_value(trades.pnl[trades.closed], seed)
 
 

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from trading_assets.backtesting.worker_threads import spread
+from trading_assets.backtesting.worker_threads import map_on_workers
 
 
 def test_results_stand_in_the_order_of_tasks_and_the_caller_works_as_well() -> None:
@@ -19,7 +19,7 @@ def test_results_stand_in_the_order_of_tasks_and_the_caller_works_as_well() -> N
 
     told: list[int] = []
     with ThreadPoolExecutor(1) as pool:
-        assert spread(pool, 2, work, list(range(30)), told.append) == [task * task for task in range(30)]
+        assert map_on_workers(pool, 2, work, list(range(30)), told.append) == [task * task for task in range(30)]
     assert threading.current_thread().name in workers and len(workers) == 2
     assert told == sorted(told) and told[-1] == 30
 
@@ -28,8 +28,8 @@ def test_results_stand_in_the_order_of_tasks_and_the_caller_works_as_well() -> N
 def test_every_task_is_done_once(threads: int) -> None:
     done: list[int] = []
     with ThreadPoolExecutor(4) as pool:
-        spread(pool, threads, done.append, list(range(200)))
-        assert spread(pool, threads, done.append, []) == []
+        map_on_workers(pool, threads, done.append, list(range(200)))
+        assert map_on_workers(pool, threads, done.append, []) == []
     assert sorted(done) == list(range(200))
 
 
@@ -49,6 +49,6 @@ def test_the_first_error_is_raised_when_no_thread_works_any_more(thread: str) ->
 
     with ThreadPoolExecutor(1) as pool:
         with pytest.raises(ValueError, match="is broken"):
-            spread(pool, 2, work, list(range(100)))
+            map_on_workers(pool, 2, work, list(range(100)))
         assert not working.is_set(), "the other thread still worked"
     assert len(begun) <= 4, "tasks went on after the error"

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from trading_assets.bench import backtests
-from trading_assets.bench import baselines as others
+from trading_assets.bench import backtests, baselines
 from trading_assets.cli.bench import bench
 from trading_assets.core.timeframes import Timeframe
 
@@ -41,7 +40,7 @@ def test_every_engine_with_our_rules_is_equal_and_has_its_times() -> None:
 
 
 def test_a_wrong_result_is_not_equal(monkeypatch: pytest.MonkeyPatch) -> None:
-    real = others.VectorbtEngine.simulate
+    real = baselines.VectorbtEngine.simulate
 
     def late(self: object, columns: object, costs: object) -> list:
         return [trade if at else others_without(trade) for at, trade in enumerate(real(self, columns, costs))]  # type: ignore[arg-type]
@@ -51,10 +50,10 @@ def test_a_wrong_result_is_not_equal(monkeypatch: pytest.MonkeyPatch) -> None:
         changed["pnl"] = changed["pnl"] * (1 + 1e-6)
         return type(trades)(**changed)
 
-    every = others.engines
+    every = baselines.engines
     looked_at = {"vectorbt Rust, low level", "vectorbt Portfolio, all sets at once", "vectorbt Portfolio, set by set"}
-    monkeypatch.setattr(others.VectorbtEngine, "simulate", late)
-    monkeypatch.setattr(others, "engines", lambda *given: [one for one in every(*given) if one.name in looked_at])
+    monkeypatch.setattr(baselines.VectorbtEngine, "simulate", late)
+    monkeypatch.setattr(baselines, "engines", lambda *given: [one for one in every(*given) if one.name in looked_at])
     monkeypatch.setattr(backtests, "_machines_gain", lambda: 1.0)
     report = backtests.measure(1, 2, [Timeframe.M60], 1)
     equal = {result["engine"]: result["equal"] for result in report["engines"]}
@@ -67,28 +66,28 @@ def test_figures_that_are_off_are_not_equal() -> None:
     data = backtests._walk(1, Timeframe.M60)
     sets = backtests.parameter_sets(backtests.STRATEGY, "{}")[:2]
     work = backtests._prepared(data, backtests.StrategySweep(sets))
-    rust = others.engines(sets, backtests.COSTS, backtests.CAPITAL, 1)[0]
+    rust = baselines.engines(sets, backtests.COSTS, backtests.CAPITAL, 1)[0]
     assert rust.name == "vectorbt Rust, low level" and rust.equal is not None
     (found,) = rust.run([work])
     assert rust.equal(work, found)
-    for figure in range(len(others._BY_RUST)):
+    for figure in range(len(baselines._BY_RUST)):
         spoiled = np.array(found)
         spoiled[1, figure] += 1e-6
-        assert not rust.equal(work, spoiled), others._BY_RUST[figure]
+        assert not rust.equal(work, spoiled), baselines._BY_RUST[figure]
 
 
 def test_orders_of_another_price_or_bar_are_not_the_same() -> None:
     work = backtests._walk(1, Timeframe.M60)
     sets = backtests.parameter_sets(backtests.STRATEGY, "{}")[:2]
-    window = backtests.Window.of(work, int(work.candles.start_ms[200]))
-    columns = [others.column_of(strategy, work, window) for strategy in sets]
-    records = others._orders(columns, backtests.COSTS, "numba")
-    assert others._same_orders(records, columns, backtests.COSTS)
+    window = backtests.Window.from_data(work, int(work.candles.start_ms[200]))
+    columns = [baselines.column_from(strategy, work, window) for strategy in sets]
+    records = baselines._orders(columns, backtests.COSTS, "numba")
+    assert baselines._same_orders(records, columns, backtests.COSTS)
     for field, change in (("price", 1e-6), ("idx", 1)):
         spoiled = np.array(records)
         spoiled[field][0] += change
-        assert not others._same_orders(spoiled, columns, backtests.COSTS)
-    assert not others._same_orders(records[:-1], columns, backtests.COSTS)
+        assert not baselines._same_orders(spoiled, columns, backtests.COSTS)
+    assert not baselines._same_orders(records[:-1], columns, backtests.COSTS)
 
 
 def test_an_unknown_timeframe_is_refused() -> None:

@@ -108,12 +108,12 @@ def test_an_unwritable_home_is_a_clear_message(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("place", "says"),
+    ("target", "says"),
     [("file", "is a file"), ("file/home", "cannot be written"), (".", "not a demo's directory")],
 )
-def test_the_demo_refuses_a_home_that_is_no_place_for_it(tmp_path: Path, place: str, says: str) -> None:
+def test_the_demo_refuses_a_home_that_is_no_place_for_it(tmp_path: Path, target: str, says: str) -> None:
     (tmp_path / "file").write_text("mine")
-    answer = run("demo", "--home", place, home=tmp_path)
+    answer = run("demo", "--home", target, home=tmp_path)
     assert answer.returncode == 2
     assert says in answer.stderr and "--home" in answer.stderr and "Traceback" not in answer.stderr
     assert (tmp_path / "file").read_text() == "mine"
@@ -156,7 +156,7 @@ def test_strategies_are_listed_stopped_and_started(tmp_path: Path) -> None:
 def test_an_honest_strategy_passes_its_check(tmp_path: Path) -> None:
     answer = run("check", "strategy", "bollinger_rsi", "--symbol", "ETHUSDT", "--timeframe", "60m", home=tmp_path)
     assert answer.returncode == 0, answer.stdout + answer.stderr
-    assert "bollinger_rsi is honest" in answer.stdout and "ETHUSDT" in answer.stdout
+    assert "bollinger_rsi has no look-ahead" in answer.stdout and "ETHUSDT" in answer.stdout
 
 
 CHEAT = """
@@ -181,7 +181,7 @@ def test_a_cheating_strategy_is_named_with_exit_code_1(tmp_path: Path) -> None:
         "check", "strategy", "cheat", *options, home=tmp_path, PYTHONPATH=f"{package}{os.pathsep}{root}"
     )
     assert answer.returncode == 1, answer.stdout + answer.stderr
-    assert "cheat is not honest on 2 of 2" in answer.stdout
+    assert "cheat is biased on 2 of 2" in answer.stdout
     assert "BTCUSDT 15m look-ahead: bar closed 2026-02-2" in answer.stdout
 
 

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from trading_assets.cli.strategy_check import AS_OF_MS, Place, check_strategy, places, print_reports
+from trading_assets.cli.strategy_check import AS_OF_MS, CheckTarget, check_strategy, check_targets, print_reports
 from trading_assets.core.errors import DataError, StrategyError
 from trading_assets.core.schemas import MARKET_SCAN
 from trading_assets.core.settings import load_settings
@@ -22,11 +22,11 @@ from trading_assets.simulator.market.reader import MarketReader
 from trading_assets.simulator.market.seeded import SeededMarket
 from trading_assets.strategies.base import Strategy
 from trading_assets.strategies.fibonacci_bollinger import FibonacciBollinger
-from trading_assets_tests.backtesting.test_cross_engine import Loop
+from trading_assets_tests.backtesting.test_validation import Loop
 from trading_assets_tests.strategies import biased_strategies
 from trading_assets_tests.strategies.biased_strategies import LongAverage, Momentum, NextClose
 
-SEEDED = Place("seeded", MarketReader(SeededMarket(7, 5)), "ETHUSDT", AS_OF_MS)
+SEEDED = CheckTarget("seeded", MarketReader(SeededMarket(7, 5)), "ETHUSDT", AS_OF_MS)
 SETTINGS = load_settings()
 
 
@@ -38,30 +38,30 @@ def said(strategy: Strategy, bars: int = 300) -> tuple[str, list[bool]]:
     console = Console(width=160, file=io.StringIO())
     reports = list(check_strategy(strategy, [SEEDED], [Timeframe.M15, Timeframe.M60], bars, SETTINGS, Loop()))
     print_reports(strategy.name, reports, console)
-    return output(console), [report.honest for report in reports]
+    return output(console), [report.unbiased for report in reports]
 
 
 @pytest.mark.parametrize("kind", [Momentum, FibonacciBollinger])
 def test_an_honest_strategy_is_called_honest_with_the_signals_that_prove_it(kind: type[Strategy]) -> None:
-    text, honest = said(kind())
-    assert honest == [True, True]
-    assert f"{kind.name} is honest" in text and "0 signals decided" not in text
+    text, unbiased = said(kind())
+    assert unbiased == [True, True]
+    assert f"{kind.name} has no look-ahead" in text and "0 signals decided" not in text
     assert text.count("ETHUSDT") == 2
 
 
 @pytest.mark.parametrize(("kind", "check"), [(NextClose, "look-ahead"), (LongAverage, "warm-up")])
 def test_a_cheat_is_named_with_the_check_and_the_bar(kind: type[Strategy], check: str) -> None:
-    text, honest = said(kind())
-    assert honest == [False, False]
-    assert f"{kind.name} is not honest on 2 of 2" in text
+    text, unbiased = said(kind())
+    assert unbiased == [False, False]
+    assert f"{kind.name} is biased on 2 of 2" in text
     assert f"ETHUSDT 60m {check}: bar closed 2026-02-" in text
 
 
 def test_profits_that_die_at_double_costs_are_told_and_are_no_violation() -> None:
-    text, honest = said(Momentum(), 1500)
+    text, unbiased = said(Momentum(), 1500)
     reports = list(check_strategy(Momentum(), [SEEDED], [Timeframe.M15, Timeframe.M60], 1500, SETTINGS, Loop()))
     thin = [report for report in reports if not report.costs.survives]
-    assert thin and f"{len(thin)} of 2 profits are lost" in text and honest == [True, True]
+    assert thin and f"{len(thin)} of 2 profits are lost" in text and unbiased == [True, True]
     assert all(report.costs.pnl_at_double < report.costs.pnl for report in reports)
 
 
@@ -84,8 +84,8 @@ def test_a_strategy_that_fails_outright_is_an_error_that_names_the_place() -> No
 
 def test_stored_candles_are_looked_at_where_an_hour_was_scanned(tmp_path: Path) -> None:
     database = Database(f"sqlite:///{tmp_path / 'ledger.db'}")
-    alone = places(SETTINGS, database, None)
-    assert [(place.market, place.as_of_ms) for place in alone] == [("seeded", AS_OF_MS)] * 3
+    alone = check_targets(SETTINGS, database, None)
+    assert [(target.market, target.as_of_ms) for target in alone] == [("seeded", AS_OF_MS)] * 3
     row = {"hour_ms": AS_OF_MS, "scan_id": "scan-20260301-010000", "price": 1.0, "volume_24h": 1e7}
     row |= {
         "price_change_24h": 1.0,
@@ -96,13 +96,13 @@ def test_stored_candles_are_looked_at_where_an_hour_was_scanned(tmp_path: Path) 
     }
     coins = [{**row, "symbol": symbol, "rank": rank} for symbol, rank in (("LOWUSDT", 2), ("ETHUSDT", 1))]
     replace_partitions(database, MARKET_SCAN, pd.DataFrame(coins), [AS_OF_MS])
-    both = places(SETTINGS, database, None)[3:]
-    assert [(place.market, place.symbol) for place in both] == [("stored", "ETHUSDT"), ("stored", "LOWUSDT")]
+    both = check_targets(SETTINGS, database, None)[3:]
+    assert [(target.market, target.symbol) for target in both] == [("stored", "ETHUSDT"), ("stored", "LOWUSDT")]
     assert isinstance(both[0].reader, CandleStore) and both[0].as_of_ms == AS_OF_MS + HOUR_MS
-    assert [place.market for place in places(SETTINGS, database, "ETHUSDT")] == ["seeded", "stored"]
-    assert [place.market for place in places(SETTINGS, database, "LOWUSDT")] == ["stored"]
+    assert [target.market for target in check_targets(SETTINGS, database, "ETHUSDT")] == ["seeded", "stored"]
+    assert [target.market for target in check_targets(SETTINGS, database, "LOWUSDT")] == ["stored"]
     with pytest.raises(DataError, match="no candles of NONEUSDT"):
-        places(SETTINGS, database, "NONEUSDT")
+        check_targets(SETTINGS, database, "NONEUSDT")
 
 
 def test_the_bars_asked_for_are_decided_besides_the_warm_up() -> None:

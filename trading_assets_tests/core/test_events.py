@@ -31,7 +31,18 @@ from trading_assets_tests.fakes import order_link_id
 from trading_assets_tests.trading.fixtures import add_signal, bench_on
 
 ROOT = Path(errors.__file__).parents[1]
-ABOVE = ("market", "strategies", "backtesting", "ledger", "notifications", "trading", "reporting", "defs")
+ABOVE = (
+    "core",
+    "trading",
+    "defs",
+    "ledger",
+    "notifications",
+    "strategies",
+    "backtesting",
+    "market",
+    "reporting",
+    "cli",
+)
 BASIS_POINTS = 10_000
 
 WORDS = {

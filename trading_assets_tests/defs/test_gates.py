@@ -12,7 +12,7 @@ import pytest
 from dagster._core.definitions.data_version import CachingStaleStatusResolver, StaleStatus
 from dagster._core.loader import LoadingContextForTest
 
-from trading_assets.backtesting.code_version import code_version
+from trading_assets.backtesting.run import code_version
 from trading_assets.core.candles import Candles
 from trading_assets.core.schemas import CANDLE_COVERAGE
 from trading_assets.core.settings import load_settings

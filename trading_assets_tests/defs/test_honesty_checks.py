@@ -20,7 +20,7 @@ from trading_assets.ledger.database import Database
 from trading_assets.ledger.partitions import read_partitions, replace_partitions
 from trading_assets.simulator.embedded import RunningExchange
 from trading_assets.strategies import registry
-from trading_assets_tests.backtesting.test_cross_engine import WRONG
+from trading_assets_tests.backtesting.test_validation import WRONG
 from trading_assets_tests.defs.conftest import HOUR, HOUR_KEY, HonestHour, run_job
 
 CHEATS = """

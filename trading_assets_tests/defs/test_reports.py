@@ -13,12 +13,11 @@ from click.testing import CliRunner
 from trading_assets.cli.main import cli
 from trading_assets.core.errors import ConfigurationError, DataError
 from trading_assets.core.settings import load_settings
-from trading_assets.core.timeframes import HOUR_MS
+from trading_assets.core.timeframes import HOUR_MS, first_hour_ms
 from trading_assets.definitions import build_definitions
 from trading_assets.ledger import signals
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.tables import entry_signals
-from trading_assets.reporting.hours import first_hour_ms
 from trading_assets.simulator.embedded import RunningExchange
 from trading_assets_tests.defs.conftest import HOUR, run_job
 from trading_assets_tests.reporting.test_build import fill

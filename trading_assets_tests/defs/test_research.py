@@ -1,6 +1,5 @@
 """The research job on the embedded exchange: honest, repeatable, and the same hour by hour or as a range."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 import dagster as dg
@@ -10,7 +9,7 @@ import pytest
 
 from trading_assets.backtesting.run import configurations
 from trading_assets.core.candles import Candles, Funding
-from trading_assets.core.models import Instrument, OrderBook, Ticker
+from trading_assets.core.models import Instrument, OrderBook, Rows, Ticker, Tickers
 from trading_assets.core.ports import MarketData
 from trading_assets.core.schemas import HOURLY_TABLES, MARKET_SCAN
 from trading_assets.core.settings import load_settings
@@ -36,7 +35,7 @@ class PoisonedMarket:
     def now_ms(self) -> int:
         return self._real.now_ms()
 
-    def instruments(self) -> Sequence[Instrument]:
+    def instruments(self) -> Rows[Instrument]:
         return self._real.instruments()
 
     def candles(self, symbol: str, timeframe: Timeframe, start_ms: int, end_ms: int) -> Candles:
@@ -57,7 +56,7 @@ class PoisonedMarket:
         funding = self._real.funding(symbol, start_ms, end_ms)
         return Funding(funding.time_ms, np.where(funding.time_ms >= self._from_ms, 0.9, funding.rate))
 
-    def tickers(self) -> dict[str, Ticker]:
+    def tickers(self) -> Tickers:
         raise AssertionError("research must not read the ticker: it is newer than the as-of")
 
     def ticker(self, symbol: str) -> Ticker:

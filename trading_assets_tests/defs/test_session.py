@@ -12,7 +12,7 @@ import dagster as dg
 import pandas as pd
 import pytest
 
-from trading_assets.bench.selections import EAGER, selection_row
+from trading_assets.bench.harness import EAGER, selection_row
 from trading_assets.core.schemas import STRATEGY_SELECTIONS
 from trading_assets.core.settings import load_settings
 from trading_assets.core.timeframes import HOUR_MS, MINUTE_MS, local_ms

@@ -10,7 +10,7 @@ import dagster as dg
 import pandas as pd
 import pytest
 
-from trading_assets.bench.selections import selection_row
+from trading_assets.bench.harness import selection_row
 from trading_assets.core.models import ContractKind
 from trading_assets.core.ports import Exchange
 from trading_assets.core.schemas import STRATEGY_SELECTIONS
@@ -296,7 +296,7 @@ def test_a_signal_that_breaks_its_schema_is_never_executed(
         pytest.raises(dg.Failure, match="no order was sent"),
     ):
         submit_orders(context, may_execute=False)
-    assert account.positions() == []
+    assert not account.positions()
     assert json.loads(signals.since(ledger, "main", 0)["status"].to_json()) == {"0": "active"}
 
 

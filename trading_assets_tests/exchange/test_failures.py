@@ -11,6 +11,7 @@ from decimal import Decimal
 import pytest
 
 from trading_assets.core.errors import (
+    AccountShapeError,
     AmbiguousOutcomeError,
     ClockSkewError,
     ExchangeError,
@@ -20,12 +21,15 @@ from trading_assets.core.errors import (
     NotSentError,
     OrderRejectedError,
     RateLimitedError,
+    RulesChangedError,
     SymbolUnavailableError,
+    UnreadableAnswerError,
 )
 from trading_assets.core.models import OrderRequest, Side
 from trading_assets.exchange.bybit import BybitExchange
 from trading_assets.exchange.error_mapping import ErrorKind, kind_of_code
 from trading_assets.exchange.transport import READ_ATTEMPTS
+from trading_assets_tests.exchange import venue_rows
 from trading_assets_tests.exchange.conftest import Connect
 from trading_assets_tests.exchange.stub import (
     BANNED,
@@ -102,7 +106,7 @@ REFUSED = {
     110006: InsufficientBalanceError,
     110007: InsufficientBalanceError,
     110012: InsufficientBalanceError,
-    110013: OrderRejectedError,
+    110013: RulesChangedError,
     110014: InsufficientBalanceError,
     110017: OrderRejectedError,
     110022: SymbolUnavailableError,
@@ -115,16 +119,16 @@ REFUSED = {
     110063: SymbolUnavailableError,
     110066: SymbolUnavailableError,
     110074: SymbolUnavailableError,
-    110079: RateLimitedError,
+    110079: AmbiguousOutcomeError,
     110090: OrderRejectedError,
-    110094: OrderRejectedError,
+    110094: RulesChangedError,
     110123: SymbolUnavailableError,
     110125: SymbolUnavailableError,
     -2015: ExchangeFatalError,
-    987654: OrderRejectedError,
+    987654: AmbiguousOutcomeError,
 }
 RETRIED_READS = {10002: ClockSkewError, 10006: ExchangeUnavailableError}
-RETRIED_READS |= {110079: ExchangeUnavailableError}
+RETRIED_READS |= {110079: ExchangeUnavailableError, 987654: ExchangeUnavailableError}
 
 
 def free_port() -> int:
@@ -338,8 +342,7 @@ def test_the_connection_does_not_print_its_keys() -> None:
 
 
 def test_a_venue_that_knows_no_such_number_names_it(stub: Stub, connect: Connect) -> None:
-    row = {"totalEquity": "many", "totalAvailableBalance": "1"}
-    stub.answer(envelope({"list": [row]}))
+    stub.answer(envelope({"list": [venue_rows.wallet(totalEquity="many")]}))
     with pytest.raises(ExchangeUnavailableError, match=r"totalEquity = 'many', expected a number"):
         connect().wallet()
 
@@ -349,13 +352,13 @@ def test_a_list_that_must_not_be_empty_is_an_error_when_it_is(stub: Stub, connec
     stub.answer(envelope({"list": []}))
     exchange = connect()
     read = {"wallet": exchange.wallet}.get(call, lambda: getattr(exchange, call)("BTCUSDT"))
-    assert type(raised_by(read)) is ExchangeUnavailableError
+    assert type(raised_by(read)) is UnreadableAnswerError
 
 
 def test_hedge_mode_is_named_not_guessed_at(stub: Stub, connect: Connect) -> None:
-    rows = [{"symbol": "BTCUSDT", "side": side, "size": "1", "positionIdx": i} for i, side in ((1, "Buy"), (2, "Sell"))]
-    stub.answer(envelope({"list": rows}))
-    with pytest.raises(ExchangeUnavailableError, match="hedge mode"):
+    legs = [venue_rows.flat_position(positionIdx=1), venue_rows.position(positionIdx=2, side="Sell")]
+    stub.answer(envelope({"list": legs}))
+    with pytest.raises(AccountShapeError, match="hedge mode"):
         connect().position("BTCUSDT")
 
 

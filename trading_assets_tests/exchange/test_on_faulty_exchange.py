@@ -17,6 +17,7 @@ from trading_assets.core.errors import (
     InsufficientBalanceError,
     OrderRejectedError,
     RateLimitedError,
+    RulesChangedError,
     SymbolUnavailableError,
 )
 from trading_assets.core.models import OrderRequest, Side
@@ -76,7 +77,9 @@ def arm(running: RunningExchange, where: str, **fault: Any) -> None:
         ({"ret_code": 10002}, ClockSkewError, False),
         ({"ret_code": 10003}, ExchangeFatalError, False),
         ({"ret_code": 110007}, InsufficientBalanceError, False),
-        ({"ret_code": 110094}, OrderRejectedError, False),
+        ({"ret_code": 110094}, RulesChangedError, False),
+        ({"ret_code": 110020}, OrderRejectedError, False),
+        ({"ret_code": 987654}, AmbiguousOutcomeError, False),
         ({"ret_code": 110074}, SymbolUnavailableError, False),
     ],
 )

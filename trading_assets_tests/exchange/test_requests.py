@@ -20,18 +20,19 @@ from trading_assets.exchange import clock as clock_module
 from trading_assets.exchange import parsing
 from trading_assets.market.store import CandleStore
 from trading_assets_tests.exchange import stub as stubs
+from trading_assets_tests.exchange import venue_rows
 from trading_assets_tests.exchange.conftest import Connect
 from trading_assets_tests.exchange.stub import Reply, Request, Stub, envelope, server_time
 
-T0 = 1_767_225_600_000
+T0 = venue_rows.T0
 
 
 def order_row(number: int) -> dict[str, Any]:
-    return {"symbol": "BTCUSDT", "orderId": f"o{number}", "side": "Buy", "orderStatus": "New", "qty": "1"}
+    return venue_rows.order(order_id=f"o{number}")
 
 
 def execution_row(number: int, time_ms: int) -> dict[str, Any]:
-    return {"symbol": "BTCUSDT", "execId": f"e{number:05d}", "side": "Buy", "execTime": str(time_ms)}
+    return venue_rows.execution(exec_id=f"e{number:05d}", execTime=str(time_ms))
 
 
 @pytest.mark.parametrize(
@@ -57,7 +58,7 @@ def test_pages_end_at_a_short_an_empty_or_a_repeated_one(
         for size, cursor in zip(sizes, cursors, strict=True)
     ]
     stub.answer(*pages)
-    orders = connect().open_orders()
+    orders = connect().open_orders("BTCUSDT")
     assert len(stub.requests) == calls
     assert [order.order_id for order in orders] == [f"o{i}" for i in range(sum(sizes[:calls]))]
     assert [request.params.get("cursor", "") for request in stub.requests] == ["", *cursors[: calls - 1]]

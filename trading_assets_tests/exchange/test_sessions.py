@@ -31,6 +31,7 @@ from trading_assets.market.store import CandleStore
 from trading_assets.venues import open_exchange, open_market_data
 from trading_assets.venues.bybit import MAINNET
 from trading_assets_tests.exchange import stub as stubs
+from trading_assets_tests.exchange import venue_rows
 from trading_assets_tests.exchange.conftest import Connect
 from trading_assets_tests.exchange.stub import DROPPED, Reply, Request, Stub, envelope, server_time
 
@@ -40,7 +41,7 @@ ORDER = OrderRequest("BTCUSDT", Side.BUY, Decimal("0.01"), "link-1")
 def echo(request: Request) -> Reply:
     """A ticker that says which symbol was asked for."""
     symbol = request.params["symbol"]
-    return envelope({"list": [{"symbol": symbol, "lastPrice": symbol.removesuffix("USDT")}]})
+    return envelope({"list": [venue_rows.ticker(symbol, lastPrice=symbol.removesuffix("USDT"))]})
 
 
 def test_many_threads_each_get_their_own_answer(stub: Stub, connect: Connect) -> None:

@@ -23,7 +23,7 @@ from trading_assets.exchange.transport import Connection
 from trading_assets.simulator.clock import ClockMode, ClockSpec
 from trading_assets.simulator.embedded import RunningExchange, serve_in_thread
 from trading_assets.simulator.venue import ServeConfig
-from trading_assets_tests.exchange import limited_worker
+from trading_assets_tests.exchange import limited_worker, venue_rows
 from trading_assets_tests.exchange.conftest import Connect
 from trading_assets_tests.exchange.stub import BANNED, KEYS, Stub, envelope
 from trading_assets_tests.simulator.fake_market import T0, FakeMarket
@@ -99,9 +99,9 @@ def test_a_refusal_slows_every_connector_down_and_the_read_goes_on(
     stub: Stub, connect: Connect, tmp_path: Path, slept: list[float]
 ) -> None:
     too_many = envelope(code=10006, message="Too many visits", headers={"X-Bapi-Limit": "50"})
-    stub.answer(too_many, envelope({"list": [{"totalEquity": "1"}]}, headers={"X-Bapi-Limit": "50"}))
+    stub.answer(too_many, envelope({"list": [venue_rows.wallet()]}, headers={"X-Bapi-Limit": "50"}))
     first, second = connect(limited=True), connect(limited=True)
-    assert first.wallet().equity == 1
+    assert first.wallet().equity == 10_000
     assert slept and slept[0] >= 1, "the venue's own wait, or a second"
     slept.clear()
     second.wallet()

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from trading_assets.core.candles import Candles, Funding
-from trading_assets.core.models import Instrument
+from trading_assets.core.models import Instrument, Rows
 from trading_assets.core.timeframes import HOUR_MS, Timeframe
 
 T0 = 1_767_225_600_000  # 2026-01-01T00:00:00Z
@@ -53,8 +53,8 @@ class CountingSource:
     def now_ms(self) -> int:
         return self.time_ms
 
-    def instruments(self) -> Sequence[Instrument]:
-        return self._listed
+    def instruments(self) -> Rows[Instrument]:
+        return Rows(self._listed)
 
     def candles(self, symbol: str, timeframe: Timeframe, start_ms: int, end_ms: int) -> Candles:
         with self._lock:

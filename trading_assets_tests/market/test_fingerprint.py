@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from trading_assets.core.candles import Candles, Funding
 from trading_assets.core.timeframes import MINUTE_MS, Timeframe
-from trading_assets.market.fingerprint import content_hash, window_hashes
+from trading_assets.market.fingerprint import window_hashes
+from trading_assets_tests.market.hashes import content_hash
 
 
 def candles(count: int, seed: int = 0) -> Candles:

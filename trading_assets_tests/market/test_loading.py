@@ -26,17 +26,16 @@ from trading_assets.core.timeframes import (
     Timeframe,
 )
 from trading_assets.market import lookback as depth
-from trading_assets.market.fingerprint import content_hash
-from trading_assets.market.loading import hour_loader, live_requests, load_live
-from trading_assets.market.quality import Limits
-from trading_assets.market.resample import resample
+from trading_assets.market.loading import hour_loader, live_requests, load_live, resample
+from trading_assets.market.quality import QualityLimits
 from trading_assets.market.stages import fill_candles, fill_funding
 from trading_assets.market.store import CandleStore
+from trading_assets_tests.market.hashes import content_hash
 from trading_assets_tests.market.sources import T0, CountingSource, candles_of
 
 M1, M15, M60, M240, D1 = Timeframe.M1, Timeframe.M15, Timeframe.M60, Timeframe.M240, Timeframe.D1
 
-BORNE = Limits.of(Settings(_env_file=None))  # type: ignore[call-arg]
+BORNE = QualityLimits.from_settings(Settings(_env_file=None))  # type: ignore[call-arg]
 
 
 @dataclass(frozen=True)

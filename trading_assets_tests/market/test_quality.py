@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from trading_assets.core.candles import Candles
 from trading_assets.core.timeframes import HOUR_MS, Timeframe
-from trading_assets.market.quality import Limits, fault_now, faults
+from trading_assets.market.quality import QualityLimits, fault_now, faults
 
-LIMITS = Limits(min_candle_coverage_pct=95.0, max_candle_age_bars=2, max_candle_jump_pct=50.0)
+LIMITS = QualityLimits(min_candle_coverage_pct=95.0, max_candle_age_bars=2, max_candle_jump_pct=50.0)
 STEP = Timeframe.M15.ms
 BARS = 96
 START = 480_000 * HOUR_MS

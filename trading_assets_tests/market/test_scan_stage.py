@@ -15,7 +15,7 @@ from trading_assets.core.errors import ExchangeUnavailableError
 from trading_assets.core.models import ContractKind
 from trading_assets.core.settings import Settings, load_settings
 from trading_assets.core.timeframes import DAY_MS, HOUR_MS, Timeframe
-from trading_assets.market.stages import ScanOfHours, scan_hours
+from trading_assets.market.stages import HourlyScans, scan_hours
 from trading_assets.market.store import CandleStore
 from trading_assets_tests.fakes import an_instrument
 from trading_assets_tests.market.sources import T0, CountingSource, candles_of
@@ -54,7 +54,7 @@ def source(now_ms: int = HOURS[-1] + 2 * HOUR_MS, **changes: object) -> Counting
     return CountingSource(now_ms, has=has, listed=LISTED, candles=moving, **changes)  # type: ignore[arg-type]
 
 
-def rows_of(scan: ScanOfHours, hour: int) -> pd.DataFrame:
+def rows_of(scan: HourlyScans, hour: int) -> pd.DataFrame:
     rows = scan.rows[scan.rows["hour_ms"] == hour]
     return rows.sort_values("rank").reset_index(drop=True)
 

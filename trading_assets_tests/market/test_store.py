@@ -20,9 +20,9 @@ from hypothesis import strategies as st
 from trading_assets.core.candles import Candles, Funding
 from trading_assets.core.errors import DataError, ExchangeUnavailableError, StorageError
 from trading_assets.core.timeframes import DAY_MS, HOUR_MS, MINUTE_MS, Timeframe
-from trading_assets.market.fingerprint import content_hash
 from trading_assets.market.store import CandleStore, subtract, union
 from trading_assets_tests.conftest import recorded_data
+from trading_assets_tests.market.hashes import content_hash
 from trading_assets_tests.market.sources import T0, CountingSource, candles_of
 from trading_assets_tests.market.writers import fill_every, fill_for_ever
 

@@ -163,8 +163,8 @@ def test_above_the_highest_price_a_position_has_no_quantity_and_up_to_it_it_has(
     instrument = an_instrument("AUSDT", min_qty=lots * lot, qty_step=lot, max_market_qty=10**9, min_notional=0)
     settings = load_settings(position_size=size)
     (row,) = scanned([instrument], {"AUSDT": day_of(0.01)}, settings).rows.to_dict("records")
-    sized = not isinstance(size_position(instrument, price, settings), Unsizable)
-    assert sized == (float(price) <= row["max_price"])
+    with_max_prices = not isinstance(size_position(instrument, price, settings), Unsizable)
+    assert with_max_prices == (float(price) <= row["max_price"])
 
 
 def test_with_the_margin_behind_it_a_position_is_larger_by_the_leverage() -> None:

@@ -14,7 +14,7 @@ from trading_assets.core.candles import Candles, Funding
 from trading_assets.core.settings import Settings
 from trading_assets.core.timeframes import HOUR_MS, Timeframe, as_of_ms
 from trading_assets.market.loading import CandleReader
-from trading_assets.reporting.forward_test import Follow, Followed, follow_all
+from trading_assets.reporting.forward_test import ForwardTestResult, SelectedStrategy, run_forward_tests
 from trading_assets.simulator.market.reader import MarketReader
 from trading_assets.simulator.market.seeded import SeededMarket
 
@@ -39,24 +39,28 @@ def market() -> MarketReader:
     return MarketReader(SeededMarket(7, 12))
 
 
-def follows(
+def selections(
     hours: int, *symbols: str, timeframe: str = "5m", strategy: str = "bollinger_rsi", **parameters: object
-) -> list[Follow]:
+) -> list[SelectedStrategy]:
     """The same selection of each coin in so many hours from `HOUR` on."""
     text = json.dumps(parameters)
     return [
-        Follow(HOUR + number * HOUR_MS, symbol, timeframe, strategy, text)
+        SelectedStrategy(HOUR + number * HOUR_MS, symbol, timeframe, strategy, text)
         for number in range(hours)
         for symbol in symbols
     ]
 
 
-def followed(
-    chosen: list[Follow], reader: CandleReader | None = None, *, end_ms: int | None = None, together: bool = False
-) -> Followed:
-    """The trades of some follows, until an hour after the last as-of."""
-    end_ms = as_of_ms(max(follow.hour_ms for follow in chosen)) + HOUR_MS if end_ms is None else end_ms
-    return follow_all(
+def forward_tested(
+    chosen: list[SelectedStrategy],
+    reader: CandleReader | None = None,
+    *,
+    end_ms: int | None = None,
+    together: bool = False,
+) -> ForwardTestResult:
+    """The trades of some selections, until an hour after the last as-of."""
+    end_ms = as_of_ms(max(selection.hour_ms for selection in chosen)) + HOUR_MS if end_ms is None else end_ms
+    return run_forward_tests(
         reader or market(),
         chosen,
         end_ms=end_ms,

@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 
 from trading_assets.core.timeframes import DAY_MS, HOUR_MS, Timeframe, as_of_ms
-from trading_assets.reporting.portfolio_simulation import walk
-from trading_assets_tests.reporting.fixtures import COSTS, HOUR, UNLIMITED, followed, follows, market, settings
+from trading_assets.reporting.portfolio_simulation import simulate_portfolio
+from trading_assets_tests.reporting.fixtures import COSTS, HOUR, UNLIMITED, forward_tested, market, selections, settings
 
 HOURS = 36
 LEAD_BARS = 1_000
@@ -19,7 +19,7 @@ def wilder(values: pd.Series, period: int) -> pd.Series:
 
 
 def stretched(frame: pd.DataFrame) -> tuple[pd.Series, pd.Series, pd.Series]:
-    """Bollinger and RSI as described: long, short, confidence."""
+    """Bollinger and RSI: long, short, confidence."""
     close = frame["close"]
     middle, spread = close.rolling(20).mean(), close.rolling(20).std(ddof=0)
     position = (close - (middle - 2 * spread)) / (4 * spread) * 2 - 1
@@ -88,7 +88,7 @@ RULES = {rule.__name__: rule for rule in (bollinger_rsi, hyperrsi, fibonacci_bol
 
 
 def by_vectorbt(symbol: str, timeframe: Timeframe, strategy: str) -> pd.DataFrame:
-    """The rule as described, on raw candles, entries from the first as-of on, simulated by vectorbt."""
+    """The rule of `bollinger_rsi` on raw candles, entries from the first as-of on, simulated by vectorbt."""
     import vectorbt as vbt
 
     start, end = as_of_ms(HOUR), as_of_ms(HOUR) + HOURS * HOUR_MS
@@ -151,16 +151,18 @@ def by_vectorbt(symbol: str, timeframe: Timeframe, strategy: str) -> pd.DataFram
 def test_the_trades_of_a_report_are_those_of_vectorbt_on_raw_candles(
     symbol: str, timeframe: str, strategy: str
 ) -> None:
-    chosen = follows(HOURS, symbol, timeframe=timeframe, strategy=strategy)
+    chosen = selections(HOURS, symbol, timeframe=timeframe, strategy=strategy)
     end_ms = as_of_ms(HOUR) + HOURS * HOUR_MS
-    walked = walk(followed(chosen, end_ms=end_ms).of(chosen), settings(**UNLIMITED), 1e6, as_of_ms(HOUR), end_ms)
+    portfolio = simulate_portfolio(
+        forward_tested(chosen, end_ms=end_ms).of(chosen), settings(**UNLIMITED), 1e6, as_of_ms(HOUR), end_ms
+    )
     expected = by_vectorbt(symbol, Timeframe(timeframe), strategy)
     # One that is open at the end is worth its last close in both, but has its exit there in one of them alone.
     expected.loc[~expected["closed"], "exit_ms"] = end_ms
     found = pd.DataFrame(
         [
             {name: getattr(trade, name) for name in expected.columns} | {"pnl": trade.pnl + trade.funding}
-            for trade in walked.taken
+            for trade in portfolio.taken
         ]
     )
     assert found["closed"].sum() > 3
@@ -168,15 +170,15 @@ def test_the_trades_of_a_report_are_those_of_vectorbt_on_raw_candles(
 
 
 def test_funding_is_the_sum_of_the_rates_while_a_trade_is_held() -> None:
-    chosen = follows(24, "ETHUSDT", "SOLUSDT", timeframe="60m")
-    trades = followed(chosen, end_ms=HOUR + 6 * DAY_MS).of(chosen)
+    chosen = selections(24, "ETHUSDT", "SOLUSDT", timeframe="60m")
+    trades = forward_tested(chosen, end_ms=HOUR + 6 * DAY_MS).of(chosen)
     paying = 0
     for trade in trades:
         step = Timeframe.M60.ms
         held_until = trade.exit_ms - step if trade.closed else trade.exit_ms
-        payments = market().read_funding(trade.follow.symbol, trade.entry_ms + 1, held_until + 1)
+        payments = market().read_funding(trade.selection.symbol, trade.entry_ms + 1, held_until + 1)
         closes = {
-            int(time): float(market().read(trade.follow.symbol, Timeframe.M60, int(time) - step, int(time)).close[0])
+            int(time): float(market().read(trade.selection.symbol, Timeframe.M60, int(time) - step, int(time)).close[0])
             for time in payments.time_ms
         }
         expected = sum(

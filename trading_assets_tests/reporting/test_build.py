@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from trading_assets.bench.selections import selection_row
+from trading_assets.bench.harness import selection_row
 from trading_assets.core.errors import DataError
 from trading_assets.core.schemas import BACKTEST_RESULTS, STRATEGY_SELECTIONS
 from trading_assets.core.timeframes import HOUR_MS, as_of_ms
@@ -19,8 +19,7 @@ from trading_assets.ledger.tables import sql_table
 from trading_assets.market.loading import CandleReader
 from trading_assets.market.store import CandleStore
 from trading_assets.reporting import load as reading
-from trading_assets.reporting.build import Sources, make_walk_forward
-from trading_assets.reporting.files import write
+from trading_assets.reporting.build import Sources, make_walk_forward, write
 from trading_assets.reporting.page import headline, render
 from trading_assets.reporting.report import Report
 from trading_assets_tests.reporting.fixtures import HOUR, Poisoned, SeededSource, market, settings
@@ -126,9 +125,9 @@ def test_the_random_choice_is_as_many_backtests_of_the_same_hour_one_a_coin(data
     drawn, other = reading.drawn_at_random(database, chosen, 2)
     assert [drawn, other] == reading.drawn_at_random(database, chosen, 3)[:2]
     assert drawn != other and len(drawn) == len(other)
-    assert {follow.timeframe for follow in drawn} <= {"3m", "15m"}, "a backtest that failed is never drawn"
+    assert {selection.timeframe for selection in drawn} <= {"3m", "15m"}, "a backtest that failed is never drawn"
     for hour in (HOUR, HOUR + HOUR_MS):
-        coins = [follow.symbol for follow in drawn if follow.hour_ms == hour]
+        coins = [selection.symbol for selection in drawn if selection.hour_ms == hour]
         assert len(coins) == len(set(coins)) == 3
     assert [f[1:] for f in drawn[:3]] != [f[1:] for f in drawn[3:]], "each hour draws anew"
 

@@ -19,14 +19,14 @@ from trading_assets.core.strategy_data import StrategyData
 from trading_assets.core.timeframes import DAY_MS, HOUR_MS, LIVE_BARS, Timeframe, as_of_ms, floor_ms
 from trading_assets.ledger.evaluations import Evaluation
 from trading_assets.market.loading import load_strategy_data
-from trading_assets.reporting.forward_test import Follow
+from trading_assets.reporting.forward_test import SelectedStrategy
 from trading_assets.strategies.base import Strategy
 from trading_assets.strategies.registry import make_strategy
 from trading_assets.trading.decide.entry import Signal, decide, signal_id
 from trading_assets.trading.parity.compare import Outcome
 from trading_assets.trading.parity.day import LiveDay, compare_day
 from trading_assets_tests.fakes import an_instrument
-from trading_assets_tests.reporting.fixtures import HOUR, KernelEngine, followed, market, settings
+from trading_assets_tests.reporting.fixtures import HOUR, KernelEngine, forward_tested, market, settings
 
 SETTINGS = settings()
 DAY = floor_ms(HOUR, DAY_MS)
@@ -45,33 +45,33 @@ CHOICES = st.sampled_from(
 )
 
 
-def follows(choices: Sequence[tuple[str, str, str]]) -> list[Follow]:
+def selections(choices: Sequence[tuple[str, str, str]]) -> list[SelectedStrategy]:
     """ETHUSDT in so many hours, each with a choice of its own."""
-    return [Follow(HOUR + number * HOUR_MS, "ETHUSDT", *choice) for number, choice in enumerate(choices)]
+    return [SelectedStrategy(HOUR + number * HOUR_MS, "ETHUSDT", *choice) for number, choice in enumerate(choices)]
 
 
-def looks(chosen: Sequence[Follow]) -> Iterator[tuple[int, Follow]]:
+def looks(chosen: Sequence[SelectedStrategy]) -> Iterator[tuple[int, SelectedStrategy]]:
     """When live decides, and by which selection, in order of time."""
-    for follow in chosen:
-        step = Timeframe(follow.timeframe).ms
-        if as_of_ms(follow.hour_ms) % step == 0:
-            yield as_of_ms(follow.hour_ms) + SELECTED_MS, follow
-        first = floor_ms(as_of_ms(follow.hour_ms), step) + step
-        yield from ((close + AT_ONCE_MS, follow) for close in range(first, follow.end_ms + 1, step))
+    for selection in chosen:
+        step = Timeframe(selection.timeframe).ms
+        if as_of_ms(selection.hour_ms) % step == 0:
+            yield as_of_ms(selection.hour_ms) + SELECTED_MS, selection
+        first = floor_ms(as_of_ms(selection.hour_ms), step) + step
+        yield from ((close + AT_ONCE_MS, selection) for close in range(first, selection.end_ms + 1, step))
 
 
-def by_live(chosen: Sequence[Follow]) -> dict[str, Signal]:
+def by_live(chosen: Sequence[SelectedStrategy]) -> dict[str, Signal]:
     """Signals that the finder inserts: a bar decided twice is one signal."""
     found: dict[str, Signal] = {}
-    for now_ms, follow in looks(chosen):
-        strategy, timeframe = make_strategy(follow.strategy, follow.parameters), Timeframe(follow.timeframe)
+    for now_ms, selection in looks(chosen):
+        strategy, timeframe = make_strategy(selection.strategy, selection.parameters), Timeframe(selection.timeframe)
         start_ms = floor_ms(now_ms, timeframe.ms) - LIVE_BARS * timeframe.ms
         decision = decide(
-            hour_ms=follow.hour_ms,
+            hour_ms=selection.hour_ms,
             strategy=strategy,
-            parameters=follow.parameters,
-            data=load_strategy_data(market(), follow.symbol, timeframe, strategy.needs(), start_ms, now_ms),
-            instrument=an_instrument(follow.symbol),
+            parameters=selection.parameters,
+            data=load_strategy_data(market(), selection.symbol, timeframe, strategy.needs(), start_ms, now_ms),
+            instrument=an_instrument(selection.symbol),
             settings=SETTINGS,
             now_ms=now_ms,
             last_exit_ms=None,
@@ -81,7 +81,7 @@ def by_live(chosen: Sequence[Follow]) -> dict[str, Signal]:
     return found
 
 
-def by_parity(chosen: Sequence[Follow], found: dict[str, Signal]) -> pd.DataFrame:
+def by_parity(chosen: Sequence[SelectedStrategy], found: dict[str, Signal]) -> pd.DataFrame:
     """The day's rows, where every signal has expired."""
 
     def load_decided(symbol: str, timeframe: Timeframe, strategy: Strategy, first_close_ms: int) -> StrategyData:
@@ -93,8 +93,10 @@ def by_parity(chosen: Sequence[Follow], found: dict[str, Signal]) -> pd.DataFram
 
     signals = [{**signal.row, "status": "expired", "reason": None, "order_link_id": None} for signal in found.values()]
     day = LiveDay(
-        selections=pd.DataFrame([follow._asdict() for follow in chosen]),
-        evaluations=[Evaluation(now_ms, follow.hour_ms, {follow.symbol: ""}) for now_ms, follow in looks(chosen)],
+        selections=pd.DataFrame([selection._asdict() for selection in chosen]),
+        evaluations=[
+            Evaluation(now_ms, selection.hour_ms, {selection.symbol: ""}) for now_ms, selection in looks(chosen)
+        ],
         signals=pd.DataFrame(signals, columns=list(signals[0]) if signals else ["signal_id"]),
         trades={},
     )
@@ -112,17 +114,21 @@ def by_parity(chosen: Sequence[Follow], found: dict[str, Signal]) -> pd.DataFram
 @hypothesis_settings(max_examples=15)
 @given(st.lists(CHOICES, min_size=HOURS, max_size=HOURS))
 def test_live_the_walk_forward_and_parity_know_the_same_signals(choices: list[tuple[str, str, str]]) -> None:
-    chosen = follows(choices)
+    chosen = selections(choices)
     live = by_live(chosen)
     report = {
         signal_id(
-            "main", trade.follow.symbol, Timeframe(trade.follow.timeframe), trade.follow.strategy, trade.entry_ms
+            "main",
+            trade.selection.symbol,
+            Timeframe(trade.selection.timeframe),
+            trade.selection.strategy,
+            trade.entry_ms,
         ): (
-            trade.follow.hour_ms,
-            trade.follow.parameters,
+            trade.selection.hour_ms,
+            trade.selection.parameters,
             "LONG" if trade.direction > 0 else "SHORT",
         )
-        for trade in followed(chosen).of(chosen)
+        for trade in forward_tested(chosen).of(chosen)
     }
     assert report == {
         identity: (signal.row["hour_ms"], signal.row["parameters"], signal.row["position_type"])
@@ -137,11 +143,11 @@ def test_live_the_walk_forward_and_parity_know_the_same_signals(choices: list[tu
 
 
 def test_the_bar_of_a_full_hour_is_decided_by_both_selections() -> None:
-    chosen = follows([("15m", "bollinger_rsi", '{"band":0.3}'), ("60m", "fibonacci_bollinger", '{"band":0.1}')] * 6)
+    chosen = selections([("15m", "bollinger_rsi", '{"band":0.3}'), ("60m", "fibonacci_bollinger", '{"band":0.1}')] * 6)
     entered: dict[str, list[int]] = {"older": [], "newer": []}
-    for trade in followed(chosen).of(chosen):
-        if trade.entry_ms == as_of_ms(trade.follow.hour_ms):
+    for trade in forward_tested(chosen).of(chosen):
+        if trade.entry_ms == as_of_ms(trade.selection.hour_ms):
             entered["newer"].append(trade.entry_ms)
-        elif trade.entry_ms == trade.follow.end_ms:
+        elif trade.entry_ms == trade.selection.end_ms:
             entered["older"].append(trade.entry_ms)
     assert entered["older"] and entered["newer"]

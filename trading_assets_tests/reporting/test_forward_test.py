@@ -6,34 +6,34 @@ import numpy as np
 import pytest
 
 from trading_assets.core.timeframes import DAY_MS, HOUR_MS, Timeframe, as_of_ms
-from trading_assets.reporting.forward_test import OPEN, STOP, TARGET, Follow, FollowedTrade
-from trading_assets_tests.reporting.fixtures import COSTS, HOUR, Poisoned, followed, follows, market
+from trading_assets.reporting.forward_test import OPEN, STOP, TARGET, ForwardTrade, SelectedStrategy
+from trading_assets_tests.reporting.fixtures import COSTS, HOUR, Poisoned, forward_tested, market, selections
 
 COINS = ("BTCUSDT", "ETHUSDT", "SOLUSDT")
 
 
-def trades_of(chosen: list[Follow], **options: int) -> list[FollowedTrade]:
-    return followed(chosen, **options).of(chosen)
+def trades_of(chosen: list[SelectedStrategy], **options: int) -> list[ForwardTrade]:
+    return forward_tested(chosen, **options).of(chosen)
 
 
 @pytest.mark.parametrize("timeframe", ["1m", "15m", "120m"])
 def test_an_hour_enters_only_on_bars_that_close_from_its_as_of_to_the_next_one(timeframe: str) -> None:
-    chosen = follows(24, *COINS, timeframe=timeframe)
-    found = followed(chosen)
-    entries = [(follow, trade) for follow, trades in found.trades.items() for trade in trades]
+    chosen = selections(24, *COINS, timeframe=timeframe)
+    found = forward_tested(chosen)
+    entries = [(selection, trade) for selection, trades in found.trades.items() for trade in trades]
     assert len(entries) > 5
-    for follow, trade in entries:
-        assert as_of_ms(follow.hour_ms) <= trade.entry_ms <= follow.end_ms
+    for selection, trade in entries:
+        assert as_of_ms(selection.hour_ms) <= trade.entry_ms <= selection.end_ms
         assert trade.entry_ms % Timeframe(timeframe).ms == 0
-    edges = {trade.entry_ms - as_of_ms(follow.hour_ms) for follow, trade in entries}
+    edges = {trade.entry_ms - as_of_ms(selection.hour_ms) for selection, trade in entries}
     assert {0, HOUR_MS} <= edges
 
 
 def test_no_trade_enters_above_the_price_at_which_a_position_has_a_quantity() -> None:
-    free = trades_of(follows(24, "ETHUSDT"))
+    free = trades_of(selections(24, "ETHUSDT"))
     closes = [trade.entry_price for trade in free]
     most = (min(closes) + max(closes)) / 2
-    limited = [follow._replace(max_price=most) for follow in follows(24, "ETHUSDT")]
+    limited = [selection._replace(max_price=most) for selection in selections(24, "ETHUSDT")]
     allowed = [trade.entry_ms for trade in trades_of(limited)]
     # The close lies a slippage beside the fill.
     expected = [t.entry_ms for t in free if t.entry_price / (1 + t.direction * COSTS.slippage) <= most]
@@ -41,22 +41,22 @@ def test_no_trade_enters_above_the_price_at_which_a_position_has_a_quantity() ->
 
 
 def test_a_bar_on_which_two_selections_decide_alike_is_one_signal_of_the_older() -> None:
-    chosen = follows(24, *COINS, timeframe="60m")
-    found = followed(chosen)
+    chosen = selections(24, *COINS, timeframe="60m")
+    found = forward_tested(chosen)
     decided = [trade for trades in found.trades.values() for trade in trades]
     signals = found.of(chosen)
     twice = len(decided) - len(signals)
     assert twice > 5
-    assert len({(trade.entry_ms, trade.follow.symbol) for trade in decided}) == len(signals)
-    at_as_of = [trade for trade in signals if trade.entry_ms == as_of_ms(trade.follow.hour_ms)]
-    assert {trade.follow.hour_ms for trade in at_as_of} <= {HOUR}, "later ones are the older selection's"
+    assert len({(trade.entry_ms, trade.selection.symbol) for trade in decided}) == len(signals)
+    at_as_of = [trade for trade in signals if trade.entry_ms == as_of_ms(trade.selection.hour_ms)]
+    assert {trade.selection.hour_ms for trade in at_as_of} <= {HOUR}, "later ones are the older selection's"
 
 
 def test_a_trade_is_followed_into_later_hours_and_one_still_open_is_marked_at_the_end() -> None:
-    chosen = follows(30, *COINS, timeframe="30m")
+    chosen = selections(30, *COINS, timeframe="30m")
     early, late = trades_of(chosen), trades_of(chosen, end_ms=HOUR + 4 * DAY_MS)
     assert {trade.reason for trade in late} == {STOP, TARGET}
-    assert any(trade.exit_ms > trade.follow.end_ms for trade in late)
+    assert any(trade.exit_ms > trade.selection.end_ms for trade in late)
     assert len(early) == len(late)
     still_open = 0
     for short, long in zip(early, late, strict=True):
@@ -66,7 +66,7 @@ def test_a_trade_is_followed_into_later_hours_and_one_still_open_is_marked_at_th
         still_open += 1
         end_ms = as_of_ms(HOUR) + 30 * HOUR_MS
         assert short.exit_ms == end_ms < long.exit_ms
-        [last] = market().read(short.follow.symbol, Timeframe.M30, end_ms - 1_800_000, end_ms).close
+        [last] = market().read(short.selection.symbol, Timeframe.M30, end_ms - 1_800_000, end_ms).close
         gain = short.direction * short.size * (last - short.entry_price)
         assert short.pnl == pytest.approx(gain - short.entry_fee - short.funding)
         assert short.fees == short.entry_fee
@@ -74,7 +74,7 @@ def test_a_trade_is_followed_into_later_hours_and_one_still_open_is_marked_at_th
 
 
 def test_the_parts_of_a_trade_add_up_to_its_pnl() -> None:
-    for trade in trades_of(follows(12, *COINS), end_ms=HOUR + 2 * DAY_MS):
+    for trade in trades_of(selections(12, *COINS), end_ms=HOUR + 2 * DAY_MS):
         gross = trade.direction * trade.size * (trade.exit_price - trade.entry_price)
         assert trade.pnl == pytest.approx(gross - trade.fees - trade.funding)
         fills = trade.size * (trade.entry_price + trade.exit_price)
@@ -84,10 +84,10 @@ def test_the_parts_of_a_trade_add_up_to_its_pnl() -> None:
 
 
 def test_marks_are_the_last_closes_of_whole_hours_while_it_is_open() -> None:
-    trade = trades_of(follows(24, *COINS, timeframe="240m"), end_ms=HOUR + 9 * DAY_MS)[0]
+    trade = trades_of(selections(24, *COINS, timeframe="240m"), end_ms=HOUR + 9 * DAY_MS)[0]
     hours = np.arange(trade.first_mark_ms, trade.exit_ms, HOUR_MS)
     assert len(trade.marks) == len(hours) > 4
-    hourly = market().read(trade.follow.symbol, Timeframe.M60, int(hours[0]) - HOUR_MS, int(hours[-1]))
+    hourly = market().read(trade.selection.symbol, Timeframe.M60, int(hours[0]) - HOUR_MS, int(hours[-1]))
     np.testing.assert_array_equal(trade.marks, hourly.close)
     assert trade.mark_at(trade.entry_ms - 1) == trade.entry_price
     assert trade.mark_at(int(hours[2]) + 5) == hourly.close[2]
@@ -95,15 +95,15 @@ def test_marks_are_the_last_closes_of_whole_hours_while_it_is_open() -> None:
 
 @pytest.mark.parametrize("after", [3, 7])
 def test_nonsense_after_a_moment_changes_no_decision_before_it(after: int) -> None:
-    chosen = [*follows(10, *COINS), *follows(10, "BTCUSDT", timeframe="15m", strategy="fibonacci_bollinger")]
+    chosen = [*selections(10, *COINS), *selections(10, "BTCUSDT", timeframe="15m", strategy="fibonacci_bollinger")]
     moment = as_of_ms(HOUR) + after * HOUR_MS
     poisoned = Poisoned(market(), moment)
-    honest, changed = followed(chosen).of(chosen), followed(chosen, poisoned).of(chosen)
+    honest, changed = forward_tested(chosen).of(chosen), forward_tested(chosen, poisoned).of(chosen)
     assert poisoned.poisoned > 100
 
-    def before(trades: list[FollowedTrade]) -> list[tuple[object, ...]]:
+    def before(trades: list[ForwardTrade]) -> list[tuple[object, ...]]:
         return [
-            (trade.follow, trade.entry_ms, trade.entry_price, trade.stop_fraction, trade.confidence)
+            (trade.selection, trade.entry_ms, trade.entry_price, trade.stop_fraction, trade.confidence)
             + ((trade.exit_ms, trade.exit_price, trade.pnl) if trade.exit_ms <= moment else ())
             for trade in trades
             if trade.entry_ms <= moment
@@ -123,21 +123,21 @@ def test_nonsense_after_a_moment_changes_no_decision_before_it(after: int) -> No
 )
 def test_hours_that_are_decided_together_have_the_trades_of_each_alone(timeframe: str, strategy: str) -> None:
     mixed = [
-        follow
+        selection
         for number in range(2)
-        for follow in follows(30, "SOLUSDT", timeframe=timeframe, strategy=strategy, atr_period=14 + number)
-        if follow.hour_ms // HOUR_MS % 3 != number
+        for selection in selections(30, "SOLUSDT", timeframe=timeframe, strategy=strategy, atr_period=14 + number)
+        if selection.hour_ms // HOUR_MS % 3 != number
     ]
-    alone, at_once = followed(mixed), followed(mixed, together=True)
+    alone, at_once = forward_tested(mixed), forward_tested(mixed, together=True)
     assert set(alone.trades) == set(at_once.trades)
     for one, other in zip(alone.of(mixed), at_once.of(mixed), strict=True):
-        assert (one.follow, one.entry_ms, one.exit_ms) == (other.follow, other.entry_ms, other.exit_ms)
+        assert (one.selection, one.entry_ms, one.exit_ms) == (other.selection, other.entry_ms, other.exit_ms)
         assert one.pnl == pytest.approx(other.pnl, rel=1e-4, abs=1e-4)
     assert alone.of(mixed)
 
 
 def test_a_strategy_that_cannot_be_made_concerns_its_own_selections_alone() -> None:
-    good, bad = follows(3, "ETHUSDT"), follows(3, "BTCUSDT", strategy="no_such_strategy")
-    found = followed([*good, *bad])
+    good, bad = selections(3, "ETHUSDT"), selections(3, "BTCUSDT", strategy="no_such_strategy")
+    found = forward_tested([*good, *bad])
     assert set(found.failures) == set(bad) and "no_such_strategy" in next(iter(found.failures.values()))
     assert set(found.trades) == set(good)

@@ -11,8 +11,8 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from trading_assets.core.timeframes import DAY_MS, HOUR_MS, MINUTE_MS
-from trading_assets.reporting.forward_test import OPEN, STOP, TARGET, Follow, FollowedTrade, whole_hours
-from trading_assets.reporting.portfolio_simulation import Walked, walk
+from trading_assets.reporting.forward_test import OPEN, STOP, TARGET, ForwardTrade, SelectedStrategy, whole_hours
+from trading_assets.reporting.portfolio_simulation import PortfolioResult, simulate_portfolio
 from trading_assets_tests.reporting.fixtures import UNLIMITED, settings
 
 START = 1_772_409_600_000
@@ -23,14 +23,14 @@ END = START + 2 * DAY_MS
 
 def trade(
     symbol: str, minute: int, minutes: int = 30, pnl: float = 1.0, *, reason: str | None = None, size: float = 1.0
-) -> FollowedTrade:
+) -> ForwardTrade:
     """A long trade of $100 that enters so many minutes after the start and earns `pnl`, without costs."""
     entry_ms = START + minute * MINUTE_MS
     exit_ms = min(entry_ms + minutes * MINUTE_MS, END)
     hours = whole_hours(entry_ms, exit_ms)
     reason = reason or (TARGET if pnl > 0 else STOP)
-    return FollowedTrade(
-        follow=Follow(entry_ms // HOUR_MS * HOUR_MS - HOUR_MS, symbol, "1m", "bollinger_rsi", "{}"),
+    return ForwardTrade(
+        selection=SelectedStrategy(entry_ms // HOUR_MS * HOUR_MS - HOUR_MS, symbol, "1m", "bollinger_rsi", "{}"),
         entry_ms=entry_ms,
         exit_ms=END if reason == OPEN else exit_ms,
         direction=1,
@@ -50,29 +50,29 @@ def trade(
     )
 
 
-def walked(*trades: FollowedTrade, capital: float = 1000.0, **changes: object) -> Walked:
-    ordered = sorted(trades, key=lambda one: (one.entry_ms, one.follow.symbol))
-    return walk(ordered, settings(**changes), capital, START, END)
+def portfolio(*trades: ForwardTrade, capital: float = 1000.0, **changes: object) -> PortfolioResult:
+    ordered = sorted(trades, key=lambda one: (one.entry_ms, one.selection.symbol))
+    return simulate_portfolio(ordered, settings(**changes), capital, START, END)
 
 
 def test_one_position_a_coin_and_none_on_the_bar_of_its_exit() -> None:
-    found = walked(trade("A", 1), trade("A", 20), trade("A", 31), trade("A", 32), **UNLIMITED)
+    found = portfolio(trade("A", 1), trade("A", 20), trade("A", 31), trade("A", 32), **UNLIMITED)
     assert [one.entry_ms for one in found.taken] == [START + MINUTE_MS, START + 32 * MINUTE_MS]
     assert found.refused == {"its position is open": 1, "a position was closed on this bar": 1}
 
 
 def test_so_many_positions_at_once_and_the_next_when_one_has_ended() -> None:
     limited = {**UNLIMITED, "max_positions": 2}
-    found = walked(trade("A", 1), trade("B", 1), trade("C", 1), trade("D", 31), **limited)
-    assert [one.follow.symbol for one in found.taken] == ["A", "B", "D"]
+    found = portfolio(trade("A", 1), trade("B", 1), trade("C", 1), trade("D", 31), **limited)
+    assert [one.selection.symbol for one in found.taken] == ["A", "B", "D"]
     assert found.refused == {"positions": 1}
 
 
 def test_a_daily_loss_stops_entries_until_midnight() -> None:
     losses = [trade(coin, 1, 10, -30.0) for coin in "AB"]
     limited = {**UNLIMITED, "max_daily_loss_pct": 5.0}
-    found = walked(*losses, trade("C", 60), trade("C", 24 * 60 - 1), trade("D", 24 * 60 + 1), **limited)
-    assert [one.follow.symbol for one in found.taken] == ["A", "B", "D"]
+    found = portfolio(*losses, trade("C", 60), trade("C", 24 * 60 - 1), trade("D", 24 * 60 + 1), **limited)
+    assert [one.selection.symbol for one in found.taken] == ["A", "B", "D"]
     assert [halt.cause for halt in found.halts] == ["daily loss"]
     assert found.refused == {"a limit of loss was reached": 2}
 
@@ -80,18 +80,18 @@ def test_a_daily_loss_stops_entries_until_midnight() -> None:
 def test_a_drawdown_stops_entries_until_midnight_and_is_then_counted_from_a_new_peak() -> None:
     limited = {**UNLIMITED, "max_drawdown_pct": 5.0}
     falls = [trade("A", 1, 10, -60.0), trade("B", 24 * 60 + 1, 10, -10.0)]
-    found = walked(*falls, trade("C", 60), trade("C", 25 * 60), **limited)
-    assert [one.follow.symbol for one in found.taken] == ["A", "B", "C"]
+    found = portfolio(*falls, trade("C", 60), trade("C", 25 * 60), **limited)
+    assert [one.selection.symbol for one in found.taken] == ["A", "B", "C"]
     assert [halt.cause for halt in found.halts] == ["drawdown"]
 
 
 def test_pauses_after_losses_are_those_of_live() -> None:
-    found = walked(trade("A", 1, 10, -1.0), trade("A", 20), trade("A", 27), capital=100_000.0)
+    found = portfolio(trade("A", 1, 10, -1.0), trade("A", 20), trade("A", 27), capital=100_000.0)
     assert found.refused == {"cooldown": 1} and len(found.taken) == 2
 
 
 def test_the_curve_is_the_capital_the_closed_trades_and_the_open_ones_at_their_marks() -> None:
-    found = walked(trade("A", 30, 60, 8.0), trade("B", 60 * 47, 30, 3.0, reason=OPEN), **UNLIMITED)
+    found = portfolio(trade("A", 30, 60, 8.0), trade("B", 60 * 47, 30, 3.0, reason=OPEN), **UNLIMITED)
     assert found.equity[0] == 1000.0
     assert found.equity[1] == 1004.0
     assert found.equity[2] == 1008.0
@@ -100,7 +100,7 @@ def test_the_curve_is_the_capital_the_closed_trades_and_the_open_ones_at_their_m
 
 
 def test_a_trade_at_the_very_start_is_taken_after_the_first_mark() -> None:
-    found = walked(trade("A", 0, 60, 8.0), **UNLIMITED)
+    found = portfolio(trade("A", 0, 60, 8.0), **UNLIMITED)
     assert found.equity[[0, 1]].tolist() == [1000.0, 1008.0]
     assert found.exposure[0] == 0.0 and len(found.taken) == 1
 
@@ -119,7 +119,7 @@ trades_strategy = st.lists(
 
 @hypothesis_settings(max_examples=40)
 @given(trades_strategy, st.integers(60, 2800))
-def test_what_comes_later_changes_nothing_of_what_was_before(trades: list[FollowedTrade], minute: int) -> None:
+def test_what_comes_later_changes_nothing_of_what_was_before(trades: list[ForwardTrade], minute: int) -> None:
     now = START + minute * MINUTE_MS
     # The same past; every later trade is gone, every later end is another one.
     changed = [
@@ -129,7 +129,7 @@ def test_what_comes_later_changes_nothing_of_what_was_before(trades: list[Follow
         for one in trades
         if one.entry_ms <= now
     ]
-    first, second = walked(*trades), walked(*changed)
+    first, second = portfolio(*trades), portfolio(*changed)
     assert [one.entry_ms for one in first.taken if one.entry_ms <= now] == [one.entry_ms for one in second.taken]
     known = int(np.searchsorted(first.times_ms, now, side="right"))
     np.testing.assert_array_equal(first.equity[:known], second.equity[:known])
@@ -137,11 +137,11 @@ def test_what_comes_later_changes_nothing_of_what_was_before(trades: list[Follow
 
 @hypothesis_settings(max_examples=40)
 @given(trades_strategy)
-def test_limits_hold_at_every_moment_and_the_curve_ends_with_the_pnl_of_all(trades: list[FollowedTrade]) -> None:
-    found = walked(*trades, max_positions=3, max_daily_loss_pct=2.0)
+def test_limits_hold_at_every_moment_and_the_curve_ends_with_the_pnl_of_all(trades: list[ForwardTrade]) -> None:
+    found = portfolio(*trades, max_positions=3, max_daily_loss_pct=2.0)
     for one in found.taken:
         held = [other for other in found.taken if other.entry_ms <= one.entry_ms < other.exit_ms]
         assert len(held) <= 3
-        assert len({other.follow.symbol for other in held}) == len(held)
+        assert len({other.selection.symbol for other in held}) == len(held)
     assert found.equity[-1] == pytest.approx(1000.0 + sum(one.pnl for one in found.taken))
     assert len(found.taken) + found.refused.total() == len(trades)

@@ -1,4 +1,4 @@
-"""Random order flow for the laws of the account: what a client may do, drawn by hypothesis and played on an engine."""
+"""Random order flow for the invariants of the account: drawn by hypothesis, played on an engine."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from trading_assets.core.models import Side
 from trading_assets.simulator.account.account import AccountEngine
-from trading_assets.simulator.account.booking import deposit
+from trading_assets.simulator.account.booking import transfer
 from trading_assets.simulator.account.models import (
     INDEX_PRICE,
     ISOLATED,
@@ -111,7 +111,7 @@ class Player:
         watch: Callable[[AccountEngine, int, Callable[[], None]], None] | None = None,
     ) -> None:
         self.market = market
-        self.engine = AccountEngine(market, AccountState.opened("law", T0, {"USDT": D(money)}))
+        self.engine = AccountEngine(market, AccountState.opened("random", T0, {"USDT": D(money)}))
         self.store = AccountStore(None) if restarts else None
         self.watch = watch
         if isolated:
@@ -178,7 +178,7 @@ class Player:
             hedged = engine.state.is_hedged(step.symbol, "USDT")
             return lambda: engine.switch_mode(step.symbol, "", hedge=not hedged)
         if step.kind == "deposit":
-            return lambda: deposit(engine.state, "USDT", D(step.steps))
+            return lambda: transfer(engine.state, "USDT", D(step.steps), engine.state.header.settled_ms)
         if step.kind == "trailing":
             return lambda: engine.change_stops(self._trailing(step, now), now)
         if step.kind == "stops":

@@ -229,7 +229,7 @@ def test_amending_the_trigger_price_and_quantity() -> None:
         account.amend(BTC, order.order_id, "", Amendment(trigger_price=D(99_000)), T0 + 1)
     with refused(10001):
         account.amend(BTC, order.order_id, "", Amendment(price=D(99_000)), T0 + 1)
-    with refused(10001, "unchanged"):
+    with refused(10001, "order not modified"):
         account.amend(BTC, order.order_id, "", Amendment(trigger_price=D("102000.0")), T0 + 1)
     account.settle(T0 + HOUR)
     assert abs(amended.filled_value / amended.filled_qty - 102_000) < 2

@@ -126,7 +126,8 @@ def test_a_contract_that_has_been_delivered_is_not_live() -> None:
 def test_a_stop_on_the_wrong_side_is_told_in_the_venues_words() -> None:
     with pytest.raises(Refusal) as caught:
         engine().place_order(sell(stop_loss=D("99999.9")), T0)
-    assert str(caught.value) == ("sl:999999000 set for Sell position should greater base_price:1000000000??LastPrice")
+    words = "StopLoss:999999000 set for Sell position should greater base_price:1000000000??LastPrice"
+    assert str(caught.value) == words
 
 
 def test_a_link_id_is_used_once_for_ever_even_by_a_cancelled_order() -> None:
@@ -381,7 +382,8 @@ def test_a_dated_future_pays_no_funding_and_is_delivered_at_its_end() -> None:
     account.settle(future.delivery_ms + DAY)
     (row,) = account.state.closed
     assert (row.exec_type, row.created_ms, row.close_fee) == ("Settle", future.delivery_ms, 0)
-    assert {execution.exec_type for execution in account.state.executions} == {"Trade", "Settle"}
+    assert {execution.exec_type for execution in account.state.executions} == {"Trade", "Delivery"}
+    assert row.order_id not in account.state.orders
     assert not account.state.open_positions() and account.open_orders() == []
 
 

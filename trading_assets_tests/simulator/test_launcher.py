@@ -158,6 +158,20 @@ def test_a_given_url_is_used_when_it_answers(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_an_exchange_on_another_machine_is_used_and_not_commanded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trading_assets.simulator.server.LOOPBACK", frozenset())
+    with serve_in_thread(ServeConfig(home=tmp_path / "far"), FakeMarket()) as running:
+        assert ensure_running(settings_of(tmp_path, simulator_url=running.url)) == running.url
+        told = health(running.url)
+        assert told is not None and told["clock"] == "real" and told["seed"] == 7
+        assert not {"home", "account"} & told.keys()
+        for path in ("/admin/clock", "/admin/stop", "/admin/faults", "/admin/contracts", "/admin/positions"):
+            assert post(running.url, path, {}).status_code == 403
+        assert pybit_session(running.url).get_wallet_balance(accountType="UNIFIED")["retCode"] == 0
+
+
 @pytest.mark.parametrize("url", ["nonsense", "http://", "ftp://127.0.0.1", "http://127.0.0.1:1"])
 def test_health_of_nothing_is_none(url: str) -> None:
     assert health(url) is None

@@ -8,7 +8,7 @@ import pytest
 
 from trading_assets.core.models import Side
 from trading_assets.simulator.account.account import AccountEngine
-from trading_assets.simulator.account.booking import deposit
+from trading_assets.simulator.account.booking import transfer
 from trading_assets.simulator.account.margin import liquidation_price, tier_of
 from trading_assets.simulator.account.models import Execution
 from trading_assets.simulator.account.triggers import SAMPLE_MS
@@ -213,7 +213,7 @@ def test_an_account_lives_on_after_a_liquidation() -> None:
     now = T0 + HOUR
     with refused(110007):
         account.place_order(market_order(BUY), now)
-    deposit(account.state, "USDT", D(1000))
+    transfer(account.state, "USDT", D(1000), account.state.header.settled_ms)
     order = account.place_order(market_order(BUY, stop_loss=D(80_000)), now)
     assert order.status is OrderStatus.FILLED
     account.settle(now + HOUR)

@@ -214,7 +214,7 @@ def test_play_money_is_a_deposit_and_no_profit(call: Caller) -> None:
     [
         {},
         {"utaDemoApplyMoney": []},
-        {"adjustType": 1, "utaDemoApplyMoney": [{"coin": "USDT", "amountStr": "5"}]},
+        {"adjustType": 2, "utaDemoApplyMoney": [{"coin": "USDT", "amountStr": "5"}]},
         {"utaDemoApplyMoney": [{"coin": "DOGE", "amountStr": "5"}]},
         {"utaDemoApplyMoney": [{"coin": "USDT", "amountStr": "-5"}]},
         {"utaDemoApplyMoney": [{"coin": "USDT", "amountStr": "5"}, {"coin": "USDT", "amountStr": "100001"}]},

@@ -42,8 +42,8 @@ def test_the_window_rolls() -> None:
 def test_each_endpoint_has_its_own_limit() -> None:
     limits = Limits(True, Hand())
     for _ in range(10):
-        allowance = limits.take("/v5/order/create")
-        assert allowance is not None and not allowance.is_exceeded
+        quota = limits.take("/v5/order/create")
+        assert quota is not None and not quota.is_exceeded
     exceeded, other = limits.take("/v5/order/create"), limits.take("/v5/order/cancel")
     assert exceeded is not None and exceeded.is_exceeded
     assert other is not None and other.left == 9

@@ -9,7 +9,7 @@ import numpy as np
 from trading_assets.core.candles import Candles, Funding
 from trading_assets.core.strategy_data import DataNeeds, StrategyData
 from trading_assets.core.timeframes import DAY_MS, HOUR_MS, Timeframe
-from trading_assets.market.resample import resample
+from trading_assets.market.loading import resample
 
 START_MS = 1_769_904_000_000
 """2026-02-01 00:00 UTC."""

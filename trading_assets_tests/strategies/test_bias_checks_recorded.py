@@ -12,7 +12,7 @@ import pytest
 from trading_assets.core.candles import Candles, Funding
 from trading_assets.core.strategy_data import StrategyData
 from trading_assets.core.timeframes import Timeframe
-from trading_assets.market.resample import resample
+from trading_assets.market.loading import resample
 from trading_assets.strategies.base import Strategy
 from trading_assets.strategies.bias_checks import look_ahead, warm_up
 from trading_assets.strategies.bollinger_rsi import BollingerRsi
@@ -73,9 +73,9 @@ def test_the_shipped_strategies_are_honest_through_the_crash(
 
 @pytest.mark.parametrize("kind", biased_strategies.PEEKING)
 def test_cheats_that_look_ahead_are_caught_on_recorded_candles(kind: type[Strategy]) -> None:
-    assert not look_ahead(kind(), recorded("ETHUSDT", kind(), Timeframe.M15), signals=8, others=4).honest
+    assert not look_ahead(kind(), recorded("ETHUSDT", kind(), Timeframe.M15), signals=8, others=4).unbiased
 
 
 @pytest.mark.parametrize("kind", biased_strategies.FORGETFUL)
 def test_cheats_that_forget_are_caught_on_recorded_candles(kind: type[Strategy]) -> None:
-    assert not warm_up(kind(), recorded("ETHUSDT", kind(), Timeframe.M15)).honest
+    assert not warm_up(kind(), recorded("ETHUSDT", kind(), Timeframe.M15)).unbiased

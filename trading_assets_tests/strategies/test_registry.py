@@ -12,7 +12,6 @@ import pytest
 import sqlalchemy as sa
 
 import trading_assets.strategies as package
-from trading_assets.backtesting.run import backtest_window
 from trading_assets.core.errors import StrategyError
 from trading_assets.core.settings import load_settings
 from trading_assets.core.strategy_data import DataNeeds, StrategyData
@@ -21,6 +20,7 @@ from trading_assets.ledger import strategies as strategy_rows
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.tables import strategies as table
 from trading_assets.strategies import registry
+from trading_assets_tests.backtesting.windows import backtest_window
 from trading_assets_tests.strategies import donchian_breakout
 from trading_assets_tests.strategies.markets import walk
 

@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 
 import trading_assets
-from trading_assets_tests.printed_examples import example
+from trading_assets_tests.test_howto import example
 
-HERE = Path(__file__).parent
 PAGE = "docs/howto/add_venue.md"
+HERE = Path(__file__).parent
 PACKAGE = Path(trading_assets.__file__).parent
 LAST_LINE = '    MAINNET = "mainnet", "trading_assets.venues.bybit:MAINNET"\n'
 
@@ -27,7 +27,9 @@ def copied(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("copy")
     shutil.copytree(PACKAGE, root / "trading_assets", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(HERE / "toy", root / "trading_assets" / "venues" / "toy")
-    (root / "trading_assets" / "venues" / "toy" / "__init__.py").write_text(example(PAGE, "adapter"))
+    (root / "trading_assets" / "venues" / "toy" / "__init__.py").write_text(
+        example("docs/howto/add_venue.md", "adapter")
+    )
     settings = root / "trading_assets" / "core" / "settings.py"
     text = settings.read_text()
     assert text.count(LAST_LINE) == 1

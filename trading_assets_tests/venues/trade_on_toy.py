@@ -10,7 +10,7 @@ from trading_assets.venues.toy.server import server
 
 from trading_assets.core.settings import load_settings
 from trading_assets.core.timeframes import HOUR_MS, Timeframe, floor_ms
-from trading_assets.ledger import account as books
+from trading_assets.ledger import account as account_ledger
 from trading_assets.ledger.database import Database
 from trading_assets.market.quality import Limits
 from trading_assets.market.stages import fill_candles, scan_hours
@@ -56,7 +56,7 @@ def main(home: Path) -> None:
     told["ids"] = [row["cl"] for row in venue.orders]
     told["entry is known by its id"] = exchange.order_ids.is_entry(venue.orders[0]["cl"])
     told["differences"] = reconcile(context).differences
-    told["booked"] = books.position_rows(database, "main")["symbol"].tolist()
+    told["booked"] = account_ledger.position_rows(database, "main")["symbol"].tolist()
 
     ends = []
     venue.now_ms += 60_000
@@ -75,7 +75,7 @@ def main(home: Path) -> None:
     sent = submit_orders(context)
     assert sent.executed, sent
     told["flattened"] = str(flatten(context, reason="end of the test", actor="test"))
-    told["fills"] = sorted(set(books.fill_rows(database, "main")["kind"]))
+    told["fills"] = sorted(set(account_ledger.fill_rows(database, "main")["kind"]))
     json.dump(told, sys.stdout)
 
 

@@ -47,13 +47,12 @@ def test_doctor_says_what_isolated_margin_means(scene: Scene, console: Console) 
     assert "isolated" in console.text("doctor")
 
 
-@pytest.mark.xfail(strict=True, reason="issue 12: kind 3, empty text taken for 0")
 def test_isolated_margin_counts_what_positions_hold(make_scene: Callable[..., Scene]) -> None:
     """Free is the coin's wallet less the margin of its positions and orders: here nothing is."""
     scene = make_scene(deposit=100, **ROOMY)
     scene.human.set_margin_mode(setMarginMode="ISOLATED_MARGIN")
     scene.reconcile()
-    scene.order("BTCUSDT", "Buy", "0.012")
+    scene.order("BTCUSDT", "Buy", "0.014")
     scene.later()
     scene.passes(1)
     identity = scene.signal("SOLUSDT")

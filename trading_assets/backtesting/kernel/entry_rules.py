@@ -49,7 +49,7 @@ def confidence_of(taken, count, p, {arrays}):
 
 def sweep(
     values, columns, parameters, sets, opens, highs, lows, closes, paid, payments_by, max_prices,
-    first, distances, stops, costs, bars_per_year, split, directions, following, exits, lines, taken,
+    first, distances, stops, costs, bars_per_year, split, directions, next_entries, exits, records, taken,
     gains, starts, figures, sound,
 ):
     used = 0
@@ -58,7 +58,7 @@ def sweep(
         for decision in range(columns.shape[0]):
             if decide(Parameters({parameters}), directions[decision], {rows}):
                 sound[coin] = False
-            follow(directions[decision], following[decision])
+            fill_next_entry(directions[decision], next_entries[decision])
         if not sound[coin]:
             continue
         at = -1
@@ -67,11 +67,11 @@ def sweep(
             if stop != at:
                 exits[:] = UNKNOWN
                 at = stop
-            count = walk(
-                directions[decision], following[decision], opens[coin, first:], highs[coin, first:],
+            count = simulate_set(
+                directions[decision], next_entries[decision], opens[coin, first:], highs[coin, first:],
                 lows[coin, first:], closes[coin, first:], paid[coin], payments_by, max_prices[coin],
                 distances[coin, int(stops[stop, 2])], stops[stop, 0], stops[stop, 1], costs, bars_per_year, split,
-                exits, lines, taken, gains[used:], figures[coin, row],
+                exits, records, taken, gains[used:], figures[coin, row],
             )
             starts[coin, row] = used
             used += count
@@ -96,7 +96,7 @@ of a panel and returns how many trades closed in all:
 * `distances`: ATR, shape (coins, periods, n); `stops`: ATR multiple, reward to risk, row of `distances`, shape
   (stops, 3);
 * `costs`: fee, slippage, notional, capital, liquidation; `split`: first bar of the out-of-sample part;
-* `directions`, `following`, `exits`, `lines`, `taken`: room to work in;
+* `directions`, `next_entries`, `exits`, `records`, `taken`: room to work in;
 * `figures`: receives the fields of `Metrics`, shape (coins, sets, fields); `gains`: the PnL of closed trades, those
   of a set from `starts` on, shapes (trades,) and (coins, sets); `sound`: False for a coin with a bar both long and
   short, or a confidence not between 0 and 100.

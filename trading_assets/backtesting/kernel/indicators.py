@@ -1,9 +1,9 @@
-"""Compiled twins of the costlier functions in `trading_assets.strategies`' `indicators` and `alignment`.
+"""Compiled versions of the costliest functions of `strategies.indicators`; docs/engine.md has what each of them saves.
 
-A twin is the same arithmetic in the same order, so its numbers are equal to the last bit: what a backtest decides is
-what the live finder decides. Tests hold this. A twin takes arrays of one symbol, shape (n,), or of a panel of symbols,
-shape (coins, n). Data that are not all finite go to the original. Import this module only where a sweep begins: it
-imports numba.
+A compiled version does the same arithmetic in the same order, so its numbers are equal to the last bit: what a backtest
+decides is what the live finder decides. It takes arrays of one coin, shape (n,), or of a panel of coins, shape
+(coins, n). Data that are not all finite go to the original. Import this module only where a sweep begins: it imports
+numba.
 """
 
 from __future__ import annotations
@@ -16,13 +16,11 @@ from typing import Any
 import numba  # noqa: TID253 (this module is imported lazily)
 import numpy as np
 
-from trading_assets.backtesting.kernel.loops import KEPT
-from trading_assets.core.candles import Candles, FloatArray, Funding, IntArray
+from trading_assets.core.candles import FloatArray
 from trading_assets.strategies import indicators as originals
 
 _row = numba.types.Array(numba.float64, 1, "C", readonly=True)
 _rows = numba.types.Array(numba.float64, 2, "C", readonly=True)
-_whole = numba.types.Array(numba.int64, 1, "C", readonly=True)
 _out = numba.float64[:, ::1]
 _CHUNK = 128
 _OPTIONS: dict[str, Any] = {"cache": True, "nogil": True, "error_model": "numpy"}
@@ -172,64 +170,6 @@ def _moments(closes, period, middles, deviations):  # type: ignore[no-untyped-de
                 squares[bar] = np.sqrt(squares[bar] / period)
 
 
-@numba.njit(numba.void(_rows, _rows, _rows, numba.float64, numba.float64, _out), **(_OPTIONS | KEPT))
-def _position(closes, middles, spreads, deviations, flat, out):  # type: ignore[no-untyped-def]
-    for coin in range(len(closes)):
-        close, middle, spread, found = closes[coin], middles[coin], spreads[coin], out[coin]
-        for bar in range(len(close)):
-            away = deviations * spread[bar]
-            lower = middle[bar] - away
-            width = (middle[bar] + away) - lower
-            position = (close[bar] - lower) / width * 2 - 1
-            found[bar] = position if width > flat * abs(close[bar]) else np.nan
-
-
-@numba.njit(numba.void(_whole, numba.int64, _rows, _whole, numba.int64, _out), **(_OPTIONS | KEPT))
-def _last_known(known_ms, known_after, values, at_ms, at_after, out):  # type: ignore[no-untyped-def]
-    for coin in range(len(values)):
-        value, found = values[coin], out[coin]
-        known = 0
-        for bar in range(len(at_ms)):
-            while known < len(known_ms) and known_ms[known] + known_after <= at_ms[bar] + at_after:
-                known += 1
-            found[bar] = value[known - 1] if known else np.nan
-
-
-@numba.njit(numba.void(_rows, _rows, _rows, _row, numba.float64, _out), **_OPTIONS)
-def _near_level(closes, lows, highs, ratios, near_pct, out):  # type: ignore[no-untyped-def]
-    for coin in range(len(closes)):
-        close, low, high, found = closes[coin], lows[coin], highs[coin], out[coin]
-        for bar in range(len(close)):
-            span = high[bar] - low[bar]
-            reach = close[bar] * (near_pct / 100)
-            near = False
-            for ratio in ratios:
-                near |= abs(close[bar] - (low[bar] + span * ratio)) <= reach
-            found[bar] = 1.0 if near and span > 0 else 0.0
-
-
-@numba.njit(numba.boolean(_rows, numba.int64, _out), **_OPTIONS)
-def _rolling_max(values, period, out):  # type: ignore[no-untyped-def]
-    everything = 0.0
-    highest = np.empty(values.shape[1])
-    for coin in range(len(values)):
-        everything += np.sum(values[coin])
-        highest[:] = values[coin]
-        found, left = out[coin], len(highest)
-        span = 1
-        while span < period:
-            step = min(span, period - span)
-            left -= step
-            for bar in range(left):
-                one, other = highest[bar], highest[bar + step]
-                highest[bar] = one if one > other else other
-            span += step
-        found[: min(period - 1, len(found))] = np.nan
-        for bar in range(left):
-            found[bar + period - 1] = highest[bar]
-    return not np.isnan(everything)
-
-
 def rsi(close: FloatArray, period: int = 14) -> FloatArray:
     """See the original."""
     out = np.empty(close.shape)
@@ -251,56 +191,6 @@ def bollinger_moments(close: FloatArray, period: int) -> tuple[FloatArray, Float
     return middle, deviation
 
 
-def bollinger_position(close: FloatArray, period: int = 20, deviations: float = 2.0) -> FloatArray:
-    """See the original."""
-    out = np.empty(close.shape)
-    middle, deviation = originals.bollinger_moments(close, period)
-    _position(_clean(close), _two(middle), _two(deviation), deviations, originals.FLAT, _two(out))
-    return out
-
-
-def near_level(
-    close: FloatArray, low: FloatArray, high: FloatArray, ratios: tuple[float, ...], near_pct: float
-) -> FloatArray:
-    """See the original."""
-    out = np.empty(close.shape)
-    _near_level(_clean(close), _clean(low), _clean(high), np.array(ratios), near_pct, _two(out))
-    return out
-
-
-def rolling_max(values: FloatArray, period: int) -> FloatArray:
-    """See the original."""
-    out = np.empty(values.shape)
-    sound = _rolling_max(_clean(values), period, _two(out))
-    return out if sound else _by_original(originals.rolling_max, period, values)
-
-
-def rolling_min(values: FloatArray, period: int) -> FloatArray:
-    """See the original."""
-    return -rolling_max(-values, period)
-
-
-def as_of_open(own: Candles, other: Candles, values: FloatArray) -> FloatArray:
-    """See the original."""
-    return _aligned(_times(other.start_ms), other.timeframe.ms, values, _times(own.start_ms), 0)
-
-
-def as_of_close(own: Candles, other: Candles, values: FloatArray) -> FloatArray:
-    """See the original."""
-    return _aligned(_times(other.start_ms), other.timeframe.ms, values, _times(own.start_ms), own.timeframe.ms)
-
-
-def funding_as_of_close(own: Candles, funding: Funding) -> FloatArray:
-    """See the original."""
-    return _aligned(_times(funding.time_ms), 0, funding.rate, _times(own.start_ms), own.timeframe.ms - 1)
-
-
-def _aligned(known_ms: IntArray, known_after: int, values: FloatArray, at_ms: IntArray, at_after: int) -> FloatArray:
-    out = np.empty((*values.shape[:-1], len(at_ms)))
-    _last_known(known_ms, known_after, _clean(values), at_ms, at_after, _two(out))
-    return out
-
-
 def _clean(values: FloatArray) -> FloatArray:
     return _two(np.ascontiguousarray(values, dtype=np.float64))
 
@@ -317,23 +207,5 @@ def _by_original(original: Callable[..., FloatArray], period: int, *arrays: Floa
     return np.array([function(*rows, period) for rows in zip(*arrays, strict=True)])
 
 
-def _times(values: IntArray) -> IntArray:
-    return np.ascontiguousarray(values, dtype=np.int64)
-
-
-TWINS = {
-    twin.__name__: twin
-    for twin in (
-        rsi,
-        atr,
-        bollinger_moments,
-        bollinger_position,
-        near_level,
-        rolling_max,
-        rolling_min,
-        as_of_open,
-        as_of_close,
-        funding_as_of_close,
-    )
-}
+COMPILED_INDICATORS = {function.__name__: function for function in (rsi, atr, bollinger_moments)}
 """By the name of the original."""

@@ -9,8 +9,8 @@ import numpy as np
 from trading_assets.backtesting.engine import Column, Costs, Trades, no_trades
 from trading_assets.backtesting.kernel.panel import Prices
 
-LINE = 8
-"""Numbers of one simulated trade in the compiled loops."""
+RECORD_FIELDS = 8
+"""Fields of a trade record in the compiled loops."""
 
 
 def warm_up() -> None:
@@ -33,9 +33,9 @@ def _simulate(column: Column, costs: Costs) -> Trades:
         return no_trades()
     from trading_assets.backtesting.kernel import loops  # noqa: PLC0415 (numba: a second)
 
-    prices = Prices.of(column.candles, column.funding)
+    prices = Prices.from_candles(column.candles, column.funding)
     entries, ends = np.empty(bars, dtype=np.int64), np.empty(bars, dtype=np.int64)
-    signs, exit_prices, lines = np.empty(bars), np.empty(bars), np.empty((1, bars, LINE))
+    signs, exit_prices, records = np.empty(bars), np.empty(bars), np.empty((1, bars, RECORD_FIELDS))
     count = loops.all_trades(
         long,
         short,
@@ -52,9 +52,9 @@ def _simulate(column: Column, costs: Costs) -> Trades:
         ends,
         signs,
         exit_prices,
-        lines,
+        records,
     )
-    entry, end, line = entries[:count].copy(), ends[:count], lines[0, :count]
+    entry, end, record = entries[:count].copy(), ends[:count], records[0, :count]
     close = column.candles.close[entry]
     return Trades(
         entry=entry,
@@ -63,9 +63,9 @@ def _simulate(column: Column, costs: Costs) -> Trades:
         size=costs.notional / close,
         entry_price=close * (1 + signs[:count] * costs.slippage),
         exit_price=exit_prices[:count].copy(),
-        fees=line[:, loops.FEES].copy(),
-        funding=line[:, loops.FUNDING].copy(),
-        pnl=line[:, loops.PNL].copy(),
+        fees=record[:, loops.FEES].copy(),
+        funding=record[:, loops.FUNDING].copy(),
+        pnl=record[:, loops.PNL].copy(),
         confidence=column.confidence[entry],
         closed=end < bars,
     )

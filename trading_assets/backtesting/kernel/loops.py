@@ -2,7 +2,7 @@
 
 Import this module only where a simulation begins: it imports numba, which costs a second. A trade does not depend on
 the account (its size is fixed), so a trade that starts at one bar is one trade for every parameter set with the same
-stop and target: `walk` keeps what it found in `exits` and `lines` and looks it up for the next set.
+stop and target: `simulate_set` keeps what it found in `exits` and `records` and looks it up for the next set.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ import numpy as np
 from trading_assets.backtesting.metrics import PROFIT_FACTOR_CAP
 
 PNL, FEES, FUNDING, SQUARED, CUBED, FOURTH, WORST, BEST = range(8)
-"""Fields of a line, shape (LINE,): one trade. SQUARED, CUBED and FOURTH sum powers of the changes of equity, WORST and
-BEST are the extremes of equity relative to that before the entry, all in USD at closes."""
+"""Fields of a trade record, shape (RECORD_FIELDS,). SQUARED, CUBED and FOURTH sum powers of the changes of equity,
+WORST and BEST are the extremes of equity relative to that before the entry, all in USD at closes."""
 
 UNKNOWN, NO_ENTRY = -1, -2
 """Values of `exits` that are no bar: not yet looked at; no entry, by `Column.entries` or `Strategy.signals`."""
@@ -36,9 +36,6 @@ def without_reference_counts() -> dict[str, Any]:
 
 COMPILED: dict[str, Any] = {"nogil": True, "error_model": "numpy", **without_reference_counts()}
 
-KEPT: dict[str, Any] = {"nogil": False}
-"""For what takes microseconds: to let another thread in costs more."""
-
 compiled = numba.njit(cache=True, **COMPILED)
 
 inlined = numba.njit(inline="always", error_model="numpy")
@@ -53,7 +50,7 @@ _whole = numba.types.Array(numba.int64, 1, "C", readonly=True)
         _rows, numba.int64, _whole, numba.int64, _whole, _rows, numba.float64[:, ::1], numba.int32[:, ::1]
     ),
     cache=True,
-    **(COMPILED | KEPT),
+    **(COMPILED | {"nogil": False}),  # it takes microseconds: to let another thread in costs more
 )  # fmt: skip
 def fill_funding(closes, first, start_ms, bar_ms, funding_ms, rates, paid, payments_by):  # type: ignore[no-untyped-def]
     """What a long pays per coin, of coins with equal times.
@@ -127,14 +124,14 @@ def exit_of(open_, high, low, close, entry, sign, stop, target):  # type: ignore
 
 @inlined
 def trade(  # type: ignore[no-untyped-def]
-    open_, high, low, close, paid, payments_by, entry, sign, stop_fraction, reward_risk, costs, lines, row, place,
+    open_, high, low, close, paid, payments_by, entry, sign, stop_fraction, reward_risk, costs, records, row, place,
 ):  # fmt: skip
     """Simulate the trade that enters at the close of a bar.
 
     Args:
         paid, payments_by: of one coin, shapes (payments + 1,) and (2, n); see `fill_funding`.
         costs: fee, slippage, notional, and more that is not read here.
-        lines: receives the trade at [row, place].
+        records: receives the trade at [row, place].
 
     Returns:
         The bar of its end and the price; n and the last close where nothing ends it.
@@ -172,31 +169,31 @@ def trade(  # type: ignore[no-untyped-def]
             second, third, fourth = second + step**2, third + step**3, fourth + step**4
         # Funding is booked at the last bar, on top of that bar's change.
         change = held * (close[last] - close[last - 1]) - funding if last > entry else 0.0
-    lines[row, place, PNL] = pnl
-    lines[row, place, FEES] = fees
-    lines[row, place, FUNDING] = funding
+    records[row, place, PNL] = pnl
+    records[row, place, FEES] = fees
+    records[row, place, FUNDING] = funding
     entered, changed, scale = at_entry * at_entry, change * change, held * held
-    lines[row, place, SQUARED] = entered + scale * second + changed
-    lines[row, place, CUBED] = entered * at_entry + scale * held * third + changed * change
-    lines[row, place, FOURTH] = entered * entered + scale * scale * fourth + changed * changed
-    lines[row, place, WORST] = worst if worst < pnl else pnl
-    lines[row, place, BEST] = best if best > pnl else pnl
+    records[row, place, SQUARED] = entered + scale * second + changed
+    records[row, place, CUBED] = entered * at_entry + scale * held * third + changed * change
+    records[row, place, FOURTH] = entered * entered + scale * scale * fourth + changed * changed
+    records[row, place, WORST] = worst if worst < pnl else pnl
+    records[row, place, BEST] = best if best > pnl else pnl
     return end, exit_price
 
 
 @compiled
-def follow(direction, following):  # type: ignore[no-untyped-def]
-    """Fill `following` of `walk` from the codes."""
+def fill_next_entry(direction, next_entry):  # type: ignore[no-untyped-def]
+    """Fill `next_entry` of `simulate_set` from the codes."""
     bars = len(direction)
-    following[bars] = bars
+    next_entry[bars] = bars
     coming = bars
     for bar in range(bars - 1, -1, -1):
         coming = bar if direction[bar] else coming
-        following[bar] = coming
+        next_entry[bar] = coming
 
 
 @compiled
-def deepest(close, entry, end, sign, base, peak, fall, pnl, costs):  # type: ignore[no-untyped-def]
+def update_drawdown(close, entry, end, sign, base, peak, fall, pnl, costs):  # type: ignore[no-untyped-def]
     """Peak of equity after a trade, and the deepest fall so far (a fraction, <= 0) below the peak of its moment."""
     fee, slippage, notional = costs[0], costs[1], costs[2]
     size = notional / close[entry]
@@ -219,7 +216,7 @@ def deepest(close, entry, end, sign, base, peak, fall, pnl, costs):  # type: ign
 
 
 @inlined
-def ratio(profit, loss):  # type: ignore[no-untyped-def]
+def profit_factor(profit, loss):  # type: ignore[no-untyped-def]
     """Profit factor; see `metrics.profit_factor`."""
     if profit <= 0:
         return 0.0
@@ -227,9 +224,9 @@ def ratio(profit, loss):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def walk(  # type: ignore[no-untyped-def]
-    direction, following, open_, high, low, close, paid, payments_by, max_price, distance, stop_atr, reward_risk,
-    costs, bars_per_year, split, exits, lines, taken, gains, figures,
+def simulate_set(  # type: ignore[no-untyped-def]
+    direction, next_entry, open_, high, low, close, paid, payments_by, max_price, distance, stop_atr, reward_risk,
+    costs, bars_per_year, split, exits, records, taken, gains, figures,
 ):  # fmt: skip
     """Figures of one parameter set (the fields of `Metrics`, in order), its confidence excepted.
 
@@ -237,11 +234,12 @@ def walk(  # type: ignore[no-untyped-def]
         direction: at each bar 1 for a long entry, 2 for a short one, else 0, shape (n,).
         paid, payments_by: of one coin; see `fill_funding`.
         max_price: no entry at a close above it.
-        following: the first bar with an entry at or after each bar, n where there is none, shape (n + 1,).
+        next_entry: the first bar with an entry at or after each bar, n where there is none, shape (n + 1,).
         distance: ATR, price units, shape (n,); the stop stands `stop_atr` of it away.
         costs: fee, slippage, notional, capital, distance of the liquidation.
         split: first bar of the out-of-sample part.
-        exits, lines: shapes (2, n) and (2, n, LINE); trades known so far for this stop and target, long and short.
+        exits, records: trades known so far for this stop and target, long and short, shapes (2, n) and
+            (2, n, RECORD_FIELDS).
         taken, gains: receive entry bars and PnL of closed trades.
 
     Returns:
@@ -256,7 +254,7 @@ def walk(  # type: ignore[no-untyped-def]
     seen, seen_wins, seen_total, seen_profit, seen_loss = 0, 0, 0.0, 0.0, 0.0
     held_back, held_back_total = 0, 0.0
     bound = capital
-    bar = following[0]
+    bar = next_entry[0]
     while bar < bars:
         side = direction[bar] - 1
         sign = 1.0 - 2.0 * side
@@ -270,17 +268,17 @@ def walk(  # type: ignore[no-untyped-def]
                 if away > 0 and reach < close[bar] and fraction < costs[4] and close[bar] <= max_price:
                     end, _ = trade(
                         open_, high, low, close, paid, payments_by,
-                        bar, sign, fraction, reward_risk, costs, lines, side, bar,
+                        bar, sign, fraction, reward_risk, costs, records, side, bar,
                     )  # fmt: skip
                 exits[side, bar] = end
             if end == NO_ENTRY:
-                bar = following[bar + 1]
+                bar = next_entry[bar + 1]
                 continue
-        pnl = lines[side, bar, PNL]
-        squared += lines[side, bar, SQUARED]
-        cubed += lines[side, bar, CUBED]
-        fourth += lines[side, bar, FOURTH]
-        highest, lowest = equity + lines[side, bar, BEST], equity + lines[side, bar, WORST]
+        pnl = records[side, bar, PNL]
+        squared += records[side, bar, SQUARED]
+        cubed += records[side, bar, CUBED]
+        fourth += records[side, bar, FOURTH]
+        highest, lowest = equity + records[side, bar, BEST], equity + records[side, bar, WORST]
         # The bars are looked at only where the trade can both set a new peak and fall deeper than ever.
         if highest <= peak:
             if lowest < bound:
@@ -289,7 +287,7 @@ def walk(  # type: ignore[no-untyped-def]
         else:
             if lowest < (1 + fall) * highest:
                 last = end if end < bars else bars - 1
-                peak, fall = deepest(close, bar, last, sign, equity, peak, fall, pnl, costs)
+                peak, fall = update_drawdown(close, bar, last, sign, equity, peak, fall, pnl, costs)
             else:
                 peak = highest
             bound = (1 + fall) * peak
@@ -306,14 +304,14 @@ def walk(  # type: ignore[no-untyped-def]
         wins += won
         profit += pnl if won else 0.0
         loss -= 0.0 if won else pnl
-        fees += lines[side, bar, FEES]
-        funding += lines[side, bar, FUNDING]
+        fees += records[side, bar, FEES]
+        funding += records[side, bar, FUNDING]
         if end < split:
             seen, seen_wins, seen_total, seen_profit, seen_loss = count, wins, total, profit, loss
         elif bar >= split:
             held_back += 1
             held_back_total += pnl
-        bar = following[end + 1]
+        bar = next_entry[end + 1]
     mean = (equity - capital) / capital / bars
     # Raw moments of the changes as fractions of capital; see `metrics.moments`.
     second = squared / capital**2 / bars
@@ -322,7 +320,7 @@ def walk(  # type: ignore[no-untyped-def]
     variance = second - mean * mean
     figures[0] = count
     figures[1] = wins / count * 100 if count else 0.0
-    figures[2] = ratio(profit, loss)
+    figures[2] = profit_factor(profit, loss)
     figures[3] = total / capital * 100
     figures[4] = min(fall * 100, 0.0)
     figures[5] = mean / np.sqrt(variance) * np.sqrt(bars_per_year) if variance > 0 else 0.0
@@ -336,7 +334,7 @@ def walk(  # type: ignore[no-untyped-def]
         figures[11] = (third - 3 * mean * second + 2 * mean**3) / (variance * np.sqrt(variance))
         figures[12] = (fourth - 4 * mean * third + 6 * mean**2 * second - 3 * mean**4) / variance**2
     figures[13] = seen
-    figures[14] = seen_wins / seen * 100 * ratio(seen_profit, seen_loss) * np.log(seen + 1.0) if seen else 0.0
+    figures[14] = seen_wins / seen * 100 * profit_factor(seen_profit, seen_loss) * np.log(seen + 1.0) if seen else 0.0
     figures[15] = seen_total
     figures[16] = held_back
     figures[17] = held_back_total
@@ -346,9 +344,10 @@ def walk(  # type: ignore[no-untyped-def]
 @compiled
 def all_trades(  # type: ignore[no-untyped-def]
     long, short, open_, high, low, close, paid, payments_by, stop_fraction, reward_risk, costs,
-    entries, ends, signs, prices, lines,
+    entries, ends, signs, prices, records,
 ):  # fmt: skip
-    """Trades of given entries in order. Returns how many; they fill the last five arrays: (n,), `lines` (1, n, LINE).
+    """Trades of given entries in order. Returns how many; they fill the last five arrays, of shape (n,); `records` has
+    (1, n, RECORD_FIELDS).
 
     An open trade ends at n, at the last close.
     """
@@ -358,7 +357,7 @@ def all_trades(  # type: ignore[no-untyped-def]
             sign = 1.0 if long[bar] else -1.0
             end, price = trade(
                 open_, high, low, close, paid, payments_by,
-                bar, sign, stop_fraction[bar], reward_risk, costs, lines, 0, count,
+                bar, sign, stop_fraction[bar], reward_risk, costs, records, 0, count,
             )  # fmt: skip
             entries[count], ends[count], signs[count], prices[count] = bar, end, sign, price
             count += 1

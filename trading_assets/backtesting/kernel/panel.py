@@ -37,7 +37,7 @@ class Window:
     split: int
 
     @classmethod
-    def of(cls, data: StrategyData, start_ms: int, out_of_sample_pct: float = 0.0) -> Window:
+    def from_data(cls, data: StrategyData, start_ms: int, out_of_sample_pct: float = 0.0) -> Window:
         """The bars of `data` that start at `start_ms` or later, the newest percent of them out of sample."""
         first = int(np.searchsorted(data.candles.start_ms, start_ms))
         candles = data.candles.select(slice(first, None))
@@ -61,11 +61,11 @@ class Prices:
     first: int
 
     @classmethod
-    def of(cls, candles: Candles, funding: Funding, first: int = 0) -> Prices:
+    def from_candles(cls, candles: Candles, funding: Funding, first: int = 0) -> Prices:
         """Of one coin or a panel; the bars from `first` on count."""
         from trading_assets.backtesting.kernel import loops  # noqa: PLC0415 (numba: a second)
 
-        open_, high, low, close = map(rows_of, (candles.open, candles.high, candles.low, candles.close))
+        open_, high, low, close = map(as_rows, (candles.open, candles.high, candles.low, candles.close))
         paid = np.empty((len(close), len(funding) + 1))
         payments_by = np.empty((2, len(candles) - first), dtype=np.int32)
         loops.fill_funding(
@@ -74,14 +74,14 @@ class Prices:
             np.ascontiguousarray(candles.start_ms, dtype=np.int64),
             candles.timeframe.ms,
             np.ascontiguousarray(funding.time_ms, dtype=np.int64),
-            rows_of(funding.rate),
+            as_rows(funding.rate),
             paid,
             payments_by,
         )
         return cls(open_, high, low, close, paid, payments_by, first)
 
 
-def rows_of(values: FloatArray) -> FloatArray:
+def as_rows(values: FloatArray) -> FloatArray:
     """An array as compiled code takes it: of shape (coins, n), one coin is one row; never written to."""
     rows = np.ascontiguousarray(np.atleast_2d(values), dtype=np.float64).view()
     rows.flags.writeable = False
@@ -112,13 +112,13 @@ class Panel:
     max_prices: FloatArray
 
     @classmethod
-    def of(cls, members: Sequence[StrategyData], start_ms: int, out_of_sample_pct: float = 0.0) -> Panel:
-        """A panel of coins whose times are equal (see `panels`); the arguments of `Window.of`."""
-        data = members[0] if len(members) == 1 else _Together(members)
+    def from_members(cls, members: Sequence[StrategyData], start_ms: int, out_of_sample_pct: float = 0.0) -> Panel:
+        """A panel of coins whose times are equal (see `panels`); the arguments of `Window.from_data`."""
+        data = members[0] if len(members) == 1 else _StackedData(members)
         first = int(np.searchsorted(data.candles.start_ms, start_ms))
         bars = len(data.candles) - first
         split = split_bar(bars, out_of_sample_pct)
-        prices = Prices.of(data.candles, data.funding, first)
+        prices = Prices.from_candles(data.candles, data.funding, first)
         max_prices = np.array([member.max_price for member in members], dtype=np.float64)
         return cls(tuple(members), data, start_ms, out_of_sample_pct, first, bars, split, prices, max_prices)
 
@@ -127,11 +127,11 @@ class Panel:
 
     def window(self, coin: int) -> Window:
         """The window of one coin."""
-        return Window.of(self.members[coin], self.start_ms, self.out_of_sample_pct)
+        return Window.from_data(self.members[coin], self.start_ms, self.out_of_sample_pct)
 
     def alone(self, coin: int) -> Panel:
         """A panel of one coin."""
-        return Panel.of([self.members[coin]], self.start_ms, self.out_of_sample_pct)
+        return Panel.from_members([self.members[coin]], self.start_ms, self.out_of_sample_pct)
 
 
 def panels(
@@ -140,29 +140,29 @@ def panels(
     """Panels of all coins, each with the places of its coins in `members`; those of equal times are equally large."""
     alike: dict[Hashable, list[int]] = {}
     for place, data in enumerate(members):
-        alike.setdefault(_times_of(data), []).append(place)
+        alike.setdefault(_time_key(data), []).append(place)
     for places in alike.values():
-        count = parts_of(len(places), len(members[places[0]].candles))
+        count = panel_count(len(places), len(members[places[0]].candles))
         for place in range(count):
             part = places[place::count]
-            yield part, Panel.of([members[place] for place in part], start_ms, out_of_sample_pct)
+            yield part, Panel.from_members([members[place] for place in part], start_ms, out_of_sample_pct)
 
 
-def parts_of(coins: int, bars: int) -> int:
+def panel_count(coins: int, bars: int) -> int:
     """Into how many panels that many coins of so many bars go."""
     return -(-coins // max(MAX_BARS // max(bars, 1), 1))
 
 
-def _times_of(data: StrategyData) -> Hashable:
+def _time_key(data: StrategyData) -> Hashable:
     return (
-        _grid(data.candles),
-        *((timeframe, _grid(candles)) for timeframe, candles in data.other.items()),
-        *((timeframe, _grid(candles), candles.close.tobytes()) for timeframe, candles in data.btc.items()),
+        _grid_key(data.candles),
+        *((timeframe, _grid_key(candles)) for timeframe, candles in data.other.items()),
+        *((timeframe, _grid_key(candles), candles.close.tobytes()) for timeframe, candles in data.btc.items()),
         data.funding.time_ms.tobytes(),
     )
 
 
-def _grid(candles: Candles) -> Hashable:
+def _grid_key(candles: Candles) -> Hashable:
     """Start times, in a form that is equal for equal ones alone: ascending multiples of the timeframe."""
     starts = candles.start_ms
     bars = len(starts)
@@ -173,7 +173,7 @@ def _grid(candles: Candles) -> Hashable:
     return (candles.timeframe, bars, first) if whole else starts.tobytes()
 
 
-class _Stacked(Candles):
+class _StackedCandles(Candles):
     """Candles of several coins, columns of shape (coins, n), put together when they are asked for."""
 
     def __init__(self, members: Sequence[Candles]) -> None:
@@ -184,28 +184,31 @@ class _Stacked(Candles):
             raise AttributeError(name)
         members = self.__dict__["members"]
         # Joined as bytes, it lets no other thread in between: numpy would at each coin, and one that wakes costs more.
-        joined = b"".join([rows_of(getattr(member, name)).data for member in members])
+        joined = b"".join([as_rows(getattr(member, name)).data for member in members])
         column = np.frombuffer(joined).reshape(len(members), -1)
         self.__dict__[name] = column
         return column
 
 
-class _Together(StrategyData):
+class _StackedData(StrategyData):
     """What a strategy sees of several coins at once."""
 
     def __init__(self, members: Sequence[StrategyData]) -> None:
         one = members[0]
         self.__dict__.update(
-            candles=_Stacked([member.candles for member in members]),
-            other={timeframe: _Stacked([member.other[timeframe] for member in members]) for timeframe in one.other},
+            candles=_StackedCandles([member.candles for member in members]),
+            other={
+                timeframe: _StackedCandles([member.other[timeframe] for member in members]) for timeframe in one.other
+            },
             btc=one.btc,
             funding=Funding(one.funding.time_ms, np.array([member.funding.rate for member in members])),
         )
 
     @property
     def symbol(self) -> str:
-        """
+        """No symbol: what depends on it is computed coin by coin.
+
         Raises:
-            StrategyError: always: what depends on the symbol is computed coin by coin.
+            StrategyError: always.
         """
         raise StrategyError("several coins are computed at once: there is no one symbol")

@@ -19,7 +19,7 @@ import numpy as np
 
 from trading_assets.backtesting.engine import Column, Costs
 from trading_assets.backtesting.kernel.entry_rules import CompiledRule, compile_rule
-from trading_assets.backtesting.kernel.kernel_engine import LINE, KernelEngine
+from trading_assets.backtesting.kernel.kernel_engine import RECORD_FIELDS, KernelEngine
 from trading_assets.backtesting.kernel.panel import Panel, Window
 from trading_assets.backtesting.metrics import NO_TRADES, metrics
 from trading_assets.core.candles import BoolArray, FloatArray, IntArray
@@ -35,16 +35,16 @@ FIGURES = len(astuple(NO_TRADES))
 MIN_BARS = 50
 """A window with fewer bars (a young listing) has no trades: indicators and metrics would say nothing."""
 
-LOOK_AGAIN = 32
-"""Of each so manieth panel one coin is computed alone again."""
+RECHECK_EVERY = 32
+"""After the first panel, one coin of every so many panels is computed alone again."""
 
-_held_against_arrays: set[CompiledRule] = set()
+_verified_rules: set[CompiledRule] = set()
 """Compiled rules that this process has compared with the arrays' decisions."""
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What the sets of a strategy did on the coins of a panel.
+class SweepResult:
+    """The figures of each set of a strategy on each coin of a panel.
 
     Attributes:
         figures: the fields of `Metrics`, shape (coins, sets, FIGURES); those of `NO_TRADES` where one failed.
@@ -80,10 +80,10 @@ class _Plan:
         reads: the names each of them read.
         rule: the compiled rule.
         decision_maker, parameters: of each decision its maker and the numbers of `p`.
-        sets, stops, periods: see `kernel.rules`; `periods` are those of the ATR.
+        sets, stops, periods: see `kernel.entry_rules`; `periods` are those of the ATR.
     """
 
-    makers: tuple[tuple[Strategy, _Recorder], ...]
+    makers: tuple[tuple[Strategy, _ParameterRecorder], ...]
     reads: tuple[frozenset[str], ...]
     rule: CompiledRule
     decision_maker: tuple[int, ...]
@@ -93,7 +93,7 @@ class _Plan:
     periods: tuple[int, ...]
 
 
-class _Recorder:
+class _ParameterRecorder:
     """Parameters that remember which of them were ever read."""
 
     def __init__(self, parameters: Parameters, seen: frozenset[str]) -> None:
@@ -109,8 +109,8 @@ class _Recorder:
         return getattr(self._parameters, name)
 
 
-class _Rooms(threading.local):
-    """Arrays to work in, kept by each thread: fresh memory costs more than the sweep of a short window."""
+class _ScratchArrays(threading.local):
+    """Scratch arrays of each thread: fresh memory costs more than the sweep of a short window."""
 
     def __init__(self) -> None:
         self._held: dict[str, np.ndarray] = {}
@@ -124,14 +124,14 @@ class _Rooms(threading.local):
         return held[:size].reshape(shape)
 
 
-_rooms = _Rooms()
+_scratch = _ScratchArrays()
 
 
 def shared_indicators() -> AbstractContextManager[None]:
     """Sweeps in this block that ask for the same indicator of the same data get one array."""
-    from trading_assets.backtesting.kernel.indicators import TWINS  # noqa: PLC0415 (numba)
+    from trading_assets.backtesting.kernel.indicators import COMPILED_INDICATORS  # noqa: PLC0415 (numba)
 
-    return sharing(TWINS)
+    return sharing(COMPILED_INDICATORS)
 
 
 class StrategySweep:
@@ -150,12 +150,12 @@ class StrategySweep:
         self.panels = True
         self._seen_panels = 0
 
-    def run(self, panel: Panel, costs: Costs, capital: float) -> Outcome:
+    def run(self, panel: Panel, costs: Costs, capital: float) -> SweepResult:
         """Figures over the panel's windows. A set that fails has its error in the outcome; it never touches others."""
         if panel.bars < MIN_BARS or not self.compiles or (len(panel) > 1 and not self.panels):
             return self._coin_by_coin(panel, costs, capital)
         outcome = self._attempt(panel, costs, capital)
-        if outcome is None or (len(panel) > 1 and not self._as_alone(outcome, panel, costs, capital)):
+        if outcome is None or (len(panel) > 1 and not self._equal_to_coin_alone(outcome, panel, costs, capital)):
             return self._coin_by_coin(panel, costs, capital)
         return outcome
 
@@ -163,7 +163,7 @@ class StrategySweep:
     def name(self) -> str:
         return self.sets[0].name
 
-    def _attempt(self, panel: Panel, costs: Costs, capital: float) -> Outcome | None:
+    def _attempt(self, panel: Panel, costs: Costs, capital: float) -> SweepResult | None:
         """The compiled sweep, or None where coins or sets have to be computed one by one."""
         from numba.core.errors import NumbaError
 
@@ -178,9 +178,9 @@ class StrategySweep:
         except Exception:  # noqa: BLE001 (coin by coin and set by set, the error comes again and belongs to its set)
             _log.debug("%s fails on %d coins", self.name, len(panel), exc_info=True)
             return None
-        return outcome if outcome is None or self._trusted(outcome, panel, costs, capital) else None
+        return outcome if outcome is None or self._verified(outcome, panel, costs, capital) else None
 
-    def _coin_by_coin(self, panel: Panel, costs: Costs, capital: float) -> Outcome:
+    def _coin_by_coin(self, panel: Panel, costs: Costs, capital: float) -> SweepResult:
         """Each coin alone: compiled where that is possible, else each set's decisions from `Strategy.signals`."""
         found = []
         for coin in range(len(panel)):
@@ -191,12 +191,18 @@ class StrategySweep:
                 with shared_indicators():
                     outcome = self._one_by_one(panel.members[coin], panel.window(coin), costs, capital)
             found.append(outcome)
-        return _together(found)
+        return _joined(found)
 
-    def _as_alone(self, outcome: Outcome, panel: Panel, costs: Costs, capital: float) -> bool:
+    def _equal_to_coin_alone(self, outcome: SweepResult, panel: Panel, costs: Costs, capital: float) -> bool:
         """Whether coins have in the panel what they have alone: all of the first panel, later one now and then."""
         turn, self._seen_panels = self._seen_panels, self._seen_panels + 1
-        coins = range(len(panel)) if turn == 0 else [turn // LOOK_AGAIN % len(panel)] if turn % LOOK_AGAIN == 0 else ()
+        coins = (
+            range(len(panel))
+            if turn == 0
+            else [turn // RECHECK_EVERY % len(panel)]
+            if turn % RECHECK_EVERY == 0
+            else ()
+        )
         for coin in coins:
             alone = self._attempt(panel.alone(coin), costs, capital)
             if alone is None or not np.array_equal(alone.figures[0], outcome.figures[coin]):
@@ -209,7 +215,7 @@ class StrategySweep:
                 return False
         return True
 
-    def _one_by_one(self, data: StrategyData, window: Window, costs: Costs, capital: float) -> Outcome:
+    def _one_by_one(self, data: StrategyData, window: Window, costs: Costs, capital: float) -> SweepResult:
         """The array path: each set's decisions from `Strategy.signals`, its trades one by one."""
         figures = no_figures(len(self.sets))
         failures: dict[tuple[int, int], Exception] = {}
@@ -218,18 +224,18 @@ class StrategySweep:
         for index, strategy in enumerate(self.sets):
             starts[0, index] = sum(map(len, gains))
             try:
-                (trades,) = KernelEngine().simulate([column_of(strategy, data, window)], costs)
+                (trades,) = KernelEngine().simulate([column_from(strategy, data, window)], costs)
             except Exception as error:  # noqa: BLE001 (a user's strategy may raise anything; the others go on)
                 failures[0, index] = error
                 continue
             figures[index] = astuple(metrics(trades, window.candles, capital, window.split))
             gains.append(trades.pnl[trades.closed])
-        return Outcome(figures[None], np.concatenate([np.empty(0), *gains]), starts, failures)
+        return SweepResult(figures[None], np.concatenate([np.empty(0), *gains]), starts, failures)
 
-    def _trusted(self, outcome: Outcome, panel: Panel, costs: Costs, capital: float) -> bool:
+    def _verified(self, outcome: SweepResult, panel: Panel, costs: Costs, capital: float) -> bool:
         """Whether the compiled rule is the rule: held against the arrays on the first coin that trades."""
         plan, traded = self._plan, outcome.figures[:, :, 0].any(axis=1)
-        if plan is None or plan.rule in _held_against_arrays or not traded.any():
+        if plan is None or plan.rule in _verified_rules or not traded.any():
             return True
         coin = int(np.argmax(traded))
         with shared_indicators():
@@ -238,10 +244,10 @@ class StrategySweep:
             _log.warning("the entries of %s mean something else for one bar than for arrays: not compiled", self.name)
             self.compiles = False
             return False
-        _held_against_arrays.add(plan.rule)
+        _verified_rules.add(plan.rule)
         return True
 
-    def _compiled(self, panel: Panel, costs: Costs, capital: float) -> Outcome | None:
+    def _compiled(self, panel: Panel, costs: Costs, capital: float) -> SweepResult | None:
         """Figures of every set, or None where a set is not sound or cannot be compiled."""
         data = panel.data
         plan = self._plan or self._make_plan(data)
@@ -270,7 +276,7 @@ class StrategySweep:
                     arrays.append(array)
                 columns.append(row)
             columns_of.append(columns)
-        bars, take = panel.bars, _rooms.take
+        bars, take = panel.bars, _scratch.take
         room = take("values", (coins, len(arrays), bars))
         for row, array in enumerate(arrays):
             room[:, row] = array[..., first:]
@@ -301,19 +307,19 @@ class StrategySweep:
             candles.timeframe.bars_per_year,
             panel.split,
             take("directions", (decisions, bars), np.uint8),
-            take("following", (decisions, bars + 1), np.int32),
+            take("next_entries", (decisions, bars + 1), np.int32),
             take("exits", (2, bars), np.int32),
-            take("lines", (2, bars, LINE)),
+            take("records", (2, bars, RECORD_FIELDS)),
             take("taken", (bars,), np.int32),
             gains,
             starts,
             figures,
             sound,
         )
-        return Outcome(figures, gains[:used].copy(), starts) if sound.all() else None
+        return SweepResult(figures, gains[:used].copy(), starts) if sound.all() else None
 
     def _make_plan(self, data: StrategyData, also_read: frozenset[str] = frozenset()) -> _Plan | None:
-        makers: list[tuple[Strategy, _Recorder]] = []
+        makers: list[tuple[Strategy, _ParameterRecorder]] = []
         names: set[frozenset[str]] = set()
         maker_of: list[int] = []
         for strategy in self.sets:
@@ -321,7 +327,7 @@ class StrategySweep:
             found = next((i for i, (_, recorder) in enumerate(makers) if recorder.agrees(p)), None)
             if found is None:
                 found = len(makers)
-                recorder = _Recorder(p, also_read)
+                recorder = _ParameterRecorder(p, also_read)
                 maker = copy(strategy)
                 maker.parameters = recorder  # type: ignore[assignment]
                 names.add(frozenset(maker.checked_indicators(data)))
@@ -364,12 +370,12 @@ def no_figures(sets: int) -> FloatArray:
     return np.tile(np.array(astuple(NO_TRADES), dtype=np.float64), (sets, 1))
 
 
-def _together(outcomes: Sequence[Outcome]) -> Outcome:
+def _joined(outcomes: Sequence[SweepResult]) -> SweepResult:
     """One outcome of several coins from those of each."""
     if len(outcomes) == 1:
         return outcomes[0]
     before = np.cumsum([0, *(len(outcome.gains) for outcome in outcomes[:-1])])
-    return Outcome(
+    return SweepResult(
         np.concatenate([outcome.figures for outcome in outcomes]),
         np.concatenate([outcome.gains for outcome in outcomes]),
         np.concatenate([outcome.starts + skip for outcome, skip in zip(outcomes, before, strict=True)]),
@@ -377,7 +383,7 @@ def _together(outcomes: Sequence[Outcome]) -> Outcome:
     )
 
 
-def column_of(strategy: Strategy, data: StrategyData, window: Window) -> Column:
+def column_from(strategy: Strategy, data: StrategyData, window: Window) -> Column:
     """The window's part of a strategy's decisions, for any engine.
 
     Raises:

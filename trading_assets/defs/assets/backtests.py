@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import dagster as dg
 import pandas as pd
 
-from trading_assets.backtesting.code_version import code_version
-from trading_assets.backtesting.exclusions import backtest_good_candles
+from trading_assets.backtesting.exclusions import backtest_with_exclusions
+from trading_assets.backtesting.run import code_version
 from trading_assets.core.schemas import BACKTEST_RESULTS
 from trading_assets.core.strategy_data import DataNeeds
 from trading_assets.core.timeframes import TRADED_TIMEFRAMES, Timeframe
@@ -18,7 +18,7 @@ from trading_assets.defs.partitions import hourly, hours_of
 from trading_assets.defs.resources import CandleStoreResource, DatabaseResource, SettingsResource
 from trading_assets.ledger import checks
 from trading_assets.ledger.strategies import active_strategies
-from trading_assets.market.loading import OfHour, max_prices_by_symbol, open_coin, sized
+from trading_assets.market.loading import DataByHour, max_prices_by_symbol, open_strategy_data, with_max_prices
 from trading_assets.market.stages import timeframes_read
 from trading_assets.strategies.registry import known_strategies, strategy_classes
 
@@ -58,10 +58,12 @@ def _backtest_asset(timeframe: Timeframe) -> dg.AssetsDefinition:
         for hour, symbol, scan in market_scan[["hour_ms", "symbol", "scan_id"]].itertuples(index=False):
             scans[hour][symbol] = scan
 
-        def opened(symbol: str, timeframe: Timeframe, needs: DataNeeds, of_hours: Sequence[int]) -> OfHour:
-            return sized(open_coin(store, symbol, timeframe, needs, of_hours), max_prices.get(symbol, {}))
+        def opened(symbol: str, timeframe: Timeframe, needs: DataNeeds, of_hours: Sequence[int]) -> DataByHour:
+            return with_max_prices(
+                open_strategy_data(store, symbol, timeframe, needs, of_hours), max_prices.get(symbol, {})
+            )
 
-        rows = backtest_good_candles(
+        rows = backtest_with_exclusions(
             strategies.usable,
             settings.get(),
             timeframe,

@@ -22,7 +22,7 @@ from trading_assets.defs.partitions import hourly, hours_of
 from trading_assets.defs.resources import CandleStoreResource, DatabaseResource, ExchangeResource, SettingsResource
 from trading_assets.ledger.strategies import active_strategies
 from trading_assets.market.fingerprint import rows_hash
-from trading_assets.market.quality import Limits
+from trading_assets.market.quality import QualityLimits
 from trading_assets.market.stages import fill_candles, fill_funding
 
 
@@ -58,7 +58,7 @@ def _candle_asset(timeframe: Timeframe) -> dg.AssetsDefinition:
             timeframe,
             _symbols(market_scan, hours),
             active_strategies(database.get()).usable,
-            Limits.of(settings.get()),
+            QualityLimits.from_settings(settings.get()),
             progress=Progress(context.log, f"{timeframe.value} candles"),
         )
         by_hour = ByHour(rows, hours)

@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING
 import dagster as dg
 from pydantic import Field
 
-from trading_assets.core.timeframes import DAY_MS, HOUR_MS, floor_ms, iso
+from trading_assets.core.timeframes import DAY_MS, HOUR_MS, first_hour_ms, floor_ms, iso, last_hour_ms
 from trading_assets.defs import metadata as md
 from trading_assets.defs import pictures
 from trading_assets.defs.assets.common import OWNERS, Progress
 from trading_assets.defs.instance.downloads import offer
 from trading_assets.defs.resources import CandleStoreResource, DatabaseResource, ExchangeResource, SettingsResource
-from trading_assets.reporting.hours import first_hour_ms, last_hour_ms
 
 if TYPE_CHECKING:
     from trading_assets.reporting.report import Report
@@ -95,9 +94,8 @@ def _report(
     exchange: ExchangeResource,
     candle_store: CandleStoreResource,
 ) -> dg.MaterializeResult[None]:
-    from trading_assets.reporting.build import Sources  # noqa: PLC0415
+    from trading_assets.reporting.build import Sources, write  # noqa: PLC0415
     from trading_assets.reporting.figures import DIMENSIONS, by_dimension, daily_returns  # noqa: PLC0415
-    from trading_assets.reporting.files import write  # noqa: PLC0415
     from trading_assets.reporting.page import headline  # noqa: PLC0415
 
     market = exchange.market_data()

@@ -6,7 +6,14 @@ from datetime import timedelta
 import dagster as dg
 import pandas as pd
 
-from trading_assets.backtesting.selection import COLUMNS_READ, PRESETS, Limits, Selection, coin_summary, select_best
+from trading_assets.backtesting.selection import (
+    COLUMNS_READ,
+    PRESETS,
+    Selection,
+    SignificanceLimits,
+    coin_summary,
+    select_best,
+)
 from trading_assets.core.schemas import BACKTEST_RESULTS, STRATEGY_SELECTIONS
 from trading_assets.core.timeframes import TRADED_TIMEFRAMES
 from trading_assets.defs import metadata as md
@@ -66,7 +73,7 @@ def strategy_selections(
     failed has no selection.
     """
     preset = PRESETS[settings.get().selection_preset]
-    limits = Limits(settings.get().min_deflated_sharpe, settings.get().max_p_value)
+    limits = SignificanceLimits(settings.get().min_deflated_sharpe, settings.get().max_p_value)
     hours = hours_of(context)
     blocked = checks.failed(database.get(), hours, but=asset_name(context.asset_key))
     parts, tried = list[Selection](), list[int]()
@@ -75,7 +82,7 @@ def strategy_selections(
         rows = _backtests(database.get(), some, blocked)
         parts.append(select_best(rows, preset, limits))
         tried += ByHour(rows, some).count()
-    selection = Selection.of_all(parts)
+    selection = Selection.concat(parts)
     selected = ByHour(selection.rows, hours)
     figures: dict[str, Sequence[object]] = {
         "selected": selected.count(),

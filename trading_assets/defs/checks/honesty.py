@@ -11,11 +11,19 @@ from functools import cache
 import dagster as dg
 import pandas as pd
 
-from trading_assets.backtesting.cost_sensitivity import FACTOR, at_double_costs
-from trading_assets.backtesting.cross_engine import Difference, LoaderOfHour, agreement, column_of_row, data_of, draw
 from trading_assets.backtesting.engine import Column
-from trading_assets.backtesting.run import costs_of, production_engine
-from trading_assets.backtesting.significance import seed_of
+from trading_assets.backtesting.run import costs_from, production_engine
+from trading_assets.backtesting.significance import seed_from
+from trading_assets.backtesting.validation import (
+    COST_FACTOR,
+    Difference,
+    LoaderByHour,
+    at_double_costs,
+    column_from_row,
+    cross_validate,
+    data_by_row,
+    sample_backtests,
+)
 from trading_assets.backtesting.vectorbt_engine import VectorbtEngine
 from trading_assets.core.schemas import BACKTEST_RESULTS, MARKET_SCAN
 from trading_assets.core.settings import Settings
@@ -29,7 +37,7 @@ from trading_assets.defs.resources import CandleStoreResource, DatabaseResource,
 from trading_assets.defs.table_io import rows_of, table_of
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.partitions import read_partitions
-from trading_assets.market.loading import Loader, hour_loader, max_prices_by_symbol, sized
+from trading_assets.market.loading import Loader, hour_loader, max_prices_by_symbol, with_max_prices
 from trading_assets.market.store import CandleStore
 from trading_assets.strategies import bias_checks as honesty
 
@@ -95,8 +103,8 @@ def _agreement(
         if backtests is None:
             yield dg.AssetCheckResult(asset_key=key, check_name=AGREES, passed=True, description=NOTHING_YET)
             continue
-        sample = draw(backtests, AGREEMENT_SAMPLE)
-        found = agreement(sample, load, production_engine(), VectorbtEngine(), settings)
+        sample = sample_backtests(backtests, AGREEMENT_SAMPLE)
+        found = cross_validate(sample, load, production_engine(), VectorbtEngine(), settings)
         yield dg.AssetCheckResult(
             asset_key=key,
             check_name=AGREES,
@@ -145,7 +153,7 @@ def _honesty(
             for name in names:
                 yield dg.AssetCheckResult(asset_key=key, check_name=name, passed=True, description=NOTHING_YET)
             continue
-        judged = list(_judge(draw(backtests, 1, each="strategy"), store))
+        judged = list(_judge(sample_backtests(backtests, 1, each="strategy"), store))
         for name in names:
             yield _verdict(key, name, backtests, judged)
 
@@ -153,8 +161,8 @@ def _honesty(
 @dg.asset_check(
     asset=_SELECTIONS,
     name=SURVIVES,
-    description=f"{SELECTIONS_SAMPLE} selected backtests, drawn by their keys, still earn at {FACTOR:g} times fee and "
-    "slippage. A warning: an edge so thin may not survive a busy market.",
+    description=f"{SELECTIONS_SAMPLE} selected backtests, drawn by their keys, still earn at {COST_FACTOR:g} times fee "
+    "and slippage. A warning: an edge so thin may not survive a busy market.",
 )
 def survives_double_costs(
     context: dg.AssetCheckExecutionContext,
@@ -167,11 +175,11 @@ def survives_double_costs(
     if selected is None:
         return dg.AssetCheckResult(passed=True, description=NOTHING_YET)
     load = _loader(candle_store.get(), database.get())
-    drawn = draw(selected.assign(error=None), SELECTIONS_SAMPLE)
+    drawn = sample_backtests(selected.assign(error=None), SELECTIONS_SAMPLE)
     made = [(row, _column(row, load)) for row in drawn.to_dict("records")]
     sample = pd.DataFrame([row for row, column in made if column is not None], columns=drawn.columns)
     columns = [column for _, column in made if column is not None]
-    results = at_double_costs(columns, costs_of(settings.get()), production_engine())
+    results = at_double_costs(columns, costs_from(settings.get()), production_engine())
     table = sample[["symbol", "timeframe", "strategy"]].assign(
         total_pnl=[result.pnl for result in results], pnl_at_double_costs=[result.pnl_at_double for result in results]
     )
@@ -207,11 +215,11 @@ def _written(context: dg.AssetCheckExecutionContext, database: Database, key: dg
     table = table_of(key)
     hours = hours_to_check(context, database, table)
     if len(hours) > HOURS_SAMPLE:
-        hours = sorted(sorted(hours, key=lambda hour_ms: seed_of((hour_ms,)))[:HOURS_SAMPLE])
+        hours = sorted(sorted(hours, key=lambda hour_ms: seed_from((hour_ms,)))[:HOURS_SAMPLE])
     return read_partitions(database, table, hours, rows_of(key)) if hours else None
 
 
-def _loader(store: CandleStore, database: Database) -> LoaderOfHour:
+def _loader(store: CandleStore, database: Database) -> LoaderByHour:
     """What the backtests of an hour were given."""
 
     @cache
@@ -222,17 +230,19 @@ def _loader(store: CandleStore, database: Database) -> LoaderOfHour:
         load = hour_loader(store, hour_ms)
 
         def sized_load(symbol: str, timeframe: Timeframe, needs: DataNeeds) -> StrategyData:
-            return sized(lambda _hour: load(symbol, timeframe, needs), max_prices(hour_ms).get(symbol, {}))(hour_ms)
+            return with_max_prices(lambda _hour: load(symbol, timeframe, needs), max_prices(hour_ms).get(symbol, {}))(
+                hour_ms
+            )
 
         return sized_load
 
     return of_hour
 
 
-def _column(row: Mapping[Hashable, object], load: LoaderOfHour) -> Column | None:
+def _column(row: Mapping[Hashable, object], load: LoaderByHour) -> Column | None:
     """The column of a selection; None where it cannot be made any more, which is not for a warning to judge."""
     try:
-        return column_of_row({str(name): value for name, value in row.items()}, load)
+        return column_from_row({str(name): value for name, value in row.items()}, load)
     except Exception:  # noqa: BLE001 (a user's strategy may raise anything)
         return None
 
@@ -240,9 +250,9 @@ def _column(row: Mapping[Hashable, object], load: LoaderOfHour) -> Column | None
 def _judge(sample: pd.DataFrame, store: CandleStore) -> Iterator[_Judged]:
     for record in sample.to_dict("records"):
         row = {str(name): record[name] for name in _KEY}
-        seed = seed_of(tuple(row.values()))
+        seed = seed_from(tuple(row.values()))
         try:
-            strategy, data = data_of(row, lambda hour_ms: hour_loader(store, hour_ms))
+            strategy, data = data_by_row(row, lambda hour_ms: hour_loader(store, hour_ms))
             yield _Judged(
                 row,
                 honesty.look_ahead(strategy, data, seed=seed, signals=SIGNALS, others=OTHERS),

@@ -19,6 +19,7 @@ from trading_assets.simulator.account.margin import (
 from trading_assets.simulator.account.matching import Matching
 from trading_assets.simulator.account.models import (
     CROSS,
+    NO_ORDER_FAULT,
     Amendment,
     Order,
     OrderCommand,
@@ -40,13 +41,14 @@ MODE_MISMATCH = "position idx not match position mode"
 
 
 class AccountEngine:
-    """One account on one market."""
+    """One account on one market. `order_fault` meets the orders that are placed while it is set."""
 
     def __init__(self, market: Market, state: AccountState) -> None:
         self.market = market
         self.state = state
         self._matching = Matching(market, state)
         self._finder = EventFinder(market)
+        self.order_fault = NO_ORDER_FAULT
 
     def settle(self, now_ms: int) -> None:
         """Let everything happen that the account lives through up to and including `now_ms`."""
@@ -68,7 +70,7 @@ class AccountEngine:
         Raises:
             Refusal: nothing was placed.
         """
-        return placing.place(self.market, self.state, self._matching, command, now_ms)
+        return placing.place(self.market, self.state, self._matching, command, now_ms, self.order_fault)
 
     def preview(self, command: OrderCommand, now_ms: int) -> tuple[AccountFigures, AccountFigures]:
         """The account before and after an order, which is not placed.
@@ -149,6 +151,27 @@ class AccountEngine:
         """
         holding.change_stops(self.market, self.state, command, now_ms)
 
+    def add_margin(self, symbol: str, position_idx: int, amount: Decimal, now_ms: int) -> Position:
+        """Add margin to an isolated position, or with an `amount` below zero take back what was added.
+
+        Raises:
+            Refusal: 10001 cross margin or no position, 110014 the wallet has not so much, 110027 nothing would change.
+        """
+        return holding.add_margin(self.market, self.state, symbol, position_idx, amount, now_ms)
+
+    def set_auto_add_margin(self, symbol: str, position_idx: int, on: bool, now_ms: int) -> None:
+        """Note the client's wish; nothing is added by itself here.
+
+        Raises:
+            Refusal: 10001 cross margin or the wrong leg, 110027 nothing would change.
+        """
+        holding.set_auto_add_margin(self.market, self.state, symbol, position_idx, on, now_ms)
+
+    def close_by_venue(self, position: Position, qty: Decimal, exec_type: str, create_type: str, now_ms: int) -> None:
+        """The venue closes `qty` of a position at the mark price, as auto-deleveraging or a settlement does."""
+        mark = mark_price(self.market, self.market.contracts[position.symbol], now_ms)
+        self._matching.settle_order(position, qty, mark, now_ms, create_type=create_type, exec_type=exec_type)
+
     def stop_price(self, position: Position, kind: str) -> Decimal | None:
         """Trigger price of the position's Full stop or target, or None."""
         order = stops.stop_order(self.state, position, kind)
@@ -202,11 +225,11 @@ class AccountEngine:
             )
 
     def _deliver(self, symbol: str, now_ms: int) -> None:
-        """A dated future ends: its orders are cancelled, its positions closed at the mark price without a fee."""
+        """A contract ends: its orders are cancelled, its positions closed at the mark price, without order or fee."""
         mark = mark_price(self.market, self.market.contracts[symbol], now_ms)
         for position in self.state.legs(symbol):
             self._matching.settle_order(
-                position, abs(position.size), mark, now_ms, create_type="CreateBySettle", exec_type="Settle"
+                position, abs(position.size), mark, now_ms, create_type="CreateBySettle", exec_type="Delivery"
             )
         for order in self.open_orders():
             if order.symbol == symbol:

@@ -16,6 +16,7 @@ from trading_assets.simulator.account.models import (
     Execution,
     Order,
     Position,
+    Transfer,
 )
 from trading_assets.simulator.account.pricing import Fill
 from trading_assets.simulator.account.state import AccountState
@@ -120,6 +121,7 @@ def _book_on_position(
         entry_fee = position.open_fee if whole else round8(position.open_fee * closed / abs(position.size))
         gross = closed_value - entry if position.size > 0 else entry - closed_value
         position.entry_value -= entry
+        position.added_margin = ZERO if whole else round8(position.added_margin * (1 - closed / abs(position.size)))
         position.open_fee -= entry_fee
         closing.size += closed
         closing.entry_value += entry
@@ -156,13 +158,15 @@ def move_wallet(state: AccountState, coin: str, amount: Decimal) -> None:
     state.touch(balance)
 
 
-def deposit(state: AccountState, coin: str, amount: Decimal) -> None:
-    """Money from outside; it is no profit."""
+def transfer(state: AccountState, coin: str, amount: Decimal, time_ms: int) -> None:
+    """Money from outside, or with an `amount` below zero back there; it is no profit."""
     balance = state.balance(coin)
     balance.wallet += amount
     state.header.deposited += amount
-    state.next_sequence()
     state.touch(balance)
+    row = Transfer(state.new_id("transfer"), coin, amount, balance.wallet, time_ms, state.header.sequence)
+    state.transfers.append(row)
+    state.touch(row)
 
 
 def _book_closing(state: AccountState, order: Order, closing: _Closing, exec_type: str, time_ms: int) -> None:
@@ -174,7 +178,7 @@ def _book_closing(state: AccountState, order: Order, closing: _Closing, exec_typ
             symbol=order.symbol,
             side=order.side,
             order_type=order.order_type,
-            exec_type=exec_type,
+            exec_type="Settle" if exec_type == "Delivery" else exec_type,  # the list knows no Delivery
             order_price=order.price,
             qty=order.qty,
             closed_size=ZERO,

@@ -8,6 +8,7 @@ from trading_assets.simulator.account import order_rules as rules
 from trading_assets.simulator.account import stops
 from trading_assets.simulator.account.margin import account_figures, exposure_of
 from trading_assets.simulator.account.models import (
+    ISOLATED,
     LONG_LEG,
     ONE_WAY,
     SHORT_LEG,
@@ -71,8 +72,62 @@ def set_margin_mode(market: Market, state: AccountState, mode: str, now_ms: int)
     if account.must_be_liquidated or account.initial_margin > account.backing:
         header.margin_mode = before
         raise Refusal(110073, "Set margin mode failed")
+    for position in state.open_positions():
+        if position.added_margin:
+            position.added_margin = ZERO
+            state.touch(position)
     state.next_sequence()
     state.touch(header)
+
+
+def add_margin(
+    market: Market, state: AccountState, symbol: str, position_idx: int, amount: Decimal, now_ms: int
+) -> Position:
+    """Add margin to an isolated position, or with an `amount` below zero take back what was added.
+
+    Raises:
+        Refusal: 10001 cross margin or no position, 110014 the wallet has not so much, 110027 nothing would change.
+    """
+    contract = contract_of(market, symbol)
+    _check_isolated(state)
+    check_mode(state, contract, position_idx)
+    position = state.look_up(symbol, position_idx)
+    if not position.size:
+        raise Refusal(10001, "position is zero, margin cannot be added")
+    if not amount:
+        raise Refusal(110027, "Margin has not been modified.")
+    if amount > account_figures(state, market, now_ms).available or position.added_margin + amount < 0:
+        raise Refusal(110014, "Available balance is insufficient to add additional margin.")
+    position.added_margin += amount
+    position.updated_ms = now_ms
+    position.sequence = state.next_sequence()
+    state.touch(position)
+    return position
+
+
+def set_auto_add_margin(
+    market: Market, state: AccountState, symbol: str, position_idx: int, on: bool, now_ms: int
+) -> None:
+    """Note the client's wish; nothing is added by itself here.
+
+    Raises:
+        Refusal: 10001 cross margin or the wrong leg, 110027 nothing would change.
+    """
+    contract = contract_of(market, symbol)
+    _check_isolated(state)
+    check_mode(state, contract, position_idx)
+    position = state.position(symbol, position_idx)
+    if position.auto_add_margin is on:
+        raise Refusal(110027, "Margin has not been modified.")
+    position.auto_add_margin = on
+    position.updated_ms = now_ms
+    position.sequence = state.next_sequence()
+    state.touch(position)
+
+
+def _check_isolated(state: AccountState) -> None:
+    if state.header.margin_mode != ISOLATED:
+        raise Refusal(10001, "margin can be added only in isolated margin mode")
 
 
 def switch_mode(market: Market, state: AccountState, symbol: str, coin: str, *, hedge: bool) -> None:

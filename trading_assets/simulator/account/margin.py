@@ -22,7 +22,7 @@ from trading_assets.simulator.market.risk import RiskTier, tiers
 class PositionFigures:
     """A position valued at `mark`, in its settle coin. Margins include the estimated fee of closing.
 
-    `initial_margin` follows the mark price in cross margin; isolated it is what was set aside at entry.
+    `initial_margin` follows the mark price in cross margin; isolated it is what was set aside at entry or added since.
     """
 
     position: Position
@@ -136,7 +136,8 @@ def closing_fee(value: Decimal, leverage: Decimal, side: Side) -> Decimal:
 
 def figures_of(position: Position, contract: Contract, mark: Decimal, *, isolated: bool) -> PositionFigures:
     """Value an open position."""
-    value = abs(position.size) * mark
+    size = abs(position.size)
+    value = size * mark
     side = position.side or Side.BUY
     toward = 1 if side is Side.BUY else -1
     return PositionFigures(
@@ -145,9 +146,10 @@ def figures_of(position: Position, contract: Contract, mark: Decimal, *, isolate
         mark=mark,
         value=value,
         unrealised=toward * (value - position.entry_value),
-        initial_margin=initial_margin(position.entry_value if isolated else value, position.leverage, side),
+        initial_margin=initial_margin(position.entry_value if isolated else value, position.leverage, side)
+        + (position.added_margin if isolated else ZERO),
         maintenance_margin=maintenance_margin(contract, value) + closing_fee(value, position.leverage, side),
-        bankrupt_price=position.entry_price * (1 - toward / position.leverage),
+        bankrupt_price=position.entry_price * (1 - toward / position.leverage) - toward * position.added_margin / size,
     )
 
 

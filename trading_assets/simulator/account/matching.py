@@ -31,6 +31,9 @@ from trading_assets.simulator.market.base import VOLUME, Contract, Market
 PARTICIPATION = Decimal("0.25")
 """Share of a minute's volume that one resting order gets."""
 
+WITHOUT_ORDER = frozenset({"Delivery", "Settle"})
+"""Execution types of closings by the venue that no order stands for."""
+
 NO_MARGIN = "CancelByCannotAffordOrderCost"
 
 
@@ -47,7 +50,8 @@ class Matching:
         if order.time_in_force == "PostOnly" and self._would_take(contract, order, time_ms):
             stops.end(self._state, order, "UNKNOWN", time_ms, reject_reason="EC_PostOnlyWillTakeLiquidity")
             return
-        fills = walk_book(self._market, contract, order.side, order.left_qty, limit=order.price, time_ms=time_ms)
+        qty = order.left_qty if order.part_qty is None else min(order.left_qty, order.part_qty)
+        fills = walk_book(self._market, contract, order.side, qty, limit=order.price, time_ms=time_ms)
         if order.time_in_force == "FOK" and sum((fill.qty for fill in fills), ZERO) < order.left_qty:
             stops.end(self._state, order, "UNKNOWN", time_ms, reject_reason="EC_CancelForNoFullFill")
             return
@@ -55,6 +59,9 @@ class Matching:
         if order.left_qty == 0:
             return
         if order.time_in_force in ("IOC", "FOK"):
+            if order.part_qty is not None and fills:
+                self._await_next_part(contract, order, time_ms)
+                return
             reason = "EC_CancelForNoFullFill" if fills else "EC_NoImmediateQtyToFill"
             stops.end(self._state, order, "UNKNOWN", time_ms, reject_reason=reason)
             return
@@ -72,7 +79,11 @@ class Matching:
     def settle_order(
         self, position: Position, qty: Decimal, price: Decimal, time_ms: int, *, create_type: str, exec_type: str
     ) -> None:
-        """The venue closes `qty` of a position at `price`: delivery, or a take-over, which alone costs the fee."""
+        """The venue closes `qty` of a position at `price`.
+
+        A take-over and auto-deleveraging are orders, with the taker's fee. A delivery is an execution without an order,
+        and costs nothing.
+        """
         side = position.side
         if side is None:
             return
@@ -92,8 +103,11 @@ class Matching:
             close_on_trigger=True,
             create_type=create_type,
         )
-        self._state.add_order(order)
-        fee_rate = ZERO if exec_type == "Settle" else TAKER_FEE
+        if exec_type in WITHOUT_ORDER:
+            order.order_type, fee_rate = "UNKNOWN", ZERO
+        else:
+            self._state.add_order(order)
+            fee_rate = TAKER_FEE
         self._fill(contract, order, [Fill(price, qty)], time_ms, fee_rate=fee_rate, exec_type=exec_type)
 
     def _would_take(self, contract: Contract, order: Order, time_ms: int) -> bool:
@@ -113,13 +127,26 @@ class Matching:
         order.updated_ms = time_ms
         self._state.touch(order)
 
+    def _await_next_part(self, contract: Contract, order: Order, time_ms: int) -> None:
+        """The next part comes with the next minute, at whatever price there is."""
+        order.cross_price = contract.max_price if order.side is Side.BUY else contract.tick_size
+        order.resume_ms = floor_ms(time_ms, MINUTE_MS) + MINUTE_MS
+        order.status = OrderStatus.PARTIALLY_FILLED
+        order.updated_ms = time_ms
+        self._state.touch(order)
+
     def _fill_resting(self, order: Order, time_ms: int) -> None:
         contract = self._market.contracts[order.symbol]
+        if order.part_qty is not None and order.time_in_force in ("IOC", "FOK"):
+            if order.order_type == "Market":
+                order.price = hidden_limit(contract, order.side, mark_price(self._market, contract, time_ms))
+            self.enter(order, time_ms)
+            return
         minute = floor_ms(time_ms, MINUTE_MS)
         bars = self._market.bars(order.symbol, "1", minute, minute + MINUTE_MS, minute + MINUTE_MS)
         traded = Decimal(f"{bars[0, VOLUME]:.{places_of(contract.qty_step)}f}") if len(bars) else ZERO
         steps = (traded * PARTICIPATION / contract.qty_step).to_integral_value(ROUND_FLOOR)
-        qty = min(order.left_qty, max(steps, Decimal(1)) * contract.qty_step)
+        qty = min(order.left_qty, max(steps, Decimal(1)) * contract.qty_step, order.part_qty or order.left_qty)
         order.resume_ms = minute + MINUTE_MS
         self._fill(contract, order, [Fill(order.price, qty)], time_ms, fee_rate=MAKER_FEE)
         if order.left_qty:

@@ -48,6 +48,7 @@ class Order:
         resume_ms: a resting limit order is not filled before.
         trailing: distance of a trailing stop from the best price since `trail_ms`, which was `trail_price` then.
         active_price: a trailing stop begins to trail when the last price is here; None: it trails.
+        part_qty: at most so much of it is filled in a minute; None: as much as the market gives.
     """
 
     order_id: str
@@ -83,6 +84,7 @@ class Order:
     active_price: Decimal | None = None
     trail_ms: int = 0
     trail_price: Decimal = ZERO
+    part_qty: Decimal | None = None
     take_profit: Decimal | None = None
     stop_loss: Decimal | None = None
     last_price_on_created: Decimal = ZERO
@@ -122,6 +124,7 @@ class Position:
         open_fee: opening fees of what is open.
         current_realised: realised since it was last flat: gross profit less fees and funding.
         opened_ms: when it last left zero.
+        added_margin: margin added by hand; it counts in isolated margin.
     """
 
     symbol: str
@@ -139,6 +142,8 @@ class Position:
     updated_ms: int = 0
     opened_ms: int = 0
     sequence: int = 0
+    added_margin: Decimal = ZERO
+    auto_add_margin: bool = False
 
     @property
     def key(self) -> str:
@@ -234,6 +239,18 @@ class Balance:
 
 
 @dataclass(slots=True)
+class Transfer:
+    """Money that came from outside, or with `amount` below zero went there; `wallet` is that of the coin after it."""
+
+    transfer_id: str
+    coin: str
+    amount: Decimal
+    wallet: Decimal
+    time_ms: int
+    sequence: int
+
+
+@dataclass(slots=True)
 class Header:
     """The account as a whole.
 
@@ -242,6 +259,7 @@ class Header:
         settled_ms: everything up to and including this time has happened.
         hedged: settle coins and symbols in hedge mode; a symbol in `one_way` is not, whatever its coin says.
         deposited: all deposits since the account was opened, in the coins together.
+        dcp_windows: seconds after which a disconnected client's orders would be cancelled, by product.
         margin_mode: `CROSS`, one margin for all positions, or `ISOLATED`, one for each.
     """
 
@@ -253,6 +271,7 @@ class Header:
     one_way: list[str] = field(default_factory=list)
     deposited: Decimal = ZERO
     margin_mode: str = CROSS
+    dcp_windows: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -281,6 +300,17 @@ class OrderCommand:
     sl_trigger_by: str = LAST_PRICE
     tp_limit_price: Decimal | None = None
     sl_limit_price: Decimal | None = None
+
+
+@dataclass(frozen=True)
+class OrderFault:
+    """What becomes of an order that was acknowledged: rejected for a reason, or filled in parts, one a minute."""
+
+    reject_reason: str = ""
+    fill_parts: int = 1
+
+
+NO_ORDER_FAULT = OrderFault()
 
 
 @dataclass(frozen=True)

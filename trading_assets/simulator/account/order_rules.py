@@ -16,8 +16,16 @@ from trading_assets.simulator.market.base import Contract
 from trading_assets.simulator.market.risk import tiers
 
 LINK_ID = re.compile(r"[A-Za-z0-9_-]{1,36}")
-WIRE_PRICE_SCALE = 10_000
+MESSAGE_PRICE_SCALE = 10_000
 """Bybit writes prices in messages about triggers and stops times 10^4."""
+
+_MUST_BE = {
+    ("StopLoss", True): "should greater",
+    ("StopLoss", False): "should lower than",
+    ("TakeProfit", True): "should be higher than",
+    ("TakeProfit", False): "should be lower than",
+}
+"""Kind of exit, whether it must lie higher -> Bybit's words."""
 
 RISE, FALL = 1, 2
 MAX_ACTIVE, MAX_CONDITIONAL, MAX_PARTS = 500, 10, 20
@@ -60,7 +68,9 @@ def reduced_quantity(position: Position, side: Side, qty: Decimal) -> Decimal:
     """What a reduce-only order may close."""
     held = closable(position, side)
     if held == 0:
-        raise Refusal(110017, "Reduce-only rule not satisfied")
+        if position.size:
+            raise Refusal(110017, "Reduce-only rule not satisfied")
+        raise Refusal(110017, "current position is zero, cannot fix reduce-only order qty")
     return min(qty, held)
 
 
@@ -89,7 +99,7 @@ def check_trigger(contract: Contract, price: Decimal, direction: int, now: Decim
     check_price(contract, "triggerPrice", price)
     if direction not in (RISE, FALL):
         raise Refusal(10001, "params error: TriggerDirection invalid")
-    scaled = f"trigger_price[{price * WIRE_PRICE_SCALE:.0f}]", f"current[{now * WIRE_PRICE_SCALE:.0f}]"
+    scaled = f"trigger_price[{price * MESSAGE_PRICE_SCALE:.0f}]", f"current[{now * MESSAGE_PRICE_SCALE:.0f}]"
     if direction == RISE and price <= now:
         raise Refusal(110092, f"expect Rising, but {scaled[0]} <= {scaled[1]}??{trigger_by}")
     if direction == FALL and price >= now:
@@ -115,8 +125,8 @@ def check_stops(contract: Contract, side: Side, base: Decimal, stop: Decimal | N
     """Stop and target on their side of `base`, the last or the order's price; `side` is the position's."""
     long = side is Side.BUY
     for name, label, price, must_be_higher in (
-        ("stopLoss", "sl", stop, not long),
-        ("takeProfit", "tp", target, long),
+        ("stopLoss", "StopLoss", stop, not long),
+        ("takeProfit", "TakeProfit", target, long),
     ):
         if price is None:
             continue
@@ -127,11 +137,11 @@ def check_stops(contract: Contract, side: Side, base: Decimal, stop: Decimal | N
                 f"{plain(contract.tick_size)} up to {plain(contract.max_price)}",
             )
         if (price <= base) if must_be_higher else (price >= base):
-            comparison = "greater" if must_be_higher else "lower"
+            comparison = _MUST_BE[label, must_be_higher]
             raise Refusal(
                 10001,
-                f"{label}:{price * WIRE_PRICE_SCALE:.0f} set for {side.value} position should {comparison} "
-                f"base_price:{base * WIRE_PRICE_SCALE:.0f}??LastPrice",
+                f"{label}:{price * MESSAGE_PRICE_SCALE:.0f} set for {side.value} position {comparison} "
+                f"base_price:{base * MESSAGE_PRICE_SCALE:.0f}??LastPrice",
             )
 
 

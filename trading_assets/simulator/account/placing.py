@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from copy import copy
-from decimal import Decimal
+from decimal import ROUND_CEILING, Decimal
 
 from trading_assets.core.models import Side
 from trading_assets.simulator.account import order_rules as rules
@@ -13,23 +13,25 @@ from trading_assets.simulator.account.models import (
     CONDITIONAL,
     LAST_PRICE,
     MARK_PRICE,
+    NO_ORDER_FAULT,
     ONE_WAY,
     ZERO,
     Amendment,
     Order,
     OrderCommand,
+    OrderFault,
     Position,
 )
 from trading_assets.simulator.account.pricing import (
     best_price,
     contract_of,
     hidden_limit,
-    is_tradable,
     last_price,
     mark_price,
     on_tick,
     price_band,
     snapped,
+    status_of,
 )
 from trading_assets.simulator.account.state import AccountState
 from trading_assets.simulator.account.words import OrderStatus
@@ -37,18 +39,28 @@ from trading_assets.simulator.codec import Refusal
 from trading_assets.simulator.market.base import Contract, Market
 
 
-def place(market: Market, state: AccountState, matching: Matching, command: OrderCommand, now_ms: int) -> Order:
+def place(
+    market: Market,
+    state: AccountState,
+    matching: Matching,
+    command: OrderCommand,
+    now_ms: int,
+    fault: OrderFault = NO_ORDER_FAULT,
+) -> Order:
     """A new order: checked, then matched, put into the book, or left to wait for its trigger.
+
+    Under a `fault` it may be taken and then rejected, or filled in parts.
 
     Raises:
         Refusal: nothing was placed.
     """
-    contract = tradable(market, command.symbol, now_ms)
+    contract = contract_of(market, command.symbol)
     rules.check_link(command.order_link_id, command.order_link_id in state.links)
     check_mode(state, contract, command.position_idx)
     position = state.look_up(command.symbol, command.position_idx)
     closes = command.position_idx != ONE_WAY and command.side is not opening_side(command.position_idx)
     reduce_only = command.reduce_only or closes
+    check_status(contract, now_ms, reduce_only=reduce_only)
     at_market = command.order_type == "Market"
     conditional = command.trigger_price is not None
     waiting = [order for order in state.open_orders.values() if order.symbol == command.symbol]
@@ -111,6 +123,13 @@ def place(market: Market, state: AccountState, matching: Matching, command: Orde
         stop_loss=command.stop_loss,
         last_price_on_created=last,
     )
+    if fault.reject_reason:
+        order.status, order.reject_reason = OrderStatus.REJECTED, fault.reject_reason
+        state.add_order(order)
+        return order
+    if fault.fill_parts > 1:
+        steps = (qty / fault.fill_parts / contract.qty_step).to_integral_value(ROUND_CEILING)
+        order.part_qty = steps * contract.qty_step
     state.add_order(order)
     if not conditional:
         matching.enter(order, now_ms)
@@ -133,7 +152,7 @@ def amend(
     new.take_profit = order.take_profit if change.take_profit is None else change.take_profit or None
     new.stop_loss = order.stop_loss if change.stop_loss is None else change.stop_loss or None
     if new == order:
-        raise Refusal(10001, "The order remains unchanged as the parameters entered match the existing ones.")
+        raise Refusal(10001, "order not modified")
     _check_amendment(market, state, contract, order, new, now_ms)
     new.updated_ms = now_ms
     if new.stop_loss is not None or new.take_profit is not None:
@@ -158,11 +177,18 @@ def check_mode(state: AccountState, contract: Contract, position_idx: int) -> No
         raise Refusal(10001, "position idx not match position mode")
 
 
-def tradable(market: Market, symbol: str, now_ms: int) -> Contract:
-    contract = contract_of(market, symbol)
-    if not is_tradable(contract, now_ms):
-        raise Refusal(110074, "This contract is not live")
-    return contract
+def check_status(contract: Contract, now_ms: int, *, reduce_only: bool) -> None:
+    """A contract that is being delivered can only be left."""
+    match status_of(contract, now_ms):
+        case "Trading":
+            return
+        case "Settling":
+            raise Refusal(110063, "Settlement in progress! not available for trading.")
+        case "Delivering":
+            if not reduce_only:
+                raise Refusal(30228, "No new positions during delisting.")
+        case _:
+            raise Refusal(110074, "This contract is not live")
 
 
 def _quantity(contract: Contract, position: Position, command: OrderCommand, *, reduce_only: bool) -> Decimal:

@@ -27,9 +27,11 @@ def contract_of(market: Market, symbol: str) -> Contract:
     return contract
 
 
-def is_tradable(contract: Contract, now_ms: int) -> bool:
-    """Listed, and neither delisted nor delivered."""
-    return contract.status == "Trading" and contract.launch_ms <= now_ms and not 0 < contract.delivery_ms <= now_ms
+def status_of(contract: Contract, now_ms: int) -> str:
+    """As listed, but Closed once delivered and PreLaunch until launched."""
+    if 0 < contract.delivery_ms <= now_ms:
+        return "Closed"
+    return "PreLaunch" if now_ms < contract.launch_ms else contract.status
 
 
 def on_tick(contract: Contract, price: float) -> Decimal:

@@ -97,13 +97,13 @@ class EventFinder:
         return sorted(event for event in events if event.time_ms == first)
 
     def _scheduled(self, contract: Contract, held: bool, settled_ms: int, through_ms: int) -> Iterable[Event]:
-        if contract.contract_type == "LinearPerpetual":
+        if held and contract.contract_type == "LinearPerpetual":
             interval = contract.funding_interval_min * MINUTE_MS
             due = floor_ms(settled_ms, interval) + interval
-            return [Event(due, EventKind.FUNDING, subject=contract.symbol)] if held and due <= through_ms else []
+            if due <= through_ms:
+                yield Event(due, EventKind.FUNDING, subject=contract.symbol)
         if settled_ms < contract.delivery_ms <= through_ms:
-            return [Event(contract.delivery_ms, EventKind.DELIVERY, subject=contract.symbol)]
-        return []
+            yield Event(contract.delivery_ms, EventKind.DELIVERY, subject=contract.symbol)
 
     def _touches(self, state: AccountState, through_ms: int) -> list[Event]:
         settled = state.header.settled_ms

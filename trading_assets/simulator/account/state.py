@@ -19,10 +19,11 @@ from trading_assets.simulator.account.models import (
     Header,
     Order,
     Position,
+    Transfer,
     position_key,
 )
 
-Record = Header | Order | Position | Execution | ClosedPnl | Balance
+Record = Header | Order | Position | Execution | ClosedPnl | Balance | Transfer
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,7 @@ class AccountState:
     closed: list[ClosedPnl] = field(default_factory=list)
     closed_by: dict[str, ClosedPnl] = field(default_factory=dict)
     """the same, by the closing order"""
+    transfers: list[Transfer] = field(default_factory=list)
     links: dict[str, str] = field(default_factory=dict)
     """order_link_id -> order_id, of every order there ever was"""
     open_orders: dict[str, Order] = field(default_factory=dict)
@@ -69,6 +71,9 @@ class AccountState:
         return state
 
     def touch(self, record: Record) -> None:
+        """Note a change. An order that was never added, as that of a delivery, leaves no trace."""
+        if isinstance(record, Order) and record.order_id not in self.orders:
+            return
         self.changed[id(record)] = record
         if isinstance(record, Order):
             if record.is_open:
@@ -77,6 +82,49 @@ class AccountState:
                 self.open_orders.pop(record.order_id, None)
         if self.journal is not None:
             self._fresh[id(record)] = record
+
+    def copied(self) -> AccountState:
+        """The same account, to be changed apart from this one."""
+        state = AccountState(copy(self.header))
+        records: tuple[Record, ...] = (
+            *self.orders.values(),
+            *self.positions.values(),
+            *self.balances.values(),
+            *self.closed,
+        )
+        for record in records:
+            state.take_over(copy(record))
+        state.executions, state.transfers = list(self.executions), list(self.transfers)
+        return state
+
+    def take_over(self, record: Record) -> None:
+        """Put in a record, or its newer version, of another state of the same account."""
+        match record:
+            case Order():
+                self.orders[record.order_id] = record
+                if record.order_link_id:
+                    self.links[record.order_link_id] = record.order_id
+                if record.is_open:
+                    self.open_orders[record.order_id] = record
+                else:
+                    self.open_orders.pop(record.order_id, None)
+            case Position():
+                self.positions[record.key] = record
+            case Balance():
+                self.balances[record.coin] = record
+            case Execution():
+                self.executions.append(record)
+            case Transfer():
+                self.transfers.append(record)
+            case ClosedPnl():
+                known = self.closed_by.get(record.order_id)
+                if known is None:
+                    self.closed.append(record)
+                else:
+                    self.closed[self.closed.index(known)] = record
+                self.closed_by[record.order_id] = record
+            case Header():
+                self.header = record
 
     def close_batch(self, time_ms: int) -> None:
         """What was touched since the last batch belongs together and happened at `time_ms`."""
@@ -139,6 +187,10 @@ class AccountState:
         if coin not in self.balances:
             self.balances[coin] = Balance(coin)
         return self.balances[coin]
+
+    def look_up_balance(self, coin: str) -> Balance:
+        """The balance for looking at; asking leaves no trace."""
+        return self.balances.get(coin) or Balance(coin)
 
     def open_positions(self) -> list[Position]:
         return [position for position in self.positions.values() if position.size]

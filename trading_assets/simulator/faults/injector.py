@@ -1,4 +1,4 @@
-"""Which fault meets which request or message: counting, chance and time. Nothing is sent or broken here."""
+"""Which fault meets which request or message: counting, chance and time. Nothing is sent or changed here."""
 
 from __future__ import annotations
 
@@ -10,9 +10,19 @@ from threading import Lock
 from typing import Any
 
 from trading_assets.core.timeframes import iso
+from trading_assets.simulator.account.models import NO_ORDER_FAULT, OrderFault
 from trading_assets.simulator.faults.rules import FaultRule
+from trading_assets.simulator.faults.visibility import LaggingAccount
 
 _log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class RowChange:
+    """A rule that changes rows. `pages` are the last rows of the pages it has seen, by the mark of their cursor."""
+
+    rule: FaultRule
+    pages: dict[str, list[Any]]
 
 
 @dataclass(frozen=True)
@@ -24,6 +34,9 @@ class RequestFault:
         before_ms, after_ms: waiting before the request takes effect, and after.
         stale_candles: klines end so many candles early.
         still_ms: public data is that of this time.
+        rows: changes of the answer's rows, in the order of their rules.
+        lagging: the account to answer from, and how far it is behind, ms.
+        order: what becomes of an order after it was acknowledged.
     """
 
     outcome: FaultRule | None = None
@@ -33,6 +46,9 @@ class RequestFault:
     stale_candles: int = 0
     still_ms: int | None = None
     missing: frozenset[int] = frozenset()
+    rows: tuple[RowChange, ...] = ()
+    lagging: tuple[LaggingAccount, int] | None = None
+    order: OrderFault = NO_ORDER_FAULT
 
 
 @dataclass(frozen=True)
@@ -44,6 +60,7 @@ class MessageFault:
     duplicate: bool = False
     delay_ms: int = 0
     reorder: bool = False
+    rows: tuple[RowChange, ...] = ()
 
 
 NO_FAULT = RequestFault()
@@ -57,6 +74,8 @@ class _Armed:
     identifier: str
     rule: FaultRule
     added_ms: int
+    lagging: LaggingAccount | None = None
+    pages: dict[str, list[Any]] = field(default_factory=dict)
     chance: random.Random = field(init=False)
     calls: int = 0
     hits: int = 0
@@ -96,12 +115,14 @@ class _Armed:
 class Faults:
     """The rules in force, in their order; safe for threads.
 
-    Waiting, clock skew and changed market data add up; of the rules that decide a request's outcome the first
-    that fires wins, and later ones do not fire.
+    Waiting, clock skew and changed data add up; of the rules that decide a request's outcome the first that fires
+    wins, and later ones do not fire.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, follow_account: Callable[[], LaggingAccount] | None = None) -> None:
+        """`follow_account` begins to note what happens to the account; without it no list can lag."""
         self._lock = Lock()
+        self._follow_account = follow_account
         self._armed: list[_Armed] = []
         self._number = 0
 
@@ -111,7 +132,8 @@ class Faults:
             added = []
             for rule in rules:
                 self._number += 1
-                added.append(_Armed(f"f{self._number}", rule, now_ms))
+                lagging = self._follow_account() if rule.lag_ms and self._follow_account is not None else None
+                added.append(_Armed(f"f{self._number}", rule, now_ms, lagging))
             self._armed = [*self._armed, *added]
             return [armed.identifier for armed in added]
 
@@ -120,6 +142,9 @@ class Faults:
         with self._lock:
             kept = [armed for armed in self._armed if identifier is not None and armed.identifier != identifier]
             removed = len(self._armed) - len(kept)
+            for armed in self._armed:
+                if armed.lagging is not None and armed not in kept:
+                    armed.lagging.stop()
             self._armed = kept
             return removed
 
@@ -163,12 +188,14 @@ class Faults:
                 duplicate=any(rule.duplicate for rule in fired),
                 delay_ms=sum(rule.delay_ms for rule in fired),
                 reorder=any(rule.reorder for rule in fired),
+                rows=tuple(RowChange(rule, {}) for rule in fired if rule.changes_rows),
             )
 
 
 def _combined(fired: list[_Armed], decided: FaultRule | None) -> RequestFault:
     rules = [armed.rule for armed in fired]
     still = [armed.first_ms for armed in fired if armed.rule.stand_still and armed.first_ms is not None]
+    lagging = [(armed.lagging, armed.rule.lag_ms) for armed in fired if armed.lagging is not None]
     return RequestFault(
         outcome=decided,
         before_ms=sum(rule.latency_ms for rule in rules if not rule.processed),
@@ -177,4 +204,12 @@ def _combined(fired: list[_Armed], decided: FaultRule | None) -> RequestFault:
         stale_candles=max(rule.stale_candle for rule in rules),
         still_ms=min(still) if still else None,
         missing=frozenset(start for rule in rules for start in rule.missing_candle),
+        rows=tuple(
+            RowChange(armed.rule, armed.pages) for armed in fired if armed.rule.changes_rows or armed.rule.overlap_rows
+        ),
+        lagging=max(lagging, key=lambda one: one[1], default=None),
+        order=OrderFault(
+            reject_reason=next((rule.reject_reason for rule in rules if rule.reject_reason), ""),
+            fill_parts=max(rule.fill_parts for rule in rules),
+        ),
     )

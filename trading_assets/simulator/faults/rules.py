@@ -1,4 +1,4 @@
-"""One fault rule: where, when and what. Validation and matching of a single rule; counting is in `engine`."""
+"""One fault rule: where, when and what. Validation and matching of a single rule; counting is in `injector`."""
 
 from __future__ import annotations
 
@@ -15,6 +15,18 @@ from trading_assets.core.timeframes import MINUTE_MS
 
 WS = "ws:"
 METHODS = frozenset({"GET", "POST"})
+ACCOUNT_LISTS = (
+    "/v5/order/realtime",
+    "/v5/order/history",
+    "/v5/position/list",
+    "/v5/position/closed-pnl",
+    "/v5/execution/list",
+    "/v5/account/wallet-balance",
+    "/v5/account/transaction-log",
+)
+"""What may lag behind the account."""
+
+ORDER_ENTRY = ("/v5/order/create", "/v5/order/create-batch")
 _SPAN = re.compile(r"(\d+)(-(\d*))?")
 
 
@@ -46,6 +58,7 @@ def _as_list(value: object) -> object:
     return value if isinstance(value, list | tuple) else [value]
 
 
+Names = Annotated[tuple[str, ...], BeforeValidator(_as_list)]
 Minutes = Annotated[tuple[Annotated[int, BeforeValidator(_minute)], ...], BeforeValidator(_as_list)]
 
 
@@ -66,6 +79,15 @@ class FaultRule(BaseModel):
         stale_candle: klines end so many candles early.
         stand_still: public data stays as it was when the rule first fired.
         missing_candle: starts (ISO or ms) that klines leave out.
+        rows: fields that a row of the answer or message must have to be changed; `*` allowed; without it every row.
+        set: new values of fields; a dot leads into nested objects and lists, as in `lotSizeFilter.qtyStep`.
+        without: fields that are left out.
+        leave_out: the rows are missing.
+        repeat_rows: each of the rows comes twice.
+        overlap_rows: a later page begins with so many rows of the page before it.
+        lag_ms: an account's list shows what was so long ago, by the exchange's clock.
+        reject_reason: an order is acknowledged and then rejected for this reason.
+        fill_parts: an order is filled in so many parts at least, one a minute.
         silence, drop, duplicate, delay_ms, reorder: of a WebSocket message: not sent, connection closed, sent
             twice, sent later, sent after its successor.
     """
@@ -97,6 +119,16 @@ class FaultRule(BaseModel):
     stand_still: bool = False
     missing_candle: Minutes = ()
 
+    rows: dict[str, str] = Field(default_factory=dict)
+    set: dict[str, Any] = Field(default_factory=dict)
+    without: Names = ()
+    leave_out: bool = False
+    repeat_rows: bool = False
+    overlap_rows: int = Field(0, ge=0, le=50)
+    lag_ms: int = Field(0, ge=0)
+    reject_reason: str = ""
+    fill_parts: int = Field(1, ge=1, le=100)
+
     silence: bool = False
     drop: bool = False
     duplicate: bool = False
@@ -114,10 +146,10 @@ class FaultRule(BaseModel):
             return where
         raise ValueError('expected "GET /v5/...", "POST /v5/...", "/v5/..." or "ws:TOPIC", with * where any will do')
 
-    @field_validator("match", mode="before")
+    @field_validator("match", "rows", mode="before")
     @classmethod
-    def _as_texts(cls, match: object) -> object:
-        return {name: _text(value) for name, value in match.items()} if isinstance(match, Mapping) else match
+    def _as_texts(cls, fields: object) -> object:
+        return {name: _text(value) for name, value in fields.items()} if isinstance(fields, Mapping) else fields
 
     @field_validator("calls", mode="before")
     @classmethod
@@ -134,12 +166,13 @@ class FaultRule(BaseModel):
         if len(outcomes) > 1:
             raise ValueError(f"{' and '.join(outcomes)} exclude each other: make two rules")
         altered = self.latency_ms or self.clock_skew_ms or self.stale_candle or self.stand_still or self.missing_candle
-        on_requests = bool(outcomes or altered)
+        on_orders = bool(self.reject_reason or self.fill_parts > 1)
+        on_requests = bool(outcomes or altered or self.overlap_rows or self.lag_ms or on_orders)
         on_messages = bool(self.silence or self.drop or self.duplicate or self.delay_ms or self.reorder)
-        if not on_requests and not on_messages:
+        if not on_requests and not on_messages and not self.changes_rows:
             raise ValueError("the rule does nothing: give it a fault, as latency_ms, lost_answer, ret_code or silence")
         if on_requests and self.is_for_messages:
-            raise ValueError("a ws: rule takes only silence, drop, duplicate, delay_ms and reorder")
+            raise ValueError("a ws: rule takes only silence, drop, duplicate, delay_ms, reorder and changes of rows")
         if on_messages and not self.is_for_messages:
             raise ValueError("silence, drop, duplicate, delay_ms and reorder need a WebSocket topic: where ws:TOPIC")
         if self.match and self.is_for_messages:
@@ -150,9 +183,19 @@ class FaultRule(BaseModel):
             raise ValueError("body goes with http_status")
         if self.ret_msg is not None and self.ret_code is None:
             raise ValueError("ret_msg goes with ret_code")
+        if self.rows and not self.changes_rows:
+            raise ValueError("rows goes with set, without, leave_out or repeat_rows")
+        if self.lag_ms and not any(self.covers("GET", path) for path in ACCOUNT_LISTS):
+            raise ValueError(f"lag_ms is for the lists of the account: {', '.join(ACCOUNT_LISTS)}")
+        if on_orders and not any(self.covers("POST", path) for path in ORDER_ENTRY):
+            raise ValueError("reject_reason and fill_parts are for POST /v5/order/create")
         if self.until_ms is not None and self.until_ms <= self.after_ms:
             raise ValueError("until_ms must be later than after_ms")
         return self
+
+    @property
+    def changes_rows(self) -> bool:
+        return bool(self.set or self.without or self.leave_out or self.repeat_rows)
 
     @property
     def is_for_messages(self) -> bool:
@@ -182,6 +225,10 @@ class FaultRule(BaseModel):
     def fits(self, values: Mapping[str, Any]) -> bool:
         """Whether the parameters are those of `match`."""
         return all(fnmatchcase(_text(values.get(name, "")), wanted) for name, wanted in self.match.items())
+
+    def means_row(self, row: Mapping[str, Any]) -> bool:
+        """Whether the row has the fields of `rows`."""
+        return all(fnmatchcase(_text(row.get(name, "")), wanted) for name, wanted in self.rows.items())
 
     def means_call(self, number: int) -> bool:
         """Whether the `number`th matching call, from 1, is one of `calls`."""

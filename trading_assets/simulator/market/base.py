@@ -24,7 +24,7 @@ START, OPEN, HIGH, LOW, CLOSE, VOLUME, TURNOVER = range(7)
 
 @dataclass(frozen=True)
 class Contract:
-    """A listed contract's rules and character; the strings of `instruments-info` are made of it."""
+    """A listed contract's rules and profile; the strings of `instruments-info` are made of it."""
 
     symbol: str
     symbol_id: int

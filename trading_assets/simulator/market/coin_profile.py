@@ -8,7 +8,7 @@ HALF_LIVES_MIN = (20.0, 30.0, 45.0, 60.0, 90.0, 150.0, 240.0, 360.0)
 
 
 @dataclass(frozen=True)
-class Character:
+class CoinProfile:
     """How a contract's price and volume behave.
 
     Attributes:

@@ -1,4 +1,4 @@
-"""The universe of the seeded market: every contract with its rules and its character. No prices over time here."""
+"""The universe of the seeded market: every contract with its rules and its profile. No prices over time here."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from functools import cache
 
 from trading_assets.core.timeframes import DAY_MS, HOUR_MS, to_ms
 from trading_assets.simulator.market.base import Contract
-from trading_assets.simulator.market.coin_profile import HALF_LIVES_MIN, Character
+from trading_assets.simulator.market.coin_profile import HALF_LIVES_MIN, CoinProfile
 from trading_assets.simulator.market.coins import (
     CALM,
     COINS,
@@ -24,7 +24,7 @@ from trading_assets.simulator.market.coins import (
 )
 from trading_assets.simulator.market.noise import normal_at, stream, uniform_at
 
-Listing = tuple[Contract, Character]
+Listing = tuple[Contract, CoinProfile]
 
 _TICKS = {"BTC": "0.10", "ETH": "0.01", "SOL": "0.010", "XRP": "0.0001", "DOGE": "0.00001", "BNB": "0.10"}
 _STEPS = {"BTC": "0.001", "ETH": "0.01", "SOL": "0.1", "XRP": "0.1", "DOGE": "1", "BNB": "0.01"}
@@ -44,23 +44,23 @@ def universe(seed: int, symbols: int) -> dict[str, Listing]:
     """`symbols` USDT perpetuals, then what a scan must drop: stablecoins, USDC-settled perpetuals, dated futures."""
     listed: dict[str, Listing] = {}
 
-    def add(contract: Contract, character: Character) -> None:
-        listed[contract.symbol] = (contract, character)
+    def add(contract: Contract, profile: CoinProfile) -> None:
+        listed[contract.symbol] = (contract, profile)
 
     for rank, (base, price) in enumerate(_coins(seed, symbols)):
-        character = _character(seed, base, price, rank)
-        add(_perpetual(seed, base, "USDT", rank, len(listed) + 1, character), character)
+        profile = _profile(seed, base, price, rank)
+        add(_perpetual(seed, base, "USDT", rank, len(listed) + 1, profile), profile)
     for base in STABLE:
-        character = Character(1.0, 0.0003, 4e6, vol_spread=0.5, reversion=0.5, half_life_min=45.0)
-        add(_perpetual(seed, base, "USDT", 60, len(listed) + 1, character), character)
+        profile = CoinProfile(1.0, 0.0003, 4e6, vol_spread=0.5, reversion=0.5, half_life_min=45.0)
+        add(_perpetual(seed, base, "USDT", 60, len(listed) + 1, profile), profile)
     for base in USDC_SETTLED:
         if f"{base}USDT" in listed:
-            character = _following(listed[f"{base}USDT"], share=0.02)
-            add(_perpetual(seed, base, "USDC", 20, len(listed) + 1, character), character)
+            profile = _following(listed[f"{base}USDT"], share=0.02)
+            add(_perpetual(seed, base, "USDC", 20, len(listed) + 1, profile), profile)
     for base, code, listed_on, delivered_on in DATED:
         if f"{base}USDT" in listed:
-            character = _following(listed[f"{base}USDT"], share=0.008, premium_per_year=0.055)
-            add(_dated(seed, base, code, (listed_on, delivered_on), len(listed) + 1, character), character)
+            profile = _following(listed[f"{base}USDT"], share=0.008, premium_per_year=0.055)
+            add(_dated(seed, base, code, (listed_on, delivered_on), len(listed) + 1, profile), profile)
     return listed
 
 
@@ -97,7 +97,7 @@ def _is_special(base: str, rank: int, chosen: frozenset[str], every: int) -> boo
     return base in chosen or (made > 0 and made % every == 0)
 
 
-def _character(seed: int, base: str, price: float, rank: int) -> Character:
+def _profile(seed: int, base: str, price: float, rank: int) -> CoinProfile:
     of = stream(seed, "character", base)
     turnover = 8e9 / (rank + 1.5) ** 1.3 * math.exp(0.3 * normal_at(of, 0))
     if _is_special(base, rank, QUIET, _QUIET_EVERY):
@@ -107,7 +107,7 @@ def _character(seed: int, base: str, price: float, rank: int) -> Character:
         spread_bps *= math.exp(0.6 * normal_at(of, 2))
     half_life = HALF_LIVES_MIN[int(uniform_at(of, 3) * len(HALF_LIVES_MIN))]
     if _is_special(base, rank, CALM, _CALM_EVERY):
-        return Character(
+        return CoinProfile(
             price,
             0.0032,
             turnover,
@@ -124,7 +124,7 @@ def _character(seed: int, base: str, price: float, rank: int) -> Character:
         reversion, momentum = 0.3 * reversion, 0.3 * momentum
     if base == "BTC":
         daily_vol, beta, spread_bps = 0.024, 1.0, 0.1
-    return Character(
+    return CoinProfile(
         price,
         daily_vol,
         turnover,
@@ -156,9 +156,9 @@ def _temper(kind: float, strength: float) -> tuple[float, float]:
     return (0.0, 0.15 + 0.35 * strength) if kind < 0.73 else (0.0, 0.0)
 
 
-def _following(leader: Listing, *, share: float, premium_per_year: float = 0.0) -> Character:
+def _following(leader: Listing, *, share: float, premium_per_year: float = 0.0) -> CoinProfile:
     contract, like = leader
-    return Character(
+    return CoinProfile(
         like.price,
         like.daily_vol,
         like.turnover * share,
@@ -169,7 +169,7 @@ def _following(leader: Listing, *, share: float, premium_per_year: float = 0.0) 
     )
 
 
-def _perpetual(seed: int, base: str, coin: str, rank: int, number: int, character: Character) -> Contract:
+def _perpetual(seed: int, base: str, coin: str, rank: int, number: int, profile: CoinProfile) -> Contract:
     symbol = f"{base}{coin}" if coin == "USDT" else f"{base}PERP"
     of = stream(seed, "rules", symbol)
     drawn = _day_ms(_FIRST_LISTING) + int(uniform_at(of, 0) * _LISTING_DAYS) * DAY_MS
@@ -180,20 +180,20 @@ def _perpetual(seed: int, base: str, coin: str, rank: int, number: int, characte
         (base, coin),
         rank,
         number,
-        character.price,
+        profile.price,
         launch_ms=_day_ms(LISTED[base]) if coin == "USDT" and base in LISTED else drawn,
         funding_interval_min=480 if rank < 2 * _MAJORS else often,
     )
 
 
-def _dated(seed: int, base: str, code: str, days: tuple[str, str], number: int, character: Character) -> Contract:
+def _dated(seed: int, base: str, code: str, days: tuple[str, str], number: int, profile: CoinProfile) -> Contract:
     return _contract(
         seed,
         f"{base}USDT-{code}",
         (base, "USDT"),
         0,
         number,
-        character.price,
+        profile.price,
         launch_ms=_day_ms(days[0]),
         delivery_ms=_day_ms(days[1]) + 8 * HOUR_MS,
     )

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from trading_assets.simulator.market.minutes import MINUTES, DayOfMinutes
 from trading_assets.simulator.market.noise import Floats, Words, exponentials, normals, uniforms, words_at
-from trading_assets.simulator.market.recorded_candles import Tape
+from trading_assets.simulator.market.recorded_candles import RecordedCandles
 
 Ticks = npt.NDArray[np.int32]
 
@@ -25,16 +25,16 @@ _AGAINST_FIRST = 0.75
 """So often a candle visits first the extreme that lies behind its way."""
 
 
-def day_of_tape(tape: Tape, of: int, day: int) -> DayOfMinutes:
-    """Day `day` (since 1970-01-01) of a tape; `of` is the stream of its symbol.
+def minutes_of_day(recorded: RecordedCandles, of: int, day: int) -> DayOfMinutes:
+    """Day `day` (since 1970-01-01) of recorded candles; `of` is the stream of its symbol.
 
     Minutes without a candle are flat at the close before them (before the first candle, at its open).
     """
     begin = day * MINUTES
     words = words_at(of, day, 6 * MINUTES).reshape(6, MINUTES)
-    part = tape.part(begin, begin + MINUTES)
-    starts, lengths = tape.start[part] - begin, tape.length[part]
-    prices, sums = tape.rows.prices[:, part], tape.rows.sums[:, part]
+    part = recorded.part(begin, begin + MINUTES)
+    starts, lengths = recorded.start[part] - begin, recorded.length[part]
+    prices, sums = recorded.rows.prices[:, part], recorded.rows.sums[:, part]
     table = np.zeros((6, MINUTES), dtype=np.int64)
     present = np.zeros(MINUTES, dtype=bool)
     for length in np.unique(lengths).tolist():
@@ -45,9 +45,9 @@ def day_of_tape(tape: Tape, of: int, day: int) -> DayOfMinutes:
             table[:4, places], table[4:, places] = prices[:, which], sums[:, which]
         else:
             drawn = words[:, places].reshape(6, -1, length)
-            table[:, places] = _expanded(prices[:, which], sums[:, which], drawn, tape.unit).reshape(6, -1)
+            table[:, places] = _expanded(prices[:, which], sums[:, which], drawn, recorded.unit).reshape(6, -1)
     if not present.all():
-        before = tape.rows.prices[3, part.start - 1] if part.start else tape.rows.prices[0, 0]
+        before = recorded.rows.prices[3, part.start - 1] if part.start else recorded.rows.prices[0, 0]
         latest = np.maximum.accumulate(np.where(present, np.arange(MINUTES), -1))
         table[:4, ~present] = np.where(latest < 0, before, table[3, latest])[~present]
     opens, highs, lows, closes = table[:4].astype(np.int32)

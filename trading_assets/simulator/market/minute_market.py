@@ -16,7 +16,7 @@ from trading_assets.simulator.market import book as order_book
 from trading_assets.simulator.market import funding
 from trading_assets.simulator.market.base import CLOSE, OPEN, Bars, Contract, PathPoint, Reference, Stats24h
 from trading_assets.simulator.market.calendar import edges_of, start_of
-from trading_assets.simulator.market.coin_profile import Character
+from trading_assets.simulator.market.coin_profile import CoinProfile
 from trading_assets.simulator.market.grid import TURNOVER_UNIT, Grid
 from trading_assets.simulator.market.minutes import MINUTES, DayOfMinutes
 from trading_assets.simulator.market.noise import Floats, stream
@@ -38,12 +38,12 @@ _MARKS_KEPT, _BOOKS_KEPT = 1000, 20
 
 
 class MinuteMarket(ABC):
-    """Of the contracts and characters `listed`, with all that is drawn beside the minutes drawn from `seed`."""
+    """Of the contracts and profiles `listed`, with all that is drawn beside the minutes drawn from `seed`."""
 
-    def __init__(self, seed: int, listed: Mapping[str, tuple[Contract, Character]]) -> None:
+    def __init__(self, seed: int, listed: Mapping[str, tuple[Contract, CoinProfile]]) -> None:
         self.seed = seed
         self.contracts: Mapping[str, Contract] = {symbol: contract for symbol, (contract, _) in listed.items()}
-        self._characters: dict[str, Character] = {symbol: character for symbol, (_, character) in listed.items()}
+        self._profiles: dict[str, CoinProfile] = {symbol: profile for symbol, (_, profile) in listed.items()}
         self._grids = {symbol: Grid.of(contract) for symbol, contract in self.contracts.items()}
         self._closed_24h = lru_cache(_STATS_KEPT)(self._compute_closed_24h)
         # An order asks for mark price and book of its moment again and again.
@@ -98,7 +98,7 @@ class MinuteMarket(ABC):
 
     def _index_source(self, symbol: str) -> str:
         """The symbol whose index is meant: contracts that follow another share its index."""
-        return self._characters[symbol].follows or symbol
+        return self._profiles[symbol].follows or symbol
 
     def index_price(self, symbol: str, time_ms: int) -> float:
         """Three minutes of last prices, smoothed, less the premium at which perpetuals trade."""
@@ -159,14 +159,14 @@ class MinuteMarket(ABC):
 
     def _compute_book(self, symbol: str, time_ms: int, depth: int) -> tuple[Bars, Bars]:
         self._check_time(symbol, time_ms)
-        of = self.contracts[symbol], self._characters[symbol], self._grids[symbol]
+        of = self.contracts[symbol], self._profiles[symbol], self._grids[symbol]
         ticks = self._last_ticks(symbol, time_ms)
         if depth == 1:
             return order_book.best_levels(self.seed, *of, ticks, time_ms)
         return order_book.levels(self.seed, *of, ticks, time_ms, depth)
 
     def open_interest(self, symbol: str, time_ms: int) -> float:
-        return funding.open_interest(self.seed, self.contracts[symbol], self._characters[symbol], time_ms)
+        return funding.open_interest(self.seed, self.contracts[symbol], self._profiles[symbol], time_ms)
 
     # Candles of what is not traded
 

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from trading_assets.core.timeframes import DAY_MS
 from trading_assets.simulator.market.base import Contract
-from trading_assets.simulator.market.coin_profile import Character
+from trading_assets.simulator.market.coin_profile import CoinProfile
 from trading_assets.simulator.market.grid import TURNOVER_UNIT, Grid
 from trading_assets.simulator.market.noise import (
     Floats,
@@ -120,7 +120,7 @@ def market_day(seed: int, day: int) -> MarketDay:
     return MarketDay(heavy_tailed(words[0]), clusters + _clock())
 
 
-def day_path(seed: int, symbol: str, character: Character, day: int, walk: DailyWalk, market: MarketDay) -> DayPath:
+def day_path(seed: int, symbol: str, profile: CoinProfile, day: int, walk: DailyWalk, market: MarketDay) -> DayPath:
     """The day of a coin that stands for itself. `day` counts from 1970-01-01."""
     of = stream(seed, "minutes", symbol)
     words = words_at(of, day, 7 * MINUTES).reshape(7, MINUTES)
@@ -131,25 +131,25 @@ def day_path(seed: int, symbol: str, character: Character, day: int, walk: Daily
     even = _between(volatility) / math.sqrt(MINUTES)
     # A calm coin is calm all day long: its volatility spreads less within the day, too.
     own = _clusters(of, day, words[0], _OWN_SPREAD, _OWN_HALF_LIFE)
-    sigma = even * np.exp((market.log_shape + own) * character.vol_spread)
+    sigma = even * np.exp((market.log_shape + own) * profile.vol_spread)
     sigma = _with_rush(seed, symbol, day, sigma, abs(distance) - _STRETCH * sum(volatility) / 2)
 
     shocks = heavy_tailed(words[1])
-    if character.beta > 0:
-        shocks = character.beta * market.shocks + math.sqrt(1.0 - character.beta**2) * shocks
-    strengths = _strength(seed, symbol, character, day), _strength(seed, symbol, character, day + 1)
+    if profile.beta > 0:
+        shocks = profile.beta * market.shocks + math.sqrt(1.0 - profile.beta**2) * shocks
+    strengths = _strength(seed, symbol, profile, day), _strength(seed, symbol, profile, day + 1)
     ends = normal_at(of, 2 * day), normal_at(of, 2 * day + 2)
     passing = np.zeros(MINUTES)
     if max(strengths) > 0:
-        passing = reverting_bridge(normals(words[2]), 0.5 ** (1.0 / character.half_life_min), *ends)
-    if character.momentum:
+        passing = reverting_bridge(normals(words[2]), 0.5 ** (1.0 / profile.half_life_min), *ends)
+    if profile.momentum:
         shocks = shocks + passing * _between(strengths)
     log_close = np.cumsum(sigma * shocks)
     variance = np.cumsum(sigma * sigma)
     log_close += variance * ((distance - log_close[-1]) / variance[-1])
     log_close += midnights[0]
     stretch = (0.0, 0.0)
-    if character.reversion:
+    if profile.reversion:
         stretch = strengths[0] * volatility[0], strengths[1] * volatility[1]
         log_close += _between(stretch) * passing
     log_close[-1] = midnights[1] + stretch[1] * ends[1]
@@ -161,18 +161,18 @@ def day_path(seed: int, symbol: str, character: Character, day: int, walk: Daily
         sigma / even,
         words[3:],
         (
-            turnover_level(busy, character, volatility[0], day),
-            turnover_level(busy, character, volatility[1], day + 1),
+            turnover_level(busy, profile, volatility[0], day),
+            turnover_level(busy, profile, volatility[1], day + 1),
         ),
     )
 
 
-def following_path(seed: int, contract: Contract, character: Character, day: int, leader: DayPath) -> DayPath:
+def following_path(seed: int, contract: Contract, profile: CoinProfile, day: int, leader: DayPath) -> DayPath:
     """The day of a contract that tracks another: a narrow band around it, and the premium of what delivers later."""
     of = stream(seed, "minutes", contract.symbol)
     words = words_at(of, day, 7 * MINUTES).reshape(7, MINUTES)
     ends = normal_at(of, 2 * day), normal_at(of, 2 * day + 2)
-    premiums = _premium(contract, character, day), _premium(contract, character, day + 1)
+    premiums = _premium(contract, profile, day), _premium(contract, profile, day + 1)
     band = reverting_bridge(normals(words[2]), 0.5 ** (1.0 / _BASIS_HALF_LIFE), *ends) * _BASIS_SPREAD
     log_close = leader.log_close + (band + _between(premiums))
     log_close[-1] = leader.log_close[-1] + (ends[1] * _BASIS_SPREAD + premiums[1])
@@ -182,7 +182,7 @@ def following_path(seed: int, contract: Contract, character: Character, day: int
         leader.sigma,
         leader.shape,
         words[3:],
-        (leader.turnover[0] * character.share, leader.turnover[1] * character.share),
+        (leader.turnover[0] * profile.share, leader.turnover[1] * profile.share),
     )
 
 
@@ -246,24 +246,24 @@ def _with_rush(seed: int, symbol: str, day: int, sigma: Floats, excess: float) -
     return np.sqrt(sigma**2 + excess**2 * fading)
 
 
-def _strength(seed: int, symbol: str, character: Character, day: int) -> float:
+def _strength(seed: int, symbol: str, profile: CoinProfile, day: int) -> float:
     """Of the coin's temper as of the start of `day`; it comes and goes over weeks.
 
     For reversion, the standard deviation of the passing component in units of the daily volatility; for momentum,
     the drift of a minute in units of the minute's volatility.
     """
-    if not character.reversion and not character.momentum:
+    if not profile.reversion and not profile.momentum:
         return 0.0
     season = 1.0 + 0.7 * drift_at(stream(seed, "temper", symbol), day / _TEMPER_DAYS)
     season = min(max(season, 0.0), 1.7)
-    if character.reversion:
-        variance = character.reversion * character.half_life_min / (2 * MINUTES * math.log(2.0))
+    if profile.reversion:
+        variance = profile.reversion * profile.half_life_min / (2 * MINUTES * math.log(2.0))
     else:
-        variance = character.momentum * math.log(2.0) / (2 * character.half_life_min)
+        variance = profile.momentum * math.log(2.0) / (2 * profile.half_life_min)
     return season * math.sqrt(variance)
 
 
-def _premium(contract: Contract, character: Character, day: int) -> float:
+def _premium(contract: Contract, profile: CoinProfile, day: int) -> float:
     """Log distance from the followed price at the start of `day`."""
     left_ms = max(contract.delivery_ms - day * DAY_MS, 0)
-    return character.premium_per_year * left_ms / (365 * DAY_MS)
+    return profile.premium_per_year * left_ms / (365 * DAY_MS)

@@ -26,7 +26,7 @@ Minutes = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class Tape:
+class RecordedCandles:
     """Candles in time.
 
     Attributes:
@@ -62,8 +62,8 @@ class _Cut:
         return _Cut(self.start[which], self.length[which], self.prices[:, which], self.sums[:, which])
 
 
-def merged(symbol: str, series: Sequence[Series], grid: Grid) -> Tape:
-    """The tape of `symbol`.
+def merged(symbol: str, series: Sequence[Series], grid: Grid) -> RecordedCandles:
+    """The merged candles of `symbol`.
 
     Raises:
         ConfigurationError: files contradict each other, or timeframes do not nest.
@@ -76,7 +76,8 @@ def merged(symbol: str, series: Sequence[Series], grid: Grid) -> Tape:
     spans = _joined_spans(series)
     filled = _filled(chosen, spans, min(one.minutes for one in series))
     rows = Rows(filled.prices, filled.sums)
-    return Tape(filled.start, filled.length.astype(np.int16), rows, spans, grid.tick * grid.step * TURNOVER_UNIT)
+    unit = grid.tick * grid.step * TURNOVER_UNIT
+    return RecordedCandles(filled.start, filled.length.astype(np.int16), rows, spans, unit)
 
 
 def _one_timeframe(symbol: str, series: Sequence[Series], grid: Grid) -> _Cut:

@@ -1,4 +1,4 @@
-"""Files of recorded candles, read and checked. No market here: `tape.py` merges what is read, `replay.py` plays it.
+"""Files of recorded candles, read and checked. `recorded_candles.py` merges them, `replay.py` plays them.
 
 A file is a table, Parquet or CSV, with the columns symbol, timeframe ("1m" ... "1d"), start_ms (UTC), open, high, low,
 close, volume (base coin) and turnover (quote coin). Beside it, in the same directory, two more are used if they

@@ -1,4 +1,4 @@
-"""The replay market: prices of any time from recorded candles. Reading and merging are in `recording` and `tape`.
+"""The replay market: prices of any time from recorded candles, read by `recording`, merged by `recorded_candles`.
 
 A symbol is listed from its first candle on. Behind its last one there are no candles and the price stands still;
 before the first one there is no price.
@@ -18,7 +18,7 @@ from trading_assets.core.errors import DataError
 from trading_assets.core.timeframes import DAY_MS, HOUR_MS, MINUTE_MS, iso
 from trading_assets.simulator.market.base import Bars
 from trading_assets.simulator.market.calendar import edges_of, start_of
-from trading_assets.simulator.market.intrabar_path import day_of_tape
+from trading_assets.simulator.market.intrabar_path import minutes_of_day
 from trading_assets.simulator.market.minute_market import MinuteMarket
 from trading_assets.simulator.market.minutes import MINUTES, DayOfMinutes
 from trading_assets.simulator.market.noise import stream
@@ -28,7 +28,7 @@ from trading_assets.simulator.market.replay_rules import listings
 from trading_assets.simulator.market.rows import Rows, cut_minute, joined, minute_rows
 
 _DAYS_KEPT = 800
-"""A day of minutes is 52 kB. The tapes themselves are 42 bytes a candle."""
+"""A day of minutes is 52 kB. The recorded candles themselves are 42 bytes a candle."""
 
 _CONSTANT_RATE = 0.0001
 """Of eight hours, where no funding is recorded."""
@@ -57,12 +57,12 @@ class ReplayMarket(MinuteMarket):
         super().__init__(seed, listings(recording))
         self.content = recording.content
         # Symbol by symbol, so that what was read is given back as soon as it is merged.
-        self._tapes = {
+        self._recorded = {
             symbol: merged(symbol, recording.series.pop(symbol), grid) for symbol, grid in self._grids.items()
         }
         self._spans = {
-            symbol: (int(tape.spans[0, 0]) * MINUTE_MS, int(tape.spans[-1, 1]) * MINUTE_MS)
-            for symbol, tape in self._tapes.items()
+            symbol: (int(recorded.spans[0, 0]) * MINUTE_MS, int(recorded.spans[-1, 1]) * MINUTE_MS)
+            for symbol, recorded in self._recorded.items()
         }
         self.first_ms = min(first for first, _ in self._spans.values())
         self.end_ms = max(end for _, end in self._spans.values())
@@ -103,15 +103,15 @@ class ReplayMarket(MinuteMarket):
 
     def _closed_rows(self, symbol: str, begin: int, end: int, interval: str) -> tuple[npt.NDArray[np.int64], Rows]:
         """Starts and rows of the minutes [begin, end): recorded candles where they fit the interval, else minutes."""
-        tape = self._tapes[symbol]
-        part = tape.part(begin, end)
-        starts, lengths = tape.start[part], tape.length[part]
+        recorded = self._recorded[symbol]
+        part = recorded.part(begin, end)
+        starts, lengths = recorded.start[part], recorded.length[part]
         if not len(starts):
             return starts, joined([])
         step = int(interval) if interval.isdigit() else MINUTES
         if starts[0] < begin or np.any(step % lengths):
             return self._minutes(symbol, begin, end)
-        whole = Rows(tape.rows.prices[:, part], tape.rows.sums[:, part])
+        whole = Rows(recorded.rows.prices[:, part], recorded.rows.sums[:, part])
         if starts[-1] + lengths[-1] <= end:
             return starts, whole
         late, rest = self._minutes(symbol, int(starts[-1]), end)
@@ -120,7 +120,7 @@ class ReplayMarket(MinuteMarket):
     def _minutes(self, symbol: str, begin: int, end: int) -> tuple[npt.NDArray[np.int64], Rows]:
         """The recorded minutes of [begin, end)."""
         starts, parts = [], []
-        for first, stop in self._tapes[symbol].spans.tolist():
+        for first, stop in self._recorded[symbol].spans.tolist():
             here, there = max(first, begin), min(stop, end)
             for day in range(here // MINUTES, -(-there // MINUTES)) if here < there else ():
                 one, two = max(here - day * MINUTES, 0), min(there - day * MINUTES, MINUTES)
@@ -129,7 +129,7 @@ class ReplayMarket(MinuteMarket):
         return np.concatenate(starts) if starts else np.empty(0, dtype=np.int64), joined(parts)
 
     def _is_recorded(self, symbol: str, minute: int) -> bool:
-        return any(first <= minute < stop for first, stop in self._tapes[symbol].spans.tolist())
+        return any(first <= minute < stop for first, stop in self._recorded[symbol].spans.tolist())
 
     # Prices
 
@@ -158,4 +158,4 @@ class ReplayMarket(MinuteMarket):
         return self._spans[symbol]
 
     def _compute_day(self, symbol: str, day: int) -> DayOfMinutes:
-        return day_of_tape(self._tapes[symbol], self._streams[symbol], day)
+        return minutes_of_day(self._recorded[symbol], self._streams[symbol], day)

@@ -1,4 +1,4 @@
-"""Contracts of a replay: what a recording says of tick, step, funding interval and character. No prices over time."""
+"""Contracts of a replay: what a recording says of tick, step, funding interval and profile. No prices over time."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from trading_assets.core.errors import ConfigurationError
 from trading_assets.core.timeframes import MINUTE_MS
 from trading_assets.simulator.market.base import Contract
-from trading_assets.simulator.market.coin_profile import Character
+from trading_assets.simulator.market.coin_profile import CoinProfile
 from trading_assets.simulator.market.contracts import contract_with, rank_of, usual_spread_bps
 from trading_assets.simulator.market.noise import Floats
 from trading_assets.simulator.market.recording import Funding, Recording, Series
@@ -31,8 +31,8 @@ _QUOTES = ("USDT", "USDC", "PERP")
 _DEFAULT_INTERVAL_MIN = 480
 
 
-def listings(recording: Recording) -> dict[str, tuple[Contract, Character]]:
-    """Contract and character of every recorded symbol.
+def listings(recording: Recording) -> dict[str, tuple[Contract, CoinProfile]]:
+    """Contract and profile of every recorded symbol.
 
     Raises:
         ConfigurationError: a symbol's coins or tick cannot be told.
@@ -42,7 +42,7 @@ def listings(recording: Recording) -> dict[str, tuple[Contract, Character]]:
     }
 
 
-def _listing(recording: Recording, symbol: str, number: int) -> tuple[Contract, Character]:
+def _listing(recording: Recording, symbol: str, number: int) -> tuple[Contract, CoinProfile]:
     series = recording.series[symbol]
     prices = np.concatenate([one.values[:4].ravel() for one in series])
     volumes = np.concatenate([one.values[4] for one in series])
@@ -65,7 +65,7 @@ def _listing(recording: Recording, symbol: str, number: int) -> tuple[Contract, 
     highest = Decimal(math.ceil(2 * prices.max() / float(tick))) * tick
     least = Decimal(recorded[2]) if recorded and step == _plain(Decimal(recorded[1])) else step
     contract = replace(contract, max_price=max(contract.max_price, highest), min_qty=max(_plain(least), step))
-    return contract, _character(longest, price)
+    return contract, _profile(longest, price)
 
 
 def _coins(symbol: str) -> tuple[str, str]:
@@ -76,12 +76,12 @@ def _coins(symbol: str) -> tuple[str, str]:
     raise ConfigurationError(f"the recorded symbol {symbol!r} does not end in USDT, USDC or PERP: leave it out")
 
 
-def _character(series: Series, price: float) -> Character:
+def _profile(series: Series, price: float) -> CoinProfile:
     days = max(len(series.start) * series.minutes / 1440, 1 / 1440)
     turnover = max(float(series.values[5].sum()) / days, 1000.0)
     changes = np.diff(np.log(series.values[3]))
     daily_vol = float(changes.std() * math.sqrt(1440 / series.minutes)) if len(changes) > 1 else 0.0
-    return Character(price, max(daily_vol, 1e-4), turnover, spread_bps=min(usual_spread_bps(turnover), 14.0))
+    return CoinProfile(price, max(daily_vol, 1e-4), turnover, spread_bps=min(usual_spread_bps(turnover), 14.0))
 
 
 def _interval_min(funding: Funding | None) -> int:

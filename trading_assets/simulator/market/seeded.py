@@ -48,10 +48,6 @@ class SeededMarket(MinuteMarket):
 
     def __init__(self, seed: int, symbols: int = 80) -> None:
         super().__init__(seed, universe(seed, symbols))
-        self._spans = {
-            symbol: (contract.launch_ms, contract.delivery_ms or END_DAY * DAY_MS)
-            for symbol, contract in self.contracts.items()
-        }
         self._market = market_walk(seed)
         self._walk = lru_cache(_WALKS_KEPT)(self._compute_walk)
         self._market_day = lru_cache(_MARKET_DAYS_KEPT)(self._compute_market_day)
@@ -108,9 +104,9 @@ class SeededMarket(MinuteMarket):
 
     def funding_rate(self, symbol: str, funding_ms: int) -> float:
         """See `Market.funding_rate`. It uses nothing after the payment before."""
-        contract, character = self.contracts[symbol], self._characters[symbol]
+        contract, profile = self.contracts[symbol], self._profiles[symbol]
         _check_day(funding_ms // DAY_MS)
-        return funding.rate(self.seed, contract, character, self._walk(character.follows or symbol), funding_ms)
+        return funding.rate(self.seed, contract, profile, self._walk(profile.follows or symbol), funding_ms)
 
     # What is kept
 
@@ -118,13 +114,14 @@ class SeededMarket(MinuteMarket):
         return self._kept_day(symbol, day)
 
     def _span(self, symbol: str) -> tuple[int, int]:
-        return self._spans[symbol]
+        contract = self.contracts[symbol]
+        return contract.launch_ms, contract.delivery_ms or END_DAY * DAY_MS
 
     def _check_time(self, symbol: str, time_ms: int) -> None:
         _check_day(time_ms // DAY_MS)
 
     def _compute_walk(self, symbol: str) -> DailyWalk:
-        return daily_walk(self.seed, symbol, self._characters[symbol], self._market)
+        return daily_walk(self.seed, symbol, self._profiles[symbol], self._market)
 
     def _compute_market_day(self, day: int) -> MarketDay:
         return market_day(self.seed, day)
@@ -138,11 +135,11 @@ class SeededMarket(MinuteMarket):
 
     def _path_of(self, symbol: str, day: int) -> DayPath:
         _check_day(day)
-        character = self._characters[symbol]
-        if character.follows:
-            leader = self._path_of(character.follows, day)
-            return following_path(self.seed, self.contracts[symbol], character, day, leader)
-        return day_path(self.seed, symbol, character, day, self._walk(symbol), self._market_day(day))
+        profile = self._profiles[symbol]
+        if profile.follows:
+            leader = self._path_of(profile.follows, day)
+            return following_path(self.seed, self.contracts[symbol], profile, day, leader)
+        return day_path(self.seed, symbol, profile, day, self._walk(symbol), self._market_day(day))
 
 
 def _check_day(day: int) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from trading_assets.core.timeframes import DAY_MS, to_ms
-from trading_assets.simulator.market.coin_profile import Character
+from trading_assets.simulator.market.coin_profile import CoinProfile
 from trading_assets.simulator.market.noise import (
     Floats,
     autoregressive,
@@ -72,27 +72,27 @@ def market_walk(seed: int) -> MarketWalk:
     return MarketWalk(heavy_tailed(words[0]) + crashes, _log_volatility(normals(words[1])))
 
 
-def daily_walk(seed: int, name: str, character: Character, market: MarketWalk) -> DailyWalk:
+def daily_walk(seed: int, name: str, profile: CoinProfile, market: MarketWalk) -> DailyWalk:
     """The walk of the coin `name`."""
     words = words_at(stream(seed, "days", name), 0, 4 * _COUNT).reshape(4, _COUNT)[:, :DAYS]
-    size = 4.0 * character.vol_spread
+    size = 4.0 * profile.vol_spread
     jumps = np.where(uniforms(words[2]) < _JUMP_CHANCE, size * normals(words[3]), 0.0)
-    own = np.sqrt(1.0 - character.beta**2)
+    own = np.sqrt(1.0 - profile.beta**2)
     log_volatility = (1.0 - 0.3 * own) * market.log_volatility + 0.75 * own * _log_volatility(normals(words[1]))
     # Days since 1970-01-01, a Thursday.
     weekend = np.where((np.arange(EPOCH_DAY, END_DAY) + 3) % 7 >= 5, _WEEKEND, 1.0)
-    volatility = character.daily_vol * weekend * np.exp(np.clip(character.vol_spread * log_volatility, -1.1, 1.1))
-    shocks = volatility * (character.beta * market.shocks + own * (heavy_tailed(words[0]) + jumps))
-    log_price = np.log(character.price) + np.append(0.0, autoregressive(shocks, 1.0 - _PULL))
+    volatility = profile.daily_vol * weekend * np.exp(np.clip(profile.vol_spread * log_volatility, -1.1, 1.1))
+    shocks = volatility * (profile.beta * market.shocks + own * (heavy_tailed(words[0]) + jumps))
+    log_price = np.log(profile.price) + np.append(0.0, autoregressive(shocks, 1.0 - _PULL))
     edges = np.convolve(volatility, [0.5, 0.5])
     edges[0], edges[-1] = volatility[0], volatility[-1]
     return DailyWalk(log_price, edges.astype(np.float32))
 
 
-def turnover_level(of: int, character: Character, volatility: float, day: int) -> float:
+def turnover_level(of: int, profile: CoinProfile, volatility: float, day: int) -> float:
     """Turnover a day, quote coin, as of the start of `day` with that daily volatility; `of` is the coin's stream."""
-    busy = (volatility / character.daily_vol) ** 0.7
-    return character.turnover * busy * float(np.exp(0.3 * drift_at(of, day / 9) + 0.12 * normal_at(of, -1 - day)))
+    busy = (volatility / profile.daily_vol) ** 0.7
+    return profile.turnover * busy * float(np.exp(0.3 * drift_at(of, day / 9) + 0.12 * normal_at(of, -1 - day)))
 
 
 def _log_volatility(shocks: Floats) -> Floats:

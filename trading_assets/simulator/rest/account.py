@@ -5,13 +5,22 @@ from __future__ import annotations
 from decimal import Decimal
 
 from trading_assets.core.timeframes import DAY_MS, iso
-from trading_assets.simulator.account.booking import deposit
+from trading_assets.simulator.account.booking import transfer
 from trading_assets.simulator.account.margin import AccountFigures, total
-from trading_assets.simulator.account.models import CROSS, ISOLATED, MAKER_FEE, TAKER_FEE, ZERO, Balance, Execution
+from trading_assets.simulator.account.models import (
+    CROSS,
+    ISOLATED,
+    MAKER_FEE,
+    TAKER_FEE,
+    ZERO,
+    Balance,
+    Execution,
+    Transfer,
+)
 from trading_assets.simulator.account.pricing import contract_of
 from trading_assets.simulator.codec import Params, Refusal, fixed, page, plain, trimmed
 from trading_assets.simulator.rest import market
-from trading_assets.simulator.rest.common import LINEAR, Route, category_of, marked, time_window
+from trading_assets.simulator.rest.common import LINEAR, Route, category_of, time_window
 from trading_assets.simulator.venue import Venue
 
 UNIFIED_TRADING_ACCOUNT_2 = 5
@@ -105,8 +114,8 @@ def account_info(venue: Venue, params: Params, now_ms: int) -> object:
         "marginMode": venue.engine.state.header.margin_mode,
         "updatedTime": str(venue.engine.state.header.created_ms),
         "unifiedMarginStatus": UNIFIED_TRADING_ACCOUNT_2,
-        "dcpStatus": "OFF",
-        "timeWindow": 10,
+        "dcpStatus": "ON" if venue.engine.state.header.dcp_windows else "OFF",
+        "timeWindow": venue.engine.state.header.dcp_windows.get("DERIVATIVES", 10),
         "smpGroup": 0,
         "isMasterTrader": False,
         "spotHedgingStatus": "OFF",
@@ -125,27 +134,45 @@ def set_margin_mode(venue: Venue, params: Params, now_ms: int) -> object:
 
 
 def transaction_log(venue: Venue, params: Params, now_ms: int) -> object:
-    """What moved the wallet, newest first: fills and funding, the last 24 hours unless told otherwise."""
+    """What moved the wallet, newest first: fills, funding, transfers; the last 24 hours unless told otherwise."""
     limit = params.limit(20, 50)
     given = params.integer("startTime") is not None or params.integer("endTime") is not None
     start, end = time_window(params, now_ms) if given else (now_ms - DAY_MS, now_ms)
     kind, currency, base = params.text("type"), params.text("currency"), params.text("baseCoin")
     if params.text("category") and category_of(params) != LINEAR:
         return {"nextPageCursor": "", "list": []}
+    state = venue.engine.state
+    entries: tuple[Execution | Transfer, ...] = (*state.executions, *state.transfers)
+    moved = [row for row in entries if start <= row.time_ms <= end]
+    moved.sort(key=lambda row: row.sequence, reverse=True)
     rows = [
-        row
-        for row in reversed(venue.engine.state.executions)
-        if start <= row.time_ms <= end
-        and (not kind or kind == _log_type(row))
-        and (not currency or currency == contract_of(venue.market, row.symbol).settle_coin)
-        and (not base or base == contract_of(venue.market, row.symbol).base_coin)
+        (f"{row.sequence}:1", told)
+        for row in moved
+        for told in [_transfer_row(row) if isinstance(row, Transfer) else _log_row(venue, row)]
+        if kind in ("", told["type"])
+        and currency in ("", told["currency"])
+        and (not base or (told["symbol"] and contract_of(venue.market, told["symbol"]).base_coin == base))
     ]
-    chosen, cursor = page(marked(rows, lambda row: f"{row.sequence}:1"), limit, params.text("cursor"))
-    return {"nextPageCursor": cursor, "list": [_log_row(venue, row) for row in chosen]}
+    chosen, cursor = page(rows, limit, params.text("cursor"))
+    return {"nextPageCursor": cursor, "list": chosen}
 
 
-def _log_type(row: Execution) -> str:
-    return {"Funding": "SETTLEMENT", "Settle": "DELIVERY", "BustTrade": "LIQUIDATION"}.get(row.exec_type, "TRADE")
+_LOG_TYPES = {"Funding": "SETTLEMENT", "Delivery": "DELIVERY", "Settle": "DELIVERY", "BustTrade": "LIQUIDATION"}
+_LOG_TYPES["AdlTrade"] = "ADL"
+"""Kind of execution -> type in the log; others are TRADE."""
+
+
+def _transfer_row(row: Transfer) -> dict[str, str]:
+    empty = ("transSubType", "symbol", "side", "funding", "orderLinkId", "orderId", "fee", "feeRate", "bonusChange")
+    return dict.fromkeys((*empty, "size", "qty", "category", "tradePrice", "tradeId", "extraFees"), "") | {
+        "id": row.transfer_id,
+        "change": trimmed(row.amount),
+        "cashFlow": trimmed(row.amount),
+        "transactionTime": str(row.time_ms),
+        "type": "TRANSFER_IN" if row.amount > 0 else "TRANSFER_OUT",
+        "cashBalance": trimmed(row.wallet),
+        "currency": row.coin,
+    }
 
 
 def _log_row(venue: Venue, row: Execution) -> dict[str, str]:
@@ -163,7 +190,7 @@ def _log_row(venue: Venue, row: Execution) -> dict[str, str]:
         "change": trimmed(row.pnl - row.fee),
         "cashFlow": trimmed(row.pnl),
         "transactionTime": str(row.time_ms),
-        "type": _log_type(row),
+        "type": _LOG_TYPES.get(row.exec_type, "TRADE"),
         "feeRate": trimmed(row.fee_rate),
         "bonusChange": "",
         "size": plain(row.qty),
@@ -178,20 +205,69 @@ def _log_row(venue: Venue, row: Execution) -> dict[str, str]:
 
 
 def apply_money(venue: Venue, params: Params, now_ms: int) -> object:
-    """Play money, as the venue's demo account gives it out."""
+    """Play money, as the venue's demo account gives it out (`adjustType` 0) and takes it back (1)."""
     wanted = [Params(values) for values in params.objects("utaDemoApplyMoney")]
     sums = [(one.required("coin"), one.decimal("amountStr") or ZERO) for one in wanted]
     if not sums:
         raise Refusal(10001, "params error: utaDemoApplyMoney is empty")
-    if params.integer("adjustType", 0) != 0:
-        raise Refusal(10001, "params error: adjustType must be 0")
+    adjust = params.integer("adjustType", 0)
+    if adjust not in (0, 1):
+        raise Refusal(10001, "params error: adjustType must be 0 or 1")
     coins = {contract.settle_coin for contract in venue.market.contracts.values()}
     for coin, amount in sums:
         if coin not in coins or not 0 < amount <= MOST_MONEY:
             raise Refusal(10001, f"params error: coin must be one of {sorted(coins)}, amountStr in 0..{MOST_MONEY}")
+    if adjust == 1:
+        taken = sum((amount for _, amount in sums), ZERO)
+        wallets = {coin: venue.engine.state.look_up_balance(coin).wallet for coin, _ in sums}
+        if taken > venue.engine.figures(now_ms).available or any(amount > wallets[coin] for coin, amount in sums):
+            raise Refusal(110004, "Wallet balance is insufficient")
     for coin, amount in sums:
-        deposit(venue.engine.state, coin, amount)
+        transfer(venue.engine.state, coin, amount if adjust == 0 else -amount, now_ms)
     return {}
+
+
+def collateral_info(venue: Venue, params: Params, now_ms: int) -> object:
+    """The settle coins: each is collateral in full, and none can be borrowed."""
+    wanted = params.text("currency")
+    balances = venue.engine.state.balances
+    rows = [
+        {
+            "currency": coin,
+            "hourlyBorrowRate": "0",
+            "maxBorrowingAmount": "0",
+            "freeBorrowingLimit": "0",
+            "freeBorrowAmount": "0",
+            "borrowAmount": trimmed(max(ZERO, -balances[coin].wallet)) if coin in balances else "0",
+            "otherBorrowAmount": "0",
+            "availableToBorrow": "0",
+            "borrowable": False,
+            "borrowUsageRate": "0",
+            "marginCollateral": True,
+            "collateralSwitch": True,
+            "collateralRatio": "1",
+            "freeBorrowingAmount": "",
+        }
+        for coin in sorted({contract.settle_coin for contract in venue.market.contracts.values()})
+        if wanted in ("", coin)
+    ]
+    return {"list": rows}
+
+
+def borrow_history(venue: Venue, params: Params, now_ms: int) -> object:
+    """Interest: none is charged here."""
+    params.limit(20, 50)
+    return {"nextPageCursor": "", "list": []}
+
+
+def dcp_info(venue: Venue, params: Params, now_ms: int) -> object:
+    """Protection against disconnection, where a client has set its window; nothing is cancelled by it here."""
+    header = venue.engine.state.header
+    windows = [
+        {"product": product, "dcpStatus": "ON", "timeWindow": str(seconds)}
+        for product, seconds in header.dcp_windows.items()
+    ]
+    return {"dcpInfos": windows}
 
 
 def instruments_info(venue: Venue, params: Params, now_ms: int) -> object:
@@ -271,5 +347,8 @@ ROUTES = (
     Route("POST", "/v5/account/set-margin-mode", set_margin_mode, True),
     Route("POST", "/v5/account/demo-apply-money", apply_money, True),
     Route("GET", "/v5/account/fee-rate", fee_rate, True),
+    Route("GET", "/v5/account/collateral-info", collateral_info, True),
+    Route("GET", "/v5/account/borrow-history", borrow_history, True),
+    Route("GET", "/v5/account/query-dcp-info", dcp_info, True),
     Route("GET", "/v5/user/query-api", query_api, True),
 )

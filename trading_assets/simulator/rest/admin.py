@@ -1,16 +1,22 @@
-"""`/admin/...`: the face that Bybit does not have: health, clock and faults. Unsigned, for the own machine only."""
+"""`/admin/...`: the face that Bybit does not have: health, clock, faults, contracts and closings by the venue.
+
+Unsigned. Health answers to everybody, the others to the own machine only.
+"""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from dataclasses import replace
 from functools import lru_cache
 from importlib.metadata import version
 
 from trading_assets.core.timeframes import iso
-from trading_assets.simulator.codec import Params, Refusal, trimmed
+from trading_assets.simulator.account.pricing import contract_of
+from trading_assets.simulator.codec import Params, Refusal, plain, trimmed
 from trading_assets.simulator.faults.injector import Faults
 from trading_assets.simulator.faults.parsing import Endpoint, parse_rules
+from trading_assets.simulator.rest.market import STATUSES, instrument_row
 from trading_assets.simulator.venue import Venue
 
 NAME = "trading-assets embedded exchange"
@@ -60,6 +66,86 @@ def set_clock(venue: Venue, params: Params) -> dict[str, object]:
 
     now = venue.advance(lambda now_ms: now_ms + advance if advance is not None else target or 0)
     return {"now_ms": now, "now": iso(now)}
+
+
+def who_it_is(venue: Venue, params: Params, now_ms: int) -> dict[str, object]:
+    """What another machine may know: that it is an embedded exchange, of which market, at what time."""
+    told = health(venue, params, now_ms)
+    return {name: value for name, value in told.items() if name not in ("home", "pid", "account")} | {"pid": 0}
+
+
+def change_contract(venue: Venue, params: Params) -> dict[str, object]:
+    """Put new rules of the contract `symbol` in force, until the exchange ends.
+
+    `status`, `delivery_ms` or `delivery_in_ms` (its end, announced from now on; 0 takes it back), `qty_step` (the least
+    quantity with it), `min_notional`, `max_leverage`.
+
+    Raises:
+        ValueError: a parameter is unknown or malformed, or the step does not fit the market's.
+        Refusal: there is no such contract.
+    """
+    contract = contract_of(venue.market, params.required("symbol"))
+    known = {"symbol", "status", "delivery_ms", "delivery_in_ms", "qty_step", "min_notional", "max_leverage"}
+    if unknown := sorted(params.values.keys() - known):
+        raise ValueError(f"unknown: {', '.join(unknown)}; a contract has {', '.join(sorted(known))}")
+    status = params.text("status", contract.status)
+    if status not in STATUSES:
+        raise ValueError(f"status must be one of {', '.join(sorted(STATUSES))}, found {status!r}")
+    delivery_ms, within_ms = params.integer("delivery_ms"), params.integer("delivery_in_ms")
+    if within_ms is not None:
+        delivery_ms = venue.clock.now_ms() + within_ms
+    if delivery_ms is None:
+        delivery_ms = contract.delivery_ms
+    elif delivery_ms and delivery_ms <= venue.clock.now_ms():
+        raise ValueError("a delivery must lie ahead")
+    step = params.decimal("qty_step") or contract.qty_step
+    if step <= 0 or (step % contract.qty_step and contract.qty_step % step):
+        raise ValueError(f"qty_step must be a multiple or a part of {contract.qty_step}, found {step}")
+    changed = replace(
+        contract,
+        status=status,
+        delivery_ms=delivery_ms,
+        qty_step=step,
+        min_qty=step if step != contract.qty_step else contract.min_qty,
+        min_notional=params.decimal("min_notional") or contract.min_notional,
+        max_leverage=params.decimal("max_leverage") or contract.max_leverage,
+    )
+    venue.transact(lambda now_ms: venue.revise(changed))
+    return {"contract": instrument_row(changed, venue.clock.now_ms())}
+
+
+CLOSINGS = {
+    "adl": ("AdlTrade", "CreateByAdl_PassThrough"),
+    "liquidation": ("BustTrade", "CreateByTakeOver_PassThrough"),
+    "delivery": ("Delivery", "CreateBySettle"),
+    "settlement": ("Settle", "CreateBySettle"),
+    "move": ("MovePosition", "CreateByMovePosition"),
+}
+"""Reason -> execution type and creation type."""
+
+
+def close_position(venue: Venue, params: Params) -> dict[str, object]:
+    """The venue closes `qty` (default: all) of a position at the mark price, for one of the reasons in `CLOSINGS`.
+
+    Raises:
+        ValueError: the reason is unknown, or there is not so much to close.
+    """
+    reason, symbol, index = params.text("reason", "adl"), params.required("symbol"), params.integer("position_idx", 0)
+    if reason not in CLOSINGS:
+        raise ValueError(f"reason must be one of {', '.join(CLOSINGS)}, found {reason!r}")
+    qty = params.decimal("qty")
+
+    def close(now_ms: int) -> dict[str, object]:
+        position = venue.engine.state.look_up(symbol, index or 0)
+        size = abs(position.size)
+        closed = size if qty is None else qty
+        if not 0 < closed <= size:
+            raise Refusal(10001, f"the position of {symbol} is {size}, asked for is closing {closed}")
+        venue.engine.close_by_venue(position, closed, *CLOSINGS[reason], now_ms)
+        return {"closed": plain(closed), "left": plain(abs(position.size))}
+
+    contract_of(venue.market, symbol)
+    return venue.transact(close)
 
 
 def show_faults(faults: Faults) -> dict[str, object]:

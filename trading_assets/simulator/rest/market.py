@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from trading_assets.core.timeframes import DAY_MS, MINUTE_MS, floor_ms, to_datetime, to_ms
-from trading_assets.simulator.account.pricing import contract_of
+from trading_assets.simulator.account.pricing import contract_of, status_of
 from trading_assets.simulator.codec import Params, Raw, Refusal, candle_rows, fixed, page, places_of, plain, short
 from trading_assets.simulator.market.base import Bars, Contract
 from trading_assets.simulator.market.calendar import start_of
@@ -139,13 +139,6 @@ def instruments_info(venue: Venue, params: Params, now_ms: int) -> dict[str, Any
     }
 
 
-def status_of(contract: Contract, now_ms: int) -> str:
-    """As listed, but Closed once delivered and PreLaunch until launched."""
-    if 0 < contract.delivery_ms <= now_ms:
-        return "Closed"
-    return "PreLaunch" if now_ms < contract.launch_ms else contract.status
-
-
 def instrument_row(contract: Contract, now_ms: int) -> dict[str, object]:
     qty_places = places_of(contract.qty_step)
     price_places = places_of(contract.tick_size)
@@ -201,7 +194,7 @@ def tickers(venue: Venue, params: Params, now_ms: int) -> object:
     symbol, base = params.text("symbol"), params.text("baseCoin")
     if category != LINEAR:
         return {"category": category, "list": []}
-    contracts = [contract_of(venue.market, symbol)] if symbol else sorted_live(venue, now_ms)
+    contracts = [contract_of(venue.market, symbol)] if symbol else _traded(venue, now_ms)
     if base:
         contracts = [contract for contract in contracts if contract.base_coin == base]
     return {"category": category, "list": [ticker_row(venue, contract, now_ms) for contract in contracts]}
@@ -211,6 +204,12 @@ def sorted_live(venue: Venue, now_ms: int) -> list[Contract]:
     return [
         contract for _, contract in sorted(venue.market.contracts.items()) if status_of(contract, now_ms) == "Trading"
     ]
+
+
+def _traded(venue: Venue, now_ms: int) -> list[Contract]:
+    """Contracts with a ticker: those that can be entered or left."""
+    listed = (contract for _, contract in sorted(venue.market.contracts.items()))
+    return [contract for contract in listed if status_of(contract, now_ms) not in ("PreLaunch", "Closed")]
 
 
 def ticker_row(venue: Venue, contract: Contract, now_ms: int) -> dict[str, str]:
@@ -268,7 +267,7 @@ def _perpetual_fields(venue: Venue, contract: Contract, now_ms: int) -> dict[str
         "predictedDeliveryPrice": "",
         "basisRate": "",
         "deliveryFeeRate": "",
-        "deliveryTime": "0",
+        "deliveryTime": str(contract.delivery_ms),
         "basis": "",
         "basisRateYear": "",
     }

@@ -1,10 +1,11 @@
-"""`/v5/market/...` that states rules: risk tiers, price limits, delivery prices. No account."""
+"""`/v5/market/...` that states rules: risk tiers, price limits, delivery prices, insurance. No account."""
 
 from __future__ import annotations
 
 from decimal import Decimal
 
 from trading_assets.core.models import Side
+from trading_assets.core.timeframes import DAY_MS, MINUTE_MS, floor_ms
 from trading_assets.simulator.account.pricing import contract_of, on_tick, snapped
 from trading_assets.simulator.codec import Params, Refusal, fixed, page, places_of, plain, trimmed
 from trading_assets.simulator.market.base import Contract
@@ -104,8 +105,44 @@ def delivery_price(venue: Venue, params: Params, now_ms: int) -> object:
     return {"category": category, "list": rows, "nextPageCursor": cursor}
 
 
+INSURANCE = Decimal(100_000_000)
+"""Of each settle coin; it never changes, since no position of others is liquidated here."""
+
+
+def adl_alert(venue: Venue, params: Params, now_ms: int) -> object:
+    """How near auto-deleveraging is: never near."""
+    symbol = params.text("symbol")
+    contracts = [contract_of(venue.market, symbol)] if symbol else sorted_live(venue, now_ms)
+    rows = [
+        {
+            "coin": contract.settle_coin,
+            "symbol": contract.symbol,
+            "balance": plain(INSURANCE),
+            "maxBalance": plain(INSURANCE),
+            "insurancePnlRatio": "-0.3",
+            "pnlRatio": "0",
+            "adlTriggerThreshold": "10000",
+            "adlStopRatio": "-0.25",
+        }
+        for contract in contracts
+    ]
+    return {"updatedTime": str(floor_ms(now_ms, MINUTE_MS)), "list": rows}
+
+
+def insurance(venue: Venue, params: Params, now_ms: int) -> object:
+    """The insurance pool of each settle coin, told once a day."""
+    wanted = params.text("coin")
+    coins = sorted({contract.settle_coin for contract in venue.market.contracts.values()})
+    rows = [
+        {"coin": coin, "balance": plain(INSURANCE), "value": plain(INSURANCE)} for coin in coins if wanted in ("", coin)
+    ]
+    return {"updatedTime": str(floor_ms(now_ms, DAY_MS)), "list": rows}
+
+
 ROUTES = (
     Route("GET", "/v5/market/risk-limit", risk_limit, False),
     Route("GET", "/v5/market/price-limit", price_limit, False),
+    Route("GET", "/v5/market/adlAlert", adl_alert, False),
+    Route("GET", "/v5/market/insurance", insurance, False),
     Route("GET", "/v5/market/delivery-price", delivery_price, False),
 )

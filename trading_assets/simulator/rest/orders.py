@@ -209,6 +209,19 @@ def _one_of(params: Params, name: str, allowed: tuple[str, ...], default: str) -
     return value
 
 
+def set_dcp(venue: Venue, params: Params, now_ms: int) -> object:
+    """Note the window of protection against disconnection; nothing is cancelled by it here."""
+    product, window = params.text("product", "OPTIONS"), params.integer("timeWindow")
+    if product not in ("OPTIONS", "DERIVATIVES", "SPOT"):
+        raise Refusal(10001, "params error: product invalid")
+    if window is None or not 3 <= window <= 300:
+        raise Refusal(10001, "params error: timeWindow must be in 3..300")
+    header = venue.engine.state.header
+    header.dcp_windows = {**header.dcp_windows, product: window}
+    venue.engine.state.touch(header)
+    return {}
+
+
 ROUTES = (
     Route("POST", "/v5/order/create", create, True),
     Route("POST", "/v5/order/amend", amend, True),
@@ -217,5 +230,6 @@ ROUTES = (
     Route("POST", "/v5/order/create-batch", create_batch, True),
     Route("POST", "/v5/order/amend-batch", amend_batch, True),
     Route("POST", "/v5/order/cancel-batch", cancel_batch, True),
+    Route("POST", "/v5/order/disconnected-cancel-all", set_dcp, True),
     Route("POST", "/v5/order/pre-check", pre_check, True),
 )

@@ -32,7 +32,7 @@ from trading_assets.simulator.rest.common import (
     symbol_filter,
     time_window,
 )
-from trading_assets.simulator.rest.orders import stop_options
+from trading_assets.simulator.rest.orders import position_index, stop_options
 from trading_assets.simulator.venue import Venue
 
 ONE_WAY_MODE, HEDGE_MODE = 0, 3
@@ -82,7 +82,6 @@ def position_row(venue: Venue, account: AccountFigures, position: Position, now_
         "positionBalance": initial,
         "breakEvenPrice": trimmed(break_even_price(position)),
         "liqPrice": "" if liquidation is None else fixed(liquidation, places),
-        "bustPrice": fixed(valued.bankrupt_price, places),
         "positionIM": initial,
         "positionIMByMp": initial,
         "positionMM": maintenance,
@@ -102,7 +101,7 @@ def break_even_price(position: Position) -> Decimal:
 
 
 def _head(contract: Contract, position: Position, mark: str) -> dict[str, object]:
-    """A flat position."""
+    """A flat position: what depends on a size is empty. `bustPrice` always is."""
     tier = tier_of(contract, position.entry_value) or tiers(contract)[-1]
     return {
         "positionIdx": position.position_idx,
@@ -111,15 +110,15 @@ def _head(contract: Contract, position: Position, mark: str) -> dict[str, object
         "symbol": position.symbol,
         "side": "",
         "size": "0",
-        "avgPrice": "0",
+        "avgPrice": "0",  # as recorded; whatever else depends on a size is empty
         "positionValue": "",
         "tradeMode": 0,
         "positionStatus": "Normal",
-        "autoAddMargin": 0,
+        "autoAddMargin": int(position.auto_add_margin),
         "adlRankIndicator": 2 if position.size else 0,
         "leverage": plain(position.leverage),
         "breakEvenPrice": "",
-        "positionBalance": "0",
+        "positionBalance": "",
         "markPrice": mark,
         "liqPrice": "",
         "bustPrice": "",
@@ -128,7 +127,7 @@ def _head(contract: Contract, position: Position, mark: str) -> dict[str, object
         "positionIM": "",
         "positionIMByMp": "",
         "unrealisedPnl": "",
-        "curRealisedPnl": "0",
+        "curRealisedPnl": "",
         "cumRealisedPnl": trimmed(position.total_realised),
         "seq": position.sequence,
         "isReduceOnly": False,
@@ -146,11 +145,12 @@ def _stops(venue: Venue, position: Position, places: int) -> dict[str, object]:
     stop = venue.engine.stop_price(position, STOP_LOSS)
     target = venue.engine.stop_price(position, TAKE_PROFIT)
     trailing = stop_order(venue.engine.state, position, TRAILING_STOP)
+    flat = "0" if position.size else ""
     return {
         "tpslMode": "Full",
         "takeProfit": "" if target is None else fixed(target, places),
         "stopLoss": "" if stop is None else fixed(stop, places),
-        "trailingStop": fixed(trailing.trailing, places) if trailing is not None and trailing.trailing else "0",
+        "trailingStop": fixed(trailing.trailing, places) if trailing is not None and trailing.trailing else flat,
     }
 
 
@@ -183,6 +183,24 @@ def switch_mode(venue: Venue, params: Params, now_ms: int) -> object:
 def switch_isolated(venue: Venue, params: Params, now_ms: int) -> object:
     """Margin mode by symbol: only accounts that are not unified have it."""
     raise Refusal(100028, message_of(100028))
+
+
+def add_margin(venue: Venue, params: Params, now_ms: int) -> object:
+    require_linear(params)
+    symbol, index, amount = params.required("symbol"), position_index(params), params.decimal("margin")
+    if amount is None or amount != round(amount, 4):
+        raise Refusal(10001, "params error: margin must be a number of at most 4 decimals")
+    position = venue.engine.add_margin(symbol, index, amount, now_ms)
+    return {"category": LINEAR} | position_row(venue, venue.engine.figures(now_ms), position, now_ms)
+
+
+def set_auto_add_margin(venue: Venue, params: Params, now_ms: int) -> object:
+    require_linear(params)
+    wanted = params.integer("autoAddMargin")
+    if wanted not in (0, 1):
+        raise Refusal(10001, "params error: autoAddMargin must be 0 or 1")
+    venue.engine.set_auto_add_margin(params.required("symbol"), position_index(params), wanted == 1, now_ms)
+    return {}
 
 
 def trading_stop(venue: Venue, params: Params, now_ms: int) -> object:
@@ -251,6 +269,8 @@ ROUTES = (
     Route("POST", "/v5/position/set-leverage", set_leverage, True),
     Route("POST", "/v5/position/switch-mode", switch_mode, True),
     Route("POST", "/v5/position/switch-isolated", switch_isolated, True),
+    Route("POST", "/v5/position/add-margin", add_margin, True),
+    Route("POST", "/v5/position/set-auto-add-margin", set_auto_add_margin, True),
     Route("POST", "/v5/position/trading-stop", trading_stop, True),
     Route("GET", "/v5/position/closed-pnl", closed_pnl, True),
 )

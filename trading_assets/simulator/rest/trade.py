@@ -146,7 +146,7 @@ def order_row(venue: Venue, order: Order) -> dict[str, object]:
         "leavesValue": trimmed(order.left_qty * (order.price or order.trigger_price or ZERO)),
         "cumExecQty": fixed(order.filled_qty, qty_places),
         "cumExecValue": trimmed(order.filled_value),
-        "cumExecFee": trimmed(order.fee),
+        "cumExecFee": "",  # gave way to cumFeeDetail
         "closedPnl": trimmed(order.closed_pnl),
         "timeInForce": order.time_in_force,
         "orderType": order.order_type,

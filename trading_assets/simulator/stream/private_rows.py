@@ -10,7 +10,16 @@ from collections import defaultdict
 from decimal import Decimal
 
 from trading_assets.core.models import Side
-from trading_assets.simulator.account.models import ZERO, ClosedPnl, Execution, Order, Position
+from trading_assets.simulator.account.models import (
+    LONG_LEG,
+    ONE_WAY,
+    SHORT_LEG,
+    ZERO,
+    ClosedPnl,
+    Execution,
+    Order,
+    Position,
+)
 from trading_assets.simulator.account.state import Batch
 from trading_assets.simulator.codec import Params, trimmed
 from trading_assets.simulator.rest.account import wallet_balance
@@ -45,7 +54,6 @@ _POSITION_SAME = (
     "leverage",
     "markPrice",
     "cumRealisedPnl",
-    "curRealisedPnl",
     "createdTime",
     "updatedTime",
     "bustPrice",
@@ -68,6 +76,7 @@ _POSITION_ZERO_WHEN_EMPTY = (
     "takeProfit",
     "stopLoss",
     "trailingStop",
+    "curRealisedPnl",
     "unrealisedPnl",
     "sessionAvgPrice",
     "liqPrice",
@@ -125,9 +134,9 @@ def _positions(venue: Venue, batch: Batch, acted_on: set[str]) -> list[dict[str,
     for record in batch.records:
         if isinstance(record, Position):
             by_symbol[record.symbol].append(record)
-    known = list(venue.engine.state.positions.values())
+    state = venue.engine.state
     for symbol in acted_on - by_symbol.keys():
-        by_symbol[symbol] = [position for position in known if position.symbol == symbol] or [Position(symbol)]
+        by_symbol[symbol] = [state.look_up(symbol, index) for index in _legs(venue, symbol)]
     if not by_symbol:
         return []
     account = venue.engine.figures(batch.time_ms)
@@ -135,14 +144,21 @@ def _positions(venue: Venue, batch: Batch, acted_on: set[str]) -> list[dict[str,
         _position(position_row(venue, account, position, batch.time_ms))
         for symbol in sorted(by_symbol)
         for position in by_symbol[symbol]
+        if position.position_idx in _legs(venue, symbol)
     ]
+
+
+def _legs(venue: Venue, symbol: str) -> tuple[int, ...]:
+    """Of the mode that the symbol is in: both legs, or the one position."""
+    hedged = venue.engine.state.is_hedged(symbol, venue.market.contracts[symbol].settle_coin)
+    return (LONG_LEG, SHORT_LEG) if hedged else (ONE_WAY,)
 
 
 def _position(row: dict[str, object]) -> dict[str, object]:
     return (
         {name: row[name] for name in _POSITION_SAME}
         | {name: row[name] or "0" for name in _POSITION_ZERO_WHEN_EMPTY}
-        | {"category": LINEAR, "entryPrice": row["avgPrice"], "tpslMode": row.get("tpslMode") or "Full"}
+        | {"category": LINEAR, "entryPrice": row["avgPrice"] or "0", "tpslMode": row.get("tpslMode") or "Full"}
     )
 
 

@@ -57,7 +57,8 @@ class Request:
 
 
 def parse(text: str) -> Request:
-    """
+    """Read one message of a client.
+
     Raises:
         Rejection: not a JSON object, or its keys have other types.
     """
@@ -76,7 +77,8 @@ def parse(text: str) -> Request:
 
 
 def check_private(topics: Collection[str]) -> None:
-    """
+    """Check the topics of one private subscription.
+
     Raises:
         Rejection: an unknown topic, or all-in-one and categorised topics in one request.
     """

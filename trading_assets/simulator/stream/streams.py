@@ -12,10 +12,11 @@ from urllib.parse import parse_qs
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.http11 import Request as Handshake
 
+from trading_assets.simulator.faults.answers import changed_message
 from trading_assets.simulator.faults.injector import NO_MESSAGE_FAULT, Faults, MessageFault
+from trading_assets.simulator.rate_limits import ConnectionLimits
 from trading_assets.simulator.stream import protocol
 from trading_assets.simulator.stream.connection import Connection, Message, Receive, Send
-from trading_assets.simulator.stream.connection_limits import ConnectionLimits
 from trading_assets.simulator.stream.private import PrivateTopics
 from trading_assets.simulator.stream.protocol import Rejection, Request
 from trading_assets.simulator.stream.public import PublicTopics
@@ -73,6 +74,10 @@ class Streams:
 
     @staticmethod
     def _disturb(text: str, fault: MessageFault, connection: Connection) -> None:
+        if fault.rows:
+            text = changed_message(text, fault.rows)
+            if not text:
+                return
         if fault.drop:
             connection.drop()
         elif fault.silence:
@@ -137,7 +142,8 @@ class Streams:
             connection.close(1008, "authentication failed")
 
     def _act(self, connection: Connection, request: Request) -> None:
-        """
+        """Carry out one request of a client.
+
         Raises:
             Rejection: nothing was done.
         """

@@ -109,7 +109,8 @@ def _answer(request: _Request, connection: Connection, code: int, message: str) 
 
 
 def _parsed(text: str) -> _Request:
-    """
+    """Read one message of the trade stream.
+
     Raises:
         Rejection: 10001 not a JSON object, or its keys have other types.
     """

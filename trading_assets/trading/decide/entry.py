@@ -11,7 +11,7 @@ from trading_assets.core.models import Instrument
 from trading_assets.core.settings import Settings
 from trading_assets.core.strategy_data import StrategyData
 from trading_assets.core.timeframes import Timeframe, floor_ms, iso
-from trading_assets.market.quality import Limits, fault_now
+from trading_assets.market.quality import QualityLimits, fault_now
 from trading_assets.strategies.base import Strategy
 from trading_assets.trading.decide.sizing import exits
 
@@ -133,7 +133,7 @@ def decide(
 
 def _fault(data: StrategyData, settings: Settings, now_ms: int) -> str | None:
     """Return what is wrong with the stored candles that the decision reads. Days are made of them."""
-    limits = Limits.of(settings)
+    limits = QualityLimits.from_settings(settings)
     own = {data.timeframe: data.candles, **data.other}
     for whose, frames in ((data.symbol, own), (settings.symbols.btc, data.btc)):
         for timeframe, candles in frames.items():

@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 
 from trading_assets.backtesting.engine import Engine
-from trading_assets.backtesting.run import costs_of
+from trading_assets.backtesting.run import costs_from
 from trading_assets.core.candles import Candles
 from trading_assets.core.errors import TradingAssetsError
 from trading_assets.core.schemas import LIVE_PARITY
@@ -226,7 +226,7 @@ class _Day:
             candles = self.load_held(coin.symbol, coin.timeframe, close_ms)
         except TradingAssetsError:
             return None, None
-        costs = costs_of(self.settings)
+        costs = costs_from(self.settings)
         fill = price * (1 + (costs.slippage if long else -costs.slippage))
         expected = replay_exit(
             candles,

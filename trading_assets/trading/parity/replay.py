@@ -102,7 +102,7 @@ def replay_exit(
     if entry >= len(candles) or int(candles.end_ms[entry]) != close_ms:
         return None
     held = candles.select(slice(entry, None))
-    column = Column.of_one_entry(
+    column = Column.from_entry(
         held, close_ms, long=long, stop_fraction=stop_fraction, reward_risk=reward_risk, funding=Funding.empty()
     )
     [trades] = engine.simulate([column], costs)

@@ -114,8 +114,11 @@ def attribute(entries: Iterable[Entry], trades: Sequence[Trade], closers: Mappin
         while unseen and unseen[0].entry.time_ms <= trade.time_ms:
             _fill(unseen.pop(0), None)
         own = holdings.get(trade.order_link_id)
-        if own is not None:
-            _fill(own, trade.qty)
+        if own is not None and trade.side is own.entry.side:
+            if own.entry.filled_qty is None:
+                _fill(own, trade.qty)
+            elif not own.filled_qty:
+                _fill(own, None)
             continue
         left = _close(trade, closers.get(trade.order_id, Closer.OTHERS), holdings.values(), foreign)
         if left < trade.qty:

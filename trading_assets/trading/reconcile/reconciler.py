@@ -2,32 +2,41 @@
 closings and the balance. Opens nothing.
 
 A pass reads everything before it changes anything, so a failed read changes nothing. What it repairs is read again. All
-records are written in one transaction. Orders and positions of others are reported and left alone.
+records are written in one transaction. Orders and positions of others are reported and left alone; a row that cannot be
+read leaves out its own symbol alone.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from decimal import Decimal
+from typing import TypeVar
 
 import sqlalchemy as sa
 
-from trading_assets.core.errors import ExchangeError
-from trading_assets.core.models import Execution, FillKind, Side, close_reason
+from trading_assets.core.errors import (
+    ExchangeError,
+    ExchangeFatalError,
+    StorageError,
+    UnreadableAnswerError,
+)
+from trading_assets.core.models import ClosedPnl, Execution, FillKind, Order, Side, Wallet
 from trading_assets.core.timeframes import DAY_MS, HOUR_MS
 from trading_assets.ledger import account as account_ledger
 from trading_assets.ledger import orders
 from trading_assets.ledger.account import Closing
-from trading_assets.ledger.orders import Intent
 from trading_assets.trading.context import ExecutionContext
+from trading_assets.trading.reconcile.attribution import Trade
 from trading_assets.trading.reconcile.comparison import (
+    Comparison,
     ExchangeState,
     LedgerState,
-    closed_quantities,
+    changed_levels,
+    compare,
     differences,
-    gone,
+    is_looser,
 )
 from trading_assets.trading.risk import guard as risk_guard
 from trading_assets.trading.saga import recovery, steps, transitions
@@ -35,6 +44,14 @@ from trading_assets.trading.saga import recovery, steps, transitions
 FIRST_LOOKBACK_MS = 7 * DAY_MS
 OVERLAP_MS = HOUR_MS
 """Histories are read again this far back: the exchange may show rows late."""
+
+INTENTS_LOOKBACK_MS = 8 * DAY_MS
+"""Closings of intents that ended so long ago may still grow, or be shown late."""
+
+_Found = TypeVar("_Found")
+
+DOLLARS = ("USDT", "USDC")
+"""Coins that count as a dollar each: what is paid in or out in them moves the peak."""
 
 
 @dataclass
@@ -48,6 +65,7 @@ class ReconcileReport:
     repaired: list[str] = field(default_factory=list)
     differences: list[tuple[str | None, str]] = field(default_factory=list)
     equity: Decimal = Decimal(0)
+    """the last known where the exchange does not tell it"""
 
 
 def reconcile(context: ExecutionContext) -> ReconcileReport:
@@ -56,6 +74,7 @@ def reconcile(context: ExecutionContext) -> ReconcileReport:
     Raises:
         ExchangeError: the account cannot be read. Nothing was changed, unless the first read succeeded and the read
             after a repair failed.
+        StorageError: the ledger refuses what the exchange tells; nothing was written.
     """
     account = context.settings.account
     report = ReconcileReport()
@@ -67,37 +86,20 @@ def reconcile(context: ExecutionContext) -> ReconcileReport:
     found = _read(context, since, now_ms + 1)
     report.recovered = sum(recovery.settle(context, evidence) for evidence in unsettled)
     settled_now = {evidence.intent.order_link_id for evidence in unsettled} | _adopt(context, found, report)
-    failed = _attach_missing_stops(context, found, report)
+    with context.database.read() as connection:
+        held = _read_ledger(connection, account, found)
+    failed = _protect(context, found, compare(found, held), report)
     if unsettled or report.repaired or failed:
         now_ms = context.exchange.now_ms()
         found = _read(context, since, now_ms + 1)
-    report.open_positions, report.equity = len(found.positions), found.wallet.equity
-    with context.database.write(one_at_a_time=f"books of {account}") as connection:
-        held = _read_ledger(connection, account, found)
-        texts = differences(found, held, failed)
-        report.new_fills = account_ledger.add_fills(connection, account, found.executions)
-        report.new_closings = _add_closings(connection, account, found)
-        account_ledger.replace_positions(connection, account, found.positions)
-        account_ledger.add_equity(connection, account, found.wallet, now_ms)
-        for intent in gone(found, held):
-            if intent.touched_wall_ms < started_wall_ms or intent.order_link_id in settled_now:
-                transitions.advance_in(connection, intent, orders.CLOSED, now_ms=now_ms, wall_ms=context.wall_ms())
-        report.differences = [(symbol, "; ".join(lines)) for symbol, lines in texts.items()]
-        fresh = [
-            text
-            for symbol, text in report.differences
-            if account_ledger.add_risk_event(connection, account, "difference", symbol, text, now_ms)
-        ]
-        account_ledger.add_reconciliation(
-            connection,
-            account,
-            new_fills=report.new_fills,
-            new_closings=len(report.new_closings),
-            open_positions=len(found.positions),
-            differences=len(report.differences),
-            until_ms=now_ms,
-        )
-    risk_guard.watch(context, equity=found.wallet.equity, now_ms=now_ms)
+    report.open_positions = len(found.positions)
+    try:
+        fresh = _record(context, found, failed, report, now_ms, started_wall_ms, settled_now)
+    except sa.exc.IntegrityError as error:
+        raise StorageError(f"the ledger refuses what the exchange tells: {error.orig}; nothing was written") from error
+    if found.wallet is not None:
+        report.equity = found.wallet.equity
+        risk_guard.watch(context, equity=found.wallet.equity, now_ms=now_ms)
     for text in [*fresh, *report.repaired]:
         context.notify("books differ", text)
     for closing in report.new_closings:
@@ -108,45 +110,176 @@ def reconcile(context: ExecutionContext) -> ReconcileReport:
     return report
 
 
+def _record(
+    context: ExecutionContext,
+    found: ExchangeState,
+    failed: dict[str, str],
+    report: ReconcileReport,
+    now_ms: int,
+    started_wall_ms: int,
+    settled_now: set[str],
+) -> list[str]:
+    """Write down what was found, in one transaction. Return the differences that are new."""
+    account = context.settings.account
+    with context.database.write(one_at_a_time=f"books of {account}") as connection:
+        held = _read_ledger(connection, account, found)
+        compared = compare(found, held)
+        report.new_fills = account_ledger.add_fills(connection, account, found.executions)
+        for closing in compared.bookings:
+            account_ledger.add_closing(connection, account, closing)
+            report.new_closings.append(closing)
+        account_ledger.replace_positions(connection, account, found.positions)
+        transferred = _add_transactions(connection, account, found)
+        if found.wallet is not None:
+            account_ledger.add_equity(connection, account, found.wallet, now_ms, transferred=transferred)
+        else:
+            report.equity = account_ledger.newest_equity(connection, account)
+        for intent in compared.ended:
+            if intent.touched_wall_ms < started_wall_ms or intent.order_link_id in settled_now:
+                transitions.advance_in(connection, intent, orders.CLOSED, now_ms=now_ms, wall_ms=context.wall_ms())
+        for intent in compared.seen:
+            if intent.unseen_since_ms is not None:
+                orders.set_seen(connection, intent.order_link_id, None)
+        for intent in compared.unseen:
+            # One that was filled during this pass may not be in the lists yet.
+            is_new = intent.touched_wall_ms >= started_wall_ms and intent.order_link_id not in settled_now
+            if intent.unseen_since_ms is None and not found.positions.may_hide(intent.symbol) and not is_new:
+                orders.set_seen(connection, intent.order_link_id, now_ms)
+        texts = differences(found, held, compared, failed, tell_unseen_after_ms=context.settings.unseen_tell_s * 1000)
+        for symbol, lines in _changed_level_texts(found, compared).items():
+            texts.setdefault(symbol, []).extend(lines)
+        for text in _sums(connection, account, found):
+            texts.setdefault(None, []).append(text)
+        report.differences = [(symbol, "; ".join(lines)) for symbol, lines in texts.items()]
+        fresh = [
+            text
+            for symbol, text in report.differences
+            if account_ledger.add_risk_event(connection, account, "difference", symbol, text, now_ms)
+        ]
+        account_ledger.end_risk_events(connection, account, "difference", set(texts), now_ms)
+        account_ledger.add_reconciliation(
+            connection,
+            account,
+            new_fills=report.new_fills,
+            new_closings=len(report.new_closings),
+            open_positions=len(found.positions),
+            differences=len(report.differences),
+            until_ms=now_ms,
+        )
+    return fresh
+
+
 def _read(context: ExecutionContext, since_ms: int, until_ms: int) -> ExchangeState:
     exchange = context.exchange
     closed = exchange.closed_pnl(since_ms, until_ms)
     with context.database.read() as connection:
-        new = account_ledger.unknown_closings(connection, [row.order_id for row in closed])
+        recorded = account_ledger.recorded_closings(connection, [row.order_id for row in closed])
+    changed = [row for row in closed if _grown(row, recorded.get(row.order_id, []))]
     return ExchangeState(
-        wallet=exchange.wallet(),
+        wallet=_wallet(context),
         positions=exchange.positions(),
         executions=exchange.executions(since_ms, until_ms),
         open_orders=exchange.open_orders(),
-        closed=[row for row in closed if row.order_id in new],
-        closing_orders={
-            row.order_id: exchange.order(row.symbol, row.order_id) for row in closed if row.order_id in new
-        },
+        closed=closed,
+        closing_orders={row.order_id: _closing_order(context, row) for row in changed},
+        transactions=_or_none(lambda: exchange.transactions(since_ms, until_ms)),
         since_ms=since_ms,
         until_ms=until_ms,
         is_entry=exchange.order_ids.is_entry,
+        is_ours=exchange.order_ids.is_ours,
     )
+
+
+def _grown(row: ClosedPnl, recorded: list[Closing]) -> bool:
+    """Whether the ledger lacks a closing, or holds an earlier state of it."""
+    qty = sum((one.qty for one in recorded), Decimal(0))
+    pnl = sum((one.pnl for one in recorded), Decimal(0))
+    return (qty, pnl) != (row.qty, row.pnl)
+
+
+def _wallet(context: ExecutionContext) -> Wallet | None:
+    """The wallet; None where the exchange answers and leaves it empty."""
+    try:
+        return context.exchange.wallet()
+    except UnreadableAnswerError:
+        return None
+
+
+def _closing_order(context: ExecutionContext, row: ClosedPnl) -> Order | None:
+    """The order of a closing. One coin's refused look-up stops nobody else."""
+    return _or_none(lambda: context.exchange.order(row.symbol, row.order_id))
+
+
+def _or_none(read: Callable[[], _Found]) -> _Found | None:
+    """What a read gives; None where it is refused or fails for itself, and not for the whole account."""
+    try:
+        return read()
+    except ExchangeFatalError:
+        raise
+    except ExchangeError:
+        return None
 
 
 def _read_ledger(connection: sa.Connection, account: str, found: ExchangeState) -> LedgerState:
     confirmed, occupying = orders.confirmed(connection, account), orders.occupying(connection, account)
     links = [*found.own_fills, *(order.order_link_id for order in found.waiting_orders)]
+    symbols = {intent.symbol for intent in confirmed} | {row.symbol for row in found.closed}
+    intents = orders.of_symbols(connection, account, symbols, found.since_ms - INTENTS_LOOKBACK_MS)
+    first_ms = min((held[0].created_ms for held in intents.values()), default=0)
+    recorded = account_ledger.recorded_closings(connection, [row.order_id for row in found.closed])
+    if intents:
+        recorded |= account_ledger.closings_of(connection, account, intents, first_ms)
     return LedgerState(
         confirmed=confirmed,
         occupying=occupying,
-        closed=_closed_quantities(connection, account, [*confirmed, *occupying], found),
+        intents=intents,
+        trades=_recorded_trades(connection, account, set(intents), first_ms) if intents else {},
+        recorded=recorded,
         known=frozenset(orders.by_links(connection, account, links)),
         fill_ids=frozenset(account_ledger.fill_ids(connection, account, found.since_ms, found.until_ms)),
     )
 
 
-def _closed_quantities(
-    connection: sa.Connection, account: str, intents: Sequence[Intent], found: ExchangeState
-) -> dict[str, Decimal]:
-    recorded = account_ledger.closed_qty(connection, account, [intent.signal_id for intent in intents])
-    # Asked again: another process may have added some since the exchange was read.
-    unknown = account_ledger.unknown_closings(connection, [row.order_id for row in found.closed])
-    return closed_quantities(intents, recorded, [row for row in found.closed if row.order_id in unknown])
+def _recorded_trades(
+    connection: sa.Connection, account: str, symbols: set[str], since_ms: int
+) -> dict[str, list[Trade]]:
+    rows = account_ledger.trades(connection, account, symbols, since_ms)
+    return {
+        symbol: [
+            Trade(
+                row["order_id"] or row["exec_id"], row["order_link_id"], Side(row["side"]), row["qty"], row["time_ms"]
+            )
+            for row in of_symbol
+        ]
+        for symbol, of_symbol in rows.items()
+    }
+
+
+def _add_transactions(connection: sa.Connection, account: str, found: ExchangeState) -> Decimal:
+    """Record the transaction log. Return the dollars that were paid in or out since the last snapshot."""
+    if found.transactions is None:
+        return Decimal(0)
+    account_ledger.add_transactions(connection, account, found.transactions)
+    last_ms = account_ledger.newest_equity_ms(connection, account)
+    return Decimal(0) if last_ms is None else account_ledger.transferred(connection, account, DOLLARS, last_ms)
+
+
+def _sums(connection: sa.Connection, account: str, found: ExchangeState) -> list[str]:
+    """Compare sums of ledger and exchange over the time that was read: closed PnL, fees and funding of executions."""
+    texts = []
+    if not found.closed.unreadable:
+        recorded = account_ledger.recorded_closings(connection, [row.order_id for row in found.closed])
+        ours = sum((one.pnl for rows in recorded.values() for one in rows), Decimal(0))
+        theirs = sum((row.pnl for row in found.closed), Decimal(0))
+        if ours != theirs:
+            texts.append(f"closed PnL: the exchange tells {theirs} USD, the ledger has {ours}")
+    if not found.executions.unreadable:
+        ids = [row.exec_id for row in found.executions]
+        ours = account_ledger.fees_of(connection, ids)
+        theirs = sum((row.fee for row in found.executions), Decimal(0))
+        if ours != theirs:
+            texts.append(f"fees and funding: the exchange tells {theirs} USD, the ledger has {ours}")
+    return texts
 
 
 def _adopt(context: ExecutionContext, found: ExchangeState, report: ReconcileReport) -> set[str]:
@@ -163,72 +296,73 @@ def _adopt(context: ExecutionContext, found: ExchangeState, report: ReconcileRep
             for intent in orders.by_links(connection, account, filled).values()
             if intent.status in (orders.REJECTED, orders.ABANDONED)
         ]
-        closed = _closed_quantities(connection, account, given_up, found)
-    held = {position.symbol: position.side for position in found.positions}
     for intent in given_up:
-        link = intent.order_link_id
-        rows = filled[link]
+        rows = filled[intent.order_link_id]
         qty = sum((row.qty for row in rows), Decimal(0))
-        is_open = held.get(intent.symbol) is intent.side and closed[link] < qty
         reason = f"{intent.status}, but the exchange filled it"
+        # Whether its position is still open, the comparison tells: it ends with evidence alone.
         adopted = steps.move(
             context,
             intent,
-            orders.CONFIRMED if is_open else orders.CLOSED,
+            orders.CONFIRMED,
             reason=reason,
             order_id=rows[0].order_id,
             filled_qty=qty,
             average_price=sum((row.value for row in rows), Decimal(0)) / qty,
         )
         if adopted is not None:
-            taken.add(link)
-            report.repaired.append(f"{intent.symbol}: order {link} was {reason}: it is in the ledger now")
+            taken.add(intent.order_link_id)
+            report.repaired.append(
+                f"{intent.symbol}: order {intent.order_link_id} was {reason}: it is in the ledger now"
+            )
     return taken
 
 
-def _attach_missing_stops(context: ExecutionContext, found: ExchangeState, report: ReconcileReport) -> dict[str, str]:
-    """Protect our positions without a stop. Return what could not be repaired, by symbol."""
+def _protect(
+    context: ExecutionContext, found: ExchangeState, compared: Comparison, report: ReconcileReport
+) -> dict[str, str]:
+    """Set the stops of our positions again that are missing or looser. Return what could not be repaired, by symbol."""
     failed: dict[str, str] = {}
-    unprotected = {position.symbol: position for position in found.positions if position.stop_loss is None}
-    if not unprotected:
-        return failed
-    with context.database.read() as connection:
-        intents = orders.confirmed(connection, context.settings.account)
-    for intent in intents:
-        position = unprotected.get(intent.symbol)
-        if position is None or intent.side is not position.side:
+    unprotected = {position.symbol for position in found.positions if position.stop_loss is None}
+    for intent in compared.seen:
+        if intent.symbol not in unprotected:
             continue
         try:
-            acted = steps.protect(context, intent, intent.filled_qty or intent.qty)
+            acted = steps.protect(context, intent, compared.left[intent.order_link_id], known_open=True)
         except ExchangeError as error:
             failed[intent.symbol] = f"{intent.symbol} has lost its stop and could not be given one: {error}"
             continue
         if acted:
             report.repaired.append(f"{intent.symbol} had lost its stop {intent.stop_loss}: it was set again or closed")
+    for intent, position in changed_levels(found, compared):
+        stop = position.stop_loss
+        if stop is None or (stop == intent.stop_loss and context.settings.changed_stops == "keep"):
+            continue
+        if context.settings.changed_stops == "keep" and not is_looser(intent, stop):
+            continue
+        target = intent.take_profit if context.settings.changed_stops == "restore" else position.take_profit
+        try:
+            context.exchange.set_stops(intent.symbol, intent.stop_loss, target)
+        except ExchangeError as error:
+            failed[intent.symbol] = f"{intent.symbol}: its stop was moved to {stop} and could not be put back: {error}"
+            continue
+        report.repaired.append(
+            f"{intent.symbol}: its stop was moved to {stop}, farther than the signal's {intent.stop_loss}: put back"
+            if is_looser(intent, stop)
+            else f"{intent.symbol}: stop and target were moved to {stop} and {position.take_profit}: put back"
+        )
     return failed
 
 
-def _add_closings(connection: sa.Connection, account: str, found: ExchangeState) -> list[Closing]:
-    # Asked again inside the transaction: another process may have added some in between.
-    new = account_ledger.unknown_closings(connection, [row.order_id for row in found.closed])
-    added = []
-    for row in found.closed:
-        if row.order_id not in new:
-            continue
-        order = found.closing_orders[row.order_id]
-        closing = Closing(
-            order_id=row.order_id,
-            symbol=row.symbol,
-            position_side="LONG" if row.side is Side.SELL else "SHORT",
-            reason=close_reason(row.kind, order.purpose if order is not None else None).value,
-            qty=row.qty,
-            entry_price=row.entry_price,
-            exit_price=row.exit_price,
-            pnl=row.pnl,
-            fees=row.open_fee + row.close_fee,
-            signal_id=orders.opened_by(connection, account, row.symbol, row.updated_ms),
-            closed_ms=row.updated_ms,
-        )
-        account_ledger.add_closing(connection, account, closing)
-        added.append(closing)
-    return added
+def _changed_level_texts(found: ExchangeState, compared: Comparison) -> dict[str | None, list[str]]:
+    """What a person has changed and is left as it is."""
+    texts: dict[str | None, list[str]] = {}
+    for intent, position in changed_levels(found, compared):
+        changes = []
+        if position.stop_loss != intent.stop_loss:
+            changes.append(f"the stop stands at {position.stop_loss}, the signal's is {intent.stop_loss}")
+        if position.take_profit != intent.take_profit:
+            level = "is gone" if position.take_profit is None else f"stands at {position.take_profit}"
+            changes.append(f"the target {level}, the signal's is {intent.take_profit}")
+        texts[intent.symbol] = [f"{intent.symbol}: {', '.join(changes)}; somebody else has changed it"]
+    return texts

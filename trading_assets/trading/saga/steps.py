@@ -145,17 +145,20 @@ def give_up(context: ExecutionContext, intent: Intent) -> Intent | None:
     return _end(context, intent, orders.ABANDONED, "the order never reached the exchange", Failure.NOT_SENT)
 
 
-def protect(context: ExecutionContext, intent: Intent, filled_qty: Decimal) -> bool:
+def protect(
+    context: ExecutionContext, intent: Intent, filled_qty: Decimal, *, known_open: bool = False
+) -> bool:
     """Check that the position has its stop. Set a missing stop again, or close the position if that fails.
 
-    Return whether something had to be done. `filled_qty` is what the intent's order filled.
+    Return whether something had to be done. `filled_qty` is what the order of the intent filled; `known_open`: the caller
+    knows that the position is still ours, else what was closed since is asked.
 
     Raises:
         ExchangeError: the position cannot be read or closed.
     """
     with _step(context, Step.PROTECT):
         unprotected = _unprotected(context, intent)
-        if unprotected is None or _was_closed(context, intent, filled_qty):
+        if unprotected is None or not (known_open or not _was_closed(context, intent, filled_qty)):
             return False
     try:
         with _step(context, Step.ATTACH):

@@ -21,6 +21,7 @@ class CandleFeed:
 
     Attributes:
         is_up: whether the stream is connected.
+        btc: the venue's symbol of the BTC perpetual.
     """
 
     def __init__(

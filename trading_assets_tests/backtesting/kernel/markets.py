@@ -31,12 +31,12 @@ def seeded(sets: tuple[Strategy, ...], seed: int, timeframe: Timeframe) -> tuple
 
 def window_of(data: StrategyData) -> Window:
     """The bars behind the warm-up, the newest 30 % out of sample."""
-    return Window.of(data, start_of(data), OUT_OF_SAMPLE_PCT)
+    return Window.from_data(data, start_of(data), OUT_OF_SAMPLE_PCT)
 
 
 def panel_of(*members: StrategyData) -> Panel:
     """A panel of the same bars."""
-    return Panel.of(members, start_of(members[0]), OUT_OF_SAMPLE_PCT)
+    return Panel.from_members(members, start_of(members[0]), OUT_OF_SAMPLE_PCT)
 
 
 def start_of(data: StrategyData) -> int:

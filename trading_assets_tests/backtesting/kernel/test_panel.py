@@ -14,7 +14,7 @@ from trading_assets.backtesting.kernel import panel as module
 from trading_assets.backtesting.kernel import sweep as sweeps
 from trading_assets.backtesting.kernel.kernel_engine import KernelEngine
 from trading_assets.backtesting.kernel.panel import Panel, panels
-from trading_assets.backtesting.kernel.sweep import StrategySweep, column_of
+from trading_assets.backtesting.kernel.sweep import StrategySweep, column_from
 from trading_assets.core.candles import FloatArray, Funding
 from trading_assets.core.errors import StrategyError
 from trading_assets.core.strategy_data import DataNeeds, StrategyData
@@ -67,7 +67,7 @@ def test_the_gains_are_the_pnl_of_the_trades() -> None:
     panel = panel_of(*members)
     outcome = sweep.run(panel, COSTS, CAPITAL)
     for coin, data in enumerate(members):
-        columns = [column_of(strategy, data, panel.window(coin)) for strategy in sweep.sets]
+        columns = [column_from(strategy, data, panel.window(coin)) for strategy in sweep.sets]
         for index, trades in enumerate(KernelEngine().simulate(columns, COSTS)):
             np.testing.assert_array_equal(outcome.pnl(coin, index), trades.pnl[trades.closed])
 
@@ -85,7 +85,7 @@ def test_no_coin_enters_above_its_own_highest_price(name: str) -> None:
     assert sweep.compiles and sweep.panels
     entered = []
     for coin, data in enumerate(limited):
-        columns = [column_of(strategy, data, panel.window(coin)) for strategy in sweep.sets]
+        columns = [column_from(strategy, data, panel.window(coin)) for strategy in sweep.sets]
         for index, trades in enumerate(KernelEngine().simulate(columns, COSTS)):
             np.testing.assert_array_equal(outcome.pnl(coin, index), trades.pnl[trades.closed])
             entered += [coin] * len(trades)
@@ -199,7 +199,7 @@ def test_a_strategy_that_changes_its_mind_later_is_found_out_too(monkeypatch: py
     sweep.run(panel, COSTS, CAPITAL)
     monkeypatch.setattr(Plain, "more", FirstRow.more)
     runs = 0
-    while sweep.panels and runs <= sweeps.LOOK_AGAIN * len(members):
+    while sweep.panels and runs <= sweeps.RECHECK_EVERY * len(members):
         sweep.run(panel, COSTS, CAPITAL)
         runs += 1
     assert not sweep.panels

@@ -12,13 +12,13 @@ import pytest
 
 from trading_assets.backtesting.kernel.kernel_engine import KernelEngine
 from trading_assets.backtesting.kernel.panel import Panel, Window
-from trading_assets.backtesting.kernel.sweep import column_of
+from trading_assets.backtesting.kernel.sweep import column_from
 from trading_assets.backtesting.metrics import metrics
 from trading_assets.backtesting.vectorbt_engine import VectorbtEngine
 from trading_assets.core.candles import Candles, Funding
 from trading_assets.core.strategy_data import DataNeeds, StrategyData
 from trading_assets.core.timeframes import DAY_MS, TRADED_TIMEFRAMES, WARM_UP_BARS, Timeframe
-from trading_assets.market.resample import resample
+from trading_assets.market.loading import resample
 from trading_assets_tests.backtesting.columns import assert_same
 from trading_assets_tests.backtesting.kernel.markets import CAPITAL, COSTS, NAMES, OUT_OF_SAMPLE_PCT, grid_of
 from trading_assets_tests.conftest import recorded_data
@@ -79,7 +79,7 @@ def markets(name: str, timeframe: Timeframe, needs: DataNeeds) -> Iterator[tuple
             funding[symbol],
         )
         start_ms = int(own.start_ms[WARM_UP_BARS]) if len(own) > WARM_UP_BARS else 0
-        yield data, Window.of(data, start_ms, OUT_OF_SAMPLE_PCT)
+        yield data, Window.from_data(data, start_ms, OUT_OF_SAMPLE_PCT)
 
 
 @pytest.mark.recorded
@@ -98,8 +98,8 @@ def test_every_trade_and_figure_of_every_set_is_vectorbts(name: str, timeframe: 
     for strategy in NAMES:
         sweep = grid_of(strategy)
         for data, window in markets(name, timeframe, DataNeeds.deepest(one.needs() for one in sweep.sets)):
-            columns = [column_of(one, data, window) for one in sweep.sets]
-            panel = Panel.of([data], int(window.candles.start_ms[0]), OUT_OF_SAMPLE_PCT)
+            columns = [column_from(one, data, window) for one in sweep.sets]
+            panel = Panel.from_members([data], int(window.candles.start_ms[0]), OUT_OF_SAMPLE_PCT)
             outcome = sweep.run(panel, COSTS, CAPITAL)
             assert not outcome.failures
             pairs = zip(KernelEngine().simulate(columns, COSTS), VectorbtEngine().simulate(columns, COSTS), strict=True)

@@ -16,7 +16,7 @@ from trading_assets.backtesting.kernel import loops
 from trading_assets.backtesting.kernel.entry_rules import compile_rule
 from trading_assets.backtesting.kernel.kernel_engine import KernelEngine
 from trading_assets.backtesting.kernel.panel import Panel, Window
-from trading_assets.backtesting.kernel.sweep import StrategySweep, column_of
+from trading_assets.backtesting.kernel.sweep import StrategySweep, column_from
 from trading_assets.backtesting.metrics import NO_TRADES, metrics
 from trading_assets.backtesting.vectorbt_engine import VectorbtEngine
 from trading_assets.core.candles import FloatArray, Funding
@@ -35,7 +35,7 @@ LIMIT = 50.0
 def test_every_set_has_the_trades_and_figures_that_vectorbt_finds(name: str, timeframe: Timeframe) -> None:
     sweep = grid_of(name)
     data, window = seeded(sweep.sets, 5, timeframe)
-    columns = [column_of(strategy, data, window) for strategy in sweep.sets]
+    columns = [column_from(strategy, data, window) for strategy in sweep.sets]
     outcome = sweep.run(panel_of(data), COSTS, CAPITAL)
     assert not outcome.failures
     kernel, reference = KernelEngine().simulate(columns, COSTS), VectorbtEngine().simulate(columns, COSTS)
@@ -141,7 +141,7 @@ def of(kind: type[Strategy], sets: list[dict[str, float]] | None = None) -> Stra
 def expected(sweep: StrategySweep, seed: int) -> np.ndarray:
     """Figures from the trades of each set alone."""
     data, window = seeded(sweep.sets, seed, Timeframe.M15)
-    columns = [column_of(strategy, data, window) for strategy in sweep.sets]
+    columns = [column_from(strategy, data, window) for strategy in sweep.sets]
     trades = KernelEngine().simulate(columns, COSTS)
     return np.array([astuple(metrics(one, window.candles, CAPITAL, window.split)) for one in trades])
 
@@ -222,7 +222,7 @@ def test_a_stop_below_zero_is_no_entry() -> None:
 def test_a_stop_as_far_as_the_liquidation_is_no_entry() -> None:
     sweep = grid_of("bollinger_rsi")
     data, window = seeded(sweep.sets, 7, Timeframe.M240)
-    columns = [column_of(strategy, data, window) for strategy in sweep.sets]
+    columns = [column_from(strategy, data, window) for strategy in sweep.sets]
     near = replace(COSTS, liquidation=float(np.median(columns[0].stop_fraction)))
     outcome = sweep.run(panel_of(data), near, CAPITAL)
     for found, trades in zip(outcome.figures[0], VectorbtEngine().simulate(columns, near), strict=True):
@@ -238,9 +238,9 @@ def test_funding_of_every_minute_is_in_the_figures() -> None:
     first = int(data.candles.start_ms[0])
     times = np.arange(first, int(data.candles.end_ms[-1]) + 1, HOUR_MS // 12)
     heavy = replace(data, funding=Funding(times, np.random.default_rng(1).normal(0, 1e-4, len(times))))
-    window = Window.of(heavy, int(data.candles.start_ms[200]))
-    outcome = sweep.run(Panel.of([heavy], int(heavy.candles.start_ms[200])), COSTS, CAPITAL)
-    columns = [column_of(strategy, heavy, window) for strategy in sweep.sets]
+    window = Window.from_data(heavy, int(data.candles.start_ms[200]))
+    outcome = sweep.run(Panel.from_members([heavy], int(heavy.candles.start_ms[200])), COSTS, CAPITAL)
+    columns = [column_from(strategy, heavy, window) for strategy in sweep.sets]
     for found, trades in zip(outcome.figures[0], VectorbtEngine().simulate(columns, COSTS), strict=True):
         np.testing.assert_allclose(
             found, astuple(metrics(trades, window.candles, CAPITAL, window.split)), rtol=1e-9, atol=1e-9
@@ -256,14 +256,14 @@ def test_moments_keep_their_digits_after_a_crash_that_no_trade_was_in() -> None:
     columns = ("open", "high", "low", "close")
     crashed = replace(data.candles, **{name: getattr(data.candles, name) * fall for name in columns})
     quiet = replace(data, candles=crashed)
-    window = Window.of(quiet, int(crashed.start_ms[205]), 30.0)
+    window = Window.from_data(quiet, int(crashed.start_ms[205]), 30.0)
     compared = 0
     for strategy, found in zip(
         sweep.sets,
-        sweep.run(Panel.of([quiet], int(crashed.start_ms[205]), 30.0), COSTS, CAPITAL).figures[0],
+        sweep.run(Panel.from_members([quiet], int(crashed.start_ms[205]), 30.0), COSTS, CAPITAL).figures[0],
         strict=True,
     ):
-        (trades,) = VectorbtEngine().simulate([column_of(strategy, quiet, window)], COSTS)
+        (trades,) = VectorbtEngine().simulate([column_from(strategy, quiet, window)], COSTS)
         wanted = astuple(metrics(trades, window.candles, CAPITAL, window.split))
         np.testing.assert_allclose(found, wanted, rtol=1e-9, atol=1e-9)
         compared += len(trades) > 0 and trades.entry[0] > 5

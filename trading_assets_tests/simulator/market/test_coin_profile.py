@@ -72,7 +72,7 @@ def test_coins_overshoot_or_trend_each_in_its_own_way() -> None:
         short, long = np.diff(log_price), log_price[24:] - log_price[:-24]
         return float(long.var() / (24 * short.var()))
 
-    tempers = {symbol: MARKET._characters[symbol] for symbol in ORDINARY}
+    tempers = {symbol: MARKET._profiles[symbol] for symbol in ORDINARY}
     long_listed = [s for s in ORDINARY if MARKET.contracts[s].launch_ms < T0 - 130 * DAY_MS]
     reverting = [s for s in long_listed if tempers[s].reversion > 0.2 and tempers[s].half_life_min <= 90][:4]
     trending = [s for s in long_listed if tempers[s].momentum > 0.25 and tempers[s].half_life_min <= 90][:4]
@@ -158,10 +158,10 @@ def test_six_hundred_symbols_have_launches_in_the_past_and_lots_for_a_hundred_do
     assert [contract.base_coin for contract in list(SeededMarket(8, 300).contracts.values())[:300]] == names[:300]
     for symbol, contract in list(market.contracts.items())[:600]:
         assert contract.launch_ms < T0 + 200 * DAY_MS
-        value = float(contract.qty_step) * market._characters[symbol].price
+        value = float(contract.qty_step) * market._profiles[symbol].price
         assert value <= (90 if symbol in ("BTCUSDT", "ETHUSDT") else 20), symbol
         assert contract.max_market_qty < contract.max_qty
-        assert 0.04 < float(contract.tick_size) / market._characters[symbol].price * 1e4 + 0.05 < 8, symbol
+        assert 0.04 < float(contract.tick_size) / market._profiles[symbol].price * 1e4 + 0.05 < 8, symbol
 
 
 def test_some_tradable_coins_have_a_spread_above_a_tenth_of_a_percent_at_times() -> None:

@@ -33,7 +33,7 @@ def market() -> SeededMarket:
 
 
 MARKET = SeededMarket(SEED, SYMBOLS)
-"""For the laws, which cannot take fixtures."""
+"""For hypothesis, which cannot take fixtures."""
 
 symbols = st.sampled_from(SOME)
 moments = st.integers(T0, T0 + 20 * DAY_MS)

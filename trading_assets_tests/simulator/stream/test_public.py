@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
+from trading_assets.simulator import rate_limits as limits
 from trading_assets.simulator.clock import ClockMode, ClockSpec
 from trading_assets.simulator.embedded import RunningExchange, serve_in_thread
 from trading_assets.simulator.server import ServeConfig
 from trading_assets.simulator.stream import connection, streams
-from trading_assets.simulator.stream import connection_limits as limits
 from trading_assets_tests.polling import until
 from trading_assets_tests.simulator.clients import answer, get
 from trading_assets_tests.simulator.fake_market import MINUTE, T0, FakeMarket
@@ -252,7 +252,7 @@ def test_other_paths_and_too_many_connections_are_refused(
     exchange: RunningExchange, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     assert status_of(exchange.url, "/v5/public/spot") == 404
-    monkeypatch.setattr(limits, "KEPT_MAX", 2)
+    monkeypatch.setattr(limits, "CONNECTIONS_KEPT_MAX", 2)
     with client(exchange.url) as one, client(exchange.url):
         assert status_of(exchange.url, PUBLIC) == 403
         with client(exchange.url, PRIVATE):
@@ -260,7 +260,7 @@ def test_other_paths_and_too_many_connections_are_refused(
             until(lambda: len(exchange._server.streams.clients) == 2)
             with client(exchange.url) as again:
                 assert again.ask(op="ping")["success"]
-    monkeypatch.setattr(limits, "OPENED_MAX", 4)
+    monkeypatch.setattr(limits, "CONNECTIONS_OPENED_MAX", 4)
     assert status_of(exchange.url, PUBLIC) == 403
     assert capfd.readouterr().err == ""
 
@@ -268,12 +268,12 @@ def test_other_paths_and_too_many_connections_are_refused(
 def test_openings_are_forgotten_after_a_while() -> None:
     now = 0.0
     counted = limits.ConnectionLimits(lambda: now)
-    for _ in range(limits.OPENED_MAX):
+    for _ in range(limits.CONNECTIONS_OPENED_MAX):
         assert counted.enter("a", PUBLIC) == ""
         counted.leave("a", PUBLIC)
     assert "500 connections in 300 s" in counted.enter("a", PUBLIC)
     assert counted.enter("b", PUBLIC) == ""
-    now = limits.OPENED_WITHIN_S
+    now = limits.CONNECTIONS_WINDOW_S
     assert counted.enter("a", PUBLIC) == ""
 
 

@@ -17,7 +17,7 @@ from trading_assets.core.errors import (
     NotSentError,
     OrderRejectedError,
 )
-from trading_assets.core.models import OrderStatus, Side
+from trading_assets.core.models import OrderStatus, RejectReason, Side
 from trading_assets.core.timeframes import HOUR_MS
 from trading_assets.ledger import checks, orders, signals
 from trading_assets.ledger.checks import Verdict
@@ -271,7 +271,7 @@ def test_an_order_that_filled_nothing_rejects_its_signal(sqlite: Database) -> No
     identity = add_signal(sqlite)
     bench.exchange.status_of_new = OrderStatus.CANCELLED
     report = submit_orders(bench.context)
-    assert report.rejected[identity] == "nothing was filled: cancelled, nothing on the other side of the book"
+    assert RejectReason.NO_LIQUIDITY.value in report.rejected[identity]
     assert bench.signal(identity)["status"] == "rejected"
     assert not orders.occupying(sqlite, "main")
 

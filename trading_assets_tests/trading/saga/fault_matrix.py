@@ -107,9 +107,9 @@ class _Connector(BybitExchange):
         self._loses_stops = loses_stops
         once = transport._once
 
-        def counted(method: str, params: Mapping[str, object], patience_s: float) -> tuple[dict[str, Any], int]:
+        def counted(method: str, *args: Any, **given: Any) -> tuple[dict[str, Any], int]:
             self.requests[method] += 1
-            return once(method, params, patience_s)
+            return once(method, *args, **given)
 
         transport._once = counted  # type: ignore[method-assign]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -13,6 +12,7 @@ from trading_assets.venues.toy.server import Row, ToyServer
 from trading_assets.core.candles import Candles, Funding
 from trading_assets.core.errors import AmbiguousOutcomeError, ExchangeUnavailableError, OrderRejectedError
 from trading_assets.core.models import (
+    AccountShape,
     ApiKeyInfo,
     ClosedPnl,
     ContractKind,
@@ -20,6 +20,7 @@ from trading_assets.core.models import (
     Execution,
     FillKind,
     Instrument,
+    MarginMode,
     Order,
     OrderAck,
     OrderBook,
@@ -27,8 +28,12 @@ from trading_assets.core.models import (
     OrderRequest,
     OrderStatus,
     Position,
+    PositionMode,
+    Rows,
     Side,
     Ticker,
+    Tickers,
+    Transaction,
     Wallet,
 )
 from trading_assets.core.ports import ENTRY
@@ -68,8 +73,8 @@ class ToyExchange:
     def now_ms(self) -> int:
         return int(self._read("time")["t"])
 
-    def instruments(self) -> Sequence[Instrument]:
-        return [
+    def instruments(self) -> Rows[Instrument]:
+        return Rows(
             Instrument(
                 symbol=row["inst"],
                 base_coin=row["base"],
@@ -89,7 +94,7 @@ class ToyExchange:
                 funding_interval_min=480,
             )
             for row in self._read("contracts")
-        ]
+        )
 
     def candles(self, symbol: str, timeframe: Timeframe, start_ms: int, end_ms: int) -> Candles:
         """Waves of three percent around the price of now."""
@@ -102,8 +107,8 @@ class ToyExchange:
     def funding(self, symbol: str, start_ms: int, end_ms: int) -> Funding:
         return Funding.empty()
 
-    def tickers(self) -> dict[str, Ticker]:
-        return {row["inst"]: _ticker(row) for row in self._read("quotes")}
+    def tickers(self) -> Tickers:
+        return Tickers(Rows(_ticker(row) for row in self._read("quotes")))
 
     def ticker(self, symbol: str) -> Ticker:
         return self.tickers()[symbol]
@@ -117,13 +122,23 @@ class ToyExchange:
         faults = () if "trade" in row["rights"] else ("it has not the right `trade`: give it that at Toy",)
         return ApiKeyInfo("trade" not in row["rights"], "send" in row["rights"], (row["ip"],), None, faults)
 
+    def account_shape(self, symbol: str) -> AccountShape:
+        """Toy knows one way to hold a position, and one account for all of them."""
+        return AccountShape(None, unified=True, margin_mode=MarginMode.CROSS, position_mode=PositionMode.ONE_WAY)
+
+    def set_one_way(self) -> None:
+        """It is so always."""
+
+    def set_cross_margin(self) -> None:
+        """It is so always."""
+
     def wallet(self) -> Wallet:
         row = self._read("account")
         cash, margin = Decimal(row["cash"]), Decimal(row["margin"])
         return Wallet(cash, cash, cash - margin, margin, margin / 10, Decimal(0))
 
-    def positions(self) -> Sequence[Position]:
-        return [self._position(row) for row in self._read("positions")]
+    def positions(self) -> Rows[Position]:
+        return Rows(self._position(row) for row in self._read("positions"))
 
     def position(self, symbol: str) -> Position | None:
         return next((held for held in self.positions() if held.symbol == symbol), None)
@@ -132,6 +147,8 @@ class ToyExchange:
         self._write("gear", inst=symbol, x=f"{leverage:f}")
 
     def place_order(self, request: OrderRequest) -> OrderAck:
+        if request.trigger_price is not None:
+            raise OrderRejectedError("Toy has no conditional orders")
         answer = self._write(
             "order/new",
             inst=request.symbol,
@@ -150,17 +167,24 @@ class ToyExchange:
     def order(self, symbol: str, order_id: str) -> Order | None:
         return self._find("no", order_id)
 
-    def open_orders(self, symbol: str | None = None) -> Sequence[Order]:
-        return [_order(row) for row in self._read("orders") if row["state"] == "live"]
+    def open_orders(self, symbol: str | None = None) -> Rows[Order]:
+        return Rows(_order(row) for row in self._read("orders") if row["state"] == "live")
+
+    def cancel_order(self, symbol: str, order_link_id: str) -> None:
+        """No order waits at Toy."""
 
     def set_stops(self, symbol: str, stop_loss: Decimal | None, take_profit: Decimal | None) -> None:
         self._write("stops", inst=symbol, sl=_price(stop_loss), tp=_price(take_profit))
 
-    def executions(self, start_ms: int, end_ms: int) -> Sequence[Execution]:
-        return [_execution(row) for row in self._read("deals") if start_ms <= row["t"] < end_ms]
+    def executions(self, start_ms: int, end_ms: int) -> Rows[Execution]:
+        return Rows(_execution(row) for row in self._read("deals") if start_ms <= row["t"] < end_ms)
 
-    def closed_pnl(self, start_ms: int, end_ms: int) -> Sequence[ClosedPnl]:
-        return [_closed(row) for row in self._read("rounds") if start_ms <= row["t"] < end_ms]
+    def closed_pnl(self, start_ms: int, end_ms: int) -> Rows[ClosedPnl]:
+        return Rows(_closed(row) for row in self._read("rounds") if start_ms <= row["t"] < end_ms)
+
+    def transactions(self, start_ms: int, end_ms: int) -> Rows[Transaction]:
+        """Toy keeps no log of the balance."""
+        return Rows()
 
     def close(self) -> None:
         """Nothing is held."""

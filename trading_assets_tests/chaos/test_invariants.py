@@ -9,9 +9,8 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from trading_assets.chaos.invariants import Findings
-from trading_assets.chaos.ledger_comparison import compare_all
-from trading_assets.chaos.manual_trader import Human
+from trading_assets.chaos.invariants import Findings, compare_all
+from trading_assets.chaos.manual_trader import ManualTrader
 from trading_assets.chaos.signal_source import give_signal
 from trading_assets.core.ports import Exchange
 from trading_assets.core.settings import Settings
@@ -52,7 +51,7 @@ def account(venue: RunningExchange, tmp_path_factory: pytest.TempPathFactory) ->
     venue.advance(HOUR_MS)
     held = exchange.positions()
     assert len(held) == 2
-    Human(venue.url).close(held[0])
+    ManualTrader(venue.url).close(held[0])
     reconcile(context)
     database.close()
     yield path, exchange
@@ -114,7 +113,7 @@ def test_what_differs_is_named(
 def test_a_position_that_lost_its_stop_is_named(venue: RunningExchange, account: tuple[Path, Exchange]) -> None:
     path, exchange = account
     (held,) = exchange.positions()
-    Human(venue.url).take_stops(held.symbol)
+    ManualTrader(venue.url).take_stops(held.symbol)
     findings = found(path, exchange, config(venue))
     exchange.set_stops(held.symbol, held.stop_loss, held.take_profit)
     assert [held.symbol in text for text in findings.unprotected] == [True]

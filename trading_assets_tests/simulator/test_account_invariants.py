@@ -1,4 +1,4 @@
-"""Laws of the account under random order flow: margins hold, books agree, exits fit, time may be cut anywhere."""
+"""Invariants of the account under random order flow: margins hold, books agree, exits fit, time may be cut anywhere."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class ThreePrices(FakeMarket):
 
 
 def wild(level_qty: float = 1000.0) -> FakeMarket:
-    """Enough movement and funding for liquidations among the laws."""
+    """Enough movement and funding for liquidations among the invariants."""
     return ThreePrices(level_qty=level_qty, funding=0.002, swing=0.08, minute_value=8000.0)
 
 
@@ -56,36 +56,32 @@ def picture(state: AccountState) -> dict[str, object]:
     }
 
 
-Character = dict[str, Any]
-characters = st.fixed_dictionaries(
+Setup = dict[str, Any]
+setups = st.fixed_dictionaries(
     {"hedged": st.booleans(), "bold": st.booleans(), "isolated": st.booleans(), "money": st.sampled_from([100, 5000])}
 )
 pauses = st.lists(st.integers(0, AFTER_MS), max_size=8)
 
 
 @settings(max_examples=EXAMPLES)
-@given(histories, pauses, characters)
-def test_one_jump_and_many_steps_give_the_same_fills(
-    history: list[Step], pauses: list[int], character: Character
-) -> None:
-    jump = Player(wild(), **character).play(history)
-    steps = Player(wild(), **character).play(history, pauses)
+@given(histories, pauses, setups)
+def test_one_jump_and_many_steps_give_the_same_fills(history: list[Step], pauses: list[int], setup: Setup) -> None:
+    jump = Player(wild(), **setup).play(history)
+    steps = Player(wild(), **setup).play(history, pauses)
     assert picture(steps.state) == picture(jump.state)
 
 
 @settings(max_examples=EXAMPLES)
-@given(histories, pauses, characters)
-def test_restarts_in_between_change_nothing(history: list[Step], pauses: list[int], character: Character) -> None:
-    jump = Player(wild(), **character).play(history)
-    restarted = Player(wild(), **character, restarts=True).play(history, pauses)
+@given(histories, pauses, setups)
+def test_restarts_in_between_change_nothing(history: list[Step], pauses: list[int], setup: Setup) -> None:
+    jump = Player(wild(), **setup).play(history)
+    restarted = Player(wild(), **setup, restarts=True).play(history, pauses)
     assert picture(restarted.state) == picture(jump.state)
 
 
 @settings(max_examples=EXAMPLES)
-@given(histories, characters, st.sampled_from([1000.0, 2.0]))
-def test_every_step_keeps_margins_and_exits_in_order(
-    history: list[Step], character: Character, level_qty: float
-) -> None:
+@given(histories, setups, st.sampled_from([1000.0, 2.0]))
+def test_every_step_keeps_margins_and_exits_in_order(history: list[Step], setup: Setup, level_qty: float) -> None:
     def watch(engine: AccountEngine, now: int, action: Callable[[], None]) -> None:
         exits_fit(engine)
         before, known = engine.figures(now), len(engine.state.executions)
@@ -108,7 +104,7 @@ def test_every_step_keeps_margins_and_exits_in_order(
         assert after.initial_margin <= max(after.backing, D(0)) + excess + 3 * slipped + ROUNDING
         assert after.margin_balance >= lost - slipped - ROUNDING
 
-    Player(wild(level_qty), **character, watch=watch).play(history)
+    Player(wild(level_qty), **setup, watch=watch).play(history)
 
 
 def exits_fit(engine: AccountEngine) -> None:
@@ -125,9 +121,9 @@ def exits_fit(engine: AccountEngine) -> None:
 
 
 @settings(max_examples=EXAMPLES)
-@given(histories, characters, st.sampled_from([1000.0, 2.0]))
-def test_the_books_agree(history: list[Step], character: Character, level_qty: float) -> None:
-    engine = Player(wild(level_qty), **character).play(history)
+@given(histories, setups, st.sampled_from([1000.0, 2.0]))
+def test_the_books_agree(history: list[Step], setup: Setup, level_qty: float) -> None:
+    engine = Player(wild(level_qty), **setup).play(history)
     exits_fit(engine)
     books_agree(engine)
 
@@ -189,7 +185,7 @@ def drawn(dice: random.Random, kind: str) -> Step:
     )
 
 
-def test_the_laws_are_put_to_the_test() -> None:
+def test_random_histories_reach_every_kind_of_event() -> None:
     """They would hold of an account in which nothing happens: in flow of this kind everything does."""
     seen: set[object] = set()
     for seed in range(40):

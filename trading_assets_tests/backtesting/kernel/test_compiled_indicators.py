@@ -1,4 +1,4 @@
-"""A compiled twin gives the original's numbers to the last bit, on any candles."""
+"""A compiled indicator gives the original's numbers to the last bit, on any candles; results are shared in a sweep."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trading_assets.backtesting.kernel.indicators import TWINS
+from trading_assets.backtesting.kernel.indicators import COMPILED_INDICATORS
 from trading_assets.core.candles import Funding
 from trading_assets.core.timeframes import Timeframe
 from trading_assets.strategies import alignment, indicators
@@ -35,10 +35,6 @@ CALLS: dict[str, Callable[[object, np.ndarray, np.ndarray, np.ndarray, int], obj
     "rsi": lambda of, high, low, close, period: of.rsi(close, period),
     "atr": lambda of, high, low, close, period: of.atr(high, low, close, period),
     "bollinger_moments": lambda of, high, low, close, period: of.bollinger_moments(close, period),
-    "bollinger_position": lambda of, high, low, close, period: of.bollinger_position(close, period, 1.7),
-    "rolling_max": lambda of, high, low, close, period: of.rolling_max(close, period),
-    "rolling_min": lambda of, high, low, close, period: of.rolling_min(close, period),
-    "near_level": lambda of, high, low, close, period: of.near_level(close, low, high, (0.0, 0.382, 1.0), 0.3),
 }
 
 
@@ -50,17 +46,19 @@ CALLS: dict[str, Callable[[object, np.ndarray, np.ndarray, np.ndarray, int], obj
     period=PERIODS,
     spoil=st.sampled_from(["", "flat", "hole"]),
 )
-def test_every_number_of_a_twin_is_the_originals(name: str, seed: int, bars: int, period: int, spoil: str) -> None:
+def test_every_number_of_a_compiled_indicator_is_the_originals(
+    name: str, seed: int, bars: int, period: int, spoil: str
+) -> None:
     values = series(seed, bars, spoil)
     expected = CALLS[name](indicators, *values, period)
-    with sharing(TWINS):
+    with sharing(COMPILED_INDICATORS):
         found = CALLS[name](indicators, *values, period)
     np.testing.assert_array_equal(found, expected)
 
 
 @settings(max_examples=60)
 @given(seed=st.integers(0, 2**32 - 1), bars=st.integers(1, 200), behind=st.integers(-30, 30))
-def test_alignment_knows_the_same_at_every_bar(seed: int, bars: int, behind: int) -> None:
+def test_alignment_is_the_same_inside_and_outside_of_a_sweep(seed: int, bars: int, behind: int) -> None:
     rng = np.random.default_rng(seed)
     end = START_MS + bars * Timeframe.M15.ms
     own = walk(rng, Timeframe.M15, START_MS, end, 0.01)
@@ -74,17 +72,34 @@ def test_alignment_knows_the_same_at_every_bar(seed: int, bars: int, behind: int
         lambda: alignment.funding_as_of_close(own, Funding.empty()),
     ):
         expected = call()
-        with sharing(TWINS):
+        with sharing(COMPILED_INDICATORS):
             np.testing.assert_array_equal(call(), expected)
 
 
-def test_no_twin_is_left_out() -> None:
-    assert set(TWINS) == {*CALLS, "as_of_open", "as_of_close", "funding_as_of_close"}
+PANEL_CALLS: dict[str, Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]] = {
+    "bollinger_moments": lambda high, low, close: indicators.bollinger_moments(close, 20)[1],
+    "bollinger_position": lambda high, low, close: indicators.bollinger_position(close, 20, 1.7),
+    "rolling_max": lambda high, low, close: indicators.rolling_max(close, 30),
+    "rolling_min": lambda high, low, close: indicators.rolling_min(close, 30),
+    "near_level": lambda high, low, close: indicators.near_level(close, low, high, (0.0, 0.382, 1.0), 0.3),
+}
+
+
+@pytest.mark.parametrize("name", PANEL_CALLS)
+@pytest.mark.parametrize("bars", [1, 25, 400])
+def test_an_indicator_of_several_coins_is_that_of_each(name: str, bars: int) -> None:
+    coins = [series(seed, bars, spoil) for seed, spoil in enumerate(("", "flat", "hole"))]
+    together = PANEL_CALLS[name](*(np.array(arrays) for arrays in zip(*coins, strict=True)))
+    np.testing.assert_array_equal(together, [PANEL_CALLS[name](*coin) for coin in coins])
+
+
+def test_compiled_indicators_are_those_that_are_compared() -> None:
+    assert set(COMPILED_INDICATORS) == set(CALLS)
 
 
 def test_a_result_is_computed_once_shared_read_only_and_forgotten() -> None:
     *_, close = series(1, 100, "")
-    with sharing(TWINS):
+    with sharing(COMPILED_INDICATORS):
         first = indicators.rsi(close, 14)
         assert indicators.rsi(close, 14) is first
         assert indicators.rsi(close, 15) is not first

@@ -1,4 +1,4 @@
-"""Laws of the account, over random histories: time may be cut anywhere, and the books always agree."""
+"""Invariants of the account, over random histories: time may be cut anywhere, and the books always agree."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ actions = st.lists(
 
 def play(history: list[Action], pauses: list[int], market: FakeMarket) -> AccountEngine:
     """Live through a history, looking at the account `pauses` after each action too."""
-    engine = AccountEngine(market, AccountState.opened("law", T0, {"USDT": D(5000)}))
+    engine = AccountEngine(market, AccountState.opened("random", T0, {"USDT": D(5000)}))
     now = T0
     for wait, symbol, side, steps, stop, target, reduce_only in history:
         for pause in sorted(pauses):
@@ -122,7 +122,7 @@ def test_the_books_agree(history: list[Action], level_qty: float) -> None:
 
 
 def test_a_seeded_history_touches_stops_and_targets() -> None:
-    """The laws above would hold of an account in which nothing happens: here things do."""
+    """The invariants above would hold of an account in which nothing happens: here things do."""
     history: list[Action] = [
         (MINUTE * index, "ALTUSDT", side, 20, 0.005, 0.005, False)
         for index, side in enumerate([Side.BUY, Side.SELL, Side.SELL, Side.BUY])

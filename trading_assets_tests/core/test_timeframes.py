@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 
 from trading_assets.core.errors import ConfigurationError
-from trading_assets.core.timeframes import HOUR_MS
-from trading_assets.reporting.hours import first_hour_ms, last_hour_ms
+from trading_assets.core.timeframes import HOUR_MS, first_hour_ms, last_hour_ms
 
 DAY = 1_772_409_600_000
 """2026-03-02 00:00 UTC."""

@@ -1,20 +1,20 @@
-"""Two engines must agree: stored backtests are computed again by both, and every trade and figure is compared."""
+"""Validation of backtests: a second engine must find the same trades and figures, and a profit survive double costs."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from trading_assets.backtesting.engine import Column, Engine, Trades
+from trading_assets.backtesting.engine import Column, Costs, Engine, Trades
 from trading_assets.backtesting.kernel.panel import Window
-from trading_assets.backtesting.kernel.sweep import column_of
+from trading_assets.backtesting.kernel.sweep import column_from
 from trading_assets.backtesting.metrics import Metrics
-from trading_assets.backtesting.run import costs_of, figures_of, window_start_ms
-from trading_assets.backtesting.significance import seed_of
+from trading_assets.backtesting.run import costs_from, metrics_from, window_start_ms
+from trading_assets.backtesting.significance import seed_from
 from trading_assets.core.schemas import BACKTEST_RESULTS
 from trading_assets.core.settings import Settings
 from trading_assets.core.strategy_data import DataNeeds, StrategyData
@@ -29,14 +29,17 @@ TRADE_TOLERANCE = 1e-9
 FIGURE_TOLERANCE = 1e-6
 """Relative and absolute: figures are sums over a window, which engines may add up in another order."""
 
+COST_FACTOR = 2.0
+"""By so much fee and slippage are raised: an edge that thin does not survive a busy market."""
+
 _MONEY = ("fees", "funding", "pnl")
 
-LoaderOfHour = Callable[[int], Loader]
+LoaderByHour = Callable[[int], Loader]
 
 
 @dataclass(frozen=True)
 class Difference:
-    """What two computations of one backtest do not agree on. `row` is its key, `what` names the trade or figure."""
+    """One difference of two computations of a backtest. `row` is its key, `what` names the trade or figure."""
 
     row: Mapping[str, Any]
     what: str
@@ -44,22 +47,22 @@ class Difference:
     second: str
 
 
-def draw(rows: pd.DataFrame, count: int, *, each: str | None = None) -> pd.DataFrame:
-    """At most `count` backtests that are worth a look: the same ones for the same rows, other ones every hour.
+def sample_backtests(rows: pd.DataFrame, count: int, *, each: str | None = None) -> pd.DataFrame:
+    """Draw at most `count` backtests: the same ones for the same rows, other ones every hour.
 
-    Rows that failed are left out, and those without trades as long as others have some. With `each`, `count` rows of
+    Rows that failed are excluded, and those without trades as long as others have some. With `each`, `count` rows of
     every value of that column.
     """
     sound = rows[rows["error"].isna()]
     traded = sound[sound["total_trades"] > 0]
     candidates = traded if len(traded) else sound
-    order = [seed_of(key) for key in candidates[list(BACKTEST_RESULTS.key)].itertuples(index=False, name=None)]
+    order = [seed_from(key) for key in candidates[list(BACKTEST_RESULTS.key)].itertuples(index=False, name=None)]
     shuffled = candidates.iloc[np.argsort(np.array(order, dtype=np.uint64), kind="stable")]
     return shuffled.head(count) if each is None else shuffled.groupby(each, sort=False).head(count)
 
 
-def data_of(row: Mapping[str, Any], load: LoaderOfHour) -> tuple[Strategy, StrategyData]:
-    """The strategy of a stored backtest, and what it saw.
+def data_by_row(row: Mapping[str, Any], load: LoaderByHour) -> tuple[Strategy, StrategyData]:
+    """The strategy of a stored backtest, and its data.
 
     Raises:
         StrategyError: the strategy is not known any more.
@@ -72,14 +75,14 @@ def data_of(row: Mapping[str, Any], load: LoaderOfHour) -> tuple[Strategy, Strat
     return strategy, load(hour_ms)(str(row["symbol"]), Timeframe(str(row["timeframe"])), with_costs)
 
 
-def column_of_row(row: Mapping[str, Any], load: LoaderOfHour) -> Column:
-    """The column that a stored backtest was made of. Raises as `data_of`, and whatever the strategy raises."""
-    strategy, data = data_of(row, load)
-    return column_of(strategy, data, Window.of(data, window_start_ms(int(row["hour_ms"]), data.timeframe)))
+def column_from_row(row: Mapping[str, Any], load: LoaderByHour) -> Column:
+    """The column of a stored backtest. Raises as `data_by_row`, and whatever the strategy raises."""
+    strategy, data = data_by_row(row, load)
+    return column_from(strategy, data, Window.from_data(data, window_start_ms(int(row["hour_ms"]), data.timeframe)))
 
 
-def agreement(
-    rows: pd.DataFrame, load: LoaderOfHour, engine_a: Engine, engine_b: Engine, settings: Settings
+def cross_validate(
+    rows: pd.DataFrame, load: LoaderByHour, engine_a: Engine, engine_b: Engine, settings: Settings
 ) -> list[Difference]:
     """Compute stored backtests again with two engines and compare the trades, and the second's figures with the row.
 
@@ -93,14 +96,14 @@ def agreement(
     for record in rows.to_dict("records"):
         row = {str(name): value for name, value in record.items()}
         try:
-            kept.append((row, column_of_row(row, load)))
+            kept.append((row, column_from_row(row, load)))
         except Exception as error:  # noqa: BLE001 (a user's strategy may raise anything)
             differences.append(Difference(_key(row), "backtest", "stored", f"{type(error).__name__}: {error}"))
     columns = [column for _, column in kept]
-    costs = costs_of(settings)
+    costs = costs_from(settings)
     both = (engine_a.simulate(columns, costs), engine_b.simulate(columns, costs))
     for (row, column), a, b in zip(kept, *both, strict=True):
-        figures = figures_of(b, column, settings)
+        figures = metrics_from(b, column, settings)
         found = [*_trades(a, b, costs.notional), *_figures(row, len(column.candles), figures)]
         differences += [Difference(_key(row), *one) for one in found]
     return differences
@@ -132,3 +135,30 @@ def _figures(row: Mapping[str, Any], bars: int, figures: Metrics) -> Iterator[tu
         stored = float(row[name])
         if not np.isclose(stored, value, rtol=FIGURE_TOLERANCE, atol=FIGURE_TOLERANCE):
             yield name, f"{stored:.12g}", f"{value:.12g}"
+
+
+@dataclass(frozen=True)
+class CostSensitivity:
+    """Closed trades at the costs assumed, and their PnL in USD there and at `COST_FACTOR` times fee and slippage."""
+
+    trades: int
+    pnl: float
+    pnl_at_double: float
+
+    @property
+    def survives(self) -> bool:
+        """Whether a profit stays one; what lost money before has nothing to lose."""
+        return self.pnl_at_double > 0 or self.pnl <= 0
+
+
+def at_double_costs(columns: Sequence[Column], costs: Costs, engine: Engine) -> list[CostSensitivity]:
+    """Simulate each column at single and double costs. Stops are measured from the fill, so exits may differ too."""
+    double = replace(costs, fee=costs.fee * COST_FACTOR, slippage=costs.slippage * COST_FACTOR)
+    return [
+        CostSensitivity(int(single.closed.sum()), _closed_pnl(single), _closed_pnl(doubled))
+        for single, doubled in zip(engine.simulate(columns, costs), engine.simulate(columns, double), strict=True)
+    ]
+
+
+def _closed_pnl(trades: Trades) -> float:
+    return float(trades.pnl[trades.closed].sum())
