@@ -19,6 +19,7 @@ import sqlalchemy as sa
 from trading_assets.core.errors import (
     ExchangeError,
     ExchangeFatalError,
+    OrderRejectedError,
     StorageError,
     UnreadableAnswerError,
 )
@@ -210,8 +211,11 @@ def _wallet(context: ExecutionContext) -> Wallet | None:
 
 
 def _closing_order(context: ExecutionContext, row: ClosedPnl) -> Order | None:
-    """The order of a closing. One coin's refused look-up stops nobody else."""
-    return _or_none(lambda: context.exchange.order(row.symbol, row.order_id))
+    """The order of a closing; None where the exchange refuses to tell it: one coin's refusal stops nobody else."""
+    try:
+        return context.exchange.order(row.symbol, row.order_id)
+    except OrderRejectedError:
+        return None
 
 
 def _or_none(read: Callable[[], _Found]) -> _Found | None:
