@@ -240,6 +240,9 @@ class _Round:
         if not self._refresh(row, now_ms):
             self._waiting.appendleft(row)
             return
+        if now_ms >= int(row["ttl_ms"]):  # its life ended while others were sent
+            self._report.expired += signals.expire(context.database, context.settings.account, now_ms)
+            return
         plan = plan_entry(row, self._market, self._account, context.settings, now_ms)
         if plan.refusals is not None:
             alerted = isinstance(row["reason"], str)
