@@ -185,7 +185,6 @@ def _statuses_of(play: Play) -> set[str]:
     return {status for symbol, status in play.statuses().items() if symbol.endswith("USDT")}
 
 
-@pytest.mark.xfail(strict=True, reason="issue 12: kind 13, a queue or a cut loses signals")
 def test_a_silent_cut_in_the_middle_of_an_order_is_told_and_outlived(link: tuple[Play, Relay]) -> None:
     play, relay = link
     relay.silent_at = b"POST /v5/order/create"

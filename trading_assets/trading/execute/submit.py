@@ -231,6 +231,8 @@ class _Round:
         self._collect([future for future in self._sending if future.done()])
         while self._sending and (len(self._sending) >= self._context.workers or not self._waiting):
             self._collect(wait(self._sending, return_when=FIRST_COMPLETED).done)
+        if self._waiting and self._context.ends():
+            self._report.stopped = self._report.stopped or "this process ends"
         return bool(self._waiting) and not self._report.stopped
 
     def _take_turn(self, run: Run) -> None:
