@@ -54,6 +54,11 @@ class ExchangeError(TradingAssetsError):
         super().__init__(message)
         self.code = code
 
+    @property
+    def key(self) -> str:
+        """Tells refusals apart: the same key, the same refusal."""
+        return "unknown" if self.code is None else str(self.code)
+
 
 class ExchangeUnavailableError(ExchangeError):
     """No usable answer to a *read* (network, 5xx, not JSON). Nothing can have been changed by it."""

@@ -26,13 +26,13 @@ def tell(context: ExecutionContext, error: ExchangeFatalError, *, of_order: bool
     Args:
         of_order: it was a write: that the account can be read says nothing of it.
     """
-    account, code = context.settings.account, error.code if error.code is not None else "unknown"
-    kind = f"{_ORDER if of_order else _READ} {code}"
+    account = context.settings.account
+    kind = f"{_ORDER if of_order else _READ} {error.key}"
     with context.database.write(one_at_a_time=f"refusals of {account}") as connection:
         known = risk.open_episodes(connection, account, (_READ, _ORDER))
         if kind not in known:
             risk.begin_episode(connection, account, kind, str(error), context.wall_ms())
-    if not any(one.rsplit(" ", 1)[1] == str(code) for one in known):
+    if not any(one.rsplit(" ", 1)[1] == error.key for one in known):
         context.notify("the exchange refuses the account", f"{error}. Nothing is opened until then; stops stay.")
 
 

@@ -25,6 +25,7 @@ from trading_assets.core.errors import (
 from trading_assets.core.events import Failure, TradeExecuted, TradeFailed, failure_of, record_of
 from trading_assets.core.models import OrderStatus, Side
 from trading_assets.exchange import error_mapping, parsing
+from trading_assets.ledger import signals
 from trading_assets.ledger.database import Database
 from trading_assets.trading.execute.submit import submit_orders
 from trading_assets_tests.fakes import order_link_id
@@ -80,10 +81,6 @@ def test_a_filled_order_is_told_once_to_log_human_and_page(sqlite: Database, cap
         (InsufficientBalanceError("ab not enough for new order"), Failure.BALANCE),
         (SymbolUnavailableError("This contract is not live"), Failure.SYMBOL),
         (OrderRejectedError("price out of range"), Failure.REJECTED),
-        (ExchangeFatalError("Permission denied"), Failure.ACCOUNT),
-        (ClockSkewError("the clocks differ"), Failure.CLOCK),
-        (RateLimitedError("too many"), Failure.RATE_LIMIT),
-        (NotSentError("refused"), Failure.NOT_SENT),
     ],
 )
 @pytest.mark.parametrize("call", ["place_order", "set_leverage"])
@@ -100,6 +97,25 @@ def test_an_order_that_comes_to_nothing_says_why(
     assert (event.name, event.failure, event.symbol) == ("trade_failed", failure, "BTCUSDT")
     assert str(error) in event.detail
     assert bench.told[-1][0] == f"order failed: {failure}"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [ExchangeFatalError("denied"), ClockSkewError("differ"), RateLimitedError("too many"), NotSentError("refused")],
+)
+@pytest.mark.parametrize("call", ["place_order", "set_leverage"])
+def test_a_signal_whose_order_was_certainly_not_placed_waits_for_its_life(
+    sqlite: Database, error: ExchangeError, call: str
+) -> None:
+    bench = bench_on(sqlite)
+    identity = add_signal(sqlite)
+    bench.exchange.fail(call, error, times=9)
+    context = bench.context
+    submit_orders(context)
+    assert [row["signal_id"] for row in signals.active(sqlite, "main")] == [identity]
+    bench.exchange.heal()
+    submit_orders(context)
+    assert [event.name for event in context.events][-1:] == ["trade_executed"]
 
 
 def test_an_order_that_fills_nothing_is_a_failure(sqlite: Database) -> None:

@@ -135,7 +135,6 @@ def _stand_in_or_close(context: ExecutionContext, intent: Intent, bare: Position
         raise ExchangeUnavailableError(
             f"{intent.symbol} has no stop ({why}) and no order in its place ({error}); it is tried again, and closed "
             f"{context.settings.unprotected_max_s} s after it was first seen so",
-            code=error.code,
         ) from error
     raise ExchangeUnavailableError(f"{intent.symbol} has no stop ({why}); a conditional order stands in for it")
 

@@ -53,7 +53,7 @@ class PostponedError(NotSentError):
     """
 
     def __init__(self, message: str, cause: ExchangeError) -> None:
-        super().__init__(message, code=cause.code)
+        super().__init__(message)
         self.cause = cause
 
 

@@ -8,7 +8,7 @@ from decimal import Decimal
 import pytest
 import sqlalchemy as sa
 
-from trading_assets.core.errors import ExchangeUnavailableError, OrderRejectedError
+from trading_assets.core.errors import ExchangeUnavailableError, PriceRefusedError
 from trading_assets.core.models import Side
 from trading_assets.core.timeframes import DAY_MS, HOUR_MS
 from trading_assets.ledger import account as account_ledger
@@ -202,7 +202,7 @@ def test_a_stop_that_cannot_be_set_does_not_keep_the_books_from_being_read(sqlit
     bench = opened(sqlite, "AUSDT", "BUSDT")
     bench.exchange.lose_stops("AUSDT")
     bench.exchange.close_position("BUSDT", "stop")
-    bench.exchange.fail("set_stops", OrderRejectedError("no"), times=99)
+    bench.exchange.fail("set_stops", PriceRefusedError("the price is beyond it"), times=99)
     reconcile(bench.context)
     assert sorted(account_ledger.closing_rows(sqlite, "main")["symbol"]) == ["AUSDT", "BUSDT"], (
         "one was closed for want of it"
