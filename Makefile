@@ -3,8 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-# Processes that share the tests. Each has an embedded exchange and a PostgreSQL of its own.
-WORKERS ?= 2
+# Processes that share the tests, one more than cores: a test also waits. Each has a PostgreSQL of its own.
+WORKERS ?= 3
 # Without .pyc files every import is several times slower.
 unexport PYTHONDONTWRITEBYTECODE
 

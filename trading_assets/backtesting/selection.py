@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 import pandas as pd
@@ -15,6 +16,7 @@ import pandas as pd
 from trading_assets.backtesting import metrics
 from trading_assets.backtesting.significance import deflated_sharpe
 from trading_assets.core.schemas import STRATEGY_SELECTIONS
+from trading_assets.core.settings import Settings
 from trading_assets.core.timeframes import TRADED_TIMEFRAMES
 
 _BARS_PER_YEAR = {timeframe.value: timeframe.bars_per_year for timeframe in TRADED_TIMEFRAMES}
@@ -46,6 +48,11 @@ class SignificanceLimits:
 
     min_deflated_sharpe: float | None = None
     max_p_value: float | None = None
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> Self:
+        """The filters that the settings ask for."""
+        return cls(settings.min_deflated_sharpe, settings.max_p_value)
 
 
 NO_LIMITS = SignificanceLimits()

@@ -76,6 +76,7 @@ def test_figures_that_are_off_are_not_equal() -> None:
         assert not rust.equal(work, spoiled), baselines._BY_RUST[figure]
 
 
+@pytest.mark.slow
 def test_orders_of_another_price_or_bar_are_not_the_same() -> None:
     work = backtests._walk(1, Timeframe.M60)
     sets = backtests.parameter_sets(backtests.STRATEGY, "{}")[:2]

@@ -29,6 +29,7 @@ def test_every_kind_of_request_is_measured_and_answered() -> None:
         assert stream["topics"] > 9 and stream["per_second"] > 0 and stream["server_load"] > 0, stream
 
 
+@pytest.mark.slow
 def test_the_fuzz_command_prints_its_report_and_ends_well() -> None:
     result = CliRunner().invoke(bench, ["fuzz", "--requests", "30", "--seed", "5", "--json"])
     assert result.exit_code == 0, result.output

@@ -168,7 +168,8 @@ class Cheat(NextClose):
 """
 
 
-def test_a_cheating_strategy_is_named_with_exit_code_1(tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_a_biased_strategy_is_named_with_exit_code_1(tmp_path: Path) -> None:
     package = tmp_path / "of_a_user"
     (package / "of_a_user-1.0.dist-info").mkdir(parents=True)
     (package / "cheat.py").write_text(CHEAT)

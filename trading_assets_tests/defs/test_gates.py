@@ -82,6 +82,7 @@ def test_a_coin_with_bad_candles_is_left_out_of_its_timeframe_and_the_hour_goes_
     assert symbol not in chosen or chosen[symbol] != "5m"
 
 
+@pytest.mark.slow
 def test_verdicts_run_code_and_versions_are_written_and_a_failed_check_stops_the_selection(
     small: RunningExchange,
 ) -> None:

@@ -139,6 +139,7 @@ def test_a_figure_stored_wrong_is_a_disagreement(ledger: Database) -> None:
     assert {record.data["what"] for record in check.metadata["found"].records} == {"total_pnl"}
 
 
+@pytest.mark.slow
 def test_a_wrong_production_engine_stops_the_run_before_the_selection(
     small: RunningExchange, monkeypatch: pytest.MonkeyPatch
 ) -> None:

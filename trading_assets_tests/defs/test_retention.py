@@ -96,6 +96,7 @@ def a_day_passes(folder: Path) -> None:
     connection.close()
 
 
+@pytest.mark.slow
 def test_disk_use_stops_growing_when_days_pass(instance: dg.DagsterInstance, tmp_path: Path) -> None:
     sizes, wanted = [], settings(keep_trading_runs_days=1.5)
     for _ in range(5):

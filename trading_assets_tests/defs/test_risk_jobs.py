@@ -32,6 +32,7 @@ def metadata_of(result: dg.ExecuteInProcessResult) -> dict[str, object]:
     return {name: value.value for name, value in event.step_output_data.metadata.items()}
 
 
+@pytest.mark.parametrize("either_ledger", ["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)], indirect=True)
 @pytest.mark.usefixtures("either_ledger")
 def test_the_jobs_halt_resume_and_flatten(ledger: Database, account: Exchange) -> None:  # noqa: F811
     assert run("halt", "halt_trading", reason="storm").success

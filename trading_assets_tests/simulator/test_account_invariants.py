@@ -8,6 +8,7 @@ from dataclasses import asdict
 from decimal import Decimal
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -71,6 +72,7 @@ def test_one_jump_and_many_steps_give_the_same_fills(history: list[Step], pauses
     assert picture(steps.state) == picture(jump.state)
 
 
+@pytest.mark.slow
 @settings(max_examples=EXAMPLES)
 @given(histories, pauses, setups)
 def test_restarts_in_between_change_nothing(history: list[Step], pauses: list[int], setup: Setup) -> None:

@@ -375,6 +375,7 @@ def test_a_position_opened_at_a_funding_time_pays_from_the_next_one() -> None:
     assert all(row.exec_type == "Trade" for row in account.state.executions)
 
 
+@pytest.mark.slow
 def test_a_dated_future_pays_no_funding_and_is_delivered_at_its_end() -> None:
     account = engine()
     future = account.market.contracts["BTCUSDT-30JAN26"]

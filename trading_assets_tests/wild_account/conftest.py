@@ -22,6 +22,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.parent == OPEN_SCENES.parent and f"{item.path.name}::{item.name}" in still_open:
             item.add_marker(pytest.mark.xfail(strict=True, reason="it does not end as it should yet"))
+    _leave_one_of_each_kind_quick(items)
+
+
+def _leave_one_of_each_kind_quick(items: list[pytest.Item]) -> None:
+    """A scene takes a third of a second of the processor, and there are hundreds: the rest of a module is slow."""
+    kinds: set[Path] = set()
+    for item in items:
+        if item.path.parent != Path(__file__).parent:
+            continue
+        if item.path in kinds or any(mark.name == "xfail" for mark in item.iter_markers()):
+            item.add_marker(pytest.mark.slow)
+        else:
+            kinds.add(item.path)
 
 
 @pytest.fixture

@@ -73,7 +73,7 @@ def strategy_selections(
     failed has no selection.
     """
     preset = PRESETS[settings.get().selection_preset]
-    limits = SignificanceLimits(settings.get().min_deflated_sharpe, settings.get().max_p_value)
+    limits = SignificanceLimits.from_settings(settings.get())
     hours = hours_of(context)
     blocked = checks.failed(database.get(), hours, but=asset_name(context.asset_key))
     parts, tried = list[Selection](), list[int]()

@@ -107,6 +107,7 @@ def test_neither_trading_nor_the_hour_waits_behind_backfills(queue: Queue) -> No
     assert {queue.group(run) for run in (*first, *second)} == {BACKFILL.name}
 
 
+@pytest.mark.slow
 def test_what_a_person_asks_for_fills_its_own_group_alone(queue: Queue) -> None:
     asked = [queue.ask("__ASSET_JOB") for _ in range(4)]
     strange = queue.ask("somebodys_job", **{GROUP_TAG: "express"})
