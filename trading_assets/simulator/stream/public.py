@@ -44,6 +44,8 @@ class _Channel:
     """A topic with listeners. `joining` are those who have not had their snapshot yet."""
 
     topic: str
+    since_ms: int
+    """when the topic was first asked for: candles that close from then on are told"""
     feed: Feed | None = None
     """made in the first pass: hundreds of topics may be asked for at once"""
     members: set[Connection] = field(default_factory=set)
@@ -70,7 +72,7 @@ class PublicTopics:
     def join(self, connection: Connection, topic: str) -> None:
         channel = self._channels.get(topic)
         if channel is None:
-            channel = self._channels[topic] = _Channel(topic)
+            channel = self._channels[topic] = _Channel(topic, self._venue.clock.now_ms())
         if connection not in channel.members:
             channel.joining.add(connection)
         if self._task is None or self._task.done():
@@ -101,12 +103,12 @@ class PublicTopics:
             raise Rejection(f"Invalid symbol :[{topic}]")
         return kind, option, contract
 
-    def _feed(self, topic: str) -> Feed:
+    def _feed(self, topic: str, since_ms: int) -> Feed:
         kind, option, contract = self._parts(topic)
         venue, now = self._venue, self._venue.clock.now_ms()
         match kind:
             case "kline":
-                return CandleFeed(venue, contract, option, now)
+                return CandleFeed(venue, contract, option, since_ms)
             case "orderbook":
                 return BookFeed(venue, contract, int(option), now, self._updates)
             case "tickers":
@@ -139,14 +141,18 @@ class PublicTopics:
 
     def _tell(self, channel: _Channel, now_s: float, room: int) -> int:
         """One topic's news to all who listen, and the snapshot to who has joined. Returns the number of messages."""
+        hear = set(channel.members)
         try:
-            feed = channel.feed = channel.feed or self._feed(channel.topic)
+            if channel.feed is None:
+                channel.feed = self._feed(channel.topic, channel.since_ms)
+                hear |= channel.joining
+            feed = channel.feed
             messages = feed.advance(self._venue.clock.now_ms(), now_s, room)
         except DataError as error:
             logger.warning("%s is not told: %s", channel.topic, error)
             return 0
         for text in messages:
-            for connection in tuple(channel.members):
+            for connection in hear:
                 self._outgoing(text, feed.topic, connection)
         if channel.joining:
             for text in feed.snapshot():
