@@ -12,11 +12,10 @@ from typing import Any
 
 import dagster as dg
 from celery import Celery
-from dagster_celery.make_app import make_app
-from dagster_celery.tasks import create_execute_job_task
 
 import trading_assets.definitions  # noqa: F401 (what runs need)
 from trading_assets.core.errors import ConfigurationError
+from trading_assets.defs.instance.workers.dagster_celery_private import create_execute_job_task, make_app
 from trading_assets.defs.instance.workers.launcher import WorkersRunLauncher
 from trading_assets.defs.instance.workers.queues import RESEARCH, RULES, TRADING, arrange
 from trading_assets.defs.instance.workers.task import RunTask

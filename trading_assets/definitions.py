@@ -12,7 +12,6 @@ from trading_assets.defs.checks.honesty import HONESTY_CHECKS
 from trading_assets.defs.checks.parity import live_is_explained
 from trading_assets.defs.checks.quality import candles_are_good
 from trading_assets.defs.checks.schema import schema_check
-from trading_assets.defs.io_managers.hourly_tables import HourlyTableIOManager
 from trading_assets.defs.jobs import (
     RISK_JOBS,
     parity,
@@ -39,6 +38,7 @@ from trading_assets.defs.sensors import (
     research_catch_up,
     trade_when_candles_close,
 )
+from trading_assets.defs.table_io import HourlyTableIOManager
 
 
 def build_definitions(*, resource_overrides: Mapping[str, object] | None = None) -> dg.Definitions:

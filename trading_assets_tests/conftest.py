@@ -107,7 +107,7 @@ def postgres_database(postgres_url: str, postgres_template: str) -> Iterator[Dat
 @pytest.fixture(scope="session")
 def history_template(postgres_url: str) -> Iterator[str]:
     """A database on the server with Dagster's tables and no history, to copy from."""
-    from trading_assets.defs.instance.postgres_storage import BatchedPostgresStorage  # imports dagster
+    from trading_assets.defs.instance.storage import BatchedPostgresStorage  # imports dagster
 
     name = f"empty_history_{uuid.uuid4().hex[:12]}"
     create_database(postgres_url, name)

@@ -72,7 +72,7 @@ def measure_launches(samples: int, broker: str, say: Callable[[str], None]) -> l
 
 def _measure(launcher: str, samples: int, broker: str, say: Callable[[str], None]) -> Launches:
     # Only now: it opens the Dagster instance of the environment.
-    from trading_assets.defs.run_history import RunBook  # noqa: PLC0415
+    from trading_assets.defs.run_history import RunHistory  # noqa: PLC0415
 
     namespace = f"bench-{uuid.uuid4().hex[:8]}"
     section = _LAUNCHER.format(broker=json.dumps(broker), namespace=namespace) if broker else ""
@@ -90,21 +90,21 @@ def _measure(launcher: str, samples: int, broker: str, say: Callable[[str], None
             )
         )
         worker = stack.enter_context(_worker(harness.settings.home, broker, namespace)) if broker else None
-        book = RunBook()
-        stack.callback(book.close)
+        history = RunHistory()
+        stack.callback(history.close)
 
         def cpu() -> float:
             return harness.daemon_cpu_s() + (_tree_cpu_s(worker) if worker else 0.0)
 
         deadline = time.monotonic() + PATIENCE_S
         # The first runs meet a daemon that has just started, and numba's first call.
-        while len(book.starts("trade")) < 2 and time.monotonic() < deadline:
+        while len(history.starts("trade")) < 2 and time.monotonic() < deadline:
             time.sleep(0.5)
-        passed, before = len(book.starts("trade")), cpu()
-        starts = book.starts("trade")[passed:]
+        passed, before = len(history.starts("trade")), cpu()
+        starts = history.starts("trade")[passed:]
         while len(starts) < samples and time.monotonic() < deadline:
             time.sleep(1.0)
-            starts = book.starts("trade")[passed:]
+            starts = history.starts("trade")[passed:]
         if len(starts) < samples:
             raise ExchangeUnavailableError(f"{len(starts)} of {samples} runs came within {PATIENCE_S:.0f} s")
         spent = (cpu() - before) / len(starts)

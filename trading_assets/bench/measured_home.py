@@ -16,12 +16,10 @@ from pathlib import Path
 
 import dagster as dg
 
-# A tick is stored as the daemon does it; Dagster has no other path to that.
-from dagster._core.scheduler.instigation import InstigatorType, TickData, TickStatus
-
 from trading_assets.core.settings import load_settings
 from trading_assets.core.timeframes import DAY_MS, HOUR_MS
 from trading_assets.definitions import build_definitions
+from trading_assets.defs.instance.dagster_private import InstigatorType, TickData, TickStatus
 from trading_assets.defs.partitions import key_of
 
 RUNS, TICKS = 20, 500

@@ -39,11 +39,10 @@ class Stores:
     def dagster_yaml(self, home: Path) -> str:
         """Configuration of an instance whose files are in `home`."""
         if self.history is None:
-            storage, config = "event_storage.BatchedSqliteStorage", {"base_dir": str(home / "dagster")}
+            name, config = "BatchedSqliteStorage", {"base_dir": str(home / "dagster")}
         else:
-            storage, config = "postgres_storage.BatchedPostgresStorage", {"postgres_url": self.history}
-        module, name = storage.split(".")
-        custom = {"module": f"trading_assets.defs.{module}", "class": name, "config": config}
+            name, config = "BatchedPostgresStorage", {"postgres_url": self.history}
+        custom = {"module": "trading_assets.defs.instance.storage", "class": name, "config": config}
         return json.dumps({"storage": {"custom": custom}, "telemetry": {"enabled": False}})
 
     def settings(self) -> dict[str, str]:

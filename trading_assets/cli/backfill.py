@@ -49,7 +49,7 @@ def backfill(first: str | None, last: str | None, days: int | None) -> None:
     began = time.perf_counter(), time.process_time()
     with runs.find_instance(Path.cwd()) as instance, console.status("starting the run") as status:
         for run_id, begin, of_run in runs.backfill(
-            instance, job, first_ms, last_ms, lambda entry: status.update(runs.told(entry) or status.status)
+            instance, job, first_ms, last_ms, lambda entry: status.update(runs.progress_text(entry) or status.status)
         ):
             console.print(f"run {run_id}: {of_run} hours from {iso(begin)}", highlight=False)
     wall, cpu = time.perf_counter() - began[0], time.process_time() - began[1]

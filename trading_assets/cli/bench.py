@@ -225,10 +225,10 @@ def soak(minutes: float, speed: float, dagster_url: str | None, database_url: st
     """Daemon, sensors, hourly job, session and backfills for minutes; exit code 1 if the history is not whole."""
     from trading_assets.bench import soak as soaks  # noqa: PLC0415 (imports the exchange)
     from trading_assets.bench.measurement import Stores  # noqa: PLC0415 (as above)
-    from trading_assets.defs.run_history import RunBook  # noqa: PLC0415 (imports dagster)
+    from trading_assets.defs.run_history import RunHistory  # noqa: PLC0415 (imports dagster)
 
     stores = Stores(dagster_url, database_url)
-    report = soaks.run_soak(minutes, speed, RunBook, lambda text: click.echo(text, err=True), stores)
+    report = soaks.run_soak(minutes, speed, RunHistory, lambda text: click.echo(text, err=True), stores)
     if as_json:
         click.echo(json.dumps(vars(report)))
     else:

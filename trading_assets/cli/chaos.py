@@ -57,9 +57,9 @@ def orders(kills: int, seed: int, as_json: bool) -> None:
 def day(hours: float, speed: float, seed: int, as_json: bool) -> None:
     """The whole system unattended, its processes killed at random; exit code 1 if its books differ at the end."""
     from trading_assets.chaos.day import run_day, summary  # noqa: PLC0415 (imports connector and exchange)
-    from trading_assets.defs.run_history import RunBook  # noqa: PLC0415 (imports dagster)
+    from trading_assets.defs.run_history import RunHistory  # noqa: PLC0415 (imports dagster)
 
-    report = run_day(hours, speed, seed, RunBook, lambda line: click.echo(line, err=True))
+    report = run_day(hours, speed, seed, RunHistory, lambda line: click.echo(line, err=True))
     if as_json:
         click.echo(summary(report))
     else:

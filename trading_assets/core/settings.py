@@ -261,6 +261,15 @@ class Settings(BaseSettings):
         description="What becomes of a stop or target that a person has changed: keep leaves a tighter stop and puts a "
         "looser one back; restore puts both levels of the signal back.",
     )
+    unprotected_max_s: int = Field(
+        120,
+        ge=0,
+        description="A position that has lost its stop, and gets neither that nor an order in its place, is closed "
+        "after so long, s.",
+    )
+    min_days_to_delivery: float = Field(
+        3.0, ge=0, description="No entry in a contract that is settled within so many days."
+    )
     cooldown_after_stop_s: int = Field(900, ge=0, description="No entry in a symbol for so long after its stop.")
     max_stops_in_a_row: int = Field(
         5, ge=1, description="After so many stops in a row in the whole account, no entry for a while ..."

@@ -1,6 +1,6 @@
-"""A range of hours researched in this process, as runs of the job `research` that the UI shows like any other.
+"""Researches a range of hours in this process, as runs of the job `research` that the UI shows like any other.
 
-What `trading-assets backfill` calls. Which hours a person means and what is printed, the command says.
+The command `trading-assets backfill` calls this; it decides which hours, and what is printed.
 """
 
 from __future__ import annotations
@@ -12,15 +12,10 @@ from pathlib import Path
 
 import dagster as dg
 
-# `execute_in_process` keeps the rows of every asset until the run ends: half a gigabyte for a month. A run that the
-# daemon launches is executed by this function, which keeps none; Dagster has no other path to it.
-from dagster._core.definitions.job_base import InMemoryJob
-from dagster._core.execution.api import execute_run
-from dagster._core.execution.job_execution_result import JobExecutionResult
-
 from trading_assets.core.errors import ConfigurationError, DataError
 from trading_assets.core.timeframes import HOUR_MS
 from trading_assets.defs.instance.concurrency_groups import BACKFILL, RESEARCH
+from trading_assets.defs.instance.dagster_private import InMemoryJob, execute_run
 from trading_assets.defs.partitions import hourly, key_of
 
 HOURS_OF_A_RUN = 30 * 24
@@ -39,20 +34,20 @@ def research_range(
     follow: Follow,
     *,
     raise_on_error: bool = True,
-) -> JobExecutionResult:
-    """One run of so many hours, as the schedule asks for an hour and the UI's backfill for a range.
+) -> dg.JobExecutionResult:
+    """One run of `hours` hours, with the tags that the schedule gives an hour and the UI's backfill a range.
 
     Args:
-        follow: told of every event as it happens.
+        follow: called with every event as it happens.
     """
     first, last = key_of(first_ms), key_of(first_ms + (hours - 1) * HOUR_MS)
     tags = {"dagster/asset_partition_range_start": first, "dagster/asset_partition_range_end": last}
     if hours == 1:
         tags = {"dagster/partition": first}
     # The schedule's hour does not wait for it.
-    lane = RESEARCH if hours == 1 else BACKFILL
+    group = RESEARCH if hours == 1 else BACKFILL
     run = instance.create_run_for_job(
-        job, run_id=str(uuid.uuid4()), run_config=_QUIET, tags={**job.tags, **lane.tags, **tags}
+        job, run_id=str(uuid.uuid4()), run_config=_QUIET, tags={**job.tags, **group.tags, **tags}
     )
     instance.add_event_listener(run.run_id, follow)
     return execute_run(InMemoryJob(job), run, instance, raise_on_error=raise_on_error)
@@ -64,7 +59,7 @@ def backfill(
     """Research the hours from `first_ms` to `last_ms` (starts of hours, UTC ms), the oldest run first.
 
     Yields:
-        Of each run that has ended well: its id, its first hour, and how many hours it has written.
+        Of each run that succeeded: its id, its first hour, and how many hours it has written.
 
     Raises:
         DataError: a run failed; what it had written before stays.
@@ -80,8 +75,8 @@ def backfill(
         yield result.run_id, begin, hours
 
 
-def told(entry: dg.EventLogEntry) -> str | None:
-    """What an event tells a person who waits: the step that began, or a line of its log; None where nothing."""
+def progress_text(entry: dg.EventLogEntry) -> str | None:
+    """What an event means to a person who waits: the step that began, or a line of its log; None for other events."""
     event = entry.dagster_event
     if event is None:
         return entry.user_message.strip() or None
@@ -111,8 +106,8 @@ def find_instance(folder: Path) -> dg.DagsterInstance:
     return dg.DagsterInstance.get()
 
 
-def _why(result: JobExecutionResult) -> str:
-    """The first step that failed and the words of the error that began it."""
+def _why(result: dg.JobExecutionResult) -> str:
+    """The first step that failed, and the message of the error that caused it."""
     failures = result.get_step_failure_events()
     if not failures:
         return "a blocking check has failed, see its page in the UI"

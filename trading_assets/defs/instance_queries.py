@@ -1,4 +1,4 @@
-"""What schedules and sensors look at before they decide: runs in progress and newest writes. No decisions."""
+"""What schedules and sensors ask Dagster's instance before they decide: runs in progress, newest materialisations."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import dagster as dg
 
 from trading_assets.core.timeframes import TRADED_TIMEFRAMES
-from trading_assets.defs.instance.concurrency_groups import BACKFILL, LANE
-from trading_assets.defs.instance.processes import is_gone
+from trading_assets.defs.instance.concurrency_groups import BACKFILL, GROUP_TAG
+from trading_assets.defs.instance.processes import process_has_ended
 from trading_assets.defs.ops.session import SERVES
 from trading_assets.defs.partitions import hour_of, key_of
 from trading_assets.trading.automation import SESSIONS_LOOKED_AT, SessionRun
@@ -18,16 +18,17 @@ BACKTEST_KEYS = [dg.AssetKey(["backtest_results", timeframe.value]) for timefram
 SELECTION_KEY = dg.AssetKey("strategy_selections")
 
 TRADING_JOBS = frozenset({"trade", "reconcile", "halt", "reduce", "resume", "flatten", "retention"})
-"""Jobs that write no hour of research; any other, a backfill's unnamed one too, may."""
+"""Jobs that write no hour of research. Any other job may, and so may the unnamed job of a backfill in the UI."""
 
-_LOOKED_AFTER = frozenset({"trade", "reconcile"})
+_WITH_OWN_SENSOR = frozenset({"trade", "reconcile"})
+"""Jobs whose own sensors end their dead runs."""
 
-PARTITION = "dagster/partition"
+PARTITION_TAG = "dagster/partition"
 
 RECENT_HOURS = 6
-"""Hours behind now that the every-minute look covers."""
+"""Hours before now that the every-minute schedule selects again."""
 
-_ALIVE = [
+_UNFINISHED = [
     dg.DagsterRunStatus.QUEUED,
     dg.DagsterRunStatus.NOT_STARTED,
     dg.DagsterRunStatus.STARTING,
@@ -39,18 +40,18 @@ _LAUNCHED = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.Dagst
 
 
 def in_progress(instance: dg.DagsterInstance, *job_names: str) -> bool:
-    """Whether a run of one of the jobs is queued or running; a backfill of a job is not: the newest hour goes on."""
+    """Whether a run of one of the jobs is queued or running. Backfills do not count: the newest hour goes on."""
 
-    def alive(name: str, **tags: str) -> int:
-        return instance.get_runs_count(dg.RunsFilter(job_name=name, statuses=_ALIVE, tags=tags))
+    def unfinished(name: str, **tags: str) -> int:
+        return instance.get_runs_count(dg.RunsFilter(job_name=name, statuses=_UNFINISHED, tags=tags))
 
-    return any(alive(name) > alive(name, **{LANE: BACKFILL.name}) for name in job_names)
+    return any(unfinished(name) > unfinished(name, **{GROUP_TAG: BACKFILL.name}) for name in job_names)
 
 
 def sessions(instance: dg.DagsterInstance, job_name: str) -> list[SessionRun]:
-    """Runs of the job that have not ended, as Dagster knows it."""
+    """The runs of the job that have not ended, as Dagster knows it."""
     now = time.time()
-    records = instance.get_run_records(dg.RunsFilter(job_name=job_name, statuses=_ALIVE))
+    records = instance.get_run_records(dg.RunsFilter(job_name=job_name, statuses=_UNFINISHED))
     return [
         SessionRun(
             record.dagster_run.run_id, record.dagster_run.tags.get(SERVES), now - record.create_timestamp.timestamp()
@@ -59,7 +60,7 @@ def sessions(instance: dg.DagsterInstance, job_name: str) -> list[SessionRun]:
     ]
 
 
-def failed_ago_s(instance: dg.DagsterInstance, job_name: str) -> list[float]:
+def seconds_since_failures(instance: dg.DagsterInstance, job_name: str) -> list[float]:
     """Seconds since each of the newest runs of the job failed, the newest first, up to the first that did not."""
     ago = []
     for record in instance.get_run_records(dg.RunsFilter(job_name=job_name), limit=SESSIONS_LOOKED_AT):
@@ -69,33 +70,35 @@ def failed_ago_s(instance: dg.DagsterInstance, job_name: str) -> list[float]:
     return ago
 
 
-def failures(instance: dg.DagsterInstance, run: dg.DagsterRun) -> int:
-    """How many runs have failed in a row up to this failed one, of its hour where it has one, else of its job."""
-    partition = run.tags.get(PARTITION)
+def consecutive_failures(instance: dg.DagsterInstance, run: dg.DagsterRun) -> int:
+    """The number of runs that failed in a row up to this failed one: of its hour where it has one, else of its job."""
+    partition = run.tags.get(PARTITION_TAG)
     if partition is None:
-        return max(len(failed_ago_s(instance, run.job_name)), 1)
-    filters = dg.RunsFilter(job_name=run.job_name, tags={PARTITION: partition}, statuses=[dg.DagsterRunStatus.FAILURE])
+        return max(len(seconds_since_failures(instance, run.job_name)), 1)
+    filters = dg.RunsFilter(
+        job_name=run.job_name, tags={PARTITION_TAG: partition}, statuses=[dg.DagsterRunStatus.FAILURE]
+    )
     return max(instance.get_runs_count(filters), 1)
 
 
-def tries(instance: dg.DagsterInstance, job_name: str, hour_ms: int) -> int:
-    """How many runs of an hour there were, whatever became of them."""
-    return instance.get_runs_count(dg.RunsFilter(job_name=job_name, tags={PARTITION: key_of(hour_ms)}))
+def attempts(instance: dg.DagsterInstance, job_name: str, hour_ms: int) -> int:
+    """The number of runs that an hour has had, whatever their outcome."""
+    return instance.get_runs_count(dg.RunsFilter(job_name=job_name, tags={PARTITION_TAG: key_of(hour_ms)}))
 
 
-def end_dead(instance: dg.DagsterInstance, *job_names: str) -> None:
-    """Let runs end in Dagster whose processes are gone: killed together with what looks after them.
+def fail_runs_without_process(instance: dg.DagsterInstance, *job_names: str) -> None:
+    """Report runs as failed whose processes are gone.
 
-    The code server reports a run whose process it has seen end; one that died with it would be in progress for ever,
-    and nothing of its lane would be started again.
+    The code server reports a run whose process it has seen end. A run that was killed together with the code server
+    would be in progress for ever, and would keep its place in its concurrency group.
 
     Args:
-        job_names: runs of these jobs; without any, of all others than the two whose own sensors ask for them.
+        job_names: runs of these jobs; without any, runs of all jobs but the two whose own sensors do this for them.
     """
     for run in instance.get_runs(dg.RunsFilter(statuses=_LAUNCHED)):
-        asked = run.job_name in job_names if job_names else run.job_name not in _LOOKED_AFTER
-        if asked and is_gone(instance, run.run_id):
-            # A run that has just ended says so before its process ends.
+        concerned = run.job_name in job_names if job_names else run.job_name not in _WITH_OWN_SENSOR
+        if concerned and process_has_ended(instance, run.run_id):
+            # A run reports its end before its process ends.
             now = instance.get_run_by_id(run.run_id)
             if now is not None and now.status in _LAUNCHED:
                 instance.report_run_failed(now, "its process is gone")
@@ -107,14 +110,16 @@ def has_ended(instance: dg.DagsterInstance, run_id: str) -> bool:
     return run is not None and run.is_finished
 
 
-def report_dead(instance: dg.DagsterInstance, run_id: str) -> None:
-    """Let a run end in Dagster whose process has ended: it would keep its place in the queue for ever."""
+def fail_run_without_lease(instance: dg.DagsterInstance, run_id: str) -> None:
+    """Report a session as failed whose process has ended: it would keep its place in the queue for ever."""
     run = instance.get_run_by_id(run_id)
     if run is not None and not run.is_finished:
         instance.report_run_failed(run, "its process is gone: it does not hold the lease on trading any more")
 
 
-def latest_writes(instance: dg.DagsterInstance, keys: Sequence[dg.AssetKey], hours_ms: Sequence[int]) -> dict[int, int]:
+def latest_materializations(
+    instance: dg.DagsterInstance, keys: Sequence[dg.AssetKey], hours_ms: Sequence[int]
+) -> dict[int, int]:
     """Newest storage id of a materialisation of any of the assets, by hour; hours without one are absent."""
     partitions = {key_of(hour) for hour in hours_ms}
     writes: dict[int, int] = {}
@@ -126,8 +131,8 @@ def latest_writes(instance: dg.DagsterInstance, keys: Sequence[dg.AssetKey], hou
     return writes
 
 
-def research_now(instance: dg.DagsterInstance, *, but: str) -> bool:
-    """Whether a run that may read old candles is queued or running; `but` does not count."""
-    records = instance.get_run_records(dg.RunsFilter(statuses=_ALIVE))
+def research_in_progress(instance: dg.DagsterInstance, *, excluding: str) -> bool:
+    """Whether a run that may read old candles is queued or running, the run `excluding` apart."""
+    records = instance.get_run_records(dg.RunsFilter(statuses=_UNFINISHED))
     runs = [record.dagster_run for record in records]
-    return any(run.run_id != but and run.job_name not in TRADING_JOBS for run in runs)
+    return any(run.run_id != excluding and run.job_name not in TRADING_JOBS for run in runs)

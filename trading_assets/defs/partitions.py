@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Protocol
 
 import dagster as dg
 
@@ -22,11 +21,6 @@ daily = dg.DailyPartitionsDefinition(start_date=load_settings().partitions_start
 def day_key_of(day_ms: int) -> str:
     """The partition key of the day that starts at `day_ms`."""
     return to_datetime(day_ms).strftime(DAY_FORMAT)
-
-
-class _PartitionedContext(Protocol):
-    @property
-    def partition_keys(self) -> list[str]: ...
 
 
 def hour_of(partition_key: str) -> int:

@@ -1,4 +1,4 @@
-"""Small pictures for asset metadata, as SVG inside Markdown. No numbers are computed here but bin counts."""
+"""Charts for asset metadata, as SVG inside Markdown. Bins are counted here; nothing else is computed."""
 
 from __future__ import annotations
 
@@ -54,10 +54,10 @@ def lines(series: Mapping[str, Sequence[float]], axis: Sequence[str], *, title: 
         )
         thick = 2 if name == next(iter(drawn)) else 1.2
         parts.append(f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="{thick}"/>')
-        told = f"{name} {values[-1]:+.2f}"
+        label_text = f"{name} {values[-1]:+.2f}"
         x = _WIDTH - _MARGIN - legend
-        parts.append(f'<text x="{x}" y="30" text-anchor="end" fill="{colour}">{escape(told)}</text>')
-        legend += 7 * len(told) + 10
+        parts.append(f'<text x="{x}" y="30" text-anchor="end" fill="{colour}">{escape(label_text)}</text>')
+        legend += 7 * len(label_text) + 10
     ends = f'<text x="{_MARGIN}" y="{_HEIGHT - 8}">{escape(axis[0])}</text>'
     ends += f'<text x="{_WIDTH - _MARGIN}" y="{_HEIGHT - 8}" text-anchor="end">{escape(axis[-1])}</text>'
     return _picture(title, ends + "".join(parts))

@@ -1,4 +1,4 @@
-"""What Dagster's instance knows of runs, in plain values: for trials that may not import Dagster."""
+"""The history of runs in Dagster's instance, as plain values for benches and chaos trials."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import dagster as dg
 
-from trading_assets.defs.instance.processes import is_gone, process_of
+from trading_assets.defs.instance.processes import process_has_ended, process_of_run
 
 _ONCE = ("PIPELINE_ENQUEUED", "PIPELINE_STARTING", "PIPELINE_START", "PIPELINE_SUCCESS")
 _STEP_START, _STEP_SUCCESS = "STEP_START", "STEP_SUCCESS"
@@ -16,14 +16,14 @@ _FROM_OUTSIDE = "This run has been marked as failed from outside"
 
 
 @dataclass(frozen=True)
-class Start:
+class RunStart:
     """Seconds that a run waited in Dagster's queue, and from its launch to its first step."""
 
     queued_s: float
     launched_s: float
 
 
-class RunBook:
+class RunHistory:
     """The runs of the instance that `DAGSTER_HOME` names."""
 
     def __init__(self) -> None:
@@ -31,16 +31,16 @@ class RunBook:
         self._pids: dict[str, int] = {}
 
     def pid_of(self, run_id: str) -> int | None:
-        """Process of a run that is there and lives."""
+        """Process id of a run whose process lives."""
         if run_id not in self._pids:
-            found = process_of(self._instance, run_id)
+            found = process_of_run(self._instance, run_id)
             if found is None:
                 return None
             self._pids[run_id] = found[0]
-        return None if is_gone(self._instance, run_id) else self._pids[run_id]
+        return None if process_has_ended(self._instance, run_id) else self._pids[run_id]
 
-    def working(self, *jobs: str) -> list[int]:
-        """Processes of the jobs' runs that live."""
+    def live_pids(self, *jobs: str) -> list[int]:
+        """Process ids of the jobs' runs whose processes live."""
         found = []
         for job in jobs:
             runs = self._instance.get_runs(dg.RunsFilter(job_name=job, statuses=[dg.DagsterRunStatus.STARTED]))
@@ -63,10 +63,10 @@ class RunBook:
         """Failed runs by job and reason."""
         found: Counter[str] = Counter()
         for run in self._instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE])):
-            found[f"{run.job_name}: {self._why(run.run_id)}"] += 1
+            found[f"{run.job_name}: {self._failure_reason(run.run_id)}"] += 1
         return dict(found.most_common())
 
-    def _why(self, run_id: str) -> str:
+    def _failure_reason(self, run_id: str) -> str:
         steps = self._instance.get_records_for_run(run_id, of_type=dg.DagsterEventType.STEP_FAILURE, limit=1).records
         for record in steps:
             event = record.event_log_entry.dagster_event
@@ -77,13 +77,13 @@ class RunBook:
                 return _short(error.message)
         for record in self._instance.get_records_for_run(run_id, of_type=dg.DagsterEventType.RUN_FAILURE).records:
             event = record.event_log_entry.dagster_event
-            told = (event.message if event is not None else None) or record.event_log_entry.message
-            # What Dagster's code server says of a run whose process it saw end.
-            return "its process was killed" if told.startswith(_FROM_OUTSIDE) else _short(told)
+            text = (event.message if event is not None else None) or record.event_log_entry.message
+            # Dagster's code server reports so a run whose process it saw end.
+            return "its process was killed" if text.startswith(_FROM_OUTSIDE) else _short(text)
         return "no reason"
 
-    def starts(self, job: str) -> list[Start]:
-        """How long the job's runs took to begin that came to a step, the oldest first."""
+    def starts(self, job: str) -> list[RunStart]:
+        """How long the job's runs took to begin, oldest first; runs that began no step are left out."""
         found = []
         kinds = (
             dg.DagsterEventType.PIPELINE_ENQUEUED,
@@ -97,22 +97,26 @@ class RunBook:
             ]
             if all(firsts):
                 enqueued, launched, stepped = (records[0].event_log_entry.timestamp for records in firsts)
-                found.append(Start(launched - enqueued, stepped - launched))
+                found.append(RunStart(launched - enqueued, stepped - launched))
         return found
 
     def events(self) -> int:
         """Number of events in Dagster's log, ticks not among them."""
         return sum(len(self._instance.all_logs(run.run_id)) for run in self._instance.get_runs())
 
-    def lost(self) -> list[str]:
-        """A sentence for each run whose history is not whole.
+    def inconsistencies(self) -> list[str]:
+        """A sentence for each run whose history is incomplete.
 
         Numbers and times of its events have to go up; a run that succeeded has begun and ended once, has ended every
         step that it began, and has materialised what it planned, each hour once.
         """
-        return [f"{run.job_name} {run.run_id}: {what}" for run in self._instance.get_runs() for what in self._lost(run)]
+        return [
+            f"{run.job_name} {run.run_id}: {what}"
+            for run in self._instance.get_runs()
+            for what in self._inconsistencies(run)
+        ]
 
-    def _lost(self, run: dg.DagsterRun) -> Iterator[str]:
+    def _inconsistencies(self, run: dg.DagsterRun) -> Iterator[str]:
         records = self._instance.get_records_for_run(run.run_id).records
         numbers = [record.storage_id for record in records]
         if numbers != sorted(set(numbers)):
@@ -126,7 +130,7 @@ class RunBook:
                 yield f"{counted[kind]} times {kind}, expected once"
         if counted[_STEP_START] != counted[_STEP_SUCCESS]:
             yield f"{counted[_STEP_START]} steps began, {counted[_STEP_SUCCESS]} succeeded"
-        planned, made = Counter[str](), Counter[str]()
+        planned, materialized = Counter[str](), Counter[str]()
         for event in events:
             if event is None or event.asset_key is None:
                 continue
@@ -135,9 +139,9 @@ class RunBook:
                 hours = subset.get_partition_keys() if subset is not None else [event.partition]
                 planned.update(f"{event.asset_key.to_user_string()} {hour or ''}" for hour in hours)
             elif event.event_type is dg.DagsterEventType.ASSET_MATERIALIZATION:
-                made[f"{event.asset_key.to_user_string()} {event.partition or ''}"] += 1
-        # Signals are materialised as they are found: nobody has planned them.
-        wrong = [what for what in planned | made if what in planned and made[what] != planned[what]]
+                materialized[f"{event.asset_key.to_user_string()} {event.partition or ''}"] += 1
+        # Signals are materialised as they are found, without a plan.
+        wrong = [what for what in planned | materialized if what in planned and materialized[what] != planned[what]]
         if wrong:
             yield f"{len(wrong)} materialisations are not as planned, such as {sorted(wrong)[0]}"
 

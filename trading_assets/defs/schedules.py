@@ -6,7 +6,7 @@ from trading_assets.core.errors import TradingAssetsError
 from trading_assets.core.schemas import STRATEGY_SELECTIONS
 from trading_assets.core.settings import load_settings
 from trading_assets.core.timeframes import DAY_MS, HOUR_MS, MINUTE_MS, floor_ms, iso, to_ms
-from trading_assets.defs import instance_queries as looking
+from trading_assets.defs import instance_queries
 from trading_assets.defs.jobs import parity, performance, reports, research, retention, select
 from trading_assets.defs.partitions import day_key_of, key_of
 from trading_assets.defs.resources import DatabaseResource, ExchangeResource, SettingsResource
@@ -48,11 +48,11 @@ def research_hourly(context: dg.ScheduleEvaluationContext, exchange: ExchangeRes
 def selection_every_minute(context: dg.ScheduleEvaluationContext) -> list[dg.RunRequest] | dg.SkipReason:
     instance = context.instance
     newest = floor_ms(to_ms(context.scheduled_execution_time), HOUR_MS) - HOUR_MS
-    hours = [newest - back * HOUR_MS for back in range(looking.RECENT_HOURS)]
+    hours = [newest - back * HOUR_MS for back in range(instance_queries.RECENT_HOURS)]
     decision = decide_selection(
-        backtest_writes=looking.latest_writes(instance, looking.BACKTEST_KEYS, hours),
-        selection_writes=looking.latest_writes(instance, [looking.SELECTION_KEY], hours),
-        run_in_progress=looking.in_progress(instance, research.name, select.name),
+        backtest_writes=instance_queries.latest_materializations(instance, instance_queries.BACKTEST_KEYS, hours),
+        selection_writes=instance_queries.latest_materializations(instance, [instance_queries.SELECTION_KEY], hours),
+        run_in_progress=instance_queries.in_progress(instance, research.name, select.name),
     )
     if isinstance(decision, Skip):
         return dg.SkipReason(decision.reason)

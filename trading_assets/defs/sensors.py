@@ -1,4 +1,4 @@
-"""The sensors: each looks, asks a pure decision of `trading.automation`, and wraps the answer."""
+"""The sensors. Each reads the state, lets `trading.automation` decide, and returns the decision as Dagster's."""
 
 import json
 
@@ -7,7 +7,7 @@ import dagster as dg
 from trading_assets.core.errors import TradingAssetsError
 from trading_assets.core.settings import load_settings
 from trading_assets.core.timeframes import HOUR_MS, floor_ms, local_ms
-from trading_assets.defs import instance_queries as looking
+from trading_assets.defs import instance_queries
 from trading_assets.defs.jobs import reconcile, research, trade
 from trading_assets.defs.partitions import key_of
 from trading_assets.defs.resources import (
@@ -51,18 +51,20 @@ def research_catch_up(context: dg.SensorEvaluationContext, exchange: ExchangeRes
     except TradingAssetsError as error:
         return dg.SkipReason(f"the exchange cannot be read: {error}")
     newest = floor_ms(now_ms, HOUR_MS) - HOUR_MS
-    hours = [newest - back * HOUR_MS for back in range(looking.RECENT_HOURS)]
-    looking.end_dead(context.instance)
+    hours = [newest - back * HOUR_MS for back in range(instance_queries.RECENT_HOURS)]
+    instance_queries.fail_runs_without_process(context.instance)
     tried = json.loads(context.cursor) if context.cursor else []
     decision = decide_research(
         now_ms=now_ms,
-        selected_hours=looking.latest_writes(context.instance, [looking.SELECTION_KEY], hours),
+        selected_hours=instance_queries.latest_materializations(
+            context.instance, [instance_queries.SELECTION_KEY], hours
+        ),
         # The hourly schedule's own try counts, too.
         tried_hours=[
             *tried,
-            *[newest] * (looking.tries(context.instance, research.name, newest) - tried.count(newest)),
+            *[newest] * (instance_queries.attempts(context.instance, research.name, newest) - tried.count(newest)),
         ],
-        run_in_progress=looking.in_progress(context.instance, research.name),
+        run_in_progress=instance_queries.in_progress(context.instance, research.name),
     )
     if isinstance(decision, Skip):
         return dg.SkipReason(decision.reason)
@@ -73,7 +75,7 @@ def research_catch_up(context: dg.SensorEvaluationContext, exchange: ExchangeRes
 
 
 def _trade_interval_s() -> int:
-    """The daemon looks every five seconds: each time for a candle, every second time whether a session lives."""
+    """The daemon evaluates sensors every five seconds: each time for a candle, every second time for a session."""
     return 2 if load_settings().trade_mode == "once" else 9
 
 
@@ -92,14 +94,14 @@ def trade_when_candles_close(
     database: DatabaseResource,
     exchange: ExchangeResource,
 ) -> dg.RunRequest | dg.SkipReason:
-    record, configured = database.get(), settings.get()
-    looking.end_dead(context.instance, trade.name)
+    ledger, configured = database.get(), settings.get()
+    instance_queries.fail_runs_without_process(context.instance, trade.name)
     try:
-        selected = newest_selection(record)
+        selected = newest_selection(ledger)
         if configured.trade_mode == "session":
-            return _session(context, record, configured.account, selected)
+            return _session(context, ledger, configured.account, selected)
         now_ms = exchange.market_data().now_ms()
-        waiting = len(signals.active(record, configured.account))
+        waiting = len(signals.active(ledger, configured.account))
     except TradingAssetsError as error:
         return dg.SkipReason(f"cannot look: {error}")
     decision = decide_trade(
@@ -107,7 +109,7 @@ def trade_when_candles_close(
         timeframes=selected.rows["timeframe"] if selected is not None else (),
         handled_ms=int(context.cursor or 0),
         waiting_signals=waiting,
-        run_in_progress=looking.in_progress(context.instance, trade.name),
+        run_in_progress=instance_queries.in_progress(context.instance, trade.name),
     )
     if isinstance(decision, Skip):
         return dg.SkipReason(decision.reason)
@@ -116,21 +118,21 @@ def trade_when_candles_close(
 
 
 def _session(
-    context: dg.SensorEvaluationContext, record: Database, account: str, selected: Selected | None
+    context: dg.SensorEvaluationContext, ledger: Database, account: str, selected: Selected | None
 ) -> dg.RunRequest | dg.SkipReason:
-    trader = trader_of(record, account, wall_ms=local_ms())
-    if trader is not None and looking.has_ended(context.instance, trader.run):
+    trader = trader_of(ledger, account, wall_ms=local_ms())
+    if trader is not None and instance_queries.has_ended(context.instance, trader.run):
         trader = None  # killed: its successor gets ready while the lease runs out
     decision = decide_session(
         selected=selected.key if selected is not None else None,
         trader=trader,
-        runs=looking.sessions(context.instance, trade.name),
-        failed_ago_s=looking.failed_ago_s(context.instance, trade.name),
+        runs=instance_queries.sessions(context.instance, trade.name),
+        failed_ago_s=instance_queries.seconds_since_failures(context.instance, trade.name),
     )
     if isinstance(decision, Skip):
         return dg.SkipReason(decision.reason)
     for run_id in decision.dead:
-        looking.report_dead(context.instance, run_id)
+        instance_queries.fail_run_without_lease(context.instance, run_id)
     return dg.RunRequest(tags={"trading_assets/reason": decision.reason})
 
 
@@ -147,18 +149,18 @@ def reconcile_books(
     database: DatabaseResource,
     exchange: ExchangeResource,
 ) -> dg.RunRequest | dg.SkipReason:
-    record, account = database.get(), settings.get().account
-    looking.end_dead(context.instance, reconcile.name)
+    ledger, account = database.get(), settings.get().account
+    instance_queries.fail_runs_without_process(context.instance, reconcile.name)
     try:
-        occupied = orders.occupying(record, account)
+        occupied = orders.occupying(ledger, account)
         unresolved = [intent for intent in occupied if intent.status in orders.UNRESOLVED]
         decision = decide_reconcile(
             now_ms=exchange.market_data().now_ms(),
-            reconciled_ms=account_ledger.reconciled_until_ms(record, account),
+            reconciled_ms=account_ledger.reconciled_until_ms(ledger, account),
             open_positions=len(occupied) - len(unresolved),
             unresolved=len(unresolved),
-            run_in_progress=looking.in_progress(context.instance, reconcile.name),
-            failed_ago_s=looking.failed_ago_s(context.instance, reconcile.name),
+            run_in_progress=instance_queries.in_progress(context.instance, reconcile.name),
+            failed_ago_s=instance_queries.seconds_since_failures(context.instance, reconcile.name),
         )
     except TradingAssetsError as error:
         return dg.SkipReason(f"cannot look: {error}")
@@ -170,14 +172,14 @@ def reconcile_books(
 @dg.run_failure_sensor(
     default_status=dg.DefaultSensorStatus.RUNNING,
     description="Notifies of failed runs, with job and error: of each of three tries, and that no further one follows. "
-    "More failures in a row are told of when one has succeeded in between.",
+    "Further failures in a row are notified of after a run has succeeded in between.",
 )
 def notify_of_failed_runs(context: dg.RunFailureSensorContext, notifier: NotifierResource) -> None:
     run, messenger = context.dagster_run, notifier.get()
     text = failure_text(
         run.job_name,
         context.failure_event.message or "no message",
-        tries=looking.failures(context.instance, run),
+        tries=instance_queries.consecutive_failures(context.instance, run),
     )
     if text is not None:
         messenger.notify(*text)

@@ -63,21 +63,27 @@ def reserve(database: Database, intent: Intent, *, max_open: int, wall_ms: int, 
         .where(entry_signals.c.signal_id == intent.signal_id, entry_signals.c.status == signals.ACTIVE)
         .values(status=signals.EXECUTING, order_link_id=intent.order_link_id, reason=None)
     )
-    record = sa.insert(order_intents).values(
-        order_link_id=intent.order_link_id,
-        signal_id=intent.signal_id,
-        account=intent.account,
-        symbol=intent.symbol,
-        side=intent.side.value,
-        qty=intent.qty,
-        stop_loss=intent.stop_loss,
-        take_profit=intent.take_profit,
-        leverage=intent.leverage,
-        status=INTENT,
-        open_slot=_slot(intent),
-        created_ms=intent.created_ms,
-        updated_ms=intent.created_ms,
-        touched_wall_ms=intent.touched_wall_ms,
+    row = {
+        "order_link_id": intent.order_link_id,
+        "signal_id": intent.signal_id,
+        "account": intent.account,
+        "symbol": intent.symbol,
+        "side": intent.side.value,
+        "qty": intent.qty,
+        "stop_loss": intent.stop_loss,
+        "take_profit": intent.take_profit,
+        "leverage": intent.leverage,
+        "status": INTENT,
+        "open_slot": _slot(intent),
+        "created_ms": intent.created_ms,
+        "updated_ms": intent.created_ms,
+        "touched_wall_ms": intent.touched_wall_ms,
+    }
+    # Its signal was put back: what was certainly not sent has its next turn under the same id.
+    again = (
+        sa.update(order_intents)
+        .where(order_intents.c.order_link_id == intent.order_link_id, order_intents.c.status == ABANDONED)
+        .values(**row, order_id=None, reason=None)
     )
     try:
         with database.write(one_at_a_time=f"orders of {intent.account}") as connection:
@@ -89,7 +95,8 @@ def reserve(database: Database, intent: Intent, *, max_open: int, wall_ms: int, 
                 return False
             if connection.execute(claim).rowcount != 1:
                 return False
-            connection.execute(record)
+            if connection.execute(again).rowcount != 1:
+                connection.execute(sa.insert(order_intents).values(**row))
             _record(connection, intent.order_link_id, INTENT, None, intent.created_ms)
     except sa.exc.IntegrityError:
         return False
@@ -142,6 +149,16 @@ def unresolved(database: Database, account: str) -> list[Intent]:
         sa.select(order_intents)
         .where(order_intents.c.account == account, order_intents.c.status.in_(UNRESOLVED))
         .order_by(order_intents.c.created_ms, order_intents.c.order_link_id),
+    )
+
+
+def unprotected(database: Database, account: str) -> list[Intent]:
+    """Return the intents whose position was seen without its stop, and not with it since."""
+    return _intents(
+        database,
+        sa.select(order_intents)
+        .where(order_intents.c.account == account, order_intents.c.unprotected_since_ms.is_not(None))
+        .order_by(order_intents.c.unprotected_since_ms, order_intents.c.order_link_id),
     )
 
 

@@ -12,6 +12,7 @@ from trading_assets.ledger.database import Database
 from trading_assets.ledger.tables import risk_events, risk_states
 
 _GATE, _OPEN = "gate ", "open"
+_ENDED = "ended"
 
 
 class RiskState(StrEnum):
@@ -26,11 +27,13 @@ class RiskState(StrEnum):
 
 
 class Cause(StrEnum):
-    """What changed the state: a person, or a limit."""
+    """What changed the state: a person, a limit, or a position without its stop."""
 
     COMMAND = "command"
     DRAWDOWN = "drawdown"
     DAILY_LOSS = "daily loss"
+    UNPROTECTED = "unprotected"
+    """A position has lost its stop and cannot be given one; it ends by itself."""
 
 
 @dataclass(frozen=True)
@@ -147,3 +150,29 @@ def add_gate_event(connection: sa.Connection, account: str, gate: str, found: st
     connection.execute(
         sa.insert(risk_events).values(account=account, kind=_GATE + gate, detail=found or _OPEN, time_ms=time_ms)
     )
+
+
+def open_episodes(connection: sa.Connection, account: str, prefixes: Sequence[str]) -> set[str]:
+    """Return the kinds of episodes, of those that begin with one of these words, that have not ended."""
+    newest = (
+        sa.select(sa.func.max(risk_events.c.event_id))
+        .where(
+            risk_events.c.account == account,
+            sa.or_(*(risk_events.c.kind.startswith(prefix, autoescape=True) for prefix in prefixes)),
+        )
+        .group_by(risk_events.c.kind)
+    )
+    rows = connection.execute(
+        sa.select(risk_events.c.kind).where(risk_events.c.event_id.in_(newest), risk_events.c.detail != _ENDED)
+    ).scalars()
+    return set(rows)
+
+
+def begin_episode(connection: sa.Connection, account: str, kind: str, detail: str, time_ms: int) -> None:
+    """Record that an episode has begun."""
+    connection.execute(sa.insert(risk_events).values(account=account, kind=kind, detail=detail, time_ms=time_ms))
+
+
+def end_episode(connection: sa.Connection, account: str, kind: str, time_ms: int) -> None:
+    """Record that an episode has ended."""
+    begin_episode(connection, account, kind, _ENDED, time_ms)

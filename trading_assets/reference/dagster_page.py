@@ -14,7 +14,7 @@ import dagster as dg
 from trading_assets.core.schemas import ENTRY_SIGNALS
 from trading_assets.core.timeframes import TRADED_TIMEFRAMES
 from trading_assets.definitions import build_definitions
-from trading_assets.defs.instance.concurrency_groups import LANE
+from trading_assets.defs.instance.concurrency_groups import GROUP_TAG
 from trading_assets.defs.table_io import has_table, table_of
 from trading_assets.reference import markdown
 
@@ -25,7 +25,7 @@ exchange and off elsewhere (`TRADING_ASSETS_AUTOMATION`). A family has one asset
 """
 
 _GATES = "A failed blocking check stops its run, the selection of its hours, and their orders: [gates](../gates.md)."
-_ALONE = "Runs of the same lane wait for each other as `dagster.yaml` says."
+_ALONE = "Runs of the same concurrency group wait for each other as `dagster.yaml` says."
 _LAUNCHPAD = "Configuration of a run started by hand: `ops: {OP: {config: {FIELD: VALUE}}}` in the **Launchpad**."
 
 
@@ -44,7 +44,7 @@ def build() -> str:
             markdown.table(["check", "of", "blocking", "question"], _checks(definitions)),
             "## Jobs",
             _ALONE,
-            markdown.table(["job", "lane", "what it does"], map(_job, definitions.jobs or ())),
+            markdown.table(["job", "concurrency group", "what it does"], map(_job, definitions.jobs or ())),
             "### Launchpad",
             _LAUNCHPAD,
             markdown.table(["job", "op", "field", "default", "meaning"], _launchpad(definitions)),
@@ -131,7 +131,7 @@ def _checks(definitions: dg.Definitions) -> Iterator[Sequence[str]]:
 
 
 def _job(job: Any) -> Sequence[str]:
-    return markdown.literal(job.name), str(job.tags.get(LANE, "")), job.description or ""
+    return markdown.literal(job.name), str(job.tags.get(GROUP_TAG, "")), job.description or ""
 
 
 def _launchpad(definitions: dg.Definitions) -> Iterator[Sequence[str]]:

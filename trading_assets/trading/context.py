@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from trading_assets.core.events import TradeEvent, TradeExecuted, record_of
-from trading_assets.core.models import Instrument
+from trading_assets.core.models import Instrument, Rows
 from trading_assets.core.ports import Exchange
 from trading_assets.core.settings import Settings
 from trading_assets.core.timeframes import local_ms
@@ -34,6 +34,7 @@ class ContractCache:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._listed: dict[str, Instrument] = {}
+        self._unreadable: Rows[Instrument] = Rows()
         self._read_wall_ms: int | None = None
 
     def get(self, exchange: Exchange, symbols: set[str], wall_ms: int) -> Mapping[str, Instrument]:
@@ -45,9 +46,20 @@ class ContractCache:
         with self._lock:
             fresh = self._read_wall_ms is not None and 0 <= wall_ms - self._read_wall_ms < CONTRACTS_AGE_MS
             if not fresh or not symbols <= self._listed.keys():
-                self._listed = {instrument.symbol: instrument for instrument in exchange.instruments()}
+                found = exchange.instruments()
+                self._listed = {instrument.symbol: instrument for instrument in found}
+                self._unreadable = Rows((), found.unreadable)
                 self._read_wall_ms = wall_ms
             return self._listed
+
+    def may_hide(self, symbol: str) -> bool:
+        """Whether a contract may be among the rows that could not be read."""
+        return self._unreadable.may_hide(symbol)
+
+    def forget(self) -> None:
+        """Read the contracts again next time: a refusal says that they have changed."""
+        with self._lock:
+            self._read_wall_ms = None
 
 
 @dataclass(frozen=True)
@@ -76,11 +88,27 @@ class ExecutionContext:
     contracts: ContractCache = field(default_factory=ContractCache)
     events: deque[TradeEvent] = field(default_factory=lambda: deque(maxlen=EVENTS_KEPT))
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "notify", _Messenger(self.notify))
+
     def publish(self, event: TradeEvent) -> None:
         """Log an event as one JSON object, keep it for the page of the run, and notify of it."""
         _log.info("%s", json.dumps(record_of(event)))
         self.events.append(event)
         self.notify(*_message(event))
+
+
+class _Messenger:
+    """A messenger whose errors stop no order and no pass: they are logged."""
+
+    def __init__(self, notify: Notify) -> None:
+        self._notify: Notify = notify._notify if isinstance(notify, _Messenger) else notify
+
+    def __call__(self, title: str, body: str) -> None:
+        try:
+            self._notify(title, body)
+        except Exception:  # noqa: BLE001 (a messenger may raise anything)
+            _log.exception("nobody was told: %s: %s", title, body)
 
 
 def _message(event: TradeEvent) -> tuple[str, str]:

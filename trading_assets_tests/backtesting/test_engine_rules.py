@@ -318,6 +318,7 @@ def test_importing_the_engine_does_not_import_vectorbt() -> None:
     assert found.stdout.strip() == "[]"
 
 
+@pytest.mark.slow
 def test_the_first_simulation_of_a_process_compiles_nothing() -> None:
     code = (
         "import time\n"

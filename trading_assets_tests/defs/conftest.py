@@ -13,7 +13,7 @@ from trading_assets.core.schemas import HOURLY_TABLES
 from trading_assets.core.settings import load_settings
 from trading_assets.core.timeframes import HOUR_MS
 from trading_assets.definitions import build_definitions
-from trading_assets.defs.instance.event_batches import BATCH_SIZE_VARIABLE
+from trading_assets.defs.instance.storage import BATCH_SIZE_VARIABLE
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.partitions import read_partitions
 from trading_assets.simulator.clock import ClockMode, ClockSpec

@@ -16,7 +16,7 @@ from trading_assets.defs.checks.honesty import AGREES, NO_LOOK_AHEAD, SURVIVES, 
 from trading_assets.defs.checks.parity import EXPLAINED
 from trading_assets.defs.checks.quality import QUALITY
 from trading_assets.defs.checks.schema import CHECK_NAME
-from trading_assets.defs.instance.run_queue import LaneRunCoordinator
+from trading_assets.defs.instance.concurrency_groups import ConcurrencyGroupRunCoordinator
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -152,7 +152,7 @@ def test_every_job_and_op_says_what_it_does() -> None:
 def test_the_instance_configurations_are_valid(installation: dg.DagsterInstance) -> None:
     limits = installation.get_concurrency_config().run_queue_config
     assert limits is not None and {limit["value"] for limit in limits.tag_concurrency_limits} >= {"trade", "backfill"}
-    assert isinstance(installation.run_coordinator, LaneRunCoordinator)
+    assert isinstance(installation.run_coordinator, ConcurrencyGroupRunCoordinator)
     assert not installation.telemetry_enabled
     assert installation.run_monitoring_enabled
     assert installation.run_monitoring_start_timeout_seconds == 60

@@ -60,7 +60,7 @@ def test_the_jobs_halt_resume_and_flatten(ledger: Database, account: Exchange) -
     ]
 
 
-def test_a_persons_command_waits_for_no_lane_of_trading() -> None:
+def test_a_persons_command_does_not_wait_for_trading() -> None:
     for job in RISK_JOBS:
-        assert job.tags["trading_assets/lane"] == "risk" and int(job.tags["dagster/priority"]) > 0
+        assert job.tags["trading_assets/concurrency_group"] == "risk" and int(job.tags["dagster/priority"]) > 0
         assert job.description

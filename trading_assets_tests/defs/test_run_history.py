@@ -1,11 +1,11 @@
-"""What the run book finds in a history that is not whole."""
+"""What the run history finds in a history that is not whole."""
 
 import dagster as dg
 import pytest
 import sqlalchemy as sa
 from dagster._core.storage.event_log.schema import SqlEventLogStorageTable
 
-from trading_assets.defs.run_history import RunBook
+from trading_assets.defs.run_history import RunHistory
 
 HOURS = dg.HourlyPartitionsDefinition(start_date="2026-01-01-00:00", end_date="2026-01-02-00:00", timezone="UTC")
 RANGE = {
@@ -28,9 +28,9 @@ UNQUEUED = {"0 times PIPELINE_ENQUEUED, expected once", "0 times PIPELINE_STARTI
 
 
 def found(instance: dg.DagsterInstance) -> set[str]:
-    book = RunBook()
-    texts = {text.split(": ", 1)[1] for text in book.lost()}
-    book.close()
+    history = RunHistory()
+    texts = {text.split(": ", 1)[1] for text in history.inconsistencies()}
+    history.close()
     return texts
 
 

@@ -151,6 +151,7 @@ def search(secrets: set[str], home: Path, told: str) -> dict[str, list[str]]:
     return found
 
 
+@pytest.mark.slow
 def test_nothing_secret_is_left_after_runs_full_of_errors(
     scene: Scene, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -77,6 +77,7 @@ def until(condition: Callable[[], Any]) -> Any:
     return value
 
 
+@pytest.mark.parametrize("either_ledger", ["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)], indirect=True)
 def test_two_runs_by_hand_one_trades_the_other_says_why_not_and_a_cancel_ends_it_cleanly(
     installation: dg.DagsterInstance, venue: RunningExchange, ledger: Database
 ) -> None:

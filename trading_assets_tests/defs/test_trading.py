@@ -17,7 +17,7 @@ from trading_assets.core.schemas import STRATEGY_SELECTIONS
 from trading_assets.core.settings import load_settings
 from trading_assets.core.timeframes import HOUR_MS, MINUTE_MS, floor_ms
 from trading_assets.definitions import build_definitions
-from trading_assets.defs import instance_queries as looking
+from trading_assets.defs import instance_queries
 from trading_assets.defs.ops.trade import submit_orders
 from trading_assets.defs.resources import default_resources
 from trading_assets.ledger import account as account_ledger
@@ -248,13 +248,13 @@ def test_the_minute_schedule_selects_again_only_after_a_newer_backtest(tmp_path:
 
     with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
         assert "no recent hour" in (tick(instance).skip_message or "")
-        write(instance, looking.BACKTEST_KEYS[0])
-        write(instance, looking.SELECTION_KEY)
+        write(instance, instance_queries.BACKTEST_KEYS[0])
+        write(instance, instance_queries.SELECTION_KEY)
         assert "no backtest is newer" in (tick(instance).skip_message or "")
-        write(instance, looking.BACKTEST_KEYS[3])
+        write(instance, instance_queries.BACKTEST_KEYS[3])
         requests = tick(instance).run_requests or []
         assert [request.partition_key for request in requests] == ["2026-03-02-01:00"]
-        write(instance, looking.SELECTION_KEY)
+        write(instance, instance_queries.SELECTION_KEY)
         assert not tick(instance).run_requests
 
 
@@ -302,7 +302,7 @@ def test_a_signal_that_breaks_its_schema_is_never_executed(
 
 def test_failures_are_counted_by_hour_where_there_are_hours_and_in_a_row_elsewhere() -> None:
     def ended(instance: dg.DagsterInstance, job: str, status: dg.DagsterRunStatus, hour: str | None) -> dg.DagsterRun:
-        tags = {} if hour is None else {looking.PARTITION: hour}
+        tags = {} if hour is None else {instance_queries.PARTITION_TAG: hour}
         run = dg.DagsterRun(job_name=job, run_id=str(uuid.uuid4()), status=status, tags=tags)
         instance.add_run(run)
         return run
@@ -312,6 +312,6 @@ def test_failures_are_counted_by_hour_where_there_are_hours_and_in_a_row_elsewhe
         for hour in ("2026-03-02-00:00", "2026-03-02-01:00", "2026-03-02-01:00"):
             last = ended(instance, "research", failed, hour)
         ended(instance, "research", good, "2026-03-02-01:00")
-        assert looking.failures(instance, last) == 2
-        assert looking.tries(instance, "research", HOUR) == 3
-        assert looking.failures(instance, ended(instance, "reconcile", failed, None)) == 1
+        assert instance_queries.consecutive_failures(instance, last) == 2
+        assert instance_queries.attempts(instance, "research", HOUR) == 3
+        assert instance_queries.consecutive_failures(instance, ended(instance, "reconcile", failed, None)) == 1

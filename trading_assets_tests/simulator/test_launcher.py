@@ -116,6 +116,7 @@ def test_the_account_survives_sigkill_and_the_next_start_resumes_it(home: Path) 
     until(lambda: not (settings.simulator_home / SERVER_INFO).exists())
 
 
+@pytest.mark.slow
 def test_an_idle_exchange_stops_by_itself(home: Path) -> None:
     settings = settings_of(home, simulator_idle_stop_s=2.0)
     url = ensure_running(settings)

@@ -1,4 +1,4 @@
-"""Checks that backtests are honest: strategies do not cheat, two engines agree, profits survive higher costs.
+"""Checks that backtests are free of bias: no look-ahead, enough warm-up, two engines agree, profits survive costs.
 
 Each takes a deterministic sample of what the run wrote. One step does it for all timeframes: vectorbt costs seconds in
 a process that has not loaded it yet, and every step costs some.
@@ -30,8 +30,7 @@ from trading_assets.core.settings import Settings
 from trading_assets.core.strategy_data import DataNeeds, StrategyData
 from trading_assets.core.timeframes import TRADED_TIMEFRAMES, Timeframe, as_of_ms, iso
 from trading_assets.defs import metadata as md
-from trading_assets.defs.checks.hours import NOTHING_YET, hours_to_check
-from trading_assets.defs.checks.verdicts import remembered
+from trading_assets.defs.checks.hours import NOTHING_YET, hours_to_check, record_verdicts
 from trading_assets.defs.partitions import key_of
 from trading_assets.defs.resources import CandleStoreResource, DatabaseResource, SettingsResource
 from trading_assets.defs.table_io import rows_of, table_of
@@ -39,7 +38,7 @@ from trading_assets.ledger.database import Database
 from trading_assets.ledger.partitions import read_partitions
 from trading_assets.market.loading import Loader, hour_loader, max_prices_by_symbol, with_max_prices
 from trading_assets.market.store import CandleStore
-from trading_assets.strategies import bias_checks as honesty
+from trading_assets.strategies import bias_checks
 
 AGREES = "agrees_with_vectorbt"
 NO_LOOK_AHEAD = "no_look_ahead"
@@ -67,8 +66,8 @@ class _Judged:
     """A backtest of the sample and what both checks of its strategy found."""
 
     row: dict[str, object]
-    look_ahead: honesty.Verdict
-    warm_up: honesty.Verdict
+    look_ahead: bias_checks.Verdict
+    warm_up: bias_checks.Verdict
 
 
 def _specs(name: str, description: str) -> list[dg.AssetCheckSpec]:
@@ -91,7 +90,7 @@ def engines_agree(
 ) -> Iterable[dg.AssetCheckResult]:
     """`agrees_with_vectorbt` of each timeframe."""
     found = _agreement(context, settings.get(), database.get(), candle_store.get())
-    yield from remembered(context, database.get(), found)
+    yield from record_verdicts(context, database.get(), found)
 
 
 def _agreement(
@@ -116,8 +115,8 @@ def _agreement(
                 "backtests": len(sample),
                 "trades": int(sample["total_trades"].sum()),
                 "differences": len(found),
-                "sample": md.table(_told(sample[[*_KEY, "total_trades", "total_pnl"]])),
-                "found": md.table(_told(pd.DataFrame(map(_difference, found)))),
+                "sample": md.table(_readable(sample[[*_KEY, "total_trades", "total_pnl"]])),
+                "found": md.table(_readable(pd.DataFrame(map(_difference, found)))),
             },
         )
 
@@ -140,7 +139,7 @@ def strategies_are_honest(
     context: dg.AssetCheckExecutionContext, database: DatabaseResource, candle_store: CandleStoreResource
 ) -> Iterable[dg.AssetCheckResult]:
     """`no_look_ahead` and `warm_up_suffices` of each timeframe."""
-    yield from remembered(context, database.get(), _honesty(context, database.get(), candle_store.get()))
+    yield from record_verdicts(context, database.get(), _honesty(context, database.get(), candle_store.get()))
 
 
 def _honesty(
@@ -255,11 +254,11 @@ def _judge(sample: pd.DataFrame, store: CandleStore) -> Iterator[_Judged]:
             strategy, data = data_by_row(row, lambda hour_ms: hour_loader(store, hour_ms))
             yield _Judged(
                 row,
-                honesty.look_ahead(strategy, data, seed=seed, signals=SIGNALS, others=OTHERS),
-                honesty.warm_up(strategy, data, seed=seed),
+                bias_checks.look_ahead(strategy, data, seed=seed, signals=SIGNALS, others=OTHERS),
+                bias_checks.warm_up(strategy, data, seed=seed),
             )
         except Exception as error:  # noqa: BLE001 (a user's strategy may raise anything)
-            failed = honesty.failed(as_of_ms(int(str(row["hour_ms"]))), error)
+            failed = bias_checks.failed(as_of_ms(int(str(row["hour_ms"]))), error)
             yield _Judged(row, failed, failed)
 
 
@@ -297,14 +296,14 @@ def _verdict(key: dg.AssetKey, name: str, backtests: pd.DataFrame, judged: Seque
     )
 
 
-def _told(rows: pd.DataFrame) -> pd.DataFrame:
-    """Rows that begin with the key of a backtest, as a person reads it."""
+def _readable(rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows whose first columns are the key of a backtest, with readable hours and parameters."""
     if rows.empty:
         return rows
     parameters = [md.changed_parameters(*both) for both in zip(rows["strategy"], rows["parameters"], strict=True)]
     hours = [key_of(int(hour)) for hour in rows["hour_ms"]]
-    told = rows.assign(hour_ms=hours, parameters=parameters).rename(columns={"hour_ms": "hour"})
-    return told.drop(columns="timeframe")
+    shown = rows.assign(hour_ms=hours, parameters=parameters).rename(columns={"hour_ms": "hour"})
+    return shown.drop(columns="timeframe")
 
 
 def _difference(found: Difference) -> dict[str, object]:

@@ -7,8 +7,7 @@ import pandas as pd
 import pandera.errors
 
 from trading_assets.core.schemas import Table
-from trading_assets.defs.checks.hours import NOTHING_YET, hours_to_check
-from trading_assets.defs.checks.verdicts import remembered
+from trading_assets.defs.checks.hours import NOTHING_YET, hours_to_check, record_verdicts
 from trading_assets.defs.partitions import key_of
 from trading_assets.defs.resources import DatabaseResource
 from trading_assets.defs.table_io import rows_of, table_of
@@ -100,6 +99,6 @@ def schema_check(key: dg.AssetKey) -> dg.AssetChecksDefinition:
             description=found.description,
             metadata={"hours": f"{key_of(hours[0])} .. {key_of(hours[-1])}", **found.metadata},
         )
-        return next(remembered(context, store, [result]))
+        return next(record_verdicts(context, store, [result]))
 
     return check

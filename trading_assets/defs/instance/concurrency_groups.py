@@ -1,25 +1,34 @@
-"""The lanes of the run queue: what waits for what, and who comes first. `dagster.yaml` holds their limits.
+"""The concurrency groups of the run queue: which run waits for which, and which comes first.
 
-Every run is in one lane (`run_queue` sees to it), and there is a place for each run that the lanes let through, so no
-lane can take another's. A run waits for runs of its own lane alone.
+Every run is in one group, which its tag names; `dagster.yaml` holds the limits of the groups. The queue has a place for
+each run that the limits let through, so a run waits for runs of its own group alone.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
-LANE = "trading_assets/lane"
-"""Tag by which `dagster.yaml` limits the runs of a lane."""
+import dagster as dg
 
-PRIORITY = "dagster/priority"
-BACKFILL_ID = "dagster/backfill"
+GROUP_TAG = "trading_assets/concurrency_group"
+"""Tag by which `dagster.yaml` limits the runs of a group."""
+
+OLD_GROUP_TAG = "trading_assets/lane"
+"""What the tag was called. A `dagster.yaml` that limits by this one still works."""
+
+PRIORITY_TAG = "dagster/priority"
+BACKFILL_TAG = "dagster/backfill"
 """Tag of every run of a backfill, by Dagster itself."""
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Lane:
-    """A lane: at most `limit` runs at once; a higher priority is launched first."""
+class ConcurrencyGroup:
+    """At most `limit` runs at once; a higher priority is launched first."""
 
     name: str
     priority: int
@@ -27,45 +36,70 @@ class Lane:
 
     @property
     def tags(self) -> dict[str, str]:
-        """Tags of a job, or of a run, in this lane."""
-        return {LANE: self.name, PRIORITY: str(self.priority)}
+        """Tags of a job, or of a run, in this group."""
+        return {GROUP_TAG: self.name, PRIORITY_TAG: str(self.priority)}
 
 
-RISK = Lane("risk", 100, 3)
+RISK = ConcurrencyGroup("risk", 100, 3)
 """A person's command: halt, reduce, resume, flatten."""
 
-TRADE = Lane("trade", 50, 2)
+TRADE = ConcurrencyGroup("trade", 50, 2)
 """A session and its successor. Which of them may send orders, a lease in the ledger decides."""
 
-RECONCILE = Lane("reconcile", 40, 1)
-RESEARCH = Lane("research", 30, 1)
+RECONCILE = ConcurrencyGroup("reconcile", 40, 1)
+RESEARCH = ConcurrencyGroup("research", 30, 1)
 """The newest hour, and selecting it again."""
 
-MANUAL = Lane("manual", 10, 2)
-"""What a person materialises in the UI, and any other run without a lane."""
+MANUAL = ConcurrencyGroup("manual", 10, 2)
+"""What a person materialises in the UI, and any other run without a group."""
 
-DAILY = Lane("daily", 0, 1)
-"""Looks back, reports, deletion of what is old."""
+DAILY = ConcurrencyGroup("daily", 0, 1)
+"""Parity, reports, retention."""
 
-BACKFILL = Lane("backfill", -10, 1)
+BACKFILL = ConcurrencyGroup("backfill", -10, 1)
 
-LANES = (RISK, TRADE, RECONCILE, RESEARCH, MANUAL, DAILY, BACKFILL)
-PLACES = sum(lane.limit for lane in LANES)
-"""Runs at once, in all lanes together."""
+GROUPS = (RISK, TRADE, RECONCILE, RESEARCH, MANUAL, DAILY, BACKFILL)
+MAX_CONCURRENT_RUNS = sum(group.limit for group in GROUPS)
 
-_NAMES = frozenset(lane.name for lane in LANES)
+_NAMES = frozenset(group.name for group in GROUPS)
 
 
 def missing_tags(tags: Mapping[str, str]) -> dict[str, str]:
-    """Tags that a run lacks to be in its lane, or has from a lane that is not its own; none when all is well.
+    """Tags that a run lacks to be in its group, or has from a group that is not its own; none when all is well.
 
-    A backfill of a job carries the tags of that job, and is in the lane of backfills all the same. A priority that a
-    person gave to a run without a lane stays.
+    A backfill of a job carries the tags of that job, and is in the group of backfills all the same. A priority that a
+    person gave to a run without a group stays.
     """
-    if BACKFILL_ID in tags:
+    if BACKFILL_TAG in tags:
         wanted = BACKFILL.tags
-    elif tags.get(LANE) in _NAMES:
+    elif tags.get(GROUP_TAG) in _NAMES:
         return {}
     else:
-        wanted = {**MANUAL.tags, **{name: tags[name] for name in (PRIORITY,) if name in tags}}
+        wanted = {**MANUAL.tags, **{name: tags[name] for name in (PRIORITY_TAG,) if name in tags}}
     return {name: value for name, value in wanted.items() if tags.get(name) != value}
+
+
+class ConcurrencyGroupRunCoordinator(dg.QueuedRunCoordinator):
+    """Stock queue; a run is put into its group before it is queued, whoever asked for it. `dagster.yaml` names it.
+
+    With stock alone, what is materialised in the UI has no tag of ours and fills every place, and a backfill of a job
+    has the tags of that job.
+    """
+
+    def submit_run(self, context: dg.SubmitRunContext) -> dg.DagsterRun:
+        """See Dagster's."""
+        run = context.dagster_run
+        tags = missing_tags(run.tags)
+        if self._limits_by_old_tag:
+            tags[OLD_GROUP_TAG] = tags.get(GROUP_TAG, run.tags.get(GROUP_TAG, ""))
+        if tags and run.status is dg.DagsterRunStatus.NOT_STARTED:
+            self._instance.add_run_tags(run.run_id, tags)
+        return super().submit_run(context)
+
+    @cached_property
+    def _limits_by_old_tag(self) -> bool:
+        limits = self._instance.get_concurrency_config().run_queue_config
+        old = limits is not None and any(limit["key"] == OLD_GROUP_TAG for limit in limits.tag_concurrency_limits)
+        if old:
+            _log.warning("dagster.yaml limits runs by the tag %s: write %s instead", OLD_GROUP_TAG, GROUP_TAG)
+        return old

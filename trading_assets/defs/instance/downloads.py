@@ -1,7 +1,7 @@
-"""Files that the UI hands out: a browser opens no `file://` link of an http page, so a report needs another way.
+"""Files that the UI serves: a browser opens no `file://` link of an http page.
 
-Dagster's webserver serves the directory of captured logs below `/logs`. A file is put there beside the logs of its run,
-so the link works wherever the UI does, through a tunnel or a proxy too, and both go when retention deletes the run.
+Dagster's webserver serves the directory of captured logs below `/logs`. A file is linked there beside the logs of its
+run. The link works wherever the UI does, also through a tunnel or a proxy, and retention deletes the file with the run.
 """
 
 from __future__ import annotations
@@ -13,12 +13,11 @@ from urllib.parse import quote, urlsplit
 
 import dagster as dg
 
-# The manager that dagster.yaml names; of all managers the only one whose files the webserver hands out as they are.
-from dagster._core.storage.local_compute_log_manager import LocalComputeLogManager
+from trading_assets.defs.instance.dagster_private import LocalComputeLogManager
 
 
 def offer(instance: dg.DagsterInstance, run_id: str, file: Path, ui_url: str) -> str | None:
-    """Let the UI hand out a file of a run.
+    """Let the UI serve a file of a run as a download.
 
     Args:
         file: its content must not change in place afterwards; replacing or deleting it leaves the offered one alone.

@@ -1,16 +1,16 @@
-"""In which process of this machine a run lives, and whether it still does."""
+"""The process of a run on this machine, and whether it has ended."""
 
 from __future__ import annotations
 
 import dagster as dg
 import psutil
 
-_STARTS_BEFORE_S = 2.0
-"""Clocks of process table and event log may differ by so much."""
+_CLOCK_TOLERANCE_S = 2.0
+"""The clocks of process table and event log may differ by this many seconds."""
 
 
-def process_of(instance: dg.DagsterInstance, run_id: str) -> tuple[int, float] | None:
-    """Process id of a run, and when its event said so (Unix seconds); None before it has started."""
+def process_of_run(instance: dg.DagsterInstance, run_id: str) -> tuple[int, float] | None:
+    """The process id of a run and the time of the event that has it (Unix seconds); None before the run has started."""
     found = instance.get_records_for_run(run_id, of_type=dg.DagsterEventType.ENGINE_EVENT, ascending=False).records
     for record in found:
         event = record.event_log_entry.dagster_event
@@ -20,18 +20,18 @@ def process_of(instance: dg.DagsterInstance, run_id: str) -> tuple[int, float] |
     return None
 
 
-def is_gone(instance: dg.DagsterInstance, run_id: str) -> bool:
-    """Whether a run's process has ended; False where that cannot be told: not started, or launched elsewhere."""
+def process_has_ended(instance: dg.DagsterInstance, run_id: str) -> bool:
+    """Whether the process of a run has ended; False for a run that has not started or runs on another machine."""
     if not isinstance(instance.run_launcher, dg.DefaultRunLauncher):
         return False
-    found = process_of(instance, run_id)
+    found = process_of_run(instance, run_id)
     if found is None:
         return False
-    pid, said_at = found
+    pid, reported_at = found
     try:
         process = psutil.Process(pid)
-        # The number may have gone to another process since.
-        return process.status() == psutil.STATUS_ZOMBIE or process.create_time() > said_at + _STARTS_BEFORE_S
+        # The system may have given the process id to a younger process.
+        return process.status() == psutil.STATUS_ZOMBIE or process.create_time() > reported_at + _CLOCK_TOLERANCE_S
     except psutil.NoSuchProcess:
         return True
     except psutil.AccessDenied:

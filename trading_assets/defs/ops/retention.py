@@ -12,7 +12,7 @@ from pydantic import Field
 
 from trading_assets.core.settings import Settings
 from trading_assets.core.timeframes import DAY_MS, TRADED_TIMEFRAMES
-from trading_assets.defs import instance_queries as looking
+from trading_assets.defs import instance_queries
 from trading_assets.defs import metadata as md
 from trading_assets.defs.resources import CandleStoreResource, DatabaseResource, ExchangeResource, SettingsResource
 from trading_assets.ledger import retention
@@ -49,19 +49,19 @@ def delete_what_is_old(
     exchange: ExchangeResource,
     candle_store: CandleStoreResource,
 ) -> None:
-    wanted, record = settings.get(), database.get()
+    wanted, ledger = settings.get(), database.get()
     wall_s, now_ms = time.time(), exchange.market_data().now_ms()
-    rows = retention.delete_old(record, ages(wanted, now_ms, wall_s), btc=wanted.symbols.btc, dry_run=config.dry_run)
+    rows = retention.delete_old(ledger, ages(wanted, now_ms, wall_s), btc=wanted.symbols.btc, dry_run=config.dry_run)
     runs = delete_runs(
         context.instance,
         wanted,
         wall_s,
-        protected={context.run_id, *retention.runs_of_open_orders(record)},
+        protected={context.run_id, *retention.runs_of_open_orders(ledger)},
         dry_run=config.dry_run,
     )
     files, size, why = 0, 0, "kept for good"
     if wanted.keep_candles_days is not None:
-        if looking.research_now(context.instance, but=context.run_id):
+        if instance_queries.research_in_progress(context.instance, excluding=context.run_id):
             why = "left alone: a run that reads them is in progress"
         else:
             why = "deleted"
@@ -144,7 +144,7 @@ def _old_runs(instance: dg.DagsterInstance, settings: Settings, wall_s: float) -
     while True:
         page = instance.get_run_records(filters, limit=RUNS_AT_A_TIME, cursor=cursor)
         for record in page:
-            limit = before[record.dagster_run.job_name in looking.TRADING_JOBS]
+            limit = before[record.dagster_run.job_name in instance_queries.TRADING_JOBS]
             if limit is not None and record.create_timestamp.replace(tzinfo=UTC) < limit:
                 found.append(record.dagster_run)
         if len(page) < RUNS_AT_A_TIME:

@@ -1,6 +1,6 @@
-"""The `trade` job's session: a thread trades, this op writes down what it tells and waits for the end or a cancel.
+"""The `trade` job's session: a thread trades; the op logs its messages, and waits for its end or for a cancel.
 
-So Dagster's event log is never waited for by an order, and a cancel never falls between an order and its record.
+So no order waits for Dagster's event log, and a cancel never falls between an order and its record.
 """
 
 import queue
@@ -32,6 +32,7 @@ SERVES = "trading_assets/serves"
 """Tag of a session's run: the selection that it trades on."""
 
 STOP_WITHIN_S = 60.0
+"""How long a cancelled run waits for what is being sent."""
 
 
 @dg.op(
@@ -54,7 +55,7 @@ def trade_session(
         return
     context.instance.add_run_tags(context.run_id, {SERVES: selected.key})
     configured = settings.get()
-    told: queue.SimpleQueue[SessionMessage | SignalsFound | Heartbeat] = queue.SimpleQueue()
+    messages: queue.SimpleQueue[SessionMessage | SignalsFound | Heartbeat] = queue.SimpleQueue()
     session = Session(
         context=make_execution_context(settings, database, exchange, notifier),
         store=candle_store.get(),
@@ -62,85 +63,85 @@ def trade_session(
         run=context.run_id,
         make_stream=lambda topics, deliver: open_candle_stream(configured, topics, deliver),
         check=lambda rows: validate(ENTRY_SIGNALS, rows),
-        tell=told.put,
+        tell=messages.put,
     )
     worker = _Worker(session)
     worker.start()
     try:
         while worker.is_alive():
-            _write_down(context, selected.hour_ms, told, wait_s=0.5)
+            _log_messages(context, selected.hour_ms, messages, wait_s=0.5)
     finally:
         # Also when the run is cancelled: what is being sent is finished, then the lease is given back.
         session.stop()
         worker.join(STOP_WITHIN_S)
-        _write_down(context, selected.hour_ms, told, wait_s=0.0)
+        _log_messages(context, selected.hour_ms, messages, wait_s=0.0)
     if isinstance(worker.error, AccountTakenError):
         context.log.warning(str(worker.error))
         context.add_output_metadata({"ended": str(worker.error)})
         return
     if worker.error is not None:
         raise worker.error
-    context.log.info(f"session ended: {worker.why}")
-    context.add_output_metadata({"ended": worker.why})
+    context.log.info(f"session ended: {worker.reason}")
+    context.add_output_metadata({"ended": worker.reason})
 
 
 class _Worker(threading.Thread):
-    """Runs a session; `why` it ended, or the `error` that ended it."""
+    """Runs a session; afterwards `reason` or `error` tells why it ended."""
 
     def __init__(self, session: Session) -> None:
         super().__init__(name="session", daemon=True)
         self._session = session
-        self.why = ""
+        self.reason = ""
         self.error: BaseException | None = None
 
     def run(self) -> None:
         try:
-            self.why = self._session.run()
+            self.reason = self._session.run()
         except BaseException as error:  # noqa: BLE001 (raised again by the op)
             self.error = error
 
 
-def _write_down(
+def _log_messages(
     context: dg.OpExecutionContext,
     hour_ms: int,
-    told: "queue.SimpleQueue[SessionMessage | SignalsFound | Heartbeat]",
+    messages: "queue.SimpleQueue[SessionMessage | SignalsFound | Heartbeat]",
     *,
     wait_s: float,
 ) -> None:
-    """Everything that was told, waiting at most `wait_s` for the first."""
+    """Log every message that is there; wait at most `wait_s` seconds for the first."""
     try:
-        one = told.get(timeout=wait_s) if wait_s else told.get_nowait()
+        message = messages.get(timeout=wait_s) if wait_s else messages.get_nowait()
         while True:
-            _log(context, hour_ms, one)
-            one = told.get_nowait()
+            _log(context, hour_ms, message)
+            message = messages.get_nowait()
     except queue.Empty:
         return
 
 
-def _log(context: dg.OpExecutionContext, hour_ms: int, one: SessionMessage | SignalsFound | Heartbeat) -> None:
-    match one:
+def _log(context: dg.OpExecutionContext, hour_ms: int, message: SessionMessage | SignalsFound | Heartbeat) -> None:
+    match message:
         case SessionMessage():
-            (context.log.warning if one.is_warning else context.log.info)(one.text)
+            (context.log.warning if message.is_warning else context.log.info)(message.text)
         case SignalsFound():
-            if not isinstance(one.check, dg.AssetCheckResult):
-                raise TypeError(f"expected the result of a schema check, found {one.check!r}")
-            log_signals(context, one.rows, hour_ms, one.check, dict(one.skipped))
+            if not isinstance(message.check, dg.AssetCheckResult):
+                raise TypeError(f"expected the result of a schema check, found {message.check!r}")
+            log_signals(context, message.rows, hour_ms, message.check, dict(message.skipped))
         case Heartbeat():
-            context.log_event(_observation(one, hour_ms))
+            context.log_event(_observation(message, hour_ms))
 
 
-def _observation(pulse: Heartbeat, hour_ms: int) -> dg.AssetObservation:
+def _observation(heartbeat: Heartbeat, hour_ms: int) -> dg.AssetObservation:
     numbers = {
-        "candles decided": pulse.closes,
-        "signals": pulse.signals,
-        "orders executed": pulse.executed,
-        "orders rejected": pulse.rejected,
-        "signals waiting": pulse.refused,
-        "candles read by REST": pulse.by_rest,
-        "stream connections": pulse.connections,
-        "stream messages": pulse.messages,
-        "candle end to decision, p50 ms": pulse.latency_p50_ms,
-        "candle end to decision, slowest ms": pulse.latency_max_ms,
+        "candles decided": heartbeat.closes,
+        "signals": heartbeat.signals,
+        "orders executed": heartbeat.executed,
+        "orders rejected": heartbeat.rejected,
+        "signals waiting": heartbeat.refused,
+        "candles read by REST": heartbeat.by_rest,
+        "stream connections": heartbeat.connections,
+        "stream messages": heartbeat.messages,
+        "candle end to decision, p50 ms": heartbeat.latency_p50_ms,
+        "candle end to decision, slowest ms": heartbeat.latency_max_ms,
         "memory MB": round(psutil.Process().memory_info().rss / 1e6),
     }
     return dg.AssetObservation(
@@ -149,6 +150,6 @@ def _observation(pulse: Heartbeat, hour_ms: int) -> dg.AssetObservation:
         description="How the session lives, since the last observation.",
         metadata={
             **{name: value for name, value in numbers.items() if value is not None},
-            "no signal because": md.counts(dict(pulse.skipped), "reason"),
+            "no signal because": md.counts(dict(heartbeat.skipped), "reason"),
         },
     )

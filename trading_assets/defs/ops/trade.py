@@ -1,4 +1,4 @@
-"""The `trade` job's ops but the session: choose the mode; look once, materialise `entry_signals`, submit orders."""
+"""The `trade` job's ops apart from the session: choose the mode, find entry signals once, submit orders."""
 
 from collections.abc import Iterator
 from typing import Literal
@@ -34,14 +34,15 @@ class TradeConfig(dg.Config):
     """What a run started by hand may say."""
 
     mode: Literal["setting", "session", "once"] = Field(
-        "setting", description="session lives with the selection, once looks once; setting is TRADING_ASSETS_TRADE_MODE"
+        "setting",
+        description="session lives with the selection, once decides once; setting is TRADING_ASSETS_TRADE_MODE",
     )
 
 
 @dg.op(
     out={
         "session": dg.Out(dg.Nothing, is_required=False, description="live with the selection"),
-        "once": dg.Out(dg.Nothing, is_required=False, description="look once"),
+        "once": dg.Out(dg.Nothing, is_required=False, description="decide once"),
     },
     description="Session or once, as the setting says, or the run's config.",
 )
@@ -62,8 +63,8 @@ def find_entry_signals(
     exchange: ExchangeResource,
     candle_store: CandleStoreResource,
 ) -> bool:
-    store, record, source = candle_store.get(), database.get(), exchange.market_data()
-    selected = newest_selection(record)
+    store, ledger, source = candle_store.get(), database.get(), exchange.market_data()
+    selected = newest_selection(ledger)
     if selected is None:
         context.log.info("nothing is selected yet: materialise strategy_selections first")
         return True
@@ -73,7 +74,7 @@ def find_entry_signals(
         return load_live(source, store, symbol, timeframe, strategy.needs(), now_ms)
 
     report = finder.find_entry_signals(
-        database=record,
+        database=ledger,
         selections=selected.rows,
         load=load,
         instruments={instrument.symbol: instrument for instrument in source.instruments()},
@@ -87,12 +88,12 @@ def find_entry_signals(
         context.log.warning(f"{symbol} could not be decided: {reason}")
     if not report.signals:
         return True
-    identities = [str(row["signal_id"]) for row in report.signals]
-    rows = signals.by_ids(record, identities)
+    signal_ids = [str(row["signal_id"]) for row in report.signals]
+    rows = signals.by_ids(ledger, signal_ids)
     check = validate(ENTRY_SIGNALS, rows)
     log_signals(context, rows, selected.hour_ms, check, dict(report.skipped))
     if not check.passed:
-        signals.reject(record, identities, finder.BROKEN)
+        signals.reject(ledger, signal_ids, finder.BROKEN)
     return check.passed
 
 

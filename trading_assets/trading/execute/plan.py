@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any
 
@@ -25,12 +25,14 @@ class Market:
     Attributes:
         foreign: number of symbols with a position of others. Each takes one of the account's places.
         blocked: why checks block a signal, by id.
+        unknown: why the contract or the ticker of a symbol cannot be had now.
     """
 
     instruments: Mapping[str, Instrument]
     tickers: Mapping[str, Ticker]
     foreign: int
     blocked: Mapping[str, str]
+    unknown: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -62,9 +64,10 @@ def plan_entry(row: Row, market: Market, account: Account, settings: Settings, n
     signal_id, symbol = str(row["signal_id"]), str(row["symbol"])
     instrument, ticker = market.instruments.get(symbol), market.tickers.get(symbol)
     if instrument is None:
-        return Plan(Refused(f"{symbol} is not listed", final=True))
+        why = market.unknown.get(symbol)
+        return Plan(Refused(why or f"{symbol} is not listed", final=why is None))
     if ticker is None:
-        return Plan(Refused(f"the exchange has no ticker of {symbol}", final=False))
+        return Plan(Refused(market.unknown.get(symbol, f"the exchange has no ticker of {symbol}"), final=False))
     candidate = Candidate(
         symbol=symbol,
         strategy=str(row["strategy"]),
@@ -73,6 +76,8 @@ def plan_entry(row: Row, market: Market, account: Account, settings: Settings, n
         hour_ms=int(row["hour_ms"]),
         ttl_ms=int(row["ttl_ms"]),
         blocked=market.blocked.get(signal_id),
+        status=instrument.status,
+        delivery_ms=instrument.delivery_ms,
     )
     failed = tuple(refusals(candidate, ticker, account, settings, now_ms))
     if failed:

@@ -1,33 +1,36 @@
 """Turns waiting signals into positions with their stops, each once or not at all. Only this module opens positions.
 
 What becomes of a signal, `plan` decides; the steps of an order are in `saga.steps`. Signals are planned and reserved
-one after the other, the most confident first, so that limits hold exactly. Then all reserved orders are sent in
-parallel, and looked up after all have been sent.
+one after the other, the most confident first, each when one of the few lanes is free to send it: so limits hold
+exactly, and what cannot be sent yet keeps its place and its own life. Orders are looked up after all have been sent.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from concurrent.futures import Future
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
-from trading_assets.core.errors import ExchangeError, TradingAssetsError
-from trading_assets.core.events import Failure
-from trading_assets.core.models import Side
+from trading_assets.core.errors import ExchangeError, ExchangeFatalError, RulesChangedError, TradingAssetsError
+from trading_assets.core.events import Failure, failure_of
+from trading_assets.core.models import Side, Ticker
+from trading_assets.core.ports import Exchange
 from trading_assets.ledger import account as account_ledger
 from trading_assets.ledger import checks, leases, orders, signals
 from trading_assets.ledger.leases import Lease
 from trading_assets.ledger.orders import Intent
+from trading_assets.trading import account_refusals
 from trading_assets.trading.context import ExecutionContext, trading_lease
 from trading_assets.trading.decide.sizing import Size
 from trading_assets.trading.execute.plan import Market, Refused, Row, account_after, plan_entry
-from trading_assets.trading.execute.workers import worker_pool
+from trading_assets.trading.execute.workers import Run, worker_pool
 from trading_assets.trading.reconcile.reconciler import reconcile
 from trading_assets.trading.risk import guard as risk_guard
 from trading_assets.trading.risk.pre_trade import Account
-from trading_assets.trading.saga import steps
+from trading_assets.trading.saga import protection, steps
 from trading_assets.trading.saga.recovery import recover
 
 LEASE_MS = 30_000
@@ -35,6 +38,9 @@ LEASE_MS = 30_000
 
 TIME_AGE_MS = 200
 """The venue's time is asked again after this time by the local clock."""
+
+READ_AGE_MS = 10_000
+"""Prices and the account are read again for a signal whose turn comes later than this."""
 
 ALL_TICKERS_FROM = 4
 """From this number of symbols on, one request for all tickers costs less than one each."""
@@ -53,8 +59,11 @@ class SubmitReport:
     refused: dict[str, str] = field(default_factory=dict)
     unknown: list[str] = field(default_factory=list)
     recovered: int = 0
+    stopped: str = ""
+    """why not all could be sent that may be: the exchange does not answer, or takes no more now"""
 
 
+@account_refusals.told
 def submit_orders(context: ExecutionContext) -> SubmitReport:
     """Settle what an earlier process left open, expire old signals, and execute those that every gate lets through.
 
@@ -66,6 +75,7 @@ def submit_orders(context: ExecutionContext) -> SubmitReport:
     """
     report = SubmitReport()
     report.recovered = recover(context)
+    protection.watch_bare(context)
     clock = _VenueClock(context)
     report.expired = signals.expire(context.database, context.settings.account, clock.now_ms())
     rows = signals.active(context.database, context.settings.account)
@@ -80,11 +90,13 @@ def submit_orders(context: ExecutionContext) -> SubmitReport:
             _reconcile_if_old(context, clock.now_ms())
             market, account = _read(context, rows, clock.now_ms())
         except ExchangeError as error:
-            refused = Refused(f"the account cannot be read: {error}", final=False)
+            if isinstance(error, ExchangeFatalError):
+                account_refusals.tell(context, error)
+            report.stopped = f"the account cannot be read: {error}"
             for row in rows:
-                _refuse(context, str(row["signal_id"]), refused, report)
+                _refuse(context, row, Refused(report.stopped, final=False), report)
             return report
-        _execute(context, lease, rows, market, account, clock, report)
+        _Round(context, lease, clock, report).run(rows, market, account)
     return report
 
 
@@ -132,65 +144,174 @@ def _reconcile_if_old(context: ExecutionContext, now_ms: int) -> None:
         ExchangeError: the account cannot be read.
     """
     until_ms = account_ledger.reconciled_until_ms(context.database, context.settings.account)
-    if until_ms is None or now_ms - until_ms > context.settings.max_reconciliation_age_s * 1000:
+    if until_ms is None or not 0 <= now_ms - until_ms <= context.settings.max_reconciliation_age_s * 1000:
         reconcile(context)
 
 
-def _read(context: ExecutionContext, rows: list[Row], now_ms: int) -> tuple[Market, Account]:
+def _read(context: ExecutionContext, rows: Sequence[Row], now_ms: int) -> tuple[Market, Account]:
     exchange, symbols = context.exchange, {str(row["symbol"]) for row in rows}
     instruments = context.contracts.get(exchange, symbols, context.wall_ms())
     listed = sorted(symbols & instruments.keys())
-    if len(listed) < ALL_TICKERS_FROM:
-        tickers = {symbol: exchange.ticker(symbol) for symbol in listed}
-    else:
-        tickers = exchange.tickers()
+    tickers, unknown = _tickers(exchange, listed)
+    hidden = {symbol: "its contract cannot be read" for symbol in symbols if context.contracts.may_hide(symbol)}
     account = risk_guard.account_snapshot(context.database, exchange, context.settings.account, now_ms)
+    account_refusals.end(context)
     foreign = {position.symbol for position in account.positions} - account.occupied
-    return Market(instruments, tickers, len(foreign), checks.blocked(context.database, rows)), account
+    return Market(
+        instruments, tickers, len(foreign), checks.blocked(context.database, list(rows)), hidden | unknown
+    ), account
 
 
-def _execute(
-    context: ExecutionContext,
-    lease: Lease,
-    rows: list[Row],
-    market: Market,
-    account: Account,
-    clock: _VenueClock,
-    report: SubmitReport,
-) -> None:
-    """Plan and reserve in turn, send in parallel, then look up what was sent. Errors are raised when all is done."""
-    sent = list[tuple[Intent, Future[Intent | None]]]()
-    broken: list[Exception] = []
-    places = context.settings.max_positions - market.foreign
-    with worker_pool(len(rows), context.workers) as run:
+def _tickers(exchange: Exchange, symbols: Sequence[str]) -> tuple[Mapping[str, Ticker], dict[str, str]]:
+    """Return the tickers, and why some cannot be had: of one coin the refusal stops nobody else."""
+    if len(symbols) >= ALL_TICKERS_FROM:
+        return exchange.tickers(), {}
+    tickers, unknown = dict[str, Ticker](), dict[str, str]()
+    for symbol in symbols:
         try:
-            for row in rows:
-                now_ms = clock.now_ms()
-                plan = plan_entry(row, market, account, context.settings, now_ms)
-                if plan.refusals is not None:
-                    alerted = isinstance(row["reason"], str)
-                    risk_guard.enforce(context, str(row["symbol"]), account, plan.refusals, now_ms, alerted=alerted)
-                if isinstance(plan.outcome, Refused):
-                    _refuse(context, str(row["signal_id"]), plan.outcome, report)
-                    continue
-                intent = _reserve(context, lease, row, plan.outcome.size, places, clock.now_ms(), report)
-                if intent is None:
-                    continue
-                account = account_after(account, intent, plan.outcome.price)
-                left_ms = int(row["ttl_ms"]) - intent.created_ms
-                send_by = intent.touched_wall_ms + min(steps.SEND_WITHIN_MS, left_ms)
-                sent.append((intent, run(steps.send, context, intent, send_by)))
-        except TradingAssetsError as error:
-            broken.append(error)  # what was reserved is still followed
-        followed = []
-        for intent, sending in sent:
-            after = sending.result() if sending.exception() is None else None
-            open_still = after is not None and after.status in orders.UNRESOLVED
-            followed.append((intent, run(steps.confirm, context, after) if open_still else sending))
-        for intent, ending in followed:
-            _add_outcome(context, intent, ending, report, broken)
-    if broken:
-        raise broken[0]
+            tickers[symbol] = exchange.ticker(symbol)
+        except ExchangeFatalError:
+            raise
+        except ExchangeError as error:
+            unknown[symbol] = f"the exchange has no ticker of {symbol}: {error}"
+    return tickers, unknown
+
+
+@dataclass
+class _Sending:
+    """An order on its way, with the signal and the price it was planned at."""
+
+    row: Row
+    intent: Intent
+    size: Size
+
+
+class _Round:
+    """One round of sending: the most confident signal that may go is reserved when a lane is free for it.
+
+    It ends early (`stopped` says why) when the exchange cannot take orders now: nothing more is reserved then, and what
+    waits keeps its place. Errors that end it are raised when all that was sent is followed.
+    """
+
+    def __init__(self, context: ExecutionContext, lease: Lease, clock: _VenueClock, report: SubmitReport) -> None:
+        self._context, self._lease, self._clock, self._report = context, lease, clock, report
+        self._is_own_lease = context.lease is None
+        self._sending: dict[Future[Intent | None], _Sending] = {}
+        self._refused_by_rules: dict[str, Size] = {}
+        self._waiting: deque[Row] = deque()
+        self._sent: list[tuple[Intent, Future[Intent | None], Intent | None]] = []
+        self._broken: list[Exception] = []
+
+    def run(self, rows: Sequence[Row], market: Market, account: Account) -> None:
+        """Send what may be sent, then look up what was sent."""
+        context = self._context
+        self._waiting = deque(rows)
+        self._market, self._account, self._read_wall_ms = market, account, context.wall_ms()
+        with worker_pool(len(rows), context.workers) as run:
+            try:
+                while self._next_turn():
+                    self._take_turn(run)
+            except TradingAssetsError as error:
+                self._broken.append(error)  # what was reserved is still followed
+            while self._sending:
+                self._collect(self._sending)
+            followed = []
+            for intent, sending, after in self._sent:
+                open_still = after is not None and after.status in orders.UNRESOLVED
+                followed.append((intent, run(steps.confirm, context, after) if open_still else sending))
+            for intent, ending in followed:
+                _add_outcome(context, intent, ending, self._report, self._broken)
+        for row in self._waiting:
+            _refuse(context, row, Refused(f"it waits: {self._report.stopped}", final=False), self._report)
+        if self._broken:
+            raise self._broken[0]
+
+    def _next_turn(self) -> bool:
+        """Wait for a free lane. Return whether a signal is to be sent."""
+        self._collect([future for future in self._sending if future.done()])
+        while self._sending and (len(self._sending) >= self._context.workers or not self._waiting):
+            self._collect(wait(self._sending, return_when=FIRST_COMPLETED).done)
+        return bool(self._waiting) and not self._report.stopped
+
+    def _take_turn(self, run: Run) -> None:
+        """Plan and reserve the next signal, and hand it to a lane."""
+        context, row = self._context, self._waiting.popleft()
+        signal_id, now_ms = str(row["signal_id"]), self._clock.now_ms()
+        if not self._refresh(row, now_ms):
+            self._waiting.appendleft(row)
+            return
+        plan = plan_entry(row, self._market, self._account, context.settings, now_ms)
+        if plan.refusals is not None:
+            alerted = isinstance(row["reason"], str)
+            risk_guard.enforce(context, str(row["symbol"]), self._account, plan.refusals, now_ms, alerted=alerted)
+        if isinstance(plan.outcome, Refused):
+            if plan.refusals is None and row["reason"] != plan.outcome.reason:
+                context.notify(f"entry in {row['symbol']} waits", plan.outcome.reason)
+            _refuse(context, row, plan.outcome, self._report)
+            return
+        if self._refused_by_rules.get(signal_id) == plan.outcome.size:
+            _refuse(context, row, Refused(self._report.refused[signal_id], final=True), self._report)
+            return
+        places = context.settings.max_positions - self._market.foreign
+        intent = _reserve(context, self._lease, row, plan.outcome.size, places, self._clock.now_ms(), self._report)
+        if intent is None:
+            return
+        self._report.refused.pop(signal_id, None)
+        self._account = account_after(self._account, intent, plan.outcome.price)
+        left_ms = int(row["ttl_ms"]) - intent.created_ms
+        send_by = intent.touched_wall_ms + min(steps.SEND_WITHIN_MS, left_ms)
+        self._sending[run(steps.send, context, intent, send_by)] = _Sending(row, intent, plan.outcome.size)
+
+    def _refresh(self, row: Row, now_ms: int) -> bool:
+        """Read market and account again where they are old, or rules have changed. Return whether that succeeded."""
+        context, wall_ms = self._context, self._context.wall_ms()
+        is_again = str(row["signal_id"]) in self._refused_by_rules
+        if not is_again and 0 <= wall_ms - self._read_wall_ms < READ_AGE_MS:
+            return True
+        try:
+            if self._is_own_lease:
+                self._lease = leases.renew(context.database, self._lease, ttl_ms=LEASE_MS, wall_ms=wall_ms)
+            self._market, self._account = _read(context, [row, *self._waiting], now_ms)
+        except ExchangeError as error:
+            if isinstance(error, ExchangeFatalError):
+                account_refusals.tell(context, error)
+            self._report.stopped = f"the account cannot be read: {error}"
+            return False
+        self._read_wall_ms = context.wall_ms()
+        return True
+
+    def _collect(self, finished: Iterable[Future[Intent | None]]) -> None:
+        """Note what became of orders that were sent, or not."""
+        for future in list(finished):
+            one = self._sending.pop(future)
+            signal_id, error, after = str(one.row["signal_id"]), future.exception(), None
+            if isinstance(error, steps.PostponedError):
+                self._put_back(one, error)
+                continue
+            if error is None:
+                after = future.result()
+                if after is not None and after.status == orders.UNKNOWN:
+                    self._report.stopped = self._report.stopped or str(after.reason)
+                elif after is not None and after.status == orders.SUBMITTED:
+                    account_refusals.end(self._context, of_orders=True)
+            self._report.refused.pop(signal_id, None)
+            self._sent.append((one.intent, future, after))
+
+    def _put_back(self, one: _Sending, error: steps.PostponedError) -> None:
+        """The signal waits again: for the exchange, or to be sized by the rules as they are now, once."""
+        signal_id, is_by_rules = str(one.row["signal_id"]), isinstance(error.cause, RulesChangedError)
+        occupied = self._account.occupied - {one.intent.symbol}
+        self._account = replace(self._account, occupied=occupied)
+        if not is_by_rules and not isinstance(error.cause, steps.TooLateError):
+            self._report.stopped = self._report.stopped or str(error)
+        again = is_by_rules and signal_id not in self._refused_by_rules
+        final = is_by_rules and not again
+        _refuse(self._context, one.row, Refused(str(error), final), self._report)
+        if final:
+            steps.publish_failure(self._context, one.intent, failure_of(error.cause), str(error))
+        elif again:
+            self._refused_by_rules[signal_id] = one.size
+            self._waiting.append(one.row)
 
 
 def _reserve(
@@ -219,8 +340,10 @@ def _reserve(
     return None
 
 
-def _refuse(context: ExecutionContext, signal_id: str, refused: Refused, report: SubmitReport) -> None:
+def _refuse(context: ExecutionContext, row: Row, refused: Refused, report: SubmitReport) -> None:
     """Record why a signal gets no order now, or none at all."""
+    signal_id = str(row["signal_id"])
+    report.refused.pop(signal_id, None)
     status = signals.REJECTED if refused.final else None
     signals.note(context.database, signal_id, refused.reason, status=status)
     (report.rejected if refused.final else report.refused)[signal_id] = refused.reason

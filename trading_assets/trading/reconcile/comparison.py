@@ -149,7 +149,8 @@ def compare(exchange: ExchangeState, ledger: LedgerState) -> Comparison:
             found.ended.append(intent)
             continue
         found.foreign[intent.symbol] = attribution.foreign[intent.side]
-        (found.seen if _shows(exchange.positions, intent) else found.unseen).append(intent)
+        is_seen = _shows(exchange.positions, intent, attribution.foreign[intent.side])
+        (found.seen if is_seen else found.unseen).append(intent)
     return found
 
 
@@ -212,9 +213,13 @@ def _price_of_the_rest(row: ClosedPnl, recorded: Sequence[Closing]) -> Decimal:
     return (row.qty * row.exit_price - value) / added if had and added > 0 else row.exit_price
 
 
-def _shows(positions: Sequence[Position], intent: Intent) -> bool:
+def _shows(positions: Sequence[Position], intent: Intent, foreign: Decimal) -> bool:
+    """Whether an open position can only be the intent's, in part at least: it is more than what others hold there."""
     return any(
-        position.symbol == intent.symbol and position.side is intent.side and position.position_idx == 0
+        position.symbol == intent.symbol
+        and position.side is intent.side
+        and position.position_idx == 0
+        and position.size > foreign
         for position in positions
     )
 

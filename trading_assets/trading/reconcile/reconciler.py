@@ -19,6 +19,7 @@ import sqlalchemy as sa
 from trading_assets.core.errors import (
     ExchangeError,
     ExchangeFatalError,
+    OrderRejectedError,
     StorageError,
     UnreadableAnswerError,
 )
@@ -27,6 +28,7 @@ from trading_assets.core.timeframes import DAY_MS, HOUR_MS
 from trading_assets.ledger import account as account_ledger
 from trading_assets.ledger import orders
 from trading_assets.ledger.account import Closing
+from trading_assets.trading import account_refusals
 from trading_assets.trading.context import ExecutionContext
 from trading_assets.trading.reconcile.attribution import Trade
 from trading_assets.trading.reconcile.comparison import (
@@ -39,7 +41,7 @@ from trading_assets.trading.reconcile.comparison import (
     is_looser,
 )
 from trading_assets.trading.risk import guard as risk_guard
-from trading_assets.trading.saga import recovery, steps, transitions
+from trading_assets.trading.saga import protection, recovery, steps, transitions
 
 FIRST_LOOKBACK_MS = 7 * DAY_MS
 OVERLAP_MS = HOUR_MS
@@ -68,6 +70,7 @@ class ReconcileReport:
     """the last known where the exchange does not tell it"""
 
 
+@account_refusals.told
 def reconcile(context: ExecutionContext) -> ReconcileReport:
     """Do one pass.
 
@@ -82,8 +85,10 @@ def reconcile(context: ExecutionContext) -> ReconcileReport:
     now_ms = context.exchange.now_ms()
     until = account_ledger.reconciled_until_ms(context.database, account)
     since = now_ms - FIRST_LOOKBACK_MS if until is None else min(until, now_ms) - OVERLAP_MS
+    protection.watch_bare(context)
     unsettled = recovery.look_up(context)
     found = _read(context, since, now_ms + 1)
+    account_refusals.end(context)
     report.recovered = sum(recovery.settle(context, evidence) for evidence in unsettled)
     settled_now = {evidence.intent.order_link_id for evidence in unsettled} | _adopt(context, found, report)
     with context.database.read() as connection:
@@ -206,8 +211,11 @@ def _wallet(context: ExecutionContext) -> Wallet | None:
 
 
 def _closing_order(context: ExecutionContext, row: ClosedPnl) -> Order | None:
-    """The order of a closing. One coin's refused look-up stops nobody else."""
-    return _or_none(lambda: context.exchange.order(row.symbol, row.order_id))
+    """The order of a closing; None where the exchange refuses to tell it: one coin's refusal stops nobody else."""
+    try:
+        return context.exchange.order(row.symbol, row.order_id)
+    except OrderRejectedError:
+        return None
 
 
 def _or_none(read: Callable[[], _Found]) -> _Found | None:
@@ -328,7 +336,7 @@ def _protect(
         if intent.symbol not in unprotected:
             continue
         try:
-            acted = steps.protect(context, intent, compared.left[intent.order_link_id], known_open=True)
+            acted = protection.protect(context, intent, compared.left[intent.order_link_id], known_open=True)
         except ExchangeError as error:
             failed[intent.symbol] = f"{intent.symbol} has lost its stop and could not be given one: {error}"
             continue

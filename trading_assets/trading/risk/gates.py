@@ -6,9 +6,9 @@ This module has the gates of the signal and its market. The account's limits are
 
 from __future__ import annotations
 
-from trading_assets.core.models import Ticker
+from trading_assets.core.models import ContractStatus, Ticker
 from trading_assets.core.settings import Settings
-from trading_assets.core.timeframes import as_of_ms
+from trading_assets.core.timeframes import DAY_MS, as_of_ms, iso
 from trading_assets.trading.risk.limits import limits
 from trading_assets.trading.risk.pre_trade import Account, Candidate, Refusal
 from trading_assets.trading.risk.protections import protections
@@ -28,6 +28,7 @@ def refusals(candidate: Candidate, ticker: Ticker, account: Account, settings: S
         found.append(
             Refusal("confidence", f"{candidate.confidence:g}, at least {settings.min_confidence:g}", final=True)
         )
+    found.extend(_contract(candidate, settings, now_ms))
     deviation = abs(ticker.last / candidate.entry_price - 1) * 100
     if deviation > settings.max_price_deviation_pct:
         found.append(
@@ -58,3 +59,19 @@ def refusals(candidate: Candidate, ticker: Ticker, account: Account, settings: S
     found.extend(limits(candidate, account, settings, now_ms))
     found.extend(protections(candidate.symbol, account.closings, settings, now_ms))
     return found
+
+
+def _contract(candidate: Candidate, settings: Settings, now_ms: int) -> list[Refusal]:
+    """Check that the contract is traded, and is not settled soon."""
+    if candidate.status is not ContractStatus.TRADING:
+        return [Refusal("contract", f"{candidate.symbol} is {candidate.status.value}, not trading")]
+    days = settings.min_days_to_delivery
+    if candidate.delivery_ms is None or candidate.delivery_ms - now_ms >= days * DAY_MS:
+        return []
+    return [
+        Refusal(
+            "contract",
+            f"{candidate.symbol} is settled at {iso(candidate.delivery_ms)}, at least {days:g} days needed",
+            final=True,
+        )
+    ]

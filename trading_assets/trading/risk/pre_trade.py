@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from decimal import Decimal
 
-from trading_assets.core.models import Position, Wallet
+from trading_assets.core.models import ContractStatus, Position, Wallet
 from trading_assets.ledger.account import Closing
 from trading_assets.ledger.risk import NEVER_SET, StateChange
 
@@ -56,7 +56,12 @@ class Account:
 
 @dataclass(frozen=True)
 class Candidate:
-    """What the gates need of a signal. `blocked`: why the checks of its hour and candles block it."""
+    """What the gates need of a signal and its contract.
+
+    Attributes:
+        blocked: why the checks of its hour and candles block it.
+        delivery_ms: when the contract is settled, UTC ms, as far as it is announced.
+    """
 
     symbol: str
     strategy: str
@@ -65,3 +70,5 @@ class Candidate:
     hour_ms: int
     ttl_ms: int
     blocked: str | None = None
+    status: ContractStatus = ContractStatus.TRADING
+    delivery_ms: int | None = None

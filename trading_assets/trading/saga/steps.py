@@ -6,35 +6,34 @@ sequence of steps and the transitions between states are in `saga.transitions`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from decimal import Decimal
-from itertools import islice
 from typing import Any
 
 from trading_assets.core.errors import (
+    AccountShapeError,
     ExchangeError,
     ExchangeFatalError,
-    ExchangeUnavailableError,
+    InsufficientBalanceError,
     NotSentError,
     OrderRejectedError,
+    PriceRefusedError,
+    RulesChangedError,
 )
 from trading_assets.core.events import Failure, TradeExecuted, TradeFailed, failure_of
-from trading_assets.core.models import Order, OrderRequest, Position
-from trading_assets.ledger import account as account_ledger
-from trading_assets.ledger import orders
+from trading_assets.core.models import Order, OrderRequest
+from trading_assets.ledger import orders, signals
 from trading_assets.ledger.leases import Lease
 from trading_assets.ledger.orders import Intent
+from trading_assets.trading import account_refusals
 from trading_assets.trading.context import ExecutionContext
 from trading_assets.trading.saga import transitions
+from trading_assets.trading.saga.progress import step, venue_ms
+from trading_assets.trading.saga.protection import protect
 from trading_assets.trading.saga.transitions import Step
 
 LOOK_UPS = 8
 LOOK_UP_PAUSE_S = 0.15
 SEND_ATTEMPTS = 3
-EXITS, EXITS_OF_A_RUN = 60, 3
-"""Most emergency exits of one signal's position: in all, and in one run."""
-
 SEND_WITHIN_MS = 10_000
 """An intent is sent within this time of its reservation, or not at all."""
 
@@ -46,43 +45,59 @@ class TooLateError(NotSentError):
     """The order was not sent in time, and is never sent."""
 
 
+class PostponedError(NotSentError):
+    """Nothing was placed, and the signal waits for its next turn.
+
+    Attributes:
+        cause: what kept the order from being placed.
+    """
+
+    def __init__(self, message: str, cause: ExchangeError) -> None:
+        super().__init__(message, code=cause.code)
+        self.cause = cause
+
+
 def reserve(context: ExecutionContext, intent: Intent, lease: Lease, max_open: int) -> bool:
     """Record the intent and mark its signal as executing. Return False where another order or a limit prevents it.
 
     Raises:
         LeaseLostError: another process has the lease.
     """
-    with _step(context, Step.RESERVE):
+    with step(context, Step.RESERVE):
         return orders.reserve(context.database, intent, max_open=max_open, wall_ms=intent.touched_wall_ms, lease=lease)
 
 
 def send(context: ExecutionContext, intent: Intent, send_by_wall_ms: int) -> Intent | None:
-    """Set the leverage, then create the order. Return the intent; None where another process has changed it."""
+    """Set the leverage, then create the order. Return the intent; None where another process has changed it.
+
+    Raises:
+        PostponedError: nothing was placed; the signal waits again.
+    """
     try:
-        with _step(context, Step.LEVERAGE):
+        with step(context, Step.LEVERAGE):
             context.exchange.set_leverage(intent.symbol, intent.leverage)
     except ExchangeError as error:
-        refused = isinstance(error, OrderRejectedError | ExchangeFatalError)
-        state, failure = orders.REJECTED if refused else orders.ABANDONED, failure_of(error)
+        if _is_of_the_order(error):
+            return _refused(context, intent, f"leverage not set: {error}", error)
         # Whatever became of the leverage, of the order nothing was sent.
-        failure = Failure.NOT_SENT if failure is Failure.UNKNOWN else failure
-        return _end(context, intent, state, f"leverage not set: {error}", failure)
+        raise _postpone(context, intent, f"leverage not set: {error}", error) from error
     order_id = None
     try:
-        with _step(context, Step.CREATE):
+        with step(context, Step.CREATE):
             order_id = _create(context, intent, send_by_wall_ms)
     except TooLateError as error:
-        return _end(context, intent, orders.ABANDONED, f"not sent: {error}", failure_of(error))
+        raise _postpone(context, intent, f"not sent: {error}", error) from error
     except (OrderRejectedError, ExchangeFatalError, NotSentError) as error:
         # The exchange says that nothing was placed. One look makes sure, as a proxy may have answered in its place.
         if not _was_placed(context, intent):
-            if isinstance(error, NotSentError):
-                return _end(context, intent, orders.ABANDONED, f"not sent: {error}", failure_of(error))
-            return _end(context, intent, orders.REJECTED, str(error), failure_of(error))
+            if _is_of_the_order(error):
+                return _refused(context, intent, str(error), error)
+            why = f"not sent: {error}" if isinstance(error, NotSentError) else str(error)
+            raise _postpone(context, intent, why, error) from error
     except ExchangeError as error:
-        with _step(context, Step.ACKNOWLEDGE):
+        with step(context, Step.ACKNOWLEDGE):
             return move(context, intent, orders.UNKNOWN, reason=f"outcome unknown: {error}")
-    with _step(context, Step.ACKNOWLEDGE):
+    with step(context, Step.ACKNOWLEDGE):
         return move(context, intent, orders.SUBMITTED, order_id=order_id)
 
 
@@ -92,7 +107,7 @@ def confirm(context: ExecutionContext, intent: Intent) -> Intent | None:
     Raises:
         ExchangeError: the position cannot be read or closed; the intent stays unresolved and is settled later.
     """
-    with _step(context, Step.CONFIRM):
+    with step(context, Step.CONFIRM):
         order = _look_up(context, intent)
     return settle(context, intent, order) if order is not None else intent
 
@@ -117,7 +132,7 @@ def record(
     context: ExecutionContext, intent: Intent, order_id: str | None, filled_qty: Decimal, average_price: Decimal | None
 ) -> Intent | None:
     """Record a filled order whose position is protected, and publish it."""
-    with _step(context, Step.RECORD):
+    with step(context, Step.RECORD):
         settled = move(
             context, intent, orders.CONFIRMED, order_id=order_id, filled_qty=filled_qty, average_price=average_price
         )
@@ -134,7 +149,7 @@ def record(
                 price=average_price,
                 stop_loss=intent.stop_loss,
                 take_profit=intent.take_profit,
-                time_ms=_now_ms(context, intent),
+                time_ms=venue_ms(context, intent),
             )
         )
     return settled
@@ -145,45 +160,9 @@ def give_up(context: ExecutionContext, intent: Intent) -> Intent | None:
     return _end(context, intent, orders.ABANDONED, "the order never reached the exchange", Failure.NOT_SENT)
 
 
-def protect(
-    context: ExecutionContext, intent: Intent, filled_qty: Decimal, *, known_open: bool = False
-) -> bool:
-    """Check that the position has its stop. Set a missing stop again, or close the position if that fails.
-
-    Return whether something had to be done. `filled_qty` is what the order of the intent filled; `known_open`: the caller
-    knows that the position is still ours, else what was closed since is asked.
-
-    Raises:
-        ExchangeError: the position cannot be read or closed.
-    """
-    with _step(context, Step.PROTECT):
-        unprotected = _unprotected(context, intent)
-        if unprotected is None or not (known_open or not _was_closed(context, intent, filled_qty)):
-            return False
-    try:
-        with _step(context, Step.ATTACH):
-            context.exchange.set_stops(intent.symbol, intent.stop_loss, intent.take_profit)
-            left = _unprotected(context, intent)
-    except OrderRejectedError:
-        pass  # the price is beyond the stop already: close
-    else:
-        if left is None:
-            return True
-        unprotected = left
-    detail = f"{intent.symbol} had no stop and could not be given one; it was closed"
-    with context.database.write() as connection:
-        account_ledger.add_risk_event(
-            connection, intent.account, "unprotected", intent.symbol, detail, _now_ms(context, intent)
-        )
-    context.notify("position without stop", detail)
-    with _step(context, Step.EXIT):
-        _close_unprotected(context, intent, unprotected)
-    return True
-
-
 def move(context: ExecutionContext, intent: Intent, state: str, **details: Any) -> Intent | None:
     """Return the intent in its new state; None where another process changed it first."""
-    now_ms = _now_ms(context, intent)
+    now_ms = venue_ms(context, intent)
     return transitions.advance(context.database, intent, state, now_ms=now_ms, wall_ms=context.wall_ms(), **details)
 
 
@@ -191,14 +170,6 @@ def why_not_filled(order: Order) -> str:
     """Return the reason of a final order without a fill."""
     words = [order.status.value, *([order.reject_reason.value] if order.reject_reason is not None else [])]
     return f"nothing was filled: {', '.join(words)}" + (f" ({order.venue_reason})" if order.venue_reason else "")
-
-
-@contextmanager
-def _step(context: ExecutionContext, step: Step) -> Iterator[None]:
-    """Tell the context's `at` before and after the block."""
-    context.at(f"before {step}")
-    yield
-    context.at(f"after {step}")
 
 
 def _create(context: ExecutionContext, intent: Intent, send_by_wall_ms: int) -> str:
@@ -221,6 +192,31 @@ def _create(context: ExecutionContext, intent: Intent, send_by_wall_ms: int) -> 
                 raise
             context.sleep(LOOK_UP_PAUSE_S)
     raise AssertionError("unreachable")
+
+
+def _is_of_the_order(error: ExchangeError) -> bool:
+    """Whether the exchange refused this very order for good. The whole account, or old rules, are not its fault."""
+    return isinstance(error, AccountShapeError | OrderRejectedError) and not isinstance(error, RulesChangedError)
+
+
+def _refused(context: ExecutionContext, intent: Intent, reason: str, error: ExchangeError) -> Intent | None:
+    """End an order that the exchange has refused for good."""
+    if isinstance(error, ExchangeFatalError):
+        account_refusals.tell(context, error, of_order=True)
+    elif not isinstance(error, PriceRefusedError | InsufficientBalanceError):
+        context.contracts.forget()  # what was refused may no longer be as it is listed here
+    return _end(context, intent, orders.REJECTED, reason, failure_of(error))
+
+
+def _postpone(context: ExecutionContext, intent: Intent, reason: str, cause: ExchangeError) -> PostponedError:
+    """Put the signal of an order that was certainly not placed back among those that wait."""
+    if isinstance(cause, ExchangeFatalError):
+        account_refusals.tell(context, cause, of_order=True)
+    if isinstance(cause, RulesChangedError):
+        context.contracts.forget()
+    with step(context, Step.RECORD):
+        move(context, intent, orders.ABANDONED, reason=reason, signal_status=signals.ACTIVE)
+    return PostponedError(reason, cause)
 
 
 def _was_placed(context: ExecutionContext, intent: Intent) -> bool:
@@ -246,45 +242,6 @@ def _look_up(context: ExecutionContext, intent: Intent) -> Order | None:
     return seen
 
 
-def _close_unprotected(context: ExecutionContext, intent: Intent, unprotected: Position) -> None:
-    """Close an unprotected position by reduce-only market orders.
-
-    An exit that filled in part, or whose answer was lost, is followed by another one with its own id: reduce-only, it
-    can close only what is left.
-
-    Raises:
-        ExchangeError: the position is still there, or cannot be read.
-    """
-    encode = context.exchange.order_ids.encode
-    links = (encode(intent.signal_id, "x" if n == 1 else f"x{n}") for n in range(1, EXITS + 1))
-    unused = (link for link in links if context.exchange.find_order(intent.symbol, link) is None)
-    for link in islice(unused, EXITS_OF_A_RUN):
-        request = OrderRequest(
-            symbol=intent.symbol, side=intent.side.opposite, qty=unprotected.size, order_link_id=link, reduce_only=True
-        )
-        try:
-            context.exchange.place_order(request)
-        except OrderRejectedError:
-            if context.exchange.position(intent.symbol) is not None:
-                raise
-            return
-        context.sleep(LOOK_UP_PAUSE_S)
-        left = context.exchange.position(intent.symbol)
-        if left is None:
-            return
-        unprotected = left
-    raise ExchangeUnavailableError(
-        f"{intent.symbol} has no stop and could not be closed: it is tried again, look at it"
-    )
-
-
-def _unprotected(context: ExecutionContext, intent: Intent) -> Position | None:
-    """Return the intent's position if it has no stop. A position of the other side is not the intent's."""
-    position = context.exchange.position(intent.symbol)
-    ours = position is not None and position.side is intent.side
-    return position if ours and position is not None and position.stop_loss is None else None
-
-
 def publish_failure(context: ExecutionContext, intent: Intent, failure: Failure, detail: str) -> None:
     """Publish that an order opened no position, or that its outcome is not known."""
     context.publish(
@@ -297,28 +254,16 @@ def publish_failure(context: ExecutionContext, intent: Intent, failure: Failure,
             qty=intent.qty,
             failure=failure,
             detail=detail,
-            time_ms=_now_ms(context, intent),
+            time_ms=venue_ms(context, intent),
         )
     )
-
-
-def _was_closed(context: ExecutionContext, intent: Intent, filled_qty: Decimal) -> bool:
-    """Return whether all of the intent's position was closed: what is open in its symbol now is not the intent's."""
-    closed = context.exchange.closed_pnl(intent.created_ms + 1, context.exchange.now_ms() + 1)
-    ours = (row.qty for row in closed if row.symbol == intent.symbol and row.side is not intent.side)
-    return sum(ours, Decimal(0)) >= filled_qty
 
 
 def _end(
     context: ExecutionContext, intent: Intent, state: str, reason: str, failure: Failure, order_id: str | None = None
 ) -> Intent | None:
-    with _step(context, Step.RECORD):
+    with step(context, Step.RECORD):
         ended = move(context, intent, state, reason=reason, order_id=order_id)
     if ended is not None:
         publish_failure(context, intent, failure, reason)
     return ended
-
-
-def _now_ms(context: ExecutionContext, intent: Intent) -> int:
-    """Return the venue's time by the local clock's progress: a request could fail when a failure is recorded."""
-    return intent.created_ms + max(context.wall_ms() - intent.touched_wall_ms, 0)

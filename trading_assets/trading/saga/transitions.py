@@ -103,7 +103,12 @@ STATES: Mapping[str, StateRule] = {
     orders.REJECTED: StateRule(
         "no position came of it: the exchange said no", signals.REJECTED, False, _SHOWN_AFTER_ALL
     ),
-    orders.ABANDONED: StateRule("no position came of it: it never got there", signals.FAILED, False, _SHOWN_AFTER_ALL),
+    orders.ABANDONED: StateRule(
+        "no position came of it: it never got there; certainly not sent, its signal is `active` again",
+        signals.FAILED,
+        False,
+        {orders.INTENT: "its signal waits again and has its next turn, under the same id", **_SHOWN_AFTER_ALL},
+    ),
 }
 """Every state with its transitions. There are no others."""
 
@@ -140,8 +145,13 @@ def advance_in(
     order_id: str | None = None,
     filled_qty: Decimal | None = None,
     average_price: Decimal | None = None,
+    signal_status: str | None = None,
 ) -> Intent | None:
     """Change the state of an intent and the status of its signal. Return the intent as it is then.
+
+    Args:
+        signal_status: of its signal, where it is not that of the table: one whose order was certainly not sent waits
+            again.
 
     Return None, and write nothing, where the ledger has the intent in another state than `intent` says: another process
     was first.
@@ -156,7 +166,7 @@ def advance_in(
         connection,
         intent,
         state,
-        signal_status=rule.signal,
+        signal_status=signal_status or rule.signal,
         occupies=rule.occupies,
         reason=reason,
         values=known,

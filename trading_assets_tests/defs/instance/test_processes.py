@@ -1,4 +1,4 @@
-"""A run whose process was killed together with what looks after it: it ends in Dagster, and its lane is free."""
+"""A run whose process was killed together with the code server is reported as failed, and its place is free."""
 
 import subprocess
 import sys
@@ -8,9 +8,9 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from trading_assets.defs import instance_queries as looking
-from trading_assets.defs.instance.processes import is_gone, process_of
-from trading_assets.defs.run_history import RunBook, Start
+from trading_assets.defs import instance_queries
+from trading_assets.defs.instance.processes import process_has_ended, process_of_run
+from trading_assets.defs.run_history import RunHistory, RunStart
 
 WITHIN_S = 60.0
 
@@ -44,35 +44,35 @@ def test_a_killed_run_ends_and_a_living_one_is_left_alone(tmp_path: Path, monkey
             time.sleep(0.05)
         with dg.DagsterInstance.local_temp(str(home)) as instance:
             (run,) = instance.get_runs()
-            found = process_of(instance, run.run_id)
+            found = process_of_run(instance, run.run_id)
             assert found is not None and found[0] == process.pid
-            looking.end_dead(instance, "reconcile")
-            assert looking.in_progress(instance, "reconcile"), "its process lives"
+            instance_queries.fail_runs_without_process(instance, "reconcile")
+            assert instance_queries.in_progress(instance, "reconcile"), "its process lives"
             with monkeypatch.context() as patch:
                 patch.setattr("psutil.Process.create_time", lambda _self: 4e9)
-                assert is_gone(instance, run.run_id), "the number has gone to a younger process"
+                assert process_has_ended(instance, run.run_id), "the number has gone to a younger process"
             process.kill()
             process.wait(WITHIN_S)
-            assert looking.in_progress(instance, "reconcile"), "nobody has told Dagster"
-            looking.end_dead(instance)
-            assert looking.in_progress(instance, "reconcile"), "its own sensor asks for it"
-            looking.end_dead(instance, "reconcile")
-            assert not looking.in_progress(instance, "reconcile")
+            assert instance_queries.in_progress(instance, "reconcile"), "nobody has told Dagster"
+            instance_queries.fail_runs_without_process(instance)
+            assert instance_queries.in_progress(instance, "reconcile"), "its own sensor asks for it"
+            instance_queries.fail_runs_without_process(instance, "reconcile")
+            assert not instance_queries.in_progress(instance, "reconcile")
     finally:
         process.kill()
     monkeypatch.setenv("DAGSTER_HOME", str(home))
     (home / "dagster.yaml").write_text("")
-    book = RunBook()
-    assert book.counts() == {"reconcile": {"failure": 1}}
-    assert book.failures() == {"reconcile: its process is gone": 1}
-    assert book.working("reconcile") == [] and book.pid_of(run.run_id) is None
-    book.close()
+    history = RunHistory()
+    assert history.counts() == {"reconcile": {"failure": 1}}
+    assert history.failures() == {"reconcile: its process is gone": 1}
+    assert history.live_pids("reconcile") == [] and history.pid_of(run.run_id) is None
+    history.close()
 
 
 def test_a_killed_run_of_a_backfill_ends_though_no_job_has_its_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(looking, "is_gone", lambda _instance, run_id: run_id == backfill.run_id)
+    monkeypatch.setattr(instance_queries, "process_has_ended", lambda _instance, run_id: run_id == backfill.run_id)
 
     @dg.asset
     def hour() -> None: ...
@@ -83,7 +83,7 @@ def test_a_killed_run_of_a_backfill_ends_though_no_job_has_its_name(
             instance.create_run_for_job(job, status=dg.DagsterRunStatus.STARTED, tags={"dagster/backfill": "b"})
             for _ in range(2)
         )
-        looking.end_dead(instance)
+        instance_queries.fail_runs_without_process(instance)
         ended = {run.run_id: run.is_finished for run in instance.get_runs()}
     assert ended == {backfill.run_id: True, living.run_id: False}
 
@@ -95,12 +95,12 @@ def test_a_run_that_has_not_begun_is_not_taken_for_dead(tmp_path: Path) -> None:
 
     with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
         run = instance.create_run_for_job(waiting, status=dg.DagsterRunStatus.STARTED)
-        assert process_of(instance, run.run_id) is None
-        looking.end_dead(instance, "reconcile")
-        assert looking.in_progress(instance, "reconcile")
+        assert process_of_run(instance, run.run_id) is None
+        instance_queries.fail_runs_without_process(instance, "reconcile")
+        assert instance_queries.in_progress(instance, "reconcile")
 
 
-def test_a_run_book_tells_how_long_a_run_waited_and_began(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_history_has_how_long_a_run_waited_and_began(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "dagster.yaml").write_text("telemetry: {enabled: false}")
     monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
 
@@ -120,7 +120,7 @@ def test_a_run_book_tells_how_long_a_run_waited_and_began(tmp_path: Path, monkey
             instance.event_log_storage.store_event(
                 dg.EventLogEntry(None, "info", "", run.run_id, at, job_name=trade.name, dagster_event=event)
             )
-    book = RunBook()
-    assert book.starts("trade") == [Start(queued_s=1.5, launched_s=2.5)]
-    assert book.starts("reconcile") == []
-    book.close()
+    history = RunHistory()
+    assert history.starts("trade") == [RunStart(queued_s=1.5, launched_s=2.5)]
+    assert history.starts("reconcile") == []
+    history.close()

@@ -27,7 +27,7 @@ def write_dagster_yaml(home: Path, namespace: str, **changes: Any) -> None:
     base = {"base_dir": str(home / "history")}
     content["storage"] = {
         "custom": {
-            "module": "trading_assets.defs.instance.sqlite_storage",
+            "module": "trading_assets.defs.instance.storage",
             "class": "BatchedSqliteStorage",
             "config": base,
         }

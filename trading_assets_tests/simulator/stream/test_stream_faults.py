@@ -65,7 +65,7 @@ def test_silence_leaves_the_line_open_and_says_nothing(exchange: RunningExchange
 def test_a_duplicate_comes_twice(exchange: RunningExchange, client: ClientConnection) -> None:
     arm(exchange, duplicate=True, times=1)
     first, second = heard(client, 2)
-    assert first == second
+    assert first | {"heard_ms": 0} == second | {"heard_ms": 0}
 
 
 def test_a_reordered_message_comes_after_its_successor(exchange: RunningExchange, client: ClientConnection) -> None:

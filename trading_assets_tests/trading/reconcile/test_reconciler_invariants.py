@@ -178,9 +178,15 @@ def _require_agreement(bench: Bench, wanted: Mapping[str, Symbol], links: Mappin
             continue
         if symbol.order is OrderStatus.FILLED:
             assert intent.status in (orders.CONFIRMED, orders.CLOSED), (name, symbol, intent)
-        if intent.status == orders.CONFIRMED:
-            assert position is not None
-            assert position.stop_loss is not None
+        if symbol.order is OrderStatus.FILLED and symbol.ended is None:
+            if not symbol.stop_is_refused:  # else it may have been closed at once: the price is beyond the stop
+                assert intent.status == orders.CONFIRMED
+                assert position is not None
+                assert position.stop_loss is not None
+        elif symbol.order is OrderStatus.FILLED:
+            assert intent.status == orders.CLOSED, "closings add up to it"
+        elif intent.status == orders.CONFIRMED and position is None:
+            assert intent.unseen_since_ms is not None, "absence is no evidence: it stays, and is asked for again"
         assert (name in occupying) == (intent.status in (*orders.UNRESOLVED, orders.CONFIRMED))
         if intent.status in orders.UNRESOLVED:
             assert symbol.order is OrderStatus.NEW or position is not None, "nothing there tells what became of it"

@@ -272,6 +272,7 @@ def test_a_ledger_that_cannot_be_read_for_a_moment_costs_no_candle(
     assert play.stop() == "stopped"
 
 
+@pytest.mark.slow
 def test_a_session_outlives_the_exchange(tmp_path: Path) -> None:
     clock, home = ClockSpec(ClockMode.MANUAL, start_ms=START), tmp_path / "exchange"
     with serve_in_thread(ServeConfig(home=home, symbols=14, clock=clock)) as first:

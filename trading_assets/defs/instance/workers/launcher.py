@@ -1,6 +1,7 @@
-"""dagster-celery's launcher with two queues, and with an answer to whether a run still lives. Named in `dagster.yaml`.
+"""dagster-celery's launcher with two queues, which finds lost workers. `deploy/celery/dagster.yaml` names it.
 
-The stock launcher asks Celery's result store, where a run whose worker was lost is at work for ever.
+The stock launcher asks Celery's result store, where a run whose worker was lost stays in progress for ever, and which
+would have to be installed. Only methods of the launchers' public interface are overridden here.
 """
 
 from __future__ import annotations
@@ -11,19 +12,27 @@ from collections.abc import Mapping
 from typing import Any
 
 import dagster as dg
-from dagster import _check as check
-
-# What a launcher is made of; Dagster has no other path to them.
-from dagster._config import UserConfigSchema
-from dagster._core.launcher import CheckRunHealthResult, LaunchRunContext, WorkerStatus
-from dagster._grpc.types import ExecuteRunArgs
-from dagster._serdes import ConfigurableClassData, pack_value
-from dagster_celery.config import TASK_EXECUTE_JOB_NAME
-from dagster_celery.launcher import CeleryRunLauncher
-from dagster_celery.tags import DAGSTER_CELERY_QUEUE_TAG as QUEUE
-from dagster_celery.tags import DAGSTER_CELERY_TASK_ID_TAG as TASK_ID
 from kombu.exceptions import OperationalError
 
+from trading_assets.core.errors import DataError
+from trading_assets.defs.instance.dagster_private import (
+    CheckRunHealthResult,
+    ConfigurableClassData,
+    ExecuteRunArgs,
+    LaunchRunContext,
+    WorkerStatus,
+    pack_value,
+)
+from trading_assets.defs.instance.workers.dagster_celery_private import (
+    DAGSTER_CELERY_QUEUE_TAG as QUEUE,
+)
+from trading_assets.defs.instance.workers.dagster_celery_private import (
+    DAGSTER_CELERY_TASK_ID_TAG as TASK_ID,
+)
+from trading_assets.defs.instance.workers.dagster_celery_private import (
+    TASK_EXECUTE_JOB_NAME,
+    CeleryRunLauncher,
+)
 from trading_assets.defs.instance.workers.queues import AGREED, RESEARCH, arrange
 
 WORKER = "trading_assets/worker"
@@ -31,7 +40,7 @@ WORKER = "trading_assets/worker"
 
 ASKED_FOR_S = 3.0
 SILENT_FOR_S = 45.0
-"""A busy worker may be late with an answer; one that gives none for so long is lost."""
+"""A busy worker may answer late; a worker that is silent for so long is lost."""
 
 
 class WorkersRunLauncher(CeleryRunLauncher):
@@ -57,7 +66,7 @@ class WorkersRunLauncher(CeleryRunLauncher):
         arrange(self.celery, namespace)
 
     @classmethod
-    def config_type(cls) -> UserConfigSchema:
+    def config_type(cls) -> dict[str, dg.Field]:
         """See Dagster's."""
         return {
             "broker": dg.Field(dg.StringSource, description="URL of the broker, such as amqp://user:password@host//"),
@@ -71,7 +80,7 @@ class WorkersRunLauncher(CeleryRunLauncher):
 
     @property
     def supports_resume_run(self) -> bool:
-        """No: what has lost its process ends, and retries stand in each job's tags. A trade run has none."""
+        """No: a run that has lost its process fails; each job's tags say whether it is retried. A trade run is not."""
         return False
 
     def launch_run(self, context: LaunchRunContext) -> None:
@@ -80,10 +89,10 @@ class WorkersRunLauncher(CeleryRunLauncher):
         queue, task = run.tags.get(QUEUE, RESEARCH), str(uuid.uuid4())
         # Before it is sent, as it may be taken at once. A retry has the tags of what it retries, but no worker yet.
         self._instance.add_run_tags(run.run_id, {TASK_ID: task, WORKER: ""})
+        if run.job_code_origin is None:
+            raise DataError(f"run {run.run_id} has no code location, so no worker could load its job")
         # Without the instance: the worker opens the one of its own DAGSTER_HOME.
-        args = ExecuteRunArgs(
-            check.not_none(run.job_code_origin), run.run_id, instance_ref=None, set_exit_code_on_failure=True
-        )
+        args = ExecuteRunArgs(run.job_code_origin, run.run_id, instance_ref=None, set_exit_code_on_failure=True)
         self.celery.send_task(
             TASK_EXECUTE_JOB_NAME, kwargs={"execute_job_args_packed": pack_value(args)}, queue=queue, task_id=task
         )
@@ -102,7 +111,7 @@ class WorkersRunLauncher(CeleryRunLauncher):
         return True
 
     def check_run_worker_health(self, run: dg.DagsterRun) -> CheckRunHealthResult:
-        """Ask the worker that took the run whether it is at work on it."""
+        """Ask the worker that took the run whether it executes it."""
         worker, task = run.tags.get(WORKER), run.tags.get(TASK_ID)
         if not worker or task is None:
             return CheckRunHealthResult(WorkerStatus.RUNNING, "no worker has said yet that it took the run")
@@ -115,16 +124,16 @@ class WorkersRunLauncher(CeleryRunLauncher):
         if answers is None or worker not in answers:
             moment = time.monotonic()
             silent_s = moment - self._silent_since.setdefault(run.run_id, moment)
-            told = f"worker {worker} has not answered for {silent_s:.0f} s"
+            text = f"worker {worker} has not answered for {silent_s:.0f} s"
             lost = silent_s >= SILENT_FOR_S
-            return CheckRunHealthResult(WorkerStatus.FAILED if lost else WorkerStatus.RUNNING, told)
+            return CheckRunHealthResult(WorkerStatus.FAILED if lost else WorkerStatus.RUNNING, text)
         self._silent_since.pop(run.run_id, None)
         if task in answers[worker]:
             return CheckRunHealthResult(WorkerStatus.RUNNING)
         return CheckRunHealthResult(WorkerStatus.FAILED, f"worker {worker} is no longer at work on it")
 
     def get_run_worker_debug_info(self, run: dg.DagsterRun, include_container_logs: bool | None = True) -> str | None:
-        """Which worker took the run."""
+        """The Celery task of the run and the worker that took it."""
         return f"Celery task {run.tags.get(TASK_ID)}, worker {run.tags.get(WORKER) or 'none yet: is one running?'}"
 
 

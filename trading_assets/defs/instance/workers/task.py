@@ -19,10 +19,7 @@ import dagster as dg
 from celery.signals import worker_shutting_down
 from celery.worker import state
 
-# What the stock task takes.
-from dagster._grpc.types import ExecuteRunArgs
-from dagster._serdes import unpack_value
-
+from trading_assets.defs.instance.dagster_private import ExecuteRunArgs, unpack_value
 from trading_assets.defs.instance.workers.launcher import WORKER
 
 _log = logging.getLogger(__name__)

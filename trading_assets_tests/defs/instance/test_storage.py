@@ -1,12 +1,15 @@
-"""The batched storage of events holds what Dagster's own holds, in far fewer transactions."""
+"""The project's storages hold what Dagster's own hold, in far fewer transactions; without them stock works."""
 
 import itertools
 import json
+import logging
 import os
+import sqlite3
 import threading
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,10 +17,17 @@ from typing import Any
 import dagster as dg
 import pytest
 import sqlalchemy as sa
+from dagster._core.storage.event_log import SqliteEventLogStorage
+from dagster_postgres import PostgresEventLogStorage
 
 from trading_assets.core.errors import ConfigurationError, StorageError
-from trading_assets.defs.instance.event_batches import BATCH_SIZE_VARIABLE
-from trading_assets.defs.instance.postgres_storage import LOCK, BatchedPostgresStorage
+from trading_assets.defs.instance.storage import (
+    BATCH_SIZE_VARIABLE,
+    CREATION_LOCK,
+    TESTED_VERSIONS,
+    BatchedPostgresStorage,
+    is_tested,
+)
 from trading_assets.ledger.database import Database
 from trading_assets_tests.conftest import create_database, database_url, drop_database
 
@@ -54,7 +64,7 @@ STORAGES: dict[str, dict[str, Any]] = {
         "stock": {"sqlite": {"base_dir": "PLACE"}},
         "ours": {
             "custom": {
-                "module": "trading_assets.defs.instance.sqlite_storage",
+                "module": "trading_assets.defs.instance.storage",
                 "class": "BatchedSqliteStorage",
                 "config": {"base_dir": "PLACE"},
             }
@@ -64,7 +74,7 @@ STORAGES: dict[str, dict[str, Any]] = {
         "stock": {"postgres": {"postgres_url": "PLACE"}},
         "ours": {
             "custom": {
-                "module": "trading_assets.defs.instance.postgres_storage",
+                "module": "trading_assets.defs.instance.storage",
                 "class": "BatchedPostgresStorage",
                 "config": {"postgres_url": "PLACE"},
             }
@@ -239,6 +249,78 @@ def backend(instance: dg.DagsterInstance) -> int:
         return int(connection.execute(sa.select(sa.func.pg_backend_pid())).scalar_one())
 
 
+@pytest.mark.parametrize("which", ["stock", "ours"])
+def test_a_run_with_more_hours_than_a_statement_takes_variables_is_planned_and_deleted(
+    which: str, tmp_path: Path
+) -> None:
+    """A year has 8,760 hours, SQLite 32,766 variables. Here a day of two assets meets 30."""
+
+    day = {
+        "dagster/asset_partition_range_start": "2026-01-01-00:00",
+        "dagster/asset_partition_range_end": "2026-01-01-23:00",
+    }
+
+    def limited(connection: sqlite3.Connection, _record: object) -> None:
+        connection.setlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER, 30)
+
+    def refused() -> AbstractContextManager[object]:
+        if which == "stock":
+            return pytest.raises(sa.exc.OperationalError, match="too many SQL variables")
+        return nullcontext()
+
+    with Stores("sqlite", tmp_path, lambda: "").opened(which, str(tmp_path / "place")) as instance:
+        run_id = run(instance, **day).run_id
+        sa.event.listen(sa.engine.Engine, "connect", limited)
+        try:
+            with refused():
+                run(instance, **day)
+            with refused():
+                instance.delete_run(run_id)
+        finally:
+            sa.event.remove(sa.engine.Engine, "connect", limited)
+
+
+def test_a_deleted_run_leaves_no_file_behind(tmp_path: Path) -> None:
+    stores = Stores("sqlite", tmp_path, lambda: "")
+    with stores.opened("ours", str(tmp_path / "place")) as instance:
+        run_id = run(instance).run_id
+        assert list((tmp_path / "place").rglob(f"{run_id}*"))
+        instance.delete_run(run_id)
+        assert list((tmp_path / "place").rglob(f"{run_id}*")) == []
+        instance.report_engine_event("a late event", run_id=run_id, job_name="both")
+        assert len(instance.all_logs(run_id)) == 1
+
+
+def test_with_an_untested_dagster_the_stock_storages_work_and_one_warning_says_so(
+    stores: Stores, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    place = stores.new_place()
+    with stores.opened("ours", place) as instance:
+        before = run(instance).run_id
+        ours = type(instance.event_log_storage)
+    monkeypatch.setattr(dg, "__version__", "1.13.999")
+    is_tested.cache_clear()
+    try:
+        with caplog.at_level(logging.WARNING):
+            for _ in range(2):
+                with stores.opened("ours", place) as instance:
+                    assert type(instance.event_log_storage) in (SqliteEventLogStorage, PostgresEventLogStorage)
+                    assert told(instance, before)["partitions"] == {"first": KEYS, "second": KEYS}
+                    run(instance)
+        warnings = [record.getMessage() for record in caplog.records if "was not tested" in record.getMessage()]
+        assert len(warnings) == 1 and "1.13.999" in warnings[0]
+    finally:
+        monkeypatch.undo()
+        is_tested.cache_clear()
+    with stores.opened("ours", place) as instance:
+        assert type(instance.event_log_storage) is ours
+
+
+def test_the_installed_dagster_is_tested() -> None:
+    """Where this fails after an update: run the other tests here, then add the version."""
+    assert dg.__version__ in TESTED_VERSIONS
+
+
 def test_an_installation_keeps_one_connection_and_a_forked_child_makes_its_own(
     new_history: Callable[[], str], tmp_path: Path
 ) -> None:
@@ -278,7 +360,7 @@ def test_who_finds_an_empty_database_waits_for_another_who_creates_the_tables(po
     try:
         with ThreadPoolExecutor(3) as pool:
             with engine.connect() as creator:
-                creator.execute(sa.select(sa.func.pg_advisory_lock(sa.func.hashtextextended(LOCK, 0))))
+                creator.execute(sa.select(sa.func.pg_advisory_lock(sa.func.hashtextextended(CREATION_LOCK, 0))))
                 made = [pool.submit(BatchedPostgresStorage, url) for _ in range(3)]
                 waiting = sa.text("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")
                 while creator.execute(waiting).scalar_one() < 3:

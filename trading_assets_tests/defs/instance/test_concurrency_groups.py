@@ -8,20 +8,19 @@ import dagster as dg
 import pytest
 import yaml
 from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
-from dagster._core.run_coordinator import SubmitRunContext
 from dagster._core.test_utils import create_run_for_test
 from dagster._daemon.run_coordinator import QueuedRunCoordinatorDaemon
 
 from trading_assets.definitions import build_definitions
-from trading_assets.defs import instance_queries as looking
+from trading_assets.defs import instance_queries
 from trading_assets.defs.instance.concurrency_groups import (
     BACKFILL,
-    BACKFILL_ID,
-    LANE,
-    LANES,
+    BACKFILL_TAG,
+    GROUP_TAG,
+    GROUPS,
     MANUAL,
-    PLACES,
-    PRIORITY,
+    MAX_CONCURRENT_RUNS,
+    PRIORITY_TAG,
     RECONCILE,
     RISK,
     TRADE,
@@ -29,7 +28,7 @@ from trading_assets.defs.instance.concurrency_groups import (
 )
 from trading_assets.defs.jobs import TRADING
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 JOBS = {job.name: dict(job.tags) for job in build_definitions().jobs or ()}
 
@@ -63,10 +62,10 @@ class Queue:
         origin = RemoteJobOrigin(ORIGIN, job)
         tags = {**JOBS.get(job, {}), **tags}
         run = create_run_for_test(self.instance, job_name=job, tags=tags, remote_job_origin=origin)
-        return self.instance.run_coordinator.submit_run(SubmitRunContext(run, workspace=None)).run_id  # type: ignore[arg-type]
+        return self.instance.run_coordinator.submit_run(dg.SubmitRunContext(run, workspace=None)).run_id  # type: ignore[arg-type]
 
     def backfill(self, job: str, runs: int) -> list[str]:
-        return [self.ask(job, **{BACKFILL_ID: f"backfill-{job}"}) for _ in range(runs)]
+        return [self.ask(job, **{BACKFILL_TAG: f"backfill-{job}"}) for _ in range(runs)]
 
     def look(self) -> list[str]:
         """What one look of the daemon launches, in this order."""
@@ -79,10 +78,10 @@ class Queue:
         assert run is not None
         self.instance.report_run_failed(run)
 
-    def lane(self, run_id: str) -> str:
+    def group(self, run_id: str) -> str:
         run = self.instance.get_run_by_id(run_id)
         assert run is not None
-        return run.tags[LANE]
+        return run.tags[GROUP_TAG]
 
 
 @pytest.fixture
@@ -98,20 +97,22 @@ def test_neither_trading_nor_the_hour_waits_behind_backfills(queue: Queue) -> No
     hour = queue.ask("research")
     session, halt, books = queue.ask("trade"), queue.ask("halt"), queue.ask("reconcile")
     assert queue.look() == [halt, session, books, hour]
-    assert not looking.in_progress(queue.instance, "select") and looking.in_progress(queue.instance, "research")
+    assert not instance_queries.in_progress(queue.instance, "select") and instance_queries.in_progress(
+        queue.instance, "research"
+    )
     queue.end(hour)
-    assert not looking.in_progress(queue.instance, "research"), "a backfill of the job is not the newest hour"
+    assert not instance_queries.in_progress(queue.instance, "research"), "a backfill of the job is not the newest hour"
     queue.end(first[0])
     assert queue.look() == first[1:2], "backfills go on in the order in which they were asked for"
-    assert {queue.lane(run) for run in (*first, *second)} == {BACKFILL.name}
+    assert {queue.group(run) for run in (*first, *second)} == {BACKFILL.name}
 
 
-def test_what_a_person_asks_for_fills_its_own_lane_alone(queue: Queue) -> None:
+def test_what_a_person_asks_for_fills_its_own_group_alone(queue: Queue) -> None:
     asked = [queue.ask("__ASSET_JOB") for _ in range(4)]
-    strange = queue.ask("somebodys_job", **{LANE: "express"})
-    urgent = queue.ask("another_job", **{PRIORITY: "99"})
+    strange = queue.ask("somebodys_job", **{GROUP_TAG: "express"})
+    urgent = queue.ask("another_job", **{PRIORITY_TAG: "99"})
     assert queue.look() == [urgent, asked[0]]
-    assert queue.lane(strange) == MANUAL.name
+    assert queue.group(strange) == MANUAL.name
     assert queue.look() == []
     sessions = [queue.ask("trade") for _ in range(3)]
     assert queue.look() == sessions[:2], "a session and its successor"
@@ -119,30 +120,32 @@ def test_what_a_person_asks_for_fills_its_own_lane_alone(queue: Queue) -> None:
     assert queue.look() == hours[:1]
 
 
-def test_when_every_other_lane_is_full_a_command_finds_its_place(queue: Queue) -> None:
-    for lane in LANES:
-        for _ in range(lane.limit + 1):
-            queue.ask("anything", **lane.tags, **({BACKFILL_ID: "b"} if lane is BACKFILL else {}))
+def test_when_every_other_group_is_full_a_command_finds_its_place(queue: Queue) -> None:
+    for group in GROUPS:
+        for _ in range(group.limit + 1):
+            queue.ask("anything", **group.tags, **({BACKFILL_TAG: "b"} if group is BACKFILL else {}))
     launched = queue.look()
-    priorities = [lane.priority for lane in LANES for _ in range(lane.limit)]
-    assert [lane.name for lane in LANES for _ in range(lane.limit)] == [queue.lane(run) for run in launched]
-    assert priorities == sorted(priorities, reverse=True) and len(launched) == PLACES
+    priorities = [group.priority for group in GROUPS for _ in range(group.limit)]
+    assert [group.name for group in GROUPS for _ in range(group.limit)] == [queue.group(run) for run in launched]
+    assert priorities == sorted(priorities, reverse=True) and len(launched) == MAX_CONCURRENT_RUNS
 
 
 @pytest.mark.parametrize(
     ("file", "backfills"), [("dagster.yaml", 1), ("deploy/dagster.yaml", 1), ("deploy/celery/dagster.yaml", 4)]
 )
-def test_the_limits_of_the_files_are_those_of_the_lanes(file: str, backfills: int) -> None:
+def test_the_limits_of_the_files_are_those_of_the_groups(file: str, backfills: int) -> None:
     runs = yaml.safe_load((ROOT / file).read_text())["concurrency"]["runs"]
-    limits = {lane.name: lane.limit for lane in LANES} | {BACKFILL.name: backfills}
-    assert runs["tag_concurrency_limits"] == [{"key": LANE, "value": name, "limit": of} for name, of in limits.items()]
+    limits = {group.name: group.limit for group in GROUPS} | {BACKFILL.name: backfills}
+    assert runs["tag_concurrency_limits"] == [
+        {"key": GROUP_TAG, "value": name, "limit": of} for name, of in limits.items()
+    ]
     assert runs["max_concurrent_runs"] == sum(limits.values())
 
 
-def test_every_job_is_in_a_lane() -> None:
+def test_every_job_is_in_a_group() -> None:
     assert {"research", "trade", "halt"} <= JOBS.keys()
     assert {name: missing_tags(tags) for name, tags in JOBS.items()} == {name: {} for name in JOBS}
-    by_name = {lane.name: lane for lane in LANES}
+    by_name = {group.name: group for group in GROUPS}
     for name, tags in JOBS.items():
-        lane = by_name[tags[LANE]]
-        assert tags == lane.tags | (TRADING if lane in (RISK, TRADE, RECONCILE) else {}), name
+        group = by_name[tags[GROUP_TAG]]
+        assert tags == group.tags | (TRADING if group in (RISK, TRADE, RECONCILE) else {}), name

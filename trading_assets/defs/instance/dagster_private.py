@@ -1,0 +1,84 @@
+"""Every name that the package imports from inside Dagster and dagster-postgres: why, and what would replace it.
+
+A test resolves each name by itself, so it says which one a new version has moved. Another test finds private imports
+elsewhere in the package. Names that need the extra `celery` are in `workers.dagster_celery_private`.
+"""
+
+# `execute_in_process` keeps the rows of every asset until the run ends: half a gigabyte for a month. The daemon runs a
+# job by `execute_run`, which keeps none. Until: `execute_in_process` can drop outputs and takes a run with a listener.
+from dagster._core.definitions.job_base import InMemoryJob
+
+# `instance.storage`: which events of a batch are about assets. Until: `store_event_batch` of the stock storages writes
+# the events of all assets in one transaction.
+from dagster._core.events import ASSET_EVENTS
+
+# See InMemoryJob.
+from dagster._core.execution.api import execute_run
+
+# What a run launcher is given and answers. Until: `dagster` exports them beside `QueuedRunCoordinator`.
+from dagster._core.launcher import CheckRunHealthResult, LaunchRunContext, WorkerStatus
+
+# `bench home` stores ticks as the daemon does. Until: never; without them it would have to start a daemon.
+from dagster._core.scheduler.instigation import InstigatorType, TickData, TickStatus
+
+# `instance.storage`: rows of planned checks. Until: stock inserts them without a parameter for each hour and column.
+from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
+
+# `instance.storage` extends them. Until: see ASSET_EVENTS.
+from dagster._core.storage.event_log import SqlEventLogStorage, SqliteEventLogStorage
+
+# `instance.storage`: tables of a batch. Until: see ASSET_EVENTS.
+from dagster._core.storage.event_log.schema import (
+    AssetCheckExecutionsTable,
+    AssetEventTagsTable,
+    SqlEventLogStorageTable,
+)
+
+# The only manager whose files the webserver serves unchanged. Until: a public way to the path of a captured log.
+from dagster._core.storage.local_compute_log_manager import LocalComputeLogManager
+
+# `instance.storage` extends it. Until: `dagster` exports it, as `dagster_postgres` exports its own.
+from dagster._core.storage.sqlite_storage import DagsterSqliteStorage
+
+# The argument of the task that a Celery worker executes. Until: dagster-celery's own launcher finds lost workers.
+from dagster._grpc.types import ExecuteRunArgs
+
+# Every class that `dagster.yaml` names takes ConfigurableClassData; the others are for ExecuteRunArgs. Until: `dagster`
+# exports them beside `serialize_value`.
+from dagster._serdes import ConfigurableClassData, pack_value, unpack_value
+
+# Engine, URL and credentials from the configuration of the stock storage. Until: that has a setting for its pool.
+from dagster_postgres.utils import (
+    create_pg_connection,
+    create_pg_engine,
+    get_token_provider_from_config,
+    pg_url_from_config,
+)
+
+__all__ = [
+    "ASSET_EVENTS",
+    "AssetCheckExecutionRecordStatus",
+    "AssetCheckExecutionsTable",
+    "AssetEventTagsTable",
+    "CheckRunHealthResult",
+    "ConfigurableClassData",
+    "DagsterSqliteStorage",
+    "ExecuteRunArgs",
+    "InMemoryJob",
+    "InstigatorType",
+    "LaunchRunContext",
+    "LocalComputeLogManager",
+    "SqlEventLogStorage",
+    "SqlEventLogStorageTable",
+    "SqliteEventLogStorage",
+    "TickData",
+    "TickStatus",
+    "WorkerStatus",
+    "create_pg_connection",
+    "create_pg_engine",
+    "execute_run",
+    "get_token_provider_from_config",
+    "pack_value",
+    "pg_url_from_config",
+    "unpack_value",
+]

@@ -1,0 +1,1 @@
+"""Old place of the run launcher that a `dagster.yaml` may name."""

@@ -1,0 +1,64 @@
+"""Refusals of the whole account (key, permission, ban, mode): told once an episode, by whichever caller meets them.
+
+An episode is kept in the ledger, so that all processes share it. One of reads ends when the account can be read again,
+one of orders when an order is accepted.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Concatenate, ParamSpec, TypeVar
+
+from trading_assets.core.errors import ExchangeFatalError
+from trading_assets.ledger import risk
+from trading_assets.trading.context import ExecutionContext
+
+_READ, _ORDER = "refused read", "refused order"
+
+_Given = ParamSpec("_Given")
+_Answer = TypeVar("_Answer")
+
+
+def tell(context: ExecutionContext, error: ExchangeFatalError, *, of_order: bool = False) -> None:
+    """Tell a refusal of the whole account, unless the same one was told and has not ended. The error says what to do.
+
+    Args:
+        of_order: it was a write: that the account can be read says nothing of it.
+    """
+    account, code = context.settings.account, error.code if error.code is not None else "unknown"
+    kind = f"{_ORDER if of_order else _READ} {code}"
+    with context.database.write(one_at_a_time=f"refusals of {account}") as connection:
+        known = risk.open_episodes(connection, account, (_READ, _ORDER))
+        if kind not in known:
+            risk.begin_episode(connection, account, kind, str(error), context.wall_ms())
+    if not any(one.rsplit(" ", 1)[1] == str(code) for one in known):
+        context.notify("the exchange refuses the account", f"{error}. Nothing is opened until then; stops stay.")
+
+
+def end(context: ExecutionContext, *, of_orders: bool = False) -> None:
+    """The account was read, or with `of_orders` an order was accepted: what was refused is no more."""
+    account = context.settings.account
+    kinds = (_READ, _ORDER) if of_orders else (_READ,)
+    with context.database.read() as connection:
+        if not risk.open_episodes(connection, account, kinds):
+            return
+    with context.database.write(one_at_a_time=f"refusals of {account}") as connection:
+        for kind in risk.open_episodes(connection, account, kinds):
+            risk.end_episode(connection, account, kind, context.wall_ms())
+
+
+def told(
+    call: Callable[Concatenate[ExecutionContext, _Given], _Answer],
+) -> Callable[Concatenate[ExecutionContext, _Given], _Answer]:
+    """Decorate a function of a context: what it raises of the whole account is told, and raised on."""
+
+    @functools.wraps(call)
+    def telling(context: ExecutionContext, *args: _Given.args, **more: _Given.kwargs) -> _Answer:
+        try:
+            return call(context, *args, **more)
+        except ExchangeFatalError as error:
+            tell(context, error)
+            raise
+
+    return telling
