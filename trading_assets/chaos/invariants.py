@@ -111,9 +111,9 @@ def compare(
     ours = {each.symbol: each for each in held if not each.position_idx and truth.left(each.symbol)}
     _positions(found, ours, intents, truth, moved)
     for each in held:
-        if each.symbol not in ours and each.symbol not in foreign.sizes and not truth.foreign.get(each.symbol):
-            if each.symbol not in truth.hedged:
-                found.orphans.append(f"{each.symbol} {each.size} is open, no intent of ours is")
+        known = each.symbol in ours or each.symbol in foreign.sizes or each.symbol in truth.hedged
+        if not known and not truth.foreign.get(each.symbol):
+            found.orphans.append(f"{each.symbol} {each.size} is open, no intent of ours is")
     found.mismatches += [
         f"{link} is still {intent['status']}"
         for link, intent in intents.items()
@@ -207,9 +207,9 @@ def _as_signalled(
         if intent[name] != signalled:
             found.wrong_levels.append(f"{link} has {name} {intent[name]}, its signal {signalled}")
     value = sum((row.value for row in rows), ZERO)
-    meant = Decimal(str(intent["signal_position_size"])) * Decimal(str(intent["signal_leverage"]))
+    meant = Decimal(str(intent["signal_position_size"]))
     one = value / qty if qty else ZERO
-    if value > meant * (1 + SIZE_TOLERANCE) + one or value < meant * (1 - SIZE_TOLERANCE) - 2 * one:
+    if not meant * (1 - SIZE_TOLERANCE) - 2 * one <= value <= meant * (1 + SIZE_TOLERANCE):
         found.wrong_levels.append(f"{link} is worth {value:.2f} USD, its signal {meant} USD")
 
 
@@ -238,6 +238,8 @@ def _positions(
             level not in (one, other) for level, one, other in zip(levels, signalled, by_person, strict=True)
         ):
             found.wrong_levels.append(f"{symbol} has stop and target {levels}, its signal {signalled}")
+        elif position.stop_loss is not None and _risks_more(position, intent["stop_loss"]):
+            found.wrong_levels.append(f"{symbol} has the stop {levels[0]}, looser than its signal's {signalled[0]}")
         if position.leverage != intent["leverage"]:
             found.wrong_levels.append(f"{symbol} has leverage {position.leverage}, its signal {intent['leverage']}")
         if position.side.value != intent["side"]:
@@ -245,6 +247,11 @@ def _positions(
     found.mismatches += [
         f"{symbol} is open in the ledger, not at the exchange" for symbol in open_intents if symbol not in ours
     ]
+
+
+def _risks_more(position: Position, signalled: object) -> bool:
+    stop = position.stop_loss
+    return stop is not None and (stop < signalled if position.side is Side.BUY else stop > signalled)  # type: ignore[operator]
 
 
 def _silence(
@@ -257,15 +264,16 @@ def _silence(
     foreign: Foreign,
 ) -> None:
     """What is foreign, or was changed by a person, is told as long as it is so, and not longer."""
-    causes: dict[str, str] = {symbol: "a foreign order" for symbol in foreign.orders.values()}
+    causes: dict[str, str] = dict.fromkeys(foreign.orders.values(), "a foreign order")
     for each in held:
         if each.symbol not in ours or truth.foreign.get(each.symbol):
             causes[each.symbol] = f"foreign quantity in {each.symbol} {each.side.value} {each.size}"
     for intent in intents.values():
         position = ours.get(str(intent["symbol"]))
-        if intent["status"] == orders.CONFIRMED and position is not None:
-            if (position.stop_loss, position.take_profit) != (intent["stop_loss"], intent["take_profit"]):
-                causes.setdefault(position.symbol, f"a stop or target of {position.symbol} that was changed")
+        if intent["status"] != orders.CONFIRMED or position is None:
+            continue
+        if (position.stop_loss, position.take_profit) != (intent["stop_loss"], intent["take_profit"]):
+            causes.setdefault(position.symbol, f"a stop or target of {position.symbol} that was changed")
     found.silent += [f"{cause} is not told" for symbol, cause in causes.items() if symbol not in told]
     found.silent += [f"told without a cause: {text}" for symbol, text in told.items() if symbol not in causes]
 

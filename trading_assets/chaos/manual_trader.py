@@ -42,9 +42,7 @@ class ManualTrader:
 
     def close(self, position: Position) -> None:
         """Close a position, or a leg, at market."""
-        self.trade(
-            position.symbol, position.side.opposite, position.size, leg=position.position_idx, reduce_only=True
-        )
+        self.trade(position.symbol, position.side.opposite, position.size, leg=position.position_idx, reduce_only=True)
 
     def take_stops(self, symbol: str) -> None:
         """Take stop and target off a position."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import click
@@ -19,14 +20,38 @@ def chaos() -> None:
     """Trials in which processes are killed and the exchange fails; on an embedded exchange of their own."""
 
 
+def _wild_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Options for what happens besides deaths and failing calls."""
+    for option in (
+        click.option("--odd-rows/--no-odd-rows", default=None, help="Missing, malformed, unknown and repeated rows."),
+        click.option("--lag/--no-lag", default=None, help="Lists of the account that lag behind; closings that grow."),
+        click.option("--hands/--no-hands", default=None, help="A person trades and moves stops on the same account."),
+        click.option(
+            "--profile",
+            default="wild",
+            show_default=True,
+            type=click.Choice(("wild", "tame")),
+            help="wild: all that follows is on; tame: off.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
 @chaos.command("orders")
 @click.option("--kills", default=500, show_default=True, type=click.IntRange(1), help="So many traders are killed.")
 @click.option("--seed", default=1, show_default=True, type=click.IntRange(0), help="Of market, faults and deaths.")
+@_wild_options
+@click.option("--traders", default=None, type=click.IntRange(1, 2), help="2: a second one starts while one sleeps.")
+@click.option("--until-broken", is_flag=True, help="End with the first finding.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as one JSON object.")
-def orders(kills: int, seed: int, as_json: bool) -> None:
-    """Kill traders at every step of an order and at random; exit code 1 if an order is doubled, lost or unprotected."""
-    from trading_assets.chaos.orders import run_chaos, summary  # noqa: PLC0415 (imports connector and exchange)
+def orders(
+    kills: int, seed: int, profile: str, traders: int | None, until_broken: bool, as_json: bool, **wild: bool | None
+) -> None:
+    """Kill traders at every step of an order and at random; exit code 1 if a law of order safety is broken."""
+    from trading_assets.chaos.orders import PROFILES, run_chaos, summary  # noqa: PLC0415 (imports the exchange)
 
+    changes = {name: value for name, value in {**wild, "traders": traders}.items() if value is not None}
     console = Console(stderr=True)
     columns = (TextColumn("killed"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
@@ -40,7 +65,7 @@ def orders(kills: int, seed: int, as_json: bool) -> None:
                 told = done * 10 // kills
                 click.echo(f"killed {done} of {kills}", err=True)
 
-        report = run_chaos(kills, seed, tell)
+        report = run_chaos(kills, seed, tell, wild=replace(PROFILES[profile], **changes), until_broken=until_broken)
     if as_json:
         click.echo(summary(report))
     else:
