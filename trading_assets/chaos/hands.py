@@ -4,7 +4,7 @@ contracts in another position mode."""
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import ROUND_DOWN, Decimal
 
@@ -22,6 +22,7 @@ class Hands:
     """A person with the same account.
 
     Attributes:
+        traded: contracts of the traders.
         others: contracts that only the person trades.
         hedged: the one of them that is in hedge mode.
         moved: stop and target that the person has set on a position of ours, by symbol.
@@ -31,6 +32,7 @@ class Hands:
     manual: ManualTrader
     exchange: Exchange
     listed: Mapping[str, Instrument]
+    traded: Collection[str]
     others: Sequence[str]
     hedged: str
     chance: random.Random
@@ -54,7 +56,7 @@ class Hands:
     def tidy(self, held: Sequence[Position], truth: Truth) -> None:
         """Close what is left of the person's in contracts that are to be traded again."""
         for each in held:
-            if each.symbol not in self.others and not truth.left(each.symbol) and self.chance.random() < 0.4:
+            if each.symbol in self.traded and not truth.left(each.symbol) and self.chance.random() < 0.4:
                 self.manual.close(each)
                 self._count("tidied")
 

@@ -6,7 +6,7 @@ The exchange is asked while it is truthful. What is whose is known from `chaos.t
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 
@@ -101,7 +101,7 @@ def compare(
     executions = exchange.executions(since_ms, exchange.now_ms() + 1)
     truth.feed(executions)
     held = list(exchange.positions())
-    _foreign(found, exchange, held, foreign, truth)
+    waiting = _foreign(found, exchange, held, foreign, truth)
     with database.read() as connection:
         intents = {row["order_link_id"]: dict(row) for row in connection.execute(_all_intents(account)).mappings()}
         booked = list(connection.execute(sa.select(positions).where(positions.c.account == account)).mappings())
@@ -111,8 +111,8 @@ def compare(
     ours = {each.symbol: each for each in held if not each.position_idx and truth.left(each.symbol)}
     _positions(found, ours, intents, truth, moved)
     for each in held:
-        known = each.symbol in ours or each.symbol in foreign.sizes or each.symbol in truth.hedged
-        if not known and not truth.foreign.get(each.symbol):
+        explained = each.symbol in ours or each.symbol in foreign.sizes or each.symbol in truth.hedged
+        if not explained and not truth.foreign.get(each.symbol):
             found.orphans.append(f"{each.symbol} {each.size} is open, no intent of ours is")
     found.mismatches += [
         f"{link} is still {intent['status']}"
@@ -131,7 +131,7 @@ def compare(
     executed = {execution.exec_id for execution in executions}
     if executed != known:
         found.mismatches.append(f"fills of one side only: {sorted(executed ^ known)}")
-    _silence(found, told, held, ours, intents, truth, foreign)
+    _silence(found, told, held, ours, intents, truth, waiting)
     return found
 
 
@@ -154,7 +154,8 @@ def _told(connection: sa.Connection, account: str) -> dict[str | None, str]:
     return {symbol: detail for symbol, detail in {row.symbol: row.detail for row in rows}.items() if detail != GONE}
 
 
-def _foreign(found: Findings, exchange: Exchange, held: Sequence[Position], foreign: Foreign, truth: Truth) -> None:
+def _foreign(found: Findings, exchange: Exchange, held: Sequence[Position], foreign: Foreign, truth: Truth) -> set[str]:
+    """Symbols in which orders of others wait."""
     by_symbol = {each.symbol: each for each in held}
     for symbol, size in foreign.sizes.items():
         position = by_symbol.get(symbol)
@@ -163,14 +164,14 @@ def _foreign(found: Findings, exchange: Exchange, held: Sequence[Position], fore
     for each in held:
         if each.symbol not in foreign.sizes and not truth.left(each.symbol) and each.stop_loss is not None:
             found.foreign.append(f"{each.symbol} {each.side.value} {each.size} is a person's, and has a stop now")
-    waiting = {
-        order.order_id: order.symbol for order in exchange.open_orders() if order.purpose is OrderPurpose.ORDINARY
-    }
+    open_orders = [order for order in exchange.open_orders() if order.purpose is OrderPurpose.ORDINARY]
+    waiting = {order.order_id: order.symbol for order in open_orders}
     # What a person closes fills in parts, and its order is open until then.
     if not set(foreign.orders.items()) <= set(waiting.items()):
         found.foreign.append(f"foreign orders were {foreign.orders}, now {waiting} are open")
     found.foreign += truth.taken
     truth.taken.clear()
+    return {order.symbol for order in open_orders if not exchange.order_ids.is_ours(order.order_link_id)}
 
 
 def _entries(found: Findings, executions: Sequence[Execution], intents: Mapping[str, dict[str, object]]) -> None:
@@ -261,7 +262,7 @@ def _silence(
     ours: Mapping[str, Position],
     intents: Mapping[str, dict[str, object]],
     truth: Truth,
-    foreign: Foreign,
+    waiting: Collection[str],
 ) -> None:
     """What is foreign, or was changed by a person, is told as long as it is so, and not longer."""
     causes: dict[str, str] = dict.fromkeys(foreign.orders.values(), "a foreign order")

@@ -212,7 +212,9 @@ class _Trial:
         self._hands: Hands | None = None
         if wild.hands:
             everything = {row.symbol: row for row in perpetual}
-            self._hands = Hands(self._manual_trader, self._exchange, everything, others, others[0], self._chance)
+            self._hands = Hands(
+                self._manual_trader, self._exchange, everything, self._symbols, others, others[0], self._chance
+            )
             self._hands.begin()
         self._foreign = self._open_foreign(perpetual[:2], rest[0])
         self._mark()
@@ -250,8 +252,9 @@ class _Trial:
         for symbol in self._free(self._chance.choice((1, 1, 2, 3))):
             give_signal(self._database, self._exchange, self._symbols[symbol], self._site.settings, self._chance)
         first = WorkerPlan(point, loses_stops=bare, compares_first=self._chance.random() < 0.3)
-        if self._wild.traders > 1 and self._chance.random() < 0.25:
+        if self._wild.traders > 1 and self._chance.random() < 0.4:
             self._two_traders()
+        self._arm_lags()
         self._arm(refused=refused)
         self._run_worker(first)
         self._faults.lift()
@@ -260,13 +263,15 @@ class _Trial:
         bare_since |= self._meanwhile()
         for symbol in self._free(self._chance.choice((0, 1))):
             give_signal(self._database, self._exchange, self._symbols[symbol], self._site.settings, self._chance)
-        self._arm(refused=refused)  # before the person acts: a list that lags does not show it
-        if self._hands is not None and self._chance.random() < 0.6:
+        self._arm_lags()  # before the person acts: a list that lags does not show it
+        for _ in range(self._chance.choice((0, 1, 1, 2)) if self._hands is not None else 0):
             self._act_by_hand()
+        self._arm(refused=refused)
         for _ in range(self._chance.choice((0, 1, 1, 2))):  # the next ones meet faults too, and death at any moment
             after_s, early = self._chance.uniform(0, self._usual_s), self._chance.random() < 0.5
             self._run_worker(WorkerPlan(killed_after_s=after_s, compares_first=early))
             self._faults.lift()
+            self._arm_lags()
             self._arm(refused=refused)
         self._faults.lift()
         began = time.monotonic()
@@ -275,13 +280,15 @@ class _Trial:
 
     def _arm(self, *, refused: bool) -> None:
         rules = [*([REFUSED_STOPS] if refused else []), *some_faults(self._chance)]
-        if self._wild.lag and self._chance.random() < 0.5:
-            rules += some_lags(self._chance)
-        if self._wild.lag and self._chance.random() < 0.2:
-            rules.append(dict(GROWING))
         if self._wild.odd_rows:
             rules += some_odd_rows(self._chance, [*self._symbols, *self._foreign.sizes])
         self._faults.arm(rules)
+
+    def _arm_lags(self) -> None:
+        if not self._wild.lag:
+            return
+        rules = some_lags(self._chance) if self._chance.random() < 0.5 else []
+        self._faults.arm([*rules, *([GROWING] if self._chance.random() < 0.2 else [])])
 
     def _mark(self) -> int:
         """From this time on a round's executions are read; what came before is known."""
