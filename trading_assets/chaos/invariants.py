@@ -265,7 +265,7 @@ def _silence(
     waiting: Collection[str],
 ) -> None:
     """What is foreign, or was changed by a person, is told as long as it is so, and not longer."""
-    causes: dict[str, str] = dict.fromkeys(foreign.orders.values(), "a foreign order")
+    causes: dict[str, str] = dict.fromkeys(waiting, "a foreign order")
     for each in held:
         if each.symbol not in ours or truth.foreign.get(each.symbol):
             causes[each.symbol] = f"foreign quantity in {each.symbol} {each.side.value} {each.size}"
