@@ -172,6 +172,9 @@ def _work(place: WorkerSite, life: WorkerPlan, ahead_ms: int) -> int:
             wall_ms=lambda: local_ms() + ahead_ms + slept[0],
             at=_fate(life, slept),
         )
+        if life.sleeps_at is not None:
+            # Asleep in the middle of a transaction of another lane it would keep everybody out of the ledger.
+            context = replace(context, workers=1)
         for act in (reconcile, submit_orders, reconcile) if life.compares_first else (submit_orders, reconcile):
             _try(act, context)
     except BaseException:  # noqa: BLE001 (the parent raises it again)

@@ -93,6 +93,30 @@ def day(hours: float, speed: float, seed: int, as_json: bool) -> None:
         sys.exit(1)
 
 
+@chaos.command("mutants")
+@click.argument("names", nargs=-1)
+@click.option("--fast", is_flag=True, help="Only the three that are found within seconds.")
+@click.option("--seed", default=1, show_default=True, type=click.IntRange(0), help="Of chaos orders.")
+def mutants(names: tuple[str, ...], fast: bool, seed: int) -> None:
+    """Put faults into copies of the program, and see each one found by chaos orders or a test; exit code 1 if not.
+
+    NAMES: the mutants to be tried; all without.
+    """
+    from trading_assets.chaos.mutants import FAST, Found, run_mutants, select  # noqa: PLC0415 (imports the exchange)
+
+    def tell(one: Found) -> None:
+        by = one.by if one.by != "chaos" else f"chaos, {one.kills} kills"
+        click.echo(f"{one.name}: {by or 'SURVIVED'}, {one.seconds} s  {one.says[:150]}", err=True)
+
+    results = run_mutants(select(FAST if fast else names), tell, seed=seed)
+    table = RichTable("mutant", "found by", "kills", "seconds")
+    for one in results:
+        table.add_row(one.name, one.by or "[red]nothing[/]", str(one.kills or ""), str(one.seconds))
+    open_console().print(table)
+    if not all(one.by for one in results):
+        sys.exit(1)
+
+
 def _print(figures: Mapping[str, Any]) -> None:
     """The figures of a report for a person, and what was broken below them."""
     table = RichTable("what", "count")
