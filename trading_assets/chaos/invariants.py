@@ -29,7 +29,7 @@ from trading_assets.ledger.tables import (
 )
 from trading_assets.trading.saga.transitions import STATES
 
-Row = Mapping[str, object]
+Rows = Sequence[sa.RowMapping]
 
 
 @dataclass
@@ -344,14 +344,13 @@ def compare_all(database: Database, exchange: Exchange, account: str, since_ms: 
     return found
 
 
-def _fills(found: Findings, executions: Sequence[Execution], booked: Sequence[Row]) -> None:
+def _fills(found: Findings, executions: Sequence[Execution], booked: Rows) -> None:
     there = {one.exec_id: (one.qty, one.value, one.fee) for one in executions}
     here: dict[str, tuple[Decimal, ...]] = {}
     for row in booked:
         before = here.get(str(row["exec_id"]), (ZERO, ZERO, ZERO))
         here[str(row["exec_id"])] = tuple(
-            one + row[name]  # type: ignore[operator]
-            for one, name in zip(before, ("qty", "value", "fee"), strict=True)
+            one + row[name] for one, name in zip(before, ("qty", "value", "fee"), strict=True)
         )
     found.sums += [
         f"fill {exec_id} is {values}, at the exchange {there[exec_id]}"
@@ -360,27 +359,25 @@ def _fills(found: Findings, executions: Sequence[Execution], booked: Sequence[Ro
     ]
 
 
-def _closings(found: Findings, closed: Sequence[ClosedPnl], booked: Sequence[Row]) -> None:
+def _closings(found: Findings, closed: Sequence[ClosedPnl], booked: Rows) -> None:
     there = {one.order_id: (one.symbol, one.qty, one.pnl, one.open_fee + one.close_fee) for one in closed}
     here: dict[str, tuple[str, Decimal, Decimal, Decimal]] = {}
     for order_id, rows in _by_order(booked):
-        qty, pnl, fees = (sum((row[name] for row in rows), ZERO) for name in ("qty", "pnl", "fees"))  # type: ignore[misc]
+        qty, pnl, fees = (sum((Decimal(row[name]) for row in rows), ZERO) for name in ("qty", "pnl", "fees"))
         here[order_id] = (str(rows[0]["symbol"]), qty, pnl, fees)
     for order_id in sorted(there.keys() | here.keys()):
         if there.get(order_id) != here.get(order_id):
             found.sums.append(f"closing {order_id} is {here.get(order_id)}, at the exchange {there.get(order_id)}")
 
 
-def _shares(
-    found: Findings, closed: Sequence[ClosedPnl], booked: Sequence[Row], truth: Truth, links: Mapping[str, str]
-) -> None:
+def _shares(found: Findings, closed: Sequence[ClosedPnl], booked: Rows, truth: Truth, links: Mapping[str, str]) -> None:
     there = {row.order_id for row in closed}
     unknown: Counter[str] = Counter()
     for order_id, rows in _by_order(booked):
         here: dict[str | None, Decimal] = defaultdict(Decimal)
         for row in rows:
             signal = row["signal_id"]
-            here[None if signal is None else links.get(str(signal), str(signal))] += row["qty"]  # type: ignore[operator]
+            here[None if signal is None else links.get(str(signal), str(signal))] += row["qty"]
         wanted = truth.shares.get(order_id, {})
         if order_id in there and {link: qty for link, qty in here.items() if qty} != dict(wanted):
             symbol = rows[0]["symbol"]
@@ -390,8 +387,8 @@ def _shares(
     found.orphans += [f"{count} closings of {symbol} belong to no signal" for symbol, count in unknown.items()]
 
 
-def _by_order(booked: Sequence[Row]) -> Iterator[tuple[str, list[Row]]]:
-    rows: dict[str, list[Row]] = defaultdict(list)
+def _by_order(booked: Rows) -> Iterator[tuple[str, list[sa.RowMapping]]]:
+    rows: dict[str, list[sa.RowMapping]] = defaultdict(list)
     for row in booked:
         rows[str(row["order_id"])].append(row)
     yield from rows.items()

@@ -92,8 +92,8 @@ MUTANTS: tuple[Mutant, ...] = (
         "a failed read is an empty one",
         BYBIT,
         "    def positions(self) -> Rows[Position]:\n",
-        "    def positions(self) -> Rows[Position]:\n        try:\n            return self._held()\n        except Exception:\n"
-        "            return Rows()\n\n    def _held(self) -> Rows[Position]:\n",
+        "    def positions(self) -> Rows[Position]:\n        try:\n            return self._held()\n"
+        "        except Exception:\n            return Rows()\n\n    def _held(self) -> Rows[Position]:\n",
         0,
         "exchange/test_on_faulty_exchange.py",
     ),

@@ -46,12 +46,12 @@ def _wild_options(command: Callable[..., None]) -> Callable[..., None]:
 @click.option("--until-broken", is_flag=True, help="End with the first finding.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as one JSON object.")
 def orders(
-    kills: int, seed: int, profile: str, traders: int | None, until_broken: bool, as_json: bool, **wild: bool | None
+    kills: int, seed: int, profile: str, traders: int | None, until_broken: bool, as_json: bool, **wild: Any
 ) -> None:
     """Kill traders at every step of an order and at random; exit code 1 if a law of order safety is broken."""
     from trading_assets.chaos.orders import PROFILES, run_chaos, summary  # noqa: PLC0415 (imports the exchange)
 
-    changes = {name: value for name, value in {**wild, "traders": traders}.items() if value is not None}
+    changes: dict[str, Any] = {name: value for name, value in {**wild, "traders": traders}.items() if value is not None}
     console = Console(stderr=True)
     columns = (TextColumn("killed"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
