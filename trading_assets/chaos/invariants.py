@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from trading_assets.chaos.truth import ZERO, Truth
 from trading_assets.core.models import ClosedPnl, Execution, OrderPurpose, Position, Side
 from trading_assets.core.ports import Exchange
-from trading_assets.ledger import orders
+from trading_assets.ledger import orders, signals
 from trading_assets.ledger.account import GONE
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.tables import (
@@ -108,6 +108,8 @@ def compare(
         known = set(connection.execute(sa.select(fills.c.exec_id).where(fills.c.time_ms >= since_ms)).scalars())
         told = _told(connection, account)
     _entries(found, [row for row in executions if exchange.order_ids.is_entry(row.order_link_id)], intents)
+    for link, intent in intents.items():
+        _as_signalled(found, link, intent)
     ours = {each.symbol: each for each in held if not each.position_idx and truth.left(each.symbol)}
     _positions(found, ours, intents, truth, moved)
     for each in held:
@@ -122,7 +124,7 @@ def compare(
     found.mismatches += [
         f"signal of {link} is {intent['signal_status']}, its order {intent['status']}"
         for link, intent in intents.items()
-        if intent["signal_status"] != STATES[intent["status"]].signal
+        if intent["signal_status"] not in _signal_states(intent["status"])
     ]
     in_ledger = {(row["symbol"], row["position_idx"]): (row["side"], row["size"], row["stop_loss"]) for row in booked}
     at_exchange = {(each.symbol, each.position_idx): (each.side.value, each.size, each.stop_loss) for each in held}
@@ -142,6 +144,13 @@ def _all_intents(account: str) -> sa.Select[tuple[object, ...]]:
         .join(entry_signals, entry_signals.c.signal_id == order_intents.c.signal_id)
         .where(order_intents.c.account == account)
     )
+
+
+def _signal_states(status: object) -> set[str]:
+    """What the signal of an intent may be; that of an abandoned one was put back, and may have ended since."""
+    usual = STATES[str(status)].signal
+    put_back = {signals.ACTIVE, signals.EXPIRED, signals.REJECTED} if status == orders.ABANDONED else set[str]()
+    return {usual, *put_back}
 
 
 def _told(connection: sa.Connection, account: str) -> dict[str | None, str]:
@@ -190,23 +199,27 @@ def _entries(found: Findings, executions: Sequence[Execution], intents: Mapping[
             found.duplicates.append(f"{link} has {len(placed)} orders of {qty} in all, wanted {intent['qty']}")
         if qty != intent["filled_qty"]:
             found.mismatches.append(f"{link} filled {qty}, the ledger says {intent['filled_qty']}")
-        _as_signalled(found, link, intent, rows, qty)
+        _worth(found, link, intent, rows, qty)
 
 
 SIZE_TOLERANCE = Decimal("0.2")
 """A quantity is rounded to its step and filled at another price than its signal had."""
 
 
-def _as_signalled(
-    found: Findings, link: str, intent: dict[str, object], rows: Sequence[Execution], qty: Decimal
-) -> None:
+def _as_signalled(found: Findings, link: str, intent: Mapping[str, object]) -> None:
+    """Whether an intent, sent or not, is that of its signal."""
     wanted = Side.BUY if intent["signal_position_type"] == "LONG" else Side.SELL
-    if intent["side"] != wanted.value or any(row.side is not wanted for row in rows):
+    if intent["side"] != wanted.value:
         found.wrong_levels.append(f"{link} is {intent['side']}, its signal {intent['signal_position_type']}")
     for name in ("stop_loss", "take_profit", "leverage"):
         signalled = Decimal(str(intent[f"signal_{name}"]))
         if intent[name] != signalled:
             found.wrong_levels.append(f"{link} has {name} {intent[name]}, its signal {signalled}")
+
+
+def _worth(found: Findings, link: str, intent: Mapping[str, object], rows: Sequence[Execution], qty: Decimal) -> None:
+    if any(row.side.value != intent["side"] for row in rows):
+        found.wrong_levels.append(f"{link} was filled on another side than {intent['side']}")
     value = sum((row.value for row in rows), ZERO)
     meant = Decimal(str(intent["signal_position_size"]))
     one = value / qty if qty else ZERO

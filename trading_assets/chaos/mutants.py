@@ -55,7 +55,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "wrong stop level",
         STEPS,
         "stop_loss=intent.stop_loss,\n        take",
-        "stop_loss=intent.stop_loss * Decimal('0.999') // Decimal('0.0001') * Decimal('0.0001'),\n        take",
+        "stop_loss=2 * intent.stop_loss - intent.take_profit,\n        take",
         20,
     ),
     Mutant("triple quantity", SUBMIT, "qty=size.qty,", "qty=size.qty * 3,", 20),
