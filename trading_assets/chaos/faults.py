@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import requests
@@ -115,6 +116,27 @@ def some_odd_rows(chance: random.Random, symbols: Sequence[str]) -> list[dict[st
         rules.append({"where": STOPS, "times": 1, "ret_code": chance.choice(ODD_REFUSALS)})
     return rules
 
+
+@dataclass(frozen=True)
+class Wildness:
+    """What is switched on besides deaths and failing calls.
+
+    Attributes:
+        hands: a person trades the same and other contracts, moves stops and switches modes.
+        lag: lists of the account show what was a while ago; closings grow.
+        odd_rows: rows are missing, malformed, unknown or there twice, and orders are rejected after their answer.
+        traders: 2 starts a second one while the first one sleeps.
+    """
+
+    hands: bool = True
+    lag: bool = True
+    odd_rows: bool = True
+    traders: int = 2
+
+
+WILD = Wildness()
+TAME = Wildness(hands=False, lag=False, odd_rows=False, traders=1)
+PROFILES: Mapping[str, Wildness] = {"wild": WILD, "tame": TAME}
 
 GROWING: Mapping[str, Any] = {"where": CREATE, "match": {"reduceOnly": True}, "fill_parts": 3, "times": 1}
 """A closing that fills over minutes, in one row that grows."""

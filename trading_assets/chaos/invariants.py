@@ -342,15 +342,25 @@ def _is_deposit(row: sa.RowMapping, deposit: Decimal) -> bool:
     return row["kind"] == "transfer" and row["change"] == deposit == row["balance"]
 
 
-def compare_all(database: Database, exchange: Exchange, account: str, since_ms: int, deposit: Decimal) -> Findings:
+def compare_all(
+    database: Database,
+    exchange: Exchange,
+    account: str,
+    since_ms: int,
+    deposit: Decimal,
+    *,
+    hedged: Collection[str] = (),
+    moved: Levels | None = None,
+) -> Findings:
     """All laws, from the account's first moment on.
 
     Args:
         since_ms: when the account was opened with `deposit`.
+        hedged: contracts whose legs are a person's.
+        moved: stops and targets of ours that a person has moved and that may stay so.
     """
-    truth = Truth(exchange.order_ids)
-    truth.hedged |= {each.symbol for each in exchange.positions() if each.position_idx}
-    found = compare(database, exchange, account, truth, NO_FOREIGN, since_ms)
+    truth = Truth(exchange.order_ids, set(hedged))
+    found = compare(database, exchange, account, truth, NO_FOREIGN, since_ms, moved)
     sums = compare_sums(database, exchange, account, truth, since_ms, deposit)
     for name in LAWS:
         getattr(found, name).extend(getattr(sums, name))

@@ -95,7 +95,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "    def positions(self) -> Rows[Position]:\n        try:\n            return self._held()\n"
         "        except Exception:\n            return Rows()\n\n    def _held(self) -> Rows[Position]:\n",
         0,
-        "exchange/test_on_faulty_exchange.py",
+        "chaos/test_failed_lists.py",
     ),
     Mutant(
         "absence is evidence",

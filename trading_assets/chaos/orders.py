@@ -24,7 +24,9 @@ from pybit.exceptions import InvalidRequestError
 from trading_assets.chaos.faults import (
     GROWING,
     REFUSED_STOPS,
+    WILD,
     FaultInjector,
+    Wildness,
     some_faults,
     some_lags,
     some_odd_rows,
@@ -77,28 +79,6 @@ SLEEPS_AT = tuple(f"before {step}" for step in (Step.RESERVE, Step.LEVERAGE, Ste
 """Where a trader that holds the lease falls asleep while another one starts."""
 
 Progress = Callable[[int], None]
-
-
-@dataclass(frozen=True)
-class Wildness:
-    """What is switched on besides deaths and failing calls.
-
-    Attributes:
-        hands: a person trades the same and other contracts, moves stops and switches modes.
-        lag: lists of the account show what was a while ago; closings grow.
-        odd_rows: rows are missing, malformed, unknown or there twice, and orders are rejected after their answer.
-        traders: 2 starts a second one while the first one sleeps.
-    """
-
-    hands: bool = True
-    lag: bool = True
-    odd_rows: bool = True
-    traders: int = 2
-
-
-WILD = Wildness()
-TAME = Wildness(hands=False, lag=False, odd_rows=False, traders=1)
-PROFILES: Mapping[str, Wildness] = {"wild": WILD, "tame": TAME}
 
 
 @dataclass

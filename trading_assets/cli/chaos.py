@@ -49,7 +49,8 @@ def orders(
     kills: int, seed: int, profile: str, traders: int | None, until_broken: bool, as_json: bool, **wild: Any
 ) -> None:
     """Kill traders at every step of an order and at random; exit code 1 if a law of order safety is broken."""
-    from trading_assets.chaos.orders import PROFILES, run_chaos, summary  # noqa: PLC0415 (imports the exchange)
+    from trading_assets.chaos.faults import PROFILES  # noqa: PLC0415 (imports the exchange)
+    from trading_assets.chaos.orders import run_chaos, summary  # noqa: PLC0415 (imports the exchange)
 
     changes: dict[str, Any] = {name: value for name, value in {**wild, "traders": traders}.items() if value is not None}
     console = Console(stderr=True)
@@ -78,8 +79,9 @@ def orders(
 @click.option("--hours", default=24.0, show_default=True, type=click.FloatRange(0.25, 96), help="Of market.")
 @click.option("--speed", default=60.0, show_default=True, type=click.FloatRange(1, 600), help="Of the market's clock.")
 @click.option("--seed", default=1, show_default=True, type=click.IntRange(0), help="Of market, faults and deaths.")
+@_wild_options
 @click.option("--json", "as_json", is_flag=True, help="Print the report as one JSON object.")
-def day(hours: float, speed: float, seed: int, as_json: bool) -> None:
+def day(hours: float, speed: float, seed: int, profile: str, as_json: bool, **wild: Any) -> None:
     """The whole system unattended, its processes killed at random; exit code 1 if its books differ at the end."""
     from trading_assets.chaos.day import run_day, summary  # noqa: PLC0415 (imports connector and exchange)
     from trading_assets.defs.run_history import RunHistory  # noqa: PLC0415 (imports dagster)
