@@ -78,7 +78,7 @@ MUTANTS: tuple[Mutant, ...] = (
         ORDERS,
         "if lease is not None:\n                leases",
         "if lease is None:\n                leases",
-        200,
+        80,
     ),
     Mutant("no send deadline", STEPS, "if context.wall_ms() > send_by_wall_ms:", "if False:", 100),
     Mutant(
@@ -86,7 +86,7 @@ MUTANTS: tuple[Mutant, ...] = (
         SUBMIT,
         "        yield lease\n    finally",
         "        yield lease or leases.holder_of(context.database, name, wall_ms=context.wall_ms())\n    finally",
-        200,
+        80,
     ),
     Mutant(
         "a failed read is an empty one",
@@ -112,9 +112,16 @@ MUTANTS: tuple[Mutant, ...] = (
         ATTRIBUTION,
         "    if closer is Closer.OTHERS:\n        left = take_foreign(left)\n",
         "",
-        200,
+        80,
     ),
-    Mutant("no second look-up", BYBIT, '("get_open_orders", "get_order_history")', '("get_open_orders",)', 200),
+    Mutant(
+        "no second look-up",
+        BYBIT,
+        '("get_open_orders", "get_order_history")',
+        '("get_open_orders",)',
+        0,
+        "exchange/test_requests.py::test_an_order_is_looked_for_among_open_ones_then_in_the_history",
+    ),
     Mutant(
         "exit on any refusal",
         PROTECTION,
@@ -151,9 +158,9 @@ MUTANTS: tuple[Mutant, ...] = (
         "except NotSentError:\n            if attempt == SEND_ATTEMPTS - 1:",
         "except ExchangeError:\n            if attempt == SEND_ATTEMPTS - 1:",
         0,
-        "trading/saga",
+        "trading/execute/test_submit.py",
     ),
-    Mutant("stop is not verified", STEPS, "    protect(context, intent, order.filled_qty)\n", "", 200),
+    Mutant("stop is not verified", STEPS, "    protect(context, intent, order.filled_qty)\n", "", 80),
     Mutant(
         "lost stops stay lost",
         RECONCILER,
@@ -197,14 +204,14 @@ MUTANTS: tuple[Mutant, ...] = (
         COMPARISON,
         "    if not missing and not pnl and not fees:\n",
         "    if recorded:\n        return []\n    if not missing and not pnl and not fees:\n",
-        200,
+        80,
     ),
     Mutant(
         "a person's looser stop stays",
         COMPARISON,
         "return stop < intent.stop_loss if",
         "return stop > intent.stop_loss if",
-        200,
+        80,
     ),
     Mutant(
         "a stop on a person's position",
@@ -212,7 +219,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "        and position.side is intent.side\n        and position.position_idx == 0\n"
         "        and position.size > foreign\n",
         "",
-        200,
+        80,
     ),
     Mutant(
         "an unreadable row fails the list",
@@ -228,7 +235,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "CODES.get(code, ErrorKind.AMBIGUOUS)",
         "CODES.get(code, ErrorKind.REJECTED)",
         0,
-        "exchange/test_failures.py",
+        "wild_account/test_unknown_refusals.py",
     ),
     Mutant(
         "an outcome left open is a rejection",
@@ -237,14 +244,14 @@ MUTANTS: tuple[Mutant, ...] = (
         "return _refused(context, intent, str(error), error)",
         60,
     ),
-    Mutant("no adoption", RECONCILER, " | _adopt(context, found, report)", "", 300),
+    Mutant("no adoption", RECONCILER, " | _adopt(context, found, report)", "", 80),
     Mutant(
         "an order not found was never sent",
         RECOVERY,
         "        elif position is None:",
         "        elif True:",
         0,
-        "trading/saga",
+        "wild_account/test_absence_is_no_evidence.py",
     ),
     Mutant(
         "the transaction log is not kept",

@@ -34,10 +34,10 @@ def venue() -> Iterator[RunningExchange]:
 def test_a_list_that_fails_is_not_an_empty_one(venue: RunningExchange, where: str) -> None:
     exchange = open_exchange(settings(simulator_url=venue.url))
     LISTS[where](exchange, exchange.now_ms())
-    venue.faults.add([FaultRule(where=where, ret_code=10005)])
+    venue.faults.add([FaultRule(where=where, ret_code=10005)], venue.now_ms())
     try:
         with pytest.raises(ExchangeError):
             LISTS[where](exchange, exchange.now_ms())
     finally:
-        venue.faults.clear()
+        venue.faults.remove()
         exchange.close()

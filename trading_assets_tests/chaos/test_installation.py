@@ -12,7 +12,14 @@ from pathlib import Path
 import pytest
 
 from trading_assets.chaos import installation
-from trading_assets.chaos.faults import GROWING, REFUSED_STOPS, some_faults, some_lags, some_market_faults, some_odd_rows
+from trading_assets.chaos.faults import (
+    GROWING,
+    REFUSED_STOPS,
+    some_faults,
+    some_lags,
+    some_market_faults,
+    some_odd_rows,
+)
 from trading_assets.chaos.installation import Service, own_environment
 from trading_assets.chaos.watch import Gaps, Watch
 from trading_assets.core.timeframes import local_ms
