@@ -154,6 +154,7 @@ def _settings(home: Path, seed: int) -> Settings:
         simulator_symbols=SYMBOLS,
         simulator_deposit=DEPOSIT,
         simulator_idle_stop_s=120,
+        leverage=Decimal(7),  # not what a contract begins with
         max_positions=100,
         max_price_deviation_pct=Decimal(50),
         max_spread_pct=Decimal(50),
