@@ -1,7 +1,9 @@
 """Leases in the ledger: each is held by one process at a time, on SQLite and PostgreSQL alike.
 
-A lease runs out by the local clock, so that others do not wait long for a dead holder. Each new holder gets a higher
-fence. A holder that was paused beyond the end of its lease writes under an old fence, and that fails.
+A lease runs out by the local clock, so that others do not wait long for a dead holder. A clock that was put back since
+makes nobody wait longer: an end that lies beyond the lease's own length is drawn in by whoever looks, and a living
+holder renews it all the same. Each new holder gets a higher fence. A holder that was paused beyond the end of its lease
+writes under an old fence, and that fails.
 """
 
 from __future__ import annotations
@@ -17,6 +19,9 @@ from trading_assets.core.errors import LeaseLostError
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.tables import leases
 
+SKEW_MS = 1_000
+"""An end beyond a lease's length by less than this is the clock of another machine."""
+
 
 @dataclass(frozen=True)
 class Lease:
@@ -26,6 +31,7 @@ class Lease:
     holder: str
     fence: int
     expires_wall_ms: int
+    ttl_ms: int
 
 
 def this_holder() -> str:
@@ -39,20 +45,21 @@ def acquire(database: Database, name: str, holder: str, *, ttl_ms: int, wall_ms:
     take = (
         sa.update(leases)
         .where(leases.c.name == name, leases.c.expires_wall_ms <= wall_ms)
-        .values(holder=holder, fence=leases.c.fence + 1, expires_wall_ms=expires)
+        .values(holder=holder, fence=leases.c.fence + 1, expires_wall_ms=expires, ttl_ms=ttl_ms)
     )
-    create = sa.insert(leases).values(name=name, holder=holder, fence=1, expires_wall_ms=expires)
+    create = sa.insert(leases).values(name=name, holder=holder, fence=1, expires_wall_ms=expires, ttl_ms=ttl_ms)
     fence = sa.select(leases.c.fence).where(leases.c.name == name)
     try:
         with database.write() as connection:
+            _draw_in(connection, name, wall_ms)
             if connection.execute(take).rowcount == 1:
-                return Lease(name, holder, connection.execute(fence).scalar_one(), expires)
+                return Lease(name, holder, connection.execute(fence).scalar_one(), expires, ttl_ms)
             if connection.execute(fence).first() is not None:
                 return None
             connection.execute(create)
     except sa.exc.IntegrityError:
         return None  # another process has created it in between
-    return Lease(name, holder, 1, expires)
+    return Lease(name, holder, 1, expires, ttl_ms)
 
 
 def renew(database: Database, lease: Lease, *, ttl_ms: int, wall_ms: int) -> Lease:
@@ -62,11 +69,15 @@ def renew(database: Database, lease: Lease, *, ttl_ms: int, wall_ms: int) -> Lea
         LeaseLostError: another holder has it.
     """
     expires = wall_ms + ttl_ms
-    prolong = sa.update(leases).where(*_is(lease), leases.c.expires_wall_ms > 0).values(expires_wall_ms=expires)
+    prolong = (
+        sa.update(leases)
+        .where(*_is(lease), leases.c.expires_wall_ms > 0)
+        .values(expires_wall_ms=expires, ttl_ms=ttl_ms)
+    )
     with database.write() as connection:
         if connection.execute(prolong).rowcount != 1:
             raise _lost(lease)
-    return replace(lease, expires_wall_ms=expires)
+    return replace(lease, expires_wall_ms=expires, ttl_ms=ttl_ms)
 
 
 def release(database: Database, lease: Lease) -> bool:
@@ -80,6 +91,13 @@ def holder_of(database: Database, name: str, *, wall_ms: int) -> Lease | None:
     statement = sa.select(leases).where(leases.c.name == name, leases.c.expires_wall_ms > wall_ms)
     with database.read() as connection:
         row = connection.execute(statement).mappings().one_or_none()
+    if row is None:
+        return None
+    if row["expires_wall_ms"] <= wall_ms + row["ttl_ms"] + SKEW_MS:
+        return Lease(**row)
+    with database.write() as connection:
+        _draw_in(connection, name, wall_ms)
+        row = connection.execute(statement).mappings().one_or_none()
     return Lease(**row) if row is not None else None
 
 
@@ -92,6 +110,13 @@ def guard(connection: sa.Connection, lease: Lease, *, wall_ms: int) -> None:
     mine = sa.select(leases.c.name).where(*_is(lease), leases.c.expires_wall_ms > wall_ms).with_for_update()
     if connection.execute(mine).first() is None:
         raise _lost(lease)
+
+
+def _draw_in(connection: sa.Connection, name: str, wall_ms: int) -> None:
+    """Let a lease whose end lies beyond its length end after its length from now: the clock was put back since."""
+    beyond = leases.c.expires_wall_ms > wall_ms + leases.c.ttl_ms + SKEW_MS
+    ending = sa.update(leases).where(leases.c.name == name, beyond)
+    connection.execute(ending.values(expires_wall_ms=wall_ms + leases.c.ttl_ms))
 
 
 def _is(lease: Lease) -> tuple[sa.ColumnElement[bool], ...]:

@@ -303,7 +303,12 @@ risk_events = sa.Table(
     metadata,
     sa.Column("event_id", sa.Integer, primary_key=True, autoincrement=True, comment="in the order of writing"),
     _account(),
-    sa.Column("kind", sa.String(32), nullable=False, comment="difference, unprotected, or gate: and its name"),
+    sa.Column(
+        "kind",
+        sa.String(32),
+        nullable=False,
+        comment="difference, unprotected, refused read or order and its code, or gate and its name",
+    ),
     sa.Column("symbol", sa.String(64), comment="Bybit symbol; none where the whole account is concerned"),
     sa.Column("detail", sa.Text, nullable=False, comment="what was found and what was done"),
     _time("time_ms", "moment of the event"),
@@ -317,7 +322,7 @@ risk_states = sa.Table(
     sa.Column("state_id", sa.Integer, primary_key=True, autoincrement=True, comment="in the order of writing"),
     _account(),
     sa.Column("state", sa.String(8), nullable=False, comment="ACTIVE, REDUCING or HALTED, from this row on"),
-    sa.Column("cause", sa.String(16), nullable=False, comment="command, drawdown or daily loss"),
+    sa.Column("cause", sa.String(16), nullable=False, comment="command, drawdown, daily loss or unprotected"),
     sa.Column("reason", sa.Text, nullable=False, comment="as the person gave it, or the limit and its value"),
     sa.Column("actor", sa.Text, nullable=False, comment="who: a person, a job, or the guard itself"),
     sa.Column("until_ms", sa.BigInteger, comment="ends by itself at this time, UTC ms; NULL: only by another row"),
@@ -374,6 +379,9 @@ leases = sa.Table(
     sa.Column("holder", sa.Text, nullable=False, comment="unique to one life of one process"),
     sa.Column("fence", sa.BigInteger, nullable=False, comment="grows with every change of the holder"),
     sa.Column("expires_wall_ms", sa.BigInteger, nullable=False, comment="local clock, UTC ms; 0 when given back"),
+    sa.Column(
+        "ttl_ms", sa.BigInteger, nullable=False, server_default="30000", comment="its length from the last renewal, ms"
+    ),
     comment="What one process at a time may do, such as trading an account.",
 )
 

@@ -71,6 +71,7 @@ class ExecutionContext:
         lease: the caller's right to open positions for the account. Without it `submit_orders` acquires one for its own
             duration.
         at: called before and after every step of the saga, with "before create", "after create" and so on.
+        ends: whether the caller wants to end: what is being sent is finished, nothing more is begun.
         workers: number of symbols whose orders are sent in parallel.
         contracts: the venue's contracts, shared by all calls with this context.
         events: what became of orders, the newest last.
@@ -84,6 +85,7 @@ class ExecutionContext:
     wall_ms: Callable[[], int] = local_ms
     lease: Lease | None = None
     at: Callable[[str], None] = lambda _point: None
+    ends: Callable[[], bool] = lambda: False
     workers: int = 4
     contracts: ContractCache = field(default_factory=ContractCache)
     events: deque[TradeEvent] = field(default_factory=lambda: deque(maxlen=EVENTS_KEPT))

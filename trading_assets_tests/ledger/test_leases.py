@@ -30,7 +30,7 @@ def taken(database: Database, holder: str, wall_ms: int = START, name: str = "tr
 
 def test_one_holder_has_a_lease_until_it_runs_out(database: Database) -> None:
     first = taken(database, "a")
-    assert first == Lease("trade:main", "a", 1, START + TTL_MS)
+    assert first == Lease("trade:main", "a", 1, START + TTL_MS, TTL_MS)
     assert leases.acquire(database, "trade:main", "b", ttl_ms=TTL_MS, wall_ms=START + TTL_MS - 1) is None
     assert leases.holder_of(database, "trade:main", wall_ms=START + TTL_MS - 1) == first
     assert leases.holder_of(database, "trade:main", wall_ms=START + TTL_MS) is None

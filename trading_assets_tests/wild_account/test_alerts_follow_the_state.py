@@ -24,7 +24,6 @@ PRIVATE = (WALLET, POSITIONS, "/v5/order/realtime", "/v5/order/history", "/v5/ex
            "/v5/account/transaction-log")  # fmt: skip
 
 
-@pytest.mark.xfail(strict=True, reason="issue 12: kind 7, alerts against the newest event ever")
 def test_a_persons_position_is_told_each_time_it_comes(scene: Scene) -> None:
     scene.reconcile()
     for _ in range(3):
@@ -36,7 +35,6 @@ def test_a_persons_position_is_told_each_time_it_comes(scene: Scene) -> None:
         scene.drain()
 
 
-@pytest.mark.xfail(strict=True, reason="issue 12: kind 7, alerts against the newest event ever")
 def test_a_stop_that_cannot_be_set_is_told_each_time(scene: Scene) -> None:
     for _ in range(3):
         scene.enter("ETHUSDT")
@@ -52,7 +50,6 @@ def test_a_stop_that_cannot_be_set_is_told_each_time(scene: Scene) -> None:
         scene.drain()
 
 
-@pytest.mark.xfail(strict=True, reason="issue 12: kind 7, alerts against the newest event ever")
 def test_an_open_order_of_a_person_is_told_again_after_it_was_gone(scene: Scene) -> None:
     scene.reconcile()
     for _ in range(2):
@@ -64,7 +61,6 @@ def test_an_open_order_of_a_person_is_told_again_after_it_was_gone(scene: Scene)
         scene.drain()
 
 
-@pytest.mark.xfail(strict=True, reason="issue 12: kind 7, alerts against the newest event ever")
 def test_a_difference_that_was_gone_while_another_came_is_told_again(scene: Scene) -> None:
     scene.reconcile()
     for symbol in ("ADAUSDT", "XRPUSDT", "ADAUSDT"):
@@ -91,7 +87,6 @@ def _refuse_all(scene: Scene, code: int) -> None:
         scene.proxy.refuse(path, code, ACCOUNT_WIDE[code])
 
 
-@pytest.mark.xfail(strict=True, reason="issue 12: kind 7, alerts against the newest event ever")
 @pytest.mark.parametrize("code", ACCOUNT_WIDE)
 def test_a_refusal_of_the_whole_account_is_told_by_the_reconciler(scene: Scene, code: int) -> None:
     scene.reconcile()
@@ -105,7 +100,6 @@ def test_a_refusal_of_the_whole_account_is_told_by_the_reconciler(scene: Scene, 
         scene.drain()
 
 
-@pytest.mark.xfail(strict=True, reason="issue 12: kind 7, alerts against the newest event ever")
 @pytest.mark.parametrize("code", [10003, 33004, 10010])
 def test_a_refusal_of_the_whole_account_is_told_by_the_executor(scene: Scene, code: int) -> None:
     """Also where only reads are refused, and signals wait."""
@@ -122,7 +116,6 @@ def test_a_refusal_of_the_whole_account_is_told_by_the_executor(scene: Scene, co
     assert scene.signal_status(identity) == "executed", "it was alive when the key came back"
 
 
-@pytest.mark.xfail(strict=True, reason="issue 12: kind 7, alerts against the newest event ever")
 @pytest.mark.parametrize("code", [10003, 10005])
 def test_a_refusal_of_the_whole_account_at_the_order_is_told_once(scene: Scene, code: int) -> None:
     scene.reconcile()
@@ -135,7 +128,6 @@ def test_a_refusal_of_the_whole_account_at_the_order_is_told_once(scene: Scene, 
     assert len(told) == 1, "of the account one alert, whatever is told of each order"
 
 
-@pytest.mark.xfail(strict=True, reason="issue 12: kind 7, alerts against the newest event ever")
 @pytest.mark.parametrize("code", [10003, 10009])
 def test_a_refusal_of_the_whole_account_is_told_by_flatten(scene: Scene, code: int) -> None:
     scene.enter("ETHUSDT")
@@ -144,7 +136,6 @@ def test_a_refusal_of_the_whole_account_is_told_by_flatten(scene: Scene, code: i
     assert scene.hears(str(code))
 
 
-@pytest.mark.xfail(strict=True, reason="issue 12: kind 7, alerts against the newest event ever")
 def test_callers_share_an_episode(scene: Scene) -> None:
     """Reconciler and executor meet the same expired key: one alert between them."""
     scene.reconcile()
@@ -157,7 +148,6 @@ def test_callers_share_an_episode(scene: Scene) -> None:
     assert len(scene.hears("33004")) == 1
 
 
-@pytest.mark.xfail(strict=True, reason="issue 12: kind 7, alerts against the newest event ever")
 @pytest.mark.parametrize(
     ("code", "advice"), [(10010, "address"), (33004, "key"), (10028, "unified"), (10005, "permission")]
 )

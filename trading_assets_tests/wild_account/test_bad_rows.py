@@ -117,7 +117,6 @@ def test_an_odd_row_of_the_account_is_told_with_its_symbol(
     assert scene.hears(FOREIGN)
 
 
-@pytest.mark.xfail(strict=True, reason="issue 12: kind 4, one bad row stops others")
 @pytest.mark.parametrize("count", [2, 5])
 def test_a_refused_ticker_of_one_coin_stops_nobody_else(scene: Scene, count: int) -> None:
     scene.enter("ETHUSDT")

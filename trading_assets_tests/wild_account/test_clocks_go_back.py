@@ -35,7 +35,6 @@ def _dead_holder(scene: Scene, *, ttl_s: int = 30) -> None:
     )
 
 
-@pytest.mark.not_yet("issue 12: kind 8, a maximum over an untrusted clock", "600", "604800")
 @pytest.mark.parametrize("back_s", [0, 600, 7 * 86_400])
 def test_a_dead_holder_is_outlived_whatever_the_local_clock_does(
     scene: Scene, skip_time: Callable[[float], None], back_s: int
@@ -69,7 +68,6 @@ def test_a_living_holder_keeps_its_turn_when_the_local_clock_goes_back(
     assert scene.signal_status(identity) == "active" and scene.size("ETHUSDT") == 0
 
 
-@pytest.mark.xfail(strict=True, reason="issue 12: kind 8, a maximum over an untrusted clock")
 def test_books_read_at_a_wrong_time_are_not_fresh_for_an_hour(scene: Scene) -> None:
     scene.reconcile()
     _off(scene, HOUR_S)
@@ -107,7 +105,6 @@ def test_a_daily_halt_of_tomorrow_does_not_begin_today(scene: Scene) -> None:
     assert identity in scene.submit().executed
 
 
-@pytest.mark.xfail(strict=True, reason="issue 12: kind 8, a maximum over an untrusted clock")
 def test_a_venue_clock_that_jumps_for_a_moment_costs_no_signal(
     make_scene: Callable[..., Scene], skip_time: Callable[[float], None]
 ) -> None:
@@ -136,7 +133,6 @@ def play(sqlite: Database, tmp_path: Path) -> Iterator[Play]:
         yield one
 
 
-@pytest.mark.not_yet("issue 12: kind 8, a maximum over an untrusted clock", "3600")
 @pytest.mark.parametrize("seconds", [HOUR_S, -HOUR_S])
 def test_a_session_goes_on_after_its_venues_clock_was_wrong_for_a_moment(play: Play, seconds: int) -> None:
     play.fault(where="GET /v5/market/time", clock_skew_ms=seconds * 1000)

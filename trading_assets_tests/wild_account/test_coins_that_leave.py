@@ -26,7 +26,6 @@ def _listed_as(scene: Scene, symbol: str, **values: object) -> None:
     scene.proxy.each_row(INSTRUMENTS, lambda row: row.update(values) if row["symbol"] == symbol else None)
 
 
-@pytest.mark.xfail(strict=True, reason="issue 12: kind 10, coins that leave")
 @pytest.mark.parametrize("hours", [1, 2, 23])
 def test_a_coin_that_is_settled_soon_is_not_entered(scene: Scene, hours: int) -> None:
     scene.reconcile()
@@ -45,7 +44,6 @@ def test_a_coin_without_a_delivery_is_entered(scene: Scene, none: str) -> None:
     assert identity in scene.submit().executed
 
 
-@pytest.mark.xfail(strict=True, reason="issue 12: kind 10, coins that leave")
 @pytest.mark.parametrize("status", ["Delivering", "PreLaunch", "Closed", "SomethingNew"])
 def test_a_coin_that_does_not_trade_is_not_entered(scene: Scene, status: str) -> None:
     scene.reconcile()
@@ -64,7 +62,6 @@ def test_a_coin_of_a_position_that_is_to_be_settled_is_told(scene: Scene) -> Non
     assert len(scene.hears("ETHUSDT", "deliver")) + len(scene.hears("ETHUSDT", "delist")) >= 1
 
 
-@pytest.mark.xfail(strict=True, reason="issue 12: kind 10, coins that leave")
 def test_a_coin_whose_listing_ends_while_its_rules_are_kept(scene: Scene) -> None:
     """The announcement comes within the ten minutes that rules are kept: the venue's refusal says it."""
     scene.enter("ETHUSDT")
@@ -154,7 +151,6 @@ def _stale(scene: Scene, symbol: str, part: str, name: str, value: str) -> None:
     scene.proxy.clear()
 
 
-@pytest.mark.xfail(strict=True, reason="issue 12: kind 10, coins that leave")
 def test_a_changed_quantity_step_is_read_again(scene: Scene) -> None:
     _stale(scene, "SOLUSDT", "lotSizeFilter", "qtyStep", "0.01")
     first = scene.signal("SOLUSDT")
@@ -165,7 +161,6 @@ def test_a_changed_quantity_step_is_read_again(scene: Scene) -> None:
     assert "executed" in (scene.signal_status(first), scene.signal_status(second))
 
 
-@pytest.mark.xfail(strict=True, reason="issue 12: kind 10, coins that leave")
 @pytest.mark.parametrize(
     ("path", "code", "message"),
     [

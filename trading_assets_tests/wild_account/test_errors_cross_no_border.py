@@ -116,7 +116,6 @@ def test_rules_without_a_step_make_no_foreign_error(scene: Scene) -> None:
     assert scene.size("SOLUSDT") == 0
 
 
-@pytest.mark.xfail(strict=True, reason="issue 12: kind 11, foreign errors and lost reports")
 def test_flatten_reports_what_it_did_although_the_books_cannot_be_read(scene: Scene) -> None:
     scene.enter("ETHUSDT", "SOLUSDT")
     scene.proxy.refuse(WALLET, 10003, "API key is invalid.")
@@ -125,7 +124,6 @@ def test_flatten_reports_what_it_did_although_the_books_cannot_be_read(scene: Sc
     assert set(report.closed) == {"ETHUSDT", "SOLUSDT"} and scene.legs() == []
 
 
-@pytest.mark.xfail(strict=True, reason="issue 12: kind 11, foreign errors and lost reports")
 def test_flatten_halts_and_closes_although_the_venue_does_not_tell_the_time(scene: Scene) -> None:
     scene.enter("ETHUSDT")
     scene.proxy.instead(TIME, lambda _: b"busy")
@@ -140,7 +138,6 @@ def test_flatten_halts_although_positions_cannot_be_read(scene: Scene) -> None:
     assert scene.states()[-1:] == ["HALTED"]
 
 
-@pytest.mark.xfail(strict=True, reason="issue 12: kind 11, foreign errors and lost reports")
 @pytest.mark.parametrize("error", [RuntimeError("the messenger is down"), RecursionError()])
 def test_what_a_messenger_raises_stops_no_order_and_no_pass(scene: Scene, error: Exception) -> None:
     (eth,) = scene.enter("ETHUSDT")

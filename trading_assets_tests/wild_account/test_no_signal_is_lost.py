@@ -50,7 +50,6 @@ def _send_what_waits(scene: Scene, times: int, *, seconds: float = 5) -> None:
         scene.later(seconds)
 
 
-@pytest.mark.xfail(strict=True, reason="issue 12: kind 13, a queue or a cut loses signals")
 def test_slow_answers_lose_no_signal(crowd: Scene) -> None:
     """40 s of answers for ten orders; a signal lives for 300 s."""
     scene = crowd
@@ -61,7 +60,6 @@ def test_slow_answers_lose_no_signal(crowd: Scene) -> None:
     assert all(len(scene.orders_of_ours(symbol)) == 1 for symbol in COINS)
 
 
-@pytest.mark.xfail(strict=True, reason="issue 12: kind 13, a queue or a cut loses signals")
 @pytest.mark.parametrize("path", [CREATE, LEVERAGE])
 def test_the_venues_limit_loses_no_signal(crowd: Scene, path: str) -> None:
     """For 30 s the venue takes no order of any coin."""
@@ -82,7 +80,6 @@ def test_the_venues_limit_loses_no_signal(crowd: Scene, path: str) -> None:
     assert _statuses(scene, identities) == ["executed"] * len(COINS)
 
 
-@pytest.mark.xfail(strict=True, reason="issue 12: kind 13, a queue or a cut loses signals")
 def test_the_most_confident_go_first_where_not_all_can_go(crowd: Scene) -> None:
     """A minute an order: some signals die waiting, and they are the least confident ones. None has failed."""
     scene = crowd
@@ -95,7 +92,6 @@ def test_the_most_confident_go_first_where_not_all_can_go(crowd: Scene) -> None:
     assert statuses[-sent:] == ["executed"] * sent and set(statuses[:-sent]) <= {"active", "expired"}
 
 
-@pytest.mark.xfail(strict=True, reason="issue 12: kind 13, a queue or a cut loses signals")
 def test_a_signal_that_cannot_be_sent_in_its_life_expires(crowd: Scene) -> None:
     scene = crowd
     identities = [scene.signal(symbol) for symbol in COINS[:3]]
@@ -104,7 +100,6 @@ def test_a_signal_that_cannot_be_sent_in_its_life_expires(crowd: Scene) -> None:
     assert _statuses(scene, identities) == ["expired"] * 3 and scene.legs() == []
 
 
-@pytest.mark.xfail(strict=True, reason="issue 12: kind 13, a queue or a cut loses signals")
 @pytest.mark.parametrize("processed", [False, True], ids=["lost", "answer-lost"])
 def test_a_link_that_breaks_at_an_order_loses_no_other_signal(crowd: Scene, processed: bool) -> None:
     """It breaks at the second order, refuses everything for 40 s, and is back."""
@@ -139,7 +134,6 @@ def test_a_link_that_breaks_at_an_order_loses_no_other_signal(crowd: Scene, proc
     assert all(leg.stop is not None for leg in scene.legs())
 
 
-@pytest.mark.xfail(strict=True, reason="issue 12: kind 13, a queue or a cut loses signals")
 def test_a_silent_link_at_every_order_fails_nobody(make_scene: Callable[..., Scene]) -> None:
     """No order gets an answer, or arrives: of what the lanes had in hand the end is unknown, all others go out when the
     link speaks again."""
@@ -191,7 +185,6 @@ def _statuses_of(play: Play) -> set[str]:
     return {status for symbol, status in play.statuses().items() if symbol.endswith("USDT")}
 
 
-@pytest.mark.xfail(strict=True, reason="issue 12: kind 13, a queue or a cut loses signals")
 def test_a_silent_cut_in_the_middle_of_an_order_is_told_and_outlived(link: tuple[Play, Relay]) -> None:
     play, relay = link
     relay.silent_at = b"POST /v5/order/create"

@@ -18,7 +18,6 @@ UNCLEAR = [10403, 10404, 20003, 170007, 3100116, 99999]
 REJECTIONS = [10001, 110007, 110094, 110013]
 
 
-@pytest.mark.not_yet("issue 12: kind 5, an unknown refusal decides", "/v5/order/create-10429")
 @pytest.mark.parametrize("code", PASSING)
 @pytest.mark.parametrize("path", [CREATE, LEVERAGE])
 def test_a_refusal_for_the_rate_costs_no_entry(scene: Scene, code: int, path: str) -> None:
@@ -87,7 +86,6 @@ def test_an_unclear_answer_to_the_leverage_rejects_nothing_for_good(scene: Scene
     assert scene.signal_status(identity) == "executed"
 
 
-@pytest.mark.not_yet("issue 12: kind 5, an unknown refusal decides", "110009")
 @pytest.mark.parametrize("code", [10006, 10018, 10429, *UNCLEAR, 110009])
 def test_one_refusal_on_attaching_a_stop_closes_no_position(scene: Scene, code: int) -> None:
     (identity,) = scene.enter("ETHUSDT")
@@ -113,7 +111,6 @@ def test_a_price_beyond_the_stop_closes_the_position_at_once(scene: Scene, messa
     assert scene.size("ETHUSDT") == 0 and scene.intent(identity)["status"] == "closed"
 
 
-@pytest.mark.xfail(strict=True, reason="issue 12: kind 5, an unknown refusal decides")
 @pytest.mark.parametrize(
     "message", ["params error: positionIdx invalid", "Illegal category", "Request parameter error."]
 )
@@ -125,7 +122,6 @@ def test_another_parameter_error_on_the_stop_closes_nothing_at_once(scene: Scene
     assert scene.size("ETHUSDT") > 0
 
 
-@pytest.mark.xfail(strict=True, reason="issue 12: kind 5, an unknown refusal decides")
 @pytest.mark.parametrize("code", [110009, 110061, 99999])
 def test_under_a_lasting_refusal_a_conditional_order_stands_in_for_the_stop(scene: Scene, code: int) -> None:
     (identity,) = scene.enter("ETHUSDT")
@@ -141,7 +137,6 @@ def test_under_a_lasting_refusal_a_conditional_order_stands_in_for_the_stop(scen
     assert scene.states()[-1:] == ["REDUCING"]
 
 
-@pytest.mark.xfail(strict=True, reason="issue 12: kind 5, an unknown refusal decides")
 def test_without_any_stop_the_position_is_closed_after_a_while(make_scene) -> None:  # type: ignore[no-untyped-def]
     """Neither a stop nor an order in its place can be had: not at once, but after UNPROTECTED_MAX_S it is closed."""
     scene: Scene = make_scene(unprotected_max_s=120)

@@ -3,6 +3,8 @@
 import dagster as dg
 from pydantic import Field
 
+from trading_assets.core.errors import ExchangeError
+from trading_assets.core.timeframes import local_ms
 from trading_assets.defs.ops.execution_context import make_execution_context
 from trading_assets.defs.resources import (
     DatabaseResource,
@@ -46,7 +48,7 @@ def _state_op(name: str, state: RiskState) -> dg.OpDefinition:
             state,
             reason=config.reason,
             actor=f"Dagster run {context.run_id}",
-            now_ms=exchange.market_data().now_ms(),
+            now_ms=_now_ms(exchange, may_be_local=state is not RiskState.ACTIVE),
         )
         if before is None:
             context.log.info(f"account {account} is at least as strict as {state.value} already")
@@ -55,6 +57,16 @@ def _state_op(name: str, state: RiskState) -> dg.OpDefinition:
         notifier.get().notify(f"account {account} is {state.value}", config.reason)
 
     return set_state
+
+
+def _now_ms(exchange: ExchangeResource, *, may_be_local: bool) -> int:
+    """The venue's time; the local clock where it does not answer, for nothing may keep a person from halting."""
+    try:
+        return exchange.market_data().now_ms()
+    except ExchangeError:
+        if not may_be_local:
+            raise
+        return local_ms()
 
 
 halt_trading = _state_op("halt_trading", RiskState.HALTED)
@@ -79,5 +91,5 @@ def close_all_positions(
     context.add_output_metadata(
         {"closed": len(report.closed), "left": len(report.left), "not_ours": len(report.foreign)}
     )
-    if report.left:
+    if report.left or report.unread:
         raise dg.Failure(f"not every position could be closed: {report}")

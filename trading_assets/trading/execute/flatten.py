@@ -10,10 +10,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
-from trading_assets.core.errors import ExchangeError
+from trading_assets.core.errors import ExchangeError, ExchangeFatalError, TradingAssetsError
 from trading_assets.core.models import Order, OrderRequest, Position
 from trading_assets.ledger import orders
 from trading_assets.ledger.risk import RiskState
+from trading_assets.trading import account_refusals
 from trading_assets.trading.context import ExecutionContext
 from trading_assets.trading.reconcile.reconciler import reconcile
 from trading_assets.trading.risk import guard as risk_guard
@@ -30,17 +31,28 @@ ORDERS_OF_A_POSITION = 20
 
 @dataclass
 class FlattenReport:
-    """What was closed (quantity by symbol), what is left and why, and what is not ours."""
+    """What was closed (quantity by symbol or leg), what is left and why, and what is not ours.
+
+    Attributes:
+        unread: why the account could not be read in the end, empty where it could: then more may be open.
+        books: why the books could not be read after it, empty where they could.
+    """
 
     closed: dict[str, Decimal] = field(default_factory=dict)
     left: dict[str, str] = field(default_factory=dict)
     foreign: list[str] = field(default_factory=list)
+    unread: str = ""
+    books: str = ""
 
     def __str__(self) -> str:
         parts = [f"{len(self.closed)} closed" + (f" ({', '.join(self.closed)})" if self.closed else "")]
-        parts += [f"{symbol} is still open: {why}" for symbol, why in self.left.items()]
+        parts += [f"{name} is still open: {why}" for name, why in self.left.items()]
         if self.foreign:
             parts.append(f"not opened by this system and left alone: {', '.join(self.foreign)}")
+        if self.unread:
+            parts.append(f"the positions cannot be read, look at the exchange: {self.unread}")
+        if self.books:
+            parts.append(f"the books could not be read afterwards: {self.books}")
         return "; ".join(parts)
 
 
@@ -52,31 +64,61 @@ class _Target:
     position: Position
     qty: Decimal
 
+    @property
+    def name(self) -> str:
+        """The symbol, and which of two legs."""
+        legs = {1: " long leg", 2: " short leg"}
+        return f"{self.position.symbol}{legs.get(self.position.position_idx, '')}"
+
 
 def flatten(context: ExecutionContext, *, reason: str, actor: str, foreign: bool = False) -> FlattenReport:
     """Halt trading and close every position of ours; with `foreign` also positions that others opened.
 
+    What fails for one position is reported, and tried again with the next pass; the others are closed all the same.
+
     Raises:
-        ExchangeError: the positions cannot be read; trading is halted, what was closed before stays closed.
+        StorageError: the ledger cannot be written, so trading cannot be halted.
     """
-    account, now_ms = context.settings.account, context.exchange.now_ms()
-    risk_guard.command(context.database, account, RiskState.HALTED, reason=reason, actor=actor, now_ms=now_ms)
+    account = context.settings.account
+    risk_guard.command(context.database, account, RiskState.HALTED, reason=reason, actor=actor, now_ms=_now_ms(context))
     report = FlattenReport()
     seen: dict[str, Decimal] = {}
     for number in range(1, PASSES + 1):
-        recover(context)
-        targets, report.foreign = _targets(context, foreign=foreign)
-        seen = {target.position.symbol: target.position.size for target in targets} | seen
-        report.left = {target.position.symbol: _close(context, target) for target in targets}
+        try:
+            recover(context)
+            targets, report.foreign = _targets(context, foreign=foreign)
+        except ExchangeError as error:
+            report.unread = str(error)
+            if isinstance(error, ExchangeFatalError):
+                account_refusals.tell(context, error)
+                break
+            context.sleep(PAUSE_S * number)
+            continue
+        report.unread = ""
+        seen = {target.name: target.position.size for target in targets} | seen
+        report.left = {target.name: _close(context, target) for target in targets}
         in_flight = {intent.symbol for intent in orders.unresolved(context.database, account)}
         report.left |= dict.fromkeys(in_flight, "an order to open it is not settled yet")
         if not report.left:
             break
         context.sleep(PAUSE_S * number)
-    report.closed = {symbol: size for symbol, size in seen.items() if symbol not in report.left}
-    reconcile(context)
-    context.notify("positions could not all be closed" if report.left else "positions closed by command", str(report))
+    if not report.unread:
+        report.closed = {name: size for name, size in seen.items() if name not in report.left}
+    try:
+        reconcile(context)
+    except TradingAssetsError as error:
+        report.books = str(error)
+    is_done = not report.left and not report.unread
+    context.notify("positions closed by command" if is_done else "positions could not all be closed", str(report))
     return report
+
+
+def _now_ms(context: ExecutionContext) -> int:
+    """The venue's time; the local clock where it does not answer, for nothing may keep a person from halting."""
+    try:
+        return context.exchange.now_ms()
+    except ExchangeError:
+        return context.wall_ms()
 
 
 def _targets(context: ExecutionContext, *, foreign: bool) -> tuple[list[_Target], list[str]]:
@@ -84,7 +126,7 @@ def _targets(context: ExecutionContext, *, foreign: bool) -> tuple[list[_Target]
     ours = {intent.symbol: intent for intent in orders.occupying(context.database, context.settings.account)}
     targets, left_alone = [], []
     for position in context.exchange.positions():
-        intent = ours.get(position.symbol)
+        intent = ours.get(position.symbol) if position.position_idx == 0 else None  # we trade in one-way mode
         if intent is not None and intent.status in orders.UNRESOLVED:
             continue  # its own process, or the next pass, settles it first
         if foreign or intent is None or intent.side is not position.side:
@@ -132,8 +174,12 @@ def _close(context: ExecutionContext, target: _Target) -> str:
                 qty=target.qty,
                 order_link_id=list(_links(context, target))[len(sent)],
                 reduce_only=True,
+                position_idx=target.position.position_idx,
             )
         )
+    except ExchangeFatalError as error:
+        account_refusals.tell(context, error, of_order=True)
+        return str(error)
     except ExchangeError as error:  # the next pass looks for the order, and at what is left
         return str(error)
     return "its closing order did not fill"

@@ -231,6 +231,8 @@ class _Round:
         self._collect([future for future in self._sending if future.done()])
         while self._sending and (len(self._sending) >= self._context.workers or not self._waiting):
             self._collect(wait(self._sending, return_when=FIRST_COMPLETED).done)
+        if self._waiting and self._context.ends():
+            self._report.stopped = self._report.stopped or "this process ends"
         return bool(self._waiting) and not self._report.stopped
 
     def _take_turn(self, run: Run) -> None:
@@ -239,6 +241,9 @@ class _Round:
         signal_id, now_ms = str(row["signal_id"]), self._clock.now_ms()
         if not self._refresh(row, now_ms):
             self._waiting.appendleft(row)
+            return
+        if now_ms >= int(row["ttl_ms"]):  # its life ended while others were sent
+            self._report.expired += signals.expire(context.database, context.settings.account, now_ms)
             return
         plan = plan_entry(row, self._market, self._account, context.settings, now_ms)
         if plan.refusals is not None:

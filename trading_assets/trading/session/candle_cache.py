@@ -125,7 +125,8 @@ class CandleCache:
         """Whether the payment of the newest hour was asked for, where payments of the symbol are needed."""
         payments = self._payments.get(symbol)
         hour = floor_ms(now_ms - FUNDING_LAG_MS, Timeframe.M60.ms)
-        return payments is None or payments.asked_ms >= hour + FUNDING_LAG_MS
+        # An answer from the time to come was got while the venue's clock was wrong.
+        return payments is None or hour + FUNDING_LAG_MS <= payments.asked_ms <= now_ms + FUNDING_AGAIN_MS
 
     def funding_due(self, now_ms: int) -> list[str]:
         """Symbols whose newest payment may be there by now, and has not been asked for."""

@@ -1,4 +1,4 @@
-"""From complete candles to orders: signals are found, held against their schema, and submitted."""
+"""From complete candles to orders: signals are found, held against their schema, and sent by a desk beside the loop."""
 
 from __future__ import annotations
 
@@ -19,16 +19,23 @@ from trading_assets.trading.decide.finder import BROKEN, FinderReport, find_entr
 from trading_assets.trading.execute.submit import submit_orders
 from trading_assets.trading.session.candle_cache import DataRequest
 from trading_assets.trading.session.clock import Timer
+from trading_assets.trading.session.desk import Desk
 from trading_assets.trading.session.feed import CandleFeed
 from trading_assets.trading.session.log import Check, SessionLog, SignalsFound
 from trading_assets.trading.session.watchlist import LATE_AGAIN_S, Coin
 
 WAITING_EVERY_S = 5.0
+STOPPED_AGAIN_S = 1.0
+"""A round that the exchange has cut short is followed by another one after this time."""
+
 CONTRACTS_EVERY_S = 60.0
 
 
 class EntryPipeline:
     """Finds signals of coins and sends their orders, as a run of the trade job does that looks once.
+
+    Attributes:
+        desk: sends the orders, in a thread of its own: a slow exchange keeps no candle waiting.
 
     Args:
         run: the run that signals are recorded with.
@@ -47,6 +54,7 @@ class EntryPipeline:
     ) -> None:
         self._context, self._feed, self._run = context, feed, run
         self._check, self._authorise, self._log = check, authorise, log
+        self.desk = Desk("orders", self._submit)
         self._contracts: Mapping[str, Instrument] = {}
         self._contracts_timer, self._waiting_timer = Timer(CONTRACTS_EVERY_S), Timer(WAITING_EVERY_S)
 
@@ -97,7 +105,7 @@ class EntryPipeline:
         if self._waiting_timer.ring() and (
             len(signals.active(database, account)) or orders.unresolved(database, account)
         ):
-            self._submit()
+            self.desk.wake()
 
     def refresh_contracts(self, *, now: bool = False) -> None:
         """Read the venue's contracts every minute, or `now`."""
@@ -114,13 +122,14 @@ class EntryPipeline:
         rows = signals.by_ids(self._context.database, identities)
         check = self._check(rows)
         if check.passed:
-            self._submit()
+            self.desk.wake()
         else:
             signals.reject(self._context.database, identities, BROKEN)
             self._log.say("entry_signals broke its schema: no order was sent; see its check", is_warning=True)
         self._log.tell(SignalsFound(rows, check, dict(report.skipped)))
 
-    def _submit(self) -> None:
+    def _submit(self) -> float | None:
+        """Submit what waits. Return after how many seconds to come again, where the exchange has cut it short."""
         context = self._authorise()
         try:
             report = submit_orders(context)
@@ -128,7 +137,7 @@ class EntryPipeline:
             raise
         except TradingAssetsError as error:
             self._log.warn_once("no order was sent, signals wait", {"submit": error})
-            return
+            return STOPPED_AGAIN_S
         self._waiting_timer.restart()
         stats = self._log.stats
         stats.executed += len(report.executed)
@@ -139,3 +148,6 @@ class EntryPipeline:
                 f"{len(report.executed)} orders executed, {len(report.rejected)} rejected, {len(report.refused)} "
                 f"waiting, {len(report.unknown)} with unknown outcome, {report.recovered} recovered"
             )
+        if report.stopped:
+            self._log.say_once(f"signals wait: {report.stopped}", is_warning=True)
+        return STOPPED_AGAIN_S if report.stopped else None

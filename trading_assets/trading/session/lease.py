@@ -63,7 +63,7 @@ class LeaseKeeper:
         self.lease = lease
         self._ended = threading.Event()
         self._lost = ""
-        self._beat = time.monotonic()
+        self._beat = self._renewed = time.monotonic()
         self._thread = threading.Thread(target=self._keep, name=f"lease-{lease.name}", daemon=True)
         self._thread.start()
 
@@ -79,8 +79,12 @@ class LeaseKeeper:
         """
         if self._lost:
             raise LeaseLostError(self._lost)
-        if self._wall_ms() >= self.lease.expires_wall_ms:
-            raise LeaseLostError(f"{self.lease.name!r} ran out before it could be renewed; nothing more is sent")
+        if self._wall_ms() < self.lease.expires_wall_ms:
+            return
+        if time.monotonic() - self._renewed < TTL_MS / 1000:
+            self._renew()  # the clock was put forward: only who was away for so long has lost it
+            return
+        raise LeaseLostError(f"{self.lease.name!r} ran out before it could be renewed; nothing more is sent")
 
     def give_back(self) -> None:
         """Stop renewing the lease, and release it."""
@@ -88,13 +92,17 @@ class LeaseKeeper:
         self._thread.join(5)
         leases.release(self._database, self.lease)
 
+    def _renew(self) -> None:
+        self.lease = leases.renew(self._database, self.lease, ttl_ms=TTL_MS, wall_ms=self._wall_ms())
+        self._renewed = time.monotonic()
+
     def _keep(self) -> None:
         while not self._ended.wait(RENEW_EVERY_S):
             if time.monotonic() - self._beat > STUCK_AFTER_S:
                 self._lost = f"the session was stuck for more than {STUCK_AFTER_S:.0f} s, its lease was not renewed"
                 return
             try:
-                self.lease = leases.renew(self._database, self.lease, ttl_ms=TTL_MS, wall_ms=self._wall_ms())
+                self._renew()
             except LeaseLostError as error:
                 self._lost = str(error)
                 return
@@ -140,7 +148,7 @@ class LeaseHandover:
         seen = self._first_seen
         if seen is None or seen.fence != held.fence:
             self._first_seen = held
-        elif held.expires_wall_ms > seen.expires_wall_ms:
+        elif held.expires_wall_ms != seen.expires_wall_ms:
             raise AccountTakenError(
                 f"{other} trades account {self._account} on the same selection ({other.serves}) and has just renewed "
                 "its lease; this run has done nothing. Cancel that one first if this one is to trade"

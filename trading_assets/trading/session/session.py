@@ -2,7 +2,8 @@
 
 This module is the loop. How far each coin was decided, `watchlist` remembers; candles come from `feed`; signals and
 orders are made by `entries`, as in a run that looks once; `lease` tells who trades; what happened goes to `log`, so
-that the loop never waits for an event log.
+that the loop never waits for an event log. Orders are sent and books are read at desks beside the loop, so that it
+never waits for them either.
 """
 
 from __future__ import annotations
@@ -16,14 +17,26 @@ from dataclasses import replace
 
 import pandas as pd
 
-from trading_assets.core.errors import LeaseLostError, TradingAssetsError
-from trading_assets.core.streams import CandleStream, StreamEvent, Topic
+from trading_assets.core.errors import AccountShapeError, ExchangeFatalError, LeaseLostError, TradingAssetsError
+from trading_assets.core.models import PositionMode
+from trading_assets.core.streams import (
+    AccountChanged,
+    AccountEvent,
+    AccountStream,
+    CandleStream,
+    StreamEvent,
+    Topic,
+    Up,
+)
+from trading_assets.ledger import orders
 from trading_assets.market.store import CandleStore
+from trading_assets.trading import account_refusals
 from trading_assets.trading.context import ExecutionContext
 from trading_assets.trading.reconcile.reconciler import reconcile
 from trading_assets.trading.session.candle_cache import CandleCache
 from trading_assets.trading.session.clock import Timer, VenueClock
-from trading_assets.trading.session.entries import EntryPipeline
+from trading_assets.trading.session.desk import Desk
+from trading_assets.trading.session.entries import WAITING_EVERY_S, EntryPipeline
 from trading_assets.trading.session.feed import CandleFeed
 from trading_assets.trading.session.lease import (
     AccountTakenError,
@@ -50,6 +63,16 @@ ASK_FOR_LEASE_EVERY_S = 0.1
 HAND_OVER_EVERY_S = 0.5
 HEARTBEAT_EVERY_S = 300.0
 
+BOOKS_EVERY_S = 1.0
+"""Books are read at most so often, however much the account's stream tells."""
+
+BARE_EVERY_S = 2.0
+"""A position without its stop is looked at so often."""
+
+FINISH_WITHIN_S = 50.0
+"""Longest wait for what is being sent when the session ends."""
+
+MakeAccountStream = Callable[[Callable[[AccountEvent], None]], AccountStream]
 MakeStream = Callable[[Sequence[Topic], Callable[[StreamEvent], None]], CandleStream]
 
 
@@ -60,6 +83,7 @@ class Session:
         run: the run that it lives in.
         make_stream: makes the stream of these series, which delivers its events to the function given.
         check: holds new signals against their schema. Those that break it are never sent.
+        make_account_stream: makes the stream of the account's changes; without one, books are read by others only.
         tell: called with each message, heartbeat and set of signals. It must return at once.
     """
 
@@ -73,6 +97,7 @@ class Session:
         make_stream: MakeStream,
         check: Callable[[pd.DataFrame], Check],
         tell: Tell,
+        make_account_stream: MakeAccountStream | None = None,
     ) -> None:
         self._base_context, self._selected = context, selected
         self._log = SessionLog(tell)
@@ -80,9 +105,11 @@ class Session:
         cache = CandleCache(context.exchange, store, self._watchlist.requests)
         events: queue.SimpleQueue[StreamEvent] = queue.SimpleQueue()
         self._stream = make_stream(cache.topics, events.put)
-        self._clock = VenueClock(context.exchange, self._stream, self._log)
+        self._clock = VenueClock(context, self._stream, self._log)
         self._feed = CandleFeed(cache, self._stream, events, self._clock, self._log)
         self._entries = EntryPipeline(context, self._feed, run, check, self._authorise, self._log)
+        self._books = Desk("books", self._read_books, rest_s=BOOKS_EVERY_S)
+        self._account_stream = make_account_stream(self._hear_account) if make_account_stream is not None else None
         account, trader = context.settings.account, Trader(run, selected.key)
         self._handover = LeaseHandover(context.database, account, trader, context.wall_ms)
         self._lease: LeaseKeeper | None = None
@@ -108,12 +135,19 @@ class Session:
             self._warm_up()
             return self._live()
         finally:
-            # First of all: the successor waits for it.
+            # What is being sent is finished under the lease, which a thread renews meanwhile.
+            for desk in (self._entries.desk, self._books):
+                if not desk.finish(FINISH_WITHIN_S):
+                    self._log.say("what was being sent has no answer yet; it is looked up later", is_warning=True)
+            # Then the lease: the successor waits for it.
             with contextlib.suppress(TradingAssetsError):  # a ledger that is locked: the lease runs out by itself
                 if self._lease is not None:
                     self._lease.give_back()
                 self._handover.leave()
+            self._clock.stop()
             self._stream.stop()
+            if self._account_stream is not None:
+                self._account_stream.stop()
             self._log.heartbeat(self._stream.counts)
 
     def _enter(self) -> bool:
@@ -129,6 +163,9 @@ class Session:
         began = time.monotonic()
         self._stream.start()
         now_ms = self._clock.ask()
+        self._clock.start()
+        self._entries.desk.start()
+        self._books.start()
         self._entries.refresh_contracts(now=True)
         series = self._feed.warm_up(now_ms)
         self._entries.rehearse(self._watchlist.coins, now_ms)
@@ -163,6 +200,8 @@ class Session:
                 return ""
         self._lease.beat()
         self._lease.require()
+        self._entries.desk.require()
+        self._books.require()
         if self._hand_over_timer.ring():
             context = self._base_context
             successor = successor_of(context.database, context.settings.account, wall_ms=context.wall_ms())
@@ -170,6 +209,8 @@ class Session:
                 return f"handed over to {successor}, which trades on {successor.serves}"
         if self._began_ms is None and self._reconcile_timer.ring() and self._reconcile():
             self._began_ms = now_ms
+            if self._account_stream is not None:
+                self._account_stream.start()
         if self._began_ms is not None:
             self._decide(now_ms, self._began_ms)
             self._entries.submit_waiting()
@@ -188,8 +229,11 @@ class Session:
     def _reconcile(self) -> bool:
         """Compare ledger and exchange: nothing is opened before. Return whether that succeeded."""
         try:
+            self._require_shape()
             report = reconcile(self._context())
         except TradingAssetsError as error:
+            if isinstance(error, ExchangeFatalError):
+                account_refusals.tell(self._base_context, error)
             self._log.warn_once("could not be compared, nothing is opened before they are", {"the books": error})
             return False
         self._log.say(
@@ -197,6 +241,36 @@ class Session:
             f"{report.equity:.2f} USD"
         )
         return True
+
+    def _require_shape(self) -> None:
+        """Check that the account is set up as this system trades.
+
+        Raises:
+            AccountShapeError: it is not; the message says what to do.
+        """
+        shape = self._base_context.exchange.account_shape(self._base_context.settings.symbols.btc)
+        if not shape.unified or shape.position_mode is not PositionMode.ONE_WAY:
+            found = "in hedge mode" if shape.unified else "no unified account"
+            raise AccountShapeError(
+                f"the account is {found}; this system trades a unified account in one-way mode: trading-assets "
+                "accounts prepare sets what may be set"
+            )
+
+    def _hear_account(self, event: AccountEvent) -> None:
+        """Something of the account has changed, or may have while nobody listened: the books are read."""
+        if isinstance(event, AccountChanged | Up):
+            self._books.wake()
+
+    def _read_books(self) -> float | None:
+        """Read the books, and look after positions without a stop. What a stream tells is a hint; REST is the truth."""
+        context = self._context()
+        try:
+            reconcile(context)
+            is_bare = bool(orders.unprotected(context.database, context.settings.account))
+        except TradingAssetsError as error:
+            self._log.warn_once("could not be read, it is tried again", {"the books": error})
+            return WAITING_EVERY_S
+        return BARE_EVERY_S if is_bare else None
 
     def _decide(self, now_ms: int, began_ms: int) -> None:
         """Decide on every coin whose candle has closed and whose series are complete, all at once."""
@@ -230,7 +304,11 @@ class Session:
             self._feed.count_missed_close()
 
     def _context(self) -> ExecutionContext:
-        return replace(self._base_context, lease=self._lease.lease if self._lease is not None else None)
+        lease = self._lease.lease if self._lease is not None else None
+        return replace(self._base_context, lease=lease, ends=self._is_ending)
+
+    def _is_ending(self) -> bool:
+        return self._stopping.is_set() or self._entries.desk.is_ending
 
     def _authorise(self) -> ExecutionContext:
         """Return the context to send orders with.

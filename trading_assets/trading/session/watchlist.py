@@ -112,6 +112,8 @@ class Watchlist:
         pending = []
         for coin in self.coins:
             close = floor_ms(now_ms, coin.timeframe.ms)
+            if close < coin.decided_ms:  # decided while the venue's clock was wrong; a signal is found only once
+                coin.decided_ms = 0
             if close <= coin.decided_ms:
                 continue
             if not is_due(coin.timeframe, now_ms, ttl_s):

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+from dataclasses import replace
 from decimal import Decimal
 
 import pytest
 
 from trading_assets.core.errors import (
+    AccountShapeError,
     AmbiguousOutcomeError,
     ExchangeError,
     ExchangeFatalError,
@@ -16,6 +18,8 @@ from trading_assets.core.errors import (
     InsufficientBalanceError,
     NotSentError,
     OrderRejectedError,
+    PriceRefusedError,
+    RulesChangedError,
 )
 from trading_assets.core.models import OrderStatus, RejectReason, Side
 from trading_assets.core.timeframes import HOUR_MS
@@ -156,9 +160,9 @@ def test_a_quantity_that_no_order_may_have_ends_the_signal(sqlite: Database) -> 
     [
         OrderRejectedError("no", code=110003),
         InsufficientBalanceError("ab not enough", code=110007),
-        ExchangeFatalError("permission denied", code=10005),
+        AccountShapeError("hedge mode", code=10001),
     ],
-    ids=["rejected", "insufficient balance", "fatal"],
+    ids=["rejected", "insufficient balance", "hedge mode"],
 )
 def test_a_refused_order_ends_the_signal_and_frees_the_symbol(sqlite: Database, error: Exception) -> None:
     bench = bench_on(sqlite)
@@ -196,12 +200,68 @@ def test_an_order_that_can_never_be_sent_is_given_up(sqlite: Database) -> None:
     identity = add_signal(sqlite)
     bench.exchange.fail("place_order", NotSentError("connection refused"), times=99)
     report = submit_orders(bench.context)
-    assert "not sent" in report.rejected[identity]
-    assert bench.signal(identity)["status"] == "failed"
+    assert "not sent" in report.refused[identity] and "not sent" in report.stopped
+    assert bench.signal(identity)["status"] == "active" and not orders.occupying(sqlite, "main")
     bench.exchange.heal()
-    submit_orders(bench.context)
-    assert not bench.exchange.accepted
+    assert submit_orders(bench.context).executed == [identity]
+    assert bench.exchange.accepted == [order_link_id(identity)]
     bench.require_consistent(identity)
+
+
+def test_a_refusal_of_the_whole_account_costs_no_signal_and_is_told_once(sqlite: Database) -> None:
+    bench = bench_on(sqlite, "AUSDT", "BUSDT")
+    first, second = add_signal(sqlite, "AUSDT", confidence=90.0), add_signal(sqlite, "BUSDT")
+    bench.exchange.fail("place_order", ExchangeFatalError("permission denied", code=10005), times=2)
+    for _ in range(2):
+        report = submit_orders(replace(bench.context, workers=1))
+        assert set(report.refused) == {first, second}
+    assert [title for title, _ in bench.told].count("the exchange refuses the account") == 1
+    assert set(submit_orders(bench.context).executed) == {first, second}
+
+
+def test_an_order_that_breaks_new_rules_is_sized_anew_and_sent_once_more(sqlite: Database) -> None:
+    bench = bench_on(sqlite)
+    exchange = bench.exchange
+    identity = add_signal(sqlite)
+    exchange.fail("place_order", RulesChangedError("Qty invalid", code=10001))
+    listed = exchange.listed["BTCUSDT"]
+
+    def changed(name: str) -> None:
+        if name == "place_order":
+            exchange.listed["BTCUSDT"] = replace(listed, qty_step=Decimal("0.3"))
+
+    exchange.on_call = changed
+    reconcile(bench.context)
+    assert submit_orders(bench.context).executed == [identity]
+    assert exchange.calls["instruments"] == 2 and exchange.creates == {order_link_id(identity): 2}
+    bench.require_consistent(identity)
+
+
+def test_an_order_that_breaks_the_same_rules_is_not_sent_again(sqlite: Database) -> None:
+    bench = bench_on(sqlite)
+    identity = add_signal(sqlite)
+    bench.exchange.fail("place_order", RulesChangedError("Qty invalid", code=10001), times=9)
+    assert "Qty invalid" in submit_orders(bench.context).rejected[identity]
+    assert bench.exchange.calls["place_order"] == 1
+    assert bench.signal(identity)["status"] == "rejected" and not orders.occupying(sqlite, "main")
+
+
+def test_a_stop_that_is_refused_for_another_reason_closes_nothing_at_once(sqlite: Database) -> None:
+    bench = bench_on(sqlite)
+    exchange = bench.exchange
+    identity = add_signal(sqlite)
+    submit_orders(bench.context)
+    exchange.lose_stops("BTCUSDT")
+    exchange.fail("set_stops", OrderRejectedError("too many stop orders", code=110009), times=99)
+    exchange.fail("place_order", OrderRejectedError("too many stop orders", code=110009))
+    reconcile(bench.context)
+    assert exchange.open["BTCUSDT"].stop_loss is None
+    assert [title for title, _ in bench.told].count("position without stop") == 1
+    exchange.heal()
+    reconcile(bench.context)
+    assert exchange.open["BTCUSDT"].stop_loss == Decimal(98)
+    bench.require_consistent(identity)
+    assert submit_orders(bench.context).refused == {}, "trading is no longer reduced"
 
 
 def test_an_order_is_not_sent_when_its_reservation_is_too_old(sqlite: Database) -> None:
@@ -210,9 +270,9 @@ def test_an_order_is_not_sent_when_its_reservation_is_too_old(sqlite: Database) 
     exchange = bench.exchange
     exchange.on_call = lambda name: bench.later(11) if name == "set_leverage" else None
     report = submit_orders(bench.context)
-    assert "too long" in report.rejected[identity]
+    assert "too long" in report.refused[identity]
     assert exchange.calls["place_order"] == 0
-    bench.require_consistent(identity)
+    assert bench.signal(identity)["status"] == "active"
 
 
 def test_an_unclear_answer_of_an_order_that_was_placed_is_looked_up(database: Database) -> None:
@@ -297,7 +357,7 @@ def test_leverage_that_cannot_be_set_means_no_order(sqlite: Database) -> None:
     bench.exchange.fail("set_leverage", NotSentError("connection refused"))
     submit_orders(bench.context)
     assert bench.exchange.calls["place_order"] == 0
-    bench.require_consistent(identity)
+    assert bench.signal(identity)["status"] == "active"
 
 
 def test_leverage_whose_outcome_is_unclear_is_no_unclear_order(sqlite: Database) -> None:
@@ -306,7 +366,7 @@ def test_leverage_whose_outcome_is_unclear_is_no_unclear_order(sqlite: Database)
     bench.exchange.fail("set_leverage", AmbiguousOutcomeError("read timed out"))
     report = submit_orders(bench.context)
     assert report.unknown == [], "no order was sent, so there is no unknown outcome"
-    bench.require_consistent(identity)
+    assert bench.signal(identity)["status"] == "active"
 
 
 # Stops
@@ -325,7 +385,7 @@ def test_a_position_that_can_have_no_stop_is_closed(database: Database) -> None:
     bench = bench_on(database)
     exchange = bench.exchange
     exchange.attaches_stops = False
-    exchange.fail("set_stops", OrderRejectedError("beyond the stop"), times=99)
+    exchange.fail("set_stops", PriceRefusedError("beyond the stop"), times=99)
     identity = add_signal(database)
     submit_orders(bench.context)
     assert not exchange.open
@@ -345,7 +405,7 @@ def test_an_exit_that_fills_nothing_is_followed_by_others_until_the_position_is_
     bench = bench_on(sqlite)
     exchange = bench.exchange
     exchange.attaches_stops = False
-    exchange.fail("set_stops", OrderRejectedError("beyond the stop"), times=99)
+    exchange.fail("set_stops", PriceRefusedError("beyond the stop"), times=99)
     exchange.thin_exits = thin
     identity = add_signal(sqlite)
     for _ in range(4):
@@ -368,7 +428,7 @@ def test_a_failure_while_protecting_leaves_no_position_without_stop(sqlite: Data
         exchange = bench.exchange
         exchange.attaches_stops = False
         if method == "place_order":  # the emergency exit
-            exchange.fail("set_stops", OrderRejectedError("beyond the stop"), times=99)
+            exchange.fail("set_stops", PriceRefusedError("beyond the stop"), times=99)
         exchange.fail(method, error, processed=processed, skip=int(method == "place_order"))
         identity = add_signal(sqlite, account=bench.settings.account)
         settle_all(bench.context, exchange, bench.later)

@@ -127,6 +127,7 @@ def test_an_order_is_not_sent_after_its_signals_end(sqlite: Database) -> None:
     bench = bench_on(sqlite)
     identity = add_signal(sqlite, ttl_ms=bench.exchange.time_ms + 3_000)
     bench.exchange.on_call = lambda name: bench.later(4) if name == "set_leverage" else None
-    assert "too long" in submit_orders(bench.context).rejected[identity]
+    assert "too long" in submit_orders(bench.context).refused[identity]
     assert bench.exchange.calls["place_order"] == 0
-    bench.require_consistent(identity)
+    submit_orders(bench.context)
+    assert bench.signal(identity)["status"] == "expired"

@@ -10,7 +10,10 @@ from collections.abc import Iterator
 import pytest
 import sqlalchemy as sa
 
-from trading_assets.core.errors import AmbiguousOutcomeError, OrderRejectedError
+from trading_assets.core.errors import (
+    AmbiguousOutcomeError,
+    PriceRefusedError,
+)
 from trading_assets.ledger import account as account_ledger
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.tables import risk_events
@@ -85,7 +88,7 @@ def test_a_crash_at_any_write_of_the_ledger_loses_and_doubles_nothing(
         exchange, identity = bench.exchange, add_signal(sqlite, account=bench.settings.account)
         exchange.attaches_stops = scenario not in ("unprotected", "closed")
         if scenario == "closed":
-            exchange.fail("set_stops", OrderRejectedError("beyond the stop"), times=99)
+            exchange.fail("set_stops", PriceRefusedError("beyond the stop"), times=99)
         if scenario == "unknown":
             exchange.fail("place_order", AmbiguousOutcomeError("timeout"), processed=True)
         with pytest.MonkeyPatch.context() as patch:
@@ -180,7 +183,7 @@ def test_an_unresolved_intent_of_a_living_process_is_left_to_it(sqlite: Database
 def test_what_was_closed_for_want_of_a_stop_is_recorded_as_a_risk(database: Database) -> None:
     bench = bench_on(database)
     bench.exchange.attaches_stops = False
-    bench.exchange.fail("set_stops", OrderRejectedError("beyond the stop"))
+    bench.exchange.fail("set_stops", PriceRefusedError("beyond the stop"))
     add_signal(database)
     submit_orders(bench.context)
     with database.read() as connection:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from trading_assets.core.errors import LeaseLostError
@@ -94,10 +96,33 @@ def test_a_successor_asks_only_when_it_is_ready_and_takes_over_when_the_turn_is_
     kept.give_back()
 
 
-def test_a_session_that_was_paused_beyond_its_lease_sends_nothing_more(database: Database, clock: Clock) -> None:
+def test_a_clock_that_is_put_forward_takes_no_lease_away(database: Database, clock: Clock) -> None:
+    kept = session(database, "run-a", OLD, clock).ask(ready=False)
+    assert kept is not None
+    clock.ms += 3_600_000
+    kept.require()
+    assert trader_of(database, "main", wall_ms=clock.ms) == Trader("run-a", OLD)
+    kept.give_back()
+
+
+def test_a_clock_that_is_put_back_makes_nobody_wait_longer_than_a_lease(database: Database, clock: Clock) -> None:
+    assert leases.acquire(database, trading_lease("main"), f"run-a@{OLD}", ttl_ms=TTL_MS, wall_ms=clock.ms)
+    clock.ms -= 600_000
+    waiting = session(database, "run-b", OLD, clock)
+    assert waiting.ask(ready=True) is None
+    clock.ms += TTL_MS
+    kept = waiting.ask(ready=True)
+    assert kept is not None
+    kept.give_back()
+
+
+def test_a_session_that_was_paused_beyond_its_lease_sends_nothing_more(
+    database: Database, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
     paused = session(database, "run-a", OLD, clock).ask(ready=False)
     assert paused is not None
     clock.ms += TTL_MS
+    monkeypatch.setattr(paused, "_renewed", time.monotonic() - TTL_MS / 1000)
     with pytest.raises(LeaseLostError, match="ran out"):
         paused.require()
     other = session(database, "run-b", OLD, clock).ask(ready=False)

@@ -14,10 +14,12 @@ import pytest
 
 from trading_assets.bench.harness import EAGER, selection_row
 from trading_assets.core.errors import StorageError
+from trading_assets.core.models import OrderRequest
 from trading_assets.core.ports import Exchange
 from trading_assets.core.schemas import STRATEGY_SELECTIONS
 from trading_assets.core.settings import Settings
 from trading_assets.core.timeframes import HOUR_MS, MINUTE_MS, floor_ms
+from trading_assets.ledger import account as account_ledger
 from trading_assets.ledger import signals
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.partitions import replace_partitions
@@ -34,7 +36,7 @@ from trading_assets.trading.session.lease import AccountTakenError, trader_of
 from trading_assets.trading.session.log import Heartbeat, SessionMessage, SignalsFound
 from trading_assets.trading.session.session import Session
 from trading_assets.trading.session.watchlist import Selected, newest_selection
-from trading_assets.venues import open_candle_stream, open_exchange
+from trading_assets.venues import open_account_stream, open_candle_stream, open_exchange
 from trading_assets_tests.trading.fixtures import NO_PAUSES, settings, start_strategy
 
 START = 1_772_427_640_000
@@ -110,6 +112,7 @@ class Play:
             make_stream=lambda topics, deliver: open_candle_stream(stage.settings, topics, deliver),
             check=lambda _rows: verdict,
             tell=self.told.append,
+            make_account_stream=lambda deliver: open_account_stream(stage.settings, deliver),
         )
         self.why = ""
         self.error: BaseException | None = None
@@ -288,3 +291,16 @@ def test_a_session_outlives_the_exchange(tmp_path: Path) -> None:
         until(lambda: len(_decided(play, stage)) == len(SYMBOLS))
         assert play.stop() == "stopped" and play.error is None
         stage.clear()
+
+
+def test_a_closing_is_in_the_books_soon_after_the_exchange_has_it(stage: Stage) -> None:
+    """The account's stream tells that something has changed; no job reads the books here."""
+    play = stage.play()
+    until(lambda: play.is_trading)
+    stage.next_close()
+    until(lambda: stage.statuses().get("executed") == sorted(SYMBOLS))
+    held = stage.exchange.position("SOLUSDT")
+    assert held is not None
+    stage.running.advance(1_000)
+    stage.exchange.place_order(OrderRequest("SOLUSDT", held.side.opposite, held.size, "by-hand", reduce_only=True))
+    until(lambda: [one.symbol for one in account_ledger.own_closings(stage.database, "main", 0)] == ["SOLUSDT"])
