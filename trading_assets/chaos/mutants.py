@@ -136,7 +136,7 @@ MUTANTS: tuple[Mutant, ...] = (
         'equity=required(row, "totalEquity")',
         'equity=amount(row, "totalEquity") or Decimal(0)',
         0,
-        "wild_account/test_empty_is_not_zero.py",
+        "wild_account/test_empty_is_not_zero.py::test_an_equity_that_is_empty_once_halts_nothing",
     ),
     Mutant(
         "told only once ever",
@@ -189,7 +189,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "                return False\n            if connection.execute(again)",
         "                pass\n            if connection.execute(again)",
         0,
-        "ledger/test_orders.py",
+        "ledger/test_orders.py::test_a_signal_is_reserved_once",
     ),
     Mutant(
         "closing booked by its first state",
@@ -197,7 +197,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "return (qty, pnl) != (row.qty, row.pnl)",
         "return not recorded",
         0,
-        "wild_account/test_known_in_full.py",
+        "wild_account/test_known_in_full.py::test_a_closing_order_that_fills_over_minutes_is_booked_whole",
     ),
     Mutant(
         "closing rows do not grow",
@@ -362,7 +362,11 @@ def _by_test(mutant: Mutant, copy: Path) -> tuple[str, int, str]:
     if not failed:
         tail = (run.stdout + run.stderr).strip().splitlines()[-1:]
         raise ConfigurationError(f"the test {mutant.test} of the mutant {mutant.name} could not be run: {tail}")
-    return mutant.test, 0, failed[0].removeprefix("FAILED trading_assets_tests/")
+    test = failed[0].removeprefix("FAILED ").partition(" - ")[0]
+    shutil.copyfile(checkout / "trading_assets" / mutant.path, copy / "trading_assets" / mutant.path)
+    if _python(copy, "-m", "pytest", "-q", "-p", "no:cacheprovider", test).returncode != 0:
+        raise ConfigurationError(f"{test} fails without the mutant {mutant.name}, too: it says nothing of it")
+    return mutant.test, 0, test.removeprefix("trading_assets_tests/")
 
 
 def _python(copy: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
