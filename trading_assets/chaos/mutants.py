@@ -128,7 +128,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "        except PriceRefusedError:\n            raise\n",
         "        except OrderRejectedError as error:\n            raise PriceRefusedError(str(error)) from error\n",
         0,
-        "wild_account/test_unknown_refusals.py",
+        "wild_account/test_unknown_refusals.py::test_another_parameter_error_on_the_stop_closes_nothing_at_once",
     ),
     Mutant(
         "empty equity is zero",
@@ -160,7 +160,14 @@ MUTANTS: tuple[Mutant, ...] = (
         0,
         "trading/execute/test_submit.py",
     ),
-    Mutant("stop is not verified", STEPS, "    protect(context, intent, order.filled_qty)\n", "", 80),
+    Mutant(
+        "stop is not verified",
+        STEPS,
+        "    protect(context, intent, order.filled_qty)\n",
+        "",
+        0,
+        "trading/execute/test_submit.py",
+    ),
     Mutant(
         "lost stops stay lost",
         RECONCILER,
@@ -235,7 +242,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "CODES.get(code, ErrorKind.AMBIGUOUS)",
         "CODES.get(code, ErrorKind.REJECTED)",
         0,
-        "wild_account/test_unknown_refusals.py",
+        "wild_account/test_unknown_refusals.py::test_the_table_says_of_an_unknown_code_that_it_is_ambiguous",
     ),
     Mutant(
         "an outcome left open is a rejection",
