@@ -257,6 +257,7 @@ class _Trial:
         self._faults.lift()
         began = time.monotonic()
         self._settle(since_ms, bare_since)
+        self._compare_as_sent(since_ms, may_lack_stops=bare)
         self._usual_s += (time.monotonic() - began - self._usual_s) / 4
 
     def _arm(self, *, refused: bool) -> None:
@@ -407,6 +408,22 @@ class _Trial:
             self._report.unprotected_seconds_max = max(self._report.unprotected_seconds_max, lasted)
         if self._rounds % SUMS_EVERY == 0:
             self._compare_sums()
+
+    def _compare_as_sent(self, since_ms: int, *, may_lack_stops: bool) -> None:
+        """Entries as the exchange took them: what is put right later was wrong for a while."""
+        rows = self._exchange.executions(since_ms, self._exchange.now_ms() + 1)
+        links = {row.order_link_id for row in rows if self._exchange.order_ids.is_entry(row.order_link_id)}
+        with self._database.read() as connection:
+            statement = sa.select(order_intents).where(order_intents.c.order_link_id.in_(sorted(links)))
+            intents = list(connection.execute(statement).mappings())
+        for intent in intents:
+            wanted = tuple(intent[name] for name in ("side", "qty", "stop_loss", "take_profit"))
+            for sent in self._manual_trader.orders_of(intent["order_link_id"]):
+                levels = [Decimal(sent[name] or 0) for name in ("stopLoss", "takeProfit")]
+                if (sent["side"], Decimal(sent["qty"]), *levels) != wanted and (any(levels) or not may_lack_stops):
+                    text = f"{intent['order_link_id']} was sent as {sent['side']} {sent['qty']} {levels}, not {wanted}"
+                    self._report.wrong_levels += 1
+                    self._report.broken.append(f"round {self._rounds}: {text}")
 
     def _find(self, since_ms: int) -> Findings:
         moved = {}
