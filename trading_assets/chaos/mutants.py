@@ -226,7 +226,8 @@ MUTANTS: tuple[Mutant, ...] = (
         "        and position.side is intent.side\n        and position.position_idx == 0\n"
         "        and position.size > foreign\n",
         "",
-        80,
+        0,
+        "wild_account/test_attribution.py",
     ),
     Mutant(
         "an unreadable row fails the list",
