@@ -227,7 +227,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "        and position.size > foreign\n",
         "",
         0,
-        "wild_account/test_attribution.py",
+        "wild_account/test_absence_is_no_evidence.py::test_a_persons_later_position_gets_no_stop_of_ours",
     ),
     Mutant(
         "an unreadable row fails the list",
@@ -252,7 +252,9 @@ MUTANTS: tuple[Mutant, ...] = (
         "return _refused(context, intent, str(error), error)",
         60,
     ),
-    Mutant("no adoption", RECONCILER, " | _adopt(context, found, report)", "", 80),
+    Mutant(
+        "no adoption", RECONCILER, " | _adopt(context, found, report)", "", 0, "trading/execute/test_submit_crashes.py"
+    ),
     Mutant(
         "an order not found was never sent",
         RECOVERY,
