@@ -22,12 +22,24 @@ from typing import Protocol
 import requests
 import sqlalchemy as sa
 
-from trading_assets.chaos.faults import FaultInjector, some_faults, some_market_faults
+from trading_assets.chaos.faults import (
+    GROWING,
+    WILD,
+    FaultInjector,
+    Wildness,
+    some_faults,
+    some_lags,
+    some_market_faults,
+    some_odd_rows,
+)
+from trading_assets.chaos.hands import Hands
 from trading_assets.chaos.installation import Installation, installed
 from trading_assets.chaos.invariants import Findings, compare_all
 from trading_assets.chaos.manual_trader import ManualTrader
+from trading_assets.chaos.truth import Truth
 from trading_assets.chaos.watch import Watch
 from trading_assets.core.errors import TradingAssetsError
+from trading_assets.core.models import Rows
 from trading_assets.core.ports import Exchange
 from trading_assets.core.timeframes import HOUR_MS, MINUTE_MS, iso
 from trading_assets.ledger import account as account_ledger
@@ -76,6 +88,22 @@ TELL_EVERY_S = 5.0
 RECOVERS_WITHIN_S = 180.0
 BEGINS_WITHIN_S = 240.0
 COMPARISONS = 3
+OTHERS = 3
+"""Contracts that only the person trades."""
+
+
+FIGURES: Mapping[str, str] = {
+    "duplicates": "duplicates",
+    "orphans": "orphans",
+    "unprotected": "unprotected_positions",
+    "mismatches": "mismatches",
+    "foreign": "foreign_touched",
+    "wrong_levels": "wrong_levels",
+    "misattributed": "misattributed",
+    "silent": "silent",
+    "sums": "wrong_sums",
+}
+"""Which figure of the report counts the findings of a law."""
 
 
 class Runs(Protocol):
@@ -125,6 +153,12 @@ class DayReport:
     unprotected_seconds_max: float = 0.0
     unprotected_seconds_max_of_market: float = 0.0
     mismatches: int = 0
+    foreign_touched: int = 0
+    wrong_levels: int = 0
+    misattributed: int = 0
+    silent: int = 0
+    wrong_sums: int = 0
+    by_hand: dict[str, int] = field(default_factory=dict)
     left_to_repair: int = 0
     sessions: int = 0
     session_gaps: int = 0
@@ -141,7 +175,13 @@ class DayReport:
 
 
 def run_day(
-    hours: float, speed: float, seed: int, open_runs: Callable[[], Runs], tell: Callable[[str], None]
+    hours: float,
+    speed: float,
+    seed: int,
+    open_runs: Callable[[], Runs],
+    tell: Callable[[str], None],
+    *,
+    wild: Wildness = WILD,
 ) -> DayReport:
     """Live through `hours` of market at `speed`, in a temporary home; it is kept where something is broken.
 
@@ -158,7 +198,7 @@ def run_day(
     with installed(folder, values, start_ms=START_MS, speed=speed) as one:
         runs = open_runs()
         try:
-            _Day(one, runs, report, tell).run()
+            _Day(one, runs, report, tell, wild).run()
         finally:
             runs.close()
     if not report.broken:
@@ -169,8 +209,10 @@ def run_day(
 class _Day:
     """One trial: it waits for the first session, lets misfortune happen, stops trading, compares."""
 
-    def __init__(self, one: Installation, runs: Runs, report: DayReport, tell: Callable[[str], None]) -> None:
-        self._one, self._runs, self._report, self._tell = one, runs, report, tell
+    def __init__(
+        self, one: Installation, runs: Runs, report: DayReport, tell: Callable[[str], None], wild: Wildness
+    ) -> None:
+        self._one, self._runs, self._report, self._tell, self._wild = one, runs, report, tell, wild
         self._chance = random.Random(report.seed)
         self._database = Database(one.settings.resolved_database_url)
         seed_registry(self._database)
@@ -179,8 +221,22 @@ class _Day:
         self._exchange: Exchange = open_exchange(one.settings)
         self._watch = Watch(self._database, self._exchange, one.settings.account, runs.pid_of)
         self._faults, self._manual_trader = FaultInjector(one.url), ManualTrader(one.url)
+        self._truth = Truth(self._exchange.order_ids)
+        self._hands = self._person() if wild.hands else None
         self._began, self._began_ms = time.monotonic(), self._exchange.now_ms()
         self._next = {"stops": 0.0, "tell": 0.0}
+
+    def _person(self) -> Hands:
+        """Somebody who trades, besides, the contracts with the least turnover: research leaves them out."""
+        listed = {row.symbol: row for row in self._exchange.instruments() if row.settle_coin == "USDT"}
+        tickers = self._exchange.tickers()
+        others = sorted(listed, key=lambda symbol: tickers[symbol].turnover_24h)[:OTHERS]
+        self._truth.hedged.add(others[0])
+        hands = Hands(
+            self._manual_trader, self._exchange, listed, listed.keys() - others, others, others[0], self._chance
+        )
+        hands.begin()
+        return hands
 
     def run(self) -> None:
         self._one.daemon.start()
@@ -276,7 +332,12 @@ class _Day:
         if self._chance.random() < 0.3:
             return  # for once it works
         with contextlib.suppress(requests.RequestException):
-            self._faults.arm([*some_faults(self._chance), *some_market_faults(self._chance)])
+            rules = [*some_faults(self._chance), *some_market_faults(self._chance)]
+            if self._wild.lag:
+                rules += [*some_lags(self._chance), dict(GROWING)]
+            if self._wild.odd_rows:
+                rules += some_odd_rows(self._chance, [row.symbol for row in self._exchange.positions()] or ["*"])
+            self._faults.arm(rules)
 
     def _lift(self) -> None:
         with contextlib.suppress(requests.RequestException):
@@ -286,7 +347,13 @@ class _Day:
         """A human closes a position or takes its stop away; on an exchange that works just now."""
         self._lift()
         with contextlib.suppress(Exception):  # the exchange may be dead, or the position's stop quicker
-            held = [each for each in self._exchange.positions() if each.stop_loss is not None]
+            held = self._exchange.positions()
+            self._truth.feed(self._exchange.executions(START_MS - HOUR_MS, self._exchange.now_ms() + 1))
+            if self._hands is not None and self._chance.random() < 0.6:
+                self._hands.act(held, self._truth)
+                self._hands.tidy(held, self._truth)
+                return
+            held = Rows(each for each in held if each.stop_loss is not None and self._truth.left(each.symbol))
             if not held:
                 return
             one = self._chance.choice(held)
@@ -351,22 +418,32 @@ class _Day:
             report = reconcile(context)
             if attempt == 0:
                 self._report.left_to_repair = len(report.repaired) + report.recovered
-                for text in [*report.repaired, *(text for _, text in report.differences)]:
+                # What a person has left is told as long as it is there; whether rightly, the comparison says.
+                told = [] if self._wild.hands else [text for _, text in report.differences]
+                for text in [*report.repaired, *told]:
                     self._broken("mismatches", f"left to the last pass: {text}")
+            self._truth.feed(self._exchange.executions(START_MS - HOUR_MS, self._exchange.now_ms() + 1))
+            moved = {}
+            if self._hands is not None:
+                self._hands.forget(self._exchange.positions(), self._truth)
+                moved = self._hands.moved
             found = compare_all(
-                self._database, self._exchange, settings.account, START_MS - HOUR_MS, settings.simulator_deposit
+                self._database,
+                self._exchange,
+                settings.account,
+                START_MS - HOUR_MS,
+                settings.simulator_deposit,
+                hedged=self._truth.hedged,
+                moved=moved,
             )
             self._report.open_positions = report.open_positions
             if not found.broken:
                 break  # a stop may have been reached between the pass and the comparison
         self._report.orders = len(found.entries)
-        for name in ("duplicates", "orphans", "mismatches"):
+        self._report.by_hand = dict(self._hands.acts) if self._hands is not None else {}
+        for name, figure in FIGURES.items():
             for text in getattr(found, name):
-                self._broken(name, text)
-        for text in found.unprotected:
-            self._broken("unprotected_positions", text)
-        for text in found.foreign:
-            self._broken("mismatches", text)
+                self._broken(figure, text)
 
     def _broken(self, name: str, text: str) -> None:
         setattr(self._report, name, getattr(self._report, name) + 1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import requests
@@ -39,7 +40,15 @@ KINDS: tuple[Mapping[str, Any], ...] = (
     {"latency_ms": TIMEOUT_MS + 100, "processed": True},
 )
 
-REFUSED_STOPS: Mapping[str, Any] = {"where": STOPS, "ret_code": 10001}
+REFUSED_STOPS: Mapping[str, Any] = {
+    "where": STOPS,
+    "ret_code": 10001,
+    "ret_msg": "StopLoss:1 set for Buy position should lower than base_price:1",
+}
+"""A refusal because of the price: the position is to be closed."""
+
+ODD_REFUSALS = (10001, 10404, 10018, 110009, 170001)
+"""Codes that say nothing of a lost stop; the position is not to be closed because of them."""
 
 
 def some_faults(chance: random.Random) -> list[dict[str, Any]]:
@@ -49,6 +58,88 @@ def some_faults(chance: random.Random) -> list[dict[str, Any]]:
         where = chance.choice((CREATE, *CALLS)) if chance.random() < 0.5 else CREATE
         rules.append({"where": where, "times": chance.choice((1, 1, 2, 5)), **chance.choice(KINDS)})
     return rules
+
+
+CLOSINGS = "GET /v5/position/closed-pnl"
+EXECUTIONS = "GET /v5/execution/list"
+TRANSACTIONS = "GET /v5/account/transaction-log"
+LISTS = (OPEN_ORDERS, HISTORY, POSITIONS, WALLET, CLOSINGS, EXECUTIONS, TRANSACTIONS)
+
+
+def some_lags(chance: random.Random) -> list[dict[str, Any]]:
+    """Lists of the account that show what was some seconds ago, of the exchange's clock."""
+    return [{"where": where, "lag_ms": chance.choice((500, 3_000, 30_000))} for where in LISTS if chance.random() < 0.4]
+
+
+ODD_ROWS: tuple[Mapping[str, Any], ...] = (
+    {"where": POSITIONS, "set": {"side": "Sideways"}},
+    {"where": POSITIONS, "without": ["positionIdx", "size"]},
+    {"where": POSITIONS, "set": {"symbol": ""}},
+    {"where": POSITIONS, "leave_out": True},
+    {"where": POSITIONS, "repeat_rows": True},
+    {"where": OPEN_ORDERS, "set": {"orderStatus": "Active"}},
+    {"where": OPEN_ORDERS, "set": {"orderType": "Odd", "stopOrderType": "Odd"}},
+    {"where": OPEN_ORDERS, "leave_out": True},
+    {"where": OPEN_ORDERS, "repeat_rows": True},
+    {"where": HISTORY, "leave_out": True},
+    {"where": HISTORY, "set": {"qty": "many"}},
+    {"where": EXECUTIONS, "leave_out": True},
+    {"where": EXECUTIONS, "repeat_rows": True},
+    {"where": EXECUTIONS, "without": ["execFee"]},
+    {"where": EXECUTIONS, "overlap_rows": 3},
+    {"where": CLOSINGS, "leave_out": True},
+    {"where": CLOSINGS, "repeat_rows": True},
+    {"where": CLOSINGS, "overlap_rows": 3},
+    {"where": CLOSINGS, "set": {"closedPnl": ""}},
+    {"where": TRANSACTIONS, "repeat_rows": True},
+    {"where": TRANSACTIONS, "leave_out": True},
+    {"where": WALLET, "set": {"totalEquity": "", "coin.equity": ""}},
+    {"where": WALLET, "set": {"totalAvailableBalance": ""}},
+    {"where": "GET /v5/market/tickers", "set": {"lastPrice": "", "fundingRate": "odd"}},
+    {"where": "GET /v5/market/instruments-info", "without": ["fundingInterval"]},
+    {"where": "GET /v5/market/instruments-info", "set": {"status": "Odd", "contractType": "Odd"}},
+)
+
+
+def some_odd_rows(chance: random.Random, symbols: Sequence[str]) -> list[dict[str, Any]]:
+    """Rows that are missing, malformed, unknown or there twice; most of them of one contract alone."""
+    rules = []
+    for _ in range(chance.choice((0, 1, 2, 3))):
+        rule: dict[str, Any] = {**chance.choice(ODD_ROWS), "times": chance.choice((1, 2, 5))}
+        takes_rows = "overlap_rows" not in rule and not rule["where"].endswith("wallet-balance")
+        if takes_rows and chance.random() < 0.7:
+            rule["rows"] = {"symbol": chance.choice(list(symbols))}
+        rules.append(rule)
+    if chance.random() < 0.3:
+        rules.append({"where": CREATE, "times": 1, "reject_reason": "EC_NoEnoughQtyToFill"})
+    if chance.random() < 0.2:
+        rules.append({"where": STOPS, "times": 1, "ret_code": chance.choice(ODD_REFUSALS)})
+    return rules
+
+
+@dataclass(frozen=True)
+class Wildness:
+    """What is switched on besides deaths and failing calls.
+
+    Attributes:
+        hands: a person trades the same and other contracts, moves stops and switches modes.
+        lag: lists of the account show what was a while ago; closings grow.
+        odd_rows: rows are missing, malformed, unknown or there twice, and orders are rejected after their answer.
+        traders: 2 starts a second one while the first one sleeps.
+    """
+
+    hands: bool = True
+    lag: bool = True
+    odd_rows: bool = True
+    traders: int = 2
+
+
+WILD = Wildness()
+TAME = Wildness(hands=False, lag=False, odd_rows=False, traders=1)
+PROFILES: Mapping[str, Wildness] = {"wild": WILD, "tame": TAME}
+
+GROWING: Mapping[str, Any] = {"where": CREATE, "match": {"reduceOnly": True}, "fill_parts": 3, "times": 1}
+"""A closing that fills over minutes, in one row that grows."""
 
 
 MARKET_KINDS: tuple[Mapping[str, Any], ...] = (

@@ -1,12 +1,13 @@
-"""Somebody else with the same account: buys, bids, closes and takes stops away by hand."""
+"""Somebody else with the same account: trades, bids, closes, moves stops and switches modes by hand."""
 
 from __future__ import annotations
 
 from decimal import Decimal
+from typing import Any
 
 from pybit.unified_trading import HTTP
 
-from trading_assets.core.models import Instrument, Position, Ticker
+from trading_assets.core.models import Instrument, Position, Side, Ticker
 from trading_assets.simulator.auth import DEFAULT_API_KEY, DEFAULT_API_SECRET
 from trading_assets.trading.decide.sizing import to_tick
 
@@ -34,15 +35,39 @@ class ManualTrader:
             instrument.symbol, "Buy", _qty(instrument, price), orderType="Limit", price=f"{price:f}", timeInForce="GTC"
         )
 
+    def trade(self, symbol: str, side: Side, qty: Decimal, *, leg: int = 0, reduce_only: bool = False) -> None:
+        """A market order without a stop; in hedge mode `leg` says whose."""
+        more: dict[str, object] = {"positionIdx": leg} if leg else {}
+        self._place(symbol, side.value, qty, **more, **({"reduceOnly": True} if reduce_only else {}))
+
     def close(self, position: Position) -> None:
-        """Close a position at market."""
-        self._place(position.symbol, position.side.opposite.value, position.size, reduceOnly=True)
+        """Close a position, or a leg, at market."""
+        self.trade(position.symbol, position.side.opposite, position.size, leg=position.position_idx, reduce_only=True)
 
     def take_stops(self, symbol: str) -> None:
         """Take stop and target off a position."""
+        self.set_levels(symbol, "0", "0")
+
+    def set_levels(self, symbol: str, stop: str | None = None, target: str | None = None) -> None:
+        """Move stop and target of a position; "0" takes one off, None leaves it."""
+        levels = {"stopLoss": stop, "takeProfit": target}
         self._http.set_trading_stop(
-            category="linear", symbol=symbol, positionIdx=0, tpslMode="Full", stopLoss="0", takeProfit="0"
+            category="linear",
+            symbol=symbol,
+            positionIdx=0,
+            tpslMode="Full",
+            **{name: value for name, value in levels.items() if value is not None},
         )
+
+    def set_hedge_mode(self, symbol: str, *, hedge: bool) -> None:
+        """Switch the position mode of a contract in which nothing is open."""
+        self._http.switch_position_mode(category="linear", symbol=symbol, mode=3 if hedge else 0)
+
+    def orders_of(self, order_link_id: str) -> list[dict[str, Any]]:
+        """Return an order as it was sent, as Bybit's rows show it."""
+        answer = self._http.get_order_history(category="linear", orderLinkId=order_link_id)
+        found: list[dict[str, Any]] = answer["result"]["list"]
+        return found
 
     def _place(self, symbol: str, side: str, qty: Decimal, **more: object) -> str:
         order = {"orderType": "Market", **more}

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from trading_assets.core.errors import TradingAssetsError
 from trading_assets.core.ports import Exchange
 from trading_assets.core.timeframes import local_ms
+from trading_assets.ledger import orders
 from trading_assets.ledger.database import Database
 from trading_assets.trading.session.lease import trader_of
 
@@ -78,9 +79,11 @@ class Watch:
         return live
 
     def look_at_stops(self) -> None:
-        """Note positions without a stop; a failed read says nothing."""
+        """Note positions of ours without a stop; a failed read says nothing."""
         with contextlib.suppress(TradingAssetsError):
-            bare = {each.symbol for each in self.exchange.positions() if each.stop_loss is None}
+            ours = {intent.symbol for intent in orders.occupying(self.database, self.account)}
+            held = [each for each in self.exchange.positions() if each.symbol in ours and not each.position_idx]
+            bare = {each.symbol for each in held if each.stop_loss is None}
             now = time.monotonic()
             for symbol in bare:
                 self._bare.setdefault(symbol, now)

@@ -46,6 +46,8 @@ class WorkerPlan:
         loses_stops: the exchange does not attach the stops of its entries.
         compares_first: it begins as a session does; else as a run of the trade job, which compares what is open.
         patient: it waits for answers as in earnest: it meets no faults, and its machine may be busy.
+        sleeps_at: an edge of a step at which it is stopped (SIGSTOP), as by a machine that sleeps.
+        sleeps_ms: its clock is so much farther on when it wakes.
     """
 
     dies_at: str | None = None
@@ -53,6 +55,8 @@ class WorkerPlan:
     loses_stops: bool = False
     compares_first: bool = False
     patient: bool = False
+    sleeps_at: str | None = None
+    sleeps_ms: int = 0
 
 
 @dataclass(frozen=True)
@@ -106,41 +110,71 @@ def run_worker(place: WorkerSite, life: WorkerPlan, ahead_ms: int) -> bool:
     Raises:
         WorkerBrokeError: it broke, or did not come to an end.
     """
-    started = time.monotonic()
-    pid = os.fork()
-    if pid == 0:
-        os._exit(_work(place, life, ahead_ms))
-    killed_at = started + life.killed_after_s if life.killed_after_s is not None else None
-    while True:
-        done, status = os.waitpid(pid, os.WNOHANG)
-        if done:
-            break
-        now = time.monotonic()
-        if now > started + LONGEST_LIFE_S:
-            os.kill(pid, signal.SIGKILL)
-            os.waitpid(pid, 0)
-            raise WorkerBrokeError(f"a worker did not come to an end in {LONGEST_LIFE_S:.0f} s: {life}")
-        if killed_at is not None and now >= killed_at:
-            os.kill(pid, signal.SIGKILL)
-            killed_at = None
-        time.sleep(_POLL_S)
-    if os.WIFSIGNALED(status):
-        return os.WTERMSIG(status) == signal.SIGKILL
-    if os.WEXITSTATUS(status) != 0:
-        raise WorkerBrokeError(f"a worker broke: {place.log.read_text()}")
-    return False
+    return Worker(place, life, ahead_ms).wait()
+
+
+class Worker:
+    """A forked trader. It is waited for until it ends, or until it sleeps where its plan says so."""
+
+    def __init__(self, place: WorkerSite, life: WorkerPlan, ahead_ms: int) -> None:
+        self._site, self._life = place, life
+        self._started = time.monotonic()
+        self.sleeps = False
+        self._pid = os.fork()
+        if self._pid == 0:
+            os._exit(_work(place, life, ahead_ms))
+
+    def wake(self) -> None:
+        """Let it go on."""
+        self.sleeps = False
+        self._started = time.monotonic()
+        os.kill(self._pid, signal.SIGCONT)
+
+    def wait(self) -> bool:
+        """Wait until it ends or sleeps; whether it was killed.
+
+        Raises:
+            WorkerBrokeError: it broke, or did not come to an end.
+        """
+        killed_after_s = self._life.killed_after_s
+        killed_at = self._started + killed_after_s if killed_after_s is not None else None
+        while True:
+            done, status = os.waitpid(self._pid, os.WNOHANG | os.WUNTRACED)
+            if done:
+                break
+            now = time.monotonic()
+            if now > self._started + LONGEST_LIFE_S:
+                os.kill(self._pid, signal.SIGKILL)
+                os.waitpid(self._pid, 0)
+                raise WorkerBrokeError(f"a worker did not come to an end in {LONGEST_LIFE_S:.0f} s: {self._life}")
+            if killed_at is not None and now >= killed_at:
+                os.kill(self._pid, signal.SIGKILL)
+                killed_at = None
+            time.sleep(_POLL_S)
+        if os.WIFSTOPPED(status):
+            self.sleeps = True
+            return False
+        if os.WIFSIGNALED(status):
+            return os.WTERMSIG(status) == signal.SIGKILL
+        if os.WEXITSTATUS(status) != 0:
+            raise WorkerBrokeError(f"a worker broke: {self._site.log.read_text()}")
+        return False
 
 
 def _work(place: WorkerSite, life: WorkerPlan, ahead_ms: int) -> int:
+    slept = [0]
     try:
         context = ExecutionContext(
             database=place.database,
             exchange=connect(place, loses_stops=life.loses_stops, patient=life.patient),
             settings=place.settings,
             sleep=_hurry,
-            wall_ms=lambda: local_ms() + ahead_ms,
-            at=_deadly(life.dies_at),
+            wall_ms=lambda: local_ms() + ahead_ms + slept[0],
+            at=_fate(life, slept),
         )
+        if life.sleeps_at is not None:
+            # Asleep in the middle of a transaction of another lane it would keep everybody out of the ledger.
+            context = replace(context, workers=1)
         for act in (reconcile, submit_orders, reconcile) if life.compares_first else (submit_orders, reconcile):
             _try(act, context)
     except BaseException:  # noqa: BLE001 (the parent raises it again)
@@ -157,10 +191,13 @@ def _try(act: Callable[[ExecutionContext], object], context: ExecutionContext) -
         return
 
 
-def _deadly(dies_at: str | None) -> Callable[[str], None]:
+def _fate(life: WorkerPlan, slept: list[int]) -> Callable[[str], None]:
     def at(point: str) -> None:
-        if point == dies_at:
+        if point == life.dies_at:
             os.kill(os.getpid(), signal.SIGKILL)
+        if point == life.sleeps_at and not slept[0]:
+            slept[0] = life.sleeps_ms
+            os.kill(os.getpid(), signal.SIGSTOP)
 
     return at
 

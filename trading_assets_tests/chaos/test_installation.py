@@ -12,7 +12,14 @@ from pathlib import Path
 import pytest
 
 from trading_assets.chaos import installation
-from trading_assets.chaos.faults import some_faults, some_market_faults
+from trading_assets.chaos.faults import (
+    GROWING,
+    REFUSED_STOPS,
+    some_faults,
+    some_lags,
+    some_market_faults,
+    some_odd_rows,
+)
 from trading_assets.chaos.installation import Service, own_environment
 from trading_assets.chaos.watch import Gaps, Watch
 from trading_assets.core.timeframes import local_ms
@@ -76,7 +83,8 @@ def test_a_trial_has_settings_of_its_own_and_leaves_the_environment_as_it_was(
 @pytest.mark.parametrize("seed", range(20))
 def test_every_random_fault_is_one_that_the_exchange_takes(seed: int) -> None:
     chance = random.Random(seed)
-    rules = [*some_faults(chance), *some_market_faults(chance)]
+    rules = [*some_faults(chance), *some_market_faults(chance), *some_lags(chance), *some_odd_rows(chance, ["BTCUSDT"])]
+    rules += [dict(GROWING), dict(REFUSED_STOPS)]
     assert len(parse_rules({"faults": rules}, ENDPOINTS)) == len(rules)
 
 

@@ -17,7 +17,15 @@ from trading_assets.core.settings import Settings
 from trading_assets.core.timeframes import HOUR_MS
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.strategies import seed_registry
-from trading_assets.ledger.tables import closings, fills, order_intents, positions
+from trading_assets.ledger.tables import (
+    account_transactions,
+    closings,
+    entry_signals,
+    fills,
+    order_intents,
+    positions,
+    risk_events,
+)
 from trading_assets.simulator.clock import ClockMode, ClockSpec
 from trading_assets.simulator.embedded import RunningExchange, serve_in_thread
 from trading_assets.simulator.venue import ServeConfig
@@ -58,6 +66,9 @@ def account(venue: RunningExchange, tmp_path_factory: pytest.TempPathFactory) ->
     exchange.close()
 
 
+DIFFERENCE = sa.insert(risk_events).values(account="main", kind="difference", detail="a text", time_ms=START_MS)
+
+
 def config(venue: RunningExchange) -> Settings:
     return settings(simulator_url=venue.url, weak_symbol_hours=0)
 
@@ -80,10 +91,20 @@ def test_books_that_agree_have_no_findings(venue: RunningExchange, account: tupl
 @pytest.mark.parametrize(
     ("change", "kind", "says"),
     [
-        (sa.update(closings).values(pnl=Decimal(5)), "mismatches", "closing"),
+        (sa.update(closings).values(pnl=Decimal(5)), "sums", "closing"),
         (sa.update(closings).values(signal_id=None), "orphans", "belong to no signal"),
-        (sa.delete(closings), "mismatches", "the balance is"),
-        (sa.update(fills).where(fills.c.kind == "funding").values(fee=Decimal(1)), "mismatches", "fill"),
+        (sa.update(closings).values(signal_id="another"), "misattributed", "is booked as"),
+        (sa.update(closings).values(fees=Decimal(5)), "sums", "closing"),
+        (sa.delete(closings), "sums", "closing"),
+        (sa.delete(account_transactions), "sums", "the balance is"),
+        (sa.update(account_transactions).values(change=Decimal(1)), "sums", "the transaction log moves"),
+        (sa.update(fills).where(fills.c.kind == "funding").values(fee=Decimal(1)), "sums", "fill"),
+        (sa.update(order_intents).values(stop_loss=Decimal(1)), "wrong_levels", "has stop_loss 1"),
+        (sa.update(order_intents).values(take_profit=Decimal(1)), "wrong_levels", "has take_profit 1"),
+        (sa.update(order_intents).values(leverage=Decimal(7)), "wrong_levels", "has leverage 7"),
+        (sa.update(entry_signals).values(position_size=10.0), "wrong_levels", "is worth"),
+        (sa.update(entry_signals).values(position_type="NONE"), "wrong_levels", "its signal NONE"),
+        (DIFFERENCE, "silent", "told without a cause"),
         (sa.delete(fills).where(fills.c.kind == "funding"), "mismatches", "fills of one side only"),
         (sa.update(positions).values(stop_loss=None), "mismatches", "the ledger holds"),
         (sa.update(order_intents).values(filled_qty=Decimal("0.0001")), "duplicates", "its order filled"),
@@ -117,3 +138,15 @@ def test_a_position_that_lost_its_stop_is_named(venue: RunningExchange, account:
     findings = found(path, exchange, config(venue))
     exchange.set_stops(held.symbol, held.stop_loss, held.take_profit)
     assert [held.symbol in text for text in findings.unprotected] == [True]
+
+
+def test_what_a_person_does_and_nobody_has_told_is_named(
+    venue: RunningExchange, account: tuple[Path, Exchange]
+) -> None:
+    path, exchange = account
+    (held,) = exchange.positions()
+    ManualTrader(venue.url).set_levels(held.symbol, target="0")
+    findings = found(path, exchange, config(venue))
+    exchange.set_stops(held.symbol, held.stop_loss, held.take_profit)
+    assert [held.symbol in text for text in findings.silent] == [True]
+    assert findings.wrong_levels == [text for text in findings.wrong_levels if held.symbol in text] != []

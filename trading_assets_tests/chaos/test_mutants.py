@@ -1,0 +1,39 @@
+"""`chaos mutants` in its small form: every mutant fits the code, and the fast ones are found."""
+
+from pathlib import Path
+
+import pytest
+
+from trading_assets.chaos.mutants import FAST, MUTANTS, Mutant, check, run_mutants, select
+from trading_assets.core.errors import ConfigurationError
+
+TESTS = Path(__file__).parents[1]
+
+
+def test_every_mutant_fits_the_code_and_has_one_way_to_be_found() -> None:
+    check(MUTANTS)
+    assert len({mutant.name for mutant in MUTANTS}) == len(MUTANTS) >= 20
+    assert [mutant.name for mutant in MUTANTS if bool(mutant.kills) == bool(mutant.test)] == []
+    assert [mutant.test for mutant in MUTANTS if not (TESTS / mutant.test.partition("::")[0]).exists()] == []
+
+
+def test_a_mutant_that_no_longer_fits_is_named() -> None:
+    gone = Mutant("of an older program", "core/models.py", "this text is not there", "", 1)
+    with pytest.raises(ConfigurationError, match=r"of an older program: its text is 0 times in core/models\.py"):
+        check([gone])
+
+
+def test_a_name_that_is_no_mutant_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="there is no mutant nobody; there are: wrong stop level"):
+        select(["nobody"])
+
+
+@pytest.mark.slow
+def test_fast_mutants_are_found() -> None:
+    found = run_mutants(select(FAST), lambda _one: None)
+    assert [one.name for one in found if one.by != "chaos"] == [], found
+
+
+def test_a_change_without_effect_survives() -> None:
+    harmless = Mutant("nothing", "chaos/orders.py", "MAX_OPEN = 8", "MAX_OPEN = 8  # the same", 1)
+    assert [one.by for one in run_mutants([harmless], lambda _one: None)] == [""]
