@@ -181,7 +181,8 @@ def _require_agreement(bench: Bench, wanted: Mapping[str, Symbol], links: Mappin
         if symbol.order is OrderStatus.FILLED and symbol.ended is None:
             reversed_by_hand = symbol.foreign is not None and not symbol.foreign[1]
             # Where the price is beyond the stop, it may have been closed at once.
-            if not symbol.stop_is_refused and not reversed_by_hand:
+            # A mistaken end in the ledger has a way back by a person alone.
+            if not (symbol.stop_is_refused or reversed_by_hand or symbol.ledger == orders.CLOSED):
                 assert intent.status == orders.CONFIRMED
                 assert position is not None
                 assert position.stop_loss is not None
