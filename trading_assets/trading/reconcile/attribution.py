@@ -102,7 +102,13 @@ def attribute(entries: Iterable[Entry], trades: Sequence[Trade], closers: Mappin
         closers: whose order a closing order is, by order id; an order that is not in it is a person's.
     """
     holdings = {entry.order_link_id: Holding(entry) for entry in entries}
-    ordered = sorted(trades, key=lambda trade: (trade.time_ms, trade.order_id))
+    sides = {holding.entry.side for holding in holdings.values()}
+
+    def moment(trade: Trade) -> tuple[int, bool, bool, str]:
+        """In one millisecond a position is opened before it is closed, ours first."""
+        return trade.time_ms, trade.order_link_id not in holdings, trade.side not in sides, trade.order_id
+
+    ordered = sorted(trades, key=moment)
     seen = {trade.order_link_id for trade in ordered}
     unseen = sorted(
         (one for one in holdings.values() if one.entry.order_link_id not in seen and one.entry.filled_qty),
