@@ -148,17 +148,6 @@ def trades(
     return found
 
 
-def closed_qty(connection: sa.Connection, account: str, signal_ids: Sequence[str]) -> dict[str, Decimal]:
-    """Return the closed quantity of these signals' positions, by signal. Signals without a closing are absent."""
-    found: dict[str, Decimal] = {}
-    for start in range(0, len(signal_ids), 500):
-        some = closings.c.signal_id.in_(signal_ids[start : start + 500])
-        statement = sa.select(closings.c.signal_id, closings.c.qty).where(closings.c.account == account, some)
-        for signal_id, qty in connection.execute(statement):
-            found[signal_id] = found.get(signal_id, Decimal(0)) + qty
-    return found
-
-
 def fill_ids(connection: sa.Connection, account: str, start_ms: int, end_ms: int) -> set[str]:
     """Return the ids of the executions of [start_ms, end_ms) in the ledger."""
     span = fills.c.time_ms.between(start_ms, end_ms - 1)
