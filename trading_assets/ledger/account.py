@@ -10,7 +10,16 @@ from typing import Any
 import pandas as pd
 import sqlalchemy as sa
 
-from trading_assets.core.models import DOLLARS, Execution, FillKind, Position, Transaction, TransactionKind, Wallet
+from trading_assets.core.models import (
+    DOLLARS,
+    Execution,
+    FillKind,
+    Position,
+    Rows,
+    Transaction,
+    TransactionKind,
+    Wallet,
+)
 from trading_assets.core.timeframes import HOUR_MS
 from trading_assets.ledger import risk
 from trading_assets.ledger.database import Database
@@ -155,9 +164,13 @@ def fill_ids(connection: sa.Connection, account: str, start_ms: int, end_ms: int
     return set(connection.execute(sa.select(fills.c.exec_id).where(fills.c.account == account, span)).scalars())
 
 
-def replace_positions(connection: sa.Connection, account: str, held: Sequence[Position]) -> None:
-    """Replace the account's positions."""
-    connection.execute(sa.delete(positions).where(positions.c.account == account))
+def replace_positions(connection: sa.Connection, account: str, held: Rows[Position]) -> None:
+    """Replace the account's positions. Of a symbol whose row cannot be read, the last known one stays."""
+    of_account = positions.c.account == account
+    known = connection.execute(sa.select(positions.c.symbol).where(of_account)).scalars().unique().all()
+    listed = {position.symbol for position in held}
+    gone = [symbol for symbol in known if symbol in listed or not held.may_hide(symbol)]
+    connection.execute(sa.delete(positions).where(of_account, positions.c.symbol.in_(gone)))
     rows = [
         {
             "account": account,
@@ -179,6 +192,19 @@ def replace_positions(connection: sa.Connection, account: str, held: Sequence[Po
     ]
     if rows:
         connection.execute(sa.insert(positions), rows)
+
+
+def hidden_exposure(database: Database, account: str, shown: Rows[Position]) -> dict[str, Decimal]:
+    """Return the last known value of positions whose rows cannot be read now, USD by symbol."""
+    if not shown.unreadable:
+        return {}
+    listed = {position.symbol for position in shown}
+    hidden: dict[str, Decimal] = {}
+    with database.read() as connection:
+        for row in connection.execute(sa.select(positions).where(positions.c.account == account)):
+            if row.symbol not in listed and shown.may_hide(row.symbol):
+                hidden[row.symbol] = hidden.get(row.symbol, Decimal(0)) + row.size * row.mark_price
+    return hidden
 
 
 UNEXPLAINED_WAIT_MS = 2 * 60_000
