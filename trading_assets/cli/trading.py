@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from trading_assets.cli.console import open_console
+from trading_assets.cli.console import echo, open_console
 from trading_assets.core.errors import ExchangeError
+from trading_assets.core.foreign_text import plain
 from trading_assets.core.settings import Settings, load_settings
 from trading_assets.notifications.notifier import Notifier
 
@@ -76,7 +77,7 @@ def flatten(reason: tuple[str, ...], yes: bool, foreign: bool) -> None:
             report = close_all(context, reason=_text(reason, "flatten"), actor=_who(), foreign=foreign)
     finally:
         exchange.close()
-    click.echo(f"{report}; trading is HALTED, resume it with: trading-assets resume")
+    echo(f"{report}; trading is HALTED, resume it with: trading-assets resume")
     if report.left:
         sys.exit(1)
 
@@ -94,7 +95,7 @@ def portfolio(as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(portfolio_report.plain(found) if found is not None else None))
     elif found is None:
-        click.echo("The books were never read: start the reconcile job, or wait for its sensor.")
+        echo("The books were never read: start the reconcile job, or wait for its sensor.")
     else:
         portfolio_report.print_portfolio(found, settings.account, open_console())
 
@@ -129,7 +130,7 @@ def ledger_revision() -> None:
     from trading_assets.ledger import migrations  # noqa: PLC0415
 
     with open_ledger(load_settings(), upgrade=False) as database, database.read() as connection:
-        click.echo(f"revision {migrations.revision_of(connection) or 'none'}, newest {migrations.HEAD}")
+        echo(f"revision {migrations.revision_of(connection) or 'none'}, newest {migrations.HEAD}")
 
 
 @ledger.command("downgrade")
@@ -147,7 +148,7 @@ def ledger_downgrade(revision: str, yes: bool) -> None:
         click.confirm(f"Take the ledger back to revision {revision}? What newer ones added is lost", abort=True)
     with open_ledger(settings, upgrade=False) as database, database.write(one_at_a_time=migrations.LOCK) as connection:
         migrations.downgrade(connection, revision)
-    click.echo(f"the ledger is at revision {revision}")
+    echo(f"the ledger is at revision {revision}")
 
 
 COMMANDS = (halt, reduce, resume, flatten, portfolio, explain, ledger)
@@ -164,10 +165,10 @@ def _set_state(name: str, reason: tuple[str, ...]) -> None:
         held = in_force(read_history(database, settings.account), now_ms)
         if before is None:
             by = f" (by {held.actor}: {held.reason})" if held.actor else ""
-            click.echo(f"account {settings.account} stays {held.state}{by}. {risk_guard.effect(held.state)}")
+            echo(f"account {settings.account} stays {held.state}{by}. {risk_guard.effect(held.state)}")
             return
         notifier.notify(f"account {settings.account} is {state}", f"{text} ({_who()})")
-        click.echo(f"account {settings.account} is {state}, was {before.state}. {risk_guard.effect(state)}")
+        echo(f"account {settings.account} is {state}, was {before.state}. {risk_guard.effect(state)}")
 
 
 def _time(settings: Settings, *, may_be_local: bool) -> int:
@@ -184,11 +185,11 @@ def _time(settings: Settings, *, may_be_local: bool) -> int:
 
 
 def _text(reason: tuple[str, ...], default: str) -> str:
-    return " ".join(reason).strip() or default
+    return plain(" ".join(reason).strip()) or default
 
 
 def _who() -> str:
-    return f"{getpass.getuser()} (command line)"
+    return plain(f"{getpass.getuser()} (command line)")
 
 
 @contextmanager

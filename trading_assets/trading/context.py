@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import threading
 import time
 from collections import deque
@@ -11,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from trading_assets.core.events import TradeEvent, TradeExecuted, record_of
+from trading_assets.core.foreign_text import get_logger, plain, plain_lines
 from trading_assets.core.models import Instrument, Rows
 from trading_assets.core.ports import Exchange
 from trading_assets.core.settings import Settings
@@ -23,7 +23,7 @@ CONTRACTS_AGE_MS = 10 * 60_000
 
 EVENTS_KEPT = 200
 
-_log = logging.getLogger(__name__)
+_log = get_logger(__name__)
 
 Notify = Callable[[str, str], None]
 
@@ -108,7 +108,7 @@ class _Messenger:
 
     def __call__(self, title: str, body: str) -> None:
         try:
-            self._notify(title, body)
+            self._notify(plain(title), plain_lines(body))
         except Exception:  # noqa: BLE001 (a messenger may raise anything)
             _log.exception("nobody was told: %s: %s", title, body)
 

@@ -4,6 +4,7 @@ import dagster as dg
 from pydantic import Field
 
 from trading_assets.core.errors import ExchangeError
+from trading_assets.core.foreign_text import plain
 from trading_assets.core.timeframes import local_ms
 from trading_assets.defs.ops.execution_context import make_execution_context
 from trading_assets.defs.resources import (
@@ -87,9 +88,9 @@ def close_all_positions(
         raise dg.Failure("nothing was closed: set `confirm: true` in the launchpad's config of close_all_positions")
     execution = make_execution_context(settings, database, exchange, notifier)
     report = flatten(execution, reason=config.reason, actor=f"Dagster run {context.run_id}", foreign=config.foreign)
-    context.log.info(str(report))
+    context.log.info(plain(report))
     context.add_output_metadata(
         {"closed": len(report.closed), "left": len(report.left), "not_ours": len(report.foreign)}
     )
     if report.left or report.unread:
-        raise dg.Failure(f"not every position could be closed: {report}")
+        raise dg.Failure(plain(f"not every position could be closed: {report}"))

@@ -20,7 +20,6 @@ from trading_assets.core.errors import (
     ExchangeError,
     ExchangeFatalError,
     OrderRejectedError,
-    StorageError,
     UnreadableAnswerError,
 )
 from trading_assets.core.models import ClosedPnl, Execution, FillKind, Order, Side, Wallet
@@ -98,10 +97,7 @@ def reconcile(context: ExecutionContext) -> ReconcileReport:
         now_ms = context.exchange.now_ms()
         found = _read(context, since, now_ms + 1)
     report.open_positions = len(found.positions)
-    try:
-        fresh = _record(context, found, failed, report, now_ms, started_wall_ms, settled_now)
-    except sa.exc.IntegrityError as error:
-        raise StorageError(f"the ledger refuses what the exchange tells: {error.orig}; nothing was written") from error
+    fresh = _record(context, found, failed, report, now_ms, started_wall_ms, settled_now)
     if found.wallet is not None:
         report.equity = found.wallet.equity
         risk_guard.watch(context, equity=found.wallet.equity, now_ms=now_ms)
