@@ -468,6 +468,8 @@ def position(row: Row) -> Position:
 
 @_venue_errors
 def order(row: Row) -> Order:
+    word = text(row, "orderStatus")
+    status = _ORDER_STATUS.get(word, OrderStatus.OTHER)
     refused = text(row, "rejectReason")
     refused = "" if refused in _NOT_REJECTED else refused
     return Order(
@@ -475,7 +477,7 @@ def order(row: Row) -> Order:
         order_id=named(row, "orderId"),
         order_link_id=text(row, "orderLinkId"),
         side=Side(text(row, "side")),
-        status=_ORDER_STATUS.get(text(row, "orderStatus"), OrderStatus.OTHER),
+        status=status,
         purpose=purpose(row),
         qty=required(row, "qty"),
         filled_qty=required(row, "cumExecQty"),
@@ -489,6 +491,7 @@ def order(row: Row) -> Order:
         venue_reason=", ".join(word for word in (refused, text(row, "cancelType")) if word),
         created_ms=milliseconds(row, "createdTime"),
         updated_ms=milliseconds(row, "updatedTime"),
+        venue_status=word if status is OrderStatus.OTHER else "",
     )
 
 
@@ -517,9 +520,12 @@ def execution(row: Row) -> Execution:
 
 @_venue_errors
 def closed_pnl(row: Row) -> ClosedPnl:
+    kind, symbol = FILL_KINDS.get(text(row, "execType"), FillKind.OTHER), symbol_of(row)
+    # What the venue settles has no order.
+    is_settled = kind is FillKind.SETTLEMENT and not text(row, "orderId")
     return ClosedPnl(
-        symbol=symbol_of(row),
-        order_id=named(row, "orderId"),
+        symbol=symbol,
+        order_id=f"{symbol[:40]}-{moment(row, 'updatedTime')}" if is_settled else named(row, "orderId"),
         side=Side(text(row, "side")),
         qty=required(row, "closedSize"),
         entry_price=decimal(row, "avgEntryPrice"),
@@ -527,7 +533,7 @@ def closed_pnl(row: Row) -> ClosedPnl:
         pnl=required(row, "closedPnl"),
         open_fee=decimal(row, "openFee"),
         close_fee=decimal(row, "closeFee"),
-        kind=FILL_KINDS.get(text(row, "execType"), FillKind.OTHER),
+        kind=kind,
         created_ms=milliseconds(row, "createdTime"),
         updated_ms=moment(row, "updatedTime"),
     )

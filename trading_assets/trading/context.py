@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from trading_assets.core.events import TradeEvent, TradeExecuted, record_of
 from trading_assets.core.foreign_text import get_logger, plain, plain_lines
-from trading_assets.core.models import Instrument, Rows
+from trading_assets.core.models import Instrument, Rows, UnreadableRow
 from trading_assets.core.ports import Exchange
 from trading_assets.core.settings import Settings
 from trading_assets.core.timeframes import local_ms
@@ -51,6 +51,11 @@ class ContractCache:
                 self._unreadable = Rows((), found.unreadable)
                 self._read_wall_ms = wall_ms
             return self._listed
+
+    @property
+    def unreadable(self) -> tuple[UnreadableRow, ...]:
+        """The rows of the newest list that could not be read."""
+        return self._unreadable.unreadable
 
     def may_hide(self, symbol: str) -> bool:
         """Whether a contract may be among the rows that could not be read."""

@@ -16,13 +16,13 @@ from decimal import Decimal
 
 from trading_assets.core.errors import ExchangeError, ExchangeFatalError, RulesChangedError, TradingAssetsError
 from trading_assets.core.events import Failure, failure_of
-from trading_assets.core.models import Side, Ticker
+from trading_assets.core.models import Side, Ticker, Tickers
 from trading_assets.core.ports import Exchange
 from trading_assets.ledger import account as account_ledger
 from trading_assets.ledger import checks, leases, orders, signals
 from trading_assets.ledger.leases import Lease
 from trading_assets.ledger.orders import Intent
-from trading_assets.trading import account_refusals
+from trading_assets.trading import account_refusals, unreadable_rows
 from trading_assets.trading.context import ExecutionContext, trading_lease
 from trading_assets.trading.decide.sizing import Size
 from trading_assets.trading.execute.plan import Market, Refused, Row, account_after, plan_entry
@@ -153,6 +153,9 @@ def _read(context: ExecutionContext, rows: Sequence[Row], now_ms: int) -> tuple[
     instruments = context.contracts.get(exchange, symbols, context.wall_ms())
     listed = sorted(symbols & instruments.keys())
     tickers, unknown = _tickers(exchange, listed)
+    unreadable_rows.tell(context, "instrument", context.contracts.unreadable, now_ms)
+    if isinstance(tickers, Tickers):
+        unreadable_rows.tell(context, "ticker", tickers.unreadable, now_ms)
     hidden = {symbol: "its contract cannot be read" for symbol in symbols if context.contracts.may_hide(symbol)}
     account = risk_guard.account_snapshot(context.database, exchange, context.settings.account, now_ms)
     account_refusals.end(context)

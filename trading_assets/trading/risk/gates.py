@@ -6,9 +6,9 @@ This module has the gates of the signal and its market. The account's limits are
 
 from __future__ import annotations
 
-from trading_assets.core.models import ContractStatus, Ticker
+from trading_assets.core.models import ContractStatus, Ticker, is_leaving
 from trading_assets.core.settings import Settings
-from trading_assets.core.timeframes import DAY_MS, as_of_ms, iso
+from trading_assets.core.timeframes import as_of_ms, iso
 from trading_assets.trading.risk.limits import limits
 from trading_assets.trading.risk.pre_trade import Account, Candidate, Refusal
 from trading_assets.trading.risk.protections import protections
@@ -62,16 +62,10 @@ def refusals(candidate: Candidate, ticker: Ticker, account: Account, settings: S
 
 
 def _contract(candidate: Candidate, settings: Settings, now_ms: int) -> list[Refusal]:
-    """Check that the contract is traded, and is not settled soon."""
+    """Check that the contract is traded, and is not to be delivered."""
     if candidate.status is not ContractStatus.TRADING:
         return [Refusal("contract", f"{candidate.symbol} is {candidate.status.value}, not trading")]
-    days = settings.min_days_to_delivery
-    if candidate.delivery_ms is None or candidate.delivery_ms - now_ms >= days * DAY_MS:
+    ends_ms = candidate.delivery_ms
+    if ends_ms is None or not is_leaving(ends_ms, now_ms, settings.min_days_to_delivery):
         return []
-    return [
-        Refusal(
-            "contract",
-            f"{candidate.symbol} is settled at {iso(candidate.delivery_ms)}, at least {days:g} days needed",
-            final=True,
-        )
-    ]
+    return [Refusal("contract", f"{candidate.symbol} is to be delivered at {iso(ends_ms)}", final=True)]
