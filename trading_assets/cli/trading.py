@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import click
 
 from trading_assets.cli.console import echo, open_console
-from trading_assets.core.errors import ExchangeError
+from trading_assets.core.errors import TradingAssetsError
 from trading_assets.core.foreign_text import plain
 from trading_assets.core.settings import Settings, load_settings
 from trading_assets.notifications.notifier import Notifier
@@ -70,7 +70,12 @@ def flatten(reason: tuple[str, ...], yes: bool, foreign: bool) -> None:
         click.confirm(
             f"Close {whose} of account {settings.account} on {settings.venue.value} at the market?", abort=True
         )
-    exchange = open_exchange(settings)
+    try:
+        exchange = open_exchange(settings)
+    except TradingAssetsError as error:
+        _set_state("HALTED", reason)
+        echo(f"nothing was closed, look at the exchange: {error}")
+        sys.exit(1)
     try:
         with open_ledger(settings) as database, _notifier(settings) as notifier:
             context = ExecutionContext(database=database, exchange=exchange, settings=settings, notify=notifier.notify)
@@ -78,7 +83,7 @@ def flatten(reason: tuple[str, ...], yes: bool, foreign: bool) -> None:
     finally:
         exchange.close()
     echo(f"{report}; trading is HALTED, resume it with: trading-assets resume")
-    if report.left:
+    if report.left or report.unread:
         sys.exit(1)
 
 
@@ -162,13 +167,13 @@ def _set_state(name: str, reason: tuple[str, ...]) -> None:
     now_ms = _time(settings, may_be_local=state is not RiskState.ACTIVE)
     with open_ledger(settings) as database, _notifier(settings) as notifier:
         before = risk_guard.command(database, settings.account, state, reason=text, actor=_who(), now_ms=now_ms)
-        held = in_force(read_history(database, settings.account), now_ms)
         if before is None:
+            held = in_force(read_history(database, settings.account), now_ms)
             by = f" (by {held.actor}: {held.reason})" if held.actor else ""
             echo(f"account {settings.account} stays {held.state}{by}. {risk_guard.effect(held.state)}")
             return
-        notifier.notify(f"account {settings.account} is {state}", f"{text} ({_who()})")
         echo(f"account {settings.account} is {state}, was {before.state}. {risk_guard.effect(state)}")
+        notifier.notify(f"account {settings.account} is {state}", f"{text} ({_who()})")
 
 
 def _time(settings: Settings, *, may_be_local: bool) -> int:
@@ -178,7 +183,7 @@ def _time(settings: Settings, *, may_be_local: bool) -> int:
 
     try:
         return open_market_data(settings).now_ms()
-    except ExchangeError:
+    except TradingAssetsError:
         if not may_be_local:
             raise
         return local_ms()
@@ -189,7 +194,10 @@ def _text(reason: tuple[str, ...], default: str) -> str:
 
 
 def _who() -> str:
-    return plain(f"{getpass.getuser()} (command line)")
+    try:
+        return plain(f"{getpass.getuser()} (command line)")
+    except (ImportError, KeyError, OSError):  # a user without a name, as in some containers
+        return "somebody (command line)"
 
 
 @contextmanager
