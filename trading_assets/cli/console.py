@@ -28,6 +28,12 @@ class _PlainConsole(Console):
     def __init__(self, **given: Any) -> None:
         super().__init__(markup=False, emoji=False, **given)
 
+    def print(self, *objects: Any, **given: Any) -> None:
+        """Print; lines are not wrapped here, so that no text is put at the beginning of a line."""
+        if all(isinstance(one, str | Text) for one in objects):
+            given.setdefault("soft_wrap", True)
+        super().print(*objects, **given)
+
     def render_str(self, text: str, **given: Any) -> Text:
         """A text as it is shown, in cells of tables too."""
         return super().render_str(plain_lines(text), **given)

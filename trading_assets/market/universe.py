@@ -196,7 +196,10 @@ def _too_little(figures: _Figures | None, settings: Settings) -> str | None:
 def _size_error_pct(instrument: Instrument, price: float, notional: Decimal) -> float:
     """By how much the quantity step distorts the position, percent; 100 where no order is possible."""
     value = Decimal(str(price))
-    qty = notional / value // instrument.qty_step * instrument.qty_step
+    try:
+        qty = notional / value // instrument.qty_step * instrument.qty_step
+    except ArithmeticError:  # more digits than any order has
+        return 100.0
     if not instrument.min_qty <= qty <= instrument.max_market_qty or qty * value < instrument.min_notional:
         return 100.0
     return float((notional - qty * value) / notional * 100)

@@ -404,6 +404,8 @@ def _adopt(context: ExecutionContext, found: ExchangeState, report: ReconcileRep
     for intent in given_up:
         rows = filled[intent.order_link_id]
         qty = sum((row.qty for row in rows), Decimal(0))
+        if qty <= 0:
+            continue
         reason = f"{intent.status}, but the exchange filled it"
         # Whether its position is still open, the comparison tells: it ends with evidence alone.
         adopted = steps.move(

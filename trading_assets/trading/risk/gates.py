@@ -6,6 +6,8 @@ This module has the gates of the signal and its market. The account's limits are
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 from trading_assets.core.models import ContractStatus, Ticker, is_leaving
 from trading_assets.core.settings import Settings
 from trading_assets.core.timeframes import as_of_ms, iso
@@ -29,7 +31,7 @@ def refusals(candidate: Candidate, ticker: Ticker, account: Account, settings: S
             Refusal("confidence", f"{candidate.confidence:g}, at least {settings.min_confidence:g}", final=True)
         )
     found.extend(_contract(candidate, settings, now_ms))
-    deviation = abs(ticker.last / candidate.entry_price - 1) * 100
+    deviation = abs(ticker.last / candidate.entry_price - 1) * 100 if candidate.entry_price > 0 else Decimal(100)
     if deviation > settings.max_price_deviation_pct:
         found.append(
             Refusal("price", f"{deviation:.2f} % from the signal's, at most {settings.max_price_deviation_pct} %")
