@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import inspect
-import logging
 import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -34,6 +33,7 @@ from trading_assets.backtesting.significance import MIN_TRADES, trades_p_value
 from trading_assets.backtesting.worker_threads import map_on_workers
 from trading_assets.core.candles import FloatArray
 from trading_assets.core.errors import DataError
+from trading_assets.core.foreign_text import get_logger
 from trading_assets.core.schemas import BACKTEST_RESULTS
 from trading_assets.core.settings import Settings
 from trading_assets.core.strategy_data import DataNeeds, StrategyData
@@ -43,7 +43,7 @@ from trading_assets.market.store import Progress
 from trading_assets.strategies.base import Strategy
 from trading_assets.strategies.registry import ConfiguredStrategy
 
-_log = logging.getLogger(__name__)
+_log = get_logger(__name__)
 
 _METRICS = [field.name for field in fields(Metrics)]
 _MAX_BARS_IN_MEMORY = 1_000_000

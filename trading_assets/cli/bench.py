@@ -9,7 +9,7 @@ from dataclasses import asdict
 import click
 from rich.table import Table as RichTable
 
-from trading_assets.cli.console import open_console
+from trading_assets.cli.console import line, open_console
 from trading_assets.core.timeframes import TRADED_TIMEFRAMES, Timeframe
 
 
@@ -63,7 +63,7 @@ def fuzz(count: int, seed: int, as_json: bool) -> None:
             highlight=False,
         )
         for finding in report.findings:
-            console.print(f"[red]no[/]  {finding.what}: {finding.request}", highlight=False)
+            console.print(line(("no", "red"), f"  {finding.what}: {finding.request}"))
     if report.findings:
         sys.exit(1)
 

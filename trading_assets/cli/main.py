@@ -15,7 +15,7 @@ from trading_assets.cli.accounts import accounts
 from trading_assets.cli.backfill import backfill
 from trading_assets.cli.bench import bench
 from trading_assets.cli.chaos import chaos
-from trading_assets.cli.console import open_console
+from trading_assets.cli.console import echo, line, open_console
 from trading_assets.cli.exchange import exchange
 from trading_assets.cli.report import report
 from trading_assets.cli.trading import COMMANDS, open_ledger
@@ -51,8 +51,8 @@ def doctor(quiet: bool) -> None:
     console = open_console()
     for finding in findings:
         if not finding.ok or not quiet:
-            mark = "[green]ok[/]" if finding.ok else "[red]no[/]"
-            console.print(f"{mark}  [bold]{finding.what}[/]: {finding.found}", highlight=False)
+            mark = ("ok", "green") if finding.ok else ("no", "red")
+            console.print(line(mark, "  ", (finding.what, "bold"), ": ", finding.found))
     if not all(finding.ok for finding in findings):
         sys.exit(2)
 
@@ -89,10 +89,10 @@ def reference_pages(check: bool, to: Path | None) -> None:
     if check:
         stale = pages.stale(root, texts)
         for path in stale:
-            click.echo(f"{path} is not what the code says; to write it again: make docs")
+            echo(f"{path} is not what the code says; to write it again: make docs")
         sys.exit(1 if stale else 0)
     for path in pages.write(root, texts):
-        click.echo(f"wrote {path}")
+        echo(f"wrote {path}")
 
 
 @cli.command()
@@ -129,7 +129,7 @@ def _switch(name: str, active: bool) -> None:
     with open_ledger(load_settings()) as database:
         strategy_rows.seed_registry(database)
         strategy_rows.set_active(database, name, active)
-    click.echo(
+    echo(
         f"{name} is backtested from the next hour on, and traded where it is selected"
         if active
         else f"{name} opens nothing more from now on, and is not backtested from the next hour on"
@@ -215,10 +215,10 @@ def main() -> None:
         error.show()
         sys.exit(error.exit_code)
     except (KeyboardInterrupt, click.Abort):
-        click.echo("stopped", err=True)
+        echo("stopped", err=True)
         sys.exit(130)
     except TradingAssetsError as error:
-        click.echo(f"error: {error}", err=True)
+        echo(f"error: {error}", err=True)
         sys.exit(2)
 
 

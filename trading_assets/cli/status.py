@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rich.console import Console
 
-from trading_assets.cli.console import frame_table
+from trading_assets.cli.console import frame_table, line
 from trading_assets.core.settings import Settings
 from trading_assets.core.timeframes import DAY_MS, iso
 from trading_assets.ledger import account as account_ledger
@@ -54,9 +54,11 @@ def print_status(database: Database, settings: Settings, console: Console) -> No
         return
     newest = equity.iloc[-1]
     console.print(
-        f"[bold]{settings.venue.value}[/], account {account}: equity ${newest['equity']:,.2f}, free "
-        f"${newest['available']:,.2f}, as of {iso(int(newest['time_ms']))}",
-        highlight=False,
+        line(
+            (settings.venue.value, "bold"),
+            f", account {account}: equity ${newest['equity']:,.2f}, free ${newest['available']:,.2f}, as of ",
+            iso(int(newest["time_ms"])),
+        )
     )
     positions = account_ledger.position_rows(database, account)
     console.print(frame_table("Open positions", positions, POSITION_COLUMNS))

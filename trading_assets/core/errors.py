@@ -27,6 +27,10 @@ class StorageError(TradingAssetsError):
     """A store cannot be read or written (disk full, no permission, damaged file)."""
 
 
+class ConflictError(StorageError):
+    """A row breaks a rule of its table: another process was first, or a value is missing. Nothing was written."""
+
+
 class DatabaseLockedError(StorageError):
     """Another process kept the database locked longer than the busy timeout."""
 

@@ -12,6 +12,8 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Self, TypeVar
 
+from trading_assets.core.timeframes import DAY_MS
+
 _Row = TypeVar("_Row")
 
 
@@ -158,6 +160,33 @@ class Instrument:
     delivery_ms: int | None = None
 
 
+def is_leaving(delivery_ms: int | None, now_ms: int, within_days: float | None) -> bool:
+    """Whether a contract is to be delivered, so that no position is opened in it any more.
+
+    Args:
+        delivery_ms: as far as it is announced.
+        within_days: only if so soon; None for any announcement.
+    """
+    return delivery_ms is not None and (within_days is None or delivery_ms - now_ms < within_days * DAY_MS)
+
+
+@dataclass(frozen=True)
+class Announcement:
+    """That a contract will be delivered and end; times in UTC ms.
+
+    Attributes:
+        seen_ms: from this as-of on the announcement was known.
+    """
+
+    symbol: str
+    delivery_ms: int
+    seen_ms: int
+
+    def is_known(self, as_of_ms: int) -> bool:
+        """Whether it was known then, and the contract had not ended yet."""
+        return self.seen_ms <= as_of_ms < self.delivery_ms
+
+
 @dataclass(frozen=True)
 class Ticker:
     """Newest prices of a symbol. `turnover_24h` in the settle coin, `change_24h_pct` in percent."""
@@ -291,6 +320,7 @@ class Order:
     Attributes:
         reject_reason: None where the venue gives no reason.
         venue_reason: the venue's own words for it, empty where it gives none.
+        venue_status: the venue's own word for the status, where it is `OTHER`.
     """
 
     symbol: str
@@ -311,6 +341,7 @@ class Order:
     venue_reason: str
     created_ms: int
     updated_ms: int
+    venue_status: str = ""
 
 
 class FillKind(StrEnum):

@@ -269,8 +269,11 @@ class Settings(BaseSettings):
         description="A position that has lost its stop, and gets neither that nor an order in its place, is closed "
         "after so long, s.",
     )
-    min_days_to_delivery: float = Field(
-        3.0, ge=0, description="No entry in a contract that is settled within so many days."
+    min_days_to_delivery: float | None = Field(
+        None,
+        ge=0,
+        description="No entry in a contract whose delivery is announced; with a number, only if it is within so many "
+        "days.",
     )
     cooldown_after_stop_s: int = Field(900, ge=0, description="No entry in a symbol for so long after its stop.")
     max_stops_in_a_row: int = Field(

@@ -16,6 +16,7 @@ from trading_assets.core.models import (
     FillKind,
     Position,
     Rows,
+    Side,
     Transaction,
     TransactionKind,
     Wallet,
@@ -156,6 +157,31 @@ def trades(
         for row in connection.execute(statement).mappings():
             found.setdefault(row["symbol"], []).append(row)
     return found
+
+
+def opened_at(
+    connection: sa.Connection, account: str, symbol: str, side: Side, qty: Decimal
+) -> tuple[Decimal, Decimal] | None:
+    """Return the average price and the fees of the newest fills of a side that come to a quantity.
+
+    None where the ledger has fewer.
+    """
+    statement = (
+        sa.select(fills.c.qty, fills.c.price, fills.c.fee)
+        .where(
+            fills.c.account == account,
+            fills.c.symbol == symbol,
+            fills.c.side == side.value,
+            fills.c.kind == FillKind.TRADE.value,
+        )
+        .order_by(fills.c.time_ms.desc(), fills.c.exec_id, fills.c.revision.desc())
+    )
+    left, value, fees = qty, Decimal(0), Decimal(0)
+    for filled, price, fee in connection.execute(statement):
+        if filled > 0 and left > 0:
+            part = min(filled, left)
+            left, value, fees = left - part, value + part * price, fees + fee * part / filled
+    return (value / qty, fees) if qty > 0 and left <= 0 else None
 
 
 def fill_ids(connection: sa.Connection, account: str, start_ms: int, end_ms: int) -> set[str]:
@@ -416,15 +442,22 @@ def end_risk_events(
     connection: sa.Connection, account: str, kind: str, still: Collection[str | None], time_ms: int
 ) -> None:
     """End the episodes of a kind whose symbols are not among `still`: what comes back after this is told again."""
+    for symbol in open_risk_events(connection, account, kind):
+        if symbol not in still:
+            add_risk_event(connection, account, kind, symbol, GONE, time_ms)
+
+
+def open_risk_events(connection: sa.Connection, account: str, kind: str) -> dict[str | None, str]:
+    """Return the details of the episodes of a kind that have not ended, by symbol."""
     newest = (
         sa.select(sa.func.max(risk_events.c.event_id))
         .where(risk_events.c.account == account, risk_events.c.kind == kind)
         .group_by(risk_events.c.symbol)
     )
-    statement = sa.select(risk_events.c.symbol).where(risk_events.c.event_id.in_(newest), risk_events.c.detail != GONE)
-    for symbol in connection.execute(statement).scalars().all():
-        if symbol not in still:
-            add_risk_event(connection, account, kind, symbol, GONE, time_ms)
+    statement = sa.select(risk_events.c.symbol, risk_events.c.detail).where(
+        risk_events.c.event_id.in_(newest), risk_events.c.detail != GONE
+    )
+    return {row.symbol: row.detail for row in connection.execute(statement)}
 
 
 def add_reconciliation(

@@ -12,6 +12,7 @@ from decimal import Decimal
 
 import sqlalchemy as sa
 
+from trading_assets.core.errors import ConflictError
 from trading_assets.core.models import Side
 from trading_assets.ledger import leases, risk, signals
 from trading_assets.ledger.database import Database
@@ -98,7 +99,7 @@ def reserve(database: Database, intent: Intent, *, max_open: int, wall_ms: int, 
             if connection.execute(again).rowcount != 1:
                 connection.execute(sa.insert(order_intents).values(**row))
             _record(connection, intent.order_link_id, INTENT, None, intent.created_ms)
-    except sa.exc.IntegrityError:
+    except ConflictError:
         return False
     return True
 

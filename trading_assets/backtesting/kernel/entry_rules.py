@@ -9,7 +9,6 @@ the caller takes the array path. The machine code is cached by numba in the `__p
 from __future__ import annotations
 
 import hashlib
-import logging
 from collections import namedtuple
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,9 +17,10 @@ from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
+from trading_assets.core.foreign_text import get_logger
 from trading_assets.strategies.base import CANDLE_VALUES, Parameters
 
-_log = logging.getLogger(__name__)
+_log = get_logger(__name__)
 
 _LOOPS = Path(__file__).with_name("loops.py")
 _DEPTH = 8

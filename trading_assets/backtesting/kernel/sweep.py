@@ -5,7 +5,6 @@ What is read of the store and what becomes of the figures is the caller's busine
 
 from __future__ import annotations
 
-import logging
 import math
 import threading
 from collections.abc import Mapping, Sequence
@@ -23,12 +22,13 @@ from trading_assets.backtesting.kernel.kernel_engine import RECORD_FIELDS, Kerne
 from trading_assets.backtesting.kernel.panel import Panel, Window
 from trading_assets.backtesting.metrics import NO_TRADES, metrics
 from trading_assets.core.candles import BoolArray, FloatArray, IntArray
+from trading_assets.core.foreign_text import get_logger
 from trading_assets.core.strategy_data import StrategyData
 from trading_assets.strategies import indicators
 from trading_assets.strategies.base import CANDLE_VALUES, Parameters, Strategy
 from trading_assets.strategies.indicator_cache import sharing
 
-_log = logging.getLogger(__name__)
+_log = get_logger(__name__)
 
 FIGURES = len(astuple(NO_TRADES))
 

@@ -8,6 +8,7 @@ import pandas as pd
 from pydantic import Field
 
 from trading_assets.core.events import record_of
+from trading_assets.core.foreign_text import plain
 from trading_assets.core.schemas import ENTRY_SIGNALS
 from trading_assets.core.strategy_data import StrategyData
 from trading_assets.core.timeframes import Timeframe
@@ -86,7 +87,7 @@ def find_entry_signals(
     skipped = ", ".join(f"{count} {reason}" for reason, count in sorted(report.skipped.items()))
     context.log.info(f"{len(report.signals)} new signals; of the other selections: {skipped or 'none'}")
     for symbol, reason in report.failures.items():
-        context.log.warning(f"{symbol} could not be decided: {reason}")
+        context.log.warning(plain(f"{symbol} could not be decided: {reason}"))
     if not report.signals:
         return True
     signal_ids = [str(row["signal_id"]) for row in report.signals]
@@ -118,7 +119,7 @@ def submit_orders(
     )
     for title, reasons in (("rejected", report.rejected), ("waiting", report.refused)):
         for signal_id, reason in reasons.items():
-            context.log.info(f"{title} {signal_id}: {reason}")
+            context.log.info(plain(f"{title} {signal_id}: {reason}"))
     context.add_output_metadata(
         {
             "executed": len(report.executed),

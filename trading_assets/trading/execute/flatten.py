@@ -7,10 +7,12 @@ signal. When it is killed and started again, it finds the orders that it has sen
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
-from trading_assets.core.errors import ExchangeError, ExchangeFatalError, TradingAssetsError
+from trading_assets.core.errors import ExchangeError, ExchangeFatalError, StorageError, TradingAssetsError
+from trading_assets.core.foreign_text import get_logger
 from trading_assets.core.models import Order, OrderRequest, Position
 from trading_assets.ledger import orders
 from trading_assets.ledger.risk import RiskState
@@ -19,6 +21,8 @@ from trading_assets.trading.context import ExecutionContext
 from trading_assets.trading.reconcile.reconciler import reconcile
 from trading_assets.trading.risk import guard as risk_guard
 from trading_assets.trading.saga.recovery import recover
+
+_log = get_logger(__name__)
 
 PASSES = 20
 PAUSE_S = 0.2
@@ -75,6 +79,7 @@ def flatten(context: ExecutionContext, *, reason: str, actor: str, foreign: bool
     """Halt trading and close every position of ours; with `foreign` also positions that others opened.
 
     What fails for one position is reported, and tried again with the next pass; the others are closed all the same.
+    Once trading is halted, nothing but the end of the process keeps the report from the caller.
 
     Raises:
         StorageError: the ledger cannot be written, so trading cannot be halted.
@@ -85,32 +90,51 @@ def flatten(context: ExecutionContext, *, reason: str, actor: str, foreign: bool
     seen: dict[str, Decimal] = {}
     for number in range(1, PASSES + 1):
         try:
-            recover(context)
+            _settle_first(context)
             targets, report.foreign = _targets(context, foreign=foreign)
-        except ExchangeError as error:
-            report.unread = str(error)
-            if isinstance(error, ExchangeFatalError):
-                account_refusals.tell(context, error)
+            report.unread = ""
+            seen = {target.name: target.position.size for target in targets} | seen
+            report.left = {target.name: _close(context, target) for target in targets}
+            in_flight = {intent.symbol for intent in orders.unresolved(context.database, account)}
+            report.left |= dict.fromkeys(in_flight, "an order to open it is not settled yet")
+            if not report.left:
                 break
-            context.sleep(PAUSE_S * number)
-            continue
-        report.unread = ""
-        seen = {target.name: target.position.size for target in targets} | seen
-        report.left = {target.name: _close(context, target) for target in targets}
-        in_flight = {intent.symbol for intent in orders.unresolved(context.database, account)}
-        report.left |= dict.fromkeys(in_flight, "an order to open it is not settled yet")
-        if not report.left:
+        except ExchangeFatalError as error:
+            report.unread = str(error)
+            _tell(context, error)
             break
+        except Exception as error:  # noqa: BLE001 (whatever breaks, what was done is reported and the rest is tried)
+            report.unread = _words(error)
         context.sleep(PAUSE_S * number)
     if not report.unread:
         report.closed = {name: size for name, size in seen.items() if name not in report.left}
     try:
         reconcile(context)
-    except TradingAssetsError as error:
-        report.books = str(error)
+    except Exception as error:  # noqa: BLE001 (the report is due whatever breaks)
+        report.books = _words(error)
     is_done = not report.left and not report.unread
     context.notify("positions closed by command" if is_done else "positions could not all be closed", str(report))
     return report
+
+
+def _settle_first(context: ExecutionContext) -> None:
+    """Settle what is in flight; where that fails, positions are closed all the same."""
+    try:
+        recover(context)
+    except ExchangeFatalError:
+        raise
+    except Exception:  # noqa: BLE001 (it is tried again in the next pass)
+        _log.exception("orders in flight could not be settled")
+
+
+def _tell(context: ExecutionContext, error: ExchangeFatalError, *, of_order: bool = False) -> None:
+    """Tell a refusal of the whole account; a ledger that cannot be written keeps nothing from being closed."""
+    with suppress(StorageError):
+        account_refusals.tell(context, error, of_order=of_order)
+
+
+def _words(error: Exception) -> str:
+    return str(error) if isinstance(error, TradingAssetsError) else f"{type(error).__name__}: {error}"
 
 
 def _now_ms(context: ExecutionContext) -> int:
@@ -178,10 +202,10 @@ def _close(context: ExecutionContext, target: _Target) -> str:
             )
         )
     except ExchangeFatalError as error:
-        account_refusals.tell(context, error, of_order=True)
+        _tell(context, error, of_order=True)
         return str(error)
-    except ExchangeError as error:  # the next pass looks for the order, and at what is left
-        return str(error)
+    except Exception as error:  # noqa: BLE001 (the next pass looks for the order, and at what is left)
+        return _words(error)
     return "its closing order did not fill"
 
 

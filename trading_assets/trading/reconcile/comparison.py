@@ -19,6 +19,7 @@ from trading_assets.core.models import (
     FillKind,
     Order,
     OrderPurpose,
+    OrderStatus,
     Position,
     Rows,
     Side,
@@ -315,7 +316,7 @@ def differences(
     texts: dict[str | None, list[str]] = defaultdict(list)
     for symbol, text in failed.items():
         texts[symbol].append(text)
-    for unread, why in unreadable(exchange):
+    for unread, why in [*unreadable(exchange), *unknown_words(exchange)]:
         texts[unread].append(why)
     if exchange.wallet is None:
         texts[None].append("the exchange does not tell the account's equity: the last known stays, nothing is opened")
@@ -373,9 +374,23 @@ def unreadable(exchange: ExchangeState) -> list[tuple[str | None, str]]:
         for row in rows.unreadable:
             found.setdefault((row.symbol, name), row.why)
     return [
-        (symbol, f"{symbol or 'a contract'}: a row of the list of {name}s is left out: {why}")
+        (symbol, f"{symbol or 'a contract'}: a row of the list of {name}s cannot be read and is left out: {why}")
         for (symbol, name), why in found.items()
     ]
+
+
+def unknown_words(exchange: ExchangeState) -> list[tuple[str, str]]:
+    """Return what the exchange says in words that this program does not know, one text for each symbol and word."""
+    texts = {
+        (order.symbol, f"{order.symbol}: the status of an open order cannot be read: {order.venue_status!r}")
+        for order in exchange.open_orders
+        if order.status is OrderStatus.OTHER
+    } | {
+        (row.symbol, f"{row.symbol}: the kind of an execution cannot be read: {row.exec_type!r}; it is kept as it is")
+        for row in exchange.executions
+        if row.kind is FillKind.OTHER
+    }
+    return sorted(texts)
 
 
 def changed_levels(exchange: ExchangeState, compared: Comparison) -> list[tuple[Intent, Position]]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import TypeVar
 
@@ -20,15 +20,14 @@ from trading_assets.core.errors import (
     ExchangeError,
     ExchangeFatalError,
     OrderRejectedError,
-    StorageError,
     UnreadableAnswerError,
 )
-from trading_assets.core.models import ClosedPnl, Execution, FillKind, Order, Side, Wallet
+from trading_assets.core.models import ClosedPnl, ContractKind, Execution, FillKind, Order, Rows, Side, Wallet
 from trading_assets.core.timeframes import DAY_MS, HOUR_MS, iso
 from trading_assets.ledger import account as account_ledger
 from trading_assets.ledger import orders
 from trading_assets.ledger.account import Closing, Unexplained
-from trading_assets.trading import account_refusals
+from trading_assets.trading import account_refusals, unreadable_rows
 from trading_assets.trading.context import ExecutionContext
 from trading_assets.trading.reconcile.attribution import Trade
 from trading_assets.trading.reconcile.comparison import (
@@ -51,6 +50,9 @@ INTENTS_LOOKBACK_MS = 8 * DAY_MS
 """Closings of intents that ended so long ago may still grow, or be shown late."""
 
 _Found = TypeVar("_Found")
+
+_DELIVERY = "delivery"
+"""Kind of the event that an open position is to be delivered."""
 
 
 @dataclass
@@ -95,21 +97,51 @@ def reconcile(context: ExecutionContext) -> ReconcileReport:
         now_ms = context.exchange.now_ms()
         found = _read(context, since, now_ms + 1)
     report.open_positions = len(found.positions)
-    try:
-        fresh = _record(context, found, failed, report, now_ms, started_wall_ms, settled_now)
-    except sa.exc.IntegrityError as error:
-        raise StorageError(f"the ledger refuses what the exchange tells: {error.orig}; nothing was written") from error
+    fresh = _record(context, found, failed, report, now_ms, started_wall_ms, settled_now)
     if found.wallet is not None:
         report.equity = found.wallet.equity
         risk_guard.watch(context, equity=found.wallet.equity, now_ms=now_ms)
     for text in [*fresh, *report.repaired]:
         context.notify("books differ", text)
+    _tell_contracts(context, found, now_ms)
     for closing in report.new_closings:
         context.notify(
             f"closed {closing.position_side} {closing.symbol} at its {closing.reason}",
             f"{closing.qty} at {closing.exit_price}, PnL {closing.pnl:+.2f} USD",
         )
     return report
+
+
+def _tell_contracts(context: ExecutionContext, found: ExchangeState, now_ms: int) -> None:
+    """Tell which open positions are in contracts that are to be delivered, and which contracts cannot be read."""
+    account, held = context.settings.account, sorted({position.symbol for position in found.positions})
+    with context.database.read() as connection:
+        told = account_ledger.open_risk_events(connection, account, _DELIVERY)
+    if not held and not told:
+        return
+    contracts = _or_none(lambda: context.contracts.get(context.exchange, set(), context.wall_ms()))
+    if contracts is None:
+        return
+    unreadable_rows.tell(context, "instrument", context.contracts.unreadable, now_ms)
+    texts = {
+        symbol: f"{symbol} is to be delivered at {iso(contract.delivery_ms)}: its open position ends then, at the "
+        "price of the settlement, unless it is closed before"
+        for symbol in held
+        if (contract := contracts.get(symbol)) is not None
+        and contract.kind is not ContractKind.DATED
+        and contract.delivery_ms is not None
+    }
+    if texts == told:
+        return
+    with context.database.write(one_at_a_time=f"events of {account}") as connection:
+        fresh = [
+            text
+            for symbol, text in texts.items()
+            if account_ledger.add_risk_event(connection, account, _DELIVERY, symbol, text, now_ms)
+        ]
+        account_ledger.end_risk_events(connection, account, _DELIVERY, set(texts), now_ms)
+    for text in fresh:
+        context.notify("position is to be delivered", text)
 
 
 def _record(
@@ -178,22 +210,74 @@ def _record(
 
 def _read(context: ExecutionContext, since_ms: int, until_ms: int) -> ExchangeState:
     exchange = context.exchange
-    closed = exchange.closed_pnl(since_ms, until_ms)
+    told, executions = exchange.closed_pnl(since_ms, until_ms), exchange.executions(since_ms, until_ms)
     with context.database.read() as connection:
+        closed = _with_deliveries(connection, context.settings.account, told, executions)
         recorded = account_ledger.recorded_closings(connection, [row.order_id for row in closed])
-    changed = [row for row in closed if _grown(row, recorded.get(row.order_id, []))]
+    orders_of = {row.order_id for row in told}
+    changed = [row for row in closed if row.order_id in orders_of and _grown(row, recorded.get(row.order_id, []))]
+    filled = {row.order_id for row in executions}
     return ExchangeState(
         wallet=_wallet(context),
         positions=exchange.positions(),
-        executions=exchange.executions(since_ms, until_ms),
+        executions=executions,
         open_orders=exchange.open_orders(),
         closed=closed,
-        closing_orders={row.order_id: _closing_order(context, row) for row in changed},
+        closing_orders={row.order_id: _closing_order(context, row, row.order_id in filled) for row in changed},
         transactions=_or_none(lambda: exchange.transactions(since_ms, until_ms)),
         since_ms=since_ms,
         until_ms=until_ms,
         is_entry=exchange.order_ids.is_entry,
         is_ours=exchange.order_ids.is_ours,
+    )
+
+
+def _with_deliveries(
+    connection: sa.Connection, account: str, closed: Rows[ClosedPnl], executions: Rows[Execution]
+) -> Rows[ClosedPnl]:
+    """The closings, and one for each delivery: an execution without an order, of which no closing may be told.
+
+    A closing that is told of it takes the execution's id, so that both are one.
+    """
+    rows = list(closed)
+    for execution in executions:
+        if execution.kind is not FillKind.SETTLEMENT or execution.order_id or execution.qty <= 0:
+            continue
+        for at, row in enumerate(rows):
+            is_it = (row.symbol, row.side, row.qty) == (execution.symbol, execution.side, execution.qty)
+            if is_it and row.kind is FillKind.SETTLEMENT and abs(row.updated_ms - execution.time_ms) <= HOUR_MS:
+                rows[at] = replace(row, order_id=execution.exec_id)
+                break
+        else:
+            rows.append(_delivered(connection, account, execution))
+    return Rows(rows, closed.unreadable)
+
+
+def _delivered(connection: sa.Connection, account: str, execution: Execution) -> ClosedPnl:
+    """The closing that a delivery is: as it was booked before, else from what was paid for the position."""
+    booked = account_ledger.recorded_closings(connection, [execution.exec_id]).get(execution.exec_id, [])
+    opening = execution.side.opposite
+    if booked:
+        entry, fees = booked[0].entry_price, sum((one.fees for one in booked), Decimal(0)) - execution.fee
+        pnl = sum((one.pnl for one in booked), Decimal(0))
+    else:
+        paid = account_ledger.opened_at(connection, account, execution.symbol, opening, execution.qty)
+        entry, fees = paid if paid is not None else (execution.price, Decimal(0))
+        moved = (execution.price - entry) * (1 if opening is Side.BUY else -1)
+        pnl = moved * execution.qty - fees - execution.fee
+    return ClosedPnl(
+        symbol=execution.symbol,
+        order_id=execution.exec_id,
+        side=execution.side,
+        qty=execution.qty,
+        entry_price=entry,
+        exit_price=execution.price,
+        pnl=round(pnl, 12),
+        open_fee=round(fees, 12),
+        close_fee=execution.fee,
+        kind=FillKind.SETTLEMENT,
+        created_ms=execution.time_ms,
+        updated_ms=execution.time_ms,
     )
 
 
@@ -212,11 +296,24 @@ def _wallet(context: ExecutionContext) -> Wallet | None:
         return None
 
 
-def _closing_order(context: ExecutionContext, row: ClosedPnl) -> Order | None:
-    """The order of a closing; None where the exchange refuses to tell it: one coin's refusal stops nobody else."""
+def _closing_order(context: ExecutionContext, row: ClosedPnl, is_filled: bool) -> Order | None:
+    """The order of a closing; None where the exchange refuses to tell it: one coin's refusal stops nobody else.
+
+    Args:
+        is_filled: its executions are shown. They tell its purpose too, so a refusal that nobody knows will do.
+
+    Raises:
+        ExchangeError: there was no answer, and nothing else tells why the order exists.
+    """
     try:
         return context.exchange.order(row.symbol, row.order_id)
-    except OrderRejectedError:
+    except (OrderRejectedError, UnreadableAnswerError):
+        return None
+    except ExchangeFatalError:
+        raise
+    except ExchangeError as error:
+        if error.code is None or not is_filled:
+            raise
         return None
 
 
@@ -310,6 +407,8 @@ def _adopt(context: ExecutionContext, found: ExchangeState, report: ReconcileRep
     for intent in given_up:
         rows = filled[intent.order_link_id]
         qty = sum((row.qty for row in rows), Decimal(0))
+        if qty <= 0:
+            continue
         reason = f"{intent.status}, but the exchange filled it"
         # Whether its position is still open, the comparison tells: it ends with evidence alone.
         adopted = steps.move(

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from decimal import Decimal
 
+from trading_assets.core.foreign_text import plain
 from trading_assets.core.ports import Exchange
 from trading_assets.core.timeframes import DAY_MS, floor_ms, iso
 from trading_assets.ledger import account as account_ledger
@@ -96,7 +97,7 @@ def command(
 
     Return the state in force before; None where that is at least as strict already.
     """
-    change = StateChange(state, Cause.COMMAND, reason, actor, now_ms)
+    change = StateChange(state, Cause.COMMAND, plain(reason), plain(actor), now_ms)
     return risk.change_state(database, account, change, unless=_says_already(change))
 
 

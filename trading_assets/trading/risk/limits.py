@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
-from trading_assets.core.models import Position
+from trading_assets.core.models import Position, Rows
 from trading_assets.core.settings import Settings
 from trading_assets.core.timeframes import DAY_MS, floor_ms, iso
 from trading_assets.ledger.risk import Cause, RiskState, StateChange, accepted_ms
@@ -26,6 +26,10 @@ def limits(candidate: Candidate, account: Account, settings: Settings, now_ms: i
     found = [*_state(account, now_ms), *_reconciliation(account, settings, now_ms)]
     if candidate.strategy not in account.active_strategies:
         found.append(Refusal("strategy", f"{candidate.strategy} is stopped", final=True))
+    if isinstance(account.positions, Rows) and any(
+        row.symbol == candidate.symbol for row in account.positions.unreadable
+    ):
+        found.append(Refusal("positions", f"a row of {candidate.symbol} cannot be read: what is open is not known"))
     found.extend(_room(candidate, account, settings))
     for reached in losses_reached(
         account.wallet.equity, account.realised_today, account.peak_equity, settings=settings

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 
-from trading_assets.core.models import ContractStatus, Position, Wallet
+from trading_assets.core.models import ContractStatus, Position, Rows, Wallet
 from trading_assets.ledger.account import Closing
 from trading_assets.ledger.risk import NEVER_SET, StateChange
 
@@ -46,7 +46,7 @@ class Account:
     """
 
     wallet: Wallet
-    positions: tuple[Position, ...]
+    positions: Rows[Position] | tuple[Position, ...]
     occupied: frozenset[str]
     realised_today: Decimal
     peak_equity: Decimal
