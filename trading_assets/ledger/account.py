@@ -119,6 +119,17 @@ def closings_of(
     return recorded_closings(connection, ids)
 
 
+def filled_by(connection: sa.Connection, account: str, order_link_id: str) -> tuple[Decimal, Decimal]:
+    """Return quantity, in coins, and value, USDT, of what an order has filled, as far as the ledger has it."""
+    statement = sa.select(fills.c.qty, fills.c.value).where(
+        fills.c.account == account,
+        fills.c.order_link_id == order_link_id,
+        fills.c.kind == FillKind.TRADE.value,
+    )
+    rows = connection.execute(statement).all()
+    return sum((row.qty for row in rows), Decimal(0)), sum((row.value for row in rows), Decimal(0))
+
+
 def fees_of(connection: sa.Connection, exec_ids: Sequence[str]) -> Decimal:
     """Return the sum of the fees of these executions in the ledger, funding included, USD."""
     return sum((fee for *_, fee in _fill_totals(connection, exec_ids).values()), Decimal(0))
@@ -325,8 +336,9 @@ def add_reconciliation(
     open_positions: int,
     differences: int,
     until_ms: int,
+    growing_since_ms: int | None = None,
 ) -> None:
-    """Record a reconciliation with the exchange's rows up to `until_ms`."""
+    """Record a reconciliation with the exchange's rows up to `until_ms`; since when rows may still grow, if any."""
     connection.execute(
         sa.insert(reconciliations).values(
             account=account,
@@ -335,8 +347,22 @@ def add_reconciliation(
             open_positions=open_positions,
             differences=differences,
             until_ms=until_ms,
+            growing_since_ms=growing_since_ms,
         )
     )
+
+
+def growing_since_ms(database: Database, account: str) -> int | None:
+    """Return since when rows may have grown after the last reconciliation, UTC ms; None where no such are known."""
+    table = reconciliations.c
+    statement = (
+        sa.select(table.growing_since_ms)
+        .where(table.account == account)
+        .order_by(table.reconciliation_id.desc())
+        .limit(1)
+    )
+    with database.read() as connection:
+        return connection.execute(statement).scalar_one_or_none()
 
 
 def reconciled_until_ms(database: Database, account: str) -> int | None:
