@@ -191,6 +191,16 @@ def replace_positions(connection: sa.Connection, account: str, held: Sequence[Po
         connection.execute(sa.insert(positions), rows)
 
 
+def levels(database: Database, account: str, symbol: str) -> tuple[Decimal | None, Decimal | None] | None:
+    """Return stop and target of a one-way position as the books were read last; None where it was not open then."""
+    statement = sa.select(positions.c.stop_loss, positions.c.take_profit).where(
+        positions.c.account == account, positions.c.symbol == symbol, positions.c.position_idx == 0
+    )
+    with database.read() as connection:
+        row = connection.execute(statement).first()
+    return None if row is None else (row.stop_loss, row.take_profit)
+
+
 def add_equity(connection: sa.Connection, account: str, wallet: Wallet, time_ms: int, *, transferred: Decimal) -> None:
     """Add a snapshot of the account, unless it equals the newest one.
 

@@ -69,31 +69,35 @@ def protect(context: ExecutionContext, intent: Intent, filled_qty: Decimal, *, l
         ExchangeError: the position cannot be read or closed, or it has no stop yet. It is tried again.
     """
     with step(context, Step.PROTECT):
-        bare = _bare(context, intent)
-        if bare is None:
+        position = _position(context, intent)
+        if position is not None and position.stop_loss is not None:
             _relieve(context, intent)
+            return False
+        if position is None and intent.unprotected_since_ms is None:
             return False
         if left is None:
             left = left_of(context, intent, filled_qty, _own_closings(context, intent))
-        ours = _Ours(intent, bare, min(left, bare.size))
-        if ours.qty <= 0:
+        if left <= 0:
             _relieve(context, intent)
             return False
-    if _has_passed(bare.mark_price, intent):
-        _close(context, ours, f"its price {bare.mark_price} has passed the stop {intent.stop_loss}")
+        if position is None:  # not seen, and not closed: what stands in for its stop stays
+            return False
+        ours = _Ours(intent, position, min(left, position.size))
+    if _has_passed(position.mark_price, intent):
+        _close(context, ours, f"its price {position.mark_price} has passed the stop {intent.stop_loss}")
         return True
     try:
         with step(context, Step.ATTACH):
             failure = _attach(context, ours)
-            still_bare = _bare(context, intent)
+            still = _position(context, intent)
     except PriceRefusedError:
         _close(context, ours, f"the price has passed the stop {intent.stop_loss}")
         return True
-    if still_bare is None:
+    if still is None or still.stop_loss is not None:
         _relieve(context, intent)
         return True
     why = str(failure) if failure is not None else "the exchange took it, and does not show it"
-    _stand_in_or_close(context, _Ours(intent, still_bare, min(left, still_bare.size)), why)
+    _stand_in_or_close(context, _Ours(intent, still, min(left, still.size)), why)
     return True
 
 
@@ -116,14 +120,12 @@ def watch_bare(context: ExecutionContext) -> None:
 def _attach(context: ExecutionContext, ours: _Ours) -> ExchangeError | None:
     """Set the stops. Return how the last try failed, None after success.
 
-    A target that the position has is a person's where it is not the signal's, and stays under `changed_stops` keep.
+    Under `changed_stops` keep a target that a person has moved, or taken off while the stop stood, stays as it is.
 
     Raises:
         PriceRefusedError: the price has come to a level already.
     """
-    intent, target = ours.intent, ours.intent.take_profit
-    if context.settings.changed_stops == "keep" and ours.position.take_profit is not None:
-        target = ours.position.take_profit
+    intent, target = ours.intent, _target(context, ours)
     for attempt in range(ATTACHES):
         try:
             context.exchange.set_stops(intent.symbol, intent.stop_loss, target)
@@ -139,6 +141,18 @@ def _attach(context: ExecutionContext, ours: _Ours) -> ExchangeError | None:
         else:
             return None
     raise AssertionError("unreachable")
+
+
+def _target(context: ExecutionContext, ours: _Ours) -> Decimal | None:
+    """The target that the position is to have when its stop is set again."""
+    intent, now = ours.intent, ours.position.take_profit
+    if context.settings.changed_stops != "keep":
+        return intent.take_profit
+    if now is not None:
+        return now
+    before = account_ledger.levels(context.database, intent.account, intent.symbol)
+    was_taken_off = before is not None and before[0] is not None and before[1] is None
+    return None if was_taken_off else intent.take_profit
 
 
 def _stand_in_or_close(context: ExecutionContext, ours: _Ours, why: str) -> None:
@@ -334,11 +348,10 @@ def _own_closings(context: ExecutionContext, intent: Intent) -> list[Order]:
     return found
 
 
-def _bare(context: ExecutionContext, intent: Intent) -> Position | None:
-    """Return the intent's position if it has no stop. A position of the other side is not the intent's."""
+def _position(context: ExecutionContext, intent: Intent) -> Position | None:
+    """Return the position on the intent's side. One of the other side is not the intent's."""
     position = context.exchange.position(intent.symbol)
-    ours = position is not None and position.side is intent.side
-    return position if ours and position is not None and position.stop_loss is None else None
+    return position if position is not None and position.side is intent.side else None
 
 
 def _has_passed(mark: Decimal, intent: Intent) -> bool:

@@ -81,7 +81,6 @@ def test_what_a_person_has_taken_of_ours_is_left_out(sqlite: Database) -> None:
     submit_orders(bench.context)
     size = bench.exchange.open["BTCUSDT"].size
     bench.later()
-    bench.exchange.open["BTCUSDT"] = bench.exchange.open["BTCUSDT"]
     bench.exchange.close_position("BTCUSDT")
     bench.later()
     bench.exchange.open_foreign("BTCUSDT", Side.BUY, size)
@@ -132,3 +131,38 @@ def test_a_persons_target_stays_when_the_stop_is_set_again(sqlite: Database, set
     reconcile(bench.context)
     position = bench.exchange.open["BTCUSDT"]
     assert (position.stop_loss, position.take_profit) == (D(98), target)
+
+
+def test_a_target_that_a_person_took_off_does_not_come_back_with_the_stop(sqlite: Database) -> None:
+    bench = bench_on(sqlite)
+    add_signal(sqlite)
+    submit_orders(bench.context)
+    for stop in (D(98), None):
+        bench.later()
+        bench.exchange.set_stops("BTCUSDT", stop, None)
+        reconcile(bench.context)
+    position = bench.exchange.open["BTCUSDT"]
+    assert (position.stop_loss, position.take_profit) == (D(98), None)
+
+
+def test_what_stands_in_for_a_stop_stays_while_its_position_is_not_seen(sqlite: Database) -> None:
+    bench = bench_on(sqlite)
+    add_signal(sqlite)
+    submit_orders(bench.context)
+    bench.exchange.lose_stops("BTCUSDT")
+    bench.exchange.fail("set_stops", REFUSED, times=999)
+    bench.later()
+    reconcile(bench.context)
+    held = bench.exchange.open.pop("BTCUSDT")
+    for _ in range(2):
+        bench.later()
+        reconcile(bench.context)
+    assert len(waiting(bench)) == 1
+    bench.exchange.open["BTCUSDT"] = held
+    bench.exchange.heal()
+    bench.later()
+    reconcile(bench.context)
+    assert bench.exchange.open["BTCUSDT"].stop_loss == D(98)
+    bench.later()
+    reconcile(bench.context)
+    assert waiting(bench) == []
