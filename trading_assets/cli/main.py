@@ -17,6 +17,7 @@ from trading_assets.cli.bench import bench
 from trading_assets.cli.chaos import chaos
 from trading_assets.cli.console import echo, line, open_console
 from trading_assets.cli.exchange import exchange
+from trading_assets.cli.intents import intents
 from trading_assets.cli.report import report
 from trading_assets.cli.trading import COMMANDS, open_ledger
 from trading_assets.core.errors import TradingAssetsError
@@ -199,6 +200,7 @@ for command in COMMANDS:
     cli.add_command(command)
 cli.add_command(exchange)
 cli.add_command(accounts)
+cli.add_command(intents)
 cli.add_command(backfill)
 cli.add_command(report)
 cli.add_command(bench)

@@ -79,7 +79,7 @@ def flatten(reason: tuple[str, ...], yes: bool, foreign: bool) -> None:
     try:
         with open_ledger(settings) as database, _notifier(settings) as notifier:
             context = ExecutionContext(database=database, exchange=exchange, settings=settings, notify=notifier.notify)
-            report = close_all(context, reason=_text(reason, "flatten"), actor=_who(), foreign=foreign)
+            report = close_all(context, reason=_text(reason, "flatten"), actor=who(), foreign=foreign)
     finally:
         exchange.close()
     echo(f"{report}; trading is HALTED, resume it with: trading-assets resume")
@@ -164,19 +164,19 @@ def _set_state(name: str, reason: tuple[str, ...]) -> None:
     from trading_assets.trading.risk import guard as risk_guard  # noqa: PLC0415
 
     settings, state, text = load_settings(), RiskState(name), _text(reason, "no reason given")
-    now_ms = _time(settings, may_be_local=state is not RiskState.ACTIVE)
+    now_ms = command_time(settings, may_be_local=state is not RiskState.ACTIVE)
     with open_ledger(settings) as database, _notifier(settings) as notifier:
-        before = risk_guard.command(database, settings.account, state, reason=text, actor=_who(), now_ms=now_ms)
+        before = risk_guard.command(database, settings.account, state, reason=text, actor=who(), now_ms=now_ms)
         if before is None:
             held = in_force(read_history(database, settings.account), now_ms)
             by = f" (by {held.actor}: {held.reason})" if held.actor else ""
             echo(f"account {settings.account} stays {held.state}{by}. {risk_guard.effect(held.state)}")
             return
         echo(f"account {settings.account} is {state}, was {before.state}. {risk_guard.effect(state)}")
-        notifier.notify(f"account {settings.account} is {state}", f"{text} ({_who()})")
+        notifier.notify(f"account {settings.account} is {state}", f"{text} ({who()})")
 
 
-def _time(settings: Settings, *, may_be_local: bool) -> int:
+def command_time(settings: Settings, *, may_be_local: bool) -> int:
     """The venue's time; the local clock where it does not answer, for nothing may keep a person from halting."""
     from trading_assets.core.timeframes import local_ms  # noqa: PLC0415
     from trading_assets.venues import open_market_data  # noqa: PLC0415
@@ -193,7 +193,8 @@ def _text(reason: tuple[str, ...], default: str) -> str:
     return plain(" ".join(reason).strip()) or default
 
 
-def _who() -> str:
+def who() -> str:
+    """Who gives a command, for the history."""
     try:
         return plain(f"{getpass.getuser()} (command line)")
     except (ImportError, KeyError, OSError):  # a user without a name, as in some containers

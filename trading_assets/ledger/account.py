@@ -130,6 +130,17 @@ def closings_of(
     return recorded_closings(connection, ids)
 
 
+def filled_by(connection: sa.Connection, account: str, order_link_id: str) -> tuple[Decimal, Decimal]:
+    """Return quantity, in coins, and value, USDT, of what an order has filled, as far as the ledger has it."""
+    statement = sa.select(fills.c.qty, fills.c.value).where(
+        fills.c.account == account,
+        fills.c.order_link_id == order_link_id,
+        fills.c.kind == FillKind.TRADE.value,
+    )
+    rows = connection.execute(statement).all()
+    return sum((row.qty for row in rows), Decimal(0)), sum((row.value for row in rows), Decimal(0))
+
+
 def fees_of(connection: sa.Connection, exec_ids: Sequence[str]) -> Decimal:
     """Return the sum of the fees of these executions in the ledger, funding included, USD."""
     return sum((fee for *_, fee in _fill_totals(connection, exec_ids).values()), Decimal(0))
@@ -218,6 +229,16 @@ def replace_positions(connection: sa.Connection, account: str, held: Rows[Positi
     ]
     if rows:
         connection.execute(sa.insert(positions), rows)
+
+
+def levels(database: Database, account: str, symbol: str) -> tuple[Decimal | None, Decimal | None] | None:
+    """Return stop and target of a one-way position as the books were read last; None where it was not open then."""
+    statement = sa.select(positions.c.stop_loss, positions.c.take_profit).where(
+        positions.c.account == account, positions.c.symbol == symbol, positions.c.position_idx == 0
+    )
+    with database.read() as connection:
+        row = connection.execute(statement).first()
+    return None if row is None else (row.stop_loss, row.take_profit)
 
 
 def hidden_exposure(database: Database, account: str, shown: Rows[Position]) -> dict[str, Decimal]:
@@ -469,8 +490,9 @@ def add_reconciliation(
     open_positions: int,
     differences: int,
     until_ms: int,
+    growing_since_ms: int | None = None,
 ) -> None:
-    """Record a reconciliation with the exchange's rows up to `until_ms`."""
+    """Record a reconciliation with the exchange's rows up to `until_ms`; since when rows may still grow, if any."""
     connection.execute(
         sa.insert(reconciliations).values(
             account=account,
@@ -479,8 +501,22 @@ def add_reconciliation(
             open_positions=open_positions,
             differences=differences,
             until_ms=until_ms,
+            growing_since_ms=growing_since_ms,
         )
     )
+
+
+def growing_since_ms(database: Database, account: str) -> int | None:
+    """Return since when rows may have grown after the last reconciliation, UTC ms; None where no such are known."""
+    table = reconciliations.c
+    statement = (
+        sa.select(table.growing_since_ms)
+        .where(table.account == account)
+        .order_by(table.reconciliation_id.desc())
+        .limit(1)
+    )
+    with database.read() as connection:
+        return connection.execute(statement).scalar_one_or_none()
 
 
 def reconciled_until_ms(database: Database, account: str) -> int | None:

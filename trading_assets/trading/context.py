@@ -15,6 +15,7 @@ from trading_assets.core.models import Instrument, Rows, UnreadableRow
 from trading_assets.core.ports import Exchange
 from trading_assets.core.settings import Settings
 from trading_assets.core.timeframes import local_ms
+from trading_assets.ledger import messages
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.leases import Lease
 
@@ -103,6 +104,17 @@ class ExecutionContext:
         _log.info("%s", json.dumps(record_of(event)))
         self.events.append(event)
         self.notify(*_message(event))
+
+    def tell(self) -> None:
+        """Send the messages that the ledger keeps for it: those of this process, and those that a dead one has left.
+
+        A death after a message was sent has it sent again: at least once.
+        """
+        waiting = messages.untold(self.database, self.settings.account)
+        for message in waiting:
+            self.notify(message.title, message.body)
+        if waiting:
+            messages.forget(self.database, [message.message_id for message in waiting])
 
 
 class _Messenger:

@@ -1,7 +1,8 @@
 """Closes every position of ours by reduce-only market orders, by a person's command only. Opens nothing.
 
 It halts trading first, so that nothing is opened meanwhile. The id of each closing order is made from the position's
-signal. When it is killed and started again, it finds the orders that it has sent and closes only what is left.
+signal. When it is killed and started again, it finds the orders that it has sent and closes only what is left. A list
+without a position does not tell that it is closed: its symbol is asked for, and in the end its closing.
 """
 
 from __future__ import annotations
@@ -14,10 +15,12 @@ from decimal import Decimal
 from trading_assets.core.errors import ExchangeError, ExchangeFatalError, StorageError, TradingAssetsError
 from trading_assets.core.foreign_text import get_logger
 from trading_assets.core.models import Order, OrderRequest, Position
+from trading_assets.ledger import account as account_ledger
 from trading_assets.ledger import orders
 from trading_assets.ledger.risk import RiskState
 from trading_assets.trading import account_refusals
 from trading_assets.trading.context import ExecutionContext
+from trading_assets.trading.ownership.reading import left_of
 from trading_assets.trading.reconcile.reconciler import reconcile
 from trading_assets.trading.risk import guard as risk_guard
 from trading_assets.trading.saga.recovery import recover
@@ -91,10 +94,10 @@ def flatten(context: ExecutionContext, *, reason: str, actor: str, foreign: bool
     for number in range(1, PASSES + 1):
         try:
             _settle_first(context)
-            targets, report.foreign = _targets(context, foreign=foreign)
-            report.unread = ""
-            seen = {target.name: target.position.size for target in targets} | seen
-            report.left = {target.name: _close(context, target) for target in targets}
+            found = _look(context, foreign=foreign)
+            report.unread, report.foreign = "", found.left_alone
+            seen = {target.name: target.qty for target in found.targets} | seen
+            report.left = found.unknown | {target.name: _close(context, target) for target in found.targets}
             in_flight = {intent.symbol for intent in orders.unresolved(context.database, account)}
             report.left |= dict.fromkeys(in_flight, "an order to open it is not settled yet")
             if not report.left:
@@ -112,9 +115,20 @@ def flatten(context: ExecutionContext, *, reason: str, actor: str, foreign: bool
         reconcile(context)
     except Exception as error:  # noqa: BLE001 (the report is due whatever breaks)
         report.books = _words(error)
+    try:
+        _require_evidence(context, report)
+    except Exception as error:  # noqa: BLE001 (likewise)
+        report.books = report.books or _words(error)
     is_done = not report.left and not report.unread
     context.notify("positions closed by command" if is_done else "positions could not all be closed", str(report))
     return report
+
+
+def _require_evidence(context: ExecutionContext, report: FlattenReport) -> None:
+    """A position of ours that no order of this run has closed is closed only where the books tell its closing."""
+    for intent in orders.occupying(context.database, context.settings.account):
+        if intent.symbol not in report.closed and intent.symbol not in report.left:
+            report.left[intent.symbol] = "it is not seen, and no closing tells its end: look at the exchange"
 
 
 def _settle_first(context: ExecutionContext) -> None:
@@ -145,29 +159,49 @@ def _now_ms(context: ExecutionContext) -> int:
         return context.wall_ms()
 
 
-def _targets(context: ExecutionContext, *, foreign: bool) -> tuple[list[_Target], list[str]]:
-    """Return the positions to close, and the positions of others to leave alone."""
-    ours = {intent.symbol: intent for intent in orders.occupying(context.database, context.settings.account)}
-    targets, left_alone = [], []
-    for position in context.exchange.positions():
+@dataclass(frozen=True)
+class _Found:
+    """What is to be closed, what others hold, and of which symbols it is not known, with the reason."""
+
+    targets: list[_Target]
+    left_alone: list[str]
+    unknown: dict[str, str]
+
+
+def _look(context: ExecutionContext, *, foreign: bool) -> _Found:
+    """Read the positions, and tell ours from those of others. One that the list lacks is asked for by its symbol."""
+    account = context.settings.account
+    ours = {intent.symbol: intent for intent in orders.occupying(context.database, account)}
+    found = _Found([], [], {})
+    positions = list(context.exchange.positions())
+    expected = {symbol for symbol, intent in ours.items() if intent.status not in orders.UNRESOLVED}
+    if foreign:
+        expected |= set(account_ledger.position_rows(context.database, account)["symbol"])
+    for symbol in sorted(expected - {position.symbol for position in positions}):
+        try:
+            position = context.exchange.position(symbol)
+        except ExchangeError as error:
+            found.unknown[symbol] = f"it is not known whether it is open: {error}"
+            continue
+        if position is not None:
+            positions.append(position)
+    for position in positions:
         intent = ours.get(position.symbol) if position.position_idx == 0 else None  # we trade in one-way mode
         if intent is not None and intent.status in orders.UNRESOLVED:
             continue  # its own process, or the next pass, settles it first
-        if foreign or intent is None or intent.side is not position.side:
-            if foreign:
-                identity = f"{context.settings.account}:{position.symbol}:{position.side.value}:{position.opened_ms}"
-                targets.append(_Target(identity, position, position.size))
-            else:
-                left_alone.append(position.symbol)
-            continue
-        opened = intent.filled_qty or intent.qty
-        target = _Target(intent.signal_id, position, opened)
-        ours_left = opened - sum((order.filled_qty for order in _sent(context, target)), Decimal(0))
-        if ours_left > 0:
-            targets.append(replace(target, qty=min(ours_left, position.size)))
-        if ours_left < position.size:
-            left_alone.append(f"{position.size - max(ours_left, Decimal(0))} {position.symbol}")
-    return targets, left_alone
+        if foreign:
+            identity = f"{account}:{position.symbol}:{position.side.value}:{position.opened_ms}"
+            found.targets.append(_Target(identity, position, position.size))
+        elif intent is None or intent.side is not position.side:
+            found.left_alone.append(position.symbol)
+        else:
+            target = _Target(intent.signal_id, position, intent.filled_qty or intent.qty)
+            left = left_of(context, intent, target.qty, _sent(context, target))
+            if left > 0:
+                found.targets.append(replace(target, qty=min(left, position.size)))
+            if left < position.size:
+                found.left_alone.append(f"{position.size - left} {position.symbol}")
+    return found
 
 
 def _sent(context: ExecutionContext, target: _Target) -> list[Order]:

@@ -9,7 +9,7 @@ read leaves out its own symbol alone.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import TypeVar
@@ -25,11 +25,11 @@ from trading_assets.core.errors import (
 from trading_assets.core.models import ClosedPnl, ContractKind, Execution, FillKind, Order, Rows, Side, Wallet
 from trading_assets.core.timeframes import DAY_MS, HOUR_MS, iso
 from trading_assets.ledger import account as account_ledger
-from trading_assets.ledger import orders
+from trading_assets.ledger import messages, orders
 from trading_assets.ledger.account import Closing, Unexplained
 from trading_assets.trading import account_refusals, unreadable_rows
 from trading_assets.trading.context import ExecutionContext
-from trading_assets.trading.reconcile.attribution import Trade
+from trading_assets.trading.ownership.reading import OVERLAP_MS, recorded_trades
 from trading_assets.trading.reconcile.comparison import (
     Comparison,
     ExchangeState,
@@ -37,15 +37,13 @@ from trading_assets.trading.reconcile.comparison import (
     changed_levels,
     compare,
     differences,
+    growing_since,
     is_looser,
 )
 from trading_assets.trading.risk import guard as risk_guard
 from trading_assets.trading.saga import protection, recovery, steps, transitions
 
 FIRST_LOOKBACK_MS = 7 * DAY_MS
-OVERLAP_MS = HOUR_MS
-"""Histories are read again this far back: the exchange may show rows late."""
-
 INTENTS_LOOKBACK_MS = 8 * DAY_MS
 """Closings of intents that ended so long ago may still grow, or be shown late."""
 
@@ -84,6 +82,10 @@ def reconcile(context: ExecutionContext) -> ReconcileReport:
     now_ms = context.exchange.now_ms()
     until = account_ledger.reconciled_until_ms(context.database, account)
     since = now_ms - FIRST_LOOKBACK_MS if until is None else min(until, now_ms) - OVERLAP_MS
+    growing_ms = account_ledger.growing_since_ms(context.database, account)
+    if growing_ms is not None:
+        since = min(since, growing_ms)
+    context.tell()
     protection.watch_bare(context)
     unsettled = recovery.look_up(context)
     found = _read(context, since, now_ms + 1)
@@ -92,23 +94,21 @@ def reconcile(context: ExecutionContext) -> ReconcileReport:
     settled_now = {evidence.intent.order_link_id for evidence in unsettled} | _adopt(context, found, report)
     with context.database.read() as connection:
         held = _read_ledger(connection, account, found)
-    failed = _protect(context, found, compare(found, held), report)
-    if unsettled or report.repaired or failed:
+    compared = compare(found, held)
+    failed = _protect(context, found, compared, report)
+    growing_ms = growing_since(found, compared)
+    is_older = growing_ms is not None and growing_ms < since
+    if unsettled or report.repaired or failed or is_older:
         now_ms = context.exchange.now_ms()
+        since = min(since, growing_ms) if growing_ms is not None else since
         found = _read(context, since, now_ms + 1)
     report.open_positions = len(found.positions)
-    fresh = _record(context, found, failed, report, now_ms, started_wall_ms, settled_now)
+    _record(context, found, failed, report, now_ms, started_wall_ms, settled_now)
     if found.wallet is not None:
         report.equity = found.wallet.equity
         risk_guard.watch(context, equity=found.wallet.equity, now_ms=now_ms)
-    for text in [*fresh, *report.repaired]:
-        context.notify("books differ", text)
+    context.tell()
     _tell_contracts(context, found, now_ms)
-    for closing in report.new_closings:
-        context.notify(
-            f"closed {closing.position_side} {closing.symbol} at its {closing.reason}",
-            f"{closing.qty} at {closing.exit_price}, PnL {closing.pnl:+.2f} USD",
-        )
     return report
 
 
@@ -152,8 +152,8 @@ def _record(
     now_ms: int,
     started_wall_ms: int,
     settled_now: set[str],
-) -> list[str]:
-    """Write down what was found, in one transaction. Return the differences that are new."""
+) -> None:
+    """Write down what was found, and what is to be told of it, in one transaction."""
     account = context.settings.account
     with context.database.write(one_at_a_time=f"books of {account}") as connection:
         held = _read_ledger(connection, account, found)
@@ -162,6 +162,9 @@ def _record(
         for closing in compared.bookings:
             account_ledger.add_closing(connection, account, closing)
             report.new_closings.append(closing)
+        for intent in compared.grown:
+            qty, value = account_ledger.filled_by(connection, account, intent.order_link_id)
+            orders.set_filled(connection, intent, qty, value / qty, now_ms)
         account_ledger.replace_positions(connection, account, found.positions)
         logged = account_ledger.add_transactions(connection, account, found.transactions or ())
         unexplained = Unexplained()
@@ -183,7 +186,8 @@ def _record(
         texts = differences(found, held, compared, failed, tell_unseen_after_ms=context.settings.unseen_tell_s * 1000)
         for symbol, lines in _changed_level_texts(found, compared).items():
             texts.setdefault(symbol, []).extend(lines)
-        for text in [*_sums(connection, account, found), *_of_balance(unexplained, now_ms)]:
+        sums = _sums(connection, account, found, held.recorded, compared.bookings)
+        for text in [*sums, *_of_balance(unexplained, now_ms)]:
             texts.setdefault(None, []).append(text)
         until_ms = now_ms - account_ledger.UNEXPLAINED_WAIT_MS
         for symbol, lacking in account_ledger.untold_trades(connection, account, found.since_ms, until_ms).items():
@@ -204,8 +208,14 @@ def _record(
             open_positions=len(found.positions),
             differences=len(report.differences),
             until_ms=now_ms,
+            growing_since_ms=growing_since(found, compared),
         )
-    return fresh
+        for text in [*fresh, *report.repaired]:
+            messages.add(connection, account, "books differ", text, now_ms)
+        for closing in report.new_closings:
+            title = f"closed {closing.position_side} {closing.symbol} at its {closing.reason}"
+            body = f"{closing.qty} at {closing.exit_price}, PnL {closing.pnl:+.2f} USD"
+            messages.add(connection, account, title, body, now_ms)
 
 
 def _read(context: ExecutionContext, since_ms: int, until_ms: int) -> ExchangeState:
@@ -340,34 +350,30 @@ def _read_ledger(connection: sa.Connection, account: str, found: ExchangeState) 
         confirmed=confirmed,
         occupying=occupying,
         intents=intents,
-        trades=_recorded_trades(connection, account, set(intents), first_ms) if intents else {},
+        trades=recorded_trades(connection, account, set(intents), first_ms) if intents else {},
         recorded=recorded,
         known=frozenset(orders.by_links(connection, account, links)),
         fill_ids=frozenset(account_ledger.fill_ids(connection, account, found.since_ms, found.until_ms)),
     )
 
 
-def _recorded_trades(
-    connection: sa.Connection, account: str, symbols: set[str], since_ms: int
-) -> dict[str, list[Trade]]:
-    rows = account_ledger.trades(connection, account, symbols, since_ms)
-    return {
-        symbol: [
-            Trade(
-                row["order_id"] or row["exec_id"], row["order_link_id"], Side(row["side"]), row["qty"], row["time_ms"]
-            )
-            for row in of_symbol
-        ]
-        for symbol, of_symbol in rows.items()
-    }
+def _sums(
+    connection: sa.Connection,
+    account: str,
+    found: ExchangeState,
+    recorded: Mapping[str, Sequence[Closing]],
+    bookings: Sequence[Closing],
+) -> list[str]:
+    """Compare sums of ledger and exchange over the time that was read: closed PnL, fees and funding of executions.
 
-
-def _sums(connection: sa.Connection, account: str, found: ExchangeState) -> list[str]:
-    """Compare sums of ledger and exchange over the time that was read: closed PnL, fees and funding of executions."""
+    Args:
+        recorded: rows of closings that the ledger had.
+        bookings: those that were added.
+    """
     texts = []
     if not found.closed.unreadable:
-        recorded = account_ledger.recorded_closings(connection, [row.order_id for row in found.closed])
-        ours = sum((one.pnl for rows in recorded.values() for one in rows), Decimal(0))
+        held = [one for row in found.closed for one in recorded.get(row.order_id, ())]
+        ours = sum((one.pnl for one in [*held, *bookings]), Decimal(0))
         theirs = sum((row.pnl for row in found.closed), Decimal(0))
         if ours != theirs:
             texts.append(f"closed PnL: the exchange tells {theirs} USD, the ledger has {ours}")
@@ -438,7 +444,9 @@ def _protect(
         if intent.symbol not in unprotected:
             continue
         try:
-            acted = protection.protect(context, intent, compared.left[intent.order_link_id], known_open=True)
+            acted = protection.protect(
+                context, intent, intent.filled_qty or intent.qty, left=compared.left[intent.order_link_id]
+            )
         except ExchangeError as error:
             failed[intent.symbol] = f"{intent.symbol} has lost its stop and could not be given one: {error}"
             continue
