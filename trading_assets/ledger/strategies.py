@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from trading_assets.core.errors import StrategyError
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.tables import strategies as table
+from trading_assets.strategies.grids import AS_DESCRIBED, Grids
 from trading_assets.strategies.registry import (
     BrokenStrategy,
     ConfiguredStrategy,
@@ -56,10 +57,13 @@ def seed_registry(database: Database) -> None:
             continue  # another process added it in between
 
 
-def active_strategies(database: Database) -> ActiveStrategies:
+def active_strategies(database: Database, grids: Grids = AS_DESCRIBED) -> ActiveStrategies:
     """Return the rows to backtest and trade. A row that cannot be used never stops the others.
 
     Modules and entry points that could not be loaded are listed as broken too, whether or not they have a row.
+
+    Args:
+        grids: how far parameters are varied where a row does not say it.
     """
     statement = sa.select(table).where(table.c.is_active, table.c.exchange == _EXCHANGE).order_by(table.c.name)
     with database.read() as connection:
@@ -67,7 +71,7 @@ def active_strategies(database: Database) -> ActiveStrategies:
     usable: list[ConfiguredStrategy] = []
     broken = list(discover().broken)
     for row in rows:
-        configured = configure(row)
+        configured = configure(row, grids)
         if isinstance(configured, BrokenStrategy):
             broken.append(configured)
         else:

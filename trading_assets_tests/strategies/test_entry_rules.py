@@ -143,40 +143,38 @@ def ranging(timeframe: Timeframe, bars: int = 30, end_ms: int = END - HOUR_MS) -
 @pytest.mark.parametrize(
     ("close", "near"),
     [
-        # Below a level L it is near from L / 1.02 on, above up to L / 0.98.
+        # Of a level L it is near from 0.98 L to 1.02 L.
         (97.9, False),
-        (98.1, True),
-        (100.0, True),
+        (98.0, True),
         (102.0, True),
-        (102.1, False),
+        (102.03, False),
         (121.1, False),
         (121.2, True),
-        (123.6, True),
-        (126.1, True),
-        (126.2, False),
+        (126.0, True),
+        (126.1, False),
         (135.4, False),
         (135.5, True),
-        (141.0, True),
-        (141.1, False),
-        (147.0, False),
-        (147.1, True),
+        (140.9, True),
+        (141.0, False),
+        (146.9, False),
+        (147.0, True),
         (153.0, True),
         (153.1, False),
-        (158.6, False),
-        (158.7, True),
-        (165.1, True),
-        (165.2, False),
+        (158.5, False),
+        (158.6, True),
+        (165.0, True),
+        (165.1, False),
         (175.0, False),
         (175.1, True),
-        (182.2, True),
-        (182.3, False),
-        (196.0, False),
-        (196.1, True),
+        (182.1, True),
+        (182.2, False),
+        (195.9, False),
+        (196.0, True),
         (204.0, True),
         (204.1, False),
     ],
 )
-def test_a_level_is_near_within_two_percent_of_the_close(close: float, near: bool) -> None:
+def test_a_level_is_near_within_two_percent_of_the_level(close: float, near: bool) -> None:
     assert values_of(close, {Timeframe.M240: ranging(Timeframe.M240)})["fib_strength"] == near
 
 
