@@ -27,7 +27,7 @@ class Parameters(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    atr_period: int = Field(14, ge=2)
+    atr_period: int = Field(14, ge=2, description="Bars of the average true range.")
     stop_atr: float = Field(1.5, gt=0, description="Stop distance in ATR.")
     reward_risk: float = Field(2.0, gt=0, description="Target distance in stop distances.")
 

@@ -15,17 +15,17 @@ from trading_assets.strategies.base import STOPS, Entries, Parameters, Parameter
 class BollingerRsiParameters(Parameters):
     """The defaults are the numbers of the strategy as described (docs/choices.md)."""
 
-    bollinger_period: int = Field(20, ge=2)
-    bollinger_deviations: float = Field(2.0, gt=0)
+    bollinger_period: int = Field(20, ge=2, description="bars of the bands")
+    bollinger_deviations: float = Field(2.0, gt=0, description="half width of the bands, standard deviations")
     band: float = Field(0.7, gt=0, description="long below -band, short above band")
-    rsi_period: int = Field(14, ge=2)
+    rsi_period: int = Field(14, ge=2, description="bars of the RSI")
     rsi_low: float = Field(30.0, ge=0, le=100, description="no entry with RSI below")
     rsi_high: float = Field(70.0, ge=0, le=100, description="no entry with RSI above")
     rsi_extreme_low: float = Field(35.0, ge=0, le=100, description="long with RSI below is extreme")
     rsi_extreme_high: float = Field(65.0, ge=0, le=100, description="short with RSI above is extreme")
     extreme_required: bool = Field(False, description="no entry without an extreme RSI; else that is a bonus alone")
-    base_confidence: float = Field(60.0, ge=0, le=100)
-    extreme_bonus: float = Field(10.0, ge=0, le=100)
+    base_confidence: float = Field(60.0, ge=0, le=100, description="confidence without any bonus, percent")
+    extreme_bonus: float = Field(10.0, ge=0, le=100, description="confidence that an extreme RSI adds")
 
     @property
     def highest_confidence(self) -> float:

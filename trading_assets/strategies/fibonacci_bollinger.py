@@ -37,9 +37,9 @@ class FibonacciBollingerParameters(BollingerRsiParameters):
     funding_required: bool = Field(
         False, description="no entry without funding against the crowd; else that is a bonus alone"
     )
-    level_bonus: float = Field(10.0, ge=0, le=100)
-    trend_bonus: float = Field(10.0, ge=0, le=100)
-    funding_bonus: float = Field(5.0, ge=0, le=100)
+    level_bonus: float = Field(10.0, ge=0, le=100, description="confidence that a near level adds")
+    trend_bonus: float = Field(10.0, ge=0, le=100, description="confidence that such a BTC trend adds")
+    funding_bonus: float = Field(5.0, ge=0, le=100, description="confidence that such funding adds")
 
     @property
     def highest_confidence(self) -> float:

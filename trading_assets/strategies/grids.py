@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
@@ -22,6 +22,9 @@ DECLARED = "declared"
 """Every set that the strategy's `grid()` names."""
 
 WORDS = (DESCRIBED, DECLARED)
+
+SETTING = "setting"
+"""What a person says for "as the setting says"."""
 
 Block = Mapping[str, object]
 Grid = str | Sequence[Block]
@@ -96,6 +99,42 @@ def expanded(grid: Sequence[Block]) -> Iterator[dict[str, object]]:
 def text_of(grid: Grid) -> str:
     """A grid as its row holds it: the word, or JSON."""
     return grid if isinstance(grid, str) else json.dumps(grid, separators=(", ", ": "))
+
+
+def named_values(texts: Iterable[str]) -> dict[str, object]:
+    """Values given as NAME=VALUE, each as JSON or else as text; NAME= stands for None.
+
+    Raises:
+        StrategyError: one has no name.
+    """
+    return {name: _value(text) for name, text in map(_split, texts)}
+
+
+def grid_of(texts: Sequence[str]) -> Grid | None:
+    """A grid given as one of `WORDS`, as `setting` (None: as the setting says), or as NAME=VALUE,VALUE for parameters.
+
+    Raises:
+        StrategyError: it is none of these.
+    """
+    if len(texts) == 1 and texts[0] in (*WORDS, SETTING):
+        return None if texts[0] == SETTING else texts[0]
+    return [{name: [_value(part) for part in text.split(",")] for name, text in map(_split, texts)}]
+
+
+def _split(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not (name and equals):
+        raise StrategyError(f"found {text!r}, expected NAME=VALUE, or for a grid {', '.join((*WORDS, SETTING))}")
+    return name.strip(), value.strip()
+
+
+def _value(text: str) -> object:
+    if not text:
+        return None
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return text
 
 
 def _kind(value: object) -> str:

@@ -219,5 +219,5 @@ def test_the_demo_ends_with_its_counts(tmp_path: Path) -> None:
     assert answer.returncode == 0, answer.stdout[-2000:] + answer.stderr[-2000:]
     counts = json.loads(answer.stdout.splitlines()[-1])
     assert list(counts) == ["scanned", "candles", "backtests", "selections", "signals", "orders", "closed", "seconds"]
-    assert counts["backtests"] == counts["scanned"] * 8 * 3 * 20
+    assert counts["backtests"] == counts["scanned"] * 8 * 6
     assert counts["orders"] >= 1 and counts["closed"] >= 1 and counts["selections"] >= 6

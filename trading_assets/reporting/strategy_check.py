@@ -1,4 +1,4 @@
-"""`trading-assets check strategy`: look-ahead and warm-up checks on the seeded market and on stored candles.
+"""A strategy's look-ahead and warm-up checks on the seeded market and on stored candles, on demand and before a start.
 
 The checks themselves are in `strategies.bias_checks` and `backtesting.validation`; here they are run and reported.
 """
@@ -30,9 +30,13 @@ from trading_assets.simulator.market.seeded import SeededMarket
 from trading_assets.strategies import bias_checks
 from trading_assets.strategies.base import Strategy
 from trading_assets.strategies.bias_checks import MIN_COMPARED, Verdict, Violation
+from trading_assets.strategies.registry import ConfiguredStrategy
 
 AS_OF_MS = 1_772_323_200_000
 """2026-03-01 00:00 UTC: the seeded market is looked at as of this moment, so that a report can be repeated."""
+
+BARS_BEFORE_START = 300
+"""Bars that a start decides on, besides the warm-up: seconds for all timeframes."""
 
 SYMBOLS = 3
 """Symbols of each market that are looked at unless one is named."""
@@ -122,6 +126,51 @@ def check_strategy(
                     f"{type(error).__name__}: {error}"
                 ) from error
             yield Report(target, timeframe, ahead, early, costs)
+
+
+@dataclass(frozen=True)
+class BeforeStart:
+    """What the checks before a start found.
+
+    Attributes:
+        refusal: why the strategy is not to be started; None where it may be.
+        notes: what a person is to know all the same.
+    """
+
+    reports: Sequence[Report]
+    refusal: str | None
+    notes: Sequence[str] = ()
+
+
+def before_start(configured: ConfiguredStrategy, settings: Settings, database: Database, engine: Engine) -> BeforeStart:
+    """Check the first parameter set of a row on the row's timeframes, on fewer bars than on demand.
+
+    What looks ahead or fails is refused. Too short a warm-up, and a strategy without a signal, are told.
+    """
+    name, targets = configured.name, check_targets(settings, database, None)
+    timeframes = sorted(configured.timeframes, key=lambda timeframe: timeframe.ms)
+    try:
+        reports = list(check_strategy(configured.sets[0], targets, timeframes, BARS_BEFORE_START, settings, engine))
+    except StrategyError as error:
+        return BeforeStart((), str(error))
+    notes = []
+    if short := sum(not report.warm_up.unbiased for report in reports):
+        notes.append(f"{name} remembers farther back than its warm-up on {short} of {len(reports)}: see above")
+    if not sum(report.look_ahead.signals for report in reports):
+        notes.append(f"{name} had no signal in what was looked at: nothing could be checked")
+    return BeforeStart(reports, _looks_ahead(name, reports), notes)
+
+
+def _looks_ahead(name: str, reports: Sequence[Report]) -> str | None:
+    ahead = [report for report in reports if not report.look_ahead.unbiased]
+    if not ahead:
+        return None
+    first = ahead[0]
+    return (
+        f"{name} looks ahead on {len(ahead)} of {len(reports)}, first on {first.target.symbol} "
+        f"{first.timeframe.value}: {_words(first.look_ahead.violations[0])}. Its backtests use what was not known yet, "
+        "so live cannot repeat them"
+    )
 
 
 def print_reports(name: str, reports: Sequence[Report], console: Console) -> None:
