@@ -56,6 +56,7 @@ class HyperRsi(Strategy):
 
     name = "hyperrsi"
     description = "RSI that comes back from an extreme, with a trend filter"
+    version = "2"
     active_by_default = True
     Parameters = HyperRsiParameters
     parameters: HyperRsiParameters
@@ -68,12 +69,13 @@ class HyperRsi(Strategy):
         """RSI at each bar and the bar before, and `trend` of the last closed longer bar: 1 up, -1 down, 0 neither."""
         p = self.parameters
         longer = data.other[TREND_TIMEFRAME[data.timeframe]]
-        mean, _ = indicators.bollinger_moments(longer.close, p.trend_period)
+        # The mean rises where the close does against the one that leaves it: a tie is a tie, without any rounding.
+        change = indicators.change_pct(longer.close, p.trend_period)
         rsi = indicators.rsi(data.candles.close, p.rsi_period)
         return {
             "rsi": rsi,
             "rsi_before": indicators.previous(rsi),
-            "trend": as_of_close(data.candles, longer, np.sign(mean - indicators.previous(mean))),
+            "trend": as_of_close(data.candles, longer, np.sign(change)),
         }
 
     @staticmethod
