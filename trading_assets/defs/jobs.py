@@ -147,7 +147,7 @@ def start_strategy() -> None:
 
 @dg.job(
     executor_def=dg.in_process_executor,
-    tags=RISK.tags,
+    tags=RISK.tags | TRADING,
     description="Opens nothing more with a strategy from now on; open positions keep their stops. Give its name in the "
     "launchpad.",
 )
@@ -157,7 +157,7 @@ def stop_strategy() -> None:
 
 @dg.job(
     executor_def=dg.in_process_executor,
-    tags=RISK.tags,
+    tags=RISK.tags | TRADING,
     description="Changes what a strategy is tried on and with, from the next hour on: parameters, grid, pairs, "
     "timeframes. Set `dry_run: true` in the launchpad to see first what would change.",
 )
