@@ -302,7 +302,7 @@ def _short(value: object) -> str:
 def _selected(row: Row) -> str:
     return (
         f"as of {iso(as_of_ms(row['hour_ms']))}: score {row['score']:.4g}, {row['configurations_tried']} tried, "
-        f"deflated Sharpe {row['deflated_sharpe']:.2g}; {row['scan_id']}"
+        f"deflated Sharpe {_chance(row['deflated_sharpe'])}, p {_chance(row['p_value_corrected'])}; {row['scan_id']}"
     )
 
 
@@ -348,3 +348,8 @@ def _plain(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
+
+
+def _chance(value: Any) -> str:
+    """A probability of a row; rows of few trades have none."""
+    return "of too few trades" if value is None or math.isnan(value) else f"{value:.2g}"

@@ -8,7 +8,7 @@ from alembic import op
 from trading_assets.ledger.migrations.append_only import allow_changes, forbid_changes
 
 revision = "0015"
-down_revision = "0009"
+down_revision = "0011"
 
 
 def upgrade() -> None:
