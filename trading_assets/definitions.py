@@ -14,6 +14,7 @@ from trading_assets.defs.checks.quality import candles_are_good
 from trading_assets.defs.checks.schema import schema_check
 from trading_assets.defs.jobs import (
     RISK_JOBS,
+    STRATEGY_JOBS,
     parity,
     performance,
     reconcile,
@@ -53,7 +54,7 @@ def build_definitions(*, resource_overrides: Mapping[str, object] | None = None)
             *HONESTY_CHECKS,
             live_is_explained,
         ],
-        jobs=[research, select, trade, reconcile, parity, reports, performance, retention, *RISK_JOBS],
+        jobs=[research, select, trade, reconcile, parity, reports, performance, retention, *RISK_JOBS, *STRATEGY_JOBS],
         schedules=[
             research_hourly,
             selection_every_minute,

@@ -1,12 +1,13 @@
 """What a backtest engine receives and returns, and the rules that every engine obeys. No simulation here.
 
-Rules: an entry fills at the close of its signal bar, with slippage, and its stop and target are measured from that
-fill; they work from the next bar; the stop counts before the target inside one bar, even where the bar opened beyond
-the target; a bar that opens beyond a stop or target fills at the open; slippage and taker fee on both fills; one order
-per bar, so no entry on the bar of an exit; a signal while a position is open is ignored; an entry whose stop is as far
-as the liquidation is none, and so is one whose quantity would lie below the coin's smallest; every trade has the size
-`notional` / close of its signal bar. A trade still open at the end is marked at the last close and is not closed. A
-missing bar is no bar: what it would have touched is seen at the open of the next one.
+Rules: an entry fills at the close of its signal bar, with slippage; its stop and target are measured from that close,
+the price of the signal, whatever the fill; they work from the next bar; the stop counts before the target inside one
+bar, even where the bar opened beyond the target; a bar that opens beyond a stop or target fills at the open; slippage
+and taker fee on both fills; one order per bar, so no entry on the bar of an exit; a signal while a position is open is
+ignored; an entry whose stop is as far as the liquidation is none, and so is one whose quantity would lie below the
+coin's smallest; every trade has the size `notional` / close of its signal bar. A trade still open at the end is marked
+at the last close and is not closed. A missing bar is no bar: what it would have touched is seen at the open of the next
+one.
 """
 
 from __future__ import annotations

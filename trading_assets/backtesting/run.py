@@ -55,7 +55,7 @@ _TOTAL_TRADES, _TOTAL_PNL = _METRICS.index("total_trades"), _METRICS.index("tota
 def costs_from(settings: Settings) -> Costs:
     """Costs and size of a simulated trade."""
     return Costs(
-        settings.taker_fee, settings.slippage_bps / 10_000, settings.backtest_capital, settings.liquidation_distance
+        settings.taker_fee, settings.slippage_bps / 10_000, settings.backtest_notional, settings.liquidation_distance
     )
 
 
@@ -67,7 +67,7 @@ def production_engine() -> Engine:
 def metrics_from(trades: Trades, column: Column, settings: Settings) -> Metrics:
     """The figures of a column's trades that a row of `backtest_results` holds."""
     split = split_bar(len(column.candles), settings.out_of_sample_pct)
-    return metrics(trades, column.candles, settings.backtest_capital, split)
+    return metrics(trades, column.candles, settings.backtest_notional, split)
 
 
 def window_start_ms(hour_ms: int, timeframe: Timeframe) -> int:
@@ -211,7 +211,7 @@ class BacktestRunner:
         symbols = [member.symbol for member in panel.members]
         with shared_indicators():
             for strategy in strategies:
-                outcome = self._sweeps[strategy.name].run(panel, self._costs, self._settings.backtest_capital)
+                outcome = self._sweeps[strategy.name].run(panel, self._costs, self._settings.backtest_notional)
                 yield self._block(hour, timeframe, symbols, panel.bars, strategy, outcome)
 
     def _block(

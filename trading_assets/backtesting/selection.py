@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import Self, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -31,7 +31,10 @@ _ORDER = {timeframe.value: index for index, timeframe in enumerate(TRADED_TIMEFR
 
 @dataclass(frozen=True)
 class Preset:
-    """Least values that a backtest needs; None means no such filter. `max_drawdown` in percent, <= 0."""
+    """Least values that a backtest needs; None means no such filter. `max_drawdown` in percent, <= 0.
+
+    `total_pnl` in USD; those of `PRESETS` are for trades of `PRESET_NOTIONAL`.
+    """
 
     trades: int
     win_rate: float
@@ -39,6 +42,32 @@ class Preset:
     max_drawdown: float | None = None
     total_pnl: float | None = None
 
+    @classmethod
+    def from_settings(cls, settings: Settings) -> Self:
+        """The preset that the settings name, its PnL in proportion to their trades, and what they say themselves."""
+        preset = PRESETS[settings.selection_preset]
+        pnl = preset.total_pnl
+        drawdown = settings.max_backtest_drawdown_pct
+        return cls(
+            trades=_given(settings.min_trades, preset.trades),
+            win_rate=_given(settings.min_win_rate, preset.win_rate),
+            profit_factor=_given(settings.min_profit_factor, preset.profit_factor),
+            max_drawdown=preset.max_drawdown if drawdown is None else -drawdown,
+            total_pnl=_given(
+                settings.min_pnl, None if pnl is None else pnl * settings.backtest_notional / PRESET_NOTIONAL
+            ),
+        )
+
+
+_Value = TypeVar("_Value")
+
+
+def _given(value: _Value | None, default: _Value) -> _Value:
+    return default if value is None else value
+
+
+PRESET_NOTIONAL = 1000.0
+"""USD: the PnL that a preset asks for is that of trades of this size, a tenth or a twentieth of it."""
 
 PRESETS: Mapping[str, Preset] = {
     "strict": Preset(trades=5, win_rate=50.0, profit_factor=1.5, max_drawdown=-20.0),

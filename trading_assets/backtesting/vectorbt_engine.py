@@ -17,7 +17,7 @@ PLENTY_OF_CASH = 1e12
 RULES: Mapping[str, Any] = {
     "size_type": "value",
     "init_cash": PLENTY_OF_CASH,
-    "stop_entry_price": "fillprice",
+    "stop_entry_price": "close",
     "stop_exit_price": "stopmarket",
     "upon_opposite_entry": "ignore",
     "accumulate": False,

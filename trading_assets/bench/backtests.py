@@ -27,6 +27,7 @@ from trading_assets.core.candles import Candles, FloatArray, Funding
 from trading_assets.core.memory import peak_mb
 from trading_assets.core.strategy_data import StrategyData
 from trading_assets.core.timeframes import WARM_UP_BARS, Timeframe
+from trading_assets.strategies.grids import DECLARED
 from trading_assets.strategies.registry import parameter_sets
 
 COSTS = Costs(fee=0.00055, slippage=0.0002, notional=1000.0)
@@ -46,7 +47,7 @@ def measure(symbols: int, params: int, timeframes: Sequence[Timeframe], repeat: 
         Size of the work, and for each engine CPU and wall seconds, ns of CPU per bar and parameter set, how many times
         the kernel's, and whether its results were equal (None where its rules differ).
     """
-    sets = parameter_sets(STRATEGY, "{}")[:params]
+    sets = parameter_sets(STRATEGY, grid=DECLARED)[:params]
     sweep = StrategySweep(sets)
     data = [_walk(seed, timeframe) for timeframe in timeframes for seed in range(symbols)]
     _prepared(data[0], sweep)  # imports and compiles

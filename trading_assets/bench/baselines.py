@@ -156,7 +156,7 @@ def _orders(columns: Sequence[Column], costs: Costs, engine: str) -> np.ndarray:
         upon_opposite_entry=np.asarray(enums.OppositeEntryMode.Ignore),
         sl_stop=stop,
         tp_stop=stop * np.array([column.reward_risk for column in columns]),
-        stop_entry_price=np.asarray(enums.StopEntryPrice.FillPrice),
+        stop_entry_price=np.asarray(enums.StopEntryPrice.Close),
         stop_exit_price=np.asarray(enums.StopExitPrice.StopMarket),
         engine=engine,
         **alone,

@@ -19,6 +19,7 @@ from trading_assets.cli.console import echo, line, open_console
 from trading_assets.cli.exchange import exchange
 from trading_assets.cli.intents import intents
 from trading_assets.cli.report import report
+from trading_assets.cli.strategies import print_reports, strategies
 from trading_assets.cli.trading import COMMANDS, open_ledger
 from trading_assets.core.errors import TradingAssetsError
 from trading_assets.core.settings import load_settings
@@ -107,51 +108,6 @@ def status() -> None:
 
 
 @cli.group()
-def strategies() -> None:
-    """The registry of strategies."""
-
-
-@strategies.command("list")
-def list_strategies() -> None:
-    """Every strategy, whether it is active, and its parameters."""
-    from trading_assets.ledger import strategies as strategy_rows  # noqa: PLC0415
-
-    table = RichTable("strategy", "active", "parameters", "what it does")
-    with open_ledger(load_settings()) as database:
-        strategy_rows.seed_registry(database)
-        for row in strategy_rows.registry_rows(database):
-            table.add_row(row.name, "yes" if row.is_active else "no", row.parameters, row.description)
-    open_console().print(table)
-
-
-def _switch(name: str, active: bool) -> None:
-    from trading_assets.ledger import strategies as strategy_rows  # noqa: PLC0415
-
-    with open_ledger(load_settings()) as database:
-        strategy_rows.seed_registry(database)
-        strategy_rows.set_active(database, name, active)
-    echo(
-        f"{name} is backtested from the next hour on, and traded where it is selected"
-        if active
-        else f"{name} opens nothing more from now on, and is not backtested from the next hour on"
-    )
-
-
-@strategies.command("start")
-@click.argument("name")
-def start_strategy(name: str) -> None:
-    """Backtest and trade NAME from the next hour on."""
-    _switch(name, True)
-
-
-@strategies.command("stop")
-@click.argument("name")
-def stop_strategy(name: str) -> None:
-    """Open nothing more with NAME from now on; open positions keep their stops."""
-    _switch(name, False)
-
-
-@cli.group()
 def check() -> None:
     """Checks that can be run at any time."""
 
@@ -168,7 +124,7 @@ def check_one_strategy(name: str, symbol: str | None, timeframes: tuple[str, ...
     On the seeded market, and on stored candles where there are some. Exit code 1 tells of a violation.
     """
     from trading_assets.backtesting.run import production_engine  # noqa: PLC0415
-    from trading_assets.cli import strategy_check  # noqa: PLC0415
+    from trading_assets.reporting import strategy_check  # noqa: PLC0415
     from trading_assets.strategies.registry import make_strategy  # noqa: PLC0415
 
     settings = load_settings()
@@ -185,7 +141,7 @@ def check_one_strategy(name: str, symbol: str | None, timeframes: tuple[str, ...
             production_engine(),
         )
     )
-    strategy_check.print_reports(name, reports, open_console())
+    print_reports(name, reports, open_console())
     if not all(report.unbiased for report in reports):
         sys.exit(1)
 
@@ -203,6 +159,7 @@ cli.add_command(accounts)
 cli.add_command(intents)
 cli.add_command(backfill)
 cli.add_command(report)
+cli.add_command(strategies)
 cli.add_command(bench)
 cli.add_command(chaos)
 

@@ -152,7 +152,19 @@ class Settings(BaseSettings):
     )
 
     # Backtests.
-    backtest_capital: float = Field(1000.0, gt=0, description="Capital and notional of each trade, USD.")
+    parameters: str = Field(
+        "described",
+        min_length=1,
+        description="How far parameters are varied: described (what the strategies' description gives is fixed), "
+        "declared (every set that a strategy names), or a TOML or JSON file with values for each strategy. A "
+        "strategy's row may say it for itself: trading-assets strategies set.",
+    )
+    backtest_capital: float | None = Field(
+        None,
+        gt=0,
+        description="Capital and notional of each simulated trade, USD; default: the value of a live position, so that "
+        "money means the same in backtests and live.",
+    )
     taker_fee: float = Field(0.00055, ge=0, lt=0.1, description="Taker fee, fraction of notional.")
     slippage_bps: float = Field(2.0, ge=0, lt=1000, description="Slippage of a market fill, basis points.")
     out_of_sample_pct: float = Field(
@@ -181,6 +193,24 @@ class Settings(BaseSettings):
         le=1,
         description="Drop backtests with a smaller deflated Sharpe ratio, such as 0.9, and those with fewer than 20 "
         "trades, which have none; default: none is dropped.",
+    )
+    min_trades: int | None = Field(
+        None, ge=1, description="Least number of closed trades of a backtest; default: the preset's."
+    )
+    min_win_rate: float | None = Field(
+        None, ge=0, le=100, description="Least win rate of a backtest, percent; default: the preset's."
+    )
+    min_profit_factor: float | None = Field(
+        None, ge=0, description="Least profit factor of a backtest, 0 asks for none; default: the preset's."
+    )
+    max_backtest_drawdown_pct: float | None = Field(
+        None,
+        ge=0,
+        description="Deepest drawdown of a backtest, percent; 100 allows any; default: the preset's.",
+    )
+    min_pnl: float | None = Field(
+        None,
+        description="Least PnL of a backtest, USD as given; default: the preset's, in proportion to a trade's value.",
     )
     max_p_value: float | None = Field(
         None,
@@ -348,6 +378,12 @@ class Settings(BaseSettings):
 
     @field_validator(
         "backfill_hours_per_run",
+        "backtest_capital",
+        "min_trades",
+        "min_win_rate",
+        "min_profit_factor",
+        "max_backtest_drawdown_pct",
+        "min_pnl",
         "keep_research_runs_days",
         "keep_trading_runs_days",
         "keep_rows_days",
@@ -359,6 +395,15 @@ class Settings(BaseSettings):
     @classmethod
     def _empty_is_none(cls, value: object) -> object:
         return None if value == "" else value
+
+    @field_validator("parameters")
+    @classmethod
+    def _word_or_file(cls, value: str) -> str:
+        if value in ("described", "declared"):
+            return value
+        if not Path(value).expanduser().is_file():
+            raise ValueError("expected described, declared, or the path of a TOML or JSON file; there is no such file")
+        return value
 
     @field_validator("home")
     @classmethod
@@ -400,6 +445,11 @@ class Settings(BaseSettings):
     def target_notional(self) -> Decimal:
         """Value of one position in USD: `position_size` itself, or the position behind that margin."""
         return self.position_size if self.sizing == "notional" else self.position_size * self.leverage
+
+    @property
+    def backtest_notional(self) -> float:
+        """Capital and notional of a simulated trade, USD: that of a live position unless a person says otherwise."""
+        return float(self.target_notional) if self.backtest_capital is None else self.backtest_capital
 
     @property
     def liquidation_distance(self) -> float:

@@ -2,11 +2,12 @@
 
 import dagster as dg
 
-from trading_assets.defs.instance.concurrency_groups import DAILY, RECONCILE, RESEARCH, RISK, TRADE
+from trading_assets.defs.instance.concurrency_groups import DAILY, MANUAL, RECONCILE, RESEARCH, RISK, TRADE
 from trading_assets.defs.ops.reconcile import reconcile_account
 from trading_assets.defs.ops.retention import delete_what_is_old
 from trading_assets.defs.ops.risk import close_all_positions, halt_trading, reduce_trading, resume_trading
 from trading_assets.defs.ops.session import trade_session
+from trading_assets.defs.ops.strategies import change_row, check_and_start, switch_off
 from trading_assets.defs.ops.trade import choose_mode, find_entry_signals, submit_orders
 
 TRADING = {"dagster-celery/queue": "trading", "dagster/max_retries": "0"}
@@ -133,5 +134,37 @@ def resume() -> None:
 def flatten() -> None:
     close_all_positions()
 
+
+@dg.job(
+    executor_def=dg.in_process_executor,
+    tags=MANUAL.tags,
+    description="Checks a strategy for look-ahead and warm-up, then backtests and trades it from the next hour on. "
+    "What looks ahead is refused. Give its name in the launchpad; `dry_run: true` checks alone.",
+)
+def start_strategy() -> None:
+    check_and_start()
+
+
+@dg.job(
+    executor_def=dg.in_process_executor,
+    tags=RISK.tags | TRADING,
+    description="Opens nothing more with a strategy from now on; open positions keep their stops. Give its name in the "
+    "launchpad.",
+)
+def stop_strategy() -> None:
+    switch_off()
+
+
+@dg.job(
+    executor_def=dg.in_process_executor,
+    tags=RISK.tags | TRADING,
+    description="Changes what a strategy is tried on and with, from the next hour on: parameters, grid, pairs, "
+    "timeframes. Set `dry_run: true` in the launchpad to see first what would change.",
+)
+def set_strategy() -> None:
+    change_row()
+
+
+STRATEGY_JOBS = (start_strategy, stop_strategy, set_strategy)
 
 RISK_JOBS = (halt, reduce, resume, flatten)

@@ -12,7 +12,9 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from trading_assets.core.errors import ConflictError, DataError
 from trading_assets.core.schemas import ENTRY_SIGNALS
+from trading_assets.ledger import evidence
 from trading_assets.ledger.database import Database
+from trading_assets.ledger.evidence import Decided
 from trading_assets.ledger.tables import entry_signals as table
 
 ACTIVE, EXECUTING, EXECUTED = "active", "executing", "executed"
@@ -44,7 +46,7 @@ def first_executed_ms(database: Database, account: str, since_ms: int = 0) -> in
 
 
 def insert(database: Database, row: Mapping[str, object]) -> bool:
-    """Add a signal. Return False where its id exists already: this process or another was first.
+    """Add a signal and what it came from. Return False where its id exists already: this process or another was first.
 
     Raises:
         DataError: a value that every signal has is missing.
@@ -52,8 +54,18 @@ def insert(database: Database, row: Mapping[str, object]) -> bool:
     return bool(insert_new(database, [row]))
 
 
-def insert_new(database: Database, rows: Sequence[Mapping[str, object]]) -> set[str]:
-    """Add signals in one transaction. Return the ids of those that were new.
+def insert_new(
+    database: Database,
+    rows: Sequence[Mapping[str, object]],
+    *,
+    btc: str = "BTCUSDT",
+    decided: Mapping[str, Decided] | None = None,
+) -> set[str]:
+    """Add signals and what they came from in one transaction. Return the ids of those that were new.
+
+    Args:
+        btc: the venue's symbol of the BTC perpetual: strategies read its candles.
+        decided: by signal id, what they were decided on besides the rows of the ledger.
 
     Raises:
         DataError: a value that every signal has is missing; nothing was added.
@@ -66,7 +78,11 @@ def insert_new(database: Database, rows: Sequence[Mapping[str, object]]) -> set[
     statement = insert.values([dict(row) for row in rows]).on_conflict_do_nothing(index_elements=[table.c.signal_id])
     try:
         with database.write() as connection:
-            return set(connection.execute(statement.returning(table.c.signal_id)).scalars())
+            added = set(connection.execute(statement.returning(table.c.signal_id)).scalars())
+            for row in rows:
+                if row["signal_id"] in added:
+                    evidence.add(connection, row, btc, (decided or {}).get(str(row["signal_id"])))
+            return added
     except ConflictError as error:
         raise DataError(f"a signal cannot be stored: {error}; none of {len(rows)} was") from error
 

@@ -62,7 +62,13 @@ strategies = sa.Table(
         "parameters",
         sa.Text,
         nullable=False,
-        comment="JSON object: {} tries the strategy's grid, else one set, and what is absent has its default",
+        comment="JSON object: values that every set has; what is absent is varied by the grid, else at its default",
+    ),
+    sa.Column(
+        "grid",
+        sa.Text,
+        comment="how far parameters are varied: described, declared, or JSON blocks of values; none: as the setting "
+        "says, and not at all where parameters are given",
     ),
     comment="Registry of strategies: which are tried, on what, with which parameters.",
 )
@@ -374,6 +380,16 @@ signal_evaluations = sa.Table(
     comment="When the finder evaluated which coins, and what kept it from deciding: parity is explained by it.",
 )
 
+signal_evidence = sa.Table(
+    "signal_evidence",
+    metadata,
+    sa.Column("signal_id", sa.String(200), primary_key=True, comment="the signal"),
+    sa.Column("content", sa.Text, nullable=False, comment="JSON object: copies of the rows that it came from"),
+    sa.Column("content_hash", sa.String(64), nullable=False, comment="SHA-256 of the content, hexadecimal"),
+    _time("time_ms", "moment of the signal"),
+    comment="What each signal was decided on, as it was then: partitions may be written again, these rows never.",
+)
+
 partition_writes = sa.Table(
     "partition_writes",
     metadata,
@@ -420,6 +436,7 @@ history_tables = (
     reconciliations,
     risk_events,
     risk_states,
+    signal_evidence,
 )
 """Rows that are never changed or deleted: triggers made by the migrations see to it."""
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
 import sqlalchemy as sa
 
-from trading_assets.core.errors import DataError
+from trading_assets.core.errors import DataError, StrategyError
 from trading_assets.core.models import FillKind
-from trading_assets.core.schemas import BACKTEST_RESULTS, CANDLE_COVERAGE, STRATEGY_SELECTIONS
+from trading_assets.core.schemas import BACKTEST_RESULTS, CANDLE_COVERAGE, MARKET_SCAN, STRATEGY_SELECTIONS
+from trading_assets.core.timeframes import Timeframe
 from trading_assets.ledger import checks
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.tables import (
@@ -23,6 +24,8 @@ from trading_assets.ledger.tables import (
     partition_writes,
     sql_table,
 )
+from trading_assets.market.loading import stored_candles
+from trading_assets.strategies.registry import make_strategy
 
 Row = dict[str, Any]
 
@@ -67,9 +70,12 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Origin:
-    """What a signal came from: rows of its hour, None where they are not kept any more.
+    """What a signal came from: rows of its hour, None where there are none (any more).
 
     Attributes:
+        selection: the coin's.
+        backtest: that of the signal's strategy and timeframe, with its parameters if there is such a row.
+        scan: the coin's.
         candles: rows of `candle_coverage` by (timeframe, symbol).
         writes: who wrote the partitions, by asset.
         verdicts: of the blocking checks on them.
@@ -77,6 +83,7 @@ class Origin:
 
     selection: Row | None
     backtest: Row | None
+    scan: Row | None
     candles: dict[tuple[str, str], Row]
     writes: dict[str, Row]
     verdicts: Sequence[Row]
@@ -137,28 +144,51 @@ def outcome(connection: sa.Connection, signal_id: str) -> Outcome:
     )
 
 
-def origin(
-    connection: sa.Connection, signal: Row, candles: Collection[tuple[str, str]], assets: Collection[str]
-) -> Origin:
-    """Return what a signal came from: these candles, and what these assets wrote in its hour."""
-    hour, symbol = int(signal["hour_ms"]), str(signal["symbol"])
-    same = ("timeframe", "strategy", "parameters")
-    selections, backtests, coverage = map(sql_table, (STRATEGY_SELECTIONS, BACKTEST_RESULTS, CANDLE_COVERAGE))
+def candles_read(signal: Mapping[str, Any], btc: str) -> list[tuple[str, str]]:
+    """Return the stored candles that a signal's strategy reads, as (timeframe, symbol); its own where it is gone.
 
-    def one(table: sa.Table) -> Row | None:
+    Args:
+        btc: the venue's symbol of the BTC perpetual.
+    """
+    symbol, timeframe = str(signal["symbol"]), Timeframe(signal["timeframe"])
+    try:
+        needs = make_strategy(str(signal["strategy"]), str(signal["parameters"])).needs()
+    except StrategyError:
+        return [(timeframe.value, symbol)]
+    return stored_candles(symbol, timeframe, needs, btc)
+
+
+def origin(connection: sa.Connection, signal: Row, candles: Collection[tuple[str, str]]) -> Origin:
+    """Return what a signal came from, these candles among it, as the ledger has it now."""
+    hour, symbol = int(signal["hour_ms"]), str(signal["symbol"])
+    scans, selections, backtests, coverage = map(
+        sql_table, (MARKET_SCAN, STRATEGY_SELECTIONS, BACKTEST_RESULTS, CANDLE_COVERAGE)
+    )
+
+    def one(table: sa.Table, *same: str) -> Row | None:
         where = [table.c.hour_ms == hour, table.c.symbol == symbol, *(table.c[name] == signal[name] for name in same)]
-        row = connection.execute(sa.select(table).where(*where)).mappings().first()
-        return dict(row) if row is not None else None
+        rows = connection.execute(sa.select(table).where(*where)).mappings().all()
+        # An hour that was written again may have chosen other parameters.
+        exact = [row for row in rows if "parameters" in row and row["parameters"] == signal["parameters"]]
+        return dict((exact or rows)[0]) if rows else None
 
     held = coverage.c.symbol.in_({whose for _, whose in candles}) & (coverage.c.hour_ms == hour)
     rows = {(row["timeframe"], row["symbol"]): row for row in _rows(connection, coverage, held, coverage.c.symbol)}
+    assets = assets_of(signal, candles)
     return Origin(
         one(selections),
-        one(backtests),
+        one(backtests, "timeframe", "strategy"),
+        one(scans),
         {key: rows[key] for key in candles if key in rows},
         _writes(connection, hour, assets),
         checks.by_asset(connection, hour, assets),
     )
+
+
+def assets_of(signal: Mapping[str, Any], candles: Collection[tuple[str, str]]) -> list[str]:
+    """Return the assets whose partitions a signal came from, by key."""
+    read = {f"candles/{timeframe}" for timeframe, _ in candles}
+    return sorted({"market_scan", "strategy_selections", f"backtest_results/{signal['timeframe']}", *read})
 
 
 def _writes(connection: sa.Connection, hour_ms: int, assets: Collection[str]) -> dict[str, Row]:

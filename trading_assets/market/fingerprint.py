@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from typing import Any
 
@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from trading_assets.core.candles import Candles, Funding, IntArray
+from trading_assets.core.strategy_data import StrategyData
 
 _Bits = npt.NDArray[np.uint64]
 
@@ -50,6 +51,23 @@ def window_hashes(rows: Candles | Funding, low: IntArray, high: IntArray) -> lis
 def rows_hash(hashes: Iterable[str]) -> str:
     """16 hexadecimal digits for the content hashes of several windows, in their order."""
     return hashlib.blake2b("".join(hashes).encode(), digest_size=8).hexdigest()
+
+
+def series_read(data: StrategyData, btc: str) -> Mapping[str, Mapping[str, int | str]]:
+    """Bars, first and last open time and content hash of each series of candles in some data, by `timeframe symbol`."""
+    held = {
+        (data.timeframe, data.symbol): data.candles,
+        **{(timeframe, data.symbol): candles for timeframe, candles in data.other.items()},
+        **{(timeframe, btc): candles for timeframe, candles in data.btc.items()},
+    }
+    return {f"{timeframe.value} {symbol}": _summary(candles) for (timeframe, symbol), candles in held.items()}
+
+
+def _summary(candles: Candles) -> Mapping[str, int | str]:
+    bars = len(candles)
+    (content_hash,) = window_hashes(candles, np.array([0]), np.array([bars]))
+    ends = {"first_ms": int(candles.start_ms[0]), "last_ms": int(candles.start_ms[-1])} if bars else {}
+    return {"bars": bars, **ends, "content_hash": content_hash}
 
 
 def _mix(bits: _Bits) -> _Bits:

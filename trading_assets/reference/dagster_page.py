@@ -140,9 +140,8 @@ def _launchpad(definitions: dg.Definitions) -> Iterator[Sequence[str]]:
         for node in definitions.resolve_job_def(job.name).nodes:
             field = getattr(node.definition, "config_field", None)
             for name, value in getattr(getattr(field, "config_type", None), "fields", {}).items():
-                default = (
-                    str(value.default_value).lower() if isinstance(value.default_value, bool) else value.default_value
-                )
+                given = value.default_value if value.default_provided else "(needed)"
+                default = str(given).lower() if isinstance(given, bool) else given
                 yield (
                     markdown.literal(job.name),
                     markdown.literal(node.name),

@@ -90,9 +90,10 @@ SCAN = Chapter(
 BACKTEST = Chapter(
     "Backtests and selections",
     "Of one backtest over its window. `pnl` is the list of the closed trades' results, each net of both fees and of "
-    "funding; `capital` is `TRADING_ASSETS_BACKTEST_CAPITAL`, the notional of each trade too; `equity` is capital, "
-    "realised and open PnL at each bar's close; `change` its change from bar to bar, divided by `capital`. A trade "
-    "that is open at the end counts in `equity` only.",
+    "funding; `capital` is the notional of each trade too, that of a live position unless "
+    "`TRADING_ASSETS_BACKTEST_CAPITAL` says otherwise; `equity` is capital, realised and open PnL at each bar's close; "
+    "`change` its change from bar to bar, divided by `capital`. A trade that is open at the end counts in `equity` "
+    "only.",
     (
         Metric("total_trades", "count(pnl)", "", _COMMON, metrics.metrics),
         Metric("win_rate", "count(pnl > 0) / count(pnl) * 100", "percent", _COMMON, metrics.win_rate),
@@ -358,8 +359,11 @@ what traders mean by the name. *The source documents*: the documents that descri
 
 _FILTERS = """
 A backtest takes part in a selection when it reaches each of these values. `TRADING_ASSETS_SELECTION_PRESET` chooses
-the row. `TRADING_ASSETS_MIN_DEFLATED_SHARPE` and `TRADING_ASSETS_MAX_P_VALUE` add two more filters. Of each coin's
-backtests that pass, the one with the best score is selected.
+the row; `TRADING_ASSETS_MIN_TRADES`, `_MIN_WIN_RATE`, `_MIN_PROFIT_FACTOR`, `_MAX_BACKTEST_DRAWDOWN_PCT` and `_MIN_PNL`
+replace one value each. The PnL of a row is meant for trades of 1,000 USD and is scaled to the size of the backtests'
+trades: with trades of 100 USD, as live, `volume` asks for 10 USD. `MIN_PNL` is taken as it is given.
+`TRADING_ASSETS_MIN_DEFLATED_SHARPE` and `TRADING_ASSETS_MAX_P_VALUE` add two more filters. Of each coin's backtests
+that pass, the one with the best score is selected.
 """
 
 

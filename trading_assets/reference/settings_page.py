@@ -27,7 +27,7 @@ GROUPS: Mapping[str, str] = {
     "simulator_url": "The embedded exchange",
     "min_volume_24h": "Scan",
     "min_candle_coverage_pct": "Candles that are left out",
-    "backtest_capital": "Backtests",
+    "parameters": "Backtests",
     "selection_preset": "Selection",
     "trade_mode": "Trading session",
     "signal_ttl_s": "Signals and orders",
@@ -41,8 +41,17 @@ GROUPS: Mapping[str, str] = {
 """Titles by the first setting of each group; a group reaches to the next one."""
 
 OFTEN_CHANGED = (
-    *("venue", "allow_mainnet", "api_key", "api_secret", "home", "database_url", "max_symbols", "selection_preset"),
-    *("trade_mode", "sizing", "position_size", "leverage", "max_positions", "max_daily_loss_pct", "max_drawdown_pct"),
+    *("venue", "allow_mainnet", "api_key", "api_secret", "home", "database_url", "max_symbols", "parameters"),
+    *(
+        "selection_preset",
+        "trade_mode",
+        "sizing",
+        "position_size",
+        "leverage",
+        "max_positions",
+        "max_daily_loss_pct",
+        "max_drawdown_pct",
+    ),
     *("automation", "notify_urls"),
 )
 """The settings of the short table."""

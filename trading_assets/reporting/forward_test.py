@@ -336,7 +336,7 @@ class _TradeSimulator:
         reason = OPEN
         if closed:
             slippage += size * out / (1 - direction * slipped) * slipped
-            middle = fill * (1 + direction * entry.stop_fraction * (entry.reward_risk - 1) / 2)
+            middle = float(candles.close[first]) * (1 + direction * entry.stop_fraction * (entry.reward_risk - 1) / 2)
             reason = STOP if direction * (out - middle) < 0 else TARGET
         hours = whole_hours(entry_ms, exit_ms if closed else exit_ms + 1)
         return ForwardTrade(

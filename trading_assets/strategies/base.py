@@ -27,12 +27,15 @@ class Parameters(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    atr_period: int = Field(14, ge=2)
+    atr_period: int = Field(14, ge=2, description="Bars of the average true range.")
     stop_atr: float = Field(1.5, gt=0, description="Stop distance in ATR.")
     reward_risk: float = Field(2.0, gt=0, description="Target distance in stop distances.")
 
 
 ParameterSets = Sequence[Parameters]
+
+STOP_PARAMETERS = frozenset(Parameters.model_fields)
+"""Names of the parameters of stop and target."""
 
 STOPS: Sequence[Mapping[str, float]] = (
     {"stop_atr": 1.5, "reward_risk": 2.0},
@@ -41,7 +44,7 @@ STOPS: Sequence[Mapping[str, float]] = (
     {"stop_atr": 2.0, "reward_risk": 2.0},
     {"stop_atr": 3.0, "reward_risk": 1.5},
 )
-"""Stops and targets that the built-in strategies try. The first one is the described one (docs/choices.md)."""
+"""Stops and targets that the built-in strategies declare. The first one is the described one (docs/choices.md)."""
 
 
 def combinations(kind: type[Parameters], *choices: Sequence[Mapping[str, float]]) -> ParameterSets:
@@ -90,12 +93,15 @@ class Strategy(abc.ABC):
 
     Subclasses set `name`, `description`, `version` (raise it when the logic changes) and may narrow `Parameters`.
     `active_by_default` says whether the row starts switched on; a new strategy waits to be started by a person.
+    `described_parameters` are those whose value the strategy's description gives: they keep their defaults unless a
+    person asks for more (`grid`).
     """
 
     name: ClassVar[str]
     description: ClassVar[str]
     version: ClassVar[str] = "1"
     active_by_default: ClassVar[bool] = False
+    described_parameters: ClassVar[frozenset[str]] = STOP_PARAMETERS
     Parameters: ClassVar[type[Parameters]] = Parameters
 
     def __init__(self, parameters: Mapping[str, object] | None = None) -> None:
@@ -136,11 +142,25 @@ class Strategy(abc.ABC):
 
     @classmethod
     def grid(cls) -> ParameterSets:
-        """Parameter sets that a backtest tries if the registry's row pins none. By default only the default parameters.
+        """Parameter sets worth trying. By default only the default parameters.
 
-        All have one type, and the first is the strategy as described.
+        All have one type, and the first is the strategy as described. A backtest tries them all where the registry's
+        row or the setting `parameters` says `declared`, and those of `described_grid` otherwise.
         """
         return [cls.Parameters()]
+
+    @final
+    @classmethod
+    def described_grid(cls) -> ParameterSets:
+        """The sets of `grid` with `described_parameters` at their defaults, each once.
+
+        Raises:
+            StrategyError: a described parameter has no default, or a set does not allow it.
+        """
+        default = cls().parameters.model_dump()
+        given = {name: default[name] for name in cls.described_parameters & default.keys()}
+        sets = [cls(one.model_dump() | given).parameters for one in cls.grid()]
+        return list(dict.fromkeys(sets))
 
     @final
     def signals(self, data: StrategyData) -> Signals:

@@ -15,16 +15,17 @@ from trading_assets.strategies.base import STOPS, Entries, Parameters, Parameter
 class BollingerRsiParameters(Parameters):
     """The defaults are the numbers of the strategy as described (docs/choices.md)."""
 
-    bollinger_period: int = Field(20, ge=2)
-    bollinger_deviations: float = Field(2.0, gt=0)
+    bollinger_period: int = Field(20, ge=2, description="bars of the bands")
+    bollinger_deviations: float = Field(2.0, gt=0, description="half width of the bands, standard deviations")
     band: float = Field(0.7, gt=0, description="long below -band, short above band")
-    rsi_period: int = Field(14, ge=2)
+    rsi_period: int = Field(14, ge=2, description="bars of the RSI")
     rsi_low: float = Field(30.0, ge=0, le=100, description="no entry with RSI below")
     rsi_high: float = Field(70.0, ge=0, le=100, description="no entry with RSI above")
     rsi_extreme_low: float = Field(35.0, ge=0, le=100, description="long with RSI below is extreme")
     rsi_extreme_high: float = Field(65.0, ge=0, le=100, description="short with RSI above is extreme")
-    base_confidence: float = Field(60.0, ge=0, le=100)
-    extreme_bonus: float = Field(10.0, ge=0, le=100)
+    extreme_required: bool = Field(False, description="no entry without an extreme RSI; else that is a bonus alone")
+    base_confidence: float = Field(60.0, ge=0, le=100, description="confidence without any bonus, percent")
+    extreme_bonus: float = Field(10.0, ge=0, le=100, description="confidence that an extreme RSI adds")
 
     @property
     def highest_confidence(self) -> float:
@@ -49,7 +50,9 @@ class BollingerRsi(Strategy):
 
     name = "bollinger_rsi"
     description = "Bollinger band and RSI on its own timeframe"
+    version = "2"
     active_by_default = True
+    described_parameters = frozenset(BollingerRsiParameters.model_fields)
     Parameters = BollingerRsiParameters
     parameters: BollingerRsiParameters
 
@@ -78,7 +81,9 @@ class BollingerRsi(Strategy):
 def stretched(v: Values, p: BollingerRsiParameters) -> Entries:
     """Entries of this strategy, for strategies that extend it."""
     moderate = (v.rsi >= p.rsi_low) & (v.rsi <= p.rsi_high)
-    long = moderate & (v.bb_position < -p.band)
-    short = moderate & (v.bb_position > p.band)
-    extreme = (long & (v.rsi < p.rsi_extreme_low)) | (short & (v.rsi > p.rsi_extreme_high))
+    any_rsi = p.extreme_required < 1
+    extreme_long, extreme_short = v.rsi < p.rsi_extreme_low, v.rsi > p.rsi_extreme_high
+    long = moderate & (v.bb_position < -p.band) & (extreme_long | any_rsi)
+    short = moderate & (v.bb_position > p.band) & (extreme_short | any_rsi)
+    extreme = (long & extreme_long) | (short & extreme_short)
     return Entries(long, short, p.base_confidence + p.extreme_bonus * extreme)

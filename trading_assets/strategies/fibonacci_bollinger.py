@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 from pydantic import Field
 
@@ -14,6 +16,7 @@ from trading_assets.strategies.base import STOPS, Entries, ParameterSets, Values
 from trading_assets.strategies.bollinger_rsi import BollingerRsi, BollingerRsiParameters, stretched
 
 LEVEL_TIMEFRAMES = (Timeframe.D1, Timeframe.M240, Timeframe.M60, Timeframe.M15)
+"""Timeframes whose levels count; a fifth one would be the own."""
 RATIOS = (0.0, 0.236, 0.382, 0.5, 0.618, 0.786, 1.0)
 _HOURS_OF_A_DAY = 24
 
@@ -22,13 +25,21 @@ class FibonacciBollingerParameters(BollingerRsiParameters):
     """The defaults are the numbers of the strategy as described (docs/choices.md)."""
 
     level_window: int = Field(30, ge=2, description="bars of each timeframe that span its levels")
-    near_pct: float = Field(2.0, gt=0, description="a level this close counts as near, percent of the close")
+    level_timeframes: Literal[4, 5] = Field(4, description="1D, 240m, 60m, 15m; 5: the own timeframe, too")
+    near_pct: float = Field(2.0, gt=0, lt=100, description="a level this close counts as near, percent of the level")
     max_volatility_pct: float = Field(50.0, gt=0, description="no entry with a larger 24 h range, percent")
     btc_bars: int = Field(20, ge=1, description="240m bars of BTCUSDT that make its trend")
     btc_trend_pct: float = Field(2.0, gt=0, description="a larger change is a trend, percent")
-    level_bonus: float = Field(10.0, ge=0, le=100)
-    trend_bonus: float = Field(10.0, ge=0, le=100)
-    funding_bonus: float = Field(5.0, ge=0, le=100)
+    level_required: bool = Field(False, description="no entry without a near level; else that is a bonus alone")
+    trend_required: bool = Field(
+        False, description="no entry without a BTC trend in its direction; else that is a bonus alone"
+    )
+    funding_required: bool = Field(
+        False, description="no entry without funding against the crowd; else that is a bonus alone"
+    )
+    level_bonus: float = Field(10.0, ge=0, le=100, description="confidence that a near level adds")
+    trend_bonus: float = Field(10.0, ge=0, le=100, description="confidence that such a BTC trend adds")
+    funding_bonus: float = Field(5.0, ge=0, le=100, description="confidence that such funding adds")
 
     @property
     def highest_confidence(self) -> float:
@@ -40,6 +51,8 @@ class FibonacciBollinger(BollingerRsi):
 
     name = "fibonacci_bollinger"
     description = "Bollinger and RSI with Fibonacci levels, BTC trend and funding"
+    # The window of the levels is left open. It is not varied: it moves a bonus, and no entry.
+    described_parameters = frozenset(FibonacciBollingerParameters.model_fields) - {"level_window"}
     Parameters = FibonacciBollingerParameters
     parameters: FibonacciBollingerParameters
 
@@ -52,7 +65,7 @@ class FibonacciBollinger(BollingerRsi):
     def indicators(self, data: StrategyData) -> dict[str, FloatArray]:
         """Those of `bollinger_rsi` and:
 
-        * `fib_strength`: number of timeframes, 0 to 4, that have a level near the close;
+        * `fib_strength`: number of timeframes, of the four or five, that have a level near the close;
         * `volatility_pct`: range of the last 24 hourly candles that had closed, percent of its low;
         * `btc_trend`: 1 bullish, 0 neutral, -1 bearish;
         * `funding_rate`: the last one paid by the close, fraction of notional.
@@ -63,7 +76,8 @@ class FibonacciBollinger(BollingerRsi):
         low = indicators.rolling_min(hours.low, _HOURS_OF_A_DAY)
         change = indicators.change_pct(btc.close, p.btc_bars)
         trend = np.where(change > p.btc_trend_pct, 1.0, np.where(change < -p.btc_trend_pct, -1.0, 0.0))
-        strength = np.sum([self._near(own, data.other[timeframe]) for timeframe in LEVEL_TIMEFRAMES], axis=0)
+        ranges = [data.other[timeframe] for timeframe in LEVEL_TIMEFRAMES] + [own] * (p.level_timeframes - 4)
+        strength = np.sum([self._near(own, other) for other in ranges], axis=0)
         return {
             **super().indicators(data),
             "fib_strength": strength,
@@ -75,14 +89,20 @@ class FibonacciBollinger(BollingerRsi):
     @staticmethod
     def entries(v: Values, p: FibonacciBollingerParameters) -> Entries:  # type: ignore[override]
         basic = stretched(v, p)
+        near = v.fib_strength > 0
         calm = v.volatility_pct <= p.max_volatility_pct
-        long = basic.long & calm & (v.btc_trend >= 0)
-        short = basic.short & calm & (v.btc_trend <= 0)
+        allowed = calm & (near | (p.level_required < 1))
+        up, down = v.btc_trend > 0, v.btc_trend < 0
+        paid_long, paid_short = v.funding_rate < 0, v.funding_rate > 0
+        any_trend, any_funding = p.trend_required < 1, p.funding_required < 1
+        neutral = v.btc_trend == 0
+        long = basic.long & allowed & (up | (neutral & any_trend)) & (paid_long | any_funding)
+        short = basic.short & allowed & (down | (neutral & any_trend)) & (paid_short | any_funding)
         confidence = (
             basic.confidence
-            + p.level_bonus * (v.fib_strength > 0)
-            + p.trend_bonus * ((long & (v.btc_trend > 0)) | (short & (v.btc_trend < 0)))
-            + p.funding_bonus * ((long & (v.funding_rate < 0)) | (short & (v.funding_rate > 0)))
+            + p.level_bonus * near
+            + p.trend_bonus * ((long & up) | (short & down))
+            + p.funding_bonus * ((long & paid_long) | (short & paid_short))
         )
         return Entries(long, short, confidence)
 

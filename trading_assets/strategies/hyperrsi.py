@@ -31,13 +31,13 @@ TREND_TIMEFRAME: Mapping[Timeframe, Timeframe] = {
 class HyperRsiParameters(Parameters):
     """Wilder's numbers. The trend is the direction of the mean of the longer timeframe's closes."""
 
-    rsi_period: int = Field(14, ge=2)
+    rsi_period: int = Field(14, ge=2, description="bars of the RSI")
     rsi_low: float = Field(30.0, ge=0, le=100, description="long when RSI comes back above")
     rsi_high: float = Field(70.0, ge=0, le=100, description="short when RSI comes back below")
     trend_period: int = Field(20, ge=2, description="closed bars of the longer timeframe in the mean")
     deep: float = Field(5.0, ge=0, le=100, description="RSI this far beyond its level was extreme")
-    base_confidence: float = Field(60.0, ge=0, le=100)
-    extreme_bonus: float = Field(10.0, ge=0, le=100)
+    base_confidence: float = Field(60.0, ge=0, le=100, description="confidence without any bonus, percent")
+    extreme_bonus: float = Field(10.0, ge=0, le=100, description="confidence that an extreme RSI adds")
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -56,6 +56,7 @@ class HyperRsi(Strategy):
 
     name = "hyperrsi"
     description = "RSI that comes back from an extreme, with a trend filter"
+    version = "2"
     active_by_default = True
     Parameters = HyperRsiParameters
     parameters: HyperRsiParameters
@@ -68,12 +69,13 @@ class HyperRsi(Strategy):
         """RSI at each bar and the bar before, and `trend` of the last closed longer bar: 1 up, -1 down, 0 neither."""
         p = self.parameters
         longer = data.other[TREND_TIMEFRAME[data.timeframe]]
-        mean, _ = indicators.bollinger_moments(longer.close, p.trend_period)
+        # The mean rises where the close does against the one that leaves it: a tie is a tie, without any rounding.
+        change = indicators.change_pct(longer.close, p.trend_period)
         rsi = indicators.rsi(data.candles.close, p.rsi_period)
         return {
             "rsi": rsi,
             "rsi_before": indicators.previous(rsi),
-            "trend": as_of_close(data.candles, longer, np.sign(mean - indicators.previous(mean))),
+            "trend": as_of_close(data.candles, longer, np.sign(change)),
         }
 
     @staticmethod

@@ -16,7 +16,7 @@ from trading_assets.strategies.indicator_cache import shared
 _BLOCK = 128
 
 FLAT = 1e-12
-"""A band narrower than this fraction of the price is rounding, not width."""
+"""A band narrower, or a distance larger by no more than this fraction of the price, is rounding."""
 
 
 def wilder(values: FloatArray, period: int) -> FloatArray:
@@ -158,15 +158,16 @@ def rolling_min(values: FloatArray, period: int) -> FloatArray:
 def near_level(
     close: FloatArray, low: FloatArray, high: FloatArray, ratios: tuple[float, ...], near_pct: float
 ) -> FloatArray:
-    """1 where the close is within `near_pct` percent of itself from a level low + ratio * (high - low), else 0.
+    """1 where the close is within `near_pct` percent of a level low + ratio * (high - low), else 0.
 
-    A range without height has no levels.
+    Percent of the level: 98.0 is within 2 % of 100, 102.03 is not. A close at that very distance is near, whatever the
+    rounding of the level. A range without height has no levels.
     """
     span = high - low
-    reach = close * (near_pct / 100)
     near = np.zeros(close.shape, dtype=bool)
     for ratio in ratios:
-        near |= np.abs(close - (low + span * ratio)) <= reach
+        level = low + span * ratio
+        near |= np.abs(close - level) <= level * (near_pct / 100 + FLAT)
     return (near & (span > 0)).astype(np.float64)
 
 

@@ -22,7 +22,9 @@ from trading_assets.core.errors import StrategyError
 from trading_assets.core.foreign_text import get_logger
 from trading_assets.core.strategy_data import DataNeeds
 from trading_assets.core.timeframes import TRADED_TIMEFRAMES, Timeframe
+from trading_assets.strategies import grids
 from trading_assets.strategies.base import Strategy
+from trading_assets.strategies.grids import AS_DESCRIBED, DECLARED, DESCRIBED, Grid, Grids
 
 ENTRY_POINTS = "trading_assets.strategies"
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
@@ -35,7 +37,9 @@ class ConfiguredStrategy:
     """A row of the registry, ready for use.
 
     Attributes:
-        sets: the strategy with each parameter set to try: its grid, or the one that the row pins.
+        sets: the strategy with each parameter set to try.
+        grid: how far they go: `described`, `declared`, `own` (values that a person named) or `pinned` (one set).
+        source: who says so: `row`, or where the setting has it from.
         pairs: symbols it may trade; empty means all.
         timeframes: timeframes it is tried on.
     """
@@ -44,6 +48,8 @@ class ConfiguredStrategy:
     sets: tuple[Strategy, ...]
     pairs: frozenset[str]
     timeframes: frozenset[Timeframe]
+    grid: str = DESCRIBED
+    source: str = "row"
 
     @cached_property
     def parameters(self) -> tuple[str, ...]:
@@ -184,27 +190,43 @@ def make_strategy(name: str, parameters: str) -> Strategy:
     return kind(_decode(name, parameters, dict))
 
 
-def parameter_sets(name: str, parameters: str) -> tuple[Strategy, ...]:
-    """The strategies to try for a row: `{}` pins nothing, so the whole grid; any other object is one parameter set.
+def parameter_sets(name: str, parameters: str = "{}", grid: Grid | None = DESCRIBED) -> tuple[Strategy, ...]:
+    """The strategies to try.
+
+    Args:
+        parameters: a JSON object: each set has these values, whatever the grid says of them.
+        grid: how far the others are varied; None tries one set.
 
     Raises:
         StrategyError: the name is unknown, the parameters or the grid are malformed.
     """
     pinned = make_strategy(name, parameters)
-    if _decode(name, parameters, dict):
-        return (pinned,)
-    kind = type(pinned)
-    sets = {strategy.parameters: strategy for strategy in (kind(one.model_dump()) for one in kind.grid())}
+    kind, given = type(pinned), _decode(name, parameters, dict)
+    wanted: list[dict[str, object]]
+    if grid is None:
+        wanted = [{}]
+    elif grid == DESCRIBED:
+        wanted = [one.model_dump() for one in kind.described_grid()]
+    elif grid == DECLARED:
+        wanted = [one.model_dump() for one in kind.grid()]
+    else:
+        blocks = grids.checked(name, grid if isinstance(grid, str) else [dict(block) for block in grid])
+        wanted = list(grids.expanded([{}] if isinstance(blocks, str) else blocks))
+    sets = {strategy.parameters: strategy for strategy in (kind(one | given) for one in wanted)}
     if not sets:
         raise StrategyError(f"the grid of strategy {name!r} is empty; expected at least one parameter set")
     return tuple(sets.values())
 
 
-def configure(row: Mapping[Any, Any]) -> ConfiguredStrategy | BrokenStrategy:
-    """The strategy of a row of the `strategies` table, or why the row cannot be used."""
+def configure(row: Mapping[Any, Any], of_setting: Grids = AS_DESCRIBED) -> ConfiguredStrategy | BrokenStrategy:
+    """The strategy of a row of the `strategies` table, or why the row cannot be used.
+
+    A row without a grid follows the setting, but for one that names parameters: it pins one set.
+    """
     name = str(row["name"])
     try:
-        sets = parameter_sets(name, row["parameters"])
+        grid, word, source = _grid_of(name, row, of_setting)
+        sets = parameter_sets(name, row["parameters"], grid)
         for strategy in sets:
             strategy.needs()
         return ConfiguredStrategy(
@@ -212,11 +234,25 @@ def configure(row: Mapping[Any, Any]) -> ConfiguredStrategy | BrokenStrategy:
             sets,
             frozenset(str(pair) for pair in _decode(name, row["pairs"], list)),
             _timeframes(name, row["timeframes"]),
+            word,
+            source,
         )
     except StrategyError as error:
         return BrokenStrategy(name, str(error))
     except Exception as error:  # noqa: BLE001 (a user's class may raise anything; the others go on)
         return BrokenStrategy(name, f"{type(error).__name__}: {error}")
+
+
+def _grid_of(name: str, row: Mapping[Any, Any], of_setting: Grids) -> tuple[Grid | None, str, str]:
+    """The grid of a row, the word for it, and who says so."""
+    text = row.get("grid")
+    if text is not None:
+        grid = grids.checked(name, text if text in grids.WORDS else _decoded(name, text))
+        return grid, grid if isinstance(grid, str) else "own", "row"
+    if _decode(name, row["parameters"], dict):
+        return None, "pinned", "row"
+    grid = of_setting.of(name)
+    return grid, grid if isinstance(grid, str) else "own", of_setting.source
 
 
 def _timeframes(name: str, text: str) -> frozenset[Timeframe]:
@@ -229,11 +265,15 @@ def _timeframes(name: str, text: str) -> frozenset[Timeframe]:
     return frozenset(Timeframe(str(value)) for value in listed) or frozenset(TRADED_TIMEFRAMES)
 
 
-def _decode(name: str, text: str, kind: type[_Json]) -> _Json:
+def _decoded(name: str, text: str) -> object:
     try:
-        value = json.loads(text)
+        return json.loads(text)
     except json.JSONDecodeError as error:
         raise StrategyError(f"row of strategy {name!r} holds malformed JSON: {error}") from None
+
+
+def _decode(name: str, text: str, kind: type[_Json]) -> _Json:
+    value = _decoded(name, text)
     if not isinstance(value, kind):
         expected = "object" if kind is dict else "list"
         raise StrategyError(f"row of strategy {name!r}: expected a JSON {expected}, found {text}")

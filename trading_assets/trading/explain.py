@@ -6,8 +6,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -16,16 +16,19 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from trading_assets.core.errors import StrategyError
 from trading_assets.core.foreign_text import plain as plain_text
 from trading_assets.core.timeframes import Timeframe, as_of_ms, hour_key, iso
-from trading_assets.ledger import tracing
+from trading_assets.ledger import evidence, tracing
 from trading_assets.ledger.database import Database
+from trading_assets.ledger.evidence import Evidence
 from trading_assets.ledger.tracing import Origin, Outcome, Row
-from trading_assets.market.loading import stored_candles
-from trading_assets.strategies.registry import make_strategy
 
 GONE = "not kept any more (see the retention settings)"
+
+SAME = "the same"
+
+_SHOWN = 4
+"""Values that a line names of a row that differs today."""
 
 SELECTIONS = "strategy_selections"
 
@@ -50,6 +53,8 @@ class Step:
     """One step back, or on: what it is, what was found, where it is shown, who made it.
 
     Attributes:
+        today: whether the ledger's row is still what it was when the signal was written, and if not, what differs; None
+            where that is no question.
         link: page of the UI; None where there is none.
         run_id: Dagster run that wrote it; None where it is not known.
         values: the rows behind it, for programs.
@@ -57,6 +62,7 @@ class Step:
 
     what: str
     found: str
+    today: str | None = None
     link: str | None = None
     run_id: str | None = None
     run_link: str | None = None
@@ -82,12 +88,12 @@ def explain(database: Database, text: str, links: Links, btc: str) -> Explanatio
     signal_id = tracing.find_signal(database, text)
     with database.read() as connection:
         outcome = tracing.outcome(connection, signal_id)
-        candles = _candles_read(outcome.signal, btc)
-        assets = [SELECTIONS, _backtests(outcome.signal), *(f"candles/{timeframe}" for timeframe, _ in candles)]
-        origin = tracing.origin(connection, outcome.signal, candles, sorted({*assets, "market_scan"}))
+        candles = tracing.candles_read(outcome.signal, btc)
+        today = tracing.origin(connection, outcome.signal, candles)
+        kept = evidence.read(connection, signal_id)
     signal = outcome.signal
     title = f"{signal['position_type']} {signal['symbol']} {signal['timeframe']} by {signal['strategy']}"
-    return Explanation(signal_id, title, (*_forward(outcome, links), *_back(signal, origin, candles, links)))
+    return Explanation(signal_id, title, (*_forward(outcome, links), *_back(signal, kept, today, candles, links)))
 
 
 def plain(explanation: Explanation) -> dict[str, Any]:
@@ -104,30 +110,26 @@ def plain(explanation: Explanation) -> dict[str, Any]:
 
 def markdown(explanation: Explanation) -> str:
     """The same as a table for the UI."""
-    lines = [f"**{_cell(explanation.title)}** `{explanation.signal_id}`", "", "| step | found | run | code |"]
-    lines.append("|---|---|---|---|")
+    lines = [f"**{_cell(explanation.title)}** `{explanation.signal_id}`", "", "| step | found | today | run | code |"]
+    lines.append("|---|---|---|---|---|")
     for step in explanation.steps:
         what = f"[{step.what}]({step.link})" if step.link else step.what
         run = f"[{step.run_id[:8]}]({step.run_link})" if step.run_id and step.run_link else ""
-        lines.append(f"| {what} | {_cell(step.found)} | {run} | {step.code_version or ''} |")
+        lines.append(
+            f"| {what} | {_cell(step.found)} | {_cell(step.today or '')} | {run} | {step.code_version or ''} |"
+        )
     return "\n".join(lines)
 
 
 def print_explanation(explanation: Explanation, console: Console) -> None:
     """The same for a person: links can be clicked where the terminal knows them, and are printed below."""
-    table = Table(
-        "step",
-        "found",
-        "run",
-        "code",
-        title=Text(plain_text(explanation.title)),
-        title_justify="left",
-        show_lines=False,
-    )
+    columns = ("step", "found", "today", "run", "code")
+    table = Table(*columns, title=Text(plain_text(explanation.title)), title_justify="left", show_lines=False)
     for step in explanation.steps:
         what = Text(step.what, style=f"link {step.link}" if step.link else "")
         run = Text((step.run_id or "")[:8], style=f"link {step.run_link}" if step.run_link else "")
-        table.add_row(what, Text(plain_text(step.found)), run, plain_text(step.code_version or ""))
+        found, today = Text(plain_text(step.found)), Text(plain_text(step.today or ""))
+        table.add_row(what, found, today, run, plain_text(step.code_version or ""))
     console.print(table)
     console.print(Text(plain_text(f"signal {explanation.signal_id}")), soft_wrap=True)
     shown: dict[str, str] = {}
@@ -182,7 +184,14 @@ def _forward(outcome: Outcome, links: Links) -> list[Step]:
     )
     hour, run_id = int(signal["hour_ms"]), signal["run_id"]
     steps.append(
-        Step("signal", found, links.partition("entry_signals", hour), run_id, _run(links, run_id), values=signal)
+        Step(
+            "signal",
+            found,
+            link=links.partition("entry_signals", hour),
+            run_id=run_id,
+            run_link=_run(links, run_id),
+            values=signal,
+        )
     )
     return steps
 
@@ -202,47 +211,39 @@ def _result(outcome: Outcome) -> Step:
     return Step("result", found, values={**values, "closed": not part})
 
 
-def _back(signal: Row, origin: Origin, candles: list[tuple[str, str]], links: Links) -> list[Step]:
-    """What the signal came from."""
+def _back(
+    signal: Row, kept: Evidence | None, today: Origin, candles: list[tuple[str, str]], links: Links
+) -> list[Step]:
+    """What the signal came from: as it was when the signal was written, and whether it still is."""
     hour = int(signal["hour_ms"])
+    origin = kept.origin if kept is not None else _of_this_decision(signal, today)
 
-    def step(what: str, asset: str, found: str, values: Any) -> Step:
+    def step(what: str, asset: str, then: Row | None, now: Row | None, tell: Callable[[Row], str]) -> Step:
         write = origin.writes.get(asset, {})
-        run_id = write.get("run_id")
-        code = write.get("code_version")
-        return Step(what, found, links.partition(asset, hour), run_id, _run(links, run_id), code, values)
+        run_id, code = write.get("run_id"), write.get("code_version")
+        found = tell(then) if then is not None else _missing(now)
+        compared = None
+        if kept is not None:
+            compared = _compared(then, now) + _written_by(write, today.writes.get(asset, {}))
+        return Step(what, found, compared, links.partition(asset, hour), run_id, _run(links, run_id), code, then)
 
-    chosen, tested = origin.selection, origin.backtest
-    selected = GONE
-    if chosen is not None:
-        selected = (
-            f"as of {iso(as_of_ms(hour))}: score {chosen['score']:.4g}, {chosen['configurations_tried']} tried, "
-            f"deflated Sharpe {_chance(chosen['deflated_sharpe'])}, p {_chance(chosen['p_value_corrected'])}; "
-            f"{chosen['scan_id']}"
-        )
-    backtested = GONE
-    if tested is not None:
-        backtested = (
-            f"{tested['total_trades']} trades in {tested['bars']} bars, {tested['win_rate']:.4g} % won, profit factor "
-            f"{tested['profit_factor']:.3g}, PnL {tested['total_pnl']:+.2f} USD, drawdown "
-            f"{tested['max_drawdown']:.3g} %; out of sample {tested['out_of_sample_trades']} trades "
-            f"{tested['out_of_sample_pnl']:+.2f} USD"
-        )
     steps = [
-        step("selection", SELECTIONS, selected, chosen),
-        step("backtest", _backtests(signal), backtested, tested),
+        _evidence(kept),
+        step("selection", SELECTIONS, origin.selection, today.selection, _selected),
+        step("backtest", _backtests(signal), origin.backtest, today.backtest, _backtested),
         Step("parameters", str(signal["parameters"])),
+        step("scan", "market_scan", origin.scan, today.scan, _scanned),
     ]
     for timeframe, symbol in candles:
-        row = origin.candles.get((timeframe, symbol))
-        found = GONE
-        if row is not None:
-            found = (
-                f"{row['bars']} of {row['expected_bars']} candles ({row['coverage_pct']:.4g} %) up to "
-                f"{iso(row['last_ms'] + Timeframe(timeframe).ms)}, content {row['content_hash']}"
-                + (f"; left out: {row['fault']}" if row["fault"] else "")
-            )
-        steps.append(step(f"candles {timeframe} {symbol}", f"candles/{timeframe}", found, row))
+        key = (timeframe, symbol)
+        asset = f"candles/{timeframe}"
+        steps.append(
+            step(f"candles {timeframe} {symbol}", asset, origin.candles.get(key), today.candles.get(key), _held)
+        )
+    if kept is not None and kept.candles:
+        read = ", ".join(f"{name} {row['bars']} ({row['content_hash']})" for name, row in kept.candles.items())
+        values = {"candles": dict(kept.candles), "indicators": dict(kept.indicators)}
+        steps.append(Step("candles decided on", f"bars and content: {read}", values=values))
     failed = [f"{row['check_name']} of {row['asset']}: {row['detail']}" for row in origin.verdicts if not row["passed"]]
     told = f"{len(origin.verdicts) - len(failed)} of {len(origin.verdicts)} blocking checks passed"
     if origin.verdicts:
@@ -250,14 +251,81 @@ def _back(signal: Row, origin: Origin, candles: list[tuple[str, str]], links: Li
     return steps
 
 
-def _candles_read(signal: Row, btc: str) -> list[tuple[str, str]]:
-    """Stored candles that the strategy reads, as (timeframe, symbol); the own ones where the strategy is gone."""
-    symbol, timeframe = str(signal["symbol"]), Timeframe(signal["timeframe"])
-    try:
-        needs = make_strategy(str(signal["strategy"]), str(signal["parameters"])).needs()
-    except StrategyError:
-        return [(timeframe.value, symbol)]
-    return stored_candles(symbol, timeframe, needs, btc)
+def _evidence(kept: Evidence | None) -> Step:
+    if kept is None:
+        return Step("evidence", "no snapshot: the signal is older than these; below is what the ledger has today")
+    state = "it has its hash" if kept.is_intact else "ITS CONTENT DOES NOT HAVE THIS HASH: it was changed"
+    found = f"kept when the signal was written, {iso(kept.time_ms)}; SHA-256 {kept.content_hash}, {state}"
+    return Step("evidence", found, values={"content_hash": kept.content_hash, "is_intact": kept.is_intact})
+
+
+def _of_this_decision(signal: Row, today: Origin) -> Origin:
+    """Today's rows where they are those of the decision: an hour may have been written again."""
+
+    def same(row: Row | None) -> Row | None:
+        decisive = ("timeframe", "strategy", "parameters")
+        return row if row is not None and all(row[name] == signal[name] for name in decisive) else None
+
+    return replace(today, selection=same(today.selection), backtest=same(today.backtest))
+
+
+def _missing(now: Row | None) -> str:
+    if now is None:
+        return GONE
+    return f"its hour was written again since: today {now['strategy']} {now['timeframe']} {now['parameters']}"
+
+
+def _compared(then: Row | None, now: Row | None) -> str:
+    """Whether today's row is the one of the snapshot."""
+    if then is None or now is None:
+        return SAME if then is now else GONE if now is None else "there was none"
+    different = [name for name in then if name in now and _settled(then[name]) != _settled(now[name])]
+    if not different:
+        return SAME
+    shown = ", ".join(f"{name} {_short(then[name])} → {_short(now[name])}" for name in different[:_SHOWN])
+    more = f" and {len(different) - _SHOWN} more" if len(different) > _SHOWN else ""
+    return f"differs: {shown}{more}"
+
+
+def _written_by(then: Row, now: Row) -> str:
+    """Who wrote the partition again, where somebody did."""
+    run_id = now.get("run_id")
+    return f" (written again by {run_id[:8]})" if run_id and then and run_id != then.get("run_id") else ""
+
+
+def _settled(value: object) -> object:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _short(value: object) -> str:
+    return f"{value:.5g}" if isinstance(value, float) else str(value)
+
+
+def _selected(row: Row) -> str:
+    return (
+        f"as of {iso(as_of_ms(row['hour_ms']))}: score {row['score']:.4g}, {row['configurations_tried']} tried, "
+        f"deflated Sharpe {_chance(row['deflated_sharpe'])}, p {_chance(row['p_value_corrected'])}; {row['scan_id']}"
+    )
+
+
+def _backtested(row: Row) -> str:
+    return (
+        f"{row['total_trades']} trades in {row['bars']} bars, {row['win_rate']:.4g} % won, profit factor "
+        f"{row['profit_factor']:.3g}, PnL {row['total_pnl']:+.2f} USD, drawdown {row['max_drawdown']:.3g} %; out of "
+        f"sample {row['out_of_sample_trades']} trades {row['out_of_sample_pnl']:+.2f} USD"
+    )
+
+
+def _scanned(row: Row) -> str:
+    return f"rank {row['rank']}, range {row['volatility_24h']:.3g} %, turnover {row['volume_24h']:,.0f} USD"
+
+
+def _held(row: Row) -> str:
+    return (
+        f"{row['bars']} of {row['expected_bars']} candles ({row['coverage_pct']:.4g} %) up to "
+        f"{iso(row['last_ms'] + Timeframe(row['timeframe']).ms)}, content {row['content_hash']}"
+        + (f"; left out: {row['fault']}" if row["fault"] else "")
+    )
 
 
 def _backtests(signal: Mapping[Any, Any]) -> str:

@@ -36,15 +36,16 @@ def simulate(column: Column, costs: Costs) -> Trades:
             continue  # held, or an exit on this bar: in both cases no entry
         direction = LONG if column.long[bar] else SHORT if column.short[bar] else 0
         if direction:
-            price = candles.close[bar] * (1 + direction * costs.slippage)
-            distance = price * column.stop_fraction[bar]
+            close = candles.close[bar]
+            price = close * (1 + direction * costs.slippage)
+            distance = close * column.stop_fraction[bar]
             position = _Open(
                 bar,
                 direction,
-                costs.notional / candles.close[bar],
+                costs.notional / close,
                 price,
-                price - direction * distance,
-                price + direction * distance * column.reward_risk,
+                close - direction * distance,
+                close + direction * distance * column.reward_risk,
             )
     if position is not None:
         last = len(candles) - 1

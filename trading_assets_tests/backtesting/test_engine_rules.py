@@ -237,18 +237,18 @@ def test_several_payments_of_a_trade_add_up_each_at_its_price() -> None:
     assert trades.funding[0] == pytest.approx(10 * (0.001 * 101 - 0.002 * 101.5))
 
 
-def test_slippage_worsens_both_fills_and_the_stop_is_measured_from_the_fill() -> None:
+def test_slippage_worsens_both_fills_and_the_stop_is_measured_from_the_close() -> None:
     trades = one(Costs(fee=0.0, slippage=0.001, notional=1000.0), [QUIET, (100, 100, 90, 90)], long=[0])
     assert trades.entry_price[0] == pytest.approx(100.1)
-    assert trades.exit_price[0] == pytest.approx(100.1 * 0.99 * 0.999)
+    assert trades.exit_price[0] == pytest.approx(99 * 0.999)
     assert trades.size[0] == pytest.approx(10.0)  # 1000 USD at the close of 100
 
 
 def test_a_short_sells_below_and_buys_back_above() -> None:
     trades = one(Costs(fee=0.0, slippage=0.001, notional=1000.0), [QUIET, (100, 110, 100, 110)], short=[0])
     assert trades.entry_price[0] == pytest.approx(99.9)
-    assert trades.exit_price[0] == pytest.approx(99.9 * 1.01 * 1.001)
-    assert trades.pnl[0] == pytest.approx(-10 * (99.9 * 1.01 * 1.001 - 99.9))
+    assert trades.exit_price[0] == pytest.approx(101 * 1.001)
+    assert trades.pnl[0] == pytest.approx(-10 * (101 * 1.001 - 99.9))
 
 
 def test_both_fills_pay_the_fee_and_an_open_trade_has_paid_only_the_first() -> None:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from trading_assets.backtesting.selection import (
     PRESETS,
+    Preset,
     Selection,
     SignificanceLimits,
     coin_summary,
@@ -343,3 +344,39 @@ def test_hours_selected_together_are_the_hours_selected_apart() -> None:
         pd.testing.assert_frame_equal(together.rows, apart.rows, check_exact=True)
         assert (together.passed, together.failed) == (apart.passed, apart.failed)
         assert together.rows["hour_ms"].nunique() > 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, PRESETS["strict"]),
+        ({"selection_preset": "volume"}, Preset(trades=20, win_rate=45.0, total_pnl=10.0)),
+        ({"selection_preset": "volume", "sizing": "margin"}, Preset(trades=20, win_rate=45.0, total_pnl=100.0)),
+        ({"selection_preset": "volume", "position_size": 50}, Preset(trades=20, win_rate=45.0, total_pnl=5.0)),
+        ({"selection_preset": "volume_loose", "backtest_capital": 2000}, Preset(10, 40.0, total_pnl=100.0)),
+        ({"selection_preset": "volume", "min_pnl": 3.5}, Preset(trades=20, win_rate=45.0, total_pnl=3.5)),
+        ({"min_pnl": -5.0, "min_trades": 8}, Preset(8, 50.0, 1.5, -20.0, -5.0)),
+        ({"min_win_rate": 0, "min_profit_factor": 0, "max_backtest_drawdown_pct": 100}, Preset(5, 0.0, 0.0, -100.0)),
+        ({"max_backtest_drawdown_pct": 7.5}, Preset(5, 50.0, 1.5, -7.5)),
+    ],
+)
+def test_thresholds_are_settings_beside_the_presets_and_money_is_in_proportion_to_the_trades(
+    changes: dict[str, object], expected: Preset
+) -> None:
+    assert Preset.from_settings(Settings(**changes)) == expected  # type: ignore[arg-type]
+
+
+def test_money_of_backtests_is_money_of_live_positions_unless_a_person_says_otherwise() -> None:
+    assert Settings().backtest_notional == float(Settings().target_notional) == 100.0
+    assert Settings(sizing="margin").backtest_notional == 1000.0
+    assert Settings(backtest_capital=250.0).backtest_notional == 250.0
+
+
+@given(scale=st.sampled_from([50.0, 100.0, 1000.0, 2500.0]), pnl=st.floats(-200, 400), name=st.sampled_from([*PRESETS]))
+def test_the_size_of_a_trade_decides_no_selection(scale: float, pnl: float, name: str) -> None:
+    found = []
+    for notional in (1000.0, scale):
+        row = {"total_pnl": pnl * notional / 1000, "win_rate": 55.0, "total_trades": 25}
+        preset = Preset.from_settings(Settings(selection_preset=name, backtest_capital=notional))  # type: ignore[arg-type]
+        found.append(len(select_best(backtests(row), preset).rows))
+    assert found[0] == found[1] or abs(pnl - (PRESETS[name].total_pnl or 0)) < 1e-9

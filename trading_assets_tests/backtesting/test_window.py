@@ -24,6 +24,7 @@ from trading_assets.core.timeframes import HOUR_MS, WARM_UP_BARS, Timeframe, as_
 from trading_assets.strategies.base import Entries, Parameters, Strategy, Values
 from trading_assets.strategies.bollinger_rsi import BollingerRsi
 from trading_assets.strategies.fibonacci_bollinger import FibonacciBollinger
+from trading_assets.strategies.grids import DECLARED
 from trading_assets.strategies.registry import ConfiguredStrategy, parameter_sets
 from trading_assets_tests.backtesting.windows import backtest_window
 from trading_assets_tests.strategies.series import START_MS, random_data, walk
@@ -231,7 +232,7 @@ def test_the_newest_part_of_the_window_is_held_back_as_the_settings_say() -> Non
 
 def test_p_values_are_those_of_the_trades_of_chosen_rows_that_earned_anything() -> None:
     grid = ConfiguredStrategy(
-        "bollinger_rsi", parameter_sets("bollinger_rsi", "{}"), frozenset(), frozenset({TIMEFRAME})
+        "bollinger_rsi", parameter_sets("bollinger_rsi", grid=DECLARED), frozenset(), frozenset({TIMEFRAME})
     )
     found = run([grid, *configured(Often)])
     assert found["p_value"].notna().sum() >= 2
@@ -252,7 +253,7 @@ def test_p_values_are_those_of_the_trades_of_chosen_rows_that_earned_anything() 
 
 
 def test_of_a_grid_the_set_that_was_best_in_sample_has_the_row_and_all_sets_are_counted() -> None:
-    sets = parameter_sets("bollinger_rsi", "{}")
+    sets = parameter_sets("bollinger_rsi", grid=DECLARED)
     found = run([ConfiguredStrategy("bollinger_rsi", sets, frozenset(), frozenset({TIMEFRAME}))])
     pinned = [
         run([ConfiguredStrategy("bollinger_rsi", (one,), frozenset(), frozenset({TIMEFRAME}))]).assign(number=number)

@@ -9,6 +9,7 @@ from click.testing import CliRunner
 from trading_assets.bench import backtests, baselines
 from trading_assets.cli.bench import bench
 from trading_assets.core.timeframes import Timeframe
+from trading_assets.strategies.grids import DECLARED
 
 ENGINES = [
     "kernel",
@@ -64,7 +65,7 @@ def test_a_wrong_result_is_not_equal(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_figures_that_are_off_are_not_equal() -> None:
     data = backtests._walk(1, Timeframe.M60)
-    sets = backtests.parameter_sets(backtests.STRATEGY, "{}")[:2]
+    sets = backtests.parameter_sets(backtests.STRATEGY, grid=DECLARED)[:2]
     work = backtests._prepared(data, backtests.StrategySweep(sets))
     rust = baselines.engines(sets, backtests.COSTS, backtests.CAPITAL, 1)[0]
     assert rust.name == "vectorbt Rust, low level" and rust.equal is not None
@@ -79,7 +80,7 @@ def test_figures_that_are_off_are_not_equal() -> None:
 @pytest.mark.slow
 def test_orders_of_another_price_or_bar_are_not_the_same() -> None:
     work = backtests._walk(1, Timeframe.M60)
-    sets = backtests.parameter_sets(backtests.STRATEGY, "{}")[:2]
+    sets = backtests.parameter_sets(backtests.STRATEGY, grid=DECLARED)[:2]
     window = backtests.Window.from_data(work, int(work.candles.start_ms[200]))
     columns = [baselines.column_from(strategy, work, window) for strategy in sets]
     records = baselines._orders(columns, backtests.COSTS, "numba")

@@ -153,6 +153,41 @@ def test_strategies_are_listed_stopped_and_started(tmp_path: Path) -> None:
     assert unknown.returncode == 2 and "bollinger_rsi" in unknown.stderr
 
 
+def test_a_strategy_is_shown_and_set_without_sql(tmp_path: Path) -> None:
+    asked = ("--parameter", "band=0.9", "--grid", "rsi_low=25,30", "--pairs", "BTCUSDT", "--timeframes", "15m,60m")
+    dry = run("strategies", "set", "bollinger_rsi", *asked, "--dry-run", home=tmp_path)
+    assert dry.returncode == 0 and "dry run: nothing was changed" in dry.stdout
+    assert "as the setting says" in run("strategies", "show", "bollinger_rsi", home=tmp_path).stdout
+    done = run("strategies", "set", "bollinger_rsi", *asked, home=tmp_path)
+    assert done.returncode == 0 and "parameter sets tried: 1 (described) -> 2 (own)" in done.stdout
+    shown = run("strategies", "show", "bollinger_rsi", home=tmp_path).stdout
+    assert '["BTCUSDT"]' in shown and '["15m", "60m"]' in shown and "25, 30" in shown
+    assert "is like that already" in run("strategies", "set", "bollinger_rsi", *asked, home=tmp_path).stdout
+    refused = run("strategies", "set", "bollinger_rsi", "--parameter", "bandd=1", home=tmp_path)
+    assert refused.returncode == 2 and "nothing was changed" in refused.stderr and "bandd" in refused.stderr
+
+
+def test_an_honest_strategy_is_checked_and_started(tmp_path: Path) -> None:
+    run("strategies", "stop", "bollinger_rsi", home=tmp_path)
+    run("strategies", "set", "bollinger_rsi", "--timeframes", "60m", home=tmp_path)
+    answer = run("strategies", "start", "bollinger_rsi", home=tmp_path)
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+    assert "bollinger_rsi has no look-ahead" in answer.stdout
+    assert "is backtested from the next hour on" in answer.stdout
+
+
+def test_a_strategy_whose_module_was_deleted_is_removed(tmp_path: Path) -> None:
+    run("strategies", "list", home=tmp_path)
+    with contextlib.closing(sqlite3.connect(tmp_path / "state" / "trading_assets.db")) as ledger:
+        ledger.execute("INSERT INTO strategies VALUES ('gone', 1, 'bybit', '[]', '[]', '{}', NULL)")
+        ledger.commit()
+    assert "its class is missing" in run("strategies", "list", home=tmp_path).stdout
+    still_there = run("strategies", "remove", "hyperrsi", home=tmp_path)
+    assert still_there.returncode == 2 and "delete the module first" in still_there.stderr
+    assert "gone was removed" in run("strategies", "remove", "gone", home=tmp_path).stdout
+    assert "gone" not in run("strategies", "list", home=tmp_path).stdout
+
+
 def test_an_honest_strategy_passes_its_check(tmp_path: Path) -> None:
     answer = run("check", "strategy", "bollinger_rsi", "--symbol", "ETHUSDT", "--timeframe", "60m", home=tmp_path)
     assert answer.returncode == 0, answer.stdout + answer.stderr
@@ -184,6 +219,19 @@ def test_a_biased_strategy_is_named_with_exit_code_1(tmp_path: Path) -> None:
     assert answer.returncode == 1, answer.stdout + answer.stderr
     assert "cheat is biased on 2 of 2" in answer.stdout
     assert "BTCUSDT 15m look-ahead: bar closed 2026-02-2" in answer.stdout
+    path = f"{package}{os.pathsep}{root}"
+    run_process("strategies", "set", "cheat", "--timeframes", "60m", home=tmp_path, PYTHONPATH=path)
+    refused = run_process("strategies", "start", "cheat", home=tmp_path, PYTHONPATH=path)
+    assert refused.returncode == 1 and "cheat was not started: cheat looks ahead on 3 of 3" in refused.stderr
+    assert is_active(tmp_path, "cheat") is False
+    forced = run_process("strategies", "start", "cheat", "--force", home=tmp_path, PYTHONPATH=path)
+    assert forced.returncode == 0 and "started by force: cheat looks ahead" in forced.stderr
+    assert is_active(tmp_path, "cheat") is True
+
+
+def is_active(home: Path, name: str) -> bool:
+    with contextlib.closing(sqlite3.connect(home / "state" / "trading_assets.db")) as ledger:
+        return bool(ledger.execute("SELECT is_active FROM strategies WHERE name = ?", [name]).fetchone()[0])
 
 
 @pytest.mark.parametrize(
@@ -217,7 +265,8 @@ def test_the_demo_refuses_a_directory_that_is_not_its_own(tmp_path: Path) -> Non
 def test_the_demo_ends_with_its_counts(tmp_path: Path) -> None:
     answer = run_process("demo", "--json", "--home", str(tmp_path / "demo"), home=tmp_path, timeout_s=DEMO_WITHIN_S)
     assert answer.returncode == 0, answer.stdout[-2000:] + answer.stderr[-2000:]
+    assert "The market is random noise" in answer.stdout and "These backtests are in sample" in answer.stdout
     counts = json.loads(answer.stdout.splitlines()[-1])
     assert list(counts) == ["scanned", "candles", "backtests", "selections", "signals", "orders", "closed", "seconds"]
-    assert counts["backtests"] == counts["scanned"] * 8 * 3 * 20
+    assert counts["backtests"] == counts["scanned"] * 8 * 6
     assert counts["orders"] >= 1 and counts["closed"] >= 1 and counts["selections"] >= 6

@@ -6,6 +6,7 @@ import multiprocessing
 import uuid
 from collections.abc import Callable, Iterator
 from decimal import Decimal
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -117,7 +118,18 @@ def shape(connection: sa.Connection) -> dict[str, list[str]]:
 def test_the_newest_revision_is_the_one_that_the_program_names() -> None:
     numbers = migrations.revisions()
     assert numbers[-1] == migrations.HEAD
-    assert numbers == [f"{number:04}" for number in range(1, len(numbers) + 1)]
+    assert numbers == sorted(set(numbers))
+
+
+def test_each_revision_follows_the_one_before_it() -> None:
+    numbers = migrations.revisions()
+    modules = [import_module(f"{migrations.__name__}.versions.{path.stem}") for path in revision_files()]
+    assert [module.revision for module in modules] == numbers
+    assert [module.down_revision for module in modules] == [None, *numbers[:-1]]
+
+
+def revision_files() -> list[Path]:
+    return sorted((Path(migrations.__file__).parent / "versions").glob("r[0-9]*.py"))
 
 
 def test_an_empty_database_becomes_what_the_tables_say(empty_url: str) -> None:

@@ -117,7 +117,7 @@ def by_vectorbt(symbol: str, timeframe: Timeframe, strategy: str) -> pd.DataFram
         slippage=COSTS.slippage,
         sl_stop=stop.to_numpy(),
         tp_stop=2 * stop.to_numpy(),
-        stop_entry_price="fillprice",
+        stop_entry_price="close",
         stop_exit_price="stopmarket",
         upon_opposite_entry="ignore",
         accumulate=False,

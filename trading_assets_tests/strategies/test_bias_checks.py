@@ -14,6 +14,7 @@ from trading_assets.strategies.base import Parameters, Strategy, Values
 from trading_assets.strategies.bias_checks import Verdict, later_start, look_ahead, warm_up
 from trading_assets.strategies.bollinger_rsi import BollingerRsi
 from trading_assets.strategies.fibonacci_bollinger import FibonacciBollinger
+from trading_assets.strategies.grids import DECLARED
 from trading_assets.strategies.registry import parameter_sets, strategy_classes
 from trading_assets_tests.strategies import biased_strategies
 from trading_assets_tests.strategies.donchian_breakout import DonchianBreakout
@@ -113,7 +114,7 @@ def test_one_flip_at_a_threshold_is_rounding_and_two_are_a_violation() -> None:
 
 @pytest.mark.parametrize("name", sorted(strategy_classes()))
 def test_no_set_of_a_shipped_grid_needs_more_warm_up_than_it_gets(name: str) -> None:
-    for strategy in parameter_sets(name, "{}"):
+    for strategy in parameter_sets(name, grid=DECLARED):
         verdict = warm_up(strategy, data_for(strategy))
         assert verdict.unbiased and verdict.bars > 0, strategy.parameters
 

@@ -16,6 +16,7 @@ from trading_assets.ledger import strategies as strategy_rows
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.tables import strategies as table
 from trading_assets.strategies import registry
+from trading_assets.strategies.grids import DECLARED, DESCRIBED, Grids
 
 BUILT_IN = ["bollinger_rsi", "fibonacci_bollinger", "hyperrsi"]
 
@@ -123,10 +124,21 @@ def test_seeding_brings_back_only_a_row_that_is_gone(database: Database) -> None
     assert not found["fibonacci_bollinger"]
 
 
-def test_a_seeded_row_tries_the_whole_grid_on_every_coin_and_timeframe_the_defaults_first(database: Database) -> None:
+@pytest.mark.parametrize(
+    ("grids", "sets"),
+    [
+        (Grids(DECLARED), {"bollinger_rsi": 20, "fibonacci_bollinger": 20, "hyperrsi": 20}),
+        (Grids(DESCRIBED), {"bollinger_rsi": 1, "fibonacci_bollinger": 1, "hyperrsi": 4}),
+    ],
+)
+def test_a_seeded_row_tries_the_settings_grid_on_every_coin_and_timeframe_the_defaults_first(
+    database: Database, grids: Grids, sets: dict[str, int]
+) -> None:
     strategy_rows.seed_registry(database)
-    for found in strategy_rows.active_strategies(database).usable:
-        assert len(found.sets) == len(set(found.parameters)) == 20
+    found_sets = {one.name: one.sets for one in strategy_rows.active_strategies(database, grids).usable}
+    assert {name: len(found) for name, found in found_sets.items()} == sets
+    for found in strategy_rows.active_strategies(database, grids).usable:
+        assert len(found.sets) == len(set(found.parameters))
         assert found.pairs == frozenset()
         assert found.timeframes == frozenset(TRADED_TIMEFRAMES)
         assert found.parameters[0] == registry.canonical_json(registry.make_strategy(found.name, "{}"))

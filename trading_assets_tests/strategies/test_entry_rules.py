@@ -118,6 +118,50 @@ FLAT = {timeframe: ending(timeframe, np.full(40, 150.0), END - HOUR_MS) for time
 CALM_BTC = ending(Timeframe.M240, np.full(25, 50_000.0), END)
 
 
+@pytest.mark.parametrize(
+    ("required", "missing", "fulfilled"),
+    [
+        ("extreme_required", {}, {"rsi": {UP: 34.0, DOWN: 66.0}}),
+        ("level_required", {}, {"fib_strength": {UP: 1.0, DOWN: 1.0}}),
+        ("trend_required", {}, {"btc_trend": {UP: 1.0, DOWN: -1.0}}),
+        ("trend_required", {"btc_trend": NAN}, {"btc_trend": {UP: 1.0, DOWN: -1.0}}),
+        ("funding_required", {}, {"funding_rate": {UP: -1e-4, DOWN: 1e-4}}),
+        ("funding_required", {"funding_rate": NAN}, {"funding_rate": {UP: -1e-4, DOWN: 1e-4}}),
+    ],
+)
+@pytest.mark.parametrize(("side", "values"), [(UP, LOW), (DOWN, HIGH)])
+def test_what_is_a_bonus_becomes_a_condition_where_a_person_says_so(
+    side: str,
+    values: dict[str, float],
+    required: str,
+    missing: dict[str, float],
+    fulfilled: dict[str, dict[str, float]],
+) -> None:
+    strict = FibonacciBollinger({required: True})
+    without, with_it = {**NEUTRAL, **values, **missing}, {name: of[side] for name, of in fulfilled.items()}
+    assert decide(strict, without)[0] == NO
+    assert decide(strict, {**without, **with_it}) == decide(FibonacciBollinger(), {**without, **with_it})
+    assert decide(strict, {**without, **with_it})[0] == side
+
+
+def test_a_fifth_timeframe_of_levels_is_the_own_one() -> None:
+    own = ending(Timeframe.M60, np.full(31, 150.0), END, high=np.full(31, 200.0), low=np.full(31, 100.0))
+    data = StrategyData("AUSDT", own, flat_others(), {Timeframe.M240: ending(Timeframe.M240, np.full(30, 100.0), END)})
+    strengths = [
+        FibonacciBollinger({"level_timeframes": count}).indicators(data)["fib_strength"][-1] for count in (4, 5)
+    ]
+    assert strengths == [0, 1]
+    assert FibonacciBollinger({"level_timeframes": 5}).needs() == FibonacciBollinger().needs()
+
+
+def flat_others() -> dict[Timeframe, Candles]:
+    """Longer candles without a range, so without levels."""
+    return {
+        timeframe: ending(timeframe, np.full(60, 150.0), END, high=np.full(60, 150.0), low=np.full(60, 150.0))
+        for timeframe in LEVEL_TIMEFRAMES
+    }
+
+
 def values_of(
     close: float = 150.0,
     other: dict[Timeframe, Candles] | None = None,
@@ -143,40 +187,38 @@ def ranging(timeframe: Timeframe, bars: int = 30, end_ms: int = END - HOUR_MS) -
 @pytest.mark.parametrize(
     ("close", "near"),
     [
-        # Below a level L it is near from L / 1.02 on, above up to L / 0.98.
+        # Of a level L it is near from 0.98 L to 1.02 L.
         (97.9, False),
-        (98.1, True),
-        (100.0, True),
+        (98.0, True),
         (102.0, True),
-        (102.1, False),
+        (102.03, False),
         (121.1, False),
         (121.2, True),
-        (123.6, True),
-        (126.1, True),
-        (126.2, False),
+        (126.0, True),
+        (126.1, False),
         (135.4, False),
         (135.5, True),
-        (141.0, True),
-        (141.1, False),
-        (147.0, False),
-        (147.1, True),
+        (140.9, True),
+        (141.0, False),
+        (146.9, False),
+        (147.0, True),
         (153.0, True),
         (153.1, False),
-        (158.6, False),
-        (158.7, True),
-        (165.1, True),
-        (165.2, False),
+        (158.5, False),
+        (158.6, True),
+        (165.0, True),
+        (165.1, False),
         (175.0, False),
         (175.1, True),
-        (182.2, True),
-        (182.3, False),
-        (196.0, False),
-        (196.1, True),
+        (182.1, True),
+        (182.2, False),
+        (195.9, False),
+        (196.0, True),
         (204.0, True),
         (204.1, False),
     ],
 )
-def test_a_level_is_near_within_two_percent_of_the_close(close: float, near: bool) -> None:
+def test_a_level_is_near_within_two_percent_of_the_level(close: float, near: bool) -> None:
     assert values_of(close, {Timeframe.M240: ranging(Timeframe.M240)})["fib_strength"] == near
 
 

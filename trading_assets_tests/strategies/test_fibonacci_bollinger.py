@@ -91,10 +91,12 @@ def quiet_market(price: float, ranges: dict[Timeframe, tuple[float, float]]) -> 
         (178.6, {Timeframe.D1: (100.0, 200.0)}, 1),
         (123.6, {Timeframe.D1: (100.0, 200.0)}, 1),
         (138.2, {Timeframe.D1: (100.0, 200.0)}, 1),
-        (98.1, {Timeframe.D1: (100.0, 200.0)}, 1),  # 1.94 % below the low
-        (98.0, {Timeframe.D1: (100.0, 200.0)}, 0),  # 2.04 %
+        (98.0, {Timeframe.D1: (100.0, 200.0)}, 1),  # 2 % of the level below it
+        (97.99, {Timeframe.D1: (100.0, 200.0)}, 0),
+        (102.0, {Timeframe.D1: (100.0, 200.0)}, 1),
+        (102.03, {Timeframe.D1: (100.0, 200.0)}, 0),
         (204.0, {Timeframe.D1: (100.0, 200.0)}, 1),
-        (204.2, {Timeframe.D1: (100.0, 200.0)}, 0),
+        (204.01, {Timeframe.D1: (100.0, 200.0)}, 0),
         (111.0, {Timeframe.D1: (100.0, 200.0)}, 0),  # between 100 and 123.6
         (170.0, {Timeframe.D1: (100.0, 200.0)}, 0),
         (150.0, {Timeframe.D1: (100.0, 200.0), Timeframe.M240: (100.0, 150.0)}, 2),

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import json
 from decimal import Decimal
+from functools import partial
 
 import pandas as pd
 import pytest
+import sqlalchemy as sa
 from rich.console import Console
 
-from trading_assets.core.errors import DataError
+from trading_assets.core.errors import DataError, StorageError
 from trading_assets.core.schemas import BACKTEST_RESULTS, CANDLE_COVERAGE, STRATEGY_SELECTIONS, Table
 from trading_assets.core.timeframes import HOUR_MS, hour_key
-from trading_assets.ledger import checks
+from trading_assets.ledger import checks, evidence
 from trading_assets.ledger.checks import Verdict
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.partitions import Write, replace_partitions
+from trading_assets.ledger.tables import signal_evidence
 from trading_assets.trading.execute.submit import submit_orders
 from trading_assets.trading.explain import Explanation, Links, Step, explain, markdown, plain, print_explanation
 from trading_assets.trading.reconcile.reconciler import reconcile
@@ -57,7 +60,7 @@ def row_of(table: Table, **values: object) -> pd.DataFrame:
     """A row with these values, figures of the test, and zeros."""
     row = {name: 0 if pd.api.types.is_numeric_dtype(dtype) else None for name, dtype in table.dtypes.items()}
     row |= {name: value for name, value in FIGURES.items() if name in row}
-    return pd.DataFrame([row | values])
+    return pd.DataFrame([row | {name: value for name, value in values.items() if name in row}])
 
 
 @pytest.fixture
@@ -157,6 +160,104 @@ def test_a_signal_without_an_order_tells_why(traded: Bench) -> None:
     found = explain(traded.database, refused, LINKS, "BTCUSDT")
     assert step(found, "result").found.startswith("no order: the signal is rejected (confidence: 1")
     assert step(found, "backtest").found.startswith("not kept")
+
+
+def rewritten(bench: Bench, **changes: object) -> None:
+    """Every partition of the hour written again, as a backfill of the last day does, with other results."""
+    common = {"hour_ms": HOUR, "symbol": "AUSDT", "timeframe": "60m", "strategy": STRATEGY, "parameters": "{}"}
+    common |= {"scan_id": "scan-20270115-080000", **changes}
+    candles = {"hour_ms": HOUR, "symbol": "AUSDT", "timeframe": "60m", "content_hash": "f" * 16, "fault": None}
+    for table, rows, asset in (
+        (BACKTEST_RESULTS, row_of(BACKTEST_RESULTS, **common, error=None), "backtest_results/60m"),
+        (STRATEGY_SELECTIONS, row_of(STRATEGY_SELECTIONS, **common), "strategy_selections"),
+        (CANDLE_COVERAGE, row_of(CANDLE_COVERAGE, **candles, last_ms=HOUR, expected_bars=100), "candles/60m"),
+    ):
+        replace_partitions(bench.database, table, rows, [HOUR], written=Write(asset, "the backfill", "v2", 9))
+    checks.record(bench.database, [Verdict("strategy_selections", "SCHEMA", False, "odd")], [HOUR], "the backfill")
+
+
+_PAST = ("evidence", "selection", "backtest", "parameters", "candles 60m AUSDT", "candles 240m BTCUSDT", "checks")
+
+
+def past_of(bench: Bench) -> list[tuple[object, ...]]:
+    """What an order is explained by, but for what is said of today."""
+    found = explain(bench.database, signal_of(bench), LINKS, "BTCUSDT")
+    return [(one.what, one.found, one.run_id, one.code_version, one.values) for one in map(partial(step, found), _PAST)]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"total_pnl": 99.0, "profit_factor": 3.5, "score": 700.0},
+        {"parameters": '{"band":0.9}'},
+        {"timeframe": "15m", "strategy": "hyperrsi"},
+        {"symbol": "BUSDT"},
+    ],
+    ids=["same", "other figures", "other parameters", "another strategy", "another coin"],
+)
+def test_an_hour_that_is_written_again_changes_nothing_of_what_an_order_was_decided_on(
+    traded: Bench, changes: dict[str, object]
+) -> None:
+    before = past_of(traded)
+    rewritten(traded, **changes)
+    assert past_of(traded) == before
+    assert "it has its hash" in str(before[0][1])
+
+
+def test_it_is_told_whether_todays_rows_are_still_those(traded: Bench) -> None:
+    same = explain(traded.database, signal_of(traded), LINKS, "BTCUSDT")
+    assert [step(same, what).today for what in ("selection", "backtest", "candles 60m AUSDT")] == ["the same"] * 3
+    rewritten(traded, score=700.0)
+    found = explain(traded.database, signal_of(traded), LINKS, "BTCUSDT")
+    assert step(found, "selection").today == "differs: score 480 → 700 (written again by the back)"
+    assert step(found, "backtest").today == "the same (written again by the back)"
+    assert "content_hash 0000000000000000 → ffffffffffffffff" in str(step(found, "candles 60m AUSDT").today)
+    assert str(step(found, "candles 240m BTCUSDT").today).startswith("not kept any more")
+    rewritten(traded, strategy="hyperrsi", timeframe="15m")
+    found = explain(traded.database, signal_of(traded), LINKS, "BTCUSDT")
+    assert "strategy fibonacci_bollinger → hyperrsi" in str(step(found, "selection").today)
+    assert "timeframe 60m → 15m" in str(step(found, "selection").today)
+
+
+def test_a_snapshot_can_neither_be_changed_nor_deleted_and_a_forged_one_is_told(traded: Bench) -> None:
+    for statement in (
+        sa.update(signal_evidence).values(content="{}"),
+        sa.delete(signal_evidence),
+    ):
+        with (
+            pytest.raises((sa.exc.DBAPIError, StorageError), match="append-only"),
+            traded.database.write() as connection,
+        ):
+            connection.execute(statement)
+    forged = {"signal_id": "forged", "content_hash": "0" * 64, "time_ms": 1}
+    with traded.database.write() as connection:
+        content = connection.execute(sa.select(signal_evidence.c.content)).scalars().first()
+        connection.execute(sa.insert(signal_evidence).values(content=content, **forged))
+    with traded.database.read() as connection:
+        kept = [evidence.read(connection, name) for name in (signal_of(traded), "forged")]
+    assert [one is not None and one.is_intact for one in kept] == [True, False]
+
+
+def test_a_signal_from_before_snapshots_blames_no_retention_for_a_row_that_was_written_again(traded: Bench) -> None:
+    refused = add_signal(traded.database, "AUSDT", strategy=STRATEGY, signal_timestamp_ms=NOW_MS - 3_605_000)
+    with traded.database.write() as connection:
+        allow_changes_of(connection)
+        connection.execute(sa.delete(signal_evidence))
+    found = explain(traded.database, refused, LINKS, "BTCUSDT")
+    assert step(found, "evidence").found.startswith("no snapshot")
+    assert "12 trades in 504 bars" in step(found, "backtest").found and step(found, "backtest").today is None
+    rewritten(traded, parameters='{"band":0.9}')
+    found = explain(traded.database, refused, LINKS, "BTCUSDT")
+    assert 'written again since: today fibonacci_bollinger 60m {"band":0.9}' in step(found, "backtest").found
+
+
+def allow_changes_of(connection: sa.Connection) -> None:
+    """What only a revision may do."""
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql("DROP TRIGGER signal_evidence_append_only ON signal_evidence")
+    else:
+        connection.exec_driver_sql("DROP TRIGGER signal_evidence_append_only_delete")
 
 
 def test_json_markdown_and_print_tell_the_same_and_round_no_money(traded: Bench) -> None:

@@ -89,7 +89,8 @@ bars are both long and short: a loop without branches, which runs on several bar
 of a panel and returns how many trades closed in all:
 
 * `values`: indicators and candle columns, shape (coins, rows, n);
-* `columns`, `parameters`: of each decision the rows of `values` and the numbers of `p`, shapes (decisions, ...);
+* `columns`, `parameters`: of each decision the rows of `values` and the numbers of `p`, shapes (decisions, ...); a bool
+  is 0 or 1;
 * `sets`: row of `figures`, decision and stop of each set, those of one stop together, shape (sets, 3);
 * `opens` to `closes`: shape (coins, bars of the data), of which those from `first` on count; `paid`, `payments_by`: see
   `loops.fill_funding`; `max_prices`: no entry at a close above, shape (coins,);
@@ -128,7 +129,7 @@ def compile_rule(rule: Rule, kind: type[Parameters], indicators: frozenset[str])
     read = {name for function in functions for code in _codes(function.__code__) for name in code.co_names}
     values = tuple(sorted(read & (indicators | set(CANDLE_VALUES))))
     parameters = tuple(sorted(read & set(kind.model_fields)))
-    if not values or any(kind.model_fields[name].annotation not in (int, float) for name in parameters):
+    if not values or any(kind.model_fields[name].annotation not in (bool, int, float) for name in parameters):
         return None
     try:
         name = f"sweep_{_digest(functions, values, parameters)}"

@@ -140,8 +140,8 @@ def trade(  # type: ignore[no-untyped-def]
     at = close[entry]
     size = notional / at
     price = at * (1 + sign * slippage)
-    stop = price * (1 - sign * stop_fraction)
-    target = price * (1 + sign * (stop_fraction * reward_risk))
+    stop = at * (1 - sign * stop_fraction)
+    target = at * (1 + sign * (stop_fraction * reward_risk))
     end, touched, lowest, highest, second, third, fourth = exit_of(open_, high, low, close, entry, sign, stop, target)
     entry_fee = size * price * fee
     held = size * sign

@@ -11,7 +11,7 @@ from trading_assets.core.settings import PREFIX, Settings, default_home, load_se
 
 _MARKER = "this-is-a-demo"
 
-COINS = 20
+COINS = 30
 """The demo keeps fewer coins of its scan than the default, so that six hours of them fit into a coffee break."""
 
 

@@ -39,7 +39,7 @@ from trading_assets.trading.automation import Launch, decide_reconcile, decide_t
 START_MS = 1_772_413_200_000
 """2026-03-02 01:00 UTC: the end of the first hour of the demo's market."""
 
-STEP_MS = 15 * MINUTE_MS
+STEP_MS = 5 * MINUTE_MS
 """How far the clock is advanced between two looks for signals."""
 
 AFTER_CLOSE_MS = 5_000
@@ -116,6 +116,7 @@ def run_demo(*, hours: int, as_json: bool, home: Path | None) -> None:
     report.say(
         ("trading_assets demo", "bold"), f": {hours} hours of a seeded market on the embedded exchange, offline."
     )
+    report.say("The market is random noise: nothing in it can be foreseen, and whatever a strategy earns here is luck.")
     report.say(f"State: {settings.home}")
     report.say()
     with _open_walk(settings, report) as walk:
@@ -254,7 +255,7 @@ def _summary(walk: _Walk) -> None:
     counts.signals, counts.orders, counts.closed = len(found), len(executed), len(closings)
     report.say()
     report.frame(
-        f"Selections as of {iso(as_of_ms(walk.hour_ms))}",
+        f"Selections as of {iso(as_of_ms(walk.hour_ms))}: backtests in sample",
         selections.sort_values("score", ascending=False),
         {
             "symbol": "coin",
@@ -266,6 +267,10 @@ def _summary(walk: _Walk) -> None:
             "profit_factor": "profit factor",
             "total_pnl": "PnL $",
         },
+    )
+    report.say(
+        "These backtests are in sample: the best of many tries on the same candles, in a market of noise. They promise "
+        "nothing; what was traded afterwards stands below."
     )
     columns = {
         "signal_timestamp_ms": "candle closed",

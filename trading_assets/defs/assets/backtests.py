@@ -21,6 +21,7 @@ from trading_assets.ledger import checks
 from trading_assets.ledger.strategies import active_strategies
 from trading_assets.market.loading import DataByHour, max_prices_by_symbol, open_strategy_data, with_max_prices
 from trading_assets.market.stages import timeframes_read
+from trading_assets.strategies.grids import grids_from
 from trading_assets.strategies.registry import known_strategies, strategy_classes
 
 _CODE = f"3-{code_version(strategy_classes().values())}"
@@ -53,7 +54,7 @@ def _backtest_asset(timeframe: Timeframe) -> dg.AssetsDefinition:
         market_scan: pd.DataFrame,
     ) -> pd.DataFrame:
         hours = hours_of(context)
-        strategies = active_strategies(database.get())
+        strategies = active_strategies(database.get(), grids_from(settings.get().parameters))
         store, max_prices = candle_store.get(), max_prices_by_symbol(market_scan)
         scans: dict[int, dict[str, str]] = {hour: {} for hour in hours}
         for hour, symbol, scan in market_scan[["hour_ms", "symbol", "scan_id"]].itertuples(index=False):

@@ -24,6 +24,7 @@ from trading_assets.ledger.strategies import active_strategies
 from trading_assets.market.fingerprint import rows_hash
 from trading_assets.market.quality import QualityLimits
 from trading_assets.market.stages import fill_candles, fill_funding
+from trading_assets.strategies.grids import grids_from
 
 
 def _candle_asset(timeframe: Timeframe) -> dg.AssetsDefinition:
@@ -57,7 +58,7 @@ def _candle_asset(timeframe: Timeframe) -> dg.AssetsDefinition:
             candle_store.get(),
             timeframe,
             _symbols(market_scan, hours),
-            active_strategies(database.get()).usable,
+            active_strategies(database.get(), grids_from(settings.get().parameters)).usable,
             QualityLimits.from_settings(settings.get()),
             progress=Progress(context.log, f"{timeframe.value} candles"),
         )

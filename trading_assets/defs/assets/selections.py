@@ -8,7 +8,7 @@ import pandas as pd
 
 from trading_assets.backtesting.selection import (
     COLUMNS_READ,
-    PRESETS,
+    Preset,
     Selection,
     SignificanceLimits,
     coin_summary,
@@ -72,7 +72,7 @@ def strategy_selections(
     `p_value_corrected` how likely its result is to be luck. An hour of whose scan, candles or backtests a blocking
     check has failed has no selection.
     """
-    preset = PRESETS[settings.get().selection_preset]
+    preset = Preset.from_settings(settings.get())
     limits = SignificanceLimits.from_settings(settings.get())
     hours = hours_of(context)
     blocked = checks.failed(database.get(), hours, but=asset_name(context.asset_key))

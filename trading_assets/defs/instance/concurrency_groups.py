@@ -42,7 +42,7 @@ class ConcurrencyGroup:
 
 
 RISK = ConcurrencyGroup("risk", 100, 3)
-"""A person's command: halt, reduce, resume, flatten."""
+"""A person's command: halt, reduce, resume, flatten, and what stops or sets a strategy."""
 
 TRADE = ConcurrencyGroup("trade", 50, 2)
 """A session and its successor. Which of them may send orders, a lease in the ledger decides."""
@@ -52,7 +52,7 @@ RESEARCH = ConcurrencyGroup("research", 30, 1)
 """The newest hour, and selecting it again."""
 
 MANUAL = ConcurrencyGroup("manual", 10, 2)
-"""What a person materialises in the UI, and any other run without a group."""
+"""What a person materialises in the UI, the checks before a strategy starts, and any other run without a group."""
 
 DAILY = ConcurrencyGroup("daily", 0, 1)
 """Parity, reports, retention."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 
 from trading_assets.core.models import Instrument
@@ -13,16 +13,17 @@ from trading_assets.core.strategy_data import StrategyData
 from trading_assets.core.timeframes import Timeframe, floor_ms, iso
 from trading_assets.market.quality import QualityLimits, fault_now
 from trading_assets.strategies.base import Strategy
-from trading_assets.trading.decide.sizing import exits
+from trading_assets.trading.decide.sizing import stops
 
 _TRENDS = {1.0: "BULLISH", 0.0: "NEUTRAL", -1.0: "BEARISH"}
 
 
 @dataclass(frozen=True)
 class Signal:
-    """A row of `entry_signals`, ready to be inserted."""
+    """A row of `entry_signals`, ready to be inserted, and the indicators at its bar."""
 
     row: Mapping[str, object]
+    indicators: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def signal_id(self) -> str:
@@ -91,14 +92,7 @@ def decide(
     distance = Decimal(str(float(signals.stop_distance[-1])))
     if float(signals.stop_distance[-1]) / float(data.candles.close[-1]) >= settings.liquidation_distance:
         return NoSignal("the stop is as far as the liquidation")
-    levels = exits(
-        entry,
-        distance,
-        Decimal(str(signals.reward_risk)),
-        long=long,
-        slippage_bps=settings.slippage_bps,
-        tick=instrument.tick_size,
-    )
+    levels = stops(entry, distance, Decimal(str(signals.reward_risk)), long=long, tick=instrument.tick_size)
     if levels is None:
         return NoSignal("stop or target would not be above zero")
     values = {name: float(array[-1]) for name, array in signals.indicators.items()}
@@ -127,7 +121,8 @@ def decide(
             "risk_reward_ratio": signals.reward_risk,
             "status": "active",
             "created_at_ms": now_ms,
-        }
+        },
+        values,
     )
 
 

@@ -18,6 +18,8 @@ from trading_assets.ledger import account as account_ledger
 from trading_assets.ledger import evaluations, orders, signals
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.evaluations import Evaluation
+from trading_assets.ledger.evidence import Decided
+from trading_assets.market.fingerprint import series_read
 from trading_assets.strategies.base import Strategy
 from trading_assets.strategies.registry import make_strategy
 from trading_assets.trading.decide.entry import NoSignal, Signal, decide, is_due
@@ -66,7 +68,7 @@ def find_entry_signals(
 
     One selection's failure is reported and never stops the others. `run_id` is the Dagster run that evaluates.
     """
-    report, found = FinderReport(), list[Signal]()
+    report, found, decided = FinderReport(), list[Signal](), dict[str, Decided]()
     recent = signals.recent(
         database, settings.account, now_ms - max(DUPLICATE_WINDOW_MS, settings.min_signal_interval_s * 1000)
     )
@@ -94,11 +96,12 @@ def find_entry_signals(
             continue
         try:
             strategy = make_strategy(str(selection["strategy"]), str(selection["parameters"]))
+            data = load(symbol, timeframe, strategy)
             decision = decide(
                 hour_ms=hour_ms,
                 strategy=strategy,
                 parameters=str(selection["parameters"]),
-                data=load(symbol, timeframe, strategy),
+                data=data,
                 instrument=instrument,
                 settings=settings,
                 now_ms=now_ms,
@@ -125,9 +128,12 @@ def find_entry_signals(
             report.skip(symbol, duplicate)
         else:
             found.append(decision)
+            followed = {str(name): value for name, value in selection.items()}
+            read = series_read(data, settings.symbols.btc)
+            decided[decision.signal_id] = Decided(followed, read, decision.indicators)
     # All in one transaction: a commit waits for the disk, and thirty candles may have closed at once.
     rows = [{**signal.row, "run_id": run_id} for signal in found]
-    added = signals.insert_new(database, rows)
+    added = signals.insert_new(database, rows, btc=settings.symbols.btc, decided=decided)
     report.signals = [row for row in rows if row["signal_id"] in added]
     report.skipped["signal exists"] += len(found) - len(report.signals)
     report.skipped += Counter()  # without reasons that were counted zero times

@@ -56,33 +56,19 @@ def to_tick(price: Decimal, tick: Decimal) -> Decimal:
     return (price / tick).to_integral_value(ROUND_HALF_EVEN) * tick
 
 
-def exits(
-    close: Decimal, distance: Decimal, reward_risk: Decimal, *, long: bool, slippage_bps: float, tick: Decimal
-) -> tuple[Decimal, Decimal] | None:
-    """Return stop loss and take profit of an entry at a bar's close, as a backtest sets them, rounded to the tick.
-
-    A backtest fills at the close with slippage, and its stop is a fraction `distance` / `close` away from that fill.
-    Both are at least a tick away from the close, too, which the venue takes for the price. Return None where a price
-    would not be > 0.
-    """
-    sign = 1 if long else -1
-    fill = 1 + sign * Decimal(str(slippage_bps)) / 10_000
-    levels = stops(close * fill, distance * fill, reward_risk, long=long, tick=tick)
-    if levels is None or sign * (close - levels[0]) >= tick:
-        return levels
-    stop = to_tick(close, tick) - sign * tick
-    return (stop, levels[1]) if stop > 0 else None
-
-
 def stops(
     entry: Decimal, distance: Decimal, reward_risk: Decimal, *, long: bool, tick: Decimal
 ) -> tuple[Decimal, Decimal] | None:
-    """Return stop loss and take profit, at least one tick from the entry; None where a price would not be > 0."""
+    """Return stop loss and take profit of an entry at a bar's close, on the tick and at least one tick from the entry.
+
+    The target stands `reward_risk` times as far as the stop on its tick, to half a tick: the ratio is that of the two
+    prices that are sent. Return None where a price would not be > 0.
+    """
     sign = 1 if long else -1
     stop = to_tick(entry - sign * distance, tick)
-    target = to_tick(entry + sign * distance * reward_risk, tick)
     if sign * (entry - stop) < tick:
         stop = to_tick(entry, tick) - sign * tick
+    target = to_tick(entry + (entry - stop) * reward_risk, tick)
     if sign * (target - entry) < tick:
         target = to_tick(entry, tick) + sign * tick
     return (stop, target) if stop > 0 and target > 0 else None

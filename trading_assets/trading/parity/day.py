@@ -171,7 +171,7 @@ class _Day:
         try:
             strategy = make_strategy(coin.strategy, coin.parameters)
             data = self.load_decided(coin.symbol, coin.timeframe, strategy, min(closes))
-            return list(decisions(strategy, data, closes, tick=tick, slippage_bps=self.settings.slippage_bps))
+            return list(decisions(strategy, data, closes, tick=tick))
         except TradingAssetsError:
             return []
 
@@ -226,16 +226,14 @@ class _Day:
             candles = self.load_held(coin.symbol, coin.timeframe, close_ms)
         except TradingAssetsError:
             return None, None
-        costs = costs_from(self.settings)
-        fill = price * (1 + (costs.slippage if long else -costs.slippage))
         expected = replay_exit(
             candles,
             close_ms,
             long=long,
-            stop_fraction=decision.stop_fraction if decision is not None else abs(fill - stop) / fill,
+            stop_fraction=decision.stop_fraction if decision is not None else abs(price - stop) / price,
             reward_risk=decision.reward_risk if decision is not None else float(row["risk_reward_ratio"]),
             engine=self.engine,
-            costs=costs,
+            costs=costs_from(self.settings),
         )
         return expected, first_touch(candles, close_ms, long=long, stop=stop, target=target)
 

@@ -13,7 +13,7 @@ from trading_assets.core.candles import Candles, Funding
 from trading_assets.core.strategy_data import StrategyData
 from trading_assets.core.timeframes import Timeframe
 from trading_assets.strategies.base import Strategy
-from trading_assets.trading.decide.sizing import exits
+from trading_assets.trading.decide.sizing import stops
 
 STOP, TARGET, OPEN = "stop", "target", "open"
 
@@ -55,9 +55,7 @@ class Exit:
     both: bool
 
 
-def decisions(
-    strategy: Strategy, data: StrategyData, closes_ms: set[int], *, tick: Decimal, slippage_bps: float
-) -> Iterator[Decision]:
+def decisions(strategy: Strategy, data: StrategyData, closes_ms: set[int], *, tick: Decimal) -> Iterator[Decision]:
     """The strategy's entries at those of `closes_ms` that are closes of a bar of the data.
 
     Raises:
@@ -70,13 +68,8 @@ def decisions(
             continue
         long, price = bool(signals.long[bar]), float(data.candles.close[bar])
         distance = float(signals.stop_distance[bar])
-        levels = exits(
-            Decimal(str(price)),
-            Decimal(str(distance)),
-            Decimal(str(signals.reward_risk)),
-            long=long,
-            slippage_bps=slippage_bps,
-            tick=tick,
+        levels = stops(
+            Decimal(str(price)), Decimal(str(distance)), Decimal(str(signals.reward_risk)), long=long, tick=tick
         )
         if levels is not None:
             stop, target = map(float, levels)
@@ -112,9 +105,9 @@ def replay_exit(
     start_ms, end_ms = int(held.start_ms[bar]), int(held.end_ms[bar])
     if not bool(trades.closed[0]):
         return Exit(OPEN, start_ms, end_ms, price, both=False)
-    fill, sign = float(trades.entry_price[0]), 1 if long else -1
-    stop = fill * (1 - sign * stop_fraction)
-    target = fill * (1 + sign * stop_fraction * reward_risk)
+    close, sign = float(held.close[0]), 1 if long else -1
+    stop = close * (1 - sign * stop_fraction)
+    target = close * (1 + sign * stop_fraction * reward_risk)
     reason = STOP if abs(price - stop) < abs(price - target) else TARGET
     return Exit(reason, start_ms, end_ms, price, both=_touches(held, bar, stop) and _touches(held, bar, target))
 

@@ -8,6 +8,7 @@ from trading_assets.backtesting.kernel.sweep import StrategySweep
 from trading_assets.core.strategy_data import DataNeeds, StrategyData
 from trading_assets.core.timeframes import WARM_UP_BARS, Timeframe
 from trading_assets.strategies.base import Strategy
+from trading_assets.strategies.grids import DECLARED
 from trading_assets.strategies.registry import parameter_sets, strategy_classes
 from trading_assets_tests.strategies.markets import market
 
@@ -19,7 +20,7 @@ NAMES = sorted(strategy_classes())
 
 def grid_of(name: str) -> StrategySweep:
     """A built-in strategy with its whole grid."""
-    return StrategySweep(parameter_sets(name, "{}"))
+    return StrategySweep(parameter_sets(name, grid=DECLARED))
 
 
 def seeded(sets: tuple[Strategy, ...], seed: int, timeframe: Timeframe) -> tuple[StrategyData, Window]:

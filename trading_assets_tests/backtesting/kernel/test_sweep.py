@@ -24,6 +24,8 @@ from trading_assets.core.strategy_data import StrategyData
 from trading_assets.core.timeframes import HOUR_MS, TRADED_TIMEFRAMES, Timeframe
 from trading_assets.strategies import indicators
 from trading_assets.strategies.base import Entries, Parameters, Strategy, Values
+from trading_assets.strategies.fibonacci_bollinger import FibonacciBollinger
+from trading_assets.strategies.registry import parameter_sets
 from trading_assets_tests.backtesting.columns import assert_same
 from trading_assets_tests.backtesting.kernel.markets import CAPITAL, COSTS, NAMES, grid_of, panel_of, seeded
 
@@ -46,6 +48,29 @@ def test_every_set_has_the_trades_and_figures_that_vectorbt_finds(name: str, tim
         )
     assert outcome.figures[0][:, 0].sum() > 20
     assert outcome.figures[0][:, 13].sum() > 10 and outcome.figures[0][:, 16].sum() > 5
+
+
+@pytest.mark.parametrize("timeframe", [Timeframe.M5, Timeframe.M60])
+def test_conditions_that_are_switched_by_true_and_false_are_compiled(timeframe: Timeframe) -> None:
+    switches = ["extreme_required", "level_required", "trend_required", "funding_required"]
+    blocks = [{**{switch: [False, True] for switch in switches}, "level_timeframes": [4, 5]}]
+    sets = parameter_sets("fibonacci_bollinger", grid=blocks)
+    assert len(sets) == 32
+    data, window = seeded(sets, 5, timeframe)
+    names = frozenset(sets[0].indicators(data))
+    assert compile_rule(FibonacciBollinger.entries, FibonacciBollinger.Parameters, names) is not None
+    outcome = StrategySweep(sets).run(panel_of(data), COSTS, CAPITAL)
+    reference = VectorbtEngine().simulate([column_from(strategy, data, window) for strategy in sets], COSTS)
+    assert not outcome.failures
+    for found, theirs in zip(outcome.figures[0], reference, strict=True):
+        np.testing.assert_allclose(
+            found, astuple(metrics(theirs, window.candles, CAPITAL, window.split)), rtol=1e-9, atol=1e-9
+        )
+    counts = {
+        tuple(getattr(one.parameters, switch) for switch in switches): len(t)
+        for one, t in zip(sets, reference, strict=True)
+    }
+    assert counts[True, True, True, True] < counts[True, False, False, False] < counts[False, False, False, False]
 
 
 def test_sets_that_share_indicators_differ_where_their_parameters_do() -> None:

@@ -76,7 +76,7 @@ def test_a_candle_is_due_for_the_life_time_of_a_signal(age_ms: int, due: bool) -
 
 
 @pytest.mark.parametrize(
-    ("side", "position", "stop", "target"), [("long", "LONG", 98.52, 103.02), ("short", "SHORT", 101.48, 96.98)]
+    ("side", "position", "stop", "target"), [("long", "LONG", 98.5, 103.0), ("short", "SHORT", 101.5, 97.0)]
 )
 def test_a_decision_becomes_a_complete_row(side: str, position: str, stop: float, target: float) -> None:
     answer = decided(side)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from trading_assets.core.errors import DataError, ExchangeUnavailableError
 from trading_assets.core.strategy_data import StrategyData
 from trading_assets.core.timeframes import HOUR_MS, Timeframe
-from trading_assets.ledger import signals
+from trading_assets.ledger import evidence, signals
 from trading_assets.ledger.database import Database
+from trading_assets.market.fingerprint import window_hashes
 from trading_assets.strategies.base import Strategy
 from trading_assets.trading.decide import finder
 from trading_assets.trading.decide.entry import Signal, newest_close_ms
@@ -71,6 +73,27 @@ def test_a_fresh_candle_of_a_selection_gives_a_waiting_signal(database: Database
     waiting = signals.active(database, "main")
     assert {row["signal_id"] for row in waiting} == {row["signal_id"] for row in report.signals}
     assert [row["hour_ms"] for row in waiting] == [HOUR, HOUR]
+
+
+def test_a_new_signal_is_kept_with_the_selection_that_was_followed_and_the_candles_that_were_read(
+    database: Database, strategies: object
+) -> None:
+    chosen = selections(("BTCUSDT", "60m", "dictated")).assign(score=12.5, p_value=float("nan"))
+    (row,) = look(database, chosen).signals
+    with database.read() as connection:
+        kept = evidence.read(connection, str(row["signal_id"]))
+    assert kept is not None and kept.is_intact
+    followed = {"hour_ms": HOUR, "symbol": "BTCUSDT", "timeframe": "60m", "strategy": "dictated", "parameters": "{}"}
+    assert kept.origin.selection == {**followed, "score": 12.5, "p_value": None}
+    assert kept.origin.backtest is None
+    held = candles(Timeframe.M60, newest_close_ms(Timeframe.M60, NOW_MS))
+    assert kept.candles["60m BTCUSDT"] == {
+        "bars": len(held),
+        "first_ms": int(held.start_ms[0]),
+        "last_ms": int(held.start_ms[-1]),
+        "content_hash": window_hashes(held, np.array([0]), np.array([len(held)]))[0],
+    }
+    assert kept.indicators == {"rsi": 25.0, "btc_trend": 1.0, "funding_rate": None}
 
 
 def test_a_second_look_at_the_same_bar_adds_nothing(database: Database, strategies: object) -> None:

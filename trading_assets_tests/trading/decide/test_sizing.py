@@ -3,10 +3,10 @@
 from decimal import Decimal
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from trading_assets.trading.decide.sizing import Size, Unsizable, exits, size_position, stops, to_tick
+from trading_assets.trading.decide.sizing import Size, Unsizable, size_position, stops, to_tick
 from trading_assets_tests.fakes import an_instrument
 from trading_assets_tests.trading.fixtures import settings
 
@@ -95,9 +95,9 @@ def test_a_price_goes_to_the_nearest_tick(price: str, tick: str, on: str) -> Non
     [
         ("100", "2", True, ("98", "104")),
         ("100", "2", False, ("102", "96")),
-        ("100", "1.234", True, ("98.77", "102.47")),
-        ("100", "0.0001", True, ("99.99", "100.01")),
-        ("100", "0.0001", False, ("100.01", "99.99")),
+        ("100", "1.234", True, ("98.77", "102.46")),
+        ("100", "0.0001", True, ("99.99", "100.02")),
+        ("100", "0.0001", False, ("100.01", "99.98")),
         ("1", "1", True, None),
         ("1", "0.5", False, None),
         ("0.01", "0.001", True, None),
@@ -150,23 +150,16 @@ def test_an_entry_beside_the_tick_has_its_stops_on_the_right_side_too(
     ticks=st.integers(1000, 10**7),
     tick=TICKS,
     share=st.decimals("0.001", "0.2", places=4),
-    reward=st.decimals("0.5", 4, places=1),
-    bps=st.sampled_from([0.0, 2.0, 15.0]),
+    reward=st.sampled_from([D("0.5"), D(1), D("1.5"), D(2), D(3)]),
     long=st.booleans(),
 )
-def test_exits_are_those_of_the_backtest_to_half_a_tick(
-    ticks: int, tick: Decimal, share: Decimal, reward: Decimal, bps: float, long: bool
+def test_levels_are_measured_from_the_close_and_their_ratio_holds_within_half_a_tick(
+    ticks: int, tick: Decimal, share: Decimal, reward: Decimal, long: bool
 ) -> None:
     close, sign = ticks * tick, 1 if long else -1
-    found = exits(close, close * share, reward, long=long, slippage_bps=bps, tick=tick)
-    fill = close * (1 + sign * D(str(bps)) / 10_000)  # the engine's rule: the stop is a fraction away from the fill
-    wanted = fill * (1 - sign * share), fill * (1 + sign * share * reward)
-    if found is not None and sign * (close - wanted[0]) > tick and sign * (wanted[1] - fill) > tick:
-        assert max(abs(one - other) for one, other in zip(found, wanted, strict=True)) <= tick / 2
-
-
-@pytest.mark.parametrize(("long", "stop"), [(True, "99.99"), (False, "100.01")])
-def test_a_stop_inside_the_slippage_stands_a_tick_from_the_close(long: bool, stop: str) -> None:
-    found = exits(D(100), D("0.01"), D(2), long=long, slippage_bps=50.0, tick=D("0.01"))
+    found = stops(close, close * share, reward, long=long, tick=tick)
+    assume(found is not None)
     assert found is not None
-    assert found[0] == D(stop)
+    risk, gain = sign * (close - found[0]), sign * (found[1] - close)
+    assert abs(risk - max(close * share, tick)) <= tick / 2
+    assert abs(gain - max(risk * reward, tick)) <= tick / 2

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from trading_assets.cli.strategy_check import AS_OF_MS, CheckTarget, check_strategy, check_targets, print_reports
+from trading_assets.cli.strategies import print_reports
 from trading_assets.core.errors import DataError, StrategyError
 from trading_assets.core.schemas import MARKET_SCAN
 from trading_assets.core.settings import load_settings
@@ -18,6 +18,7 @@ from trading_assets.core.timeframes import HOUR_MS, WARM_UP_BARS, Timeframe
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.partitions import replace_partitions
 from trading_assets.market.store import CandleStore
+from trading_assets.reporting.strategy_check import AS_OF_MS, CheckTarget, check_strategy, check_targets
 from trading_assets.simulator.market.reader import MarketReader
 from trading_assets.simulator.market.seeded import SeededMarket
 from trading_assets.strategies.base import Strategy

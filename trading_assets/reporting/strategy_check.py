@@ -1,4 +1,4 @@
-"""`trading-assets check strategy`: look-ahead and warm-up checks on the seeded market and on stored candles.
+"""A strategy's look-ahead and warm-up checks on the seeded market and on stored candles, on demand and before a start.
 
 The checks themselves are in `strategies.bias_checks` and `backtesting.validation`; here they are run and reported.
 """
@@ -8,18 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
-
 from trading_assets.backtesting.engine import Engine
 from trading_assets.backtesting.kernel.panel import Window
 from trading_assets.backtesting.kernel.sweep import column_from
 from trading_assets.backtesting.run import costs_from
 from trading_assets.backtesting.validation import CostSensitivity, at_double_costs
-from trading_assets.cli.console import line
 from trading_assets.core.errors import DataError, StrategyError
-from trading_assets.core.foreign_text import plain
 from trading_assets.core.schemas import MARKET_SCAN
 from trading_assets.core.settings import Settings
 from trading_assets.core.strategy_data import DataNeeds
@@ -33,14 +27,16 @@ from trading_assets.simulator.market.seeded import SeededMarket
 from trading_assets.strategies import bias_checks
 from trading_assets.strategies.base import Strategy
 from trading_assets.strategies.bias_checks import MIN_COMPARED, Verdict, Violation
+from trading_assets.strategies.registry import ConfiguredStrategy
 
 AS_OF_MS = 1_772_323_200_000
 """2026-03-01 00:00 UTC: the seeded market is looked at as of this moment, so that a report can be repeated."""
 
+BARS_BEFORE_START = 300
+"""Bars that a start decides on, besides the warm-up: seconds for all timeframes."""
+
 SYMBOLS = 3
 """Symbols of each market that are looked at unless one is named."""
-
-_SHOWN = 3
 
 
 @dataclass(frozen=True)
@@ -127,52 +123,53 @@ def check_strategy(
             yield Report(target, timeframe, ahead, early, costs)
 
 
-def print_reports(name: str, reports: Sequence[Report], console: Console) -> None:
-    """A table with a line for each report, the violations in words, and the result in one sentence."""
-    table = Table(
-        *("market", "symbol", "timeframe", "look-ahead", "warm-up", "trades", "PnL, USD", "at double costs"),
-        title=plain(name),
+@dataclass(frozen=True)
+class BeforeStart:
+    """What the checks before a start found.
+
+    Attributes:
+        refusal: why the strategy is not to be started; None where it may be.
+        notes: what a person is to know all the same.
+    """
+
+    reports: Sequence[Report]
+    refusal: str | None
+    notes: Sequence[str] = ()
+
+
+def before_start(configured: ConfiguredStrategy, settings: Settings, database: Database, engine: Engine) -> BeforeStart:
+    """Check the first parameter set of a row on the row's timeframes, on fewer bars than on demand.
+
+    What looks ahead or fails is refused. Too short a warm-up, and a strategy without a signal, are told.
+    """
+    name, targets = configured.name, check_targets(settings, database, None)
+    timeframes = sorted(configured.timeframes, key=lambda timeframe: timeframe.ms)
+    try:
+        reports = list(check_strategy(configured.sets[0], targets, timeframes, BARS_BEFORE_START, settings, engine))
+    except StrategyError as error:
+        return BeforeStart((), str(error))
+    notes = []
+    if short := sum(not report.warm_up.unbiased for report in reports):
+        notes.append(f"{name} remembers farther back than its warm-up on {short} of {len(reports)}: see above")
+    if not sum(report.look_ahead.signals for report in reports):
+        notes.append(f"{name} had no signal in what was looked at: nothing could be checked")
+    return BeforeStart(reports, _looks_ahead(name, reports), notes)
+
+
+def _looks_ahead(name: str, reports: Sequence[Report]) -> str | None:
+    ahead = [report for report in reports if not report.look_ahead.unbiased]
+    if not ahead:
+        return None
+    first = ahead[0]
+    return (
+        f"{name} looks ahead on {len(ahead)} of {len(reports)}, first on {first.target.symbol} "
+        f"{first.timeframe.value}: {words(first.look_ahead.violations[0])}. Its backtests use what was not known yet, "
+        "so live cannot repeat them"
     )
-    for report in reports:
-        table.add_row(
-            report.target.market,
-            report.target.symbol,
-            report.timeframe.value,
-            _verdict(report.look_ahead),
-            _verdict(report.warm_up),
-            str(report.costs.trades),
-            f"{report.costs.pnl:,.2f}",
-            f"{report.costs.pnl_at_double:,.2f}",
-        )
-    console.print(table)
-    for report in reports:
-        for check, verdict in (("look-ahead", report.look_ahead), ("warm-up", report.warm_up)):
-            for violation in verdict.violations[:_SHOWN]:
-                console.print(line(f"{report.target.symbol} {report.timeframe.value} {check}: {_words(violation)}"))
-    biased = sum(not report.unbiased for report in reports)
-    signals = sum(report.look_ahead.signals for report in reports)
-    if biased:
-        console.print(
-            line((f"{name} is biased", "red"), f" on {biased} of {len(reports)}: its backtests cannot be repeated.")
-        )
-    elif not reports:
-        console.print(f"{name} was not checked: there are too few candles.")
-    else:
-        console.print(line((f"{name} has no look-ahead", "green"), f": {signals} signals decided again, all the same."))
-    thin = sum(not report.costs.survives for report in reports)
-    if thin:
-        console.print(f"{thin} of {len(reports)} profits are lost at double costs (no violation).", highlight=False)
 
 
-def _verdict(verdict: Verdict) -> Text:
-    if not verdict.unbiased:
-        return line((f"{len(verdict.violations)} differ", "red"))
-    if not verdict.bars:
-        return line("too few bars")
-    return line(("ok", "green"), f" ({verdict.bars} bars, {verdict.signals} signals)")
-
-
-def _words(violation: Violation) -> str:
+def words(violation: Violation) -> str:
+    """What differs, as one sentence."""
     return (
         f"bar closed {iso(violation.time_ms)}, {violation.what} is {violation.whole} with all data and "
         f"{violation.cut} with the data cut"

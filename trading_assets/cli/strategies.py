@@ -1,0 +1,227 @@
+"""`trading-assets strategies`: the registry of strategies, without SQL. Commands parse, call one function and print."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import click
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from trading_assets.cli.console import line, open_console
+from trading_assets.cli.trading import open_ledger
+from trading_assets.core.foreign_text import plain
+from trading_assets.core.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from trading_assets.ledger.database import Database
+    from trading_assets.reporting.strategy_check import Report
+    from trading_assets.strategies.bias_checks import Verdict
+
+_name = click.argument("name")
+_dry_run = click.option("--dry-run", is_flag=True, help="Say what would change, and change nothing.")
+
+
+@click.group()
+def strategies() -> None:
+    """The registry of strategies: which are tried, on what, with which parameters."""
+
+
+@contextmanager
+def _registry() -> Iterator[tuple[Settings, Database]]:
+    """Settings and ledger, each known strategy with its row."""
+    from trading_assets.ledger.strategies import seed_registry  # noqa: PLC0415 (pandas costs a second)
+
+    settings = load_settings()
+    with open_ledger(settings) as database:
+        seed_registry(database)
+        yield settings, database
+
+
+@strategies.command("list")
+def list_strategies() -> None:
+    """Every strategy, whether it is active, and how far its parameters are varied."""
+    from trading_assets.ledger import strategies as rows  # noqa: PLC0415 (pandas costs a second)
+    from trading_assets.strategies.grids import grids_from  # noqa: PLC0415 (imports the strategies)
+
+    table = Table("strategy", "active", "parameter sets", "parameters", "what it does")
+    with _registry() as (settings, database):
+        grids = grids_from(settings.parameters)
+        for row in rows.registry_rows(database):
+            active = "yes" if row.is_active else "no"
+            table.add_row(row.name, active, rows.tried(row, grids), row.parameters, row.description)
+    open_console().print(table)
+
+
+@strategies.command("show")
+@_name
+def show_strategy(name: str) -> None:
+    """What NAME is tried on and with: its row, each parameter with its meaning, and the values that are tried."""
+    from trading_assets.ledger import strategies as rows  # noqa: PLC0415 (pandas costs a second)
+    from trading_assets.strategies.grids import grids_from  # noqa: PLC0415 (imports the strategies)
+
+    console = open_console()
+    with _registry() as (settings, database):
+        shown = rows.description_of(rows.registry_row(database, name), grids_from(settings.parameters))
+    for what, value in shown.facts.items():
+        console.print(f"[bold]{what}[/]: {value}", highlight=False)
+    if shown.parameters:
+        table = Table("parameter", "tried", "as described", "meaning")
+        for parameter in shown.parameters:
+            table.add_row(*parameter)
+        console.print(table)
+
+
+@strategies.command("set")
+@_name
+@click.option(
+    "--parameter",
+    "parameters",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="Value of every set; NAME= gives it up.",
+)
+@click.option(
+    "--grid",
+    multiple=True,
+    metavar="WORD|NAME=VALUE,...",
+    help="How far parameters are varied: described, declared, setting, or values to try, also of several.",
+)
+@click.option(
+    "--pairs", multiple=True, metavar="SYMBOL,...", help="The only symbols that it may trade; all: every one."
+)
+@click.option("--timeframes", multiple=True, metavar="TIMEFRAME,...", help="The only ones that it is tried on, or all.")
+@_dry_run
+def set_strategy(
+    name: str,
+    parameters: tuple[str, ...],
+    grid: tuple[str, ...],
+    pairs: tuple[str, ...],
+    timeframes: tuple[str, ...],
+    dry_run: bool,
+) -> None:
+    """Change what NAME is tried on and with, from the next hour on. What is not named stays."""
+    from trading_assets.ledger import strategies as rows  # noqa: PLC0415 (pandas costs a second)
+    from trading_assets.strategies.grids import grids_from  # noqa: PLC0415 (imports the strategies)
+
+    with _registry() as (settings, database):
+        before = rows.registry_row(database, name)
+        after = before.asked(parameters, grid, pairs, timeframes)
+        lines = rows.changes(before, after, grids_from(settings.parameters))
+        if lines and not dry_run:
+            rows.write_row(database, after)
+    click.echo("\n".join(lines) if lines else f"{name} is like that already")
+    if dry_run:
+        click.echo("dry run: nothing was changed")
+
+
+@strategies.command("start")
+@_name
+@click.option("--force", is_flag=True, help="Start it even if it looks ahead or fails: see above.")
+@_dry_run
+def start_strategy(name: str, force: bool, dry_run: bool) -> None:
+    """Check NAME for look-ahead and warm-up, then backtest and trade it from the next hour on.
+
+    What looks ahead is refused, with exit code 1. --force starts it all the same: it is backtested, selected and traded
+    on results that nobody can earn, and the check of each hour finds it again.
+    """
+    from trading_assets.backtesting.run import production_engine  # noqa: PLC0415 (pandas costs a second)
+    from trading_assets.ledger import strategies as rows  # noqa: PLC0415 (as above)
+    from trading_assets.reporting import strategy_check  # noqa: PLC0415 (as above)
+    from trading_assets.strategies.grids import grids_from  # noqa: PLC0415 (imports the strategies)
+
+    console = open_console()
+    with _registry() as (settings, database):
+        row = rows.registry_row(database, name)
+        verdict = strategy_check.before_start(
+            row.usable(grids_from(settings.parameters)), settings, database, production_engine()
+        )
+        if verdict.reports:
+            print_reports(name, verdict.reports, console)
+        for line in verdict.notes:
+            click.echo(line)
+        if verdict.refusal is not None and not force:
+            click.echo(f"{name} was not started: {verdict.refusal}", err=True)
+            sys.exit(1)
+        if verdict.refusal is not None:
+            click.echo(f"started by force: {verdict.refusal}", err=True)
+        if not dry_run:
+            rows.set_active(database, name, True)
+    click.echo(
+        f"{name} would be started; dry run: nothing was changed"
+        if dry_run
+        else f"{name} is backtested from the next hour on, and traded where it is selected"
+    )
+
+
+@strategies.command("stop")
+@_name
+def stop_strategy(name: str) -> None:
+    """Open nothing more with NAME from now on; open positions keep their stops."""
+    from trading_assets.ledger.strategies import set_active  # noqa: PLC0415 (pandas costs a second)
+
+    with _registry() as (_, database):
+        set_active(database, name, False)
+    click.echo(f"{name} opens nothing more from now on, and is not backtested from the next hour on")
+
+
+@strategies.command("remove")
+@_name
+def remove_strategy(name: str) -> None:
+    """Remove the row of NAME, whose module was deleted. Its backtests, signals and orders stay in the ledger."""
+    from trading_assets.ledger.strategies import remove  # noqa: PLC0415 (pandas costs a second)
+
+    with _registry() as (_, database):
+        remove(database, name)
+    click.echo(f"{name} was removed; what it did stays in the ledger, and open positions keep their stops")
+
+
+def print_reports(name: str, reports: Sequence[Report], console: Console) -> None:
+    """A table with a line for each report, the violations in words, and the result in one sentence."""
+    from trading_assets.reporting.strategy_check import words  # noqa: PLC0415 (as above)
+
+    table = Table(
+        *("market", "symbol", "timeframe", "look-ahead", "warm-up", "trades", "PnL, USD", "at double costs"),
+        title=plain(name),
+    )
+    for report in reports:
+        table.add_row(
+            report.target.market,
+            report.target.symbol,
+            report.timeframe.value,
+            _verdict(report.look_ahead),
+            _verdict(report.warm_up),
+            str(report.costs.trades),
+            f"{report.costs.pnl:,.2f}",
+            f"{report.costs.pnl_at_double:,.2f}",
+        )
+    console.print(table)
+    for report in reports:
+        for check, verdict in (("look-ahead", report.look_ahead), ("warm-up", report.warm_up)):
+            for violation in verdict.violations[:3]:
+                console.print(line(f"{report.target.symbol} {report.timeframe.value} {check}: {words(violation)}"))
+    biased = sum(not report.unbiased for report in reports)
+    signals = sum(report.look_ahead.signals for report in reports)
+    if biased:
+        console.print(
+            line((f"{name} is biased", "red"), f" on {biased} of {len(reports)}: its backtests cannot be repeated.")
+        )
+    elif not reports:
+        console.print(f"{name} was not checked: there are too few candles.")
+    else:
+        console.print(line((f"{name} has no look-ahead", "green"), f": {signals} signals decided again, all the same."))
+    thin = sum(not report.costs.survives for report in reports)
+    if thin:
+        console.print(f"{thin} of {len(reports)} profits are lost at double costs (no violation).", highlight=False)
+
+
+def _verdict(verdict: Verdict) -> Text:
+    if not verdict.unbiased:
+        return line((f"{len(verdict.violations)} differ", "red"))
+    if not verdict.bars:
+        return line("too few bars")
+    return line(("ok", "green"), f" ({verdict.bars} bars, {verdict.signals} signals)")

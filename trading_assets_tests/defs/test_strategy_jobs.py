@@ -1,0 +1,75 @@
+"""The jobs of a person who starts, stops and sets strategies in the UI."""
+
+from collections.abc import Iterator
+
+import dagster as dg
+import pytest
+
+from trading_assets.core.settings import load_settings
+from trading_assets.definitions import build_definitions
+from trading_assets.ledger import strategies as rows
+from trading_assets.ledger.database import Database
+from trading_assets.strategies import registry
+from trading_assets_tests.strategies.biased_strategies import NextClose
+
+
+class Cheat(NextClose):
+    name = "cheat"
+
+
+def run(job: str, op: str, /, **config: object) -> dg.ExecuteInProcessResult:
+    """Run a job with the config of its op."""
+    with dg.DagsterInstance.ephemeral() as instance:
+        return (
+            build_definitions()
+            .resolve_job_def(job)
+            .execute_in_process(instance=instance, raise_on_error=False, run_config={"ops": {op: {"config": config}}})
+        )
+
+
+def told(result: dg.ExecuteInProcessResult) -> str:
+    (event,) = [e for e in result.all_events if e.event_type is dg.DagsterEventType.STEP_OUTPUT]
+    return str(event.step_output_data.metadata["changes"].value)
+
+
+@pytest.fixture
+def ledger() -> Iterator[Database]:
+    database = Database(load_settings().resolved_database_url)
+    rows.seed_registry(database)
+    yield database
+    database.close()
+
+
+def test_a_strategy_is_set_from_the_launchpad_and_a_dry_run_only_tells(ledger: Database) -> None:
+    wanted = {"name": "hyperrsi", "parameters": ["rsi_period=9"], "grid": ["declared"], "timeframes": ["60m"]}
+    dry = run("set_strategy", "change_row", **wanted, dry_run=True)
+    assert dry.success and "dry run: nothing was changed" in told(dry)
+    assert rows.registry_row(ledger, "hyperrsi").grid is None
+    done = run("set_strategy", "change_row", **wanted)
+    assert "grid: as the setting says -> declared" in told(done)
+    row = rows.registry_row(ledger, "hyperrsi")
+    assert (row.parameters, row.grid, row.timeframes) == ('{"rsi_period": 9}', "declared", '["60m"]')
+    assert not run("set_strategy", "change_row", name="hyperrsi", parameters=["nope=1"]).success
+    assert not run("set_strategy", "change_row", name="moonshot").success
+    assert rows.registry_row(ledger, "hyperrsi") == row
+
+
+def test_a_strategy_is_stopped_and_started_after_its_check(ledger: Database) -> None:
+    run("set_strategy", "change_row", name="hyperrsi", timeframes=["60m"])
+    assert "is_active: True -> False" in told(run("stop_strategy", "switch_off", name="hyperrsi"))
+    assert "hyperrsi" not in rows.active_names(ledger)
+    assert run("start_strategy", "check_and_start", name="hyperrsi", dry_run=True).success
+    assert "hyperrsi" not in rows.active_names(ledger)
+    assert run("start_strategy", "check_and_start", name="hyperrsi").success
+    assert "hyperrsi" in rows.active_names(ledger)
+
+
+def test_what_looks_ahead_is_not_started_but_by_force(ledger: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    known = registry.discover()
+    with_cheat = registry.Discovery({**known.classes, "cheat": Cheat}, known.broken)
+    monkeypatch.setattr(registry, "discover", lambda: with_cheat)
+    assert run("set_strategy", "change_row", name="cheat", timeframes=["60m"]).success
+    assert not run("start_strategy", "check_and_start", name="cheat").success
+    assert "cheat" not in rows.active_names(ledger)
+    assert run("start_strategy", "check_and_start", name="cheat", force=True).success
+    assert "cheat" in rows.active_names(ledger)
