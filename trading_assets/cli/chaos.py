@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import click
@@ -99,23 +100,39 @@ def day(hours: float, speed: float, seed: int, profile: str, as_json: bool, **wi
 @click.argument("names", nargs=-1)
 @click.option("--fast", is_flag=True, help="Only the three that are found within seconds.")
 @click.option("--seed", default=1, show_default=True, type=click.IntRange(0), help="Of chaos orders.")
-def mutants(names: tuple[str, ...], fast: bool, seed: int) -> None:
+@click.option("--jobs", default=2, show_default=True, type=click.IntRange(1, 16), help="So many are tried at once.")
+@click.option(
+    "--results",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="A file of JSON lines; what was found in this very program is not tried again.",
+)
+@click.option("--markdown", is_flag=True, help="Print the table as the page has it.")
+def mutants(names: tuple[str, ...], fast: bool, seed: int, jobs: int, results: Path | None, markdown: bool) -> None:
     """Put faults into copies of the program, and see each one found by chaos orders or a test; exit code 1 if not.
 
     NAMES: the mutants to be tried; all without.
     """
-    from trading_assets.chaos.mutants import FAST, Found, run_mutants, select  # noqa: PLC0415 (imports the exchange)
+    from trading_assets.chaos.mutants import FAST, Found, as_markdown, run_mutants, select  # noqa: PLC0415 (exchange)
+
+    chosen, told = select(FAST if fast else names), 0
 
     def tell(one: Found) -> None:
+        nonlocal told
+        told += 1
         by = one.by if one.by != "chaos" else f"chaos, {one.kills} kills"
-        click.echo(f"{one.name}: {by or 'SURVIVED'}, {one.seconds} s  {one.says[:150]}", err=True)
+        click.echo(
+            f"{told} of {len(chosen)}  {one.name}: {by or 'SURVIVED'}, {one.seconds} s  {one.says[:150]}", err=True
+        )
 
-    results = run_mutants(select(FAST if fast else names), tell, seed=seed)
-    table = RichTable("mutant", "found by", "kills", "seconds")
-    for one in results:
-        table.add_row(one.name, one.by or "[red]nothing[/]", str(one.kills or ""), str(one.seconds))
-    open_console().print(table)
-    if not all(one.by for one in results):
+    found = run_mutants(chosen, tell, seed=seed, jobs=jobs, results=results)
+    if markdown:
+        click.echo(as_markdown(found))
+    else:
+        table = RichTable("mutant", "found by", "kills", "seconds")
+        for one in found:
+            table.add_row(one.name, one.by or "[red]nothing[/]", str(one.kills or ""), str(one.seconds))
+        open_console().print(table)
+    if not all(one.by for one in found):
         sys.exit(1)
 
 
