@@ -195,20 +195,12 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant("leverage not set", STEPS, "context.exchange.set_leverage(intent.symbol, intent.leverage)", "pass", 20),
     Mutant(
-        "reservation is not unique",
+        "a signal that does not wait is reserved",
         ORDERS,
         "                return False\n            if connection.execute(again)",
         "                pass\n            if connection.execute(again)",
         0,
-        "ledger/test_orders.py::test_a_signal_is_reserved_once",
-    ),
-    Mutant(
-        "closing booked by its first state",
-        RECONCILER,
-        "return (qty, pnl) != (row.qty, row.pnl)",
-        "return not recorded",
-        0,
-        "wild_account/test_known_in_full.py::test_a_closing_order_that_fills_over_minutes_is_booked_whole",
+        "ledger/test_orders.py::test_a_signal_that_does_not_wait_is_not_reserved",
     ),
     Mutant(
         "closing rows do not grow",

@@ -10,7 +10,7 @@ import dagster as dg
 import pandas as pd
 import pytest
 
-from trading_assets.bench.harness import selection_row
+from trading_assets.chaos.signal_source import selection_row
 from trading_assets.core.models import ContractKind
 from trading_assets.core.ports import Exchange
 from trading_assets.core.schemas import STRATEGY_SELECTIONS
