@@ -270,8 +270,8 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "the transaction log is not kept",
         ACCOUNT,
-        "    if new:\n        connection.execute(sa.insert(account_transactions), new)",
-        "    if not new:\n        connection.execute(sa.insert(account_transactions), new)",
+        "    if values:\n        connection.execute(sa.insert(account_transactions), values)",
+        "    if not values:\n        connection.execute(sa.insert(account_transactions), values)",
         20,
     ),
     Mutant("a fee is forgotten", ACCOUNT, '"fee": execution.fee - fee,', '"fee": execution.fee * 0,', 20),
