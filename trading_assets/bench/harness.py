@@ -17,15 +17,15 @@ import psutil
 import requests
 
 from trading_assets.chaos.installation import own_environment
+from trading_assets.chaos.signal_source import selection_row
 from trading_assets.core.errors import ConfigurationError, ExchangeUnavailableError
 from trading_assets.core.models import ContractKind
 from trading_assets.core.ports import Exchange
 from trading_assets.core.schemas import STRATEGY_SELECTIONS
 from trading_assets.core.settings import Settings, load_settings
-from trading_assets.core.timeframes import HOUR_MS, Timeframe, as_of_ms, floor_ms
+from trading_assets.core.timeframes import HOUR_MS, Timeframe, floor_ms
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.partitions import replace_partitions
-from trading_assets.market.universe import scan_id
 from trading_assets.simulator.clock import ClockMode, ClockSpec
 from trading_assets.simulator.launcher import ensure_running
 from trading_assets.trading.decide.sizing import Size, size_position
@@ -37,9 +37,6 @@ STOP_TIMEOUT_S = 30
 
 START_MS = 1_772_427_640_000
 """2026-03-02 05:00:40 UTC: where the market of a measurement begins."""
-
-EAGER = '{"band": 0.0001, "rsi_low": 0, "rsi_high": 100}'
-"""Parameters of `bollinger_rsi` that enter on nearly every candle."""
 
 
 @dataclass(frozen=True)
@@ -179,42 +176,3 @@ def _daemon(folder: Path) -> Iterator[psutil.Process]:
                 one.kill()
         process.kill()
         time.sleep(0.2)
-
-
-def selection_row(
-    hour_ms: int,
-    symbol: str,
-    timeframe: str = "1m",
-    *,
-    strategy: str = "bollinger_rsi",
-    parameters: str = "{}",
-) -> dict[str, object]:
-    """A coin's selection as an hour's research might have written it, each column with a plausible value.
-
-    Args:
-        hour_ms: start of the researched hour, UTC ms.
-    """
-    return {
-        "hour_ms": hour_ms,
-        "symbol": symbol,
-        "timeframe": timeframe,
-        "strategy": strategy,
-        "parameters": parameters,
-        "scan_id": scan_id(as_of_ms(hour_ms)),
-        "score": 1.0,
-        "total_trades": 9,
-        "win_rate": 60.0,
-        "profit_factor": 2.0,
-        "max_drawdown": -1.0,
-        "total_pnl": 10.0,
-        "confidence_avg": 60.0,
-        "configurations_tried": 16,
-        "configurations_effective": 8.0,
-        "deflated_sharpe": 0.95,
-        "p_value": 0.01,
-        "p_value_corrected": 0.08,
-        "p_value_hour": 0.4,
-        "least_trades": 9.0,
-        "out_of_sample_trades": 2,
-        "out_of_sample_pnl": 3.0,
-    }

@@ -13,8 +13,9 @@ from typing import Any
 
 import psutil
 
-from trading_assets.bench.harness import EAGER, Harness, installed
+from trading_assets.bench.harness import Harness, installed
 from trading_assets.bench.measurement import cpu_s
+from trading_assets.chaos.signal_source import EAGER
 from trading_assets.core.errors import ExchangeError, ExchangeUnavailableError, TradingAssetsError
 from trading_assets.core.models import OrderRequest
 from trading_assets.core.timeframes import Timeframe

@@ -19,9 +19,10 @@ from pathlib import Path
 
 import psutil
 
-from trading_assets.bench.harness import EAGER, installed
+from trading_assets.bench.harness import installed
 from trading_assets.bench.latency import TIMEFRAME
 from trading_assets.bench.measurement import cpu_s
+from trading_assets.chaos.signal_source import EAGER
 from trading_assets.core.errors import ConfigurationError, ExchangeUnavailableError
 
 SPEED = 12.0

@@ -16,13 +16,13 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Protocol
+from typing import IO
 
 import psutil
 import sqlalchemy as sa
 
 from trading_assets.bench.measurement import SQLITE, Stores
-from trading_assets.chaos.installation import Installation, installed
+from trading_assets.chaos.installation import Installation, Runs, installed
 from trading_assets.core.errors import ExchangeUnavailableError
 from trading_assets.core.timeframes import HOUR_MS
 from trading_assets.ledger.database import Database
@@ -55,17 +55,6 @@ TROUBLE = (
     "Caught an error",
 )
 """Words in a log that a storage in trouble leaves."""
-
-
-class Runs(Protocol):
-    """What the scheduler knows of its runs."""
-
-    def counts(self) -> dict[str, dict[str, int]]: ...
-    def failures(self) -> dict[str, int]: ...
-    def events(self) -> int: ...
-    def materialisations(self) -> int: ...
-    def inconsistencies(self) -> list[str]: ...
-    def close(self) -> None: ...
 
 
 LINES_SHOWN = 10

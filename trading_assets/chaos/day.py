@@ -17,7 +17,6 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
 
 import requests
 import sqlalchemy as sa
@@ -33,7 +32,7 @@ from trading_assets.chaos.faults import (
     some_odd_rows,
 )
 from trading_assets.chaos.hands import Hands
-from trading_assets.chaos.installation import Installation, installed
+from trading_assets.chaos.installation import Installation, Runs, installed
 from trading_assets.chaos.invariants import Findings, compare_all
 from trading_assets.chaos.manual_trader import ManualTrader
 from trading_assets.chaos.truth import Truth
@@ -76,17 +75,21 @@ TIMEFRAMES = ("3m", "5m", "15m")
 KILL_EVERY_MS = 40 * MINUTE_MS
 FAULTS_EVERY_MS = 20 * MINUTE_MS
 MANUAL_TRADE_EVERY_MS = 60 * MINUTE_MS
-"""On average, in market time."""
+HANDS_EVERY_MS = 6 * MINUTE_MS
+"""On average, in market time; `HANDS_EVERY_MS` of a person who trades beside the system."""
 
 TARGETS: Mapping[str, int] = {"session": 8, "exchange": 6, "worker": 3, "daemon": 2, "everything": 2}
 """How often each of them dies, in proportion. `worker` is a run of research or reconcile, `daemon` leaves its runs
 behind, `everything` is the machine."""
 
+SLEEPS_S = 40.0
+"""A session that falls asleep wakes after its lease has run out, when another one may trade."""
+
 TICK_S = 0.25
 STOPS_EVERY_S = 1.0
 TELL_EVERY_S = 5.0
 RECOVERS_WITHIN_S = 180.0
-BEGINS_WITHIN_S = 240.0
+BEGINS_WITHIN_S = 600.0
 COMPARISONS = 3
 OTHERS = 3
 """Contracts that only the person trades."""
@@ -104,18 +107,6 @@ FIGURES: Mapping[str, str] = {
     "sums": "wrong_sums",
 }
 """Which figure of the report counts the findings of a law."""
-
-
-class Runs(Protocol):
-    """What the scheduler knows of its runs; `pid_of` is None for one whose process is gone."""
-
-    def pid_of(self, run_id: str) -> int | None: ...
-    def live_pids(self, *jobs: str) -> list[int]: ...
-    def succeeded_partitions(self, job: str) -> set[str]: ...
-    def counts(self) -> dict[str, dict[str, int]]: ...
-    def failures(self) -> dict[str, int]: ...
-    def events(self) -> int: ...
-    def close(self) -> None: ...
 
 
 @dataclass
@@ -138,6 +129,7 @@ class DayReport:
     home: str
     seconds: float = 0.0
     kills: dict[str, int] = field(default_factory=dict)
+    slept: int = 0
     faults: int = 0
     stops_taken: int = 0
     closed_by_hand: int = 0
@@ -225,6 +217,7 @@ class _Day:
         self._hands = self._person() if wild.hands else None
         self._began, self._began_ms = time.monotonic(), self._exchange.now_ms()
         self._next = {"stops": 0.0, "tell": 0.0}
+        self._asleep: tuple[int, float] | None = None
 
     def _person(self) -> Hands:
         """Somebody who trades, besides, the contracts with the least turnover: research leaves them out."""
@@ -247,6 +240,10 @@ class _Day:
             self._break_exchange: FAULTS_EVERY_MS,
             self._meddle: MANUAL_TRADE_EVERY_MS,
         }
+        if self._hands is not None:
+            plan[self._trade_by_hand] = HANDS_EVERY_MS
+        if self._wild.traders > 1:
+            plan[self._fall_asleep] = KILL_EVERY_MS
         due = {act: self._market_ms() + self._after(every) for act, every in plan.items()}
         while (now_ms := self._market_ms()) < end_ms:
             for act, every in plan.items():
@@ -266,6 +263,8 @@ class _Day:
 
     def _tick(self) -> None:
         self._one.supervise()
+        if self._asleep is not None and time.monotonic() >= self._asleep[1]:
+            self._wake()
         live = self._watch.look_at_session()
         if self._is_time("stops", STOPS_EVERY_S) and self._one.exchange.is_running:
             self._watch.look_at_stops()
@@ -327,6 +326,22 @@ class _Day:
                     _kill_process(process.pid)
                 return self._one.exchange.kill(with_children=True) and killed
 
+    def _fall_asleep(self) -> None:
+        """The session's process stands still, as on a machine that sleeps; its lease runs out meanwhile."""
+        pid = self._watch.session()
+        if self._asleep is not None or pid is None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGSTOP)
+            self._asleep = (pid, time.monotonic() + SLEEPS_S)
+            self._report.slept += 1
+
+    def _wake(self) -> None:
+        if self._asleep is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self._asleep[0], signal.SIGCONT)
+            self._asleep = None
+
     def _break_exchange(self) -> None:
         self._lift()
         if self._chance.random() < 0.3:
@@ -349,10 +364,6 @@ class _Day:
         with contextlib.suppress(Exception):  # the exchange may be dead, or the position's stop quicker
             held = self._exchange.positions()
             self._truth.feed(self._exchange.executions(START_MS - HOUR_MS, self._exchange.now_ms() + 1))
-            if self._hands is not None and self._chance.random() < 0.6:
-                self._hands.act(held, self._truth)
-                self._hands.tidy(held, self._truth)
-                return
             held = Rows(each for each in held if each.stop_loss is not None and self._truth.left(each.symbol))
             if not held:
                 return
@@ -364,11 +375,23 @@ class _Day:
                 self._manual_trader.take_stops(one.symbol)
                 self._report.stops_taken += 1
 
+    def _trade_by_hand(self) -> None:
+        """A person trades beside the system, the same contracts and others, on an exchange that works just now."""
+        if self._hands is None:
+            return
+        self._lift()
+        with contextlib.suppress(Exception):  # the exchange may be dead, or the market quicker
+            held = self._exchange.positions()
+            self._truth.feed(self._exchange.executions(START_MS - HOUR_MS, self._exchange.now_ms() + 1))
+            self._hands.act(held, self._truth)
+            self._hands.tidy(held, self._truth)
+
     # The end
 
     def _recover(self) -> None:
         """No more misfortune, no more trading; until the system itself says that its books are in order."""
         self._lift()
+        self._wake()
         began = time.monotonic()
         while not self._one.exchange_answers() and time.monotonic() < began + RECOVERS_WITHIN_S:
             self._tick()
@@ -468,8 +491,3 @@ def _kill_process(pid: int | None) -> bool:
 def _mb(path: Path) -> float:
     files = [path] if path.is_file() else [each for each in path.rglob("*") if each.is_file()]
     return round(sum(each.stat().st_size for each in files) / 1e6, 1)
-
-
-def summary(report: DayReport) -> str:
-    """The report as one JSON object."""
-    return json.dumps(vars(report))

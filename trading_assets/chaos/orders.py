@@ -6,7 +6,6 @@ next trader or two at once, and holds ledger and exchange against each other whe
 
 from __future__ import annotations
 
-import json
 import random
 import tempfile
 import time
@@ -16,6 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import requests
 import sqlalchemy as sa
@@ -77,6 +77,21 @@ _BARE = _REFUSED | {f"{edge} {Step.ATTACH}" for edge in ("before", "after")}
 
 SLEEPS_AT = tuple(f"before {step}" for step in (Step.RESERVE, Step.LEVERAGE, Step.CREATE))
 """Where a trader that holds the lease falls asleep while another one starts."""
+
+OPEN_GATES: Mapping[str, Any] = {
+    "max_positions": 100,
+    "max_price_deviation_pct": 50,
+    "max_spread_pct": 50,
+    "min_entry_volume": 0,
+    "max_daily_loss_pct": 100,
+    "max_drawdown_pct": 100,
+    "max_symbol_exposure_pct": 10_000,
+    "max_total_exposure_pct": 10_000,
+    "cooldown_after_stop_s": 0,
+    "pause_after_stops_s": 0,
+    "weak_symbol_hours": 0,
+}
+"""Settings in which every gate stands open: what is tried here comes after them."""
 
 Progress = Callable[[int], None]
 
@@ -146,7 +161,6 @@ def run_chaos(
 
 
 def _settings(home: Path, seed: int) -> Settings:
-    """Every gate stands open: what is tried here comes after them."""
     return Settings(
         _env_file=None,
         home=home,
@@ -155,17 +169,7 @@ def _settings(home: Path, seed: int) -> Settings:
         simulator_deposit=DEPOSIT,
         simulator_idle_stop_s=120,
         leverage=Decimal(7),  # not what a contract begins with
-        max_positions=100,
-        max_price_deviation_pct=Decimal(50),
-        max_spread_pct=Decimal(50),
-        min_entry_volume=Decimal(0),
-        max_daily_loss_pct=100,
-        max_drawdown_pct=100,
-        max_symbol_exposure_pct=Decimal(10_000),
-        max_total_exposure_pct=Decimal(10_000),
-        cooldown_after_stop_s=0,
-        pause_after_stops_s=0,
-        weak_symbol_hours=0,
+        **OPEN_GATES,
     )
 
 
@@ -204,14 +208,19 @@ class _Trial:
         place.warm()
 
     def run(self, progress: Progress, *, until_broken: bool) -> ChaosReport:
-        """Rounds until enough traders have died; not every one dies, as its step may not come."""
-        began, report = time.monotonic(), self._report
-        for _ in range(4 * self._wanted + 40):
-            if report.kills >= self._wanted or (until_broken and report.broken):
-                break
-            self._round()
-            progress(min(report.kills, self._wanted))
-        if self._rounds % SUMS_EVERY and not (until_broken and report.broken):
+        """Rounds until enough traders have died; not every one dies, as its step may not come.
+
+        After an interrupt (Ctrl-C) the report is of the rounds before it.
+        """
+        began, report, is_whole = time.monotonic(), self._report, False
+        with suppress(KeyboardInterrupt):
+            for _ in range(4 * self._wanted + 40):
+                if report.kills >= self._wanted or (until_broken and report.broken):
+                    break
+                self._round()
+                progress(min(report.kills, self._wanted))
+            is_whole = True
+        if is_whole and self._rounds % SUMS_EVERY and not (until_broken and report.broken):
             self._compare_sums()
         report.faults, report.orders = self._faults.fired, len(self._entries)
         report.steps_killed_at = len(self._died_at)
@@ -480,8 +489,3 @@ class _Trial:
         sizes = {row.symbol: self._manual_trader.buy(row, self._exchange.ticker(row.symbol)) for row in positions}
         placed = self._manual_trader.bid_far_below(order, self._exchange.ticker(order.symbol))
         return Foreign(sizes, {placed: order.symbol})
-
-
-def summary(report: ChaosReport) -> str:
-    """The report as one JSON object."""
-    return json.dumps(vars(report))

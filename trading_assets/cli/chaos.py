@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table as RichTable
 
 from trading_assets.cli.console import echo, line, open_console
+
+if TYPE_CHECKING:
+    from trading_assets.chaos.faults import Wildness
 
 
 @click.group()
@@ -22,6 +27,9 @@ def chaos() -> None:
 def _wild_options(command: Callable[..., None]) -> Callable[..., None]:
     """Options for what happens besides deaths and failing calls."""
     for option in (
+        click.option(
+            "--traders", default=None, type=click.IntRange(1, 2), help="2: a second one starts while one sleeps."
+        ),
         click.option("--odd-rows/--no-odd-rows", default=None, help="Missing, malformed, unknown and repeated rows."),
         click.option("--lag/--no-lag", default=None, help="Lists of the account that lag behind; closings that grow."),
         click.option("--hands/--no-hands", default=None, help="A person trades and moves stops on the same account."),
@@ -37,21 +45,25 @@ def _wild_options(command: Callable[..., None]) -> Callable[..., None]:
     return command
 
 
+def _wildness(profile: str, changes: Mapping[str, Any]) -> Wildness:
+    """A profile with what was switched on or off."""
+    from trading_assets.chaos.faults import PROFILES  # noqa: PLC0415 (imports the exchange)
+
+    return replace(PROFILES[profile], **{name: value for name, value in changes.items() if value is not None})
+
+
 @chaos.command("orders")
 @click.option("--kills", default=500, show_default=True, type=click.IntRange(1), help="So many traders are killed.")
 @click.option("--seed", default=1, show_default=True, type=click.IntRange(0), help="Of market, faults and deaths.")
 @_wild_options
-@click.option("--traders", default=None, type=click.IntRange(1, 2), help="2: a second one starts while one sleeps.")
 @click.option("--until-broken", is_flag=True, help="End with the first finding.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as one JSON object.")
 def orders(
     kills: int, seed: int, profile: str, traders: int | None, until_broken: bool, as_json: bool, **wild: Any
 ) -> None:
     """Kill traders at every step of an order and at random; exit code 1 if a law of order safety is broken."""
-    from trading_assets.chaos.faults import PROFILES  # noqa: PLC0415 (imports the exchange)
-    from trading_assets.chaos.orders import run_chaos, summary  # noqa: PLC0415 (imports the exchange)
+    from trading_assets.chaos.orders import run_chaos  # noqa: PLC0415 (imports the exchange)
 
-    changes: dict[str, Any] = {name: value for name, value in {**wild, "traders": traders}.items() if value is not None}
     console = open_console(stderr=True)
     columns = (TextColumn("killed"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
@@ -65,11 +77,10 @@ def orders(
                 told = done * 10 // kills
                 echo(f"killed {done} of {kills}", err=True)
 
-        report = run_chaos(kills, seed, tell, wild=replace(PROFILES[profile], **changes), until_broken=until_broken)
-    if as_json:
-        click.echo(summary(report))
-    else:
-        _print(vars(report))
+        report = run_chaos(
+            kills, seed, tell, wild=_wildness(profile, wild | {"traders": traders}), until_broken=until_broken
+        )
+    _print(vars(report), as_json=as_json)
     if report.broken or report.kills < kills:
         sys.exit(1)
 
@@ -80,16 +91,20 @@ def orders(
 @click.option("--seed", default=1, show_default=True, type=click.IntRange(0), help="Of market, faults and deaths.")
 @_wild_options
 @click.option("--json", "as_json", is_flag=True, help="Print the report as one JSON object.")
-def day(hours: float, speed: float, seed: int, profile: str, as_json: bool, **wild: Any) -> None:
+def day(hours: float, speed: float, seed: int, profile: str, traders: int | None, as_json: bool, **wild: Any) -> None:
     """The whole system unattended, its processes killed at random; exit code 1 if its books differ at the end."""
-    from trading_assets.chaos.day import run_day, summary  # noqa: PLC0415 (imports connector and exchange)
+    from trading_assets.chaos.day import run_day  # noqa: PLC0415 (imports connector and exchange)
     from trading_assets.defs.run_history import RunHistory  # noqa: PLC0415 (imports dagster)
 
-    report = run_day(hours, speed, seed, RunHistory, lambda line: click.echo(line, err=True))
-    if as_json:
-        click.echo(summary(report))
-    else:
-        _print(vars(report))
+    report = run_day(
+        hours,
+        speed,
+        seed,
+        RunHistory,
+        lambda line: click.echo(line, err=True),
+        wild=_wildness(profile, wild | {"traders": traders}),
+    )
+    _print(vars(report), as_json=as_json)
     if report.broken:
         sys.exit(1)
 
@@ -98,28 +113,90 @@ def day(hours: float, speed: float, seed: int, profile: str, as_json: bool, **wi
 @click.argument("names", nargs=-1)
 @click.option("--fast", is_flag=True, help="Only the three that are found within seconds.")
 @click.option("--seed", default=1, show_default=True, type=click.IntRange(0), help="Of chaos orders.")
-def mutants(names: tuple[str, ...], fast: bool, seed: int) -> None:
+@click.option("--jobs", default=2, show_default=True, type=click.IntRange(1, 16), help="So many are tried at once.")
+@click.option(
+    "--results",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="A file of JSON lines; what was found in this very program is not tried again.",
+)
+@click.option("--markdown", is_flag=True, help="Print the table as the page has it.")
+def mutants(names: tuple[str, ...], fast: bool, seed: int, jobs: int, results: Path | None, markdown: bool) -> None:
     """Put faults into copies of the program, and see each one found by chaos orders or a test; exit code 1 if not.
 
     NAMES: the mutants to be tried; all without.
     """
-    from trading_assets.chaos.mutants import FAST, Found, run_mutants, select  # noqa: PLC0415 (imports the exchange)
+    from trading_assets.chaos.mutants import FAST, Found, as_markdown, run_mutants, select  # noqa: PLC0415 (exchange)
+
+    chosen, told = select(FAST if fast else names), 0
 
     def tell(one: Found) -> None:
+        nonlocal told
+        told += 1
         by = one.by if one.by != "chaos" else f"chaos, {one.kills} kills"
-        echo(f"{one.name}: {by or 'SURVIVED'}, {one.seconds} s  {one.says[:150]}", err=True)
+        echo(f"{told} of {len(chosen)}  {one.name}: {by or 'SURVIVED'}, {one.seconds} s  {one.says[:150]}", err=True)
 
-    results = run_mutants(select(FAST if fast else names), tell, seed=seed)
-    table = RichTable("mutant", "found by", "kills", "seconds")
-    for one in results:
-        table.add_row(one.name, one.by or line(("nothing", "red")), str(one.kills or ""), str(one.seconds))
-    open_console().print(table)
-    if not all(one.by for one in results):
+    found = run_mutants(chosen, tell, seed=seed, jobs=jobs, results=results)
+    if markdown:
+        click.echo(as_markdown(found))
+    else:
+        table = RichTable("mutant", "found by", "kills", "seconds")
+        for one in found:
+            table.add_row(one.name, one.by or line(("nothing", "red")), str(one.kills or ""), str(one.seconds))
+        open_console().print(table)
+    if not all(one.by for one in found):
         sys.exit(1)
 
 
-def _print(figures: Mapping[str, Any]) -> None:
-    """The figures of a report for a person, and what was broken below them."""
+@chaos.command("cuts")
+@click.option("--kind", "kinds", multiple=True, type=click.Choice(("silent", "refused")), help="Default: both.")
+@click.option("--seconds", multiple=True, type=click.IntRange(1, 600), help="Of a cut. Default: 10 and 120.")
+@click.option("--moment", "moments", multiple=True, type=click.Choice(("before", "during", "after")), help="All.")
+@click.option("--answer-ms", default=0, show_default=True, type=click.IntRange(0, 5000), help="More for each answer.")
+@click.option("--jobs", default=4, show_default=True, type=click.IntRange(1, 12), help="So many are tried at once.")
+@click.option("--seed", default=1, show_default=True, type=click.IntRange(0), help="Of the market and the signals.")
+@click.option("--json", "as_json", is_flag=True, help="Print the reports as one JSON list.")
+def cuts(
+    kinds: tuple[str, ...],
+    seconds: tuple[int, ...],
+    moments: tuple[str, ...],
+    answer_ms: int,
+    jobs: int,
+    seed: int,
+    as_json: bool,
+) -> None:
+    """Cut the link between a session and its exchange; exit code 1 if a signal is lost or it is told too late.
+
+    Both live in network namespaces: it needs Linux, root and the command ip.
+    """
+    from itertools import product  # noqa: PLC0415 (used here alone)
+
+    from trading_assets.chaos.cuts import KINDS, MOMENTS, SECONDS, Cut, run_cuts  # noqa: PLC0415 (imports the exchange)
+
+    chosen = product(kinds or KINDS, seconds or SECONDS, moments or MOMENTS)
+    wanted = [Cut(*one, answer_ms) for one in chosen]
+    reports = run_cuts(wanted, lambda text: echo(text, err=True), jobs=jobs, seed=seed)
+    if as_json:
+        click.echo(json.dumps([vars(one) for one in reports]))
+    else:
+        table = RichTable(
+            "cut", "signals", "in doubt", "lost", "told s", "back s", "again s", "last s", "without a stop"
+        )
+        for one in reports:
+            figures = (one.statuses, one.in_doubt, one.lost, one.told_s, one.back_s, one.again_s, one.last_s, one.bare)
+            table.add_row(one.cut, *(str(value) for value in figures))
+        out = open_console()
+        out.print(table)
+        for text in [f"{one.cut}: {text}" for one in reports for text in one.broken]:
+            out.print(line(("no", "red"), f"  {text}"), highlight=False)
+    if any(one.broken for one in reports):
+        sys.exit(1)
+
+
+def _print(figures: Mapping[str, Any], *, as_json: bool) -> None:
+    """The figures of a report as one JSON object, or for a person, with what was broken below them."""
+    if as_json:
+        click.echo(json.dumps(figures))
+        return
     table = RichTable("what", "count")
     for name, value in figures.items():
         if name != "broken":

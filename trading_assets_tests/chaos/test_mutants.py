@@ -1,10 +1,12 @@
 """`chaos mutants` in its small form: every mutant fits the code, and the fast ones are found."""
 
+import json
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
-from trading_assets.chaos.mutants import FAST, MUTANTS, Mutant, check, run_mutants, select
+from trading_assets.chaos.mutants import FAST, MUTANTS, Found, Mutant, check, fingerprint, run_mutants, select
 from trading_assets.core.errors import ConfigurationError
 
 TESTS = Path(__file__).parents[1]
@@ -15,6 +17,26 @@ def test_every_mutant_fits_the_code_and_has_one_way_to_be_found() -> None:
     assert len({mutant.name for mutant in MUTANTS}) == len(MUTANTS) >= 20
     assert [mutant.name for mutant in MUTANTS if bool(mutant.kills) == bool(mutant.test)] == []
     assert [mutant.test for mutant in MUTANTS if not (TESTS / mutant.test.partition("::")[0]).exists()] == []
+
+
+def test_the_page_shows_how_each_mutant_is_found() -> None:
+    page = (TESTS.parent / "docs/soak.md").read_text()
+    table = page.partition("<!-- mutants: begin -->")[2].partition("<!-- mutants: end -->")[0]
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.strip().splitlines()[2:]]
+    shown = [(name, by, kills) for name, by, kills, _seconds in rows]
+    assert [name for name, _, _ in shown] == [mutant.name for mutant in MUTANTS]
+    for mutant, (_, by, kills) in zip(MUTANTS, shown, strict=True):
+        assert by == ("chaos" if mutant.kills else f"`{mutant.test.partition('::')[2]}`")
+        assert kills.endswith(f"({mutant.kills})") if mutant.kills else not kills
+
+
+def test_results_are_kept_and_not_tried_again_in_the_same_program(tmp_path: Path) -> None:
+    kept = tmp_path / "results"
+    known = Found("triple quantity", "chaos", 3, 1.0, "it was seen", fingerprint())
+    kept.write_text(json.dumps(asdict(known)) + "\n")
+    told: list[Found] = []
+    assert run_mutants(select(["triple quantity"]), told.append, results=kept) == [known]
+    assert told == []
 
 
 def test_a_mutant_that_no_longer_fits_is_named() -> None:

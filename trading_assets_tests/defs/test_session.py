@@ -12,7 +12,8 @@ import dagster as dg
 import pandas as pd
 import pytest
 
-from trading_assets.bench.harness import EAGER, selection_row
+from trading_assets.chaos.signal_source import EAGER, selection_row
+from trading_assets.core.models import OrderRequest
 from trading_assets.core.schemas import STRATEGY_SELECTIONS
 from trading_assets.core.settings import load_settings
 from trading_assets.core.timeframes import HOUR_MS, MINUTE_MS, local_ms
@@ -20,6 +21,7 @@ from trading_assets.definitions import build_definitions
 from trading_assets.defs.ops.session import SERVES
 from trading_assets.defs.resources import default_resources
 from trading_assets.ledger import leases, signals
+from trading_assets.ledger.account import own_closings
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.partitions import replace_partitions
 from trading_assets.simulator.clock import ClockMode, ClockSpec
@@ -77,6 +79,15 @@ def until(condition: Callable[[], Any]) -> Any:
     return value
 
 
+def _close_one_by_hand(venue: RunningExchange) -> None:
+    """A person closes one of the positions, a second after it was opened."""
+    venue.advance(1_000)
+    account = open_exchange(load_settings())
+    held = account.positions()[0]
+    account.place_order(OrderRequest(held.symbol, held.side.opposite, held.size, "by-hand", reduce_only=True))
+    account.close()
+
+
 @pytest.mark.parametrize("either_ledger", ["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)], indirect=True)
 def test_two_runs_by_hand_one_trades_the_other_says_why_not_and_a_cancel_ends_it_cleanly(
     installation: dg.DagsterInstance, venue: RunningExchange, ledger: Database
@@ -102,6 +113,8 @@ def test_two_runs_by_hand_one_trades_the_other_says_why_not_and_a_cancel_ends_it
             now = venue.now_ms()
             venue.advance(MINUTE_MS - now % MINUTE_MS + 100)
             until(lambda: signals.EXECUTED in set(signals.since(ledger, "main", 0)["status"]))
+            _close_one_by_hand(venue)
+            until(lambda: own_closings(ledger, "main", 0))  # no reconcile job runs: the account's stream has told it
             busy.send_signal(signal.SIGINT)
             busy.wait(WITHIN_S)
         finally:

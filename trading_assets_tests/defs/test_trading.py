@@ -11,7 +11,7 @@ import dagster as dg
 import pandas as pd
 import pytest
 
-from trading_assets.bench.harness import selection_row
+from trading_assets.chaos.signal_source import selection_row
 from trading_assets.core.errors import AccountShapeError
 from trading_assets.core.models import ContractKind, PositionMode
 from trading_assets.core.ports import Exchange

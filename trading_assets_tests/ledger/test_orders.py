@@ -72,6 +72,13 @@ def test_a_signal_is_reserved_once(database: Database) -> None:
     assert len(orders.unresolved(database, "main")) == 1
 
 
+@pytest.mark.parametrize("status", ["expired", "rejected", "failed", "executing", "executed"])
+def test_a_signal_that_does_not_wait_is_not_reserved(database: Database, status: str) -> None:
+    identity = add_signal(database, status=status)
+    assert not reserve(database, identity)
+    assert orders.unresolved(database, "main") == []
+
+
 def test_a_symbol_is_reserved_once_and_the_other_signal_goes_on_waiting(database: Database) -> None:
     first, second = add_signal(database), add_signal(database, timeframe="5m")
     assert reserve(database, first)

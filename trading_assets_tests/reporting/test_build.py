@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from trading_assets.bench.harness import selection_row
+from trading_assets.chaos.signal_source import selection_row
 from trading_assets.core.errors import DataError
 from trading_assets.core.schemas import BACKTEST_RESULTS, STRATEGY_SELECTIONS
 from trading_assets.core.timeframes import HOUR_MS, as_of_ms

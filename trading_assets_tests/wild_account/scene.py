@@ -22,7 +22,7 @@ from click.testing import CliRunner, Result
 from pybit.unified_trading import HTTP
 from pydantic import SecretStr
 
-from trading_assets.bench.harness import EAGER, selection_row
+from trading_assets.chaos.signal_source import EAGER, selection_row
 from trading_assets.cli.main import cli
 from trading_assets.core.errors import TradingAssetsError
 from trading_assets.core.schemas import STRATEGY_SELECTIONS

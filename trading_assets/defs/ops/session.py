@@ -27,7 +27,7 @@ from trading_assets.trading.session.lease import AccountTakenError
 from trading_assets.trading.session.log import Heartbeat, SessionMessage, SignalsFound
 from trading_assets.trading.session.session import Session
 from trading_assets.trading.session.watchlist import newest_selection
-from trading_assets.venues import open_candle_stream
+from trading_assets.venues import open_account_stream, open_candle_stream
 
 SERVES = "trading_assets/serves"
 """Tag of a session's run: the selection that it trades on."""
@@ -63,6 +63,7 @@ def trade_session(
         selected=selected,
         run=context.run_id,
         make_stream=lambda topics, deliver: open_candle_stream(configured, topics, deliver),
+        make_account_stream=lambda deliver: open_account_stream(configured, deliver),
         check=lambda rows: validate(ENTRY_SIGNALS, rows),
         tell=messages.put,
     )

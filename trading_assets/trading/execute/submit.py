@@ -420,8 +420,12 @@ def _add_outcome(
     except Exception as error:  # noqa: BLE001 (raised by the caller, after the other orders)
         broken.append(error)
         why = str(error)
+    if after is None:
+        # Who reads the books beside this round may have settled the order first.
+        with context.database.read() as connection:
+            after = orders.by_links(connection, intent.account, [intent.order_link_id]).get(intent.order_link_id)
     match after.status if after is not None else None:
-        case orders.CONFIRMED:
+        case orders.CONFIRMED | orders.CLOSED:
             report.executed.append(intent.signal_id)
         case orders.REJECTED | orders.ABANDONED:
             report.rejected[intent.signal_id] = after.reason if after is not None and after.reason else ""

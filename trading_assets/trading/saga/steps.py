@@ -31,6 +31,7 @@ from trading_assets.trading.saga.progress import step, venue_ms
 from trading_assets.trading.saga.protection import protect
 from trading_assets.trading.saga.transitions import Step
 
+NEVER_REACHED = "the order never reached the exchange"
 LOOK_UPS = 8
 LOOK_UP_PAUSE_S = 0.15
 SEND_ATTEMPTS = 3
@@ -157,7 +158,7 @@ def record(
 
 def give_up(context: ExecutionContext, intent: Intent) -> Intent | None:
     """Abandon an intent that has neither order nor position, and can get none any more."""
-    return _end(context, intent, orders.ABANDONED, "the order never reached the exchange", Failure.NOT_SENT)
+    return _end(context, intent, orders.ABANDONED, NEVER_REACHED, Failure.NOT_SENT)
 
 
 def move(context: ExecutionContext, intent: Intent, state: str, **details: Any) -> Intent | None:

@@ -131,3 +131,28 @@ def test_an_order_is_not_sent_after_its_signals_end(sqlite: Database) -> None:
     assert bench.exchange.calls["place_order"] == 0
     submit_orders(bench.context)
     assert bench.signal(identity)["status"] == "expired"
+
+
+@pytest.mark.parametrize(("closed", "status"), [(False, "confirmed"), (True, "closed")])
+def test_an_order_that_a_pass_over_the_books_settles_first_is_no_failed_order(
+    sqlite: Database, closed: bool, status: str
+) -> None:
+    """A session reads the books beside its orders: the private stream tells of an order before it is looked up."""
+    bench = bench_on(sqlite)
+    identity = add_signal(sqlite)
+    looked = False
+
+    def settle_first(name: str) -> None:
+        nonlocal looked
+        if name == "find_order" and not looked:
+            looked = True
+            if closed:
+                bench.exchange.close_position("BTCUSDT", "stop")
+            reconcile(bench.context)
+
+    bench.exchange.on_call = settle_first
+    report = submit_orders(replace(bench.context, workers=1))
+    intent = bench.intent(identity)
+    assert intent is not None and intent["status"] == status
+    assert (report.executed, report.unknown) == ([identity], [])
+    assert [title for title, _ in bench.told if "failed" in title] == []

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from trading_assets.backtesting.run import production_engine
-from trading_assets.bench.harness import selection_row
+from trading_assets.chaos.signal_source import selection_row
 from trading_assets.core.models import ContractKind, Instrument
 from trading_assets.core.ports import Exchange
 from trading_assets.core.schemas import STRATEGY_SELECTIONS

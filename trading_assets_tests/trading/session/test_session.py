@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from trading_assets.bench.harness import EAGER, selection_row
+from trading_assets.chaos.signal_source import EAGER, selection_row
 from trading_assets.core.errors import StorageError
 from trading_assets.core.models import OrderRequest
 from trading_assets.core.ports import Exchange
@@ -20,7 +20,7 @@ from trading_assets.core.schemas import STRATEGY_SELECTIONS
 from trading_assets.core.settings import Settings
 from trading_assets.core.timeframes import HOUR_MS, MINUTE_MS, floor_ms
 from trading_assets.ledger import account as account_ledger
-from trading_assets.ledger import signals
+from trading_assets.ledger import orders, risk, signals
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.partitions import replace_partitions
 from trading_assets.market.store import CandleStore
@@ -30,6 +30,7 @@ from trading_assets.simulator.faults.rules import FaultRule
 from trading_assets.simulator.server import ServeConfig
 from trading_assets.trading.context import ExecutionContext
 from trading_assets.trading.decide.finder import FinderReport
+from trading_assets.trading.reconcile.reconciler import reconcile
 from trading_assets.trading.session import entries, watchlist
 from trading_assets.trading.session import lease as session_lease
 from trading_assets.trading.session.lease import AccountTakenError, trader_of
@@ -305,3 +306,46 @@ def test_a_closing_is_in_the_books_soon_after_the_exchange_has_it(stage: Stage) 
     stage.running.advance(1_000)
     stage.exchange.place_order(OrderRequest("SOLUSDT", held.side.opposite, held.size, "by-hand", reduce_only=True))
     until(lambda: [one.symbol for one in account_ledger.own_closings(stage.database, "main", 0)] == ["SOLUSDT"])
+
+
+_LIES: dict[str, dict[str, dict[str, Any]]] = {
+    "position": {"set": {"symbol": "SOLUSDT", "side": "", "size": "0", "stopLoss": ""}},
+    "execution": {"set": {"symbol": "SOLUSDT", "side": "Sell", "execQty": "1000000", "closedSize": "1000000"}},
+    "order": {"set": {"symbol": "SOLUSDT", "orderStatus": "Cancelled", "cumExecQty": "0"}},
+    "wallet": {"set": {"totalEquity": "1", "coin.equity": "1"}},
+}
+
+
+@pytest.mark.parametrize("how", ["lies", "repeats", "reorders", "is late", "breaks off", "is silent"])
+def test_an_account_stream_that_lies_or_is_silent_changes_nothing_but_the_delay(stage: Stage, how: str) -> None:
+    play = stage.play()
+    until(lambda: play.is_trading)
+    stage.next_close()
+    until(lambda: stage.statuses().get("executed") == sorted(SYMBOLS))
+    before = {one.symbol: (one.side, one.size, one.stop_loss) for one in stage.exchange.positions()}
+    rules = {
+        "repeats": {"duplicate": True},
+        "reorders": {"reorder": True},
+        "is late": {"delay_ms": 500},
+        "breaks off": {"drop": True, "times": 2},
+        "is silent": {"silence": True},
+    }
+    for topic, lie in _LIES.items():
+        stage.fault(where=f"ws:{topic}", **(lie if how == "lies" else rules[how]))
+    stage.running.advance(1_000)
+    side, size, _ = before.pop("XRPUSDT")
+    stage.exchange.place_order(OrderRequest("XRPUSDT", side.opposite, size, "by-hand", reduce_only=True))
+    if how == "is silent":
+        reconcile(ExecutionContext(stage.database, stage.exchange, stage.settings))  # as the reconcile job does
+    until(lambda: [one.symbol for one in account_ledger.own_closings(stage.database, "main", 0)] == ["XRPUSDT"])
+    assert play.stop() == "stopped" and play.error is None
+    reconcile(ExecutionContext(stage.database, stage.exchange, stage.settings))
+    open_still = {intent.symbol: intent.status for intent in orders.occupying(stage.database, "main")}
+    assert open_still == dict.fromkeys(before, "confirmed")
+    assert before == {one.symbol: (one.side, one.size, one.stop_loss) for one in stage.exchange.positions()}
+    now_ms = stage.exchange.now_ms()
+    fills = stage.exchange.executions(now_ms - HOUR_MS, now_ms + 1)
+    ours = [row.symbol for row in fills if stage.exchange.order_ids.is_ours(row.order_link_id)]
+    assert sorted(set(ours)) == sorted(SYMBOLS), "nothing was sent on a hint"
+    with stage.database.read() as connection:
+        assert risk.entries_allowed(connection, "main", now_ms)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from trading_assets.bench.harness import selection_row
+from trading_assets.chaos.signal_source import selection_row
 from trading_assets.core.timeframes import HOUR_MS, MINUTE_MS
 from trading_assets.trading.session import clock
 from trading_assets.trading.session.clock import Timer

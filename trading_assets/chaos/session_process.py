@@ -1,0 +1,140 @@
+"""A trading session in a process of its own, without Dagster: `python -m trading_assets.chaos.session_process FILE`.
+
+Its settings come from the environment, its selection from the ledger. What it says goes to the file, a line of JSON
+each: the moment (ms of this machine) and the text. SIGTERM ends it.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pandas as pd
+
+from trading_assets.chaos.signal_source import selection_row
+from trading_assets.core.errors import ConfigurationError
+from trading_assets.core.schemas import STRATEGY_SELECTIONS
+from trading_assets.core.settings import load_settings
+from trading_assets.core.timeframes import HOUR_MS, floor_ms, local_ms
+from trading_assets.ledger.database import Database
+from trading_assets.ledger.partitions import replace_partitions
+from trading_assets.market.store import CandleStore
+from trading_assets.trading.context import ExecutionContext
+from trading_assets.trading.session.log import Heartbeat, SessionMessage, SignalsFound
+from trading_assets.trading.session.session import Session
+from trading_assets.trading.session.watchlist import newest_selection
+from trading_assets.venues import open_account_stream, open_candle_stream, open_exchange
+
+IS_TRADING = "trading: "
+"""What a session says when it begins to trade."""
+
+IS_DOWN, IS_BACK = "is down", "is back"
+"""What it says of a link that is broken, and of one that is whole again."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line that a session has said."""
+
+    wall_ms: int
+    text: str
+
+
+@dataclass
+class SessionProcess:
+    """A session that runs, as its parent sees it."""
+
+    file: Path
+    process: subprocess.Popen[bytes] = field(repr=False)
+
+    def lines(self) -> list[Line]:
+        """What it has said so far."""
+        text = self.file.read_text() if self.file.exists() else ""
+        return [Line(**json.loads(line)) for line in text.splitlines() if line.endswith("}")]
+
+    def says(self, words: str, since_ms: int = 0) -> Line | None:
+        """The first line with these words since then."""
+        return next((line for line in self.lines() if line.wall_ms >= since_ms and words in line.text), None)
+
+    def stop(self, within_s: float = 90.0) -> None:
+        """Ask for its end, and end it where it does not follow."""
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            self.process.wait(within_s)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+
+def start_session(folder: Path, environment: dict[str, str], prefix: Sequence[str] = ()) -> SessionProcess:
+    """Start a session.
+
+    Args:
+        environment: variables that hold its settings.
+        prefix: a command that runs it, as `ip netns exec NAME`.
+    """
+    file = folder / "session.jsonl"
+    command = [*prefix, sys.executable, "-m", __name__, str(file)]
+    with (folder / "session.log").open("ab") as log:
+        return SessionProcess(file, subprocess.Popen(command, env=environment, stdout=log, stderr=log))
+
+
+def select_coins(database: Database, now_ms: int, symbols: Sequence[str], timeframe: str) -> None:
+    """Put a selection into the ledger that a session can live with."""
+    hour = floor_ms(now_ms, HOUR_MS) - HOUR_MS
+    rows = [selection_row(hour, symbol, timeframe) for symbol in symbols]
+    replace_partitions(database, STRATEGY_SELECTIONS, pd.DataFrame(rows), [hour])
+
+
+@dataclass(frozen=True)
+class _Passed:
+    passed: bool = True
+
+
+def main(file: Path) -> None:
+    """Trade until SIGTERM comes.
+
+    Raises:
+        ConfigurationError: nothing is selected.
+    """
+    settings = load_settings()
+    database = Database(settings.resolved_database_url)
+    selected = newest_selection(database)
+    if selected is None:
+        raise ConfigurationError("nothing is selected: a session needs a selection in its ledger")
+    with file.open("a", buffering=1) as out:
+
+        def say(text: str) -> None:
+            out.write(json.dumps({"wall_ms": local_ms(), "text": text}) + "\n")
+
+        def tell(one: SessionMessage | SignalsFound | Heartbeat) -> None:
+            if isinstance(one, SessionMessage):
+                say(one.text)
+
+        exchange = open_exchange(settings)
+        context = ExecutionContext(database, exchange, settings, notify=lambda title, body: say(f"{title}: {body}"))
+        session = Session(
+            context=context,
+            store=CandleStore(settings.candle_store, btc=settings.symbols.btc),
+            selected=selected,
+            run="session-process",
+            make_stream=lambda topics, deliver: open_candle_stream(settings, topics, deliver),
+            make_account_stream=lambda deliver: open_account_stream(settings, deliver),
+            check=lambda _rows: _Passed(),
+            tell=tell,
+        )
+        signal.signal(signal.SIGTERM, lambda _number, _frame: session.stop())
+        try:
+            say(f"ended: {session.run()}")
+        finally:
+            exchange.close()
+            database.close()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

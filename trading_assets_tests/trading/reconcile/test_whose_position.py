@@ -1,0 +1,69 @@
+"""What is open at the exchange and what the ledger gave up: ours is taken back, a person's is left alone."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from trading_assets.core.errors import ExchangeUnavailableError, OrderRejectedError
+from trading_assets.core.models import Side
+from trading_assets.ledger import orders
+from trading_assets.ledger.database import Database
+from trading_assets.trading.execute.submit import submit_orders
+from trading_assets.trading.reconcile.reconciler import reconcile
+from trading_assets_tests.trading.fixtures import Bench, add_signal, bench_on
+
+
+def closed_unseen(database: Database) -> tuple[Bench, str]:
+    """A position of ours that a person has closed; neither the execution nor the closing is listed yet."""
+    bench = bench_on(database)
+    identity = add_signal(database)
+    assert submit_orders(bench.context).executed == [identity]
+    reconcile(bench.context)
+    bench.later()
+    bench.exchange.close_position("BTCUSDT")
+    bench.exchange.trades.pop()
+    bench.exchange.closings.pop()
+    bench.later()
+    return bench, identity
+
+
+def test_an_order_that_was_given_up_and_filled_all_the_same_is_ours_again(sqlite: Database) -> None:
+    bench = bench_on(sqlite)
+    identity = add_signal(sqlite)
+    bench.exchange.fail("place_order", OrderRejectedError("by a proxy"), processed=True)
+    bench.exchange.fail("find_order", ExchangeUnavailableError("502"), times=99)
+    submit_orders(bench.context)
+    assert orders.occupying(sqlite, "main") == [], "the ledger has given it up"
+    bench.exchange.heal()
+    bench.later()
+    report = reconcile(bench.context)
+    assert ["it is in the ledger now" in text for text in report.repaired] == [True]
+    assert [intent.status for intent in orders.occupying(sqlite, "main")] == ["confirmed"]
+    bench.require_consistent(identity)
+
+
+@pytest.mark.parametrize(
+    ("side", "qty", "leg"),
+    [
+        pytest.param(Side.BUY, 3, 0, id="three times as much on our side"),
+        pytest.param(Side.SELL, 1, 0, id="on the other side"),
+        pytest.param(Side.BUY, 1, 1, id="a leg in hedge mode"),
+    ],
+)
+def test_a_position_that_a_person_opened_after_ours_gets_no_stop_and_is_not_taken_for_ours(
+    sqlite: Database, side: Side, qty: int, leg: int
+) -> None:
+    bench, identity = closed_unseen(sqlite)
+    bench.exchange.open_foreign("BTCUSDT", side, qty)
+    if side is Side.SELL:
+        bench.exchange.trades.pop()  # not listed either: shown, it would be a closing of ours
+    bench.exchange.open["BTCUSDT"] = replace(bench.exchange.open["BTCUSDT"], position_idx=leg)
+    before = bench.exchange.calls["set_stops"]
+    reconcile(bench.context)
+    assert bench.exchange.calls["set_stops"] == before
+    assert bench.exchange.open["BTCUSDT"].stop_loss is None
+    (intent,) = orders.occupying(sqlite, "main")
+    assert (intent.signal_id, intent.status) == (identity, "confirmed")
+    assert intent.unseen_since_ms is not None, "ours is not what is open"
