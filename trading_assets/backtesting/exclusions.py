@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 
 from trading_assets.backtesting.run import BacktestRunner, DataOpener
-from trading_assets.core.candles import CandleFaults
+from trading_assets.core.candles import FUNDING, CandleFaults, data_name
 from trading_assets.core.errors import DataError
 from trading_assets.core.schemas import BACKTEST_RESULTS
 from trading_assets.core.settings import Settings
@@ -23,8 +23,8 @@ from trading_assets.strategies.registry import ConfiguredStrategy
 
 def exclusion_reason(symbol: str, timeframe: Timeframe, needs: DataNeeds, faults: CandleFaults, btc: str) -> str | None:
     """What is wrong with candles that the backtest would read; None where they are good."""
-    bad = [one for one in stored_candles(symbol, timeframe, needs, btc) if one in faults]
-    return "; ".join(f"{of} candles of {whose}: {faults[of, whose]}" for of, whose in bad) or None
+    read = [*stored_candles(symbol, timeframe, needs, btc), (FUNDING, symbol)]
+    return "; ".join(f"{data_name(*one)}: {faults[one]}" for one in read if one in faults) or None
 
 
 def backtest_with_exclusions(

@@ -27,6 +27,10 @@ class StorageError(TradingAssetsError):
     """A store cannot be read or written (disk full, no permission, damaged file)."""
 
 
+class DamagedFileError(StorageError):
+    """A file does not hold what was written into it."""
+
+
 class DatabaseLockedError(StorageError):
     """Another process kept the database locked longer than the busy timeout."""
 

@@ -62,6 +62,9 @@ class CandleCoverage(pa.DataFrameModel):
     expected_bars: int = pa.Field(ge=1, description="candles a complete window and warm-up has since listing")
     missing_bars: int = pa.Field(ge=0, description="gaps the exchange itself has")
     coverage_pct: float = pa.Field(ge=0, le=100, description="bars / expected_bars, percent")
+    history_pct: float = pa.Field(
+        nullable=True, ge=0, le=100, description="bars / those of a whole window and warm-up, percent"
+    )
     content_hash: str = pa.Field(str_matches=r"^[0-9a-f]{16}$", description="64-bit hash of the candles' bytes")
     fault: str = pa.Field(
         nullable=True, description="why this hour's backtests and entries leave these candles out; none: they are good"
@@ -83,6 +86,10 @@ class FundingCoverage(pa.DataFrameModel):
     payments: int = pa.Field(ge=0, description="funding payments held")
     last_rate: float = pa.Field(nullable=True, description="fraction of notional that longs paid last")
     content_hash: str = pa.Field(str_matches=r"^[0-9a-f]{16}$", description="64-bit hash of the payments' bytes")
+    fault: str = pa.Field(
+        nullable=True,
+        description="why this hour's backtests leave the coin out; none: its payments are good",
+    )
 
     class Config:
         strict = True
@@ -162,6 +169,9 @@ class StrategySelections(pa.DataFrameModel):
     p_value: float = pa.Field(nullable=True, gt=0, le=1, description=_P_VALUE)
     out_of_sample_trades: int = pa.Field(ge=0, description="closed trades in the part held back from the choice")
     out_of_sample_pnl: float = pa.Field(description="PnL of these trades, USD")
+    history_pct: float = pa.Field(
+        nullable=True, ge=0, le=100, description="bars of the backtest / those of its timeframe's window, percent"
+    )
 
     class Config:
         strict = True

@@ -181,6 +181,13 @@ class Settings(BaseSettings):
         le=1,
         description="Drop backtests with a smaller deflated Sharpe ratio, such as 0.9; default: none is dropped.",
     )
+    min_history_pct: float | None = Field(
+        None,
+        gt=0,
+        le=100,
+        description="Drop backtests that have less than this part of their timeframe's window, percent, such as those "
+        "of young listings; default: none is dropped.",
+    )
     max_p_value: float | None = Field(
         None,
         gt=0,

@@ -8,8 +8,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from trading_assets.core.candles import CandleFaults
-from trading_assets.core.schemas import CANDLE_COVERAGE
+from trading_assets.core.candles import FUNDING, CandleFaults, data_name
+from trading_assets.core.schemas import CANDLE_COVERAGE, FUNDING_COVERAGE
 from trading_assets.core.timeframes import iso
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.tables import check_results as table
@@ -17,7 +17,7 @@ from trading_assets.ledger.tables import sql_table
 
 _AT_A_TIME = 500
 
-_coverage = sql_table(CANDLE_COVERAGE)
+_coverage, _funding = sql_table(CANDLE_COVERAGE), sql_table(FUNDING_COVERAGE)
 
 
 @dataclass(frozen=True)
@@ -77,14 +77,19 @@ def failed(source: Database | sa.Connection, hours_ms: Sequence[int], *, but: st
 
 
 def candle_faults(source: Database | sa.Connection, hours_ms: Sequence[int]) -> dict[int, CandleFaults]:
-    """Return the candles that are left out, by hour. Hours without any are absent."""
+    """Return the candles and payments that are left out, by hour. Hours without any are absent."""
     if isinstance(source, Database):
         with source.read() as connection:
             return candle_faults(connection, hours_ms)
     if not hours_ms:
         return {}
-    statement = sa.select(_coverage.c.hour_ms, _coverage.c.timeframe, _coverage.c.symbol, _coverage.c.fault).where(
-        _coverage.c.fault.is_not(None), _within(_coverage.c.hour_ms, hours_ms)
+    statement = sa.union_all(
+        sa.select(_coverage.c.hour_ms, _coverage.c.timeframe, _coverage.c.symbol, _coverage.c.fault).where(
+            _coverage.c.fault.is_not(None), _within(_coverage.c.hour_ms, hours_ms)
+        ),
+        sa.select(_funding.c.hour_ms, sa.literal(FUNDING), _funding.c.symbol, _funding.c.fault).where(
+            _funding.c.fault.is_not(None), _within(_funding.c.hour_ms, hours_ms)
+        ),
     )
     found: dict[int, dict[tuple[str, str], str]] = {}
     for hour, timeframe, symbol, fault in source.execute(statement):
@@ -106,8 +111,9 @@ def blocked(database: Database, signals: Iterable[Mapping[str, Any]]) -> dict[st
     for row in rows:
         hour, candles = int(row["hour_ms"]), (str(row["timeframe"]), str(row["symbol"]))
         reason = failures.get(hour)
-        if reason is None and (fault := faulty.get(hour, {}).get(candles)) is not None:
-            reason = f"{candles[0]} candles of {candles[1]}: {fault}"
+        if reason is None:
+            of_hour, read = faulty.get(hour, {}), (candles, (FUNDING, candles[1]))
+            reason = next((f"{data_name(*one)}: {of_hour[one]}" for one in read if one in of_hour), None)
         if reason is not None:
             found[str(row["signal_id"])] = f"{reason} (hour of {iso(hour)})"
     return found

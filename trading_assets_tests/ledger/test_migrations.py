@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import re
 import uuid
 from collections.abc import Callable, Iterator
 from decimal import Decimal
@@ -117,7 +118,12 @@ def shape(connection: sa.Connection) -> dict[str, list[str]]:
 def test_the_newest_revision_is_the_one_that_the_program_names() -> None:
     numbers = migrations.revisions()
     assert numbers[-1] == migrations.HEAD
-    assert numbers == [f"{number:04}" for number in range(1, len(numbers) + 1)]
+    versions = Path(migrations.__file__).parent / "versions"
+    follows = [
+        re.search(r'^down_revision.*"(\d{4})"', path.read_text(), re.MULTILINE)
+        for path in sorted(versions.glob("r0*.py"))
+    ]
+    assert [found and found[1] for found in follows] == [None, *numbers[:-1]]
 
 
 def test_an_empty_database_becomes_what_the_tables_say(empty_url: str) -> None:
