@@ -282,13 +282,17 @@ class Table:
         return pd.DataFrame({name: pd.Series(dtype=dtype) for name, dtype in self.dtypes.items()})
 
     def conform(self, rows: pd.DataFrame) -> pd.DataFrame:
-        """Columns in the model's order and types, rows sorted by key. Values are not checked here.
+        """Columns in the model's order and types, rows sorted by key; a nullable column that is absent has no value.
+
+        Values are not checked here.
 
         Raises:
             DataError: a column is missing or unknown, or cannot be cast.
         """
         if rows.empty:
             return self.empty()
+        absent = [name for name in _nullable(self.model) if name not in rows.columns]
+        rows = rows.assign(**dict.fromkeys(absent, None)) if absent else rows
         found, expected = set(rows.columns), set(self.columns)
         if found != expected:
             raise DataError(
@@ -299,6 +303,11 @@ class Table:
         except (TypeError, ValueError) as error:
             raise DataError(f"table {self.name}: a column has the wrong type: {error}") from error
         return typed.sort_values(list(self.key), kind="stable").reset_index(drop=True)
+
+
+@cache
+def _nullable(model: type[pa.DataFrameModel]) -> tuple[str, ...]:
+    return tuple(str(name) for name, column in model.to_schema().columns.items() if column.nullable)
 
 
 @cache

@@ -24,6 +24,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from trading_assets.core.errors import ConfigurationError
 
 if TYPE_CHECKING:
+    from sqlalchemy import URL
+
     from trading_assets.core.ports import VenueAdapter, VenueSymbols
 
 PREFIX = "TRADING_ASSETS_"
@@ -395,8 +397,11 @@ class Settings(BaseSettings):
         return self.venue.adapter.symbols
 
     @property
-    def resolved_database_url(self) -> str:
-        return self.database_url or f"sqlite:///{self.home / 'trading_assets.db'}"
+    def resolved_database_url(self) -> str | URL:
+        """The setting, or the file in the home: made of parts, since a path may hold what means something in a URL."""
+        from sqlalchemy import URL  # noqa: PLC0415 (costs half a second, and few ask)
+
+        return self.database_url or URL.create("sqlite", database=str(self.home / "trading_assets.db"))
 
     @property
     def target_notional(self) -> Decimal:
