@@ -106,12 +106,11 @@ def fill_candles(
         exists = _exists_since_ms(store, symbol, held, as_of_ms(hours[0]) - reach, listed.get(symbol))
         part = {"symbol": symbol, **_coverage(held, np.array(hours), reach, now_ms, limits, exists)}
         if symbol in filled.failed:
-            part["fault"] = [
-                fault
-                if not store.missing(symbol, timeframe, as_of_ms(hour) - reach, floor_ms(as_of_ms(hour), timeframe.ms))
-                else "; ".join(filter(None, [f"not fetched: {filled.failed[symbol]}", fault]))
-                for hour, fault in zip(hours, part["fault"], strict=True)  # type: ignore[call-overload]
-            ]
+            why = f"not fetched: {filled.failed[symbol].replace('; ', ', ')}"
+            spans = [(as_of_ms(hour) - reach, floor_ms(as_of_ms(hour), timeframe.ms)) for hour in hours]
+            is_whole = [not store.missing(symbol, timeframe, *span) for span in spans]
+            faults_of: list[str | None] = part["fault"]  # type: ignore[assignment]
+            part["fault"] = [fault if whole else why for whole, fault in zip(is_whole, faults_of, strict=True)]
         parts.append(part)
     if not parts:
         return CANDLE_COVERAGE.empty()
@@ -192,7 +191,7 @@ def fill_funding(
     for symbol, hours in hours_of.items():
         held = store.read_funding(symbol, as_of_ms(hours[0]) - reach, as_of_ms(hours[-1]))
         fault = [
-            f"not fetched: {filled.failed[symbol]}"
+            f"not fetched: {filled.failed[symbol].replace('; ', ', ')}"
             if symbol in filled.failed and store.missing_funding(symbol, as_of_ms(hour) - reach, as_of_ms(hour))
             else None
             for hour in hours
