@@ -169,7 +169,7 @@ def blocked(database: Database, signals: Iterable[Mapping[str, Any]]) -> dict[st
         if reason is None:
             of_hour, read = faulty.get(hour, {}), (candles, (FUNDING, candles[1]))
             reason = next((f"{data_name(*one)}: {of_hour[one]}" for one in read if one in of_hour), None)
-        strategy = (candles[0], str(row["strategy"]))
+        strategy = (candles[0], str(row.get("strategy")))
         if reason is None and (why := without.get(hour, {}).get(strategy)) is not None:
             reason = f"strategy {strategy[1]} is excluded on {strategy[0]}: {why}"
         if reason is not None:

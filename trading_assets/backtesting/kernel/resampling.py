@@ -8,6 +8,8 @@ from __future__ import annotations
 import numba  # noqa: TID253 (this module is imported lazily)
 import numpy as np
 
+from trading_assets.backtesting.kernel.machine_code import cached
+
 _row = numba.types.Array(numba.float64, 1, "C", readonly=True)
 
 
@@ -22,8 +24,8 @@ def _t_statistic(total, squares, count):  # type: ignore[no-untyped-def]
     return mean / np.sqrt(variance)
 
 
-@numba.njit(
-    numba.int64(_row, numba.uint64, numba.int64), nogil=True, cache=True, error_model="numpy"
+@cached(
+    numba.int64(_row, numba.uint64, numba.int64), nogil=True, error_model="numpy"
 )  # fmt: skip
 def reaching(pnl, seed, resamples):  # type: ignore[no-untyped-def]
     """In how many of `resamples` draws of the trades less their mean the t statistic reaches that of the trades.
