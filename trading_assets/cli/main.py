@@ -14,6 +14,7 @@ from rich.table import Table as RichTable
 from trading_assets.cli.accounts import accounts
 from trading_assets.cli.backfill import backfill
 from trading_assets.cli.bench import bench
+from trading_assets.cli.candles import candles
 from trading_assets.cli.chaos import chaos
 from trading_assets.cli.console import open_console
 from trading_assets.cli.exchange import exchange
@@ -200,6 +201,7 @@ for command in COMMANDS:
 cli.add_command(exchange)
 cli.add_command(accounts)
 cli.add_command(backfill)
+cli.add_command(candles)
 cli.add_command(report)
 cli.add_command(bench)
 cli.add_command(chaos)

@@ -16,6 +16,9 @@ from trading_assets.ledger.tables import check_results as table
 from trading_assets.ledger.tables import excluded_strategies as _excluded
 from trading_assets.ledger.tables import sql_table
 
+WHAT_TO_DO = "Mend the cause, or stop the strategy; then research the hour again (trading-assets backfill)"
+"""With an hour that a check blocks."""
+
 _AT_A_TIME = 500
 
 _coverage, _funding = sql_table(CANDLE_COVERAGE), sql_table(FUNDING_COVERAGE)
@@ -75,6 +78,16 @@ def failed(source: Database | sa.Connection, hours_ms: Sequence[int], *, but: st
     for hour, check, asset, detail in source.execute(statement):
         found.setdefault(hour, []).append(f"{check} of {asset} failed: {detail}")
     return {hour: "; ".join(texts) for hour, texts in found.items()}
+
+
+def blocked_hours(database: Database, since_ms: int) -> dict[int, str]:
+    """Return what blocks the hours from `since_ms` on, newest first, and what to do."""
+    with database.read() as connection:
+        hours = connection.execute(
+            sa.select(table.c.hour_ms).where(~table.c.passed, table.c.hour_ms >= since_ms).distinct()
+        )
+        found = failed(connection, sorted(hours.scalars()))
+    return {hour: f"{found[hour]}. {WHAT_TO_DO}" for hour in sorted(found, reverse=True)}
 
 
 def candle_faults(source: Database | sa.Connection, hours_ms: Sequence[int]) -> dict[int, CandleFaults]:

@@ -250,13 +250,19 @@ def decide_selection(
 
 
 def decide_research(
-    *, now_ms: int, selected_hours: Iterable[int], tried_hours: Sequence[int], run_in_progress: bool
+    *,
+    now_ms: int,
+    selected_hours: Iterable[int],
+    tried_hours: Sequence[int],
+    run_in_progress: bool,
+    blocked: str | None = None,
 ) -> Research | Skip:
     """Research the newest ended hour if it was never selected and the hourly schedule had its time.
 
     Args:
         selected_hours: recent hours with a selection.
         tried_hours: the hour of each earlier try.
+        blocked: what blocks the newest hour, and what to do.
     """
     if run_in_progress:
         return Skip("research is running")
@@ -264,9 +270,9 @@ def decide_research(
     selected = set(selected_hours)
     if newest in selected:
         return Skip(f"the hour that ended at {iso(as_of_ms(newest))} is selected")
-    tries = tried_hours.count(newest)
+    tries, why = tried_hours.count(newest), f": {blocked}" if blocked else ""
     if tries >= RESEARCH_TRIES:
-        return Skip(f"research of the hour that ended at {iso(as_of_ms(newest))} was tried {tries} times already")
+        return Skip(f"research of the hour that ended at {iso(as_of_ms(newest))} was tried {tries} times already{why}")
     if selected and now_ms - as_of_ms(newest) < CATCH_UP_AFTER_MS:
         return Skip("the hourly schedule has its first minutes")
     return Research(newest, f"the hour that ended at {iso(as_of_ms(newest))} is not selected")

@@ -136,6 +136,17 @@ def test_an_hour_is_selected_again_after_a_newer_backtest(
     assert isinstance(decision, Skip) if hours is None else decision == Reselect(hours)
 
 
+def test_a_blocked_hour_is_named_where_research_gives_up() -> None:
+    decision = decide_research(
+        now_ms=FULL,
+        selected_hours=(),
+        tried_hours=[FULL - HOUR_MS] * 3,
+        run_in_progress=False,
+        blocked="SCHEMA of market_scan failed",
+    )
+    assert isinstance(decision, Skip) and decision.reason.endswith("already: SCHEMA of market_scan failed")
+
+
 def test_a_selection_that_fails_is_tried_three_times_and_again_on_newer_backtests() -> None:
     """Sixty looks once were sixty runs and sixty messages."""
     tries, started, said = 0, 0, ""
