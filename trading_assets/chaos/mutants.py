@@ -47,7 +47,7 @@ class Mutant:
 STEPS, SUBMIT = "trading/saga/steps.py", "trading/execute/submit.py"
 PROTECTION, RECOVERY = "trading/saga/protection.py", "trading/saga/recovery.py"
 RECONCILER, COMPARISON = "trading/reconcile/reconciler.py", "trading/reconcile/comparison.py"
-ATTRIBUTION, ACCOUNT, ORDERS = "trading/reconcile/attribution.py", "ledger/account.py", "ledger/orders.py"
+ATTRIBUTION, ACCOUNT, ORDERS = "trading/ownership/attribution.py", "ledger/account.py", "ledger/orders.py"
 BYBIT, PARSING = "exchange/bybit.py", "exchange/parsing.py"
 
 MUTANTS: tuple[Mutant, ...] = (
@@ -185,7 +185,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "target not restored",
         PROTECTION,
-        "set_stops(intent.symbol, intent.stop_loss, intent.take_profit)",
+        "set_stops(intent.symbol, intent.stop_loss, target)",
         "set_stops(intent.symbol, intent.stop_loss, None)",
         60,
     ),
@@ -223,9 +223,8 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "a stop on a person's position",
         COMPARISON,
-        "        and position.side is intent.side\n        and position.position_idx == 0\n"
-        "        and position.size > foreign\n",
-        "",
+        "    if intent.unseen_since_ms is None:\n        return position.size > foreign\n",
+        "    return True\n",
         0,
         "wild_account/test_absence_is_no_evidence.py::test_a_persons_later_position_gets_no_stop_of_ours",
     ),

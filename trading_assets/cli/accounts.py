@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from trading_assets.cli.console import open_console
+from trading_assets.cli.console import line, open_console
 from trading_assets.core.errors import AccountShapeError
 from trading_assets.core.settings import load_settings
 
@@ -33,19 +33,19 @@ def prepare(yes: bool) -> None:
     try:
         key = judge_key(exchange.api_key(), exchange.now_ms())
         verdict = examine_account(exchange, settings.symbols)
-        console.print(f"[bold]{settings.venue.value}[/]: {verdict.summary}", highlight=False)
-        console.print(f"[bold]API key[/]: {'; '.join((key.summary, *key.faults, *key.warnings))}", highlight=False)
+        console.print(line((settings.venue.value, "bold"), ": ", verdict.summary))
+        console.print(line(("API key", "bold"), ": ", "; ".join((key.summary, *key.faults, *key.warnings))))
         for sentence in (*verdict.faults, *verdict.warnings):
-            console.print(f"[red]no[/]  {sentence}", highlight=False)
+            console.print(line(("no", "red"), "  ", sentence))
         if not verdict.changes:
-            console.print("nothing is left to set here", highlight=False)
+            console.print(line("nothing is left to set here"))
             sys.exit(1 if verdict.faults or key.faults else 0)
         for change in verdict.changes:
-            console.print(f"to set: {change}", highlight=False)
+            console.print(line("to set: ", change))
         if not yes:
             click.confirm(f"Set this for the account on {settings.venue.value}?", abort=True)
         after = prepare_account(exchange, settings.symbols, verdict.changes)
-        console.print(f"set. [bold]{settings.venue.value}[/]: {after.summary}", highlight=False)
+        console.print(line("set. ", (settings.venue.value, "bold"), ": ", after.summary))
         if after.faults:
             raise AccountShapeError(f"the account cannot be traded yet: {'; '.join(after.faults)}")
     finally:

@@ -8,11 +8,10 @@ from dataclasses import replace
 from typing import Any
 
 import click
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table as RichTable
 
-from trading_assets.cli.console import open_console
+from trading_assets.cli.console import echo, line, open_console
 
 
 @click.group()
@@ -53,7 +52,7 @@ def orders(
     from trading_assets.chaos.orders import run_chaos, summary  # noqa: PLC0415 (imports the exchange)
 
     changes: dict[str, Any] = {name: value for name, value in {**wild, "traders": traders}.items() if value is not None}
-    console = Console(stderr=True)
+    console = open_console(stderr=True)
     columns = (TextColumn("killed"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
         task = bar.add_task("killed", total=kills)
@@ -64,7 +63,7 @@ def orders(
             bar.update(task, completed=done)
             if not console.is_terminal and done * 10 // kills > told:  # a line for each tenth, where no bar can be
                 told = done * 10 // kills
-                click.echo(f"killed {done} of {kills}", err=True)
+                echo(f"killed {done} of {kills}", err=True)
 
         report = run_chaos(kills, seed, tell, wild=replace(PROFILES[profile], **changes), until_broken=until_broken)
     if as_json:
@@ -108,12 +107,12 @@ def mutants(names: tuple[str, ...], fast: bool, seed: int) -> None:
 
     def tell(one: Found) -> None:
         by = one.by if one.by != "chaos" else f"chaos, {one.kills} kills"
-        click.echo(f"{one.name}: {by or 'SURVIVED'}, {one.seconds} s  {one.says[:150]}", err=True)
+        echo(f"{one.name}: {by or 'SURVIVED'}, {one.seconds} s  {one.says[:150]}", err=True)
 
     results = run_mutants(select(FAST if fast else names), tell, seed=seed)
     table = RichTable("mutant", "found by", "kills", "seconds")
     for one in results:
-        table.add_row(one.name, one.by or "[red]nothing[/]", str(one.kills or ""), str(one.seconds))
+        table.add_row(one.name, one.by or line(("nothing", "red")), str(one.kills or ""), str(one.seconds))
     open_console().print(table)
     if not all(one.by for one in results):
         sys.exit(1)
@@ -128,4 +127,4 @@ def _print(figures: Mapping[str, Any]) -> None:
     out = open_console()
     out.print(table)
     for text in figures["broken"]:
-        out.print(f"[red]no[/]  {text}", highlight=False)
+        out.print(line(("no", "red"), "  ", text))

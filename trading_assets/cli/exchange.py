@@ -10,6 +10,8 @@ from typing import Any
 
 import click
 
+from trading_assets.cli.console import echo
+from trading_assets.core.foreign_text import plain
 from trading_assets.core.settings import load_settings
 from trading_assets.core.timeframes import to_ms
 from trading_assets.simulator.auth import Credentials
@@ -110,7 +112,7 @@ def exchange_status() -> None:
     running = _running_exchange()
     account = running.get("account")  # an exchange on another machine does not tell
     told = f"  equity {account['equity']} USDT  {account['open_positions']} positions" if account else ""
-    click.echo(f"{running['url']}  clock {running['clock']} {running['now']}{told}")
+    echo(f"{running['url']}  clock {running['clock']} {running['now']}{told}")
 
 
 @exchange.command("advance")
@@ -123,8 +125,8 @@ def advance_exchange(minutes: float) -> None:
         f"{_running_exchange()['url']}/admin/clock", json={"advance_ms": round(minutes * 60_000)}, timeout=60
     )
     if not answer.ok:
-        raise click.ClickException(str(answer.json().get("error", answer.text)))
-    click.echo(f"it is {answer.json()['now']}")
+        raise click.ClickException(plain(answer.json().get("error", answer.text)))
+    echo(f"it is {answer.json()['now']}")
 
 
 @exchange.command("stop")
@@ -134,8 +136,8 @@ def stop_exchange() -> None:
 
     answer = requests.post(f"{_running_exchange()['url']}/admin/stop", timeout=10)
     if not answer.ok:
-        raise click.ClickException(str(answer.json().get("error", answer.text)))
-    click.echo("stopped")
+        raise click.ClickException(plain(answer.json().get("error", answer.text)))
+    echo("stopped")
 
 
 def _running_exchange() -> dict[str, Any]:

@@ -16,8 +16,9 @@ from trading_assets.cli.backfill import backfill
 from trading_assets.cli.bench import bench
 from trading_assets.cli.candles import candles
 from trading_assets.cli.chaos import chaos
-from trading_assets.cli.console import open_console
+from trading_assets.cli.console import echo, line, open_console
 from trading_assets.cli.exchange import exchange
+from trading_assets.cli.intents import intents
 from trading_assets.cli.report import report
 from trading_assets.cli.trading import COMMANDS, open_ledger
 from trading_assets.core.errors import TradingAssetsError
@@ -52,8 +53,8 @@ def doctor(quiet: bool) -> None:
     console = open_console()
     for finding in findings:
         if not finding.ok or not quiet:
-            mark = "[green]ok[/]" if finding.ok else "[red]no[/]"
-            console.print(f"{mark}  [bold]{finding.what}[/]: {finding.found}", highlight=False)
+            mark = ("ok", "green") if finding.ok else ("no", "red")
+            console.print(line(mark, "  ", (finding.what, "bold"), ": ", finding.found))
     if not all(finding.ok for finding in findings):
         sys.exit(2)
 
@@ -90,10 +91,10 @@ def reference_pages(check: bool, to: Path | None) -> None:
     if check:
         stale = pages.stale(root, texts)
         for path in stale:
-            click.echo(f"{path} is not what the code says; to write it again: make docs")
+            echo(f"{path} is not what the code says; to write it again: make docs")
         sys.exit(1 if stale else 0)
     for path in pages.write(root, texts):
-        click.echo(f"wrote {path}")
+        echo(f"wrote {path}")
 
 
 @cli.command()
@@ -130,7 +131,7 @@ def _switch(name: str, active: bool) -> None:
     with open_ledger(load_settings()) as database:
         strategy_rows.seed_registry(database)
         strategy_rows.set_active(database, name, active)
-    click.echo(
+    echo(
         f"{name} is backtested from the next hour on, and traded where it is selected"
         if active
         else f"{name} opens nothing more from now on, and is not backtested from the next hour on"
@@ -200,6 +201,7 @@ for command in COMMANDS:
     cli.add_command(command)
 cli.add_command(exchange)
 cli.add_command(accounts)
+cli.add_command(intents)
 cli.add_command(backfill)
 cli.add_command(candles)
 cli.add_command(report)
@@ -217,10 +219,10 @@ def main() -> None:
         error.show()
         sys.exit(error.exit_code)
     except (KeyboardInterrupt, click.Abort):
-        click.echo("stopped", err=True)
+        echo("stopped", err=True)
         sys.exit(130)
     except TradingAssetsError as error:
-        click.echo(f"error: {error}", err=True)
+        echo(f"error: {error}", err=True)
         sys.exit(2)
 
 

@@ -7,7 +7,7 @@ import math
 import pandas as pd
 from rich.console import Console
 
-from trading_assets.cli.console import frame_table
+from trading_assets.cli.console import frame_table, line
 from trading_assets.core.timeframes import iso
 from trading_assets.ledger.risk import RiskState
 from trading_assets.trading.portfolio import DIMENSIONS, Performance, Portfolio
@@ -35,7 +35,7 @@ def print_portfolio(found: Portfolio, account: str, console: Console) -> None:
         f"drawdown {found.drawdown_pct:.2f} % (deepest {found.max_drawdown_pct:.2f} %)",
         highlight=False,
     )
-    console.print(f"risk guard: {state_line(found)}", highlight=False)
+    console.print(line("risk guard: ", state_line(found)))
     console.print(
         f"exposure ${found.exposure:,.2f} ({found.exposure_pct:.1f} % of equity), longs less shorts "
         f"${found.net_exposure:+,.2f}",
@@ -44,9 +44,11 @@ def print_portfolio(found: Portfolio, account: str, console: Console) -> None:
     console.print(frame_table("Open positions", found.positions.sort_values("notional", ascending=False), _POSITION))
     for title, results in (("Today", found.today), ("Since the start", found.ever)):
         console.print(
-            f"[bold]{title}[/]: {results.closings} closed, {results.wins} with a profit, PnL {results.pnl:+,.2f}, "
-            f"funding paid {results.funding:+,.2f}, net {results.net:+,.2f} USD",
-            highlight=False,
+            line(
+                (title, "bold"),
+                f": {results.closings} closed, {results.wins} with a profit, PnL {results.pnl:+,.2f}, ",
+                f"funding paid {results.funding:+,.2f}, net {results.net:+,.2f} USD",
+            )
         )
     for dimension in DIMENSIONS:
         rows = found.ever.by_one(dimension).sort_values("net", ascending=False)

@@ -9,7 +9,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from trading_assets.cli.console import open_console
+from trading_assets.cli.console import line, open_console
 from trading_assets.core.settings import load_settings
 from trading_assets.core.timeframes import first_hour_ms, iso, last_hour_ms
 
@@ -71,8 +71,8 @@ def _make(make: Callable[..., Report], first: str | None, last: str | None, show
 
 def _print_summary(report: Report, written: Written, console: Console) -> None:
     """One column a track, one line a number."""
-    console.print(f"[bold]{report.title}[/], {iso(report.start_ms)} to {iso(report.end_ms)}", highlight=False)
-    console.print(", ".join(f"{name} {value}" for name, value in report.facts.items()), highlight=False)
+    console.print(line((report.title, "bold"), f", {iso(report.start_ms)} to {iso(report.end_ms)}"))
+    console.print(line(", ".join(f"{name} {value}" for name, value in report.facts.items())))
     tracks = [report.main, *report.beside]
     table = Table("", *(track.curve.name for track in tracks), *([report.holding.name] if report.holding else []))
     for name, field, form in (
@@ -98,8 +98,9 @@ def _print_summary(report: Report, written: Written, console: Console) -> None:
         table.add_row(name, *values)
     console.print(table)
     for note in report.notes:
-        console.print(f"[yellow]{note}[/]", highlight=False)
-    console.print(f"page: {written.page}\ntrades: {written.trades}", highlight=False, soft_wrap=True)
+        console.print(line((note, "yellow")))
+    console.print(line("page: ", written.page), soft_wrap=True)
+    console.print(line("trades: ", written.trades), soft_wrap=True)
 
 
 def _sources() -> Sources:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import pandas as pd
 from rich.console import Console
-from rich.markup import escape
 
-from trading_assets.cli.console import frame_table
+from trading_assets.cli.console import frame_table, line
 from trading_assets.core.schemas import MARKET_SCAN
 from trading_assets.core.settings import Settings
 from trading_assets.core.timeframes import DAY_MS, hour_key, iso
@@ -63,8 +62,8 @@ def blocked_lines(database: Database) -> list[str]:
 
 def print_blocked(database: Database, console: Console) -> None:
     """Blocked hours and excluded strategies of the newest hour; nothing where there are none."""
-    for line in blocked_lines(database):
-        console.print(f"[red]{escape(line)}[/]", highlight=False, soft_wrap=True)
+    for text in blocked_lines(database):
+        console.print(line(text), style="red", highlight=False, soft_wrap=True, markup=False)
     newest = latest_hour_ms(database, MARKET_SCAN)
     excluded = checks.excluded(database, [newest]) if newest is not None else {}
     rows = [
@@ -86,9 +85,11 @@ def print_status(database: Database, settings: Settings, console: Console) -> No
         return
     newest = equity.iloc[-1]
     console.print(
-        f"[bold]{settings.venue.value}[/], account {account}: equity ${newest['equity']:,.2f}, free "
-        f"${newest['available']:,.2f}, as of {iso(int(newest['time_ms']))}",
-        highlight=False,
+        line(
+            (settings.venue.value, "bold"),
+            f", account {account}: equity ${newest['equity']:,.2f}, free ${newest['available']:,.2f}, as of ",
+            iso(int(newest["time_ms"])),
+        )
     )
     positions = account_ledger.position_rows(database, account)
     console.print(frame_table("Open positions", positions, POSITION_COLUMNS))

@@ -10,13 +10,16 @@ from dataclasses import dataclass
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from trading_assets.backtesting.engine import Engine
 from trading_assets.backtesting.kernel.panel import Window
 from trading_assets.backtesting.kernel.sweep import column_from
 from trading_assets.backtesting.run import costs_from
 from trading_assets.backtesting.validation import CostSensitivity, at_double_costs
+from trading_assets.cli.console import line
 from trading_assets.core.errors import DataError, StrategyError
+from trading_assets.core.foreign_text import plain
 from trading_assets.core.schemas import MARKET_SCAN
 from trading_assets.core.settings import Settings
 from trading_assets.core.strategy_data import DataNeeds
@@ -127,7 +130,8 @@ def check_strategy(
 def print_reports(name: str, reports: Sequence[Report], console: Console) -> None:
     """A table with a line for each report, the violations in words, and the result in one sentence."""
     table = Table(
-        "market", "symbol", "timeframe", "look-ahead", "warm-up", "trades", "PnL, USD", "at double costs", title=name
+        *("market", "symbol", "timeframe", "look-ahead", "warm-up", "trades", "PnL, USD", "at double costs"),
+        title=plain(name),
     )
     for report in reports:
         table.add_row(
@@ -144,28 +148,28 @@ def print_reports(name: str, reports: Sequence[Report], console: Console) -> Non
     for report in reports:
         for check, verdict in (("look-ahead", report.look_ahead), ("warm-up", report.warm_up)):
             for violation in verdict.violations[:_SHOWN]:
-                console.print(
-                    f"{report.target.symbol} {report.timeframe.value} {check}: {_words(violation)}", highlight=False
-                )
+                console.print(line(f"{report.target.symbol} {report.timeframe.value} {check}: {_words(violation)}"))
     biased = sum(not report.unbiased for report in reports)
     signals = sum(report.look_ahead.signals for report in reports)
     if biased:
-        console.print(f"[red]{name} is biased[/] on {biased} of {len(reports)}: its backtests cannot be repeated.")
+        console.print(
+            line((f"{name} is biased", "red"), f" on {biased} of {len(reports)}: its backtests cannot be repeated.")
+        )
     elif not reports:
         console.print(f"{name} was not checked: there are too few candles.")
     else:
-        console.print(
-            f"[green]{name} has no look-ahead[/]: {signals} signals decided again, all the same.", highlight=False
-        )
+        console.print(line((f"{name} has no look-ahead", "green"), f": {signals} signals decided again, all the same."))
     thin = sum(not report.costs.survives for report in reports)
     if thin:
         console.print(f"{thin} of {len(reports)} profits are lost at double costs (no violation).", highlight=False)
 
 
-def _verdict(verdict: Verdict) -> str:
-    if verdict.unbiased:
-        return f"[green]ok[/] ({verdict.bars} bars, {verdict.signals} signals)" if verdict.bars else "too few bars"
-    return f"[red]{len(verdict.violations)} differ[/]"
+def _verdict(verdict: Verdict) -> Text:
+    if not verdict.unbiased:
+        return line((f"{len(verdict.violations)} differ", "red"))
+    if not verdict.bars:
+        return line("too few bars")
+    return line(("ok", "green"), f" ({verdict.bars} bars, {verdict.signals} signals)")
 
 
 def _words(violation: Violation) -> str:

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from trading_assets.cli.console import open_console
-from trading_assets.core.errors import ExchangeError
+from trading_assets.cli.console import echo, open_console
+from trading_assets.core.errors import TradingAssetsError
+from trading_assets.core.foreign_text import plain
 from trading_assets.core.settings import Settings, load_settings
 from trading_assets.notifications.notifier import Notifier
 
@@ -69,15 +70,20 @@ def flatten(reason: tuple[str, ...], yes: bool, foreign: bool) -> None:
         click.confirm(
             f"Close {whose} of account {settings.account} on {settings.venue.value} at the market?", abort=True
         )
-    exchange = open_exchange(settings)
+    try:
+        exchange = open_exchange(settings)
+    except TradingAssetsError as error:
+        _set_state("HALTED", reason)
+        echo(f"nothing was closed, look at the exchange: {error}")
+        sys.exit(1)
     try:
         with open_ledger(settings) as database, _notifier(settings) as notifier:
             context = ExecutionContext(database=database, exchange=exchange, settings=settings, notify=notifier.notify)
-            report = close_all(context, reason=_text(reason, "flatten"), actor=_who(), foreign=foreign)
+            report = close_all(context, reason=_text(reason, "flatten"), actor=who(), foreign=foreign)
     finally:
         exchange.close()
-    click.echo(f"{report}; trading is HALTED, resume it with: trading-assets resume")
-    if report.left:
+    echo(f"{report}; trading is HALTED, resume it with: trading-assets resume")
+    if report.left or report.unread:
         sys.exit(1)
 
 
@@ -94,7 +100,7 @@ def portfolio(as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(portfolio_report.plain(found) if found is not None else None))
     elif found is None:
-        click.echo("The books were never read: start the reconcile job, or wait for its sensor.")
+        echo("The books were never read: start the reconcile job, or wait for its sensor.")
     else:
         portfolio_report.print_portfolio(found, settings.account, open_console())
 
@@ -129,7 +135,7 @@ def ledger_revision() -> None:
     from trading_assets.ledger import migrations  # noqa: PLC0415
 
     with open_ledger(load_settings(), upgrade=False) as database, database.read() as connection:
-        click.echo(f"revision {migrations.revision_of(connection) or 'none'}, newest {migrations.HEAD}")
+        echo(f"revision {migrations.revision_of(connection) or 'none'}, newest {migrations.HEAD}")
 
 
 @ledger.command("downgrade")
@@ -147,7 +153,7 @@ def ledger_downgrade(revision: str, yes: bool) -> None:
         click.confirm(f"Take the ledger back to revision {revision}? What newer ones added is lost", abort=True)
     with open_ledger(settings, upgrade=False) as database, database.write(one_at_a_time=migrations.LOCK) as connection:
         migrations.downgrade(connection, revision)
-    click.echo(f"the ledger is at revision {revision}")
+    echo(f"the ledger is at revision {revision}")
 
 
 COMMANDS = (halt, reduce, resume, flatten, portfolio, explain, ledger)
@@ -158,37 +164,41 @@ def _set_state(name: str, reason: tuple[str, ...]) -> None:
     from trading_assets.trading.risk import guard as risk_guard  # noqa: PLC0415
 
     settings, state, text = load_settings(), RiskState(name), _text(reason, "no reason given")
-    now_ms = _time(settings, may_be_local=state is not RiskState.ACTIVE)
+    now_ms = command_time(settings, may_be_local=state is not RiskState.ACTIVE)
     with open_ledger(settings) as database, _notifier(settings) as notifier:
-        before = risk_guard.command(database, settings.account, state, reason=text, actor=_who(), now_ms=now_ms)
-        held = in_force(read_history(database, settings.account), now_ms)
+        before = risk_guard.command(database, settings.account, state, reason=text, actor=who(), now_ms=now_ms)
         if before is None:
+            held = in_force(read_history(database, settings.account), now_ms)
             by = f" (by {held.actor}: {held.reason})" if held.actor else ""
-            click.echo(f"account {settings.account} stays {held.state}{by}. {risk_guard.effect(held.state)}")
+            echo(f"account {settings.account} stays {held.state}{by}. {risk_guard.effect(held.state)}")
             return
-        notifier.notify(f"account {settings.account} is {state}", f"{text} ({_who()})")
-        click.echo(f"account {settings.account} is {state}, was {before.state}. {risk_guard.effect(state)}")
+        echo(f"account {settings.account} is {state}, was {before.state}. {risk_guard.effect(state)}")
+        notifier.notify(f"account {settings.account} is {state}", f"{text} ({who()})")
 
 
-def _time(settings: Settings, *, may_be_local: bool) -> int:
+def command_time(settings: Settings, *, may_be_local: bool) -> int:
     """The venue's time; the local clock where it does not answer, for nothing may keep a person from halting."""
     from trading_assets.core.timeframes import local_ms  # noqa: PLC0415
     from trading_assets.venues import open_market_data  # noqa: PLC0415
 
     try:
         return open_market_data(settings).now_ms()
-    except ExchangeError:
+    except TradingAssetsError:
         if not may_be_local:
             raise
         return local_ms()
 
 
 def _text(reason: tuple[str, ...], default: str) -> str:
-    return " ".join(reason).strip() or default
+    return plain(" ".join(reason).strip()) or default
 
 
-def _who() -> str:
-    return f"{getpass.getuser()} (command line)"
+def who() -> str:
+    """Who gives a command, for the history."""
+    try:
+        return plain(f"{getpass.getuser()} (command line)")
+    except (ImportError, KeyError, OSError):  # a user without a name, as in some containers
+        return "somebody (command line)"
 
 
 @contextmanager

@@ -31,6 +31,10 @@ class DamagedFileError(StorageError):
     """A file does not hold what was written into it."""
 
 
+class ConflictError(StorageError):
+    """A row breaks a rule of its table: another process was first, or a value is missing. Nothing was written."""
+
+
 class DatabaseLockedError(StorageError):
     """Another process kept the database locked longer than the busy timeout."""
 

@@ -6,11 +6,13 @@ venue's own word is kept, it is for a person to read and never compared.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import StrEnum
 from typing import Self, TypeVar
+
+from trading_assets.core.timeframes import DAY_MS
 
 _Row = TypeVar("_Row")
 
@@ -158,6 +160,33 @@ class Instrument:
     delivery_ms: int | None = None
 
 
+def is_leaving(delivery_ms: int | None, now_ms: int, within_days: float | None) -> bool:
+    """Whether a contract is to be delivered, so that no position is opened in it any more.
+
+    Args:
+        delivery_ms: as far as it is announced.
+        within_days: only if so soon; None for any announcement.
+    """
+    return delivery_ms is not None and (within_days is None or delivery_ms - now_ms < within_days * DAY_MS)
+
+
+@dataclass(frozen=True)
+class Announcement:
+    """That a contract will be delivered and end; times in UTC ms.
+
+    Attributes:
+        seen_ms: from this as-of on the announcement was known.
+    """
+
+    symbol: str
+    delivery_ms: int
+    seen_ms: int
+
+    def is_known(self, as_of_ms: int) -> bool:
+        """Whether it was known then, and the contract had not ended yet."""
+        return self.seen_ms <= as_of_ms < self.delivery_ms
+
+
 @dataclass(frozen=True)
 class Ticker:
     """Newest prices of a symbol. `turnover_24h` in the settle coin, `change_24h_pct` in percent."""
@@ -203,6 +232,10 @@ class OrderBook:
     time_ms: int
 
 
+DOLLARS = ("USDT", "USDC")
+"""Coins that count as a dollar each: trades settle in them, and what is paid in or out in them moves the peak."""
+
+
 @dataclass(frozen=True)
 class Wallet:
     """The unified account in USD.
@@ -210,6 +243,7 @@ class Wallet:
     Attributes:
         available: what new positions may use as margin; None where the venue does not tell it.
         initial_margin, maintenance_margin: of all positions and orders; None likewise.
+        balances: of each coin, without open PnL, in the coin; empty where the venue does not tell them.
     """
 
     equity: Decimal
@@ -218,6 +252,12 @@ class Wallet:
     initial_margin: Decimal | None
     maintenance_margin: Decimal | None
     unrealised_pnl: Decimal
+    balances: Mapping[str, Decimal] = field(default_factory=dict)
+
+    def dollars(self) -> Decimal | None:
+        """The balance of the coins that count as a dollar each; None where it is not told."""
+        held = [balance for coin, balance in self.balances.items() if coin in DOLLARS]
+        return sum(held, Decimal(0)) if held else None
 
 
 @dataclass(frozen=True)
@@ -280,6 +320,7 @@ class Order:
     Attributes:
         reject_reason: None where the venue gives no reason.
         venue_reason: the venue's own words for it, empty where it gives none.
+        venue_status: the venue's own word for the status, where it is `OTHER`.
     """
 
     symbol: str
@@ -300,6 +341,7 @@ class Order:
     venue_reason: str
     created_ms: int
     updated_ms: int
+    venue_status: str = ""
 
 
 class FillKind(StrEnum):

@@ -181,7 +181,8 @@ class Settings(BaseSettings):
         None,
         ge=0,
         le=1,
-        description="Drop backtests with a smaller deflated Sharpe ratio, such as 0.9; default: none is dropped.",
+        description="Drop backtests with a smaller deflated Sharpe ratio, such as 0.9, and those with fewer than 20 "
+        "trades, which have none; default: none is dropped.",
     )
     min_history_pct: float | None = Field(
         None,
@@ -194,7 +195,8 @@ class Settings(BaseSettings):
         None,
         gt=0,
         le=1,
-        description="Drop backtests with a larger p-value of their trades, such as 0.05; default: none is dropped.",
+        description="Drop backtests whose p-value, corrected for all that was tried on the coin, is larger, such as "
+        "0.05; default: none is dropped.",
     )
 
     # Trading.
@@ -276,8 +278,11 @@ class Settings(BaseSettings):
         description="A position that has lost its stop, and gets neither that nor an order in its place, is closed "
         "after so long, s.",
     )
-    min_days_to_delivery: float = Field(
-        3.0, ge=0, description="No entry in a contract that is settled within so many days."
+    min_days_to_delivery: float | None = Field(
+        None,
+        ge=0,
+        description="No entry in a contract whose delivery is announced; with a number, only if it is within so many "
+        "days.",
     )
     cooldown_after_stop_s: int = Field(900, ge=0, description="No entry in a symbol for so long after its stop.")
     max_stops_in_a_row: int = Field(

@@ -100,8 +100,11 @@ def to_ms(moment: datetime) -> int:
 
 
 def iso(time_ms: int) -> str:
-    """`2026-03-02T05:00:00Z`, for messages and metadata."""
-    return to_datetime(time_ms).strftime("%Y-%m-%dT%H:%M:%SZ")
+    """`2026-03-02T05:00:00Z`, for messages and metadata; a time beyond the calendar as its number."""
+    try:
+        return to_datetime(time_ms).strftime("%Y-%m-%dT%H:%M:%SZ")
+    except (OverflowError, ValueError, OSError):
+        return f"{time_ms} ms"
 
 
 def hour_key(hour_ms: int) -> str:

@@ -6,6 +6,7 @@ An empty string is "no value"; money is `Decimal`.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal, InvalidOperation
@@ -16,6 +17,7 @@ import numpy as np
 
 from trading_assets.core.candles import Candles, Funding
 from trading_assets.core.errors import ExchangeUnavailableError, UnreadableAnswerError
+from trading_assets.core.foreign_text import plain
 from trading_assets.core.models import (
     AccountShape,
     ApiKeyInfo,
@@ -121,6 +123,14 @@ _LONGEST_NUMBER = 64
 _LARGEST_EXPONENT = 20
 """Of a number: more than Bybit's own ever have, and little enough to reckon with."""
 
+_LONGEST_TEXT = 64
+"""Of an id, a symbol or a word: more than Bybit's own ever have, and no more than the ledger takes."""
+
+_SYMBOL = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]*")
+
+_LONGEST_WORD = 24
+"""Of a word that the ledger keeps for a person."""
+
 _LATEST_MS = 10**14
 
 Row = Mapping[str, Any]
@@ -139,7 +149,7 @@ def _venue_errors(parse: Callable[_Given, _Model]) -> Callable[_Given, _Model]:
         except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
             raise UnreadableAnswerError(
                 f"the exchange sent {parse.__name__.replace('_', ' ')} data that cannot be read "
-                f"({type(error).__name__}: {error}); is it a newer interface than Bybit v5?"
+                f"({type(error).__name__}: {plain(error)[:200]}); is it a newer interface than Bybit v5?"
             ) from error
 
     return checked
@@ -164,6 +174,18 @@ def required(row: Row, key: str) -> Decimal:
     value = known(row, key)
     if value is None:
         raise UnreadableAnswerError(f"the exchange sent {key} = {_shown(row.get(key))}, expected a number")
+    return value
+
+
+def above_zero(row: Row, key: str) -> Decimal:
+    """The number at `key`, by which something is divided or rounded: a step, a price.
+
+    Raises:
+        UnreadableAnswerError: there is none, or it is not above 0.
+    """
+    value = required(row, key)
+    if value <= 0:
+        raise UnreadableAnswerError(f"the exchange sent {key} = {_shown(row.get(key))}, expected a number above 0")
     return value
 
 
@@ -224,26 +246,45 @@ def moment(row: Row, key: str) -> int:
     return value
 
 
-def text(row: Row, key: str) -> str:
-    """The text at `key`; Bybit's UNKNOWN is no text."""
+def text(row: Row, key: str, longest: int = _LONGEST_TEXT) -> str:
+    """The text at `key`; Bybit's UNKNOWN is no text.
+
+    Raises:
+        UnreadableAnswerError: it is no text, longer than any of Bybit's, or has a character that cannot be printed.
+    """
     value = row.get(key)
     if value is None or value == "UNKNOWN":
         return ""
     if not isinstance(value, str | int) or isinstance(value, bool):
         raise UnreadableAnswerError(f"the exchange sent {key} = {_shown(value)}, expected a text")
-    return str(value)
+    written = str(value)
+    if len(written) > longest or not written.isprintable():
+        raise UnreadableAnswerError(f"the exchange sent {key} = {_shown(value)}, expected a text")
+    return written
 
 
-def named(row: Row, key: str) -> str:
+def named(row: Row, key: str, longest: int = _LONGEST_TEXT) -> str:
     """The text at `key`, without which the row is of no use: a symbol or an id.
 
     Raises:
         UnreadableAnswerError: there is none.
     """
-    value = text(row, key)
+    value = text(row, key, longest)
     if not value:
         raise UnreadableAnswerError(f"the exchange sent a row without {key}")
     return value
+
+
+def symbol_of(row: Row) -> str:
+    """The symbol of a row. It names folders and rows too, so it is made of letters, digits, dots and dashes.
+
+    Raises:
+        UnreadableAnswerError: there is none, or it is none.
+    """
+    symbol = named(row, "symbol")
+    if not _SYMBOL.fullmatch(symbol):
+        raise UnreadableAnswerError(f"the exchange sent symbol = {_shown(symbol)}, expected letters and digits")
+    return symbol
 
 
 def leg(row: Row) -> int:
@@ -272,9 +313,9 @@ def instrument(row: Row) -> Instrument:
     lot, price, leverage = row["lotSizeFilter"], row["priceFilter"], row["leverageFilter"]
     kind = _CONTRACT_KINDS.get(text(row, "contractType"), ContractKind.OTHER)
     # Only a perpetual has funding; without its interval it cannot be backtested or held.
-    funding_minutes = (required if kind is ContractKind.PERPETUAL else decimal)(row, "fundingInterval")
+    funding_minutes = (above_zero if kind is ContractKind.PERPETUAL else decimal)(row, "fundingInterval")
     return Instrument(
-        symbol=named(row, "symbol"),
+        symbol=symbol_of(row),
         base_coin=text(row, "baseCoin"),
         quote_coin=text(row, "quoteCoin"),
         settle_coin=text(row, "settleCoin"),
@@ -282,13 +323,13 @@ def instrument(row: Row) -> Instrument:
         status=_CONTRACT_STATUS.get(text(row, "status"), ContractStatus.OTHER),
         is_coin=text(row, "symbolType") in _COINS,
         listed_ms=milliseconds(row, "launchTime"),
-        tick_size=required(price, "tickSize"),
-        qty_step=required(lot, "qtyStep"),
-        min_qty=required(lot, "minOrderQty"),
-        max_market_qty=required(lot, "maxMktOrderQty"),
+        tick_size=above_zero(price, "tickSize"),
+        qty_step=above_zero(lot, "qtyStep"),
+        min_qty=above_zero(lot, "minOrderQty"),
+        max_market_qty=above_zero(lot, "maxMktOrderQty"),
         min_notional=decimal(lot, "minNotionalValue"),
-        max_leverage=required(leverage, "maxLeverage"),
-        leverage_step=required(leverage, "leverageStep"),
+        max_leverage=above_zero(leverage, "maxLeverage"),
+        leverage_step=above_zero(leverage, "leverageStep"),
         funding_interval_min=int(funding_minutes),
         delivery_ms=milliseconds(row, "deliveryTime") or None,
     )
@@ -297,8 +338,8 @@ def instrument(row: Row) -> Instrument:
 @_venue_errors
 def ticker(row: Row) -> Ticker:
     return Ticker(
-        symbol=named(row, "symbol"),
-        last=required(row, "lastPrice"),
+        symbol=symbol_of(row),
+        last=above_zero(row, "lastPrice"),
         mark=required(row, "markPrice"),
         bid=decimal(row, "bid1Price"),
         ask=decimal(row, "ask1Price"),
@@ -316,7 +357,7 @@ def order_book(result: Row) -> OrderBook:
         levels = ({"price": price, "quantity": quantity} for price, quantity in result[key])
         return tuple((decimal(level, "price"), decimal(level, "quantity")) for level in levels)
 
-    return OrderBook(text(result, "s"), side("b"), side("a"), int(result["ts"]))
+    return OrderBook(text(result, "s"), side("b"), side("a"), moment(result, "ts"))
 
 
 @_venue_errors
@@ -355,7 +396,7 @@ def stream_candles(message: Row) -> list[StreamedCandle]:
 @_venue_errors
 def funding(rows: Sequence[Row]) -> Funding:
     """Rows, newest first, as ascending arrays."""
-    times = np.array([int(required(row, "fundingRateTimestamp")) for row in reversed(rows)], dtype=np.int64)
+    times = np.array([moment(row, "fundingRateTimestamp") for row in reversed(rows)], dtype=np.int64)
     rates = np.array([float(required(row, "fundingRate")) for row in reversed(rows)], dtype=np.float64)
     return Funding(times, rates)
 
@@ -374,7 +415,14 @@ def wallet(row: Row) -> Wallet:
         initial_margin=margin["totalInitialMargin"],
         maintenance_margin=known(row, "totalMaintenanceMargin"),
         unrealised_pnl=decimal(row, "totalPerpUPL"),
+        balances=_balances(row),
     )
+
+
+def _balances(row: Row) -> dict[str, Decimal]:
+    """Balance of each coin; nothing of any where one cannot be read: a part of the sum would look like a loss."""
+    held = {str(coin.get("coin")): known(coin, "walletBalance") for coin in row.get("coin") or []}
+    return {coin: balance for coin, balance in held.items() if balance is not None} if None not in held.values() else {}
 
 
 def _free_of_settle_coin(row: Row) -> Decimal | None:
@@ -408,7 +456,7 @@ def is_flat(row: Row) -> bool:
 @_venue_errors
 def position(row: Row) -> Position:
     return Position(
-        symbol=named(row, "symbol"),
+        symbol=symbol_of(row),
         side=Side(text(row, "side")),
         size=required(row, "size"),
         entry_price=required(row, "avgPrice"),
@@ -427,14 +475,16 @@ def position(row: Row) -> Position:
 
 @_venue_errors
 def order(row: Row) -> Order:
+    word = text(row, "orderStatus")
+    status = _ORDER_STATUS.get(word, OrderStatus.OTHER)
     refused = text(row, "rejectReason")
     refused = "" if refused in _NOT_REJECTED else refused
     return Order(
-        symbol=named(row, "symbol"),
+        symbol=symbol_of(row),
         order_id=named(row, "orderId"),
         order_link_id=text(row, "orderLinkId"),
         side=Side(text(row, "side")),
-        status=_ORDER_STATUS.get(text(row, "orderStatus"), OrderStatus.OTHER),
+        status=status,
         purpose=purpose(row),
         qty=required(row, "qty"),
         filled_qty=required(row, "cumExecQty"),
@@ -448,6 +498,7 @@ def order(row: Row) -> Order:
         venue_reason=", ".join(word for word in (refused, text(row, "cancelType")) if word),
         created_ms=milliseconds(row, "createdTime"),
         updated_ms=milliseconds(row, "updatedTime"),
+        venue_status=word if status is OrderStatus.OTHER else "",
     )
 
 
@@ -456,12 +507,12 @@ def execution(row: Row) -> Execution:
     kind = FILL_KINDS.get(text(row, "execType"), FillKind.OTHER)
     return Execution(
         exec_id=named(row, "execId"),
-        symbol=named(row, "symbol"),
+        symbol=symbol_of(row),
         order_id=text(row, "orderId"),
         order_link_id=text(row, "orderLinkId"),
         side=Side(text(row, "side")),
         kind=kind,
-        exec_type=text(row, "execType"),
+        exec_type=text(row, "execType")[:_LONGEST_WORD],
         price=required(row, "execPrice"),
         qty=required(row, "execQty"),
         value=decimal(row, "execValue"),
@@ -476,9 +527,12 @@ def execution(row: Row) -> Execution:
 
 @_venue_errors
 def closed_pnl(row: Row) -> ClosedPnl:
+    kind, symbol = FILL_KINDS.get(text(row, "execType"), FillKind.OTHER), symbol_of(row)
+    # What the venue settles has no order.
+    is_settled = kind is FillKind.SETTLEMENT and not text(row, "orderId")
     return ClosedPnl(
-        symbol=named(row, "symbol"),
-        order_id=named(row, "orderId"),
+        symbol=symbol,
+        order_id=f"{symbol[:40]}-{moment(row, 'updatedTime')}" if is_settled else named(row, "orderId"),
         side=Side(text(row, "side")),
         qty=required(row, "closedSize"),
         entry_price=decimal(row, "avgEntryPrice"),
@@ -486,7 +540,7 @@ def closed_pnl(row: Row) -> ClosedPnl:
         pnl=required(row, "closedPnl"),
         open_fee=decimal(row, "openFee"),
         close_fee=decimal(row, "closeFee"),
-        kind=FILL_KINDS.get(text(row, "execType"), FillKind.OTHER),
+        kind=kind,
         created_ms=milliseconds(row, "createdTime"),
         updated_ms=moment(row, "updatedTime"),
     )
@@ -503,23 +557,36 @@ def _fee(row: Row) -> Decimal:
 _TRANSACTIONS = {
     "TRADE": TransactionKind.TRADE,
     "SETTLEMENT": TransactionKind.FUNDING,
-    "TRANSFER_IN": TransactionKind.TRANSFER,
-    "TRANSFER_OUT": TransactionKind.TRANSFER,
     "DELIVERY": TransactionKind.SETTLEMENT,
     "LIQUIDATION": TransactionKind.LIQUIDATION,
     "ADL": TransactionKind.ADL,
 }
-"""`type` of the transaction log; another word is `TransactionKind.OTHER`."""
+"""`type` of the transaction log of what trading does."""
+
+_PAID_IN_OR_OUT = (
+    *("TRANSFER", "WITHDRAW", "DEPOSIT", "AIRDROP", "BONUS", "LOAN", "PLEDGE", "CUSTODY", "STAKING", "EARN"),
+    *("SUBSCRIPTION", "REDEMPTION", "INVESTMENT", "MINING", "WEALTH", "PWM"),
+)
+"""Parts of the words of `type` (55 in 2026, and more each year) that move money into the account or out of it, with no
+gain or loss of trading. Another word is `TransactionKind.OTHER`: it counts as gain or loss."""
+
+
+def _transaction_kind(word: str) -> TransactionKind:
+    if word in _TRANSACTIONS:
+        return _TRANSACTIONS[word]
+    moves = any(part in word.upper() for part in _PAID_IN_OR_OUT)
+    return TransactionKind.TRANSFER if moves else TransactionKind.OTHER
 
 
 @_venue_errors
 def transaction(row: Row) -> Transaction:
     word = text(row, "type")
     return Transaction(
-        transaction_id=named(row, "id"),
-        kind=_TRANSACTIONS.get(word, TransactionKind.OTHER),
+        transaction_id=named(row, "id", longest=96),
+        # A spot trade changes one coin into another: it is none of the trades of contracts.
+        kind=TransactionKind.OTHER if row.get("category") == "spot" else _transaction_kind(word),
         word=word,
-        coin=named(row, "currency"),
+        coin=named(row, "currency", longest=16),
         symbol=text(row, "symbol"),
         change=required(row, "change"),
         balance=required(row, "cashBalance"),
@@ -583,7 +650,10 @@ def api_key(result: Row) -> ApiKeyInfo:
 @_venue_errors
 def server_ms(result: Row) -> int:
     """The answer of `/v5/market/time`, UTC ms."""
-    return int(result["timeNano"]) // 1_000_000
+    nanoseconds = int(result["timeNano"])
+    if not 0 < nanoseconds < _LATEST_MS * 1_000_000:
+        raise ValueError("no time")
+    return nanoseconds // 1_000_000
 
 
 def rows(
@@ -607,7 +677,8 @@ def rows(
             model = parse(row)
         except ExchangeUnavailableError as error:
             symbol = row.get("symbol") if isinstance(row, Mapping) else None
-            unreadable.append(UnreadableRow(symbol if isinstance(symbol, str) and symbol else None, str(error)))
+            named_so = plain(symbol)[:_LONGEST_TEXT] if isinstance(symbol, str) else ""
+            unreadable.append(UnreadableRow(named_so or None, str(error)))
             continue
         key = identity(model)
         if key not in found or age(model) >= age(found[key]):

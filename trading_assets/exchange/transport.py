@@ -37,6 +37,7 @@ from trading_assets.core.errors import (
     RulesChangedError,
     SymbolUnavailableError,
 )
+from trading_assets.core.foreign_text import plain
 from trading_assets.exchange.error_mapping import (
     ADVICE,
     BANNED_FOR_S,
@@ -70,6 +71,9 @@ READ_ATTEMPTS = 4
 FIRST_BACKOFF_S = 0.25
 LONGEST_WAIT_S = 60.0
 """A read that must wait longer than this (a ban) fails at once."""
+
+_LONGEST_MESSAGE = 500
+"""Characters of a message of the venue that are kept."""
 
 LARGEST_BODY = 32 * 1024**2
 """Bytes of an answer, unpacked; Bybit's largest is about 1 MB."""
@@ -294,6 +298,7 @@ class Transport:
     def _from_code(self, method: str, code: int, message: str, headers: Mapping[str, str]) -> ExchangeError | None:
         """What a `retCode` other than 0 means; None where what a call sets is so already."""
         keys = self._connection.keys
+        message = plain(message[:_LONGEST_MESSAGE])
         text = f"{method}: {keys.removed_from(message) if keys else message} (Bybit code {code})"
         match kind_of_code(code, message):
             case ErrorKind.SUCCESS:

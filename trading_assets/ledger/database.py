@@ -9,12 +9,20 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from decimal import InvalidOperation
 from pathlib import Path
 
 import sqlalchemy as sa
-from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, OperationalError
+from sqlalchemy.exc import (
+    ArgumentError,
+    DBAPIError,
+    IntegrityError,
+    NoSuchModuleError,
+    OperationalError,
+    StatementError,
+)
 
-from trading_assets.core.errors import ConfigurationError, DatabaseLockedError, StorageError
+from trading_assets.core.errors import ConfigurationError, ConflictError, DatabaseLockedError, StorageError
 from trading_assets.ledger import migrations
 
 _WAL_REST_S = 0.02
@@ -163,7 +171,11 @@ class Database:
                 f"the database {where} cannot be used: {reason.strip()}; nothing was written. Check that the disk has "
                 "room and the path is writable, or that the server runs"
             ) from error
+        except IntegrityError as error:
+            raise ConflictError(f"the database refused: {error.orig}; nothing was written") from error
         except DBAPIError as error:
-            if isinstance(error, sa.exc.IntegrityError):
-                raise
-            raise StorageError(f"the database refused: {error.orig}") from error
+            raise StorageError(f"the database refused: {error.orig}; nothing was written") from error
+        except (StatementError, OverflowError, InvalidOperation, UnicodeError) as error:
+            raise StorageError(
+                f"the database cannot hold a value, or holds one that cannot be read ({error}); nothing was written"
+            ) from error

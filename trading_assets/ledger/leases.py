@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 
 import sqlalchemy as sa
 
-from trading_assets.core.errors import LeaseLostError
+from trading_assets.core.errors import ConflictError, LeaseLostError
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.tables import leases
 
@@ -57,7 +57,7 @@ def acquire(database: Database, name: str, holder: str, *, ttl_ms: int, wall_ms:
             if connection.execute(fence).first() is not None:
                 return None
             connection.execute(create)
-    except sa.exc.IntegrityError:
+    except ConflictError:
         return None  # another process has created it in between
     return Lease(name, holder, 1, expires, ttl_ms)
 

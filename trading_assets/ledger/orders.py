@@ -12,6 +12,7 @@ from decimal import Decimal
 
 import sqlalchemy as sa
 
+from trading_assets.core.errors import ConflictError
 from trading_assets.core.models import Side
 from trading_assets.ledger import leases, risk, signals
 from trading_assets.ledger.database import Database
@@ -98,7 +99,7 @@ def reserve(database: Database, intent: Intent, *, max_open: int, wall_ms: int, 
             if connection.execute(again).rowcount != 1:
                 connection.execute(sa.insert(order_intents).values(**row))
             _record(connection, intent.order_link_id, INTENT, None, intent.created_ms)
-    except sa.exc.IntegrityError:
+    except ConflictError:
         return False
     return True
 
@@ -192,6 +193,18 @@ def by_links(connection: sa.Connection, account: str, links: Iterable[str]) -> d
     return found
 
 
+def by_name(connection: sa.Connection, account: str, name: str) -> Intent | None:
+    """Return the account's intent that has this order link id or signal id; None where there is none."""
+    is_named = (order_intents.c.order_link_id == name) | (order_intents.c.signal_id == name)
+    found = _intents(connection, sa.select(order_intents).where(order_intents.c.account == account, is_named))
+    return found[0] if found else None
+
+
+def note(connection: sa.Connection, intent: Intent, detail: str, now_ms: int) -> None:
+    """Add a line to the history of an intent whose status stays."""
+    _record(connection, intent.order_link_id, intent.status, detail, now_ms)
+
+
 def of_symbols(
     connection: sa.Connection, account: str, symbols: Iterable[str], since_ms: int
 ) -> dict[str, list[Intent]]:
@@ -213,6 +226,19 @@ def of_symbols(
         for intent in _intents(connection, statement):
             found.setdefault(intent.symbol, []).append(intent)
     return found
+
+
+def set_filled(connection: sa.Connection, intent: Intent, qty: Decimal, average_price: Decimal, now_ms: int) -> None:
+    """Record that an entry has filled more than was known when it was confirmed."""
+    values = {"filled_qty": qty, "average_price": average_price, "updated_ms": now_ms}
+    link = intent.order_link_id
+    connection.execute(sa.update(order_intents).where(order_intents.c.order_link_id == link).values(**values))
+    connection.execute(
+        sa.update(entry_signals)
+        .where(entry_signals.c.order_link_id == link)
+        .values(executed_price=float(average_price))
+    )
+    _record(connection, link, intent.status, f"it has filled {qty}, {intent.filled_qty} were known", now_ms)
 
 
 def set_seen(connection: sa.Connection, link: str, unseen_since_ms: int | None) -> None:

@@ -10,7 +10,7 @@ import pandas as pd
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
-from trading_assets.core.errors import DataError
+from trading_assets.core.errors import ConflictError, DataError
 from trading_assets.core.schemas import ENTRY_SIGNALS
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.tables import entry_signals as table
@@ -67,8 +67,8 @@ def insert_new(database: Database, rows: Sequence[Mapping[str, object]]) -> set[
     try:
         with database.write() as connection:
             return set(connection.execute(statement.returning(table.c.signal_id)).scalars())
-    except sa.exc.IntegrityError as error:
-        raise DataError(f"a signal cannot be stored: {error.orig}; none of {len(rows)} was") from error
+    except ConflictError as error:
+        raise DataError(f"a signal cannot be stored: {error}; none of {len(rows)} was") from error
 
 
 def active(database: Database, account: str) -> list[dict[str, Any]]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from trading_assets.core.errors import StrategyError
+from trading_assets.core.errors import ConflictError, StrategyError
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.tables import strategies as table
 from trading_assets.strategies.registry import (
@@ -52,7 +52,7 @@ def seed_registry(database: Database) -> None:
         try:
             with database.write() as connection:
                 connection.execute(sa.insert(table).values(**row, pairs="[]", timeframes="[]", parameters="{}"))
-        except sa.exc.IntegrityError:
+        except ConflictError:
             continue  # another process added it in between
 
 

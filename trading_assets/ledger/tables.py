@@ -245,6 +245,15 @@ equity = sa.Table(
         server_default="0",
         comment="paid in (above 0) or out since the row before, USD",
     ),
+    sa.Column("dollars", DecimalText, comment="balance of the coins that count as a dollar each"),
+    sa.Column(
+        "unexplained",
+        DecimalText,
+        nullable=False,
+        server_default="0",
+        comment="what changed that balance beyond the transaction log, since both are known, USD",
+    ),
+    sa.Column("unexplained_since_ms", sa.BigInteger, comment="since when there is such a remainder, UTC ms"),
     _time("time_ms", "moment of the reading"),
     sa.Index("ix_equity_account", "account", "equity_id"),
     comment="The account's balance at each reading of the books.",
@@ -294,8 +303,25 @@ reconciliations = sa.Table(
     sa.Column("open_positions", sa.Integer, nullable=False, comment="positions the exchange showed"),
     sa.Column("differences", sa.Integer, nullable=False, comment="differences between ledger and exchange it reported"),
     sa.Column("until_ms", sa.BigInteger, nullable=False, comment="books are read up to here, UTC ms"),
+    sa.Column(
+        "growing_since_ms",
+        sa.BigInteger,
+        comment="the next reading begins here at the latest: rows of that time may still grow, UTC ms; none: no such",
+    ),
     sa.Index("ix_reconciliations_account", "account", "until_ms"),
     comment="Each reading of the exchange's books and what it found.",
+)
+
+untold_messages = sa.Table(
+    "untold_messages",
+    metadata,
+    sa.Column("message_id", sa.Integer, primary_key=True, autoincrement=True, comment="in the order of writing"),
+    _account(),
+    sa.Column("title", sa.Text, nullable=False, comment="of the message"),
+    sa.Column("body", sa.Text, nullable=False, comment="of the message"),
+    _time("time_ms", "what it tells"),
+    sa.Index("ix_untold_messages_account", "account", "message_id"),
+    comment="Messages of what was written with them, until they are sent: a death between the two loses none.",
 )
 
 risk_events = sa.Table(

@@ -6,13 +6,14 @@ backtests are not the business of this module.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
 from trading_assets.core.candles import Candles, Funding, IntArray
+from trading_assets.core.models import Announcement, Instrument
 from trading_assets.core.ports import MarketData
 from trading_assets.core.schemas import CANDLE_COVERAGE, FUNDING_COVERAGE, MARKET_SCAN
 from trading_assets.core.settings import Settings
@@ -41,8 +42,12 @@ def scan_hours(
     hours_ms: Sequence[int],
     settings: Settings,
     progress: Progress | None = None,
+    announce: Callable[[Sequence[Instrument]], Iterable[Announcement]] = lambda _: (),
 ) -> HourlyScans:
     """Scan each hour from the hourly candles of the 24 hours before its as-of.
+
+    Args:
+        announce: given the contracts of today, the announced ends of contracts and since when each was known.
 
     Raises:
         ExchangeUnavailableError: the exchange did not answer.
@@ -51,6 +56,7 @@ def scan_hours(
     instruments = list(source.instruments())
     if not hours_ms:
         return HourlyScans(MARKET_SCAN.empty(), {}, {})
+    announced = announce(instruments)
     start, end = as_of_ms(min(hours_ms)) - DAY_MS, as_of_ms(max(hours_ms))
     # What is eligible at the last hour was so before, or was not yet listed.
     symbols = [coin.symbol for coin in universe.eligible(instruments, end, settings.symbols.settle_coin)[0]]
@@ -61,7 +67,9 @@ def scan_hours(
         progress=progress,
     )
     hourly = {symbol: store.read(symbol, Timeframe.M60, start, end) for symbol in symbols}
-    results = universe.scan(hours_ms, hourly, instruments, settings, source.now_ms(), filled.failed)
+    results = universe.scan(
+        hours_ms, hourly, instruments, settings, announced, now_ms=source.now_ms(), not_fetched=filled.failed
+    )
     rows = pd.DataFrame([row for result in results for row in result.rows], columns=MARKET_SCAN.columns)
     dropped = {hour: result.dropped for hour, result in zip(hours_ms, results, strict=True)}
     return HourlyScans(MARKET_SCAN.conform(rows), dropped, filled.failed)

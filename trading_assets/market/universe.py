@@ -10,9 +10,9 @@ from typing import NamedTuple
 import numpy as np
 
 from trading_assets.core.candles import Candles, IntArray
-from trading_assets.core.models import ContractKind, ContractStatus, Instrument
+from trading_assets.core.models import Announcement, ContractKind, ContractStatus, Instrument
 from trading_assets.core.settings import Settings
-from trading_assets.core.timeframes import DAY_MS, as_of_ms, to_datetime
+from trading_assets.core.timeframes import DAY_MS, HOUR_MS, as_of_ms, to_datetime
 from trading_assets.market.quality import QualityLimits, faults, kinds_of
 
 STABLECOINS = frozenset(
@@ -81,11 +81,22 @@ def scan_id(as_of: int) -> str:
     return f"scan-{to_datetime(as_of):%Y%m%d-%H%M%S}"
 
 
+def seen_ms(hours_ms: Sequence[int], now_ms: int) -> int:
+    """As of when a list of contracts that is read now, for these hours, was known.
+
+    It is the newest hour's own list until the next hour ends. Read later, it says nothing of any of them.
+    """
+    newest = as_of_ms(max(hours_ms))
+    return newest if now_ms < newest + HOUR_MS else now_ms
+
+
 def scan(
     hours_ms: Sequence[int],
     hourly: Mapping[str, Candles],
     instruments: Sequence[Instrument],
     settings: Settings,
+    announced: Iterable[Announcement] = (),
+    *,
     now_ms: int,
     not_fetched: Collection[str] = (),
 ) -> list[ScanResult]:
@@ -94,6 +105,8 @@ def scan(
     Args:
         hourly: by symbol of each instrument that is eligible at the last hour, its 60m candles: at least those of the
             24 hours before each as-of.
+        announced: ends of contracts. A coin is left out in the hours that knew of its end; what `instruments` say of it
+            today is not asked.
         now_ms: the exchange's time: a candle that ends later cannot be finished.
         not_fetched: symbols whose candles could not be fetched.
 
@@ -109,10 +122,13 @@ def scan(
         )
         for coin in coins
     ]
-    return [
-        _scan_hour(hour, [(coin, of_coin[at]) for coin, of_coin in zip(coins, figures, strict=True)], never, settings)
-        for at, hour in enumerate(hours_ms)
-    ]
+    ends = list(announced)
+    results = []
+    for at, hour in enumerate(hours_ms):
+        of_hour = [(coin, of_coin[at]) for coin, of_coin in zip(coins, figures, strict=True)]
+        leaving = {end.symbol for end in ends if end.is_known(as_of_ms(hour))}
+        results.append(_scan_hour(hour, of_hour, never, settings, leaving))
+    return results
 
 
 def _figures(
@@ -146,14 +162,21 @@ def _figures(
 
 
 def _scan_hour(
-    hour_ms: int, coins: Iterable[tuple[Instrument, _Figures | str]], never: Dropped, settings: Settings
+    hour_ms: int,
+    coins: Iterable[tuple[Instrument, _Figures | str]],
+    never: Dropped,
+    settings: Settings,
+    leaving: Collection[str],
 ) -> ScanResult:
     as_of = as_of_ms(hour_ms)
     dropped: Dropped = {reason: list(symbols) for reason, symbols in never.items()}
     found: list[tuple[Instrument, _Figures, float]] = []
     for instrument, figures in coins:
         size_error = 0.0
-        reason = _ineligible(instrument, as_of, settings.symbols.settle_coin) or _too_little(figures, settings)
+        reason = _ineligible(instrument, as_of, settings.symbols.settle_coin)
+        if reason is None and instrument.symbol in leaving:
+            reason = "to be delivered"
+        reason = reason or _too_little(figures, settings)
         if reason is None and not isinstance(figures, str):
             size_error = _size_error_pct(instrument, figures.price, settings.target_notional)
             if size_error > settings.max_size_error_pct:
@@ -195,7 +218,10 @@ def _too_little(figures: _Figures | str, settings: Settings) -> str | None:
 def _size_error_pct(instrument: Instrument, price: float, notional: Decimal) -> float:
     """By how much the quantity step distorts the position, percent; 100 where no order is possible."""
     value = Decimal(str(price))
-    qty = notional / value // instrument.qty_step * instrument.qty_step
+    try:
+        qty = notional / value // instrument.qty_step * instrument.qty_step
+    except ArithmeticError:  # more digits than any order has
+        return 100.0
     if not instrument.min_qty <= qty <= instrument.max_market_qty or qty * value < instrument.min_notional:
         return 100.0
     return float((notional - qty * value) / notional * 100)

@@ -5,12 +5,13 @@ One thread sends from a bounded queue, so a messenger that is slow or down loses
 
 from __future__ import annotations
 
-import logging
 import queue
 import threading
 from collections.abc import Callable, Sequence
 
-_log = logging.getLogger(__name__)
+from trading_assets.core.foreign_text import get_logger, plain, plain_lines
+
+_log = get_logger(__name__)
 
 QUEUE_LENGTH = 100
 
@@ -35,6 +36,7 @@ class Notifier:
 
     def notify(self, title: str, body: str) -> None:
         """Log it, and queue it for the messengers; returns at once. A full queue drops the message, and says so."""
+        title, body = plain(title), plain_lines(body)
         _log.info("%s: %s", title, body)
         if not self._urls and self._send is None:
             return

@@ -9,7 +9,6 @@ from __future__ import annotations
 import importlib
 import inspect
 import json
-import logging
 import pkgutil
 import re
 from collections.abc import Iterator, Mapping
@@ -20,6 +19,7 @@ from typing import Any, TypeVar
 
 import trading_assets.strategies as package
 from trading_assets.core.errors import StrategyError
+from trading_assets.core.foreign_text import get_logger
 from trading_assets.core.strategy_data import DataNeeds
 from trading_assets.core.timeframes import TRADED_TIMEFRAMES, Timeframe
 from trading_assets.strategies.base import Strategy
@@ -27,7 +27,7 @@ from trading_assets.strategies.base import Strategy
 ENTRY_POINTS = "trading_assets.strategies"
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
 _Json = TypeVar("_Json", dict[str, object], list[object])
-_log = logging.getLogger(__name__)
+_log = get_logger(__name__)
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import threading
 import time
 from collections import deque
@@ -11,10 +10,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from trading_assets.core.events import TradeEvent, TradeExecuted, record_of
-from trading_assets.core.models import Instrument, Rows
+from trading_assets.core.foreign_text import get_logger, plain, plain_lines
+from trading_assets.core.models import Instrument, Rows, UnreadableRow
 from trading_assets.core.ports import Exchange
 from trading_assets.core.settings import Settings
 from trading_assets.core.timeframes import local_ms
+from trading_assets.ledger import messages
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.leases import Lease
 
@@ -23,7 +24,7 @@ CONTRACTS_AGE_MS = 10 * 60_000
 
 EVENTS_KEPT = 200
 
-_log = logging.getLogger(__name__)
+_log = get_logger(__name__)
 
 Notify = Callable[[str, str], None]
 
@@ -51,6 +52,11 @@ class ContractCache:
                 self._unreadable = Rows((), found.unreadable)
                 self._read_wall_ms = wall_ms
             return self._listed
+
+    @property
+    def unreadable(self) -> tuple[UnreadableRow, ...]:
+        """The rows of the newest list that could not be read."""
+        return self._unreadable.unreadable
 
     def may_hide(self, symbol: str) -> bool:
         """Whether a contract may be among the rows that could not be read."""
@@ -99,6 +105,17 @@ class ExecutionContext:
         self.events.append(event)
         self.notify(*_message(event))
 
+    def tell(self) -> None:
+        """Send the messages that the ledger keeps for it: those of this process, and those that a dead one has left.
+
+        A death after a message was sent has it sent again: at least once.
+        """
+        waiting = messages.untold(self.database, self.settings.account)
+        for message in waiting:
+            self.notify(message.title, message.body)
+        if waiting:
+            messages.forget(self.database, [message.message_id for message in waiting])
+
 
 class _Messenger:
     """A messenger whose errors stop no order and no pass: they are logged."""
@@ -108,7 +125,7 @@ class _Messenger:
 
     def __call__(self, title: str, body: str) -> None:
         try:
-            self._notify(title, body)
+            self._notify(plain(title), plain_lines(body))
         except Exception:  # noqa: BLE001 (a messenger may raise anything)
             _log.exception("nobody was told: %s: %s", title, body)
 

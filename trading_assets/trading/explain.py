@@ -17,6 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from trading_assets.core.errors import StrategyError
+from trading_assets.core.foreign_text import plain as plain_text
 from trading_assets.core.timeframes import Timeframe, as_of_ms, hour_key, iso
 from trading_assets.ledger import tracing
 from trading_assets.ledger.database import Database
@@ -114,20 +115,28 @@ def markdown(explanation: Explanation) -> str:
 
 def print_explanation(explanation: Explanation, console: Console) -> None:
     """The same for a person: links can be clicked where the terminal knows them, and are printed below."""
-    table = Table("step", "found", "run", "code", title=explanation.title, title_justify="left", show_lines=False)
+    table = Table(
+        "step",
+        "found",
+        "run",
+        "code",
+        title=Text(plain_text(explanation.title)),
+        title_justify="left",
+        show_lines=False,
+    )
     for step in explanation.steps:
         what = Text(step.what, style=f"link {step.link}" if step.link else "")
         run = Text((step.run_id or "")[:8], style=f"link {step.run_link}" if step.run_link else "")
-        table.add_row(what, Text(step.found), run, step.code_version or "")
+        table.add_row(what, Text(plain_text(step.found)), run, plain_text(step.code_version or ""))
     console.print(table)
-    console.print(f"signal {explanation.signal_id}", highlight=False, soft_wrap=True)
+    console.print(Text(plain_text(f"signal {explanation.signal_id}")), soft_wrap=True)
     shown: dict[str, str] = {}
     for step in explanation.steps:
         for address, name in ((step.link, step.what), (step.run_link, f"run of {step.what}")):
             if address is not None:
                 shown.setdefault(address, name)
     for address, name in shown.items():
-        console.print(f"  {name}: {address}", highlight=False, markup=False, soft_wrap=True)
+        console.print(Text(plain_text(f"  {name}: {address}")), soft_wrap=True)
 
 
 def signals_markdown(rows: Iterable[Mapping[Any, Any]], links: Links) -> str:
@@ -208,7 +217,8 @@ def _back(signal: Row, origin: Origin, candles: list[tuple[str, str]], links: Li
     if chosen is not None:
         selected = (
             f"as of {iso(as_of_ms(hour))}: score {chosen['score']:.4g}, {chosen['configurations_tried']} tried, "
-            f"deflated Sharpe {chosen['deflated_sharpe']:.2g}; {chosen['scan_id']}"
+            f"deflated Sharpe {_chance(chosen['deflated_sharpe'])}, p {_chance(chosen['p_value_corrected'])}; "
+            f"{chosen['scan_id']}"
         )
     backtested = GONE
     if tested is not None:
@@ -259,7 +269,7 @@ def _run(links: Links, run_id: str | None) -> str | None:
 
 
 def _cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("\n", " ")
+    return plain_text(text).replace("|", "\\|")
 
 
 def _plain(value: Any) -> Any:
@@ -272,3 +282,8 @@ def _plain(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
+
+
+def _chance(value: Any) -> str:
+    """A probability of a row; rows of few trades have none."""
+    return "of too few trades" if value is None or math.isnan(value) else f"{value:.2g}"

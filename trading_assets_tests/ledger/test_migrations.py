@@ -231,7 +231,7 @@ def test_history_cannot_be_changed(database: Database, verb: str) -> None:
         with database.write() as connection:
             connection.execute(sa.insert(table), values)
         change = sa.delete(table) if verb == "DELETE" else sa.update(table).values(**values)
-        refused = pytest.raises((StorageError, sa.exc.IntegrityError), match=rf"{table.name} is append-only")
+        refused = pytest.raises(StorageError, match=rf"{table.name} is append-only")
         with refused, database.write() as connection:
             connection.execute(change)
         with database.read() as connection:

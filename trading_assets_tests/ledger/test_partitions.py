@@ -8,9 +8,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-import sqlalchemy as sa
 
-from trading_assets.core.errors import ConfigurationError, DatabaseLockedError, DataError, StorageError
+from trading_assets.core.errors import ConfigurationError, ConflictError, DatabaseLockedError, DataError, StorageError
 from trading_assets.core.schemas import BACKTEST_RESULTS, CANDLE_COVERAGE, HOURLY_TABLES, MARKET_SCAN
 from trading_assets.core.timeframes import HOUR_MS
 from trading_assets.ledger import partitions
@@ -222,6 +221,6 @@ def test_rows_beyond_one_batch_are_all_there_and_written_all_or_not_at_all(
     replace_partitions(database, MARKET_SCAN, scan_rows(0, *"EDCBA"), [0])
     assert read_partitions(database, MARKET_SCAN, [0])["symbol"].tolist() == list("ABCDE")
     twice = pd.concat([scan_rows(0, *"FGHI"), scan_rows(0, "I")])
-    with pytest.raises(sa.exc.IntegrityError):
+    with pytest.raises(ConflictError):
         replace_partitions(database, MARKET_SCAN, twice, [0])
     assert read_partitions(database, MARKET_SCAN, [0])["symbol"].tolist() == list("ABCDE")

@@ -50,7 +50,7 @@ class Scanned:
 
 
 def scanned(instruments: list[Instrument], hourly: dict[str, Candles], settings: Settings) -> Scanned:
-    (result,) = universe.scan([HOUR], hourly, instruments, settings, AS_OF)
+    (result,) = universe.scan([HOUR], hourly, instruments, settings, now_ms=AS_OF)
     rows = pd.DataFrame(result.rows, columns=MARKET_SCAN.columns)
     return Scanned(MARKET_SCAN.conform(rows), result.dropped)
 

@@ -256,14 +256,22 @@ class Scene:
         return leg.stop
 
     def closed_at_exchange(self) -> list[Row]:
-        now = self.now_ms()
-        given = {"category": "linear", "limit": 100, "startTime": now - 7 * DAY_MS + 1, "endTime": now}
-        return list(self.human.get_closed_pnl(**given)["result"]["list"])
+        return self._pages(self.human.get_closed_pnl)
 
     def executions_at_exchange(self) -> list[Row]:
-        now = self.now_ms()
-        given = {"category": "linear", "limit": 100, "startTime": now - 7 * DAY_MS + 1, "endTime": now}
-        return list(self.human.get_executions(**given)["result"]["list"])
+        return self._pages(self.human.get_executions)
+
+    def _pages(self, read: Callable[..., Any]) -> list[Row]:
+        """Every row of the last seven days."""
+        now, rows, cursor = self.now_ms(), list[Row](), ""
+        while True:
+            paging = {"cursor": cursor} if cursor else {}
+            given = {"category": "linear", "limit": 100, "startTime": now - 7 * DAY_MS + 1, "endTime": now}
+            result = read(**given, **paging)["result"]
+            rows += result["list"]
+            cursor = result["nextPageCursor"]
+            if len(result["list"]) < 100 or not cursor:
+                return rows
 
     def open_orders(self, symbol: str) -> list[Row]:
         return list(self.human.get_open_orders(category="linear", symbol=symbol)["result"]["list"])

@@ -115,6 +115,31 @@ def test_an_odd_row_of_the_account_is_told_with_its_symbol(
     assert scene.hears(FOREIGN)
 
 
+@pytest.mark.parametrize(
+    ("path", "change", "kind"),
+    [
+        pytest.param(INSTRUMENTS, _in("lotSizeFilter", _set(qtyStep="0")), "instrument", id="no-step"),
+        pytest.param(INSTRUMENTS, _in("priceFilter", _set(tickSize="")), "instrument", id="empty-tick"),
+        pytest.param(INSTRUMENTS, _in("leverageFilter", _set(maxLeverage="0.00")), "instrument", id="no-leverage"),
+        pytest.param(TICKERS, _set(lastPrice="0"), "ticker", id="no-price"),
+    ],
+)
+def test_an_odd_row_of_the_market_is_told_once_with_its_symbol(
+    roomy: Scene, path: str, change: Callable[[Row], None], kind: str
+) -> None:
+    scene = roomy
+    scene.reconcile()
+    scene.proxy.each_row(path, lambda row: change(row) if row["symbol"] == FOREIGN else None)
+    good = [scene.signal(symbol) for symbol in GOOD]
+    assert set(scene.submit().executed) == set(good)
+    for _ in range(2):
+        scene.later(700)
+        for symbol in GOOD:
+            scene.signal(symbol)
+        attempt(scene.submit)
+    assert len(scene.hears(FOREIGN, kind, "cannot be read")) == 1
+
+
 @pytest.mark.parametrize("count", [2, 5])
 def test_a_refused_ticker_of_one_coin_stops_nobody_else(scene: Scene, count: int) -> None:
     scene.enter("ETHUSDT")

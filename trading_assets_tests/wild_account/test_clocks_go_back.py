@@ -142,3 +142,21 @@ def test_a_session_goes_on_after_its_venues_clock_was_wrong_for_a_moment(play: P
     close = play.next_close()
     assert until(lambda: play.has_looked(close), within_s=10), "silent after its clock was right again"
     assert play.error is None
+
+
+def test_a_clock_that_is_an_hour_ahead_ends_no_signals_life(scene: Scene) -> None:
+    scene.reconcile()
+    identity = scene.signal("ETHUSDT")
+    _off(scene, HOUR_S)
+    report = scene.submit()
+    assert report.expired == 0 and "two times" in report.stopped
+    assert scene.signal_status(identity) == "active" and scene.size("ETHUSDT") == 0
+    scene.proxy.clear()
+    assert identity in scene.submit().executed
+
+
+def test_a_signal_whose_life_is_over_expires(scene: Scene) -> None:
+    scene.reconcile()
+    identity = scene.signal("ETHUSDT")
+    scene.later(scene.settings.signal_ttl_s + 1)
+    assert scene.submit().expired == 1 and scene.signal_status(identity) == "expired"

@@ -121,6 +121,38 @@ def test_a_delivery_without_any_order_ends_the_intent(scene: Scene) -> None:
     assert scene.reasons(identity) == {"settlement"} and scene.closed_qty(identity) == size
 
 
+@pytest.mark.parametrize("order_id", ["", "settled-by-the-venue"])
+def test_a_delivery_that_is_told_twice_is_booked_once(scene: Scene, order_id: str) -> None:
+    """First as an execution alone, later as a row of closed PnL too: what that says is what counts."""
+    (identity,) = scene.enter("ETHUSDT")
+    size = scene.size("ETHUSDT")
+    scene.later()
+    scene.close_by_hand("ETHUSDT")
+
+    def delivered(row: Row) -> None:
+        if row["side"] == "Sell":
+            row |= {"execType": "Delivery", "orderId": "", "orderLinkId": "", "orderType": "UNKNOWN", "orderQty": "0"}
+
+    scene.proxy.each_row(EXECUTIONS, delivered)
+    scene.proxy.empty(CLOSED)
+    scene.passes(2)
+    assert scene.closed_qty(identity) == size and scene.intent(identity)["status"] == "closed"
+    scene.proxy.clear()
+    scene.proxy.each_row(EXECUTIONS, delivered)
+    scene.proxy.each_row(CLOSED, lambda row: row.update(execType="Delivery", orderId=order_id))
+    scene.passes(2)
+    assert scene.closed_qty(identity) == size and scene.reasons(identity) == {"settlement"}
+    pnl = sum((Decimal(row["pnl"]) for row in scene.closings()), Decimal(0))
+    assert pnl == sum((Decimal(row["closedPnl"]) for row in scene.closed_at_exchange()), Decimal(0))
+
+
+def test_an_open_position_is_told_once_with_the_date_of_its_delivery(scene: Scene) -> None:
+    scene.enter("ETHUSDT")
+    _listed_as(scene, "ETHUSDT", deliveryTime=str(scene.now_ms() + 24 * HOUR_MS))
+    scene.passes(4, seconds=700)
+    assert len(scene.hears("ETHUSDT", "2026-03-03", "delivered")) == 1
+
+
 def test_liquidation_of_a_part_leaves_the_rest_ours(scene: Scene) -> None:
     (identity,) = scene.enter("ETHUSDT")
 

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.status import Status
 from rich.table import Table
 
-from trading_assets.cli.console import frame_table
+from trading_assets.cli.console import frame_table, line
 
 
 @dataclass
@@ -39,8 +39,9 @@ class Report:
     stage_seconds: dict[str, float] = field(default_factory=dict)
     _status: Status | None = None
 
-    def say(self, text: str) -> None:
-        self.console.print(text, highlight=False)
+    def say(self, *parts: object) -> None:
+        """A line of parts, as `cli.console.line` takes them."""
+        self.console.print(line(*parts))
 
     @contextmanager
     def working(self, text: str) -> Iterator[None]:
@@ -81,11 +82,17 @@ class Report:
     def finish(self, as_json: bool) -> None:
         """The counts: as a sentence, or as one JSON object on the last line."""
         counts = self.counts
-        self.say(
-            f"\nOver all hours: [bold]{counts.scanned}[/] scans of a coin, [bold]{counts.candles:,}[/] candles, "
-            f"[bold]{counts.backtests:,}[/] backtests, [bold]{counts.selections}[/] selections, "
-            f"[bold]{counts.signals}[/] signals, [bold]{counts.orders}[/] orders, [bold]{counts.closed}[/] closed "
-            f"in [bold]{counts.seconds:.0f}[/] s"
-        )
+        figures = {
+            "scans of a coin": counts.scanned,
+            "candles": counts.candles,
+            "backtests": counts.backtests,
+            "selections": counts.selections,
+            "signals": counts.signals,
+            "orders": counts.orders,
+        }
+        told = (part for name, count in figures.items() for part in ((f"{count:,}", "bold"), f" {name}, "))
+        self.say()
+        closed = ((f"{counts.closed:,}", "bold"), " closed in ", (f"{counts.seconds:.0f}", "bold"), " s")
+        self.say("Over all hours: ", *told, *closed)
         if as_json:
             print(json.dumps(asdict(counts)), flush=True)

@@ -114,9 +114,10 @@ def run_demo(*, hours: int, as_json: bool, home: Path | None) -> None:
     warnings.filterwarnings("ignore", module="dagster.*")
     threading.Thread(target=warm_up, daemon=True).start()
     report.say(
-        f"[bold]trading_assets demo[/]: {hours} hours of a seeded market on the embedded exchange, offline.\n"
-        f"State: {settings.home}\n"
+        ("trading_assets demo", "bold"), f": {hours} hours of a seeded market on the embedded exchange, offline."
     )
+    report.say(f"State: {settings.home}")
+    report.say()
     with _open_walk(settings, report) as walk:
         for number in range(1, hours + 1):
             _research(walk, START_MS + (number - 2) * HOUR_MS, number, hours)
@@ -175,11 +176,11 @@ def _research(walk: _Walk, hour_ms: int, number: int, hours: int) -> None:
     counts.selections += len(selections)
     walk.timeframes, walk.hour_ms = selections["timeframe"].tolist(), hour_ms
     walk.report.say(
-        f"[bold]{iso(as_of_ms(hour_ms))[:16].replace('T', ' ')}[/]  hour {number} of {hours}: "
-        f"{len(scanned)} coins, {coverage['bars'].sum():,} candles, {tried:,} backtests, "
-        f"{len(backtests)} chosen in sample -> {len(selections)} selected\n"
-        f"  [dim]{', '.join(f'{stage} {seconds:.1f} s' for stage, seconds in took.items())}[/]"
+        (iso(as_of_ms(hour_ms))[:16].replace("T", " "), "bold"),
+        f"  hour {number} of {hours}: {len(scanned)} coins, {coverage['bars'].sum():,} candles, {tried:,} backtests, "
+        f"{len(backtests)} chosen in sample -> {len(selections)} selected",
     )
+    walk.report.say("  ", (", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in took.items()), "dim"))
 
 
 def _trade_until(walk: _Walk, end_ms: int, enough: Callable[[], bool]) -> None:
@@ -206,8 +207,11 @@ def _look(walk: _Walk) -> None:
         for intent in orders.occupying(walk.database, account):
             if intent.order_link_id not in before:
                 walk.report.say(
-                    f"  {iso(walk.now_ms)[11:16]}  [green]order[/]  {intent.side.value} {intent.qty} {intent.symbol}  "
-                    f"stop {intent.stop_loss}  target {intent.take_profit}  [dim]{intent.signal_id}[/]"
+                    f"  {iso(walk.now_ms)[11:16]}  ",
+                    ("order", "green"),
+                    f"  {intent.side.value} {intent.qty} {intent.symbol}  stop {intent.stop_loss}  ",
+                    f"target {intent.take_profit}  ",
+                    (intent.signal_id, "dim"),
                 )
     occupied = orders.occupying(walk.database, account)
     unresolved = [intent for intent in occupied if intent.status in orders.UNRESOLVED]
@@ -229,8 +233,10 @@ def _reconcile(walk: _Walk) -> None:
     for row in account_ledger.closing_rows(walk.database, walk.settings.account).iloc[known:].to_dict("records"):
         colour = "green" if row["pnl"] > 0 else "red"
         walk.report.say(
-            f"  {iso(int(row['closed_ms']))[11:16]}  [{colour}]closed[/] {row['position_side']} {row['symbol']} at its "
-            f"{row['reason']}  {row['entry_price']:g} -> {row['exit_price']:g}  PnL {row['pnl']:+.2f} USD"
+            f"  {iso(int(row['closed_ms']))[11:16]}  ",
+            ("closed", colour),
+            f" {row['position_side']} {row['symbol']} at its {row['reason']}  ",
+            f"{row['entry_price']:g} -> {row['exit_price']:g}  PnL {row['pnl']:+.2f} USD",
         )
 
 
@@ -246,7 +252,7 @@ def _summary(walk: _Walk) -> None:
     closings = account_ledger.closing_rows(database, account)
     counts = report.counts
     counts.signals, counts.orders, counts.closed = len(found), len(executed), len(closings)
-    report.say("")
+    report.say()
     report.frame(
         f"Selections as of {iso(as_of_ms(walk.hour_ms))}",
         selections.sort_values("score", ascending=False),
@@ -295,7 +301,9 @@ def _summary(walk: _Walk) -> None:
     report.frame("Closings", closings, columns)
     equity = account_ledger.equity_rows(database, account)
     report.stages()
-    report.say(f"Equity {_money(equity, 0)} -> {_money(equity, -1)} USD. Next: [bold]make dev[/], and open the UI.")
+    report.say(
+        f"Equity {_money(equity, 0)} -> {_money(equity, -1)} USD. Next: ", ("make dev", "bold"), ", and open the UI."
+    )
 
 
 def _money(equity: pd.DataFrame, row: int) -> str:

@@ -7,6 +7,7 @@ import pandas as pd
 
 from trading_assets.backtesting.exclusions import backtest_with_exclusions
 from trading_assets.backtesting.run import code_version
+from trading_assets.core.foreign_text import plain
 from trading_assets.core.schemas import BACKTEST_RESULTS
 from trading_assets.core.strategy_data import DataNeeds
 from trading_assets.core.timeframes import TRADED_TIMEFRAMES, Timeframe
@@ -76,7 +77,7 @@ def _backtest_asset(timeframe: Timeframe) -> dg.AssetsDefinition:
         describe_hours(context, by_hour, _figures(rows, by_hour), _tables)
         broken = [f"{entry.name}: {entry.reason}" for entry in strategies.broken]
         if broken:
-            context.log.warning(f"strategies that could not be used: {'; '.join(broken)}")
+            context.log.warning(plain(f"strategies that could not be used: {'; '.join(broken)}"))
         return rows
 
     return backtest_results

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import dagster as dg
 import pandas as pd
 
+from trading_assets.core.models import Announcement, Instrument
 from trading_assets.core.schemas import MARKET_SCAN
 from trading_assets.defs import metadata as md
 from trading_assets.defs import pictures
@@ -19,8 +20,10 @@ from trading_assets.defs.assets.common import (
 )
 from trading_assets.defs.checks.schema import column_schema
 from trading_assets.defs.partitions import hourly, hours_of
-from trading_assets.defs.resources import CandleStoreResource, ExchangeResource, SettingsResource
+from trading_assets.defs.resources import CandleStoreResource, DatabaseResource, ExchangeResource, SettingsResource
+from trading_assets.ledger import deliveries
 from trading_assets.market.stages import scan_hours
+from trading_assets.market.universe import seen_ms
 
 
 @dg.asset(
@@ -38,17 +41,30 @@ def market_scan(
     settings: SettingsResource,
     exchange: ExchangeResource,
     candle_store: CandleStoreResource,
+    database: DatabaseResource,
 ) -> pd.DataFrame:
     """USDT perpetuals that moved and traded enough in the 24 hours before the as-of; one row per hour and symbol.
 
     Every figure comes from hourly candles that had closed by the as-of, never from the ticker, so a backfilled hour
-    equals the live one. The most volatile coins come first.
+    equals the live one. The most volatile coins come first. A coin whose delivery is announced is left out in the hours
+    whose own list of contracts knew of it.
     """
     hours = hours_of(context)
     source = exchange.market_data()
     require_ended(source, hours)
+    venue, ledger = settings.get().venue.value, database.get()
+
+    def announce(instruments: Sequence[Instrument]) -> Sequence[Announcement]:
+        deliveries.note(ledger, venue, instruments, seen_ms(hours, source.now_ms()))
+        return deliveries.announced(ledger, venue)
+
     result = scan_hours(
-        source, candle_store.get(), hours, settings.get(), progress=Progress(context.log, "hourly candles")
+        source,
+        candle_store.get(),
+        hours,
+        settings.get(),
+        progress=Progress(context.log, "hourly candles"),
+        announce=announce,
     )
     by_hour = ByHour(result.rows, hours)
     dropped = [{reason: len(symbols) for reason, symbols in result.dropped[hour].items()} for hour in hours]

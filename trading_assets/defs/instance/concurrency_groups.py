@@ -6,12 +6,13 @@ each run that the limits let through, so a run waits for runs of its own group a
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
 import dagster as dg
+
+from trading_assets.core.foreign_text import get_logger
 
 GROUP_TAG = "trading_assets/concurrency_group"
 """Tag by which `dagster.yaml` limits the runs of a group."""
@@ -23,7 +24,7 @@ PRIORITY_TAG = "dagster/priority"
 BACKFILL_TAG = "dagster/backfill"
 """Tag of every run of a backfill, by Dagster itself."""
 
-_log = logging.getLogger(__name__)
+_log = get_logger(__name__)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,6 @@ tested, stock storages work instead of these.
 
 from __future__ import annotations
 
-import logging
 import os
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,6 +20,7 @@ import sqlalchemy as sa
 from dagster_postgres import DagsterPostgresStorage, PostgresEventLogStorage
 
 from trading_assets.core.errors import ConfigurationError
+from trading_assets.core.foreign_text import get_logger
 from trading_assets.defs.instance.dagster_private import (
     ASSET_EVENTS,
     AssetCheckExecutionRecordStatus,
@@ -49,7 +49,7 @@ BATCH_SIZE = 500
 CREATION_LOCK = "tables of dagster"
 """Name of the advisory lock under which one process at a time creates Dagster's tables."""
 
-_log = logging.getLogger(__name__)
+_log = get_logger(__name__)
 
 
 @lru_cache

@@ -2,6 +2,7 @@
 
 import dagster as dg
 
+from trading_assets.core.foreign_text import plain
 from trading_assets.defs import metadata as md
 from trading_assets.defs.ops.execution_context import make_execution_context
 from trading_assets.defs.ops.signal_events import explanations
@@ -30,10 +31,10 @@ def reconcile_account(
     )
     for closing in report.new_closings:
         context.log.info(
-            f"{closing.position_side} {closing.symbol} closed at its {closing.reason}: {closing.pnl:+.2f} USD"
+            plain(f"{closing.position_side} {closing.symbol} closed at its {closing.reason}: {closing.pnl:+.2f} USD")
         )
     for text in [*report.repaired, *(text for _, text in report.differences)]:
-        context.log.warning(text)
+        context.log.warning(plain(text))
     context.add_output_metadata(
         {
             "equity_usd": float(report.equity),

@@ -3,7 +3,8 @@
 import dagster as dg
 from pydantic import Field
 
-from trading_assets.core.errors import ExchangeError
+from trading_assets.core.errors import TradingAssetsError
+from trading_assets.core.foreign_text import plain
 from trading_assets.core.timeframes import local_ms
 from trading_assets.defs.ops.execution_context import make_execution_context
 from trading_assets.defs.resources import (
@@ -63,7 +64,7 @@ def _now_ms(exchange: ExchangeResource, *, may_be_local: bool) -> int:
     """The venue's time; the local clock where it does not answer, for nothing may keep a person from halting."""
     try:
         return exchange.market_data().now_ms()
-    except ExchangeError:
+    except TradingAssetsError:
         if not may_be_local:
             raise
         return local_ms()
@@ -85,11 +86,17 @@ def close_all_positions(
 ) -> None:
     if not config.confirm:
         raise dg.Failure("nothing was closed: set `confirm: true` in the launchpad's config of close_all_positions")
-    execution = make_execution_context(settings, database, exchange, notifier)
-    report = flatten(execution, reason=config.reason, actor=f"Dagster run {context.run_id}", foreign=config.foreign)
-    context.log.info(str(report))
+    actor = f"Dagster run {context.run_id}"
+    try:
+        execution = make_execution_context(settings, database, exchange, notifier)
+    except TradingAssetsError as error:
+        account, now_ms = settings.get().account, _now_ms(exchange, may_be_local=True)
+        risk_guard.command(database.get(), account, RiskState.HALTED, reason=config.reason, actor=actor, now_ms=now_ms)
+        raise dg.Failure(plain(f"trading is HALTED, but nothing was closed, look at the exchange: {error}")) from error
+    report = flatten(execution, reason=config.reason, actor=actor, foreign=config.foreign)
+    context.log.info(plain(report))
     context.add_output_metadata(
         {"closed": len(report.closed), "left": len(report.left), "not_ours": len(report.foreign)}
     )
     if report.left or report.unread:
-        raise dg.Failure(f"not every position could be closed: {report}")
+        raise dg.Failure(plain(f"not every position could be closed: {report}"))

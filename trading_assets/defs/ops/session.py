@@ -9,6 +9,7 @@ import threading
 import dagster as dg
 import psutil
 
+from trading_assets.core.foreign_text import plain
 from trading_assets.core.schemas import ENTRY_SIGNALS
 from trading_assets.defs import metadata as md
 from trading_assets.defs.checks.schema import validate
@@ -76,12 +77,12 @@ def trade_session(
         worker.join(STOP_WITHIN_S)
         _log_messages(context, selected.hour_ms, messages, wait_s=0.0)
     if isinstance(worker.error, AccountTakenError):
-        context.log.warning(str(worker.error))
+        context.log.warning(plain(worker.error))
         context.add_output_metadata({"ended": str(worker.error)})
         return
     if worker.error is not None:
         raise worker.error
-    context.log.info(f"session ended: {worker.reason}")
+    context.log.info(plain(f"session ended: {worker.reason}"))
     context.add_output_metadata({"ended": worker.reason})
 
 

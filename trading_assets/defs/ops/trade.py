@@ -8,6 +8,7 @@ import pandas as pd
 from pydantic import Field
 
 from trading_assets.core.events import record_of
+from trading_assets.core.foreign_text import plain
 from trading_assets.core.schemas import ENTRY_SIGNALS
 from trading_assets.core.strategy_data import StrategyData
 from trading_assets.core.timeframes import Timeframe
@@ -25,6 +26,7 @@ from trading_assets.defs.resources import (
 from trading_assets.ledger import signals
 from trading_assets.market.loading import load_live
 from trading_assets.strategies.base import Strategy
+from trading_assets.trading import account_refusals
 from trading_assets.trading.decide import finder
 from trading_assets.trading.execute import submit as executor
 from trading_assets.trading.session.watchlist import newest_selection
@@ -85,7 +87,7 @@ def find_entry_signals(
     skipped = ", ".join(f"{count} {reason}" for reason, count in sorted(report.skipped.items()))
     context.log.info(f"{len(report.signals)} new signals; of the other selections: {skipped or 'none'}")
     for symbol, reason in report.failures.items():
-        context.log.warning(f"{symbol} could not be decided: {reason}")
+        context.log.warning(plain(f"{symbol} could not be decided: {reason}"))
     if not report.signals:
         return True
     signal_ids = [str(row["signal_id"]) for row in report.signals]
@@ -109,6 +111,7 @@ def submit_orders(
     if not may_execute:
         raise dg.Failure("entry_signals broke its schema: no order was sent; see the check of entry_signals")
     execution = make_execution_context(settings, database, exchange, notifier)
+    account_refusals.require_tradable(execution)
     report = executor.submit_orders(execution)
     context.log.info(
         f"{len(report.executed)} orders executed, {len(report.rejected)} rejected, {len(report.refused)} waiting, "
@@ -116,7 +119,7 @@ def submit_orders(
     )
     for title, reasons in (("rejected", report.rejected), ("waiting", report.refused)):
         for signal_id, reason in reasons.items():
-            context.log.info(f"{title} {signal_id}: {reason}")
+            context.log.info(plain(f"{title} {signal_id}: {reason}"))
     context.add_output_metadata(
         {
             "executed": len(report.executed),

@@ -4,7 +4,6 @@ Values come from `trading_assets.core.settings`, never from run config: keys and
 in runs.
 """
 
-import logging
 import os
 from functools import lru_cache
 from pathlib import Path
@@ -12,6 +11,7 @@ from pathlib import Path
 import dagster as dg
 from sqlalchemy import URL
 
+from trading_assets.core.foreign_text import get_logger
 from trading_assets.core.ports import Exchange, MarketData
 from trading_assets.core.settings import PREFIX, Settings, load_settings
 from trading_assets.ledger.database import Database
@@ -21,7 +21,7 @@ from trading_assets.notifications.notifier import Notifier
 from trading_assets.venues import open_exchange, open_market_data
 from trading_assets.venues.keys import require_trading_key
 
-_log = logging.getLogger(__name__)
+_log = get_logger(__name__)
 
 
 def current_settings() -> Settings:

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import logging
 import random
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from threading import Lock
 from typing import Any
 
+from trading_assets.core.foreign_text import get_logger
 from trading_assets.core.timeframes import iso
 from trading_assets.simulator.account.models import NO_ORDER_FAULT, OrderFault
 from trading_assets.simulator.faults.rules import FaultRule
 from trading_assets.simulator.faults.visibility import LaggingAccount
 
-_log = logging.getLogger(__name__)
+_log = get_logger(__name__)
 
 
 @dataclass(frozen=True)

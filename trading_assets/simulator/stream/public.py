@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from dataclasses import dataclass, field
 
 from trading_assets.core.errors import DataError
+from trading_assets.core.foreign_text import get_logger
 from trading_assets.simulator.market.base import Contract
 from trading_assets.simulator.market.calendar import INTERVALS
 from trading_assets.simulator.stream.book import EVERY_S, BookFeed
@@ -36,7 +36,7 @@ _OPTIONS: dict[str, frozenset[str]] = {
 }
 """Kind of topic -> the intervals or depths it is offered in; none stands between kind and symbol where it is empty."""
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 
 @dataclass

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,7 +9,8 @@ from dataclasses import dataclass, field
 import pandas as pd
 
 from trading_assets.core.errors import TradingAssetsError
-from trading_assets.core.models import ContractStatus, Instrument
+from trading_assets.core.foreign_text import get_logger
+from trading_assets.core.models import ContractStatus, Instrument, is_leaving
 from trading_assets.core.settings import Settings
 from trading_assets.core.strategy_data import StrategyData
 from trading_assets.core.timeframes import Timeframe, as_of_ms
@@ -22,7 +22,7 @@ from trading_assets.strategies.base import Strategy
 from trading_assets.strategies.registry import make_strategy
 from trading_assets.trading.decide.entry import NoSignal, Signal, decide, is_due
 
-_log = logging.getLogger(__name__)
+_log = get_logger(__name__)
 
 DUPLICATE_WINDOW_MS = 300_000
 SAME_PRICE = 0.001
@@ -82,6 +82,9 @@ def find_entry_signals(
             continue
         if instrument is None or instrument.status is not ContractStatus.TRADING:
             report.skip(symbol, "symbol is not trading")
+            continue
+        if is_leaving(instrument.delivery_ms, now_ms, settings.min_days_to_delivery):
+            report.skip(symbol, "its delivery is announced")
             continue
         if symbol in occupied:
             report.skip(symbol, "its order or position is open")

@@ -27,7 +27,9 @@ class Unsizable:
 def size_position(instrument: Instrument, price: Decimal, settings: Settings) -> Size | Unsizable:
     """Return the quantity of a position at `price`, rounded down to the step."""
     notional = settings.target_notional
-    qty = (notional / price) // instrument.qty_step * instrument.qty_step
+    qty = quantity(notional, price, instrument.qty_step)
+    if qty is None:
+        return Unsizable(f"no quantity of {instrument.symbol} fits a price of {price} and a step {instrument.qty_step}")
     if qty < instrument.min_qty or qty <= 0:
         return Unsizable(
             f"${notional} at {price} is below the smallest quantity {instrument.min_qty} of {instrument.symbol}"
@@ -39,6 +41,14 @@ def size_position(instrument: Instrument, price: Decimal, settings: Settings) ->
     if settings.leverage > instrument.max_leverage:
         return Unsizable(f"leverage {settings.leverage} exceeds {instrument.max_leverage} of {instrument.symbol}")
     return Size(qty, settings.leverage)
+
+
+def quantity(notional: Decimal, price: Decimal, step: Decimal) -> Decimal | None:
+    """Return the quantity of a notional, rounded down to the step; None where there is none, as at a price of 0."""
+    try:
+        return (notional / price) // step * step
+    except ArithmeticError:
+        return None
 
 
 def to_tick(price: Decimal, tick: Decimal) -> Decimal:

@@ -1,24 +1,31 @@
 """Closes every position of ours by reduce-only market orders, by a person's command only. Opens nothing.
 
 It halts trading first, so that nothing is opened meanwhile. The id of each closing order is made from the position's
-signal. When it is killed and started again, it finds the orders that it has sent and closes only what is left.
+signal. When it is killed and started again, it finds the orders that it has sent and closes only what is left. A list
+without a position does not tell that it is closed: its symbol is asked for, and in the end its closing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
-from trading_assets.core.errors import ExchangeError, ExchangeFatalError, TradingAssetsError
+from trading_assets.core.errors import ExchangeError, ExchangeFatalError, StorageError, TradingAssetsError
+from trading_assets.core.foreign_text import get_logger
 from trading_assets.core.models import Order, OrderRequest, Position
+from trading_assets.ledger import account as account_ledger
 from trading_assets.ledger import orders
 from trading_assets.ledger.risk import RiskState
 from trading_assets.trading import account_refusals
 from trading_assets.trading.context import ExecutionContext
+from trading_assets.trading.ownership.reading import left_of
 from trading_assets.trading.reconcile.reconciler import reconcile
 from trading_assets.trading.risk import guard as risk_guard
 from trading_assets.trading.saga.recovery import recover
+
+_log = get_logger(__name__)
 
 PASSES = 20
 PAUSE_S = 0.2
@@ -75,6 +82,7 @@ def flatten(context: ExecutionContext, *, reason: str, actor: str, foreign: bool
     """Halt trading and close every position of ours; with `foreign` also positions that others opened.
 
     What fails for one position is reported, and tried again with the next pass; the others are closed all the same.
+    Once trading is halted, nothing but the end of the process keeps the report from the caller.
 
     Raises:
         StorageError: the ledger cannot be written, so trading cannot be halted.
@@ -85,32 +93,62 @@ def flatten(context: ExecutionContext, *, reason: str, actor: str, foreign: bool
     seen: dict[str, Decimal] = {}
     for number in range(1, PASSES + 1):
         try:
-            recover(context)
-            targets, report.foreign = _targets(context, foreign=foreign)
-        except ExchangeError as error:
-            report.unread = str(error)
-            if isinstance(error, ExchangeFatalError):
-                account_refusals.tell(context, error)
+            _settle_first(context)
+            found = _look(context, foreign=foreign)
+            report.unread, report.foreign = "", found.left_alone
+            seen = {target.name: target.qty for target in found.targets} | seen
+            report.left = found.unknown | {target.name: _close(context, target) for target in found.targets}
+            in_flight = {intent.symbol for intent in orders.unresolved(context.database, account)}
+            report.left |= dict.fromkeys(in_flight, "an order to open it is not settled yet")
+            if not report.left:
                 break
-            context.sleep(PAUSE_S * number)
-            continue
-        report.unread = ""
-        seen = {target.name: target.position.size for target in targets} | seen
-        report.left = {target.name: _close(context, target) for target in targets}
-        in_flight = {intent.symbol for intent in orders.unresolved(context.database, account)}
-        report.left |= dict.fromkeys(in_flight, "an order to open it is not settled yet")
-        if not report.left:
+        except ExchangeFatalError as error:
+            report.unread = str(error)
+            _tell(context, error)
             break
+        except Exception as error:  # noqa: BLE001 (whatever breaks, what was done is reported and the rest is tried)
+            report.unread = _words(error)
         context.sleep(PAUSE_S * number)
     if not report.unread:
         report.closed = {name: size for name, size in seen.items() if name not in report.left}
     try:
         reconcile(context)
-    except TradingAssetsError as error:
-        report.books = str(error)
+    except Exception as error:  # noqa: BLE001 (the report is due whatever breaks)
+        report.books = _words(error)
+    try:
+        _require_evidence(context, report)
+    except Exception as error:  # noqa: BLE001 (likewise)
+        report.books = report.books or _words(error)
     is_done = not report.left and not report.unread
     context.notify("positions closed by command" if is_done else "positions could not all be closed", str(report))
     return report
+
+
+def _require_evidence(context: ExecutionContext, report: FlattenReport) -> None:
+    """A position of ours that no order of this run has closed is closed only where the books tell its closing."""
+    for intent in orders.occupying(context.database, context.settings.account):
+        if intent.symbol not in report.closed and intent.symbol not in report.left:
+            report.left[intent.symbol] = "it is not seen, and no closing tells its end: look at the exchange"
+
+
+def _settle_first(context: ExecutionContext) -> None:
+    """Settle what is in flight; where that fails, positions are closed all the same."""
+    try:
+        recover(context)
+    except ExchangeFatalError:
+        raise
+    except Exception:  # noqa: BLE001 (it is tried again in the next pass)
+        _log.exception("orders in flight could not be settled")
+
+
+def _tell(context: ExecutionContext, error: ExchangeFatalError, *, of_order: bool = False) -> None:
+    """Tell a refusal of the whole account; a ledger that cannot be written keeps nothing from being closed."""
+    with suppress(StorageError):
+        account_refusals.tell(context, error, of_order=of_order)
+
+
+def _words(error: Exception) -> str:
+    return str(error) if isinstance(error, TradingAssetsError) else f"{type(error).__name__}: {error}"
 
 
 def _now_ms(context: ExecutionContext) -> int:
@@ -121,29 +159,49 @@ def _now_ms(context: ExecutionContext) -> int:
         return context.wall_ms()
 
 
-def _targets(context: ExecutionContext, *, foreign: bool) -> tuple[list[_Target], list[str]]:
-    """Return the positions to close, and the positions of others to leave alone."""
-    ours = {intent.symbol: intent for intent in orders.occupying(context.database, context.settings.account)}
-    targets, left_alone = [], []
-    for position in context.exchange.positions():
+@dataclass(frozen=True)
+class _Found:
+    """What is to be closed, what others hold, and of which symbols it is not known, with the reason."""
+
+    targets: list[_Target]
+    left_alone: list[str]
+    unknown: dict[str, str]
+
+
+def _look(context: ExecutionContext, *, foreign: bool) -> _Found:
+    """Read the positions, and tell ours from those of others. One that the list lacks is asked for by its symbol."""
+    account = context.settings.account
+    ours = {intent.symbol: intent for intent in orders.occupying(context.database, account)}
+    found = _Found([], [], {})
+    positions = list(context.exchange.positions())
+    expected = {symbol for symbol, intent in ours.items() if intent.status not in orders.UNRESOLVED}
+    if foreign:
+        expected |= set(account_ledger.position_rows(context.database, account)["symbol"])
+    for symbol in sorted(expected - {position.symbol for position in positions}):
+        try:
+            position = context.exchange.position(symbol)
+        except ExchangeError as error:
+            found.unknown[symbol] = f"it is not known whether it is open: {error}"
+            continue
+        if position is not None:
+            positions.append(position)
+    for position in positions:
         intent = ours.get(position.symbol) if position.position_idx == 0 else None  # we trade in one-way mode
         if intent is not None and intent.status in orders.UNRESOLVED:
             continue  # its own process, or the next pass, settles it first
-        if foreign or intent is None or intent.side is not position.side:
-            if foreign:
-                identity = f"{context.settings.account}:{position.symbol}:{position.side.value}:{position.opened_ms}"
-                targets.append(_Target(identity, position, position.size))
-            else:
-                left_alone.append(position.symbol)
-            continue
-        opened = intent.filled_qty or intent.qty
-        target = _Target(intent.signal_id, position, opened)
-        ours_left = opened - sum((order.filled_qty for order in _sent(context, target)), Decimal(0))
-        if ours_left > 0:
-            targets.append(replace(target, qty=min(ours_left, position.size)))
-        if ours_left < position.size:
-            left_alone.append(f"{position.size - max(ours_left, Decimal(0))} {position.symbol}")
-    return targets, left_alone
+        if foreign:
+            identity = f"{account}:{position.symbol}:{position.side.value}:{position.opened_ms}"
+            found.targets.append(_Target(identity, position, position.size))
+        elif intent is None or intent.side is not position.side:
+            found.left_alone.append(position.symbol)
+        else:
+            target = _Target(intent.signal_id, position, intent.filled_qty or intent.qty)
+            left = left_of(context, intent, target.qty, _sent(context, target))
+            if left > 0:
+                found.targets.append(replace(target, qty=min(left, position.size)))
+            if left < position.size:
+                found.left_alone.append(f"{position.size - left} {position.symbol}")
+    return found
 
 
 def _sent(context: ExecutionContext, target: _Target) -> list[Order]:
@@ -178,10 +236,10 @@ def _close(context: ExecutionContext, target: _Target) -> str:
             )
         )
     except ExchangeFatalError as error:
-        account_refusals.tell(context, error, of_order=True)
+        _tell(context, error, of_order=True)
         return str(error)
-    except ExchangeError as error:  # the next pass looks for the order, and at what is left
-        return str(error)
+    except Exception as error:  # noqa: BLE001 (the next pass looks for the order, and at what is left)
+        return _words(error)
     return "its closing order did not fill"
 
 

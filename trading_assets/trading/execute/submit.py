@@ -16,13 +16,14 @@ from decimal import Decimal
 
 from trading_assets.core.errors import ExchangeError, ExchangeFatalError, RulesChangedError, TradingAssetsError
 from trading_assets.core.events import Failure, failure_of
-from trading_assets.core.models import Side, Ticker
+from trading_assets.core.models import Side, Ticker, Tickers
 from trading_assets.core.ports import Exchange
+from trading_assets.core.timeframes import iso
 from trading_assets.ledger import account as account_ledger
 from trading_assets.ledger import checks, leases, orders, signals
 from trading_assets.ledger.leases import Lease
 from trading_assets.ledger.orders import Intent
-from trading_assets.trading import account_refusals
+from trading_assets.trading import account_refusals, unreadable_rows
 from trading_assets.trading.context import ExecutionContext, trading_lease
 from trading_assets.trading.decide.sizing import Size
 from trading_assets.trading.execute.plan import Market, Refused, Row, account_after, plan_entry
@@ -38,6 +39,12 @@ LEASE_MS = 30_000
 
 TIME_AGE_MS = 200
 """The venue's time is asked again after this time by the local clock."""
+
+AHEAD_MS = 10_000
+"""A clock farther ahead of a time that the venue tells right after is in doubt."""
+
+MOST_BOOKS_ASKED = 3
+"""Order books of as many late signals are asked for that time, then that of BTC."""
 
 READ_AGE_MS = 10_000
 """Prices and the account are read again for a signal whose turn comes later than this."""
@@ -77,9 +84,13 @@ def submit_orders(context: ExecutionContext) -> SubmitReport:
     report.recovered = recover(context)
     protection.watch_bare(context)
     clock = _VenueClock(context)
-    report.expired = signals.expire(context.database, context.settings.account, clock.now_ms())
+    report.stopped, report.expired = clock.expire_signals()
     rows = signals.active(context.database, context.settings.account)
     if not rows:
+        return report
+    if report.stopped:
+        for row in rows:
+            _refuse(context, row, Refused(report.stopped, final=False), report)
         return report
     with _lease(context) as lease:
         if lease is None:
@@ -114,6 +125,38 @@ class _VenueClock:
             self._now_ms = self._context.exchange.now_ms()
             self._asked_wall_ms = wall_ms
         return self._now_ms
+
+    def expire_signals(self) -> tuple[str, int]:
+        """Expire the signals whose life is over, where a second source of the venue's time agrees that it is.
+
+        Returns:
+            Why the time is in doubt, empty where it is not; then nothing has expired. How many have expired.
+        """
+        context, now_ms = self._context, self.now_ms()
+        account = context.settings.account
+        late = [row for row in signals.active(context.database, account) if int(row["ttl_ms"]) <= now_ms]
+        doubt = self._doubt([str(row["symbol"]) for row in late], now_ms) if late else ""
+        if doubt:
+            self._asked_wall_ms = None  # ask again next time
+            return doubt, 0
+        return "", signals.expire(context.database, account, now_ms)
+
+    def _doubt(self, symbols: Sequence[str], now_ms: int) -> str:
+        """Compare a time with that of an order book: a clock that was wrong for a moment ends no signal's life."""
+        why = ""
+        for symbol in (*symbols[:MOST_BOOKS_ASKED], self._context.settings.symbols.btc):
+            try:
+                told_ms = self._context.exchange.order_book(symbol).time_ms
+            except ExchangeError as error:
+                why = f"the exchange's time cannot be checked: {error}"
+                continue
+            if now_ms - told_ms <= AHEAD_MS:
+                return ""
+            return (
+                f"two times were told, {iso(now_ms)} by the clock and {iso(told_ms)} with an order book: signals wait "
+                "until they agree"
+            )
+        return why
 
 
 @contextmanager
@@ -153,6 +196,9 @@ def _read(context: ExecutionContext, rows: Sequence[Row], now_ms: int) -> tuple[
     instruments = context.contracts.get(exchange, symbols, context.wall_ms())
     listed = sorted(symbols & instruments.keys())
     tickers, unknown = _tickers(exchange, listed)
+    unreadable_rows.tell(context, "instrument", context.contracts.unreadable, now_ms)
+    if isinstance(tickers, Tickers):
+        unreadable_rows.tell(context, "ticker", tickers.unreadable, now_ms)
     hidden = {symbol: "its contract cannot be read" for symbol in symbols if context.contracts.may_hide(symbol)}
     account = risk_guard.account_snapshot(context.database, exchange, context.settings.account, now_ms)
     account_refusals.end(context)
@@ -243,7 +289,10 @@ class _Round:
             self._waiting.appendleft(row)
             return
         if now_ms >= int(row["ttl_ms"]):  # its life ended while others were sent
-            self._report.expired += signals.expire(context.database, context.settings.account, now_ms)
+            self._report.stopped, expired = self._clock.expire_signals()
+            self._report.expired += expired
+            if self._report.stopped:
+                self._waiting.appendleft(row)
             return
         plan = plan_entry(row, self._market, self._account, context.settings, now_ms)
         if plan.refusals is not None:

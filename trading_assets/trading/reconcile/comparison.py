@@ -7,18 +7,17 @@ Absence is no evidence. A position ends with closings that add up to it; one tha
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any
 
 from trading_assets.core.models import (
     ClosedPnl,
-    CloseReason,
     Execution,
     FillKind,
     Order,
-    OrderPurpose,
+    OrderStatus,
     Position,
     Rows,
     Side,
@@ -26,24 +25,21 @@ from trading_assets.core.models import (
     Wallet,
     close_reason,
 )
-from trading_assets.core.timeframes import iso
+from trading_assets.core.timeframes import DAY_MS, iso
 from trading_assets.ledger import orders
 from trading_assets.ledger.account import Closing
 from trading_assets.ledger.orders import Intent
-from trading_assets.trading.reconcile.attribution import ZERO, Attribution, Closer, Entry, Trade, attribute
+from trading_assets.trading.ownership.attribution import ZERO, Attribution, Trade
+from trading_assets.trading.ownership.records import Records, attribution_of, purpose_of
 
-_MOVES = (FillKind.TRADE, FillKind.LIQUIDATION, FillKind.ADL, FillKind.SETTLEMENT)
-"""Kinds of executions that change a position."""
+SAME_PRICE = Decimal("0.00001")
+"""Entry prices that differ by no more than this part of them are one price, rounded in two ways."""
 
-_ENDS_POSITIONS = frozenset(
-    {
-        CloseReason.STOP.value,
-        CloseReason.TARGET.value,
-        CloseReason.LIQUIDATION.value,
-        CloseReason.ADL.value,
-        CloseReason.SETTLEMENT.value,
-    }
-)
+UNSEEN_LOOKBACK_MS = 7 * DAY_MS
+"""How long before a position was first not seen its closing may lie."""
+
+GROWING_LOOKBACK_MS = 30 * DAY_MS
+"""How old an order may be that still fills, for its row to be read again."""
 
 
 @dataclass(frozen=True)
@@ -79,13 +75,6 @@ class ExchangeState:
         """Open orders that belong to no position."""
         return [order for order in self.open_orders if not order.purpose.is_protective]
 
-    def purpose_of(self, order_id: str) -> OrderPurpose | None:
-        """Why a closing order exists, by its look-up or by its executions; None where neither tells."""
-        order = self.closing_orders.get(order_id)
-        if order is not None:
-            return order.purpose
-        return next((row.purpose for row in self.executions if row.order_id == order_id), None)
-
 
 @dataclass(frozen=True)
 class LedgerState:
@@ -117,41 +106,66 @@ class Comparison:
         ended: confirmed intents whose whole quantity was closed.
         unseen: confirmed intents that have not ended and whose position the exchange does not show.
         seen: the others: their position is open and theirs.
+        grown: confirmed intents whose entry has filled more than the ledger knows.
+        unexplained: intents among `seen` whose position has another size than all that is known comes to.
         left: what is left of each confirmed intent, by link, in coins.
-        foreign: what others hold on the side of ours, by symbol.
     """
 
     bookings: list[Closing] = field(default_factory=list)
     ended: list[Intent] = field(default_factory=list)
     unseen: list[Intent] = field(default_factory=list)
     seen: list[Intent] = field(default_factory=list)
+    grown: list[Intent] = field(default_factory=list)
+    unexplained: list[Intent] = field(default_factory=list)
     left: dict[str, Decimal] = field(default_factory=dict)
-    foreign: dict[str, Decimal] = field(default_factory=dict)
 
 
 def compare(exchange: ExchangeState, ledger: LedgerState) -> Comparison:
     """Tell what is ours in every closing, which intents have ended, and which are not seen."""
     found = Comparison()
-    attributions = {symbol: _attribute(exchange, ledger, symbol) for symbol in ledger.intents}
+    attributions = {symbol: attribution_of(_records(exchange, ledger, symbol)) for symbol in ledger.intents}
     signals = {intent.order_link_id: intent.signal_id for held in ledger.intents.values() for intent in held}
     for row in exchange.closed:
         shares = attributions[row.symbol].share_of(row.order_id) if row.symbol in attributions else {}
         ours = {signals[link]: qty for link, qty in shares.items()}
-        reason = close_reason(row.kind, exchange.purpose_of(row.order_id)).value
+        purpose = purpose_of(row.order_id, exchange.closing_orders, exchange.executions)
+        reason = close_reason(row.kind, purpose).value
         found.bookings.extend(book(row, ledger.recorded.get(row.order_id, ()), ours, reason))
     for intent in ledger.confirmed:
         attribution = attributions[intent.symbol]
         holding = attribution.holdings[intent.order_link_id]
         closed = sum(holding.closed_by.values(), ZERO)
         filled = intent.filled_qty or intent.qty
-        found.left[intent.order_link_id] = max(filled - closed, ZERO)
+        if intent.filled_qty is not None and holding.filled_qty > filled:
+            found.grown.append(intent)
+            filled = holding.filled_qty
+        left = found.left[intent.order_link_id] = max(filled - closed, ZERO)
         if closed >= filled:
             found.ended.append(intent)
             continue
-        found.foreign[intent.symbol] = attribution.foreign[intent.side]
-        is_seen = _shows(exchange.positions, intent, attribution.foreign[intent.side])
+        position = _position_of(exchange.positions, intent)
+        is_seen = position is not None and _shows(position, intent, left, attribution)
         (found.seen if is_seen else found.unseen).append(intent)
+        if position is not None and is_seen and position.size != left + attribution.foreign[intent.side]:
+            found.unexplained.append(intent)
     return found
+
+
+def growing_since(exchange: ExchangeState, compared: Comparison) -> int | None:
+    """Return from when on the histories are to be read again, as rows of that time may grow or are missing; UTC ms.
+
+    None where nothing tells of such rows. An order that has filled in part has a row of the time of its first fill,
+    and it grows until the order ends. A position that is not as the known closings leave it has one that is not known.
+    """
+    times = [
+        max(order.created_ms, exchange.until_ms - GROWING_LOOKBACK_MS)
+        for order in exchange.open_orders
+        if order.filled_qty > 0
+    ]
+    for intent in (*compared.unseen, *compared.unexplained):
+        since_ms = intent.unseen_since_ms if intent.unseen_since_ms is not None else exchange.until_ms
+        times.append(max(intent.created_ms, since_ms - UNSEEN_LOOKBACK_MS))
+    return min(times, default=None)
 
 
 def book(row: ClosedPnl, recorded: Sequence[Closing], ours: Mapping[str, Decimal], reason: str) -> list[Closing]:
@@ -213,89 +227,47 @@ def _price_of_the_rest(row: ClosedPnl, recorded: Sequence[Closing]) -> Decimal:
     return (row.qty * row.exit_price - value) / added if had and added > 0 else row.exit_price
 
 
-def _shows(positions: Sequence[Position], intent: Intent, foreign: Decimal) -> bool:
-    """Whether an open position can only be the intent's, in part at least: it is more than what others hold there."""
-    return any(
-        position.symbol == intent.symbol
-        and position.side is intent.side
-        and position.position_idx == 0
-        and position.size > foreign
-        for position in positions
+def _position_of(positions: Sequence[Position], intent: Intent) -> Position | None:
+    """The open position on the side of an intent, in one-way mode."""
+    return next(
+        (
+            position
+            for position in positions
+            if position.symbol == intent.symbol and position.side is intent.side and position.position_idx == 0
+        ),
+        None,
     )
 
 
-def _attribute(exchange: ExchangeState, ledger: LedgerState, symbol: str) -> Attribution:
-    intents = ledger.intents[symbol]
-    since_ms = min(intent.created_ms for intent in intents)
-    trades: dict[str, Trade] = {}
-    for number, trade in enumerate(ledger.trades.get(symbol, ())):
-        trades[f"recorded {number}"] = trade
-    recorded_ids = ledger.fill_ids
-    for row in exchange.executions:
-        if row.symbol == symbol and row.kind in _MOVES and row.exec_id not in recorded_ids:
-            trades[row.exec_id] = as_trade(row)
-    listed = list(trades.values())
-    filled: dict[str, Decimal] = defaultdict(lambda: ZERO)
-    for trade in listed:
-        filled[trade.order_id] += trade.qty
-    listed += _untold(exchange, ledger, symbol, filled, since_ms)
-    entries = [
-        Entry(
-            intent.order_link_id,
-            intent.signal_id,
-            intent.side,
-            intent.filled_qty if intent.status in (orders.CONFIRMED, orders.CLOSED) else None,
-            intent.created_ms,
-        )
-        for intent in intents
-    ]
-    relevant = [trade for trade in listed if trade.time_ms >= since_ms]
-    return attribute(entries, relevant, _closers(exchange, ledger, symbol, relevant))
+def _shows(position: Position, intent: Intent, left: Decimal, attribution: Attribution) -> bool:
+    """Whether a position can only be the intent's, in part at least: it is more than what others hold there.
+
+    One that was not seen for a while may have ended meanwhile, and be followed by a person's: it is the intent's where
+    its size is what all known trades come to, and its entry price too, where nobody else has added to it.
+    """
+    foreign = attribution.foreign[intent.side]
+    if intent.unseen_since_ms is None:
+        return position.size > foreign
+    if position.size != left + foreign:
+        return False
+    price = intent.average_price
+    if price is None or intent.side in attribution.added:
+        return True
+    return abs(position.entry_price - price) <= price * SAME_PRICE
 
 
-def as_trade(row: Execution) -> Trade:
-    """An execution as a trade. A delivery has no order: its own id stands for it."""
-    return Trade(row.order_id or row.exec_id, row.order_link_id, row.side, row.qty, row.time_ms)
-
-
-def _untold(
-    exchange: ExchangeState, ledger: LedgerState, symbol: str, filled: Mapping[str, Decimal], since_ms: int
-) -> list[Trade]:
-    """Closings whose executions are not shown, or not all: the part that is missing, as one trade each."""
-    closed: dict[str, tuple[Side, Decimal, int]] = {}
-    for order_id, rows in ledger.recorded.items():
-        if rows[0].symbol == symbol:
-            side = Side.SELL if rows[0].position_side == "LONG" else Side.BUY
-            closed[order_id] = (side, sum((row.qty for row in rows), ZERO), max(row.closed_ms for row in rows))
-    for row in exchange.closed:
-        if row.symbol == symbol:
-            closed[row.order_id] = (row.side, row.qty, row.updated_ms)
-    return [
-        Trade(order_id, "", side, qty - filled.get(order_id, ZERO), time_ms)
-        for order_id, (side, qty, time_ms) in closed.items()
-        if time_ms > since_ms and qty > filled.get(order_id, ZERO)
-    ]
-
-
-def _closers(exchange: ExchangeState, ledger: LedgerState, symbol: str, trades: Iterable[Trade]) -> dict[str, Closer]:
-    closers: dict[str, Closer] = {}
-    for trade in trades:
-        if exchange.is_ours(trade.order_link_id):
-            closers[trade.order_id] = Closer.OURS
-    for order_id, rows in ledger.recorded.items():
-        if any(row.reason in _ENDS_POSITIONS for row in rows):
-            closers[order_id] = Closer.POSITION
-    for row in exchange.executions:
-        if row.symbol == symbol and (row.purpose.is_protective or row.kind is not FillKind.TRADE):
-            closers[row.order_id or row.exec_id] = Closer.POSITION
-    for closing in exchange.closed:
-        purpose = exchange.purpose_of(closing.order_id)
-        if closing.kind is not FillKind.TRADE or (purpose is not None and purpose.is_protective):
-            closers[closing.order_id] = Closer.POSITION
-    for order_id, order in exchange.closing_orders.items():
-        if order is not None and exchange.is_ours(order.order_link_id):
-            closers[order_id] = Closer.OURS
-    return closers
+def _records(exchange: ExchangeState, ledger: LedgerState, symbol: str) -> Records:
+    return Records(
+        symbol=symbol,
+        intents=ledger.intents[symbol],
+        executions=exchange.executions,
+        closed=exchange.closed,
+        looked_up=exchange.closing_orders,
+        trades=ledger.trades.get(symbol, ()),
+        recorded=ledger.recorded,
+        fill_ids=ledger.fill_ids,
+        is_ours=exchange.is_ours,
+    )
 
 
 def differences(
@@ -315,7 +287,7 @@ def differences(
     texts: dict[str | None, list[str]] = defaultdict(list)
     for symbol, text in failed.items():
         texts[symbol].append(text)
-    for unread, why in unreadable(exchange):
+    for unread, why in [*unreadable(exchange), *unknown_words(exchange)]:
         texts[unread].append(why)
     if exchange.wallet is None:
         texts[None].append("the exchange does not tell the account's equity: the last known stays, nothing is opened")
@@ -335,15 +307,15 @@ def differences(
             if position.size != left or position.side is not intent.side:
                 texts[position.symbol].append(
                     f"{position.symbol}: the exchange holds {position.side.value} {position.size}, the ledger expected "
-                    f"{intent.side.value} {left}" + _whose(position, intent, left)
+                    f"{intent.side.value} {left}" + _whose(position, intent, left, compared)
                 )
     for intent in compared.unseen:
         since_ms = intent.unseen_since_ms
         if since_ms is not None and exchange.until_ms - since_ms >= tell_unseen_after_ms:
             texts[intent.symbol].append(
                 f"{intent.symbol} {intent.side.value} {compared.left[intent.order_link_id]} is not seen at the exchange"
-                f" since {iso(since_ms)}, and no closing tells its end: look, then trading-assets intents resolve "
-                f"{intent.order_link_id}"
+                f" since {iso(since_ms)}, and no closing tells its end: look, then: trading-assets intents resolve "
+                f"{intent.order_link_id} closed (or confirmed, where it is open and ours)"
             )
     _foreign_orders(exchange, ledger, texts)
     missing = ledger.fill_ids - {execution.exec_id for execution in exchange.executions}
@@ -352,7 +324,9 @@ def differences(
     return texts
 
 
-def _whose(position: Position, intent: Intent, left: Decimal) -> str:
+def _whose(position: Position, intent: Intent, left: Decimal, compared: Comparison) -> str:
+    if intent in compared.unseen and position.side is intent.side:
+        return ": it was not seen for a while, and may be a person's by now; its stop is left as it is"
     if position.side is intent.side and position.size > left:
         return (
             f": {position.size - left} more is foreign; ours stays protected, and closings of others take theirs first"
@@ -373,9 +347,23 @@ def unreadable(exchange: ExchangeState) -> list[tuple[str | None, str]]:
         for row in rows.unreadable:
             found.setdefault((row.symbol, name), row.why)
     return [
-        (symbol, f"{symbol or 'a contract'}: a row of the list of {name}s is left out: {why}")
+        (symbol, f"{symbol or 'a contract'}: a row of the list of {name}s cannot be read and is left out: {why}")
         for (symbol, name), why in found.items()
     ]
+
+
+def unknown_words(exchange: ExchangeState) -> list[tuple[str, str]]:
+    """Return what the exchange says in words that this program does not know, one text for each symbol and word."""
+    texts = {
+        (order.symbol, f"{order.symbol}: the status of an open order cannot be read: {order.venue_status!r}")
+        for order in exchange.open_orders
+        if order.status is OrderStatus.OTHER
+    } | {
+        (row.symbol, f"{row.symbol}: the kind of an execution cannot be read: {row.exec_type!r}; it is kept as it is")
+        for row in exchange.executions
+        if row.kind is FillKind.OTHER
+    }
+    return sorted(texts)
 
 
 def changed_levels(exchange: ExchangeState, compared: Comparison) -> list[tuple[Intent, Position]]:

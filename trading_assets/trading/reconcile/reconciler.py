@@ -9,8 +9,8 @@ read leaves out its own symbol alone.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import TypeVar
 
@@ -20,17 +20,16 @@ from trading_assets.core.errors import (
     ExchangeError,
     ExchangeFatalError,
     OrderRejectedError,
-    StorageError,
     UnreadableAnswerError,
 )
-from trading_assets.core.models import ClosedPnl, Execution, FillKind, Order, Side, Wallet
-from trading_assets.core.timeframes import DAY_MS, HOUR_MS
+from trading_assets.core.models import ClosedPnl, ContractKind, Execution, FillKind, Order, Rows, Side, Wallet
+from trading_assets.core.timeframes import DAY_MS, HOUR_MS, iso
 from trading_assets.ledger import account as account_ledger
-from trading_assets.ledger import orders
-from trading_assets.ledger.account import Closing
-from trading_assets.trading import account_refusals
+from trading_assets.ledger import messages, orders
+from trading_assets.ledger.account import Closing, Unexplained
+from trading_assets.trading import account_refusals, unreadable_rows
 from trading_assets.trading.context import ExecutionContext
-from trading_assets.trading.reconcile.attribution import Trade
+from trading_assets.trading.ownership.reading import OVERLAP_MS, recorded_trades
 from trading_assets.trading.reconcile.comparison import (
     Comparison,
     ExchangeState,
@@ -38,22 +37,20 @@ from trading_assets.trading.reconcile.comparison import (
     changed_levels,
     compare,
     differences,
+    growing_since,
     is_looser,
 )
 from trading_assets.trading.risk import guard as risk_guard
 from trading_assets.trading.saga import protection, recovery, steps, transitions
 
 FIRST_LOOKBACK_MS = 7 * DAY_MS
-OVERLAP_MS = HOUR_MS
-"""Histories are read again this far back: the exchange may show rows late."""
-
 INTENTS_LOOKBACK_MS = 8 * DAY_MS
 """Closings of intents that ended so long ago may still grow, or be shown late."""
 
 _Found = TypeVar("_Found")
 
-DOLLARS = ("USDT", "USDC")
-"""Coins that count as a dollar each: what is paid in or out in them moves the peak."""
+_DELIVERY = "delivery"
+"""Kind of the event that an open position is to be delivered."""
 
 
 @dataclass
@@ -85,6 +82,10 @@ def reconcile(context: ExecutionContext) -> ReconcileReport:
     now_ms = context.exchange.now_ms()
     until = account_ledger.reconciled_until_ms(context.database, account)
     since = now_ms - FIRST_LOOKBACK_MS if until is None else min(until, now_ms) - OVERLAP_MS
+    growing_ms = account_ledger.growing_since_ms(context.database, account)
+    if growing_ms is not None:
+        since = min(since, growing_ms)
+    context.tell()
     protection.watch_bare(context)
     unsettled = recovery.look_up(context)
     found = _read(context, since, now_ms + 1)
@@ -93,26 +94,54 @@ def reconcile(context: ExecutionContext) -> ReconcileReport:
     settled_now = {evidence.intent.order_link_id for evidence in unsettled} | _adopt(context, found, report)
     with context.database.read() as connection:
         held = _read_ledger(connection, account, found)
-    failed = _protect(context, found, compare(found, held), report)
-    if unsettled or report.repaired or failed:
+    compared = compare(found, held)
+    failed = _protect(context, found, compared, report)
+    growing_ms = growing_since(found, compared)
+    is_older = growing_ms is not None and growing_ms < since
+    if unsettled or report.repaired or failed or is_older:
         now_ms = context.exchange.now_ms()
+        since = min(since, growing_ms) if growing_ms is not None else since
         found = _read(context, since, now_ms + 1)
     report.open_positions = len(found.positions)
-    try:
-        fresh = _record(context, found, failed, report, now_ms, started_wall_ms, settled_now)
-    except sa.exc.IntegrityError as error:
-        raise StorageError(f"the ledger refuses what the exchange tells: {error.orig}; nothing was written") from error
+    _record(context, found, failed, report, now_ms, started_wall_ms, settled_now)
     if found.wallet is not None:
         report.equity = found.wallet.equity
         risk_guard.watch(context, equity=found.wallet.equity, now_ms=now_ms)
-    for text in [*fresh, *report.repaired]:
-        context.notify("books differ", text)
-    for closing in report.new_closings:
-        context.notify(
-            f"closed {closing.position_side} {closing.symbol} at its {closing.reason}",
-            f"{closing.qty} at {closing.exit_price}, PnL {closing.pnl:+.2f} USD",
-        )
+    context.tell()
+    _tell_contracts(context, found, now_ms)
     return report
+
+
+def _tell_contracts(context: ExecutionContext, found: ExchangeState, now_ms: int) -> None:
+    """Tell which open positions are in contracts that are to be delivered, and which contracts cannot be read."""
+    account, held = context.settings.account, sorted({position.symbol for position in found.positions})
+    with context.database.read() as connection:
+        told = account_ledger.open_risk_events(connection, account, _DELIVERY)
+    if not held and not told:
+        return
+    contracts = _or_none(lambda: context.contracts.get(context.exchange, set(), context.wall_ms()))
+    if contracts is None:
+        return
+    unreadable_rows.tell(context, "instrument", context.contracts.unreadable, now_ms)
+    texts = {
+        symbol: f"{symbol} is to be delivered at {iso(contract.delivery_ms)}: its open position ends then, at the "
+        "price of the settlement, unless it is closed before"
+        for symbol in held
+        if (contract := contracts.get(symbol)) is not None
+        and contract.kind is not ContractKind.DATED
+        and contract.delivery_ms is not None
+    }
+    if texts == told:
+        return
+    with context.database.write(one_at_a_time=f"events of {account}") as connection:
+        fresh = [
+            text
+            for symbol, text in texts.items()
+            if account_ledger.add_risk_event(connection, account, _DELIVERY, symbol, text, now_ms)
+        ]
+        account_ledger.end_risk_events(connection, account, _DELIVERY, set(texts), now_ms)
+    for text in fresh:
+        context.notify("position is to be delivered", text)
 
 
 def _record(
@@ -123,8 +152,8 @@ def _record(
     now_ms: int,
     started_wall_ms: int,
     settled_now: set[str],
-) -> list[str]:
-    """Write down what was found, in one transaction. Return the differences that are new."""
+) -> None:
+    """Write down what was found, and what is to be told of it, in one transaction."""
     account = context.settings.account
     with context.database.write(one_at_a_time=f"books of {account}") as connection:
         held = _read_ledger(connection, account, found)
@@ -133,10 +162,14 @@ def _record(
         for closing in compared.bookings:
             account_ledger.add_closing(connection, account, closing)
             report.new_closings.append(closing)
+        for intent in compared.grown:
+            qty, value = account_ledger.filled_by(connection, account, intent.order_link_id)
+            orders.set_filled(connection, intent, qty, value / qty, now_ms)
         account_ledger.replace_positions(connection, account, found.positions)
-        transferred = _add_transactions(connection, account, found)
+        logged = account_ledger.add_transactions(connection, account, found.transactions or ())
+        unexplained = Unexplained()
         if found.wallet is not None:
-            account_ledger.add_equity(connection, account, found.wallet, now_ms, transferred=transferred)
+            unexplained = account_ledger.add_equity(connection, account, found.wallet, now_ms, logged=logged)
         else:
             report.equity = account_ledger.newest_equity(connection, account)
         for intent in compared.ended:
@@ -153,8 +186,13 @@ def _record(
         texts = differences(found, held, compared, failed, tell_unseen_after_ms=context.settings.unseen_tell_s * 1000)
         for symbol, lines in _changed_level_texts(found, compared).items():
             texts.setdefault(symbol, []).extend(lines)
-        for text in _sums(connection, account, found):
+        sums = _sums(connection, account, found, held.recorded, compared.bookings)
+        for text in [*sums, *_of_balance(unexplained, now_ms)]:
             texts.setdefault(None, []).append(text)
+        until_ms = now_ms - account_ledger.UNEXPLAINED_WAIT_MS
+        for symbol, lacking in account_ledger.untold_trades(connection, account, found.since_ms, until_ms).items():
+            told = f"{symbol}: the transaction log tells of trades whose rows the exchange does not list"
+            texts.setdefault(symbol, []).append(f"{told}: {', '.join(lacking)}")
         report.differences = [(symbol, "; ".join(lines)) for symbol, lines in texts.items()]
         fresh = [
             text
@@ -170,28 +208,86 @@ def _record(
             open_positions=len(found.positions),
             differences=len(report.differences),
             until_ms=now_ms,
+            growing_since_ms=growing_since(found, compared),
         )
-    return fresh
+        for text in [*fresh, *report.repaired]:
+            messages.add(connection, account, "books differ", text, now_ms)
+        for closing in report.new_closings:
+            title = f"closed {closing.position_side} {closing.symbol} at its {closing.reason}"
+            body = f"{closing.qty} at {closing.exit_price}, PnL {closing.pnl:+.2f} USD"
+            messages.add(connection, account, title, body, now_ms)
 
 
 def _read(context: ExecutionContext, since_ms: int, until_ms: int) -> ExchangeState:
     exchange = context.exchange
-    closed = exchange.closed_pnl(since_ms, until_ms)
+    told, executions = exchange.closed_pnl(since_ms, until_ms), exchange.executions(since_ms, until_ms)
     with context.database.read() as connection:
+        closed = _with_deliveries(connection, context.settings.account, told, executions)
         recorded = account_ledger.recorded_closings(connection, [row.order_id for row in closed])
-    changed = [row for row in closed if _grown(row, recorded.get(row.order_id, []))]
+    orders_of = {row.order_id for row in told}
+    changed = [row for row in closed if row.order_id in orders_of and _grown(row, recorded.get(row.order_id, []))]
+    filled = {row.order_id for row in executions}
     return ExchangeState(
         wallet=_wallet(context),
         positions=exchange.positions(),
-        executions=exchange.executions(since_ms, until_ms),
+        executions=executions,
         open_orders=exchange.open_orders(),
         closed=closed,
-        closing_orders={row.order_id: _closing_order(context, row) for row in changed},
+        closing_orders={row.order_id: _closing_order(context, row, row.order_id in filled) for row in changed},
         transactions=_or_none(lambda: exchange.transactions(since_ms, until_ms)),
         since_ms=since_ms,
         until_ms=until_ms,
         is_entry=exchange.order_ids.is_entry,
         is_ours=exchange.order_ids.is_ours,
+    )
+
+
+def _with_deliveries(
+    connection: sa.Connection, account: str, closed: Rows[ClosedPnl], executions: Rows[Execution]
+) -> Rows[ClosedPnl]:
+    """The closings, and one for each delivery: an execution without an order, of which no closing may be told.
+
+    A closing that is told of it takes the execution's id, so that both are one.
+    """
+    rows = list(closed)
+    for execution in executions:
+        if execution.kind is not FillKind.SETTLEMENT or execution.order_id or execution.qty <= 0:
+            continue
+        for at, row in enumerate(rows):
+            is_it = (row.symbol, row.side, row.qty) == (execution.symbol, execution.side, execution.qty)
+            if is_it and row.kind is FillKind.SETTLEMENT and abs(row.updated_ms - execution.time_ms) <= HOUR_MS:
+                rows[at] = replace(row, order_id=execution.exec_id)
+                break
+        else:
+            rows.append(_delivered(connection, account, execution))
+    return Rows(rows, closed.unreadable)
+
+
+def _delivered(connection: sa.Connection, account: str, execution: Execution) -> ClosedPnl:
+    """The closing that a delivery is: as it was booked before, else from what was paid for the position."""
+    booked = account_ledger.recorded_closings(connection, [execution.exec_id]).get(execution.exec_id, [])
+    opening = execution.side.opposite
+    if booked:
+        entry, fees = booked[0].entry_price, sum((one.fees for one in booked), Decimal(0)) - execution.fee
+        pnl = sum((one.pnl for one in booked), Decimal(0))
+    else:
+        paid = account_ledger.opened_at(connection, account, execution.symbol, opening, execution.qty)
+        entry, fees = paid if paid is not None else (execution.price, Decimal(0))
+        moved = (execution.price - entry) * (1 if opening is Side.BUY else -1)
+        pnl = moved * execution.qty - fees - execution.fee
+    return ClosedPnl(
+        symbol=execution.symbol,
+        order_id=execution.exec_id,
+        side=execution.side,
+        qty=execution.qty,
+        entry_price=entry,
+        exit_price=execution.price,
+        pnl=round(pnl, 12),
+        open_fee=round(fees, 12),
+        close_fee=execution.fee,
+        kind=FillKind.SETTLEMENT,
+        created_ms=execution.time_ms,
+        updated_ms=execution.time_ms,
     )
 
 
@@ -210,11 +306,24 @@ def _wallet(context: ExecutionContext) -> Wallet | None:
         return None
 
 
-def _closing_order(context: ExecutionContext, row: ClosedPnl) -> Order | None:
-    """The order of a closing; None where the exchange refuses to tell it: one coin's refusal stops nobody else."""
+def _closing_order(context: ExecutionContext, row: ClosedPnl, is_filled: bool) -> Order | None:
+    """The order of a closing; None where the exchange refuses to tell it: one coin's refusal stops nobody else.
+
+    Args:
+        is_filled: its executions are shown. They tell its purpose too, so a refusal that nobody knows will do.
+
+    Raises:
+        ExchangeError: there was no answer, and nothing else tells why the order exists.
+    """
     try:
         return context.exchange.order(row.symbol, row.order_id)
-    except OrderRejectedError:
+    except (OrderRejectedError, UnreadableAnswerError):
+        return None
+    except ExchangeFatalError:
+        raise
+    except ExchangeError as error:
+        if error.code is None or not is_filled:
+            raise
         return None
 
 
@@ -241,43 +350,30 @@ def _read_ledger(connection: sa.Connection, account: str, found: ExchangeState) 
         confirmed=confirmed,
         occupying=occupying,
         intents=intents,
-        trades=_recorded_trades(connection, account, set(intents), first_ms) if intents else {},
+        trades=recorded_trades(connection, account, set(intents), first_ms) if intents else {},
         recorded=recorded,
         known=frozenset(orders.by_links(connection, account, links)),
         fill_ids=frozenset(account_ledger.fill_ids(connection, account, found.since_ms, found.until_ms)),
     )
 
 
-def _recorded_trades(
-    connection: sa.Connection, account: str, symbols: set[str], since_ms: int
-) -> dict[str, list[Trade]]:
-    rows = account_ledger.trades(connection, account, symbols, since_ms)
-    return {
-        symbol: [
-            Trade(
-                row["order_id"] or row["exec_id"], row["order_link_id"], Side(row["side"]), row["qty"], row["time_ms"]
-            )
-            for row in of_symbol
-        ]
-        for symbol, of_symbol in rows.items()
-    }
+def _sums(
+    connection: sa.Connection,
+    account: str,
+    found: ExchangeState,
+    recorded: Mapping[str, Sequence[Closing]],
+    bookings: Sequence[Closing],
+) -> list[str]:
+    """Compare sums of ledger and exchange over the time that was read: closed PnL, fees and funding of executions.
 
-
-def _add_transactions(connection: sa.Connection, account: str, found: ExchangeState) -> Decimal:
-    """Record the transaction log. Return the dollars that were paid in or out since the last snapshot."""
-    if found.transactions is None:
-        return Decimal(0)
-    account_ledger.add_transactions(connection, account, found.transactions)
-    last_ms = account_ledger.newest_equity_ms(connection, account)
-    return Decimal(0) if last_ms is None else account_ledger.transferred(connection, account, DOLLARS, last_ms)
-
-
-def _sums(connection: sa.Connection, account: str, found: ExchangeState) -> list[str]:
-    """Compare sums of ledger and exchange over the time that was read: closed PnL, fees and funding of executions."""
+    Args:
+        recorded: rows of closings that the ledger had.
+        bookings: those that were added.
+    """
     texts = []
     if not found.closed.unreadable:
-        recorded = account_ledger.recorded_closings(connection, [row.order_id for row in found.closed])
-        ours = sum((one.pnl for rows in recorded.values() for one in rows), Decimal(0))
+        held = [one for row in found.closed for one in recorded.get(row.order_id, ())]
+        ours = sum((one.pnl for one in [*held, *bookings]), Decimal(0))
         theirs = sum((row.pnl for row in found.closed), Decimal(0))
         if ours != theirs:
             texts.append(f"closed PnL: the exchange tells {theirs} USD, the ledger has {ours}")
@@ -288,6 +384,16 @@ def _sums(connection: sa.Connection, account: str, found: ExchangeState) -> list
         if ours != theirs:
             texts.append(f"fees and funding: the exchange tells {theirs} USD, the ledger has {ours}")
     return texts
+
+
+def _of_balance(unexplained: Unexplained, now_ms: int) -> list[str]:
+    """A change of the balance that the transaction log had its time to explain."""
+    if not unexplained.is_late(now_ms) or unexplained.since_ms is None:
+        return []
+    return [
+        f"balance: {unexplained.amount:+f} USD since {iso(unexplained.since_ms)} are not in the exchange's transaction "
+        "log; they count as gain or loss"
+    ]
 
 
 def _adopt(context: ExecutionContext, found: ExchangeState, report: ReconcileReport) -> set[str]:
@@ -307,6 +413,8 @@ def _adopt(context: ExecutionContext, found: ExchangeState, report: ReconcileRep
     for intent in given_up:
         rows = filled[intent.order_link_id]
         qty = sum((row.qty for row in rows), Decimal(0))
+        if qty <= 0:
+            continue
         reason = f"{intent.status}, but the exchange filled it"
         # Whether its position is still open, the comparison tells: it ends with evidence alone.
         adopted = steps.move(
@@ -336,7 +444,9 @@ def _protect(
         if intent.symbol not in unprotected:
             continue
         try:
-            acted = protection.protect(context, intent, compared.left[intent.order_link_id], known_open=True)
+            acted = protection.protect(
+                context, intent, intent.filled_qty or intent.qty, left=compared.left[intent.order_link_id]
+            )
         except ExchangeError as error:
             failed[intent.symbol] = f"{intent.symbol} has lost its stop and could not be given one: {error}"
             continue

@@ -6,9 +6,11 @@ This module has the gates of the signal and its market. The account's limits are
 
 from __future__ import annotations
 
-from trading_assets.core.models import ContractStatus, Ticker
+from decimal import Decimal
+
+from trading_assets.core.models import ContractStatus, Ticker, is_leaving
 from trading_assets.core.settings import Settings
-from trading_assets.core.timeframes import DAY_MS, as_of_ms, iso
+from trading_assets.core.timeframes import as_of_ms, iso
 from trading_assets.trading.risk.limits import limits
 from trading_assets.trading.risk.pre_trade import Account, Candidate, Refusal
 from trading_assets.trading.risk.protections import protections
@@ -29,7 +31,7 @@ def refusals(candidate: Candidate, ticker: Ticker, account: Account, settings: S
             Refusal("confidence", f"{candidate.confidence:g}, at least {settings.min_confidence:g}", final=True)
         )
     found.extend(_contract(candidate, settings, now_ms))
-    deviation = abs(ticker.last / candidate.entry_price - 1) * 100
+    deviation = abs(ticker.last / candidate.entry_price - 1) * 100 if candidate.entry_price > 0 else Decimal(100)
     if deviation > settings.max_price_deviation_pct:
         found.append(
             Refusal("price", f"{deviation:.2f} % from the signal's, at most {settings.max_price_deviation_pct} %")
@@ -62,16 +64,10 @@ def refusals(candidate: Candidate, ticker: Ticker, account: Account, settings: S
 
 
 def _contract(candidate: Candidate, settings: Settings, now_ms: int) -> list[Refusal]:
-    """Check that the contract is traded, and is not settled soon."""
+    """Check that the contract is traded, and is not to be delivered."""
     if candidate.status is not ContractStatus.TRADING:
         return [Refusal("contract", f"{candidate.symbol} is {candidate.status.value}, not trading")]
-    days = settings.min_days_to_delivery
-    if candidate.delivery_ms is None or candidate.delivery_ms - now_ms >= days * DAY_MS:
+    ends_ms = candidate.delivery_ms
+    if ends_ms is None or not is_leaving(ends_ms, now_ms, settings.min_days_to_delivery):
         return []
-    return [
-        Refusal(
-            "contract",
-            f"{candidate.symbol} is settled at {iso(candidate.delivery_ms)}, at least {days:g} days needed",
-            final=True,
-        )
-    ]
+    return [Refusal("contract", f"{candidate.symbol} is to be delivered at {iso(ends_ms)}", final=True)]

@@ -1,14 +1,16 @@
 """Keeps positions of ours from being bare: the stop again, else an order in its place, else an exit at the market.
 
 Only a price that has passed the stop leads to an exit at once. Every other refusal is tried again, a few times in a
-pass and in each pass. Meanwhile a conditional reduce-only order stands in for the stop. Where neither can be had, the
-position is closed `unprotected_max_s` after it was first seen without a stop.
+pass and in each pass. Meanwhile a conditional reduce-only order stands in for the stop: the position is not bare then.
+Where neither can be had, it is closed `unprotected_max_s` after it was last seen with either. Orders take our quantity
+alone: what a person holds beside it stays.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from decimal import Decimal
 from itertools import islice
 
@@ -20,13 +22,14 @@ from trading_assets.core.errors import (
     PriceRefusedError,
     TradingAssetsError,
 )
-from trading_assets.core.models import OrderRequest, Position, Side
+from trading_assets.core.models import Order, OrderRequest, Position, Side
 from trading_assets.ledger import account as account_ledger
-from trading_assets.ledger import orders, risk
+from trading_assets.ledger import messages, orders, risk
 from trading_assets.ledger.orders import Intent
 from trading_assets.ledger.risk import Cause, RiskState, StateChange
 from trading_assets.trading import account_refusals
 from trading_assets.trading.context import ExecutionContext
+from trading_assets.trading.ownership.reading import left_of
 from trading_assets.trading.saga.progress import step
 from trading_assets.trading.saga.transitions import Step
 
@@ -43,12 +46,21 @@ EXITS, EXITS_OF_A_RUN = 60, 3
 _ACTOR = "stop watch"
 
 
-def protect(context: ExecutionContext, intent: Intent, filled_qty: Decimal, *, known_open: bool = False) -> bool:
+@dataclass(frozen=True)
+class _Ours:
+    """A position without its stop, and how much of it is ours, in coins: the rest is a person's."""
+
+    intent: Intent
+    position: Position
+    qty: Decimal
+
+
+def protect(context: ExecutionContext, intent: Intent, filled_qty: Decimal, *, left: Decimal | None = None) -> bool:
     """Check that the position has its stop. Set a missing stop again; close the position where its time has come.
 
     Args:
         filled_qty: what the order of the intent filled.
-        known_open: the caller knows that the position is still ours; else what was closed since is asked.
+        left: how much of it is still ours, where the caller knows it; else ledger and exchange are asked.
 
     Returns:
         Whether something had to be done.
@@ -57,34 +69,47 @@ def protect(context: ExecutionContext, intent: Intent, filled_qty: Decimal, *, k
         ExchangeError: the position cannot be read or closed, or it has no stop yet. It is tried again.
     """
     with step(context, Step.PROTECT):
-        bare = _bare(context, intent)
-        if bare is None or not (known_open or not _was_closed(context, intent, filled_qty)):
+        position = _position(context, intent)
+        if position is not None and position.stop_loss is not None:
             _relieve(context, intent)
             return False
-    if _has_passed(bare.mark_price, intent):
-        _close(context, intent, bare, f"its price {bare.mark_price} has passed the stop {intent.stop_loss}")
+        if position is None and intent.unprotected_since_ms is None:
+            return False
+        if left is None:
+            left = left_of(context, intent, filled_qty, _own_closings(context, intent))
+        if left <= 0:
+            _relieve(context, intent)
+            return False
+        if position is None:  # not seen, and not closed: what stands in for its stop stays
+            return False
+        ours = _Ours(intent, position, min(left, position.size))
+    if _has_passed(position.mark_price, intent):
+        _close(context, ours, f"its price {position.mark_price} has passed the stop {intent.stop_loss}")
         return True
     try:
         with step(context, Step.ATTACH):
-            failure = _attach(context, intent)
-            left = _bare(context, intent)
+            failure = _attach(context, ours)
+            still = _position(context, intent)
     except PriceRefusedError:
-        _close(context, intent, bare, f"the price has passed the stop {intent.stop_loss}")
+        _close(context, ours, f"the price has passed the stop {intent.stop_loss}")
         return True
-    if left is None:
+    if still is None or still.stop_loss is not None:
         _relieve(context, intent)
         return True
     why = str(failure) if failure is not None else "the exchange took it, and does not show it"
-    _stand_in_or_close(context, intent, left, why)
+    _stand_in_or_close(context, _Ours(intent, still, min(left, still.size)), why)
     return True
 
 
 def watch_bare(context: ExecutionContext) -> None:
     """Look again after every position that was seen without its stop: set it, close it, or end what stood in for it.
 
-    What fails for one of them is tried again; the others are looked after all the same.
+    What fails for one of them is tried again; the others are looked after all the same. One that was not seen since may
+    be a person's by now: the reconciler tells.
     """
     for intent in orders.unprotected(context.database, context.settings.account):
+        if intent.status == orders.CONFIRMED and intent.unseen_since_ms is not None:
+            continue
         with suppress(ExchangeError):
             if intent.status == orders.CONFIRMED:
                 protect(context, intent, intent.filled_qty or intent.qty)
@@ -92,15 +117,18 @@ def watch_bare(context: ExecutionContext) -> None:
                 _relieve(context, intent)
 
 
-def _attach(context: ExecutionContext, intent: Intent) -> ExchangeError | None:
+def _attach(context: ExecutionContext, ours: _Ours) -> ExchangeError | None:
     """Set the stops. Return how the last try failed, None after success.
+
+    Under `changed_stops` keep a target that a person has moved, or taken off while the stop stood, stays as it is.
 
     Raises:
         PriceRefusedError: the price has come to a level already.
     """
+    intent, target = ours.intent, _target(context, ours)
     for attempt in range(ATTACHES):
         try:
-            context.exchange.set_stops(intent.symbol, intent.stop_loss, intent.take_profit)
+            context.exchange.set_stops(intent.symbol, intent.stop_loss, target)
         except PriceRefusedError:
             raise
         except ExchangeFatalError as error:
@@ -115,27 +143,44 @@ def _attach(context: ExecutionContext, intent: Intent) -> ExchangeError | None:
     raise AssertionError("unreachable")
 
 
-def _stand_in_or_close(context: ExecutionContext, intent: Intent, bare: Position, why: str) -> None:
+def _target(context: ExecutionContext, ours: _Ours) -> Decimal | None:
+    """The target that the position is to have when its stop is set again."""
+    intent, now = ours.intent, ours.position.take_profit
+    if context.settings.changed_stops != "keep":
+        return intent.take_profit
+    if now is not None:
+        return now
+    before = account_ledger.levels(context.database, intent.account, intent.symbol)
+    was_taken_off = before is not None and before[0] is not None and before[1] is None
+    return None if was_taken_off else intent.take_profit
+
+
+def _stand_in_or_close(context: ExecutionContext, ours: _Ours, why: str) -> None:
     """Put a conditional order in the place of the stop; close the position where that was refused for too long.
+
+    While that order stands the position is not bare: its time begins when neither is there.
 
     Raises:
         ExchangeUnavailableError: the position has no stop yet.
     """
+    intent = ours.intent
     now_ms = context.exchange.now_ms()
     since_ms = _begin(context, intent, why, now_ms)
     try:
-        _place_stand_in(context, intent, bare)
+        _place_stand_in(context, ours)
     except PriceRefusedError:
-        _close(context, intent, bare, f"the price has passed the stop {intent.stop_loss}")
+        _close(context, ours, f"the price has passed the stop {intent.stop_loss}")
         return
     except ExchangeError as error:
         if now_ms - since_ms >= context.settings.unprotected_max_s * 1000:
-            _close(context, intent, bare, f"for {(now_ms - since_ms) / 1000:.0f} s it could not be given one: {why}")
+            _close(context, ours, f"for {(now_ms - since_ms) / 1000:.0f} s it could not be given one: {why}")
             return
         raise ExchangeUnavailableError(
             f"{intent.symbol} has no stop ({why}) and no order in its place ({error}); it is tried again, and closed "
-            f"{context.settings.unprotected_max_s} s after it was first seen so",
+            f"{context.settings.unprotected_max_s} s after it was last seen with either",
         ) from error
+    with context.database.write() as connection:
+        orders.set_unprotected(connection, intent.order_link_id, now_ms)
     raise ExchangeUnavailableError(f"{intent.symbol} has no stop ({why}); a conditional order stands in for it")
 
 
@@ -145,16 +190,17 @@ def _begin(context: ExecutionContext, intent: Intent, why: str, now_ms: int) -> 
     held = {one.order_link_id: one for one in orders.unprotected(database, account)}.get(intent.order_link_id)
     if held is not None and held.unprotected_since_ms is not None:
         return min(held.unprotected_since_ms, now_ms)
-    with database.write() as connection:
-        orders.set_unprotected(connection, intent.order_link_id, now_ms)
     reason = f"{intent.symbol} has no stop"
     change = StateChange(RiskState.REDUCING, Cause.UNPROTECTED, reason, _ACTOR, now_ms)
     risk.change_state(database, account, change, unless=lambda state: state.state is not RiskState.ACTIVE)
-    context.notify(
-        "position without stop",
+    detail = (
         f"{intent.symbol} has no stop and could not be given one: {why}. A conditional order is put in its place, "
-        "nothing new is opened until it has its stop",
+        "nothing new is opened until it has its stop"
     )
+    with database.write() as connection:
+        orders.set_unprotected(connection, intent.order_link_id, now_ms)
+        messages.add(connection, account, "position without stop", detail, now_ms)
+    context.tell()
     return now_ms
 
 
@@ -189,12 +235,13 @@ def _relieve(context: ExecutionContext, intent: Intent) -> None:
         )
 
 
-def _place_stand_in(context: ExecutionContext, intent: Intent, bare: Position) -> None:
-    """See that a conditional order waits at the stop's price.
+def _place_stand_in(context: ExecutionContext, ours: _Ours) -> None:
+    """See that a conditional order for our quantity waits at the stop's price.
 
     Raises:
         ExchangeError: it was refused, or cannot be seen.
     """
+    intent = ours.intent
     for link in _stand_in_links(context, intent):
         order = context.exchange.find_order(intent.symbol, link)
         if order is not None:
@@ -205,11 +252,11 @@ def _place_stand_in(context: ExecutionContext, intent: Intent, bare: Position) -
             OrderRequest(
                 symbol=intent.symbol,
                 side=intent.side.opposite,
-                qty=bare.size,
+                qty=ours.qty,
                 order_link_id=link,
                 reduce_only=True,
                 trigger_price=intent.stop_loss,
-                position_idx=bare.position_idx,
+                position_idx=ours.position.position_idx,
             )
         )
         return
@@ -220,42 +267,44 @@ def _stand_in_links(context: ExecutionContext, intent: Intent) -> Iterator[str]:
     return (context.exchange.order_ids.encode(intent.signal_id, f"s{number}") for number in range(1, STAND_INS + 1))
 
 
-def _close(context: ExecutionContext, intent: Intent, bare: Position, why: str) -> None:
-    """Close a bare position, and say so."""
+def _close(context: ExecutionContext, ours: _Ours, why: str) -> None:
+    """Close what is ours of a bare position, and say so."""
+    intent = ours.intent
     detail = f"{intent.symbol} had no stop and could not be given one; it is closed: {why}"
     now_ms = context.exchange.now_ms()
     with context.database.write() as connection:
         is_new = account_ledger.add_risk_event(
             connection, intent.account, "unprotected", intent.symbol, detail[:500], now_ms
         )
-    if is_new:
-        context.notify("position without stop", detail)
+        if is_new:
+            messages.add(connection, intent.account, "position without stop", detail, now_ms)
+    context.tell()
     with step(context, Step.EXIT):
-        _exit(context, intent, bare)
+        _exit(context, ours)
     with suppress(TradingAssetsError):  # the position is closed: what stood in for its stop ends in a later pass
         _relieve(context, intent)
 
 
-def _exit(context: ExecutionContext, intent: Intent, unprotected: Position) -> None:
-    """Close an unprotected position by reduce-only market orders.
+def _exit(context: ExecutionContext, ours: _Ours) -> None:
+    """Close our quantity of an unprotected position by reduce-only market orders.
 
-    An exit that filled in part, or whose answer was lost, is followed by another one with its own id: reduce-only, it
-    can close only what is left.
+    An exit that filled in part, or whose answer was lost, is followed by another one with its own id. Where nobody else
+    holds a part of the position, reduce-only bounds it; beside a person's part an exit is followed by another one only
+    when its end is known.
 
     Raises:
-        ExchangeError: the position is still there, or cannot be read.
+        ExchangeError: our part is still there, or cannot be read.
     """
-    encode = context.exchange.order_ids.encode
-    links = (encode(intent.signal_id, "x" if n == 1 else f"x{n}") for n in range(1, EXITS + 1))
-    unused = (link for link in links if context.exchange.find_order(intent.symbol, link) is None)
+    intent, position, left = ours.intent, ours.position, ours.qty
+    unused = (link for link in _exit_links(context, intent) if context.exchange.find_order(intent.symbol, link) is None)
     for link in islice(unused, EXITS_OF_A_RUN):
         request = OrderRequest(
             symbol=intent.symbol,
             side=intent.side.opposite,
-            qty=unprotected.size,
+            qty=left,
             order_link_id=link,
             reduce_only=True,
-            position_idx=unprotected.position_idx,
+            position_idx=position.position_idx,
         )
         try:
             context.exchange.place_order(request)
@@ -264,20 +313,45 @@ def _exit(context: ExecutionContext, intent: Intent, unprotected: Position) -> N
                 raise
             return
         context.sleep(PAUSE_S)
-        left = context.exchange.position(intent.symbol)
-        if left is None:
+        now = context.exchange.position(intent.symbol)
+        if now is None or now.side is not intent.side:
             return
-        unprotected = left
+        is_shared = position.size > left
+        order = context.exchange.find_order(intent.symbol, link)
+        if order is not None and order.status.is_final:
+            left -= order.filled_qty
+        elif is_shared:
+            break
+        left = min(left, now.size) if is_shared else now.size
+        if left <= 0:
+            return
+        position = now
     raise ExchangeUnavailableError(
         f"{intent.symbol} has no stop and could not be closed: it is tried again, look at it"
     )
 
 
-def _bare(context: ExecutionContext, intent: Intent) -> Position | None:
-    """Return the intent's position if it has no stop. A position of the other side is not the intent's."""
+def _exit_links(context: ExecutionContext, intent: Intent) -> Iterator[str]:
+    encode = context.exchange.order_ids.encode
+    return (encode(intent.signal_id, "x" if number == 1 else f"x{number}") for number in range(1, EXITS + 1))
+
+
+def _own_closings(context: ExecutionContext, intent: Intent) -> list[Order]:
+    """Orders of ours that close this position, as far as they were sent: exits, and those in place of the stop."""
+    found = []
+    for links in (_exit_links(context, intent), _stand_in_links(context, intent)):
+        for link in links:
+            order = context.exchange.find_order(intent.symbol, link)
+            if order is None:
+                break
+            found.append(order)
+    return found
+
+
+def _position(context: ExecutionContext, intent: Intent) -> Position | None:
+    """Return the position on the intent's side. One of the other side is not the intent's."""
     position = context.exchange.position(intent.symbol)
-    ours = position is not None and position.side is intent.side
-    return position if ours and position is not None and position.stop_loss is None else None
+    return position if position is not None and position.side is intent.side else None
 
 
 def _has_passed(mark: Decimal, intent: Intent) -> bool:
@@ -285,10 +359,3 @@ def _has_passed(mark: Decimal, intent: Intent) -> bool:
     if mark <= 0:
         return False
     return mark <= intent.stop_loss if intent.side is Side.BUY else mark >= intent.stop_loss
-
-
-def _was_closed(context: ExecutionContext, intent: Intent, filled_qty: Decimal) -> bool:
-    """Return whether all of the intent's position was closed: what is open in its symbol now is not the intent's."""
-    closed = context.exchange.closed_pnl(intent.created_ms + 1, context.exchange.now_ms() + 1)
-    ours = (row.qty for row in closed if row.symbol == intent.symbol and row.side is not intent.side)
-    return sum(ours, Decimal(0)) >= filled_qty

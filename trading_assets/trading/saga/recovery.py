@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from trading_assets.core.errors import ExchangeError
+from trading_assets.core.errors import ExchangeError, OrderRejectedError
 from trading_assets.core.models import Order, Position
 from trading_assets.ledger import orders
 from trading_assets.ledger.orders import Intent
@@ -49,9 +49,32 @@ def look_up(context: ExecutionContext) -> list[Evidence]:
                 found.append(Evidence(intent, order, None))
             elif overdue:
                 found.append(Evidence(intent, None, context.exchange.position(intent.symbol)))
+        except OrderRejectedError:
+            if age_ms >= LOST_AFTER_MS and _has_left(context, intent):
+                found.append(Evidence(intent, None, None))
         except ExchangeError:
             continue
     return found
+
+
+def _has_left(context: ExecutionContext, intent: Intent) -> bool:
+    """Whether the coin is listed no more, and no list of the whole account knows anything of the intent.
+
+    The exchange refuses to look up an order or a position of a coin that it does not list.
+    """
+    symbol, exchange = intent.symbol, context.exchange
+    try:
+        listed = exchange.instruments()
+        if listed.may_hide(symbol) or any(one.symbol == symbol for one in listed):
+            return False
+        held, waiting = exchange.positions(), exchange.open_orders()
+        filled = exchange.executions(intent.created_ms, exchange.now_ms() + 1)
+    except ExchangeError:
+        return False
+    if any(rows.may_hide(symbol) for rows in (held, waiting, filled)):
+        return False
+    shown = {row.symbol for row in held} | {row.symbol for row in waiting}
+    return symbol not in shown and all(row.order_link_id != intent.order_link_id for row in filled)
 
 
 def settle(context: ExecutionContext, evidence: Evidence) -> bool:

@@ -97,9 +97,14 @@ STATES: Mapping[str, StateRule] = {
         "filled; the position is open, with its stop",
         signals.EXECUTED,
         True,
-        {orders.CLOSED: "the exchange no longer holds the position"},
+        {orders.CLOSED: "closings add up to it, or a person says that it is gone"},
     ),
-    orders.CLOSED: StateRule("filled; the position is gone", signals.EXECUTED, False, {}),
+    orders.CLOSED: StateRule(
+        "filled; the position is gone",
+        signals.EXECUTED,
+        False,
+        {orders.CONFIRMED: "a person says that its end was a mistake: it is open, and ours"},
+    ),
     orders.REJECTED: StateRule(
         "no position came of it: the exchange said no", signals.REJECTED, False, _SHOWN_AFTER_ALL
     ),

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import queue
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
 
 from trading_assets.core.strategy_data import StrategyData
 from trading_assets.core.streams import CandleStream, ClosedCandle, StreamEvent, Topic, Up
@@ -19,6 +20,9 @@ MISSED_CLOSES = 2
 class CandleFeed:
     """Keeps the candle cache complete. Not safe for threads; the stream puts its events into `events`.
 
+    Args:
+        reading: what is entered around each read by REST.
+
     Attributes:
         is_up: whether the stream is connected.
         btc: the venue's symbol of the BTC perpetual.
@@ -31,7 +35,9 @@ class CandleFeed:
         events: queue.SimpleQueue[StreamEvent],
         clock: VenueClock,
         log: SessionLog,
+        reading: Callable[[], AbstractContextManager[object]] = nullcontext,
     ) -> None:
+        self._reading = reading
         self._cache, self._stream, self._events, self._clock, self._log = cache, stream, events, clock, log
         self.btc = cache.btc
         self.is_up = False
@@ -71,7 +77,8 @@ class CandleFeed:
         """Read by REST what these series lack. Return the failures by series."""
         self.refresh_funding(now_ms)
         behind = self._cache.behind(topics, now_ms)
-        failures = self._cache.catch_up(behind, now_ms)
+        with self._reading():
+            failures = self._cache.catch_up(behind, now_ms)
         self._log.stats.by_rest += len(behind) - len(failures)
         self._log.warn_once("could not be read", failures)
         return failures
@@ -91,7 +98,8 @@ class CandleFeed:
         """Ask for the funding that is due."""
         due = self._cache.funding_due(now_ms)
         if due and self._funding.ring():
-            self._log.warn_once("could not be read", self._cache.refresh_funding(due, now_ms))
+            with self._reading():
+                self._log.warn_once("could not be read", self._cache.refresh_funding(due, now_ms))
 
     def _take(self, event: StreamEvent) -> None:
         match event:
@@ -99,9 +107,10 @@ class CandleFeed:
                 self._cache.add(event)
             case Up():
                 # The stream does not repeat what closed while it was down.
-                now_ms = self._clock.ask()
-                behind = self._cache.behind(self._cache.topics, now_ms)
-                self._log.warn_once("could not be read", self._cache.catch_up(behind, now_ms))
+                with self._reading():
+                    now_ms = self._clock.ask()
+                    behind = self._cache.behind(self._cache.topics, now_ms)
+                    self._log.warn_once("could not be read", self._cache.catch_up(behind, now_ms))
                 if event.refused:
                     names = ", ".join(f"{symbol} {timeframe}" for symbol, timeframe in event.refused)
                     self._log.say_once(f"not streamed by the venue, read by REST instead: {names}", is_warning=True)

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from trading_assets.core.errors import LeaseLostError, TradingAssetsError
@@ -22,7 +23,9 @@ TTL_MS = 12_000
 RENEW_EVERY_S = 3.0
 HAND_OVER_WITHIN_S = 90.0
 STUCK_AFTER_S = 120.0
-"""The lease is not renewed when the session's loop has not come round for this time."""
+"""The lease is not renewed when the session's loop has not come round for this time ..."""
+STUCK_READING_AFTER_S = 900.0
+"""... or this, where it waits for the exchange: a read has deadlines of its own, and is repeated under a ban."""
 
 
 class AccountTakenError(TradingAssetsError):
@@ -64,12 +67,24 @@ class LeaseKeeper:
         self._ended = threading.Event()
         self._lost = ""
         self._beat = self._renewed = time.monotonic()
+        self._readings = 0
         self._thread = threading.Thread(target=self._keep, name=f"lease-{lease.name}", daemon=True)
         self._thread.start()
 
     def beat(self) -> None:
         """Tell that the holder is still at work."""
         self._beat = time.monotonic()
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """Tell that the holder waits for the exchange in the block: it is not stuck for that."""
+        self._readings += 1
+        self.beat()
+        try:
+            yield
+        finally:
+            self.beat()
+            self._readings -= 1
 
     def require(self) -> None:
         """Check that the lease is still held.
@@ -98,8 +113,9 @@ class LeaseKeeper:
 
     def _keep(self) -> None:
         while not self._ended.wait(RENEW_EVERY_S):
-            if time.monotonic() - self._beat > STUCK_AFTER_S:
-                self._lost = f"the session was stuck for more than {STUCK_AFTER_S:.0f} s, its lease was not renewed"
+            limit_s = STUCK_READING_AFTER_S if self._readings else STUCK_AFTER_S
+            if time.monotonic() - self._beat > limit_s:
+                self._lost = f"the session was stuck for more than {limit_s:.0f} s, its lease was not renewed"
                 return
             try:
                 self._renew()

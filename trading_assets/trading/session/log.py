@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 import pandas as pd
 
+from trading_assets.core.foreign_text import plain
 from trading_assets.core.streams import StreamCounts
 
 ONCE_LIMIT = 200
@@ -106,7 +107,7 @@ class SessionLog:
 
     def say(self, text: str, *, is_warning: bool = False) -> None:
         """Tell a message."""
-        self.tell(SessionMessage(text, is_warning))
+        self.tell(SessionMessage(plain(text), is_warning))
 
     def say_once(self, text: str, *, is_warning: bool = False) -> None:
         """Tell a message that was not told since the last heartbeat."""

@@ -18,7 +18,6 @@ from dataclasses import replace
 import pandas as pd
 
 from trading_assets.core.errors import AccountShapeError, ExchangeFatalError, LeaseLostError, TradingAssetsError
-from trading_assets.core.models import PositionMode
 from trading_assets.core.streams import (
     AccountChanged,
     AccountEvent,
@@ -106,7 +105,7 @@ class Session:
         events: queue.SimpleQueue[StreamEvent] = queue.SimpleQueue()
         self._stream = make_stream(cache.topics, events.put)
         self._clock = VenueClock(context, self._stream, self._log)
-        self._feed = CandleFeed(cache, self._stream, events, self._clock, self._log)
+        self._feed = CandleFeed(cache, self._stream, events, self._clock, self._log, self._reading)
         self._entries = EntryPipeline(context, self._feed, run, check, self._authorise, self._log)
         self._books = Desk("books", self._read_books, rest_s=BOOKS_EVERY_S)
         self._account_stream = make_account_stream(self._hear_account) if make_account_stream is not None else None
@@ -214,11 +213,16 @@ class Session:
         if self._began_ms is not None:
             self._decide(now_ms, self._began_ms)
             self._entries.submit_waiting()
-            self._entries.refresh_contracts()
+            with self._reading():
+                self._entries.refresh_contracts()
             self._feed.refresh_funding(now_ms)
             if self._heartbeat_timer.ring():
                 self._log.heartbeat(self._stream.counts)
         return ""
+
+    def _reading(self) -> contextlib.AbstractContextManager[None]:
+        """Enter around what waits for the exchange in the loop: the lease is kept meanwhile."""
+        return self._lease.reading() if self._lease is not None else contextlib.nullcontext()
 
     def _wait_s(self) -> float:
         """How long to wait for the next event."""
@@ -229,10 +233,11 @@ class Session:
     def _reconcile(self) -> bool:
         """Compare ledger and exchange: nothing is opened before. Return whether that succeeded."""
         try:
-            self._require_shape()
-            report = reconcile(self._context())
+            with self._reading():
+                account_refusals.require_tradable(self._base_context)
+                report = reconcile(self._context())
         except TradingAssetsError as error:
-            if isinstance(error, ExchangeFatalError):
+            if isinstance(error, ExchangeFatalError) and not isinstance(error, AccountShapeError):
                 account_refusals.tell(self._base_context, error)
             self._log.warn_once("could not be compared, nothing is opened before they are", {"the books": error})
             return False
@@ -241,20 +246,6 @@ class Session:
             f"{report.equity:.2f} USD"
         )
         return True
-
-    def _require_shape(self) -> None:
-        """Check that the account is set up as this system trades.
-
-        Raises:
-            AccountShapeError: it is not; the message says what to do.
-        """
-        shape = self._base_context.exchange.account_shape(self._base_context.settings.symbols.btc)
-        if not shape.unified or shape.position_mode is not PositionMode.ONE_WAY:
-            found = "in hedge mode" if shape.unified else "no unified account"
-            raise AccountShapeError(
-                f"the account is {found}; this system trades a unified account in one-way mode: trading-assets "
-                "accounts prepare sets what may be set"
-            )
 
     def _hear_account(self, event: AccountEvent) -> None:
         """Something of the account has changed, or may have while nobody listened: the books are read."""

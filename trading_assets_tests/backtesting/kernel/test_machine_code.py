@@ -22,7 +22,7 @@ from trading_assets.backtesting.kernel.machine_code import cached, directory
 from trading_assets.backtesting.metrics import PROFIT_FACTOR_CAP
 import trading_assets
 assert trading_assets.__file__.startswith({root!r}), trading_assets.__file__
-from trading_assets.backtesting.kernel import resampling
+from trading_assets.backtesting.kernel import indicators
 print(PROFIT_FACTOR_CAP, directory())
 """
 

@@ -229,3 +229,12 @@ def test_two_finders_at_once_insert_a_signal_once(database: Database) -> None:
 def test_a_malformed_signal_is_not_taken_for_one_that_exists(database: Database) -> None:
     with pytest.raises(Exception, match=r"(?i)null|confidence"):
         signals.insert(database, signal_row() | {"confidence": None})
+
+
+@pytest.mark.parametrize(("days", "found"), [(None, 0), (3.0, 1), (10.0, 0)])
+def test_a_coin_that_is_to_be_delivered_gets_no_signal(
+    database: Database, strategies: object, days: float | None, found: int
+) -> None:
+    listed: dict[str, object] = {"AUSDT": an_instrument("AUSDT", delivery_ms=NOW_MS + 7 * 24 * HOUR_MS)}
+    report = look(database, selections(("AUSDT", "5m", "dictated")), listed=listed, min_days_to_delivery=days)
+    assert len(report.signals) == found and bool(report.skipped["its delivery is announced"]) == (not found)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from decimal import Decimal
 
 import pytest
 import sqlalchemy as sa
 
 from trading_assets.core.errors import ExchangeUnavailableError, PriceRefusedError
-from trading_assets.core.models import Side
+from trading_assets.core.models import OrderStatus, Side
 from trading_assets.core.timeframes import DAY_MS, HOUR_MS
 from trading_assets.ledger import account as account_ledger
 from trading_assets.ledger import orders
@@ -365,3 +366,43 @@ def test_each_pass_is_recorded(sqlite: Database) -> None:
     with sqlite.read() as connection:
         rows = connection.execute(reconciliations.select()).all()
     assert [(row.new_fills, row.open_positions) for row in rows] == [(0, 0), (1, 1), (0, 1)], "before the order too"
+
+
+def test_a_death_between_the_books_and_the_message_loses_no_message(sqlite: Database) -> None:
+    bench = bench_on(sqlite)
+    bench.exchange.open_foreign("BTCUSDT")
+
+    def die(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        reconcile(replace(bench.context, notify=die))
+    with sqlite.read() as connection:
+        assert connection.execute(sa.select(sa.func.count()).select_from(risk_events)).scalar_one() == 1
+    for _ in range(2):
+        bench.later()
+        reconcile(bench.context)
+    assert [title for title, _ in bench.told] == ["books differ"]
+
+
+def test_a_row_of_an_order_that_fills_over_hours_is_read_again_until_it_ends(sqlite: Database) -> None:
+    """The row keeps the time of its first fill, and is asked for by it."""
+    bench = opened(sqlite)
+    exchange = bench.exchange
+    exchange.open_foreign("BTCUSDT", Side.BUY, 3)
+    reconcile(bench.context)
+    bench.later()
+    exchange.close_position("BTCUSDT")
+    (whole,) = exchange.closings
+    order = exchange.book[whole.order_id]
+    quarter = {name: getattr(whole, name) / 4 for name in ("qty", "pnl", "open_fee", "close_fee")}
+    exchange.closings[:] = [replace(whole, **quarter)]
+    exchange.book[order.order_id] = replace(order, status=OrderStatus.PARTIALLY_FILLED, filled_qty=whole.qty / 4)
+    for _ in range(6):
+        reconcile(bench.context)
+        bench.later(1800)
+    exchange.closings[:] = [whole]
+    exchange.book[order.order_id] = order
+    reconcile(bench.context)
+    assert account_ledger.closing_rows(sqlite, "main")["pnl"].sum() == pytest.approx(float(whole.pnl))
+    assert account_ledger.realised(sqlite, "main", 0) == whole.pnl, "and the daily loss limit counts it"

@@ -7,7 +7,7 @@ from decimal import Decimal
 
 import pytest
 
-from trading_assets.core.models import Position, Side, Wallet
+from trading_assets.core.models import Position, Rows, Side, UnreadableRow, Wallet
 from trading_assets.core.timeframes import DAY_MS, HOUR_MS, floor_ms
 from trading_assets.ledger.account import Closing
 from trading_assets.ledger.risk import Cause, RiskState, StateChange
@@ -52,6 +52,12 @@ def state(name: str, until_ms: int | None = None) -> StateChange:
         ({"reconciled_ms": NOW_MS - 900 * SECOND - 1}, {}, [("reconciliation", False)]),
         ({"reconciled_ms": NOW_MS - 900 * SECOND}, {}, []),
         ({"active_strategies": frozenset()}, {}, [("strategy", True)]),
+        # Rows that cannot be read: the last known value counts, and the coin itself is not entered.
+        ({"hidden": {"ETHUSDT": D(1901)}}, {}, [("total exposure", False)]),
+        ({"hidden": {"BTCUSDT": D(151)}}, {}, [("exposure", False)]),
+        ({"hidden": {f"C{number}USDT": D(1) for number in range(10)}}, {}, [("positions", False)]),
+        ({"positions": Rows((), [UnreadableRow("BTCUSDT", "no size")])}, {}, [("positions", False)]),
+        ({"positions": Rows((), [UnreadableRow("ETHUSDT", "no size")])}, {}, []),
         ({"active_strategies": frozenset({"another"})}, {}, [("strategy", True)]),
         # Margin $10 behind $100: 2 % of $500.
         ({"wallet": wallet(500), "peak_equity": D(500)}, {}, []),

@@ -157,3 +157,25 @@ def test_the_turn_is_renewed_while_it_is_held(
         kept._ended.wait(0.01)
     assert kept.lease.expires_wall_ms == before + 5_000
     kept.give_back()
+
+
+def test_who_waits_for_the_exchange_is_not_stuck(
+    database: Database, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trading_assets.trading.session.lease.RENEW_EVERY_S", 0.01)
+    kept = session(database, "run-a", OLD, clock).ask(ready=False)
+    assert kept is not None
+    with kept.reading():
+        monkeypatch.setattr("trading_assets.trading.session.lease.STUCK_AFTER_S", 0.0)
+        for turn in range(1, 4):
+            before = kept.lease.expires_wall_ms
+            clock.ms += 5_000
+            for _ in range(6000):
+                if kept.lease.expires_wall_ms > before:
+                    break
+                kept._ended.wait(0.01)
+            assert kept.lease.expires_wall_ms > before, f"not renewed in turn {turn}"
+        kept.require()
+    kept._thread.join(60)
+    with pytest.raises(LeaseLostError, match="stuck"):
+        kept.require()

@@ -6,7 +6,6 @@ starts another one for it where its job has retries. The stock task would ignore
 
 from __future__ import annotations
 
-import logging
 import os
 import signal
 import threading
@@ -19,10 +18,11 @@ import dagster as dg
 from celery.signals import worker_shutting_down
 from celery.worker import state
 
+from trading_assets.core.foreign_text import get_logger
 from trading_assets.defs.instance.dagster_private import ExecuteRunArgs, unpack_value
 from trading_assets.defs.instance.workers.launcher import WORKER
 
-_log = logging.getLogger(__name__)
+_log = get_logger(__name__)
 
 
 class RunTask(celery.Task):

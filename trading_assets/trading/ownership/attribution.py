@@ -78,11 +78,13 @@ class Attribution:
         holdings: of our entries, by their link.
         closed: closed quantity of each closing order, ours and foreign together.
         foreign: what others hold now, by side.
+        added: sides on which others have opened something since the first of our entries.
     """
 
     holdings: Mapping[str, Holding]
     closed: Mapping[str, Decimal]
     foreign: Mapping[Side, Decimal]
+    added: frozenset[Side] = frozenset()
 
     def share_of(self, order_id: str) -> dict[str, Decimal]:
         """Which part of a closing order each of our entries has, by link, in coins."""
@@ -116,6 +118,7 @@ def attribute(entries: Iterable[Entry], trades: Sequence[Trade], closers: Mappin
     )
     foreign = {Side.BUY: ZERO, Side.SELL: ZERO}
     closed: dict[str, Decimal] = {}
+    added: set[Side] = set()
     for trade in ordered:
         while unseen and unseen[0].entry.time_ms <= trade.time_ms:
             _fill(unseen.pop(0), None)
@@ -130,9 +133,11 @@ def attribute(entries: Iterable[Entry], trades: Sequence[Trade], closers: Mappin
         if left < trade.qty:
             closed[trade.order_id] = closed.get(trade.order_id, ZERO) + trade.qty - left
         foreign[trade.side] += left
+        if left > 0:
+            added.add(trade.side)
     for holding in unseen:
         _fill(holding, None)
-    return Attribution(holdings, closed, foreign)
+    return Attribution(holdings, closed, foreign, frozenset(added))
 
 
 def _fill(holding: Holding, qty: Decimal | None) -> None:
