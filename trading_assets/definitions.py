@@ -8,7 +8,7 @@ import dagster as dg
 
 from trading_assets.defs.assets import REPORTS, RESEARCH_ASSETS, entry_signals, live_parity
 from trading_assets.defs.assets.common import TABLES
-from trading_assets.defs.checks.honesty import HONESTY_CHECKS
+from trading_assets.defs.checks.lookahead import BACKTEST_CHECKS
 from trading_assets.defs.checks.parity import live_is_explained
 from trading_assets.defs.checks.quality import candles_are_good
 from trading_assets.defs.checks.schema import schema_check
@@ -51,7 +51,7 @@ def build_definitions(*, resource_overrides: Mapping[str, object] | None = None)
         asset_checks=[
             *(schema_check(asset.key) for asset in (*RESEARCH_ASSETS, live_parity)),
             candles_are_good,
-            *HONESTY_CHECKS,
+            *BACKTEST_CHECKS,
             live_is_explained,
         ],
         jobs=[research, select, trade, reconcile, parity, reports, performance, retention, *RISK_JOBS, *STRATEGY_JOBS],

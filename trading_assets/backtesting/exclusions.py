@@ -10,21 +10,22 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 
 from trading_assets.backtesting.run import BacktestRunner, DataOpener
-from trading_assets.core.candles import CandleFaults
+from trading_assets.core.candles import FUNDING, CandleFaults, data_name
 from trading_assets.core.errors import DataError
 from trading_assets.core.schemas import BACKTEST_RESULTS
 from trading_assets.core.settings import Settings
 from trading_assets.core.strategy_data import DataNeeds, StrategyData
-from trading_assets.core.timeframes import Timeframe
+from trading_assets.core.timeframes import TRADED_TIMEFRAMES, Timeframe
 from trading_assets.market.loading import DataByHour, stored_candles
+from trading_assets.market.quality import kinds_of
 from trading_assets.market.store import Progress
 from trading_assets.strategies.registry import ConfiguredStrategy
 
 
 def exclusion_reason(symbol: str, timeframe: Timeframe, needs: DataNeeds, faults: CandleFaults, btc: str) -> str | None:
     """What is wrong with candles that the backtest would read; None where they are good."""
-    bad = [one for one in stored_candles(symbol, timeframe, needs, btc) if one in faults]
-    return "; ".join(f"{of} candles of {whose}: {faults[of, whose]}" for of, whose in bad) or None
+    read = [*stored_candles(symbol, timeframe, needs, btc), (FUNDING, symbol)]
+    return "; ".join(f"{data_name(*one)}: {faults[one]}" for one in read if one in faults) or None
 
 
 def backtest_with_exclusions(
@@ -77,3 +78,61 @@ def backtest_with_exclusions(
         return parts[0]
     some = [part for part in parts if len(part)]
     return BACKTEST_RESULTS.conform(pd.concat(some, ignore_index=True)) if some else BACKTEST_RESULTS.empty()
+
+
+Excluded = Mapping[tuple[str, str], str]
+"""Why strategies are excluded, by (timeframe, strategy)."""
+
+
+def without_excluded(backtests: pd.DataFrame, excluded: Mapping[int, Excluded]) -> pd.DataFrame:
+    """The backtests but those of excluded strategies, in their hour and on their timeframe alone."""
+    if not excluded:
+        return backtests
+    out = {(hour, *key) for hour, of_hour in excluded.items() for key in of_hour}
+    keys = zip(backtests["hour_ms"], backtests["timeframe"], backtests["strategy"], strict=True)
+    return backtests[[key not in out for key in keys]].reset_index(drop=True)
+
+
+def left_out(faults: CandleFaults, excluded: Excluded, backtests: pd.DataFrame) -> pd.DataFrame:
+    """What takes no part in an hour, in few rows: coins by the kind of fault, strategies that are excluded or raised.
+
+    Args:
+        backtests: those of the hour, with columns timeframe, symbol, strategy and error.
+
+    Returns:
+        Columns left_out (strategies or coins, some of them named), timeframes and why.
+    """
+    groups: dict[tuple[str, str], tuple[set[str], set[str]]] = {}
+
+    def add(what: str, why: str, name: str, timeframe: str) -> None:
+        names, timeframes = groups.setdefault((what, why), (set(), set()))
+        names.add(name)
+        timeframes.add(timeframe)
+
+    for (timeframe, strategy), why in excluded.items():
+        add("strategy", why.partition(":")[0], strategy, timeframe)
+    failed = backtests[backtests["error"].notna()]
+    for timeframe, symbol, strategy, error in failed[["timeframe", "symbol", "strategy", "error"]].itertuples(
+        index=False
+    ):
+        is_coins = any(symbol == whose and data_name(of, whose) in error for of, whose in faults)
+        if not is_coins:
+            add("strategy", f"raised {error.partition(':')[0]}", strategy, timeframe)
+    for (timeframe, symbol), fault in faults.items():
+        add("coin", kinds_of(fault), symbol, timeframe)
+    rows = [
+        {"left_out": _named(what, names), "timeframes": ", ".join(sorted(timeframes, key=_place)), "why": why}
+        for (what, why), (names, timeframes) in sorted(groups.items(), reverse=True)
+    ]
+    return pd.DataFrame(rows, columns=["left_out", "timeframes", "why"])
+
+
+def _named(what: str, names: set[str], most: int = 4) -> str:
+    some = ", ".join(sorted(names)[:most])
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    plural = {"strategy": "strategies", "coin": "coins"}[what] if len(names) > 1 else what
+    return f"{plural} {some}{more}"
+
+
+def _place(timeframe: str) -> int:
+    return list(TRADED_TIMEFRAMES).index(Timeframe(timeframe)) if timeframe in list(TRADED_TIMEFRAMES) else 99

@@ -26,6 +26,7 @@ from trading_assets.core.settings import Settings
 from trading_assets.core.timeframes import TRADED_TIMEFRAMES
 
 _BARS_PER_YEAR = {timeframe.value: timeframe.bars_per_year for timeframe in TRADED_TIMEFRAMES}
+_WINDOW_BARS = {timeframe.value: timeframe.window_bars for timeframe in TRADED_TIMEFRAMES}
 _ORDER = {timeframe.value: index for index, timeframe in enumerate(TRADED_TIMEFRAMES)}
 
 
@@ -81,16 +82,18 @@ PRESETS: Mapping[str, Preset] = {
 class SignificanceLimits:
     """Optional filters against luck; None means no such filter. A row without the figure fails its filter.
 
-    `max_p_value` is compared with the p-value that is corrected for all that was tried on the coin.
+    `max_p_value` is compared with the p-value that is corrected for all that was tried on the coin; `min_history_pct`:
+    see `history_pct`.
     """
 
     min_deflated_sharpe: float | None = None
     max_p_value: float | None = None
+    min_history_pct: float | None = None
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Self:
         """The filters that the settings ask for."""
-        return cls(settings.min_deflated_sharpe, settings.max_p_value)
+        return cls(settings.min_deflated_sharpe, settings.max_p_value, settings.min_history_pct)
 
 
 NO_LIMITS = SignificanceLimits()
@@ -137,6 +140,11 @@ def score(backtests: pd.DataFrame) -> pd.Series:
     return pd.Series(metrics.score(backtests["win_rate"], backtests["profit_factor"], backtests["total_trades"]))
 
 
+def history_pct(backtests: pd.DataFrame) -> pd.Series:
+    """How much of its timeframe's window a backtest has, percent, by row: a young listing has less than all of it."""
+    return (100.0 * backtests["bars"] / backtests["timeframe"].map(_WINDOW_BARS)).clip(upper=100.0).astype(np.float64)
+
+
 def select_best(backtests: pd.DataFrame, preset: Preset, limits: SignificanceLimits = NO_LIMITS) -> Selection:
     """The best passing backtest of each hour and coin; ties go to more trades, the shorter timeframe, then the name.
 
@@ -165,6 +173,7 @@ def select_best(backtests: pd.DataFrame, preset: Preset, limits: SignificanceLim
         kind="stable",
     )
     best = with_significance(ranked.drop_duplicates(_COIN), sound)
+    best = best.assign(history_pct=history_pct(best))
     return Selection(
         STRATEGY_SELECTIONS.conform(best[STRATEGY_SELECTIONS.columns]),
         {int(str(hour)): int(count) for hour, count in passing["hour_ms"].value_counts().items()},
@@ -262,6 +271,9 @@ def _tests(backtests: pd.DataFrame, preset: Preset, limits: SignificanceLimits) 
     if limits.max_p_value is not None:
         few = backtests["p_value_corrected"] <= limits.max_p_value
         tests[f"corrected p-value above {limits.max_p_value:g} or none"] = few
+    if limits.min_history_pct is not None:
+        enough = history_pct(backtests) >= limits.min_history_pct
+        tests[f"less than {limits.min_history_pct:g} % of the window"] = enough
     return tests
 
 

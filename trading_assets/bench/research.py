@@ -98,7 +98,7 @@ def stages(steps: dict[str, dict[str, float]], report: dict[str, Any]) -> dict[s
     """Seconds of each stage; what is in no step is Dagster's: planning, and events of the run."""
     found: dict[str, dict[str, float]] = {}
     for step, seconds in steps.items():
-        name = "schema checks" if step.endswith("SCHEMA") else _STAGES.get(step.split("__")[0], "honesty checks")
+        name = "schema checks" if step.endswith("SCHEMA") else _STAGES.get(step.split("__")[0], "backtest checks")
         stage = found.setdefault(name, {"cpu_s": 0.0, "wall_s": 0.0})
         for kind, value in seconds.items():
             stage[kind] = round(stage[kind] + value, 2)

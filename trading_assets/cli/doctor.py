@@ -9,7 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from trading_assets.core.errors import AccountShapeError, StorageError, TradingAssetsError
+from trading_assets.cli.status import blocked_lines
+from trading_assets.core.errors import AccountShapeError, DataError, StorageError, TradingAssetsError
 from trading_assets.core.settings import Settings
 from trading_assets.core.timeframes import iso
 from trading_assets.ledger.database import Database
@@ -34,6 +35,7 @@ def examine(settings: Settings) -> list[Finding]:
     checks: list[tuple[str, Callable[[Settings], str]]] = [
         ("home directory", _home),
         ("database", _database),
+        ("research", _research),
         ("exchange", _exchange),
         ("API key", _api_key),
         ("account", _account),
@@ -74,6 +76,17 @@ def _database(settings: Settings) -> str:
             return database.url.render_as_string(hide_password=True)
     finally:
         database.close()
+
+
+def _research(settings: Settings) -> str:
+    database = Database(settings.resolved_database_url, busy_timeout_s=min(settings.database_busy_timeout_s, 5.0))
+    try:
+        blocked = blocked_lines(database)
+    finally:
+        database.close()
+    if blocked:
+        raise DataError("; ".join(blocked))
+    return "no hour of the last day is blocked"
 
 
 def _exchange(settings: Settings) -> str:

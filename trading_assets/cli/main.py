@@ -14,6 +14,7 @@ from rich.table import Table as RichTable
 from trading_assets.cli.accounts import accounts
 from trading_assets.cli.backfill import backfill
 from trading_assets.cli.bench import bench
+from trading_assets.cli.candles import candles
 from trading_assets.cli.chaos import chaos
 from trading_assets.cli.console import echo, line, open_console
 from trading_assets.cli.exchange import exchange
@@ -158,6 +159,7 @@ cli.add_command(exchange)
 cli.add_command(accounts)
 cli.add_command(intents)
 cli.add_command(backfill)
+cli.add_command(candles)
 cli.add_command(report)
 cli.add_command(strategies)
 cli.add_command(bench)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import pandas as pd
 from rich.console import Console
 
 from trading_assets.cli.console import frame_table, line
+from trading_assets.core.schemas import MARKET_SCAN
 from trading_assets.core.settings import Settings
-from trading_assets.core.timeframes import DAY_MS, iso
+from trading_assets.core.timeframes import DAY_MS, hour_key, iso
 from trading_assets.ledger import account as account_ledger
-from trading_assets.ledger import signals
+from trading_assets.ledger import checks, signals
 from trading_assets.ledger.database import Database
+from trading_assets.ledger.partitions import latest_hour_ms
 from trading_assets.trading.portfolio import performance
 
 POSITION_COLUMNS = {
@@ -45,8 +48,36 @@ _RESULT = {
 }
 
 
+_BLOCKED_SHOWN_MS = DAY_MS
+
+
+def blocked_lines(database: Database) -> list[str]:
+    """The hours of the day before the newest one that a check blocks, each with the reason and what to do."""
+    newest = latest_hour_ms(database, MARKET_SCAN)
+    if newest is None:
+        return []
+    hours = checks.blocked_hours(database, newest - _BLOCKED_SHOWN_MS)
+    return [f"hour {hour_key(hour)} is blocked, nothing of it is traded: {why}" for hour, why in hours.items()]
+
+
+def print_blocked(database: Database, console: Console) -> None:
+    """Blocked hours and excluded strategies of the newest hour; nothing where there are none."""
+    for text in blocked_lines(database):
+        console.print(line(text), style="red", highlight=False, soft_wrap=True, markup=False)
+    newest = latest_hour_ms(database, MARKET_SCAN)
+    excluded = checks.excluded(database, [newest]) if newest is not None else {}
+    rows = [
+        {"strategy": strategy, "timeframe": timeframe, "why": why}
+        for of_hour in excluded.values()
+        for (timeframe, strategy), why in sorted(of_hour.items())
+    ]
+    if rows:
+        console.print(frame_table("Excluded strategies", pd.DataFrame(rows), {name: name for name in rows[0]}))
+
+
 def print_status(database: Database, settings: Settings, console: Console) -> None:
     """Equity, open positions, newest signals and results by strategy."""
+    print_blocked(database, console)
     account = settings.account
     equity = account_ledger.equity_rows(database, account)
     if equity.empty:

@@ -15,8 +15,16 @@ FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
 
+FUNDING = "funding"
+"""Stands for a timeframe where funding payments are among the candles."""
+
 CandleFaults = Mapping[tuple[str, str], str]
-"""What is wrong with the candles of a timeframe (its value) and symbol."""
+"""What is wrong with the candles of a timeframe (its value, or `FUNDING`) and symbol."""
+
+
+def data_name(timeframe: str, symbol: str) -> str:
+    """`15m candles of AUSDT`, `funding of AUSDT`."""
+    return f"{FUNDING} of {symbol}" if timeframe == FUNDING else f"{timeframe} candles of {symbol}"
 
 
 @dataclass(frozen=True)

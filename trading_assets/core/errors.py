@@ -27,6 +27,10 @@ class StorageError(TradingAssetsError):
     """A store cannot be read or written (disk full, no permission, damaged file)."""
 
 
+class DamagedFileError(StorageError):
+    """A file does not hold what was written into it."""
+
+
 class ConflictError(StorageError):
     """A row breaks a rule of its table: another process was first, or a value is missing. Nothing was written."""
 

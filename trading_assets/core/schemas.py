@@ -64,6 +64,9 @@ class CandleCoverage(pa.DataFrameModel):
     expected_bars: int = pa.Field(ge=1, description="candles a complete window and warm-up has since listing")
     missing_bars: int = pa.Field(ge=0, description="gaps the exchange itself has")
     coverage_pct: float = pa.Field(ge=0, le=100, description="bars / expected_bars, percent")
+    history_pct: float = pa.Field(
+        nullable=True, ge=0, le=100, description="bars / those of a whole window and warm-up, percent"
+    )
     content_hash: str = pa.Field(str_matches=r"^[0-9a-f]{16}$", description="64-bit hash of the candles' bytes")
     fault: str = pa.Field(
         nullable=True, description="why this hour's backtests and entries leave these candles out; none: they are good"
@@ -85,6 +88,10 @@ class FundingCoverage(pa.DataFrameModel):
     payments: int = pa.Field(ge=0, description="funding payments held")
     last_rate: float = pa.Field(nullable=True, description="fraction of notional that longs paid last")
     content_hash: str = pa.Field(str_matches=r"^[0-9a-f]{16}$", description="64-bit hash of the payments' bytes")
+    fault: str = pa.Field(
+        nullable=True,
+        description="why this hour's backtests leave the coin out; none: its payments are good",
+    )
 
     class Config:
         strict = True
@@ -182,6 +189,9 @@ class StrategySelections(pa.DataFrameModel):
     )
     out_of_sample_trades: int = pa.Field(ge=0, description="closed trades in the part held back from the choice")
     out_of_sample_pnl: float = pa.Field(description="PnL of these trades, USD")
+    history_pct: float = pa.Field(
+        nullable=True, ge=0, le=100, description="bars of the backtest / those of its timeframe's window, percent"
+    )
 
     class Config:
         strict = True
@@ -292,13 +302,17 @@ class Table:
         return pd.DataFrame({name: pd.Series(dtype=dtype) for name, dtype in self.dtypes.items()})
 
     def conform(self, rows: pd.DataFrame) -> pd.DataFrame:
-        """Columns in the model's order and types, rows sorted by key. Values are not checked here.
+        """Columns in the model's order and types, rows sorted by key; a nullable column that is absent has no value.
+
+        Values are not checked here.
 
         Raises:
             DataError: a column is missing or unknown, or cannot be cast.
         """
         if rows.empty:
             return self.empty()
+        absent = [name for name in _nullable(self.model) if name not in rows.columns]
+        rows = rows.assign(**dict.fromkeys(absent, None)) if absent else rows
         found, expected = set(rows.columns), set(self.columns)
         if found != expected:
             raise DataError(
@@ -309,6 +323,11 @@ class Table:
         except (TypeError, ValueError) as error:
             raise DataError(f"table {self.name}: a column has the wrong type: {error}") from error
         return typed.sort_values(list(self.key), kind="stable").reset_index(drop=True)
+
+
+@cache
+def _nullable(model: type[pa.DataFrameModel]) -> tuple[str, ...]:
+    return tuple(str(name) for name, column in model.to_schema().columns.items() if column.nullable)
 
 
 @cache

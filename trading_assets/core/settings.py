@@ -24,6 +24,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from trading_assets.core.errors import ConfigurationError
 
 if TYPE_CHECKING:
+    from sqlalchemy import URL
+
     from trading_assets.core.ports import VenueAdapter, VenueSymbols
 
 PREFIX = "TRADING_ASSETS_"
@@ -211,6 +213,13 @@ class Settings(BaseSettings):
     min_pnl: float | None = Field(
         None,
         description="Least PnL of a backtest, USD as given; default: the preset's, in proportion to a trade's value.",
+    )
+    min_history_pct: float | None = Field(
+        None,
+        gt=0,
+        le=100,
+        description="Drop backtests that have less than this part of their timeframe's window, percent, such as those "
+        "of young listings; default: none is dropped.",
     )
     max_p_value: float | None = Field(
         None,
@@ -438,8 +447,11 @@ class Settings(BaseSettings):
         return self.venue.adapter.symbols
 
     @property
-    def resolved_database_url(self) -> str:
-        return self.database_url or f"sqlite:///{self.home / 'trading_assets.db'}"
+    def resolved_database_url(self) -> str | URL:
+        """The setting, or the file in the home: made of parts, since a path may hold what means something in a URL."""
+        from sqlalchemy import URL  # noqa: PLC0415 (costs half a second, and few ask)
+
+        return self.database_url or URL.create("sqlite", database=str(self.home / "trading_assets.db"))
 
     @property
     def target_notional(self) -> Decimal:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import dropwhile, takewhile
 
 import dagster as dg
 
@@ -24,6 +25,9 @@ _WITH_OWN_SENSOR = frozenset({"trade", "reconcile"})
 """Jobs whose own sensors end their dead runs."""
 
 PARTITION_TAG = "dagster/partition"
+
+RUNS_LOOKED_AT = 50
+"""Newest runs of an hour among which failures are counted."""
 
 RECENT_HOURS = 6
 """Hours before now that the every-minute schedule selects again."""
@@ -75,15 +79,18 @@ def consecutive_failures(instance: dg.DagsterInstance, run: dg.DagsterRun) -> in
     partition = run.tags.get(PARTITION_TAG)
     if partition is None:
         return max(len(seconds_since_failures(instance, run.job_name)), 1)
-    filters = dg.RunsFilter(
-        job_name=run.job_name, tags={PARTITION_TAG: partition}, statuses=[dg.DagsterRunStatus.FAILURE]
+    filters = dg.RunsFilter(job_name=run.job_name, tags={PARTITION_TAG: partition})
+    newest = [one for one in instance.get_runs(filters, limit=RUNS_LOOKED_AT) if one.is_finished]
+    up_to_it = dropwhile(lambda one: one.run_id != run.run_id, newest)
+    failures = takewhile(lambda one: one.status is dg.DagsterRunStatus.FAILURE, up_to_it)
+    return max(sum(1 for _ in failures), 1)
+
+
+def attempts(instance: dg.DagsterInstance, job_name: str, hour_ms: int, tags: Mapping[str, str] | None = None) -> int:
+    """The number of runs with these tags that an hour has had, whatever their outcome."""
+    return instance.get_runs_count(
+        dg.RunsFilter(job_name=job_name, tags={PARTITION_TAG: key_of(hour_ms), **(tags or {})})
     )
-    return max(instance.get_runs_count(filters), 1)
-
-
-def attempts(instance: dg.DagsterInstance, job_name: str, hour_ms: int) -> int:
-    """The number of runs that an hour has had, whatever their outcome."""
-    return instance.get_runs_count(dg.RunsFilter(job_name=job_name, tags={PARTITION_TAG: key_of(hour_ms)}))
 
 
 def fail_runs_without_process(instance: dg.DagsterInstance, *job_names: str) -> None:

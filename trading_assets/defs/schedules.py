@@ -37,28 +37,37 @@ def research_hourly(context: dg.ScheduleEvaluationContext, exchange: ExchangeRes
     return dg.RunRequest(run_key=key_of(ended), partition_key=key_of(ended))
 
 
+BACKTESTS_TAG = "trading_assets/backtests"
+"""On a run of `select`: the write of backtests that it selects from."""
+
+
 @dg.schedule(
     job=select,
     cron_schedule="* * * * *",
     execution_timezone="UTC",
     default_status=_status(),
-    description="Every minute: selects again for a recent hour whose backtests are newer than its selection. Skips "
-    "when there is none, and while research runs.",
+    description="Every minute: selects again for a recent hour whose backtests are newer than its selection, up to "
+    "three times. Skips when there is none, while research runs, and after three failures.",
 )
 def selection_every_minute(context: dg.ScheduleEvaluationContext) -> list[dg.RunRequest] | dg.SkipReason:
     instance = context.instance
     newest = floor_ms(to_ms(context.scheduled_execution_time), HOUR_MS) - HOUR_MS
     hours = [newest - back * HOUR_MS for back in range(instance_queries.RECENT_HOURS)]
+    written = instance_queries.latest_materializations(instance, instance_queries.BACKTEST_KEYS, hours)
     decision = decide_selection(
-        backtest_writes=instance_queries.latest_materializations(instance, instance_queries.BACKTEST_KEYS, hours),
+        backtest_writes=written,
         selection_writes=instance_queries.latest_materializations(instance, [instance_queries.SELECTION_KEY], hours),
         run_in_progress=instance_queries.in_progress(instance, research.name, select.name),
+        tries={
+            hour: instance_queries.attempts(instance, select.name, hour, {BACKTESTS_TAG: str(write)})
+            for hour, write in written.items()
+        },
     )
     if isinstance(decision, Skip):
         return dg.SkipReason(decision.reason)
     return [
-        dg.RunRequest(run_key=f"{key_of(hour)}@{written}", partition_key=key_of(hour))
-        for hour, written in decision.hours.items()
+        dg.RunRequest(run_key=f"{key_of(hour)}@{write}", partition_key=key_of(hour), tags={BACKTESTS_TAG: str(write)})
+        for hour, write in decision.hours.items()
     ]
 
 

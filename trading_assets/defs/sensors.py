@@ -5,6 +5,7 @@ import json
 import dagster as dg
 
 from trading_assets.core.errors import TradingAssetsError
+from trading_assets.core.schemas import MARKET_SCAN
 from trading_assets.core.settings import load_settings
 from trading_assets.core.timeframes import HOUR_MS, floor_ms, local_ms
 from trading_assets.defs import instance_queries
@@ -17,8 +18,9 @@ from trading_assets.defs.resources import (
     SettingsResource,
 )
 from trading_assets.ledger import account as account_ledger
-from trading_assets.ledger import orders, signals
+from trading_assets.ledger import checks, orders, signals
 from trading_assets.ledger.database import Database
+from trading_assets.ledger.partitions import latest_hour_ms
 from trading_assets.trading.automation import (
     RESEARCH_TRIES,
     Skip,
@@ -45,11 +47,14 @@ def _status() -> dg.DefaultSensorStatus:
     "three times after failures. Skips when the newest hour is selected, while research runs, and in an hour's "
     "first minutes, which belong to the hourly schedule.",
 )
-def research_catch_up(context: dg.SensorEvaluationContext, exchange: ExchangeResource) -> dg.RunRequest | dg.SkipReason:
+def research_catch_up(
+    context: dg.SensorEvaluationContext, exchange: ExchangeResource, database: DatabaseResource
+) -> dg.RunRequest | dg.SkipReason:
     try:
         now_ms = exchange.market_data().now_ms()
+        blocked = checks.blocked_hours(database.get(), floor_ms(now_ms, HOUR_MS) - HOUR_MS)
     except TradingAssetsError as error:
-        return dg.SkipReason(f"the exchange cannot be read: {error}")
+        return dg.SkipReason(f"cannot look: {error}")
     newest = floor_ms(now_ms, HOUR_MS) - HOUR_MS
     hours = [newest - back * HOUR_MS for back in range(instance_queries.RECENT_HOURS)]
     instance_queries.fail_runs_without_process(context.instance)
@@ -65,6 +70,7 @@ def research_catch_up(context: dg.SensorEvaluationContext, exchange: ExchangeRes
             *[newest] * (instance_queries.attempts(context.instance, research.name, newest) - tried.count(newest)),
         ],
         run_in_progress=instance_queries.in_progress(context.instance, research.name),
+        blocked=blocked.get(newest),
     )
     if isinstance(decision, Skip):
         return dg.SkipReason(decision.reason)
@@ -112,9 +118,16 @@ def trade_when_candles_close(
         run_in_progress=instance_queries.in_progress(context.instance, trade.name),
     )
     if isinstance(decision, Skip):
-        return dg.SkipReason(decision.reason)
+        return dg.SkipReason(_with_blocked(decision.reason, ledger) if selected is None else decision.reason)
     context.update_cursor(str(decision.close_ms))
     return dg.RunRequest(tags={"trading_assets/reason": decision.reason})
+
+
+def _with_blocked(reason: str, ledger: Database) -> str:
+    """The reason, and what blocks the newest hour where a check does."""
+    newest = latest_hour_ms(ledger, MARKET_SCAN)
+    why = checks.blocked_hours(ledger, newest) if newest is not None else {}
+    return "; ".join([reason, *(f"hour {key_of(hour)} is blocked: {text}" for hour, text in why.items())])
 
 
 def _session(
@@ -130,7 +143,7 @@ def _session(
         failed_ago_s=instance_queries.seconds_since_failures(context.instance, trade.name),
     )
     if isinstance(decision, Skip):
-        return dg.SkipReason(decision.reason)
+        return dg.SkipReason(_with_blocked(decision.reason, ledger) if selected is None else decision.reason)
     for run_id in decision.dead:
         instance_queries.fail_run_without_lease(context.instance, run_id)
     return dg.RunRequest(tags={"trading_assets/reason": decision.reason})

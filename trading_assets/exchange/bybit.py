@@ -120,12 +120,15 @@ class BybitMarketData:
         return _joined(timeframe, pages).between(start_ms, end_ms).closed_by(closed_by)
 
     def funding(self, symbol: str, start_ms: int, end_ms: int) -> Funding:
-        """Read page by page from the end backwards, as the endpoint gives the newest first."""
+        """Read page by page from the end backwards, as the endpoint gives the newest first.
+
+        A payment that is yet to come at the time of the answer is none, as with candles.
+        """
         times: list[np.ndarray] = []
         rates: list[np.ndarray] = []
-        until = end_ms - 1
+        until, told_ms = end_ms - 1, end_ms
         while until >= start_ms:
-            result = self._transport.read(
+            result, told_ms = self._transport.read_at(
                 "get_funding_rate_history",
                 category=_LINEAR,
                 symbol=symbol,
@@ -133,6 +136,12 @@ class BybitMarketData:
                 endTime=until,
                 limit=_FUNDING_LIMIT,
             )
+            if not told_ms:
+                raise ExchangeUnavailableError(
+                    "the answer to get_funding_rate_history does not tell its time, so payments that are yet to come "
+                    "cannot be told from past ones; nothing was taken from it"
+                )
+            self._clock.require_not_ahead(told_ms)
             page = parsing.funding(_listed("get_funding_rate_history", result))
             if not len(page):
                 break
@@ -143,7 +152,7 @@ class BybitMarketData:
             until = int(page.time_ms[0]) - 1
         if not times:
             return Funding.empty()
-        return Funding(np.concatenate(times), np.concatenate(rates)).between(start_ms, end_ms)
+        return Funding(np.concatenate(times), np.concatenate(rates)).between(start_ms, min(end_ms, told_ms + 1))
 
     def tickers(self) -> Tickers:
         raw = self._list("get_tickers", category=_LINEAR)

@@ -83,7 +83,7 @@ class ExchangeClock:
         if not self._virtual and ahead_ms > FARTHEST_AHEAD_MS:
             raise ClockSkewError(
                 f"the local clock is {ahead_ms} ms ahead of the exchange's, expected at most {FARTHEST_AHEAD_MS} ms; "
-                "synchronise it (NTP). No candles were taken."
+                "synchronise it (NTP). Nothing was taken from the answer."
             )
 
     def _measure(self) -> int:

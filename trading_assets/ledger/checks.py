@@ -8,16 +8,20 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from trading_assets.core.candles import CandleFaults
-from trading_assets.core.schemas import CANDLE_COVERAGE
+from trading_assets.core.candles import FUNDING, CandleFaults, data_name
+from trading_assets.core.schemas import CANDLE_COVERAGE, FUNDING_COVERAGE
 from trading_assets.core.timeframes import iso
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.tables import check_results as table
+from trading_assets.ledger.tables import excluded_strategies as _excluded
 from trading_assets.ledger.tables import sql_table
+
+WHAT_TO_DO = "Mend the cause, or stop the strategy; then research the hour again (trading-assets backfill)"
+"""With an hour that a check blocks."""
 
 _AT_A_TIME = 500
 
-_coverage = sql_table(CANDLE_COVERAGE)
+_coverage, _funding = sql_table(CANDLE_COVERAGE), sql_table(FUNDING_COVERAGE)
 
 
 @dataclass(frozen=True)
@@ -76,15 +80,30 @@ def failed(source: Database | sa.Connection, hours_ms: Sequence[int], *, but: st
     return {hour: "; ".join(texts) for hour, texts in found.items()}
 
 
+def blocked_hours(database: Database, since_ms: int) -> dict[int, str]:
+    """Return what blocks the hours from `since_ms` on, newest first, and what to do."""
+    with database.read() as connection:
+        hours = connection.execute(
+            sa.select(table.c.hour_ms).where(~table.c.passed, table.c.hour_ms >= since_ms).distinct()
+        )
+        found = failed(connection, sorted(hours.scalars()))
+    return {hour: f"{found[hour]}. {WHAT_TO_DO}" for hour in sorted(found, reverse=True)}
+
+
 def candle_faults(source: Database | sa.Connection, hours_ms: Sequence[int]) -> dict[int, CandleFaults]:
-    """Return the candles that are left out, by hour. Hours without any are absent."""
+    """Return the candles and payments that are left out, by hour. Hours without any are absent."""
     if isinstance(source, Database):
         with source.read() as connection:
             return candle_faults(connection, hours_ms)
     if not hours_ms:
         return {}
-    statement = sa.select(_coverage.c.hour_ms, _coverage.c.timeframe, _coverage.c.symbol, _coverage.c.fault).where(
-        _coverage.c.fault.is_not(None), _within(_coverage.c.hour_ms, hours_ms)
+    statement = sa.union_all(
+        sa.select(_coverage.c.hour_ms, _coverage.c.timeframe, _coverage.c.symbol, _coverage.c.fault).where(
+            _coverage.c.fault.is_not(None), _within(_coverage.c.hour_ms, hours_ms)
+        ),
+        sa.select(_funding.c.hour_ms, sa.literal(FUNDING), _funding.c.symbol, _funding.c.fault).where(
+            _funding.c.fault.is_not(None), _within(_funding.c.hour_ms, hours_ms)
+        ),
     )
     found: dict[int, dict[tuple[str, str], str]] = {}
     for hour, timeframe, symbol, fault in source.execute(statement):
@@ -92,8 +111,61 @@ def candle_faults(source: Database | sa.Connection, hours_ms: Sequence[int]) -> 
     return dict(found)
 
 
+def exclude(
+    database: Database,
+    timeframe: str,
+    check: str,
+    faults: Mapping[str, str],
+    hours_ms: Sequence[int],
+    run_id: str,
+) -> None:
+    """Record which strategies failed a check on a timeframe in these hours, and why; it replaces earlier verdicts.
+
+    Args:
+        faults: what was found, by strategy; empty where all passed.
+    """
+    if not hours_ms:
+        return
+    rows = [
+        {
+            "timeframe": timeframe,
+            "strategy": strategy,
+            "check_name": check,
+            "hour_ms": hour,
+            "detail": detail,
+            "run_id": run_id,
+        }
+        for strategy, detail in faults.items()
+        for hour in hours_ms
+    ]
+    with database.write(one_at_a_time=_excluded.name) as connection:
+        same = (_excluded.c.timeframe == timeframe, _excluded.c.check_name == check)
+        connection.execute(sa.delete(_excluded).where(*same, _within(_excluded.c.hour_ms, hours_ms)))
+        if rows:
+            connection.execute(sa.insert(_excluded), rows)
+
+
+def excluded(source: Database | sa.Connection, hours_ms: Sequence[int]) -> dict[int, dict[tuple[str, str], str]]:
+    """Return why strategies are excluded, by hour and (timeframe, strategy). Hours without any are absent."""
+    if isinstance(source, Database):
+        with source.read() as connection:
+            return excluded(connection, hours_ms)
+    if not hours_ms:
+        return {}
+    c = _excluded.c
+    statement = sa.select(c.hour_ms, c.timeframe, c.strategy, c.check_name, c.detail).where(
+        _within(c.hour_ms, hours_ms)
+    )
+    found: dict[int, dict[tuple[str, str], str]] = {}
+    for hour, timeframe, strategy, check, detail in source.execute(statement):
+        of_hour, key = found.setdefault(hour, {}), (timeframe, strategy)
+        of_hour[key] = "; ".join(filter(None, [of_hour.get(key), f"{check}: {detail}"]))
+    return found
+
+
 def blocked(database: Database, signals: Iterable[Mapping[str, Any]]) -> dict[str, str]:
-    """Return why signals are blocked, by id: a blocking check failed for their hour, or their candles are left out.
+    """Return why signals are blocked, by id: a blocking check failed for their hour, or their candles or strategy are
+    left out.
 
     Args:
         signals: rows of `entry_signals`.
@@ -102,12 +174,17 @@ def blocked(database: Database, signals: Iterable[Mapping[str, Any]]) -> dict[st
     hours = sorted({int(row["hour_ms"]) for row in rows})
     with database.read() as connection:
         failures, faulty = failed(connection, hours), candle_faults(connection, hours)
+        without = excluded(connection, hours)
     found: dict[str, str] = {}
     for row in rows:
         hour, candles = int(row["hour_ms"]), (str(row["timeframe"]), str(row["symbol"]))
         reason = failures.get(hour)
-        if reason is None and (fault := faulty.get(hour, {}).get(candles)) is not None:
-            reason = f"{candles[0]} candles of {candles[1]}: {fault}"
+        if reason is None:
+            of_hour, read = faulty.get(hour, {}), (candles, (FUNDING, candles[1]))
+            reason = next((f"{data_name(*one)}: {of_hour[one]}" for one in read if one in of_hour), None)
+        strategy = (candles[0], str(row.get("strategy")))
+        if reason is None and (why := without.get(hour, {}).get(strategy)) is not None:
+            reason = f"strategy {strategy[1]} is excluded on {strategy[0]}: {why}"
         if reason is not None:
             found[str(row["signal_id"])] = f"{reason} (hour of {iso(hour)})"
     return found

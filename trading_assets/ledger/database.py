@@ -5,6 +5,8 @@ Tables are in `ledger.tables`, reads and writes in the repositories beside this 
 
 from __future__ import annotations
 
+import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from decimal import InvalidOperation
@@ -23,11 +25,13 @@ from sqlalchemy.exc import (
 from trading_assets.core.errors import ConfigurationError, ConflictError, DatabaseLockedError, StorageError
 from trading_assets.ledger import migrations
 
+_WAL_REST_S = 0.02
+
 DRIVER = "postgresql+psycopg2"
 _EXPECTED = f"sqlite:///PATH or {DRIVER}://user:password@host/database"
 
 
-def with_driver(url: str, what: str) -> sa.URL:
+def with_driver(url: str | sa.URL, what: str) -> sa.URL:
     """Return the URL with the driver that is installed: SQLAlchemy reads a plain `postgresql:` as psycopg 3.
 
     Args:
@@ -51,6 +55,19 @@ def with_driver(url: str, what: str) -> sa.URL:
     return parsed
 
 
+def _use_wal(cursor: sqlite3.Cursor, timeout_s: float) -> None:
+    """Switch a new file to WAL. Of several processes that do so at once SQLite refuses all but one, without waiting."""
+    give_up = time.monotonic() + timeout_s
+    while True:
+        try:
+            cursor.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > give_up:
+                raise
+        time.sleep(_WAL_REST_S)
+
+
 class Database:
     """One engine. `read()` and `write()` give a transaction that commits on leaving and rolls back on an error.
 
@@ -62,7 +79,7 @@ class Database:
         StorageError: the database cannot be opened or created, or a newer version of this program wrote it.
     """
 
-    def __init__(self, url: str, *, busy_timeout_s: float = 30.0, upgrade: bool = True) -> None:
+    def __init__(self, url: str | sa.URL, *, busy_timeout_s: float = 30.0, upgrade: bool = True) -> None:
         self.url = with_driver(url, "database_url")
         try:
             self._engine = self._make_engine(busy_timeout_s)
@@ -88,7 +105,7 @@ class Database:
         @sa.event.listens_for(engine, "connect")
         def _configure(connection: object, _record: object) -> None:
             cursor = connection.cursor()  # type: ignore[attr-defined]
-            cursor.execute("PRAGMA journal_mode=WAL")
+            _use_wal(cursor, busy_timeout_s)
             cursor.execute("PRAGMA synchronous=FULL")
             cursor.execute("PRAGMA foreign_keys=ON")
             cursor.close()

@@ -22,6 +22,7 @@ from trading_assets.ledger.database import Database
 from trading_assets.ledger.tables import (
     check_results,
     entry_signals,
+    excluded_strategies,
     order_intents,
     partition_writes,
     signal_evaluations,
@@ -71,6 +72,7 @@ def delete_old(database: Database, ages: Ages, *, btc: str, dry_run: bool = Fals
         funding: without_order(funding),
         backtests: without_order(backtests),
         check_results: check_results.c.hour_ms.not_in(hours_ordered),
+        excluded_strategies: excluded_strategies.c.hour_ms.not_in(hours_ordered),
         partition_writes: partition_writes.c.hour_ms.not_in(hours_ordered),
     }
     counts: dict[str, int] = {}

@@ -414,6 +414,19 @@ check_results = sa.Table(
     comment="The newest verdict of each blocking check on each partition: what selections and orders ask.",
 )
 
+excluded_strategies = sa.Table(
+    "excluded_strategies",
+    metadata,
+    sa.Column("timeframe", sa.String(8), primary_key=True, comment="of the backtests that are left out"),
+    sa.Column("strategy", sa.String(64), primary_key=True, comment="name of the strategy"),
+    sa.Column("check_name", sa.String(64), primary_key=True, comment="the check that it failed"),
+    sa.Column("hour_ms", sa.BigInteger, primary_key=True, autoincrement=False, comment="partition, UTC ms"),
+    sa.Column("detail", sa.Text, nullable=False, comment="what was found"),
+    sa.Column("run_id", sa.String(36), nullable=False, comment="Dagster run of the check"),
+    sa.Index("ix_excluded_strategies_hour", "hour_ms"),
+    comment="Strategies that failed a check of their own in an hour: their backtests are not selected, nor traded.",
+)
+
 leases = sa.Table(
     "leases",
     metadata,

@@ -17,6 +17,12 @@ from trading_assets.core.timeframes import iso
 
 UNFINISHED = "unfinished"
 
+_MOST_STEPS = 16
+"""The limit of a jump over a hole grows with its candles up to so many: four times that of one, in logarithms."""
+
+_MOST_RANGE = 100.0
+"""A candle whose high is more than so many times its low is no price that anybody could trade at."""
+
 
 @dataclass(frozen=True)
 class QualityLimits:
@@ -32,14 +38,23 @@ class QualityLimits:
 
 
 def faults(
-    held: Candles, low: IntArray, high: IntArray, end_ms: IntArray, reach_ms: int, now_ms: int, limits: QualityLimits
+    held: Candles,
+    low: IntArray,
+    high: IntArray,
+    end_ms: IntArray,
+    reach_ms: int,
+    now_ms: int,
+    limits: QualityLimits,
+    exists_ms: int | None = None,
 ) -> list[str | None]:
     """What is wrong with each window held[low:high], which should reach from `reach_ms` before its end to its end.
 
     Args:
         low, high: shape (n,), 0 <= low <= high <= len(held).
         end_ms: shape (n,), the windows' as-of.
-        reach_ms: a young listing is not a gap: candles are expected from the first one held.
+        reach_ms: how far back of the end candles are expected.
+        exists_ms: since when there can be candles, UTC ms: a young listing is no gap. By default since the first one of
+            each window.
         now_ms: the exchange's time: a candle that ends later cannot be finished.
 
     Returns:
@@ -48,7 +63,7 @@ def faults(
     step, some = held.timeframe.ms, high > low
     starts = np.append(held.start_ms, 0)
     first, last = starts[np.where(some, low, -1)], starts[np.where(some, high - 1, -1)]
-    expected = np.maximum((end_ms - np.maximum(first, end_ms - reach_ms)) // step, 1)
+    expected = expected_bars(end_ms, reach_ms, step, first if exists_ms is None else exists_ms)
     missing = np.maximum(expected - (high - low), 0)
     age = (end_ms - last) // step - 1
     is_gap = some & (100.0 * (expected - missing) / expected < limits.min_candle_coverage_pct)
@@ -70,6 +85,18 @@ def faults(
             where = int(held.start_ms[begin[at] + int(np.argmax(rows[begin[at] : end[at]]))])
             found[at].append(f"{name}: {counts[at]} candles, first at {iso(where)}")
     return ["; ".join(texts) or None for texts in found]
+
+
+def kinds_of(fault: str) -> str:
+    """The names of what a text of `faults` tells, without where: `jump`, `gap and jump`."""
+    return " and ".join(one.partition(":")[0] for one in fault.split("; "))
+
+
+def expected_bars(end_ms: IntArray, reach_ms: int, step_ms: int, exists_ms: IntArray | int) -> IntArray:
+    """How many candles there should be in the `reach_ms` before each end, if there are any since `exists_ms`; at least
+    one."""
+    first_end = -(-np.maximum(exists_ms, end_ms - reach_ms) // step_ms) * step_ms
+    return np.maximum((end_ms - first_end) // step_ms, 1)
 
 
 def fault_now(held: Candles, end_ms: int, limits: QualityLimits) -> str | None:
@@ -95,17 +122,30 @@ def _bad_rows(held: Candles, now_ms: int, limits: QualityLimits) -> Iterator[tup
         & (held.volume >= 0)
         & (held.turnover >= 0)
     )
-    with np.errstate(divide="ignore", invalid="ignore"):
-        moved = np.abs(held.open[1:] / held.close[:-1] - 1.0) * 100.0
     twice, back, jumped = follows.copy(), follows.copy(), follows.copy()
     twice[1:], back[1:] = between == 0, between < 0
-    jumped[1:] = (between == step) & (moved > limits.max_candle_jump_pct)
+    jumped[1:] = (between > 0) & _has_jumped(held, between // step, limits.max_candle_jump_pct)
     kinds = (
         ("duplicate", twice, 1),
         ("out of order", back, 1),
         ("out of grid", starts % step != 0, 0),
         (UNFINISHED, starts + step > now_ms, 0),
         ("impossible prices", ~sane, 0),
+        ("spike", held.high > _MOST_RANGE * held.low, 0),
         ("jump", jumped, 1),
     )
     yield from (kind for kind in kinds if kind[1].any())
+
+
+def _has_jumped(held: Candles, steps: IntArray, limit_pct: float) -> BoolArray:
+    """Whether the open of each candle but the first is too far from the close before it.
+
+    Prices spread with the root of time, so over a hole of many candles they may be farther apart, within bounds.
+    """
+    longer = np.sqrt(np.minimum(np.maximum(steps, 1), _MOST_STEPS))
+    limit = limit_pct / 100
+    most = (1 + limit) ** longer
+    least = (1 - limit) ** longer if limit < 1 else 1 / most
+    with np.errstate(divide="ignore", invalid="ignore"):
+        moved = held.open[1:] / held.close[:-1]
+        return (moved > most) | (moved < least)

@@ -17,11 +17,11 @@ from trading_assets.core.models import Announcement, Instrument
 from trading_assets.core.ports import MarketData
 from trading_assets.core.schemas import CANDLE_COVERAGE, FUNDING_COVERAGE, MARKET_SCAN
 from trading_assets.core.settings import Settings
-from trading_assets.core.timeframes import DAY_MS, HOUR_MS, Timeframe, as_of_ms
+from trading_assets.core.timeframes import DAY_MS, HOUR_MS, Timeframe, as_of_ms, floor_ms
 from trading_assets.market import lookback as depth
 from trading_assets.market import universe
 from trading_assets.market.fingerprint import window_hashes
-from trading_assets.market.quality import QualityLimits, faults
+from trading_assets.market.quality import QualityLimits, expected_bars, faults
 from trading_assets.market.store import CandleStore, Progress, Span, union
 
 FETCH_WORKERS = 4
@@ -29,10 +29,11 @@ FETCH_WORKERS = 4
 
 @dataclass(frozen=True)
 class HourlyScans:
-    """Rows of `market_scan`, and for each hour the symbols dropped by reason."""
+    """Rows of `market_scan`, for each hour the symbols dropped by reason, and why some could not be fetched."""
 
     rows: pd.DataFrame
     dropped: dict[int, dict[str, list[str]]]
+    not_fetched: Mapping[str, str]
 
 
 def scan_hours(
@@ -54,23 +55,24 @@ def scan_hours(
     """
     instruments = list(source.instruments())
     if not hours_ms:
-        return HourlyScans(MARKET_SCAN.empty(), {})
+        return HourlyScans(MARKET_SCAN.empty(), {}, {})
     announced = announce(instruments)
     start, end = as_of_ms(min(hours_ms)) - DAY_MS, as_of_ms(max(hours_ms))
     # What is eligible at the last hour was so before, or was not yet listed.
     symbols = [coin.symbol for coin in universe.eligible(instruments, end, settings.symbols.settle_coin)[0]]
-    store.fill_many(
+    filled = store.fill_many(
         source,
         [(symbol, Timeframe.M60, start, end) for symbol in symbols],
         workers=FETCH_WORKERS,
         progress=progress,
     )
     hourly = {symbol: store.read(symbol, Timeframe.M60, start, end) for symbol in symbols}
-    results = universe.scan(hours_ms, hourly, instruments, settings, announced)
-    rows = pd.DataFrame([row for result in results for row in result.rows], columns=MARKET_SCAN.columns)
-    return HourlyScans(
-        MARKET_SCAN.conform(rows), {hour: result.dropped for hour, result in zip(hours_ms, results, strict=True)}
+    results = universe.scan(
+        hours_ms, hourly, instruments, settings, announced, now_ms=source.now_ms(), not_fetched=filled.failed
     )
+    rows = pd.DataFrame([row for result in results for row in result.rows], columns=MARKET_SCAN.columns)
+    dropped = {hour: result.dropped for hour, result in zip(hours_ms, results, strict=True)}
+    return HourlyScans(MARKET_SCAN.conform(rows), dropped, filled.failed)
 
 
 def timeframes_read(timeframe: Timeframe, strategies: Sequence[depth.HasNeeds]) -> list[Timeframe]:
@@ -99,16 +101,25 @@ def fill_candles(
     with_btc = {hour: {*symbols, store.btc} for hour, symbols in symbols_by_hour.items()}
     hours_of = _hours_of(with_btc)
     reach = depth.reach_ms(timeframe, strategies)
-    store.fill_many(
+    filled = store.fill_many(
         source,
         [(symbol, timeframe, *span) for symbol, hours in hours_of.items() for span in _spans(hours, reach)],
         workers=FETCH_WORKERS,
         progress=progress,
     )
+    listed = {instrument.symbol: instrument.listed_ms for instrument in source.instruments()} if hours_of else {}
     parts, now_ms = [], source.now_ms()
     for symbol, hours in hours_of.items():
         held = store.read(symbol, timeframe, as_of_ms(hours[0]) - reach, as_of_ms(hours[-1]))
-        parts.append({"symbol": symbol, **_coverage(held, np.array(hours), reach, now_ms, limits)})
+        exists = _exists_since_ms(store, symbol, held, as_of_ms(hours[0]) - reach, listed.get(symbol))
+        part = {"symbol": symbol, **_coverage(held, np.array(hours), reach, now_ms, limits, exists)}
+        if symbol in filled.failed:
+            why = f"not fetched: {filled.failed[symbol].replace('; ', ', ')}"
+            spans = [(as_of_ms(hour) - reach, floor_ms(as_of_ms(hour), timeframe.ms)) for hour in hours]
+            is_whole = [not store.missing(symbol, timeframe, *span) for span in spans]
+            faults_of: list[str | None] = part["fault"]  # type: ignore[assignment]
+            part["fault"] = [fault if whole else why for whole, fault in zip(is_whole, faults_of, strict=True)]
+        parts.append(part)
     if not parts:
         return CANDLE_COVERAGE.empty()
     rows = pd.concat([pd.DataFrame(part) for part in parts], ignore_index=True)
@@ -129,10 +140,24 @@ def _spans(hours_ms: Sequence[int], reach_ms: int) -> list[Span]:
     return union([(as_of_ms(hour) - reach_ms, as_of_ms(hour)) for hour in hours_ms])
 
 
+def _exists_since_ms(
+    store: CandleStore, symbol: str, held: Candles, start_ms: int, listed_ms: int | None
+) -> int | None:
+    """Since when candles of a symbol can be expected: its listing, or the first candle that was ever seen of it.
+
+    None where `held`, from `start_ms` on, needs no such question because it begins there.
+    """
+    if len(held) and held.start_ms[0] <= start_ms:
+        return None
+    seen = store.first_ms(symbol, held.timeframe)
+    known = [time_ms for time_ms in (seen, listed_ms) if time_ms is not None]
+    return min(known, default=None)
+
+
 def _coverage(
-    held: Candles, hours_ms: IntArray, reach_ms: int, now_ms: int, limits: QualityLimits
+    held: Candles, hours_ms: IntArray, reach_ms: int, now_ms: int, limits: QualityLimits, exists_ms: int | None
 ) -> dict[str, object]:
-    """Columns of `candle_coverage` for each hour, from candles of all of them."""
+    """Columns of `candle_coverage` for each hour, from candles of all of them; see `quality.faults`."""
     step, ends = held.timeframe.ms, hours_ms + HOUR_MS
     low = np.searchsorted(held.start_ms, ends - reach_ms)
     high = np.maximum(np.searchsorted(held.start_ms, ends - step, "right"), low)
@@ -140,8 +165,7 @@ def _coverage(
     # One more, so that an index of nothing held is one.
     starts = np.append(held.start_ms, 0)
     first = np.where(bars > 0, starts[low], ends)
-    # A young listing is not a gap: expect candles from the first one held, or from the start of the reach.
-    expected = np.maximum((ends - np.maximum(first, ends - reach_ms)) // step, 1)
+    expected = expected_bars(ends, reach_ms, step, first if exists_ms is None else exists_ms)
     return {
         "hour_ms": hours_ms,
         "first_ms": first,
@@ -150,8 +174,9 @@ def _coverage(
         "expected_bars": expected,
         "missing_bars": np.maximum(expected - bars, 0),
         "coverage_pct": np.minimum(100.0 * bars / expected, 100.0),
+        "history_pct": np.minimum(100.0 * bars / (reach_ms // step), 100.0),
         "content_hash": window_hashes(held, low, high),
-        "fault": faults(held, low, high, ends, reach_ms, now_ms, limits),
+        "fault": faults(held, low, high, ends, reach_ms, now_ms, limits, exists_ms),
     }
 
 
@@ -164,7 +189,7 @@ def fill_funding(
     """Fetch missing funding payments of each hour's symbols and tell what the store holds: `funding_coverage`."""
     hours_of = _hours_of(symbols_by_hour)
     reach = depth.FUNDING_REACH_MS
-    store.fill_funding_many(
+    filled = store.fill_funding_many(
         source,
         [(symbol, *span) for symbol, hours in hours_of.items() for span in _spans(hours, reach)],
         workers=FETCH_WORKERS,
@@ -173,7 +198,13 @@ def fill_funding(
     parts = []
     for symbol, hours in hours_of.items():
         held = store.read_funding(symbol, as_of_ms(hours[0]) - reach, as_of_ms(hours[-1]))
-        parts.append({"symbol": symbol, **_funding_coverage(held, np.array(hours), reach)})
+        fault = [
+            f"not fetched: {filled.failed[symbol].replace('; ', ', ')}"
+            if symbol in filled.failed and store.missing_funding(symbol, as_of_ms(hour) - reach, as_of_ms(hour))
+            else None
+            for hour in hours
+        ]
+        parts.append({"symbol": symbol, **_funding_coverage(held, np.array(hours), reach), "fault": fault})
     if not parts:
         return FUNDING_COVERAGE.empty()
     return FUNDING_COVERAGE.conform(pd.concat([pd.DataFrame(part) for part in parts], ignore_index=True))

@@ -13,6 +13,7 @@ from trading_assets.core.candles import Candles, IntArray
 from trading_assets.core.models import Announcement, ContractKind, ContractStatus, Instrument
 from trading_assets.core.settings import Settings
 from trading_assets.core.timeframes import DAY_MS, HOUR_MS, as_of_ms, to_datetime
+from trading_assets.market.quality import QualityLimits, faults, kinds_of
 
 STABLECOINS = frozenset(
     {
@@ -23,6 +24,7 @@ STABLECOINS = frozenset(
 )
 
 HOURS = 24
+_INCOMPLETE, _NOT_FETCHED = "incomplete history", "hourly candles: not fetched"
 
 Dropped = dict[str, list[str]]
 """Symbols by the reason for which they were dropped."""
@@ -94,6 +96,9 @@ def scan(
     instruments: Sequence[Instrument],
     settings: Settings,
     announced: Iterable[Announcement] = (),
+    *,
+    now_ms: int,
+    not_fetched: Collection[str] = (),
 ) -> list[ScanResult]:
     """For each hour the coins that traded and moved enough in the 24 hours before its as-of, the most volatile first.
 
@@ -102,13 +107,21 @@ def scan(
             24 hours before each as-of.
         announced: ends of contracts. A coin is left out in the hours that knew of its end; what `instruments` say of it
             today is not asked.
+        now_ms: the exchange's time: a candle that ends later cannot be finished.
+        not_fetched: symbols whose candles could not be fetched.
 
     Returns:
         One result an hour, in the order of `hours_ms`.
     """
     as_of = np.array([as_of_ms(hour) for hour in hours_ms], dtype=np.int64)
     coins, never = eligible(instruments, int(as_of.max()), settings.symbols.settle_coin)
-    figures = [_figures(hourly[coin.symbol], as_of) for coin in coins]
+    limits = QualityLimits.from_settings(settings)
+    figures = [
+        _figures(
+            hourly[coin.symbol], as_of, now_ms, limits, _NOT_FETCHED if coin.symbol in not_fetched else _INCOMPLETE
+        )
+        for coin in coins
+    ]
     ends = list(announced)
     results = []
     for at, hour in enumerate(hours_ms):
@@ -118,11 +131,20 @@ def scan(
     return results
 
 
-def _figures(candles: Candles, as_of: IntArray) -> list[_Figures | None]:
-    """The figures at each as-of, None where a candle of the 24 hours before is missing."""
+def _figures(
+    candles: Candles, as_of: IntArray, now_ms: int, limits: QualityLimits, incomplete: str
+) -> list[_Figures | str]:
+    """The figures at each as-of, or why there are none: a candle of the 24 hours before is missing (`incomplete`) or
+    bad."""
     first, end = np.searchsorted(candles.start_ms, as_of - DAY_MS), np.searchsorted(candles.start_ms, as_of)
-    complete = np.flatnonzero(end - first == HOURS)
-    found: list[_Figures | None] = [None] * len(as_of)
+    found: list[_Figures | str] = [incomplete] * len(as_of)
+    bad = faults(candles, first, end, as_of, DAY_MS, now_ms, limits)
+    whole = end - first == HOURS
+    for at, fault in enumerate(bad):
+        if whole[at] and fault is not None:
+            whole[at] = False
+            found[at] = f"hourly candles: {kinds_of(fault)}"
+    complete = np.flatnonzero(whole)
     if len(complete):
         # One row an hour, so that a sum is of its 24 values in order, whatever else is scanned with it.
         of_day = first[complete, None] + np.arange(HOURS)
@@ -141,7 +163,7 @@ def _figures(candles: Candles, as_of: IntArray) -> list[_Figures | None]:
 
 def _scan_hour(
     hour_ms: int,
-    coins: Iterable[tuple[Instrument, _Figures | None]],
+    coins: Iterable[tuple[Instrument, _Figures | str]],
     never: Dropped,
     settings: Settings,
     leaving: Collection[str],
@@ -155,11 +177,11 @@ def _scan_hour(
         if reason is None and instrument.symbol in leaving:
             reason = "to be delivered"
         reason = reason or _too_little(figures, settings)
-        if reason is None and figures is not None:
+        if reason is None and not isinstance(figures, str):
             size_error = _size_error_pct(instrument, figures.price, settings.target_notional)
             if size_error > settings.max_size_error_pct:
                 reason = "position size cannot be expressed in lots"
-        if reason is None and figures is not None:
+        if reason is None and not isinstance(figures, str):
             found.append((instrument, figures, size_error))
         else:
             dropped.setdefault(str(reason), []).append(instrument.symbol)
@@ -183,9 +205,9 @@ def _scan_hour(
     return ScanResult(rows, dropped)
 
 
-def _too_little(figures: _Figures | None, settings: Settings) -> str | None:
-    if figures is None:
-        return "incomplete history"
+def _too_little(figures: _Figures | str, settings: Settings) -> str | None:
+    if isinstance(figures, str):
+        return figures
     if figures.volume_24h <= settings.min_volume_24h:
         return f"24 h turnover up to {settings.min_volume_24h:,.0f} USD"
     if figures.volatility_24h <= settings.min_volatility:

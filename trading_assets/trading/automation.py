@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from trading_assets.core.timeframes import HOUR_MS, Timeframe, as_of_ms, floor_ms, iso
+from trading_assets.core.timeframes import HOUR_MS, Timeframe, as_of_ms, floor_ms, hour_key, iso
 from trading_assets.trading.decide.entry import newest_close_ms
 from trading_assets.trading.session.lease import Trader
 
@@ -32,6 +32,9 @@ CATCH_UP_AFTER_MS = 5 * 60_000
 
 RESEARCH_TRIES = 3
 """Tries of an hour whose research failed or was killed. Then a person is notified."""
+
+SELECT_TRIES = 3
+"""Tries of a selection on the same backtests. Then a person is notified, and newer backtests are waited for."""
 
 RECONCILE_TRIES, RECONCILE_REST_S = 3, 600.0
 """Failed reconciliations in a row. Then a person is notified, and further ones are tried with a rest between."""
@@ -186,7 +189,12 @@ def decide_reconcile(
     return Launch(state, now_ms) if age >= every else Skip(f"{state}; due every {every // 1000} s")
 
 
-TRIES_OF_JOBS = {"research": RESEARCH_TRIES, "reconcile": RECONCILE_TRIES, "trade": SESSION_TRIES}
+TRIES_OF_JOBS = {
+    "research": RESEARCH_TRIES,
+    "select": SELECT_TRIES,
+    "reconcile": RECONCILE_TRIES,
+    "trade": SESSION_TRIES,
+}
 
 
 def failure_text(job: str, error: str, *, tries: int) -> tuple[str, str] | None:
@@ -206,36 +214,55 @@ def failure_text(job: str, error: str, *, tries: int) -> tuple[str, str] | None:
 
 
 def decide_selection(
-    *, backtest_writes: Mapping[int, int], selection_writes: Mapping[int, int], run_in_progress: bool
+    *,
+    backtest_writes: Mapping[int, int],
+    selection_writes: Mapping[int, int],
+    run_in_progress: bool,
+    tries: Mapping[int, int] | None = None,
 ) -> Reselect | Skip:
-    """Select an hour again when its newest backtest was written after its selection.
+    """Select an hour again when its newest backtest was written after its selection, up to `SELECT_TRIES` times.
 
     Args:
         backtest_writes, selection_writes: newest storage id of a write, by hour. An hour never selected is left to
             research, which selects it as its last step.
+        tries: how often each hour was selected on its newest backtests.
     """
     if run_in_progress:
         return Skip("research or selection is running")
+    tries = tries or {}
     stale = {
         hour: backtest_writes[hour]
         for hour, selected in sorted(selection_writes.items())
         if backtest_writes.get(hour, 0) > selected
     }
-    if stale:
-        return Reselect(stale)
+    tired = [hour for hour in stale if tries.get(hour, 0) >= SELECT_TRIES]
+    if len(stale) > len(tired):
+        return Reselect({hour: written for hour, written in stale.items() if hour not in tired})
+    if tired:
+        hours = ", ".join(hour_key(hour) for hour in tired)
+        return Skip(
+            f"the selection of {hours} was tried {SELECT_TRIES} times on its newest backtests; see the failed runs of "
+            "select, mend the cause and start select by hand"
+        )
     if not selection_writes:
         return Skip("no recent hour is selected yet")
     return Skip(f"no backtest is newer than the selection of the {len(selection_writes)} recent hours")
 
 
 def decide_research(
-    *, now_ms: int, selected_hours: Iterable[int], tried_hours: Sequence[int], run_in_progress: bool
+    *,
+    now_ms: int,
+    selected_hours: Iterable[int],
+    tried_hours: Sequence[int],
+    run_in_progress: bool,
+    blocked: str | None = None,
 ) -> Research | Skip:
     """Research the newest ended hour if it was never selected and the hourly schedule had its time.
 
     Args:
         selected_hours: recent hours with a selection.
         tried_hours: the hour of each earlier try.
+        blocked: what blocks the newest hour, and what to do.
     """
     if run_in_progress:
         return Skip("research is running")
@@ -243,9 +270,9 @@ def decide_research(
     selected = set(selected_hours)
     if newest in selected:
         return Skip(f"the hour that ended at {iso(as_of_ms(newest))} is selected")
-    tries = tried_hours.count(newest)
+    tries, why = tried_hours.count(newest), f": {blocked}" if blocked else ""
     if tries >= RESEARCH_TRIES:
-        return Skip(f"research of the hour that ended at {iso(as_of_ms(newest))} was tried {tries} times already")
+        return Skip(f"research of the hour that ended at {iso(as_of_ms(newest))} was tried {tries} times already{why}")
     if selected and now_ms - as_of_ms(newest) < CATCH_UP_AFTER_MS:
         return Skip("the hourly schedule has its first minutes")
     return Research(newest, f"the hour that ended at {iso(as_of_ms(newest))} is not selected")

@@ -23,7 +23,7 @@ def test_the_default_is_the_embedded_exchange_without_keys() -> None:
     settings = load_settings()
     assert settings.venue is Venue.SIMULATOR
     assert settings.automation_on
-    assert settings.resolved_database_url.startswith("sqlite:///")
+    assert str(settings.resolved_database_url).startswith("sqlite:///")
 
 
 def test_an_unknown_venue_is_named_with_the_known_ones(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -112,8 +112,8 @@ def tables(hours: Sequence[int]) -> dict[str, pd.DataFrame]:
 
 
 @dataclass(frozen=True)
-class HonestHour:
-    """One honest hour of research.
+class ResearchedHour:
+    """One hour of research.
 
     Attributes:
         home: its own; a test that changes something there puts it right again.
@@ -127,18 +127,18 @@ class HonestHour:
 
 
 @pytest.fixture(scope="session")
-def honest_hour(exchange: RunningExchange, tmp_path_factory: pytest.TempPathFactory) -> HonestHour:
-    home = tmp_path_factory.mktemp("honest-home")
+def researched_hour(exchange: RunningExchange, tmp_path_factory: pytest.TempPathFactory) -> ResearchedHour:
+    home = tmp_path_factory.mktemp("researched-home")
     with pytest.MonkeyPatch.context() as patch:
         point_at(exchange, patch)
         patch.setenv("TRADING_ASSETS_HOME", str(home))
         patch.delenv("TRADING_ASSETS_DATABASE_URL", raising=False)
         checks = run_job("research", HOUR_KEY).get_asset_check_evaluations()
         failed = {check.check_name for check in checks if not check.passed}
-        return HonestHour(home, tables([HOUR]), {check.check_name for check in checks} - failed)
+        return ResearchedHour(home, tables([HOUR]), {check.check_name for check in checks} - failed)
 
 
 @pytest.fixture(scope="session")
-def researched(honest_hour: HonestHour) -> dict[str, pd.DataFrame]:
-    """The rows of the honest hour."""
-    return honest_hour.rows
+def researched(researched_hour: ResearchedHour) -> dict[str, pd.DataFrame]:
+    """The rows of the researched hour."""
+    return researched_hour.rows

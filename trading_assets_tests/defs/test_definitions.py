@@ -12,7 +12,7 @@ from dagster._core.scheduler.instigation import InstigatorType, TickStatus
 
 from trading_assets.core.timeframes import TRADED_TIMEFRAMES
 from trading_assets.definitions import build_definitions
-from trading_assets.defs.checks.honesty import AGREES, NO_LOOK_AHEAD, SURVIVES, WARM_UP_SUFFICES
+from trading_assets.defs.checks.lookahead import AGREES, NO_LOOK_AHEAD, SURVIVES, WARM_UP_SUFFICES
 from trading_assets.defs.checks.parity import EXPLAINED
 from trading_assets.defs.checks.quality import QUALITY
 from trading_assets.defs.checks.schema import CHECK_NAME

@@ -272,6 +272,16 @@ def test_the_minute_schedule_selects_again_only_after_a_newer_backtest(tmp_path:
         write(instance, instance_queries.BACKTEST_KEYS[3])
         requests = tick(instance).run_requests or []
         assert [request.partition_key for request in requests] == ["2026-03-02-01:00"]
+        failing = {**requests[0].tags, instance_queries.PARTITION_TAG: "2026-03-02-01:00"}
+        for _ in range(3):
+            assert tick(instance).run_requests
+            run = dg.DagsterRun(
+                job_name="select", run_id=str(uuid.uuid4()), status=dg.DagsterRunStatus.FAILURE, tags=failing
+            )
+            instance.add_run(run)
+        assert "tried 3 times" in (tick(instance).skip_message or "")
+        write(instance, instance_queries.BACKTEST_KEYS[3])
+        assert tick(instance).run_requests, "newer backtests are worth new tries"
         write(instance, instance_queries.SELECTION_KEY)
         assert not tick(instance).run_requests
 

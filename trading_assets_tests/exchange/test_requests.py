@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from decimal import Decimal
 from itertools import pairwise
 from pathlib import Path
@@ -191,6 +192,29 @@ def test_a_candle_that_closes_while_the_clocks_disagree_is_not_lost_for_ever(
     assert len(store.read("X", Timeframe.M1, T0, T0 + 2 * HOUR_MS)) == 120
 
 
+def funding_script(now_ms: int | None, times: list[int]) -> Callable[[Request], Reply]:
+    """Payments of every time in `times`; an answer of `now_ms`, or of no time."""
+
+    def script(request: Request) -> Reply:
+        rows = [{"symbol": "X", "fundingRate": "0.0001", "fundingRateTimestamp": str(time)} for time in times[::-1]]
+        body = json.loads(envelope({"category": "linear", "list": rows}).body)
+        body.pop("time", None)
+        return Reply(json.dumps(body if now_ms is None else {**body, "time": now_ms}).encode())
+
+    return script
+
+
+def test_a_payment_that_is_yet_to_come_is_none(stub: Stub, connect: Connect) -> None:
+    stub.script = funding_script(T0 + 2 * HOUR_MS, [T0 + hour * HOUR_MS for hour in range(4)])
+    assert connect().funding("X", T0, T0 + DAY_MS).time_ms.tolist() == [T0, T0 + HOUR_MS, T0 + 2 * HOUR_MS]
+
+
+def test_payments_of_an_answer_without_a_time_are_not_taken(stub: Stub, connect: Connect) -> None:
+    stub.script = funding_script(None, [T0])
+    with pytest.raises(ExchangeError):
+        connect().funding("X", T0, T0 + DAY_MS)
+
+
 def test_funding_is_paged_backwards_until_the_start(stub: Stub, connect: Connect) -> None:
     times = [T0 + i * HOUR_MS for i in range(700)]
 
@@ -198,7 +222,7 @@ def test_funding_is_paged_backwards_until_the_start(stub: Stub, connect: Connect
         low, high = int(request.params["startTime"]), int(request.params["endTime"])
         found = [t for t in times if low <= t <= high][::-1][: int(request.params["limit"])]
         rows = [{"symbol": "X", "fundingRate": "0.0001", "fundingRateTimestamp": str(t)} for t in found]
-        return envelope({"category": "linear", "list": rows})
+        return envelope({"category": "linear", "list": rows}, time_ms=times[-1])
 
     stub.script = script
     found = connect().funding("X", times[3], times[650])

@@ -133,7 +133,7 @@ def test_a_local_clock_that_runs_ahead_stores_no_false_gaps(
     stub.answer(envelope({"list": rows[::-1]}, time_ms=now))
     exchange, store = connect(virtual_clock=False), CandleStore(tmp_path)
     if refused:
-        with pytest.raises(ClockSkewError, match=r"ahead.*synchronise.*No candles were taken"):
+        with pytest.raises(ClockSkewError, match=r"ahead.*synchronise.*Nothing was taken"):
             store.fill(exchange, "BTCUSDT", Timeframe.M1, start, exchange.now_ms())
     else:
         assert store.fill(exchange, "BTCUSDT", Timeframe.M1, start, exchange.now_ms()) == 10

@@ -51,6 +51,7 @@ def coverage_rows(hour_ms: int, timeframe: str) -> pd.DataFrame:
                 "expected_bars": 1,
                 "missing_bars": 0,
                 "coverage_pct": 100.0,
+                "history_pct": 100.0,
                 "content_hash": "0" * 16,
                 "fault": None,
             }

@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 
 from trading_assets.core.candles import Candles
 from trading_assets.core.timeframes import HOUR_MS, Timeframe
-from trading_assets.market.quality import QualityLimits, fault_now, faults
+from trading_assets.market.quality import QualityLimits, _has_jumped, fault_now, faults
 
 LIMITS = QualityLimits(min_candle_coverage_pct=95.0, max_candle_age_bars=2, max_candle_jump_pct=50.0)
 STEP = Timeframe.M15.ms
 BARS = 96
+PRICES = ("open", "high", "low", "close")
 START = 480_000 * HOUR_MS
 END = START + BARS * STEP
 
@@ -63,6 +64,10 @@ def without(candles: Candles, *which: int) -> Candles:
         (changed(30, close=np.nan), "impossible prices: 1 candles"),
         (changed(30, high=np.inf), "impossible prices: 1 candles"),
         (changed(30, volume=-1.0), "impossible prices: 1 candles"),
+        (changed(30, turnover=np.nan), "impossible prices: 1 candles"),
+        (changed(30, open=0.0, high=0.0, low=0.0, close=0.0), "impossible prices: 1 candles"),
+        (changed(30, high=1e12), "spike: 1 candles"),
+        (changed(30, low=1e-9), "spike: 1 candles"),
         (changed(30, open=160.0, high=170.0), "jump: 1 candles"),
         (walk(BARS + 1), "unfinished: 1 candles"),
     ],
@@ -77,9 +82,27 @@ def test_the_first_candles_of_a_young_listing_are_no_gap() -> None:
     assert faults(young, np.array([0]), np.array([36]), np.array([END]), BARS * STEP, END, LIMITS) == [None]
 
 
-def test_a_move_over_a_hole_is_no_jump() -> None:
-    candles = changed(31, open=160.0, high=170.0)
-    assert fault_now(without(candles, 30), END, LIMITS) is None
+@pytest.mark.parametrize("hole", [1, 2, 3])
+@pytest.mark.parametrize(
+    ("factor", "is_jump"), [(1.6, False), (0.6, False), (10.0, True), (1000.0, True), (0.001, True)]
+)
+def test_a_jump_is_one_over_a_hole_too_within_what_prices_move_in_so_many_candles(
+    hole: int, factor: float, is_jump: bool
+) -> None:
+    """A contract is counted anew, a thousand for one, while candles are missing."""
+    candles = walk()
+    later = np.arange(BARS) >= 50
+    scaled = {name: np.where(later, getattr(candles, name) * factor, getattr(candles, name)) for name in PRICES}
+    found = fault_now(without(replace(candles, **scaled), *range(50 - hole, 50)), END, LIMITS)
+    assert (found is not None and "jump: 1 candles" in found) is is_jump
+
+
+@given(st.integers(1, 2000), st.floats(6.0, 1e6), st.booleans())
+def test_no_hole_is_so_long_that_any_step_passes(hole: int, factor: float, down: bool) -> None:
+    candles = walk(2)
+    price = float(candles.close[0]) * (1 / factor**2 if down else factor)
+    later = replace(candles, start_ms=candles.start_ms + np.array([0, hole * STEP]), open=np.array([100.0, price]))
+    assert bool(_has_jumped(later, np.diff(later.start_ms) // STEP, 50.0)[0])
 
 
 def test_a_candle_that_had_begun_but_not_ended_at_the_exchanges_time_is_seen_beyond_the_window() -> None:

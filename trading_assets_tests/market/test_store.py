@@ -18,7 +18,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trading_assets.core.candles import Candles, Funding
-from trading_assets.core.errors import DataError, ExchangeUnavailableError, StorageError
+from trading_assets.core.errors import (
+    ClockSkewError,
+    DataError,
+    ExchangeFatalError,
+    ExchangeUnavailableError,
+    OrderRejectedError,
+    StorageError,
+    SymbolUnavailableError,
+    UnreadableAnswerError,
+)
 from trading_assets.core.timeframes import DAY_MS, HOUR_MS, MINUTE_MS, Timeframe
 from trading_assets.market.store import CandleStore, subtract, union
 from trading_assets_tests.conftest import recorded_data
@@ -167,24 +176,61 @@ def test_many_requests_at_once_are_each_fetched_once(tmp_path: Path) -> None:
     told: list[tuple[int, int]] = []
     symbols = [f"S{i}USDT" for i in range(12)]
     requests = [(symbol, M60, T0, T0 + DAY_MS) for symbol in symbols]
-    assert store.fill_many(source, requests, progress=lambda done, of: told.append((done, of))) == 12 * 24
+    assert store.fill_many(source, requests, progress=lambda done, of: told.append((done, of))).fetched == 12 * 24
     assert told == [(i, 12) for i in range(1, 13)]
-    assert store.fill_many(source, requests) == 0
+    assert store.fill_many(source, requests).fetched == 0
     assert len(source.calls) == 12
-    assert store.fill_many(source, []) == 0
+    assert store.fill_many(source, []).fetched == 0
 
 
-def test_a_failed_request_stops_the_rest_and_is_told(tmp_path: Path) -> None:
-    class Broken(CountingSource):
-        def candles(self, symbol: str, timeframe: Timeframe, start_ms: int, end_ms: int) -> Candles:
-            if symbol == "S3USDT":
-                raise ExchangeUnavailableError("no answer")
-            return super().candles(symbol, timeframe, start_ms, end_ms)
+class Failing(CountingSource):
+    """Some symbols fail with an error."""
 
+    def __init__(self, error: Exception, symbols: Sequence[str]) -> None:
+        super().__init__(T0 + DAY_MS)
+        self._error, self._symbols = error, symbols
+
+    def candles(self, symbol: str, timeframe: Timeframe, start_ms: int, end_ms: int) -> Candles:
+        if symbol in self._symbols:
+            raise self._error
+        return super().candles(symbol, timeframe, start_ms, end_ms)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ExchangeUnavailableError("no answer"),
+        UnreadableAnswerError("no numbers"),
+        SymbolUnavailableError("no such symbol", code=10001),
+        OrderRejectedError("a parameter", code=10001),
+        DataError("a candle twice"),
+    ],
+)
+def test_a_symbol_whose_request_fails_fails_alone_and_is_told(tmp_path: Path, error: Exception) -> None:
     store = CandleStore(tmp_path)
     requests = [(f"S{i}USDT", M60, T0, T0 + DAY_MS) for i in range(6)]
-    with pytest.raises(ExchangeUnavailableError, match="no answer"):
-        store.fill_many(Broken(T0 + DAY_MS), requests, workers=2)
+    filled = store.fill_many(Failing(error, ["S3USDT"]), requests, workers=2)
+    assert filled.failed == {"S3USDT": str(error)}
+    assert filled.fetched == 5 * 24
+
+
+@pytest.mark.parametrize(
+    ("error", "failing"),
+    [
+        (ExchangeUnavailableError("nothing"), 6),
+        (ExchangeUnavailableError("nothing"), 4),
+        (UnreadableAnswerError("nothing"), 6),
+        (DataError("nothing"), 6),
+        (ExchangeFatalError("nothing"), 1),
+        (ClockSkewError("nothing"), 1),
+        (StorageError("nothing"), 1),
+    ],
+)
+def test_an_exchange_that_fails_stops_the_rest_and_is_told(tmp_path: Path, error: Exception, failing: int) -> None:
+    store = CandleStore(tmp_path)
+    requests = [(f"S{i}USDT", M60, T0, T0 + DAY_MS) for i in range(6)]
+    with pytest.raises(type(error), match="nothing"):
+        store.fill_many(Failing(error, [f"S{i}USDT" for i in range(failing)]), requests, workers=1)
     good = CountingSource(T0 + DAY_MS)
     store.fill_many(good, requests)
     assert "S3USDT" in {symbol for symbol, *_ in good.calls}
@@ -220,7 +266,9 @@ def test_a_candle_corrected_by_a_later_answer_is_replaced(tmp_path: Path) -> Non
     other = CandleStore(tmp_path)
     columns = doubled("AUSDT", M1, range(T0, T0 + HOUR_MS, MINUTE_MS))
     names = ("start_ms", "open", "high", "low", "close", "volume", "turnover")
-    other._merge(other._folder("AUSDT", M1), CHUNK_MS, {n: getattr(columns, n) for n in names}, (T0, T0 + HOUR_MS))
+    other._merge(
+        other._folder("AUSDT", M1), CHUNK_MS, {n: getattr(columns, n) for n in names}, (T0, T0 + HOUR_MS), MINUTE_MS, T0
+    )
     held = store.read("AUSDT", M1, T0, T0 + HOUR_MS)
     assert len(held) == 60
     assert_equal(held, columns)
@@ -321,13 +369,13 @@ def test_a_damaged_file_is_named_with_what_to_do(tmp_path: Path, damage: str) ->
     for use in (
         lambda: store.read("AUSDT", M1, T0, T0 + HOUR_MS),
         lambda: store.missing("AUSDT", M1, T0, T0 + HOUR_MS),
-        lambda: store.fill(source, "AUSDT", M1, T0, T0 + 2 * HOUR_MS),
     ):
         with pytest.raises(StorageError, match=r"damaged.*delete it") as raised:
             use()
         assert str(path) in str(raised.value)
-    path.unlink()
     assert store.fill(source, "AUSDT", M1, T0, T0 + HOUR_MS) == 60
+    assert len(store.read("AUSDT", M1, T0, T0 + HOUR_MS)) == 60
+    assert [aside.name for aside in path.parent.glob("*.damaged")] == [f"{path.name}.damaged"]
 
 
 @pytest.mark.parametrize("place", ["the root is a file", "the symbol is a file"])

@@ -35,6 +35,7 @@ def day_of(
     open_[:1] = price / (1 + change_pct / 100)
     low, high = np.full(hours, price), np.full(hours, price)
     high[hours // 2 : hours // 2 + 1] = price * (1 + range_pct / 100)
+    high, low = np.maximum(high, open_), np.minimum(low, open_)
     start = AS_OF - np.arange(hours, 0, -1) * HOUR_MS
     share = np.full(hours, turnover / 24)
     return Candles(Timeframe.M60, start.astype(np.int64), open_, high, low, close, share / price, share)
@@ -49,7 +50,7 @@ class Scanned:
 
 
 def scanned(instruments: list[Instrument], hourly: dict[str, Candles], settings: Settings) -> Scanned:
-    (result,) = universe.scan([HOUR], hourly, instruments, settings)
+    (result,) = universe.scan([HOUR], hourly, instruments, settings, now_ms=AS_OF)
     rows = pd.DataFrame(result.rows, columns=MARKET_SCAN.columns)
     return Scanned(MARKET_SCAN.conform(rows), result.dropped)
 
@@ -92,14 +93,14 @@ def test_every_instrument_is_kept_or_dropped_once_and_in_order_of_symbols() -> N
 
 
 def test_the_figures_of_a_coin() -> None:
-    result = scanned([an_instrument("AUSDT")], {"AUSDT": day_of(change_pct=-20, range_pct=7)}, load_settings())
+    result = scanned([an_instrument("AUSDT")], {"AUSDT": day_of(change_pct=-5, range_pct=7)}, load_settings())
     row = result.rows.iloc[0]
     assert (row["symbol"], row["rank"], row["hour_ms"], row["timestamp_ms"]) == ("AUSDT", 1, HOUR, AS_OF)
     assert row["scan_id"] == "scan-20260101-010000"
     assert row["price"] == 100
     assert row["volume_24h"] == pytest.approx(2e6)
     assert row["volatility_24h"] == pytest.approx(7)
-    assert row["price_change_24h"] == pytest.approx(-20)
+    assert row["price_change_24h"] == pytest.approx(-5)
     assert row["size_error_pct"] == pytest.approx(0)
 
 

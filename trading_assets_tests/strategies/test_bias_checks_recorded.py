@@ -60,7 +60,7 @@ def recorded(symbol: str, strategy: Strategy, timeframe: Timeframe, bars: int = 
 @pytest.mark.parametrize("kind", [BollingerRsi, FibonacciBollinger])
 @pytest.mark.parametrize("symbol", ["APEUSDT", "ETHUSDT"])
 @pytest.mark.parametrize("timeframe", [Timeframe.M5, Timeframe.M15])
-def test_the_shipped_strategies_are_honest_through_the_crash(
+def test_the_shipped_strategies_are_unbiased_through_the_crash(
     kind: type[Strategy], symbol: str, timeframe: Timeframe
 ) -> None:
     strategy = kind()

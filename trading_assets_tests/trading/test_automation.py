@@ -136,6 +136,37 @@ def test_an_hour_is_selected_again_after_a_newer_backtest(
     assert isinstance(decision, Skip) if hours is None else decision == Reselect(hours)
 
 
+def test_a_blocked_hour_is_named_where_research_gives_up() -> None:
+    decision = decide_research(
+        now_ms=FULL,
+        selected_hours=(),
+        tried_hours=[FULL - HOUR_MS] * 3,
+        run_in_progress=False,
+        blocked="SCHEMA of market_scan failed",
+    )
+    assert isinstance(decision, Skip) and decision.reason.endswith("already: SCHEMA of market_scan failed")
+
+
+def test_a_selection_that_fails_is_tried_three_times_and_again_on_newer_backtests() -> None:
+    """Sixty looks once were sixty runs and sixty messages."""
+    tries, started, said = 0, 0, ""
+    for _ in range(60):
+        decision = decide_selection(
+            backtest_writes={FULL: 200}, selection_writes={FULL: 100}, run_in_progress=False, tries={FULL: tries}
+        )
+        if isinstance(decision, Reselect):
+            tries, started = tries + 1, started + 1
+        else:
+            said = decision.reason
+    assert started == 3
+    assert "tried 3 times" in said and "start select by hand" in said
+    assert sum(failure_text("select", "boom", tries=number) is not None for number in range(1, 61)) == 3
+    both = decide_selection(
+        backtest_writes={1: 200, 2: 300}, selection_writes={1: 100, 2: 100}, run_in_progress=False, tries={1: 3, 2: 2}
+    )
+    assert both == Reselect({2: 300})
+
+
 NEWEST = FULL - HOUR_MS
 
 

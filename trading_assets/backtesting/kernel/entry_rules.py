@@ -2,8 +2,8 @@
 
 A rule of comparisons, `&`, `|` and arithmetic means the same for arrays and for the numbers of one bar, so the function
 itself is compiled: its `v` and `p` become named tuples of the numbers it reads. What numba cannot compile is no error:
-the caller takes the array path. The machine code is cached by numba in the `__pycache__` beside this module (or where
-`NUMBA_CACHE_DIR` says); its name carries a digest of the rule and of the loops: a changed rule has another name.
+the caller takes the array path. The machine code is cached where `kernel.machine_code` says; its name carries a
+digest of the rule and of the kernel's sources: a changed rule has another name.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from collections import namedtuple
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
+from trading_assets.backtesting.kernel.machine_code import cached
+from trading_assets.backtesting.kernel.machine_code import digest as sources_digest
 from trading_assets.core.foreign_text import get_logger
 from trading_assets.strategies.base import CANDLE_VALUES, Parameters
 
 _log = get_logger(__name__)
 
-_LOOPS = Path(__file__).with_name("loops.py")
 _DEPTH = 8
 
 Rule = Callable[..., Any]
@@ -159,13 +159,13 @@ def _build(
         rows=", ".join(f"values[coin, columns[decision, {index}]]" for index in range(len(values))),
         parameters=", ".join(f"parameters[decision, {index}]" for index in range(len(parameters))),
     )
-    # Compiled under this file's name: numba keeps its cache beside it.
+    # Compiled under this file's name: numba caches nothing of a file that does not exist.
     exec(compile(source, __file__, "exec"), scope)
     for name in ("decide", "confidence_of"):
         scope[name] = numba.njit(**loops.COMPILED)(scope[name])
     sweep = scope["sweep"]
     sweep.__name__ = sweep.__qualname__ = unique_name
-    return numba.njit(cache=True, **loops.COMPILED)(sweep)
+    return cached(**loops.COMPILED)(sweep)
 
 
 def _jitted(function: FunctionType, depth: int) -> Any:
@@ -210,7 +210,7 @@ def _codes(code: CodeType) -> Iterator[CodeType]:
 def _digest(functions: Sequence[FunctionType], values: Sequence[str], parameters: Sequence[str]) -> str:
     """16 hexadecimal digits: equal only for rules that compile to the same code."""
     digest = hashlib.blake2b(digest_size=8)
-    digest.update(_LOOPS.read_bytes())
+    digest.update(sources_digest().encode())
     parts: list[object] = [tuple(values), tuple(parameters)]
     for function in functions:
         for code in _codes(function.__code__):

@@ -16,6 +16,7 @@ from typing import Any
 import numba  # noqa: TID253 (this module is imported lazily)
 import numpy as np
 
+from trading_assets.backtesting.kernel.machine_code import cached
 from trading_assets.core.candles import FloatArray
 from trading_assets.strategies import indicators as originals
 
@@ -23,7 +24,7 @@ _row = numba.types.Array(numba.float64, 1, "C", readonly=True)
 _rows = numba.types.Array(numba.float64, 2, "C", readonly=True)
 _out = numba.float64[:, ::1]
 _CHUNK = 128
-_OPTIONS: dict[str, Any] = {"cache": True, "nogil": True, "error_model": "numpy"}
+_OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
 
 
 @lru_cache(maxsize=256)
@@ -39,7 +40,7 @@ def _share(gain, loss):  # type: ignore[no-untyped-def]
     return 100.0 * (gain / total)
 
 
-@numba.njit(numba.boolean(_rows, numba.int64, _row, _row, _out), **_OPTIONS)
+@cached(numba.boolean(_rows, numba.int64, _row, _row, _out), **_OPTIONS)
 def _rsi(closes, period, powers, weights, out):  # type: ignore[no-untyped-def]
     size = len(powers)
     across = powers[size - 1]
@@ -85,7 +86,7 @@ def _rsi(closes, period, powers, weights, out):  # type: ignore[no-untyped-def]
     return np.isfinite(everything)
 
 
-@numba.njit(numba.boolean(_rows, _rows, _rows, numba.int64, _row, _row, _out), **_OPTIONS)
+@cached(numba.boolean(_rows, _rows, _rows, numba.int64, _row, _row, _out), **_OPTIONS)
 def _atr(highs, lows, closes, period, powers, weights, out):  # type: ignore[no-untyped-def]
     size = len(powers)
     across = powers[size - 1]
@@ -123,7 +124,7 @@ def _atr(highs, lows, closes, period, powers, weights, out):  # type: ignore[no-
     return np.isfinite(everything)
 
 
-@numba.njit(numba.void(_rows, numba.int64, _out, _out), **_OPTIONS)
+@cached(numba.void(_rows, numba.int64, _out, _out), **_OPTIONS)
 def _moments(closes, period, middles, deviations):  # type: ignore[no-untyped-def]
     for coin in range(len(closes)):
         close, middle, deviation = closes[coin], middles[coin], deviations[coin]

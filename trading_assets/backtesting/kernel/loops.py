@@ -12,6 +12,7 @@ from typing import Any
 import numba  # noqa: TID253 (this module is imported lazily)
 import numpy as np
 
+from trading_assets.backtesting.kernel.machine_code import cached
 from trading_assets.backtesting.metrics import PROFIT_FACTOR_CAP
 
 PNL, FEES, FUNDING, SQUARED, CUBED, FOURTH, WORST, BEST = range(8)
@@ -36,7 +37,7 @@ def without_reference_counts() -> dict[str, Any]:
 
 COMPILED: dict[str, Any] = {"nogil": True, "error_model": "numpy", **without_reference_counts()}
 
-compiled = numba.njit(cache=True, **COMPILED)
+compiled = cached(**COMPILED)
 
 inlined = numba.njit(inline="always", error_model="numpy")
 """A call with arrays costs more than the loop inside: 80 ns for a trade, 26 inlined."""
@@ -45,11 +46,10 @@ _rows = numba.types.Array(numba.float64, 2, "C", readonly=True)
 _whole = numba.types.Array(numba.int64, 1, "C", readonly=True)
 
 
-@numba.njit(
+@cached(
     numba.void(
         _rows, numba.int64, _whole, numba.int64, _whole, _rows, numba.float64[:, ::1], numba.int32[:, ::1]
     ),
-    cache=True,
     **(COMPILED | {"nogil": False}),  # it takes microseconds: to let another thread in costs more
 )  # fmt: skip
 def fill_funding(closes, first, start_ms, bar_ms, funding_ms, rates, paid, payments_by):  # type: ignore[no-untyped-def]

@@ -127,6 +127,7 @@ def funding_rates(
     figures: dict[str, Sequence[object]] = {
         "symbols": by_hour.count(),
         "payments": [int(total) for total in by_hour.total("payments")],
+        "left_out": by_hour.count(rows["fault"].notna()),
     }
     describe_hours(context, by_hour, figures, _extremes)
     return rows
@@ -134,4 +135,7 @@ def funding_rates(
 
 def _extremes(_at: int, rows: pd.DataFrame) -> dict[str, object]:
     extremes = rows.reindex(rows["last_rate"].abs().sort_values(ascending=False).index)
-    return {"most_extreme": md.table(extremes, ["symbol", "last_rate", "payments"])}
+    return {
+        "most_extreme": md.table(extremes, ["symbol", "last_rate", "payments"]),
+        "left_out_because": md.table(rows[rows["fault"].notna()], ["symbol", "fault"], limit=30),
+    }

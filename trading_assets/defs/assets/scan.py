@@ -74,6 +74,9 @@ def market_scan(
         "looked_at": [kept + sum(of_hour.values()) for kept, of_hour in zip(scanned, dropped, strict=True)],
     }
     describe_hours(context, by_hour, figures, lambda at, rows: _tables(dropped[at], rows.sort_values("rank")))
+    if result.not_fetched:
+        some = "; ".join(f"{symbol}: {reason}" for symbol, reason in sorted(result.not_fetched.items())[:5])
+        context.log.warning(f"hourly candles of {len(result.not_fetched)} coins could not be fetched: {some}")
     context.log.info(f"{len(result.rows)} coins scanned in {len(hours)} hours")
     return result.rows
 

@@ -6,6 +6,7 @@ from datetime import timedelta
 import dagster as dg
 import pandas as pd
 
+from trading_assets.backtesting.exclusions import left_out, without_excluded
 from trading_assets.backtesting.selection import (
     COLUMNS_READ,
     Preset,
@@ -70,16 +71,18 @@ def strategy_selections(
     The score is win_rate * profit_factor * ln(total_trades + 1). Of each strategy the parameter set takes part that was
     best on the older part of the window; `out_of_sample_pnl` tells how it did on the newer part, `deflated_sharpe` and
     `p_value_corrected` how likely its result is to be luck. An hour of whose scan, candles or backtests a blocking
-    check has failed has no selection.
+    check has failed has no selection. What is left out of an hour stands in one table: coins with bad data, strategies
+    that failed a check of their own or raised.
     """
     preset = Preset.from_settings(settings.get())
     limits = SignificanceLimits.from_settings(settings.get())
     hours = hours_of(context)
     blocked = checks.failed(database.get(), hours, but=asset_name(context.asset_key))
+    excluded, faults = checks.excluded(database.get(), hours), checks.candle_faults(database.get(), hours)
     parts, tried = list[Selection](), list[int]()
     for at in range(0, len(hours), HOURS_AT_A_TIME):
         some = hours[at : at + HOURS_AT_A_TIME]
-        rows = _backtests(database.get(), some, blocked)
+        rows = without_excluded(_backtests(database.get(), some, blocked), excluded)
         parts.append(select_best(rows, preset, limits))
         tried += ByHour(rows, some).count()
     selection = Selection.concat(parts)
@@ -88,17 +91,21 @@ def strategy_selections(
         "selected": selected.count(),
         "backtests": tried,
         "passed": [selection.passed.get(hour, 0) for hour in hours],
+        "excluded_strategies": [len(excluded.get(hour, {})) for hour in hours],
         "blocked_by": [blocked.get(hour, "no failed check") for hour in hours],
         "preset": [settings.get().selection_preset] * len(hours),
     }
 
     def tables(at: int, rows: pd.DataFrame) -> dict[str, object]:
-        best = rows.sort_values("score", ascending=False)
+        best, hour = rows.sort_values("score", ascending=False), hours[at]
+        backtests = _backtests(database.get(), [hour], blocked)
+        out = left_out(faults.get(hour, {}), excluded.get(hour, {}), backtests)
         return {
+            "left_out": md.table(out, limit=30),
             "failed_filters": md.counts(selection.failed.get(hours[at], {}), "filter"),
             "selections": md.table(best, _SHOWN, limit=30),
             "scores": pictures.histogram(best["score"].tolist(), title="Score by selected coin"),
-            "by_coin": _by_coin(_backtests(database.get(), [hours[at]], blocked)),
+            "by_coin": _by_coin(without_excluded(backtests, excluded)),
         }
 
     describe_hours(context, selected, figures, tables)

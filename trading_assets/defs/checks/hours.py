@@ -43,7 +43,9 @@ def record_verdicts(
         table = table_of(result.asset_key)
         if table.partition != "hour_ms":
             continue  # of a day: nothing trades by it
-        verdict = Verdict(asset_name(result.asset_key), result.check_name, result.passed, result.description)
+        # A warning blocks nothing, in Dagster as in the ledger.
+        passed = result.passed or result.severity is dg.AssetCheckSeverity.WARN
+        verdict = Verdict(asset_name(result.asset_key), result.check_name, passed, result.description)
         verdicts.setdefault(tuple(hours_to_check(context, database, table)), []).append(verdict)
     for hours, of_hours in verdicts.items():
         checks.record(database, of_hours, hours, context.op_execution_context.run.run_id)

@@ -151,6 +151,11 @@ class BatchedSqliteStorage(DagsterSqliteStorage):
     """Stock SQLite storage whose event log writes batches."""
 
     def __init__(self, base_dir: str, inst_data: ConfigurableClassData | None = None) -> None:
+        if unusable := set(base_dir) & set("%?"):
+            raise ConfigurationError(
+                f"Dagster's SQLite storage cannot live in {base_dir}: Dagster makes a URL of the path, in which "
+                f"{' and '.join(sorted(unusable))} mean something else. Choose another DAGSTER_HOME, or PostgreSQL"
+            )
         super().__init__(base_dir, inst_data)
         if is_tested():
             self._event_log_storage = _SqliteEvents(str(Path(base_dir) / "history" / "runs"))

@@ -9,6 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 
 import dagster as dg
+from sqlalchemy import URL
 
 from trading_assets.core.foreign_text import get_logger
 from trading_assets.core.ports import Exchange, MarketData
@@ -76,7 +77,7 @@ class NotifierResource(dg.ConfigurableResource):
 
 
 @lru_cache(maxsize=4)
-def _database(url: str, busy_timeout_s: float) -> Database:
+def _database(url: str | URL, busy_timeout_s: float) -> Database:
     database = Database(url, busy_timeout_s=busy_timeout_s)
     seed_registry(database)
     return database

@@ -4,7 +4,7 @@ process, and no rows of the hourly tables."""
 import dagster as dg
 
 from trading_assets.definitions import build_definitions
-from trading_assets.defs.checks.honesty import HONESTY_CHECKS
+from trading_assets.defs.checks.lookahead import BACKTEST_CHECKS
 from trading_assets.defs.jobs import RESEARCH_GROUPS
 
 
@@ -12,7 +12,7 @@ def plain_definitions() -> dg.Definitions:
     whole = build_definitions()
     return dg.Definitions(
         assets=whole.assets,
-        asset_checks=[check for check in whole.asset_checks or () if check not in HONESTY_CHECKS],
+        asset_checks=[check for check in whole.asset_checks or () if check not in BACKTEST_CHECKS],
         jobs=[
             dg.define_asset_job(
                 "plain_research", dg.AssetSelection.groups(*RESEARCH_GROUPS), executor_def=dg.in_process_executor

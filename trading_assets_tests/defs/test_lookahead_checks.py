@@ -1,4 +1,4 @@
-"""The honesty checks on an hour of the embedded exchange: it passes, and each finds what it is meant to find."""
+"""The backtest checks on an hour of the embedded exchange: it passes, and each finds what it is meant to find."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -14,16 +14,17 @@ from trading_assets.core.schemas import BACKTEST_RESULTS, STRATEGY_SELECTIONS, T
 from trading_assets.core.settings import load_settings
 from trading_assets.core.timeframes import HOUR_MS, TRADED_TIMEFRAMES, Timeframe
 from trading_assets.definitions import build_definitions
-from trading_assets.defs.checks import honesty
-from trading_assets.defs.checks.honesty import AGREES, HONESTY_CHECKS, NO_LOOK_AHEAD, SURVIVES, WARM_UP_SUFFICES
+from trading_assets.defs.checks import lookahead
+from trading_assets.defs.checks.lookahead import AGREES, BACKTEST_CHECKS, NO_LOOK_AHEAD, SURVIVES, WARM_UP_SUFFICES
+from trading_assets.ledger import checks
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.partitions import read_partitions, replace_partitions
 from trading_assets.simulator.embedded import RunningExchange
 from trading_assets.strategies import registry
 from trading_assets_tests.backtesting.test_validation import WRONG
-from trading_assets_tests.defs.conftest import HOUR, HOUR_KEY, HonestHour, run_job
+from trading_assets_tests.defs.conftest import HOUR, HOUR_KEY, ResearchedHour, run_job
 
-CHEATS = """
+BIASED = """
 from trading_assets_tests.strategies.biased_strategies import LongAverage, NextClose
 
 class Peeking(NextClose):
@@ -35,9 +36,11 @@ class Forgetful(LongAverage):
 
 
 @pytest.fixture
-def ledger(honest_hour: HonestHour, small: RunningExchange, monkeypatch: pytest.MonkeyPatch) -> Iterator[Database]:
-    """The database of the honest hour, its rows as the hour left them afterwards."""
-    monkeypatch.setenv("TRADING_ASSETS_HOME", str(honest_hour.home))
+def ledger(
+    researched_hour: ResearchedHour, small: RunningExchange, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Database]:
+    """The database of the researched hour, its rows as the hour left them afterwards."""
+    monkeypatch.setenv("TRADING_ASSETS_HOME", str(researched_hour.home))
     database = Database(load_settings().resolved_database_url)
     before = {table: read_partitions(database, table, [HOUR]) for table in (BACKTEST_RESULTS, STRATEGY_SELECTIONS)}
     yield database
@@ -47,9 +50,9 @@ def ledger(honest_hour: HonestHour, small: RunningExchange, monkeypatch: pytest.
 
 
 @pytest.fixture
-def cheats(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Two strategies more, which cheat."""
-    (tmp_path / "cheating.py").write_text(CHEATS)
+def biased_strategies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Two strategies more, which are biased."""
+    (tmp_path / "biased.py").write_text(BIASED)
     monkeypatch.setattr(package, "__path__", [*package.__path__, str(tmp_path)])
     registry.discover.cache_clear()
     yield
@@ -57,9 +60,9 @@ def cheats(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def look(*checks: str) -> dict[tuple[str, str], dg.AssetCheckEvaluation]:
-    """Execute the honesty checks alone on the newest hour; their results by asset and name."""
+    """Execute the backtest checks alone on the newest hour; their results by asset and name."""
     definitions = build_definitions()
-    selection = dg.AssetSelection.checks(*HONESTY_CHECKS)
+    selection = dg.AssetSelection.checks(*BACKTEST_CHECKS)
     job = dg.define_asset_job("look", selection=selection, executor_def=dg.in_process_executor)
     with_job = dg.Definitions(
         assets=definitions.assets,
@@ -87,11 +90,11 @@ def add_backtests_of(database: Database, strategy: str, timeframe: Timeframe) ->
     replace_partitions(database, BACKTEST_RESULTS, pd.concat([rows, more]), [HOUR])
 
 
-def test_the_run_of_an_honest_hour_makes_every_check_and_passes(honest_hour: HonestHour) -> None:
-    assert honest_hour.passed >= {AGREES, NO_LOOK_AHEAD, WARM_UP_SUFFICES}
+def test_the_run_of_an_researched_hour_makes_every_check_and_passes(researched_hour: ResearchedHour) -> None:
+    assert researched_hour.passed >= {AGREES, NO_LOOK_AHEAD, WARM_UP_SUFFICES}
 
 
-def test_an_honest_hour_passes_and_each_check_says_what_it_looked_at(ledger: Database) -> None:
+def test_an_researched_hour_passes_and_each_check_says_what_it_looked_at(ledger: Database) -> None:
     found = look()
     names = [f"backtest_results/{timeframe.value}" for timeframe in TRADED_TIMEFRAMES]
     assert set(found) == {
@@ -109,14 +112,20 @@ def test_an_honest_hour_passes_and_each_check_says_what_it_looked_at(ledger: Dat
     assert found["strategy_selections", SURVIVES].metadata["selections"].value > 0
 
 
-def test_a_cheat_fails_the_check_that_is_meant_for_it_on_its_timeframe_alone(ledger: Database, cheats: None) -> None:
+def test_a_biased_strategy_fails_the_check_that_is_meant_for_it_on_its_timeframe_alone(
+    ledger: Database, biased_strategies: None
+) -> None:
     add_backtests_of(ledger, "peeking", Timeframe.M15)
     add_backtests_of(ledger, "forgetful", Timeframe.M60)
     found = look(NO_LOOK_AHEAD, WARM_UP_SUFFICES)
     failed = {key for key, check in found.items() if not check.passed}
     assert failed == {("backtest_results/15m", NO_LOOK_AHEAD), ("backtest_results/60m", WARM_UP_SUFFICES)}
     peeking = found["backtest_results/15m", NO_LOOK_AHEAD]
-    assert peeking.severity is dg.AssetCheckSeverity.ERROR
+    assert peeking.severity is dg.AssetCheckSeverity.WARN
+    assert NO_LOOK_AHEAD not in str(checks.failed(ledger, [HOUR])), "the hour goes on"
+    excluded = checks.excluded(ledger, [HOUR])[HOUR]
+    assert set(excluded) == {("15m", "peeking"), ("60m", "forgetful")}
+    assert excluded["15m", "peeking"].startswith("no_look_ahead: ")
     assert "peeking" in str(peeking.description) and "forgetful" not in str(peeking.description)
     assert {record.data["what"] for record in peeking.metadata["found"].records} >= {"indicator line"}
 
@@ -143,7 +152,7 @@ def test_a_figure_stored_wrong_is_a_disagreement(ledger: Database) -> None:
 def test_a_wrong_production_engine_stops_the_run_before_the_selection(
     small: RunningExchange, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(honesty, "production_engine", lambda: WRONG["fee"][0])
+    monkeypatch.setattr(lookahead, "production_engine", lambda: WRONG["fee"][0])
     result = run_job("research", HOUR_KEY, raise_on_error=False)
     assert not result.success
     failed = {check.check_name for check in result.get_asset_check_evaluations() if not check.passed}
@@ -166,7 +175,7 @@ def test_selections_that_lose_at_double_costs_are_a_warning_only(
                 return [replace(trades, pnl=-abs(trades.pnl)) for trades in found]
             return found
 
-    monkeypatch.setattr(honesty, "production_engine", Dear)
+    monkeypatch.setattr(lookahead, "production_engine", Dear)
     check = look(SURVIVES)["strategy_selections", SURVIVES]
     assert not check.passed and check.severity is dg.AssetCheckSeverity.WARN
     assert check.metadata["thin"].value == check.metadata["selections"].value > 0
@@ -184,11 +193,11 @@ def test_of_a_long_range_a_few_hours_are_looked_at_and_the_same_ones_always(
         asked.append(list(hours))
         return read_partitions(database, table, hours, where)
 
-    monkeypatch.setattr(honesty, "hours_to_check", of_run)
-    monkeypatch.setattr(honesty, "read_partitions", reading)
+    monkeypatch.setattr(lookahead, "hours_to_check", of_run)
+    monkeypatch.setattr(lookahead, "read_partitions", reading)
     found = look(AGREES)
     assert all(check.passed for check in found.values())
-    assert len(asked) > 8 and all(hours == asked[0] and len(hours) == honesty.HOURS_SAMPLE for hours in asked)
+    assert len(asked) > 8 and all(hours == asked[0] and len(hours) == lookahead.HOURS_SAMPLE for hours in asked)
 
 
 def test_before_anything_is_materialised_every_check_says_so(small: RunningExchange) -> None:

@@ -34,6 +34,7 @@ from trading_assets.defs.checks.hours import NOTHING_YET, hours_to_check, record
 from trading_assets.defs.partitions import key_of
 from trading_assets.defs.resources import CandleStoreResource, DatabaseResource, SettingsResource
 from trading_assets.defs.table_io import rows_of, table_of
+from trading_assets.ledger import checks
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.partitions import read_partitions
 from trading_assets.market.loading import Loader, hour_loader, max_prices_by_symbol, with_max_prices
@@ -50,6 +51,8 @@ AGREEMENT_SAMPLE = 3
 
 SIGNALS, OTHERS = 8, 4
 """Bars with and without an entry at which a strategy decides again."""
+
+_EXCLUDED = "A strategy that fails is excluded, alone, from the hour's selections on this timeframe."
 
 SELECTIONS_SAMPLE = 10
 
@@ -126,25 +129,27 @@ def _agreement(
         *_specs(
             NO_LOOK_AHEAD,
             f"One backtest of each strategy, drawn by its key, decides again at {SIGNALS} bars with an entry and "
-            f"{OTHERS} others on what was known at their close: same decision, same indicators.",
+            f"{OTHERS} others on what was known at their close: same decision, same indicators. {_EXCLUDED}",
         ),
         *_specs(
             WARM_UP_SUFFICES,
-            "The same backtests begin their data later: after the declared warm-up the decisions are the same.",
+            "The same backtests begin their data later: after the declared warm-up the decisions are the same. "
+            f"{_EXCLUDED}",
         ),
     ],
     can_subset=True,
 )
-def strategies_are_honest(
+def strategies_are_unbiased(
     context: dg.AssetCheckExecutionContext, database: DatabaseResource, candle_store: CandleStoreResource
 ) -> Iterable[dg.AssetCheckResult]:
     """`no_look_ahead` and `warm_up_suffices` of each timeframe."""
-    yield from record_verdicts(context, database.get(), _honesty(context, database.get(), candle_store.get()))
+    yield from record_verdicts(context, database.get(), _bias(context, database.get(), candle_store.get()))
 
 
-def _honesty(
+def _bias(
     context: dg.AssetCheckExecutionContext, database: Database, store: CandleStore
 ) -> Iterator[dg.AssetCheckResult]:
+    run = context.op_execution_context.run.run_id
     for key in _selected_assets(context):
         names = [name for name in (NO_LOOK_AHEAD, WARM_UP_SUFFICES) if _asked(context, key, name)]
         backtests = _written(context, database, key)
@@ -154,7 +159,11 @@ def _honesty(
             continue
         judged = list(_judge(sample_backtests(backtests, 1, each="strategy"), store))
         for name in names:
-            yield _verdict(key, name, backtests, judged)
+            found = _violations(name, judged)
+            faults = {str(row["strategy"]): _detail(name, row) for row in reversed(found)}
+            timeframe, hours = rows_of(key)["timeframe"], hours_to_check(context, database, table_of(key))
+            checks.exclude(database, timeframe, name, faults, hours, run)
+            yield _verdict(key, name, backtests, judged, found)
 
 
 @dg.asset_check(
@@ -197,7 +206,7 @@ def survives_double_costs(
     )
 
 
-HONESTY_CHECKS: list[dg.AssetChecksDefinition] = [engines_agree, strategies_are_honest, survives_double_costs]
+BACKTEST_CHECKS: list[dg.AssetChecksDefinition] = [engines_agree, strategies_are_unbiased, survives_double_costs]
 
 
 def _selected_assets(context: dg.AssetCheckExecutionContext) -> list[dg.AssetKey]:
@@ -262,9 +271,12 @@ def _judge(sample: pd.DataFrame, store: CandleStore) -> Iterator[_Judged]:
             yield _Judged(row, failed, failed)
 
 
-def _verdict(key: dg.AssetKey, name: str, backtests: pd.DataFrame, judged: Sequence[_Judged]) -> dg.AssetCheckResult:
-    verdicts = [(one.row, one.look_ahead if name == NO_LOOK_AHEAD else one.warm_up) for one in judged]
-    found = [
+def _verdicts(name: str, judged: Sequence[_Judged]) -> list[tuple[Mapping[str, object], bias_checks.Verdict]]:
+    return [(one.row, one.look_ahead if name == NO_LOOK_AHEAD else one.warm_up) for one in judged]
+
+
+def _violations(name: str, judged: Sequence[_Judged]) -> list[dict[str, object]]:
+    return [
         {
             "symbol": row["symbol"],
             "strategy": row["strategy"],
@@ -273,24 +285,49 @@ def _verdict(key: dg.AssetKey, name: str, backtests: pd.DataFrame, judged: Seque
             "on_all_data": violation.whole,
             "on_cut_data": violation.cut,
         }
-        for row, verdict in verdicts
+        for row, verdict in _verdicts(name, judged)
         for violation in verdict.violations
     ]
-    guilty = sorted({str(violation["strategy"]) for violation in found})
+
+
+def _detail(name: str, violation: Mapping[str, object]) -> str:
+    """What a person reads of an excluded strategy."""
+    cut = "on what was known then" if name == NO_LOOK_AHEAD else "on data that begin later"
+    return (
+        f"{violation['what']} of {violation['symbol']} at {violation['bar_closed']} is {violation['on_all_data']} on "
+        f"all data and {violation['on_cut_data']} {cut}"
+    )
+
+
+def _verdict(
+    key: dg.AssetKey,
+    name: str,
+    backtests: pd.DataFrame,
+    judged: Sequence[_Judged],
+    found: Sequence[Mapping[str, object]],
+) -> dg.AssetCheckResult:
+    """A failure is a warning: it concerns the strategies that are excluded, not the hour."""
+    verdicts = _verdicts(name, judged)
+    excluded = sorted({str(violation["strategy"]) for violation in found})
+    unchecked = sorted(str(row["strategy"]) for row, one in verdicts if one.unbiased and not one.signals)
+    parts = [f"{', '.join(excluded)}: {len(found)} values differ. Excluded; stop the strategy or mend it."] * bool(
+        found
+    )
+    parts += [f"{', '.join(unchecked)}: no signal, so nothing could be checked."] * bool(unchecked)
     return dg.AssetCheckResult(
         asset_key=key,
         check_name=name,
         passed=not found,
-        severity=dg.AssetCheckSeverity.ERROR,
-        description=f"{', '.join(guilty)}: {len(found)} values differ. Stop the strategy or mend it."
-        if found
-        else None,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=" ".join(parts) or None,
         metadata={
             "hours": _hours(backtests),
             "strategies": len(verdicts),
             "bars": sum(verdict.bars for _, verdict in verdicts),
             "signals": sum(verdict.signals for _, verdict in verdicts),
             "violations": len(found),
+            "excluded": ", ".join(excluded) or "none",
+            "not_checked": ", ".join(unchecked) or "none",
             "found": md.table(pd.DataFrame(found)),
         },
     )
