@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import logging
 import os
 import tempfile
 import zlib
@@ -40,10 +39,11 @@ from trading_assets.core.errors import (
     StorageError,
     UnreadableAnswerError,
 )
+from trading_assets.core.foreign_text import get_logger
 from trading_assets.core.ports import MarketData
 from trading_assets.core.timeframes import HOUR_MS, MINUTE_MS, Timeframe, floor_ms, iso, to_ms
 
-_log = logging.getLogger(__name__)
+_log = get_logger(__name__)
 
 Span = tuple[int, int]
 """Half-open span of UTC ms."""

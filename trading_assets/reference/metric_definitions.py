@@ -173,6 +173,14 @@ BACKTEST = Chapter(
         Metric("out_of_sample_trades", "count(pnl of trades that began after the split)", "", _OWN, metrics.metrics),
         Metric("out_of_sample_pnl", "sum(pnl of these trades)", "USD", _OWN, metrics.metrics),
         Metric(
+            "history_pct",
+            "bars / bars of the timeframe's window * 100",
+            "percent",
+            _OWN,
+            selection.history_pct,
+            "A young listing has less than all of it. `MIN_HISTORY_PCT` filters by it.",
+        ),
+        Metric(
             "configurations",
             "count(parameter sets tried of the strategy)",
             "",
