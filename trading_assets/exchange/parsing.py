@@ -421,7 +421,10 @@ def wallet(row: Row) -> Wallet:
 
 def _balances(row: Row) -> dict[str, Decimal]:
     """Balance of each coin; nothing of any where one cannot be read: a part of the sum would look like a loss."""
-    held = {str(coin.get("coin")): known(coin, "walletBalance") for coin in row.get("coin") or []}
+    try:
+        held = {str(coin.get("coin")): known(coin, "walletBalance") for coin in row.get("coin") or []}
+    except UnreadableAnswerError:
+        return {}
     return {coin: balance for coin, balance in held.items() if balance is not None} if None not in held.values() else {}
 
 

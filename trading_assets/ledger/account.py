@@ -315,12 +315,12 @@ def add_equity(
         first_ms = _first_ms(connection, account)
         new = [row for row in logged if row.coin in DOLLARS and row.time_ms >= first_ms]
         paid = sum((row.change for row in new if row.kind is TransactionKind.TRANSFER), Decimal(0))
-        if dollars is not None and newest.dollars is not None:
+        if newest.dollars is not None:
+            # A balance that is not told now is the one told last; what the log has of it meanwhile is in the remainder.
+            dollars = newest.dollars if dollars is None else dollars
             explained = sum((row.change for row in new), Decimal(0))
             after = before.then(before.amount + dollars - newest.dollars - explained, time_ms)
             paid += after.taken_for_paid(time_ms) - before.taken_for_paid(newest.time_ms)
-        elif newest.dollars is not None:
-            dollars, after = newest.dollars, before
     if (
         newest is not None
         and not paid

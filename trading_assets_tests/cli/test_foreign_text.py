@@ -79,7 +79,9 @@ def test_every_way_to_print_shows_it(text: str) -> None:
     console = open_console()
     console.file = io.StringIO()
     console.print(line("before ", (text, "bold"), text))
-    console.print(frame_table("rows", pd.DataFrame({"a": [text], "b": [1.0]}), {"a": "a", "b": "b"}))
+    console.print(
+        frame_table("rows", pd.DataFrame({"a": pd.Series([text], dtype=object), "b": [1.0]}), {"a": "a", "b": "b"})
+    )
     console.print(text.replace("\n", " "))
     shown = console.file.getvalue()
     _require_clean(shown)

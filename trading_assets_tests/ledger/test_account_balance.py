@@ -33,9 +33,10 @@ class Balances:
         )  # fmt: skip
         self._unseen.append(row)
 
-    def read(self, time_ms: int) -> account_ledger.Unexplained:
-        """One pass: balance and log as the exchange shows them now."""
-        wallet = Wallet(self.dollars, self.dollars, self.dollars, D(0), D(0), D(0), {"USDT": self.dollars, "BTC": D(1)})
+    def read(self, time_ms: int, *, told: bool = True) -> account_ledger.Unexplained:
+        """One pass: balance (where it is told) and log as the exchange shows them now."""
+        balances = {"USDT": self.dollars, "BTC": D(1)} if told else {}
+        wallet = Wallet(self.dollars, self.dollars, self.dollars, D(0), D(0), D(0), balances)
         with self._database.write() as connection:
             new = account_ledger.add_transactions(connection, "main", self._unseen)
             return account_ledger.add_equity(connection, "main", wallet, time_ms, logged=new)
@@ -78,6 +79,15 @@ def test_a_loss_whose_row_is_late_is_a_loss_all_the_same(database: Database) -> 
     assert account.read(5_000).amount == -100
     account.logged("-100", TransactionKind.TRADE, 4_000)
     assert account.read(20_000).amount == 0
+    assert account.drawdown == 100
+
+
+def test_a_balance_that_is_not_told_for_a_pass_leaves_no_remainder(database: Database) -> None:
+    account = Balances(database)
+    account.dollars -= 100
+    account.logged("-100", TransactionKind.TRADE, 4_000)
+    assert account.read(5_000, told=False).amount == 100
+    assert account.read(20_000) == account_ledger.Unexplained()
     assert account.drawdown == 100
 
 

@@ -13,25 +13,14 @@ import pytest
 from trading_assets.ledger.database import Database
 from trading_assets_tests.wild_account.scene import ROOMY, Console, Scene, open_scene
 
-OPEN_SCENES = Path(__file__).with_name("open_scenes.txt")
-"""Scenes that end otherwise than they should, or only sometimes as they should: one a line, to be mended."""
-
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    still_open = set(OPEN_SCENES.read_text().split("\n"))
-    for item in items:
-        if item.path.parent == OPEN_SCENES.parent and f"{item.path.name}::{item.name}" in still_open:
-            item.add_marker(pytest.mark.xfail(strict=False, reason="it does not always end as it should yet"))
-    _leave_one_of_each_kind_quick(items)
-
-
-def _leave_one_of_each_kind_quick(items: list[pytest.Item]) -> None:
     """A scene takes a third of a second of the processor, and there are hundreds: the rest of a module is slow."""
     kinds: set[Path] = set()
     for item in items:
         if item.path.parent != Path(__file__).parent:
             continue
-        if item.path in kinds or any(mark.name == "xfail" for mark in item.iter_markers()):
+        if item.path in kinds:
             item.add_marker(pytest.mark.slow)
         else:
             kinds.add(item.path)

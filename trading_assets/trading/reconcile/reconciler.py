@@ -166,9 +166,10 @@ def _record(
             qty, value = account_ledger.filled_by(connection, account, intent.order_link_id)
             orders.set_filled(connection, intent, qty, value / qty, now_ms)
         account_ledger.replace_positions(connection, account, found.positions)
-        logged = account_ledger.add_transactions(connection, account, found.transactions or ())
         unexplained = Unexplained()
         if found.wallet is not None:
+            # Without a balance beside it the log waits for the next pass: both are recorded together.
+            logged = account_ledger.add_transactions(connection, account, found.transactions or ())
             unexplained = account_ledger.add_equity(connection, account, found.wallet, now_ms, logged=logged)
         else:
             report.equity = account_ledger.newest_equity(connection, account)
