@@ -57,6 +57,25 @@ def doctor(quiet: bool) -> None:
         sys.exit(2)
 
 
+@cli.command(
+    context_settings={"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": ["--help"]}
+)
+@click.option("--show-token", is_flag=True, help="Print the token that opens the UI from elsewhere, and end.")
+@click.pass_context
+def web(context: click.Context, show_token: bool) -> None:
+    """Dagster's UI behind the guard; takes the options of dagster-webserver.
+
+    Whatever storage dagster.yaml names, foreign web pages are refused. Every server that uses this project's
+    dagster.yaml is guarded, however it is started.
+    """
+    from trading_assets.defs.instance import web_guard  # noqa: PLC0415 (imports dagster)
+
+    if show_token:
+        click.echo(web_guard.ui_token(load_settings()))
+        return
+    web_guard.serve(context.args)
+
+
 @cli.command("settings")
 @click.option("--env-example", is_flag=True, help="Print the text of .env.example.")
 def show_settings(env_example: bool) -> None:

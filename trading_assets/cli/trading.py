@@ -81,6 +81,38 @@ def flatten(reason: tuple[str, ...], yes: bool, foreign: bool) -> None:
         sys.exit(1)
 
 
+@click.group()
+def confirm() -> None:
+    """One-time codes for jobs of the UI that risk or move money. Halting and reducing need none."""
+
+
+@confirm.command("flatten")
+@click.option("--foreign", is_flag=True, help="For positions that this system did not open, too.")
+def confirm_flatten(foreign: bool) -> None:
+    """A code for the job `flatten`: good once, for ten minutes."""
+    _print_code("flatten foreign" if foreign else "flatten", "close_all_positions", foreign=foreign)
+
+
+@confirm.command("resume")
+def confirm_resume() -> None:
+    """A code for the job `resume`: good once, for ten minutes."""
+    _print_code("resume", "resume_trading", foreign=False)
+
+
+def _print_code(action: str, op: str, *, foreign: bool) -> None:
+    from trading_assets.trading.risk import confirmations  # noqa: PLC0415
+
+    settings = load_settings()
+    code = confirmations.create(settings, action, _who())
+    job = action.partition(" ")[0]
+    also = "; set foreign: true there, too" if foreign else ""
+    click.echo(
+        f"{code}\nconfirms {action} of account {settings.account} on {settings.venue.value}, once, for "
+        f"{confirmations.VALID_S // 60} minutes: in the launchpad of the job {job}, as the confirmation of "
+        f"{op}{also}"
+    )
+
+
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead.")
 def portfolio(as_json: bool) -> None:
@@ -150,7 +182,7 @@ def ledger_downgrade(revision: str, yes: bool) -> None:
     click.echo(f"the ledger is at revision {revision}")
 
 
-COMMANDS = (halt, reduce, resume, flatten, portfolio, explain, ledger)
+COMMANDS = (halt, reduce, resume, flatten, confirm, portfolio, explain, ledger)
 
 
 def _set_state(name: str, reason: tuple[str, ...]) -> None:

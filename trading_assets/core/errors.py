@@ -31,6 +31,14 @@ class DatabaseLockedError(StorageError):
     """Another process kept the database locked longer than the busy timeout."""
 
 
+class ConfirmationError(TradingAssetsError):
+    """A command that risks or moves money came without a valid one-time code. Nothing was done."""
+
+
+class DeadlineError(TradingAssetsError):
+    """Something took longer than it may. What was sent before stays sent."""
+
+
 class LeaseLostError(TradingAssetsError):
     """Another process holds what this one was allowed to do alone: it must stop doing it. Nothing was written."""
 

@@ -311,7 +311,25 @@ class Settings(BaseSettings):
         "simulator and off elsewhere.",
     )
 
-    ui_url: str = Field("http://127.0.0.1:3000", description="Where Dagster's UI is, for links to it.")
+    ui_url: str = Field(
+        "http://127.0.0.1:3000",
+        description="Where Dagster's UI is, for links to it, and the one address at which the guard lets it be seen "
+        "besides those of this machine.",
+    )
+    ui_origins: tuple[str, ...] = Field(
+        (), description="Further addresses of the UI (JSON list of scheme://host:port), as of a proxy."
+    )
+    ui_token: SecretStr | None = Field(
+        None,
+        min_length=20,
+        description="Opens the UI from another machine, and on a venue with real money also from this one; default: "
+        "made on first use and kept in the home, trading-assets web --show-token prints it.",
+    )
+    ui_user_header: str = Field(
+        "",
+        pattern=r"^[A-Za-z0-9-]*$",
+        description="Header in which the proxy before the UI tells who has logged in; only where it always sets it.",
+    )
 
     # Retention: the daily job.
     keep_research_runs_days: float | None = Field(

@@ -23,6 +23,12 @@ PRIORITY_TAG = "dagster/priority"
 BACKFILL_TAG = "dagster/backfill"
 """Tag of every run of a backfill, by Dagster itself."""
 
+ACTOR_TAG = "trading_assets/actor"
+"""Tag of a run that was asked for through the web server: who asked, as far as its guard could tell."""
+
+ACTOR_HEADER = "x-trading-assets-actor"
+"""The guard of the web server sets it; one that comes from outside is removed there."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -90,6 +96,10 @@ class ConcurrencyGroupRunCoordinator(dg.QueuedRunCoordinator):
         """See Dagster's."""
         run = context.dagster_run
         tags = missing_tags(run.tags)
+        asked = context.get_request_header(ACTOR_HEADER)
+        if asked is not None or ACTOR_TAG in run.tags:
+            # Whoever asks may give any tag: this one is the guard's word.
+            tags[ACTOR_TAG] = asked or "somebody, by a web server without guard"
         if self._limits_by_old_tag:
             tags[OLD_GROUP_TAG] = tags.get(GROUP_TAG, run.tags.get(GROUP_TAG, ""))
         if tags and run.status is dg.DagsterRunStatus.NOT_STARTED:

@@ -36,6 +36,7 @@ from trading_assets.defs.instance.dagster_private import (
     get_token_provider_from_config,
     pg_url_from_config,
 )
+from trading_assets.defs.instance.web_guard import guard_this_webserver
 from trading_assets.ledger.database import with_driver
 from trading_assets.ledger.tables import metadata
 
@@ -151,6 +152,7 @@ class BatchedSqliteStorage(DagsterSqliteStorage):
     """Stock SQLite storage whose event log writes batches."""
 
     def __init__(self, base_dir: str, inst_data: ConfigurableClassData | None = None) -> None:
+        guard_this_webserver()
         super().__init__(base_dir, inst_data)
         if is_tested():
             self._event_log_storage = _SqliteEvents(str(Path(base_dir) / "history" / "runs"))
@@ -182,6 +184,7 @@ class BatchedPostgresStorage(DagsterPostgresStorage):
         inst_data: ConfigurableClassData | None = None,
         token_provider: Any = None,
     ) -> None:
+        guard_this_webserver()
         url = with_driver(postgres_url, "the URL of Dagster's storage").render_as_string(hide_password=False)
         with _creating_tables(url, token_provider):
             super().__init__(url, should_autocreate_tables, inst_data, token_provider)

@@ -5,6 +5,7 @@ from pydantic import Field
 
 from trading_assets.core.errors import ExchangeError
 from trading_assets.core.timeframes import local_ms
+from trading_assets.defs.instance.concurrency_groups import ACTOR_TAG
 from trading_assets.defs.ops.execution_context import make_execution_context
 from trading_assets.defs.resources import (
     DatabaseResource,
@@ -14,7 +15,9 @@ from trading_assets.defs.resources import (
 )
 from trading_assets.ledger.risk import RiskState
 from trading_assets.trading.execute.flatten import flatten
+from trading_assets.trading.risk import confirmations
 from trading_assets.trading.risk import guard as risk_guard
+from trading_assets.trading.risk.confirmations import Confirmation
 
 
 class Why(dg.Config):
@@ -23,15 +26,20 @@ class Why(dg.Config):
     reason: str = Field("no reason given", description="kept in the history of states")
 
 
-class FlattenConfig(dg.Config):
-    """`confirm` must be true: this closes positions at the market."""
+class ResumeConfig(Why):
+    """It risks money, so it needs a code that only the command line of this installation gives."""
 
-    confirm: bool = Field(False, description="must be true: positions are closed at the market")
-    reason: str = Field("flatten", description="kept in the history of states")
+    confirmation: str = Field("", description="one-time code of: trading-assets confirm resume")
+
+
+class FlattenConfig(Why):
+    """It closes positions at the market, so it needs a code that only the command line of this installation gives."""
+
+    confirmation: str = Field("", description="one-time code of: trading-assets confirm flatten (--foreign)")
     foreign: bool = Field(False, description="close positions that this system did not open, too")
 
 
-def _state_op(name: str, state: RiskState) -> dg.OpDefinition:
+def _stop_op(name: str, state: RiskState) -> dg.OpDefinition:
     @dg.op(name=name, description=risk_guard.effect(state))
     def set_state(
         context: dg.OpExecutionContext,
@@ -41,22 +49,54 @@ def _state_op(name: str, state: RiskState) -> dg.OpDefinition:
         exchange: ExchangeResource,
         notifier: NotifierResource,
     ) -> None:
-        account = settings.get().account
-        before = risk_guard.command(
-            database.get(),
-            account,
-            state,
-            reason=config.reason,
-            actor=f"Dagster run {context.run_id}",
-            now_ms=_now_ms(exchange, may_be_local=state is not RiskState.ACTIVE),
-        )
-        if before is None:
-            context.log.info(f"account {account} is at least as strict as {state.value} already")
-            return
-        context.log.info(f"account {account} is {state.value}, was {before.state.value}: {risk_guard.effect(state)}")
-        notifier.get().notify(f"account {account} is {state.value}", config.reason)
+        _set(context, state, config.reason, _actor(context), settings, database, exchange, notifier)
 
     return set_state
+
+
+halt_trading = _stop_op("halt_trading", RiskState.HALTED)
+reduce_trading = _stop_op("reduce_trading", RiskState.REDUCING)
+
+
+@dg.op(description=risk_guard.effect(RiskState.ACTIVE))
+def resume_trading(
+    context: dg.OpExecutionContext,
+    config: ResumeConfig,
+    settings: SettingsResource,
+    database: DatabaseResource,
+    exchange: ExchangeResource,
+    notifier: NotifierResource,
+) -> None:
+    confirmed = confirmations.use(settings.get(), "resume", config.confirmation)
+    actor = _actor(context, confirmed)
+    _set(context, RiskState.ACTIVE, config.reason, actor, settings, database, exchange, notifier)
+
+
+def _set(
+    context: dg.OpExecutionContext,
+    state: RiskState,
+    reason: str,
+    actor: str,
+    settings: SettingsResource,
+    database: DatabaseResource,
+    exchange: ExchangeResource,
+    notifier: NotifierResource,
+) -> None:
+    account = settings.get().account
+    now_ms = _now_ms(exchange, may_be_local=state is not RiskState.ACTIVE)
+    before = risk_guard.command(database.get(), account, state, reason=reason, actor=actor, now_ms=now_ms)
+    if before is None:
+        context.log.info(f"account {account} is at least as strict as {state.value} already")
+        return
+    context.log.info(f"account {account} is {state.value}, was {before.state.value}: {risk_guard.effect(state)}")
+    notifier.get().notify(f"account {account} is {state.value}", f"{reason} ({actor})")
+
+
+def _actor(context: dg.OpExecutionContext, confirmed: Confirmation | None = None) -> str:
+    """Who gave the command, as precisely as is known: who made the code, who asked the web server, which run."""
+    asked = context.run.tags.get(ACTOR_TAG)
+    parts = [confirmed.actor if confirmed else None, asked, f"Dagster run {context.run_id}"]
+    return ", ".join(part for part in parts if part)
 
 
 def _now_ms(exchange: ExchangeResource, *, may_be_local: bool) -> int:
@@ -69,11 +109,6 @@ def _now_ms(exchange: ExchangeResource, *, may_be_local: bool) -> int:
         return local_ms()
 
 
-halt_trading = _state_op("halt_trading", RiskState.HALTED)
-reduce_trading = _state_op("reduce_trading", RiskState.REDUCING)
-resume_trading = _state_op("resume_trading", RiskState.ACTIVE)
-
-
 @dg.op(description="Halts trading and closes every position of ours at the market, reduce-only.")
 def close_all_positions(
     context: dg.OpExecutionContext,
@@ -83,10 +118,10 @@ def close_all_positions(
     exchange: ExchangeResource,
     notifier: NotifierResource,
 ) -> None:
-    if not config.confirm:
-        raise dg.Failure("nothing was closed: set `confirm: true` in the launchpad's config of close_all_positions")
+    action = "flatten foreign" if config.foreign else "flatten"
+    confirmed = confirmations.use(settings.get(), action, config.confirmation)
     execution = make_execution_context(settings, database, exchange, notifier)
-    report = flatten(execution, reason=config.reason, actor=f"Dagster run {context.run_id}", foreign=config.foreign)
+    report = flatten(execution, reason=config.reason, actor=_actor(context, confirmed), foreign=config.foreign)
     context.log.info(str(report))
     context.add_output_metadata(
         {"closed": len(report.closed), "left": len(report.left), "not_ours": len(report.foreign)}
