@@ -12,7 +12,7 @@ from pathlib import Path
 from trading_assets.core.errors import AccountShapeError, StorageError, TradingAssetsError
 from trading_assets.core.settings import Settings
 from trading_assets.core.timeframes import iso
-from trading_assets.ledger.database import Database
+from trading_assets.ledger.database import Database, shown
 from trading_assets.venues import open_exchange
 from trading_assets.venues.accounts import examine_account, settle_coins_held
 from trading_assets.venues.keys import require_trading_key
@@ -71,7 +71,7 @@ def _database(settings: Settings) -> str:
     database = Database(settings.resolved_database_url, busy_timeout_s=min(settings.database_busy_timeout_s, 5.0))
     try:
         with database.write():
-            return database.url.render_as_string(hide_password=True)
+            return shown(database.url)
     finally:
         database.close()
 

@@ -15,11 +15,12 @@ from decimal import Decimal
 from enum import StrEnum
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Literal, Self, get_args
 
 from dotenv import dotenv_values
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from trading_assets.core.errors import ConfigurationError
 
@@ -67,14 +68,19 @@ class Settings(BaseSettings):
     """All settings. Use `load_settings()`: it turns a malformed value into one clear message."""
 
     model_config = SettingsConfigDict(
-        env_prefix=PREFIX, env_file=ENV_FILE, extra="ignore", frozen=True, populate_by_name=True
+        env_prefix=PREFIX,
+        env_file=ENV_FILE,
+        extra="ignore",
+        frozen=True,
+        populate_by_name=True,
+        hide_input_in_errors=True,
     )
 
     # Where things are.
     home: Path = Field(
         default_factory=default_home, description="Directory of the database, candles and exchange account."
     )
-    database_url: str | None = Field(
+    database_url: SecretStr | None = Field(
         None,
         description="SQLAlchemy URL of the system of record; default SQLite in the home. "
         "PostgreSQL: postgresql://user:password@host/database, a database of its own (docs/production.md).",
@@ -355,7 +361,7 @@ class Settings(BaseSettings):
     )
 
     # Notifications.
-    notify_urls: tuple[str, ...] = Field(
+    notify_urls: tuple[SecretStr, ...] = Field(
         (), description="Apprise URLs (JSON list) told of failures, refusals and fills."
     )
 
@@ -407,7 +413,9 @@ class Settings(BaseSettings):
 
     @property
     def resolved_database_url(self) -> str:
-        return self.database_url or f"sqlite:///{self.home / 'trading_assets.db'}"
+        if self.database_url is not None:
+            return self.database_url.get_secret_value()
+        return f"sqlite:///{self.home / 'trading_assets.db'}"
 
     @property
     def target_notional(self) -> Decimal:
@@ -447,11 +455,36 @@ def load_settings(**overrides: object) -> Settings:
         for item in error.errors(include_url=False):
             location = str(item["loc"][0]) if item["loc"] else ""
             name = location if location.isupper() else f"{PREFIX}{location.upper()}"
-            secret = "SECRET" in name or "KEY" in name
-            found = "" if secret or not location else f" (found {item['input']!r})"
+            found = "" if location in SECRET_NAMES or not location else f" (found {item['input']!r})"
             message = re.sub(r"^Value error, ", "", item["msg"])
             lines.append(f"{name}: {message}{found}" if location else message)
         raise ConfigurationError("malformed setting: " + "; ".join(lines)) from None
+    except SettingsError as error:
+        # pydantic-settings names the field; what could not be read hangs on its cause, and may be a secret.
+        field = re.search(r'field "(\w+)"', str(error))
+        name = f"{PREFIX}{field.group(1).upper()}" if field else "a setting"
+        raise ConfigurationError(f"malformed setting: {name} is no JSON; expected such as .env.example has") from None
+
+
+def _is_secret(field: FieldInfo) -> bool:
+    """Whether a field's values are secret: by its type, also inside a tuple."""
+    kinds = [field.annotation]
+    for kind in kinds:
+        kinds += get_args(kind)
+    return SecretStr in kinds
+
+
+SECRET_SETTINGS = tuple(name for name, field in Settings.model_fields.items() if _is_secret(field))
+"""Names of the settings whose values are shown as set or not set, and nowhere else."""
+
+SECRET_NAMES = frozenset(SECRET_SETTINGS) | {"BYBIT_API_KEY", "BYBIT_API_SECRET"}
+
+
+def secret_values(settings: Settings) -> set[str]:
+    """The text of every secret that is set."""
+    values = [getattr(settings, name) for name in SECRET_SETTINGS]
+    flat = [one for value in values for one in (value if isinstance(value, tuple) else (value,))]
+    return {one.get_secret_value() for one in flat if one is not None}
 
 
 def _renamed() -> dict[str, object]:

@@ -30,7 +30,7 @@ def with_driver(url: str, what: str) -> sa.URL:
     """
     try:
         parsed = sa.make_url(url)
-    except ArgumentError:
+    except (ArgumentError, ValueError):
         # Not the URL itself: a password may be in what could not be read.
         raise ConfigurationError(f"{what} is not usable (it is no URL); expected {_EXPECTED}") from None
     if parsed.drivername in ("postgres", "postgresql"):
@@ -41,6 +41,11 @@ def with_driver(url: str, what: str) -> sa.URL:
             "postgresql://"
         )
     return parsed
+
+
+def shown(url: sa.URL) -> str:
+    """Return where a database is, without what may be a secret: the password, and the query, which may have another."""
+    return url.set(query={}).render_as_string(hide_password=True)
 
 
 class Database:
@@ -59,7 +64,10 @@ class Database:
         try:
             self._engine = self._make_engine(busy_timeout_s)
         except (ArgumentError, NoSuchModuleError) as error:
-            raise ConfigurationError(f"database_url is not usable ({error}); expected {_EXPECTED}") from None
+            kind = type(error).__name__  # its text may hold what could not be read
+            raise ConfigurationError(
+                f"database_url is not usable ({kind} for {shown(self.url)}); expected {_EXPECTED}"
+            ) from None
         if upgrade:
             self._upgrade()
 
@@ -136,7 +144,7 @@ class Database:
             yield
         except OperationalError as error:
             reason = str(error.orig)
-            where = self.url.render_as_string(hide_password=True)
+            where = shown(self.url)
             if "locked" in reason or "busy" in reason:
                 raise DatabaseLockedError(
                     f"another process keeps the database {where} locked; end it (or wait for its run), then try again. "

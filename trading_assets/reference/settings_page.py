@@ -154,6 +154,8 @@ def _shown(value: object) -> str:
         return ""
     if isinstance(value, SecretStr):
         return "(set)"
+    if isinstance(value, tuple) and value and isinstance(value[0], SecretStr):
+        return f"({len(value)} set)"
     if isinstance(value, Enum):
         return str(value.value)
     if isinstance(value, bool):

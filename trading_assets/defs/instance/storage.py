@@ -37,7 +37,7 @@ from trading_assets.defs.instance.dagster_private import (
     pg_url_from_config,
 )
 from trading_assets.defs.instance.web_guard import guard_this_webserver
-from trading_assets.ledger.database import with_driver
+from trading_assets.ledger.database import shown, with_driver
 from trading_assets.ledger.tables import metadata
 
 TESTED_VERSIONS = frozenset({"1.13.27"})
@@ -235,7 +235,7 @@ def _creating_tables(url: str, token_provider: Any) -> Iterator[None]:
     with create_pg_connection(engine) as connection:
         if {table.name for table in metadata.sorted_tables} <= set(sa.inspect(connection).get_table_names()):
             raise ConfigurationError(
-                f"Dagster's storage is to be in {engine.url.render_as_string(hide_password=True)}, which holds the "
+                f"Dagster's storage is to be in {shown(engine.url)}, which holds the "
                 "ledger; expected a database of its own. Create one on the same server (CREATE DATABASE dagster) and "
                 "name it in DAGSTER_POSTGRES_URL"
             )

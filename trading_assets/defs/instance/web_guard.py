@@ -16,6 +16,7 @@ import sys
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
+from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from http.cookies import CookieError, SimpleCookie
 from importlib import import_module
 from pathlib import Path
@@ -307,18 +308,17 @@ def socket_owner(port: int, server_port: int) -> str | None:
 
 def guards(url: str, timeout_s: float = 3.0) -> bool | None:
     """Whether the web server at a URL has the guard: it refuses a name that is not its own. None: nobody answers."""
-    import requests  # noqa: PLC0415
-
+    parts = urlsplit(url)
+    kind = HTTPSConnection if parts.scheme == "https" else HTTPConnection
+    connection = kind(parts.hostname or "", parts.port, timeout=timeout_s)
     try:
-        answer = requests.get(
-            f"{url.rstrip('/')}/server_info",
-            headers={"Host": "attacker.example"},
-            timeout=timeout_s,
-            allow_redirects=False,
-        )
-    except requests.RequestException:
+        connection.request("GET", f"{parts.path.rstrip('/')}/server_info", headers={"Host": "attacker.example"})
+        status = connection.getresponse().status
+    except (OSError, HTTPException):
         return None
-    return answer.status_code in (HTTPStatus.MISDIRECTED_REQUEST, HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
+    finally:
+        connection.close()
+    return status in (HTTPStatus.MISDIRECTED_REQUEST, HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
 
 
 def _judge_graphql(scope: Scope, headers: dict[str, str]) -> None:

@@ -10,6 +10,7 @@ from functools import lru_cache
 from pathlib import Path
 
 import dagster as dg
+from pydantic import SecretStr
 
 from trading_assets.core.ports import Exchange, MarketData
 from trading_assets.core.settings import PREFIX, Settings, load_settings
@@ -102,5 +103,5 @@ def _exchange(settings: Settings) -> Exchange:
 
 
 @lru_cache(maxsize=4)
-def _notifier(urls: tuple[str, ...]) -> Notifier:
+def _notifier(urls: tuple[SecretStr, ...]) -> Notifier:
     return Notifier(urls)
