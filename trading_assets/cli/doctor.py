@@ -1,4 +1,7 @@
-"""Checks of an installation: settings, stores, exchange. Each finding says what to do; nothing is repaired here."""
+"""Checks of an installation: settings, stores, exchange. Each finding says what to do.
+
+Nothing is repaired here but the rights of files.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +12,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from trading_assets.core.errors import AccountShapeError, StorageError, TradingAssetsError
-from trading_assets.core.settings import Settings
+from trading_assets.core.errors import AccountShapeError, ConfigurationError, StorageError, TradingAssetsError
+from trading_assets.core.private_files import exposed, make_private, private_folder
+from trading_assets.core.settings import ENV_FILE, Settings
 from trading_assets.core.timeframes import iso
 from trading_assets.ledger.database import Database, shown
 from trading_assets.venues import open_exchange
@@ -33,6 +37,8 @@ def examine(settings: Settings) -> list[Finding]:
     """Look at everything a run needs, in the order in which it would fail."""
     checks: list[tuple[str, Callable[[Settings], str]]] = [
         ("home directory", _home),
+        ("rights of files", _rights),
+        ("web server", _web_server),
         ("database", _database),
         ("exchange", _exchange),
         ("API key", _api_key),
@@ -51,7 +57,7 @@ def examine(settings: Settings) -> list[Finding]:
 def _home(settings: Settings) -> str:
     home: Path = settings.home
     try:
-        home.mkdir(parents=True, exist_ok=True)
+        private_folder(home)
         with tempfile.TemporaryFile(dir=home) as probe:
             probe.write(b"x")
             probe.flush()
@@ -65,6 +71,33 @@ def _home(settings: Settings) -> str:
     if free < _LOW_DISK_BYTES:
         raise StorageError(f"{home} has {free // 1024**2} MB left, expected at least {_LOW_DISK_BYTES // 1024**2} MB")
     return f"{home}, {free / 1024**3:.1f} GB free"
+
+
+def _rights(settings: Settings) -> str:
+    """Takes away what others may read or write: nothing of it is meant for them."""
+    places = (settings.home, Path(ENV_FILE), *([settings.limits_dir] if settings.limits_dir else []))
+    found = [path for place in places for path in exposed(place)]
+    left = [path for path in found if not make_private(path)]
+    if left:
+        raise StorageError(
+            f"others may read or write {left[0]} and {len(left) - 1} more, and this user cannot change it; let its "
+            "owner do: chmod -R go-rwx"
+        )
+    return f"of this user alone; taken away from others just now: {len(found)}" if found else "of this user alone"
+
+
+def _web_server(settings: Settings) -> str:
+    from trading_assets.defs.instance.web_guard import guards  # noqa: PLC0415 (imports dagster)
+
+    guarded = guards(settings.ui_url)
+    if guarded is None:
+        return f"none answers at {settings.ui_url}"
+    if not guarded:
+        raise ConfigurationError(
+            f"the one at {settings.ui_url} answers to the name attacker.example, so any web page can command it; start "
+            "it with `trading-assets web`, or with this project's dagster.yaml"
+        )
+    return f"{settings.ui_url} is guarded against foreign web pages"
 
 
 def _database(settings: Settings) -> str:

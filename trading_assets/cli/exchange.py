@@ -45,6 +45,7 @@ def exchange() -> None:
     multiple=True,
     help="Recorded candles (Parquet or CSV) to play instead of the seed's market; may be repeated.",
 )
+@click.option("--allow-host", multiple=True, help="Name by which clients call this machine; may be repeated.")
 @click.option("--api-key", help="Key that clients must use.")
 @click.option("--api-secret", help="Secret that clients must sign with.")
 def serve_exchange(
@@ -63,6 +64,7 @@ def serve_exchange(
     faults: Path | None,
     limits: bool,
     replay: tuple[Path, ...],
+    allow_host: tuple[str, ...],
     api_key: str | None,
     api_secret: str | None,
 ) -> None:
@@ -88,6 +90,7 @@ def serve_exchange(
             limits=limits,
             faults=faults,
             replay=replay,
+            names=allow_host,
         )
     )
 

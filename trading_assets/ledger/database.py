@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, OperationalError
 
 from trading_assets.core.errors import ConfigurationError, DatabaseLockedError, StorageError
+from trading_assets.core.private_files import private_file, private_folder
 from trading_assets.ledger import migrations
 
 DRIVER = "postgresql+psycopg2"
@@ -77,7 +78,8 @@ class Database:
         if self.url.database:
             folder = Path(self.url.database).parent
             try:
-                folder.mkdir(parents=True, exist_ok=True)
+                private_folder(folder)
+                private_file(Path(self.url.database))  # SQLite gives its other files the same mode
             except OSError as error:
                 raise StorageError(
                     f"cannot create {folder} for the database: {error.strerror}; choose a writable directory with "

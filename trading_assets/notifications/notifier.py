@@ -82,5 +82,7 @@ class Notifier:
 
         messengers = apprise.Apprise()
         for url in self._urls:
-            messengers.add(url.get_secret_value())
+            if not messengers.add(url.get_secret_value()):
+                scheme = url.get_secret_value().partition("://")[0][:20]
+                _log.warning("no messenger knows the URL that begins with %s://, expected one of apprise's", scheme)
         return lambda title, body: messengers.notify(title=title, body=body)

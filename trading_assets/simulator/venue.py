@@ -40,6 +40,7 @@ class ServeConfig:
         replay: files of recorded candles to play instead of the seeded market.
         limits: refuse clients that ask more often than Bybit allows.
         faults: file of the fault rules that are in force from the start.
+        names: by which clients call this machine, besides its addresses, its own name and `localhost`.
     """
 
     home: Path | None = None
@@ -55,6 +56,7 @@ class ServeConfig:
     replay: tuple[Path, ...] = ()
     limits: bool = False
     faults: Path | None = None
+    names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.home is not None and self.account is not None:

@@ -98,7 +98,7 @@ def test_a_url_that_no_messenger_knows_is_told_in_the_log(caplog: pytest.LogCapt
     notifier = Notifier([SecretStr("nonsense://nowhere")])
     notifier.notify("lost", "")
     assert notifier.flush(20)
-    assert "nonsense://nowhere" in caplog.text
+    assert "nonsense://" in caplog.text and "nowhere" not in caplog.text
 
 
 def test_messengers_that_cannot_be_made_lose_their_messages_only(
