@@ -116,7 +116,9 @@ class Settings(BaseSettings):
         description="Directory of the rate limiter, which all processes of the machine share; default: one of this "
         "user below the system's temporary directory.",
     )
-    request_timeout_s: float = Field(10.0, gt=0, description="Timeout of one request.")
+    request_timeout_s: float = Field(
+        10.0, gt=0, description="Timeout of one step of a request, s; the whole of it may take 1.5 times as long."
+    )
     recv_window_ms: int = Field(5000, ge=1000, description="Bybit's receive window.")
     max_clock_offset_ms: int = Field(
         1000, gt=0, description="Largest difference to the exchange's clock on which orders are placed."
