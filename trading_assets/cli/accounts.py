@@ -7,6 +7,7 @@ import sys
 import click
 
 from trading_assets.cli.console import open_console
+from trading_assets.core.deadline import ends_within
 from trading_assets.core.errors import AccountShapeError
 from trading_assets.core.settings import load_settings
 
@@ -44,7 +45,8 @@ def prepare(yes: bool) -> None:
             console.print(f"to set: {change}", highlight=False)
         if not yes:
             click.confirm(f"Set this for the account on {settings.venue.value}?", abort=True)
-        after = prepare_account(exchange, settings.symbols, verdict.changes)
+        with ends_within(settings.command_deadline_s, "accounts prepare"):
+            after = prepare_account(exchange, settings.symbols, verdict.changes)
         console.print(f"set. [bold]{settings.venue.value}[/]: {after.summary}", highlight=False)
         if after.faults:
             raise AccountShapeError(f"the account cannot be traded yet: {'; '.join(after.faults)}")

@@ -19,6 +19,7 @@ from trading_assets.cli.console import open_console
 from trading_assets.cli.exchange import exchange
 from trading_assets.cli.report import report
 from trading_assets.cli.trading import COMMANDS, open_ledger
+from trading_assets.core.deadline import ends_within
 from trading_assets.core.errors import TradingAssetsError
 from trading_assets.core.settings import load_settings
 from trading_assets.core.timeframes import TRADED_TIMEFRAMES, Timeframe
@@ -145,7 +146,11 @@ def list_strategies() -> None:
 def _switch(name: str, active: bool) -> None:
     from trading_assets.ledger import strategies as strategy_rows  # noqa: PLC0415
 
-    with open_ledger(load_settings()) as database:
+    settings = load_settings()
+    with (
+        ends_within(settings.command_deadline_s, f"strategies {'start' if active else 'stop'}"),
+        open_ledger(settings) as database,
+    ):
         strategy_rows.seed_registry(database)
         strategy_rows.set_active(database, name, active)
     click.echo(

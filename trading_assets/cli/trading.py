@@ -15,12 +15,17 @@ from typing import TYPE_CHECKING
 import click
 
 from trading_assets.cli.console import open_console
+from trading_assets.core.deadline import ends_within
 from trading_assets.core.errors import ExchangeError
 from trading_assets.core.settings import Settings, load_settings
 from trading_assets.notifications.notifier import Notifier
 
 if TYPE_CHECKING:
     from trading_assets.ledger.database import Database
+    from trading_assets.trading.execute.flatten import FlattenReport
+
+PART_FOR_CLOSING = 0.8
+"""Of a command's deadline; the rest is for the books and the report."""
 
 _reason = click.argument("reason", nargs=-1)
 
@@ -59,26 +64,37 @@ def flatten(reason: tuple[str, ...], yes: bool, foreign: bool) -> None:
     It may be started again at any time: what was sent is found, and only what is left is closed. Exit code 1 tells
     that something is still open.
     """
-    from trading_assets.trading.context import ExecutionContext  # noqa: PLC0415
-    from trading_assets.trading.execute.flatten import flatten as close_all  # noqa: PLC0415
-    from trading_assets.venues import open_exchange  # noqa: PLC0415 (imports the connector)
-
     settings = load_settings()
     if not yes:
         whose = "EVERY position, also those opened by others," if foreign else "every position of this system"
         click.confirm(
             f"Close {whose} of account {settings.account} on {settings.venue.value} at the market?", abort=True
         )
+    with ends_within(settings.command_deadline_s, "flatten"):
+        report = _close_all(settings, reason, foreign=foreign)
+    click.echo(f"{report}; trading is HALTED, resume it with: trading-assets resume")
+    if report.left:
+        sys.exit(1)
+
+
+def _close_all(settings: Settings, reason: tuple[str, ...], *, foreign: bool) -> FlattenReport:
+    from trading_assets.trading.context import ExecutionContext  # noqa: PLC0415
+    from trading_assets.trading.execute.flatten import flatten as close_all  # noqa: PLC0415
+    from trading_assets.venues import open_exchange  # noqa: PLC0415 (imports the connector)
+
     exchange = open_exchange(settings)
     try:
         with open_ledger(settings) as database, _notifier(settings) as notifier:
             context = ExecutionContext(database=database, exchange=exchange, settings=settings, notify=notifier.notify)
-            report = close_all(context, reason=_text(reason, "flatten"), actor=_who(), foreign=foreign)
+            return close_all(
+                context,
+                reason=_text(reason, "flatten"),
+                actor=_who(),
+                foreign=foreign,
+                within_s=PART_FOR_CLOSING * settings.command_deadline_s,
+            )
     finally:
         exchange.close()
-    click.echo(f"{report}; trading is HALTED, resume it with: trading-assets resume")
-    if report.left:
-        sys.exit(1)
 
 
 @click.group()
@@ -190,16 +206,17 @@ def _set_state(name: str, reason: tuple[str, ...]) -> None:
     from trading_assets.trading.risk import guard as risk_guard  # noqa: PLC0415
 
     settings, state, text = load_settings(), RiskState(name), _text(reason, "no reason given")
-    now_ms = _time(settings, may_be_local=state is not RiskState.ACTIVE)
-    with open_ledger(settings) as database, _notifier(settings) as notifier:
-        before = risk_guard.command(database, settings.account, state, reason=text, actor=_who(), now_ms=now_ms)
-        held = in_force(read_history(database, settings.account), now_ms)
-        if before is None:
-            by = f" (by {held.actor}: {held.reason})" if held.actor else ""
-            click.echo(f"account {settings.account} stays {held.state}{by}. {risk_guard.effect(held.state)}")
-            return
-        notifier.notify(f"account {settings.account} is {state}", f"{text} ({_who()})")
-        click.echo(f"account {settings.account} is {state}, was {before.state}. {risk_guard.effect(state)}")
+    with ends_within(settings.command_deadline_s, name):
+        now_ms = _time(settings, may_be_local=state is not RiskState.ACTIVE)
+        with open_ledger(settings) as database, _notifier(settings) as notifier:
+            before = risk_guard.command(database, settings.account, state, reason=text, actor=_who(), now_ms=now_ms)
+            held = in_force(read_history(database, settings.account), now_ms)
+            if before is None:
+                by = f" (by {held.actor}: {held.reason})" if held.actor else ""
+                click.echo(f"account {settings.account} stays {held.state}{by}. {risk_guard.effect(held.state)}")
+                return
+            notifier.notify(f"account {settings.account} is {state}", f"{text} ({_who()})")
+            click.echo(f"account {settings.account} is {state}, was {before.state}. {risk_guard.effect(state)}")
 
 
 def _time(settings: Settings, *, may_be_local: bool) -> int:

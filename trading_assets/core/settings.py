@@ -119,6 +119,12 @@ class Settings(BaseSettings):
     request_timeout_s: float = Field(
         10.0, gt=0, description="Timeout of one step of a request, s; the whole of it may take 1.5 times as long."
     )
+    command_deadline_s: float = Field(
+        300.0,
+        gt=0,
+        description="A command that acts (halt, reduce, resume, flatten, strategies, accounts prepare) ends after so "
+        "long at the latest, s.",
+    )
     recv_window_ms: int = Field(5000, ge=1000, description="Bybit's receive window.")
     max_clock_offset_ms: int = Field(
         1000, gt=0, description="Largest difference to the exchange's clock on which orders are placed."

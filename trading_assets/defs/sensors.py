@@ -169,6 +169,17 @@ def reconcile_books(
     return dg.RunRequest(tags={"trading_assets/reason": decision.reason})
 
 
+@dg.sensor(
+    minimum_interval_seconds=60,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Ends runs of backfills, and of what was materialised by hand, that have told nothing for two hours: "
+    "they free their places. Other runs have a longest time; a session is judged by its lease.",
+)
+def end_stuck_runs(context: dg.SensorEvaluationContext) -> dg.SkipReason:
+    ended = instance_queries.end_runs_without_progress(context.instance)
+    return dg.SkipReason(f"ended for want of progress: {', '.join(ended)}" if ended else "no run is stuck")
+
+
 @dg.run_failure_sensor(
     default_status=dg.DefaultSensorStatus.RUNNING,
     description="Notifies of failed runs, with job and error: of each of three tries, and that no further one follows. "

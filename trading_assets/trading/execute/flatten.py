@@ -6,6 +6,7 @@ signal. When it is killed and started again, it finds the orders that it has sen
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
@@ -24,6 +25,9 @@ PASSES = 20
 PAUSE_S = 0.2
 """After pass n it waits n times as long, 38 s in all. An order that is in flight when trading halts is settled by its
 own process, or 30 s later by this one."""
+
+WITHIN_S = 240.0
+OUT_OF_TIME = "there was no time left for its closing order: start flatten again"
 
 ORDERS_OF_A_POSITION = 20
 """Most closing orders of one position: one may fill in part, or meet an empty order book."""
@@ -71,8 +75,12 @@ class _Target:
         return f"{self.position.symbol}{legs.get(self.position.position_idx, '')}"
 
 
-def flatten(context: ExecutionContext, *, reason: str, actor: str, foreign: bool = False) -> FlattenReport:
+def flatten(
+    context: ExecutionContext, *, reason: str, actor: str, foreign: bool = False, within_s: float = WITHIN_S
+) -> FlattenReport:
     """Halt trading and close every position of ours; with `foreign` also positions that others opened.
+
+    It ends within `within_s` and the time of a request; what is still open then, it reports.
 
     What fails for one position is reported, and tried again with the next pass; the others are closed all the same.
 
@@ -83,7 +91,11 @@ def flatten(context: ExecutionContext, *, reason: str, actor: str, foreign: bool
     risk_guard.command(context.database, account, RiskState.HALTED, reason=reason, actor=actor, now_ms=_now_ms(context))
     report = FlattenReport()
     seen: dict[str, Decimal] = {}
+    until = time.monotonic() + within_s
     for number in range(1, PASSES + 1):
+        if time.monotonic() > until:
+            report.unread = report.unread or ("" if number > 1 else "there was no time to read them")
+            break
         try:
             recover(context)
             targets, report.foreign = _targets(context, foreign=foreign)
@@ -96,7 +108,9 @@ def flatten(context: ExecutionContext, *, reason: str, actor: str, foreign: bool
             continue
         report.unread = ""
         seen = {target.name: target.position.size for target in targets} | seen
-        report.left = {target.name: _close(context, target) for target in targets}
+        report.left = {
+            target.name: _close(context, target) if time.monotonic() < until else OUT_OF_TIME for target in targets
+        }
         in_flight = {intent.symbol for intent in orders.unresolved(context.database, account)}
         report.left |= dict.fromkeys(in_flight, "an order to open it is not settled yet")
         if not report.left:
