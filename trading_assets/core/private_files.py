@@ -12,7 +12,7 @@ from trading_assets.core.errors import DataError, StorageError
 
 FOLDER, FILE = 0o700, 0o600
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+_NAME = re.compile(r"[^\W_][\w.-]{0,63}")  # letters of any alphabet: a coin may be named in Chinese
 
 
 def path_part(name: str, what: str = "symbol") -> str:
