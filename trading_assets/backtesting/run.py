@@ -30,7 +30,7 @@ from trading_assets.backtesting.kernel.panel import Panel, panel_count, panels
 from trading_assets.backtesting.kernel.sweep import StrategySweep, SweepResult, no_figures, shared_indicators
 from trading_assets.backtesting.metrics import Metrics, metrics, split_bar
 from trading_assets.backtesting.parameter_choice import choose_parameters, trials_from
-from trading_assets.backtesting.significance import MIN_TRADES, bootstrap_p_value, seed_from
+from trading_assets.backtesting.significance import MIN_TRADES, trades_p_value
 from trading_assets.backtesting.worker_threads import map_on_workers
 from trading_assets.core.candles import FloatArray
 from trading_assets.core.errors import DataError
@@ -247,13 +247,11 @@ class BacktestRunner:
                 _log.debug("%s failed on %s", strategy.name, symbol, exc_info=reason)
         rows = len(coins)
         texts = [strategy.parameters[index] for index in sets]
-        keys = [
-            (hour, timeframe.value, symbols[coin], strategy.name, text) for coin, text in zip(coins, texts, strict=True)
+        chances = [
+            (math.nan, math.nan) if error is not None else self._chances(outcome, coin, index)
+            for error, coin, index in zip(errors, coins, sets, strict=True)
         ]
-        p_values = [
-            math.nan if error is not None else _p_value(key, outcome, coin, index)
-            for key, error, coin, index in zip(keys, errors, coins, sets, strict=True)
-        ]
+        p_values, break_evens = np.array(chances, dtype=np.float64).reshape(rows, 2).T
         columns = {
             "hour_ms": np.full(rows, hour),
             "timeframe": [timeframe.value] * rows,
@@ -263,10 +261,20 @@ class BacktestRunner:
             "bars": np.array([bars if error is None else 0 for error in errors], dtype=np.int64),
             "configurations": np.full(rows, len(strategy.sets)),
             **{name: values[coins] for name, values in vars(trials).items()},
-            "p_value": np.array(p_values),
+            "p_value": p_values,
+            "break_even": break_evens,
             "error": errors,
         }
         return _Block(columns, outcome.figures[coins, sets])
+
+    def _chances(self, outcome: SweepResult, coin: int, index: int) -> tuple[float, float]:
+        """p-value and break-even win rate of a chosen set; NaN where it has too few trades or no profit."""
+        closed, pnl = outcome.figures[coin, index, [_TOTAL_TRADES, _TOTAL_PNL]]
+        if closed < MIN_TRADES or pnl <= 0:
+            return math.nan, math.nan
+        costs = self._costs
+        both_fills = 2 * (costs.fee + costs.slippage) * costs.notional
+        return trades_p_value(outcome.pnl(coin, index), outcome.risk(coin, index) * costs.notional, both_fills)
 
 
 def _frame(blocks: Sequence[_Block]) -> pd.DataFrame:
@@ -313,15 +321,9 @@ def _all_failed(strategy: ConfiguredStrategy, error: Exception) -> SweepResult:
     """The outcome of one coin of which every set failed."""
     sets = len(strategy.sets)
     starts = np.zeros((1, sets), dtype=np.int64)
-    return SweepResult(no_figures(sets)[None], np.empty(0), starts, {(0, index): error for index in range(sets)})
-
-
-def _p_value(key: tuple[object, ...], outcome: SweepResult, coin: int, index: int) -> float:
-    """The p-value of a chosen set; NaN where it has too few trades or no profit. `key` is that of the row."""
-    closed, pnl = outcome.figures[coin, index, [_TOTAL_TRADES, _TOTAL_PNL]]
-    if closed < MIN_TRADES or pnl <= 0:
-        return math.nan
-    return bootstrap_p_value(outcome.pnl(coin, index), seed_from(key))
+    return SweepResult(
+        no_figures(sets)[None], np.empty(0), np.empty(0), starts, {(0, index): error for index in range(sets)}
+    )
 
 
 def _log_failures(rows: pd.DataFrame, timeframe: Timeframe) -> None:

@@ -14,7 +14,13 @@ import numpy as np
 import pandas as pd
 
 from trading_assets.backtesting import metrics
-from trading_assets.backtesting.significance import deflated_sharpe
+from trading_assets.backtesting.significance import (
+    MIN_TRADES_OF_SHARPE,
+    corrected,
+    deflated_sharpe,
+    effective_trials,
+    least_trades,
+)
 from trading_assets.core.schemas import STRATEGY_SELECTIONS
 from trading_assets.core.settings import Settings
 from trading_assets.core.timeframes import TRADED_TIMEFRAMES
@@ -44,7 +50,10 @@ PRESETS: Mapping[str, Preset] = {
 
 @dataclass(frozen=True)
 class SignificanceLimits:
-    """Optional filters against luck; None means no such filter. A row without a p-value fails that filter."""
+    """Optional filters against luck; None means no such filter. A row without the figure fails its filter.
+
+    `max_p_value` is compared with the p-value that is corrected for all that was tried on the coin.
+    """
 
     min_deflated_sharpe: float | None = None
     max_p_value: float | None = None
@@ -63,8 +72,8 @@ _COIN = ["hour_ms", "symbol"]
 COLUMNS_READ = [
     *("hour_ms", "timeframe", "symbol", "strategy", "parameters", "scan_id", "bars", "total_trades", "win_rate"),
     *("profit_factor", "max_drawdown", "sharpe_ratio", "total_pnl", "confidence_avg", "skewness", "kurtosis"),
-    *("out_of_sample_trades", "out_of_sample_pnl", "p_value", "configurations", "configurations_traded"),
-    *("sharpe_mean", "sharpe_spread", "error"),
+    *("out_of_sample_trades", "out_of_sample_pnl", "p_value", "break_even", "configurations"),
+    *("configurations_traded", "sharpe_spread", "error"),
 ]
 """Columns of `backtest_results` on which a selection depends."""
 
@@ -108,7 +117,7 @@ def select_best(backtests: pd.DataFrame, preset: Preset, limits: SignificanceLim
     is_sound = backtests["error"].isna()
     sound = backtests[is_sound]
     chosen = sound
-    if limits.min_deflated_sharpe is not None:
+    if limits != NO_LIMITS:
         chosen = with_significance(sound, sound)
     tests = _tests(chosen, preset, limits)
     good = pd.Series(True, index=chosen.index)
@@ -141,19 +150,34 @@ def _count(counts: dict[int, dict[str, int]], name: str, hours: pd.Series) -> No
 
 
 def with_significance(backtests: pd.DataFrame, tried: pd.DataFrame) -> pd.DataFrame:
-    """`backtests` with `configurations_tried` and `deflated_sharpe`, given all that was `tried` on their coins.
+    """`backtests` with what luck alone could have done, given all that was `tried` on their coins in the hour.
 
-    Sharpe ratios of different timeframes are compared by their t statistics (Sharpe ratio per bar times the square
-    root of the bars), which luck alone spreads by 1. All configurations count as tries; their spread is that of those
-    that traded, but at most 1: near parameter sets differ less than by luck, and what differs more differs by costs
-    and merit, which are no luck of the best one.
+    Near parameter sets are no independent tries: those of one strategy and timeframe count together as
+    `effective_trials` of them, and families add up. By luck alone the t statistics of independent tries (Sharpe ratio
+    per bar times the square root of the bars, whatever the timeframe) spread by 1, so that is the spread that the
+    deflated Sharpe ratio takes; the spread that is seen has costs and merit in it as well, and that of a few trades no
+    meaning. Docs: statistics.md.
 
     Args:
         tried: rows of `backtest_results`, one per hour, timeframe, symbol and strategy; each stands for all its
             parameter sets. A coin in another hour is another coin.
+
+    Returns:
+        With the columns `configurations_tried`, `configurations_effective`; `deflated_sharpe`, NaN below
+        `MIN_TRADES_OF_SHARPE` trades; `p_value_corrected` for the tries on the coin and `p_value_hour` for those on all
+        coins of the hour; `least_trades`, how many wins in a row could pass with so many tries. The last three are NaN
+        where there is no p-value.
     """
-    of_coin = pd.DataFrame({"count": tried.groupby(_COIN)["configurations"].sum(), "spread": _spread(tried)})
+    of_coin = (
+        tried.assign(_effective=_effective(tried))
+        .groupby(_COIN)
+        .agg(count=("configurations", "sum"), effective=("_effective", "sum"))
+    )
+    # A coin on which nothing traded was tried all the same.
+    of_coin["effective"] = of_coin["effective"].clip(lower=1.0)
+    of_hour = of_coin.groupby("hour_ms")["effective"].sum()
     coins = backtests[_COIN].join(of_coin, on=_COIN)
+    hours = backtests["hour_ms"].map(of_hour)
     columns = [backtests[name].tolist() for name in ("sharpe_ratio", "timeframe", "bars", "skewness", "kurtosis")]
     deflated = [
         deflated_sharpe(
@@ -161,30 +185,33 @@ def with_significance(backtests: pd.DataFrame, tried: pd.DataFrame) -> pd.DataFr
             bars,
             skewness,
             kurtosis,
-            trials=count,
-            spread_of_trials=spread / math.sqrt(max(bars, 1)),
+            trials=effective,
+            spread_of_trials=1 / math.sqrt(max(bars, 1)),
         )
-        for sharpe, timeframe, bars, skewness, kurtosis, count, spread in zip(
-            *columns, coins["count"].tolist(), coins["spread"].tolist(), strict=True
+        if trades >= MIN_TRADES_OF_SHARPE
+        else math.nan
+        for sharpe, timeframe, bars, skewness, kurtosis, trades, effective in zip(
+            *columns, backtests["total_trades"].tolist(), coins["effective"].tolist(), strict=True
         )
     ]
-    return backtests.assign(configurations_tried=coins["count"], deflated_sharpe=np.array(deflated, dtype=np.float64))
+    p_value = backtests["p_value"].astype(np.float64)
+    return backtests.assign(
+        configurations_tried=coins["count"],
+        configurations_effective=coins["effective"],
+        deflated_sharpe=np.array(deflated, dtype=np.float64),
+        p_value_corrected=corrected(p_value, coins["effective"]),
+        p_value_hour=corrected(p_value, hours),
+        least_trades=least_trades(backtests["break_even"].astype(np.float64), coins["effective"]),
+    )
 
 
-def _spread(tried: pd.DataFrame) -> pd.Series:
-    """Standard deviation of the t statistics of each coin's configurations that traded, at most 1, by hour and symbol.
-
-    A coin of which none traded has 0.
-    """
+def _effective(tried: pd.DataFrame) -> pd.Series:
+    """How many independent tries each row's parameter sets are worth; 0 where none of them traded."""
     scale = np.sqrt(tried["bars"] / tried["timeframe"].map(_BARS_PER_YEAR).astype(np.float64))
-    mean, deviation = tried["sharpe_mean"] * scale, tried["sharpe_spread"] * scale
-    count = tried["configurations_traded"]
-    coin = [tried[name] for name in _COIN]
-    total = count.groupby(coin).sum()
-    all_of_coin = count.groupby(coin).transform("sum").clip(lower=1)
-    centre = (mean * count).groupby(coin).transform("sum") / all_of_coin
-    squares = (count * (deviation**2 + (mean - centre) ** 2)).groupby(coin).sum()
-    return pd.Series(np.sqrt(squares / (total - 1).clip(lower=1)).clip(upper=1.0))
+    traded = tried["configurations_traded"]
+    # The variance of a sample: that of the population is stored.
+    variance = (tried["sharpe_spread"] * scale) ** 2 * traded / (traded - 1).clip(lower=1)
+    return pd.Series(np.where(traded > 0, effective_trials(traded, variance), 0.0), index=tried.index)
 
 
 def _tests(backtests: pd.DataFrame, preset: Preset, limits: SignificanceLimits) -> dict[str, pd.Series]:
@@ -202,9 +229,10 @@ def _tests(backtests: pd.DataFrame, preset: Preset, limits: SignificanceLimits) 
         tests[f"PnL below ${preset.total_pnl:g}"] = backtests["total_pnl"] >= preset.total_pnl
     if limits.min_deflated_sharpe is not None:
         enough = backtests["deflated_sharpe"] >= limits.min_deflated_sharpe
-        tests[f"deflated Sharpe ratio below {limits.min_deflated_sharpe:g}"] = enough
+        tests[f"deflated Sharpe ratio below {limits.min_deflated_sharpe:g} or none"] = enough
     if limits.max_p_value is not None:
-        tests[f"p-value above {limits.max_p_value:g} or none"] = backtests["p_value"] <= limits.max_p_value
+        few = backtests["p_value_corrected"] <= limits.max_p_value
+        tests[f"corrected p-value above {limits.max_p_value:g} or none"] = few
     return tests
 
 

@@ -8,18 +8,31 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Sequence
+from functools import cache
 from statistics import NormalDist
+from typing import Any
 
 import numpy as np
 
 from trading_assets.core.candles import FloatArray
 
-RESAMPLES = 1000
 MIN_TRADES = 5
-"""Fewer trades have no p-value: there are too few different ways to draw them again."""
+"""Fewer trades have no p-value, and a parameter set with fewer is chosen only where no other has as many."""
+
+MIN_TRADES_OF_SHARPE = 20
+"""Fewer trades have no deflated Sharpe ratio: the t statistics of so few do not spread as luck spreads them."""
+
+GAP_R = 1.5
+"""The worst loss that a trade is supposed to have, in multiples of its risk and before costs: a stop that is jumped
+over by half its distance. A worse one that was seen counts instead."""
+
+SIGNIFICANT = 0.05
+"""The p-value below which a result is called significant."""
 
 _NORMAL = NormalDist()
 _EULER_MASCHERONI = 0.5772156649015329
+_FLOOR = 1e-12
+"""The errors of the quadrature are smaller than that."""
 
 
 def probabilistic_sharpe(
@@ -41,48 +54,126 @@ def probabilistic_sharpe(
     return _NORMAL.cdf((sharpe - benchmark) * math.sqrt((bars - 1) / spread))
 
 
-def expected_maximum(trials: int) -> float:
+def expected_maximum(trials: float) -> float:
     """Expected highest of `trials` independent standard normal values (Bailey and Lopez de Prado 2014, eq. 6).
 
-    An approximation that is good from about five trials on; 0 for a single trial.
+    An approximation that is good from about five trials on; below two it falls to 0 for a single one.
     """
-    if trials < 2:
+    if trials <= 1:
         return 0.0
+    if trials < 2:
+        return (trials - 1) * expected_maximum(2)
     return (1 - _EULER_MASCHERONI) * _NORMAL.inv_cdf(1 - 1 / trials) + _EULER_MASCHERONI * _NORMAL.inv_cdf(
         1 - 1 / (trials * math.e)
     )
 
 
 def deflated_sharpe(
-    sharpe: float, bars: int, skewness: float, kurtosis: float, *, trials: int, spread_of_trials: float
+    sharpe: float, bars: int, skewness: float, kurtosis: float, *, trials: float, spread_of_trials: float
 ) -> float:
     """Probabilistic Sharpe ratio against the best that luck alone would give (Bailey and Lopez de Prado 2014, eq. 9).
 
     Args:
-        trials: number of configurations of which this one is the best.
-        spread_of_trials: standard deviation of the trials' Sharpe ratios, per bar.
+        trials: number of independent configurations of which this one is the best.
+        spread_of_trials: standard deviation of the trials' Sharpe ratios, per bar; 1 / sqrt(bars) by luck alone.
     """
     luck = spread_of_trials * expected_maximum(trials)
     return probabilistic_sharpe(sharpe, bars, skewness, kurtosis, benchmark=luck)
 
 
-def bootstrap_p_value(pnl: FloatArray, seed: int) -> float:
-    """One-sided p-value of the hypothesis that a trade earns nothing on average, shape (k,) PnL of closed trades.
+def mean_p_value(results: FloatArray, worst: float) -> float:
+    """One-sided p-value of the hypothesis that the mean of bounded results is not above zero.
 
-    The bootstrap-t (Efron and Tibshirani 1993, section 16.4): trades less their mean are drawn again with replacement,
-    and the p-value is the share of draws whose t statistic reaches that of the trades, themselves counted as one.
-    It is never below 2^-k, the chance of k wins in a row of a fair coin: from wins alone no loss can be drawn.
+    Gaffke's statistic (Gaffke 2005, "Three test statistics for a nonparametric one-sided hypothesis on the mean of a
+    nonnegative variable", Mathematical Methods of Statistics 14(4); Learned-Miller and Thomas 2019, arXiv 1905.06208):
+    the results and the bound share random weights of sum one, uniform over all such weights, and the p-value is the
+    chance that the weighted sum is not positive. Weights are exponential numbers over their sum, so it is the chance
+    that a sum of exponential numbers times results is not positive; the inversion formula of Gil-Pelaez (1951) gives it
+    without any drawing. n results of +a alone give (worst / (a + worst))^n, the chance of so many in a row if the mean
+    were zero. It is smaller for every larger result.
+
+    Args:
+        results: of each trade, shape (n,), such as multiples of its risk.
+        worst: the largest loss that a trade can have, > 0, in the same unit. Without such a bound no test of a mean is
+            valid (Bahadur and Savage 1956); a larger loss among the results replaces it.
 
     Returns:
-        In (0, 1]; NaN with fewer than `MIN_TRADES` trades. It says nothing of how many configurations were tried.
+        In (0, 1]; 1 without results. It says nothing of how many configurations were tried.
     """
-    count = len(pnl)
-    if count < MIN_TRADES:
-        return math.nan
-    from trading_assets.backtesting.kernel.resampling import reaching  # noqa: PLC0415 (numba: a second)
+    if not len(results):
+        return 1.0
+    values = np.append(results, -max(worst, -float(results.min())))
+    values = values[values != 0]
+    # The more results, the more waves the integrand has: as many nodes for each.
+    nodes, weights = _quadrature(max(64, 1 << math.ceil(math.log2(16 * math.sqrt(len(values))))))
+    scale = 2 / math.sqrt(float(values @ values))
+    at = scale * nodes / (1 - nodes)
+    with np.errstate(over="ignore", invalid="ignore"):
+        # The reciprocal of the characteristic function only grows with each factor: what overflows adds nothing.
+        reciprocal = np.prod(1 - 1j * np.outer(values, at), axis=0)
+        heights = np.where(np.isfinite(reciprocal), (1 / reciprocal).imag, 0.0) / at
+    integral = float(weights @ (heights * scale / (1 - nodes) ** 2))
+    return min(max(0.5 - integral / math.pi, _FLOOR), 1.0)
 
-    reached = reaching(np.ascontiguousarray(pnl, dtype=np.float64), np.uint64(seed), RESAMPLES)
-    return max((1 + reached) / (1 + RESAMPLES), 0.5**count)
+
+@cache
+def _quadrature(count: int) -> tuple[FloatArray, FloatArray]:
+    """Nodes and weights of the Gauss-Legendre rule on (0, 1)."""
+    nodes, weights = np.polynomial.legendre.leggauss(count)
+    return (nodes + 1) / 2, weights / 2
+
+
+def trades_p_value(pnl: FloatArray, risk: FloatArray, costs: float) -> tuple[float, float]:
+    """`mean_p_value` of closed trades in multiples of their risk, and the win rate at which it would be no edge.
+
+    Args:
+        pnl: net of costs, USD, shape (n,).
+        risk: loss of each trade at its stop, before costs, USD, shape (n,).
+        costs: fees and slippage of both fills of one trade, USD.
+
+    Returns:
+        The p-value, NaN with fewer than `MIN_TRADES` trades; and worst loss / (worst loss + largest win), the share of
+        wins at which trades of these two results earn nothing (see `least_trades`), NaN without a win.
+    """
+    if len(pnl) < MIN_TRADES:
+        return math.nan, math.nan
+    multiples = pnl / risk
+    worst = max(GAP_R + costs / float(risk.min()), -float(multiples.min()))
+    best = float(multiples.max())
+    return mean_p_value(multiples, worst), worst / (worst + best) if best > 0 else math.nan
+
+
+def corrected(p_value: Any, trials: Any) -> Any:
+    """The p-value of the best of `trials` independent tries: 1 - (1 - p)^trials (Sidak 1967), of one or by row."""
+    return -np.expm1(trials * np.log1p(-np.minimum(p_value, 1 - 1e-16)))
+
+
+def least_trades(break_even: Any, trials: Any) -> Any:
+    """How many trades it takes until a record of wins alone could be called significant among so many tries.
+
+    Args:
+        break_even: the share of wins at which trades earn nothing, between 0 and 1 (see `trades_p_value`).
+        trials: number of independent tries.
+    """
+    wanted = -np.expm1(np.log1p(-SIGNIFICANT) / trials)
+    return np.ceil(np.log(wanted) / np.log(break_even) - 1e-9)
+
+
+def effective_trials(count: Any, statistics_variance: Any) -> Any:
+    """How many independent tries a family of similar configurations stands for, at least 1 and at most `count`.
+
+    Configurations whose results correlate by r are worth about r + (1 - r) count tries (Lopez de Prado and Lewis 2019,
+    "Detection of false investment strategies using unsupervised learning methods", Quantitative Finance 19(9)). t
+    statistics that luck alone spreads by 1 differ within such a family by a variance of 1 - r: that variance, two
+    standard errors more, gives r. Where they differ by more than luck, each counts.
+
+    Args:
+        count: configurations of one strategy on one coin and timeframe that traded.
+        statistics_variance: variance of their t statistics, as of a sample.
+    """
+    error = 2 * np.sqrt(2 / np.maximum(count - 1, 1))
+    apart = np.clip(statistics_variance * (1 + error), 0.0, 1.0)
+    return np.clip(1 - apart + apart * count, 1.0, np.maximum(count, 1.0))
 
 
 def seed_from(key: Sequence[object]) -> int:

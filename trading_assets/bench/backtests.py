@@ -102,14 +102,14 @@ def measure(symbols: int, params: int, timeframes: Sequence[Timeframe], repeat: 
 
 def _machines_gain() -> float:
     """How many times faster two threads of compiled arithmetic are than one, at this moment."""
-    from trading_assets.backtesting.kernel.resampling import reaching  # noqa: PLC0415 (imports numba)
+    from trading_assets.backtesting.kernel.indicators import rsi  # noqa: PLC0415 (imports numba)
 
-    pnl = np.linspace(-1.0, 1.1, 200)
+    close = 100 + np.sin(np.arange(200_000.0))
 
     def seconds(threads: int) -> float:
         with ThreadPoolExecutor(threads) as pool:
             begin = time.perf_counter()
-            list(pool.map(lambda seed: reaching(pnl, np.uint64(seed), 5_000), range(24)))
+            list(pool.map(lambda _: rsi(close), range(24)))
             return time.perf_counter() - begin
 
     seconds(2)

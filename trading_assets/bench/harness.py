@@ -209,8 +209,12 @@ def selection_row(
         "total_pnl": 10.0,
         "confidence_avg": 60.0,
         "configurations_tried": 16,
+        "configurations_effective": 8.0,
         "deflated_sharpe": 0.95,
         "p_value": 0.01,
+        "p_value_corrected": 0.08,
+        "p_value_hour": 0.4,
+        "least_trades": 9.0,
         "out_of_sample_trades": 2,
         "out_of_sample_pnl": 3.0,
     }

@@ -68,6 +68,22 @@ def fuzz(count: int, seed: int, as_json: bool) -> None:
         sys.exit(1)
 
 
+@bench.command("luck")
+@click.option("--draws", default=2000, show_default=True, type=click.IntRange(100), help="Of each world.")
+@click.option("--seed", default=1, show_default=True, type=click.IntRange(0), help="The same seed, the same figures.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a world.")
+def luck(draws: int, seed: int, as_json: bool) -> None:
+    """How often p-value and deflated Sharpe ratio find an edge where none is, and where one is."""
+    from trading_assets.bench import luck as trials  # noqa: PLC0415 (one command's)
+
+    cells = trials.luck(draws, seed)
+    if as_json:
+        for cell in cells:
+            click.echo(json.dumps(asdict(cell)))
+    else:
+        open_console().print(trials.table(cells, draws))
+
+
 @bench.command("market")
 @click.option("--json", "as_json", is_flag=True, help="Print the figures as one JSON object.")
 def market(as_json: bool) -> None:

@@ -6,8 +6,8 @@ venue's own word is kept, it is for a person to read and never compared.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import StrEnum
 from typing import Self, TypeVar
@@ -203,6 +203,10 @@ class OrderBook:
     time_ms: int
 
 
+DOLLARS = ("USDT", "USDC")
+"""Coins that count as a dollar each: trades settle in them, and what is paid in or out in them moves the peak."""
+
+
 @dataclass(frozen=True)
 class Wallet:
     """The unified account in USD.
@@ -210,6 +214,7 @@ class Wallet:
     Attributes:
         available: what new positions may use as margin; None where the venue does not tell it.
         initial_margin, maintenance_margin: of all positions and orders; None likewise.
+        balances: of each coin, without open PnL, in the coin; empty where the venue does not tell them.
     """
 
     equity: Decimal
@@ -218,6 +223,12 @@ class Wallet:
     initial_margin: Decimal | None
     maintenance_margin: Decimal | None
     unrealised_pnl: Decimal
+    balances: Mapping[str, Decimal] = field(default_factory=dict)
+
+    def dollars(self) -> Decimal | None:
+        """The balance of the coins that count as a dollar each; None where it is not told."""
+        held = [balance for coin, balance in self.balances.items() if coin in DOLLARS]
+        return sum(held, Decimal(0)) if held else None
 
 
 @dataclass(frozen=True)

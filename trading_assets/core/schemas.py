@@ -24,7 +24,9 @@ _SYMBOL = "the venue's symbol"
 _TIMEFRAME = "length of the candles, minutes with an m"
 _STRATEGY = "name in the registry of strategies"
 _SCAN = "scan-YYYYMMDD-HHMMSS of the as-of"
-_P_VALUE = "chance of such trades if none earned anything on average; of profitable chosen parameter sets alone"
+_P_VALUE = (
+    "chance of such trades if none earned anything on average, by itself; of profitable chosen parameter sets alone"
+)
 
 
 class MarketScan(pa.DataFrameModel):
@@ -124,6 +126,9 @@ class BacktestResults(pa.DataFrameModel):
     out_of_sample_trades: int = pa.Field(ge=0, description="closed trades that began in the out-of-sample part")
     out_of_sample_pnl: float = pa.Field(description="PnL of these trades, USD")
     p_value: float = pa.Field(nullable=True, gt=0, le=1, description=_P_VALUE)
+    break_even: float = pa.Field(
+        nullable=True, gt=0, lt=1, description="share of wins at which its best and worst possible trades earn nothing"
+    )
     configurations: int = pa.Field(ge=1, description="parameter sets tried on this symbol and timeframe")
     configurations_traded: int = pa.Field(ge=0, description="those of them whose equity ever changed")
     sharpe_mean: float = pa.Field(description="mean Sharpe ratio of those that traded")
@@ -156,10 +161,25 @@ class StrategySelections(pa.DataFrameModel):
     configurations_tried: int = pa.Field(
         ge=1, description="timeframes, strategies and parameter sets backtested on the coin in this hour"
     )
+    configurations_effective: float = pa.Field(
+        nullable=True, ge=1, description="as how many independent tries they count, since near ones are alike"
+    )
     deflated_sharpe: float = pa.Field(
-        ge=0, le=1, description="chance that the Sharpe ratio is more than the best of so many tries by luck"
+        nullable=True,
+        ge=0,
+        le=1,
+        description="chance that the Sharpe ratio is more than the best of so many tries by luck; none below 20 trades",
     )
     p_value: float = pa.Field(nullable=True, gt=0, le=1, description=_P_VALUE)
+    p_value_corrected: float = pa.Field(
+        nullable=True, gt=0, le=1, description="the p-value, corrected for all that was tried on the coin"
+    )
+    p_value_hour: float = pa.Field(
+        nullable=True, gt=0, le=1, description="the p-value, corrected for all that was tried on all coins of the hour"
+    )
+    least_trades: float = pa.Field(
+        nullable=True, ge=1, description="trades, all won, that it takes until the corrected p-value could be 0.05"
+    )
     out_of_sample_trades: int = pa.Field(ge=0, description="closed trades in the part held back from the choice")
     out_of_sample_pnl: float = pa.Field(description="PnL of these trades, USD")
 

@@ -193,13 +193,15 @@ class Settings(BaseSettings):
         None,
         ge=0,
         le=1,
-        description="Drop backtests with a smaller deflated Sharpe ratio, such as 0.9; default: none is dropped.",
+        description="Drop backtests with a smaller deflated Sharpe ratio, such as 0.9, and those with fewer than 20 "
+        "trades, which have none; default: none is dropped.",
     )
     max_p_value: float | None = Field(
         None,
         gt=0,
         le=1,
-        description="Drop backtests with a larger p-value of their trades, such as 0.05; default: none is dropped.",
+        description="Drop backtests whose p-value, corrected for all that was tried on the coin, is larger, such as "
+        "0.05; default: none is dropped.",
     )
 
     # Trading.

@@ -374,7 +374,14 @@ def wallet(row: Row) -> Wallet:
         initial_margin=margin["totalInitialMargin"],
         maintenance_margin=known(row, "totalMaintenanceMargin"),
         unrealised_pnl=decimal(row, "totalPerpUPL"),
+        balances=_balances(row),
     )
+
+
+def _balances(row: Row) -> dict[str, Decimal]:
+    """Balance of each coin; nothing of any where one cannot be read: a part of the sum would look like a loss."""
+    held = {str(coin.get("coin")): known(coin, "walletBalance") for coin in row.get("coin") or []}
+    return {coin: balance for coin, balance in held.items() if balance is not None} if None not in held.values() else {}
 
 
 def _free_of_settle_coin(row: Row) -> Decimal | None:
@@ -503,13 +510,25 @@ def _fee(row: Row) -> Decimal:
 _TRANSACTIONS = {
     "TRADE": TransactionKind.TRADE,
     "SETTLEMENT": TransactionKind.FUNDING,
-    "TRANSFER_IN": TransactionKind.TRANSFER,
-    "TRANSFER_OUT": TransactionKind.TRANSFER,
     "DELIVERY": TransactionKind.SETTLEMENT,
     "LIQUIDATION": TransactionKind.LIQUIDATION,
     "ADL": TransactionKind.ADL,
 }
-"""`type` of the transaction log; another word is `TransactionKind.OTHER`."""
+"""`type` of the transaction log of what trading does."""
+
+_PAID_IN_OR_OUT = (
+    *("TRANSFER", "WITHDRAW", "DEPOSIT", "AIRDROP", "BONUS", "LOAN", "PLEDGE", "CUSTODY", "STAKING", "EARN"),
+    *("SUBSCRIPTION", "REDEMPTION", "INVESTMENT", "MINING", "WEALTH", "PWM"),
+)
+"""Parts of the words of `type` (55 in 2026, and more each year) that move money into the account or out of it, with no
+gain or loss of trading. Another word is `TransactionKind.OTHER`: it counts as gain or loss."""
+
+
+def _transaction_kind(word: str) -> TransactionKind:
+    if word in _TRANSACTIONS:
+        return _TRANSACTIONS[word]
+    moves = any(part in word.upper() for part in _PAID_IN_OR_OUT)
+    return TransactionKind.TRANSFER if moves else TransactionKind.OTHER
 
 
 @_venue_errors
@@ -517,7 +536,8 @@ def transaction(row: Row) -> Transaction:
     word = text(row, "type")
     return Transaction(
         transaction_id=named(row, "id"),
-        kind=_TRANSACTIONS.get(word, TransactionKind.OTHER),
+        # A spot trade changes one coin into another: it is none of the trades of contracts.
+        kind=TransactionKind.OTHER if row.get("category") == "spot" else _transaction_kind(word),
         word=word,
         coin=named(row, "currency"),
         symbol=text(row, "symbol"),

@@ -10,7 +10,17 @@ from typing import Any
 import pandas as pd
 import sqlalchemy as sa
 
-from trading_assets.core.models import Execution, FillKind, Position, Transaction, TransactionKind, Wallet
+from trading_assets.core.models import (
+    DOLLARS,
+    Execution,
+    FillKind,
+    Position,
+    Rows,
+    Transaction,
+    TransactionKind,
+    Wallet,
+)
+from trading_assets.core.timeframes import HOUR_MS
 from trading_assets.ledger import risk
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.tables import (
@@ -154,9 +164,13 @@ def fill_ids(connection: sa.Connection, account: str, start_ms: int, end_ms: int
     return set(connection.execute(sa.select(fills.c.exec_id).where(fills.c.account == account, span)).scalars())
 
 
-def replace_positions(connection: sa.Connection, account: str, held: Sequence[Position]) -> None:
-    """Replace the account's positions."""
-    connection.execute(sa.delete(positions).where(positions.c.account == account))
+def replace_positions(connection: sa.Connection, account: str, held: Rows[Position]) -> None:
+    """Replace the account's positions. Of a symbol whose row cannot be read, the last known one stays."""
+    of_account = positions.c.account == account
+    known = connection.execute(sa.select(positions.c.symbol).where(of_account)).scalars().unique().all()
+    listed = {position.symbol for position in held}
+    gone = [symbol for symbol in known if symbol in listed or not held.may_hide(symbol)]
+    connection.execute(sa.delete(positions).where(of_account, positions.c.symbol.in_(gone)))
     rows = [
         {
             "account": account,
@@ -180,20 +194,93 @@ def replace_positions(connection: sa.Connection, account: str, held: Sequence[Po
         connection.execute(sa.insert(positions), rows)
 
 
-def add_equity(connection: sa.Connection, account: str, wallet: Wallet, time_ms: int, *, transferred: Decimal) -> None:
-    """Add a snapshot of the account, unless it equals the newest one.
+def hidden_exposure(database: Database, account: str, shown: Rows[Position]) -> dict[str, Decimal]:
+    """Return the last known value of positions whose rows cannot be read now, USD by symbol."""
+    if not shown.unreadable:
+        return {}
+    listed = {position.symbol for position in shown}
+    hidden: dict[str, Decimal] = {}
+    with database.read() as connection:
+        for row in connection.execute(sa.select(positions).where(positions.c.account == account)):
+            if row.symbol not in listed and shown.may_hide(row.symbol):
+                hidden[row.symbol] = hidden.get(row.symbol, Decimal(0)) + row.size * row.mark_price
+    return hidden
+
+
+UNEXPLAINED_WAIT_MS = 2 * 60_000
+"""So long a change of the balance that the transaction log does not explain is taken for money that was paid in or
+out, and the log for late. After that it is a gain or a loss, and a difference."""
+
+UNEXPLAINED_KEPT_MS = 24 * HOUR_MS
+"""So long it is told."""
+
+
+@dataclass(frozen=True)
+class Unexplained:
+    """What changed the balance of dollars beyond the transaction log.
+
+    Attributes:
+        amount: USD; above 0 where the balance has more than the log tells. It is no error for a moment: the exchange
+            shows the balance and the log at different times.
+        since_ms: since when there has been one, UTC ms; None where there is none.
+    """
+
+    amount: Decimal = Decimal(0)
+    since_ms: int | None = None
+
+    def then(self, amount: Decimal, now_ms: int) -> Unexplained:
+        """The remainder at a later moment. One that was told for long is accepted."""
+        if not amount:
+            return Unexplained()
+        since_ms = now_ms if self.since_ms is None else min(self.since_ms, now_ms)
+        return Unexplained() if now_ms - since_ms >= UNEXPLAINED_KEPT_MS else Unexplained(amount, since_ms)
+
+    def is_late(self, now_ms: int) -> bool:
+        """Whether the log had its time to explain it."""
+        return self.since_ms is not None and now_ms - self.since_ms >= UNEXPLAINED_WAIT_MS
+
+    def taken_for_paid(self, now_ms: int) -> Decimal:
+        """The part that is taken for money paid in or out."""
+        return Decimal(0) if self.is_late(now_ms) else self.amount
+
+
+def add_equity(
+    connection: sa.Connection, account: str, wallet: Wallet, time_ms: int, *, logged: Sequence[Transaction] = ()
+) -> Unexplained:
+    """Add a snapshot of the account, unless it equals the newest one. Return what the log does not explain.
+
+    Money that was neither earned nor lost moves the peak. Balance and log become visible at different times: a change
+    of the balance that the log has not yet, or one of the log that the balance has not yet, is taken for money paid in
+    or out for `UNEXPLAINED_WAIT_MS`.
 
     Args:
-        transferred: USD paid in (above 0) or out since the newest snapshot: money that was neither earned nor lost
-            moves the peak.
+        logged: rows of the transaction log that are new to the ledger.
     """
     newest = _newest_equity(connection, account)
     # Free margin that the exchange does not tell now is the one it told last.
     available = wallet.available
     if available is None:
         available = newest.available if newest is not None else Decimal(0)
-    if newest is not None and not transferred and (newest.equity, newest.available) == (wallet.equity, available):
-        return
+    before, after, paid = Unexplained(), Unexplained(), Decimal(0)
+    dollars = wallet.dollars()
+    if newest is not None:
+        before = Unexplained(newest.unexplained, newest.unexplained_since_ms)
+        first_ms = _first_ms(connection, account)
+        new = [row for row in logged if row.coin in DOLLARS and row.time_ms >= first_ms]
+        paid = sum((row.change for row in new if row.kind is TransactionKind.TRANSFER), Decimal(0))
+        if dollars is not None and newest.dollars is not None:
+            explained = sum((row.change for row in new), Decimal(0))
+            after = before.then(before.amount + dollars - newest.dollars - explained, time_ms)
+            paid += after.taken_for_paid(time_ms) - before.taken_for_paid(newest.time_ms)
+        elif newest.dollars is not None:
+            dollars, after = newest.dollars, before
+    if (
+        newest is not None
+        and not paid
+        and after == before
+        and (newest.equity, newest.available, newest.dollars) == (wallet.equity, available, dollars)
+    ):
+        return after
     connection.execute(
         sa.insert(equity).values(
             account=account,
@@ -201,11 +288,22 @@ def add_equity(connection: sa.Connection, account: str, wallet: Wallet, time_ms:
             wallet_balance=wallet.wallet_balance,
             available=available,
             unrealised_pnl=wallet.unrealised_pnl,
-            peak=max(_peak(connection, account, newest) + transferred, wallet.equity),
-            transferred=transferred,
+            peak=max(_peak(connection, account, newest) + paid, wallet.equity),
+            transferred=paid,
+            dollars=dollars,
+            unexplained=after.amount,
+            unexplained_since_ms=after.since_ms,
             time_ms=time_ms,
         )
     )
+    return after
+
+
+def _first_ms(connection: sa.Connection, account: str) -> int:
+    """When the account was read first, with its balance of dollars if that was ever told: earlier rows are in it."""
+    of_account = sa.select(sa.func.min(equity.c.time_ms)).where(equity.c.account == account)
+    first = connection.execute(of_account.where(equity.c.dollars.is_not(None))).scalar()
+    return int(first if first is not None else connection.execute(of_account).scalar() or 0)
 
 
 def newest_equity(connection: sa.Connection, account: str) -> Decimal:
@@ -214,16 +312,11 @@ def newest_equity(connection: sa.Connection, account: str) -> Decimal:
     return Decimal(0) if newest is None else Decimal(newest.equity)
 
 
-def newest_equity_ms(connection: sa.Connection, account: str) -> int | None:
-    """Return when the newest snapshot was taken, UTC ms; None before the first."""
-    newest = _newest_equity(connection, account)
-    return None if newest is None else int(newest.time_ms)
-
-
-def add_transactions(connection: sa.Connection, account: str, rows: Sequence[Transaction]) -> None:
-    """Add the rows of the transaction log that the ledger lacks."""
+def add_transactions(connection: sa.Connection, account: str, rows: Sequence[Transaction]) -> list[Transaction]:
+    """Add the rows of the transaction log that the ledger lacks. Return them."""
     held = _known(connection, account_transactions.c.transaction_id, [row.transaction_id for row in rows])
-    new = [
+    new = list({row.transaction_id: row for row in rows if row.transaction_id not in held}.values())
+    values = [
         {
             "account": account,
             "transaction_id": row.transaction_id,
@@ -238,22 +331,40 @@ def add_transactions(connection: sa.Connection, account: str, rows: Sequence[Tra
             "order_id": row.order_id,
             "time_ms": row.time_ms,
         }
-        for row in rows
-        if row.transaction_id not in held
+        for row in new
     ]
-    if new:
-        connection.execute(sa.insert(account_transactions), new)
+    if values:
+        connection.execute(sa.insert(account_transactions), values)
+    return new
 
 
-def transferred(connection: sa.Connection, account: str, coins: Collection[str], after_ms: int) -> Decimal:
-    """Return what was paid in (above 0) or out after a time, in coins that are worth a dollar each."""
-    statement = sa.select(account_transactions.c.change).where(
-        account_transactions.c.account == account,
-        account_transactions.c.kind == TransactionKind.TRANSFER.value,
-        account_transactions.c.coin.in_(sorted(coins)),
-        account_transactions.c.time_ms > after_ms,
+def untold_trades(connection: sa.Connection, account: str, since_ms: int, until_ms: int) -> dict[str, list[str]]:
+    """Return orders that the transaction log has traded and another list has not, by symbol: what lacks of each.
+
+    An order of which a trade has paid out a profit or a loss has closed something, so it has a closing.
+    """
+    log = account_transactions
+    traded = sa.select(log.c.symbol, log.c.order_id, log.c.change, log.c.fee, log.c.funding).where(
+        log.c.account == account,
+        log.c.kind.in_(
+            [kind.value for kind in (TransactionKind.TRADE, TransactionKind.LIQUIDATION, TransactionKind.ADL)]
+        ),
+        log.c.order_id != "",
+        log.c.time_ms.between(since_ms, until_ms),
     )
-    return sum(connection.execute(statement).scalars(), Decimal(0))
+    orders_of: dict[tuple[str, str], bool] = {}
+    for row in connection.execute(traded):
+        closes = row.change + row.fee - row.funding != 0
+        orders_of[row.symbol, row.order_id] = orders_of.get((row.symbol, row.order_id), False) or closes
+    ids = [order_id for _, order_id in orders_of]
+    filled, closed = (_known(connection, column, ids) for column in (fills.c.order_id, closings.c.order_id))
+    lacking: dict[str, list[str]] = {}
+    for (symbol, order_id), closes in orders_of.items():
+        if order_id not in filled:
+            lacking.setdefault(symbol, []).append(f"the executions of order {order_id}")
+        if closes and order_id not in closed:
+            lacking.setdefault(symbol, []).append(f"the closing by order {order_id}")
+    return lacking
 
 
 def peak_equity(database: Database, account: str) -> Decimal:

@@ -188,15 +188,32 @@ BACKTEST = Chapter(
         ),
         Metric(
             "p_value",
-            f"(1 + count(t* >= t)) / (1 + {significance.RESAMPLES})",
+            "P(sum(E_i r_i) <= 0) with E_i exponential, i = 0..n, r_0 = -worst",
             "0 to 1",
-            "Efron and Tibshirani (1993), An Introduction to the Bootstrap, section 16.4",
-            significance.bootstrap_p_value,
-            f"`t` is the t statistic of `pnl`; `t*` that of {significance.RESAMPLES} resamples of `pnl` less its mean. "
-            f"None below {significance.MIN_TRADES} trades; never below 2^-count(pnl).",
+            "Gaffke (2005), Mathematical Methods of Statistics 14(4)",
+            significance.mean_p_value,
+            "`r_i` is the PnL of a trade by its risk (its loss at the stop before costs); `worst` the largest loss, "
+            f"at least {significance.GAP_R:g} plus the costs of both fills by the smallest risk. Computed by the "
+            f"inversion of Gil-Pelaez (1951). None below {significance.MIN_TRADES} trades, or without profit.",
+        ),
+        Metric(
+            "break_even",
+            "worst / (worst + max(r_i))",
+            "0 to 1",
+            _OWN,
+            significance.trades_p_value,
+            "n trades that all won as the best one have the p-value break_even^n.",
         ),
         Metric(
             "configurations_tried", "sum(configurations of the coin in the hour)", "", _OWN, selection.with_significance
+        ),
+        Metric(
+            "configurations_effective",
+            "sum(r + (1 - r) * configurations_traded), r = 1 - min(1, variance of their t statistics)",
+            "",
+            "Lopez de Prado and Lewis (2019), Quantitative Finance 19(9)",
+            significance.effective_trials,
+            "Over the strategies and timeframes of the coin. Parameter sets that differ by less than luck are one try.",
         ),
         Metric(
             "deflated_sharpe",
@@ -205,8 +222,31 @@ BACKTEST = Chapter(
             _DEFLATED,
             significance.deflated_sharpe,
             "`SR` is the Sharpe ratio per bar, `Phi` the normal distribution function, `SR0` the best that luck alone "
-            "would give: the spread of the tries' Sharpe ratios times the expected maximum of `configurations_tried` "
-            "normal values. 0.5 is a coin toss.",
+            "would give: the expected maximum of `configurations_effective` normal values by 1 / sqrt(bars). 0.5 is a "
+            f"coin toss. None below {significance.MIN_TRADES_OF_SHARPE} trades.",
+        ),
+        Metric(
+            "p_value_corrected",
+            "1 - (1 - p_value)^configurations_effective",
+            "0 to 1",
+            "Sidak (1967), Journal of the American Statistical Association 62",
+            significance.corrected,
+        ),
+        Metric(
+            "p_value_hour",
+            "1 - (1 - p_value)^sum(configurations_effective)",
+            "0 to 1",
+            "as above",
+            significance.corrected,
+            "The sum is over all coins that were tried in the hour.",
+        ),
+        Metric(
+            "least_trades",
+            f"ceil(log(1 - (1 - {significance.SIGNIFICANT:g})^(1 / configurations_effective)) / log(break_even))",
+            "",
+            _OWN,
+            significance.least_trades,
+            "So many wins in a row could pass; with fewer trades nothing can.",
         ),
     ),
 )

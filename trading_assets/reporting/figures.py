@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from trading_assets.backtesting.metrics import moments, profit_factor, win_rate
-from trading_assets.backtesting.significance import deflated_sharpe
+from trading_assets.backtesting.significance import MIN_TRADES_OF_SHARPE, deflated_sharpe
 from trading_assets.core.candles import FloatArray, IntArray
 from trading_assets.core.timeframes import DAY_MS, HOUR_MS, to_datetime
 from trading_assets.reporting.forward_test import OPEN, ForwardTrade
@@ -55,7 +55,8 @@ class Figures:
     Attributes:
         sharpe_ratio: annualised, from hourly changes of equity as a fraction of the opening equity; riskless rate 0.
         deflated_sharpe: chance that the true Sharpe ratio lies above the best that luck alone would give to as many
-            tries as there are pairs of strategy and timeframe among the trades; NaN where equity never changes.
+            tries as there are pairs of strategy and timeframe among the trades; NaN where equity never changes, or with
+            fewer than `MIN_TRADES_OF_SHARPE` closed trades.
         turnover: USD, both fills of every trade.
         exposure_pct: mean value of all positions, percent of equity.
     """
@@ -154,29 +155,16 @@ def daily_returns(curve: Curve) -> Mapping[str, float]:
 
 def _sharpe(changes: FloatArray, closed: pd.DataFrame) -> tuple[float, float]:
     """Annualised Sharpe ratio and deflated Sharpe ratio (see `Figures`)."""
-    bars = len(changes)
-    if not bars:
+    hours = len(changes)
+    if not hours:
         return 0.0, math.nan
     spread, skewness, kurtosis = moments(changes)
     if spread <= 0:
         return 0.0, math.nan
     sharpe = float(changes.mean()) / spread
-    pairs = [rows["pnl"].to_numpy() for _, rows in closed.groupby(["strategy", "timeframe"])]
-    deflated = deflated_sharpe(
-        sharpe,
-        bars,
-        skewness,
-        kurtosis,
-        trials=max(len(pairs), 1),
-        spread_of_trials=_spread(pairs) / math.sqrt(bars),
-    )
-    return sharpe * math.sqrt(_HOURS_PER_YEAR), deflated
-
-
-def _spread(pairs: Sequence[FloatArray]) -> float:
-    """Standard deviation of the t statistics of the pairs' trades, at most 1: luck alone spreads them by 1."""
-    known = [pnl for pnl in pairs if len(pnl) > 1 and pnl.std(ddof=1) > 0]
-    if len(known) < 2:
-        return 1.0
-    statistics = [pnl.mean() / (pnl.std(ddof=1) / math.sqrt(len(pnl))) for pnl in known]
-    return min(float(np.std(statistics, ddof=1)), 1.0)
+    annualised = sharpe * math.sqrt(_HOURS_PER_YEAR)
+    if len(closed) < MIN_TRADES_OF_SHARPE:
+        return annualised, math.nan
+    tries = len(closed.groupby(["strategy", "timeframe"]))
+    luck = 1 / math.sqrt(hours)
+    return annualised, deflated_sharpe(sharpe, hours, skewness, kurtosis, trials=tries, spread_of_trials=luck)

@@ -10,9 +10,10 @@ import functools
 from collections.abc import Callable
 from typing import Concatenate, ParamSpec, TypeVar
 
-from trading_assets.core.errors import ExchangeFatalError
+from trading_assets.core.errors import AccountShapeError, ExchangeFatalError
 from trading_assets.ledger import risk
 from trading_assets.trading.context import ExecutionContext
+from trading_assets.venues.accounts import require_tradable_account
 
 _READ, _ORDER = "refused read", "refused order"
 
@@ -46,6 +47,20 @@ def end(context: ExecutionContext, *, of_orders: bool = False) -> None:
     with context.database.write(one_at_a_time=f"refusals of {account}") as connection:
         for kind in risk.open_episodes(connection, account, kinds):
             risk.end_episode(connection, account, kind, context.wall_ms())
+
+
+def require_tradable(context: ExecutionContext) -> None:
+    """Ask the venue how the account is set up, before anything is traded. What forbids to trade is told.
+
+    Raises:
+        AccountShapeError: it cannot be traded; the message says why, and what to do.
+        ExchangeError: the venue refuses, or cannot be asked.
+    """
+    try:
+        require_tradable_account(context.exchange, context.settings.symbols)
+    except AccountShapeError as error:
+        tell(context, error, of_order=True)  # that the account can be read does not end it
+        raise
 
 
 def told(

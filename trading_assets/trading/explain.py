@@ -208,7 +208,8 @@ def _back(signal: Row, origin: Origin, candles: list[tuple[str, str]], links: Li
     if chosen is not None:
         selected = (
             f"as of {iso(as_of_ms(hour))}: score {chosen['score']:.4g}, {chosen['configurations_tried']} tried, "
-            f"deflated Sharpe {chosen['deflated_sharpe']:.2g}; {chosen['scan_id']}"
+            f"deflated Sharpe {_chance(chosen['deflated_sharpe'])}, p {_chance(chosen['p_value_corrected'])}; "
+            f"{chosen['scan_id']}"
         )
     backtested = GONE
     if tested is not None:
@@ -272,3 +273,8 @@ def _plain(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
+
+
+def _chance(value: Any) -> str:
+    """A probability of a row; rows of few trades have none."""
+    return "of too few trades" if value is None or math.isnan(value) else f"{value:.2g}"

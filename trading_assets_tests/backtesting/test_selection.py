@@ -19,7 +19,7 @@ from trading_assets.backtesting.selection import (
     select_best,
     with_significance,
 )
-from trading_assets.backtesting.significance import deflated_sharpe
+from trading_assets.backtesting.significance import deflated_sharpe, effective_trials
 from trading_assets.core.schemas import BACKTEST_RESULTS, STRATEGY_SELECTIONS
 from trading_assets.core.settings import Settings
 from trading_assets.core.timeframes import TRADED_TIMEFRAMES, Timeframe
@@ -52,6 +52,7 @@ GOOD: dict[str, object] = {
     "out_of_sample_trades": 6,
     "out_of_sample_pnl": 40.0,
     "p_value": 0.03,
+    "break_even": 0.4,
     "configurations": 1,
     "configurations_traded": 1,
     "sharpe_mean": 1.0,
@@ -190,34 +191,43 @@ UNCOUNTED = ({"symbol": "BBBUSDT", "configurations": 7}, {"strategy": "failed", 
 
 
 def test_a_selection_tells_how_many_configurations_were_tried_on_its_coin_and_corrects_for_them() -> None:
-    def deflated(extra: int) -> pd.Series:
-        rows = backtests(of_sets([9.0, *(0.3 * number for number in range(extra))]), *UNCOUNTED)
+    def selected(extra: int) -> pd.Series:
+        rows = backtests(of_sets([9.0, *(9.0 * number for number in range(extra))]), *UNCOUNTED)
         return select_best(rows, PRESETS["strict"]).rows.iloc[0]
 
-    few, many = deflated(3), deflated(30)
+    few, many = selected(3), selected(30)
     assert (few["configurations_tried"], many["configurations_tried"]) == (4, 31)
-    assert 0.5 < many["deflated_sharpe"] < few["deflated_sharpe"] < 1
-    # By hand: four trials at 1056 bars of 15m, of which one has a Sharpe ratio of 0 and so never traded.
-    spread = np.std([9.0, 0.3, 0.6], ddof=1) / math.sqrt(35040)
-    by_hand = deflated_sharpe(9 / math.sqrt(35040), 1056, 0.2, 3.0, trials=4, spread_of_trials=spread)
+    assert 1 < few["configurations_effective"] < many["configurations_effective"] <= 30
+    assert 0 < many["deflated_sharpe"] < few["deflated_sharpe"] < 1
+    assert few["p_value"] < few["p_value_corrected"] < many["p_value_corrected"] < 1
+    assert few["least_trades"] < many["least_trades"]
+    # By hand: 1056 bars of 15m; of four sets one has a Sharpe ratio of 0 and so never traded.
+    variance = np.var([9.0, 9.0, 18.0], ddof=1) * 1056 / 35040
+    tries = float(effective_trials(3, variance))
+    assert few["configurations_effective"] == pytest.approx(tries)
+    by_hand = deflated_sharpe(9 / math.sqrt(35040), 1056, 0.2, 3.0, trials=tries, spread_of_trials=1 / math.sqrt(1056))
     assert few["deflated_sharpe"] == pytest.approx(by_hand, rel=1e-12)
+    # The hour has another coin, with one try.
+    assert few["p_value_hour"] == pytest.approx(1 - (1 - few["p_value"]) ** (tries + 1))
 
 
 def test_configurations_of_all_timeframes_and_strategies_of_a_coin_count_together() -> None:
     apart = {"15m": [2.0, -1.0, 0.5], "60m": [4.0, 0.0, -3.0], "240m": [0.0, 0.0, 0.0]}
     rows = backtests(*(of_sets(sharpe, timeframe=timeframe) for timeframe, sharpe in apart.items()))
-    statistics = [
-        ratio * math.sqrt(1056 / Timeframe(timeframe).bars_per_year)
-        for timeframe, sharpe in apart.items()
-        for ratio in sharpe
-        if ratio
-    ]
-    spread = np.std(statistics, ddof=1) / math.sqrt(1056)
+    tries = 0.0
+    for timeframe, sharpe in apart.items():
+        traded = [ratio * math.sqrt(1056 / Timeframe(timeframe).bars_per_year) for ratio in sharpe if ratio]
+        tries += float(effective_trials(len(traded), np.var(traded, ddof=1))) if traded else 0.0
     for row in with_significance(rows, rows).to_dict("records"):
         assert row["configurations_tried"] == 9
-        ratio = row["sharpe_ratio"] / math.sqrt(Timeframe(row["timeframe"]).bars_per_year)
-        by_hand = deflated_sharpe(ratio, 1056, 0.2, 3.0, trials=9, spread_of_trials=spread)
-        assert row["deflated_sharpe"] == pytest.approx(by_hand, rel=1e-9)
+        assert row["configurations_effective"] == pytest.approx(tries)
+
+
+def test_few_trades_have_no_deflated_sharpe_ratio() -> None:
+    def of(trades: int) -> pd.Series:
+        return select_best(backtests({"total_trades": trades}), PRESETS["strict"]).rows.iloc[0]
+
+    assert math.isnan(of(19)["deflated_sharpe"]) and of(20)["deflated_sharpe"] > 0
 
 
 @pytest.mark.parametrize("drag", [0.0, -8.0], ids=["no edge anywhere", "short timeframes eaten up by costs"])
@@ -248,14 +258,12 @@ def test_the_best_of_a_coins_timeframes_is_no_discovery_where_none_has_an_edge(d
     assert (deflated > 0.95).mean() < 0.05
 
 
-def test_configurations_that_differ_by_more_than_luck_make_the_best_one_no_less_certain() -> None:
+def test_what_differs_by_costs_makes_the_best_one_no_less_certain() -> None:
     def deflated(worst: float) -> float:
         rows = backtests(of_sets([20.0, *(worst * number for number in range(1, 20))]))
         return float(select_best(rows, PRESETS["strict"]).rows["deflated_sharpe"].iloc[0])
 
-    # t statistics that spread by far more than luck does, and by next to nothing.
-    assert deflated(-10.0) == deflated(-100.0)
-    assert 0.5 < deflated(-10.0) < deflated(-0.01) < 1
+    assert 0.5 < deflated(-10.0) == deflated(-100.0) < 1
 
 
 @pytest.mark.parametrize(
@@ -264,7 +272,13 @@ def test_configurations_that_differ_by_more_than_luck_make_the_best_one_no_less_
         (SignificanceLimits(), {"p_value": np.nan, "sharpe_ratio": -9.0}, True),
         (SignificanceLimits(max_p_value=0.03), {"p_value": 0.03}, True),
         (SignificanceLimits(max_p_value=0.03), {"p_value": 0.031}, False),
+        (
+            SignificanceLimits(max_p_value=0.03),
+            {"p_value": 0.03, "configurations_traded": 2, "sharpe_spread": 9},
+            False,
+        ),
         (SignificanceLimits(max_p_value=1.0), {"p_value": np.nan}, False),
+        (SignificanceLimits(min_deflated_sharpe=0.1), {"total_trades": 19}, False),
         (SignificanceLimits(min_deflated_sharpe=0.5), {"sharpe_ratio": 0.001}, True),
         (SignificanceLimits(min_deflated_sharpe=0.5), {"sharpe_ratio": -0.001}, False),
     ],

@@ -6,17 +6,23 @@ import math
 
 import numpy as np
 import pytest
-from scipy import stats
+from hypothesis import given
+from hypothesis import strategies as st
 
 from trading_assets.backtesting.metrics import moments
 from trading_assets.backtesting.significance import (
+    GAP_R,
     MIN_TRADES,
-    RESAMPLES,
-    bootstrap_p_value,
+    SIGNIFICANT,
+    corrected,
     deflated_sharpe,
+    effective_trials,
     expected_maximum,
+    least_trades,
+    mean_p_value,
     probabilistic_sharpe,
     seed_from,
+    trades_p_value,
 )
 
 
@@ -93,36 +99,85 @@ def fair_trades(rng: np.random.Generator, count: int) -> np.ndarray:
     return np.where(rng.random(count) < 1 / 3, 2.0, -1.0) * rng.uniform(0.5, 1.5, count)
 
 
-def test_p_values_of_strategies_without_an_edge_are_about_uniform() -> None:
-    rng = np.random.default_rng(4)
-    found = np.array([bootstrap_p_value(fair_trades(rng, 60), seed) for seed in range(1000)])
-    assert stats.kstest(found, "uniform").statistic < 0.05
-    for level in (0.01, 0.05, 0.2):
-        assert np.mean(found <= level) == pytest.approx(level, abs=3 * math.sqrt(level / 1000) + 0.005)
+def by_drawing(results: np.ndarray, worst: float, draws: int = 40_000) -> float:
+    """Gaffke's p-value as its authors describe it: random weights of sum one on the results and the bound."""
+    values = np.append(np.sort(results), -worst)
+    weights = np.random.default_rng(9).dirichlet(np.ones(len(values)), draws)
+    return float(np.mean(weights @ values <= 0))
 
 
-def test_p_values_of_strategies_with_an_edge_are_small_and_of_losing_ones_large() -> None:
-    rng = np.random.default_rng(5)
-    assert np.median([bootstrap_p_value(fair_trades(rng, 60) + 0.6, seed) for seed in range(50)]) < 0.01
-    assert np.median([bootstrap_p_value(fair_trades(rng, 60) - 0.6, seed) for seed in range(50)]) > 0.97
+@pytest.mark.parametrize("count", [1, 5, 40, 400])
+def test_a_p_value_is_the_share_of_random_weights_that_leave_no_gain(count: int) -> None:
+    results = fair_trades(np.random.default_rng(count), count) + 0.02
+    worst = max(1.5, -float(results.min()))
+    assert mean_p_value(results, worst) == pytest.approx(by_drawing(results, worst), abs=0.01)
 
 
-def test_trades_that_only_won_are_no_more_certain_than_a_fair_coin_allows() -> None:
-    for count in (MIN_TRADES, 8):
-        assert bootstrap_p_value(np.full(count, 2.0), 1) == 0.5**count
-    assert bootstrap_p_value(np.full(20, 2.0), 1) == 1 / (1 + RESAMPLES)
-    assert bootstrap_p_value(np.full(20, 0.1), 1) == 1 / (1 + RESAMPLES)
-    assert bootstrap_p_value(np.full(20, -0.1), 1) == 1.0
-    assert bootstrap_p_value(np.zeros(20), 1) == 1.0
+@pytest.mark.parametrize("win", [0.1, 0.5, 1.0, 3.0])
+@pytest.mark.parametrize("count", [1, 5, 12, 200, 1000])
+def test_wins_alone_have_the_chance_of_so_many_in_a_row(count: int, win: float) -> None:
+    chance = (1.5 / (1.5 + win)) ** count
+    assert mean_p_value(np.full(count, win), 1.5) == pytest.approx(max(chance, 1e-12), abs=1e-9)
 
 
-def test_a_p_value_needs_some_trades_and_depends_on_nothing_but_trades_and_seed() -> None:
-    trades = fair_trades(np.random.default_rng(6), 30)
-    assert math.isnan(bootstrap_p_value(trades[: MIN_TRADES - 1], 1))
-    assert math.isfinite(bootstrap_p_value(trades[:MIN_TRADES], 1))
-    assert bootstrap_p_value(trades, 1) == bootstrap_p_value(trades.copy(), 1)
-    assert len({bootstrap_p_value(trades, seed) for seed in range(5)}) > 1
-    assert bootstrap_p_value(trades * 1e-9, 1) == bootstrap_p_value(trades, 1)
+@given(
+    st.lists(st.floats(-1.5, 5).filter(lambda one: abs(one) > 1e-3), min_size=1, max_size=60),
+    st.integers(0, 59),
+    st.floats(0.01, 3),
+)
+def test_a_larger_result_never_makes_the_p_value_larger(results: list[float], place: int, more: float) -> None:
+    better = list(results)
+    better[place % len(better)] += more
+    least, most = (mean_p_value(np.array(one), 1.5) for one in (better, results))
+    assert 0 < least <= most + 1e-7 <= 1 + 1e-7
+
+
+@given(st.floats(1e-9, 1e9), st.integers(1, 50))
+def test_a_p_value_knows_no_unit(unit: float, seed: int) -> None:
+    trades = fair_trades(np.random.default_rng(seed), 20)
+    assert mean_p_value(trades * unit, 1.5 * unit) == pytest.approx(mean_p_value(trades, 1.5), rel=1e-6)
+
+
+def test_a_loss_beyond_the_bound_replaces_it_and_nothing_earned_is_no_edge() -> None:
+    assert mean_p_value(np.array([1.0, -9.0]), 1.5) == mean_p_value(np.array([1.0, -9.0]), 9.0)
+    assert mean_p_value(np.zeros(20), 1.5) == mean_p_value(np.full(20, -0.1), 1.5) == mean_p_value(np.empty(0), 1) == 1
+
+
+def test_trades_are_judged_in_multiples_of_their_risk_with_their_costs_in_the_bound() -> None:
+    pnl, risk = np.array([4.0, -1.0, 6.0, 2.0, -3.0]), np.array([2.0, 1.0, 3.0, 1.0, 3.0])
+    p_value, break_even = trades_p_value(pnl, risk, 0.5)
+    worst = GAP_R + 0.5
+    assert p_value == mean_p_value(np.array([2.0, -1.0, 2.0, 2.0, -1.0]), worst)
+    assert break_even == worst / (worst + 2)
+    few = trades_p_value(pnl[: MIN_TRADES - 1], risk[: MIN_TRADES - 1], 0.5)
+    assert all(map(math.isnan, few))
+    lost = trades_p_value(-np.abs(pnl), risk, 0.5)
+    assert lost[0] == pytest.approx(1) and math.isnan(lost[1])
+
+
+def test_a_correction_for_many_tries_is_the_chance_that_one_of_them_is_so_good() -> None:
+    assert corrected(0.03, 1) == pytest.approx(0.03)
+    assert corrected(0.03, 50) == pytest.approx(1 - 0.97**50)
+    assert corrected(1e-12, 1000) == pytest.approx(1e-9, rel=1e-6)
+    assert corrected(1.0, 3) == 1.0
+    assert np.isnan(corrected(np.array([math.nan]), 5)).all()
+
+
+@pytest.mark.parametrize(("payoff", "tries", "expected"), [(1.0, 1, 5), (1.0, 7, 8), (1.0, 60, 11), (2.0, 1, 3)])
+def test_the_least_number_of_trades_is_the_first_that_can_pass(payoff: float, tries: int, expected: int) -> None:
+    found = int(least_trades(1 / (1 + payoff), tries))
+    assert found == expected
+    passes = [corrected(mean_p_value(np.full(count, payoff), 1.0), tries) <= SIGNIFICANT for count in range(1, 20)]
+    assert passes.index(True) + 1 == expected
+
+
+def test_alike_configurations_are_few_tries_and_different_ones_are_many() -> None:
+    assert effective_trials(1, 0.0) == effective_trials(20, 0.0) == effective_trials(0, 0.0) == 1.0
+    assert effective_trials(20, 1.0) == effective_trials(20, 50.0) == 20.0
+    rng = np.random.default_rng(3)
+    common, own = rng.normal(size=(4000, 1)), rng.normal(size=(4000, 20))
+    found = effective_trials(20, (math.sqrt(0.8) * common + math.sqrt(0.2) * own).var(axis=1, ddof=1))
+    assert 1 + 0.2 * 19 <= np.mean(found) <= 1 + 0.2 * 19 * 1.8
 
 
 def test_a_seed_comes_from_the_key_and_is_the_same_on_every_machine() -> None:

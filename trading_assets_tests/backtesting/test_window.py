@@ -13,7 +13,7 @@ from trading_assets.backtesting.engine import Costs
 from trading_assets.backtesting.kernel.panel import Window
 from trading_assets.backtesting.kernel.sweep import MIN_BARS, column_from
 from trading_assets.backtesting.run import costs_from, merged_needs
-from trading_assets.backtesting.significance import bootstrap_p_value, seed_from
+from trading_assets.backtesting.significance import trades_p_value
 from trading_assets.backtesting.vectorbt_engine import VectorbtEngine
 from trading_assets.core.candles import FloatArray
 from trading_assets.core.errors import DataError, StorageError
@@ -229,7 +229,7 @@ def test_the_newest_part_of_the_window_is_held_back_as_the_settings_say() -> Non
     assert profitable.any() and (quarter["p_value"].notna() == profitable).all()
 
 
-def test_p_values_are_those_of_the_trades_of_chosen_rows_that_earned_anything_with_the_rows_key_as_seed() -> None:
+def test_p_values_are_those_of_the_trades_of_chosen_rows_that_earned_anything() -> None:
     grid = ConfiguredStrategy(
         "bollinger_rsi", parameter_sets("bollinger_rsi", "{}"), frozenset(), frozenset({TIMEFRAME})
     )
@@ -239,13 +239,16 @@ def test_p_values_are_those_of_the_trades_of_chosen_rows_that_earned_anything_wi
         data = loader()(row["symbol"], TIMEFRAME, DataNeeds())
         strategy = Often() if row["strategy"] == "often" else BollingerRsi(json.loads(row["parameters"]))
         window = Window.from_data(data, as_of_ms(HOUR) - TIMEFRAME.window_bars * TIMEFRAME.ms)
-        (trades,) = VectorbtEngine().simulate([column_from(strategy, data, window)], costs_from(SETTINGS))
+        column, costs = column_from(strategy, data, window), costs_from(SETTINGS)
+        (trades,) = VectorbtEngine().simulate([column], costs)
         assert trades.closed.sum() == row["total_trades"]
         if row["total_pnl"] <= 0 or row["total_trades"] < 5:
-            assert math.isnan(row["p_value"])
+            assert math.isnan(row["p_value"]) and math.isnan(row["break_even"])
         else:
-            seed = seed_from([row[name] for name in BACKTEST_RESULTS.key])
-            assert row["p_value"] == bootstrap_p_value(trades.pnl[trades.closed], seed)
+            risk = column.stop_fraction[trades.entry[trades.closed]] * costs.notional
+            fills = 2 * (costs.fee + costs.slippage) * costs.notional
+            expected = trades_p_value(trades.pnl[trades.closed], risk, fills)
+            assert (row["p_value"], row["break_even"]) == pytest.approx(expected, rel=1e-6)
 
 
 def test_of_a_grid_the_set_that_was_best_in_sample_has_the_row_and_all_sets_are_counted() -> None:

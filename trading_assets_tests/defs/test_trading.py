@@ -3,6 +3,7 @@
 import json
 import uuid
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,8 @@ import pandas as pd
 import pytest
 
 from trading_assets.bench.harness import selection_row
-from trading_assets.core.models import ContractKind
+from trading_assets.core.errors import AccountShapeError
+from trading_assets.core.models import ContractKind, PositionMode
 from trading_assets.core.ports import Exchange
 from trading_assets.core.schemas import STRATEGY_SELECTIONS
 from trading_assets.core.settings import load_settings
@@ -21,7 +23,7 @@ from trading_assets.defs import instance_queries
 from trading_assets.defs.ops.trade import submit_orders
 from trading_assets.defs.resources import default_resources
 from trading_assets.ledger import account as account_ledger
-from trading_assets.ledger import signals
+from trading_assets.ledger import risk, signals
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.partitions import replace_partitions
 from trading_assets.simulator.clock import ClockMode, ClockSpec
@@ -107,6 +109,22 @@ def test_one_order_for_a_signal_however_often_the_job_runs(ledger: Database, acc
     assert position is not None
     assert float(position.stop_loss or 0) == row["stop_loss"]
     assert float(position.take_profit or 0) == row["take_profit"]
+
+
+def test_an_account_in_hedge_mode_is_refused_in_once_mode_and_told_once(
+    ledger: Database, account: Exchange, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    signal_id = put_signal(ledger, account)
+    asked = type(account).account_shape
+    monkeypatch.setattr(
+        type(account), "account_shape", lambda *given: replace(asked(*given), position_mode=PositionMode.HEDGE)
+    )
+    for _ in range(2):
+        with pytest.raises(AccountShapeError, match="accounts prepare"):
+            run_job("trade")
+    assert signals.by_ids(ledger, [signal_id]).iloc[0]["status"] == signals.ACTIVE
+    with ledger.read() as connection:
+        assert len(risk.open_episodes(connection, "main", ("refused order",))) == 1
 
 
 @pytest.mark.usefixtures("either_ledger")

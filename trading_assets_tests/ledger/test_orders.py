@@ -196,23 +196,11 @@ def test_equity_is_added_when_it_changed(database: Database) -> None:
     def add(equity: str, time_ms: int) -> None:
         wallet = Wallet(D(equity), D(equity), D(equity), D(0), D(0), D(0))
         with database.write() as connection:
-            account_ledger.add_equity(connection, "main", wallet, time_ms, transferred=D(0))
+            account_ledger.add_equity(connection, "main", wallet, time_ms)
 
     for time_ms, equity in enumerate(["1000", "1000.00", "1001", "1000", "1000"]):
         add(equity, time_ms)
     assert account_ledger.equity_rows(database, "main")["equity"].tolist() == [1000.0, 1001.0, 1000.0]
-
-
-def test_what_is_paid_in_or_out_moves_the_peak(database: Database) -> None:
-    for time_ms, (equity, transferred) in enumerate([("1000", "0"), ("600", "-400"), ("660", "0"), ("1160", "500")]):
-        wallet = Wallet(D(equity), D(equity), D(equity), D(0), D(0), D(0))
-        with database.write() as connection:
-            account_ledger.add_equity(connection, "main", wallet, time_ms, transferred=D(transferred))
-    assert account_ledger.peak_equity(database, "main") == 1160
-    wallet = Wallet(D(160), D(160), D(160), D(0), D(0), D(0))
-    with database.write() as connection:
-        account_ledger.add_equity(connection, "main", wallet, 9, transferred=D(-1000))
-    assert account_ledger.peak_equity(database, "main") == 160, "a withdrawal is no drawdown"
 
 
 def test_an_episode_that_is_over_is_told_again_when_it_comes_back(database: Database) -> None:

@@ -55,7 +55,7 @@ def backtest_rows(hours: int) -> pd.DataFrame:
                 **zeros,
                 **{"hour_ms": HOUR + number * HOUR_MS, "symbol": coin, "timeframe": frame, "parameters": "{}"},
                 **{"strategy": "bollinger_rsi", "scan_id": "scan-20260302-020000", "configurations": 1},
-                **{"p_value": None, "error": "no candles" if frame == "30m" else None},
+                **{"p_value": None, "break_even": None, "error": "no candles" if frame == "30m" else None},
             }
             for number in range(hours)
             for coin in COINS

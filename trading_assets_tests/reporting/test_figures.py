@@ -56,9 +56,11 @@ def test_the_headline_numbers_of_a_small_curve() -> None:
 def test_more_pairs_of_strategy_and_timeframe_deflate_more() -> None:
     rising = curve(*(1000 + np.cumsum(np.tile([3.0, -1.0], 60))).tolist())
     flat = np.zeros(len(rising.equity))
-    one = trades(*[("x", "1m", pnl) for pnl in (1.0, 2.0, -1.0)])
+    one = trades(*[("x", "1m", pnl) for pnl in (1.0, 2.0, -1.0) * 8])
     many = trades(*[(name, "1m", pnl) for name in "abcdefgh" for pnl in (1.0 + ord(name) % 3, 2.0, -1.0)])
     assert 0 < figures(rising, many, flat).deflated_sharpe < figures(rising, one, flat).deflated_sharpe <= 1
+    assert math.isnan(figures(rising, one.iloc[:19], flat).deflated_sharpe)
+    assert figures(rising, one.iloc[:20], flat).deflated_sharpe > 0
 
 
 def test_an_account_that_never_traded_has_numbers_all_the_same() -> None:

@@ -43,6 +43,11 @@ FIGURES = {
     "configurations_tried": 480,
     "deflated_sharpe": 0.9,
     "p_value": 0.01,
+    "break_even": 0.4,
+    "p_value_corrected": 0.08,
+    "p_value_hour": 0.4,
+    "least_trades": 7.0,
+    "configurations_effective": 8.0,
     "score": 480.0,
     "confidence_avg": 70.0,
 }

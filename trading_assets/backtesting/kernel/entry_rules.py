@@ -50,7 +50,7 @@ def confidence_of(taken, count, p, {arrays}):
 def sweep(
     values, columns, parameters, sets, opens, highs, lows, closes, paid, payments_by, max_prices,
     first, distances, stops, costs, bars_per_year, split, directions, next_entries, exits, records, taken,
-    gains, starts, figures, sound,
+    gains, risks, starts, figures, sound,
 ):
     used = 0
     for coin in range(values.shape[0]):
@@ -71,7 +71,7 @@ def sweep(
                 directions[decision], next_entries[decision], opens[coin, first:], highs[coin, first:],
                 lows[coin, first:], closes[coin, first:], paid[coin], payments_by, max_prices[coin],
                 distances[coin, int(stops[stop, 2])], stops[stop, 0], stops[stop, 1], costs, bars_per_year, split,
-                exits, records, taken, gains[used:], figures[coin, row],
+                exits, records, taken, gains[used:], risks[used:], figures[coin, row],
             )
             starts[coin, row] = used
             used += count
@@ -97,8 +97,9 @@ of a panel and returns how many trades closed in all:
   (stops, 3);
 * `costs`: fee, slippage, notional, capital, liquidation; `split`: first bar of the out-of-sample part;
 * `directions`, `next_entries`, `exits`, `records`, `taken`: room to work in;
-* `figures`: receives the fields of `Metrics`, shape (coins, sets, fields); `gains`: the PnL of closed trades, those
-  of a set from `starts` on, shapes (trades,) and (coins, sets); `sound`: False for a coin with a bar both long and
+* `figures`: receives the fields of `Metrics`, shape (coins, sets, fields); `gains`, `risks`: PnL of closed trades and
+  distance of their stops as a fraction of price, those of a set from `starts` on, shapes (trades,) and (coins, sets);
+  `sound`: False for a coin with a bar both long and
   short, or a confidence not between 0 and 100.
 """
 

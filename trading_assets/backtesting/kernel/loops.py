@@ -226,7 +226,7 @@ def profit_factor(profit, loss):  # type: ignore[no-untyped-def]
 @compiled
 def simulate_set(  # type: ignore[no-untyped-def]
     direction, next_entry, open_, high, low, close, paid, payments_by, max_price, distance, stop_atr, reward_risk,
-    costs, bars_per_year, split, exits, records, taken, gains, figures,
+    costs, bars_per_year, split, exits, records, taken, gains, risks, figures,
 ):  # fmt: skip
     """Figures of one parameter set (the fields of `Metrics`, in order), its confidence excepted.
 
@@ -240,7 +240,8 @@ def simulate_set(  # type: ignore[no-untyped-def]
         split: first bar of the out-of-sample part.
         exits, records: trades known so far for this stop and target, long and short, shapes (2, n) and
             (2, n, RECORD_FIELDS).
-        taken, gains: receive entry bars and PnL of closed trades.
+        taken, gains, risks: receive of closed trades the entry bar, the PnL, and the distance of the stop as a
+            fraction of the close.
 
     Returns:
         Number of closed trades.
@@ -298,6 +299,7 @@ def simulate_set(  # type: ignore[no-untyped-def]
         held += end - bar
         taken[count] = bar
         gains[count] = pnl
+        risks[count] = distance[bar] * stop_atr / close[bar]
         count += 1
         total += pnl
         won = pnl > 0

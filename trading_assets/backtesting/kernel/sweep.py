@@ -48,19 +48,28 @@ class SweepResult:
 
     Attributes:
         figures: the fields of `Metrics`, shape (coins, sets, FIGURES); those of `NO_TRADES` where one failed.
-        gains: PnL of closed trades in USD, those of a coin and set from `starts` on, shapes (trades,), (coins, sets).
+        gains, risks: of closed trades the PnL in USD, and the distance of the stop as a fraction of price; those of a
+            coin and set from `starts` on, shapes (trades,), (coins, sets).
         failures: errors by coin and set.
     """
 
     figures: FloatArray
     gains: FloatArray
+    risks: FloatArray
     starts: IntArray
     failures: Mapping[tuple[int, int], Exception] = field(default_factory=dict)
 
     def pnl(self, coin: int, index: int) -> FloatArray:
         """PnL of the closed trades of one coin and set, in order, USD."""
+        return self.gains[self._places(coin, index)]
+
+    def risk(self, coin: int, index: int) -> FloatArray:
+        """Distance of their stops as a fraction of price."""
+        return self.risks[self._places(coin, index)]
+
+    def _places(self, coin: int, index: int) -> slice:
         start = int(self.starts[coin, index])
-        return self.gains[start : start + int(self.figures[coin, index, 0])]
+        return slice(start, start + int(self.figures[coin, index, 0]))
 
     @property
     def usable(self) -> BoolArray:
@@ -220,17 +229,23 @@ class StrategySweep:
         figures = no_figures(len(self.sets))
         failures: dict[tuple[int, int], Exception] = {}
         gains: list[FloatArray] = []
+        risks: list[FloatArray] = []
         starts = np.zeros((1, len(self.sets)), dtype=np.int64)
         for index, strategy in enumerate(self.sets):
             starts[0, index] = sum(map(len, gains))
             try:
-                (trades,) = KernelEngine().simulate([column_from(strategy, data, window)], costs)
+                column = column_from(strategy, data, window)
+                (trades,) = KernelEngine().simulate([column], costs)
             except Exception as error:  # noqa: BLE001 (a user's strategy may raise anything; the others go on)
                 failures[0, index] = error
                 continue
             figures[index] = astuple(metrics(trades, window.candles, capital, window.split))
             gains.append(trades.pnl[trades.closed])
-        return SweepResult(figures[None], np.concatenate([np.empty(0), *gains]), starts, failures)
+            risks.append(column.stop_fraction[trades.entry[trades.closed]])
+        empty = np.empty(0)
+        return SweepResult(
+            figures[None], np.concatenate([empty, *gains]), np.concatenate([empty, *risks]), starts, failures
+        )
 
     def _verified(self, outcome: SweepResult, panel: Panel, costs: Costs, capital: float) -> bool:
         """Whether the compiled rule is the rule: held against the arrays on the first coin that trades."""
@@ -286,7 +301,8 @@ class StrategySweep:
         figures = np.empty((coins, sets, FIGURES))
         starts, sound = np.empty((coins, sets), dtype=np.int64), np.empty(coins, dtype=np.bool_)
         # Each trade has two bars of its own.
-        gains = take("gains", (coins * sets * (bars // 2 + 1),))
+        most_trades = coins * sets * (bars // 2 + 1)
+        gains, risks = take("gains", (most_trades,)), take("risks", (most_trades,))
         decisions = len(plan.parameters)
         used = plan.rule.sweep(
             room,
@@ -312,11 +328,12 @@ class StrategySweep:
             take("records", (2, bars, RECORD_FIELDS)),
             take("taken", (bars,), np.int32),
             gains,
+            risks,
             starts,
             figures,
             sound,
         )
-        return SweepResult(figures, gains[:used].copy(), starts) if sound.all() else None
+        return SweepResult(figures, gains[:used].copy(), risks[:used].copy(), starts) if sound.all() else None
 
     def _make_plan(self, data: StrategyData, also_read: frozenset[str] = frozenset()) -> _Plan | None:
         makers: list[tuple[Strategy, _ParameterRecorder]] = []
@@ -378,6 +395,7 @@ def _joined(outcomes: Sequence[SweepResult]) -> SweepResult:
     return SweepResult(
         np.concatenate([outcome.figures for outcome in outcomes]),
         np.concatenate([outcome.gains for outcome in outcomes]),
+        np.concatenate([outcome.risks for outcome in outcomes]),
         np.concatenate([outcome.starts + skip for outcome, skip in zip(outcomes, before, strict=True)]),
         {(coin, index): e for coin, outcome in enumerate(outcomes) for (_, index), e in outcome.failures.items()},
     )

@@ -46,7 +46,7 @@ _SHOWN = [
     "out_of_sample_pnl",
     "configurations_tried",
     "deflated_sharpe",
-    "p_value",
+    "p_value_corrected",
 ]
 
 
@@ -55,7 +55,7 @@ _SHOWN = [
     group_name="selection",
     kinds={"sql"},
     owners=OWNERS,
-    code_version="3",
+    code_version="4",
     freshness_policy=dg.FreshnessPolicy.time_window(fail_window=FAILS_AFTER, warn_window=WARNS_AFTER),
     partitions_def=hourly,
     io_manager_key=TABLES,
@@ -69,8 +69,8 @@ def strategy_selections(
 
     The score is win_rate * profit_factor * ln(total_trades + 1). Of each strategy the parameter set takes part that was
     best on the older part of the window; `out_of_sample_pnl` tells how it did on the newer part, `deflated_sharpe` and
-    `p_value` how likely its result is to be luck. An hour of whose scan, candles or backtests a blocking check has
-    failed has no selection.
+    `p_value_corrected` how likely its result is to be luck. An hour of whose scan, candles or backtests a blocking
+    check has failed has no selection.
     """
     preset = PRESETS[settings.get().selection_preset]
     limits = SignificanceLimits.from_settings(settings.get())

@@ -25,6 +25,7 @@ from trading_assets.defs.resources import (
 from trading_assets.ledger import signals
 from trading_assets.market.loading import load_live
 from trading_assets.strategies.base import Strategy
+from trading_assets.trading import account_refusals
 from trading_assets.trading.decide import finder
 from trading_assets.trading.execute import submit as executor
 from trading_assets.trading.session.watchlist import newest_selection
@@ -109,6 +110,7 @@ def submit_orders(
     if not may_execute:
         raise dg.Failure("entry_signals broke its schema: no order was sent; see the check of entry_signals")
     execution = make_execution_context(settings, database, exchange, notifier)
+    account_refusals.require_tradable(execution)
     report = executor.submit_orders(execution)
     context.log.info(
         f"{len(report.executed)} orders executed, {len(report.rejected)} rejected, {len(report.refused)} waiting, "

@@ -24,10 +24,10 @@ from trading_assets.core.errors import (
     UnreadableAnswerError,
 )
 from trading_assets.core.models import ClosedPnl, Execution, FillKind, Order, Side, Wallet
-from trading_assets.core.timeframes import DAY_MS, HOUR_MS
+from trading_assets.core.timeframes import DAY_MS, HOUR_MS, iso
 from trading_assets.ledger import account as account_ledger
 from trading_assets.ledger import orders
-from trading_assets.ledger.account import Closing
+from trading_assets.ledger.account import Closing, Unexplained
 from trading_assets.trading import account_refusals
 from trading_assets.trading.context import ExecutionContext
 from trading_assets.trading.reconcile.attribution import Trade
@@ -51,9 +51,6 @@ INTENTS_LOOKBACK_MS = 8 * DAY_MS
 """Closings of intents that ended so long ago may still grow, or be shown late."""
 
 _Found = TypeVar("_Found")
-
-DOLLARS = ("USDT", "USDC")
-"""Coins that count as a dollar each: what is paid in or out in them moves the peak."""
 
 
 @dataclass
@@ -134,9 +131,10 @@ def _record(
             account_ledger.add_closing(connection, account, closing)
             report.new_closings.append(closing)
         account_ledger.replace_positions(connection, account, found.positions)
-        transferred = _add_transactions(connection, account, found)
+        logged = account_ledger.add_transactions(connection, account, found.transactions or ())
+        unexplained = Unexplained()
         if found.wallet is not None:
-            account_ledger.add_equity(connection, account, found.wallet, now_ms, transferred=transferred)
+            unexplained = account_ledger.add_equity(connection, account, found.wallet, now_ms, logged=logged)
         else:
             report.equity = account_ledger.newest_equity(connection, account)
         for intent in compared.ended:
@@ -153,8 +151,12 @@ def _record(
         texts = differences(found, held, compared, failed, tell_unseen_after_ms=context.settings.unseen_tell_s * 1000)
         for symbol, lines in _changed_level_texts(found, compared).items():
             texts.setdefault(symbol, []).extend(lines)
-        for text in _sums(connection, account, found):
+        for text in [*_sums(connection, account, found), *_of_balance(unexplained, now_ms)]:
             texts.setdefault(None, []).append(text)
+        until_ms = now_ms - account_ledger.UNEXPLAINED_WAIT_MS
+        for symbol, lacking in account_ledger.untold_trades(connection, account, found.since_ms, until_ms).items():
+            told = f"{symbol}: the transaction log tells of trades whose rows the exchange does not list"
+            texts.setdefault(symbol, []).append(f"{told}: {', '.join(lacking)}")
         report.differences = [(symbol, "; ".join(lines)) for symbol, lines in texts.items()]
         fresh = [
             text
@@ -263,15 +265,6 @@ def _recorded_trades(
     }
 
 
-def _add_transactions(connection: sa.Connection, account: str, found: ExchangeState) -> Decimal:
-    """Record the transaction log. Return the dollars that were paid in or out since the last snapshot."""
-    if found.transactions is None:
-        return Decimal(0)
-    account_ledger.add_transactions(connection, account, found.transactions)
-    last_ms = account_ledger.newest_equity_ms(connection, account)
-    return Decimal(0) if last_ms is None else account_ledger.transferred(connection, account, DOLLARS, last_ms)
-
-
 def _sums(connection: sa.Connection, account: str, found: ExchangeState) -> list[str]:
     """Compare sums of ledger and exchange over the time that was read: closed PnL, fees and funding of executions."""
     texts = []
@@ -288,6 +281,16 @@ def _sums(connection: sa.Connection, account: str, found: ExchangeState) -> list
         if ours != theirs:
             texts.append(f"fees and funding: the exchange tells {theirs} USD, the ledger has {ours}")
     return texts
+
+
+def _of_balance(unexplained: Unexplained, now_ms: int) -> list[str]:
+    """A change of the balance that the transaction log had its time to explain."""
+    if not unexplained.is_late(now_ms) or unexplained.since_ms is None:
+        return []
+    return [
+        f"balance: {unexplained.amount:+f} USD since {iso(unexplained.since_ms)} are not in the exchange's transaction "
+        "log; they count as gain or loss"
+    ]
 
 
 def _adopt(context: ExecutionContext, found: ExchangeState, report: ReconcileReport) -> set[str]:

@@ -32,9 +32,11 @@ def account_snapshot(database: Database, exchange: Exchange, account: str, now_m
         ExchangeError: it cannot be read; then nothing may be opened.
     """
     states = risk.read_history(database, account)
+    positions = exchange.positions()
     return Account(
         wallet=exchange.wallet(),
-        positions=tuple(exchange.positions()),
+        positions=positions,
+        hidden=account_ledger.hidden_exposure(database, account, positions),
         occupied=frozenset(intent.symbol for intent in orders.occupying(database, account)),
         realised_today=account_ledger.realised(database, account, loss_counts_from_ms(states, now_ms)),
         peak_equity=account_ledger.peak_equity(database, account),
@@ -48,7 +50,10 @@ def account_snapshot(database: Database, exchange: Exchange, account: str, now_m
 def enforce(
     context: ExecutionContext, symbol: str, account: Account, refusals: Sequence[Refusal], now_ms: int, *, alerted: bool
 ) -> None:
-    """Act on what the gates found for a signal: halt trading at a limit of loss, and send alerts.
+    """Act on what the gates found for a signal: halt trading at a daily loss, and send alerts.
+
+    A drawdown refuses the signal here, and halts trading when the account is compared: only that reads whether money
+    was paid out.
 
     Args:
         alerted: whether this signal was refused before. Then no alert is sent of it.
@@ -60,7 +65,7 @@ def enforce(
         context,
         equity=account.wallet.equity,
         realised_today=account.realised_today,
-        peak_equity=account.peak_equity,
+        peak_equity=account.wallet.equity,
         now_ms=now_ms,
     )
     _alert_of_account(context, refusals, now_ms)

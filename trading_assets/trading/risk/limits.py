@@ -99,7 +99,7 @@ def _reconciliation(account: Account, settings: Settings, now_ms: int) -> list[R
 def _room(candidate: Candidate, account: Account, settings: Settings) -> list[Refusal]:
     """Check the number of positions, leverage, and shares of equity. An unsettled order counts as a whole position."""
     found = []
-    held = {position.symbol for position in account.positions}
+    held = {position.symbol for position in account.positions} | set(account.hidden)
     count = len(held | account.occupied)
     if count >= settings.max_positions:
         found.append(Refusal("positions", f"{count} open, at most {settings.max_positions}", of_account=True))
@@ -122,11 +122,13 @@ def _room(candidate: Candidate, account: Account, settings: Settings) -> list[Re
         )
     pending = planned * len(account.occupied - held)
     in_symbol = sum((notional(p) for p in account.positions if p.symbol == candidate.symbol), Decimal(0))
+    in_symbol += account.hidden.get(candidate.symbol, Decimal(0))
     symbol_pct = (in_symbol + planned) / equity * 100
     if symbol_pct > settings.max_symbol_exposure_pct:
         text = f"{candidate.symbol} would be {symbol_pct:.1f} % of equity, at most {settings.max_symbol_exposure_pct} %"
         found.append(Refusal("exposure", text))
-    total_pct = (sum(map(notional, account.positions), Decimal(0)) + pending + planned) / equity * 100
+    open_now = sum(map(notional, account.positions), sum(account.hidden.values(), Decimal(0)))
+    total_pct = (open_now + pending + planned) / equity * 100
     if total_pct > settings.max_total_exposure_pct:
         text = f"all would be {total_pct:.1f} % of equity, at most {settings.max_total_exposure_pct} %"
         found.append(Refusal("total exposure", text, of_account=True))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from decimal import Decimal
 
 from trading_assets.core.models import ContractStatus, Position, Wallet
@@ -41,6 +42,7 @@ class Account:
         active_strategies: names that may trade.
         state: of the risk guard.
         closings: of ours in the last `CLOSINGS_BACK_MS`, ascending.
+        hidden: last known value of positions whose rows cannot be read now, USD by symbol.
     """
 
     wallet: Wallet
@@ -52,6 +54,7 @@ class Account:
     active_strategies: frozenset[str]
     state: StateChange = NEVER_SET
     closings: tuple[Closing, ...] = ()
+    hidden: Mapping[str, Decimal] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,6 @@ from dataclasses import replace
 import pandas as pd
 
 from trading_assets.core.errors import AccountShapeError, ExchangeFatalError, LeaseLostError, TradingAssetsError
-from trading_assets.core.models import PositionMode
 from trading_assets.core.streams import (
     AccountChanged,
     AccountEvent,
@@ -229,10 +228,10 @@ class Session:
     def _reconcile(self) -> bool:
         """Compare ledger and exchange: nothing is opened before. Return whether that succeeded."""
         try:
-            self._require_shape()
+            account_refusals.require_tradable(self._base_context)
             report = reconcile(self._context())
         except TradingAssetsError as error:
-            if isinstance(error, ExchangeFatalError):
+            if isinstance(error, ExchangeFatalError) and not isinstance(error, AccountShapeError):
                 account_refusals.tell(self._base_context, error)
             self._log.warn_once("could not be compared, nothing is opened before they are", {"the books": error})
             return False
@@ -241,20 +240,6 @@ class Session:
             f"{report.equity:.2f} USD"
         )
         return True
-
-    def _require_shape(self) -> None:
-        """Check that the account is set up as this system trades.
-
-        Raises:
-            AccountShapeError: it is not; the message says what to do.
-        """
-        shape = self._base_context.exchange.account_shape(self._base_context.settings.symbols.btc)
-        if not shape.unified or shape.position_mode is not PositionMode.ONE_WAY:
-            found = "in hedge mode" if shape.unified else "no unified account"
-            raise AccountShapeError(
-                f"the account is {found}; this system trades a unified account in one-way mode: trading-assets "
-                "accounts prepare sets what may be set"
-            )
 
     def _hear_account(self, event: AccountEvent) -> None:
         """Something of the account has changed, or may have while nobody listened: the books are read."""
