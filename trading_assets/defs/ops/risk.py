@@ -11,10 +11,13 @@ from trading_assets.defs.resources import (
     ExchangeResource,
     NotifierResource,
     SettingsResource,
+    require_known_names,
 )
 from trading_assets.ledger.risk import RiskState
+from trading_assets.trading.binding import require_bound
 from trading_assets.trading.execute.flatten import flatten
 from trading_assets.trading.risk import guard as risk_guard
+from trading_assets.trading.session.registry import require_books_of_living_session, unreached
 
 
 class Why(dg.Config):
@@ -41,20 +44,31 @@ def _state_op(name: str, state: RiskState) -> dg.OpDefinition:
         exchange: ExchangeResource,
         notifier: NotifierResource,
     ) -> None:
-        account = settings.get().account
+        configured, ledger = settings.get(), database.get()
+        account, is_brake = configured.account, state is not RiskState.ACTIVE
+        if not is_brake:
+            require_known_names()
+            require_books_of_living_session(configured, ledger, "resume")
+            require_bound(ledger, exchange.account(), configured)
         before = risk_guard.command(
-            database.get(),
+            ledger,
             account,
             state,
             reason=config.reason,
             actor=f"Dagster run {context.run_id}",
-            now_ms=_now_ms(exchange, may_be_local=state is not RiskState.ACTIVE),
+            now_ms=_now_ms(exchange, may_be_local=is_brake),
         )
         if before is None:
             context.log.info(f"account {account} is at least as strict as {state.value} already")
-            return
-        context.log.info(f"account {account} is {state.value}, was {before.state.value}: {risk_guard.effect(state)}")
-        notifier.get().notify(f"account {account} is {state.value}", config.reason)
+        else:
+            context.log.info(f"account {account} is {state}, was {before.state}: {risk_guard.effect(state)}")
+            notifier.get().notify(f"account {account} is {state.value}", config.reason)
+        left = unreached(configured, ledger) if is_brake else []
+        if left:
+            raise dg.Failure(
+                f"account {account} is {state.value}; NOT reached, it goes on trading: {'; '.join(map(str, left))}",
+                allow_retries=False,
+            )
 
     return set_state
 
@@ -85,6 +99,7 @@ def close_all_positions(
 ) -> None:
     if not config.confirm:
         raise dg.Failure("nothing was closed: set `confirm: true` in the launchpad's config of close_all_positions")
+    require_books_of_living_session(settings.get(), database.get(), "flatten")
     execution = make_execution_context(settings, database, exchange, notifier)
     report = flatten(execution, reason=config.reason, actor=f"Dagster run {context.run_id}", foreign=config.foreign)
     context.log.info(str(report))

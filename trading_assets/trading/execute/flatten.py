@@ -7,6 +7,7 @@ signal. When it is killed and started again, it finds the orders that it has sen
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
@@ -77,14 +78,19 @@ def flatten(context: ExecutionContext, *, reason: str, actor: str, foreign: bool
     What fails for one position is reported, and tried again with the next pass; the others are closed all the same.
 
     Raises:
+        WrongBooksError: the key's account is not the ledger's. Nothing was closed; trading was not halted, unless the
+            venue could not be asked at first.
         StorageError: the ledger cannot be written, so trading cannot be halted.
     """
+    with suppress(ExchangeError):  # asked again before anything is closed: a venue that is down stops no halt
+        context.require_bound()
     account = context.settings.account
     risk_guard.command(context.database, account, RiskState.HALTED, reason=reason, actor=actor, now_ms=_now_ms(context))
     report = FlattenReport()
     seen: dict[str, Decimal] = {}
     for number in range(1, PASSES + 1):
         try:
+            context.require_bound()
             recover(context)
             targets, report.foreign = _targets(context, foreign=foreign)
         except ExchangeError as error:
