@@ -296,7 +296,9 @@ def announce(settings: Settings) -> None:
     """Print what a command that acts is about to act on: venue, account, home and where the settings come from."""
     file = config_file()
     where = "the environment alone" if file is None else str(file)
-    click.echo(f"{settings.venue.value}, account {settings.account}, home {settings.home}, settings of {where}")
+    click.echo(
+        f"{settings.venue.value}, account {settings.account}, home {settings.home}, settings of {where}", err=True
+    )
 
 
 def warn_of_other_books(settings: Settings, database: Database) -> None:

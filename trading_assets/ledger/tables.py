@@ -412,9 +412,7 @@ trading_switches = sa.Table(
     metadata,
     sa.Column("switch_id", sa.Integer, primary_key=True, autoincrement=True, comment="in the order of writing"),
     _account(),
-    sa.Column(
-        "state", sa.String(3), nullable=False, comment="on or off: whether it is traded, from this row on"
-    ),
+    sa.Column("state", sa.String(3), nullable=False, comment="on or off: whether it is traded, from this row on"),
     sa.Column("actor", sa.Text, nullable=False, comment="who switched it"),
     sa.Column("reason", sa.Text, nullable=False, comment="as the person gave it"),
     sa.Column("time_wall_ms", sa.BigInteger, nullable=False, comment="local clock, UTC ms"),
