@@ -15,8 +15,8 @@ from trading_assets.core.settings import PREFIX, Settings
 from trading_assets.reference import constraints, markdown
 
 _INTRODUCTION = """
-Settings are read from environment variables and from a file: `TRADING_ASSETS_CONFIG`, or `.env` in the home or checkout.
-The environment wins. `.env.example` lists all of them, ready to be copied. `trading-assets settings` shows the values in force, and
+Settings are read from environment variables and from a file: the one that `TRADING_ASSETS_CONFIG` names, else `.env` in
+the home, else in the checkout. The environment wins. `.env.example` lists all of them, ready to be copied. `trading-assets settings` shows the values in force, and
 `trading-assets doctor` tries them. A value that is not allowed stops every command and every run with one line that
 names it. How to choose values is told in [configure](../howto/configure.md).
 """
