@@ -7,6 +7,7 @@ import sys
 import click
 
 from trading_assets.cli.console import open_console
+from trading_assets.cli.trading import announce
 from trading_assets.core.deadline import ends_within
 from trading_assets.core.errors import AccountShapeError
 from trading_assets.core.settings import load_settings
@@ -30,6 +31,7 @@ def prepare(yes: bool) -> None:
     from trading_assets.venues.keys import judge_key  # noqa: PLC0415
 
     settings, console = load_settings(), open_console()
+    announce(settings)
     exchange = open_exchange(settings)
     try:
         key = judge_key(exchange.api_key(), exchange.now_ms())

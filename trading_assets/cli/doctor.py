@@ -12,11 +12,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from trading_assets.core.configuration import config_file
 from trading_assets.core.errors import AccountShapeError, ConfigurationError, StorageError, TradingAssetsError
 from trading_assets.core.private_files import exposed, make_private, private_folder
-from trading_assets.core.settings import ENV_FILE, Settings
+from trading_assets.core.settings import Settings, load_settings
 from trading_assets.core.timeframes import iso
+from trading_assets.ledger import books
 from trading_assets.ledger.database import Database, shown
+from trading_assets.trading.binding import describe, require_bound, require_market
+from trading_assets.trading.context import why_off
 from trading_assets.venues import open_exchange
 from trading_assets.venues.accounts import examine_account, settle_coins_held
 from trading_assets.venues.keys import require_trading_key
@@ -43,6 +47,9 @@ def examine(settings: Settings) -> list[Finding]:
         ("exchange", _exchange),
         ("API key", _api_key),
         ("account", _account),
+        ("books", _books),
+        ("trading", _switch),
+        ("settings", _names),
         ("settle coins", _settle_coins),
     ]
     findings = [Finding("venue", True, f"{settings.venue.value}, account {settings.account}")]
@@ -75,8 +82,9 @@ def _home(settings: Settings) -> str:
 
 def _rights(settings: Settings) -> str:
     """Takes away what others may read or write: nothing of it is meant for them."""
-    places = (settings.home, Path(ENV_FILE), *([settings.limits_dir] if settings.limits_dir else []))
-    found = [path for place in places for path in exposed(place)]
+    file = config_file()
+    places = (settings.home, file if file is not None and file.is_file() else None, settings.limits_dir)
+    found = [path for place in places if place is not None for path in exposed(place)]
     left = [path for path in found if not make_private(path)]
     if left:
         raise StorageError(
@@ -101,7 +109,7 @@ def _web_server(settings: Settings) -> str:
 
 
 def _database(settings: Settings) -> str:
-    database = Database(settings.resolved_database_url, busy_timeout_s=min(settings.database_busy_timeout_s, 5.0))
+    database = _opened(settings)
     try:
         with database.write():
             return shown(database.url)
@@ -140,6 +148,38 @@ def _account(settings: Settings) -> str:
     if verdict.faults:
         raise AccountShapeError(found)
     return found
+
+
+def _books(settings: Settings) -> str:
+    exchange, database = open_exchange(settings), _opened(settings)
+    try:
+        held = books.read(database, settings.account)
+        if held.market is not None:  # looking binds nothing
+            require_market(database, exchange)
+        if held.owner is not None:
+            require_bound(database, exchange, settings)
+        return describe(database, settings.account)
+    finally:
+        database.close()
+        exchange.close()
+
+
+def _switch(settings: Settings) -> str:
+    database = _opened(settings)
+    try:
+        return why_off(database, settings) or "on"
+    finally:
+        database.close()
+
+
+def _names(_settings: Settings) -> str:
+    load_settings()
+    file = config_file()
+    return f"every name is known; the file is {file}" if file is not None else "every name is known; there is no file"
+
+
+def _opened(settings: Settings) -> Database:
+    return Database(settings.resolved_database_url, busy_timeout_s=min(settings.database_busy_timeout_s, 5.0))
 
 
 def _settle_coins(settings: Settings) -> str:

@@ -5,8 +5,11 @@ Dagster is imported by the commands that run jobs, inside them.
 
 from __future__ import annotations
 
+import os
 import sys
+import warnings
 from pathlib import Path
+from typing import TextIO
 
 import click
 from rich.table import Table as RichTable
@@ -18,7 +21,8 @@ from trading_assets.cli.chaos import chaos
 from trading_assets.cli.console import open_console
 from trading_assets.cli.exchange import exchange
 from trading_assets.cli.report import report
-from trading_assets.cli.trading import COMMANDS, open_ledger
+from trading_assets.cli.trading import COMMANDS, open_ledger, warn_of_other_books
+from trading_assets.core.configuration import CONFIG_VARIABLE, HOME_VARIABLE
 from trading_assets.core.deadline import ends_within
 from trading_assets.core.errors import TradingAssetsError
 from trading_assets.core.settings import load_settings
@@ -27,8 +31,22 @@ from trading_assets.core.timeframes import TRADED_TIMEFRAMES, Timeframe
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="trading-assets")
-def cli() -> None:
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="File of settings.  [default: TRADING_ASSETS_CONFIG, or .env in the home, or in the checkout]",
+)
+@click.option(
+    "--home",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Directory of the database, candles and exchange account.  [default: TRADING_ASSETS_HOME]",
+)
+def cli(config: Path | None, home: Path | None) -> None:
     """Scan, backtest, select and trade Bybit's USDT perpetuals, as Dagster assets."""
+    # In the environment, so that whatever a command starts is given the same.
+    for variable, path in ((CONFIG_VARIABLE, config), (HOME_VARIABLE, home)):
+        if path is not None:
+            os.environ[variable] = str(path.expanduser().resolve())
 
 
 @cli.command()
@@ -48,7 +66,7 @@ def doctor(quiet: bool) -> None:
     """Check settings, stores and exchange, and say what to do about what is wrong."""
     from trading_assets.cli.doctor import examine  # noqa: PLC0415 (imports the connector)
 
-    findings = examine(load_settings())
+    findings = examine(load_settings(lenient=True))
     console = open_console()
     for finding in findings:
         if not finding.ok or not quiet:
@@ -87,7 +105,7 @@ def show_settings(env_example: bool) -> None:
         click.echo(settings_page.env_example(), nl=False)
         return
     table = RichTable("variable", "value")
-    for variable, value in settings_page.current_values(load_settings()):
+    for variable, value in settings_page.current_values(load_settings(lenient=True)):
         table.add_row(variable, value)
     open_console().print(table)
 
@@ -120,8 +138,9 @@ def status() -> None:
     """Positions, balance, signals and results of the account in the ledger."""
     from trading_assets.cli.status import print_status  # noqa: PLC0415
 
-    settings = load_settings()
+    settings = load_settings(lenient=True)
     with open_ledger(settings) as database:
+        warn_of_other_books(settings, database)
         print_status(database, settings, open_console())
 
 
@@ -219,6 +238,18 @@ def _timeframe(value: str) -> Timeframe:
     return Timeframe(value)
 
 
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    if issubclass(category, UserWarning | FutureWarning):
+        click.echo(f"warning: {message}", err=True)
+
+
 for command in COMMANDS:
     cli.add_command(command)
 cli.add_command(exchange)
@@ -230,7 +261,8 @@ cli.add_command(chaos)
 
 
 def main() -> None:
-    """Entry point: errors raised on purpose become one line and exit code 2."""
+    """Entry point: errors raised on purpose become one line and exit code 2, warnings one line."""
+    warnings.showwarning = _show_warning
     try:
         cli(standalone_mode=False)
     except click.exceptions.Exit as error:

@@ -1,12 +1,12 @@
 """Every setting of the project, typed, in one place. `.env.example` lists them all.
 
-Values come from the environment (prefix `TRADING_ASSETS_`, keys as `BYBIT_API_KEY`/`BYBIT_API_SECRET`) or a
-`.env` file. Nothing here reads or writes anything else.
+Values come from the environment (prefix `TRADING_ASSETS_`, keys as `BYBIT_API_KEY`/`BYBIT_API_SECRET`) or the
+configuration file that `core.configuration` finds. Nothing here reads or writes anything else.
 """
 
 from __future__ import annotations
 
-import os
+import json
 import re
 import warnings
 from collections.abc import Mapping
@@ -17,18 +17,20 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self, get_args
 
-from dotenv import dotenv_values
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic.fields import FieldInfo
-from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
+from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from trading_assets.core import configuration
+from trading_assets.core.configuration import KEY_VARIABLES, PREFIX, Given, default_home
 from trading_assets.core.errors import ConfigurationError
 
 if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
     from trading_assets.core.ports import VenueAdapter, VenueSymbols
 
-PREFIX = "TRADING_ASSETS_"
-ENV_FILE = ".env"
+__all__ = ["PREFIX", "RENAMED", "Settings", "Venue", "default_home", "load_settings"]
 
 RENAMED: Mapping[str, str] = {"keep_looks_days": "keep_evaluations_days"}
 """Settings by their former names, which still work and warn."""
@@ -58,18 +60,12 @@ class Venue(StrEnum):
         return adapter
 
 
-def default_home() -> Path:
-    """`.trading_assets` in the checkout, or in the user's home where the package is installed elsewhere."""
-    checkout = Path(__file__).resolve().parents[2]
-    return (checkout if (checkout / "pyproject.toml").is_file() else Path.home()) / ".trading_assets"
-
-
 class Settings(BaseSettings):
     """All settings. Use `load_settings()`: it turns a malformed value into one clear message."""
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX,
-        env_file=ENV_FILE,
+        enable_decoding=False,
         extra="ignore",
         frozen=True,
         populate_by_name=True,
@@ -122,8 +118,8 @@ class Settings(BaseSettings):
     command_deadline_s: float = Field(
         300.0,
         gt=0,
-        description="A command that acts (halt, reduce, resume, flatten, strategies, accounts prepare) ends after so "
-        "long at the latest, s.",
+        description="A command that acts (halt, reduce, resume, flatten, trading, strategies, accounts prepare) ends after "
+        "so long at the latest, s.",
     )
     recv_window_ms: int = Field(5000, ge=1000, description="Bybit's receive window.")
     max_clock_offset_ms: int = Field(
@@ -389,6 +385,14 @@ class Settings(BaseSettings):
     def _empty_is_none(cls, value: object) -> object:
         return None if value == "" else value
 
+    @field_validator("ui_origins", "notify_urls", mode="before")
+    @classmethod
+    def _list_of_json(cls, value: object) -> object:
+        try:
+            return json.loads(value) if isinstance(value, str) else value
+        except ValueError:
+            raise ValueError("is no JSON; expected such as .env.example has") from None
+
     @field_validator("home")
     @classmethod
     def _absolute(cls, value: Path) -> Path:
@@ -444,36 +448,48 @@ class Settings(BaseSettings):
 
     @property
     def candle_store(self) -> Path:
-        return self.home / "candles" / self.venue.value
+        return self.home / "candles" / self.venue.adapter.candle_folder
 
     @property
     def simulator_home(self) -> Path:
         return self.home / "exchange"
 
 
-def load_settings(**overrides: object) -> Settings:
-    """Settings from overrides, environment and `.env`, in this order.
+_ESSENTIAL = ("home", "database_url", "venue", "allow_mainnet", "account", "api_key", "api_secret", "secrets")
+"""Settings that say whose account and which books are meant: nothing goes on without a good value of these."""
+
+
+def load_settings(*, lenient: bool = False, **overrides: object) -> Settings:
+    """Settings from overrides, environment and configuration file, in this order.
+
+    Args:
+        lenient: for what stops, closes or only looks, and must not be held up by a typing error. Unknown names, and
+            malformed values of settings that do not say whose account is meant, warn instead.
 
     Raises:
-        ConfigurationError: a value is malformed, or a setting is there under its old and its new name with two values;
-            the message names each variable, what was found and expected.
+        ConfigurationError: a value is malformed, a name is unknown, or a setting is there under two names with two
+            values; the message names each variable, what was found and expected.
     """
-    try:
-        return Settings(**(_renamed() | overrides))  # type: ignore[arg-type]
-    except ValidationError as error:
-        lines = []
-        for item in error.errors(include_url=False):
-            location = str(item["loc"][0]) if item["loc"] else ""
-            name = location if location.isupper() else f"{PREFIX}{location.upper()}"
-            found = "" if location in SECRET_NAMES or not location else f" (found {item['input']!r})"
-            message = re.sub(r"^Value error, ", "", item["msg"])
-            lines.append(f"{name}: {message}{found}" if location else message)
-        raise ConfigurationError("malformed setting: " + "; ".join(lines)) from None
-    except SettingsError as error:
-        # pydantic-settings names the field; what could not be read hangs on its cause, and may be a secret.
-        field = re.search(r'field "(\w+)"', str(error))
-        name = f"{PREFIX}{field.group(1).upper()}" if field else "a setting"
-        raise ConfigurationError(f"malformed setting: {name} is no JSON; expected such as .env.example has") from None
+    given = Given.read()
+    fields = Settings.model_fields
+    unprefixed, contradictions = configuration.unprefixed(given, fields)
+    faults = [*configuration.strangers(given, fields, RENAMED), *contradictions]
+    if faults and not lenient:
+        raise ConfigurationError(f"{'; '.join(faults)}. Nothing was started")
+    for text in (*faults, *configuration.ignored(given)):
+        warnings.warn(text, UserWarning, stacklevel=2)
+    values = unprefixed | _renamed(given.both, lenient=lenient) | overrides
+    file = given.path if given.path is not None and given.path.is_file() else None
+    while True:
+        try:
+            return Settings(_env_file=file, **values)  # type: ignore[arg-type]
+        except ValidationError as error:
+            message = f"malformed setting: {'; '.join(_fault(item) for item in error.errors(include_url=False))}"
+            malformed = {str(item["loc"][0]) if item["loc"] else "" for item in error.errors(include_url=False)}
+            if not lenient or not malformed <= fields.keys() - set(_ESSENTIAL) - overrides.keys():
+                raise ConfigurationError(message) from None
+            warnings.warn(f"{message}. The default is taken", UserWarning, stacklevel=2)
+            values |= {name: fields[name].get_default(call_default_factory=True) for name in malformed}
 
 
 def _is_secret(field: FieldInfo) -> bool:
@@ -487,7 +503,7 @@ def _is_secret(field: FieldInfo) -> bool:
 SECRET_SETTINGS = tuple(name for name, field in Settings.model_fields.items() if _is_secret(field))
 """Names of the settings whose values are shown as set or not set, and nowhere else."""
 
-SECRET_NAMES = frozenset(SECRET_SETTINGS) | {"BYBIT_API_KEY", "BYBIT_API_SECRET"}
+SECRET_NAMES = frozenset(SECRET_SETTINGS) | set(KEY_VARIABLES)
 
 
 def secret_values(settings: Settings) -> set[str]:
@@ -497,19 +513,30 @@ def secret_values(settings: Settings) -> set[str]:
     return {one.get_secret_value() for one in flat if one is not None}
 
 
-def _renamed() -> dict[str, object]:
+def _fault(item: ErrorDetails) -> str:
+    location = str(item["loc"][0]) if item["loc"] else ""
+    name = location if location.isupper() else f"{PREFIX}{location.upper()}"
+    found = "" if location in SECRET_NAMES or not location else f" (found {item['input']!r})"
+    message = re.sub(r"^Value error, ", "", item["msg"])
+    return f"{name}: {message}{found}" if location else message
+
+
+def _renamed(given: Mapping[str, str], *, lenient: bool) -> dict[str, object]:
     """Values that are given under a setting's former name only."""
-    given = {name.upper(): value for name, value in {**dotenv_values(ENV_FILE), **os.environ}.items()}
     found: dict[str, object] = {}
     for former, name in RENAMED.items():
         old, new = (f"{PREFIX}{each.upper()}" for each in (former, name))
         if old not in given:
             continue
         if given.get(new, given[old]) != given[old]:
-            raise ConfigurationError(
+            text = (
                 f"{old} is {given[old]!r} and {new} is {given[new]!r}, expected one value: {old} is the former name of "
                 f"{new}, remove it"
             )
+            if not lenient:
+                raise ConfigurationError(text)
+            warnings.warn(text, UserWarning, stacklevel=3)
+            continue
         warnings.warn(f"{old} is now {new}: rename it", FutureWarning, stacklevel=3)
         if new not in given:
             found[name] = given[old]

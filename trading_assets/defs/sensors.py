@@ -15,6 +15,7 @@ from trading_assets.defs.resources import (
     ExchangeResource,
     NotifierResource,
     SettingsResource,
+    require_known_names,
 )
 from trading_assets.ledger import account as account_ledger
 from trading_assets.ledger import orders, signals
@@ -28,12 +29,13 @@ from trading_assets.trading.automation import (
     decide_trade,
     failure_text,
 )
+from trading_assets.trading.context import why_off
 from trading_assets.trading.session.lease import trader_of
 from trading_assets.trading.session.watchlist import Selected, newest_selection
 
 
 def _status() -> dg.DefaultSensorStatus:
-    on = load_settings().automation_on
+    on = load_settings(lenient=True).automation_on
     return dg.DefaultSensorStatus.RUNNING if on else dg.DefaultSensorStatus.STOPPED
 
 
@@ -76,7 +78,7 @@ def research_catch_up(context: dg.SensorEvaluationContext, exchange: ExchangeRes
 
 def _trade_interval_s() -> int:
     """The daemon evaluates sensors every five seconds: each time for a candle, every second time for a session."""
-    return 2 if load_settings().trade_mode == "once" else 9
+    return 2 if load_settings(lenient=True).trade_mode == "once" else 9
 
 
 @dg.sensor(
@@ -97,6 +99,10 @@ def trade_when_candles_close(
     ledger, configured = database.get(), settings.get()
     instance_queries.fail_runs_without_process(context.instance, trade.name)
     try:
+        require_known_names()
+        off = why_off(ledger, configured)
+        if off:
+            return dg.SkipReason(off)
         selected = newest_selection(ledger)
         if configured.trade_mode == "session":
             return _session(context, ledger, configured.account, selected)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -104,6 +105,18 @@ class Venue:
         except (ConfigurationError, StorageError):
             self._store.close()
             raise
+
+    @property
+    def market_name(self) -> str:
+        """What is played: two exchanges with the same name have the same prices."""
+        identity = self._identity
+        played = f"replay {identity.content[:16]}" if identity.content else f"{identity.kind} market"
+        return f"{played}, seed {identity.seed}"
+
+    @property
+    def user_id(self) -> int:
+        """Bybit's number of the account, made from the account's random name: another account has another one."""
+        return 1 + int(hashlib.sha256(self.engine.state.header.account_id.encode()).hexdigest()[:7], 16)
 
     def _open(self) -> tuple[Clock, AccountEngine]:
         loaded = self._store.load(self._identity)

@@ -31,7 +31,7 @@ def _open_umask() -> object:
 def test_a_symbol_is_no_way_out_of_the_store(tmp_path: Path, symbol: str) -> None:
     store = CandleStore(tmp_path / "home" / "candles", btc="BTCUSDT")
     with pytest.raises(DataError, match="cannot name a file"):
-        store.read(symbol, Timeframe("1h"), 0, HOUR_MS)
+        store.read(symbol, Timeframe.M60, 0, HOUR_MS)
     assert list(tmp_path.rglob("*BTC*")) == []
     for good in ("BTCUSDT", "1000PEPEUSDT", "BTC-27MAR26", "BTCUSDT-04DEC26", "a.b_c"):
         assert private_files.path_part(good) == good

@@ -19,7 +19,7 @@ from trading_assets.defs.assets.common import (
 )
 from trading_assets.defs.checks.schema import column_schema
 from trading_assets.defs.partitions import hourly, hours_of
-from trading_assets.defs.resources import CandleStoreResource, ExchangeResource, SettingsResource
+from trading_assets.defs.resources import CandleStoreResource, ExchangeResource, SettingsResource, require_market
 from trading_assets.market.stages import scan_hours
 
 
@@ -46,6 +46,7 @@ def market_scan(
     """
     hours = hours_of(context)
     source = exchange.market_data()
+    require_market(source)
     require_ended(source, hours)
     result = scan_hours(
         source, candle_store.get(), hours, settings.get(), progress=Progress(context.log, "hourly candles")

@@ -12,12 +12,15 @@ from trading_assets.defs.resources import (
     ExchangeResource,
     NotifierResource,
     SettingsResource,
+    require_known_names,
 )
 from trading_assets.ledger.risk import RiskState
+from trading_assets.trading.binding import require_bound
 from trading_assets.trading.execute.flatten import flatten
 from trading_assets.trading.risk import confirmations
 from trading_assets.trading.risk import guard as risk_guard
 from trading_assets.trading.risk.confirmations import Confirmation
+from trading_assets.trading.session.registry import require_books_of_living_session, unreached
 
 
 class Why(dg.Config):
@@ -67,7 +70,10 @@ def resume_trading(
     exchange: ExchangeResource,
     notifier: NotifierResource,
 ) -> None:
+    require_known_names()
+    require_books_of_living_session(settings.get(), database.get(), "resume")
     confirmed = confirmations.use(settings.get(), "resume", config.confirmation)
+    require_bound(database.get(), exchange.account(), settings.get())
     actor = _actor(context, confirmed)
     _set(context, RiskState.ACTIVE, config.reason, actor, settings, database, exchange, notifier)
 
@@ -82,14 +88,20 @@ def _set(
     exchange: ExchangeResource,
     notifier: NotifierResource,
 ) -> None:
-    account = settings.get().account
-    now_ms = _now_ms(exchange, may_be_local=state is not RiskState.ACTIVE)
+    account, is_brake = settings.get().account, state is not RiskState.ACTIVE
+    now_ms = _now_ms(exchange, may_be_local=is_brake)
     before = risk_guard.command(database.get(), account, state, reason=reason, actor=actor, now_ms=now_ms)
     if before is None:
         context.log.info(f"account {account} is at least as strict as {state.value} already")
-        return
-    context.log.info(f"account {account} is {state.value}, was {before.state.value}: {risk_guard.effect(state)}")
-    notifier.get().notify(f"account {account} is {state.value}", f"{reason} ({actor})")
+    else:
+        context.log.info(f"account {account} is {state.value}, was {before.state.value}: {risk_guard.effect(state)}")
+        notifier.get().notify(f"account {account} is {state.value}", f"{reason} ({actor})")
+    left = unreached(settings.get(), database.get()) if is_brake else []
+    if left:
+        raise dg.Failure(
+            f"account {account} is {state.value}; NOT reached, it goes on trading: {'; '.join(map(str, left))}",
+            allow_retries=False,
+        )
 
 
 def _actor(context: dg.OpExecutionContext, confirmed: Confirmation | None = None) -> str:
@@ -118,6 +130,7 @@ def close_all_positions(
     exchange: ExchangeResource,
     notifier: NotifierResource,
 ) -> None:
+    require_books_of_living_session(settings.get(), database.get(), "flatten")
     action = "flatten foreign" if config.foreign else "flatten"
     confirmed = confirmations.use(settings.get(), action, config.confirmation)
     execution = make_execution_context(settings, database, exchange, notifier)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
@@ -85,8 +86,12 @@ def flatten(
     What fails for one position is reported, and tried again with the next pass; the others are closed all the same.
 
     Raises:
+        WrongBooksError: the key's account is not the ledger's. Nothing was closed; trading was not halted, unless the
+            venue could not be asked at first.
         StorageError: the ledger cannot be written, so trading cannot be halted.
     """
+    with suppress(ExchangeError):  # asked again before anything is closed: a venue that is down stops no halt
+        context.require_bound()
     account = context.settings.account
     risk_guard.command(context.database, account, RiskState.HALTED, reason=reason, actor=actor, now_ms=_now_ms(context))
     report = FlattenReport()
@@ -97,6 +102,7 @@ def flatten(
             report.unread = report.unread or ("" if number > 1 else "there was no time to read them")
             break
         try:
+            context.require_bound()
             recover(context)
             targets, report.foreign = _targets(context, foreign=foreign)
         except ExchangeError as error:
