@@ -118,8 +118,8 @@ class Settings(BaseSettings):
     command_deadline_s: float = Field(
         300.0,
         gt=0,
-        description="A command that acts (halt, reduce, resume, flatten, trading, strategies, accounts prepare) ends after "
-        "so long at the latest, s.",
+        description="A command that acts (halt, reduce, resume, flatten, trading, strategies, accounts prepare) ends "
+        "after so long at the latest, s.",
     )
     recv_window_ms: int = Field(5000, ge=1000, description="Bybit's receive window.")
     max_clock_offset_ms: int = Field(
