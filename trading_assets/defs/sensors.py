@@ -179,7 +179,8 @@ def reconcile_books(
     minimum_interval_seconds=60,
     default_status=dg.DefaultSensorStatus.RUNNING,
     description="Ends runs of backfills, and of what was materialised by hand, that have told nothing for two hours: "
-    "they free their places. Other runs have a longest time; a session is judged by its lease.",
+    "they free their places. Other runs have a longest time; a session is judged by its lease. "
+    "Always skips: it starts no run.",
 )
 def end_stuck_runs(context: dg.SensorEvaluationContext) -> dg.SkipReason:
     ended = instance_queries.end_runs_without_progress(context.instance)

@@ -89,6 +89,10 @@ def test_a_malformed_value_holds_up_no_brake_unless_it_says_whose_account(monkey
         load_settings()
     with pytest.warns(UserWarning, match="LEVERAGE.*default is taken"):
         assert load_settings(lenient=True).leverage == 10
+    monkeypatch.setenv("TRADING_ASSETS_NOTIFY_URLS", "tgram://hidden/42")
+    with pytest.warns(UserWarning, match="NOTIFY_URLS: is no JSON") as warned:
+        assert load_settings(lenient=True).notify_urls == ()
+    assert "hidden" not in " ".join(str(one.message) for one in warned)
     monkeypatch.setenv("TRADING_ASSETS_VENUE", "mianet")
     with pytest.raises(ConfigurationError, match="VENUE"):
         load_settings(lenient=True)

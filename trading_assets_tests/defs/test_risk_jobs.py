@@ -1,5 +1,7 @@
 """The jobs of a person's commands, and what a reconciliation shows, on the embedded exchange."""
 
+from pathlib import Path
+
 import dagster as dg
 import pytest
 
@@ -11,6 +13,7 @@ from trading_assets.ledger import risk, signals
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.risk import RiskState
 from trading_assets.trading.risk import confirmations
+from trading_assets.trading.session import registry
 from trading_assets_tests.defs.conftest import run_job
 from trading_assets_tests.defs.test_trading import SYMBOL, account, ledger, put_signal, venue  # noqa: F401
 
@@ -74,6 +77,21 @@ def test_the_jobs_halt_resume_and_flatten(ledger: Database, account: Exchange) -
     halted, resumed, flattened = (change.actor for change in risk.read_history(ledger, "main"))
     assert halted.startswith("Dagster run ")
     assert resumed.startswith("alice (command line), Dagster run ") and flattened.startswith("alice (command line), ")
+
+
+@pytest.mark.usefixtures("account")
+def test_a_job_before_the_wrong_books_is_refused_and_leaves_the_code(ledger: Database, tmp_path: Path) -> None:  # noqa: F811
+    jobs = {"resume": "resume_trading", "flatten": "close_all_positions"}
+    codes = {name: code(name) for name in jobs}
+    settings = load_settings(home=tmp_path / "checkout", account="real")
+    elsewhere = Database(settings.resolved_database_url)
+    with registry.registered(settings, elsewhere, "run-of-the-session"):
+        for name, op in jobs.items():
+            assert not run(name, op, confirmation=codes[name]).success
+        assert not run("reduce", "reduce_trading", reason="storm").success, "the session elsewhere was not reached"
+    elsewhere.close()
+    assert states(ledger) == [(RiskState.REDUCING, "storm")]
+    assert run("resume", "resume_trading", confirmation=codes["resume"]).success
 
 
 def test_a_persons_command_does_not_wait_for_trading() -> None:

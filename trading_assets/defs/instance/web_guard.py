@@ -219,7 +219,7 @@ def guard_this_webserver() -> None:
         )
     if getattr(stock, "is_guarded", False):
         return
-    settings = load_settings()
+    settings = load_settings(lenient=True)  # a typing error must not keep a person from the UI that halts
 
     def create(context: Any, path_prefix: str = "", *arguments: Any, **named: Any) -> Application:
         return Guard(stock(context, path_prefix, *arguments, **named), rules_of(settings, path_prefix))
