@@ -33,6 +33,9 @@ class PoisonedMarket:
         self._real, self._from_ms = real, from_ms
         self.poisoned = 0
 
+    def market(self) -> str:
+        return self._real.market()
+
     def now_ms(self) -> int:
         return self._real.now_ms()
 
