@@ -144,8 +144,8 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "told only once ever",
-        RECONCILER,
-        '        account_ledger.end_risk_events(connection, account, "difference", set(texts), now_ms)\n',
+        ACCOUNT,
+        "    end_risk_events(connection, account, kind, set(texts), time_ms)\n",
         "",
         60,
     ),

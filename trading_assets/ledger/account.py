@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from decimal import Decimal
 from typing import Any
@@ -431,6 +431,15 @@ def _newest_equity(connection: sa.Connection, account: str) -> sa.Row[Any] | Non
     return connection.execute(
         sa.select(equity).where(equity.c.account == account).order_by(equity.c.equity_id.desc()).limit(1)
     ).first()
+
+
+def record_episodes(
+    connection: sa.Connection, account: str, kind: str, texts: Mapping[str | None, str], time_ms: int
+) -> list[str]:
+    """Keep what holds now of a kind, by symbol, and end what holds no more. Return the texts that are new."""
+    fresh = [text for symbol, text in texts.items() if add_risk_event(connection, account, kind, symbol, text, time_ms)]
+    end_risk_events(connection, account, kind, set(texts), time_ms)
+    return fresh
 
 
 def add_risk_event(

@@ -27,12 +27,7 @@ def tell(context: ExecutionContext, kind: str, rows: Sequence[UnreadableRow], no
         if not texts and not account_ledger.open_risk_events(connection, account, event):
             return
     with context.database.write(one_at_a_time=f"events of {account}") as connection:
-        fresh = [
-            text
-            for symbol, text in texts.items()
-            if account_ledger.add_risk_event(connection, account, event, symbol, text, now_ms)
-        ]
-        account_ledger.end_risk_events(connection, account, event, set(texts), now_ms)
+        fresh = account_ledger.record_episodes(connection, account, event, texts, now_ms)
     if fresh:
         more = f"; and {len(fresh) - _SHOWN} more" if len(fresh) > _SHOWN else ""
         context.notify(f"{kind} cannot be read", "; ".join(fresh[:_SHOWN]) + f"{more}. The others go on")

@@ -103,20 +103,26 @@ def test_what_is_no_stop_is_booked_as_what_it_is(scene: Scene, how: tuple[str, s
     assert {again, other} <= set(scene.submit().executed), "only stops count as stops"
 
 
-def test_a_delivery_without_any_order_ends_the_intent(scene: Scene) -> None:
-    """Bybit books it as an execution alone: no order, no row of closed PnL."""
+def _as_delivery(row: Row) -> None:
+    if row["side"] == "Sell":
+        row |= {"execType": "Delivery", "orderId": "", "orderLinkId": "", "orderType": "UNKNOWN", "orderQty": "0"}
+
+
+def _delivered(scene: Scene) -> tuple[str, Decimal]:
+    """A position of ours that was delivered: an execution without an order, and no closed PnL. Its signal and size."""
     (identity,) = scene.enter("ETHUSDT")
     size = scene.size("ETHUSDT")
     scene.later()
     scene.close_by_hand("ETHUSDT")
-
-    def delivered(row: Row) -> None:
-        if row["side"] == "Sell":
-            row |= {"execType": "Delivery", "orderId": "", "orderLinkId": "", "orderType": "UNKNOWN", "orderQty": "0"}
-
-    scene.proxy.each_row(EXECUTIONS, delivered)
+    scene.proxy.each_row(EXECUTIONS, _as_delivery)
     scene.proxy.empty(CLOSED)
     scene.passes(2)
+    return identity, size
+
+
+def test_a_delivery_without_any_order_ends_the_intent(scene: Scene) -> None:
+    """Bybit books it as an execution alone: no order, no row of closed PnL."""
+    identity, size = _delivered(scene)
     assert scene.intent(identity)["status"] == "closed"
     assert scene.reasons(identity) == {"settlement"} and scene.closed_qty(identity) == size
 
@@ -124,21 +130,10 @@ def test_a_delivery_without_any_order_ends_the_intent(scene: Scene) -> None:
 @pytest.mark.parametrize("order_id", ["", "settled-by-the-venue"])
 def test_a_delivery_that_is_told_twice_is_booked_once(scene: Scene, order_id: str) -> None:
     """First as an execution alone, later as a row of closed PnL too: what that says is what counts."""
-    (identity,) = scene.enter("ETHUSDT")
-    size = scene.size("ETHUSDT")
-    scene.later()
-    scene.close_by_hand("ETHUSDT")
-
-    def delivered(row: Row) -> None:
-        if row["side"] == "Sell":
-            row |= {"execType": "Delivery", "orderId": "", "orderLinkId": "", "orderType": "UNKNOWN", "orderQty": "0"}
-
-    scene.proxy.each_row(EXECUTIONS, delivered)
-    scene.proxy.empty(CLOSED)
-    scene.passes(2)
+    identity, size = _delivered(scene)
     assert scene.closed_qty(identity) == size and scene.intent(identity)["status"] == "closed"
     scene.proxy.clear()
-    scene.proxy.each_row(EXECUTIONS, delivered)
+    scene.proxy.each_row(EXECUTIONS, _as_delivery)
     scene.proxy.each_row(CLOSED, lambda row: row.update(execType="Delivery", orderId=order_id))
     scene.passes(2)
     assert scene.closed_qty(identity) == size and scene.reasons(identity) == {"settlement"}

@@ -123,7 +123,7 @@ def _tell_contracts(context: ExecutionContext, found: ExchangeState, now_ms: int
     if contracts is None:
         return
     unreadable_rows.tell(context, "instrument", context.contracts.unreadable, now_ms)
-    texts = {
+    texts: dict[str | None, str] = {
         symbol: f"{symbol} is to be delivered at {iso(contract.delivery_ms)}: its open position ends then, at the "
         "price of the settlement, unless it is closed before"
         for symbol in held
@@ -134,12 +134,7 @@ def _tell_contracts(context: ExecutionContext, found: ExchangeState, now_ms: int
     if texts == told:
         return
     with context.database.write(one_at_a_time=f"events of {account}") as connection:
-        fresh = [
-            text
-            for symbol, text in texts.items()
-            if account_ledger.add_risk_event(connection, account, _DELIVERY, symbol, text, now_ms)
-        ]
-        account_ledger.end_risk_events(connection, account, _DELIVERY, set(texts), now_ms)
+        fresh = account_ledger.record_episodes(connection, account, _DELIVERY, texts, now_ms)
     for text in fresh:
         context.notify("position is to be delivered", text)
 
@@ -195,12 +190,7 @@ def _record(
             told = f"{symbol}: the transaction log tells of trades whose rows the exchange does not list"
             texts.setdefault(symbol, []).append(f"{told}: {', '.join(lacking)}")
         report.differences = [(symbol, "; ".join(lines)) for symbol, lines in texts.items()]
-        fresh = [
-            text
-            for symbol, text in report.differences
-            if account_ledger.add_risk_event(connection, account, "difference", symbol, text, now_ms)
-        ]
-        account_ledger.end_risk_events(connection, account, "difference", set(texts), now_ms)
+        fresh = account_ledger.record_episodes(connection, account, "difference", dict(report.differences), now_ms)
         account_ledger.add_reconciliation(
             connection,
             account,
