@@ -9,22 +9,22 @@ WORKERS ?= 3
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo dev test test-all lint docs lock screenshots clean
+.PHONY: help setup demo dev test test-all lint docs lock sbom screenshots clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 setup: $(STAMP)  ## create .venv with the locked versions
 
-$(STAMP): requirements.lock pyproject.toml
+$(STAMP): requirements.lock requirements-build.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) or sys.version_info >= (3, 14))' || \
 	  { echo "Python 3.11, 3.12 or 3.13 is needed, found: $$($(PYTHON) --version 2>&1). Try: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 2; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || \
 	  { echo "Python's venv module is missing. On Debian or Ubuntu: sudo apt-get install python3-venv"; exit 2; }
 	@echo "Installing the locked packages into $(VENV), once ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check "uv>=0.9,<1"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-build.lock
 	@$(BIN)/uv pip install --quiet --require-hashes --compile-bytecode --python $(BIN)/python -r requirements.lock
-	@$(BIN)/uv pip install --quiet --no-deps --python $(BIN)/python --editable .
+	@$(BIN)/uv pip install --quiet --no-deps --no-build-isolation --python $(BIN)/python --editable .
 	@touch $@
 	@echo "$(VENV) is ready: $$($(BIN)/python --version), $$(grep -c '^[a-z].*==' requirements.lock) locked packages."
 
@@ -56,8 +56,15 @@ docs: $(STAMP)  ## the pages, tables and .env.example that are made from the cod
 # UPGRADE="--upgrade-package numba".
 UPGRADE ?=
 lock:  ## resolve pyproject.toml into requirements.lock; pins stay (UPGRADE=--upgrade takes the newest of everything)
-	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --extra dev --generate-hashes --no-header \
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --all-extras --generate-hashes --no-header \
 	  $(UPGRADE) pyproject.toml --output-file requirements.lock
+	@printf "uv>=0.9,<1\nsetuptools>=77\n" | $(BIN)/uv pip compile --quiet --universal --python-version 3.11 \
+	  --generate-hashes --no-header --no-annotate $(UPGRADE) - --output-file requirements-build.lock
+
+sbom: $(STAMP)  ## what is installed, as sbom.json (CycloneDX): names, versions, hashes
+	@$(BIN)/cyclonedx-py requirements --pyproject pyproject.toml --mc-type application --output-reproducible \
+	  --output-format JSON --output-file sbom.json requirements.lock
+	@echo "sbom.json lists $$($(BIN)/python -c 'import json; print(len(json.load(open("sbom.json"))["components"]))') components."
 
 screenshots: $(STAMP)  ## the pictures of the docs, taken by the browser test (needs chromium)
 	@UI_PICTURES=docs/images $(BIN)/pytest -rs trading_assets_tests/ui

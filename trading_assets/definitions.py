@@ -34,6 +34,7 @@ from trading_assets.defs.schedules import (
     selection_every_minute,
 )
 from trading_assets.defs.sensors import (
+    end_stuck_runs,
     notify_of_failed_runs,
     reconcile_books,
     research_catch_up,
@@ -63,7 +64,13 @@ def build_definitions(*, resource_overrides: Mapping[str, object] | None = None)
             performance_daily,
             retention_daily,
         ],
-        sensors=[research_catch_up, trade_when_candles_close, reconcile_books, notify_of_failed_runs],
+        sensors=[
+            research_catch_up,
+            trade_when_candles_close,
+            reconcile_books,
+            end_stuck_runs,
+            notify_of_failed_runs,
+        ],
         resources=resources,
         # Imports cost seconds in every process, the work less.
         executor=dg.in_process_executor,

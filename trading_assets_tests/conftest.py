@@ -14,9 +14,12 @@ import pytest
 import sqlalchemy as sa
 from hypothesis import HealthCheck, settings
 
+from trading_assets.core.configuration import trial_environment
+from trading_assets.ledger import migrations
 from trading_assets.ledger.database import Database
 
 REQUIRED = os.environ.get("REQUIRE_SERVICES") == "1"
+KEPT = ("PYTHONDONTWRITEBYTECODE", "DAGSTER_HOME")
 STARTS = 6
 """How often PostgreSQL is asked to start."""
 
@@ -33,10 +36,13 @@ settings.load_profile("trading_assets")
 @pytest.fixture(autouse=True)
 def _own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """No test reads or writes the state of the checkout, whatever the environment says."""
-    for name in list(os.environ):
-        if name.startswith(("TRADING_ASSETS_", "BYBIT_")) and name != "TRADING_ASSETS_SHARED":
+    shared = {name: value for name, value in os.environ.items() if name == "TRADING_ASSETS_SHARED"}
+    own = {**trial_environment(tmp_path_factory.mktemp("home"), {}), **shared}
+    for name in os.environ.keys() - own.keys():
+        if name not in KEPT:
             monkeypatch.delenv(name)
-    monkeypatch.setenv("TRADING_ASSETS_HOME", str(tmp_path_factory.mktemp("home")))
+    for name in own.keys() - os.environ.keys() | {name for name, value in own.items() if os.environ.get(name) != value}:
+        monkeypatch.setenv(name, own[name])
 
 
 def _unavailable(reason: str) -> NoReturn:
@@ -129,6 +135,13 @@ def new_history(postgres_url: str, history_template: str) -> Iterator[Callable[[
     yield make
     for name in made:
         drop_database(postgres_url, name)
+
+
+def revision_before(name: str) -> str:
+    """The ledger's revision before the one whose file is called so."""
+    (file,) = (Path(migrations.__file__).parent / "versions").glob(f"r*_{name}.py")
+    numbers = migrations.revisions()
+    return numbers[numbers.index(file.stem[1:5]) - 1]
 
 
 def database_url(server_url: str, name: str) -> str:

@@ -277,6 +277,9 @@ class FakeExchange:
     def funding(self, symbol: str, start_ms: int, end_ms: int) -> Funding:
         return Funding.empty()
 
+    def market(self) -> str:
+        return "Bybit"
+
     def tickers(self) -> Tickers:
         return Tickers(self._rows("tickers", lambda: list(self.prices.values())))
 

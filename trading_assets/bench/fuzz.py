@@ -162,7 +162,8 @@ def _scope(request: FuzzedRequest) -> Scope:
         "raw_path": request.path.encode(),
         "query_string": request.query,
         "root_path": "",
-        "headers": list(request.headers),
+        # A client always names the host that it has reached.
+        "headers": [(b"host", b"127.0.0.1:80"), *request.headers],
         "client": ("127.0.0.1", 50_000),
         "server": ("127.0.0.1", 80),
     }

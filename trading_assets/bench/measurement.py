@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -17,8 +16,9 @@ from typing import Any
 import psutil
 import requests
 
+from trading_assets.core.configuration import trial, trial_environment
 from trading_assets.core.errors import ExchangeUnavailableError, StorageError
-from trading_assets.core.settings import PREFIX, load_settings
+from trading_assets.core.settings import load_settings
 from trading_assets.simulator.clock import ClockMode, ClockSpec
 from trading_assets.simulator.files import SERVER_INFO
 from trading_assets.simulator.launcher import ensure_running, health
@@ -60,12 +60,10 @@ def measured_environment(home: Path, symbols: int, coins: int, stores: Stores = 
         symbols: how many coins a scan keeps, of `coins` that the market has.
     """
     (home / "dagster.yaml").write_text(stores.dagster_yaml(home))
-    kept = {name: value for name, value in os.environ.items() if not name.startswith((PREFIX, "BYBIT_", "DAGSTER"))}
-    kept.pop("PYTHONDONTWRITEBYTECODE", None)
-    settings = {"HOME": str(home), "SIMULATOR_SYMBOLS": str(coins), "MAX_SYMBOLS": str(symbols)} | stores.settings()
+    settings = {"SIMULATOR_SYMBOLS": str(coins), "MAX_SYMBOLS": str(symbols)} | stores.settings()
     if coins == MAX_COINS:
         settings |= {"MIN_VOLUME_24H": "0", "MIN_VOLATILITY": "0", "MAX_SIZE_ERROR_PCT": "101"}
-    return {**kept, "DAGSTER_HOME": str(home), **{f"{PREFIX}{name}": value for name, value in settings.items()}}
+    return {**trial_environment(home, settings), "DAGSTER_HOME": str(home)}
 
 
 @contextlib.contextmanager
@@ -76,7 +74,8 @@ def standing_exchange(home: Path, coins: int, now_ms: int) -> Iterator[psutil.Pr
         ExchangeUnavailableError: it does not start.
     """
     clock = ClockSpec(ClockMode.MANUAL, start_ms=now_ms)
-    url = ensure_running(load_settings(home=home, simulator_symbols=coins, simulator_url=None), clock=clock)
+    with trial(home, {"SIMULATOR_SYMBOLS": coins}):
+        url = ensure_running(load_settings(), clock=clock)
     try:
         answer = health(url)
         yield psutil.Process(int(answer["pid"])) if answer else psutil.Process()

@@ -21,8 +21,9 @@ from typing import Protocol
 import psutil
 
 import trading_assets
+from trading_assets.core.configuration import trial
 from trading_assets.core.errors import ExchangeUnavailableError
-from trading_assets.core.settings import PREFIX, Settings, load_settings
+from trading_assets.core.settings import Settings, load_settings
 from trading_assets.simulator.launcher import health
 
 RESTART_AFTER_S = 1.0
@@ -42,26 +43,21 @@ def own_environment(
         more_sections: of `dagster.yaml`, behind those of the checkout's.
         history_url: PostgreSQL database of Dagster's storage, with the configuration for it; None is the local one.
     """
-    before, directory = dict(os.environ), Path.cwd()
-    for name in [name for name in os.environ if name.startswith((PREFIX, "BYBIT_", "DAGSTER_"))]:
-        del os.environ[name]
-    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
-    os.environ.update({f"{PREFIX}{name}": str(value) for name, value in {"HOME": folder, **values}.items()})
-    dagster_home = folder / "dagster"
-    dagster_home.mkdir()
-    checkout = Path(trading_assets.__file__).resolve().parents[1]
-    template = checkout / ("dagster.yaml" if history_url is None else "deploy/dagster.yaml")
-    (dagster_home / "dagster.yaml").write_text(template.read_text() + more_sections)
-    if history_url is not None:
-        os.environ["DAGSTER_POSTGRES_URL"] = history_url
-    os.environ["DAGSTER_HOME"] = str(dagster_home)
-    os.chdir(folder)
-    try:
-        yield
-    finally:
-        os.chdir(directory)
-        os.environ.clear()
-        os.environ.update(before)
+    directory = Path.cwd()
+    with trial(folder, values):
+        dagster_home = folder / "dagster"
+        dagster_home.mkdir()
+        checkout = Path(trading_assets.__file__).resolve().parents[1]
+        template = checkout / ("dagster.yaml" if history_url is None else "deploy/dagster.yaml")
+        (dagster_home / "dagster.yaml").write_text(template.read_text() + more_sections)
+        if history_url is not None:
+            os.environ["DAGSTER_POSTGRES_URL"] = history_url
+        os.environ["DAGSTER_HOME"] = str(dagster_home)
+        os.chdir(folder)
+        try:
+            yield
+        finally:
+            os.chdir(directory)
 
 
 class Runs(Protocol):

@@ -37,6 +37,7 @@ from trading_assets.chaos.manual_trader import ManualTrader
 from trading_assets.chaos.signal_source import give_signal
 from trading_assets.chaos.truth import Truth
 from trading_assets.chaos.worker import Worker, WorkerPlan, WorkerSite, connect, run_worker
+from trading_assets.core.configuration import trial
 from trading_assets.core.models import ContractKind, ContractStatus, Instrument, OrderPurpose, Position
 from trading_assets.core.settings import Settings
 from trading_assets.core.timeframes import HOUR_MS, MINUTE_MS
@@ -149,7 +150,7 @@ def run_chaos(
         ExchangeUnavailableError: the embedded exchange does not start.
         WorkerBrokeError: a trader ended by an error of its own.
     """
-    with tempfile.TemporaryDirectory(prefix="trading-assets-chaos-") as folder:
+    with tempfile.TemporaryDirectory(prefix="trading-assets-chaos-") as folder, trial(Path(folder)):
         settings = _settings(Path(folder), seed)
         url = ensure_running(settings, clock=ClockSpec(ClockMode.ACCELERATED, speed=SPEED))
         try:

@@ -7,6 +7,8 @@ import sys
 import click
 
 from trading_assets.cli.console import line, open_console
+from trading_assets.cli.trading import announce
+from trading_assets.core.deadline import ends_within
 from trading_assets.core.errors import AccountShapeError
 from trading_assets.core.settings import load_settings
 
@@ -29,6 +31,7 @@ def prepare(yes: bool) -> None:
     from trading_assets.venues.keys import judge_key  # noqa: PLC0415
 
     settings, console = load_settings(), open_console()
+    announce(settings)
     exchange = open_exchange(settings)
     try:
         key = judge_key(exchange.api_key(), exchange.now_ms())
@@ -44,7 +47,8 @@ def prepare(yes: bool) -> None:
             console.print(line("to set: ", change))
         if not yes:
             click.confirm(f"Set this for the account on {settings.venue.value}?", abort=True)
-        after = prepare_account(exchange, settings.symbols, verdict.changes)
+        with ends_within(settings.command_deadline_s, "accounts prepare"):
+            after = prepare_account(exchange, settings.symbols, verdict.changes)
         console.print(line("set. ", (settings.venue.value, "bold"), ": ", after.summary))
         if after.faults:
             raise AccountShapeError(f"the account cannot be traded yet: {'; '.join(after.faults)}")

@@ -1,4 +1,7 @@
-"""Checks of an installation: settings, stores, exchange. Each finding says what to do; nothing is repaired here."""
+"""Checks of an installation: settings, stores, exchange. Each finding says what to do.
+
+Nothing is repaired here but the rights of files.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +13,21 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trading_assets.cli.status import blocked_lines
-from trading_assets.core.errors import AccountShapeError, DataError, StorageError, TradingAssetsError
-from trading_assets.core.settings import Settings
+from trading_assets.core.configuration import config_file
+from trading_assets.core.errors import (
+    AccountShapeError,
+    ConfigurationError,
+    DataError,
+    StorageError,
+    TradingAssetsError,
+)
+from trading_assets.core.private_files import exposed, make_private, private_folder
+from trading_assets.core.settings import Settings, load_settings
 from trading_assets.core.timeframes import iso
-from trading_assets.ledger.database import Database
+from trading_assets.ledger import books
+from trading_assets.ledger.database import Database, shown
+from trading_assets.trading.binding import describe, require_bound, require_market
+from trading_assets.trading.context import why_off
 from trading_assets.venues import open_exchange
 from trading_assets.venues.accounts import examine_account, settle_coins_held
 from trading_assets.venues.keys import require_trading_key
@@ -34,11 +48,16 @@ def examine(settings: Settings) -> list[Finding]:
     """Look at everything a run needs, in the order in which it would fail."""
     checks: list[tuple[str, Callable[[Settings], str]]] = [
         ("home directory", _home),
+        ("rights of files", _rights),
+        ("web server", _web_server),
         ("database", _database),
         ("research", _research),
         ("exchange", _exchange),
         ("API key", _api_key),
         ("account", _account),
+        ("books", _books),
+        ("trading", _switch),
+        ("settings", _names),
         ("settle coins", _settle_coins),
     ]
     findings = [Finding("venue", True, f"{settings.venue.value}, account {settings.account}")]
@@ -53,7 +72,7 @@ def examine(settings: Settings) -> list[Finding]:
 def _home(settings: Settings) -> str:
     home: Path = settings.home
     try:
-        home.mkdir(parents=True, exist_ok=True)
+        private_folder(home)
         with tempfile.TemporaryFile(dir=home) as probe:
             probe.write(b"x")
             probe.flush()
@@ -69,11 +88,39 @@ def _home(settings: Settings) -> str:
     return f"{home}, {free / 1024**3:.1f} GB free"
 
 
+def _rights(settings: Settings) -> str:
+    """Takes away what others may read or write: nothing of it is meant for them."""
+    file = config_file()
+    places = (settings.home, file if file is not None and file.is_file() else None, settings.limits_dir)
+    found = [path for place in places if place is not None for path in exposed(place)]
+    left = [path for path in found if not make_private(path)]
+    if left:
+        raise StorageError(
+            f"others may read or write {left[0]} and {len(left) - 1} more, and this user cannot change it; let its "
+            "owner do: chmod -R go-rwx"
+        )
+    return f"of this user alone; taken away from others just now: {len(found)}" if found else "of this user alone"
+
+
+def _web_server(settings: Settings) -> str:
+    from trading_assets.defs.instance.web_guard import guards  # noqa: PLC0415 (imports dagster)
+
+    guarded = guards(settings.ui_url)
+    if guarded is None:
+        return f"none answers at {settings.ui_url}"
+    if not guarded:
+        raise ConfigurationError(
+            f"the one at {settings.ui_url} answers to the name attacker.example, so any web page can command it; start "
+            "it with `trading-assets web`, or with this project's dagster.yaml"
+        )
+    return f"{settings.ui_url} is guarded against foreign web pages"
+
+
 def _database(settings: Settings) -> str:
-    database = Database(settings.resolved_database_url, busy_timeout_s=min(settings.database_busy_timeout_s, 5.0))
+    database = _opened(settings)
     try:
         with database.write():
-            return database.url.render_as_string(hide_password=True)
+            return shown(database.url)
     finally:
         database.close()
 
@@ -120,6 +167,38 @@ def _account(settings: Settings) -> str:
     if verdict.faults:
         raise AccountShapeError(found)
     return found
+
+
+def _books(settings: Settings) -> str:
+    exchange, database = open_exchange(settings), _opened(settings)
+    try:
+        held = books.read(database, settings.account)
+        if held.market is not None:  # looking binds nothing
+            require_market(database, exchange)
+        if held.owner is not None:
+            require_bound(database, exchange, settings)
+        return describe(database, settings.account)
+    finally:
+        database.close()
+        exchange.close()
+
+
+def _switch(settings: Settings) -> str:
+    database = _opened(settings)
+    try:
+        return why_off(database, settings) or "on"
+    finally:
+        database.close()
+
+
+def _names(_settings: Settings) -> str:
+    load_settings()
+    file = config_file()
+    return f"every name is known; the file is {file}" if file is not None else "every name is known; there is no file"
+
+
+def _opened(settings: Settings) -> Database:
+    return Database(settings.resolved_database_url, busy_timeout_s=min(settings.database_busy_timeout_s, 5.0))
 
 
 def _settle_coins(settings: Settings) -> str:

@@ -47,6 +47,7 @@ def exchange() -> None:
     multiple=True,
     help="Recorded candles (Parquet or CSV) to play instead of the seed's market; may be repeated.",
 )
+@click.option("--allow-host", multiple=True, help="Name by which clients call this machine; may be repeated.")
 @click.option("--api-key", help="Key that clients must use.")
 @click.option("--api-secret", help="Secret that clients must sign with.")
 def serve_exchange(
@@ -65,6 +66,7 @@ def serve_exchange(
     faults: Path | None,
     limits: bool,
     replay: tuple[Path, ...],
+    allow_host: tuple[str, ...],
     api_key: str | None,
     api_secret: str | None,
 ) -> None:
@@ -90,6 +92,7 @@ def serve_exchange(
             limits=limits,
             faults=faults,
             replay=replay,
+            names=allow_host,
         )
     )
 

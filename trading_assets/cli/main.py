@@ -5,8 +5,11 @@ Dagster is imported by the commands that run jobs, inside them.
 
 from __future__ import annotations
 
+import os
 import sys
+import warnings
 from pathlib import Path
+from typing import TextIO
 
 import click
 from rich.table import Table as RichTable
@@ -21,7 +24,8 @@ from trading_assets.cli.exchange import exchange
 from trading_assets.cli.intents import intents
 from trading_assets.cli.report import report
 from trading_assets.cli.strategies import print_reports, strategies
-from trading_assets.cli.trading import COMMANDS, open_ledger
+from trading_assets.cli.trading import COMMANDS, open_ledger, warn_of_other_books
+from trading_assets.core.configuration import CONFIG_VARIABLE, HOME_VARIABLE
 from trading_assets.core.errors import TradingAssetsError
 from trading_assets.core.settings import load_settings
 from trading_assets.core.timeframes import TRADED_TIMEFRAMES, Timeframe
@@ -29,8 +33,22 @@ from trading_assets.core.timeframes import TRADED_TIMEFRAMES, Timeframe
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="trading-assets")
-def cli() -> None:
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="File of settings.  [default: TRADING_ASSETS_CONFIG, or .env in the home, or in the checkout]",
+)
+@click.option(
+    "--home",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Directory of the database, candles and exchange account.  [default: TRADING_ASSETS_HOME]",
+)
+def cli(config: Path | None, home: Path | None) -> None:
     """Scan, backtest, select and trade Bybit's USDT perpetuals, as Dagster assets."""
+    # In the environment, so that whatever a command starts is given the same.
+    for variable, path in ((CONFIG_VARIABLE, config), (HOME_VARIABLE, home)):
+        if path is not None:
+            os.environ[variable] = str(path.expanduser().resolve())
 
 
 @cli.command()
@@ -50,7 +68,7 @@ def doctor(quiet: bool) -> None:
     """Check settings, stores and exchange, and say what to do about what is wrong."""
     from trading_assets.cli.doctor import examine  # noqa: PLC0415 (imports the connector)
 
-    findings = examine(load_settings())
+    findings = examine(load_settings(lenient=True))
     console = open_console()
     for finding in findings:
         if not finding.ok or not quiet:
@@ -58,6 +76,25 @@ def doctor(quiet: bool) -> None:
             console.print(line(mark, "  ", (finding.what, "bold"), ": ", finding.found))
     if not all(finding.ok for finding in findings):
         sys.exit(2)
+
+
+@cli.command(
+    context_settings={"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": ["--help"]}
+)
+@click.option("--show-token", is_flag=True, help="Print the token that opens the UI from elsewhere, and end.")
+@click.pass_context
+def web(context: click.Context, show_token: bool) -> None:
+    """Dagster's UI behind the guard; takes the options of dagster-webserver.
+
+    Whatever storage dagster.yaml names, foreign web pages are refused. Every server that uses this project's
+    dagster.yaml is guarded, however it is started.
+    """
+    from trading_assets.defs.instance import web_guard  # noqa: PLC0415 (imports dagster)
+
+    if show_token:
+        click.echo(web_guard.ui_token(load_settings()))
+        return
+    web_guard.serve(context.args)
 
 
 @cli.command("settings")
@@ -70,7 +107,7 @@ def show_settings(env_example: bool) -> None:
         click.echo(settings_page.env_example(), nl=False)
         return
     table = RichTable("variable", "value")
-    for variable, value in settings_page.current_values(load_settings()):
+    for variable, value in settings_page.current_values(load_settings(lenient=True)):
         table.add_row(variable, value)
     open_console().print(table)
 
@@ -103,8 +140,9 @@ def status() -> None:
     """Positions, balance, signals and results of the account in the ledger."""
     from trading_assets.cli.status import print_status  # noqa: PLC0415
 
-    settings = load_settings()
+    settings = load_settings(lenient=True)
     with open_ledger(settings) as database:
+        warn_of_other_books(settings, database)
         print_status(database, settings, open_console())
 
 
@@ -153,6 +191,18 @@ def _timeframe(value: str) -> Timeframe:
     return Timeframe(value)
 
 
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    if issubclass(category, UserWarning | FutureWarning):
+        click.echo(f"warning: {message}", err=True)
+
+
 for command in COMMANDS:
     cli.add_command(command)
 cli.add_command(exchange)
@@ -167,7 +217,8 @@ cli.add_command(chaos)
 
 
 def main() -> None:
-    """Entry point: errors raised on purpose become one line and exit code 2."""
+    """Entry point: errors raised on purpose become one line and exit code 2, warnings one line."""
+    warnings.showwarning = _show_warning
     try:
         cli(standalone_mode=False)
     except click.exceptions.Exit as error:

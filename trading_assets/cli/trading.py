@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 import click
 
 from trading_assets.cli.console import echo, open_console
+from trading_assets.core.configuration import config_file
+from trading_assets.core.deadline import ends_within
 from trading_assets.core.errors import TradingAssetsError
 from trading_assets.core.foreign_text import plain
 from trading_assets.core.settings import Settings, load_settings
@@ -22,8 +24,15 @@ from trading_assets.notifications.notifier import Notifier
 
 if TYPE_CHECKING:
     from trading_assets.ledger.database import Database
+    from trading_assets.trading.execute.flatten import FlattenReport
+
+PART_FOR_CLOSING = 0.8
+"""Of a command's deadline; the rest is for the books and the report."""
 
 _reason = click.argument("reason", nargs=-1)
+_anyway = click.option(
+    "--anyway", is_flag=True, help="These books are meant, although a session lives on others and none on these."
+)
 
 
 @click.command()
@@ -31,7 +40,8 @@ _reason = click.argument("reason", nargs=-1)
 def halt(reason: tuple[str, ...]) -> None:
     """Open nothing and reject waiting signals, until resumed. REASON is kept in the history.
 
-    Open positions keep their stops and targets; a position found without its stop is still closed.
+    Open positions keep their stops and targets; a position found without its stop is still closed. Exit code 1 names
+    sessions that live on other books and were not reached.
     """
     _set_state("HALTED", reason)
 
@@ -39,52 +49,106 @@ def halt(reason: tuple[str, ...]) -> None:
 @click.command()
 @_reason
 def reduce(reason: tuple[str, ...]) -> None:
-    """Open no new position, until resumed; waiting signals wait for the rest of their life."""
+    """Open no new position, until resumed; waiting signals wait for the rest of their life.
+
+    Exit code 1 names sessions that live on other books and were not reached.
+    """
     _set_state("REDUCING", reason)
 
 
 @click.command()
 @_reason
-def resume(reason: tuple[str, ...]) -> None:
+@_anyway
+def resume(reason: tuple[str, ...], anyway: bool) -> None:
     """Trade again. A daily loss or drawdown that had halted trading is accepted: it counts anew from now on."""
-    _set_state("ACTIVE", reason)
+    _set_state("ACTIVE", reason, anyway=anyway)
 
 
 @click.command()
 @_reason
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.option("--foreign", is_flag=True, help="Close positions that this system did not open, too.")
-def flatten(reason: tuple[str, ...], yes: bool, foreign: bool) -> None:
+@_anyway
+def flatten(reason: tuple[str, ...], yes: bool, foreign: bool, anyway: bool) -> None:
     """Halt, then close every position of ours at the market; others are left alone and named.
 
     It may be started again at any time: what was sent is found, and only what is left is closed. Exit code 1 tells
     that something is still open.
     """
-    from trading_assets.trading.context import ExecutionContext  # noqa: PLC0415
-    from trading_assets.trading.execute.flatten import flatten as close_all  # noqa: PLC0415
-    from trading_assets.venues import open_exchange  # noqa: PLC0415 (imports the connector)
-
-    settings = load_settings()
+    settings = load_settings(lenient=True)
+    announce(settings)
+    with ends_within(settings.command_deadline_s, "flatten"), open_ledger(settings) as database:
+        _require_living_books(settings, database, "flatten", anyway)
     if not yes:
         whose = "EVERY position, also those opened by others," if foreign else "every position of this system"
         click.confirm(
             f"Close {whose} of account {settings.account} on {settings.venue.value} at the market?", abort=True
         )
+    with ends_within(settings.command_deadline_s, "flatten"):
+        report = _close_all(settings, reason, foreign=foreign)
+    if report is None:
+        sys.exit(1)
+    echo(f"{report}; trading is HALTED, resume it with: trading-assets resume")
+    if report.left or report.unread:
+        sys.exit(1)
+
+
+def _close_all(settings: Settings, reason: tuple[str, ...], *, foreign: bool) -> FlattenReport | None:
+    """Halt, and close; where the exchange cannot be opened it halts all the same, says so, and there is no report."""
+    from trading_assets.trading.context import ExecutionContext  # noqa: PLC0415
+    from trading_assets.trading.execute.flatten import flatten as close_all  # noqa: PLC0415
+    from trading_assets.venues import open_exchange  # noqa: PLC0415 (imports the connector)
+
     try:
         exchange = open_exchange(settings)
     except TradingAssetsError as error:
         _set_state("HALTED", reason)
         echo(f"nothing was closed, look at the exchange: {error}")
-        sys.exit(1)
+        return None
     try:
         with open_ledger(settings) as database, _notifier(settings) as notifier:
             context = ExecutionContext(database=database, exchange=exchange, settings=settings, notify=notifier.notify)
-            report = close_all(context, reason=_text(reason, "flatten"), actor=who(), foreign=foreign)
+            return close_all(
+                context,
+                reason=_text(reason, "flatten"),
+                actor=who(),
+                foreign=foreign,
+                within_s=PART_FOR_CLOSING * settings.command_deadline_s,
+            )
     finally:
         exchange.close()
-    echo(f"{report}; trading is HALTED, resume it with: trading-assets resume")
-    if report.left or report.unread:
-        sys.exit(1)
+
+
+@click.group()
+def confirm() -> None:
+    """One-time codes for jobs of the UI that risk or move money. Halting and reducing need none."""
+
+
+@confirm.command("flatten")
+@click.option("--foreign", is_flag=True, help="For positions that this system did not open, too.")
+def confirm_flatten(foreign: bool) -> None:
+    """A code for the job `flatten`: good once, for ten minutes."""
+    _print_code("flatten foreign" if foreign else "flatten", "close_all_positions", foreign=foreign)
+
+
+@confirm.command("resume")
+def confirm_resume() -> None:
+    """A code for the job `resume`: good once, for ten minutes."""
+    _print_code("resume", "resume_trading", foreign=False)
+
+
+def _print_code(action: str, op: str, *, foreign: bool) -> None:
+    from trading_assets.trading.risk import confirmations  # noqa: PLC0415
+
+    settings = load_settings(lenient=action != "resume")
+    code = confirmations.create(settings, action, who())
+    job = action.partition(" ")[0]
+    also = "; set foreign: true there, too" if foreign else ""
+    echo(
+        f"{code}\nconfirms {action} of account {settings.account} on {settings.venue.value}, once, for "
+        f"{confirmations.VALID_S // 60} minutes: in the launchpad of the job {job}, as the confirmation of "
+        f"{op}{also}"
+    )
 
 
 @click.command()
@@ -94,8 +158,9 @@ def portfolio(as_json: bool) -> None:
     from trading_assets.cli import portfolio as portfolio_report  # noqa: PLC0415
     from trading_assets.trading import portfolio as accounts  # noqa: PLC0415 (pandas costs a second)
 
-    settings = load_settings()
+    settings = load_settings(lenient=True)
     with open_ledger(settings) as database:
+        warn_of_other_books(settings, database)
         found = accounts.portfolio(database, settings.account)
     if as_json:
         click.echo(json.dumps(portfolio_report.plain(found) if found is not None else None))
@@ -138,6 +203,36 @@ def ledger_revision() -> None:
         echo(f"revision {migrations.revision_of(connection) or 'none'}, newest {migrations.HEAD}")
 
 
+@ledger.command("bind")
+@click.option("--venue", required=True, help="The venue whose account's rows these are; it must be the settings'.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def ledger_bind(venue: str, yes: bool) -> None:
+    """Say once whose the rows of an older version are: those of the account behind the key.
+
+    An empty ledger binds itself when it is first used. What is bound stays so.
+    """
+    from trading_assets.trading import binding  # noqa: PLC0415
+    from trading_assets.venues import open_exchange  # noqa: PLC0415 (imports the connector)
+
+    settings = load_settings()
+    announce(settings)
+    if venue != settings.venue.value:
+        raise click.UsageError(
+            f"--venue is {venue!r}, and the settings say {settings.venue.value!r}: nothing was bound. Give the command "
+            "the settings and the key of the account whose rows these are"
+        )
+    exchange = open_exchange(settings)
+    try:
+        with open_ledger(settings) as database:
+            owner = binding.owner_at(exchange, settings)
+            if not yes:
+                click.confirm(f"Are the books of account {settings.account} those of {owner}?", abort=True)
+            binding.bind_by_hand(database, exchange, settings, by=who())
+            echo(binding.describe(database, settings.account))
+    finally:
+        exchange.close()
+
+
 @ledger.command("downgrade")
 @click.argument("revision")
 @click.option("--yes", is_flag=True, help="Do not ask.")
@@ -156,24 +251,126 @@ def ledger_downgrade(revision: str, yes: bool) -> None:
     echo(f"the ledger is at revision {revision}")
 
 
-COMMANDS = (halt, reduce, resume, flatten, portfolio, explain, ledger)
+@click.group("trading")
+def switch() -> None:
+    """Whether the account is traded at all: a switch in its ledger. At first it is on at the simulator, else off."""
 
 
-def _set_state(name: str, reason: tuple[str, ...]) -> None:
+@switch.command("on")
+@_reason
+def switch_on(reason: tuple[str, ...]) -> None:
+    """Let sessions and runs open positions for the account; schedules and sensors start them."""
+    _switch(reason, on=True)
+
+
+@switch.command("off")
+@_reason
+def switch_off(reason: tuple[str, ...]) -> None:
+    """Open nothing more, whatever runs. Open positions keep their stops, and books are still read."""
+    _switch(reason, on=False)
+
+
+@switch.command("state")
+def switch_state() -> None:
+    """Whether the account is traded, and who said so."""
+    from trading_assets.trading.context import why_off  # noqa: PLC0415
+
+    settings = load_settings(lenient=True)
+    with open_ledger(settings) as database:
+        echo(why_off(database, settings) or f"trading of account {settings.account!r} is on")
+
+
+def _switch(reason: tuple[str, ...], *, on: bool) -> None:
+    from trading_assets.core.timeframes import local_ms  # noqa: PLC0415
+    from trading_assets.ledger import switches  # noqa: PLC0415
+
+    settings = load_settings(lenient=not on)
+    announce(settings)
+    with (
+        ends_within(settings.command_deadline_s, f"trading {'on' if on else 'off'}"),
+        open_ledger(settings) as database,
+    ):
+        switches.set_switch(
+            database,
+            settings.account,
+            on=on,
+            actor=who(),
+            reason=_text(reason, "no reason given"),
+            wall_ms=local_ms(),
+        )
+    echo(f"trading of account {settings.account} on {settings.venue.value} is {'on' if on else 'off'}")
+
+
+COMMANDS = (halt, reduce, resume, flatten, confirm, portfolio, explain, ledger, switch)
+
+
+def _set_state(name: str, reason: tuple[str, ...], *, anyway: bool = False) -> None:
     from trading_assets.ledger.risk import RiskState, in_force, read_history  # noqa: PLC0415
     from trading_assets.trading.risk import guard as risk_guard  # noqa: PLC0415
+    from trading_assets.trading.session.registry import unreached  # noqa: PLC0415
 
-    settings, state, text = load_settings(), RiskState(name), _text(reason, "no reason given")
-    now_ms = command_time(settings, may_be_local=state is not RiskState.ACTIVE)
-    with open_ledger(settings) as database, _notifier(settings) as notifier:
+    state, text = RiskState(name), _text(reason, "no reason given")
+    is_brake = state is not RiskState.ACTIVE
+    settings = load_settings(lenient=is_brake)
+    announce(settings)
+    with (
+        ends_within(settings.command_deadline_s, name),
+        open_ledger(settings) as database,
+        _notifier(settings) as notifier,
+    ):
+        if not is_brake:
+            _require_living_books(settings, database, "resume", anyway)
+            _require_owner(settings, database)
+        now_ms = command_time(settings, may_be_local=is_brake)
         before = risk_guard.command(database, settings.account, state, reason=text, actor=who(), now_ms=now_ms)
         if before is None:
             held = in_force(read_history(database, settings.account), now_ms)
             by = f" (by {held.actor}: {held.reason})" if held.actor else ""
             echo(f"account {settings.account} stays {held.state}{by}. {risk_guard.effect(held.state)}")
-            return
-        echo(f"account {settings.account} is {state}, was {before.state}. {risk_guard.effect(state)}")
-        notifier.notify(f"account {settings.account} is {state}", f"{text} ({who()})")
+        else:
+            echo(f"account {settings.account} is {state}, was {before.state}. {risk_guard.effect(state)}")
+            notifier.notify(f"account {settings.account} is {state}", f"{text} ({who()})")
+        left = unreached(settings, database) if is_brake else []
+    for session in left:
+        echo(f"NOT reached, it goes on trading: {session}", err=True)
+    if left:
+        echo("reach it with its configuration: trading-assets --config FILE, or --home DIRECTORY ...", err=True)
+        sys.exit(1)
+
+
+def _require_living_books(settings: Settings, database: Database, what: str, anyway: bool) -> None:
+    from trading_assets.trading.session.registry import require_books_of_living_session  # noqa: PLC0415
+
+    if not anyway:
+        require_books_of_living_session(settings, database, what)
+
+
+def _require_owner(settings: Settings, database: Database) -> None:
+    from trading_assets.trading.binding import require_bound  # noqa: PLC0415
+    from trading_assets.venues import open_exchange  # noqa: PLC0415 (imports the connector)
+
+    exchange = open_exchange(settings)
+    try:
+        require_bound(database, exchange, settings)
+    finally:
+        exchange.close()
+
+
+def announce(settings: Settings) -> None:
+    """Print what a command that acts is about to act on: venue, account, home and where the settings come from."""
+    file = config_file()
+    where = "the environment alone" if file is None else str(file)
+    echo(f"{settings.venue.value}, account {settings.account}, home {settings.home}, settings of {where}", err=True)
+
+
+def warn_of_other_books(settings: Settings, database: Database) -> None:
+    """Say when the rows that are shown are not those of the settings' venue."""
+    from trading_assets.ledger import books  # noqa: PLC0415
+    from trading_assets.trading.binding import describe  # noqa: PLC0415
+
+    owner = books.read(database, settings.account).owner
+    if owner is not None and owner.venue != settings.venue.value:
+        echo(f"the settings say {settings.venue.value}, but {describe(database, settings.account)}", err=True)
 
 
 def command_time(settings: Settings, *, may_be_local: bool) -> int:

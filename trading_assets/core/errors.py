@@ -39,6 +39,22 @@ class DatabaseLockedError(StorageError):
     """Another process kept the database locked longer than the busy timeout."""
 
 
+class ConfirmationError(TradingAssetsError):
+    """A command that risks or moves money came without a valid one-time code. Nothing was done."""
+
+
+class DeadlineError(TradingAssetsError):
+    """Something took longer than it may. What was sent before stays sent."""
+
+
+class WrongBooksError(TradingAssetsError):
+    """The ledger belongs to another account, venue or market, or nobody has said yet to whose. Nothing was done."""
+
+
+class TradingIsOffError(TradingAssetsError):
+    """The account's switch is off: nothing is opened until a person switches it on."""
+
+
 class LeaseLostError(TradingAssetsError):
     """Another process holds what this one was allowed to do alone: it must stop doing it. Nothing was written."""
 
@@ -61,11 +77,6 @@ class ExchangeError(TradingAssetsError):
     def __init__(self, message: str, *, code: int | None = None) -> None:
         super().__init__(message)
         self.code = code
-
-    @property
-    def is_answered(self) -> bool:
-        """Whether the exchange has said anything at all."""
-        return self.code is not None
 
     @property
     def key(self) -> str:

@@ -45,6 +45,10 @@ class MarketData(Protocol):
         """The venue's time. Virtual on the embedded exchange, else the local clock within its guard."""
         ...
 
+    def market(self) -> str:
+        """Name of the market whose prices these are. Venues with the same prices give the same name."""
+        ...
+
     def instruments(self) -> Rows[Instrument]:
         """Every linear contract the venue lists, all pages."""
         ...
@@ -211,6 +215,11 @@ class VenueAdapter(Protocol):
     @property
     def is_real_money(self) -> bool:
         """Whether orders move real money: a second switch is demanded."""
+        ...
+
+    @property
+    def candle_folder(self) -> str:
+        """Name of the directory of its candles. Venues of one market share it."""
         ...
 
     def open_market_data(self, settings: Settings) -> MarketData: ...

@@ -1,12 +1,12 @@
 """Every setting of the project, typed, in one place. `.env.example` lists them all.
 
-Values come from the environment (prefix `TRADING_ASSETS_`, keys as `BYBIT_API_KEY`/`BYBIT_API_SECRET`) or a
-`.env` file. Nothing here reads or writes anything else.
+Values come from the environment (prefix `TRADING_ASSETS_`, keys as `BYBIT_API_KEY`/`BYBIT_API_SECRET`) or the
+configuration file that `core.configuration` finds. Nothing here reads or writes anything else.
 """
 
 from __future__ import annotations
 
-import os
+import json
 import re
 import warnings
 from collections.abc import Mapping
@@ -15,21 +15,23 @@ from decimal import Decimal
 from enum import StrEnum
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Literal, Self, get_args
 
-from dotenv import dotenv_values
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from trading_assets.core import configuration
+from trading_assets.core.configuration import KEY_VARIABLES, PREFIX, Given, default_home
 from trading_assets.core.errors import ConfigurationError
 
 if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
     from sqlalchemy import URL
 
     from trading_assets.core.ports import VenueAdapter, VenueSymbols
 
-PREFIX = "TRADING_ASSETS_"
-ENV_FILE = ".env"
+__all__ = ["PREFIX", "RENAMED", "Settings", "Venue", "default_home", "load_settings"]
 
 RENAMED: Mapping[str, str] = {"keep_looks_days": "keep_evaluations_days"}
 """Settings by their former names, which still work and warn."""
@@ -59,24 +61,23 @@ class Venue(StrEnum):
         return adapter
 
 
-def default_home() -> Path:
-    """`.trading_assets` in the checkout, or in the user's home where the package is installed elsewhere."""
-    checkout = Path(__file__).resolve().parents[2]
-    return (checkout if (checkout / "pyproject.toml").is_file() else Path.home()) / ".trading_assets"
-
-
 class Settings(BaseSettings):
     """All settings. Use `load_settings()`: it turns a malformed value into one clear message."""
 
     model_config = SettingsConfigDict(
-        env_prefix=PREFIX, env_file=ENV_FILE, extra="ignore", frozen=True, populate_by_name=True
+        env_prefix=PREFIX,
+        enable_decoding=False,
+        extra="ignore",
+        frozen=True,
+        populate_by_name=True,
+        hide_input_in_errors=True,
     )
 
     # Where things are.
     home: Path = Field(
         default_factory=default_home, description="Directory of the database, candles and exchange account."
     )
-    database_url: str | None = Field(
+    database_url: SecretStr | None = Field(
         None,
         description="SQLAlchemy URL of the system of record; default SQLite in the home. "
         "PostgreSQL: postgresql://user:password@host/database, a database of its own (docs/production.md).",
@@ -112,7 +113,15 @@ class Settings(BaseSettings):
         description="Directory of the rate limiter, which all processes of the machine share; default: one of this "
         "user below the system's temporary directory.",
     )
-    request_timeout_s: float = Field(10.0, gt=0, description="Timeout of one request.")
+    request_timeout_s: float = Field(
+        10.0, gt=0, description="Timeout of one step of a request, s; the whole of it may take 1.5 times as long."
+    )
+    command_deadline_s: float = Field(
+        300.0,
+        gt=0,
+        description="A command that acts (halt, reduce, resume, flatten, trading, strategies, accounts prepare) ends "
+        "after so long at the latest, s.",
+    )
     recv_window_ms: int = Field(5000, ge=1000, description="Bybit's receive window.")
     max_clock_offset_ms: int = Field(
         1000, gt=0, description="Largest difference to the exchange's clock on which orders are placed."
@@ -355,7 +364,25 @@ class Settings(BaseSettings):
         "simulator and off elsewhere.",
     )
 
-    ui_url: str = Field("http://127.0.0.1:3000", description="Where Dagster's UI is, for links to it.")
+    ui_url: str = Field(
+        "http://127.0.0.1:3000",
+        description="Where Dagster's UI is, for links to it, and the one address at which the guard lets it be seen "
+        "besides those of this machine.",
+    )
+    ui_origins: tuple[str, ...] = Field(
+        (), description="Further addresses of the UI (JSON list of scheme://host:port), as of a proxy."
+    )
+    ui_token: SecretStr | None = Field(
+        None,
+        min_length=20,
+        description="Opens the UI from another machine, and on a venue with real money also from this one; default: "
+        "made on first use and kept in the home, trading-assets web --show-token prints it.",
+    )
+    ui_user_header: str = Field(
+        "",
+        pattern=r"^[A-Za-z0-9-]*$",
+        description="Header in which the proxy before the UI tells who has logged in; only where it always sets it.",
+    )
 
     # Retention: the daily job.
     keep_research_runs_days: float | None = Field(
@@ -381,7 +408,7 @@ class Settings(BaseSettings):
     )
 
     # Notifications.
-    notify_urls: tuple[str, ...] = Field(
+    notify_urls: tuple[SecretStr, ...] = Field(
         (), description="Apprise URLs (JSON list) told of failures, refusals and fills."
     )
 
@@ -413,6 +440,14 @@ class Settings(BaseSettings):
         if not Path(value).expanduser().is_file():
             raise ValueError("expected described, declared, or the path of a TOML or JSON file; there is no such file")
         return value
+
+    @field_validator("ui_origins", "notify_urls", mode="before")
+    @classmethod
+    def _list_of_json(cls, value: object) -> object:
+        try:
+            return json.loads(value) if isinstance(value, str) else value
+        except ValueError:
+            raise ValueError("is no JSON; expected such as .env.example has") from None
 
     @field_validator("home")
     @classmethod
@@ -451,7 +486,9 @@ class Settings(BaseSettings):
         """The setting, or the file in the home: made of parts, since a path may hold what means something in a URL."""
         from sqlalchemy import URL  # noqa: PLC0415 (costs half a second, and few ask)
 
-        return self.database_url or URL.create("sqlite", database=str(self.home / "trading_assets.db"))
+        if self.database_url is not None:
+            return self.database_url.get_secret_value()
+        return URL.create("sqlite", database=str(self.home / "trading_assets.db"))
 
     @property
     def target_notional(self) -> Decimal:
@@ -475,47 +512,95 @@ class Settings(BaseSettings):
 
     @property
     def candle_store(self) -> Path:
-        return self.home / "candles" / self.venue.value
+        return self.home / "candles" / self.venue.adapter.candle_folder
 
     @property
     def simulator_home(self) -> Path:
         return self.home / "exchange"
 
 
-def load_settings(**overrides: object) -> Settings:
-    """Settings from overrides, environment and `.env`, in this order.
+_ESSENTIAL = ("home", "database_url", "venue", "allow_mainnet", "account", "api_key", "api_secret", "secrets")
+"""Settings that say whose account and which books are meant: nothing goes on without a good value of these."""
+
+
+def load_settings(*, lenient: bool = False, **overrides: object) -> Settings:
+    """Settings from overrides, environment and configuration file, in this order.
+
+    Args:
+        lenient: for what stops, closes or only looks, and must not be held up by a typing error. Unknown names, and
+            malformed values of settings that do not say whose account is meant, warn instead.
 
     Raises:
-        ConfigurationError: a value is malformed, or a setting is there under its old and its new name with two values;
-            the message names each variable, what was found and expected.
+        ConfigurationError: a value is malformed, a name is unknown, or a setting is there under two names with two
+            values; the message names each variable, what was found and expected.
     """
-    try:
-        return Settings(**(_renamed() | overrides))  # type: ignore[arg-type]
-    except ValidationError as error:
-        lines = []
-        for item in error.errors(include_url=False):
-            location = str(item["loc"][0]) if item["loc"] else ""
-            name = location if location.isupper() else f"{PREFIX}{location.upper()}"
-            secret = "SECRET" in name or "KEY" in name
-            found = "" if secret or not location else f" (found {item['input']!r})"
-            message = re.sub(r"^Value error, ", "", item["msg"])
-            lines.append(f"{name}: {message}{found}" if location else message)
-        raise ConfigurationError("malformed setting: " + "; ".join(lines)) from None
+    given = Given.read()
+    fields = Settings.model_fields
+    unprefixed, contradictions = configuration.unprefixed(given, fields)
+    faults = [*configuration.strangers(given, fields, RENAMED), *contradictions]
+    if faults and not lenient:
+        raise ConfigurationError(f"{'; '.join(faults)}. Nothing was started")
+    for text in (*faults, *configuration.ignored(given)):
+        warnings.warn(text, UserWarning, stacklevel=2)
+    values = unprefixed | _renamed(given.both, lenient=lenient) | overrides
+    file = given.path if given.path is not None and given.path.is_file() else None
+    while True:
+        try:
+            return Settings(_env_file=file, **values)  # type: ignore[arg-type]
+        except ValidationError as error:
+            message = f"malformed setting: {'; '.join(_fault(item) for item in error.errors(include_url=False))}"
+            malformed = {str(item["loc"][0]) if item["loc"] else "" for item in error.errors(include_url=False)}
+            if not lenient or not malformed <= fields.keys() - set(_ESSENTIAL) - overrides.keys():
+                raise ConfigurationError(message) from None
+            warnings.warn(f"{message}. The default is taken", UserWarning, stacklevel=2)
+            values |= {name: fields[name].get_default(call_default_factory=True) for name in malformed}
 
 
-def _renamed() -> dict[str, object]:
+def _is_secret(field: FieldInfo) -> bool:
+    """Whether a field's values are secret: by its type, also inside a tuple."""
+    kinds = [field.annotation]
+    for kind in kinds:
+        kinds += get_args(kind)
+    return SecretStr in kinds
+
+
+SECRET_SETTINGS = tuple(name for name, field in Settings.model_fields.items() if _is_secret(field))
+"""Names of the settings whose values are shown as set or not set, and nowhere else."""
+
+SECRET_NAMES = frozenset(SECRET_SETTINGS) | set(KEY_VARIABLES)
+
+
+def secret_values(settings: Settings) -> set[str]:
+    """The text of every secret that is set."""
+    values = [getattr(settings, name) for name in SECRET_SETTINGS]
+    flat = [one for value in values for one in (value if isinstance(value, tuple) else (value,))]
+    return {one.get_secret_value() for one in flat if one is not None}
+
+
+def _fault(item: ErrorDetails) -> str:
+    location = str(item["loc"][0]) if item["loc"] else ""
+    name = location if location.isupper() else f"{PREFIX}{location.upper()}"
+    found = "" if location in SECRET_NAMES or not location else f" (found {item['input']!r})"
+    message = re.sub(r"^Value error, ", "", item["msg"])
+    return f"{name}: {message}{found}" if location else message
+
+
+def _renamed(given: Mapping[str, str], *, lenient: bool) -> dict[str, object]:
     """Values that are given under a setting's former name only."""
-    given = {name.upper(): value for name, value in {**dotenv_values(ENV_FILE), **os.environ}.items()}
     found: dict[str, object] = {}
     for former, name in RENAMED.items():
         old, new = (f"{PREFIX}{each.upper()}" for each in (former, name))
         if old not in given:
             continue
         if given.get(new, given[old]) != given[old]:
-            raise ConfigurationError(
+            text = (
                 f"{old} is {given[old]!r} and {new} is {given[new]!r}, expected one value: {old} is the former name of "
                 f"{new}, remove it"
             )
+            if not lenient:
+                raise ConfigurationError(text)
+            warnings.warn(text, UserWarning, stacklevel=3)
+            continue
         warnings.warn(f"{old} is now {new}: rename it", FutureWarning, stacklevel=3)
         if new not in given:
             found[name] = given[old]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Mapping, Sequence
 from itertools import dropwhile, takewhile
@@ -9,7 +10,7 @@ from itertools import dropwhile, takewhile
 import dagster as dg
 
 from trading_assets.core.timeframes import TRADED_TIMEFRAMES
-from trading_assets.defs.instance.concurrency_groups import BACKFILL, GROUP_TAG
+from trading_assets.defs.instance.concurrency_groups import BACKFILL, GROUP_TAG, MANUAL
 from trading_assets.defs.instance.processes import process_has_ended
 from trading_assets.defs.ops.session import SERVES
 from trading_assets.defs.partitions import hour_of, key_of
@@ -28,6 +29,8 @@ PARTITION_TAG = "dagster/partition"
 
 RUNS_LOOKED_AT = 50
 """Newest runs of an hour among which failures are counted."""
+
+NO_PROGRESS_S = 7200.0
 
 RECENT_HOURS = 6
 """Hours before now that the every-minute schedule selects again."""
@@ -50,6 +53,29 @@ def in_progress(instance: dg.DagsterInstance, *job_names: str) -> bool:
         return instance.get_runs_count(dg.RunsFilter(job_name=name, statuses=_UNFINISHED, tags=tags))
 
     return any(unfinished(name) > unfinished(name, **{GROUP_TAG: BACKFILL.name}) for name in job_names)
+
+
+def end_runs_without_progress(
+    instance: dg.DagsterInstance, now_s: float | None = None, silent_s: float = NO_PROGRESS_S
+) -> list[str]:
+    """End runs without a longest time, sessions apart, that have told nothing for `silent_s`; return their ids.
+
+    A range of hours may take a day, and tells of every step and hour that it has done.
+    """
+    now = time.time() if now_s is None else now_s
+    ended = []
+    for group in (BACKFILL, MANUAL):
+        running = instance.get_runs(dg.RunsFilter(statuses=_LAUNCHED, tags={GROUP_TAG: group.name}))
+        for run in running:
+            newest = instance.get_records_for_run(run.run_id, limit=1, ascending=False).records
+            if not newest or now - newest[0].event_log_entry.timestamp < silent_s:
+                continue
+            with contextlib.suppress(Exception):  # a launcher may raise anything; the run has ended all the same
+                instance.run_launcher.terminate(run.run_id)
+            if not has_ended(instance, run.run_id):
+                instance.report_run_failed(run, f"It has told nothing for {silent_s / 3600:g} hours: it is stuck")
+            ended.append(run.run_id)
+    return ended
 
 
 def sessions(instance: dg.DagsterInstance, job_name: str) -> list[SessionRun]:

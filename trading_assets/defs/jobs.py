@@ -117,8 +117,9 @@ def reduce() -> None:
 @dg.job(
     executor_def=dg.in_process_executor,
     tags=RISK.tags | TRADING,
+    config={"ops": {"resume_trading": {"config": {"confirmation": "", "reason": "no reason given"}}}},
     description="Trades again after `halt`, `reduce` or a limit of loss; a loss that had halted trading is accepted "
-    "and counted anew from now on.",
+    "and counted anew from now on. Needs the code of `trading-assets confirm resume` in the launchpad.",
 )
 def resume() -> None:
     resume_trading()
@@ -127,9 +128,10 @@ def resume() -> None:
 @dg.job(
     executor_def=dg.in_process_executor,
     tags=RISK.tags | TRADING,
-    config={"ops": {"close_all_positions": {"config": {"confirm": False, "reason": "flatten", "foreign": False}}}},
+    config={"ops": {"close_all_positions": {"config": {"confirmation": "", "reason": "flatten", "foreign": False}}}},
     description="Halts trading and closes every position of ours at the market, reduce-only; positions opened by "
-    "others are left alone and named. Needs `confirm: true` in the launchpad. May be started again at any time.",
+    "others are left alone and named. Needs the code of `trading-assets confirm flatten` in the launchpad. May be "
+    "started again at any time.",
 )
 def flatten() -> None:
     close_all_positions()

@@ -11,10 +11,10 @@ from trading_assets.core.timeframes import HOUR_KEY_FORMAT, hour_key, to_datetim
 
 DAY_FORMAT = "%Y-%m-%d"
 
-hourly = dg.HourlyPartitionsDefinition(start_date=load_settings().partitions_start, timezone="UTC")
+hourly = dg.HourlyPartitionsDefinition(start_date=load_settings(lenient=True).partitions_start, timezone="UTC")
 """An hour is a partition; its as-of is its end."""
 
-daily = dg.DailyPartitionsDefinition(start_date=load_settings().partitions_start, timezone="UTC")
+daily = dg.DailyPartitionsDefinition(start_date=load_settings(lenient=True).partitions_start, timezone="UTC")
 """Days, for what looks back on one; its as-of is its end."""
 
 

@@ -16,7 +16,7 @@ from trading_assets.trading.automation import Skip, decide_selection
 
 
 def _status() -> dg.DefaultScheduleStatus:
-    on = load_settings().automation_on
+    on = load_settings(lenient=True).automation_on
     return dg.DefaultScheduleStatus.RUNNING if on else dg.DefaultScheduleStatus.STOPPED
 
 

@@ -16,6 +16,7 @@ from trading_assets.defs.resources import (
     ExchangeResource,
     NotifierResource,
     SettingsResource,
+    require_known_names,
 )
 from trading_assets.ledger import account as account_ledger
 from trading_assets.ledger import checks, orders, signals
@@ -30,12 +31,13 @@ from trading_assets.trading.automation import (
     decide_trade,
     failure_text,
 )
+from trading_assets.trading.context import why_off
 from trading_assets.trading.session.lease import trader_of
 from trading_assets.trading.session.watchlist import Selected, newest_selection
 
 
 def _status() -> dg.DefaultSensorStatus:
-    on = load_settings().automation_on
+    on = load_settings(lenient=True).automation_on
     return dg.DefaultSensorStatus.RUNNING if on else dg.DefaultSensorStatus.STOPPED
 
 
@@ -82,7 +84,7 @@ def research_catch_up(
 
 def _trade_interval_s() -> int:
     """The daemon evaluates sensors every five seconds: each time for a candle, every second time for a session."""
-    return 2 if load_settings().trade_mode == "once" else 9
+    return 2 if load_settings(lenient=True).trade_mode == "once" else 9
 
 
 @dg.sensor(
@@ -103,6 +105,10 @@ def trade_when_candles_close(
     ledger, configured = database.get(), settings.get()
     instance_queries.fail_runs_without_process(context.instance, trade.name)
     try:
+        require_known_names()
+        off = why_off(ledger, configured)
+        if off:
+            return dg.SkipReason(off)
         selected = newest_selection(ledger)
         if configured.trade_mode == "session":
             return _session(context, ledger, configured.account, selected)
@@ -180,6 +186,18 @@ def reconcile_books(
     if isinstance(decision, Skip):
         return dg.SkipReason(decision.reason)
     return dg.RunRequest(tags={"trading_assets/reason": decision.reason})
+
+
+@dg.sensor(
+    minimum_interval_seconds=60,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Ends runs of backfills, and of what was materialised by hand, that have told nothing for two hours: "
+    "they free their places. Other runs have a longest time; a session is judged by its lease. "
+    "Always skips: it starts no run.",
+)
+def end_stuck_runs(context: dg.SensorEvaluationContext) -> dg.SkipReason:
+    ended = instance_queries.end_runs_without_progress(context.instance)
+    return dg.SkipReason(f"ended for want of progress: {', '.join(ended)}" if ended else "no run is stuck")
 
 
 @dg.run_failure_sensor(

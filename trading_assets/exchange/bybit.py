@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -55,6 +55,9 @@ _FUNDING_LIMIT = 200
 _LONGEST_QUERY_MS = 7 * DAY_MS - 1
 _UNSET = "0"
 
+BYBIT, BYBIT_TESTNET = "Bybit", "Bybit testnet"
+"""Names of Bybit's markets. Demo trading has no prices of its own."""
+
 
 class BybitOrderIds:
     """Ids of our orders: at most 36 characters of [A-Za-z0-9_-]. Open orders carry them: the form never changes."""
@@ -73,15 +76,29 @@ class BybitOrderIds:
 
 
 class BybitMarketData:
-    """Public data; needs no key. See `trading_assets.core.ports.MarketData`."""
+    """Public data; needs no key. See `trading_assets.core.ports.MarketData`.
 
-    def __init__(self, transport: Transport, *, virtual_clock: bool, max_clock_offset_ms: int = 1000) -> None:
-        self._transport = transport
+    Args:
+        market: tells the market's name, see `market`.
+    """
+
+    def __init__(
+        self,
+        transport: Transport,
+        *,
+        virtual_clock: bool,
+        max_clock_offset_ms: int = 1000,
+        market: Callable[[], str] = lambda: BYBIT,
+    ) -> None:
+        self._transport, self._market = transport, market
         self._clock = ExchangeClock(self._server_ms, virtual=virtual_clock, max_offset_ms=max_clock_offset_ms)
         transport.when_clock_is_refused(self._clock.forget)
 
     def now_ms(self) -> int:
         return self._clock.now_ms()
+
+    def market(self) -> str:
+        return self._market()
 
     def instruments(self) -> Rows[Instrument]:
         raw = self._pages("get_instruments_info", limit=1000, category=_LINEAR)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -116,6 +117,7 @@ def _read_aws(name: str) -> Mapping[str, object]:
     from botocore.config import Config  # noqa: PLC0415
     from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415
 
+    logging.getLogger("botocore").setLevel(logging.INFO)  # at DEBUG it prints the secret
     retries = {"mode": "standard", "total_max_attempts": 3}
     patience = Config(connect_timeout=_AWS_TIMEOUT_S, read_timeout=_AWS_TIMEOUT_S, retries=retries)
     try:

@@ -21,6 +21,7 @@ from typing import Protocol
 import orjson
 
 from trading_assets.core.errors import NotSentError, RateLimitedError, StorageError
+from trading_assets.core.private_files import FILE, owned_folder
 from trading_assets.exchange.rate_limits import Limit, Permit, RequestBudget, RetryAfter, RollingWindow
 
 _HEADER = struct.Struct("<8sIII")
@@ -101,7 +102,7 @@ class SharedRateLimiter:
         self._path, self._now_ms = path, now_ms
         self._threads = threading.Lock()
         try:
-            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            owned_folder(path.parent)
             os.close(self._open())
         except OSError as error:
             raise StorageError(
@@ -166,7 +167,7 @@ class SharedRateLimiter:
             os.close(file)
 
     def _open(self) -> int:
-        return os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        return os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, FILE)
 
 
 def _require_no_ban(budget: RequestBudget, now_ms: int) -> None:

@@ -7,18 +7,24 @@ rebuilds the connection. A subclass says what is asked of a new connection and w
 from __future__ import annotations
 
 import abc
+import logging
 import random
 import threading
 import time
 from collections.abc import Callable
+from typing import Any
 
-from websockets.exceptions import WebSocketException
+from websockets.exceptions import InvalidStatus, WebSocketException
 from websockets.sync.client import ClientConnection, connect
 
 from trading_assets.core.errors import TradingAssetsError
 from trading_assets.core.streams import StreamCounts
 
 OPEN_WITHIN_S = 5.0
+_frames = logging.getLogger(f"{__name__}.frames")
+_frames.setLevel(logging.INFO)
+"""Of the library; at DEBUG it prints each frame, and the first one has the key and its signature."""
+
 FIRST_BACK_OFF_S, LONGEST_BACK_OFF_S = 0.25, 30.0
 STEADY_AFTER_S = 60.0
 """A connection that has lasted so long was a good one: the next one is tried without back-off."""
@@ -26,6 +32,17 @@ STEADY_AFTER_S = 60.0
 
 class BrokenError(Exception):
     """This connection is of no use any more. It never leaves the supervisor."""
+
+
+class _Connection(ClientConnection):
+    """A connection to the address that was asked for alone: what is sent first has the key and its signature."""
+
+    def handshake(self, *arguments: Any, **named: Any) -> None:
+        """See the library's, which would follow an answer that sends it elsewhere."""
+        try:
+            super().handshake(*arguments, **named)
+        except InvalidStatus as error:
+            raise BrokenError(f"the server answers with HTTP {error.response.status_code}") from None
 
 
 class StreamSupervisor(abc.ABC):
@@ -107,7 +124,13 @@ class StreamSupervisor(abc.ABC):
         url = self._url()
         local = url.startswith("ws://")
         with connect(
-            url, open_timeout=OPEN_WITHIN_S, close_timeout=1.0, compression=None, proxy=None if local else True
+            url,
+            open_timeout=OPEN_WITHIN_S,
+            close_timeout=1.0,
+            compression=None,
+            proxy=None if local else True,
+            logger=_frames,
+            create_connection=_Connection,
         ) as line:
             self.counts.connections += 1
             self._rebuild = None

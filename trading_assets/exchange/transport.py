@@ -38,6 +38,7 @@ from trading_assets.core.errors import (
     SymbolUnavailableError,
 )
 from trading_assets.core.foreign_text import plain
+from trading_assets.exchange.deadline import Line
 from trading_assets.exchange.error_mapping import (
     ADVICE,
     BANNED_FOR_S,
@@ -75,10 +76,13 @@ LONGEST_WAIT_S = 60.0
 _LONGEST_MESSAGE = 500
 """Characters of a message of the venue that are kept."""
 
-LARGEST_BODY = 32 * 1024**2
+LARGEST_BODY = 8 * 1024**2
 """Bytes of an answer, unpacked; Bybit's largest is about 1 MB."""
 
 _LATEST_MS = 10**14
+
+DEADLINE_OF_TIMEOUTS = 1.5
+"""A whole request, from the name's look-up to the last byte, may take so many timeouts of a single step."""
 
 LONGEST_WRITE_WAIT_S = 5.0
 """A write that gets no permit within this time was not sent."""
@@ -122,6 +126,7 @@ class _Session:
 
     http: HTTP = field(repr=False)
     url: str | None
+    line: Line
     response: requests.Response | None = None
 
 
@@ -226,7 +231,14 @@ class Transport:
         session = self._take()
         refused_s = None
         try:
-            return self._call(session, method, params, sets_state=sets_state)
+            return session.line.run(
+                lambda: self._call(session, method, params, sets_state=sets_state),
+                DEADLINE_OF_TIMEOUTS * self._connection.timeout_s,
+            )
+        except TimeoutError:
+            raise AmbiguousOutcomeError(
+                f"{method}: no whole answer within {DEADLINE_OF_TIMEOUTS * self._connection.timeout_s:g} s"
+            ) from None
         except RateLimitedError as error:
             refused_s = error.retry_after_s if error.code == TOO_MANY_REQUESTS else None
             raise
@@ -234,8 +246,9 @@ class Transport:
             granted = _granted(session.response)
             session.response = None
             self._limiter.release(permit, limits, granted=granted, refused_s=refused_s)
-            with self._idle_lock:
-                self._idle.append(session)
+            if not session.line.is_cut:
+                with self._idle_lock:
+                    self._idle.append(session)
 
     def _permit(self, method: str, limits: Sequence[Limit], patience_s: float) -> Permit:
         """Wait for a permit, at most `patience_s`.
@@ -323,7 +336,7 @@ class Transport:
     def _from_status(self, method: str, response: requests.Response) -> ExchangeError:
         status = response.status_code
         text = f"{method}: HTTP {status}"
-        match kind_of_status(status, response.text):
+        match kind_of_status(status, response.content[:2000].decode("utf-8", "replace")):
             case ErrorKind.FATAL:
                 return ExchangeFatalError(f"{text}; the venue refuses this key, address or path", code=status)
             case ErrorKind.RETRY:
@@ -379,7 +392,8 @@ class Transport:
         if url is not None:
             http.endpoint = url
             http.client.trust_env = not url.startswith("http://")  # a proxy does not reach the embedded exchange
-        session = _Session(http, url)
+        session = _Session(http, url, Line())
+        session.line.mount(http.client)
 
         def keep(response: requests.Response, *_: object, **__: object) -> None:
             _read_body(response)

@@ -23,6 +23,7 @@ from sqlalchemy.exc import (
 )
 
 from trading_assets.core.errors import ConfigurationError, ConflictError, DatabaseLockedError, StorageError
+from trading_assets.core.private_files import private_file, private_folder
 from trading_assets.ledger import migrations
 
 _WAL_REST_S = 0.02
@@ -42,7 +43,7 @@ def with_driver(url: str | sa.URL, what: str) -> sa.URL:
     """
     try:
         parsed = sa.make_url(url)
-    except ArgumentError:
+    except (ArgumentError, ValueError):
         # Not the URL itself: a password may be in what could not be read.
         raise ConfigurationError(f"{what} is not usable (it is no URL); expected {_EXPECTED}") from None
     if parsed.drivername in ("postgres", "postgresql"):
@@ -68,6 +69,11 @@ def _use_wal(cursor: sqlite3.Cursor, timeout_s: float) -> None:
         time.sleep(_WAL_REST_S)
 
 
+def shown(url: sa.URL) -> str:
+    """Return where a database is, without what may be a secret: the password, and the query, which may have another."""
+    return url.set(query={}).render_as_string(hide_password=True)
+
+
 class Database:
     """One engine. `read()` and `write()` give a transaction that commits on leaving and rolls back on an error.
 
@@ -84,7 +90,10 @@ class Database:
         try:
             self._engine = self._make_engine(busy_timeout_s)
         except (ArgumentError, NoSuchModuleError) as error:
-            raise ConfigurationError(f"database_url is not usable ({error}); expected {_EXPECTED}") from None
+            kind = type(error).__name__  # its text may hold what could not be read
+            raise ConfigurationError(
+                f"database_url is not usable ({kind} for {shown(self.url)}); expected {_EXPECTED}"
+            ) from None
         if upgrade:
             self._upgrade()
 
@@ -94,7 +103,8 @@ class Database:
         if self.url.database:
             folder = Path(self.url.database).parent
             try:
-                folder.mkdir(parents=True, exist_ok=True)
+                private_folder(folder)
+                private_file(Path(self.url.database))  # SQLite gives its other files the same mode
             except OSError as error:
                 raise StorageError(
                     f"cannot create {folder} for the database: {error.strerror}; choose a writable directory with "
@@ -161,7 +171,7 @@ class Database:
             yield
         except OperationalError as error:
             reason = str(error.orig)
-            where = self.url.render_as_string(hide_password=True)
+            where = shown(self.url)
             if "locked" in reason or "busy" in reason:
                 raise DatabaseLockedError(
                     f"another process keeps the database {where} locked; end it (or wait for its run), then try again. "

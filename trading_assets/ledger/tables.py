@@ -440,6 +440,41 @@ leases = sa.Table(
     comment="What one process at a time may do, such as trading an account.",
 )
 
+accounts = sa.Table(
+    "accounts",
+    metadata,
+    sa.Column("name", sa.String(32), primary_key=True, comment="name of the trading account in this ledger"),
+    sa.Column("venue", sa.String(16), nullable=False, comment="whose account it is; empty: nobody has said it yet"),
+    sa.Column("user_id", sa.String(32), comment="the venue's number of the account; none where it does not tell it"),
+    sa.Column("market", sa.String(64), nullable=False, comment="the market that it trades"),
+    sa.Column("bound_wall_ms", sa.BigInteger, nullable=False, comment="local clock when it was bound, UTC ms"),
+    sa.Column("bound_by", sa.Text, nullable=False, comment="a person, or the first use of an empty ledger"),
+    comment="Whose money the rows of an account are about. A key of another account is refused.",
+)
+
+research_market = sa.Table(
+    "research_market",
+    metadata,
+    sa.Column("market_id", sa.Integer, primary_key=True, autoincrement=False, comment="1: a ledger has one market"),
+    sa.Column("name", sa.String(64), nullable=False, comment="of the market; empty: nobody has said it yet"),
+    sa.Column("bound_wall_ms", sa.BigInteger, nullable=False, comment="local clock when it was bound, UTC ms"),
+    sa.Column("bound_by", sa.Text, nullable=False, comment="a person, or the first use of an empty ledger"),
+    comment="The market that scans, candles, backtests and selections are of: they are traded on no other.",
+)
+
+trading_switches = sa.Table(
+    "trading_switches",
+    metadata,
+    sa.Column("switch_id", sa.Integer, primary_key=True, autoincrement=True, comment="in the order of writing"),
+    _account(),
+    sa.Column("state", sa.String(3), nullable=False, comment="on or off: whether it is traded, from this row on"),
+    sa.Column("actor", sa.Text, nullable=False, comment="who switched it"),
+    sa.Column("reason", sa.Text, nullable=False, comment="as the person gave it"),
+    sa.Column("time_wall_ms", sa.BigInteger, nullable=False, comment="local clock, UTC ms"),
+    sa.Index("ix_trading_switches_account", "account", "switch_id"),
+    comment="The switch of each account. Without a row only a simulated account is traded.",
+)
+
 history_tables = (
     order_events,
     fills,
@@ -450,6 +485,7 @@ history_tables = (
     risk_events,
     risk_states,
     signal_evidence,
+    trading_switches,
 )
 """Rows that are never changed or deleted: triggers made by the migrations see to it."""
 

@@ -41,6 +41,7 @@ from trading_assets.core.errors import (
 )
 from trading_assets.core.foreign_text import get_logger
 from trading_assets.core.ports import MarketData
+from trading_assets.core.private_files import FILE, path_part, private_folder
 from trading_assets.core.timeframes import HOUR_MS, MINUTE_MS, Timeframe, floor_ms, iso, to_ms
 
 _log = get_logger(__name__)
@@ -340,10 +341,10 @@ class CandleStore:
         return to_ms(datetime.strptime(path.stem, "%Y-%m-%dT%H%M%SZ").replace(tzinfo=UTC))
 
     def _folder(self, symbol: str, timeframe: Timeframe) -> Path:
-        return self.root / symbol / timeframe.value
+        return self.root / path_part(symbol) / timeframe.value
 
     def _funding_folder(self, symbol: str) -> Path:
-        return self.root / symbol / "funding"
+        return self.root / path_part(symbol) / "funding"
 
     @staticmethod
     def _chunk_path(folder: Path, start_ms: int) -> Path:
@@ -453,8 +454,8 @@ class CandleStore:
     @contextmanager
     def _locked(self, folder: Path) -> Iterator[None]:
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            with FileLock(folder / ".lock", timeout=_LOCK_TIMEOUT_S):
+            private_folder(folder)
+            with FileLock(folder / ".lock", timeout=_LOCK_TIMEOUT_S, mode=FILE):
                 for left_by_a_killed_process in folder.glob(f"{_TEMPORARY}*"):
                     left_by_a_killed_process.unlink(missing_ok=True)
                 yield

@@ -9,7 +9,10 @@ import queue
 import threading
 from collections.abc import Callable, Sequence
 
+from pydantic import SecretStr
+
 from trading_assets.core.foreign_text import get_logger, plain, plain_lines
+from trading_assets.core.secret_text import keep_out_of_logs, parts_of_url
 
 _log = get_logger(__name__)
 
@@ -22,12 +25,16 @@ class Notifier:
     """Sends messages to people, from a thread of its own.
 
     Args:
-        urls: apprise URLs; without any, messages go to the log only.
+        urls: apprise URLs; without any, messages go to the log only. They hold tokens: no log shows a part of them.
         send: delivers a title and a body; apprise by default.
     """
 
-    def __init__(self, urls: Sequence[str], *, send: Send | None = None) -> None:
+    def __init__(self, urls: Sequence[SecretStr], *, send: Send | None = None) -> None:
         self._urls = tuple(urls)
+        keep_out_of_logs(
+            {part for url in self._urls for part in parts_of_url(url.get_secret_value())},
+            *("apprise", "urllib3.connectionpool", __name__),
+        )
         self._send = send
         self._queue: queue.Queue[tuple[str, str]] = queue.Queue(QUEUE_LENGTH)
         self._thread: threading.Thread | None = None
@@ -76,5 +83,7 @@ class Notifier:
 
         messengers = apprise.Apprise()
         for url in self._urls:
-            messengers.add(url)
+            if not messengers.add(url.get_secret_value()):
+                scheme = url.get_secret_value().partition("://")[0][:20]
+                _log.warning("no messenger knows the URL that begins with %s://, expected one of apprise's", scheme)
         return lambda title, body: messengers.notify(title=title, body=body)

@@ -15,10 +15,11 @@ from trading_assets.core.settings import PREFIX, Settings
 from trading_assets.reference import constraints, markdown
 
 _INTRODUCTION = """
-Settings are read from environment variables and from a `.env` file in the working directory. The environment wins.
-`.env.example` lists all of them, ready to be copied. `trading-assets settings` shows the values in force, and
-`trading-assets doctor` tries them. A value that is not allowed stops every command and every run with one line that
-names it. How to choose values is told in [configure](../howto/configure.md).
+Settings are read from environment variables and from a file: the one that `TRADING_ASSETS_CONFIG` names, else `.env` in
+the home, else in the checkout. The environment wins. `.env.example` lists all of them, ready to be copied.
+`trading-assets settings` shows the values in force, and `trading-assets doctor` tries them. A value that is not allowed
+stops every command and every run that may open a position, with one line that names it. How to choose values is told in
+[configure](../howto/configure.md).
 """
 
 GROUPS: Mapping[str, str] = {
@@ -163,6 +164,8 @@ def _shown(value: object) -> str:
         return ""
     if isinstance(value, SecretStr):
         return "(set)"
+    if isinstance(value, tuple) and value and isinstance(value[0], SecretStr):
+        return f"({len(value)} set)"
     if isinstance(value, Enum):
         return str(value.value)
     if isinstance(value, bool):

@@ -5,12 +5,12 @@ The asset and the command line both call these functions. `walk_forward` and `pe
 
 from __future__ import annotations
 
-import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from trading_assets.core.ports import MarketData
+from trading_assets.core.private_files import private_folder, write_private
 from trading_assets.core.settings import Settings
 from trading_assets.core.timeframes import HOUR_MS, to_datetime
 from trading_assets.ledger.database import Database
@@ -97,23 +97,17 @@ def write(report: Report, settings: Settings) -> Written:
         OSError: the directory cannot be written.
     """
     folder = settings.home / "reports"
-    folder.mkdir(parents=True, exist_ok=True)
+    private_folder(folder)
     name = f"{report.kind}_{_stamp(report.start_ms)}_{_stamp(report.end_ms)}"
     written = Written(folder / f"{name}.html", folder / f"{name}.csv")
-    _replace(written.trades, report.main.trades.to_csv(index=False, lineterminator="\n"))
-    _replace(written.page, render(report))
+    write_private(written.trades, report.main.trades.to_csv(index=False, lineterminator="\n"))
+    write_private(written.page, render(report))
     _keep_newest(folder, report.kind, settings.reports_kept, written.page)
     return written
 
 
 def _stamp(time_ms: int) -> str:
     return to_datetime(time_ms).strftime("%Y%m%dT%H%M")
-
-
-def _replace(path: Path, text: str) -> None:
-    temporary = path.with_name(f".writing-{os.getpid()}-{path.name}")
-    temporary.write_text(text, encoding="utf-8", newline="\n")
-    temporary.replace(path)
 
 
 def _keep_newest(folder: Path, kind: str, kept: int, newest: Path) -> None:

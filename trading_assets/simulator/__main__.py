@@ -29,6 +29,7 @@ def parser() -> argparse.ArgumentParser:
         "--replay", type=Path, nargs="+", default=[], help="recorded candles instead of a seed's market"
     )
     result.add_argument("--speed", type=float, default=1.0, help="of an accelerated clock")
+    result.add_argument("--allow-host", nargs="+", default=[], help="names by which clients call this machine")
     result.add_argument("--limits", action="store_true", help="refuse who asks more often than Bybit allows")
     result.add_argument("--faults", type=Path, help="fault rules, JSON or YAML, in force from the start")
     return result
@@ -55,6 +56,7 @@ def main(arguments: list[str] | None = None) -> int:
                 replay=tuple(options.replay),
                 limits=options.limits,
                 faults=options.faults,
+                names=tuple(options.allow_host),
             )
         )
     except TradingAssetsError as error:

@@ -17,6 +17,14 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from trading_assets.core.errors import DataError, StorageError
+from trading_assets.core.request_origin import (
+    LOOPBACK_NAMES,
+    DoubleHeaderError,
+    foreign,
+    host_name,
+    is_address,
+    once,
+)
 from trading_assets.simulator.account.models import NO_ORDER_FAULT
 from trading_assets.simulator.auth import MissingCredentialsError, check_time, verify
 from trading_assets.simulator.clock import ClockMode
@@ -31,6 +39,7 @@ from trading_assets.simulator.rest.common import Route
 from trading_assets.simulator.venue import Venue
 
 MAX_BODY_BYTES = 1_000_000
+MOST_HOSTS = 100
 JSON_TYPE = b"application/json"
 HTML_TYPE = b"text/html"
 TEXT_TYPE = b"text/plain; charset=utf-8"
@@ -99,12 +108,20 @@ class Gateway:
         faults: Faults,
         limits: Limits,
         touch: Callable[[], None],
+        names: Iterable[str] = (),
     ) -> None:
         self._venue, self._inner, self._touch = venue, inner, touch
         self._faults, self._limits = faults, limits
+        self._names = frozenset(name.lower() for name in (*LOOPBACK_NAMES, *names))
+        self._hosts: set[str] = set()  # seen and good: a request then costs one look
         self._routes = {(route.method, route.path): route for route in routes}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "lifespan":
+            refusal = self._of_a_foreign_page(scope)
+            if refusal is not None:
+                await _refuse(scope, receive, send, refusal)
+                return
         if scope["type"] != "http" or not scope["path"].startswith("/v5/"):
             await self._inner(scope, receive, send)
             return
@@ -132,6 +149,22 @@ class Gateway:
             await _send(send, self._answer(call, fault))
         else:
             await self._disturb(call, fault, scope, receive, send)
+
+    def _of_a_foreign_page(self, scope: Scope) -> Answer | None:
+        """What to answer a web page that is not this server's, or that reached it by a name which is not its own."""
+        try:
+            headers = once(scope["headers"])
+        except DoubleHeaderError as error:
+            return _told(HTTPStatus.BAD_REQUEST, str(error))
+        host = headers.get("host", "")
+        if host not in self._hosts:
+            name = host_name(host)
+            if name not in self._names and not is_address(name):
+                return _told(HTTPStatus.MISDIRECTED_REQUEST, "this is another server's name; see --allow-host")
+            if len(self._hosts) < MOST_HOSTS:
+                self._hosts.add(host)
+        reason = foreign(headers)
+        return None if reason is None else _told(HTTPStatus.FORBIDDEN, reason)
 
     async def _disturb(self, call: _Call, fault: RequestFault, scope: Scope, receive: Receive, send: Send) -> None:
         call.skew_ms = fault.skew_ms
@@ -297,6 +330,18 @@ def _html(status: int) -> bytes:
     """The page that a proxy in front of an exchange shows."""
     title = f"{status} {HTTPStatus(status).phrase}" if status in HTTPStatus._value2member_map_ else str(status)
     return f"<html><head><title>{title}</title></head><body><center><h1>{title}</h1></center></body></html>".encode()
+
+
+def _told(status: HTTPStatus, text: str) -> Answer:
+    return Answer(status.value, json.dumps({"error": text}).encode())
+
+
+async def _refuse(scope: Scope, receive: Receive, send: Send, answer: Answer) -> None:
+    if scope["type"] == "websocket":
+        await receive()
+        await send({"type": "websocket.close", "code": 1008})
+    else:
+        await _send(send, answer)
 
 
 async def _send(send: Send, answer: Answer, announced: bytes | None = None) -> None:

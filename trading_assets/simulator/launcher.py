@@ -17,14 +17,36 @@ from filelock import FileLock, Timeout
 
 import trading_assets
 from trading_assets.core.errors import ConfigurationError, ExchangeUnavailableError, StorageError
+from trading_assets.core.private_files import FILE, private_file, private_folder
 from trading_assets.core.settings import PREFIX, Settings
 from trading_assets.simulator import files
 from trading_assets.simulator.clock import ClockSpec
 
 HEALTH_TIMEOUT_S = 5.0
 READY_TIMEOUT_S = 20.0
+MAX_HEALTH_BYTES = 1_000_000
 POLL_S = 0.02
 LOG_LINES = 12
+INHERITED = frozenset(
+    {
+        *(
+            "PATH",
+            "HOME",
+            "USER",
+            "LOGNAME",
+            "LANG",
+            "LANGUAGE",
+            "TZ",
+            "TMPDIR",
+            "TEMP",
+            "TMP",
+            "SYSTEMROOT",
+            "SystemRoot",
+        ),
+        *("PYTHONPATH", "PYTHONHOME", "PYTHONPYCACHEPREFIX", "PYTHONUTF8", "VIRTUAL_ENV", "LD_LIBRARY_PATH"),
+    }
+)
+"""Variables that the exchange's process gets. Another one may hold a secret, whatever its name."""
 
 
 @dataclass(frozen=True)
@@ -56,8 +78,8 @@ def ensure_running(settings: Settings, *, clock: ClockSpec | None = None) -> str
     if url is not None:
         return url
     try:
-        home.mkdir(parents=True, exist_ok=True)
-        with FileLock(home / files.START_LOCK, timeout=2 * READY_TIMEOUT_S):
+        private_folder(home)
+        with FileLock(home / files.START_LOCK, timeout=2 * READY_TIMEOUT_S, mode=FILE):
             return _running(wanted) or _start(settings, wanted)
     except Timeout:
         raise ExchangeUnavailableError(
@@ -81,7 +103,7 @@ def health(url: str, timeout_s: float = HEALTH_TIMEOUT_S) -> dict[str, Any] | No
     try:
         connection.request("GET", f"{parts.path.rstrip('/')}/admin/health")
         response = connection.getresponse()
-        answer = json.loads(response.read()) if response.status == 200 else None
+        answer = json.loads(response.read(MAX_HEALTH_BYTES)) if response.status == 200 else None
     except (OSError, http.client.HTTPException, ValueError):
         return None
     finally:
@@ -141,7 +163,8 @@ def _start(settings: Settings, wanted: _Wanted) -> str:
     home = wanted.home
     environment = _environment()
     log_path = home / files.SERVER_LOG
-    with log_path.open("wb") as log:
+    log_path.unlink(missing_ok=True)
+    with private_file(log_path).open("wb") as log:
         process = subprocess.Popen(
             _command(settings, wanted),
             stdin=subprocess.DEVNULL,
@@ -173,8 +196,8 @@ def _start(settings: Settings, wanted: _Wanted) -> str:
 
 
 def _environment() -> dict[str, str]:
-    """Ours, with this package first on the path and compiled files allowed (start-up is slow without)."""
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    """What Python and the system need of ours, with this package first on the path: no key, no database, no token."""
+    environment = {name: value for name, value in os.environ.items() if name in INHERITED or name.startswith("LC_")}
     root = str(Path(trading_assets.__file__).resolve().parents[1])
     inherited = environment.get("PYTHONPATH", "")
     environment["PYTHONPATH"] = f"{root}{os.pathsep}{inherited}" if inherited else root

@@ -14,6 +14,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from trading_assets.core.errors import ConfigurationError, StorageError
+from trading_assets.core.private_files import private_file, private_folder
 from trading_assets.simulator.account.models import (
     Balance,
     ClosedPnl,
@@ -69,7 +70,8 @@ class AccountStore:
         self.path = path
         try:
             if path is not None:
-                path.parent.mkdir(parents=True, exist_ok=True)
+                private_folder(path.parent)
+                private_file(path)  # SQLite gives its other files the same mode
             self._db = sqlite3.connect(
                 str(self.path or ":memory:"),
                 timeout=BUSY_TIMEOUT_S,

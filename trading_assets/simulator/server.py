@@ -24,6 +24,7 @@ from starlette.routing import Route as HttpRoute
 from starlette.types import Receive, Scope, Send
 
 from trading_assets.core.errors import ConfigurationError, StorageError
+from trading_assets.core.private_files import FILE, private_folder, write_private
 from trading_assets.simulator import files
 from trading_assets.simulator.auth import DEFAULT_API_SECRET
 from trading_assets.simulator.codec import Params, Refusal, envelope
@@ -206,7 +207,15 @@ def application(server: ExchangeServer) -> Gateway:
         await (server.streams if scope["type"] == "websocket" else others)(scope, receive, send)
 
     limits = Limits(server.config.limits)
-    return Gateway(server.venue, ROUTES, beside, faults=server.faults, limits=limits, touch=server.touch)
+    return Gateway(
+        server.venue,
+        ROUTES,
+        beside,
+        faults=server.faults,
+        limits=limits,
+        touch=server.touch,
+        names=(*server.config.names, server.config.host, socket.gethostname()),
+    )
 
 
 Action = Callable[["ExchangeServer", Params], dict[str, object]]
@@ -330,9 +339,7 @@ def write_info(server: ExchangeServer, home: Path) -> None:
         "symbols": server.config.symbols,
         "clock": server.venue.clock.mode.value,
     }
-    temporary = home / f"{files.SERVER_INFO}.{os.getpid()}"
-    temporary.write_text(json.dumps(info, indent=1) + "\n")
-    temporary.replace(home / files.SERVER_INFO)
+    write_private(home / files.SERVER_INFO, json.dumps(info, indent=1) + "\n")
 
 
 def _remove_own_info(home: Path) -> None:
@@ -348,8 +355,8 @@ def _lock(config: ServeConfig) -> FileLock | None:
         return None
     place = account_file.parent
     try:
-        place.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(account_file.with_suffix(files.LOCK_SUFFIX), thread_local=False)
+        private_folder(place)
+        lock = FileLock(account_file.with_suffix(files.LOCK_SUFFIX), thread_local=False, mode=FILE)
         lock.acquire(timeout=0)
     except Timeout:
         where = f"see {place / files.SERVER_INFO}" if config.home is not None else "see what printed its URL"

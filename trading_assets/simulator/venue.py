@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -40,6 +41,7 @@ class ServeConfig:
         replay: files of recorded candles to play instead of the seeded market.
         limits: refuse clients that ask more often than Bybit allows.
         faults: file of the fault rules that are in force from the start.
+        names: by which clients call this machine, besides its addresses, its own name and `localhost`.
     """
 
     home: Path | None = None
@@ -55,6 +57,7 @@ class ServeConfig:
     replay: tuple[Path, ...] = ()
     limits: bool = False
     faults: Path | None = None
+    names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.home is not None and self.account is not None:
@@ -102,6 +105,18 @@ class Venue:
         except (ConfigurationError, StorageError):
             self._store.close()
             raise
+
+    @property
+    def market_name(self) -> str:
+        """What is played: two exchanges with the same name have the same prices."""
+        identity = self._identity
+        played = f"replay {identity.content[:16]}" if identity.content else f"{identity.kind} market"
+        return f"{played}, seed {identity.seed}"
+
+    @property
+    def user_id(self) -> int:
+        """Bybit's number of the account, made from the account's random name: another account has another one."""
+        return 1 + int(hashlib.sha256(self.engine.state.header.account_id.encode()).hexdigest()[:7], 16)
 
     def _open(self) -> tuple[Clock, AccountEngine]:
         loaded = self._store.load(self._identity)

@@ -15,9 +15,11 @@ from trading_assets.core.models import Instrument, Rows, UnreadableRow
 from trading_assets.core.ports import Exchange
 from trading_assets.core.settings import Settings
 from trading_assets.core.timeframes import local_ms
-from trading_assets.ledger import messages
+from trading_assets.ledger import messages, switches
+from trading_assets.ledger.books import Owner
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.leases import Lease
+from trading_assets.trading.binding import BooksGuard
 
 CONTRACTS_AGE_MS = 10 * 60_000
 """The list of contracts is read again after this time: an exchange changes its rules a few times a month."""
@@ -80,6 +82,7 @@ class ExecutionContext:
         ends: whether the caller wants to end: what is being sent is finished, nothing more is begun.
         workers: number of symbols whose orders are sent in parallel.
         contracts: the venue's contracts, shared by all calls with this context.
+        books: compares the ledger's account with the key's, for all calls with this context.
         events: what became of orders, the newest last.
     """
 
@@ -94,10 +97,24 @@ class ExecutionContext:
     ends: Callable[[], bool] = lambda: False
     workers: int = 4
     contracts: ContractCache = field(default_factory=ContractCache)
+    books: BooksGuard = field(default_factory=BooksGuard)
     events: deque[TradeEvent] = field(default_factory=lambda: deque(maxlen=EVENTS_KEPT))
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "notify", _Messenger(self.notify))
+
+    def require_bound(self) -> Owner:
+        """Check that the ledger's account is the key's. Everything that acts on or reads money begins with it.
+
+        Raises:
+            WrongBooksError: it is another one's, or nobody has said yet whose.
+            ExchangeError: the venue cannot be asked.
+        """
+        return self.books.require(self.database, self.exchange, self.settings, self.wall_ms)
+
+    def why_off(self) -> str:
+        """Why the account is not to be traded; empty where its switch is on."""
+        return why_off(self.database, self.settings)
 
     def publish(self, event: TradeEvent) -> None:
         """Log an event as one JSON object, keep it for the page of the run, and notify of it."""
@@ -138,6 +155,17 @@ def _message(event: TradeEvent) -> tuple[str, str]:
             f"{event.qty} at {event.price}, stop {event.stop_loss}, target {event.take_profit}",
         )
     return f"order failed: {event.failure}", f"{event.symbol} {event.order_link_id}: {event.detail}"
+
+
+def why_off(database: Database, settings: Settings) -> str:
+    """Return why the account's switch forbids to trade it; empty where it is on. Nobody has set it: simulated is on."""
+    found = switches.switch_of(database, settings.account, default=settings.venue.adapter.is_simulated)
+    if found.is_on:
+        return ""
+    who = (
+        f" by {found.actor}: {found.reason}" if found.actor else ", as it is at first on every venue but the simulator"
+    )
+    return f"trading of account {settings.account!r} is off{who}; switch it on with: trading-assets trading on"
 
 
 def trading_lease(account: str) -> str:

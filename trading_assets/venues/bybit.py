@@ -49,6 +49,11 @@ class BybitVenue:
     is_simulated: bool = field(default=False, init=False)
     symbols: VenueSymbols = field(default=SYMBOLS, init=False)
 
+    @property
+    def candle_folder(self) -> str:
+        """Demo trading and mainnet share a market."""
+        return "testnet" if self.testnet else "bybit"
+
     def open_exchange(self, settings: Settings) -> Exchange:
         """The account. Whether its key may trade, `venues.keys.require_trading_key` tells.
 
@@ -63,13 +68,14 @@ class BybitVenue:
             self._transport(settings, load_keys(settings, testnet=self.testnet)),
             virtual_clock=False,
             max_clock_offset_ms=settings.max_clock_offset_ms,
+            market=self._market,
         )
 
     def open_market_data(self, settings: Settings) -> MarketData:
         """Public data; needs no key."""
         from trading_assets.exchange.bybit import BybitMarketData  # noqa: PLC0415
 
-        return BybitMarketData(self._transport(settings, None), virtual_clock=False)
+        return BybitMarketData(self._transport(settings, None), virtual_clock=False, market=self._market)
 
     def open_candle_stream(
         self, settings: Settings, topics: Sequence[Topic], deliver: Callable[[StreamEvent], None]
@@ -93,6 +99,11 @@ class BybitVenue:
 
         url = _stream_url(self.private_stream, settings, PRIVATE_STREAM)
         return BybitAccountStream(lambda: url, load_keys(settings, testnet=self.testnet), deliver, local_ms)
+
+    def _market(self) -> str:
+        from trading_assets.exchange.bybit import BYBIT, BYBIT_TESTNET  # noqa: PLC0415
+
+        return BYBIT_TESTNET if self.testnet else BYBIT
 
     def _transport(self, settings: Settings, keys: ApiKeys | None) -> Transport:
         from trading_assets.exchange.transport import Connection, Transport  # noqa: PLC0415

@@ -27,20 +27,24 @@ class EmbeddedVenue:
     is_simulated: bool = True
     is_real_money: bool = False
     symbols: VenueSymbols = SYMBOLS
+    candle_folder: str = "simulator"
 
     def open_exchange(self, settings: Settings) -> Exchange:
         """The account."""
         from trading_assets.exchange.bybit import BybitExchange  # noqa: PLC0415
 
         return BybitExchange(
-            _transport(settings, account_keys()), virtual_clock=True, max_clock_offset_ms=settings.max_clock_offset_ms
+            _transport(settings, account_keys()),
+            virtual_clock=True,
+            max_clock_offset_ms=settings.max_clock_offset_ms,
+            market=lambda: _market(settings),
         )
 
     def open_market_data(self, settings: Settings) -> MarketData:
         """Public data."""
         from trading_assets.exchange.bybit import BybitMarketData  # noqa: PLC0415
 
-        return BybitMarketData(_transport(settings, None), virtual_clock=True)
+        return BybitMarketData(_transport(settings, None), virtual_clock=True, market=lambda: _market(settings))
 
     def open_candle_stream(
         self, settings: Settings, topics: Sequence[Topic], deliver: Callable[[StreamEvent], None]
@@ -72,6 +76,22 @@ def account_keys() -> ApiKeys:
     from trading_assets.simulator.auth import DEFAULT_API_KEY, DEFAULT_API_SECRET  # noqa: PLC0415
 
     return ApiKeys(SecretStr(DEFAULT_API_KEY), SecretStr(DEFAULT_API_SECRET))
+
+
+def _market(settings: Settings) -> str:
+    """The market that the running exchange plays, as it says itself.
+
+    Raises:
+        ExchangeUnavailableError: it does not answer.
+    """
+    from trading_assets.core.errors import ExchangeUnavailableError  # noqa: PLC0415
+    from trading_assets.simulator.launcher import ensure_running, health  # noqa: PLC0415
+
+    url = ensure_running(settings)
+    answer = health(url)
+    if answer is None:
+        raise ExchangeUnavailableError(f"the embedded exchange at {url} does not say which market it plays")
+    return str(answer.get("market") or f"seeded market, seed {answer['seed']}")
 
 
 def _stream_url(settings: Settings, path: str) -> str:

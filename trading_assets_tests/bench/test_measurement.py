@@ -40,6 +40,7 @@ def test_the_environment_has_nothing_of_the_users_and_opens_the_filters_for_the_
     ours = {name: value for name, value in environment.items() if name.startswith(("TRADING_ASSETS_", "BYBIT_"))}
     assert ours == {
         "TRADING_ASSETS_HOME": str(tmp_path),
+        "TRADING_ASSETS_CONFIG": str(tmp_path / "trial.env"),
         "TRADING_ASSETS_SIMULATOR_SYMBOLS": "80",
         "TRADING_ASSETS_MAX_SYMBOLS": "3",
     }

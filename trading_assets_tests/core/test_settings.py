@@ -100,7 +100,8 @@ def test_a_renamed_setting_still_works_and_warns(monkeypatch: pytest.MonkeyPatch
 def test_a_renamed_setting_in_the_file_gives_way_to_the_same_value_only(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    (tmp_path / ".env").write_text("trading_assets_keep_looks_days=3\n")
+    (tmp_path / "mine.env").write_text("trading_assets_keep_looks_days=3\n")
+    monkeypatch.setenv("TRADING_ASSETS_CONFIG", str(tmp_path / "mine.env"))
     monkeypatch.setenv("TRADING_ASSETS_KEEP_EVALUATIONS_DAYS", "3")
     with pytest.warns(FutureWarning):
         assert load_settings().keep_evaluations_days == 3

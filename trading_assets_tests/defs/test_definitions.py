@@ -54,6 +54,7 @@ def test_loading_imports_nothing_heavy_and_automates_the_simulator() -> None:
     found = look()
     assert found["heavy"] == []
     assert found["running"] == [
+        "end_stuck_runs",
         "notify_of_failed_runs",
         "parity_daily",
         "performance_daily",

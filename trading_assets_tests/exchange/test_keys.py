@@ -145,10 +145,10 @@ def test_a_private_rsa_key_signs(pem: str, written: str) -> None:
 def test_a_private_rsa_key_is_read_from_a_file_of_variables(
     pem: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TRADING_ASSETS_CONFIG", str(tmp_path / "mine.env"))
     line = pem.replace("\n", "\\n")
     for quote in ("", '"', "'"):
-        (tmp_path / ".env").write_text(f"BYBIT_API_KEY={KEY}\nBYBIT_API_SECRET={quote}{line}{quote}\n")
+        (tmp_path / "mine.env").write_text(f"BYBIT_API_KEY={KEY}\nBYBIT_API_SECRET={quote}{line}{quote}\n")
         keys = load_keys(load_settings(venue="demo"), testnet=False)
         assert keys.secret.get_secret_value() == pem.strip()
 

@@ -23,6 +23,7 @@ from trading_assets.reporting.build import Sources, make_walk_forward, write
 from trading_assets.reporting.page import headline, render
 from trading_assets.reporting.report import Report
 from trading_assets_tests.reporting.fixtures import HOUR, Poisoned, SeededSource, market, settings
+from trading_assets_tests.ui.pages import Pages, chromium, open_chromium
 
 COINS = ("BTCUSDT", "ETHUSDT", "SOLUSDT", "XRPUSDT")
 HOURS = 12
@@ -171,6 +172,29 @@ def test_the_page_needs_nothing_else_and_shows_what_the_report_holds(sqlite: Dat
     for number in (f"{made.main.figures.return_pct:+.2f} %", f"{made.main.figures.trades:,}"):
         assert number in page
     assert all(curve.name in page for curve in made.curves)
+
+
+def test_the_page_in_a_browser_draws_its_charts_and_runs_no_other_script(sqlite: Database, tmp_path: Path) -> None:
+    paths = chromium()
+    if paths is None:
+        pytest.skip("no Chromium with its driver is found; on Debian: apt-get install chromium chromium-driver")
+    fill(sqlite)
+    page = render(make_walk_forward(sources(sqlite, tmp_path)))
+    planted = page.replace("<main>", "<main><script>document.title = 'planted'</script>")
+    assert planted != page
+    (tmp_path / "planted.html").write_text(planted)
+    browser = open_chromium(paths, tmp_path / "profile")
+    try:
+        browser.get((tmp_path / "planted.html").as_uri())
+        pages = Pages(browser, "", None)
+        pages.until(lambda: len(pages.all("//*[local-name()='svg' and @class='main-svg']")) > 3 or None, "its charts")
+        assert "planted" not in browser.title
+        refused = [
+            line["message"] for line in browser.get_log("browser") if "Content Security Policy" in line["message"]
+        ]
+        assert len(refused) == 1, "the planted script alone is refused"
+    finally:
+        browser.quit()
 
 
 def test_a_report_without_a_single_trade_is_a_page_all_the_same(sqlite: Database, tmp_path: Path) -> None:

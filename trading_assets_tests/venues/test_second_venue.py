@@ -54,6 +54,7 @@ def test_a_signal_is_traded_on_a_venue_with_other_words_ids_steps_and_coins(copi
     told = json.loads(done.stdout)
     assert told["key"] == "read-write, expires never, addresses 192.0.2.7"
     assert told["automation"] is False
+    assert told["at first"] is True
     assert told["store"] == "candles/toy"
     assert told["scanned"] == ["ETH-USDC-SWAP", "SOL-USDC-SWAP"]
     assert told["dropped"] == {

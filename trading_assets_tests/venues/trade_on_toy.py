@@ -11,6 +11,7 @@ from trading_assets.venues.toy.server import server
 from trading_assets.core.settings import load_settings
 from trading_assets.core.timeframes import HOUR_MS, Timeframe, floor_ms
 from trading_assets.ledger import account as account_ledger
+from trading_assets.ledger import switches
 from trading_assets.ledger.database import Database
 from trading_assets.market.quality import QualityLimits
 from trading_assets.market.stages import fill_candles, scan_hours
@@ -50,6 +51,9 @@ def main(home: Path) -> None:
         return add_signal(database, COIN, **at, **levels)
 
     first = enter(0)
+    refused = submit_orders(context).refused
+    told["at first"] = "trading-assets trading on" in refused[first] and not venue.orders
+    switches.set_switch(database, "main", on=True, actor="a person", reason="", wall_ms=0)
     told["executed"] = submit_orders(context).executed == [first]
     held = exchange.position(COIN)
     assert held is not None

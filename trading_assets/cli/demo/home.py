@@ -6,8 +6,9 @@ import os
 import shutil
 from pathlib import Path
 
+from trading_assets.core.configuration import default_home, enter, trial_environment
 from trading_assets.core.errors import ConfigurationError
-from trading_assets.core.settings import PREFIX, Settings, default_home, load_settings
+from trading_assets.core.settings import Settings, load_settings
 
 _MARKER = "this-is-a-demo"
 
@@ -38,13 +39,9 @@ def prepare_home(home: Path | None) -> Settings:
         raise ConfigurationError(
             f"{home} cannot be written: {error.strerror}; free some space or choose another directory with --home"
         ) from error
-    # The demo is the same everywhere: the user's own settings must not reach it.
-    for name in [name for name in os.environ if name.startswith((PREFIX, "BYBIT_"))]:
-        del os.environ[name]
-    os.environ[f"{PREFIX}HOME"] = str(home)
-    os.environ[f"{PREFIX}MAX_SYMBOLS"] = str(COINS)
-    # The demo moves the clock by hand and looks after each step.
-    os.environ[f"{PREFIX}TRADE_MODE"] = "once"
+    # The demo is the same everywhere: the user's own settings must not reach it. It moves the clock by hand and looks
+    # after each step.
+    enter(trial_environment(home, {"MAX_SYMBOLS": COINS, "TRADE_MODE": "once"}))
     os.environ["DAGSTER_HOME"] = str(dagster_home)
     os.chdir(home)
     return load_settings()

@@ -29,7 +29,7 @@ def backfill_policy(hours_per_run: int | None) -> dg.BackfillPolicy:
     return ONE_RUN if hours_per_run is None else dg.BackfillPolicy.multi_run(hours_per_run)
 
 
-HOURS = backfill_policy(load_settings().backfill_hours_per_run)
+HOURS = backfill_policy(load_settings(lenient=True).backfill_hours_per_run)
 """Of every asset of research, so that each run takes its hours through all of them."""
 
 IN_FULL = 24

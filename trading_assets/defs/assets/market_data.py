@@ -19,7 +19,13 @@ from trading_assets.defs.assets.common import (
 )
 from trading_assets.defs.checks.schema import column_schema
 from trading_assets.defs.partitions import hourly, hours_of
-from trading_assets.defs.resources import CandleStoreResource, DatabaseResource, ExchangeResource, SettingsResource
+from trading_assets.defs.resources import (
+    CandleStoreResource,
+    DatabaseResource,
+    ExchangeResource,
+    SettingsResource,
+    require_market,
+)
 from trading_assets.ledger.strategies import active_strategies
 from trading_assets.market.fingerprint import rows_hash
 from trading_assets.market.quality import QualityLimits
@@ -52,6 +58,7 @@ def _candle_asset(timeframe: Timeframe) -> dg.AssetsDefinition:
     ) -> dg.Output[pd.DataFrame]:
         hours = hours_of(context)
         source = exchange.market_data()
+        require_market(source)
         require_ended(source, hours)
         rows = fill_candles(
             source,
@@ -116,6 +123,7 @@ def funding_rates(
     """Funding payments of each scanned coin that the store holds as of the end of the hour; one row per symbol."""
     hours = hours_of(context)
     source = exchange.market_data()
+    require_market(source)
     require_ended(source, hours)
     rows = fill_funding(
         source,

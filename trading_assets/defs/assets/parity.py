@@ -15,7 +15,13 @@ from trading_assets.defs import pictures
 from trading_assets.defs.assets.common import ONE_RUN, OWNERS, TABLES
 from trading_assets.defs.checks.schema import column_schema
 from trading_assets.defs.partitions import daily, day_key_of, hours_of
-from trading_assets.defs.resources import CandleStoreResource, DatabaseResource, ExchangeResource, SettingsResource
+from trading_assets.defs.resources import (
+    CandleStoreResource,
+    DatabaseResource,
+    ExchangeResource,
+    SettingsResource,
+    require_market,
+)
 
 _SHOWN = ["symbol", "timeframe", "strategy", "position_type", "outcome", "reason"]
 
@@ -50,6 +56,7 @@ def live_parity(
     from trading_assets.trading.parity.day import compare_day  # noqa: PLC0415
 
     source, store, config = exchange.market_data(), candle_store.get(), settings.get()
+    require_market(source)
     days = hours_of(context)
     _require_ended(source, max(days), config)
     ticks = {instrument.symbol: instrument.tick_size for instrument in source.instruments()}

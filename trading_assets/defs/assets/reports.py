@@ -12,7 +12,13 @@ from trading_assets.defs import metadata as md
 from trading_assets.defs import pictures
 from trading_assets.defs.assets.common import OWNERS, Progress
 from trading_assets.defs.instance.downloads import offer
-from trading_assets.defs.resources import CandleStoreResource, DatabaseResource, ExchangeResource, SettingsResource
+from trading_assets.defs.resources import (
+    CandleStoreResource,
+    DatabaseResource,
+    ExchangeResource,
+    SettingsResource,
+    require_market,
+)
 
 if TYPE_CHECKING:
     from trading_assets.reporting.report import Report
@@ -99,6 +105,7 @@ def _report(
     from trading_assets.reporting.page import headline  # noqa: PLC0415
 
     market = exchange.market_data()
+    require_market(market)
     sources = Sources(settings.get(), database.get(), candle_store.get(), market)
     first_ms, last_ms = _span(config, market.now_ms())
     report = make(sources, first_ms, last_ms, Progress(context.log, "coins and timeframes followed"))

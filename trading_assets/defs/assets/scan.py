@@ -20,7 +20,13 @@ from trading_assets.defs.assets.common import (
 )
 from trading_assets.defs.checks.schema import column_schema
 from trading_assets.defs.partitions import hourly, hours_of
-from trading_assets.defs.resources import CandleStoreResource, DatabaseResource, ExchangeResource, SettingsResource
+from trading_assets.defs.resources import (
+    CandleStoreResource,
+    DatabaseResource,
+    ExchangeResource,
+    SettingsResource,
+    require_market,
+)
 from trading_assets.ledger import deliveries
 from trading_assets.market.stages import scan_hours
 from trading_assets.market.universe import seen_ms
@@ -51,6 +57,7 @@ def market_scan(
     """
     hours = hours_of(context)
     source = exchange.market_data()
+    require_market(source)
     require_ended(source, hours)
     venue, ledger = settings.get().venue.value, database.get()
 

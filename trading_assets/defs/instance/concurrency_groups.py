@@ -21,43 +21,62 @@ OLD_GROUP_TAG = "trading_assets/lane"
 """What the tag was called. A `dagster.yaml` that limits by this one still works."""
 
 PRIORITY_TAG = "dagster/priority"
+MAX_RUNTIME_TAG = "dagster/max_runtime"
+"""Seconds after which Dagster's run monitoring ends a run."""
+
 BACKFILL_TAG = "dagster/backfill"
 """Tag of every run of a backfill, by Dagster itself."""
+
+ACTOR_TAG = "trading_assets/actor"
+"""Tag of a run that was asked for through the web server: who asked, as far as its guard could tell."""
+
+ACTOR_HEADER = "x-trading-assets-actor"
+"""The guard of the web server sets it; one that comes from outside is removed there."""
 
 _log = get_logger(__name__)
 
 
 @dataclass(frozen=True)
 class ConcurrencyGroup:
-    """At most `limit` runs at once; a higher priority is launched first."""
+    """At most `limit` runs at once; a higher priority is launched first.
+
+    Attributes:
+        max_runtime_s: a run that takes longer is ended, so that it frees its place; None where progress counts instead:
+            `defs.stuck_runs`.
+    """
 
     name: str
     priority: int
     limit: int
+    max_runtime_s: int | None
 
     @property
     def tags(self) -> dict[str, str]:
         """Tags of a job, or of a run, in this group."""
-        return {GROUP_TAG: self.name, PRIORITY_TAG: str(self.priority)}
+        return {
+            GROUP_TAG: self.name,
+            PRIORITY_TAG: str(self.priority),
+            MAX_RUNTIME_TAG: str(self.max_runtime_s or 0),  # 0: Dagster sets no limit
+        }
 
 
-RISK = ConcurrencyGroup("risk", 100, 3)
+RISK = ConcurrencyGroup("risk", 100, 3, 600)
 """A person's command: halt, reduce, resume, flatten, and what stops or sets a strategy."""
 
-TRADE = ConcurrencyGroup("trade", 50, 2)
+TRADE = ConcurrencyGroup("trade", 50, 2, None)
 """A session and its successor. Which of them may send orders, a lease in the ledger decides."""
 
-RECONCILE = ConcurrencyGroup("reconcile", 40, 1)
-RESEARCH = ConcurrencyGroup("research", 30, 1)
+RECONCILE = ConcurrencyGroup("reconcile", 40, 1, 600)
+RESEARCH = ConcurrencyGroup("research", 30, 1, 3600)
 """The newest hour, and selecting it again."""
 
-MANUAL = ConcurrencyGroup("manual", 10, 2)
+MANUAL = ConcurrencyGroup("manual", 10, 2, None)
 """What a person materialises in the UI, the checks before a strategy starts, and any other run without a group."""
 
-DAILY = ConcurrencyGroup("daily", 0, 1)
+DAILY = ConcurrencyGroup("daily", 0, 1, 7200)
 """Parity, reports, retention."""
 
-BACKFILL = ConcurrencyGroup("backfill", -10, 1)
+BACKFILL = ConcurrencyGroup("backfill", -10, 1, None)
 
 GROUPS = (RISK, TRADE, RECONCILE, RESEARCH, MANUAL, DAILY, BACKFILL)
 MAX_CONCURRENT_RUNS = sum(group.limit for group in GROUPS)
@@ -76,7 +95,7 @@ def missing_tags(tags: Mapping[str, str]) -> dict[str, str]:
     elif tags.get(GROUP_TAG) in _NAMES:
         return {}
     else:
-        wanted = {**MANUAL.tags, **{name: tags[name] for name in (PRIORITY_TAG,) if name in tags}}
+        wanted = {**MANUAL.tags, **{name: tags[name] for name in (PRIORITY_TAG, MAX_RUNTIME_TAG) if name in tags}}
     return {name: value for name, value in wanted.items() if tags.get(name) != value}
 
 
@@ -91,6 +110,10 @@ class ConcurrencyGroupRunCoordinator(dg.QueuedRunCoordinator):
         """See Dagster's."""
         run = context.dagster_run
         tags = missing_tags(run.tags)
+        asked = context.get_request_header(ACTOR_HEADER)
+        if asked is not None or ACTOR_TAG in run.tags:
+            # Whoever asks may give any tag: this one is the guard's word.
+            tags[ACTOR_TAG] = asked or "somebody, by a web server without guard"
         if self._limits_by_old_tag:
             tags[OLD_GROUP_TAG] = tags.get(GROUP_TAG, run.tags.get(GROUP_TAG, ""))
         if tags and run.status is dg.DagsterRunStatus.NOT_STARTED:

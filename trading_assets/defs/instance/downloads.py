@@ -13,6 +13,7 @@ from urllib.parse import quote, urlsplit
 
 import dagster as dg
 
+from trading_assets.core.private_files import private_folder
 from trading_assets.defs.instance.dagster_private import LocalComputeLogManager
 
 
@@ -35,7 +36,7 @@ def offer(instance: dg.DagsterInstance, run_id: str, file: Path, ui_url: str) ->
         return None
     extension = file.suffix.removeprefix(".")
     target = Path(manager.get_captured_local_path([run_id, file.stem], extension))
-    target.parent.mkdir(parents=True, exist_ok=True)
+    private_folder(target.parent)
     target.unlink(missing_ok=True)
     try:
         os.link(file, target)  # the report's bytes are on the disk once

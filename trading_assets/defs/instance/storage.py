@@ -36,7 +36,8 @@ from trading_assets.defs.instance.dagster_private import (
     get_token_provider_from_config,
     pg_url_from_config,
 )
-from trading_assets.ledger.database import with_driver
+from trading_assets.defs.instance.web_guard import guard_this_webserver
+from trading_assets.ledger.database import shown, with_driver
 from trading_assets.ledger.tables import metadata
 
 TESTED_VERSIONS = frozenset({"1.13.27"})
@@ -156,6 +157,7 @@ class BatchedSqliteStorage(DagsterSqliteStorage):
                 f"Dagster's SQLite storage cannot live in {base_dir}: Dagster makes a URL of the path, in which "
                 f"{' and '.join(sorted(unusable))} mean something else. Choose another DAGSTER_HOME, or PostgreSQL"
             )
+        guard_this_webserver()
         super().__init__(base_dir, inst_data)
         if is_tested():
             self._event_log_storage = _SqliteEvents(str(Path(base_dir) / "history" / "runs"))
@@ -187,6 +189,7 @@ class BatchedPostgresStorage(DagsterPostgresStorage):
         inst_data: ConfigurableClassData | None = None,
         token_provider: Any = None,
     ) -> None:
+        guard_this_webserver()
         url = with_driver(postgres_url, "the URL of Dagster's storage").render_as_string(hide_password=False)
         with _creating_tables(url, token_provider):
             super().__init__(url, should_autocreate_tables, inst_data, token_provider)
@@ -237,7 +240,7 @@ def _creating_tables(url: str, token_provider: Any) -> Iterator[None]:
     with create_pg_connection(engine) as connection:
         if {table.name for table in metadata.sorted_tables} <= set(sa.inspect(connection).get_table_names()):
             raise ConfigurationError(
-                f"Dagster's storage is to be in {engine.url.render_as_string(hide_password=True)}, which holds the "
+                f"Dagster's storage is to be in {shown(engine.url)}, which holds the "
                 "ledger; expected a database of its own. Create one on the same server (CREATE DATABASE dagster) and "
                 "name it in DAGSTER_POSTGRES_URL"
             )

@@ -6,16 +6,22 @@ from pydantic import Field
 from trading_assets.core.errors import TradingAssetsError
 from trading_assets.core.foreign_text import plain
 from trading_assets.core.timeframes import local_ms
+from trading_assets.defs.instance.concurrency_groups import ACTOR_TAG
 from trading_assets.defs.ops.execution_context import make_execution_context
 from trading_assets.defs.resources import (
     DatabaseResource,
     ExchangeResource,
     NotifierResource,
     SettingsResource,
+    require_known_names,
 )
 from trading_assets.ledger.risk import RiskState
+from trading_assets.trading.binding import require_bound
 from trading_assets.trading.execute.flatten import flatten
+from trading_assets.trading.risk import confirmations
 from trading_assets.trading.risk import guard as risk_guard
+from trading_assets.trading.risk.confirmations import Confirmation
+from trading_assets.trading.session.registry import require_books_of_living_session, unreached
 
 
 class Why(dg.Config):
@@ -24,15 +30,20 @@ class Why(dg.Config):
     reason: str = Field("no reason given", description="kept in the history of states")
 
 
-class FlattenConfig(dg.Config):
-    """`confirm` must be true: this closes positions at the market."""
+class ResumeConfig(Why):
+    """It risks money, so it needs a code that only the command line of this installation gives."""
 
-    confirm: bool = Field(False, description="must be true: positions are closed at the market")
-    reason: str = Field("flatten", description="kept in the history of states")
+    confirmation: str = Field("", description="one-time code of: trading-assets confirm resume")
+
+
+class FlattenConfig(Why):
+    """It closes positions at the market, so it needs a code that only the command line of this installation gives."""
+
+    confirmation: str = Field("", description="one-time code of: trading-assets confirm flatten (--foreign)")
     foreign: bool = Field(False, description="close positions that this system did not open, too")
 
 
-def _state_op(name: str, state: RiskState) -> dg.OpDefinition:
+def _stop_op(name: str, state: RiskState) -> dg.OpDefinition:
     @dg.op(name=name, description=risk_guard.effect(state))
     def set_state(
         context: dg.OpExecutionContext,
@@ -42,22 +53,63 @@ def _state_op(name: str, state: RiskState) -> dg.OpDefinition:
         exchange: ExchangeResource,
         notifier: NotifierResource,
     ) -> None:
-        account = settings.get().account
-        before = risk_guard.command(
-            database.get(),
-            account,
-            state,
-            reason=config.reason,
-            actor=f"Dagster run {context.run_id}",
-            now_ms=_now_ms(exchange, may_be_local=state is not RiskState.ACTIVE),
-        )
-        if before is None:
-            context.log.info(f"account {account} is at least as strict as {state.value} already")
-            return
-        context.log.info(f"account {account} is {state.value}, was {before.state.value}: {risk_guard.effect(state)}")
-        notifier.get().notify(f"account {account} is {state.value}", config.reason)
+        _set(context, state, config.reason, _actor(context), settings, database, exchange, notifier)
 
     return set_state
+
+
+halt_trading = _stop_op("halt_trading", RiskState.HALTED)
+reduce_trading = _stop_op("reduce_trading", RiskState.REDUCING)
+
+
+@dg.op(description=risk_guard.effect(RiskState.ACTIVE))
+def resume_trading(
+    context: dg.OpExecutionContext,
+    config: ResumeConfig,
+    settings: SettingsResource,
+    database: DatabaseResource,
+    exchange: ExchangeResource,
+    notifier: NotifierResource,
+) -> None:
+    require_known_names()
+    require_books_of_living_session(settings.get(), database.get(), "resume")
+    confirmed = confirmations.use(settings.get(), "resume", config.confirmation)
+    require_bound(database.get(), exchange.account(), settings.get())
+    actor = _actor(context, confirmed)
+    _set(context, RiskState.ACTIVE, config.reason, actor, settings, database, exchange, notifier)
+
+
+def _set(
+    context: dg.OpExecutionContext,
+    state: RiskState,
+    reason: str,
+    actor: str,
+    settings: SettingsResource,
+    database: DatabaseResource,
+    exchange: ExchangeResource,
+    notifier: NotifierResource,
+) -> None:
+    account, is_brake = settings.get().account, state is not RiskState.ACTIVE
+    now_ms = _now_ms(exchange, may_be_local=is_brake)
+    before = risk_guard.command(database.get(), account, state, reason=reason, actor=actor, now_ms=now_ms)
+    if before is None:
+        context.log.info(f"account {account} is at least as strict as {state.value} already")
+    else:
+        context.log.info(f"account {account} is {state.value}, was {before.state.value}: {risk_guard.effect(state)}")
+        notifier.get().notify(f"account {account} is {state.value}", f"{reason} ({actor})")
+    left = unreached(settings.get(), database.get()) if is_brake else []
+    if left:
+        raise dg.Failure(
+            f"account {account} is {state.value}; NOT reached, it goes on trading: {'; '.join(map(str, left))}",
+            allow_retries=False,
+        )
+
+
+def _actor(context: dg.OpExecutionContext, confirmed: Confirmation | None = None) -> str:
+    """Who gave the command, as precisely as is known: who made the code, who asked the web server, which run."""
+    asked = context.run.tags.get(ACTOR_TAG)
+    parts = [confirmed.actor if confirmed else None, asked, f"Dagster run {context.run_id}"]
+    return ", ".join(part for part in parts if part)
 
 
 def _now_ms(exchange: ExchangeResource, *, may_be_local: bool) -> int:
@@ -70,11 +122,6 @@ def _now_ms(exchange: ExchangeResource, *, may_be_local: bool) -> int:
         return local_ms()
 
 
-halt_trading = _state_op("halt_trading", RiskState.HALTED)
-reduce_trading = _state_op("reduce_trading", RiskState.REDUCING)
-resume_trading = _state_op("resume_trading", RiskState.ACTIVE)
-
-
 @dg.op(description="Halts trading and closes every position of ours at the market, reduce-only.")
 def close_all_positions(
     context: dg.OpExecutionContext,
@@ -84,9 +131,10 @@ def close_all_positions(
     exchange: ExchangeResource,
     notifier: NotifierResource,
 ) -> None:
-    if not config.confirm:
-        raise dg.Failure("nothing was closed: set `confirm: true` in the launchpad's config of close_all_positions")
-    actor = f"Dagster run {context.run_id}"
+    require_books_of_living_session(settings.get(), database.get(), "flatten")
+    action = "flatten foreign" if config.foreign else "flatten"
+    confirmed = confirmations.use(settings.get(), action, config.confirmation)
+    actor = _actor(context, confirmed)
     try:
         execution = make_execution_context(settings, database, exchange, notifier)
     except TradingAssetsError as error:

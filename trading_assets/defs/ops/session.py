@@ -22,6 +22,7 @@ from trading_assets.defs.resources import (
     ExchangeResource,
     NotifierResource,
     SettingsResource,
+    require_market,
 )
 from trading_assets.trading.session.lease import AccountTakenError
 from trading_assets.trading.session.log import Heartbeat, SessionMessage, SignalsFound
@@ -56,6 +57,7 @@ def trade_session(
         return
     context.instance.add_run_tags(context.run_id, {SERVES: selected.key})
     configured = settings.get()
+    require_market(exchange.market_data())
     messages: queue.SimpleQueue[SessionMessage | SignalsFound | Heartbeat] = queue.SimpleQueue()
     session = Session(
         context=make_execution_context(settings, database, exchange, notifier),

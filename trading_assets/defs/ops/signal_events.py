@@ -23,14 +23,14 @@ EXPLAINED = 5
 
 def links() -> Links:
     """Addresses of this UI's pages."""
-    return Links(load_settings().ui_url)
+    return Links(load_settings(lenient=True).ui_url)
 
 
 def explanations(database: Database, signal_ids: Sequence[str]) -> dg.MetadataValue:
     """Where orders came from and what became of them, with links to each step."""
     if not signal_ids:
         return dg.MetadataValue.text("none")
-    btc = load_settings().symbols.btc
+    btc = load_settings(lenient=True).symbols.btc
     texts = [markdown(explain(database, signal_id, links(), btc)) for signal_id in signal_ids[:EXPLAINED]]
     if len(signal_ids) > EXPLAINED:
         texts.append(f"{len(signal_ids) - EXPLAINED} more: `trading-assets explain ORDER`")

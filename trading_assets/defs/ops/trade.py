@@ -22,11 +22,15 @@ from trading_assets.defs.resources import (
     ExchangeResource,
     NotifierResource,
     SettingsResource,
+    require_known_names,
+    require_market,
 )
 from trading_assets.ledger import signals
 from trading_assets.market.loading import load_live
 from trading_assets.strategies.base import Strategy
 from trading_assets.trading import account_refusals
+from trading_assets.trading.binding import require_bound
+from trading_assets.trading.context import why_off
 from trading_assets.trading.decide import finder
 from trading_assets.trading.execute import submit as executor
 from trading_assets.trading.session.watchlist import newest_selection
@@ -48,7 +52,13 @@ class TradeConfig(dg.Config):
     },
     description="Session or once, as the setting says, or the run's config.",
 )
-def choose_mode(settings: SettingsResource, config: TradeConfig) -> Iterator[dg.Output[None]]:
+def choose_mode(
+    settings: SettingsResource, database: DatabaseResource, config: TradeConfig
+) -> Iterator[dg.Output[None]]:
+    require_known_names()
+    off = why_off(database.get(), settings.get())
+    if off:
+        raise dg.Failure(off, allow_retries=False)
     mode = settings.get().trade_mode if config.mode == "setting" else config.mode
     yield dg.Output(None, mode)
 
@@ -70,6 +80,8 @@ def find_entry_signals(
     if selected is None:
         context.log.info("nothing is selected yet: materialise strategy_selections first")
         return True
+    require_market(source)
+    require_bound(ledger, exchange.account(), settings.get())
     now_ms = source.now_ms()
 
     def load(symbol: str, timeframe: Timeframe, strategy: Strategy) -> StrategyData:

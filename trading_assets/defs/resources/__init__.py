@@ -6,6 +6,8 @@ from trading_assets.defs.resources.runtime import (
     ExchangeResource,
     NotifierResource,
     SettingsResource,
+    require_known_names,
+    require_market,
 )
 
 __all__ = [
@@ -15,6 +17,8 @@ __all__ = [
     "NotifierResource",
     "SettingsResource",
     "default_resources",
+    "require_known_names",
+    "require_market",
 ]
 
 

@@ -6,11 +6,12 @@ in runs.
 
 import os
 from functools import lru_cache
-from pathlib import Path
 
 import dagster as dg
+from pydantic import SecretStr
 from sqlalchemy import URL
 
+from trading_assets.core.configuration import config_file
 from trading_assets.core.foreign_text import get_logger
 from trading_assets.core.ports import Exchange, MarketData
 from trading_assets.core.settings import PREFIX, Settings, load_settings
@@ -18,6 +19,7 @@ from trading_assets.ledger.database import Database
 from trading_assets.ledger.strategies import seed_registry
 from trading_assets.market.store import CandleStore
 from trading_assets.notifications.notifier import Notifier
+from trading_assets.trading import binding
 from trading_assets.venues import open_exchange, open_market_data
 from trading_assets.venues.keys import require_trading_key
 
@@ -25,16 +27,28 @@ _log = get_logger(__name__)
 
 
 def current_settings() -> Settings:
-    """The settings, read again only when the environment or `.env` has changed: a step asks many times."""
-    relevant = tuple(sorted(item for item in os.environ.items() if item[0].startswith((PREFIX, "BYBIT_"))))
-    env_file = Path(".env")
-    stamp = env_file.stat().st_mtime_ns if env_file.exists() else 0
-    return _settings(relevant, stamp, str(Path.cwd()))
+    """The settings, read again only when environment or file has changed: a step asks many times.
+
+    Unknown names only warn here: what may open a position asks `require_known_names`.
+    """
+    relevant = tuple(sorted(item for item in os.environ.items() if item[0].upper().startswith((PREFIX, "BYBIT_"))))
+    file = config_file()
+    stamp = file.stat().st_mtime_ns if file is not None else 0
+    return _settings(relevant, stamp, str(file))
 
 
 @lru_cache(maxsize=4)
-def _settings(_environment: tuple[tuple[str, str], ...], _env_file: int, _directory: str) -> Settings:
-    return load_settings()
+def _settings(_environment: tuple[tuple[str, str], ...], _stamp: int, _file: str) -> Settings:
+    return load_settings(lenient=True)
+
+
+def require_known_names() -> None:
+    """Check every name and value of the settings, before anything may open a position.
+
+    Raises:
+        ConfigurationError: a name is unknown, a value malformed, or two names contradict each other.
+    """
+    load_settings()
 
 
 class SettingsResource(dg.ConfigurableResource):
@@ -50,6 +64,17 @@ class DatabaseResource(dg.ConfigurableResource):
     def get(self) -> Database:
         settings = current_settings()
         return _database(settings.resolved_database_url, settings.database_busy_timeout_s)
+
+
+def require_market(source: MarketData) -> None:
+    """Check that the ledger's research and the candles on disk are of the market of the source.
+
+    Raises:
+        WrongBooksError: they are of another, or nobody has said yet of which.
+    """
+    settings = current_settings()
+    database = _database(settings.resolved_database_url, settings.database_busy_timeout_s)
+    binding.require_market(database, source, settings.candle_store, settings.venue.value)
 
 
 class CandleStoreResource(dg.ConfigurableResource):
@@ -103,5 +128,5 @@ def _exchange(settings: Settings) -> Exchange:
 
 
 @lru_cache(maxsize=4)
-def _notifier(urls: tuple[str, ...]) -> Notifier:
+def _notifier(urls: tuple[SecretStr, ...]) -> Notifier:
     return Notifier(urls)

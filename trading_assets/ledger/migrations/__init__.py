@@ -18,7 +18,7 @@ from trading_assets.ledger.tables import closings, metadata
 if TYPE_CHECKING:
     from alembic.config import Config
 
-HEAD = "0014"
+HEAD = "0016"
 """The newest revision."""
 
 LOCK = "schema"
@@ -40,7 +40,7 @@ def revision_of(connection: sa.Connection) -> str | None:
         return None
     if inspector.has_table(_DAGSTERS) and not inspector.has_table(closings.name):
         raise StorageError(
-            f"the database {connection.engine.url.render_as_string(hide_password=True)} holds Dagster's own tables; "
+            f"the database {connection.engine.url.set(query={}).render_as_string()} holds Dagster's own tables; "
             "the ledger needs one of its own. Create it on the same server (CREATE DATABASE trading_assets) and name "
             "it in TRADING_ASSETS_DATABASE_URL"
         )

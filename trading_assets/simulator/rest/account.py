@@ -323,7 +323,7 @@ def query_api(venue: Venue, params: Params, now_ms: int) -> object:
         "createdAt": iso(venue.engine.state.header.created_ms),
         "unified": 0,
         "uta": 1,
-        "userID": 1,
+        "userID": venue.user_id,
         "inviterID": 0,
         "vipLevel": "No VIP",
         "mktMakerLevel": "0",
@@ -333,7 +333,7 @@ def query_api(venue: Venue, params: Params, now_ms: int) -> object:
         "parentUid": "0",
         "kycLevel": "LEVEL_DEFAULT",
         "kycRegion": "",
-        "userIDInt64": "1",
+        "userIDInt64": str(venue.user_id),
         "inviterIDInt64": "0",
         "affiliateIDInt64": "0",
     }

@@ -35,6 +35,7 @@ def health(venue: Venue, params: Params, now_ms: int) -> dict[str, object]:
         "clock": venue.clock.mode.value,
         "now_ms": now_ms,
         "now": iso(now_ms),
+        "market": venue.market_name,
         "seed": config.seed,
         "symbols": config.symbols,
         "contracts": len(venue.market.contracts),

@@ -7,12 +7,19 @@ without a position does not tell that it is closed: its symbol is asked for, and
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
-from trading_assets.core.errors import ExchangeError, ExchangeFatalError, StorageError, TradingAssetsError
+from trading_assets.core.errors import (
+    ExchangeError,
+    ExchangeFatalError,
+    StorageError,
+    TradingAssetsError,
+    WrongBooksError,
+)
 from trading_assets.core.foreign_text import get_logger
 from trading_assets.core.models import Order, OrderRequest, Position
 from trading_assets.ledger import account as account_ledger
@@ -31,6 +38,9 @@ PASSES = 20
 PAUSE_S = 0.2
 """After pass n it waits n times as long, 38 s in all. An order that is in flight when trading halts is settled by its
 own process, or 30 s later by this one."""
+
+WITHIN_S = 240.0
+OUT_OF_TIME = "there was no time left for its closing order: start flatten again"
 
 ORDERS_OF_A_POSITION = 20
 """Most closing orders of one position: one may fill in part, or meet an empty order book."""
@@ -78,30 +88,48 @@ class _Target:
         return f"{self.position.symbol}{legs.get(self.position.position_idx, '')}"
 
 
-def flatten(context: ExecutionContext, *, reason: str, actor: str, foreign: bool = False) -> FlattenReport:
+def flatten(
+    context: ExecutionContext, *, reason: str, actor: str, foreign: bool = False, within_s: float = WITHIN_S
+) -> FlattenReport:
     """Halt trading and close every position of ours; with `foreign` also positions that others opened.
+
+    It ends within `within_s` and the time of a request; what is still open then, it reports.
 
     What fails for one position is reported, and tried again with the next pass; the others are closed all the same.
     Once trading is halted, nothing but the end of the process keeps the report from the caller.
 
     Raises:
+        WrongBooksError: the key's account is not the ledger's. Nothing was closed; trading was not halted, unless the
+            venue could not be asked at first.
         StorageError: the ledger cannot be written, so trading cannot be halted.
     """
+    with suppress(ExchangeError):  # asked again before anything is closed: a venue that is down stops no halt
+        context.require_bound()
     account = context.settings.account
     risk_guard.command(context.database, account, RiskState.HALTED, reason=reason, actor=actor, now_ms=_now_ms(context))
     report = FlattenReport()
     seen: dict[str, Decimal] = {}
+    until = time.monotonic() + within_s
     for number in range(1, PASSES + 1):
+        if time.monotonic() > until:
+            report.unread = report.unread or ("" if number > 1 else "there was no time to read them")
+            break
         try:
+            context.require_bound()
             _settle_first(context)
             found = _look(context, foreign=foreign)
             report.unread, report.foreign = "", found.left_alone
             seen = {target.name: target.qty for target in found.targets} | seen
-            report.left = found.unknown | {target.name: _close(context, target) for target in found.targets}
+            report.left = found.unknown | {
+                target.name: _close(context, target) if time.monotonic() < until else OUT_OF_TIME
+                for target in found.targets
+            }
             in_flight = {intent.symbol for intent in orders.unresolved(context.database, account)}
             report.left |= dict.fromkeys(in_flight, "an order to open it is not settled yet")
             if not report.left:
                 break
+        except WrongBooksError:
+            raise
         except ExchangeFatalError as error:
             report.unread = str(error)
             _tell(context, error)

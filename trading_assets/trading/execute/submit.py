@@ -74,12 +74,15 @@ class SubmitReport:
 def submit_orders(context: ExecutionContext) -> SubmitReport:
     """Settle what an earlier process left open, expire old signals, and execute those that every gate lets through.
 
-    When the account cannot be read, signals wait. Nothing is opened while another process trades the account.
+    When the account cannot be read, signals wait. Nothing is opened while another process trades the account, or while
+    the account's switch is off.
 
     Raises:
+        WrongBooksError: the ledger is not that of the key's account; nothing was done.
         ExchangeError: the exchange's time cannot be read; nothing was opened.
         LeaseLostError: another process has the caller's lease now; nothing more was opened.
     """
+    context.require_bound()
     report = SubmitReport()
     report.recovered = recover(context)
     protection.watch_bare(context)
@@ -88,9 +91,10 @@ def submit_orders(context: ExecutionContext) -> SubmitReport:
     rows = signals.active(context.database, context.settings.account)
     if not rows:
         return report
-    if report.stopped:
+    stopped = context.why_off() or report.stopped
+    if stopped:
         for row in rows:
-            _refuse(context, row, Refused(report.stopped, final=False), report)
+            _refuse(context, row, Refused(stopped, final=False), report)
         return report
     with _lease(context) as lease:
         if lease is None:

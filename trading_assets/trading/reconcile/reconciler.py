@@ -72,10 +72,12 @@ def reconcile(context: ExecutionContext) -> ReconcileReport:
     """Do one pass.
 
     Raises:
+        WrongBooksError: the ledger is not that of the key's account; nothing was read or changed.
         ExchangeError: the account cannot be read. Nothing was changed, unless the first read succeeded and the read
             after a repair failed.
         StorageError: the ledger refuses what the exchange tells; nothing was written.
     """
+    context.require_bound()
     account = context.settings.account
     report = ReconcileReport()
     started_wall_ms = context.wall_ms()
@@ -313,7 +315,7 @@ def _closing_order(context: ExecutionContext, row: ClosedPnl, is_filled: bool) -
     except ExchangeFatalError:
         raise
     except ExchangeError as error:
-        if not error.is_answered or not is_filled:
+        if error.code is None or not is_filled:
             raise
         return None
 

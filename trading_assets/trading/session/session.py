@@ -17,7 +17,13 @@ from dataclasses import replace
 
 import pandas as pd
 
-from trading_assets.core.errors import AccountShapeError, ExchangeFatalError, LeaseLostError, TradingAssetsError
+from trading_assets.core.errors import (
+    AccountShapeError,
+    ExchangeFatalError,
+    LeaseLostError,
+    TradingAssetsError,
+    WrongBooksError,
+)
 from trading_assets.core.streams import (
     AccountChanged,
     AccountEvent,
@@ -45,6 +51,7 @@ from trading_assets.trading.session.lease import (
     successor_of,
 )
 from trading_assets.trading.session.log import Check, SessionLog, Tell
+from trading_assets.trading.session.registry import registered
 from trading_assets.trading.session.watchlist import (
     GATHER_S,
     LATE_AFTER_S,
@@ -98,7 +105,7 @@ class Session:
         tell: Tell,
         make_account_stream: MakeAccountStream | None = None,
     ) -> None:
-        self._base_context, self._selected = context, selected
+        self._base_context, self._selected, self._run = context, selected, run
         self._log = SessionLog(tell)
         self._watchlist = Watchlist(selected, store.btc)
         cache = CandleCache(context.exchange, store, self._watchlist.requests)
@@ -127,12 +134,15 @@ class Session:
         Raises:
             AccountTakenError: another run trades on the same selection; nothing was done.
             LeaseLostError: another run has taken the lease unasked; nothing more is sent.
+            WrongBooksError: the ledger is not that of the key's account; nothing was decided.
         """
         try:
             if not self._enter():
                 return "stopped before it had its turn"
-            self._warm_up()
-            return self._live()
+            context = self._base_context
+            with registered(context.settings, context.database, self._run):
+                self._warm_up()
+                return self._live()
         finally:
             # What is being sent is finished under the lease, which a thread renews meanwhile.
             for desk in (self._entries.desk, self._books):
@@ -178,7 +188,7 @@ class Session:
         while not self._stopping.is_set():
             try:
                 ended = self._loop_once()
-            except (LeaseLostError, AccountTakenError):
+            except (LeaseLostError, AccountTakenError, WrongBooksError):
                 raise
             except TradingAssetsError as error:
                 # Such as a ledger that is locked: closes stay pending and signals wait, as long as they are young.
@@ -206,6 +216,9 @@ class Session:
             successor = successor_of(context.database, context.settings.account, wall_ms=context.wall_ms())
             if successor is not None:
                 return f"handed over to {successor}, which trades on {successor.serves}"
+            off = context.why_off()
+            if off:
+                return off
         if self._began_ms is None and self._reconcile_timer.ring() and self._reconcile():
             self._began_ms = now_ms
             if self._account_stream is not None:
@@ -236,6 +249,8 @@ class Session:
             with self._reading():
                 account_refusals.require_tradable(self._base_context)
                 report = reconcile(self._context())
+        except WrongBooksError:
+            raise
         except TradingAssetsError as error:
             if isinstance(error, ExchangeFatalError) and not isinstance(error, AccountShapeError):
                 account_refusals.tell(self._base_context, error)

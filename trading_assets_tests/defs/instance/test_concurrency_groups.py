@@ -150,3 +150,34 @@ def test_every_job_is_in_a_group() -> None:
     for name, tags in JOBS.items():
         group = by_name[tags[GROUP_TAG]]
         assert tags == group.tags | (TRADING if group in (RISK, TRADE, RECONCILE) else {}), name
+
+
+def test_every_run_has_a_longest_time_or_is_judged_by_what_it_tells() -> None:
+    limits = {name: float(tags.get("dagster/max_runtime", 0)) for name, tags in JOBS.items()}
+    assert {name for name, limit in limits.items() if not limit} == {"trade"}, "a session lives as long as its lease"
+    assert limits["halt"] == limits["flatten"] == limits["reconcile"] == 600 and limits["research"] == 3600
+    # A range of hours has the tags of its job, and takes as long as it takes.
+    assert missing_tags({**JOBS["research"], BACKFILL_TAG: "x"})["dagster/max_runtime"] == "0"
+    assert missing_tags({"dagster/max_runtime": "60"}).get("dagster/max_runtime") is None, "a person's own limit stays"
+
+
+@pytest.mark.parametrize("group", [BACKFILL, MANUAL])
+def test_a_range_that_tells_nothing_any_more_frees_its_place(group: Any) -> None:
+    with dg.DagsterInstance.ephemeral() as instance:
+        run = create_run_for_test(instance, job_name="research", tags=group.tags)
+        session = create_run_for_test(instance, job_name="trade", tags=TRADE.tags)
+        for one in (run, session):
+            instance.handle_new_event(_started(one))
+        told = instance.get_records_for_run(run.run_id, limit=1, ascending=False).records[0].event_log_entry.timestamp
+        assert instance_queries.end_runs_without_progress(instance, told + 7000) == []
+        assert instance_queries.end_runs_without_progress(instance, told + 7300) == [run.run_id]
+        assert instance.get_run_by_id(run.run_id).status is dg.DagsterRunStatus.FAILURE
+        assert instance.get_run_by_id(session.run_id).status is dg.DagsterRunStatus.STARTED
+        assert instance_queries.end_runs_without_progress(instance, told + 9000) == []
+
+
+def _started(run: dg.DagsterRun) -> dg.EventLogEntry:
+    event = dg.DagsterEvent(dg.DagsterEventType.RUN_START.value, run.job_name, message="started")
+    return dg.EventLogEntry(
+        error_info=None, level=20, user_message="", run_id=run.run_id, timestamp=1_790_000_000.0, dagster_event=event
+    )

@@ -107,6 +107,9 @@ class ToyExchange:
     def funding(self, symbol: str, start_ms: int, end_ms: int) -> Funding:
         return Funding.empty()
 
+    def market(self) -> str:
+        return "Toy"
+
     def tickers(self) -> Tickers:
         return Tickers(Rows(_ticker(row) for row in self._read("quotes")))
 
