@@ -88,7 +88,7 @@ def measure() -> dict[str, float]:
         environment = {**measured_environment(home, 30, 80), "TRADING_ASSETS_TRADE_MODE": "once"}
         with standing_exchange(home, 80, END_MS + _SECONDS_AFTER * 1000):
             found: dict[str, float] = run_measured(
-                "trading_assets.bench.measured_home", END_MS, environment=environment, timeout_s=_LONGEST_S
+                "trading_assets.bench.home_process", END_MS, environment=environment, timeout_s=_LONGEST_S
             )
     found["session_run"] = SESSION_RUNS * found["trade_run"]
     return found

@@ -82,7 +82,7 @@ def _runs(runs: list[tuple[int, int]], symbols: int, stores: Stores = SQLITE) ->
 def _run(first_ms: int, hours: int, environment: dict[str, str], exchange: psutil.Process) -> dict[str, Any]:
     before, began = cpu_s(exchange), time.perf_counter()
     report = run_measured(
-        "trading_assets.bench.measured_run", first_ms, hours, environment=environment, timeout_s=_LONGEST_S
+        "trading_assets.bench.run_process", first_ms, hours, environment=environment, timeout_s=_LONGEST_S
     )
     steps = report.pop("steps")
     return {

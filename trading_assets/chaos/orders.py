@@ -239,7 +239,7 @@ class _Trial:
         point = self._due[0]
         bare = point in _BARE or self._chance.random() < 0.1
         refused = point in _REFUSED or (bare and self._chance.random() < 0.2)
-        bare_since: dict[str, int] = {}
+        unprotected_since: dict[str, int] = {}
         for symbol in self._free(self._chance.choice((1, 1, 2, 3))):
             give_signal(self._database, self._exchange, self._symbols[symbol], self._site.settings, self._chance)
         first = WorkerPlan(point, loses_stops=bare, compares_first=self._chance.random() < 0.3)
@@ -250,8 +250,8 @@ class _Trial:
         self._run_worker(first)
         self._faults.lift()
         if bare:
-            bare_since |= self._entered(since_ms)
-        bare_since |= self._meanwhile()
+            unprotected_since |= self._entered(since_ms)
+        unprotected_since |= self._meanwhile()
         for symbol in self._free(self._chance.choice((0, 1))):
             give_signal(self._database, self._exchange, self._symbols[symbol], self._site.settings, self._chance)
         self._arm_lags()  # before the person acts: a list that lags does not show it
@@ -266,7 +266,7 @@ class _Trial:
             self._arm(refused=refused)
         self._faults.lift()
         began = time.monotonic()
-        self._settle(since_ms, bare_since)
+        self._settle(since_ms, unprotected_since)
         self._compare_as_sent(since_ms, may_lack_stops=bare)
         self._usual_s += (time.monotonic() - began - self._usual_s) / 4
 
@@ -403,7 +403,7 @@ class _Trial:
         rows = self._exchange.executions(since_ms, self._exchange.now_ms() + 1)
         return {row.symbol: row.time_ms for row in rows if self._exchange.order_ids.is_entry(row.order_link_id)}
 
-    def _settle(self, since_ms: int, bare_since: Mapping[str, int]) -> None:
+    def _settle(self, since_ms: int, unprotected_since: Mapping[str, int]) -> None:
         """A trader is left to end by itself, and the books are compared; again where the market moved meanwhile."""
         for _ in range(COMPARISONS):
             started_ms = self._exchange.now_ms()
@@ -413,7 +413,7 @@ class _Trial:
             if not found.broken or not moved:
                 break
         self._report_findings(found, since_ms)
-        for symbol, at_ms in bare_since.items():
+        for symbol, at_ms in unprotected_since.items():
             lasted = self._bare_for_s(symbol, at_ms)
             self._report.unprotected_seconds_max = max(self._report.unprotected_seconds_max, lasted)
         if self._rounds % SUMS_EVERY == 0:

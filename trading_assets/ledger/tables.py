@@ -88,7 +88,7 @@ class DecimalText(sa.TypeDecorator[Decimal]):
 
 
 def _symbol() -> sa.Column[str]:
-    return sa.Column("symbol", sa.String(64), nullable=False, comment="Bybit symbol")
+    return sa.Column("symbol", sa.String(64), nullable=False, comment="symbol in the words of the venue")
 
 
 def _account() -> sa.Column[str]:
@@ -341,7 +341,9 @@ risk_events = sa.Table(
         nullable=False,
         comment="difference, unprotected, refused read or order and its code, or gate and its name",
     ),
-    sa.Column("symbol", sa.String(64), comment="Bybit symbol; none where the whole account is concerned"),
+    sa.Column(
+        "symbol", sa.String(64), comment="symbol in the words of the venue; none where the whole account is concerned"
+    ),
     sa.Column("detail", sa.Text, nullable=False, comment="what was found and what was done"),
     _time("time_ms", "moment of the event"),
     sa.Index("ix_risk_events_account", "account", "kind", "symbol"),

@@ -5,8 +5,8 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from trading_assets.bench.measured_run import measure
 from trading_assets.bench.research import stages, table
+from trading_assets.bench.run_process import measure
 from trading_assets.defs.instance.storage import BATCH_SIZE_VARIABLE
 from trading_assets.simulator.embedded import RunningExchange
 from trading_assets_tests.defs.conftest import HOUR, HOUR_KEY

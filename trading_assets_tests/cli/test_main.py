@@ -194,11 +194,11 @@ def test_an_honest_strategy_passes_its_check(tmp_path: Path) -> None:
     assert "bollinger_rsi has no look-ahead" in answer.stdout and "ETHUSDT" in answer.stdout
 
 
-CHEAT = """
+BIASED = """
 from trading_assets_tests.strategies.biased_strategies import NextClose
 
-class Cheat(NextClose):
-    name = "cheat"
+class Biased(NextClose):
+    name = "biased"
     description = "knows the next close"
 """
 
@@ -207,26 +207,26 @@ class Cheat(NextClose):
 def test_a_biased_strategy_is_named_with_exit_code_1(tmp_path: Path) -> None:
     package = tmp_path / "of_a_user"
     (package / "of_a_user-1.0.dist-info").mkdir(parents=True)
-    (package / "cheat.py").write_text(CHEAT)
+    (package / "biased.py").write_text(BIASED)
     info = package / "of_a_user-1.0.dist-info"
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: of-a-user\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text("[trading_assets.strategies]\ncheat = cheat:Cheat\n")
+    (info / "entry_points.txt").write_text("[trading_assets.strategies]\nbiased = biased:Biased\n")
     root = Path(__file__).resolve().parents[2]
     options = ("--symbol", "BTCUSDT", "--timeframe", "15m", "--timeframe", "60m", "--bars", "300")
     answer = run_process(
-        "check", "strategy", "cheat", *options, home=tmp_path, PYTHONPATH=f"{package}{os.pathsep}{root}"
+        "check", "strategy", "biased", *options, home=tmp_path, PYTHONPATH=f"{package}{os.pathsep}{root}"
     )
     assert answer.returncode == 1, answer.stdout + answer.stderr
-    assert "cheat is biased on 2 of 2" in answer.stdout
+    assert "biased is biased on 2 of 2" in answer.stdout
     assert "BTCUSDT 15m look-ahead: bar closed 2026-02-2" in answer.stdout
     path = f"{package}{os.pathsep}{root}"
-    run_process("strategies", "set", "cheat", "--timeframes", "60m", home=tmp_path, PYTHONPATH=path)
-    refused = run_process("strategies", "start", "cheat", home=tmp_path, PYTHONPATH=path)
-    assert refused.returncode == 1 and "cheat was not started: cheat looks ahead on 3 of 3" in refused.stderr
-    assert is_active(tmp_path, "cheat") is False
-    forced = run_process("strategies", "start", "cheat", "--force", home=tmp_path, PYTHONPATH=path)
-    assert forced.returncode == 0 and "started by force: cheat looks ahead" in forced.stderr
-    assert is_active(tmp_path, "cheat") is True
+    run_process("strategies", "set", "biased", "--timeframes", "60m", home=tmp_path, PYTHONPATH=path)
+    refused = run_process("strategies", "start", "biased", home=tmp_path, PYTHONPATH=path)
+    assert refused.returncode == 1 and "biased was not started: biased looks ahead on 3 of 3" in refused.stderr
+    assert is_active(tmp_path, "biased") is False
+    forced = run_process("strategies", "start", "biased", "--force", home=tmp_path, PYTHONPATH=path)
+    assert forced.returncode == 0 and "started by force: biased looks ahead" in forced.stderr
+    assert is_active(tmp_path, "biased") is True
 
 
 def is_active(home: Path, name: str) -> bool:

@@ -29,7 +29,7 @@ from trading_assets.ledger import signals
 from trading_assets.ledger.database import Database
 from trading_assets.trading.execute.submit import submit_orders
 from trading_assets_tests.fakes import order_link_id
-from trading_assets_tests.trading.fixtures import add_signal, bench_on
+from trading_assets_tests.trading.fixtures import add_signal, harness_on
 
 ROOT = Path(errors.__file__).parents[1]
 ABOVE = (
@@ -60,8 +60,8 @@ WORDS = {
 
 
 def test_a_filled_order_is_told_once_to_log_human_and_page(sqlite: Database, caplog: pytest.LogCaptureFixture) -> None:
-    bench = bench_on(sqlite)
-    identity, context = add_signal(sqlite), bench.context
+    harness = harness_on(sqlite)
+    identity, context = add_signal(sqlite), harness.context
     with caplog.at_level(logging.INFO, logger="trading_assets"):
         submit_orders(context)
         submit_orders(context)
@@ -72,7 +72,7 @@ def test_a_filled_order_is_told_once_to_log_human_and_page(sqlite: Database, cap
     logged = [json.loads(record.message) for record in caplog.records if record.message.startswith('{"event"')]
     assert logged == [record_of(event)]
     assert logged[0]["event"] == "trade_executed" and logged[0]["price"] == "100"
-    assert bench.told == [("Buy BTCUSDT", "1.000 at 100, stop 98.0, target 104.0")]
+    assert harness.told == [("Buy BTCUSDT", "1.000 at 100, stop 98.0, target 104.0")]
 
 
 @pytest.mark.parametrize(
@@ -87,16 +87,16 @@ def test_a_filled_order_is_told_once_to_log_human_and_page(sqlite: Database, cap
 def test_an_order_that_comes_to_nothing_says_why(
     sqlite: Database, error: ExchangeError, failure: Failure, call: str
 ) -> None:
-    bench = bench_on(sqlite)
+    harness = harness_on(sqlite)
     add_signal(sqlite)
-    bench.exchange.fail(call, error, times=9)
-    context = bench.context
+    harness.exchange.fail(call, error, times=9)
+    context = harness.context
     submit_orders(context)
     [event] = context.events
     assert isinstance(event, TradeFailed)
     assert (event.name, event.failure, event.symbol) == ("trade_failed", failure, "BTCUSDT")
     assert str(error) in event.detail
-    assert bench.told[-1][0] == f"order failed: {failure}"
+    assert harness.told[-1][0] == f"order failed: {failure}"
 
 
 @pytest.mark.parametrize(
@@ -107,22 +107,22 @@ def test_an_order_that_comes_to_nothing_says_why(
 def test_a_signal_whose_order_was_certainly_not_placed_waits_for_its_life(
     sqlite: Database, error: ExchangeError, call: str
 ) -> None:
-    bench = bench_on(sqlite)
+    harness = harness_on(sqlite)
     identity = add_signal(sqlite)
-    bench.exchange.fail(call, error, times=9)
-    context = bench.context
+    harness.exchange.fail(call, error, times=9)
+    context = harness.context
     submit_orders(context)
     assert [row["signal_id"] for row in signals.active(sqlite, "main")] == [identity]
-    bench.exchange.heal()
+    harness.exchange.heal()
     submit_orders(context)
     assert [event.name for event in context.events][-1:] == ["trade_executed"]
 
 
 def test_an_order_that_fills_nothing_is_a_failure(sqlite: Database) -> None:
-    bench = bench_on(sqlite)
+    harness = harness_on(sqlite)
     add_signal(sqlite)
-    bench.exchange.status_of_new = OrderStatus.CANCELLED
-    context = bench.context
+    harness.exchange.status_of_new = OrderStatus.CANCELLED
+    context = harness.context
     submit_orders(context)
     [event] = context.events
     assert isinstance(event, TradeFailed) and event.failure is Failure.NOT_FILLED

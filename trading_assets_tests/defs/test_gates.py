@@ -122,10 +122,10 @@ def test_verdicts_run_code_and_versions_are_written_and_a_failed_check_stops_the
     )
     assert stale(backtests) is StaleStatus.STALE
     assert len(tables([HOUR])["strategy_selections"])
-    checks.record(database, [Verdict("backtest_results/5m", "no_look_ahead", False, "it cheats")], [HOUR], "later")
+    checks.record(database, [Verdict("backtest_results/5m", "no_look_ahead", False, "it looks ahead")], [HOUR], "later")
     again = run("select")
     (event,) = [one for one in again.get_asset_materialization_events() if one.asset_key == SELECTIONS]
-    assert "no_look_ahead of backtest_results/5m failed: it cheats" in str(
+    assert "no_look_ahead of backtest_results/5m failed: it looks ahead" in str(
         event.materialization.metadata["blocked_by"].value
     )
     assert tables([HOUR])["strategy_selections"].empty

@@ -13,8 +13,8 @@ from trading_assets.strategies import registry
 from trading_assets_tests.strategies.biased_strategies import NextClose
 
 
-class Cheat(NextClose):
-    name = "cheat"
+class Biased(NextClose):
+    name = "biased"
 
 
 def run(job: str, op: str, /, **config: object) -> dg.ExecuteInProcessResult:
@@ -66,10 +66,10 @@ def test_a_strategy_is_stopped_and_started_after_its_check(ledger: Database) -> 
 
 def test_what_looks_ahead_is_not_started_but_by_force(ledger: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     known = registry.discover()
-    with_cheat = registry.Discovery({**known.classes, "cheat": Cheat}, known.broken)
-    monkeypatch.setattr(registry, "discover", lambda: with_cheat)
-    assert run("set_strategy", "change_row", name="cheat", timeframes=["60m"]).success
-    assert not run("start_strategy", "check_and_start", name="cheat").success
-    assert "cheat" not in rows.active_names(ledger)
-    assert run("start_strategy", "check_and_start", name="cheat", force=True).success
-    assert "cheat" in rows.active_names(ledger)
+    with_biased = registry.Discovery({**known.classes, "biased": Biased}, known.broken)
+    monkeypatch.setattr(registry, "discover", lambda: with_biased)
+    assert run("set_strategy", "change_row", name="biased", timeframes=["60m"]).success
+    assert not run("start_strategy", "check_and_start", name="biased").success
+    assert "biased" not in rows.active_names(ledger)
+    assert run("start_strategy", "check_and_start", name="biased", force=True).success
+    assert "biased" in rows.active_names(ledger)

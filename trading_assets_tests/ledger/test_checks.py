@@ -50,7 +50,7 @@ def test_a_signal_is_blocked_by_its_hours_checks_and_by_its_own_candles_alone(da
     assert checks.blocked(database, signals) == {
         "bad": "5m candles of BADUSDT: jump: 1 candles (hour of 1970-01-01T00:00:00Z)"
     }
-    checks.record(database, [Verdict("backtest_results/1m", "no_look_ahead", False, "cheats")], [HOUR_MS], "run")
+    checks.record(database, [Verdict("backtest_results/1m", "no_look_ahead", False, "looks ahead")], [HOUR_MS], "run")
     assert checks.blocked(database, signals)["other hour"].startswith(
-        "no_look_ahead of backtest_results/1m failed: cheats"
+        "no_look_ahead of backtest_results/1m failed: looks ahead"
     )

@@ -1,4 +1,4 @@
-"""The report of `check strategy`: what it looks at, and what it says of a cheat and of an honest strategy."""
+"""The report of `check strategy`: what it looks at, and what it says of a biased strategy and of one that is not."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_an_honest_strategy_is_called_honest_with_the_signals_that_prove_it(kind
 
 
 @pytest.mark.parametrize(("kind", "check"), [(NextClose, "look-ahead"), (LongAverage, "warm-up")])
-def test_a_cheat_is_named_with_the_check_and_the_bar(kind: type[Strategy], check: str) -> None:
+def test_a_biased_strategy_is_named_with_the_check_and_the_bar(kind: type[Strategy], check: str) -> None:
     text, unbiased = said(kind())
     assert unbiased == [False, False]
     assert f"{kind.name} is biased on 2 of 2" in text

@@ -1,4 +1,4 @@
-"""Strategies that cheat are caught, each by the check that is meant for it; honest ones pass."""
+"""Biased strategies are caught, each by the check that is meant for it; honest ones pass."""
 
 from __future__ import annotations
 

@@ -72,10 +72,10 @@ def test_the_shipped_strategies_are_unbiased_through_the_crash(
 
 
 @pytest.mark.parametrize("kind", biased_strategies.PEEKING)
-def test_cheats_that_look_ahead_are_caught_on_recorded_candles(kind: type[Strategy]) -> None:
+def test_strategies_that_look_ahead_are_caught_on_recorded_candles(kind: type[Strategy]) -> None:
     assert not look_ahead(kind(), recorded("ETHUSDT", kind(), Timeframe.M15), signals=8, others=4).unbiased
 
 
 @pytest.mark.parametrize("kind", biased_strategies.FORGETFUL)
-def test_cheats_that_forget_are_caught_on_recorded_candles(kind: type[Strategy]) -> None:
+def test_strategies_that_forget_are_caught_on_recorded_candles(kind: type[Strategy]) -> None:
     assert not warm_up(kind(), recorded("ETHUSDT", kind(), Timeframe.M15)).unbiased

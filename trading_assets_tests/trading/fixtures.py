@@ -113,7 +113,7 @@ def start_strategy(database: Database, name: str = STRATEGY) -> None:
 
 
 @dataclass
-class Bench:
+class Harness:
     """A context whose clocks a test moves: the venue's and this machine's."""
 
     database: Database
@@ -174,9 +174,9 @@ class Bench:
             assert position.stop_loss is not None, f"{position.symbol} has no stop"
 
 
-def bench_on(database: Database, *symbols: str, **changes: object) -> Bench:
-    """A bench with symbols listed at 100."""
-    return Bench(database, FakeExchange(*(symbols or ("BTCUSDT",))), settings(**changes))
+def harness_on(database: Database, *symbols: str, **changes: object) -> Harness:
+    """A harness with symbols listed at 100."""
+    return Harness(database, FakeExchange(*(symbols or ("BTCUSDT",))), settings(**changes))
 
 
 def decimal(value: object) -> Decimal:

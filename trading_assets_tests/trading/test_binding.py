@@ -24,7 +24,7 @@ from trading_assets.trading.execute.submit import submit_orders
 from trading_assets.trading.reconcile.reconciler import reconcile
 from trading_assets_tests.conftest import revision_before
 from trading_assets_tests.fakes import FakeExchange
-from trading_assets_tests.trading.fixtures import Bench, add_signal, bench_on, settings
+from trading_assets_tests.trading.fixtures import Harness, add_signal, harness_on, settings
 
 
 class Market(FakeExchange):
@@ -36,13 +36,13 @@ class Market(FakeExchange):
         return self.name
 
 
-def on_mainnet(bench: Bench) -> tuple[ExecutionContext, FakeExchange]:
+def on_mainnet(harness: Harness) -> tuple[ExecutionContext, FakeExchange]:
     """The same ledger, with settings and a key of mainnet."""
     person = FakeExchange("BTCUSDT", "ADAUSDT")
     person.shape = replace(person.shape, user_id="1448939")
-    person.time_ms = bench.exchange.time_ms
+    person.time_ms = harness.exchange.time_ms
     context = replace(
-        bench.context,
+        harness.context,
         exchange=person,
         settings=settings(venue="mainnet", allow_mainnet=True),
         books=binding.BooksGuard(),
@@ -61,25 +61,25 @@ def act(name: str) -> Callable[[ExecutionContext], object]:
 
 @pytest.mark.parametrize("name", ["submit", "reconcile", "flatten", "flatten foreign"])
 def test_books_of_the_simulator_are_not_traded_with_a_key_of_mainnet(database: Database, name: str) -> None:
-    bench = bench_on(database)
-    bench.exchange.market = lambda: "seeded market, seed 7"  # type: ignore[method-assign]
+    harness = harness_on(database)
+    harness.exchange.market = lambda: "seeded market, seed 7"  # type: ignore[method-assign]
     add_signal(database)
-    submit_orders(bench.context)
-    reconcile(bench.context)
-    bench.later(3600)
+    submit_orders(harness.context)
+    reconcile(harness.context)
+    harness.later(3600)
     waiting = add_signal(
-        database, signal_timestamp_ms=bench.exchange.time_ms - 5_000, ttl_ms=bench.exchange.time_ms + 295_000
+        database, signal_timestamp_ms=harness.exchange.time_ms - 5_000, ttl_ms=harness.exchange.time_ms + 295_000
     )
-    context, person = on_mainnet(bench)
+    context, person = on_mainnet(harness)
     switches.set_switch(database, "main", on=True, actor="a person", reason="", wall_ms=0)
     with pytest.raises(WrongBooksError, match=r"number 7 at simulator.*number 1448939 at mainnet"):
         act(name)(context)
     assert not person.creates and not person.accepted
-    assert bench.signal(waiting)["status"] == "active"
+    assert harness.signal(waiting)["status"] == "active"
     assert read_history(database, "main") == []
     with database.read() as connection:
         assert connection.execute(sa.select(order_intents.c.status)).scalars().all() == ["confirmed"]
-    submit_orders(bench.context)  # the right key goes on
+    submit_orders(harness.context)  # the right key goes on
 
 
 @pytest.mark.parametrize(
@@ -88,9 +88,9 @@ def test_books_of_the_simulator_are_not_traded_with_a_key_of_mainnet(database: D
     ids=["another account", "another venue", "another market"],
 )
 def test_each_difference_is_refused(sqlite: Database, venue: str, number: str, market: str) -> None:
-    bench = bench_on(sqlite)
-    reconcile(bench.context)
-    other = bench_on(sqlite, venue=venue)
+    harness = harness_on(sqlite)
+    reconcile(harness.context)
+    other = harness_on(sqlite, venue=venue)
     other.exchange.shape = replace(other.exchange.shape, user_id=number)
     other.exchange.market = lambda: market  # type: ignore[method-assign]
     with pytest.raises(WrongBooksError, match="Nothing was done"):
@@ -99,8 +99,8 @@ def test_each_difference_is_refused(sqlite: Database, venue: str, number: str, m
 
 
 def test_another_account_of_the_same_market_has_books_beside(sqlite: Database) -> None:
-    reconcile(bench_on(sqlite, venue="demo").context)
-    other = bench_on(sqlite, venue="mainnet", allow_mainnet=True, account="real")
+    reconcile(harness_on(sqlite, venue="demo").context)
+    other = harness_on(sqlite, venue="mainnet", allow_mainnet=True, account="real")
     other.exchange.shape = replace(other.exchange.shape, user_id="8")
     reconcile(other.context)
     assert {name: owner.venue for name, owner in books.accounts_of(sqlite).items()} == {
@@ -110,19 +110,19 @@ def test_another_account_of_the_same_market_has_books_beside(sqlite: Database) -
 
 
 def test_an_account_whose_venue_tells_no_number_is_known_by_its_venue(sqlite: Database) -> None:
-    silent = bench_on(sqlite, venue="demo")
+    silent = harness_on(sqlite, venue="demo")
     silent.exchange.shape = replace(silent.exchange.shape, user_id=None)
     reconcile(silent.context)
-    reconcile(bench_on(sqlite, venue="demo").context)
+    reconcile(harness_on(sqlite, venue="demo").context)
     with pytest.raises(WrongBooksError):
-        reconcile(bench_on(sqlite, venue="simulator").context)
+        reconcile(harness_on(sqlite, venue="simulator").context)
 
 
 def test_selections_of_one_market_are_not_traded_on_another(sqlite: Database) -> None:
     seeded = Market()
     assert binding.require_market(sqlite, seeded) == Market.name
     with pytest.raises(WrongBooksError, match=r"research .* is of the market 'seeded market, seed 7'.*see 'Bybit'"):
-        submit_orders(bench_on(sqlite, venue="demo").context)
+        submit_orders(harness_on(sqlite, venue="demo").context)
     with pytest.raises(WrongBooksError, match="selections of one are never traded on the other"):
         binding.require_market(sqlite, FakeExchange())
 
@@ -147,36 +147,36 @@ def test_rows_of_an_older_version_wait_for_a_person(database: Database) -> None:
         connection.execute(sa.insert(fills).values(**row | {"side": "Buy"}))
     with database.write() as connection:
         migrations.upgrade(connection)
-    bench = bench_on(database)
+    harness = harness_on(database)
     waiting = add_signal(database)
     for name in ("submit", "reconcile", "flatten"):
         with pytest.raises(WrongBooksError, match="trading-assets ledger bind --venue simulator"):
-            act(name)(bench.context)
+            act(name)(harness.context)
     with pytest.raises(WrongBooksError, match="ledger bind"):
-        binding.require_market(database, bench.exchange)
-    assert bench.signal(waiting)["status"] == "active"
-    owner = binding.bind_by_hand(database, bench.exchange, bench.settings, by="a person")
+        binding.require_market(database, harness.exchange)
+    assert harness.signal(waiting)["status"] == "active"
+    owner = binding.bind_by_hand(database, harness.exchange, harness.settings, by="a person")
     assert owner == books.read(database, "main").owner
-    submit_orders(bench.context)
-    assert bench.exchange.open["BTCUSDT"].side is Side.BUY
-    context, _ = on_mainnet(bench)
+    submit_orders(harness.context)
+    assert harness.exchange.open["BTCUSDT"].side is Side.BUY
+    context, _ = on_mainnet(harness)
     with pytest.raises(WrongBooksError):
         binding.bind_by_hand(database, context.exchange, context.settings, by="somebody else")
     assert books.read(database, "main").owner == owner
 
 
 def test_an_account_is_off_until_it_is_switched_on_where_it_is_not_simulated(database: Database) -> None:
-    bench = bench_on(database, venue="mainnet", allow_mainnet=True)
+    harness = harness_on(database, venue="mainnet", allow_mainnet=True)
     waiting = add_signal(database)
-    assert "trading-assets trading on" in submit_orders(bench.context).refused[waiting]
-    assert not bench.exchange.creates
+    assert "trading-assets trading on" in submit_orders(harness.context).refused[waiting]
+    assert not harness.exchange.creates
     switches.set_switch(database, "main", on=True, actor="a person", reason="", wall_ms=0)
-    assert submit_orders(bench.context).executed == [waiting]
+    assert submit_orders(harness.context).executed == [waiting]
 
 
 def test_a_simulated_account_is_on_until_it_is_switched_off(database: Database) -> None:
-    bench = bench_on(database)
+    harness = harness_on(database)
     switches.set_switch(database, "main", on=False, actor="kim", reason="holiday", wall_ms=0)
     waiting = add_signal(database)
-    assert "off by kim: holiday" in submit_orders(bench.context).refused[waiting]
-    assert not bench.exchange.creates
+    assert "off by kim: holiday" in submit_orders(harness.context).refused[waiting]
+    assert not harness.exchange.creates

@@ -23,7 +23,7 @@ from trading_assets.trading.execute.submit import submit_orders
 from trading_assets.trading.explain import Explanation, Links, Step, explain, markdown, plain, print_explanation
 from trading_assets.trading.reconcile.reconciler import reconcile
 from trading_assets_tests.fakes import order_link_id
-from trading_assets_tests.trading.fixtures import NOW_MS, Bench, add_signal, bench_on
+from trading_assets_tests.trading.fixtures import NOW_MS, Harness, add_signal, harness_on
 
 HOUR = NOW_MS // HOUR_MS * HOUR_MS - HOUR_MS
 LINKS = Links("http://dagster.example:3000/")
@@ -64,7 +64,7 @@ def row_of(table: Table, **values: object) -> pd.DataFrame:
 
 
 @pytest.fixture
-def traded(database: Database) -> Bench:
+def traded(database: Database) -> Harness:
     """A position of ours from a researched hour."""
     common = {"hour_ms": HOUR, "symbol": "AUSDT", "timeframe": "60m", "strategy": STRATEGY, "parameters": "{}"}
     common["scan_id"] = "scan-20270115-080000"
@@ -81,15 +81,15 @@ def traded(database: Database) -> Bench:
     ):
         replace_partitions(database, table, rows, [HOUR], written=Write(asset, f"run of {asset}", f"{asset}-v1", 5))
     checks.record(database, [Verdict("strategy_selections", "SCHEMA", True)], [HOUR], "checking")
-    bench = bench_on(database, "AUSDT", "BUSDT")
+    harness = harness_on(database, "AUSDT", "BUSDT")
     add_signal(database, "AUSDT", strategy=STRATEGY, run_id="the-trading-run")
-    assert len(submit_orders(bench.context).executed) == 1
-    bench.later()
-    reconcile(bench.context)
-    return bench
+    assert len(submit_orders(harness.context).executed) == 1
+    harness.later()
+    reconcile(harness.context)
+    return harness
 
 
-def signal_of(bench: Bench) -> str:
+def signal_of(harness: Harness) -> str:
     return f"main:AUSDT:60m:{STRATEGY}:{NOW_MS - 5_000}"
 
 
@@ -98,7 +98,7 @@ def step(explanation: Explanation, what: str) -> Step:
     return found
 
 
-def test_every_step_from_the_order_to_its_candles_has_its_link_and_its_run(traded: Bench) -> None:
+def test_every_step_from_the_order_to_its_candles_has_its_link_and_its_run(traded: Harness) -> None:
     link = order_link_id(signal_of(traded))
     found = explain(traded.database, link, LINKS, "BTCUSDT")
     assert found.signal_id == signal_of(traded)
@@ -125,7 +125,7 @@ def test_every_step_from_the_order_to_its_candles_has_its_link_and_its_run(trade
     assert step(found, "result").found == "the position is open"
 
 
-def test_a_closed_position_tells_its_exit_and_its_net_result(traded: Bench) -> None:
+def test_a_closed_position_tells_its_exit_and_its_net_result(traded: Harness) -> None:
     traded.exchange.close_position("AUSDT", "stop")
     traded.later()
     reconcile(traded.context)
@@ -138,14 +138,14 @@ def test_a_closed_position_tells_its_exit_and_its_net_result(traded: Bench) -> N
     assert len(step(found, "exit fills").values) == 1
 
 
-def test_any_id_and_any_unique_beginning_of_it_names_the_order(traded: Bench) -> None:
+def test_any_id_and_any_unique_beginning_of_it_names_the_order(traded: Harness) -> None:
     signal_id, order = signal_of(traded), traded.intent(signal_of(traded))
     assert order is not None
     for text in (signal_id, signal_id[:8], order["order_link_id"], str(order["order_link_id"])[:12], order["order_id"]):
         assert explain(traded.database, str(text), LINKS, "BTCUSDT").signal_id == signal_id
 
 
-def test_an_unknown_an_empty_and_an_ambiguous_id_are_clear_errors(traded: Bench) -> None:
+def test_an_unknown_an_empty_and_an_ambiguous_id_are_clear_errors(traded: Harness) -> None:
     add_signal(traded.database, "BUSDT", strategy=STRATEGY)
     for text, says in (("nothing", "begins with 'nothing'"), ("", "found nothing"), ("main:", "begins several")):
         with pytest.raises(DataError, match=says):
@@ -154,7 +154,7 @@ def test_an_unknown_an_empty_and_an_ambiguous_id_are_clear_errors(traded: Bench)
         explain(traded.database, "%", LINKS, "BTCUSDT")
 
 
-def test_a_signal_without_an_order_tells_why(traded: Bench) -> None:
+def test_a_signal_without_an_order_tells_why(traded: Harness) -> None:
     refused = add_signal(traded.database, "BUSDT", confidence=1.0)
     submit_orders(traded.context)
     found = explain(traded.database, refused, LINKS, "BTCUSDT")
@@ -162,7 +162,7 @@ def test_a_signal_without_an_order_tells_why(traded: Bench) -> None:
     assert step(found, "backtest").found.startswith("not kept")
 
 
-def rewritten(bench: Bench, **changes: object) -> None:
+def rewritten(harness: Harness, **changes: object) -> None:
     """Every partition of the hour written again, as a backfill of the last day does, with other results."""
     common = {"hour_ms": HOUR, "symbol": "AUSDT", "timeframe": "60m", "strategy": STRATEGY, "parameters": "{}"}
     common |= {"scan_id": "scan-20270115-080000", **changes}
@@ -172,16 +172,16 @@ def rewritten(bench: Bench, **changes: object) -> None:
         (STRATEGY_SELECTIONS, row_of(STRATEGY_SELECTIONS, **common), "strategy_selections"),
         (CANDLE_COVERAGE, row_of(CANDLE_COVERAGE, **candles, last_ms=HOUR, expected_bars=100), "candles/60m"),
     ):
-        replace_partitions(bench.database, table, rows, [HOUR], written=Write(asset, "the backfill", "v2", 9))
-    checks.record(bench.database, [Verdict("strategy_selections", "SCHEMA", False, "odd")], [HOUR], "the backfill")
+        replace_partitions(harness.database, table, rows, [HOUR], written=Write(asset, "the backfill", "v2", 9))
+    checks.record(harness.database, [Verdict("strategy_selections", "SCHEMA", False, "odd")], [HOUR], "the backfill")
 
 
 _PAST = ("evidence", "selection", "backtest", "parameters", "candles 60m AUSDT", "candles 240m BTCUSDT", "checks")
 
 
-def past_of(bench: Bench) -> list[tuple[object, ...]]:
+def past_of(harness: Harness) -> list[tuple[object, ...]]:
     """What an order is explained by, but for what is said of today."""
-    found = explain(bench.database, signal_of(bench), LINKS, "BTCUSDT")
+    found = explain(harness.database, signal_of(harness), LINKS, "BTCUSDT")
     return [(one.what, one.found, one.run_id, one.code_version, one.values) for one in map(partial(step, found), _PAST)]
 
 
@@ -197,7 +197,7 @@ def past_of(bench: Bench) -> list[tuple[object, ...]]:
     ids=["same", "other figures", "other parameters", "another strategy", "another coin"],
 )
 def test_an_hour_that_is_written_again_changes_nothing_of_what_an_order_was_decided_on(
-    traded: Bench, changes: dict[str, object]
+    traded: Harness, changes: dict[str, object]
 ) -> None:
     before = past_of(traded)
     rewritten(traded, **changes)
@@ -205,7 +205,7 @@ def test_an_hour_that_is_written_again_changes_nothing_of_what_an_order_was_deci
     assert "it has its hash" in str(before[0][1])
 
 
-def test_it_is_told_whether_todays_rows_are_still_those(traded: Bench) -> None:
+def test_it_is_told_whether_todays_rows_are_still_those(traded: Harness) -> None:
     same = explain(traded.database, signal_of(traded), LINKS, "BTCUSDT")
     assert [step(same, what).today for what in ("selection", "backtest", "candles 60m AUSDT")] == ["the same"] * 3
     rewritten(traded, score=700.0)
@@ -220,7 +220,7 @@ def test_it_is_told_whether_todays_rows_are_still_those(traded: Bench) -> None:
     assert "timeframe 60m → 15m" in str(step(found, "selection").today)
 
 
-def test_a_snapshot_can_neither_be_changed_nor_deleted_and_a_forged_one_is_told(traded: Bench) -> None:
+def test_a_snapshot_can_neither_be_changed_nor_deleted_and_a_forged_one_is_told(traded: Harness) -> None:
     for statement in (
         sa.update(signal_evidence).values(content="{}"),
         sa.delete(signal_evidence),
@@ -239,7 +239,7 @@ def test_a_snapshot_can_neither_be_changed_nor_deleted_and_a_forged_one_is_told(
     assert [one is not None and one.is_intact for one in kept] == [True, False]
 
 
-def test_a_signal_from_before_snapshots_blames_no_retention_for_a_row_that_was_written_again(traded: Bench) -> None:
+def test_a_signal_from_before_snapshots_blames_no_retention_for_a_row_that_was_written_again(traded: Harness) -> None:
     refused = add_signal(traded.database, "AUSDT", strategy=STRATEGY, signal_timestamp_ms=NOW_MS - 3_605_000)
     with traded.database.write() as connection:
         allow_changes_of(connection)
@@ -260,7 +260,7 @@ def allow_changes_of(connection: sa.Connection) -> None:
         connection.exec_driver_sql("DROP TRIGGER signal_evidence_append_only_delete")
 
 
-def test_json_markdown_and_print_tell_the_same_and_round_no_money(traded: Bench) -> None:
+def test_json_markdown_and_print_tell_the_same_and_round_no_money(traded: Harness) -> None:
     found = explain(traded.database, signal_of(traded), LINKS, "BTCUSDT")
     again = json.loads(json.dumps(plain(found)))
     assert [one["what"] for one in again["steps"]] == [one.what for one in found.steps]

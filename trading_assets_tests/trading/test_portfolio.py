@@ -17,14 +17,14 @@ from trading_assets.trading.execute.submit import submit_orders
 from trading_assets.trading.portfolio import DIMENSIONS, Portfolio, portfolio
 from trading_assets.trading.reconcile.reconciler import reconcile
 from trading_assets.trading.risk import guard as risk_guard
-from trading_assets_tests.trading.fixtures import Bench, add_signal, bench_on
+from trading_assets_tests.trading.fixtures import Harness, add_signal, harness_on
 
 D = Decimal
 
 
-def read(bench: Bench) -> Portfolio:
-    reconcile(bench.context)
-    found = portfolio(bench.database, "main")
+def read(harness: Harness) -> Portfolio:
+    reconcile(harness.context)
+    found = portfolio(harness.database, "main")
     assert found is not None
     return found
 
@@ -34,13 +34,13 @@ def test_there_is_none_before_the_books_were_read(database: Database) -> None:
 
 
 def test_exposure_is_at_the_mark_and_liquidation_is_a_distance(database: Database) -> None:
-    bench = bench_on(database, "AUSDT", "BUSDT")
+    harness = harness_on(database, "AUSDT", "BUSDT")
     add_signal(database, "AUSDT")
     add_signal(database, "BUSDT", position_type="SHORT", stop_loss=102.0, take_profit=96.0)
-    submit_orders(bench.context)
-    held = bench.exchange.open
+    submit_orders(harness.context)
+    held = harness.exchange.open
     held["AUSDT"] = replace(held["AUSDT"], mark_price=D(110), liquidation_price=D(88))
-    found = read(bench)
+    found = read(harness)
     rows = found.positions.set_index("symbol")
     assert rows.loc["AUSDT", ["notional", "liquidation_pct"]].tolist() == [110.0, pytest.approx(20.0)]
     assert rows.loc["AUSDT", "share_pct"] == pytest.approx(1.1, rel=1e-3)
@@ -50,31 +50,31 @@ def test_exposure_is_at_the_mark_and_liquidation_is_a_distance(database: Databas
 
 
 def test_drawdowns_are_of_now_and_of_ever(sqlite: Database) -> None:
-    bench = bench_on(sqlite, max_drawdown_pct=50.0)
+    harness = harness_on(sqlite, max_drawdown_pct=50.0)
     for change in (0, -1000, 500):
-        bench.exchange.balance += change
-        bench.later()
-        found = read(bench)
+        harness.exchange.balance += change
+        harness.later()
+        found = read(harness)
     assert found.drawdown_pct == pytest.approx(-5.0)
     assert found.max_drawdown_pct == pytest.approx(-10.0)
 
 
 def test_funding_belongs_to_the_position_that_was_open_when_it_was_paid(database: Database) -> None:
-    bench = bench_on(database, "AUSDT", "BUSDT")
-    pay = bench.exchange.pay_funding
+    harness = harness_on(database, "AUSDT", "BUSDT")
+    pay = harness.exchange.pay_funding
     pay("AUSDT", D(16))
-    bench.later()
+    harness.later()
     for symbol in ("AUSDT", "BUSDT"):
         add_signal(database, symbol)
-    submit_orders(bench.context)
-    bench.later()
+    submit_orders(harness.context)
+    harness.later()
     pay("AUSDT", D(1))
     pay("BUSDT", D(-2))
-    bench.later()
-    bench.exchange.close_position("AUSDT", "target")
-    bench.later()
+    harness.later()
+    harness.exchange.close_position("AUSDT", "target")
+    harness.later()
     pay("AUSDT", D(4))
-    found = read(bench)
+    found = read(harness)
     by = {(row["strategy"], row["symbol"]): row for row in found.ever.by.to_dict("records")}
     assert by["bollinger_rsi", "AUSDT"]["funding"] == 1.0
     assert by["bollinger_rsi", "AUSDT"]["net"] == pytest.approx(3.8878 - 1)
@@ -86,30 +86,30 @@ def test_funding_belongs_to_the_position_that_was_open_when_it_was_paid(database
 
 
 def test_today_begins_at_midnight(sqlite: Database) -> None:
-    bench = bench_on(sqlite, "AUSDT", "BUSDT")
+    harness = harness_on(sqlite, "AUSDT", "BUSDT")
     for symbol in ("AUSDT", "BUSDT"):
         add_signal(sqlite, symbol)
-    submit_orders(bench.context)
-    bench.exchange.close_position("AUSDT", "target")
-    bench.exchange.time_ms += DAY_MS
-    bench.exchange.close_position("BUSDT", "stop")
-    found = read(bench)
+    submit_orders(harness.context)
+    harness.exchange.close_position("AUSDT", "target")
+    harness.exchange.time_ms += DAY_MS
+    harness.exchange.close_position("BUSDT", "stop")
+    found = read(harness)
     assert (found.today.closings, found.ever.closings) == (1, 2)
     assert found.today.pnl == pytest.approx(-2.1089)
 
 
 def test_it_is_printed_with_what_a_trader_looks_for(sqlite: Database) -> None:
-    bench = bench_on(sqlite, "AUSDT")
+    harness = harness_on(sqlite, "AUSDT")
     add_signal(sqlite, "AUSDT")
-    submit_orders(bench.context)
-    bench.exchange.listed["ZUSDT"] = bench.exchange.listed["AUSDT"]
-    bench.exchange.set_price("ZUSDT", 100)
-    bench.exchange.open_foreign("ZUSDT", Side.SELL)
-    now_ms = bench.exchange.time_ms
+    submit_orders(harness.context)
+    harness.exchange.listed["ZUSDT"] = harness.exchange.listed["AUSDT"]
+    harness.exchange.set_price("ZUSDT", 100)
+    harness.exchange.open_foreign("ZUSDT", Side.SELL)
+    now_ms = harness.exchange.time_ms
     risk_guard.command(sqlite, "main", RiskState.REDUCING, reason="storm", actor="ann", now_ms=now_ms)
     console = Console(width=160, record=True, file=None, quiet=False)
     with console.capture() as printed:
-        print_portfolio(read(bench), "main", console)
+        print_portfolio(read(harness), "main", console)
     text = printed.get()
     for expected in ("equity $9,999.89", "REDUCING", "by ann: storm", "exposure $200.00 (2.0 %", "AUSDT", "ZUSDT"):
         assert expected in text

@@ -22,7 +22,7 @@ from trading_assets.trading.execute.submit import submit_orders
 from trading_assets.trading.reconcile.reconciler import reconcile
 from trading_assets_tests.fakes import an_instrument
 from trading_assets_tests.trading.decide.candle_fixtures import Dictated, candles
-from trading_assets_tests.trading.fixtures import NOW_MS, add_signal, bench_on, settings, signal_row, start_strategy
+from trading_assets_tests.trading.fixtures import NOW_MS, add_signal, harness_on, settings, signal_row, start_strategy
 
 HOUR = NOW_MS // HOUR_MS * HOUR_MS - HOUR_MS
 
@@ -178,14 +178,14 @@ def test_a_stale_candle_gives_no_signal(sqlite: Database, strategies: object) ->
 def test_a_symbol_in_use_is_skipped_and_after_its_exit_only_on_the_next_bar(
     sqlite: Database, strategies: object
 ) -> None:
-    bench, chosen = bench_on(sqlite), selections(("BTCUSDT", "5m", "dictated"))
+    harness, chosen = harness_on(sqlite), selections(("BTCUSDT", "5m", "dictated"))
     start_strategy(sqlite, "dictated")
     look(sqlite, chosen)
-    submit_orders(bench.context)
+    submit_orders(harness.context)
     assert look(sqlite, chosen).skipped == {"its order or position is open": 1}
-    bench.later()
-    bench.exchange.close_position("BTCUSDT", "stop")
-    reconcile(bench.context)
+    harness.later()
+    harness.exchange.close_position("BTCUSDT", "stop")
+    reconcile(harness.context)
     assert look(sqlite, chosen, now_ms=NOW_MS + 300_000).skipped == {"a position was closed on this bar": 1}
     assert len(look(sqlite, chosen, now_ms=NOW_MS + 600_000).signals) == 1
 

@@ -21,19 +21,19 @@ from trading_assets.trading.context import ExecutionContext
 from trading_assets.trading.execute.submit import submit_orders
 from trading_assets.trading.saga.recovery import recover
 from trading_assets_tests.fakes import FakeExchange
-from trading_assets_tests.trading.fixtures import NOW_MS, add_signal, bench_on, settings, settle_all
+from trading_assets_tests.trading.fixtures import NOW_MS, add_signal, harness_on, settings, settle_all
 
 # Crashes: at every call of the exchange, and at every write of the ledger
 
 
 def _exchange_calls_of_a_run(database: Database, *, unprotected: bool) -> list[str]:
     """The methods that an undisturbed run calls, in their order."""
-    bench = bench_on(database, account="rehearsal")
-    bench.exchange.attaches_stops = not unprotected
+    harness = harness_on(database, account="rehearsal")
+    harness.exchange.attaches_stops = not unprotected
     made: list[str] = []
-    bench.exchange.on_call = made.append
+    harness.exchange.on_call = made.append
     add_signal(database, account="rehearsal")
-    submit_orders(bench.context)
+    submit_orders(harness.context)
     return made
 
 
@@ -49,15 +49,15 @@ def test_a_crash_at_any_call_of_the_exchange_loses_and_doubles_nothing(
     calls = _exchange_calls_of_a_run(sqlite, unprotected=unprotected)
     assert {"place_order", "find_order", "position", "set_leverage"} <= set(calls)
     for number, name in enumerate(calls):
-        bench = bench_on(sqlite, account=f"crash-{number}")
-        bench.exchange.attaches_stops = not unprotected
-        identity = add_signal(sqlite, account=bench.settings.account)
-        bench.exchange.fail(name, error, processed=processed, skip=calls[:number].count(name))
+        harness = harness_on(sqlite, account=f"crash-{number}")
+        harness.exchange.attaches_stops = not unprotected
+        identity = add_signal(sqlite, account=harness.settings.account)
+        harness.exchange.fail(name, error, processed=processed, skip=calls[:number].count(name))
         with pytest.raises(type(error)):
-            submit_orders(bench.context)
-        bench.later()
-        settle_all(bench.context, bench.exchange, bench.later)
-        bench.require_consistent(identity)
+            submit_orders(harness.context)
+        harness.later()
+        settle_all(harness.context, harness.exchange, harness.later)
+        harness.require_consistent(identity)
 
 
 def _crash_at_write(database: Database, at: int, *, committed: bool, patch: pytest.MonkeyPatch) -> None:
@@ -84,8 +84,8 @@ def test_a_crash_at_any_write_of_the_ledger_loses_and_doubles_nothing(
 ) -> None:
     crashes, crashed = 0, True
     while crashed:
-        bench = bench_on(sqlite, account=f"crash-{crashes}")
-        exchange, identity = bench.exchange, add_signal(sqlite, account=bench.settings.account)
+        harness = harness_on(sqlite, account=f"crash-{crashes}")
+        exchange, identity = harness.exchange, add_signal(sqlite, account=harness.settings.account)
         exchange.attaches_stops = scenario not in ("unprotected", "closed")
         if scenario == "closed":
             exchange.fail("set_stops", PriceRefusedError("beyond the stop"), times=99)
@@ -94,13 +94,13 @@ def test_a_crash_at_any_write_of_the_ledger_loses_and_doubles_nothing(
         with pytest.MonkeyPatch.context() as patch:
             _crash_at_write(sqlite, crashes, committed=committed, patch=patch)
             try:
-                submit_orders(bench.context)
+                submit_orders(harness.context)
                 crashed = False
             except RuntimeError:
                 crashes += 1
-        bench.later()
-        settle_all(bench.context, exchange, bench.later)
-        bench.require_consistent(identity)
+        harness.later()
+        settle_all(harness.context, exchange, harness.later)
+        harness.require_consistent(identity)
     assert crashes >= 4, "expiry, reservation, submitted and confirmed at least"
 
 
@@ -143,9 +143,9 @@ def test_processes_that_race_for_signals_place_one_order_each(database: Database
     for each in own:
         each.close()
     assert len(exchange.accepted) == signals
-    bench = bench_on(database, *symbols)
-    bench.exchange = exchange
-    bench.require_consistent(*identities)
+    harness = harness_on(database, *symbols)
+    harness.exchange = exchange
+    harness.require_consistent(*identities)
 
 
 def test_processes_that_race_with_two_signals_of_one_symbol_open_one_position(database: Database) -> None:
@@ -167,25 +167,25 @@ def test_processes_that_race_with_two_signals_of_one_symbol_open_one_position(da
 
 
 def test_an_unresolved_intent_of_a_living_process_is_left_to_it(sqlite: Database) -> None:
-    bench = bench_on(sqlite)
+    harness = harness_on(sqlite)
     identity = add_signal(sqlite)
-    bench.exchange.fail("set_leverage", KeyboardInterrupt())
+    harness.exchange.fail("set_leverage", KeyboardInterrupt())
     with pytest.raises(KeyboardInterrupt):
-        submit_orders(bench.context)
-    bench.later(20)
-    assert recover(bench.context) == 0
-    assert bench.signal(identity)["status"] == "executing"
-    bench.later(20)
-    assert recover(bench.context) == 1
-    assert bench.signal(identity)["status"] == "failed"
+        submit_orders(harness.context)
+    harness.later(20)
+    assert recover(harness.context) == 0
+    assert harness.signal(identity)["status"] == "executing"
+    harness.later(20)
+    assert recover(harness.context) == 1
+    assert harness.signal(identity)["status"] == "failed"
 
 
 def test_what_was_closed_for_want_of_a_stop_is_recorded_as_a_risk(database: Database) -> None:
-    bench = bench_on(database)
-    bench.exchange.attaches_stops = False
-    bench.exchange.fail("set_stops", PriceRefusedError("beyond the stop"))
+    harness = harness_on(database)
+    harness.exchange.attaches_stops = False
+    harness.exchange.fail("set_stops", PriceRefusedError("beyond the stop"))
     add_signal(database)
-    submit_orders(bench.context)
+    submit_orders(harness.context)
     with database.read() as connection:
         assert [row.kind for row in connection.execute(risk_events.select())] == ["unprotected"]
     assert account_ledger.position_rows(database, "main").empty

@@ -21,7 +21,7 @@ from trading_assets.trading.reconcile.reconciler import reconcile
 from trading_assets.trading.saga import transitions
 from trading_assets.trading.saga.recovery import LOST_AFTER_MS
 from trading_assets_tests.fakes import FakeExchange, order_link_id
-from trading_assets_tests.trading.fixtures import Bench, add_signal, settings, signal_row
+from trading_assets_tests.trading.fixtures import Harness, add_signal, settings, signal_row
 
 D = Decimal
 SYMBOLS = ("AUSDT", "BUSDT", "CUSDT")
@@ -71,11 +71,11 @@ _SYMBOL = st.builds(
 )
 
 
-def arranged(database: Database, account: str, wanted: Mapping[str, Symbol]) -> tuple[Bench, dict[str, str]]:
+def arranged(database: Database, account: str, wanted: Mapping[str, Symbol]) -> tuple[Harness, dict[str, str]]:
     """Both sides as wanted, all of it old enough that no living process can be at work; our link by symbol."""
     links: dict[str, str] = {}
-    bench = Bench(database, FakeExchange(*wanted), settings(account=account))
-    exchange = bench.exchange
+    harness = Harness(database, FakeExchange(*wanted), settings(account=account))
+    exchange = harness.exchange
     exchange.mark = f"{account}-"
     for name, symbol in wanted.items():
         bar = exchange.time_ms - 5_000
@@ -83,36 +83,36 @@ def arranged(database: Database, account: str, wanted: Mapping[str, Symbol]) -> 
         link = links[name] = order_link_id(identity)
         if symbol.ledger is not None:
             add_signal(database, name, account=account, signal_timestamp_ms=bar)
-            _record(bench, identity, name, symbol.ledger)
+            _record(harness, identity, name, symbol.ledger)
         if symbol.order is not None:
             exchange.leverage[name] = D(10)
             exchange.status_of_new, exchange.attaches_stops = symbol.order, symbol.stop
             exchange.place_order(OrderRequest(name, Side.BUY, D(1), link, D(98), D(104)))
-        bench.later(1)
+        harness.later(1)
         exchange.status_of_new, exchange.attaches_stops = OrderStatus.FILLED, True
         if symbol.order is OrderStatus.FILLED and symbol.ended is not None:
             exchange.close_position(name, symbol.ended)
         if symbol.foreign is not None:
-            bench.later(1)
+            harness.later(1)
             exchange.open_foreign(name, Side.BUY if symbol.foreign[1] else Side.SELL, symbol.foreign[0])
         if symbol.stop_is_refused:
             exchange.set_price(name, "97.5")
-    bench.later(LOST_AFTER_MS // 1000 + 60)
-    return bench, links
+    harness.later(LOST_AFTER_MS // 1000 + 60)
+    return harness, links
 
 
-def _record(bench: Bench, identity: str, name: str, state: str) -> None:
+def _record(harness: Harness, identity: str, name: str, state: str) -> None:
     numbers = (D(1), D(98), D(104), D(10))
-    account, now_ms = bench.settings.account, bench.exchange.time_ms
+    account, now_ms = harness.settings.account, harness.exchange.time_ms
     intent: Intent | None = Intent(
-        order_link_id(identity), identity, account, name, Side.BUY, *numbers, orders.INTENT, None, now_ms, bench.wall
+        order_link_id(identity), identity, account, name, Side.BUY, *numbers, orders.INTENT, None, now_ms, harness.wall
     )
     assert intent is not None
-    assert orders.reserve(bench.database, intent, max_open=10, wall_ms=bench.wall)
+    assert orders.reserve(harness.database, intent, max_open=10, wall_ms=harness.wall)
     for step in _WAYS[state]:
         filled = {"filled_qty": D(1), "average_price": D(100)} if step == orders.CONFIRMED else {}
         assert intent is not None
-        intent = transitions.advance(bench.database, intent, step, now_ms=now_ms, wall_ms=bench.wall, **filled)
+        intent = transitions.advance(harness.database, intent, step, now_ms=now_ms, wall_ms=harness.wall, **filled)
 
 
 def contents(database: Database, account: str) -> dict[str, list[tuple[object, ...]]]:
@@ -143,18 +143,18 @@ def test_one_pass_brings_ledger_and_exchange_to_agree_and_a_second_does_nothing(
     sqlite: Database, symbols: tuple[Symbol, ...]
 ) -> None:
     wanted = dict(zip(SYMBOLS, symbols, strict=True))
-    bench, links = arranged(sqlite, f"a{next(_numbers)}", wanted)
-    exchange, account = bench.exchange, bench.settings.account
+    harness, links = arranged(sqlite, f"a{next(_numbers)}", wanted)
+    exchange, account = harness.exchange, harness.settings.account
     foreign = {name: exchange.open.get(name) for name, symbol in wanted.items() if _is_foreign(symbol)}
-    first = reconcile(bench.context)
-    _require_agreement(bench, wanted, links)
+    first = reconcile(harness.context)
+    _require_agreement(harness, wanted, links)
     for name, position in foreign.items():
         assert exchange.open.get(name) == position, "what is not ours is left alone"
         assert name in {symbol for symbol, _ in first.differences}
-    ledger, venue, told = contents(sqlite, account), at_exchange(exchange), len(bench.told)
-    again = reconcile(bench.context)
+    ledger, venue, told = contents(sqlite, account), at_exchange(exchange), len(harness.told)
+    again = reconcile(harness.context)
     assert (again.recovered, again.new_fills, again.new_closings, again.repaired) == (0, 0, [], [])
-    assert (contents(sqlite, account), at_exchange(exchange), len(bench.told)) == (ledger, venue, told)
+    assert (contents(sqlite, account), at_exchange(exchange), len(harness.told)) == (ledger, venue, told)
 
 
 def _is_foreign(symbol: Symbol) -> bool:
@@ -166,10 +166,10 @@ def _is_foreign(symbol: Symbol) -> bool:
     return symbol.ledger not in (orders.CONFIRMED, *orders.UNRESOLVED)
 
 
-def _require_agreement(bench: Bench, wanted: Mapping[str, Symbol], links: Mapping[str, str]) -> None:
+def _require_agreement(harness: Harness, wanted: Mapping[str, Symbol], links: Mapping[str, str]) -> None:
     """Each order of ours has its end in the ledger, each position of ours its stop, and each its symbol."""
-    exchange, account = bench.exchange, bench.settings.account
-    with bench.database.read() as connection:
+    exchange, account = harness.exchange, harness.settings.account
+    with harness.database.read() as connection:
         intents = {row.symbol: row for row in orders.by_links(connection, account, links.values()).values()}
         occupying = {row.symbol for row in orders.occupying(connection, account)}
     for name, symbol in wanted.items():
@@ -211,31 +211,31 @@ def test_a_read_that_fails_changes_nothing_and_the_next_pass_ends_as_if_it_had_n
     sqlite: Database, symbols: tuple[Symbol, ...], method: str, skip: int
 ) -> None:
     wanted = dict(zip(SYMBOLS, symbols, strict=True))
-    bench, _ = arranged(sqlite, f"b{next(_numbers)}", wanted)
+    harness, _ = arranged(sqlite, f"b{next(_numbers)}", wanted)
     twin, _ = arranged(sqlite, f"c{next(_numbers)}", wanted)
-    exchange = bench.exchange
-    before = contents(sqlite, bench.settings.account), at_exchange(exchange)
+    exchange = harness.exchange
+    before = contents(sqlite, harness.settings.account), at_exchange(exchange)
     exchange.fail(method, ExchangeUnavailableError("502"), skip=skip, times=99)
     try:
-        reconcile(bench.context)
+        reconcile(harness.context)
     except ExchangeUnavailableError:
         if skip == 0 and method != "order":  # asked first when what was repaired is read again
-            assert (contents(sqlite, bench.settings.account), at_exchange(exchange)) == before
+            assert (contents(sqlite, harness.settings.account), at_exchange(exchange)) == before
     exchange.heal()
-    for each in (bench, twin):
+    for each in (harness, twin):
         each.later(60)
         reconcile(each.context)
-    assert _ends(bench) == _ends(twin)
+    assert _ends(harness) == _ends(twin)
 
 
-def _ends(bench: Bench) -> tuple[object, ...]:
+def _ends(harness: Harness) -> tuple[object, ...]:
     """What a trader sees of both sides, without ids and times."""
-    with bench.database.read() as connection:
+    with harness.database.read() as connection:
         table = order_intents
         rows = connection.execute(
             sa.select(table.c.symbol, table.c.status, table.c.filled_qty, table.c.open_slot.is_not(None))
-            .where(table.c.account == bench.settings.account)
+            .where(table.c.account == harness.settings.account)
             .order_by(table.c.symbol)
         ).all()
-    held = {name: (each.side, each.size, each.stop_loss) for name, each in bench.exchange.open.items()}
-    return [tuple(row) for row in rows], held, len(bench.exchange.trades)
+    held = {name: (each.side, each.size, each.stop_loss) for name, each in harness.exchange.open.items()}
+    return [tuple(row) for row in rows], held, len(harness.exchange.trades)

@@ -22,7 +22,7 @@ from trading_assets.ledger.database import Database
 from trading_assets.trading.execute.submit import submit_orders
 from trading_assets.trading.reconcile.reconciler import reconcile
 from trading_assets_tests.fakes import FakeExchange, order_link_id
-from trading_assets_tests.trading.fixtures import Bench, add_signal, settings
+from trading_assets_tests.trading.fixtures import Harness, add_signal, settings
 
 D = Decimal
 SYMBOL = "AUSDT"
@@ -70,19 +70,19 @@ def test_nothing_of_ours_is_lost_on_the_way_and_the_end_is_the_truth(
 ) -> None:
     account = f"lag{next(_numbers)}"
     exchange = LyingExchange(SYMBOL)
-    bench = Bench(sqlite, exchange, settings(account=account))
+    harness = Harness(sqlite, exchange, settings(account=account))
     exchange.mark = f"{account}-"
     identity = add_signal(sqlite, SYMBOL, account=account)
-    assert submit_orders(bench.context).executed == [identity]
+    assert submit_orders(harness.context).executed == [identity]
     if has_a_leg:  # of a person in hedge mode, as an exchange may show it beside ours
         short = replace(exchange.open[SYMBOL], side=Side.SELL, position_idx=2, stop_loss=None)
         exchange.open[LEG] = short
-    bench.later()
-    reconcile(bench.context)
+    harness.later()
+    reconcile(harness.context)
     size = exchange.open[SYMBOL].size
     ours, foreign, closed = size, D(0), D(0)
     for act in acts:
-        bench.later()
+        harness.later()
         held = exchange.open.get(SYMBOL)
         if act.added > 0:
             exchange.open_foreign(SYMBOL, Side.BUY, act.added)
@@ -92,19 +92,19 @@ def test_nothing_of_ours_is_lost_on_the_way_and_the_end_is_the_truth(
             exchange._fill(OrderRequest(SYMBOL, Side.SELL, taken, "", reduce_only=True))
             of_ours = min(ours, max(taken - foreign, D(0)))
             foreign, ours, closed = foreign - (taken - of_ours), ours - of_ours, closed + of_ours
-        bench.later(1)
+        harness.later(1)
         exchange.lies = act.lies
         with suppress(TradingAssetsError):
-            reconcile(bench.context)
+            reconcile(harness.context)
         if ours > 0:
-            assert _status(bench, identity) == orders.CONFIRMED, "it is still there"
+            assert _status(harness, identity) == orders.CONFIRMED, "it is still there"
         if has_a_leg:
             assert exchange.open[LEG] == short, "a person's leg"
     exchange.lies = {}
     for _ in range(2):
-        bench.later()
-        reconcile(bench.context)
-    assert _status(bench, identity) == (orders.CONFIRMED if ours > 0 else orders.CLOSED)
+        harness.later()
+        reconcile(harness.context)
+    assert _status(harness, identity) == (orders.CONFIRMED if ours > 0 else orders.CLOSED)
     booked = account_ledger.own_closings(sqlite, account, 0)
     assert sum((one.qty for one in booked), D(0)) == closed
     assert sum(account_ledger.closing_rows(sqlite, account)["qty"]) == float(
@@ -114,7 +114,7 @@ def test_nothing_of_ours_is_lost_on_the_way_and_the_end_is_the_truth(
         assert exchange.open[SYMBOL].stop_loss is not None
 
 
-def _status(bench: Bench, identity: str) -> str:
-    with bench.database.read() as connection:
-        found = orders.by_links(connection, bench.settings.account, [order_link_id(identity)])
+def _status(harness: Harness, identity: str) -> str:
+    with harness.database.read() as connection:
+        found = orders.by_links(connection, harness.settings.account, [order_link_id(identity)])
     return found[order_link_id(identity)].status

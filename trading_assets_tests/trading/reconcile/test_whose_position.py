@@ -12,36 +12,36 @@ from trading_assets.ledger import orders
 from trading_assets.ledger.database import Database
 from trading_assets.trading.execute.submit import submit_orders
 from trading_assets.trading.reconcile.reconciler import reconcile
-from trading_assets_tests.trading.fixtures import Bench, add_signal, bench_on
+from trading_assets_tests.trading.fixtures import Harness, add_signal, harness_on
 
 
-def closed_unseen(database: Database) -> tuple[Bench, str]:
+def closed_unseen(database: Database) -> tuple[Harness, str]:
     """A position of ours that a person has closed; neither the execution nor the closing is listed yet."""
-    bench = bench_on(database)
+    harness = harness_on(database)
     identity = add_signal(database)
-    assert submit_orders(bench.context).executed == [identity]
-    reconcile(bench.context)
-    bench.later()
-    bench.exchange.close_position("BTCUSDT")
-    bench.exchange.trades.pop()
-    bench.exchange.closings.pop()
-    bench.later()
-    return bench, identity
+    assert submit_orders(harness.context).executed == [identity]
+    reconcile(harness.context)
+    harness.later()
+    harness.exchange.close_position("BTCUSDT")
+    harness.exchange.trades.pop()
+    harness.exchange.closings.pop()
+    harness.later()
+    return harness, identity
 
 
 def test_an_order_that_was_given_up_and_filled_all_the_same_is_ours_again(sqlite: Database) -> None:
-    bench = bench_on(sqlite)
+    harness = harness_on(sqlite)
     identity = add_signal(sqlite)
-    bench.exchange.fail("place_order", OrderRejectedError("by a proxy"), processed=True)
-    bench.exchange.fail("find_order", ExchangeUnavailableError("502"), times=99)
-    submit_orders(bench.context)
+    harness.exchange.fail("place_order", OrderRejectedError("by a proxy"), processed=True)
+    harness.exchange.fail("find_order", ExchangeUnavailableError("502"), times=99)
+    submit_orders(harness.context)
     assert orders.occupying(sqlite, "main") == [], "the ledger has given it up"
-    bench.exchange.heal()
-    bench.later()
-    report = reconcile(bench.context)
+    harness.exchange.heal()
+    harness.later()
+    report = reconcile(harness.context)
     assert ["it is in the ledger now" in text for text in report.repaired] == [True]
     assert [intent.status for intent in orders.occupying(sqlite, "main")] == ["confirmed"]
-    bench.require_consistent(identity)
+    harness.require_consistent(identity)
 
 
 @pytest.mark.parametrize(
@@ -55,15 +55,15 @@ def test_an_order_that_was_given_up_and_filled_all_the_same_is_ours_again(sqlite
 def test_a_position_that_a_person_opened_after_ours_gets_no_stop_and_is_not_taken_for_ours(
     sqlite: Database, side: Side, qty: int, leg: int
 ) -> None:
-    bench, identity = closed_unseen(sqlite)
-    bench.exchange.open_foreign("BTCUSDT", side, qty)
+    harness, identity = closed_unseen(sqlite)
+    harness.exchange.open_foreign("BTCUSDT", side, qty)
     if side is Side.SELL:
-        bench.exchange.trades.pop()  # not listed either: shown, it would be a closing of ours
-    bench.exchange.open["BTCUSDT"] = replace(bench.exchange.open["BTCUSDT"], position_idx=leg)
-    before = bench.exchange.calls["set_stops"]
-    reconcile(bench.context)
-    assert bench.exchange.calls["set_stops"] == before
-    assert bench.exchange.open["BTCUSDT"].stop_loss is None
+        harness.exchange.trades.pop()  # not listed either: shown, it would be a closing of ours
+    harness.exchange.open["BTCUSDT"] = replace(harness.exchange.open["BTCUSDT"], position_idx=leg)
+    before = harness.exchange.calls["set_stops"]
+    reconcile(harness.context)
+    assert harness.exchange.calls["set_stops"] == before
+    assert harness.exchange.open["BTCUSDT"].stop_loss is None
     (intent,) = orders.occupying(sqlite, "main")
     assert (intent.signal_id, intent.status) == (identity, "confirmed")
     assert intent.unseen_since_ms is not None, "ours is not what is open"

@@ -18,27 +18,27 @@ from trading_assets.trading.saga import questions
 from trading_assets.trading.saga.questions import ANSWERS, NoSuchIntentError
 from trading_assets.trading.saga.transitions import STATES, IllegalTransitionError
 from trading_assets_tests.fakes import order_link_id
-from trading_assets_tests.trading.fixtures import Bench, add_signal, bench_on
+from trading_assets_tests.trading.fixtures import Harness, add_signal, harness_on
 
 
-def opened(database: Database) -> tuple[Bench, str]:
-    bench = bench_on(database)
+def opened(database: Database) -> tuple[Harness, str]:
+    harness = harness_on(database)
     identity = add_signal(database)
-    submit_orders(bench.context)
-    bench.later()
-    reconcile(bench.context)
-    return bench, order_link_id(identity)
+    submit_orders(harness.context)
+    harness.later()
+    reconcile(harness.context)
+    return harness, order_link_id(identity)
 
 
-def asked(bench: Bench) -> list[questions.Question]:
-    return questions.questions(bench.database, "main", tell_unseen_after_ms=bench.settings.unseen_tell_s * 1000)
+def asked(harness: Harness) -> list[questions.Question]:
+    return questions.questions(harness.database, "main", tell_unseen_after_ms=harness.settings.unseen_tell_s * 1000)
 
 
-def answer(bench: Bench, link: str, state: str) -> None:
-    intent = questions.find(bench.database, "main", link)
-    now_ms, wall_ms = bench.exchange.time_ms, bench.wall
+def answer(harness: Harness, link: str, state: str) -> None:
+    intent = questions.find(harness.database, "main", link)
+    now_ms, wall_ms = harness.exchange.time_ms, harness.wall
     questions.resolve(
-        bench.database, intent, state, reason="I have looked", actor="ann", now_ms=now_ms, wall_ms=wall_ms
+        harness.database, intent, state, reason="I have looked", actor="ann", now_ms=now_ms, wall_ms=wall_ms
     )
 
 
@@ -49,45 +49,45 @@ def history(database: Database, link: str) -> list[tuple[str, str | None]]:
 
 
 def test_a_position_that_is_not_seen_is_asked_for_and_a_person_ends_it_and_takes_it_back(database: Database) -> None:
-    bench, link = opened(database)
-    assert asked(bench) == []
-    held = bench.exchange.open.pop("BTCUSDT")
-    since_ms = bench.exchange.time_ms + 60_000
+    harness, link = opened(database)
+    assert asked(harness) == []
+    held = harness.exchange.open.pop("BTCUSDT")
+    since_ms = harness.exchange.time_ms + 60_000
     for overdue in (False, True):
-        bench.later(60 if not overdue else 700)
-        reconcile(bench.context)
-        (question,) = asked(bench)
+        harness.later(60 if not overdue else 700)
+        reconcile(harness.context)
+        (question,) = asked(harness)
         assert (question.intent.order_link_id, question.since_ms, question.is_overdue) == (link, since_ms, overdue)
-    answer(bench, link, "closed")
-    assert orders.occupying(database, "main") == asked(bench) == []
-    bench.exchange.open["BTCUSDT"] = held
-    bench.exchange.lose_stops("BTCUSDT")
-    bench.later()
-    reconcile(bench.context)
-    assert bench.exchange.open["BTCUSDT"].stop_loss is None, "a person has said that it is not ours"
-    answer(bench, link, "confirmed")
-    bench.later()
-    reconcile(bench.context)
-    assert bench.exchange.open["BTCUSDT"].stop_loss == held.stop_loss
+    answer(harness, link, "closed")
+    assert orders.occupying(database, "main") == asked(harness) == []
+    harness.exchange.open["BTCUSDT"] = held
+    harness.exchange.lose_stops("BTCUSDT")
+    harness.later()
+    reconcile(harness.context)
+    assert harness.exchange.open["BTCUSDT"].stop_loss is None, "a person has said that it is not ours"
+    answer(harness, link, "confirmed")
+    harness.later()
+    reconcile(harness.context)
+    assert harness.exchange.open["BTCUSDT"].stop_loss == held.stop_loss
     assert [intent.order_link_id for intent in orders.occupying(database, "main")] == [link]
     assert history(database, link)[-2:] == [("closed", "ann: I have looked"), ("confirmed", "ann: I have looked")]
 
 
 def test_an_answer_that_says_what_the_ledger_has_is_kept_and_has_it_looked_for_anew(sqlite: Database) -> None:
-    bench, link = opened(sqlite)
-    bench.exchange.open.pop("BTCUSDT")
-    bench.later()
-    reconcile(bench.context)
-    answer(bench, link, "confirmed")
-    assert asked(bench) == [] and history(sqlite, link)[-1] == ("confirmed", "ann: I have looked")
+    harness, link = opened(sqlite)
+    harness.exchange.open.pop("BTCUSDT")
+    harness.later()
+    reconcile(harness.context)
+    answer(harness, link, "confirmed")
+    assert asked(harness) == [] and history(sqlite, link)[-1] == ("confirmed", "ann: I have looked")
 
 
 def test_what_the_table_lacks_is_refused_and_says_what_may_be_said(sqlite: Database) -> None:
-    bench, link = opened(sqlite)
+    harness, link = opened(sqlite)
     with pytest.raises(IllegalTransitionError, match="may say: closed"):
-        answer(bench, link, "abandoned")
+        answer(harness, link, "abandoned")
     with pytest.raises(NoSuchIntentError, match="intents list"):
-        answer(bench, "no such thing", "closed")
+        answer(harness, "no such thing", "closed")
 
 
 def test_every_unsettled_state_has_an_answer() -> None:
@@ -96,11 +96,11 @@ def test_every_unsettled_state_has_an_answer() -> None:
 
 
 def test_the_command_in_the_difference_is_one_that_exists(sqlite: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    bench, link = opened(sqlite)
-    bench.exchange.open.pop("BTCUSDT")
+    harness, link = opened(sqlite)
+    harness.exchange.open.pop("BTCUSDT")
     for _ in range(2):
-        bench.later(700)
-        report = reconcile(bench.context)
+        harness.later(700)
+        report = reconcile(harness.context)
     text = next(text for symbol, text in report.differences if symbol == "BTCUSDT")
     words = re.search(r"trading-assets (intents resolve \S+ \S+)", text)
     assert words is not None and link in words[1]

@@ -8,7 +8,7 @@ from trading_assets.core.errors import AmbiguousOutcomeError
 from trading_assets.ledger.database import Database
 from trading_assets.trading.execute.submit import submit_orders
 from trading_assets.trading.saga.recovery import recover
-from trading_assets_tests.trading.fixtures import add_signal, bench_on
+from trading_assets_tests.trading.fixtures import add_signal, harness_on
 
 
 @pytest.mark.parametrize(
@@ -22,13 +22,13 @@ from trading_assets_tests.trading.fixtures import add_signal, bench_on
 def test_an_order_that_no_list_shows_is_not_given_up_while_its_position_is_open(
     sqlite: Database, filled: bool, has_stop: bool, status: str
 ) -> None:
-    bench = bench_on(sqlite)
+    harness = harness_on(sqlite)
     identity = add_signal(sqlite)
-    bench.exchange.attaches_stops = has_stop
-    bench.exchange.fail("place_order", AmbiguousOutcomeError("read timed out"), processed=filled)
-    bench.exchange.hidden_looks = 99
-    submit_orders(bench.context)
-    bench.later()
-    recover(bench.context)
-    intent = bench.intent(identity)
+    harness.exchange.attaches_stops = has_stop
+    harness.exchange.fail("place_order", AmbiguousOutcomeError("read timed out"), processed=filled)
+    harness.exchange.hidden_looks = 99
+    submit_orders(harness.context)
+    harness.later()
+    recover(harness.context)
+    intent = harness.intent(identity)
     assert intent is not None and intent["status"] == status

@@ -18,7 +18,7 @@ from trading_assets.ledger.tables import order_events
 from trading_assets.trading.execute.submit import submit_orders
 from trading_assets.trading.saga import transitions
 from trading_assets.trading.saga.transitions import STATES, IllegalTransitionError, Step
-from trading_assets_tests.trading.fixtures import NOW_MS, add_signal, bench_on
+from trading_assets_tests.trading.fixtures import NOW_MS, add_signal, harness_on
 
 PAGE = Path(__file__).parents[3] / "docs" / "order_saga.md"
 
@@ -71,11 +71,11 @@ def test_unresolved_states_keep_their_symbol_and_only_an_open_position_beside_th
 
 
 def test_an_order_goes_through_the_steps_in_the_order_of_the_table(sqlite: Database) -> None:
-    bench = bench_on(sqlite)
-    bench.exchange.attaches_stops = False
+    harness = harness_on(sqlite)
+    harness.exchange.attaches_stops = False
     add_signal(sqlite)
     points: list[str] = []
-    submit_orders(replace(bench.context, at=points.append))
+    submit_orders(replace(harness.context, at=points.append))
     taken = [point.removeprefix("before ") for point in points if point.startswith("before ")]
     assert taken == [step for step in Step if step is not Step.EXIT]
     assert len(points) == 2 * len(taken)
