@@ -8,6 +8,7 @@ from enum import StrEnum
 
 import sqlalchemy as sa
 
+from trading_assets.ledger import messages
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.tables import risk_events, risk_states
 
@@ -106,11 +107,19 @@ def read_history(database: Database, account: str) -> list[StateChange]:
 
 
 def change_state(
-    database: Database, account: str, change: StateChange, *, unless: Callable[[StateChange], bool]
+    database: Database,
+    account: str,
+    change: StateChange,
+    *,
+    unless: Callable[[StateChange], bool],
+    message: tuple[str, str] | None = None,
 ) -> StateChange | None:
     """Add a change, unless `unless` is true of the one in force.
 
     It waits for reservations in progress. Every later reservation reads the change.
+
+    Args:
+        message: title and body of what is to be told of the change, if it is added.
 
     Return the state in force before; None if nothing was added.
     """
@@ -129,6 +138,8 @@ def change_state(
                 time_ms=change.time_ms,
             )
         )
+        if message is not None:
+            messages.add(connection, account, *message, change.time_ms)
     return held
 
 

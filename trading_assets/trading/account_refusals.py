@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Concatenate, ParamSpec, TypeVar
 
 from trading_assets.core.errors import AccountShapeError, ExchangeFatalError
-from trading_assets.ledger import risk
+from trading_assets.ledger import messages, risk
 from trading_assets.trading.context import ExecutionContext
 from trading_assets.venues.accounts import require_tradable_account
 
@@ -30,11 +30,13 @@ def tell(context: ExecutionContext, error: ExchangeFatalError, *, of_order: bool
     account = context.settings.account
     kind = f"{_ORDER if of_order else _READ} {error.key}"
     with context.database.write(one_at_a_time=f"refusals of {account}") as connection:
-        known = risk.open_episodes(connection, account, (_READ, _ORDER))
+        known, now_ms = risk.open_episodes(connection, account, (_READ, _ORDER)), context.wall_ms()
         if kind not in known:
-            risk.begin_episode(connection, account, kind, str(error), context.wall_ms())
-    if not any(one.rsplit(" ", 1)[1] == error.key for one in known):
-        context.notify("the exchange refuses the account", f"{error}. Nothing is opened until then; stops stay.")
+            risk.begin_episode(connection, account, kind, str(error), now_ms)
+        if not any(one.rsplit(" ", 1)[1] == error.key for one in known):
+            body = f"{error}. Nothing is opened until then; stops stay."
+            messages.add(connection, account, "the exchange refuses the account", body, now_ms)
+    context.tell()  # also what a dead process has left: while the account is refused, no other pass comes to that
 
 
 def end(context: ExecutionContext, *, of_orders: bool = False) -> None:

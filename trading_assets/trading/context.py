@@ -84,6 +84,7 @@ class ExecutionContext:
         contracts: the venue's contracts, shared by all calls with this context.
         books: compares the ledger's account with the key's, for all calls with this context.
         events: what became of orders, the newest last.
+        telling: held while kept messages are sent: two threads do not send the same ones.
     """
 
     database: Database
@@ -99,6 +100,7 @@ class ExecutionContext:
     contracts: ContractCache = field(default_factory=ContractCache)
     books: BooksGuard = field(default_factory=BooksGuard)
     events: deque[TradeEvent] = field(default_factory=lambda: deque(maxlen=EVENTS_KEPT))
+    telling: threading.Lock = field(default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "notify", _Messenger(self.notify))
@@ -117,21 +119,21 @@ class ExecutionContext:
         return why_off(self.database, self.settings)
 
     def publish(self, event: TradeEvent) -> None:
-        """Log an event as one JSON object, keep it for the page of the run, and notify of it."""
+        """Log an event as one JSON object, and keep it for the page of the run."""
         _log.info("%s", json.dumps(record_of(event)))
         self.events.append(event)
-        self.notify(*_message(event))
 
     def tell(self) -> None:
         """Send the messages that the ledger keeps for it: those of this process, and those that a dead one has left.
 
         A death after a message was sent has it sent again: at least once.
         """
-        waiting = messages.untold(self.database, self.settings.account)
-        for message in waiting:
-            self.notify(message.title, message.body)
-        if waiting:
-            messages.forget(self.database, [message.message_id for message in waiting])
+        with self.telling:
+            waiting = messages.untold(self.database, self.settings.account)
+            for message in waiting:
+                self.notify(message.title, message.body)
+            if waiting:
+                messages.forget(self.database, [message.message_id for message in waiting])
 
 
 class _Messenger:
@@ -147,8 +149,8 @@ class _Messenger:
             _log.exception("nobody was told: %s: %s", title, body)
 
 
-def _message(event: TradeEvent) -> tuple[str, str]:
-    """Title and body of the notification."""
+def message_of(event: TradeEvent) -> tuple[str, str]:
+    """Title and body of what is told of an event."""
     if isinstance(event, TradeExecuted):
         return (
             f"{event.side.value} {event.symbol}",

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
-from trading_assets_tests.wild_account.proxy import CREATE, POSITIONS, STOPS, WALLET
+from trading_assets_tests.wild_account.proxy import CREATE, INSTRUMENTS, POSITIONS, STOPS, WALLET
 from trading_assets_tests.wild_account.scene import Scene, attempt
 
 ACCOUNT_WIDE = {
@@ -158,3 +159,78 @@ def test_an_alert_says_what_to_do(scene: Scene, code: int, advice: str) -> None:
         scene.proxy.refuse(path, code, "no")
     scene.try_passes(1)
     assert scene.hears(str(code), advice)
+
+
+class _DeathError(BaseException):
+    """The process is killed."""
+
+
+def _delivery(scene: Scene) -> None:
+    scene.proxy.each_row(INSTRUMENTS, lambda row: row.update(deliveryTime=str(scene.now_ms() + 10**8)))
+
+
+def _unreadable(scene: Scene) -> None:
+    scene.proxy.each_row(INSTRUMENTS, lambda row: row.pop("fundingInterval", None), symbol="")
+
+
+def _loss(scene: Scene) -> None:
+    scene.proxy.rewrite(WALLET, lambda _, answer: answer["result"]["list"][0].update(totalEquity="100"))
+
+
+DEATHS: dict[str, tuple[Callable[[Scene], None], Callable[[Scene], object], str]] = {
+    "a delivery": (_delivery, Scene.reconcile, "delivered"),
+    "a contract that cannot be read": (_unreadable, Scene.reconcile, "cannot be read"),
+    "a refusal of the account": (lambda scene: _refuse_all(scene, 33004), Scene.reconcile, "33004"),
+    "a refusal of the order": (
+        lambda scene: scene.proxy.refuse(CREATE, 10005, "Permission denied"),
+        Scene.submit,
+        "10005",
+    ),
+    "a halt": (_loss, Scene.reconcile, "halted"),
+    "a gate": (_loss, Scene.submit, "refused"),
+    "a person's position": (lambda scene: scene.order("ADAUSDT", "Buy", "500"), Scene.reconcile, "ADAUSDT"),
+    "an order": (lambda scene: None, Scene.submit, "SOLUSDT"),
+    "a rejected order": (
+        lambda scene: scene.proxy.refuse(CREATE, 110007, "ab not enough for new order"),
+        Scene.submit,
+        "order failed",
+    ),
+    "a lost stop": (
+        lambda scene: (
+            scene.stops_by_hand("ETHUSDT", stop=0, target=0),
+            scene.proxy.refuse(STOPS, 10016, "Internal system error"),
+        ),
+        Scene.reconcile,
+        "no stop",
+    ),
+}
+"""What happens, who meets it, and a word of what is to be told of it."""
+
+
+@pytest.mark.parametrize("what", DEATHS)
+def test_a_death_before_an_alert_was_sent_does_not_lose_it(scene: Scene, what: str) -> None:
+    happens, meet, word = DEATHS[what]
+    scene.enter("ETHUSDT")
+    scene.later()
+    scene.reconcile()
+    scene.signal("SOLUSDT")
+    scene.restart()  # another process: it has read no contracts yet
+    happens(scene)
+    scene.drain()
+    heard: list[str] = []
+
+    def die(title: str, body: str) -> None:
+        heard.append(f"{title}: {body}")
+        if word.lower() in heard[-1].lower():
+            raise _DeathError
+
+    context = scene.context
+    scene.context = replace(context, notify=die)
+    with pytest.raises(_DeathError):
+        meet(scene)
+    assert not scene.hears(word)
+    scene.context = context
+    for _ in range(2):
+        scene.later(40)
+        attempt(scene.reconcile)
+    assert scene.hears(word), f"heard before the death: {heard}"

@@ -84,6 +84,7 @@ def submit_orders(context: ExecutionContext) -> SubmitReport:
     """
     context.require_bound()
     report = SubmitReport()
+    context.tell()
     report.recovered = recover(context)
     protection.watch_bare(context)
     clock = _VenueClock(context)
@@ -364,10 +365,10 @@ class _Round:
             self._report.stopped = self._report.stopped or str(error)
         again = is_by_rules and signal_id not in self._refused_by_rules
         final = is_by_rules and not again
-        _refuse(self._context, one.row, Refused(str(error), final), self._report)
         if final:
             steps.publish_failure(self._context, one.intent, failure_of(error.cause), str(error))
-        elif again:
+        _refuse(self._context, one.row, Refused(str(error), final), self._report)
+        if again:
             self._refused_by_rules[signal_id] = one.size
             self._waiting.append(one.row)
 

@@ -22,7 +22,17 @@ from trading_assets.core.errors import (
     OrderRejectedError,
     UnreadableAnswerError,
 )
-from trading_assets.core.models import ClosedPnl, ContractKind, Execution, FillKind, Order, Rows, Side, Wallet
+from trading_assets.core.models import (
+    ClosedPnl,
+    CloseReason,
+    ContractKind,
+    Execution,
+    FillKind,
+    Order,
+    Rows,
+    Side,
+    Wallet,
+)
 from trading_assets.core.timeframes import DAY_MS, HOUR_MS, iso
 from trading_assets.ledger import account as account_ledger
 from trading_assets.ledger import messages, orders
@@ -136,9 +146,9 @@ def _tell_contracts(context: ExecutionContext, found: ExchangeState, now_ms: int
     if texts == told:
         return
     with context.database.write(one_at_a_time=f"events of {account}") as connection:
-        fresh = account_ledger.record_episodes(connection, account, _DELIVERY, texts, now_ms)
-    for text in fresh:
-        context.notify("position is to be delivered", text)
+        for text in account_ledger.record_episodes(connection, account, _DELIVERY, texts, now_ms):
+            messages.add(connection, account, "position is to be delivered", text, now_ms)
+    context.tell()
 
 
 def _record(
@@ -206,9 +216,14 @@ def _record(
         for text in [*fresh, *report.repaired]:
             messages.add(connection, account, "books differ", text, now_ms)
         for closing in report.new_closings:
-            title = f"closed {closing.position_side} {closing.symbol} at its {closing.reason}"
-            body = f"{closing.qty} at {closing.exit_price}, PnL {closing.pnl:+.2f} USD"
-            messages.add(connection, account, title, body, now_ms)
+            messages.add(connection, account, *_closing_text(closing), now_ms)
+
+
+def _closing_text(closing: Closing) -> tuple[str, str]:
+    what, pnl = f"{closing.position_side} {closing.symbol}", f"PnL {closing.pnl:+.2f} USD"
+    if closing.reason == CloseReason.SESSION:
+        return f"session of {what} was settled", f"{pnl}; the position stays"
+    return f"closed {what} at its {closing.reason}", f"{closing.qty} at {closing.exit_price}, {pnl}"
 
 
 def _read(context: ExecutionContext, since_ms: int, until_ms: int) -> ExchangeState:

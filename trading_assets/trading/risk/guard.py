@@ -13,7 +13,7 @@ from trading_assets.core.foreign_text import plain
 from trading_assets.core.ports import Exchange
 from trading_assets.core.timeframes import DAY_MS, floor_ms, iso
 from trading_assets.ledger import account as account_ledger
-from trading_assets.ledger import orders, risk
+from trading_assets.ledger import messages, orders, risk
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.risk import Cause, RiskState, StateChange
 from trading_assets.ledger.strategies import active_names
@@ -121,13 +121,17 @@ def _halt_at_limits(
     for reached in losses_reached(equity, realised_today, peak_equity, settings=context.settings):
         until = floor_ms(now_ms, DAY_MS) + DAY_MS if reached.cause is Cause.DAILY_LOSS else None
         change = StateChange(RiskState.HALTED, reached.cause, reached.found, GUARD, now_ms, until)
-        changed = risk.change_state(context.database, context.settings.account, change, unless=_halts_as_long(change))
-        if changed is None:
-            continue
         ends = "until somebody resumes it" if until is None else f"until {iso(until)} or until somebody resumes it"
-        context.notify(
-            "trading halted", f"{reached.cause.value}: {reached.found}. Nothing is opened {ends}; stops stay."
+        body = f"{reached.cause.value}: {reached.found}. Nothing is opened {ends}; stops stay."
+        changed = risk.change_state(
+            context.database,
+            context.settings.account,
+            change,
+            unless=_halts_as_long(change),
+            message=("trading halted", body),
         )
+        if changed is not None:
+            context.tell()
 
 
 def _alert_of_account(context: ExecutionContext, refusals: Sequence[Refusal], now_ms: int) -> None:
@@ -147,8 +151,10 @@ def _alert_of_account(context: ExecutionContext, refusals: Sequence[Refusal], no
             risk.add_gate_event(connection, account, refusal.gate, refusal.found, now_ms)
         for gate in known - failed.keys():
             risk.add_gate_event(connection, account, gate, None, now_ms)
+        if news:
+            messages.add(connection, account, "entries refused", "; ".join(map(str, news)), now_ms)
     if news:
-        context.notify("entries refused", "; ".join(map(str, news)))
+        context.tell()
 
 
 def effect(state: RiskState) -> str:

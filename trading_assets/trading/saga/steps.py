@@ -19,13 +19,13 @@ from trading_assets.core.errors import (
     PriceRefusedError,
     RulesChangedError,
 )
-from trading_assets.core.events import Failure, TradeExecuted, TradeFailed, failure_of
+from trading_assets.core.events import Failure, TradeEvent, TradeExecuted, TradeFailed, failure_of
 from trading_assets.core.models import Order, OrderRequest
 from trading_assets.ledger import orders, signals
 from trading_assets.ledger.leases import Lease
 from trading_assets.ledger.orders import Intent
 from trading_assets.trading import account_refusals
-from trading_assets.trading.context import ExecutionContext
+from trading_assets.trading.context import ExecutionContext, message_of
 from trading_assets.trading.saga import transitions
 from trading_assets.trading.saga.progress import step, venue_ms
 from trading_assets.trading.saga.protection import protect
@@ -133,27 +133,21 @@ def record(
     context: ExecutionContext, intent: Intent, order_id: str | None, filled_qty: Decimal, average_price: Decimal | None
 ) -> Intent | None:
     """Record a filled order whose position is protected, and publish it."""
-    with step(context, Step.RECORD):
-        settled = move(
-            context, intent, orders.CONFIRMED, order_id=order_id, filled_qty=filled_qty, average_price=average_price
-        )
-    if settled is not None:
-        context.publish(
-            TradeExecuted(
-                account=intent.account,
-                symbol=intent.symbol,
-                side=intent.side,
-                signal_id=intent.signal_id,
-                order_link_id=intent.order_link_id,
-                order_id=order_id,
-                qty=filled_qty,
-                price=average_price,
-                stop_loss=intent.stop_loss,
-                take_profit=intent.take_profit,
-                time_ms=venue_ms(context, intent),
-            )
-        )
-    return settled
+    event = TradeExecuted(
+        account=intent.account,
+        symbol=intent.symbol,
+        side=intent.side,
+        signal_id=intent.signal_id,
+        order_link_id=intent.order_link_id,
+        order_id=order_id,
+        qty=filled_qty,
+        price=average_price,
+        stop_loss=intent.stop_loss,
+        take_profit=intent.take_profit,
+        time_ms=venue_ms(context, intent),
+    )
+    values = {"order_id": order_id, "filled_qty": filled_qty, "average_price": average_price}
+    return _record(context, intent, orders.CONFIRMED, event, **values)
 
 
 def give_up(context: ExecutionContext, intent: Intent) -> Intent | None:
@@ -244,27 +238,41 @@ def _look_up(context: ExecutionContext, intent: Intent) -> Order | None:
 
 
 def publish_failure(context: ExecutionContext, intent: Intent, failure: Failure, detail: str) -> None:
-    """Publish that an order opened no position, or that its outcome is not known."""
-    context.publish(
-        TradeFailed(
-            account=intent.account,
-            symbol=intent.symbol,
-            side=intent.side,
-            signal_id=intent.signal_id,
-            order_link_id=intent.order_link_id,
-            qty=intent.qty,
-            failure=failure,
-            detail=detail,
-            time_ms=venue_ms(context, intent),
-        )
+    """Publish and tell that an order opened no position, or that its outcome is not known. Records nothing.
+
+    Where its end is to be recorded, that comes after: a death between the two has it told again.
+    """
+    event = _failed(context, intent, failure, detail)
+    context.publish(event)
+    context.notify(*message_of(event))
+
+
+def _failed(context: ExecutionContext, intent: Intent, failure: Failure, detail: str) -> TradeFailed:
+    return TradeFailed(
+        account=intent.account,
+        symbol=intent.symbol,
+        side=intent.side,
+        signal_id=intent.signal_id,
+        order_link_id=intent.order_link_id,
+        qty=intent.qty,
+        failure=failure,
+        detail=detail,
+        time_ms=venue_ms(context, intent),
     )
 
 
 def _end(
     context: ExecutionContext, intent: Intent, state: str, reason: str, failure: Failure, order_id: str | None = None
 ) -> Intent | None:
+    event = _failed(context, intent, failure, reason)
+    return _record(context, intent, state, event, reason=reason, order_id=order_id)
+
+
+def _record(context: ExecutionContext, intent: Intent, state: str, event: TradeEvent, **details: Any) -> Intent | None:
+    """Record the end of an order with what is told of it, and publish it."""
     with step(context, Step.RECORD):
-        ended = move(context, intent, state, reason=reason, order_id=order_id)
-    if ended is not None:
-        publish_failure(context, intent, failure, reason)
-    return ended
+        moved = move(context, intent, state, message=message_of(event), **details)
+    if moved is not None:
+        context.publish(event)
+        context.tell()
+    return moved

@@ -71,7 +71,7 @@ def test_submitting_again_and_again_places_one_order(database: Database) -> None
 def test_without_waiting_signals_the_account_is_not_asked(sqlite: Database) -> None:
     harness = harness_on(sqlite)
     submit_orders(harness.context)
-    assert not harness.exchange.calls.keys() - {"now_ms"}
+    assert not harness.exchange.calls.keys() - {"account_shape", "now_ms"}
 
 
 def test_the_most_confident_signal_takes_the_last_place(sqlite: Database) -> None:

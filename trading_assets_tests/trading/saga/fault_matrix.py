@@ -136,9 +136,10 @@ def run_cell(running: RunningExchange, database: Database, account: str, call: s
     faults = [{"where": where, "match": match, "times": 1, **FAULTS[fault]}]
     if call == "history":  # asked only for an order that is not among the open and recent ones
         faults.append({"where": WRITES["create"], "lost_request": True})
-    running.faults.add(parse_rules({"faults": faults}, ENDPOINTS), now_ms)
     wall_ms = 1_000_000
     context = ExecutionContext(database, exchange, rules, sleep=lambda _s: time.sleep(pause_s), wall_ms=lambda: wall_ms)
+    context.require_bound()  # its reads come before those of the order
+    running.faults.add(parse_rules({"faults": faults}, ENDPOINTS), now_ms)
     _run(context)
     first, creates = _status(database, identity), exchange.requests["place_order"]
     running.faults.remove()
