@@ -58,8 +58,8 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "wrong stop level",
         STEPS,
-        "stop_loss=intent.stop_loss,\n        take",
-        "stop_loss=2 * intent.stop_loss - intent.take_profit,\n        take",
+        "order_link_id=intent.order_link_id,\n        stop_loss=intent.stop_loss,",
+        "order_link_id=intent.order_link_id,\n        stop_loss=2 * intent.stop_loss - intent.take_profit,",
         20,
     ),
     Mutant("triple quantity", SUBMIT, "qty=size.qty,", "qty=size.qty * 3,", 20),
@@ -201,6 +201,15 @@ MUTANTS: tuple[Mutant, ...] = (
         "                pass\n            if connection.execute(again)",
         0,
         "ledger/test_orders.py::test_a_signal_that_does_not_wait_is_not_reserved",
+    ),
+    Mutant(
+        "closing booked by its first state",
+        COMPARISON,
+        "return min(times, default=None)",
+        "return None",
+        0,
+        "trading/reconcile/test_reconciler.py::"
+        "test_a_row_of_an_order_that_fills_over_hours_is_read_again_until_it_ends",
     ),
     Mutant(
         "closing rows do not grow",

@@ -92,7 +92,7 @@ def submit_orders(context: ExecutionContext) -> SubmitReport:
     rows = signals.active(context.database, context.settings.account)
     if not rows:
         return report
-    stopped = context.why_off() or report.stopped
+    stopped = context.why_off() or report.stopped or account_refusals.why_out_of_shape(context)
     if stopped:
         for row in rows:
             _refuse(context, row, Refused(stopped, final=False), report)
