@@ -163,28 +163,6 @@ def test_the_turn_is_renewed_while_it_is_held(
     kept.give_back()
 
 
-def test_who_waits_for_the_exchange_is_not_stuck(
-    database: Database, clock: Clock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("trading_assets.trading.session.lease.RENEW_EVERY_S", 0.01)
-    kept = session(database, "run-a", OLD, clock).ask(ready=False)
-    assert kept is not None
-    with kept.reading():
-        monkeypatch.setattr("trading_assets.trading.session.lease.STUCK_AFTER_S", 0.0)
-        for turn in range(1, 4):
-            before = kept.lease.expires_wall_ms
-            clock.ms += 5_000
-            for _ in range(6000):
-                if kept.lease.expires_wall_ms > before:
-                    break
-                kept._ended.wait(0.01)
-            assert kept.lease.expires_wall_ms > before, f"not renewed in turn {turn}"
-        kept.require()
-    kept._thread.join(60)
-    with pytest.raises(LeaseLostError, match="stuck"):
-        kept.require()
-
-
 @pytest.mark.parametrize(
     ("away_s", "is_reading", "keeps"),
     [
@@ -195,7 +173,7 @@ def test_who_waits_for_the_exchange_is_not_stuck(
         (STUCK_READING_AFTER_S + 10, True, False),
     ],
 )
-def test_who_waits_for_the_exchange_is_not_stuck(
+def test_a_loop_has_its_time_and_a_read_has_more(
     sqlite: Database, clock: Clock, monkeypatch: pytest.MonkeyPatch, away_s: float, is_reading: bool, keeps: bool
 ) -> None:
     """A loop that has not come round is given up; one that reads has the time that reads may take."""
