@@ -1,4 +1,4 @@
-"""What the page about the account quotes is what the reconciler tells, all of it; each row of what you may do has tests."""
+"""What the page about the account quotes is what is told, all of it; each row of what you may do has tests."""
 
 from __future__ import annotations
 

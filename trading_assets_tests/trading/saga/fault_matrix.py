@@ -130,15 +130,15 @@ def run_cell(running: RunningExchange, database: Database, account: str, call: s
     pause_s = _PAUSE_S if late and call == "create" else 0.0
     timeout_s = _IMPATIENT_S if late else _PATIENT_S
     exchange = _Connector(running, loses_stops=call == "attach", timeout_s=timeout_s)
+    wall_ms = 1_000_000
+    context = ExecutionContext(database, exchange, rules, sleep=lambda _s: time.sleep(pause_s), wall_ms=lambda: wall_ms)
+    context.require_bound()  # what asks whose account it is does not meet the fault
     identity = _waiting(database, account, now_ms)
     where = {**WRITES, **READS}[call]
     match = {"symbol": SYMBOL} if call == "position" else {}
     faults = [{"where": where, "match": match, "times": 1, **FAULTS[fault]}]
     if call == "history":  # asked only for an order that is not among the open and recent ones
         faults.append({"where": WRITES["create"], "lost_request": True})
-    wall_ms = 1_000_000
-    context = ExecutionContext(database, exchange, rules, sleep=lambda _s: time.sleep(pause_s), wall_ms=lambda: wall_ms)
-    context.require_bound()  # its reads come before those of the order
     running.faults.add(parse_rules({"faults": faults}, ENDPOINTS), now_ms)
     _run(context)
     first, creates = _status(database, identity), exchange.requests["place_order"]
