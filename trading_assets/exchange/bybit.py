@@ -217,6 +217,9 @@ class BybitExchange(BybitMarketData):
 
     order_ids = BybitOrderIds()
 
+    def repeat_reads(self, older_than: float) -> None:
+        self._transport.repeat_reads(older_than)
+
     def api_key(self) -> ApiKeyInfo | None:
         try:
             return account_rows.api_key(self._transport.read("get_api_key_information"))
