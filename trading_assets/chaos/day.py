@@ -89,7 +89,7 @@ TICK_S = 0.25
 STOPS_EVERY_S = 1.0
 TELL_EVERY_S = 5.0
 RECOVERS_WITHIN_S = 180.0
-BEGINS_WITHIN_S = 600.0
+BEGINS_WITHIN_S = 1200.0
 COMPARISONS = 3
 OTHERS = 3
 """Contracts that only the person trades."""

@@ -473,6 +473,8 @@ class PositionMode(StrEnum):
 
     ONE_WAY = "one-way"
     HEDGE = "hedge"
+    UNKNOWN = "unknown"
+    """the venue does not tell it now"""
 
 
 @dataclass(frozen=True)

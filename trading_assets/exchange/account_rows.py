@@ -347,7 +347,9 @@ def account_shape(info: Row, user_id: str | None, legs: Sequence[Row]) -> Accoun
 
 
 def position_mode(legs: Sequence[Row]) -> PositionMode:
-    """The mode that the rows of one symbol show: legs have numbers, a one-way position has 0."""
+    """The mode that the rows of one symbol show: legs have numbers, a one-way position has 0. No row tells nothing."""
+    if not legs:
+        return PositionMode.UNKNOWN
     return PositionMode.HEDGE if {leg(row) for row in legs} - {0} else PositionMode.ONE_WAY
 
 

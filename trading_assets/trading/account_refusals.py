@@ -1,7 +1,8 @@
 """Refusals of the whole account (key, permission, ban, mode): told once an episode, by whichever caller meets them.
 
 An episode is kept in the ledger, so that all processes share it. One of reads ends when the account can be read again,
-one of orders when an order is accepted, one of the account's shape when it is asked again and can be traded.
+one of orders when an order is accepted, one of stops when a stop is set, one of the account's shape when it is asked
+again and can be traded.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from trading_assets.trading.context import ExecutionContext
 from trading_assets.venues.accounts import judge_account, require_tradable_account
 from trading_assets.venues.keys import judge_key
 
-_READ, _ORDER = "refused read", "refused order"
+_READ, _ORDER, _STOP = "refused read", "refused order", "refused stop"
+_ALL = (_READ, _ORDER, _STOP)
 _SHAPE, _KEY = f"{_ORDER} shape", f"{_ORDER} key"
 """They end when the account, or the key, is asked again and can be traded."""
 
@@ -25,29 +27,32 @@ _Given = ParamSpec("_Given")
 _Answer = TypeVar("_Answer")
 
 
-def tell(context: ExecutionContext, error: ExchangeFatalError, *, of_order: bool = False) -> None:
+def tell(
+    context: ExecutionContext, error: ExchangeFatalError, *, of_order: bool = False, of_stop: bool = False
+) -> None:
     """Tell a refusal of the whole account, unless the same one was told and has not ended. The error says what to do.
 
     It hints at how account and key are set up, so both are asked again; what they say against trading is told with it.
     A refusal for a mode is told where the account has it; that of one contract is the caller's to tell.
 
     Args:
-        of_order: it was a write: that the account can be read says nothing of it.
+        of_order, of_stop: it was a write: that the account can be read says nothing of it.
     """
     if isinstance(error, AccountShapeError):
         is_of_account(context, error)
         return
     with context.database.read() as connection:
-        is_known = _is_known(risk.open_episodes(connection, context.settings.account, (_READ, _ORDER)), error.key)
+        is_known = _is_known(risk.open_episodes(connection, context.settings.account, _ALL), error.key)
     found = "" if is_known else asked_again(context)
-    _begin(context, _ORDER if of_order else _READ, error.key, f"{error}{found and f'; asked again: {found}'}")
+    of_what = _ORDER if of_order else _STOP if of_stop else _READ
+    _begin(context, of_what, error.key, f"{error}{found and f'; asked again: {found}'}")
 
 
 def _begin(context: ExecutionContext, of_what: str, key: str, text: str) -> None:
     """Begin an episode and tell it, unless one of the same key has not ended."""
     account, kind = context.settings.account, f"{of_what} {key}"
     with context.database.write(one_at_a_time=f"refusals of {account}") as connection:
-        known, now_ms = risk.open_episodes(connection, account, (_READ, _ORDER)), context.wall_ms()
+        known, now_ms = risk.open_episodes(connection, account, _ALL), context.wall_ms()
         if kind not in known:
             risk.begin_episode(connection, account, kind, text, now_ms)
         if not _is_known(known, key):
@@ -102,9 +107,9 @@ def why_out_of_shape(context: ExecutionContext) -> str:
     return ""
 
 
-def end(context: ExecutionContext, *, of_orders: bool = False) -> None:
-    """The account was read, or with `of_orders` an order was accepted: what was refused is no more."""
-    _end(context, (_READ, _ORDER) if of_orders else (_READ,))
+def end(context: ExecutionContext, *, of_orders: bool = False, of_stops: bool = False) -> None:
+    """The account was read, or an order or a stop was accepted: what was refused is no more."""
+    _end(context, (_READ, *((_ORDER,) if of_orders else ()), *((_STOP,) if of_stops else ())))
 
 
 def _end(context: ExecutionContext, kinds: tuple[str, ...]) -> None:
@@ -137,12 +142,12 @@ def require_tradable(context: ExecutionContext) -> None:
 
 
 @contextmanager
-def telling(context: ExecutionContext, *, of_order: bool = False) -> Iterator[None]:
+def telling(context: ExecutionContext, *, of_order: bool = False, of_stop: bool = False) -> Iterator[None]:
     """What the block raises of the whole account is told, and raised on."""
     try:
         yield
     except ExchangeFatalError as error:
-        tell(context, error, of_order=of_order)
+        tell(context, error, of_order=of_order, of_stop=of_stop)
         raise
 
 

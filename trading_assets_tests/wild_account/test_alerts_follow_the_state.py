@@ -161,6 +161,32 @@ def test_an_alert_says_what_to_do(scene: Scene, code: int, advice: str) -> None:
     assert scene.hears(str(code), advice)
 
 
+@pytest.mark.parametrize("path", [*PRIVATE, "/v5/order/cancel"])
+@pytest.mark.parametrize("stop", [0, 500], ids=["removed", "loosened"])
+def test_a_refusal_of_one_route_is_told_once_while_others_go_on(scene: Scene, path: str, stop: int) -> None:
+    """The key has lost one permission: what still works ends no episode of what does not."""
+    scene.enter("ETHUSDT")
+    scene.stops_by_hand("ETHUSDT", stop=stop)
+    if path == "/v5/order/cancel":
+        scene.proxy.refuse(STOPS, 10016, "not now", times=4)
+    scene.proxy.refuse(path, 10005, "Permission denied")
+    scene.signal("SOLUSDT")
+    for _ in range(4):
+        attempt(scene.submit)
+        attempt(scene.reconcile)
+        scene.later(20)
+    was_met = any(request.path == path for request in scene.proxy.seen)
+    told = [text for text in scene.hears("10005", "refuses the account") if "order failed" not in text]
+    assert len(told) == (1 if was_met and path not in RARE else len(told)) <= 1
+    scene.proxy.clear()
+    scene.passes(2)
+    assert scene.stop("ETHUSDT") not in (None, 500)
+
+
+RARE = ("/v5/order/history", "/v5/order/cancel", "/v5/account/info")
+"""Asked where something else has failed."""
+
+
 class _DeathError(BaseException):
     """The process is killed."""
 

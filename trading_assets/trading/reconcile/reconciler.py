@@ -468,7 +468,9 @@ def _protect(
             continue
         target = intent.take_profit if context.settings.changed_stops == "restore" else position.take_profit
         try:
-            context.exchange.set_stops(intent.symbol, intent.stop_loss, target)
+            with account_refusals.telling(context, of_stop=True):
+                context.exchange.set_stops(intent.symbol, intent.stop_loss, target)
+            account_refusals.end(context, of_stops=True)
         except ExchangeError as error:
             failed[intent.symbol] = f"{intent.symbol}: its stop was moved to {stop} and could not be put back: {error}"
             continue

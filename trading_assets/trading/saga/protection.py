@@ -132,13 +132,14 @@ def _attach(context: ExecutionContext, ours: _Ours) -> ExchangeError | None:
         except PriceRefusedError:
             raise
         except ExchangeFatalError as error:
-            account_refusals.tell(context, error)
+            account_refusals.tell(context, error, of_stop=True)
             return error
         except ExchangeError as error:
             if attempt == ATTACHES - 1:
                 return error
             context.sleep(PAUSE_S * (attempt + 1))
         else:
+            account_refusals.end(context, of_stops=True)
             return None
     raise AssertionError("unreachable")
 
