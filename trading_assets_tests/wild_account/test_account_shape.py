@@ -8,8 +8,9 @@ from decimal import Decimal
 
 import pytest
 
+from trading_assets.exchange.error_mapping import CODES, ErrorKind, kind_of_code
 from trading_assets_tests.wild_account.proxy import ACCOUNT, CREATE, KEY, LEVERAGE, POSITIONS, WALLET, Row
-from trading_assets_tests.wild_account.scene import CODES, Console, ErrorKind, Scene, attempt, kind_of_code
+from trading_assets_tests.wild_account.scene import Console, Scene, attempt
 
 HEDGE, ONE_WAY = 3, 0
 
