@@ -109,6 +109,7 @@ def test_what_the_log_never_tells_is_a_loss_after_a_while_and_told_for_a_day(dat
 _AMOUNTS = st.integers(-300, 300).filter(bool)
 
 
+@pytest.mark.slow
 @given(
     st.lists(
         st.tuples(_AMOUNTS, st.sampled_from([TransactionKind.TRADE, TransactionKind.TRANSFER]), st.integers(-3, 3)),
