@@ -22,7 +22,8 @@ from trading_assets.market import lookback as depth
 from trading_assets.market import universe
 from trading_assets.market.fingerprint import window_hashes
 from trading_assets.market.quality import QualityLimits, expected_bars, faults
-from trading_assets.market.store import CandleStore, Progress, Span, union
+from trading_assets.market.spans import Span, union
+from trading_assets.market.store import CandleStore, Progress
 
 FETCH_WORKERS = 4
 
