@@ -12,7 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from trading_assets.cli.status import blocked_lines
+from trading_assets.cli.notify import a_test
+from trading_assets.cli.status import blocked_lines, channel_lines
 from trading_assets.core.configuration import config_file
 from trading_assets.core.errors import (
     AccountShapeError,
@@ -26,6 +27,8 @@ from trading_assets.core.settings import Settings, load_settings
 from trading_assets.core.timeframes import iso
 from trading_assets.ledger import books
 from trading_assets.ledger.database import Database, shown
+from trading_assets.notifications.channels import channels_of
+from trading_assets.notifications.delivery import send_to_each
 from trading_assets.trading.binding import describe, require_bound, require_market
 from trading_assets.trading.context import why_off
 from trading_assets.venues import open_exchange
@@ -44,8 +47,12 @@ class Finding:
     found: str
 
 
-def examine(settings: Settings) -> list[Finding]:
-    """Look at everything a run needs, in the order in which it would fail."""
+def examine(settings: Settings, *, send: bool = False) -> list[Finding]:
+    """Look at everything a run needs, in the order in which it would fail.
+
+    Args:
+        send: send a test message to each channel of notifications.
+    """
     checks: list[tuple[str, Callable[[Settings], str]]] = [
         ("home directory", _home),
         ("rights of files", _rights),
@@ -59,6 +66,7 @@ def examine(settings: Settings) -> list[Finding]:
         ("trading", _switch),
         ("settings", _names),
         ("settle coins", _settle_coins),
+        ("notifications", _send_test if send else _notifications),
     ]
     findings = [Finding("venue", True, f"{settings.venue.value}, account {settings.account}")]
     for what, check in checks:
@@ -189,6 +197,31 @@ def _switch(settings: Settings) -> str:
         return why_off(database, settings) or "on"
     finally:
         database.close()
+
+
+def _notifications(settings: Settings) -> str:
+    """Every channel can be used, and nothing waits or was given up. Nothing is sent."""
+    channels = channels_of(settings)
+    if not channels:
+        return "no channel is set: messages go to the log and the ledger alone"
+    for channel in channels:
+        channel.check()
+    database = _opened(settings)
+    try:
+        stuck = channel_lines(database, settings)
+    finally:
+        database.close()
+    if stuck:
+        raise DataError("; ".join(stuck))
+    return f"{', '.join(one.name for one in channels)}: nothing waits; trading-assets notify test sends to each"
+
+
+def _send_test(settings: Settings) -> str:
+    found = send_to_each(channels_of(settings), a_test(settings))
+    failed = [f"{name}: {why}" for name, why in found.items() if why]
+    if failed:
+        raise DataError(f"a test message was not taken by {'; '.join(failed)}")
+    return f"a test message was taken by {', '.join(found)}" if found else "no channel is set"
 
 
 def _names(_settings: Settings) -> str:

@@ -20,7 +20,7 @@ from trading_assets.core.deadline import ends_within
 from trading_assets.core.errors import TradingAssetsError
 from trading_assets.core.foreign_text import plain
 from trading_assets.core.settings import Settings, load_settings
-from trading_assets.notifications.notifier import Notifier
+from trading_assets.notifications.notifier import notifying
 
 if TYPE_CHECKING:
     from trading_assets.ledger.database import Database
@@ -106,8 +106,8 @@ def _close_all(settings: Settings, reason: tuple[str, ...], *, foreign: bool) ->
         echo(f"nothing was closed, look at the exchange: {error}")
         return None
     try:
-        with open_ledger(settings) as database, _notifier(settings) as notifier:
-            context = ExecutionContext(database=database, exchange=exchange, settings=settings, notify=notifier.notify)
+        with open_ledger(settings) as database, notifying(settings, lambda: database) as notifier:
+            context = ExecutionContext(database=database, exchange=exchange, settings=settings, send=notifier.notify)
             return close_all(
                 context,
                 reason=_text(reason, "flatten"),
@@ -316,20 +316,21 @@ def _set_state(name: str, reason: tuple[str, ...], *, anyway: bool = False) -> N
     with (
         ends_within(settings.command_deadline_s, name),
         open_ledger(settings) as database,
-        _notifier(settings) as notifier,
+        notifying(settings, lambda: database) as notifier,
     ):
         if not is_brake:
             _require_living_books(settings, database, "resume", anyway)
             _require_owner(settings, database)
         now_ms = command_time(settings, may_be_local=is_brake)
-        before = risk_guard.command(database, settings.account, state, reason=text, actor=who(), now_ms=now_ms)
+        before = risk_guard.command(
+            database, settings.account, state, reason=text, actor=who(), now_ms=now_ms, tell=notifier.notify
+        )
         if before is None:
             held = in_force(read_history(database, settings.account), now_ms)
             by = f" (by {held.actor}: {held.reason})" if held.actor else ""
             echo(f"account {settings.account} stays {held.state}{by}. {risk_guard.effect(held.state)}")
         else:
             echo(f"account {settings.account} is {state}, was {before.state}. {risk_guard.effect(state)}")
-            notifier.notify(f"account {settings.account} is {state}", f"{text} ({who()})")
         left = unreached(settings, database) if is_brake else []
     for session in left:
         echo(f"NOT reached, it goes on trading: {session}", err=True)
@@ -410,13 +411,3 @@ def open_ledger(settings: Settings, *, upgrade: bool = True) -> Iterator[Databas
         yield database
     finally:
         database.close()
-
-
-@contextmanager
-def _notifier(settings: Settings) -> Iterator[Notifier]:
-    """A messenger; what it was told is tried before the command ends, for five seconds at most."""
-    notifier = Notifier(settings.notify_urls)
-    try:
-        yield notifier
-    finally:
-        notifier.flush()

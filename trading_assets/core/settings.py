@@ -411,6 +411,11 @@ class Settings(BaseSettings):
     notify_urls: tuple[SecretStr, ...] = Field(
         (), description="Apprise URLs (JSON list) told of failures, refusals and fills."
     )
+    notify_max_age_s: float = Field(
+        86_400.0,
+        gt=0,
+        description="A message that a channel has not taken for so long, s, is given up; status and doctor show it.",
+    )
 
     @field_validator(
         "backfill_hours_per_run",

@@ -91,12 +91,13 @@ def _set(
 ) -> None:
     account, is_brake = settings.get().account, state is not RiskState.ACTIVE
     now_ms = _now_ms(exchange, may_be_local=is_brake)
-    before = risk_guard.command(database.get(), account, state, reason=reason, actor=actor, now_ms=now_ms)
+    before = risk_guard.command(
+        database.get(), account, state, reason=reason, actor=actor, now_ms=now_ms, tell=notifier.get().notify
+    )
     if before is None:
         context.log.info(f"account {account} is at least as strict as {state.value} already")
     else:
         context.log.info(f"account {account} is {state.value}, was {before.state.value}: {risk_guard.effect(state)}")
-        notifier.get().notify(f"account {account} is {state.value}", f"{reason} ({actor})")
     left = unreached(settings.get(), database.get()) if is_brake else []
     if left:
         raise dg.Failure(
@@ -139,7 +140,15 @@ def close_all_positions(
         execution = make_execution_context(settings, database, exchange, notifier)
     except TradingAssetsError as error:
         account, now_ms = settings.get().account, _now_ms(exchange, may_be_local=True)
-        risk_guard.command(database.get(), account, RiskState.HALTED, reason=config.reason, actor=actor, now_ms=now_ms)
+        risk_guard.command(
+            database.get(),
+            account,
+            RiskState.HALTED,
+            reason=config.reason,
+            actor=actor,
+            now_ms=now_ms,
+            tell=notifier.get().notify,
+        )
         raise dg.Failure(plain(f"trading is HALTED, but nothing was closed, look at the exchange: {error}")) from error
     report = flatten(execution, reason=config.reason, actor=actor, foreign=config.foreign)
     context.log.info(plain(report))

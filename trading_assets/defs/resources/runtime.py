@@ -8,7 +8,6 @@ import os
 from functools import lru_cache
 
 import dagster as dg
-from pydantic import SecretStr
 from sqlalchemy import URL
 
 from trading_assets.core.configuration import config_file
@@ -18,7 +17,7 @@ from trading_assets.core.settings import PREFIX, Settings, load_settings
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.strategies import seed_registry
 from trading_assets.market.store import CandleStore
-from trading_assets.notifications.notifier import Notifier
+from trading_assets.notifications.notifier import Notifier, notifier_of
 from trading_assets.trading import binding
 from trading_assets.venues import open_exchange, open_market_data
 from trading_assets.venues.keys import require_trading_key
@@ -95,10 +94,14 @@ class ExchangeResource(dg.ConfigurableResource):
 
 
 class NotifierResource(dg.ConfigurableResource):
-    """Tells a human."""
+    """Tells a human. A run's messages are kept and tried before its process ends, for seconds at most."""
 
     def get(self) -> Notifier:
-        return _notifier(current_settings().notify_urls)
+        return _notifier(current_settings())
+
+    def teardown_after_execution(self, context: dg.InitResourceContext) -> None:
+        """See Dagster's."""
+        self.get().flush()
 
 
 @lru_cache(maxsize=4)
@@ -128,5 +131,5 @@ def _exchange(settings: Settings) -> Exchange:
 
 
 @lru_cache(maxsize=4)
-def _notifier(urls: tuple[SecretStr, ...]) -> Notifier:
-    return Notifier(urls)
+def _notifier(settings: Settings) -> Notifier:
+    return notifier_of(settings, lambda: _database(settings.resolved_database_url, settings.database_busy_timeout_s))

@@ -10,8 +10,9 @@ from collections.abc import Callable, Sequence
 from decimal import Decimal
 
 from trading_assets.core.foreign_text import plain
+from trading_assets.core.messages import Kind, Message, Notify, Severity
 from trading_assets.core.ports import Exchange
-from trading_assets.core.timeframes import DAY_MS, floor_ms, iso
+from trading_assets.core.timeframes import DAY_MS, floor_ms, iso, local_ms
 from trading_assets.ledger import account as account_ledger
 from trading_assets.ledger import orders, risk
 from trading_assets.ledger.database import Database
@@ -72,7 +73,7 @@ def enforce(
     _alert_of_account(context, refusals, now_ms)
     of_signal = [refusal for refusal in refusals if not refusal.of_account]
     if of_signal and not alerted:
-        context.notify(f"entry in {symbol} refused", "; ".join(map(str, of_signal)))
+        context.notify(f"entry in {symbol} refused", "; ".join(map(str, of_signal)), Kind.REFUSAL)
 
 
 def watch(context: ExecutionContext, *, equity: Decimal, now_ms: int) -> None:
@@ -89,16 +90,38 @@ def watch(context: ExecutionContext, *, equity: Decimal, now_ms: int) -> None:
 
 
 def command(
-    database: Database, account: str, state: RiskState, *, reason: str, actor: str, now_ms: int
+    database: Database,
+    account: str,
+    state: RiskState,
+    *,
+    reason: str,
+    actor: str,
+    now_ms: int,
+    tell: Notify = lambda _message: None,
 ) -> StateChange | None:
     """Change the state by a person's command.
 
     `ACTIVE` resumes. After a halt by a limit it accepts the loss: the limit counts from now on.
 
+    Args:
+        tell: passes on the message of the change, which is kept with it.
+
     Return the state in force before; None where that is at least as strict already.
     """
     change = StateChange(state, Cause.COMMAND, plain(reason), plain(actor), now_ms)
-    return risk.change_state(database, account, change, unless=_says_already(change))
+    message = _told_of(change, account)
+    before = risk.change_state(
+        database, account, change, unless=_says_already(change), message=message, wall_ms=local_ms()
+    )
+    if before is not None:
+        tell(message)
+    return before
+
+
+def _told_of(change: StateChange, account: str) -> Message:
+    severity = Severity.INFO if change.state is RiskState.ACTIVE else Severity.WARNING
+    title = f"account {account} is {change.state.value}"
+    return Message(title, f"{change.reason} ({change.actor})", Kind.RISK, severity, is_kept=True)
 
 
 def _halts_as_long(change: StateChange) -> Callable[[StateChange], bool]:
@@ -121,13 +144,19 @@ def _halt_at_limits(
     for reached in losses_reached(equity, realised_today, peak_equity, settings=context.settings):
         until = floor_ms(now_ms, DAY_MS) + DAY_MS if reached.cause is Cause.DAILY_LOSS else None
         change = StateChange(RiskState.HALTED, reached.cause, reached.found, GUARD, now_ms, until)
-        changed = risk.change_state(context.database, context.settings.account, change, unless=_halts_as_long(change))
-        if changed is None:
-            continue
         ends = "until somebody resumes it" if until is None else f"until {iso(until)} or until somebody resumes it"
-        context.notify(
-            "trading halted", f"{reached.cause.value}: {reached.found}. Nothing is opened {ends}; stops stay."
+        text = f"{reached.cause.value}: {reached.found}. Nothing is opened {ends}; stops stay."
+        message = Message("trading halted", plain(text), Kind.RISK, Severity.CRITICAL, is_kept=True)
+        changed = risk.change_state(
+            context.database,
+            context.settings.account,
+            change,
+            unless=_halts_as_long(change),
+            message=message,
+            wall_ms=context.wall_ms(),
         )
+        if changed is not None:
+            context.tell(message)
 
 
 def _alert_of_account(context: ExecutionContext, refusals: Sequence[Refusal], now_ms: int) -> None:
@@ -147,8 +176,12 @@ def _alert_of_account(context: ExecutionContext, refusals: Sequence[Refusal], no
             risk.add_gate_event(connection, account, refusal.gate, refusal.found, now_ms)
         for gate in known - failed.keys():
             risk.add_gate_event(connection, account, gate, None, now_ms)
-    if news:
-        context.notify("entries refused", "; ".join(map(str, news)))
+        told = ["; ".join(map(str, news))] if news else []
+        messages = [
+            context.keep(connection, "entries refused", text, Kind.REFUSAL, Severity.WARNING, time_ms=now_ms)
+            for text in told
+        ]
+    context.tell(*messages)
 
 
 def effect(state: RiskState) -> str:

@@ -1,7 +1,7 @@
-"""The states of an order intent and the transitions between them. `advance` is the only way to change a state.
+"""The states of an order intent and the transitions between them. `advance_in` is the only way to change a state.
 
-Order execution, recovery and reconciliation all change intents by `advance`, and `docs/order_saga.md` shows the table
-of states. What happens in a step is in `trading.saga.steps`.
+Order execution, recovery and reconciliation all change intents by it, and `docs/order_saga.md` shows the table of
+states. What happens in a step is in `trading.saga.steps`.
 """
 
 from __future__ import annotations
@@ -10,13 +10,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from enum import StrEnum
-from typing import Any
 
 import sqlalchemy as sa
 
 from trading_assets.core.errors import TradingAssetsError
 from trading_assets.ledger import orders, signals
-from trading_assets.ledger.database import Database
 from trading_assets.ledger.orders import Intent
 
 
@@ -129,14 +127,6 @@ def require(before: str, after: str) -> StateRule:
         ways = ", ".join(rule.following) if rule is not None and rule.following else "none"
         raise IllegalTransitionError(f"an order intent cannot go from {before!r} to {after!r}; ways from there: {ways}")
     return STATES[after]
-
-
-def advance(
-    database: Database, intent: Intent, state: str, *, now_ms: int, wall_ms: int, **details: Any
-) -> Intent | None:
-    """Do `advance_in` in a transaction of its own."""
-    with database.write() as connection:
-        return advance_in(connection, intent, state, now_ms=now_ms, wall_ms=wall_ms, **details)
 
 
 def advance_in(
