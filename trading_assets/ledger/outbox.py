@@ -25,6 +25,10 @@ NEW_CHANNEL_BACK_MS = 10 * 60_000
 """A channel that is new gets the messages of this time before it."""
 
 
+LONGEST_REST_MS = 300_000
+"""Between two tries of a message, whatever a channel asks for."""
+
+
 class State(StrEnum):
     """Of a message on a channel."""
 
@@ -53,6 +57,10 @@ class Delivery:
     due_wall_ms: int
     queued_wall_ms: int
     error: str | None
+
+    def is_due(self, wall_ms: int) -> bool:
+        """Whether it may be tried. A rest that is longer than any is that of a clock that was put back since."""
+        return self.due_wall_ms <= wall_ms or self.due_wall_ms > wall_ms + LONGEST_REST_MS
 
 
 @dataclass(frozen=True)
@@ -115,29 +123,31 @@ def has_work(database: Database, account: str, channel: str, *, wall_ms: int) ->
     """Whether something is to be sent to a channel now, or a message has no row of it yet."""
     with database.read() as connection:
         head = _head(connection, account, channel)
-        if head is not None and head.due_wall_ms <= wall_ms:
+        if head is not None and head.is_due(wall_ms):
             return True
-        since = _since(connection, account, channel)
-        return connection.execute(_lacking(account, channel, since or 0).limit(1)).first() is not None
+        after = _after(connection, account, channel)
+        return connection.execute(_lacking(account, channel, after or 0).limit(1)).first() is not None
 
 
 def enqueue(database: Database, account: str, channel: str, *, wall_ms: int) -> None:
     """Give a channel its row of each message that it has none of."""
     with database.write(one_at_a_time=f"outbox of {account}") as connection:
-        since = _since(connection, account, channel)
-        if since is None:
-            since = wall_ms - NEW_CHANNEL_BACK_MS
-            connection.execute(sa.insert(channels).values(account=account, name=channel, since_wall_ms=since))
+        after = _after(connection, account, channel)
+        if after is None:
+            past = _of(account) & (messages.c.written_wall_ms < wall_ms - NEW_CHANNEL_BACK_MS)
+            newest_past = sa.select(sa.func.coalesce(sa.func.max(messages.c.message_id), 0)).where(past)
+            after = connection.execute(newest_past).scalar_one()
+            connection.execute(sa.insert(channels).values(account=account, name=channel, after_message_id=after))
         rows = [
             {
                 "message_id": message_id,
                 "channel": channel,
                 "state": State.WAITING.value,
                 "attempts": 0,
-                "due_wall_ms": written,
-                "queued_wall_ms": written,
+                "due_wall_ms": 0,
+                "queued_wall_ms": min(written, wall_ms),
             }
-            for message_id, written in connection.execute(_lacking(account, channel, since))
+            for message_id, written in connection.execute(_lacking(account, channel, after))
         ]
         if rows:
             connection.execute(sa.insert(deliveries), rows)
@@ -280,18 +290,18 @@ def _is(delivery: Delivery) -> sa.ColumnElement[bool]:
     return (deliveries.c.message_id == delivery.message_id) & (deliveries.c.channel == delivery.channel)
 
 
-def _since(connection: sa.Connection, account: str, channel: str) -> int | None:
-    """From when on a channel gets messages; None where it is new."""
-    known = sa.select(channels.c.since_wall_ms).where(channels.c.account == account, channels.c.name == channel)
+def _after(connection: sa.Connection, account: str, channel: str) -> int | None:
+    """After which message a channel gets them; None where it is new."""
+    known = sa.select(channels.c.after_message_id).where(channels.c.account == account, channels.c.name == channel)
     return connection.execute(known).scalar_one_or_none()
 
 
-def _lacking(account: str, channel: str, since_wall_ms: int) -> sa.Select[Any]:
-    """Messages that the channel has no row of. Not those after a number: what commits late has a smaller one."""
+def _lacking(account: str, channel: str, after: int) -> sa.Select[Any]:
+    """Messages that the channel has no row of. Not those after its newest: what commits late has a smaller number."""
     has_row = sa.exists().where(deliveries.c.message_id == messages.c.message_id, deliveries.c.channel == channel)
     return (
         sa.select(messages.c.message_id, messages.c.written_wall_ms)
-        .where(_of(account), messages.c.written_wall_ms >= since_wall_ms, ~has_row)
+        .where(_of(account), messages.c.message_id > after, ~has_row)
         .order_by(messages.c.message_id)
     )
 

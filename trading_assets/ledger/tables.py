@@ -340,7 +340,7 @@ outbox_channels = sa.Table(
     metadata,
     _account(primary_key=True),
     sa.Column("name", sa.String(48), primary_key=True, comment="kind of the messenger and a mark of its URL"),
-    sa.Column("since_wall_ms", sa.BigInteger, nullable=False, comment="it gets messages from then on, UTC ms"),
+    sa.Column("after_message_id", sa.Integer, nullable=False, comment="it gets the messages after this one"),
     comment="The channels that messages of an account have gone to.",
 )
 

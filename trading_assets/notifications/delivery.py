@@ -30,8 +30,8 @@ SEND_WITHIN_S = 20.0
 LEASE_MS = 60_000
 """Others wait this long for a process that died while it sent."""
 
-FIRST_REST_S, LONGEST_REST_S = 2.0, 300.0
-"""After a failure; twice as long after each further one."""
+FIRST_REST_S = 2.0
+"""After a failure; twice as long after each further one, up to the outbox's longest."""
 
 FAILING_FROM = 5
 """So many failures in a row are told on the other channels, and let the next message have a try."""
@@ -172,7 +172,7 @@ class _ChannelRound:
             found.given_up += self._expire(lease)
             while time.monotonic() < self.until:
                 head = outbox.next_waiting(self.database, self.account, self.channel.name)
-                if head is None or head.due_wall_ms > self.wall_ms():
+                if head is None or not head.is_due(self.wall_ms()):
                     break
                 lease = leases.renew(self.database, lease, ttl_ms=LEASE_MS, wall_ms=self.wall_ms())
                 if not self._send(head, lease, found) and not self._pass_by(head, lease, found):
@@ -199,7 +199,8 @@ class _ChannelRound:
 
     def _mark_failed(self, delivery: Delivery, lease: Lease, error: DeliveryError, found: Round) -> None:
         tries = delivery.attempts + 1
-        rest_s = error.retry_after_s or min(FIRST_REST_S * 2 ** (tries - 1), LONGEST_REST_S)
+        rest_s = error.retry_after_s or FIRST_REST_S * 2 ** min(tries - 1, 20)
+        rest_ms = min(int(rest_s * 1000), outbox.LONGEST_REST_MS)
         _log.warning("message %d was not taken by %s, try %d: %s", delivery.message_id, self.channel.name, tries, error)
         with self.database.write() as connection:
             now_ms = self.wall_ms()
@@ -208,9 +209,9 @@ class _ChannelRound:
                 found.given_up += 1
                 outbox.give_up(connection, delivery, str(error), now_ms)
             else:
-                outbox.mark_failed(connection, delivery, str(error), now_ms + int(rest_s * 1000))
+                outbox.mark_failed(connection, delivery, str(error), now_ms + rest_ms)
             if self.has_others and (error.is_final or tries == FAILING_FROM):
-                text = f"{tries} tries of message {delivery.message_id} failed: {error}. It gets nothing until that is mended"
+                text = f"{tries} tries of message {delivery.message_id} failed: {error}. Mend it, it gets nothing"
                 told = Message(f"channel {self.channel.name} fails", text, Kind.SYSTEM, Severity.WARNING)
                 outbox.add(connection, self.account, told, time_ms=now_ms, wall_ms=now_ms)
 
@@ -222,7 +223,7 @@ class _ChannelRound:
         if head.attempts + 1 < FAILING_FROM or time.monotonic() >= self.until:
             return False
         following = outbox.next_waiting(self.database, self.account, self.channel.name, after=head.message_id)
-        if following is None or following.due_wall_ms > self.wall_ms():
+        if following is None or not following.is_due(self.wall_ms()):
             return False
         if not self._send(following, lease, found):
             return False

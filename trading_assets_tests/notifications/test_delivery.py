@@ -356,3 +356,19 @@ def test_a_death_between_sending_and_marking_doubles_that_message_and_loses_none
     assert list(dict.fromkeys(messenger.titles)) == [f"no {number}" for number in range(6)], "all, and in order"
     doubled = [title for title in set(messenger.titles) if messenger.titles.count(title) > 1]
     assert sorted(doubled) == ["no 0", "no 2"], "only what was sent and not marked"
+
+
+@pytest.mark.parametrize("minutes", [-600, -10, 10, 600])
+def test_a_clock_that_is_put_makes_no_message_wait(
+    sqlite: Database, clock: Clock, messenger: Messenger, minutes: int
+) -> None:
+    channel = channel_to(messenger)
+    put(sqlite, clock, "before")
+    messenger.answer = 500
+    go(sqlite, clock, channel)
+    messenger.answer = 200
+    clock.ms += minutes * 60_000
+    put(sqlite, clock, "after")
+    go(sqlite, clock, channel)
+    # Ten hours are more than a message of this channel may wait.
+    assert messenger.titles == (["after"] if minutes == 600 else ["before", "after"])

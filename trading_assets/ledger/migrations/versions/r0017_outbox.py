@@ -34,7 +34,7 @@ def upgrade() -> None:
         "outbox_channels",
         sa.Column("account", sa.String(32), primary_key=True),
         sa.Column("name", sa.String(48), primary_key=True),
-        sa.Column("since_wall_ms", sa.BigInteger, nullable=False),
+        sa.Column("after_message_id", sa.Integer, nullable=False),
     )
     op.create_table(
         "outbox_deliveries",
