@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trading_assets.cli.notify import a_test
-from trading_assets.cli.status import blocked_lines, channel_lines
+from trading_assets.cli.status import blocked_lines, channel_lines, halt_line
 from trading_assets.core.configuration import config_file
 from trading_assets.core.errors import (
     AccountShapeError,
@@ -26,7 +26,7 @@ from trading_assets.core.private_files import exposed, make_private, private_fol
 from trading_assets.core.settings import Settings, load_settings
 from trading_assets.core.timeframes import iso
 from trading_assets.ledger import books
-from trading_assets.ledger.database import Database, shown
+from trading_assets.ledger.database import Database, Timeouts, shown
 from trading_assets.notifications.channels import channels_of
 from trading_assets.notifications.delivery import send_to_each
 from trading_assets.trading.binding import describe, require_bound, require_market
@@ -64,6 +64,7 @@ def examine(settings: Settings, *, send: bool = False) -> list[Finding]:
         ("account", _account),
         ("books", _books),
         ("trading", _switch),
+        ("file HALTED", _halt_file),
         ("settings", _names),
         ("settle coins", _settle_coins),
         ("notifications", _send_test if send else _notifications),
@@ -134,7 +135,7 @@ def _database(settings: Settings) -> str:
 
 
 def _research(settings: Settings) -> str:
-    database = Database(settings.resolved_database_url, busy_timeout_s=min(settings.database_busy_timeout_s, 5.0))
+    database = Database(settings.resolved_database_url, timeouts=Timeouts.of(settings).at_most(5.0))
     try:
         blocked = blocked_lines(database)
     finally:
@@ -191,6 +192,13 @@ def _books(settings: Settings) -> str:
         exchange.close()
 
 
+def _halt_file(settings: Settings) -> str:
+    held = halt_line(settings)
+    if held:
+        raise DataError(f"{held}; nothing is opened before: trading-assets resume")
+    return "there is none"
+
+
 def _switch(settings: Settings) -> str:
     database = _opened(settings)
     try:
@@ -231,7 +239,7 @@ def _names(_settings: Settings) -> str:
 
 
 def _opened(settings: Settings) -> Database:
-    return Database(settings.resolved_database_url, busy_timeout_s=min(settings.database_busy_timeout_s, 5.0))
+    return Database(settings.resolved_database_url, timeouts=Timeouts.of(settings).at_most(5.0))
 
 
 def _settle_coins(settings: Settings) -> str:

@@ -140,9 +140,11 @@ def reference_pages(check: bool, to: Path | None) -> None:
 @cli.command()
 def status() -> None:
     """Positions, balance, signals and results of the account in the ledger."""
-    from trading_assets.cli.status import print_status  # noqa: PLC0415
+    from trading_assets.cli.status import halt_line, print_status  # noqa: PLC0415
 
     settings = load_settings(lenient=True)
+    if halt_line(settings):  # before the ledger is opened, which may not answer
+        open_console().print(line((halt_line(settings), "red")))
     with open_ledger(settings) as database:
         warn_of_other_books(settings, database)
         print_status(database, settings, open_console())

@@ -14,6 +14,7 @@ from trading_assets.ledger import checks, outbox, signals
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.partitions import latest_hour_ms
 from trading_assets.notifications.channels import channels_of
+from trading_assets.trading import halt_file
 from trading_assets.trading.portfolio import performance
 
 POSITION_COLUMNS = {
@@ -74,6 +75,15 @@ def print_blocked(database: Database, console: Console) -> None:
     ]
     if rows:
         console.print(frame_table("Excluded strategies", pd.DataFrame(rows), {name: name for name in rows[0]}))
+
+
+def halt_line(settings: Settings) -> str:
+    """That the file in the home halts the account, and why; empty where it does not. It needs no database."""
+    held = halt_file.found(settings)
+    if held is None:
+        return ""
+    since = f" since {iso(held.wall_ms)}" if held.wall_ms else ""
+    return f"HALTED{since} by the file {halt_file.path_of(settings)} ({held.actor}: {held.reason})"
 
 
 _WAITS_SHOWN_MS = 10 * 60_000

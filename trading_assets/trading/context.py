@@ -22,6 +22,7 @@ from trading_assets.ledger import outbox, switches
 from trading_assets.ledger.books import Owner
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.leases import Lease
+from trading_assets.trading import halt_file
 from trading_assets.trading.binding import BooksGuard
 
 CONTRACTS_AGE_MS = 10 * 60_000
@@ -114,6 +115,11 @@ class ExecutionContext:
     def why_off(self) -> str:
         """Why the account is not to be traded; empty where its switch is on."""
         return why_off(self.database, self.settings)
+
+    @property
+    def is_halted_by_file(self) -> bool:
+        """Whether the file in the home forbids to open anything, whatever the ledger says."""
+        return halt_file.found(self.settings) is not None
 
     def notify(self, title: str, body: str, kind: Kind, severity: Severity = Severity.INFO) -> None:
         """Tell a person. Nothing waits for it, and its errors stop nothing."""

@@ -14,7 +14,7 @@ from trading_assets.core.configuration import config_file
 from trading_assets.core.foreign_text import get_logger
 from trading_assets.core.ports import Exchange, MarketData
 from trading_assets.core.settings import PREFIX, Settings, load_settings
-from trading_assets.ledger.database import Database
+from trading_assets.ledger.database import Database, Timeouts
 from trading_assets.ledger.strategies import seed_registry
 from trading_assets.market.store import CandleStore
 from trading_assets.notifications.notifier import Notifier, notifier_of
@@ -50,6 +50,10 @@ def require_known_names() -> None:
     load_settings()
 
 
+def _database(settings: Settings) -> Database:
+    return _opened(settings.resolved_database_url, Timeouts.of(settings))
+
+
 class SettingsResource(dg.ConfigurableResource):
     """The project's settings, from the environment and `.env` of the process that runs the step."""
 
@@ -61,8 +65,7 @@ class DatabaseResource(dg.ConfigurableResource):
     """The system of record."""
 
     def get(self) -> Database:
-        settings = current_settings()
-        return _database(settings.resolved_database_url, settings.database_busy_timeout_s)
+        return _database(current_settings())
 
 
 def require_market(source: MarketData) -> None:
@@ -72,8 +75,7 @@ def require_market(source: MarketData) -> None:
         WrongBooksError: they are of another, or nobody has said yet of which.
     """
     settings = current_settings()
-    database = _database(settings.resolved_database_url, settings.database_busy_timeout_s)
-    binding.require_market(database, source, settings.candle_store, settings.venue.value)
+    binding.require_market(_database(settings), source, settings.candle_store, settings.venue.value)
 
 
 class CandleStoreResource(dg.ConfigurableResource):
@@ -105,8 +107,8 @@ class NotifierResource(dg.ConfigurableResource):
 
 
 @lru_cache(maxsize=4)
-def _database(url: str | URL, busy_timeout_s: float) -> Database:
-    database = Database(url, busy_timeout_s=busy_timeout_s)
+def _opened(url: str | URL, timeouts: Timeouts) -> Database:
+    database = Database(url, timeouts=timeouts)
     seed_registry(database)
     return database
 
@@ -132,4 +134,4 @@ def _exchange(settings: Settings) -> Exchange:
 
 @lru_cache(maxsize=4)
 def _notifier(settings: Settings) -> Notifier:
-    return notifier_of(settings, lambda: _database(settings.resolved_database_url, settings.database_busy_timeout_s))
+    return notifier_of(settings, lambda: _database(settings))

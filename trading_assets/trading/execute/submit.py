@@ -84,6 +84,7 @@ def submit_orders(context: ExecutionContext) -> SubmitReport:
         LeaseLostError: another process has the caller's lease now; nothing more was opened.
     """
     context.require_bound()
+    risk_guard.heed_file(context)
     report = SubmitReport()
     report.recovered = recover(context)
     protection.watch_bare(context)

@@ -79,6 +79,7 @@ def reconcile(context: ExecutionContext) -> ReconcileReport:
         StorageError: the ledger refuses what the exchange tells; nothing was written.
     """
     context.require_bound()
+    risk_guard.heed_file(context)
     account = context.settings.account
     report = ReconcileReport()
     started_wall_ms = context.wall_ms()

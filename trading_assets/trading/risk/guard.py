@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from decimal import Decimal
 
+from trading_assets.core.errors import ExchangeError
 from trading_assets.core.foreign_text import plain
 from trading_assets.core.messages import Kind, Message, Notify, Severity
 from trading_assets.core.ports import Exchange
@@ -18,6 +19,7 @@ from trading_assets.ledger import orders, risk
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.risk import Cause, RiskState, StateChange
 from trading_assets.ledger.strategies import active_names
+from trading_assets.trading import halt_file
 from trading_assets.trading.context import ExecutionContext
 from trading_assets.trading.risk.limits import loss_counts_from_ms, losses_reached
 from trading_assets.trading.risk.pre_trade import Account, Refusal
@@ -116,6 +118,35 @@ def command(
     if before is not None:
         tell(message)
     return before
+
+
+def heed_file(context: ExecutionContext) -> None:
+    """Bring a halt that only the file in the home knows into the ledger: machines with other homes obey it, too.
+
+    Raises:
+        StorageError: the ledger cannot be written, so nothing may be opened.
+    """
+    held = halt_file.found(context.settings)
+    if held is None:
+        return
+    account, reason = context.settings.account, f"{held.reason} (by the file {halt_file.NAME})"
+    change = StateChange(RiskState.HALTED, Cause.COMMAND, plain(reason), plain(held.actor), _now_ms(context))
+    says_already = _says_already(change)
+
+    def unless(now: StateChange) -> bool:
+        # Asked in the transaction: a resume may have taken the file away meanwhile.
+        return says_already(now) or halt_file.found(context.settings) is None
+
+    message = _told_of(change, account)
+    if risk.change_state(context.database, account, change, unless=unless, message=message, wall_ms=context.wall_ms()):
+        context.tell(message)
+
+
+def _now_ms(context: ExecutionContext) -> int:
+    try:
+        return context.exchange.now_ms()
+    except ExchangeError:
+        return context.wall_ms()
 
 
 def _told_of(change: StateChange, account: str) -> Message:

@@ -10,11 +10,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from enum import StrEnum
+from typing import Any
 
 import sqlalchemy as sa
 
 from trading_assets.core.errors import TradingAssetsError
 from trading_assets.ledger import orders, signals
+from trading_assets.ledger.database import Database
 from trading_assets.ledger.orders import Intent
 
 
@@ -127,6 +129,14 @@ def require(before: str, after: str) -> StateRule:
         ways = ", ".join(rule.following) if rule is not None and rule.following else "none"
         raise IllegalTransitionError(f"an order intent cannot go from {before!r} to {after!r}; ways from there: {ways}")
     return STATES[after]
+
+
+def advance(
+    database: Database, intent: Intent, state: str, *, now_ms: int, wall_ms: int, **details: Any
+) -> Intent | None:
+    """Do `advance_in` in a transaction of its own."""
+    with database.write() as connection:
+        return advance_in(connection, intent, state, now_ms=now_ms, wall_ms=wall_ms, **details)
 
 
 def advance_in(
