@@ -9,6 +9,7 @@ import pandas as pd
 
 from trading_assets.cli.console import echo, frame_table, line, open_console
 from trading_assets.cli.trading import open_ledger
+from trading_assets.core.deadline import ends_within
 from trading_assets.core.errors import ConfigurationError
 from trading_assets.core.messages import Kind, Message
 from trading_assets.core.settings import Settings, load_settings
@@ -86,13 +87,9 @@ def deliver_now(within: float = 60.0) -> None:
     """Deliver what is due now. Exit code 1 tells that a channel did not take a message."""
     settings = load_settings(lenient=True)
     with open_ledger(settings) as database:
-        found = deliver(
-            database,
-            settings.account,
-            _channels(settings),
-            max_age_s=settings.notify_max_age_s,
-            within_s=within,
-        )
+        channels = _channels(settings)
+        with ends_within(within + settings.command_deadline_s, "notify deliver"):
+            found = deliver(database, settings.account, channels, max_age_s=settings.notify_max_age_s, within_s=within)
     echo(f"{found.delivered} delivered, {found.failed} tries failed, {found.given_up} given up")
     if found.failed or found.given_up:
         sys.exit(1)

@@ -102,7 +102,8 @@ class Timeouts:
 
     def at_most(self, seconds: float) -> Timeouts:
         """The same, none of them longer than this: for a command that cannot wait."""
-        return Timeouts(min(self.lock, seconds), min(self.connect, seconds), min(self.statement, seconds))
+        # The lock a little shorter: then the server says that it was a lock.
+        return Timeouts(min(self.lock, 0.8 * seconds), min(self.connect, seconds), min(self.statement, seconds))
 
 
 class Database:

@@ -50,6 +50,7 @@ def look(**environment: str) -> dict[str, list[str]]:
     return dict(json.loads(answer.stdout.splitlines()[-1]))
 
 
+@pytest.mark.slow
 def test_loading_imports_nothing_heavy_and_automates_the_simulator() -> None:
     found = look()
     assert found["heavy"] == []

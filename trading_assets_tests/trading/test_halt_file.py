@@ -44,9 +44,9 @@ def test_a_file_that_comes_between_the_gates_and_the_reservation_still_stops_it(
     identity = add_signal(sqlite)
     reserve = steps.reserve
 
-    def late(context: ExecutionContext, *given: object) -> bool:
+    def late(context: ExecutionContext, *given: object, **more: object) -> bool:
         halt(context.settings)
-        return reserve(context, *given)  # type: ignore[arg-type]
+        return reserve(context, *given, **more)  # type: ignore[arg-type]
 
     monkeypatch.setattr(steps, "reserve", late)
     submit_orders(harness.context)
