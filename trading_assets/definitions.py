@@ -34,6 +34,7 @@ from trading_assets.defs.schedules import (
     selection_every_minute,
 )
 from trading_assets.defs.sensors import (
+    deliver_messages,
     end_stuck_runs,
     notify_of_failed_runs,
     reconcile_books,
@@ -69,6 +70,7 @@ def build_definitions(*, resource_overrides: Mapping[str, object] | None = None)
             trade_when_candles_close,
             reconcile_books,
             end_stuck_runs,
+            deliver_messages,
             notify_of_failed_runs,
         ],
         resources=resources,

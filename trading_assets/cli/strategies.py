@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
 import click
@@ -13,7 +13,8 @@ from rich.table import Table
 from rich.text import Text
 
 from trading_assets.cli.console import line, open_console
-from trading_assets.cli.trading import open_ledger
+from trading_assets.cli.trading import announce, open_ledger
+from trading_assets.core.deadline import ends_within
 from trading_assets.core.foreign_text import plain
 from trading_assets.core.settings import Settings, load_settings
 
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from trading_assets.ledger.database import Database
     from trading_assets.reporting.strategy_check import Report
     from trading_assets.strategies.bias_checks import Verdict
+
+START_WITHIN_S = 3600.0
+"""The check of a strategy decides on thousands of candles before it is started."""
 
 _name = click.argument("name")
 _dry_run = click.option("--dry-run", is_flag=True, help="Say what would change, and change nothing.")
@@ -32,12 +36,20 @@ def strategies() -> None:
 
 
 @contextmanager
-def _registry() -> Iterator[tuple[Settings, Database]]:
-    """Settings and ledger, each known strategy with its row."""
+def _registry(acts: str = "", within_s: float | None = None) -> Iterator[tuple[Settings, Database]]:
+    """Settings and ledger, each known strategy with its row.
+
+    Args:
+        acts: the command, where it changes something: it says whose rows these are, and has a deadline.
+        within_s: that deadline, s; by default that of commands.
+    """
     from trading_assets.ledger.strategies import seed_registry  # noqa: PLC0415 (pandas costs a second)
 
     settings = load_settings()
-    with open_ledger(settings) as database:
+    if acts:
+        announce(settings)
+    limit = ends_within(within_s or settings.command_deadline_s, f"strategies {acts}") if acts else nullcontext()
+    with limit, open_ledger(settings) as database:
         seed_registry(database)
         yield settings, database
 
@@ -108,7 +120,7 @@ def set_strategy(
     from trading_assets.ledger import strategies as rows  # noqa: PLC0415 (pandas costs a second)
     from trading_assets.strategies.grids import grids_from  # noqa: PLC0415 (imports the strategies)
 
-    with _registry() as (settings, database):
+    with _registry("set") as (settings, database):
         before = rows.registry_row(database, name)
         after = before.asked(parameters, grid, pairs, timeframes)
         lines = rows.changes(before, after, grids_from(settings.parameters))
@@ -135,7 +147,7 @@ def start_strategy(name: str, force: bool, dry_run: bool) -> None:
     from trading_assets.strategies.grids import grids_from  # noqa: PLC0415 (imports the strategies)
 
     console = open_console()
-    with _registry() as (settings, database):
+    with _registry("start", START_WITHIN_S) as (settings, database):
         row = rows.registry_row(database, name)
         verdict = strategy_check.before_start(
             row.usable(grids_from(settings.parameters)), settings, database, production_engine()
@@ -164,7 +176,7 @@ def stop_strategy(name: str) -> None:
     """Open nothing more with NAME from now on; open positions keep their stops."""
     from trading_assets.ledger.strategies import set_active  # noqa: PLC0415 (pandas costs a second)
 
-    with _registry() as (_, database):
+    with _registry("stop") as (_, database):
         set_active(database, name, False)
     click.echo(f"{name} opens nothing more from now on, and is not backtested from the next hour on")
 
@@ -175,7 +187,7 @@ def remove_strategy(name: str) -> None:
     """Remove the row of NAME, whose module was deleted. Its backtests, signals and orders stay in the ledger."""
     from trading_assets.ledger.strategies import remove  # noqa: PLC0415 (pandas costs a second)
 
-    with _registry() as (_, database):
+    with _registry("remove") as (_, database):
         remove(database, name)
     click.echo(f"{name} was removed; what it did stays in the ledger, and open positions keep their stops")
 

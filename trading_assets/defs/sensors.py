@@ -5,6 +5,7 @@ import json
 import dagster as dg
 
 from trading_assets.core.errors import TradingAssetsError
+from trading_assets.core.messages import Kind, Message, Severity
 from trading_assets.core.schemas import MARKET_SCAN
 from trading_assets.core.settings import load_settings
 from trading_assets.core.timeframes import HOUR_MS, floor_ms, local_ms
@@ -22,6 +23,8 @@ from trading_assets.ledger import account as account_ledger
 from trading_assets.ledger import checks, orders, signals
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.partitions import latest_hour_ms
+from trading_assets.notifications.channels import channels_of
+from trading_assets.notifications.delivery import deliver
 from trading_assets.trading.automation import (
     RESEARCH_TRIES,
     Skip,
@@ -200,6 +203,34 @@ def end_stuck_runs(context: dg.SensorEvaluationContext) -> dg.SkipReason:
     return dg.SkipReason(f"ended for want of progress: {', '.join(ended)}" if ended else "no run is stuck")
 
 
+DELIVER_WITHIN_S = 20.0
+"""A tick of the sensor ends within a minute, and others wait for it."""
+
+
+@dg.sensor(
+    minimum_interval_seconds=30,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Delivers messages that wait: those that a channel has not taken yet, and those of processes that "
+    "died. Always skips: it starts no run.",
+)
+def deliver_messages(settings: SettingsResource, database: DatabaseResource) -> dg.SkipReason:
+    configured = settings.get()
+    channels = channels_of(configured)
+    if not channels:
+        return dg.SkipReason("no channel is set: messages stay in the log and the ledger")
+    try:
+        found = deliver(
+            database.get(),
+            configured.account,
+            channels,
+            max_age_s=configured.notify_max_age_s,
+            within_s=DELIVER_WITHIN_S,
+        )
+    except TradingAssetsError as error:
+        return dg.SkipReason(f"cannot look: {error}")
+    return dg.SkipReason(f"{found.delivered} delivered, {found.failed} tries failed, {found.given_up} given up")
+
+
 @dg.run_failure_sensor(
     default_status=dg.DefaultSensorStatus.RUNNING,
     description="Notifies of failed runs, with job and error: of each of three tries, and that no further one follows. "
@@ -213,5 +244,6 @@ def notify_of_failed_runs(context: dg.RunFailureSensorContext, notifier: Notifie
         tries=instance_queries.consecutive_failures(context.instance, run),
     )
     if text is not None:
-        messenger.notify(*text)
+        title, body = text
+        messenger.notify(Message(title, body, Kind.RUN, Severity.WARNING))
         messenger.flush()
