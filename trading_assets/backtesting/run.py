@@ -227,7 +227,7 @@ class BacktestRunner:
                 ]
         start_ms = window_start_ms(hour, timeframe)
         for strategies, coins in members.items():
-            of_one_part = [(one, *parts[one.name]) for one in strategies if len(parts[one.name]) == 1]
+            of_one_part = [(one, parts[one.name][0]) for one in strategies if len(parts[one.name]) == 1]
             for bars in sorted({part.warm_up for _, part in of_one_part}):
                 sweeps = [(one, part.sweep) for one, part in of_one_part if part.warm_up == bars]
                 for _, panel in panels([coin[bars] for coin in coins], start_ms, self._settings.out_of_sample_pct):

@@ -48,15 +48,12 @@ _RESULT = {
 }
 
 
-_BLOCKED_SHOWN_MS = DAY_MS
-
-
 def blocked_lines(database: Database) -> list[str]:
     """The hours of the day before the newest one that a check blocks, each with the reason and what to do."""
     newest = latest_hour_ms(database, MARKET_SCAN)
     if newest is None:
         return []
-    hours = checks.blocked_hours(database, newest - _BLOCKED_SHOWN_MS)
+    hours = checks.blocked_hours(database, newest - checks.TRIED_AGAIN_MS)
     return [f"hour {hour_key(hour)} is blocked, nothing of it is traded: {why}" for hour, why in hours.items()]
 
 

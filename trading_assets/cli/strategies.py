@@ -185,7 +185,17 @@ def print_reports(name: str, reports: Sequence[Report], console: Console) -> Non
     from trading_assets.reporting.strategy_check import nothing_checked, short_warm_up, words  # noqa: PLC0415 (as above)
 
     table = Table(
-        *("market", "symbol", "timeframe", "look-ahead", "warm-up", "trades", "PnL, USD", "at double costs"),
+        *(
+            "market",
+            "symbol",
+            "timeframe",
+            "look-ahead",
+            "warm-up",
+            "bars needed",
+            "trades",
+            "PnL, USD",
+            "at double costs",
+        ),
         title=plain(name),
     )
     for report in reports:
@@ -194,7 +204,8 @@ def print_reports(name: str, reports: Sequence[Report], console: Console) -> Non
             report.target.symbol,
             report.timeframe.value,
             _verdict(report.look_ahead),
-            _warm_up(report),
+            _verdict(report.warm_up),
+            f"{report.sufficient.words} of {report.declared}",
             str(report.costs.trades),
             f"{report.costs.pnl:,.2f}",
             f"{report.costs.pnl_at_double:,.2f}",
@@ -221,11 +232,6 @@ def print_reports(name: str, reports: Sequence[Report], console: Console) -> Non
     thin = sum(not report.costs.survives for report in reports)
     if thin:
         console.print(f"{thin} of {len(reports)} profits are lost at double costs (no violation).", highlight=False)
-
-
-def _warm_up(report: Report) -> Text:
-    verdict = _verdict(report.warm_up)
-    return verdict if not report.warm_up.bars else verdict.append(f"; {report.declared} declared, {report.sufficient}")
 
 
 def _verdict(verdict: Verdict) -> Text:

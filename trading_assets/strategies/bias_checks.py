@@ -131,8 +131,9 @@ class SufficientWarmUp:
     bars: int | None
     most: int
 
-    def __str__(self) -> str:
-        return f"{self.bars} bars would do" if self.bars is not None else f"{self.most} bars do not do"
+    @property
+    def words(self) -> str:
+        return str(self.bars) if self.bars is not None else f"more than {self.most}"
 
 
 def sufficient_warm_up(strategy: Strategy, data: StrategyData) -> SufficientWarmUp:

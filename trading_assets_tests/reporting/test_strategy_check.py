@@ -77,7 +77,7 @@ def test_a_strategy_that_needs_more_warm_up_is_told_how_much_and_not_called_bias
 
     text, passed = said(Declared())
     assert passed == [True, True]
-    assert f"{bars} declared" in text
+    assert f"of {bars}" in text
 
 
 def test_no_number_of_bars_does_for_a_strategy_that_counts_them() -> None:

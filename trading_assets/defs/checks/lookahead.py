@@ -314,7 +314,7 @@ def _advice(judged: _Judged) -> str:
     """How many bars of warm-up would do, as the end of a sentence."""
     if judged.sufficient is None:
         return ""
-    return f" ({judged.declared} bars of warm-up declared, {judged.sufficient}: see trading-assets check strategy)"
+    return f" (it declares {judged.declared} bars of warm-up and needs {judged.sufficient.words})"
 
 
 def _verdict(
