@@ -36,6 +36,9 @@ class PoisonedMarket:
     def market(self) -> str:
         return self._real.market()
 
+    def finest_timeframe(self) -> Timeframe:
+        return self._real.finest_timeframe()
+
     def now_ms(self) -> int:
         return self._real.now_ms()
 
