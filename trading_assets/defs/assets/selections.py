@@ -129,7 +129,7 @@ def _by_coin(backtests: pd.DataFrame) -> dg.MetadataValue:
         return md.table(summary)
     timeframes = [name for name in summary.columns if name in set(backtests["timeframe"])]
     cells = {name: summary[name].str.partition(" ")[[0, 2]] for name in timeframes}
-    best = [f"{name} {cells[name].loc[at, 0]}" for at, name in summary["optimal_timeframe"].items()]
+    best = [f"{name} {cells[name][0].iloc[at]}" for at, name in enumerate(summary["optimal_timeframe"])]
     shown = summary[["symbol"]].assign(best=best, **{name: parts[2] for name, parts in cells.items()})
     meaning = "PnL and win rate of the strategy with the largest PnL"
     meanings = {"best": "timeframe and strategy with the largest PnL", **dict.fromkeys(timeframes, meaning)}
