@@ -81,6 +81,24 @@ def patient(connection: sa.Connection) -> Iterator[None]:
         raw.within_s = before  # type: ignore[union-attr]
 
 
+@contextmanager
+def blocking() -> Iterator[None]:
+    """Let the driver wait by itself, without a limit of its own: COPY does not work with a callback that waits.
+
+    The callback is of the process, so one thread at a time copies. Others may wait without a limit meanwhile; the
+    server's own limits hold for all.
+    """
+    from psycopg2 import extensions  # noqa: PLC0415 (a ledger on SQLite needs no PostgreSQL)
+
+    with _installing:
+        extensions.set_wait_callback(None)
+        try:
+            yield
+        finally:
+            if _installed:
+                extensions.set_wait_callback(_wait)
+
+
 def _factory(waits: Waits) -> type:
     """The class of a connection that is not waited for longer than this."""
     from psycopg2.extensions import connection  # noqa: PLC0415 (a ledger on SQLite needs no PostgreSQL)
