@@ -6,7 +6,7 @@ The significance of the winners stands on their rows; it is a filter only where 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self, TypeVar
 
@@ -145,8 +145,16 @@ def history_pct(backtests: pd.DataFrame) -> pd.Series:
     return (100.0 * backtests["bars"] / backtests["timeframe"].map(_WINDOW_BARS)).clip(upper=100.0).astype(np.float64)
 
 
-def select_best(backtests: pd.DataFrame, preset: Preset, limits: SignificanceLimits = NO_LIMITS) -> Selection:
+def select_best(
+    backtests: pd.DataFrame,
+    preset: Preset,
+    limits: SignificanceLimits = NO_LIMITS,
+    *,
+    score_of: Callable[[pd.DataFrame], pd.Series] = score,
+) -> Selection:
     """The best passing backtest of each hour and coin; ties go to more trades, the shorter timeframe, then the name.
+
+    `score_of` ranks them; the rows hold `score` whatever ranked them.
 
     Parameter sets were chosen in sample (see `parameter_choice`); filters and score are those of the whole window. A
     backtest that failed with an error counts as that and fails no filter besides.
@@ -167,8 +175,10 @@ def select_best(backtests: pd.DataFrame, preset: Preset, limits: SignificanceLim
     passing = chosen[good]
     if passing.empty:
         return Selection(STRATEGY_SELECTIONS.empty(), {}, failed)
-    ranked = passing.assign(score=score(passing), _order=passing["timeframe"].map(_ORDER)).sort_values(
-        [*_COIN, "score", "total_trades", "_order", "strategy", "parameters"],
+    ranked = passing.assign(
+        score=score(passing), _rank=score_of(passing), _order=passing["timeframe"].map(_ORDER)
+    ).sort_values(
+        [*_COIN, "_rank", "total_trades", "_order", "strategy", "parameters"],
         ascending=[True, True, False, False, True, True, True],
         kind="stable",
     )

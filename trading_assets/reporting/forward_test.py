@@ -66,6 +66,7 @@ class ForwardTrade:
         funding: paid, negative is received.
         pnl: net of fees and funding; marked at the last close where it is open.
         reason: stop, target or open.
+        risk: loss at the stop before costs.
         marks: last close at or before each whole hour from the entry until before the exit, shape (k,).
         first_mark_ms: the first of these hours.
     """
@@ -85,8 +86,19 @@ class ForwardTrade:
     reason: str
     confidence: float
     stop_fraction: float
+    risk: float
     marks: FloatArray
     first_mark_ms: int
+
+    @property
+    def r(self) -> float:
+        """PnL in multiples of the risk."""
+        return self.pnl / self.risk
+
+    @property
+    def bps(self) -> float:
+        """PnL in basis points of the position's value at its entry."""
+        return self.pnl / (self.size * self.entry_price) * 10_000
 
     @property
     def closed(self) -> bool:
@@ -112,12 +124,14 @@ class ForwardTestResult:
     failures: Mapping[SelectedStrategy, str]
 
     def of(self, selections: Iterable[SelectedStrategy]) -> list[ForwardTrade]:
-        """All trades of some selections, in the order in which the finder meets them: by time, hour and symbol.
+        """All trades of some selections, in live's order.
 
-        As live, a bar on which two selections decide with the same strategy is one signal, the earlier selection's.
+        As live, a bar on which two selections decide with the same strategy is one signal, the earlier selection's. Of
+        several signals of a moment the most confident goes first, then the one whose identity comes first. At a full
+        hour those of the older selection are executed before the new one is there.
         """
         found = [trade for selection in selections for trade in self.trades.get(selection, ())]
-        found.sort(key=lambda trade: (trade.entry_ms, trade.selection.hour_ms, trade.selection.symbol))
+        found.sort(key=_live_order)
         signals: dict[tuple[int, str, str, str], ForwardTrade] = {}
         for trade in found:
             selection = trade.selection
@@ -173,6 +187,13 @@ def run_forward_tests(
         if progress is not None:
             progress(done + 1, len(by_coin))
     return ForwardTestResult(trades, failures)
+
+
+def _live_order(trade: ForwardTrade) -> tuple[int, int, float, str]:
+    """As `ledger.signals.active` has waiting signals; all of a moment have the same account and close."""
+    chosen = trade.selection
+    identity = f"{chosen.symbol}:{chosen.timeframe}:{chosen.strategy}"
+    return trade.entry_ms, chosen.hour_ms, -trade.confidence, identity
 
 
 def last_closes(candles: Candles, times_ms: Sequence[int]) -> FloatArray:
@@ -355,6 +376,7 @@ class _TradeSimulator:
             reason=reason,
             confidence=entry.confidence,
             stop_fraction=entry.stop_fraction,
+            risk=size * float(candles.close[first]) * entry.stop_fraction,
             marks=self._marks(candles, hours),
             first_mark_ms=hours.start,
         )

@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from trading_assets.cli.main import cli
-from trading_assets.core.errors import ConfigurationError, DataError
+from trading_assets.core.errors import ConfigurationError, DataError, NothingYetError
 from trading_assets.core.settings import load_settings
 from trading_assets.core.timeframes import HOUR_MS, first_hour_ms
 from trading_assets.definitions import build_definitions
@@ -64,12 +64,23 @@ def test_without_selections_the_report_says_what_to_do(ledger: Database) -> None
         run_job("reports")
 
 
+def test_where_no_whole_hour_is_over_yet_nothing_fails_and_there_is_no_report(
+    ledger: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def too_early(*_: object) -> None:
+        raise NothingYetError("no whole hour yet")
+
+    monkeypatch.setattr("trading_assets.reporting.build.make_walk_forward", too_early)
+    result = run_job("reports")
+    assert result.success and not result.asset_materializations_for_node("walk_forward_report")
+
+
 def test_the_schedule_asks_for_the_last_days_and_waits_for_a_selection(ledger: Database) -> None:
     definitions = build_definitions()
     repository = definitions.get_repository_def()
 
-    def tick() -> dg.ScheduleExecutionData:
-        when = pd.Timestamp("2026-03-03T00:40:00Z").to_pydatetime()
+    def tick(day: str = "2026-03-03") -> dg.ScheduleExecutionData:
+        when = pd.Timestamp(f"{day}T00:40:00Z").to_pydatetime()
         with dg.build_schedule_context(
             repository_def=repository, scheduled_execution_time=when, resources=definitions.resources
         ) as context:
@@ -79,6 +90,7 @@ def test_the_schedule_asks_for_the_last_days_and_waits_for_a_selection(ledger: D
     fill(ledger, 1)
     [request] = tick().run_requests or []
     assert request.run_key == "2026-03-03"
+    assert "no hour since 2026-05-02" in str(tick("2026-06-01").skip_message)
     assert request.run_config["ops"]["walk_forward_report"]["config"] == {"last_days": 30}
 
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from trading_assets.backtesting.engine import Column, Costs, Trades, no_trades
 from trading_assets.backtesting.kernel.panel import Prices
+from trading_assets.core.candles import Candles, FloatArray, Funding, IntArray
 
 RECORD_FIELDS = 8
 """Fields of a trade record in the compiled loops."""
@@ -69,3 +70,43 @@ def _simulate(column: Column, costs: Costs) -> Trades:
         confidence=column.confidence[entry],
         closed=end < bars,
     )
+
+
+def trades_apart(
+    candles: Candles,
+    funding: Funding,
+    bars: IntArray,
+    direction: FloatArray,
+    stop_fraction: FloatArray,
+    reward_risk: FloatArray,
+    costs: Costs,
+) -> tuple[FloatArray, FloatArray]:
+    """PnL and entry price of the trade that each entry would be by itself, whatever the others do.
+
+    Args:
+        bars: entry bars, shape (k,), as the next three.
+        direction: 1 long, -1 short.
+
+    Returns:
+        USD, NaN where `Column.entries` or a strategy would not enter, and USDT; shapes (k,).
+    """
+    from trading_assets.backtesting.kernel import loops  # noqa: PLC0415 (numba: a second)
+
+    prices = Prices.from_candles(candles, funding)
+    pnl = np.empty(len(bars))
+    loops.each_trade(
+        np.ascontiguousarray(bars, dtype=np.int64),
+        np.ascontiguousarray(direction, dtype=np.float64),
+        np.ascontiguousarray(stop_fraction, dtype=np.float64),
+        np.ascontiguousarray(reward_risk, dtype=np.float64),
+        prices.open[0],
+        prices.high[0],
+        prices.low[0],
+        prices.close[0],
+        prices.paid[0],
+        prices.payments_by,
+        (float(costs.fee), float(costs.slippage), float(costs.notional), float(costs.notional), costs.liquidation),
+        np.empty((1, 1, RECORD_FIELDS)),
+        pnl,
+    )
+    return pnl, candles.close[bars] * (1 + direction * costs.slippage)

@@ -13,7 +13,7 @@ import numba  # noqa: TID253 (this module is imported lazily)
 import numpy as np
 
 from trading_assets.backtesting.kernel.machine_code import cached
-from trading_assets.backtesting.metrics import PROFIT_FACTOR_CAP
+from trading_assets.backtesting.metrics import PROFIT_FACTOR_CAP, ROUNDING
 
 PNL, FEES, FUNDING, SQUARED, CUBED, FOURTH, WORST, BEST = range(8)
 """Fields of a trade record, shape (RECORD_FIELDS,). SQUARED, CUBED and FOURTH sum powers of the changes of equity,
@@ -320,6 +320,8 @@ def simulate_set(  # type: ignore[no-untyped-def]
     third = cubed / capital**3 / bars
     fourth = fourth / capital**4 / bars
     variance = second - mean * mean
+    if variance <= ROUNDING * max(second, ROUNDING):
+        variance = 0.0
     figures[0] = count
     figures[1] = wins / count * 100 if count else 0.0
     figures[2] = profit_factor(profit, loss)
@@ -366,3 +368,26 @@ def all_trades(  # type: ignore[no-untyped-def]
             bar = end
         bar += 1
     return count
+
+
+@compiled
+def each_trade(  # type: ignore[no-untyped-def]
+    bars, signs, stop_fraction, reward_risk, open_, high, low, close, paid, payments_by, costs, records, pnl
+):  # fmt: skip
+    """PnL of the trade that each of the given entries would be by itself, whatever the others do.
+
+    Args:
+        bars, signs, stop_fraction, reward_risk: of each entry, shape (k,).
+        records: room of shape (1, 1, RECORD_FIELDS).
+        pnl: receives the results, shape (k,); NaN where there is no such entry.
+    """
+    for index in range(len(bars)):
+        bar, fraction = bars[index], stop_fraction[index]
+        reach = fraction if signs[index] > 0 else fraction * reward_risk[index]
+        pnl[index] = np.nan
+        if fraction > 0 and reach < 1 and fraction < costs[4]:
+            trade(
+                open_, high, low, close, paid, payments_by,
+                bar, signs[index], fraction, reward_risk[index], costs, records, 0, 0,
+            )  # fmt: skip
+            pnl[index] = records[0, 0, PNL]
