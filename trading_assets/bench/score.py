@@ -115,19 +115,22 @@ def recorded(paths: Sequence[Path], least_history: Timeframe) -> Trial:
             f"the recording ends at {iso(market.end_ms)}, before the window of {least_history.value} is whole at "
             f"{iso(first)}: take a shorter one with --history"
         )
-    reader = _HeldReader(MarketReader(market), last)
+    reader = _HeldReader(MarketReader(market), last, finest)
     return Trial(", ".join(path.stem for path in paths), reader, sorted(market.contracts), frames, first, last)
 
 
 class _HeldReader:
-    """A market's candles read once for the whole trial."""
+    """A market's candles read once for the whole trial; none that are shorter than those it was made of."""
 
-    def __init__(self, market: MarketReader, last_ms: int) -> None:
+    def __init__(self, market: MarketReader, last_ms: int, finest_ms: int = 0) -> None:
+        self._finest_ms = finest_ms
         self._market, self._end_ms, self.btc = market, as_of_ms(last_ms) + HOUR_MS, market.btc
         self._candles: dict[tuple[str, Timeframe], tuple[int, Candles]] = {}
         self._funding: dict[str, tuple[int, Funding]] = {}
 
     def read(self, symbol: str, timeframe: Timeframe, start_ms: int, end_ms: int) -> Candles:
+        if timeframe.ms < self._finest_ms:
+            return Candles.empty(timeframe)
         since, held = self._candles.get((symbol, timeframe), (start_ms + 1, None))
         if held is None or start_ms < since:
             held = self._market.read(symbol, timeframe, start_ms, self._end_ms).closed_by(self._end_ms)

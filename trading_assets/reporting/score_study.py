@@ -89,7 +89,7 @@ class Cell:
         pairs, coins, days: followed selections with a trade and a figure, their coins and days.
         correlation: rank correlation (Spearman) of figure and mean R of the trades that followed.
         low, high: between these lie 95 % of the correlations when whole paths are given to other coins.
-        p_value: two-sided; NaN where there are too few, as `correlation` and its interval.
+        p_value: two-sided, the tails apart; NaN where there are too few, as `correlation` and its interval.
     """
 
     figure: str
@@ -110,7 +110,7 @@ class Cell:
             return "too few"
         if self.p_value > 0.05:
             return "nothing"
-        return "predicts" if self.correlation > 0 else "predicts the opposite"
+        return "predicts" if self.correlation > self.high else "predicts the opposite"
 
 
 @dataclass(frozen=True)
@@ -194,7 +194,9 @@ def predicts(
     by_chance = np.array([_correlation(paths[hour, other[coin]], results) for other in others])
     by_chance = np.where(np.isnan(by_chance), 0.0, by_chance)  # a path that never changes goes with nothing
     low, high = np.quantile(by_chance, [0.025, 0.975])
-    p_value = (1 + int((np.abs(by_chance) >= abs(seen) - 1e-12).sum())) / (1 + len(by_chance))
+    # Not symmetric about zero: what all coins share in an hour stays in every draw.
+    above, below = (by_chance >= seen - 1e-12).sum(), (by_chance <= seen + 1e-12).sum()
+    p_value = min(1.0, 2 * (1 + int(min(above, below))) / (1 + len(by_chance)))
     return Cell(
         figure, group, value, cell.pairs, cell.coins, cell.days, seen, float(low), float(high), p_value
     )  # fmt: skip
