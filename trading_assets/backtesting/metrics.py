@@ -127,6 +127,11 @@ def win_rate(pnl: FloatArray) -> float:
     return float((pnl > 0).mean() * 100) if len(pnl) else 0.0
 
 
+def mean_r(pnl: FloatArray, risk: FloatArray) -> float:
+    """Mean result in multiples of the risk, both in USD and of shape (n,); NaN without trades."""
+    return float((pnl / risk).mean()) if len(pnl) else math.nan
+
+
 def profit_factor(pnl: FloatArray) -> float:
     """Gross profit / gross loss, at most `PROFIT_FACTOR_CAP`; 0 without profit."""
     profit, loss = float(pnl[pnl > 0].sum()), float(-pnl[pnl < 0].sum())

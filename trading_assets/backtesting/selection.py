@@ -103,7 +103,17 @@ _COIN = ["hour_ms", "symbol"]
 
 COLUMNS_READ = [
     *("hour_ms", "timeframe", "symbol", "strategy", "parameters", "scan_id", "bars", "total_trades", "win_rate"),
-    *("profit_factor", "max_drawdown", "sharpe_ratio", "total_pnl", "confidence_avg", "skewness", "kurtosis"),
+    *(
+        "profit_factor",
+        "total_return",
+        "mean_r",
+        "max_drawdown",
+        "sharpe_ratio",
+        "total_pnl",
+        "confidence_avg",
+        "skewness",
+        "kurtosis",
+    ),
     *("out_of_sample_trades", "out_of_sample_pnl", "p_value", "break_even", "configurations"),
     *("configurations_traded", "sharpe_spread", "error"),
 ]
@@ -145,6 +155,12 @@ def history_pct(backtests: pd.DataFrame) -> pd.Series:
     return (100.0 * backtests["bars"] / backtests["timeframe"].map(_WINDOW_BARS)).clip(upper=100.0).astype(np.float64)
 
 
+def mean_bps(backtests: pd.DataFrame) -> pd.Series:
+    """Mean result of the closed trades in basis points of a position's value, by row: capital is that of one trade."""
+    trades = backtests["total_trades"].where(backtests["total_trades"] > 0)
+    return (backtests["total_return"] * 100 / trades).astype(np.float64)
+
+
 def select_best(
     backtests: pd.DataFrame,
     preset: Preset,
@@ -183,7 +199,7 @@ def select_best(
         kind="stable",
     )
     best = with_significance(ranked.drop_duplicates(_COIN), sound)
-    best = best.assign(history_pct=history_pct(best))
+    best = best.assign(history_pct=history_pct(best), mean_bps=mean_bps(best))
     return Selection(
         STRATEGY_SELECTIONS.conform(best[STRATEGY_SELECTIONS.columns]),
         {int(str(hour)): int(count) for hour, count in passing["hour_ms"].value_counts().items()},

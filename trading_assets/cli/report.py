@@ -131,6 +131,9 @@ def _print_summary(report: Report, written: Written, console: Console) -> None:
             values.append(format(report.holding.drawdown_pct.min(), form))
         table.add_row(name, *values)
     console.print(table)
+    for model, one in report.under_costs.items():
+        told = f"{one.return_pct:+.2f} %, {_number(one.mean_r, '+.3f')} R a trade, slippage ${one.slippage:,.2f}"
+        console.print(line(f"costs {model}: ", told))
     if report.matched is not None:
         console.print(line("random entries in place of the trades: ", matched_sentence(report.matched)))
     for note in report.notes:

@@ -46,6 +46,7 @@ def render(report: Report) -> str:
             _section("Drawdown", charts.show("drawdown", drawdown_chart(report.curves), 220)),
             _section("Value of the open positions", charts.show("exposure", exposure_chart(report), 200)),
             _section("Returns by day", _calendar(daily_returns(report.main.curve))),
+            _under_costs(report),
             _matched(report, charts),
             *(_dimension(report, name, charts) for name in DIMENSIONS),
             _section(f"Last {LAST_TRADES} trades", _trades_table(report.main.trades)),
@@ -178,6 +179,36 @@ def _curves_table(report: Report) -> str:
         change = _signed(float(held.returns_pct[-1]), "%")
         rows.append((held.name, change, _signed(float(held.drawdown_pct.min()), "%"), *[""] * (len(heading) - 3)))
     return _table(heading, rows)
+
+
+_MODELS = {
+    "flat": "the same slippage everywhere",
+    "liquidity": "by turnover and range of the bar",
+    "stress": "the same, and stops halfway to the worst price of their bar",
+}
+
+
+def _under_costs(report: Report) -> str:
+    """The account, had fills cost otherwise."""
+    if not report.under_costs:
+        return ""
+    rows = [
+        (
+            f"{model}: {_MODELS[model]}",
+            _signed(one.return_pct, "%"),
+            f"{one.trades:,}",
+            _number(one.mean_r, "+.3f"),
+            _number(one.mean_bps, "+.1f"),
+            _money(one.fees),
+            _money(one.slippage),
+            _money(one.pnl),
+            f"{one.open_trades:,}",
+            _money(one.open_pnl),
+        )
+        for model, one in report.under_costs.items()
+    ]
+    heading = ("", "return", "closed", "R", "bp", "fees", "slippage", "PnL", "open", "PnL of open")
+    return _section("If fills cost otherwise", _table(heading, rows))
 
 
 def _matched(report: Report, charts: Charts) -> str:

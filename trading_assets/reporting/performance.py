@@ -91,6 +91,7 @@ def performance(
         },
         refused={},
         matched=None,
+        under_costs={},
         sample=_against(expected, curve),
         notes=[
             *short_range(span.start_ms, span.end_ms),

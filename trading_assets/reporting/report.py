@@ -62,6 +62,7 @@ class Report:
         sample: the random choices of which one stands `beside`; None without any.
         matched: the trades held against random entries in their place; None where nothing was traded.
         holding: BTCUSDT bought at the start and held; None where its candles are missing.
+        under_costs: the main account's numbers, had fills cost by each of `engine.COST_MODELS`.
         facts: what was looked at, by name, as text.
         refused: trades not taken, by the limit that refused them.
         notes: what happened that a reader must know: halts, failures, missing data.
@@ -77,6 +78,7 @@ class Report:
     holding: Curve | None
     sample: RandomBaseline | None = None
     matched: MatchedBenchmark | None = None
+    under_costs: Mapping[str, Figures] = field(default_factory=dict)
     facts: Mapping[str, str] = field(default_factory=dict)
     refused: Mapping[str, int] = field(default_factory=dict)
     notes: Sequence[str] = ()

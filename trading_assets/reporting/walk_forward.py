@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
 
-from trading_assets.backtesting.engine import Costs
+from trading_assets.backtesting.engine import COST_MODELS, FLAT, LIQUIDITY, STRESS, Costs
 from trading_assets.backtesting.run import costs_from, production_engine
 from trading_assets.core.settings import Settings
 from trading_assets.core.timeframes import DAY_MS, HOUR_MS, Timeframe, as_of_ms, iso
 from trading_assets.market.loading import CandleReader
 from trading_assets.market.store import Progress
-from trading_assets.reporting.figures import Curve, figures, trades_frame
+from trading_assets.reporting.figures import Curve, Figures, figures, trades_frame
 from trading_assets.reporting.forward_test import ForwardTestResult, SelectedStrategy, last_closes, run_forward_tests
 from trading_assets.reporting.matched import DRAWS, matched_benchmark
 from trading_assets.reporting.portfolio_simulation import PortfolioResult, simulate_portfolio
@@ -63,7 +64,8 @@ def walk_forward(
         costs=costs,
         progress=progress,
     )
-    tested = forward_test(chosen)
+    models = [model for model in COST_MODELS if model != settings.cost_model]
+    tested = forward_test(chosen, also=[costs.under(model) for model in models])
     portfolio = simulate_portfolio(tested.of(chosen), settings, capital, start_ms, end_ms)
     # Backtests are kept for a shorter time than selections: what is compared is compared in the same hours.
     drawn_hours = {one.hour_ms for choice in drawn for one in choice}
@@ -77,15 +79,21 @@ def walk_forward(
     beside = [_track(SAME_HOURS, compared)] if compared is not portfolio else []
     beside += [_track(RANDOM, _median(at_random))] if at_random else []
     holding = holding_btc(reader, portfolio, costs)
+    main = _track(SELECTED, portfolio)
+    by_model: dict[str, Figures] = {settings.cost_model: main.figures}
+    for model, of_model in zip(models, tested.also, strict=True):
+        account = simulate_portfolio(of_model.of(chosen), settings, capital, start_ms, end_ms)
+        by_model[model] = _track(model, account).figures
     return Report(
         kind="walk_forward",
         title="Walk-forward",
         start_ms=start_ms,
         end_ms=end_ms,
-        main=_track(SELECTED, portfolio),
+        main=main,
         beside=beside,
         holding=holding,
         sample=_sample(at_random, compared) if at_random else None,
+        under_costs={model: by_model[model] for model in COST_MODELS},
         matched=matched_benchmark(reader, portfolio.taken, chosen, costs, start_ms, end_ms),
         facts=_facts(chosen, hours, tested, capital, settings),
         refused=dict(sorted(portfolio.refused.items(), key=lambda item: (-item[1], item[0]))),
@@ -99,8 +107,7 @@ def walk_forward(
 
 def walk_forward_costs(settings: Settings) -> Costs:
     """The backtest's costs at the live system's size of a position."""
-    costs = costs_from(settings)
-    return Costs(costs.fee, costs.slippage, float(settings.target_notional), costs.liquidation)
+    return replace(costs_from(settings), notional=float(settings.target_notional))
 
 
 def holding_btc(reader: CandleReader, portfolio: PortfolioResult, costs: Costs) -> Curve | None:
@@ -191,15 +198,27 @@ def _notes(
     return notes
 
 
+_SLIPPAGE: Mapping[str, Callable[[float], str]] = {
+    FLAT: lambda bps: f"{bps:g} bp of slippage",
+    LIQUIDITY: lambda bps: (
+        f"slippage by the turnover and range of its bar ({bps:g} bp where 72 million USD are traded a day)"
+    ),
+    STRESS: lambda bps: (
+        f"slippage by the turnover and range of its bar ({bps:g} bp where 72 million USD are traded a "
+        "day, stops halfway to the worst price of theirs)"
+    ),
+}
+
+
 def _assumptions(settings: Settings) -> list[str]:
     return [
         "An hour's selections are followed in the next hour only, on bars that close from the selection's as-of on; "
         "on the bar of a full hour the older selection decides first, then the new one, as live. Nothing that chose "
         "them has seen a candle of the trades.",
-        f"An entry fills at the close of its bar with {settings.slippage_bps:g} bp of slippage and "
-        f"{settings.taker_fee * 100:g} % taker fee; stop and target are measured from the fill and work from the next "
-        "bar, the stop first where one bar touches both, gaps at the open. Funding is paid at its timestamps. An entry "
-        "whose stop is as far as the liquidation is none.",
+        f"An entry fills at the close of its bar with {_SLIPPAGE[settings.cost_model](settings.slippage_bps)} and "
+        f"{settings.taker_fee * 100:g} % taker fee; stop and target are measured from that close and work from the "
+        "next bar, the stop first where one bar touches both, gaps at the open. Funding is paid at its timestamps. An "
+        "entry whose stop is as far as the liquidation is none.",
         "A trade is followed to its exit, however many hours later; one still open at the end is marked there.",
         f"The live limits hold: one position a coin, {settings.max_positions} at once, exposure, daily loss, drawdown, "
         f"cooldown, pauses, confidence of at least {settings.min_confidence:g} %. After a limit of loss there is no "

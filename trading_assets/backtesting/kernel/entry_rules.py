@@ -96,7 +96,8 @@ of a panel and returns how many trades closed in all:
   `loops.fill_funding`; `max_prices`: no entry at a close above, shape (coins,);
 * `distances`: ATR, shape (coins, periods, n); `stops`: ATR multiple, reward to risk, row of `distances`, shape
   (stops, 3);
-* `costs`, `slips`: see `loops.trade`, the latter of each coin, shape (coins, n) or (coins, 0); `split`: first bar of the out-of-sample part;
+* `costs`, `slips`: see `loops.trade`, the latter of each coin, shape (coins, n) or (coins, 0); `split`: first bar of
+  the out-of-sample part;
 * `directions`, `next_entries`, `exits`, `records`, `taken`: room to work in;
 * `figures`: receives the fields of `Metrics`, shape (coins, sets, fields); `gains`, `risks`: PnL of closed trades and
   distance of their stops as a fraction of price, those of a set from `starts` on, shapes (trades,) and (coins, sets);

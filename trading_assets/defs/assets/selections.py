@@ -43,6 +43,8 @@ _SHOWN = [
     "win_rate",
     "profit_factor",
     "total_pnl",
+    "mean_r",
+    "mean_bps",
     "out_of_sample_trades",
     "out_of_sample_pnl",
     "configurations_tried",
