@@ -16,13 +16,18 @@ def score_tables(
     by_preset: Mapping[str, tuple[Sequence[Cell], Sequence[Earned]]], by_score: Sequence[Earned] = ()
 ) -> Iterator[Table]:
     """For each preset what its groups earned and what goes with it; then what other scores would have earned."""
+    from trading_assets.backtesting.significance import SIGNIFICANT  # noqa: PLC0415 (numpy)
     from trading_assets.reporting.score_study import FIGURES  # noqa: PLC0415 (pandas)
 
     for preset, (cells, earned) in by_preset.items():
         yield _earned(f"{preset}: what following its selections earned", earned)
+        told = [cell for cell in cells if not math.isnan(cell.p_value)]
+        found = sum(cell.p_value <= SIGNIFICANT for cell in told)
         table = Table(
             *("figure", "group", "pairs", "coins", "days", "rank correlation", "by chance", "p", "verdict"),
             title=f"{preset}: does it predict?",
+            caption=f"{found} of {len(told)} lines have p up to {SIGNIFICANT:g}; luck alone gives about "
+            f"{SIGNIFICANT * len(told):.0f}",
         )
         for cell in cells:
             table.add_row(

@@ -131,3 +131,12 @@ def test_the_command_writes_the_page_of_the_asset_and_prints_its_numbers(ledger:
     assert page.read_bytes() == by_asset
     nothing = CliRunner().invoke(cli, ["report", "performance"])
     assert isinstance(nothing.exception, DataError) and "has not traded" in str(nothing.exception)
+
+
+def test_the_command_says_that_three_hours_are_too_few_for_a_score(ledger: Database, tmp_path: Path) -> None:
+    fill(ledger, 3)
+    drawn = tmp_path / "score.svg"
+    answer = CliRunner().invoke(cli, ["report", "score", "--picture", str(drawn)])
+    assert answer.exit_code == 0, answer.output
+    assert "too few" in answer.output and "what following its selections earned" in answer.output
+    assert drawn.read_text().startswith("<svg")
