@@ -44,7 +44,7 @@ SCORES: Mapping[str, Score] = {
     "profit factor capped at 10": lambda rows: score_study.capped_score(rows, 10.0),
     "profit factor capped at 3": lambda rows: score_study.capped_score(rows, 3.0),
     "no profit factor": lambda rows: score_study.capped_score(rows.assign(profit_factor=1.0), 1.0),
-    "score_robust": score_study.robust_score,
+    "score with one more loss": score_study.robust_score,
 }
 """By what a coin's backtests can be ranked, the formula of the source documents first."""
 

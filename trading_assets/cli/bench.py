@@ -101,7 +101,7 @@ def luck(draws: int, seed: int, as_json: bool) -> None:
 )
 @click.option("--days", default=31, show_default=True, type=click.IntRange(1, 300), help="Of the seeded market.")
 @click.option("--symbols", default=30, show_default=True, type=click.IntRange(5, 600), help="Of the seeded market.")
-@click.option("--picture", type=click.Path(dir_okay=False, path_type=Path), help="Write the first preset's as SVG.")
+@click.option("--picture", type=click.Path(dir_okay=False, path_type=Path), help="Draw all of each preset, as SVG.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def bench_score(
     candles: tuple[Path, ...], history: str, days: int, symbols: int, picture: Path | None, as_json: bool
@@ -111,15 +111,13 @@ def bench_score(
     from trading_assets.cli.score_tables import score_tables  # noqa: PLC0415 (as above)
     from trading_assets.core.settings import load_settings  # noqa: PLC0415 (as above)
     from trading_assets.reporting.page import matched_sentence as told  # noqa: PLC0415 (as above)
+    from trading_assets.reporting.score_study import of_presets  # noqa: PLC0415 (as above)
     from trading_assets.reporting.score_study import picture as drawn  # noqa: PLC0415 (as above)
 
     trial = score.recorded(candles, Timeframe(history)) if candles else score.seeded(days, symbols)
     report = score.run(trial, load_settings(), lambda text: click.echo(text, err=True))
     if picture is not None:
-        preset, (cells, _) = next(iter(report.by_preset.items()))
-        picture.write_text(
-            drawn([cell for cell in cells if cell.group in ("all", "timeframe")][:20], f"{preset}: {report.trial}")
-        )
+        picture.write_text(drawn(of_presets(report.by_preset), report.trial))
     if as_json:
         click.echo(json.dumps(asdict(report), default=lambda array: array.tolist()))
         return

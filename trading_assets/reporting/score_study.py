@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import escape
 
 import numpy as np
@@ -209,6 +209,16 @@ def _correlation(x: FloatArray, y: FloatArray) -> float:
     return float(x @ y / math.sqrt(float(x @ x) * float(y @ y)))
 
 
+def of_presets(by_preset: Mapping[str, tuple[Sequence[Cell], object]]) -> list[Cell]:
+    """What all selections of each preset say, for a picture."""
+    return [
+        replace(cell, group="", value=preset)
+        for preset, (cells, _) in by_preset.items()
+        for cell in cells
+        if cell.group == "all"
+    ]
+
+
 _WIDTH, _ROW, _LEFT, _RIGHT = 760, 22, 300, 130
 _INK, _SOFT, _DOT, _FOUND, _BAND = "#1f2937", "#6b7280", "#2563eb", "#d64545", "#d1d5db"
 
@@ -222,7 +232,9 @@ def picture(cells: Sequence[Cell], title: str) -> str:
     parts = [f'<line x1="{middle}" x2="{middle}" y1="34" y2="{height - 8}" stroke="{_BAND}"/>']
     for place, cell in enumerate(cells):
         y = 50 + _ROW * place
-        label = FIGURES.get(cell.figure, cell.figure) + (f", {cell.group} {cell.value}" if cell.value else "")
+        label = FIGURES.get(cell.figure, cell.figure) + (
+            f", {cell.group} {cell.value}".replace(",  ", ", ") if cell.value else ""
+        )
         parts.append(f'<text x="{_LEFT - 12}" y="{y + 4}" text-anchor="end">{escape(label)}</text>')
         if math.isnan(cell.p_value):
             parts.append(f'<text x="{middle}" y="{y + 4}" text-anchor="middle" fill="{_SOFT}">too few</text>')

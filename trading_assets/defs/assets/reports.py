@@ -20,6 +20,7 @@ from trading_assets.defs.resources import (
     SettingsResource,
     require_market,
 )
+from trading_assets.ledger.fees import with_own_fees
 
 if TYPE_CHECKING:
     from trading_assets.reporting.report import Report
@@ -110,7 +111,7 @@ def _report(
 
     market = exchange.market_data()
     require_market(market)
-    sources = Sources(settings.get(), database.get(), candle_store.get(), market)
+    sources = Sources(with_own_fees(settings.get(), database.get()), database.get(), candle_store.get(), market)
     first_ms, last_ms = _span(config, market.now_ms())
     try:
         report = make(sources, first_ms, last_ms, Progress(context.log, "coins and timeframes followed"))
