@@ -144,7 +144,7 @@ def matched_chart(matched: MatchedBenchmark) -> go.Figure:
     """How the draws' means spread, and where the trades' mean lies, R."""
     import plotly.graph_objects as go
 
-    counts, edges = np.histogram(matched.drawn_r, bins=40)
+    counts, edges = np.histogram(matched.drawn_gross_r, bins=40)
     figure = go.Figure(
         go.Bar(
             x=[round(value, 5) for value in ((edges[:-1] + edges[1:]) / 2).tolist()],
@@ -154,8 +154,8 @@ def matched_chart(matched: MatchedBenchmark) -> go.Figure:
             hovertemplate="%{x:+.3f} R: %{y} draws<extra></extra>",
         )
     )
-    figure.add_vline(x=matched.mean_r, line={"color": COLOURS[0], "width": 2.4})
-    return figure.update_xaxes(title="mean of a trade, R").update_yaxes(title="draws")
+    figure.add_vline(x=matched.gross_r, line={"color": COLOURS[0], "width": 2.4})
+    return figure.update_xaxes(title="mean of a trade before costs, R").update_yaxes(title="draws")
 
 
 def pnl_bars(rows: pd.DataFrame, name: str) -> go.Figure:

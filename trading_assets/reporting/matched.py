@@ -4,6 +4,9 @@ A plain random choice trades other timeframes, and as often as those let it, so 
 less. Here everything is matched but the moment and the coin: number of trades, side, timeframe, distance of stop and
 target in ATR (so holding times, too), costs, the coins that were selected that day, and which trades came together. No
 account: a trade counts whether or not another one is open.
+
+The rank is of results before fees and slippage. The same costs weigh more where a coin moves less, so after costs a
+draw in calmer coins and hours loses more, however good its entries are.
 """
 
 from __future__ import annotations
@@ -39,30 +42,37 @@ class MatchedBenchmark:
 
     Attributes:
         trades: how many were matched, those still open among them, marked at the end like the random ones.
-        mean_r, mean_bps: of these trades, in multiples of the risk and in basis points of a position's value.
-        drawn_r, drawn_bps: the same of each draw, shape (draws,).
+        gross_r, mean_r, mean_bps: means of these trades: in multiples of the risk before fees and slippage and after
+            them, and after them in basis points of a position's value.
+        drawn_gross_r, drawn_r, drawn_bps: the same of each draw, shape (draws,).
     """
 
     trades: int
+    gross_r: float
     mean_r: float
     mean_bps: float
+    drawn_gross_r: FloatArray
     drawn_r: FloatArray
     drawn_bps: FloatArray
 
     @property
+    def draws(self) -> int:
+        return len(self.drawn_gross_r)
+
+    @property
     def behind(self) -> int:
-        """Draws whose mean in R is smaller than that of the trades."""
-        return int((self.drawn_r < self.mean_r).sum())
+        """Draws whose mean before costs is smaller than that of the trades."""
+        return int((self.drawn_gross_r < self.gross_r).sum())
 
     @property
     def p_value(self) -> float:
-        """Chance that random entries do as well or better: (1 + draws that do) / (1 + draws)."""
-        return (1 + len(self.drawn_r) - self.behind) / (1 + len(self.drawn_r))
+        """Chance that random entries do as well or better before costs: (1 + draws that do) / (1 + draws)."""
+        return (1 + self.draws - self.behind) / (1 + self.draws)
 
     @property
     def band_r(self) -> tuple[float, float]:
-        """Between these lie 95 % of the draws, R."""
-        low, high = np.quantile(self.drawn_r, [(1 - INTERVAL) / 2, (1 + INTERVAL) / 2])
+        """Between these lie 95 % of the draws, R before costs."""
+        low, high = np.quantile(self.drawn_gross_r, [(1 - INTERVAL) / 2, (1 + INTERVAL) / 2])
         return float(low), float(high)
 
 
@@ -101,7 +111,7 @@ def matched_benchmark(
         return None
     _fill(reader, blocks, costs, start_ms, end_ms)
     rng = np.random.default_rng(seed_from(("matched", start_ms, end_ms)))
-    total, count = np.zeros((2, draws)), np.zeros(draws)
+    total, count = np.zeros((3, draws)), np.zeros(draws)
     for block in blocks:
         hours = rng.integers(0, block.hours, draws)
         coins = rng.permuted(np.tile(np.arange(len(block.coins)), (draws, 1)), axis=1)
@@ -115,10 +125,12 @@ def matched_benchmark(
     means = means[:, count > 0]
     return MatchedBenchmark(
         trades=len(trades),
+        gross_r=float(np.mean([(trade.pnl + trade.fees + trade.slippage) / trade.risk for trade in trades])),
         mean_r=float(np.mean([trade.r for trade in trades])),
         mean_bps=float(np.mean([trade.bps for trade in trades])),
-        drawn_r=means[0],
-        drawn_bps=means[1],
+        drawn_gross_r=means[0],
+        drawn_r=means[1],
+        drawn_bps=means[2],
     )
 
 
@@ -130,7 +142,7 @@ class _Block:
         coins: those selected in it, sorted.
         coin_of: place of each trade's coin, shape (trades,).
         times: entry of each trade moved by 0, 1, ... hours, UTC ms, shape (trades, hours).
-        results: R and basis points, NaN where no entry is possible, shape (2, trades, hours, coins).
+        results: R before costs, R and basis points, NaN where no entry is possible, shape (3, trades, hours, coins).
     """
 
     hours: int
@@ -174,7 +186,7 @@ def _blocks(
                 names,
                 np.array([place[trade.selection.symbol] for trade in of_block]),
                 times,
-                np.full((2, len(of_block), hours, len(names)), np.nan),
+                np.full((3, len(of_block), hours, len(names)), np.nan),
             )
         )
     return found
@@ -182,6 +194,7 @@ def _blocks(
 
 def _fill(reader: CandleReader, blocks: Sequence[_Block], costs: Costs, start_ms: int, end_ms: int) -> None:
     """Simulate every trade that a draw may need: those of one coin and timeframe together."""
+    free = Costs(0.0, 0.0, costs.notional, costs.liquidation)
     wanted: dict[tuple[str, str], list[tuple[_Block, int, list[int]]]] = {}
     for block in blocks:
         of_timeframe: dict[str, list[int]] = {}
@@ -210,13 +223,14 @@ def _fill(reader: CandleReader, blocks: Sequence[_Block], costs: Costs, start_ms
                 at_row, at_hour = np.nonzero(there)
                 bar = bars[at_row, at_hour]
                 direction, stop_atr, reward_risk = numbers[at_row].T
-                pnl, prices = trades_apart(
-                    candles, funding, bar, direction, ranges[period][bar] * stop_atr, reward_risk, costs
-                )
+                asked = (candles, funding, bar, direction, ranges[period][bar] * stop_atr, reward_risk)
+                pnl, prices = trades_apart(*asked, costs)
+                gross, _ = trades_apart(*asked, free)
                 risk = ranges[period][bar] * stop_atr * costs.notional
                 size = costs.notional / candles.close[bar]
-                block.results[0, places[at_row], at_hour, coin] = pnl / risk
-                block.results[1, places[at_row], at_hour, coin] = pnl / (size * prices) * 10_000
+                block.results[0, places[at_row], at_hour, coin] = gross / risk
+                block.results[1, places[at_row], at_hour, coin] = pnl / risk
+                block.results[2, places[at_row], at_hour, coin] = pnl / (size * prices) * 10_000
 
 
 def _stops(trades: Sequence[ForwardTrade]) -> Mapping[int, Mapping[int, tuple[float, float, float]]]:

@@ -95,12 +95,13 @@ def _rank(report: Report) -> str:
 
 def matched_sentence(matched: MatchedBenchmark) -> str:
     """The rank of the trades among the random ones in their place."""
-    count = len(matched.drawn_r)
+    count = matched.draws
     low, high = share_interval(count - matched.behind, count)
     bottom, top = matched.band_r
     return (
-        f"{matched.mean_r:+.3f} R a trade, where 95 % of the draws lie from {bottom:+.3f} to {top:+.3f}; better than "
-        f"{matched.behind:,} of {count:,}, p = {matched.p_value:.3f} ({low:.3f} to {high:.3f})."
+        f"{matched.gross_r:+.3f} R a trade before costs, where 95 % of the draws lie from {bottom:+.3f} to {top:+.3f}; "
+        f"better than {matched.behind:,} of {count:,}, p = {matched.p_value:.3f} ({low:.3f} to {high:.3f}). After costs "
+        f"{matched.mean_r:+.3f} R, the median draw {float(np.median(matched.drawn_r)):+.3f}."
     )
 
 
@@ -225,8 +226,9 @@ def _matched(report: Report, charts: Charts) -> str:
             f"{(drawn < of_trades).sum():,} of {len(drawn):,}",
         )
         for name, of_trades, drawn, form in (
-            ("mean of a trade, R", matched.mean_r, matched.drawn_r, "+.3f"),
-            ("mean of a trade, bp", matched.mean_bps, matched.drawn_bps, "+.1f"),
+            ("mean of a trade before fees and slippage, R", matched.gross_r, matched.drawn_gross_r, "+.3f"),
+            ("after them, R", matched.mean_r, matched.drawn_r, "+.3f"),
+            ("after them, bp", matched.mean_bps, matched.drawn_bps, "+.1f"),
         )
     ]
     heading = ("", f"{matched.trades:,} trades", "median draw", "95 % of the draws", "better than")

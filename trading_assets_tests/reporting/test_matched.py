@@ -30,10 +30,13 @@ def test_the_same_trades_give_the_same_draws_and_their_own_means() -> None:
     trades = forward_tested(chosen).of(chosen)
     one, other = benchmark(trades, chosen), benchmark(trades, chosen)
     np.testing.assert_array_equal(one.drawn_r, other.drawn_r)
-    assert one.trades == len(trades) > 50 and len(one.drawn_r) == len(one.drawn_bps) == 99
+    assert one.trades == len(trades) > 50 and one.draws == len(one.drawn_r) == len(one.drawn_bps) == 99
     assert one.mean_r == pytest.approx(np.mean([trade.pnl / trade.risk for trade in trades]))
+    costs = np.mean([(trade.fees + trade.slippage) / trade.risk for trade in trades])
+    assert one.gross_r == pytest.approx(one.mean_r + costs)
+    assert (one.drawn_gross_r > one.drawn_r).all()
     assert 1 / 100 <= one.p_value <= 1 and one.behind + round(one.p_value * 100) == 100
-    assert one.band_r[0] < np.median(one.drawn_r) < one.band_r[1]
+    assert one.band_r[0] < np.median(one.drawn_gross_r) < one.band_r[1]
 
 
 def test_a_draw_of_one_coin_and_one_hour_is_the_trade_itself() -> None:
@@ -109,7 +112,7 @@ def _simulated(trade: ForwardTrade, direction: int) -> ForwardTrade:
         funding=market().read_funding(symbol, START, END + 1),
     )  # fmt: skip
     [made] = KernelEngine().simulate([column], COSTS)
-    return replace(trade, direction=direction, pnl=float(made.pnl[0]))
+    return replace(trade, direction=direction, pnl=float(made.pnl[0]), fees=float(made.fees[0]))
 
 
 @pytest.mark.parametrize(("count", "of"), [(0, 20), (13, 20), (20, 20), (500, 999)])

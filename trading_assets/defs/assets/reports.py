@@ -161,7 +161,7 @@ def _of_sample(report: "Report") -> dict[str, float]:
     if report.sample is not None:
         found |= {"random_choices": len(report.sample.ends), "random_choices_behind": report.sample.behind}
     if report.matched is not None:
-        found |= {"matched_draws": len(report.matched.drawn_r), "matched_p_value": report.matched.p_value}
+        found |= {"matched_draws": report.matched.draws, "matched_p_value": report.matched.p_value}
     return found
 
 

@@ -1,4 +1,7 @@
-"""Results of a trade in multiples of its risk and in basis points. Rows that were there have none."""
+"""Results of a trade in multiples of its risk and in basis points; whose rules a scan counted with.
+
+Rows that were there have none of these.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ down_revision = "0016"
 
 
 def upgrade() -> None:
+    op.add_column("market_scan", sa.Column("rules_seen", sa.Text))
     op.add_column("backtest_results", sa.Column("mean_r", sa.Double))
     for name in ("mean_r", "mean_bps"):
         op.add_column("strategy_selections", sa.Column(name, sa.Double))
@@ -19,3 +23,4 @@ def downgrade() -> None:
     for name in ("mean_bps", "mean_r"):
         op.drop_column("strategy_selections", name)
     op.drop_column("backtest_results", "mean_r")
+    op.drop_column("market_scan", "rules_seen")
