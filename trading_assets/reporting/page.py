@@ -100,8 +100,8 @@ def matched_sentence(matched: MatchedBenchmark) -> str:
     bottom, top = matched.band_r
     return (
         f"{matched.gross_r:+.3f} R a trade before costs, where 95 % of the draws lie from {bottom:+.3f} to {top:+.3f}; "
-        f"better than {matched.behind:,} of {count:,}, p = {matched.p_value:.3f} ({low:.3f} to {high:.3f}). After costs "
-        f"{matched.mean_r:+.3f} R, the median draw {float(np.median(matched.drawn_r)):+.3f}."
+        f"better than {matched.behind:,} of {count:,}, p = {matched.p_value:.3f} ({low:.3f} to {high:.3f}). After "
+        f"costs {matched.mean_r:+.3f} R, the median draw {float(np.median(matched.drawn_r)):+.3f}."
     )
 
 
