@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from trading_assets.backtesting.run import BacktestRunner, costs_from, production_engine
@@ -99,8 +100,10 @@ def seeded(days: int, symbols: int) -> Trial:
     )  # fmt: skip
 
 
-def recorded(paths: Sequence[Path], least_history: Timeframe) -> Trial:
+def recorded(paths: Sequence[Path], least_history: Timeframe, symbols: int | None = None) -> Trial:
     """Recorded candles: all hours from when the window of `least_history` is whole, no timeframe finer than the files.
+
+    With `symbols` so many coins, spread over the alphabet.
 
     Raises:
         ConfigurationError: the files cannot be read, or are too short.
@@ -116,7 +119,10 @@ def recorded(paths: Sequence[Path], least_history: Timeframe) -> Trial:
             f"{iso(first)}: take a shorter one with --history"
         )
     reader = _HeldReader(MarketReader(market), last, finest)
-    return Trial(", ".join(path.stem for path in paths), reader, sorted(market.contracts), frames, first, last)
+    coins = sorted(market.contracts)
+    if symbols is not None and symbols < len(coins):
+        coins = [coins[round(place)] for place in np.linspace(0, len(coins) - 1, symbols)]
+    return Trial(", ".join(path.stem for path in paths), reader, coins, frames, first, last)
 
 
 class _HeldReader:

@@ -100,11 +100,15 @@ def luck(draws: int, seed: int, as_json: bool) -> None:
     help="Recorded hours count from when the window of this timeframe is whole.",
 )
 @click.option("--days", default=31, show_default=True, type=click.IntRange(1, 300), help="Of the seeded market.")
-@click.option("--symbols", default=30, show_default=True, type=click.IntRange(5, 600), help="Of the seeded market.")
+@click.option(
+    "--symbols",
+    type=click.IntRange(5, 600),
+    help="Coins, of recorded ones spread over the alphabet.  [default: 30 of the seeded market, all recorded ones]",
+)
 @click.option("--picture", type=click.Path(dir_okay=False, path_type=Path), help="Draw all of each preset, as SVG.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def bench_score(
-    candles: tuple[Path, ...], history: str, days: int, symbols: int, picture: Path | None, as_json: bool
+    candles: tuple[Path, ...], history: str, days: int, symbols: int | None, picture: Path | None, as_json: bool
 ) -> None:
     """Do score, deflated Sharpe, p-value and out-of-sample PnL predict what following a selection earns? Minutes."""
     from trading_assets.bench import score  # noqa: PLC0415 (imports the engine)
@@ -114,7 +118,7 @@ def bench_score(
     from trading_assets.reporting.score_study import of_presets  # noqa: PLC0415 (as above)
     from trading_assets.reporting.score_study import picture as drawn  # noqa: PLC0415 (as above)
 
-    trial = score.recorded(candles, Timeframe(history)) if candles else score.seeded(days, symbols)
+    trial = score.recorded(candles, Timeframe(history), symbols) if candles else score.seeded(days, symbols or 30)
     report = score.run(trial, load_settings(), lambda text: click.echo(text, err=True))
     if picture is not None:
         picture.write_text(drawn(of_presets(report.by_preset), report.trial))

@@ -96,7 +96,7 @@ def matched_benchmark(
     *,
     draws: int = DRAWS,
 ) -> MatchedBenchmark | None:
-    """Draw random entries in place of trades; None where nothing was traded.
+    """Draw random entries in place of trades; None where nothing was traded, or the candles for it are missing.
 
     Each draw moves all trades of a day together by the same number of hours within the day, and gives each coin's
     trades to another coin of the day: trades that came together come together in every draw, so that a falling market
@@ -120,9 +120,9 @@ def matched_benchmark(
         known = np.isfinite(found[0])
         total += np.where(known, found, 0.0).sum(axis=2)
         count += known.sum(axis=1)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        means = total / count
-    means = means[:, count > 0]
+    if not count.all():
+        return None  # candles of these days are missing
+    means = total / count
     return MatchedBenchmark(
         trades=len(trades),
         gross_r=float(np.mean([(trade.pnl + trade.fees + trade.slippage) / trade.risk for trade in trades])),
