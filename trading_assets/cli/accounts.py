@@ -21,14 +21,14 @@ def accounts() -> None:
 @accounts.command()
 def fees() -> None:
     """Ask the venue for the account's own fees, and keep them: backtests and reports count them from then on."""
-    from trading_assets.ledger.database import Database  # noqa: PLC0415
+    from trading_assets.ledger.database import Database, Timeouts  # noqa: PLC0415
     from trading_assets.trading.account_fees import ask_fees  # noqa: PLC0415 (imports the ledger)
     from trading_assets.venues import open_exchange  # noqa: PLC0415 (imports the connector)
 
     settings, console = load_settings(), open_console()
     announce(settings)
     exchange = open_exchange(settings)
-    database = Database(settings.resolved_database_url, busy_timeout_s=settings.database_busy_timeout_s)
+    database = Database(settings.resolved_database_url, timeouts=Timeouts.of(settings))
     try:
         found = ask_fees(database, exchange, settings)
     finally:

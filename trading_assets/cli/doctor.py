@@ -12,7 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from trading_assets.cli.status import blocked_lines
+from trading_assets.cli.notify import a_test
+from trading_assets.cli.status import blocked_lines, channel_lines, halt_line
 from trading_assets.core.configuration import config_file
 from trading_assets.core.errors import (
     AccountShapeError,
@@ -25,7 +26,9 @@ from trading_assets.core.private_files import exposed, make_private, private_fol
 from trading_assets.core.settings import Settings, load_settings
 from trading_assets.core.timeframes import iso
 from trading_assets.ledger import books
-from trading_assets.ledger.database import Database, shown
+from trading_assets.ledger.database import Database, Timeouts, shown
+from trading_assets.notifications.channels import channels_of
+from trading_assets.notifications.delivery import send_to_each
 from trading_assets.trading.binding import describe, require_bound, require_market
 from trading_assets.trading.context import why_off
 from trading_assets.venues import open_exchange
@@ -44,8 +47,12 @@ class Finding:
     found: str
 
 
-def examine(settings: Settings) -> list[Finding]:
-    """Look at everything a run needs, in the order in which it would fail."""
+def examine(settings: Settings, *, send: bool = False) -> list[Finding]:
+    """Look at everything a run needs, in the order in which it would fail.
+
+    Args:
+        send: send a test message to each channel of notifications.
+    """
     checks: list[tuple[str, Callable[[Settings], str]]] = [
         ("home directory", _home),
         ("rights of files", _rights),
@@ -57,8 +64,10 @@ def examine(settings: Settings) -> list[Finding]:
         ("account", _account),
         ("books", _books),
         ("trading", _switch),
+        ("file HALTED", _halt_file),
         ("settings", _names),
         ("settle coins", _settle_coins),
+        ("notifications", _send_test if send else _notifications),
     ]
     findings = [Finding("venue", True, f"{settings.venue.value}, account {settings.account}")]
     for what, check in checks:
@@ -126,7 +135,7 @@ def _database(settings: Settings) -> str:
 
 
 def _research(settings: Settings) -> str:
-    database = Database(settings.resolved_database_url, busy_timeout_s=min(settings.database_busy_timeout_s, 5.0))
+    database = Database(settings.resolved_database_url, timeouts=Timeouts.of(settings).at_most(5.0))
     try:
         blocked = blocked_lines(database)
     finally:
@@ -183,12 +192,44 @@ def _books(settings: Settings) -> str:
         exchange.close()
 
 
+def _halt_file(settings: Settings) -> str:
+    held = halt_line(settings)
+    if held:
+        raise DataError(f"{held}; nothing is opened before: trading-assets resume")
+    return "there is none"
+
+
 def _switch(settings: Settings) -> str:
     database = _opened(settings)
     try:
         return why_off(database, settings) or "on"
     finally:
         database.close()
+
+
+def _notifications(settings: Settings) -> str:
+    """Every channel can be used, and nothing waits or was given up. Nothing is sent."""
+    channels = channels_of(settings)
+    if not channels:
+        return "no channel is set: messages go to the log and the ledger alone"
+    for channel in channels:
+        channel.check()
+    database = _opened(settings)
+    try:
+        stuck = channel_lines(database, settings)
+    finally:
+        database.close()
+    if stuck:
+        raise DataError("; ".join(stuck))
+    return f"{', '.join(one.name for one in channels)}: nothing waits; trading-assets notify test sends to each"
+
+
+def _send_test(settings: Settings) -> str:
+    found = send_to_each(channels_of(settings), a_test(settings))
+    failed = [f"{name}: {why}" for name, why in found.items() if why]
+    if failed:
+        raise DataError(f"a test message was not taken by {'; '.join(failed)}")
+    return f"a test message was taken by {', '.join(found)}" if found else "no channel is set"
 
 
 def _names(_settings: Settings) -> str:
@@ -198,7 +239,7 @@ def _names(_settings: Settings) -> str:
 
 
 def _opened(settings: Settings) -> Database:
-    return Database(settings.resolved_database_url, busy_timeout_s=min(settings.database_busy_timeout_s, 5.0))
+    return Database(settings.resolved_database_url, timeouts=Timeouts.of(settings).at_most(5.0))
 
 
 def _settle_coins(settings: Settings) -> str:

@@ -147,13 +147,13 @@ def _number(value: float, form: str) -> str:
 
 
 def _sources() -> Sources:
-    from trading_assets.ledger.database import Database  # noqa: PLC0415
+    from trading_assets.ledger.database import Database, Timeouts  # noqa: PLC0415
     from trading_assets.ledger.fees import with_own_fees  # noqa: PLC0415
     from trading_assets.market.store import CandleStore  # noqa: PLC0415
     from trading_assets.reporting.build import Sources  # noqa: PLC0415
     from trading_assets.venues import open_market_data  # noqa: PLC0415 (imports the connector)
 
     settings = load_settings()
-    database = Database(settings.resolved_database_url, busy_timeout_s=settings.database_busy_timeout_s)
+    database = Database(settings.resolved_database_url, timeouts=Timeouts.of(settings))
     store = CandleStore(settings.candle_store, btc=settings.symbols.btc)
     return Sources(with_own_fees(settings, database), database, store, open_market_data(settings))

@@ -23,6 +23,7 @@ from trading_assets.simulator.embedded import RunningExchange
 from trading_assets.strategies import registry
 from trading_assets_tests.backtesting.test_validation import WRONG
 from trading_assets_tests.defs.conftest import HOUR, HOUR_KEY, ResearchedHour, run_job
+from trading_assets_tests.strategies.shipped import ACTIVE
 
 BIASED = """
 from trading_assets_tests.strategies.biased_strategies import LongAverage, NextClose
@@ -106,7 +107,7 @@ def test_an_researched_hour_passes_and_each_check_says_what_it_looked_at(ledger:
     for name in names:
         assert found[name, AGREES].metadata["backtests"].value == 3
         assert found[name, AGREES].metadata["trades"].value > 0
-        assert found[name, NO_LOOK_AHEAD].metadata["strategies"].value == 3
+        assert found[name, NO_LOOK_AHEAD].metadata["strategies"].value == len(ACTIVE)
         assert found[name, NO_LOOK_AHEAD].metadata["signals"].value > 0
         assert found[name, WARM_UP_SUFFICES].metadata["bars"].value > 50
     assert found["strategy_selections", SURVIVES].metadata["selections"].value > 0

@@ -29,7 +29,8 @@ from trading_assets.core.errors import (
     UnreadableAnswerError,
 )
 from trading_assets.core.timeframes import DAY_MS, HOUR_MS, MINUTE_MS, Timeframe
-from trading_assets.market.store import CandleStore, subtract, union
+from trading_assets.market.spans import subtract, union
+from trading_assets.market.store import CandleStore
 from trading_assets_tests.conftest import recorded_data
 from trading_assets_tests.market.hashes import content_hash
 from trading_assets_tests.market.sources import T0, CountingSource, candles_of
@@ -266,7 +267,7 @@ def test_a_candle_corrected_by_a_later_answer_is_replaced(tmp_path: Path) -> Non
     other = CandleStore(tmp_path)
     columns = doubled("AUSDT", M1, range(T0, T0 + HOUR_MS, MINUTE_MS))
     names = ("start_ms", "open", "high", "low", "close", "volume", "turnover")
-    other._merge(
+    other._chunks.merge(
         other._folder("AUSDT", M1), CHUNK_MS, {n: getattr(columns, n) for n in names}, (T0, T0 + HOUR_MS), MINUTE_MS, T0
     )
     held = store.read("AUSDT", M1, T0, T0 + HOUR_MS)
