@@ -19,7 +19,7 @@ from trading_assets.backtesting.selection import PRESETS, Preset, score, select_
 from trading_assets.core.candles import Candles, Funding
 from trading_assets.core.errors import ConfigurationError
 from trading_assets.core.settings import Settings
-from trading_assets.core.timeframes import DAY_MS, HOUR_MS, TRADED_TIMEFRAMES, Timeframe, as_of_ms, iso
+from trading_assets.core.timeframes import DAY_MS, HOUR_MS, MINUTE_MS, TRADED_TIMEFRAMES, Timeframe, as_of_ms, iso
 from trading_assets.market import lookback
 from trading_assets.market.loading import CandleReader, open_strategy_data
 from trading_assets.reporting import score_study
@@ -109,7 +109,7 @@ def recorded(paths: Sequence[Path], least_history: Timeframe, symbols: int | Non
         ConfigurationError: the files cannot be read, or are too short.
     """
     market = ReplayMarket(paths)
-    finest = market.finest_ms
+    finest = market.finest_minutes * MINUTE_MS
     frames = [timeframe for timeframe in TRADED_TIMEFRAMES if timeframe.ms >= finest]
     first = -(-(market.first_ms + lookback.window_ms(least_history)) // HOUR_MS) * HOUR_MS
     last = market.end_ms // HOUR_MS * HOUR_MS - 2 * HOUR_MS

@@ -45,12 +45,6 @@ class MarketScan(pa.DataFrameModel):
     max_price: float = pa.Field(
         nullable=True, gt=0, description="above it the position would be smaller than the smallest quantity, USDT"
     )
-    rules_seen: str = pa.Field(
-        nullable=True,
-        isin=["then", "later"],
-        description="whether the lot size behind the two columns above is the one of that hour (then), or was read "
-        "after the next hour had ended (later): nothing tells what it was before",
-    )
     timestamp_ms: int = pa.Field(ge=0, description="the as-of, UTC ms")
 
     class Config:

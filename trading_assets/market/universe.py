@@ -127,7 +127,7 @@ def scan(
     for at, hour in enumerate(hours_ms):
         of_hour = [(coin, of_coin[at]) for coin, of_coin in zip(coins, figures, strict=True)]
         leaving = {end.symbol for end in ends if end.is_known(as_of_ms(hour))}
-        results.append(_scan_hour(hour, of_hour, never, settings, leaving, now_ms))
+        results.append(_scan_hour(hour, of_hour, never, settings, leaving))
     return results
 
 
@@ -167,7 +167,6 @@ def _scan_hour(
     never: Dropped,
     settings: Settings,
     leaving: Collection[str],
-    now_ms: int,
 ) -> ScanResult:
     as_of = as_of_ms(hour_ms)
     dropped: Dropped = {reason: list(symbols) for reason, symbols in never.items()}
@@ -199,7 +198,6 @@ def _scan_hour(
             **figures._asdict(),
             "size_error_pct": size_error,
             "max_price": float(settings.target_notional / instrument.min_qty),
-            "rules_seen": "then" if seen_ms([hour_ms], now_ms) == as_of else "later",
             "timestamp_ms": as_of,
         }
         for rank, (instrument, figures, size_error) in enumerate(found[: settings.max_symbols], start=1)

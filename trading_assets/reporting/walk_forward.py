@@ -231,7 +231,8 @@ def _assumptions(settings: Settings) -> list[str]:
         f"The matched benchmark has the report's own trades, {DRAWS} times: all of a day moved together by as many "
         "hours, and each coin's given to another coin selected that day; side, timeframe, stop and target in ATR and "
         "costs stay. There is no account: each trade counts, also one beside another of its coin.",
-        "The coins of past hours come from the venue's list of today: those delisted since are missing.",
+        "The coins of past hours come from the venue's list of today: those delisted since are missing, and lot sizes "
+        "(the highest price of an order) and leverage are those of the day on which the hour was scanned.",
         "The deflated Sharpe ratio counts every pair of strategy and timeframe that traded as a try. It cannot know "
         "how many reports with other settings were looked at before this one.",
     ]

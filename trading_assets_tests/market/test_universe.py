@@ -105,15 +105,6 @@ def test_the_figures_of_a_coin() -> None:
 
 
 @pytest.mark.parametrize(
-    ("now_ms", "seen"), [(AS_OF, "then"), (AS_OF + HOUR_MS - 1, "then"), (AS_OF + HOUR_MS, "later")]
-)
-def test_a_row_says_whether_its_lot_size_is_that_of_its_hour(now_ms: int, seen: str) -> None:
-    coins, hourly = [an_instrument("AUSDT")], {"AUSDT": day_of(change_pct=-5, range_pct=7)}
-    (result,) = universe.scan([HOUR], hourly, coins, load_settings(), now_ms=now_ms)
-    assert [row["rules_seen"] for row in result.rows] == [seen]
-
-
-@pytest.mark.parametrize(
     ("figures", "reason"),
     [
         ({"turnover": 1_000_000.0 * 0.999}, "24 h turnover up to 1,000,000 USD"),

@@ -102,7 +102,6 @@ def test_every_command_and_option_is_described(expected: dict[Path, str]) -> Non
 NO_METRICS = {
     "bars",
     "rank",
-    "rules_seen",
     "price",
     "timestamp_ms",
     "hour_ms",

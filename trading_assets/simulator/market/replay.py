@@ -74,11 +74,6 @@ class ReplayMarket(MinuteMarket):
         self._kept_day = lru_cache(_DAYS_KEPT)(self._compute_day)
 
     @property
-    def finest_ms(self) -> int:
-        """Length of the shortest recorded candle: what is shorter was never seen."""
-        return min(int(recorded.length.min()) for recorded in self._recorded.values()) * MINUTE_MS
-
-    @property
     def start_ms(self) -> int:
         """Where a clock begins that was told nothing: after a quarter of the recording, but at most two weeks."""
         history = min(int((self.end_ms - self.first_ms) * _WARM_UP_SHARE), _WARM_UP_MS)

@@ -1,7 +1,4 @@
-"""Results of a trade in multiples of its risk and in basis points; whose rules a scan counted with.
-
-Rows that were there have none of these.
-"""
+"""Results of a trade in multiples of its risk and in basis points. Rows that were there have none."""
 
 from __future__ import annotations
 
@@ -13,7 +10,6 @@ down_revision = "0017"
 
 
 def upgrade() -> None:
-    op.add_column("market_scan", sa.Column("rules_seen", sa.Text))
     op.add_column("backtest_results", sa.Column("mean_r", sa.Double))
     for name in ("mean_r", "mean_bps"):
         op.add_column("strategy_selections", sa.Column(name, sa.Double))
@@ -23,4 +19,3 @@ def downgrade() -> None:
     for name in ("mean_bps", "mean_r"):
         op.drop_column("strategy_selections", name)
     op.drop_column("backtest_results", "mean_r")
-    op.drop_column("market_scan", "rules_seen")
