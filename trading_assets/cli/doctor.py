@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trading_assets.cli.notify import a_test
-from trading_assets.cli.status import blocked_lines, channel_lines, halt_line
+from trading_assets.cli.status import blocked_lines, channel_lines, halt_line, trouble_lines
 from trading_assets.core.configuration import config_file
 from trading_assets.core.errors import (
     AccountShapeError,
@@ -59,6 +59,7 @@ def examine(settings: Settings, *, send: bool = False) -> list[Finding]:
         ("web server", _web_server),
         ("database", _database),
         ("research", _research),
+        ("schedules and sensors", _automation),
         ("exchange", _exchange),
         ("API key", _api_key),
         ("account", _account),
@@ -143,6 +144,17 @@ def _research(settings: Settings) -> str:
     if blocked:
         raise DataError("; ".join(blocked))
     return "no hour of the last day is blocked"
+
+
+def _automation(settings: Settings) -> str:
+    database = _opened(settings)
+    try:
+        found = trouble_lines(database, settings)
+    finally:
+        database.close()
+    if found:
+        raise DataError("; ".join(found))
+    return "none has met a limit of tries, a blocked hour or a stuck run"
 
 
 def _exchange(settings: Settings) -> str:

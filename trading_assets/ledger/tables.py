@@ -359,6 +359,16 @@ outbox_deliveries = sa.Table(
     comment="What became of each message on each channel: at least once, in order, until it is too old.",
 )
 
+automation_troubles = sa.Table(
+    "automation_troubles",
+    metadata,
+    _account(primary_key=True),
+    sa.Column("source", sa.String(64), primary_key=True, comment="the schedule or sensor that saw it"),
+    sa.Column("text", sa.Text, nullable=False, comment="what is wrong, and what to do"),
+    sa.Column("since_wall_ms", sa.BigInteger, nullable=False, comment="local clock, UTC ms"),
+    comment="What keeps schedules and sensors from going on now: limits of tries, blocked hours, stuck runs.",
+)
+
 risk_events = sa.Table(
     "risk_events",
     metadata,
