@@ -96,14 +96,10 @@ class ExchangeResource(dg.ConfigurableResource):
 
 
 class NotifierResource(dg.ConfigurableResource):
-    """Tells a human. A run's messages are kept and tried before its process ends, for seconds at most."""
+    """Tells a human. What was told is kept and tried before the process of a run ends."""
 
     def get(self) -> Notifier:
         return _notifier(current_settings())
-
-    def teardown_after_execution(self, context: dg.InitResourceContext) -> None:
-        """See Dagster's."""
-        self.get().flush()
 
 
 @lru_cache(maxsize=4)
