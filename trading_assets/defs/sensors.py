@@ -1,9 +1,11 @@
 """The sensors. Each reads the state, lets `trading.automation` decide, and returns the decision as Dagster's."""
 
+from contextlib import suppress
 from dataclasses import replace
 
 import dagster as dg
 
+from trading_assets.core.code_version import code_version
 from trading_assets.core.errors import TradingAssetsError
 from trading_assets.core.messages import Kind, Message, Severity
 from trading_assets.core.schemas import MARKET_SCAN
@@ -21,7 +23,7 @@ from trading_assets.defs.resources import (
     require_known_names,
 )
 from trading_assets.ledger import account as account_ledger
-from trading_assets.ledger import checks, leases, orders, signals
+from trading_assets.ledger import checks, installation, leases, orders, signals
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.partitions import latest_hour_ms
 from trading_assets.notifications.channels import channels_of
@@ -224,6 +226,8 @@ def end_stuck_runs(
     ended = instance_queries.end_runs_without_progress(context.instance)
     late = instance_queries.overdue_runs(context.instance)
     note_trouble(database, settings, "end_stuck_runs", "; ".join(late))
+    with suppress(TradingAssetsError):
+        installation.say_code(database.get(), code_version())
     if late:
         return dg.SkipReason("; ".join(late))
     return dg.SkipReason(f"ended for want of progress: {', '.join(ended)}" if ended else "no run is stuck")

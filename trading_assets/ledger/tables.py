@@ -516,6 +516,16 @@ trading_switches = sa.Table(
     comment="The switch of each account. Without a row only a simulated account is traded.",
 )
 
+installation = sa.Table(
+    "installation",
+    metadata,
+    sa.Column("installation_id", sa.Integer, primary_key=True, autoincrement=False, comment="1: a ledger has one home"),
+    sa.Column("mark", sa.String(36), nullable=False, comment="what the file `installation` in the home says"),
+    sa.Column("home", sa.Text, nullable=False, comment="where the home was when it was marked"),
+    sa.Column("code", sa.String(64), comment="digest of the sources that the daemon's code server runs"),
+    comment="Which home belongs to this ledger: a folder that is not shared is noticed.",
+)
+
 history_tables = (
     order_events,
     fills,
