@@ -83,7 +83,15 @@ class Settings(BaseSettings):
         "PostgreSQL: postgresql://user:password@host/database, a database of its own (docs/production.md).",
     )
     database_busy_timeout_s: float = Field(
-        30.0, gt=0, description="How long a write waits for another process's lock (SQLite)."
+        30.0, gt=0, description="How long a write waits for another process's lock; halt waits 5 s at most."
+    )
+    database_connect_timeout_s: float = Field(
+        10.0, ge=1, description="PostgreSQL: longest wait for a connection; halt waits 5 s at most."
+    )
+    database_statement_timeout_s: float = Field(
+        120.0,
+        ge=1,
+        description="PostgreSQL: longest statement, also where the server says nothing at all; halt waits 5 s at most.",
     )
     partitions_start: datetime = Field(datetime(2026, 1, 1, tzinfo=UTC), description="First hourly partition (UTC).")
 
@@ -178,6 +186,12 @@ class Settings(BaseSettings):
     )
     taker_fee: float = Field(0.00055, ge=0, lt=0.1, description="Taker fee, fraction of notional.")
     slippage_bps: float = Field(2.0, ge=0, lt=1000, description="Slippage of a market fill, basis points.")
+    cost_model: Literal["flat", "liquidity", "stress"] = Field(
+        "flat",
+        description="What fills cost in backtests and reports: flat (slippage_bps everywhere), liquidity (by turnover "
+        "and range of the bar) or stress (besides, stops fill halfway to the worst price of their bar). A report shows "
+        "its result under each.",
+    )
     out_of_sample_pct: float = Field(
         25.0,
         ge=0,
@@ -410,6 +424,11 @@ class Settings(BaseSettings):
     # Notifications.
     notify_urls: tuple[SecretStr, ...] = Field(
         (), description="Apprise URLs (JSON list) told of failures, refusals and fills."
+    )
+    notify_max_age_s: float = Field(
+        86_400.0,
+        gt=0,
+        description="A message that a channel has not taken for so long, s, is given up; status and doctor show it.",
     )
 
     @field_validator(

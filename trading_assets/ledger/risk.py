@@ -8,7 +8,8 @@ from enum import StrEnum
 
 import sqlalchemy as sa
 
-from trading_assets.ledger import messages
+from trading_assets.core.messages import Message
+from trading_assets.ledger import outbox
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.tables import risk_events, risk_states
 
@@ -112,9 +113,10 @@ def change_state(
     change: StateChange,
     *,
     unless: Callable[[StateChange], bool],
-    message: tuple[str, str] | None = None,
+    message: Message | None = None,
+    wall_ms: int = 0,
 ) -> StateChange | None:
-    """Add a change, unless `unless` is true of the one in force.
+    """Add a change, and the message of it, unless `unless` is true of the one in force.
 
     It waits for reservations in progress. Every later reservation reads the change.
 
@@ -139,7 +141,7 @@ def change_state(
             )
         )
         if message is not None:
-            messages.add(connection, account, *message, change.time_ms)
+            outbox.add(connection, account, message, time_ms=change.time_ms, wall_ms=wall_ms)
     return held
 
 

@@ -13,7 +13,8 @@ from contextlib import contextmanager, suppress
 from typing import Concatenate, ParamSpec, TypeVar
 
 from trading_assets.core.errors import AccountShapeError, ExchangeError, ExchangeFatalError, UnusableKeyError
-from trading_assets.ledger import messages, risk
+from trading_assets.core.messages import Kind, Message, Severity
+from trading_assets.ledger import risk
 from trading_assets.trading.context import ExecutionContext
 from trading_assets.venues.accounts import judge_account, require_tradable_account
 from trading_assets.venues.keys import judge_key
@@ -51,14 +52,15 @@ def tell(
 def _begin(context: ExecutionContext, of_what: str, key: str, text: str) -> None:
     """Begin an episode and tell it, unless one of the same key has not ended."""
     account, kind = context.settings.account, f"{of_what} {key}"
+    now_ms, told = context.wall_ms(), list[Message]()
     with context.database.write(one_at_a_time=f"refusals of {account}") as connection:
-        known, now_ms = risk.open_episodes(connection, account, _ALL), context.wall_ms()
+        known = risk.open_episodes(connection, account, _ALL)
         if kind not in known:
             risk.begin_episode(connection, account, kind, text, now_ms)
         if not _is_known(known, key):
-            body = f"{text}. Nothing is opened until then; stops stay."
-            messages.add(connection, account, "the exchange refuses the account", body, now_ms)
-    context.tell()  # also what a dead process has left: while the account is refused, no other pass comes to that
+            title, body = "the exchange refuses the account", f"{text}. Nothing is opened until then; stops stay."
+            told.append(context.keep(connection, title, body, Kind.ACCOUNT, Severity.CRITICAL, time_ms=now_ms))
+    context.tell(*told)
 
 
 def _is_known(episodes: set[str], key: str) -> bool:

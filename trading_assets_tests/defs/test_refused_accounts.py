@@ -53,7 +53,7 @@ JOBS: dict[str, Callable[[], dg.ExecuteInProcessResult]] = {
 @pytest.fixture
 def told(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     heard: list[str] = []
-    monkeypatch.setattr(Notifier, "notify", lambda _self, title, body: heard.append(f"{title}: {body}"))
+    monkeypatch.setattr(Notifier, "notify", lambda _self, message: heard.append(f"{message.title}: {message.body}"))
     return heard
 
 

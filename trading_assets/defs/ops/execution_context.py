@@ -23,7 +23,7 @@ def make_execution_context(
         database=database.get(),
         exchange=exchange.connector(),
         settings=settings.get(),
-        notify=notifier.get().notify,
+        send=notifier.get().notify,
     )
     with account_refusals.asking_for_the_key(context):
         exchange.account()

@@ -8,18 +8,17 @@ import os
 from functools import lru_cache
 
 import dagster as dg
-from pydantic import SecretStr
 from sqlalchemy import URL
 
 from trading_assets.core.configuration import config_file
 from trading_assets.core.foreign_text import get_logger
 from trading_assets.core.ports import Exchange, MarketData
 from trading_assets.core.settings import PREFIX, Settings, load_settings
-from trading_assets.ledger.database import Database
+from trading_assets.ledger.database import Database, Timeouts
 from trading_assets.ledger.strategies import seed_registry
 from trading_assets.market.store import CandleStore
-from trading_assets.notifications.notifier import Notifier
-from trading_assets.trading import binding
+from trading_assets.notifications.notifier import Notifier, notifier_of
+from trading_assets.trading import binding, home_mark
 from trading_assets.venues import open_exchange, open_market_data
 from trading_assets.venues.keys import require_trading_key
 
@@ -51,6 +50,10 @@ def require_known_names() -> None:
     load_settings()
 
 
+def _database(settings: Settings) -> Database:
+    return _opened(settings.resolved_database_url, Timeouts.of(settings))
+
+
 class SettingsResource(dg.ConfigurableResource):
     """The project's settings, from the environment and `.env` of the process that runs the step."""
 
@@ -62,18 +65,21 @@ class DatabaseResource(dg.ConfigurableResource):
     """The system of record."""
 
     def get(self) -> Database:
-        settings = current_settings()
-        return _database(settings.resolved_database_url, settings.database_busy_timeout_s)
+        return _database(current_settings())
 
 
 def require_market(source: MarketData) -> None:
-    """Check that the ledger's research and the candles on disk are of the market of the source.
+    """Check that the home is the ledger's, and that research and candles on disk are of the market of the source.
 
     Raises:
         WrongBooksError: they are of another, or nobody has said yet of which.
     """
     settings = current_settings()
-    database = _database(settings.resolved_database_url, settings.database_busy_timeout_s)
+    database = _database(settings)
+    held = home_mark.require_home(database, settings)
+    words = home_mark.compare_code(database, settings.account, held)
+    if words:
+        _log.warning("%s", words)
     binding.require_market(database, source, settings.candle_store, settings.venue.value)
 
 
@@ -101,15 +107,15 @@ class ExchangeResource(dg.ConfigurableResource):
 
 
 class NotifierResource(dg.ConfigurableResource):
-    """Tells a human."""
+    """Tells a human. What was told is kept and tried before the process of a run ends."""
 
     def get(self) -> Notifier:
-        return _notifier(current_settings().notify_urls)
+        return _notifier(current_settings())
 
 
 @lru_cache(maxsize=4)
-def _database(url: str | URL, busy_timeout_s: float) -> Database:
-    database = Database(url, busy_timeout_s=busy_timeout_s)
+def _opened(url: str | URL, timeouts: Timeouts) -> Database:
+    database = Database(url, timeouts=timeouts)
     seed_registry(database)
     return database
 
@@ -139,5 +145,5 @@ def _exchange(settings: Settings) -> Exchange:
 
 
 @lru_cache(maxsize=4)
-def _notifier(urls: tuple[SecretStr, ...]) -> Notifier:
-    return Notifier(urls)
+def _notifier(settings: Settings) -> Notifier:
+    return notifier_of(settings, lambda: _database(settings))

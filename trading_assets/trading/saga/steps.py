@@ -25,7 +25,7 @@ from trading_assets.ledger import orders, signals
 from trading_assets.ledger.leases import Lease
 from trading_assets.ledger.orders import Intent
 from trading_assets.trading import account_refusals
-from trading_assets.trading.context import ExecutionContext, message_of
+from trading_assets.trading.context import ExecutionContext
 from trading_assets.trading.saga import transitions
 from trading_assets.trading.saga.progress import step, venue_ms
 from trading_assets.trading.saga.protection import protect
@@ -64,6 +64,8 @@ def reserve(context: ExecutionContext, intent: Intent, lease: Lease, max_open: i
     Raises:
         LeaseLostError: another process has the lease.
     """
+    if context.is_halted_by_file:
+        return False
     with step(context, Step.RESERVE):
         return orders.reserve(context.database, intent, max_open=max_open, wall_ms=intent.touched_wall_ms, lease=lease)
 
@@ -146,8 +148,12 @@ def record(
         take_profit=intent.take_profit,
         time_ms=venue_ms(context, intent),
     )
-    values = {"order_id": order_id, "filled_qty": filled_qty, "average_price": average_price}
-    return _record(context, intent, orders.CONFIRMED, event, **values)
+    with step(context, Step.RECORD):
+        details = {"order_id": order_id, "filled_qty": filled_qty, "average_price": average_price}
+        settled = move(context, intent, orders.CONFIRMED, event, **details)
+    if settled is not None:
+        context.publish(event, is_kept=True)
+    return settled
 
 
 def give_up(context: ExecutionContext, intent: Intent) -> Intent | None:
@@ -155,10 +161,20 @@ def give_up(context: ExecutionContext, intent: Intent) -> Intent | None:
     return _end(context, intent, orders.ABANDONED, NEVER_REACHED, Failure.NOT_SENT)
 
 
-def move(context: ExecutionContext, intent: Intent, state: str, **details: Any) -> Intent | None:
-    """Return the intent in its new state; None where another process changed it first."""
-    now_ms = venue_ms(context, intent)
-    return transitions.advance(context.database, intent, state, now_ms=now_ms, wall_ms=context.wall_ms(), **details)
+def move(
+    context: ExecutionContext, intent: Intent, state: str, event: TradeEvent | None = None, **details: Any
+) -> Intent | None:
+    """Return the intent in its new state; None where another process changed it first.
+
+    Args:
+        event: what is told of it: the message is kept in the same transaction.
+    """
+    now_ms, wall_ms = venue_ms(context, intent), context.wall_ms()
+    with context.database.write() as connection:
+        moved = transitions.advance_in(connection, intent, state, now_ms=now_ms, wall_ms=wall_ms, **details)
+        if moved is not None and event is not None:
+            context.keep_event(connection, event)
+    return moved
 
 
 def why_not_filled(order: Order) -> str:
@@ -244,13 +260,8 @@ def _look_up(context: ExecutionContext, intent: Intent) -> Order | None:
 
 
 def publish_failure(context: ExecutionContext, intent: Intent, failure: Failure, detail: str) -> None:
-    """Publish and tell that an order opened no position, or that its outcome is not known. Records nothing.
-
-    Where its end is to be recorded, that comes after: a death between the two has it told again.
-    """
-    event = _failed(context, intent, failure, detail)
-    context.publish(event)
-    context.notify(*message_of(event))
+    """Publish that an order opened no position, or that its outcome is not known."""
+    context.publish(_failed(context, intent, failure, detail))
 
 
 def _failed(context: ExecutionContext, intent: Intent, failure: Failure, detail: str) -> TradeFailed:
@@ -271,14 +282,8 @@ def _end(
     context: ExecutionContext, intent: Intent, state: str, reason: str, failure: Failure, order_id: str | None = None
 ) -> Intent | None:
     event = _failed(context, intent, failure, reason)
-    return _record(context, intent, state, event, reason=reason, order_id=order_id)
-
-
-def _record(context: ExecutionContext, intent: Intent, state: str, event: TradeEvent, **details: Any) -> Intent | None:
-    """Record the end of an order with what is told of it, and publish it."""
     with step(context, Step.RECORD):
-        moved = move(context, intent, state, message=message_of(event), **details)
-    if moved is not None:
-        context.publish(event)
-        context.tell()
-    return moved
+        ended = move(context, intent, state, event, reason=reason, order_id=order_id)
+    if ended is not None:
+        context.publish(event, is_kept=True)
+    return ended

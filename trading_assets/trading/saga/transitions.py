@@ -1,7 +1,7 @@
-"""The states of an order intent and the transitions between them. `advance` is the only way to change a state.
+"""The states of an order intent and the transitions between them. `advance_in` is the only way to change a state.
 
-Order execution, recovery and reconciliation all change intents by `advance`, and `docs/order_saga.md` shows the table
-of states. What happens in a step is in `trading.saga.steps`.
+Order execution, recovery and reconciliation all change intents by it, and `docs/order_saga.md` shows the table of
+states. What happens in a step is in `trading.saga.steps`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from trading_assets.core.errors import TradingAssetsError
-from trading_assets.ledger import messages, orders, signals
+from trading_assets.ledger import orders, signals
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.orders import Intent
 
@@ -151,12 +151,10 @@ def advance_in(
     filled_qty: Decimal | None = None,
     average_price: Decimal | None = None,
     signal_status: str | None = None,
-    message: tuple[str, str] | None = None,
 ) -> Intent | None:
     """Change the state of an intent and the status of its signal. Return the intent as it is then.
 
     Args:
-        message: title and body of what is to be told of the change.
         signal_status: of its signal, where it is not that of the table: one whose order was certainly not sent waits
             again.
 
@@ -182,8 +180,6 @@ def advance_in(
     )
     if not moved:
         return None
-    if message is not None:
-        messages.add(connection, intent.account, *message, now_ms)
     if reason is not None:
         known["reason"] = reason
     return replace(intent, status=state, touched_wall_ms=wall_ms, **known)  # type: ignore[arg-type]
