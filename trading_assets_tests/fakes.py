@@ -256,6 +256,9 @@ class FakeExchange:
 
     # Market data
 
+    def repeat_reads(self, older_than: float) -> None:
+        """Its answers come at once."""
+
     def now_ms(self) -> int:
         return self._called("now_ms", lambda: self.time_ms)  # type: ignore[return-value]
 

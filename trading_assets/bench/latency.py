@@ -1,4 +1,5 @@
-"""How soon an order follows its candle, through Dagster's real daemon; and what an idle hour of trading costs.
+"""How soon an order follows its candle, through Dagster's real daemon; how soon a fill is in the books; and what an
+idle hour of trading costs.
 
 A latency is what the exchange itself says: when it accepted the order, less when the candle ended. A market in haste
 gives candles sooner; what it adds to the load is in the figures, which are seconds of the machine.
@@ -6,20 +7,23 @@ gives candles sooner; what it adds to the load is in the figures, which are seco
 
 from __future__ import annotations
 
+import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import psutil
+import sqlalchemy as sa
 
 from trading_assets.bench.harness import Harness, installed
 from trading_assets.bench.measurement import cpu_s
 from trading_assets.chaos.signal_source import EAGER
 from trading_assets.core.errors import ExchangeError, ExchangeUnavailableError, TradingAssetsError
-from trading_assets.core.models import OrderRequest
+from trading_assets.core.models import OrderRequest, Side
 from trading_assets.core.timeframes import Timeframe
-from trading_assets.ledger import orders, signals
+from trading_assets.ledger import orders, signals, tables
 from trading_assets.trading.context import ExecutionContext
 from trading_assets.trading.reconcile.reconciler import reconcile
 from trading_assets.trading.session.lease import trader_of
@@ -29,6 +33,8 @@ PATIENCE_S = 900.0
 BEGIN_WITHIN_S = 120.0
 POLL_S = 0.25
 IDLE_SETTLE_S = 20.0
+WARM_FILLS = 2
+BOOKED_WITHIN_S, BOOKS_POLL_S = 120.0, 0.01
 
 
 @dataclass(frozen=True)
@@ -42,6 +48,17 @@ class Latency:
     mode: str
     speed: float
     samples: int
+    p50_s: float
+    p90_s: float
+    p99_s: float
+    max_s: float
+
+
+@dataclass(frozen=True)
+class Books:
+    """From sending an order by hand, which fills at once, to its row in the ledger, seconds. No job reads the books."""
+
+    fills: int
     p50_s: float
     p90_s: float
     p99_s: float
@@ -69,6 +86,7 @@ class LatencyReport:
     cores: int
     symbols: int
     latencies: tuple[Latency, ...]
+    books: Books | None
     idle_hour: IdleHour | None
 
     def as_dict(self) -> dict[str, Any]:
@@ -76,9 +94,9 @@ class LatencyReport:
 
 
 def measure_latency(
-    symbols: int, samples: int, once_samples: int, speed: float, idle_s: float, say: Callable[[str], None]
+    symbols: int, samples: int, once_samples: int, fills: int, speed: float, idle_s: float, say: Callable[[str], None]
 ) -> LatencyReport:
-    """Measure session mode, once mode and an idle session, each in an installation of its own. 0 leaves one out.
+    """Measure session mode, once mode, fills and an idle session, each in an installation of its own. 0 leaves one out.
 
     Raises:
         ExchangeUnavailableError: a part does not start, or the samples do not come.
@@ -89,8 +107,9 @@ def measure_latency(
     if once_samples:
         # A run takes seconds: in greater haste its candle would be a different one by then.
         found.append(_measure("once", symbols, once_samples, min(speed, 3.0), say))
+    books = _measure_books(symbols, fills, say) if fills else None
     idle = _idle_hour(symbols, idle_s, say) if idle_s else None
-    return LatencyReport(psutil.cpu_count() or 1, symbols, tuple(found), idle)
+    return LatencyReport(psutil.cpu_count() or 1, symbols, tuple(found), books, idle)
 
 
 def _measure(mode: str, symbols: int, samples: int, speed: float, say: Callable[[str], None]) -> Latency:
@@ -108,12 +127,14 @@ def _measure(mode: str, symbols: int, samples: int, speed: float, say: Callable[
             _collect(harness, began_ms, taken)
             say(f"{mode}: {len(taken)} of {samples} orders")
             _clear(harness)
-    ordered = sorted(taken.values())
+    return Latency(mode, speed, len(taken), *_shares(taken.values()))
 
-    def share(part: float) -> float:
-        return round(ordered[min(int(len(ordered) * part), len(ordered) - 1)], 3)
 
-    return Latency(mode, speed, len(ordered), share(0.5), share(0.9), share(0.99), round(ordered[-1], 3))
+def _shares(seconds: Iterable[float]) -> tuple[float, float, float, float]:
+    """p50, p90, p99 and the slowest."""
+    ordered = sorted(seconds)
+    p50, p90, p99 = (ordered[min(int(len(ordered) * part), len(ordered) - 1)] for part in (0.5, 0.9, 0.99))
+    return round(p50, 3), round(p90, 3), round(p99, 3), round(ordered[-1], 3)
 
 
 def _wait_for_trading(harness: Harness, mode: str) -> int:
@@ -168,17 +189,52 @@ def _clear(harness: Harness) -> None:
         return  # the next round books it
 
 
-def _idle_hour(symbols: int, seconds: float, say: Callable[[str], None]) -> IdleHour:
+def _measure_books(symbols: int, fills: int, say: Callable[[str], None]) -> Books:
+    """A person opens and closes a position, at moments that follow no clock; the session's stream tells of it."""
+    say("books: starting exchange and daemon")
+    with _idle(symbols) as harness:
+        _wait_for_trading(harness, "session")
+        exchange, chance = harness.exchange, random.Random(1)
+        symbol = harness.settings.symbols.btc
+        qty = next(one.min_qty for one in exchange.instruments() if one.symbol == symbol)
+        taken: list[float] = []
+        for number in range(fills + WARM_FILLS):
+            side, closes = (Side.BUY, False) if number % 2 == 0 else (Side.SELL, True)
+            link = f"bench-books-{number}"
+            time.sleep(chance.uniform(0.2, 2.0))
+            began = time.monotonic()
+            order_id = exchange.place_order(OrderRequest(symbol, side, qty, link, reduce_only=closes)).order_id
+            while not _is_booked(harness, order_id):
+                if time.monotonic() - began > BOOKED_WITHIN_S:
+                    raise ExchangeUnavailableError(f"a fill was not in the books within {BOOKED_WITHIN_S:.0f} s")
+                time.sleep(BOOKS_POLL_S)
+            if number >= WARM_FILLS:  # the stream begins after the first comparison
+                taken.append(time.monotonic() - began)
+        return Books(len(taken), *_shares(taken))
+
+
+def _is_booked(harness: Harness, order_id: str) -> bool:
+    with harness.database.read() as connection:
+        return bool(
+            connection.execute(sa.select(tables.fills.c.exec_id).where(tables.fills.c.order_id == order_id)).first()
+        )
+
+
+def _idle(symbols: int) -> AbstractContextManager[Harness]:
     """A session on coins that need candles of five timeframes and funding, and that hardly ever enter."""
-    say("idle: starting exchange and daemon")
-    with installed(
+    return installed(
         symbols=symbols,
         timeframe=Timeframe.M5,
         strategy="fibonacci_bollinger",
         parameters='{"band": 0.999, "base_confidence": 0}',
         mode="session",
         speed=1.0,
-    ) as harness:
+    )
+
+
+def _idle_hour(symbols: int, seconds: float, say: Callable[[str], None]) -> IdleHour:
+    say("idle: starting exchange and daemon")
+    with _idle(symbols) as harness:
         _wait_for_trading(harness, "session")
         time.sleep(IDLE_SETTLE_S)
         session = _session_process(harness)

@@ -27,7 +27,7 @@ from trading_assets.core.settings import Settings, load_settings
 from trading_assets.simulator.launcher import health
 
 RESTART_AFTER_S = 1.0
-READY_WITHIN_S = 30.0
+READY_WITHIN_S = 120.0
 STOP_WITHIN_S = 20.0
 
 

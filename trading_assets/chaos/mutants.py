@@ -203,6 +203,15 @@ MUTANTS: tuple[Mutant, ...] = (
         "ledger/test_orders.py::test_a_signal_that_does_not_wait_is_not_reserved",
     ),
     Mutant(
+        "closing booked by its first state",
+        COMPARISON,
+        "return min(times, default=None)",
+        "return None",
+        0,
+        "trading/reconcile/test_reconciler.py::"
+        "test_a_row_of_an_order_that_fills_over_hours_is_read_again_until_it_ends",
+    ),
+    Mutant(
         "closing rows do not grow",
         COMPARISON,
         "    if not missing and not pnl and not fees:\n",

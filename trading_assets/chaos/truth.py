@@ -47,7 +47,7 @@ class Truth:
         new.sort(key=lambda row: row.time_ms)
         for row in new:
             self._seen.add(row.exec_id)
-            if row.kind not in (FillKind.FUNDING, FillKind.OTHER):
+            if row.kind.moves_position:
                 self._follow(row)
         return new
 

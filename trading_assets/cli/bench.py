@@ -184,15 +184,18 @@ def exchange(requests: int, connections: int, symbols: int, stream_seconds: floa
 @click.option("--symbols", default=30, show_default=True, type=click.IntRange(1, 50), help="Selected coins.")
 @click.option("--samples", default=200, show_default=True, type=click.IntRange(0), help="Orders in session mode.")
 @click.option("--once-samples", default=60, show_default=True, type=click.IntRange(0), help="Orders in once mode.")
+@click.option("--fills", default=100, show_default=True, type=click.IntRange(0), help="Fills by hand, to the ledger.")
 @click.option("--speed", default=10.0, show_default=True, type=click.FloatRange(1, 20), help="Market seconds a second.")
 @click.option("--idle-seconds", default=120.0, show_default=True, type=click.FloatRange(0), help="Of an idle session.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as one JSON object.")
-def latency(symbols: int, samples: int, once_samples: int, speed: float, idle_seconds: float, as_json: bool) -> None:
-    """From a candle's end to its order at the embedded exchange, through Dagster's daemon; about eight minutes."""
+def latency(
+    symbols: int, samples: int, once_samples: int, fills: int, speed: float, idle_seconds: float, as_json: bool
+) -> None:
+    """From a candle's end to its order, and from a fill to the ledger, through Dagster's daemon; about ten minutes."""
     from trading_assets.bench.latency import measure_latency  # noqa: PLC0415 (imports the exchange)
 
     report = measure_latency(
-        symbols, samples, once_samples, speed, idle_seconds, lambda text: click.echo(text, err=True)
+        symbols, samples, once_samples, fills, speed, idle_seconds, lambda text: click.echo(text, err=True)
     )
     if as_json:
         click.echo(json.dumps(report.as_dict()))
@@ -202,6 +205,12 @@ def latency(symbols: int, samples: int, once_samples: int, speed: float, idle_se
         figures = (one.p50_s, one.p90_s, one.p99_s, one.max_s)
         table.add_row(one.mode, f"{one.speed:g}", str(one.samples), *(f"{value:g}" for value in figures))
     open_console().print(table)
+    if (books := report.books) is not None:
+        open_console().print(
+            f"{books.fills} fills were in the ledger after: p50 {books.p50_s:g} s, p90 {books.p90_s:g} s, "
+            f"p99 {books.p99_s:g} s, slowest {books.max_s:g} s",
+            highlight=False,
+        )
     if (idle := report.idle_hour) is not None:
         open_console().print(
             f"An idle hour, from {idle.measured_s:g} s: session {idle.session:g} s of processor time, Dagster "

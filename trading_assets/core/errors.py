@@ -126,7 +126,11 @@ class ExchangeFatalError(ExchangeError):
 
 
 class AccountShapeError(ExchangeFatalError):
-    """The account is in a mode in which this system does not trade (hedge mode), so the order cannot be accepted."""
+    """The account, or a contract, is in a mode in which this system does not trade, so the order is not accepted."""
+
+    @property
+    def key(self) -> str:
+        return "shape"
 
 
 class OrderRejectedError(ExchangeError):

@@ -349,10 +349,17 @@ class FillKind(StrEnum):
 
     TRADE = "trade"
     FUNDING = "funding"
+    SESSION = "session"
+    """profit and loss of a trading session, paid out while the position stays open"""
     LIQUIDATION = "liquidation"
     ADL = "adl"
     SETTLEMENT = "settlement"
     OTHER = "other"
+
+    @property
+    def moves_position(self) -> bool:
+        """Whether it opens, adds to, reduces or closes a position. Of a kind that is not known, it is taken not to."""
+        return self not in (FillKind.FUNDING, FillKind.SESSION, FillKind.OTHER)
 
 
 class CloseReason(StrEnum):
@@ -363,6 +370,8 @@ class CloseReason(StrEnum):
     LIQUIDATION = "liquidation"
     ADL = "adl"
     SETTLEMENT = "settlement"
+    SESSION = "session"
+    """not closed at all: profit and loss of a session were paid out, of a quantity of 0"""
     OTHER = "other"
     """by an order of its own (ours, or a person's), or by a trailing stop, which is a person's"""
 
@@ -371,6 +380,7 @@ _CLOSED_BY_KIND = {
     FillKind.LIQUIDATION: CloseReason.LIQUIDATION,
     FillKind.ADL: CloseReason.ADL,
     FillKind.SETTLEMENT: CloseReason.SETTLEMENT,
+    FillKind.SESSION: CloseReason.SESSION,
 }
 _CLOSED_BY_PURPOSE = {OrderPurpose.STOP: CloseReason.STOP, OrderPurpose.TARGET: CloseReason.TARGET}
 
@@ -463,6 +473,8 @@ class PositionMode(StrEnum):
 
     ONE_WAY = "one-way"
     HEDGE = "hedge"
+    UNKNOWN = "unknown"
+    """the venue does not tell it now"""
 
 
 @dataclass(frozen=True)

@@ -97,6 +97,13 @@ class ClientOrderIds(Protocol):
 class Exchange(MarketData, Protocol):
     """A venue with an account. Reads retry; writes are sent once."""
 
+    def repeat_reads(self, older_than: float) -> None:
+        """The link is back: ask again what was asked before this moment of `time.monotonic` and has no answer yet.
+
+        Such a question hangs on a connection that died with the link. Orders are never sent a second time by it.
+        """
+        ...
+
     @property
     def order_ids(self) -> ClientOrderIds:
         """How orders are named at this venue."""

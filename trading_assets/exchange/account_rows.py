@@ -48,14 +48,18 @@ from trading_assets.exchange.fields import (
 
 FILL_KINDS = {
     "Trade": FillKind.TRADE,
+    "BlockTrade": FillKind.TRADE,
+    "FutureSpread": FillKind.TRADE,
+    "MovePosition": FillKind.TRADE,
     "Funding": FillKind.FUNDING,
+    "SessionSettlePnL": FillKind.SESSION,
     "BustTrade": FillKind.LIQUIDATION,
     "AdlTrade": FillKind.ADL,
     "Settle": FillKind.SETTLEMENT,
-    "SessionSettlePnL": FillKind.SETTLEMENT,
     "Delivery": FillKind.SETTLEMENT,
 }
-"""`execType`; another word is `FillKind.OTHER`."""
+"""`execType`. A person's block trade, spread and move to another account change a position as a trade does. Another
+word is `FillKind.OTHER`: it is told, and moves nothing."""
 
 _ORDER_STATUS = {
     "New": OrderStatus.NEW,
@@ -247,7 +251,7 @@ def execution(row: Row) -> Execution:
         price=required(row, "execPrice"),
         qty=required(row, "execQty"),
         value=decimal(row, "execValue"),
-        fee=(required if kind in (FillKind.TRADE, FillKind.FUNDING) else decimal)(row, "execFee"),
+        fee=(required if row.get("execType") in ("Trade", "Funding") else decimal)(row, "execFee"),
         fee_rate=decimal(row, "feeRate"),
         is_maker=bool(row.get("isMaker")),
         closed_size=decimal(row, "closedSize"),
@@ -259,13 +263,13 @@ def execution(row: Row) -> Execution:
 @venue_errors
 def closed_pnl(row: Row) -> ClosedPnl:
     kind, symbol = FILL_KINDS.get(text(row, "execType"), FillKind.OTHER), symbol_of(row)
-    # What the venue settles has no order.
-    is_settled = kind is FillKind.SETTLEMENT and not text(row, "orderId")
+    # What the venue settles has no order. A session that is settled closes nothing.
+    is_settled = kind in (FillKind.SETTLEMENT, FillKind.SESSION) and not text(row, "orderId")
     return ClosedPnl(
         symbol=symbol,
         order_id=f"{symbol[:40]}-{moment(row, 'updatedTime')}" if is_settled else named(row, "orderId"),
         side=Side(text(row, "side")),
-        qty=required(row, "closedSize"),
+        qty=required(row, "closedSize") if kind is not FillKind.SESSION else Decimal(0),
         entry_price=decimal(row, "avgEntryPrice"),
         exit_price=decimal(row, "avgExitPrice"),
         pnl=required(row, "closedPnl"),
@@ -349,7 +353,9 @@ def account_shape(info: Row, user_id: str | None, legs: Sequence[Row]) -> Accoun
 
 
 def position_mode(legs: Sequence[Row]) -> PositionMode:
-    """The mode that the rows of one symbol show: legs have numbers, a one-way position has 0."""
+    """The mode that the rows of one symbol show: legs have numbers, a one-way position has 0. No row tells nothing."""
+    if not legs:
+        return PositionMode.UNKNOWN
     return PositionMode.HEDGE if {leg(row) for row in legs} - {0} else PositionMode.ONE_WAY
 
 

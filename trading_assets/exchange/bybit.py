@@ -223,6 +223,9 @@ class BybitExchange(BybitMarketData):
 
     order_ids = BybitOrderIds()
 
+    def repeat_reads(self, older_than: float) -> None:
+        self._transport.repeat_reads(older_than)
+
     def api_key(self) -> ApiKeyInfo | None:
         try:
             return account_rows.api_key(self._transport.read("get_api_key_information"))
@@ -233,7 +236,7 @@ class BybitExchange(BybitMarketData):
 
     def account_shape(self, symbol: str) -> AccountShape:
         info = self._transport.read("get_account_info")
-        legs = self._legs(symbol)
+        legs = self._rows_of(symbol)  # an empty list for a moment does not tell the mode, and hides nothing else
         try:
             user = account_rows.user_id(self._transport.read("get_api_key_information"))
         except SymbolUnavailableError as error:
@@ -280,10 +283,13 @@ class BybitExchange(BybitMarketData):
 
     def _legs(self, symbol: str) -> list[fields.Row]:
         """The rows of a symbol; a flat one is told as well."""
-        rows = _of(symbol, self._list("get_positions", category=_LINEAR, symbol=symbol))
+        rows = self._rows_of(symbol)
         if not rows:
             raise UnreadableAnswerError(f"the exchange sent no position row of {symbol}, not even a flat one")
         return rows
+
+    def _rows_of(self, symbol: str) -> list[fields.Row]:
+        return _of(symbol, self._list("get_positions", category=_LINEAR, symbol=symbol))
 
     def set_leverage(self, symbol: str, leverage: Decimal) -> None:
         value = fields.number(leverage)

@@ -26,6 +26,7 @@ class Line:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._sockets: set[socket.socket] = set()
+        self._ended: threading.Event | None = None
         self.is_cut = False
 
     def mount(self, session: requests.Session) -> None:
@@ -37,9 +38,9 @@ class Line:
         """Return what `call` returns, or raise what it raises.
 
         Raises:
-            TimeoutError: it has not ended in time; the line is cut.
+            TimeoutError: it has not ended in time, or was cut; the line is cut.
         """
-        ended = threading.Event()
+        ended = self._ended = threading.Event()
         results: list[Result] = []
         errors: list[BaseException] = []
 
@@ -57,19 +58,21 @@ class Line:
         except BaseException:
             self.cut()  # interrupted: the session is not used again
             raise
-        if not in_time:
-            self.cut()
-            raise TimeoutError
         if errors:
             raise errors[0]
+        if not in_time or not results:
+            self.cut()
+            raise TimeoutError
         return results[0]
 
     def cut(self) -> None:
-        """Shut every connection down, also one that is only just opened."""
+        """Shut every connection down, also one that is only just opened. Who waits for an answer waits no longer."""
         with self._lock:
             self.is_cut = True
             for one in self._sockets:
                 _shut(one)
+        if self._ended is not None:
+            self._ended.set()
 
     def opened(self, connection: socket.socket) -> socket.socket:
         """Know of a connection; return the handle by which it can be forgotten."""

@@ -128,6 +128,11 @@ class _Session:
     url: str | None
     line: Line
     response: requests.Response | None = None
+    is_overtaken: bool = False
+
+
+class _OvertakenError(Exception):
+    """The connection of a read was dead, and is cut: it is asked again at once."""
 
 
 class Transport:
@@ -156,11 +161,25 @@ class Transport:
         self._jitter = jitter or random.Random()
         self._idle: list[_Session] = []
         self._idle_lock = threading.Lock()
+        self._reading: dict[int, tuple[float, _Session]] = {}
         self._clock_refused: Callable[[], None] = lambda: None
 
     def when_clock_is_refused(self, call: Callable[[], None]) -> None:
         """Have `call` called whenever the venue refuses the time of a request."""
         self._clock_refused = call
+
+    def repeat_reads(self, older_than: float) -> None:
+        """Ask again, on another connection, what was asked before this moment of `time.monotonic` and waits still.
+
+        A link that was silent for a while leaves dead connections behind: what waits on them would wait for its whole
+        timeout, although the venue can be heard again. Calls that are sent once wait on: their answer may come.
+        """
+        with self._idle_lock:
+            dead = [session for began, session in self._reading.values() if began < older_than]
+            for session in dead:
+                session.is_overtaken = True
+        for session in dead:
+            session.line.cut()
 
     def read(self, method: str, **params: object) -> dict[str, Any]:
         """`read_at` without the time."""
@@ -181,11 +200,14 @@ class Transport:
         return self._repeated(method, params, sets_state=False)
 
     def _repeated(self, method: str, params: Mapping[str, object], *, sets_state: bool) -> tuple[dict[str, Any], int]:
-        may_reconnect = self._reconnect is not None
-        for attempt in range(READ_ATTEMPTS):
+        may_reconnect, attempt = self._reconnect is not None, -1
+        while True:
+            attempt += 1
             url = self._url
             try:
-                return self._once(method, params, LONGEST_WAIT_S, sets_state=sets_state)
+                return self._once(method, params, LONGEST_WAIT_S, sets_state=sets_state, repeats=True)
+            except _OvertakenError:
+                attempt -= 1
             except (AmbiguousOutcomeError, NotSentError) as error:
                 if isinstance(error, RateLimitedError) and error.retry_after_s > LONGEST_WAIT_S:
                     raise
@@ -200,7 +222,6 @@ class Transport:
                     self._reopen(url)
                 else:
                     self._sleep(self._back_off_s(error, attempt))
-        raise AssertionError("unreachable")
 
     def write(self, method: str, **params: object) -> dict[str, Any]:
         """A call with effect, sent once; the envelope's `result`.
@@ -224,17 +245,32 @@ class Transport:
             session.http.client.close()
 
     def _once(
-        self, method: str, params: Mapping[str, object], patience_s: float, *, sets_state: bool = False
+        self,
+        method: str,
+        params: Mapping[str, object],
+        patience_s: float,
+        *,
+        sets_state: bool = False,
+        repeats: bool = False,
     ) -> tuple[dict[str, Any], int]:
+        """One try. With `repeats` it has no effect that a second one would not have, and may be overtaken."""
         limits = limits_for(method, self._connection.account)
         permit = self._permit(method, limits, patience_s)
         session = self._take()
         refused_s = None
+        if repeats:
+            with self._idle_lock:
+                self._reading[id(session)] = time.monotonic(), session
         try:
-            return session.line.run(
-                lambda: self._call(session, method, params, sets_state=sets_state),
-                DEADLINE_OF_TIMEOUTS * self._connection.timeout_s,
-            )
+            try:
+                return session.line.run(
+                    lambda: self._call(session, method, params, sets_state=sets_state),
+                    DEADLINE_OF_TIMEOUTS * self._connection.timeout_s,
+                )
+            except (AmbiguousOutcomeError, NotSentError, TimeoutError):
+                if session.is_overtaken:
+                    raise _OvertakenError from None
+                raise
         except TimeoutError:
             raise AmbiguousOutcomeError(
                 f"{method}: no whole answer within {DEADLINE_OF_TIMEOUTS * self._connection.timeout_s:g} s"
@@ -246,8 +282,9 @@ class Transport:
             granted = _granted(session.response)
             session.response = None
             self._limiter.release(permit, limits, granted=granted, refused_s=refused_s)
-            if not session.line.is_cut:
-                with self._idle_lock:
+            with self._idle_lock:
+                self._reading.pop(id(session), None)
+                if not session.line.is_cut:
                     self._idle.append(session)
 
     def _permit(self, method: str, limits: Sequence[Limit], patience_s: float) -> Permit:

@@ -40,7 +40,7 @@ class Closing:
     """A position, or a part of one, that was closed.
 
     Attributes:
-        reason: stop, target, liquidation, adl, settlement or other.
+        reason: stop, target, liquidation, adl, settlement, session (nothing was closed: quantity 0) or other.
         signal_id: whose position it was; None where it was not ours.
     """
 
@@ -156,7 +156,7 @@ def trades(
     connection: sa.Connection, account: str, symbols: Collection[str], since_ms: int
 ) -> dict[str, list[sa.RowMapping]]:
     """Return what moved the positions of these symbols at or after a time: rows of `fills`, by symbol."""
-    moved = [kind.value for kind in FillKind if kind not in (FillKind.FUNDING, FillKind.OTHER)]
+    moved = [kind.value for kind in FillKind if kind.moves_position]
     found: dict[str, list[sa.RowMapping]] = {}
     for part in _parts(sorted(symbols)):
         statement = sa.select(fills).where(

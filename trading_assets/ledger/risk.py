@@ -120,6 +120,9 @@ def change_state(
 
     It waits for reservations in progress. Every later reservation reads the change.
 
+    Args:
+        message: title and body of what is to be told of the change, if it is added.
+
     Return the state in force before; None if nothing was added.
     """
     with database.write(one_at_a_time=f"orders of {account}") as connection:

@@ -172,7 +172,9 @@ fills = sa.Table(
         nullable=False,
         comment="the exchange's own word, such as Bybit's Trade or Funding; see kind",
     ),
-    sa.Column("kind", sa.String(12), nullable=False, comment="trade, funding, liquidation, adl, settlement or other"),
+    sa.Column(
+        "kind", sa.String(12), nullable=False, comment="trade, funding, session, liquidation, adl, settlement or other"
+    ),
     sa.Column("price", DecimalText, nullable=False, comment="USDT"),
     sa.Column("qty", DecimalText, nullable=False, comment="in coins"),
     sa.Column("value", DecimalText, nullable=False, comment="price times quantity, USDT"),
@@ -217,7 +219,9 @@ closings = sa.Table(
     _account(),
     _symbol(),
     sa.Column("position_side", sa.String(5), nullable=False, comment="LONG or SHORT: the position that was closed"),
-    sa.Column("reason", sa.String(16), nullable=False, comment="stop, target, liquidation, adl, settlement or other"),
+    sa.Column(
+        "reason", sa.String(16), nullable=False, comment="stop, target, liquidation, adl, settlement, session or other"
+    ),
     sa.Column("qty", DecimalText, nullable=False, comment="closed, in coins"),
     sa.Column("entry_price", DecimalText, nullable=False, comment="average, USDT"),
     sa.Column("exit_price", DecimalText, nullable=False, comment="average, USDT"),

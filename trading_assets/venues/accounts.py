@@ -62,6 +62,8 @@ def judge_account(shape: AccountShape, symbol: str, legs: tuple[str, ...] = ()) 
         )
     elif legs:
         changes.append(AccountChange.ONE_WAY)
+    if shape.position_mode is PositionMode.UNKNOWN:
+        warnings.append(f"the venue does not tell the position mode of {symbol} now")
     if legs:
         warnings.append(f"legs of hedge mode are open in {', '.join(legs)}: nothing is traded there")
     kind = "unified" if shape.unified else "classic"

@@ -120,7 +120,10 @@ def test_why_an_order_exists(waits_as: str, made_as: str, purpose: OrderPurpose)
         ("BustTrade", FillKind.LIQUIDATION, CloseReason.LIQUIDATION),
         ("AdlTrade", FillKind.ADL, CloseReason.ADL),
         ("Settle", FillKind.SETTLEMENT, CloseReason.SETTLEMENT),
-        ("SessionSettlePnL", FillKind.SETTLEMENT, CloseReason.SETTLEMENT),
+        ("SessionSettlePnL", FillKind.SESSION, CloseReason.SESSION),
+        ("BlockTrade", FillKind.TRADE, CloseReason.STOP),
+        ("FutureSpread", FillKind.TRADE, CloseReason.STOP),
+        ("MovePosition", FillKind.TRADE, CloseReason.STOP),
         ("Delivery", FillKind.SETTLEMENT, CloseReason.SETTLEMENT),
         ("SomethingNew", FillKind.OTHER, CloseReason.STOP),
     ],
@@ -131,6 +134,18 @@ def test_what_moved_a_position_has_one_meaning_in_fills_and_closings(
     assert account_rows.execution(venue_rows.execution(execType=word)).kind is kind
     closing = account_rows.closed_pnl(venue_rows.closed_pnl(execType=word))
     assert close_reason(closing.kind, OrderPurpose.STOP) is reason
+
+
+def test_the_table_of_executions_has_every_kind_and_says_which_move_a_position() -> None:
+    assert set(account_rows.FILL_KINDS.values()) | {FillKind.OTHER} == set(FillKind)
+    still = {kind for kind in FillKind if not kind.moves_position}
+    assert still == {FillKind.FUNDING, FillKind.SESSION, FillKind.OTHER}
+
+
+def test_a_session_that_is_settled_closes_nothing() -> None:
+    row = venue_rows.closed_pnl(execType="SessionSettlePnL", orderId="", closedSize="3", closedPnl="-4.5")
+    settled = account_rows.closed_pnl(row)
+    assert (settled.qty, settled.pnl) == (0, Decimal("-4.5")) and settled.order_id
 
 
 def test_why_an_order_was_refused() -> None:

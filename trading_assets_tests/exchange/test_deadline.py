@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import pytest
 from pydantic import SecretStr
 
-from trading_assets.core.errors import AmbiguousOutcomeError
+from trading_assets.core.errors import AmbiguousOutcomeError, ExchangeError
 from trading_assets.exchange.keys import ApiKeys
 from trading_assets.exchange.transport import Connection, Transport
 
@@ -116,3 +118,80 @@ def test_an_order_whose_name_is_looked_up_too_long_is_never_sent(monkeypatch: py
             one.join(60)
             assert not one.is_alive()
         assert not any(server.received), "what was given up is not sent later"
+
+
+SECONDS = json.dumps({"retCode": 0, "retMsg": "OK", "result": {"timeNano": "1"}, "retExtInfo": {}, "time": 1}).encode()
+
+
+def silent_once(told: threading.Event) -> Callable[[socket.socket], None]:
+    """Keep the first connection silent, as a dead one is; answer each one after it."""
+    connections = iter(range(1000))
+
+    def serve(client: socket.socket) -> None:
+        if next(connections) == 0:
+            told.set()
+            while client.recv(65536):
+                continue  # the rest of the question
+            return
+        client.sendall(HEADERS + b"Content-Length: %d\r\nConnection: close\r\n\r\n" % len(SECONDS) + SECONDS)
+
+    return serve
+
+
+def in_thread(call: Callable[[], object]) -> tuple[threading.Thread, list[object]]:
+    results: list[object] = []
+
+    def run() -> None:
+        try:
+            results.append(call())
+        except ExchangeError as error:
+            results.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    return thread, results
+
+
+def test_a_read_on_a_dead_connection_is_asked_again_when_the_link_is_back() -> None:
+    waited: list[float] = []
+    told = threading.Event()
+    with serving(silent_once(told)) as server:
+        patient = Transport(Connection(server.url, timeout_s=60.0), limited=False, sleep=waited.append)
+        thread, results = in_thread(lambda: patient.read("get_server_time"))
+        assert told.wait(30)
+        asked = time.monotonic()
+        patient.repeat_reads(asked - 60.0)  # asked later than that: not a dead one
+        assert thread.is_alive()
+        patient.repeat_reads(asked)
+        thread.join(30)
+    assert results == [{"timeNano": "1"}] and len(server.received) == 2 and waited == []
+
+
+def test_an_order_on_a_dead_connection_is_not_sent_again() -> None:
+    told = threading.Event()
+    with serving(silent_once(told)) as server:
+        patient = Transport(Connection(server.url, keys=KEYS, timeout_s=60.0), limited=False)
+        thread, _ = in_thread(lambda: patient.write("place_order", **ORDER))
+        assert told.wait(30)
+        patient.repeat_reads(time.monotonic())
+        thread.join(0.2)
+        assert thread.is_alive() and len(server.received) == 1, "its answer may come"
+
+
+def test_a_read_that_cannot_connect_is_overtaken_as_well() -> None:
+    """The connection is not there yet, so there is none to be shut."""
+    full = socket.create_server(("127.0.0.1", 0), backlog=0)
+    url = f"http://127.0.0.1:{full.getsockname()[1]}"
+    waiting = socket.create_connection(full.getsockname())  # nobody accepts: the next one waits
+    patient = Transport(Connection(url, timeout_s=60.0), limited=False)
+    thread, _ = in_thread(lambda: patient.read("get_server_time"))
+    deadline = time.monotonic() + 30
+    while not patient._reading and time.monotonic() < deadline:
+        time.sleep(0.01)
+    first = next(iter(patient._reading))
+    patient.repeat_reads(time.monotonic())
+    while (not patient._reading or first in patient._reading) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert thread.is_alive() and patient._reading and first not in patient._reading, "it asks again"
+    full.close()
+    waiting.close()

@@ -27,8 +27,8 @@ from trading_assets.cli.main import cli
 from trading_assets.core.errors import TradingAssetsError
 from trading_assets.core.schemas import STRATEGY_SELECTIONS
 from trading_assets.core.timeframes import DAY_MS, HOUR_MS, MINUTE_MS, floor_ms, local_ms
-from trading_assets.exchange import error_mapping
 from trading_assets.exchange.bybit import BybitExchange
+from trading_assets.exchange.error_mapping import kind_of_code
 from trading_assets.exchange.keys import ApiKeys
 from trading_assets.exchange.transport import Connection, Transport
 from trading_assets.ledger.database import Database
@@ -389,7 +389,7 @@ def open_scene(stack: ExitStack, database: Database, **changes: Any) -> Scene:
 
 def reaction(code: int) -> str:
     """What the one table says of a code."""
-    return str(error_mapping.kind_of_code(code))
+    return str(kind_of_code(code))
 
 
 def attempt(call: Callable[[], object]) -> None:

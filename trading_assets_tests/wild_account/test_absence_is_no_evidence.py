@@ -229,3 +229,27 @@ def test_a_mistaken_end_has_a_way_back(scene: Scene, console: Console) -> None:
     scene.stops_by_hand("ETHUSDT", stop=0, target=0)
     scene.passes(1)
     assert scene.stop("ETHUSDT") is not None
+
+
+def test_an_empty_list_of_positions_keeps_no_new_process_from_the_books(scene: Scene) -> None:
+    """Who begins asks whose the key is, and how the account is set up: an empty list does not tell the mode."""
+    (identity,) = scene.enter("ETHUSDT")
+    scene.close_by_hand("ETHUSDT")
+    scene.proxy.empty(POSITIONS)
+    scene.restart()
+    scene.passes(2)
+    assert scene.intent(identity)["status"] == "closed", "its closing is told"
+    scene.proxy.clear()
+    again = scene.signal("SOLUSDT")
+    assert again in scene.submit().executed
+
+
+def test_an_unseen_position_is_neither_entered_again_nor_freed_by_restarts(scene: Scene) -> None:
+    (identity,) = scene.enter("ETHUSDT")
+    scene.proxy.empty(POSITIONS)
+    for _ in range(3):
+        scene.restart()
+        scene.passes(1)
+    again = scene.signal("ETHUSDT")
+    attempt(scene.submit)
+    assert scene.signal_status(again) != "executed" and scene.is_ours(identity)

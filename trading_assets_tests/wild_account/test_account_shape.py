@@ -8,6 +8,7 @@ from decimal import Decimal
 
 import pytest
 
+from trading_assets.exchange.error_mapping import CODES, ErrorKind, kind_of_code
 from trading_assets_tests.wild_account.proxy import ACCOUNT, CREATE, KEY, LEVERAGE, POSITIONS, WALLET, Row
 from trading_assets_tests.wild_account.scene import Console, Scene, attempt
 
@@ -245,3 +246,92 @@ def test_rows_in_the_shape_of_another_margin_mode_are_read(scene: Scene, words: 
     scene.proxy.each_row(POSITIONS, lambda row: row.update(words))
     scene.passes(2)
     assert scene.is_ours(eth) and Decimal(scene.rows("SELECT size FROM positions")[0]["size"]) > 0
+
+
+ASKED_AGAIN = {
+    **dict.fromkeys((kind for kind in ErrorKind), False),
+    **dict.fromkeys((ErrorKind.FATAL, ErrorKind.SHAPE, ErrorKind.BALANCE), True),
+}
+"""Which refusals of an order hint at how account and key are set up."""
+
+
+@pytest.mark.parametrize("code", [*CODES, 10001, 999_999])
+def test_account_and_key_are_asked_again_when_a_refusal_hints_at_them(scene: Scene, code: int) -> None:
+    scene.reconcile()
+    scene.proxy.refuse(CREATE, code, "no", symbol="SOLUSDT")
+    scene.signal("SOLUSDT")
+    before = scene.proxy.asked(ACCOUNT)
+    attempt(scene.submit)
+    assert scene.proxy.asked(CREATE) >= 1
+    assert (scene.proxy.asked(ACCOUNT) > before) is ASKED_AGAIN[kind_of_code(code, "no")]
+
+
+def _in_hedge_mode(scene: Scene) -> None:
+    scene.human.switch_position_mode(category="linear", coin="USDT", mode=HEDGE)
+
+
+def _in_portfolio_margin(scene: Scene) -> None:
+    scene.proxy.rewrite(ACCOUNT, lambda _, answer: answer["result"].update(marginMode="PORTFOLIO_MARGIN"))
+
+
+def _classic(scene: Scene) -> None:
+    scene.proxy.rewrite(ACCOUNT, lambda _, answer: answer["result"].update(unifiedMarginStatus=1))
+
+
+def _read_only(scene: Scene) -> None:
+    scene.proxy.rewrite(KEY, lambda _, answer: answer["result"].update(readOnly=1))
+
+
+def _expired(scene: Scene) -> None:
+    scene.proxy.rewrite(KEY, lambda _, answer: answer["result"].update(expiredAt="2026-01-01T00:00:00Z"))
+
+
+def _isolated(scene: Scene) -> None:
+    scene.human.set_margin_mode(setMarginMode="ISOLATED_MARGIN")
+
+
+@pytest.mark.parametrize(
+    ("happens", "code", "words", "is_sent_again"),
+    [
+        (_in_hedge_mode, 110024, ("hedge mode", "accounts prepare"), False),
+        (_in_portfolio_margin, 110028, ("portfolio margin",), False),
+        (_classic, 10028, ("classic account",), True),
+        (_read_only, 10005, ("read-only", "read-write"), True),
+        (_expired, 33004, ("expired at",), True),
+        (_isolated, 110007, ("isolated margin",), True),
+    ],
+    ids=lambda value: getattr(value, "__name__", None),
+)
+def test_what_has_changed_meanwhile_is_told_in_a_sentence(
+    scene: Scene, happens: Callable[[Scene], None], code: int, words: tuple[str, ...], is_sent_again: bool
+) -> None:
+    """A session was content with the account when it began; then somebody changes it, and orders are refused."""
+    scene.reconcile()
+    happens(scene)
+    scene.drain()
+    scene.proxy.refuse(CREATE, code, "no")
+    for symbol in ("SOLUSDT", "XRPUSDT"):
+        scene.signal(symbol)
+        attempt(scene.submit)
+        scene.later(20)
+    assert len([text for text in scene.hears(*words) if "order failed" not in text]) == (code != 110007)
+    assert scene.hears(*words)
+    assert (scene.proxy.asked(CREATE) > 1) is is_sent_again, "an account that cannot be traded is not asked to trade"
+
+
+def test_an_account_that_can_be_traded_again_is_traded_again(scene: Scene) -> None:
+    scene.reconcile()
+    _in_hedge_mode(scene)
+    identity = scene.signal("SOLUSDT")
+    for _ in range(3):
+        attempt(scene.submit)
+        scene.later(20)
+    assert scene.signal_status(identity) == "active" and len(scene.hears("hedge mode")) == 1
+    scene.human.switch_position_mode(category="linear", coin="USDT", mode=ONE_WAY)
+    assert identity in scene.submit().executed
+    _in_hedge_mode(scene)
+    assert scene.size("SOLUSDT") > 0
+    scene.drain()
+    scene.signal("XRPUSDT")
+    attempt(scene.submit)
+    assert len(scene.hears("hedge mode")) == 1, "it is another episode"

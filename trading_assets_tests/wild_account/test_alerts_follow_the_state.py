@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
-from trading_assets_tests.wild_account.proxy import CREATE, POSITIONS, STOPS, WALLET
+from trading_assets.core.messages import Message
+from trading_assets_tests.wild_account.proxy import CREATE, INSTRUMENTS, POSITIONS, STOPS, WALLET
 from trading_assets_tests.wild_account.scene import Scene, attempt
 
 ACCOUNT_WIDE = {
@@ -158,3 +160,104 @@ def test_an_alert_says_what_to_do(scene: Scene, code: int, advice: str) -> None:
         scene.proxy.refuse(path, code, "no")
     scene.try_passes(1)
     assert scene.hears(str(code), advice)
+
+
+@pytest.mark.parametrize("path", [*PRIVATE, "/v5/order/cancel"])
+@pytest.mark.parametrize("stop", [0, 500], ids=["removed", "loosened"])
+def test_a_refusal_of_one_route_is_told_once_while_others_go_on(scene: Scene, path: str, stop: int) -> None:
+    """The key has lost one permission: what still works ends no episode of what does not."""
+    scene.enter("ETHUSDT")
+    scene.stops_by_hand("ETHUSDT", stop=stop)
+    if path == "/v5/order/cancel":
+        scene.proxy.refuse(STOPS, 10016, "not now", times=4)
+    scene.proxy.refuse(path, 10005, "Permission denied")
+    scene.signal("SOLUSDT")
+    for _ in range(4):
+        attempt(scene.submit)
+        attempt(scene.reconcile)
+        scene.later(20)
+    was_met = any(request.path == path for request in scene.proxy.seen)
+    told = [text for text in scene.hears("10005", "refuses the account") if "order failed" not in text]
+    assert len(told) == (1 if was_met and path not in RARE else len(told)) <= 1
+    scene.proxy.clear()
+    scene.passes(2)
+    assert scene.stop("ETHUSDT") not in (None, 500)
+
+
+RARE = ("/v5/order/history", "/v5/order/cancel", "/v5/account/info")
+"""Asked where something else has failed."""
+
+
+class _DeathError(BaseException):
+    """The process is killed."""
+
+
+def _delivery(scene: Scene) -> None:
+    scene.proxy.each_row(INSTRUMENTS, lambda row: row.update(deliveryTime=str(scene.now_ms() + 10**8)))
+
+
+def _unreadable(scene: Scene) -> None:
+    scene.proxy.each_row(INSTRUMENTS, lambda row: row.pop("fundingInterval", None), symbol="")
+
+
+def _loss(scene: Scene) -> None:
+    scene.proxy.rewrite(WALLET, lambda _, answer: answer["result"]["list"][0].update(totalEquity="100"))
+
+
+DEATHS: dict[str, tuple[Callable[[Scene], None], Callable[[Scene], object], str]] = {
+    "a delivery": (_delivery, Scene.reconcile, "delivered"),
+    "a contract that cannot be read": (_unreadable, Scene.reconcile, "cannot be read"),
+    "a refusal of the account": (lambda scene: _refuse_all(scene, 33004), Scene.reconcile, "33004"),
+    "a refusal of the order": (
+        lambda scene: scene.proxy.refuse(CREATE, 10005, "Permission denied"),
+        Scene.submit,
+        "10005",
+    ),
+    "a halt": (_loss, Scene.reconcile, "halted"),
+    "a gate": (_loss, Scene.submit, "refused"),
+    "a person's position": (lambda scene: scene.order("ADAUSDT", "Buy", "500"), Scene.reconcile, "ADAUSDT"),
+    "an order": (lambda scene: None, Scene.submit, "SOLUSDT"),
+    "a rejected order": (
+        lambda scene: scene.proxy.refuse(CREATE, 110007, "ab not enough for new order"),
+        Scene.submit,
+        "order failed",
+    ),
+    "a lost stop": (
+        lambda scene: (
+            scene.stops_by_hand("ETHUSDT", stop=0, target=0),
+            scene.proxy.refuse(STOPS, 10016, "Internal system error"),
+        ),
+        Scene.reconcile,
+        "no stop",
+    ),
+}
+"""What happens, who meets it, and a word of what is to be told of it."""
+
+
+@pytest.mark.parametrize("what", DEATHS)
+def test_a_death_before_an_alert_was_sent_does_not_lose_it(scene: Scene, what: str) -> None:
+    happens, meet, word = DEATHS[what]
+    scene.enter("ETHUSDT")
+    scene.later()
+    scene.reconcile()
+    scene.signal("SOLUSDT")
+    scene.restart()  # another process: it has read no contracts yet
+    happens(scene)
+    scene.drain()
+    before = _kept(scene)
+
+    def die(message: Message) -> None:
+        if word.lower() in f"{message.title}: {message.body}".lower():
+            raise _DeathError
+
+    scene.context = replace(scene.context, send=die)
+    with pytest.raises(_DeathError):
+        meet(scene)
+    kept = _kept(scene)[len(before) :]
+    assert any(word.lower() in text.lower() for text in kept), kept
+
+
+def _kept(scene: Scene) -> list[str]:
+    """What the ledger keeps to be told, whoever told of it so far."""
+    rows = scene.rows("SELECT title, body FROM outbox_messages ORDER BY message_id")
+    return [f"{row['title']}: {row['body']}" for row in rows]

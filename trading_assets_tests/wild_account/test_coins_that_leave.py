@@ -149,6 +149,39 @@ def test_an_open_position_is_told_once_with_the_date_of_its_delivery(scene: Scen
     assert len(scene.hears("ETHUSDT", "2026-03-03", "delivered")) == 1
 
 
+def test_a_session_that_is_settled_ends_nothing(scene: Scene) -> None:
+    """Its profit is booked; the position is open, and ours. It is told in both lists, with the size of the position."""
+    (identity,) = scene.enter("ETHUSDT")
+    scene.later()
+    ours = scene.size("ETHUSDT")
+    scene.order("ETHUSDT", "Buy", str(ours))
+    scene.order("ETHUSDT", "Sell", str(ours), reduceOnly=True)
+
+    def session(row: Row) -> None:
+        if row["side"] == "Sell":
+            row |= {"execType": "SessionSettlePnL", "createType": "CreateBySettle", "orderId": "of-the-venue"}
+        elif not row["orderLinkId"]:
+            row["execQty"] = "0"  # what a person added was taken away again: only the settlement is seen of it
+
+    for path in (EXECUTIONS, CLOSED):
+        scene.proxy.each_row(path, session)
+    scene.passes(2)
+    assert scene.is_ours(identity) and scene.closed_qty(identity) == 0
+    assert [(row["reason"], Decimal(row["qty"])) for row in scene.closings()] == [("session", 0)]
+
+
+@pytest.mark.parametrize("how", ["MovePosition", "BlockTrade", "FutureSpread"])
+def test_a_position_that_a_person_moves_away_ends_the_intent(scene: Scene, how: str) -> None:
+    """To another account, or by a block: it is gone as after any other trade, though no closed PnL tells it."""
+    (identity,) = scene.enter("ETHUSDT")
+    scene.later()
+    scene.close_by_hand("ETHUSDT")
+    scene.proxy.each_row(EXECUTIONS, lambda row: row.update(execType=how) if row["side"] == "Sell" else None)
+    scene.proxy.empty(CLOSED)
+    scene.passes(2)
+    assert scene.intent(identity)["status"] == "closed"
+
+
 def test_liquidation_of_a_part_leaves_the_rest_ours(scene: Scene) -> None:
     (identity,) = scene.enter("ETHUSDT")
 

@@ -8,6 +8,7 @@ from trading_assets.defs.resources import (
     NotifierResource,
     SettingsResource,
 )
+from trading_assets.trading import account_refusals
 from trading_assets.trading.context import ExecutionContext
 
 
@@ -17,10 +18,13 @@ def make_execution_context(
     exchange: ExchangeResource,
     notifier: NotifierResource,
 ) -> ExecutionContext:
-    """What submit and reconcile work with."""
-    return ExecutionContext(
+    """What submit and reconcile work with. That the key may not trade, or is refused, is told."""
+    context = ExecutionContext(
         database=database.get(),
-        exchange=exchange.account(),
+        exchange=exchange.connector(),
         settings=settings.get(),
         send=notifier.get().notify,
     )
+    with account_refusals.asking_for_the_key(context):
+        exchange.account()
+    return context

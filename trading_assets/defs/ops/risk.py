@@ -19,8 +19,7 @@ from trading_assets.defs.resources import (
     require_known_names,
 )
 from trading_assets.ledger.risk import RiskState
-from trading_assets.trading import halt_file
-from trading_assets.trading.binding import require_bound
+from trading_assets.trading import account_refusals, halt_file
 from trading_assets.trading.execute.flatten import flatten
 from trading_assets.trading.risk import confirmations
 from trading_assets.trading.risk import guard as risk_guard
@@ -78,7 +77,7 @@ def resume_trading(
     require_known_names()
     require_books_of_living_session(settings.get(), database.get(), "resume")
     confirmed = confirmations.use(settings.get(), "resume", config.confirmation)
-    require_bound(database.get(), exchange.account(), settings.get())
+    account_refusals.require_bound(make_execution_context(settings, database, exchange, notifier))
     actor = _actor(context, confirmed)
     _set(context, RiskState.ACTIVE, config.reason, actor, settings, database, exchange, notifier)
 

@@ -29,7 +29,6 @@ from trading_assets.ledger import signals
 from trading_assets.market.loading import load_live
 from trading_assets.strategies.base import Strategy
 from trading_assets.trading import account_refusals
-from trading_assets.trading.binding import require_bound
 from trading_assets.trading.context import why_off
 from trading_assets.trading.decide import finder
 from trading_assets.trading.execute import submit as executor
@@ -75,6 +74,7 @@ def find_entry_signals(
     database: DatabaseResource,
     exchange: ExchangeResource,
     candle_store: CandleStoreResource,
+    notifier: NotifierResource,
 ) -> bool:
     store, ledger, source = candle_store.get(), database.get(), exchange.market_data()
     selected = newest_selection(ledger)
@@ -82,7 +82,7 @@ def find_entry_signals(
         context.log.info("nothing is selected yet: materialise strategy_selections first")
         return True
     require_market(source)
-    require_bound(ledger, exchange.account(), settings.get())
+    account_refusals.require_bound(make_execution_context(settings, database, exchange, notifier))
     now_ms = source.now_ms()
 
     def load(symbol: str, timeframe: Timeframe, strategy: Strategy) -> StrategyData:

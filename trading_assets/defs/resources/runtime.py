@@ -91,10 +91,16 @@ class CandleStoreResource(dg.ConfigurableResource):
 
 
 class ExchangeResource(dg.ConfigurableResource):
-    """The exchange connector. Research uses `market_data()`, which needs no key; trading uses `account()`."""
+    """The exchange connector. Research uses `market_data()`, which needs no key; trading uses `account()`.
+
+    `connector()` is that of the account before the venue was asked whether the key may trade.
+    """
 
     def market_data(self) -> MarketData:
         return _market_data(current_settings())
+
+    def connector(self) -> Exchange:
+        return _connector(current_settings())
 
     def account(self) -> Exchange:
         return _exchange(current_settings())
@@ -125,8 +131,13 @@ def _market_data(settings: Settings) -> MarketData:
 
 
 @lru_cache(maxsize=4)
+def _connector(settings: Settings) -> Exchange:
+    return open_exchange(settings)
+
+
+@lru_cache(maxsize=4)
 def _exchange(settings: Settings) -> Exchange:
-    exchange = open_exchange(settings)
+    exchange = _connector(settings)
     verdict = require_trading_key(exchange)
     for warning in verdict.warnings if not settings.venue.adapter.is_simulated else ():
         _log.warning("API key: %s", warning)

@@ -93,7 +93,7 @@ def submit_orders(context: ExecutionContext) -> SubmitReport:
     rows = signals.active(context.database, context.settings.account)
     if not rows:
         return report
-    stopped = context.why_off() or report.stopped
+    stopped = context.why_off() or report.stopped or account_refusals.why_out_of_shape(context)
     if stopped:
         for row in rows:
             _refuse(context, row, Refused(stopped, final=False), report)
@@ -366,10 +366,10 @@ class _Round:
             self._report.stopped = self._report.stopped or str(error)
         again = is_by_rules and signal_id not in self._refused_by_rules
         final = is_by_rules and not again
-        _refuse(self._context, one.row, Refused(str(error), final), self._report)
         if final:
             steps.publish_failure(self._context, one.intent, failure_of(error.cause), str(error))
-        elif again:
+        _refuse(self._context, one.row, Refused(str(error), final), self._report)
+        if again:
             self._refused_by_rules[signal_id] = one.size
             self._waiting.append(one.row)
 

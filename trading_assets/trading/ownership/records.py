@@ -13,9 +13,6 @@ from trading_assets.ledger.account import Closing
 from trading_assets.ledger.orders import Intent
 from trading_assets.trading.ownership.attribution import ZERO, Attribution, Closer, Entry, Trade, attribute
 
-_MOVES = (FillKind.TRADE, FillKind.LIQUIDATION, FillKind.ADL, FillKind.SETTLEMENT)
-"""Kinds of executions that change a position."""
-
 _ENDS_POSITIONS = frozenset(
     {
         CloseReason.STOP.value,
@@ -109,7 +106,7 @@ def _listed(records: Records) -> list[Trade]:
     shown = {
         row.exec_id: as_trade(row)
         for row in records.executions
-        if row.symbol == records.symbol and row.kind in _MOVES and row.exec_id not in records.fill_ids
+        if row.symbol == records.symbol and row.kind.moves_position and row.exec_id not in records.fill_ids
     }
     return [*records.trades, *shown.values()]
 
@@ -151,7 +148,7 @@ def _closers(records: Records, trades: Iterable[Trade]) -> dict[str, Closer]:
             closers[order_id] = Closer.POSITION
     executions = [row for row in records.executions if row.symbol == records.symbol]
     for row in executions:
-        if row.purpose.is_protective or row.kind is not FillKind.TRADE:
+        if row.kind.moves_position and (row.purpose.is_protective or row.kind is not FillKind.TRADE):
             closers[row.order_id or row.exec_id] = Closer.POSITION
     for closing in records.closed:
         if closing.symbol == records.symbol:

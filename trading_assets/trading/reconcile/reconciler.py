@@ -23,7 +23,17 @@ from trading_assets.core.errors import (
     UnreadableAnswerError,
 )
 from trading_assets.core.messages import Kind, Severity
-from trading_assets.core.models import ClosedPnl, ContractKind, Execution, FillKind, Order, Rows, Side, Wallet
+from trading_assets.core.models import (
+    ClosedPnl,
+    CloseReason,
+    ContractKind,
+    Execution,
+    FillKind,
+    Order,
+    Rows,
+    Side,
+    Wallet,
+)
 from trading_assets.core.timeframes import DAY_MS, HOUR_MS, iso
 from trading_assets.ledger import account as account_ledger
 from trading_assets.ledger import orders
@@ -212,10 +222,16 @@ def _record(
             for text in [*fresh, *report.repaired]
         ]
         for closing in report.new_closings:
-            title = f"closed {closing.position_side} {closing.symbol} at its {closing.reason}"
-            body = f"{closing.qty} at {closing.exit_price}, PnL {closing.pnl:+.2f} USD"
+            title, body = _closing_text(closing)
             messages.append(context.keep(connection, title, body, Kind.CLOSING, time_ms=now_ms))
     context.tell(*messages)
+
+
+def _closing_text(closing: Closing) -> tuple[str, str]:
+    what, pnl = f"{closing.position_side} {closing.symbol}", f"PnL {closing.pnl:+.2f} USD"
+    if closing.reason == CloseReason.SESSION:
+        return f"session of {what} was settled", f"{pnl}; the position stays"
+    return f"closed {what} at its {closing.reason}", f"{closing.qty} at {closing.exit_price}, {pnl}"
 
 
 def _read(context: ExecutionContext, since_ms: int, until_ms: int) -> ExchangeState:
@@ -460,7 +476,9 @@ def _protect(
             continue
         target = intent.take_profit if context.settings.changed_stops == "restore" else position.take_profit
         try:
-            context.exchange.set_stops(intent.symbol, intent.stop_loss, target)
+            with account_refusals.telling(context, of_stop=True):
+                context.exchange.set_stops(intent.symbol, intent.stop_loss, target)
+            account_refusals.end(context, of_stops=True)
         except ExchangeError as error:
             failed[intent.symbol] = f"{intent.symbol}: its stop was moved to {stop} and could not be put back: {error}"
             continue

@@ -111,7 +111,7 @@ def watch_bare(context: ExecutionContext) -> None:
     for intent in orders.unprotected(context.database, context.settings.account):
         if intent.status == orders.CONFIRMED and intent.unseen_since_ms is not None:
             continue
-        with suppress(ExchangeError):
+        with suppress(ExchangeError), account_refusals.telling(context):
             if intent.status == orders.CONFIRMED:
                 protect(context, intent, intent.filled_qty or intent.qty)
             elif intent.status not in orders.UNRESOLVED:  # of those recovery takes care
@@ -133,13 +133,14 @@ def _attach(context: ExecutionContext, ours: _Ours) -> ExchangeError | None:
         except PriceRefusedError:
             raise
         except ExchangeFatalError as error:
-            account_refusals.tell(context, error)
+            account_refusals.tell(context, error, of_stop=True)
             return error
         except ExchangeError as error:
             if attempt == ATTACHES - 1:
                 return error
             context.sleep(PAUSE_S * (attempt + 1))
         else:
+            account_refusals.end(context, of_stops=True)
             return None
     raise AssertionError("unreachable")
 
@@ -222,7 +223,8 @@ def _relieve(context: ExecutionContext, intent: Intent) -> None:
         if order is None:
             break
         if not order.status.is_final:
-            context.exchange.cancel_order(intent.symbol, link)
+            with account_refusals.telling(context, of_order=True):
+                context.exchange.cancel_order(intent.symbol, link)
     with database.write() as connection:
         orders.set_unprotected(connection, intent.order_link_id, None)
     if len(noted) == 1:
@@ -251,17 +253,17 @@ def _place_stand_in(context: ExecutionContext, ours: _Ours) -> None:
             if not order.status.is_final:
                 return
             continue  # its end was not the position's
-        context.exchange.place_order(
-            OrderRequest(
-                symbol=intent.symbol,
-                side=intent.side.opposite,
-                qty=ours.qty,
-                order_link_id=link,
-                reduce_only=True,
-                trigger_price=intent.stop_loss,
-                position_idx=ours.position.position_idx,
-            )
+        request = OrderRequest(
+            symbol=intent.symbol,
+            side=intent.side.opposite,
+            qty=ours.qty,
+            order_link_id=link,
+            reduce_only=True,
+            trigger_price=intent.stop_loss,
+            position_idx=ours.position.position_idx,
         )
+        with account_refusals.telling(context, of_order=True):
+            context.exchange.place_order(request)
         return
     raise ExchangeUnavailableError(f"{STAND_INS} orders in place of the stop have ended")
 
@@ -312,7 +314,8 @@ def _exit(context: ExecutionContext, ours: _Ours) -> None:
             position_idx=position.position_idx,
         )
         try:
-            context.exchange.place_order(request)
+            with account_refusals.telling(context, of_order=True):
+                context.exchange.place_order(request)
         except OrderRejectedError:
             if context.exchange.position(intent.symbol) is not None:
                 raise

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from trading_assets.core.errors import ExchangeError, OrderRejectedError
+from trading_assets.core.errors import ExchangeError, ExchangeFatalError, OrderRejectedError
 from trading_assets.core.models import Order, Position
 from trading_assets.ledger import orders
 from trading_assets.ledger.orders import Intent
+from trading_assets.trading import account_refusals
 from trading_assets.trading.context import ExecutionContext
 from trading_assets.trading.saga import steps
 
@@ -52,6 +53,8 @@ def look_up(context: ExecutionContext) -> list[Evidence]:
         except OrderRejectedError:
             if age_ms >= LOST_AFTER_MS and _has_left(context, intent):
                 found.append(Evidence(intent, None, None))
+        except ExchangeFatalError as error:
+            account_refusals.tell(context, error)
         except ExchangeError:
             continue
     return found

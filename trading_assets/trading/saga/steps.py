@@ -80,7 +80,7 @@ def send(context: ExecutionContext, intent: Intent, send_by_wall_ms: int) -> Int
         with step(context, Step.LEVERAGE):
             context.exchange.set_leverage(intent.symbol, intent.leverage)
     except ExchangeError as error:
-        if _is_of_the_order(error):
+        if _is_of_the_order(context, error):
             return _refused(context, intent, f"leverage not set: {error}", error)
         # Whatever became of the leverage, of the order nothing was sent.
         raise _postpone(context, intent, f"leverage not set: {error}", error) from error
@@ -93,7 +93,7 @@ def send(context: ExecutionContext, intent: Intent, send_by_wall_ms: int) -> Int
     except (OrderRejectedError, ExchangeFatalError, NotSentError) as error:
         # The exchange says that nothing was placed. One look makes sure, as a proxy may have answered in its place.
         if not _was_placed(context, intent):
-            if _is_of_the_order(error):
+            if _is_of_the_order(context, error):
                 return _refused(context, intent, str(error), error)
             why = f"not sent: {error}" if isinstance(error, NotSentError) else str(error)
             raise _postpone(context, intent, why, error) from error
@@ -205,23 +205,26 @@ def _create(context: ExecutionContext, intent: Intent, send_by_wall_ms: int) -> 
     raise AssertionError("unreachable")
 
 
-def _is_of_the_order(error: ExchangeError) -> bool:
+def _is_of_the_order(context: ExecutionContext, error: ExchangeError) -> bool:
     """Whether the exchange refused this very order for good. The whole account, or old rules, are not its fault."""
-    return isinstance(error, AccountShapeError | OrderRejectedError) and not isinstance(error, RulesChangedError)
+    if isinstance(error, AccountShapeError):
+        return not account_refusals.is_of_account(context, error)
+    return isinstance(error, OrderRejectedError) and not isinstance(error, RulesChangedError)
 
 
 def _refused(context: ExecutionContext, intent: Intent, reason: str, error: ExchangeError) -> Intent | None:
     """End an order that the exchange has refused for good."""
-    if isinstance(error, ExchangeFatalError):
-        account_refusals.tell(context, error, of_order=True)
-    elif not isinstance(error, PriceRefusedError | InsufficientBalanceError):
+    if isinstance(error, InsufficientBalanceError):
+        found = account_refusals.asked_again(context)  # the gates saw the margin: is it secured in another way now?
+        reason += found and f"; {found}"
+    elif not isinstance(error, PriceRefusedError):
         context.contracts.forget()  # what was refused may no longer be as it is listed here
     return _end(context, intent, orders.REJECTED, reason, failure_of(error))
 
 
 def _postpone(context: ExecutionContext, intent: Intent, reason: str, cause: ExchangeError) -> PostponedError:
     """Put the signal of an order that was certainly not placed back among those that wait."""
-    if isinstance(cause, ExchangeFatalError):
+    if isinstance(cause, ExchangeFatalError) and not isinstance(cause, AccountShapeError):
         account_refusals.tell(context, cause, of_order=True)
     if isinstance(cause, RulesChangedError):
         context.contracts.forget()
@@ -244,6 +247,9 @@ def _look_up(context: ExecutionContext, intent: Intent) -> Order | None:
     for attempt in range(LOOK_UPS):
         try:
             seen = context.exchange.find_order(intent.symbol, intent.order_link_id) or seen
+        except ExchangeFatalError as error:
+            account_refusals.tell(context, error)
+            return seen
         except ExchangeError:
             seen = None
         if seen is not None and seen.status.is_final:

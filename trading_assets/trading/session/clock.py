@@ -20,6 +20,9 @@ PING_AFTER_S = 2.0
 DOWN_AFTER_S = 10.0
 """The link is down when for so long neither the stream nor an answer was heard."""
 
+DEAD_AFTER_S = 5.0
+"""When nothing was heard for so long, and then an answer, connections from before are taken for dead."""
+
 ASK_AGAIN_S, MOST_ASKS = 3.0, 16
 """A question without an answer is asked again after this time, beside those that wait: a dead connection is silent for
 as long as a request may take, and a new one may be answered at once."""
@@ -114,7 +117,9 @@ class VenueClock:
             self._note(self._exchange.now_ms())
             if silent_s > PING_AFTER_S:
                 self._exchange.ticker(self._btc)
-            self._answered_at = time.monotonic()
+            before, self._answered_at = max(self._answered_at, self._stream.heard_at), time.monotonic()
+            if asked_at - before > DEAD_AFTER_S:
+                self._exchange.repeat_reads(asked_at)
         except TradingAssetsError as error:
             self._log.warn_once("could not be read", {"the exchange's time": error})
         finally:

@@ -18,8 +18,6 @@ from dataclasses import replace
 import pandas as pd
 
 from trading_assets.core.errors import (
-    AccountShapeError,
-    ExchangeFatalError,
     LeaseLostError,
     TradingAssetsError,
     WrongBooksError,
@@ -141,7 +139,8 @@ class Session:
                 return "stopped before it had its turn"
             context = self._base_context
             with registered(context.settings, context.database, self._run):
-                self._warm_up()
+                with self._reading():
+                    self._warm_up()
                 return self._live()
         finally:
             # What is being sent is finished under the lease, which a thread renews meanwhile.
@@ -252,8 +251,6 @@ class Session:
         except WrongBooksError:
             raise
         except TradingAssetsError as error:
-            if isinstance(error, ExchangeFatalError) and not isinstance(error, AccountShapeError):
-                account_refusals.tell(self._base_context, error)
             self._log.warn_once("could not be compared, nothing is opened before they are", {"the books": error})
             return False
         self._log.say(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import nullcontext
 
 import pytest
 
@@ -10,7 +11,10 @@ from trading_assets.core.errors import LeaseLostError
 from trading_assets.ledger import leases
 from trading_assets.ledger.database import Database
 from trading_assets.trading.context import trading_lease
+from trading_assets.trading.session import lease as session_lease
 from trading_assets.trading.session.lease import (
+    STUCK_AFTER_S,
+    STUCK_READING_AFTER_S,
     TTL_MS,
     AccountTakenError,
     LeaseHandover,
@@ -159,23 +163,49 @@ def test_the_turn_is_renewed_while_it_is_held(
     kept.give_back()
 
 
-def test_who_waits_for_the_exchange_is_not_stuck(
-    database: Database, clock: Clock, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("away_s", "is_reading", "keeps"),
+    [
+        (STUCK_AFTER_S - 10, False, True),
+        (STUCK_AFTER_S + 10, False, False),
+        (STUCK_AFTER_S + 10, True, True),
+        (STUCK_READING_AFTER_S - 10, True, True),
+        (STUCK_READING_AFTER_S + 10, True, False),
+    ],
+)
+def test_a_loop_has_its_time_and_a_read_has_more(
+    sqlite: Database, clock: Clock, monkeypatch: pytest.MonkeyPatch, away_s: float, is_reading: bool, keeps: bool
 ) -> None:
-    monkeypatch.setattr("trading_assets.trading.session.lease.RENEW_EVERY_S", 0.01)
-    kept = session(database, "run-a", OLD, clock).ask(ready=False)
+    """A loop that has not come round is given up; one that reads has the time that reads may take."""
+    real, ahead = time.monotonic, [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: real() + ahead[0])
+    monkeypatch.setattr(session_lease, "RENEW_EVERY_S", 0.01)
+    kept = session(sqlite, "run-a", OLD, clock).ask(ready=False)
+    assert kept is not None
+    with kept.reading() if is_reading else nullcontext():
+        ahead[0] += away_s
+        clock.ms += 1
+        wanted, deadline = clock.ms + TTL_MS, real() + 10
+        while kept.lease.expires_wall_ms != wanted and kept._thread.is_alive():
+            assert real() < deadline
+            time.sleep(0.005)
+        if keeps:
+            kept.require()
+        else:
+            kept._thread.join(10)
+            with pytest.raises(LeaseLostError, match="was stuck for more than"):
+                kept.require()
+    kept.give_back()
+
+
+def test_after_a_read_the_loop_has_its_time_again(
+    sqlite: Database, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, ahead = time.monotonic, [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: real() + ahead[0])
+    kept = session(sqlite, "run-a", OLD, clock).ask(ready=False)
     assert kept is not None
     with kept.reading():
-        monkeypatch.setattr("trading_assets.trading.session.lease.STUCK_AFTER_S", 0.0)
-        for turn in range(1, 4):
-            before = kept.lease.expires_wall_ms
-            clock.ms += 5_000
-            for _ in range(6000):
-                if kept.lease.expires_wall_ms > before:
-                    break
-                kept._ended.wait(0.01)
-            assert kept.lease.expires_wall_ms > before, f"not renewed in turn {turn}"
-        kept.require()
-    kept._thread.join(60)
-    with pytest.raises(LeaseLostError, match="stuck"):
-        kept.require()
+        ahead[0] += STUCK_READING_AFTER_S - 10
+    assert time.monotonic() - kept._beat < STUCK_AFTER_S and kept._readings == 0
+    kept.give_back()

@@ -33,6 +33,7 @@ from trading_assets.trading.decide.finder import FinderReport
 from trading_assets.trading.reconcile.reconciler import reconcile
 from trading_assets.trading.session import entries, watchlist
 from trading_assets.trading.session import lease as session_lease
+from trading_assets.trading.session.candle_cache import CandleCache
 from trading_assets.trading.session.lease import AccountTakenError, trader_of
 from trading_assets.trading.session.log import Heartbeat, SessionMessage, SignalsFound
 from trading_assets.trading.session.session import Session
@@ -263,6 +264,55 @@ def test_nothing_is_opened_before_the_books_were_compared(stage: Stage) -> None:
     stage.running.faults.remove()
     until(lambda: stage.statuses().get(signals.EXECUTED))
     play.stop()
+
+
+class Watched:
+    """An exchange that notes what a session's loop asks of it without telling the lease that it reads."""
+
+    def __init__(self, exchange: Exchange, patch: pytest.MonkeyPatch) -> None:
+        self._exchange = exchange
+        self._session: Session | None = None
+        self._thread: threading.Thread | None = None
+        self.asked, self.unguarded = set[str](), set[str]()
+        run, catch_up = Session.run, CandleCache.catch_up
+
+        def watched_run(session: Session) -> str:
+            self._session, self._thread = session, threading.current_thread()
+            return run(session)
+
+        def watched_catch_up(cache: CandleCache, *given: Any) -> Any:  # it reads in threads of its own
+            self._note("catch_up")
+            return catch_up(cache, *given)
+
+        patch.setattr(Session, "run", watched_run)
+        patch.setattr(CandleCache, "catch_up", watched_catch_up)
+
+    def _note(self, name: str) -> None:
+        lease = self._session._lease if self._session is not None else None
+        if lease is not None and threading.current_thread() is self._thread:
+            self.asked.add(name)
+            if not lease._readings:
+                self.unguarded.add(name)
+
+    def __getattr__(self, name: str) -> object:
+        found = getattr(self._exchange, name)
+        if callable(found):
+            self._note(name)
+        return found
+
+
+def test_whatever_the_loop_reads_keeps_the_lease(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A read may take longer than a loop may: warm-up, books, contracts, candles that the stream does not bring."""
+    watched = Watched(stage.exchange, monkeypatch)
+    monkeypatch.setattr(stage, "exchange", watched)
+    play = stage.play()
+    until(lambda: play.is_trading)
+    stage.fault(where="ws:kline.*", silence=True)
+    stage.next_close()
+    until(lambda: len(_decided(play, stage)) == len(SYMBOLS))
+    play.stop()
+    assert {"catch_up", "instruments", "positions", "account_shape"} <= watched.asked
+    assert watched.unguarded == set()
 
 
 def test_a_ledger_that_cannot_be_read_for_a_moment_costs_no_candle(

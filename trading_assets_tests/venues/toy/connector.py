@@ -70,6 +70,9 @@ class ToyExchange:
     def __init__(self, server: ToyServer) -> None:
         self._server = server
 
+    def repeat_reads(self, older_than: float) -> None:
+        """Its questions have a short timeout, and are asked anew by their callers."""
+
     def now_ms(self) -> int:
         return int(self._read("time")["t"])
 
