@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from trading_assets.cli.notify import a_test
-from trading_assets.cli.status import blocked_lines, channel_lines, halt_line
-from trading_assets.core.configuration import config_file
+from trading_assets.cli.status import blocked_lines, channel_lines, halt_line, trouble_lines
+from trading_assets.core.code_version import code_version
+from trading_assets.core.configuration import PREFIX, config_file
 from trading_assets.core.errors import (
     AccountShapeError,
     ConfigurationError,
@@ -25,16 +28,20 @@ from trading_assets.core.errors import (
 from trading_assets.core.private_files import exposed, make_private, private_folder
 from trading_assets.core.settings import Settings, load_settings
 from trading_assets.core.timeframes import iso
-from trading_assets.ledger import books
+from trading_assets.ledger import books, installation
 from trading_assets.ledger.database import Database, Timeouts, shown
 from trading_assets.notifications.channels import channels_of
 from trading_assets.notifications.delivery import send_to_each
+from trading_assets.trading import home_mark
 from trading_assets.trading.binding import describe, require_bound, require_market
 from trading_assets.trading.context import why_off
 from trading_assets.venues import open_exchange
 from trading_assets.venues.accounts import examine_account, settle_coins_held
 from trading_assets.venues.keys import require_trading_key
 
+LOCATION = "trading_assets"
+BROKER_VARIABLE = f"{PREFIX}BROKER_URL"
+_BROKER_PORTS = {"amqp": 5672, "amqps": 5671, "redis": 6379, "rediss": 6379}
 _LOW_DISK_BYTES = 500 * 1024**2
 
 
@@ -58,7 +65,11 @@ def examine(settings: Settings, *, send: bool = False) -> list[Finding]:
         ("rights of files", _rights),
         ("web server", _web_server),
         ("database", _database),
+        ("installation", _installation),
+        ("message broker", _broker),
+        ("code locations", _locations),
         ("research", _research),
+        ("schedules and sensors", _automation),
         ("exchange", _exchange),
         ("API key", _api_key),
         ("account", _account),
@@ -134,6 +145,56 @@ def _database(settings: Settings) -> str:
         database.close()
 
 
+def _installation(settings: Settings) -> str:
+    database = _opened(settings)
+    try:
+        said = home_mark.describe(database, settings)
+        held = installation.read(database)
+    finally:
+        database.close()
+    if held is not None and held.code not in (None, code_version()):
+        raise ConfigurationError(
+            f"{said}; but this command runs the code {code_version()}, and the daemon's code server {held.code}: "
+            "install one version everywhere, and start every process again"
+        )
+    return f"{said}, code {code_version()}"
+
+
+def _broker(_settings: Settings) -> str:
+    """The one that Celery workers take runs from, where the environment names one."""
+    url = os.environ.get(BROKER_VARIABLE, "")
+    if not url:
+        return "none is named: runs are not handed to Celery workers"
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname or "", parts.port or _BROKER_PORTS.get(parts.scheme, 5672)
+    except ValueError:
+        raise ConfigurationError(f"{BROKER_VARIABLE} is no URL; expected amqp://user:password@host:5672//") from None
+    try:
+        with socket.create_connection((host, port), timeout=5):
+            return f"answers at {host}:{port}"
+    except OSError as error:
+        raise ConfigurationError(
+            f"the broker at {host}:{port} ({BROKER_VARIABLE}) does not answer: {error}; start it, no run begins before"
+        ) from error
+
+
+def _locations(_settings: Settings) -> str:
+    """Switches of schedules and sensors belong to the name of a code location."""
+    from trading_assets.defs.instance.locations import names_with_switches  # noqa: PLC0415 (imports dagster)
+
+    names = names_with_switches()
+    if names is None:
+        return "no Dagster instance is here: neither DAGSTER_HOME nor a dagster.yaml"
+    others = sorted(names - {LOCATION})
+    if others:
+        raise ConfigurationError(
+            f"schedules and sensors were switched in the code location {', '.join(others)}, expected {LOCATION} alone: "
+            "start webserver and daemon with -w workspace.yaml, and switch them there again"
+        )
+    return f"every switch belongs to {LOCATION}"
+
+
 def _research(settings: Settings) -> str:
     database = Database(settings.resolved_database_url, timeouts=Timeouts.of(settings).at_most(5.0))
     try:
@@ -143,6 +204,17 @@ def _research(settings: Settings) -> str:
     if blocked:
         raise DataError("; ".join(blocked))
     return "no hour of the last day is blocked"
+
+
+def _automation(settings: Settings) -> str:
+    database = _opened(settings)
+    try:
+        found = trouble_lines(database, settings)
+    finally:
+        database.close()
+    if found:
+        raise DataError("; ".join(found))
+    return "none has met a limit of tries, a blocked hour or a stuck run"
 
 
 def _exchange(settings: Settings) -> str:

@@ -311,6 +311,7 @@ def test_funding_in_any_order_is_the_funding_of_one_fill(
 # Processes
 
 
+@pytest.mark.slow
 def test_two_processes_that_write_one_symbol_lose_nothing(tmp_path: Path) -> None:
     context = multiprocessing.get_context("spawn")
     workers = [context.Process(target=fill_every, args=(str(tmp_path), first, 2, 40)) for first in (0, 1)]
@@ -325,6 +326,7 @@ def test_two_processes_that_write_one_symbol_lose_nothing(tmp_path: Path) -> Non
     assert_equal(store.read("AUSDT", M1, T0, T0 + 40 * HOUR_MS), expected)
 
 
+@pytest.mark.slow
 def test_a_process_killed_while_it_writes_leaves_a_readable_store(tmp_path: Path) -> None:
     context = multiprocessing.get_context("spawn")
     store = CandleStore(tmp_path)

@@ -167,6 +167,7 @@ def test_a_fuller_store_loads_the_same(tmp_path: Path, timeframe: Timeframe, hou
     assert all(len(part) for part in (*load[0].other.values(), *load[0].btc.values()))
 
 
+@pytest.mark.slow
 @examples(max_examples=8)
 @given(st.sampled_from([M1, M15, Timeframe.M120, M240]), st.integers(0, 2 * DAY_MS))
 def test_a_live_frame_is_the_same_from_a_fuller_store(

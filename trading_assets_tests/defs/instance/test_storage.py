@@ -398,6 +398,7 @@ def test_an_installation_keeps_one_connection_and_a_forked_child_makes_its_own(
         watcher.dispose()
 
 
+@pytest.mark.slow
 def test_who_finds_an_empty_database_waits_for_another_who_creates_the_tables(postgres_url: str) -> None:
     name = f"h{uuid.uuid4().hex[:12]}"
     create_database(postgres_url, name)

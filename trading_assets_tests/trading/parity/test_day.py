@@ -113,6 +113,7 @@ def test_all_of_a_day_is_explained(traded: LiveTrading) -> None:
     assert executed >= 5
 
 
+@pytest.mark.slow
 def test_after_the_last_evaluation_nothing_ran(traded: LiveTrading) -> None:
     rows = traded.parity()
     last_look_ms = START_MS + HOURS * HOUR_MS
