@@ -11,7 +11,7 @@ from trading_assets.core.errors import StrategyError
 from trading_assets.strategies.registry import make_strategy
 
 MOST_COLUMNS = 10
-"""Columns of a table for which a window of 1,440 px has room."""
+"""Columns of a table. A window of 1,440 px has room for 650 px of them: the UI does not break headings."""
 
 HEADERS = {
     "price_change_24h": ("change %", "change of the price in the 24 hours before the as-of, percent"),
@@ -33,7 +33,7 @@ HEADERS = {
     "configurations_tried": ("tried", "timeframes, strategies and parameter sets tried on the coin"),
     "deflated_sharpe": ("deflated Sharpe", "chance that the Sharpe ratio beats the best of as many by luck"),
     "p_value": ("p-value", "chance of such trades if none earned anything on average"),
-    "p_value_corrected": ("corrected p", "p-value, corrected for all that was tried on the coin"),
+    "p_value_corrected": ("p", "p-value, corrected for all that was tried on the coin"),
 }
 """Short headings of columns, and what they mean. The UI makes a column as wide as its heading; *Show schema* above a
 table tells the meaning."""

@@ -5,7 +5,7 @@ import pandas as pd
 
 from trading_assets.core.timeframes import TRADED_TIMEFRAMES
 from trading_assets.defs import metadata as md
-from trading_assets.defs.assets.selections import _SHOWN, _by_coin
+from trading_assets.defs.assets.selections import _by_coin, _selected
 from trading_assets.strategies.registry import make_strategy
 
 
@@ -57,11 +57,11 @@ def test_a_coin_is_told_by_its_best_with_full_names_in_ten_columns() -> None:
     assert shown.records[0].data == {
         "symbol": "AUSDT",
         "best": "15m fibonacci_bollinger",
-        "15m": "$120 61 %",
-        "60m": "$-3 40 %",
+        "15m": 120.0,
+        "60m": -3.0,
     }
     meanings = {column.name: column.description or "" for column in shown.schema.columns}
-    assert "PnL and win rate" in meanings["60m"]
+    assert meanings["60m"].startswith("PnL of the strategy")
     every = pd.concat([backtests("a", "b").assign(timeframe=one.value) for one in TRADED_TIMEFRAMES])
     assert len(table(_by_coin(every)).schema.columns) == md.MOST_COLUMNS
 
@@ -72,21 +72,47 @@ def test_of_an_hour_without_trades_there_are_no_rows_and_no_error() -> None:
         assert _by_coin(rows).value == "no rows"
 
 
-def test_selections_are_told_with_what_was_not_seen_first() -> None:
-    assert len(_SHOWN) <= md.MOST_COLUMNS
-    shown = table(md.table(pd.DataFrame([dict.fromkeys(_SHOWN, 1.0)]), _SHOWN))
-    assert [column.name for column in shown.schema.columns] == [
-        "symbol",
-        "timeframe",
-        "strategy",
-        "unseen trades",
-        "unseen PnL $",
-        "tried",
-        "deflated Sharpe",
-        "corrected p",
-        "mean R",
-        "score",
+def width_px(value: dg.MetadataValue) -> float:
+    """At least so wide is a table in the UI: a column has its heading, or the longest word of its cells, and a rim."""
+    shown = table(value)
+    words = {
+        column.name: max(
+            len(word) for row in shown.records for word in str(row.data[column.name]).removesuffix(".0").split()
+        )
+        for column in shown.schema.columns
+    }
+    return sum(max(7.2 * len(name), 8.4 * longest) + 16 for name, longest in words.items())
+
+
+ROOM_PX = 654
+"""Beside the navigation, the list of hours and the names of metadata, in a window of 1,440 px."""
+
+
+def test_selections_are_told_with_what_was_not_seen_first_and_fit_a_screen() -> None:
+    row = {
+        "symbol": "NEARUSDT",
+        "timeframe": "240m",
+        "strategy": "fibonacci_bollinger",
+        "out_of_sample_trades": 12,
+        "out_of_sample_pnl": -104.256,
+        "configurations_tried": 1480,
+        "deflated_sharpe": 0.08695,
+        "p_value_corrected": 0.9251,
+        "score": 1027.6,
+    }
+    shown = _selected(pd.DataFrame([row]))
+    assert list(table(shown).records[0].data.items()) == [
+        ("coin", "NEARUSDT 240m"),
+        ("strategy", "fibonacci_bollinger"),
+        ("unseen", "12 trades $-104.26"),
+        ("tried", 1480),
+        ("deflated Sharpe", 0.08695),
+        ("p", 0.9251),
+        ("score", 1028.0),
     ]
+    assert width_px(shown) <= ROOM_PX
+    every = [backtests("fibonacci_bollinger", "b").assign(timeframe=one.value) for one in TRADED_TIMEFRAMES]
+    assert width_px(_by_coin(pd.concat(every).assign(symbol="NEARUSDT"))) <= ROOM_PX
 
 
 def test_a_table_has_room_on_a_screen() -> None:

@@ -55,6 +55,7 @@ READ: Mapping[str, Call] = {
     "closed_pnl": lambda one: one.closed_pnl(*SPAN),
     "transactions": lambda one: one.transactions(*SPAN),
     "account_shape": lambda one: one.account_shape("BTCUSDT"),
+    "fee_rates": lambda one: one.fee_rates(),
     "api_key": lambda one: one.api_key(),
 }
 GROUPS = {"place an order": PLACE, "set leverage, stops, modes": SET, "cancel": CANCEL, "read": READ}

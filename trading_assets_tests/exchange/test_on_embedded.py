@@ -267,3 +267,9 @@ def test_margin_of_an_open_position_is_not_available(exchange: BybitExchange) ->
     assert after.initial_margin > 45
     assert after.available < before.available - 45
     assert after.equity < before.equity
+
+
+def test_the_accounts_own_fees_are_told_for_every_contract(exchange: BybitExchange) -> None:
+    rates = {rate.symbol: rate for rate in exchange.fee_rates()}
+    assert set(rates) == {instrument.symbol for instrument in exchange.instruments()}
+    assert (rates["BTCUSDT"].taker, rates["BTCUSDT"].maker) == (Decimal("0.00055"), Decimal("0.0002"))

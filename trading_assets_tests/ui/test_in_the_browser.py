@@ -173,7 +173,7 @@ def _choose_partitions(pages: Pages, text: str) -> None:
 
 def the_selection_shows_its_tables(pages: Pages) -> None:
     pages.open("/assets/strategy_selections?view=events")
-    pages.see("failed_filters", "selections", "by_coin", "unseen PnL $", hour_key(HOUR))
+    pages.see("failed_filters", "selections", "by_coin", "deflated Sharpe", hour_key(HOUR))
     pages.scroll_to("//td[normalize-space()='failed_filters']")
     pages.picture("selection")
 
