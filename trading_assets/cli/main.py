@@ -14,6 +14,7 @@ from typing import TextIO
 import click
 from rich.table import Table as RichTable
 
+from trading_assets.cli import backup as backups
 from trading_assets.cli.accounts import accounts
 from trading_assets.cli.backfill import backfill
 from trading_assets.cli.bench import bench
@@ -203,7 +204,7 @@ def _show_warning(
         click.echo(f"warning: {message}", err=True)
 
 
-for command in COMMANDS:
+for command in (*COMMANDS, *backups.COMMANDS):
     cli.add_command(command)
 cli.add_command(exchange)
 cli.add_command(accounts)
