@@ -61,8 +61,8 @@ def test_links_lead_to_files_and_headings_that_exist(page: Path) -> None:
     assert list(_broken(page)) == []
 
 
-BESIDE_SETTINGS = {"BROKER_URL", "NAME"}
-"""The broker's URL is read by `dagster.yaml` and the Celery app; NAME stands for any setting."""
+BESIDE_SETTINGS = {"BROKER_URL", "CONFIG", "NAME"}
+"""The broker's URL is read by `dagster.yaml` and the Celery app, CONFIG names the file; NAME stands for any setting."""
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

@@ -79,6 +79,11 @@ class ExchangeError(TradingAssetsError):
         self.code = code
 
     @property
+    def is_answered(self) -> bool:
+        """Whether the exchange has said anything at all."""
+        return self.code is not None
+
+    @property
     def key(self) -> str:
         """Tells refusals apart: the same key, the same refusal."""
         return "unknown" if self.code is None else str(self.code)

@@ -25,7 +25,7 @@ HEADERS = {
     "out_of_sample_pnl": ("unseen PnL $", "their profit and loss, USD"),
     "configurations_tried": ("tried", "timeframes, strategies and parameter sets tried on the coin"),
     "deflated_sharpe": ("DSR", "deflated Sharpe ratio: chance that the Sharpe ratio beats the best of as many by luck"),
-    "p_value": ("p", "p-value: chance of such trades if none earned anything on average"),
+    "p_value": ("p alone", "p-value: chance of such trades if none earned anything on average"),
     "p_value_corrected": ("p", "p-value, corrected for all that was tried on the coin"),
     "optimal_timeframe": ("best", "timeframe with the largest PnL"),
     "optimal_pnl": ("best PnL $", "profit and loss of the best timeframe and strategy, USD"),

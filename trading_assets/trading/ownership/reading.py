@@ -8,6 +8,7 @@ from decimal import Decimal
 
 import sqlalchemy as sa
 
+from trading_assets.core.errors import ExchangeError
 from trading_assets.core.models import Order, Side
 from trading_assets.core.timeframes import HOUR_MS
 from trading_assets.ledger import account as account_ledger
@@ -34,7 +35,10 @@ def left_of(
         ExchangeError: the histories cannot be read.
     """
     database, account, symbol = context.database, intent.account, intent.symbol
-    until_ms = context.exchange.now_ms() + 1
+    try:
+        until_ms = context.exchange.now_ms() + 1
+    except ExchangeError:  # only how far the histories are read depends on it
+        until_ms = max(context.wall_ms(), intent.created_ms) + 2
     read_ms = account_ledger.reconciled_until_ms(database, account)
     since_ms = intent.created_ms + 1  # nothing closes a position in the millisecond in which its order was reserved
     if read_ms is not None:

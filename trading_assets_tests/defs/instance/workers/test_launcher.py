@@ -22,7 +22,7 @@ from trading_assets.defs.instance.workers.task import RunTask, take
 from trading_assets_tests.defs.workers.crew import ROOT, write_dagster_yaml
 
 NOWHERE = "amqp://guest:guest@127.0.0.1:1//"
-TRADES = {"trade", "reconcile", "halt", "reduce", "resume", "flatten"}
+TRADES = {"trade", "reconcile", "halt", "reduce", "resume", "flatten", "set_strategy", "stop_strategy"}
 STATUS = dg.DagsterRunStatus
 
 
