@@ -66,15 +66,23 @@ def demo(hours: int, as_json: bool, home: Path | None) -> None:
 @cli.command()
 @click.option("--quiet", is_flag=True, help="Print only what is wrong.")
 def doctor(quiet: bool) -> None:
-    """Check settings, stores and exchange, and say what to do about what is wrong."""
-    from trading_assets.cli.doctor import examine  # noqa: PLC0415 (imports the connector)
+    """The checklist before trading: each point is ok, or says what to do.
+
+    "see" is advice: it works, and should be made better before real money. Exit code 2 tells of a "no".
+    """
+    from trading_assets.cli.doctor import Level, examine  # noqa: PLC0415 (imports the connector)
 
     findings = examine(load_settings(lenient=True))
-    console = open_console()
+    console, group = open_console(), ""
+    styles = {Level.OK: "green", Level.ADVICE: "yellow", Level.FAULT: "red"}
     for finding in findings:
-        if not finding.ok or not quiet:
-            mark = ("ok", "green") if finding.ok else ("no", "red")
-            console.print(line(mark, "  ", (finding.what, "bold"), ": ", finding.found))
+        if quiet and finding.ok:
+            continue
+        if finding.group != group and not quiet:
+            group = finding.group
+            console.print(line((group, "bold underline")))
+        mark = (f"{finding.level:<3}", styles[finding.level])
+        console.print(line(mark, "  ", (finding.what, "bold"), ": ", finding.found))
     if not all(finding.ok for finding in findings):
         sys.exit(2)
 

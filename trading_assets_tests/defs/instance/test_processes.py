@@ -64,7 +64,7 @@ def test_a_killed_run_ends_and_a_living_one_is_left_alone(tmp_path: Path, monkey
     (home / "dagster.yaml").write_text("")
     history = RunHistory()
     assert history.counts() == {"reconcile": {"failure": 1}}
-    assert history.failures() == {"reconcile: its process is gone": 1}
+    assert history.failures() == {f"reconcile: {instance_queries.GONE}": 1}
     assert history.live_pids("reconcile") == [] and history.pid_of(run.run_id) is None
     history.close()
 
