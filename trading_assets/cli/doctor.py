@@ -41,7 +41,7 @@ from trading_assets.venues.keys import require_trading_key
 
 _LOW_DISK_BYTES = 500 * 1024**2
 
-INSTALLATION_MB, RESEARCH_MB, COIN_MB = 750.0, 520.0, 1.3
+INSTALLATION_MB, RESEARCH_MB, COIN_MB = 750.0, 650.0, 1.3
 """What Dagster, a session and the embedded exchange need together; research beside it; each coin more. See
 docs/production.md, "Memory"."""
 
