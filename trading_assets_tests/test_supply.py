@@ -1,4 +1,4 @@
-"""What `make setup` installs is pinned by hash, extras and the tools that install it included, and `make sbom` lists it."""
+"""What `make setup` installs is pinned by hash, extras and installers included, and `make sbom` lists all of it."""
 
 from __future__ import annotations
 
