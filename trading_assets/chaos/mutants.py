@@ -52,7 +52,7 @@ STEPS, SUBMIT = "trading/saga/steps.py", "trading/execute/submit.py"
 PROTECTION, RECOVERY = "trading/saga/protection.py", "trading/saga/recovery.py"
 RECONCILER, COMPARISON = "trading/reconcile/reconciler.py", "trading/reconcile/comparison.py"
 ATTRIBUTION, ACCOUNT, ORDERS = "trading/ownership/attribution.py", "ledger/account.py", "ledger/orders.py"
-BYBIT, PARSING = "exchange/bybit.py", "exchange/parsing.py"
+BYBIT, FIELDS, ACCOUNT_ROWS = "exchange/bybit.py", "exchange/fields.py", "exchange/account_rows.py"
 
 MUTANTS: tuple[Mutant, ...] = (
     Mutant(
@@ -136,7 +136,7 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "empty equity is zero",
-        PARSING,
+        ACCOUNT_ROWS,
         'equity=required(row, "totalEquity")',
         'equity=amount(row, "totalEquity") or Decimal(0)',
         0,
@@ -227,7 +227,7 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "an unreadable row fails the list",
-        PARSING,
+        FIELDS,
         "            unreadable.append(",
         "            raise\n            unreadable.append(",
         0,

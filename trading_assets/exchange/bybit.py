@@ -1,6 +1,7 @@
 """The connector: `MarketData` and `Exchange` over Bybit v5, category linear, one-way mode.
 
-Endpoints, paging and time windows are here; one call and its errors are in `transport`, words and JSON in `parsing`.
+Endpoints, paging and time windows are here; one call and its errors are in `transport`. What is asked of
+the market is read by `market_rows`, what of the account by `account_rows`, with `fields`.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ from trading_assets.core.models import (
 )
 from trading_assets.core.ports import ENTRY
 from trading_assets.core.timeframes import DAY_MS, Timeframe
-from trading_assets.exchange import SETTLE_COIN, SETTLE_COINS, parsing
+from trading_assets.exchange import SETTLE_COIN, SETTLE_COINS, account_rows, fields, market_rows
 from trading_assets.exchange.clock import ExchangeClock
 from trading_assets.exchange.error_mapping import ENDED, NO_SUCH_ORDER, NOT_ON_DEMO
 from trading_assets.exchange.transport import Transport
@@ -105,7 +106,7 @@ class BybitMarketData:
 
     def instruments(self) -> Rows[Instrument]:
         raw = self._pages("get_instruments_info", limit=1000, category=_LINEAR)
-        return parsing.rows(raw, parsing.instrument, lambda one: one.symbol)
+        return fields.rows(raw, market_rows.instrument, lambda one: one.symbol)
 
     def candles(self, symbol: str, timeframe: Timeframe, start_ms: int, end_ms: int) -> Candles:
         """Read page by page from `start_ms` forward; each page asks for as many candles as one answer can hold.
@@ -122,7 +123,7 @@ class BybitMarketData:
                 "get_kline",
                 category=_LINEAR,
                 symbol=symbol,
-                interval=parsing.INTERVALS[timeframe],
+                interval=market_rows.INTERVALS[timeframe],
                 start=start,
                 end=until,
                 limit=_KLINE_LIMIT,
@@ -133,7 +134,7 @@ class BybitMarketData:
                     "the closed ones; nothing was taken from it"
                 )
             self._clock.require_not_ahead(closed_by)
-            pages.append(parsing.candles(timeframe, _listed("get_kline", result)))
+            pages.append(market_rows.candles(timeframe, _listed("get_kline", result)))
             start = until - until % step + step
             if start > closed_by:
                 break
@@ -162,7 +163,7 @@ class BybitMarketData:
                     "cannot be told from past ones; nothing was taken from it"
                 )
             self._clock.require_not_ahead(told_ms)
-            page = parsing.funding(_listed("get_funding_rate_history", result))
+            page = market_rows.funding(_listed("get_funding_rate_history", result))
             if not len(page):
                 break
             times.insert(0, page.time_ms)
@@ -176,23 +177,25 @@ class BybitMarketData:
 
     def tickers(self) -> Tickers:
         raw = self._list("get_tickers", category=_LINEAR)
-        return Tickers(parsing.rows(raw, parsing.ticker, lambda one: one.symbol))
+        return Tickers(fields.rows(raw, market_rows.ticker, lambda one: one.symbol))
 
     def ticker(self, symbol: str) -> Ticker:
         rows = _of(symbol, self._list("get_tickers", category=_LINEAR, symbol=symbol))
         if not rows:
             raise UnreadableAnswerError(f"the exchange has no ticker of {symbol}")
-        return parsing.ticker(rows[0])
+        return market_rows.ticker(rows[0])
 
     def order_book(self, symbol: str, depth: int = 25) -> OrderBook:
-        return parsing.order_book(self._transport.read("get_orderbook", category=_LINEAR, symbol=symbol, limit=depth))
+        return market_rows.order_book(
+            self._transport.read("get_orderbook", category=_LINEAR, symbol=symbol, limit=depth)
+        )
 
     def close(self) -> None:
         """Release connections."""
         self._transport.close()
 
     def _server_ms(self) -> int:
-        return parsing.server_ms(self._transport.read("get_server_time"))
+        return market_rows.server_ms(self._transport.read("get_server_time"))
 
     def _list(self, method: str, **params: object) -> list[Any]:
         return _listed(method, self._transport.read(method, **params))
@@ -219,7 +222,7 @@ class BybitExchange(BybitMarketData):
 
     def api_key(self) -> ApiKeyInfo | None:
         try:
-            return parsing.api_key(self._transport.read("get_api_key_information"))
+            return account_rows.api_key(self._transport.read("get_api_key_information"))
         except SymbolUnavailableError as error:
             if error.code != NOT_ON_DEMO:
                 raise
@@ -229,12 +232,12 @@ class BybitExchange(BybitMarketData):
         info = self._transport.read("get_account_info")
         legs = self._legs(symbol)
         try:
-            user = parsing.user_id(self._transport.read("get_api_key_information"))
+            user = account_rows.user_id(self._transport.read("get_api_key_information"))
         except SymbolUnavailableError as error:
             if error.code != NOT_ON_DEMO:
                 raise
             user = None
-        return parsing.account_shape(info, user, legs)
+        return account_rows.account_shape(info, user, legs)
 
     def set_one_way(self) -> None:
         self._transport.write_idempotent("switch_position_mode", category=_LINEAR, coin=SETTLE_COIN, mode=_ONE_WAY)
@@ -246,7 +249,7 @@ class BybitExchange(BybitMarketData):
         rows = self._list("get_wallet_balance", accountType="UNIFIED")
         if not rows:
             raise UnreadableAnswerError("the exchange sent no unified account; is the key of a unified account?")
-        return parsing.wallet(rows[0])
+        return account_rows.wallet(rows[0])
 
     def positions(self) -> Rows[Position]:
         raw = [
@@ -255,21 +258,21 @@ class BybitExchange(BybitMarketData):
             for row in self._pages("get_positions", limit=200, category=_LINEAR, settleCoin=coin)
             if not _is_flat(row)
         ]
-        return parsing.rows(
-            raw, parsing.position, lambda one: (one.symbol, one.position_idx), lambda one: one.updated_ms
+        return fields.rows(
+            raw, account_rows.position, lambda one: (one.symbol, one.position_idx), lambda one: one.updated_ms
         )
 
     def position(self, symbol: str) -> Position | None:
         rows = self._legs(symbol)
-        if parsing.position_mode(rows) is PositionMode.HEDGE:
+        if account_rows.position_mode(rows) is PositionMode.HEDGE:
             raise AccountShapeError(
                 f"{symbol} is in hedge mode, and this system trades in one-way mode: close both legs and its orders, "
                 "then trading-assets accounts prepare"
             )
-        held = [row for row in rows if not parsing.is_flat(row)]
-        return parsing.position(held[-1]) if held else None
+        held = [row for row in rows if not account_rows.is_flat(row)]
+        return account_rows.position(held[-1]) if held else None
 
-    def _legs(self, symbol: str) -> list[parsing.Row]:
+    def _legs(self, symbol: str) -> list[fields.Row]:
         """The rows of a symbol; a flat one is told as well."""
         rows = _of(symbol, self._list("get_positions", category=_LINEAR, symbol=symbol))
         if not rows:
@@ -277,7 +280,7 @@ class BybitExchange(BybitMarketData):
         return rows
 
     def set_leverage(self, symbol: str, leverage: Decimal) -> None:
-        value = parsing.number(leverage)
+        value = fields.number(leverage)
         self._transport.write_idempotent(
             "set_leverage", category=_LINEAR, symbol=symbol, buyLeverage=value, sellLeverage=value
         )
@@ -286,15 +289,15 @@ class BybitExchange(BybitMarketData):
         self._clock.require_close()
         stops: dict[str, object] = {}
         if request.stop_loss is not None:
-            stops |= {"stopLoss": parsing.number(request.stop_loss), "slTriggerBy": "LastPrice"}
+            stops |= {"stopLoss": fields.number(request.stop_loss), "slTriggerBy": "LastPrice"}
         if request.take_profit is not None:
-            stops |= {"takeProfit": parsing.number(request.take_profit), "tpTriggerBy": "LastPrice"}
+            stops |= {"takeProfit": fields.number(request.take_profit), "tpTriggerBy": "LastPrice"}
         if stops:
             stops["tpslMode"] = "Full"
         if request.trigger_price is not None:
             # A selling order waits for the price to fall to it, a buying one for it to rise.
             direction = _RISES if request.side is Side.BUY else _FALLS
-            stops |= {"triggerPrice": parsing.number(request.trigger_price), "triggerDirection": direction}
+            stops |= {"triggerPrice": fields.number(request.trigger_price), "triggerDirection": direction}
             stops["triggerBy"] = "LastPrice"
         result = self._transport.write(
             "place_order",
@@ -302,7 +305,7 @@ class BybitExchange(BybitMarketData):
             symbol=request.symbol,
             side=request.side.value,
             orderType="Market",
-            qty=parsing.number(request.qty),
+            qty=fields.number(request.qty),
             positionIdx=request.position_idx,
             orderLinkId=request.order_link_id,
             reduceOnly=request.reduce_only,
@@ -327,7 +330,7 @@ class BybitExchange(BybitMarketData):
                 continue
             told = [row.get(key) if isinstance(row, dict) else None for row in rows]
             if value in told:
-                return parsing.order(rows[told.index(value)])
+                return account_rows.order(rows[told.index(value)])
             if not all(isinstance(name, str) for name in told):
                 raise UnreadableAnswerError(f"the answer to {method} has a row without {key}: it may be {value}")
         return None
@@ -344,7 +347,9 @@ class BybitExchange(BybitMarketData):
             [{"symbol": symbol}] if symbol else [{"settleCoin": coin} for coin in SETTLE_COINS]
         )
         raw = [row for scope in scopes for row in self._pages("get_open_orders", limit=50, category=_LINEAR, **scope)]
-        return parsing.rows(raw, parsing.order, lambda one: one.order_id, lambda one: (one.filled_qty, one.updated_ms))
+        return fields.rows(
+            raw, account_rows.order, lambda one: one.order_id, lambda one: (one.filled_qty, one.updated_ms)
+        )
 
     def set_stops(self, symbol: str, stop_loss: Decimal | None, take_profit: Decimal | None) -> None:
         self._transport.write_idempotent(
@@ -353,25 +358,27 @@ class BybitExchange(BybitMarketData):
             symbol=symbol,
             positionIdx=_ONE_WAY,
             tpslMode="Full",
-            stopLoss=parsing.number(stop_loss) if stop_loss is not None else _UNSET,
-            takeProfit=parsing.number(take_profit) if take_profit is not None else _UNSET,
+            stopLoss=fields.number(stop_loss) if stop_loss is not None else _UNSET,
+            takeProfit=fields.number(take_profit) if take_profit is not None else _UNSET,
             slTriggerBy="LastPrice",
             tpTriggerBy="LastPrice",
         )
 
     def executions(self, start_ms: int, end_ms: int) -> Rows[Execution]:
         raw = self._windows("get_executions", 100, start_ms, end_ms, category=_LINEAR)
-        found = parsing.rows(raw, parsing.execution, lambda one: one.exec_id)
+        found = fields.rows(raw, account_rows.execution, lambda one: one.exec_id)
         return Rows(sorted(found, key=lambda one: (one.time_ms, one.exec_id)), found.unreadable)
 
     def closed_pnl(self, start_ms: int, end_ms: int) -> Rows[ClosedPnl]:
         raw = self._windows("get_closed_pnl", 100, start_ms, end_ms, category=_LINEAR)
-        found = parsing.rows(raw, parsing.closed_pnl, lambda one: one.order_id, lambda one: (one.qty, one.updated_ms))
+        found = fields.rows(
+            raw, account_rows.closed_pnl, lambda one: one.order_id, lambda one: (one.qty, one.updated_ms)
+        )
         return Rows(sorted(found, key=lambda one: (one.updated_ms, one.order_id)), found.unreadable)
 
     def transactions(self, start_ms: int, end_ms: int) -> Rows[Transaction]:
         raw = self._windows("get_transaction_log", 50, start_ms, end_ms, accountType="UNIFIED")
-        found = parsing.rows(raw, parsing.transaction, lambda one: one.transaction_id)
+        found = fields.rows(raw, account_rows.transaction, lambda one: one.transaction_id)
         return Rows(sorted(found, key=lambda one: (one.time_ms, one.transaction_id)), found.unreadable)
 
     def _windows(self, method: str, limit: int, start_ms: int, end_ms: int, **params: object) -> list[Any]:
@@ -397,13 +404,13 @@ def _listed(method: str, result: Mapping[str, Any]) -> list[Any]:
     return rows
 
 
-def _of(symbol: str, rows: Sequence[object]) -> list[parsing.Row]:
+def _of(symbol: str, rows: Sequence[object]) -> list[fields.Row]:
     """The rows of a symbol, of which alone was asked.
 
     Raises:
         UnreadableAnswerError: there is none, and a row that names no symbol may be one.
     """
-    found: list[parsing.Row] = [row for row in rows if isinstance(row, dict) and row.get("symbol") == symbol]
+    found: list[fields.Row] = [row for row in rows if isinstance(row, dict) and row.get("symbol") == symbol]
     if not found and not all(isinstance(row, dict) and isinstance(row.get("symbol"), str) for row in rows):
         raise UnreadableAnswerError(f"the exchange sent a row that cannot be read when it was asked about {symbol}")
     return found
@@ -412,7 +419,7 @@ def _of(symbol: str, rows: Sequence[object]) -> list[parsing.Row]:
 def _is_flat(row: object) -> bool:
     """Whether a row is readable and says that nothing is open."""
     try:
-        return isinstance(row, dict) and parsing.is_flat(row)
+        return isinstance(row, dict) and account_rows.is_flat(row)
     except ExchangeUnavailableError:
         return False
 

@@ -16,7 +16,7 @@ from websockets.sync.client import ClientConnection
 from trading_assets.core.errors import ExchangeError
 from trading_assets.core.streams import ClosedCandle, Down, StreamEvent, Topic, Up
 from trading_assets.core.timeframes import Timeframe
-from trading_assets.exchange import BTC, parsing
+from trading_assets.exchange import BTC, market_rows
 from trading_assets.exchange.supervisor import BrokenError, StreamSupervisor
 
 HEARTBEAT: Topic = (BTC, Timeframe.M1)
@@ -58,7 +58,7 @@ class BybitCandleStream(StreamSupervisor):
         self._deliver = deliver
         self._topics = list(dict.fromkeys([*topics, HEARTBEAT]))
         self._wanted = frozenset(topics)
-        self._by_name = {f"kline.{parsing.INTERVALS[topic[1]]}.{topic[0]}": topic for topic in self._topics}
+        self._by_name = {f"kline.{market_rows.INTERVALS[topic[1]]}.{topic[0]}": topic for topic in self._topics}
         self._subscription: _Subscription | None = None
         self._told = False
         self.venue_ms = 0
@@ -92,7 +92,7 @@ class BybitCandleStream(StreamSupervisor):
         if _CONFIRMED not in message:
             return
         try:
-            found = parsing.stream_candles(json.loads(message))
+            found = market_rows.stream_candles(json.loads(message))
         except (ValueError, RecursionError, ExchangeError):
             self.counts.malformed += 1
             return

@@ -123,6 +123,7 @@ def differences(
     return count, found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("timeframe", TRADED_TIMEFRAMES)
 @pytest.mark.parametrize("place", [0, 7])
 def test_every_trade_of_the_kernel_is_the_described_one_on_the_seeded_market(timeframe: Timeframe, place: int) -> None:
@@ -173,6 +174,7 @@ class Recorded:
 recorded = lru_cache(Recorded)
 
 
+@pytest.mark.slow
 @pytest.mark.recorded
 @pytest.mark.parametrize("timeframe", [one for one in TRADED_TIMEFRAMES if one.ms >= Timeframe.M5.ms])
 @pytest.mark.parametrize("symbol", ["AAVEUSDT", "APEUSDT", "BTCUSDT", "ETHUSDT", "SOLUSDT"])

@@ -372,6 +372,7 @@ def test_money_of_backtests_is_money_of_live_positions_unless_a_person_says_othe
     assert Settings(backtest_capital=250.0).backtest_notional == 250.0
 
 
+@pytest.mark.slow
 @given(scale=st.sampled_from([50.0, 100.0, 1000.0, 2500.0]), pnl=st.floats(-200, 400), name=st.sampled_from([*PRESETS]))
 def test_the_size_of_a_trade_decides_no_selection(scale: float, pnl: float, name: str) -> None:
     found = []

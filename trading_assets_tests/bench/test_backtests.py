@@ -40,6 +40,7 @@ def test_every_engine_with_our_rules_is_equal_and_has_its_times() -> None:
     assert found["kernel"]["times_kernel"] == 1.0
 
 
+@pytest.mark.slow
 def test_a_wrong_result_is_not_equal(monkeypatch: pytest.MonkeyPatch) -> None:
     real = baselines.VectorbtEngine.simulate
 

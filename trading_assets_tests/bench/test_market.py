@@ -11,6 +11,7 @@ from trading_assets.bench import market
 from trading_assets.cli.main import cli
 
 
+@pytest.mark.slow
 def test_every_figure_is_measured_and_printed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(market, "REPLAY_DAYS", 120)
     monkeypatch.setattr(market, "REPLAY_SYMBOLS", 2)

@@ -56,6 +56,7 @@ def test_fast_mutants_are_found() -> None:
     assert [one.name for one in found if one.by != "chaos"] == [], found
 
 
+@pytest.mark.slow
 def test_a_change_without_effect_survives() -> None:
     harmless = Mutant("nothing", "chaos/orders.py", "MAX_OPEN = 8", "MAX_OPEN = 8  # the same", 1)
     assert [one.by for one in run_mutants([harmless], lambda _one: None)] == [""]

@@ -13,6 +13,7 @@ import pytest
 from trading_assets.core.deadline import EXIT_CODE, ends_within
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", [["halt", "storm"], ["reduce"], ["strategies", "stop", "hyperrsi"]])
 def test_a_command_ends_although_the_database_is_silent(command: list[str]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:

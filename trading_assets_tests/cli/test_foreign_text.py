@@ -152,6 +152,7 @@ COMMANDS: dict[str, Callable[[str], tuple[str, ...]]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", COMMANDS, ids=str)
 def test_no_hostile_text_breaks_a_command_or_reaches_the_terminal(stage: tuple[Scene, Console], command: str) -> None:
     scene, console = stage

@@ -75,6 +75,7 @@ def no_exchange_is_left(tmp_path: Path) -> Iterator[None]:
         run("exchange", "stop", home=tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("environment", "says"),
     [
@@ -93,6 +94,7 @@ def test_bad_input_is_one_clear_message_and_exit_code_2(tmp_path: Path, environm
     assert "Traceback" not in answer.stdout + answer.stderr
 
 
+@pytest.mark.slow
 def test_as_a_process_it_ends_with_the_same_line_and_code(tmp_path: Path) -> None:
     answer = run_process("doctor", "--quiet", home=tmp_path, TRADING_ASSETS_VENUE="kraken")
     assert answer.returncode == 2
@@ -119,6 +121,7 @@ def test_the_demo_refuses_a_home_that_is_no_place_for_it(tmp_path: Path, target:
     assert (tmp_path / "file").read_text() == "mine"
 
 
+@pytest.mark.slow
 def test_a_locked_database_is_a_clear_message(tmp_path: Path) -> None:
     (tmp_path / "state").mkdir()
     holder = sqlite3.connect(tmp_path / "state" / "trading_assets.db", isolation_level=None)
@@ -130,6 +133,7 @@ def test_a_locked_database_is_a_clear_message(tmp_path: Path) -> None:
     assert "locked" in answer.stdout and "Traceback" not in answer.stdout + answer.stderr
 
 
+@pytest.mark.slow
 def test_doctor_starts_the_exchange_and_finds_everything_well(tmp_path: Path) -> None:
     answer = run_process("doctor", home=tmp_path)
     try:
@@ -167,6 +171,7 @@ def test_a_strategy_is_shown_and_set_without_sql(tmp_path: Path) -> None:
     assert refused.returncode == 2 and "nothing was changed" in refused.stderr and "bandd" in refused.stderr
 
 
+@pytest.mark.slow
 def test_an_honest_strategy_is_checked_and_started(tmp_path: Path) -> None:
     run("strategies", "stop", "bollinger_rsi", home=tmp_path)
     run("strategies", "set", "bollinger_rsi", "--timeframes", "60m", home=tmp_path)

@@ -68,6 +68,7 @@ def session_elsewhere(tmp_path: Path) -> Iterator[Callable[[], Database]]:
         yield start
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("exchange")
 @pytest.mark.parametrize("command", [("flatten", "--yes"), ("resume",)])
 def test_a_command_before_the_wrong_books_is_refused(
@@ -114,6 +115,7 @@ def test_another_account_of_this_ledger_that_another_machine_trades_is_named(led
     assert isinstance(run("flatten", "--yes").exception, WrongBooksError)
 
 
+@pytest.mark.slow
 def test_what_the_dead_have_left_lives_no_more(session_elsewhere: Callable[[], Database], ledger: Database) -> None:
     script = (
         "import os\n"
@@ -131,6 +133,7 @@ def test_what_the_dead_have_left_lives_no_more(session_elsewhere: Callable[[], D
     assert len(list(registry.folder().glob("*.json"))) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("exchange", "ledger")
 def test_a_command_says_first_what_it_acts_on(tmp_path: Path) -> None:
     config = tmp_path / "mine.env"
@@ -198,6 +201,7 @@ def test_the_switch_is_in_the_ledger(ledger: Database) -> None:
     assert run("trading", "state").stdout.strip().endswith("is on")
 
 
+@pytest.mark.slow
 def test_chaos_leaves_the_books_that_the_environment_names_alone(
     ledger: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -24,7 +24,7 @@ from trading_assets.core.errors import (
 )
 from trading_assets.core.events import Failure, TradeExecuted, TradeFailed, failure_of, record_of
 from trading_assets.core.models import OrderStatus, Side
-from trading_assets.exchange import error_mapping, parsing
+from trading_assets.exchange import account_rows, error_mapping, market_rows
 from trading_assets.ledger import signals
 from trading_assets.ledger.database import Database
 from trading_assets.trading.execute.submit import submit_orders
@@ -47,13 +47,13 @@ ABOVE = (
 BASIS_POINTS = 10_000
 
 WORDS = {
-    *parsing.FILL_KINDS,
-    *parsing._ORDER_STATUS,
-    *parsing._EXITS,
-    *parsing._CONTRACT_KINDS,
-    *parsing._CONTRACT_STATUS,
-    *parsing._REJECTED,
-    *(f"CreateBy{word}" for word in parsing._EXITS),
+    *account_rows.FILL_KINDS,
+    *account_rows._ORDER_STATUS,
+    *account_rows._EXITS,
+    *market_rows._CONTRACT_KINDS,
+    *market_rows._CONTRACT_STATUS,
+    *account_rows._REJECTED,
+    *(f"CreateBy{word}" for word in account_rows._EXITS),
     *("execType", "orderLinkId", "retCode", "stopOrderType", "createType", "settleCoin", "positionIdx", "UNIFIED"),
 }
 """Words of Bybit's. A migration holds those that stand in old ledgers."""

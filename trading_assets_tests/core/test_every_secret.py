@@ -62,6 +62,7 @@ def test_no_representation_of_the_settings_has_a_secret() -> None:
     assert "(set)" in printed and "(2 set)" in printed
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_all_set")
 @pytest.mark.parametrize("command", ["doctor", "status", "portfolio", "halt", "settings"])
 def test_no_command_prints_a_secret_when_it_fails(command: str) -> None:

@@ -50,6 +50,7 @@ def look(**environment: str) -> dict[str, list[str]]:
     return dict(json.loads(answer.stdout.splitlines()[-1]))
 
 
+@pytest.mark.slow
 def test_loading_imports_nothing_heavy_and_automates_the_simulator() -> None:
     found = look()
     assert found["heavy"] == []
@@ -71,7 +72,7 @@ def test_loading_imports_nothing_heavy_and_automates_the_simulator() -> None:
 @pytest.mark.slow
 def test_nothing_that_can_trade_is_on_by_default_on_another_venue() -> None:
     found = look(TRADING_ASSETS_VENUE="demo")
-    assert found["running"] == ["notify_of_failed_runs"]
+    assert found["running"] == ["end_stuck_runs", "notify_of_failed_runs"]
 
 
 def test_every_stage_is_there_with_its_check() -> None:

@@ -51,6 +51,7 @@ class BrokenMarket(PoisonedMarket):
         return replace(candles, **prices)
 
 
+@pytest.mark.slow
 def test_a_coin_with_bad_candles_is_left_out_of_its_timeframe_and_the_hour_goes_on(
     researched: dict[str, pd.DataFrame], small: RunningExchange
 ) -> None:

@@ -70,6 +70,7 @@ class Spoiled:
         return getattr(self._real, name)
 
 
+@pytest.mark.slow
 def test_an_hour_with_every_fault_selects_all_that_is_sound_and_tells_the_rest_in_one_place(
     small: RunningExchange,
     researched: dict[str, pd.DataFrame],

@@ -112,6 +112,7 @@ def test_an_researched_hour_passes_and_each_check_says_what_it_looked_at(ledger:
     assert found["strategy_selections", SURVIVES].metadata["selections"].value > 0
 
 
+@pytest.mark.slow
 def test_a_biased_strategy_fails_the_check_that_is_meant_for_it_on_its_timeframe_alone(
     ledger: Database, biased_strategies: None
 ) -> None:

@@ -161,6 +161,7 @@ def test_an_hour_that_has_not_ended_is_refused_and_writes_nothing(small: Running
     assert all(rows.empty for rows in tables([HOUR + 6 * HOUR_MS]).values())
 
 
+@pytest.mark.slow
 def test_rows_that_break_the_schema_fail_the_check_and_stop_the_run(
     small: RunningExchange, monkeypatch: pytest.MonkeyPatch
 ) -> None:

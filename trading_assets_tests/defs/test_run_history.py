@@ -34,6 +34,7 @@ def found(instance: dg.DagsterInstance) -> set[str]:
     return texts
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "text"),
     [

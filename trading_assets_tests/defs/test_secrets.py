@@ -29,7 +29,7 @@ from trading_assets.definitions import build_definitions
 from trading_assets.defs.resources import runtime
 from trading_assets.exchange import transport
 from trading_assets.exchange.transport import Connection, Transport
-from trading_assets.ledger import signals
+from trading_assets.ledger import signals, switches
 from trading_assets.ledger.database import Database
 from trading_assets.simulator.auth import Credentials
 from trading_assets.simulator.embedded import RunningExchange, serve_in_thread
@@ -160,6 +160,7 @@ def test_nothing_secret_is_left_after_runs_full_of_errors(
     caplog.set_level(logging.ERROR, logger="trading_assets.simulator")
     settings = load_settings()
     database = Database(settings.resolved_database_url)
+    switches.set_switch(database, settings.account, on=True, actor="a person", reason="", wall_ms=0)
     exchange = open_exchange(settings)
     perpetuals = [i for i in exchange.instruments() if i.settle_coin == "USDT" and i.kind is ContractKind.PERPETUAL]
     prices = {symbol: float(ticker.last) for symbol, ticker in exchange.tickers().items()}

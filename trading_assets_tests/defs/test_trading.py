@@ -127,6 +127,7 @@ def test_an_account_in_hedge_mode_is_refused_in_once_mode_and_told_once(
         assert len(risk.open_episodes(connection, "main", ("refused order",))) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("either_ledger")
 def test_a_position_is_followed_from_fill_to_closing(
     venue: RunningExchange, ledger: Database, account: Exchange
@@ -156,6 +157,7 @@ def test_a_position_is_followed_from_fill_to_closing(
     assert len(account_ledger.closing_rows(ledger, "main")) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("either_ledger")
 def test_the_finder_decides_on_selections_and_materialises_what_it_finds(
     venue: RunningExchange, ledger: Database, account: Exchange
@@ -252,6 +254,7 @@ def test_a_sensor_that_cannot_see_the_exchange_skips_and_says_so(monkeypatch: py
             assert not data.run_requests and "TRADING_ASSETS_SIMULATOR_URL" in said
 
 
+@pytest.mark.slow
 def test_the_minute_schedule_selects_again_only_after_a_newer_backtest(tmp_path: Path) -> None:
     repository = build_definitions().get_repository_def()
     schedule = repository.get_schedule_def("selection_every_minute")

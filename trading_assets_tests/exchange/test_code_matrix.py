@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import pytest
+
 from trading_assets.exchange.error_mapping import CODES, ErrorKind, kind_of_code
 from trading_assets_tests.exchange.code_matrix import PAGE, READ, answers, measured, table, told
 from trading_assets_tests.exchange.stub import Stub
 
 
+@pytest.mark.slow
 def test_every_answer_at_every_call_comes_out_as_the_page_says(stub: Stub) -> None:
     cells = measured(stub, answers())
     assert table(cells) == told(PAGE.read_text())

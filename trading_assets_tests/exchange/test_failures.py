@@ -163,6 +163,7 @@ def test_a_read_without_a_usable_answer_is_tried_again_then_given_up(
     assert slept == sorted(slept), "each wait is at least as long as the one before"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(BROKEN))
 def test_a_read_goes_on_as_soon_as_there_is_an_answer(stub: Stub, connect: Connect, name: str) -> None:
     stub.answer(BROKEN[name], TICKERS)

@@ -12,7 +12,7 @@ from trading_assets.core.candles import Candles
 from trading_assets.core.errors import InsufficientBalanceError, OrderRejectedError
 from trading_assets.core.models import FillKind, Instrument, OrderPurpose, OrderRequest, OrderStatus, Side
 from trading_assets.core.timeframes import DAY_MS, HOUR_MS, MINUTE_MS, Timeframe
-from trading_assets.exchange import parsing
+from trading_assets.exchange import market_rows
 from trading_assets.exchange.bybit import BybitExchange
 from trading_assets.exchange.transport import Connection, Transport
 from trading_assets.simulator.clock import ClockMode, ClockSpec
@@ -101,7 +101,7 @@ def test_candles_are_the_markets_closed_ones(
 ) -> None:
     start, end = NOW - 37 * timeframe.ms, NOW + 5 * timeframe.ms
     candles = exchange.candles(SYMBOL, timeframe, start, end)
-    bars = market.bars(SYMBOL, parsing.INTERVALS[timeframe], start, end, NOW)
+    bars = market.bars(SYMBOL, market_rows.INTERVALS[timeframe], start, end, NOW)
     same(candles, bars[bars[:, 0] + timeframe.ms <= NOW])
     assert len(candles) in (36, 37)
 

@@ -18,7 +18,7 @@ from trading_assets.core.errors import ExchangeError
 from trading_assets.core.models import OrderRequest, Side
 from trading_assets.core.timeframes import DAY_MS, HOUR_MS, MINUTE_MS, Timeframe
 from trading_assets.exchange import clock as clock_module
-from trading_assets.exchange import parsing
+from trading_assets.exchange import fields
 from trading_assets.market.store import CandleStore
 from trading_assets_tests.exchange import stub as stubs
 from trading_assets_tests.exchange import venue_rows
@@ -238,7 +238,7 @@ NUMBERS = st.decimals(
 
 @given(NUMBERS)
 def test_a_number_is_written_in_plain_digits_and_is_the_same_number(value: Decimal) -> None:
-    text = parsing.number(value)
+    text = fields.number(value)
     assert "e" not in text.lower()
     assert Decimal(text) == value.normalize()
 
@@ -257,7 +257,7 @@ def test_a_number_is_written_in_plain_digits_and_is_the_same_number(value: Decim
     ],
 )
 def test_numbers_as_bybit_wants_them(value: str, text: str) -> None:
-    assert parsing.number(Decimal(value)) == text
+    assert fields.number(Decimal(value)) == text
 
 
 def test_an_order_is_sent_with_all_that_it_says(stub: Stub, connect: Connect) -> None:

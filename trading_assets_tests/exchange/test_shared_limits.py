@@ -66,6 +66,7 @@ def start(context: BaseContext, exchange: RunningExchange, folder: Path, count: 
     return Worker(process, ours)
 
 
+@pytest.mark.slow
 def test_processes_together_stay_at_the_margin_and_none_is_refused(
     limited: RunningExchange, processes: BaseContext, tmp_path: Path
 ) -> None:

@@ -1,11 +1,42 @@
-"""Rows as Bybit sends them, complete; a test changes what it is about."""
+"""Rows as Bybit sends them, complete; a test changes what it is about. And the examples of its documentation."""
 
 from __future__ import annotations
 
+import json
+import os
+from decimal import Decimal
+from pathlib import Path
 from typing import Any
+
+import pytest
 
 T0 = 1_767_225_600_000
 Json = dict[str, Any]
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+EXAMPLES = Path(os.environ.get("TRADING_ASSETS_SHARED", REPOSITORY.parent / "shared")) / "reference" / "bybit-examples"
+
+
+def example(name: str) -> Json:
+    file = EXAMPLES / f"{name}.json"
+    if not file.is_file():
+        pytest.skip(f"Bybit's examples are not at {EXAMPLES}")
+    return json.loads(file.read_text())["result"]
+
+
+def with_blanks(row: Json) -> Json:
+    """The row with every number that is text replaced by the empty text."""
+
+    def blank(value: object) -> object:
+        if isinstance(value, dict):
+            return {key: blank(inner) for key, inner in value.items()}
+        try:
+            Decimal(value)  # type: ignore[arg-type]
+        except (ArithmeticError, TypeError, ValueError):
+            return value
+        return "" if isinstance(value, str) else value
+
+    return {key: blank(value) for key, value in row.items()}
 
 
 def order(symbol: str = "BTCUSDT", order_id: str = "o1", **changes: object) -> Json:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trading_assets.core.models import Transaction, TransactionKind, Wallet
-from trading_assets.exchange import parsing
+from trading_assets.exchange import account_rows
 from trading_assets.ledger import account as account_ledger
 from trading_assets.ledger.database import Database
 
@@ -109,6 +109,7 @@ def test_what_the_log_never_tells_is_a_loss_after_a_while_and_told_for_a_day(dat
 _AMOUNTS = st.integers(-300, 300).filter(bool)
 
 
+@pytest.mark.slow
 @given(
     st.lists(
         st.tuples(_AMOUNTS, st.sampled_from([TransactionKind.TRADE, TransactionKind.TRANSFER]), st.integers(-3, 3)),
@@ -154,4 +155,4 @@ def _require_law(account: Balances, changes: list[tuple[int, TransactionKind, in
 )
 def test_what_moves_money_in_or_out_is_told_from_what_earns_or_costs(word: str, kind: TransactionKind) -> None:
     row = {"id": "1", "type": word, "currency": "USDT", "change": "5", "cashBalance": "9", "transactionTime": "1"}
-    assert parsing.transaction(row).kind is kind
+    assert account_rows.transaction(row).kind is kind

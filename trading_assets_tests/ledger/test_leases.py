@@ -207,6 +207,7 @@ def _count_alone(url: str, path: str, rounds: int) -> None:
     database.close()
 
 
+@pytest.mark.slow
 def test_processes_that_take_turns_by_a_lease_lose_no_count(database: Database, tmp_path: Path) -> None:
     url = database.url.render_as_string(hide_password=False)
     database.close()

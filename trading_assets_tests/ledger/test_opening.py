@@ -58,6 +58,7 @@ def _open(home: Path, barrier: Barrier, answers: Queue[str]) -> None:
         answers.put(f"{type(error).__name__}: {error}")
 
 
+@pytest.mark.slow
 def test_processes_that_start_first_at_once_all_find_a_whole_ledger(tmp_path: Path) -> None:
     processes, found = 8, set[str]()
     spawn = multiprocessing.get_context("fork")

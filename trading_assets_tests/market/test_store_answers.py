@@ -111,6 +111,7 @@ def written(root: Path) -> tuple[Path, bytes, str]:
     return path, path.read_bytes(), content_hash(store.read("AUSDT", M1, T0 - DAY_MS, T0 + 2 * DAY_MS))
 
 
+@pytest.mark.slow
 def test_no_flipped_bit_is_read_as_other_candles_or_other_answers(tmp_path: Path) -> None:
     path, content, expected = written(tmp_path)
     missing = CandleStore(tmp_path).missing("AUSDT", M1, T0 - DAY_MS, T0 + 2 * DAY_MS, now_ms=T0 + 101 * DAY_MS)

@@ -139,6 +139,7 @@ def by_vectorbt(symbol: str, timeframe: Timeframe, strategy: str) -> pd.DataFram
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("symbol", "timeframe", "strategy"),
     [

@@ -174,6 +174,7 @@ def test_the_page_needs_nothing_else_and_shows_what_the_report_holds(sqlite: Dat
     assert all(curve.name in page for curve in made.curves)
 
 
+@pytest.mark.slow
 def test_the_page_in_a_browser_draws_its_charts_and_runs_no_other_script(sqlite: Database, tmp_path: Path) -> None:
     paths = chromium()
     if paths is None:
@@ -204,6 +205,7 @@ def test_a_report_without_a_single_trade_is_a_page_all_the_same(sqlite: Database
     assert "none" in render(made)
 
 
+@pytest.mark.slow
 def test_of_each_report_the_newest_pages_are_kept(database: Database, tmp_path: Path) -> None:
     fill(database, 4)
     made = sources(database, tmp_path, reports_kept=2)

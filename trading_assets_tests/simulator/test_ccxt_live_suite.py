@@ -117,6 +117,7 @@ def ended_well(output: str) -> set[str]:
     return set(re.findall(r"TESTING DONE +bybit (\w+)", output))
 
 
+@pytest.mark.slow
 def test_rest(suite: Path) -> None:
     with serve_in_thread(ServeConfig(symbols=5)) as exchange:
         session = pybit_session(exchange.url)

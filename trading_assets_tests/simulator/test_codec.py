@@ -60,6 +60,7 @@ def test_plain_numbers_have_no_exponent() -> None:
     assert plain(Decimal("0.0100")) == "0.01"
 
 
+@pytest.mark.slow
 @given(
     st.lists(
         st.tuples(*[st.integers(1, 10**9)] * 4, st.integers(0, 10**9), st.integers(0, 10**12)),

@@ -238,6 +238,7 @@ places = st.sampled_from(["*", "ws:*", "/v5/order/*", "GET /v5/market/kline", "P
 fields = st.dictionaries(st.sampled_from(sorted(FaultRule.model_fields)), anything, max_size=4)
 
 
+@pytest.mark.slow
 @settings(max_examples=400)
 @given(st.one_of(anything, st.builds(lambda where, rest: rest | {"where": where}, places, fields)))
 def test_whatever_is_given_is_a_rule_that_works_or_a_clear_refusal(value: object) -> None:

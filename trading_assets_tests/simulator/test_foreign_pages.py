@@ -69,6 +69,7 @@ def test_a_websocket_opens_to_no_foreign_page(at: str, path: str) -> None:
         pass  # as pybit does
 
 
+@pytest.mark.slow
 def test_the_process_inherits_no_secret_and_its_files_are_private(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

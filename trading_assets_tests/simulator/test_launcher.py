@@ -65,6 +65,7 @@ def home(tmp_path: Path) -> Iterator[Path]:
             os.kill(info["pid"], signal.SIGKILL)
 
 
+@pytest.mark.slow
 def test_two_processes_at_once_start_exactly_one(home: Path) -> None:
     script = SCRIPT.format(home=str(home))
     processes = [subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) for _ in range(2)]
@@ -79,6 +80,7 @@ def test_two_processes_at_once_start_exactly_one(home: Path) -> None:
     assert serving == [info_of(settings_of(home))["pid"]]
 
 
+@pytest.mark.slow
 def test_the_account_survives_sigkill_and_the_next_start_resumes_it(home: Path) -> None:
     settings = settings_of(home)
     url = ensure_running(settings, clock=MANUAL)
@@ -129,6 +131,7 @@ def test_an_idle_exchange_stops_by_itself(home: Path) -> None:
     assert not (settings.simulator_home / SERVER_INFO).exists()
 
 
+@pytest.mark.slow
 def test_a_start_that_fails_shows_the_end_of_the_log(home: Path) -> None:
     settings = settings_of(home)
     settings.simulator_home.mkdir(parents=True)
@@ -138,6 +141,7 @@ def test_a_start_that_fails_shows_the_end_of_the_log(home: Path) -> None:
     assert "cannot be" in str(caught.value) and SERVER_LOG in str(caught.value)
 
 
+@pytest.mark.slow
 def test_a_stale_server_file_does_not_mislead(home: Path) -> None:
     settings = settings_of(home)
     settings.simulator_home.mkdir(parents=True)

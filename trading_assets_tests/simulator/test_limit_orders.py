@@ -314,6 +314,7 @@ def test_small_orders_are_refused_by_value_unless_they_close() -> None:
     account.place_order(limit_order(SELL, "0.052", "90", symbol="ALTUSDT"), T0)
 
 
+@pytest.mark.slow
 def test_five_hundred_active_orders_are_the_most_of_a_symbol() -> None:
     account = account_on(deposit="1000000")
     for _ in range(500):

@@ -168,6 +168,7 @@ names = [
 ]
 
 
+@pytest.mark.slow
 @settings(max_examples=150)
 @given(
     st.sampled_from(ROUTES),

@@ -53,6 +53,7 @@ def refused(*options: str) -> str:
     return str(result.exception) if isinstance(result.exception, ConfigurationError) else result.output
 
 
+@pytest.mark.slow
 def test_it_prints_what_a_client_needs_and_keeps_the_account_in_the_file(tmp_path: Path) -> None:
     account = tmp_path / "here" / "mine.sqlite"
     rules = tmp_path / "faults.yaml"

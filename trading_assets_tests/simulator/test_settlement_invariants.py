@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from decimal import Decimal
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -83,6 +84,7 @@ def picture(engine: AccountEngine) -> list[object]:
     ]
 
 
+@pytest.mark.slow
 @settings(max_examples=30)
 @given(actions, st.lists(st.integers(0, 600 * MINUTE), max_size=12))
 def test_one_jump_and_many_steps_give_the_same_fills(history: list[Action], pauses: list[int]) -> None:

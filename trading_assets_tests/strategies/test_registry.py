@@ -200,6 +200,7 @@ def sqlite(tmp_path: Path) -> Iterator[Database]:
     database.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", ["drop", "plug"])
 def test_a_new_strategy_is_found_waits_to_be_started_and_is_backtested(
     way: str, sqlite: Database, request: pytest.FixtureRequest

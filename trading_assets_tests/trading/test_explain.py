@@ -125,6 +125,7 @@ def test_every_step_from_the_order_to_its_candles_has_its_link_and_its_run(trade
     assert step(found, "result").found == "the position is open"
 
 
+@pytest.mark.slow
 def test_a_closed_position_tells_its_exit_and_its_net_result(traded: Harness) -> None:
     traded.exchange.close_position("AUSDT", "stop")
     traded.later()
@@ -239,6 +240,7 @@ def test_a_snapshot_can_neither_be_changed_nor_deleted_and_a_forged_one_is_told(
     assert [one is not None and one.is_intact for one in kept] == [True, False]
 
 
+@pytest.mark.slow
 def test_a_signal_from_before_snapshots_blames_no_retention_for_a_row_that_was_written_again(traded: Harness) -> None:
     refused = add_signal(traded.database, "AUSDT", strategy=STRATEGY, signal_timestamp_ms=NOW_MS - 3_605_000)
     with traded.database.write() as connection:

@@ -45,6 +45,7 @@ def runs(dev: Dev) -> list[str]:
     return [run["jobName"] for run in dev.graphql(ALL_RUNS)["runsOrError"]["results"]]
 
 
+@pytest.mark.slow
 def test_an_attackers_requests_start_nothing(dev: Dev) -> None:
     graphql, body = f"{dev.url}/graphql", json.dumps({"query": FLATTEN})
     in_url = f"{graphql}?query={quote(FLATTEN)}"
@@ -85,6 +86,7 @@ def test_a_foreign_origin_opens_no_websocket(dev: Dev) -> None:
         assert json.loads(ours.recv(timeout=60))["type"] == "connection_ack"
 
 
+@pytest.mark.slow
 def test_a_run_tells_who_asked_and_flatten_without_a_code_fails(dev: Dev) -> None:
     forged = FLATTEN.replace(
         "runConfigData", f'executionMetadata: {{tags: [{{key: "{ACTOR_TAG}", value: "boss"}}]}}, runConfigData'
@@ -149,6 +151,7 @@ def served(text: str) -> Iterator[int]:
         server.server_close()
 
 
+@pytest.mark.slow
 def test_a_page_in_a_real_browser_starts_nothing_and_the_ui_works(dev: Dev, tmp_path: Path) -> None:
     paths = chromium()
     if paths is None:

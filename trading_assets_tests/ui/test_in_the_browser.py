@@ -91,6 +91,7 @@ def pages(chromium_paths: tuple[str, str], dev: Dev, tmp_path: Path) -> Iterator
         browser.quit()
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(1800)  # the pictures' ninety-six hours; a test takes about a minute
 def test_from_the_asset_graph_to_the_report(pages: Pages, dev: Dev, size: Size, tmp_path: Path) -> None:
     the_graph_reads_from_left_to_right(pages)

@@ -178,6 +178,7 @@ def test_an_unknown_order_of_a_delisted_coin_is_given_up_and_told(scene: Scene) 
     assert scene.hears("SUIUSDT")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", [POSITIONS, EXECUTIONS, CLOSED, OPEN_ORDERS])
 def test_our_own_odd_row_costs_us_nothing_but_that_coins_pass(scene: Scene, path: str) -> None:
     """The odd row is of a position of ours: it stays ours, the other one is looked after."""

@@ -36,6 +36,7 @@ def test_a_coin_that_is_settled_soon_is_not_entered(scene: Scene, hours: int) ->
     assert scene.signal_status(sol) == "executed"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("none", ["0", ""])
 def test_a_coin_without_a_delivery_is_entered(scene: Scene, none: str) -> None:
     scene.reconcile()
@@ -186,6 +187,7 @@ def test_a_changed_quantity_step_is_read_again(scene: Scene) -> None:
     assert "executed" in (scene.signal_status(first), scene.signal_status(second))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("path", "code", "message"),
     [

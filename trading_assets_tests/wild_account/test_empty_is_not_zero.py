@@ -73,6 +73,7 @@ def test_an_equity_that_is_empty_once_halts_nothing(scene: Scene) -> None:
     assert identity in scene.submit().executed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", OF_THE_WALLET)
 def test_no_empty_field_of_the_wallet_is_taken_for_zero(scene: Scene, name: str) -> None:
     (eth,) = scene.enter("ETHUSDT")

@@ -25,6 +25,7 @@ from trading_assets_tests.wild_account.scene import ROOMY, Scene
 WITH_ROWS_OF_OURS = [POSITIONS, CLOSED, EXECUTIONS, OPEN_ORDERS, ORDER_HISTORY]
 
 
+@pytest.mark.slow
 def test_a_closing_order_that_fills_over_minutes_is_booked_whole(make_scene: Callable[..., Scene]) -> None:
     scene = make_scene(deposit=20_000_000, position_size=600_000, **ROOMY)
     (identity,) = scene.enter("LTCUSDT", distance="0.2")
@@ -165,6 +166,7 @@ def test_rows_that_come_twice_are_one_row(scene: Scene, path: str, lie: Callable
     assert len(scene.rows("SELECT * FROM positions")) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", [CLOSED, EXECUTIONS])
 def test_what_the_lists_never_show_is_missed_by_the_sums(scene: Scene, path: str) -> None:
     """A person's trade that a list keeps back for good: the wallet has moved, the books have not."""

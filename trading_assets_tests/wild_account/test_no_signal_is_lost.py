@@ -185,6 +185,7 @@ def _statuses_of(play: Play) -> set[str]:
     return {status for symbol, status in play.statuses().items() if symbol.endswith("USDT")}
 
 
+@pytest.mark.slow
 def test_a_silent_cut_in_the_middle_of_an_order_is_told_and_outlived(link: tuple[Play, Relay]) -> None:
     play, relay = link
     relay.silent_at = b"POST /v5/order/create"
@@ -197,6 +198,7 @@ def test_a_silent_cut_in_the_middle_of_an_order_is_told_and_outlived(link: tuple
     assert "failed" not in _statuses_of(play) and play.error is None
 
 
+@pytest.mark.slow
 def test_a_link_that_refuses_is_told_and_outlived(link: tuple[Play, Relay]) -> None:
     play, relay = link
     relay.cut()

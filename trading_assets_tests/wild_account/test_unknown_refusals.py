@@ -36,6 +36,7 @@ def test_a_refusal_for_the_rate_costs_no_read(scene: Scene, code: int) -> None:
     assert scene.reconcile().equity == 10_000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("code", UNCLEAR)
 def test_an_unclear_answer_to_an_order_that_was_not_placed_rejects_nothing(scene: Scene, code: int) -> None:
     scene.reconcile()
@@ -111,6 +112,7 @@ def test_a_price_beyond_the_stop_closes_the_position_at_once(scene: Scene, messa
     assert scene.size("ETHUSDT") == 0 and scene.intent(identity)["status"] == "closed"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "message", ["params error: positionIdx invalid", "Illegal category", "Request parameter error."]
 )
@@ -122,6 +124,7 @@ def test_another_parameter_error_on_the_stop_closes_nothing_at_once(scene: Scene
     assert scene.size("ETHUSDT") > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("code", [110009, 110061, 99999])
 def test_under_a_lasting_refusal_a_conditional_order_stands_in_for_the_stop(scene: Scene, code: int) -> None:
     (identity,) = scene.enter("ETHUSDT")

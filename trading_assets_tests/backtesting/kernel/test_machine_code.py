@@ -85,6 +85,7 @@ def test_a_place_that_cannot_be_written_is_passed_over(tmp_path: Path) -> None:
     assert good.is_dir() and list(good.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_an_upgrade_in_place_compiles_into_another_place(tmp_path: Path) -> None:
     """A constant of another file was changed, and the old machine code ran on with the old one."""
     root = tmp_path / "installed"

@@ -193,6 +193,7 @@ def test_any_way_to_write_a_rule_gives_the_same_figures(kind: type[Strategy], co
     assert sweep.compiles == compiled
 
 
+@pytest.mark.slow
 def test_a_changed_constant_or_helper_is_a_changed_rule(monkeypatch: pytest.MonkeyPatch) -> None:
     def run() -> np.ndarray:
         compile_rule.cache_clear()  # as in a new process
@@ -209,6 +210,7 @@ def test_a_changed_constant_or_helper_is_a_changed_rule(monkeypatch: pytest.Monk
     assert not np.array_equal(run(), before)
 
 
+@pytest.mark.slow
 def test_a_rule_that_means_something_else_for_one_bar_is_found_out(caplog: pytest.LogCaptureFixture) -> None:
     class Ambiguous(Simple):
         @staticmethod
@@ -295,6 +297,7 @@ def test_moments_keep_their_digits_after_a_crash_that_no_trade_was_in() -> None:
     assert compared > 5
 
 
+@pytest.mark.slow
 def test_a_second_process_compiles_nothing() -> None:
     code = (
         "from trading_assets_tests.backtesting.kernel.markets import *\n"

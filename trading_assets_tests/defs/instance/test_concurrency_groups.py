@@ -89,6 +89,7 @@ def queue(installation: dg.DagsterInstance) -> Queue:
     return Queue(installation)
 
 
+@pytest.mark.slow
 def test_neither_trading_nor_the_hour_waits_behind_backfills(queue: Queue) -> None:
     first = queue.backfill("__ASSET_JOB", 3)
     second = queue.backfill("research", 3)
@@ -121,6 +122,7 @@ def test_what_a_person_asks_for_fills_its_own_group_alone(queue: Queue) -> None:
     assert queue.look() == hours[:1]
 
 
+@pytest.mark.slow
 def test_when_every_other_group_is_full_a_command_finds_its_place(queue: Queue) -> None:
     for group in GROUPS:
         for _ in range(group.limit + 1):

@@ -55,6 +55,7 @@ def get(instance: dg.DagsterInstance, path: str) -> tuple[int, dict[str, str], b
     return sent[0]["status"], headers, b"".join(message["body"] for message in sent[1:])
 
 
+@pytest.mark.slow
 def test_the_ui_hands_out_the_very_file(instance: dg.DagsterInstance, page: Path) -> None:
     link = offer(instance, RUN, page, UI)
     assert link == f"/logs/{RUN}/{page.stem}/html"

@@ -48,6 +48,7 @@ def old_file(home: Path) -> dict[str, Any]:
     return json.loads(json.dumps(content).replace(".trading_assets", str(home / "state")))
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:dagster.yaml names:FutureWarning")
 def test_limits_by_the_old_tag_hold_for_every_run(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "dagster.yaml").write_text(json.dumps(old_file(tmp_path)))

@@ -34,6 +34,7 @@ with dg.DagsterInstance.local_temp(sys.argv[1]) as instance:
 """
 
 
+@pytest.mark.slow
 def test_a_killed_run_ends_and_a_living_one_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     home, begun = tmp_path / "dagster", tmp_path / "begun"
     home.mkdir()
@@ -70,6 +71,7 @@ def test_a_killed_run_ends_and_a_living_one_is_left_alone(tmp_path: Path, monkey
     history.close()
 
 
+@pytest.mark.slow
 def test_a_killed_run_of_a_backfill_ends_though_no_job_has_its_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -89,6 +91,7 @@ def test_a_killed_run_of_a_backfill_ends_though_no_job_has_its_name(
     assert ended == {backfill.run_id: True, living.run_id: False}
 
 
+@pytest.mark.slow
 def test_a_run_that_has_not_begun_is_not_taken_for_dead(tmp_path: Path) -> None:
     @dg.job(name="reconcile")
     def waiting() -> None:
@@ -101,6 +104,7 @@ def test_a_run_that_has_not_begun_is_not_taken_for_dead(tmp_path: Path) -> None:
         assert instance_queries.in_progress(instance, "reconcile")
 
 
+@pytest.mark.slow
 def test_the_history_has_how_long_a_run_waited_and_began(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "dagster.yaml").write_text("telemetry: {enabled: false}")
     monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))

@@ -157,6 +157,7 @@ def told(instance: dg.DagsterInstance, run_id: str) -> dict[str, object]:
     }
 
 
+@pytest.mark.slow
 def test_a_range_is_told_as_dagsters_own_storage_tells_it_and_each_reads_what_the_other_wrote(stores: Stores) -> None:
     answers = []
     for which, other in OTHER.items():
@@ -171,6 +172,7 @@ def test_a_range_is_told_as_dagsters_own_storage_tells_it_and_each_reads_what_th
     assert answers[0]["newest"] == {"first": LAST, "second": LAST}
 
 
+@pytest.mark.slow
 def test_a_range_takes_few_writes_however_many_hours_it_has(stores: Stores, instance: dg.DagsterInstance) -> None:
     """SQLite waits for the disk at each commit, a server for each statement."""
     counted: list[str] = []
@@ -197,6 +199,7 @@ def test_a_range_takes_few_writes_however_many_hours_it_has(stores: Stores, inst
     assert os.environ[BATCH_SIZE_VARIABLE] != "0"
 
 
+@pytest.mark.slow
 def test_who_follows_a_run_sees_its_events_while_it_runs(
     stores: Stores, place: str, instance: dg.DagsterInstance
 ) -> None:
@@ -220,6 +223,7 @@ def test_who_follows_a_run_sees_its_events_while_it_runs(
     assert seen == ["a line", "the last line"]
 
 
+@pytest.mark.slow
 def test_a_history_that_another_process_wiped_is_begun_anew(
     stores: Stores, place: str, instance: dg.DagsterInstance
 ) -> None:
@@ -231,6 +235,7 @@ def test_a_history_that_another_process_wiped_is_begun_anew(
     assert any(event.dagster_event for event in instance.all_logs(run_id))
 
 
+@pytest.mark.slow
 def test_the_events_of_a_run_are_numbered_in_their_order_and_go_with_it(instance: dg.DagsterInstance) -> None:
     kept, gone = run(instance).run_id, run(instance).run_id
     events = instance.get_records_for_run(gone).records
@@ -249,6 +254,7 @@ def backend(instance: dg.DagsterInstance) -> int:
         return int(connection.execute(sa.select(sa.func.pg_backend_pid())).scalar_one())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("which", ["stock", "ours"])
 def test_a_run_with_more_hours_than_a_statement_takes_variables_is_planned_and_deleted(
     which: str, tmp_path: Path
@@ -280,6 +286,7 @@ def test_a_run_with_more_hours_than_a_statement_takes_variables_is_planned_and_d
             sa.event.remove(sa.engine.Engine, "connect", limited)
 
 
+@pytest.mark.slow
 def test_a_deleted_run_leaves_no_file_behind(tmp_path: Path) -> None:
     stores = Stores("sqlite", tmp_path, lambda: "")
     with stores.opened("ours", str(tmp_path / "place")) as instance:
@@ -291,6 +298,7 @@ def test_a_deleted_run_leaves_no_file_behind(tmp_path: Path) -> None:
         assert len(instance.all_logs(run_id)) == 1
 
 
+@pytest.mark.slow
 def test_with_an_untested_dagster_the_stock_storages_work_and_one_warning_says_so(
     stores: Stores, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

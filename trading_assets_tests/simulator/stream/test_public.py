@@ -179,6 +179,7 @@ def test_an_accelerated_clock_skips_no_candle() -> None:
         assert starts == [starts[0] + index * MINUTE for index in range(len(starts))] and len(starts) > 60
 
 
+@pytest.mark.slow
 def test_a_client_that_does_not_read_is_dropped_and_others_go_on(
     exchange: RunningExchange, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -213,6 +214,7 @@ def stuck_client(url: str) -> socket.socket:
     return line
 
 
+@pytest.mark.slow
 def test_a_quiet_line_is_closed_after_the_time_the_client_chose(
     exchange: RunningExchange, monkeypatch: pytest.MonkeyPatch
 ) -> None:

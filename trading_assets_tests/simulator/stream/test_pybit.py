@@ -110,6 +110,7 @@ def test_merged_ticker_and_book_equal_those_of_rest(seeded: RunningExchange, pub
             assert {(D(price), D(qty)) for price, qty in book[side]} == {(D(p), D(q)) for p, q in answer[side]}
 
 
+@pytest.mark.slow
 def test_trades_and_pings_and_a_second_subscription(seeded: RunningExchange, public: WebSocket) -> None:
     trades, best = Heard(), Heard()
     public.trade_stream([SYMBOL, "ETHUSDT"], trades)

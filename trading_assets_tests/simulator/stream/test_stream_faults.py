@@ -50,6 +50,7 @@ def heard(client: ClientConnection, count: int, within_s: float = 60.0) -> list[
     return found
 
 
+@pytest.mark.slow
 def test_without_a_rule_each_push_comes_once(exchange: RunningExchange, client: ClientConnection) -> None:
     stamps = [message["ts"] for message in heard(client, 6)]
     assert len(stamps) == 6 and stamps == sorted(stamps)

@@ -81,6 +81,7 @@ def test_of_a_position_that_others_added_to_only_our_part_is_closed(sqlite: Data
 CALLS = ("now_ms", "positions", "find_order", "place_order", "wallet")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("processed", [False, True], ids=["before it is processed", "after it was processed"])
 def test_killed_at_any_call_and_started_again_it_closes_each_position_once(sqlite: Database, processed: bool) -> None:
     for number, (call, skip) in enumerate((call, skip) for call in CALLS for skip in range(4)):

@@ -68,10 +68,13 @@ def test_submitting_again_and_again_places_one_order(database: Database) -> None
     harness.require_consistent(identity)
 
 
-def test_without_waiting_signals_the_account_is_not_asked(sqlite: Database) -> None:
+def test_without_waiting_signals_the_account_is_asked_whose_it_is_and_once(sqlite: Database) -> None:
     harness = harness_on(sqlite)
-    submit_orders(harness.context)
-    assert not harness.exchange.calls.keys() - {"now_ms"}
+    context = harness.context
+    for _ in range(2):
+        submit_orders(context)
+    assert not harness.exchange.calls.keys() - {"now_ms", "account_shape"}
+    assert harness.exchange.calls["account_shape"] == 1
 
 
 def test_the_most_confident_signal_takes_the_last_place(sqlite: Database) -> None:

@@ -37,6 +37,7 @@ def _exchange_calls_of_a_run(database: Database, *, unprotected: bool) -> list[s
     return made
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("unprotected", [False, True], ids=["stops attached", "stops lost"])
 @pytest.mark.parametrize(
     ("processed", "error"),
@@ -77,6 +78,7 @@ def _crash_at_write(database: Database, at: int, *, committed: bool, patch: pyte
     patch.setattr(database, "write", write)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scenario", ["plain", "unprotected", "closed", "unknown"])
 @pytest.mark.parametrize("committed", [False, True], ids=["before commit", "after commit"])
 def test_a_crash_at_any_write_of_the_ledger_loses_and_doubles_nothing(

@@ -97,6 +97,7 @@ def a_trade(rows: pd.DataFrame) -> str:
     return str(rows.loc[rows["outcome"] == Outcome.AGREES, "signal_id"].iloc[0])
 
 
+@pytest.mark.slow
 def test_all_of_a_day_is_explained(traded: LiveTrading) -> None:
     rows = traded.parity()
     LIVE_PARITY.model.validate(rows, lazy=True)

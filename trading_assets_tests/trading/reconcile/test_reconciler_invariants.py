@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 
+import pytest
 import sqlalchemy as sa
 from hypothesis import Phase, example, given
 from hypothesis import settings as hypothesis_settings
@@ -195,6 +196,7 @@ def _require_agreement(harness: Harness, wanted: Mapping[str, Symbol], links: Ma
             assert symbol.order is OrderStatus.NEW or position is not None, "nothing there tells what became of it"
 
 
+@pytest.mark.slow
 @given(st.tuples(*(_SYMBOL for _ in SYMBOLS)), st.sampled_from(READS), st.integers(0, 1))
 @example(
     # The last one's order cannot be looked up in the pass that books its closing.

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any
 
+import pytest
 from hypothesis import Phase, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
@@ -63,6 +64,7 @@ _ACTS = st.lists(
 )
 
 
+@pytest.mark.slow
 @given(_ACTS, st.booleans())
 @hypothesis_settings(max_examples=40, phases=(Phase.explicit, Phase.generate, Phase.shrink), deadline=None)
 def test_nothing_of_ours_is_lost_on_the_way_and_the_end_is_the_truth(

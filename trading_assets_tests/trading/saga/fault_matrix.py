@@ -130,6 +130,9 @@ def run_cell(running: RunningExchange, database: Database, account: str, call: s
     pause_s = _PAUSE_S if late and call == "create" else 0.0
     timeout_s = _IMPATIENT_S if late else _PATIENT_S
     exchange = _Connector(running, loses_stops=call == "attach", timeout_s=timeout_s)
+    wall_ms = 1_000_000
+    context = ExecutionContext(database, exchange, rules, sleep=lambda _s: time.sleep(pause_s), wall_ms=lambda: wall_ms)
+    context.require_bound()  # what asks whose account it is does not meet the fault
     identity = _waiting(database, account, now_ms)
     where = {**WRITES, **READS}[call]
     match = {"symbol": SYMBOL} if call == "position" else {}
@@ -137,8 +140,6 @@ def run_cell(running: RunningExchange, database: Database, account: str, call: s
     if call == "history":  # asked only for an order that is not among the open and recent ones
         faults.append({"where": WRITES["create"], "lost_request": True})
     running.faults.add(parse_rules({"faults": faults}, ENDPOINTS), now_ms)
-    wall_ms = 1_000_000
-    context = ExecutionContext(database, exchange, rules, sleep=lambda _s: time.sleep(pause_s), wall_ms=lambda: wall_ms)
     _run(context)
     first, creates = _status(database, identity), exchange.requests["place_order"]
     running.faults.remove()

@@ -37,6 +37,7 @@ def waiting(harness: Harness) -> list[Decimal]:
     return [order.qty for order in harness.exchange.book.values() if order.status is OrderStatus.UNTRIGGERED]
 
 
+@pytest.mark.slow
 def test_an_exit_takes_our_quantity_alone(sqlite: Database) -> None:
     harness, size = shared(sqlite)
     harness.exchange.set_price("BTCUSDT", "97.5")
@@ -45,6 +46,7 @@ def test_an_exit_takes_our_quantity_alone(sqlite: Database) -> None:
     assert [row.qty for row in harness.exchange.closings] == [size]
 
 
+@pytest.mark.slow
 def test_an_exit_that_meets_an_empty_book_is_followed_by_another_one_of_our_quantity(sqlite: Database) -> None:
     harness, size = shared(sqlite)
     harness.exchange.thin_exits = 1
@@ -54,6 +56,7 @@ def test_an_exit_that_meets_an_empty_book_is_followed_by_another_one_of_our_quan
     assert [row.qty for row in harness.exchange.closings] == [size]
 
 
+@pytest.mark.slow
 def test_an_exit_whose_end_is_not_known_is_not_followed_by_another_one_beside_a_persons_part(sqlite: Database) -> None:
     harness, size = shared(sqlite)
     harness.exchange.set_price("BTCUSDT", "97.5")
@@ -68,6 +71,7 @@ def test_an_exit_whose_end_is_not_known_is_not_followed_by_another_one_beside_a_
     assert sum(row.qty for row in harness.exchange.closings) == size
 
 
+@pytest.mark.slow
 def test_an_order_in_place_of_the_stop_takes_our_quantity_alone(sqlite: Database) -> None:
     harness, size = shared(sqlite)
     harness.exchange.fail("set_stops", REFUSED, times=99)
@@ -92,6 +96,7 @@ def test_what_a_person_has_taken_of_ours_is_left_out(sqlite: Database) -> None:
     assert harness.exchange.open["BTCUSDT"] == before, "it has another stop, none, and is a person's"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ended", [False, True])
 def test_unprotected_max_s_runs_only_while_no_order_stands_in(sqlite: Database, ended: bool) -> None:
     harness = harness_on(sqlite, unprotected_max_s=120)
@@ -135,6 +140,7 @@ def test_a_persons_target_stays_when_the_stop_is_set_again(sqlite: Database, set
     assert (position.stop_loss, position.take_profit) == (D(98), target)
 
 
+@pytest.mark.slow
 def test_a_target_that_a_person_took_off_does_not_come_back_with_the_stop(sqlite: Database) -> None:
     harness = harness_on(sqlite)
     add_signal(sqlite)

@@ -70,6 +70,7 @@ STEPS = st.lists(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=12)
 @given(steps=STEPS)
 def test_complete_frames_are_those_of_the_live_loader(steps: list[tuple[int, list[str], bool]]) -> None:

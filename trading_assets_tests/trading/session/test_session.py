@@ -164,6 +164,7 @@ def quick_leases(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(session_lease, "RENEW_EVERY_S", 0.05)
 
 
+@pytest.mark.slow
 def test_an_order_with_its_stop_follows_each_candle_once(stage: Stage) -> None:
     play = stage.play()
     until(lambda: play.is_trading)
@@ -193,6 +194,7 @@ def _decided(play: Play, stage: Stage) -> list[str]:
     return [str(one.row["symbol"]) for one in play.session._watchlist.coins if one.decided_ms == close]
 
 
+@pytest.mark.slow
 def test_a_candle_that_the_stream_does_not_bring_is_read_by_rest(stage: Stage) -> None:
     play = stage.play()
     until(lambda: play.is_trading)
@@ -203,6 +205,7 @@ def test_a_candle_that_the_stream_does_not_bring_is_read_by_rest(stage: Stage) -
     assert sum(one.by_rest for one in play.told if isinstance(one, Heartbeat)) >= len(SYMBOLS)
 
 
+@pytest.mark.slow
 def test_a_stream_that_keeps_owing_candles_is_rebuilt(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(watchlist, "LATE_AFTER_S", 0.2)
     play = stage.play()
@@ -215,6 +218,7 @@ def test_a_stream_that_keeps_owing_candles_is_rebuilt(stage: Stage, monkeypatch:
     play.stop()
 
 
+@pytest.mark.slow
 def test_a_session_hands_over_to_the_one_of_the_next_selection(stage: Stage, quick_leases: None) -> None:
     old = stage.play("run-a")
     until(lambda: old.is_trading)
@@ -227,6 +231,7 @@ def test_a_session_hands_over_to_the_one_of_the_next_selection(stage: Stage, qui
     assert new.stop() == "stopped" and old.error is None
 
 
+@pytest.mark.slow
 def test_of_two_sessions_on_one_selection_one_says_why_it_does_not_trade(stage: Stage, quick_leases: None) -> None:
     first = stage.play("run-a")
     until(lambda: first.is_trading)
@@ -247,6 +252,7 @@ def test_signals_that_break_their_schema_are_rejected_and_never_sent(stage: Stag
     assert not stage.exchange.positions()
 
 
+@pytest.mark.slow
 def test_nothing_is_opened_before_the_books_were_compared(stage: Stage) -> None:
     stage.fault(where="GET /v5/account/wallet-balance", http_status=401)
     play = stage.play()
@@ -316,6 +322,7 @@ _LIES: dict[str, dict[str, dict[str, Any]]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["lies", "repeats", "reorders", "is late", "breaks off", "is silent"])
 def test_an_account_stream_that_lies_or_is_silent_changes_nothing_but_the_delay(stage: Stage, how: str) -> None:
     play = stage.play()
