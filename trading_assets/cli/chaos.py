@@ -14,12 +14,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table as RichTable
 
 from trading_assets.cli.console import echo, line, open_console
+from trading_assets.cli.trial import TrialGroup
 
 if TYPE_CHECKING:
     from trading_assets.chaos.faults import Wildness
 
 
-@click.group()
+@click.group(cls=TrialGroup)
 def chaos() -> None:
     """Trials in which processes are killed and the exchange fails; on an embedded exchange of their own."""
 
