@@ -193,6 +193,38 @@ def cuts(
         sys.exit(1)
 
 
+@chaos.command("faults")
+@click.option("--only", multiple=True, help="One of them; may be given several times.  [default: all]")
+@click.option("--seed", default=1, show_default=True, type=click.IntRange(0), help="Of the market and the signals.")
+@click.option("--json", "as_json", is_flag=True, help="Print the reports as one JSON list.")
+def faults(only: tuple[str, ...], seed: int, as_json: bool) -> None:
+    """Break database, disk, clock, memory and processes while a session trades; exit code 1 if a law does not hold.
+
+    Some need Linux, root and PostgreSQL's server programs.
+    """
+    from trading_assets.chaos.breakdowns import FAULTS, run_faults  # noqa: PLC0415 (imports the exchange)
+
+    unknown = sorted(set(only) - FAULTS.keys())
+    if unknown:
+        raise click.UsageError(f"no fault is named {', '.join(unknown)}; there are {', '.join(FAULTS)}")
+    reports = run_faults(only or list(FAULTS), lambda text: echo(text, err=True), seed=seed)
+    if as_json:
+        click.echo(json.dumps([vars(one) for one in reports]))
+    else:
+        table = RichTable(
+            "fault", "lasted s", "signals", "in doubt", "lost", "doubled", "unprotected", "again after s", "starts"
+        )
+        for one in reports:
+            figures = (one.seconds, one.statuses, one.in_doubt, one.lost, one.doubled, one.unprotected, one.again_s)
+            table.add_row(one.fault, *(str(value) for value in (*figures, one.starts)))
+        out = open_console()
+        out.print(table)
+        for text in [f"{one.fault}: {text}" for one in reports for text in one.broken]:
+            out.print(line(("no", "red"), f"  {text}"), highlight=False)
+    if any(one.broken for one in reports):
+        sys.exit(1)
+
+
 def _print(figures: Mapping[str, Any], *, as_json: bool) -> None:
     """The figures of a report as one JSON object, or for a person, with what was broken below them."""
     if as_json:
