@@ -23,12 +23,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from decimal import Decimal
+from http import HTTPStatus
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
 import psutil
 import psycopg2
 import sqlalchemy as sa
 
+from trading_assets.chaos.installation import Service, free_port, own_environment, strays
 from trading_assets.chaos.invariants import compare_all
 from trading_assets.chaos.orders import OPEN_GATES
 from trading_assets.chaos.own_postgres import OwnPostgres
@@ -39,7 +42,7 @@ from trading_assets.core.errors import ExchangeUnavailableError, TradingAssetsEr
 from trading_assets.core.models import ContractKind, ContractStatus, Instrument
 from trading_assets.core.ports import Exchange
 from trading_assets.core.settings import Settings
-from trading_assets.core.timeframes import HOUR_MS
+from trading_assets.core.timeframes import HOUR_MS, local_ms
 from trading_assets.ledger import signals
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.strategies import seed_registry
@@ -48,6 +51,7 @@ from trading_assets.simulator.launcher import health
 from trading_assets.trading.context import ExecutionContext
 from trading_assets.trading.reconcile.reconciler import reconcile
 from trading_assets.trading.saga.steps import NEVER_REACHED
+from trading_assets.trading.session.lease import trader_of
 from trading_assets.venues import open_exchange
 
 DEPOSIT = Decimal(1_000_000)
@@ -56,6 +60,8 @@ RESTART_AFTER_S = 1.0
 BEGINS_WITHIN_S, ENDS_WITHIN_S = 300.0, 330.0
 LOOK_EVERY_S = 0.25
 COMPARISONS = 3
+UI_WITHIN_S = 120.0
+CODE = "trading_assets.definitions"
 MEMORY_BYTES = 1024**3
 DISK_MB = 96
 """Of the small file system on which the home is, where a disk is to be full."""
@@ -97,7 +103,7 @@ class Fault:
     Attributes:
         act: breaks and mends; what it yields inside lasts `seconds`.
         needs: "postgresql" for a ledger on a server of its own, "small disk" for a home on a file system of its own,
-            "small memory" for a session that may use 1 GB.
+            "small memory" for a session that may use 1 GB, "dagster" for a session that is a run of Dagster.
     """
 
     name: str
@@ -146,8 +152,12 @@ class Stage:
         """Nothing is started again while it is true."""
         self._ended = threading.Event()
         self._keeper = threading.Thread(target=self._keep, daemon=True)
+        self._prepare(stack)
         self._keeper.start()
         stack.callback(self._stop)
+
+    def _prepare(self, stack: ExitStack) -> None:
+        """What must be there before the keeper begins."""
 
     @property
     def url(self) -> str:
@@ -283,6 +293,74 @@ class Stage:
         return sum(found.get(status, 0) for status in statuses)
 
 
+class DagsterStage(Stage):
+    """The session is a run of a Dagster that has two sensors on; daemon and web server are started again."""
+
+    def _prepare(self, stack: ExitStack) -> None:
+        own = {name.removeprefix(PREFIX): value for name, value in self._environment.items() if name.startswith(PREFIX)}
+        folder = self.folder / "installation"
+        folder.mkdir()
+        stack.enter_context(own_environment(folder, {**own, "AUTOMATION": "off", "MAX_SYMBOLS": 3}))
+        programs = Path(sys.executable)
+        for sensor in ("trade_when_candles_close", "reconcile_books"):
+            switch = [programs.with_name("dagster"), "sensor", "start", sensor, "-m", CODE]
+            subprocess.run(switch, check=True, capture_output=True)
+        self._web_port = free_port()
+        web = [str(programs.with_name("trading-assets")), "web", "-m", CODE, "-p", str(self._web_port)]
+        daemon = [str(programs.with_name("dagster-daemon")), "run", "-m", CODE]
+        self.services = {
+            "daemon": Service("daemon", daemon, self.folder / "daemon.log"),
+            "webserver": Service("webserver", web, self.folder / "web.log"),
+        }
+        for service in self.services.values():
+            service.start()
+
+    def signal_to(self, name: str, number: signal.Signals) -> None:
+        """Send a signal to the daemon, the web server, or the daemon's code server; to that process alone."""
+        if name == "code-server":
+            main = psutil.Process(self._pid("daemon"))
+            found = [one for one in main.children(recursive=True) if " api grpc " in f"{' '.join(one.cmdline())} "]
+            if not found:
+                raise ExchangeUnavailableError(f"the daemon has no code server; see {self.folder}")
+            for process in found:
+                process.send_signal(number)
+            return
+        os.kill(self._pid(name), number)
+
+    def ui_answers(self) -> bool:
+        """Whether the web server does."""
+        connection = HTTPConnection("127.0.0.1", self._web_port, timeout=5)
+        try:
+            connection.request("GET", "/server_info")
+            return connection.getresponse().status == HTTPStatus.OK
+        except (OSError, HTTPException):
+            return False
+        finally:
+            connection.close()
+
+    def _pid(self, name: str) -> int:
+        process = self.services[name].process
+        assert process is not None
+        return process.pid
+
+    def _keep(self) -> None:
+        while not self._ended.wait(0.2):
+            for service in self.services.values():
+                service.supervise()
+
+    def _trades(self) -> bool:
+        return trader_of(self.database, self.settings.account, wall_ms=local_ms()) is not None and self.ui_answers()
+
+    def _stop(self) -> None:
+        super()._stop()
+        self.report.starts = max(service.starts for service in self.services.values())
+        for service in self.services.values():
+            service.stop()
+        for process in strays(os.environ["DAGSTER_HOME"]):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+
+
 # What breaks, and how it is mended
 
 
@@ -385,12 +463,24 @@ def _exchange(number: signal.Signals) -> Callable[[Stage], contextlib.AbstractCo
     return act
 
 
+def _service(name: str, number: signal.Signals) -> Callable[[Stage], contextlib.AbstractContextManager[None]]:
+    @contextlib.contextmanager
+    def act(stage: Stage) -> Iterator[None]:
+        assert isinstance(stage, DagsterStage)
+        stage.signal_to(name, number)
+        yield
+        if not _comes(stage.ui_answers, UI_WITHIN_S):
+            stage.report.broken.append(f"the UI did not answer again within {UI_WITHIN_S:.0f} s")
+
+    return act
+
+
 @contextlib.contextmanager
 def _nothing(_stage: Stage) -> Iterator[None]:
     yield
 
 
-POSTGRESQL, SMALL_DISK, SMALL_MEMORY = "postgresql", "small disk", "small memory"
+POSTGRESQL, SMALL_DISK, SMALL_MEMORY, DAGSTER = "postgresql", "small disk", "small memory", "dagster"
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGKILL)
 
 FAULTS: Mapping[str, Fault] = {
@@ -405,6 +495,11 @@ FAULTS: Mapping[str, Fault] = {
         Fault("clock-behind", 20, _clock(-600)),
         *(Fault(f"session-{number.name.lower()}", 0, _session(number)) for number in SIGNALS),
         *(Fault(f"exchange-{number.name.lower()}", 5, _exchange(number)) for number in SIGNALS),
+        *(
+            Fault(f"{name}-{number.name.lower()}", 20, _service(name, number), DAGSTER)
+            for name in ("daemon", "code-server", "webserver")
+            for number in SIGNALS
+        ),
         Fault("memory-1gb", 20, _nothing, SMALL_MEMORY),
     )
 }
@@ -435,7 +530,8 @@ def _try(fault: Fault, seed: int) -> FaultReport:
     folder = Path(tempfile.mkdtemp(prefix="trading-assets-fault-"))
     folder.chmod(0o711)  # PostgreSQL is another user, and has its own directory in it
     with ExitStack() as stack:
-        report = Stage(fault, folder, stack, seed).run()
+        kind = DagsterStage if fault.needs == DAGSTER else Stage
+        report = kind(fault, folder, stack, seed).run()
     if not report.broken:
         shutil.rmtree(folder, ignore_errors=True)
     else:
@@ -471,12 +567,18 @@ def _coins(exchange: Exchange) -> list[Instrument]:
     return sorted(rows, key=lambda row: row.symbol)[:COINS]
 
 
-def _wait(done: Callable[[], object], within_s: float, why: str) -> None:
+def _comes(done: Callable[[], object], within_s: float) -> bool:
     deadline = time.monotonic() + within_s
     while not done():
         if time.monotonic() > deadline:
-            raise ExchangeUnavailableError(f"{why} (waited {within_s:.0f} s)")
+            return False
         time.sleep(0.1)
+    return True
+
+
+def _wait(done: Callable[[], object], within_s: float, why: str) -> None:
+    if not _comes(done, within_s):
+        raise ExchangeUnavailableError(f"{why} (waited {within_s:.0f} s)")
 
 
 def _end(process: subprocess.Popen[bytes] | None) -> None:
