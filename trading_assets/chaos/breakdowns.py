@@ -28,7 +28,6 @@ from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
 import psutil
-import psycopg2
 import sqlalchemy as sa
 
 from trading_assets.chaos.installation import Service, free_port, own_environment, strays
@@ -44,7 +43,7 @@ from trading_assets.core.ports import Exchange
 from trading_assets.core.settings import Settings
 from trading_assets.core.timeframes import HOUR_MS, local_ms
 from trading_assets.ledger import signals
-from trading_assets.ledger.database import Database
+from trading_assets.ledger.database import Database, with_driver
 from trading_assets.ledger.strategies import seed_registry
 from trading_assets.ledger.tables import entry_signals, order_intents
 from trading_assets.simulator.launcher import health
@@ -303,7 +302,7 @@ class DagsterStage(Stage):
         stack.enter_context(own_environment(folder, {**own, "AUTOMATION": "off", "MAX_SYMBOLS": 3}))
         programs = Path(sys.executable)
         for sensor in ("trade_when_candles_close", "reconcile_books"):
-            switch = [programs.with_name("dagster"), "sensor", "start", sensor, "-m", CODE]
+            switch: list[str | Path] = [programs.with_name("dagster"), "sensor", "start", sensor, "-m", CODE]
             subprocess.run(switch, check=True, capture_output=True)
         self._web_port = free_port()
         web = [str(programs.with_name("trading-assets")), "web", "-m", CODE, "-p", str(self._web_port)]
@@ -384,15 +383,16 @@ def _postgres_silent(stage: Stage) -> Iterator[None]:
 def _no_connection_left(stage: Stage) -> Iterator[None]:
     """Others take every connection, and the session loses its own."""
     assert stage.postgres is not None
-    hogs = []
+    hogs = list[sa.Connection]()
+    engine = sa.create_engine(with_driver(stage.postgres.url, "url"), poolclass=sa.pool.NullPool)
     stage.postgres.administer(
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'trader'",
     )
     deadline = time.monotonic() + 10
     while time.monotonic() < deadline:
         try:
-            hogs.append(psycopg2.connect(stage.postgres.url))
-        except psycopg2.OperationalError:
+            hogs.append(engine.connect())
+        except sa.exc.OperationalError:
             break
     yield
     for hog in hogs:
