@@ -8,6 +8,7 @@ import dagster as dg
 
 from trading_assets.defs.assets import REPORTS, RESEARCH_ASSETS, entry_signals, live_parity
 from trading_assets.defs.assets.common import TABLES
+from trading_assets.defs.blocked_hours import research_blocked_hours
 from trading_assets.defs.checks.lookahead import BACKTEST_CHECKS
 from trading_assets.defs.checks.parity import live_is_explained
 from trading_assets.defs.checks.quality import candles_are_good
@@ -34,6 +35,7 @@ from trading_assets.defs.schedules import (
     selection_every_minute,
 )
 from trading_assets.defs.sensors import (
+    deliver_messages,
     end_stuck_runs,
     notify_of_failed_runs,
     reconcile_books,
@@ -66,9 +68,11 @@ def build_definitions(*, resource_overrides: Mapping[str, object] | None = None)
         ],
         sensors=[
             research_catch_up,
+            research_blocked_hours,
             trade_when_candles_close,
             reconcile_books,
             end_stuck_runs,
+            deliver_messages,
             notify_of_failed_runs,
         ],
         resources=resources,

@@ -280,6 +280,9 @@ class FakeExchange:
     def market(self) -> str:
         return "Bybit"
 
+    def finest_timeframe(self) -> Timeframe:
+        return Timeframe.M1
+
     def tickers(self) -> Tickers:
         return Tickers(self._rows("tickers", lambda: list(self.prices.values())))
 

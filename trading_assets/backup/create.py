@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 import time
 import zipfile
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from trading_assets.core.private_files import private_file, private_folder
 from trading_assets.core.settings import SECRET_SETTINGS, Settings
 from trading_assets.core.timeframes import iso, local_ms
 from trading_assets.ledger import books, migrations
-from trading_assets.ledger.database import Database
+from trading_assets.ledger.database import Database, Timeouts
 from trading_assets.simulator import files
 
 Progress = Callable[[str, int, int], None]
@@ -27,6 +27,7 @@ Progress = Callable[[str, int, int], None]
 
 _ACCOUNT = f"{EXCHANGE}/{files.ACCOUNT}"
 KEYS = {"api_key": "BYBIT_API_KEY", "api_secret": "BYBIT_API_SECRET"}
+TABLE_WITHIN_S = 3600.0
 _PARTIAL = ".partial"
 _ROOM_FOR_OTHERS = 64 * 1024**2
 _YIELD_EVERY = 200
@@ -46,7 +47,7 @@ def back_up(settings: Settings, path: Path, *, candles: bool = True, tell: Progr
     """
     target = _target(settings, path)
     partial = target.with_name(target.name + _PARTIAL)
-    database = Database(settings.resolved_database_url, busy_timeout_s=settings.database_busy_timeout_s, upgrade=False)
+    database = Database(settings.resolved_database_url, timeouts=patient(settings), upgrade=False)
     try:
         private_folder(target.parent)
         stored = _candle_files(settings) if candles else []
@@ -62,6 +63,11 @@ def back_up(settings: Settings, path: Path, *, candles: bool = True, tell: Progr
         with suppress(OSError):
             partial.unlink(missing_ok=True)
     return target
+
+
+def patient(settings: Settings) -> Timeouts:
+    """Those of the settings, but a table may take long."""
+    return dataclasses.replace(Timeouts.of(settings), statement=TABLE_WITHIN_S)
 
 
 def _target(settings: Settings, path: Path) -> Path:
@@ -194,4 +200,4 @@ def _variable(name: str) -> str:
 
 def _with_owners(manifest: Manifest, database: Database) -> Manifest:
     owners = {name: str(owner) for name, owner in books.accounts_of(database).items() if owner.is_bound}
-    return replace(manifest, owners=owners, market=books.market_of(database))
+    return dataclasses.replace(manifest, owners=owners, market=books.market_of(database))

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
 
-from trading_assets.backup.create import Progress, plain_settings
+from trading_assets.backup.create import Progress, patient, plain_settings
 from trading_assets.backup.ledger_copy import FILE, POSTGRESQL, SQLITE, check_sqlite, load_tables, pour
 from trading_assets.backup.manifest import CANDLES, EXCHANGE, LEDGER, NAME, Checked, Manifest, opened, reading
 from trading_assets.backup.users import users_of
@@ -107,9 +107,7 @@ class _Target:
 
     def __init__(self, settings: Settings, manifest: Manifest, archive: zipfile.ZipFile, tell: Progress) -> None:
         self._settings, self._manifest, self._archive, self._tell = settings, manifest, archive, tell
-        self._database = Database(
-            settings.resolved_database_url, busy_timeout_s=settings.database_busy_timeout_s, upgrade=False
-        )
+        self._database = Database(settings.resolved_database_url, timeouts=patient(settings), upgrade=False)
         self._stamp = iso(local_ms()).replace("-", "").replace(":", "")
         self._staging = settings.home / f".restoring-{os.getpid()}"
         held = {PurePosixPath(name).parts[0] for name in manifest.parts}
@@ -254,7 +252,7 @@ def _require_whole(archive: zipfile.ZipFile, manifest: Manifest) -> None:
 
 def _halt(settings: Settings, manifest: Manifest, by: str) -> tuple[tuple[str, ...], int]:
     """Nothing is opened before a person has looked: what was sent after the backup, this ledger does not know."""
-    database = Database(settings.resolved_database_url, busy_timeout_s=settings.database_busy_timeout_s)
+    database = Database(settings.resolved_database_url, timeouts=patient(settings))
     reason = f"restored from the backup of {iso(manifest.made_ms)}"
     try:
         accounts = sorted({settings.account, manifest.account, *books.accounts_of(database)})

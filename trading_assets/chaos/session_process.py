@@ -122,7 +122,7 @@ def main(file: Path) -> None:
                 say(one.text)
 
         exchange = open_exchange(settings)
-        context = ExecutionContext(database, exchange, settings, notify=lambda title, body: say(f"{title}: {body}"))
+        context = ExecutionContext(database, exchange, settings, send=lambda one: say(f"{one.title}: {one.body}"))
         session = Session(
             context=context,
             store=CandleStore(settings.candle_store, btc=settings.symbols.btc),

@@ -9,6 +9,8 @@ from pathlib import Path
 import click
 
 from trading_assets.cli.console import open_console
+from trading_assets.cli.trading import announce
+from trading_assets.core.deadline import ends_within
 from trading_assets.core.errors import ConfigurationError
 from trading_assets.core.memory import peak_mb
 from trading_assets.core.settings import load_settings
@@ -28,9 +30,11 @@ def backfill(first: str | None, last: str | None, days: int | None) -> None:
         raise click.UsageError("give either --from or --days, such as --from 2026-03-01 --to 2026-03-30, or --days 30")
     from trading_assets.venues import open_market_data  # noqa: PLC0415 (imports the connector)
 
-    console = open_console()
-    with console.status("asking the exchange for its time"):
-        newest = floor_ms(open_market_data(load_settings()).now_ms(), HOUR_MS) - HOUR_MS
+    console, settings = open_console(), load_settings()
+    announce(settings)
+    asking = ends_within(settings.command_deadline_s, "asking the exchange for its time")
+    with console.status("asking the exchange for its time"), asking:
+        newest = floor_ms(open_market_data(settings).now_ms(), HOUR_MS) - HOUR_MS
     with console.status("loading the definitions"):
         from trading_assets.definitions import build_definitions  # noqa: PLC0415
         from trading_assets.defs import backfill as runs  # noqa: PLC0415 (imports dagster)

@@ -15,7 +15,8 @@ from pathlib import Path
 
 import yaml
 
-from trading_assets.cli.status import blocked_lines
+from trading_assets.cli.notify import a_test
+from trading_assets.cli.status import blocked_lines, channel_lines, halt_line
 from trading_assets.core.configuration import CONFIG_VARIABLE, checkout, config_file
 from trading_assets.core.errors import (
     AccountShapeError,
@@ -30,8 +31,10 @@ from trading_assets.core.private_files import exposed, limits_folder, make_priva
 from trading_assets.core.settings import Settings, load_settings
 from trading_assets.core.timeframes import iso, local_ms
 from trading_assets.ledger import books, leases, migrations
-from trading_assets.ledger.database import Database, shown
+from trading_assets.ledger.database import Database, Timeouts, shown
 from trading_assets.ledger.risk import RiskState, in_force, read_history
+from trading_assets.notifications.channels import channels_of
+from trading_assets.notifications.delivery import send_to_each
 from trading_assets.trading.binding import describe, require_bound, require_market
 from trading_assets.trading.context import trading_lease, why_off
 from trading_assets.trading.session.registry import unreached
@@ -74,13 +77,18 @@ class Finding:
         return self.level is not Level.FAULT
 
 
-def examine(settings: Settings) -> list[Finding]:
-    """Look at everything a run needs, in the order in which it would fail, in groups."""
+def examine(settings: Settings, *, send: bool = False) -> list[Finding]:
+    """Look at everything a run needs, in the order in which it would fail, in groups.
+
+    Args:
+        send: send a test message to each channel of notifications.
+    """
     findings = []
     for group, checks in CHECKS.items():
         for what, check in checks.items():
+            look = _send_test if send and check is _notifications else check
             try:
-                found = check(settings)
+                found = look(settings)
             except TradingAssetsError as error:
                 findings.append(Finding(group, what, Level.FAULT, str(error)))
             else:
@@ -98,14 +106,6 @@ def _file(_settings: Settings) -> str:
 def _venue(settings: Settings) -> str:
     money = "REAL MONEY" if settings.venue.adapter.is_real_money else "no real money"
     return f"{settings.venue.value}, account {settings.account}, {money}"
-
-
-def _notified(settings: Settings) -> str:
-    if settings.notify_urls:
-        return f"{len(settings.notify_urls)} set"
-    return _unless_simulated(
-        settings, "none is told of failures, halts and fills: name a messenger in TRADING_ASSETS_NOTIFY_URLS"
-    )
 
 
 def _home(settings: Settings) -> str:
@@ -256,7 +256,7 @@ def _database(settings: Settings) -> str:
 
 
 def _research(settings: Settings) -> str:
-    database = Database(settings.resolved_database_url, busy_timeout_s=min(settings.database_busy_timeout_s, 5.0))
+    database = Database(settings.resolved_database_url, timeouts=Timeouts.of(settings).at_most(5.0))
     try:
         blocked = blocked_lines(database)
     finally:
@@ -314,6 +314,13 @@ def _books(settings: Settings) -> str:
         exchange.close()
 
 
+def _halt_file(settings: Settings) -> str:
+    held = halt_line(settings)
+    if held:
+        return Advice(f"{held}; nothing is opened before: trading-assets resume")
+    return "there is none"
+
+
 def _switch(settings: Settings) -> str:
     database = _opened(settings)
     try:
@@ -347,13 +354,41 @@ def _sessions(settings: Settings) -> str:
     return text
 
 
+def _notifications(settings: Settings) -> str:
+    """Every channel can be used, and nothing waits or was given up. Nothing is sent."""
+    channels = channels_of(settings)
+    if not channels:
+        return _unless_simulated(
+            settings,
+            "no channel is set, messages go to the log and the ledger alone: name one in TRADING_ASSETS_NOTIFY_URLS",
+        )
+    for channel in channels:
+        channel.check()
+    database = _opened(settings)
+    try:
+        stuck = channel_lines(database, settings)
+    finally:
+        database.close()
+    if stuck:
+        raise DataError("; ".join(stuck))
+    return f"{', '.join(one.name for one in channels)}: nothing waits; trading-assets notify test sends to each"
+
+
+def _send_test(settings: Settings) -> str:
+    found = send_to_each(channels_of(settings), a_test(settings))
+    failed = [f"{name}: {why}" for name, why in found.items() if why]
+    if failed:
+        raise DataError(f"a test message was not taken by {'; '.join(failed)}")
+    return f"a test message was taken by {', '.join(found)}" if found else "no channel is set"
+
+
 def _names(_settings: Settings) -> str:
     load_settings()
     return "every name is known, every value can be used"
 
 
 def _opened(settings: Settings) -> Database:
-    return Database(settings.resolved_database_url, busy_timeout_s=min(settings.database_busy_timeout_s, 5.0))
+    return Database(settings.resolved_database_url, timeouts=Timeouts.of(settings).at_most(5.0))
 
 
 def _settle_coins(settings: Settings) -> str:
@@ -378,7 +413,7 @@ CHECKS: Mapping[str, Mapping[str, Callable[[Settings], str]]] = {
         "file": _file,
         "settings": _names,
         "venue": _venue,
-        "messengers": _notified,
+        "notifications": _notifications,
     },
     "This machine": {
         "home directory": _home,
@@ -391,6 +426,7 @@ CHECKS: Mapping[str, Mapping[str, Callable[[Settings], str]]] = {
         "books": _books,
         "trading": _switch,
         "risk guard": _risk,
+        "file HALTED": _halt_file,
         "sessions": _sessions,
         "research": _research,
     },

@@ -7,7 +7,8 @@ from rich.markup import escape
 from rich.table import Table as RichTable
 
 from trading_assets.cli.console import open_console
-from trading_assets.cli.trading import command_time, open_ledger, who
+from trading_assets.cli.trading import announce, command_time, open_ledger, who
+from trading_assets.core.deadline import ends_within
 from trading_assets.core.settings import load_settings
 from trading_assets.core.timeframes import iso, local_ms
 
@@ -68,19 +69,21 @@ def resolve_intent(intent: str, state: str, reason: tuple[str, ...], yes: bool) 
     from trading_assets.trading.saga import questions  # noqa: PLC0415
 
     settings = load_settings()
+    announce(settings)
     with open_ledger(settings) as database:
         held = questions.find(database, settings.account, intent)
         filled = held.filled_qty if held.filled_qty is not None else held.qty
         what = f"{held.symbol} {held.side.value} {filled} ({held.order_link_id})"
         if not yes:
             click.confirm(f"{what} is {held.status}; say that it is {state}?", abort=True)
-        questions.resolve(
-            database,
-            held,
-            state,
-            reason=" ".join(reason).strip() or "no reason given",
-            actor=who(),
-            now_ms=max(command_time(settings, may_be_local=True), held.created_ms),
-            wall_ms=local_ms(),
-        )
+        with ends_within(settings.command_deadline_s, "intents resolve"):
+            questions.resolve(
+                database,
+                held,
+                state,
+                reason=" ".join(reason).strip() or "no reason given",
+                actor=who(),
+                now_ms=max(command_time(settings, may_be_local=True), held.created_ms),
+                wall_ms=local_ms(),
+            )
     click.echo(f"{what} is {state} now, was {held.status}")

@@ -23,6 +23,7 @@ from trading_assets.cli.chaos import chaos
 from trading_assets.cli.console import echo, line, open_console
 from trading_assets.cli.exchange import exchange
 from trading_assets.cli.intents import intents
+from trading_assets.cli.notify import notify
 from trading_assets.cli.report import report
 from trading_assets.cli.strategies import print_reports, strategies
 from trading_assets.cli.trading import COMMANDS, open_ledger, warn_of_other_books
@@ -65,14 +66,15 @@ def demo(hours: int, as_json: bool, home: Path | None) -> None:
 
 @cli.command()
 @click.option("--quiet", is_flag=True, help="Print only what is wrong.")
-def doctor(quiet: bool) -> None:
+@click.option("--send", is_flag=True, help="Send a test message to each channel of notifications, too.")
+def doctor(quiet: bool, send: bool) -> None:
     """The checklist before trading: each point is ok, or says what to do.
 
     "see" is advice: it works, and should be made better before real money. Exit code 2 tells of a "no".
     """
     from trading_assets.cli.doctor import Level, examine  # noqa: PLC0415 (imports the connector)
 
-    findings = examine(load_settings(lenient=True))
+    findings = examine(load_settings(lenient=True), send=send)
     console, group = open_console(), ""
     styles = {Level.OK: "green", Level.ADVICE: "yellow", Level.FAULT: "red"}
     for finding in findings:
@@ -147,9 +149,11 @@ def reference_pages(check: bool, to: Path | None) -> None:
 @cli.command()
 def status() -> None:
     """Positions, balance, signals and results of the account in the ledger."""
-    from trading_assets.cli.status import print_status  # noqa: PLC0415
+    from trading_assets.cli.status import halt_line, print_status  # noqa: PLC0415
 
     settings = load_settings(lenient=True)
+    if halt_line(settings):  # before the ledger is opened, which may not answer
+        open_console().print(line((halt_line(settings), "red")))
     with open_ledger(settings) as database:
         warn_of_other_books(settings, database)
         print_status(database, settings, open_console())
@@ -190,7 +194,7 @@ def check_one_strategy(name: str, symbol: str | None, timeframes: tuple[str, ...
         )
     )
     print_reports(name, reports, open_console())
-    if not all(report.unbiased for report in reports):
+    if not all(report.passed for report in reports):
         sys.exit(1)
 
 
@@ -219,6 +223,7 @@ cli.add_command(accounts)
 cli.add_command(intents)
 cli.add_command(backfill)
 cli.add_command(candles)
+cli.add_command(notify)
 cli.add_command(report)
 cli.add_command(strategies)
 cli.add_command(bench)

@@ -104,12 +104,12 @@ def _print_summary(report: Report, written: Written, console: Console) -> None:
 
 
 def _sources() -> Sources:
-    from trading_assets.ledger.database import Database  # noqa: PLC0415
+    from trading_assets.ledger.database import Database, Timeouts  # noqa: PLC0415
     from trading_assets.market.store import CandleStore  # noqa: PLC0415
     from trading_assets.reporting.build import Sources  # noqa: PLC0415
     from trading_assets.venues import open_market_data  # noqa: PLC0415 (imports the connector)
 
     settings = load_settings()
-    database = Database(settings.resolved_database_url, busy_timeout_s=settings.database_busy_timeout_s)
+    database = Database(settings.resolved_database_url, timeouts=Timeouts.of(settings))
     store = CandleStore(settings.candle_store, btc=settings.symbols.btc)
     return Sources(settings, database, store, open_market_data(settings))

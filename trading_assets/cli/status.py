@@ -8,11 +8,13 @@ from rich.console import Console
 from trading_assets.cli.console import frame_table, line
 from trading_assets.core.schemas import MARKET_SCAN
 from trading_assets.core.settings import Settings
-from trading_assets.core.timeframes import DAY_MS, hour_key, iso
+from trading_assets.core.timeframes import DAY_MS, hour_key, iso, local_ms
 from trading_assets.ledger import account as account_ledger
-from trading_assets.ledger import checks, signals
+from trading_assets.ledger import checks, outbox, signals
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.partitions import latest_hour_ms
+from trading_assets.notifications.channels import channels_of
+from trading_assets.trading import halt_file
 from trading_assets.trading.portfolio import performance
 
 POSITION_COLUMNS = {
@@ -48,7 +50,7 @@ _RESULT = {
 }
 
 
-_BLOCKED_SHOWN_MS = DAY_MS
+_FUNDING_ALONE = {name: _RESULT[name] for name in ("strategy", "timeframe", "symbol", "funding")}
 
 
 def blocked_lines(database: Database) -> list[str]:
@@ -56,7 +58,7 @@ def blocked_lines(database: Database) -> list[str]:
     newest = latest_hour_ms(database, MARKET_SCAN)
     if newest is None:
         return []
-    hours = checks.blocked_hours(database, newest - _BLOCKED_SHOWN_MS)
+    hours = checks.blocked_hours(database, newest - checks.TRIED_AGAIN_MS)
     return [f"hour {hour_key(hour)} is blocked, nothing of it is traded: {why}" for hour, why in hours.items()]
 
 
@@ -75,9 +77,43 @@ def print_blocked(database: Database, console: Console) -> None:
         console.print(frame_table("Excluded strategies", pd.DataFrame(rows), {name: name for name in rows[0]}))
 
 
+def halt_line(settings: Settings) -> str:
+    """That the file in the home halts the account, and why; empty where it does not. It needs no database."""
+    held = halt_file.found(settings)
+    if held is None:
+        return ""
+    since = f" since {iso(held.wall_ms)}" if held.wall_ms else ""
+    return f"HALTED{since} by the file {halt_file.path_of(settings)} ({held.actor}: {held.reason})"
+
+
+_WAITS_SHOWN_MS = 10 * 60_000
+
+
+def channel_lines(database: Database, settings: Settings) -> list[str]:
+    """The channels that do not take messages: what waits for long, and what was given up in the last day."""
+    now_ms, found = local_ms(), []
+    for channel in channels_of(settings):
+        held = outbox.backlog(database, settings.account, channel.name, since_wall_ms=now_ms - DAY_MS)
+        if held.since_wall_ms is not None and (held.attempts or now_ms - held.since_wall_ms > _WAITS_SHOWN_MS):
+            why = held.error or "nobody delivers: start the daemon, or trading-assets notify deliver"
+            found.append(
+                f"channel {channel.name}: {held.waiting} messages wait since {iso(held.since_wall_ms)}, "
+                f"{held.attempts} tries of the first failed: {why}"
+            )
+        if held.given_up:
+            found.append(
+                f"channel {channel.name}: {held.given_up} messages were given up in the last day, the last "
+                f"{held.newest_given_up} ({held.why}); send it again: trading-assets notify resend "
+                f"{held.newest_given_up}"
+            )
+    return found
+
+
 def print_status(database: Database, settings: Settings, console: Console) -> None:
     """Equity, open positions, newest signals and results by strategy."""
     print_blocked(database, console)
+    for text in channel_lines(database, settings):
+        console.print(line(text), style="red", highlight=False, soft_wrap=True, markup=False)
     account = settings.account
     equity = account_ledger.equity_rows(database, account)
     if equity.empty:
@@ -96,5 +132,9 @@ def print_status(database: Database, settings: Settings, console: Console) -> No
     recent = signals.since(database, account, int(newest["time_ms"]) - DAY_MS).sort_values("created_at_ms")
     console.print(frame_table("Signals of the last 24 hours", recent.tail(20), _SIGNAL))
     results = performance(database, account)
-    console.print(frame_table("Closed trades", results.by, _RESULT))
+    closed = results.by["closings"] > 0
+    console.print(frame_table("Closed trades", results.by[closed], _RESULT))
+    if not closed.all():
+        title = "Funding of positions without a closed trade"
+        console.print(frame_table(title, results.by[~closed], _FUNDING_ALONE))
     console.print(f"{results.closings} closed, {results.wins} with a profit, net {results.net:+,.2f} USD")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
 import click
@@ -13,7 +13,8 @@ from rich.table import Table
 from rich.text import Text
 
 from trading_assets.cli.console import line, open_console
-from trading_assets.cli.trading import open_ledger
+from trading_assets.cli.trading import announce, open_ledger
+from trading_assets.core.deadline import ends_within
 from trading_assets.core.foreign_text import plain
 from trading_assets.core.settings import Settings, load_settings
 
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from trading_assets.ledger.database import Database
     from trading_assets.reporting.strategy_check import Report
     from trading_assets.strategies.bias_checks import Verdict
+
+START_WITHIN_S = 3600.0
+"""The check of a strategy decides on thousands of candles before it is started."""
 
 _name = click.argument("name")
 _dry_run = click.option("--dry-run", is_flag=True, help="Say what would change, and change nothing.")
@@ -32,12 +36,20 @@ def strategies() -> None:
 
 
 @contextmanager
-def _registry() -> Iterator[tuple[Settings, Database]]:
-    """Settings and ledger, each known strategy with its row."""
+def _registry(acts: str = "", within_s: float | None = None) -> Iterator[tuple[Settings, Database]]:
+    """Settings and ledger, each known strategy with its row.
+
+    Args:
+        acts: the command, where it changes something: it says whose rows these are, and has a deadline.
+        within_s: that deadline, s; by default that of commands.
+    """
     from trading_assets.ledger.strategies import seed_registry  # noqa: PLC0415 (pandas costs a second)
 
     settings = load_settings()
-    with open_ledger(settings) as database:
+    if acts:
+        announce(settings)
+    limit = ends_within(within_s or settings.command_deadline_s, f"strategies {acts}") if acts else nullcontext()
+    with limit, open_ledger(settings) as database:
         seed_registry(database)
         yield settings, database
 
@@ -108,7 +120,7 @@ def set_strategy(
     from trading_assets.ledger import strategies as rows  # noqa: PLC0415 (pandas costs a second)
     from trading_assets.strategies.grids import grids_from  # noqa: PLC0415 (imports the strategies)
 
-    with _registry() as (settings, database):
+    with _registry("set") as (settings, database):
         before = rows.registry_row(database, name)
         after = before.asked(parameters, grid, pairs, timeframes)
         lines = rows.changes(before, after, grids_from(settings.parameters))
@@ -135,7 +147,7 @@ def start_strategy(name: str, force: bool, dry_run: bool) -> None:
     from trading_assets.strategies.grids import grids_from  # noqa: PLC0415 (imports the strategies)
 
     console = open_console()
-    with _registry() as (settings, database):
+    with _registry("start", START_WITHIN_S) as (settings, database):
         row = rows.registry_row(database, name)
         verdict = strategy_check.before_start(
             row.usable(grids_from(settings.parameters)), settings, database, production_engine()
@@ -164,7 +176,7 @@ def stop_strategy(name: str) -> None:
     """Open nothing more with NAME from now on; open positions keep their stops."""
     from trading_assets.ledger.strategies import set_active  # noqa: PLC0415 (pandas costs a second)
 
-    with _registry() as (_, database):
+    with _registry("stop") as (_, database):
         set_active(database, name, False)
     click.echo(f"{name} opens nothing more from now on, and is not backtested from the next hour on")
 
@@ -175,17 +187,27 @@ def remove_strategy(name: str) -> None:
     """Remove the row of NAME, whose module was deleted. Its backtests, signals and orders stay in the ledger."""
     from trading_assets.ledger.strategies import remove  # noqa: PLC0415 (pandas costs a second)
 
-    with _registry() as (_, database):
+    with _registry("remove") as (_, database):
         remove(database, name)
     click.echo(f"{name} was removed; what it did stays in the ledger, and open positions keep their stops")
 
 
 def print_reports(name: str, reports: Sequence[Report], console: Console) -> None:
     """A table with a line for each report, the violations in words, and the result in one sentence."""
-    from trading_assets.reporting.strategy_check import words  # noqa: PLC0415 (as above)
+    from trading_assets.reporting.strategy_check import nothing_checked, short_warm_up, words  # noqa: PLC0415 (as above)
 
     table = Table(
-        *("market", "symbol", "timeframe", "look-ahead", "warm-up", "trades", "PnL, USD", "at double costs"),
+        *(
+            "market",
+            "symbol",
+            "timeframe",
+            "look-ahead",
+            "warm-up",
+            "bars needed",
+            "trades",
+            "PnL, USD",
+            "at double costs",
+        ),
         title=plain(name),
     )
     for report in reports:
@@ -195,6 +217,7 @@ def print_reports(name: str, reports: Sequence[Report], console: Console) -> Non
             report.timeframe.value,
             _verdict(report.look_ahead),
             _verdict(report.warm_up),
+            f"{report.sufficient.words} of {report.declared}",
             str(report.costs.trades),
             f"{report.costs.pnl:,.2f}",
             f"{report.costs.pnl_at_double:,.2f}",
@@ -204,24 +227,30 @@ def print_reports(name: str, reports: Sequence[Report], console: Console) -> Non
         for check, verdict in (("look-ahead", report.look_ahead), ("warm-up", report.warm_up)):
             for violation in verdict.violations[:3]:
                 console.print(line(f"{report.target.symbol} {report.timeframe.value} {check}: {words(violation)}"))
-    biased = sum(not report.unbiased for report in reports)
+    ahead = sum(not report.look_ahead.passed for report in reports)
     signals = sum(report.look_ahead.signals for report in reports)
-    if biased:
+    if ahead:
         console.print(
-            line((f"{name} is biased", "red"), f" on {biased} of {len(reports)}: its backtests cannot be repeated.")
+            line((f"{name} looks ahead", "red"), f" on {ahead} of {len(reports)}: its backtests cannot be repeated.")
         )
     elif not reports:
         console.print(f"{name} was not checked: there are too few candles.")
+    elif (unchecked := nothing_checked(name, reports)) is not None:
+        console.print(line((f"{unchecked}.", "yellow")))
     else:
         console.print(line((f"{name} has no look-ahead", "green"), f": {signals} signals decided again, all the same."))
+    if (short := short_warm_up(name, reports)) is not None:
+        console.print(line((f"{short}.", "yellow")))
     thin = sum(not report.costs.survives for report in reports)
     if thin:
         console.print(f"{thin} of {len(reports)} profits are lost at double costs (no violation).", highlight=False)
 
 
 def _verdict(verdict: Verdict) -> Text:
-    if not verdict.unbiased:
+    if not verdict.passed:
         return line((f"{len(verdict.violations)} differ", "red"))
     if not verdict.bars:
         return line("too few bars")
+    if not verdict.signals:
+        return line(("no signal", "yellow"), f" ({verdict.bars} bars)")
     return line(("ok", "green"), f" ({verdict.bars} bars, {verdict.signals} signals)")

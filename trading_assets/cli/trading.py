@@ -5,6 +5,7 @@ They parse, call one function and print; what they need is imported inside them,
 
 from __future__ import annotations
 
+import contextlib
 import getpass
 import json
 import sys
@@ -17,14 +18,19 @@ import click
 from trading_assets.cli.console import echo, open_console
 from trading_assets.core.configuration import config_file
 from trading_assets.core.deadline import ends_within
-from trading_assets.core.errors import TradingAssetsError
+from trading_assets.core.errors import StorageError, TradingAssetsError
 from trading_assets.core.foreign_text import plain
+from trading_assets.core.messages import Notify
 from trading_assets.core.settings import Settings, load_settings
-from trading_assets.notifications.notifier import Notifier
+from trading_assets.notifications.notifier import notifying
 
 if TYPE_CHECKING:
     from trading_assets.ledger.database import Database
+    from trading_assets.ledger.risk import RiskState
     from trading_assets.trading.execute.flatten import FlattenReport
+
+BRAKE_WAIT_S = 5.0
+"""`halt` and `reduce` wait so long for each step of the ledger: the file has stopped what has this home already."""
 
 PART_FOR_CLOSING = 0.8
 """Of a command's deadline; the rest is for the books and the report."""
@@ -84,6 +90,7 @@ def flatten(reason: tuple[str, ...], yes: bool, foreign: bool, anyway: bool) -> 
         click.confirm(
             f"Close {whose} of account {settings.account} on {settings.venue.value} at the market?", abort=True
         )
+    _write_halt_file(settings, _text(reason, "flatten"))
     with ends_within(settings.command_deadline_s, "flatten"):
         report = _close_all(settings, reason, foreign=foreign)
     if report is None:
@@ -106,8 +113,8 @@ def _close_all(settings: Settings, reason: tuple[str, ...], *, foreign: bool) ->
         echo(f"nothing was closed, look at the exchange: {error}")
         return None
     try:
-        with open_ledger(settings) as database, _notifier(settings) as notifier:
-            context = ExecutionContext(database=database, exchange=exchange, settings=settings, notify=notifier.notify)
+        with open_ledger(settings) as database, notifying(settings, lambda: database) as notifier:
+            context = ExecutionContext(database=database, exchange=exchange, settings=settings, send=notifier.notify)
             return close_all(
                 context,
                 reason=_text(reason, "flatten"),
@@ -156,9 +163,12 @@ def _print_code(action: str, op: str, *, foreign: bool) -> None:
 def portfolio(as_json: bool) -> None:
     """Exposure, liquidation prices, drawdown and results of the account, as the books were read last."""
     from trading_assets.cli import portfolio as portfolio_report  # noqa: PLC0415
+    from trading_assets.cli.status import halt_line  # noqa: PLC0415 (as below)
     from trading_assets.trading import portfolio as accounts  # noqa: PLC0415 (pandas costs a second)
 
     settings = load_settings(lenient=True)
+    if halt_line(settings):
+        echo(halt_line(settings), err=True)
     with open_ledger(settings) as database:
         warn_of_other_books(settings, database)
         found = accounts.portfolio(database, settings.account)
@@ -305,37 +315,79 @@ COMMANDS = (halt, reduce, resume, flatten, confirm, portfolio, explain, ledger, 
 
 
 def _set_state(name: str, reason: tuple[str, ...], *, anyway: bool = False) -> None:
-    from trading_assets.ledger.risk import RiskState, in_force, read_history  # noqa: PLC0415
-    from trading_assets.trading.risk import guard as risk_guard  # noqa: PLC0415
-    from trading_assets.trading.session.registry import unreached  # noqa: PLC0415
+    from trading_assets.ledger.risk import RiskState  # noqa: PLC0415
+    from trading_assets.trading.session.registry import living, unreached  # noqa: PLC0415
 
     state, text = RiskState(name), _text(reason, "no reason given")
     is_brake = state is not RiskState.ACTIVE
     settings = load_settings(lenient=is_brake)
     announce(settings)
-    with (
-        ends_within(settings.command_deadline_s, name),
-        open_ledger(settings) as database,
-        _notifier(settings) as notifier,
-    ):
-        if not is_brake:
-            _require_living_books(settings, database, "resume", anyway)
-            _require_owner(settings, database)
-        now_ms = command_time(settings, may_be_local=is_brake)
-        before = risk_guard.command(database, settings.account, state, reason=text, actor=who(), now_ms=now_ms)
-        if before is None:
-            held = in_force(read_history(database, settings.account), now_ms)
-            by = f" (by {held.actor}: {held.reason})" if held.actor else ""
-            echo(f"account {settings.account} stays {held.state}{by}. {risk_guard.effect(held.state)}")
-        else:
-            echo(f"account {settings.account} is {state}, was {before.state}. {risk_guard.effect(state)}")
-            notifier.notify(f"account {settings.account} is {state}", f"{text} ({who()})")
-        left = unreached(settings, database) if is_brake else []
+    if state is RiskState.HALTED:
+        _write_halt_file(settings, text)
+    wait_s = BRAKE_WAIT_S if is_brake else float("inf")
+    try:
+        with (
+            ends_within(settings.command_deadline_s, name),
+            open_ledger(settings, wait_s=wait_s) as database,
+            notifying(settings, lambda: database) as notifier,
+        ):
+            if not is_brake:
+                _require_living_books(settings, database, "resume", anyway)
+                _require_owner(settings, database)
+            _change_state(settings, database, state, text, notifier.notify)
+            left = unreached(settings, database) if is_brake else []
+    except StorageError as error:
+        if state is not RiskState.HALTED:
+            raise
+        left = [one for one in living() if (one.home, one.account) != (str(settings.home), settings.account)]
+        echo(
+            f"the ledger was NOT reached: {error}. The file halts what has this home; it comes into the ledger, and to "
+            "machines with another home, as soon as a session or a reconciliation here can write it",
+            err=True,
+        )
+        for session in left:
+            echo(f"NOT reached, it goes on trading: {session}", err=True)
+        sys.exit(1)
     for session in left:
         echo(f"NOT reached, it goes on trading: {session}", err=True)
     if left:
         echo("reach it with its configuration: trading-assets --config FILE, or --home DIRECTORY ...", err=True)
         sys.exit(1)
+
+
+def _write_halt_file(settings: Settings, reason: str) -> None:
+    """The first way to halt: it needs neither database nor exchange. Where it cannot be written the ledger is left."""
+    from trading_assets.core.timeframes import local_ms  # noqa: PLC0415
+    from trading_assets.trading import halt_file  # noqa: PLC0415
+
+    try:
+        path = halt_file.write(settings, reason=reason, actor=who(), wall_ms=local_ms())
+    except StorageError as error:
+        echo(f"{error}; trying the ledger alone", err=True)
+    else:
+        echo(f"nothing is opened any more by what has this home: {path}", err=True)
+
+
+def _change_state(settings: Settings, database: Database, state: RiskState, text: str, tell: Notify) -> None:
+    """Change the state in the ledger, and on a resume take the file away; it is put back where the ledger fails."""
+    from trading_assets.ledger.risk import RiskState, in_force, read_history  # noqa: PLC0415
+    from trading_assets.trading import halt_file  # noqa: PLC0415
+    from trading_assets.trading.risk import guard as risk_guard  # noqa: PLC0415
+
+    is_brake = state is not RiskState.ACTIVE
+    now_ms = command_time(settings, may_be_local=is_brake)
+    with contextlib.nullcontext() if is_brake else halt_file.taken_away(settings) as by_file:
+        before = risk_guard.command(
+            database, settings.account, state, reason=text, actor=who(), now_ms=now_ms, tell=tell
+        )
+    if by_file is not None:
+        echo(f"the file {halt_file.path_of(settings)} is gone; it said: {by_file.reason}")
+    if before is None:
+        held = in_force(read_history(database, settings.account), now_ms)
+        by = f" (by {held.actor}: {held.reason})" if held.actor else ""
+        echo(f"account {settings.account} stays {held.state}{by}. {risk_guard.effect(held.state)}")
+    else:
+        echo(f"account {settings.account} is {state}, was {before.state}. {risk_guard.effect(state)}")
 
 
 def _require_living_books(settings: Settings, database: Database, what: str, anyway: bool) -> None:
@@ -399,24 +451,17 @@ def who() -> str:
 
 
 @contextmanager
-def open_ledger(settings: Settings, *, upgrade: bool = True) -> Iterator[Database]:
-    """The ledger of the settings, closed at the end; its schema as it is unless `upgrade`."""
-    from trading_assets.ledger.database import Database  # noqa: PLC0415
+def open_ledger(settings: Settings, *, upgrade: bool = True, wait_s: float = float("inf")) -> Iterator[Database]:
+    """The ledger of the settings, closed at the end; its schema as it is unless `upgrade`.
 
-    database = Database(
-        settings.resolved_database_url, busy_timeout_s=settings.database_busy_timeout_s, upgrade=upgrade
-    )
+    Args:
+        wait_s: wait no longer for it at each step, s.
+    """
+    from trading_assets.ledger.database import Database, Timeouts  # noqa: PLC0415
+
+    timeouts = Timeouts.of(settings).at_most(wait_s)
+    database = Database(settings.resolved_database_url, timeouts=timeouts, upgrade=upgrade)
     try:
         yield database
     finally:
         database.close()
-
-
-@contextmanager
-def _notifier(settings: Settings) -> Iterator[Notifier]:
-    """A messenger; what it was told is tried before the command ends, for five seconds at most."""
-    notifier = Notifier(settings.notify_urls)
-    try:
-        yield notifier
-    finally:
-        notifier.flush()

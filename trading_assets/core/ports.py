@@ -49,6 +49,10 @@ class MarketData(Protocol):
         """Name of the market whose prices these are. Venues with the same prices give the same name."""
         ...
 
+    def finest_timeframe(self) -> Timeframe:
+        """The timeframe of the shortest candles that it has of any contract: shorter ones are not to be made up."""
+        ...
+
     def instruments(self) -> Rows[Instrument]:
         """Every linear contract the venue lists, all pages."""
         ...

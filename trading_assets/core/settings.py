@@ -83,7 +83,15 @@ class Settings(BaseSettings):
         "PostgreSQL: postgresql://user:password@host/database, a database of its own (docs/production.md).",
     )
     database_busy_timeout_s: float = Field(
-        30.0, gt=0, description="How long a write waits for another process's lock (SQLite)."
+        30.0, gt=0, description="How long a write waits for another process's lock; halt waits 5 s at most."
+    )
+    database_connect_timeout_s: float = Field(
+        10.0, ge=1, description="PostgreSQL: longest wait for a connection; halt waits 5 s at most."
+    )
+    database_statement_timeout_s: float = Field(
+        120.0,
+        ge=1,
+        description="PostgreSQL: longest statement, also where the server says nothing at all; halt waits 5 s at most.",
     )
     partitions_start: datetime = Field(datetime(2026, 1, 1, tzinfo=UTC), description="First hourly partition (UTC).")
 
@@ -410,6 +418,11 @@ class Settings(BaseSettings):
     # Notifications.
     notify_urls: tuple[SecretStr, ...] = Field(
         (), description="Apprise URLs (JSON list) told of failures, refusals and fills."
+    )
+    notify_max_age_s: float = Field(
+        86_400.0,
+        gt=0,
+        description="A message that a channel has not taken for so long, s, is given up; status and doctor show it.",
     )
 
     @field_validator(

@@ -5,6 +5,7 @@ import json
 import dagster as dg
 
 from trading_assets.core.errors import TradingAssetsError
+from trading_assets.core.messages import Kind, Message, Severity
 from trading_assets.core.schemas import MARKET_SCAN
 from trading_assets.core.settings import load_settings
 from trading_assets.core.timeframes import HOUR_MS, floor_ms, local_ms
@@ -22,6 +23,8 @@ from trading_assets.ledger import account as account_ledger
 from trading_assets.ledger import checks, orders, signals
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.partitions import latest_hour_ms
+from trading_assets.notifications.channels import channels_of
+from trading_assets.notifications.delivery import deliver
 from trading_assets.trading.automation import (
     RESEARCH_TRIES,
     Skip,
@@ -36,7 +39,7 @@ from trading_assets.trading.session.lease import trader_of
 from trading_assets.trading.session.watchlist import Selected, newest_selection
 
 
-def _status() -> dg.DefaultSensorStatus:
+def default_status() -> dg.DefaultSensorStatus:
     on = load_settings(lenient=True).automation_on
     return dg.DefaultSensorStatus.RUNNING if on else dg.DefaultSensorStatus.STOPPED
 
@@ -44,7 +47,7 @@ def _status() -> dg.DefaultSensorStatus:
 @dg.sensor(
     job=research,
     minimum_interval_seconds=20,
-    default_status=_status(),
+    default_status=default_status(),
     description="Researches the newest hour when it was never selected: at the first start, after a pause, and up to "
     "three times after failures. Skips when the newest hour is selected, while research runs, and in an hour's "
     "first minutes, which belong to the hourly schedule.",
@@ -90,7 +93,7 @@ def _trade_interval_s() -> int:
 @dg.sensor(
     job=trade,
     minimum_interval_seconds=_trade_interval_s(),
-    default_status=_status(),
+    default_status=default_status(),
     description="Keeps a session of the trade job alive: starts one when none trades, and its successor when a newer "
     "selection is there. In once mode it starts a run when a candle of a selected timeframe has closed, and every few "
     "seconds while a signal waits. Skips while the newest selection is traded on, and while no coin is selected. "
@@ -158,7 +161,7 @@ def _session(
 @dg.sensor(
     job=reconcile,
     minimum_interval_seconds=10,
-    default_status=_status(),
+    default_status=default_status(),
     description="Reads the exchange's books every minute while positions or unresolved orders are open, else every "
     "ten minutes. Skips in between and tells what is open, while a run is in progress, and for a while after failures.",
 )
@@ -202,6 +205,34 @@ def end_stuck_runs(context: dg.SensorEvaluationContext) -> dg.SkipReason:
     return dg.SkipReason(f"ended for want of progress: {', '.join(ended)}" if ended else "no run is stuck")
 
 
+DELIVER_WITHIN_S = 20.0
+"""A tick of the sensor ends within a minute, and others wait for it."""
+
+
+@dg.sensor(
+    minimum_interval_seconds=30,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Delivers messages that wait: those that a channel has not taken yet, and those of processes that "
+    "died. Always skips: it starts no run.",
+)
+def deliver_messages(settings: SettingsResource, database: DatabaseResource) -> dg.SkipReason:
+    configured = settings.get()
+    channels = channels_of(configured)
+    if not channels:
+        return dg.SkipReason("no channel is set: messages stay in the log and the ledger")
+    try:
+        found = deliver(
+            database.get(),
+            configured.account,
+            channels,
+            max_age_s=configured.notify_max_age_s,
+            within_s=DELIVER_WITHIN_S,
+        )
+    except TradingAssetsError as error:
+        return dg.SkipReason(f"cannot look: {error}")
+    return dg.SkipReason(f"{found.delivered} delivered, {found.failed} tries failed, {found.given_up} given up")
+
+
 @dg.run_failure_sensor(
     default_status=dg.DefaultSensorStatus.RUNNING,
     description="Notifies of failed runs, with job and error: of each of three tries, and that no further one follows. "
@@ -215,5 +246,6 @@ def notify_of_failed_runs(context: dg.RunFailureSensorContext, notifier: Notifie
         tries=instance_queries.consecutive_failures(context.instance, run),
     )
     if text is not None:
-        messenger.notify(*text)
+        title, body = text
+        messenger.notify(Message(title, body, Kind.RUN, Severity.WARNING))
         messenger.flush()

@@ -81,6 +81,7 @@ class BybitMarketData:
 
     Args:
         market: tells the market's name, see `market`.
+        finest: tells the timeframe of its shortest candles, see `finest_timeframe`.
     """
 
     def __init__(
@@ -90,8 +91,9 @@ class BybitMarketData:
         virtual_clock: bool,
         max_clock_offset_ms: int = 1000,
         market: Callable[[], str] = lambda: BYBIT,
+        finest: Callable[[], Timeframe] = lambda: Timeframe.M1,
     ) -> None:
-        self._transport, self._market = transport, market
+        self._transport, self._market, self._finest = transport, market, finest
         self._clock = ExchangeClock(self._server_ms, virtual=virtual_clock, max_offset_ms=max_clock_offset_ms)
         transport.when_clock_is_refused(self._clock.forget)
 
@@ -103,6 +105,9 @@ class BybitMarketData:
 
     def market(self) -> str:
         return self._market()
+
+    def finest_timeframe(self) -> Timeframe:
+        return self._finest()
 
     def instruments(self) -> Rows[Instrument]:
         raw = self._pages("get_instruments_info", limit=1000, category=_LINEAR)

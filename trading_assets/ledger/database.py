@@ -9,6 +9,7 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from decimal import InvalidOperation
 from pathlib import Path
 
@@ -21,10 +22,12 @@ from sqlalchemy.exc import (
     OperationalError,
     StatementError,
 )
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from trading_assets.core.errors import ConfigurationError, ConflictError, DatabaseLockedError, StorageError
 from trading_assets.core.private_files import private_file, private_folder
-from trading_assets.ledger import migrations
+from trading_assets.core.settings import Settings
+from trading_assets.ledger import migrations, postgres
 
 _WAL_REST_S = 0.02
 
@@ -74,6 +77,35 @@ def shown(url: sa.URL) -> str:
     return url.set(query={}).render_as_string(hide_password=True)
 
 
+@dataclass(frozen=True)
+class Timeouts:
+    """How long a ledger is waited for, s.
+
+    Attributes:
+        lock: for another process's lock.
+        connect: for a connection (PostgreSQL).
+        statement: for an answer (PostgreSQL), also where the server has fallen silent.
+    """
+
+    lock: float = 30.0
+    connect: float = 10.0
+    statement: float = 120.0
+
+    @classmethod
+    def of(cls, settings: Settings) -> Timeouts:
+        """Those of the settings."""
+        return cls(
+            settings.database_busy_timeout_s,
+            settings.database_connect_timeout_s,
+            settings.database_statement_timeout_s,
+        )
+
+    def at_most(self, seconds: float) -> Timeouts:
+        """The same, none of them longer than this: for a command that cannot wait."""
+        # The lock a little shorter: then the server says that it was a lock.
+        return Timeouts(min(self.lock, 0.8 * seconds), min(self.connect, seconds), min(self.statement, seconds))
+
+
 class Database:
     """One engine. `read()` and `write()` give a transaction that commits on leaving and rolls back on an error.
 
@@ -85,10 +117,19 @@ class Database:
         StorageError: the database cannot be opened or created, or a newer version of this program wrote it.
     """
 
-    def __init__(self, url: str | sa.URL, *, busy_timeout_s: float = 30.0, upgrade: bool = True) -> None:
+    def __init__(
+        self,
+        url: str | sa.URL,
+        *,
+        busy_timeout_s: float | None = None,
+        timeouts: Timeouts = Timeouts(),
+        upgrade: bool = True,
+    ) -> None:
         self.url = with_driver(url, "database_url")
+        if busy_timeout_s is not None:
+            timeouts = replace(timeouts, lock=busy_timeout_s)
         try:
-            self._engine = self._make_engine(busy_timeout_s)
+            self._engine = self._make_engine(timeouts)
         except (ArgumentError, NoSuchModuleError) as error:
             kind = type(error).__name__  # its text may hold what could not be read
             raise ConfigurationError(
@@ -97,9 +138,10 @@ class Database:
         if upgrade:
             self._upgrade()
 
-    def _make_engine(self, busy_timeout_s: float) -> sa.Engine:
+    def _make_engine(self, timeouts: Timeouts) -> sa.Engine:
         if self.url.get_backend_name() != "sqlite":
-            return sa.create_engine(self.url, pool_pre_ping=True)
+            return postgres.make_engine(self.url, timeouts)
+        busy_timeout_s = timeouts.lock
         if self.url.database:
             folder = Path(self.url.database).parent
             try:
@@ -136,7 +178,8 @@ class Database:
                 return
         with self.write(one_at_a_time=migrations.LOCK) as connection:
             if migrations.revision_of(connection) != migrations.HEAD:  # another process may have been first
-                migrations.upgrade(connection)
+                with postgres.patient(connection):
+                    migrations.upgrade(connection)
 
     @contextmanager
     def read(self) -> Iterator[sa.Connection]:
@@ -172,7 +215,7 @@ class Database:
         except OperationalError as error:
             reason = str(error.orig)
             where = shown(self.url)
-            if "locked" in reason or "busy" in reason:
+            if any(word in reason for word in ("locked", "busy", "lock timeout", "deadlock")):
                 raise DatabaseLockedError(
                     f"another process keeps the database {where} locked; end it (or wait for its run), then try again. "
                     "Nothing was written."
@@ -180,6 +223,11 @@ class Database:
             raise StorageError(
                 f"the database {where} cannot be used: {reason.strip()}; nothing was written. Check that the disk has "
                 "room and the path is writable, or that the server runs"
+            ) from error
+        except PoolTimeoutError as error:
+            raise StorageError(
+                f"all connections to the database {shown(self.url)} are in use, and none was given back in time; "
+                "nothing was written"
             ) from error
         except IntegrityError as error:
             raise ConflictError(f"the database refused: {error.orig}; nothing was written") from error

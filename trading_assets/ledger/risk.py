@@ -8,6 +8,8 @@ from enum import StrEnum
 
 import sqlalchemy as sa
 
+from trading_assets.core.messages import Message
+from trading_assets.ledger import outbox
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.tables import risk_events, risk_states
 
@@ -106,9 +108,15 @@ def read_history(database: Database, account: str) -> list[StateChange]:
 
 
 def change_state(
-    database: Database, account: str, change: StateChange, *, unless: Callable[[StateChange], bool]
+    database: Database,
+    account: str,
+    change: StateChange,
+    *,
+    unless: Callable[[StateChange], bool],
+    message: Message | None = None,
+    wall_ms: int = 0,
 ) -> StateChange | None:
-    """Add a change, unless `unless` is true of the one in force.
+    """Add a change, and the message of it, unless `unless` is true of the one in force.
 
     It waits for reservations in progress. Every later reservation reads the change.
 
@@ -129,6 +137,8 @@ def change_state(
                 time_ms=change.time_ms,
             )
         )
+        if message is not None:
+            outbox.add(connection, account, message, time_ms=change.time_ms, wall_ms=wall_ms)
     return held
 
 

@@ -91,8 +91,10 @@ def _symbol() -> sa.Column[str]:
     return sa.Column("symbol", sa.String(64), nullable=False, comment="symbol in the words of the venue")
 
 
-def _account() -> sa.Column[str]:
-    return sa.Column("account", sa.String(32), nullable=False, comment="name of the trading account")
+def _account(*, primary_key: bool = False) -> sa.Column[str]:
+    return sa.Column(
+        "account", sa.String(32), primary_key=primary_key, nullable=False, comment="name of the trading account"
+    )
 
 
 def _time(name: str, what: str) -> sa.Column[int]:
@@ -318,16 +320,43 @@ reconciliations = sa.Table(
     comment="Each reading of the exchange's books and what it found.",
 )
 
-untold_messages = sa.Table(
-    "untold_messages",
+outbox_messages = sa.Table(
+    "outbox_messages",
     metadata,
     sa.Column("message_id", sa.Integer, primary_key=True, autoincrement=True, comment="in the order of writing"),
     _account(),
+    sa.Column("kind", sa.String(16), nullable=False, comment="what it is about: fill, closing, risk, run ..."),
+    sa.Column("severity", sa.String(8), nullable=False, comment="info, warning or critical"),
     sa.Column("title", sa.Text, nullable=False, comment="of the message"),
     sa.Column("body", sa.Text, nullable=False, comment="of the message"),
     _time("time_ms", "what it tells"),
-    sa.Index("ix_untold_messages_account", "account", "message_id"),
-    comment="Messages of what was written with them, until they are sent: a death between the two loses none.",
+    sa.Column("written_wall_ms", sa.BigInteger, nullable=False, comment="local clock, UTC ms"),
+    sa.Index("ix_outbox_messages_account", "account", "written_wall_ms"),
+    comment="Messages to people, written with what they tell: a death between the two loses none.",
+)
+
+outbox_channels = sa.Table(
+    "outbox_channels",
+    metadata,
+    _account(primary_key=True),
+    sa.Column("name", sa.String(48), primary_key=True, comment="kind of the messenger and a mark of its URL"),
+    sa.Column("after_message_id", sa.Integer, nullable=False, comment="it gets the messages after this one"),
+    comment="The channels that messages of an account have gone to.",
+)
+
+outbox_deliveries = sa.Table(
+    "outbox_deliveries",
+    metadata,
+    sa.Column("message_id", sa.Integer, primary_key=True, autoincrement=False, comment="the message"),
+    sa.Column("channel", sa.String(48), primary_key=True, comment="name of the channel"),
+    sa.Column("state", sa.String(10), nullable=False, comment="waiting, delivered or given up"),
+    sa.Column("attempts", sa.Integer, nullable=False, comment="how often it was tried"),
+    sa.Column("due_wall_ms", sa.BigInteger, nullable=False, comment="not tried again before, UTC ms"),
+    sa.Column("queued_wall_ms", sa.BigInteger, nullable=False, comment="since when it waits, UTC ms"),
+    sa.Column("ended_wall_ms", sa.BigInteger, comment="when it was delivered or given up, UTC ms"),
+    sa.Column("error", sa.Text, comment="of the last try that failed"),
+    sa.Index("ix_outbox_deliveries_waiting", "channel", "state", "message_id"),
+    comment="What became of each message on each channel: at least once, in order, until it is too old.",
 )
 
 risk_events = sa.Table(

@@ -1,89 +1,174 @@
-"""Messages to people: always one log line, and apprise's messengers if URLs are set. No order waits for a message.
+"""Messages to people: one log line each, a row in the outbox, and the channels. No order waits for a message.
 
-One thread sends from a bounded queue, so a messenger that is slow or down loses its own message and delays nothing.
+A thread of its own writes what is told into the ledger and delivers it; so does whoever lives later. Where the ledger
+cannot be written, this process sends by itself what it was told.
 """
 
 from __future__ import annotations
 
-import queue
 import threading
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
-from pydantic import SecretStr
-
+from trading_assets.core.errors import TradingAssetsError
 from trading_assets.core.foreign_text import get_logger, plain, plain_lines
-from trading_assets.core.secret_text import keep_out_of_logs, parts_of_url
+from trading_assets.core.messages import Message
+from trading_assets.core.settings import Settings
+from trading_assets.core.timeframes import local_ms
+from trading_assets.ledger import outbox
+from trading_assets.ledger.database import Database
+from trading_assets.notifications.channels import Channel, DeliveryError, channels_of
+from trading_assets.notifications.delivery import deliver, send_within
 
 _log = get_logger(__name__)
 
-QUEUE_LENGTH = 100
+QUEUE_LENGTH = 1000
+LOOK_EVERY_S = 15.0
+"""A living process looks so often for messages that are due again, also those of others."""
 
-Send = Callable[[str, str], object]
+ROUND_S = 60.0
+"""Longest round of deliveries in the background."""
+
+FLUSH_S = 5.0
+"""A job or a command waits so long for its deliveries at its end."""
+
+OWN_SEND_S = 8.0
 
 
 class Notifier:
-    """Sends messages to people, from a thread of its own.
+    """Tells people, from a thread of its own that begins with the first message.
 
     Args:
-        urls: apprise URLs; without any, messages go to the log only. They hold tokens: no log shows a part of them.
-        send: delivers a title and a body; apprise by default.
+        database: opens the ledger when it is first needed; None where there is none.
+        max_age_s: a message that was not delivered for so long is given up.
     """
 
-    def __init__(self, urls: Sequence[SecretStr], *, send: Send | None = None) -> None:
-        self._urls = tuple(urls)
-        keep_out_of_logs(
-            {part for url in self._urls for part in parts_of_url(url.get_secret_value())},
-            *("apprise", "urllib3.connectionpool", __name__),
-        )
-        self._send = send
-        self._queue: queue.Queue[tuple[str, str]] = queue.Queue(QUEUE_LENGTH)
+    def __init__(
+        self,
+        database: Callable[[], Database] | None,
+        account: str,
+        channels: Sequence[Channel],
+        *,
+        max_age_s: float,
+        wall_ms: Callable[[], int] = local_ms,
+    ) -> None:
+        self._database, self._account, self._channels = database, account, tuple(channels)
+        self._max_age_s, self._wall_ms = max_age_s, wall_ms
+        self._queue: deque[tuple[Message, int]] = deque()
+        self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
-        self._lock = threading.Lock()
+        self._asked = self._done = 0
         self.dropped = 0
 
-    def notify(self, title: str, body: str) -> None:
-        """Log it, and queue it for the messengers; returns at once. A full queue drops the message, and says so."""
-        title, body = plain(title), plain_lines(body)
+    def notify(self, message: Message) -> None:
+        """Log a message, and let it be kept and delivered; returns at once. A full queue drops it, and says so."""
+        title, body = plain(message.title), plain_lines(message.body)
         _log.info("%s: %s", title, body)
-        if not self._urls and self._send is None:
-            return
-        try:
-            self._queue.put_nowait((title, body))
-        except queue.Full:
-            self.dropped += 1
-            _log.warning("notification dropped: %d wait already", QUEUE_LENGTH)
-            return
-        with self._lock:
+        with self._changed:
+            if not message.is_kept:
+                if len(self._queue) >= QUEUE_LENGTH:
+                    self.dropped += 1
+                    _log.warning("notification dropped: %d wait already", QUEUE_LENGTH)
+                    return
+                kept = Message(title, body, message.kind, message.severity, is_kept=True)
+                self._queue.append((kept, self._wall_ms()))
+            self._asked += 1
             if self._thread is None or not self._thread.is_alive():
-                self._thread = threading.Thread(target=self._deliver, name="notifier", daemon=True)
+                self._thread = threading.Thread(target=self._work, name="notifier", daemon=True)
                 self._thread.start()
+            self._changed.notify_all()
 
-    def flush(self, timeout_s: float = 5.0) -> bool:
-        """Wait until all queued messages were tried, at most `timeout_s`; whether they were."""
-        waiting = threading.Thread(target=self._queue.join, daemon=True)
-        waiting.start()
-        waiting.join(timeout_s)
-        return not waiting.is_alive()
+    def flush(self, timeout_s: float = FLUSH_S) -> bool:
+        """Wait until all that was told is kept, and was tried once; whether it was, within this time."""
+        with self._changed:
+            if self._thread is None:
+                return True
+            asked = self._asked
+            return self._changed.wait_for(lambda: self._done >= asked, timeout_s)
 
-    def _deliver(self) -> None:
-        send = self._send
+    def _work(self) -> None:
         while True:
-            title, body = self._queue.get()
+            with self._changed:
+                self._changed.wait_for(lambda: self._asked > self._done, LOOK_EVERY_S)
+                asked = self._asked
             try:
-                send = send or self._apprise()
-                if send(title, body) is False:
-                    _log.warning("a messenger refused: %s", title)
-            except Exception:  # noqa: BLE001 (a messenger's plugin may raise anything; the next message is tried)
-                _log.warning("a messenger failed: %s", title, exc_info=True)
-            finally:
-                self._queue.task_done()
+                self._round()
+            except TradingAssetsError as error:
+                _log.warning("messages are not delivered now: %s", error)
+            except Exception:  # noqa: BLE001 (the thread goes on: the next message may fare better)
+                _log.exception("messages are not delivered now")
+            with self._changed:
+                self._done = asked
+                self._changed.notify_all()
 
-    def _apprise(self) -> Send:
-        import apprise  # noqa: PLC0415 (costs a second, and most installations set no messenger)
+    def _round(self) -> None:
+        ledger = self._keep()
+        if ledger is not None and self._channels:
+            deliver(
+                ledger,
+                self._account,
+                self._channels,
+                max_age_s=self._max_age_s,
+                within_s=ROUND_S,
+                wall_ms=self._wall_ms,
+            )
 
-        messengers = apprise.Apprise()
-        for url in self._urls:
-            if not messengers.add(url.get_secret_value()):
-                scheme = url.get_secret_value().partition("://")[0][:20]
-                _log.warning("no messenger knows the URL that begins with %s://, expected one of apprise's", scheme)
-        return lambda title, body: messengers.notify(title=title, body=body)
+    def _keep(self) -> Database | None:
+        """Write what waits in memory into the outbox. Return the ledger; None where it cannot be used."""
+        with self._changed:
+            waiting = list(self._queue)
+        try:
+            if self._database is None:
+                raise TradingAssetsError("there is no ledger here")
+            ledger = self._database()
+            if waiting:
+                outbox.add_all(ledger, self._account, waiting)
+        except TradingAssetsError as error:
+            if waiting:
+                _log.warning("%d messages could not be kept, they are sent from here: %s", len(waiting), error)
+            if waiting and self._send_from_here([message for message, _ in waiting]):
+                self._take(len(waiting))
+            return None
+        self._take(len(waiting))
+        return ledger
+
+    def _take(self, count: int) -> None:
+        with self._changed:
+            for _ in range(count):
+                self._queue.popleft()
+
+    def _send_from_here(self, waiting: Sequence[Message]) -> bool:
+        """Send past the ledger. Whether every channel has taken every message; else they stay in memory."""
+        taken = list[str]()
+
+        def work(channel: Channel) -> None:
+            for message in waiting:
+                try:
+                    send_within(channel, message, OWN_SEND_S)
+                except DeliveryError as error:
+                    _log.warning("%s did not take %r: %s", channel.name, message.title, error)
+                    return
+            taken.append(channel.name)
+
+        threads = [threading.Thread(target=work, args=(one,), daemon=True) for one in self._channels]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(OWN_SEND_S)
+        return bool(self._channels) and len(taken) == len(self._channels)
+
+
+def notifier_of(settings: Settings, database: Callable[[], Database] | None) -> Notifier:
+    """The notifier of the settings' account."""
+    return Notifier(database, settings.account, channels_of(settings), max_age_s=settings.notify_max_age_s)
+
+
+@contextmanager
+def notifying(settings: Settings, database: Callable[[], Database] | None) -> Iterator[Notifier]:
+    """A notifier for a block. What it was told is kept and tried before the block is left, for seconds at most."""
+    notifier = notifier_of(settings, database)
+    try:
+        yield notifier
+    finally:
+        notifier.flush()

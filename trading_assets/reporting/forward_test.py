@@ -18,6 +18,7 @@ from trading_assets.backtesting.engine import Column, Costs, Engine, Trades
 from trading_assets.backtesting.kernel.sweep import shared_indicators
 from trading_assets.core.candles import Candles, FloatArray, Funding
 from trading_assets.core.errors import TradingAssetsError
+from trading_assets.core.strategy_data import DataNeeds
 from trading_assets.core.timeframes import HOUR_MS, LIVE_BARS, Timeframe, as_of_ms
 from trading_assets.market import lookback as depth
 from trading_assets.market.loading import CachedReader, CandleReader, load_strategy_data
@@ -155,7 +156,7 @@ def run_forward_tests(
     failures: dict[SelectedStrategy, str] = {}
     for done, ((symbol, timeframe), chosen) in enumerate(by_coin.items()):
         simulator = _TradeSimulator(reader, symbol, timeframe, end_ms, engine, costs)
-        for near in _near(chosen, depth.own_reach_ms(timeframe, live=True)):
+        for near in _near(chosen, depth.own_reach_ms(timeframe, DataNeeds(), live=True)):
             held = CachedReader(reader, min(near[-1].end_ms, end_ms))
             entries: list[_Entry] = []
             for run in _runs(near, together=together):

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Concatenate, ParamSpec, TypeVar
 
 from trading_assets.core.errors import AccountShapeError, ExchangeFatalError
+from trading_assets.core.messages import Kind, Message, Severity
 from trading_assets.ledger import risk
 from trading_assets.trading.context import ExecutionContext
 from trading_assets.venues.accounts import require_tradable_account
@@ -29,12 +30,15 @@ def tell(context: ExecutionContext, error: ExchangeFatalError, *, of_order: bool
     """
     account = context.settings.account
     kind = f"{_ORDER if of_order else _READ} {error.key}"
+    now_ms, told = context.wall_ms(), list[Message]()
     with context.database.write(one_at_a_time=f"refusals of {account}") as connection:
         known = risk.open_episodes(connection, account, (_READ, _ORDER))
         if kind not in known:
-            risk.begin_episode(connection, account, kind, str(error), context.wall_ms())
-    if not any(one.rsplit(" ", 1)[1] == error.key for one in known):
-        context.notify("the exchange refuses the account", f"{error}. Nothing is opened until then; stops stay.")
+            risk.begin_episode(connection, account, kind, str(error), now_ms)
+        if not any(one.rsplit(" ", 1)[1] == error.key for one in known):
+            title, text = "the exchange refuses the account", f"{error}. Nothing is opened until then; stops stay."
+            told.append(context.keep(connection, title, text, Kind.ACCOUNT, Severity.CRITICAL, time_ms=now_ms))
+    context.tell(*told)
 
 
 def end(context: ExecutionContext, *, of_orders: bool = False) -> None:

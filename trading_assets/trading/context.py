@@ -7,18 +7,22 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+
+import sqlalchemy as sa
 
 from trading_assets.core.events import TradeEvent, TradeExecuted, record_of
 from trading_assets.core.foreign_text import get_logger, plain, plain_lines
+from trading_assets.core.messages import Kind, Message, Notify, Severity
 from trading_assets.core.models import Instrument, Rows, UnreadableRow
 from trading_assets.core.ports import Exchange
 from trading_assets.core.settings import Settings
 from trading_assets.core.timeframes import local_ms
-from trading_assets.ledger import messages, switches
+from trading_assets.ledger import outbox, switches
 from trading_assets.ledger.books import Owner
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.leases import Lease
+from trading_assets.trading import halt_file
 from trading_assets.trading.binding import BooksGuard
 
 CONTRACTS_AGE_MS = 10 * 60_000
@@ -27,8 +31,6 @@ CONTRACTS_AGE_MS = 10 * 60_000
 EVENTS_KEPT = 200
 
 _log = get_logger(__name__)
-
-Notify = Callable[[str, str], None]
 
 
 class ContractCache:
@@ -75,6 +77,7 @@ class ExecutionContext:
     """What order execution and reconciliation work with.
 
     Attributes:
+        send: passes messages on to people; it returns at once.
         wall_ms: the local clock, UTC ms. It tells whether another process still lives.
         lease: the caller's right to open positions for the account. Without it `submit_orders` acquires one for its own
             duration.
@@ -89,7 +92,7 @@ class ExecutionContext:
     database: Database
     exchange: Exchange
     settings: Settings
-    notify: Notify = lambda _title, _body: None
+    send: Notify = lambda _message: None
     sleep: Callable[[float], None] = time.sleep
     wall_ms: Callable[[], int] = local_ms
     lease: Lease | None = None
@@ -99,9 +102,6 @@ class ExecutionContext:
     contracts: ContractCache = field(default_factory=ContractCache)
     books: BooksGuard = field(default_factory=BooksGuard)
     events: deque[TradeEvent] = field(default_factory=lambda: deque(maxlen=EVENTS_KEPT))
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "notify", _Messenger(self.notify))
 
     def require_bound(self) -> Owner:
         """Check that the ledger's account is the key's. Everything that acts on or reads money begins with it.
@@ -116,45 +116,64 @@ class ExecutionContext:
         """Why the account is not to be traded; empty where its switch is on."""
         return why_off(self.database, self.settings)
 
-    def publish(self, event: TradeEvent) -> None:
-        """Log an event as one JSON object, keep it for the page of the run, and notify of it."""
+    @property
+    def is_halted_by_file(self) -> bool:
+        """Whether the file in the home forbids to open anything, whatever the ledger says."""
+        return halt_file.found(self.settings) is not None
+
+    def notify(self, title: str, body: str, kind: Kind, severity: Severity = Severity.INFO) -> None:
+        """Tell a person. Nothing waits for it, and its errors stop nothing."""
+        self._send(Message(title, body, kind, severity))
+
+    def keep(
+        self,
+        connection: sa.Connection,
+        title: str,
+        body: str,
+        kind: Kind,
+        severity: Severity = Severity.INFO,
+        *,
+        time_ms: int,
+    ) -> Message:
+        """Keep a message in the transaction of what it tells. `tell` it afterwards."""
+        message = Message(plain(title), plain_lines(body), kind, severity, is_kept=True)
+        outbox.add(connection, self.settings.account, message, time_ms=time_ms, wall_ms=self.wall_ms())
+        return message
+
+    def tell(self, *messages: Message) -> None:
+        """Tell messages that were kept. After a death before this, whoever delivers next sends them all the same."""
+        for message in messages:
+            self._send(message)
+
+    def keep_event(self, connection: sa.Connection, event: TradeEvent) -> None:
+        """Keep the message of an event in the transaction of what became of the order. `publish` it afterwards."""
+        title, body, kind, severity = _words_of(event)
+        self.keep(connection, title, body, kind, severity, time_ms=event.time_ms)
+
+    def publish(self, event: TradeEvent, *, is_kept: bool = False) -> None:
+        """Log an event as one JSON object, keep it for the page of the run, and tell of it.
+
+        Args:
+            is_kept: the ledger has the message of it already.
+        """
         _log.info("%s", json.dumps(record_of(event)))
         self.events.append(event)
-        self.notify(*_message(event))
+        self._send(replace(Message(*_words_of(event)), is_kept=is_kept))
 
-    def tell(self) -> None:
-        """Send the messages that the ledger keeps for it: those of this process, and those that a dead one has left.
-
-        A death after a message was sent has it sent again: at least once.
-        """
-        waiting = messages.untold(self.database, self.settings.account)
-        for message in waiting:
-            self.notify(message.title, message.body)
-        if waiting:
-            messages.forget(self.database, [message.message_id for message in waiting])
-
-
-class _Messenger:
-    """A messenger whose errors stop no order and no pass: they are logged."""
-
-    def __init__(self, notify: Notify) -> None:
-        self._notify: Notify = notify._notify if isinstance(notify, _Messenger) else notify
-
-    def __call__(self, title: str, body: str) -> None:
+    def _send(self, message: Message) -> None:
         try:
-            self._notify(plain(title), plain_lines(body))
+            self.send(replace(message, title=plain(message.title), body=plain_lines(message.body)))
         except Exception:  # noqa: BLE001 (a messenger may raise anything)
-            _log.exception("nobody was told: %s: %s", title, body)
+            _log.exception("nobody was told: %s: %s", message.title, message.body)
 
 
-def _message(event: TradeEvent) -> tuple[str, str]:
-    """Title and body of the notification."""
+def _words_of(event: TradeEvent) -> tuple[str, str, Kind, Severity]:
+    """Title, body, kind and severity of the message."""
     if isinstance(event, TradeExecuted):
-        return (
-            f"{event.side.value} {event.symbol}",
-            f"{event.qty} at {event.price}, stop {event.stop_loss}, target {event.take_profit}",
-        )
-    return f"order failed: {event.failure}", f"{event.symbol} {event.order_link_id}: {event.detail}"
+        text = f"{event.qty} at {event.price}, stop {event.stop_loss}, target {event.take_profit}"
+        return f"{event.side.value} {event.symbol}", text, Kind.FILL, Severity.INFO
+    text = f"{event.symbol} {event.order_link_id}: {event.detail}"
+    return f"order failed: {event.failure}", text, Kind.ORDER, Severity.WARNING
 
 
 def why_off(database: Database, settings: Settings) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from trading_assets.core.messages import Kind, Message, Severity
 from trading_assets.core.models import UnreadableRow
 from trading_assets.ledger import account as account_ledger
 from trading_assets.trading.context import ExecutionContext
@@ -28,6 +29,10 @@ def tell(context: ExecutionContext, kind: str, rows: Sequence[UnreadableRow], no
             return
     with context.database.write(one_at_a_time=f"events of {account}") as connection:
         fresh = account_ledger.record_episodes(connection, account, event, texts, now_ms)
-    if fresh:
-        more = f"; and {len(fresh) - _SHOWN} more" if len(fresh) > _SHOWN else ""
-        context.notify(f"{kind} cannot be read", "; ".join(fresh[:_SHOWN]) + f"{more}. The others go on")
+        told = list[Message]()
+        if fresh:
+            more = f"; and {len(fresh) - _SHOWN} more" if len(fresh) > _SHOWN else ""
+            text = "; ".join(fresh[:_SHOWN]) + f"{more}. The others go on"
+            title = f"{kind} cannot be read"
+            told.append(context.keep(connection, title, text, Kind.DATA, Severity.WARNING, time_ms=now_ms))
+    context.tell(*told)

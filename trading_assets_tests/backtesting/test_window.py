@@ -106,6 +106,7 @@ def of(frame: pd.DataFrame, strategy: str, symbol: str) -> pd.Series:
     return row
 
 
+@pytest.mark.slow
 def test_each_coin_and_strategy_has_one_row_that_keeps_the_contract() -> None:
     frame = run(configured(Often, BollingerRsi, FibonacciBollinger))
     BacktestResults.validate(frame)

@@ -26,6 +26,7 @@ from trading_assets.ledger.checks import Verdict
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.partitions import replace_partitions
 from trading_assets.ledger.risk import RiskState
+from trading_assets.trading import halt_file
 from trading_assets.trading.binding import require_bound
 from trading_assets.trading.risk import guard
 from trading_assets.trading.session import registry
@@ -151,6 +152,10 @@ def halted(one: Installation) -> None:
         guard.command(database, "main", RiskState.HALTED, reason="look", actor="ann", now_ms=local_ms())
 
 
+def a_halt_file(one: Installation) -> None:
+    halt_file.write(load_settings(), reason="storm", actor="ann", wall_ms=local_ms())
+
+
 def a_session_elsewhere(one: Installation) -> None:
     other = load_settings(home=one.folder / "other")
     database = Database(other.resolved_database_url)
@@ -207,7 +212,7 @@ BAD: list[tuple[str, Callable[[Installation], None], Level, str]] = [
     ("settings", setting("TRADING_ASSETS_VENEU", "demo"), NO, "did you mean TRADING_ASSETS_VENUE?"),
     ("settings", setting("TRADING_ASSETS_MAX_POSITIONS", "lots"), NO, "TRADING_ASSETS_MAX_POSITIONS"),
     ("venue", setting("TRADING_ASSETS_ACCOUNT", "second"), OK, "demo, account second, no real money"),
-    ("messengers", setting("TRADING_ASSETS_NOTIFY_URLS", "[]"), SEE, "TRADING_ASSETS_NOTIFY_URLS"),
+    ("notifications", setting("TRADING_ASSETS_NOTIFY_URLS", "[]"), SEE, "TRADING_ASSETS_NOTIFY_URLS"),
     ("home directory", a_file_in_the_way, NO, "TRADING_ASSETS_HOME"),
     ("rights of files", readable_by_others_and_not_ours, NO, "chmod -R go-rwx"),
     ("request counters", a_link_in_place_of_the_counters, NO, "TRADING_ASSETS_LIMITS_DIR"),
@@ -216,6 +221,7 @@ BAD: list[tuple[str, Callable[[Installation], None], Level, str]] = [
     ("books", rows_of_another_account, NO, "account number 8"),
     ("trading", switched_off, SEE, "trading-assets trading on"),
     ("risk guard", halted, SEE, "trading-assets resume"),
+    ("file HALTED", a_halt_file, SEE, "trading-assets resume"),
     ("sessions", a_session_elsewhere, SEE, "do not reach them"),
     ("research", a_blocked_hour, NO, "is blocked"),
     ("exchange", no_answer, NO, "look at the network"),

@@ -18,9 +18,12 @@ from pydantic import SecretStr
 from trading_assets.cli.main import cli
 from trading_assets.cli.trial import TrialGroup
 from trading_assets.core.errors import ConfigurationError, TradingAssetsError
+from trading_assets.core.messages import Kind, Message
 from trading_assets.core.secret_text import HIDDEN, parts_of_url, without
 from trading_assets.core.settings import SECRET_SETTINGS, Settings, load_settings, secret_values
+from trading_assets.ledger import outbox
 from trading_assets.ledger.database import Database, shown, with_driver
+from trading_assets.notifications.channels import AppriseChannel
 from trading_assets.notifications.notifier import Notifier
 from trading_assets.reference import settings_page
 
@@ -181,10 +184,16 @@ def test_a_messengers_log_has_no_part_of_its_url(caplog: pytest.LogCaptureFixtur
         "sns://AKIAhiddenkey/hidden-secret-key-of-aws/us-east-1/12025550100",
         "nonsense://hidden-token",
     ]
-    notifier = Notifier([SecretStr(url) for url in urls])
-    notifier.notify("a title", "a text")
+    ledger = Database(f"sqlite:///{tmp_path / 'ledger.db'}")
+    channels = [AppriseChannel(SecretStr(url)) for url in urls]
+    notifier = Notifier(lambda: ledger, "main", channels, max_age_s=3600)
+    notifier.notify(Message("a title", "a text", Kind.RUN))
     assert notifier.flush(120)
     told = "\n".join(f"{record.getMessage()} {record.exc_text or ''}" for record in caplog.records)
+    kept = outbox.newest(ledger, "main", 9)
+    assert [len(one.channels) for one in kept] == [len(urls)]
+    told += str(kept) + "".join(channel.name + channel.shown for channel in channels)
+    ledger.close()
     assert "a title" in told and HIDDEN in told
     assert "hidden" not in told.replace(HIDDEN, "")
 

@@ -55,12 +55,14 @@ def test_loading_imports_nothing_heavy_and_automates_the_simulator() -> None:
     found = look()
     assert found["heavy"] == []
     assert found["running"] == [
+        "deliver_messages",
         "end_stuck_runs",
         "notify_of_failed_runs",
         "parity_daily",
         "performance_daily",
         "reconcile_books",
         "reports_daily",
+        "research_blocked_hours",
         "research_catch_up",
         "research_hourly",
         "retention_daily",
@@ -72,7 +74,7 @@ def test_loading_imports_nothing_heavy_and_automates_the_simulator() -> None:
 @pytest.mark.slow
 def test_nothing_that_can_trade_is_on_by_default_on_another_venue() -> None:
     found = look(TRADING_ASSETS_VENUE="demo")
-    assert found["running"] == ["end_stuck_runs", "notify_of_failed_runs"]
+    assert found["running"] == ["deliver_messages", "end_stuck_runs", "notify_of_failed_runs"]
 
 
 def test_every_stage_is_there_with_its_check() -> None:

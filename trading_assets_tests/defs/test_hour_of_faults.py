@@ -24,6 +24,7 @@ from trading_assets.venues import open_market_data
 from trading_assets_tests.defs.conftest import HOUR, HOUR_KEY, run_job, tables
 from trading_assets_tests.defs.test_research import GivenMarket
 from trading_assets_tests.market.test_bad_candles import FAULTS, Spoil
+from trading_assets_tests.strategies.shipped import ACTIVE
 
 STRATEGIES = """
 from trading_assets_tests.strategies.biased_strategies import Crossing, NextClose
@@ -108,7 +109,7 @@ def test_an_hour_with_every_fault_selects_all_that_is_sound_and_tells_the_rest_i
     assert without["error"].notna().all() and len(without)
 
     selected, before = rows["strategy_selections"], researched["strategy_selections"]
-    assert len(selected) and set(selected["strategy"]) <= {"bollinger_rsi", "fibonacci_bollinger", "hyperrsi"}
+    assert len(selected) and set(selected["strategy"]) <= set(ACTIVE)
     untouched = set(before["symbol"]) - {scanned[0]}
     assert set(selected["symbol"]) >= untouched
     keys = selected[["hour_ms", "timeframe", "symbol", "strategy"]].to_dict("records")

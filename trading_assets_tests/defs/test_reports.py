@@ -36,6 +36,7 @@ def metadata_of(result: dg.ExecuteInProcessResult) -> dict[str, dg.MetadataValue
     return dict(materialization.metadata)
 
 
+@pytest.mark.slow
 def test_the_asset_writes_a_page_and_shows_its_numbers(ledger: Database) -> None:
     fill(ledger, 3)
     shown = metadata_of(run_job("reports"))
@@ -50,6 +51,7 @@ def test_the_asset_writes_a_page_and_shows_its_numbers(ledger: Database) -> None
     assert {name: value.value for name, value in again.items()} == {name: v.value for name, v in shown.items()}
 
 
+@pytest.mark.slow
 def test_a_range_can_be_asked_for(ledger: Database) -> None:
     fill(ledger, 3)
     asked = {"first_hour": "2026-03-02-02:00", "last_hour": "2026-03-02-02:00"}
@@ -106,6 +108,7 @@ def test_performance_is_drawn_each_night_from_the_first_executed_signal_on(ledge
     assert "executed no signal since 2026-04-02" in str(tick("2026-05-02").skip_message)
 
 
+@pytest.mark.slow
 def test_the_command_writes_the_page_of_the_asset_and_prints_its_numbers(ledger: Database) -> None:
     fill(ledger, 3)
     shown = metadata_of(run_job("reports"))

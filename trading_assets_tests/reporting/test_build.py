@@ -76,6 +76,7 @@ def sources(database: Database, home: Path, reader: CandleReader | None = None, 
     return Sources(settings(home=home, **changes), database, CandleStore(home / "candles"), source)
 
 
+@pytest.mark.slow
 def test_the_same_hours_give_the_same_page_byte_for_byte(database: Database, tmp_path: Path) -> None:
     fill(database)
     first, second = sources(database, tmp_path / "one"), sources(database, tmp_path / "two")

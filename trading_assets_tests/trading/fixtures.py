@@ -131,7 +131,7 @@ class Harness:
             database=self.database,
             exchange=self.exchange,
             settings=self.settings,
-            notify=lambda title, body: self.told.append((title, body)),
+            send=lambda one: self.told.append((one.title, one.body)),
             sleep=lambda _seconds: None,
             wall_ms=lambda: self.wall,
         )

@@ -122,7 +122,7 @@ class Scene:
             database=self.database,
             exchange=self.exchange,
             settings=self.settings,
-            notify=lambda title, body: self.told.append((title, body)),
+            send=lambda one: self.told.append((one.title, one.body)),
             sleep=_short_sleep,
             wall_ms=lambda: local_ms() + self.ahead_ms,
         )
@@ -423,7 +423,7 @@ class Play:
         self.exchange = open_exchange(self.settings)
         self.session = Session(
             context=ExecutionContext(
-                database, self.exchange, self.settings, notify=lambda title, body: self.notes.append((title, body))
+                database, self.exchange, self.settings, send=lambda one: self.notes.append((one.title, one.body))
             ),
             store=CandleStore(folder / "candles"),
             selected=selected,

@@ -401,6 +401,28 @@ def _joined(outcomes: Sequence[SweepResult]) -> SweepResult:
     )
 
 
+def merged_sets(outcomes: Sequence[SweepResult], places: Sequence[Sequence[int]]) -> SweepResult:
+    """One outcome of all sets of a strategy on one coin, from those of parts of them.
+
+    Args:
+        places: of each outcome the places of its sets among all.
+    """
+    order = np.argsort(np.concatenate([np.asarray(some, dtype=np.int64) for some in places]))
+    before = np.cumsum([0, *(len(outcome.gains) for outcome in outcomes[:-1])])
+    starts = [outcome.starts + skip for outcome, skip in zip(outcomes, before, strict=True)]
+    return SweepResult(
+        np.concatenate([outcome.figures for outcome in outcomes], axis=1)[:, order],
+        np.concatenate([outcome.gains for outcome in outcomes]),
+        np.concatenate([outcome.risks for outcome in outcomes]),
+        np.concatenate(starts, axis=1)[:, order],
+        {
+            (coin, some[index]): error
+            for outcome, some in zip(outcomes, places, strict=True)
+            for (coin, index), error in outcome.failures.items()
+        },
+    )
+
+
 def column_from(strategy: Strategy, data: StrategyData, window: Window) -> Column:
     """The window's part of a strategy's decisions, for any engine.
 

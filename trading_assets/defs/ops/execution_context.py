@@ -22,5 +22,5 @@ def make_execution_context(
         database=database.get(),
         exchange=exchange.account(),
         settings=settings.get(),
-        notify=notifier.get().notify,
+        send=notifier.get().notify,
     )

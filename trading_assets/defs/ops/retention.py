@@ -15,7 +15,7 @@ from trading_assets.core.timeframes import DAY_MS, TRADED_TIMEFRAMES
 from trading_assets.defs import instance_queries
 from trading_assets.defs import metadata as md
 from trading_assets.defs.resources import CandleStoreResource, DatabaseResource, ExchangeResource, SettingsResource
-from trading_assets.ledger import retention
+from trading_assets.ledger import outbox, retention
 from trading_assets.ledger.retention import Ages
 from trading_assets.market import lookback as depth
 from trading_assets.strategies.registry import known_strategies
@@ -24,6 +24,10 @@ DAY_S = 86_400
 RUNS_AT_A_TIME = 200
 
 _ENDED = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
+
+
+MESSAGES_KEPT_S = 30 * DAY_S
+"""Messages to people, and what became of them, are kept for so long."""
 
 
 class RetentionConfig(dg.Config):
@@ -52,6 +56,8 @@ def delete_what_is_old(
     wanted, ledger = settings.get(), database.get()
     wall_s, now_ms = time.time(), exchange.market_data().now_ms()
     rows = retention.delete_old(ledger, ages(wanted, now_ms, wall_s), btc=wanted.symbols.btc, dry_run=config.dry_run)
+    kept_from_ms = int((wall_s - MESSAGES_KEPT_S) * 1000)
+    rows["outbox_messages"] = outbox.delete_before(ledger, kept_from_ms, dry_run=config.dry_run)
     runs = delete_runs(
         context.instance,
         wanted,

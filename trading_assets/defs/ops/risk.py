@@ -1,10 +1,13 @@
 """The ops of the jobs `halt`, `reduce`, `resume` and `flatten`: a person's commands from the UI."""
 
+import contextlib
+
 import dagster as dg
 from pydantic import Field
 
-from trading_assets.core.errors import TradingAssetsError
+from trading_assets.core.errors import StorageError, TradingAssetsError
 from trading_assets.core.foreign_text import plain
+from trading_assets.core.settings import Settings
 from trading_assets.core.timeframes import local_ms
 from trading_assets.defs.instance.concurrency_groups import ACTOR_TAG
 from trading_assets.defs.ops.execution_context import make_execution_context
@@ -16,6 +19,7 @@ from trading_assets.defs.resources import (
     require_known_names,
 )
 from trading_assets.ledger.risk import RiskState
+from trading_assets.trading import halt_file
 from trading_assets.trading.binding import require_bound
 from trading_assets.trading.execute.flatten import flatten
 from trading_assets.trading.risk import confirmations
@@ -90,19 +94,33 @@ def _set(
     notifier: NotifierResource,
 ) -> None:
     account, is_brake = settings.get().account, state is not RiskState.ACTIVE
+    if state is RiskState.HALTED:
+        _write_halt_file(context, settings.get(), reason, actor)
     now_ms = _now_ms(exchange, may_be_local=is_brake)
-    before = risk_guard.command(database.get(), account, state, reason=reason, actor=actor, now_ms=now_ms)
+    with contextlib.nullcontext() if is_brake else halt_file.taken_away(settings.get()) as by_file:
+        before = risk_guard.command(
+            database.get(), account, state, reason=reason, actor=actor, now_ms=now_ms, tell=notifier.get().notify
+        )
+    if by_file is not None:
+        context.log.info(plain(f"the file {halt_file.path_of(settings.get())} is gone; it said: {by_file.reason}"))
     if before is None:
         context.log.info(f"account {account} is at least as strict as {state.value} already")
     else:
         context.log.info(f"account {account} is {state.value}, was {before.state.value}: {risk_guard.effect(state)}")
-        notifier.get().notify(f"account {account} is {state.value}", f"{reason} ({actor})")
     left = unreached(settings.get(), database.get()) if is_brake else []
     if left:
         raise dg.Failure(
             f"account {account} is {state.value}; NOT reached, it goes on trading: {'; '.join(map(str, left))}",
             allow_retries=False,
         )
+
+
+def _write_halt_file(context: dg.OpExecutionContext, settings: Settings, reason: str, actor: str) -> None:
+    """The way to halt that needs no database; where it cannot be written, the ledger alone says it."""
+    try:
+        halt_file.write(settings, reason=reason, actor=actor, wall_ms=local_ms())
+    except StorageError as error:
+        context.log.warning(plain(error))
 
 
 def _actor(context: dg.OpExecutionContext, confirmed: Confirmation | None = None) -> str:
@@ -135,11 +153,20 @@ def close_all_positions(
     action = "flatten foreign" if config.foreign else "flatten"
     confirmed = confirmations.use(settings.get(), action, config.confirmation)
     actor = _actor(context, confirmed)
+    _write_halt_file(context, settings.get(), config.reason, actor)
     try:
         execution = make_execution_context(settings, database, exchange, notifier)
     except TradingAssetsError as error:
         account, now_ms = settings.get().account, _now_ms(exchange, may_be_local=True)
-        risk_guard.command(database.get(), account, RiskState.HALTED, reason=config.reason, actor=actor, now_ms=now_ms)
+        risk_guard.command(
+            database.get(),
+            account,
+            RiskState.HALTED,
+            reason=config.reason,
+            actor=actor,
+            now_ms=now_ms,
+            tell=notifier.get().notify,
+        )
         raise dg.Failure(plain(f"trading is HALTED, but nothing was closed, look at the exchange: {error}")) from error
     report = flatten(execution, reason=config.reason, actor=actor, foreign=config.foreign)
     context.log.info(plain(report))

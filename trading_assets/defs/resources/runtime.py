@@ -8,17 +8,16 @@ import os
 from functools import lru_cache
 
 import dagster as dg
-from pydantic import SecretStr
 from sqlalchemy import URL
 
 from trading_assets.core.configuration import config_file
 from trading_assets.core.foreign_text import get_logger
 from trading_assets.core.ports import Exchange, MarketData
 from trading_assets.core.settings import PREFIX, Settings, load_settings
-from trading_assets.ledger.database import Database
+from trading_assets.ledger.database import Database, Timeouts
 from trading_assets.ledger.strategies import seed_registry
 from trading_assets.market.store import CandleStore
-from trading_assets.notifications.notifier import Notifier
+from trading_assets.notifications.notifier import Notifier, notifier_of
 from trading_assets.trading import binding
 from trading_assets.venues import open_exchange, open_market_data
 from trading_assets.venues.keys import require_trading_key
@@ -51,6 +50,10 @@ def require_known_names() -> None:
     load_settings()
 
 
+def _database(settings: Settings) -> Database:
+    return _opened(settings.resolved_database_url, Timeouts.of(settings))
+
+
 class SettingsResource(dg.ConfigurableResource):
     """The project's settings, from the environment and `.env` of the process that runs the step."""
 
@@ -62,8 +65,7 @@ class DatabaseResource(dg.ConfigurableResource):
     """The system of record."""
 
     def get(self) -> Database:
-        settings = current_settings()
-        return _database(settings.resolved_database_url, settings.database_busy_timeout_s)
+        return _database(current_settings())
 
 
 def require_market(source: MarketData) -> None:
@@ -73,8 +75,7 @@ def require_market(source: MarketData) -> None:
         WrongBooksError: they are of another, or nobody has said yet of which.
     """
     settings = current_settings()
-    database = _database(settings.resolved_database_url, settings.database_busy_timeout_s)
-    binding.require_market(database, source, settings.candle_store, settings.venue.value)
+    binding.require_market(_database(settings), source, settings.candle_store, settings.venue.value)
 
 
 class CandleStoreResource(dg.ConfigurableResource):
@@ -95,15 +96,19 @@ class ExchangeResource(dg.ConfigurableResource):
 
 
 class NotifierResource(dg.ConfigurableResource):
-    """Tells a human."""
+    """Tells a human. A run's messages are kept and tried before its process ends, for seconds at most."""
 
     def get(self) -> Notifier:
-        return _notifier(current_settings().notify_urls)
+        return _notifier(current_settings())
+
+    def teardown_after_execution(self, context: dg.InitResourceContext) -> None:
+        """See Dagster's."""
+        self.get().flush()
 
 
 @lru_cache(maxsize=4)
-def _database(url: str | URL, busy_timeout_s: float) -> Database:
-    database = Database(url, busy_timeout_s=busy_timeout_s)
+def _opened(url: str | URL, timeouts: Timeouts) -> Database:
+    database = Database(url, timeouts=timeouts)
     seed_registry(database)
     return database
 
@@ -128,5 +133,5 @@ def _exchange(settings: Settings) -> Exchange:
 
 
 @lru_cache(maxsize=4)
-def _notifier(urls: tuple[SecretStr, ...]) -> Notifier:
-    return Notifier(urls)
+def _notifier(settings: Settings) -> Notifier:
+    return notifier_of(settings, lambda: _database(settings))

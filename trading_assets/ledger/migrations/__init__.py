@@ -18,7 +18,7 @@ from trading_assets.ledger.tables import closings, metadata
 if TYPE_CHECKING:
     from alembic.config import Config
 
-HEAD = "0016"
+HEAD = "0017"
 """The newest revision."""
 
 LOCK = "schema"

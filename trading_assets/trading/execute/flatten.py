@@ -21,6 +21,7 @@ from trading_assets.core.errors import (
     WrongBooksError,
 )
 from trading_assets.core.foreign_text import get_logger
+from trading_assets.core.messages import Kind, Severity
 from trading_assets.core.models import Order, OrderRequest, Position
 from trading_assets.ledger import account as account_ledger
 from trading_assets.ledger import orders
@@ -106,7 +107,15 @@ def flatten(
     with suppress(ExchangeError):  # asked again before anything is closed: a venue that is down stops no halt
         context.require_bound()
     account = context.settings.account
-    risk_guard.command(context.database, account, RiskState.HALTED, reason=reason, actor=actor, now_ms=_now_ms(context))
+    risk_guard.command(
+        context.database,
+        account,
+        RiskState.HALTED,
+        reason=reason,
+        actor=actor,
+        now_ms=_now_ms(context),
+        tell=context.tell,
+    )
     report = FlattenReport()
     seen: dict[str, Decimal] = {}
     until = time.monotonic() + within_s
@@ -148,7 +157,8 @@ def flatten(
     except Exception as error:  # noqa: BLE001 (likewise)
         report.books = report.books or _words(error)
     is_done = not report.left and not report.unread
-    context.notify("positions closed by command" if is_done else "positions could not all be closed", str(report))
+    title = "positions closed by command" if is_done else "positions could not all be closed"
+    context.notify(title, str(report), Kind.RISK, Severity.WARNING if is_done else Severity.CRITICAL)
     return report
 
 

@@ -16,6 +16,7 @@ from decimal import Decimal
 
 from trading_assets.core.errors import ExchangeError, ExchangeFatalError, RulesChangedError, TradingAssetsError
 from trading_assets.core.events import Failure, failure_of
+from trading_assets.core.messages import Kind
 from trading_assets.core.models import Side, Ticker, Tickers
 from trading_assets.core.ports import Exchange
 from trading_assets.core.timeframes import iso
@@ -83,6 +84,7 @@ def submit_orders(context: ExecutionContext) -> SubmitReport:
         LeaseLostError: another process has the caller's lease now; nothing more was opened.
     """
     context.require_bound()
+    risk_guard.heed_file(context)
     report = SubmitReport()
     report.recovered = recover(context)
     protection.watch_bare(context)
@@ -304,7 +306,7 @@ class _Round:
             risk_guard.enforce(context, str(row["symbol"]), self._account, plan.refusals, now_ms, alerted=alerted)
         if isinstance(plan.outcome, Refused):
             if plan.refusals is None and row["reason"] != plan.outcome.reason:
-                context.notify(f"entry in {row['symbol']} waits", plan.outcome.reason)
+                context.notify(f"entry in {row['symbol']} waits", plan.outcome.reason, Kind.REFUSAL)
             _refuse(context, row, plan.outcome, self._report)
             return
         if self._refused_by_rules.get(signal_id) == plan.outcome.size:

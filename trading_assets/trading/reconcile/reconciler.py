@@ -22,10 +22,11 @@ from trading_assets.core.errors import (
     OrderRejectedError,
     UnreadableAnswerError,
 )
+from trading_assets.core.messages import Kind, Severity
 from trading_assets.core.models import ClosedPnl, ContractKind, Execution, FillKind, Order, Rows, Side, Wallet
 from trading_assets.core.timeframes import DAY_MS, HOUR_MS, iso
 from trading_assets.ledger import account as account_ledger
-from trading_assets.ledger import messages, orders
+from trading_assets.ledger import orders
 from trading_assets.ledger.account import Closing, Unexplained
 from trading_assets.trading import account_refusals, unreadable_rows
 from trading_assets.trading.context import ExecutionContext
@@ -78,6 +79,7 @@ def reconcile(context: ExecutionContext) -> ReconcileReport:
         StorageError: the ledger refuses what the exchange tells; nothing was written.
     """
     context.require_bound()
+    risk_guard.heed_file(context)
     account = context.settings.account
     report = ReconcileReport()
     started_wall_ms = context.wall_ms()
@@ -87,7 +89,6 @@ def reconcile(context: ExecutionContext) -> ReconcileReport:
     growing_ms = account_ledger.growing_since_ms(context.database, account)
     if growing_ms is not None:
         since = min(since, growing_ms)
-    context.tell()
     protection.watch_bare(context)
     unsettled = recovery.look_up(context)
     found = _read(context, since, now_ms + 1)
@@ -109,7 +110,6 @@ def reconcile(context: ExecutionContext) -> ReconcileReport:
     if found.wallet is not None:
         report.equity = found.wallet.equity
         risk_guard.watch(context, equity=found.wallet.equity, now_ms=now_ms)
-    context.tell()
     _tell_contracts(context, found, now_ms)
     return report
 
@@ -136,9 +136,13 @@ def _tell_contracts(context: ExecutionContext, found: ExchangeState, now_ms: int
     if texts == told:
         return
     with context.database.write(one_at_a_time=f"events of {account}") as connection:
-        fresh = account_ledger.record_episodes(connection, account, _DELIVERY, texts, now_ms)
-    for text in fresh:
-        context.notify("position is to be delivered", text)
+        messages = [
+            context.keep(
+                connection, "position is to be delivered", text, Kind.ACCOUNT, Severity.WARNING, time_ms=now_ms
+            )
+            for text in account_ledger.record_episodes(connection, account, _DELIVERY, texts, now_ms)
+        ]
+    context.tell(*messages)
 
 
 def _record(
@@ -203,12 +207,15 @@ def _record(
             until_ms=now_ms,
             growing_since_ms=growing_since(found, compared),
         )
-        for text in [*fresh, *report.repaired]:
-            messages.add(connection, account, "books differ", text, now_ms)
+        messages = [
+            context.keep(connection, "books differ", text, Kind.BOOKS, Severity.WARNING, time_ms=now_ms)
+            for text in [*fresh, *report.repaired]
+        ]
         for closing in report.new_closings:
             title = f"closed {closing.position_side} {closing.symbol} at its {closing.reason}"
             body = f"{closing.qty} at {closing.exit_price}, PnL {closing.pnl:+.2f} USD"
-            messages.add(connection, account, title, body, now_ms)
+            messages.append(context.keep(connection, title, body, Kind.CLOSING, time_ms=now_ms))
+    context.tell(*messages)
 
 
 def _read(context: ExecutionContext, since_ms: int, until_ms: int) -> ExchangeState:

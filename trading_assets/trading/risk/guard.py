@@ -9,14 +9,17 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from decimal import Decimal
 
+from trading_assets.core.errors import ExchangeError
 from trading_assets.core.foreign_text import plain
+from trading_assets.core.messages import Kind, Message, Notify, Severity
 from trading_assets.core.ports import Exchange
-from trading_assets.core.timeframes import DAY_MS, floor_ms, iso
+from trading_assets.core.timeframes import DAY_MS, floor_ms, iso, local_ms
 from trading_assets.ledger import account as account_ledger
 from trading_assets.ledger import orders, risk
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.risk import Cause, RiskState, StateChange
 from trading_assets.ledger.strategies import active_names
+from trading_assets.trading import halt_file
 from trading_assets.trading.context import ExecutionContext
 from trading_assets.trading.risk.limits import loss_counts_from_ms, losses_reached
 from trading_assets.trading.risk.pre_trade import Account, Refusal
@@ -72,7 +75,7 @@ def enforce(
     _alert_of_account(context, refusals, now_ms)
     of_signal = [refusal for refusal in refusals if not refusal.of_account]
     if of_signal and not alerted:
-        context.notify(f"entry in {symbol} refused", "; ".join(map(str, of_signal)))
+        context.notify(f"entry in {symbol} refused", "; ".join(map(str, of_signal)), Kind.REFUSAL)
 
 
 def watch(context: ExecutionContext, *, equity: Decimal, now_ms: int) -> None:
@@ -89,16 +92,67 @@ def watch(context: ExecutionContext, *, equity: Decimal, now_ms: int) -> None:
 
 
 def command(
-    database: Database, account: str, state: RiskState, *, reason: str, actor: str, now_ms: int
+    database: Database,
+    account: str,
+    state: RiskState,
+    *,
+    reason: str,
+    actor: str,
+    now_ms: int,
+    tell: Notify = lambda _message: None,
 ) -> StateChange | None:
     """Change the state by a person's command.
 
     `ACTIVE` resumes. After a halt by a limit it accepts the loss: the limit counts from now on.
 
+    Args:
+        tell: passes on the message of the change, which is kept with it.
+
     Return the state in force before; None where that is at least as strict already.
     """
     change = StateChange(state, Cause.COMMAND, plain(reason), plain(actor), now_ms)
-    return risk.change_state(database, account, change, unless=_says_already(change))
+    message = _told_of(change, account)
+    before = risk.change_state(
+        database, account, change, unless=_says_already(change), message=message, wall_ms=local_ms()
+    )
+    if before is not None:
+        tell(message)
+    return before
+
+
+def heed_file(context: ExecutionContext) -> None:
+    """Bring a halt that only the file in the home knows into the ledger: machines with other homes obey it, too.
+
+    Raises:
+        StorageError: the ledger cannot be written, so nothing may be opened.
+    """
+    held = halt_file.found(context.settings)
+    if held is None:
+        return
+    account, reason = context.settings.account, f"{held.reason} (by the file {halt_file.NAME})"
+    change = StateChange(RiskState.HALTED, Cause.COMMAND, plain(reason), plain(held.actor), _now_ms(context))
+    says_already = _says_already(change)
+
+    def unless(now: StateChange) -> bool:
+        # Asked in the transaction: a resume may have taken the file away meanwhile.
+        return says_already(now) or halt_file.found(context.settings) is None
+
+    message = _told_of(change, account)
+    if risk.change_state(context.database, account, change, unless=unless, message=message, wall_ms=context.wall_ms()):
+        context.tell(message)
+
+
+def _now_ms(context: ExecutionContext) -> int:
+    try:
+        return context.exchange.now_ms()
+    except ExchangeError:
+        return context.wall_ms()
+
+
+def _told_of(change: StateChange, account: str) -> Message:
+    severity = Severity.INFO if change.state is RiskState.ACTIVE else Severity.WARNING
+    title = f"account {account} is {change.state.value}"
+    return Message(title, f"{change.reason} ({change.actor})", Kind.RISK, severity, is_kept=True)
 
 
 def _halts_as_long(change: StateChange) -> Callable[[StateChange], bool]:
@@ -121,13 +175,19 @@ def _halt_at_limits(
     for reached in losses_reached(equity, realised_today, peak_equity, settings=context.settings):
         until = floor_ms(now_ms, DAY_MS) + DAY_MS if reached.cause is Cause.DAILY_LOSS else None
         change = StateChange(RiskState.HALTED, reached.cause, reached.found, GUARD, now_ms, until)
-        changed = risk.change_state(context.database, context.settings.account, change, unless=_halts_as_long(change))
-        if changed is None:
-            continue
         ends = "until somebody resumes it" if until is None else f"until {iso(until)} or until somebody resumes it"
-        context.notify(
-            "trading halted", f"{reached.cause.value}: {reached.found}. Nothing is opened {ends}; stops stay."
+        text = f"{reached.cause.value}: {reached.found}. Nothing is opened {ends}; stops stay."
+        message = Message("trading halted", plain(text), Kind.RISK, Severity.CRITICAL, is_kept=True)
+        changed = risk.change_state(
+            context.database,
+            context.settings.account,
+            change,
+            unless=_halts_as_long(change),
+            message=message,
+            wall_ms=context.wall_ms(),
         )
+        if changed is not None:
+            context.tell(message)
 
 
 def _alert_of_account(context: ExecutionContext, refusals: Sequence[Refusal], now_ms: int) -> None:
@@ -147,8 +207,12 @@ def _alert_of_account(context: ExecutionContext, refusals: Sequence[Refusal], no
             risk.add_gate_event(connection, account, refusal.gate, refusal.found, now_ms)
         for gate in known - failed.keys():
             risk.add_gate_event(connection, account, gate, None, now_ms)
-    if news:
-        context.notify("entries refused", "; ".join(map(str, news)))
+        told = ["; ".join(map(str, news))] if news else []
+        messages = [
+            context.keep(connection, "entries refused", text, Kind.REFUSAL, Severity.WARNING, time_ms=now_ms)
+            for text in told
+        ]
+    context.tell(*messages)
 
 
 def effect(state: RiskState) -> str:

@@ -22,9 +22,10 @@ from trading_assets.core.errors import (
     PriceRefusedError,
     TradingAssetsError,
 )
+from trading_assets.core.messages import Kind, Message, Severity
 from trading_assets.core.models import Order, OrderRequest, Position, Side
 from trading_assets.ledger import account as account_ledger
-from trading_assets.ledger import messages, orders, risk
+from trading_assets.ledger import orders, risk
 from trading_assets.ledger.orders import Intent
 from trading_assets.ledger.risk import Cause, RiskState, StateChange
 from trading_assets.trading import account_refusals
@@ -199,8 +200,10 @@ def _begin(context: ExecutionContext, intent: Intent, why: str, now_ms: int) -> 
     )
     with database.write() as connection:
         orders.set_unprotected(connection, intent.order_link_id, now_ms)
-        messages.add(connection, account, "position without stop", detail, now_ms)
-    context.tell()
+        message = context.keep(
+            connection, "position without stop", detail, Kind.RISK, Severity.CRITICAL, time_ms=now_ms
+        )
+    context.tell(message)
     return now_ms
 
 
@@ -271,14 +274,16 @@ def _close(context: ExecutionContext, ours: _Ours, why: str) -> None:
     """Close what is ours of a bare position, and say so."""
     intent = ours.intent
     detail = f"{intent.symbol} had no stop and could not be given one; it is closed: {why}"
-    now_ms = context.exchange.now_ms()
+    now_ms, told = context.exchange.now_ms(), list[Message]()
     with context.database.write() as connection:
         is_new = account_ledger.add_risk_event(
             connection, intent.account, "unprotected", intent.symbol, detail[:500], now_ms
         )
         if is_new:
-            messages.add(connection, intent.account, "position without stop", detail, now_ms)
-    context.tell()
+            told.append(
+                context.keep(connection, "position without stop", detail, Kind.RISK, Severity.CRITICAL, time_ms=now_ms)
+            )
+    context.tell(*told)
     with step(context, Step.EXIT):
         _exit(context, ours)
     with suppress(TradingAssetsError):  # the position is closed: what stood in for its stop ends in a later pass

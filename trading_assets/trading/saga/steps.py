@@ -19,7 +19,7 @@ from trading_assets.core.errors import (
     PriceRefusedError,
     RulesChangedError,
 )
-from trading_assets.core.events import Failure, TradeExecuted, TradeFailed, failure_of
+from trading_assets.core.events import Failure, TradeEvent, TradeExecuted, TradeFailed, failure_of
 from trading_assets.core.models import Order, OrderRequest
 from trading_assets.ledger import orders, signals
 from trading_assets.ledger.leases import Lease
@@ -64,6 +64,8 @@ def reserve(context: ExecutionContext, intent: Intent, lease: Lease, max_open: i
     Raises:
         LeaseLostError: another process has the lease.
     """
+    if context.is_halted_by_file:
+        return False
     with step(context, Step.RESERVE):
         return orders.reserve(context.database, intent, max_open=max_open, wall_ms=intent.touched_wall_ms, lease=lease)
 
@@ -133,26 +135,24 @@ def record(
     context: ExecutionContext, intent: Intent, order_id: str | None, filled_qty: Decimal, average_price: Decimal | None
 ) -> Intent | None:
     """Record a filled order whose position is protected, and publish it."""
+    event = TradeExecuted(
+        account=intent.account,
+        symbol=intent.symbol,
+        side=intent.side,
+        signal_id=intent.signal_id,
+        order_link_id=intent.order_link_id,
+        order_id=order_id,
+        qty=filled_qty,
+        price=average_price,
+        stop_loss=intent.stop_loss,
+        take_profit=intent.take_profit,
+        time_ms=venue_ms(context, intent),
+    )
     with step(context, Step.RECORD):
-        settled = move(
-            context, intent, orders.CONFIRMED, order_id=order_id, filled_qty=filled_qty, average_price=average_price
-        )
+        details = {"order_id": order_id, "filled_qty": filled_qty, "average_price": average_price}
+        settled = move(context, intent, orders.CONFIRMED, event, **details)
     if settled is not None:
-        context.publish(
-            TradeExecuted(
-                account=intent.account,
-                symbol=intent.symbol,
-                side=intent.side,
-                signal_id=intent.signal_id,
-                order_link_id=intent.order_link_id,
-                order_id=order_id,
-                qty=filled_qty,
-                price=average_price,
-                stop_loss=intent.stop_loss,
-                take_profit=intent.take_profit,
-                time_ms=venue_ms(context, intent),
-            )
-        )
+        context.publish(event, is_kept=True)
     return settled
 
 
@@ -161,10 +161,20 @@ def give_up(context: ExecutionContext, intent: Intent) -> Intent | None:
     return _end(context, intent, orders.ABANDONED, NEVER_REACHED, Failure.NOT_SENT)
 
 
-def move(context: ExecutionContext, intent: Intent, state: str, **details: Any) -> Intent | None:
-    """Return the intent in its new state; None where another process changed it first."""
-    now_ms = venue_ms(context, intent)
-    return transitions.advance(context.database, intent, state, now_ms=now_ms, wall_ms=context.wall_ms(), **details)
+def move(
+    context: ExecutionContext, intent: Intent, state: str, event: TradeEvent | None = None, **details: Any
+) -> Intent | None:
+    """Return the intent in its new state; None where another process changed it first.
+
+    Args:
+        event: what is told of it: the message is kept in the same transaction.
+    """
+    now_ms, wall_ms = venue_ms(context, intent), context.wall_ms()
+    with context.database.write() as connection:
+        moved = transitions.advance_in(connection, intent, state, now_ms=now_ms, wall_ms=wall_ms, **details)
+        if moved is not None and event is not None:
+            context.keep_event(connection, event)
+    return moved
 
 
 def why_not_filled(order: Order) -> str:
@@ -245,26 +255,29 @@ def _look_up(context: ExecutionContext, intent: Intent) -> Order | None:
 
 def publish_failure(context: ExecutionContext, intent: Intent, failure: Failure, detail: str) -> None:
     """Publish that an order opened no position, or that its outcome is not known."""
-    context.publish(
-        TradeFailed(
-            account=intent.account,
-            symbol=intent.symbol,
-            side=intent.side,
-            signal_id=intent.signal_id,
-            order_link_id=intent.order_link_id,
-            qty=intent.qty,
-            failure=failure,
-            detail=detail,
-            time_ms=venue_ms(context, intent),
-        )
+    context.publish(_failed(context, intent, failure, detail))
+
+
+def _failed(context: ExecutionContext, intent: Intent, failure: Failure, detail: str) -> TradeFailed:
+    return TradeFailed(
+        account=intent.account,
+        symbol=intent.symbol,
+        side=intent.side,
+        signal_id=intent.signal_id,
+        order_link_id=intent.order_link_id,
+        qty=intent.qty,
+        failure=failure,
+        detail=detail,
+        time_ms=venue_ms(context, intent),
     )
 
 
 def _end(
     context: ExecutionContext, intent: Intent, state: str, reason: str, failure: Failure, order_id: str | None = None
 ) -> Intent | None:
+    event = _failed(context, intent, failure, reason)
     with step(context, Step.RECORD):
-        ended = move(context, intent, state, reason=reason, order_id=order_id)
+        ended = move(context, intent, state, event, reason=reason, order_id=order_id)
     if ended is not None:
-        publish_failure(context, intent, failure, reason)
+        context.publish(event, is_kept=True)
     return ended

@@ -1,7 +1,7 @@
-"""The states of an order intent and the transitions between them. `advance` is the only way to change a state.
+"""The states of an order intent and the transitions between them. `advance_in` is the only way to change a state.
 
-Order execution, recovery and reconciliation all change intents by `advance`, and `docs/order_saga.md` shows the table
-of states. What happens in a step is in `trading.saga.steps`.
+Order execution, recovery and reconciliation all change intents by it, and `docs/order_saga.md` shows the table of
+states. What happens in a step is in `trading.saga.steps`.
 """
 
 from __future__ import annotations

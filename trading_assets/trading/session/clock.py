@@ -6,6 +6,7 @@ import threading
 import time
 
 from trading_assets.core.errors import TradingAssetsError
+from trading_assets.core.messages import Kind, Severity
 from trading_assets.core.streams import CandleStream
 from trading_assets.trading.context import ExecutionContext
 from trading_assets.trading.session.log import SessionLog
@@ -126,9 +127,9 @@ class VenueClock:
             self._down_at = heard_at
             text = f"the link to the exchange is down: nothing heard for {now - heard_at:.0f} s; signals wait"
             self._log.say(text, is_warning=True)
-            self._notify("link down", text)
+            self._notify("link down", text, Kind.LINK, Severity.WARNING)
         elif self._down_at is not None and heard_at > self._down_at:
             text = f"the link to the exchange is back after {heard_at - self._down_at:.0f} s"
             self._down_at = None
             self._log.say(text)
-            self._notify("link back", text)
+            self._notify("link back", text, Kind.LINK)
