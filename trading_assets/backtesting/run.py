@@ -33,7 +33,7 @@ from trading_assets.backtesting.kernel.sweep import (
     no_figures,
     shared_indicators,
 )
-from trading_assets.backtesting.metrics import Metrics, metrics, split_bar
+from trading_assets.backtesting.metrics import Metrics, mean_r, metrics, split_bar
 from trading_assets.backtesting.parameter_choice import choose_parameters, trials_from
 from trading_assets.backtesting.significance import MIN_TRADES, trades_p_value
 from trading_assets.backtesting.worker_threads import map_on_workers
@@ -62,7 +62,7 @@ def costs_from(settings: Settings) -> Costs:
     """Costs and size of a simulated trade."""
     return Costs(
         settings.taker_fee, settings.slippage_bps / 10_000, settings.backtest_notional, settings.liquidation_distance
-    )
+    ).under(settings.cost_model)
 
 
 def production_engine() -> Engine:
@@ -318,10 +318,10 @@ class BacktestRunner:
         rows = len(coins)
         texts = [strategy.parameters[index] for index in sets]
         chances = [
-            (math.nan, math.nan) if error is not None else self._chances(outcome, coin, index)
+            (math.nan,) * 3 if error is not None else self._chances(outcome, coin, index)
             for error, coin, index in zip(errors, coins, sets, strict=True)
         ]
-        p_values, break_evens = np.array(chances, dtype=np.float64).reshape(rows, 2).T
+        p_values, break_evens, in_r = np.array(chances, dtype=np.float64).reshape(rows, 3).T
         columns = {
             "hour_ms": np.full(rows, hour),
             "timeframe": [timeframe.value] * rows,
@@ -333,18 +333,22 @@ class BacktestRunner:
             **{name: values[coins] for name, values in vars(trials).items()},
             "p_value": p_values,
             "break_even": break_evens,
+            "mean_r": in_r,
             "error": errors,
         }
         return _Block(columns, outcome.figures[coins, sets])
 
-    def _chances(self, outcome: SweepResult, coin: int, index: int) -> tuple[float, float]:
-        """p-value and break-even win rate of a chosen set; NaN where it has too few trades or no profit."""
+    def _chances(self, outcome: SweepResult, coin: int, index: int) -> tuple[float, float, float]:
+        """p-value and break-even win rate of a chosen set, NaN where it has too few trades or no profit; mean result
+        in multiples of the risk, NaN without trades."""
         closed, pnl = outcome.figures[coin, index, [_TOTAL_TRADES, _TOTAL_PNL]]
-        if closed < MIN_TRADES or pnl <= 0:
-            return math.nan, math.nan
         costs = self._costs
+        results, risks = outcome.pnl(coin, index), outcome.risk(coin, index) * costs.notional
+        in_r = mean_r(results, risks)
+        if closed < MIN_TRADES or pnl <= 0:
+            return math.nan, math.nan, in_r
         both_fills = 2 * (costs.fee + costs.slippage) * costs.notional
-        return trades_p_value(outcome.pnl(coin, index), outcome.risk(coin, index) * costs.notional, both_fills)
+        return *trades_p_value(results, risks, both_fills), in_r
 
 
 def _frame(blocks: Sequence[_Block]) -> pd.DataFrame:

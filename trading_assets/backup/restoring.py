@@ -19,10 +19,11 @@ from trading_assets.core.errors import DamagedFileError, StorageError
 from trading_assets.core.private_files import path_part, private_file, private_folder
 from trading_assets.core.settings import Settings
 from trading_assets.core.timeframes import iso, local_ms
-from trading_assets.ledger import books, migrations, signals
+from trading_assets.ledger import books, installation, migrations, signals
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.risk import RiskState
 from trading_assets.simulator import files
+from trading_assets.trading import home_mark
 from trading_assets.trading.risk import guard as risk_guard
 
 _ROOM_FOR_OTHERS = 64 * 1024**2
@@ -255,6 +256,8 @@ def _halt(settings: Settings, manifest: Manifest, by: str) -> tuple[tuple[str, .
     database = Database(settings.resolved_database_url, timeouts=patient(settings))
     reason = f"restored from the backup of {iso(manifest.made_ms)}"
     try:
+        if installation.read(database) is not None:
+            home_mark.adopt(database, settings)  # this home is meant from now on
         accounts = sorted({settings.account, manifest.account, *books.accounts_of(database)})
         rejected = 0
         for account in accounts:

@@ -58,8 +58,8 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "wrong stop level",
         STEPS,
-        "stop_loss=intent.stop_loss,\n        take",
-        "stop_loss=2 * intent.stop_loss - intent.take_profit,\n        take",
+        "order_link_id=intent.order_link_id,\n        stop_loss=intent.stop_loss,",
+        "order_link_id=intent.order_link_id,\n        stop_loss=2 * intent.stop_loss - intent.take_profit,",
         20,
     ),
     Mutant("triple quantity", SUBMIT, "qty=size.qty,", "qty=size.qty * 3,", 20),

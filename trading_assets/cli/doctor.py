@@ -7,17 +7,20 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import yaml
 
 from trading_assets.cli.notify import a_test
-from trading_assets.cli.status import blocked_lines, channel_lines, halt_line
-from trading_assets.core.configuration import CONFIG_VARIABLE, checkout, config_file
+from trading_assets.cli.status import blocked_lines, channel_lines, halt_line, trouble_lines
+from trading_assets.core.code_version import code_version
+from trading_assets.core.configuration import CONFIG_VARIABLE, PREFIX, checkout, config_file
 from trading_assets.core.errors import (
     AccountShapeError,
     ClockSkewError,
@@ -30,11 +33,12 @@ from trading_assets.core.memory import limit_mb
 from trading_assets.core.private_files import exposed, limits_folder, make_private, owned_folder, private_folder
 from trading_assets.core.settings import Settings, load_settings
 from trading_assets.core.timeframes import iso, local_ms
-from trading_assets.ledger import books, leases, migrations
+from trading_assets.ledger import books, installation, leases, migrations
 from trading_assets.ledger.database import Database, Timeouts, shown
 from trading_assets.ledger.risk import RiskState, in_force, read_history
 from trading_assets.notifications.channels import channels_of
 from trading_assets.notifications.delivery import send_to_each
+from trading_assets.trading import home_mark
 from trading_assets.trading.binding import describe, require_bound, require_market
 from trading_assets.trading.context import trading_lease, why_off
 from trading_assets.trading.session.registry import unreached
@@ -42,6 +46,9 @@ from trading_assets.venues import open_exchange
 from trading_assets.venues.accounts import examine_account, settle_coins_held
 from trading_assets.venues.keys import require_trading_key
 
+LOCATION = "trading_assets"
+BROKER_VARIABLE = f"{PREFIX}BROKER_URL"
+_BROKER_PORTS = {"amqp": 5672, "amqps": 5671, "redis": 6379, "rediss": 6379}
 _LOW_DISK_BYTES = 500 * 1024**2
 
 INSTALLATION_MB, RESEARCH_MB, COIN_MB = 750.0, 650.0, 1.3
@@ -239,7 +246,7 @@ def _at(found: object, *names: str) -> object:
     return found
 
 
-def _automation(settings: Settings) -> str:
+def _switched(settings: Settings) -> str:
     if settings.automation_on:
         return "schedules and sensors run unless they are switched off in the UI"
     return "schedules and sensors run where they are switched on in the UI (Automation)"
@@ -255,6 +262,61 @@ def _database(settings: Settings) -> str:
     return f"{shown(database.url)}, revision {revision}"
 
 
+def _installation(settings: Settings) -> str:
+    database = _opened(settings)
+    try:
+        said = home_mark.describe(database, settings)
+        held = installation.read(database)
+    finally:
+        database.close()
+    if held is not None and held.code not in (None, code_version()):
+        raise ConfigurationError(
+            f"{said}; but this command runs the code {code_version()}, and the daemon's code server {held.code}: "
+            "install one version everywhere, and start every process again"
+        )
+    return f"{said}, code {code_version()}"
+
+
+def _broker(_settings: Settings) -> str:
+    """The one that Celery workers take runs from, where the environment names one."""
+    url = os.environ.get(BROKER_VARIABLE, "")
+    if not url:
+        return "none is named: runs are not handed to Celery workers"
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname or "", parts.port or _BROKER_PORTS.get(parts.scheme, 5672)
+    except ValueError:
+        raise ConfigurationError(f"{BROKER_VARIABLE} is no URL; expected amqp://user:password@host:5672//") from None
+    try:
+        with socket.create_connection((host, port), timeout=5):
+            return f"answers at {host}:{port}"
+    except OSError as error:
+        raise ConfigurationError(
+            f"the broker at {host}:{port} ({BROKER_VARIABLE}) does not answer: {error}; start it, no run begins before"
+        ) from error
+
+
+def _locations(_settings: Settings) -> str:
+    """Switches of schedules and sensors belong to the name of a code location."""
+    from trading_assets.defs.instance.locations import names_with_switches  # noqa: PLC0415 (imports dagster)
+
+    try:
+        names = names_with_switches()
+    except Exception as error:  # an instance that cannot be opened may raise anything
+        raise ConfigurationError(
+            f"the Dagster instance cannot be opened ({str(error)[:200] or type(error).__name__}); see its dagster.yaml"
+        ) from error
+    if names is None:
+        return "no Dagster instance is here: neither DAGSTER_HOME nor a dagster.yaml"
+    others = sorted(names - {LOCATION})
+    if others:
+        raise ConfigurationError(
+            f"schedules and sensors were switched in the code location {', '.join(others)}, expected {LOCATION} alone: "
+            "start webserver and daemon with -w workspace.yaml, and switch them there again"
+        )
+    return f"every switch belongs to {LOCATION}"
+
+
 def _research(settings: Settings) -> str:
     database = Database(settings.resolved_database_url, timeouts=Timeouts.of(settings).at_most(5.0))
     try:
@@ -264,6 +326,17 @@ def _research(settings: Settings) -> str:
     if blocked:
         raise DataError("; ".join(blocked))
     return "no hour of the last day is blocked"
+
+
+def _automation(settings: Settings) -> str:
+    database = _opened(settings)
+    try:
+        found = trouble_lines(database, settings)
+    finally:
+        database.close()
+    if found:
+        raise DataError("; ".join(found))
+    return "none has met a limit of tries, a blocked hour or a stuck run"
 
 
 def _exchange(settings: Settings) -> str:
@@ -423,6 +496,7 @@ CHECKS: Mapping[str, Mapping[str, Callable[[Settings], str]]] = {
     },
     "Ledger": {
         "database": _database,
+        "installation": _installation,
         "books": _books,
         "trading": _switch,
         "risk guard": _risk,
@@ -439,7 +513,10 @@ CHECKS: Mapping[str, Mapping[str, Callable[[Settings], str]]] = {
     },
     "Dagster": {
         "instance": _dagster,
-        "automation": _automation,
+        "code locations": _locations,
+        "message broker": _broker,
+        "automation": _switched,
+        "schedules and sensors": _automation,
         "web server": _web_server,
         "token of the UI": _token,
     },

@@ -10,7 +10,7 @@ from trading_assets.core.schemas import MARKET_SCAN
 from trading_assets.core.settings import Settings
 from trading_assets.core.timeframes import DAY_MS, hour_key, iso, local_ms
 from trading_assets.ledger import account as account_ledger
-from trading_assets.ledger import checks, outbox, signals
+from trading_assets.ledger import checks, outbox, signals, troubles
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.partitions import latest_hour_ms
 from trading_assets.notifications.channels import channels_of
@@ -77,6 +77,11 @@ def print_blocked(database: Database, console: Console) -> None:
         console.print(frame_table("Excluded strategies", pd.DataFrame(rows), {name: name for name in rows[0]}))
 
 
+def trouble_lines(database: Database, settings: Settings) -> list[str]:
+    """What keeps schedules and sensors from going on: limits of tries, blocked hours, stuck runs."""
+    return [f"{one}, since {iso(one.since_wall_ms)}" for one in troubles.current(database, settings.account)]
+
+
 def halt_line(settings: Settings) -> str:
     """That the file in the home halts the account, and why; empty where it does not. It needs no database."""
     held = halt_file.found(settings)
@@ -112,7 +117,7 @@ def channel_lines(database: Database, settings: Settings) -> list[str]:
 def print_status(database: Database, settings: Settings, console: Console) -> None:
     """Equity, open positions, newest signals and results by strategy."""
     print_blocked(database, console)
-    for text in channel_lines(database, settings):
+    for text in [*trouble_lines(database, settings), *channel_lines(database, settings)]:
         console.print(line(text), style="red", highlight=False, soft_wrap=True, markup=False)
     account = settings.account
     equity = account_ledger.equity_rows(database, account)

@@ -243,6 +243,21 @@ def ledger_bind(venue: str, yes: bool) -> None:
         exchange.close()
 
 
+@ledger.command("adopt-home")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def ledger_adopt_home(yes: bool) -> None:
+    """Say that this home is the ledger's from now on, as after a move or a restore. Others are refused then."""
+    from trading_assets.trading import home_mark  # noqa: PLC0415
+
+    settings = load_settings()
+    announce(settings)
+    with open_ledger(settings) as database:
+        if not yes:
+            click.confirm(f"Is {settings.home} the folder that all machines of this ledger share?", abort=True)
+        home_mark.adopt(database, settings)
+        echo(home_mark.describe(database, settings))
+
+
 @ledger.command("downgrade")
 @click.argument("revision")
 @click.option("--yes", is_flag=True, help="Do not ask.")

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         ApiKeyInfo,
         ClosedPnl,
         Execution,
+        FeeRate,
         Instrument,
         Order,
         OrderAck,
@@ -111,6 +112,10 @@ class Exchange(MarketData, Protocol):
 
     def account_shape(self, symbol: str) -> AccountShape:
         """How the account is set up: margin mode, kind of account, and the position mode of a contract."""
+        ...
+
+    def fee_rates(self) -> Sequence[FeeRate]:
+        """The account's own fees in every linear contract."""
         ...
 
     def set_one_way(self) -> None:

@@ -10,7 +10,7 @@ from itertools import dropwhile, takewhile
 import dagster as dg
 
 from trading_assets.core.timeframes import TRADED_TIMEFRAMES
-from trading_assets.defs.instance.concurrency_groups import BACKFILL, GROUP_TAG, MANUAL
+from trading_assets.defs.instance.concurrency_groups import BACKFILL, GROUP_TAG, MANUAL, MAX_RUNTIME_TAG
 from trading_assets.defs.instance.processes import process_has_ended
 from trading_assets.defs.ops.session import SERVES
 from trading_assets.defs.partitions import hour_of, key_of
@@ -26,11 +26,15 @@ _WITH_OWN_SENSOR = frozenset({"trade", "reconcile"})
 """Jobs whose own sensors end their dead runs."""
 
 PARTITION_TAG = "dagster/partition"
+_REASON_TAG, _INTERRUPTED = "dagster/failure_reason", "UNEXPECTED_TERMINATION"
+"""Dagster tags a run so whose process was asked to end by something else than Dagster."""
 
 RUNS_LOOKED_AT = 50
 """Newest runs of an hour among which failures are counted."""
 
 NO_PROGRESS_S = 7200.0
+OVERDUE_S = 300.0
+"""Run monitoring looks every few minutes."""
 
 GONE = "its process is gone; if nobody ended it, the machine had no memory left for it: trading-assets doctor"
 """Of a run whose process was killed. The kernel says so nowhere but in its own log."""
@@ -94,13 +98,23 @@ def sessions(instance: dg.DagsterInstance, job_name: str) -> list[SessionRun]:
 
 
 def seconds_since_failures(instance: dg.DagsterInstance, job_name: str) -> list[float]:
-    """Seconds since each of the newest runs of the job failed, the newest first, up to the first that did not."""
+    """Seconds since each of the newest runs of the job failed, the newest first, up to the first that did not.
+
+    A planned stop is left out.
+    """
     ago = []
-    for record in instance.get_run_records(dg.RunsFilter(job_name=job_name), limit=SESSIONS_LOOKED_AT):
+    for record in instance.get_run_records(dg.RunsFilter(job_name=job_name), limit=2 * SESSIONS_LOOKED_AT):
+        if was_stopped(record.dagster_run):
+            continue
         if record.dagster_run.status is not dg.DagsterRunStatus.FAILURE or record.end_time is None:
             break
         ago.append(time.time() - record.end_time)
-    return ago
+    return ago[:SESSIONS_LOOKED_AT]
+
+
+def was_stopped(run: dg.DagsterRun) -> bool:
+    """Whether a run ended because its process was asked to end (SIGTERM, SIGINT): a planned stop, no failure."""
+    return run.status is dg.DagsterRunStatus.FAILURE and run.tags.get(_REASON_TAG) == _INTERRUPTED
 
 
 def consecutive_failures(instance: dg.DagsterInstance, run: dg.DagsterRun) -> int:
@@ -109,17 +123,50 @@ def consecutive_failures(instance: dg.DagsterInstance, run: dg.DagsterRun) -> in
     if partition is None:
         return max(len(seconds_since_failures(instance, run.job_name)), 1)
     filters = dg.RunsFilter(job_name=run.job_name, tags={PARTITION_TAG: partition})
-    newest = [one for one in instance.get_runs(filters, limit=RUNS_LOOKED_AT) if one.is_finished]
+    newest = [
+        one for one in instance.get_runs(filters, limit=RUNS_LOOKED_AT) if one.is_finished and not was_stopped(one)
+    ]
     up_to_it = dropwhile(lambda one: one.run_id != run.run_id, newest)
     failures = takewhile(lambda one: one.status is dg.DagsterRunStatus.FAILURE, up_to_it)
     return max(sum(1 for _ in failures), 1)
 
 
 def attempts(instance: dg.DagsterInstance, job_name: str, hour_ms: int, tags: Mapping[str, str] | None = None) -> int:
-    """The number of runs with these tags that an hour has had, whatever their outcome."""
-    return instance.get_runs_count(
-        dg.RunsFilter(job_name=job_name, tags={PARTITION_TAG: key_of(hour_ms), **(tags or {})})
+    """The number of runs with these tags that an hour has had, whatever their outcome; planned stops apart."""
+    wanted = {PARTITION_TAG: key_of(hour_ms), **(tags or {})}
+    stopped = dg.RunsFilter(
+        job_name=job_name, statuses=[dg.DagsterRunStatus.FAILURE], tags={**wanted, _REASON_TAG: _INTERRUPTED}
     )
+    every = dg.RunsFilter(job_name=job_name, tags=wanted)
+    return instance.get_runs_count(every) - instance.get_runs_count(stopped)
+
+
+def runs_of(instance: dg.DagsterInstance, job_name: str, hour_ms: int) -> int:
+    """The number of runs that an hour has had, planned stops included."""
+    return instance.get_runs_count(dg.RunsFilter(job_name=job_name, tags={PARTITION_TAG: key_of(hour_ms)}))
+
+
+def newest_of(instance: dg.DagsterInstance, run: dg.DagsterRun) -> dg.DagsterRun:
+    """The run as the instance knows it now."""
+    return instance.get_run_by_id(run.run_id) or run
+
+
+def overdue_runs(instance: dg.DagsterInstance, now_s: float | None = None) -> list[str]:
+    """Runs that are stuck, in words: longer than the longest time of their job, or on their way to their end for long.
+
+    Dagster's run monitoring ends them; where it is off or cannot, they keep a place of their group.
+    """
+    now, found = time.time() if now_s is None else now_s, []
+    for record in instance.get_run_records(dg.RunsFilter(statuses=_LAUNCHED)):
+        run = record.dagster_run
+        limit_s = float(run.tags.get(MAX_RUNTIME_TAG, 0) or 0)
+        began = record.start_time or record.create_timestamp.timestamp()
+        if limit_s and now - began > limit_s + OVERDUE_S:
+            found.append(
+                f"run {run.run_id[:8]} of {run.job_name} is stuck: it began {(now - began) / 60:.0f} minutes ago and "
+                f"may take {limit_s / 60:.0f}; terminate it in the UI, its group waits for it"
+            )
+    return found
 
 
 def fail_runs_without_process(instance: dg.DagsterInstance, *job_names: str) -> None:

@@ -7,6 +7,7 @@ from trading_assets.core.schemas import STRATEGY_SELECTIONS
 from trading_assets.core.settings import load_settings
 from trading_assets.core.timeframes import DAY_MS, HOUR_MS, MINUTE_MS, floor_ms, iso, to_ms
 from trading_assets.defs import instance_queries
+from trading_assets.defs.automation_troubles import note_skip
 from trading_assets.defs.jobs import parity, performance, reports, research, retention, select
 from trading_assets.defs.partitions import day_key_of, key_of
 from trading_assets.defs.resources import DatabaseResource, ExchangeResource, SettingsResource
@@ -49,7 +50,9 @@ BACKTESTS_TAG = "trading_assets/backtests"
     description="Every minute: selects again for a recent hour whose backtests are newer than its selection, up to "
     "three times. Skips when there is none, while research runs, and after three failures.",
 )
-def selection_every_minute(context: dg.ScheduleEvaluationContext) -> list[dg.RunRequest] | dg.SkipReason:
+def selection_every_minute(
+    context: dg.ScheduleEvaluationContext, settings: SettingsResource, database: DatabaseResource
+) -> list[dg.RunRequest] | dg.SkipReason:
     instance = context.instance
     newest = floor_ms(to_ms(context.scheduled_execution_time), HOUR_MS) - HOUR_MS
     hours = [newest - back * HOUR_MS for back in range(instance_queries.RECENT_HOURS)]
@@ -64,6 +67,7 @@ def selection_every_minute(context: dg.ScheduleEvaluationContext) -> list[dg.Run
         },
     )
     if isinstance(decision, Skip):
+        note_skip(database, settings, "selection_every_minute", decision)
         return dg.SkipReason(decision.reason)
     return [
         dg.RunRequest(run_key=f"{key_of(hour)}@{write}", partition_key=key_of(hour), tags={BACKTESTS_TAG: str(write)})
@@ -99,8 +103,12 @@ REPORT_DAYS = 30
     "hour has been selected yet.",
 )
 def reports_daily(context: dg.ScheduleEvaluationContext, database: DatabaseResource) -> dg.RunRequest | dg.SkipReason:
-    if latest_hour_ms(database.get(), STRATEGY_SELECTIONS) is None:
+    newest = latest_hour_ms(database.get(), STRATEGY_SELECTIONS)
+    if newest is None:
         return dg.SkipReason("no hour has a selection yet, so there is nothing to follow")
+    since = floor_ms(to_ms(context.scheduled_execution_time), DAY_MS) - REPORT_DAYS * DAY_MS
+    if newest < since:
+        return dg.SkipReason(f"no hour since {iso(since)} has a selection, so there is nothing to follow")
     config = {"ops": {"walk_forward_report": {"config": {"last_days": REPORT_DAYS}}}}
     return dg.RunRequest(
         run_key=day_key_of(floor_ms(to_ms(context.scheduled_execution_time), DAY_MS)), run_config=config

@@ -1,15 +1,18 @@
 """The sensors. Each reads the state, lets `trading.automation` decide, and returns the decision as Dagster's."""
 
-import json
+from contextlib import suppress
+from dataclasses import replace
 
 import dagster as dg
 
+from trading_assets.core.code_version import code_version
 from trading_assets.core.errors import TradingAssetsError
 from trading_assets.core.messages import Kind, Message, Severity
 from trading_assets.core.schemas import MARKET_SCAN
 from trading_assets.core.settings import load_settings
 from trading_assets.core.timeframes import HOUR_MS, floor_ms, local_ms
 from trading_assets.defs import instance_queries
+from trading_assets.defs.automation_troubles import note_skip, note_trouble
 from trading_assets.defs.jobs import reconcile, research, trade
 from trading_assets.defs.partitions import key_of
 from trading_assets.defs.resources import (
@@ -20,13 +23,13 @@ from trading_assets.defs.resources import (
     require_known_names,
 )
 from trading_assets.ledger import account as account_ledger
-from trading_assets.ledger import checks, orders, signals
+from trading_assets.ledger import checks, installation, leases, orders, signals
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.partitions import latest_hour_ms
 from trading_assets.notifications.channels import channels_of
 from trading_assets.notifications.delivery import deliver
 from trading_assets.trading.automation import (
-    RESEARCH_TRIES,
+    TRIES,
     Skip,
     decide_reconcile,
     decide_research,
@@ -34,8 +37,8 @@ from trading_assets.trading.automation import (
     decide_trade,
     failure_text,
 )
-from trading_assets.trading.context import why_off
-from trading_assets.trading.session.lease import trader_of
+from trading_assets.trading.context import trading_lease, why_off
+from trading_assets.trading.session.lease import Trader, trader_of
 from trading_assets.trading.session.watchlist import Selected, newest_selection
 
 
@@ -53,7 +56,10 @@ def default_status() -> dg.DefaultSensorStatus:
     "first minutes, which belong to the hourly schedule.",
 )
 def research_catch_up(
-    context: dg.SensorEvaluationContext, exchange: ExchangeResource, database: DatabaseResource
+    context: dg.SensorEvaluationContext,
+    settings: SettingsResource,
+    exchange: ExchangeResource,
+    database: DatabaseResource,
 ) -> dg.RunRequest | dg.SkipReason:
     try:
         now_ms = exchange.market_data().now_ms()
@@ -63,26 +69,27 @@ def research_catch_up(
     newest = floor_ms(now_ms, HOUR_MS) - HOUR_MS
     hours = [newest - back * HOUR_MS for back in range(instance_queries.RECENT_HOURS)]
     instance_queries.fail_runs_without_process(context.instance)
-    tried = json.loads(context.cursor) if context.cursor else []
+    tried = instance_queries.attempts(context.instance, research.name, newest)
     decision = decide_research(
         now_ms=now_ms,
         selected_hours=instance_queries.latest_materializations(
             context.instance, [instance_queries.SELECTION_KEY], hours
         ),
-        # The hourly schedule's own try counts, too.
-        tried_hours=[
-            *tried,
-            *[newest] * (instance_queries.attempts(context.instance, research.name, newest) - tried.count(newest)),
-        ],
+        tried_hours=[newest] * tried,  # the hourly schedule's own try counts, too
         run_in_progress=instance_queries.in_progress(context.instance, research.name),
         blocked=blocked.get(newest),
     )
     if isinstance(decision, Skip):
-        return dg.SkipReason(decision.reason)
-    tries = tried.count(decision.hour_ms)
-    context.update_cursor(json.dumps([*tried, decision.hour_ms][-RESEARCH_TRIES:]))
+        return _skipped(database, settings, "research_catch_up", decision)
+    note_trouble(database, settings, "research_catch_up", "")
     partition = key_of(decision.hour_ms)
-    return dg.RunRequest(run_key=f"catch-up-{partition}-{tries + 1}", partition_key=partition)
+    number = instance_queries.runs_of(context.instance, research.name, newest) + 1
+    return dg.RunRequest(run_key=f"catch-up-{partition}-{number}", partition_key=partition)
+
+
+def _skipped(database: DatabaseResource, settings: SettingsResource, source: str, skip: Skip) -> dg.SkipReason:
+    note_skip(database, settings, source, skip)
+    return dg.SkipReason(skip.reason)
 
 
 def _trade_interval_s() -> int:
@@ -114,7 +121,7 @@ def trade_when_candles_close(
             return dg.SkipReason(off)
         selected = newest_selection(ledger)
         if configured.trade_mode == "session":
-            return _session(context, ledger, configured.account, selected)
+            return _session(context, database, settings, selected)
         now_ms = exchange.market_data().now_ms()
         waiting = len(signals.active(ledger, configured.account))
     except TradingAssetsError as error:
@@ -140,19 +147,31 @@ def _with_blocked(reason: str, ledger: Database) -> str:
 
 
 def _session(
-    context: dg.SensorEvaluationContext, ledger: Database, account: str, selected: Selected | None
+    context: dg.SensorEvaluationContext,
+    database: DatabaseResource,
+    settings: SettingsResource,
+    selected: Selected | None,
 ) -> dg.RunRequest | dg.SkipReason:
+    ledger, account = database.get(), settings.get().account
     trader = trader_of(ledger, account, wall_ms=local_ms())
     if trader is not None and instance_queries.has_ended(context.instance, trader.run):
         trader = None  # killed: its successor gets ready while the lease runs out
+    failed_ago_s = instance_queries.seconds_since_failures(context.instance, trade.name)
+    holder = leases.lost_by(ledger, trading_lease(account), wall_ms=local_ms())
+    lost = Trader.from_holder(holder).run if holder is not None else None
     decision = decide_session(
         selected=selected.key if selected is not None else None,
         trader=trader,
-        runs=instance_queries.sessions(context.instance, trade.name),
-        failed_ago_s=instance_queries.seconds_since_failures(context.instance, trade.name),
+        runs=[
+            replace(run, has_lost=run.run == lost) for run in instance_queries.sessions(context.instance, trade.name)
+        ],
+        failed_ago_s=failed_ago_s,
     )
     if isinstance(decision, Skip):
-        return dg.SkipReason(_with_blocked(decision.reason, ledger) if selected is None else decision.reason)
+        reason = _with_blocked(decision.reason, ledger) if selected is None else decision.reason
+        return _skipped(database, settings, "trade_when_candles_close", replace(decision, reason=reason))
+    if len(failed_ago_s) < TRIES:
+        note_trouble(database, settings, "trade_when_candles_close", "")
     for run_id in decision.dead:
         instance_queries.fail_run_without_lease(context.instance, run_id)
     return dg.RunRequest(tags={"trading_assets/reason": decision.reason})
@@ -173,6 +192,7 @@ def reconcile_books(
 ) -> dg.RunRequest | dg.SkipReason:
     ledger, account = database.get(), settings.get().account
     instance_queries.fail_runs_without_process(context.instance, reconcile.name)
+    failed_ago_s = instance_queries.seconds_since_failures(context.instance, reconcile.name)
     try:
         occupied = orders.occupying(ledger, account)
         unresolved = [intent for intent in occupied if intent.status in orders.UNRESOLVED]
@@ -182,12 +202,14 @@ def reconcile_books(
             open_positions=len(occupied) - len(unresolved),
             unresolved=len(unresolved),
             run_in_progress=instance_queries.in_progress(context.instance, reconcile.name),
-            failed_ago_s=instance_queries.seconds_since_failures(context.instance, reconcile.name),
+            failed_ago_s=failed_ago_s,
         )
     except TradingAssetsError as error:
         return dg.SkipReason(f"cannot look: {error}")
     if isinstance(decision, Skip):
-        return dg.SkipReason(decision.reason)
+        return _skipped(database, settings, "reconcile_books", decision)
+    if len(failed_ago_s) < TRIES:
+        note_trouble(database, settings, "reconcile_books", "")
     return dg.RunRequest(tags={"trading_assets/reason": decision.reason})
 
 
@@ -198,10 +220,18 @@ def reconcile_books(
     "materialised by hand that have told nothing for two hours: they free their places. Other runs have a longest "
     "time; a session is judged by its lease. Always skips: it starts no run.",
 )
-def end_stuck_runs(context: dg.SensorEvaluationContext) -> dg.SkipReason:
+def end_stuck_runs(
+    context: dg.SensorEvaluationContext, settings: SettingsResource, database: DatabaseResource
+) -> dg.SkipReason:
     instance_queries.fail_runs_without_process(context.instance)
     instance_queries.fail_runs_without_process(context.instance, trade.name, reconcile.name)
     ended = instance_queries.end_runs_without_progress(context.instance)
+    late = instance_queries.overdue_runs(context.instance)
+    note_trouble(database, settings, "end_stuck_runs", "; ".join(late))
+    with suppress(TradingAssetsError):
+        installation.say_code(database.get(), code_version())
+    if late:
+        return dg.SkipReason("; ".join(late))
     return dg.SkipReason(f"ended for want of progress: {', '.join(ended)}" if ended else "no run is stuck")
 
 
@@ -236,10 +266,12 @@ def deliver_messages(settings: SettingsResource, database: DatabaseResource) -> 
 @dg.run_failure_sensor(
     default_status=dg.DefaultSensorStatus.RUNNING,
     description="Notifies of failed runs, with job and error: of each of three tries, and that no further one follows. "
-    "Further failures in a row are notified of after a run has succeeded in between.",
+    "Further failures in a row are notified of after a run has succeeded in between. A planned stop is none.",
 )
 def notify_of_failed_runs(context: dg.RunFailureSensorContext, notifier: NotifierResource) -> None:
     run, messenger = context.dagster_run, notifier.get()
+    if instance_queries.was_stopped(instance_queries.newest_of(context.instance, run)):
+        return
     text = failure_text(
         run.job_name,
         context.failure_event.message or "no message",

@@ -27,6 +27,7 @@ from trading_assets.core.models import (
     ApiKeyInfo,
     ClosedPnl,
     Execution,
+    FeeRate,
     Instrument,
     Order,
     OrderAck,
@@ -243,6 +244,9 @@ class BybitExchange(BybitMarketData):
                 raise
             user = None
         return account_rows.account_shape(info, user, legs)
+
+    def fee_rates(self) -> Sequence[FeeRate]:
+        return [account_rows.fee_rate(row) for row in self._list("get_fee_rates", category=_LINEAR)]
 
     def set_one_way(self) -> None:
         self._transport.write_idempotent("switch_position_mode", category=_LINEAR, coin=SETTLE_COIN, mode=_ONE_WAY)

@@ -101,6 +101,15 @@ def holder_of(database: Database, name: str, *, wall_ms: int) -> Lease | None:
     return Lease(**row) if row is not None else None
 
 
+def lost_by(database: Database, name: str, *, wall_ms: int) -> str | None:
+    """Return the holder whose lease ran out: it was not given back, nor taken by another since. None: there is none."""
+    statement = sa.select(leases.c.holder).where(
+        leases.c.name == name, leases.c.expires_wall_ms > 0, leases.c.expires_wall_ms <= wall_ms
+    )
+    with database.read() as connection:
+        return connection.execute(statement).scalar_one_or_none()
+
+
 def guard(connection: sa.Connection, lease: Lease, *, wall_ms: int) -> None:
     """Let a write transaction continue only for the holder. Until it ends, nobody else can take the lease.
 

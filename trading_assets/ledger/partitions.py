@@ -18,7 +18,6 @@ import sqlalchemy as sa
 
 from trading_assets.core.errors import DataError
 from trading_assets.core.schemas import Table
-from trading_assets.ledger import postgres
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.tables import partition_writes, sql_table
 
@@ -139,7 +138,7 @@ def _copy(connection: sa.Connection, statement: str, columns: Sequence[Sequence[
     driver: Any = connection.connection
     dbapi: Any = connection.dialect.dbapi
     try:
-        with driver.cursor() as cursor, postgres.blocking():
+        with driver.cursor() as cursor:
             cursor.copy_expert(statement, StringIO(text))
     except dbapi.Error as error:
         raise sa.exc.DBAPIError.instance(statement, None, error, dbapi.Error, dialect=connection.dialect) from error

@@ -1,12 +1,14 @@
 """Connections to PostgreSQL that never wait for ever: for a connection, a lock, a statement, or a silent server.
 
-A server that is stopped, or behind a cable that was pulled, says nothing: its own timeouts do not help. So the client
-waits with a deadline, too. psycopg2 has one place for that in a process, and other connections than ours are let alone.
+A server that is stopped, or behind a cable that was pulled, says nothing: its own timeouts do not help, and psycopg2
+has none for an answer. So one thread of the process watches what waits, and shuts the socket that has waited too long.
 """
 
 from __future__ import annotations
 
-import select
+import contextlib
+import os
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -24,8 +26,7 @@ UNACKNOWLEDGED_MS = 20_000
 SPARE_S = 5.0
 """The client waits so much longer than the server allows: what the server says is clearer."""
 
-_installing = threading.Lock()
-_installed = False
+LOOK_EVERY_S = 0.5
 
 
 class Waits(Protocol):
@@ -81,66 +82,90 @@ def patient(connection: sa.Connection) -> Iterator[None]:
         raw.within_s = before  # type: ignore[union-attr]
 
 
-@contextmanager
-def blocking() -> Iterator[None]:
-    """Let the driver wait by itself, without a limit of its own: COPY does not work with a callback that waits.
-
-    The callback is of the process, so one thread at a time copies. Others may wait without a limit meanwhile; the
-    server's own limits hold for all.
-    """
-    from psycopg2 import extensions  # noqa: PLC0415 (a ledger on SQLite needs no PostgreSQL)
-
-    with _installing:
-        extensions.set_wait_callback(None)
-        try:
-            yield
-        finally:
-            if _installed:
-                extensions.set_wait_callback(_wait)
-
-
 def _factory(waits: Waits) -> type:
     """The class of a connection that is not waited for longer than this."""
-    from psycopg2.extensions import connection  # noqa: PLC0415 (a ledger on SQLite needs no PostgreSQL)
+    from psycopg2 import extensions  # noqa: PLC0415 (a ledger on SQLite needs no PostgreSQL)
 
-    _install()
+    class Cursor(extensions.cursor):
+        def execute(self, *given: Any) -> None:
+            with _WATCH.over(self.connection):
+                super().execute(*given)
 
-    class Connection(connection):
+        def executemany(self, *given: Any) -> None:
+            with _WATCH.over(self.connection):
+                super().executemany(*given)
+
+        def copy_expert(self, *given: Any) -> None:
+            with _WATCH.over(self.connection):
+                super().copy_expert(*given)
+
+    class Connection(extensions.connection):
         within_s: float | None = waits.statement + SPARE_S
-        connect_within_s = waits.connect
-        is_connected = False
+
+        def __init__(self, *given: Any, **more: Any) -> None:
+            super().__init__(*given, **more)
+            self.cursor_factory = Cursor
+
+        def commit(self) -> None:
+            with _WATCH.over(self):
+                super().commit()
+
+        def rollback(self) -> None:
+            with _WATCH.over(self):
+                super().rollback()
 
     return Connection
 
 
-def _install() -> None:
-    global _installed  # noqa: PLW0603 (psycopg2 has one callback in a process)
-    from psycopg2 import extensions  # noqa: PLC0415 (as above)
+class _Watch:
+    """What waits for a server, each with the time at which its socket is shut."""
 
-    with _installing:
-        if not _installed:
-            extensions.set_wait_callback(_wait)
-            _installed = True
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._waiting: dict[int, tuple[float, int]] = {}
+        self._has_work = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._numbers = iter(range(2**62))
 
-
-def _wait(connection: Any) -> None:
-    """Wait until the server has answered, at most as long as the connection says; then it is closed."""
-    from psycopg2 import OperationalError, extensions  # noqa: PLC0415 (as above)
-
-    is_connected = getattr(connection, "is_connected", True)
-    within_s = connection.connect_within_s if not is_connected else getattr(connection, "within_s", None)
-    until = None if within_s is None else time.monotonic() + within_s
-    poller: select.poll | None = None
-    while True:
-        state = connection.poll()
-        if state == extensions.POLL_OK:
-            if not is_connected:
-                connection.is_connected = True
+    @contextmanager
+    def over(self, connection: Any) -> Iterator[None]:
+        """Watch the block, which waits for the connection's server."""
+        if connection.within_s is None or connection.closed:
+            yield
             return
-        wanted = select.POLLIN if state == extensions.POLL_READ else select.POLLOUT
-        poller = select.poll()
-        poller.register(connection.fileno(), wanted)
-        left_ms = None if until is None else max(until - time.monotonic(), 0.0) * 1000
-        if not poller.poll(left_ms):
-            what = "gave no connection" if not is_connected else "has said nothing"
-            raise OperationalError(f"the server {what} within {within_s:g} s")
+        number, until = next(self._numbers), time.monotonic() + connection.within_s
+        with self._lock:
+            self._waiting[number] = (until, connection.fileno())
+            self._has_work.set()
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._look, name="postgres-watch", daemon=True)
+                self._thread.start()
+        try:
+            yield
+        finally:
+            with self._lock:
+                del self._waiting[number]
+
+    def _look(self) -> None:
+        while True:
+            self._has_work.wait()
+            time.sleep(LOOK_EVERY_S)
+            now = time.monotonic()
+            with self._lock:
+                if not self._waiting:
+                    self._has_work.clear()
+                late = [fd for until, fd in self._waiting.values() if until < now]
+                for fd in late:
+                    # Under the lock: who waits has not gone on, so it is still its socket.
+                    with contextlib.suppress(OSError), socket.socket(fileno=os.dup(fd)) as its:
+                        its.shutdown(socket.SHUT_RDWR)
+
+
+_WATCH = _Watch()
+
+
+def _forget_after_fork() -> None:
+    _WATCH.__init__()  # type: ignore[misc]
+
+
+os.register_at_fork(after_in_child=_forget_after_fork)

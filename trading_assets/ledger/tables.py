@@ -359,6 +359,16 @@ outbox_deliveries = sa.Table(
     comment="What became of each message on each channel: at least once, in order, until it is too old.",
 )
 
+automation_troubles = sa.Table(
+    "automation_troubles",
+    metadata,
+    _account(primary_key=True),
+    sa.Column("source", sa.String(64), primary_key=True, comment="the schedule or sensor that saw it"),
+    sa.Column("text", sa.Text, nullable=False, comment="what is wrong, and what to do"),
+    sa.Column("since_wall_ms", sa.BigInteger, nullable=False, comment="local clock, UTC ms"),
+    comment="What keeps schedules and sensors from going on now: limits of tries, blocked hours, stuck runs.",
+)
+
 risk_events = sa.Table(
     "risk_events",
     metadata,
@@ -483,6 +493,16 @@ accounts = sa.Table(
     comment="Whose money the rows of an account are about. A key of another account is refused.",
 )
 
+account_fees = sa.Table(
+    "account_fees",
+    metadata,
+    sa.Column("account", sa.String(32), primary_key=True, comment="name of the trading account in this ledger"),
+    sa.Column("taker", sa.Double, nullable=False, comment="fraction of notional"),
+    sa.Column("maker", sa.Double, nullable=False, comment="fraction of notional"),
+    _time("time_ms", "moment at which the venue was asked"),
+    comment="Fees of an account as the venue told them last: backtests and reports count them, not the setting.",
+)
+
 research_market = sa.Table(
     "research_market",
     metadata,
@@ -504,6 +524,16 @@ trading_switches = sa.Table(
     sa.Column("time_wall_ms", sa.BigInteger, nullable=False, comment="local clock, UTC ms"),
     sa.Index("ix_trading_switches_account", "account", "switch_id"),
     comment="The switch of each account. Without a row only a simulated account is traded.",
+)
+
+installation = sa.Table(
+    "installation",
+    metadata,
+    sa.Column("installation_id", sa.Integer, primary_key=True, autoincrement=False, comment="1: a ledger has one home"),
+    sa.Column("mark", sa.String(36), nullable=False, comment="what the file `installation` in the home says"),
+    sa.Column("home", sa.Text, nullable=False, comment="where the home was when it was marked"),
+    sa.Column("code", sa.String(64), comment="digest of the sources that the daemon's code server runs"),
+    comment="Which home belongs to this ledger: a folder that is not shared is noticed.",
 )
 
 history_tables = (

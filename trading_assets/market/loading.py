@@ -119,7 +119,7 @@ def hour_loader(store: CandleReader, hour_ms: int) -> Loader:
 
 
 def open_strategy_data(
-    store: CandleStore, symbol: str, timeframe: Timeframe, needs: DataNeeds, hours_ms: Sequence[int]
+    store: CandleReader, symbol: str, timeframe: Timeframe, needs: DataNeeds, hours_ms: Sequence[int]
 ) -> DataByHour:
     """What each of the ascending hours needs of one coin, read of the store once for all of them.
 

@@ -7,6 +7,7 @@ line in `channels_of`.
 from __future__ import annotations
 
 import hashlib
+import logging
 import threading
 from typing import Any, Protocol
 
@@ -98,21 +99,26 @@ class AppriseChannel:
             Severity.WARNING: apprise.NotifyType.WARNING,
             Severity.CRITICAL: apprise.NotifyType.FAILURE,
         }
+        said = _Said()
         try:
-            result = self._apprise().notify(
-                title=message.title,
-                body=message.body or message.title,
-                notify_type=kinds[message.severity],
-                body_format=apprise.NotifyFormat.TEXT,
+            # Each messenger itself: apprise's own round needs threads that a process which ends has no more.
+            taken = all(
+                one.notify(
+                    title=message.title,
+                    body=message.body or message.title,
+                    notify_type=kinds[message.severity],
+                    body_format=apprise.NotifyFormat.TEXT,
+                )
+                for one in self._apprise()
             )
         except ConfigurationError as error:
             raise DeliveryError(str(error)) from None
         except Exception as error:  # noqa: BLE001 (a messenger's plugin may raise anything)
             raise DeliveryError(self._safe(f"{type(error).__name__}: {error}")) from None
-        if not result:  # never False itself: an object that says what became of it
-            logs = getattr(result, "logs", list)
-            why = "; ".join(str(getattr(entry, "message", entry)) for entry in logs())
-            raise DeliveryError(self._safe(why) or "the messenger refused it without a word")
+        finally:
+            said.close()
+        if not taken:
+            raise DeliveryError(self._safe("; ".join(said.lines)) or "the messenger refused it without a word")
 
     def _apprise(self) -> Any:
         import apprise  # noqa: PLC0415 (as above)
@@ -133,6 +139,27 @@ class AppriseChannel:
 
     def _safe(self, text: str) -> str:
         return plain(without(text, self._secrets))[:_LONGEST_ERROR]
+
+
+class _Said(logging.Handler):
+    """What apprise logs in this thread: it tells there why a message was not taken, and nowhere else."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.lines: list[str] = []
+        self._thread = threading.get_ident()
+        self._logger = logging.getLogger(_LOGGERS[0])
+        self._logger.addHandler(self)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """See logging's."""
+        if record.thread == self._thread:
+            self.lines.append(record.getMessage())
+
+    def close(self) -> None:
+        """Listen no longer."""
+        self._logger.removeHandler(self)
+        super().close()
 
 
 def channels_of(settings: Settings) -> tuple[Channel, ...]:

@@ -6,7 +6,9 @@ cannot be written, this process sends by itself what it was told.
 
 from __future__ import annotations
 
+import concurrent.futures.thread  # noqa: F401 (a messenger may need it, and an ending process cannot import it)
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -27,11 +29,14 @@ QUEUE_LENGTH = 1000
 LOOK_EVERY_S = 15.0
 """A living process looks so often for messages that are due again, also those of others."""
 
+END_SEEN_S = 0.5
+"""So long after its main thread a process still waits at most before it delivers for the last time."""
+
 ROUND_S = 60.0
 """Longest round of deliveries in the background."""
 
 FLUSH_S = 5.0
-"""A job or a command waits so long for its deliveries at its end."""
+"""A process waits so long for its deliveries at its end."""
 
 OWN_SEND_S = 8.0
 
@@ -75,7 +80,8 @@ class Notifier:
                 self._queue.append((kept, self._wall_ms()))
             self._asked += 1
             if self._thread is None or not self._thread.is_alive():
-                self._thread = threading.Thread(target=self._work, name="notifier", daemon=True)
+                # No daemon: a run's process ends when its last op does, and waits for the last deliveries.
+                self._thread = threading.Thread(target=self._work, name="notifier", daemon=False)
                 self._thread.start()
             self._changed.notify_all()
 
@@ -88,21 +94,30 @@ class Notifier:
             return self._changed.wait_for(lambda: self._done >= asked, timeout_s)
 
     def _work(self) -> None:
+        looked = 0.0
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._asked > self._done, LOOK_EVERY_S)
-                asked = self._asked
-            try:
-                self._round()
-            except TradingAssetsError as error:
-                _log.warning("messages are not delivered now: %s", error)
-            except Exception:  # noqa: BLE001 (the thread goes on: the next message may fare better)
-                _log.exception("messages are not delivered now")
+                self._changed.wait_for(lambda: self._asked > self._done, END_SEEN_S)
+                asked, has_news = self._asked, self._asked > self._done
+            is_end = not threading.main_thread().is_alive()
+            if has_news or is_end or time.monotonic() - looked >= LOOK_EVERY_S:
+                self._try_round(FLUSH_S if is_end else ROUND_S)
+                looked = time.monotonic()
             with self._changed:
                 self._done = asked
                 self._changed.notify_all()
+            if is_end:
+                return
 
-    def _round(self) -> None:
+    def _try_round(self, within_s: float) -> None:
+        try:
+            self._round(within_s)
+        except TradingAssetsError as error:
+            _log.warning("messages are not delivered now: %s", error)
+        except Exception:  # noqa: BLE001 (the thread goes on: the next message may fare better)
+            _log.exception("messages are not delivered now")
+
+    def _round(self, within_s: float) -> None:
         ledger = self._keep()
         if ledger is not None and self._channels:
             deliver(
@@ -110,7 +125,7 @@ class Notifier:
                 self._account,
                 self._channels,
                 max_age_s=self._max_age_s,
-                within_s=ROUND_S,
+                within_s=within_s,
                 wall_ms=self._wall_ms,
             )
 

@@ -19,32 +19,73 @@ RETRY_SIGNALS_MS = 5_000
 BEGINS_WITHIN_S = 300.0
 """A session has the lease within this time of being asked for, or its process is dead."""
 
-SESSION_TRIES, SESSION_REST_S, SESSION_LONGEST_REST_S = 3, 30.0, 600.0
-"""After this number of failed sessions in a row, the next one waits; twice as long after each further failure."""
+TRIES = 3
+"""Of a job, in a row: then a person is told."""
 
 SESSIONS_LOOKED_AT = 8
-"""Newest sessions among which failures are counted: enough for the longest rest."""
+"""Newest runs among which failures are counted: enough for the longest rest."""
 
 RECONCILE_BUSY_MS = 60_000
 RECONCILE_IDLE_MS = 600_000
 CATCH_UP_AFTER_MS = 5 * 60_000
 """The catch-up sensor leaves an hour to the hourly schedule for this time."""
 
-RESEARCH_TRIES = 3
-"""Tries of an hour whose research failed or was killed. Then a person is notified."""
 
-SELECT_TRIES = 3
-"""Tries of a selection on the same backtests. Then a person is notified, and newer backtests are waited for."""
+@dataclass(frozen=True)
+class Restarts:
+    """The one policy of restarts: three tries, then a person is told and nothing more is started.
 
-RECONCILE_TRIES, RECONCILE_REST_S = 3, 600.0
-"""Failed reconciliations in a row. Then a person is notified, and further ones are tried with a rest between."""
+    Only what guards money goes on: after a rest, twice as long after each further failure. A planned stop (a process
+    that was asked to end) is no failure.
+
+    Attributes:
+        rest_s: after `TRIES` failures in a row; None: the next try is a person's.
+    """
+
+    rest_s: float | None = None
+    longest_rest_s: float = 600.0
+
+    def refusal(self, what: str, failed_ago_s: Sequence[float]) -> str:
+        """Why nothing is started now; empty where a run may be.
+
+        Args:
+            what: the runs, for the reason: "sessions".
+            failed_ago_s: how long ago each of the newest runs failed, the newest first, up to the first that did not.
+        """
+        count = len(failed_ago_s)
+        if count < TRIES:
+            return ""
+        if self.rest_s is None:
+            return f"{what} was tried {count} times already; mend the cause and start it by hand"
+        rest_s = min(self.rest_s * 2 ** (count - TRIES), self.longest_rest_s)
+        if failed_ago_s[0] >= rest_s:
+            return ""
+        return (
+            f"the last {count} {what} failed; the next one is started in {rest_s - failed_ago_s[0]:.0f} s, or by hand"
+        )
+
+
+RESTARTS: Mapping[str, Restarts] = {
+    "research": Restarts(),
+    "select": Restarts(),
+    "reconcile": Restarts(rest_s=600.0),
+    "trade": Restarts(rest_s=30.0),
+}
+"""Jobs that are started again by themselves. Any other job's failure is told, and it is started by a person, or by its
+schedule when that is due."""
 
 
 @dataclass(frozen=True)
 class Skip:
-    """Nothing to launch, and the reason."""
+    """Nothing to launch, and the reason.
+
+    Attributes:
+        is_trouble: something is wrong that a person should see: `status` and `doctor` show it, too. None: it cannot be
+            told, as a run is in progress.
+    """
 
     reason: str
+    is_trouble: bool | None = False
 
 
 @dataclass(frozen=True)
@@ -120,11 +161,13 @@ class SessionRun:
     Attributes:
         serves: the selection that it trades on; None before it is tagged.
         age_s: since it was asked for.
+        has_lost: it has traded, and its lease ran out: nothing was heard of it for longer than that.
     """
 
     run: str
     serves: str | None
     age_s: float
+    has_lost: bool = False
 
 
 @dataclass(frozen=True)
@@ -144,7 +187,8 @@ def decide_session(
 ) -> StartSession | Skip:
     """Start a session when none is live, or when the live one trades on an older selection.
 
-    The lease tells which session lives: a run whose process was killed may count as running for long.
+    The lease tells which session lives: a run whose process was killed may count as running for long. One that has lost
+    its lease is replaced at once, and counts as dead when another one trades: until then it may still come back.
 
     Args:
         selected: key of the newest selection.
@@ -156,17 +200,16 @@ def decide_session(
     if trader is not None and trader.serves == selected:
         return Skip(f"{trader} trades on the selection {selected}")
     others = [run for run in runs if trader is None or run.run != trader.run]
-    beginning = [run for run in others if run.age_s < BEGINS_WITHIN_S]
+    lost_age_s = min((run.age_s for run in others if run.has_lost), default=BEGINS_WITHIN_S)
+    # Who was asked for before the one that traded last does not get ready any more.
+    beginning = [run for run in others if run.age_s < min(lost_age_s, BEGINS_WITHIN_S)]
     if beginning:
         waits = f"; {trader} trades until then" if trader is not None else ""
-        return Skip(f"run {beginning[0].run[:8]} gets ready{waits}")
-    rest_s = min(SESSION_REST_S * 2 ** (len(failed_ago_s) - SESSION_TRIES), SESSION_LONGEST_REST_S)
-    if len(failed_ago_s) >= SESSION_TRIES and failed_ago_s[0] < rest_s:
-        return Skip(
-            f"the last {len(failed_ago_s)} sessions failed; the next one is started in "
-            f"{rest_s - failed_ago_s[0]:.0f} s, or by hand"
-        )
-    dead = tuple(run.run for run in others)
+        return Skip(f"run {beginning[0].run[:8]} gets ready{waits}", is_trouble=None)
+    refusal = RESTARTS["trade"].refusal("sessions", failed_ago_s)
+    if refusal:
+        return Skip(refusal, is_trouble=True)
+    dead = tuple(run.run for run in others if not run.has_lost or trader is not None)
     if trader is not None:
         return StartSession(f"{trader} trades on {trader.serves}, the newest selection is {selected}", dead)
     return StartSession(f"nobody trades on the selection {selected}", dead)
@@ -187,12 +230,10 @@ def decide_reconcile(
         failed_ago_s: how long ago each of the newest runs failed, the newest first, up to the first that did not.
     """
     if run_in_progress:
-        return Skip("a reconcile run is in progress")
-    if len(failed_ago_s) >= RECONCILE_TRIES and failed_ago_s[0] < RECONCILE_REST_S:
-        return Skip(
-            f"the last {len(failed_ago_s)} runs failed; the next one is started in "
-            f"{RECONCILE_REST_S - failed_ago_s[0]:.0f} s, or by hand. No order is sent on old books"
-        )
+        return Skip("a reconcile run is in progress", is_trouble=None)
+    refusal = RESTARTS["reconcile"].refusal("reconciliations", failed_ago_s)
+    if refusal:
+        return Skip(f"{refusal}. No order is sent on old books", is_trouble=True)
     if reconciled_ms is None:
         return Launch("the books were never read", now_ms)
     busy = open_positions + unresolved > 0
@@ -202,28 +243,21 @@ def decide_reconcile(
     return Launch(state, now_ms) if age >= every else Skip(f"{state}; due every {every // 1000} s")
 
 
-TRIES_OF_JOBS = {
-    "research": RESEARCH_TRIES,
-    "select": SELECT_TRIES,
-    "reconcile": RECONCILE_TRIES,
-    "trade": SESSION_TRIES,
-}
-
-
 def failure_text(job: str, error: str, *, tries: int) -> tuple[str, str] | None:
     """Return title and text of the message on a failed run; None after the limit of restarts was notified.
 
     Args:
         tries: how many runs of the job (of the hour, where it has hours) have failed in a row, this one included.
     """
-    limit = TRIES_OF_JOBS.get(job)
-    if limit is None:
+    restarts = RESTARTS.get(job)
+    if restarts is None:
         return f"run of {job} failed", error
-    if tries < limit:
-        return f"run of {job} failed, try {tries} of {limit}", error
-    if tries == limit:
-        return f"run of {job} failed {limit} times: restart limit reached", f"{error}\nLook at it; start it by hand."
-    return None
+    if tries < TRIES:
+        return f"run of {job} failed, try {tries} of {TRIES}", error
+    if tries > TRIES:
+        return None
+    text = "It is tried on, with rests between." if restarts.rest_s is not None else "Look at it; start it by hand."
+    return f"run of {job} failed {TRIES} times: restart limit reached", f"{error}\n{text}"
 
 
 def decide_selection(
@@ -233,7 +267,7 @@ def decide_selection(
     run_in_progress: bool,
     tries: Mapping[int, int] | None = None,
 ) -> Reselect | Skip:
-    """Select an hour again when its newest backtest was written after its selection, up to `SELECT_TRIES` times.
+    """Select an hour again when its newest backtest was written after its selection, up to `TRIES` times.
 
     Args:
         backtest_writes, selection_writes: newest storage id of a write, by hour. An hour never selected is left to
@@ -241,21 +275,22 @@ def decide_selection(
         tries: how often each hour was selected on its newest backtests.
     """
     if run_in_progress:
-        return Skip("research or selection is running")
+        return Skip("research or selection is running", is_trouble=None)
     tries = tries or {}
     stale = {
         hour: backtest_writes[hour]
         for hour, selected in sorted(selection_writes.items())
         if backtest_writes.get(hour, 0) > selected
     }
-    tired = [hour for hour in stale if tries.get(hour, 0) >= SELECT_TRIES]
+    tired = [hour for hour in stale if tries.get(hour, 0) >= TRIES]
     if len(stale) > len(tired):
         return Reselect({hour: written for hour, written in stale.items() if hour not in tired})
     if tired:
         hours = ", ".join(hour_key(hour) for hour in tired)
         return Skip(
-            f"the selection of {hours} was tried {SELECT_TRIES} times on its newest backtests; see the failed runs of "
-            "select, mend the cause and start select by hand"
+            f"the selection of {hours} was tried {TRIES} times on its newest backtests; see the failed runs of "
+            "select, mend the cause and start select by hand",
+            is_trouble=True,
         )
     if not selection_writes:
         return Skip("no recent hour is selected yet")
@@ -278,14 +313,19 @@ def decide_research(
         blocked: what blocks the newest hour, and what to do.
     """
     if run_in_progress:
-        return Skip("research is running")
+        return Skip("research is running", is_trouble=None)
     newest = floor_ms(now_ms, HOUR_MS) - HOUR_MS
     selected = set(selected_hours)
     if newest in selected:
+        if blocked:
+            text = f"the hour that ended at {iso(as_of_ms(newest))} is selected, but blocked, nothing of it is traded: "
+            return Skip(text + blocked, is_trouble=True)
         return Skip(f"the hour that ended at {iso(as_of_ms(newest))} is selected")
     tries, why = tried_hours.count(newest), f": {blocked}" if blocked else ""
-    if tries >= RESEARCH_TRIES:
-        return Skip(f"research of the hour that ended at {iso(as_of_ms(newest))} was tried {tries} times already{why}")
+    what = f"research of the hour that ended at {iso(as_of_ms(newest))}"
+    refusal = RESTARTS["research"].refusal(what, [0.0] * tries)
+    if refusal:
+        return Skip(refusal + why, is_trouble=True)
     if selected and now_ms - as_of_ms(newest) < CATCH_UP_AFTER_MS:
         return Skip("the hourly schedule has its first minutes")
     return Research(newest, f"the hour that ended at {iso(as_of_ms(newest))} is not selected")

@@ -21,12 +21,12 @@ from trading_assets.core.models import ApiKeyInfo, MarginMode, PositionMode
 from trading_assets.core.schemas import MARKET_SCAN
 from trading_assets.core.settings import load_settings
 from trading_assets.core.timeframes import as_of_ms, local_ms
-from trading_assets.ledger import checks, switches
+from trading_assets.ledger import checks, switches, troubles
 from trading_assets.ledger.checks import Verdict
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.partitions import replace_partitions
 from trading_assets.ledger.risk import RiskState
-from trading_assets.trading import halt_file
+from trading_assets.trading import halt_file, home_mark
 from trading_assets.trading.binding import require_bound
 from trading_assets.trading.risk import guard
 from trading_assets.trading.session import registry
@@ -58,6 +58,7 @@ class Installation:
         self.monkeypatch, self.stack, self.folder = monkeypatch, stack, folder
         self.exchange = Venue()
         self.home = folder / "home"
+        monkeypatch.chdir(folder)
         monkeypatch.setattr(doctor, "open_exchange", lambda _settings: self.exchange)
         for name, value in {
             "HOME": self.home,
@@ -152,6 +153,17 @@ def halted(one: Installation) -> None:
         guard.command(database, "main", RiskState.HALTED, reason="look", actor="ann", now_ms=local_ms())
 
 
+def another_home(one: Installation) -> None:
+    with one.ledger() as database:
+        home_mark.require_home(database, load_settings())
+    (one.home / home_mark.NAME).write_text("another")
+
+
+def a_stuck_run(one: Installation) -> None:
+    with one.ledger() as database:
+        troubles.note(database, "main", "end_stuck_runs", "a run is stuck", local_ms())
+
+
 def a_halt_file(one: Installation) -> None:
     halt_file.write(load_settings(), reason="storm", actor="ann", wall_ms=local_ms())
 
@@ -240,6 +252,9 @@ BAD: list[tuple[str, Callable[[Installation], None], Level, str]] = [
     ),
     ("instance", in_dagster_yaml("trading_assets.defs.instance.storage", "dagster.x"), NO, "the guard"),
     ("instance", lambda one: one.monkeypatch.delenv("DAGSTER_HOME"), SEE, "DAGSTER_HOME="),
+    ("installation", another_home, NO, "adopt-home"),
+    ("message broker", setting("TRADING_ASSETS_BROKER_URL", "amqp://127.0.0.1:9//"), NO, "does not answer"),
+    ("schedules and sensors", a_stuck_run, NO, "a run is stuck"),
     ("automation", setting("TRADING_ASSETS_AUTOMATION", "on"), OK, "unless they are switched off"),
     ("web server", unguarded_server, NO, "trading-assets web"),
 ]
@@ -250,7 +265,7 @@ def test_in_order_every_point_is_ok_and_no_point_has_no_bad_case(installation: I
     assert {what: one.found for what, one in found.items() if one.level is not OK} == {}
     named = [what for checks_of_group in CHECKS.values() for what in checks_of_group]
     assert named == list(found)
-    without = {"settle coins", "token of the UI"}  # they only tell
+    without = {"settle coins", "token of the UI", "code locations"}  # two only tell; the last has tests of its own
     assert {what for what, *_ in BAD} == set(named) - without
 
 

@@ -84,7 +84,7 @@ def test_selections_are_told_with_what_was_not_seen_first() -> None:
         "tried",
         "deflated Sharpe",
         "corrected p",
-        "PnL $",
+        "mean R",
         "score",
     ]
 

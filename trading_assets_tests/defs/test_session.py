@@ -123,7 +123,7 @@ def test_two_runs_by_hand_one_trades_the_other_says_why_not_and_a_cancel_ends_it
                 process.kill()
         run = instance.get_run_by_id(trader.run)
         assert run is not None and run.tags[SERVES] == trader.serves
-        assert run.status in (dg.DagsterRunStatus.CANCELED, dg.DagsterRunStatus.FAILURE)
+        assert run.status is dg.DagsterRunStatus.SUCCESS, "its process was asked to end: a planned stop is no failure"
         assert trader_of(ledger, "main", wall_ms=local_ms()) is None, "the lease was given back"
         written = instance.fetch_materializations(dg.AssetKey("entry_signals"), limit=10).records
         assert {record.run_id for record in written} == {trader.run}

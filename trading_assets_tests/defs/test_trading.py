@@ -23,7 +23,7 @@ from trading_assets.defs import instance_queries
 from trading_assets.defs.ops.trade import submit_orders
 from trading_assets.defs.resources import default_resources
 from trading_assets.ledger import account as account_ledger
-from trading_assets.ledger import checks, risk, signals
+from trading_assets.ledger import checks, outbox, risk, signals, troubles
 from trading_assets.ledger.checks import Verdict
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.partitions import replace_partitions
@@ -218,21 +218,29 @@ def test_the_trade_sensor_waits_for_a_selection_then_launches_once_a_candle(
 
 def test_the_research_sensor_catches_up_three_times_at_most_and_says_why_it_skips(venue: RunningExchange) -> None:
     with dg.DagsterInstance.ephemeral() as instance:
-        data, _ = sensor("research_catch_up", instance)
-        requests = data.run_requests or []
-        assert [request.partition_key for request in requests] == ["2026-03-02-01:00"]
-        keys = [request.run_key for request in requests]
-        for _ in range(2):
-            data, _ = sensor("research_catch_up", instance, data.cursor)
-            keys += [request.run_key for request in data.run_requests or []]
-        assert len(set(keys)) == 3, "a run key fires once"
-        data, said = sensor("research_catch_up", instance, data.cursor)
+        keys = []
+        for number in range(5):
+            data, _ = sensor("research_catch_up", instance)
+            (request,) = data.run_requests or []
+            assert request.partition_key == "2026-03-02-01:00"
+            keys.append(request.run_key)
+            # Its machine was updated twice: those tries do not count.
+            run_ended(instance, "research", request.partition_key, is_stopped=number in (1, 3))
+        assert len(set(keys)) == 5, "a run key fires once"
+        data, said = sensor("research_catch_up", instance)
         assert not data.run_requests and "tried 3 times already" in said
+        ledger = Database(load_settings().resolved_database_url)
+        (trouble,) = troubles.current(ledger, "main")
+        assert "tried 3 times already" in trouble.text, "status and doctor show it"
+        (told,) = outbox.newest(ledger, "main", 9)
+        assert told.message.title == "research_catch_up does not go on"
         instance.report_runless_asset_event(
             dg.AssetMaterialization("strategy_selections", partition="2026-03-02-01:00")
         )
         data, said = sensor("research_catch_up", instance)
         assert not data.run_requests and "is selected" in said
+        assert troubles.current(ledger, "main") == []
+        ledger.close()
 
 
 def test_a_blocked_hour_is_tried_again_when_its_cause_is_gone_and_not_before(
@@ -292,7 +300,9 @@ def test_the_minute_schedule_selects_again_only_after_a_newer_backtest(tmp_path:
     at = pd.Timestamp("2026-03-02T02:30:00Z").to_pydatetime()
 
     def tick(instance: dg.DagsterInstance) -> Any:
-        context = dg.build_schedule_context(instance=instance, repository_def=repository, scheduled_execution_time=at)
+        context = dg.build_schedule_context(
+            instance=instance, repository_def=repository, scheduled_execution_time=at, resources=default_resources()
+        )
         return schedule.evaluate_tick(context)
 
     def write(instance: dg.DagsterInstance, key: dg.AssetKey) -> None:
@@ -362,18 +372,29 @@ def test_a_signal_that_breaks_its_schema_is_never_executed(
     assert json.loads(signals.since(ledger, "main", 0)["status"].to_json()) == {"0": "active"}
 
 
-def test_failures_are_counted_by_hour_where_there_are_hours_and_in_a_row_elsewhere() -> None:
-    def ended(instance: dg.DagsterInstance, job: str, status: dg.DagsterRunStatus, hour: str | None) -> dg.DagsterRun:
-        tags = {} if hour is None else {instance_queries.PARTITION_TAG: hour}
-        run = dg.DagsterRun(job_name=job, run_id=str(uuid.uuid4()), status=status, tags=tags)
-        instance.add_run(run)
-        return run
+def run_ended(
+    instance: dg.DagsterInstance,
+    job: str,
+    hour: str | None,
+    status: dg.DagsterRunStatus = dg.DagsterRunStatus.FAILURE,
+    *,
+    is_stopped: bool = False,
+) -> dg.DagsterRun:
+    """A run in the history; one that was stopped bears the tag that Dagster gives it."""
+    tags = {} if hour is None else {instance_queries.PARTITION_TAG: hour}
+    if is_stopped:
+        tags["dagster/failure_reason"] = "UNEXPECTED_TERMINATION"
+    run = dg.DagsterRun(job_name=job, run_id=str(uuid.uuid4()), status=status, tags=tags)
+    instance.add_run(run)
+    return run
 
+
+def test_failures_are_counted_by_hour_where_there_are_hours_and_in_a_row_elsewhere() -> None:
     failed, good = dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.SUCCESS
     with dg.DagsterInstance.ephemeral() as instance:
         for hour in ("2026-03-02-00:00", "2026-03-02-01:00", "2026-03-02-01:00"):
-            last = ended(instance, "research", failed, hour)
-        ended(instance, "research", good, "2026-03-02-01:00")
+            last = run_ended(instance, "research", hour, failed)
+        run_ended(instance, "research", "2026-03-02-01:00", good)
         assert instance_queries.consecutive_failures(instance, last) == 2
         assert instance_queries.attempts(instance, "research", HOUR) == 3
-        assert instance_queries.consecutive_failures(instance, ended(instance, "reconcile", failed, None)) == 1
+        assert instance_queries.consecutive_failures(instance, run_ended(instance, "reconcile", None, failed)) == 1

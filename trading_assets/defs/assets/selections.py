@@ -43,7 +43,7 @@ _SHOWN = [
     "configurations_tried",
     "deflated_sharpe",
     "p_value_corrected",
-    "total_pnl",
+    "mean_r",
     "score",
 ]
 

@@ -36,6 +36,7 @@ from trading_assets.defs.resources import CandleStoreResource, DatabaseResource,
 from trading_assets.defs.table_io import rows_of, table_of
 from trading_assets.ledger import checks
 from trading_assets.ledger.database import Database
+from trading_assets.ledger.fees import with_own_fees
 from trading_assets.ledger.partitions import read_partitions
 from trading_assets.market.loading import Loader, hour_loader, max_prices_by_symbol, with_max_prices
 from trading_assets.market.store import CandleStore
@@ -95,7 +96,7 @@ def engines_agree(
     candle_store: CandleStoreResource,
 ) -> Iterable[dg.AssetCheckResult]:
     """`agrees_with_vectorbt` of each timeframe."""
-    found = _agreement(context, settings.get(), database.get(), candle_store.get())
+    found = _agreement(context, with_own_fees(settings.get(), database.get()), database.get(), candle_store.get())
     yield from record_verdicts(context, database.get(), found)
 
 
@@ -195,7 +196,7 @@ def survives_double_costs(
     made = [(row, _column(row, load)) for row in drawn.to_dict("records")]
     sample = pd.DataFrame([row for row, column in made if column is not None], columns=drawn.columns)
     columns = [column for _, column in made if column is not None]
-    results = at_double_costs(columns, costs_from(settings.get()), production_engine())
+    results = at_double_costs(columns, costs_from(with_own_fees(settings.get(), database.get())), production_engine())
     table = sample[["symbol", "timeframe", "strategy"]].assign(
         total_pnl=[result.pnl for result in results], pnl_at_double_costs=[result.pnl_at_double for result in results]
     )

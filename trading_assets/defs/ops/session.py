@@ -71,9 +71,14 @@ def trade_session(
     )
     worker = _Worker(session)
     worker.start()
+    is_planned_stop = False
     try:
         while worker.is_alive():
             _log_messages(context, selected.hour_ms, messages, wait_s=0.5)
+    except (KeyboardInterrupt, dg.DagsterExecutionInterruptedError):
+        if _is_canceled(context):
+            raise
+        is_planned_stop = True  # such as an update of the machine: no failure, the next session goes on
     finally:
         # Also when the run is cancelled: what is being sent is finished, then the lease is given back.
         session.stop()
@@ -85,8 +90,15 @@ def trade_session(
         return
     if worker.error is not None:
         raise worker.error
-    context.log.info(plain(f"session ended: {worker.reason}"))
-    context.add_output_metadata({"ended": worker.reason})
+    reason = "its process was asked to end" if is_planned_stop else worker.reason
+    context.log.info(plain(f"session ended: {reason}"))
+    context.add_output_metadata({"ended": reason})
+
+
+def _is_canceled(context: dg.OpExecutionContext) -> bool:
+    """Whether somebody has asked Dagster to end the run."""
+    run = context.instance.get_run_by_id(context.run_id)
+    return run is None or run.status in (dg.DagsterRunStatus.CANCELING, dg.DagsterRunStatus.CANCELED)
 
 
 class _Worker(threading.Thread):

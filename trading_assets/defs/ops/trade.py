@@ -33,6 +33,7 @@ from trading_assets.trading.binding import require_bound
 from trading_assets.trading.context import why_off
 from trading_assets.trading.decide import finder
 from trading_assets.trading.execute import submit as executor
+from trading_assets.trading.session.registry import registered
 from trading_assets.trading.session.watchlist import newest_selection
 
 
@@ -124,7 +125,8 @@ def submit_orders(
         raise dg.Failure("entry_signals broke its schema: no order was sent; see the check of entry_signals")
     execution = make_execution_context(settings, database, exchange, notifier)
     account_refusals.require_tradable(execution)
-    report = executor.submit_orders(execution)
+    with registered(execution.settings, execution.database, context.run_id):
+        report = executor.submit_orders(execution)
     context.log.info(
         f"{len(report.executed)} orders executed, {len(report.rejected)} rejected, {len(report.refused)} waiting, "
         f"{report.expired} expired, {len(report.unknown)} with unknown outcome, {report.recovered} recovered"

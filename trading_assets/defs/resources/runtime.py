@@ -18,7 +18,7 @@ from trading_assets.ledger.database import Database, Timeouts
 from trading_assets.ledger.strategies import seed_registry
 from trading_assets.market.store import CandleStore
 from trading_assets.notifications.notifier import Notifier, notifier_of
-from trading_assets.trading import binding
+from trading_assets.trading import binding, home_mark
 from trading_assets.venues import open_exchange, open_market_data
 from trading_assets.venues.keys import require_trading_key
 
@@ -69,13 +69,18 @@ class DatabaseResource(dg.ConfigurableResource):
 
 
 def require_market(source: MarketData) -> None:
-    """Check that the ledger's research and the candles on disk are of the market of the source.
+    """Check that the home is the ledger's, and that research and candles on disk are of the market of the source.
 
     Raises:
         WrongBooksError: they are of another, or nobody has said yet of which.
     """
     settings = current_settings()
-    binding.require_market(_database(settings), source, settings.candle_store, settings.venue.value)
+    database = _database(settings)
+    held = home_mark.require_home(database, settings)
+    words = home_mark.compare_code(database, settings.account, held)
+    if words:
+        _log.warning("%s", words)
+    binding.require_market(database, source, settings.candle_store, settings.venue.value)
 
 
 class CandleStoreResource(dg.ConfigurableResource):
@@ -96,14 +101,10 @@ class ExchangeResource(dg.ConfigurableResource):
 
 
 class NotifierResource(dg.ConfigurableResource):
-    """Tells a human. A run's messages are kept and tried before its process ends, for seconds at most."""
+    """Tells a human. What was told is kept and tried before the process of a run ends."""
 
     def get(self) -> Notifier:
         return _notifier(current_settings())
-
-    def teardown_after_execution(self, context: dg.InitResourceContext) -> None:
-        """See Dagster's."""
-        self.get().flush()
 
 
 @lru_cache(maxsize=4)

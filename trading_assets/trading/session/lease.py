@@ -45,7 +45,12 @@ class Trader:
 
     @classmethod
     def from_lease(cls, lease: Lease) -> Trader:
-        run, _, serves = lease.holder.partition("@")
+        return cls.from_holder(lease.holder)
+
+    @classmethod
+    def from_holder(cls, holder: str) -> Trader:
+        """The trader that a lease names as its holder."""
+        run, _, serves = holder.partition("@")
         return cls(run, serves)
 
     def __str__(self) -> str:

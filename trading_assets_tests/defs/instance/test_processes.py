@@ -10,6 +10,7 @@ import pytest
 
 from trading_assets.defs import instance_queries
 from trading_assets.defs.instance.processes import process_has_ended, process_of_run
+from trading_assets.defs.resources import DatabaseResource, SettingsResource
 from trading_assets.defs.run_history import RunHistory, RunStart
 from trading_assets.defs.sensors import end_stuck_runs
 
@@ -58,7 +59,11 @@ def test_a_killed_run_ends_and_a_living_one_is_left_alone(tmp_path: Path, monkey
             assert instance_queries.in_progress(instance, "reconcile"), "nobody has told Dagster"
             instance_queries.fail_runs_without_process(instance)
             assert instance_queries.in_progress(instance, "reconcile"), "its own sensor asks for it"
-            end_stuck_runs(dg.build_sensor_context(instance))
+            end_stuck_runs(
+                dg.build_sensor_context(
+                    instance, resources={"settings": SettingsResource(), "database": DatabaseResource()}
+                )
+            )
             assert not instance_queries.in_progress(instance, "reconcile"), "whatever sensors of trading are off"
     finally:
         process.kill()
