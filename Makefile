@@ -67,8 +67,8 @@ lock:  ## resolve pyproject.toml into requirements.lock; pins stay (UPGRADE=--up
 	  --generate-hashes --no-header --no-annotate $(UPGRADE) - --output-file requirements-build.lock
 
 sbom: $(STAMP)  ## what is installed, as sbom.json (CycloneDX): names, versions, hashes
-	@$(BIN)/cyclonedx-py requirements --pyproject pyproject.toml --mc-type application --output-reproducible \
-	  --output-format JSON --output-file sbom.json requirements.lock
+	@cat requirements.lock requirements-build.lock | $(BIN)/python -W ignore -m cyclonedx_py requirements --pyproject pyproject.toml \
+	  --mc-type application --output-reproducible --output-format JSON --output-file sbom.json -
 	@echo "sbom.json lists $$($(BIN)/python -c 'import json; print(len(json.load(open("sbom.json"))["components"]))') components."
 
 screenshots: $(STAMP)  ## the pictures of the docs, taken by the browser test (needs chromium)

@@ -300,6 +300,9 @@ class FakeExchange:
 
     # Account
 
+    def clock_offset_ms(self) -> int:
+        return 0
+
     def api_key(self) -> ApiKeyInfo | None:
         return None
 

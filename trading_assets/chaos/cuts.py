@@ -38,6 +38,7 @@ from trading_assets.chaos.session_process import (
     start_session,
 )
 from trading_assets.chaos.signal_source import give_signal
+from trading_assets.core.configuration import trial
 from trading_assets.core.errors import ExchangeUnavailableError
 from trading_assets.core.models import ContractKind, ContractStatus, Instrument, Ticker
 from trading_assets.core.ports import Exchange
@@ -137,7 +138,11 @@ def run_cuts(cuts: Sequence[Cut], tell: Callable[[str], None], *, jobs: int = 1,
         tell(f"{cut}: told after {report.told_s} s, again after {report.again_s} s, {report.lost} lost")
         return report
 
-    with ThreadPoolExecutor(jobs) as pool:
+    with (
+        tempfile.TemporaryDirectory(prefix="trading-assets-cuts-") as folder,
+        trial(Path(folder)),
+        ThreadPoolExecutor(jobs) as pool,
+    ):
         return list(pool.map(attempt, cuts))
 
 
@@ -146,8 +151,7 @@ def _try(cut: Cut, tell: Callable[[str], None], seed: int) -> CutReport:
         folder = Path(tempfile.mkdtemp(prefix="trading-assets-cut-"))
         link = stack.enter_context(Link())
         stack.enter_context(inside(link.exchange))
-        trial = _Trial(cut, link, folder, seed, stack, tell)
-        report = trial.run()
+        report = _Trial(cut, link, folder, seed, stack, tell).run()
     if not report.broken:
         shutil.rmtree(folder, ignore_errors=True)
     return report
@@ -188,8 +192,7 @@ class _Trial:
         names = {"home": folder, "limits_dir": folder / "limits", **OPEN_GATES}
         names["simulator_url"] = f"http://{EXCHANGE_ADDRESS}:{PORT}"
         own = {f"{PREFIX}{name.upper()}": str(value) for name, value in names.items()}
-        others = {name: value for name, value in os.environ.items() if not name.startswith((PREFIX, "BYBIT_"))}
-        return start_session(folder, {**others, **own}, ["ip", "netns", "exec", self._link.trader])
+        return start_session(folder, {**os.environ, **own}, ["ip", "netns", "exec", self._link.trader])
 
     def run(self) -> CutReport:
         """Cut, heal, and wait for what becomes of the signals."""

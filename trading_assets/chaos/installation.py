@@ -173,14 +173,7 @@ class Installation:
 
     def strays(self) -> list[psutil.Process]:
         """Processes that live with this installation's Dagster home."""
-        home, found = os.environ["DAGSTER_HOME"], []
-        for process in psutil.process_iter():
-            if process.pid == os.getpid():
-                continue
-            with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied, psutil.ZombieProcess):
-                if process.environ().get("DAGSTER_HOME") == home and process.pid != self._exchange_pid():
-                    found.append(process)
-        return found
+        return [one for one in strays(os.environ["DAGSTER_HOME"]) if one.pid != self._exchange_pid()]
 
     def _exchange_pid(self) -> int | None:
         return self.exchange.process.pid if self.exchange.process is not None else None
@@ -197,7 +190,7 @@ def installed(
     Raises:
         ExchangeUnavailableError: the exchange does not start.
     """
-    port = _free_port()
+    port = free_port()
     url = f"http://127.0.0.1:{port}"
     values = {**values, "SIMULATOR_URL": url, "LIMITS_DIR": folder / "limits"}
     with own_environment(folder, values, history_url=history_url):
@@ -224,7 +217,18 @@ def installed(
             one.stop_all()
 
 
-def _free_port() -> int:
+def strays(dagster_home: str) -> list[psutil.Process]:
+    """Processes that live with a Dagster home, this one apart."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied, psutil.ZombieProcess):
+            if process.pid != os.getpid() and process.environ().get("DAGSTER_HOME") == dagster_home:
+                found.append(process)
+    return found
+
+
+def free_port() -> int:
+    """A port of loopback that nobody has now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

@@ -11,10 +11,11 @@ import click
 from rich.table import Table as RichTable
 
 from trading_assets.cli.console import line, open_console
+from trading_assets.cli.trial import TrialGroup
 from trading_assets.core.timeframes import TRADED_TIMEFRAMES, Timeframe
 
 
-@click.group()
+@click.group(cls=TrialGroup)
 def bench() -> None:
     """Measurements and long trials of parts of the project."""
 

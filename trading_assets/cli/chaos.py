@@ -14,12 +14,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table as RichTable
 
 from trading_assets.cli.console import echo, line, open_console
+from trading_assets.cli.trial import TrialGroup
 
 if TYPE_CHECKING:
     from trading_assets.chaos.faults import Wildness
 
 
-@click.group()
+@click.group(cls=TrialGroup)
 def chaos() -> None:
     """Trials in which processes are killed and the exchange fails; on an embedded exchange of their own."""
 
@@ -187,6 +188,38 @@ def cuts(
         out = open_console()
         out.print(table)
         for text in [f"{one.cut}: {text}" for one in reports for text in one.broken]:
+            out.print(line(("no", "red"), f"  {text}"), highlight=False)
+    if any(one.broken for one in reports):
+        sys.exit(1)
+
+
+@chaos.command("faults")
+@click.option("--only", multiple=True, help="One of them; may be given several times.  [default: all]")
+@click.option("--seed", default=1, show_default=True, type=click.IntRange(0), help="Of the market and the signals.")
+@click.option("--json", "as_json", is_flag=True, help="Print the reports as one JSON list.")
+def faults(only: tuple[str, ...], seed: int, as_json: bool) -> None:
+    """Break database, disk, clock, memory and processes while a session trades; exit code 1 if a law does not hold.
+
+    Some need Linux, root and PostgreSQL's server programs.
+    """
+    from trading_assets.chaos.breakdowns import FAULTS, run_faults  # noqa: PLC0415 (imports the exchange)
+
+    unknown = sorted(set(only) - FAULTS.keys())
+    if unknown:
+        raise click.UsageError(f"no fault is named {', '.join(unknown)}; there are {', '.join(FAULTS)}")
+    reports = run_faults(only or list(FAULTS), lambda text: echo(text, err=True), seed=seed)
+    if as_json:
+        click.echo(json.dumps([vars(one) for one in reports]))
+    else:
+        table = RichTable(
+            "fault", "lasted s", "signals", "in doubt", "lost", "doubled", "unprotected", "again after s", "starts"
+        )
+        for one in reports:
+            figures = (one.seconds, one.statuses, one.in_doubt, one.lost, one.doubled, one.unprotected, one.again_s)
+            table.add_row(one.fault, *(str(value) for value in (*figures, one.starts)))
+        out = open_console()
+        out.print(table)
+        for text in [f"{one.fault}: {text}" for one in reports for text in one.broken]:
             out.print(line(("no", "red"), f"  {text}"), highlight=False)
     if any(one.broken for one in reports):
         sys.exit(1)

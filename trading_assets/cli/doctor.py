@@ -1,4 +1,4 @@
-"""Checks of an installation: settings, stores, exchange. Each finding says what to do.
+"""The checklist before trading: settings, machine, ledger, exchange, Dagster. Each finding says what to do.
 
 Nothing is repaired here but the rights of files.
 """
@@ -9,32 +9,39 @@ import os
 import shutil
 import socket
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from urllib.parse import urlsplit
+
+import yaml
 
 from trading_assets.cli.notify import a_test
 from trading_assets.cli.status import blocked_lines, channel_lines, halt_line, trouble_lines
 from trading_assets.core.code_version import code_version
-from trading_assets.core.configuration import PREFIX, config_file
+from trading_assets.core.configuration import CONFIG_VARIABLE, PREFIX, checkout, config_file
 from trading_assets.core.errors import (
     AccountShapeError,
+    ClockSkewError,
     ConfigurationError,
     DataError,
     StorageError,
     TradingAssetsError,
 )
-from trading_assets.core.private_files import exposed, make_private, private_folder
+from trading_assets.core.memory import limit_mb
+from trading_assets.core.private_files import exposed, limits_folder, make_private, owned_folder, private_folder
 from trading_assets.core.settings import Settings, load_settings
-from trading_assets.core.timeframes import iso
-from trading_assets.ledger import books, installation
+from trading_assets.core.timeframes import iso, local_ms
+from trading_assets.ledger import books, installation, leases, migrations
 from trading_assets.ledger.database import Database, Timeouts, shown
+from trading_assets.ledger.risk import RiskState, in_force, read_history
 from trading_assets.notifications.channels import channels_of
 from trading_assets.notifications.delivery import send_to_each
 from trading_assets.trading import home_mark
 from trading_assets.trading.binding import describe, require_bound, require_market
-from trading_assets.trading.context import why_off
+from trading_assets.trading.context import trading_lease, why_off
+from trading_assets.trading.session.registry import unreached
 from trading_assets.venues import open_exchange
 from trading_assets.venues.accounts import examine_account, settle_coins_held
 from trading_assets.venues.keys import require_trading_key
@@ -44,49 +51,68 @@ BROKER_VARIABLE = f"{PREFIX}BROKER_URL"
 _BROKER_PORTS = {"amqp": 5672, "amqps": 5671, "redis": 6379, "rediss": 6379}
 _LOW_DISK_BYTES = 500 * 1024**2
 
+INSTALLATION_MB, RESEARCH_MB, COIN_MB = 750.0, 650.0, 1.3
+"""What Dagster, a session and the embedded exchange need together; research beside it; each coin more. See
+docs/production.md, "Memory"."""
+
+
+class Advice(str):
+    """What a check returns of something that works and should be made better, with what to do."""
+
+
+class Level(StrEnum):
+    """How it stands with what was looked at."""
+
+    OK = "ok"
+    ADVICE = "see"
+    """It works; before real money it should be made better."""
+    FAULT = "no"
+
 
 @dataclass(frozen=True)
 class Finding:
-    """What was looked at, whether it is well, and what was found."""
+    """What was looked at, how it stands, what was found, and what to do."""
 
+    group: str
     what: str
-    ok: bool
+    level: Level
     found: str
+
+    @property
+    def ok(self) -> bool:
+        """Whether what needs it works."""
+        return self.level is not Level.FAULT
 
 
 def examine(settings: Settings, *, send: bool = False) -> list[Finding]:
-    """Look at everything a run needs, in the order in which it would fail.
+    """Look at everything a run needs, in the order in which it would fail, in groups.
 
     Args:
         send: send a test message to each channel of notifications.
     """
-    checks: list[tuple[str, Callable[[Settings], str]]] = [
-        ("home directory", _home),
-        ("rights of files", _rights),
-        ("web server", _web_server),
-        ("database", _database),
-        ("installation", _installation),
-        ("message broker", _broker),
-        ("code locations", _locations),
-        ("research", _research),
-        ("schedules and sensors", _automation),
-        ("exchange", _exchange),
-        ("API key", _api_key),
-        ("account", _account),
-        ("books", _books),
-        ("trading", _switch),
-        ("file HALTED", _halt_file),
-        ("settings", _names),
-        ("settle coins", _settle_coins),
-        ("notifications", _send_test if send else _notifications),
-    ]
-    findings = [Finding("venue", True, f"{settings.venue.value}, account {settings.account}")]
-    for what, check in checks:
-        try:
-            findings.append(Finding(what, True, check(settings)))
-        except TradingAssetsError as error:
-            findings.append(Finding(what, False, str(error)))
+    findings = []
+    for group, checks in CHECKS.items():
+        for what, check in checks.items():
+            look = _send_test if send and check is _notifications else check
+            try:
+                found = look(settings)
+            except TradingAssetsError as error:
+                findings.append(Finding(group, what, Level.FAULT, str(error)))
+            else:
+                findings.append(Finding(group, what, Level.ADVICE if isinstance(found, Advice) else Level.OK, found))
     return findings
+
+
+def _file(_settings: Settings) -> str:
+    file = config_file()
+    if file is None:
+        return "none: settings are those of the environment, and defaults"
+    return f"{file}{', named by ' + CONFIG_VARIABLE if os.environ.get(CONFIG_VARIABLE) else ''}"
+
+
+def _venue(settings: Settings) -> str:
+    money = "REAL MONEY" if settings.venue.adapter.is_real_money else "no real money"
+    return f"{settings.venue.value}, account {settings.account}, {money}"
 
 
 def _home(settings: Settings) -> str:
@@ -122,6 +148,43 @@ def _rights(settings: Settings) -> str:
     return f"of this user alone; taken away from others just now: {len(found)}" if found else "of this user alone"
 
 
+def _limits(settings: Settings) -> str:
+    """All processes count their requests in one directory, into which nobody else can write."""
+    folder = limits_folder(settings.limits_dir)
+    try:
+        return str(owned_folder(folder))
+    except OSError as error:
+        raise StorageError(
+            f"{folder} cannot be used: {error.strerror}; name another directory in TRADING_ASSETS_LIMITS_DIR"
+        ) from error
+
+
+def _memory(settings: Settings) -> str:
+    limit, who = limit_mb()
+    needed = INSTALLATION_MB + RESEARCH_MB + COIN_MB * settings.max_symbols
+    text = (
+        f"{limit / 1024:.1f} GB by {who}; research of {settings.max_symbols} coins beside a session and Dagster needs "
+        f"{needed / 1024:.1f}"
+    )
+    if limit < needed:
+        return Advice(f"{text}: the system would kill a run; lower TRADING_ASSETS_MAX_SYMBOLS, or give it more memory")
+    return text
+
+
+def _clock(settings: Settings) -> str:
+    exchange = open_exchange(settings)
+    try:
+        offset = exchange.clock_offset_ms()
+    finally:
+        exchange.close()
+    if settings.venue.adapter.is_simulated:
+        return "the exchange's own is used"
+    text = f"{offset:+d} ms between the exchange's and this machine's, {settings.max_clock_offset_ms} are allowed"
+    if abs(offset) > settings.max_clock_offset_ms:
+        raise ClockSkewError(f"{text}: no order is sent; let the system set its clock (NTP, such as chrony)")
+    return text
+
+
 def _web_server(settings: Settings) -> str:
     from trading_assets.defs.instance.web_guard import guards  # noqa: PLC0415 (imports dagster)
 
@@ -136,13 +199,67 @@ def _web_server(settings: Settings) -> str:
     return f"{settings.ui_url} is guarded against foreign web pages"
 
 
+def _token(settings: Settings) -> str:
+    if not settings.venue.adapter.is_real_money:
+        return "not needed on this machine without real money"
+    return "needed on this machine, too; trading-assets web --show-token prints it"
+
+
+def _dagster(settings: Settings) -> str:
+    """What is trusted to the `dagster.yaml` in force: the guard, groups, and the end of dead runs."""
+    named, ours = os.environ.get("DAGSTER_HOME", "").strip(), checkout()
+    folder = Path(named).expanduser() if named else ours
+    if folder is None:
+        return _unless_simulated(
+            settings, "DAGSTER_HOME is not set: set it to a directory with this project's dagster.yaml"
+        )
+    file = folder / "dagster.yaml"
+    try:
+        found = yaml.safe_load(file.read_text())
+    except (OSError, yaml.YAMLError) as error:
+        raise ConfigurationError(
+            f"{file} cannot be read ({str(error).splitlines()[0]}): put this project's there"
+        ) from error
+    missing = [what for what, (value, *names) in _TRUSTED.items() if value not in str(_at(found, *names))]
+    if missing:
+        raise ConfigurationError(
+            f"{file} lacks {', '.join(missing)}: take them from the dagster.yaml of the checkout, or from deploy/"
+        )
+    if named:
+        return str(file)
+    return _unless_simulated(
+        settings, f"{file} where `dagster` is started in the checkout; everything else needs DAGSTER_HOME={folder}"
+    )
+
+
+_TRUSTED: Mapping[str, tuple[str, ...]] = {
+    "this project's storage with the guard": ("trading_assets.", "storage", "custom", "module"),
+    "its run_coordinator with groups": ("trading_assets.", "run_coordinator", "module"),
+    "run_monitoring, which ends dead runs": ("True", "run_monitoring", "enabled"),
+}
+"""What must be in `dagster.yaml`: a text in the value, and the path to it."""
+
+
+def _at(found: object, *names: str) -> object:
+    for name in names:
+        found = found.get(name) if isinstance(found, dict) else None
+    return found
+
+
+def _switched(settings: Settings) -> str:
+    if settings.automation_on:
+        return "schedules and sensors run unless they are switched off in the UI"
+    return "schedules and sensors run where they are switched on in the UI (Automation)"
+
+
 def _database(settings: Settings) -> str:
     database = _opened(settings)
     try:
-        with database.write():
-            return shown(database.url)
+        with database.write() as connection:
+            revision = migrations.revision_of(connection)
     finally:
         database.close()
+    return f"{shown(database.url)}, revision {revision}"
 
 
 def _installation(settings: Settings) -> str:
@@ -183,7 +300,12 @@ def _locations(_settings: Settings) -> str:
     """Switches of schedules and sensors belong to the name of a code location."""
     from trading_assets.defs.instance.locations import names_with_switches  # noqa: PLC0415 (imports dagster)
 
-    names = names_with_switches()
+    try:
+        names = names_with_switches()
+    except Exception as error:  # an instance that cannot be opened may raise anything
+        raise ConfigurationError(
+            f"the Dagster instance cannot be opened ({str(error)[:200] or type(error).__name__}); see its dagster.yaml"
+        ) from error
     if names is None:
         return "no Dagster instance is here: neither DAGSTER_HOME nor a dagster.yaml"
     others = sorted(names - {LOCATION})
@@ -235,7 +357,8 @@ def _api_key(settings: Settings) -> str:
         exchange.close()
     if settings.venue.adapter.is_simulated:
         return "the embedded exchange's own, it guards nothing"
-    return "; ".join((verdict.summary, *verdict.warnings))
+    text = "; ".join((verdict.summary, *verdict.warnings))
+    return Advice(text) if verdict.warnings else text
 
 
 def _account(settings: Settings) -> str:
@@ -247,7 +370,7 @@ def _account(settings: Settings) -> str:
     found = "; ".join((verdict.summary, *verdict.faults, *verdict.warnings))
     if verdict.faults:
         raise AccountShapeError(found)
-    return found
+    return Advice(found) if verdict.warnings else found
 
 
 def _books(settings: Settings) -> str:
@@ -267,23 +390,51 @@ def _books(settings: Settings) -> str:
 def _halt_file(settings: Settings) -> str:
     held = halt_line(settings)
     if held:
-        raise DataError(f"{held}; nothing is opened before: trading-assets resume")
+        return Advice(f"{held}; nothing is opened before: trading-assets resume")
     return "there is none"
 
 
 def _switch(settings: Settings) -> str:
     database = _opened(settings)
     try:
-        return why_off(database, settings) or "on"
+        off = why_off(database, settings)
     finally:
         database.close()
+    return Advice(off) if off else "on"
+
+
+def _risk(settings: Settings) -> str:
+    database = _opened(settings)
+    try:
+        held = in_force(read_history(database, settings.account), local_ms())
+    finally:
+        database.close()
+    if held.state is RiskState.ACTIVE:
+        return "ACTIVE"
+    return Advice(f"{held.state}, {held.cause.value}: {held.reason}; when that is over: trading-assets resume")
+
+
+def _sessions(settings: Settings) -> str:
+    database = _opened(settings)
+    try:
+        others = unreached(settings, database)
+        here = leases.holder_of(database, trading_lease(settings.account), wall_ms=local_ms())
+    finally:
+        database.close()
+    text = f"{here.holder} trades" if here is not None else "none trades on these books"
+    if others:
+        return Advice(f"{text}; others live, and commands here do not reach them: {'; '.join(map(str, others))}")
+    return text
 
 
 def _notifications(settings: Settings) -> str:
     """Every channel can be used, and nothing waits or was given up. Nothing is sent."""
     channels = channels_of(settings)
     if not channels:
-        return "no channel is set: messages go to the log and the ledger alone"
+        return _unless_simulated(
+            settings,
+            "no channel is set, messages go to the log and the ledger alone: name one in TRADING_ASSETS_NOTIFY_URLS",
+        )
     for channel in channels:
         channel.check()
     database = _opened(settings)
@@ -306,8 +457,7 @@ def _send_test(settings: Settings) -> str:
 
 def _names(_settings: Settings) -> str:
     load_settings()
-    file = config_file()
-    return f"every name is known; the file is {file}" if file is not None else "every name is known; there is no file"
+    return "every name is known, every value can be used"
 
 
 def _opened(settings: Settings) -> Database:
@@ -325,3 +475,50 @@ def _settle_coins(settings: Settings) -> str:
     if set(held) - {traded}:
         parts.append(f"only contracts in {traded} are traded; the exposure of the others counts")
     return "; ".join(parts)
+
+
+def _unless_simulated(settings: Settings, text: str) -> str:
+    return text if settings.venue.adapter.is_simulated else Advice(text)
+
+
+CHECKS: Mapping[str, Mapping[str, Callable[[Settings], str]]] = {
+    "Configuration": {
+        "file": _file,
+        "settings": _names,
+        "venue": _venue,
+        "notifications": _notifications,
+    },
+    "This machine": {
+        "home directory": _home,
+        "rights of files": _rights,
+        "request counters": _limits,
+        "memory": _memory,
+    },
+    "Ledger": {
+        "database": _database,
+        "installation": _installation,
+        "books": _books,
+        "trading": _switch,
+        "risk guard": _risk,
+        "file HALTED": _halt_file,
+        "sessions": _sessions,
+        "research": _research,
+    },
+    "Exchange": {
+        "exchange": _exchange,
+        "clock": _clock,
+        "API key": _api_key,
+        "account": _account,
+        "settle coins": _settle_coins,
+    },
+    "Dagster": {
+        "instance": _dagster,
+        "code locations": _locations,
+        "message broker": _broker,
+        "automation": _switched,
+        "schedules and sensors": _automation,
+        "web server": _web_server,
+        "token of the UI": _token,
+    },
+}
+"""What is looked at, by group and name. A check returns what it found, or `Advice`, or raises an error of the tree."""

@@ -6,7 +6,7 @@ import json
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import click
 
@@ -49,7 +49,12 @@ def exchange() -> None:
 )
 @click.option("--allow-host", multiple=True, help="Name by which clients call this machine; may be repeated.")
 @click.option("--api-key", help="Key that clients must use.")
-@click.option("--api-secret", help="Secret that clients must sign with.")
+@click.option(
+    "--api-secret-file",
+    "api_secret",
+    type=click.File(),
+    help="File with the secret that clients must sign with, - reads it from standard input: others see a command line.",
+)
 def serve_exchange(
     *,
     host: str,
@@ -68,7 +73,7 @@ def serve_exchange(
     replay: tuple[Path, ...],
     allow_host: tuple[str, ...],
     api_key: str | None,
-    api_secret: str | None,
+    api_secret: TextIO | None,
 ) -> None:
     """Run the embedded exchange in the foreground until Ctrl-C; prints its URLs when ready."""
     from trading_assets.simulator.server import ServeConfig, serve  # noqa: PLC0415
@@ -77,6 +82,9 @@ def serve_exchange(
         raise click.UsageError("--home and --account exclude each other: both say where the account is")
     settings = load_settings()
     defaults = Credentials()
+    secret = api_secret.read().strip() if api_secret is not None else defaults.secret
+    if not secret:
+        raise click.UsageError("--api-secret-file is empty; expected a secret in it")
     serve(
         ServeConfig(
             home=None if account is not None else home or settings.simulator_home,
@@ -88,7 +96,7 @@ def serve_exchange(
             clock=_clock(start, speed, manual),
             deposit=settings.simulator_deposit if deposit is None else deposit,
             idle_stop_s=idle_stop,
-            credentials=Credentials(api_key or defaults.key, api_secret or defaults.secret),
+            credentials=Credentials(api_key or defaults.key, secret),
             limits=limits,
             faults=faults,
             replay=replay,

@@ -14,6 +14,7 @@ from typing import TextIO
 import click
 from rich.table import Table as RichTable
 
+from trading_assets.cli import backup as backups
 from trading_assets.cli.accounts import accounts
 from trading_assets.cli.backfill import backfill
 from trading_assets.cli.bench import bench
@@ -67,15 +68,23 @@ def demo(hours: int, as_json: bool, home: Path | None) -> None:
 @click.option("--quiet", is_flag=True, help="Print only what is wrong.")
 @click.option("--send", is_flag=True, help="Send a test message to each channel of notifications, too.")
 def doctor(quiet: bool, send: bool) -> None:
-    """Check settings, stores and exchange, and say what to do about what is wrong."""
-    from trading_assets.cli.doctor import examine  # noqa: PLC0415 (imports the connector)
+    """The checklist before trading: each point is ok, or says what to do.
+
+    "see" is advice: it works, and should be made better before real money. Exit code 2 tells of a "no".
+    """
+    from trading_assets.cli.doctor import Level, examine  # noqa: PLC0415 (imports the connector)
 
     findings = examine(load_settings(lenient=True), send=send)
-    console = open_console()
+    console, group = open_console(), ""
+    styles = {Level.OK: "green", Level.ADVICE: "yellow", Level.FAULT: "red"}
     for finding in findings:
-        if not finding.ok or not quiet:
-            mark = ("ok", "green") if finding.ok else ("no", "red")
-            console.print(line(mark, "  ", (finding.what, "bold"), ": ", finding.found))
+        if quiet and finding.ok:
+            continue
+        if finding.group != group and not quiet:
+            group = finding.group
+            console.print(line((group, "bold underline")))
+        mark = (f"{finding.level:<3}", styles[finding.level])
+        console.print(line(mark, "  ", (finding.what, "bold"), ": ", finding.found))
     if not all(finding.ok for finding in findings):
         sys.exit(2)
 
@@ -207,7 +216,7 @@ def _show_warning(
         click.echo(f"warning: {message}", err=True)
 
 
-for command in COMMANDS:
+for command in (*COMMANDS, *backups.COMMANDS):
     cli.add_command(command)
 cli.add_command(exchange)
 cli.add_command(accounts)

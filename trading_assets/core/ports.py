@@ -109,6 +109,10 @@ class Exchange(MarketData, Protocol):
         """How orders are named at this venue."""
         ...
 
+    def clock_offset_ms(self) -> int:
+        """The venue's clock minus this machine's, ms; 0 where the venue has a clock of its own that is used instead."""
+        ...
+
     def api_key(self) -> ApiKeyInfo | None:
         """What the venue says of the key in use; None where it does not tell (demo trading)."""
         ...

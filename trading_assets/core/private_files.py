@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import getpass
 import os
 import re
 import stat
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -61,6 +63,11 @@ def owned_folder(path: Path) -> Path:
     if found.st_mode & _OTHERS:
         path.chmod(FOLDER)
     return path
+
+
+def limits_folder(given: Path | None) -> Path:
+    """Where the processes of this machine count their requests together: as given, else a directory of this user."""
+    return given or Path(tempfile.gettempdir()) / f"trading-assets-{getpass.getuser()}"
 
 
 def private_file(path: Path) -> Path:

@@ -36,6 +36,9 @@ NO_PROGRESS_S = 7200.0
 OVERDUE_S = 300.0
 """Run monitoring looks every few minutes."""
 
+GONE = "its process is gone; if nobody ended it, the machine had no memory left for it: trading-assets doctor"
+"""Of a run whose process was killed. The kernel says so nowhere but in its own log."""
+
 RECENT_HOURS = 6
 """Hours before now that the every-minute schedule selects again."""
 
@@ -181,7 +184,7 @@ def fail_runs_without_process(instance: dg.DagsterInstance, *job_names: str) -> 
             # A run reports its end before its process ends.
             now = instance.get_run_by_id(run.run_id)
             if now is not None and now.status in _LAUNCHED:
-                instance.report_run_failed(now, "its process is gone")
+                instance.report_run_failed(now, GONE)
 
 
 def has_ended(instance: dg.DagsterInstance, run_id: str) -> bool:

@@ -216,13 +216,15 @@ def reconcile_books(
 @dg.sensor(
     minimum_interval_seconds=60,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Ends runs of backfills, and of what was materialised by hand, that have told nothing for two hours: "
-    "they free their places. Other runs have a longest time; a session is judged by its lease. "
-    "Always skips: it starts no run.",
+    description="Ends runs whose process was killed, as for want of memory, and runs of backfills and of what was "
+    "materialised by hand that have told nothing for two hours: they free their places. Other runs have a longest "
+    "time; a session is judged by its lease. Always skips: it starts no run.",
 )
 def end_stuck_runs(
     context: dg.SensorEvaluationContext, settings: SettingsResource, database: DatabaseResource
 ) -> dg.SkipReason:
+    instance_queries.fail_runs_without_process(context.instance)
+    instance_queries.fail_runs_without_process(context.instance, trade.name, reconcile.name)
     ended = instance_queries.end_runs_without_progress(context.instance)
     late = instance_queries.overdue_runs(context.instance)
     note_trouble(database, settings, "end_stuck_runs", "; ".join(late))

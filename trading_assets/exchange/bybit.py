@@ -101,6 +101,9 @@ class BybitMarketData:
     def now_ms(self) -> int:
         return self._clock.now_ms()
 
+    def clock_offset_ms(self) -> int:
+        return self._clock.offset_ms()
+
     def market(self) -> str:
         return self._market()
 

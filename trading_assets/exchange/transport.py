@@ -6,10 +6,8 @@ a write is sent once.
 
 from __future__ import annotations
 
-import getpass
 import random
 import re
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -38,6 +36,7 @@ from trading_assets.core.errors import (
     SymbolUnavailableError,
 )
 from trading_assets.core.foreign_text import plain
+from trading_assets.core.private_files import limits_folder
 from trading_assets.exchange.deadline import Line
 from trading_assets.exchange.error_mapping import (
     ADVICE,
@@ -109,7 +108,7 @@ class Connection:
     @property
     def limits_file(self) -> Path:
         """One for all of Bybit's hosts, as they count an address together."""
-        folder = self.limits_dir or Path(tempfile.gettempdir()) / f"trading-assets-{getpass.getuser()}"
+        folder = limits_folder(self.limits_dir)
         name = "bybit" if self.url is None else re.sub(r"[^A-Za-z0-9.-]", "_", self.url.partition("://")[2])
         return folder / f"{name}.limits"
 

@@ -7,13 +7,16 @@ import os
 import subprocess
 import sys
 import traceback
+from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner
 from pydantic import SecretStr
 
 from trading_assets.cli.main import cli
+from trading_assets.cli.trial import TrialGroup
 from trading_assets.core.errors import ConfigurationError, TradingAssetsError
 from trading_assets.core.messages import Kind, Message
 from trading_assets.core.secret_text import HIDDEN, parts_of_url, without
@@ -79,6 +82,58 @@ def test_no_command_prints_a_secret_when_it_fails(command: str) -> None:
     )
     assert "hidden" not in ended.stdout + ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+def every_command() -> list[tuple[str, ...]]:
+    """Each command that reads the user's settings, with something for each argument, and with what asks nothing."""
+
+    def walk(group: click.Group, *path: str) -> Iterator[tuple[str, ...]]:
+        for name, command in sorted(group.commands.items()):
+            if isinstance(command, TrialGroup) or (*path, name) in LIVE_ON:
+                continue
+            if isinstance(command, click.Group):
+                yield from walk(command, *path, name)
+                continue
+            given = [*path, name]
+            for one in command.params:
+                if isinstance(one, click.Argument):
+                    choices = one.type.choices if isinstance(one.type, click.Choice) else ["1"]
+                    given.append(str(choices[0]))
+                elif one.required:
+                    given += [one.opts[0], "mainnet" if "venue" in one.opts[0] else "2026-03-01"]
+                elif "--yes" in one.opts:
+                    given.append("--yes")
+            yield tuple(given)
+
+    return list(walk(cli))
+
+
+LIVE_ON = {("demo",), ("web",), ("exchange", "serve"), ("reference",)}
+"""Commands that begin in a configuration of their own, serve until they are stopped, or write pages of the checkout."""
+
+
+@pytest.mark.usefixtures("_all_set")
+@pytest.mark.parametrize("venue", ["simulator", pytest.param("demo", marks=pytest.mark.slow)])
+def test_no_command_tells_a_secret_in_its_output_its_log_or_its_traceback(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str], venue: str
+) -> None:
+    """Nothing answers: neither the database nor the exchange. So every command fails in its own way."""
+    caplog.set_level(logging.DEBUG)
+    monkeypatch.setenv("TRADING_ASSETS_VENUE", venue)
+    monkeypatch.setenv("TRADING_ASSETS_SIMULATOR_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("TRADING_ASSETS_REQUEST_TIMEOUT_S", "0.2")
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    told = []
+    commands = every_command()
+    assert len(commands) > 25
+    for command in commands:
+        done = CliRunner().invoke(cli, command, input="y\n")
+        trace = "".join(traceback.format_exception(done.exception)) if done.exception is not None else ""
+        told.append(f"{command}: {done.output}{trace}")
+    printed = capfd.readouterr()
+    told += [f"{record.getMessage()} {record.exc_text or ''}" for record in caplog.records] + [printed.out, printed.err]
+    assert [text for text in told if "hidden" in text.replace(HIDDEN, "")] == []
 
 
 @pytest.mark.parametrize(

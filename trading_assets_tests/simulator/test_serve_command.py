@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
 import pytest
 import requests
 from click.testing import CliRunner
@@ -90,12 +91,16 @@ def test_it_prints_what_a_client_needs_and_keeps_the_account_in_the_file(tmp_pat
 
 @pytest.mark.slow
 def test_a_chosen_secret_is_used_but_not_printed(tmp_path: Path) -> None:
-    options = ("--home", str(tmp_path / "home"), "--api-key", "mine", "--api-secret", "hush-hush", "--no-limits")
+    (tmp_path / "secret").write_text("hush-hush\n")
+    options = ("--home", str(tmp_path / "home"), "--api-key", "mine", "--no-limits")
+    options += ("--api-secret-file", str(tmp_path / "secret"))
     with serving(tmp_path, *options) as printed:
         url = printed["embedded exchange"].split()[0]
         assert printed["key and secret"] == "mine (as given)" and printed["request limits"] == "off"
         assert answer(signed(url, "GET", "/v5/account/info", key="mine", secret="hush-hush"))["retCode"] == 0
         assert answer(signed(url, "GET", "/v5/account/info"))["retCode"] == 10003
+        command_lines = " ".join(" ".join(one.info["cmdline"] or []) for one in psutil.process_iter(["cmdline"]))
+        assert str(tmp_path / "secret") in command_lines and "hush-hush" not in command_lines
         assert json.loads((tmp_path / "home" / "server.json").read_text())["url"] == url
     assert not (tmp_path / "home" / "server.json").exists()
     with pytest.raises(requests.ConnectionError):

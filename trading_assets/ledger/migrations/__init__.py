@@ -47,8 +47,8 @@ def revision_of(connection: sa.Connection) -> str | None:
     return connection.execute(sa.select(_VERSION.c.version_num)).scalar_one_or_none()
 
 
-def upgrade(connection: sa.Connection) -> None:
-    """Bring the schema to `HEAD`, inside the caller's transaction.
+def upgrade(connection: sa.Connection, revision: str = HEAD) -> None:
+    """Bring the schema to `HEAD`, or to an earlier revision, inside the caller's transaction.
 
     Raises:
         StorageError: the schema is newer than this program.
@@ -57,8 +57,8 @@ def upgrade(connection: sa.Connection) -> None:
 
     require_known(revision_of(connection))
     with _ALEMBIC:
-        command.upgrade(_config(connection), HEAD)
-    if connection.dialect.supports_comments:
+        command.upgrade(_config(connection), revision)
+    if connection.dialect.supports_comments and revision == HEAD:
         _describe(connection)
 
 

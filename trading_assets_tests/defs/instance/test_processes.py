@@ -10,7 +10,9 @@ import pytest
 
 from trading_assets.defs import instance_queries
 from trading_assets.defs.instance.processes import process_has_ended, process_of_run
+from trading_assets.defs.resources import DatabaseResource, SettingsResource
 from trading_assets.defs.run_history import RunHistory, RunStart
+from trading_assets.defs.sensors import end_stuck_runs
 
 WITHIN_S = 60.0
 
@@ -57,15 +59,19 @@ def test_a_killed_run_ends_and_a_living_one_is_left_alone(tmp_path: Path, monkey
             assert instance_queries.in_progress(instance, "reconcile"), "nobody has told Dagster"
             instance_queries.fail_runs_without_process(instance)
             assert instance_queries.in_progress(instance, "reconcile"), "its own sensor asks for it"
-            instance_queries.fail_runs_without_process(instance, "reconcile")
-            assert not instance_queries.in_progress(instance, "reconcile")
+            end_stuck_runs(
+                dg.build_sensor_context(
+                    instance, resources={"settings": SettingsResource(), "database": DatabaseResource()}
+                )
+            )
+            assert not instance_queries.in_progress(instance, "reconcile"), "whatever sensors of trading are off"
     finally:
         process.kill()
     monkeypatch.setenv("DAGSTER_HOME", str(home))
     (home / "dagster.yaml").write_text("")
     history = RunHistory()
     assert history.counts() == {"reconcile": {"failure": 1}}
-    assert history.failures() == {"reconcile: its process is gone": 1}
+    assert history.failures() == {f"reconcile: {instance_queries.GONE}": 1}
     assert history.live_pids("reconcile") == [] and history.pid_of(run.run_id) is None
     history.close()
 

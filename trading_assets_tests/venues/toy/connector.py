@@ -126,6 +126,9 @@ class ToyExchange:
         ticker = self.ticker(symbol)
         return OrderBook(symbol, ((ticker.bid, Decimal(9)),), ((ticker.ask, Decimal(9)),), self.now_ms())
 
+    def clock_offset_ms(self) -> int:
+        return 0
+
     def api_key(self) -> ApiKeyInfo | None:
         row = self._read("key")
         faults = () if "trade" in row["rights"] else ("it has not the right `trade`: give it that at Toy",)

@@ -1,0 +1,203 @@
+"""`trading-assets backup`: a home into one file, while a session trades."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+import time
+import zipfile
+from collections.abc import Callable
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from trading_assets.backup.ledger_copy import LedgerCopy, Writable, copy_sqlite, ledger_of_a_moment, pour
+from trading_assets.backup.manifest import CANDLES, EXCHANGE, FORMAT, NAME, Checked, Manifest, Part
+from trading_assets.core.configuration import PREFIX
+from trading_assets.core.errors import StorageError
+from trading_assets.core.private_files import private_file, private_folder
+from trading_assets.core.settings import SECRET_SETTINGS, Settings
+from trading_assets.core.timeframes import iso, local_ms
+from trading_assets.ledger import books, migrations
+from trading_assets.ledger.database import Database, Timeouts
+from trading_assets.simulator import files
+
+Progress = Callable[[str, int, int], None]
+"""Takes what is written, and how many bytes of how many (0: nobody knows)."""
+
+_ACCOUNT = f"{EXCHANGE}/{files.ACCOUNT}"
+KEYS = {"api_key": "BYBIT_API_KEY", "api_secret": "BYBIT_API_SECRET"}
+TABLE_WITHIN_S = 3600.0
+_PARTIAL = ".partial"
+_ROOM_FOR_OTHERS = 64 * 1024**2
+_YIELD_EVERY = 200
+
+
+def back_up(settings: Settings, path: Path, *, candles: bool = True, tell: Progress = lambda *_: None) -> Path:
+    """Write a backup. Ledger and account of the embedded exchange are of one moment; others go on trading.
+
+    Args:
+        path: a file that is not there yet, or a directory, in which the file gets a name with venue, account and time.
+        candles: put them in, too. They can be fetched again.
+
+    Returns: the file.
+
+    Raises:
+        StorageError: something cannot be read or written, the file is there, or there is no room for it.
+    """
+    target = _target(settings, path)
+    partial = target.with_name(target.name + _PARTIAL)
+    database = Database(settings.resolved_database_url, timeouts=patient(settings), upgrade=False)
+    try:
+        private_folder(target.parent)
+        stored = _candle_files(settings) if candles else []
+        _require_room(settings, database, stored, target)
+        partial.unlink(missing_ok=True)
+        with private_file(partial).open("r+b") as out, zipfile.ZipFile(out, "w", allowZip64=True) as archive:
+            _write(settings, database, archive, stored, target.parent, tell)
+        partial.rename(target)
+    except OSError as error:
+        raise StorageError(f"{target} cannot be written: {error.strerror or error}; nothing is left of it") from error
+    finally:
+        database.close()
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
+    return target
+
+
+def patient(settings: Settings) -> Timeouts:
+    """Those of the settings, but a table may take long."""
+    return dataclasses.replace(Timeouts.of(settings), statement=TABLE_WITHIN_S)
+
+
+def _target(settings: Settings, path: Path) -> Path:
+    path = path.expanduser().resolve()
+    if path.is_dir():
+        moment = iso(local_ms()).replace("-", "").replace(":", "")
+        path = path / f"trading-assets-{settings.venue.value}-{settings.account}-{moment}.zip"
+    if path.exists():
+        raise StorageError(f"{path} is there already; expected a new name, or a directory: nothing was written")
+    return path
+
+
+def _candle_files(settings: Settings) -> list[tuple[Path, int]]:
+    """Files of the store and their sizes; not what is being written, nor locks."""
+    root, found = settings.home / "candles", []
+    for path in sorted(root.rglob("*")):
+        if path.name.startswith(".") or path.name.endswith((".lock", ".damaged")):
+            continue
+        with suppress(FileNotFoundError):  # taken away meanwhile
+            if path.is_file() and not path.is_symlink():
+                found.append((path, path.stat().st_size))
+    return found
+
+
+def _require_room(settings: Settings, database: Database, stored: list[tuple[Path, int]], target: Path) -> None:
+    ledger = Path(database.url.database or "") if database.dialect == "sqlite" else None
+    account = settings.simulator_home / files.ACCOUNT
+    copied = sum(path.stat().st_size for path in (ledger, account) if path is not None and path.is_file())
+    needed = 2 * copied + sum(size for _, size in stored) + _ROOM_FOR_OTHERS
+    free = shutil.disk_usage(target.parent).free
+    if free < needed:
+        raise StorageError(
+            f"{target.parent} has {free / 1024**2:,.0f} MB left and the backup needs up to {needed / 1024**2:,.0f}; "
+            "free some space, or choose another disk: nothing was written"
+        )
+
+
+def _write(
+    settings: Settings,
+    database: Database,
+    archive: zipfile.ZipFile,
+    stored: list[tuple[Path, int]],
+    folder: Path,
+    tell: Progress,
+) -> None:
+    account, copied = settings.simulator_home / files.ACCOUNT, folder / f".{files.ACCOUNT}.copying"
+    parts: dict[str, Part] = {}
+
+    def take_account() -> None:
+        if account.is_file():
+            copy_sqlite(account, copied)
+
+    try:
+        tell("ledger", 0, 0)
+        with ledger_of_a_moment(database, folder, take_account) as ledger:
+            made_ms = local_ms()
+            for at, (name, write) in enumerate(ledger.writers.items(), 1):
+                parts[name] = _add(archive, name, write)
+                tell("ledger", at, len(ledger.writers))
+        if copied.is_file():
+            parts[_ACCOUNT] = _add_file(archive, _ACCOUNT, copied)
+    finally:
+        copied.unlink(missing_ok=True)
+    done, total = 0, sum(size for _, size in stored)
+    for at, (path, size) in enumerate(stored):
+        name = f"{CANDLES}/{path.relative_to(settings.home / 'candles').as_posix()}"
+        with suppress(FileNotFoundError):
+            parts[name] = _add_file(archive, name, path, packed=path.suffix != ".parquet")
+        done += size
+        if at % _YIELD_EVERY == 0 or done == total:
+            tell("candles", done, total)
+    manifest = _manifest(settings, made_ms, ledger, parts)
+    if ledger.revision == migrations.HEAD:
+        manifest = _with_owners(manifest, database)
+    archive.writestr(_entry(NAME, packed=True), manifest.text())
+
+
+def _add(archive: zipfile.ZipFile, name: str, write: Callable[[Writable], None], *, packed: bool = True) -> Part:
+    with archive.open(_entry(name, packed=packed), "w", force_zip64=True) as out:
+        checked = Checked(out)  # type: ignore[arg-type]
+        write(checked)
+    return checked.part
+
+
+def _add_file(archive: zipfile.ZipFile, name: str, path: Path, *, packed: bool = True) -> Part:
+    with path.open("rb") as stream:
+        return _add(archive, name, lambda out: pour(stream, out), packed=packed)
+
+
+def _entry(name: str, *, packed: bool) -> zipfile.ZipInfo:
+    entry = zipfile.ZipInfo(name, time.gmtime()[:6])
+    entry.compress_type = zipfile.ZIP_DEFLATED if packed else zipfile.ZIP_STORED
+    entry._compresslevel = 1  # type: ignore[attr-defined]
+    entry.external_attr = 0o600 << 16
+    return entry
+
+
+def plain_settings(settings: Settings) -> dict[str, str]:
+    """Settings that are not at their defaults and have no secret, by variable, as text."""
+    return {
+        _variable(name): str(getattr(settings, name))
+        for name, field in Settings.model_fields.items()
+        if name not in SECRET_SETTINGS and getattr(settings, name) != field.get_default(call_default_factory=True)
+    }
+
+
+def _manifest(settings: Settings, made_ms: int, ledger: LedgerCopy, parts: dict[str, Part]) -> Manifest:
+    try:
+        program = version("trading-assets")
+    except PackageNotFoundError:
+        program = "unknown"
+    return Manifest(
+        format=FORMAT,
+        program=program,
+        made_ms=made_ms,
+        venue=settings.venue.value,
+        account=settings.account,
+        storage=ledger.storage,
+        revision=ledger.revision,
+        columns=ledger.columns,
+        settings=plain_settings(settings),
+        secrets=[_variable(name) for name in SECRET_SETTINGS if getattr(settings, name)],
+        parts=parts,
+    )
+
+
+def _variable(name: str) -> str:
+    return KEYS.get(name, f"{PREFIX}{name.upper()}")
+
+
+def _with_owners(manifest: Manifest, database: Database) -> Manifest:
+    owners = {name: str(owner) for name, owner in books.accounts_of(database).items() if owner.is_bound}
+    return dataclasses.replace(manifest, owners=owners, market=books.market_of(database))

@@ -1,0 +1,55 @@
+"""What `make setup` installs is pinned by hash, extras and installers included, and `make sbom` lists all of it."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+LOCKS = ("requirements.lock", "requirements-build.lock")
+
+
+def pins(name: str) -> dict[str, tuple[str, int]]:
+    """Version and number of hashes of each package of a lock."""
+    text = (ROOT / name).read_text()
+    found = {}
+    for block in re.split(r"\n(?=\S)", text):
+        line = re.match(r"([A-Za-z0-9_.-]+)(?:\[[^]]*\])?==([^\s;]+)", block)
+        if line is not None:
+            found[line[1].lower().replace("_", "-")] = (line[2], len(re.findall(r"--hash=sha256:[0-9a-f]{64}", block)))
+    return found
+
+
+def test_every_package_of_both_locks_has_a_hash() -> None:
+    for name in LOCKS:
+        found = pins(name)
+        assert found and all(hashes for _, hashes in found.values()), name
+    assert {"uv", "setuptools"} <= pins(LOCKS[1]).keys()
+
+
+def test_every_extra_is_in_the_lock() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wanted = [*project["dependencies"], *(one for extra in project["optional-dependencies"].values() for one in extra)]
+    names = {re.split(r"[\[<>=!~; ]", one)[0].lower().replace("_", "-") for one in wanted} - {"trading-assets"}
+    assert names <= pins(LOCKS[0]).keys()
+
+
+def test_setup_installs_nothing_without_its_hash_and_builds_with_what_is_locked() -> None:
+    lines = [line for line in (ROOT / "Makefile").read_text().splitlines() if "pip install" in line]
+    assert len(lines) == 3
+    for line in lines:
+        assert "--require-hashes" in line or ("--no-deps" in line and "--no-build-isolation" in line), line
+
+
+def test_the_list_of_components_has_all_of_both_locks() -> None:
+    locks = "".join((ROOT / name).read_text() for name in LOCKS)
+    command = [sys.executable, "-W", "ignore", "-m", "cyclonedx_py", "requirements", "--output-format", "JSON", "-"]
+    made = subprocess.run(command, input=locks, capture_output=True, text=True, check=True, timeout=300)
+    listed = json.loads(made.stdout)
+    assert listed["bomFormat"] == "CycloneDX"
+    found = {one["name"].lower().replace("_", "-"): one["version"] for one in listed["components"]}
+    assert found == {name: version for lock in LOCKS for name, (version, _) in pins(lock).items()}
