@@ -9,7 +9,7 @@ WORKERS ?= 3
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo dev test test-all lint docs lock sbom screenshots clean
+.PHONY: help setup demo dev test test-all test-oldest lint docs lock sbom screenshots clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -43,6 +43,11 @@ test-all: $(STAMP)  ## every test, the slow ones too
 	@echo "All tests in $(WORKERS) processes ..."
 	@$(BIN)/pytest --numprocesses $(WORKERS) --dist worksteal
 
+test-oldest: $(STAMP)  ## what a change needs, with the oldest versions that pyproject.toml allows, in .venv-oldest
+	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(VENV)-oldest
+	@$(BIN)/uv pip install --quiet --resolution lowest-direct --python $(VENV)-oldest/bin/python --editable '.[dev]'
+	@$(VENV)-oldest/bin/python -m pytest -m "not slow" --numprocesses $(WORKERS) --dist worksteal
+
 lint: $(STAMP)  ## style, types and layering
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
@@ -70,4 +75,4 @@ screenshots: $(STAMP)  ## the pictures of the docs, taken by the browser test (n
 	@UI_PICTURES=docs/images $(BIN)/pytest -rs trading_assets_tests/ui
 
 clean:  ## remove the environment and caches; state in .trading_assets is kept
-	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-oldest build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

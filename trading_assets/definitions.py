@@ -8,6 +8,7 @@ import dagster as dg
 
 from trading_assets.defs.assets import REPORTS, RESEARCH_ASSETS, entry_signals, live_parity
 from trading_assets.defs.assets.common import TABLES
+from trading_assets.defs.blocked_hours import research_blocked_hours
 from trading_assets.defs.checks.lookahead import BACKTEST_CHECKS
 from trading_assets.defs.checks.parity import live_is_explained
 from trading_assets.defs.checks.quality import candles_are_good
@@ -67,6 +68,7 @@ def build_definitions(*, resource_overrides: Mapping[str, object] | None = None)
         ],
         sensors=[
             research_catch_up,
+            research_blocked_hours,
             trade_when_candles_close,
             reconcile_books,
             end_stuck_runs,

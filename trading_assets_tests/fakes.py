@@ -23,6 +23,7 @@ from trading_assets.core.models import (
     ContractKind,
     ContractStatus,
     Execution,
+    FeeRate,
     FillKind,
     Instrument,
     MarginMode,
@@ -280,6 +281,9 @@ class FakeExchange:
     def market(self) -> str:
         return "Bybit"
 
+    def finest_timeframe(self) -> Timeframe:
+        return Timeframe.M1
+
     def tickers(self) -> Tickers:
         return Tickers(self._rows("tickers", lambda: list(self.prices.values())))
 
@@ -348,6 +352,9 @@ class FakeExchange:
         for order in list(self.book.values()):
             if order.order_link_id == link and not order.status.is_final:
                 self.book[order.order_id] = replace(order, status=OrderStatus.CANCELLED)
+
+    def fee_rates(self) -> list[FeeRate]:
+        return [FeeRate(symbol, Decimal("0.0004"), Decimal("0.0001")) for symbol in ("BTCUSDT", "ETHUSDT")]
 
     def set_stops(self, symbol: str, stop_loss: Decimal | None, take_profit: Decimal | None) -> None:
         self._called("set_stops", lambda: self._attach(symbol, stop_loss, take_profit))

@@ -17,6 +17,7 @@ from trading_assets.ledger.partitions import replace_partitions
 from trading_assets_tests.printed_examples import HOUR, backtests_of, example
 
 
+@pytest.mark.slow
 def test_the_example_strategy_is_found_started_and_backtested_as_printed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

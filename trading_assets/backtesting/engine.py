@@ -13,8 +13,8 @@ one.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -26,14 +26,32 @@ from trading_assets.core.candles import BoolArray, Candles, FloatArray, Funding,
 class Costs:
     """Costs of a fill and the size of a trade.
 
-    `fee`, `slippage` and `liquidation` (the distance at which a position is taken away) are fractions of price;
-    `notional` in USD.
+    Attributes:
+        fee, slippage: fractions of price.
+        notional: USD.
+        liquidation: distance at which a position is taken away, a fraction of price.
+        liquidity: slippage is that of the fill's bar (`liquidity.slippage_by_bar`), not the same everywhere.
+        stop_overshoot: with `liquidity`, a stop slips besides by this part of the way to the worst price of its bar.
     """
 
     fee: float
     slippage: float
     notional: float
     liquidation: float = math.inf
+    liquidity: bool = False
+    stop_overshoot: float = 0.0
+
+    def under(self, model: str) -> Costs:
+        """The same under one of `COST_MODELS`."""
+        liquidity, overshoot = COST_MODELS[model]
+        return replace(self, liquidity=liquidity, stop_overshoot=overshoot)
+
+
+FLAT, LIQUIDITY, STRESS = "flat", "liquidity", "stress"
+
+COST_MODELS: Mapping[str, tuple[bool, float]] = {FLAT: (False, 0.0), LIQUIDITY: (True, 0.0), STRESS: (True, 0.5)}
+"""By name `liquidity` and `stop_overshoot`: the same slippage everywhere; by the liquidity of the bar; and besides each
+stop filled halfway between its level and the worst price of its bar, which costs most in violent bars."""
 
 
 @dataclass(frozen=True)

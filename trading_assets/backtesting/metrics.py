@@ -14,6 +14,10 @@ from trading_assets.core.candles import Candles, FloatArray
 PROFIT_FACTOR_CAP = 100.0
 """The largest profit factor: without losses, or almost without, a larger one says no more."""
 
+ROUNDING = 1e-12
+"""A variance that is no larger part of the mean square, or of this part of the capital squared, is rounding of equal
+changes: they have no Sharpe ratio."""
+
 
 @dataclass(frozen=True)
 class Metrics:
@@ -53,7 +57,7 @@ def metrics(trades: Trades, candles: Candles, capital: float, split: int | None 
     `split` is the first bar of the out-of-sample part (see `split_bar`); by default everything is in sample.
 
     The Sharpe ratio (Sharpe 1994) is of equity changes per bar as a fraction of `capital`, with a riskless rate of 0,
-    annualised by the square root of the bars of a year; 0 where equity never changes.
+    annualised by the square root of the bars of a year; 0 where equity never changes, or always by the same.
     """
     bars = len(candles)
     if not bars or not len(trades):
@@ -98,15 +102,16 @@ def split_bar(bars: int, out_of_sample_pct: float) -> int:
 
 
 def moments(changes: FloatArray) -> tuple[float, float, float]:
-    """Population standard deviation, skewness and kurtosis; 0 and 3 for the latter two where nothing changes.
+    """Population standard deviation, skewness and kurtosis; 0, 0 and 3 where all changes are the same but for rounding.
 
     An engine that keeps sums of the first four powers has the same: from the mean m1 and the raw moments m2 to m4, the
     third central moment is m3 - 3 m1 m2 + 2 m1^3 and the fourth m4 - 4 m1 m3 + 6 m1^2 m2 - 3 m1^4.
     """
-    distance = changes - changes.mean()
+    mean = float(changes.mean())
+    distance = changes - mean
     squares = distance * distance
     variance = float(squares.mean())
-    if variance <= 0:
+    if variance <= ROUNDING * max(mean * mean + variance, ROUNDING):
         return 0.0, 0.0, 3.0
     third, fourth = float((squares * distance).mean()), float((squares * squares).mean())
     return math.sqrt(variance), third / variance**1.5, fourth / variance**2
@@ -120,6 +125,11 @@ def score(win_rate: Any, profit_factor: Any, trades: Any) -> Any:
 def win_rate(pnl: FloatArray) -> float:
     """Percent of trades that earned anything; 0 without trades."""
     return float((pnl > 0).mean() * 100) if len(pnl) else 0.0
+
+
+def mean_r(pnl: FloatArray, risk: FloatArray) -> float:
+    """Mean result in multiples of the risk, both in USD and of shape (n,); NaN without trades."""
+    return float((pnl / risk).mean()) if len(pnl) else math.nan
 
 
 def profit_factor(pnl: FloatArray) -> float:

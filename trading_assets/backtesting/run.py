@@ -13,7 +13,7 @@ import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cache, partial
 from itertools import chain
 from pathlib import Path
@@ -26,8 +26,14 @@ import pandas as pd
 from trading_assets.backtesting.engine import Column, Costs, Engine, Trades
 from trading_assets.backtesting.kernel.kernel_engine import KernelEngine
 from trading_assets.backtesting.kernel.panel import Panel, panel_count, panels
-from trading_assets.backtesting.kernel.sweep import StrategySweep, SweepResult, no_figures, shared_indicators
-from trading_assets.backtesting.metrics import Metrics, metrics, split_bar
+from trading_assets.backtesting.kernel.sweep import (
+    StrategySweep,
+    SweepResult,
+    merged_sets,
+    no_figures,
+    shared_indicators,
+)
+from trading_assets.backtesting.metrics import Metrics, mean_r, metrics, split_bar
 from trading_assets.backtesting.parameter_choice import choose_parameters, trials_from
 from trading_assets.backtesting.significance import MIN_TRADES, trades_p_value
 from trading_assets.backtesting.worker_threads import map_on_workers
@@ -37,7 +43,7 @@ from trading_assets.core.foreign_text import get_logger
 from trading_assets.core.schemas import BACKTEST_RESULTS
 from trading_assets.core.settings import Settings
 from trading_assets.core.strategy_data import DataNeeds, StrategyData
-from trading_assets.core.timeframes import WARM_UP_BARS, Timeframe, as_of_ms, floor_ms
+from trading_assets.core.timeframes import Timeframe, as_of_ms, floor_ms
 from trading_assets.market.loading import DataByHour
 from trading_assets.market.store import Progress
 from trading_assets.strategies.base import Strategy
@@ -56,7 +62,7 @@ def costs_from(settings: Settings) -> Costs:
     """Costs and size of a simulated trade."""
     return Costs(
         settings.taker_fee, settings.slippage_bps / 10_000, settings.backtest_notional, settings.liquidation_distance
-    )
+    ).under(settings.cost_model)
 
 
 def production_engine() -> Engine:
@@ -85,6 +91,15 @@ DataOpener = Callable[[str, Timeframe, DataNeeds, Sequence[int]], DataByHour]
 
 
 @dataclass(frozen=True)
+class _Part:
+    """The sets of a strategy that declare the same warm-up on a timeframe, by their places, and their sweep."""
+
+    warm_up: int
+    places: tuple[int, ...]
+    sweep: StrategySweep
+
+
+@dataclass(frozen=True)
 class _Block:
     """Rows of one strategy: by column what has one value per row besides the figures, and those, shape (rows, fields).
 
@@ -102,7 +117,7 @@ class BacktestRunner:
         self, strategies: Sequence[ConfiguredStrategy], settings: Settings, *, threads: int | None = None
     ) -> None:
         self._strategies = tuple(strategies)
-        self._sweeps = {strategy.name: StrategySweep(strategy.sets) for strategy in strategies}
+        self._sweeps: dict[tuple[str, tuple[int, ...]], StrategySweep] = {}
         self._costs, self._settings = costs_from(settings), settings
         self._threads = threads or os.cpu_count() or 1
         self._pool = ThreadPoolExecutor(self._threads)
@@ -122,9 +137,10 @@ class BacktestRunner:
     ) -> pd.DataFrame:
         """Backtest each strategy on each scanned coin over the window that ends at each hour's as-of.
 
-        A coin is read once for all its hours, but each hour is computed apart, from what was known at its end. A
-        strategy that fails on a coin has a row with zeros and the reason in `error`; the others are not touched. So has
-        a coin whose data cannot be put together (a DataError of `open_strategy_data` or of what it gave).
+        A coin is read once for all its hours, but each hour is computed apart, from what was known at its end. Each
+        parameter set is computed behind its own warm-up, as live does, whatever the others declare. A strategy that
+        fails on a coin has a row with zeros and the reason in `error`; the others are not touched. So has a coin whose
+        data cannot be put together (a DataError of `open_strategy_data` or of what it gave).
 
         Args:
             scans: for each hour (UTC ms) the scan of each symbol.
@@ -138,17 +154,26 @@ class BacktestRunner:
         """
         wanted = cache(lambda symbol: tuple(one for one in self._strategies if one.covers(symbol, timeframe)))
         needs = cache(merged_needs)
+        parts = {strategy.name: self._parts(strategy, timeframe) for strategy in self._strategies}
+        longest = max((part.warm_up for of_one in parts.values() for part in of_one), default=0)
+        bars = timeframe.window_bars + longest
         hours_by_symbol: dict[str, list[int]] = {}
         for hour in sorted(scans):
             for symbol in sorted(scans[hour]):
                 if wanted(symbol):
                     hours_by_symbol.setdefault(symbol, []).append(hour)
 
-        def open_one(symbol: str) -> DataByHour:
+        def open_one(symbol: str) -> Mapping[int, DataByHour]:
+            strategies = wanted(symbol)
+            hours = hours_by_symbol[symbol]
+            warm_ups = sorted({part.warm_up for one in strategies for part in parts[one.name]})
             try:
-                return open_strategy_data(symbol, timeframe, needs(wanted(symbol)), hours_by_symbol[symbol])
+                return {
+                    bars: open_strategy_data(symbol, timeframe, replace(needs(strategies), warm_up=bars), hours)
+                    for bars in warm_ups
+                }
             except DataError as error:
-                return _refuse(error)
+                return dict.fromkeys(warm_ups, _refuse(error))
 
         blocks: list[_Block] = []
         done: list[int] = []
@@ -160,14 +185,14 @@ class BacktestRunner:
             if progress is not None:
                 progress(sum(done), total)
 
-        for coins in _groups(list(hours_by_symbol), sorted(scans), timeframe):
+        for coins in _groups(list(hours_by_symbol), sorted(scans), timeframe, bars):
             opened = dict(zip(coins, self._pool.map(open_one, coins), strict=True))
             tasks = [
                 (hour, symbols)
                 for hour in sorted(scans)
-                for symbols in _split([symbol for symbol in sorted(scans[hour]) if symbol in opened], timeframe, least)
+                for symbols in _split([symbol for symbol in sorted(scans[hour]) if symbol in opened], bars, least)
             ]
-            work = partial(self._task, timeframe=timeframe, opened=opened, wanted=wanted, done=done)
+            work = partial(self._task, timeframe=timeframe, opened=opened, wanted=wanted, parts=parts, done=done)
             for task_blocks in map_on_workers(self._pool, self._threads, work, tasks, tell):
                 blocks += task_blocks
             opened.clear()  # before the next coins are read
@@ -183,36 +208,81 @@ class BacktestRunner:
         self,
         task: tuple[int, Sequence[str]],
         timeframe: Timeframe,
-        opened: Mapping[str, DataByHour],
+        opened: Mapping[str, Mapping[int, DataByHour]],
         wanted: Callable[[str], tuple[ConfiguredStrategy, ...]],
+        parts: Mapping[str, Sequence[_Part]],
         done: list[int],
     ) -> list[_Block]:
         """Some coins of an hour; `done` receives how many."""
         hour, symbols = task
-        members: dict[tuple[ConfiguredStrategy, ...], list[StrategyData]] = {}
+        members: dict[tuple[ConfiguredStrategy, ...], list[Mapping[int, StrategyData]]] = {}
         blocks: list[_Block] = []
         for symbol in symbols:
             try:
-                members.setdefault(wanted(symbol), []).append(opened[symbol](hour))
+                data = {bars: data_at(hour) for bars, data_at in opened[symbol].items()}
+                members.setdefault(wanted(symbol), []).append(data)
             except DataError as error:
                 blocks += [
                     self._block(hour, timeframe, (symbol,), 0, one, _all_failed(one, error)) for one in wanted(symbol)
                 ]
         start_ms = window_start_ms(hour, timeframe)
-        for strategies, data in members.items():
-            for _, panel in panels(data, start_ms, self._settings.out_of_sample_pct):
-                blocks += self._panel_blocks(hour, timeframe, panel, strategies)
+        for strategies, coins in members.items():
+            of_one_part = [(one, parts[one.name][0]) for one in strategies if len(parts[one.name]) == 1]
+            for bars in sorted({part.warm_up for _, part in of_one_part}):
+                sweeps = [(one, part.sweep) for one, part in of_one_part if part.warm_up == bars]
+                for _, panel in panels([coin[bars] for coin in coins], start_ms, self._settings.out_of_sample_pct):
+                    blocks += self._panel_blocks(hour, timeframe, panel, sweeps)
+            for one in strategies:
+                if len(parts[one.name]) > 1:
+                    blocks += [
+                        self._divided_block(hour, timeframe, coin, start_ms, one, parts[one.name]) for coin in coins
+                    ]
         done.append(len(symbols))
         return blocks
 
     def _panel_blocks(
-        self, hour: int, timeframe: Timeframe, panel: Panel, strategies: Sequence[ConfiguredStrategy]
+        self,
+        hour: int,
+        timeframe: Timeframe,
+        panel: Panel,
+        sweeps: Sequence[tuple[ConfiguredStrategy, StrategySweep]],
     ) -> Iterator[_Block]:
         symbols = [member.symbol for member in panel.members]
         with shared_indicators():
-            for strategy in strategies:
-                outcome = self._sweeps[strategy.name].run(panel, self._costs, self._settings.backtest_notional)
+            for strategy, sweep in sweeps:
+                outcome = sweep.run(panel, self._costs, self._settings.backtest_notional)
                 yield self._block(hour, timeframe, symbols, panel.bars, strategy, outcome)
+
+    def _divided_block(
+        self,
+        hour: int,
+        timeframe: Timeframe,
+        data: Mapping[int, StrategyData],
+        start_ms: int,
+        strategy: ConfiguredStrategy,
+        parts: Sequence[_Part],
+    ) -> _Block:
+        """One coin of a strategy whose sets declare different warm-ups: each part on data of its own."""
+        outcomes = []
+        for part in parts:
+            panel = Panel.from_members([data[part.warm_up]], start_ms, self._settings.out_of_sample_pct)
+            with shared_indicators():
+                outcomes.append(part.sweep.run(panel, self._costs, self._settings.backtest_notional))
+        merged = merged_sets(outcomes, [part.places for part in parts])
+        return self._block(hour, timeframe, [panel.members[0].symbol], panel.bars, strategy, merged)
+
+    def _parts(self, strategy: ConfiguredStrategy, timeframe: Timeframe) -> list[_Part]:
+        """The sets by the warm-up that they declare on a timeframe: nearly always one part."""
+        places: dict[int, list[int]] = {}
+        for place, one in enumerate(strategy.sets):
+            places.setdefault(one.needs().warm_up_bars(timeframe), []).append(place)
+        return [_Part(bars, tuple(some), self._sweep(strategy, tuple(some))) for bars, some in sorted(places.items())]
+
+    def _sweep(self, strategy: ConfiguredStrategy, places: tuple[int, ...]) -> StrategySweep:
+        key = (strategy.name, places)
+        if key not in self._sweeps:
+            self._sweeps[key] = StrategySweep([strategy.sets[place] for place in places])
+        return self._sweeps[key]
 
     def _block(
         self,
@@ -248,10 +318,10 @@ class BacktestRunner:
         rows = len(coins)
         texts = [strategy.parameters[index] for index in sets]
         chances = [
-            (math.nan, math.nan) if error is not None else self._chances(outcome, coin, index)
+            (math.nan,) * 3 if error is not None else self._chances(outcome, coin, index)
             for error, coin, index in zip(errors, coins, sets, strict=True)
         ]
-        p_values, break_evens = np.array(chances, dtype=np.float64).reshape(rows, 2).T
+        p_values, break_evens, in_r = np.array(chances, dtype=np.float64).reshape(rows, 3).T
         columns = {
             "hour_ms": np.full(rows, hour),
             "timeframe": [timeframe.value] * rows,
@@ -263,18 +333,22 @@ class BacktestRunner:
             **{name: values[coins] for name, values in vars(trials).items()},
             "p_value": p_values,
             "break_even": break_evens,
+            "mean_r": in_r,
             "error": errors,
         }
         return _Block(columns, outcome.figures[coins, sets])
 
-    def _chances(self, outcome: SweepResult, coin: int, index: int) -> tuple[float, float]:
-        """p-value and break-even win rate of a chosen set; NaN where it has too few trades or no profit."""
+    def _chances(self, outcome: SweepResult, coin: int, index: int) -> tuple[float, float, float]:
+        """p-value and break-even win rate of a chosen set, NaN where it has too few trades or no profit; mean result
+        in multiples of the risk, NaN without trades."""
         closed, pnl = outcome.figures[coin, index, [_TOTAL_TRADES, _TOTAL_PNL]]
-        if closed < MIN_TRADES or pnl <= 0:
-            return math.nan, math.nan
         costs = self._costs
+        results, risks = outcome.pnl(coin, index), outcome.risk(coin, index) * costs.notional
+        in_r = mean_r(results, risks)
+        if closed < MIN_TRADES or pnl <= 0:
+            return math.nan, math.nan, in_r
         both_fills = 2 * (costs.fee + costs.slippage) * costs.notional
-        return trades_p_value(outcome.pnl(coin, index), outcome.risk(coin, index) * costs.notional, both_fills)
+        return *trades_p_value(results, risks, both_fills), in_r
 
 
 def _frame(blocks: Sequence[_Block]) -> pd.DataFrame:
@@ -293,19 +367,21 @@ def configurations(rows: pd.DataFrame) -> int:
     return int(groups["configurations"].sum())
 
 
-def _groups(symbols: Sequence[str], hours: Sequence[int], timeframe: Timeframe) -> Iterator[Sequence[str]]:
+def _groups(
+    symbols: Sequence[str], hours: Sequence[int], timeframe: Timeframe, bars_of_hour: int
+) -> Iterator[Sequence[str]]:
     """The symbols in parts whose candles are in memory together; all of them but for a long range of short candles."""
     if not symbols:
         return
-    bars = (hours[-1] - hours[0]) // timeframe.ms + timeframe.window_bars + WARM_UP_BARS
+    bars = (hours[-1] - hours[0]) // timeframe.ms + bars_of_hour
     parts = -(-len(symbols) // max(_MAX_BARS_IN_MEMORY // bars, 1))
     for part in range(parts):
         yield symbols[part::parts]
 
 
-def _split(symbols: Sequence[str], timeframe: Timeframe, least: int) -> Iterator[Sequence[str]]:
+def _split(symbols: Sequence[str], bars: int, least: int) -> Iterator[Sequence[str]]:
     """The symbols in parts that fill a panel each, at least so many parts."""
-    parts = max(panel_count(len(symbols), timeframe.window_bars + WARM_UP_BARS), min(least, len(symbols)))
+    parts = max(panel_count(len(symbols), bars), min(least, len(symbols)))
     for part in range(parts):
         yield symbols[part::parts]
 

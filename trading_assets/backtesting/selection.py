@@ -6,7 +6,7 @@ The significance of the winners stands on their rows; it is a filter only where 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self, TypeVar
 
@@ -103,7 +103,17 @@ _COIN = ["hour_ms", "symbol"]
 
 COLUMNS_READ = [
     *("hour_ms", "timeframe", "symbol", "strategy", "parameters", "scan_id", "bars", "total_trades", "win_rate"),
-    *("profit_factor", "max_drawdown", "sharpe_ratio", "total_pnl", "confidence_avg", "skewness", "kurtosis"),
+    *(
+        "profit_factor",
+        "total_return",
+        "mean_r",
+        "max_drawdown",
+        "sharpe_ratio",
+        "total_pnl",
+        "confidence_avg",
+        "skewness",
+        "kurtosis",
+    ),
     *("out_of_sample_trades", "out_of_sample_pnl", "p_value", "break_even", "configurations"),
     *("configurations_traded", "sharpe_spread", "error"),
 ]
@@ -145,8 +155,22 @@ def history_pct(backtests: pd.DataFrame) -> pd.Series:
     return (100.0 * backtests["bars"] / backtests["timeframe"].map(_WINDOW_BARS)).clip(upper=100.0).astype(np.float64)
 
 
-def select_best(backtests: pd.DataFrame, preset: Preset, limits: SignificanceLimits = NO_LIMITS) -> Selection:
+def mean_bps(backtests: pd.DataFrame) -> pd.Series:
+    """Mean result of the closed trades in basis points of a position's value, by row: capital is that of one trade."""
+    trades = backtests["total_trades"].where(backtests["total_trades"] > 0)
+    return (backtests["total_return"] * 100 / trades).astype(np.float64)
+
+
+def select_best(
+    backtests: pd.DataFrame,
+    preset: Preset,
+    limits: SignificanceLimits = NO_LIMITS,
+    *,
+    score_of: Callable[[pd.DataFrame], pd.Series] = score,
+) -> Selection:
     """The best passing backtest of each hour and coin; ties go to more trades, the shorter timeframe, then the name.
+
+    `score_of` ranks them; the rows hold `score` whatever ranked them.
 
     Parameter sets were chosen in sample (see `parameter_choice`); filters and score are those of the whole window. A
     backtest that failed with an error counts as that and fails no filter besides.
@@ -167,13 +191,15 @@ def select_best(backtests: pd.DataFrame, preset: Preset, limits: SignificanceLim
     passing = chosen[good]
     if passing.empty:
         return Selection(STRATEGY_SELECTIONS.empty(), {}, failed)
-    ranked = passing.assign(score=score(passing), _order=passing["timeframe"].map(_ORDER)).sort_values(
-        [*_COIN, "score", "total_trades", "_order", "strategy", "parameters"],
+    ranked = passing.assign(
+        score=score(passing), _rank=score_of(passing), _order=passing["timeframe"].map(_ORDER)
+    ).sort_values(
+        [*_COIN, "_rank", "total_trades", "_order", "strategy", "parameters"],
         ascending=[True, True, False, False, True, True, True],
         kind="stable",
     )
     best = with_significance(ranked.drop_duplicates(_COIN), sound)
-    best = best.assign(history_pct=history_pct(best))
+    best = best.assign(history_pct=history_pct(best), mean_bps=mean_bps(best))
     return Selection(
         STRATEGY_SELECTIONS.conform(best[STRATEGY_SELECTIONS.columns]),
         {int(str(hour)): int(count) for hour, count in passing["hour_ms"].value_counts().items()},

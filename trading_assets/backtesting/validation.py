@@ -17,7 +17,7 @@ from trading_assets.backtesting.run import costs_from, metrics_from, window_star
 from trading_assets.backtesting.significance import seed_from
 from trading_assets.core.schemas import BACKTEST_RESULTS
 from trading_assets.core.settings import Settings
-from trading_assets.core.strategy_data import DataNeeds, StrategyData
+from trading_assets.core.strategy_data import StrategyData
 from trading_assets.core.timeframes import Timeframe
 from trading_assets.market.loading import Loader
 from trading_assets.strategies.base import Strategy
@@ -69,8 +69,7 @@ def data_by_row(row: Mapping[str, Any], load: LoaderByHour) -> tuple[Strategy, S
         DataError: its data cannot be put together.
     """
     strategy = make_strategy(str(row["strategy"]), str(row["parameters"]))
-    needs = strategy.needs()
-    with_costs = DataNeeds(needs.candles, needs.btc, funding=True)
+    with_costs = replace(strategy.needs(), funding=True)
     hour_ms = int(row["hour_ms"])
     return strategy, load(hour_ms)(str(row["symbol"]), Timeframe(str(row["timeframe"])), with_costs)
 

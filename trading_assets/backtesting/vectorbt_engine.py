@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from trading_assets.backtesting.engine import Column, Costs, Trades, funding_paid, no_trades
+from trading_assets.backtesting.liquidity import slippage_by_bar, stop_slippage
 
 PLENTY_OF_CASH = 1e12
 
@@ -53,6 +54,26 @@ def _batches(columns: Sequence[Column]) -> Iterator[list[int]]:
 
 def _simulate(columns: Sequence[Column], costs: Costs) -> list[Trades]:
     """Trades of each column; the first one is the longest."""
+    if not costs.liquidity:
+        return _with_slippage(columns, costs, costs.slippage)
+    # No slippage moves an exit, so those without any tell in which bars stops slip.
+    free = _with_slippage(columns, costs, 0.0)
+    slips = [_slippage(column, trades, costs) for column, trades in zip(columns, free, strict=True)]
+    return _with_slippage(columns, costs, _stack(len(columns[0].candles), slips))
+
+
+def _slippage(column: Column, free: Trades, costs: Costs) -> np.ndarray:
+    """Slippage in each bar of a column, given its trades without any: a bar has one order at most."""
+    candles, slips = column.candles, slippage_by_bar(column.candles, costs)
+    bars, long = free.exit, free.direction > 0
+    worst = np.where(long, candles.low[bars], candles.high[bars])
+    level = candles.close[free.entry] * (1 - free.direction * column.stop_fraction[free.entry])
+    stopped = free.closed & (np.where(long, worst <= level, worst >= level))
+    slips[bars[stopped]] += stop_slippage(free.exit_price, worst, costs)[stopped]
+    return slips
+
+
+def _with_slippage(columns: Sequence[Column], costs: Costs, slippage: float | np.ndarray) -> list[Trades]:
     import vectorbt as vbt
 
     rows = len(columns[0].candles)
@@ -67,7 +88,7 @@ def _simulate(columns: Sequence[Column], costs: Costs) -> list[Trades]:
         short_entries=_stack(rows, [short for _, short in entries]),
         size=costs.notional,
         fees=costs.fee,
-        slippage=costs.slippage,
+        slippage=slippage,
         sl_stop=stop,
         tp_stop=stop * np.array([column.reward_risk for column in columns]),
         engine="rust",

@@ -104,4 +104,6 @@ def selection_row(
         "least_trades": 9.0,
         "out_of_sample_trades": 2,
         "out_of_sample_pnl": 3.0,
+        "mean_r": 0.4,
+        "mean_bps": 50.0,
     }

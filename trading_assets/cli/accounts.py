@@ -19,6 +19,27 @@ def accounts() -> None:
 
 
 @accounts.command()
+def fees() -> None:
+    """Ask the venue for the account's own fees, and keep them: backtests and reports count them from then on."""
+    from trading_assets.ledger.database import Database, Timeouts  # noqa: PLC0415
+    from trading_assets.trading.account_fees import ask_fees  # noqa: PLC0415 (imports the ledger)
+    from trading_assets.venues import open_exchange  # noqa: PLC0415 (imports the connector)
+
+    settings, console = load_settings(), open_console()
+    announce(settings)
+    exchange = open_exchange(settings)
+    database = Database(settings.resolved_database_url, timeouts=Timeouts.of(settings))
+    try:
+        found = ask_fees(database, exchange, settings)
+    finally:
+        database.close()
+        exchange.close()
+    told = f"taker {found.taker * 100:g} %, maker {found.maker * 100:g} %"
+    setting = f"the setting says {settings.taker_fee * 100:g} % for takers"
+    console.print(line((settings.venue.value, "bold"), ": ", told, f" ({setting})"))
+
+
+@accounts.command()
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def prepare(yes: bool) -> None:
     """Show how the account is set up, and set one-way mode and cross margin.

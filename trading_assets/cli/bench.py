@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from dataclasses import asdict
+from pathlib import Path
 
 import click
 from rich.table import Table as RichTable
@@ -82,6 +83,56 @@ def luck(draws: int, seed: int, as_json: bool) -> None:
             click.echo(json.dumps(asdict(cell)))
     else:
         open_console().print(trials.table(cells, draws))
+
+
+@bench.command("score")
+@click.option(
+    "--candles",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    multiple=True,
+    help="Recorded candles (Parquet, several allowed) with what lies beside them; default: the seeded market.",
+)
+@click.option(
+    "--history",
+    type=click.Choice([timeframe.value for timeframe in TRADED_TIMEFRAMES]),
+    default="60m",
+    show_default=True,
+    help="Recorded hours count from when the window of this timeframe is whole.",
+)
+@click.option("--days", default=31, show_default=True, type=click.IntRange(1, 300), help="Of the seeded market.")
+@click.option(
+    "--symbols",
+    type=click.IntRange(5, 600),
+    help="Coins, of recorded ones spread over the alphabet.  [default: 30 of the seeded market, all recorded ones]",
+)
+@click.option("--picture", type=click.Path(dir_okay=False, path_type=Path), help="Draw all of each preset, as SVG.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def bench_score(
+    candles: tuple[Path, ...], history: str, days: int, symbols: int | None, picture: Path | None, as_json: bool
+) -> None:
+    """Do score, deflated Sharpe, p-value and out-of-sample PnL predict what following a selection earns? Minutes."""
+    from trading_assets.bench import score  # noqa: PLC0415 (imports the engine)
+    from trading_assets.cli.score_tables import score_tables  # noqa: PLC0415 (as above)
+    from trading_assets.core.settings import load_settings  # noqa: PLC0415 (as above)
+    from trading_assets.reporting.page import matched_sentence as told  # noqa: PLC0415 (as above)
+    from trading_assets.reporting.score_study import of_presets  # noqa: PLC0415 (as above)
+    from trading_assets.reporting.score_study import picture as drawn  # noqa: PLC0415 (as above)
+
+    trial = score.recorded(candles, Timeframe(history), symbols) if candles else score.seeded(days, symbols or 30)
+    report = score.run(trial, load_settings(), lambda text: click.echo(text, err=True))
+    if picture is not None:
+        picture.write_text(drawn(of_presets(report.by_preset), report.trial))
+    if as_json:
+        click.echo(json.dumps(asdict(report), default=lambda array: array.tolist()))
+        return
+    console = open_console()
+    console.print(f"{report.trial}; {report.backtests:,} backtests", highlight=False)
+    for table in score_tables(report.by_preset, report.by_score):
+        console.print(table)
+    for preset, matched in report.matched.items():
+        console.print(
+            f"{preset}, random entries: {'nothing traded' if matched is None else told(matched)}", highlight=False
+        )
 
 
 @bench.command("market")

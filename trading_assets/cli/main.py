@@ -185,7 +185,7 @@ def check_one_strategy(name: str, symbol: str | None, timeframes: tuple[str, ...
         )
     )
     print_reports(name, reports, open_console())
-    if not all(report.unbiased for report in reports):
+    if not all(report.passed for report in reports):
         sys.exit(1)
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -52,6 +54,31 @@ def performance(first: str | None, last: str | None, show: bool) -> None:
     _make(make_performance, first, last, show)
 
 
+@report.command("score")
+@click.option("--from", "first", help="First hour or day, UTC.  [default: all]")
+@click.option("--to", "last", help="Last hour or day, UTC, included.  [default: all]")
+@click.option("--picture", type=click.Path(dir_okay=False, path_type=Path), help="Write the table as SVG, too.")
+def score(first: str | None, last: str | None, picture: Path | None) -> None:
+    """Does the score predict? The selections' figures against what following them earned, by group."""
+    from trading_assets.cli.score_tables import score_tables  # noqa: PLC0415 (pandas)
+    from trading_assets.reporting.build import make_score_study  # noqa: PLC0415 (numba: a second)
+    from trading_assets.reporting.score_study import picture as drawn  # noqa: PLC0415 (as above)
+
+    sources, console = _sources(), open_console()
+    with console.status("following the selections") as status:
+        cells, earned = make_score_study(
+            sources,
+            first_hour_ms(first),
+            last_hour_ms(last),
+            lambda done, total: status.update(f"following the selections: {done} of {total} coins and timeframes"),
+        )
+    preset = sources.settings.selection_preset
+    for table in score_tables({preset: (cells, earned)}):
+        console.print(table)
+    if picture is not None:
+        picture.write_text(drawn([cell for cell in cells if cell.group in ("all", "timeframe")], preset))
+
+
 def _make(make: Callable[..., Report], first: str | None, last: str | None, show: bool) -> None:
     from trading_assets.reporting.build import write  # noqa: PLC0415
 
@@ -71,6 +98,8 @@ def _make(make: Callable[..., Report], first: str | None, last: str | None, show
 
 def _print_summary(report: Report, written: Written, console: Console) -> None:
     """One column a track, one line a number."""
+    from trading_assets.reporting.page import matched_sentence  # noqa: PLC0415 (as above)
+
     console.print(line((report.title, "bold"), f", {iso(report.start_ms)} to {iso(report.end_ms)}"))
     console.print(line(", ".join(f"{name} {value}" for name, value in report.facts.items())))
     tracks = [report.main, *report.beside]
@@ -79,32 +108,47 @@ def _print_summary(report: Report, written: Written, console: Console) -> None:
         ("return %", "return_pct", "+.2f"),
         ("largest drawdown %", "max_drawdown_pct", ".2f"),
         ("Sharpe ratio", "sharpe_ratio", ".2f"),
+        ("its standard error", "sharpe_error", ".2f"),
         ("deflated Sharpe", "deflated_sharpe", ".2f"),
         ("closed trades", "trades", ",d"),
         ("win rate %", "win_rate", ".1f"),
         ("profit factor", "profit_factor", ".2f"),
-        ("PnL $", "pnl", "+,.2f"),
+        ("PnL closed $", "pnl", "+,.2f"),
+        ("mean of a trade R", "mean_r", "+.3f"),
+        ("mean of a trade bp", "mean_bps", "+.1f"),
+        ("open trades", "open_trades", ",d"),
+        ("PnL open $", "open_pnl", "+,.2f"),
         ("fees $", "fees", ",.2f"),
         ("slippage $", "slippage", ",.2f"),
         ("funding paid $", "funding", "+,.2f"),
         ("turnover $", "turnover", ",.0f"),
         ("mean exposure %", "exposure_pct", ".1f"),
     ):
-        values = [format(getattr(track.figures, field), form) for track in tracks]
+        values = [_number(getattr(track.figures, field), form) for track in tracks]
         if report.holding is not None and field == "return_pct":
             values.append(format(report.holding.returns_pct[-1], form))
         if report.holding is not None and field == "max_drawdown_pct":
             values.append(format(report.holding.drawdown_pct.min(), form))
         table.add_row(name, *values)
     console.print(table)
+    for model, one in report.under_costs.items():
+        told = f"{one.return_pct:+.2f} %, {_number(one.mean_r, '+.3f')} R a trade, slippage ${one.slippage:,.2f}"
+        console.print(line(f"costs {model}: ", told))
+    if report.matched is not None:
+        console.print(line("random entries in place of the trades: ", matched_sentence(report.matched)))
     for note in report.notes:
         console.print(line((note, "yellow")))
     console.print(line("page: ", written.page), soft_wrap=True)
     console.print(line("trades: ", written.trades), soft_wrap=True)
 
 
+def _number(value: float, form: str) -> str:
+    return "–" if math.isnan(value) else format(value, form)
+
+
 def _sources() -> Sources:
     from trading_assets.ledger.database import Database, Timeouts  # noqa: PLC0415
+    from trading_assets.ledger.fees import with_own_fees  # noqa: PLC0415
     from trading_assets.market.store import CandleStore  # noqa: PLC0415
     from trading_assets.reporting.build import Sources  # noqa: PLC0415
     from trading_assets.venues import open_market_data  # noqa: PLC0415 (imports the connector)
@@ -112,4 +156,4 @@ def _sources() -> Sources:
     settings = load_settings()
     database = Database(settings.resolved_database_url, timeouts=Timeouts.of(settings))
     store = CandleStore(settings.candle_store, btc=settings.symbols.btc)
-    return Sources(settings, database, store, open_market_data(settings))
+    return Sources(with_own_fees(settings, database), database, store, open_market_data(settings))

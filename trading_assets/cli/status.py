@@ -50,7 +50,7 @@ _RESULT = {
 }
 
 
-_BLOCKED_SHOWN_MS = DAY_MS
+_FUNDING_ALONE = {name: _RESULT[name] for name in ("strategy", "timeframe", "symbol", "funding")}
 
 
 def blocked_lines(database: Database) -> list[str]:
@@ -58,7 +58,7 @@ def blocked_lines(database: Database) -> list[str]:
     newest = latest_hour_ms(database, MARKET_SCAN)
     if newest is None:
         return []
-    hours = checks.blocked_hours(database, newest - _BLOCKED_SHOWN_MS)
+    hours = checks.blocked_hours(database, newest - checks.TRIED_AGAIN_MS)
     return [f"hour {hour_key(hour)} is blocked, nothing of it is traded: {why}" for hour, why in hours.items()]
 
 
@@ -137,5 +137,9 @@ def print_status(database: Database, settings: Settings, console: Console) -> No
     recent = signals.since(database, account, int(newest["time_ms"]) - DAY_MS).sort_values("created_at_ms")
     console.print(frame_table("Signals of the last 24 hours", recent.tail(20), _SIGNAL))
     results = performance(database, account)
-    console.print(frame_table("Closed trades", results.by, _RESULT))
+    closed = results.by["closings"] > 0
+    console.print(frame_table("Closed trades", results.by[closed], _RESULT))
+    if not closed.all():
+        title = "Funding of positions without a closed trade"
+        console.print(frame_table(title, results.by[~closed], _FUNDING_ALONE))
     console.print(f"{results.closings} closed, {results.wins} with a profit, net {results.net:+,.2f} USD")

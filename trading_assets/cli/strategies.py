@@ -194,10 +194,20 @@ def remove_strategy(name: str) -> None:
 
 def print_reports(name: str, reports: Sequence[Report], console: Console) -> None:
     """A table with a line for each report, the violations in words, and the result in one sentence."""
-    from trading_assets.reporting.strategy_check import words  # noqa: PLC0415 (as above)
+    from trading_assets.reporting.strategy_check import nothing_checked, short_warm_up, words  # noqa: PLC0415 (as above)
 
     table = Table(
-        *("market", "symbol", "timeframe", "look-ahead", "warm-up", "trades", "PnL, USD", "at double costs"),
+        *(
+            "market",
+            "symbol",
+            "timeframe",
+            "look-ahead",
+            "warm-up",
+            "bars needed",
+            "trades",
+            "PnL, USD",
+            "at double costs",
+        ),
         title=plain(name),
     )
     for report in reports:
@@ -207,6 +217,7 @@ def print_reports(name: str, reports: Sequence[Report], console: Console) -> Non
             report.timeframe.value,
             _verdict(report.look_ahead),
             _verdict(report.warm_up),
+            f"{report.sufficient.words} of {report.declared}",
             str(report.costs.trades),
             f"{report.costs.pnl:,.2f}",
             f"{report.costs.pnl_at_double:,.2f}",
@@ -216,24 +227,30 @@ def print_reports(name: str, reports: Sequence[Report], console: Console) -> Non
         for check, verdict in (("look-ahead", report.look_ahead), ("warm-up", report.warm_up)):
             for violation in verdict.violations[:3]:
                 console.print(line(f"{report.target.symbol} {report.timeframe.value} {check}: {words(violation)}"))
-    biased = sum(not report.unbiased for report in reports)
+    ahead = sum(not report.look_ahead.passed for report in reports)
     signals = sum(report.look_ahead.signals for report in reports)
-    if biased:
+    if ahead:
         console.print(
-            line((f"{name} is biased", "red"), f" on {biased} of {len(reports)}: its backtests cannot be repeated.")
+            line((f"{name} looks ahead", "red"), f" on {ahead} of {len(reports)}: its backtests cannot be repeated.")
         )
     elif not reports:
         console.print(f"{name} was not checked: there are too few candles.")
+    elif (unchecked := nothing_checked(name, reports)) is not None:
+        console.print(line((f"{unchecked}.", "yellow")))
     else:
         console.print(line((f"{name} has no look-ahead", "green"), f": {signals} signals decided again, all the same."))
+    if (short := short_warm_up(name, reports)) is not None:
+        console.print(line((f"{short}.", "yellow")))
     thin = sum(not report.costs.survives for report in reports)
     if thin:
         console.print(f"{thin} of {len(reports)} profits are lost at double costs (no violation).", highlight=False)
 
 
 def _verdict(verdict: Verdict) -> Text:
-    if not verdict.unbiased:
+    if not verdict.passed:
         return line((f"{len(verdict.violations)} differ", "red"))
     if not verdict.bars:
         return line("too few bars")
+    if not verdict.signals:
+        return line(("no signal", "yellow"), f" ({verdict.bars} bars)")
     return line(("ok", "green"), f" ({verdict.bars} bars, {verdict.signals} signals)")

@@ -63,6 +63,10 @@ class DataError(TradingAssetsError):
     """Data does not have the promised form (schema, order, gaps, missing candles)."""
 
 
+class NothingYetError(DataError):
+    """There is nothing to look at yet, and there will be if one waits: no fault of anybody."""
+
+
 class StrategyError(TradingAssetsError):
     """A strategy is unknown, or its parameters or its output are malformed."""
 

@@ -466,6 +466,15 @@ class PositionMode(StrEnum):
 
 
 @dataclass(frozen=True)
+class FeeRate:
+    """What the venue takes of an account's fills in a contract, fractions of notional."""
+
+    symbol: str
+    taker: Decimal
+    maker: Decimal
+
+
+@dataclass(frozen=True)
 class AccountShape:
     """How the account is set up at the venue.
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         ApiKeyInfo,
         ClosedPnl,
         Execution,
+        FeeRate,
         Instrument,
         Order,
         OrderAck,
@@ -47,6 +48,10 @@ class MarketData(Protocol):
 
     def market(self) -> str:
         """Name of the market whose prices these are. Venues with the same prices give the same name."""
+        ...
+
+    def finest_timeframe(self) -> Timeframe:
+        """The timeframe of the shortest candles that it has of any contract: shorter ones are not to be made up."""
         ...
 
     def instruments(self) -> Rows[Instrument]:
@@ -103,6 +108,10 @@ class Exchange(MarketData, Protocol):
 
     def account_shape(self, symbol: str) -> AccountShape:
         """How the account is set up: margin mode, kind of account, and the position mode of a contract."""
+        ...
+
+    def fee_rates(self) -> Sequence[FeeRate]:
+        """The account's own fees in every linear contract."""
         ...
 
     def set_one_way(self) -> None:

@@ -24,6 +24,7 @@ _SYMBOL = "the venue's symbol"
 _TIMEFRAME = "length of the candles, minutes with an m"
 _STRATEGY = "name in the registry of strategies"
 _SCAN = "scan-YYYYMMDD-HHMMSS of the as-of"
+_MEAN_R = "mean result of the closed trades in multiples of their risk, the loss at the stop before costs"
 _P_VALUE = (
     "chance of such trades if none earned anything on average, by itself; of profitable chosen parameter sets alone"
 )
@@ -136,6 +137,7 @@ class BacktestResults(pa.DataFrameModel):
     break_even: float = pa.Field(
         nullable=True, gt=0, lt=1, description="share of wins at which its best and worst possible trades earn nothing"
     )
+    mean_r: float = pa.Field(nullable=True, description=_MEAN_R)
     configurations: int = pa.Field(ge=1, description="parameter sets tried on this symbol and timeframe")
     configurations_traded: int = pa.Field(ge=0, description="those of them whose equity ever changed")
     sharpe_mean: float = pa.Field(description="mean Sharpe ratio of those that traded")
@@ -189,6 +191,10 @@ class StrategySelections(pa.DataFrameModel):
     )
     out_of_sample_trades: int = pa.Field(ge=0, description="closed trades in the part held back from the choice")
     out_of_sample_pnl: float = pa.Field(description="PnL of these trades, USD")
+    mean_r: float = pa.Field(nullable=True, description=_MEAN_R)
+    mean_bps: float = pa.Field(
+        nullable=True, description="mean result of the closed trades, basis points of a position's value"
+    )
     history_pct: float = pa.Field(
         nullable=True, ge=0, le=100, description="bars of the backtest / those of its timeframe's window, percent"
     )

@@ -186,6 +186,12 @@ class Settings(BaseSettings):
     )
     taker_fee: float = Field(0.00055, ge=0, lt=0.1, description="Taker fee, fraction of notional.")
     slippage_bps: float = Field(2.0, ge=0, lt=1000, description="Slippage of a market fill, basis points.")
+    cost_model: Literal["flat", "liquidity", "stress"] = Field(
+        "flat",
+        description="What fills cost in backtests and reports: flat (slippage_bps everywhere), liquidity (by turnover "
+        "and range of the bar) or stress (besides, stops fill halfway to the worst price of their bar). A report shows "
+        "its result under each.",
+    )
     out_of_sample_pct: float = Field(
         25.0,
         ge=0,

@@ -7,14 +7,20 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from trading_assets.core.candles import BoolArray, Candles, FloatArray, Funding
-from trading_assets.core.timeframes import Timeframe
+from trading_assets.core.errors import StrategyError
+from trading_assets.core.timeframes import WARM_UP_BARS, Timeframe
+
+MOST_WARM_UP_BARS = 10_000
+"""A longer warm-up is refused: a week of 1m candles, four and a half years of 240m ones."""
 
 
 @dataclass(frozen=True)
 class DataNeeds:
-    """Data beyond the own timeframe's candles.
+    """Data beyond the bars of the window.
 
     Attributes:
+        warm_up: bars of the own timeframe before the first decided bar: one number for all timeframes, or one for each
+            (`WARM_UP_BARS` for those that are not named). Fewer than `WARM_UP_BARS` count as that many.
         candles: bars of other timeframes of the symbol itself that must be known at the first decided bar.
         btc: bars of the venue's BTC perpetual likewise.
         funding: whether funding rates are needed.
@@ -23,6 +29,18 @@ class DataNeeds:
     candles: Mapping[Timeframe, int] = field(default_factory=dict)
     btc: Mapping[Timeframe, int] = field(default_factory=dict)
     funding: bool = False
+    warm_up: int | Mapping[Timeframe, int] = WARM_UP_BARS
+
+    def __post_init__(self) -> None:
+        declared = self.warm_up.values() if isinstance(self.warm_up, Mapping) else (self.warm_up,)
+        for bars in declared:
+            if type(bars) is not int or not 0 <= bars <= MOST_WARM_UP_BARS:
+                raise StrategyError(f"warm-up of {bars!r} bars; expected a whole number from 0 to {MOST_WARM_UP_BARS}")
+
+    def warm_up_bars(self, timeframe: Timeframe) -> int:
+        """Bars before the first decided bar of a timeframe, at least `WARM_UP_BARS`."""
+        declared = self.warm_up.get(timeframe, 0) if isinstance(self.warm_up, Mapping) else self.warm_up
+        return max(declared, WARM_UP_BARS)
 
     @classmethod
     def deepest(cls, needs: Iterable[DataNeeds]) -> DataNeeds:
@@ -32,7 +50,14 @@ class DataNeeds:
             candles=_deepest(need.candles for need in listed),
             btc=_deepest(need.btc for need in listed),
             funding=any(need.funding for need in listed),
+            warm_up=_longest(listed),
         )
+
+
+def _longest(listed: list[DataNeeds]) -> int | dict[Timeframe, int]:
+    if all(isinstance(need.warm_up, int) for need in listed):
+        return max((need.warm_up_bars(Timeframe.M1) for need in listed), default=WARM_UP_BARS)
+    return {timeframe: max(need.warm_up_bars(timeframe) for need in listed) for timeframe in Timeframe}
 
 
 def _deepest(wanted: Iterable[Mapping[Timeframe, int]]) -> dict[Timeframe, int]:

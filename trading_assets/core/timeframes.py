@@ -17,10 +17,11 @@ _HOUR_FORMATS = (HOUR_KEY_FORMAT, "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M")
 _DAY_FORMAT = "%Y-%m-%d"
 
 WARM_UP_BARS = 200
-"""Bars before a window that only feed indicators: Wilder's RSI and ATR forget their start after about 200."""
+"""Bars before a window that only feed indicators, unless a strategy declares more. Wilder's RSI, and the ATR of every
+stop, forget their start after about 200."""
 
 LIVE_BARS = 200
-"""Newest closed bars that the live finder reads, behind `WARM_UP_BARS` of warm-up."""
+"""Newest closed bars that the live finder reads, behind the warm-up."""
 
 
 class Timeframe(StrEnum):

@@ -10,6 +10,9 @@ import pandas as pd
 from trading_assets.core.errors import StrategyError
 from trading_assets.strategies.registry import make_strategy
 
+MOST_COLUMNS = 10
+"""Columns of a table for which a window of 1,440 px has room."""
+
 HEADERS = {
     "price_change_24h": ("change %", "change of the price in the 24 hours before the as-of, percent"),
     "volatility_24h": ("range %", "(high - low) / low of the 24 hours before the as-of, percent"),
@@ -17,19 +20,20 @@ HEADERS = {
     "size_error_pct": ("size error %", "how far the quantity step moves the position's size, percent"),
     "total_trades": ("trades", "closed trades of the backtest"),
     "win_rate": ("win %", "trades that earned, percent"),
-    "profit_factor": ("PF", "profit factor: what winners earned / what losers lost"),
+    "profit_factor": ("profit factor", "what winners earned / what losers lost"),
     "total_pnl": ("PnL $", "profit and loss of all trades after costs, USD"),
+    "mean_r": ("mean R", "mean result of a trade in multiples of its risk, the loss at its stop before costs"),
+    "mean_bps": ("mean bp", "mean result of a trade in basis points of a position's value"),
+    "open_trades": ("open", "trades still open at the end; the other columns are of closed ones"),
+    "open_pnl": ("PnL $ of open", "of these, marked at the end, USD"),
     "pnl_at_double_costs": ("PnL $ at double costs", "the same trades with fee and slippage doubled, USD"),
     "max_drawdown": ("drawdown %", "largest fall below a peak, percent, at most 0"),
     "out_of_sample_trades": ("unseen trades", "trades in the newest part of the window, by which no set was chosen"),
     "out_of_sample_pnl": ("unseen PnL $", "their profit and loss, USD"),
     "configurations_tried": ("tried", "timeframes, strategies and parameter sets tried on the coin"),
-    "deflated_sharpe": ("DSR", "deflated Sharpe ratio: chance that the Sharpe ratio beats the best of as many by luck"),
-    "p_value": ("p alone", "p-value: chance of such trades if none earned anything on average"),
-    "p_value_corrected": ("p", "p-value, corrected for all that was tried on the coin"),
-    "optimal_timeframe": ("best", "timeframe with the largest PnL"),
-    "optimal_pnl": ("best PnL $", "profit and loss of the best timeframe and strategy, USD"),
-    "optimal_win_rate": ("best win %", "trades of it that earned, percent"),
+    "deflated_sharpe": ("deflated Sharpe", "chance that the Sharpe ratio beats the best of as many by luck"),
+    "p_value": ("p-value", "chance of such trades if none earned anything on average"),
+    "p_value_corrected": ("corrected p", "p-value, corrected for all that was tried on the coin"),
 }
 """Short headings of columns, and what they mean. The UI makes a column as wide as its heading; *Show schema* above a
 table tells the meaning."""
@@ -41,12 +45,14 @@ def table(
     limit: int = 10,
     meanings: Mapping[str, str] | None = None,
 ) -> dg.MetadataValue:
-    """The first `limit` rows as a table; numbers to four significant digits, so that a trader reads at a glance.
+    """The first `limit` rows and `MOST_COLUMNS` columns as a table: name the columns that matter most first.
+
+    Numbers have four significant digits, so that a trader reads at a glance.
 
     Args:
         meanings: of columns that `HEADERS` does not know.
     """
-    shown = rows[list(columns)] if columns is not None else rows
+    shown = (rows[list(columns)] if columns is not None else rows).iloc[:, :MOST_COLUMNS]
     if shown.empty:
         return dg.MetadataValue.text("no rows")
     known = {**HEADERS, **{name: (name, meaning) for name, meaning in (meanings or {}).items()}}

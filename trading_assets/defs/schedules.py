@@ -103,8 +103,12 @@ REPORT_DAYS = 30
     "hour has been selected yet.",
 )
 def reports_daily(context: dg.ScheduleEvaluationContext, database: DatabaseResource) -> dg.RunRequest | dg.SkipReason:
-    if latest_hour_ms(database.get(), STRATEGY_SELECTIONS) is None:
+    newest = latest_hour_ms(database.get(), STRATEGY_SELECTIONS)
+    if newest is None:
         return dg.SkipReason("no hour has a selection yet, so there is nothing to follow")
+    since = floor_ms(to_ms(context.scheduled_execution_time), DAY_MS) - REPORT_DAYS * DAY_MS
+    if newest < since:
+        return dg.SkipReason(f"no hour since {iso(since)} has a selection, so there is nothing to follow")
     config = {"ops": {"walk_forward_report": {"config": {"last_days": REPORT_DAYS}}}}
     return dg.RunRequest(
         run_key=day_key_of(floor_ms(to_ms(context.scheduled_execution_time), DAY_MS)), run_config=config

@@ -42,7 +42,7 @@ from trading_assets.trading.session.lease import Trader, trader_of
 from trading_assets.trading.session.watchlist import Selected, newest_selection
 
 
-def _status() -> dg.DefaultSensorStatus:
+def default_status() -> dg.DefaultSensorStatus:
     on = load_settings(lenient=True).automation_on
     return dg.DefaultSensorStatus.RUNNING if on else dg.DefaultSensorStatus.STOPPED
 
@@ -50,7 +50,7 @@ def _status() -> dg.DefaultSensorStatus:
 @dg.sensor(
     job=research,
     minimum_interval_seconds=20,
-    default_status=_status(),
+    default_status=default_status(),
     description="Researches the newest hour when it was never selected: at the first start, after a pause, and up to "
     "three times after failures. Skips when the newest hour is selected, while research runs, and in an hour's "
     "first minutes, which belong to the hourly schedule.",
@@ -100,7 +100,7 @@ def _trade_interval_s() -> int:
 @dg.sensor(
     job=trade,
     minimum_interval_seconds=_trade_interval_s(),
-    default_status=_status(),
+    default_status=default_status(),
     description="Keeps a session of the trade job alive: starts one when none trades, and its successor when a newer "
     "selection is there. In once mode it starts a run when a candle of a selected timeframe has closed, and every few "
     "seconds while a signal waits. Skips while the newest selection is traded on, and while no coin is selected. "
@@ -180,7 +180,7 @@ def _session(
 @dg.sensor(
     job=reconcile,
     minimum_interval_seconds=10,
-    default_status=_status(),
+    default_status=default_status(),
     description="Reads the exchange's books every minute while positions or unresolved orders are open, else every "
     "ten minutes. Skips in between and tells what is open, while a run is in progress, and for a while after failures.",
 )

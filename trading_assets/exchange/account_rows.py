@@ -15,6 +15,7 @@ from trading_assets.core.models import (
     ApiKeyInfo,
     ClosedPnl,
     Execution,
+    FeeRate,
     FillKind,
     MarginMode,
     Order,
@@ -124,6 +125,11 @@ def purpose(row: Row) -> OrderPurpose:
 
 
 @venue_errors
+def fee_rate(row: Row) -> FeeRate:
+    """Of one contract."""
+    return FeeRate(symbol_of(row), required(row, "takerFeeRate"), required(row, "makerFeeRate"))
+
+
 def wallet(row: Row) -> Wallet:
     """Of the whole account. Under isolated margin Bybit leaves the figures of margin empty, and tells them by coin."""
     margin = {name: known(row, name) for name in ("totalMarginBalance", "totalInitialMargin", "totalAvailableBalance")}

@@ -27,6 +27,7 @@ from trading_assets.core.models import (
     ApiKeyInfo,
     ClosedPnl,
     Execution,
+    FeeRate,
     Instrument,
     Order,
     OrderAck,
@@ -81,6 +82,7 @@ class BybitMarketData:
 
     Args:
         market: tells the market's name, see `market`.
+        finest: tells the timeframe of its shortest candles, see `finest_timeframe`.
     """
 
     def __init__(
@@ -90,8 +92,9 @@ class BybitMarketData:
         virtual_clock: bool,
         max_clock_offset_ms: int = 1000,
         market: Callable[[], str] = lambda: BYBIT,
+        finest: Callable[[], Timeframe] = lambda: Timeframe.M1,
     ) -> None:
-        self._transport, self._market = transport, market
+        self._transport, self._market, self._finest = transport, market, finest
         self._clock = ExchangeClock(self._server_ms, virtual=virtual_clock, max_offset_ms=max_clock_offset_ms)
         transport.when_clock_is_refused(self._clock.forget)
 
@@ -100,6 +103,9 @@ class BybitMarketData:
 
     def market(self) -> str:
         return self._market()
+
+    def finest_timeframe(self) -> Timeframe:
+        return self._finest()
 
     def instruments(self) -> Rows[Instrument]:
         raw = self._pages("get_instruments_info", limit=1000, category=_LINEAR)
@@ -235,6 +241,9 @@ class BybitExchange(BybitMarketData):
                 raise
             user = None
         return account_rows.account_shape(info, user, legs)
+
+    def fee_rates(self) -> Sequence[FeeRate]:
+        return [account_rows.fee_rate(row) for row in self._list("get_fee_rates", category=_LINEAR)]
 
     def set_one_way(self) -> None:
         self._transport.write_idempotent("switch_position_mode", category=_LINEAR, coin=SETTLE_COIN, mode=_ONE_WAY)

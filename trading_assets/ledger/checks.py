@@ -10,13 +10,19 @@ import sqlalchemy as sa
 
 from trading_assets.core.candles import FUNDING, CandleFaults, data_name
 from trading_assets.core.schemas import CANDLE_COVERAGE, FUNDING_COVERAGE
-from trading_assets.core.timeframes import iso
+from trading_assets.core.timeframes import DAY_MS, iso
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.tables import check_results as table
 from trading_assets.ledger.tables import excluded_strategies as _excluded
 from trading_assets.ledger.tables import sql_table
 
-WHAT_TO_DO = "Mend the cause, or stop the strategy; then research the hour again (trading-assets backfill)"
+TRIED_AGAIN_MS = DAY_MS
+"""A blocked hour that is not older is researched again by itself after code, strategies or settings have changed."""
+
+WHAT_TO_DO = (
+    "Mend the cause, or stop the strategy: within a day the hour is then researched again by itself, later by "
+    "trading-assets backfill"
+)
 """With an hour that a check blocks."""
 
 _AT_A_TIME = 500

@@ -493,6 +493,16 @@ accounts = sa.Table(
     comment="Whose money the rows of an account are about. A key of another account is refused.",
 )
 
+account_fees = sa.Table(
+    "account_fees",
+    metadata,
+    sa.Column("account", sa.String(32), primary_key=True, comment="name of the trading account in this ledger"),
+    sa.Column("taker", sa.Double, nullable=False, comment="fraction of notional"),
+    sa.Column("maker", sa.Double, nullable=False, comment="fraction of notional"),
+    _time("time_ms", "moment at which the venue was asked"),
+    comment="Fees of an account as the venue told them last: backtests and reports count them, not the setting.",
+)
+
 research_market = sa.Table(
     "research_market",
     metadata,

@@ -191,6 +191,15 @@ def assets_of(signal: Mapping[str, Any], candles: Collection[tuple[str, str]]) -
     return sorted({"market_scan", "strategy_selections", f"backtest_results/{signal['timeframe']}", *read})
 
 
+def writes_of(connection: sa.Connection, hours_ms: Sequence[int], asset: str) -> dict[int, str]:
+    """Return the run that wrote an asset's partition of each hour, by hour; hours without one are absent."""
+    table = partition_writes
+    statement = sa.select(table.c.hour_ms, table.c.run_id).where(
+        table.c.asset == asset, table.c.hour_ms.between(min(hours_ms), max(hours_ms))
+    )
+    return {hour: run_id for hour, run_id in connection.execute(statement) if run_id}
+
+
 def _writes(connection: sa.Connection, hour_ms: int, assets: Collection[str]) -> dict[str, Row]:
     """Return who wrote these assets' partitions of an hour, by asset."""
     table = partition_writes

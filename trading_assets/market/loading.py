@@ -14,7 +14,7 @@ from trading_assets.core.candles import Candles, Funding
 from trading_assets.core.errors import DataError
 from trading_assets.core.ports import MarketData
 from trading_assets.core.strategy_data import DataNeeds, StrategyData
-from trading_assets.core.timeframes import WARM_UP_BARS, Timeframe, as_of_ms, floor_ms
+from trading_assets.core.timeframes import LIVE_BARS, Timeframe, as_of_ms, floor_ms
 from trading_assets.market import lookback as depth
 from trading_assets.market.store import CandleRequest, CandleStore
 
@@ -44,7 +44,7 @@ class CandleReader(Protocol):
 def load_strategy_data(
     store: CandleReader, symbol: str, timeframe: Timeframe, needs: DataNeeds, start_ms: int, end_ms: int
 ) -> StrategyData:
-    """Candles from `WARM_UP_BARS` before `start_ms` (the first decided bar), with all other data that `needs` declares.
+    """Candles from the warm-up before `start_ms` (the first decided bar) on, and all other data that `needs` declares.
 
     Args:
         start_ms: start of the first bar on which the strategy decides.
@@ -61,7 +61,9 @@ def load_strategy_data(
             found[other] = held.closed_by(end_ms) if stored is other else resample(held, other, end_ms)
         return found
 
-    own = store.read(symbol, timeframe, start_ms - WARM_UP_BARS * timeframe.ms, end_ms).closed_by(end_ms)
+    own = store.read(symbol, timeframe, start_ms - needs.warm_up_bars(timeframe) * timeframe.ms, end_ms).closed_by(
+        end_ms
+    )
     funding = Funding.empty()
     if needs.funding:
         funding = store.read_funding(symbol, end_ms - depth.FUNDING_REACH_MS, end_ms)
@@ -117,7 +119,7 @@ def hour_loader(store: CandleReader, hour_ms: int) -> Loader:
 
 
 def open_strategy_data(
-    store: CandleStore, symbol: str, timeframe: Timeframe, needs: DataNeeds, hours_ms: Sequence[int]
+    store: CandleReader, symbol: str, timeframe: Timeframe, needs: DataNeeds, hours_ms: Sequence[int]
 ) -> DataByHour:
     """What each of the ascending hours needs of one coin, read of the store once for all of them.
 
@@ -180,7 +182,9 @@ def live_requests(symbol: str, timeframe: Timeframe, needs: DataNeeds, now_ms: i
     Args:
         btc: the venue's symbol of the BTC perpetual.
     """
-    requests: list[CandleRequest] = [(symbol, timeframe, now_ms - depth.own_reach_ms(timeframe, live=True), now_ms)]
+    requests: list[CandleRequest] = [
+        (symbol, timeframe, now_ms - depth.own_reach_ms(timeframe, needs, live=True), now_ms)
+    ]
     for of, wanted in ((symbol, needs.candles), (btc, needs.btc)):
         for other, bars in wanted.items():
             reach = depth.other_reach_ms(timeframe, other, bars, live=True)
@@ -197,5 +201,4 @@ def load_live(
     if needs.funding:
         store.fill_funding(source, symbol, now_ms - depth.FUNDING_REACH_MS, now_ms, now_ms=now_ms)
     last = now_ms - now_ms % timeframe.ms
-    start = last - (depth.own_reach_ms(timeframe, live=True) - WARM_UP_BARS * timeframe.ms)
-    return load_strategy_data(store, symbol, timeframe, needs, start, now_ms)
+    return load_strategy_data(store, symbol, timeframe, needs, last - LIVE_BARS * timeframe.ms, now_ms)

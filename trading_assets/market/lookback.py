@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from trading_assets.core.strategy_data import DataNeeds
-from trading_assets.core.timeframes import DAY_MS, LIVE_BARS, TRADED_TIMEFRAMES, WARM_UP_BARS, Timeframe
+from trading_assets.core.timeframes import DAY_MS, LIVE_BARS, TRADED_TIMEFRAMES, Timeframe
 
 FUNDING_REACH_MS = 45 * DAY_MS
 """Funding is stored this far back: the longest window, and a margin for the payment before it."""
@@ -28,10 +28,10 @@ def window_ms(timeframe: Timeframe) -> int:
     return timeframe.window_bars * timeframe.ms
 
 
-def own_reach_ms(timeframe: Timeframe, *, live: bool = False) -> int:
-    """From the as-of back to the first candle of the own timeframe, warm-up included."""
+def own_reach_ms(timeframe: Timeframe, needs: DataNeeds, *, live: bool = False) -> int:
+    """From the as-of back to the first candle of the own timeframe, the declared warm-up included."""
     bars = LIVE_BARS if live else timeframe.window_bars
-    return (bars + WARM_UP_BARS) * timeframe.ms
+    return (bars + needs.warm_up_bars(timeframe)) * timeframe.ms
 
 
 def other_reach_ms(timeframe: Timeframe, other: Timeframe, bars: int, *, live: bool = False) -> int:
@@ -45,9 +45,10 @@ def other_reach_ms(timeframe: Timeframe, other: Timeframe, bars: int, *, live: b
 
 def reach_ms(stored: Timeframe, strategies: Sequence[HasNeeds]) -> int:
     """From the as-of back to the first candle of `stored` that any backtest on any timeframe reads."""
-    reach = own_reach_ms(stored)
+    reach = own_reach_ms(stored, DataNeeds())
     for strategy in strategies:
         needs = strategy.needs()
+        reach = max(reach, own_reach_ms(stored, needs))
         for wanted in (needs.candles, needs.btc):
             for other, bars in wanted.items():
                 if stored_timeframe(other) is stored:

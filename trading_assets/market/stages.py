@@ -22,9 +22,13 @@ from trading_assets.market import lookback as depth
 from trading_assets.market import universe
 from trading_assets.market.fingerprint import window_hashes
 from trading_assets.market.quality import QualityLimits, expected_bars, faults
-from trading_assets.market.store import CandleStore, Progress, Span, union
+from trading_assets.market.spans import Span, union
+from trading_assets.market.store import CandleStore, Progress
 
 FETCH_WORKERS = 4
+
+FINER = "finer than the source"
+"""The fault of every coin on a timeframe of which the source has no candles."""
 
 
 @dataclass(frozen=True)
@@ -101,6 +105,9 @@ def fill_candles(
     with_btc = {hour: {*symbols, store.btc} for hour, symbols in symbols_by_hour.items()}
     hours_of = _hours_of(with_btc)
     reach = depth.reach_ms(timeframe, strategies)
+    finest = source.finest_timeframe()
+    if timeframe.ms < finest.ms:
+        return _not_offered(hours_of, timeframe, reach, finest)
     filled = store.fill_many(
         source,
         [(symbol, timeframe, *span) for symbol, hours in hours_of.items() for span in _spans(hours, reach)],
@@ -123,6 +130,21 @@ def fill_candles(
     if not parts:
         return CANDLE_COVERAGE.empty()
     rows = pd.concat([pd.DataFrame(part) for part in parts], ignore_index=True)
+    return CANDLE_COVERAGE.conform(rows.assign(timeframe=timeframe.value))
+
+
+def _not_offered(
+    hours_of: Mapping[str, Sequence[int]], timeframe: Timeframe, reach_ms: int, finest: Timeframe
+) -> pd.DataFrame:
+    """Rows of a timeframe of which the source has no candles: each coin is left out, whatever the store holds."""
+    fault = f"{FINER}: it has no candles shorter than {finest.value}"
+    parts = []
+    for symbol, hours in hours_of.items():
+        held, ends = Candles.empty(timeframe), np.array(hours) + HOUR_MS
+        limits = QualityLimits(0.0, reach_ms, 1.0)
+        columns = _coverage(held, np.array(hours), reach_ms, int(ends[-1]), limits, None)
+        parts.append(pd.DataFrame({"symbol": symbol, **columns, "fault": fault}))
+    rows = pd.concat(parts, ignore_index=True) if parts else CANDLE_COVERAGE.empty()
     return CANDLE_COVERAGE.conform(rows.assign(timeframe=timeframe.value))
 
 

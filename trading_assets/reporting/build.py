@@ -9,17 +9,22 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from trading_assets.backtesting.run import production_engine
 from trading_assets.core.ports import MarketData
 from trading_assets.core.private_files import private_folder, write_private
+from trading_assets.core.schemas import STRATEGY_SELECTIONS
 from trading_assets.core.settings import Settings
-from trading_assets.core.timeframes import HOUR_MS, to_datetime
+from trading_assets.core.timeframes import HOUR_MS, as_of_ms, to_datetime
 from trading_assets.ledger.database import Database
+from trading_assets.ledger.partitions import read_partitions
 from trading_assets.market.store import CandleStore, Progress
 from trading_assets.reporting import load as reading
-from trading_assets.reporting import performance
+from trading_assets.reporting import performance, score_study
+from trading_assets.reporting.forward_test import run_forward_tests
 from trading_assets.reporting.page import render
 from trading_assets.reporting.report import Report
-from trading_assets.reporting.walk_forward import walk_forward
+from trading_assets.reporting.score_study import Cell, Earned
+from trading_assets.reporting.walk_forward import walk_forward, walk_forward_costs
 
 
 @dataclass(frozen=True)
@@ -78,6 +83,32 @@ def make_performance(
         progress=progress,
     )
     return performance.performance(sources.database, reader, sources.settings, span, expected)
+
+
+def make_score_study(
+    sources: Sources, first_ms: int | None = None, last_ms: int | None = None, progress: Progress | None = None
+) -> tuple[list[Cell], list[Earned]]:
+    """The figures of the selections of hours from `first_ms` to `last_ms` against what following them earned.
+
+    Raises:
+        DataError: there is no such hour.
+    """
+    hours = reading.selected_hours(sources.database, first_ms, last_ms, sources.market.now_ms())
+    chosen = reading.selected(sources.database, hours)
+    settings = sources.settings
+    tested = run_forward_tests(
+        reading.FillingReader(sources.store, sources.market),
+        chosen,
+        end_ms=as_of_ms(hours[-1]) + HOUR_MS,
+        min_confidence=settings.min_confidence,
+        engine=production_engine(),
+        costs=walk_forward_costs(settings),
+        together=True,
+        progress=progress,
+    )
+    rows = read_partitions(sources.database, STRATEGY_SELECTIONS, hours)
+    done = score_study.with_figures(score_study.followed(rows, tested))
+    return score_study.study(done), score_study.earned(done)
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,13 @@ from base64 import b64encode
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
 from trading_assets.core.candles import IntArray
 from trading_assets.core.timeframes import to_datetime
 from trading_assets.reporting.figures import Curve
+from trading_assets.reporting.matched import MatchedBenchmark
 from trading_assets.reporting.report import Report
 
 if TYPE_CHECKING:
@@ -136,6 +138,24 @@ def exposure_chart(report: Report) -> go.Figure:
         )
     )
     return figure.update_yaxes(title="USD").update_layout(showlegend=False)
+
+
+def matched_chart(matched: MatchedBenchmark) -> go.Figure:
+    """How the draws' means spread, and where the trades' mean lies, R."""
+    import plotly.graph_objects as go
+
+    counts, edges = np.histogram(matched.drawn_gross_r, bins=40)
+    figure = go.Figure(
+        go.Bar(
+            x=[round(value, 5) for value in ((edges[:-1] + edges[1:]) / 2).tolist()],
+            y=counts.tolist(),
+            width=float(edges[1] - edges[0]),
+            marker={"color": COLOURS[1]},
+            hovertemplate="%{x:+.3f} R: %{y} draws<extra></extra>",
+        )
+    )
+    figure.add_vline(x=matched.gross_r, line={"color": COLOURS[0], "width": 2.4})
+    return figure.update_xaxes(title="mean of a trade before costs, R").update_yaxes(title="draws")
 
 
 def pnl_bars(rows: pd.DataFrame, name: str) -> go.Figure:

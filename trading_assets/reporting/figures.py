@@ -20,11 +20,12 @@ _HOURS_PER_YEAR = 365 * 24
 
 TRADE_COLUMNS = [
     *("entry_ms", "exit_ms", "symbol", "timeframe", "strategy", "parameters", "hour_ms", "side"),
-    *("entry_price", "exit_price", "size", "fees", "slippage", "funding", "pnl", "reason", "confidence"),
+    *("entry_price", "exit_price", "size", "fees", "slippage", "funding", "pnl", "r", "bps", "reason", "confidence"),
 ]
 """A trade of a report, ordered by entry. `hour_ms` is the hour of the selection; money in USD; `fees` of both fills,
 `slippage` what the fills cost beyond the prices they were made at (contained in `pnl`), `funding` paid; `pnl` net of
-all; `reason` stop, target, open or what the ledger says."""
+all, and the same in multiples of the risk (`r`: the loss at the stop before costs) and in basis points of the
+position's value at its entry (`bps`); `reason` stop, target, open or what the ledger says."""
 
 DIMENSIONS = ("strategy", "timeframe", "symbol")
 
@@ -52,11 +53,17 @@ class Curve:
 class Figures:
     """The headline numbers of one curve and its trades; percent of the opening equity where not said otherwise.
 
+    What was closed and what is still open are apart; fees, slippage, funding and turnover are those of both.
+
     Attributes:
-        sharpe_ratio: annualised, from hourly changes of equity as a fraction of the opening equity; riskless rate 0.
+        sharpe_ratio: annualised, from hourly changes of equity as a fraction of the opening equity; riskless rate 0;
+            NaN where they do not differ.
+        sharpe_error: its standard error (Lo 2002, for independent normal changes).
         deflated_sharpe: chance that the true Sharpe ratio lies above the best that luck alone would give to as many
             tries as there are pairs of strategy and timeframe among the trades; NaN where equity never changes, or with
             fewer than `MIN_TRADES_OF_SHARPE` closed trades.
+        trades, win_rate, profit_factor, pnl, mean_r, mean_bps, mean_hours: of closed trades; the means are NaN without.
+        open_trades, open_pnl: of those open at the end, marked there.
         turnover: USD, both fills of every trade.
         exposure_pct: mean value of all positions, percent of equity.
     """
@@ -64,11 +71,16 @@ class Figures:
     return_pct: float
     max_drawdown_pct: float
     sharpe_ratio: float
+    sharpe_error: float
     deflated_sharpe: float
     trades: int
     win_rate: float
     profit_factor: float
     pnl: float
+    mean_r: float
+    mean_bps: float
+    open_trades: int
+    open_pnl: float
     fees: float
     slippage: float
     funding: float
@@ -76,33 +88,46 @@ class Figures:
     exposure_pct: float
     mean_hours: float
 
+    @property
+    def whole_pnl(self) -> float:
+        """USD, of closed and open trades."""
+        return self.pnl + self.open_pnl
+
 
 def figures(curve: Curve, trades: pd.DataFrame, exposure: FloatArray) -> Figures:
     """The headline numbers. `exposure` is the value of all positions at the curve's hours, USD, shape (n,)."""
     changes = np.diff(curve.equity) / curve.equity[0]
-    closed = trades[trades["reason"] != OPEN]
+    is_open = trades["reason"] == OPEN
+    closed = trades[~is_open]
     pnl = closed["pnl"].to_numpy(dtype=np.float64)
-    sharpe, deflated = _sharpe(changes, closed)
-    turnover = trades["size"] * trades["entry_price"] + trades["size"] * trades["exit_price"] * (
-        trades["reason"] != OPEN
-    )
+    sharpe, error, deflated = _sharpe(changes, closed)
+    turnover = trades["size"] * trades["entry_price"] + trades["size"] * trades["exit_price"] * ~is_open
     positive = np.maximum(curve.equity, 1e-9)
     return Figures(
         return_pct=float(curve.returns_pct[-1]),
         max_drawdown_pct=float(curve.drawdown_pct.min()),
         sharpe_ratio=sharpe,
+        sharpe_error=error,
         deflated_sharpe=deflated,
         trades=len(closed),
         win_rate=win_rate(pnl),
         profit_factor=profit_factor(pnl),
-        pnl=float(trades["pnl"].sum()),
+        pnl=float(pnl.sum()),
+        mean_r=_mean(closed["r"]),
+        mean_bps=_mean(closed["bps"]),
+        open_trades=int(is_open.sum()),
+        open_pnl=float(trades.loc[is_open, "pnl"].sum()),
         fees=float(trades["fees"].sum()),
         slippage=float(trades["slippage"].sum()),
         funding=float(trades["funding"].sum()),
         turnover=float(turnover.sum()),
         exposure_pct=float((exposure / positive).mean() * 100),
-        mean_hours=float((closed["exit_ms"] - closed["entry_ms"]).mean() / HOUR_MS) if len(closed) else 0.0,
+        mean_hours=_mean(closed["exit_ms"] - closed["entry_ms"]) / HOUR_MS,
     )
+
+
+def _mean(values: pd.Series) -> float:
+    return float(values.mean()) if len(values) else math.nan
 
 
 def trades_frame(trades: Sequence[ForwardTrade]) -> pd.DataFrame:
@@ -118,7 +143,7 @@ def trades_frame(trades: Sequence[ForwardTrade]) -> pd.DataFrame:
             ),
             *(trade.selection.parameters, trade.selection.hour_ms, "LONG" if trade.direction > 0 else "SHORT"),
             *(trade.entry_price, trade.exit_price, trade.size, trade.fees, trade.slippage, trade.funding, trade.pnl),
-            *(trade.reason, trade.confidence),
+            *(trade.r, trade.bps, trade.reason, trade.confidence),
         )
         for trade in trades
     ]
@@ -126,15 +151,38 @@ def trades_frame(trades: Sequence[ForwardTrade]) -> pd.DataFrame:
 
 
 def by_dimension(trades: pd.DataFrame, dimension: str) -> pd.DataFrame:
-    """Per strategy, timeframe or symbol: trades, win_rate, fees, funding, pnl; the largest PnL first."""
-    grouped = trades.assign(won=trades["pnl"] > 0).groupby(dimension)
-    rows = grouped.agg(
-        trades=("pnl", "size"),
-        win_rate=("won", "mean"),
-        fees=("fees", "sum"),
-        funding=("funding", "sum"),
-        pnl=("pnl", "sum"),
-    ).reset_index()
+    """Per strategy, timeframe or symbol, the largest PnL first.
+
+    Returns:
+        Of closed trades `trades`, `win_rate`, `mean_r`, `mean_bps` (the last three NaN without any), `pnl`; of open
+        ones `open_trades`, `open_pnl`; of both `fees`, `funding`.
+    """
+    is_open = trades["reason"] == OPEN
+    won = (trades["pnl"] > 0).astype(np.float64).where(~is_open)
+    closed = trades[["pnl", "r", "bps"]].where(~is_open)
+    apart = trades.assign(
+        won=won,
+        closed_pnl=closed["pnl"],
+        r=closed["r"],
+        bps=closed["bps"],
+        is_open=is_open,
+        marked=trades["pnl"] * is_open,
+    )
+    rows = (
+        apart.groupby(dimension)
+        .agg(
+            trades=("closed_pnl", "count"),
+            win_rate=("won", "mean"),
+            mean_r=("r", "mean"),
+            mean_bps=("bps", "mean"),
+            fees=("fees", "sum"),
+            funding=("funding", "sum"),
+            pnl=("closed_pnl", "sum"),
+            open_trades=("is_open", "sum"),
+            open_pnl=("marked", "sum"),
+        )
+        .reset_index()
+    )
     rows["win_rate"] *= 100
     return rows.sort_values(["pnl", dimension], ascending=[False, True], kind="stable").reset_index(drop=True)
 
@@ -153,18 +201,18 @@ def daily_returns(curve: Curve) -> Mapping[str, float]:
     }
 
 
-def _sharpe(changes: FloatArray, closed: pd.DataFrame) -> tuple[float, float]:
-    """Annualised Sharpe ratio and deflated Sharpe ratio (see `Figures`)."""
+def _sharpe(changes: FloatArray, closed: pd.DataFrame) -> tuple[float, float, float]:
+    """Annualised Sharpe ratio, its standard error, and deflated Sharpe ratio (see `Figures`)."""
     hours = len(changes)
-    if not hours:
-        return 0.0, math.nan
-    spread, skewness, kurtosis = moments(changes)
+    spread, skewness, kurtosis = moments(changes) if hours else (0.0, 0.0, 3.0)
     if spread <= 0:
-        return 0.0, math.nan
+        return math.nan, math.nan, math.nan
     sharpe = float(changes.mean()) / spread
     annualised = sharpe * math.sqrt(_HOURS_PER_YEAR)
+    error = math.sqrt((1 + sharpe**2 / 2) / hours * _HOURS_PER_YEAR)
     if len(closed) < MIN_TRADES_OF_SHARPE:
-        return annualised, math.nan
+        return annualised, error, math.nan
     tries = len(closed.groupby(["strategy", "timeframe"]))
     luck = 1 / math.sqrt(hours)
-    return annualised, deflated_sharpe(sharpe, hours, skewness, kurtosis, trials=tries, spread_of_trials=luck)
+    deflated = deflated_sharpe(sharpe, hours, skewness, kurtosis, trials=tries, spread_of_trials=luck)
+    return annualised, error, deflated

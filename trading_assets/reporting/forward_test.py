@@ -16,8 +16,10 @@ import numpy as np
 
 from trading_assets.backtesting.engine import Column, Costs, Engine, Trades
 from trading_assets.backtesting.kernel.sweep import shared_indicators
+from trading_assets.backtesting.liquidity import price_before_slippage, slippage_by_bar
 from trading_assets.core.candles import Candles, FloatArray, Funding
 from trading_assets.core.errors import TradingAssetsError
+from trading_assets.core.strategy_data import DataNeeds
 from trading_assets.core.timeframes import HOUR_MS, LIVE_BARS, Timeframe, as_of_ms
 from trading_assets.market import lookback as depth
 from trading_assets.market.loading import CachedReader, CandleReader, load_strategy_data
@@ -66,6 +68,7 @@ class ForwardTrade:
         funding: paid, negative is received.
         pnl: net of fees and funding; marked at the last close where it is open.
         reason: stop, target or open.
+        risk: loss at the stop before costs.
         marks: last close at or before each whole hour from the entry until before the exit, shape (k,).
         first_mark_ms: the first of these hours.
     """
@@ -85,8 +88,19 @@ class ForwardTrade:
     reason: str
     confidence: float
     stop_fraction: float
+    risk: float
     marks: FloatArray
     first_mark_ms: int
+
+    @property
+    def r(self) -> float:
+        """PnL in multiples of the risk."""
+        return self.pnl / self.risk
+
+    @property
+    def bps(self) -> float:
+        """PnL in basis points of the position's value at its entry."""
+        return self.pnl / (self.size * self.entry_price) * 10_000
 
     @property
     def closed(self) -> bool:
@@ -106,18 +120,24 @@ class ForwardTrade:
 
 @dataclass(frozen=True)
 class ForwardTestResult:
-    """Trades of each selection, in order of entry, and the reason of each selection that failed."""
+    """Trades of each selection, in order of entry, and the reason of each selection that failed.
+
+    `also` has the same trades at other costs, as they were asked for.
+    """
 
     trades: Mapping[SelectedStrategy, Sequence[ForwardTrade]]
     failures: Mapping[SelectedStrategy, str]
+    also: Sequence[ForwardTestResult] = ()
 
     def of(self, selections: Iterable[SelectedStrategy]) -> list[ForwardTrade]:
-        """All trades of some selections, in the order in which the finder meets them: by time, hour and symbol.
+        """All trades of some selections, in live's order.
 
-        As live, a bar on which two selections decide with the same strategy is one signal, the earlier selection's.
+        As live, a bar on which two selections decide with the same strategy is one signal, the earlier selection's. Of
+        several signals of a moment the most confident goes first, then the one whose identity comes first. At a full
+        hour those of the older selection are executed before the new one is there.
         """
         found = [trade for selection in selections for trade in self.trades.get(selection, ())]
-        found.sort(key=lambda trade: (trade.entry_ms, trade.selection.hour_ms, trade.selection.symbol))
+        found.sort(key=_live_order)
         signals: dict[tuple[int, str, str, str], ForwardTrade] = {}
         for trade in found:
             selection = trade.selection
@@ -133,6 +153,7 @@ def run_forward_tests(
     min_confidence: float,
     engine: Engine,
     costs: Costs,
+    also: Sequence[Costs] = (),
     together: bool = False,
     progress: Progress | None = None,
 ) -> ForwardTestResult:
@@ -145,17 +166,18 @@ def run_forward_tests(
 
     Args:
         end_ms: no candle that closes later is read; trades still open then are marked there.
+        also: further costs at which the trades are simulated: entries and exits are the same, what they earn is not.
         together: hours of the same strategy and parameters are decided on one series of candles, not each on as many
             as the live finder reads: for many selections a third of the time. The signals are the same
             but where an average that has seen older candles crosses its threshold on another bar.
         progress: told how many coins and timeframes of how many are done.
     """
     by_coin = _grouped(selections)
-    trades: dict[SelectedStrategy, list[ForwardTrade]] = {}
+    trades: list[dict[SelectedStrategy, list[ForwardTrade]]] = [{} for _ in (costs, *also)]
     failures: dict[SelectedStrategy, str] = {}
     for done, ((symbol, timeframe), chosen) in enumerate(by_coin.items()):
-        simulator = _TradeSimulator(reader, symbol, timeframe, end_ms, engine, costs)
-        for near in _near(chosen, depth.own_reach_ms(timeframe, live=True)):
+        simulator = _TradeSimulator(reader, symbol, timeframe, end_ms, engine, (costs, *also))
+        for near in _near(chosen, depth.own_reach_ms(timeframe, DataNeeds(), live=True)):
             held = CachedReader(reader, min(near[-1].end_ms, end_ms))
             entries: list[_Entry] = []
             for run in _runs(near, together=together):
@@ -165,14 +187,23 @@ def run_forward_tests(
                     failures |= dict.fromkeys(run, str(error))
                 except Exception as error:  # noqa: BLE001 (a user's strategy may raise anything; the others go on)
                     failures |= dict.fromkeys(run, f"{type(error).__name__}: {error}")
-            trades |= {selection: [] for selection in near if selection not in failures}
+            for of_costs in trades:
+                of_costs |= {selection: [] for selection in near if selection not in failures}
             for entry in sorted(entries, key=lambda one: (one.close_ms, one.selection)):
-                trade = simulator.trade(entry) if entry.confidence >= min_confidence else None
-                if trade is not None:
-                    trades[entry.selection].append(trade)
+                found = simulator.trade(entry) if entry.confidence >= min_confidence else ()
+                for of_costs, trade in zip(trades, found, strict=False):
+                    of_costs[entry.selection].append(trade)
         if progress is not None:
             progress(done + 1, len(by_coin))
-    return ForwardTestResult(trades, failures)
+    first, *others = (ForwardTestResult(of_costs, failures) for of_costs in trades)
+    return replace(first, also=others)
+
+
+def _live_order(trade: ForwardTrade) -> tuple[int, int, float, str]:
+    """As `ledger.signals.active` has waiting signals; all of a moment have the same account and close."""
+    chosen = trade.selection
+    identity = f"{chosen.symbol}:{chosen.timeframe}:{chosen.strategy}"
+    return trade.entry_ms, chosen.hour_ms, -trade.confidence, identity
 
 
 def last_closes(candles: Candles, times_ms: Sequence[int]) -> FloatArray:
@@ -274,29 +305,43 @@ class _TradeSimulator:
     """Simulates trades of one coin and timeframe from their entry to their end."""
 
     def __init__(
-        self, reader: CandleReader, symbol: str, timeframe: Timeframe, end_ms: int, engine: Engine, costs: Costs
+        self,
+        reader: CandleReader,
+        symbol: str,
+        timeframe: Timeframe,
+        end_ms: int,
+        engine: Engine,
+        costs: Sequence[Costs],
     ) -> None:
-        self.costs = costs
+        self._costs = costs
         self._reader, self._symbol, self._timeframe = reader, symbol, timeframe
         self._end_ms, self._engine = end_ms, engine
         self._held_until = 0
         self._held = Candles.empty(timeframe)
         self._funding: Funding | None = None
 
-    def trade(self, entry: _Entry) -> ForwardTrade | None:
-        """The trade that enters at the close of a bar; None where the engine takes no such entry."""
+    def trade(self, entry: _Entry) -> Sequence[ForwardTrade]:
+        """The trade that enters at the close of a bar, at each of the costs; none where the engine takes no such entry.
+
+        Costs move no exit, and all have the same distance of the liquidation: what is no entry at one is none at all.
+        """
         step, bars = self._timeframe.ms, _FIRST_LOOK_BARS
         while True:
             until = min(entry.close_ms + bars * step, self._end_ms)
             candles = self._candles(entry.close_ms - step, until)
-            found = self._simulate(candles, entry, until)
-            if found is None:
-                return None
+            column = self._column(candles, entry, until)
+            [found] = self._engine.simulate([column], self._costs[0])
+            if not len(found):
+                return ()
             if bool(found.closed[0]) or until == self._end_ms:
-                return self._forward_trade(entry, candles, found)
+                others = (self._engine.simulate([column], costs)[0] for costs in self._costs[1:])
+                return [
+                    self._forward_trade(entry, candles, trades, costs)
+                    for costs, trades in zip(self._costs, (found, *others), strict=True)
+                ]
             bars *= 4
 
-    def _simulate(self, candles: Candles, entry: _Entry, until: int) -> Trades | None:
+    def _column(self, candles: Candles, entry: _Entry, until: int) -> Column:
         column = Column.from_entry(
             candles,
             entry.close_ms,
@@ -305,9 +350,7 @@ class _TradeSimulator:
             reward_risk=entry.reward_risk,
             funding=self._payments(entry.close_ms, until),
         )
-        column = replace(column, max_price=entry.selection.max_price)
-        [trades] = self._engine.simulate([column], self.costs)
-        return trades if len(trades) else None
+        return replace(column, max_price=entry.selection.max_price)
 
     def _candles(self, start_ms: int, until: int) -> Candles:
         """Candles from `start_ms` on that have closed by `until`. Entries ascend, so what was read serves the next."""
@@ -326,18 +369,25 @@ class _TradeSimulator:
             self._funding = self._reader.read_funding(self._symbol, first, self._end_ms + 1)
         return self._funding.between(start_ms, until + 1)
 
-    def _forward_trade(self, entry: _Entry, candles: Candles, found: Trades) -> ForwardTrade:
+    def _forward_trade(self, entry: _Entry, candles: Candles, found: Trades, costs: Costs) -> ForwardTrade:
         first, last, direction = int(found.entry[0]), int(found.exit[0]), int(found.direction[0])
         size, fill, out = float(found.size[0]), float(found.entry_price[0]), float(found.exit_price[0])
-        closed, slipped = bool(found.closed[0]), self.costs.slippage
+        closed, close = bool(found.closed[0]), float(candles.close[first])
         entry_ms = int(candles.end_ms[first])
         exit_ms = int(candles.end_ms[last]) if closed else self._end_ms
-        entry_fee, slippage = size * fill * self.costs.fee, size * float(candles.close[first]) * slipped
+        entry_fee, slippage = size * fill * costs.fee, size * abs(fill - close)
         reason = OPEN
         if closed:
-            slippage += size * out / (1 - direction * slipped) * slipped
-            middle = float(candles.close[first]) * (1 + direction * entry.stop_fraction * (entry.reward_risk - 1) / 2)
-            reason = STOP if direction * (out - middle) < 0 else TARGET
+            worst = float(candles.low[last] if direction > 0 else candles.high[last])
+            reason = STOP if direction * (worst - close) <= -close * entry.stop_fraction else TARGET
+            slipped = (
+                float(slippage_by_bar(candles.select(slice(last, last + 1)), costs)[0]) if costs.liquidity else None
+            )
+            overshoot = costs.stop_overshoot if costs.liquidity and reason == STOP else 0.0
+            made_at = price_before_slippage(
+                out, direction, costs.slippage if slipped is None else slipped, worst, overshoot
+            )
+            slippage += size * abs(out - made_at)
         hours = whole_hours(entry_ms, exit_ms if closed else exit_ms + 1)
         return ForwardTrade(
             selection=entry.selection,
@@ -355,6 +405,7 @@ class _TradeSimulator:
             reason=reason,
             confidence=entry.confidence,
             stop_fraction=entry.stop_fraction,
+            risk=size * close * entry.stop_fraction,
             marks=self._marks(candles, hours),
             first_mark_ms=hours.start,
         )

@@ -17,7 +17,7 @@ import sqlalchemy as sa
 
 from trading_assets.backtesting.significance import seed_from
 from trading_assets.core.candles import Candles, Funding
-from trading_assets.core.errors import DataError
+from trading_assets.core.errors import DataError, NothingYetError
 from trading_assets.core.ports import MarketData
 from trading_assets.core.schemas import BACKTEST_RESULTS, MARKET_SCAN, STRATEGY_SELECTIONS, Table
 from trading_assets.core.timeframes import HOUR_MS, Timeframe, as_of_ms, iso
@@ -53,17 +53,26 @@ def selected_hours(database: Database, first_ms: int | None, last_ms: int | None
 
     Raises:
         DataError: there is none.
+        NothingYetError: there are selections, but no following hour has ended.
     """
     hour = sql_table(STRATEGY_SELECTIONS).c.hour_ms
     newest = now_ms - 2 * HOUR_MS
+    since = hour >= (first_ms or 0)
     with database.read() as connection:
         found = connection.execute(
             sa.select(hour)
             .distinct()
-            .where(hour >= (first_ms or 0), hour <= (newest if last_ms is None else min(last_ms, newest)))
+            .where(since, hour <= (newest if last_ms is None else min(last_ms, newest)))
             .order_by(hour)
         ).scalars()
         hours = list(found)
+        until = since if last_ms is None else since & (hour <= last_ms)
+        young = None if hours else connection.execute(sa.select(sa.func.min(hour)).where(until)).scalar_one()
+    if young is not None:
+        raise NothingYetError(
+            f"the hour after that of the first selection ends at {iso(young + 2 * HOUR_MS)}, and it is {iso(now_ms)}: "
+            "there is no whole hour to follow yet, wait or take another range"
+        )
     if not hours:
         raise DataError(
             f"no hour with selections between {_or(first_ms, 'the first')} and {_or(last_ms, 'the last')} whose "

@@ -9,16 +9,28 @@ import math
 from collections.abc import Mapping, Sequence
 from html import escape
 
+import numpy as np
 import pandas as pd
 
 from trading_assets.core.timeframes import Timeframe, iso
-from trading_assets.reporting.charts import Charts, drawdown_chart, equity_chart, exposure_chart, pnl_bars
+from trading_assets.reporting.charts import (
+    Charts,
+    drawdown_chart,
+    equity_chart,
+    exposure_chart,
+    matched_chart,
+    pnl_bars,
+)
 from trading_assets.reporting.figures import DIMENSIONS, Figures, by_dimension, daily_returns
+from trading_assets.reporting.matched import MatchedBenchmark, share_interval
 from trading_assets.reporting.report import Report
 
 _LENGTHS = {timeframe.value: timeframe.ms for timeframe in Timeframe}
 
 LAST_TRADES = 200
+NONE = "–"
+"""Stands for a figure that there is not."""
+
 _MAX_BARS = 20
 
 
@@ -34,6 +46,8 @@ def render(report: Report) -> str:
             _section("Drawdown", charts.show("drawdown", drawdown_chart(report.curves), 220)),
             _section("Value of the open positions", charts.show("exposure", exposure_chart(report), 200)),
             _section("Returns by day", _calendar(daily_returns(report.main.curve))),
+            _under_costs(report),
+            _matched(report, charts),
             *(_dimension(report, name, charts) for name in DIMENSIONS),
             _section(f"Last {LAST_TRADES} trades", _trades_table(report.main.trades)),
             _what_stood_against(report),
@@ -57,16 +71,38 @@ def headline(report: Report) -> str:
     costs = numbers.fees + numbers.slippage + numbers.funding
     return (
         f"{', '.join(told)}. {numbers.trades:,} closed trades turned over {_money(numbers.turnover)} and paid "
-        f"{_money(costs)} in fees, slippage and funding: without these {_money(numbers.pnl + costs)} instead of "
-        f"{_money(numbers.pnl)}.{_rank(report)}"
+        f"{_money(costs)} in fees, slippage and funding: without these {_money(numbers.whole_pnl + costs)} instead of "
+        f"{_money(numbers.whole_pnl)}{_of_it_open(numbers)}.{_rank(report)}"
     )
 
 
+def _of_it_open(numbers: Figures) -> str:
+    return f", {_money(numbers.open_pnl)} of it in {numbers.open_trades:,} open trades" if numbers.open_trades else ""
+
+
 def _rank(report: Report) -> str:
-    if report.sample is None:
-        return ""
-    behind, curve = report.sample.behind(report.main.curve), report.main.curve
-    return f" {curve.name} ended above {behind} of {len(report.sample.ends)} random choices."
+    told = ""
+    if report.sample is not None:
+        low, high = report.sample.rank_interval
+        told += (
+            f" {report.main.curve.name} ended above {report.sample.behind} of {len(report.sample.ends)} random choices "
+            f"(of all there could be, above {low:.0%} to {high:.0%})."
+        )
+    if report.matched is not None:
+        told += f" Against random entries in place of the same trades: {matched_sentence(report.matched)}"
+    return told
+
+
+def matched_sentence(matched: MatchedBenchmark) -> str:
+    """The rank of the trades among the random ones in their place."""
+    count = matched.draws
+    low, high = share_interval(count - matched.behind, count)
+    bottom, top = matched.band_r
+    return (
+        f"{matched.gross_r:+.3f} R a trade before costs, where 95 % of the draws lie from {bottom:+.3f} to {top:+.3f}; "
+        f"better than {matched.behind:,} of {count:,}, p = {matched.p_value:.3f} ({low:.3f} to {high:.3f}). After "
+        f"costs {matched.mean_r:+.3f} R, the median draw {float(np.median(matched.drawn_r)):+.3f}."
+    )
 
 
 def _head(report: Report) -> str:
@@ -79,18 +115,22 @@ def _cards(numbers: Figures) -> str:
     cards = [
         ("Return", _signed(numbers.return_pct, "%"), _tone(numbers.return_pct)),
         ("Largest drawdown", _signed(numbers.max_drawdown_pct, "%"), ""),
-        ("Sharpe ratio", f"{numbers.sharpe_ratio:.2f}", _tone(numbers.sharpe_ratio)),
-        ("Deflated Sharpe", _probability(numbers.deflated_sharpe), ""),
+        ("Sharpe ratio", _with_error(numbers.sharpe_ratio, numbers.sharpe_error), _tone(numbers.sharpe_ratio)),
+        ("Deflated Sharpe", _number(numbers.deflated_sharpe, ".2f"), ""),
         ("Closed trades", f"{numbers.trades:,}", ""),
         ("Win rate", f"{numbers.win_rate:.1f} %", ""),
         ("Profit factor", f"{numbers.profit_factor:.2f}", ""),
-        ("PnL, all costs paid", _money(numbers.pnl), _tone(numbers.pnl)),
+        ("PnL closed, costs paid", _money(numbers.pnl), _tone(numbers.pnl)),
+        ("Mean of a trade, R", _number(numbers.mean_r, "+.3f"), _tone(numbers.mean_r)),
+        ("Mean of a trade, bp", _number(numbers.mean_bps, "+.1f"), _tone(numbers.mean_bps)),
+        ("Open trades", f"{numbers.open_trades:,}", ""),
+        ("PnL of open trades", _money(numbers.open_pnl), _tone(numbers.open_pnl)),
         ("Fees", _money(numbers.fees), ""),
         ("Slippage", _money(numbers.slippage), ""),
         ("Funding paid", _money(numbers.funding), ""),
         ("Turnover", _money(numbers.turnover), ""),
         ("Mean exposure", f"{numbers.exposure_pct:.1f} %", ""),
-        ("Mean time in a trade", f"{numbers.mean_hours:.1f} h", ""),
+        ("Mean time in a trade", _number(numbers.mean_hours, ".1f", " h"), ""),
     ]
     shown = "".join(
         f'<div class="card"><div class="name">{name}</div><div class="value {tone}">{value}</div></div>'
@@ -111,7 +151,10 @@ def _list(title: str, lines: Sequence[str]) -> str:
 
 def _curves_table(report: Report) -> str:
     """The compared tracks side by side."""
-    heading = ("", "return", "largest drawdown", "Sharpe", "deflated", "trades", "win rate", "costs", "PnL")
+    heading = (
+        *("", "return", "largest drawdown", "Sharpe", "deflated", "closed", "win rate", "R", "bp", "costs", "PnL"),
+        *("open", "PnL of open"),
+    )
     rows: list[tuple[str, ...]] = []
     for track in (report.main, *report.beside):
         one = track.figures
@@ -120,19 +163,77 @@ def _curves_table(report: Report) -> str:
                 track.curve.name,
                 _signed(one.return_pct, "%"),
                 _signed(one.max_drawdown_pct, "%"),
-                f"{one.sharpe_ratio:.2f}",
-                _probability(one.deflated_sharpe),
+                _with_error(one.sharpe_ratio, one.sharpe_error),
+                _number(one.deflated_sharpe, ".2f"),
                 f"{one.trades:,}",
                 f"{one.win_rate:.1f} %",
+                _number(one.mean_r, "+.3f"),
+                _number(one.mean_bps, "+.1f"),
                 _money(one.fees + one.slippage + one.funding),
                 _money(one.pnl),
+                f"{one.open_trades:,}",
+                _money(one.open_pnl),
             )
         )
     if report.holding is not None:
         held = report.holding
         change = _signed(float(held.returns_pct[-1]), "%")
-        rows.append((held.name, change, _signed(float(held.drawdown_pct.min()), "%"), *[""] * 6))
+        rows.append((held.name, change, _signed(float(held.drawdown_pct.min()), "%"), *[""] * (len(heading) - 3)))
     return _table(heading, rows)
+
+
+_MODELS = {
+    "flat": "the same slippage everywhere",
+    "liquidity": "by turnover and range of the bar",
+    "stress": "the same, and stops halfway to the worst price of their bar",
+}
+
+
+def _under_costs(report: Report) -> str:
+    """The account, had fills cost otherwise."""
+    if not report.under_costs:
+        return ""
+    rows = [
+        (
+            f"{model}: {_MODELS[model]}",
+            _signed(one.return_pct, "%"),
+            f"{one.trades:,}",
+            _number(one.mean_r, "+.3f"),
+            _number(one.mean_bps, "+.1f"),
+            _money(one.fees),
+            _money(one.slippage),
+            _money(one.pnl),
+            f"{one.open_trades:,}",
+            _money(one.open_pnl),
+        )
+        for model, one in report.under_costs.items()
+    ]
+    heading = ("", "return", "closed", "R", "bp", "fees", "slippage", "PnL", "open", "PnL of open")
+    return _section("If fills cost otherwise", _table(heading, rows))
+
+
+def _matched(report: Report, charts: Charts) -> str:
+    """The trades against random entries in their place."""
+    matched = report.matched
+    if matched is None:
+        return ""
+    rows = [
+        (
+            name,
+            _number(of_trades, form),
+            _number(float(np.median(drawn)), form),
+            " to ".join(_number(float(edge), form) for edge in np.quantile(drawn, [0.025, 0.975])),
+            f"{(drawn < of_trades).sum():,} of {len(drawn):,}",
+        )
+        for name, of_trades, drawn, form in (
+            ("mean of a trade before fees and slippage, R", matched.gross_r, matched.drawn_gross_r, "+.3f"),
+            ("after them, R", matched.mean_r, matched.drawn_r, "+.3f"),
+            ("after them, bp", matched.mean_bps, matched.drawn_bps, "+.1f"),
+        )
+    ]
+    heading = ("", f"{matched.trades:,} trades", "median draw", "95 % of the draws", "better than")
+    title = "Random entries in place of these trades"
+    return _section(title, charts.show("matched", matched_chart(matched), 220), _table(heading, rows))
 
 
 def _dimension(report: Report, name: str, charts: Charts) -> str:
@@ -145,15 +246,19 @@ def _dimension(report: Report, name: str, charts: Charts) -> str:
     half = _MAX_BARS // 2
     drawn = rows if len(rows) <= _MAX_BARS else pd.concat([rows.head(half), rows.tail(half)])
     title = f"By {name}" + (f": the best and the worst {half} of {len(rows)}" if len(drawn) < len(rows) else "")
-    heading = (name, "trades", "win rate", "fees", "funding", "PnL")
+    heading = (name, "closed", "win rate", "R", "bp", "fees", "funding", "PnL", "open", "PnL of open")
     cells = [
         (
             str(row[name]),
             f"{row['trades']:,}",
-            f"{row['win_rate']:.1f} %",
+            _number(row["win_rate"], ".1f", " %"),
+            _number(row["mean_r"], "+.3f"),
+            _number(row["mean_bps"], "+.1f"),
             _money(row["fees"]),
             _money(row["funding"]),
             _money(row["pnl"]),
+            f"{row['open_trades']:,}",
+            _money(row["open_pnl"]),
         )
         for row in drawn.to_dict("records")
     ]
@@ -201,11 +306,13 @@ def _trades_table(trades: pd.DataFrame) -> str:
             _money(row["fees"]),
             _money(row["funding"]),
             str(row["reason"]),
+            f"{row['r']:+.2f}",
+            f"{row['bps']:+.1f}",
             _money(row["pnl"]),
         )
         for row in trades.iloc[::-1].head(LAST_TRADES).to_dict("records")
     ]
-    return f'<div class="tall">{_table((*heading, "end", "PnL"), cells)}</div>'
+    return f'<div class="tall">{_table((*heading, "end", "R", "bp", "PnL"), cells)}</div>'
 
 
 def _what_stood_against(report: Report) -> str:
@@ -218,7 +325,7 @@ def _what_stood_against(report: Report) -> str:
 _TEXTS = frozenset({"entry", "exit", "coin", "side", "strategy", "timeframe", "symbol", "end", "tf"})
 """Headings of columns that hold words; all others hold numbers."""
 
-_TONED = frozenset({"return", "PnL"})
+_TONED = frozenset({"return", "PnL", "R", "bp"})
 """Headings of columns in which a gain is green and a loss red."""
 
 
@@ -233,7 +340,7 @@ def _table(heading: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def _cell(value: str, kind: str) -> str:
     if kind == "toned":
-        kind = "loss" if value.startswith("-") else "gain"
+        kind = "loss" if value.startswith("-") else "gain" if value != NONE else ""
     return f'<td class="{kind}">{escape(value)}</td>' if kind else f"<td>{escape(value)}</td>"
 
 
@@ -250,8 +357,12 @@ def _signed(value: float, unit: str) -> str:
     return f"{value:+.2f} {unit}"
 
 
-def _probability(value: float) -> str:
-    return "–" if math.isnan(value) else f"{value:.2f}"
+def _number(value: float, form: str, unit: str = "") -> str:
+    return NONE if math.isnan(value) else f"{value:{form}}{unit}"
+
+
+def _with_error(value: float, error: float) -> str:
+    return NONE if math.isnan(value) else f"{value:.2f} ± {error:.1f}"
 
 
 def _tone(value: float) -> str:

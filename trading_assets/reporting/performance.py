@@ -14,7 +14,7 @@ import pandas as pd
 import sqlalchemy as sa
 
 from trading_assets.core.candles import FloatArray, IntArray
-from trading_assets.core.errors import DataError
+from trading_assets.core.errors import DataError, NothingYetError
 from trading_assets.core.models import FillKind
 from trading_assets.core.settings import Settings
 from trading_assets.core.timeframes import HOUR_MS, Timeframe, floor_ms, iso
@@ -25,7 +25,8 @@ from trading_assets.ledger.tables import entry_signals, order_intents
 from trading_assets.market.loading import CandleReader
 from trading_assets.reporting.figures import TRADE_COLUMNS, Curve, figures
 from trading_assets.reporting.forward_test import OPEN, last_closes
-from trading_assets.reporting.report import Report, Track
+from trading_assets.reporting.report import RandomBaseline, Report, Track
+from trading_assets.reporting.walk_forward import SAME_HOURS, short_range
 
 LIVE, BACKTESTED = "Really traded", "Walk-forward"
 
@@ -46,6 +47,7 @@ def live_span(database: Database, account: str, first_ms: int | None, last_ms: i
 
     Raises:
         DataError: nothing was traded in it, or the books were never read.
+        NothingYetError: no hour of it is over yet.
     """
     earliest = signals.first_executed_ms(database, account, first_ms or 0)
     read_until = account_ledger.reconciled_until_ms(database, account)
@@ -57,7 +59,9 @@ def live_span(database: Database, account: str, first_ms: int | None, last_ms: i
     start_ms = floor_ms(earliest, HOUR_MS) if first_ms is None else first_ms
     end_ms = floor_ms(read_until if last_ms is None else min(last_ms + HOUR_MS, read_until), HOUR_MS)
     if end_ms <= start_ms:
-        raise DataError(f"the range from {iso(start_ms)} to {iso(end_ms)} has no whole hour yet, wait or take another")
+        raise NothingYetError(
+            f"the range from {iso(start_ms)} to {iso(end_ms)} has no whole hour yet, wait or take another"
+        )
     before = snapshots[snapshots["time_ms"] <= start_ms]
     opening = before.iloc[-1] if len(before) else snapshots.iloc[0]
     return LiveSpan(start_ms, end_ms, float(opening["equity"]))
@@ -86,7 +90,17 @@ def performance(
             "selections followed by the walk-forward": expected.facts["selections"],
         },
         refused={},
-        notes=[f"Walk-forward: {note}" for note in expected.notes],
+        matched=None,
+        under_costs={},
+        sample=_against(expected, curve),
+        notes=[
+            *short_range(span.start_ms, span.end_ms),
+            *(
+                f"Walk-forward: {note}"
+                for note in expected.notes
+                if note not in short_range(span.start_ms, span.end_ms)
+            ),
+        ],
         assumptions=[
             "Really traded: the trades of this system, with fills, fees and funding as the exchange booked them. The "
             "curve is the opening equity and their PnL, open ones at the last close of each hour; deposits, "
@@ -99,6 +113,13 @@ def performance(
             *expected.assumptions,
         ],
     )
+
+
+def _against(expected: Report, curve: Curve) -> RandomBaseline | None:
+    """The random choices held against the account's own curve, where they cover the same hours."""
+    if expected.sample is None or any(track.curve.name == SAME_HOURS for track in expected.beside):
+        return None
+    return replace(expected.sample, compared=float(curve.equity[-1]))
 
 
 def _renamed(track: Track, name: str) -> Track:
@@ -142,7 +163,8 @@ def _trades(database: Database, account: str, span: LiveSpan) -> pd.DataFrame:
     statement = (
         sa.select(
             *(signal.signal_id, signal.executed_at_ms, signal.symbol, signal.timeframe, signal.strategy),
-            *(signal.parameters, signal.hour_ms, signal.position_type, signal.entry_price, signal.confidence),
+            *(signal.parameters, signal.hour_ms, signal.position_type, signal.entry_price, signal.stop_loss),
+            signal.confidence,
             *(order_intents.c.filled_qty, order_intents.c.average_price, order_intents.c.order_link_id),
         )
         .join(order_intents, order_intents.c.signal_id == signal.signal_id)
@@ -200,5 +222,6 @@ def _trade(
         *(entry_ms, exit_ms, entry.symbol, entry.timeframe, entry.strategy, entry.parameters, int(entry.hour_ms)),
         *(entry.position_type, price, worth / size, size, fees),
         *(direction * size * (price - entry.entry_price), paid, pnl - paid),
+        *((pnl - paid) / (size * abs(entry.entry_price - entry.stop_loss)), (pnl - paid) / (size * price) * 10_000),
         *(OPEN if is_open else ends[-1].reason, float(entry.confidence)),
     )

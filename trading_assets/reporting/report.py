@@ -9,6 +9,7 @@ import pandas as pd
 
 from trading_assets.core.candles import FloatArray
 from trading_assets.reporting.figures import Curve, Figures
+from trading_assets.reporting.matched import MatchedBenchmark, share_interval
 
 
 @dataclass(frozen=True)
@@ -31,15 +32,23 @@ class RandomBaseline:
     Attributes:
         low, high: 5 % and 95 % of them lie below at each hour, USD.
         ends: what each of them ended with, USD, shape (choices,).
+        compared: what the selections of the same hours ended with, USD.
     """
 
     low: FloatArray
     high: FloatArray
     ends: FloatArray
+    compared: float
 
-    def behind(self, curve: Curve) -> int:
-        """How many of them ended with less than a curve of the same opening equity."""
-        return int((self.ends < curve.equity[-1]).sum())
+    @property
+    def behind(self) -> int:
+        """How many of them ended with less than the selections."""
+        return int((self.ends < self.compared).sum())
+
+    @property
+    def rank_interval(self) -> tuple[float, float]:
+        """Where the share of all possible random choices that end with less lies with 95 % confidence."""
+        return share_interval(self.behind, len(self.ends))
 
 
 @dataclass(frozen=True)
@@ -51,7 +60,9 @@ class Report:
         main: what the report is about.
         beside: what it is compared with, in the order shown; they have trades, too.
         sample: the random choices of which one stands `beside`; None without any.
+        matched: the trades held against random entries in their place; None where nothing was traded.
         holding: BTCUSDT bought at the start and held; None where its candles are missing.
+        under_costs: the main account's numbers, had fills cost by each of `engine.COST_MODELS`.
         facts: what was looked at, by name, as text.
         refused: trades not taken, by the limit that refused them.
         notes: what happened that a reader must know: halts, failures, missing data.
@@ -66,6 +77,8 @@ class Report:
     beside: Sequence[Track]
     holding: Curve | None
     sample: RandomBaseline | None = None
+    matched: MatchedBenchmark | None = None
+    under_costs: Mapping[str, Figures] = field(default_factory=dict)
     facts: Mapping[str, str] = field(default_factory=dict)
     refused: Mapping[str, int] = field(default_factory=dict)
     notes: Sequence[str] = ()

@@ -6,7 +6,7 @@ The checks themselves are in `strategies.bias_checks` and `backtesting.validatio
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from trading_assets.backtesting.engine import Engine
 from trading_assets.backtesting.kernel.panel import Window
@@ -16,7 +16,6 @@ from trading_assets.backtesting.validation import CostSensitivity, at_double_cos
 from trading_assets.core.errors import DataError, StrategyError
 from trading_assets.core.schemas import MARKET_SCAN
 from trading_assets.core.settings import Settings
-from trading_assets.core.strategy_data import DataNeeds
 from trading_assets.core.timeframes import Timeframe, as_of_ms, floor_ms, iso
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.partitions import latest_hour_ms, read_partitions
@@ -26,11 +25,14 @@ from trading_assets.simulator.market.reader import MarketReader
 from trading_assets.simulator.market.seeded import SeededMarket
 from trading_assets.strategies import bias_checks
 from trading_assets.strategies.base import Strategy
-from trading_assets.strategies.bias_checks import MIN_COMPARED, Verdict, Violation
+from trading_assets.strategies.bias_checks import MIN_COMPARED, SufficientWarmUp, Verdict, Violation
 from trading_assets.strategies.registry import ConfiguredStrategy
 
 AS_OF_MS = 1_772_323_200_000
 """2026-03-01 00:00 UTC: the seeded market is looked at as of this moment, so that a report can be repeated."""
+
+LONGEST_TRIED = 2_400
+"""Bars of warm-up that are tried where the declared one is too short, as far as candles reach."""
 
 BARS_BEFORE_START = 300
 """Bars that a start decides on, besides the warm-up: seconds for all timeframes."""
@@ -51,17 +53,20 @@ class CheckTarget:
 
 @dataclass(frozen=True)
 class Report:
-    """What was found on one symbol and timeframe."""
+    """What was found on one symbol and timeframe; `declared` bars of warm-up, and how many would do."""
 
     target: CheckTarget
     timeframe: Timeframe
     look_ahead: Verdict
     warm_up: Verdict
     costs: CostSensitivity
+    declared: int
+    sufficient: SufficientWarmUp
 
     @property
-    def unbiased(self) -> bool:
-        return self.look_ahead.unbiased and self.warm_up.unbiased
+    def passed(self) -> bool:
+        """Whether neither a look-ahead nor too short a warm-up was found."""
+        return self.look_ahead.passed and self.warm_up.passed
 
 
 def check_targets(settings: Settings, database: Database, symbol: str | None) -> list[CheckTarget]:
@@ -100,12 +105,11 @@ def check_strategy(
     Raises:
         StrategyError: the strategy fails on the whole data.
     """
-    needs = strategy.needs()
+    wanted = replace(strategy.needs(), funding=True)
     for target in where:
         for timeframe in timeframes:
             end_ms = floor_ms(target.as_of_ms, timeframe.ms)
             start_ms = end_ms - bars * timeframe.ms
-            wanted = DataNeeds(needs.candles, needs.btc, funding=True)
             data = load_strategy_data(target.reader, target.symbol, timeframe, wanted, start_ms, end_ms)
             if len(data.candles) < MIN_COMPARED:
                 continue
@@ -113,6 +117,12 @@ def check_strategy(
                 column = column_from(strategy, data, Window.from_data(data, start_ms))
                 (costs,) = at_double_costs([column], costs_from(settings), engine)
                 ahead, early = bias_checks.look_ahead(strategy, data), bias_checks.warm_up(strategy, data)
+                longer = data
+                if not early.passed:
+                    deeper = replace(wanted, warm_up=2 * LONGEST_TRIED)
+                    since_ms = end_ms - MIN_COMPARED * timeframe.ms
+                    longer = load_strategy_data(target.reader, target.symbol, timeframe, deeper, since_ms, end_ms)
+                sufficient = bias_checks.sufficient_warm_up(strategy, longer)
             except StrategyError:
                 raise
             except Exception as error:
@@ -120,7 +130,7 @@ def check_strategy(
                     f"strategy {strategy.name!r} fails on {target.symbol} {timeframe.value}: "
                     f"{type(error).__name__}: {error}"
                 ) from error
-            yield Report(target, timeframe, ahead, early, costs)
+            yield Report(target, timeframe, ahead, early, costs, wanted.warm_up_bars(timeframe), sufficient)
 
 
 @dataclass(frozen=True)
@@ -148,16 +158,12 @@ def before_start(configured: ConfiguredStrategy, settings: Settings, database: D
         reports = list(check_strategy(configured.sets[0], targets, timeframes, BARS_BEFORE_START, settings, engine))
     except StrategyError as error:
         return BeforeStart((), str(error))
-    notes = []
-    if short := sum(not report.warm_up.unbiased for report in reports):
-        notes.append(f"{name} remembers farther back than its warm-up on {short} of {len(reports)}: see above")
-    if not sum(report.look_ahead.signals for report in reports):
-        notes.append(f"{name} had no signal in what was looked at: nothing could be checked")
+    notes = [note for note in (short_warm_up(name, reports), nothing_checked(name, reports)) if note is not None]
     return BeforeStart(reports, _looks_ahead(name, reports), notes)
 
 
 def _looks_ahead(name: str, reports: Sequence[Report]) -> str | None:
-    ahead = [report for report in reports if not report.look_ahead.unbiased]
+    ahead = [report for report in reports if not report.look_ahead.passed]
     if not ahead:
         return None
     first = ahead[0]
@@ -166,6 +172,31 @@ def _looks_ahead(name: str, reports: Sequence[Report]) -> str | None:
         f"{first.timeframe.value}: {words(first.look_ahead.violations[0])}. Its backtests use what was not known yet, "
         "so live cannot repeat them"
     )
+
+
+def short_warm_up(name: str, reports: Sequence[Report]) -> str | None:
+    """Where the declared warm-up is too short and what to declare; None where it is long enough."""
+    short = [report for report in reports if not report.warm_up.passed]
+    if not short:
+        return None
+    most = max(short, key=lambda report: (report.sufficient.bars is None, report.sufficient.bars or 0))
+    advice = (
+        f"let needs() declare DataNeeds(warm_up={most.sufficient.bars})"
+        if most.sufficient.bars is not None
+        else f"not even {most.sufficient.most} bars do, so it reads back to where its data begin"
+    )
+    return (
+        f"{name} needs more warm-up than it declares on {len(short)} of {len(reports)}, first on "
+        f"{short[0].target.symbol} {short[0].timeframe.value} ({short[0].declared} bars declared). "
+        f"It is left out of such timeframes: {advice}"
+    )
+
+
+def nothing_checked(name: str, reports: Sequence[Report]) -> str | None:
+    """That there was no signal to decide again; None where there was one."""
+    if sum(report.look_ahead.signals for report in reports):
+        return None
+    return f"{name} had no signal in what was looked at: nothing could be checked"
 
 
 def words(violation: Violation) -> str:

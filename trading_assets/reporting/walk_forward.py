@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
 
-from trading_assets.backtesting.engine import Costs
+from trading_assets.backtesting.engine import COST_MODELS, FLAT, LIQUIDITY, STRESS, Costs
 from trading_assets.backtesting.run import costs_from, production_engine
 from trading_assets.core.settings import Settings
-from trading_assets.core.timeframes import HOUR_MS, Timeframe, as_of_ms, iso
+from trading_assets.core.timeframes import DAY_MS, HOUR_MS, Timeframe, as_of_ms, iso
 from trading_assets.market.loading import CandleReader
 from trading_assets.market.store import Progress
-from trading_assets.reporting.figures import Curve, figures, trades_frame
+from trading_assets.reporting.figures import Curve, Figures, figures, trades_frame
 from trading_assets.reporting.forward_test import ForwardTestResult, SelectedStrategy, last_closes, run_forward_tests
+from trading_assets.reporting.matched import DRAWS, matched_benchmark
 from trading_assets.reporting.portfolio_simulation import PortfolioResult, simulate_portfolio
 from trading_assets.reporting.report import RandomBaseline, Report, Track
 
 SELECTED, RANDOM, HOLDING = "Selected", "Random choice (median)", "Holding BTC"
+SAME_HOURS = "Selected, hours with backtests"
+
+SHORT_DAYS = 30
+"""Of fewer days a Sharpe ratio is not scaled up to a year without a warning."""
 
 BAND_PCT = (5, 95)
 """Percentiles of the random choices between which the page shades."""
@@ -57,31 +64,50 @@ def walk_forward(
         costs=costs,
         progress=progress,
     )
-    tested = forward_test(chosen)
+    models = [model for model in COST_MODELS if model != settings.cost_model]
+    tested = forward_test(chosen, also=[costs.under(model) for model in models])
     portfolio = simulate_portfolio(tested.of(chosen), settings, capital, start_ms, end_ms)
-    by_chance = forward_test({one for choice in drawn for one in choice}, together=True)
-    at_random = [simulate_portfolio(by_chance.of(choice), settings, capital, start_ms, end_ms) for choice in drawn]
+    # Backtests are kept for a shorter time than selections: what is compared is compared in the same hours.
+    drawn_hours = {one.hour_ms for choice in drawn for one in choice}
+    same = [selection for selection in chosen if selection.hour_ms in drawn_hours]
+    at_random, compared = list[PortfolioResult](), portfolio
+    if same:
+        by_chance = forward_test({one for choice in drawn for one in choice}, together=True)
+        at_random = [simulate_portfolio(by_chance.of(choice), settings, capital, start_ms, end_ms) for choice in drawn]
+        if len(same) < len(chosen):
+            compared = simulate_portfolio(tested.of(same), settings, capital, start_ms, end_ms)
+    beside = [_track(SAME_HOURS, compared)] if compared is not portfolio else []
+    beside += [_track(RANDOM, _median(at_random))] if at_random else []
     holding = holding_btc(reader, portfolio, costs)
+    main = _track(SELECTED, portfolio)
+    by_model: dict[str, Figures] = {settings.cost_model: main.figures}
+    for model, of_model in zip(models, tested.also, strict=True):
+        account = simulate_portfolio(of_model.of(chosen), settings, capital, start_ms, end_ms)
+        by_model[model] = _track(model, account).figures
     return Report(
         kind="walk_forward",
         title="Walk-forward",
         start_ms=start_ms,
         end_ms=end_ms,
-        main=_track(SELECTED, portfolio),
-        beside=[_track(RANDOM, _median(at_random))] if at_random else [],
+        main=main,
+        beside=beside,
         holding=holding,
-        sample=_sample(at_random) if at_random else None,
+        sample=_sample(at_random, compared) if at_random else None,
+        under_costs={model: by_model[model] for model in COST_MODELS},
+        matched=matched_benchmark(reader, portfolio.taken, chosen, costs, start_ms, end_ms),
         facts=_facts(chosen, hours, tested, capital, settings),
         refused=dict(sorted(portfolio.refused.items(), key=lambda item: (-item[1], item[0]))),
-        notes=_notes(portfolio, tested, chosen, drawn, holding),
+        notes=[
+            *short_range(start_ms, end_ms),
+            *_notes(portfolio, tested, chosen, len(hours), len(drawn_hours) if drawn else None, holding),
+        ],
         assumptions=_assumptions(settings),
     )
 
 
 def walk_forward_costs(settings: Settings) -> Costs:
     """The backtest's costs at the live system's size of a position."""
-    costs = costs_from(settings)
-    return Costs(costs.fee, costs.slippage, float(settings.target_notional), costs.liquidation)
+    return replace(costs_from(settings), notional=float(settings.target_notional))
 
 
 def holding_btc(reader: CandleReader, portfolio: PortfolioResult, costs: Costs) -> Curve | None:
@@ -110,9 +136,21 @@ def _median(at_random: Sequence[PortfolioResult]) -> PortfolioResult:
     return sorted(at_random, key=lambda one: float(one.equity[-1]))[len(at_random) // 2]
 
 
-def _sample(at_random: Sequence[PortfolioResult]) -> RandomBaseline:
+def short_range(start_ms: int, end_ms: int) -> list[str]:
+    """The warning of a range so short that a figure by the year says little."""
+    days = (end_ms - start_ms) / DAY_MS
+    if days >= SHORT_DAYS:
+        return []
+    return [
+        f"The Sharpe ratio is of {days:.3g} days, scaled up to a year as if all days were like these: read it with its "
+        f"standard error, which is about {math.sqrt(365 / days):.0f}."
+    ]
+
+
+def _sample(at_random: Sequence[PortfolioResult], compared: PortfolioResult) -> RandomBaseline:
     low, high = np.percentile([one.equity for one in at_random], BAND_PCT, axis=0)
-    return RandomBaseline(low, high, np.array([one.equity[-1] for one in at_random]))
+    ends = np.array([one.equity[-1] for one in at_random])
+    return RandomBaseline(low, high, ends, float(compared.equity[-1]))
 
 
 def _facts(
@@ -127,7 +165,7 @@ def _facts(
         "hours followed": f"{len(hours):,} of {span:,}",
         "selections": f"{len(chosen):,}",
         "coins": f"{len({selection.symbol for selection in chosen}):,}",
-        "signals": f"{sum(len(tested.trades.get(selection, ())) for selection in chosen):,}",
+        "signals": f"{len(tested.of(chosen)):,}",
         "opening equity": f"${capital:,.0f}",
         "size of a position": f"${settings.target_notional:,.0f}",
     }
@@ -137,21 +175,39 @@ def _notes(
     portfolio: PortfolioResult,
     tested: ForwardTestResult,
     chosen: Sequence[SelectedStrategy],
-    drawn: Sequence[Sequence[SelectedStrategy]],
+    hours: int,
+    drawn_hours: int | None,
     holding: Curve | None,
 ) -> list[str]:
     notes = [f"{iso(halt.time_ms)}: no entry until 00:00 UTC, {halt.cause}: {halt.found}." for halt in portfolio.halts]
     of_chosen = set(chosen)
     failed = sorted({f"{one.strategy}: {reason}" for one, reason in tested.failures.items() if one in of_chosen})
     notes += [f"A selection could not be followed. {reason}" for reason in failed]
-    if drawn and len(drawn[0]) < len(chosen):
+    if drawn_hours is not None and drawn_hours < hours:
         notes.append(
-            f"A random choice has {len(drawn[0]):,} strategies where {len(chosen):,} were selected: the backtests of "
-            "some hours are no longer kept."
+            f"The backtests of {hours - drawn_hours:,} of {hours:,} hours are no longer kept, so nothing could be "
+            "drawn from them: "
+            + (
+                f"the random choices are held against what was selected in the other {drawn_hours:,}."
+                if drawn_hours
+                else "there is no random choice."
+            )
         )
     if holding is None:
         notes.append("The candles of BTC at the start are missing, so holding it is not shown.")
     return notes
+
+
+_SLIPPAGE: Mapping[str, Callable[[float], str]] = {
+    FLAT: lambda bps: f"{bps:g} bp of slippage",
+    LIQUIDITY: lambda bps: (
+        f"slippage by the turnover and range of its bar ({bps:g} bp where 72 million USD are traded a day)"
+    ),
+    STRESS: lambda bps: (
+        f"slippage by the turnover and range of its bar ({bps:g} bp where 72 million USD are traded a "
+        "day, stops halfway to the worst price of theirs)"
+    ),
+}
 
 
 def _assumptions(settings: Settings) -> list[str]:
@@ -159,10 +215,10 @@ def _assumptions(settings: Settings) -> list[str]:
         "An hour's selections are followed in the next hour only, on bars that close from the selection's as-of on; "
         "on the bar of a full hour the older selection decides first, then the new one, as live. Nothing that chose "
         "them has seen a candle of the trades.",
-        f"An entry fills at the close of its bar with {settings.slippage_bps:g} bp of slippage and "
-        f"{settings.taker_fee * 100:g} % taker fee; stop and target are measured from the fill and work from the next "
-        "bar, the stop first where one bar touches both, gaps at the open. Funding is paid at its timestamps. An entry "
-        "whose stop is as far as the liquidation is none.",
+        f"An entry fills at the close of its bar with {_SLIPPAGE[settings.cost_model](settings.slippage_bps)} and "
+        f"{settings.taker_fee * 100:g} % taker fee; stop and target are measured from that close and work from the "
+        "next bar, the stop first where one bar touches both, gaps at the open. Funding is paid at its timestamps. An "
+        "entry whose stop is as far as the liquidation is none.",
         "A trade is followed to its exit, however many hours later; one still open at the end is marked there.",
         f"The live limits hold: one position a coin, {settings.max_positions} at once, exposure, daily loss, drawdown, "
         f"cooldown, pauses, confidence of at least {settings.min_confidence:g} %. After a limit of loss there is no "
@@ -170,8 +226,13 @@ def _assumptions(settings: Settings) -> list[str]:
         "Not known from candles, and so not applied: spread, delay and depth at the moment of the order, 24 h turnover "
         "at that minute, rounding to the quantity's step, orders of others.",
         f"A random choice draws as many of the same hour's backtests, one of a coin, and trades under the same rules; "
-        f"there are {settings.report_random_choices}, the one shown by name ended in their middle.",
-        "The coins of past hours come from the venue's list of today: those delisted since are missing.",
+        f"there are {settings.report_random_choices}, the one shown by name ended in their middle. It trades other "
+        "timeframes, so it may pay more or less.",
+        f"The matched benchmark has the report's own trades, {DRAWS} times: all of a day moved together by as many "
+        "hours, and each coin's given to another coin selected that day; side, timeframe, stop and target in ATR and "
+        "costs stay. There is no account: each trade counts, also one beside another of its coin.",
+        "The coins of past hours come from the venue's list of today: those delisted since are missing, and lot sizes "
+        "(the highest price of an order) and leverage are those of the day on which the hour was scanned.",
         "The deflated Sharpe ratio counts every pair of strategy and timeframe that traded as a try. It cannot know "
         "how many reports with other settings were looked at before this one.",
     ]

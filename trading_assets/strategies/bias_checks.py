@@ -5,14 +5,14 @@ Pure functions over a strategy and its data. Costs are the business of `trading_
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from trading_assets.core.candles import Candles, FloatArray, IntArray
 from trading_assets.core.strategy_data import DataNeeds, Signals, StrategyData
-from trading_assets.core.timeframes import TRADED_TIMEFRAMES, WARM_UP_BARS, Timeframe, floor_ms
+from trading_assets.core.timeframes import TRADED_TIMEFRAMES, Timeframe, floor_ms
 from trading_assets.market import lookback as depth
 from trading_assets.strategies.base import Strategy
 
@@ -23,8 +23,14 @@ WARM_UP_TOLERANCE = 0.05
 """Difference of two values, in standard deviations of the value, that counts as none after the warm-up. The Wilder
 averages forget their start to 4e-7, an exponential average of 120 bars to about this."""
 
+ADVICE_TOLERANCE = WARM_UP_TOLERANCE / 5
+"""The same for a number of bars that is advised, so that it does on other candles, too."""
+
 MIN_COMPARED = 50
 """The start of the data is varied only where this many bars follow the warm-up."""
+
+_TRIED_WARM_UPS = (25, 50, 75, 100, 150, 200, 300, 400, 500, 600, 800, 1_000, 1_200, 1_600, 2_000, 2_400, 3_200, 4_800)
+"""Numbers of bars of which the check names the fewest that would do."""
 
 _FUNDING_BEFORE_MS = depth.FUNDING_REACH_MS - max(map(depth.window_ms, TRADED_TIMEFRAMES))
 """Funding is loaded at least this long before the first decided bar."""
@@ -42,14 +48,18 @@ class Violation:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a check found. `bars` were compared, of which `signals` have an entry; no violations means no bias."""
+    """What a check found: `bars` were compared, of which `signals` have an entry.
+
+    Without any signal nothing could be checked.
+    """
 
     bars: int
     signals: int
     violations: tuple[Violation, ...]
 
     @property
-    def unbiased(self) -> bool:
+    def passed(self) -> bool:
+        """No violation was found; it says something where there were `signals`."""
         return not self.violations
 
 
@@ -64,12 +74,13 @@ def look_ahead(
     """
     whole = strategy.signals(data)
     rng = np.random.default_rng(seed)
-    after = np.arange(len(data.candles)) >= min(WARM_UP_BARS, len(data.candles) // 2)
+    bars = strategy.needs().warm_up_bars(data.timeframe)
+    after = np.arange(len(data.candles)) >= min(bars, len(data.candles) // 2)
     entry = whole.long | whole.short
     drawn = _draw(rng, np.flatnonzero(after & entry), signals)
-    bars = np.concatenate([drawn, _draw(rng, np.flatnonzero(after & ~entry), others)])
+    decided = np.concatenate([drawn, _draw(rng, np.flatnonzero(after & ~entry), others)])
     violations: list[Violation] = []
-    for bar in np.sort(bars).tolist():
+    for bar in np.sort(decided).tolist():
         end_ms = int(data.candles.end_ms[bar])
         try:
             cut = strategy.signals(known_at(data, end_ms))
@@ -82,42 +93,98 @@ def look_ahead(
             for what, value in expected.items()
             if not _equal(value, found.get(what))
         ]
-    return Verdict(len(bars), len(drawn), tuple(violations))
+    return Verdict(len(decided), len(drawn), tuple(violations))
 
 
 def warm_up(strategy: Strategy, data: StrategyData, *, seed: int = 0, starts: int = 4) -> Verdict:
     """Begin the data later: after the declared warm-up every decision and indicator must be the same.
 
     The own candles begin at bars drawn by `seed`, those of other timeframes, BTC and funding where a loader would begin
-    them for that first decided bar. A difference at one bar alone is rounding at a threshold and no violation: a
-    strategy that reads too far back differs at many bars.
+    them for that first decided bar. A difference at one place alone (a crossing that moves to the next bar) is rounding
+    at a threshold and no violation: a strategy that reads too far back differs at many. `sufficient_warm_up` tells how
+    many bars would do.
     """
-    whole = strategy.signals(data)
-    needs = strategy.needs()
-    last = len(data.candles) - WARM_UP_BARS - MIN_COMPARED
+    whole, bars = strategy.signals(data), strategy.needs().warm_up_bars(data.timeframe)
+    last = len(data.candles) - bars - MIN_COMPARED
     if last < 1:
         return Verdict(0, 0, ())
     rng = np.random.default_rng(seed)
     firsts = np.unique(np.append(_draw(rng, np.arange(1, last), starts - 1), last)).tolist()
     found: dict[tuple[str, int], Violation] = {}
     for first in firsts:
-        decided = first + WARM_UP_BARS
-        ends = data.candles.end_ms[decided:]
         try:
-            late = strategy.signals(later_start(data, needs, first))
+            differences = _differences(strategy, whole, data, first, bars)
         except Exception as error:  # noqa: BLE001 (a user's strategy may raise anything)
-            return failed(int(ends[0]), error)
-        after = _columns(late, WARM_UP_BARS)
-        for what, expected in _columns(whole, decided).items():
-            got = after.get(what, np.full(len(expected), np.nan))
-            # Without an entry there is no confidence, and entries are compared for themselves.
-            for bar in _drift(expected, got, where_both=what == "confidence").tolist():
-                time_ms = int(ends[bar])
-                found.setdefault((what, time_ms), Violation(time_ms, what, _shown(expected[bar]), _shown(got[bar])))
-    rounding = len({time_ms for _, time_ms in found}) == 1
-    compared = slice(firsts[0] + WARM_UP_BARS, None)
+            return failed(int(data.candles.end_ms[first + bars]), error)
+        for violation in differences:
+            found.setdefault((violation.what, violation.time_ms), violation)
+    compared = slice(firsts[0] + bars, None)
     entries = int(np.count_nonzero(whole.long[compared] | whole.short[compared]))
-    return Verdict(len(whole.long[compared]), entries, () if rounding else tuple(found.values()))
+    violations = tuple(found.values())
+    return Verdict(len(whole.long[compared]), entries, () if _is_rounding(violations, data.timeframe) else violations)
+
+
+@dataclass(frozen=True)
+class SufficientWarmUp:
+    """How many bars of warm-up would do: `bars`, the fewest of those tried; None where not even `most` of them do."""
+
+    bars: int | None
+    most: int
+
+    @property
+    def words(self) -> str:
+        return str(self.bars) if self.bars is not None else f"more than {self.most}"
+
+
+def sufficient_warm_up(strategy: Strategy, data: StrategyData) -> SufficientWarmUp:
+    """Try one warm-up after the other, each from several starts against data that begin at least as long before.
+
+    Data of other timeframes, BTC and funding begin where the strategy declares them for each start.
+    """
+    whole = strategy.signals(data)
+    last = len(data.candles) - MIN_COMPARED
+    tried = [bars for bars in _TRIED_WARM_UPS if 2 * bars <= last]
+    most = max(tried, default=0)
+    for bars in tried:
+        decided = np.unique(np.linspace(2 * bars, last, 4, dtype=np.int64)).tolist()
+        try:
+            found = [
+                one
+                for bar in decided
+                for one in _differences(strategy, whole, data, bar - bars, bars, ADVICE_TOLERANCE)
+            ]
+        except Exception:  # noqa: BLE001 (a strategy may raise on so few bars, and not on more)
+            continue
+        if not found or _is_rounding(found, data.timeframe):
+            return SufficientWarmUp(bars, most)
+    return SufficientWarmUp(None, most)
+
+
+def _is_rounding(violations: Sequence[Violation], timeframe: Timeframe) -> bool:
+    """Whether all lie at one place: on bars next to each other."""
+    times = sorted({violation.time_ms for violation in violations})
+    return bool(times) and times[-1] - times[0] <= (len(times) - 1) * timeframe.ms and len(times) <= 2
+
+
+def _differences(
+    strategy: Strategy,
+    whole: Signals,
+    data: StrategyData,
+    first: int,
+    bars: int,
+    tolerance: float = WARM_UP_TOLERANCE,
+) -> list[Violation]:
+    """Where the decisions after `bars` of warm-up from the own bar `first` on are not those of `whole`."""
+    decided = first + bars
+    ends = data.candles.end_ms[decided:]
+    late = _columns(strategy.signals(later_start(data, strategy.needs(), first, bars)), bars)
+    found = []
+    for what, expected in _columns(whole, decided).items():
+        got = late.get(what, np.full(len(expected), np.nan))
+        # Without an entry there is no confidence, and entries are compared for themselves.
+        for bar in _drift(expected, got, tolerance, where_both=what == "confidence").tolist():
+            found.append(Violation(int(ends[bar]), what, _shown(expected[bar]), _shown(got[bar])))
+    return found
 
 
 def failed(time_ms: int, error: Exception) -> Verdict:
@@ -136,10 +203,10 @@ def known_at(data: StrategyData, time_ms: int) -> StrategyData:
     )
 
 
-def later_start(data: StrategyData, needs: DataNeeds, first: int) -> StrategyData:
-    """`data` as a loader gives it for a window whose warm-up begins at the own bar `first`."""
+def later_start(data: StrategyData, needs: DataNeeds, first: int, warm_up_bars: int) -> StrategyData:
+    """`data` as a loader gives it for a window whose warm-up of so many bars begins at the own bar `first`."""
     own = data.candles.select(slice(first, None))
-    decided_ms = int(own.start_ms[WARM_UP_BARS])
+    decided_ms = int(own.start_ms[warm_up_bars])
 
     def begun(held: Mapping[Timeframe, Candles], wanted: Mapping[Timeframe, int]) -> dict[Timeframe, Candles]:
         def part(other: Timeframe, candles: Candles) -> Candles:
@@ -193,15 +260,15 @@ def _equal(expected: float, found: float | None) -> bool:
     return bool(np.isclose(found, expected, rtol=ROUNDING, atol=0.0, equal_nan=True))
 
 
-def _drift(expected: FloatArray, found: FloatArray, *, where_both: bool) -> IntArray:
-    """The bars where two arrays differ by more than `WARM_UP_TOLERANCE`, or one alone is defined
+def _drift(expected: FloatArray, found: FloatArray, tolerance: float, *, where_both: bool) -> IntArray:
+    """The bars where two arrays differ by more than the tolerance, in standard deviations, or one alone is defined
     (unless `where_both`)."""
     defined, other = np.isfinite(expected), np.isfinite(found)
     both = defined & other
     drift = np.zeros(len(expected), dtype=bool) if where_both else defined != other
     if both.any():
         scale, largest = float(expected[both].std()), float(np.abs(expected[both]).max())
-        drift[both] |= np.abs(expected[both] - found[both]) > WARM_UP_TOLERANCE * scale + ROUNDING * largest
+        drift[both] |= np.abs(expected[both] - found[both]) > tolerance * scale + ROUNDING * largest
     return np.flatnonzero(drift)
 
 

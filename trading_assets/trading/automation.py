@@ -105,6 +105,19 @@ class Research:
 
 
 @dataclass(frozen=True)
+class BlockedHours:
+    """What becomes of blocked hours: one to research again or none, and why.
+
+    Attributes:
+        judged: under which code, strategies and settings each was last found blocked.
+    """
+
+    hour_ms: int | None
+    reason: str
+    judged: Mapping[int, str]
+
+
+@dataclass(frozen=True)
 class Reselect:
     """Hours to select again, each with the storage id of the backtest write that asks for it."""
 
@@ -316,3 +329,37 @@ def decide_research(
     if selected and now_ms - as_of_ms(newest) < CATCH_UP_AFTER_MS:
         return Skip("the hourly schedule has its first minutes")
     return Research(newest, f"the hour that ended at {iso(as_of_ms(newest))} is not selected")
+
+
+def decide_blocked(
+    *,
+    blocked: Mapping[int, str],
+    judged: Mapping[int, str],
+    selected_hours: Iterable[int],
+    state: str,
+    run_in_progress: bool,
+) -> BlockedHours:
+    """Research a blocked hour once more: its check passes by now, or code, strategies or settings have changed.
+
+    Args:
+        blocked: what blocks each hour, and what to do.
+        judged: the `judged` of the decision before; an hour that is not in it was blocked since then.
+        selected_hours: recent hours with a selection.
+        state: digest of what is in force now.
+    """
+    selected = set(selected_hours)
+    opened = [hour for hour in judged if hour not in blocked and hour not in selected]
+    mended = [hour for hour in blocked if judged.get(hour, state) != state]
+    kept = {hour: judged.get(hour, state) for hour in blocked}
+    told = "; ".join(f"hour {hour_key(hour)} is blocked: {blocked[hour]}" for hour in sorted(blocked, reverse=True))
+    if run_in_progress:
+        return BlockedHours(None, f"research is running; {told or 'no recent hour is blocked'}", {**judged, **kept})
+    if opened:
+        hour = max(opened)
+        rest = {other: judged[other] for other in opened if other != hour}
+        return BlockedHours(hour, f"the checks of {hour_key(hour)} pass by now", {**rest, **kept})
+    if mended:
+        hour = max(mended)
+        reason = f"code, strategies or settings have changed since: hour {hour_key(hour)} is blocked: {blocked[hour]}"
+        return BlockedHours(hour, reason, {**kept, hour: state})
+    return BlockedHours(None, f"nothing has changed since: {told}" if told else "no recent hour is blocked", kept)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from trading_assets.venues.bybit import PRIVATE_STREAM, PUBLIC_STREAM, SYMBOLS
 
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from trading_assets.core.ports import Exchange, MarketData, VenueSymbols
     from trading_assets.core.settings import Settings
     from trading_assets.core.streams import AccountEvent, AccountStream, CandleStream, StreamEvent, Topic
+    from trading_assets.core.timeframes import Timeframe
     from trading_assets.exchange.keys import ApiKeys
     from trading_assets.exchange.transport import Transport
 
@@ -38,13 +39,19 @@ class EmbeddedVenue:
             virtual_clock=True,
             max_clock_offset_ms=settings.max_clock_offset_ms,
             market=lambda: _market(settings),
+            finest=lambda: _finest(settings),
         )
 
     def open_market_data(self, settings: Settings) -> MarketData:
         """Public data."""
         from trading_assets.exchange.bybit import BybitMarketData  # noqa: PLC0415
 
-        return BybitMarketData(_transport(settings, None), virtual_clock=True, market=lambda: _market(settings))
+        return BybitMarketData(
+            _transport(settings, None),
+            virtual_clock=True,
+            market=lambda: _market(settings),
+            finest=lambda: _finest(settings),
+        )
 
     def open_candle_stream(
         self, settings: Settings, topics: Sequence[Topic], deliver: Callable[[StreamEvent], None]
@@ -79,7 +86,21 @@ def account_keys() -> ApiKeys:
 
 
 def _market(settings: Settings) -> str:
-    """The market that the running exchange plays, as it says itself.
+    """The market that the running exchange plays, as it says itself. Raises as `_told`."""
+    answer = _told(settings)
+    return str(answer.get("market") or f"seeded market, seed {answer['seed']}")
+
+
+def _finest(settings: Settings) -> Timeframe:
+    """The shortest of the traded timeframes of which the running exchange has candles. Raises as `_told`."""
+    from trading_assets.core.timeframes import TRADED_TIMEFRAMES  # noqa: PLC0415
+
+    minutes = int(_told(settings).get("finest_minutes", 1))
+    return next((one for one in TRADED_TIMEFRAMES if one.minutes >= minutes), TRADED_TIMEFRAMES[-1])
+
+
+def _told(settings: Settings) -> dict[str, Any]:
+    """What the running exchange says of itself.
 
     Raises:
         ExchangeUnavailableError: it does not answer.
@@ -91,7 +112,7 @@ def _market(settings: Settings) -> str:
     answer = health(url)
     if answer is None:
         raise ExchangeUnavailableError(f"the embedded exchange at {url} does not say which market it plays")
-    return str(answer.get("market") or f"seeded market, seed {answer['seed']}")
+    return answer
 
 
 def _stream_url(settings: Settings, path: str) -> str:

@@ -54,6 +54,7 @@ GOOD: dict[str, object] = {
     "out_of_sample_pnl": 40.0,
     "p_value": 0.03,
     "break_even": 0.4,
+    "mean_r": 0.3,
     "configurations": 1,
     "configurations_traded": 1,
     "sharpe_mean": 1.0,

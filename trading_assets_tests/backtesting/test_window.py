@@ -106,6 +106,7 @@ def of(frame: pd.DataFrame, strategy: str, symbol: str) -> pd.Series:
     return row
 
 
+@pytest.mark.slow
 def test_each_coin_and_strategy_has_one_row_that_keeps_the_contract() -> None:
     frame = run(configured(Often, BollingerRsi, FibonacciBollinger))
     BacktestResults.validate(frame)
@@ -243,6 +244,8 @@ def test_p_values_are_those_of_the_trades_of_chosen_rows_that_earned_anything() 
         column, costs = column_from(strategy, data, window), costs_from(SETTINGS)
         (trades,) = VectorbtEngine().simulate([column], costs)
         assert trades.closed.sum() == row["total_trades"]
+        multiples = trades.pnl[trades.closed] / (column.stop_fraction[trades.entry[trades.closed]] * costs.notional)
+        assert row["mean_r"] == pytest.approx(multiples.mean() if len(multiples) else math.nan, nan_ok=True)
         if row["total_pnl"] <= 0 or row["total_trades"] < 5:
             assert math.isnan(row["p_value"]) and math.isnan(row["break_even"])
         else:

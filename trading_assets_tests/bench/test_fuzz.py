@@ -51,6 +51,7 @@ def gives_no_json(venue: Venue, params: Params, now_ms: int) -> object:
     return {"list": [float("inf")], "nextPageCursor": object}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("handler", "says"),
     [

@@ -49,6 +49,7 @@ def test_a_range_becomes_runs_that_the_ui_shows_and_rows_of_its_hours(
         assert instance.get_materialized_partitions(dg.AssetKey("strategy_selections")) == {HOUR_KEY, NEXT_KEY}
 
 
+@pytest.mark.slow
 def test_a_run_that_fails_says_why_and_what_stays(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DAGSTER_HOME", str(checkout))
 

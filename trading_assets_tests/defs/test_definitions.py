@@ -62,6 +62,7 @@ def test_loading_imports_nothing_heavy_and_automates_the_simulator() -> None:
         "performance_daily",
         "reconcile_books",
         "reports_daily",
+        "research_blocked_hours",
         "research_catch_up",
         "research_hourly",
         "retention_daily",

@@ -14,16 +14,21 @@ import trading_assets.strategies as package
 from trading_assets.core.candles import Candles
 from trading_assets.core.ports import MarketData
 from trading_assets.core.settings import load_settings
-from trading_assets.core.timeframes import TRADED_TIMEFRAMES, Timeframe
+from trading_assets.core.timeframes import HOUR_MS, TRADED_TIMEFRAMES, Timeframe
 from trading_assets.ledger import checks
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.strategies import seed_registry, set_active
-from trading_assets.simulator.embedded import RunningExchange
+from trading_assets.market.stages import scan_hours
+from trading_assets.market.store import CandleStore
+from trading_assets.simulator.clock import ClockMode, ClockSpec
+from trading_assets.simulator.embedded import RunningExchange, serve_in_thread
+from trading_assets.simulator.venue import ServeConfig
 from trading_assets.strategies import registry
 from trading_assets.venues import open_market_data
-from trading_assets_tests.defs.conftest import HOUR, HOUR_KEY, run_job, tables
+from trading_assets_tests.defs.conftest import HOUR, HOUR_KEY, point_at, run_job, tables
 from trading_assets_tests.defs.test_research import GivenMarket
 from trading_assets_tests.market.test_bad_candles import FAULTS, Spoil
+from trading_assets_tests.strategies.shipped import ACTIVE
 
 STRATEGIES = """
 from trading_assets_tests.strategies.biased_strategies import Crossing, NextClose
@@ -108,7 +113,7 @@ def test_an_hour_with_every_fault_selects_all_that_is_sound_and_tells_the_rest_i
     assert without["error"].notna().all() and len(without)
 
     selected, before = rows["strategy_selections"], researched["strategy_selections"]
-    assert len(selected) and set(selected["strategy"]) <= {"bollinger_rsi", "fibonacci_bollinger", "hyperrsi"}
+    assert len(selected) and set(selected["strategy"]) <= set(ACTIVE)
     untouched = set(before["symbol"]) - {scanned[0]}
     assert set(selected["symbol"]) >= untouched
     keys = selected[["hour_ms", "timeframe", "symbol", "strategy"]].to_dict("records")
@@ -129,4 +134,50 @@ def test_an_hour_with_every_fault_selects_all_that_is_sound_and_tells_the_rest_i
     (scan,) = [one for one in result.get_asset_materialization_events() if one.asset_key == dg.AssetKey("market_scan")]
     dropped = [record.data for record in scan.materialization.metadata["dropped"].value.records]  # type: ignore[union-attr]
     assert sum("candles" in str(row["reason"]) for row in dropped) >= 1
+    database.close()
+
+
+@pytest.mark.slow
+def test_every_kind_of_fault_costs_its_own_coin_and_nothing_else(
+    faulty_strategies: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A coin with each fault at the top of the ranks, a strategy that looks ahead and one that raises, in one hour."""
+    monkeypatch.setenv("TRADING_ASSETS_HOME", str(tmp_path / "home"))
+    clock = ClockSpec(ClockMode.MANUAL, start_ms=HOUR + 4 * HOUR_MS)
+    with serve_in_thread(ServeConfig(symbols=60, clock=clock)) as running:
+        point_at(running, monkeypatch)
+        settings = load_settings()
+        database = Database(settings.resolved_database_url)
+        seed_registry(database)
+        for name in ("peeking", "raising"):
+            set_active(database, name, True)
+        real = open_market_data(settings)
+        honest = scan_hours(real, CandleStore(tmp_path / "honest"), [HOUR], load_settings(max_symbols=100)).rows
+        ranked = [name for name in honest.sort_values("rank")["symbol"] if name != settings.symbols.btc]
+        kinds = {name: spoil for name, spoil in sorted(FAULTS.items()) if name not in COSTLY}
+        assert len(ranked) >= len(kinds) + 3
+        spoiled = dict(zip(ranked, kinds.values(), strict=False))
+        result = run_job("research", HOUR_KEY, exchange=GivenMarket.of(Spoiled(real, spoiled, {})))  # type: ignore[arg-type]
+    rows = tables([HOUR])
+    scanned = set(rows["market_scan"]["symbol"])
+    assert scanned == set(ranked[len(kinds) : len(kinds) + 3]), "the scan ranks what is sound"
+    assert checks.failed(database, [HOUR]) == {}
+    sound = rows["backtest_results"][rows["backtest_results"]["error"].isna()]
+    for symbol in scanned:
+        of_coin = sound[sound["symbol"] == symbol]
+        assert set(of_coin["timeframe"]) == {timeframe.value for timeframe in TRADED_TIMEFRAMES}
+        assert set(of_coin["strategy"]) >= {"bollinger_rsi", "fibonacci_bollinger", "hyperrsi"}
+    selected = rows["strategy_selections"]
+    assert len(selected) and not set(selected["strategy"]) & {"peeking", "raising"}
+    told = {}
+    for event in result.get_asset_materialization_events():
+        if event.asset_key in (dg.AssetKey("market_scan"), dg.AssetKey("strategy_selections")):
+            told |= dict(event.materialization.metadata)
+    dropped = {str(one.data["reason"]): one.data["count"] for one in told["dropped"].value.records}
+    assert sum(int(count) for reason, count in dropped.items() if "candles" in reason or "history" in reason) >= len(
+        kinds
+    )
+    left_out = [one.data for one in told["left_out"].value.records]
+    assert {str(one["left_out"]) for one in left_out} >= {"strategy peeking", "strategy raising"}
+    assert len(left_out) <= 4
     database.close()

@@ -10,7 +10,8 @@ from trading_assets_tests.defs.conftest import HOUR, HOUR_KEY, run_job, tables
 from trading_assets_tests.defs.test_research import assert_same
 
 
-@pytest.mark.parametrize("either_ledger", [pytest.param("sqlite", marks=pytest.mark.slow), "postgresql"], indirect=True)
+@pytest.mark.slow
+@pytest.mark.parametrize("either_ledger", ["sqlite", "postgresql"], indirect=True)
 def test_an_hour_is_the_same_on_either_storage_and_its_history_is_whole(
     installation: dg.DagsterInstance, small: RunningExchange, researched: dict[str, pd.DataFrame]
 ) -> None:

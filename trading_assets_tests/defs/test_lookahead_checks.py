@@ -23,6 +23,7 @@ from trading_assets.simulator.embedded import RunningExchange
 from trading_assets.strategies import registry
 from trading_assets_tests.backtesting.test_validation import WRONG
 from trading_assets_tests.defs.conftest import HOUR, HOUR_KEY, ResearchedHour, run_job
+from trading_assets_tests.strategies.shipped import ACTIVE
 
 BIASED = """
 from trading_assets_tests.strategies.biased_strategies import LongAverage, NextClose
@@ -94,6 +95,7 @@ def test_the_run_of_an_researched_hour_makes_every_check_and_passes(researched_h
     assert researched_hour.passed >= {AGREES, NO_LOOK_AHEAD, WARM_UP_SUFFICES}
 
 
+@pytest.mark.slow
 def test_an_researched_hour_passes_and_each_check_says_what_it_looked_at(ledger: Database) -> None:
     found = look()
     names = [f"backtest_results/{timeframe.value}" for timeframe in TRADED_TIMEFRAMES]
@@ -106,7 +108,7 @@ def test_an_researched_hour_passes_and_each_check_says_what_it_looked_at(ledger:
     for name in names:
         assert found[name, AGREES].metadata["backtests"].value == 3
         assert found[name, AGREES].metadata["trades"].value > 0
-        assert found[name, NO_LOOK_AHEAD].metadata["strategies"].value == 3
+        assert found[name, NO_LOOK_AHEAD].metadata["strategies"].value == len(ACTIVE)
         assert found[name, NO_LOOK_AHEAD].metadata["signals"].value > 0
         assert found[name, WARM_UP_SUFFICES].metadata["bars"].value > 50
     assert found["strategy_selections", SURVIVES].metadata["selections"].value > 0
@@ -138,6 +140,7 @@ def test_a_strategy_that_is_gone_fails_its_check_and_the_others_are_judged(ledge
     assert "unknown strategy 'unheard_of'" in str(found["backtest_results/15m", NO_LOOK_AHEAD].metadata["found"])
 
 
+@pytest.mark.slow
 def test_a_figure_stored_wrong_is_a_disagreement(ledger: Database) -> None:
     rows = read_partitions(ledger, BACKTEST_RESULTS, [HOUR])
     rows["total_pnl"] += (rows["timeframe"] == "5m") * 0.01
@@ -164,6 +167,7 @@ def test_a_wrong_production_engine_stops_the_run_before_the_selection(
     database.close()
 
 
+@pytest.mark.slow
 def test_selections_that_lose_at_double_costs_are_a_warning_only(
     ledger: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:

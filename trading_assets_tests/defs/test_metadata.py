@@ -3,8 +3,9 @@
 import dagster as dg
 import pandas as pd
 
+from trading_assets.core.timeframes import TRADED_TIMEFRAMES
 from trading_assets.defs import metadata as md
-from trading_assets.defs.assets.selections import _by_coin
+from trading_assets.defs.assets.selections import _SHOWN, _by_coin
 from trading_assets.strategies.registry import make_strategy
 
 
@@ -51,20 +52,43 @@ def backtests(*strategies: str) -> pd.DataFrame:
     )
 
 
-def test_strategies_of_a_coin_are_told_by_initials_that_the_schema_explains() -> None:
+def test_a_coin_is_told_by_its_best_with_full_names_in_ten_columns() -> None:
     shown = table(_by_coin(backtests("fibonacci_bollinger", "hyperrsi")))
     assert shown.records[0].data == {
         "symbol": "AUSDT",
-        "best": "15m",
-        "best PnL $": 120.4,
-        "best win %": 61.2,
-        "15m": "fb $120 61%",
-        "60m": "h $-3 40%",
+        "best": "15m fibonacci_bollinger",
+        "15m": "$120 61 %",
+        "60m": "$-3 40 %",
     }
     meanings = {column.name: column.description or "" for column in shown.schema.columns}
-    assert meanings["60m"].endswith("fb fibonacci_bollinger, h hyperrsi")
+    assert "PnL and win rate" in meanings["60m"]
+    every = pd.concat([backtests("a", "b").assign(timeframe=one.value) for one in TRADED_TIMEFRAMES])
+    assert len(table(_by_coin(every)).schema.columns) == md.MOST_COLUMNS
 
 
-def test_strategies_of_the_same_initials_keep_their_names() -> None:
-    shown = table(_by_coin(backtests("fast_break", "fibonacci_bollinger")))
-    assert shown.records[0].data["15m"] == "fast_break $120 61%"
+def test_of_an_hour_without_trades_there_are_no_rows_and_no_error() -> None:
+    none = backtests("fibonacci_bollinger", "hyperrsi").assign(total_trades=0, total_pnl=0.0, win_rate=0.0)
+    for rows in (none, none.iloc[:0]):
+        assert _by_coin(rows).value == "no rows"
+
+
+def test_selections_are_told_with_what_was_not_seen_first() -> None:
+    assert len(_SHOWN) <= md.MOST_COLUMNS
+    shown = table(md.table(pd.DataFrame([dict.fromkeys(_SHOWN, 1.0)]), _SHOWN))
+    assert [column.name for column in shown.schema.columns] == [
+        "symbol",
+        "timeframe",
+        "strategy",
+        "unseen trades",
+        "unseen PnL $",
+        "tried",
+        "deflated Sharpe",
+        "corrected p",
+        "mean R",
+        "score",
+    ]
+
+
+def test_a_table_has_room_on_a_screen() -> None:
+    wide = pd.DataFrame([range(14)], columns=[f"c{at}" for at in range(14)])
+    assert [column.name for column in table(md.table(wide)).schema.columns] == [f"c{at}" for at in range(10)]

@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from trading_assets.cli.main import cli
-from trading_assets.core.errors import ConfigurationError, DataError
+from trading_assets.core.errors import ConfigurationError, DataError, NothingYetError
 from trading_assets.core.settings import load_settings
 from trading_assets.core.timeframes import HOUR_MS, first_hour_ms
 from trading_assets.definitions import build_definitions
@@ -36,6 +36,7 @@ def metadata_of(result: dg.ExecuteInProcessResult) -> dict[str, dg.MetadataValue
     return dict(materialization.metadata)
 
 
+@pytest.mark.slow
 def test_the_asset_writes_a_page_and_shows_its_numbers(ledger: Database) -> None:
     fill(ledger, 3)
     shown = metadata_of(run_job("reports"))
@@ -50,6 +51,7 @@ def test_the_asset_writes_a_page_and_shows_its_numbers(ledger: Database) -> None
     assert {name: value.value for name, value in again.items()} == {name: v.value for name, v in shown.items()}
 
 
+@pytest.mark.slow
 def test_a_range_can_be_asked_for(ledger: Database) -> None:
     fill(ledger, 3)
     asked = {"first_hour": "2026-03-02-02:00", "last_hour": "2026-03-02-02:00"}
@@ -64,12 +66,23 @@ def test_without_selections_the_report_says_what_to_do(ledger: Database) -> None
         run_job("reports")
 
 
+def test_where_no_whole_hour_is_over_yet_nothing_fails_and_there_is_no_report(
+    ledger: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def too_early(*_: object) -> None:
+        raise NothingYetError("no whole hour yet")
+
+    monkeypatch.setattr("trading_assets.reporting.build.make_walk_forward", too_early)
+    result = run_job("reports")
+    assert result.success and not result.asset_materializations_for_node("walk_forward_report")
+
+
 def test_the_schedule_asks_for_the_last_days_and_waits_for_a_selection(ledger: Database) -> None:
     definitions = build_definitions()
     repository = definitions.get_repository_def()
 
-    def tick() -> dg.ScheduleExecutionData:
-        when = pd.Timestamp("2026-03-03T00:40:00Z").to_pydatetime()
+    def tick(day: str = "2026-03-03") -> dg.ScheduleExecutionData:
+        when = pd.Timestamp(f"{day}T00:40:00Z").to_pydatetime()
         with dg.build_schedule_context(
             repository_def=repository, scheduled_execution_time=when, resources=definitions.resources
         ) as context:
@@ -79,6 +92,7 @@ def test_the_schedule_asks_for_the_last_days_and_waits_for_a_selection(ledger: D
     fill(ledger, 1)
     [request] = tick().run_requests or []
     assert request.run_key == "2026-03-03"
+    assert "no hour since 2026-05-02" in str(tick("2026-06-01").skip_message)
     assert request.run_config["ops"]["walk_forward_report"]["config"] == {"last_days": 30}
 
 
@@ -106,6 +120,7 @@ def test_performance_is_drawn_each_night_from_the_first_executed_signal_on(ledge
     assert "executed no signal since 2026-04-02" in str(tick("2026-05-02").skip_message)
 
 
+@pytest.mark.slow
 def test_the_command_writes_the_page_of_the_asset_and_prints_its_numbers(ledger: Database) -> None:
     fill(ledger, 3)
     shown = metadata_of(run_job("reports"))
@@ -119,3 +134,12 @@ def test_the_command_writes_the_page_of_the_asset_and_prints_its_numbers(ledger:
     assert page.read_bytes() == by_asset
     nothing = CliRunner().invoke(cli, ["report", "performance"])
     assert isinstance(nothing.exception, DataError) and "has not traded" in str(nothing.exception)
+
+
+def test_the_command_says_that_three_hours_are_too_few_for_a_score(ledger: Database, tmp_path: Path) -> None:
+    fill(ledger, 3)
+    drawn = tmp_path / "score.svg"
+    answer = CliRunner().invoke(cli, ["report", "score", "--picture", str(drawn)])
+    assert answer.exit_code == 0, answer.output
+    assert "too few" in answer.output and "what following its selections earned" in answer.output
+    assert drawn.read_text().startswith("<svg")

@@ -18,6 +18,7 @@ from trading_assets.core.settings import load_settings
 from trading_assets.core.timeframes import HOUR_MS, Timeframe, as_of_ms
 from trading_assets.defs.assets import scan as scan_asset
 from trading_assets.defs.checks.schema import validate
+from trading_assets.defs.metadata import MOST_COLUMNS
 from trading_assets.defs.resources import ExchangeResource
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.partitions import read_partitions, replace_partitions
@@ -37,6 +38,9 @@ class PoisonedMarket:
 
     def market(self) -> str:
         return self._real.market()
+
+    def finest_timeframe(self) -> Timeframe:
+        return self._real.finest_timeframe()
 
     def now_ms(self) -> int:
         return self._real.now_ms()
@@ -149,7 +153,14 @@ def test_a_range_in_one_run_equals_its_hours_and_running_an_hour_again_changes_n
         for event in result.get_asset_materialization_events()
         if event.asset_key == dg.AssetKey("strategy_selections")
     ]
-    assert {"tried", "DSR", "p", "unseen PnL $"} <= set(selected.records[0].data)
+    assert {"tried", "deflated Sharpe", "corrected p", "unseen PnL $"} <= set(selected.records[0].data)
+    tables_told = [
+        value
+        for event in result.get_asset_materialization_events()
+        for value in event.materialization.metadata.values()
+        if isinstance(value, dg.TableMetadataValue)
+    ]
+    assert max(len(value.schema.columns) for value in tables_told) <= MOST_COLUMNS
 
 
 def test_an_hour_that_has_not_ended_is_refused_and_writes_nothing(small: RunningExchange) -> None:

@@ -57,6 +57,7 @@ def files_of(folder: Path, run_id: str) -> list[str]:
     return [str(path) for path in folder.rglob(f"*{run_id}*")]
 
 
+@pytest.mark.slow
 def test_old_runs_go_with_every_file_but_the_newest_and_the_protected(
     installation: dg.DagsterInstance, tmp_path: Path
 ) -> None:
@@ -79,6 +80,7 @@ def test_old_runs_go_with_every_file_but_the_newest_and_the_protected(
     assert files_of(tmp_path, newest)
 
 
+@pytest.mark.slow
 def test_none_keeps_runs_for_good_and_nothing_young_is_touched(instance: dg.DagsterInstance) -> None:
     runs = set(run(instance, reconcile, 2) + run(instance, research, 2))
     forever = settings(keep_trading_runs_days=None, keep_research_runs_days=None)

@@ -88,7 +88,8 @@ def _close_one_by_hand(venue: RunningExchange) -> None:
     account.close()
 
 
-@pytest.mark.parametrize("either_ledger", ["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)], indirect=True)
+@pytest.mark.slow
+@pytest.mark.parametrize("either_ledger", ["sqlite", "postgresql"], indirect=True)
 def test_two_runs_by_hand_one_trades_the_other_says_why_not_and_a_cancel_ends_it_cleanly(
     installation: dg.DagsterInstance, venue: RunningExchange, ledger: Database
 ) -> None:

@@ -23,9 +23,11 @@ from trading_assets.defs import instance_queries
 from trading_assets.defs.ops.trade import submit_orders
 from trading_assets.defs.resources import default_resources
 from trading_assets.ledger import account as account_ledger
-from trading_assets.ledger import outbox, risk, signals, troubles
+from trading_assets.ledger import checks, outbox, risk, signals, troubles
+from trading_assets.ledger.checks import Verdict
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.partitions import replace_partitions
+from trading_assets.ledger.strategies import seed_registry, set_active
 from trading_assets.simulator.clock import ClockMode, ClockSpec
 from trading_assets.simulator.embedded import RunningExchange, serve_in_thread
 from trading_assets.simulator.venue import ServeConfig
@@ -239,6 +241,35 @@ def test_the_research_sensor_catches_up_three_times_at_most_and_says_why_it_skip
         assert not data.run_requests and "is selected" in said
         assert troubles.current(ledger, "main") == []
         ledger.close()
+
+
+def test_a_blocked_hour_is_tried_again_when_its_cause_is_gone_and_not_before(
+    venue: RunningExchange, ledger: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name, failed = "research_blocked_hours", Verdict("market_scan", "SCHEMA", False, "3 rows")
+    with dg.DagsterInstance.ephemeral() as instance:
+        data, said = sensor(name, instance)
+        assert not data.run_requests and said == "no recent hour is blocked"
+        checks.record(ledger, [failed], [HOUR], "run")
+        for _ in range(3):
+            data, said = sensor(name, instance, data.cursor)
+            assert not data.run_requests and "nothing has changed since: hour 2026-03-02-01:00 is blocked" in said
+            assert "SCHEMA of market_scan failed: 3 rows. Mend the cause" in said
+        seed_registry(ledger)
+        set_active(ledger, "hyperrsi", False)
+        data, _ = sensor(name, instance, data.cursor)
+        assert [request.partition_key for request in data.run_requests or []] == ["2026-03-02-01:00"]
+        first = data.run_requests[0].run_key
+        data, _ = sensor(name, instance, data.cursor)
+        assert not data.run_requests, "once for each change"
+        monkeypatch.setenv("TRADING_ASSETS_MIN_TRADES", "3")
+        data, _ = sensor(name, instance, data.cursor)
+        assert [request.run_key == first for request in data.run_requests or []] == [False]
+        checks.record(ledger, [Verdict("market_scan", "SCHEMA", True)], [HOUR], "by hand")
+        data, _ = sensor(name, instance, data.cursor)
+        assert [request.partition_key for request in data.run_requests or []] == ["2026-03-02-01:00"]
+        data, said = sensor(name, instance, data.cursor)
+        assert not data.run_requests and said == "no recent hour is blocked"
 
 
 def test_the_reconcile_sensor_launches_at_first_and_then_waits(venue: RunningExchange, ledger: Database) -> None:

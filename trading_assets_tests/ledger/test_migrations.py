@@ -153,6 +153,7 @@ def test_a_ledger_from_before_migrations_keeps_its_rows_and_becomes_the_same(bef
     database.close()
 
 
+@pytest.mark.slow
 def test_every_revision_can_be_taken_back_and_made_again(before: str) -> None:
     shapes = {None: opened(before, shape, upgrade=False)}
     opened(before, shape)
@@ -217,6 +218,7 @@ def _open(url: str, ready: object) -> None:
     Database(url, busy_timeout_s=60).close()
 
 
+@pytest.mark.slow
 def test_processes_that_open_an_old_ledger_at_once_all_find_it_at_head(before: str) -> None:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([__name__])

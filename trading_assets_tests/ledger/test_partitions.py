@@ -155,6 +155,7 @@ def _hold_lock(path: str, locked: object, release: object) -> None:
     connection.execute("ROLLBACK")
 
 
+@pytest.mark.slow
 def test_a_database_locked_by_another_process_is_a_clear_error(tmp_path: Path) -> None:
     path = tmp_path / "ledger.db"
     database = Database(f"sqlite:///{path}", busy_timeout_s=0.2)

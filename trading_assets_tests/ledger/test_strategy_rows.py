@@ -12,6 +12,7 @@ from trading_assets.ledger import strategies as rows
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.strategies import RegistryRow
 from trading_assets.strategies.grids import AS_DESCRIBED, DECLARED, Grids
+from trading_assets_tests.strategies.shipped import SHIPPED
 
 ROW = RegistryRow("bollinger_rsi", True)
 
@@ -99,4 +100,4 @@ def test_only_a_strategy_whose_module_is_gone_is_removed(ledger: Database) -> No
     assert [one.name for one in rows.active_strategies(ledger).broken] == ["gone"]
     rows.remove(ledger, "gone")
     assert rows.active_strategies(ledger).broken == ()
-    assert [row.name for row in rows.registry_rows(ledger)] == ["bollinger_rsi", "fibonacci_bollinger"]
+    assert [row.name for row in rows.registry_rows(ledger)] == [name for name in SHIPPED if name != "hyperrsi"]

@@ -46,12 +46,16 @@ class CountingSource:
         candles: Callable[[str, Timeframe, Sequence[int]], Candles] = candles_of,
     ) -> None:
         self.time_ms = now_ms
+        self.finest = Timeframe.M1
         self.calls: list[Call] = []
         self._has, self._listed, self._candles = has, list(listed), candles
         self._lock = threading.Lock()
 
     def now_ms(self) -> int:
         return self.time_ms
+
+    def finest_timeframe(self) -> Timeframe:
+        return self.finest
 
     def instruments(self) -> Rows[Instrument]:
         return Rows(self._listed)

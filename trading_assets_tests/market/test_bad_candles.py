@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from trading_assets.backtesting.exclusions import left_out
 from trading_assets.core.candles import Candles, Funding
 from trading_assets.core.errors import (
     DataError,
@@ -127,6 +128,28 @@ def test_a_coin_with_a_bad_candle_is_left_out_of_its_timeframe_and_the_others_ar
     assert rows.loc[GOOD, "fault"].isna().all()
     assert (rows.loc[GOOD, "coverage_pct"] == 100).all()
     assert bool(pd.isna(rows.loc[BAD, "fault"])) is (name in BEARABLE_IN_A_LONG_WINDOW)
+
+
+def test_a_timeframe_that_the_source_does_not_have_is_told_in_one_row_and_nothing_is_asked(tmp_path: Path) -> None:
+    source, store = CountingSource(T0 + DAY_MS), CandleStore(tmp_path, btc="BTCUSDT")
+    source.finest = Timeframe.M5
+    faults = {}
+    for timeframe in (Timeframe.M1, Timeframe.M3):
+        rows = fill_candles(source, store, timeframe, {T0: ["AUSDT", "BUSDT"]}, known_strategies(), LIMITS)
+        assert sorted(rows["symbol"]) == ["AUSDT", "BTCUSDT", "BUSDT"] and (rows["bars"] == 0).all()
+        assert set(rows["fault"]) == {"finer than the source: it has no candles shorter than 5m"}
+        faults |= {
+            (timeframe.value, symbol): fault for symbol, fault in zip(rows["symbol"], rows["fault"], strict=True)
+        }
+    assert source.calls == []
+    none = pd.DataFrame(columns=["timeframe", "symbol", "strategy", "error"])
+    (told,) = left_out(faults, {}, none).to_dict("records")
+    assert told == {
+        "left_out": "coins AUSDT, BTCUSDT, BUSDT",
+        "timeframes": "1m, 3m",
+        "why": "finer than the source",
+    }
+    assert fill_candles(source, store, Timeframe.M5, {T0: ["AUSDT"]}, known_strategies(), LIMITS)["bars"].min() > 0
 
 
 def test_a_fault_that_is_gone_is_forgotten_with_the_next_filling(tmp_path: Path) -> None:

@@ -100,7 +100,7 @@ def test_a_timeframe_that_is_no_multiple_is_refused() -> None:
 @pytest.mark.parametrize("timeframe", TRADED_TIMEFRAMES)
 def test_without_needs_the_window_and_its_warm_up_are_reached(timeframe: Timeframe) -> None:
     assert depth.reach_ms(timeframe, [Wants()]) == (timeframe.window_bars + WARM_UP_BARS) * timeframe.ms
-    assert depth.own_reach_ms(timeframe, live=True) == (LIVE_BARS + WARM_UP_BARS) * timeframe.ms
+    assert depth.own_reach_ms(timeframe, DataNeeds(), live=True) == (LIVE_BARS + WARM_UP_BARS) * timeframe.ms
 
 
 @examples(max_examples=60)

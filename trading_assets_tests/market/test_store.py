@@ -29,7 +29,8 @@ from trading_assets.core.errors import (
     UnreadableAnswerError,
 )
 from trading_assets.core.timeframes import DAY_MS, HOUR_MS, MINUTE_MS, Timeframe
-from trading_assets.market.store import CandleStore, subtract, union
+from trading_assets.market.spans import subtract, union
+from trading_assets.market.store import CandleStore
 from trading_assets_tests.conftest import recorded_data
 from trading_assets_tests.market.hashes import content_hash
 from trading_assets_tests.market.sources import T0, CountingSource, candles_of
@@ -266,7 +267,7 @@ def test_a_candle_corrected_by_a_later_answer_is_replaced(tmp_path: Path) -> Non
     other = CandleStore(tmp_path)
     columns = doubled("AUSDT", M1, range(T0, T0 + HOUR_MS, MINUTE_MS))
     names = ("start_ms", "open", "high", "low", "close", "volume", "turnover")
-    other._merge(
+    other._chunks.merge(
         other._folder("AUSDT", M1), CHUNK_MS, {n: getattr(columns, n) for n in names}, (T0, T0 + HOUR_MS), MINUTE_MS, T0
     )
     held = store.read("AUSDT", M1, T0, T0 + HOUR_MS)
@@ -310,6 +311,7 @@ def test_funding_in_any_order_is_the_funding_of_one_fill(
 # Processes
 
 
+@pytest.mark.slow
 def test_two_processes_that_write_one_symbol_lose_nothing(tmp_path: Path) -> None:
     context = multiprocessing.get_context("spawn")
     workers = [context.Process(target=fill_every, args=(str(tmp_path), first, 2, 40)) for first in (0, 1)]
@@ -324,6 +326,7 @@ def test_two_processes_that_write_one_symbol_lose_nothing(tmp_path: Path) -> Non
     assert_equal(store.read("AUSDT", M1, T0, T0 + 40 * HOUR_MS), expected)
 
 
+@pytest.mark.slow
 def test_a_process_killed_while_it_writes_leaves_a_readable_store(tmp_path: Path) -> None:
     context = multiprocessing.get_context("spawn")
     store = CandleStore(tmp_path)

@@ -15,8 +15,8 @@ from trading_assets.core.candles import Funding
 from trading_assets.core.settings import Settings
 from trading_assets.core.strategy_data import DataNeeds, StrategyData
 from trading_assets.core.timeframes import DAY_MS, HOUR_MS, MINUTE_MS, TRADED_TIMEFRAMES, Timeframe, as_of_ms
+from trading_assets.market import chunks
 from trading_assets.market import lookback as depth
-from trading_assets.market import store as store_module
 from trading_assets.market.loading import hour_loader, load_live
 from trading_assets.market.quality import QualityLimits
 from trading_assets.market.stages import fill_candles
@@ -106,17 +106,17 @@ def test_the_memory_of_read_chunks_is_bounded_and_forgets_the_longest_unused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     chunk_bytes = 24 * 7 * 8
-    monkeypatch.setattr(store_module, "_CACHED_BYTES", 3 * chunk_bytes)
+    monkeypatch.setattr(chunks, "_CACHED_BYTES", 3 * chunk_bytes)
     source, store = CountingSource(T0 + 2 * DAY_MS), CandleStore(tmp_path)
     for i in range(10):
         store.fill(source, f"S{i}USDT", M60, T0, T0 + DAY_MS)
         assert len(store.read(f"S{i}USDT", M60, T0, T0 + DAY_MS)) == 24
         store.read("S0USDT", M60, T0, T0 + DAY_MS)
-    assert {path.parts[-3] for path in store._cache} == {"S0USDT", "S8USDT", "S9USDT"}
-    assert store._cached_bytes == sum(chunk.bytes for _, chunk in store._cache.values())
+    assert {path.parts[-3] for path in store._chunks._cache} == {"S0USDT", "S8USDT", "S9USDT"}
+    assert store._chunks._cached_bytes == sum(chunk.bytes for _, chunk in store._chunks._cache.values())
     store.fill(source, "S0USDT", M60, T0, T0 + 2 * DAY_MS)
     assert len(store.read("S0USDT", M60, T0, T0 + 2 * DAY_MS)) == 48
-    assert store._cached_bytes == sum(chunk.bytes for _, chunk in store._cache.values())
+    assert store._chunks._cached_bytes == sum(chunk.bytes for _, chunk in store._chunks._cache.values())
 
 
 def test_another_process_that_wrote_is_seen_at_once(tmp_path: Path) -> None:
@@ -167,6 +167,7 @@ def test_a_fuller_store_loads_the_same(tmp_path: Path, timeframe: Timeframe, hou
     assert all(len(part) for part in (*load[0].other.values(), *load[0].btc.values()))
 
 
+@pytest.mark.slow
 @examples(max_examples=8)
 @given(st.sampled_from([M1, M15, Timeframe.M120, M240]), st.integers(0, 2 * DAY_MS))
 def test_a_live_frame_is_the_same_from_a_fuller_store(

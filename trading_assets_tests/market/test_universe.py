@@ -156,6 +156,7 @@ def test_a_coin_whose_lots_distort_the_position_is_dropped(
     assert result.dropped == expected
 
 
+@pytest.mark.slow
 @given(lots=st.integers(1, 50), price=st.decimals("0.5", "5000", places=2), size=st.sampled_from([50, 100, 1000]))
 def test_above_the_highest_price_a_position_has_no_quantity_and_up_to_it_it_has(
     lots: int, price: Decimal, size: int

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pandas as pd
 import pytest
 
 from trading_assets.chaos.signal_source import selection_row
-from trading_assets.core.errors import DataError
+from trading_assets.core.errors import DataError, NothingYetError
 from trading_assets.core.schemas import BACKTEST_RESULTS, STRATEGY_SELECTIONS
 from trading_assets.core.timeframes import HOUR_MS, as_of_ms
 from trading_assets.ledger.database import Database
@@ -76,6 +77,7 @@ def sources(database: Database, home: Path, reader: CandleReader | None = None, 
     return Sources(settings(home=home, **changes), database, CandleStore(home / "candles"), source)
 
 
+@pytest.mark.slow
 def test_the_same_hours_give_the_same_page_byte_for_byte(database: Database, tmp_path: Path) -> None:
     fill(database)
     first, second = sources(database, tmp_path / "one"), sources(database, tmp_path / "two")
@@ -119,6 +121,8 @@ def test_hours_that_have_not_ended_are_left_out_and_a_range_can_be_chosen(databa
     now_ms = as_of_ms(HOUR) + 3 * HOUR_MS + 60_000
     assert reading.selected_hours(database, None, None, now_ms) == [HOUR, HOUR + HOUR_MS, HOUR + 2 * HOUR_MS]
     assert reading.selected_hours(database, HOUR + HOUR_MS, HOUR + HOUR_MS, now_ms) == [HOUR + HOUR_MS]
+    with pytest.raises(NothingYetError, match="no whole hour to follow yet"):
+        reading.selected_hours(database, HOUR + 3 * HOUR_MS, None, now_ms)
     with pytest.raises(DataError, match="no hour with selections between 2026-03-02T06:00:00Z and the last"):
         reading.selected_hours(database, HOUR + 5 * HOUR_MS, None, now_ms)
 
@@ -146,7 +150,7 @@ def test_the_random_choices_are_a_band_a_median_and_a_rank(database: Database, t
     assert median.curve.equity[-1] == ends[3]
     assert made.sample.low[0] == made.sample.high[0] == 1000.0
     assert (made.sample.low <= made.sample.high).all() and made.sample.low[-1] < ends[3] < made.sample.high[-1]
-    assert made.sample.behind(made.main.curve) == (ends < made.main.curve.equity[-1]).sum()
+    assert made.sample.behind == (ends < made.main.curve.equity[-1]).sum()
     assert f"of {len(ends)} random choices" in render(made)
     none = make_walk_forward(sources(database, tmp_path, report_random_choices=0))
     assert none.sample is None and not none.beside and "random choices" not in headline(none)
@@ -158,8 +162,51 @@ def test_hours_whose_backtests_are_gone_are_told(database: Database, tmp_path: P
     with database.write() as connection:
         connection.execute(sql_table(BACKTEST_RESULTS).delete())
     report = make_walk_forward(sources(database, tmp_path))
-    assert any("A random choice has 0 strategies where 12 were selected" in note for note in report.notes)
-    assert len(report.beside[0].trades) == 0
+    assert any("The backtests of 3 of 3 hours are no longer kept" in note for note in report.notes)
+    assert not report.beside and report.sample is None
+    assert report.matched is not None, "random entries need no backtests"
+
+
+def test_random_choices_are_compared_in_the_hours_of_which_there_are_backtests(
+    sqlite: Database, tmp_path: Path
+) -> None:
+    fill(sqlite)
+    backtests = sql_table(BACKTEST_RESULTS)
+    with sqlite.write() as connection:
+        connection.execute(backtests.delete().where(backtests.c.hour_ms < HOUR + 6 * HOUR_MS))
+    some = make_walk_forward(sources(sqlite, tmp_path))
+    [same, median] = some.beside
+    assert some.sample is not None and same.curve.name == "Selected, hours with backtests"
+    assert same.trades["hour_ms"].min() >= HOUR + 6 * HOUR_MS > some.main.trades["hour_ms"].min()
+    assert median.trades["hour_ms"].min() >= HOUR + 6 * HOUR_MS
+    assert some.sample.behind == (some.sample.ends < same.curve.equity[-1]).sum()
+    assert some.sample.compared != some.main.curve.equity[-1]
+
+
+def test_signals_are_those_that_were_taken_and_those_that_were_not(sqlite: Database, tmp_path: Path) -> None:
+    fill(sqlite)
+    made = make_walk_forward(sources(sqlite, tmp_path, max_positions=1))
+    refused = sum(made.refused.values())
+    assert refused > 3
+    assert int(made.facts["signals"]) == len(made.main.trades) + refused
+    numbers = made.main.figures
+    assert numbers.trades + numbers.open_trades == len(made.main.trades)
+    assert numbers.whole_pnl == pytest.approx(made.main.trades["pnl"].sum())
+    assert numbers.whole_pnl == pytest.approx(made.main.curve.equity[-1] - made.main.curve.equity[0])
+
+
+def test_a_day_is_not_scaled_up_to_a_year_without_a_warning(sqlite: Database, tmp_path: Path) -> None:
+    fill(sqlite)
+    made = make_walk_forward(sources(sqlite, tmp_path))
+    assert "of 0.5 days, scaled up to a year" in made.notes[0] and made.notes[0] in render(made)
+
+
+def test_no_page_prints_nan(sqlite: Database, tmp_path: Path) -> None:
+    fill(sqlite, 2)
+    for confidence in (60.0, 100.0):
+        page = render(make_walk_forward(sources(sqlite, tmp_path, min_confidence=confidence)))
+        text = re.sub(r"<script.*?</script>|<style.*?</style>", "", page, flags=re.DOTALL)
+        assert not re.search(r"\bnan\b", text, re.IGNORECASE)
 
 
 def test_the_page_needs_nothing_else_and_shows_what_the_report_holds(sqlite: Database, tmp_path: Path) -> None:

@@ -32,6 +32,8 @@ def trades(*rows: tuple[str, str, float]) -> pd.DataFrame:
                 "strategy": strategy,
                 "timeframe": timeframe,
                 "pnl": pnl,
+                "r": pnl / 2,
+                "bps": pnl * 100,
                 "reason": "target" if pnl > 0 else "stop",
             }
             for strategy, timeframe, pnl in rows
@@ -65,9 +67,27 @@ def test_more_pairs_of_strategy_and_timeframe_deflate_more() -> None:
 
 def test_an_account_that_never_traded_has_numbers_all_the_same() -> None:
     found = figures(curve(1000, 1000, 1000), trades(), np.zeros(3))
-    assert (found.return_pct, found.sharpe_ratio, found.trades, found.turnover) == (0.0, 0.0, 0, 0.0)
-    assert math.isnan(found.deflated_sharpe)
+    assert (found.return_pct, found.trades, found.turnover) == (0.0, 0, 0.0)
+    assert all(map(math.isnan, (found.sharpe_ratio, found.sharpe_error, found.deflated_sharpe, found.mean_r)))
     assert by_dimension(trades(), "symbol").empty
+
+
+def test_a_straight_line_has_no_sharpe_ratio() -> None:
+    for step in (0.1, -0.3, 1e-3):
+        straight = curve(*(1000 + step * np.arange(200)).tolist())
+        found = figures(straight, trades(*[("x", "1m", 1.0)] * 30), np.zeros(200))
+        assert math.isnan(found.sharpe_ratio) and math.isnan(found.deflated_sharpe)
+
+
+def test_closed_and_open_trades_are_apart() -> None:
+    rows = trades(("x", "1m", 3.0), ("x", "1m", -1.0), ("x", "1m", 50.0), ("y", "1m", -7.0))
+    rows.loc[2:, "reason"] = "open"
+    found = figures(curve(100, 145, 140), rows, np.zeros(3))
+    assert (found.trades, found.pnl, found.open_trades, found.open_pnl) == (2, 2.0, 2, 43.0)
+    assert (found.win_rate, found.mean_r, found.mean_bps, found.whole_pnl) == (50.0, 0.5, 100.0, 45.0)
+    x, y = by_dimension(rows, "strategy").to_dict("records")
+    assert (x["trades"], x["win_rate"], x["pnl"], x["open_trades"], x["open_pnl"]) == (2, 50.0, 2.0, 1, 50.0)
+    assert (y["trades"], y["pnl"], y["open_trades"], y["open_pnl"]) == (0, 0.0, 1, -7.0) and math.isnan(y["win_rate"])
 
 
 def test_days_are_those_of_utc_and_multiply_to_the_whole() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -50,6 +52,19 @@ def test_a_bar_on_which_two_selections_decide_alike_is_one_signal_of_the_older()
     assert len({(trade.entry_ms, trade.selection.symbol) for trade in decided}) == len(signals)
     at_as_of = [trade for trade in signals if trade.entry_ms == as_of_ms(trade.selection.hour_ms)]
     assert {trade.selection.hour_ms for trade in at_as_of} <= {HOUR}, "later ones are the older selection's"
+
+
+def test_of_signals_at_one_moment_the_most_confident_goes_first() -> None:
+    chosen = selections(40, *COINS, timeframe="15m", strategy="fibonacci_bollinger", band=0.1)
+    found = trades_of(chosen)
+    together = [
+        (one, other)
+        for one, other in itertools.pairwise(found)
+        if (one.entry_ms, one.selection.hour_ms) == (other.entry_ms, other.selection.hour_ms)
+    ]
+    assert any(one.confidence > other.confidence and one.selection > other.selection for one, other in together)
+    assert all(one.confidence >= other.confidence for one, other in together)
+    assert [one.entry_ms for one in found] == sorted(one.entry_ms for one in found)
 
 
 def test_a_trade_is_followed_into_later_hours_and_one_still_open_is_marked_at_the_end() -> None:

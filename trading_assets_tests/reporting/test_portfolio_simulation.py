@@ -45,6 +45,7 @@ def trade(
         reason=reason,
         confidence=80.0,
         stop_fraction=0.01,
+        risk=size,
         marks=np.full(len(hours), 100.0 + pnl / 2),
         first_mark_ms=hours.start,
     )

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import io
+import re
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from rich.console import Console
 
 from trading_assets.cli.strategies import print_reports
+from trading_assets.core.candles import FloatArray
 from trading_assets.core.errors import DataError, StrategyError
 from trading_assets.core.schemas import MARKET_SCAN
 from trading_assets.core.settings import load_settings
+from trading_assets.core.strategy_data import DataNeeds, StrategyData
 from trading_assets.core.timeframes import HOUR_MS, WARM_UP_BARS, Timeframe
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.partitions import replace_partitions
@@ -39,7 +43,7 @@ def said(strategy: Strategy, bars: int = 300) -> tuple[str, list[bool]]:
     console = Console(width=160, file=io.StringIO())
     reports = list(check_strategy(strategy, [SEEDED], [Timeframe.M15, Timeframe.M60], bars, SETTINGS, Loop()))
     print_reports(strategy.name, reports, console)
-    return output(console), [report.unbiased for report in reports]
+    return output(console), [report.passed for report in reports]
 
 
 @pytest.mark.parametrize("kind", [Momentum, FibonacciBollinger])
@@ -50,12 +54,48 @@ def test_an_honest_strategy_is_called_honest_with_the_signals_that_prove_it(kind
     assert text.count("ETHUSDT") == 2
 
 
-@pytest.mark.parametrize(("kind", "check"), [(NextClose, "look-ahead"), (LongAverage, "warm-up")])
-def test_a_biased_strategy_is_named_with_the_check_and_the_bar(kind: type[Strategy], check: str) -> None:
-    text, unbiased = said(kind())
-    assert unbiased == [False, False]
-    assert f"{kind.name} is biased on 2 of 2" in text
-    assert f"ETHUSDT 60m {check}: bar closed 2026-02-" in text
+def test_a_strategy_that_looks_ahead_is_named_with_the_bar() -> None:
+    text, passed = said(NextClose())
+    assert passed == [False, False]
+    assert "next_close looks ahead on 2 of 2" in text
+    assert "ETHUSDT 60m look-ahead: bar closed 2026-02-" in text
+
+
+def test_a_strategy_that_needs_more_warm_up_is_told_how_much_and_not_called_biased() -> None:
+    text, passed = said(LongAverage())
+    assert passed == [False, False]
+    assert "long_average has no look-ahead" in text
+    assert "ETHUSDT 60m warm-up: bar closed 2026-02-" in text
+    said_of_it = " ".join(text.split())
+    assert "long_average needs more warm-up than it declares on 2 of 2" in said_of_it
+    bars = int(re.search(r"DataNeeds\(warm_up=(\d+)\)", said_of_it).group(1))  # type: ignore[union-attr]
+    assert 1000 <= bars <= 2400
+
+    class Declared(LongAverage):
+        def needs(self) -> DataNeeds:
+            return DataNeeds(warm_up=bars)
+
+    text, passed = said(Declared())
+    assert passed == [True, True]
+    assert f"of {bars}" in text
+
+
+def test_no_number_of_bars_does_for_a_strategy_that_counts_them() -> None:
+    text, _ = said(biased_strategies.BarCounter())
+    assert "not even 2400 bars do" in " ".join(text.split())
+
+
+def test_without_a_signal_nothing_is_called_checked() -> None:
+    class Silent(Momentum):
+        name = "silent"
+
+        def line(self, data: StrategyData) -> FloatArray:
+            return np.ones(len(data.candles))
+
+    text, passed = said(Silent())
+    assert passed == [True, True]
+    assert "silent had no signal in what was looked at: nothing could be checked" in text
+    assert "no signal (" in text and "has no look-ahead" not in text
 
 
 def test_profits_that_die_at_double_costs_are_told_and_are_no_violation() -> None:

@@ -64,6 +64,7 @@ setups = st.fixed_dictionaries(
 pauses = st.lists(st.integers(0, AFTER_MS), max_size=8)
 
 
+@pytest.mark.slow
 @settings(max_examples=EXAMPLES)
 @given(histories, pauses, setups)
 def test_one_jump_and_many_steps_give_the_same_fills(history: list[Step], pauses: list[int], setup: Setup) -> None:
@@ -81,6 +82,7 @@ def test_restarts_in_between_change_nothing(history: list[Step], pauses: list[in
     assert picture(restarted.state) == picture(jump.state)
 
 
+@pytest.mark.slow
 @settings(max_examples=EXAMPLES)
 @given(histories, setups, st.sampled_from([1000.0, 2.0]))
 def test_every_step_keeps_margins_and_exits_in_order(history: list[Step], setup: Setup, level_qty: float) -> None:
@@ -122,6 +124,7 @@ def exits_fit(engine: AccountEngine) -> None:
             assert order.order_id in (position.stop_loss_id, position.take_profit_id, position.trailing_stop_id)
 
 
+@pytest.mark.slow
 @settings(max_examples=EXAMPLES)
 @given(histories, setups, st.sampled_from([1000.0, 2.0]))
 def test_the_books_agree(history: list[Step], setup: Setup, level_qty: float) -> None:

@@ -9,11 +9,13 @@ from pathlib import Path
 import pytest
 
 from trading_assets.core.errors import ConfigurationError
-from trading_assets.core.timeframes import DAY_MS, HOUR_MS, MINUTE_MS
+from trading_assets.core.settings import load_settings
+from trading_assets.core.timeframes import DAY_MS, HOUR_MS, MINUTE_MS, Timeframe
 from trading_assets.simulator.__main__ import parser
 from trading_assets.simulator.clock import ClockMode, ClockSpec
 from trading_assets.simulator.embedded import serve_in_thread
 from trading_assets.simulator.server import ServeConfig, open_venue
+from trading_assets.venues import open_market_data
 from trading_assets_tests.simulator.clients import get, pybit_session
 from trading_assets_tests.simulator.market.recordings import T0, walk, write
 
@@ -38,6 +40,36 @@ def test_a_position_lives_through_recorded_candles(path: Path) -> None:
         assert float(newest[4]) == running.venue.market.last_price("ABCUSDT", running.now_ms())
         rates = session.get_executions(category="linear", execType="Funding")["result"]["list"]
         assert [row["feeRate"] for row in rates] == ["0.0001"]
+
+
+def starts(session: object, symbol: str, interval: str) -> list[int]:
+    answer = session.get_kline(category="linear", symbol=symbol, interval=interval, limit=1000)  # type: ignore[attr-defined]
+    return sorted(int(row[0]) for row in answer["result"]["list"])
+
+
+def test_no_candle_is_shown_that_is_shorter_than_what_is_recorded(tmp_path: Path) -> None:
+    """Replayed 5m data once gave 1m and 3m backtests of prices that nobody had recorded."""
+    minutes = walk("1m", 600, symbol="FINEUSDT", start_ms=T0 + 2 * DAY_MS)
+    coarse = walk("5m", 2 * 288, symbol="FINEUSDT")
+    path = write(tmp_path, "candles.parquet", walk("5m", 4 * 288), coarse, minutes)
+    clock = replace(MANUAL, start_ms=T0 + 2 * DAY_MS + 10 * HOUR_MS)
+    with serve_in_thread(ServeConfig(replay=(path,), clock=clock)) as running:
+        session = pybit_session(running.url)
+        assert starts(session, "ABCUSDT", "1") == starts(session, "ABCUSDT", "3") == []
+        assert len(starts(session, "ABCUSDT", "5")) == 697 and starts(session, "ABCUSDT", "60")
+        one = starts(session, "FINEUSDT", "1")
+        assert one[0] == T0 + 2 * DAY_MS and len(one) == 600
+        assert get(running.url, "/admin/health").json()["finest_minutes"] == 1
+        assert running.venue.market.last_price("ABCUSDT", running.now_ms() - 90_000) > 0
+
+
+def test_a_replay_says_its_shortest_candles_to_the_pipeline(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with serve_in_thread(ServeConfig(replay=(path,), clock=MANUAL)) as running:
+        monkeypatch.setenv("TRADING_ASSETS_SIMULATOR_URL", running.url)
+        assert open_market_data(load_settings()).finest_timeframe() is Timeframe.M5
+    with serve_in_thread(ServeConfig(symbols=3, clock=MANUAL)) as running:
+        monkeypatch.setenv("TRADING_ASSETS_SIMULATOR_URL", running.url)
+        assert open_market_data(load_settings()).finest_timeframe() is Timeframe.M1
 
 
 def test_a_symbol_is_listed_from_its_first_candle_on(path: Path) -> None:

@@ -88,6 +88,7 @@ def test_it_prints_what_a_client_needs_and_keeps_the_account_in_the_file(tmp_pat
         assert row["orderStatus"] == "Filled"
 
 
+@pytest.mark.slow
 def test_a_chosen_secret_is_used_but_not_printed(tmp_path: Path) -> None:
     options = ("--home", str(tmp_path / "home"), "--api-key", "mine", "--api-secret", "hush-hush", "--no-limits")
     with serving(tmp_path, *options) as printed:

@@ -51,27 +51,27 @@ def test_the_checks_of_honest_strategies_do_look_at_signals(kind: type[Strategy]
 @pytest.mark.parametrize("seed", [5, 6, 7])
 def test_a_strategy_that_looks_ahead_is_caught(kind: type[Strategy], seed: int) -> None:
     verdict = look_ahead(kind(), data_for(kind(), seed), seed=seed, signals=8, others=4)
-    assert not verdict.unbiased
+    assert not verdict.passed
 
 
 @pytest.mark.parametrize("kind", biased_strategies.FORGETFUL)
 @pytest.mark.parametrize("seed", [5, 6, 7])
 def test_a_strategy_whose_warm_up_is_too_short_is_caught(kind: type[Strategy], seed: int) -> None:
-    assert not warm_up(kind(), data_for(kind(), seed), seed=seed).unbiased
+    assert not warm_up(kind(), data_for(kind(), seed), seed=seed).passed
 
 
 @pytest.mark.parametrize(
     "kind", [biased_strategies.NextClose, biased_strategies.UnfinishedHour, biased_strategies.NextFunding]
 )
 def test_looking_ahead_is_told_from_forgetting(kind: type[Strategy]) -> None:
-    assert warm_up(kind(), data_for(kind())).unbiased
+    assert warm_up(kind(), data_for(kind())).passed
 
 
 @pytest.mark.parametrize(
     "kind", [biased_strategies.LongAverage, biased_strategies.BarCounter, biased_strategies.SinceTheStart]
 )
 def test_forgetting_is_told_from_looking_ahead(kind: type[Strategy]) -> None:
-    assert look_ahead(kind(), data_for(kind())).unbiased
+    assert look_ahead(kind(), data_for(kind())).passed
 
 
 def test_a_violation_names_bar_and_both_values() -> None:
@@ -107,7 +107,7 @@ def test_one_flip_at_a_threshold_is_rounding_and_two_are_a_violation() -> None:
                     entries.long[bar - BARS] ^= True
             return entries._replace(short=entries.short & ~entries.long)
 
-    assert warm_up(Flipping(), data_for(Flipping())).unbiased
+    assert warm_up(Flipping(), data_for(Flipping())).passed
     Flipping.at = (BARS - 5, BARS - 9)
     assert [found.what for found in warm_up(Flipping(), data_for(Flipping())).violations] == ["long", "long"]
 
@@ -116,14 +116,14 @@ def test_one_flip_at_a_threshold_is_rounding_and_two_are_a_violation() -> None:
 def test_no_set_of_a_shipped_grid_needs_more_warm_up_than_it_gets(name: str) -> None:
     for strategy in parameter_sets(name, grid=DECLARED):
         verdict = warm_up(strategy, data_for(strategy))
-        assert verdict.unbiased and verdict.bars > 0, strategy.parameters
+        assert verdict.passed and verdict.bars > 0, strategy.parameters
 
 
 def test_too_few_bars_compare_nothing() -> None:
     strategy = BollingerRsi()
     short = market(5, Timeframe.M15, strategy.needs(), bars=WARM_UP_BARS + 50)
     assert warm_up(strategy, short) == Verdict(0, 0, ())
-    assert look_ahead(strategy, replace(short, candles=short.candles.select(slice(0, 1)))).unbiased
+    assert look_ahead(strategy, replace(short, candles=short.candles.select(slice(0, 1)))).passed
 
 
 def test_the_same_seed_looks_at_the_same_bars() -> None:
@@ -136,7 +136,7 @@ def test_the_same_seed_looks_at_the_same_bars() -> None:
 def test_a_later_start_keeps_just_what_a_loader_would_give() -> None:
     needs = DataNeeds(candles={Timeframe.M60: 7}, btc={Timeframe.M240: 3}, funding=True)
     data = market(5, Timeframe.M15, needs, bars=BARS)
-    late = later_start(data, needs, 100)
+    late = later_start(data, needs, 100, WARM_UP_BARS)
     decided = int(late.candles.start_ms[WARM_UP_BARS])
     assert decided == data.candles.start_ms[100 + WARM_UP_BARS]
     assert late.other[Timeframe.M60].start_ms[0] == decided - decided % Timeframe.M60.ms - 7 * Timeframe.M60.ms

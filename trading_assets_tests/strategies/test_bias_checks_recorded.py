@@ -73,9 +73,9 @@ def test_the_shipped_strategies_are_unbiased_through_the_crash(
 
 @pytest.mark.parametrize("kind", biased_strategies.PEEKING)
 def test_strategies_that_look_ahead_are_caught_on_recorded_candles(kind: type[Strategy]) -> None:
-    assert not look_ahead(kind(), recorded("ETHUSDT", kind(), Timeframe.M15), signals=8, others=4).unbiased
+    assert not look_ahead(kind(), recorded("ETHUSDT", kind(), Timeframe.M15), signals=8, others=4).passed
 
 
 @pytest.mark.parametrize("kind", biased_strategies.FORGETFUL)
 def test_strategies_that_forget_are_caught_on_recorded_candles(kind: type[Strategy]) -> None:
-    assert not warm_up(kind(), recorded("ETHUSDT", kind(), Timeframe.M15)).unbiased
+    assert not warm_up(kind(), recorded("ETHUSDT", kind(), Timeframe.M15)).passed

@@ -17,8 +17,7 @@ from trading_assets.ledger.database import Database
 from trading_assets.ledger.tables import strategies as table
 from trading_assets.strategies import registry
 from trading_assets.strategies.grids import DECLARED, DESCRIBED, Grids
-
-BUILT_IN = ["bollinger_rsi", "fibonacci_bollinger", "hyperrsi"]
+from trading_assets_tests.strategies.shipped import ACTIVE, SHIPPED
 
 SOURCE = """
 import json
@@ -136,7 +135,7 @@ def test_a_seeded_row_tries_the_settings_grid_on_every_coin_and_timeframe_the_de
 ) -> None:
     strategy_rows.seed_registry(database)
     found_sets = {one.name: one.sets for one in strategy_rows.active_strategies(database, grids).usable}
-    assert {name: len(found) for name, found in found_sets.items()} == sets
+    assert {name: len(found_sets[name]) for name in sets} == sets
     for found in strategy_rows.active_strategies(database, grids).usable:
         assert len(found.sets) == len(set(found.parameters))
         assert found.pairs == frozenset()
@@ -214,7 +213,7 @@ def test_a_strategy_offered_by_an_entry_point_is_found(offer: Drop, database: Da
     assert registry.strategy_classes()["offered"].__module__ == "other_package"
     strategy_rows.seed_registry(database)
     strategy_rows.set_active(database, "offered", True)
-    assert set(names_of(database)) == {*BUILT_IN, "offered"}
+    assert set(names_of(database)) == {*ACTIVE, "offered"}
 
 
 @pytest.mark.parametrize(
@@ -231,10 +230,10 @@ def test_a_broken_entry_point_is_named_and_does_not_stop_the_others(
     offer: Drop, sqlite: Database, points: str, reason: str
 ) -> None:
     offer(f"{points}\ngood = other_package:Dropped", SOURCE.format(name="offered"))
-    assert set(registry.strategy_classes()) == {*BUILT_IN, "offered"}
+    assert set(registry.strategy_classes()) == {*SHIPPED, "offered"}
     strategy_rows.seed_registry(sqlite)
     found = strategy_rows.active_strategies(sqlite)
-    assert [one.name for one in found.usable] == BUILT_IN
+    assert [one.name for one in found.usable] == ACTIVE
     (broken,) = found.broken
     assert "bad" in broken.name
     assert reason in broken.reason
@@ -242,10 +241,10 @@ def test_a_broken_entry_point_is_named_and_does_not_stop_the_others(
 
 def test_a_class_offered_twice_is_one_strategy(offer: Drop) -> None:
     offer("a = other_package:Dropped\nb = other_package:Dropped", SOURCE.format(name="offered"))
-    assert set(registry.strategy_classes()) == {*BUILT_IN, "offered"}
+    assert set(registry.strategy_classes()) == {*SHIPPED, "offered"}
 
 
 def test_a_class_that_a_module_only_imports_is_not_found_twice(drop: Drop) -> None:
     drop("user", "from trading_assets.strategies.bollinger_rsi import BollingerRsi as Mine\n")
-    assert sorted(registry.strategy_classes()) == BUILT_IN
+    assert sorted(registry.strategy_classes()) == SHIPPED
     assert registry.discover().broken == ()

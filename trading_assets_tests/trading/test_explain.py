@@ -47,6 +47,7 @@ FIGURES = {
     "deflated_sharpe": 0.9,
     "p_value": 0.01,
     "break_even": 0.4,
+    "mean_r": 0.3,
     "p_value_corrected": 0.08,
     "p_value_hour": 0.4,
     "least_trades": 7.0,

@@ -9,6 +9,7 @@ import pytest
 from rich.console import Console
 
 from trading_assets.cli.portfolio import plain, print_portfolio
+from trading_assets.cli.status import print_status
 from trading_assets.core.models import Side
 from trading_assets.core.timeframes import DAY_MS
 from trading_assets.ledger.database import Database
@@ -83,6 +84,11 @@ def test_funding_belongs_to_the_position_that_was_open_when_it_was_paid(database
     assert found.ever.net == pytest.approx(3.8878 - 19)
     for dimension in DIMENSIONS:
         assert found.ever.by_one(dimension)["net"].sum() == pytest.approx(found.ever.net)
+    console = Console(record=True, width=200)
+    print_status(database, harness.context.settings, console)
+    closed, alone = console.export_text().split("Closed trades")[1].split("Funding of positions without a closed trade")
+    assert "AUSDT" in closed and "BUSDT" not in closed and "unknown" not in closed
+    assert "BUSDT" in alone and "unknown" in alone
 
 
 def test_today_begins_at_midnight(sqlite: Database) -> None:

@@ -76,6 +76,7 @@ def test_an_attackers_requests_start_nothing(dev: Dev) -> None:
     assert guards(dev.url) is True
 
 
+@pytest.mark.slow
 def test_a_foreign_origin_opens_no_websocket(dev: Dev) -> None:
     url, at = f"ws{dev.url.removeprefix('http')}/graphql", urlsplit(dev.url).netloc
     for origin in ("http://attacker.example", "null", f"http://localhost:{urlsplit(dev.url).port}"):

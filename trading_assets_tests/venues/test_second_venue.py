@@ -45,6 +45,7 @@ def run(copied: Path, home: Path, *command: str, **variables: str) -> subprocess
     )
 
 
+@pytest.mark.slow
 def test_a_signal_is_traded_on_a_venue_with_other_words_ids_steps_and_coins(copied: Path, tmp_path: Path) -> None:
     done = run(
         copied, tmp_path, str(HERE / "trade_on_toy.py"), str(tmp_path),

@@ -49,7 +49,7 @@ def confidence_of(taken, count, p, {arrays}):
 
 def sweep(
     values, columns, parameters, sets, opens, highs, lows, closes, paid, payments_by, max_prices,
-    first, distances, stops, costs, bars_per_year, split, directions, next_entries, exits, records, taken,
+    first, distances, stops, costs, slips, bars_per_year, split, directions, next_entries, exits, records, taken,
     gains, risks, starts, figures, sound,
 ):
     used = 0
@@ -70,8 +70,8 @@ def sweep(
             count = simulate_set(
                 directions[decision], next_entries[decision], opens[coin, first:], highs[coin, first:],
                 lows[coin, first:], closes[coin, first:], paid[coin], payments_by, max_prices[coin],
-                distances[coin, int(stops[stop, 2])], stops[stop, 0], stops[stop, 1], costs, bars_per_year, split,
-                exits, records, taken, gains[used:], risks[used:], figures[coin, row],
+                distances[coin, int(stops[stop, 2])], stops[stop, 0], stops[stop, 1], costs, slips[coin], bars_per_year,
+                split, exits, records, taken, gains[used:], risks[used:], figures[coin, row],
             )
             starts[coin, row] = used
             used += count
@@ -96,7 +96,8 @@ of a panel and returns how many trades closed in all:
   `loops.fill_funding`; `max_prices`: no entry at a close above, shape (coins,);
 * `distances`: ATR, shape (coins, periods, n); `stops`: ATR multiple, reward to risk, row of `distances`, shape
   (stops, 3);
-* `costs`: fee, slippage, notional, capital, liquidation; `split`: first bar of the out-of-sample part;
+* `costs`, `slips`: see `loops.trade`, the latter of each coin, shape (coins, n) or (coins, 0); `split`: first bar of
+  the out-of-sample part;
 * `directions`, `next_entries`, `exits`, `records`, `taken`: room to work in;
 * `figures`: receives the fields of `Metrics`, shape (coins, sets, fields); `gains`, `risks`: PnL of closed trades and
   distance of their stops as a fraction of price, those of a set from `starts` on, shapes (trades,) and (coins, sets);

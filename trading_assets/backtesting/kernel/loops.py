@@ -13,7 +13,7 @@ import numba  # noqa: TID253 (this module is imported lazily)
 import numpy as np
 
 from trading_assets.backtesting.kernel.machine_code import cached
-from trading_assets.backtesting.metrics import PROFIT_FACTOR_CAP
+from trading_assets.backtesting.metrics import PROFIT_FACTOR_CAP, ROUNDING
 
 PNL, FEES, FUNDING, SQUARED, CUBED, FOURTH, WORST, BEST = range(8)
 """Fields of a trade record, shape (RECORD_FIELDS,). SQUARED, CUBED and FOURTH sum powers of the changes of equity,
@@ -124,13 +124,15 @@ def exit_of(open_, high, low, close, entry, sign, stop, target):  # type: ignore
 
 @inlined
 def trade(  # type: ignore[no-untyped-def]
-    open_, high, low, close, paid, payments_by, entry, sign, stop_fraction, reward_risk, costs, records, row, place,
+    open_, high, low, close, paid, payments_by, entry, sign, stop_fraction, reward_risk, costs, slips, records, row,
+    place,
 ):  # fmt: skip
     """Simulate the trade that enters at the close of a bar.
 
     Args:
         paid, payments_by: of one coin, shapes (payments + 1,) and (2, n); see `fill_funding`.
-        costs: fee, slippage, notional, and more that is not read here.
+        costs: fee, slippage, notional, capital, distance of the liquidation, overshoot of a stop.
+        slips: slippage of a fill in each bar, shape (n,); of no bar where it is the same everywhere.
         records: receives the trade at [row, place].
 
     Returns:
@@ -139,7 +141,7 @@ def trade(  # type: ignore[no-untyped-def]
     fee, slippage, notional = costs[0], costs[1], costs[2]
     at = close[entry]
     size = notional / at
-    price = at * (1 + sign * slippage)
+    price = at * (1 + sign * (slips[entry] if len(slips) else slippage))
     stop = at * (1 - sign * stop_fraction)
     target = at * (1 + sign * (stop_fraction * reward_risk))
     end, touched, lowest, highest, second, third, fourth = exit_of(open_, high, low, close, entry, sign, stop, target)
@@ -150,6 +152,11 @@ def trade(  # type: ignore[no-untyped-def]
         one, other = held * (lowest - price) - entry_fee, held * (highest - price) - entry_fee
         worst, best = (one, other) if sign > 0 else (other, one)
         funding = held * (paid[payments_by[0, end]] - paid[payments_by[1, entry]])
+        if len(slips):
+            slippage = slips[end]
+            farthest = low[end] if sign > 0 else high[end]
+            if farthest * sign <= stop * sign:
+                slippage += costs[5] * abs(touched - farthest) / touched
         exit_price = touched * (1 - sign * slippage)
         fees = entry_fee + size * exit_price * fee
         pnl = held * (exit_price - price) - fees - funding
@@ -193,9 +200,9 @@ def fill_next_entry(direction, next_entry):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def update_drawdown(close, entry, end, sign, base, peak, fall, pnl, costs):  # type: ignore[no-untyped-def]
+def update_drawdown(close, entry, end, sign, slippage, base, peak, fall, pnl, costs):  # type: ignore[no-untyped-def]
     """Peak of equity after a trade, and the deepest fall so far (a fraction, <= 0) below the peak of its moment."""
-    fee, slippage, notional = costs[0], costs[1], costs[2]
+    fee, notional = costs[0], costs[2]
     size = notional / close[entry]
     price = close[entry] * (1 + sign * slippage)
     entry_fee = size * price * fee
@@ -226,7 +233,7 @@ def profit_factor(profit, loss):  # type: ignore[no-untyped-def]
 @compiled
 def simulate_set(  # type: ignore[no-untyped-def]
     direction, next_entry, open_, high, low, close, paid, payments_by, max_price, distance, stop_atr, reward_risk,
-    costs, bars_per_year, split, exits, records, taken, gains, risks, figures,
+    costs, slips, bars_per_year, split, exits, records, taken, gains, risks, figures,
 ):  # fmt: skip
     """Figures of one parameter set (the fields of `Metrics`, in order), its confidence excepted.
 
@@ -236,7 +243,7 @@ def simulate_set(  # type: ignore[no-untyped-def]
         max_price: no entry at a close above it.
         next_entry: the first bar with an entry at or after each bar, n where there is none, shape (n + 1,).
         distance: ATR, price units, shape (n,); the stop stands `stop_atr` of it away.
-        costs: fee, slippage, notional, capital, distance of the liquidation.
+        costs, slips: see `trade`.
         split: first bar of the out-of-sample part.
         exits, records: trades known so far for this stop and target, long and short, shapes (2, n) and
             (2, n, RECORD_FIELDS).
@@ -269,7 +276,7 @@ def simulate_set(  # type: ignore[no-untyped-def]
                 if away > 0 and reach < close[bar] and fraction < costs[4] and close[bar] <= max_price:
                     end, _ = trade(
                         open_, high, low, close, paid, payments_by,
-                        bar, sign, fraction, reward_risk, costs, records, side, bar,
+                        bar, sign, fraction, reward_risk, costs, slips, records, side, bar,
                     )  # fmt: skip
                 exits[side, bar] = end
             if end == NO_ENTRY:
@@ -288,7 +295,8 @@ def simulate_set(  # type: ignore[no-untyped-def]
         else:
             if lowest < (1 + fall) * highest:
                 last = end if end < bars else bars - 1
-                peak, fall = update_drawdown(close, bar, last, sign, equity, peak, fall, pnl, costs)
+                slip = slips[bar] if len(slips) else costs[1]
+                peak, fall = update_drawdown(close, bar, last, sign, slip, equity, peak, fall, pnl, costs)
             else:
                 peak = highest
             bound = (1 + fall) * peak
@@ -320,6 +328,8 @@ def simulate_set(  # type: ignore[no-untyped-def]
     third = cubed / capital**3 / bars
     fourth = fourth / capital**4 / bars
     variance = second - mean * mean
+    if variance <= ROUNDING * max(second, ROUNDING):
+        variance = 0.0
     figures[0] = count
     figures[1] = wins / count * 100 if count else 0.0
     figures[2] = profit_factor(profit, loss)
@@ -345,7 +355,7 @@ def simulate_set(  # type: ignore[no-untyped-def]
 
 @compiled
 def all_trades(  # type: ignore[no-untyped-def]
-    long, short, open_, high, low, close, paid, payments_by, stop_fraction, reward_risk, costs,
+    long, short, open_, high, low, close, paid, payments_by, stop_fraction, reward_risk, costs, slips,
     entries, ends, signs, prices, records,
 ):  # fmt: skip
     """Trades of given entries in order. Returns how many; they fill the last five arrays, of shape (n,); `records` has
@@ -359,10 +369,33 @@ def all_trades(  # type: ignore[no-untyped-def]
             sign = 1.0 if long[bar] else -1.0
             end, price = trade(
                 open_, high, low, close, paid, payments_by,
-                bar, sign, stop_fraction[bar], reward_risk, costs, records, 0, count,
+                bar, sign, stop_fraction[bar], reward_risk, costs, slips, records, 0, count,
             )  # fmt: skip
             entries[count], ends[count], signs[count], prices[count] = bar, end, sign, price
             count += 1
             bar = end
         bar += 1
     return count
+
+
+@compiled
+def each_trade(  # type: ignore[no-untyped-def]
+    bars, signs, stop_fraction, reward_risk, open_, high, low, close, paid, payments_by, costs, slips, records, pnl
+):  # fmt: skip
+    """PnL of the trade that each of the given entries would be by itself, whatever the others do.
+
+    Args:
+        bars, signs, stop_fraction, reward_risk: of each entry, shape (k,).
+        records: room of shape (1, 1, RECORD_FIELDS).
+        pnl: receives the results, shape (k,); NaN where there is no such entry.
+    """
+    for index in range(len(bars)):
+        bar, fraction = bars[index], stop_fraction[index]
+        reach = fraction if signs[index] > 0 else fraction * reward_risk[index]
+        pnl[index] = np.nan
+        if fraction > 0 and reach < 1 and fraction < costs[4]:
+            trade(
+                open_, high, low, close, paid, payments_by,
+                bar, signs[index], fraction, reward_risk[index], costs, slips, records, 0, 0,
+            )  # fmt: skip
+            pnl[index] = records[0, 0, PNL]

@@ -20,6 +20,7 @@ from trading_assets.backtesting.engine import Column, Costs
 from trading_assets.backtesting.kernel.entry_rules import CompiledRule, compile_rule
 from trading_assets.backtesting.kernel.kernel_engine import RECORD_FIELDS, KernelEngine
 from trading_assets.backtesting.kernel.panel import Panel, Window
+from trading_assets.backtesting.liquidity import slippage_by_bar
 from trading_assets.backtesting.metrics import NO_TRADES, metrics
 from trading_assets.core.candles import BoolArray, FloatArray, IntArray
 from trading_assets.core.foreign_text import get_logger
@@ -319,7 +320,8 @@ class StrategySweep:
             first,
             distances,
             plan.stops,
-            (costs.fee, costs.slippage, costs.notional, capital, costs.liquidation),
+            (costs.fee, costs.slippage, costs.notional, capital, costs.liquidation, costs.stop_overshoot),
+            np.atleast_2d(slippage_by_bar(candles, costs, first)),
             candles.timeframe.bars_per_year,
             panel.split,
             take("directions", (decisions, bars), np.uint8),
@@ -398,6 +400,28 @@ def _joined(outcomes: Sequence[SweepResult]) -> SweepResult:
         np.concatenate([outcome.risks for outcome in outcomes]),
         np.concatenate([outcome.starts + skip for outcome, skip in zip(outcomes, before, strict=True)]),
         {(coin, index): e for coin, outcome in enumerate(outcomes) for (_, index), e in outcome.failures.items()},
+    )
+
+
+def merged_sets(outcomes: Sequence[SweepResult], places: Sequence[Sequence[int]]) -> SweepResult:
+    """One outcome of all sets of a strategy on one coin, from those of parts of them.
+
+    Args:
+        places: of each outcome the places of its sets among all.
+    """
+    order = np.argsort(np.concatenate([np.asarray(some, dtype=np.int64) for some in places]))
+    before = np.cumsum([0, *(len(outcome.gains) for outcome in outcomes[:-1])])
+    starts = [outcome.starts + skip for outcome, skip in zip(outcomes, before, strict=True)]
+    return SweepResult(
+        np.concatenate([outcome.figures for outcome in outcomes], axis=1)[:, order],
+        np.concatenate([outcome.gains for outcome in outcomes]),
+        np.concatenate([outcome.risks for outcome in outcomes]),
+        np.concatenate(starts, axis=1)[:, order],
+        {
+            (coin, some[index]): error
+            for outcome, some in zip(outcomes, places, strict=True)
+            for (coin, index), error in outcome.failures.items()
+        },
     )
 
 

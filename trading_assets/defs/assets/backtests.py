@@ -18,6 +18,7 @@ from trading_assets.defs.checks.schema import column_schema
 from trading_assets.defs.partitions import hourly, hours_of
 from trading_assets.defs.resources import CandleStoreResource, DatabaseResource, SettingsResource
 from trading_assets.ledger import checks
+from trading_assets.ledger.fees import with_own_fees
 from trading_assets.ledger.strategies import active_strategies
 from trading_assets.market.loading import DataByHour, max_prices_by_symbol, open_strategy_data, with_max_prices
 from trading_assets.market.stages import timeframes_read
@@ -67,7 +68,7 @@ def _backtest_asset(timeframe: Timeframe) -> dg.AssetsDefinition:
 
         rows = backtest_with_exclusions(
             strategies.usable,
-            settings.get(),
+            with_own_fees(settings.get(), database.get()),
             timeframe,
             scans,
             opened,

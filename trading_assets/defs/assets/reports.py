@@ -1,12 +1,13 @@
 """`walk_forward_report` and `performance_report`: pages of what would have been traded, and of what was."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 import dagster as dg
 from pydantic import Field
 
+from trading_assets.core.errors import NothingYetError
 from trading_assets.core.timeframes import DAY_MS, HOUR_MS, first_hour_ms, floor_ms, iso, last_hour_ms
 from trading_assets.defs import metadata as md
 from trading_assets.defs import pictures
@@ -19,6 +20,7 @@ from trading_assets.defs.resources import (
     SettingsResource,
     require_market,
 )
+from trading_assets.ledger.fees import with_own_fees
 
 if TYPE_CHECKING:
     from trading_assets.reporting.report import Report
@@ -43,7 +45,8 @@ class ReportRange(dg.Config):
     group_name=GROUP,
     kinds={"plotly"},
     owners=OWNERS,
-    code_version="1",
+    code_version="2",
+    output_required=False,
 )
 def walk_forward_report(
     context: dg.AssetExecutionContext,
@@ -52,7 +55,7 @@ def walk_forward_report(
     database: DatabaseResource,
     exchange: ExchangeResource,
     candle_store: CandleStoreResource,
-) -> dg.MaterializeResult[None]:
+) -> Iterator[dg.MaterializeResult[None]]:
     """What each hour's selections would have traded in the hour after it, on candles they had not seen.
 
     One account with the engine's fills and costs and the live limits, beside holding BTC and random choices of as many
@@ -63,7 +66,7 @@ def walk_forward_report(
     """
     from trading_assets.reporting.build import make_walk_forward  # noqa: PLC0415 (numba: a second)
 
-    return _report(context, make_walk_forward, config, settings, database, exchange, candle_store)
+    yield from _report(context, make_walk_forward, config, settings, database, exchange, candle_store)
 
 
 @dg.asset(
@@ -71,7 +74,8 @@ def walk_forward_report(
     group_name=GROUP,
     kinds={"plotly"},
     owners=OWNERS,
-    code_version="1",
+    code_version="2",
+    output_required=False,
 )
 def performance_report(
     context: dg.AssetExecutionContext,
@@ -80,7 +84,7 @@ def performance_report(
     database: DatabaseResource,
     exchange: ExchangeResource,
     candle_store: CandleStoreResource,
-) -> dg.MaterializeResult[None]:
+) -> Iterator[dg.MaterializeResult[None]]:
     """What the account really traded, from the ledger, beside the walk-forward of the same hours.
 
     Not partitioned: by default from the first executed signal to the last reading of the exchange's books. `page` in
@@ -88,7 +92,7 @@ def performance_report(
     """
     from trading_assets.reporting.build import make_performance  # noqa: PLC0415 (numba: a second)
 
-    return _report(context, make_performance, config, settings, database, exchange, candle_store)
+    yield from _report(context, make_performance, config, settings, database, exchange, candle_store)
 
 
 def _report(
@@ -99,16 +103,21 @@ def _report(
     database: DatabaseResource,
     exchange: ExchangeResource,
     candle_store: CandleStoreResource,
-) -> dg.MaterializeResult[None]:
+) -> Iterator[dg.MaterializeResult[None]]:
+    """The materialisation of a report; none, and no failure, where no whole hour is over yet."""
     from trading_assets.reporting.build import Sources, write  # noqa: PLC0415
     from trading_assets.reporting.figures import DIMENSIONS, by_dimension, daily_returns  # noqa: PLC0415
     from trading_assets.reporting.page import headline  # noqa: PLC0415
 
     market = exchange.market_data()
     require_market(market)
-    sources = Sources(settings.get(), database.get(), candle_store.get(), market)
+    sources = Sources(with_own_fees(settings.get(), database.get()), database.get(), candle_store.get(), market)
     first_ms, last_ms = _span(config, market.now_ms())
-    report = make(sources, first_ms, last_ms, Progress(context.log, "coins and timeframes followed"))
+    try:
+        report = make(sources, first_ms, last_ms, Progress(context.log, "coins and timeframes followed"))
+    except NothingYetError as error:
+        context.log.warning(f"no report: {error}")
+        return
     written = write(report, sources.settings)
     context.log.info(headline(report))
     main, days = report.main, daily_returns(report.main.curve)
@@ -116,7 +125,7 @@ def _report(
         name: offer(context.instance, context.run.run_id, file, sources.settings.ui_url)
         for name, file in (("page", written.page), ("trades_csv", written.trades))
     }
-    return dg.MaterializeResult(
+    yield dg.MaterializeResult(
         metadata={
             "headline": headline(report),
             **{name: dg.MetadataValue.url(link) for name, link in links.items() if link is not None},
@@ -147,10 +156,13 @@ def _report(
     )
 
 
-def _of_sample(report: "Report") -> dict[str, int]:
-    if report.sample is None:
-        return {}
-    return {"random_choices": len(report.sample.ends), "random_choices_behind": report.sample.behind(report.main.curve)}
+def _of_sample(report: "Report") -> dict[str, float]:
+    found: dict[str, float] = {}
+    if report.sample is not None:
+        found |= {"random_choices": len(report.sample.ends), "random_choices_behind": report.sample.behind}
+    if report.matched is not None:
+        found |= {"matched_draws": report.matched.draws, "matched_p_value": report.matched.p_value}
+    return found
 
 
 def _span(config: ReportRange, now_ms: int) -> tuple[int | None, int | None]:

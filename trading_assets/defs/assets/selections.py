@@ -38,16 +38,13 @@ _SHOWN = [
     "symbol",
     "timeframe",
     "strategy",
-    "score",
-    "total_trades",
-    "win_rate",
-    "profit_factor",
-    "total_pnl",
     "out_of_sample_trades",
     "out_of_sample_pnl",
     "configurations_tried",
     "deflated_sharpe",
     "p_value_corrected",
+    "mean_r",
+    "score",
 ]
 
 
@@ -126,20 +123,14 @@ def _backtests(database: Database, hours: Sequence[int], blocked: Mapping[int, s
 
 
 def _by_coin(backtests: pd.DataFrame) -> dg.MetadataValue:
-    """The best of each timeframe, strategies by their initials: eight times a whole name is wider than any screen."""
-    names = sorted(backtests["strategy"].unique())
-    initials = {name: "".join(word[0] for word in name.split("_")) for name in names}
-    if len(set(initials.values())) < len(names):
-        initials = {name: name for name in names}
-    rows = coin_summary(backtests)
-    timeframes = [name for name in rows.columns if name in set(backtests["timeframe"])]
-    for timeframe in timeframes:
-        parts = rows[timeframe].str.partition(" ")
-        rows[timeframe] = (parts[0].map(initials).fillna("") + parts[1] + parts[2]).str.replace(" %", "%")
-    legend = ", ".join(f"{short} {name}" for name, short in initials.items())
-    meaning = f"the strategy with the largest PnL, its PnL and win rate; {legend}"
-    return md.table(
-        rows[["symbol", "optimal_timeframe", "optimal_pnl", "optimal_win_rate", *timeframes]],
-        limit=30,
-        meanings=dict.fromkeys(timeframes, meaning),
-    )
+    """Of each coin the best timeframe and strategy, and PnL and win rate of the best strategy of every timeframe."""
+    summary = coin_summary(backtests)
+    if summary.empty:
+        return md.table(summary)
+    timeframes = [name for name in summary.columns if name in set(backtests["timeframe"])]
+    cells = {name: summary[name].str.partition(" ")[[0, 2]] for name in timeframes}
+    best = [f"{name} {cells[name][0].iloc[at]}" for at, name in enumerate(summary["optimal_timeframe"])]
+    shown = summary[["symbol"]].assign(best=best, **{name: parts[2] for name, parts in cells.items()})
+    meaning = "PnL and win rate of the strategy with the largest PnL"
+    meanings = {"best": "timeframe and strategy with the largest PnL", **dict.fromkeys(timeframes, meaning)}
+    return md.table(shown, limit=30, meanings=meanings)

@@ -36,6 +36,7 @@ from trading_assets.defs.resources import CandleStoreResource, DatabaseResource,
 from trading_assets.defs.table_io import rows_of, table_of
 from trading_assets.ledger import checks
 from trading_assets.ledger.database import Database
+from trading_assets.ledger.fees import with_own_fees
 from trading_assets.ledger.partitions import read_partitions
 from trading_assets.market.loading import Loader, hour_loader, max_prices_by_symbol, with_max_prices
 from trading_assets.market.store import CandleStore
@@ -71,6 +72,9 @@ class _Judged:
     row: dict[str, object]
     look_ahead: bias_checks.Verdict
     warm_up: bias_checks.Verdict
+    declared: int = 0
+    sufficient: bias_checks.SufficientWarmUp | None = None
+    """How many bars of warm-up would do, where the declared ones do not."""
 
 
 def _specs(name: str, description: str) -> list[dg.AssetCheckSpec]:
@@ -92,7 +96,7 @@ def engines_agree(
     candle_store: CandleStoreResource,
 ) -> Iterable[dg.AssetCheckResult]:
     """`agrees_with_vectorbt` of each timeframe."""
-    found = _agreement(context, settings.get(), database.get(), candle_store.get())
+    found = _agreement(context, with_own_fees(settings.get(), database.get()), database.get(), candle_store.get())
     yield from record_verdicts(context, database.get(), found)
 
 
@@ -134,6 +138,7 @@ def _agreement(
         *_specs(
             WARM_UP_SUFFICES,
             "The same backtests begin their data later: after the declared warm-up the decisions are the same. "
+            "A strategy that fails needs a longer one, and may be free of look-ahead. "
             f"{_EXCLUDED}",
         ),
     ],
@@ -160,7 +165,11 @@ def _bias(
         judged = list(_judge(sample_backtests(backtests, 1, each="strategy"), store))
         for name in names:
             found = _violations(name, judged)
-            faults = {str(row["strategy"]): _detail(name, row) for row in reversed(found)}
+            advice = {str(one.row["strategy"]): _advice(one) for one in judged} if name == WARM_UP_SUFFICES else {}
+            faults = {
+                str(row["strategy"]): _detail(name, row) + advice.get(str(row["strategy"]), "")
+                for row in reversed(found)
+            }
             timeframe, hours = rows_of(key)["timeframe"], hours_to_check(context, database, table_of(key))
             checks.exclude(database, timeframe, name, faults, hours, run)
             yield _verdict(key, name, backtests, judged, found)
@@ -187,7 +196,7 @@ def survives_double_costs(
     made = [(row, _column(row, load)) for row in drawn.to_dict("records")]
     sample = pd.DataFrame([row for row, column in made if column is not None], columns=drawn.columns)
     columns = [column for _, column in made if column is not None]
-    results = at_double_costs(columns, costs_from(settings.get()), production_engine())
+    results = at_double_costs(columns, costs_from(with_own_fees(settings.get(), database.get())), production_engine())
     table = sample[["symbol", "timeframe", "strategy"]].assign(
         total_pnl=[result.pnl for result in results], pnl_at_double_costs=[result.pnl_at_double for result in results]
     )
@@ -261,10 +270,13 @@ def _judge(sample: pd.DataFrame, store: CandleStore) -> Iterator[_Judged]:
         seed = seed_from(tuple(row.values()))
         try:
             strategy, data = data_by_row(row, lambda hour_ms: hour_loader(store, hour_ms))
+            early = bias_checks.warm_up(strategy, data, seed=seed)
             yield _Judged(
                 row,
                 bias_checks.look_ahead(strategy, data, seed=seed, signals=SIGNALS, others=OTHERS),
-                bias_checks.warm_up(strategy, data, seed=seed),
+                early,
+                strategy.needs().warm_up_bars(data.timeframe),
+                None if early.passed else bias_checks.sufficient_warm_up(strategy, data),
             )
         except Exception as error:  # noqa: BLE001 (a user's strategy may raise anything)
             failed = bias_checks.failed(as_of_ms(int(str(row["hour_ms"]))), error)
@@ -299,6 +311,13 @@ def _detail(name: str, violation: Mapping[str, object]) -> str:
     )
 
 
+def _advice(judged: _Judged) -> str:
+    """How many bars of warm-up would do, as the end of a sentence."""
+    if judged.sufficient is None:
+        return ""
+    return f" (it declares {judged.declared} bars of warm-up and needs {judged.sufficient.words})"
+
+
 def _verdict(
     key: dg.AssetKey,
     name: str,
@@ -309,10 +328,9 @@ def _verdict(
     """A failure is a warning: it concerns the strategies that are excluded, not the hour."""
     verdicts = _verdicts(name, judged)
     excluded = sorted({str(violation["strategy"]) for violation in found})
-    unchecked = sorted(str(row["strategy"]) for row, one in verdicts if one.unbiased and not one.signals)
-    parts = [f"{', '.join(excluded)}: {len(found)} values differ. Excluded; stop the strategy or mend it."] * bool(
-        found
-    )
+    unchecked = sorted(str(row["strategy"]) for row, one in verdicts if one.passed and not one.signals)
+    what = "stop the strategy or mend it" if name == NO_LOOK_AHEAD else "let needs() declare a longer warm_up"
+    parts = [f"{', '.join(excluded)}: {len(found)} values differ. Excluded; {what}."] * bool(found)
     parts += [f"{', '.join(unchecked)}: no signal, so nothing could be checked."] * bool(unchecked)
     return dg.AssetCheckResult(
         asset_key=key,

@@ -8,6 +8,7 @@ tested, stock storages work instead of these.
 from __future__ import annotations
 
 import os
+import threading
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -47,6 +48,9 @@ BATCH_SIZE_VARIABLE = "DAGSTER_EVENT_BATCH_SIZE"
 BATCH_SIZE = 500
 """Dagster collects the events of a step into batches only where this environment variable says so."""
 
+_RUNS_KEPT = 100
+"""Runs whose newest event is remembered: a batch continues the one before it."""
+
 CREATION_LOCK = "tables of dagster"
 """Name of the advisory lock under which one process at a time creates Dagster's tables."""
 
@@ -70,11 +74,18 @@ def is_tested() -> bool:
 class _EventBatches(SqlEventLogStorage):
     """For a storage of events in SQL, to stand before it among the bases."""
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._told: dict[str, float] = {}
+        """Time of the newest event of each of the runs told last, seconds."""
+        self._telling = threading.Lock()
+
     def _store_in_run_file(self, run_id: str, rows: Sequence[Mapping[str, Any]]) -> None:
         """Store rows where a run's events are kept apart from the index."""
 
     def store_event_batch(self, events: Sequence[dg.EventLogEntry]) -> None:
         """Store the asset events of a run in one transaction, other events one by one."""
+        events = self._told_apart(events)
         assets = [event for event in events if event.dagster_event_type in ASSET_EVENTS]
         if len({event.run_id for event in assets}) != 1:
             super().store_event_batch(events)
@@ -94,6 +105,30 @@ class _EventBatches(SqlEventLogStorage):
         for event in events:
             if event.dagster_event_type not in ASSET_EVENTS:
                 self.store_event(event)
+
+    def store_event(self, event: dg.EventLogEntry) -> None:
+        """Store one event, see `_told_apart`."""
+        super().store_event(self._told_apart([event])[0])
+
+    def _told_apart(self, events: Sequence[dg.EventLogEntry]) -> list[dg.EventLogEntry]:
+        """The events, in order of time, each event of an asset in a millisecond of its own.
+
+        The hours of a range are told within a few milliseconds. The UI takes events of a run with the same type and
+        millisecond for one, and of 24 hours it listed three.
+        """
+        with self._telling:
+            return [self._later(event) for event in events]
+
+    def _later(self, event: dg.EventLogEntry) -> dg.EventLogEntry:
+        before = self._told.pop(event.run_id, 0.0)
+        at = max(event.timestamp, before)
+        if event.dagster_event_type in ASSET_EVENTS and int(at * 1000) == int(before * 1000):
+            # The middle of the next millisecond: whoever multiplies by 1000 gets that one.
+            at = (int(before * 1000) + 1.5) / 1000
+        self._told[event.run_id] = at
+        if len(self._told) > _RUNS_KEPT:
+            self._told.pop(next(iter(self._told)))
+        return event if at == event.timestamp else event._replace(timestamp=at)
 
     def _store_asset_check_evaluation_planned(self, event: dg.EventLogEntry, event_id: int | None) -> None:
         """Store a row per hour that a check of the run will look at.

@@ -87,6 +87,12 @@ class Market(Protocol):
     """A market as a function of time. Times are UTC ms; an unknown symbol is a KeyError."""
 
     contracts: Mapping[str, Contract]
+    finest_minutes: int
+    """Length of the shortest candles that are shown of any contract."""
+
+    def candles(self, symbol: str, interval: str, start_ms: int, end_ms: int, now_ms: int) -> Bars:
+        """The `bars` that the venue shows: none is shorter than the candles that the market is made of."""
+        ...
 
     def bars(self, symbol: str, interval: str, start_ms: int, end_ms: int, now_ms: int) -> Bars:
         """Candles whose start lies in [start_ms, end_ms) as seen at `now_ms`.

@@ -51,6 +51,12 @@ class MinuteMarket(ABC):
         self._mark = lru_cache(_MARKS_KEPT)(self._compute_mark)
         self._premiums = {symbol: stream(seed, "premium", symbol) for symbol in self.contracts}
 
+    finest_minutes = 1
+
+    def candles(self, symbol: str, interval: str, start_ms: int, end_ms: int, now_ms: int) -> Bars:
+        """See `Market.candles`."""
+        return self.bars(symbol, interval, start_ms, end_ms, now_ms)
+
     @abstractmethod
     def _day(self, symbol: str, day: int) -> DayOfMinutes:
         """Its minutes; `day` counts from 1970-01-01."""

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from trading_assets.core.errors import DataError
 from trading_assets.core.timeframes import DAY_MS, HOUR_MS, MINUTE_MS, iso
-from trading_assets.simulator.market.base import Bars
+from trading_assets.simulator.market.base import START, Bars
 from trading_assets.simulator.market.calendar import edges_of, start_of
 from trading_assets.simulator.market.intrabar_path import minutes_of_day
 from trading_assets.simulator.market.minute_market import MinuteMarket
@@ -64,6 +64,7 @@ class ReplayMarket(MinuteMarket):
             symbol: (int(recorded.spans[0, 0]) * MINUTE_MS, int(recorded.spans[-1, 1]) * MINUTE_MS)
             for symbol, recorded in self._recorded.items()
         }
+        self.finest_minutes = min(int(recorded.length.min()) for recorded in self._recorded.values())
         self.first_ms = min(first for first, _ in self._spans.values())
         self.end_ms = max(end for _, end in self._spans.values())
         self._funding = {
@@ -100,6 +101,18 @@ class ReplayMarket(MinuteMarket):
         if len(groups) == 0:
             return np.empty((0, 7))
         return rows.grouped(groups).bars(self._grids[symbol], edges[:-1][held])
+
+    def candles(self, symbol: str, interval: str, start_ms: int, end_ms: int, now_ms: int) -> Bars:
+        """See `Market.candles`: where 5m candles are recorded there are none of 1m, though there are prices."""
+        bars = self.bars(symbol, interval, start_ms, end_ms, now_ms)
+        recorded = self._recorded[symbol]
+        if not interval.isdigit() or not len(bars):
+            return bars
+        starts = bars[:, START].astype(np.int64) // MINUTE_MS
+        place = np.maximum(np.searchsorted(recorded.start, starts, side="right") - 1, 0)
+        # A candle that begins in a gap is made of those behind the gap.
+        place += recorded.start[place] + recorded.length[place] <= starts
+        return bars[recorded.length[np.minimum(place, len(recorded.length) - 1)] <= int(interval)]
 
     def _closed_rows(self, symbol: str, begin: int, end: int, interval: str) -> tuple[npt.NDArray[np.int64], Rows]:
         """Starts and rows of the minutes [begin, end): recorded candles where they fit the interval, else minutes."""

@@ -39,6 +39,7 @@ def health(venue: Venue, params: Params, now_ms: int) -> dict[str, object]:
         "seed": config.seed,
         "symbols": config.symbols,
         "contracts": len(venue.market.contracts),
+        "finest_minutes": venue.market.finest_minutes,
         "account": {
             "account_id": state.header.account_id,
             "equity": trimmed(account.margin_balance),

@@ -60,7 +60,7 @@ def kline_request(venue: Venue, params: Params) -> KlineRequest:
 def kline(venue: Venue, params: Params, now_ms: int) -> object:
     asked = kline_request(venue, params)
     contract = asked.contract
-    bars = candles(venue.market.bars, contract, asked.interval, asked.window, limit=asked.limit, now_ms=now_ms)
+    bars = candles(venue.market.candles, contract, asked.interval, asked.window, limit=asked.limit, now_ms=now_ms)
     rows = candle_rows(bars, places_of(contract.tick_size), places_of(contract.qty_step))
     return Raw(f'{{"symbol":"{contract.symbol}","category":"{LINEAR}","list":{rows}}}')
 

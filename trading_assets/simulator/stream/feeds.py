@@ -118,7 +118,7 @@ class CandleFeed:
         """Messages of the closed ones of `count` candles from the one that starts at `first_ms`."""
         edges = edges_of(self._interval, first_ms, now_ms)[: count + 1].tolist()
         before = min(edges[-1], now_ms + 1)
-        bars = self._venue.market.bars(self._contract.symbol, self._interval, first_ms, before, now_ms)
+        bars = self._venue.market.candles(self._contract.symbol, self._interval, first_ms, before, now_ms)
         text = candle_rows(bars, places_of(self._contract.tick_size), places_of(self._contract.qty_step))
         rows: list[list[str]] = json.loads(text)[::-1]
         ends = dict(pairwise(edges))

@@ -42,16 +42,20 @@ class LiveDay:
     """What live did.
 
     Attributes:
-        selections: rows of `strategy_selections` that were, or could have been, followed during the day.
+        selections: rows of `strategy_selections` that were, or could have been, followed during the day: what signals
+            were decided on as it was then.
         evaluations: of the finder, ascending, up to a signal's life beyond the day.
         signals: rows of `entry_signals`: decisions of the day, and earlier ones whose position was open in it.
         trades: what became of the executed ones, by signal, as of the end of the day.
+        reselected: hours whose selection was written again since, each with the coins of which the one that was
+            followed is known all the same.
     """
 
     selections: pd.DataFrame
     evaluations: Sequence[Evaluation]
     signals: pd.DataFrame
     trades: Mapping[str, LiveTrade]
+    reselected: Mapping[int, frozenset[str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -180,6 +184,8 @@ class _Day:
         return (one for one in self.live.evaluations if close_ms <= one.time_ms < ends)
 
     def _why_no_signal(self, coin: _Coin, close_ms: int, *, nominal: bool) -> Verdict:
+        if coin.symbol not in self.live.reselected.get(coin.hour_ms, frozenset({coin.symbol})):
+            return Verdict(Outcome.SELECTION, "the hour was selected again since, and what was followed is not known")
         evaluations = list(self._evaluations_of(close_ms))
         following = [one for one in evaluations if one.hour_ms == coin.hour_ms and coin.symbol in one.outcomes]
         return compare.why_no_signal(

@@ -15,7 +15,7 @@ from trading_assets.core.schemas import STRATEGY_SELECTIONS
 from trading_assets.core.settings import Settings
 from trading_assets.core.strategy_data import StrategyData
 from trading_assets.core.timeframes import DAY_MS, LIVE_BARS, Timeframe
-from trading_assets.ledger import evaluations, signals
+from trading_assets.ledger import evaluations, evidence, signals, tracing
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.partitions import read_partitions
 from trading_assets.ledger.tables import closings, entry_signals, order_intents
@@ -26,6 +26,8 @@ from trading_assets.strategies.base import Strategy
 from trading_assets.trading.parity.compare import LiveTrade
 from trading_assets.trading.parity.day import LiveDay, hours_followed
 from trading_assets.trading.parity.replay import OPEN
+
+SELECTIONS = "strategy_selections"
 
 LONGEST_HELD_MS = 7 * DAY_MS
 """A position that was opened longer before the day is no longer followed."""
@@ -38,8 +40,11 @@ def read_live_day(database: Database, settings: Settings, day_ms: int) -> LiveDa
     trades = _trades(database, account, near[near["status"] == signals.EXECUTED]["signal_id"].tolist(), end_ms)
     ended = {signal for signal, trade in trades.items() if trade.exit_ms is not None and trade.exit_ms < day_ms}
     held = near["signal_id"].isin(trades) & ~near["signal_id"].isin(ended)
+    of_day = near[near["signal_timestamp_ms"] >= day_ms]["signal_id"].tolist()
+    selections, reselected = _followed(database, day_ms, of_day)
     return LiveDay(
-        selections=read_partitions(database, STRATEGY_SELECTIONS, hours_followed(day_ms)),
+        selections=selections,
+        reselected=reselected,
         evaluations=evaluations.between(database, account, day_ms, end_ms + settings.signal_ttl_s * 1000),
         signals=near[(near["signal_timestamp_ms"] >= day_ms) | held],
         trades=trades,
@@ -75,6 +80,38 @@ def held_loader(source: MarketData, store: CandleStore, day_ms: int) -> Callable
         return store.read(symbol, timeframe, start_ms, end_ms).closed_by(end_ms)
 
     return load
+
+
+def _followed(database: Database, day_ms: int, signal_ids: list[str]) -> tuple[pd.DataFrame, dict[int, frozenset[str]]]:
+    """The selections of a day's hours: of a coin with a signal as the signal's snapshot has it, of others as today.
+
+    Returns:
+        The rows, and the hours that were selected again since, each with the coins whose selection is known all the
+        same.
+    """
+    hours = hours_followed(day_ms)
+    today = read_partitions(database, STRATEGY_SELECTIONS, hours)
+    with database.read() as connection:
+        kept = [one.origin for name in signal_ids if (one := evidence.read(connection, name)) is not None]
+        writes = tracing.writes_of(connection, hours, SELECTIONS)
+    kept = [one for one in kept if one.selection is not None and int(one.selection["hour_ms"]) in hours]
+    rows = pd.DataFrame([one.selection for one in kept], columns=today.columns)
+    decisive = ["hour_ms", "symbol", "timeframe", "strategy", "parameters"]
+    followed = rows.drop_duplicates(decisive)
+    now = set(today[decisive].itertuples(index=False, name=None))
+    again: dict[int, set[str]] = {}
+    for origin, row in zip(kept, rows[decisive].itertuples(index=False, name=None), strict=True):
+        wrote, writes_now = origin.writes.get(SELECTIONS, {}).get("run_id"), writes.get(int(row[0]))
+        if row not in now or (wrote is not None and writes_now is not None and wrote != writes_now):
+            again.setdefault(int(row[0]), set())
+    known = followed.groupby(["hour_ms", "symbol"]).size()
+    for hour, symbol in known[known == 1].index:
+        if int(hour) in again:
+            again[int(hour)].add(str(symbol))
+    coins = pd.MultiIndex.from_frame(followed[["hour_ms", "symbol"]])
+    others = today[~pd.MultiIndex.from_frame(today[["hour_ms", "symbol"]]).isin(coins)]
+    both = pd.concat([part for part in (others, followed) if len(part)], ignore_index=True) if kept else today
+    return both, {hour: frozenset(coins) for hour, coins in again.items()}
 
 
 def _signals(database: Database, account: str, start_ms: int, end_ms: int) -> pd.DataFrame:

@@ -55,6 +55,7 @@ def same(sweep: StrategySweep, members: list[StrategyData], found: Panel) -> Non
             np.testing.assert_array_equal(outcome.pnl(coin, index), alone.pnl(0, index))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_a_panel_finds_what_each_coin_finds_alone(name: str) -> None:
     sweep, members = grid_of(name), coins(5, name)

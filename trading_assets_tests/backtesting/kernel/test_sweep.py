@@ -171,6 +171,7 @@ def expected(sweep: StrategySweep, seed: int) -> np.ndarray:
     return np.array([astuple(metrics(one, window.candles, CAPITAL, window.split)) for one in trades])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "compiled"),
     [

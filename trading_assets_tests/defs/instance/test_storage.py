@@ -18,6 +18,9 @@ import dagster as dg
 import pytest
 import sqlalchemy as sa
 from dagster._core.storage.event_log import SqliteEventLogStorage
+from dagster._core.workspace.context import WorkspaceProcessContext
+from dagster._core.workspace.load_target import EmptyWorkspaceTarget
+from dagster_graphql.test.utils import execute_dagster_graphql
 from dagster_postgres import PostgresEventLogStorage
 
 from trading_assets.core.errors import ConfigurationError, StorageError
@@ -170,6 +173,41 @@ def test_a_range_is_told_as_dagsters_own_storage_tells_it_and_each_reads_what_th
     assert all(answer == answers[0] for answer in answers)
     assert answers[0]["partitions"] == {"first": KEYS, "second": KEYS}
     assert answers[0]["newest"] == {"first": LAST, "second": LAST}
+
+
+EVENTS = """
+query Events($asset: AssetKeyInput!, $before: String) {
+  assetOrError(assetKey: $asset) { ... on Asset {
+    assetMaterializations(limit: 100, beforeTimestampMillis: $before) { runId timestamp partition }
+    assetEventHistory(limit: 100, eventTypeSelectors: [MATERIALIZATION]) {
+      results { ... on MaterializationEvent { __typename runId timestamp partition } }
+    }
+  } }
+}
+"""
+"""What the UI asks for the Events of an asset; it takes those of one run, millisecond and type for one."""
+
+
+def test_the_ui_lists_every_hour_of_a_range(instance: dg.DagsterInstance) -> None:
+    last = "2026-01-01-20:00"
+    hours = [f"2026-01-01-{hour:02}:00" for hour in range(3, 21)]
+    run(instance, **{**RANGE, "dagster/asset_partition_range_end": last})
+    with WorkspaceProcessContext(instance, EmptyWorkspaceTarget()) as workspace:
+        for asset in ("first", "second"):
+
+            def ask(before: str | None = None, asset: str = asset) -> Any:
+                variables = {"asset": {"path": [asset]}, "before": before}
+                answer = execute_dagster_graphql(workspace.create_request_context(), EVENTS, variables)
+                return answer.data["assetOrError"]
+
+            found = ask()
+            for events in (found["assetMaterializations"], found["assetEventHistory"]["results"]):
+                assert sorted(event["partition"] for event in events) == hours
+                assert len({(event["runId"], event["timestamp"]) for event in events}) == len(hours)
+                times = [int(event["timestamp"]) for event in events]
+                assert times == sorted(times, reverse=True)
+            older = ask(before=found["assetMaterializations"][7]["timestamp"])["assetMaterializations"]
+            assert len(older) == len(hours) - 8, "a page goes on where the one before it ended"
 
 
 @pytest.mark.slow
@@ -360,6 +398,7 @@ def test_an_installation_keeps_one_connection_and_a_forked_child_makes_its_own(
         watcher.dispose()
 
 
+@pytest.mark.slow
 def test_who_finds_an_empty_database_waits_for_another_who_creates_the_tables(postgres_url: str) -> None:
     name = f"h{uuid.uuid4().hex[:12]}"
     create_database(postgres_url, name)
@@ -411,3 +450,25 @@ def test_another_driver_is_a_clear_error(url: str) -> None:
         with pytest.raises(ConfigurationError, match=r"expected postgresql\+psycopg2://") as raised:
             what(url)
         assert "hidden-word" not in str(raised.value)
+
+
+@pytest.mark.slow
+def test_a_server_that_was_started_again_costs_no_request(new_history: Callable[[], str]) -> None:
+    """The web server answered 500 once to each of its connections that had died."""
+    url = new_history()
+    storage = BatchedPostgresStorage(url)
+    admin = sa.create_engine(url, isolation_level="AUTOCOMMIT")
+    ended = sa.text(
+        "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE pid != pg_backend_pid() "
+        "AND datname = current_database()"
+    )
+    try:
+        for _ in range(3):
+            assert storage.run_storage.get_runs() == []
+            assert storage.schedule_storage.all_instigator_state() == []
+            assert storage.event_log_storage.all_asset_keys() == []
+            with admin.connect() as connection:
+                assert connection.execute(ended).scalar_one() >= 1
+    finally:
+        storage.event_log_storage.dispose()
+        admin.dispose()

@@ -12,14 +12,14 @@ import pytest
 import sqlalchemy as sa
 
 from trading_assets.core.errors import DataError
-from trading_assets.core.schemas import LIVE_PARITY
+from trading_assets.core.schemas import LIVE_PARITY, STRATEGY_SELECTIONS
 from trading_assets.core.timeframes import DAY_MS, HOUR_MS
 from trading_assets.exchange.bybit import BybitExchange
 from trading_assets.exchange.transport import Connection, Transport
 from trading_assets.ledger import account as account_ledger
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.strategies import seed_registry
-from trading_assets.ledger.tables import entry_signals, order_intents, signal_evaluations
+from trading_assets.ledger.tables import entry_signals, order_intents, signal_evaluations, sql_table
 from trading_assets.market.store import CandleStore
 from trading_assets.reporting.build import Sources, make_performance
 from trading_assets.reporting.forward_test import OPEN
@@ -113,6 +113,7 @@ def test_all_of_a_day_is_explained(traded: LiveTrading) -> None:
     assert executed >= 5
 
 
+@pytest.mark.slow
 def test_after_the_last_evaluation_nothing_ran(traded: LiveTrading) -> None:
     rows = traded.parity()
     last_look_ms = START_MS + HOURS * HOUR_MS
@@ -167,6 +168,22 @@ def test_a_signal_that_the_backtest_has_not_is_named(
     found = unexplained(rows)
     assert found[f"{signal}-of-another-bar"] == Outcome.UNEXPECTED
     assert found[signal] == Outcome.MISSING
+
+
+@pytest.mark.parametrize("other", [{"parameters": '{"band":0.9}'}, {"timeframe": "60m", "strategy": "hyperrsi"}])
+def test_an_hour_that_is_selected_again_changes_no_verdict_on_an_order(
+    traded: LiveTrading, broken: Callable[[sa.Executable], LiveTrading], other: dict[str, object]
+) -> None:
+    """The order is judged by its snapshot: a backfill of the last day writes every hour again."""
+    before = traded.parity()
+    live = before[before["live"] == 1].set_index("signal_id")
+    assert len(live) > 5
+    again = broken(sa.update(sql_table(STRATEGY_SELECTIONS)).values(other)).parity()
+    after = again[again["live"] == 1].set_index("signal_id")
+    pd.testing.assert_frame_equal(after.loc[live.index], live)
+    assert unexplained(again) == {}
+    gone = broken(sa.delete(sql_table(STRATEGY_SELECTIONS))).parity()
+    pd.testing.assert_frame_equal(gone[gone["live"] == 1].set_index("signal_id").loc[live.index], live)
 
 
 @pytest.mark.parametrize(

@@ -138,6 +138,7 @@ _examples = hypothesis_settings(
 _numbers = iter(range(10**6))
 
 
+@pytest.mark.slow
 @given(st.tuples(*(_SYMBOL for _ in SYMBOLS)))
 @_examples
 def test_one_pass_brings_ledger_and_exchange_to_agree_and_a_second_does_nothing(

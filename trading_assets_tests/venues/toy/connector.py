@@ -110,6 +110,9 @@ class ToyExchange:
     def market(self) -> str:
         return "Toy"
 
+    def finest_timeframe(self) -> Timeframe:
+        return Timeframe.M1
+
     def tickers(self) -> Tickers:
         return Tickers(Rows(_ticker(row) for row in self._read("quotes")))
 

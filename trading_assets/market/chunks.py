@@ -1,0 +1,257 @@
+"""Files of the candle store: rows with a time, the spans that the exchange answered, and what was absent in them.
+
+Writes replace a chunk atomically under a lock. So a reader never sees half a chunk, two writers lose nothing, and a
+process that is killed anywhere leaves the chunk as it was. A chunk carries checksums of its pages and one of everything
+it says. What the rows are, and when they are fetched, is in `store`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import tempfile
+import zlib
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from threading import Lock
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from filelock import FileLock, Timeout
+
+from trading_assets.core.errors import DamagedFileError, StorageError
+from trading_assets.core.foreign_text import get_logger
+from trading_assets.core.private_files import FILE, private_folder
+from trading_assets.core.timeframes import HOUR_MS, MINUTE_MS, floor_ms, iso, to_ms
+from trading_assets.market.spans import Span, gaps, subtract, union
+
+_log = get_logger(__name__)
+
+Absence = tuple[int, int, int]
+"""Half-open span of UTC ms in which the exchange had nothing, and the time of that answer."""
+
+_COVERED, _ABSENT, _CHECKSUM = b"covered", b"absent", b"checksum"
+_LOCK_TIMEOUT_S = 60.0
+_CACHED_BYTES = 192 * 1024 * 1024
+_TEMPORARY = ".writing-"
+_DAMAGED = ".damaged"
+
+_BELIEVED_MS = 30 * MINUTE_MS
+_LONGEST_BELIEVED_MS = 7 * 24 * HOUR_MS
+"""An answer "absent" is believed as long as the candle was overdue when it was given, within these bounds."""
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Columns by name, all of one length and ascending in the first, the spans that were answered, and those of them
+    without rows."""
+
+    columns: dict[str, np.ndarray]
+    covered: tuple[Span, ...]
+    absent: tuple[Absence, ...] = ()
+
+    @property
+    def bytes(self) -> int:
+        return sum(column.nbytes for column in self.columns.values())
+
+    @property
+    def checksum(self) -> str:
+        """Of everything the chunk says."""
+        found = zlib.crc32(json.dumps([self.covered, self.absent, list(self.columns)]).encode())
+        for column in self.columns.values():
+            found = zlib.crc32(column.tobytes(), found)
+        return f"{found:08x}"
+
+
+class ChunkFiles:
+    """Reading and writing of chunks; safe for threads and processes. What was read is kept in memory, up to 192 MB.
+
+    Raises (every method):
+        StorageError: a file cannot be read or written; the message names it and what to do.
+        DamagedFileError: a file is damaged, likewise.
+    """
+
+    def __init__(self) -> None:
+        self._cache: OrderedDict[Path, tuple[tuple[int, int, int], Chunk]] = OrderedDict()
+        self._cached_bytes = 0
+        self._cache_lock = Lock()
+
+    @staticmethod
+    def start_of(path: Path) -> int:
+        """Begin of a chunk, UTC ms: the opposite of `chunk_path`."""
+        return to_ms(datetime.strptime(path.stem, "%Y-%m-%dT%H%M%SZ").replace(tzinfo=UTC))
+
+    @staticmethod
+    def chunk_path(folder: Path, start_ms: int) -> Path:
+        """Where the chunk that begins at `start_ms` is kept."""
+        return folder / f"{iso(start_ms).replace(':', '')}.parquet"
+
+    def paths(self, folder: Path, chunk_ms: int, start_ms: int, end_ms: int) -> Iterator[Path]:
+        """Existing chunks that overlap [start_ms, end_ms), in time."""
+        for start in range(floor_ms(start_ms, chunk_ms), end_ms, chunk_ms):
+            path = self.chunk_path(folder, start)
+            if path.exists():
+                yield path
+
+    def missing(
+        self, folder: Path, chunk_ms: int, columns: list[str], start_ms: int, end_ms: int, now_ms: int | None
+    ) -> list[Span]:
+        """Spans of [start_ms, end_ms) that no chunk covers, and with `now_ms` those whose "absent" has expired."""
+        covered: list[Span] = []
+        expired: list[Span] = []
+        for path in self.paths(folder, chunk_ms, start_ms, end_ms):
+            chunk = self.load(path, columns)
+            covered += chunk.covered
+            if now_ms is not None:
+                expired += [(low, high) for low, high, asked in chunk.absent if _has_expired(high, asked, now_ms)]
+        if expired:
+            covered = subtract(covered, expired)
+        return subtract([(start_ms, end_ms)] if start_ms < end_ms else [], covered)
+
+    def put_damaged_aside(self, folder: Path, chunk_ms: int, columns: list[str], start_ms: int, end_ms: int) -> None:
+        """Rename damaged chunks, so that they count as not fetched yet."""
+        for path in self.paths(folder, chunk_ms, start_ms, end_ms):
+            try:
+                self.load(path, columns)
+            except DamagedFileError as error:
+                with self.locked(folder), contextlib.suppress(FileNotFoundError):
+                    path.replace(path.with_suffix(f"{path.suffix}{_DAMAGED}"))
+                _log.warning("%s; it was put aside and is fetched again", error)
+
+    def load(self, path: Path, columns: list[str]) -> Chunk:
+        """A chunk from memory, or from its file where that has changed."""
+        try:
+            # Opened once: another process may put a newer file in its place at any moment.
+            with path.open("rb") as file:
+                stat = os.fstat(file.fileno())
+                identity = (stat.st_ino, stat.st_mtime_ns, stat.st_size)
+                with self._cache_lock:
+                    cached = self._cache.get(path)
+                    if cached is not None and cached[0] == identity:
+                        self._cache.move_to_end(path)
+                        return cached[1]
+                content = file.read()
+        except OSError as error:
+            raise StorageError(f"the candle file {path} cannot be read: {error.strerror or error}") from error
+        try:
+            file_ = pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True)
+            table = file_.read(columns=columns, use_threads=False)
+            said = table.schema.metadata
+            covered = tuple((int(low), int(high)) for low, high in json.loads(said[_COVERED]))
+            arrays = {name: table.column(name).to_numpy() for name in columns}
+            chunk = Chunk(arrays, covered, _absent_as_told(said, arrays[columns[0]], covered))
+            if _CHECKSUM in said and said[_CHECKSUM].decode() != chunk.checksum:
+                raise ValueError("its checksum is another")
+        except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
+            raise DamagedFileError(
+                f"the candle file {path} is damaged ({error}); delete it, it will be fetched again"
+            ) from error
+        with self._cache_lock:
+            replaced = self._cache.pop(path, None)
+            self._cached_bytes += chunk.bytes - (replaced[1].bytes if replaced is not None else 0)
+            self._cache[path] = (identity, chunk)
+            while self._cached_bytes > _CACHED_BYTES and len(self._cache) > 1:
+                self._cached_bytes -= self._cache.popitem(last=False)[1][1].bytes
+        return chunk
+
+    def merge(
+        self,
+        folder: Path,
+        chunk_ms: int,
+        columns: dict[str, np.ndarray],
+        answered: Span,
+        step_ms: int,
+        now_ms: int,
+    ) -> None:
+        """Add rows (first column is time) and an answered span that holds them to the chunks that they touch.
+
+        Where two rows are further apart than `step_ms`, the answer of `now_ms` was that there is nothing.
+        """
+        if answered[0] >= answered[1]:
+            return
+        names = list(columns)
+        times = columns[names[0]]
+        with self.locked(folder):
+            for start in range(floor_ms(answered[0], chunk_ms), answered[1], chunk_ms):
+                inside = slice(*(int(i) for i in np.searchsorted(times, [start, start + chunk_ms])))
+                part = {name: columns[name][inside] for name in names}
+                span = (max(answered[0], start), min(answered[1], start + chunk_ms))
+                path = self.chunk_path(folder, start)
+                covered: tuple[Span, ...] = ()
+                absent: list[Absence] = []
+                if path.exists():
+                    held = self.load(path, names)
+                    covered = held.covered
+                    absent = [
+                        (*left, asked) for low, high, asked in held.absent for left in subtract([(low, high)], [span])
+                    ]
+                    part = _newest_wins(held.columns, part)
+                absent += [(*gap, now_ms) for gap in gaps(part[names[0]], span, step_ms)]
+                self._write(path, Chunk(part, tuple(union([*covered, span])), tuple(sorted(absent))))
+
+    @contextmanager
+    def locked(self, folder: Path) -> Iterator[None]:
+        """Hold the folder against other writers."""
+        try:
+            private_folder(folder)
+            with FileLock(folder / ".lock", timeout=_LOCK_TIMEOUT_S, mode=FILE):
+                for left_by_a_killed_process in folder.glob(f"{_TEMPORARY}*"):
+                    left_by_a_killed_process.unlink(missing_ok=True)
+                yield
+        except Timeout as error:
+            raise StorageError(
+                f"another process has been writing {folder} for {_LOCK_TIMEOUT_S:.0f} s; end it, then try again"
+            ) from error
+        except OSError as error:
+            raise StorageError(
+                f"candles cannot be written to {folder}: {error.strerror or error}; nothing was changed. Free some "
+                "space or choose another directory with TRADING_ASSETS_HOME"
+            ) from error
+
+    @staticmethod
+    def _write(path: Path, chunk: Chunk) -> None:
+        said = {_COVERED: json.dumps(chunk.covered), _ABSENT: json.dumps(chunk.absent), _CHECKSUM: chunk.checksum}
+        table = pa.table(chunk.columns).replace_schema_metadata(said)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=_TEMPORARY)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                pq.write_table(
+                    table,
+                    file,
+                    compression="zstd",
+                    compression_level=1,
+                    use_dictionary=False,
+                    write_page_checksum=True,
+                )
+                file.flush()
+                os.fsync(file.fileno())
+            Path(temporary).replace(path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+
+
+def _absent_as_told(said: Mapping[bytes, bytes], times: np.ndarray, covered: Sequence[Span]) -> tuple[Absence, ...]:
+    """What a chunk tells of absences. An older version's told none: they count as asked for long ago."""
+    if _ABSENT in said:
+        return tuple((int(low), int(high), int(asked)) for low, high, asked in json.loads(said[_ABSENT]))
+    step = int(np.diff(times).min()) if len(times) > 1 else MINUTE_MS
+    return tuple((*gap, 0) for span in covered for gap in gaps(times, span, step))
+
+
+def _has_expired(end_ms: int, asked_ms: int, now_ms: int) -> bool:
+    believed = min(max(asked_ms - end_ms, _BELIEVED_MS), _LONGEST_BELIEVED_MS)
+    return now_ms - asked_ms >= believed
+
+
+def _newest_wins(held: dict[str, np.ndarray], added: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    names = list(held)
+    times = np.concatenate([added[names[0]], held[names[0]]])
+    _, first = np.unique(times, return_index=True)
+    return {name: np.concatenate([added[name], held[name]])[first] for name in names}
