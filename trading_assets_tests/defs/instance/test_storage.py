@@ -450,3 +450,25 @@ def test_another_driver_is_a_clear_error(url: str) -> None:
         with pytest.raises(ConfigurationError, match=r"expected postgresql\+psycopg2://") as raised:
             what(url)
         assert "hidden-word" not in str(raised.value)
+
+
+@pytest.mark.slow
+def test_a_server_that_was_started_again_costs_no_request(new_history: Callable[[], str]) -> None:
+    """The web server answered 500 once to each of its connections that had died."""
+    url = new_history()
+    storage = BatchedPostgresStorage(url)
+    admin = sa.create_engine(url, isolation_level="AUTOCOMMIT")
+    ended = sa.text(
+        "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE pid != pg_backend_pid() "
+        "AND datname = current_database()"
+    )
+    try:
+        for _ in range(3):
+            assert storage.run_storage.get_runs() == []
+            assert storage.schedule_storage.all_instigator_state() == []
+            assert storage.event_log_storage.all_asset_keys() == []
+            with admin.connect() as connection:
+                assert connection.execute(ended).scalar_one() >= 1
+    finally:
+        storage.event_log_storage.dispose()
+        admin.dispose()
