@@ -19,7 +19,7 @@ import sqlalchemy as sa
 from trading_assets.backup.manifest import CHUNK, LEDGER
 from trading_assets.core.errors import DamagedFileError, StorageError
 from trading_assets.core.private_files import private_file
-from trading_assets.ledger import migrations, postgres
+from trading_assets.ledger import migrations
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.tables import order_intents
 
@@ -186,7 +186,7 @@ def _copier(connection: sa.Connection, table: str, columns: list[str]) -> Callab
 
 
 def _copy(connection: sa.Connection, statement: str, stream: Readable | Writable) -> None:
-    with closing(connection.connection.cursor()) as cursor, postgres.blocking():
+    with closing(connection.connection.cursor()) as cursor:
         try:
             cursor.copy_expert(statement, stream)
         except connection.dialect.dbapi.Error as error:  # type: ignore[union-attr]
