@@ -33,6 +33,7 @@ from trading_assets.backtesting.kernel.sweep import (
     no_figures,
     shared_indicators,
 )
+from trading_assets.backtesting.liquidity import both_fills
 from trading_assets.backtesting.metrics import Metrics, mean_r, metrics, split_bar
 from trading_assets.backtesting.parameter_choice import choose_parameters, trials_from
 from trading_assets.backtesting.significance import MIN_TRADES, trades_p_value
@@ -290,8 +291,10 @@ class BacktestRunner:
             bars = needs.warm_up_bars(timeframe)
             key = (bars, *sorted(needs.candles.items()), None, *sorted(needs.btc.items()))
             found.setdefault(key, (bars, needs, []))[2].append(place)
-        parts = [_Part(bars, needs, tuple(some), self._sweep(strategy, tuple(some))) for bars, needs, some in found.values()]
-        return sorted(parts, key=lambda part: part.warm_up)
+        return [
+            _Part(bars, needs, tuple(some), self._sweep(strategy, tuple(some)))
+            for bars, needs, some in sorted(found.values(), key=lambda part: part[0])
+        ]
 
     def _sweep(self, strategy: ConfiguredStrategy, places: tuple[int, ...]) -> StrategySweep:
         key = (strategy.name, places)
@@ -362,8 +365,7 @@ class BacktestRunner:
         in_r = mean_r(results, risks)
         if closed < MIN_TRADES or pnl <= 0:
             return math.nan, math.nan, in_r
-        both_fills = 2 * (costs.fee + costs.slippage) * costs.notional
-        return *trades_p_value(results, risks, both_fills), in_r
+        return *trades_p_value(results, risks, both_fills(costs)), in_r
 
 
 def _frame(blocks: Sequence[_Block]) -> pd.DataFrame:

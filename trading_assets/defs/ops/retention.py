@@ -17,7 +17,9 @@ from trading_assets.defs import metadata as md
 from trading_assets.defs.resources import CandleStoreResource, DatabaseResource, ExchangeResource, SettingsResource
 from trading_assets.ledger import outbox, retention
 from trading_assets.ledger.retention import Ages
+from trading_assets.ledger.strategies import active_strategies
 from trading_assets.market import lookback as depth
+from trading_assets.strategies.grids import grids_from
 from trading_assets.strategies.registry import known_strategies
 
 DAY_S = 86_400
@@ -71,10 +73,11 @@ def delete_what_is_old(
             why = "left alone: a run that reads them is in progress"
         else:
             why = "deleted"
+            # A row's parameters may reach farther back than the defaults.
+            active = active_strategies(ledger, grids_from(wanted.parameters)).usable
+            readers: list[depth.HasNeeds] = [*known_strategies(), *active]
             keep_from = {
-                timeframe: int(
-                    now_ms - depth.reach_ms(timeframe, known_strategies()) - wanted.keep_candles_days * DAY_MS
-                )
+                timeframe: int(now_ms - depth.reach_ms(timeframe, readers) - wanted.keep_candles_days * DAY_MS)
                 for timeframe in TRADED_TIMEFRAMES
             }
             files, size = candle_store.get().prune(keep_from, unchanged_since_s=wall_s - DAY_S, dry_run=config.dry_run)
