@@ -43,6 +43,12 @@ def slippage_by_bar(candles: Candles, costs: Costs, first: int = 0) -> FloatArra
     return np.minimum(spread + volatility * np.sqrt(costs.notional / turnover), MOST_SLIPPAGE)
 
 
+def both_fills(costs: Costs) -> float:
+    """Fees and slippage of both fills of a trade, USD; by liquidity those at the widest spread, without impact."""
+    slippage = costs.slippage * (MOST_SPREAD if costs.liquidity else 1.0)
+    return 2 * (costs.fee + slippage) * costs.notional
+
+
 def stop_slippage(price: FloatArray, worst: FloatArray, costs: Costs) -> FloatArray:
     """What a stop slips besides, a fraction of the price: a part of the way to the worst price of its bar."""
     return costs.stop_overshoot * np.abs(price - worst) / price

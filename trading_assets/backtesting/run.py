@@ -33,6 +33,7 @@ from trading_assets.backtesting.kernel.sweep import (
     no_figures,
     shared_indicators,
 )
+from trading_assets.backtesting.liquidity import both_fills
 from trading_assets.backtesting.metrics import Metrics, mean_r, metrics, split_bar
 from trading_assets.backtesting.parameter_choice import choose_parameters, trials_from
 from trading_assets.backtesting.significance import MIN_TRADES, trades_p_value
@@ -92,9 +93,13 @@ DataOpener = Callable[[str, Timeframe, DataNeeds, Sequence[int]], DataByHour]
 
 @dataclass(frozen=True)
 class _Part:
-    """The sets of a strategy that declare the same warm-up on a timeframe, by their places, and their sweep."""
+    """The sets of a strategy that declare the same data, by their places, and their sweep.
+
+    `warm_up` is that of the timeframe.
+    """
 
     warm_up: int
+    needs: DataNeeds
     places: tuple[int, ...]
     sweep: StrategySweep
 
@@ -119,6 +124,7 @@ class BacktestRunner:
         self._strategies = tuple(strategies)
         self._sweeps: dict[tuple[str, tuple[int, ...]], StrategySweep] = {}
         self._costs, self._settings = costs_from(settings), settings
+        self._held_back = settings.out_of_sample_pct
         self._threads = threads or os.cpu_count() or 1
         self._pool = ThreadPoolExecutor(self._threads)
 
@@ -138,7 +144,8 @@ class BacktestRunner:
         """Backtest each strategy on each scanned coin over the window that ends at each hour's as-of.
 
         A coin is read once for all its hours, but each hour is computed apart, from what was known at its end. Each
-        parameter set is computed behind its own warm-up, as live does, whatever the others declare. A strategy that
+        parameter set is computed behind its own warm-up and sees as much of other timeframes as it declares itself, as
+        live does, whatever the others declare. A strategy that
         fails on a coin has a row with zeros and the reason in `error`; the others are not touched. So has a coin whose
         data cannot be put together (a DataError of `open_strategy_data` or of what it gave).
 
@@ -227,13 +234,13 @@ class BacktestRunner:
                 ]
         start_ms = window_start_ms(hour, timeframe)
         for strategies, coins in members.items():
-            of_one_part = [(one, parts[one.name][0]) for one in strategies if len(parts[one.name]) == 1]
-            for bars in sorted({part.warm_up for _, part in of_one_part}):
-                sweeps = [(one, part.sweep) for one, part in of_one_part if part.warm_up == bars]
-                for _, panel in panels([coin[bars] for coin in coins], start_ms, self._settings.out_of_sample_pct):
-                    blocks += self._panel_blocks(hour, timeframe, panel, sweeps)
+            warm_ups = {one.name: {part.warm_up for part in parts[one.name]} for one in strategies}
+            for bars in sorted({min(of_one) for of_one in warm_ups.values()}):
+                together = [one for one in strategies if warm_ups[one.name] == {bars}]
+                for _, panel in panels([coin[bars] for coin in coins] if together else [], start_ms, self._held_back):
+                    blocks += self._panel_blocks(hour, timeframe, panel, together, parts)
             for one in strategies:
-                if len(parts[one.name]) > 1:
+                if len(warm_ups[one.name]) > 1:
                     blocks += [
                         self._divided_block(hour, timeframe, coin, start_ms, one, parts[one.name]) for coin in coins
                     ]
@@ -245,12 +252,13 @@ class BacktestRunner:
         hour: int,
         timeframe: Timeframe,
         panel: Panel,
-        sweeps: Sequence[tuple[ConfiguredStrategy, StrategySweep]],
+        strategies: Sequence[ConfiguredStrategy],
+        parts: Mapping[str, Sequence[_Part]],
     ) -> Iterator[_Block]:
         symbols = [member.symbol for member in panel.members]
         with shared_indicators():
-            for strategy, sweep in sweeps:
-                outcome = sweep.run(panel, self._costs, self._settings.backtest_notional)
+            for strategy in strategies:
+                outcome = self._swept([(part, panel) for part in parts[strategy.name]])
                 yield self._block(hour, timeframe, symbols, panel.bars, strategy, outcome)
 
     def _divided_block(
@@ -263,20 +271,30 @@ class BacktestRunner:
         parts: Sequence[_Part],
     ) -> _Block:
         """One coin of a strategy whose sets declare different warm-ups: each part on data of its own."""
-        outcomes = []
-        for part in parts:
-            panel = Panel.from_members([data[part.warm_up]], start_ms, self._settings.out_of_sample_pct)
-            with shared_indicators():
-                outcomes.append(part.sweep.run(panel, self._costs, self._settings.backtest_notional))
-        merged = merged_sets(outcomes, [part.places for part in parts])
+        alone = [(part, Panel.from_members([data[part.warm_up]], start_ms, self._held_back)) for part in parts]
+        with shared_indicators():
+            merged = self._swept(alone)
+        panel = alone[-1][1]
         return self._block(hour, timeframe, [panel.members[0].symbol], panel.bars, strategy, merged)
 
+    def _swept(self, parts: Sequence[tuple[_Part, Panel]]) -> SweepResult:
+        """The outcome of all parts of a strategy, each on its panel of the same coins."""
+        notional = self._settings.backtest_notional
+        outcomes = [part.sweep.run(panel.seeing(part.needs), self._costs, notional) for part, panel in parts]
+        return merged_sets(outcomes, [part.places for part, _ in parts])
+
     def _parts(self, strategy: ConfiguredStrategy, timeframe: Timeframe) -> list[_Part]:
-        """The sets by the warm-up that they declare on a timeframe: nearly always one part."""
-        places: dict[int, list[int]] = {}
+        """The sets by the data that they declare: nearly always one part."""
+        found: dict[tuple[object, ...], tuple[int, DataNeeds, list[int]]] = {}
         for place, one in enumerate(strategy.sets):
-            places.setdefault(one.needs().warm_up_bars(timeframe), []).append(place)
-        return [_Part(bars, tuple(some), self._sweep(strategy, tuple(some))) for bars, some in sorted(places.items())]
+            needs = one.needs()
+            bars = needs.warm_up_bars(timeframe)
+            key = (bars, *sorted(needs.candles.items()), None, *sorted(needs.btc.items()))
+            found.setdefault(key, (bars, needs, []))[2].append(place)
+        return [
+            _Part(bars, needs, tuple(some), self._sweep(strategy, tuple(some)))
+            for bars, needs, some in sorted(found.values(), key=lambda part: part[0])
+        ]
 
     def _sweep(self, strategy: ConfiguredStrategy, places: tuple[int, ...]) -> StrategySweep:
         key = (strategy.name, places)
@@ -347,8 +365,7 @@ class BacktestRunner:
         in_r = mean_r(results, risks)
         if closed < MIN_TRADES or pnl <= 0:
             return math.nan, math.nan, in_r
-        both_fills = 2 * (costs.fee + costs.slippage) * costs.notional
-        return *trades_p_value(results, risks, both_fills), in_r
+        return *trades_p_value(results, risks, both_fills(costs)), in_r
 
 
 def _frame(blocks: Sequence[_Block]) -> pd.DataFrame:
@@ -417,15 +434,19 @@ def _log_failures(rows: pd.DataFrame, timeframe: Timeframe) -> None:
 
 
 _HERE = Path(__file__).parent
-_SOURCES = (
+SOURCES = (
     *sorted((_HERE / "kernel").glob("*.py")),
-    *(_HERE / f"{name}.py" for name in ("engine", "metrics", "parameter_choice", "run", "significance")),
-    *(_HERE.parent / "strategies" / f"{name}.py" for name in ("alignment", "base", "indicators")),
+    *(_HERE / f"{name}.py" for name in ("engine", "liquidity", "metrics", "parameter_choice", "run", "significance")),
+    *(_HERE.parent / "strategies" / f"{name}.py" for name in ("alignment", "base", "indicator_cache", "indicators")),
+    *(_HERE.parent / "market" / f"{name}.py" for name in ("loading", "lookback")),
+    *(_HERE.parent / "core" / f"{name}.py" for name in ("candles", "strategy_data", "timeframes")),
 )
+"""Modules on whose text the figures of a row depend, besides those of strategies."""
 
 
-def code_version(strategies: Iterable[type[Strategy]], sources: Iterable[Path] = _SOURCES) -> str:
-    """12 hexadecimal digits of the engine's sources and of each strategy's name, version and module.
+def code_version(strategies: Iterable[type[Strategy]], sources: Iterable[Path] = SOURCES) -> str:
+    """12 hexadecimal digits of the sources of the engine and of what loads its data, and of each strategy's name,
+    version and module.
 
     A changed comment changes it too: rows that are made once too often are no harm, stale ones that look fresh are.
     """

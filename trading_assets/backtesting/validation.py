@@ -151,7 +151,7 @@ class CostSensitivity:
 
 
 def at_double_costs(columns: Sequence[Column], costs: Costs, engine: Engine) -> list[CostSensitivity]:
-    """Simulate each column at single and double costs. Stops are measured from the fill, so exits may differ too."""
+    """Simulate each column at single and double costs. Costs move no exit: stops are measured from the close."""
     double = replace(costs, fee=costs.fee * COST_FACTOR, slippage=costs.slippage * COST_FACTOR)
     return [
         CostSensitivity(int(single.closed.sum()), _closed_pnl(single), _closed_pnl(doubled))

@@ -44,13 +44,17 @@ def other_reach_ms(timeframe: Timeframe, other: Timeframe, bars: int, *, live: b
 
 
 def reach_ms(stored: Timeframe, strategies: Sequence[HasNeeds]) -> int:
-    """From the as-of back to the first candle of `stored` that any backtest on any timeframe reads."""
+    """From the as-of back to the first candle of `stored` that any backtest on any timeframe reads.
+
+    A strategy that is tried on some timeframes alone (`ConfiguredStrategy.timeframes`) asks for nothing on others.
+    """
     reach = own_reach_ms(stored, DataNeeds())
     for strategy in strategies:
-        needs = strategy.needs()
-        reach = max(reach, own_reach_ms(stored, needs))
+        needs, tried_on = strategy.needs(), getattr(strategy, "timeframes", TRADED_TIMEFRAMES)
+        if stored in tried_on:
+            reach = max(reach, own_reach_ms(stored, needs))
         for wanted in (needs.candles, needs.btc):
             for other, bars in wanted.items():
                 if stored_timeframe(other) is stored:
-                    reach = max(reach, *(other_reach_ms(timeframe, other, bars) for timeframe in TRADED_TIMEFRAMES))
+                    reach = max(reach, *(other_reach_ms(timeframe, other, bars) for timeframe in tried_on))
     return -(-reach // stored.ms) * stored.ms

@@ -167,10 +167,11 @@ def _exists_since_ms(
 ) -> int | None:
     """Since when candles of a symbol can be expected: its listing, or the first candle that was ever seen of it.
 
-    None where `held`, from `start_ms` on, needs no such question because it begins there.
+    `held` that begins at `start_ms` needs no such question: since then at the latest, so that a gap at the start of a
+    later window is one.
     """
     if len(held) and held.start_ms[0] <= start_ms:
-        return None
+        return int(held.start_ms[0])
     seen = store.first_ms(symbol, held.timeframe)
     known = [time_ms for time_ms in (seen, listed_ms) if time_ms is not None]
     return min(known, default=None)

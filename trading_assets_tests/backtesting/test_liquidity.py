@@ -131,3 +131,10 @@ def test_the_price_before_slippage_is_found_again(direction: int, worst: float) 
     made, slip = 97.0, 0.001
     fill = made * (1 - direction * (slip + 0.5 * abs(made - worst) / made))
     assert price_before_slippage(fill, direction, slip, worst, 0.5) == pytest.approx(made)
+
+
+def test_the_bound_of_a_loss_counts_the_widest_spread_where_slippage_goes_by_liquidity() -> None:
+    costs = Costs(0.0005, 0.0002, 1000.0)
+    assert liquidity.both_fills(costs) == pytest.approx(1.4)
+    for model in (LIQUIDITY, STRESS):
+        assert liquidity.both_fills(costs.under(model)) == pytest.approx(3.0)

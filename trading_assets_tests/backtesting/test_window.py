@@ -15,7 +15,7 @@ from trading_assets.backtesting.kernel.sweep import MIN_BARS, column_from
 from trading_assets.backtesting.run import costs_from, merged_needs
 from trading_assets.backtesting.significance import trades_p_value
 from trading_assets.backtesting.vectorbt_engine import VectorbtEngine
-from trading_assets.core.candles import FloatArray
+from trading_assets.core.candles import Candles, FloatArray
 from trading_assets.core.errors import DataError, StorageError
 from trading_assets.core.schemas import BACKTEST_RESULTS, BacktestResults
 from trading_assets.core.settings import Settings
@@ -84,14 +84,24 @@ Load = Callable[[str, Timeframe, DataNeeds], StrategyData]
 def loader(bars: Mapping[str, int] | None = None) -> Load:
     """Random data that end at the as-of: a full window with warm-up, or fewer bars where told."""
 
-    def load(symbol: str, timeframe: Timeframe, _needs: DataNeeds) -> StrategyData:
+    def load(symbol: str, timeframe: Timeframe, needs: DataNeeds) -> StrategyData:
         end = floor_ms(as_of_ms(HOUR), timeframe.ms)
         wanted = (bars or {}).get(symbol, timeframe.window_bars + WARM_UP_BARS)
         seed = ord(symbol[0])
         rng = np.random.default_rng(seed)
         own = walk(rng, timeframe, end - wanted * timeframe.ms, end, 0.01)
-        others = random_data(seed, timeframe, 10)
-        return StrategyData(symbol, own, others.other, others.btc, others.funding)
+        start = end - timeframe.window_bars * timeframe.ms
+
+        def others(of: int, needed: Mapping[Timeframe, int]) -> dict[Timeframe, Candles]:
+            found = {}
+            for other, count in needed.items():
+                first = floor_ms(start, other.ms)
+                longest = walk(np.random.default_rng((of, other.ms)), other, first - 100 * other.ms, end, 0.01)
+                found[other] = longest.between(first - count * other.ms, end)
+            return found
+
+        btc, funding = others(0, needs.btc), random_data(seed, timeframe, 10).funding
+        return StrategyData(symbol, own, others(seed, needs.candles), btc, funding)
 
     return load
 

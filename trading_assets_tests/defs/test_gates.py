@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 from dataclasses import replace
+from pathlib import Path
 
 import dagster as dg
 import pandas as pd
@@ -12,7 +14,8 @@ import pytest
 from dagster._core.definitions.data_version import CachingStaleStatusResolver, StaleStatus
 from dagster._core.loader import LoadingContextForTest
 
-from trading_assets.backtesting.run import code_version
+import trading_assets
+from trading_assets.backtesting.run import SOURCES, code_version
 from trading_assets.core.candles import Candles
 from trading_assets.core.schemas import CANDLE_COVERAGE
 from trading_assets.core.settings import load_settings
@@ -152,6 +155,26 @@ def test_another_version_of_a_strategy_or_of_the_engine_is_another_code_version(
     assert code_version([changed, *classes[1:]], [source]) != now
     source.write_text("a = 2")
     assert code_version(classes, [source]) != now
+
+
+DECIDES_NO_FIGURE = {
+    *("trading_assets.backtesting.worker_threads", "trading_assets.market.store", "trading_assets.market.spans"),
+    *("trading_assets.market.chunks", "trading_assets.strategies.registry", "trading_assets.strategies.grids"),
+    *(f"trading_assets.core.{name}" for name in ("errors", "foreign_text", "ports", "schemas", "settings")),
+}
+
+
+def test_the_code_version_is_of_every_module_that_the_figures_depend_on() -> None:
+    package = Path(trading_assets.__file__).parent
+    imported = {
+        node.module
+        for path in SOURCES
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ImportFrom) and node.module
+    }
+    files = {name: package.parent.joinpath(*name.split(".")).with_suffix(".py") for name in imported}
+    ours = {name for name, path in files.items() if path.is_file() and package in path.parents}
+    assert {name for name in ours if files[name] not in SOURCES} <= DECIDES_NO_FIGURE
 
 
 def test_candles_left_out_are_read_as_they_were_written(small: RunningExchange) -> None:

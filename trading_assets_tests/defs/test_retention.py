@@ -3,13 +3,18 @@
 import sqlite3
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import dagster as dg
 import pytest
 
-from trading_assets.core.settings import Settings
-from trading_assets.defs.ops.retention import DAY_S, delete_runs
+from trading_assets.core.settings import Settings, load_settings
+from trading_assets.core.timeframes import Timeframe
+from trading_assets.defs.ops.retention import DAY_S, candles_kept_from_ms, delete_runs
+from trading_assets.ledger.database import Database
+from trading_assets.ledger.strategies import registry_row, seed_registry, write_row
+from trading_assets.market.lookback import other_reach_ms
 from trading_assets_tests.defs.conftest import run_job
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -118,3 +123,13 @@ def test_the_job_runs_and_tells_what_it_did(small: object) -> None:
     metadata = event.step_output_data.metadata
     assert {"runs", "rows", "candles", "home_mb", "dry_run"} <= set(metadata)
     assert metadata["dry_run"].value is False
+
+
+def test_candles_stay_as_far_back_as_an_active_row_reads(sqlite: Database) -> None:
+    seed_registry(sqlite)
+    wanted = load_settings()
+    before = candles_kept_from_ms(sqlite, wanted, 0)
+    write_row(sqlite, replace(registry_row(sqlite, "hyperrsi"), parameters='{"trend_period":400}'))
+    after = candles_kept_from_ms(sqlite, wanted, 0)
+    assert after[Timeframe.M240] == -other_reach_ms(Timeframe.M240, Timeframe.D1, 401) < before[Timeframe.M240]
+    assert after[Timeframe.M1] == before[Timeframe.M1]

@@ -22,6 +22,7 @@ from trading_assets.core.errors import (
 from trading_assets.core.models import Instrument
 from trading_assets.core.settings import Settings, load_settings
 from trading_assets.core.timeframes import DAY_MS, HOUR_MS, Timeframe
+from trading_assets.market.lookback import reach_ms
 from trading_assets.market.quality import QualityLimits
 from trading_assets.market.stages import fill_candles, fill_funding, scan_hours
 from trading_assets.market.store import CandleStore
@@ -257,3 +258,24 @@ def test_a_loss_at_the_start_of_the_window_is_one_as_in_its_middle(
     if is_fault:
         assert str(row["fault"]).startswith("gap: ")
         assert row["coverage_pct"] < 95  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("listed_ms", [None, END - 300 * DAY_MS], ids=["listing not known", "listing known"])
+def test_a_gap_at_the_start_of_a_window_is_one_in_a_range_of_hours_as_in_the_hour_alone(
+    tmp_path: Path, listed_ms: int | None
+) -> None:
+    reach = reach_ms(Timeframe.M15, known_strategies())
+    lost = END - reach, END - reach + 3 * DAY_MS
+    hours = [HOUR - 5 * HOUR_MS, HOUR]
+    alone = covered(HOUR, lost, listed_ms=listed_ms, held_before=True, root=tmp_path / "alone")
+    source = CountingSource(
+        HOUR + 2 * HOUR_MS,
+        has=lambda _symbol, start: not lost[0] <= start < lost[1],
+        listed=[an_instrument("AUSDT", listed_ms=listed_ms)] if listed_ms is not None else (),
+        candles=candles_of,
+    )
+    by_hour = {hour: ["AUSDT"] for hour in hours}
+    rows = fill_candles(source, CandleStore(tmp_path / "range"), Timeframe.M15, by_hour, known_strategies(), LIMITS)
+    of_range = rows[(rows["symbol"] == "AUSDT") & (rows["hour_ms"] == HOUR)].iloc[0]
+    assert str(alone["fault"]).startswith("gap: ")
+    assert dict(of_range) == alone

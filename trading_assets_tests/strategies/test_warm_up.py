@@ -63,6 +63,13 @@ class Declared(Undeclared):
         return DataNeeds(warm_up=4 * self.parameters.period)
 
 
+class Daily(Momentum):
+    """Reads 90 days."""
+
+    def needs(self) -> DataNeeds:
+        return DataNeeds(candles={Timeframe.D1: 90})
+
+
 @cache
 def data_of(timeframe: Timeframe, strategy: type[Strategy]) -> StrategyData:
     return hour_loader(READER, HOUR)("ETHUSDT", timeframe, strategy().needs())
@@ -115,6 +122,15 @@ def test_requests_of_backtests_and_of_live_reach_back_to_the_declared_warm_up(ti
     assert depth.reach_ms(timeframe, [Momentum()]) == (timeframe.window_bars + WARM_UP_BARS) * timeframe.ms
     (own,) = live_requests("ETHUSDT", timeframe, Declared().needs(), HOUR, "BTCUSDT")
     assert own[2] == HOUR - (LIVE_BARS + 800) * timeframe.ms
+
+
+def test_a_strategy_asks_for_no_candles_of_timeframes_on_which_it_is_not_tried() -> None:
+    hourly = replace(tried(Declared), timeframes=frozenset({Timeframe.M60}))
+    assert depth.reach_ms(Timeframe.M60, [hourly]) == (Timeframe.M60.window_bars + 800) * Timeframe.M60.ms
+    assert depth.reach_ms(Timeframe.M1, [hourly]) == depth.reach_ms(Timeframe.M1, [])
+    levels = replace(tried(Momentum), sets=(Daily(),), timeframes=frozenset({Timeframe.M5}))
+    of_day = depth.other_reach_ms(Timeframe.M5, Timeframe.D1, 90)
+    assert depth.reach_ms(Timeframe.M240, [levels]) == -(-of_day // Timeframe.M240.ms) * Timeframe.M240.ms
 
 
 def rows_of(timeframe: Timeframe, *strategies: ConfiguredStrategy) -> pd.DataFrame:

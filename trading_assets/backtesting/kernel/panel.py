@@ -7,8 +7,8 @@ young listing has a panel of its own.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +16,8 @@ import numpy.typing as npt
 from trading_assets.backtesting.metrics import split_bar
 from trading_assets.core.candles import Candles, FloatArray, Funding
 from trading_assets.core.errors import StrategyError
-from trading_assets.core.strategy_data import StrategyData
+from trading_assets.core.strategy_data import DataNeeds, StrategyData
+from trading_assets.core.timeframes import Timeframe, floor_ms
 
 MAX_BARS = 65_536
 """A panel has no more bars of all its coins together: larger ones gain nothing, and their arrays leave the caches."""
@@ -133,6 +134,33 @@ class Panel:
         """A panel of one coin."""
         return Panel.from_members([self.members[coin]], self.start_ms, self.out_of_sample_pct)
 
+    def seeing(self, needs: DataNeeds) -> Panel:
+        """The same bars with as much of other timeframes and BTC as `needs` declares, as a loader gives it.
+
+        What several strategies need together is loaded once; more than its own an average would not forget.
+        """
+        others = [(_since(one.other, needs.candles, self.start_ms), one) for one in self.members]
+        btc = _since(self.data.btc, needs.btc, self.start_ms)
+        if btc is self.data.btc and all(other is one.other for other, one in others):
+            return self
+        members = tuple(replace(one, other=other, btc=btc) for other, one in others)
+        data = members[0] if len(members) == 1 else _StackedData(members, bars_of=self.data)
+        return replace(self, members=members, data=data)
+
+
+def _since(
+    held: Mapping[Timeframe, Candles], wanted: Mapping[Timeframe, int], start_ms: int
+) -> Mapping[Timeframe, Candles]:
+    """What is wanted of `held`, see `market.loading.load_strategy_data`; `held` itself where that is all of it."""
+    found = {}
+    for timeframe, candles in held.items():
+        if timeframe in wanted:
+            first = floor_ms(start_ms, timeframe.ms) - wanted[timeframe] * timeframe.ms
+            skipped = int(np.searchsorted(candles.start_ms, first))
+            found[timeframe] = candles.select(slice(skipped, None)) if skipped else candles
+    same = len(found) == len(held) and all(found[timeframe] is held[timeframe] for timeframe in held)
+    return held if same else found
+
 
 def panels(
     members: Sequence[StrategyData], start_ms: int, out_of_sample_pct: float = 0.0
@@ -191,17 +219,22 @@ class _StackedCandles(Candles):
 
 
 class _StackedData(StrategyData):
-    """What a strategy sees of several coins at once."""
+    """What a strategy sees of several coins at once.
 
-    def __init__(self, members: Sequence[StrategyData]) -> None:
+    With `bars_of` own candles and funding are the same arrays as there, so that indicators of them are shared.
+    """
+
+    def __init__(self, members: Sequence[StrategyData], bars_of: StrategyData | None = None) -> None:
         one = members[0]
         self.__dict__.update(
-            candles=_StackedCandles([member.candles for member in members]),
+            candles=_StackedCandles([member.candles for member in members]) if bars_of is None else bars_of.candles,
             other={
                 timeframe: _StackedCandles([member.other[timeframe] for member in members]) for timeframe in one.other
             },
             btc=one.btc,
-            funding=Funding(one.funding.time_ms, np.array([member.funding.rate for member in members])),
+            funding=Funding(one.funding.time_ms, np.array([member.funding.rate for member in members]))
+            if bars_of is None
+            else bars_of.funding,
         )
 
     @property

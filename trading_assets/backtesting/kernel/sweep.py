@@ -404,11 +404,13 @@ def _joined(outcomes: Sequence[SweepResult]) -> SweepResult:
 
 
 def merged_sets(outcomes: Sequence[SweepResult], places: Sequence[Sequence[int]]) -> SweepResult:
-    """One outcome of all sets of a strategy on one coin, from those of parts of them.
+    """One outcome of all sets of a strategy, from those of parts of them on the same coins.
 
     Args:
         places: of each outcome the places of its sets among all.
     """
+    if len(outcomes) == 1:
+        return outcomes[0]
     order = np.argsort(np.concatenate([np.asarray(some, dtype=np.int64) for some in places]))
     before = np.cumsum([0, *(len(outcome.gains) for outcome in outcomes[:-1])])
     starts = [outcome.starts + skip for outcome, skip in zip(outcomes, before, strict=True)]

@@ -11,13 +11,16 @@ import dagster as dg
 from pydantic import Field
 
 from trading_assets.core.settings import Settings
-from trading_assets.core.timeframes import DAY_MS, TRADED_TIMEFRAMES
+from trading_assets.core.timeframes import DAY_MS, TRADED_TIMEFRAMES, Timeframe
 from trading_assets.defs import instance_queries
 from trading_assets.defs import metadata as md
 from trading_assets.defs.resources import CandleStoreResource, DatabaseResource, ExchangeResource, SettingsResource
 from trading_assets.ledger import outbox, retention
+from trading_assets.ledger.database import Database
 from trading_assets.ledger.retention import Ages
+from trading_assets.ledger.strategies import active_strategies
 from trading_assets.market import lookback as depth
+from trading_assets.strategies.grids import grids_from
 from trading_assets.strategies.registry import known_strategies
 
 DAY_S = 86_400
@@ -71,12 +74,7 @@ def delete_what_is_old(
             why = "left alone: a run that reads them is in progress"
         else:
             why = "deleted"
-            keep_from = {
-                timeframe: int(
-                    now_ms - depth.reach_ms(timeframe, known_strategies()) - wanted.keep_candles_days * DAY_MS
-                )
-                for timeframe in TRADED_TIMEFRAMES
-            }
+            keep_from = candles_kept_from_ms(ledger, wanted, now_ms - int(wanted.keep_candles_days * DAY_MS))
             files, size = candle_store.get().prune(keep_from, unchanged_since_s=wall_s - DAY_S, dry_run=config.dry_run)
     verb = "would be deleted" if config.dry_run else "deleted"
     context.log.info(
@@ -175,3 +173,13 @@ def used_bytes(settings: Settings) -> int:
         with contextlib.suppress(OSError):
             total += path.lstat().st_size if path.is_file() else 0
     return total
+
+
+def candles_kept_from_ms(ledger: Database, wanted: Settings, oldest_ms: int) -> dict[Timeframe, int]:
+    """Start of the oldest candle that the hour which ends at `oldest_ms` reads, by timeframe.
+
+    Parameters of an active row may reach farther back than the defaults of its strategy.
+    """
+    active = active_strategies(ledger, grids_from(wanted.parameters)).usable
+    readers: list[depth.HasNeeds] = [*known_strategies(), *active]
+    return {timeframe: oldest_ms - depth.reach_ms(timeframe, readers) for timeframe in TRADED_TIMEFRAMES}

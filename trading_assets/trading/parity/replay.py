@@ -108,7 +108,8 @@ def replay_exit(
     close, sign = float(held.close[0]), 1 if long else -1
     stop = close * (1 - sign * stop_fraction)
     target = close * (1 + sign * stop_fraction * reward_risk)
-    reason = STOP if abs(price - stop) < abs(price - target) else TARGET
+    # By the bar, as the engine decides: a price with slippage may lie nearer to the other level.
+    reason = STOP if _reaches(held, bar, stop, below=long) else TARGET
     return Exit(reason, start_ms, end_ms, price, both=_touches(held, bar, stop) and _touches(held, bar, target))
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from trading_assets.backtesting.engine import Costs
+from trading_assets.backtesting.engine import COST_MODELS, FLAT, Costs
 from trading_assets.backtesting.run import production_engine
 from trading_assets.core.candles import Candles
 from trading_assets.core.timeframes import MINUTE_MS, Timeframe
@@ -175,3 +175,14 @@ def test_a_trade_whose_bar_is_missing_cannot_be_replayed() -> None:
     engine, costs = production_engine(), Costs(0.0, 0.0, 1000.0)
     assert replay_exit(bars(CALM), T + BAR, engine=engine, costs=costs, **given) is None  # type: ignore[arg-type]
     assert replay_exit(Candles.empty(Timeframe.M15), T, engine=engine, costs=costs, **given) is None  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("model", COST_MODELS)
+def test_slippage_of_a_thin_bar_makes_no_stop_of_a_target(model: str) -> None:
+    costs = Costs(0.00055, 0.0002, 1000.0).under(model)
+    candles = bars(CALM, (100, 101, 99.9, 100.9))
+    found = replay_exit(
+        candles, T, long=True, stop_fraction=0.003, reward_risk=2.0, engine=production_engine(), costs=costs
+    )
+    assert found is not None and found.reason == TARGET
+    assert model == FLAT or found.price < 100, "each bar trades 1 USD"
