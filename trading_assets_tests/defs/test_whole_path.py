@@ -25,7 +25,7 @@ from trading_assets_tests.defs.test_research import GivenMarket, PoisonedMarket,
 HOURS = [HOUR, HOUR + HOUR_MS, HOUR + 2 * HOUR_MS]
 MOMENT = as_of_ms(HOURS[1])
 
-_FUTURE = ["exit_ms", "exit_price", "fees", "slippage", "funding", "pnl", "reason"]
+_FUTURE = ["exit_ms", "exit_price", "fees", "slippage", "funding", "pnl", "r", "bps", "reason"]
 """How a trade ends that is open at the moment is future, too."""
 
 

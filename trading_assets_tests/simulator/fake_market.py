@@ -89,6 +89,8 @@ class FakeMarket:
         "BTCPERP": 100_000.0,
     }
 
+    finest_minutes = 1
+
     def __init__(
         self,
         script: Mapping[str, Mapping[int, Minute]] | None = None,
@@ -147,6 +149,9 @@ class FakeMarket:
 
     def index_price(self, symbol: str, time_ms: int) -> float:
         return self.last_price(symbol, time_ms)
+
+    def candles(self, symbol: str, interval: str, start_ms: int, end_ms: int, now_ms: int) -> Bars:
+        return self.bars(symbol, interval, start_ms, end_ms, now_ms)
 
     def bars(self, symbol: str, interval: str, start_ms: int, end_ms: int, now_ms: int) -> Bars:
         contract = self.contracts[symbol]
