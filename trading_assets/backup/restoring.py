@@ -23,7 +23,7 @@ from trading_assets.ledger import books, installation, migrations, signals
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.risk import RiskState
 from trading_assets.simulator import files
-from trading_assets.trading import home_mark
+from trading_assets.trading import halt_file, home_mark
 from trading_assets.trading.risk import guard as risk_guard
 
 _ROOM_FOR_OTHERS = 64 * 1024**2
@@ -87,7 +87,7 @@ def restore(
         try:
             target.require_free(replace=replace)
             target.unpack()
-            aside = target.put_in_place()
+            aside = _halted_from_now(settings, manifest, by, target.put_in_place)
         except OSError as error:
             raise StorageError(f"{settings.home} cannot be written: {error.strerror or error}") from error
         finally:
@@ -251,10 +251,28 @@ def _require_whole(archive: zipfile.ZipFile, manifest: Manifest) -> None:
             raise DamagedFileError(f"the backup has a part {name!r} that belongs nowhere; nothing was changed")
 
 
+def _halted_from_now(settings: Settings, manifest: Manifest, by: str, put: Callable[[], list[str]]) -> list[str]:
+    """Put the backup in place. The file in the home halts it first: a death before the ledger says so opens nothing."""
+    of = {name: settings.model_copy(update={"account": name}) for name in (settings.account, manifest.account)}
+    fresh = [one for one in of.values() if halt_file.found(one) is None]
+    for one in fresh:
+        halt_file.write(one, reason=_reason(manifest), actor=by, wall_ms=local_ms())
+    try:
+        return put()
+    except BaseException:
+        for one in fresh:
+            halt_file.take_away(one)
+        raise
+
+
+def _reason(manifest: Manifest) -> str:
+    return f"restored from the backup of {iso(manifest.made_ms)}"
+
+
 def _halt(settings: Settings, manifest: Manifest, by: str) -> tuple[tuple[str, ...], int]:
     """Nothing is opened before a person has looked: what was sent after the backup, this ledger does not know."""
     database = Database(settings.resolved_database_url, timeouts=patient(settings))
-    reason = f"restored from the backup of {iso(manifest.made_ms)}"
+    reason = _reason(manifest)
     try:
         if installation.read(database) is not None:
             home_mark.adopt(database, settings)  # this home is meant from now on

@@ -5,7 +5,6 @@ They parse, call one function and print; what they need is imported inside them,
 
 from __future__ import annotations
 
-import contextlib
 import getpass
 import json
 import sys
@@ -391,12 +390,14 @@ def _change_state(settings: Settings, database: Database, state: RiskState, text
 
     is_brake = state is not RiskState.ACTIVE
     now_ms = command_time(settings, may_be_local=is_brake)
-    with contextlib.nullcontext() if is_brake else halt_file.taken_away(settings) as by_file:
+    if is_brake:
         before = risk_guard.command(
             database, settings.account, state, reason=text, actor=who(), now_ms=now_ms, tell=tell
         )
-    if by_file is not None:
-        echo(f"the file {halt_file.path_of(settings)} is gone; it said: {by_file.reason}")
+    else:
+        before, by_file = risk_guard.resume(database, settings, reason=text, actor=who(), now_ms=now_ms, tell=tell)
+        if by_file is not None:
+            echo(f"the file {halt_file.path_of(settings)} is gone; it said: {by_file.reason}")
     if before is None:
         held = in_force(read_history(database, settings.account), now_ms)
         by = f" (by {held.actor}: {held.reason})" if held.actor else ""

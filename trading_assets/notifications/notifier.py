@@ -12,6 +12,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 
 from trading_assets.core.errors import TradingAssetsError
 from trading_assets.core.foreign_text import get_logger, plain, plain_lines
@@ -41,6 +42,15 @@ FLUSH_S = 5.0
 OWN_SEND_S = 8.0
 
 
+@dataclass(frozen=True)
+class _Told:
+    """A message in memory, when it was told, and the channels that it was sent to past the ledger."""
+
+    message: Message
+    wall_ms: int
+    taken_by: set[str] = field(default_factory=set)
+
+
 class Notifier:
     """Tells people, from a thread of its own that begins with the first message.
 
@@ -60,7 +70,7 @@ class Notifier:
     ) -> None:
         self._database, self._account, self._channels = database, account, tuple(channels)
         self._max_age_s, self._wall_ms = max_age_s, wall_ms
-        self._queue: deque[tuple[Message, int]] = deque()
+        self._queue: deque[_Told] = deque()
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
         self._asked = self._done = 0
@@ -77,7 +87,7 @@ class Notifier:
                     _log.warning("notification dropped: %d wait already", QUEUE_LENGTH)
                     return
                 kept = Message(title, body, message.kind, message.severity, is_kept=True)
-                self._queue.append((kept, self._wall_ms()))
+                self._queue.append(_Told(kept, self._wall_ms()))
             self._asked += 1
             if self._thread is None or not self._thread.is_alive():
                 # No daemon: a run's process ends when its last op does, and waits for the last deliveries.
@@ -138,11 +148,11 @@ class Notifier:
                 raise TradingAssetsError("there is no ledger here")
             ledger = self._database()
             if waiting:
-                outbox.add_all(ledger, self._account, waiting)
+                outbox.add_all(ledger, self._account, [(one.message, one.wall_ms) for one in waiting])
         except TradingAssetsError as error:
             if waiting:
                 _log.warning("%d messages could not be kept, they are sent from here: %s", len(waiting), error)
-            if waiting and self._send_from_here([message for message, _ in waiting]):
+            if waiting and self._send_from_here(waiting):
                 self._take(len(waiting))
             return None
         self._take(len(waiting))
@@ -153,25 +163,35 @@ class Notifier:
             for _ in range(count):
                 self._queue.popleft()
 
-    def _send_from_here(self, waiting: Sequence[Message]) -> bool:
-        """Send past the ledger. Whether every channel has taken every message; else they stay in memory."""
-        taken = list[str]()
+    def _send_from_here(self, waiting: Sequence[_Told]) -> bool:
+        """Send past the ledger. Whether every channel has taken every message; else they stay in memory.
+
+        A channel gets only what it has not taken yet, however often another one fails.
+        """
+
+        until = time.monotonic() + OWN_SEND_S
 
         def work(channel: Channel) -> None:
-            for message in waiting:
+            for one in waiting:
+                if channel.name in one.taken_by:
+                    continue
+                left_s = until - time.monotonic()
+                if left_s <= 0:
+                    return  # the next round goes on: two at once would send twice
                 try:
-                    send_within(channel, message, OWN_SEND_S)
+                    send_within(channel, one.message, left_s)
                 except DeliveryError as error:
-                    _log.warning("%s did not take %r: %s", channel.name, message.title, error)
+                    _log.warning("%s did not take %r: %s", channel.name, one.message.title, error)
                     return
-            taken.append(channel.name)
+                one.taken_by.add(channel.name)
 
         threads = [threading.Thread(target=work, args=(one,), daemon=True) for one in self._channels]
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join(OWN_SEND_S)
-        return bool(self._channels) and len(taken) == len(self._channels)
+            thread.join(OWN_SEND_S + 1)
+        names = {channel.name for channel in self._channels}
+        return bool(names) and all(names <= one.taken_by for one in waiting)
 
 
 def notifier_of(settings: Settings, database: Callable[[], Database] | None) -> Notifier:

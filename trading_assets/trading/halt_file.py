@@ -114,6 +114,6 @@ def _entries(path: Path) -> dict[str, FileHalt] | None:
             str(name): FileHalt(plain(one["reason"]), plain(one["actor"]), int(one["wall_ms"]))
             for name, one in json.loads(text).items()
         } or {"": FileHalt("an empty file", _BY_HAND, 0)}
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (ValueError, ArithmeticError, KeyError, TypeError, AttributeError, RecursionError):
         words = plain(text[:200].decode(errors="replace").strip())
         return {"": FileHalt(words or "an empty file", _BY_HAND, 0)}

@@ -106,8 +106,11 @@ def _make_mark(home: Path) -> str:
             (home / NAME).hardlink_to(own)
         except FileExistsError:
             pass
+        except OSError:  # a file system without hard links, as on some disks that are plugged in
+            if not (home / NAME).exists():
+                own.replace(home / NAME)
         finally:
-            own.unlink()
+            own.unlink(missing_ok=True)
     except OSError as error:
         raise StorageError(f"the mark {home / NAME} cannot be written: {error.strerror}") from error
     return _mark(home) or ""

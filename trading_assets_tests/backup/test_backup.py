@@ -9,6 +9,7 @@ import threading
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
@@ -16,6 +17,7 @@ import pytest
 import sqlalchemy as sa
 from click.testing import CliRunner, Result
 
+from trading_assets.backup import restoring
 from trading_assets.backup.create import back_up
 from trading_assets.backup.manifest import opened
 from trading_assets.chaos.invariants import compare_all
@@ -36,9 +38,11 @@ from trading_assets.ledger.tables import entry_signals, order_intents, risk_stat
 from trading_assets.ledger.tables import leases as lease_table
 from trading_assets.simulator.embedded import serve_in_thread
 from trading_assets.simulator.venue import ServeConfig
+from trading_assets.trading import halt_file
 from trading_assets.trading.context import ExecutionContext, trading_lease
 from trading_assets.trading.execute.submit import submit_orders
 from trading_assets.trading.reconcile.reconciler import reconcile
+from trading_assets.trading.saga.steps import RECOVER_AFTER_MS
 from trading_assets.trading.session import registry
 from trading_assets.venues import open_exchange
 
@@ -199,7 +203,8 @@ def test_a_backup_made_while_orders_are_sent_is_of_one_moment(
         assert done.exit_code == 0, done.output
         with served(settings.simulator_home, monkeypatch) as exchange:
             trader = Trader(exchange)
-            reconcile(trader.context)
+            # So late that nobody works any more on an order that was being sent at the moment of the backup.
+            reconcile(replace(trader.context, wall_ms=lambda: local_ms() + 2 * RECOVER_AFTER_MS))
             found = compare_all(trader.database, exchange, "main", since_ms, DEPOSIT)
             assert found.broken == []
             assert all(each.stop_loss is not None for each in exchange.positions())
@@ -305,6 +310,39 @@ def test_what_is_there_is_kept_aside_and_only_when_asked(settings: Settings, tmp
     else:
         assert len(list(settings.home.glob("trading_assets.db.replaced-*Z"))) == 1
     database.close()
+
+
+def test_a_restore_that_dies_before_the_ledger_is_halted_opens_nothing(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_rows(settings)
+    path = back_up(settings, tmp_path / "b.zip")
+    lose(settings)
+
+    def dies(*_given: object) -> None:
+        raise RuntimeError("killed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(restoring, "_halt", dies)
+        assert str(run("restore", str(path)).exception) == "killed"
+    assert halt_file.found(settings) is not None
+    assert run("restore", "--replace", str(path)).exit_code == 0
+    assert halt_file.found(settings) is not None
+
+
+def test_a_restore_that_changes_nothing_halts_nothing(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_rows(settings)
+    path = back_up(settings, tmp_path / "b.zip")
+    lose(settings)
+
+    def fails(_target: object) -> list[str]:
+        raise OSError("no room")
+
+    monkeypatch.setattr(restoring._Target, "put_in_place", fails)
+    assert isinstance(run("restore", str(path)).exception, StorageError)
+    assert halt_file.found(settings) is None
 
 
 def test_a_home_in_use_is_not_replaced(settings: Settings, tmp_path: Path) -> None:

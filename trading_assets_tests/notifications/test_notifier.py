@@ -122,6 +122,19 @@ def test_without_the_ledger_messages_are_sent_from_memory(sqlite: Database, chan
     assert channel.titles == ["halted"]
 
 
+def test_without_the_ledger_a_channel_that_fails_doubles_nothing_on_another(sqlite: Database, channel: Channel) -> None:
+    down = Channel("down")
+    down.error = DeliveryError("down")
+    notifier = Notifier(Broken(sqlite), "main", [channel, down], max_age_s=3600)
+    for title in ("one", "two", "three"):
+        notifier.notify(message(title))
+        assert notifier.flush(60)
+    down.error = None
+    notifier.notify(message("four"))
+    assert notifier.flush(60)
+    assert channel.titles == down.titles == ["one", "two", "three", "four"]
+
+
 def test_without_ledger_and_channel_messages_wait_in_memory_for_either(sqlite: Database, channel: Channel) -> None:
     ledger = Broken(sqlite)
     channel.error = DeliveryError("down")

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from trading_assets.core.settings import Settings, load_settings
-from trading_assets.ledger import leases, risk
+from trading_assets.ledger import leases, risk, switches
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.risk import RiskState
 from trading_assets.trading import halt_file
@@ -15,6 +15,7 @@ from trading_assets.trading.context import ExecutionContext
 from trading_assets.trading.execute.submit import submit_orders
 from trading_assets.trading.halt_file import FileHalt
 from trading_assets.trading.reconcile.reconciler import reconcile
+from trading_assets.trading.risk import guard
 from trading_assets.trading.saga import steps
 from trading_assets_tests.trading.fixtures import add_signal, harness_on
 
@@ -53,6 +54,22 @@ def test_a_file_that_comes_between_the_gates_and_the_reservation_still_stops_it(
     assert harness.exchange.accepted == [] and harness.intent(identity) is None
 
 
+def test_a_switch_that_is_set_between_the_gates_and_the_reservation_still_stops_it(
+    sqlite: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    harness = harness_on(sqlite)
+    identity = add_signal(sqlite)
+    reserve = steps.reserve
+
+    def late(context: ExecutionContext, *given: object, **more: object) -> bool:
+        switches.set_switch(sqlite, "main", on=False, actor="me", reason="storm", wall_ms=5)
+        return reserve(context, *given, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(steps, "reserve", late)
+    submit_orders(harness.context)
+    assert harness.exchange.accepted == [] and harness.intent(identity) is None
+
+
 def test_a_reconciliation_brings_it_into_the_ledger_once(sqlite: Database) -> None:
     harness = harness_on(sqlite)
     halt(harness.settings)
@@ -75,7 +92,12 @@ def test_the_file_is_gone_after_the_last_account_and_says_nothing_of_others() ->
     assert not halt_file.path_of(ours).exists()
 
 
-@pytest.mark.parametrize("text", ["", "stop, the exchange is mad", "{}", "[1]", '{"main": 3}', "\x00\xff", "[" * 9999])
+_NO_NUMBER = '{"a": {"reason": "b", "actor": "c", "wall_ms": 1e999}}'
+
+
+@pytest.mark.parametrize(
+    "text", ["", "stop, the exchange is mad", "{}", "[1]", '{"main": 3}', "\x00\xff", "[" * 9999, _NO_NUMBER]
+)
 def test_a_file_made_by_hand_halts_every_account(text: str) -> None:
     settings = load_settings()
     settings.home.mkdir(parents=True, exist_ok=True)
@@ -116,6 +138,24 @@ def test_a_resume_is_not_undone_by_who_had_read_the_file_before(
     monkeypatch.setattr(risk, "change_state", resumed_meanwhile)
     reconcile(harness.context)
     assert state(sqlite, harness.exchange.time_ms) is RiskState.ACTIVE
+
+
+def test_a_resume_that_dies_in_the_middle_leaves_the_halt(sqlite: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = load_settings()
+    halt(settings)
+
+    def dies(*_given: object, **_more: object) -> None:
+        assert halt_file.found(settings) is None
+        monkeypatch.setattr(halt_file, "write", lambda *_given, **_more: None)  # a kill puts nothing back
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(guard, "command", dies)
+    with pytest.raises(KeyboardInterrupt):
+        guard.resume(sqlite, settings, reason="over", actor="me", now_ms=10)
+    assert state(sqlite, 10) is RiskState.HALTED
+    monkeypatch.undo()
+    before, _ = guard.resume(sqlite, settings, reason="over", actor="me", now_ms=11)
+    assert before is not None and state(sqlite, 11) is RiskState.ACTIVE
 
 
 def test_another_account_of_the_home_trades_on(sqlite: Database) -> None:

@@ -41,6 +41,18 @@ def test_a_home_that_moved_with_its_file_is_still_the_ledgers(sqlite: Database, 
     assert home_mark.require_home(sqlite, at(tmp_path / "after")) == first
 
 
+def test_a_home_on_a_file_system_without_hard_links_is_marked(
+    sqlite: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(_path: Path, _target: Path) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(Path, "hardlink_to", refused)
+    settings = at(tmp_path / "home")
+    assert home_mark.require_home(sqlite, settings) == home_mark.require_home(sqlite, settings)
+    assert [path.name for path in settings.home.iterdir()] == [home_mark.NAME]
+
+
 def test_many_processes_that_begin_at_once_agree(database: Database, tmp_path: Path) -> None:
     settings, found = at(tmp_path / "home"), list[str]()
     threads = [

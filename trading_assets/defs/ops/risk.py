@@ -1,7 +1,5 @@
 """The ops of the jobs `halt`, `reduce`, `resume` and `flatten`: a person's commands from the UI."""
 
-import contextlib
-
 import dagster as dg
 from pydantic import Field
 
@@ -96,12 +94,17 @@ def _set(
     if state is RiskState.HALTED:
         _write_halt_file(context, settings.get(), reason, actor)
     now_ms = _now_ms(exchange, may_be_local=is_brake)
-    with contextlib.nullcontext() if is_brake else halt_file.taken_away(settings.get()) as by_file:
+    tell = notifier.get().notify
+    if is_brake:
         before = risk_guard.command(
-            database.get(), account, state, reason=reason, actor=actor, now_ms=now_ms, tell=notifier.get().notify
+            database.get(), account, state, reason=reason, actor=actor, now_ms=now_ms, tell=tell
         )
-    if by_file is not None:
-        context.log.info(plain(f"the file {halt_file.path_of(settings.get())} is gone; it said: {by_file.reason}"))
+    else:
+        before, by_file = risk_guard.resume(
+            database.get(), settings.get(), reason=reason, actor=actor, now_ms=now_ms, tell=tell
+        )
+        if by_file is not None:
+            context.log.info(plain(f"the file {halt_file.path_of(settings.get())} is gone; it said: {by_file.reason}"))
     if before is None:
         context.log.info(f"account {account} is at least as strict as {state.value} already")
     else:

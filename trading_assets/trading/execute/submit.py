@@ -266,7 +266,10 @@ class _Round:
             except TradingAssetsError as error:
                 self._broken.append(error)  # what was reserved is still followed
             while self._sending:
-                self._collect(self._sending)
+                try:
+                    self._collect(self._sending)
+                except TradingAssetsError as error:
+                    self._broken.append(error)
             followed = []
             for intent, sending, after in self._sent:
                 open_still = after is not None and after.status in orders.UNRESOLVED
@@ -350,12 +353,12 @@ class _Round:
                 continue
             if error is None:
                 after = future.result()
-                if after is not None and after.status == orders.UNKNOWN:
-                    self._report.stopped = self._report.stopped or str(after.reason)
-                elif after is not None and after.status == orders.SUBMITTED:
-                    account_refusals.end(self._context, of_orders=True)
             self._report.refused.pop(signal_id, None)
             self._sent.append((one.intent, future, after))
+            if after is not None and after.status == orders.UNKNOWN:
+                self._report.stopped = self._report.stopped or str(after.reason)
+            elif after is not None and after.status == orders.SUBMITTED:
+                account_refusals.end(self._context, of_orders=True)
 
     def _put_back(self, one: _Sending, error: steps.PostponedError) -> None:
         """The signal waits again: for the exchange, or to be sized by the rules as they are now, once."""

@@ -13,6 +13,7 @@ from trading_assets.core.errors import ExchangeError
 from trading_assets.core.foreign_text import plain
 from trading_assets.core.messages import Kind, Message, Notify, Severity
 from trading_assets.core.ports import Exchange
+from trading_assets.core.settings import Settings
 from trading_assets.core.timeframes import DAY_MS, floor_ms, iso, local_ms
 from trading_assets.ledger import account as account_ledger
 from trading_assets.ledger import orders, risk
@@ -21,6 +22,7 @@ from trading_assets.ledger.risk import Cause, RiskState, StateChange
 from trading_assets.ledger.strategies import active_names
 from trading_assets.trading import halt_file
 from trading_assets.trading.context import ExecutionContext
+from trading_assets.trading.halt_file import FileHalt
 from trading_assets.trading.risk.limits import loss_counts_from_ms, losses_reached
 from trading_assets.trading.risk.pre_trade import Account, Refusal
 from trading_assets.trading.risk.protections import CLOSINGS_BACK_MS
@@ -126,20 +128,51 @@ def heed_file(context: ExecutionContext) -> None:
     Raises:
         StorageError: the ledger cannot be written, so nothing may be opened.
     """
-    held = halt_file.found(context.settings)
+    if halt_file.found(context.settings) is not None:
+        _heed(context.database, context.settings, _now_ms(context), context.wall_ms(), context.tell)
+
+
+def resume(
+    database: Database,
+    settings: Settings,
+    *,
+    reason: str,
+    actor: str,
+    now_ms: int,
+    tell: Notify = lambda _message: None,
+) -> tuple[StateChange | None, FileHalt | None]:
+    """Resume by a person's command: the file in the home goes, and the ledger says that it trades.
+
+    A death between the two leaves the halt, as the ledger knows first what only the file knew.
+
+    Return what `command` does, and what the file said; None where it did not halt the account.
+
+    Raises:
+        StorageError: the ledger cannot be written, or the file not removed: the halt stays.
+    """
+    _heed(database, settings, now_ms, local_ms(), tell)
+    with halt_file.taken_away(settings) as by_file:
+        before = command(
+            database, settings.account, RiskState.ACTIVE, reason=reason, actor=actor, now_ms=now_ms, tell=tell
+        )
+    return before, by_file
+
+
+def _heed(database: Database, settings: Settings, now_ms: int, wall_ms: int, tell: Notify) -> None:
+    held = halt_file.found(settings)
     if held is None:
         return
-    account, reason = context.settings.account, f"{held.reason} (by the file {halt_file.NAME})"
-    change = StateChange(RiskState.HALTED, Cause.COMMAND, plain(reason), plain(held.actor), _now_ms(context))
+    reason = f"{held.reason} (by the file {halt_file.NAME})"
+    change = StateChange(RiskState.HALTED, Cause.COMMAND, plain(reason), plain(held.actor), now_ms)
     says_already = _says_already(change)
 
     def unless(now: StateChange) -> bool:
         # Asked in the transaction: a resume may have taken the file away meanwhile.
-        return says_already(now) or halt_file.found(context.settings) is None
+        return says_already(now) or halt_file.found(settings) is None
 
-    message = _told_of(change, account)
-    if risk.change_state(context.database, account, change, unless=unless, message=message, wall_ms=context.wall_ms()):
-        context.tell(message)
+    message = _told_of(change, settings.account)
+    if risk.change_state(database, settings.account, change, unless=unless, message=message, wall_ms=wall_ms):
+        tell(message)
 
 
 def _now_ms(context: ExecutionContext) -> int:

@@ -64,7 +64,7 @@ def reserve(context: ExecutionContext, intent: Intent, lease: Lease, max_open: i
     Raises:
         LeaseLostError: another process has the lease.
     """
-    if context.is_halted_by_file:
+    if context.is_halted_by_file or context.why_off():
         return False
     with step(context, Step.RESERVE):
         return orders.reserve(context.database, intent, max_open=max_open, wall_ms=intent.touched_wall_ms, lease=lease)

@@ -7,10 +7,11 @@ from decimal import Decimal
 
 import pytest
 
-from trading_assets.core.errors import ExchangeUnavailableError, LeaseLostError
+from trading_assets.core.errors import ExchangeUnavailableError, LeaseLostError, StorageError
 from trading_assets.ledger import leases, orders
 from trading_assets.ledger.database import Database
-from trading_assets.trading.context import trading_lease
+from trading_assets.trading import account_refusals
+from trading_assets.trading.context import ExecutionContext, trading_lease
 from trading_assets.trading.execute.submit import submit_orders
 from trading_assets.trading.reconcile.reconciler import reconcile
 from trading_assets_tests.trading.fixtures import NO_SHARES, add_signal, harness_on
@@ -156,3 +157,22 @@ def test_an_order_that_a_pass_over_the_books_settles_first_is_no_failed_order(
     assert intent is not None and intent["status"] == status
     assert (report.executed, report.unknown) == ([identity], [])
     assert [title for title, _ in harness.told if "failed" in title] == []
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_an_order_is_followed_although_the_ledger_fails_when_it_was_taken(
+    sqlite: Database, monkeypatch: pytest.MonkeyPatch, workers: int
+) -> None:
+    harness = harness_on(sqlite, *THIRTY[:2])
+    identities = [add_signal(sqlite, symbol) for symbol in THIRTY[:2]]
+
+    def fails(_context: ExecutionContext, **of: bool) -> None:
+        if of:
+            raise StorageError("the disk is full")
+
+    monkeypatch.setattr(account_refusals, "end", fails)
+    with pytest.raises(StorageError):
+        submit_orders(replace(harness.context, workers=workers))
+    found = [intent["status"] for intent in map(harness.intent, identities) if intent is not None]
+    assert len(harness.exchange.accepted) == len(found) > 0
+    assert set(found) == {orders.CONFIRMED}
