@@ -390,7 +390,7 @@ def test_an_order_in_an_unknown_state_is_not_final(stub: Stub, connect: Connect)
             [venue_rows.flat_position(positionIdx="1")],
             (True, MarginMode.OTHER, PositionMode.HEDGE),
         ),
-        ({}, [], None),
+        ({}, [], (True, MarginMode.CROSS, PositionMode.UNKNOWN)),
         ({}, [{"symbol": "BTCUSDT"}], None),
         ({"unifiedMarginStatus": ""}, [venue_rows.flat_position()], None),
     ],
