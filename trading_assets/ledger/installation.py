@@ -18,12 +18,12 @@ class Installation:
     """What the ledger knows: the mark of the home, where it was first used, and the code of the daemon's code server.
 
     Attributes:
-        code: None where no code server has said it yet.
+        code_version: None where no code server has said it yet.
     """
 
     mark: str
     home: str
-    code: str | None
+    code_version: str | None
 
 
 def read(database: Database) -> Installation | None:
@@ -54,7 +54,7 @@ def claim(database: Database, mark: str, home: str, *, replace: bool = False) ->
 def say_code(database: Database, code: str) -> None:
     """The code server runs this code: what other processes run is compared with it."""
     held = read(database)
-    if held is not None and held.code != code:
+    if held is not None and held.code_version != code:
         with database.write(one_at_a_time=_LOCK) as connection:
             connection.execute(sa.update(table).values(code=code))
 

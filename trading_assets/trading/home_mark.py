@@ -54,9 +54,9 @@ def adopt(database: Database, settings: Settings) -> Installation:
 def compare_code(database: Database, account: str, held: Installation) -> str:
     """Note where this machine runs other code than the daemon's code server. Return it in words, empty where not."""
     text = ""
-    if held.code is not None and held.code != code_version():
+    if held.code_version is not None and held.code_version != code_version():
         text = (
-            f"this machine runs the code {code_version()}, the daemon's code server {held.code}: install one version "
+            f"this machine runs the code {code_version()}, the daemon's code server {held.code_version}: install one version "
             "everywhere, and start every process again"
         )
     troubles.note(database, account, f"code on {socket.gethostname()}"[:64], text, local_ms())

@@ -222,7 +222,7 @@ def test_a_biased_strategy_is_named_with_exit_code_1(tmp_path: Path) -> None:
         "check", "strategy", "biased", *options, home=tmp_path, PYTHONPATH=f"{package}{os.pathsep}{root}"
     )
     assert answer.returncode == 1, answer.stdout + answer.stderr
-    assert "biased is biased on 2 of 2" in answer.stdout
+    assert "biased looks ahead on 2 of 2" in answer.stdout
     assert "BTCUSDT 15m look-ahead: bar closed 2026-02-2" in answer.stdout
     path = f"{package}{os.pathsep}{root}"
     run_process("strategies", "set", "biased", "--timeframes", "60m", home=tmp_path, PYTHONPATH=path)
