@@ -271,8 +271,8 @@ def _installation(settings: Settings) -> str:
         database.close()
     if held is not None and held.code_version not in (None, code_version()):
         raise ConfigurationError(
-            f"{said}; but this command runs the code {code_version()}, and the daemon's code server {held.code_version}: "
-            "install one version everywhere, and start every process again"
+            f"{said}; but this command runs the code {code_version()}, and the daemon's code server "
+            f"{held.code_version}: install one version everywhere, and start every process again"
         )
     return f"{said}, code {code_version()}"
 

@@ -56,8 +56,8 @@ def compare_code(database: Database, account: str, held: Installation) -> str:
     text = ""
     if held.code_version is not None and held.code_version != code_version():
         text = (
-            f"this machine runs the code {code_version()}, the daemon's code server {held.code_version}: install one version "
-            "everywhere, and start every process again"
+            f"this machine runs the code {code_version()}, the daemon's code server {held.code_version}: "
+            "install one version everywhere, and start every process again"
         )
     troubles.note(database, account, f"code on {socket.gethostname()}"[:64], text, local_ms())
     return text
