@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 import uuid
@@ -43,6 +44,15 @@ def _own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
             monkeypatch.delenv(name)
     for name in own.keys() - os.environ.keys() | {name for name, value in own.items() if os.environ.get(name) != value}:
         monkeypatch.setenv(name, own[name])
+
+
+@pytest.fixture(autouse=True)
+def _no_instance_of_an_earlier_test() -> None:
+    """Dagster remembers whose state it keeps in a variable of the context, and two instances that end in the order in
+    which they began leave a dead one in it. Then no later test of the process can load definitions."""
+    base = sys.modules.get("dagster._core.storage.defs_state.base")
+    if base is not None:
+        base._current_storage.set(None)
 
 
 def _unavailable(reason: str) -> NoReturn:

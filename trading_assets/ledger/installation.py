@@ -60,5 +60,5 @@ def say_code(database: Database, code: str) -> None:
 
 
 def _read(connection: sa.Connection) -> Installation | None:
-    row = connection.execute(sa.select(table.c.mark, table.c.home, table.c.code)).one_or_none()
+    row = connection.execute(sa.select(table.c.mark, table.c.home, table.c["code"])).one_or_none()
     return Installation(*row) if row is not None else None
