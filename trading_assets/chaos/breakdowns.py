@@ -18,7 +18,6 @@ import sys
 import tempfile
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -30,6 +29,7 @@ from pathlib import Path
 import psutil
 import sqlalchemy as sa
 
+from trading_assets.chaos import signal_counts
 from trading_assets.chaos.installation import Service, free_port, own_environment, strays
 from trading_assets.chaos.invariants import compare_all
 from trading_assets.chaos.orders import OPEN_GATES
@@ -45,11 +45,9 @@ from trading_assets.core.timeframes import HOUR_MS, local_ms
 from trading_assets.ledger import signals
 from trading_assets.ledger.database import Database, with_driver
 from trading_assets.ledger.strategies import seed_registry
-from trading_assets.ledger.tables import entry_signals, order_intents
 from trading_assets.simulator.launcher import health
 from trading_assets.trading.context import ExecutionContext
 from trading_assets.trading.reconcile.reconciler import reconcile
-from trading_assets.trading.saga.steps import NEVER_REACHED
 from trading_assets.trading.session.lease import trader_of
 from trading_assets.venues import open_exchange
 
@@ -181,7 +179,11 @@ class Stage:
         report = self.report
         _wait(self._trades, BEGINS_WITHIN_S, f"no session begins; see {self.folder}")
         self._give(0)
-        _wait(lambda: self._count(signals.EXECUTED) == BATCH, ENDS_WITHIN_S, f"nothing is entered; see {self.folder}")
+        _wait(
+            lambda: self._count(signals.EXECUTED) == BATCH,
+            ENDS_WITHIN_S,
+            f"nothing is entered; see {self.folder}",
+        )
         self._give(1)
         began = time.monotonic()
         with self.fault.act(self):
@@ -207,8 +209,8 @@ class Stage:
                 if given and not self._count(signals.ACTIVE, signals.EXECUTING):
                     break
         self._stop()
-        report.statuses = self._statuses()
-        report.in_doubt = self._in_doubt()
+        report.statuses = signal_counts.by_status(self.database)
+        report.in_doubt = signal_counts.in_doubt(self.database)
         alive = sum(report.statuses.values())
         report.lost = alive - report.statuses.get(signals.EXECUTED, 0) - report.in_doubt
         self._judge()
@@ -270,6 +272,9 @@ class Stage:
             self.report.unprotected += sum(each.stop_loss is None for each in held)
         time.sleep(LOOK_EVERY_S)
 
+    def _count(self, *statuses: str) -> int:
+        return signal_counts.with_status(self.database, *statuses)
+
     def _entries(self) -> int | None:
         ids, now_ms = self.exchange.order_ids, 0
         with contextlib.suppress(TradingAssetsError):
@@ -277,19 +282,6 @@ class Stage:
             rows = self.exchange.executions(self._began_ms, now_ms + 1)
             return len({row.order_link_id for row in rows if ids.is_entry(row.order_link_id)})
         return None
-
-    def _in_doubt(self) -> int:
-        with self.database.read() as connection:
-            given_up = order_intents.c.reason == NEVER_REACHED
-            return int(connection.execute(sa.select(sa.func.count()).where(given_up)).scalar_one())
-
-    def _statuses(self) -> dict[str, int]:
-        with self.database.read() as connection:
-            return dict(Counter(connection.execute(sa.select(entry_signals.c.status)).scalars()))
-
-    def _count(self, *statuses: str) -> int:
-        found = self._statuses()
-        return sum(found.get(status, 0) for status in statuses)
 
 
 class DagsterStage(Stage):

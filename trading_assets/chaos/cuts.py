@@ -15,7 +15,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -23,8 +22,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
 
-import sqlalchemy as sa
-
+from trading_assets.chaos import signal_counts
 from trading_assets.chaos.faults import FaultInjector
 from trading_assets.chaos.invariants import compare_all
 from trading_assets.chaos.link import EXCHANGE_ADDRESS, Link, inside
@@ -47,11 +45,9 @@ from trading_assets.core.timeframes import HOUR_MS, local_ms
 from trading_assets.ledger import signals
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.strategies import seed_registry
-from trading_assets.ledger.tables import entry_signals, order_intents
 from trading_assets.simulator.launcher import health
 from trading_assets.trading.context import ExecutionContext
 from trading_assets.trading.reconcile.reconciler import reconcile
-from trading_assets.trading.saga.steps import NEVER_REACHED
 from trading_assets.venues import open_exchange
 
 KINDS = ("silent", "refused")
@@ -206,7 +202,11 @@ class _Trial:
         if cut.moment == "during":
             _wait(self._entries, 120.0, "no order was sent")
         elif cut.moment == "after":
-            _wait(lambda: self._count(signals.EXECUTED) >= first, ENDS_WITHIN_S, "the first half was not sent")
+            _wait(
+                lambda: self._count(signals.EXECUTED) >= first,
+                ENDS_WITHIN_S,
+                "the first half was not sent",
+            )
         self._link.cut(cut.kind)
         began, began_ms = time.monotonic(), local_ms()
         self._tell(f"{cut}: cut")
@@ -225,8 +225,8 @@ class _Trial:
         entered = [at_ms for at_ms in self._entries() if at_ms >= healed_ms]
         report.again_s = round((min(entered) - healed_ms) / 1000, 1) if entered else None
         report.last_s = round((max(entered) - healed_ms) / 1000, 1) if entered else None
-        report.statuses = self._statuses()
-        report.in_doubt = self._in_doubt() if cut.moment == "during" else 0
+        report.statuses = signal_counts.by_status(self._database)
+        report.in_doubt = signal_counts.in_doubt(self._database) if cut.moment == "during" else 0
         report.lost = sum(report.statuses.values()) - report.statuses.get(signals.EXECUTED, 0) - report.in_doubt
         self._session.stop()
         self._judge()
@@ -267,24 +267,14 @@ class _Trial:
         self._report.bare += sum(each.stop_loss is None for each in self._exchange.positions())
         time.sleep(LOOK_EVERY_S)
 
+    def _count(self, *statuses: str) -> int:
+        return signal_counts.with_status(self._database, *statuses)
+
     def _entries(self) -> list[int]:
         """When entries were filled, ms of the exchange, whose clock is this machine's."""
         ids, now_ms = self._exchange.order_ids, self._exchange.now_ms()
         rows = self._exchange.executions(self._began_ms, now_ms + 1)
         return [row.time_ms for row in rows if ids.is_entry(row.order_link_id)]
-
-    def _in_doubt(self) -> int:
-        with self._database.read() as connection:
-            given_up = order_intents.c.reason == NEVER_REACHED
-            return int(connection.execute(sa.select(sa.func.count()).where(given_up)).scalar_one())
-
-    def _statuses(self) -> dict[str, int]:
-        with self._database.read() as connection:
-            return dict(Counter(connection.execute(sa.select(entry_signals.c.status)).scalars()))
-
-    def _count(self, *statuses: str) -> int:
-        found = self._statuses()
-        return sum(found.get(status, 0) for status in statuses)
 
 
 class _Market:
