@@ -31,9 +31,10 @@ $(STAMP): requirements.lock requirements-build.lock pyproject.toml
 demo: $(STAMP)  ## the whole system on the embedded exchange, offline
 	@$(BIN)/trading-assets demo
 
-dev: $(STAMP)  ## the Dagster UI on http://127.0.0.1:3000 with schedules and sensors running
+dev: $(STAMP)  ## the Dagster UI on http://127.0.0.1:3000 with schedules and sensors running, the live page on :3001
 	@$(BIN)/trading-assets doctor --quiet
-	@DAGSTER_HOME="$(CURDIR)" $(BIN)/dagster dev
+	@$(BIN)/trading-assets serve --if-configured --dashboard & serve=$$!; trap 'kill $$serve 2>/dev/null' EXIT; \
+	  DAGSTER_HOME="$(CURDIR)" $(BIN)/dagster dev
 
 test: $(STAMP)  ## what a change needs: every test but the slow ones, without network or account (WORKERS=1 for one core)
 	@echo "Tests in $(WORKERS) processes, the slow ones left out (make test-all runs them too) ..."

@@ -6,14 +6,17 @@ so that no run waits for an import.
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Mapping
 from typing import Any
 
 import dagster as dg
 from celery import Celery
+from celery.signals import setup_logging
 
 import trading_assets.definitions  # noqa: F401 (what runs need)
+from trading_assets.core import logs
 from trading_assets.core.errors import ConfigurationError
 from trading_assets.defs.instance.workers.dagster_celery_private import create_execute_job_task, make_app
 from trading_assets.defs.instance.workers.launcher import WorkersRunLauncher
@@ -47,5 +50,7 @@ def _app(launcher: WorkersRunLauncher, queue: str, rules: Mapping[str, Any]) -> 
 
 
 _ours = _launcher()
+if logs.is_json():  # reading the instance began the log; Celery's own would take its handler away
+    setup_logging.connect(lambda **_: logging.getLogger("celery").setLevel(logging.INFO), weak=False)
 research = _app(_ours, RESEARCH, RULES[RESEARCH])
 trading = _app(_ours, TRADING, RULES[TRADING])

@@ -8,14 +8,19 @@ import dagster as dg
 
 from trading_assets.defs.assets import REPORTS, RESEARCH_ASSETS, entry_signals, live_parity
 from trading_assets.defs.assets.common import TABLES
+from trading_assets.defs.assets.dca import dca_state
+from trading_assets.defs.assets.grids import grid_state
 from trading_assets.defs.blocked_hours import research_blocked_hours
 from trading_assets.defs.checks.lookahead import BACKTEST_CHECKS
 from trading_assets.defs.checks.parity import live_is_explained
 from trading_assets.defs.checks.quality import candles_are_good
 from trading_assets.defs.checks.schema import schema_check
 from trading_assets.defs.jobs import (
+    LIVE_JOBS,
     RISK_JOBS,
     STRATEGY_JOBS,
+    maintain_dca,
+    maintain_grids,
     parity,
     performance,
     reconcile,
@@ -37,6 +42,8 @@ from trading_assets.defs.schedules import (
 from trading_assets.defs.sensors import (
     deliver_messages,
     end_stuck_runs,
+    keep_dca_when_due,
+    keep_grids_when_due,
     notify_of_failed_runs,
     reconcile_books,
     research_catch_up,
@@ -50,14 +57,28 @@ def build_definitions(*, resource_overrides: Mapping[str, object] | None = None)
     resources = {**default_resources(), **(resource_overrides or {})}
     resources.setdefault(TABLES, HourlyTableIOManager(database=resources["database"]))  # type: ignore[arg-type]
     return dg.Definitions(
-        assets=[*RESEARCH_ASSETS, entry_signals, live_parity, *REPORTS],
+        assets=[*RESEARCH_ASSETS, entry_signals, dca_state, grid_state, live_parity, *REPORTS],
         asset_checks=[
             *(schema_check(asset.key) for asset in (*RESEARCH_ASSETS, live_parity)),
             candles_are_good,
             *BACKTEST_CHECKS,
             live_is_explained,
         ],
-        jobs=[research, select, trade, reconcile, parity, reports, performance, retention, *RISK_JOBS, *STRATEGY_JOBS],
+        jobs=[
+            research,
+            select,
+            trade,
+            reconcile,
+            maintain_dca,
+            maintain_grids,
+            parity,
+            reports,
+            performance,
+            retention,
+            *RISK_JOBS,
+            *STRATEGY_JOBS,
+            *LIVE_JOBS,
+        ],
         schedules=[
             research_hourly,
             selection_every_minute,
@@ -71,6 +92,8 @@ def build_definitions(*, resource_overrides: Mapping[str, object] | None = None)
             research_blocked_hours,
             trade_when_candles_close,
             reconcile_books,
+            keep_dca_when_due,
+            keep_grids_when_due,
             end_stuck_runs,
             deliver_messages,
             notify_of_failed_runs,

@@ -1,16 +1,22 @@
 """Fixtures shared by all tests: a home of their own, and a database on SQLite and on a real PostgreSQL."""
 
+import gc
+import itertools
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any, NoReturn
 
+import psutil
 import pytest
 import sqlalchemy as sa
 from hypothesis import HealthCheck, settings
@@ -24,6 +30,21 @@ KEPT = ("PYTHONDONTWRITEBYTECODE", "DAGSTER_HOME")
 STARTS = 6
 """How often PostgreSQL is asked to start."""
 
+ON_BOTH_ENGINES = ("ledger/", "defs/instance/", "notifications/", "trading/session/")
+"""Where `make test` runs tests on PostgreSQL, too: what the two engines do differently is known in these rooms. What is
+built on them runs on SQLite there, and on both in `make test-all`."""
+
+MEMORY = Path("/dev/shm")
+MEMORY_NEEDED = 8 * 1024**3
+"""Where there is so much, homes of tests are in memory: SQLite waits for the disk at each commit, some 10,000 times in
+all, and no test pulls the plug. PYTEST_DEBUG_TEMPROOT names another directory."""
+
+if (
+    os.access(MEMORY, os.W_OK)
+    and min(shutil.disk_usage(MEMORY).free, psutil.virtual_memory().available) > MEMORY_NEEDED
+):
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
+
 # How long an example takes says how busy the machine is: no deadline, and no complaint of slowness. Fixtures may be
 # shared by examples where a test says so by taking one.
 settings.register_profile(
@@ -34,11 +55,34 @@ settings.register_profile(
 settings.load_profile("trading_assets")
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark as slow what runs on PostgreSQL beside SQLite, outside `ON_BOTH_ENGINES`; before `-m` chooses."""
+    for item in items:
+        engine = item.callspec.params.values() if hasattr(item, "callspec") else ()
+        if "postgresql" in [value for value in engine if isinstance(value, str)]:
+            room = item.path.relative_to(Path(__file__).parent).as_posix()
+            if not room.startswith(ON_BOTH_ENGINES):
+                item.add_marker("slow")
+
+
+def pytest_collection_finish() -> None:
+    """What was imported stays until the end: no garbage collection looks at it again."""
+    gc.freeze()
+
+
+@pytest.fixture(scope="session")
+def homes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Names of directories that do not exist yet. pytest's own numbering reads all that exist, for each new one."""
+    folder = tmp_path_factory.mktemp("homes")
+    return (folder / str(number) for number in itertools.count())
+
+
 @pytest.fixture(autouse=True)
-def _own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+def _own_home(homes: Iterator[Path], monkeypatch: pytest.MonkeyPatch) -> None:
     """No test reads or writes the state of the checkout, whatever the environment says."""
     shared = {name: value for name, value in os.environ.items() if name == "TRADING_ASSETS_SHARED"}
-    own = {**trial_environment(tmp_path_factory.mktemp("home"), {}), **shared}
+    own = {**trial_environment(next(homes), {}), **shared}
     for name in os.environ.keys() - own.keys():
         if name not in KEPT:
             monkeypatch.delenv(name)
@@ -55,6 +99,24 @@ def _no_instance_of_an_earlier_test() -> None:
         base._current_storage.set(None)
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_teardown() -> None:
+    """What was told to people is delivered before the test's ledger goes."""
+    runtime = sys.modules.get("trading_assets.defs.resources.runtime")
+    if runtime is not None:
+        runtime.close_notifiers()
+
+
+@pytest.fixture(autouse=True)
+def _no_notifier_outlives_its_test() -> Iterator[None]:
+    """It would look into a ledger that is gone, and send to messengers, for as long as the process lives."""
+    yield
+    left = [thread for thread in threading.enumerate() if thread.name == "notifier"]
+    for thread in left:
+        thread.join(60)  # one that is closed may still be in its last round
+    assert not any(thread.is_alive() for thread in left), "close the notifiers of this test"
+
+
 def _unavailable(reason: str) -> NoReturn:
     if REQUIRED:
         pytest.fail(f"{reason}, and REQUIRE_SERVICES=1 demands it")
@@ -63,7 +125,8 @@ def _unavailable(reason: str) -> NoReturn:
 
 @pytest.fixture(scope="session")
 def postgres_url() -> Iterator[str]:
-    """URL of a real PostgreSQL server: the one that TEST_POSTGRES_URL names, else that of a package, started here."""
+    """URL of a real PostgreSQL server: the one that TEST_POSTGRES_URL names (15 or newer), else that of a package,
+    started here."""
     named = os.environ.get("TEST_POSTGRES_URL")
     if named:
         yield sa.make_url(named).set(drivername="postgresql+psycopg2").render_as_string(hide_password=False)
@@ -97,6 +160,21 @@ def _started(data: Path) -> Any:
         else:
             break
     return server
+
+
+@pytest.fixture(scope="session")
+def broker_url() -> str:
+    """URL of a RabbitMQ that answers: the one that TEST_BROKER_URL names, else that of this machine."""
+    from kombu import Connection
+    from kombu.exceptions import OperationalError
+
+    url = os.environ.get("TEST_BROKER_URL", "amqp://guest:guest@127.0.0.1:5672//")
+    try:
+        with Connection(url, connect_timeout=3) as connection:
+            connection.ensure_connection(max_retries=1, timeout=5)
+    except (OperationalError, OSError) as error:
+        _unavailable(f"no RabbitMQ at {Connection(url).as_uri()} (TEST_BROKER_URL names another one): {error}")
+    return url
 
 
 @pytest.fixture(scope="session")
@@ -160,7 +238,8 @@ def database_url(server_url: str, name: str) -> str:
 
 
 def create_database(server_url: str, name: str, template: str = "template1") -> None:
-    _administer(server_url, f"CREATE DATABASE {name} TEMPLATE {template}")
+    # A copy of the template's files costs a quarter of its pages written to the log, which is the default.
+    _administer(server_url, f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY FILE_COPY")
 
 
 def drop_database(server_url: str, name: str) -> None:
@@ -181,6 +260,43 @@ def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("ledger") / "empty.db"
     Database(f"sqlite:///{path}").close()
     return path
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _new_ledgers_are_copied(sqlite_template: Path) -> Iterator[None]:
+    """A new ledger on SQLite takes its tables from one that the migrations made: they need 0.3 s for each."""
+    with closing(sqlite3.connect(sqlite_template)) as made:
+        statements = [text for text in made.iterdump() if text not in ("BEGIN TRANSACTION;", "COMMIT;")]
+    migrate = migrations.upgrade
+
+    def upgrade(connection: sa.Connection, revision: str = migrations.HEAD) -> None:
+        is_new = connection.dialect.name == "sqlite" and not sa.inspect(connection).get_table_names()
+        if not is_new or revision != migrations.HEAD:
+            migrate(connection, revision)
+            return
+        for statement in statements:
+            connection.exec_driver_sql(statement)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(migrations, "upgrade", upgrade)
+        yield
+
+
+@pytest.fixture(scope="session")
+def dagster_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with the project's `dagster.yaml` and, in `.trading_assets`, Dagster's tables without any history, to
+    copy from."""
+    import dagster as dg  # 1 s
+
+    from trading_assets.defs.instance.storage import BATCH_SIZE_VARIABLE
+
+    home = tmp_path_factory.mktemp("dagster")
+    shutil.copy(Path(__file__).resolve().parents[1] / "dagster.yaml", home)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(BATCH_SIZE_VARIABLE, "500")  # the storage sets it for its process
+        patch.chdir(home)
+        dg.DagsterInstance.from_config(str(home)).dispose()
+    return home
 
 
 @pytest.fixture

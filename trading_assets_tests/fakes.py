@@ -8,16 +8,23 @@ from __future__ import annotations
 
 import threading
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any
 
 from trading_assets.core.candles import Candles, Funding
-from trading_assets.core.errors import InsufficientBalanceError, OrderRejectedError, PriceRefusedError
+from trading_assets.core.errors import (
+    ExchangeError,
+    InsufficientBalanceError,
+    OrderEndedError,
+    OrderRejectedError,
+    PriceRefusedError,
+)
 from trading_assets.core.models import (
     AccountShape,
     ApiKeyInfo,
+    CancelledBy,
     ClosedPnl,
     CloseReason,
     ContractKind,
@@ -30,6 +37,7 @@ from trading_assets.core.models import (
     Order,
     OrderAck,
     OrderBook,
+    OrderChange,
     OrderPurpose,
     OrderRequest,
     OrderStatus,
@@ -133,7 +141,7 @@ class FakeExchange:
         self.listed = {symbol: an_instrument(symbol) for symbol in symbols}
         self.prices = {symbol: a_ticker(symbol, price) for symbol in symbols}
         self.balance = Decimal(balance)
-        self.leverage: dict[str, Decimal] = {}
+        self.leverages: dict[str, Decimal] = {}
         self.open: dict[str, Position] = {}
         self.book: dict[str, Order] = {}
         self.trades: list[Execution] = []
@@ -259,6 +267,9 @@ class FakeExchange:
     def repeat_reads(self, older_than: float) -> None:
         """Its answers come at once."""
 
+    def can_connect(self, within_s: float) -> bool:
+        return True
+
     def now_ms(self) -> int:
         return self._called("now_ms", lambda: self.time_ms)  # type: ignore[return-value]
 
@@ -327,10 +338,15 @@ class FakeExchange:
     def position(self, symbol: str) -> Position | None:
         return self._called("position", lambda: self.open.get(symbol))  # type: ignore[return-value]
 
+    def leverage(self, symbol: str) -> Decimal | None:
+        return self.leverages.get(symbol)
+
     def set_leverage(self, symbol: str, leverage: Decimal) -> None:
-        self._called("set_leverage", lambda: self.leverage.__setitem__(symbol, leverage))
+        self._called("set_leverage", lambda: self.leverages.__setitem__(symbol, leverage))
 
     def place_order(self, request: OrderRequest) -> OrderAck:
+        if request.send_by is not None:
+            request.send_by.require()
         with self._lock:
             self.creates[request.order_link_id] += 1
         return self._called("place_order", lambda: self._place(request))  # type: ignore[return-value]
@@ -354,10 +370,78 @@ class FakeExchange:
     def cancel_order(self, symbol: str, order_link_id: str) -> None:
         self._called("cancel_order", lambda: self._cancel(order_link_id))
 
-    def _cancel(self, link: str) -> None:
+    def cancel_orders(self, orders: Sequence[tuple[str, str]]) -> list[ExchangeError | None]:
+        return [self._outcome("cancel_orders", lambda link=link: self._cancel(link)) for _, link in orders]
+
+    def amend_order(self, change: OrderChange) -> None:
+        self._called("amend_order", lambda: self._amend(change))
+
+    def amend_orders(self, changes: Sequence[OrderChange]) -> list[ExchangeError | None]:
+        return [self._outcome("amend_orders", lambda one=one: self._amend(one)) for one in changes]
+
+    def place_orders(self, requests: Sequence[OrderRequest]) -> list[OrderAck | ExchangeError]:
+        found = list[OrderAck | ExchangeError]()
+        for request in requests:
+            try:
+                found.append(self.place_order(request))
+            except ExchangeError as error:
+                found.append(error)
+        return found
+
+    def _outcome(self, name: str, act: Callable[[], object]) -> ExchangeError | None:
+        try:
+            self._called(name, act)
+        except ExchangeError as error:
+            return error
+        return None
+
+    def _cancel(self, link: str, by: CancelledBy = CancelledBy.REQUEST) -> None:
         for order in list(self.book.values()):
             if order.order_link_id == link and not order.status.is_final:
-                self.book[order.order_id] = replace(order, status=OrderStatus.CANCELLED)
+                ended = {"cancelled_by": by, "updated_ms": self.time_ms}
+                self.book[order.order_id] = replace(order, status=OrderStatus.CANCELLED, **ended)
+
+    def _amend(self, change: OrderChange) -> None:
+        order = self._resting(change.order_link_id)
+        if order is None:
+            raise OrderEndedError("order not exists or too late to replace", code=110001)
+        if change.qty is not None and change.qty <= order.filled_qty:
+            raise OrderRejectedError("the order amount is lower than what is filled", code=110064)
+        new = {"qty": change.qty or order.qty, "price": change.price or order.price}
+        changed = replace(order, **new, updated_ms=self.time_ms)
+        self.book[order.order_id] = changed
+        if self._would_take(changed):
+            self.fill(change.order_link_id, changed.qty - changed.filled_qty, self.prices[order.symbol].last)
+
+    def _resting(self, link: str) -> Order | None:
+        found = (one for one in self.book.values() if one.order_link_id == link and not one.status.is_final)
+        return next(found, None)
+
+    def _would_take(self, order: Order | OrderRequest) -> bool:
+        ticker = self.prices[order.symbol]
+        if order.price is None:
+            return True
+        return order.price >= ticker.ask if order.side is Side.BUY else order.price <= ticker.bid
+
+    def fill(self, link: str, qty: Decimal | int | str, price: Decimal | None = None) -> None:
+        """So much of an order that rests is filled, at its own price."""
+        with self._lock:
+            order = self._resting(link)
+            assert order is not None and order.price is not None
+            more, at = Decimal(qty), order.price if price is None else price
+            filled = order.filled_qty + more
+            value = (order.average_price or Decimal(0)) * order.filled_qty + at * more
+            status = OrderStatus.FILLED if filled == order.qty else OrderStatus.PARTIALLY_FILLED
+            done = replace(
+                order, status=status, filled_qty=filled, average_price=value / filled, updated_ms=self.time_ms
+            )
+            self.book[order.order_id] = done
+            self._book_trade(replace(done, qty=more), at, FillKind.TRADE)
+
+    def cancel_by(self, link: str, by: CancelledBy = CancelledBy.REQUEST) -> None:
+        """Somebody else cancels an order that rests: a person, or the venue."""
+        with self._lock:
+            self._cancel(link, by)
 
     def fee_rates(self) -> list[FeeRate]:
         return [FeeRate(symbol, Decimal("0.0004"), Decimal("0.0001")) for symbol in ("BTCUSDT", "ETHUSDT")]
@@ -441,12 +525,27 @@ class FakeExchange:
             raise OrderRejectedError("current position is zero, cannot fix reduce-only order qty", code=110017)
         if not request.reduce_only:
             self._require_stop_side(request.symbol, request.side, request.stop_loss)
-            price, leverage = self.prices[request.symbol].last, self.leverage.get(request.symbol, Decimal(1))
+            price, leverage = self.prices[request.symbol].last, self.leverages.get(request.symbol, Decimal(1))
             if request.qty * price / leverage > (self._wallet().available or 0):
                 raise InsufficientBalanceError("ab not enough for new order", code=110007)
         self.accepted.append(request.order_link_id)
-        order = self._fill(request) if request.trigger_price is None else self._wait(request)
+        if request.trigger_price is not None:
+            order = self._wait(request)
+        elif request.price is not None and (request.post_only or not self._would_take(request)):
+            order = self._rest(request)
+        else:
+            order = self._fill(request)
         return OrderAck(order.order_id, request.order_link_id)
+
+    def _rest(self, request: OrderRequest) -> Order:
+        """Into the book, until `fill`; one that is post-only and would take ends at once."""
+        refused = request.post_only and self._would_take(request)
+        status = OrderStatus.CANCELLED if refused else OrderStatus.NEW
+        order = self._order(request, status, OrderPurpose.ORDINARY, None)
+        reason = RejectReason.POST_ONLY if refused else None
+        order = replace(order, price=request.price, post_only=request.post_only, reject_reason=reason)
+        self.book[order.order_id] = order
+        return order
 
     def _wait(self, request: OrderRequest) -> Order:
         """Rest until the price comes to the trigger; see `set_price`."""
@@ -545,7 +644,7 @@ class FakeExchange:
             size=size,
             entry_price=price,
             mark_price=self.prices[order.symbol].mark,
-            leverage=self.leverage.get(order.symbol, Decimal(1)),
+            leverage=self.leverages.get(order.symbol, Decimal(1)),
             unrealised_pnl=Decimal(0),
             realised_pnl=-fee,
             liquidation_price=None,

@@ -30,5 +30,7 @@ def test_every_picture_is_there_small_shown_and_taken_by_the_browser_test() -> N
     assert shown == set((ROOT / "docs" / "images").glob("*.png"))
     assert all(picture.stat().st_size < 200_000 for picture in shown)
     taken = re.findall(r'picture\("(\w+)"', (ROOT / "trading_assets_tests/ui/test_in_the_browser.py").read_text())
-    taken += re.findall(r'^NAME = "(\w+)"', (ROOT / "trading_assets_tests/ui/report_picture.py").read_text(), re.M)
+    taken += re.findall(r'picture\(pages, "(\w+)"', (ROOT / "trading_assets_tests/ui/test_live_page.py").read_text())
+    for page in (ROOT / "trading_assets_tests/ui").glob("*_picture.py"):
+        taken += re.findall(r'^NAME = "(\w+)"', page.read_text(), re.M)
     assert {picture.stem for picture in shown} == set(taken)

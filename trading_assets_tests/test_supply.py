@@ -9,6 +9,8 @@ import sys
 import tomllib
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[1]
 LOCKS = ("requirements.lock", "requirements-build.lock")
 
@@ -46,6 +48,7 @@ def test_setup_installs_nothing_without_its_hash_and_builds_with_what_is_locked(
         assert "--require-hashes" in line or ("--no-deps" in line and "--no-build-isolation" in line), line
 
 
+@pytest.mark.slow
 def test_the_list_of_components_has_all_of_both_locks() -> None:
     locks = "".join((ROOT / name).read_text() for name in LOCKS)
     command = [sys.executable, "-W", "ignore", "-m", "cyclonedx_py", "requirements", "--output-format", "JSON", "-"]

@@ -8,6 +8,12 @@ ignored; an entry whose stop is as far as the liquidation is none, and so is one
 coin's smallest; every trade has the size `notional` / close of its signal bar. A trade still open at the end is marked
 at the last close and is not closed. A missing bar is no bar: what it would have touched is seen at the open of the next
 one.
+
+Exits besides stop and target (`core.exits`) are decided at closes. Within a bar the stop counts first, then the targets
+from the nearest on; at its close an exit signal, then the end of the time, then what the close moves: docs/engine.md
+has the table. A bar with an entry and an exit of one side is no entry.
+
+An entry may wait at a price instead (`LimitEntry`): only a price beyond it fills it, at its price.
 """
 
 from __future__ import annotations
@@ -20,11 +26,40 @@ from typing import Protocol
 import numpy as np
 
 from trading_assets.core.candles import BoolArray, Candles, FloatArray, Funding, IntArray
+from trading_assets.core.exits import NO_PLAN, ExitPlan
+from trading_assets.core.models import EntryOrder
+
+
+@dataclass(frozen=True)
+class LimitEntry:
+    """An entry that waits at a price, as live sends it: docs/engine.md has its rules.
+
+    Attributes:
+        kind: any `EntryOrder` but `MARKET`.
+        offset: below the signal's close for a long entry, above it for a short one, a fraction of it.
+        bars: so many it waits; counted by time, so a missing bar counts.
+        fee: of a fill that was waited for (the maker's), a fraction of price.
+        deviation: how far from the signal's close a `CHASE` follows the market, a fraction of it.
+    """
+
+    kind: EntryOrder
+    offset: float
+    bars: int
+    fee: float
+    deviation: float
+
+    @property
+    def numbers(self) -> tuple[float, ...]:
+        """What the compiled loops read; of the kind its number there."""
+        return float(_KINDS.index(self.kind)), self.offset, float(self.bars), self.fee, self.deviation
+
+
+_KINDS = (EntryOrder.LIMIT, EntryOrder.POST_ONLY, EntryOrder.CHASE)
 
 
 @dataclass(frozen=True)
 class Costs:
-    """Costs of a fill and the size of a trade.
+    """Costs of a fill, the size of a trade, and how it is entered.
 
     Attributes:
         fee, slippage: fractions of price.
@@ -32,6 +67,7 @@ class Costs:
         liquidation: distance at which a position is taken away, a fraction of price.
         liquidity: slippage is that of the fill's bar (`liquidity.slippage_by_bar`), not the same everywhere.
         stop_overshoot: with `liquidity`, a stop slips besides by this part of the way to the worst price of its bar.
+        entry: where an entry waits; None where it fills at the close of its signal's bar.
     """
 
     fee: float
@@ -40,6 +76,7 @@ class Costs:
     liquidation: float = math.inf
     liquidity: bool = False
     stop_overshoot: float = 0.0
+    entry: LimitEntry | None = None
 
     def under(self, model: str) -> Costs:
         """The same under one of `COST_MODELS`."""
@@ -64,6 +101,8 @@ class Column:
         confidence: percent, where there is an entry.
         funding: payments of the symbol; those outside the window are ignored.
         max_price: the highest close at which an order of a live position's size is accepted, USDT.
+        exit_long, exit_short: an open position of that side is closed at this close; None where none ever is so.
+        exits: what else ends a position.
     """
 
     candles: Candles
@@ -74,6 +113,14 @@ class Column:
     confidence: FloatArray
     funding: Funding
     max_price: float = math.inf
+    exit_long: BoolArray | None = None
+    exit_short: BoolArray | None = None
+    exits: ExitPlan = NO_PLAN
+
+    @property
+    def has_exits(self) -> bool:
+        """Whether anything but stop and target may end a trade."""
+        return self.exit_long is not None or self.exit_short is not None or bool(self.exits)
 
     @classmethod
     def from_entry(
@@ -85,8 +132,14 @@ class Column:
         stop_fraction: float,
         reward_risk: float,
         funding: Funding,
+        exit_long: BoolArray | None = None,
+        exit_short: BoolArray | None = None,
+        exits: ExitPlan = NO_PLAN,
     ) -> Column:
-        """A column that decides once: at the bar that closes at `close_ms`, with confidence 100."""
+        """A column that decides once: at the bar that closes at `close_ms`, with confidence 100.
+
+        Exit conditions of shape (n,) count after that bar.
+        """
         first = candles.end_ms == close_ms
         return cls(
             candles=candles,
@@ -96,12 +149,44 @@ class Column:
             reward_risk=reward_risk,
             confidence=np.full(len(candles), 100.0),
             funding=funding,
+            exit_long=None if exit_long is None else exit_long & ~first,
+            exit_short=None if exit_short is None else exit_short & ~first,
+            exits=exits,
         )
 
     def entries(self, costs: Costs) -> tuple[BoolArray, BoolArray]:
         """Long and short entries that can be ordered, with a stop that comes before the liquidation."""
-        possible = (self.stop_fraction < costs.liquidation) & (self.candles.close <= self.max_price)
-        return self.long & possible, self.short & possible
+        possible = self.stop_fraction < costs.liquidation
+        close = self.candles.close
+        if costs.entry is None:
+            possible &= close <= self.max_price
+            long, short = self.long & possible, self.short & possible
+        else:
+            away = costs.entry.offset
+            possible &= away < self.stop_fraction
+            long = self.long & possible & (close * (1 - away) <= self.max_price)
+            short = self.short & possible & (close * (1 + away) <= self.max_price)
+        return (
+            long if self.exit_long is None else long & ~self.exit_long,
+            short if self.exit_short is None else short & ~self.exit_short,
+        )
+
+
+@dataclass(frozen=True)
+class PartFills:
+    """Targets that took a part of a trade before its end, arrays of shape (p,), by trade and in time.
+
+    Attributes:
+        trade: index of the trade.
+        bar: of the fill.
+        share: of the trade's size.
+        price: of the fill.
+    """
+
+    trade: IntArray
+    bar: IntArray
+    share: FloatArray
+    price: FloatArray
 
 
 @dataclass(frozen=True)
@@ -116,6 +201,11 @@ class Trades:
         funding: USD paid, negative is received.
         pnl: USD, net of fees and funding.
         closed: False for a trade still open at the end.
+        reason: `ExitReason` of each; None from an engine that does not tell.
+        parts: what targets took before the end: `exit` is then the bar of the last fill, `exit_price` the mean of all
+            fills, and of what is left marked at the last close where the trade is open.
+        signal: bar of the signal where an entry waited for its fill; None where the two are one bar.
+        entry_fee: USD, of the entry alone; None where it has the rate of the exit's.
     """
 
     entry: IntArray
@@ -129,9 +219,32 @@ class Trades:
     pnl: FloatArray
     confidence: FloatArray
     closed: BoolArray
+    reason: IntArray | None = None
+    parts: PartFills | None = None
+    signal: IntArray | None = None
+    entry_fee: FloatArray | None = None
 
     def __len__(self) -> int:
         return len(self.entry)
+
+
+def takes_at_once(candles: Candles, bar: int, sign: int, costs: Costs) -> bool:
+    """Whether an entry that waits from the close of a bar on comes to a market that is beyond its price already."""
+    if costs.entry is None or bar + 1 >= len(candles) or candles.start_ms[bar + 1] != candles.end_ms[bar]:
+        return False
+    level = float(candles.close[bar]) * (1 - sign * costs.entry.offset)
+    return sign * (level - float(candles.open[bar + 1])) > 1e-9 * level
+
+
+def risked(column: Column, trades: Trades, costs: Costs) -> FloatArray:
+    """What each trade loses at its stop before costs, a fraction of `Costs.notional`, shape (k,)."""
+    if costs.entry is None or trades.signal is None:
+        return column.stop_fraction[trades.entry]
+    close, sign = column.candles.close[trades.signal], trades.direction
+    level = close * (1 - sign * costs.entry.offset)
+    stop = close * (1 - sign * column.stop_fraction[trades.signal])
+    # One that took a better price than it asked for risks what it asked for.
+    return (np.maximum(sign * trades.entry_price, sign * level) - sign * stop) / level
 
 
 class Engine(Protocol):

@@ -10,22 +10,16 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 
 from trading_assets.backtesting.run import BacktestRunner, DataOpener
-from trading_assets.core.candles import FUNDING, CandleFaults, data_name
+from trading_assets.core.candles import CandleFaults, DeepFaults, data_name
 from trading_assets.core.errors import DataError
 from trading_assets.core.schemas import BACKTEST_RESULTS
 from trading_assets.core.settings import Settings
 from trading_assets.core.strategy_data import DataNeeds, StrategyData
 from trading_assets.core.timeframes import TRADED_TIMEFRAMES, Timeframe
-from trading_assets.market.loading import DataByHour, stored_candles
+from trading_assets.market.loading import NONE_DEEP, DataByHour, exclusion_reason
 from trading_assets.market.quality import kinds_of
 from trading_assets.market.store import Progress
 from trading_assets.strategies.registry import ConfiguredStrategy
-
-
-def exclusion_reason(symbol: str, timeframe: Timeframe, needs: DataNeeds, faults: CandleFaults, btc: str) -> str | None:
-    """What is wrong with candles that the backtest would read; None where they are good."""
-    read = [*stored_candles(symbol, timeframe, needs, btc), (FUNDING, symbol)]
-    return "; ".join(f"{data_name(*one)}: {faults[one]}" for one in read if one in faults) or None
 
 
 def backtest_with_exclusions(
@@ -36,23 +30,26 @@ def backtest_with_exclusions(
     open_strategy_data: DataOpener,
     faults: Mapping[int, CandleFaults],
     progress: Progress | None = None,
+    deep: Mapping[int, DeepFaults] | None = None,
 ) -> pd.DataFrame:
     """`BacktestRunner.rows`; a strategy that would read bad candles has a row of zeros, its reason in `error`.
 
     Args:
-        faults: by hour (UTC ms); hours without any may be absent.
+        faults, deep: by hour (UTC ms); hours without any may be absent.
     """
     btc = settings.symbols.btc
     needs = {strategy.name: strategy.needs() for strategy in strategies}
     routes: dict[tuple[str, ...], dict[int, dict[str, str]]] = {(): {hour: {} for hour in scans}}
     reasons: dict[tuple[int, str], str] = {}
     for hour, symbols in scans.items():
-        hour_faults = faults.get(hour)
-        if not hour_faults:
+        hour_faults, hour_deep = faults.get(hour, {}), (deep or {}).get(hour, NONE_DEEP)
+        if not hour_faults and not hour_deep:
             routes[()][hour] = dict(symbols)
             continue
         for symbol, scan in symbols.items():
-            why = {name: exclusion_reason(symbol, timeframe, needs[name], hour_faults, btc) for name in needs}
+            why = {
+                name: exclusion_reason(symbol, timeframe, needs[name], hour_faults, btc, hour_deep) for name in needs
+            }
             out = tuple(name for name, reason in why.items() if reason is not None)
             routes.setdefault(out, {}).setdefault(hour, {})[symbol] = scan
             if out:
@@ -93,11 +90,14 @@ def without_excluded(backtests: pd.DataFrame, excluded: Mapping[int, Excluded]) 
     return backtests[[key not in out for key in keys]].reset_index(drop=True)
 
 
-def left_out(faults: CandleFaults, excluded: Excluded, backtests: pd.DataFrame) -> pd.DataFrame:
+def left_out(
+    faults: CandleFaults, excluded: Excluded, backtests: pd.DataFrame, deep: DeepFaults = NONE_DEEP
+) -> pd.DataFrame:
     """What takes no part in an hour, in few rows: coins by the kind of fault, strategies that are excluded or raised.
 
     Args:
         backtests: those of the hour, with columns timeframe, symbol, strategy and error.
+        deep: faults of older candles, which leave out the strategies that read them.
 
     Returns:
         Columns left_out (strategies or coins, some of them named), timeframes and why.
@@ -116,8 +116,10 @@ def left_out(faults: CandleFaults, excluded: Excluded, backtests: pd.DataFrame) 
         index=False
     ):
         is_coins = any(symbol == whose and data_name(of, whose) in error for of, whose in faults)
+        is_deep = not is_coins and any(data_name(*one) in error for one in deep)
         if not is_coins:
-            add("strategy", f"raised {error.partition(':')[0]}", strategy, timeframe)
+            why = "bad candles that it alone reads" if is_deep else f"raised {error.partition(':')[0]}"
+            add("strategy", why, strategy, timeframe)
     for (timeframe, symbol), fault in faults.items():
         add("coin", kinds_of(fault), symbol, timeframe)
     rows = [

@@ -154,7 +154,23 @@ def equity_curve(trades: Trades, candles: Candles, capital: float) -> FloatArray
     trade = np.repeat(np.arange(len(trades)), lengths)
     bar = np.arange(len(trade)) - np.repeat(np.cumsum(lengths) - lengths - trades.entry, lengths)
     entry_share = trades.entry_price / (trades.entry_price + trades.exit_price)
-    entry_fee = trades.fees * np.where(trades.closed, entry_share, 1.0)
+    parts, open_share = trades.parts, np.ones(len(trades))
+    if parts is not None:
+        taken = np.bincount(parts.trade, weights=parts.share * parts.price, minlength=len(trades))
+        open_share = trades.entry_price / (trades.entry_price + taken)
+    entry_fee = trades.fees * np.where(trades.closed, entry_share, open_share)
+    if trades.entry_fee is not None:
+        entry_fee = trades.entry_fee
     gain = (candles.close[bar] - trades.entry_price[trade]) * (trades.direction * trades.size)[trade]
     equity[bar] += gain - entry_fee[trade]
+    if parts is not None:
+        fee = entry_fee / trades.entry_price  # of the whole size, per unit of price
+        if trades.entry_fee is not None:  # exits have another rate; without any there is none
+            sold_at = np.where(trades.closed, trades.exit_price, np.maximum(taken, np.finfo(float).tiny))
+            fee = (trades.fees - entry_fee) / sold_at
+        for one, bar, share, price in zip(parts.trade, parts.bar, parts.share, parts.price, strict=True):
+            # What was sold at a target moves no more, until the trade's end books it all.
+            sold = slice(bar, trades.exit[one] if trades.closed[one] else bars)
+            moved = trades.direction[one] * trades.size[one] * (price - candles.close[sold])
+            equity[sold] += share * (moved - fee[one] * price)
     return equity

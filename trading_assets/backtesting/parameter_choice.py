@@ -38,6 +38,8 @@ def choose_parameters(figures: FloatArray, parameters: Sequence[str], usable: Bo
         parameters: text of each set.
         usable: the sets that did not fail, shape (coins, sets).
     """
+    if len(parameters) == 1:
+        return np.where(usable[:, 0], 0, -1)
     trades, score, pnl = (figures[:, :, column] for column in (_TRADES, _SCORE, _PNL))
     text = np.broadcast_to(_ranks(tuple(parameters)), usable.shape)
     best = np.lexsort((text, -pnl, -score, trades < MIN_TRADES, ~usable), axis=-1)[:, 0]

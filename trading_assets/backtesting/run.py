@@ -14,7 +14,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields, replace
-from functools import cache, partial
+from functools import cache, lru_cache, partial
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from trading_assets.backtesting.engine import Column, Costs, Engine, Trades
+from trading_assets.backtesting.engine import COST_MODELS, Column, Costs, Engine, LimitEntry, Trades
 from trading_assets.backtesting.kernel.kernel_engine import KernelEngine
 from trading_assets.backtesting.kernel.panel import Panel, panel_count, panels
 from trading_assets.backtesting.kernel.sweep import (
@@ -41,6 +41,7 @@ from trading_assets.backtesting.worker_threads import map_on_workers
 from trading_assets.core.candles import FloatArray
 from trading_assets.core.errors import DataError
 from trading_assets.core.foreign_text import get_logger
+from trading_assets.core.models import EntryOrder
 from trading_assets.core.schemas import BACKTEST_RESULTS
 from trading_assets.core.settings import Settings
 from trading_assets.core.strategy_data import DataNeeds, StrategyData
@@ -48,7 +49,8 @@ from trading_assets.core.timeframes import Timeframe, as_of_ms, floor_ms
 from trading_assets.market.loading import DataByHour
 from trading_assets.market.store import Progress
 from trading_assets.strategies.base import Strategy
-from trading_assets.strategies.registry import ConfiguredStrategy
+from trading_assets.strategies.declared import as_declared
+from trading_assets.strategies.registry import ConfiguredStrategy, strategy_classes
 
 _log = get_logger(__name__)
 
@@ -61,9 +63,67 @@ _TOTAL_TRADES, _TOTAL_PNL = _METRICS.index("total_trades"), _METRICS.index("tota
 
 def costs_from(settings: Settings) -> Costs:
     """Costs and size of a simulated trade."""
+    entry = None
+    if settings.entry_order is not EntryOrder.MARKET:
+        entry = _limit_entry(
+            settings.entry_order,
+            float(settings.entry_offset_pct),
+            settings.entry_bars,
+            settings.maker_fee,
+            float(settings.max_price_deviation_pct),
+        )
     return Costs(
-        settings.taker_fee, settings.slippage_bps / 10_000, settings.backtest_notional, settings.liquidation_distance
+        settings.taker_fee,
+        settings.slippage_bps / 10_000,
+        settings.backtest_notional,
+        settings.liquidation_distance,
+        entry=entry,
     ).under(settings.cost_model)
+
+
+def _limit_entry(
+    kind: EntryOrder, offset_pct: float, bars: float, maker_fee: float, deviation_pct: float
+) -> LimitEntry:
+    return LimitEntry(kind, offset_pct / 100, int(bars), maker_fee, deviation_pct / 100)
+
+
+def declared_entries(settings: Settings) -> dict[str, LimitEntry | None]:
+    """How the positions of strategies that declare it are entered, by their names; None: at the market."""
+    declared = (name for name, kind in strategy_classes().items() if kind.entry is not None)
+    return {name: costs_from(as_declared(settings, name)).entry for name in declared}
+
+
+def cost_columns(settings: Settings) -> dict[str, str | float | None]:
+    """What `costs_of` reads of a row, as columns of the rows made under the settings."""
+    waits = settings.entry_order is not EntryOrder.MARKET
+    return {
+        "entry_order": settings.entry_order.value if waits else None,
+        "entry_offset_pct": float(settings.entry_offset_pct) if waits else math.nan,
+        "entry_bars": float(settings.entry_bars) if waits else math.nan,
+        "maker_fee": settings.maker_fee if waits else math.nan,
+        "entry_deviation_pct": float(settings.max_price_deviation_pct) if waits else math.nan,
+        "taker_fee": settings.taker_fee,
+        "slippage_bps": settings.slippage_bps,
+        "cost_model": settings.cost_model,
+        "notional": settings.backtest_notional,
+        "liquidation_distance": settings.liquidation_distance,
+    }
+
+
+def costs_of(row: Mapping[str, Any], settings: Settings) -> Costs:
+    """Costs and size that a stored backtest was made with, whatever the settings are now; theirs where the row is of an
+    older version and does not tell."""
+    model = row.get("cost_model")
+    if not isinstance(model, str) or model not in COST_MODELS:
+        return costs_from(settings)
+    fee, slippage_bps, notional, liquidation = (
+        float(row[name]) for name in ("taker_fee", "slippage_bps", "notional", "liquidation_distance")
+    )
+    entry, order = None, row.get("entry_order")
+    if isinstance(order, str):
+        numbers = (float(row[name]) for name in ("entry_offset_pct", "entry_bars", "maker_fee", "entry_deviation_pct"))
+        entry = _limit_entry(EntryOrder(order), *numbers)
+    return Costs(fee, slippage_bps / 10_000, notional, liquidation, entry=entry).under(model)
 
 
 def production_engine() -> Engine:
@@ -71,10 +131,9 @@ def production_engine() -> Engine:
     return KernelEngine()
 
 
-def metrics_from(trades: Trades, column: Column, settings: Settings) -> Metrics:
+def metrics_from(trades: Trades, column: Column, capital: float, held_back_pct: float) -> Metrics:
     """The figures of a column's trades that a row of `backtest_results` holds."""
-    split = split_bar(len(column.candles), settings.out_of_sample_pct)
-    return metrics(trades, column.candles, settings.backtest_notional, split)
+    return metrics(trades, column.candles, capital, split_bar(len(column.candles), held_back_pct))
 
 
 def window_start_ms(hour_ms: int, timeframe: Timeframe) -> int:
@@ -123,7 +182,10 @@ class BacktestRunner:
     ) -> None:
         self._strategies = tuple(strategies)
         self._sweeps: dict[tuple[str, tuple[int, ...]], StrategySweep] = {}
-        self._costs, self._settings = costs_from(settings), settings
+        self._settings = settings
+        declared = {one.name: as_declared(settings, type(one.sets[0])) for one in self._strategies}
+        self._costs = {name: costs_from(its) for name, its in declared.items()}
+        self._made_with = {name: cost_columns(its) for name, its in declared.items()}
         self._held_back = settings.out_of_sample_pct
         self._threads = threads or os.cpu_count() or 1
         self._pool = ThreadPoolExecutor(self._threads)
@@ -209,7 +271,12 @@ class BacktestRunner:
         blocks.clear()
         _log_failures(frame, timeframe)
         scanned = [scans[hour][symbol] for hour, symbol in zip(frame["hour_ms"], frame["symbol"], strict=True)]
-        return BACKTEST_RESULTS.conform(frame.assign(scan_id=scanned))
+        made_with: dict[str, Any] = {
+            name: [self._made_with[strategy][name] for strategy in frame["strategy"]]
+            for name in cost_columns(self._settings)
+        }
+        made_with["held_back_pct"] = self._held_back
+        return BACKTEST_RESULTS.conform(frame.assign(scan_id=scanned, **made_with))
 
     def _task(
         self,
@@ -258,7 +325,7 @@ class BacktestRunner:
         symbols = [member.symbol for member in panel.members]
         with shared_indicators():
             for strategy in strategies:
-                outcome = self._swept([(part, panel) for part in parts[strategy.name]])
+                outcome = self._swept(strategy, [(part, panel) for part in parts[strategy.name]])
                 yield self._block(hour, timeframe, symbols, panel.bars, strategy, outcome)
 
     def _divided_block(
@@ -273,14 +340,14 @@ class BacktestRunner:
         """One coin of a strategy whose sets declare different warm-ups: each part on data of its own."""
         alone = [(part, Panel.from_members([data[part.warm_up]], start_ms, self._held_back)) for part in parts]
         with shared_indicators():
-            merged = self._swept(alone)
+            merged = self._swept(strategy, alone)
         panel = alone[-1][1]
         return self._block(hour, timeframe, [panel.members[0].symbol], panel.bars, strategy, merged)
 
-    def _swept(self, parts: Sequence[tuple[_Part, Panel]]) -> SweepResult:
+    def _swept(self, strategy: ConfiguredStrategy, parts: Sequence[tuple[_Part, Panel]]) -> SweepResult:
         """The outcome of all parts of a strategy, each on its panel of the same coins."""
-        notional = self._settings.backtest_notional
-        outcomes = [part.sweep.run(panel.seeing(part.needs), self._costs, notional) for part, panel in parts]
+        notional, costs = self._settings.backtest_notional, self._costs[strategy.name]
+        outcomes = [part.sweep.run(panel.seeing(part.needs), costs, notional) for part, panel in parts]
         return merged_sets(outcomes, [part.places for part, _ in parts])
 
     def _parts(self, strategy: ConfiguredStrategy, timeframe: Timeframe) -> list[_Part]:
@@ -289,7 +356,7 @@ class BacktestRunner:
         for place, one in enumerate(strategy.sets):
             needs = one.needs()
             bars = needs.warm_up_bars(timeframe)
-            key = (bars, *sorted(needs.candles.items()), None, *sorted(needs.btc.items()))
+            key = (bars, *sorted(needs.candles.items()), needs.funding, *sorted(needs.btc.items()))
             found.setdefault(key, (bars, needs, []))[2].append(place)
         return [
             _Part(bars, needs, tuple(some), self._sweep(strategy, tuple(some)))
@@ -336,7 +403,7 @@ class BacktestRunner:
         rows = len(coins)
         texts = [strategy.parameters[index] for index in sets]
         chances = [
-            (math.nan,) * 3 if error is not None else self._chances(outcome, coin, index)
+            (math.nan,) * 3 if error is not None else self._chances(outcome, coin, index, self._costs[strategy.name])
             for error, coin, index in zip(errors, coins, sets, strict=True)
         ]
         p_values, break_evens, in_r = np.array(chances, dtype=np.float64).reshape(rows, 3).T
@@ -356,16 +423,23 @@ class BacktestRunner:
         }
         return _Block(columns, outcome.figures[coins, sets])
 
-    def _chances(self, outcome: SweepResult, coin: int, index: int) -> tuple[float, float, float]:
+    def _chances(self, outcome: SweepResult, coin: int, index: int, costs: Costs) -> tuple[float, float, float]:
         """p-value and break-even win rate of a chosen set, NaN where it has too few trades or no profit; mean result
         in multiples of the risk, NaN without trades."""
-        closed, pnl = outcome.figures[coin, index, [_TOTAL_TRADES, _TOTAL_PNL]]
-        costs = self._costs
-        results, risks = outcome.pnl(coin, index), outcome.risk(coin, index) * costs.notional
-        in_r = mean_r(results, risks)
-        if closed < MIN_TRADES or pnl <= 0:
-            return math.nan, math.nan, in_r
-        return *trades_p_value(results, risks, both_fills(costs)), in_r
+        figures = outcome.figures[coin, index]
+        earned = bool(figures[_TOTAL_TRADES] >= MIN_TRADES and figures[_TOTAL_PNL] > 0)
+        results, risks = outcome.pnl(coin, index), outcome.risk(coin, index)
+        return _chances_of(results.tobytes(), risks.tobytes(), earned, costs.notional, both_fills(costs))
+
+
+@lru_cache(maxsize=4096)
+def _chances_of(
+    results: bytes, risks: bytes, earned: bool, notional: float, costs: float
+) -> tuple[float, float, float]:
+    """See `BacktestRunner._chances`. Windows that follow each other often have the same trades: half of them do."""
+    pnl, at_risk = np.frombuffer(results), np.frombuffer(risks) * notional
+    in_r = mean_r(pnl, at_risk)
+    return (*trades_p_value(pnl, at_risk, costs), in_r) if earned else (math.nan, math.nan, in_r)
 
 
 def _frame(blocks: Sequence[_Block]) -> pd.DataFrame:
@@ -437,9 +511,12 @@ _HERE = Path(__file__).parent
 SOURCES = (
     *sorted((_HERE / "kernel").glob("*.py")),
     *(_HERE / f"{name}.py" for name in ("engine", "liquidity", "metrics", "parameter_choice", "run", "significance")),
-    *(_HERE.parent / "strategies" / f"{name}.py" for name in ("alignment", "base", "indicator_cache", "indicators")),
+    *(
+        _HERE.parent / "strategies" / f"{name}.py"
+        for name in ("alignment", "base", "declared", "indicator_cache", "indicators")
+    ),
     *(_HERE.parent / "market" / f"{name}.py" for name in ("loading", "lookback")),
-    *(_HERE.parent / "core" / f"{name}.py" for name in ("candles", "strategy_data", "timeframes")),
+    *(_HERE.parent / "core" / f"{name}.py" for name in ("candles", "declared", "exits", "strategy_data", "timeframes")),
 )
 """Modules on whose text the figures of a row depend, besides those of strategies."""
 

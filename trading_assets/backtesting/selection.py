@@ -116,8 +116,10 @@ COLUMNS_READ = [
     ),
     *("out_of_sample_trades", "out_of_sample_pnl", "p_value", "break_even", "configurations"),
     *("configurations_traded", "sharpe_spread", "error"),
+    *("taker_fee", "slippage_bps", "cost_model", "notional", "liquidation_distance"),
+    *("entry_order", "entry_offset_pct", "entry_bars", "maker_fee", "entry_deviation_pct"),
 ]
-"""Columns of `backtest_results` on which a selection depends."""
+"""Columns of `backtest_results` on which a selection depends, or that go on into its row."""
 
 
 @dataclass(frozen=True)
@@ -201,7 +203,7 @@ def select_best(
     best = with_significance(ranked.drop_duplicates(_COIN), sound)
     best = best.assign(history_pct=history_pct(best), mean_bps=mean_bps(best))
     return Selection(
-        STRATEGY_SELECTIONS.conform(best[STRATEGY_SELECTIONS.columns]),
+        STRATEGY_SELECTIONS.conform(best[[name for name in STRATEGY_SELECTIONS.columns if name in best.columns]]),
         {int(str(hour)): int(count) for hour, count in passing["hour_ms"].value_counts().items()},
         failed,
     )
@@ -303,6 +305,15 @@ def _tests(backtests: pd.DataFrame, preset: Preset, limits: SignificanceLimits) 
     return tests
 
 
+def best_first(backtests: pd.DataFrame) -> pd.DataFrame:
+    """Backtests with trades, the largest PnL first; of equal ones the shorter timeframe, then by name."""
+    traded = backtests[backtests["total_trades"] > 0]
+    ordered = traded.assign(_order=traded["timeframe"].map(_ORDER)).sort_values(
+        ["total_pnl", "_order", "strategy", "parameters"], ascending=[False, True, True, True], kind="stable"
+    )
+    return ordered.drop(columns="_order")
+
+
 def coin_summary(backtests: pd.DataFrame) -> pd.DataFrame:
     """The summary by coin: the timeframe with the largest PnL, its PnL and win rate, and the best of each timeframe.
 
@@ -310,10 +321,7 @@ def coin_summary(backtests: pd.DataFrame) -> pd.DataFrame:
         Columns symbol, optimal_timeframe, optimal_pnl, optimal_win_rate, and for each timeframe present its best
         strategy with PnL and win rate as text; one row per coin, the largest PnL first.
     """
-    traded = backtests[backtests["total_trades"] > 0]
-    ordered = traded.assign(_order=traded["timeframe"].map(_ORDER)).sort_values(
-        ["total_pnl", "_order", "strategy", "parameters"], ascending=[False, True, True, True], kind="stable"
-    )
+    ordered = best_first(backtests)
     best: dict[str, dict[str, object]] = {}
     for row in ordered[["symbol", "timeframe", "strategy", "total_pnl", "win_rate"]].to_dict("records"):
         coin = best.setdefault(

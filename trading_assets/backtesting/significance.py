@@ -154,9 +154,14 @@ def least_trades(break_even: Any, trials: Any) -> Any:
     Args:
         break_even: the share of wins at which trades earn nothing, between 0 and 1 (see `trades_p_value`).
         trials: number of independent tries.
+
+    Returns:
+        At least 1; NaN where no number would do.
     """
     wanted = -np.expm1(np.log1p(-SIGNIFICANT) / trials)
-    return np.ceil(np.log(wanted) / np.log(break_even) - 1e-9)
+    # A win so small beside the worst loss that their sum is that loss: no number of them would do.
+    share = np.where((break_even > 0) & (break_even < 1), break_even, np.nan)
+    return np.maximum(np.ceil(np.log(wanted) / np.log(share) - 1e-9), 1.0)
 
 
 def effective_trials(count: Any, statistics_variance: Any) -> Any:

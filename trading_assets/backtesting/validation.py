@@ -13,8 +13,10 @@ from trading_assets.backtesting.engine import Column, Costs, Engine, Trades
 from trading_assets.backtesting.kernel.panel import Window
 from trading_assets.backtesting.kernel.sweep import column_from
 from trading_assets.backtesting.metrics import Metrics
-from trading_assets.backtesting.run import costs_from, metrics_from, window_start_ms
+from trading_assets.backtesting.naive_engine import NaiveEngine
+from trading_assets.backtesting.run import costs_of, metrics_from, window_start_ms
 from trading_assets.backtesting.significance import seed_from
+from trading_assets.backtesting.vectorbt_engine import VectorbtEngine, represents
 from trading_assets.core.schemas import BACKTEST_RESULTS
 from trading_assets.core.settings import Settings
 from trading_assets.core.strategy_data import StrategyData
@@ -35,6 +37,18 @@ COST_FACTOR = 2.0
 _MONEY = ("fees", "funding", "pnl")
 
 LoaderByHour = Callable[[int], Loader]
+
+
+class ReferenceEngine:
+    """vectorbt where it can represent a column, else the naive engine."""
+
+    def simulate(self, columns: Sequence[Column], costs: Costs) -> list[Trades]:
+        """See `Engine.simulate`."""
+        if costs.entry is not None:
+            return NaiveEngine().simulate(columns, costs)
+        by_vectorbt = [column for column in columns if represents(column)]
+        found = iter(VectorbtEngine().simulate(by_vectorbt, costs))
+        return [next(found) if represents(one) else NaiveEngine().simulate([one], costs)[0] for one in columns]
 
 
 @dataclass(frozen=True)
@@ -88,23 +102,26 @@ def cross_validate(
     Args:
         rows: of `backtest_results`, none with an error.
         load: the loader of an hour.
-        settings: those under which the rows were computed; other costs are differences.
+        settings: of rows that do not tell with what costs they were made: other costs are differences.
     """
     differences: list[Difference] = []
-    kept: list[tuple[dict[str, Any], Column]] = []
+    kept: dict[Costs, list[tuple[dict[str, Any], Column]]] = {}
     for record in rows.to_dict("records"):
         row = {str(name): value for name, value in record.items()}
         try:
-            kept.append((row, column_from_row(row, load)))
+            kept.setdefault(costs_of(row, settings), []).append((row, column_from_row(row, load)))
         except Exception as error:  # noqa: BLE001 (a user's strategy may raise anything)
             differences.append(Difference(_key(row), "backtest", "stored", f"{type(error).__name__}: {error}"))
-    columns = [column for _, column in kept]
-    costs = costs_from(settings)
-    both = (engine_a.simulate(columns, costs), engine_b.simulate(columns, costs))
-    for (row, column), a, b in zip(kept, *both, strict=True):
-        figures = metrics_from(b, column, settings)
-        found = [*_trades(a, b, costs.notional), *_figures(row, len(column.candles), figures)]
-        differences += [Difference(_key(row), *one) for one in found]
+    for costs, some in kept.items():
+        columns = [column for _, column in some]
+        both = (engine_a.simulate(columns, costs), engine_b.simulate(columns, costs))
+        for (row, column), a, b in zip(some, *both, strict=True):
+            held_back = row.get("held_back_pct")
+            figures = metrics_from(
+                b, column, costs.notional, settings.out_of_sample_pct if pd.isna(held_back) else float(held_back)
+            )
+            found = [*_trades(a, b, costs.notional), *_figures(row, len(column.candles), figures)]
+            differences += [Difference(_key(row), *one) for one in found]
     return differences
 
 
@@ -119,6 +136,8 @@ def _trades(a: Trades, b: Trades, notional: float) -> Iterator[tuple[str, str, s
         return
     for field in fields(Trades):
         x, y = getattr(a, field.name), getattr(b, field.name)
+        if field.name == "parts" or x is None or y is None:  # parts are in the price and the money; vectorbt no reasons
+            continue
         absolute = TRADE_TOLERANCE * notional if field.name in _MONEY else 0.0
         equal = np.isclose(
             x.astype(np.float64), y.astype(np.float64), rtol=TRADE_TOLERANCE, atol=absolute, equal_nan=True
@@ -153,6 +172,8 @@ class CostSensitivity:
 def at_double_costs(columns: Sequence[Column], costs: Costs, engine: Engine) -> list[CostSensitivity]:
     """Simulate each column at single and double costs. Costs move no exit: stops are measured from the close."""
     double = replace(costs, fee=costs.fee * COST_FACTOR, slippage=costs.slippage * COST_FACTOR)
+    if costs.entry is not None:
+        double = replace(double, entry=replace(costs.entry, fee=costs.entry.fee * COST_FACTOR))
     return [
         CostSensitivity(int(single.closed.sum()), _closed_pnl(single), _closed_pnl(doubled))
         for single, doubled in zip(engine.simulate(columns, costs), engine.simulate(columns, double), strict=True)

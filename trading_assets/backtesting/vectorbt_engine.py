@@ -1,5 +1,8 @@
 """The reference engine: vectorbt's `Portfolio.from_signals`, compiled in Rust.
 
+Of exits besides stop and target it can represent exit conditions at a close. Its stops cannot pass the entry, it knows
+no age of a position and no targets with a part: see `represents`. Nor does it know entries that wait.
+
 vectorbt costs seconds to import, so it is imported where it is used, never with this module.
 """
 
@@ -12,6 +15,7 @@ import numpy as np
 
 from trading_assets.backtesting.engine import Column, Costs, Trades, funding_paid, no_trades
 from trading_assets.backtesting.liquidity import slippage_by_bar, stop_slippage
+from trading_assets.core.candles import BoolArray
 
 PLENTY_OF_CASH = 1e12
 
@@ -30,11 +34,24 @@ _CELLS = 4_000_000
 """Bars x columns of one call: 32 MB for each of its seven arrays."""
 
 
+def represents(column: Column) -> bool:
+    """Whether vectorbt can simulate a column by our rules."""
+    return not column.exits
+
+
 class VectorbtEngine:
     """Columns are simulated together, as many as fit into `_CELLS`; a shorter one starts later in its batch."""
 
     def simulate(self, columns: Sequence[Column], costs: Costs) -> list[Trades]:
-        """See `Engine.simulate`."""
+        """See `Engine.simulate`.
+
+        Raises:
+            NotImplementedError: a column is none that it `represents`, or entries wait.
+        """
+        if costs.entry is not None:
+            raise NotImplementedError("vectorbt cannot represent an entry that waits at a price")
+        if not all(map(represents, columns)):
+            raise NotImplementedError("vectorbt cannot represent this plan of exits")
         trades = [no_trades() for _ in columns]
         for batch in _batches(columns):
             for index, found in zip(batch, _simulate([columns[i] for i in batch], costs), strict=True):
@@ -92,6 +109,7 @@ def _with_slippage(columns: Sequence[Column], costs: Costs, slippage: float | np
         sl_stop=stop,
         tp_stop=stop * np.array([column.reward_risk for column in columns]),
         engine="rust",
+        **_exit_conditions(rows, columns),
         **RULES,
     )
     records = portfolio.exit_trades.values
@@ -101,6 +119,20 @@ def _with_slippage(columns: Sequence[Column], costs: Costs, slippage: float | np
         _trades(column, records[low:high], rows - len(column.candles))
         for column, low, high in zip(columns, edges[:-1], edges[1:], strict=True)
     ]
+
+
+def _exit_conditions(rows: int, columns: Sequence[Column]) -> Mapping[str, np.ndarray]:
+    """Arguments of `Portfolio.from_signals`; none where no column has any."""
+    if not any(column.has_exits for column in columns):
+        return {}
+    return {
+        "exits": _stack(rows, [_or_never(column.exit_long, column) for column in columns]),
+        "short_exits": _stack(rows, [_or_never(column.exit_short, column) for column in columns]),
+    }
+
+
+def _or_never(condition: BoolArray | None, column: Column) -> BoolArray:
+    return np.zeros(len(column.candles), dtype=bool) if condition is None else condition
 
 
 def _trades(column: Column, records: np.ndarray, padding: int) -> Trades:

@@ -11,8 +11,9 @@ from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from trading_assets.accounts import effective
 from trading_assets.backup.ledger_copy import LedgerCopy, Writable, copy_sqlite, ledger_of_a_moment, pour
-from trading_assets.backup.manifest import CANDLES, EXCHANGE, FORMAT, NAME, Checked, Manifest, Part
+from trading_assets.backup.manifest import ACCOUNTS, CANDLES, EXCHANGE, FORMAT, NAME, Checked, Manifest, Part
 from trading_assets.core.configuration import PREFIX
 from trading_assets.core.errors import StorageError
 from trading_assets.core.private_files import private_file, private_folder
@@ -25,7 +26,6 @@ from trading_assets.simulator import files
 Progress = Callable[[str, int, int], None]
 """Takes what is written, and how many bytes of how many (0: nobody knows)."""
 
-_ACCOUNT = f"{EXCHANGE}/{files.ACCOUNT}"
 KEYS = {"api_key": "BYBIT_API_KEY", "api_secret": "BYBIT_API_SECRET"}
 TABLE_WITHIN_S = 3600.0
 _PARTIAL = ".partial"
@@ -34,7 +34,7 @@ _YIELD_EVERY = 200
 
 
 def back_up(settings: Settings, path: Path, *, candles: bool = True, tell: Progress = lambda *_: None) -> Path:
-    """Write a backup. Ledger and account of the embedded exchange are of one moment; others go on trading.
+    """Write a backup. Ledger and accounts of embedded exchanges are of one moment; others go on trading.
 
     Args:
         path: a file that is not there yet, or a directory, in which the file gets a name with venue, account and time.
@@ -92,10 +92,17 @@ def _candle_files(settings: Settings) -> list[tuple[Path, int]]:
     return found
 
 
+def _exchange_accounts(settings: Settings) -> dict[str, Path]:
+    """Files of the accounts of embedded exchanges, that of the settings and those of named ones, by part."""
+    places = [Path(EXCHANGE), *(Path(ACCOUNTS, one.name, EXCHANGE) for one in (settings.home / ACCOUNTS).glob("*"))]
+    found = {(place / files.ACCOUNT).as_posix(): settings.home / place / files.ACCOUNT for place in sorted(places)}
+    return {part: path for part, path in found.items() if path.is_file() and not path.is_symlink()}
+
+
 def _require_room(settings: Settings, database: Database, stored: list[tuple[Path, int]], target: Path) -> None:
     ledger = Path(database.url.database or "") if database.dialect == "sqlite" else None
-    account = settings.simulator_home / files.ACCOUNT
-    copied = sum(path.stat().st_size for path in (ledger, account) if path is not None and path.is_file())
+    databases = [*_exchange_accounts(settings).values(), *([ledger] if ledger is not None else [])]
+    copied = sum(path.stat().st_size for path in databases if path.is_file())
     needed = 2 * copied + sum(size for _, size in stored) + _ROOM_FOR_OTHERS
     free = shutil.disk_usage(target.parent).free
     if free < needed:
@@ -113,24 +120,25 @@ def _write(
     folder: Path,
     tell: Progress,
 ) -> None:
-    account, copied = settings.simulator_home / files.ACCOUNT, folder / f".{files.ACCOUNT}.copying"
-    parts: dict[str, Part] = {}
+    parts, copied = dict[str, Part](), dict[str, Path]()
 
-    def take_account() -> None:
-        if account.is_file():
-            copy_sqlite(account, copied)
+    def take_accounts() -> None:
+        for at, (name, path) in enumerate(_exchange_accounts(settings).items()):
+            copied[name] = folder / f".{files.ACCOUNT}.{at}.copying"
+            copy_sqlite(path, copied[name])
 
     try:
         tell("ledger", 0, 0)
-        with ledger_of_a_moment(database, folder, take_account) as ledger:
+        with ledger_of_a_moment(database, folder, take_accounts) as ledger:
             made_ms = local_ms()
             for at, (name, write) in enumerate(ledger.writers.items(), 1):
                 parts[name] = _add(archive, name, write)
                 tell("ledger", at, len(ledger.writers))
-        if copied.is_file():
-            parts[_ACCOUNT] = _add_file(archive, _ACCOUNT, copied)
+        for name, path in copied.items():
+            parts[name] = _add_file(archive, name, path)
     finally:
-        copied.unlink(missing_ok=True)
+        for path in copied.values():
+            path.unlink(missing_ok=True)
     done, total = 0, sum(size for _, size in stored)
     for at, (path, size) in enumerate(stored):
         name = f"{CANDLES}/{path.relative_to(settings.home / 'candles').as_posix()}"
@@ -141,7 +149,7 @@ def _write(
             tell("candles", done, total)
     manifest = _manifest(settings, made_ms, ledger, parts)
     if ledger.revision == migrations.HEAD:
-        manifest = _with_owners(manifest, database)
+        manifest = _with_accounts(manifest, settings, database)
     archive.writestr(_entry(NAME, packed=True), manifest.text())
 
 
@@ -198,6 +206,7 @@ def _variable(name: str) -> str:
     return KEYS.get(name, f"{PREFIX}{name.upper()}")
 
 
-def _with_owners(manifest: Manifest, database: Database) -> Manifest:
+def _with_accounts(manifest: Manifest, settings: Settings, database: Database) -> Manifest:
     owners = {name: str(owner) for name, owner in books.accounts_of(database).items() if owner.is_bound}
-    return dataclasses.replace(manifest, owners=owners, market=books.market_of(database))
+    names = effective.names(database, settings)
+    return dataclasses.replace(manifest, owners=owners, accounts=names, market=books.market_of(database))

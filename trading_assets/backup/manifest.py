@@ -23,8 +23,8 @@ NAME = "manifest.json"
 MAX_BYTES = 64 * 1024**2
 """Of the manifest: a million parts."""
 
-LEDGER, CANDLES, EXCHANGE = "ledger", "candles", "exchange"
-"""First part of the names of a backup's parts."""
+LEDGER, CANDLES, EXCHANGE, ACCOUNTS = "ledger", "candles", "exchange", "accounts"
+"""First part of the names of a backup's parts. The embedded exchange of a named account is accounts/NAME/exchange."""
 
 CHUNK = 1024 * 1024
 
@@ -49,6 +49,7 @@ class Manifest:
         storage: "sqlite" or "postgresql".
         revision: of the ledger's schema.
         owners: whose the books are, by account name, for people.
+        accounts: names of all accounts of the installation; empty in a backup of an older program.
         market: which market the research is of; None where nothing was researched.
         columns: of each table, where the ledger is kept as tables (PostgreSQL).
         settings: those that have no secret, by variable, as text.
@@ -64,6 +65,7 @@ class Manifest:
     storage: str
     revision: str
     owners: dict[str, str] = field(default_factory=dict)
+    accounts: list[str] = field(default_factory=list)
     market: str | None = None
     columns: dict[str, list[str]] = field(default_factory=dict)
     settings: dict[str, str] = field(default_factory=dict)

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
 
+from trading_assets.accounts import effective
 from trading_assets.backup.create import Progress, patient, plain_settings
 from trading_assets.backup.ledger_copy import FILE, POSTGRESQL, SQLITE, check_sqlite, load_tables, pour
-from trading_assets.backup.manifest import CANDLES, EXCHANGE, LEDGER, NAME, Checked, Manifest, opened, reading
+from trading_assets.backup.manifest import ACCOUNTS, CANDLES, EXCHANGE, LEDGER, NAME, Checked, Manifest, opened, reading
 from trading_assets.backup.users import users_of
 from trading_assets.core.errors import DamagedFileError, StorageError
 from trading_assets.core.private_files import path_part, private_file, private_folder
@@ -117,9 +118,9 @@ class _Target:
         if manifest.storage == SQLITE and self._database.dialect == SQLITE:
             self._ledger = Path(self._database.url.database or "")
             self._moves[self._ledger.with_name(f".{self._ledger.name}.restoring")] = self._ledger
-        for folder in (EXCHANGE, CANDLES):
-            if folder in held:
-                self._moves[self._staging / folder] = settings.home / folder
+        named = {str(PurePosixPath(*PurePosixPath(name).parts[:3])) for name in manifest.below(ACCOUNTS)}
+        for folder in (*(one for one in (EXCHANGE, CANDLES) if one in held), *sorted(named)):
+            self._moves[self._staging / folder] = settings.home / folder
 
     def require_free(self, *, replace: bool) -> None:
         """
@@ -247,13 +248,15 @@ def _require_whole(archive: zipfile.ZipFile, manifest: Manifest) -> None:
         parts = name.split("/")
         for part in parts:
             path_part(part, "a part of the backup")
-        if parts[0] not in (LEDGER, CANDLES, EXCHANGE) or len(parts) < 2:
+        is_named = parts[0] == ACCOUNTS and len(parts) == 4 and parts[2:] == [EXCHANGE, files.ACCOUNT]
+        if not is_named and (parts[0] not in (LEDGER, CANDLES, EXCHANGE) or len(parts) < 2):
             raise DamagedFileError(f"the backup has a part {name!r} that belongs nowhere; nothing was changed")
 
 
 def _halted_from_now(settings: Settings, manifest: Manifest, by: str, put: Callable[[], list[str]]) -> list[str]:
     """Put the backup in place. The file in the home halts it first: a death before the ledger says so opens nothing."""
-    of = {name: settings.model_copy(update={"account": name}) for name in (settings.account, manifest.account)}
+    names = {settings.account, manifest.account, *manifest.accounts}
+    of = {name: settings.model_copy(update={"account": name}) for name in sorted(names)}
     fresh = [one for one in of.values() if halt_file.found(one) is None]
     for one in fresh:
         halt_file.write(one, reason=_reason(manifest), actor=by, wall_ms=local_ms())
@@ -276,13 +279,15 @@ def _halt(settings: Settings, manifest: Manifest, by: str) -> tuple[tuple[str, .
     try:
         if installation.read(database) is not None:
             home_mark.adopt(database, settings)  # this home is meant from now on
-        accounts = sorted({settings.account, manifest.account, *books.accounts_of(database)})
+        named = effective.names(database, settings)
+        accounts = sorted({settings.account, manifest.account, *named, *books.accounts_of(database)})
         rejected = 0
         for account in accounts:
             risk_guard.command(database, account, RiskState.HALTED, reason=reason, actor=by, now_ms=local_ms())
             waiting = [str(row["signal_id"]) for row in signals.active(database, account)]
             signals.reject(database, waiting, reason)
             rejected += len(waiting)
+        effective.remember_names(database, settings)  # the next halt must not wait for the ledger either
     finally:
         database.close()
     return tuple(accounts), rejected

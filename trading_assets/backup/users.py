@@ -8,6 +8,7 @@ from pathlib import Path
 
 import psutil
 
+from trading_assets.accounts import effective
 from trading_assets.backup.ledger_copy import POSTGRESQL, others_connected
 from trading_assets.core.settings import Settings
 from trading_assets.core.timeframes import local_ms
@@ -55,12 +56,13 @@ def _lease(settings: Settings, database: Database) -> str:
     with database.read() as connection:
         if migrations.revision_of(connection) != migrations.HEAD:
             return ""
-    now_ms = local_ms()
-    held = leases.holder_of(database, trading_lease(settings.account), wall_ms=now_ms)
-    if held is None:
-        return ""
-    left_s = (held.expires_wall_ms - now_ms) // 1000
-    return f"{held.holder} trades account {settings.account}; its lease ends in {left_s} s"
+    now_ms, found = local_ms(), []
+    for name in effective.names(database, settings):
+        held = leases.holder_of(database, trading_lease(name), wall_ms=now_ms)
+        if held is not None:
+            left_s = (held.expires_wall_ms - now_ms) // 1000
+            found.append(f"{held.holder} trades account {name}; its lease ends in {left_s} s")
+    return "; ".join(found)
 
 
 def _processes_at(places: list[Path]) -> list[tuple[int, str, Path]]:

@@ -9,24 +9,30 @@ from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import fields
-from typing import Any
+from dataclasses import astuple, fields, replace
+from typing import Any, ClassVar
 
 import numpy as np
 from rich.table import Table
 
-from trading_assets.backtesting.engine import Costs
+from trading_assets.backtesting.engine import Costs, LimitEntry
 from trading_assets.backtesting.kernel.panel import Panel, Window, panels
-from trading_assets.backtesting.kernel.sweep import StrategySweep
+from trading_assets.backtesting.kernel.sweep import StrategySweep, column_from
+from trading_assets.backtesting.metrics import metrics
+from trading_assets.backtesting.naive_engine import NaiveEngine
 from trading_assets.backtesting.worker_threads import map_on_workers
 from trading_assets.bench import baselines
 from trading_assets.bench.baselines import BenchCase, BenchEngine
 from trading_assets.core.candles import Candles, FloatArray, Funding
+from trading_assets.core.exits import ExitPlan
 from trading_assets.core.memory import peak_mb
+from trading_assets.core.models import EntryOrder
 from trading_assets.core.strategy_data import StrategyData
 from trading_assets.core.timeframes import WARM_UP_BARS, Timeframe
+from trading_assets.strategies.base import Entries, Strategy, Values
+from trading_assets.strategies.bollinger_rsi import BollingerRsi, BollingerRsiParameters, stretched
 from trading_assets.strategies.grids import DECLARED
 from trading_assets.strategies.registry import parameter_sets
 
@@ -68,6 +74,11 @@ def measure(symbols: int, params: int, timeframes: Sequence[Timeframe], repeat: 
     engines = [
         BenchEngine("kernel", kernel, alike),
         BenchEngine("kernel, two threads", kernel, alike, threads=2),
+        *(_with_exits(kind, strategy, sets, max(symbols // 2, 1)) for kind, strategy in KINDS.items()),
+        *(
+            _with_exits(f"{entry.kind.value} entries", BollingerRsi, sets, max(symbols // 2, 1), entry)
+            for entry in WAITS
+        ),
         *baselines.engines(sets, COSTS, CAPITAL, max(symbols // 2, 1)),
     ]
     timings: list[_Timing] = []
@@ -99,6 +110,66 @@ def measure(symbols: int, params: int, timeframes: Sequence[Timeframe], repeat: 
         "two_threads_of_machine": _machines_gain(),
         "engines": results,
     }
+
+
+class _Planned(BollingerRsi):
+    """The strategy with a plan of exits."""
+
+    plan: ClassVar[ExitPlan]
+
+    def exits(self) -> ExitPlan:
+        return self.plan
+
+
+class _BySignal(BollingerRsi):
+    """The strategy with an exit at the middle of the bands."""
+
+    @staticmethod
+    def entries(v: Values, p: BollingerRsiParameters) -> Entries:
+        found = stretched(v, p)
+        return Entries(found.long, found.short, found.confidence, v.bb_position > 0.0, v.bb_position < 0.0)
+
+
+def _planned(plan: ExitPlan) -> type[BollingerRsi]:
+    return type("Planned", (_Planned,), {"plan": plan})
+
+
+KINDS: Mapping[str, type[BollingerRsi]] = {
+    "exit signals": _BySignal,
+    "time": _planned(ExitPlan(after_bars=48)),
+    "trailing": _planned(ExitPlan(trail=0.01, trail_from=0.005)),
+    "break-even": _planned(ExitPlan(break_even_from=0.006, break_even_to=0.0015)),
+    "ROI table": _planned(ExitPlan(roi=((1, 0.02), (12, 0.01), (48, 0.004)))),
+    "three targets": _planned(ExitPlan(parts=((0.5, 0.25), (1.0, 0.5)))),
+}
+"""The benchmark's strategy with each kind of exit."""
+
+
+WAITS = [
+    LimitEntry(kind, offset=0.001, bars=3, fee=0.0002, deviation=0.005) for kind in (EntryOrder.LIMIT, EntryOrder.CHASE)
+]
+"""Entries that wait, without exits."""
+
+
+def _with_exits(
+    kind: str, strategy: type[BollingerRsi], sets: Sequence[Strategy], every: int, entry: LimitEntry | None = None
+) -> BenchEngine:
+    """The kernel with one kind of exit or entry; equal where its first set has the naive engine's figures."""
+    sweep, costs = StrategySweep([strategy(one.parameters.model_dump()) for one in sets]), replace(COSTS, entry=entry)
+
+    def run(part: Sequence[BenchCase]) -> list[FloatArray]:
+        found: dict[int, FloatArray] = {}
+        start_ms = int(part[0].window.candles.start_ms[0])
+        for places, panel in panels([one.data for one in part], start_ms, OUT_OF_SAMPLE_PCT):
+            found |= dict(zip(places, sweep.run(panel, costs, CAPITAL).figures, strict=True))
+        return [found[place] for place in range(len(part))]
+
+    def equal(one: BenchCase, found: FloatArray) -> bool:
+        [trades] = NaiveEngine().simulate([column_from(sweep.sets[0], one.data, one.window)], costs)
+        figures = astuple(metrics(trades, one.window.candles, CAPITAL, one.window.split))
+        return bool(np.allclose(found[0], figures, rtol=1e-9, atol=1e-9))
+
+    return BenchEngine(f"kernel, {kind}", run, equal, every=every)
 
 
 def _machines_gain() -> float:

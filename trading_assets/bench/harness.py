@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import signal
 import subprocess
 import sys
@@ -70,12 +71,14 @@ def installed(
     mode: str,
     speed: float,
     run_launcher: str = "",
+    notify_url: str = "",
 ) -> Iterator[Harness]:
     """An installation of its own in a temporary directory, with `symbols` coins selected and the trade sensor on.
 
     Args:
         speed: seconds of market for each second.
         run_launcher: a section of `dagster.yaml`; by default a run is a process of its own.
+        notify_url: of a channel to people; without one messages stay in the ledger.
 
     Raises:
         ExchangeUnavailableError: the exchange or the daemon does not start.
@@ -83,7 +86,7 @@ def installed(
     """
     with (
         tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder,
-        own_environment(Path(folder), _settings(mode), run_launcher),
+        own_environment(Path(folder), _settings(mode, notify_url), run_launcher),
     ):
         settings = load_settings()
         url = ensure_running(settings, clock=ClockSpec(ClockMode.ACCELERATED, START_MS, speed))
@@ -98,7 +101,7 @@ def installed(
             requests.post(f"{url}/admin/stop", timeout=10)
 
 
-def _settings(mode: str) -> dict[str, object]:
+def _settings(mode: str, notify_url: str) -> dict[str, object]:
     """Settings of the measurement: nothing holds an order back."""
     return {
         "TRADE_MODE": mode,
@@ -113,6 +116,7 @@ def _settings(mode: str) -> dict[str, object]:
         "COOLDOWN_AFTER_STOP_S": 0,
         "PAUSE_AFTER_STOPS_S": 0,
         "WEAK_SYMBOL_HOURS": 0,
+        **({"NOTIFY_URLS": json.dumps([notify_url])} if notify_url else {}),
     }
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -17,6 +18,7 @@ from typing import Any
 import psutil
 import sqlalchemy as sa
 
+from trading_assets.bench.hanging import hanging_channel
 from trading_assets.bench.harness import Harness, installed
 from trading_assets.bench.measurement import cpu_s
 from trading_assets.chaos.signal_source import EAGER
@@ -55,6 +57,21 @@ class Latency:
 
 
 @dataclass(frozen=True)
+class BesideAChannel:
+    """Session mode without a channel, and beside one that takes connections and never answers, at the same time.
+
+    Attributes:
+        ratios: with the channel to without it, of p50, p90 and p99.
+        tries: how often a message was begun to be sent to it.
+    """
+
+    without: Latency
+    hanging: Latency
+    ratios: tuple[float, float, float]
+    tries: int
+
+
+@dataclass(frozen=True)
 class Books:
     """From sending an order by hand, which fills at once, to its row in the ledger, seconds. No job reads the books."""
 
@@ -88,46 +105,100 @@ class LatencyReport:
     latencies: tuple[Latency, ...]
     books: Books | None
     idle_hour: IdleHour | None
+    beside_a_channel: BesideAChannel | None
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
 
 
 def measure_latency(
-    symbols: int, samples: int, once_samples: int, fills: int, speed: float, idle_s: float, say: Callable[[str], None]
+    symbols: int,
+    samples: int,
+    once_samples: int,
+    fills: int,
+    speed: float,
+    idle_s: float,
+    say: Callable[[str], None],
+    *,
+    beside_a_channel: bool = False,
 ) -> LatencyReport:
     """Measure session mode, once mode, fills and an idle session, each in an installation of its own. 0 leaves one out.
+
+    Args:
+        beside_a_channel: session mode is measured without a channel and beside one that hangs, at the same time.
 
     Raises:
         ExchangeUnavailableError: a part does not start, or the samples do not come.
     """
-    found = []
-    if samples:
+    found, beside = [], None
+    if samples and beside_a_channel:
+        beside = _measure_beside_a_channel(symbols, samples, speed, say)
+    elif samples:
         found.append(_measure("session", symbols, samples, speed, say))
     if once_samples:
         # A run takes seconds: in greater haste its candle would be a different one by then.
         found.append(_measure("once", symbols, once_samples, min(speed, 3.0), say))
     books = _measure_books(symbols, fills, say) if fills else None
     idle = _idle_hour(symbols, idle_s, say) if idle_s else None
-    return LatencyReport(psutil.cpu_count() or 1, symbols, tuple(found), books, idle)
+    return LatencyReport(psutil.cpu_count() or 1, symbols, tuple(found), books, idle, beside)
 
 
 def _measure(mode: str, symbols: int, samples: int, speed: float, say: Callable[[str], None]) -> Latency:
     say(f"{mode}: starting exchange and daemon")
-    with installed(
-        symbols=symbols, timeframe=TIMEFRAME, strategy="bollinger_rsi", parameters=EAGER, mode=mode, speed=speed
-    ) as harness:
-        began_ms = _wait_for_trading(harness, mode)
-        taken: dict[str, float] = {}
-        deadline = time.monotonic() + PATIENCE_S
-        while len(taken) < samples:
-            if time.monotonic() > deadline:
-                raise ExchangeUnavailableError(f"{len(taken)} of {samples} orders came within {PATIENCE_S:.0f} s")
-            _wait_for_orders(harness)
-            _collect(harness, began_ms, taken)
-            say(f"{mode}: {len(taken)} of {samples} orders")
-            _clear(harness)
-    return Latency(mode, speed, len(taken), *_shares(taken.values()))
+    with _entering(mode, symbols, speed) as harness:
+        return _latency(mode, mode, harness, samples, say)
+
+
+def _entering(mode: str, symbols: int, speed: float, notify_url: str = "") -> AbstractContextManager[Harness]:
+    return installed(
+        symbols=symbols,
+        timeframe=TIMEFRAME,
+        strategy="bollinger_rsi",
+        parameters=EAGER,
+        mode=mode,
+        speed=speed,
+        notify_url=notify_url,
+    )
+
+
+def _measure_beside_a_channel(symbols: int, samples: int, speed: float, say: Callable[[str], None]) -> BesideAChannel:
+    """Two installations at the same time, so that what else the machine does falls on both alike.
+
+    Raises:
+        ExchangeUnavailableError: nothing was sent to the channel, so that nothing was measured.
+    """
+    say("session, without a channel and beside one that hangs: starting exchanges and daemons")
+    with (
+        hanging_channel() as channel,
+        _entering("session", symbols, speed) as plain,
+        _entering("session", symbols, speed, channel.url) as told,
+        ThreadPoolExecutor(2) as threads,
+    ):
+        measured = [
+            threads.submit(_latency, name, "session", harness, samples, say)
+            for name, harness in (("session", plain), ("session, a channel hangs", told))
+        ]
+        without, hanging = (one.result() for one in measured)
+    if not channel.tries:
+        raise ExchangeUnavailableError("no message was sent to the channel that hangs: nothing is measured")
+    pairs = ((hanging.p50_s, without.p50_s), (hanging.p90_s, without.p90_s), (hanging.p99_s, without.p99_s))
+    p50, p90, p99 = (round(a / b, 2) for a, b in pairs)
+    return BesideAChannel(without, hanging, (p50, p90, p99), channel.tries)
+
+
+def _latency(name: str, mode: str, harness: Harness, samples: int, say: Callable[[str], None]) -> Latency:
+    """From the candle's end to its order's acceptance, of at least `samples` orders."""
+    began_ms = _wait_for_trading(harness, mode)
+    taken: dict[str, float] = {}
+    deadline = time.monotonic() + PATIENCE_S
+    while len(taken) < samples:
+        if time.monotonic() > deadline:
+            raise ExchangeUnavailableError(f"{len(taken)} of {samples} orders came within {PATIENCE_S:.0f} s")
+        _wait_for_orders(harness)
+        _collect(harness, began_ms, taken)
+        say(f"{name}: {len(taken)} of {samples} orders")
+        _clear(harness)
+    return Latency(name, harness.speed, len(taken), *_shares(taken.values()))
 
 
 def _shares(seconds: Iterable[float]) -> tuple[float, float, float, float]:

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from trading_assets.backtesting.run import BacktestRunner, costs_from, production_engine
+from trading_assets.backtesting.run import BacktestRunner, costs_from, declared_entries, production_engine
 from trading_assets.backtesting.selection import PRESETS, Preset, score, select_best
 from trading_assets.core.candles import Candles, Funding
 from trading_assets.core.errors import ConfigurationError
@@ -175,7 +175,8 @@ def run(trial: Trial, settings: Settings, tell: Callable[[str], None]) -> ScoreR
     tell(f"following {len(every):,} selections")
     tested = run_forward_tests(
         trial.reader, every, end_ms=as_of_ms(trial.last_ms) + HOUR_MS, min_confidence=settings.min_confidence,
-        engine=production_engine(), costs=costs_from(settings), together=True,
+        engine=production_engine(), costs=costs_from(settings),
+        entered_by=declared_entries(settings), together=True,
     )  # fmt: skip
     start_ms, end_ms = as_of_ms(trial.first_ms), as_of_ms(trial.last_ms) + HOUR_MS
     matched: dict[str, MatchedBenchmark | None] = {}

@@ -204,8 +204,7 @@ def _server_mb(stores: Stores) -> Iterator[tuple[str, float]]:
     total = 0
     for url in urls:
         database = Database(url, upgrade=False)
-        with database.read() as connection:
-            total += connection.execute(sa.text("SELECT pg_database_size(current_database())")).scalar_one()
+        total += database.size()
         database.close()
     if urls:
         yield "postgresql", round(total / 1e6, 1)

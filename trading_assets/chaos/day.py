@@ -31,15 +31,17 @@ from trading_assets.chaos.faults import (
     some_market_faults,
     some_odd_rows,
 )
+from trading_assets.chaos.findings import Findings
 from trading_assets.chaos.hands import Hands
 from trading_assets.chaos.installation import Installation, Runs, installed
-from trading_assets.chaos.invariants import Findings, compare_all
+from trading_assets.chaos.invariants import compare_all
 from trading_assets.chaos.manual_trader import ManualTrader
 from trading_assets.chaos.truth import Truth
 from trading_assets.chaos.watch import Watch
 from trading_assets.core.errors import TradingAssetsError
 from trading_assets.core.models import Rows
 from trading_assets.core.ports import Exchange
+from trading_assets.core.private_files import used_bytes
 from trading_assets.core.timeframes import HOUR_MS, MINUTE_MS, iso
 from trading_assets.ledger import account as account_ledger
 from trading_assets.ledger import orders, signals
@@ -437,7 +439,7 @@ class _Day:
             report.signals = _counts(connection, entry_signals.c.status)
             report.closings = _counts(connection, closings.c.reason)
             report.risk_events = connection.execute(sa.select(sa.func.count()).select_from(risk_events)).scalar_one()
-        report.disk_mb = {child.name: _mb(child) for child in sorted(one.folder.iterdir())}
+        report.disk_mb = {child.name: round(used_bytes(child) / 1e6, 1) for child in sorted(one.folder.iterdir())}
         self._database.close()
 
     def _compare(self) -> None:
@@ -493,8 +495,3 @@ def _kill_process(pid: int | None) -> bool:
     except ProcessLookupError:
         return False
     return True
-
-
-def _mb(path: Path) -> float:
-    files = [path] if path.is_file() else [each for each in path.rglob("*") if each.is_file()]
-    return round(sum(each.stat().st_size for each in files) / 1e6, 1)

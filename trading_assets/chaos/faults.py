@@ -18,7 +18,9 @@ OPEN_ORDERS = "GET /v5/order/realtime"
 HISTORY = "GET /v5/order/history"
 POSITIONS = "GET /v5/position/list"
 WALLET = "GET /v5/account/wallet-balance"
-CALLS = (CREATE, LEVERAGE, STOPS, OPEN_ORDERS, HISTORY, POSITIONS, WALLET)
+AMEND = "POST /v5/order/amend"
+CANCEL = "POST /v5/order/cancel"
+CALLS = (CREATE, LEVERAGE, STOPS, OPEN_ORDERS, HISTORY, POSITIONS, WALLET, AMEND, CANCEL)
 
 TIMEOUT_MS = 250
 """The workers' patience with one request."""
@@ -58,6 +60,15 @@ def some_faults(chance: random.Random) -> list[dict[str, Any]]:
         where = chance.choice((CREATE, *CALLS)) if chance.random() < 0.5 else CREATE
         rules.append({"where": where, "times": chance.choice((1, 1, 2, 5)), **chance.choice(KINDS)})
     return rules
+
+
+def some_late_commands(chance: random.Random) -> list[dict[str, Any]]:
+    """Changes and cancellations of orders that wait are accepted, and take effect later, if the order is open then."""
+    return [
+        {"where": where, "act_after_ms": chance.choice((500, 5_000, 20_000)), "times": chance.choice((1, 3))}
+        for where in (AMEND, CANCEL)
+        if chance.random() < 0.3
+    ]
 
 
 CLOSINGS = "GET /v5/position/closed-pnl"
@@ -170,9 +181,10 @@ def some_market_faults(chance: random.Random) -> list[dict[str, Any]]:
 
 
 class FaultInjector:
-    """The fault rules of one running exchange."""
+    """The fault rules of one running exchange, and what it does by itself."""
 
     def __init__(self, url: str) -> None:
+        self._orders_url = f"{url}/admin/orders"
         self._url = f"{url}/admin/faults"
         self._session = requests.Session()
         self._session.trust_env = False
@@ -188,9 +200,13 @@ class FaultInjector:
         self.fired += sum(int(row["hits"]) for row in self._ask("GET")["faults"])
         self._ask("DELETE")
 
-    def _ask(self, method: str, body: object = None) -> dict[str, Any]:
-        answer = self._session.request(method, self._url, json=body, timeout=10)
+    def cancel(self, symbol: str, link: str, cancel_type: str) -> None:
+        """Have the exchange cancel an order that waits, with its word for why."""
+        self._ask("POST", {"symbol": symbol, "link": link, "cancel_type": cancel_type}, self._orders_url)
+
+    def _ask(self, method: str, body: object = None, url: str = "") -> dict[str, Any]:
+        answer = self._session.request(method, url or self._url, json=body, timeout=10)
         if answer.status_code != requests.codes.ok:
-            raise ExchangeUnavailableError(f"the embedded exchange refused {method} {self._url}: {answer.text}")
+            raise ExchangeUnavailableError(f"the embedded exchange refused {method} {answer.url}: {answer.text}")
         found: dict[str, Any] = answer.json()
         return found

@@ -10,7 +10,7 @@ from decimal import ROUND_DOWN, Decimal
 
 from trading_assets.chaos.manual_trader import ManualTrader
 from trading_assets.chaos.truth import Truth
-from trading_assets.core.models import Instrument, Position, Side
+from trading_assets.core.models import Instrument, Order, Position, Side
 from trading_assets.core.ports import Exchange
 
 ADDS = (Decimal("0.5"), Decimal(1), Decimal(3))
@@ -47,11 +47,35 @@ class Hands:
 
     def act(self, held: Sequence[Position], truth: Truth) -> None:
         """Do one thing."""
+        waiting = [
+            order
+            for order in self.exchange.open_orders()
+            if self.exchange.order_ids.is_entry(order.order_link_id) and order.price is not None
+        ]
+        if waiting and self.chance.random() < 0.5:
+            self._on_waiting(self.chance.choice(waiting))
+            return
         ours = [each for each in held if truth.left(each.symbol)]
         if ours and self.chance.random() < 0.7:
             self._on_ours(self.chance.choice(ours), truth)
         else:
             self._on_others(held)
+
+    def _on_waiting(self, order: Order) -> None:
+        """Cancel an entry of ours that waits, or change it; never to more than it was."""
+        one = self.listed[order.symbol]
+        what = self.chance.choice(("cancel entry", "move entry", "shrink entry"))
+        if what == "cancel entry":
+            self.manual.cancel(order)
+        elif what == "move entry" and order.price is not None:
+            by = one.tick_size * self.chance.choice((1, 10))
+            self.manual.amend(order, price=order.price - by if order.side is Side.BUY else order.price + by)
+        else:
+            qty = order.filled_qty + (order.qty - order.filled_qty) / 2 // one.qty_step * one.qty_step
+            if not max(order.filled_qty, one.min_qty) < qty < order.qty:
+                return
+            self.manual.amend(order, qty=qty)
+        self._count(what)
 
     def tidy(self, held: Sequence[Position], truth: Truth) -> None:
         """Close what is left of the person's in contracts that are to be traded again."""

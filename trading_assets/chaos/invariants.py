@@ -5,81 +5,27 @@ The exchange is asked while it is truthful. What is whose is known from `chaos.t
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
 from decimal import Decimal
 
 import sqlalchemy as sa
 
+from trading_assets.chaos import planned_exits
+from trading_assets.chaos.findings import LAWS, NO_FOREIGN, Findings, Foreign, Levels
+from trading_assets.chaos.planned_exits import Signalled
+from trading_assets.chaos.sums import compare_sums
 from trading_assets.chaos.truth import ZERO, Truth
-from trading_assets.core.models import ClosedPnl, Execution, OrderPurpose, Position, Side
+from trading_assets.core.models import Execution, OrderPurpose, Position, Side
 from trading_assets.core.ports import Exchange
-from trading_assets.ledger import orders, signals
-from trading_assets.ledger.account import GONE
+from trading_assets.core.timeframes import Timeframe, floor_ms
+from trading_assets.ledger import exit_decisions, orders, signals
 from trading_assets.ledger.database import Database
-from trading_assets.ledger.tables import (
-    account_transactions,
-    closings,
-    entry_signals,
-    fills,
-    order_intents,
-    positions,
-    risk_events,
-)
+from trading_assets.ledger.exit_decisions import DONE, PARTS, ExitDecision
+from trading_assets.ledger.risk_events import GONE
+from trading_assets.ledger.tables import entry_signals, fills, order_intents, positions, risk_events
+from trading_assets.trading.decide.exits import DeclaredExits
 from trading_assets.trading.saga.transitions import STATES
-
-Rows = Sequence[sa.RowMapping]
-
-
-@dataclass
-class Findings:
-    """Broken laws, each as a sentence; empty lists are what is wanted."""
-
-    duplicates: list[str] = field(default_factory=list)
-    orphans: list[str] = field(default_factory=list)
-    unprotected: list[str] = field(default_factory=list)
-    mismatches: list[str] = field(default_factory=list)
-    foreign: list[str] = field(default_factory=list)
-    wrong_levels: list[str] = field(default_factory=list)
-    """intents, orders and positions that are not what their signal says: side, quantity, stop, target, leverage"""
-    misattributed: list[str] = field(default_factory=list)
-    """closings of which another part is booked as ours than was"""
-    silent: list[str] = field(default_factory=list)
-    """what differs and is not told, or is told and no longer differs"""
-    sums: list[str] = field(default_factory=list)
-    """money of which ledger and exchange have different sums"""
-    entries: set[str] = field(default_factory=set)
-    """exchange ids of all entry orders that were filled"""
-
-    @property
-    def broken(self) -> list[str]:
-        return [text for name in LAWS for text in getattr(self, name)]
-
-
-LAWS = (
-    "duplicates",
-    "orphans",
-    "unprotected",
-    "mismatches",
-    "foreign",
-    "wrong_levels",
-    "misattributed",
-    "silent",
-    "sums",
-)
-
-
-@dataclass(frozen=True)
-class Foreign:
-    """What is not this system's and must stay as it is: position sizes and open orders by symbol."""
-
-    sizes: Mapping[str, Decimal]
-    orders: Mapping[str, str]
-
-
-Levels = Mapping[str, tuple[Decimal | None, Decimal | None]]
-"""Stop and target that a person has set on a position of ours, by symbol."""
 
 
 def compare(
@@ -100,16 +46,27 @@ def compare(
     found, moved = Findings(), moved or {}
     executions = exchange.executions(since_ms, exchange.now_ms() + 1)
     truth.feed(executions)
-    held = list(exchange.positions())
+    everything = list(exchange.positions())
+    held = [each for each in everything if each.symbol not in truth.of_grids]
     waiting = _foreign(found, exchange, held, foreign, truth)
     with database.read() as connection:
         intents = {row["order_link_id"]: dict(row) for row in connection.execute(_all_intents(account)).mappings()}
         booked = list(connection.execute(sa.select(positions).where(positions.c.account == account)).mappings())
-        known = set(connection.execute(sa.select(fills.c.exec_id).where(fills.c.time_ms >= since_ms)).scalars())
-        told = _told(connection, account)
-    _entries(found, [row for row in executions if exchange.order_ids.is_entry(row.order_link_id)], intents)
+        since = (fills.c.account == account) & (fills.c.time_ms >= since_ms)
+        known = set(connection.execute(sa.select(fills.c.exec_id).where(since)).scalars())
+        told = {symbol: text for symbol, text in _told(connection, account).items() if symbol not in truth.of_grids}
+        decided = exit_decisions.of_intents(connection, intents)
+        filled_ms = _first_fills(connection, account)
+    _entries(found, [row for row in executions if exchange.order_ids.is_entry(row.order_link_id)], intents, truth)
+    ticks = {row.symbol: row.tick_size for row in exchange.instruments()} if decided else {}
     for link, intent in intents.items():
-        _as_signalled(found, link, intent)
+        levels = None
+        if link in decided:
+            signalled = _signalled(intent, ticks[str(intent["symbol"])], filled_ms.get(link, 0))
+            levels = planned_exits.allowed(exchange, signalled, decided[link])
+        _as_signalled(found, link, intent, levels)
+    _resting(found, exchange, intents)
+    _parts(found, exchange, intents, decided, truth)
     ours = {each.symbol: each for each in held if not each.position_idx and truth.left(each.symbol)}
     _positions(found, ours, intents, truth, moved)
     for each in held:
@@ -119,7 +76,7 @@ def compare(
     found.mismatches += [
         f"{link} is still {intent['status']}"
         for link, intent in intents.items()
-        if intent["status"] in orders.UNRESOLVED
+        if intent["status"] in orders.UNRESOLVED and intent["status"] != orders.RESTING
     ]
     found.mismatches += [
         f"signal of {link} is {intent['signal_status']}, its order {intent['status']}"
@@ -127,7 +84,7 @@ def compare(
         if intent["signal_status"] not in _signal_states(intent["status"])
     ]
     in_ledger = {(row["symbol"], row["position_idx"]): (row["side"], row["size"], row["stop_loss"]) for row in booked}
-    at_exchange = {(each.symbol, each.position_idx): (each.side.value, each.size, each.stop_loss) for each in held}
+    at_exchange = {(one.symbol, one.position_idx): (one.side.value, one.size, one.stop_loss) for one in everything}
     if in_ledger != at_exchange:
         found.mismatches.append(f"the ledger holds {in_ledger}, the exchange {at_exchange}")
     executed = {execution.exec_id for execution in executions}
@@ -138,7 +95,10 @@ def compare(
 
 
 def _all_intents(account: str) -> sa.Select[tuple[object, ...]]:
-    wanted = ("status", "position_type", "stop_loss", "take_profit", "position_size", "leverage")
+    wanted = (
+        *("status", "position_type", "stop_loss", "take_profit", "position_size", "leverage"),
+        *("exit_plan", "timeframe", "signal_timestamp_ms", "entry_price"),
+    )
     return (
         sa.select(order_intents, *(entry_signals.c[name].label(f"signal_{name}") for name in wanted))
         .join(entry_signals, entry_signals.c.signal_id == order_intents.c.signal_id)
@@ -171,7 +131,8 @@ def _foreign(found: Findings, exchange: Exchange, held: Sequence[Position], fore
         if position is None or position.size != size or position.stop_loss is not None:
             found.foreign.append(f"the foreign position of {symbol} was touched: {position}, it was {size}")
     for each in held:
-        if each.symbol not in foreign.sizes and not truth.left(each.symbol) and each.stop_loss is not None:
+        is_mine = each.symbol in foreign.sizes or truth.left(each.symbol) or each.symbol in truth.shared
+        if not is_mine and each.stop_loss is not None:
             found.foreign.append(f"{each.symbol} {each.side.value} {each.size} is a person's, and has a stop now")
     open_orders = [order for order in exchange.open_orders() if order.purpose is OrderPurpose.ORDINARY]
     waiting = {order.order_id: order.symbol for order in open_orders}
@@ -183,7 +144,35 @@ def _foreign(found: Findings, exchange: Exchange, held: Sequence[Position], fore
     return {order.symbol for order in open_orders if not exchange.order_ids.is_ours(order.order_link_id)}
 
 
-def _entries(found: Findings, executions: Sequence[Execution], intents: Mapping[str, dict[str, object]]) -> None:
+def _resting(found: Findings, exchange: Exchange, intents: Mapping[str, dict[str, object]]) -> None:
+    """Entries that wait at the exchange are those that wait in the ledger, as they were asked for."""
+    is_entry = exchange.order_ids.is_entry
+    waiting = {row.order_link_id: row for row in exchange.open_orders() if is_entry(row.order_link_id)}
+    here = {link: intent for link, intent in intents.items() if intent["status"] == orders.RESTING}
+    found.orphans += [
+        f"order {link} waits at the exchange, its intent is {intents[link]['status'] if link in intents else None}"
+        for link in waiting.keys() - here.keys()
+    ]
+    for link, intent in here.items():
+        order = waiting.get(link)
+        if intent["request"] is not None:
+            continue  # what was asked for may be done meanwhile
+        if order is None:
+            found.mismatches.append(f"{link} waits in the ledger, and not at the exchange")
+        elif (order.price, order.qty, order.filled_qty) != (
+            intent["price"],
+            intent["qty"],
+            intent["filled_qty"] or ZERO,
+        ):
+            found.mismatches.append(
+                f"{link} waits as {order.price}, {order.qty}, {order.filled_qty} filled; the ledger has "
+                f"{intent['price']}, {intent['qty']}, {intent['filled_qty']}"
+            )
+
+
+def _entries(
+    found: Findings, executions: Sequence[Execution], intents: Mapping[str, dict[str, object]], truth: Truth
+) -> None:
     by_link: dict[str, list[Execution]] = defaultdict(list)
     for execution in executions:
         by_link[execution.order_link_id].append(execution)
@@ -191,12 +180,14 @@ def _entries(found: Findings, executions: Sequence[Execution], intents: Mapping[
         placed = {row.order_id for row in rows}
         found.entries |= placed
         intent = intents.get(link)
-        if intent is None or intent["status"] not in (orders.CONFIRMED, orders.CLOSED):
+        if intent is None or intent["status"] not in (orders.CONFIRMED, orders.CLOSED, orders.RESTING):
             found.orphans.append(f"order {link} was filled, its intent is {intent and intent['status']}")
             continue
-        qty = sum((row.qty for row in rows), ZERO)
-        if len(placed) > 1 or qty > intent["qty"]:  # type: ignore[operator]
-            found.duplicates.append(f"{link} has {len(placed)} orders of {qty} in all, wanted {intent['qty']}")
+        qty = truth.filled[link]  # one that waits fills over several rounds
+        if len(placed | truth.entries[link]) > 1 or qty > intent["qty"]:  # type: ignore[operator]
+            found.duplicates.append(
+                f"{link} has {len(truth.entries[link])} orders of {qty} in all, wanted {intent['qty']}"
+            )
         if qty != intent["filled_qty"]:
             found.mismatches.append(f"{link} filled {qty}, the ledger says {intent['filled_qty']}")
         _worth(found, link, intent, rows, qty)
@@ -206,15 +197,74 @@ SIZE_TOLERANCE = Decimal("0.2")
 """A quantity is rounded to its step and filled at another price than its signal had."""
 
 
-def _as_signalled(found: Findings, link: str, intent: Mapping[str, object]) -> None:
-    """Whether an intent, sent or not, is that of its signal."""
+def _as_signalled(
+    found: Findings, link: str, intent: Mapping[str, object], levels: tuple[Decimal, Decimal] | None
+) -> None:
+    """Whether an intent, sent or not, is that of its signal; with `levels`, those that its exit plan allows by now."""
     wanted = Side.BUY if intent["signal_position_type"] == "LONG" else Side.SELL
     if intent["side"] != wanted.value:
         found.wrong_levels.append(f"{link} is {intent['side']}, its signal {intent['signal_position_type']}")
     for name in ("stop_loss", "take_profit", "leverage"):
         signalled = Decimal(str(intent[f"signal_{name}"]))
+        if levels is not None and name != "leverage":
+            signalled = levels[0] if name == "stop_loss" else levels[1]
         if intent[name] != signalled:
             found.wrong_levels.append(f"{link} has {name} {intent[name]}, its signal {signalled}")
+
+
+def _signalled(intent: Mapping[str, object], tick: Decimal, filled_ms: int) -> Signalled:
+    """What the levels of a position with an exit plan follow from."""
+    step = Timeframe(str(intent["signal_timeframe"])).ms
+    return Signalled(
+        symbol=str(intent["symbol"]),
+        plan=DeclaredExits.from_json(str(intent["signal_exit_plan"])).plan,
+        timeframe=Timeframe(str(intent["signal_timeframe"])),
+        long=intent["signal_position_type"] == "LONG",
+        opened_ms=int(str(intent["signal_signal_timestamp_ms"])),
+        entry=float(str(intent["signal_entry_price"])),
+        stop=Decimal(str(intent["signal_stop_loss"])),
+        target=Decimal(str(intent["signal_take_profit"])),
+        tick=tick,
+        since_ms=floor_ms(filled_ms, step) + step if filled_ms and intent["price"] is not None else 0,
+    )
+
+
+def _first_fills(connection: sa.Connection, account: str) -> dict[str, int]:
+    first = sa.select(fills.c.order_link_id, sa.func.min(fills.c.time_ms)).where(fills.c.account == account)
+    return {row[0]: int(row[1]) for row in connection.execute(first.group_by(fills.c.order_link_id))}
+
+
+def _parts(
+    found: Findings,
+    exchange: Exchange,
+    intents: Mapping[str, dict[str, object]],
+    decided: Mapping[str, Sequence[ExitDecision]],
+    truth: Truth,
+) -> None:
+    """Orders of exit plans wait only while there is something of ours for them, and no decision is left undone."""
+    parts = {
+        exchange.order_ids.encode(str(intents[link]["signal_id"]), f"p{number + 1}"): link
+        for link, decisions in decided.items()
+        if any(one.kind == PARTS for one in decisions)
+        for number in range(len(DeclaredExits.from_json(str(intents[link]["signal_exit_plan"])).plan.parts))
+    }
+    ids = exchange.order_ids
+    open_orders = exchange.open_orders()
+    waiting = [row for row in open_orders if ids.is_ours(row.order_link_id) and not ids.is_entry(row.order_link_id)]
+    for row in waiting:
+        if row.symbol in truth.of_grids or row.price is None or row.trigger_price is not None:
+            continue
+        link = parts.get(row.order_link_id)
+        status = intents[link]["status"] if link is not None else None
+        if status != orders.CONFIRMED or not row.reduce_only:
+            found.left_waiting.append(f"{row.order_link_id} of {row.symbol} waits, its position is {status}")
+    found.left_waiting += [
+        f"{link} has decided {one.kind} at {one.bar_close_ms}, and it is {one.state}"
+        for link, decisions in decided.items()
+        if intents[link]["status"] == orders.CLOSED
+        for one in decisions
+        if one.kind == PARTS and one.state != DONE
+    ]
 
 
 def _worth(found: Findings, link: str, intent: Mapping[str, object], rows: Sequence[Execution], qty: Decimal) -> None:
@@ -223,7 +273,8 @@ def _worth(found: Findings, link: str, intent: Mapping[str, object], rows: Seque
     value = sum((row.value for row in rows), ZERO)
     meant = Decimal(str(intent["signal_position_size"]))
     one = value / qty if qty else ZERO
-    if not meant * (1 - SIZE_TOLERANCE) - 2 * one <= value <= meant * (1 + SIZE_TOLERANCE):
+    least = meant * (1 - SIZE_TOLERANCE) - 2 * one if intent["price"] is None else ZERO  # else filled in part
+    if not least <= value <= meant * (1 + SIZE_TOLERANCE):
         found.wrong_levels.append(f"{link} is worth {value:.2f} USD, its signal {meant} USD")
 
 
@@ -234,7 +285,9 @@ def _positions(
     truth: Truth,
     moved: Levels,
 ) -> None:
-    open_intents = {str(row["symbol"]): row for row in intents.values() if row["status"] == orders.CONFIRMED}
+    open_intents = {
+        str(row["symbol"]): row for row in intents.values() if row["status"] in (orders.CONFIRMED, orders.RESTING)
+    }
     for symbol, position in ours.items():
         intent = open_intents.get(symbol)
         if position.stop_loss is None:
@@ -242,7 +295,7 @@ def _positions(
         if intent is None:
             found.orphans.append(f"{symbol} {truth.left(symbol)} is open, no intent of ours is")
             continue
-        allowed = intent["filled_qty"] + abs(truth.foreign.get(symbol, ZERO))  # type: ignore[operator]
+        allowed = (intent["filled_qty"] or ZERO) + abs(truth.foreign.get(symbol, ZERO))  # type: ignore[operator]
         if position.size > allowed:
             found.duplicates.append(f"{symbol} holds {position.size}, its order filled {intent['filled_qty']}")
         levels = (position.stop_loss, position.take_profit)
@@ -259,7 +312,9 @@ def _positions(
         if position.side.value != intent["side"]:
             found.wrong_levels.append(f"{symbol} is {position.side.value}, its order {intent['side']}")
     found.mismatches += [
-        f"{symbol} is open in the ledger, not at the exchange" for symbol in open_intents if symbol not in ours
+        f"{symbol} is open in the ledger, not at the exchange"
+        for symbol, intent in open_intents.items()
+        if symbol not in ours and intent["status"] == orders.CONFIRMED
     ]
 
 
@@ -288,58 +343,10 @@ def _silence(
             continue
         if (position.stop_loss, position.take_profit) != (intent["stop_loss"], intent["take_profit"]):
             causes.setdefault(position.symbol, f"a stop or target of {position.symbol} that was changed")
-    found.silent += [f"{cause} is not told" for symbol, cause in causes.items() if symbol not in told]
+    # What others have beside an entry that waits is told when that has ended.
+    later = {intent["symbol"] for intent in intents.values() if intent["status"] == orders.RESTING} - set(waiting)
+    found.silent += [f"{cause} is not told" for symbol, cause in causes.items() if symbol not in {*told, *later}]
     found.silent += [f"told without a cause: {text}" for symbol, text in told.items() if symbol not in causes]
-
-
-NO_FOREIGN = Foreign({}, {})
-
-
-def compare_sums(
-    database: Database, exchange: Exchange, account: str, truth: Truth, since_ms: int, deposit: Decimal
-) -> Findings:
-    """Every fill and its fee, every closing with its PnL and whose it was, and the wallet by the transaction log.
-
-    Args:
-        truth: of all executions since then.
-        since_ms: when the account was opened with `deposit`.
-    """
-    found = Findings()
-    until_ms = exchange.now_ms() + 1
-    executions, closed = exchange.executions(since_ms, until_ms), exchange.closed_pnl(since_ms, until_ms)
-    log = exchange.transactions(since_ms, until_ms)
-    with database.read() as connection:
-        booked_fills = list(connection.execute(sa.select(fills).where(fills.c.account == account)).mappings())
-        booked = list(connection.execute(sa.select(closings).where(closings.c.account == account)).mappings())
-        moved = list(
-            connection.execute(
-                sa.select(account_transactions).where(account_transactions.c.account == account)
-            ).mappings()
-        )
-        links = {
-            str(signal): str(link)
-            for signal, link in connection.execute(sa.select(order_intents.c.signal_id, order_intents.c.order_link_id))
-        }
-    _fills(found, executions, booked_fills)
-    _closings(found, closed, booked)
-    _shares(found, closed, booked, truth, links)
-    theirs = {row.transaction_id: row.change for row in log}
-    here = {row["transaction_id"]: row["change"] for row in moved}
-    if theirs != here:
-        found.sums.append(
-            f"the transaction log moves {sum(theirs.values(), ZERO)} in {len(theirs)} rows, the ledger has "
-            f"{sum(here.values(), ZERO)} in {len(here)}"
-        )
-    explained = deposit + sum(here.values(), ZERO)
-    explained -= sum((row["change"] for row in moved if _is_deposit(row, deposit)), ZERO)
-    balance = exchange.wallet().wallet_balance
-    if balance != explained:
-        found.sums.append(f"the balance is {balance}, deposit and transactions of the ledger give {explained}")
-    return found
-
-
-def _is_deposit(row: sa.RowMapping, deposit: Decimal) -> bool:
-    return row["kind"] == "transfer" and row["change"] == deposit == row["balance"]
 
 
 def compare_all(
@@ -365,53 +372,3 @@ def compare_all(
     for name in LAWS:
         getattr(found, name).extend(getattr(sums, name))
     return found
-
-
-def _fills(found: Findings, executions: Sequence[Execution], booked: Rows) -> None:
-    there = {one.exec_id: (one.qty, one.value, one.fee) for one in executions}
-    here: dict[str, tuple[Decimal, ...]] = {}
-    for row in booked:
-        before = here.get(str(row["exec_id"]), (ZERO, ZERO, ZERO))
-        here[str(row["exec_id"])] = tuple(
-            one + row[name] for one, name in zip(before, ("qty", "value", "fee"), strict=True)
-        )
-    found.sums += [
-        f"fill {exec_id} is {values}, at the exchange {there[exec_id]}"
-        for exec_id, values in here.items()
-        if exec_id in there and there[exec_id] != values
-    ]
-
-
-def _closings(found: Findings, closed: Sequence[ClosedPnl], booked: Rows) -> None:
-    there = {one.order_id: (one.symbol, one.qty, one.pnl, one.open_fee + one.close_fee) for one in closed}
-    here: dict[str, tuple[str, Decimal, Decimal, Decimal]] = {}
-    for order_id, rows in _by_order(booked):
-        qty, pnl, fees = (sum((Decimal(row[name]) for row in rows), ZERO) for name in ("qty", "pnl", "fees"))
-        here[order_id] = (str(rows[0]["symbol"]), qty, pnl, fees)
-    for order_id in sorted(there.keys() | here.keys()):
-        if there.get(order_id) != here.get(order_id):
-            found.sums.append(f"closing {order_id} is {here.get(order_id)}, at the exchange {there.get(order_id)}")
-
-
-def _shares(found: Findings, closed: Sequence[ClosedPnl], booked: Rows, truth: Truth, links: Mapping[str, str]) -> None:
-    there = {row.order_id for row in closed}
-    unknown: Counter[str] = Counter()
-    for order_id, rows in _by_order(booked):
-        here: dict[str | None, Decimal] = defaultdict(Decimal)
-        for row in rows:
-            signal = row["signal_id"]
-            here[None if signal is None else links.get(str(signal), str(signal))] += row["qty"]
-        wanted = truth.shares.get(order_id, {})
-        if order_id in there and {link: qty for link, qty in here.items() if qty} != dict(wanted):
-            symbol = rows[0]["symbol"]
-            found.misattributed.append(f"closing {order_id} of {symbol} is booked as {dict(here)}, it was {wanted}")
-            if here[None] and None not in wanted:
-                unknown[str(symbol)] += 1
-    found.orphans += [f"{count} closings of {symbol} belong to no signal" for symbol, count in unknown.items()]
-
-
-def _by_order(booked: Rows) -> Iterator[tuple[str, list[sa.RowMapping]]]:
-    rows: dict[str, list[sa.RowMapping]] = defaultdict(list)
-    for row in booked:
-        rows[str(row["order_id"])].append(row)
-    yield from rows.items()

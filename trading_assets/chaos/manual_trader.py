@@ -7,7 +7,7 @@ from typing import Any
 
 from pybit.unified_trading import HTTP
 
-from trading_assets.core.models import Instrument, Position, Side, Ticker
+from trading_assets.core.models import Instrument, Order, Position, Side, Ticker
 from trading_assets.simulator.auth import DEFAULT_API_KEY, DEFAULT_API_SECRET
 from trading_assets.trading.decide.sizing import to_tick
 
@@ -43,6 +43,16 @@ class ManualTrader:
     def close(self, position: Position) -> None:
         """Close a position, or a leg, at market."""
         self.trade(position.symbol, position.side.opposite, position.size, leg=position.position_idx, reduce_only=True)
+
+    def cancel(self, order: Order) -> None:
+        """Cancel an order that waits, whoever placed it."""
+        self._http.cancel_order(category="linear", symbol=order.symbol, orderId=order.order_id)
+
+    def amend(self, order: Order, *, qty: Decimal | None = None, price: Decimal | None = None) -> None:
+        """Change an order that waits, whoever placed it."""
+        changes = {"qty": qty, "price": price}
+        told = {name: f"{value:f}" for name, value in changes.items() if value is not None}
+        self._http.amend_order(category="linear", symbol=order.symbol, orderId=order.order_id, **told)
 
     def take_stops(self, symbol: str) -> None:
         """Take stop and target off a position."""

@@ -9,18 +9,16 @@ from __future__ import annotations
 import random
 import tempfile
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
-from decimal import Decimal
 from pathlib import Path
-from typing import Any
 
 import requests
 import sqlalchemy as sa
 from pybit.exceptions import InvalidRequestError
 
+from trading_assets.chaos import planned_exits
 from trading_assets.chaos.faults import (
     GROWING,
     REFUSED_STOPS,
@@ -29,108 +27,73 @@ from trading_assets.chaos.faults import (
     Wildness,
     some_faults,
     some_lags,
+    some_late_commands,
     some_odd_rows,
 )
+from trading_assets.chaos.findings import Findings, Foreign
+from trading_assets.chaos.grid_trial import GridTrial
 from trading_assets.chaos.hands import Hands
-from trading_assets.chaos.invariants import Findings, Foreign, compare, compare_sums
+from trading_assets.chaos.invariants import compare
 from trading_assets.chaos.manual_trader import ManualTrader
-from trading_assets.chaos.signal_source import give_signal
+from trading_assets.chaos.orders_report import ChaosReport
+from trading_assets.chaos.planned_exits import MOST_BACK, PlannedExit, some_exit
+from trading_assets.chaos.points import (
+    BARE,
+    CLEARS,
+    DIES_FIRST,
+    LOSES_GRID_STOP,
+    OF_GRIDS,
+    PLANS,
+    POINTS,
+    REFUSED,
+    STOPS_GRID,
+    WAITS,
+)
+from trading_assets.chaos.sent_orders import sent_otherwise
+from trading_assets.chaos.signal_source import Waits, give_signal, some_wait
+from trading_assets.chaos.sums import compare_sums
+from trading_assets.chaos.trial_settings import DEPOSIT, settings_of
 from trading_assets.chaos.truth import Truth
-from trading_assets.chaos.worker import Worker, WorkerPlan, WorkerSite, connect, run_worker
+from trading_assets.chaos.two_traders import TwoTraders
+from trading_assets.chaos.worker import WorkerPlan, WorkerSite, connect, run_worker
 from trading_assets.core.configuration import trial
 from trading_assets.core.models import ContractKind, ContractStatus, Instrument, OrderPurpose, Position
-from trading_assets.core.settings import Settings
-from trading_assets.core.timeframes import HOUR_MS, MINUTE_MS
+from trading_assets.core.timeframes import HOUR_MS, MINUTE_MS, local_ms
+from trading_assets.ledger import orders
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.strategies import seed_registry
-from trading_assets.ledger.tables import closings, leases, order_intents
+from trading_assets.ledger.tables import closings, exit_decisions, order_intents
 from trading_assets.simulator.clock import ClockMode, ClockSpec
 from trading_assets.simulator.launcher import ensure_running
+from trading_assets.trading.context import ExecutionContext
+from trading_assets.trading.grid.maintain import LEASE_MS
 from trading_assets.trading.saga import steps
-from trading_assets.trading.saga.transitions import Step
 
-SYMBOLS = 18
 OTHERS = 3
 """Contracts that only the person trades, where one does."""
 
 SPEED = 20.0
 """The exchange's clock runs so fast, so that closings grow, stops are reached and lags end during the trial."""
 
-DEPOSIT = Decimal(1_000_000)
 SUMS_EVERY = 10
 """Rounds between two comparisons of all sums."""
 
-COMPARISONS = 3
+COMPARISONS = 12
 """So often a comparison is made again where the market has moved during it."""
-
-POINTS = tuple(f"{edge} {step}" for step in Step for edge in ("before", "after"))
-"""Where a trader kills itself, in turn."""
 
 MAX_OPEN = 8
 SETTLE_MS = 2_000
 """Executions so shortly before a comparison may not be in the books yet."""
 
-_AGE_MS = steps.RECOVER_AFTER_MS + 5_000
+_AGE_MS = max(steps.RECOVER_AFTER_MS, LEASE_MS) + 5_000
 """The clock of each next trader is so much farther on, as if it were started so much later."""
 
-_REFUSED = frozenset(f"{edge} {Step.EXIT}" for edge in ("before", "after"))
-_BARE = _REFUSED | {f"{edge} {Step.ATTACH}" for edge in ("before", "after")}
+TURNS = 2
+"""So often a trader is to die at one point, before the next point is due."""
 
-SLEEPS_AT = tuple(f"before {step}" for step in (Step.RESERVE, Step.LEVERAGE, Step.CREATE))
-"""Where a trader that holds the lease falls asleep while another one starts."""
-
-OPEN_GATES: Mapping[str, Any] = {
-    "max_positions": 100,
-    "max_price_deviation_pct": 50,
-    "max_spread_pct": 50,
-    "min_entry_volume": 0,
-    "max_daily_loss_pct": 100,
-    "max_drawdown_pct": 100,
-    "max_symbol_exposure_pct": 10_000,
-    "max_total_exposure_pct": 10_000,
-    "cooldown_after_stop_s": 0,
-    "pause_after_stops_s": 0,
-    "weak_symbol_hours": 0,
-}
-"""Settings in which every gate stands open: what is tried here comes after them."""
+CANCEL_TYPES = ("CancelByDCP", "CancelByAdmin", "CancelBySmp", "CancelByPrepareLiq")
 
 Progress = Callable[[int], None]
-
-
-@dataclass
-class ChaosReport:
-    """What happened and what was found broken; `broken` has a sentence for each finding.
-
-    `unprotected_seconds_max` counts from the fill (or the loss of a stop) to the new stop or the exit, the time in
-    which no trader lived included, by the clock on the wall. `silent_minutes` counts by the traders' clock for how long
-    something differed that was not told.
-    """
-
-    seed: int
-    intents: int = 0
-    kills: int = 0
-    kills_at_steps: int = 0
-    steps_killed_at: int = 0
-    faults: int = 0
-    orders: int = 0
-    duplicates: int = 0
-    orphans: int = 0
-    unprotected_positions: int = 0
-    unprotected_seconds_max: float = 0.0
-    mismatches: int = 0
-    foreign_touched: int = 0
-    wrong_levels: int = 0
-    misattributed: int = 0
-    silent_minutes: float = 0.0
-    wrong_sums: int = 0
-    second_traders: int = 0
-    two_traded: int = 0
-    stops_lost: int = 0
-    closed_by_hand: int = 0
-    by_hand: dict[str, int] = field(default_factory=dict)
-    closings: int = 0
-    seconds: float = 0.0
-    broken: list[str] = field(default_factory=list)
 
 
 def run_chaos(
@@ -150,32 +113,23 @@ def run_chaos(
         ExchangeUnavailableError: the embedded exchange does not start.
         WorkerBrokeError: a trader ended by an error of its own.
     """
-    with tempfile.TemporaryDirectory(prefix="trading-assets-chaos-") as folder, trial(Path(folder)):
-        settings = _settings(Path(folder), seed)
+    with (
+        tempfile.TemporaryDirectory(prefix="trading-assets-chaos-") as folder,
+        trial(Path(folder)),
+        planned_exits.known(),
+    ):
+        settings = settings_of(Path(folder), seed)
         url = ensure_running(settings, clock=ClockSpec(ClockMode.ACCELERATED, speed=SPEED))
         try:
             place = WorkerSite(settings, url, Path(folder) / "worker.log", Database(settings.resolved_database_url))
             seed_registry(place.database)
-            return _Trial(place, kills, seed, wild).run(progress, until_broken=until_broken)
+            return Trial(place, kills, seed, wild).run(progress, until_broken=until_broken)
         finally:
             requests.post(f"{url}/admin/stop", timeout=5, proxies={"http": ""})
 
 
-def _settings(home: Path, seed: int) -> Settings:
-    return Settings(
-        _env_file=None,
-        home=home,
-        simulator_seed=seed,
-        simulator_symbols=SYMBOLS,
-        simulator_deposit=DEPOSIT,
-        simulator_idle_stop_s=120,
-        leverage=Decimal(7),  # not what a contract begins with
-        **OPEN_GATES,
-    )
-
-
-class _Trial:
-    """One run: rounds of signals, deaths, what happens meanwhile, recovery, and the comparison."""
+class Trial:
+    """One run on one account: rounds of signals, deaths, what happens meanwhile, recovery, and the comparison."""
 
     def __init__(self, place: WorkerSite, kills: int, seed: int, wild: Wildness) -> None:
         self._site, self._wanted, self._chance, self._wild = place, kills, random.Random(seed), wild
@@ -184,7 +138,8 @@ class _Trial:
         self._database = Database(place.settings.resolved_database_url)
         self._faults, self._manual_trader = FaultInjector(place.exchange_url), ManualTrader(place.exchange_url)
         self._ahead_ms, self._rounds, self._entries = 0, 0, set[str]()
-        self._due, self._died_at = deque(POINTS), set[str]()
+        self._sent_bare = set[str]()
+        self._due, self._died_at, self._turns = deque(POINTS), set[str](), 0
         self._usual_s = 0.1
         """how long a life takes that ends by itself"""
         self._began_ms = self._exchange.now_ms() - HOUR_MS
@@ -193,11 +148,26 @@ class _Trial:
         perpetual = sorted((row for row in listed if row.kind is ContractKind.PERPETUAL), key=lambda row: row.symbol)
         others = [row.symbol for row in perpetual[2 : 2 + OTHERS]] if wild.hands else []
         rest = perpetual[2 + len(others) :]
+        of_grids = GridTrial.choose(self._exchange, rest[1:])
+        rest = [row for row in rest if row not in of_grids]
         self._symbols: Mapping[str, Instrument] = {row.symbol: row for row in rest}
-        self._truth = Truth(self._exchange.order_ids, hedged=set(others[:1]))
+        self._grids = GridTrial(
+            self._exchange,
+            self._database,
+            place.settings.account,
+            of_grids,
+            self._manual_trader,
+            self._chance,
+            self._context,
+        )
+        self._truth = Truth(self._exchange.order_ids, hedged=set(others[:1]), of_grids=self._grids.symbols)
+        self._exits, self._self_trades_ms = Counter[str](), self._began_ms
+        self._two = TwoTraders(
+            place, self._exchange, self._database, self._chance, _AGE_MS, self._age, self._count_kill
+        )
         self._hands: Hands | None = None
         if wild.hands:
-            everything = {row.symbol: row for row in perpetual}
+            everything = {row.symbol: row for row in perpetual if row not in of_grids}
             self._hands = Hands(
                 self._manual_trader, self._exchange, everything, self._symbols, others, others[0], self._chance
             )
@@ -207,6 +177,7 @@ class _Trial:
         for symbol in list(self._symbols)[:3]:
             give_signal(self._database, self._exchange, self._symbols[symbol], place.settings, self._chance)
         place.warm()
+        self._grids.begin()
 
     def run(self, progress: Progress, *, until_broken: bool) -> ChaosReport:
         """Rounds until enough traders have died; not every one dies, as its step may not come.
@@ -223,44 +194,99 @@ class _Trial:
             is_whole = True
         if is_whole and self._rounds % SUMS_EVERY and not (until_broken and report.broken):
             self._compare_sums()
-        report.faults, report.orders = self._faults.fired, len(self._entries)
-        report.steps_killed_at = len(self._died_at)
-        report.by_hand = dict(self._hands.acts) if self._hands is not None else {}
-        with self._database.read() as connection:
-            report.intents = connection.execute(sa.select(sa.func.count()).select_from(order_intents)).scalar_one()
-            report.closings = connection.execute(sa.select(sa.func.count()).select_from(closings)).scalar_one()
+        self._fill_in()
         report.seconds = round(time.monotonic() - began, 1)
         self._database.close()
         return report
 
+    def _fill_in(self) -> None:
+        """Figures of the whole trial."""
+        report = self._report
+        report.faults, report.orders = self._faults.fired, len(self._entries)
+        report.steps_killed_at, report.points = len(self._died_at), len(POINTS)
+        report.points_missed = [point for point in POINTS if point not in self._died_at]
+        acts = Counter(self._hands.acts) if self._hands is not None else Counter[str]()
+        report.by_hand = dict(acts + self._grids.acts)
+        report.exits, report.grids = dict(self._exits), dict(self._grids.started)
+        report.second_traders, report.second_maintainers = self._two.traders, self._two.maintainers
+        for name, value in self._grids.figures(self._began_ms).items():
+            setattr(report, name, value)
+        account, count = self._site.settings.account, sa.func.count()
+        mine = order_intents.c.account == account
+        with self._database.read() as connection:
+            report.intents = connection.execute(sa.select(count).where(mine)).scalar_one()
+            report.waited = connection.execute(
+                sa.select(count).where(mine, order_intents.c.price.is_not(None))
+            ).scalar_one()
+            report.closings = connection.execute(sa.select(count).where(closings.c.account == account)).scalar_one()
+            kinds = sa.select(exit_decisions.c.kind, count).group_by(exit_decisions.c.kind)
+            report.exit_decisions = {str(kind): int(number) for kind, number in connection.execute(kinds)}
+
+    def _context(self) -> ExecutionContext:
+        """The driver's own, at the traders' clock: for what a person commands, and for passes at rest."""
+        return ExecutionContext(
+            self._database,
+            self._exchange,
+            self._site.settings,
+            sleep=lambda _s: None,
+            wall_ms=lambda: local_ms() + self._ahead_ms,
+        )
+
+    def _age(self, by_ms: int) -> int:
+        self._ahead_ms += by_ms
+        return self._ahead_ms
+
+    def _next_point(self) -> str:
+        self._turns += 1
+        if self._turns > TURNS:  # its step may not come
+            self._due.rotate(-1)
+            self._turns = 1
+        return self._due[0]
+
     def _round(self) -> None:
         since_ms = self._mark()
         self._rounds += 1
-        point = self._due[0]
-        bare = point in _BARE or self._chance.random() < 0.1
-        refused = point in _REFUSED or (bare and self._chance.random() < 0.2)
+        point = self._next_point()
+        bare = point in BARE or self._chance.random() < 0.1
+        refused = point in REFUSED or (bare and self._chance.random() < 0.2)
         unprotected_since: dict[str, int] = {}
+        self._grids.begin()
+        self._grids.command(stops=point in STOPS_GRID)
+        if point in LOSES_GRID_STOP:
+            self._grids.take_stop()
         for symbol in self._free(self._chance.choice((1, 1, 2, 3))):
-            give_signal(self._database, self._exchange, self._symbols[symbol], self._site.settings, self._chance)
-        first = WorkerPlan(point, loses_stops=bare, compares_first=self._chance.random() < 0.3)
+            self._give_for(point, symbol)
+        first = WorkerPlan(
+            DIES_FIRST if point in CLEARS else point,
+            loses_stops=bare,
+            compares_first=self._chance.random() < 0.3,
+            keeps_grids_first=point in OF_GRIDS or self._chance.random() < 0.3,
+        )
         if self._wild.traders > 1 and self._chance.random() < 0.4:
-            self._two_traders()
+            for text in self._two.try_it(of_grids=self._chance.random() < 0.5):
+                self._report.two_traded += 1
+                self._report.broken.append(f"round {self._rounds}: {text}")
         self._arm_lags()
         self._arm(refused=refused)
+        known = self._two.reserved() if bare else set()
         self._run_worker(first)
+        if bare:
+            self._sent_bare |= self._two.reserved() - known
         self._faults.lift()
         if bare:
             unprotected_since |= self._entered(since_ms)
         unprotected_since |= self._meanwhile()
+        if point in CLEARS:
+            self._end_unplaced(point)
         for symbol in self._free(self._chance.choice((0, 1))):
-            give_signal(self._database, self._exchange, self._symbols[symbol], self._site.settings, self._chance)
+            self._give(symbol, some_wait(self._chance), some_exit(self._chance))
+        self._cancel_by_venue()
         self._arm_lags()  # before the person acts: a list that lags does not show it
         for _ in range(self._chance.choice((0, 1, 1, 2)) if self._hands is not None else 0):
             self._act_by_hand()
         self._arm(refused=refused)
         for _ in range(self._chance.choice((0, 1, 1, 2))):  # the next ones meet faults too, and death at any moment
-            after_s, early = self._chance.uniform(0, self._usual_s), self._chance.random() < 0.5
-            self._run_worker(WorkerPlan(killed_after_s=after_s, compares_first=early))
+            self._run_worker(self._any_death())
             self._faults.lift()
             self._arm_lags()
             self._arm(refused=refused)
@@ -268,10 +294,55 @@ class _Trial:
         began = time.monotonic()
         self._settle(since_ms, unprotected_since)
         self._compare_as_sent(since_ms, may_lack_stops=bare)
+        self._settle_grids()
         self._usual_s += (time.monotonic() - began - self._usual_s) / 4
 
+    def _any_death(self) -> WorkerPlan:
+        """At any moment, or at an edge at which nobody has died yet."""
+        early, grids_first = self._chance.random() < 0.5, self._chance.random() < 0.5
+        missed = [point for point in POINTS if point not in self._died_at]
+        if missed and self._chance.random() < 0.5:
+            return WorkerPlan(self._chance.choice(missed), compares_first=early, keeps_grids_first=grids_first)
+        after_s = self._chance.uniform(0, self._usual_s)
+        return WorkerPlan(killed_after_s=after_s, compares_first=early, keeps_grids_first=grids_first)
+
+    def _give_for(self, point: str, symbol: str) -> None:
+        """A signal whose order comes to a point in the life of the trader that sends it, or any other."""
+        if point in PLANS:
+            self._give(symbol, None, PlannedExit(PLANS[point], MOST_BACK))
+        else:
+            waits = WAITS.get(point)
+            self._give(symbol, waits or some_wait(self._chance), None if waits else some_exit(self._chance))
+
+    def _give(self, symbol: str, waits: Waits | None, planned: PlannedExit | None) -> None:
+        more = planned.row(self._exchange.now_ms()) if planned is not None else None
+        if planned is not None:
+            self._exits[planned.kind.value] += 1
+        instrument, settings = self._symbols[symbol], self._site.settings
+        give_signal(self._database, self._exchange, instrument, settings, self._chance, waits=waits, more=more)
+
+    def _end_unplaced(self, point: str) -> None:
+        """Positions whose parts were decided, and not placed, end by hand; then a trader is to clear them away."""
+        self._mark()
+        with self._database.read() as connection:
+            decided = sa.select(order_intents.c.symbol).join(
+                exit_decisions, exit_decisions.c.order_link_id == order_intents.c.order_link_id
+            )
+            symbols = set(connection.execute(decided.where(exit_decisions.c.state == "open")).scalars())
+        for symbol, position in self._open().items():
+            if symbol in symbols:
+                self._close(position)
+        self._run_worker(WorkerPlan(point, compares_first=True))
+
+    def _cancel_by_venue(self) -> None:
+        waiting = [row for row in self._exchange.open_orders() if self._exchange.order_ids.is_entry(row.order_link_id)]
+        if waiting and self._chance.random() < 0.15:
+            order = self._chance.choice(waiting)
+            self._faults.cancel(order.symbol, order.order_link_id, self._chance.choice(CANCEL_TYPES))
+            self._report.cancelled_by_venue += 1
+
     def _arm(self, *, refused: bool) -> None:
-        rules = [*([REFUSED_STOPS] if refused else []), *some_faults(self._chance)]
+        rules = [*([REFUSED_STOPS] if refused else []), *some_faults(self._chance), *some_late_commands(self._chance)]
         if self._wild.odd_rows:
             rules += some_odd_rows(self._chance, [*self._symbols, *self._foreign.sizes])
         self._faults.arm(rules)
@@ -290,10 +361,9 @@ class _Trial:
 
     def _run_worker(self, life: WorkerPlan) -> None:
         self._ahead_ms += _AGE_MS
-        killed = run_worker(self._site, life, self._ahead_ms)
-        self._count_kill(life, killed=killed)
+        self._count_kill(life, run_worker(self._site, life, self._ahead_ms))
 
-    def _count_kill(self, life: WorkerPlan, *, killed: bool) -> None:
+    def _count_kill(self, life: WorkerPlan, killed: bool) -> None:
         if not killed:
             return
         self._report.kills += 1
@@ -302,56 +372,7 @@ class _Trial:
             self._died_at.add(life.dies_at)
             if life.dies_at == self._due[0]:
                 self._due.rotate(-1)
-
-    def _two_traders(self) -> None:
-        """One falls asleep while it holds the lease; a second one starts at once, or when the lease has run out."""
-        late = self._chance.random() < 0.6
-        self._ahead_ms += _AGE_MS
-        life = WorkerPlan(sleeps_at=self._chance.choice(SLEEPS_AT), sleeps_ms=_AGE_MS if late else 0, patient=True)
-        sleeper = Worker(self._site, life, self._ahead_ms)
-        sleeper.wait()
-        if not sleeper.sleeps:
-            return
-        self._report.second_traders += 1
-        reserved, fence = self._reserved(), self._fence()
-        self._ahead_ms += _AGE_MS if late else 0
-        dies = SLEEPS_AT[0] if late and self._chance.random() < 0.5 else None
-        second = WorkerPlan(dies_at=dies, compares_first=self._chance.random() < 0.3, patient=True)
-        self._count_kill(second, killed=run_worker(self._site, second, self._ahead_ms))
-        by_second = self._reserved() - reserved
-        if not late and by_second:
-            self._two(f"a second trader reserved {sorted(by_second)} while the first one held the lease")
-        now_reserved, was_taken, woken_ms = self._reserved(), self._fence() > fence, self._exchange.now_ms()
-        sleeper.wake()
-        while True:
-            sleeper.wait()
-            if not sleeper.sleeps:
-                break
-            sleeper.wake()
-        if not late:
-            return
-        by_sleeper = self._reserved() - now_reserved
-        if was_taken and by_sleeper:
-            self._two(f"a trader that lost its lease reserved {sorted(by_sleeper)}")
-        overdue = [
-            row.order_link_id
-            for row in self._exchange.executions(woken_ms, self._exchange.now_ms() + 1)
-            if row.order_link_id in reserved and self._exchange.order_ids.is_entry(row.order_link_id)
-        ]
-        if overdue:
-            self._two(f"orders were sent {_AGE_MS / 1000:.0f} s after their reservation: {overdue}")
-
-    def _two(self, text: str) -> None:
-        self._report.two_traded += 1
-        self._report.broken.append(f"round {self._rounds}: {text}")
-
-    def _reserved(self) -> set[str]:
-        with self._database.read() as connection:
-            return set(connection.execute(sa.select(order_intents.c.order_link_id)).scalars())
-
-    def _fence(self) -> int:
-        with self._database.read() as connection:
-            return int(connection.execute(sa.select(sa.func.max(leases.c.fence))).scalar_one() or 0)
+                self._turns = 0
 
     def _free(self, count: int) -> list[str]:
         """Symbols without a position; when many are open, some are closed by hand first."""
@@ -360,7 +381,8 @@ class _Trial:
             for symbol in self._chance.sample(sorted(held), len(held) // 2):
                 self._close(held.pop(symbol))
             self._run_worker(WorkerPlan(patient=True))  # the books learn of it
-        free = [symbol for symbol in self._symbols if symbol not in held]
+        waiting = {intent.symbol for intent in orders.resting(self._database, self._site.settings.account)}
+        free = [symbol for symbol in self._symbols if symbol not in held and symbol not in waiting]
         return self._chance.sample(free, min(count, len(free)))
 
     def _meanwhile(self) -> dict[str, int]:
@@ -383,8 +405,11 @@ class _Trial:
         """The person sees the account as it is, whatever lists show to others."""
         if self._hands is None:
             return
-        held = self._positions_now
+        held = [each for each in self._positions_now if each.symbol not in self._grids.symbols]
         with suppress(InvalidRequestError):  # the market was quicker
+            if self._chance.random() < 0.35:
+                self._grids.meddle()
+                return
             self._hands.act(held, self._truth)
             self._hands.tidy(held, self._truth)
 
@@ -420,20 +445,23 @@ class _Trial:
             self._compare_sums()
 
     def _compare_as_sent(self, since_ms: int, *, may_lack_stops: bool) -> None:
-        """Entries as the exchange took them: what is put right later was wrong for a while."""
-        rows = self._exchange.executions(since_ms, self._exchange.now_ms() + 1)
-        links = {row.order_link_id for row in rows if self._exchange.order_ids.is_entry(row.order_link_id)}
-        with self._database.read() as connection:
-            statement = sa.select(order_intents).where(order_intents.c.order_link_id.in_(sorted(links)))
-            intents = list(connection.execute(statement).mappings())
-        for intent in intents:
-            wanted = tuple(intent[name] for name in ("side", "qty", "stop_loss", "take_profit"))
-            for sent in self._manual_trader.orders_of(intent["order_link_id"]):
-                levels = [Decimal(sent[name] or 0) for name in ("stopLoss", "takeProfit")]
-                if (sent["side"], Decimal(sent["qty"]), *levels) != wanted and (any(levels) or not may_lack_stops):
-                    text = f"{intent['order_link_id']} was sent as {sent['side']} {sent['qty']} {levels}, not {wanted}"
-                    self._report.wrong_levels += 1
-                    self._report.broken.append(f"round {self._rounds}: {text}")
+        for text in sent_otherwise(
+            self._database,
+            self._exchange,
+            self._manual_trader,
+            since_ms,
+            may_lack_stops=may_lack_stops,
+            sent_bare=self._sent_bare,
+        ):
+            self._report.wrong_levels += 1
+            self._report.broken.append(f"round {self._rounds}: {text}")
+
+    def _settle_grids(self) -> None:
+        self._age(_AGE_MS)  # a lease that a killed one held has run out
+        found = self._grids.settle()
+        found.self_trades += self._grids.self_trades(self._self_trades_ms)
+        self._self_trades_ms = self._exchange.now_ms()
+        self._report.count(found, f"round {self._rounds}")
 
     def _find(self, since_ms: int) -> Findings:
         moved = {}
@@ -458,18 +486,10 @@ class _Trial:
     def _report_findings(self, found: Findings, since_ms: int) -> None:
         report = self._report
         self._entries |= found.entries
-        report.duplicates += len(found.duplicates)
-        report.orphans += len(found.orphans)
-        report.unprotected_positions += len(found.unprotected)
-        report.mismatches += len(found.mismatches)
-        report.foreign_touched += len(found.foreign)
-        report.wrong_levels += len(found.wrong_levels)
-        report.misattributed += len(found.misattributed)
-        report.wrong_sums += len(found.sums)
+        report.count(found, f"round {self._rounds}")
         if found.silent:
             # Each trader's clock is farther on than that of the one before; the last was left to end by itself.
             report.silent_minutes += round((self._exchange.now_ms() - since_ms + _AGE_MS) / MINUTE_MS, 2)
-        report.broken += [f"round {self._rounds}: {text}" for text in found.broken]
 
     def _bare_for_s(self, symbol: str, since_ms: int) -> float:
         """How long a position was without its stop: until it got one, or was closed."""

@@ -1,7 +1,7 @@
 """A trading session in a process of its own, without Dagster: `python -m trading_assets.chaos.session_process FILE`.
 
 Its settings come from the environment, its selection from the ledger. What it says goes to the file, a line of JSON
-each: the moment (ms of this machine) and the text. SIGTERM ends it.
+each: the moment (ms of this machine) and the text. SIGTERM and SIGINT end it.
 """
 
 from __future__ import annotations
@@ -17,8 +17,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from trading_assets.chaos.signal_source import selection_row
-from trading_assets.core.errors import ConfigurationError
+from trading_assets.chaos.signal_source import NEVER, selection_row
+from trading_assets.core import logs
+from trading_assets.core.errors import ConfigurationError, ExchangeUnavailableError
+from trading_assets.core.models import ContractKind, ContractStatus, Instrument
+from trading_assets.core.ports import Exchange
 from trading_assets.core.schemas import STRATEGY_SELECTIONS
 from trading_assets.core.settings import load_settings
 from trading_assets.core.timeframes import HOUR_MS, floor_ms, local_ms
@@ -88,10 +91,26 @@ def start_session(folder: Path, environment: dict[str, str], prefix: Sequence[st
         return SessionProcess(file, subprocess.Popen(command, env=environment, stdout=log, stderr=log))
 
 
+def first_coins(exchange: Exchange, count: int) -> list[Instrument]:
+    """The first `count` USDT perpetuals that trade, by name.
+
+    Raises:
+        ExchangeUnavailableError: there are fewer.
+    """
+    rows = [
+        row
+        for row in exchange.instruments()
+        if row.kind is ContractKind.PERPETUAL and row.status is ContractStatus.TRADING and row.settle_coin == "USDT"
+    ]
+    if len(rows) < count:
+        raise ExchangeUnavailableError(f"the embedded exchange has {len(rows)} coins that trade, expected {count}")
+    return sorted(rows, key=lambda row: row.symbol)[:count]
+
+
 def select_coins(database: Database, now_ms: int, symbols: Sequence[str], timeframe: str) -> None:
-    """Put a selection into the ledger that a session can live with."""
+    """Put a selection into the ledger that a session can live with, and that finds no signal of its own."""
     hour = floor_ms(now_ms, HOUR_MS) - HOUR_MS
-    rows = [selection_row(hour, symbol, timeframe) for symbol in symbols]
+    rows = [selection_row(hour, symbol, timeframe, parameters=NEVER) for symbol in symbols]
     replace_partitions(database, STRATEGY_SELECTIONS, pd.DataFrame(rows), [hour])
 
 
@@ -101,11 +120,12 @@ class _Passed:
 
 
 def main(file: Path) -> None:
-    """Trade until SIGTERM comes.
+    """Trade until SIGTERM or SIGINT comes.
 
     Raises:
         ConfigurationError: nothing is selected.
     """
+    logs.start("session")
     _follow_clock(file.with_name(CLOCK_FILE))
     settings = load_settings()
     database = Database(settings.resolved_database_url)
@@ -133,7 +153,8 @@ def main(file: Path) -> None:
             check=lambda _rows: _Passed(),
             tell=tell,
         )
-        signal.signal(signal.SIGTERM, lambda _number, _frame: session.stop())
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda _number, _frame: session.stop())
         try:
             say(f"ended: {session.run()}")
         finally:

@@ -1,4 +1,4 @@
-"""What has become of a trial's signals, as its ledger says it."""
+"""What has become of a trial's signals, as its ledger and its exchange say it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from collections import Counter
 
 import sqlalchemy as sa
 
+from trading_assets.core.models import Execution
+from trading_assets.core.ports import Exchange
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.tables import entry_signals, order_intents
 from trading_assets.trading.saga.steps import NEVER_REACHED
@@ -28,3 +30,9 @@ def in_doubt(database: Database) -> int:
     with database.read() as connection:
         given_up = order_intents.c.reason == NEVER_REACHED
         return int(connection.execute(sa.select(sa.func.count()).where(given_up)).scalar_one())
+
+
+def entry_fills(exchange: Exchange, since_ms: int) -> list[Execution]:
+    """What entries of this system have filled since a time."""
+    rows = exchange.executions(since_ms, exchange.now_ms() + 1)
+    return [row for row in rows if exchange.order_ids.is_entry(row.order_link_id)]

@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Mapping
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Protocol
 
-from trading_assets.core.models import Instrument, Ticker
+from trading_assets.core.models import EntryOrder, Instrument, Ticker
 from trading_assets.core.settings import Settings
 from trading_assets.core.timeframes import HOUR_MS, Timeframe, as_of_ms, floor_ms
 from trading_assets.ledger import signals
 from trading_assets.ledger.database import Database
 from trading_assets.market.universe import scan_id
 from trading_assets.trading.decide.entry import signal_id
-from trading_assets.trading.decide.sizing import stops
+from trading_assets.trading.decide.sizing import stops, to_tick
 
 STRATEGY = "bollinger_rsi"
 _TIMEFRAME = Timeframe("5m")
 
 EAGER = '{"band": 0.0001, "rsi_low": 0, "rsi_high": 100}'
 """Parameters of `bollinger_rsi` that enter on nearly every candle."""
+
+NEVER = '{"band": 1000}'
+"""Parameters of `bollinger_rsi` that enter on no candle: what trades then are the signals of a trial alone."""
 
 
 class Prices(Protocol):
@@ -29,14 +34,49 @@ class Prices(Protocol):
     def ticker(self, symbol: str) -> Ticker: ...
 
 
+@dataclass(frozen=True)
+class Waits:
+    """How an entry waits.
+
+    Attributes:
+        offset: how far from the price, a fraction; below 0 it would take liquidity.
+        seconds: how long, by the exchange's clock.
+    """
+
+    order: EntryOrder
+    offset: float
+    seconds: int
+
+
+def some_wait(chance: random.Random) -> Waits | None:
+    """At the market, or waiting near to it for less than some rounds."""
+    order = chance.choice((None, None, EntryOrder.LIMIT, EntryOrder.POST_ONLY, EntryOrder.CHASE))
+    if order is None:
+        return None
+    return Waits(order, chance.choice((-0.001, 0.0002, 0.001, 0.005, 0.02)), chance.choice((5, 60, 300, 1200)))
+
+
 def give_signal(
-    database: Database, market: Prices, instrument: Instrument, settings: Settings, chance: random.Random
+    database: Database,
+    market: Prices,
+    instrument: Instrument,
+    settings: Settings,
+    chance: random.Random,
+    away: tuple[float, float] = (0.02, 0.05),
+    waits: Waits | None = None,
+    more: Mapping[str, object] | None = None,
 ) -> str:
-    """A waiting signal of the symbol, long or short, its stop a few percent away; its id."""
+    """A signal of the symbol that waits for its order, long or short; its id.
+
+    Args:
+        away: how far its stop lies, a fraction of the price.
+        waits: how its entry waits; None: it is at the market.
+        more: further columns, and others than usual.
+    """
     now_ms = market.now_ms()
     entry = market.ticker(instrument.symbol).last
     long = chance.random() < 0.5
-    distance = entry * Decimal(str(round(chance.uniform(0.02, 0.05), 4)))
+    distance = entry * Decimal(str(round(chance.uniform(*away), 4)))
     levels = stops(entry, distance, Decimal(2), long=long, tick=instrument.tick_size)
     if levels is None:
         raise AssertionError(f"{instrument.symbol} at {entry} has no room for a stop")
@@ -63,9 +103,24 @@ def give_signal(
             "risk_reward_ratio": 2.0,
             "status": signals.ACTIVE,
             "created_at_ms": now_ms,
+            **_limit(waits, entry, instrument, now_ms, long=long),
+            **(more or {}),
         },
     )
     return identity
+
+
+def _limit(
+    waits: Waits | None, entry: Decimal, instrument: Instrument, now_ms: int, *, long: bool
+) -> dict[str, object]:
+    if waits is None:
+        return {}
+    away = Decimal(str(waits.offset)) * (-1 if long else 1)
+    return {
+        "entry_order": waits.order.value,
+        "limit_price": float(to_tick(entry * (1 + away), instrument.tick_size)),
+        "limit_until_ms": float(now_ms + waits.seconds * 1000),
+    }
 
 
 def selection_row(

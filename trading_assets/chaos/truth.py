@@ -6,6 +6,7 @@ position, from an exchange that is asked while it is truthful.
 
 from __future__ import annotations
 
+import itertools
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -23,21 +24,26 @@ class Truth:
 
     Attributes:
         hedged: contracts whose legs are all foreign.
+        of_grids: contracts of grids, whose books are compared apart: nothing there is of a signal.
         ours: open quantity of our entry orders, by symbol and link.
         filled: quantity of our entry orders, by link.
         entries: exchange ids of our entry orders, by link.
         foreign: open quantity of others, by symbol, above 0 is long.
         shares: closed quantity of each closing order, by link; None is what was foreign.
+        shared: contracts in which an order of ours has closed what was ours, and left what a person has added: the stop
+            of both stays on it.
         taken: closings in which an order of ours took more than was ours.
     """
 
     ids: ClientOrderIds
     hedged: set[str] = field(default_factory=set)
+    of_grids: set[str] = field(default_factory=set)
     ours: dict[str, dict[str, Decimal]] = field(default_factory=lambda: defaultdict(dict))
     filled: dict[str, Decimal] = field(default_factory=lambda: defaultdict(Decimal))
     entries: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
     foreign: dict[str, Decimal] = field(default_factory=lambda: defaultdict(Decimal))
     shares: dict[str, dict[str | None, Decimal]] = field(default_factory=lambda: defaultdict(dict))
+    shared: set[str] = field(default_factory=set)
     taken: list[str] = field(default_factory=list)
     _seen: set[str] = field(default_factory=set)
 
@@ -45,11 +51,24 @@ class Truth:
         """Follow executions that were not fed yet; return them, in the order of time."""
         new = [row for row in executions if row.exec_id not in self._seen]
         new.sort(key=lambda row: row.time_ms)
-        for row in new:
-            self._seen.add(row.exec_id)
-            if row.kind.moves_position:
-                self._follow(row)
+        for _, rows in itertools.groupby(new, lambda row: row.time_ms):
+            waiting = list(rows)
+            while waiting:
+                row = min(waiting, key=self._comes)
+                waiting.remove(row)
+                self._seen.add(row.exec_id)
+                if row.kind.moves_position:
+                    self._follow(row)
         return new
+
+    def _comes(self, row: Execution) -> int:
+        """Which of the executions of one millisecond comes first: what closes a position that is open, then what opens
+        one, then what closes one that is not open yet.
+        """
+        if not row.closed_size or row.symbol in self.hedged | self.of_grids:
+            return 1
+        sign = 1 if row.side is Side.BUY else -1
+        return 0 if row.closed_size <= self.left(row.symbol) + max(-sign * self.foreign[row.symbol], ZERO) else 2
 
     def left(self, symbol: str) -> Decimal:
         """How much of a symbol's position is ours, in coins."""
@@ -58,13 +77,15 @@ class Truth:
     def _follow(self, row: Execution) -> None:
         order = row.order_id or row.exec_id
         sign = 1 if row.side is Side.BUY else -1
-        if row.symbol in self.hedged:
+        if row.symbol in self.hedged | self.of_grids:
             if row.closed_size:
                 self._share(order, None, row.closed_size)
             return
         entry = self.ids.is_entry(row.order_link_id)
         if row.closed_size:
             self._close(row, order, sign, entry=entry)
+        if not self.foreign[row.symbol]:
+            self.shared.discard(row.symbol)
         opened = row.qty - row.closed_size
         if entry:
             self.filled[row.order_link_id] += row.qty
@@ -94,6 +115,8 @@ class Truth:
             self._share(order, link, part)
             held[link] -= part
             left -= part
+        if own and not self.left(row.symbol) and self.foreign[row.symbol]:
+            self.shared.add(row.symbol)
         if left and not (by_person or entry):
             if own:
                 self.taken.append(f"order {row.order_link_id} of ours closed {left} {row.symbol} that were not ours")

@@ -1,6 +1,7 @@
 """One life of a trading process: started by a fork, killed by itself at a step of the saga or from outside.
 
-What it does between its start and its death is what a trading process does: compare the books, then trade.
+What it does between its start and its death is what a trading process does: compare the books, trade, follow the exit
+plans, look after the grids.
 """
 
 from __future__ import annotations
@@ -21,17 +22,26 @@ from trading_assets.core.models import OrderAck, OrderRequest
 from trading_assets.core.settings import Settings
 from trading_assets.core.timeframes import local_ms
 from trading_assets.exchange.bybit import BybitExchange
+from trading_assets.exchange.connection import Connection
 from trading_assets.exchange.keys import ApiKeys
-from trading_assets.exchange.transport import Connection, Transport
+from trading_assets.exchange.transport import Transport
 from trading_assets.ledger.database import Database
+from trading_assets.market.store import CandleStore
 from trading_assets.simulator.auth import DEFAULT_API_KEY, DEFAULT_API_SECRET
 from trading_assets.trading.context import ExecutionContext
+from trading_assets.trading.execute.exit_plans import follow_exit_plans
 from trading_assets.trading.execute.submit import submit_orders
+from trading_assets.trading.grid.maintain import maintain
 from trading_assets.trading.reconcile.reconciler import reconcile
 
 HASTE = 0.04
 """Pauses are so much shorter than in earnest."""
 
+RECV_WINDOW_MS = 1500
+"""Of a trader that sleeps: what it has signed before is refused when it wakes, `ASLEEP_S` later. In earnest it sleeps
+for longer than any window."""
+
+ASLEEP_S = 2.0
 LONGEST_LIFE_S = 60.0
 _POLL_S = 0.001
 
@@ -45,6 +55,7 @@ class WorkerPlan:
         killed_after_s: it is killed from outside after so long; None: it is not.
         loses_stops: the exchange does not attach the stops of its entries.
         compares_first: it begins as a session does; else as a run of the trade job, which compares what is open.
+        keeps_grids_first: it looks after grids before it trades.
         patient: it waits for answers as in earnest: it meets no faults, and its machine may be busy.
         sleeps_at: an edge of a step at which it is stopped (SIGSTOP), as by a machine that sleeps.
         sleeps_ms: its clock is so much farther on when it wakes.
@@ -54,6 +65,7 @@ class WorkerPlan:
     killed_after_s: float | None = None
     loses_stops: bool = False
     compares_first: bool = False
+    keeps_grids_first: bool = False
     patient: bool = False
     sleeps_at: str | None = None
     sleeps_ms: int = 0
@@ -74,9 +86,20 @@ class WorkerSite:
     def warm(self) -> None:
         """Live once in this process, so that no worker has to compile what they all use."""
         database = self.database
-        for act in (reconcile, submit_orders, reconcile):
+        for act in (reconcile, *self.acts(WorkerPlan())):
             act(ExecutionContext(database=database, exchange=connect(self), settings=self.settings))
         database.close()
+
+    def acts(self, life: WorkerPlan) -> list[Callable[[ExecutionContext], object]]:
+        """What a trader does, in its order: a session, or the trade job of one that compares what is open."""
+        keep = [submit_orders, self.follow, maintain]
+        if life.keeps_grids_first:
+            keep = [maintain, submit_orders, self.follow]
+        return [*([reconcile] if life.compares_first else []), *keep, reconcile]
+
+    def follow(self, context: ExecutionContext) -> object:
+        """Ask the exit plans of what is open."""
+        return follow_exit_plans(context, CandleStore(self.settings.home / "candles"))
 
 
 class StopLosingExchange(BybitExchange):
@@ -86,13 +109,16 @@ class StopLosingExchange(BybitExchange):
         return super().place_order(replace(request, stop_loss=None, take_profit=None))
 
 
-def connect(place: WorkerSite, *, loses_stops: bool = False, patient: bool = True) -> BybitExchange:
+def connect(
+    place: WorkerSite, *, loses_stops: bool = False, patient: bool = True, sleeps: bool = False
+) -> BybitExchange:
     """A connector, with little patience where it meets faults."""
     kind = StopLosingExchange if loses_stops else BybitExchange
     connection = Connection(
         url=place.exchange_url,
         keys=ApiKeys(SecretStr(DEFAULT_API_KEY), SecretStr(DEFAULT_API_SECRET)),
         timeout_s=place.settings.request_timeout_s if patient else TIMEOUT_MS / 1000,
+        recv_window_ms=RECV_WINDOW_MS if sleeps else place.settings.recv_window_ms,
     )
     return kind(Transport(connection, limited=False, sleep=_hurry), virtual_clock=True)
 
@@ -166,7 +192,9 @@ def _work(place: WorkerSite, life: WorkerPlan, ahead_ms: int) -> int:
     try:
         context = ExecutionContext(
             database=place.database,
-            exchange=connect(place, loses_stops=life.loses_stops, patient=life.patient),
+            exchange=connect(
+                place, loses_stops=life.loses_stops, patient=life.patient, sleeps=life.sleeps_at is not None
+            ),
             settings=place.settings,
             sleep=_hurry,
             wall_ms=lambda: local_ms() + ahead_ms + slept[0],
@@ -175,7 +203,7 @@ def _work(place: WorkerSite, life: WorkerPlan, ahead_ms: int) -> int:
         if life.sleeps_at is not None:
             # Asleep in the middle of a transaction of another lane it would keep everybody out of the ledger.
             context = replace(context, workers=1)
-        for act in (reconcile, submit_orders, reconcile) if life.compares_first else (submit_orders, reconcile):
+        for act in place.acts(life):
             _try(act, context)
     except BaseException:  # noqa: BLE001 (the parent raises it again)
         place.log.write_text(traceback.format_exc())

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from trading_assets.cli.console import open_console
-from trading_assets.cli.trading import announce
+from trading_assets.cli.opening import announce
 from trading_assets.core.deadline import ends_within
 from trading_assets.core.errors import ConfigurationError
 from trading_assets.core.memory import peak_mb
@@ -21,7 +21,12 @@ from trading_assets.core.timeframes import DAY_MS, HOUR_MS, first_hour_ms, floor
 @click.option("--from", "first", help="First hour or day, UTC.")
 @click.option("--to", "last", help="Last hour or day, UTC, included.  [default: the newest hour that has ended]")
 @click.option("--days", type=click.IntRange(1), help="So many days up to the last hour, instead of --from.")
-def backfill(first: str | None, last: str | None, days: int | None) -> None:
+@click.option(
+    "--as-of-settings",
+    is_flag=True,
+    help="Research each hour with the settings that were used when it ended.  [default: with today's]",
+)
+def backfill(first: str | None, last: str | None, days: int | None, as_of_settings: bool) -> None:
     """Scan, candles, backtests and selections of a range of hours, each as of its own end.
 
     A run of 30 days at most, shown by the UI like any other. Hours that were researched before are researched again.
@@ -52,8 +57,18 @@ def backfill(first: str | None, last: str | None, days: int | None) -> None:
     hours = (last_ms - first_ms) // HOUR_MS + 1
     began = time.perf_counter(), time.process_time()
     with runs.find_instance(Path.cwd()) as instance, console.status("starting the run") as status:
+        console.print(
+            "each hour is researched with the settings that were used when it ended"
+            if as_of_settings
+            else "every hour is researched with today's settings; --as-of-settings takes those of the hour"
+        )
         for run_id, begin, of_run in runs.backfill(
-            instance, job, first_ms, last_ms, lambda entry: status.update(runs.progress_text(entry) or status.status)
+            instance,
+            job,
+            first_ms,
+            last_ms,
+            lambda entry: status.update(runs.progress_text(entry) or status.status),
+            as_of_settings=as_of_settings,
         ):
             console.print(f"run {run_id}: {of_run} hours from {iso(begin)}", highlight=False)
     wall, cpu = time.perf_counter() - began[0], time.process_time() - began[1]

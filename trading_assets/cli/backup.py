@@ -11,7 +11,7 @@ import click
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from trading_assets.cli.console import echo, open_console
-from trading_assets.cli.trading import announce, who
+from trading_assets.cli.opening import announce, who
 from trading_assets.core.settings import load_settings
 from trading_assets.core.timeframes import iso
 
@@ -79,11 +79,13 @@ COMMANDS = (backup, restore)
 
 
 def _describe(manifest: Manifest) -> None:
+    named = [name.split("/")[1] for name in manifest.below("accounts")]
     owners = ", ".join(f"{name} is {owner}" for name, owner in manifest.owners.items()) or "bound to nobody"
     echo(
         f"made {iso(manifest.made_ms)} by {manifest.program}; {manifest.venue}, account {manifest.account} ({owners}); "
         f"ledger of {manifest.storage}, revision {manifest.revision}, {len(manifest.below('candles'))} files of "
         f"candles, {'with' if manifest.below('exchange') else 'without'} an account of the embedded exchange"
+        f"{', and those of ' + ', '.join(named) if named else ''}"
     )
 
 

@@ -46,6 +46,42 @@ def backtests(symbols: int, params: int, timeframes: str, repeat: int, as_json: 
         open_console().print(table(report))
 
 
+@bench.command("grids")
+@click.option("--days", default=30, show_default=True, type=click.IntRange(1), help="Of candles of a minute.")
+@click.option("--repeat", default=3, show_default=True, type=click.IntRange(1), help="The fastest of so many counts.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON list.")
+def grids(days: int, repeat: int, as_json: bool) -> None:
+    """CPU time of backtests of grids of 5, 20 and 100 levels on the seeded market."""
+    from trading_assets.bench.grids import measure, table  # noqa: PLC0415 (imports what it measures)
+
+    found = measure(days, [5, 20, 100], repeat)
+    if as_json:
+        click.echo(json.dumps(found))
+    else:
+        open_console().print(table(found))
+
+
+@bench.command("metrics")
+@click.option(
+    "--orders", default=10_000, show_default=True, type=click.IntRange(1), help="Closed orders of the ledger."
+)
+@click.option("--scrapes", default=20, show_default=True, type=click.IntRange(1), help="Scrapes after the first one.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def metrics(orders: int, scrapes: int, as_json: bool) -> None:
+    """CPU time of a scrape for Prometheus, on a ledger of its own with many orders."""
+    from trading_assets.bench.metrics import measure  # noqa: PLC0415 (imports what it measures)
+
+    found = measure(orders, scrapes)
+    if as_json:
+        click.echo(json.dumps(found))
+        return
+    click.echo(
+        f"{orders:,} orders: the first scrape {found['first_cpu_s']:.2f} s of CPU, a later one "
+        f"{found['later_cpu_s'] * 1000:.0f} ms: {found['share_of_core']:.2%} of a core at one every 15 s; "
+        f"{found['lines']:,} lines, {found['bytes'] / 1000:,.0f} kB"
+    )
+
+
 @bench.command("fuzz")
 @click.option("--requests", "count", default=20_000, show_default=True, type=click.IntRange(1), help="How many.")
 @click.option("--seed", default=1, show_default=True, type=click.IntRange(0), help="The same seed, the same requests.")
@@ -188,24 +224,51 @@ def exchange(requests: int, connections: int, symbols: int, stream_seconds: floa
 @click.option("--fills", default=100, show_default=True, type=click.IntRange(0), help="Fills by hand, to the ledger.")
 @click.option("--speed", default=10.0, show_default=True, type=click.FloatRange(1, 20), help="Market seconds a second.")
 @click.option("--idle-seconds", default=120.0, show_default=True, type=click.FloatRange(0), help="Of an idle session.")
+@click.option(
+    "--hanging-channel",
+    is_flag=True,
+    help="Session mode without a channel to people and beside one that never answers, at once; ratios.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the report as one JSON object.")
 def latency(
-    symbols: int, samples: int, once_samples: int, fills: int, speed: float, idle_seconds: float, as_json: bool
+    symbols: int,
+    samples: int,
+    once_samples: int,
+    fills: int,
+    speed: float,
+    idle_seconds: float,
+    hanging_channel: bool,
+    as_json: bool,
 ) -> None:
     """From a candle's end to its order, and from a fill to the ledger, through Dagster's daemon; about ten minutes."""
     from trading_assets.bench.latency import measure_latency  # noqa: PLC0415 (imports the exchange)
 
     report = measure_latency(
-        symbols, samples, once_samples, fills, speed, idle_seconds, lambda text: click.echo(text, err=True)
+        symbols,
+        samples,
+        once_samples,
+        fills,
+        speed,
+        idle_seconds,
+        lambda text: click.echo(text, err=True),
+        beside_a_channel=hanging_channel,
     )
     if as_json:
         click.echo(json.dumps(report.as_dict()))
         return
     table = RichTable("mode", "market seconds a second", "orders", "p50 s", "p90 s", "p99 s", "slowest s")
-    for one in report.latencies:
+    beside = report.beside_a_channel
+    for one in (*report.latencies, *((beside.without, beside.hanging) if beside is not None else ())):
         figures = (one.p50_s, one.p90_s, one.p99_s, one.max_s)
         table.add_row(one.mode, f"{one.speed:g}", str(one.samples), *(f"{value:g}" for value in figures))
     open_console().print(table)
+    if beside is not None:
+        p50, p90, p99 = beside.ratios
+        open_console().print(
+            f"Beside the channel that hangs ({beside.tries} tries) a latency is {p50:g} times the one without at p50, "
+            f"{p90:g} at p90, {p99:g} at p99",
+            highlight=False,
+        )
     if (books := report.books) is not None:
         open_console().print(
             f"{books.fills} fills were in the ledger after: p50 {books.p50_s:g} s, p90 {books.p90_s:g} s, "

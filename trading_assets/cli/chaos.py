@@ -86,6 +86,48 @@ def orders(
         sys.exit(1)
 
 
+@chaos.command("accounts")
+@click.option(
+    "--kills", default=200, show_default=True, type=click.IntRange(2), help="So many traders of each account."
+)
+@click.option("--seed", default=1, show_default=True, type=click.IntRange(0), help="Of market, faults and deaths.")
+@click.option("--postgres", is_flag=True, help="The ledger is on a PostgreSQL server of the trial's own.")
+@click.option("--json", "as_json", is_flag=True, help="Print the report as one JSON object.")
+def accounts(kills: int, seed: int, postgres: bool, as_json: bool) -> None:
+    """Kill traders of two accounts on one ledger, one halted half-way; exit code 1 if a book or limit is not its own.
+
+    Each account has an embedded exchange of its own; the laws are those of chaos orders.
+    """
+    from trading_assets.chaos.accounts import run_accounts  # noqa: PLC0415 (imports the exchange)
+
+    report = run_accounts(kills, seed, lambda text: echo(text, err=True), on_postgres=postgres)
+    _print(vars(report), as_json=as_json)
+    if report.broken:
+        sys.exit(1)
+
+
+@chaos.command("paper")
+@click.option("--minutes", default=60.0, show_default=True, type=click.FloatRange(1), help="Of market.")
+@click.option("--speed", default=1.0, show_default=True, type=click.FloatRange(1, 60), help="Of the market's clock.")
+@click.option("--seed", default=1, show_default=True, type=click.IntRange(0), help="Of entries and faults.")
+@click.option(
+    "--replay",
+    type=click.Path(path_type=Path, exists=True),
+    multiple=True,
+    help="Recorded candles for the exchange in the role of Bybit; may be repeated.  [default: a seeded market]",
+)
+@click.option("--session", is_flag=True, help="A session in a process of its own trades.")
+@click.option("--json", "as_json", is_flag=True, help="Print the report as one JSON object.")
+def paper(minutes: float, speed: float, seed: int, replay: tuple[Path, ...], session: bool, as_json: bool) -> None:
+    """Paper trading while prices get lost and its exchange dies; exit code 1 if a fill, a stop or a book is wrong."""
+    from trading_assets.chaos.paper import run_paper  # noqa: PLC0415 (imports connector and exchange)
+
+    report = run_paper(replay, minutes, speed, seed, lambda line: click.echo(line, err=True), in_session=session)
+    _print(vars(report), as_json=as_json)
+    if report.broken:
+        sys.exit(1)
+
+
 @chaos.command("day")
 @click.option("--hours", default=24.0, show_default=True, type=click.FloatRange(0.25, 96), help="Of market.")
 @click.option("--speed", default=60.0, show_default=True, type=click.FloatRange(1, 600), help="Of the market's clock.")

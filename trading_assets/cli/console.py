@@ -15,8 +15,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from trading_assets.core.foreign_text import plain, plain_lines
+from trading_assets.core import logs
+from trading_assets.core.foreign_text import get_logger, plain, plain_lines
 from trading_assets.core.timeframes import iso
+
+_log = get_logger("trading_assets.cli")
 
 _WIDTH_OF_A_FILE = 140
 """Columns of output that goes to a file or a pipe, which has no width of its own."""
@@ -52,7 +55,10 @@ def line(*parts: object) -> Text:
 
 
 def echo(text: object, *, err: bool = False) -> None:
-    """Print one line without a table or styles, however long it is."""
+    """Print one line without a table or styles, however long it is. On standard error it may be a line of the log."""
+    if err and logs.is_json():
+        _log.info("%s", text)
+        return
     click.echo(plain(text), err=err)
 
 

@@ -47,6 +47,11 @@ def exchange() -> None:
     multiple=True,
     help="Recorded candles (Parquet or CSV) to play instead of the seed's market; may be repeated.",
 )
+@click.option(
+    "--like",
+    type=click.Choice(("mainnet", "testnet", "demo")),
+    help="Leave out what that venue of Bybit's does not have.  [default: nothing]",
+)
 @click.option("--allow-host", multiple=True, help="Name by which clients call this machine; may be repeated.")
 @click.option("--api-key", help="Key that clients must use.")
 @click.option(
@@ -71,12 +76,14 @@ def serve_exchange(
     faults: Path | None,
     limits: bool,
     replay: tuple[Path, ...],
+    like: str | None,
     allow_host: tuple[str, ...],
     api_key: str | None,
     api_secret: TextIO | None,
 ) -> None:
     """Run the embedded exchange in the foreground until Ctrl-C; prints its URLs when ready."""
     from trading_assets.simulator.server import ServeConfig, serve  # noqa: PLC0415
+    from trading_assets.venues.behaviour import behaviour_like  # noqa: PLC0415
 
     if home is not None and account is not None:
         raise click.UsageError("--home and --account exclude each other: both say where the account is")
@@ -101,6 +108,7 @@ def serve_exchange(
             faults=faults,
             replay=replay,
             names=allow_host,
+            behaviour=behaviour_like(like),
         )
     )
 

@@ -6,8 +6,9 @@ import click
 from rich.markup import escape
 from rich.table import Table as RichTable
 
-from trading_assets.cli.console import open_console
-from trading_assets.cli.trading import announce, command_time, open_ledger, who
+from trading_assets.cli.account_option import account_option, shown_account
+from trading_assets.cli.console import echo, open_console
+from trading_assets.cli.opening import announce, command_time, open_ledger, who
 from trading_assets.core.deadline import ends_within
 from trading_assets.core.settings import load_settings
 from trading_assets.core.timeframes import iso, local_ms
@@ -21,13 +22,23 @@ def intents() -> None:
 
 
 @intents.command("list")
-def list_intents() -> None:
-    """Intents that need a person: why, since when, and what is known of them so far."""
+@account_option
+def list_intents(account: str) -> None:
+    """Intents, grids and DCA plans that need a person: why, since when, and what is known of them so far."""
+    from trading_assets.ledger import dca, grids  # noqa: PLC0415
     from trading_assets.trading.saga import questions  # noqa: PLC0415
 
-    settings = load_settings()
-    with open_ledger(settings) as database:
+    base = load_settings()
+    with open_ledger(base) as database:
+        settings = shown_account(database, base, account)
         found = questions.questions(database, settings.account, tell_unseen_after_ms=settings.unseen_tell_s * 1000)
+        plans = [one for one in dca.living(database, settings.account) if one.state == dca.BLOCKED]
+        of_grids = grids.needing_a_person(database, settings.account)
+    for plan in plans:
+        then = f"trading-assets dca resume {plan.symbol}"
+        echo(f"the DCA plan in {plan.symbol} needs a person, {plan.reason}. Then: {then}")
+    for need in of_grids:
+        echo(f"the grid in {need.symbol} needs a person, {need.why}. Then: {need.command}")
     if not found:
         click.echo("no intent needs a person")
         return
@@ -55,7 +66,8 @@ def list_intents() -> None:
 @click.argument("state", type=click.Choice(_ANSWERS))
 @click.argument("reason", nargs=-1)
 @click.option("--yes", is_flag=True, help="Do not ask.")
-def resolve_intent(intent: str, state: str, reason: tuple[str, ...], yes: bool) -> None:
+@account_option
+def resolve_intent(intent: str, state: str, reason: tuple[str, ...], yes: bool, account: str) -> None:
     """Say what became of INTENT (an order link id or a signal id), because you have looked at the exchange.
 
     \b
@@ -68,9 +80,10 @@ def resolve_intent(intent: str, state: str, reason: tuple[str, ...], yes: bool) 
     """
     from trading_assets.trading.saga import questions  # noqa: PLC0415
 
-    settings = load_settings()
-    announce(settings)
-    with open_ledger(settings) as database:
+    base = load_settings()
+    with open_ledger(base) as database:
+        settings = shown_account(database, base, account)
+        announce(settings)
         held = questions.find(database, settings.account, intent)
         filled = held.filled_qty if held.filled_qty is not None else held.qty
         what = f"{held.symbol} {held.side.value} {filled} ({held.order_link_id})"

@@ -15,22 +15,44 @@ import click
 from rich.table import Table as RichTable
 
 from trading_assets.cli import backup as backups
+from trading_assets.cli import journal
+from trading_assets.cli.account_option import account_option, shown_account
 from trading_assets.cli.accounts import accounts
+from trading_assets.cli.alarms import alarms
 from trading_assets.cli.backfill import backfill
 from trading_assets.cli.bench import bench
+from trading_assets.cli.brakes import halt, reduce, resume
 from trading_assets.cli.candles import candles
 from trading_assets.cli.chaos import chaos
+from trading_assets.cli.closing import close, flatten
+from trading_assets.cli.confirm import confirm
 from trading_assets.cli.console import echo, line, open_console
+from trading_assets.cli.dca import dca
 from trading_assets.cli.exchange import exchange
+from trading_assets.cli.grid import grid
 from trading_assets.cli.intents import intents
+from trading_assets.cli.ledger import ledger
+from trading_assets.cli.live import config, flags
+from trading_assets.cli.metrics import metrics
+from trading_assets.cli.mirror import mirror
 from trading_assets.cli.notify import notify
+from trading_assets.cli.opening import open_ledger, warn_of_other_books
+from trading_assets.cli.rehearse import rehearse
 from trading_assets.cli.report import report
+from trading_assets.cli.serve import dashboard, serve
 from trading_assets.cli.strategies import print_reports, strategies
-from trading_assets.cli.trading import COMMANDS, open_ledger, warn_of_other_books
+from trading_assets.cli.switch import switch
+from trading_assets.cli.views import explain, portfolio
+from trading_assets.core import logs
 from trading_assets.core.configuration import CONFIG_VARIABLE, HOME_VARIABLE
 from trading_assets.core.errors import TradingAssetsError
+from trading_assets.core.foreign_text import get_logger
 from trading_assets.core.settings import load_settings
 from trading_assets.core.timeframes import TRADED_TIMEFRAMES, Timeframe
+
+_log = get_logger("trading_assets.cli")
+
+TRADING = (halt, reduce, resume, flatten, close, confirm, portfolio, explain, ledger, switch)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -45,12 +67,14 @@ from trading_assets.core.timeframes import TRADED_TIMEFRAMES, Timeframe
     type=click.Path(path_type=Path, file_okay=False),
     help="Directory of the database, candles and exchange account.  [default: TRADING_ASSETS_HOME]",
 )
-def cli(config: Path | None, home: Path | None) -> None:
+@click.pass_context
+def cli(context: click.Context, config: Path | None, home: Path | None) -> None:
     """Scan, backtest, select and trade Bybit's USDT perpetuals, as Dagster assets."""
     # In the environment, so that whatever a command starts is given the same.
     for variable, path in ((CONFIG_VARIABLE, config), (HOME_VARIABLE, home)):
         if path is not None:
             os.environ[variable] = str(path.expanduser().resolve())
+    logs.start(context.invoked_subcommand or "")
 
 
 @cli.command()
@@ -67,14 +91,20 @@ def demo(hours: int, as_json: bool, home: Path | None) -> None:
 @cli.command()
 @click.option("--quiet", is_flag=True, help="Print only what is wrong.")
 @click.option("--send", is_flag=True, help="Send a test message to each channel of notifications, too.")
-def doctor(quiet: bool, send: bool) -> None:
+@click.option("--go-live", is_flag=True, help="What permits the next stage, too: trades, parity, slippage, alerts.")
+def doctor(quiet: bool, send: bool, go_live: bool) -> None:
     """The checklist before trading: each point is ok, or says what to do.
 
     "see" is advice: it works, and should be made better before real money. Exit code 2 tells of a "no".
     """
     from trading_assets.cli.doctor import Level, examine  # noqa: PLC0415 (imports the connector)
 
-    findings = examine(load_settings(lenient=True), send=send)
+    settings = load_settings(lenient=True)
+    findings = examine(settings, send=send)
+    if go_live:
+        from trading_assets.cli.go_live import examine_stage  # noqa: PLC0415
+
+        findings += examine_stage(settings)
     console, group = open_console(), ""
     styles = {Level.OK: "green", Level.ADVICE: "yellow", Level.FAULT: "red"}
     for finding in findings:
@@ -101,9 +131,10 @@ def web(context: click.Context, show_token: bool) -> None:
     dagster.yaml is guarded, however it is started.
     """
     from trading_assets.defs.instance import web_guard  # noqa: PLC0415 (imports dagster)
+    from trading_assets.service.guard import ui_token  # noqa: PLC0415 (as above)
 
     if show_token:
-        click.echo(web_guard.ui_token(load_settings()))
+        click.echo(ui_token(load_settings()))
         return
     web_guard.serve(context.args)
 
@@ -147,14 +178,18 @@ def reference_pages(check: bool, to: Path | None) -> None:
 
 
 @cli.command()
-def status() -> None:
+@account_option
+def status(account: str) -> None:
     """Positions, balance, signals and results of the account in the ledger."""
-    from trading_assets.cli.status import halt_line, print_status  # noqa: PLC0415
+    from trading_assets.cli.status import print_status  # noqa: PLC0415
+    from trading_assets.service.conditions import halt_line  # noqa: PLC0415
 
     settings = load_settings(lenient=True)
-    if halt_line(settings):  # before the ledger is opened, which may not answer
-        open_console().print(line((halt_line(settings), "red")))
+    named = settings.model_copy(update={"account": account or settings.account})
+    if halt_line(named):  # before the ledger is opened, which may not answer
+        open_console().print(line((halt_line(named), "red")))
     with open_ledger(settings) as database:
+        settings = shown_account(database, settings, account)
         warn_of_other_books(settings, database)
         print_status(database, settings, open_console())
 
@@ -176,13 +211,14 @@ def check_one_strategy(name: str, symbol: str | None, timeframes: tuple[str, ...
     On the seeded market, and on stored candles where there are some. Exit code 1 tells of a violation.
     """
     from trading_assets.backtesting.run import production_engine  # noqa: PLC0415
+    from trading_assets.ledger.fees import with_own_fees  # noqa: PLC0415
     from trading_assets.reporting import strategy_check  # noqa: PLC0415
     from trading_assets.strategies.registry import make_strategy  # noqa: PLC0415
 
     settings = load_settings()
     strategy = make_strategy(name, parameters)
     with open_ledger(settings) as database:
-        targets = strategy_check.check_targets(settings, database, symbol)
+        targets, settings = strategy_check.check_targets(settings, database, symbol), with_own_fees(settings, database)
     reports = list(
         strategy_check.check_strategy(
             strategy,
@@ -213,17 +249,30 @@ def _show_warning(
     line: str | None = None,
 ) -> None:
     if issubclass(category, UserWarning | FutureWarning):
-        click.echo(f"warning: {message}", err=True)
+        if logs.is_json():
+            _log.warning("%s", message)
+        else:
+            click.echo(f"warning: {message}", err=True)
 
 
-for command in (*COMMANDS, *backups.COMMANDS):
+for command in (*TRADING, *journal.COMMANDS, *backups.COMMANDS):
     cli.add_command(command)
 cli.add_command(exchange)
+cli.add_command(rehearse)
 cli.add_command(accounts)
 cli.add_command(intents)
+cli.add_command(dca)
+cli.add_command(grid)
+cli.add_command(config)
+cli.add_command(flags)
 cli.add_command(backfill)
 cli.add_command(candles)
 cli.add_command(notify)
+cli.add_command(alarms)
+cli.add_command(metrics)
+cli.add_command(mirror)
+cli.add_command(serve)
+cli.add_command(dashboard)
 cli.add_command(report)
 cli.add_command(strategies)
 cli.add_command(bench)
@@ -244,7 +293,10 @@ def main() -> None:
         echo("stopped", err=True)
         sys.exit(130)
     except TradingAssetsError as error:
-        echo(f"error: {error}", err=True)
+        if logs.is_json():
+            _log.error("%s", error)
+        else:
+            echo(f"error: {error}", err=True)
         sys.exit(2)
 
 

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 
 import click
 import pandas as pd
 
 from trading_assets.cli.console import echo, frame_table, line, open_console
-from trading_assets.cli.trading import open_ledger
+from trading_assets.cli.opening import open_ledger
 from trading_assets.core.deadline import ends_within
-from trading_assets.core.errors import ConfigurationError
+from trading_assets.core.errors import ConfigurationError, TradingAssetsError
 from trading_assets.core.messages import Kind, Message
 from trading_assets.core.settings import Settings, load_settings
 from trading_assets.core.timeframes import local_ms
-from trading_assets.notifications.channels import Channel, channels_of
+from trading_assets.notifications.channel import Channel
+from trading_assets.notifications.channels import channels_of, with_rules_of_now
 from trading_assets.notifications.delivery import deliver, send_to_each
+
+KEPT_WITHIN_S = 5.0
+"""A test does not wait longer for the ledger."""
 
 
 @click.group()
@@ -27,7 +32,7 @@ def notify() -> None:
 def send_tests() -> None:
     """Send a test message to each channel. Exit code 1 tells that one did not take it, 2 that none is set."""
     settings = load_settings(lenient=True)
-    found = send_to_each(_channels(settings), a_test(settings))
+    found = tested(settings, _channels(settings))
     console = open_console()
     for name, why in found.items():
         mark = ("no", "red") if why else ("ok", "green")
@@ -87,16 +92,32 @@ def deliver_now(within: float = 60.0) -> None:
     """Deliver what is due now. Exit code 1 tells that a channel did not take a message."""
     settings = load_settings(lenient=True)
     with open_ledger(settings) as database:
-        channels = _channels(settings)
+        channels, max_age_s = with_rules_of_now(_channels(settings), database, settings)
         with ends_within(within + settings.command_deadline_s, "notify deliver"):
-            found = deliver(database, settings.account, channels, max_age_s=settings.notify_max_age_s, within_s=within)
+            found = deliver(database, settings.account, channels, max_age_s=max_age_s, within_s=within)
     echo(f"{found.delivered} delivered, {found.failed} tries failed, {found.given_up} given up")
     if found.failed or found.given_up:
         sys.exit(1)
 
 
-def a_test(settings: Settings) -> Message:
-    """The message that `test`, and doctor with `--send`, send."""
+def tested(settings: Settings, channels: Sequence[Channel]) -> dict[str, str]:
+    """Send what `test`, and doctor with `--send`, send, and keep what became of it where there is a ledger.
+
+    Return by channel why it was not taken; empty where it was.
+    """
+    from trading_assets.ledger import outbox  # noqa: PLC0415 (a test needs no ledger)
+
+    message = _a_test(settings)
+    found = send_to_each(channels, message)
+    try:
+        with open_ledger(settings, wait_s=KEPT_WITHIN_S) as database:
+            outbox.add_sent(database, settings.account, message, found, local_ms())
+    except TradingAssetsError as error:
+        echo(f"the test is not kept, notify list will not show it: {error}", err=True)
+    return found
+
+
+def _a_test(settings: Settings) -> Message:
     text = f"A test of the channels of account {settings.account} on {settings.venue.value}. Nothing happened."
     return Message("trading-assets: a test", text, Kind.TEST)
 

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import math
-
-import pandas as pd
 from rich.console import Console
 
 from trading_assets.cli.console import frame_table, line
 from trading_assets.core.timeframes import iso
 from trading_assets.ledger.risk import RiskState
-from trading_assets.trading.portfolio import DIMENSIONS, Performance, Portfolio
+from trading_assets.trading.portfolio import DIMENSIONS, Portfolio, records
 
 _POSITION = {
     "symbol": "coin",
@@ -77,25 +74,7 @@ def plain(found: Portfolio) -> dict[str, object]:
         "net_exposure": found.net_exposure,
         "drawdown_pct": found.drawdown_pct,
         "max_drawdown_pct": found.max_drawdown_pct,
-        "positions": _records(found.positions),
-        "today": _results(found.today),
-        "ever": _results(found.ever),
+        "positions": records(found.positions),
+        "today": found.today.plain(),
+        "ever": found.ever.plain(),
     }
-
-
-def _results(results: Performance) -> dict[str, object]:
-    return {
-        "closings": results.closings,
-        "wins": results.wins,
-        "pnl": results.pnl,
-        "funding": results.funding,
-        "net": results.net,
-        **{f"by_{dimension}": _records(results.by_one(dimension)) for dimension in DIMENSIONS},
-    }
-
-
-def _records(rows: pd.DataFrame) -> list[dict[str, object]]:
-    return [
-        {str(name): None if isinstance(value, float) and math.isnan(value) else value for name, value in row.items()}
-        for row in rows.to_dict("records")
-    ]

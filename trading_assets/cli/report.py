@@ -11,6 +11,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from trading_assets.cli.account_option import account_option, shown_account
 from trading_assets.cli.console import line, open_console
 from trading_assets.core.settings import load_settings
 from trading_assets.core.timeframes import first_hour_ms, iso, last_hour_ms
@@ -38,20 +39,22 @@ def report() -> None:
 
 @report.command("walk-forward")
 @_range
-def walk_forward(first: str | None, last: str | None, show: bool) -> None:
+@account_option
+def walk_forward(first: str | None, last: str | None, show: bool, account: str) -> None:
     """What each hour's selections would have traded in the hour after it, on candles they had not seen."""
     from trading_assets.reporting.build import make_walk_forward  # noqa: PLC0415 (numba: a second)
 
-    _make(make_walk_forward, first, last, show)
+    _make(make_walk_forward, first, last, show, account)
 
 
 @report.command("performance")
 @_range
-def performance(first: str | None, last: str | None, show: bool) -> None:
+@account_option
+def performance(first: str | None, last: str | None, show: bool, account: str) -> None:
     """What the account really traded, beside the walk-forward of the same hours."""
     from trading_assets.reporting.build import make_performance  # noqa: PLC0415 (numba: a second)
 
-    _make(make_performance, first, last, show)
+    _make(make_performance, first, last, show, account)
 
 
 @report.command("score")
@@ -79,10 +82,10 @@ def score(first: str | None, last: str | None, picture: Path | None) -> None:
         picture.write_text(drawn([cell for cell in cells if cell.group in ("all", "timeframe")], preset))
 
 
-def _make(make: Callable[..., Report], first: str | None, last: str | None, show: bool) -> None:
+def _make(make: Callable[..., Report], first: str | None, last: str | None, show: bool, account: str) -> None:
     from trading_assets.reporting.build import write  # noqa: PLC0415
 
-    sources, console = _sources(), open_console()
+    sources, console = _sources(account), open_console()
     with console.status("following the selections") as status:
         made = make(
             sources,
@@ -146,14 +149,15 @@ def _number(value: float, form: str) -> str:
     return "–" if math.isnan(value) else format(value, form)
 
 
-def _sources() -> Sources:
+def _sources(account: str = "") -> Sources:
     from trading_assets.ledger.database import Database, Timeouts  # noqa: PLC0415
     from trading_assets.ledger.fees import with_own_fees  # noqa: PLC0415
     from trading_assets.market.store import CandleStore  # noqa: PLC0415
     from trading_assets.reporting.build import Sources  # noqa: PLC0415
     from trading_assets.venues import open_market_data  # noqa: PLC0415 (imports the connector)
 
-    settings = load_settings()
-    database = Database(settings.resolved_database_url, timeouts=Timeouts.of(settings))
+    base = load_settings()
+    database = Database(base.resolved_database_url, timeouts=Timeouts.of(base))
+    settings = shown_account(database, base, account)
     store = CandleStore(settings.candle_store, btc=settings.symbols.btc)
-    return Sources(with_own_fees(settings, database), database, store, open_market_data(settings))
+    return Sources(with_own_fees(settings, database), database, store, open_market_data(base))

@@ -8,13 +8,12 @@ from rich.console import Console
 from trading_assets.cli.console import frame_table, line
 from trading_assets.core.schemas import MARKET_SCAN
 from trading_assets.core.settings import Settings
-from trading_assets.core.timeframes import DAY_MS, hour_key, iso, local_ms
+from trading_assets.core.timeframes import DAY_MS, iso
 from trading_assets.ledger import account as account_ledger
-from trading_assets.ledger import checks, outbox, signals, troubles
+from trading_assets.ledger import balance, checks, signals
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.partitions import latest_hour_ms
-from trading_assets.notifications.channels import channels_of
-from trading_assets.trading import halt_file
+from trading_assets.service.conditions import blocked_lines, channel_lines, no_coin_line, trouble_lines
 from trading_assets.trading.portfolio import performance
 
 POSITION_COLUMNS = {
@@ -53,19 +52,13 @@ _RESULT = {
 _FUNDING_ALONE = {name: _RESULT[name] for name in ("strategy", "timeframe", "symbol", "funding")}
 
 
-def blocked_lines(database: Database) -> list[str]:
-    """The hours of the day before the newest one that a check blocks, each with the reason and what to do."""
-    newest = latest_hour_ms(database, MARKET_SCAN)
-    if newest is None:
-        return []
-    hours = checks.blocked_hours(database, newest - checks.TRIED_AGAIN_MS)
-    return [f"hour {hour_key(hour)} is blocked, nothing of it is traded: {why}" for hour, why in hours.items()]
-
-
 def print_blocked(database: Database, console: Console) -> None:
-    """Blocked hours and excluded strategies of the newest hour; nothing where there are none."""
+    """Blocked hours, a newest selection without a coin, excluded strategies; nothing where there is none of it."""
     for text in blocked_lines(database):
         console.print(line(text), style="red", highlight=False, soft_wrap=True, markup=False)
+    empty = no_coin_line(database)
+    if empty:
+        console.print(line(empty), highlight=False, soft_wrap=True, markup=False)
     newest = latest_hour_ms(database, MARKET_SCAN)
     excluded = checks.excluded(database, [newest]) if newest is not None else {}
     rows = [
@@ -77,50 +70,13 @@ def print_blocked(database: Database, console: Console) -> None:
         console.print(frame_table("Excluded strategies", pd.DataFrame(rows), {name: name for name in rows[0]}))
 
 
-def trouble_lines(database: Database, settings: Settings) -> list[str]:
-    """What keeps schedules and sensors from going on: limits of tries, blocked hours, stuck runs."""
-    return [f"{one}, since {iso(one.since_wall_ms)}" for one in troubles.current(database, settings.account)]
-
-
-def halt_line(settings: Settings) -> str:
-    """That the file in the home halts the account, and why; empty where it does not. It needs no database."""
-    held = halt_file.found(settings)
-    if held is None:
-        return ""
-    since = f" since {iso(held.wall_ms)}" if held.wall_ms else ""
-    return f"HALTED{since} by the file {halt_file.path_of(settings)} ({held.actor}: {held.reason})"
-
-
-_WAITS_SHOWN_MS = 10 * 60_000
-
-
-def channel_lines(database: Database, settings: Settings) -> list[str]:
-    """The channels that do not take messages: what waits for long, and what was given up in the last day."""
-    now_ms, found = local_ms(), []
-    for channel in channels_of(settings):
-        held = outbox.backlog(database, settings.account, channel.name, since_wall_ms=now_ms - DAY_MS)
-        if held.since_wall_ms is not None and (held.attempts or now_ms - held.since_wall_ms > _WAITS_SHOWN_MS):
-            why = held.error or "nobody delivers: start the daemon, or trading-assets notify deliver"
-            found.append(
-                f"channel {channel.name}: {held.waiting} messages wait since {iso(held.since_wall_ms)}, "
-                f"{held.attempts} tries of the first failed: {why}"
-            )
-        if held.given_up:
-            found.append(
-                f"channel {channel.name}: {held.given_up} messages were given up in the last day, the last "
-                f"{held.newest_given_up} ({held.why}); send it again: trading-assets notify resend "
-                f"{held.newest_given_up}"
-            )
-    return found
-
-
 def print_status(database: Database, settings: Settings, console: Console) -> None:
     """Equity, open positions, newest signals and results by strategy."""
     print_blocked(database, console)
     for text in [*trouble_lines(database, settings), *channel_lines(database, settings)]:
         console.print(line(text), style="red", highlight=False, soft_wrap=True, markup=False)
     account = settings.account
-    equity = account_ledger.equity_rows(database, account)
+    equity = balance.equity_rows(database, account)
     if equity.empty:
         console.print("The books were never read: start the reconcile job, or wait for its sensor.")
         return

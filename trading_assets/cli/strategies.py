@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from trading_assets.cli.console import line, open_console
-from trading_assets.cli.trading import announce, open_ledger
+from trading_assets.cli.opening import announce, open_ledger
 from trading_assets.core.deadline import ends_within
 from trading_assets.core.foreign_text import plain
 from trading_assets.core.settings import Settings, load_settings
@@ -143,14 +143,15 @@ def start_strategy(name: str, force: bool, dry_run: bool) -> None:
     """
     from trading_assets.backtesting.run import production_engine  # noqa: PLC0415 (pandas costs a second)
     from trading_assets.ledger import strategies as rows  # noqa: PLC0415 (as above)
+    from trading_assets.ledger.fees import with_own_fees  # noqa: PLC0415 (as above)
     from trading_assets.reporting import strategy_check  # noqa: PLC0415 (as above)
     from trading_assets.strategies.grids import grids_from  # noqa: PLC0415 (imports the strategies)
 
     console = open_console()
     with _registry("start", START_WITHIN_S) as (settings, database):
-        row = rows.registry_row(database, name)
+        row, own_fees = rows.registry_row(database, name), with_own_fees(settings, database)
         verdict = strategy_check.before_start(
-            row.usable(grids_from(settings.parameters)), settings, database, production_engine()
+            row.usable(grids_from(settings.parameters)), own_fees, database, production_engine()
         )
         if verdict.reports:
             print_reports(name, verdict.reports, console)

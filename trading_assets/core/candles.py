@@ -21,6 +21,10 @@ FUNDING = "funding"
 CandleFaults = Mapping[tuple[str, str], str]
 """What is wrong with the candles of a timeframe (its value, or `FUNDING`) and symbol."""
 
+DeepFaults = Mapping[tuple[str, str], Mapping[int, str | None]]
+"""What is wrong with older candles that some strategies alone read, by how far back of the as-of they read, ms: none
+where they are good."""
+
 
 def data_name(timeframe: str, symbol: str) -> str:
     """`15m candles of AUSDT`, `funding of AUSDT`."""
@@ -59,6 +63,11 @@ class Candles:
         none = np.empty(0, dtype=np.float64)
         return cls(timeframe, np.empty(0, dtype=np.int64), none, none, none, none, none, none)
 
+    def protect(self) -> None:
+        """Let nobody write into the arrays, as these views have them."""
+        for column in (self.start_ms, self.open, self.high, self.low, self.close, self.volume, self.turnover):
+            column.flags.writeable = False
+
     def select(self, index: slice | IntArray | BoolArray) -> Candles:
         """The candles at `index`, same order."""
         return Candles(
@@ -74,12 +83,12 @@ class Candles:
 
     def between(self, start_ms: int, end_ms: int) -> Candles:
         """Candles that start in [start_ms, end_ms)."""
-        low, high = np.searchsorted(self.start_ms, [start_ms, end_ms])
-        return self.select(slice(int(low), int(high)))
+        starts = self.start_ms
+        return self.select(slice(int(starts.searchsorted(start_ms)), int(starts.searchsorted(end_ms))))
 
     def closed_by(self, time_ms: int) -> Candles:
         """Candles that had ended at `time_ms`."""
-        return self.select(slice(0, int(np.searchsorted(self.start_ms, time_ms - self.timeframe.ms, "right"))))
+        return self.select(slice(0, int(self.start_ms.searchsorted(time_ms - self.timeframe.ms, "right"))))
 
 
 @dataclass(frozen=True)
@@ -95,6 +104,10 @@ class Funding:
     @classmethod
     def empty(cls) -> Self:
         return cls(np.empty(0, dtype=np.int64), np.empty(0, dtype=np.float64))
+
+    def protect(self) -> None:
+        """Let nobody write into the arrays, as these views have them."""
+        self.time_ms.flags.writeable = self.rate.flags.writeable = False
 
     def between(self, start_ms: int, end_ms: int) -> Self:
         """Payments at times in [start_ms, end_ms)."""

@@ -36,6 +36,9 @@ UNPREFIXED: Mapping[str, str] = {
         "min_win_rate",
         "min_pnl",
         "min_trades",
+        "dynamodb_scan_table",
+        "dynamodb_backtest_table",
+        "dynamodb_positions_table",
     )
 }
 """Names by which other programs know these settings. They are read from our own file only: in the environment they may

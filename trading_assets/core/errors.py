@@ -19,6 +19,10 @@ class MissingKeysError(ConfigurationError):
     """The venue needs an API key and secret and at least one is absent."""
 
 
+class UnknownAccountError(ConfigurationError):
+    """No account of the installation has the name, or several are meant where one must be."""
+
+
 class UnusableKeyError(ConfigurationError):
     """The API key may not trade: read-only, without permission, expired, or of another kind of account."""
 
@@ -39,6 +43,10 @@ class DatabaseLockedError(StorageError):
     """Another process kept the database locked longer than the busy timeout."""
 
 
+class MirrorUnavailableError(TradingAssetsError):
+    """DynamoDB did not take or show items. What the mirror lacks waits in the ledger."""
+
+
 class ConfirmationError(TradingAssetsError):
     """A command that risks or moves money came without a valid one-time code. Nothing was done."""
 
@@ -53,6 +61,10 @@ class WrongBooksError(TradingAssetsError):
 
 class TradingIsOffError(TradingAssetsError):
     """The account's switch is off: nothing is opened until a person switches it on."""
+
+
+class HaltedByHandError(TradingAssetsError):
+    """A file that somebody made by hand halts every account of the home. Nothing was done."""
 
 
 class LeaseLostError(TradingAssetsError):
@@ -109,6 +121,10 @@ class NotSentError(ExchangeError):
     """A *write* certainly had no effect (connection refused, rate limit, clock): it may be tried later."""
 
 
+class TooLateError(NotSentError):
+    """The time by which a *write* was to be signed has passed: it is not sent, now or later."""
+
+
 class RateLimitedError(NotSentError):
     """Too many requests; `retry_after_s` says how long to keep quiet."""
 
@@ -135,6 +151,14 @@ class AccountShapeError(ExchangeFatalError):
 
 class OrderRejectedError(ExchangeError):
     """The exchange said no to this very order; nothing was placed. Never send it unchanged again."""
+
+
+class OrderEndedError(OrderRejectedError):
+    """The order is filled or cancelled already, or the venue does not know it: nothing was changed. Look it up."""
+
+
+class NothingToCloseError(OrderRejectedError):
+    """A reduce-only order, and no position of the other side that it could reduce."""
 
 
 class InsufficientBalanceError(OrderRejectedError):

@@ -27,11 +27,20 @@ def plain_lines(text: object) -> str:
     return "\n".join(map(plain, str(text).split("\n")))
 
 
+def message_of(record: logging.LogRecord) -> str:
+    """The message of a record. Arguments that do not fit it, or cannot be shown, do not break the call."""
+    try:
+        return record.getMessage()
+    except Exception:  # noqa: BLE001 (what a foreign object raises when it is shown)
+        kinds = [type(one).__name__ for one in record.args] if isinstance(record.args, tuple) else []
+        return f"{record.msg if isinstance(record.msg, str) else type(record.msg).__name__} {kinds}"
+
+
 class _PlainRecords(logging.Filter):
     """Makes each record one line. Its traceback stays below it, every line of it marked."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        record.msg, record.args = plain(record.getMessage()), None
+        record.msg, record.args = plain(message_of(record)), None
         if record.exc_info and record.exc_info[0] is not None and not record.exc_text:
             lines = "".join(traceback.format_exception(*record.exc_info)).splitlines()
             record.exc_text = "\n".join(f"  | {plain(line)}" for line in lines)

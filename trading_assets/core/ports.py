@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from trading_assets.core.candles import Candles, Funding
+    from trading_assets.core.errors import ExchangeError
     from trading_assets.core.models import (
         AccountShape,
         ApiKeyInfo,
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
         Order,
         OrderAck,
         OrderBook,
+        OrderChange,
         OrderRequest,
         Position,
         Rows,
@@ -104,6 +106,10 @@ class Exchange(MarketData, Protocol):
         """
         ...
 
+    def can_connect(self, within_s: float) -> bool:
+        """Whether a new connection to the venue can be opened within this time. Nothing is asked on it."""
+        ...
+
     @property
     def order_ids(self) -> ClientOrderIds:
         """How orders are named at this venue."""
@@ -156,17 +162,21 @@ class Exchange(MarketData, Protocol):
         """
         ...
 
+    def leverage(self, symbol: str) -> Decimal | None:
+        """What is set for a symbol, also where nothing is open; None where the venue does not tell."""
+        ...
+
     def set_leverage(self, symbol: str, leverage: Decimal) -> None:
         """Same for both sides; "not modified" is success."""
         ...
 
     def place_order(self, request: OrderRequest) -> OrderAck:
-        """Send once.
+        """Send once, and not at all after the request's `send_by`: it is compared once the request is signed.
 
         Raises:
             OrderRejectedError: refused; nothing was placed. `PriceRefusedError` and `RulesChangedError` say why.
             AccountShapeError, ExchangeFatalError: refused for the whole account; nothing was placed.
-            NotSentError: certainly without effect.
+            NotSentError: certainly without effect; `TooLateError`: its time to be sent has passed.
             AmbiguousOutcomeError: unknown: ask `find_order` before anything else.
         """
         ...
@@ -184,7 +194,36 @@ class Exchange(MarketData, Protocol):
         ...
 
     def cancel_order(self, symbol: str, order_link_id: str) -> None:
-        """Cancel an order of ours; one that has ended already, or that the venue does not know, is success."""
+        """Cancel an order of ours; one that has ended already, or that the venue does not know, is success.
+
+        Success means that the request was accepted: the order may still be filled. Look it up.
+        """
+        ...
+
+    def amend_order(self, change: OrderChange) -> None:
+        """Change an order of ours that waits; "not modified" is success.
+
+        Success means that the request was accepted: the order may be filled as it was. Look it up.
+
+        Raises:
+            OrderEndedError: it waits no longer.
+            OrderRejectedError: refused; the order waits as it was. Its subclasses say why.
+        """
+        ...
+
+    def place_orders(self, requests: Sequence[OrderRequest]) -> list[OrderAck | ExchangeError]:
+        """Send many, each once. The outcome of each by itself, in their order; see `place_order` for the errors."""
+        ...
+
+    def amend_orders(self, changes: Sequence[OrderChange]) -> list[ExchangeError | None]:
+        """Change many. None for each that was accepted; see `amend_order` for the errors."""
+        ...
+
+    def cancel_orders(self, orders: Sequence[tuple[str, str]]) -> list[ExchangeError | None]:
+        """Cancel many of ours by (symbol, order link id). None for each that was accepted, or has ended.
+
+        There is no call that cancels all orders of an account: it would take those of others, and every stop.
+        """
         ...
 
     def set_stops(self, symbol: str, stop_loss: Decimal | None, take_profit: Decimal | None) -> None:

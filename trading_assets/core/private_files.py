@@ -1,7 +1,9 @@
-"""Files and folders that are of their owner alone, and names that may become part of a path. No settings here."""
+"""Files and folders that are of their owner alone, what they hold, and names that may become part of a path. No
+settings here."""
 
 from __future__ import annotations
 
+import contextlib
 import getpass
 import os
 import re
@@ -73,10 +75,14 @@ def limits_folder(given: Path | None) -> Path:
 def private_file(path: Path) -> Path:
     """Create an empty file for its owner alone, unless there is one; that one stays as it is.
 
+    One that is there is not even opened: who closes a file of SQLite gives away every lock that its process has on it,
+    and others may then take its log of writes away.
+
     Raises:
         OSError: it cannot be created.
     """
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, FILE))
+    with contextlib.suppress(FileExistsError):
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE))
     return path
 
 
@@ -123,3 +129,12 @@ def _if_exposed(path: Path) -> Iterator[Path]:
         return  # removed meanwhile
     if not stat.S_ISLNK(mode) and mode & _OTHERS:
         yield path
+
+
+def used_bytes(path: Path) -> int:
+    """Bytes of a file, or of all files below a folder; one that goes away meanwhile has none."""
+    total = 0
+    for each in (path, *path.rglob("*")):
+        with contextlib.suppress(OSError):
+            total += each.lstat().st_size if each.is_file() else 0
+    return total

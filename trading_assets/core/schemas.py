@@ -14,6 +14,7 @@ import pandas as pd
 import pandera.pandas as pa
 
 from trading_assets.core.errors import DataError
+from trading_assets.core.models import EntryOrder
 from trading_assets.core.timeframes import TRADED_TIMEFRAMES
 
 _TIMEFRAMES = [timeframe.value for timeframe in TRADED_TIMEFRAMES]
@@ -25,9 +26,23 @@ _TIMEFRAME = "length of the candles, minutes with an m"
 _STRATEGY = "name in the registry of strategies"
 _SCAN = "scan-YYYYMMDD-HHMMSS of the as-of"
 _MEAN_R = "mean result of the closed trades in multiples of their risk, the loss at the stop before costs"
+_TAKER_FEE = "taker fee it was computed with, fraction of notional; none in rows of older versions"
+_SLIPPAGE = "slippage it was computed with, basis points"
+_COST_MODEL = "cost model it was computed with (TRADING_ASSETS_COST_MODEL)"
+_ENTRY_ORDER = "how its entries waited (TRADING_ASSETS_ENTRY_ORDER); none: at the market"
+_ENTRY_OFFSET = "how far from the signal's price they waited, percent"
+_ENTRY_BARS = "so many bars"
+_MAKER_FEE = "fee of an entry that waited, fraction of notional"
+_ENTRY_DEVIATION = "how far from the signal's price a chase followed the market, percent"
+_NOTIONAL = "size of a trade it was computed with, USD"
+_LIQUIDATION = "distance of the liquidation it was computed with, fraction of the entry's price"
+_SETTINGS = "version of the settings of research that it was made with"
 _P_VALUE = (
     "chance of such trades if none earned anything on average, by itself; of profitable chosen parameter sets alone"
 )
+
+
+RULES_KNOWN, RULES_ASSUMED = "known", "assumed"
 
 
 class MarketScan(pa.DataFrameModel):
@@ -46,6 +61,13 @@ class MarketScan(pa.DataFrameModel):
         nullable=True, gt=0, description="above it the position would be smaller than the smallest quantity, USDT"
     )
     timestamp_ms: int = pa.Field(ge=0, description="the as-of, UTC ms")
+    contract_rules: str = pa.Field(
+        nullable=True,
+        isin=[RULES_KNOWN, RULES_ASSUMED],
+        description="tick, lot and leverage: known (the venue's list of that hour) or assumed (a later list's)",
+    )
+    rules_digest: str = pa.Field(nullable=True, description="digest of the contract's tick, lots and leverage")
+    settings_version: float = pa.Field(nullable=True, ge=0, description=_SETTINGS)
 
     class Config:
         strict = True
@@ -72,6 +94,12 @@ class CandleCoverage(pa.DataFrameModel):
     fault: str = pa.Field(
         nullable=True, description="why this hour's backtests and entries leave these candles out; none: they are good"
     )
+    deep_faults: str = pa.Field(
+        nullable=True,
+        description="what is wrong with older candles, which some strategies alone read: JSON, by how far back of the "
+        "as-of they read, ms; none: they are good, or `fault` says it of all",
+    )
+    settings_version: float = pa.Field(nullable=True, ge=0, description=_SETTINGS)
 
     class Config:
         strict = True
@@ -93,6 +121,7 @@ class FundingCoverage(pa.DataFrameModel):
         nullable=True,
         description="why this hour's backtests leave the coin out; none: its payments are good",
     )
+    settings_version: float = pa.Field(nullable=True, ge=0, description=_SETTINGS)
 
     class Config:
         strict = True
@@ -143,6 +172,20 @@ class BacktestResults(pa.DataFrameModel):
     sharpe_mean: float = pa.Field(description="mean Sharpe ratio of those that traded")
     sharpe_spread: float = pa.Field(ge=0, description="standard deviation (of the population) of the same")
     error: str = pa.Field(nullable=True, description="why this backtest failed, if it did")
+    taker_fee: float = pa.Field(nullable=True, ge=0, lt=1, description=_TAKER_FEE)
+    slippage_bps: float = pa.Field(nullable=True, ge=0, description=_SLIPPAGE)
+    cost_model: str = pa.Field(nullable=True, description=_COST_MODEL)
+    notional: float = pa.Field(nullable=True, gt=0, description=_NOTIONAL)
+    liquidation_distance: float = pa.Field(nullable=True, ge=0, description=_LIQUIDATION)
+    entry_order: str = pa.Field(nullable=True, isin=list(EntryOrder), description=_ENTRY_ORDER)
+    entry_offset_pct: float = pa.Field(nullable=True, description=_ENTRY_OFFSET)
+    entry_bars: float = pa.Field(nullable=True, ge=1, description=_ENTRY_BARS)
+    maker_fee: float = pa.Field(nullable=True, ge=0, lt=1, description=_MAKER_FEE)
+    entry_deviation_pct: float = pa.Field(nullable=True, ge=0, description=_ENTRY_DEVIATION)
+    held_back_pct: float = pa.Field(
+        nullable=True, ge=0, le=100, description="share of the window that was held back from the choice, percent"
+    )
+    settings_version: float = pa.Field(nullable=True, ge=0, description=_SETTINGS)
 
     class Config:
         strict = True
@@ -198,6 +241,17 @@ class StrategySelections(pa.DataFrameModel):
     history_pct: float = pa.Field(
         nullable=True, ge=0, le=100, description="bars of the backtest / those of its timeframe's window, percent"
     )
+    taker_fee: float = pa.Field(nullable=True, ge=0, lt=1, description=_TAKER_FEE)
+    slippage_bps: float = pa.Field(nullable=True, ge=0, description=_SLIPPAGE)
+    cost_model: str = pa.Field(nullable=True, description=_COST_MODEL)
+    notional: float = pa.Field(nullable=True, gt=0, description=_NOTIONAL)
+    liquidation_distance: float = pa.Field(nullable=True, ge=0, description=_LIQUIDATION)
+    entry_order: str = pa.Field(nullable=True, isin=list(EntryOrder), description=_ENTRY_ORDER)
+    entry_offset_pct: float = pa.Field(nullable=True, description=_ENTRY_OFFSET)
+    entry_bars: float = pa.Field(nullable=True, ge=1, description=_ENTRY_BARS)
+    maker_fee: float = pa.Field(nullable=True, ge=0, lt=1, description=_MAKER_FEE)
+    entry_deviation_pct: float = pa.Field(nullable=True, ge=0, description=_ENTRY_DEVIATION)
+    settings_version: float = pa.Field(nullable=True, ge=0, description=_SETTINGS)
 
     class Config:
         strict = True
@@ -243,6 +297,17 @@ class EntrySignals(pa.DataFrameModel):
     executed_price: float = pa.Field(nullable=True, description="average price of the fill, USDT")
     created_at_ms: int = pa.Field(ge=0, description="moment at which the signal was found, UTC ms")
     run_id: str = pa.Field(nullable=True, description="Dagster run that found it")
+    entry_order: str = pa.Field(
+        nullable=True, isin=list(EntryOrder), description="how the position is entered; none: at the market"
+    )
+    limit_price: float = pa.Field(nullable=True, gt=0, description="of an entry that waits, on the tick")
+    limit_until_ms: float = pa.Field(nullable=True, description="so long it waits, UTC ms")
+    exit_plan: str = pa.Field(
+        nullable=True, description="JSON: what ends its position besides stop and target; none: nothing does"
+    )
+    settings_version: float = pa.Field(
+        nullable=True, ge=0, description="newest change of settings and flags that it was decided under; 0 before any"
+    )
 
     class Config:
         strict = True

@@ -25,6 +25,21 @@ def parts_of_url(url: str) -> set[str]:
     return {part for part in found if len(part) >= _SHORTEST or part == (parts.password or None)}
 
 
+_known: set[str] = set()
+_SHORTEST_KNOWN = 8
+"""A shorter secret would hide parts of words."""
+
+
+def know(*secrets: str) -> None:
+    """Take these out of every line of the log and every span of this process from now on, see `hidden`."""
+    _known.update(one for one in secrets if len(one) >= _SHORTEST_KNOWN)
+
+
+def hidden(text: str) -> str:
+    """The text without every secret that this process knows."""
+    return without(text, _known)
+
+
 def without(text: str, secrets: Iterable[str]) -> str:
     """The text with every secret replaced, longest first."""
     for secret in sorted(filter(None, secrets), key=len, reverse=True):

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from trading_assets.core.candles import BoolArray, Candles, FloatArray, Funding
 from trading_assets.core.errors import StrategyError
+from trading_assets.core.exits import NO_PLAN, ExitPlan
 from trading_assets.core.timeframes import WARM_UP_BARS, Timeframe
 
 MOST_WARM_UP_BARS = 10_000
@@ -23,7 +24,7 @@ class DataNeeds:
             (`WARM_UP_BARS` for those that are not named). Fewer than `WARM_UP_BARS` count as that many.
         candles: bars of other timeframes of the symbol itself that must be known at the first decided bar.
         btc: bars of the venue's BTC perpetual likewise.
-        funding: whether funding rates are needed.
+        funding: whether funding rates are needed: a strategy that does not say so and reads them fails.
     """
 
     candles: Mapping[Timeframe, int] = field(default_factory=dict)
@@ -68,6 +69,20 @@ def _deepest(wanted: Iterable[Mapping[Timeframe, int]]) -> dict[Timeframe, int]:
     return deepest
 
 
+class _UndeclaredFunding(Funding):
+    """What a strategy is given that declares no funding: live does not load it, so whoever reads it is told."""
+
+    def __getattribute__(self, name: str) -> object:
+        if name in ("time_ms", "rate"):
+            raise StrategyError(
+                "it reads funding rates that it does not declare; expected needs() to return DataNeeds(funding=True)"
+            )
+        return super().__getattribute__(name)
+
+
+UNDECLARED_FUNDING: Funding = _UndeclaredFunding.empty()
+
+
 @dataclass(frozen=True)
 class StrategyData:
     """What a strategy sees: closed candles only. `candles` begins with the warm-up.
@@ -99,6 +114,8 @@ class Signals:
         stop_distance: distance of the stop from the entry price, price units; NaN before it is defined.
         reward_risk: the target stands `reward_risk` stop distances away.
         indicators: every array the strategy computed, by name, for reports and the signal's row.
+        exit_long, exit_short: a position of that side is closed at this bar's close; None where none ever is so.
+        exits: what else ends a position.
     """
 
     long: BoolArray
@@ -107,3 +124,6 @@ class Signals:
     stop_distance: FloatArray
     reward_risk: float
     indicators: Mapping[str, FloatArray]
+    exit_long: BoolArray | None = None
+    exit_short: BoolArray | None = None
+    exits: ExitPlan = NO_PLAN

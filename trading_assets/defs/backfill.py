@@ -17,6 +17,7 @@ from trading_assets.core.timeframes import HOUR_MS
 from trading_assets.defs.instance.concurrency_groups import BACKFILL, RESEARCH
 from trading_assets.defs.instance.dagster_private import InMemoryJob, execute_run
 from trading_assets.defs.partitions import hourly, key_of
+from trading_assets.defs.research_settings import AS_OF_TAG
 
 HOURS_OF_A_RUN = 30 * 24
 """A run holds the rows of all its hours in memory: a longer range is several runs, one after the other."""
@@ -34,16 +35,20 @@ def research_range(
     follow: Follow,
     *,
     raise_on_error: bool = True,
+    as_of_settings: bool = False,
 ) -> dg.JobExecutionResult:
     """One run of `hours` hours, with the tags that the schedule gives an hour and the UI's backfill a range.
 
     Args:
         follow: called with every event as it happens.
+        as_of_settings: research each hour with the settings that were used when it ended.
     """
     first, last = key_of(first_ms), key_of(first_ms + (hours - 1) * HOUR_MS)
     tags = {"dagster/asset_partition_range_start": first, "dagster/asset_partition_range_end": last}
     if hours == 1:
         tags = {"dagster/partition": first}
+    if as_of_settings:
+        tags |= {AS_OF_TAG: "true"}
     # The schedule's hour does not wait for it.
     group = RESEARCH if hours == 1 else BACKFILL
     run = instance.create_run_for_job(
@@ -54,7 +59,13 @@ def research_range(
 
 
 def backfill(
-    instance: dg.DagsterInstance, job: dg.JobDefinition, first_ms: int, last_ms: int, follow: Follow
+    instance: dg.DagsterInstance,
+    job: dg.JobDefinition,
+    first_ms: int,
+    last_ms: int,
+    follow: Follow,
+    *,
+    as_of_settings: bool = False,
 ) -> Iterator[tuple[str, int, int]]:
     """Research the hours from `first_ms` to `last_ms` (starts of hours, UTC ms), the oldest run first.
 
@@ -66,7 +77,9 @@ def backfill(
     """
     for begin in range(first_ms, last_ms + 1, HOURS_OF_A_RUN * HOUR_MS):
         hours = min((last_ms - begin) // HOUR_MS + 1, HOURS_OF_A_RUN)
-        result = research_range(instance, job, begin, hours, follow, raise_on_error=False)
+        result = research_range(
+            instance, job, begin, hours, follow, raise_on_error=False, as_of_settings=as_of_settings
+        )
         if not result.success:
             raise DataError(
                 f"run {result.run_id} failed: {_why(result)}. What it had written before stays; mend it and give the "

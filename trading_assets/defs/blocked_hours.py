@@ -46,7 +46,7 @@ def research_blocked_hours(
     try:
         newest = floor_ms(exchange.market_data().now_ms(), HOUR_MS) - HOUR_MS
         blocked = checks.blocked_hours(database.get(), newest - checks.TRIED_AGAIN_MS)
-        state = research_state(settings.get(), database.get()) if blocked else ""
+        state = research_state(settings.of_research(), database.get()) if blocked else ""
     except TradingAssetsError as error:
         return dg.SkipReason(f"cannot look: {error}")
     since = newest - checks.TRIED_AGAIN_MS

@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import dropwhile, takewhile
 
 import dagster as dg
 
 from trading_assets.core.timeframes import TRADED_TIMEFRAMES
-from trading_assets.defs.instance.concurrency_groups import BACKFILL, GROUP_TAG, MANUAL, MAX_RUNTIME_TAG
+from trading_assets.defs.instance.concurrency_groups import ACCOUNT_TAG, BACKFILL, GROUP_TAG, MANUAL, MAX_RUNTIME_TAG
 from trading_assets.defs.instance.processes import process_has_ended
 from trading_assets.defs.ops.session import SERVES
 from trading_assets.defs.partitions import hour_of, key_of
@@ -19,10 +20,12 @@ from trading_assets.trading.automation import SESSIONS_LOOKED_AT, SessionRun
 BACKTEST_KEYS = [dg.AssetKey(["backtest_results", timeframe.value]) for timeframe in TRADED_TIMEFRAMES]
 SELECTION_KEY = dg.AssetKey("strategy_selections")
 
-TRADING_JOBS = frozenset({"trade", "reconcile", "halt", "reduce", "resume", "flatten", "retention"})
+TRADING_JOBS = frozenset(
+    {"trade", "reconcile", "maintain_grids", "maintain_dca", "halt", "reduce", "resume", "flatten", "retention"}
+)
 """Jobs that write no hour of research. Any other job may, and so may the unnamed job of a backfill in the UI."""
 
-_WITH_OWN_SENSOR = frozenset({"trade", "reconcile"})
+_WITH_OWN_SENSOR = frozenset({"trade", "reconcile", "maintain_grids", "maintain_dca"})
 """Jobs whose own sensors end their dead runs."""
 
 PARTITION_TAG = "dagster/partition"
@@ -31,6 +34,9 @@ _REASON_TAG, _INTERRUPTED = "dagster/failure_reason", "UNEXPECTED_TERMINATION"
 
 RUNS_LOOKED_AT = 50
 """Newest runs of an hour among which failures are counted."""
+
+LOOKED_AT_FOR_FAILURES = 4 * SESSIONS_LOOKED_AT
+"""Newest runs of a job, whatever account they are of."""
 
 NO_PROGRESS_S = 7200.0
 OVERDUE_S = 300.0
@@ -85,10 +91,23 @@ def end_runs_without_progress(
     return ended
 
 
-def sessions(instance: dg.DagsterInstance, job_name: str) -> list[SessionRun]:
-    """The runs of the job that have not ended, as Dagster knows it."""
+@dataclass(frozen=True)
+class Whose:
+    """Runs of one account: those that its tag names; of the account of the settings also those that name none."""
+
+    account: str
+    is_default: bool = True
+
+    def has(self, run: dg.DagsterRun) -> bool:
+        """Whether it is one of them."""
+        return run.tags.get(ACCOUNT_TAG, self.account if self.is_default else None) == self.account
+
+
+def sessions(instance: dg.DagsterInstance, job_name: str, whose: Whose) -> list[SessionRun]:
+    """The runs of the job for an account that have not ended, as Dagster knows it."""
     now = time.time()
     records = instance.get_run_records(dg.RunsFilter(job_name=job_name, statuses=_UNFINISHED))
+    records = [record for record in records if whose.has(record.dagster_run)]
     return [
         SessionRun(
             record.dagster_run.run_id, record.dagster_run.tags.get(SERVES), now - record.create_timestamp.timestamp()
@@ -97,14 +116,19 @@ def sessions(instance: dg.DagsterInstance, job_name: str) -> list[SessionRun]:
     ]
 
 
-def seconds_since_failures(instance: dg.DagsterInstance, job_name: str) -> list[float]:
+def unfinished_of(instance: dg.DagsterInstance, job_name: str, whose: Whose) -> bool:
+    """Whether a run of the job for an account is queued or running."""
+    return any(map(whose.has, instance.get_runs(dg.RunsFilter(job_name=job_name, statuses=_UNFINISHED))))
+
+
+def seconds_since_failures(instance: dg.DagsterInstance, job_name: str, whose: Whose | None = None) -> list[float]:
     """Seconds since each of the newest runs of the job failed, the newest first, up to the first that did not.
 
-    A planned stop is left out.
+    A planned stop is left out, and so are other accounts' runs.
     """
     ago = []
-    for record in instance.get_run_records(dg.RunsFilter(job_name=job_name), limit=2 * SESSIONS_LOOKED_AT):
-        if was_stopped(record.dagster_run):
+    for record in instance.get_run_records(dg.RunsFilter(job_name=job_name), limit=LOOKED_AT_FOR_FAILURES):
+        if was_stopped(record.dagster_run) or (whose is not None and not whose.has(record.dagster_run)):
             continue
         if record.dagster_run.status is not dg.DagsterRunStatus.FAILURE or record.end_time is None:
             break
@@ -121,7 +145,9 @@ def consecutive_failures(instance: dg.DagsterInstance, run: dg.DagsterRun) -> in
     """The number of runs that failed in a row up to this failed one: of its hour where it has one, else of its job."""
     partition = run.tags.get(PARTITION_TAG)
     if partition is None:
-        return max(len(seconds_since_failures(instance, run.job_name)), 1)
+        named = run.tags.get(ACCOUNT_TAG)
+        whose = Whose(named, is_default=False) if named is not None else None
+        return max(len(seconds_since_failures(instance, run.job_name, whose)), 1)
     filters = dg.RunsFilter(job_name=run.job_name, tags={PARTITION_TAG: partition})
     newest = [
         one for one in instance.get_runs(filters, limit=RUNS_LOOKED_AT) if one.is_finished and not was_stopped(one)

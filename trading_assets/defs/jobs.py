@@ -3,6 +3,9 @@
 import dagster as dg
 
 from trading_assets.defs.instance.concurrency_groups import DAILY, MANUAL, RECONCILE, RESEARCH, RISK, TRADE
+from trading_assets.defs.ops.dca import keep_dca
+from trading_assets.defs.ops.grids import keep_grids
+from trading_assets.defs.ops.live_settings import change_flag, change_setting
 from trading_assets.defs.ops.reconcile import reconcile_account
 from trading_assets.defs.ops.retention import delete_what_is_old
 from trading_assets.defs.ops.risk import close_all_positions, halt_trading, reduce_trading, resume_trading
@@ -72,8 +75,8 @@ performance = dg.define_asset_job(
 )
 def trade() -> None:
     session, once = choose_mode()
-    trade_session(start=session)
-    submit_orders(find_entry_signals(start=once))
+    trade_session(account=session)
+    submit_orders(may_execute=find_entry_signals(account=once), account=once)
 
 
 @dg.job(
@@ -83,6 +86,26 @@ def trade() -> None:
 )
 def reconcile() -> None:
     reconcile_account()
+
+
+@dg.job(
+    executor_def=dg.in_process_executor,
+    tags=RECONCILE.tags | TRADING,
+    description="Looks after the account's grids once: books what was filled, places, cancels, sets stops. A session "
+    "does it by itself; while it does, or another run, this one does nothing.",
+)
+def maintain_grids() -> None:
+    keep_grids()
+
+
+@dg.job(
+    executor_def=dg.in_process_executor,
+    tags=RECONCILE.tags | TRADING,
+    description="Looks after the account's DCA plans once: buys what is due, books what was filled, sets stops and "
+    "targets. A session does it by itself; while it does, or another run, this one does nothing.",
+)
+def maintain_dca() -> None:
+    keep_dca()
 
 
 @dg.job(
@@ -166,6 +189,27 @@ def stop_strategy() -> None:
 def set_strategy() -> None:
     change_row()
 
+
+@dg.job(
+    executor_def=dg.in_process_executor,
+    tags=RISK.tags | TRADING,
+    description="Changes a setting while the system runs, for every account or one: limits, sizes, presets. What must "
+    "not change is refused with the reason. The history has who and why: trading-assets config history.",
+)
+def set_setting() -> None:
+    change_setting()
+
+
+@dg.job(
+    executor_def=dg.in_process_executor,
+    tags=RISK.tags | TRADING,
+    description="Turns a flag on, off, or on for a part of the symbols, for every account or one.",
+)
+def set_flag() -> None:
+    change_flag()
+
+
+LIVE_JOBS = (set_setting, set_flag)
 
 STRATEGY_JOBS = (start_strategy, stop_strategy, set_strategy)
 

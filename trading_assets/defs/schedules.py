@@ -8,6 +8,7 @@ from trading_assets.core.settings import load_settings
 from trading_assets.core.timeframes import DAY_MS, HOUR_MS, MINUTE_MS, floor_ms, iso, to_ms
 from trading_assets.defs import instance_queries
 from trading_assets.defs.automation_troubles import note_skip
+from trading_assets.defs.instance.concurrency_groups import ACCOUNT_TAG
 from trading_assets.defs.jobs import parity, performance, reports, research, retention, select
 from trading_assets.defs.partitions import day_key_of, key_of
 from trading_assets.defs.resources import DatabaseResource, ExchangeResource, SettingsResource
@@ -121,21 +122,31 @@ def reports_daily(context: dg.ScheduleEvaluationContext, database: DatabaseResou
     execution_timezone="UTC",
     default_status=_status(),
     description=f"Fifty minutes after each day: the performance report of the last {REPORT_DAYS} days, or since the "
-    "first executed signal. Skips while there is none.",
+    "first executed signal, of each account that has one. Skips while there is none.",
 )
 def performance_daily(
     context: dg.ScheduleEvaluationContext, database: DatabaseResource, settings: SettingsResource
-) -> dg.RunRequest | dg.SkipReason:
-    account = settings.get().account
-    midnight = floor_ms(to_ms(context.scheduled_execution_time), DAY_MS)
-    first = signals.first_executed_ms(database.get(), account)
-    if first is None:
-        return dg.SkipReason(f"account {account} has executed no signal yet, so there is nothing to show")
-    since = max(floor_ms(first, HOUR_MS), midnight - REPORT_DAYS * DAY_MS)
-    if signals.first_executed_ms(database.get(), account, since) is None:
-        return dg.SkipReason(f"account {account} has executed no signal since {iso(since)}")
-    config = {"ops": {"performance_report": {"config": {"first_hour": key_of(since)}}}}
-    return dg.RunRequest(run_key=day_key_of(midnight), run_config=config)
+) -> list[dg.RunRequest] | dg.SkipReason:
+    midnight, main = floor_ms(to_ms(context.scheduled_execution_time), DAY_MS), settings.installed().account
+    requests, reasons = list[dg.RunRequest](), list[str]()
+    for account in settings.names():
+        first = signals.first_executed_ms(database.get(), account)
+        if first is None:
+            reasons.append(f"account {account} has executed no signal yet, so there is nothing to show")
+            continue
+        since = max(floor_ms(first, HOUR_MS), midnight - REPORT_DAYS * DAY_MS)
+        if signals.first_executed_ms(database.get(), account, since) is None:
+            reasons.append(f"account {account} has executed no signal since {iso(since)}")
+            continue
+        given = {"first_hour": key_of(since), **({} if account == main else {"account": account})}
+        requests.append(
+            dg.RunRequest(
+                run_key=day_key_of(midnight) if account == main else f"{day_key_of(midnight)}-{account}",
+                run_config={"ops": {"performance_report": {"config": given}}},
+                tags={ACCOUNT_TAG: account},
+            )
+        )
+    return requests or dg.SkipReason("; ".join(reasons))
 
 
 @dg.schedule(

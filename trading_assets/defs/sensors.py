@@ -1,5 +1,7 @@
 """The sensors. Each reads the state, lets `trading.automation` decide, and returns the decision as Dagster's."""
 
+import json
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 
@@ -13,7 +15,9 @@ from trading_assets.core.settings import load_settings
 from trading_assets.core.timeframes import HOUR_MS, floor_ms, local_ms
 from trading_assets.defs import instance_queries
 from trading_assets.defs.automation_troubles import note_skip, note_trouble
-from trading_assets.defs.jobs import reconcile, research, trade
+from trading_assets.defs.instance.concurrency_groups import ACCOUNT_TAG
+from trading_assets.defs.instance_queries import Whose
+from trading_assets.defs.jobs import maintain_dca, maintain_grids, reconcile, research, trade
 from trading_assets.defs.partitions import key_of
 from trading_assets.defs.resources import (
     DatabaseResource,
@@ -23,14 +27,19 @@ from trading_assets.defs.resources import (
     require_known_names,
 )
 from trading_assets.ledger import account as account_ledger
-from trading_assets.ledger import checks, installation, leases, orders, signals
+from trading_assets.ledger import books, checks, dca, grids, installation, leases, orders, signals
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.partitions import latest_hour_ms
-from trading_assets.notifications.channels import channels_of
+from trading_assets.notifications.channels import channels_of, with_rules_of_now
 from trading_assets.notifications.delivery import deliver
+from trading_assets.service.occasions import keep_due
 from trading_assets.trading.automation import (
+    RESTART_LIMIT,
     TRIES,
+    Launch,
     Skip,
+    decide_dca,
+    decide_grids,
     decide_reconcile,
     decide_research,
     decide_session,
@@ -87,8 +96,10 @@ def research_catch_up(
     return dg.RunRequest(run_key=f"catch-up-{partition}-{number}", partition_key=partition)
 
 
-def _skipped(database: DatabaseResource, settings: SettingsResource, source: str, skip: Skip) -> dg.SkipReason:
-    note_skip(database, settings, source, skip)
+def _skipped(
+    database: DatabaseResource, settings: SettingsResource, source: str, skip: Skip, account: str = ""
+) -> dg.SkipReason:
+    note_skip(database, settings, source, skip, account)
     return dg.SkipReason(skip.reason)
 
 
@@ -103,7 +114,7 @@ def _trade_interval_s() -> int:
     default_status=default_status(),
     description="Keeps a session of the trade job alive: starts one when none trades, and its successor when a newer "
     "selection is there. In once mode it starts a run when a candle of a selected timeframe has closed, and every few "
-    "seconds while a signal waits. Skips while the newest selection is traded on, and while no coin is selected. "
+    "seconds while a signal waits. Skips while the newest selection is traded on, and while no hour is selected. "
     "Switch it off and no run is started; to end a live session, cancel its run.",
 )
 def trade_when_candles_close(
@@ -111,32 +122,79 @@ def trade_when_candles_close(
     settings: SettingsResource,
     database: DatabaseResource,
     exchange: ExchangeResource,
-) -> dg.RunRequest | dg.SkipReason:
-    ledger, configured = database.get(), settings.get()
+) -> list[dg.RunRequest] | dg.SkipReason:
+    ledger = database.get()
     instance_queries.fail_runs_without_process(context.instance, trade.name)
     try:
         require_known_names()
+        names = settings.names()
+        selected = newest_selection(ledger)
+    except TradingAssetsError as error:
+        return dg.SkipReason(f"cannot look: {error}")
+
+    def of_account(whose: Whose) -> dg.RunRequest | dg.SkipReason:
+        configured = settings.get(whose.account, with_keys=False)
         off = why_off(ledger, configured)
         if off:
             return dg.SkipReason(off)
-        selected = newest_selection(ledger)
         if configured.trade_mode == "session":
-            return _session(context, database, settings, selected)
-        now_ms = exchange.market_data().now_ms()
-        waiting = len(signals.active(ledger, configured.account))
-    except TradingAssetsError as error:
-        return dg.SkipReason(f"cannot look: {error}")
+            return _session(context, database, settings, whose, selected)
+        return _once(context, ledger, exchange, whose, selected)
+
+    return _each(names, of_account)
+
+
+def _once(
+    context: dg.SensorEvaluationContext,
+    ledger: Database,
+    exchange: ExchangeResource,
+    whose: Whose,
+    selected: Selected | None,
+) -> dg.RunRequest | dg.SkipReason:
+    handled = _handled(context.cursor, whose)
     decision = decide_trade(
-        now_ms=now_ms,
+        now_ms=exchange.market_data().now_ms(),
+        selected_ms=selected.hour_ms if selected is not None else None,
         timeframes=selected.rows["timeframe"] if selected is not None else (),
-        handled_ms=int(context.cursor or 0),
-        waiting_signals=waiting,
-        run_in_progress=instance_queries.in_progress(context.instance, trade.name),
+        handled_ms=handled.get(whose.account, 0),
+        waiting_signals=len(signals.active(ledger, whose.account)),
+        run_in_progress=instance_queries.unfinished_of(context.instance, trade.name, whose),
     )
     if isinstance(decision, Skip):
         return dg.SkipReason(_with_blocked(decision.reason, ledger) if selected is None else decision.reason)
-    context.update_cursor(str(decision.close_ms))
-    return dg.RunRequest(tags={"trading_assets/reason": decision.reason})
+    context.update_cursor(json.dumps(handled | {whose.account: decision.close_ms}))
+    return _request(whose, decision.reason)
+
+
+def _handled(cursor: str | None, whose: Whose) -> dict[str, int]:
+    """The newest candle close that was handled, by account. An older version kept one number."""
+    found = json.loads(cursor or "{}")
+    return found if isinstance(found, dict) else {whose.account: int(found)} if whose.is_default else {}
+
+
+def _each(
+    names: Sequence[str], decide: Callable[[Whose], dg.RunRequest | dg.SkipReason]
+) -> list[dg.RunRequest] | dg.SkipReason:
+    """Decide for every account; what goes wrong with one keeps no other."""
+    requests, skipped = list[dg.RunRequest](), dict[str, str]()
+    for number, name in enumerate(names):
+        try:
+            found = decide(Whose(name, is_default=number == 0))
+        except TradingAssetsError as error:
+            found = dg.SkipReason(f"cannot look: {error}")
+        if isinstance(found, dg.RunRequest):
+            requests.append(found)
+        else:
+            skipped[name] = found.skip_message or ""
+    if requests:
+        return requests
+    if len(names) == 1:
+        return dg.SkipReason(skipped[names[0]])
+    return dg.SkipReason("; ".join(f"{name}: {text}" for name, text in skipped.items()))
+
+
+def _request(whose: Whose, reason: str) -> dg.RunRequest:
+    return dg.RunRequest(tags={"trading_assets/reason": reason, ACCOUNT_TAG: whose.account})
 
 
 def _with_blocked(reason: str, ledger: Database) -> str:
@@ -150,31 +208,34 @@ def _session(
     context: dg.SensorEvaluationContext,
     database: DatabaseResource,
     settings: SettingsResource,
+    whose: Whose,
     selected: Selected | None,
 ) -> dg.RunRequest | dg.SkipReason:
-    ledger, account = database.get(), settings.get().account
+    ledger, account = database.get(), whose.account
     trader = trader_of(ledger, account, wall_ms=local_ms())
     if trader is not None and instance_queries.has_ended(context.instance, trader.run):
         trader = None  # killed: its successor gets ready while the lease runs out
-    failed_ago_s = instance_queries.seconds_since_failures(context.instance, trade.name)
+    failed_ago_s = instance_queries.seconds_since_failures(context.instance, trade.name, whose)
     holder = leases.lost_by(ledger, trading_lease(account), wall_ms=local_ms())
     lost = Trader.from_holder(holder).run if holder is not None else None
     decision = decide_session(
         selected=selected.key if selected is not None else None,
         trader=trader,
         runs=[
-            replace(run, has_lost=run.run == lost) for run in instance_queries.sessions(context.instance, trade.name)
+            replace(run, has_lost=run.run == lost)
+            for run in instance_queries.sessions(context.instance, trade.name, whose)
         ],
         failed_ago_s=failed_ago_s,
+        empty_ms=selected.hour_ms if selected is not None and selected.is_empty else None,
     )
     if isinstance(decision, Skip):
         reason = _with_blocked(decision.reason, ledger) if selected is None else decision.reason
-        return _skipped(database, settings, "trade_when_candles_close", replace(decision, reason=reason))
+        return _skipped(database, settings, "trade_when_candles_close", replace(decision, reason=reason), account)
     if len(failed_ago_s) < TRIES:
-        note_trouble(database, settings, "trade_when_candles_close", "")
+        note_trouble(database, settings, "trade_when_candles_close", "", account)
     for run_id in decision.dead:
         instance_queries.fail_run_without_lease(context.instance, run_id)
-    return dg.RunRequest(tags={"trading_assets/reason": decision.reason})
+    return _request(whose, decision.reason)
 
 
 @dg.sensor(
@@ -189,28 +250,111 @@ def reconcile_books(
     settings: SettingsResource,
     database: DatabaseResource,
     exchange: ExchangeResource,
-) -> dg.RunRequest | dg.SkipReason:
-    ledger, account = database.get(), settings.get().account
+) -> list[dg.RunRequest] | dg.SkipReason:
+    ledger = database.get()
     instance_queries.fail_runs_without_process(context.instance, reconcile.name)
-    failed_ago_s = instance_queries.seconds_since_failures(context.instance, reconcile.name)
     try:
+        names, now_ms = settings.names(), exchange.market_data().now_ms()
+    except TradingAssetsError as error:
+        return dg.SkipReason(f"cannot look: {error}")
+
+    def of_account(whose: Whose) -> dg.RunRequest | dg.SkipReason:
+        account = whose.account
+        off = why_off(ledger, settings.get(account, with_keys=False))
+        if off and len(names) > 1 and books.read(ledger, account).owner is None:
+            return dg.SkipReason(f"it was never traded, and {off}")
+        failed_ago_s = instance_queries.seconds_since_failures(context.instance, reconcile.name, whose)
         occupied = orders.occupying(ledger, account)
         unresolved = [intent for intent in occupied if intent.status in orders.UNRESOLVED]
         decision = decide_reconcile(
-            now_ms=exchange.market_data().now_ms(),
+            now_ms=now_ms,
             reconciled_ms=account_ledger.reconciled_until_ms(ledger, account),
             open_positions=len(occupied) - len(unresolved),
             unresolved=len(unresolved),
-            run_in_progress=instance_queries.in_progress(context.instance, reconcile.name),
+            run_in_progress=instance_queries.unfinished_of(context.instance, reconcile.name, whose),
             failed_ago_s=failed_ago_s,
         )
+        if isinstance(decision, Skip):
+            return _skipped(database, settings, "reconcile_books", decision, account)
+        if len(failed_ago_s) < TRIES:
+            note_trouble(database, settings, "reconcile_books", "", account)
+        return _request(whose, decision.reason)
+
+    return _each(names, of_account)
+
+
+@dg.sensor(
+    job=maintain_grids,
+    minimum_interval_seconds=10,
+    default_status=default_status(),
+    description="Looks after grids that no session has looked after for 30 s. Skips while there is none, while a run "
+    "is in progress, and for a while after failures.",
+)
+def keep_grids_when_due(
+    context: dg.SensorEvaluationContext,
+    settings: SettingsResource,
+    database: DatabaseResource,
+    exchange: ExchangeResource,
+) -> list[dg.RunRequest] | dg.SkipReason:
+    def read_ms(account: str) -> list[int]:
+        return [grid.read_ms for grid in grids.living(database.get(), account)]
+
+    sensor = "keep_grids_when_due"
+    return _keep(context, settings, database, exchange, maintain_grids.name, sensor, read_ms, decide_grids)
+
+
+@dg.sensor(
+    job=maintain_dca,
+    minimum_interval_seconds=10,
+    default_status=default_status(),
+    description="Looks after DCA plans that no session has looked after for 30 s, so that what is due is bought. Skips "
+    "while there is none, while a run is in progress, and for a while after failures.",
+)
+def keep_dca_when_due(
+    context: dg.SensorEvaluationContext,
+    settings: SettingsResource,
+    database: DatabaseResource,
+    exchange: ExchangeResource,
+) -> list[dg.RunRequest] | dg.SkipReason:
+    def read_ms(account: str) -> list[int]:
+        return [plan.read_ms for plan in dca.living(database.get(), account)]
+
+    sensor = "keep_dca_when_due"
+    return _keep(context, settings, database, exchange, maintain_dca.name, sensor, read_ms, decide_dca)
+
+
+def _keep(
+    context: dg.SensorEvaluationContext,
+    settings: SettingsResource,
+    database: DatabaseResource,
+    exchange: ExchangeResource,
+    job: str,
+    sensor: str,
+    read_ms: Callable[[str], list[int]],
+    decide: Callable[..., Launch | Skip],
+) -> list[dg.RunRequest] | dg.SkipReason:
+    """Launch the job for each account whose grids, or DCA plans, nobody has looked after for a while."""
+    instance_queries.fail_runs_without_process(context.instance, job)
+    try:
+        names, now_ms = settings.names(), exchange.market_data().now_ms()
     except TradingAssetsError as error:
         return dg.SkipReason(f"cannot look: {error}")
-    if isinstance(decision, Skip):
-        return _skipped(database, settings, "reconcile_books", decision)
-    if len(failed_ago_s) < TRIES:
-        note_trouble(database, settings, "reconcile_books", "")
-    return dg.RunRequest(tags={"trading_assets/reason": decision.reason})
+
+    def of_account(whose: Whose) -> dg.RunRequest | dg.SkipReason:
+        failed_ago_s = instance_queries.seconds_since_failures(context.instance, job, whose)
+        decision = decide(
+            now_ms=now_ms,
+            read_ms=read_ms(whose.account),
+            run_in_progress=instance_queries.unfinished_of(context.instance, job, whose),
+            failed_ago_s=failed_ago_s,
+        )
+        if isinstance(decision, Skip):
+            return _skipped(database, settings, sensor, decision, whose.account)
+        if len(failed_ago_s) < TRIES:
+            note_trouble(database, settings, sensor, "", whose.account)
+        return _request(whose, decision.reason)
+
+    return _each(names, of_account)
 
 
 @dg.sensor(
@@ -246,21 +390,24 @@ DELIVER_WITHIN_S = 20.0
     "died. Always skips: it starts no run.",
 )
 def deliver_messages(settings: SettingsResource, database: DatabaseResource) -> dg.SkipReason:
-    configured = settings.get()
+    configured = settings.installed()
     channels = channels_of(configured)
+    with suppress(TradingAssetsError):
+        for name in settings.names():
+            keep_due(database.get(), name, local_ms())
     if not channels:
         return dg.SkipReason("no channel is set: messages stay in the log and the ledger")
+    delivered = failed = given_up = 0
     try:
-        found = deliver(
-            database.get(),
-            configured.account,
-            channels,
-            max_age_s=configured.notify_max_age_s,
-            within_s=DELIVER_WITHIN_S,
-        )
+        names = settings.names()
+        for name in names:
+            now, max_age_s = with_rules_of_now(channels, database.get(), configured, name)
+            found = deliver(database.get(), name, now, max_age_s=max_age_s, within_s=DELIVER_WITHIN_S / len(names))
+            delivered, failed = delivered + found.delivered, failed + found.failed
+            given_up += found.given_up
     except TradingAssetsError as error:
         return dg.SkipReason(f"cannot look: {error}")
-    return dg.SkipReason(f"{found.delivered} delivered, {found.failed} tries failed, {found.given_up} given up")
+    return dg.SkipReason(f"{delivered} delivered, {failed} tries failed, {given_up} given up")
 
 
 @dg.run_failure_sensor(
@@ -279,5 +426,6 @@ def notify_of_failed_runs(context: dg.RunFailureSensorContext, notifier: Notifie
     )
     if text is not None:
         title, body = text
-        messenger.notify(Message(title, body, Kind.RUN, Severity.WARNING))
+        kind = Kind.RESTARTS if title.endswith(RESTART_LIMIT) else Kind.RUN
+        messenger.notify(Message(title, body, kind, Severity.WARNING))
         messenger.flush()

@@ -13,6 +13,7 @@ from trading_assets.core.errors import UnreadableAnswerError
 from trading_assets.core.models import (
     AccountShape,
     ApiKeyInfo,
+    CancelledBy,
     ClosedPnl,
     Execution,
     FeeRate,
@@ -97,6 +98,20 @@ _REJECTED = {
     "EC_InvalidSymbolStatus": RejectReason.SYMBOL,
 }
 """`rejectReason`; another word is `RejectReason.OTHER`."""
+_CANCELLED_BY = {
+    "CancelByUser": CancelledBy.REQUEST,
+    "CancelByDCP": CancelledBy.DISCONNECTION,
+    "CancelBySmp": CancelledBy.SELF_MATCH,
+    "CancelByReduceOnly": CancelledBy.REDUCE_ONLY,
+    "CancelByPrepareLiq": CancelledBy.LIQUIDATION,
+    "CancelAllBeforeLiq": CancelledBy.LIQUIDATION,
+    "CancelByPrepareAdl": CancelledBy.ADL,
+    "CancelAllBeforeAdl": CancelledBy.ADL,
+    "CancelBySettle": CancelledBy.SETTLEMENT,
+    "CancelByAdmin": CancelledBy.ADMIN,
+}
+"""`cancelType`; another word is `CancelledBy.OTHER`."""
+_NOT_CANCELLED = frozenset({"", "UNKNOWN"})
 _NOT_REJECTED = frozenset({"", "EC_NoError"})
 
 _TRADES = (frozenset({"ContractTrade.Order", "ContractTrade.Position"}), frozenset({"Derivatives.DerivativesTrade"}))
@@ -189,6 +204,12 @@ def is_flat(row: Row) -> bool:
 
 
 @venue_errors
+def leverage(row: Row) -> Decimal | None:
+    """What a row of the position list says, also a flat one."""
+    return positive(row, "leverage")
+
+
+@venue_errors
 def position(row: Row) -> Position:
     return Position(
         symbol=symbol_of(row),
@@ -205,6 +226,7 @@ def position(row: Row) -> Position:
         position_idx=leg(row),
         opened_ms=milliseconds(row, "createdTime"),
         updated_ms=milliseconds(row, "updatedTime"),
+        trailing=positive(row, "trailingStop"),
     )
 
 
@@ -214,6 +236,8 @@ def order(row: Row) -> Order:
     status = _ORDER_STATUS.get(word, OrderStatus.OTHER)
     refused = text(row, "rejectReason")
     refused = "" if refused in _NOT_REJECTED else refused
+    cancelled = text(row, "cancelType")
+    is_limit = text(row, "orderType") == "Limit"
     return Order(
         symbol=symbol_of(row),
         order_id=named(row, "orderId"),
@@ -234,6 +258,9 @@ def order(row: Row) -> Order:
         created_ms=milliseconds(row, "createdTime"),
         updated_ms=milliseconds(row, "updatedTime"),
         venue_status=word if status is OrderStatus.OTHER else "",
+        price=positive(row, "price") if is_limit else None,
+        post_only=is_limit and text(row, "timeInForce") == "PostOnly",
+        cancelled_by=None if cancelled in _NOT_CANCELLED else _CANCELLED_BY.get(cancelled, CancelledBy.OTHER),
     )
 
 

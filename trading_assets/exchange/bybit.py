@@ -7,8 +7,10 @@ the market is read by `market_rows`, what of the account by `account_rows`, with
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import wait
 from decimal import Decimal
 from typing import Any
 
@@ -17,7 +19,9 @@ import numpy as np
 from trading_assets.core.candles import Candles, Funding
 from trading_assets.core.errors import (
     AccountShapeError,
+    ExchangeError,
     ExchangeUnavailableError,
+    OrderEndedError,
     OrderRejectedError,
     SymbolUnavailableError,
     UnreadableAnswerError,
@@ -32,6 +36,7 @@ from trading_assets.core.models import (
     Order,
     OrderAck,
     OrderBook,
+    OrderChange,
     OrderRequest,
     Position,
     PositionMode,
@@ -43,6 +48,7 @@ from trading_assets.core.models import (
     Wallet,
 )
 from trading_assets.core.ports import ENTRY
+from trading_assets.core.side_by_side import begin
 from trading_assets.core.timeframes import DAY_MS, Timeframe
 from trading_assets.exchange import SETTLE_COIN, SETTLE_COINS, account_rows, fields, market_rows
 from trading_assets.exchange.clock import ExchangeClock
@@ -229,6 +235,9 @@ class BybitExchange(BybitMarketData):
     def repeat_reads(self, older_than: float) -> None:
         self._transport.repeat_reads(older_than)
 
+    def can_connect(self, within_s: float) -> bool:
+        return self._transport.can_connect(within_s)
+
     def api_key(self) -> ApiKeyInfo | None:
         try:
             return account_rows.api_key(self._transport.read("get_api_key_information"))
@@ -264,12 +273,7 @@ class BybitExchange(BybitMarketData):
         return account_rows.wallet(rows[0])
 
     def positions(self) -> Rows[Position]:
-        raw = [
-            row
-            for coin in SETTLE_COINS
-            for row in self._pages("get_positions", limit=200, category=_LINEAR, settleCoin=coin)
-            if not _is_flat(row)
-        ]
+        raw = [row for row in self._of_every_coin("get_positions", 200) if not _is_flat(row)]
         return fields.rows(
             raw, account_rows.position, lambda one: (one.symbol, one.position_idx), lambda one: one.updated_ms
         )
@@ -284,6 +288,15 @@ class BybitExchange(BybitMarketData):
         held = [row for row in rows if not account_rows.is_flat(row)]
         return account_rows.position(held[-1]) if held else None
 
+    def _of_every_coin(self, method: str, limit: int) -> list[Any]:
+        """Rows of every settle coin, asked for side by side. No request of it goes on when this returns or raises."""
+        begun = [
+            begin(functools.partial(self._pages, method, limit=limit, category=_LINEAR, settleCoin=coin))
+            for coin in SETTLE_COINS
+        ]
+        wait(begun)
+        return [row for one in begun for row in one.result()]
+
     def _legs(self, symbol: str) -> list[fields.Row]:
         """The rows of a symbol; a flat one is told as well."""
         rows = self._rows_of(symbol)
@@ -294,6 +307,9 @@ class BybitExchange(BybitMarketData):
     def _rows_of(self, symbol: str) -> list[fields.Row]:
         return _of(symbol, self._list("get_positions", category=_LINEAR, symbol=symbol))
 
+    def leverage(self, symbol: str) -> Decimal | None:
+        return account_rows.leverage(self._legs(symbol)[-1])
+
     def set_leverage(self, symbol: str, leverage: Decimal) -> None:
         value = fields.number(leverage)
         self._transport.write_idempotent(
@@ -302,31 +318,50 @@ class BybitExchange(BybitMarketData):
 
     def place_order(self, request: OrderRequest) -> OrderAck:
         self._clock.require_close()
-        stops: dict[str, object] = {}
-        if request.stop_loss is not None:
-            stops |= {"stopLoss": fields.number(request.stop_loss), "slTriggerBy": "LastPrice"}
-        if request.take_profit is not None:
-            stops |= {"takeProfit": fields.number(request.take_profit), "tpTriggerBy": "LastPrice"}
-        if stops:
-            stops["tpslMode"] = "Full"
-        if request.trigger_price is not None:
-            # A selling order waits for the price to fall to it, a buying one for it to rise.
-            direction = _RISES if request.side is Side.BUY else _FALLS
-            stops |= {"triggerPrice": fields.number(request.trigger_price), "triggerDirection": direction}
-            stops["triggerBy"] = "LastPrice"
-        result = self._transport.write(
-            "place_order",
-            category=_LINEAR,
-            symbol=request.symbol,
-            side=request.side.value,
-            orderType="Market",
-            qty=fields.number(request.qty),
-            positionIdx=request.position_idx,
-            orderLinkId=request.order_link_id,
-            reduceOnly=request.reduce_only,
-            **stops,
-        )
+        result = self._transport.write("place_order", request.send_by, category=_LINEAR, **_placed(request))
         return OrderAck(str(result.get("orderId", "")), request.order_link_id)
+
+    def place_orders(self, requests: Sequence[OrderRequest]) -> list[OrderAck | ExchangeError]:
+        try:
+            self._clock.require_close()
+        except ExchangeError as error:
+            return [error] * len(requests)
+        limits = [one.send_by for one in requests if one.send_by is not None]
+        found = self._transport.write_batch(
+            "place_batch_order",
+            [_placed(one) for one in requests],
+            sets_state=False,
+            send_by=min(limits, key=lambda one: one.time_ms, default=None),
+            category=_LINEAR,
+        )
+        return [
+            one if isinstance(one, ExchangeError) else OrderAck(str(one.get("orderId", "")), request.order_link_id)
+            for request, one in zip(requests, found, strict=True)
+        ]
+
+    def amend_order(self, change: OrderChange) -> None:
+        try:
+            self._transport.write_idempotent("amend_order", category=_LINEAR, **_changed(change))
+        except OrderRejectedError as error:
+            raise _of_ended(error) from error
+
+    def amend_orders(self, changes: Sequence[OrderChange]) -> list[ExchangeError | None]:
+        found = self._transport.write_batch(
+            "amend_batch_order", [_changed(one) for one in changes], sets_state=True, category=_LINEAR
+        )
+        return [_of_ended(one) if isinstance(one, ExchangeError) else None for one in found]
+
+    def cancel_orders(self, orders: Sequence[tuple[str, str]]) -> list[ExchangeError | None]:
+        found = self._transport.write_batch(
+            "cancel_batch_order",
+            [{"symbol": symbol, "orderLinkId": link} for symbol, link in orders],
+            sets_state=True,
+            category=_LINEAR,
+        )
+        return [
+            one if isinstance(one, ExchangeError) and not isinstance(_of_ended(one), OrderEndedError) else None
+            for one in found
+        ]
 
     def find_order(self, symbol: str, order_link_id: str) -> Order | None:
         return self._find(symbol, "orderLinkId", order_link_id)
@@ -354,14 +389,15 @@ class BybitExchange(BybitMarketData):
         try:
             self._transport.write_idempotent("cancel_order", category=_LINEAR, symbol=symbol, orderLinkId=order_link_id)
         except OrderRejectedError as error:
-            if error.code not in (NO_SUCH_ORDER, *ENDED):
+            if not isinstance(_of_ended(error), OrderEndedError):
                 raise
 
     def open_orders(self, symbol: str | None = None) -> Rows[Order]:
-        scopes: list[dict[str, object]] = (
-            [{"symbol": symbol}] if symbol else [{"settleCoin": coin} for coin in SETTLE_COINS]
-        )
-        raw = [row for scope in scopes for row in self._pages("get_open_orders", limit=50, category=_LINEAR, **scope)]
+        method, limit = "get_open_orders", 50
+        if symbol:
+            raw = self._pages(method, limit=limit, category=_LINEAR, symbol=symbol)
+        else:
+            raw = self._of_every_coin(method, limit)
         return fields.rows(
             raw, account_rows.order, lambda one: one.order_id, lambda one: (one.filled_qty, one.updated_ms)
         )
@@ -405,6 +441,51 @@ class BybitExchange(BybitMarketData):
             found += self._pages(method, limit=limit, startTime=low, endTime=high, **params)
             low = high + 1
         return found
+
+
+def _placed(request: OrderRequest) -> dict[str, object]:
+    """An order in the words of the exchange.
+
+    One that only reduces lets an own order that it would meet be cancelled; another one is cancelled itself.
+    """
+    words: dict[str, object] = {
+        "symbol": request.symbol,
+        "side": request.side.value,
+        "orderType": "Market" if request.price is None else "Limit",
+        "qty": fields.number(request.qty),
+        "positionIdx": request.position_idx,
+        "orderLinkId": request.order_link_id,
+        "reduceOnly": request.reduce_only,
+        "smpType": "CancelMaker" if request.reduce_only else "CancelTaker",
+    }
+    if request.price is not None:
+        words |= {"price": fields.number(request.price), "timeInForce": "PostOnly" if request.post_only else "GTC"}
+    if request.stop_loss is not None:
+        words |= {"stopLoss": fields.number(request.stop_loss), "slTriggerBy": "LastPrice", "tpslMode": "Full"}
+    if request.take_profit is not None:
+        words |= {"takeProfit": fields.number(request.take_profit), "tpTriggerBy": "LastPrice", "tpslMode": "Full"}
+    if request.trigger_price is not None:
+        # A selling order waits for the price to fall to it, a buying one for it to rise.
+        direction = _RISES if request.side is Side.BUY else _FALLS
+        words |= {"triggerPrice": fields.number(request.trigger_price), "triggerDirection": direction}
+        words["triggerBy"] = "LastPrice"
+    return words
+
+
+def _changed(change: OrderChange) -> dict[str, object]:
+    words: dict[str, object] = {"symbol": change.symbol, "orderLinkId": change.order_link_id}
+    if change.qty is not None:
+        words["qty"] = fields.number(change.qty)
+    if change.price is not None:
+        words["price"] = fields.number(change.price)
+    return words
+
+
+def _of_ended(error: ExchangeError) -> ExchangeError:
+    """The same refusal, as one of an order that waits no longer where the code says so."""
+    if isinstance(error, OrderRejectedError) and error.code in (NO_SUCH_ORDER, *ENDED):
+        return OrderEndedError(str(error), code=error.code)
+    return error
 
 
 def _listed(method: str, result: Mapping[str, Any]) -> list[Any]:

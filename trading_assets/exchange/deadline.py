@@ -1,6 +1,7 @@
 """A deadline for a whole HTTP request. `requests` limits single steps: a byte every two seconds passes each of them.
 
 The request runs in a thread of its own, and its connection is cut when the time is over: nothing is sent after that.
+What must be signed by a certain time is compared with it here, between its signature and its connection.
 """
 
 from __future__ import annotations
@@ -17,17 +18,24 @@ from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import NewConnectionError
 
+from trading_assets.core.models import SendBy
+
 Result = TypeVar("Result")
 
 
 class Line:
-    """The connections of one HTTP session, which can be cut from another thread. A line that was cut stays so."""
+    """The connections of one HTTP session, which can be cut from another thread. A line that was cut stays so.
+
+    Attributes:
+        send_by: by when the request of now must have been signed; None: it may be at any time.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._sockets: set[socket.socket] = set()
         self._ended: threading.Event | None = None
         self.is_cut = False
+        self.send_by: SendBy | None = None
 
     def mount(self, session: requests.Session) -> None:
         """Have every connection of a session open through this line."""
@@ -97,8 +105,17 @@ def _shut(connection: socket.socket) -> None:
 
 class _Adapter(HTTPAdapter):
     def __init__(self, line: Line) -> None:
-        self._pools = _pools(line)
+        self._line, self._pools = line, _pools(line)
         super().__init__()
+
+    def send(self, request: requests.PreparedRequest, *arguments: Any, **named: Any) -> requests.Response:
+        """
+        Raises:
+            TooLateError: the request, signed by now, may be signed too late.
+        """
+        if self._line.send_by is not None:
+            self._line.send_by.require()
+        return super().send(request, *arguments, **named)
 
     def init_poolmanager(self, *arguments: Any, **named: Any) -> None:
         super().init_poolmanager(*arguments, **named)

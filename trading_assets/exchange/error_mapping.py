@@ -30,6 +30,8 @@ class ErrorKind(StrEnum):
     """rejected: the symbol cannot be traded now, or by this key"""
     PRICE = "price"
     """rejected: the price has come to a stop or target already"""
+    NOTHING_TO_CLOSE = "nothing to close"
+    """rejected: a reduce-only order without a position that it could reduce"""
     RULES = "rules"
     """rejected: it breaks a rule of the contract, which may have changed"""
     REJECTED = "rejected"
@@ -67,11 +69,12 @@ CODES = _table(
             *(110022, 110023, 110042, 110063, 110066, 110074, 110123, 110125),
         ),
         ErrorKind.PRICE: (110092, 110093),
+        ErrorKind.NOTHING_TO_CLOSE: (110017,),
         ErrorKind.RULES: (110013, 110086, 110094),
         ErrorKind.REJECTED: (
             *(PARAMETERS, 30034, 30035, 30063, 30208, 30209),
-            *(NO_SUCH_ORDER, 110003, *ENDED, 110009, 110011, 110017, 110020, 110021),
-            *(110057, 110058, 110059, 110060, 110061, 110073, 110089, 110090, 110118, 110120, 110121, 3400045),
+            *(NO_SUCH_ORDER, 110003, *ENDED, 110009, 110011, 110020, 110021),
+            *(110057, 110058, 110059, 110060, 110061, 110064, 110073, 110089, 110090, 110118, 110120, 110121, 3400045),
         ),
     }
 )

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pybit._http_manager import generate_signature
 from pydantic import SecretStr
 
+from trading_assets.core import aws
+from trading_assets.core.configuration import Given
 from trading_assets.core.errors import ConfigurationError, MissingKeysError
+from trading_assets.core.secret_text import know
 from trading_assets.core.settings import PREFIX, Settings
 
-_AWS = "aws:"
-_AWS_TIMEOUT_S = 5.0
+_ENV = "env"
 _KEY, _SECRET, _TESTNET = "api_key", "api_secret", "testnet"
 
 
@@ -31,6 +32,7 @@ class ApiKeys:
     secret: SecretStr
 
     def __post_init__(self) -> None:
+        know(self.key.get_secret_value(), self.secret.get_secret_value())
         if not self.is_rsa:
             return
         # In a file of variables a line's end is written as backslash and n.
@@ -76,7 +78,9 @@ def load_keys(settings: Settings, *, testnet: bool) -> ApiKeys:
         ConfigurationError: the manager cannot be asked, or holds the keys of another venue.
     """
     if settings.secrets is not None:
-        return _keys_in(_read_aws(settings.secrets.removeprefix(_AWS)), settings, testnet=testnet)
+        kind, _, names = settings.secrets.partition(":")
+        read = _read_environment if kind == _ENV else _read_aws
+        return _keys_in(read(names), settings, testnet=testnet)
     if settings.api_key is not None and settings.api_secret is not None:
         return ApiKeys(settings.api_key, settings.api_secret)
     found = {"BYBIT_API_KEY": settings.api_key, "BYBIT_API_SECRET": settings.api_secret}
@@ -97,8 +101,9 @@ def _keys_in(secret: Mapping[str, object], settings: Settings, *, testnet: bool)
     fields = {name.lower().removeprefix("bybit_"): value for name, value in secret.items()}
     key, value = (str(fields.get(name) or "").strip() for name in (_KEY, _SECRET))
     if not (key and value):
+        found = sorted(name for name, text in secret.items() if text)
         raise MissingKeysError(
-            f"the secret {settings.secrets} has the fields {', '.join(sorted(secret)) or '(none)'}, expected {_KEY}, "
+            f"the secret {settings.secrets} has the fields {', '.join(found) or '(none)'}, expected {_KEY}, "
             f"{_SECRET} and {_TESTNET}"
         )
     told = fields.get(_TESTNET)
@@ -110,28 +115,32 @@ def _keys_in(secret: Mapping[str, object], settings: Settings, *, testnet: bool)
     return ApiKeys(SecretStr(key), SecretStr(value))
 
 
-def _read_aws(name: str) -> Mapping[str, object]:
-    """The JSON object of a secret. Region, role and endpoint come from AWS's own environment and files."""
-    # 0.3 s, and most installations keep their keys elsewhere.
-    import boto3  # noqa: PLC0415
-    from botocore.config import Config  # noqa: PLC0415
-    from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415
+def _read_environment(names: str) -> Mapping[str, object]:
+    """Key and secret from two variables of the environment, or of the configuration file."""
+    given = Given.read().both
+    return {field: given.get(name.upper(), "") for field, name in zip((_KEY, _SECRET), names.split(","), strict=True)}
 
-    logging.getLogger("botocore").setLevel(logging.INFO)  # at DEBUG it prints the secret
-    retries = {"mode": "standard", "total_max_attempts": 3}
-    patience = Config(connect_timeout=_AWS_TIMEOUT_S, read_timeout=_AWS_TIMEOUT_S, retries=retries)
+
+def _read_aws(names: str) -> Mapping[str, object]:
+    """The JSON object of a secret, or the texts of three secrets, each with one of the fields."""
+    if "," in names:
+        fields = zip((_KEY, _SECRET, _TESTNET), names.split(","), strict=False)
+        return {field: _one_text(aws.secret_text(name.strip())) for field, name in fields}
     try:
-        answer = boto3.client("secretsmanager", config=patience).get_secret_value(SecretId=name)
-        secret = json.loads(answer.get("SecretString") or "")
-    except (BotoCoreError, ClientError) as error:
-        raise ConfigurationError(
-            f"AWS Secrets Manager did not give the secret {name!r}: {error}; check its name, the region and that the "
-            "role may secretsmanager:GetSecretValue"
-        ) from None
+        secret = json.loads(aws.secret_text(names))
     except ValueError:
         secret = None
     if not isinstance(secret, dict):
         raise ConfigurationError(
-            f"the secret {name!r} of AWS Secrets Manager is not a JSON object; expected {_KEY}, {_SECRET}, {_TESTNET}"
+            f"the secret {names!r} of AWS Secrets Manager is not a JSON object; expected {_KEY}, {_SECRET}, {_TESTNET}"
         )
     return secret
+
+
+def _one_text(text: str) -> str:
+    """The text of a secret; where it is a JSON object of one field, as the console makes it, that field's."""
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return text.strip()
+    return str(next(iter(found.values()))) if isinstance(found, dict) and len(found) == 1 else text.strip()

@@ -44,7 +44,9 @@ def boot_ms() -> int:
 class RateLimiter(Protocol):
     """Gives each request its permit; safe for threads."""
 
-    def acquire(self, limits: Sequence[Limit], *, lease_s: float, patience_s: float) -> Permit | RetryAfter:
+    def acquire(
+        self, limits: Sequence[Limit], *, lease_s: float, patience_s: float, cost: int = 1
+    ) -> Permit | RetryAfter:
         """A permit, or how long to wait before asking again.
 
         Raises:
@@ -76,7 +78,9 @@ class NoRateLimiter:
         self._now_ms = now_ms
         self._budget = RequestBudget()
 
-    def acquire(self, limits: Sequence[Limit], *, lease_s: float, patience_s: float) -> Permit | RetryAfter:
+    def acquire(
+        self, limits: Sequence[Limit], *, lease_s: float, patience_s: float, cost: int = 1
+    ) -> Permit | RetryAfter:
         """See `RateLimiter.acquire`."""
         _require_no_ban(self._budget, self._now_ms())
         return Permit("", 0)
@@ -110,11 +114,15 @@ class SharedRateLimiter:
                 "choose a writable directory with TRADING_ASSETS_LIMITS_DIR"
             ) from error
 
-    def acquire(self, limits: Sequence[Limit], *, lease_s: float, patience_s: float) -> Permit | RetryAfter:
+    def acquire(
+        self, limits: Sequence[Limit], *, lease_s: float, patience_s: float, cost: int = 1
+    ) -> Permit | RetryAfter:
         """See `RateLimiter.acquire`."""
         with self._state() as (budget, now_ms):
             _require_no_ban(budget, now_ms)
-            return budget.acquire(limits, now_ms, round(lease_s * _MILLISECONDS), round(patience_s * _MILLISECONDS))
+            return budget.acquire(
+                limits, now_ms, round(lease_s * _MILLISECONDS), round(patience_s * _MILLISECONDS), cost
+            )
 
     def release(
         self, permit: Permit, limits: Sequence[Limit], *, granted: int | None = None, refused_s: float | None = None

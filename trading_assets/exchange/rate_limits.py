@@ -27,12 +27,17 @@ _ACCOUNT_WINDOW_MS = 1000
 _SLOWEST = 5
 _ACCOUNT_LIMITS = {
     **dict.fromkeys(("place_order", "amend_order", "cancel_order", "cancel_all_orders"), 10),
+    **dict.fromkeys(("place_batch_order", "amend_batch_order", "cancel_batch_order"), 10),
     **dict.fromkeys(("set_leverage", "set_trading_stop", "switch_position_mode", "get_api_key_information"), 10),
     **dict.fromkeys(("get_open_orders", "get_order_history", "get_executions"), 50),
     **dict.fromkeys(("get_positions", "get_closed_pnl", "get_wallet_balance", "get_account_info"), 50),
     "get_transaction_log": 25,
 }
-"""Requests of an account in a second, by pybit's method (Bybit's documentation, page rate-limit)."""
+"""Requests of an account in a second, by pybit's method (Bybit's documentation, page rate-limit). In a batch each order
+counts."""
+
+BATCH = 8
+"""Most orders of one batch: what may be used of the limit, so that a whole batch passes at once."""
 
 _PUBLIC = frozenset(
     {
@@ -125,9 +130,10 @@ class RollingWindow:
     def share_at(self, now_ms: int) -> float:
         return min(self.share + (now_ms - self.refused_ms) * RECOVERY_PER_MS, MARGIN)
 
-    def earliest_ms(self, now_ms: int) -> int | None:
-        """When one more may go out; None where that depends on answers still to come."""
-        over = len(self.answered) + len(self.flying) - self.usable(now_ms)
+    def earliest_ms(self, now_ms: int, cost: int = 1) -> int | None:
+        """When so many more may go out; None where that depends on answers still to come."""
+        usable = self.usable(now_ms)
+        over = len(self.answered) + len(self.flying) + min(cost, usable) - 1 - usable
         if over < 0:
             return max(now_ms, self.shut_until_ms)
         return max(self.answered[over], self.shut_until_ms) if over < len(self.answered) else None
@@ -154,6 +160,14 @@ class RetryAfter:
     wait_ms: int
 
 
+_PART = "/"
+
+
+def _numbers(number: str, cost: int) -> list[str]:
+    """Names of a request's parts in a window."""
+    return [number, *(f"{number}{_PART}{part}" for part in range(1, cost))]
+
+
 @dataclass
 class RequestBudget:
     """All windows that share a file; `silent_until_ms` is the end of a ban. The names are those in the file."""
@@ -167,17 +181,21 @@ class RequestBudget:
         left = self.silent_until_ms - now_ms
         return left if 0 < left <= LONGEST_BAN_MS else 0
 
-    def acquire(self, limits: Sequence[Limit], now_ms: int, lease_ms: int, patience_ms: int) -> Permit | RetryAfter:
+    def acquire(
+        self, limits: Sequence[Limit], now_ms: int, lease_ms: int, patience_ms: int, cost: int = 1
+    ) -> Permit | RetryAfter:
         """A permit under all of the limits together, or the wait before asking again.
 
         Args:
+            cost: how much the request counts under the last of the limits.
             lease_ms: a request has ended so long after its permit, answered or not.
             patience_ms: a permit later than this is not wanted.
         """
         counts = [self._window(limit) for limit in limits]
         for count in counts:
             count.forget_past(now_ms)
-        found = [count.earliest_ms(now_ms) for count in counts]
+        costs = [1] * (len(counts) - 1) + [cost]
+        found = [count.earliest_ms(now_ms, each) for count, each in zip(counts, costs, strict=True)]
         known = [time_ms for time_ms in found if time_ms is not None]
         if len(known) < len(found):
             return RetryAfter(max(POLL_MS, *(time_ms - now_ms for time_ms in known), 0))
@@ -186,16 +204,19 @@ class RequestBudget:
             return RetryAfter(wait_ms)
         self.given += 1
         number = str(self.given)
-        for count in counts:
-            count.flying[number] = now_ms + wait_ms + min(lease_ms, LONGEST_LEASE_MS) + count.window_ms
+        for count, each in zip(counts, costs, strict=True):
+            until_ms = now_ms + wait_ms + min(lease_ms, LONGEST_LEASE_MS) + count.window_ms
+            count.flying |= dict.fromkeys(_numbers(number, each), until_ms)
         return Permit(number, wait_ms)
 
     def release(self, number: str, limits: Sequence[Limit], now_ms: int) -> None:
         """The request of a permit has an answer, or will have none."""
         for limit in limits:
             count = self._window(limit)
-            if count.flying.pop(number, None) is not None:
-                count.answered.append(now_ms + count.window_ms)
+            ended = [one for one in count.flying if one.partition(_PART)[0] == number]
+            for one in ended:
+                del count.flying[one]
+            count.answered += [now_ms + count.window_ms] * len(ended)
 
     def _window(self, limit: Limit) -> RollingWindow:
         return self.counts.setdefault(limit.name, RollingWindow(limit.requests, limit.window_ms))

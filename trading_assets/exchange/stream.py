@@ -10,6 +10,7 @@ import json
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
+from typing import Generic, TypeVar
 
 from websockets.sync.client import ClientConnection
 
@@ -25,6 +26,8 @@ HEARTBEAT: Topic = (BTC, Timeframe.M1)
 TOPICS_IN_A_REQUEST = 50
 PING_EVERY_S = 20.0
 ANSWER_WITHIN_S = 10.0
+
+_Meant = TypeVar("_Meant")
 
 _CONFIRMED, _CANDLE, _STAMP = b'"confirm":true', b'"topic":"kline.', b'"ts":'
 
@@ -59,13 +62,13 @@ class BybitCandleStream(StreamSupervisor):
         self._topics = list(dict.fromkeys([*topics, HEARTBEAT]))
         self._wanted = frozenset(topics)
         self._by_name = {f"kline.{market_rows.INTERVALS[topic[1]]}.{topic[0]}": topic for topic in self._topics}
-        self._subscription: _Subscription | None = None
+        self._subscription: Subscription[Topic] | None = None
         self._told = False
         self.venue_ms = 0
         """The venue's time of the newest candle message, UTC ms; 0 before the first."""
 
     def _begin(self, line: ClientConnection) -> None:
-        self._subscription, self._told = _Subscription(line, self._by_name), False
+        self._subscription, self._told = Subscription(line, self._by_name), False
 
     def _watch(self, line: ClientConnection, now: float) -> None:
         subscription = self._subscription
@@ -103,18 +106,22 @@ class BybitCandleStream(StreamSupervisor):
                 self._deliver(ClosedCandle(*known, start_ms, values, venue_ms))
 
 
-class _Subscription:
-    """What one connection was asked to send, and what it has answered."""
+class Subscription(Generic[_Meant]):
+    """What one connection was asked to send, by Bybit's names, and what it has answered."""
 
-    def __init__(self, connection: ClientConnection, topics: Mapping[str, Topic]) -> None:
-        self._connection, self._topics = connection, topics
+    def __init__(self, connection: ClientConnection, topics: Mapping[str, _Meant]) -> None:
+        self._connection, self._topics = connection, dict(topics)
         self._open: dict[str, list[str]] = {}
         self._asked_at = time.monotonic()
         self._number = 0
-        self.refused: list[Topic] = []
-        names = list(topics)
-        for start in range(0, len(names), TOPICS_IN_A_REQUEST):
-            self._ask(names[start : start + TOPICS_IN_A_REQUEST])
+        self.refused: list[_Meant] = []
+        self._ask_all(list(topics))
+
+    def add(self, topics: Mapping[str, _Meant]) -> None:
+        """Ask for more."""
+        new = {name: meant for name, meant in topics.items() if name not in self._topics}
+        self._topics |= new
+        self._ask_all(list(new))
 
     @property
     def is_complete(self) -> bool:
@@ -140,6 +147,10 @@ class _Subscription:
                 self._ask([name])
         elif names:
             self.refused.append(self._topics[names[0]])
+
+    def _ask_all(self, names: list[str]) -> None:
+        for start in range(0, len(names), TOPICS_IN_A_REQUEST):
+            self._ask(names[start : start + TOPICS_IN_A_REQUEST])
 
     def _ask(self, names: list[str]) -> None:
         self._number += 1

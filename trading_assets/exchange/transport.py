@@ -1,4 +1,5 @@
-"""One call to Bybit through pybit, and the translation of whatever comes back. No endpoint and no model here.
+"""Calls to Bybit through pybit: limits, time, repetition. No endpoint and no model here. How a connection is made is in
+`connection`, what an answer means in `answers`.
 
 pybit's own retries are off: it would hide the true code and send a write twice. Reads are retried here, with back-off;
 a write is sent once.
@@ -7,48 +8,34 @@ a write is sent once.
 from __future__ import annotations
 
 import random
-import re
+import socket
 import threading
 import time
+import urllib.parse
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import pybit.exceptions
 import requests
-import urllib3.exceptions
-from pybit.unified_trading import HTTP
 
+from trading_assets.core import counters
 from trading_assets.core.errors import (
-    AccountShapeError,
     AmbiguousOutcomeError,
     ClockSkewError,
     ExchangeError,
     ExchangeFatalError,
     ExchangeUnavailableError,
-    InsufficientBalanceError,
     NotSentError,
     OrderRejectedError,
-    PriceRefusedError,
     RateLimitedError,
-    RulesChangedError,
     SymbolUnavailableError,
 )
-from trading_assets.core.foreign_text import plain
-from trading_assets.core.private_files import limits_folder
-from trading_assets.exchange.deadline import Line
-from trading_assets.exchange.error_mapping import (
-    ADVICE,
-    BANNED_FOR_S,
-    TOO_MANY_REQUESTS,
-    ErrorKind,
-    kind_of_code,
-    kind_of_status,
-)
-from trading_assets.exchange.keys import ApiKeys
+from trading_assets.core.models import SendBy
+from trading_assets.exchange import answers
+from trading_assets.exchange.connection import Connection, Session, open_session
+from trading_assets.exchange.error_mapping import NOT_ON_DEMO, TOO_MANY_REQUESTS
 from trading_assets.exchange.rate_limiter import NoRateLimiter, RateLimiter, SharedRateLimiter
-from trading_assets.exchange.rate_limits import Limit, Permit, limits_for
+from trading_assets.exchange.rate_limits import BATCH, Limit, Permit, limits_for
 
 _RAISED_ON_ANSWER = (
     pybit.exceptions.InvalidRequestError,
@@ -57,26 +44,15 @@ _RAISED_ON_ANSWER = (
 )
 """What pybit raises once it has a response: its own errors, and others where the answer is not an envelope."""
 
-_BY_KIND: dict[ErrorKind, type[ExchangeError]] = {
-    ErrorKind.AMBIGUOUS: AmbiguousOutcomeError,
-    ErrorKind.PRICE: PriceRefusedError,
-    ErrorKind.RULES: RulesChangedError,
-    ErrorKind.BALANCE: InsufficientBalanceError,
-    ErrorKind.UNAVAILABLE: SymbolUnavailableError,
-    ErrorKind.REJECTED: OrderRejectedError,
-}
-"""Errors of the kinds about which there is nothing to add."""
+_DETAILS = "retExtInfo"
+"""Where the answer of a batch tells what became of each order; here among its result."""
+
+_NOT_MODIFIED: dict[str, Any] = {}
 
 READ_ATTEMPTS = 4
 FIRST_BACKOFF_S = 0.25
 LONGEST_WAIT_S = 60.0
 """A read that must wait longer than this (a ban) fails at once."""
-
-_LONGEST_MESSAGE = 500
-"""Characters of a message of the venue that are kept."""
-
-LARGEST_BODY = 8 * 1024**2
-"""Bytes of an answer, unpacked; Bybit's largest is about 1 MB."""
 
 _LATEST_MS = 10**14
 
@@ -85,49 +61,6 @@ DEADLINE_OF_TIMEOUTS = 1.5
 
 LONGEST_WRITE_WAIT_S = 5.0
 """A write that gets no permit within this time was not sent."""
-
-
-@dataclass(frozen=True)
-class Connection:
-    """How to reach a venue. `url` overrides pybit's own hosts (the embedded exchange, a regional host).
-
-    `limits_dir` is where the processes of the machine count their requests together; by default a directory of this
-    user below the system's temporary one.
-    """
-
-    url: str | None
-    domain: str = "bybit"
-    tld: str = "com"
-    testnet: bool = False
-    demo: bool = False
-    keys: ApiKeys | None = None
-    timeout_s: float = 10.0
-    recv_window_ms: int = 5000
-    limits_dir: Path | None = None
-
-    @property
-    def limits_file(self) -> Path:
-        """One for all of Bybit's hosts, as they count an address together."""
-        folder = limits_folder(self.limits_dir)
-        name = "bybit" if self.url is None else re.sub(r"[^A-Za-z0-9.-]", "_", self.url.partition("://")[2])
-        return folder / f"{name}.limits"
-
-    @property
-    def account(self) -> str:
-        """Tells venues and accounts apart without naming the key."""
-        venue = "testnet" if self.testnet else "demo" if self.demo else "main"
-        return f"{venue}:{self.keys.fingerprint if self.keys else 'none'}"
-
-
-@dataclass
-class _Session:
-    """An HTTP session for one call at a time, and its last response: pybit's errors tell less."""
-
-    http: HTTP = field(repr=False)
-    url: str | None
-    line: Line
-    response: requests.Response | None = None
-    is_overtaken: bool = False
 
 
 class _OvertakenError(Exception):
@@ -158,9 +91,9 @@ class Transport:
         self._limiter: RateLimiter = SharedRateLimiter(connection.limits_file) if limited else NoRateLimiter()
         self._sleep = sleep
         self._jitter = jitter or random.Random()
-        self._idle: list[_Session] = []
+        self._idle: list[Session] = []
         self._idle_lock = threading.Lock()
-        self._reading: dict[int, tuple[float, _Session]] = {}
+        self._reading: dict[int, tuple[float, Session]] = {}
         self._clock_refused: Callable[[], None] = lambda: None
 
     def when_clock_is_refused(self, call: Callable[[], None]) -> None:
@@ -180,6 +113,22 @@ class Transport:
         for session in dead:
             session.line.cut()
 
+    def can_connect(self, within_s: float) -> bool:
+        """Whether a new connection to the venue can be opened within this time. Nothing is asked on it.
+
+        Where only a proxy reaches the venue it says no.
+        """
+        session = self._take()
+        with self._idle_lock:
+            self._idle.append(session)
+        venue = urllib.parse.urlsplit(session.http.endpoint)
+        port = venue.port or (443 if venue.scheme == "https" else 80)
+        try:
+            socket.create_connection((venue.hostname, port), within_s).close()
+        except OSError:
+            return False
+        return True
+
     def read(self, method: str, **params: object) -> dict[str, Any]:
         """`read_at` without the time."""
         return self.read_at(method, **params)[0]
@@ -198,13 +147,15 @@ class Transport:
         """
         return self._repeated(method, params, sets_state=False)
 
-    def _repeated(self, method: str, params: Mapping[str, object], *, sets_state: bool) -> tuple[dict[str, Any], int]:
+    def _repeated(
+        self, method: str, params: Mapping[str, object], *, sets_state: bool, cost: int = 1
+    ) -> tuple[dict[str, Any], int]:
         may_reconnect, attempt = self._reconnect is not None, -1
         while True:
             attempt += 1
             url = self._url
             try:
-                return self._once(method, params, LONGEST_WAIT_S, sets_state=sets_state, repeats=True)
+                return self._once(method, params, LONGEST_WAIT_S, sets_state=sets_state, repeats=True, cost=cost)
             except _OvertakenError:
                 attempt -= 1
             except (AmbiguousOutcomeError, NotSentError) as error:
@@ -222,19 +173,75 @@ class Transport:
                 else:
                     self._sleep(self._back_off_s(error, attempt))
 
-    def write(self, method: str, **params: object) -> dict[str, Any]:
-        """A call with effect, sent once; the envelope's `result`.
+    def write(self, method: str, send_by: SendBy | None = None, **params: object) -> dict[str, Any]:
+        """A call with effect, sent once, and signed by `send_by`; the envelope's `result`.
 
         Raises:
-            NotSentError: certainly without effect.
+            NotSentError: certainly without effect; `TooLateError` where it was not signed in time.
             AmbiguousOutcomeError: unknown.
             OrderRejectedError, ExchangeFatalError: the venue said no.
         """
-        return self._once(method, params, LONGEST_WRITE_WAIT_S)[0]
+        return self._once(method, params, LONGEST_WRITE_WAIT_S, send_by=send_by)[0]
 
     def write_idempotent(self, method: str, **params: object) -> dict[str, Any]:
         """A call that has the same effect however often it is made; tried like a read. "Not modified" is success."""
         return self._repeated(method, params, sets_state=True)[0]
+
+    def write_batch(
+        self,
+        method: str,
+        orders: Sequence[Mapping[str, object]],
+        *,
+        sets_state: bool,
+        send_by: SendBy | None = None,
+        **params: object,
+    ) -> list[ExchangeError | Mapping[str, Any]]:
+        """A call of many orders in parts of `BATCH`. For each order its row of the answer, or its error; never raises.
+
+        After a part without an answer that can be used, the other parts are not sent.
+
+        Args:
+            sets_state: the call may be made again, and "not modified" is success; else each order is sent once.
+            send_by: a part that is not signed by then is not sent; only of calls that do not set a state.
+        """
+        found: list[ExchangeError | Mapping[str, Any]] = []
+        for start in range(0, len(orders), BATCH):
+            part = list(orders[start : start + BATCH])
+            try:
+                if sets_state:
+                    result = self._repeated(method, {**params, "request": part}, sets_state=True, cost=len(part))[0]
+                else:
+                    asked = {**params, "request": part}
+                    result = self._once(method, asked, LONGEST_WRITE_WAIT_S, cost=len(part), send_by=send_by)[0]
+            except ExchangeError as error:
+                found += [error] * len(part)
+                left = len(orders) - len(found)
+                found += [NotSentError(f"{method}: not sent, as an earlier part failed: {error}")] * left
+                return found
+            found += self._items(method, result, len(part), sets_state=sets_state)
+        return found
+
+    def _items(
+        self, method: str, result: Mapping[str, Any], count: int, *, sets_state: bool
+    ) -> list[ExchangeError | Mapping[str, Any]]:
+        if result is _NOT_MODIFIED:
+            return [result] * count
+        rows, told = result.get("list"), result.get(_DETAILS)
+        if not isinstance(rows, list) or not isinstance(told, list) or not len(rows) == len(told) == count:
+            error = AmbiguousOutcomeError(f"{method}: the answer does not tell the outcome of each order")
+            return [error] * count
+        found: list[ExchangeError | Mapping[str, Any]] = []
+        for row, outcome in zip(rows, told, strict=True):
+            code = outcome.get("code") if isinstance(outcome, dict) else None
+            if type(code) is not int or not isinstance(row, dict):
+                found.append(AmbiguousOutcomeError(f"{method}: the answer does not tell the outcome of an order"))
+            elif code == 0:
+                found.append(row)
+            else:
+                refusal = self._refusal(method, code, outcome.get("msg"), {})
+                unclear = AmbiguousOutcomeError(f"{method}: not modified (Bybit code {code})", code=code)
+                found.append(refusal or (row if sets_state else unclear))
+        return found
 
     def close(self) -> None:
         """Close every session that no call is using."""
@@ -251,42 +258,60 @@ class Transport:
         *,
         sets_state: bool = False,
         repeats: bool = False,
+        cost: int = 1,
+        send_by: SendBy | None = None,
     ) -> tuple[dict[str, Any], int]:
         """One try. With `repeats` it has no effect that a second one would not have, and may be overtaken."""
+        if send_by is not None:
+            send_by.require()
+            patience_s = min(patience_s, send_by.left_s)
+        if method in self._connection.missing:
+            raise SymbolUnavailableError(f"{method}: this venue does not have it; it was not asked", code=NOT_ON_DEMO)
         limits = limits_for(method, self._connection.account)
-        permit = self._permit(method, limits, patience_s)
+        permit = self._permit(method, limits, patience_s, cost)
         session = self._take()
+        session.line.send_by = send_by
+        began, outcome = time.monotonic(), "failed"
         refused_s = None
         if repeats:
             with self._idle_lock:
                 self._reading[id(session)] = time.monotonic(), session
         try:
             try:
-                return session.line.run(
+                answer = session.line.run(
                     lambda: self._call(session, method, params, sets_state=sets_state),
                     DEADLINE_OF_TIMEOUTS * self._connection.timeout_s,
                 )
+                outcome = "answered"
+                return answer
             except (AmbiguousOutcomeError, NotSentError, TimeoutError):
                 if session.is_overtaken:
                     raise _OvertakenError from None
                 raise
         except TimeoutError:
+            outcome = "timed_out"
             raise AmbiguousOutcomeError(
                 f"{method}: no whole answer within {DEADLINE_OF_TIMEOUTS * self._connection.timeout_s:g} s"
             ) from None
         except RateLimitedError as error:
+            outcome = "rate_limited"
             refused_s = error.retry_after_s if error.code == TOO_MANY_REQUESTS else None
             raise
+        except (OrderRejectedError, ExchangeFatalError):
+            outcome = "refused"
+            raise
         finally:
-            granted = _granted(session.response)
-            session.response = None
+            counters.PROCESS.add(counters.API_REQUESTS, method, outcome)
+            counters.PROCESS.add(counters.API_SECONDS, method, amount=time.monotonic() - began)
+            granted = answers.granted(session.response)
+            session.response = session.line.send_by = None
             self._limiter.release(permit, limits, granted=granted, refused_s=refused_s)
             with self._idle_lock:
                 self._reading.pop(id(session), None)
                 if not session.line.is_cut:
                     self._idle.append(session)
 
-    def _permit(self, method: str, limits: Sequence[Limit], patience_s: float) -> Permit:
+    def _permit(self, method: str, limits: Sequence[Limit], patience_s: float, cost: int) -> Permit:
         """Wait for a permit, at most `patience_s`.
 
         Raises:
@@ -295,7 +320,7 @@ class Transport:
         waited_s = 0.0
         while True:
             lease_s = 2 * self._connection.timeout_s
-            found = self._limiter.acquire(limits, lease_s=lease_s, patience_s=patience_s - waited_s)
+            found = self._limiter.acquire(limits, lease_s=lease_s, patience_s=patience_s - waited_s, cost=cost)
             wait_s = found.wait_ms / 1000
             if waited_s + wait_s > patience_s:
                 raise RateLimitedError(
@@ -303,20 +328,21 @@ class Transport:
                     retry_after_s=wait_s,
                 )
             if wait_s > 0:
+                counters.PROCESS.add(counters.LIMITER_WAIT, amount=wait_s)
                 self._sleep(wait_s)
             if isinstance(found, Permit):
                 return found
             waited_s += wait_s
 
     def _call(
-        self, session: _Session, method: str, params: Mapping[str, object], *, sets_state: bool
+        self, session: Session, method: str, params: Mapping[str, object], *, sets_state: bool
     ) -> tuple[dict[str, Any], int]:
         send = getattr(session.http, method)
         answer: object = None
         try:
             answer = send(**params)
         except requests.RequestException as error:
-            raise _from_network(method, error) from error
+            raise answers.of_network(method, error) from error
         except _RAISED_ON_ANSWER:
             # A refusal, or an answer that is not an envelope: the response says which. The error is raised below, as
             # pybit's would print the API key, which Bybit repeats in its text for a wrong signature.
@@ -326,64 +352,40 @@ class Transport:
         if response is None:
             raise AssertionError(f"{method} returned without a response")
         if response.status_code != requests.codes.ok:
-            raise self._from_status(method, response)
-        envelope = answer if isinstance(answer, dict) else _json(response)
+            raise self._of_status(method, response)
+        envelope = answer if isinstance(answer, dict) else answers.json_object(response)
         code = envelope.get("retCode")
         if type(code) is not int:  # `false` would count as 0
             raise AmbiguousOutcomeError(f"{method}: the answer is not Bybit's envelope", code=response.status_code)
         if code != 0:
-            message = envelope.get("retMsg")
-            refusal = self._from_code(method, code, message if isinstance(message, str) else "", response.headers)
+            refusal = self._refusal(method, code, envelope.get("retMsg"), response.headers)
             if refusal is None and sets_state:
-                return {}, 0
+                return _NOT_MODIFIED, 0
             raise refusal or AmbiguousOutcomeError(f"{method}: not modified (Bybit code {code})", code=code)
         result, told_ms = envelope.get("result"), envelope.get("time")
         if not isinstance(result, dict):
             raise AmbiguousOutcomeError(
                 f"{method}: the answer has {type(result).__name__} in place of a result", code=response.status_code
             )
+        details = envelope.get("retExtInfo")
+        if isinstance(details, dict) and isinstance(details.get("list"), list):
+            result = {**result, _DETAILS: details["list"]}
         return result, told_ms if type(told_ms) is int and 0 <= told_ms < _LATEST_MS else 0
 
-    def _from_code(self, method: str, code: int, message: str, headers: Mapping[str, str]) -> ExchangeError | None:
-        """What a `retCode` other than 0 means; None where what a call sets is so already."""
-        keys = self._connection.keys
-        message = plain(message[:_LONGEST_MESSAGE])
-        text = f"{method}: {keys.removed_from(message) if keys else message} (Bybit code {code})"
-        match kind_of_code(code, message):
-            case ErrorKind.SUCCESS:
-                return None
-            case ErrorKind.RETRY:
-                return RateLimitedError(text, code=code, retry_after_s=_until_reset(headers))
-            case ErrorKind.CLOCK:
-                self._clock_refused()
-                text += "; the local clock differs from the exchange's: synchronise it (NTP)"
-                return ClockSkewError(text, code=code)
-            case ErrorKind.FATAL:
-                advice = ADVICE.get(code, "check the API key, its permissions and its venue")
-                return ExchangeFatalError(f"{text}; {advice}", code=code)
-            case ErrorKind.SHAPE:
-                text += (
-                    "; is it in hedge mode? This system trades in one-way mode: close positions and orders, then run "
-                )
-                return AccountShapeError(f"{text}trading-assets accounts prepare", code=code)
-            case kind:
-                return _BY_KIND[kind](text, code=code)
+    def _refusal(self, method: str, code: int, message: object, headers: Mapping[str, str]) -> ExchangeError | None:
+        """`answers.refusal`, and whoever keeps the venue's time is told that it was refused."""
+        text = message if isinstance(message, str) else ""
+        found = answers.refusal(method, code, text, headers, keys=self._connection.keys)
+        if isinstance(found, ClockSkewError):
+            self._clock_refused()
+        return found
 
-    def _from_status(self, method: str, response: requests.Response) -> ExchangeError:
-        status = response.status_code
-        text = f"{method}: HTTP {status}"
-        match kind_of_status(status, response.content[:2000].decode("utf-8", "replace")):
-            case ErrorKind.FATAL:
-                return ExchangeFatalError(f"{text}; the venue refuses this key, address or path", code=status)
-            case ErrorKind.RETRY:
-                self._limiter.ban(BANNED_FOR_S)
-                return RateLimitedError(
-                    f"{text}: too many requests; nothing is sent for {BANNED_FOR_S:.0f} s",
-                    code=status,
-                    retry_after_s=BANNED_FOR_S,
-                )
-            case _:
-                return AmbiguousOutcomeError(text, code=status)
+    def _of_status(self, method: str, response: requests.Response) -> ExchangeError:
+        """`answers.of_status`; a ban keeps every process from asking."""
+        found = answers.of_status(method, response)
+        if isinstance(found, RateLimitedError):
+            self._limiter.ban(found.retry_after_s)
+        return found
 
     def _back_off_s(self, error: ExchangeError, attempt: int) -> float:
         wait_s = FIRST_BACKOFF_S * 2**attempt
@@ -397,7 +399,7 @@ class Transport:
             if self._url == stale_url and self._reconnect is not None:
                 self._url = self._reconnect()
 
-    def _take(self) -> _Session:
+    def _take(self) -> Session:
         """A session that no call is using, at the URL of now."""
         url = self._url
         with self._idle_lock:
@@ -406,99 +408,8 @@ class Transport:
                 if session.url == url:
                     return session
                 session.http.client.close()
-        return self._open(url)
-
-    def _open(self, url: str | None) -> _Session:
-        connection, keys = self._connection, self._connection.keys
-        http = HTTP(
-            domain=connection.domain,
-            tld=connection.tld,
-            testnet=connection.testnet,
-            demo=connection.demo,
-            rsa_authentication=keys.is_rsa if keys else False,
-            api_key=keys.key.get_secret_value() if keys else None,
-            api_secret=keys.secret.get_secret_value() if keys else None,
-            timeout=connection.timeout_s,
-            recv_window=connection.recv_window_ms,
-            retry_codes={0},
-            max_retries=1,
-            force_retry=False,
-            log_requests=False,
-        )
-        if url is not None:
-            http.endpoint = url
-            http.client.trust_env = not url.startswith("http://")  # a proxy does not reach the embedded exchange
-        session = _Session(http, url, Line())
-        session.line.mount(http.client)
-
-        def keep(response: requests.Response, *_: object, **__: object) -> None:
-            _read_body(response)
-            session.response = response
-
-        http.client.hooks["response"].append(keep)
-        # A signed request goes to the venue alone: an answer that sends it elsewhere is the answer.
-        http.client.get_redirect_target = lambda _: None
-        return session
-
-
-def _read_body(response: requests.Response) -> None:
-    """Read the body, unpacked, before `requests` does: it would read one of any size.
-
-    Raises:
-        requests.RequestException: the connection broke, or the body is larger than `LARGEST_BODY`.
-    """
-    parts, length = [], 0
-    for part in response.iter_content(64 * 1024):
-        parts.append(part)
-        length += len(part)
-        if length > LARGEST_BODY:
-            response.close()
-            raise requests.exceptions.ContentDecodingError(f"the answer is larger than {LARGEST_BODY} bytes")
-    response._content = b"".join(parts)
-
-
-def _granted(response: requests.Response | None) -> int | None:
-    """The endpoint's limit, where the answer tells it."""
-    told = response.headers.get("X-Bapi-Limit", "") if response is not None else ""
-    return int(told) if _is_number(told) else None
-
-
-def _is_number(header: str) -> bool:
-    return header.isascii() and header.isdigit() and len(header) < 16
-
-
-def _json(response: requests.Response) -> dict[str, Any]:
-    """The body as an object; empty where it is none."""
-    try:
-        body = response.json()
-    except (ValueError, RecursionError):
-        return {}
-    return body if isinstance(body, dict) else {}
-
-
-def _from_network(method: str, error: requests.RequestException) -> ExchangeError:
-    if isinstance(error, requests.ConnectTimeout) or _never_connected(error):
-        return NotSentError(f"{method}: the exchange cannot be reached ({_reason(error)}); is the network up?")
-    return AmbiguousOutcomeError(f"{method}: the connection broke before an answer ({_reason(error)})")
-
-
-def _never_connected(error: requests.RequestException) -> bool:
-    cause = error.args[0] if error.args else None
-    reason = getattr(cause, "reason", cause)
-    return isinstance(reason, urllib3.exceptions.NewConnectionError | urllib3.exceptions.NameResolutionError)
+        return open_session(self._connection, url)
 
 
 def _is_refused(error: ExchangeError) -> bool:
     return isinstance(error.__cause__, requests.RequestException) and type(error) is NotSentError
-
-
-def _reason(error: requests.RequestException) -> str:
-    return type(error).__name__
-
-
-def _until_reset(headers: Mapping[str, str]) -> float:
-    """Seconds until the limit's reset, 1 where the venue does not say."""
-    stamp = headers.get("X-Bapi-Limit-Reset-Timestamp")
-    if stamp is None or not _is_number(stamp):
-        return 1.0
-    return min(max(int(stamp) / 1000 - time.time(), 0.05), 10.0)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
+from trading_assets.core.errors import WrongBooksError
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.tables import accounts, research_market
 
@@ -70,9 +71,14 @@ def bind(database: Database, account: str, owner: Owner, *, by: str, wall_ms: in
         replace: rows of an older version, which say nothing of their owner, are bound, too.
 
     Return what holds afterwards: where another process was first, it is that one's.
+
+    Raises:
+        WrongBooksError: the ledger has this account of the venue under another name; nothing was bound.
     """
     with database.write(one_at_a_time=LOCK) as connection:
         held = _read(connection, account)
+        if held.owner is None or not held.owner.is_bound:
+            _refuse_second_name(connection, account, owner)
         told = {"bound_wall_ms": wall_ms, "bound_by": by}
         if held.market is None:
             connection.execute(sa.insert(research_market).values(market_id=_ONE, name=owner.market, **told))
@@ -84,6 +90,20 @@ def bind(database: Database, account: str, owner: Owner, *, by: str, wall_ms: in
         elif replace and not held.owner.is_bound:
             connection.execute(sa.update(accounts).where(accounts.c.name == account).values(**values))
         return _read(connection, account)
+
+
+def _refuse_second_name(connection: sa.Connection, account: str, owner: Owner) -> None:
+    """Two names for one account would each trade, count and close the other's positions."""
+    same = sa.select(accounts.c.name).where(
+        accounts.c.name != account, accounts.c.venue == owner.venue, accounts.c.user_id == owner.user_id
+    )
+    other = connection.execute(same).scalars().first() if owner.user_id is not None else None
+    if other is not None:
+        raise WrongBooksError(
+            f"the key of {account!r} is of {owner}, which this ledger has under the name {other!r} already: two names "
+            f"for one account would trade each other's money. Nothing was done: give {account!r} the key of an account "
+            "of its own"
+        )
 
 
 def bind_market(database: Database, market: str, *, by: str, wall_ms: int) -> str:

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
 
-from trading_assets.core.candles import FUNDING, CandleFaults, data_name
+from trading_assets.core.candles import FUNDING, CandleFaults, DeepFaults
+from trading_assets.core.errors import StrategyError
 from trading_assets.core.schemas import CANDLE_COVERAGE, FUNDING_COVERAGE
-from trading_assets.core.timeframes import DAY_MS, iso
+from trading_assets.core.strategy_data import DataNeeds
+from trading_assets.core.timeframes import DAY_MS, Timeframe, iso
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.tables import check_results as table
 from trading_assets.ledger.tables import excluded_strategies as _excluded
 from trading_assets.ledger.tables import sql_table
+from trading_assets.market.loading import exclusion_reason
+from trading_assets.strategies.registry import make_strategy
 
 TRIED_AGAIN_MS = DAY_MS
 """A blocked hour that is not older is researched again by itself after code, strategies or settings have changed."""
@@ -117,6 +122,24 @@ def candle_faults(source: Database | sa.Connection, hours_ms: Sequence[int]) -> 
     return dict(found)
 
 
+def deep_faults(source: Database | sa.Connection, hours_ms: Sequence[int]) -> dict[int, DeepFaults]:
+    """Return what is wrong with older candles, which some strategies alone read, by hour; other hours are absent."""
+    if isinstance(source, Database):
+        with source.read() as connection:
+            return deep_faults(connection, hours_ms)
+    if not hours_ms:
+        return {}
+    c = _coverage.c
+    statement = sa.select(c.hour_ms, c.timeframe, c.symbol, c.deep_faults).where(
+        c.deep_faults.is_not(None), _within(c.hour_ms, hours_ms)
+    )
+    found: dict[int, dict[tuple[str, str], dict[int, str | None]]] = {}
+    for hour, timeframe, symbol, text in source.execute(statement):
+        by_reach = {int(reach): fault for reach, fault in json.loads(text).items()}
+        found.setdefault(hour, {})[timeframe, symbol] = by_reach
+    return dict(found)
+
+
 def exclude(
     database: Database,
     timeframe: str,
@@ -169,31 +192,39 @@ def excluded(source: Database | sa.Connection, hours_ms: Sequence[int]) -> dict[
     return found
 
 
-def blocked(database: Database, signals: Iterable[Mapping[str, Any]]) -> dict[str, str]:
-    """Return why signals are blocked, by id: a blocking check failed for their hour, or their candles or strategy are
-    left out.
+def blocked(database: Database, signals: Iterable[Mapping[str, Any]], btc: str) -> dict[str, str]:
+    """Return why signals are blocked, by id: a blocking check failed for their hour, candles that their strategy reads
+    are left out, or the strategy is.
 
     Args:
         signals: rows of `entry_signals`.
+        btc: the venue's symbol of the BTC perpetual.
     """
     rows = list(signals)
     hours = sorted({int(row["hour_ms"]) for row in rows})
     with database.read() as connection:
         failures, faulty = failed(connection, hours), candle_faults(connection, hours)
-        without = excluded(connection, hours)
+        without, deep = excluded(connection, hours), deep_faults(connection, hours)
     found: dict[str, str] = {}
     for row in rows:
-        hour, candles = int(row["hour_ms"]), (str(row["timeframe"]), str(row["symbol"]))
+        hour, strategy, timeframe = int(row["hour_ms"]), str(row["strategy"]), Timeframe(str(row["timeframe"]))
         reason = failures.get(hour)
-        if reason is None:
-            of_hour, read = faulty.get(hour, {}), (candles, (FUNDING, candles[1]))
-            reason = next((f"{data_name(*one)}: {of_hour[one]}" for one in read if one in of_hour), None)
-        strategy = (candles[0], str(row.get("strategy")))
-        if reason is None and (why := without.get(hour, {}).get(strategy)) is not None:
-            reason = f"strategy {strategy[1]} is excluded on {strategy[0]}: {why}"
+        if reason is None and (hour in faulty or hour in deep):
+            needs, faults = _needs(row), (faulty.get(hour, {}), deep.get(hour, {}))
+            reason = exclusion_reason(str(row["symbol"]), timeframe, needs, faults[0], btc, faults[1])
+        if reason is None and (why := without.get(hour, {}).get((timeframe.value, strategy))) is not None:
+            reason = f"strategy {strategy} is excluded on {timeframe}: {why}"
         if reason is not None:
             found[str(row["signal_id"])] = f"{reason} (hour of {iso(hour)})"
     return found
+
+
+def _needs(signal: Mapping[str, Any]) -> DataNeeds:
+    """What a signal's strategy reads; its own candles alone where it is gone."""
+    try:
+        return make_strategy(str(signal["strategy"]), str(signal["parameters"])).needs()
+    except StrategyError:
+        return DataNeeds()
 
 
 def by_asset(connection: sa.Connection, hour_ms: int, assets: Collection[str]) -> list[dict[str, Any]]:

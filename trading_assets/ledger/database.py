@@ -27,7 +27,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from trading_assets.core.errors import ConfigurationError, ConflictError, DatabaseLockedError, StorageError
 from trading_assets.core.private_files import private_file, private_folder
 from trading_assets.core.settings import Settings
-from trading_assets.ledger import migrations, postgres
+from trading_assets.ledger import forks, migrations, postgres
 
 _WAL_REST_S = 0.02
 
@@ -130,6 +130,7 @@ class Database:
             timeouts = replace(timeouts, lock=busy_timeout_s)
         try:
             self._engine = self._make_engine(timeouts)
+            forks.watch(self._engine)
         except (ArgumentError, NoSuchModuleError) as error:
             kind = type(error).__name__  # its text may hold what could not be read
             raise ConfigurationError(
@@ -152,10 +153,11 @@ class Database:
                     f"cannot create {folder} for the database: {error.strerror}; choose a writable directory with "
                     "TRADING_ASSETS_HOME"
                 ) from error
-        engine = sa.create_engine(self.url, connect_args={"timeout": busy_timeout_s})
+        engine = sa.create_engine(self.url, connect_args={"timeout": busy_timeout_s}, hide_parameters=True)
 
         @sa.event.listens_for(engine, "connect")
         def _configure(connection: object, _record: object) -> None:
+            forks.require_own(self.url.database)
             cursor = connection.cursor()  # type: ignore[attr-defined]
             _use_wal(cursor, busy_timeout_s)
             cursor.execute("PRAGMA synchronous=FULL")
@@ -166,8 +168,10 @@ class Database:
 
         @sa.event.listens_for(engine, "begin")
         def _begin(connection: sa.Connection) -> None:
-            # IMMEDIATE takes the write lock up front: a reader that turns writer cannot wait out another one.
+            # IMMEDIATE takes the write lock up front: a reader that turns writer cannot wait out another one, and is
+            # told at once that the database is locked. So whoever reads cannot write.
             immediate = connection.get_execution_options().get("write", False)
+            connection.exec_driver_sql("PRAGMA query_only=0" if immediate else "PRAGMA query_only=1")
             connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")
 
         return engine
@@ -183,7 +187,7 @@ class Database:
 
     @contextmanager
     def read(self) -> Iterator[sa.Connection]:
-        """Open a read transaction: one consistent snapshot."""
+        """Open a read transaction: one consistent snapshot. On SQLite a write in it is refused."""
         with self._translated(), self._engine.begin() as connection:
             yield connection
 
@@ -204,6 +208,18 @@ class Database:
     @property
     def dialect(self) -> str:
         return self._engine.dialect.name
+
+    def size(self) -> int:
+        """Bytes that the database takes, its free pages included.
+
+        Raises:
+            StorageError: it cannot be read.
+        """
+        with self.read() as connection:
+            if self.dialect == "postgresql":
+                return int(connection.execute(sa.text("SELECT pg_database_size(current_database())")).scalar_one())
+            pages = connection.exec_driver_sql("PRAGMA page_count").scalar_one()
+            return int(pages) * int(connection.exec_driver_sql("PRAGMA page_size").scalar_one())
 
     def close(self) -> None:
         self._engine.dispose()
@@ -230,10 +246,16 @@ class Database:
                 "nothing was written"
             ) from error
         except IntegrityError as error:
-            raise ConflictError(f"the database refused: {error.orig}; nothing was written") from error
+            raise ConflictError(f"the database refused: {_reason(error)}; nothing was written") from error
         except DBAPIError as error:
-            raise StorageError(f"the database refused: {error.orig}; nothing was written") from error
+            raise StorageError(f"the database refused: {_reason(error)}; nothing was written") from error
         except (StatementError, OverflowError, InvalidOperation, UnicodeError) as error:
             raise StorageError(
                 f"the database cannot hold a value, or holds one that cannot be read ({error}); nothing was written"
             ) from error
+
+
+def _reason(error: DBAPIError) -> str:
+    """What the database says, without the values of the row that PostgreSQL adds to it."""
+    told = getattr(getattr(error.orig, "diag", None), "message_primary", None)
+    return str(told or error.orig).strip()

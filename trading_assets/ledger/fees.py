@@ -37,6 +37,6 @@ def read(database: Database, account: str) -> AccountFees | None:
 
 
 def with_own_fees(settings: Settings, database: Database) -> Settings:
-    """Return the settings with the account's own taker fee, where the venue has been asked for it."""
+    """Return the settings with the account's own fees, where the venue has been asked for it."""
     fees = read(database, settings.account)
-    return settings if fees is None else settings.model_copy(update={"taker_fee": fees.taker})
+    return settings if fees is None else settings.model_copy(update={"taker_fee": fees.taker, "maker_fee": fees.maker})

@@ -14,21 +14,38 @@ import sqlalchemy as sa
 
 from trading_assets.core.errors import ConflictError
 from trading_assets.core.models import Side
-from trading_assets.ledger import leases, risk, signals
+from trading_assets.ledger import leases, owners, risk, signals
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.leases import Lease
+from trading_assets.ledger.queries import in_parts
 from trading_assets.ledger.tables import entry_signals, order_events, order_intents
 
-INTENT, SUBMITTED, UNKNOWN = "intent", "submitted", "unknown"
+INTENT, SUBMITTED, UNKNOWN, RESTING = "intent", "submitted", "unknown", "resting"
 CONFIRMED, CLOSED = "confirmed", "closed"
-REJECTED, ABANDONED = "rejected", "abandoned"
-UNRESOLVED = (INTENT, SUBMITTED, UNKNOWN)
+REJECTED, ENDED, ABANDONED = "rejected", "ended", "abandoned"
+UNRESOLVED = (INTENT, SUBMITTED, UNKNOWN, RESTING)
+GIVEN_UP = (REJECTED, ENDED, ABANDONED)
 """What each state means and what may follow it is in `trading.saga.transitions`."""
+
+SIZE = "its size: "
+"""So begins the line of an intent's history that tells how its size came about, where it is not that of each."""
+
+AMEND, CANCEL = "amend", "cancel"
+"""What may be asked of an order that rests."""
 
 
 @dataclass(frozen=True)
 class Intent:
-    """An order that will be, or was, placed."""
+    """An order that will be, or was, placed.
+
+    Attributes:
+        price: of an order that waits, as it was last asked for; None: at the market.
+        until_ms: so long it waits.
+        chase_price: up to here it follows the market at its end; None: it is dropped then.
+        request: `AMEND` or `CANCEL`: what was asked for `requests` times and is not seen done yet, for
+            `request_reason`.
+        seen_ms: the venue's time of the newest state that was seen of it. What is older is a list that lags.
+    """
 
     order_link_id: str
     signal_id: str
@@ -48,6 +65,24 @@ class Intent:
     reason: str | None = None
     unseen_since_ms: int | None = None
     unprotected_since_ms: int | None = None
+    price: Decimal | None = None
+    post_only: bool = False
+    until_ms: int | None = None
+    chase_price: Decimal | None = None
+    request: str | None = None
+    requests: int = 0
+    request_reason: str | None = None
+    seen_ms: int | None = None
+
+    @property
+    def may_rest(self) -> bool:
+        """Whether its order waits at a price."""
+        return self.price is not None
+
+    @property
+    def left_value(self) -> Decimal:
+        """Value of what its order may still fill, at its price; 0 for one at the market."""
+        return (self.qty - (self.filled_qty or Decimal(0))) * self.price if self.price is not None else Decimal(0)
 
 
 def reserve(database: Database, intent: Intent, *, max_open: int, wall_ms: int, lease: Lease | None = None) -> bool:
@@ -79,18 +114,24 @@ def reserve(database: Database, intent: Intent, *, max_open: int, wall_ms: int, 
         "created_ms": intent.created_ms,
         "updated_ms": intent.created_ms,
         "touched_wall_ms": intent.touched_wall_ms,
+        "price": intent.price,
+        "post_only": intent.post_only if intent.may_rest else None,
+        "until_ms": intent.until_ms,
+        "chase_price": intent.chase_price,
     }
     # Its signal was put back: what was certainly not sent has its next turn under the same id.
     again = (
         sa.update(order_intents)
         .where(order_intents.c.order_link_id == intent.order_link_id, order_intents.c.status == ABANDONED)
-        .values(**row, order_id=None, reason=None)
+        .values(**row, order_id=None, reason=None, request=None, requests=None, request_reason=None, seen_ms=None)
     )
     try:
         with database.write(one_at_a_time=f"orders of {intent.account}") as connection:
             if lease is not None:
                 leases.guard(connection, lease, wall_ms=wall_ms)
             if not risk.entries_allowed(connection, intent.account, intent.created_ms):
+                return False
+            if owners.planned(connection, intent.account, intent.symbol) is not None:
                 return False
             if _occupied(connection, intent.account) >= max_open:
                 return False
@@ -173,6 +214,20 @@ def occupying(source: Database | sa.Connection, account: str) -> list[Intent]:
     )
 
 
+def ended_waits(database: Database, account: str, since_ms: int) -> dict[str, int]:
+    """By symbol the end of the life (UTC ms, since then) of the last entry that waited and was not filled."""
+    until = sa.func.max(order_intents.c.until_ms)
+    statement = (
+        sa.select(order_intents.c.symbol, until)
+        .where(
+            order_intents.c.account == account, order_intents.c.status == ENDED, order_intents.c.until_ms >= since_ms
+        )
+        .group_by(order_intents.c.symbol)
+    )
+    with database.read() as connection:
+        return {str(symbol): int(until_ms) for symbol, until_ms in connection.execute(statement)}
+
+
 def confirmed(connection: sa.Connection, account: str) -> list[Intent]:
     """Return the intents whose positions are open, as far as the ledger knows."""
     return _intents(
@@ -185,9 +240,9 @@ def confirmed(connection: sa.Connection, account: str) -> list[Intent]:
 
 def by_links(connection: sa.Connection, account: str, links: Iterable[str]) -> dict[str, Intent]:
     """Return the account's intents that have one of these ids, by id."""
-    ids, found = sorted(set(links)), dict[str, Intent]()
-    for start in range(0, len(ids), 500):
-        some = order_intents.c.order_link_id.in_(ids[start : start + 500])
+    found = dict[str, Intent]()
+    for part in in_parts(sorted(set(links))):
+        some = order_intents.c.order_link_id.in_(part)
         rows = _intents(connection, sa.select(order_intents).where(order_intents.c.account == account, some))
         found.update({intent.order_link_id: intent for intent in rows})
     return found
@@ -212,13 +267,13 @@ def of_symbols(
 
     Those are all whose position is open, or whose outcome is open, and those that were reserved at or after the time.
     """
-    names, found = sorted(set(symbols)), dict[str, list[Intent]]()
-    for start in range(0, len(names), 500):
+    found = dict[str, list[Intent]]()
+    for part in in_parts(sorted(set(symbols))):
         statement = (
             sa.select(order_intents)
             .where(
                 order_intents.c.account == account,
-                order_intents.c.symbol.in_(names[start : start + 500]),
+                order_intents.c.symbol.in_(part),
                 order_intents.c.status.in_((CONFIRMED, *UNRESOLVED)) | (order_intents.c.created_ms >= since_ms),
             )
             .order_by(order_intents.c.created_ms)
@@ -239,6 +294,78 @@ def set_filled(connection: sa.Connection, intent: Intent, qty: Decimal, average_
         .values(executed_price=float(average_price))
     )
     _record(connection, link, intent.status, f"it has filled {qty}, {intent.filled_qty} were known", now_ms)
+
+
+def ask(
+    connection: sa.Connection, intent: Intent, request: str, reason: str, now_ms: int, price: Decimal | None = None
+) -> bool:
+    """Record what is going to be asked of an order that rests. Return False where the ledger has it otherwise by now.
+
+    A request that was made before, and is made again, counts once more.
+
+    Args:
+        price: that it is to have.
+    """
+    is_new = (intent.request, intent.request_reason) != (request, reason)
+    values: dict[str, object] = {
+        "request": request,
+        "request_reason": reason,
+        "requests": intent.requests + 1,
+        "updated_ms": now_ms,
+    }
+    if price is not None:
+        values["price"] = price
+    if not _change_resting(connection, intent, values):
+        return False
+    if is_new:
+        to = f" to {price}" if price is not None else ""
+        _record(connection, intent.order_link_id, RESTING, f"{request}{to}: {reason}", now_ms)
+    return True
+
+
+def observe(
+    connection: sa.Connection,
+    intent: Intent,
+    *,
+    filled_qty: Decimal,
+    average_price: Decimal | None,
+    seen_ms: int,
+    is_amended: bool,
+    now_ms: int,
+) -> bool:
+    """Record what was seen of an order that rests. Return False where the ledger has it otherwise by now.
+
+    Args:
+        is_amended: the amendment that was asked for is done.
+    """
+    values: dict[str, object] = {"seen_ms": seen_ms, "unseen_since_ms": None}
+    if is_amended:
+        values |= {"request": None, "request_reason": None}
+    has_filled = filled_qty > (intent.filled_qty or 0)
+    if has_filled:
+        values |= {"filled_qty": filled_qty, "average_price": average_price, "updated_ms": now_ms}
+    if not _change_resting(connection, intent, values):
+        return False
+    if has_filled:
+        _record(connection, intent.order_link_id, RESTING, f"{filled_qty} of {intent.qty} are filled", now_ms)
+    return True
+
+
+def _change_resting(connection: sa.Connection, intent: Intent, values: Mapping[str, object]) -> bool:
+    link, request = order_intents.c.order_link_id == intent.order_link_id, order_intents.c.request
+    same = request.is_(None) if intent.request is None else request == intent.request
+    where = (link, order_intents.c.status == RESTING, same)
+    return connection.execute(sa.update(order_intents).where(*where).values(**values)).rowcount == 1
+
+
+def resting(source: Database | sa.Connection, account: str) -> list[Intent]:
+    """Return the intents whose orders rest at the exchange, the oldest first."""
+    return _intents(
+        source,
+        sa.select(order_intents)
+        .where(order_intents.c.account == account, order_intents.c.status == RESTING)
+        .order_by(order_intents.c.created_ms, order_intents.c.order_link_id),
+    )
 
 
 def set_seen(connection: sa.Connection, link: str, unseen_since_ms: int | None) -> None:
@@ -300,6 +427,14 @@ def _intents(source: Database | sa.Connection, statement: sa.Select[tuple[object
             reason=row["reason"],
             unseen_since_ms=row["unseen_since_ms"],
             unprotected_since_ms=row["unprotected_since_ms"],
+            price=row["price"],
+            post_only=bool(row["post_only"]),
+            until_ms=row["until_ms"],
+            chase_price=row["chase_price"],
+            request=row["request"],
+            requests=row["requests"] or 0,
+            request_reason=row["request_reason"],
+            seen_ms=row["seen_ms"],
         )
         for row in source.execute(statement).mappings().all()
     ]

@@ -7,12 +7,14 @@ are UTC ms of the local clock unless a name says otherwise.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import json
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
 
 from trading_assets.core.errors import DataError
 from trading_assets.core.messages import Kind, Message, Severity
@@ -35,6 +37,8 @@ class State(StrEnum):
     WAITING = "waiting"
     DELIVERED = "delivered"
     GIVEN_UP = "given up"
+    LEFT_OUT = "left out"
+    """The channel is not to have it: of its kind or severity."""
 
 
 @dataclass(frozen=True)
@@ -93,23 +97,64 @@ class Kept:
     channels: dict[str, tuple[State, int, str | None]]
 
 
-def add(connection: sa.Connection, account: str, message: Message, *, time_ms: int, wall_ms: int) -> None:
-    """Keep a message, in the transaction of what it tells.
+@dataclass(frozen=True)
+class Wanted:
+    """Which messages a channel is to have. Kinds: None means every one; a test always is."""
+
+    kinds: frozenset[Kind] | None = None
+    severities: frozenset[Severity] = frozenset(Severity)
+
+    def has(self, kind: Kind, severity: Severity) -> bool:
+        """Whether a message of this kind and severity is to be sent."""
+        if kind is Kind.TEST:
+            return True
+        return severity in self.severities and (self.kinds is None or kind in self.kinds)
+
+
+EVERYTHING = Wanted()
+
+
+def add(connection: sa.Connection, account: str, message: Message, *, time_ms: int, wall_ms: int) -> int | None:
+    """Keep a message, in the transaction of what it tells. Return its number; None where its key is known already.
 
     Args:
         time_ms: of what it tells, by the venue's clock where the venue tells it.
     """
-    connection.execute(
-        sa.insert(messages).values(
-            account=account,
-            kind=message.kind.value,
-            severity=message.severity.value,
-            title=message.title,
-            body=message.body,
-            time_ms=time_ms,
-            written_wall_ms=wall_ms,
-        )
-    )
+    return next(iter(add_each(connection, account, [(message, time_ms)], wall_ms=wall_ms)), None)
+
+
+def add_each(
+    connection: sa.Connection, account: str, told: Sequence[tuple[Message, int]], *, wall_ms: int
+) -> list[int]:
+    """Keep messages, each with the time of what it tells, in one statement. Return the numbers of the new ones."""
+    if not told:
+        return []
+    rows = [
+        {
+            "account": account,
+            "kind": message.kind.value,
+            "severity": message.severity.value,
+            "title": message.title,
+            "body": message.body,
+            "time_ms": time_ms,
+            "written_wall_ms": wall_ms,
+            "facts": json.dumps(dict(message.facts)) if message.facts else None,
+            "picture": message.picture,
+            "key": message.key or None,
+        }
+        for message, time_ms in told
+    ]
+    insert: postgresql.Insert | sqlite.Insert
+    insert = postgresql.insert(messages) if connection.dialect.name == "postgresql" else sqlite.insert(messages)
+    statement = insert.values(rows).on_conflict_do_nothing(index_elements=[messages.c.account, messages.c.key])
+    return list(connection.execute(statement.returning(messages.c.message_id)).scalars())
+
+
+def is_known(database: Database, account: str, key: str) -> bool:
+    """Whether the message of an event was written already."""
+    known = sa.select(messages.c.message_id).where(_of(account), messages.c.key == key)
+    with database.read() as connection:
+        return connection.execute(known).first() is not None
 
 
 def add_all(database: Database, account: str, told: Sequence[tuple[Message, int]]) -> None:
@@ -119,18 +164,71 @@ def add_all(database: Database, account: str, told: Sequence[tuple[Message, int]
             add(connection, account, message, time_ms=wall_ms, wall_ms=wall_ms)
 
 
-def has_work(database: Database, account: str, channel: str, *, wall_ms: int) -> bool:
-    """Whether something is to be sent to a channel now, or a message has no row of it yet."""
+def add_sent(database: Database, account: str, message: Message, outcomes: Mapping[str, str], wall_ms: int) -> None:
+    """Keep a message that was sent past the outbox, once.
+
+    Args:
+        outcomes: by channel why it was not taken; empty where it was.
+    """
+    with database.write(one_at_a_time=f"outbox of {account}") as connection:
+        message_id = add(connection, account, message, time_ms=wall_ms, wall_ms=wall_ms)
+        for name, why in sorted(outcomes.items()):
+            row = {
+                "message_id": message_id,
+                "channel": name,
+                "state": (State.GIVEN_UP if why else State.DELIVERED).value,
+                "attempts": 1,
+                "due_wall_ms": 0,
+                "queued_wall_ms": wall_ms,
+                "ended_wall_ms": wall_ms,
+                "error": why or None,
+            }
+            connection.execute(sa.insert(deliveries).values(**row))
+
+
+def add_again(
+    database: Database, account: str, told: Sequence[tuple[Message, int, Collection[str]]], wall_ms: int
+) -> None:
+    """Keep messages that may be here already: a write that failed may have come through all the same.
+
+    Args:
+        told: each message, its time, and the channels that have it: they do not get it once more.
+    """
+    with database.write(one_at_a_time=f"outbox of {account}") as connection:
+        for message, written_ms, taken_by in told:
+            message_id = _same(connection, account, message, written_ms)
+            if message_id is None:
+                message_id = add(connection, account, message, time_ms=written_ms, wall_ms=written_ms)
+            if message_id is None:
+                continue  # another process has told of the same event
+            ended = {"state": State.DELIVERED.value, "ended_wall_ms": wall_ms}
+            fresh = {"attempts": 1, "due_wall_ms": 0, "queued_wall_ms": written_ms}
+            for name in sorted(taken_by):
+                here = (deliveries.c.message_id == message_id) & (deliveries.c.channel == name)
+                if connection.execute(sa.update(deliveries).where(here).values(**ended)).rowcount == 0:
+                    row = {"message_id": message_id, "channel": name, **fresh, **ended}
+                    connection.execute(sa.insert(deliveries).values(**row))
+
+
+def has_work(
+    database: Database,
+    account: str,
+    channel: str,
+    *,
+    wall_ms: int,
+    severities: Collection[Severity] = frozenset(Severity),
+) -> bool:
+    """Whether something of these severities is to be sent to a channel now, or a message has no row of it yet."""
     with database.read() as connection:
-        head = _head(connection, account, channel)
-        if head is not None and head.is_due(wall_ms):
+        head = _waiting(connection, account, channel, 0, 1, severities)
+        if head and head[0].is_due(wall_ms):
             return True
         after = _after(connection, account, channel)
         return connection.execute(_lacking(account, channel, after or 0).limit(1)).first() is not None
 
 
-def enqueue(database: Database, account: str, channel: str, *, wall_ms: int) -> None:
-    """Give a channel its row of each message that it has none of."""
+def enqueue(database: Database, account: str, channel: str, *, wall_ms: int, wanted: Wanted = EVERYTHING) -> None:
+    """Give a channel its row of each message that it has none of; one that it is not to have is left out for good."""
     with database.write(one_at_a_time=f"outbox of {account}") as connection:
         after = _after(connection, account, channel)
         if after is None:
@@ -142,21 +240,64 @@ def enqueue(database: Database, account: str, channel: str, *, wall_ms: int) -> 
             {
                 "message_id": message_id,
                 "channel": channel,
-                "state": State.WAITING.value,
+                "state": (State.WAITING if has else State.LEFT_OUT).value,
                 "attempts": 0,
                 "due_wall_ms": 0,
                 "queued_wall_ms": min(written, wall_ms),
+                "ended_wall_ms": None if has else wall_ms,
             }
-            for message_id, written in connection.execute(_lacking(account, channel, after))
+            for message_id, written, has in [
+                (message_id, written, wanted.has(Kind(kind), Severity(severity)))
+                for message_id, written, kind, severity in connection.execute(_lacking(account, channel, after))
+            ]
         ]
         if rows:
             connection.execute(sa.insert(deliveries), rows)
 
 
-def next_waiting(database: Database, account: str, channel: str, *, after: int = 0) -> Delivery | None:
+def next_waiting(
+    database: Database,
+    account: str,
+    channel: str,
+    *,
+    after: int = 0,
+    severities: Collection[Severity] = frozenset(Severity),
+) -> Delivery | None:
     """Return the oldest message that a channel waits for, of those after the one with this number."""
+    return next(iter(waiting(database, account, channel, after=after, severities=severities, limit=1)), None)
+
+
+def waiting(
+    database: Database,
+    account: str,
+    channel: str,
+    *,
+    limit: int,
+    after: int = 0,
+    severities: Collection[Severity] = frozenset(Severity),
+) -> list[Delivery]:
+    """Return the oldest messages that a channel waits for, of these severities, after the one with this number."""
     with database.read() as connection:
-        return _head(connection, account, channel, after)
+        return _waiting(connection, account, channel, after, limit, severities)
+
+
+def delivered_since(database: Database, account: str, channel: str, wall_ms: int) -> list[int]:
+    """Return when each message of the time since was delivered on a channel, UTC ms; those of one text count once."""
+    ended = deliveries.c.ended_wall_ms
+    statement = (
+        sa.select(ended)
+        .join(messages, messages.c.message_id == deliveries.c.message_id)
+        .where(
+            _of(account),
+            deliveries.c.channel == channel,
+            deliveries.c.state == State.DELIVERED.value,
+            ended >= wall_ms,
+        )
+        .distinct()
+        .order_by(ended)
+    )
+    with database.read() as connection:
+        return list(connection.execute(statement).scalars())
 
 
 def mark_delivered(connection: sa.Connection, delivery: Delivery, wall_ms: int) -> None:
@@ -223,7 +364,12 @@ def backlog(database: Database, account: str, channel: str, *, since_wall_ms: in
     """Return how a channel stands; what was given up counts from `since_wall_ms` on."""
     here = (deliveries.c.channel == channel) & (deliveries.c.message_id == messages.c.message_id) & _of(account)
     waiting = sa.select(sa.func.count()).where(here, deliveries.c.state == State.WAITING.value)
-    lost = sa.and_(here, deliveries.c.state == State.GIVEN_UP.value, deliveries.c.ended_wall_ms >= since_wall_ms)
+    lost = sa.and_(
+        here,
+        deliveries.c.state == State.GIVEN_UP.value,
+        deliveries.c.ended_wall_ms >= since_wall_ms,
+        messages.c.kind != Kind.TEST.value,
+    )
     newest = (
         sa.select(deliveries.c.message_id, deliveries.c.error)
         .where(lost)
@@ -286,6 +432,17 @@ def _of(account: str) -> sa.ColumnElement[bool]:
     return messages.c.account == account
 
 
+def _same(connection: sa.Connection, account: str, message: Message, written_ms: int) -> int | None:
+    """The number of a message that was written at this time with this text."""
+    same = sa.select(messages.c.message_id).where(
+        _of(account),
+        messages.c.written_wall_ms == written_ms,
+        messages.c.title == message.title,
+        messages.c.body == message.body,
+    )
+    return connection.execute(same.limit(1)).scalar_one_or_none()
+
+
 def _is(delivery: Delivery) -> sa.ColumnElement[bool]:
     return (deliveries.c.message_id == delivery.message_id) & (deliveries.c.channel == delivery.channel)
 
@@ -300,13 +457,19 @@ def _lacking(account: str, channel: str, after: int) -> sa.Select[Any]:
     """Messages that the channel has no row of. Not those after its newest: what commits late has a smaller number."""
     has_row = sa.exists().where(deliveries.c.message_id == messages.c.message_id, deliveries.c.channel == channel)
     return (
-        sa.select(messages.c.message_id, messages.c.written_wall_ms)
+        sa.select(messages.c.message_id, messages.c.written_wall_ms, messages.c.kind, messages.c.severity)
         .where(_of(account), messages.c.message_id > after, ~has_row)
         .order_by(messages.c.message_id)
     )
 
 
-def _head(connection: sa.Connection, account: str, channel: str, after: int = 0) -> Delivery | None:
+def _head(connection: sa.Connection, account: str, channel: str) -> Delivery | None:
+    return next(iter(_waiting(connection, account, channel, 0, 1, frozenset(Severity))), None)
+
+
+def _waiting(
+    connection: sa.Connection, account: str, channel: str, after: int, limit: int, severities: Collection[Severity]
+) -> list[Delivery]:
     statement = (
         sa.select(deliveries, *(column for column in messages.c if column is not messages.c.message_id))
         .join(messages, messages.c.message_id == deliveries.c.message_id)
@@ -317,26 +480,37 @@ def _head(connection: sa.Connection, account: str, channel: str, after: int = 0)
             _of(account),
         )
         .order_by(deliveries.c.message_id)
-        .limit(1)
+        .limit(limit)
     )
-    row = connection.execute(statement).mappings().one_or_none()
-    if row is None:
-        return None
-    return Delivery(
-        row["message_id"],
-        row["channel"],
-        _message(row),
-        row["time_ms"],
-        row["written_wall_ms"],
-        row["attempts"],
-        row["due_wall_ms"],
-        row["queued_wall_ms"],
-        row["error"],
-    )
+    if len(frozenset(severities)) < len(Severity):
+        statement = statement.where(messages.c.severity.in_([one.value for one in severities]))
+    return [
+        Delivery(
+            row["message_id"],
+            row["channel"],
+            _message(row),
+            row["time_ms"],
+            row["written_wall_ms"],
+            row["attempts"],
+            row["due_wall_ms"],
+            row["queued_wall_ms"],
+            row["error"],
+        )
+        for row in connection.execute(statement).mappings()
+    ]
 
 
 def _message(row: sa.RowMapping) -> Message:
-    return Message(row["title"], row["body"], Kind(row["kind"]), Severity(row["severity"]), is_kept=True)
+    return Message(
+        row["title"],
+        row["body"],
+        Kind(row["kind"]),
+        Severity(row["severity"]),
+        is_kept=True,
+        facts=json.loads(row["facts"] or "{}"),
+        picture=row["picture"],
+        key=row["key"] or "",
+    )
 
 
 def _end(connection: sa.Connection, delivery: Delivery, state: State, wall_ms: int, error: str | None) -> None:

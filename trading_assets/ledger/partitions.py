@@ -89,6 +89,13 @@ def latest_hour_ms(database: Database, table: Table) -> int | None:
         return connection.execute(sa.select(sa.func.max(sql_table(table).c[table.partition]))).scalar_one_or_none()
 
 
+def written_by(database: Database, asset: str, hour_ms: int) -> str | None:
+    """Return the Dagster run that wrote what a partition holds now; None where it is not known."""
+    where = (partition_writes.c.asset == asset, partition_writes.c.hour_ms == hour_ms)
+    with database.read() as connection:
+        return connection.execute(sa.select(partition_writes.c.run_id).where(*where)).scalar_one_or_none()
+
+
 def _record_write(connection: sa.Connection, write: Write, hours_ms: Sequence[int]) -> None:
     """Record that this write made what the partitions hold now, in the caller's transaction."""
     if not hours_ms:

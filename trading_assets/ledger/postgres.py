@@ -47,6 +47,7 @@ def make_engine(url: sa.URL, waits: Waits) -> sa.Engine:
     engine = sa.create_engine(
         url,
         pool_pre_ping=True,  # the server may have been started again
+        hide_parameters=True,
         connect_args={
             **KEEPALIVES,
             "tcp_user_timeout": UNACKNOWLEDGED_MS,

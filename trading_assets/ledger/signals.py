@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
 import pandas as pd
+import pandera.errors
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 from trading_assets.core.errors import ConflictError, DataError
+from trading_assets.core.messages import Message
 from trading_assets.core.schemas import ENTRY_SIGNALS
-from trading_assets.ledger import evidence
+from trading_assets.ledger import evidence, outbox
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.evidence import Decided
 from trading_assets.ledger.tables import entry_signals as table
 
 ACTIVE, EXECUTING, EXECUTED = "active", "executing", "executed"
 REJECTED, EXPIRED, FAILED = "rejected", "expired", "failed"
+
+BROKEN = "entry_signals broke its schema; see its check"
+"""Why signals that were found together with one that breaks the schema are rejected."""
 
 
 @dataclass(frozen=True)
@@ -60,12 +65,18 @@ def insert_new(
     *,
     btc: str = "BTCUSDT",
     decided: Mapping[str, Decided] | None = None,
+    told: Callable[[Mapping[str, object]], Message] | None = None,
+    wall_ms: int = 0,
 ) -> set[str]:
     """Add signals and what they came from in one transaction. Return the ids of those that were new.
+
+    They are held against their schema as they are stored, before anybody can see them: where one breaks it, all that
+    are new are rejected, so no round ever takes a signal that was not checked.
 
     Args:
         btc: the venue's symbol of the BTC perpetual: strategies read its candles.
         decided: by signal id, what they were decided on besides the rows of the ledger.
+        told: makes the message of a row that was new, kept with it; `wall_ms` is when, by the local clock, UTC ms.
 
     Raises:
         DataError: a value that every signal has is missing; nothing was added.
@@ -79,9 +90,14 @@ def insert_new(
     try:
         with database.write() as connection:
             added = set(connection.execute(statement.returning(table.c.signal_id)).scalars())
+            _reject_broken(connection, added)
             for row in rows:
                 if row["signal_id"] in added:
                     evidence.add(connection, row, btc, (decided or {}).get(str(row["signal_id"])))
+            if told is not None and added:
+                news = [row for row in rows if row["signal_id"] in added]
+                messages = [(told(row), int(str(row["created_at_ms"]))) for row in news]
+                outbox.add_each(connection, str(news[0]["account"]), messages, wall_ms=wall_ms)
             return added
     except ConflictError as error:
         raise DataError(f"a signal cannot be stored: {error}; none of {len(rows)} was") from error
@@ -98,6 +114,22 @@ def active(database: Database, account: str) -> list[dict[str, Any]]:
 def since(database: Database, account: str, time_ms: int) -> pd.DataFrame:
     """Return the signals created at or after a time."""
     return _read(database, sa.select(table).where(table.c.account == account, table.c.created_at_ms >= time_ms))
+
+
+def newest(
+    database: Database, account: str, limit: int, *, statuses: Sequence[str] = (), min_confidence: float = 0.0
+) -> pd.DataFrame:
+    """Return the newest signals, the newest last.
+
+    Args:
+        statuses: only those in one of them; empty: in any.
+        min_confidence: percent.
+    """
+    statement = sa.select(table).where(table.c.account == account, table.c.confidence >= min_confidence)
+    if statuses:
+        statement = statement.where(table.c.status.in_(list(statuses)))
+    found = _read(database, statement.order_by(table.c.created_at_ms.desc(), table.c.signal_id).limit(limit))
+    return found.iloc[::-1]
 
 
 def recent(database: Database, account: str, time_ms: int) -> dict[str, list[RecentSignal]]:
@@ -150,7 +182,22 @@ def reject(database: Database, signal_ids: Sequence[str], reason: str) -> None:
         )
 
 
+def _reject_broken(connection: sa.Connection, added: Collection[str]) -> None:
+    """End new signals where one of them breaks the schema."""
+    if not added:
+        return
+    new = table.c.signal_id.in_(sorted(added))
+    try:
+        ENTRY_SIGNALS.model.validate(_framed(connection, sa.select(table).where(new)), lazy=True)
+    except pandera.errors.SchemaErrors:
+        connection.execute(sa.update(table).where(new, table.c.status == ACTIVE).values(status=REJECTED, reason=BROKEN))
+
+
 def _read(database: Database, statement: sa.Select[tuple[object, ...]]) -> pd.DataFrame:
     with database.read() as connection:
-        rows = connection.execute(statement).mappings().all()
+        return _framed(connection, statement)
+
+
+def _framed(connection: sa.Connection, statement: sa.Select[tuple[object, ...]]) -> pd.DataFrame:
+    rows = connection.execute(statement).mappings().all()
     return ENTRY_SIGNALS.conform(pd.DataFrame([dict(row) for row in rows], columns=ENTRY_SIGNALS.columns))

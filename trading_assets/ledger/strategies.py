@@ -207,13 +207,17 @@ def active_strategies(database: Database, grids: Grids = AS_DESCRIBED) -> Active
     Args:
         grids: how far parameters are varied where a row does not say it.
     """
-    statement = sa.select(table).where(table.c.is_active, table.c.exchange == _EXCHANGE).order_by(table.c.name)
-    with database.read() as connection:
-        rows = connection.execute(statement).mappings().all()
+    return usable_of(registry_rows(database), grids)
+
+
+def usable_of(rows: Sequence[RegistryRow], grids: Grids = AS_DESCRIBED) -> ActiveStrategies:
+    """See `active_strategies`, of rows in hand."""
     usable: list[ConfiguredStrategy] = []
     broken = list(discover().broken)
     for row in rows:
-        configured = configure(row, grids)
+        if not row.is_active:
+            continue
+        configured = row.configured(grids)
         if isinstance(configured, BrokenStrategy):
             broken.append(configured)
         else:
@@ -222,9 +226,10 @@ def active_strategies(database: Database, grids: Grids = AS_DESCRIBED) -> Active
 
 
 def registry_rows(database: Database) -> list[RegistryRow]:
-    """Return every row, by name."""
+    """Return every row of this exchange, by name."""
+    statement = sa.select(*_COLUMNS).where(table.c.exchange == _EXCHANGE).order_by(table.c.name)
     with database.read() as connection:
-        rows = connection.execute(sa.select(*_COLUMNS).order_by(table.c.name)).mappings().all()
+        rows = connection.execute(statement).mappings().all()
     return [RegistryRow(**row) for row in rows]
 
 

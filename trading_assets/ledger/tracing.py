@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -13,11 +14,13 @@ from trading_assets.core.errors import DataError, StrategyError
 from trading_assets.core.models import FillKind
 from trading_assets.core.schemas import BACKTEST_RESULTS, CANDLE_COVERAGE, MARKET_SCAN, STRATEGY_SELECTIONS
 from trading_assets.core.timeframes import Timeframe
+from trading_assets.core.trace import trace_id_of
 from trading_assets.ledger import checks
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.tables import (
     closings,
     entry_signals,
+    exit_decisions,
     fills,
     order_events,
     order_intents,
@@ -30,6 +33,8 @@ from trading_assets.strategies.registry import make_strategy
 Row = dict[str, Any]
 
 _SHOWN = 5
+
+_TRACE_ID = re.compile("[0-9a-f]{32}")
 
 _IDENTITIES = (
     (entry_signals.c.signal_id, entry_signals.c.signal_id),
@@ -56,6 +61,8 @@ class Outcome:
     exits: Sequence[Row]
     closings: Sequence[Row]
     funding: Sequence[Row]
+    decided: Sequence[Row] = ()
+    """what the exit plan of its position said"""
 
     @property
     def pnl(self) -> Decimal:
@@ -108,6 +115,11 @@ def find_signal(database: Database, text: str) -> str:
                 raise DataError(f"{text!r} begins several: {', '.join(sorted(found)[:_SHOWN])}; give more of it")
             if found:
                 return next(iter(found.values()))
+        if _TRACE_ID.fullmatch(text):
+            identities = connection.execute(sa.select(entry_signals.c.signal_id)).scalars()
+            traced = next((one for one in identities if trace_id_of(one) == text), None)
+            if traced is not None:
+                return traced
     raise DataError(f"the ledger has no order and no signal whose id begins with {text!r}: see trading-assets status")
 
 
@@ -141,6 +153,7 @@ def outcome(connection: sa.Connection, signal_id: str) -> Outcome:
         _rows(connection, fills, exits, fills.c.time_ms),
         closed,
         _rows(connection, fills, funded, fills.c.time_ms),
+        _rows(connection, exit_decisions, exit_decisions.c.order_link_id == link, exit_decisions.c.time_ms),
     )
 
 

@@ -44,17 +44,34 @@ def other_reach_ms(timeframe: Timeframe, other: Timeframe, bars: int, *, live: b
 
 
 def reach_ms(stored: Timeframe, strategies: Sequence[HasNeeds]) -> int:
-    """From the as-of back to the first candle of `stored` that any backtest on any timeframe reads.
+    """From the as-of back to the first candle of `stored` that any backtest on any timeframe reads."""
+    return reaches_ms(stored, strategies)[-1]
+
+
+def reaches_ms(stored: Timeframe, strategies: Sequence[HasNeeds]) -> list[int]:
+    """From the as-of back to the first candle of `stored`, ascending: what every backtest on that timeframe reads, and
+    each farther reach of a backtest on any.
 
     A strategy that is tried on some timeframes alone (`ConfiguredStrategy.timeframes`) asks for nothing on others.
     """
-    reach = own_reach_ms(stored, DataNeeds())
+    ((*_, least),) = stored_reaches(stored, DataNeeds())
+    reaches = {least}
     for strategy in strategies:
-        needs, tried_on = strategy.needs(), getattr(strategy, "timeframes", TRADED_TIMEFRAMES)
-        if stored in tried_on:
-            reach = max(reach, own_reach_ms(stored, needs))
-        for wanted in (needs.candles, needs.btc):
-            for other, bars in wanted.items():
-                if stored_timeframe(other) is stored:
-                    reach = max(reach, *(other_reach_ms(timeframe, other, bars) for timeframe in tried_on))
-    return -(-reach // stored.ms) * stored.ms
+        needs = strategy.needs()
+        for timeframe in getattr(strategy, "timeframes", TRADED_TIMEFRAMES):
+            reaches.update(reach for read, _, reach in stored_reaches(timeframe, needs) if read is stored)
+    return sorted(reach for reach in reaches if reach >= least)
+
+
+def stored_reaches(timeframe: Timeframe, needs: DataNeeds) -> list[tuple[Timeframe, bool, int]]:
+    """What a backtest on `timeframe` reads, its own candles first.
+
+    Returns:
+        The stored timeframe, whether they are candles of BTC, and how far back of the as-of they are read, whole bars
+        in ms.
+    """
+    reads = [(timeframe, False, own_reach_ms(timeframe, needs))]
+    for is_btc, wanted in ((False, needs.candles), (True, needs.btc)):
+        for other, bars in wanted.items():
+            reads.append((stored_timeframe(other), is_btc, other_reach_ms(timeframe, other, bars)))
+    return [(stored, is_btc, -(-reach // stored.ms) * stored.ms) for stored, is_btc, reach in reads]

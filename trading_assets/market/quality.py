@@ -23,6 +23,9 @@ _MOST_STEPS = 16
 _MOST_RANGE = 100.0
 """A candle whose high is more than so many times its low is no price that anybody could trade at."""
 
+_MOST_NUMBER = 1e30
+"""A price, a volume or a turnover above it, or a price below its inverse, is none: squares of it still are numbers."""
+
 
 @dataclass(frozen=True)
 class QualityLimits:
@@ -115,12 +118,14 @@ def _bad_rows(held: Candles, now_ms: int, limits: QualityLimits) -> Iterator[tup
     between, follows = np.diff(starts), np.zeros(len(held), dtype=np.bool_)
     # Negations, so that NaN is bad.
     sane = (
-        (held.low > 0)
+        (held.low > 1 / _MOST_NUMBER)
         & (held.low <= np.minimum(held.open, held.close))
         & (held.high >= np.maximum(held.open, held.close))
-        & (held.high < np.inf)
+        & (held.high < _MOST_NUMBER)
         & (held.volume >= 0)
+        & (held.volume < _MOST_NUMBER)
         & (held.turnover >= 0)
+        & (held.turnover < _MOST_NUMBER)
     )
     twice, back, jumped = follows.copy(), follows.copy(), follows.copy()
     twice[1:], back[1:] = between == 0, between < 0

@@ -6,8 +6,10 @@ backtests are not the business of this module.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 import pandas as pd
@@ -33,11 +35,13 @@ FINER = "finer than the source"
 
 @dataclass(frozen=True)
 class HourlyScans:
-    """Rows of `market_scan`, for each hour the symbols dropped by reason, and why some could not be fetched."""
+    """Rows of `market_scan`, for each hour the symbols dropped by reason, why some could not be fetched, and the
+    exchange's time."""
 
     rows: pd.DataFrame
     dropped: dict[int, dict[str, list[str]]]
     not_fetched: Mapping[str, str]
+    now_ms: int
 
 
 def scan_hours(
@@ -47,11 +51,13 @@ def scan_hours(
     settings: Settings,
     progress: Progress | None = None,
     announce: Callable[[Sequence[Instrument]], Iterable[Announcement]] = lambda _: (),
+    known_rules: Mapping[tuple[int, str], str] = MappingProxyType({}),
 ) -> HourlyScans:
     """Scan each hour from the hourly candles of the 24 hours before its as-of.
 
     Args:
         announce: given the contracts of today, the announced ends of contracts and since when each was known.
+        known_rules: see `universe.scan`.
 
     Raises:
         ExchangeUnavailableError: the exchange did not answer.
@@ -59,7 +65,7 @@ def scan_hours(
     """
     instruments = list(source.instruments())
     if not hours_ms:
-        return HourlyScans(MARKET_SCAN.empty(), {}, {})
+        return HourlyScans(MARKET_SCAN.empty(), {}, {}, source.now_ms())
     announced = announce(instruments)
     start, end = as_of_ms(min(hours_ms)) - DAY_MS, as_of_ms(max(hours_ms))
     # What is eligible at the last hour was so before, or was not yet listed.
@@ -71,12 +77,20 @@ def scan_hours(
         progress=progress,
     )
     hourly = {symbol: store.read(symbol, Timeframe.M60, start, end) for symbol in symbols}
+    now_ms = source.now_ms()
     results = universe.scan(
-        hours_ms, hourly, instruments, settings, announced, now_ms=source.now_ms(), not_fetched=filled.failed
+        hours_ms,
+        hourly,
+        instruments,
+        settings,
+        announced,
+        now_ms=now_ms,
+        not_fetched=filled.failed,
+        known_rules=known_rules,
     )
     rows = pd.DataFrame([row for result in results for row in result.rows], columns=MARKET_SCAN.columns)
     dropped = {hour: result.dropped for hour, result in zip(hours_ms, results, strict=True)}
-    return HourlyScans(MARKET_SCAN.conform(rows), dropped, filled.failed)
+    return HourlyScans(MARKET_SCAN.conform(rows), dropped, filled.failed, now_ms)
 
 
 def timeframes_read(timeframe: Timeframe, strategies: Sequence[depth.HasNeeds]) -> list[Timeframe]:
@@ -108,6 +122,7 @@ def fill_candles(
     finest = source.finest_timeframe()
     if timeframe.ms < finest.ms:
         return _not_offered(hours_of, timeframe, reach, finest)
+    reaches = depth.reaches_ms(timeframe, strategies)
     filled = store.fill_many(
         source,
         [(symbol, timeframe, *span) for symbol, hours in hours_of.items() for span in _spans(hours, reach)],
@@ -119,14 +134,25 @@ def fill_candles(
     for symbol, hours in hours_of.items():
         held = store.read(symbol, timeframe, as_of_ms(hours[0]) - reach, as_of_ms(hours[-1]))
         exists = _exists_since_ms(store, symbol, held, as_of_ms(hours[0]) - reach, listed.get(symbol))
-        part = {"symbol": symbol, **_coverage(held, np.array(hours), reach, now_ms, limits, exists)}
+        by_reach = _faults_by_reach(held, np.array(hours), reaches, now_ms, limits, exists)
         if symbol in filled.failed:
             why = f"not fetched: {filled.failed[symbol].replace('; ', ', ')}"
-            spans = [(as_of_ms(hour) - reach, floor_ms(as_of_ms(hour), timeframe.ms)) for hour in hours]
-            is_whole = [not store.missing(symbol, timeframe, *span) for span in spans]
-            faults_of: list[str | None] = part["fault"]  # type: ignore[assignment]
-            part["fault"] = [fault if whole else why for whole, fault in zip(is_whole, faults_of, strict=True)]
-        parts.append(part)
+            for of_reach, found in by_reach.items():
+                spans = [(as_of_ms(hour) - of_reach, floor_ms(as_of_ms(hour), timeframe.ms)) for hour in hours]
+                is_whole = [not store.missing(symbol, timeframe, *span) for span in spans]
+                by_reach[of_reach] = [fault if whole else why for whole, fault in zip(is_whole, found, strict=True)]
+        least = reaches[0]
+        parts.append(
+            {
+                "symbol": symbol,
+                **_coverage(held, np.array(hours), reach, exists),
+                "fault": by_reach[least],
+                "deep_faults": [
+                    _deep_faults({of_reach: found[at] for of_reach, found in by_reach.items()})
+                    for at in range(len(hours))
+                ],
+            }
+        )
     if not parts:
         return CANDLE_COVERAGE.empty()
     rows = pd.concat([pd.DataFrame(part) for part in parts], ignore_index=True)
@@ -140,9 +166,8 @@ def _not_offered(
     fault = f"{FINER}: it has no candles shorter than {finest.value}"
     parts = []
     for symbol, hours in hours_of.items():
-        held, ends = Candles.empty(timeframe), np.array(hours) + HOUR_MS
-        limits = QualityLimits(0.0, reach_ms, 1.0)
-        columns = _coverage(held, np.array(hours), reach_ms, int(ends[-1]), limits, None)
+        held = Candles.empty(timeframe)
+        columns = _coverage(held, np.array(hours), reach_ms, None)
         parts.append(pd.DataFrame({"symbol": symbol, **columns, "fault": fault}))
     rows = pd.concat(parts, ignore_index=True) if parts else CANDLE_COVERAGE.empty()
     return CANDLE_COVERAGE.conform(rows.assign(timeframe=timeframe.value))
@@ -177,13 +202,43 @@ def _exists_since_ms(
     return min(known, default=None)
 
 
-def _coverage(
-    held: Candles, hours_ms: IntArray, reach_ms: int, now_ms: int, limits: QualityLimits, exists_ms: int | None
-) -> dict[str, object]:
-    """Columns of `candle_coverage` for each hour, from candles of all of them; see `quality.faults`."""
-    step, ends = held.timeframe.ms, hours_ms + HOUR_MS
+def _windows(held: Candles, ends: IntArray, reach_ms: int) -> tuple[IntArray, IntArray]:
+    """Where the candles of each window begin and end that reaches so far back of its end."""
     low = np.searchsorted(held.start_ms, ends - reach_ms)
-    high = np.maximum(np.searchsorted(held.start_ms, ends - step, "right"), low)
+    return low, np.maximum(np.searchsorted(held.start_ms, ends - held.timeframe.ms, "right"), low)
+
+
+def _faults_by_reach(
+    held: Candles,
+    hours_ms: IntArray,
+    reaches: Sequence[int],
+    now_ms: int,
+    limits: QualityLimits,
+    exists_ms: int | None,
+) -> dict[int, list[str | None]]:
+    """What is wrong with each hour's candles, as far back as each of the ascending reaches; see `quality.faults`."""
+    ends = hours_ms + HOUR_MS
+    found: dict[int, list[str | None]] = {}
+    for reach in reversed(reaches):
+        low, high = _windows(held, ends, reach)
+        found[reach] = faults(held, low, high, ends, reach, now_ms, limits, exists_ms)
+        whole = expected_bars(ends, reach, held.timeframe.ms, 0 if exists_ms is None else exists_ms)
+        if not any(found[reach]) and bool(np.all(high - low >= whole)):
+            # Whole and good: so is every part of it.
+            return {one: found.get(one, found[reach]) for one in reaches}
+    return {reach: found[reach] for reach in reaches}
+
+
+def _deep_faults(by_reach: Mapping[int, str | None]) -> str | None:
+    """The column of that name, of the faults of an hour by ascending reach."""
+    least, *deeper = by_reach.values()
+    return json.dumps(dict(list(by_reach.items())[1:])) if least is None and any(deeper) else None
+
+
+def _coverage(held: Candles, hours_ms: IntArray, reach_ms: int, exists_ms: int | None) -> dict[str, object]:
+    """Columns of `candle_coverage` for each hour but those of faults, from candles of all of them."""
+    step, ends = held.timeframe.ms, hours_ms + HOUR_MS
+    low, high = _windows(held, ends, reach_ms)
     bars = high - low
     # One more, so that an index of nothing held is one.
     starts = np.append(held.start_ms, 0)
@@ -199,7 +254,6 @@ def _coverage(
         "coverage_pct": np.minimum(100.0 * bars / expected, 100.0),
         "history_pct": np.minimum(100.0 * bars / (reach_ms // step), 100.0),
         "content_hash": window_hashes(held, low, high),
-        "fault": faults(held, low, high, ends, reach_ms, now_ms, limits, exists_ms),
     }
 
 

@@ -9,6 +9,7 @@ aside and fetches it again. How chunks are read and written is in `chunks`.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, fields
@@ -326,8 +327,21 @@ def _in_threads(
 ) -> Filled:
     """Work on requests that begin with their symbol; one that fails by its own fault does not stop the others."""
     total, failed, unanswered = 0, dict[str, str](), 0
+    stopped = threading.Event()
+
+    def unless_stopped(request: tuple) -> int:
+        if stopped.is_set():
+            return 0
+        try:
+            return work(request)
+        except (*_OF_ONE_SYMBOL, ExchangeUnavailableError):
+            raise
+        except BaseException:
+            stopped.set()  # here and not in the caller: this thread takes the next request before the caller wakes up
+            raise
+
     with ThreadPoolExecutor(max_workers=workers) as pool:
-        futures = {pool.submit(work, request): request[0] for request in requests}
+        futures = {pool.submit(unless_stopped, request): request[0] for request in requests}
         symbols = set(futures.values())
         try:
             for done, future in enumerate(as_completed(futures), start=1):

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
 
 from trading_assets.core.candles import Candles, IntArray
 from trading_assets.core.models import Announcement, ContractKind, ContractStatus, Instrument
+from trading_assets.core.schemas import RULES_ASSUMED, RULES_KNOWN
 from trading_assets.core.settings import Settings
 from trading_assets.core.timeframes import DAY_MS, HOUR_MS, as_of_ms, to_datetime
 from trading_assets.market.quality import QualityLimits, faults, kinds_of
@@ -90,6 +93,27 @@ def seen_ms(hours_ms: Sequence[int], now_ms: int) -> int:
     return newest if now_ms < newest + HOUR_MS else now_ms
 
 
+def hour_rules(hour_ms: int, hours_ms: Sequence[int], now_ms: int) -> str:
+    """Whether a list of contracts that is read now, for `hours_ms`, tells the rules of one of them or is assumed to."""
+    return RULES_KNOWN if as_of_ms(hour_ms) == seen_ms(hours_ms, now_ms) else RULES_ASSUMED
+
+
+def rules_digest(instrument: Instrument) -> str:
+    """16 hexadecimal digits of the contract's tick, lots and leverage."""
+    rules = (
+        instrument.tick_size,
+        instrument.qty_step,
+        instrument.min_qty,
+        instrument.max_market_qty,
+        instrument.min_notional,
+        instrument.max_leverage,
+        instrument.leverage_step,
+    )
+    # 0.10 is 0.1, however the venue writes it.
+    text = " ".join(f"{Decimal(value).normalize():f}" for value in rules)
+    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+
+
 def scan(
     hours_ms: Sequence[int],
     hourly: Mapping[str, Candles],
@@ -99,6 +123,7 @@ def scan(
     *,
     now_ms: int,
     not_fetched: Collection[str] = (),
+    known_rules: Mapping[tuple[int, str], str] = MappingProxyType({}),
 ) -> list[ScanResult]:
     """For each hour the coins that traded and moved enough in the 24 hours before its as-of, the most volatile first.
 
@@ -109,6 +134,8 @@ def scan(
             today is not asked.
         now_ms: the exchange's time: a candle that ends later cannot be finished.
         not_fetched: symbols whose candles could not be fetched.
+        known_rules: `rules_digest` by hour and symbol of earlier scans by the hour's own list. Rules that are still the
+            same are known, whenever the hour is scanned again.
 
     Returns:
         One result an hour, in the order of `hours_ms`.
@@ -127,7 +154,8 @@ def scan(
     for at, hour in enumerate(hours_ms):
         of_hour = [(coin, of_coin[at]) for coin, of_coin in zip(coins, figures, strict=True)]
         leaving = {end.symbol for end in ends if end.is_known(as_of_ms(hour))}
-        results.append(_scan_hour(hour, of_hour, never, settings, leaving))
+        rules = hour_rules(hour, hours_ms, now_ms)
+        results.append(_scan_hour(hour, of_hour, never, settings, leaving, rules, known_rules))
     return results
 
 
@@ -167,6 +195,8 @@ def _scan_hour(
     never: Dropped,
     settings: Settings,
     leaving: Collection[str],
+    rules: str,
+    known_rules: Mapping[tuple[int, str], str],
 ) -> ScanResult:
     as_of = as_of_ms(hour_ms)
     dropped: Dropped = {reason: list(symbols) for reason, symbols in never.items()}
@@ -199,8 +229,11 @@ def _scan_hour(
             "size_error_pct": size_error,
             "max_price": float(settings.target_notional / instrument.min_qty),
             "timestamp_ms": as_of,
+            "contract_rules": RULES_KNOWN if known_rules.get((hour_ms, instrument.symbol)) == digest else rules,
+            "rules_digest": digest,
         }
         for rank, (instrument, figures, size_error) in enumerate(found[: settings.max_symbols], start=1)
+        for digest in [rules_digest(instrument)]
     ]
     return ScanResult(rows, dropped)
 

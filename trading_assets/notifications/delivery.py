@@ -7,10 +7,12 @@ is too old, or when it fails again and again while the one behind it arrives.
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from enum import Enum
 
 from trading_assets.core.errors import LeaseLostError, TradingAssetsError
 from trading_assets.core.foreign_text import get_logger
@@ -20,7 +22,7 @@ from trading_assets.ledger import leases, outbox
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.leases import Lease
 from trading_assets.ledger.outbox import Delivery
-from trading_assets.notifications.channels import Channel, DeliveryError
+from trading_assets.notifications.channel import Channel, DeliveryError
 
 _log = get_logger(__name__)
 
@@ -39,7 +41,46 @@ FAILING_FROM = 5
 LATE_MS = 120_000
 """A message says when it was written where it comes later than this."""
 
-_hanging: dict[str, threading.Thread] = {}
+SIGNAL_MAX_AGE_MS = 15 * 60_000
+"""A new signal that comes later is no news: it is given up."""
+
+GROUP_MOST = 25
+"""Most messages of one text."""
+
+_MINUTE_MS = 60_000
+_LONGEST_LINE = 300
+
+_hanging: dict[str, _Sending] = {}
+
+_groups: dict[tuple[str, str], list[int]] = {}
+"""By ledger and channel the messages of a text that was not taken, as far as is known: it is tried again as it was."""
+
+_unmarked: set[tuple[str, str, int, int]] = set()
+"""What a channel has taken and the ledger could not be told yet: ledger, channel, number and time of the message."""
+
+
+@dataclass
+class _Sending:
+    """A message on its way to a channel, in a thread of its own; `outcome` has its end, None where it was taken."""
+
+    message: Message
+    thread: threading.Thread
+    outcome: list[DeliveryError | None]
+
+    def has_taken(self, message: Message) -> bool:
+        """Whether the channel took this message after its deadline. A message that comes late has a line more."""
+        same = message.title == self.message.title and message.body.startswith(self.message.body)
+        return same and self.outcome == [None]
+
+
+class Outcome(Enum):
+    """Of a try."""
+
+    TAKEN = "taken"
+    FAILED = "failed"
+    """It is tried again."""
+    REFUSED = "refused"
+    """The channel would never take this message; it is given up."""
 
 
 @dataclass
@@ -76,7 +117,11 @@ def deliver(
     """
     until = time.monotonic() + within_s
     found, errors, lock = Round(), list[TradingAssetsError](), threading.Lock()
-    busy = [one for one in channels if outbox.has_work(database, account, one.name, wall_ms=wall_ms())]
+    busy = [
+        one
+        for one in channels
+        if outbox.has_work(database, account, one.name, wall_ms=wall_ms(), severities=_now_wanted(one, wall_ms()))
+    ]
 
     def work(channel: Channel) -> None:
         try:
@@ -100,14 +145,17 @@ def deliver(
 
 
 def send_within(channel: Channel, message: Message, within_s: float = SEND_WITHIN_S) -> None:
-    """Send a message, and wait no longer than this.
+    """Send a message, and wait no longer than this. What was taken after that time is not sent a second time.
 
     Raises:
         DeliveryError: it was not taken in time, or refused.
     """
     before = _hanging.get(channel.name)
-    if before is not None and before.is_alive():
+    if before is not None and before.thread.is_alive():
         raise DeliveryError("the message before it still hangs in this process")
+    _hanging.pop(channel.name, None)
+    if before is not None and before.has_taken(message):
+        return
     outcome: list[DeliveryError | None] = []
 
     def work() -> None:
@@ -123,7 +171,7 @@ def send_within(channel: Channel, message: Message, within_s: float = SEND_WITHI
     thread.start()
     thread.join(within_s)
     if not outcome:
-        _hanging[channel.name] = thread
+        _hanging[channel.name] = _Sending(message, thread, outcome)
         raise DeliveryError(f"no answer within {within_s:g} s")
     if outcome[0] is not None:
         raise outcome[0]
@@ -168,14 +216,16 @@ class _ChannelRound:
         if lease is None:
             return found
         try:
-            outbox.enqueue(self.database, self.account, self.channel.name, wall_ms=self.wall_ms())
+            rule = self.channel.rule
+            wanted = outbox.Wanted(rule.kinds, rule.severities)
+            outbox.enqueue(self.database, self.account, self.channel.name, wall_ms=self.wall_ms(), wanted=wanted)
             found.given_up += self._expire(lease)
             while time.monotonic() < self.until:
-                head = outbox.next_waiting(self.database, self.account, self.channel.name)
-                if head is None or not head.is_due(self.wall_ms()):
+                batch = self._next()
+                if not batch or not batch[0].is_due(self.wall_ms()):
                     break
                 lease = leases.renew(self.database, lease, ttl_ms=LEASE_MS, wall_ms=self.wall_ms())
-                if not self._send(head, lease, found) and not self._pass_by(head, lease, found):
+                if self._send(batch, lease, found) is Outcome.FAILED and not self._pass_by(batch[0], lease, found):
                     break
         except LeaseLostError:
             pass  # this process was away for long: who has it now goes on
@@ -183,19 +233,66 @@ class _ChannelRound:
             leases.release(self.database, lease)
         return found
 
-    def _send(self, delivery: Delivery, lease: Lease, found: Round) -> bool:
-        """Send a message and mark it. Whether it was taken, or is given up at once."""
-        try:
-            send_within(self.channel, self._dated(delivery))
-        except DeliveryError as error:
-            found.failed += 1
-            self._mark_failed(delivery, lease, error, found)
-            return error.is_final
-        found.delivered += 1
+    def _next(self) -> list[Delivery]:
+        """What goes out next as one text; nothing while the channel has had its share, or waits for the morning."""
+        now_ms, rule = self.wall_ms(), self.channel.rule
+        most = max(GROUP_MOST if rule.group_from else 1, 1)
+        severities = _now_wanted(self.channel, now_ms)
+        waiting = outbox.waiting(self.database, self.account, self.channel.name, limit=most, severities=severities)
+        if not waiting or waiting[0].message.severity is Severity.CRITICAL:
+            return waiting[:1]
+        past = outbox.delivered_since(self.database, self.account, self.channel.name, now_ms - _MINUTE_MS)
+        if len([one for one in past if one <= now_ms]) >= rule.per_minute:
+            critical = outbox.next_waiting(
+                self.database, self.account, self.channel.name, severities=(Severity.CRITICAL,)
+            )
+            return [critical] if critical is not None else []
+        before = _groups.get((str(self.database.url), self.channel.name), [])
+        if waiting[0].attempts and waiting[0].message_id in before and waiting[0].attempts < FAILING_FROM:
+            return [one for one in waiting if one.message_id in before]
+        group = list(itertools.takewhile(_may_be_grouped, waiting))
+        return group if rule.group_from and len(group) >= max(rule.group_from, 2) else waiting[:1]
+
+    def _send(self, batch: list[Delivery], lease: Lease, found: Round) -> Outcome:
+        """Send messages as one text and mark them."""
+        keys = [(str(self.database.url), self.channel.name, one.message_id, one.written_wall_ms) for one in batch]
+        if not _unmarked.issuperset(keys):
+            try:
+                if len(batch) == 1 and self._is_no_news(batch[0]):
+                    raise DeliveryError("a new signal is no news any more", is_final=True)
+                send_within(self.channel, self._dated(batch[0]) if len(batch) == 1 else self._grouped(batch))
+            except DeliveryError as error:
+                if len(batch) > 1 and error.is_final:
+                    # One of them may be the reason: each for itself.
+                    ends = (self._send([one], lease, found) for one in batch)
+                    return Outcome.FAILED if Outcome.FAILED in ends else Outcome.TAKEN
+                _groups[keys[0][:2]] = [one.message_id for one in batch]
+                found.failed += 1
+                self._mark_failed(batch[0], lease, error, found)
+                return Outcome.REFUSED if error.is_final else Outcome.FAILED
+            _unmarked.update(keys)
         with self.database.write() as connection:
-            leases.guard(connection, lease, wall_ms=self.wall_ms())
-            outbox.mark_delivered(connection, delivery, self.wall_ms())
-        return True
+            now_ms = self.wall_ms()
+            leases.guard(connection, lease, wall_ms=now_ms)
+            for one in batch:
+                outbox.mark_delivered(connection, one, now_ms)
+        _unmarked.difference_update(keys)
+        found.delivered += len(batch)
+        return Outcome.TAKEN
+
+    def _is_no_news(self, delivery: Delivery) -> bool:
+        is_late = self.wall_ms() - delivery.queued_wall_ms > SIGNAL_MAX_AGE_MS
+        return delivery.message.kind is Kind.SIGNAL and is_late
+
+    def _grouped(self, batch: list[Delivery]) -> Message:
+        """Several messages as one, a line each with the time of its writing; the same again in another try."""
+        lines = []
+        for one in batch:
+            told = self._rendered(one)
+            line = f"• {iso(one.written_wall_ms)[11:16]} {told.title}: {told.body}"
+            lines.append(line.replace("\n", "; ")[:_LONGEST_LINE])
+        severity = max((one.message.severity for one in batch), key=list(Severity).index)
+        return Message(f"{len(batch)} messages", "\n".join(lines), batch[0].message.kind, severity, is_kept=True)
 
     def _mark_failed(self, delivery: Delivery, lease: Lease, error: DeliveryError, found: Round) -> None:
         tries = delivery.attempts + 1
@@ -210,28 +307,35 @@ class _ChannelRound:
                 outbox.give_up(connection, delivery, str(error), now_ms)
             else:
                 outbox.mark_failed(connection, delivery, str(error), now_ms + rest_ms)
-            if self.has_others and (error.is_final or tries == FAILING_FROM):
+            is_news = delivery.message.kind is not Kind.SIGNAL
+            if self.has_others and ((error.is_final and is_news) or tries == FAILING_FROM):
                 text = f"{tries} tries of message {delivery.message_id} failed: {error}. Mend it, it gets nothing"
                 told = Message(f"channel {self.channel.name} fails", text, Kind.SYSTEM, Severity.WARNING)
                 outbox.add(connection, self.account, told, time_ms=now_ms, wall_ms=now_ms)
 
     def _pass_by(self, head: Delivery, lease: Lease, found: Round) -> bool:
-        """Let the next message have a try where the first fails again and again: it may be the message's own fault.
+        """Let those behind have a try where the first fails again and again: it may be the message's own fault.
 
-        Return whether it was.
+        Return whether one was taken: the first is given up then. One that is refused for good says nothing of it.
         """
-        if head.attempts + 1 < FAILING_FROM or time.monotonic() >= self.until:
+        if head.attempts + 1 < FAILING_FROM:
             return False
-        following = outbox.next_waiting(self.database, self.account, self.channel.name, after=head.message_id)
-        if following is None or not following.is_due(self.wall_ms()):
-            return False
-        if not self._send(following, lease, found):
+        after, outcome = head.message_id, Outcome.REFUSED
+        while outcome is Outcome.REFUSED:
+            severities = _now_wanted(self.channel, self.wall_ms())
+            following = outbox.next_waiting(
+                self.database, self.account, self.channel.name, after=after, severities=severities
+            )
+            if following is None or not following.is_due(self.wall_ms()) or time.monotonic() >= self.until:
+                return False
+            after, outcome = following.message_id, self._send([following], lease, found)
+        if outcome is Outcome.FAILED:
             return False
         found.given_up += 1
-        _log.error("message %d is given up on %s: the next one arrives", head.message_id, self.channel.name)
+        _log.error("message %d is given up on %s: a later one arrives", head.message_id, self.channel.name)
         with self.database.write() as connection:
             leases.guard(connection, lease, wall_ms=self.wall_ms())
-            why = f"{head.attempts + 1} tries failed while the next message arrived; the one before: {head.error}"
+            why = f"{head.attempts + 1} tries failed while a later message arrived; the one before: {head.error}"
             outbox.give_up(connection, head, why, self.wall_ms())
         return True
 
@@ -253,8 +357,27 @@ class _ChannelRound:
         return count
 
     def _dated(self, delivery: Delivery) -> Message:
-        """The message, with its time where it comes late."""
-        if self.wall_ms() - delivery.written_wall_ms < LATE_MS:
-            return delivery.message
-        body = f"{delivery.message.body}\n(written at {iso(delivery.written_wall_ms)}, it comes late)"
-        return replace(delivery.message, body=body.lstrip("\n"))
+        """The message in the user's words, with its time where it comes late."""
+        told = self._rendered(delivery)
+        if not self._is_late(delivery):
+            return told
+        body = f"{told.body}\n(written at {iso(delivery.written_wall_ms)}, it comes late)"
+        return replace(told, body=body.lstrip("\n"))
+
+    def _rendered(self, delivery: Delivery) -> Message:
+        templates = self.channel.templates
+        return delivery.message if templates is None else templates.rendered(delivery.message, delivery.time_ms)
+
+    def _is_late(self, delivery: Delivery) -> bool:
+        return self.wall_ms() - delivery.written_wall_ms >= LATE_MS
+
+
+def _may_be_grouped(delivery: Delivery) -> bool:
+    """What is critical, has a picture or has failed goes out alone."""
+    message = delivery.message
+    return message.severity is not Severity.CRITICAL and message.picture is None and delivery.attempts == 0
+
+
+def _now_wanted(channel: Channel, wall_ms: int) -> frozenset[Severity]:
+    """In quiet hours only what is critical goes out; the rest waits."""
+    return frozenset({Severity.CRITICAL} if channel.rule.is_quiet(wall_ms) else Severity)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
-from pydantic import SecretStr
+from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
 from trading_assets.core.errors import ConfigurationError
+from trading_assets.core.setting_changes import change_of
 from trading_assets.core.settings import PREFIX, Settings
 from trading_assets.reference import constraints, markdown
 
@@ -19,7 +21,7 @@ Settings are read from environment variables and from a file: the one that `TRAD
 the home, else in the checkout. The environment wins. `.env.example` lists all of them, ready to be copied.
 `trading-assets settings` shows the values in force, and `trading-assets doctor` tries them. A value that is not allowed
 stops every command and every run that may open a position, with one line that names it. How to choose values is told in
-[configure](../howto/configure.md).
+[configure](../howto/configure.md). When a setting may change is told in [settings that change](../live_settings.md).
 """
 
 GROUPS: Mapping[str, str] = {
@@ -36,8 +38,12 @@ GROUPS: Mapping[str, str] = {
     "parity_tolerance_bps": "Live against the backtest",
     "report_capital": "Reports",
     "automation": "Automation and the UI",
+    "log_format": "The log",
     "keep_research_runs_days": "Retention",
     "notify_urls": "Notifications",
+    "telegram_token": "Commands by chat",
+    "monitor_port": "Metrics and the live page",
+    "dynamodb_mirror": "Tables that other programs read",
 }
 """Titles by the first setting of each group; a group reaches to the next one."""
 
@@ -53,20 +59,21 @@ OFTEN_CHANGED = (
         "max_daily_loss_pct",
         "max_drawdown_pct",
     ),
-    *("automation", "notify_urls"),
+    *("automation", "notify_urls", "telegram_token", "telegram_users"),
 )
 """The settings of the short table."""
 
 
 @dataclass(frozen=True)
 class SettingRow:
-    """One setting: its name in `Settings`, environment variable, default as text, allowed values, meaning."""
+    """One setting: its name in `Settings`, environment variable, default as text, allowed values, meaning, `Change`."""
 
     name: str
     variable: str
     default: str
     values: str
     description: str
+    changes: str
 
 
 def build() -> str:
@@ -76,7 +83,7 @@ def build() -> str:
         ConfigurationError: a group begins with a setting that does not exist, or the first setting has no group.
     """
     parts = [f"## {title}\n\n{_table(rows)}" for title, rows in _grouped()]
-    return markdown.page("Settings", "trading_assets/core/settings.py", _INTRODUCTION, parts)
+    return markdown.page("Settings", "trading_assets/core/settings/fields", _INTRODUCTION, parts)
 
 
 def short_table() -> str:
@@ -105,6 +112,7 @@ def setting_rows() -> list[SettingRow]:
             _default(name, field),
             constraints.describe_field(field.metadata, field.annotation),
             field.description or "",
+            change_of(field).value,
         )
         for name, field in Settings.model_fields.items()
     ]
@@ -117,8 +125,11 @@ def current_values(settings: Settings) -> list[tuple[str, str]]:
 
 def _table(rows: list[SettingRow]) -> str:
     return markdown.table(
-        ["variable", "default", "values", "meaning"],
-        [(markdown.literal(row.variable), markdown.literal(row.default), row.values, row.description) for row in rows],
+        ["variable", "default", "values", "changes", "meaning"],
+        [
+            (markdown.literal(row.variable), markdown.literal(row.default), row.values, row.changes, row.description)
+            for row in rows
+        ],
     )
 
 
@@ -174,6 +185,15 @@ def _shown(value: object) -> str:
         return str(value)
     if hasattr(value, "isoformat"):
         return str(value.isoformat())
+    if isinstance(value, dict):
+        return json.dumps(
+            {
+                str(key): one.model_dump(mode="json", exclude_unset=True) if isinstance(one, BaseModel) else one
+                for key, one in value.items()
+            }
+        )
+    if isinstance(value, tuple) and value and isinstance(value[0], int):
+        return json.dumps(value)
     if isinstance(value, tuple):
         return "[" + ", ".join(f'"{item}"' for item in value) + "]"
     return str(value)

@@ -32,6 +32,7 @@ The schema has revisions; the newest is `{revision}`. An older ledger is migrate
 """
 
 _SQL_TYPES: tuple[tuple[type, str], ...] = (
+    (sa.LargeBinary, "bytes"),
     (DecimalText, "decimal"),
     (sa.Boolean, "boolean"),
     (sa.Integer, "integer"),
@@ -53,7 +54,7 @@ def ledger() -> str:
     """The page of the account's tables."""
     introduction = _LEDGER.format(revision=migrations.HEAD)
     return markdown.page(
-        "Tables of the ledger", "trading_assets/ledger/tables.py", introduction, map(_ledger_table, account_tables)
+        "Tables of the ledger", "trading_assets/ledger/tables/", introduction, map(_ledger_table, account_tables)
     )
 
 

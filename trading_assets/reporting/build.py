@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from trading_assets.backtesting.run import production_engine
+from trading_assets.backtesting.run import declared_entries, production_engine
 from trading_assets.core.ports import MarketData
 from trading_assets.core.private_files import private_folder, write_private
 from trading_assets.core.schemas import STRATEGY_SELECTIONS
@@ -17,6 +17,7 @@ from trading_assets.core.settings import Settings
 from trading_assets.core.timeframes import HOUR_MS, as_of_ms, to_datetime
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.partitions import read_partitions
+from trading_assets.ledger.selections import empty_hours
 from trading_assets.market.store import CandleStore, Progress
 from trading_assets.reporting import load as reading
 from trading_assets.reporting import performance, score_study
@@ -51,7 +52,13 @@ def make_walk_forward(
     chosen = reading.selected(sources.database, hours)
     drawn = reading.drawn_at_random(sources.database, chosen, sources.settings.report_random_choices)
     return walk_forward(
-        reading.FillingReader(sources.store, sources.market), chosen, drawn, sources.settings, progress=progress
+        reading.FillingReader(sources.store, sources.market),
+        chosen,
+        drawn,
+        sources.settings,
+        known_rules=reading.hours_of_known_rules(sources.database, hours),
+        empty=len(empty_hours(sources.database, hours[0], hours[-1])),
+        progress=progress,
     )
 
 
@@ -80,6 +87,8 @@ def make_performance(
         start_ms=span.start_ms,
         end_ms=span.end_ms,
         capital=span.opening,
+        known_rules=reading.hours_of_known_rules(sources.database, hours),
+        empty=len(empty_hours(sources.database, hours[0], hours[-1])),
         progress=progress,
     )
     return performance.performance(sources.database, reader, sources.settings, span, expected)
@@ -103,6 +112,7 @@ def make_score_study(
         min_confidence=settings.min_confidence,
         engine=production_engine(),
         costs=walk_forward_costs(settings),
+        entered_by=declared_entries(settings),
         together=True,
         progress=progress,
     )
@@ -122,18 +132,19 @@ class Written:
 def write(report: Report, settings: Settings) -> Written:
     """Write a report's files, atomically; the same report gives the same bytes under the same names.
 
-    Of each kind the newest `reports_kept` pages stay.
+    A named account has pages of its own. Of each kind the newest `reports_kept` pages stay.
 
     Raises:
         OSError: the directory cannot be written.
     """
     folder = settings.home / "reports"
     private_folder(folder)
-    name = f"{report.kind}_{_stamp(report.start_ms)}_{_stamp(report.end_ms)}"
+    kind = f"{report.kind}-{settings.account}" if settings.is_named else report.kind
+    name = f"{kind}_{_stamp(report.start_ms)}_{_stamp(report.end_ms)}"
     written = Written(folder / f"{name}.html", folder / f"{name}.csv")
     write_private(written.trades, report.main.trades.to_csv(index=False, lineterminator="\n"))
     write_private(written.page, render(report))
-    _keep_newest(folder, report.kind, settings.reports_kept, written.page)
+    _keep_newest(folder, kind, settings.reports_kept, written.page)
     return written
 
 

@@ -65,7 +65,7 @@ class Figures:
         trades, win_rate, profit_factor, pnl, mean_r, mean_bps, mean_hours: of closed trades; the means are NaN without.
         open_trades, open_pnl: of those open at the end, marked there.
         turnover: USD, both fills of every trade.
-        exposure_pct: mean value of all positions, percent of equity.
+        exposure_pct: mean value of all positions, percent of equity, of the hours in which there was any.
     """
 
     return_pct: float
@@ -102,7 +102,7 @@ def figures(curve: Curve, trades: pd.DataFrame, exposure: FloatArray) -> Figures
     pnl = closed["pnl"].to_numpy(dtype=np.float64)
     sharpe, error, deflated = _sharpe(changes, closed)
     turnover = trades["size"] * trades["entry_price"] + trades["size"] * trades["exit_price"] * ~is_open
-    positive = np.maximum(curve.equity, 1e-9)
+    has_equity = curve.equity > 0
     return Figures(
         return_pct=float(curve.returns_pct[-1]),
         max_drawdown_pct=float(curve.drawdown_pct.min()),
@@ -121,7 +121,7 @@ def figures(curve: Curve, trades: pd.DataFrame, exposure: FloatArray) -> Figures
         slippage=float(trades["slippage"].sum()),
         funding=float(trades["funding"].sum()),
         turnover=float(turnover.sum()),
-        exposure_pct=float((exposure / positive).mean() * 100),
+        exposure_pct=float((exposure[has_equity] / curve.equity[has_equity]).mean() * 100),
         mean_hours=_mean(closed["exit_ms"] - closed["entry_ms"]) / HOUR_MS,
     )
 
@@ -188,7 +188,8 @@ def by_dimension(trades: pd.DataFrame, dimension: str) -> pd.DataFrame:
 
 
 def daily_returns(curve: Curve) -> Mapping[str, float]:
-    """Change of equity of each day (UTC, `2026-03-02`), percent of its equity at the day's start."""
+    """Change of equity of each day (UTC, `2026-03-02`), percent of its equity at the day's start; none of a day without
+    any."""
     days = (curve.times_ms - 1) // DAY_MS
     # The first point belongs to the day that it opens.
     days[0] = curve.times_ms[0] // DAY_MS
@@ -197,7 +198,7 @@ def daily_returns(curve: Curve) -> Mapping[str, float]:
         to_datetime(int(days[end]) * DAY_MS).strftime("%Y-%m-%d"): float(curve.equity[end] / curve.equity[begin] - 1)
         * 100
         for begin, end in pairwise([0, *ends])
-        if end > begin
+        if end > begin and curve.equity[begin] > 0
     }
 
 

@@ -10,15 +10,18 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
 
-from trading_assets.backtesting.engine import Column, Costs, Engine, Trades
+from trading_assets.backtesting.engine import Column, Costs, Engine, LimitEntry, Trades, risked, takes_at_once
 from trading_assets.backtesting.kernel.sweep import shared_indicators
 from trading_assets.backtesting.liquidity import price_before_slippage, slippage_by_bar
-from trading_assets.core.candles import Candles, FloatArray, Funding
+from trading_assets.core.candles import BoolArray, Candles, FloatArray, Funding, IntArray
 from trading_assets.core.errors import TradingAssetsError
+from trading_assets.core.exits import NO_PLAN, ExitPlan, ExitReason
+from trading_assets.core.models import EntryOrder
 from trading_assets.core.strategy_data import DataNeeds
 from trading_assets.core.timeframes import HOUR_MS, LIVE_BARS, Timeframe, as_of_ms
 from trading_assets.market import lookback as depth
@@ -26,7 +29,7 @@ from trading_assets.market.loading import CachedReader, CandleReader, load_strat
 from trading_assets.market.store import Progress
 from trading_assets.strategies.registry import make_strategy
 
-STOP, TARGET, OPEN = "stop", "target", "open"
+STOP, TARGET, OPEN, DROPPED = "stop", "target", "open", "not filled"
 
 _FIRST_LOOK_BARS = 256
 """Most trades end within this many bars; for a longer one four times as many are read, and so on."""
@@ -58,6 +61,8 @@ class SelectedStrategy(NamedTuple):
 class ForwardTrade:
     """A trade by the rules of `backtesting.engine`, as if the account had been free to take it. Money in USD.
 
+    One whose entry waited and was not filled never was a position: it kept its coin from `entry_ms` to `exit_ms`.
+
     Attributes:
         entry_ms: close of the signal's bar.
         exit_ms: end of the bar in which it ends; the end of the range where it is still open.
@@ -67,10 +72,11 @@ class ForwardTrade:
         slippage: what the fills cost more than the prices they were made at.
         funding: paid, negative is received.
         pnl: net of fees and funding; marked at the last close where it is open.
-        reason: stop, target or open.
+        reason: stop, target or open; not filled.
         risk: loss at the stop before costs.
         marks: last close at or before each whole hour from the entry until before the exit, shape (k,).
         first_mark_ms: the first of these hours.
+        filled_ms: where its entry waited, the end of the bar in which it was filled; else 0.
     """
 
     selection: SelectedStrategy
@@ -91,6 +97,15 @@ class ForwardTrade:
     risk: float
     marks: FloatArray
     first_mark_ms: int
+    filled_ms: int = 0
+
+    @property
+    def is_filled(self) -> bool:
+        return self.reason != DROPPED
+
+    def holds_at(self, time_ms: int) -> bool:
+        """Whether a position of it is open at a time before its end."""
+        return self.is_filled and time_ms >= self.filled_ms
 
     @property
     def r(self) -> float:
@@ -114,7 +129,9 @@ class ForwardTrade:
         )
 
     def open_gain(self, time_ms: int) -> float:
-        """PnL of the open trade at a time, the entry's fee included."""
+        """PnL of the open trade at a time, the entry's fee included; 0 while its entry waits."""
+        if not self.holds_at(time_ms):
+            return 0.0
         return self.direction * self.size * (self.mark_at(time_ms) - self.entry_price) - self.entry_fee
 
 
@@ -129,8 +146,8 @@ class ForwardTestResult:
     failures: Mapping[SelectedStrategy, str]
     also: Sequence[ForwardTestResult] = ()
 
-    def of(self, selections: Iterable[SelectedStrategy]) -> list[ForwardTrade]:
-        """All trades of some selections, in live's order.
+    def of(self, selections: Iterable[SelectedStrategy], *, unfilled: bool = False) -> list[ForwardTrade]:
+        """All trades of some selections, in live's order; `unfilled` also those whose entry was not filled.
 
         As live, a bar on which two selections decide with the same strategy is one signal, the earlier selection's. Of
         several signals of a moment the most confident goes first, then the one whose identity comes first. At a full
@@ -142,7 +159,7 @@ class ForwardTestResult:
         for trade in found:
             selection = trade.selection
             signals.setdefault((trade.entry_ms, selection.symbol, selection.timeframe, selection.strategy), trade)
-        return list(signals.values())
+        return [trade for trade in signals.values() if unfilled or trade.is_filled]
 
 
 def run_forward_tests(
@@ -154,6 +171,7 @@ def run_forward_tests(
     engine: Engine,
     costs: Costs,
     also: Sequence[Costs] = (),
+    entered_by: Mapping[str, LimitEntry | None] = MappingProxyType({}),
     together: bool = False,
     progress: Progress | None = None,
 ) -> ForwardTestResult:
@@ -167,6 +185,7 @@ def run_forward_tests(
     Args:
         end_ms: no candle that closes later is read; trades still open then are marked there.
         also: further costs at which the trades are simulated: entries and exits are the same, what they earn is not.
+        entered_by: how the positions of strategies that declare it are entered, by their names; else as `costs` say.
         together: hours of the same strategy and parameters are decided on one series of candles, not each on as many
             as the live finder reads: for many selections a third of the time. The signals are the same
             but where an average that has seen older candles crosses its threshold on another bar.
@@ -176,13 +195,18 @@ def run_forward_tests(
     trades: list[dict[SelectedStrategy, list[ForwardTrade]]] = [{} for _ in (costs, *also)]
     failures: dict[SelectedStrategy, str] = {}
     for done, ((symbol, timeframe), chosen) in enumerate(by_coin.items()):
-        simulator = _TradeSimulator(reader, symbol, timeframe, end_ms, engine, (costs, *also))
+        kinds: dict[LimitEntry | None, _TradeSimulator] = {}
+        for strategy in sorted({one.strategy for one in chosen}):
+            waits = entered_by.get(strategy, costs.entry)
+            if waits not in kinds:
+                at = tuple(replace(one, entry=waits) for one in (costs, *also))
+                kinds[waits] = _TradeSimulator(reader, symbol, timeframe, end_ms, engine, at)
         for near in _near(chosen, depth.own_reach_ms(timeframe, DataNeeds(), live=True)):
             held = CachedReader(reader, min(near[-1].end_ms, end_ms))
             entries: list[_Entry] = []
             for run in _runs(near, together=together):
                 try:
-                    entries += _entries(held, run)
+                    entries += _entries(held, run, reader, end_ms)
                 except TradingAssetsError as error:
                     failures |= dict.fromkeys(run, str(error))
                 except Exception as error:  # noqa: BLE001 (a user's strategy may raise anything; the others go on)
@@ -190,6 +214,7 @@ def run_forward_tests(
             for of_costs in trades:
                 of_costs |= {selection: [] for selection in near if selection not in failures}
             for entry in sorted(entries, key=lambda one: (one.close_ms, one.selection)):
+                simulator = kinds[entered_by.get(entry.selection.strategy, costs.entry)]
                 found = simulator.trade(entry) if entry.confidence >= min_confidence else ()
                 for of_costs, trade in zip(trades, found, strict=False):
                     of_costs[entry.selection].append(trade)
@@ -267,19 +292,25 @@ class _Entry(NamedTuple):
     stop_fraction: float
     reward_risk: float
     confidence: float
+    exits: ExitPlan = NO_PLAN
+    leaves_ms: IntArray | None = None
 
 
-def _entries(held: CachedReader, run: Sequence[SelectedStrategy]) -> list[_Entry]:
-    """Entries of selections of one coin, timeframe, strategy and parameter set."""
-    one, first, end_ms = run[0], _first_close(run[0]), run[-1].end_ms
+def _entries(held: CachedReader, run: Sequence[SelectedStrategy], reader: CandleReader, end_ms: int) -> list[_Entry]:
+    """Entries of selections of one coin, timeframe, strategy and parameter set, and when its exit conditions hold until
+    `end_ms`."""
+    one, first = run[0], _first_close(run[0])
     strategy, timeframe = make_strategy(one.strategy, one.parameters), Timeframe(one.timeframe)
     # As deep as the live finder looks.
     start_ms = first - LIVE_BARS * timeframe.ms
-    data = load_strategy_data(held, one.symbol, timeframe, strategy.needs(), start_ms, end_ms)
+    data = load_strategy_data(held, one.symbol, timeframe, strategy.needs(), start_ms, run[-1].end_ms)
     if not len(data.candles):
         return []
     with shared_indicators():
         signals = strategy.signals(data)
+        if signals.exit_long is not None:  # a position outlives its selection, and so do the conditions that end it
+            data = load_strategy_data(reader, one.symbol, timeframe, strategy.needs(), start_ms, end_ms)
+            signals = strategy.signals(data)
     ends = data.candles.end_ms
     bars = np.flatnonzero((signals.long | signals.short) & (ends >= first))
     closes = ends[bars]
@@ -296,9 +327,15 @@ def _entries(held: CachedReader, run: Sequence[SelectedStrategy]) -> list[_Entry
                     stop_fraction,
                     signals.reward_risk,
                     float(signals.confidence[bar]),
+                    signals.exits,
+                    _held_at(ends, signals.exit_long if signals.long[bar] else signals.exit_short),
                 )
             )
     return found
+
+
+def _held_at(ends: IntArray, condition: BoolArray | None) -> IntArray | None:
+    return None if condition is None else ends[condition]
 
 
 class _TradeSimulator:
@@ -316,6 +353,8 @@ class _TradeSimulator:
         self._costs = costs
         self._reader, self._symbol, self._timeframe = reader, symbol, timeframe
         self._end_ms, self._engine = end_ms, engine
+        waits = costs[0].entry
+        self._waits_ms = 0 if waits is None else waits.bars * timeframe.ms
         self._held_until = 0
         self._held = Candles.empty(timeframe)
         self._funding: Funding | None = None
@@ -325,26 +364,62 @@ class _TradeSimulator:
 
         Costs move no exit, and all have the same distance of the liquidation: what is no entry at one is none at all.
         """
-        step, bars = self._timeframe.ms, _FIRST_LOOK_BARS
+        step, bars = self._timeframe.ms, _FIRST_LOOK_BARS + self._waits_ms // self._timeframe.ms
         while True:
             until = min(entry.close_ms + bars * step, self._end_ms)
             candles = self._candles(entry.close_ms - step, until)
             column = self._column(candles, entry, until)
             [found] = self._engine.simulate([column], self._costs[0])
             if not len(found):
-                return ()
+                return self._unfilled(entry, column, candles)
             if bool(found.closed[0]) or until == self._end_ms:
                 others = (self._engine.simulate([column], costs)[0] for costs in self._costs[1:])
                 return [
-                    self._forward_trade(entry, candles, trades, costs)
+                    self._forward_trade(entry, column, trades, costs)
                     for costs, trades in zip(self._costs, (found, *others), strict=True)
                 ]
             bars *= 4
 
+    def _unfilled(self, entry: _Entry, column: Column, candles: Candles) -> Sequence[ForwardTrade]:
+        """What an entry that waited in vain kept its coin for; nothing where there was no such order."""
+        costs, direction = self._costs[0], 1 if entry.long else -1
+        if costs.entry is None or not any(side.any() for side in column.entries(costs)):
+            return ()
+        if costs.entry.kind is EntryOrder.POST_ONLY and takes_at_once(candles, 0, direction, costs):
+            return ()
+        close = float(candles.close[0])
+        price = close * (1 - direction * costs.entry.offset)
+        size, stop = costs.notional / price, close * (1 - direction * entry.stop_fraction)
+        one = ForwardTrade(
+            selection=entry.selection,
+            entry_ms=entry.close_ms,
+            exit_ms=min(entry.close_ms + self._waits_ms, self._end_ms),
+            direction=direction,
+            size=size,
+            entry_price=price,
+            exit_price=price,
+            entry_fee=0.0,
+            fees=0.0,
+            slippage=0.0,
+            funding=0.0,
+            pnl=0.0,
+            reason=DROPPED,
+            confidence=entry.confidence,
+            stop_fraction=entry.stop_fraction,
+            risk=size * abs(price - stop),
+            marks=np.empty(0),
+            first_mark_ms=entry.close_ms,
+        )
+        return [one for _ in self._costs]
+
     def _column(self, candles: Candles, entry: _Entry, until: int) -> Column:
+        leave = None if entry.leaves_ms is None else np.isin(candles.end_ms, entry.leaves_ms)
         column = Column.from_entry(
             candles,
             entry.close_ms,
+            exit_long=leave,
+            exit_short=leave,
+            exits=entry.exits,
             long=entry.long,
             stop_fraction=entry.stop_fraction,
             reward_risk=entry.reward_risk,
@@ -369,17 +444,25 @@ class _TradeSimulator:
             self._funding = self._reader.read_funding(self._symbol, first, self._end_ms + 1)
         return self._funding.between(start_ms, until + 1)
 
-    def _forward_trade(self, entry: _Entry, candles: Candles, found: Trades, costs: Costs) -> ForwardTrade:
+    def _forward_trade(self, entry: _Entry, column: Column, found: Trades, costs: Costs) -> ForwardTrade:
+        candles = column.candles
         first, last, direction = int(found.entry[0]), int(found.exit[0]), int(found.direction[0])
         size, fill, out = float(found.size[0]), float(found.entry_price[0]), float(found.exit_price[0])
-        closed, close = bool(found.closed[0]), float(candles.close[first])
-        entry_ms = int(candles.end_ms[first])
+        signal = first if found.signal is None else int(found.signal[0])
+        closed, close = bool(found.closed[0]), float(candles.close[signal])
+        entry_ms = int(candles.end_ms[signal])
         exit_ms = int(candles.end_ms[last]) if closed else self._end_ms
         entry_fee, slippage = size * fill * costs.fee, size * abs(fill - close)
+        if costs.entry is not None and found.entry_fee is not None:
+            entry_fee, level = float(found.entry_fee[0]), close * (1 - direction * costs.entry.offset)
+            at = candles.open if takes_at_once(candles, signal, direction, costs) else candles.close
+            slippage = 0.0 if math.isclose(fill, level) else size * abs(fill - float(at[first]))
         reason = OPEN
         if closed:
             worst = float(candles.low[last] if direction > 0 else candles.high[last])
             reason = STOP if direction * (worst - close) <= -close * entry.stop_fraction else TARGET
+            if found.reason is not None:
+                reason = ExitReason(int(found.reason[0])).word
             slipped = (
                 float(slippage_by_bar(candles.select(slice(last, last + 1)), costs)[0]) if costs.liquidity else None
             )
@@ -405,9 +488,12 @@ class _TradeSimulator:
             reason=reason,
             confidence=entry.confidence,
             stop_fraction=entry.stop_fraction,
-            risk=size * close * entry.stop_fraction,
+            risk=float(risked(column, found, costs)[0]) * costs.notional
+            if costs.entry is not None
+            else size * close * entry.stop_fraction,
             marks=self._marks(candles, hours),
             first_mark_ms=hours.start,
+            filled_ms=0 if found.signal is None else int(candles.end_ms[first]),
         )
 
     def _marks(self, candles: Candles, hours: range) -> FloatArray:

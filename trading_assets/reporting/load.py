@@ -19,9 +19,10 @@ from trading_assets.backtesting.significance import seed_from
 from trading_assets.core.candles import Candles, Funding
 from trading_assets.core.errors import DataError, NothingYetError
 from trading_assets.core.ports import MarketData
-from trading_assets.core.schemas import BACKTEST_RESULTS, MARKET_SCAN, STRATEGY_SELECTIONS, Table
+from trading_assets.core.schemas import BACKTEST_RESULTS, MARKET_SCAN, RULES_KNOWN, STRATEGY_SELECTIONS, Table
 from trading_assets.core.timeframes import HOUR_MS, Timeframe, as_of_ms, iso
 from trading_assets.ledger.database import Database
+from trading_assets.ledger.selections import empty_hours
 from trading_assets.ledger.tables import sql_table
 from trading_assets.market.store import CandleStore
 from trading_assets.reporting.forward_test import SelectedStrategy
@@ -73,6 +74,11 @@ def selected_hours(database: Database, first_ms: int | None, last_ms: int | None
             f"the hour after that of the first selection ends at {iso(young + 2 * HOUR_MS)}, and it is {iso(now_ms)}: "
             "there is no whole hour to follow yet, wait or take another range"
         )
+    if not hours and (empty := empty_hours(database, first_ms, newest if last_ms is None else min(last_ms, newest))):
+        raise DataError(
+            f"{len(empty)} hours from {iso(empty[0])} to {iso(empty[-1])} were selected, and none chose a coin: there "
+            "is nothing to follow; see failed_filters and left_out of strategy_selections, or take another range"
+        )
     if not hours:
         raise DataError(
             f"no hour with selections between {_or(first_ms, 'the first')} and {_or(last_ms, 'the last')} whose "
@@ -84,6 +90,20 @@ def selected_hours(database: Database, first_ms: int | None, last_ms: int | None
 def selected(database: Database, hours: Sequence[int]) -> list[SelectedStrategy]:
     """What was selected in these hours, ordered."""
     return list(_selection_rows(database, STRATEGY_SELECTIONS, hours))
+
+
+def hours_of_known_rules(database: Database, hours: Sequence[int]) -> set[int]:
+    """Those of the hours that were scanned by the venue's list of their own time: tick, lot and leverage are theirs."""
+    scans = sql_table(MARKET_SCAN)
+    known = sa.func.sum(sa.case((scans.c.contract_rules == RULES_KNOWN, 1), else_=0))
+    statement = (
+        sa.select(scans.c.hour_ms)
+        .where(scans.c.hour_ms.between(min(hours), max(hours)))
+        .group_by(scans.c.hour_ms)
+        .having(known == sa.func.count())
+    )
+    with database.read() as connection:
+        return set(connection.execute(statement).scalars()) & set(hours)
 
 
 def drawn_at_random(

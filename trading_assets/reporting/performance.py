@@ -19,7 +19,8 @@ from trading_assets.core.models import FillKind
 from trading_assets.core.settings import Settings
 from trading_assets.core.timeframes import HOUR_MS, Timeframe, floor_ms, iso
 from trading_assets.ledger import account as account_ledger
-from trading_assets.ledger import signals
+from trading_assets.ledger import balance, signals
+from trading_assets.ledger import executions as execution_ledger
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.tables import entry_signals, order_intents
 from trading_assets.market.loading import CandleReader
@@ -51,7 +52,7 @@ def live_span(database: Database, account: str, first_ms: int | None, last_ms: i
     """
     earliest = signals.first_executed_ms(database, account, first_ms or 0)
     read_until = account_ledger.reconciled_until_ms(database, account)
-    snapshots = account_ledger.equity_rows(database, account)
+    snapshots = balance.equity_rows(database, account)
     if earliest is None or read_until is None or snapshots.empty:
         raise DataError(
             f"account {account} has not traded in this range: no signal was executed, or no books were read"
@@ -178,11 +179,11 @@ def _trades(database: Database, account: str, span: LiveSpan) -> pd.DataFrame:
     )
     with database.read() as connection:
         entries = connection.execute(statement).all()
-    closings: dict[str, list[account_ledger.Closing]] = {}
-    for closing in account_ledger.own_closings(database, account, span.start_ms):
+    closings: dict[str, list[execution_ledger.Closing]] = {}
+    for closing in execution_ledger.own_closings(database, account, span.start_ms):
         if closing.closed_ms <= span.end_ms:
             closings.setdefault(str(closing.signal_id), []).append(closing)
-    fills = account_ledger.fill_rows(database, account, span.start_ms)
+    fills = execution_ledger.fill_rows(database, account, span.start_ms)
     entry_fees = fills[fills["kind"] == FillKind.TRADE.value].groupby("order_link_id")["fee"].sum().to_dict()
     funding = fills[fills["kind"] == FillKind.FUNDING.value]
     marks = account_ledger.position_rows(database, account).set_index("symbol")["mark_price"].to_dict()
@@ -194,7 +195,7 @@ def _trades(database: Database, account: str, span: LiveSpan) -> pd.DataFrame:
 
 def _trade(
     entry: Any,
-    ends: Sequence[account_ledger.Closing],
+    ends: Sequence[execution_ledger.Closing],
     entry_fees: Mapping[Hashable, float],
     funding: pd.DataFrame,
     marks: Mapping[Hashable, float],

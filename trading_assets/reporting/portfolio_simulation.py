@@ -10,7 +10,7 @@ from __future__ import annotations
 import heapq
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
 import numpy as np
@@ -19,14 +19,17 @@ from trading_assets.core.candles import FloatArray, IntArray
 from trading_assets.core.models import Position, Side, Wallet
 from trading_assets.core.settings import Settings
 from trading_assets.core.timeframes import DAY_MS, HOUR_MS, Timeframe, floor_ms
-from trading_assets.ledger.account import Closing
+from trading_assets.ledger.executions import Closing
 from trading_assets.ledger.risk import Cause
 from trading_assets.reporting.forward_test import ForwardTrade
+from trading_assets.strategies.declared import as_declared
+from trading_assets.trading.decide.sizing import planned_notional
 from trading_assets.trading.risk.limits import limits, losses_reached
 from trading_assets.trading.risk.pre_trade import Account, Candidate
 from trading_assets.trading.risk.protections import CLOSINGS_BACK_MS, protections
 
 _HALTED = "a limit of loss was reached"
+_UNFILLED = "its price was not reached"
 
 
 @dataclass(frozen=True)
@@ -108,14 +111,35 @@ class _SimulatedAccount:
         now = trade.entry_ms
         self._close_until(now)
         self._check_losses(now)
+        trade = self._sized(trade, now)
         refusal = self._refusal(trade, now)
         if refusal is not None:
             self.refused[refusal] += 1
             return
-        self.taken.append(trade)
+        if trade.is_filled:
+            self.taken.append(trade)
+        else:  # known only to us: the account keeps its coin until then
+            self.refused[_UNFILLED] += 1
         self.open[trade.selection.symbol] = trade
         if trade.closed:
             heapq.heappush(self._ends, (trade.exit_ms, trade.selection.symbol))
+
+    def _sized(self, trade: ForwardTrade, now: int) -> ForwardTrade:
+        """The trade at the size that live would give it now. It was simulated at the fixed one."""
+        settings = as_declared(self.settings, trade.selection.strategy)
+        if settings.size_by == "fixed":
+            return trade
+        fixed = settings.target_notional
+        planned = planned_notional(
+            settings,
+            equity=_decimal(self._equity(now)),
+            confidence=trade.confidence,
+            # Of an entry that waited this is the distance from its price.
+            stop_fraction=_decimal(trade.risk) / fixed if trade.risk else _decimal(trade.stop_fraction),
+        )
+        times = float(planned.notional / fixed)
+        money = ("size", "entry_fee", "fees", "slippage", "funding", "pnl", "risk")
+        return replace(trade, **{name: getattr(trade, name) * times for name in money})
 
     def mark(self, now: int) -> tuple[float, float]:
         """Equity and value of all positions at a whole hour, USD."""
@@ -123,15 +147,18 @@ class _SimulatedAccount:
         self._check_losses(now)
         equity = self._equity(now)
         self._peak = max(self._peak, equity)
-        return equity, sum(trade.size * trade.mark_at(now) for trade in self.open.values())
+        held = (trade for trade in self.open.values() if trade.holds_at(now))
+        return equity, sum(trade.size * trade.mark_at(now) for trade in held)
 
     def _close_until(self, now: int) -> None:
         while self._ends and self._ends[0][0] <= now:
             _, symbol = heapq.heappop(self._ends)
             trade = self.open.pop(symbol)
+            self._last_exit[symbol] = trade.exit_ms
+            if not trade.is_filled:
+                continue
             self._cash += trade.pnl
             self._closed += 1
-            self._last_exit[symbol] = trade.exit_ms
             self._closings.append(_closing(trade))
 
     def _equity(self, now: int) -> float:
@@ -158,6 +185,19 @@ class _SimulatedAccount:
             worst = max(reached, key=lambda one: one.cause is Cause.DRAWDOWN)
             self.halts.append(Halt(now, worst.cause.value, worst.found))
             self._halted_until = floor_ms(now, DAY_MS) + DAY_MS
+            self._cancel_waiting(now)
+
+    def _cancel_waiting(self, now: int) -> None:
+        """A halt cancels the entries that wait."""
+        waiting = {symbol for symbol, trade in self.open.items() if not trade.holds_at(now)}
+        for symbol in waiting:
+            trade = self.open.pop(symbol)
+            if trade.is_filled:
+                self.taken.remove(trade)
+                self.refused[_HALTED] += 1
+        if waiting:
+            self._ends = [one for one in self._ends if one[1] not in waiting]
+            heapq.heapify(self._ends)
 
     def _realised_today(self, now: int) -> Decimal:
         since = floor_ms(now, DAY_MS)
@@ -183,7 +223,15 @@ class _SimulatedAccount:
         if len(self.open) >= self.settings.max_positions:
             return "positions"  # the first of the limits that can be met here, without asking for all of them
         candidate = Candidate(
-            selection.symbol, selection.strategy, trade.confidence, _decimal(trade.entry_price), selection.hour_ms, now
+            selection.symbol,
+            selection.strategy,
+            trade.confidence,
+            _decimal(trade.entry_price),
+            selection.hour_ms,
+            now,
+            notional=None
+            if as_declared(self.settings, selection.strategy).size_by == "fixed"
+            else _decimal(trade.size * trade.entry_price),
         )
         found = limits(candidate, self._account(now, selection.strategy), self.settings, now)
         found += protections(selection.symbol, self._recent_closings(now), self.settings, now)

@@ -26,6 +26,7 @@ from trading_assets.simulator.market.seeded import SeededMarket
 from trading_assets.strategies import bias_checks
 from trading_assets.strategies.base import Strategy
 from trading_assets.strategies.bias_checks import MIN_COMPARED, SufficientWarmUp, Verdict, Violation
+from trading_assets.strategies.declared import as_declared
 from trading_assets.strategies.registry import ConfiguredStrategy
 
 AS_OF_MS = 1_772_323_200_000
@@ -115,7 +116,7 @@ def check_strategy(
                 continue
             try:
                 column = column_from(strategy, data, Window.from_data(data, start_ms))
-                (costs,) = at_double_costs([column], costs_from(settings), engine)
+                (costs,) = at_double_costs([column], costs_from(as_declared(settings, type(strategy))), engine)
                 ahead, early = bias_checks.look_ahead(strategy, data), bias_checks.warm_up(strategy, data)
                 longer = data
                 if not early.passed:
@@ -158,7 +159,8 @@ def before_start(configured: ConfiguredStrategy, settings: Settings, database: D
         reports = list(check_strategy(configured.sets[0], targets, timeframes, BARS_BEFORE_START, settings, engine))
     except StrategyError as error:
         return BeforeStart((), str(error))
-    notes = [note for note in (short_warm_up(name, reports), nothing_checked(name, reports)) if note is not None]
+    told = (short_warm_up(name, reports), nothing_checked(name, reports))
+    notes = [note for note in told if note is not None]
     return BeforeStart(reports, _looks_ahead(name, reports), notes)
 
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
 import numpy as np
 
 from trading_assets.backtesting.engine import COST_MODELS, FLAT, LIQUIDITY, STRESS, Costs
-from trading_assets.backtesting.run import costs_from, production_engine
+from trading_assets.backtesting.run import costs_from, declared_entries, production_engine
+from trading_assets.core.models import EntryOrder
 from trading_assets.core.settings import Settings
 from trading_assets.core.timeframes import DAY_MS, HOUR_MS, Timeframe, as_of_ms, iso
 from trading_assets.market.loading import CandleReader
@@ -20,6 +21,7 @@ from trading_assets.reporting.forward_test import ForwardTestResult, SelectedStr
 from trading_assets.reporting.matched import DRAWS, matched_benchmark
 from trading_assets.reporting.portfolio_simulation import PortfolioResult, simulate_portfolio
 from trading_assets.reporting.report import RandomBaseline, Report, Track
+from trading_assets.strategies.declared import as_declared
 
 SELECTED, RANDOM, HOLDING = "Selected", "Random choice (median)", "Holding BTC"
 SAME_HOURS = "Selected, hours with backtests"
@@ -40,6 +42,8 @@ def walk_forward(
     start_ms: int | None = None,
     end_ms: int | None = None,
     capital: float | None = None,
+    known_rules: Collection[int] = (),
+    empty: int = 0,
     progress: Progress | None = None,
 ) -> Report:
     """Forward test of what was chosen and of every random choice, each with an account of its own.
@@ -47,6 +51,8 @@ def walk_forward(
     Args:
         chosen: what was selected, at least one.
         drawn: random choices of as many of the same hours' backtests, see `load.drawn_at_random`.
+        empty: how many hours between them were selected and chose no coin.
+        known_rules: hours whose tick, lot and leverage were those of their own time, as the scan tells.
         start_ms, end_ms: whole hours; default: from the first as-of to an hour after the last.
         capital: opening equity of each account, USD; default: the setting.
     """
@@ -62,27 +68,31 @@ def walk_forward(
         min_confidence=settings.min_confidence,
         engine=production_engine(),
         costs=costs,
+        entered_by=declared_entries(settings),
         progress=progress,
     )
     models = [model for model in COST_MODELS if model != settings.cost_model]
     tested = forward_test(chosen, also=[costs.under(model) for model in models])
-    portfolio = simulate_portfolio(tested.of(chosen), settings, capital, start_ms, end_ms)
+    portfolio = simulate_portfolio(tested.of(chosen, unfilled=True), settings, capital, start_ms, end_ms)
     # Backtests are kept for a shorter time than selections: what is compared is compared in the same hours.
     drawn_hours = {one.hour_ms for choice in drawn for one in choice}
     same = [selection for selection in chosen if selection.hour_ms in drawn_hours]
     at_random, compared = list[PortfolioResult](), portfolio
     if same:
         by_chance = forward_test({one for choice in drawn for one in choice}, together=True)
-        at_random = [simulate_portfolio(by_chance.of(choice), settings, capital, start_ms, end_ms) for choice in drawn]
+        at_random = [
+            simulate_portfolio(by_chance.of(choice, unfilled=True), settings, capital, start_ms, end_ms)
+            for choice in drawn
+        ]
         if len(same) < len(chosen):
-            compared = simulate_portfolio(tested.of(same), settings, capital, start_ms, end_ms)
+            compared = simulate_portfolio(tested.of(same, unfilled=True), settings, capital, start_ms, end_ms)
     beside = [_track(SAME_HOURS, compared)] if compared is not portfolio else []
     beside += [_track(RANDOM, _median(at_random))] if at_random else []
     holding = holding_btc(reader, portfolio, costs)
     main = _track(SELECTED, portfolio)
     by_model: dict[str, Figures] = {settings.cost_model: main.figures}
     for model, of_model in zip(models, tested.also, strict=True):
-        account = simulate_portfolio(of_model.of(chosen), settings, capital, start_ms, end_ms)
+        account = simulate_portfolio(of_model.of(chosen, unfilled=True), settings, capital, start_ms, end_ms)
         by_model[model] = _track(model, account).figures
     return Report(
         kind="walk_forward",
@@ -95,13 +105,13 @@ def walk_forward(
         sample=_sample(at_random, compared) if at_random else None,
         under_costs={model: by_model[model] for model in COST_MODELS},
         matched=matched_benchmark(reader, portfolio.taken, chosen, costs, start_ms, end_ms),
-        facts=_facts(chosen, hours, tested, capital, settings),
+        facts=_facts(chosen, hours, tested, capital, settings, known_rules, empty),
         refused=dict(sorted(portfolio.refused.items(), key=lambda item: (-item[1], item[0]))),
         notes=[
             *short_range(start_ms, end_ms),
             *_notes(portfolio, tested, chosen, len(hours), len(drawn_hours) if drawn else None, holding),
         ],
-        assumptions=_assumptions(settings),
+        assumptions=_assumptions(settings, {one.strategy for one in chosen}),
     )
 
 
@@ -142,8 +152,8 @@ def short_range(start_ms: int, end_ms: int) -> list[str]:
     if days >= SHORT_DAYS:
         return []
     return [
-        f"The Sharpe ratio is of {days:.3g} days, scaled up to a year as if all days were like these: read it with its "
-        f"standard error, which is about {math.sqrt(365 / days):.0f}."
+        f"The Sharpe ratio is of {days:.3g} {'day' if days == 1 else 'days'}, scaled up to a year as if it were "
+        f"all like that: read it with its standard error, which is about {math.sqrt(365 / days):.0f}."
     ]
 
 
@@ -159,15 +169,18 @@ def _facts(
     tested: ForwardTestResult,
     capital: float,
     settings: Settings,
+    known_rules: Collection[int],
+    empty: int,
 ) -> Mapping[str, str]:
     span = (hours[-1] - hours[0]) // HOUR_MS + 1
     return {
-        "hours followed": f"{len(hours):,} of {span:,}",
+        "hours followed": f"{len(hours):,} of {span:,}" + (f"; {empty:,} more chose no coin" if empty else ""),
         "selections": f"{len(chosen):,}",
         "coins": f"{len({selection.symbol for selection in chosen}):,}",
-        "signals": f"{len(tested.of(chosen)):,}",
+        "signals": f"{len(tested.of(chosen, unfilled=True)):,}",
         "opening equity": f"${capital:,.0f}",
-        "size of a position": f"${settings.target_notional:,.0f}",
+        "size of a position": _size(settings),
+        "tick, lot, leverage": f"of their own time in {len(known_rules):,} of {len(hours):,} hours, else assumed",
     }
 
 
@@ -210,12 +223,49 @@ _SLIPPAGE: Mapping[str, Callable[[float], str]] = {
 }
 
 
-def _assumptions(settings: Settings) -> list[str]:
+def _size(settings: Settings) -> str:
+    fixed = f"${settings.target_notional:,.0f}"
+    if settings.size_by == "fixed":
+        return fixed
+    return (
+        f"confidence of {fixed}" if settings.size_by == "confidence" else f"{settings.size_pct} % by {settings.size_by}"
+    )
+
+
+def _entries(settings: Settings) -> str:
+    if settings.entry_order is EntryOrder.MARKET:
+        return "An entry fills at the close of its bar"
+    bars = settings.entry_bars
+    return (
+        f"An entry waits {settings.entry_offset_pct} % from the close of its bar for {bars} bar{'s' * (bars > 1)} as "
+        f"{settings.entry_order.value}: where the price goes beyond its price, it fills there with "
+        f"{settings.maker_fee * 100:g} % maker fee, and its stop counts at once; all else fills"
+    )
+
+
+def _own_rules(settings: Settings, strategies: Iterable[str]) -> list[str]:
+    """What strategies declare of their own, and what the matched benchmark does not do of it."""
+    told, waits = [], settings.entry_order is not EntryOrder.MARKET
+    for name in sorted(strategies):
+        declared = as_declared(settings, name)
+        waits = waits or declared.entry_order is not EntryOrder.MARKET
+        if declared is not settings:
+            told.append(f"{name} declares its own: {_entries(declared)}; size {_size(declared)}.")
+    if waits:
+        told.append(
+            "The matched benchmark's random trades enter at the market at the close of their bar, also those in place "
+            "of trades that waited at a price. So its rank tells of that price and of what was not filled, too."
+        )
+    return told
+
+
+def _assumptions(settings: Settings, strategies: Iterable[str]) -> list[str]:
     return [
+        *_own_rules(settings, strategies),
         "An hour's selections are followed in the next hour only, on bars that close from the selection's as-of on; "
         "on the bar of a full hour the older selection decides first, then the new one, as live. Nothing that chose "
         "them has seen a candle of the trades.",
-        f"An entry fills at the close of its bar with {_SLIPPAGE[settings.cost_model](settings.slippage_bps)} and "
+        f"{_entries(settings)} with {_SLIPPAGE[settings.cost_model](settings.slippage_bps)} and "
         f"{settings.taker_fee * 100:g} % taker fee; stop and target are measured from that close and work from the "
         "next bar, the stop first where one bar touches both, gaps at the open. Funding is paid at its timestamps. An "
         "entry whose stop is as far as the liquidation is none.",
@@ -232,7 +282,8 @@ def _assumptions(settings: Settings) -> list[str]:
         "hours, and each coin's given to another coin selected that day; side, timeframe, stop and target in ATR and "
         "costs stay. There is no account: each trade counts, also one beside another of its coin.",
         "The coins of past hours come from the venue's list of today: those delisted since are missing, and lot sizes "
-        "(the highest price of an order) and leverage are those of the day on which the hour was scanned.",
+        "(the highest price of an order) and leverage are those of the moment at which the hour was scanned: of its "
+        "own time, or assumed (column contract_rules of market_scan).",
         "The deflated Sharpe ratio counts every pair of strategy and timeframe that traded as a try. It cannot know "
         "how many reports with other settings were looked at before this one.",
     ]

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from decimal import Decimal
 from pathlib import Path
 
+from trading_assets.core import logs
 from trading_assets.core.errors import TradingAssetsError
 from trading_assets.simulator.clock import ClockMode, ClockSpec
 from trading_assets.simulator.server import ServeConfig, serve
@@ -38,6 +40,7 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: list[str] | None = None) -> int:
     """Serve until stopped; 2 after an error that was raised on purpose."""
     options = parser().parse_args(arguments)
+    logs.start("exchange", os.environ)
     try:
         clock = (
             ClockSpec(ClockMode(options.clock), options.start_ms, options.speed) if options.clock is not None else None

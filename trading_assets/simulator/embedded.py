@@ -72,7 +72,19 @@ def serve_in_thread(config: ServeConfig | None = None, market: Market | None = N
         ConfigurationError: the account of the home belongs to another market or clock, or is served already.
         ExchangeUnavailableError: the server did not come up.
     """
-    server = ExchangeServer(config or ServeConfig(), market)
+    with serve_server_in_thread(ExchangeServer(config or ServeConfig(), market)) as running:
+        yield running
+
+
+@contextmanager
+def serve_server_in_thread(
+    server: ExchangeServer, before_close: Callable[[], None] = lambda: None
+) -> Iterator[RunningExchange]:
+    """Run a server while the context lasts; `before_close` is called when it ends.
+
+    Raises:
+        ExchangeUnavailableError: the server did not come up.
+    """
     ready = threading.Event()
     thread = threading.Thread(target=_run(server, ready), name="embedded-exchange", daemon=True)
     thread.start()
@@ -84,6 +96,7 @@ def serve_in_thread(config: ServeConfig | None = None, market: Market | None = N
             )
         yield RunningExchange(server)
     finally:
+        before_close()
         server.stop()
         thread.join()
 

@@ -27,12 +27,13 @@ from trading_assets.core.request_origin import (
 )
 from trading_assets.simulator.account.models import NO_ORDER_FAULT
 from trading_assets.simulator.auth import MissingCredentialsError, check_time, verify
-from trading_assets.simulator.clock import ClockMode
+from trading_assets.simulator.clock import ClockMode, wall_ms
 from trading_assets.simulator.codec import Params, Refusal, envelope
 from trading_assets.simulator.faults.answers import changed_rows, market_data
 from trading_assets.simulator.faults.codes import message_of
 from trading_assets.simulator.faults.injector import NO_FAULT, Faults, RequestFault
 from trading_assets.simulator.faults.rules import ACCOUNT_LISTS, FaultRule, Outcome
+from trading_assets.simulator.market.base import UnknownPriceError
 from trading_assets.simulator.protocol import Receive, Scope, Send, hang_up
 from trading_assets.simulator.rate_limits import BAN_TEXT, Limits, Quota
 from trading_assets.simulator.rest.common import Route
@@ -225,6 +226,8 @@ class Gateway:
                 check_time(call.headers, times)
             else:
                 verify(venue.config.credentials, call.headers, call.payload, times)
+            if route.path in venue.config.behaviour.absent:
+                raise Refusal(10032, message_of(10032))
             call.quota = self._limits.take(route.path)
             if call.quota is not None and call.quota.is_exceeded:
                 raise Refusal(10006, message_of(10006))
@@ -237,6 +240,8 @@ class Gateway:
             return replace(self._refused(call, refusal.ret_code, str(refusal)), status=401)
         except Refusal as refusal:
             return self._refused(call, refusal.ret_code, str(refusal))
+        except UnknownPriceError as error:
+            return self._refused(call, 10016, f"Internal System Error: {error}")
         except DataError as error:
             return self._refused(call, 10001, f"params error: {error}")
         except StorageError as error:
@@ -285,9 +290,12 @@ class Gateway:
         return Answer(200, content, JSON_TYPE, tuple(extra))
 
     def _accepted_times(self, skew_ms: int) -> tuple[int, ...]:
-        """What a client's timestamp may be near to: a virtual exchange also takes the wall clock's time."""
+        """What a client's timestamp may be near to: a virtual exchange, and one that goes by another exchange's clock,
+        also takes the time of this machine."""
         now = self._venue.clock.now_ms() + skew_ms
-        return (now,) if self._venue.clock.mode is ClockMode.REAL else (now, self._venue.wall() + skew_ms)
+        if self._venue.clock.mode is not ClockMode.REAL:
+            return (now, self._venue.wall() + skew_ms)
+        return (now, wall_ms() + skew_ms) if self._venue.goes_by_another_clock else (now,)
 
 
 async def read_body(receive: Receive) -> bytes | None:

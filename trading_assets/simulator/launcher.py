@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,19 +45,25 @@ INHERITED = frozenset(
             "SystemRoot",
         ),
         *("PYTHONPATH", "PYTHONHOME", "PYTHONPYCACHEPREFIX", "PYTHONUTF8", "VIRTUAL_ENV", "LD_LIBRARY_PATH"),
+        *("TRADING_ASSETS_LOG_FORMAT", "TRADING_ASSETS_LOG_LEVEL"),
     }
 )
 """Variables that the exchange's process gets. Another one may hold a secret, whatever its name."""
 
 
 @dataclass(frozen=True)
-class _Wanted:
-    """What a running exchange must be to be used."""
+class Wanted:
+    """What a running exchange must be to be used, and how one is started.
+
+    Attributes:
+        told: what it must say of itself (`/admin/health`).
+        variables: of the environment that it gets besides `INHERITED`.
+    """
 
     home: Path
-    seed: int
-    symbols: int
-    clock: ClockSpec | None
+    told: Mapping[str, object]
+    command: tuple[str, ...]
+    variables: tuple[str, ...] = ()
 
 
 def ensure_running(settings: Settings, *, clock: ClockSpec | None = None) -> str:
@@ -73,14 +80,35 @@ def ensure_running(settings: Settings, *, clock: ClockSpec | None = None) -> str
     if settings.simulator_url is not None:
         return _answering(settings.simulator_url.rstrip("/"))
     home = settings.simulator_home
-    wanted = _Wanted(home, settings.simulator_seed, settings.simulator_symbols, clock)
-    url = _running(wanted)
+    told: dict[str, object] = {"seed": settings.simulator_seed, "symbols": settings.simulator_symbols}
+    if clock is not None:
+        told["clock"] = clock.mode.value
+    wanted = Wanted(home, told, tuple(_command(settings, clock)))
+    return ensure_served(
+        wanted,
+        advice=f"stop it (`trading-assets exchange stop`) and move {home} away, or set the settings to what runs",
+    )
+
+
+def ensure_served(wanted: Wanted, *, advice: str) -> str:
+    """Base URL of the exchange that is wanted, started if nobody has yet.
+
+    Args:
+        advice: what to do where another one runs in its home.
+
+    Raises:
+        ExchangeUnavailableError: it could not be started.
+        ConfigurationError: another one runs.
+        StorageError: the home cannot be written.
+    """
+    home = wanted.home
+    url = _running(wanted, advice)
     if url is not None:
         return url
     try:
         private_folder(home)
         with FileLock(home / files.START_LOCK, timeout=2 * READY_TIMEOUT_S, mode=FILE):
-            return _running(wanted) or _start(settings, wanted)
+            return _running(wanted, advice) or _start(wanted, advice)
     except Timeout:
         raise ExchangeUnavailableError(
             f"another process has been starting the embedded exchange of {home} for more than "
@@ -121,7 +149,7 @@ def _answering(url: str) -> str:
     return url
 
 
-def _running(wanted: _Wanted) -> str | None:
+def _running(wanted: Wanted, advice: str) -> str | None:
     """URL of the exchange that serves this home now, or None.
 
     Raises:
@@ -134,15 +162,11 @@ def _running(wanted: _Wanted) -> str | None:
     answer = health(url)
     if answer is None or answer["pid"] != info["pid"] or answer.get("home") != str(wanted.home.resolve()):
         return None
-    found = {"seed": answer["seed"], "symbols": answer.get("symbols")}
-    expected: dict[str, object] = {"seed": wanted.seed, "symbols": wanted.symbols}
-    if wanted.clock is not None:
-        found["clock"], expected["clock"] = answer.get("clock"), wanted.clock.mode.value
-    if found != expected:
+    found = {name: answer.get(name) for name in wanted.told}
+    if found != dict(wanted.told):
         raise ConfigurationError(
             f"the embedded exchange at {url} runs with {_spelled(found)}, these settings ask for "
-            f"{_spelled(expected)}: stop it (POST {url}/admin/stop) and move {wanted.home} away, or set the "
-            f"settings to what runs"
+            f"{_spelled(dict(wanted.told))}: {advice}"
         )
     return url
 
@@ -159,14 +183,14 @@ def _read_info(home: Path) -> dict[str, Any] | None:
     return info if isinstance(info, dict) and {"url", "pid"} <= info.keys() else None
 
 
-def _start(settings: Settings, wanted: _Wanted) -> str:
+def _start(wanted: Wanted, advice: str) -> str:
     home = wanted.home
-    environment = _environment()
+    environment = _environment(wanted.variables)
     log_path = home / files.SERVER_LOG
     log_path.unlink(missing_ok=True)
     with private_file(log_path).open("wb") as log:
         process = subprocess.Popen(
-            _command(settings, wanted),
+            wanted.command,
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
@@ -178,7 +202,7 @@ def _start(settings: Settings, wanted: _Wanted) -> str:
     while time.monotonic() < deadline:
         info = _read_info(home)
         if info is not None and info["pid"] == process.pid:
-            url = _running(wanted)
+            url = _running(wanted, advice)
             if url is not None:
                 return url
         code = process.poll()
@@ -195,28 +219,32 @@ def _start(settings: Settings, wanted: _Wanted) -> str:
     )
 
 
-def _environment() -> dict[str, str]:
+def _environment(variables: tuple[str, ...] = ()) -> dict[str, str]:
     """What Python and the system need of ours, with this package first on the path: no key, no database, no token."""
-    environment = {name: value for name, value in os.environ.items() if name in INHERITED or name.startswith("LC_")}
+    environment = {
+        name: value
+        for name, value in os.environ.items()
+        if name in INHERITED or name in variables or name.startswith("LC_")
+    }
     root = str(Path(trading_assets.__file__).resolve().parents[1])
     inherited = environment.get("PYTHONPATH", "")
     environment["PYTHONPATH"] = f"{root}{os.pathsep}{inherited}" if inherited else root
     return environment
 
 
-def _command(settings: Settings, wanted: _Wanted) -> list[str]:
-    command = [sys.executable, "-m", "trading_assets.simulator", "--home", str(wanted.home), "--port", "0"]
-    command += ["--seed", str(wanted.seed), "--symbols", str(wanted.symbols)]
+def _command(settings: Settings, clock: ClockSpec | None) -> list[str]:
+    command = [sys.executable, "-m", "trading_assets.simulator", "--home", str(settings.simulator_home), "--port", "0"]
+    command += ["--seed", str(settings.simulator_seed), "--symbols", str(settings.simulator_symbols)]
     command += [
         "--deposit",
         str(settings.simulator_deposit),
         "--idle-stop",
         str(settings.simulator_idle_stop_s),
     ]
-    if wanted.clock is not None:
-        command += ["--clock", wanted.clock.mode.value, "--speed", str(wanted.clock.speed)]
-        if wanted.clock.start_ms is not None:
-            command += ["--start-ms", str(wanted.clock.start_ms)]
+    if clock is not None:
+        command += ["--clock", clock.mode.value, "--speed", str(clock.speed)]
+        if clock.start_ms is not None:
+            command += ["--start-ms", str(clock.start_ms)]
     return command
 
 

@@ -28,6 +28,9 @@ from trading_assets.simulator.account.state import AccountState, Record
 from trading_assets.simulator.clock import ClockPosition
 
 FORMAT = "1"
+LIVE = "live"
+"""The kind of a market that another exchange tells; its content is that exchange's market."""
+
 BUSY_TIMEOUT_S = 5.0
 CHECKPOINT_PAGES = 4000
 """16 MB of log."""
@@ -83,6 +86,7 @@ class AccountStore:
             # A checkpoint costs 5 to 30 ms; at the default of 1000 pages one order of a hundred waits for it.
             self._db.execute(f"PRAGMA wal_autocheckpoint={CHECKPOINT_PAGES}")
             self._db.execute("CREATE TABLE IF NOT EXISTS header (name TEXT PRIMARY KEY, value TEXT NOT NULL)")
+            self._db.execute("CREATE TABLE IF NOT EXISTS notes (name TEXT PRIMARY KEY, value TEXT NOT NULL)")
             for table in _TABLES.values():
                 self._db.execute(f"CREATE TABLE IF NOT EXISTS {table.name} (key TEXT PRIMARY KEY, value TEXT NOT NULL)")
         except (sqlite3.Error, OSError) as error:
@@ -147,6 +151,31 @@ class AccountStore:
             raise self._failure("written", error) from error
         state.changed.clear()
 
+    def note(self, name: str, text: str) -> None:
+        """Keep a text beside the account.
+
+        Raises:
+            StorageError: it cannot be written.
+        """
+        try:
+            self._db.execute(
+                "INSERT INTO notes VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value", (name, text)
+            )
+        except sqlite3.Error as error:
+            raise self._failure("written", error) from error
+
+    def noted(self, name: str) -> str | None:
+        """The text of this name, None where there is none.
+
+        Raises:
+            StorageError: the file cannot be read.
+        """
+        try:
+            found = self._db.execute("SELECT value FROM notes WHERE name = ?", (name,)).fetchone()
+        except sqlite3.Error as error:
+            raise self._failure("read", error) from error
+        return str(found[0]) if found is not None else None
+
     def close(self) -> None:
         self._db.close()
 
@@ -177,6 +206,8 @@ class AccountStore:
 
 
 def _spelled(market: MarketIdentity) -> str:
+    if market.kind == LIVE:
+        return f"live market {market.content!r}"
     recording = f", recording {market.content}" if market.content else ""
     return f"{market.kind} market of seed {market.seed} with {market.symbols} symbols{recording}"
 

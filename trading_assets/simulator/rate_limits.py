@@ -42,6 +42,7 @@ ACCOUNT_LIMITS = {
     "/v5/account/info": 50,
     "/v5/account/fee-rate": 5,
     "/v5/account/set-margin-mode": 5,
+    "/v5/account/set-limit-px-action": 5,
     "/v5/account/transaction-log": 25,
     "/v5/account/instruments-info": 5,
     "/v5/account/demo-apply-money": 5,

@@ -23,6 +23,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route as HttpRoute
 from starlette.types import Receive, Scope, Send
 
+from trading_assets.core import logs
 from trading_assets.core.errors import ConfigurationError, StorageError
 from trading_assets.core.private_files import FILE, private_folder, write_private
 from trading_assets.simulator import files
@@ -96,12 +97,17 @@ class ExchangeServer:
     One server per home: a second one is a ConfigurationError.
     """
 
-    def __init__(self, config: ServeConfig, given_market: Market | None = None) -> None:
+    def __init__(
+        self,
+        config: ServeConfig,
+        given_market: Market | None = None,
+        opener: Callable[[ServeConfig, Market | None], Venue] = open_venue,
+    ) -> None:
         self.config = config
         rules = read_rules(config.faults, ENDPOINTS) if config.faults is not None else ()
         self._lock = _lock(config)
         try:
-            self.venue = open_venue(config, given_market)
+            self.venue = opener(config, given_market)
             self.faults = Faults(lambda: LaggingAccount(self.venue))
             self.faults.add(rules, self.venue.clock.now_ms())
             self._socket = _listen(config)
@@ -111,6 +117,7 @@ class ExchangeServer:
         self.port: int = self._socket.getsockname()[1]
         self.url = f"http://{'127.0.0.1' if config.host in ('0.0.0.0', '') else config.host}:{self.port}"
         self._on_ready: Callable[[], None] | None = None
+        self.before_close: Callable[[], None] = lambda: None
         self._last_request = time.monotonic()
         self.streams = Streams(self.venue, self.faults, self._enter_order)
         self.gateway = application(self)
@@ -119,6 +126,7 @@ class ExchangeServer:
                 self.gateway,
                 http=Protocol,
                 proxy_headers=False,  # an address is that of the connection
+                log_config=None if logs.is_json() else uvicorn.config.LOGGING_CONFIG,
                 log_level="warning",
                 access_log=False,
                 lifespan="on",
@@ -142,6 +150,7 @@ class ExchangeServer:
     def close(self) -> None:
         """Store the account and release what a server that does not run holds."""
         self._socket.close()
+        self.before_close()
         self.venue.close()
         self._release()
 
@@ -190,6 +199,7 @@ def application(server: ExchangeServer) -> Gateway:
         HttpRoute("/admin/clock", _admin(server, _clock), methods=["POST"]),
         HttpRoute("/admin/contracts", _admin(server, _change_contract), methods=["POST"]),
         HttpRoute("/admin/positions", _admin(server, _close_position), methods=["POST"]),
+        HttpRoute("/admin/orders", _admin(server, _cancel_orders), methods=["POST"]),
         HttpRoute("/admin/stop", _admin(server, _stop), methods=["POST"]),
         HttpRoute("/admin/faults", _admin(server, _show_faults), methods=["GET"]),
         HttpRoute("/admin/faults", _admin(server, _add_faults), methods=["POST"]),
@@ -257,6 +267,10 @@ def _close_position(server: ExchangeServer, params: Params) -> dict[str, object]
     return admin.close_position(server.venue, params)
 
 
+def _cancel_orders(server: ExchangeServer, params: Params) -> dict[str, object]:
+    return admin.cancel_orders(server.venue, params)
+
+
 def _clock(server: ExchangeServer, params: Params) -> dict[str, object]:
     return admin.set_clock(server.venue, params)
 
@@ -289,13 +303,22 @@ def _not_found(server: ExchangeServer) -> Callable[[Request, Exception], Awaitab
 
 
 def serve(config: ServeConfig) -> None:
-    """Run an embedded exchange in the foreground until Ctrl-C, and print its URLs when it answers.
+    """See `serve_until_stopped`.
 
     Raises:
         ConfigurationError: the account belongs to another market or clock, or is being served already.
         StorageError: the account's file cannot be opened.
     """
-    server = ExchangeServer(config)
+    serve_until_stopped(ExchangeServer(config))
+
+
+def serve_until_stopped(server: ExchangeServer, before_close: Callable[[], None] = lambda: None) -> None:
+    """Run an embedded exchange in the foreground until Ctrl-C, and print its URLs when it answers.
+
+    `before_close` is called when it answers no more, and its account can still be written.
+    """
+    server.before_close = before_close
+    config = server.config
 
     def ready() -> None:
         if config.home is not None:

@@ -19,12 +19,27 @@ from trading_assets.simulator.auth import Credentials
 from trading_assets.simulator.clock import Clock, ClockSpec, ManualClock, WallClock, open_clock, wall_ms
 from trading_assets.simulator.codec import Refusal
 from trading_assets.simulator.market.base import Contract, Market
-from trading_assets.simulator.persistence import AccountStore, MarketIdentity
+from trading_assets.simulator.persistence import LIVE, AccountStore, MarketIdentity
 
 _Answer = TypeVar("_Answer")
 
 Listener = Callable[[Batch], None]
 """Called with what has changed, after it is stored, in the order it happened; must return quickly."""
+
+
+@dataclass(frozen=True)
+class Behaviour:
+    """What an exchange in the role of another venue does not do.
+
+    Attributes:
+        absent: paths of signed endpoints, which answer 10032, and of streams, which answer 404.
+        cross_only: the account cannot be set to isolated margin (110073).
+        orders_kept_ms: orders that ended longer ago are told no more; None: all are.
+    """
+
+    absent: frozenset[str] = frozenset()
+    cross_only: bool = False
+    orders_kept_ms: int | None = None
 
 
 @dataclass(frozen=True)
@@ -41,6 +56,7 @@ class ServeConfig:
         replay: files of recorded candles to play instead of the seeded market.
         limits: refuse clients that ask more often than Bybit allows.
         faults: file of the fault rules that are in force from the start.
+        behaviour: what it leaves out, in the role of another venue.
         names: by which clients call this machine, besides its addresses, its own name and `localhost`.
     """
 
@@ -58,6 +74,7 @@ class ServeConfig:
     limits: bool = False
     faults: Path | None = None
     names: tuple[str, ...] = ()
+    behaviour: Behaviour = Behaviour()
 
     def __post_init__(self) -> None:
         if self.home is not None and self.account is not None:
@@ -91,7 +108,9 @@ class Venue:
         content: str = "",
         first_clock: ClockSpec | None = None,
     ) -> None:
-        """`content` names what a replay plays; `first_clock` is a new account's, the configuration's when None."""
+        """`content` names what a replay plays, or the market that a live one is told.
+
+        `first_clock` is a new account's, the configuration's when None."""
         self.config = config
         self.market = market
         self.wall = wall
@@ -110,8 +129,15 @@ class Venue:
     def market_name(self) -> str:
         """What is played: two exchanges with the same name have the same prices."""
         identity = self._identity
+        if identity.kind == LIVE:
+            return identity.content
         played = f"replay {identity.content[:16]}" if identity.content else f"{identity.kind} market"
         return f"{played}, seed {identity.seed}"
+
+    @property
+    def goes_by_another_clock(self) -> bool:
+        """Whether its time is that of another exchange, so that a client's machine may show a different one."""
+        return self._identity.kind == LIVE
 
     @property
     def user_id(self) -> int:
@@ -155,7 +181,7 @@ class Venue:
             now = max(self.clock.now_ms(), self.engine.state.header.settled_ms)
             consistent = False
             try:
-                self.engine.settle(now)
+                self.engine.settle(self.market.begin(self.engine.state.header.settled_ms, now, self.followed))
                 try:
                     answer = action(now)
                     self.engine.state.close_batch(now)
@@ -194,6 +220,12 @@ class Venue:
             self._publish()
             return clock.now_ms()
 
+    def followed(self) -> set[str]:
+        """Contracts in which the account has a position or an order."""
+        state = self.engine.state
+        held = {position.symbol for position in state.open_positions()}
+        return held | {order.symbol for order in state.open_orders.values()}
+
     def listen(self, listener: Listener) -> Callable[[], None]:
         """Tell `listener` of every change from now on, until the returned function is called."""
         with self._lock:
@@ -213,6 +245,11 @@ class Venue:
         """A copy of the account as it is, with `listener` told of every change after it; and how to stop that."""
         with self._lock:
             return self.engine.state.copied(), self.listen(listener)
+
+    def note(self, name: str, text: str) -> None:
+        """Keep a text beside the account; see `AccountStore.note`."""
+        with self._lock:
+            self._store.note(name, text)
 
     def revise(self, contract: Contract) -> None:
         """Put new rules of a listed contract in force: its status, delivery, quantity step or leverage."""

@@ -26,7 +26,7 @@ def funding_as_of_close(own: Candles, funding: Funding) -> FloatArray:
 
     A rate paid at the very close is not known yet: a partition, and the live finder, read what came before its end.
     """
-    return _taken(funding.rate, np.searchsorted(funding.time_ms, own.end_ms))
+    return _taken(funding.rate, funding.time_ms.searchsorted(own.end_ms))
 
 
 # Apart from the values, so that a sweep searches once for all values of the same candles.
@@ -34,17 +34,19 @@ def funding_as_of_close(own: Candles, funding: Funding) -> FloatArray:
 
 @shared
 def _last_ended_at_open(own: Candles, other: Candles) -> IntArray:
-    return np.searchsorted(other.end_ms, own.start_ms, side="right")
+    return other.end_ms.searchsorted(own.start_ms, side="right")
 
 
 @shared
 def _last_ended_at_close(own: Candles, other: Candles) -> IntArray:
-    return np.searchsorted(other.end_ms, own.end_ms, side="right")
+    return other.end_ms.searchsorted(own.end_ms, side="right")
 
 
 def _taken(values: FloatArray, known: IntArray) -> FloatArray:
     """For each own bar the last of its `known` first values, shape (..., n); NaN where that is 0. `known` ascends."""
-    out = np.full((*values.shape[:-1], len(known)), np.nan)
-    first = int(np.searchsorted(known, 1))
-    out[..., first:] = values[..., known[first:] - 1]
+    if not values.shape[-1]:
+        return np.full((*values.shape[:-1], len(known)), np.nan)
+    # Clipped, numpy does not look for places out of range first: three times as fast as an index.
+    out = values.astype(np.float64, copy=False).take(known - 1, axis=-1, mode="clip")
+    out[..., : int(known.searchsorted(1))] = np.nan
     return out

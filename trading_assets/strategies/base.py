@@ -8,7 +8,9 @@ construction: the finder takes the last row.
 from __future__ import annotations
 
 import abc
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from itertools import product
 from typing import Any, ClassVar, NamedTuple, final
 
@@ -17,8 +19,10 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from trading_assets.core.candles import BoolArray, Candles, FloatArray
+from trading_assets.core.declared import EntryRule, SizeRule
 from trading_assets.core.errors import StrategyError
-from trading_assets.core.strategy_data import DataNeeds, Signals, StrategyData
+from trading_assets.core.exits import NO_PLAN, ExitPlan
+from trading_assets.core.strategy_data import UNDECLARED_FUNDING, DataNeeds, Signals, StrategyData
 from trading_assets.strategies import indicators
 
 
@@ -78,14 +82,22 @@ class Values:
 
 
 class Entries(NamedTuple):
-    """Entry conditions per bar, shape (n,); a bare bool or number stands for every bar.
+    """Entry and exit conditions per bar, shape (n,); a bare bool or number stands for every bar.
 
-    `confidence` in percent, meaningful where an entry is.
+    `confidence` in percent, meaningful where an entry is. `exit_long` and `exit_short` close a position of that side at
+    the bar's close. A bar that says both, enter and leave, is no entry.
     """
 
     long: BoolArray | bool
     short: BoolArray | bool
     confidence: npt.NDArray[np.floating[Any]] | float
+    exit_long: BoolArray | bool = False
+    exit_short: BoolArray | bool = False
+
+    @property
+    def has_exits(self) -> bool:
+        """Whether an exit condition is given at all."""
+        return not (self.exit_long is False and self.exit_short is False)
 
 
 class Strategy(abc.ABC):
@@ -94,7 +106,8 @@ class Strategy(abc.ABC):
     Subclasses set `name`, `description`, `version` (raise it when the logic changes) and may narrow `Parameters`.
     `active_by_default` says whether the row starts switched on; a new strategy waits to be started by a person.
     `described_parameters` are those whose value the strategy's description gives: they keep their defaults unless a
-    person asks for more (`grid`).
+    person asks for more (`grid`). `entry` and `size` say how its positions are entered and how large they are; without
+    them it follows the settings.
     """
 
     name: ClassVar[str]
@@ -102,6 +115,8 @@ class Strategy(abc.ABC):
     version: ClassVar[str] = "1"
     active_by_default: ClassVar[bool] = False
     described_parameters: ClassVar[frozenset[str]] = STOP_PARAMETERS
+    entry: ClassVar[EntryRule | None] = None
+    size: ClassVar[SizeRule | None] = None
     Parameters: ClassVar[type[Parameters]] = Parameters
 
     def __init__(self, parameters: Mapping[str, object] | None = None) -> None:
@@ -133,12 +148,16 @@ class Strategy(abc.ABC):
     @staticmethod
     @abc.abstractmethod
     def entries(v: Values, p: Any) -> Entries:
-        """Entry conditions from the values `v` of the bars and the parameters `p`. NaN must never be an entry.
+        """Entry and exit conditions from the values `v` of the bars and the parameters `p`. NaN must be neither.
 
         Use comparisons, `&`, `|`, arithmetic and `np.where` only: they mean the same for arrays and for the numbers of
         one bar, so a sweep can compile the rule. A rule that needs more (a loop, a library, other bars) works too, set
         by set and slower. Put what needs other bars into an indicator.
         """
+
+    def exits(self) -> ExitPlan:
+        """What ends a position besides stop, target and the exit conditions of `entries`; nothing by default."""
+        return NO_PLAN
 
     @classmethod
     def grid(cls) -> ParameterSets:
@@ -164,20 +183,29 @@ class Strategy(abc.ABC):
 
     @final
     def signals(self, data: StrategyData) -> Signals:
-        """Indicators, entries and stops of every bar. An entry whose stop or target would not lie above zero is none.
+        """Indicators, entries, stops and exits of every bar. An entry whose stop or target would not lie above zero is
+        none, and so is one whose bar has an exit of its side.
 
         Raises:
-            StrategyError: an array has the wrong length or type, a bar is both long and short, or an entry has no
-                confidence between 0 and 100.
+            StrategyError: an array has the wrong length or type, a bar is both long and short, an entry has no
+                confidence between 0 and 100, the exits cannot be meant, or funding is read without being declared.
         """
         bars = len(data.candles)
+        if not self.needs().funding:
+            data = replace(data, funding=UNDECLARED_FUNDING)  # it is there as a cost; live does not load it
         values = self.checked_indicators(data)
-        entries = self.entries(Values(data.candles, values), self.parameters)
+        with self._going_on():
+            entries = self.entries(Values(data.candles, values), self.parameters)
         long = self._checked("long", _on_every_bar(entries.long, bars), bars, _BOOL)
         short = self._checked("short", _on_every_bar(entries.short, bars), bars, _BOOL)
         confidence = self._checked("confidence", _on_every_bar(entries.confidence, bars), bars, _NUMBER)
         if bool(np.any(long & short)):
             raise StrategyError(f"{self.name}: bar {int(np.argmax(long & short))} is both long and short")
+        exit_long = exit_short = None
+        if entries.has_exits:
+            exit_long = self._checked("exit_long", _on_every_bar(entries.exit_long, bars), bars, _BOOL)
+            exit_short = self._checked("exit_short", _on_every_bar(entries.exit_short, bars), bars, _BOOL)
+            long, short = long & ~exit_long, short & ~exit_short
         candles, p = data.candles, self.parameters
         stop_distance = indicators.atr(candles.high, candles.low, candles.close, p.atr_period) * p.stop_atr
         long = long & (stop_distance > 0) & (stop_distance < candles.close)
@@ -189,7 +217,30 @@ class Strategy(abc.ABC):
             raise StrategyError(
                 f"{self.name}: the entry of bar {bar} has confidence {confidence[bar]}, expected 0 to 100"
             )
-        return Signals(long, short, np.where(entry, confidence, np.nan), stop_distance, p.reward_risk, values)
+        return Signals(
+            long,
+            short,
+            np.where(entry, confidence, np.nan),
+            stop_distance,
+            p.reward_risk,
+            values,
+            exit_long,
+            exit_short,
+            self.checked_exits(),
+        )
+
+    @final
+    def checked_exits(self) -> ExitPlan:
+        """`exits`, beside the target.
+
+        Raises:
+            StrategyError: it is no plan, or one that cannot be meant.
+        """
+        with self._going_on():
+            plan: object = self.exits()
+        if not isinstance(plan, ExitPlan):
+            raise StrategyError(f"{self.name}: exits() is {plan!r}, expected an ExitPlan")
+        return plan.checked(self.parameters.reward_risk)
 
     @final
     def checked_indicators(self, data: StrategyData) -> dict[str, FloatArray]:
@@ -199,7 +250,8 @@ class Strategy(abc.ABC):
             StrategyError: an array has the wrong length or type, or the name of a candle column.
         """
         bars = len(data.candles)
-        values = self.indicators(data)
+        with self._going_on():
+            values = self.indicators(data)
         for name, array in values.items():
             # A sweep's panel of coins has the shape (coins, n).
             of_panel = isinstance(array, np.ndarray) and array.ndim == 2 and array.shape == data.candles.close.shape
@@ -207,6 +259,14 @@ class Strategy(abc.ABC):
             if name in CANDLE_VALUES:
                 raise StrategyError(f"{self.name}: indicator {name!r} has the name of a candle column, rename it")
         return values
+
+    @contextmanager
+    def _going_on(self) -> Iterator[None]:
+        """`sys.exit` in a strategy ends the strategy, not the process that serves all the others."""
+        try:
+            yield
+        except SystemExit as error:
+            raise StrategyError(f"{self.name}: it asked to exit ({', '.join(map(repr, error.args))})") from None
 
     def _checked(self, what: str, array: object, bars: int, kind: str) -> np.ndarray:
         """The array itself. NaN is true as a bool, so only real bool arrays are conditions."""

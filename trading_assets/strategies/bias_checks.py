@@ -69,16 +69,22 @@ def look_ahead(
     """Decide again at the close of single bars on what was known by then: the decision and every indicator must agree.
 
     Args:
-        signals: at most this many of the bars with an entry, drawn by `seed`; all by default.
+        signals: at most this many of the bars with an entry, drawn by `seed`; all by default. As many of those with an
+            exit condition.
         others: this many other bars, drawn by `seed`: a live run may see a signal there that a backtest never had.
     """
     whole = strategy.signals(data)
     rng = np.random.default_rng(seed)
     bars = strategy.needs().warm_up_bars(data.timeframe)
     after = np.arange(len(data.candles)) >= min(bars, len(data.candles) // 2)
-    entry = whole.long | whole.short
+    entry, leaving = whole.long | whole.short, np.zeros(len(after), dtype=bool)
+    for condition in (whole.exit_long, whole.exit_short):
+        if condition is not None:
+            leaving |= condition
     drawn = _draw(rng, np.flatnonzero(after & entry), signals)
     decided = np.concatenate([drawn, _draw(rng, np.flatnonzero(after & ~entry), others)])
+    if leaving.any():  # as many exits, beside those that were drawn
+        decided = np.union1d(decided, _draw(rng, np.flatnonzero(after & ~entry & leaving), signals))
     violations: list[Violation] = []
     for bar in np.sort(decided).tolist():
         end_ms = int(data.candles.end_ms[bar])
@@ -239,6 +245,7 @@ def _row(signals: Signals, bar: int) -> dict[str, float]:
         "short": float(signals.short[bar]),
         **({"confidence": float(signals.confidence[bar])} if entry else {}),
         "stop distance": float(signals.stop_distance[bar]),
+        **{name: float(values[bar]) for name, values in _exits(signals).items()},
         **{f"indicator {name}": float(values[bar]) for name, values in signals.indicators.items()},
     }
 
@@ -250,8 +257,15 @@ def _columns(signals: Signals, first: int) -> dict[str, FloatArray]:
         "short": signals.short[first:].astype(np.float64),
         "confidence": signals.confidence[first:],
         "stop distance": signals.stop_distance[first:],
+        **{name: values[first:] for name, values in _exits(signals).items()},
         **{f"indicator {name}": values[first:] for name, values in signals.indicators.items()},
     }
+
+
+def _exits(signals: Signals) -> dict[str, FloatArray]:
+    """Exit conditions by name; 0 and 1."""
+    named = {"exit long": signals.exit_long, "exit short": signals.exit_short}
+    return {name: values.astype(np.float64) for name, values in named.items() if values is not None}
 
 
 def _equal(expected: float, found: float | None) -> bool:

@@ -12,6 +12,7 @@ import json
 import pkgutil
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from importlib.metadata import entry_points
@@ -88,7 +89,7 @@ def discover() -> Discovery:
     """
     classes: dict[str, type[Strategy]] = {}
     broken: list[BrokenStrategy] = []
-    for where, found in (*_in_package(), *_from_entry_points()):
+    for where, found in (*_in_package(), *_from_entry_points(), *_offered):
         if isinstance(found, str):
             broken.append(BrokenStrategy(where, found))
             continue
@@ -117,6 +118,19 @@ def strategy_classes() -> Mapping[str, type[Strategy]]:
 
 
 _Found = tuple[str, type[Strategy] | str]
+_offered: list[_Found] = []
+
+
+@contextmanager
+def offering(kind: type[Strategy]) -> Iterator[None]:
+    """The strategy is known too, in this process and in those forked from it: for a trial or a notebook."""
+    _offered.append((f"class {kind.__qualname__}", kind))
+    discover.cache_clear()
+    try:
+        yield
+    finally:
+        _offered.pop()
+        discover.cache_clear()
 
 
 def _in_package() -> Iterator[_Found]:
@@ -124,7 +138,7 @@ def _in_package() -> Iterator[_Found]:
     for module_info in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
         try:
             module = importlib.import_module(module_info.name)
-        except Exception as error:  # noqa: BLE001 (a user's module may raise anything; the others go on)
+        except (Exception, SystemExit) as error:  # noqa: BLE001 (a user's module may raise anything; the others go on)
             yield module_info.name, f"its module cannot be imported: {type(error).__name__}: {error}"
             continue
         for _, kind in inspect.getmembers(module, inspect.isclass):
@@ -138,7 +152,7 @@ def _from_entry_points() -> Iterator[_Found]:
         where = f"entry point {point.name}"
         try:
             kind = point.load()
-        except Exception as error:  # noqa: BLE001 (another package may raise anything; the others go on)
+        except (Exception, SystemExit) as error:  # noqa: BLE001 (another package may raise anything; the others go on)
             yield where, f"{point.value} cannot be imported: {type(error).__name__}: {error}"
             continue
         if inspect.isclass(kind) and issubclass(kind, Strategy) and not inspect.isabstract(kind):
@@ -155,7 +169,9 @@ def _unfit(kind: type[Strategy]) -> str | None:
     if not _NAME.fullmatch(kind.name):
         return f"name {kind.name!r} of {kind.__qualname__} must be 1 to 64 of a-z, 0-9 and _, a letter first"
     try:
-        needs: object = kind().needs()
+        default = kind()
+        needs: object = default.needs()
+        default.checked_exits()
     except Exception as error:  # noqa: BLE001 (a user's class may raise anything; the others go on)
         return f"class {kind.__qualname__} fails with default parameters: {type(error).__name__}: {error}"
     if not isinstance(needs, DataNeeds):
@@ -229,6 +245,7 @@ def configure(row: Mapping[Any, Any], of_setting: Grids = AS_DESCRIBED) -> Confi
         sets = parameter_sets(name, row["parameters"], grid)
         for strategy in sets:
             strategy.needs()
+            strategy.checked_exits()
         return ConfiguredStrategy(
             name,
             sets,

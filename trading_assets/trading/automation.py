@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from trading_assets.core.timeframes import HOUR_MS, Timeframe, as_of_ms, floor_ms, hour_key, iso
+from trading_assets.ledger.selections import chose_no_coin
 from trading_assets.trading.decide.entry import newest_close_ms
 from trading_assets.trading.session.lease import Trader
 
@@ -21,6 +22,8 @@ BEGINS_WITHIN_S = 300.0
 
 TRIES = 3
 """Of a job, in a row: then a person is told."""
+
+NOT_SELECTED = "no hour is selected yet"
 
 SESSIONS_LOOKED_AT = 8
 """Newest runs among which failures are counted: enough for the longest rest."""
@@ -65,10 +68,15 @@ class Restarts:
         )
 
 
+GRIDS_MS = 30_000
+"""A grid, or a DCA plan, that nobody has looked after for so long is looked after by a run."""
+
 RESTARTS: Mapping[str, Restarts] = {
     "research": Restarts(),
     "select": Restarts(),
     "reconcile": Restarts(rest_s=600.0),
+    "maintain_grids": Restarts(rest_s=60.0),
+    "maintain_dca": Restarts(rest_s=60.0),
     "trade": Restarts(rest_s=30.0),
 }
 """Jobs that are started again by themselves. Any other job's failure is told, and it is started by a person, or by its
@@ -127,6 +135,7 @@ class Reselect:
 def decide_trade(
     *,
     now_ms: int,
+    selected_ms: int | None,
     timeframes: Iterable[str],
     handled_ms: int,
     waiting_signals: int,
@@ -135,14 +144,15 @@ def decide_trade(
     """Launch when a candle of a selected timeframe has closed since `handled_ms`, or a signal waits.
 
     Args:
-        timeframes: of the newest selection.
+        selected_ms: hour of the newest selection; None where there is none yet.
+        timeframes: of its coins; none where it chose no coin.
         handled_ms: the close up to which candles were handled.
     """
     if run_in_progress:
         return Skip("a trade run is in progress")
     selected = sorted({Timeframe(value) for value in timeframes}, key=lambda timeframe: timeframe.ms)
-    if not selected:
-        return Skip("no coin is selected yet, or the newest selection is empty")
+    if selected_ms is None:
+        return Skip(NOT_SELECTED)
     settled = now_ms - SETTLE_MS
     closed = [timeframe for timeframe in selected if newest_close_ms(timeframe, settled) > handled_ms]
     if closed:
@@ -150,6 +160,8 @@ def decide_trade(
         return Launch(f"{', '.join(closed)} closed at {iso(close)}", close)
     if waiting_signals and now_ms - handled_ms >= RETRY_SIGNALS_MS:
         return Launch(f"{waiting_signals} signals wait for execution", handled_ms)
+    if not selected:
+        return Skip(f"{chose_no_coin(selected_ms)}: no new signal before the next selection")
     following = min(newest_close_ms(timeframe, settled) + timeframe.ms for timeframe in selected)
     return Skip(f"no candle of {', '.join(selected)} has closed since {iso(handled_ms)}; next at {iso(following)}")
 
@@ -184,6 +196,7 @@ def decide_session(
     trader: Trader | None,
     runs: Sequence[SessionRun],
     failed_ago_s: Sequence[float],
+    empty_ms: int | None = None,
 ) -> StartSession | Skip:
     """Start a session when none is live, or when the live one trades on an older selection.
 
@@ -194,10 +207,14 @@ def decide_session(
         selected: key of the newest selection.
         trader: who holds the lease on trading.
         failed_ago_s: how long ago each of the newest runs failed, the newest first, up to the first that did not.
+        empty_ms: hour of the newest selection where it chose no coin: a session on it looks for no signal, and after
+            what is open.
     """
     if selected is None:
-        return Skip("no coin is selected yet, or the newest selection is empty")
+        return Skip(NOT_SELECTED)
     if trader is not None and trader.serves == selected:
+        if empty_ms is not None:
+            return Skip(f"{chose_no_coin(empty_ms)}: {trader} looks for no signal, and after what is open")
         return Skip(f"{trader} trades on the selection {selected}")
     others = [run for run in runs if trader is None or run.run != trader.run]
     lost_age_s = min((run.age_s for run in others if run.has_lost), default=BEGINS_WITHIN_S)
@@ -212,7 +229,8 @@ def decide_session(
     dead = tuple(run.run for run in others if not run.has_lost or trader is not None)
     if trader is not None:
         return StartSession(f"{trader} trades on {trader.serves}, the newest selection is {selected}", dead)
-    return StartSession(f"nobody trades on the selection {selected}", dead)
+    what = f"; {chose_no_coin(empty_ms)}, it looks after what is open" if empty_ms is not None else ""
+    return StartSession(f"nobody trades on the selection {selected}{what}", dead)
 
 
 def decide_reconcile(
@@ -243,6 +261,46 @@ def decide_reconcile(
     return Launch(state, now_ms) if age >= every else Skip(f"{state}; due every {every // 1000} s")
 
 
+def decide_grids(
+    *, now_ms: int, read_ms: Sequence[int], run_in_progress: bool, failed_ago_s: Sequence[float] = ()
+) -> Launch | Skip:
+    """Launch where a grid was not looked after for a while: no session trades, or it cannot.
+
+    Args:
+        read_ms: when each grid that has not ended was looked after last, UTC ms.
+        failed_ago_s: how long ago each of the newest runs failed, the newest first, up to the first that did not.
+    """
+    return _decide_kept("maintain_grids", "grid", now_ms, read_ms, run_in_progress, failed_ago_s)
+
+
+def decide_dca(
+    *, now_ms: int, read_ms: Sequence[int], run_in_progress: bool, failed_ago_s: Sequence[float] = ()
+) -> Launch | Skip:
+    """Launch where a DCA plan was not looked after for a while; see `decide_grids`."""
+    return _decide_kept("maintain_dca", "DCA plan", now_ms, read_ms, run_in_progress, failed_ago_s)
+
+
+def _decide_kept(
+    job: str, what: str, now_ms: int, read_ms: Sequence[int], run_in_progress: bool, failed_ago_s: Sequence[float]
+) -> Launch | Skip:
+    if not read_ms:
+        return Skip(f"there is no {what}")
+    if run_in_progress:
+        return Skip("a run looks after them", is_trouble=None)
+    refusal = RESTARTS[job].refusal("runs", failed_ago_s)
+    if refusal:
+        return Skip(f"{refusal}. Their stops wait at the exchange", is_trouble=True)
+    age = now_ms - min(read_ms)
+    state = f"{len(read_ms)} {what}s, looked after {age / 1000:.0f} s ago"
+    if 0 <= age < GRIDS_MS:
+        return Skip(f"{state}; due every {GRIDS_MS // 1000} s")
+    return Launch(state, now_ms)
+
+
+RESTART_LIMIT = "restart limit reached"
+"""Ends the title of the message that no further try follows at once."""
+
+
 def failure_text(job: str, error: str, *, tries: int) -> tuple[str, str] | None:
     """Return title and text of the message on a failed run; None after the limit of restarts was notified.
 
@@ -257,7 +315,7 @@ def failure_text(job: str, error: str, *, tries: int) -> tuple[str, str] | None:
     if tries > TRIES:
         return None
     text = "It is tried on, with rests between." if restarts.rest_s is not None else "Look at it; start it by hand."
-    return f"run of {job} failed {TRIES} times: restart limit reached", f"{error}\n{text}"
+    return f"run of {job} failed {TRIES} times: {RESTART_LIMIT}", f"{error}\n{text}"
 
 
 def decide_selection(

@@ -11,10 +11,11 @@ from dataclasses import dataclass, field, replace
 
 import sqlalchemy as sa
 
-from trading_assets.core.events import TradeEvent, TradeExecuted, record_of
+from trading_assets.core import logs
+from trading_assets.core.events import TradeEvent, TradeExecuted, TradeFailed, record_of
 from trading_assets.core.foreign_text import get_logger, plain, plain_lines
 from trading_assets.core.messages import Kind, Message, Notify, Severity
-from trading_assets.core.models import Instrument, Rows, UnreadableRow
+from trading_assets.core.models import Instrument, Rows, SendBy, UnreadableRow
 from trading_assets.core.ports import Exchange
 from trading_assets.core.settings import Settings
 from trading_assets.core.timeframes import local_ms
@@ -27,6 +28,9 @@ from trading_assets.trading.binding import BooksGuard
 
 CONTRACTS_AGE_MS = 10 * 60_000
 """The list of contracts is read again after this time: an exchange changes its rules a few times a month."""
+
+SEND_WITHIN_MS = 10_000
+"""An order is sent within this time of its reservation, or of the reading that it follows from, or not at all."""
 
 EVENTS_KEPT = 200
 
@@ -52,9 +56,10 @@ class ContractCache:
             fresh = self._read_wall_ms is not None and 0 <= wall_ms - self._read_wall_ms < CONTRACTS_AGE_MS
             if not fresh or not symbols <= self._listed.keys():
                 found = exchange.instruments()
-                self._listed = {instrument.symbol: instrument for instrument in found}
-                self._unreadable = Rows((), found.unreadable)
-                self._read_wall_ms = wall_ms
+                if found or found.unreadable or not self._listed:  # an empty list does not tell that all are gone
+                    self._listed = {instrument.symbol: instrument for instrument in found}
+                    self._unreadable = Rows((), found.unreadable)
+                    self._read_wall_ms = wall_ms
             return self._listed
 
     @property
@@ -103,6 +108,11 @@ class ExecutionContext:
     books: BooksGuard = field(default_factory=BooksGuard)
     events: deque[TradeEvent] = field(default_factory=lambda: deque(maxlen=EVENTS_KEPT))
 
+    def send_by(self, within_ms: int = SEND_WITHIN_MS) -> SendBy:
+        """Until when an order may be sent that follows from what is read from now on."""
+        now_ms = self.wall_ms()
+        return SendBy(now_ms + within_ms, self.wall_ms, now_ms)
+
     def require_bound(self) -> Owner:
         """Check that the ledger's account is the key's. Everything that acts on or reads money begins with it.
 
@@ -134,9 +144,11 @@ class ExecutionContext:
         severity: Severity = Severity.INFO,
         *,
         time_ms: int,
+        facts: Mapping[str, str] | None = None,
     ) -> Message:
         """Keep a message in the transaction of what it tells. `tell` it afterwards."""
-        message = Message(plain(title), plain_lines(body), kind, severity, is_kept=True)
+        told = {name: plain(value) for name, value in (facts or {}).items()}
+        message = Message(plain(title), plain_lines(body), kind, severity, is_kept=True, facts=told)
         outbox.add(connection, self.settings.account, message, time_ms=time_ms, wall_ms=self.wall_ms())
         return message
 
@@ -147,8 +159,8 @@ class ExecutionContext:
 
     def keep_event(self, connection: sa.Connection, event: TradeEvent) -> None:
         """Keep the message of an event in the transaction of what became of the order. `publish` it afterwards."""
-        title, body, kind, severity = _words_of(event)
-        self.keep(connection, title, body, kind, severity, time_ms=event.time_ms)
+        told = _told_of(event)
+        self.keep(connection, told.title, told.body, told.kind, told.severity, time_ms=event.time_ms, facts=told.facts)
 
     def publish(self, event: TradeEvent, *, is_kept: bool = False) -> None:
         """Log an event as one JSON object, keep it for the page of the run, and tell of it.
@@ -156,9 +168,11 @@ class ExecutionContext:
         Args:
             is_kept: the ledger has the message of it already.
         """
-        _log.info("%s", json.dumps(record_of(event)))
+        fields = {name: value for name, value in vars(event).items() if name in (*logs.IDENTITIES, *logs.FIGURES)}
+        reason = event.detail if isinstance(event, TradeFailed) else None
+        _log.info("%s", json.dumps(record_of(event)), extra={**fields, "event": event.name, "reason": reason})
         self.events.append(event)
-        self._send(replace(Message(*_words_of(event)), is_kept=is_kept))
+        self._send(replace(_told_of(event), is_kept=is_kept))
 
     def _send(self, message: Message) -> None:
         try:
@@ -167,13 +181,16 @@ class ExecutionContext:
             _log.exception("nobody was told: %s: %s", message.title, message.body)
 
 
-def _words_of(event: TradeEvent) -> tuple[str, str, Kind, Severity]:
-    """Title, body, kind and severity of the message."""
+def _told_of(event: TradeEvent) -> Message:
+    """The message of an event."""
+    facts = {"symbol": event.symbol, "side": event.side.value, "qty": str(event.qty)}
     if isinstance(event, TradeExecuted):
         text = f"{event.qty} at {event.price}, stop {event.stop_loss}, target {event.take_profit}"
-        return f"{event.side.value} {event.symbol}", text, Kind.FILL, Severity.INFO
+        levels = {"price": str(event.price), "stop": str(event.stop_loss), "target": str(event.take_profit)}
+        return Message(f"{event.side.value} {event.symbol}", text, Kind.FILL, facts=facts | levels)
     text = f"{event.symbol} {event.order_link_id}: {event.detail}"
-    return f"order failed: {event.failure}", text, Kind.ORDER, Severity.WARNING
+    facts |= {"failure": event.failure.value, "detail": event.detail}
+    return Message(f"order failed: {event.failure}", text, Kind.ORDER, Severity.WARNING, facts=facts)
 
 
 def why_off(database: Database, settings: Settings) -> str:

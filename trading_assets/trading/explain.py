@@ -16,11 +16,16 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from trading_assets.backtesting.made_with import costs_told
+from trading_assets.core.errors import DataError
 from trading_assets.core.foreign_text import plain as plain_text
-from trading_assets.core.timeframes import Timeframe, as_of_ms, hour_key, iso
-from trading_assets.ledger import evidence, tracing
+from trading_assets.core.timeframes import HOUR_MS, Timeframe, as_of_ms, floor_ms, hour_key, iso
+from trading_assets.core.trace import trace_id_of
+from trading_assets.ledger import dca, evidence, grids, tracing
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.evidence import Evidence
+from trading_assets.ledger.grids import FillRow, Grid, GridOrder, LevelRow
+from trading_assets.ledger.orders import SIZE
 from trading_assets.ledger.tracing import Origin, Outcome, Row
 
 GONE = "not kept any more (see the retention settings)"
@@ -72,19 +77,39 @@ class Step:
 
 @dataclass(frozen=True)
 class Explanation:
-    """An order, or a signal without one, step by step: the result first, its causes after it."""
+    """An order, or a signal without one, step by step: the result first, its causes after it.
+
+    Attributes:
+        trace_id: what lines of the log and spans about it have.
+    """
 
     signal_id: str
     title: str
     steps: tuple[Step, ...] = field(default=())
 
+    @property
+    def trace_id(self) -> str:
+        return trace_id_of(self.signal_id)
+
 
 def explain(database: Database, text: str, links: Links, btc: str) -> Explanation:
     """Explain the order of an order link id, an exchange's order id or a signal id; a unique beginning is enough.
 
+    An order of a grid is explained by its level and its grid.
+
+    A trace id names it, too, in full.
+
     Raises:
         DataError: there is none, or several begin so.
     """
+    of_dca = _of_dca(database, text)
+    if of_dca is not None:
+        return of_dca
+    of_grid = grids.beginning_with(database, text)
+    if len(of_grid) > 1:
+        raise DataError(f"{text!r} begins several orders of grids, such as {of_grid[0].order_link_id}: give more of it")
+    if of_grid:
+        return _of_grid(database, of_grid[0])
     signal_id = tracing.find_signal(database, text)
     with database.read() as connection:
         outcome = tracing.outcome(connection, signal_id)
@@ -96,10 +121,78 @@ def explain(database: Database, text: str, links: Links, btc: str) -> Explanatio
     return Explanation(signal_id, title, (*_forward(outcome, links), *_back(signal, kept, today, candles, links)))
 
 
+def _of_dca(database: Database, text: str) -> Explanation | None:
+    """An order of a DCA plan, by its order link id or the exchange's id in full; None where it is none."""
+    with database.read() as connection:
+        order = dca.order_by_link(connection, text)
+        if order is None:
+            return None
+        plan = dca.by_id(connection, order.plan_id)
+        fills = [row for row in dca.fills_of(connection, plan) if row.order_link_id == order.order_link_id]
+    price = "at the market" if order.price is None else f"at {order.price}"
+    became = f"{order.status}, {order.filled_qty} filled" + (f": {order.reason}" if order.reason else "")
+    place = f"round {order.round + 1}" if order.due_ms is None else f"due at {iso(order.due_ms)}"
+    step = "" if order.step is None else f" {order.step}"
+    amounts = f"{plan.side.value} ${plan.amount} {plan.schedule}, at most ${plan.max_deployed}"
+    steps = [Step("order", f"{order.side.value} {order.qty} {price}, {became}", values=vars(order))]
+    steps += [Step("fill", f"{iso(one.time_ms)}, {one.qty} at {one.price}, fee {one.fee}") for one in fills]
+    steps.append(Step("purpose", f"{order.purpose}{step}; {place}; stop {order.stop_loss}, target {order.take_profit}"))
+    steps.append(Step("plan", f"{plan.plan_id}: {amounts}; it is {plan.state}", values=vars(plan)))
+    title = f"{order.side.value} {order.symbol} by DCA plan {plan.plan_id}"
+    return Explanation(order.order_link_id, title, tuple(steps))
+
+
+def _of_grid(database: Database, order: GridOrder) -> Explanation:
+    """An order of a grid: what became of it, its level, what the level did before and after, and the grid."""
+    with database.read() as connection:
+        grid = grids.by_id(connection, order.grid_id)
+        levels = [row for row in grids.levels_of(connection, grid) if row.generation == order.generation]
+        others = [
+            one
+            for one in grids.orders_of(connection, order.grid_id)
+            if (one.generation, one.level_index) == (order.generation, order.level_index)
+        ]
+        names = (order.order_link_id, order.order_id)
+        fills = [row for row in grids.fills_of(connection, grid) if row.order_link_id in names or row.order_id in names]
+    at = "" if order.price is None and order.trigger_price is None else f" at {order.price or order.trigger_price}"
+    found = f"{order.status}, {order.filled_qty} of {order.qty} filled"
+    why = order.cancel or order.reason
+    sent = f"{iso(order.created_ms)}, {order.purpose} {order.side.value} {order.qty}{at}"
+    steps = [Step("order", found + (f": {why}" if why else ""), values=_row(order)), Step("written", sent)]
+    steps += [
+        Step("fill", f"{iso(row.time_ms)}, {row.qty} at {row.price}, fee {row.fee}", values=_row(row)) for row in fills
+    ]
+    if order.level_index is not None:
+        level = next((one for one in levels if one.level_index == order.level_index), None)
+        told = (
+            "laid anew since"
+            if level is None
+            else f"{level.side.value} first, {level.low} to {level.high}, {level.qty}"
+        )
+        steps.append(Step(f"level {order.level_index}", told, values=None if level is None else _row(level)))
+        around = [one for one in others if abs(one.round - order.round) == 1]
+        steps += [
+            Step(
+                "before it" if one.round < order.round else "after it",
+                f"{one.purpose} {one.side.value} {one.qty} at {one.price}, {one.status} ({one.order_link_id})",
+            )
+            for one in around
+        ]
+    state = f"{grid.kind} {grid.spacing}, {grid.levels} levels from {grid.low} to {grid.high}, {grid.state}"
+    steps.append(Step(f"grid {grid.grid_id}", f"{state}, generation {grid.generation}", values=_row(grid)))
+    title = f"{order.purpose} {order.side.value} of the {grid.kind} grid in {grid.symbol}"
+    return Explanation(order.order_link_id, title, tuple(steps))
+
+
+def _row(row: GridOrder | FillRow | LevelRow | Grid) -> dict[str, Any]:
+    return {name: value if isinstance(value, str | int | None) else str(value) for name, value in vars(row).items()}
+
+
 def plain(explanation: Explanation) -> dict[str, Any]:
     """The same as values for JSON; money as text, so that nothing is rounded."""
     return {
         "signal_id": explanation.signal_id,
+        "trace_id": explanation.trace_id,
         "title": explanation.title,
         "steps": [
             {name: _plain(value) for name, value in vars(step).items() if value is not None}
@@ -132,6 +225,7 @@ def print_explanation(explanation: Explanation, console: Console) -> None:
         table.add_row(what, found, today, run, plain_text(step.code_version or ""))
     console.print(table)
     console.print(Text(plain_text(f"signal {explanation.signal_id}")), soft_wrap=True)
+    console.print(Text(f"trace {explanation.trace_id}"), soft_wrap=True)
     shown: dict[str, str] = {}
     for step in explanation.steps:
         for address, name in ((step.link, step.what), (step.run_link, f"run of {step.what}")):
@@ -162,6 +256,8 @@ def _forward(outcome: Outcome, links: Links) -> list[Step]:
             f"{row['entry_price']}), PnL {row['pnl']:+f} USD after {row['fees']} fees"
         )
         steps.append(Step(f"closing {row['order_id'][:8]}", found, values=row))
+    for row in reversed(outcome.decided):
+        steps.append(_decided(signal, row, links))
     for name, rows in (("entry fills", outcome.entries), ("exit fills", outcome.exits), ("funding", outcome.funding)):
         if rows:
             fees = sum((row["fee"] for row in rows), Decimal(0))
@@ -170,9 +266,13 @@ def _forward(outcome: Outcome, links: Links) -> list[Step]:
             found = f"{fees:+f} USD paid" if name == "funding" else f"{parts}{more}; fee {fees} USD"
             steps.append(Step(name, found, values=list(rows)))
     if order is not None:
-        course = " → ".join(row["status"] for row in outcome.events)
+        notes = [str(row["detail"] or "") for row in outcome.events]
+        size = next((f" ({note})" for note in notes if note.startswith(SIZE)), "")
+        course = " → ".join(
+            row["status"] for row, note in zip(outcome.events, notes, strict=True) if not note.startswith(SIZE)
+        )
         found = (
-            f"{order['side']} {order['qty']}, stop {order['stop_loss']}, target {order['take_profit']}, "
+            f"{order['side']} {order['qty']}{size}, stop {order['stop_loss']}, target {order['take_profit']}, "
             f"{order['leverage']}x; {course}" + (f" ({order['reason']})" if order["reason"] else "")
         )
         values = {**order, "events": list(outcome.events)}
@@ -194,6 +294,17 @@ def _forward(outcome: Outcome, links: Links) -> list[Step]:
         )
     )
     return steps
+
+
+def _decided(signal: Row, row: Row, links: Links) -> Step:
+    """What the exit plan said, with the candle that it came from."""
+    timeframe, close_ms = signal["timeframe"], int(row["bar_close_ms"])
+    found = (
+        f"{row['detail']}, of the {timeframe} candle closed {iso(close_ms)}: stop {row['stop_loss']}, target "
+        f"{row['take_profit']} from then on; decided {iso(row['time_ms'])}, {row['state']}"
+    )
+    link = links.partition(f"candles/{timeframe}", floor_ms(close_ms - 1, HOUR_MS))
+    return Step(f"exit plan: {row['kind']}", found, link=link, values=row)
 
 
 def _result(outcome: Outcome) -> Step:
@@ -313,11 +424,12 @@ def _backtested(row: Row) -> str:
         f"{row['total_trades']} trades in {row['bars']} bars, {row['win_rate']:.4g} % won, profit factor "
         f"{row['profit_factor']:.3g}, PnL {row['total_pnl']:+.2f} USD, drawdown {row['max_drawdown']:.3g} %; out of "
         f"sample {row['out_of_sample_trades']} trades {row['out_of_sample_pnl']:+.2f} USD"
-    )
+    ) + (f"; {costs}" if (costs := costs_told(row)) else "")
 
 
 def _scanned(row: Row) -> str:
-    return f"rank {row['rank']}, range {row['volatility_24h']:.3g} %, turnover {row['volume_24h']:,.0f} USD"
+    rules = f"; tick, lot, leverage {row['contract_rules']}" if row.get("contract_rules") else ""
+    return f"rank {row['rank']}, range {row['volatility_24h']:.3g} %, turnover {row['volume_24h']:,.0f} USD{rules}"
 
 
 def _held(row: Row) -> str:

@@ -2,12 +2,13 @@
 
 Every gate looks at it. It holds an entry for each account that was halted; a file that somebody made by hand, or that
 cannot be read, halts every account of the home. `resume` takes the account's entry away, and the file with the last.
+What was made by hand it takes away only when it is told to, for it concerns other accounts, too.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,6 +21,9 @@ from trading_assets.core.settings import Settings
 NAME = "HALTED"
 
 _BY_HAND = "by hand"
+_EVERY = ""
+"""The account of an entry that halts every account of the home."""
+
 _LONGEST = 64 * 1024
 
 
@@ -48,7 +52,7 @@ def write(settings: Settings, *, reason: str, actor: str, wall_ms: int) -> Path:
         private_folder(path.parent)
         entries = _entries(path) or {}
         entries[settings.account] = FileHalt(plain(reason), plain(actor), wall_ms)
-        write_private(path, json.dumps({name: asdict(one) for name, one in entries.items()}))
+        _put(path, entries)
     except OSError as error:
         raise StorageError(f"the file {path} cannot be written: {error.strerror}") from error
     return path
@@ -63,39 +67,60 @@ def found(settings: Settings) -> FileHalt | None:
         return FileHalt(f"the file {path} cannot be read: {error.strerror}", _BY_HAND, 0)
     if entries is None:
         return None
-    return entries.get(settings.account) or entries.get("")
+    return entries.get(settings.account) or entries.get(_EVERY)
 
 
-def take_away(settings: Settings) -> FileHalt | None:
-    """Let the file halt the account no longer. Return what it said.
+def by_hand(settings: Settings) -> FileHalt | None:
+    """Return what a file says that was made by hand or cannot be read, and so halts every account; None without one."""
+    try:
+        return (_entries(path_of(settings)) or {}).get(_EVERY)
+    except OSError:
+        return found(settings)
+
+
+def take_away(settings: Settings, *, every: bool = False) -> FileHalt | None:
+    """Let the file's entry halt the account no longer. Return what it said; None where there was nothing to take.
+
+    Args:
+        every: take away what was made by hand, too: every account of the home is free of the file then, but for those
+            that have an entry of their own.
 
     Raises:
         StorageError: it cannot be changed.
     """
-    path, held = path_of(settings), found(settings)
-    if held is None:
-        return None
-    try:
-        entries = {name: one for name, one in (_entries(path) or {}).items() if name not in (settings.account, "")}
-        if entries:
-            write_private(path, json.dumps({name: asdict(one) for name, one in entries.items()}))
-        else:
-            path.unlink(missing_ok=True)
-    except OSError as error:
-        raise StorageError(f"the file {path} halts trading, and cannot be removed: {error.strerror}") from error
-    return held
+    taken = _take_away(settings, every=every)
+    return taken.get(settings.account) or taken.get(_EVERY)
 
 
 @contextmanager
-def taken_away(settings: Settings) -> Iterator[FileHalt | None]:
-    """Let the file halt the account no longer, and give what it said; it is put back where the block raises."""
-    held = take_away(settings)
+def taken_away(settings: Settings, *, every: bool = False) -> Iterator[FileHalt | None]:
+    """Do what `take_away` does, and give what the file said; it is put back where the block raises."""
+    taken = _take_away(settings, every=every)
     try:
-        yield held
+        yield taken.get(settings.account) or taken.get(_EVERY)
     except BaseException:
-        if held is not None:
-            write(settings, reason=held.reason, actor=held.actor, wall_ms=held.wall_ms)
+        if taken:
+            _put(path_of(settings), {**(_entries(path_of(settings)) or {}), **taken})
         raise
+
+
+def _take_away(settings: Settings, *, every: bool) -> dict[str, FileHalt]:
+    """Take the account's entry away, with `every` that of every account, too. Return what was taken."""
+    path, names = path_of(settings), (settings.account, _EVERY) if every else (settings.account,)
+    try:
+        entries = _entries(path) or {}
+        taken = {name: entries.pop(name) for name in names if name in entries}
+        if entries and taken:
+            _put(path, entries)
+        elif taken:
+            path.unlink(missing_ok=True)
+    except OSError as error:
+        raise StorageError(f"the file {path} halts trading, and cannot be removed: {error.strerror}") from error
+    return taken
+
+
+def _put(path: Path, entries: Mapping[str, FileHalt]) -> None:
+    write_private(path, json.dumps({name: asdict(one) for name, one in entries.items()}))
 
 
 def _entries(path: Path) -> dict[str, FileHalt] | None:
@@ -113,7 +138,7 @@ def _entries(path: Path) -> dict[str, FileHalt] | None:
         return {
             str(name): FileHalt(plain(one["reason"]), plain(one["actor"]), int(one["wall_ms"]))
             for name, one in json.loads(text).items()
-        } or {"": FileHalt("an empty file", _BY_HAND, 0)}
+        } or {_EVERY: FileHalt("an empty file", _BY_HAND, 0)}
     except (ValueError, ArithmeticError, KeyError, TypeError, AttributeError, RecursionError):
         words = plain(text[:200].decode(errors="replace").strip())
-        return {"": FileHalt(words or "an empty file", _BY_HAND, 0)}
+        return {_EVERY: FileHalt(words or "an empty file", _BY_HAND, 0)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -10,7 +11,8 @@ import pandas as pd
 from trading_assets.core.models import FillKind
 from trading_assets.core.timeframes import DAY_MS, floor_ms
 from trading_assets.ledger import account as account_ledger
-from trading_assets.ledger import orders, risk, signals
+from trading_assets.ledger import balance, orders, risk, signals
+from trading_assets.ledger import executions as execution_ledger
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.risk import StateChange
 from trading_assets.trading.risk.limits import drawdown_pct
@@ -40,6 +42,17 @@ class Performance:
     def by_one(self, dimension: str) -> pd.DataFrame:
         """The same, summed over the other dimensions."""
         return self.by.groupby(dimension)[_SUMS].sum().reset_index()
+
+    def plain(self) -> dict[str, object]:
+        """The same as values for JSON: numbers, and lists of rows."""
+        return {
+            "closings": self.closings,
+            "wins": self.wins,
+            "pnl": self.pnl,
+            "funding": self.funding,
+            "net": self.net,
+            **{f"by_{dimension}": records(self.by_one(dimension)) for dimension in DIMENSIONS},
+        }
 
 
 @dataclass(frozen=True)
@@ -79,10 +92,18 @@ class Portfolio:
         return self.exposure / self.equity * 100 if self.equity > 0 else 0.0
 
 
+def records(rows: pd.DataFrame) -> list[dict[str, object]]:
+    """Rows of a frame as values for JSON; what is not a number is None."""
+    return [
+        {str(name): None if isinstance(value, float) and math.isnan(value) else value for name, value in row.items()}
+        for row in rows.to_dict("records")
+    ]
+
+
 def portfolio(database: Database, account: str) -> Portfolio | None:
     """The account as of the last reconciliation; None before the first."""
     as_of_ms = account_ledger.reconciled_until_ms(database, account)
-    snapshots = account_ledger.equity_rows(database, account)
+    snapshots = balance.equity_rows(database, account)
     if as_of_ms is None or snapshots.empty:
         return None
     newest = snapshots.iloc[-1]
@@ -93,7 +114,7 @@ def portfolio(database: Database, account: str) -> Portfolio | None:
         state=risk.in_force(risk.read_history(database, account), as_of_ms),
         equity=equity,
         available=float(newest["available"]),
-        drawdown_pct=drawdown_pct(Decimal(str(equity)), account_ledger.peak_equity(database, account)),
+        drawdown_pct=drawdown_pct(Decimal(str(equity)), balance.peak_equity(database, account)),
         max_drawdown_pct=float(deepest),
         positions=_exposures(account_ledger.position_rows(database, account), equity),
         today=performance(database, account, floor_ms(as_of_ms, DAY_MS)),
@@ -101,10 +122,16 @@ def portfolio(database: Database, account: str) -> Portfolio | None:
     )
 
 
-def performance(database: Database, account: str, since_ms: int = 0) -> Performance:
-    """Results of closed trades and of funding at or after a time, joined with the signals that opened the positions."""
-    closed = account_ledger.closing_rows(database, account, since_ms)
-    funding = account_ledger.fill_rows(database, account, since_ms, FillKind.FUNDING)
+def performance(database: Database, account: str, since_ms: int = 0, until_ms: int | None = None) -> Performance:
+    """Results of closed trades and of funding at or after a time, joined with the signals that opened the positions.
+
+    Args:
+        until_ms: what happened at this time or later does not count.
+    """
+    closed = execution_ledger.closing_rows(database, account, since_ms)
+    funding = execution_ledger.fill_rows(database, account, since_ms, FillKind.FUNDING)
+    if until_ms is not None:
+        closed, funding = closed[closed["closed_ms"] < until_ms], funding[funding["time_ms"] < until_ms]
     held = {intent.signal_id for intent in orders.occupying(database, account)}
     known = signals.by_ids(database, sorted({*closed["signal_id"].dropna().astype(str), *held}))
     trades = closed.merge(known[["signal_id", "strategy", "timeframe"]], on="signal_id", how="left")

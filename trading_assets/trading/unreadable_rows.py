@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from trading_assets.core.messages import Kind, Message, Severity
 from trading_assets.core.models import UnreadableRow
-from trading_assets.ledger import account as account_ledger
+from trading_assets.ledger import risk_events
 from trading_assets.trading.context import ExecutionContext
 
 _SHOWN = 5
@@ -25,10 +25,10 @@ def tell(context: ExecutionContext, kind: str, rows: Sequence[UnreadableRow], no
     account, event = context.settings.account, f"unreadable {kind}"
     texts = {row.symbol: f"{row.symbol or 'a contract'}: its {kind} cannot be read: {row.why}"[:500] for row in rows}
     with context.database.read() as connection:
-        if not texts and not account_ledger.open_risk_events(connection, account, event):
+        if not texts and not risk_events.open_risk_events(connection, account, event):
             return
     with context.database.write(one_at_a_time=f"events of {account}") as connection:
-        fresh = account_ledger.record_episodes(connection, account, event, texts, now_ms)
+        fresh = risk_events.record_episodes(connection, account, event, texts, now_ms)
         told = list[Message]()
         if fresh:
             more = f"; and {len(fresh) - _SHOWN} more" if len(fresh) > _SHOWN else ""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from trading_assets.core.ports import VenueSymbols
-from trading_assets.exchange import BTC, SETTLE_COIN
+from trading_assets.exchange import BTC, SETTLE_COIN, venue_profiles
+from trading_assets.exchange.venue_profiles import VenueProfile
 
 if TYPE_CHECKING:
     from trading_assets.core.ports import Exchange, MarketData
@@ -38,16 +39,24 @@ class BybitVenue:
     """One of Bybit's own venues, at the site of the settings' region. See `trading_assets.core.ports.VenueAdapter`.
 
     Attributes:
-        stream, private_stream: first part of the hosts that stream.
+        profile: how it differs from the others.
+        url: of an exchange in its role; None is Bybit itself.
     """
 
-    testnet: bool = False
-    demo: bool = False
-    stream: str = "stream"
-    private_stream: str = "stream"
+    profile: VenueProfile = venue_profiles.MAINNET
+    url: str | None = None
     is_real_money: bool = False
     is_simulated: bool = field(default=False, init=False)
     symbols: VenueSymbols = field(default=SYMBOLS, init=False)
+
+    @property
+    def testnet(self) -> bool:
+        """Whether it has a market, and keys, of its own."""
+        return not self.profile.shares_mainnets_market
+
+    def fully_asking(self) -> BybitVenue:
+        """The same venue, asked also for what it is said not to have: to see whether that is so."""
+        return replace(self, profile=replace(self.profile, missing={}))
 
     @property
     def candle_folder(self) -> str:
@@ -83,7 +92,7 @@ class BybitVenue:
         """Candles of linear contracts. Demo trading has no public stream of its own: it trades on mainnet's candles."""
         from trading_assets.exchange.stream import BybitCandleStream  # noqa: PLC0415
 
-        url = _stream_url(self.stream, settings, PUBLIC_STREAM)
+        url = self._stream_url(self.profile.public_stream, settings, PUBLIC_STREAM)
         return BybitCandleStream(lambda: url, topics, deliver, silence_s=settings.stream_silence_s)
 
     def open_account_stream(self, settings: Settings, deliver: Callable[[AccountEvent], None]) -> AccountStream:
@@ -97,7 +106,7 @@ class BybitVenue:
         from trading_assets.exchange.account_stream import BybitAccountStream  # noqa: PLC0415
         from trading_assets.exchange.keys import load_keys  # noqa: PLC0415
 
-        url = _stream_url(self.private_stream, settings, PRIVATE_STREAM)
+        url = self._stream_url(self.profile.private_stream, settings, PRIVATE_STREAM)
         return BybitAccountStream(lambda: url, load_keys(settings, testnet=self.testnet), deliver, local_ms)
 
     def _market(self) -> str:
@@ -106,17 +115,19 @@ class BybitVenue:
         return BYBIT_TESTNET if self.testnet else BYBIT
 
     def _transport(self, settings: Settings, keys: ApiKeys | None) -> Transport:
-        from trading_assets.exchange.transport import Connection, Transport  # noqa: PLC0415
+        from trading_assets.exchange.connection import Connection  # noqa: PLC0415
+        from trading_assets.exchange.transport import Transport  # noqa: PLC0415
 
         domain, tld = REGIONS[settings.bybit_region]
         return Transport(
             Connection(
-                url=None,
+                url=self.url,
                 domain=domain,
                 tld=tld,
-                testnet=self.testnet,
+                testnet=self.profile.rest == venue_profiles.TESTNET.rest,
                 # Demo trading has no market data of its own that differs: api-demo serves all market endpoints.
-                demo=self.demo,
+                demo=self.profile.rest == venue_profiles.DEMO.rest,
+                missing=frozenset(self.profile.missing),
                 keys=keys,
                 timeout_s=settings.request_timeout_s,
                 recv_window_ms=settings.recv_window_ms,
@@ -124,12 +135,20 @@ class BybitVenue:
             )
         )
 
+    def _stream_url(self, host: str, settings: Settings, path: str) -> str:
+        if self.url is not None:
+            return self.url.replace("http", "ws", 1) + path
+        return stream_url(host, settings.bybit_region, path)
 
-def _stream_url(host: str, settings: Settings, path: str) -> str:
-    domain, tld = REGIONS[settings.bybit_region]
+
+def stream_url(host: str, region: str, path: str) -> str:
+    """Where Bybit streams, at the site of a region."""
+    domain, tld = REGIONS[region]
     return f"wss://{host}.{domain}.{tld}{path}"
 
 
-DEMO = BybitVenue(demo=True, private_stream="stream-demo")
-TESTNET = BybitVenue(testnet=True, stream="stream-testnet", private_stream="stream-testnet")
+DEMO = BybitVenue(venue_profiles.DEMO)
+TESTNET = BybitVenue(venue_profiles.TESTNET)
 MAINNET = BybitVenue(is_real_money=True)
+PUBLIC = BybitVenue()
+"""Mainnet's market without an account."""

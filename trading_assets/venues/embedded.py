@@ -123,11 +123,20 @@ def _stream_url(settings: Settings, path: str) -> str:
 
 
 def _transport(settings: Settings, keys: ApiKeys | None) -> Transport:
-    from trading_assets.exchange.transport import Connection, Transport  # noqa: PLC0415
     from trading_assets.simulator.launcher import ensure_running  # noqa: PLC0415
 
-    def reconnect() -> str:
-        return ensure_running(settings)
+    # An exchange that somebody else runs may refuse who asks too often, as `exchange serve` does.
+    return embedded_transport(
+        settings, keys, lambda: ensure_running(settings), limited=settings.simulator_url is not None
+    )
+
+
+def embedded_transport(
+    settings: Settings, keys: ApiKeys | None, reconnect: Callable[[], str], *, limited: bool
+) -> Transport:
+    """Calls of an exchange of this project's; `reconnect` starts it where it does not run, and gives its URL."""
+    from trading_assets.exchange.connection import Connection  # noqa: PLC0415
+    from trading_assets.exchange.transport import Transport  # noqa: PLC0415
 
     connection = Connection(
         url=reconnect(),
@@ -136,5 +145,4 @@ def _transport(settings: Settings, keys: ApiKeys | None) -> Transport:
         recv_window_ms=settings.recv_window_ms,
         limits_dir=settings.limits_dir,
     )
-    # An exchange that somebody else runs may refuse who asks too often, as `exchange serve` does.
-    return Transport(connection, reconnect=reconnect, limited=settings.simulator_url is not None)
+    return Transport(connection, reconnect=reconnect, limited=limited)

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
 import pandas as pd
 
-from trading_assets.backtesting.exclusions import backtest_with_exclusions, exclusion_reason
+from trading_assets.backtesting.exclusions import backtest_with_exclusions
 from trading_assets.backtesting.run import BacktestRunner
 from trading_assets.core.candles import Candles, Funding
+from trading_assets.core.schemas import BACKTEST_RESULTS
 from trading_assets.core.settings import Settings
 from trading_assets.core.strategy_data import DataNeeds
 from trading_assets.core.timeframes import WARM_UP_BARS, Timeframe, as_of_ms
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.strategies import active_strategies, seed_registry, set_active
-from trading_assets.market.loading import DataByHour, load_strategy_data
+from trading_assets.market.loading import DataByHour, exclusion_reason, load_strategy_data
 
 HOUR = 1_772_413_200_000
 M60 = Timeframe.M60
@@ -96,3 +99,53 @@ def test_every_bad_series_is_named() -> None:
         == "240m candles of AUSDT: old; 240m candles of BTCUSDT: gap"
     )
     assert exclusion_reason("BUSDT", M60, needs, {("60m", "AUSDT"): "old"}, "BTCUSDT") is None
+
+
+PRICES = ("open", "high", "low", "close")
+ODD: dict[str, Callable[[Candles], Candles]] = {
+    "of tiny prices": lambda c: scaled(c, 2.0**-40),
+    "of huge prices": lambda c: scaled(c, 2.0**40),
+    "that does not move": lambda c: replace(c, **dict.fromkeys(PRICES, np.full(len(c), 7.0))),
+    "with two candles": lambda c: c.select(slice(-2, None)),
+    "with a hole every seventh": lambda c: c.select(np.arange(len(c)) % 7 != 0),
+}
+
+
+def scaled(candles: Candles, by: float) -> Candles:
+    prices = {name: getattr(candles, name) * by for name in PRICES}
+    return replace(candles, **prices)
+
+
+def test_odd_but_possible_markets_have_rows_that_the_table_takes_and_touch_no_other(sqlite: Database) -> None:
+    """Powers of two change no rounding, so a coin's price level alone changes no figure at all."""
+    seed_registry(sqlite)
+    for name in (*STRATEGIES, "hyperrsi"):
+        set_active(sqlite, name, name == "bollinger_rsi")
+    strategies = active_strategies(sqlite).usable
+
+    def rows(spoil: Callable[[Candles], Candles]) -> pd.DataFrame:
+        class Spoiled(Walks):
+            def read(self, symbol: str, timeframe: Timeframe, start_ms: int, end_ms: int) -> Candles:
+                held = super().read(symbol, timeframe, start_ms, end_ms)
+                return spoil(held) if symbol == "AUSDT" else held
+
+        def opened(symbol: str, timeframe: Timeframe, needs: DataNeeds, _hours: object) -> DataByHour:
+            span = timeframe.window_bars * timeframe.ms
+            return lambda hour: load_strategy_data(
+                Spoiled(), symbol, timeframe, needs, as_of_ms(hour) - span, as_of_ms(hour)
+            )
+
+        found = backtest_with_exclusions(strategies, SETTINGS, M60, SCAN, opened, {})
+        BACKTEST_RESULTS.model.validate(found, lazy=True)
+        return found.set_index("symbol")
+
+    plain = rows(lambda candles: candles)
+    assert plain.loc["AUSDT", "total_trades"] > 5
+    for name, spoil in ODD.items():
+        found = rows(spoil)
+        pd.testing.assert_series_equal(found.loc["BUSDT"], plain.loc["BUSDT"])
+        assert found["error"].isna().all(), name
+        if "prices" in name:
+            pd.testing.assert_series_equal(found.loc["AUSDT"], plain.loc["AUSDT"], check_exact=False, rtol=1e-9)
+        elif "hole" not in name:
+            assert found.loc["AUSDT", "total_trades"] == 0, name

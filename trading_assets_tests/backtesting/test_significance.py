@@ -106,7 +106,7 @@ def by_drawing(results: np.ndarray, worst: float, draws: int = 40_000) -> float:
     return float(np.mean(weights @ values <= 0))
 
 
-@pytest.mark.parametrize("count", [1, 5, 40, 400])
+@pytest.mark.parametrize("count", [1, 5, 40, pytest.param(400, marks=pytest.mark.slow)])
 def test_a_p_value_is_the_share_of_random_weights_that_leave_no_gain(count: int) -> None:
     results = fair_trades(np.random.default_rng(count), count) + 0.02
     worst = max(1.5, -float(results.min()))
@@ -169,6 +169,21 @@ def test_the_least_number_of_trades_is_the_first_that_can_pass(payoff: float, tr
     assert found == expected
     passes = [corrected(mean_p_value(np.full(count, payoff), 1.0), tries) <= SIGNIFICANT for count in range(1, 20)]
     assert passes.index(True) + 1 == expected
+
+
+@pytest.mark.parametrize("break_even", [0.0, 1.0, 1e-17 / 1e-17, np.nan])
+def test_where_no_number_of_trades_would_do_there_is_none(break_even: float) -> None:
+    with np.errstate(all="raise"):
+        assert np.isnan(least_trades(break_even, 10.0))
+
+
+def test_gains_that_are_rounding_noise_beside_the_risk_are_nothing() -> None:
+    """Ten ties, one of which is an ulp above: no p-value, no edge, and no figure that a table would refuse."""
+    noise = np.zeros(10)
+    noise[3] = 1e-17
+    p_value, break_even = trades_p_value(noise, np.full(10, 0.01), costs=0.0)
+    assert p_value == pytest.approx(1.0)
+    assert not least_trades(break_even, 10.0) < 1
 
 
 def test_alike_configurations_are_few_tries_and_different_ones_are_many() -> None:

@@ -10,8 +10,11 @@ import pandas as pd
 import pytest
 
 from trading_assets.backtesting.engine import Column, Costs, Trades
+from trading_assets.backtesting.kernel.kernel_engine import KernelEngine
+from trading_assets.backtesting.made_with import costs_of_rows
 from trading_assets.backtesting.validation import (
     CostSensitivity,
+    ReferenceEngine,
     at_double_costs,
     column_from_row,
     cross_validate,
@@ -118,8 +121,38 @@ def test_a_figure_that_was_stored_wrong_is_found(rows: pd.DataFrame, column: str
 def test_figures_of_the_second_engine_are_compared_with_the_row(rows: pd.DataFrame) -> None:
     wrong = WRONG["fee"][0]
     assert {found.what for found in cross_validate(rows, load, wrong, wrong, SETTINGS)} >= {"total_pnl", "fees_paid"}
-    dearer = Settings(taker_fee=0.001)
-    assert {found.what for found in cross_validate(rows, load, Loop(), Loop(), dearer)} >= {"total_pnl", "fees_paid"}
+
+
+DEARER = Settings(
+    taker_fee=0.001, slippage_bps=9, cost_model="stress", backtest_capital=250, leverage=3, out_of_sample_pct=40
+)
+
+
+def test_a_row_is_computed_again_with_the_costs_it_was_made_with_and_an_old_one_with_those_of_today(
+    rows: pd.DataFrame,
+) -> None:
+    both = pd.concat([rows, backtest_window(HOUR, TIMEFRAME, SCANS, load(HOUR), configured(BollingerRsi), DEARER)])
+    assert set(both["taker_fee"]) == {0.00055, 0.001} and set(both["cost_model"]) == {"flat", "stress"}
+    for today in (SETTINGS, DEARER):
+        assert cross_validate(both, load, KernelEngine(), VectorbtEngine(), today) == []
+    old = rows.assign(cost_model=None, taker_fee=np.nan, held_back_pct=np.nan)
+    assert cross_validate(old, load, Loop(), Loop(), SETTINGS) == []
+    assert {found.what for found in cross_validate(old, load, Loop(), Loop(), DEARER)} >= {"total_pnl", "fees_paid"}
+
+
+def test_a_row_whose_entries_waited_is_computed_again_as_such(rows: pd.DataFrame) -> None:
+    waiting = Settings(entry_order="chase", entry_offset_pct="0.3", entry_bars=2, maker_fee=0.0001)
+    waited = backtest_window(HOUR, TIMEFRAME, SCANS, load(HOUR), configured(BollingerRsi), waiting)
+    assert set(waited["entry_order"]) == {"chase"} and set(waited["entry_bars"]) == {2}
+    told = "chase entries 0.3 % away for 2 bars (fee 0.0001)"
+    assert told in costs_of_rows(waited) and told not in costs_of_rows(rows)
+    assert rows["entry_order"].isna().all() and rows["maker_fee"].isna().all()
+    both = pd.concat([rows, waited])
+    for today in (SETTINGS, waiting):
+        assert cross_validate(both, load, KernelEngine(), ReferenceEngine(), today) == []
+    # As if they had been at the market, they are other trades.
+    wrong = waited.assign(entry_order=None)
+    assert cross_validate(wrong, load, KernelEngine(), ReferenceEngine(), SETTINGS)
 
 
 def test_a_backtest_that_cannot_be_made_again_is_a_difference_and_the_others_are_compared(rows: pd.DataFrame) -> None:

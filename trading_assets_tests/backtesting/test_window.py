@@ -4,6 +4,7 @@ import json
 import logging
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -15,12 +16,13 @@ from trading_assets.backtesting.kernel.sweep import MIN_BARS, column_from
 from trading_assets.backtesting.run import costs_from, merged_needs
 from trading_assets.backtesting.significance import trades_p_value
 from trading_assets.backtesting.vectorbt_engine import VectorbtEngine
-from trading_assets.core.candles import Candles, FloatArray
-from trading_assets.core.errors import DataError, StorageError
+from trading_assets.core.candles import Candles, FloatArray, Funding
+from trading_assets.core.errors import DataError, StorageError, StrategyError
 from trading_assets.core.schemas import BACKTEST_RESULTS, BacktestResults
 from trading_assets.core.settings import Settings
 from trading_assets.core.strategy_data import DataNeeds, StrategyData
 from trading_assets.core.timeframes import HOUR_MS, WARM_UP_BARS, Timeframe, as_of_ms, floor_ms
+from trading_assets.strategies.alignment import funding_as_of_close
 from trading_assets.strategies.base import Entries, Parameters, Strategy, Values
 from trading_assets.strategies.bollinger_rsi import BollingerRsi
 from trading_assets.strategies.fibonacci_bollinger import FibonacciBollinger
@@ -328,3 +330,50 @@ def test_the_deepest_need_of_all_strategies_is_loaded_and_funding_always() -> No
     assert needs.candles == {**own.candles, Timeframe.D1: 99, Timeframe.M30: 7}
     assert needs.btc == own.btc
     assert merged_needs(configured(Often)) == DataNeeds(funding=True)
+
+
+class Crowd(Often):
+    """Enters long where funding is negative, and says that it reads it."""
+
+    name = "crowd"
+
+    def needs(self) -> DataNeeds:
+        return DataNeeds(funding=True)
+
+    def indicators(self, data: StrategyData) -> dict[str, FloatArray]:
+        return {"rate": funding_as_of_close(data.candles, data.funding)}
+
+    @staticmethod
+    def entries(v: Values, p: Parameters) -> Entries:
+        return Entries(long=v.rate < 0, short=False, confidence=60.0)
+
+
+class Unsaid(Crowd):
+    """The same, and does not say so."""
+
+    name = "unsaid"
+
+    def needs(self) -> DataNeeds:
+        return DataNeeds()
+
+
+@pytest.mark.parametrize("alone", [True, False])
+def test_a_strategy_that_reads_funding_without_declaring_it_fails_and_it_is_a_cost_all_the_same(alone: bool) -> None:
+    def load(symbol: str, timeframe: Timeframe, needs: DataNeeds) -> StrategyData:
+        data = loader()(symbol, timeframe, needs)
+        times = np.arange(data.candles.start_ms[0], data.candles.end_ms[-1], 8 * HOUR_MS)
+        rates = 1e-3 * np.sign(np.sin(times / HOUR_MS + ord(symbol[0])))
+        return replace(data, funding=Funding(times, rates))
+
+    frame = run(configured(Unsaid) if alone else configured(Crowd, Unsaid, Often), load)
+    unsaid = frame[frame["strategy"] == "unsaid"]
+    assert len(unsaid) and unsaid["error"].str.contains("reads funding rates that it does not declare").all()
+    if not alone:
+        for name in ("crowd", "often"):
+            one = frame[frame["strategy"] == name]
+            assert (one["total_trades"] > 0).all() and (one["funding_paid"] != 0).all()
+    data = load("AUSDT", TIMEFRAME, DataNeeds())
+    assert Crowd().signals(data).long.any()
+    for held in (data, replace(data, funding=Funding.empty())):  # as a backtest loads it, and as live does
+        with pytest.raises(StrategyError, match="expected needs"):
+            Unsaid().signals(held)

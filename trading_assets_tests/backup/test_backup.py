@@ -21,8 +21,8 @@ from trading_assets.backup import restoring
 from trading_assets.backup.create import back_up
 from trading_assets.backup.manifest import opened
 from trading_assets.chaos.invariants import compare_all
-from trading_assets.chaos.orders import OPEN_GATES
 from trading_assets.chaos.signal_source import give_signal
+from trading_assets.chaos.trial_settings import OPEN_GATES
 from trading_assets.cli.main import cli
 from trading_assets.core.configuration import PREFIX
 from trading_assets.core.errors import StorageError
@@ -273,6 +273,7 @@ def test_a_restored_home_says_what_the_lost_one_did_and_numbers_go_on(settings: 
     assert (settings.home.stat().st_mode & 0o777, (tmp_path / "b.zip").stat().st_mode & 0o777) == (0o700, 0o600)
 
 
+@pytest.mark.slow
 def test_a_backup_of_an_older_revision_is_brought_forward(settings: Settings, tmp_path: Path) -> None:
     database = Database(settings.resolved_database_url)
     older = migrations.revisions()[-2]
@@ -290,6 +291,7 @@ def test_a_backup_of_an_older_revision_is_brought_forward(settings: Settings, tm
     database.close()
 
 
+@pytest.mark.slow
 def test_what_is_there_is_kept_aside_and_only_when_asked(settings: Settings, tmp_path: Path) -> None:
     with_rows(settings)
     path = back_up(settings, tmp_path / "b.zip")

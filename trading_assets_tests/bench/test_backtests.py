@@ -14,6 +14,8 @@ from trading_assets.strategies.grids import DECLARED
 ENGINES = [
     "kernel",
     "kernel, two threads",
+    *(f"kernel, {kind}" for kind in backtests.KINDS),
+    *(f"kernel, {entry.kind.value} entries" for entry in backtests.WAITS),
     "vectorbt Rust, low level",
     "vectorbt Rust, orders alone",
     "vectorbt numba, orders alone",

@@ -25,6 +25,7 @@ def _error(draws: int) -> float:
     return 3 * math.sqrt(SIGNIFICANT * (1 - SIGNIFICANT) / draws)
 
 
+@pytest.mark.slow
 def test_where_there_is_no_edge_no_more_is_found_than_the_level_says(cells: list[Cell]) -> None:
     without = [cell for cell in cells if not cell.edge]
     assert len(without) > 20

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from trading_assets.chaos.invariants import Findings, compare_all
+from trading_assets.chaos.findings import Findings
+from trading_assets.chaos.invariants import compare_all
 from trading_assets.chaos.manual_trader import ManualTrader
 from trading_assets.chaos.signal_source import give_signal
 from trading_assets.core.ports import Exchange

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from trading_assets.chaos.mutants import FAST, MUTANTS, Found, Mutant, check, fingerprint, run_mutants, select
+from trading_assets.chaos.mutant_list import MUTANTS, Mutant
+from trading_assets.chaos.mutants import FAST, Found, check, fingerprint, run_mutants, select
 from trading_assets.core.errors import ConfigurationError
 
 TESTS = Path(__file__).parents[1]
@@ -40,8 +41,8 @@ def test_results_are_kept_and_not_tried_again_in_the_same_program(tmp_path: Path
 
 
 def test_a_mutant_that_no_longer_fits_is_named() -> None:
-    gone = Mutant("of an older program", "core/models.py", "this text is not there", "", 1)
-    with pytest.raises(ConfigurationError, match=r"of an older program: its text is 0 times in core/models\.py"):
+    gone = Mutant("of an older program", "core/ports.py", "this text is not there", "", 1)
+    with pytest.raises(ConfigurationError, match=r"of an older program: its text is 0 times in core/ports\.py"):
         check([gone])
 
 

@@ -9,16 +9,16 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from trading_assets.cli.doctor import _research
+from trading_assets.cli.doctor.ledger import check_research
 from trading_assets.cli.status import print_status
 from trading_assets.core.errors import DataError
-from trading_assets.core.schemas import MARKET_SCAN
+from trading_assets.core.schemas import MARKET_SCAN, STRATEGY_SELECTIONS
 from trading_assets.core.settings import load_settings
 from trading_assets.core.timeframes import DAY_MS, HOUR_MS, as_of_ms
 from trading_assets.ledger import checks
 from trading_assets.ledger.checks import Verdict
 from trading_assets.ledger.database import Database
-from trading_assets.ledger.partitions import replace_partitions
+from trading_assets.ledger.partitions import Write, replace_partitions
 from trading_assets_tests.market.sources import T0
 
 
@@ -34,7 +34,7 @@ def test_a_blocked_hour_and_an_excluded_strategy_are_told_until_the_cause_is_gon
         return text.getvalue()
 
     assert "blocked" not in told()
-    assert _research(settings) == "no hour of the last day is blocked"
+    assert check_research(settings) == "no hour of the last day is blocked"
     for hours in ([T0], [T0 - 2 * DAY_MS]):
         checks.record(database, [Verdict("market_scan", "SCHEMA", False, "3 rows")], hours, "r")
     checks.exclude(database, "15m", "no_look_ahead", {"peeking": "line differs"}, [T0, T0 - HOUR_MS], "r")
@@ -44,8 +44,12 @@ def test_a_blocked_hour_and_an_excluded_strategy_are_told_until_the_cause_is_gon
     assert "trading-assets backfill" in said
     assert "peeking" in said and "no_look_ahead: line differs" in said
     with pytest.raises(DataError, match="2026-01-01-00:00 is blocked"):
-        _research(settings)
+        check_research(settings)
+    written = Write("strategy_selections", "r", "5", 0)
+    replace_partitions(database, STRATEGY_SELECTIONS, STRATEGY_SELECTIONS.empty(), [T0], written=written)
+    assert "selected no coin" not in told(), "it was not selected: it is blocked"
     checks.record(database, [Verdict("market_scan", "SCHEMA", True)], [T0], "r")
+    assert "hour 2026-01-01-00:00 selected no coin: no new signal before the next selection" in told()
     checks.exclude(database, "15m", "no_look_ahead", {}, [T0], "r")
     assert "blocked" not in told() and "peeking" not in told()
     database.close()

@@ -2,36 +2,45 @@
 
 from __future__ import annotations
 
+import shutil
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from decimal import Decimal
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pandas as pd
 import pytest
 
 from trading_assets.cli import doctor
-from trading_assets.cli.doctor import CHECKS, Finding, Level, examine
+from trading_assets.cli.doctor import CHECKS, Finding, Level, dagster_instance, examine, machine
+from trading_assets.cli.doctor import exchange as exchange_checks
+from trading_assets.cli.doctor import ledger as ledger_checks
 from trading_assets.core import memory
-from trading_assets.core.configuration import checkout
 from trading_assets.core.errors import ExchangeUnavailableError
 from trading_assets.core.models import ApiKeyInfo, MarginMode, PositionMode
-from trading_assets.core.schemas import MARKET_SCAN
+from trading_assets.core.schemas import MARKET_SCAN, STRATEGY_SELECTIONS
 from trading_assets.core.settings import load_settings
 from trading_assets.core.timeframes import as_of_ms, local_ms
-from trading_assets.ledger import checks, switches, troubles
+from trading_assets.ledger import checks, grids, switches, troubles
 from trading_assets.ledger.checks import Verdict
 from trading_assets.ledger.database import Database
-from trading_assets.ledger.partitions import replace_partitions
+from trading_assets.ledger.grids import Grid
+from trading_assets.ledger.partitions import Write, replace_partitions
 from trading_assets.ledger.risk import RiskState
 from trading_assets.trading import halt_file, home_mark
 from trading_assets.trading.binding import require_bound
+from trading_assets.trading.grid.laying import columns_of, rows_of
+from trading_assets.trading.grid.levels import build
 from trading_assets.trading.risk import guard
 from trading_assets.trading.session import registry
-from trading_assets_tests.fakes import FakeExchange
+from trading_assets_tests.fakes import FakeExchange, an_instrument
 from trading_assets_tests.market.sources import T0
+from trading_assets_tests.trading.grid.stage import A_PLAN
 
 GOOD_KEY = ApiKeyInfo(read_only=False, may_withdraw=False, addresses=("192.0.2.1",), expires_ms=None)
 
@@ -54,12 +63,15 @@ class Venue(FakeExchange):
 class Installation:
     """What a check looks at, and ways to spoil it."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, stack: ExitStack, folder: Path) -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, stack: ExitStack, folder: Path, dagster_home: Path) -> None:
         self.monkeypatch, self.stack, self.folder = monkeypatch, stack, folder
         self.exchange = Venue()
         self.home = folder / "home"
         monkeypatch.chdir(folder)
-        monkeypatch.setattr(doctor, "open_exchange", lambda _settings: self.exchange)
+        for module in (doctor, exchange_checks, ledger_checks):
+            monkeypatch.setattr(module, "open_exchange", lambda _settings: self.exchange)
+        self.differences = ("orders are kept 7 days", False)
+        monkeypatch.setattr(exchange_checks, "told_differences", lambda _settings: self.differences)
         for name, value in {
             "HOME": self.home,
             "VENUE": "demo",
@@ -68,11 +80,9 @@ class Installation:
             "UI_URL": "http://127.0.0.1:9",
         }.items():
             self.set(f"TRADING_ASSETS_{name}", value)
-        (folder / "dagster").mkdir()
-        root = checkout()
-        assert root is not None
+        shutil.copytree(dagster_home, folder / "dagster")
+        (folder / "dagster" / ".trading_assets").rename(folder / ".trading_assets")
         self.dagster_yaml = folder / "dagster" / "dagster.yaml"
-        self.dagster_yaml.write_text((root / "dagster.yaml").read_text())
         self.set("DAGSTER_HOME", folder / "dagster")
         with self.ledger() as database:
             require_bound(database, self.exchange, load_settings())
@@ -94,9 +104,9 @@ class Installation:
 
 
 @pytest.fixture
-def installation(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Installation]:
+def installation(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, dagster_home: Path) -> Iterator[Installation]:
     with ExitStack() as stack:
-        yield Installation(monkeypatch, stack, tmp_path)
+        yield Installation(monkeypatch, stack, tmp_path, dagster_home)
 
 
 def unguarded_server(one: Installation) -> None:
@@ -127,7 +137,7 @@ def a_file_in_the_way(one: Installation) -> None:
 def readable_by_others_and_not_ours(one: Installation) -> None:
     (one.home / "candles").mkdir()
     (one.home / "candles").chmod(0o755)
-    one.monkeypatch.setattr(doctor, "make_private", lambda _path: False)
+    one.monkeypatch.setattr(machine, "make_private", lambda _path: False)
 
 
 def a_link_in_place_of_the_counters(one: Installation) -> None:
@@ -136,7 +146,7 @@ def a_link_in_place_of_the_counters(one: Installation) -> None:
 
 
 def a_small_container(one: Installation) -> None:
-    one.monkeypatch.setattr(doctor, "limit_mb", lambda: (900.0, "the cgroup"))
+    one.monkeypatch.setattr(machine, "limit_mb", lambda: (900.0, "the cgroup"))
 
 
 def rows_of_another_account(one: Installation) -> None:
@@ -175,11 +185,28 @@ def a_session_elsewhere(one: Installation) -> None:
     one.stack.enter_context(registry.registered(other, database, "run-1"))
 
 
+def a_blocked_grid(one: Installation) -> None:
+    grid = Grid(
+        grid_id="main:BTCUSDT:1", account="main", symbol="BTCUSDT", **columns_of(A_PLAN), state=grids.BLOCKED,
+        reason="the exchange holds more", closes=True, wanted=None, generation=1, worst_value=Decimal(1000),
+        profit_before=Decimal(0), differs_since_wall_ms=None, told=None, read_ms=T0, mark_price=None, created_ms=T0,
+        updated_ms=T0,
+    )  # fmt: skip
+    with one.ledger() as database, database.write() as connection:
+        grids.add(connection, grid, rows_of(grid, build(A_PLAN, Decimal(100_000), an_instrument("BTCUSDT"))))
+
+
 def a_blocked_hour(one: Installation) -> None:
     row = dict.fromkeys(MARKET_SCAN.columns, 1) | {"hour_ms": T0, "symbol": "AUSDT", "timestamp_ms": as_of_ms(T0)}
     with one.ledger() as database:
         replace_partitions(database, MARKET_SCAN, pd.DataFrame([row | {"scan_id": "scan-20260101-010000"}]), [T0])
         checks.record(database, [Verdict("market_scan", "SCHEMA", False, "3 rows")], [T0], "r")
+
+
+def an_hour_without_a_coin(one: Installation) -> None:
+    written = Write("strategy_selections", "r", "5", 0)
+    with one.ledger() as database:
+        replace_partitions(database, STRATEGY_SELECTIONS, STRATEGY_SELECTIONS.empty(), [T0], written=written)
 
 
 def no_answer(one: Installation) -> None:
@@ -204,6 +231,10 @@ def a_shape(**changes: object) -> Callable[[Installation], None]:
     return spoil
 
 
+def a_venue_that_has_changed(one: Installation) -> None:
+    one.differences = ("demo answers otherwise than docs/venues.md says: get_fee_rates; tell the project", True)
+
+
 def setting(name: str, value: object) -> Callable[[Installation], None]:
     return lambda one: one.set(name, value)
 
@@ -225,6 +256,7 @@ BAD: list[tuple[str, Callable[[Installation], None], Level, str]] = [
     ("settings", setting("TRADING_ASSETS_MAX_POSITIONS", "lots"), NO, "TRADING_ASSETS_MAX_POSITIONS"),
     ("venue", setting("TRADING_ASSETS_ACCOUNT", "second"), OK, "demo, account second, no real money"),
     ("notifications", setting("TRADING_ASSETS_NOTIFY_URLS", "[]"), SEE, "TRADING_ASSETS_NOTIFY_URLS"),
+    ("commands by chat", setting("TRADING_ASSETS_TELEGRAM_TOKEN", "1:x"), NO, "TRADING_ASSETS_TELEGRAM_USERS"),
     ("home directory", a_file_in_the_way, NO, "TRADING_ASSETS_HOME"),
     ("rights of files", readable_by_others_and_not_ours, NO, "chmod -R go-rwx"),
     ("request counters", a_link_in_place_of_the_counters, NO, "TRADING_ASSETS_LIMITS_DIR"),
@@ -235,13 +267,16 @@ BAD: list[tuple[str, Callable[[Installation], None], Level, str]] = [
     ("risk guard", halted, SEE, "trading-assets resume"),
     ("file HALTED", a_halt_file, SEE, "trading-assets resume"),
     ("sessions", a_session_elsewhere, SEE, "do not reach them"),
+    ("grids", a_blocked_grid, SEE, "trading-assets grid resume BTCUSDT, or grid stop"),
     ("research", a_blocked_hour, NO, "is blocked"),
+    ("research", an_hour_without_a_coin, SEE, "selected no coin: no new signal before the next selection"),
     ("exchange", no_answer, NO, "look at the network"),
     ("clock", a_clock_that_is_wrong, NO, "NTP"),
     ("API key", a_key(read_only=True), NO, "create one with read-write access"),
     ("API key", a_key(may_withdraw=True), SEE, "take that permission away"),
     ("API key", a_key(addresses=()), SEE, "restrict it to yours"),
     ("API key", a_key(expires_ms=1), NO, "create a new one"),
+    ("venue's differences", a_venue_that_has_changed, SEE, "tell the project"),
     ("account", a_shape(position_mode=PositionMode.HEDGE), NO, "accounts prepare"),
     ("account", a_shape(margin_mode=MarginMode.ISOLATED), SEE, "accounts prepare"),
     (
@@ -253,7 +288,7 @@ BAD: list[tuple[str, Callable[[Installation], None], Level, str]] = [
     ("instance", in_dagster_yaml("trading_assets.defs.instance.storage", "dagster.x"), NO, "the guard"),
     ("instance", lambda one: one.monkeypatch.delenv("DAGSTER_HOME"), SEE, "DAGSTER_HOME="),
     ("installation", another_home, NO, "adopt-home"),
-    ("message broker", setting("TRADING_ASSETS_BROKER_URL", "amqp://127.0.0.1:9//"), NO, "does not answer"),
+    ("message broker", setting("TRADING_ASSETS_BROKER_URL", "amqp://127.0.0.1:9//"), NO, "start it, or mend"),
     ("schedules and sensors", a_stuck_run, NO, "a run is stuck"),
     ("automation", setting("TRADING_ASSETS_AUTOMATION", "on"), OK, "unless they are switched off"),
     ("web server", unguarded_server, NO, "trading-assets web"),
@@ -265,7 +300,7 @@ def test_in_order_every_point_is_ok_and_no_point_has_no_bad_case(installation: I
     assert {what: one.found for what, one in found.items() if one.level is not OK} == {}
     named = [what for checks_of_group in CHECKS.values() for what in checks_of_group]
     assert named == list(found)
-    without = {"settle coins", "token of the UI", "code locations"}  # two only tell; the last has tests of its own
+    without = {"settle coins", "token of the UI", "code locations"}  # two only tell; defs/instance/test_locations.py
     assert {what for what, *_ in BAD} == set(named) - without
 
 
@@ -283,6 +318,31 @@ def test_with_real_money_the_token_is_asked_for(installation: Installation) -> N
     installation.set("TRADING_ASSETS_ALLOW_MAINNET", "true")
     found = installation.findings()
     assert "REAL MONEY" in found["venue"].found and "--show-token" in found["token of the UI"].found
+
+
+def test_a_broker_that_takes_us_is_ok(installation: Installation, broker_url: str) -> None:
+    installation.set("TRADING_ASSETS_BROKER_URL", broker_url)
+    found = installation.findings()["message broker"]
+    assert found.level is OK and found.found.startswith("answers at "), found
+
+
+def test_a_broker_that_does_not_know_us_is_found_and_the_password_is_not_shown(
+    installation: Installation, broker_url: str
+) -> None:
+    port = urlsplit(broker_url).port
+    installation.set("TRADING_ASSETS_BROKER_URL", f"amqp://guest:not-it-77@{urlsplit(broker_url).hostname}:{port}//")
+    found = installation.findings()["message broker"]
+    assert found.level is NO and "mend user, password" in found.found, found
+    assert "not-it-77" not in found.found
+
+
+def test_what_listens_and_is_no_broker_is_found(installation: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dagster_instance, "_BROKER_WAIT_S", 1)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        installation.set("TRADING_ASSETS_BROKER_URL", f"amqp://u:hidden-9@127.0.0.1:{silent.getsockname()[1]}//")
+        found = installation.findings()["message broker"]
+    assert found.level is NO and "does not take us" in found.found, found
+    assert "hidden-9" not in found.found
 
 
 def test_the_limit_of_memory_is_the_least_of_machine_groups_and_user(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from trading_assets.ledger.risk import RiskState, in_force, read_history
 from trading_assets.simulator.embedded import serve_in_thread
 from trading_assets.simulator.venue import ServeConfig
 from trading_assets.trading import halt_file
+from trading_assets.trading.halt_file import FileHalt
 
 WITHIN_S = 60.0
 """It hung for more than that before; now it takes some ten seconds on a busy machine."""
@@ -58,6 +60,29 @@ def test_without_a_database_that_answers_the_file_halts_and_it_is_said(
     assert held is not None and held.reason == "storm"
     looked = run("status")
     assert "HALTED since" in looked.stdout and "storm" in looked.stdout
+
+
+def test_flatten_halts_by_the_file_before_it_waits_for_a_silent_server(
+    exchange: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TRADING_ASSETS_DATABASE_CONNECT_TIMEOUT_S", "3")
+    seen: list[FileHalt | None] = []
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        monkeypatch.setenv("TRADING_ASSETS_DATABASE_URL", f"postgresql://u:p@127.0.0.1:{silent.getsockname()[1]}/x")
+
+        def serve() -> None:
+            client, _ = silent.accept()
+            seen.append(halt_file.found(load_settings()))
+            with client:
+                client.recv(1024)  # and never an answer
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        said = run("flatten", "--yes", "storm")
+        thread.join(60)
+    assert said.exit_code == 1 and "nothing was closed: look at the exchange" in str(said.exception)
+    assert seen[0] is not None and seen[0].reason == "storm", "it was halted when the server was asked"
+    assert halt_file.found(load_settings()) is not None
 
 
 def test_a_locked_table_does_not_keep_a_person_from_halting(

@@ -79,7 +79,7 @@ def no_exchange_is_left(tmp_path: Path) -> Iterator[None]:
 @pytest.mark.parametrize(
     ("environment", "says"),
     [
-        ({"TRADING_ASSETS_VENUE": "kraken"}, "'simulator', 'demo', 'testnet' or 'mainnet'"),
+        ({"TRADING_ASSETS_VENUE": "kraken"}, "'simulator', 'paper', 'demo', 'testnet' or 'mainnet'"),
         ({"TRADING_ASSETS_MAX_POSITIONS": "lots"}, "TRADING_ASSETS_MAX_POSITIONS"),
         ({"TRADING_ASSETS_VENUE": "mainnet"}, "TRADING_ASSETS_ALLOW_MAINNET"),
         ({"TRADING_ASSETS_VENUE": "testnet"}, "BYBIT_API_KEY and BYBIT_API_SECRET are not set"),

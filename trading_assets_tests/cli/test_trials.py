@@ -66,6 +66,7 @@ def test_the_demo_begins_in_one_too(real: Path, tmp_path: Path) -> None:
     assert not [one for one in os.environ.items() if str(real) in one[1]]
 
 
+@pytest.mark.slow
 def test_chaos_leaves_the_books_of_the_user_alone_when_it_is_called_as_a_function(real: Path) -> None:
     assert run_chaos(1, 3).broken == []
     assert not (real / "ledger.db").exists()

@@ -83,6 +83,39 @@ def test_names_of_other_programs_are_not_ours(file: Path, monkeypatch: pytest.Mo
     load_settings()
 
 
+@pytest.mark.parametrize("where", ["environment", "file"])
+def test_the_keys_of_another_program_are_not_sent_to_the_exchange(
+    where: str, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("bybit_api_secret", "ours")
+    for name in ("API_KEY", "API_SECRET", "api_key", "home", "VENUE"):
+        if where == "file":
+            file.write_text(f"{file.read_text()}{name}=of-another\n")
+        else:
+            monkeypatch.setenv(name, "of-another")
+    found = load_settings()
+    assert found.api_key is None
+    assert found.api_secret is not None and found.api_secret.get_secret_value() == "ours"
+
+
+def test_what_is_given_goes_before_the_environment_and_that_before_the_file(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = ("TRADING_ASSETS_ACCOUNT", "BYBIT_API_KEY")
+    file.write_text("".join(f"{name}=file\n" for name in names))
+
+    def found(**given: object) -> set[str]:
+        settings = load_settings(**given)
+        assert settings.api_key is not None
+        return {settings.account, settings.api_key.get_secret_value()}
+
+    assert found() == {"file"}
+    for name in names:
+        monkeypatch.setenv(name, "environment")
+    assert found() == {"environment"}
+    assert found(account="given", api_key="given") == {"given"}
+
+
 def test_a_malformed_value_holds_up_no_brake_unless_it_says_whose_account(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TRADING_ASSETS_LEVERAGE", "ten")
     with pytest.raises(ConfigurationError, match="LEVERAGE"):

@@ -23,15 +23,21 @@ from trading_assets.core.secret_text import HIDDEN, parts_of_url, without
 from trading_assets.core.settings import SECRET_SETTINGS, Settings, load_settings, secret_values
 from trading_assets.ledger import outbox
 from trading_assets.ledger.database import Database, shown, with_driver
-from trading_assets.notifications.channels import AppriseChannel
+from trading_assets.notifications.apprise_channel import AppriseChannel
+from trading_assets.notifications.channel import Channel
 from trading_assets.notifications.notifier import Notifier
+from trading_assets.notifications.telegram import TelegramChat
 from trading_assets.reference import settings_page
 
 VALUES = {
     "database_url": "postgresql://trader:hidden-password@127.0.0.1:9/ledger?sslpassword=hidden-too",
     "api_key": "hidden-key-1",
     "api_secret": "hidden-secret-2",
+    "encryption_key": "hidden-master-key",
     "ui_token": "hidden-token-of-the-user-interface",
+    "telegram_token": "123456:hidden-token-of-the-bot",
+    "monitor_token": "hidden-token-of-the-monitor",
+    "dashboard_token": "hidden-token-of-the-live-page",
     "notify_urls": '["tgram://123456:hidden-bot-token/42", "json://bob:hidden-hook@127.0.0.1:9/hidden-path"]',
 }
 NAMES = {"api_key": "BYBIT_API_KEY", "api_secret": "BYBIT_API_SECRET"}
@@ -45,19 +51,21 @@ def variable(name: str) -> str:
 def _all_set(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in VALUES.items():
         monkeypatch.setenv(variable(name), value)
+    monkeypatch.setenv("TRADING_ASSETS_TELEGRAM_API_URL", "http://127.0.0.1:9")
 
 
 def test_the_test_knows_every_secret_setting() -> None:
     assert set(SECRET_SETTINGS) == set(VALUES), "a new secret setting needs a value here"
     sounds = ("password", "token", "secret", "key", "_url")
     told = {name for name in Settings.model_fields if name.endswith(sounds)} - set(SECRET_SETTINGS)
-    assert told == {"simulator_url", "ui_url"}, "it sounds secret: give it a secret type, or name it here"
+    known = {"dashboard_url", "paper_market_url", "simulator_url", "telegram_api_url", "ui_url"}
+    assert told == known, "it sounds secret: give it a secret type, or name it here"
 
 
 @pytest.mark.usefixtures("_all_set")
 def test_no_representation_of_the_settings_has_a_secret() -> None:
     settings = load_settings()
-    assert len(secret_values(settings)) == 6
+    assert len(secret_values(settings)) == 10
     printed = CliRunner().invoke(cli, ["settings"]).output
     told = [
         *(repr(settings), str(settings), str(settings.model_dump()), settings.model_dump_json(), printed),
@@ -108,8 +116,8 @@ def every_command() -> list[tuple[str, ...]]:
     return list(walk(cli))
 
 
-LIVE_ON = {("demo",), ("web",), ("exchange", "serve"), ("reference",)}
-"""Commands that begin in a configuration of their own, serve until they are stopped, or write pages of the checkout."""
+LIVE_ON = {("demo",), ("web",), ("exchange", "serve"), ("reference",), ("accounts", "encryption", "new")}
+"""Commands that begin in a configuration of their own, serve until they are stopped, or write into any folder."""
 
 
 @pytest.mark.usefixtures("_all_set")
@@ -185,14 +193,15 @@ def test_a_messengers_log_has_no_part_of_its_url(caplog: pytest.LogCaptureFixtur
         "nonsense://hidden-token",
     ]
     ledger = Database(f"sqlite:///{tmp_path / 'ledger.db'}")
-    channels = [AppriseChannel(SecretStr(url)) for url in urls]
+    channels: list[Channel] = [AppriseChannel(SecretStr(url)) for url in urls]
+    channels.append(TelegramChat(SecretStr("123456:hidden-token-of-the-bot"), "42", url="http://127.0.0.1:9"))
     notifier = Notifier(lambda: ledger, "main", channels, max_age_s=3600)
     notifier.notify(Message("a title", "a text", Kind.RUN))
-    assert notifier.flush(120)
+    assert notifier.close(120)
     told = "\n".join(f"{record.getMessage()} {record.exc_text or ''}" for record in caplog.records)
     kept = outbox.newest(ledger, "main", 9)
-    assert [len(one.channels) for one in kept] == [len(urls)]
-    told += str(kept) + "".join(channel.name + channel.shown for channel in channels)
+    assert [len(one.channels) for one in kept] == [len(channels)]
+    told += str(kept) + "".join(channel.name for channel in channels)
     ledger.close()
     assert "a title" in told and HIDDEN in told
     assert "hidden" not in told.replace(HIDDEN, "")

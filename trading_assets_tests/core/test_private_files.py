@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,8 @@ from trading_assets.core.timeframes import HOUR_MS, Timeframe
 from trading_assets.exchange.rate_limiter import SharedRateLimiter
 from trading_assets.ledger.database import Database
 from trading_assets.market.store import CandleStore
+from trading_assets.simulator.embedded import RunningExchange, serve_in_thread
+from trading_assets.simulator.venue import ServeConfig
 from trading_assets.trading.risk import confirmations
 
 
@@ -47,8 +50,14 @@ def test_what_is_made_is_of_its_owner_alone(tmp_path: Path) -> None:
     assert len(list(settings.home.rglob("*"))) >= 5
 
 
-def test_the_doctor_takes_the_rights_of_others_away(tmp_path: Path) -> None:
-    settings = load_settings(home=tmp_path / "home", simulator_symbols=2)
+@pytest.fixture
+def exchange() -> Iterator[RunningExchange]:
+    with serve_in_thread(ServeConfig(symbols=2)) as running:
+        yield running
+
+
+def test_the_doctor_takes_the_rights_of_others_away(tmp_path: Path, exchange: RunningExchange) -> None:
+    settings = load_settings(home=tmp_path / "home", simulator_url=exchange.url)
     Database(settings.resolved_database_url).close()
     ledger = settings.home / "trading_assets.db"
     ledger.chmod(0o644)

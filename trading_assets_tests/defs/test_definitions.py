@@ -57,6 +57,8 @@ def test_loading_imports_nothing_heavy_and_automates_the_simulator() -> None:
     assert found["running"] == [
         "deliver_messages",
         "end_stuck_runs",
+        "keep_dca_when_due",
+        "keep_grids_when_due",
         "notify_of_failed_runs",
         "parity_daily",
         "performance_daily",
@@ -86,9 +88,9 @@ def test_every_stage_is_there_with_its_check() -> None:
         "strategy_selections",
         *(f"{name}/{timeframe.value}" for name in ("candles", "backtest_results") for timeframe in TRADED_TIMEFRAMES),
     }
-    written = research | {"live_parity"}
-    assert {key.to_user_string() for key in graph.materializable_asset_keys} == written | REPORTS
-    assert {key.to_user_string() for key in graph.get_all_asset_keys()} == written | REPORTS | {"entry_signals"}
+    written, shown = research | {"live_parity"}, REPORTS | {"dca_state", "grid_state"}
+    assert {key.to_user_string() for key in graph.materializable_asset_keys} == written | shown
+    assert {key.to_user_string() for key in graph.get_all_asset_keys()} == written | shown | {"entry_signals"}
     checks = {(key.asset_key.to_user_string(), key.name) for key in graph.asset_check_keys}
     backtests = {name for name in research if name.startswith("backtest_results/")}
     assert checks == {
@@ -104,10 +106,10 @@ def test_every_stage_is_there_with_its_check() -> None:
         assert spec.blocking is (key.name not in (SURVIVES, EXPLAINED, QUALITY))
     for key in graph.materializable_asset_keys:
         node = graph.get(key)
-        if key.to_user_string() not in REPORTS:
+        if key.to_user_string() not in shown:
             assert node.metadata["dagster/column_schema"], "the page of an asset shows its columns"
         assert node.group_name and node.owners and node.kinds and node.description
-        if key.to_user_string() not in REPORTS:
+        if key.to_user_string() not in shown:
             assert node.partitions_def is not None
             assert node.backfill_policy == dg.BackfillPolicy.single_run()
 

@@ -116,10 +116,10 @@ def test_an_hour_with_every_fault_selects_all_that_is_sound_and_tells_the_rest_i
     assert len(selected) and set(selected["strategy"]) <= set(ACTIVE)
     untouched = set(before["symbol"]) - {scanned[0]}
     assert set(selected["symbol"]) >= untouched
-    keys = selected[["hour_ms", "timeframe", "symbol", "strategy"]].to_dict("records")
+    keys = selected[["hour_ms", "timeframe", "symbol", "strategy", "parameters"]].to_dict("records")
     signals = [{"signal_id": str(at), **row} for at, row in enumerate(keys)]
-    assert checks.blocked(database, signals) == {}, "all that is selected may be traded"
-    refused = checks.blocked(database, [{**signals[0], "strategy": "peeking"}])
+    assert checks.blocked(database, signals, settings.symbols.btc) == {}, "all that is selected may be traded"
+    refused = checks.blocked(database, [{**signals[0], "strategy": "peeking"}], settings.symbols.btc)
     assert "strategy peeking is excluded" in refused["0"]
 
     (event,) = [

@@ -7,6 +7,7 @@ from pathlib import Path
 import dagster as dg
 import pandas as pd
 import pytest
+import sqlalchemy as sa
 
 import trading_assets.strategies as package
 from trading_assets.backtesting.run import production_engine
@@ -16,9 +17,10 @@ from trading_assets.core.timeframes import HOUR_MS, TRADED_TIMEFRAMES, Timeframe
 from trading_assets.definitions import build_definitions
 from trading_assets.defs.checks import lookahead
 from trading_assets.defs.checks.lookahead import AGREES, BACKTEST_CHECKS, NO_LOOK_AHEAD, SURVIVES, WARM_UP_SUFFICES
-from trading_assets.ledger import checks
+from trading_assets.ledger import checks, fees
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.partitions import read_partitions, replace_partitions
+from trading_assets.ledger.tables import account_fees
 from trading_assets.simulator.embedded import RunningExchange
 from trading_assets.strategies import registry
 from trading_assets_tests.backtesting.test_validation import WRONG
@@ -115,6 +117,24 @@ def test_an_researched_hour_passes_and_each_check_says_what_it_looked_at(ledger:
 
 
 @pytest.mark.slow
+def test_costs_that_changed_after_an_hour_do_not_fail_its_backtests(
+    ledger: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = look(SURVIVES)["strategy_selections", SURVIVES].metadata["sample"]
+    monkeypatch.setenv("TRADING_ASSETS_TAKER_FEE", "0.004")
+    monkeypatch.setenv("TRADING_ASSETS_COST_MODEL", "stress")
+    fees.write(ledger, load_settings().account, fees.AccountFees(taker=0.006, maker=0.001, time_ms=HOUR))
+    try:
+        found = look(AGREES, SURVIVES)
+    finally:
+        with ledger.write() as connection:
+            connection.execute(sa.delete(account_fees))
+    agreed = [check.passed for (_, name), check in found.items() if name == AGREES]
+    assert agreed == [True] * len(TRADED_TIMEFRAMES)
+    assert found["strategy_selections", SURVIVES].metadata["sample"] == before
+
+
+@pytest.mark.slow
 def test_a_biased_strategy_fails_the_check_that_is_meant_for_it_on_its_timeframe_alone(
     ledger: Database, biased_strategies: None
 ) -> None:
@@ -133,6 +153,7 @@ def test_a_biased_strategy_fails_the_check_that_is_meant_for_it_on_its_timeframe
     assert {record.data["what"] for record in peeking.metadata["found"].records} >= {"indicator line"}
 
 
+@pytest.mark.slow
 def test_a_strategy_that_is_gone_fails_its_check_and_the_others_are_judged(ledger: Database) -> None:
     add_backtests_of(ledger, "unheard_of", Timeframe.M15)
     found = look(NO_LOOK_AHEAD)
@@ -186,6 +207,7 @@ def test_selections_that_lose_at_double_costs_are_a_warning_only(
     assert check.metadata["thin"].value == check.metadata["selections"].value > 0
 
 
+@pytest.mark.slow
 def test_of_a_long_range_a_few_hours_are_looked_at_and_the_same_ones_always(
     ledger: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:

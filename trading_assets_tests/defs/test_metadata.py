@@ -98,16 +98,17 @@ def test_selections_are_told_with_what_was_not_seen_first_and_fit_a_screen() -> 
         "configurations_tried": 1480,
         "deflated_sharpe": 0.08695,
         "p_value_corrected": 0.9251,
+        "mean_r": -0.1134,
         "score": 1027.6,
     }
     shown = _selected(pd.DataFrame([row]))
     assert list(table(shown).records[0].data.items()) == [
-        ("coin", "NEARUSDT 240m"),
-        ("strategy", "fibonacci_bollinger"),
-        ("unseen", "12 trades $-104.26"),
+        ("selection", "NEARUSDT 240m fibonacci_bollinger"),
+        ("unseen", "12 trades -$104.26"),
         ("tried", 1480),
         ("deflated Sharpe", 0.08695),
         ("p", 0.9251),
+        ("mean R", -0.1134),
         ("score", 1028.0),
     ]
     assert width_px(shown) <= ROOM_PX

@@ -8,14 +8,16 @@ import dagster as dg
 import pandas as pd
 import pytest
 
+from trading_assets.accounts import registry
+from trading_assets.accounts.registry import Wanted
 from trading_assets.core.errors import DataError
 from trading_assets.core.schemas import LIVE_PARITY
 from trading_assets.core.settings import load_settings
 from trading_assets.core.timeframes import DAY_MS
 from trading_assets.definitions import build_definitions
-from trading_assets.defs.checks.parity import EXPLAINED
+from trading_assets.defs.checks.parity import EXPLAINED, least_explained
 from trading_assets.defs.resources import default_resources
-from trading_assets.ledger import signals
+from trading_assets.ledger import signals, switches
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.partitions import read_partitions
 from trading_assets.simulator.clock import ClockMode, ClockSpec
@@ -69,6 +71,30 @@ def test_what_is_not_explained_fails_the_check_and_is_shown(ledger: Database) ->
     again = run_job("parity", "2026-03-01", until="2026-03-02")
     assert len(read_partitions(ledger, LIVE_PARITY, [DAY - DAY_MS, DAY])) == 1, "a day written again is replaced"
     assert check_of(again).metadata["days"].value == "2026-03-01 .. 2026-03-02"
+
+
+def test_an_account_does_not_hide_behind_another_one() -> None:
+    rows = pd.DataFrame({"account": ["main"] * 98 + ["second"] * 2, "explained": [1] * 99 + [0]})
+    assert least_explained(rows, {"main": 95.0, "second": 95.0}) == (50.0, "second")
+    assert least_explained(rows, {"main": 99.9, "second": 40.0}) == (100.0, "main"), "second asks for less, and has it"
+    assert least_explained(rows, {"main": 100.0, "second": 100.0}) == (50.0, "second")
+    assert least_explained(rows[:0], {}) == (100.0, "")
+
+
+def test_each_account_that_is_on_or_was_on_that_day_is_compared(ledger: Database) -> None:
+    for name in ("second", "idle", "off"):
+        wanted = Wanted(name, "simulator", None, {}, {})
+        registry.add(ledger, load_settings(), wanted, actor="a test", reason="to see")
+    switches.set_switch(ledger, "off", on=False, actor="a test", reason="to see", wall_ms=1)
+    close = HOUR + 900_000
+    times = {"timeframe": "15m", "signal_timestamp_ms": close, "ttl_ms": close + 1, "created_at_ms": close}
+    for name in ("second", "off"):  # it was on that day
+        assert signals.insert(ledger, signal_row(account=name, signal_id=f"{name}:1", hour_ms=HOUR, **times))
+    result = run_job("parity", "2026-03-02")
+    rows = read_partitions(ledger, LIVE_PARITY, [DAY])
+    assert sorted(rows["account"]) == ["off", "second"]
+    check = check_of(result)
+    assert not check.passed and "0.0 % of 1 decisions of account" in str(check.description)
 
 
 def test_a_day_that_has_not_ended_is_refused(ledger: Database) -> None:

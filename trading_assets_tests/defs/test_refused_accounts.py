@@ -42,6 +42,9 @@ def _flatten() -> dg.ExecuteInProcessResult:
     return run("flatten", "close_all_positions", confirmation=code("flatten"), reason="storm")
 
 
+MONEY = ("trade", "flatten")
+"""Jobs that open and close positions. The others are refused in the same way."""
+
 JOBS: dict[str, Callable[[], dg.ExecuteInProcessResult]] = {
     "trade": _once,
     "reconcile": _reconcile,
@@ -70,8 +73,14 @@ def _refuse(venue: RunningExchange, ret_code: int) -> None:  # noqa: F811
     venue.faults.add(rules, venue.now_ms())
 
 
-@pytest.mark.parametrize("is_known_good", [False, True], ids=["the key is asked for", "the key was good before"])
-@pytest.mark.parametrize("job", JOBS)
+@pytest.mark.parametrize(
+    "is_known_good",
+    [
+        pytest.param(False, id="the key is asked for"),
+        pytest.param(True, id="the key was good before", marks=pytest.mark.slow),
+    ],
+)
+@pytest.mark.parametrize("job", [pytest.param(job, marks=() if job in MONEY else pytest.mark.slow) for job in JOBS])
 def test_every_job_tells_that_the_key_has_expired(
     venue: RunningExchange,  # noqa: F811
     ledger: Database,  # noqa: F811
@@ -97,7 +106,7 @@ def test_every_job_tells_that_the_key_has_expired(
     assert list(account.positions()) == []
 
 
-@pytest.mark.parametrize("job", JOBS)
+@pytest.mark.parametrize("job", [pytest.param(job, marks=() if job in MONEY else pytest.mark.slow) for job in JOBS])
 def test_every_job_tells_that_the_key_may_not_trade(
     account: Exchange,  # noqa: F811
     told: list[str],
@@ -117,7 +126,7 @@ def test_every_job_tells_that_the_key_may_not_trade(
     assert len([text for text in told if "read-only" in text]) == 2, "it is another episode"
 
 
-@pytest.mark.parametrize("ret_code", [33004, 10016])
+@pytest.mark.parametrize("ret_code", [pytest.param(33004, marks=pytest.mark.slow), 10016])
 def test_flatten_halts_and_says_that_nothing_was_closed_where_the_account_cannot_be_opened(
     venue: RunningExchange,  # noqa: F811
     ledger: Database,  # noqa: F811

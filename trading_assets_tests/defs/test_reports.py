@@ -10,6 +10,8 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner
 
+from trading_assets.accounts import registry
+from trading_assets.accounts.registry import Wanted
 from trading_assets.cli.main import cli
 from trading_assets.core.errors import ConfigurationError, DataError, NothingYetError
 from trading_assets.core.settings import load_settings
@@ -118,6 +120,21 @@ def test_performance_is_drawn_each_night_from_the_first_executed_signal_on(ledge
     assert asked == {"first_hour": "2026-03-02-03:00"} and request.run_key == "2026-03-03"
     assert first_hour_ms(asked["first_hour"]) == HOUR + 2 * HOUR_MS
     assert "executed no signal since 2026-04-02" in str(tick("2026-05-02").skip_message)
+
+    wanted = Wanted("second", "simulator", None, {}, {})
+    registry.add(ledger, load_settings(), wanted, actor="a test", reason="to see")
+    assert [one.run_key for one in tick("2026-03-03").run_requests or []] == ["2026-03-03"]
+    later_ms = executed_ms + HOUR_MS
+    row = signal_row(account="second", signal_id="second:1", signal_timestamp_ms=later_ms - 1_000)
+    signals.insert(ledger, row)
+    with ledger.write() as connection:
+        of_second = entry_signals.update().where(entry_signals.c.account == "second")
+        connection.execute(of_second.values(executed_at_ms=later_ms))
+    first, second = tick("2026-03-03").run_requests or []
+    assert (first.run_key, second.run_key) == ("2026-03-03", "2026-03-03-second")
+    assert [one.tags["trading_assets/account"] for one in (first, second)] == ["main", "second"]
+    asked = second.run_config["ops"]["performance_report"]["config"]
+    assert asked == {"first_hour": "2026-03-02-04:00", "account": "second"}
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -11,6 +12,7 @@ import pytest
 
 from trading_assets.backtesting.run import configurations
 from trading_assets.core.candles import Candles, Funding
+from trading_assets.core.errors import DataError
 from trading_assets.core.models import Instrument, OrderBook, Rows, Ticker, Tickers
 from trading_assets.core.ports import MarketData
 from trading_assets.core.schemas import HOURLY_TABLES, MARKET_SCAN
@@ -22,6 +24,7 @@ from trading_assets.defs.metadata import MOST_COLUMNS
 from trading_assets.defs.resources import ExchangeResource
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.partitions import read_partitions, replace_partitions
+from trading_assets.reporting.load import selected_hours
 from trading_assets.simulator.embedded import RunningExchange
 from trading_assets.venues import open_market_data
 from trading_assets_tests.defs.conftest import HOUR, HOUR_KEY, run_job, tables
@@ -242,3 +245,24 @@ def test_an_unreachable_exchange_is_a_clear_error(small: RunningExchange, monkey
     assert failure is not None and failure.cause is not None
     assert "TRADING_ASSETS_SIMULATOR_URL" in failure.cause.message
     assert all(rows.empty for rows in tables([HOUR]).values())
+
+
+@pytest.mark.slow
+def test_an_hour_without_a_coin_goes_through_all_stages_and_says_that_there_is_nothing_to_follow(
+    small: RunningExchange, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TRADING_ASSETS_HOME", str(tmp_path / "empty"))
+    monkeypatch.setenv("TRADING_ASSETS_MIN_VOLUME_24H", "1e15")
+    result = run_job("research", HOUR_KEY, until=NEXT_KEY)
+    assert result.success and all(check.passed for check in result.get_asset_check_evaluations())
+    rows = tables([HOUR, HOUR + HOUR_MS])
+    assert {name for name, found in rows.items() if len(found)} == {"candle_coverage"}
+    assert set(rows["candle_coverage"]["symbol"]) == {"BTCUSDT"}, "what every strategy may read"
+    for event in result.get_asset_materialization_events():
+        if event.asset_key == dg.AssetKey("market_scan"):
+            assert "24 h turnover up to" in str(event.materialization.metadata["dropped"])
+    settings = load_settings()
+    database = Database(settings.resolved_database_url)
+    with pytest.raises(DataError, match="were selected, and none chose a coin"):
+        selected_hours(database, None, None, HOUR + 4 * HOUR_MS)
+    database.close()

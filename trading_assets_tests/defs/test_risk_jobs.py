@@ -7,14 +7,13 @@ import pytest
 
 from trading_assets.core.ports import Exchange
 from trading_assets.core.settings import load_settings
-from trading_assets.definitions import build_definitions
 from trading_assets.defs.jobs import RISK_JOBS
 from trading_assets.ledger import risk, signals
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.risk import RiskState
 from trading_assets.trading.risk import confirmations
 from trading_assets.trading.session import registry
-from trading_assets_tests.defs.conftest import run_job
+from trading_assets_tests.defs.conftest import definitions, run_job
 from trading_assets_tests.defs.test_trading import SYMBOL, account, ledger, put_signal, venue  # noqa: F401
 
 
@@ -22,7 +21,7 @@ def run(name: str, op: str, **config: object) -> dg.ExecuteInProcessResult:
     """Run a job with the config of its op."""
     with dg.DagsterInstance.ephemeral() as instance:
         return (
-            build_definitions()
+            definitions()
             .resolve_job_def(name)
             .execute_in_process(instance=instance, raise_on_error=False, run_config={"ops": {op: {"config": config}}})
         )
@@ -79,6 +78,7 @@ def test_the_jobs_halt_resume_and_flatten(ledger: Database, account: Exchange) -
     assert resumed.startswith("alice (command line), Dagster run ") and flattened.startswith("alice (command line), ")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("account")
 def test_a_job_before_the_wrong_books_is_refused_and_leaves_the_code(ledger: Database, tmp_path: Path) -> None:  # noqa: F811
     jobs = {"resume": "resume_trading", "flatten": "close_all_positions"}

@@ -20,15 +20,18 @@ import pytest
 import requests
 from click.testing import CliRunner
 
+from trading_assets.accounts import master_keys
 from trading_assets.cli.doctor import examine
 from trading_assets.cli.main import cli
 from trading_assets.core.models import ContractKind, Instrument
 from trading_assets.core.settings import load_settings
 from trading_assets.core.timeframes import HOUR_MS, MINUTE_MS, floor_ms
 from trading_assets.definitions import build_definitions
+from trading_assets.defs.instance.concurrency_groups import ACCOUNT_TAG
 from trading_assets.defs.resources import runtime
-from trading_assets.exchange import transport
-from trading_assets.exchange.transport import Connection, Transport
+from trading_assets.exchange import connection, transport
+from trading_assets.exchange.connection import Connection
+from trading_assets.exchange.transport import Transport
 from trading_assets.ledger import signals, switches
 from trading_assets.ledger.database import Database
 from trading_assets.simulator.auth import Credentials
@@ -39,6 +42,9 @@ from trading_assets.trading.decide.sizing import stops
 from trading_assets.venues import open_exchange
 
 KEY, SECRET = "k3yThatNobodyMaySee", "s3cretThatNobodyMaySeeEither"
+
+NAMED_KEY, NAMED_SECRET = "k3yOfTheNamedAccount", "s3cretOfTheNamedAccount"
+"""Keys of an account that are in the ledger, sealed."""
 
 ECHO = f"error sign! origin_string[1700000000000{KEY}5000category=linear]"
 """Bybit's own text for a wrong signature."""
@@ -70,9 +76,9 @@ class Scene:
     def fails(self, rule: dict[str, Any]) -> None:
         self.running.faults.add(parse_rules(rule, ENDPOINTS), self.running.now_ms())
 
-    def run(self, job: str, partition: str | None = None) -> None:
+    def run(self, job: str, partition: str | None = None, account: str = "main") -> None:
         result = self.definitions.resolve_job_def(job).execute_in_process(
-            instance=self.instance, raise_on_error=False, partition_key=partition
+            instance=self.instance, raise_on_error=False, partition_key=partition, tags={ACCOUNT_TAG: account}
         )
         self.failed_runs += not result.success
 
@@ -97,7 +103,7 @@ def scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Scene]:
     ):
         found = Scene(home, running, instance, running.url)
         # Demo trading, but here; pauses between attempts are not what is tested.
-        monkeypatch.setattr(transport, "Connection", lambda **given: Connection(**{**given, "url": found.url}))
+        monkeypatch.setattr(connection, "Connection", lambda **given: Connection(**{**given, "url": found.url}))
         monkeypatch.setattr(transport, "Transport", functools.partial(Transport, sleep=lambda _seconds: None))
         send = requests.Session.send
 
@@ -153,11 +159,18 @@ def search(secrets: set[str], home: Path, told: str) -> dict[str, list[str]]:
 
 @pytest.mark.slow
 def test_nothing_secret_is_left_after_runs_full_of_errors(
-    scene: Scene, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+    scene: Scene,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.DEBUG)
     # The venue's own log names the rule that gave its text.
     caplog.set_level(logging.ERROR, logger="trading_assets.simulator")
+    master = tmp_path / "keys" / "master"
+    master_keys.put_first(master)
+    monkeypatch.setenv("TRADING_ASSETS_ENCRYPTION_KEY_FROM", f"file:{master}")
     settings = load_settings()
     database = Database(settings.resolved_database_url)
     switches.set_switch(database, settings.account, on=True, actor="a person", reason="", wall_ms=0)
@@ -171,7 +184,10 @@ def test_nothing_secret_is_left_after_runs_full_of_errors(
         scene.run("reconcile")
         scene.run("trade")
         runtime._exchange.cache_clear()
-        for call in (lambda: open_exchange(settings).wallet(), lambda: runtime.ExchangeResource().account()):
+        for call in (
+            lambda: open_exchange(settings).wallet(),
+            lambda: runtime.ExchangeResource().account().positions(),
+        ):
             _note_traceback(call, scene)
 
     bad_day(0)
@@ -186,8 +202,16 @@ def test_nothing_secret_is_left_after_runs_full_of_errors(
         bad_day(number)
         scene.running.faults.remove()
     scene.run("research", "2026-03-02-01:00")
-    told = [finding.found for finding in examine(settings)]
-    told += [CliRunner().invoke(cli, [command]).output for command in ("settings", "doctor", "status")]
+    given = f"{NAMED_KEY}\n{NAMED_SECRET}\n"
+    added = CliRunner().invoke(cli, ["accounts", "add", "second", "--venue", "demo", "--untested"], input=given)
+    assert added.exit_code == 0, added.output
+    switches.set_switch(database, "second", on=True, actor="a person", reason="", wall_ms=0)
+    _note_traceback(lambda: runtime.ExchangeResource().account("second"), scene)
+    scene.run("reconcile", account="second")
+    told = [added.output, *(finding.found for finding in examine(settings))]
+    assert any("accounts test second" in text for text in told), "its keys were opened, and the venue asked"
+    commands = ("settings", "doctor", "status", "accounts list", "accounts show second", "accounts test second")
+    told += [CliRunner().invoke(cli, command.split()).output for command in commands]
     database.close()
     assert scene.failed_runs >= 6 and len(scene.tracebacks) >= 7, "these were bad days"
     assert len(scene.signatures) > 50
@@ -199,7 +223,8 @@ def test_nothing_secret_is_left_after_runs_full_of_errors(
     held = b"".join(path.read_bytes() for path in scene.home.rglob("*") if path.is_file())
     assert b"trade_executed" in held or "trade_executed" in everything
     assert b"STEP_FAILURE" in held, "Dagster's events are on disk"
-    assert search({KEY, SECRET, *scene.signatures} - {""}, scene.home, everything) == {}
+    secrets = {KEY, SECRET, NAMED_KEY, NAMED_SECRET, master.read_text().strip(), *scene.signatures}
+    assert search(secrets - {""}, scene.home, everything) == {}
 
 
 def test_the_search_finds_what_is_there(tmp_path: Path) -> None:

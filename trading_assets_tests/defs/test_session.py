@@ -21,8 +21,8 @@ from trading_assets.definitions import build_definitions
 from trading_assets.defs.ops.session import SERVES
 from trading_assets.defs.resources import default_resources
 from trading_assets.ledger import leases, signals
-from trading_assets.ledger.account import own_closings
 from trading_assets.ledger.database import Database
+from trading_assets.ledger.executions import own_closings
 from trading_assets.ledger.partitions import replace_partitions
 from trading_assets.simulator.clock import ClockMode, ClockSpec
 from trading_assets.simulator.embedded import RunningExchange, serve_in_thread

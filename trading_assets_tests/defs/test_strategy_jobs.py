@@ -6,11 +6,13 @@ import dagster as dg
 import pytest
 
 from trading_assets.core.settings import load_settings
-from trading_assets.definitions import build_definitions
 from trading_assets.ledger import strategies as rows
 from trading_assets.ledger.database import Database
 from trading_assets.strategies import registry
+from trading_assets_tests.defs.conftest import definitions
 from trading_assets_tests.strategies.biased_strategies import NextClose
+
+pytestmark = pytest.mark.usefixtures("small")
 
 
 class Biased(NextClose):
@@ -21,7 +23,7 @@ def run(job: str, op: str, /, **config: object) -> dg.ExecuteInProcessResult:
     """Run a job with the config of its op."""
     with dg.DagsterInstance.ephemeral() as instance:
         return (
-            build_definitions()
+            definitions()
             .resolve_job_def(job)
             .execute_in_process(instance=instance, raise_on_error=False, run_config={"ops": {op: {"config": config}}})
         )
@@ -40,6 +42,7 @@ def ledger() -> Iterator[Database]:
     database.close()
 
 
+@pytest.mark.slow
 def test_a_strategy_is_set_from_the_launchpad_and_a_dry_run_only_tells(ledger: Database) -> None:
     wanted = {"name": "hyperrsi", "parameters": ["rsi_period=9"], "grid": ["declared"], "timeframes": ["60m"]}
     dry = run("set_strategy", "change_row", **wanted, dry_run=True)
@@ -64,6 +67,7 @@ def test_a_strategy_is_stopped_and_started_after_its_check(ledger: Database) -> 
     assert "hyperrsi" in rows.active_names(ledger)
 
 
+@pytest.mark.slow
 def test_what_looks_ahead_is_not_started_but_by_force(ledger: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     known = registry.discover()
     with_biased = registry.Discovery({**known.classes, "biased": Biased}, known.broken)

@@ -24,6 +24,7 @@ from trading_assets.defs.ops.trade import submit_orders
 from trading_assets.defs.resources import default_resources
 from trading_assets.ledger import account as account_ledger
 from trading_assets.ledger import checks, outbox, risk, signals, troubles
+from trading_assets.ledger import executions as execution_ledger
 from trading_assets.ledger.checks import Verdict
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.partitions import replace_partitions
@@ -147,16 +148,16 @@ def test_a_position_is_followed_from_fill_to_closing(
     for part in (f"`{signal_id}`", "partition=2026-03-02-01%3A00", "| result | net "):
         assert part in str(told["closed"].value)
     assert account_ledger.position_rows(ledger, "main").empty
-    closing = account_ledger.closing_rows(ledger, "main").iloc[0]
+    closing = execution_ledger.closing_rows(ledger, "main").iloc[0]
     assert closing["reason"] in ("stop", "target")
     assert closing["signal_id"] == signal_id
     assert (closing["pnl"] > 0) == (closing["reason"] == "target")
-    fills = account_ledger.fill_rows(ledger, "main")
+    fills = execution_ledger.fill_rows(ledger, "main")
     assert (fills["exec_type"] == "Trade").sum() >= 2
     before = len(fills)
     run_job("reconcile")
-    assert len(account_ledger.fill_rows(ledger, "main")) == before
-    assert len(account_ledger.closing_rows(ledger, "main")) == 1
+    assert len(execution_ledger.fill_rows(ledger, "main")) == before
+    assert len(execution_ledger.closing_rows(ledger, "main")) == 1
 
 
 @pytest.mark.slow
@@ -216,6 +217,7 @@ def test_the_trade_sensor_waits_for_a_selection_then_launches_once_a_candle(
         assert len(data.run_requests or []) == 1
 
 
+@pytest.mark.slow
 def test_the_research_sensor_catches_up_three_times_at_most_and_says_why_it_skips(venue: RunningExchange) -> None:
     with dg.DagsterInstance.ephemeral() as instance:
         keys = []
@@ -243,6 +245,7 @@ def test_the_research_sensor_catches_up_three_times_at_most_and_says_why_it_skip
         ledger.close()
 
 
+@pytest.mark.slow
 def test_a_blocked_hour_is_tried_again_when_its_cause_is_gone_and_not_before(
     venue: RunningExchange, ledger: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -367,7 +370,7 @@ def test_a_signal_that_breaks_its_schema_is_never_executed(
         dg.build_op_context(instance=instance, resources=default_resources()) as context,
         pytest.raises(dg.Failure, match="no order was sent"),
     ):
-        submit_orders(context, may_execute=False)
+        submit_orders(context, may_execute=False, account="main")
     assert not account.positions()
     assert json.loads(signals.since(ledger, "main", 0)["status"].to_json()) == {"0": "active"}
 

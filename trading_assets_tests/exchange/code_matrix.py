@@ -8,16 +8,18 @@ from __future__ import annotations
 import random
 import re
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
 
 from trading_assets.core.errors import TradingAssetsError
-from trading_assets.core.models import OrderRequest, Side
+from trading_assets.core.models import OrderChange, OrderRequest, Side
 from trading_assets.core.timeframes import HOUR_MS, Timeframe
+from trading_assets.exchange import SETTLE_COINS
 from trading_assets.exchange.bybit import BybitExchange
+from trading_assets.exchange.connection import Connection
 from trading_assets.exchange.error_mapping import CODES, PARAMETERS
-from trading_assets.exchange.transport import Connection, Transport
+from trading_assets.exchange.transport import Transport
 from trading_assets_tests.exchange import stub as stubs
 from trading_assets_tests.exchange.stub import Reply, Stub, envelope
 from trading_assets_tests.exchange.venue_rows import T0
@@ -28,8 +30,23 @@ _MARKED = re.compile(r"(<!-- codes: begin[^>]*-->\n).*?(<!-- codes: end -->)", r
 Call = Callable[[BybitExchange], object]
 SPAN = (T0, T0 + HOUR_MS)
 
+ORDER = OrderRequest("BTCUSDT", Side.BUY, Decimal(1), "link-1", price=Decimal(100))
+CHANGE = OrderChange("BTCUSDT", "link-1", price=Decimal(101))
+
+
+def _only(outcomes: Sequence[object]) -> None:
+    """Raise the error of the only order of a batch."""
+    if isinstance(outcomes[0], Exception):
+        raise outcomes[0]
+
+
 PLACE: Mapping[str, Call] = {
-    "place_order": lambda one: one.place_order(OrderRequest("BTCUSDT", Side.BUY, Decimal(1), "link-1")),
+    "place_order": lambda one: one.place_order(ORDER),
+    "place_orders": lambda one: _only(one.place_orders([ORDER])),
+}
+AMEND: Mapping[str, Call] = {
+    "amend_order": lambda one: one.amend_order(CHANGE),
+    "amend_orders": lambda one: _only(one.amend_orders([CHANGE])),
 }
 SET: Mapping[str, Call] = {
     "set_leverage": lambda one: one.set_leverage("BTCUSDT", Decimal(10)),
@@ -37,7 +54,10 @@ SET: Mapping[str, Call] = {
     "set_one_way": lambda one: one.set_one_way(),
     "set_cross_margin": lambda one: one.set_cross_margin(),
 }
-CANCEL: Mapping[str, Call] = {"cancel_order": lambda one: one.cancel_order("BTCUSDT", "link-1")}
+CANCEL: Mapping[str, Call] = {
+    "cancel_order": lambda one: one.cancel_order("BTCUSDT", "link-1"),
+    "cancel_orders": lambda one: _only(one.cancel_orders([("BTCUSDT", "link-1")])),
+}
 READ: Mapping[str, Call] = {
     "instruments": lambda one: one.instruments(),
     "tickers": lambda one: one.tickers(),
@@ -58,7 +78,13 @@ READ: Mapping[str, Call] = {
     "fee_rates": lambda one: one.fee_rates(),
     "api_key": lambda one: one.api_key(),
 }
-GROUPS = {"place an order": PLACE, "set leverage, stops, modes": SET, "cancel": CANCEL, "read": READ}
+GROUPS = {
+    "place an order": PLACE,
+    "change an order": AMEND,
+    "set leverage, stops, modes": SET,
+    "cancel": CANCEL,
+    "read": READ,
+}
 
 EXCEPTIONS = {
     ("110001", "find_order"): "done, 2",
@@ -97,8 +123,16 @@ def answers() -> dict[str, Reply]:
     return found
 
 
-def outcome(stub: Stub, reply: Reply, call: Call) -> str:
-    """The error that the call raises or "done", and how often it was sent."""
+OF_EVERY_COIN = frozenset({"positions", "open_orders"})
+"""Lists that are asked for each settle coin, side by side: the table counts the requests of one."""
+
+
+def outcome(stub: Stub, reply: Reply, call: Call, *, lists: int = 1) -> str:
+    """The error that the call raises or "done", and how often it was sent.
+
+    Args:
+        lists: so many are asked for, in the same way.
+    """
     stub.requests.clear()
     stub.answer(reply)
     connection = Connection(url=stub.url, keys=stubs.KEYS, timeout_s=60, limits_dir=Path(tempfile.gettempdir()))
@@ -111,14 +145,18 @@ def outcome(stub: Stub, reply: Reply, call: Call) -> str:
         what = type(error).__name__
     finally:
         exchange.close()
-    return f"{what}, {len(stub.requests)}"
+    sent, rest = divmod(len(stub.requests), lists)
+    assert rest == 0, f"{len(stub.requests)} requests for {lists} lists"
+    return f"{what}, {sent}"
 
 
 def measured(stub: Stub, replies: Mapping[str, Reply]) -> dict[tuple[str, str], str]:
     """The outcome of each answer at each call, by their names."""
     calls = {name: call for group in GROUPS.values() for name, call in group.items()}
     return {
-        (answer, name): outcome(stub, reply, call) for answer, reply in replies.items() for name, call in calls.items()
+        (answer, name): outcome(stub, reply, call, lists=len(SETTLE_COINS) if name in OF_EVERY_COIN else 1)
+        for answer, reply in replies.items()
+        for name, call in calls.items()
     }
 
 

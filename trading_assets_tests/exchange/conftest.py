@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from trading_assets.exchange.bybit import BybitExchange
-from trading_assets.exchange.transport import Connection, Transport
+from trading_assets.exchange.connection import Connection
+from trading_assets.exchange.transport import Transport
 from trading_assets_tests.exchange import stub as stubs
 from trading_assets_tests.exchange.stub import Stub
 

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from trading_assets.core.errors import RateLimitedError
 from trading_assets.exchange.bybit import BybitExchange
-from trading_assets.exchange.transport import Connection, Transport
+from trading_assets.exchange.connection import Connection
+from trading_assets.exchange.transport import Transport
 from trading_assets_tests.exchange.stub import keys_of
 
 

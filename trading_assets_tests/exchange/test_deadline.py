@@ -13,8 +13,9 @@ import pytest
 from pydantic import SecretStr
 
 from trading_assets.core.errors import AmbiguousOutcomeError, ExchangeError
+from trading_assets.exchange.connection import Connection
 from trading_assets.exchange.keys import ApiKeys
-from trading_assets.exchange.transport import Connection, Transport
+from trading_assets.exchange.transport import Transport
 
 HEADERS = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
 KEYS = ApiKeys(SecretStr("key"), SecretStr("secret"))
@@ -195,3 +196,13 @@ def test_a_read_that_cannot_connect_is_overtaken_as_well() -> None:
     assert thread.is_alive() and patient._reading and first not in patient._reading, "it asks again"
     full.close()
     waiting.close()
+
+
+def test_a_connection_can_be_opened_where_somebody_listens() -> None:
+    with serving(lambda _client: None) as server:
+        assert Transport(Connection(server.url), limited=False).can_connect(30.0)
+    assert not any(server.received), "nothing was asked"
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))  # it listens at nothing, and nobody else can take the port meanwhile
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        assert not Transport(Connection(url), limited=False).can_connect(30.0)

@@ -18,6 +18,7 @@ from trading_assets.core.errors import (
     ExchangeFatalError,
     ExchangeUnavailableError,
     InsufficientBalanceError,
+    NothingToCloseError,
     NotSentError,
     OrderRejectedError,
     RateLimitedError,
@@ -108,7 +109,7 @@ REFUSED = {
     110012: InsufficientBalanceError,
     110013: RulesChangedError,
     110014: InsufficientBalanceError,
-    110017: OrderRejectedError,
+    110017: NothingToCloseError,
     110022: SymbolUnavailableError,
     110023: SymbolUnavailableError,
     110042: SymbolUnavailableError,
@@ -335,7 +336,7 @@ def test_the_key_in_bybits_own_message_does_not_reach_ours(stub: Stub, connect: 
 
 
 def test_the_connection_does_not_print_its_keys() -> None:
-    from trading_assets.exchange.transport import Connection
+    from trading_assets.exchange.connection import Connection
 
     printed = repr(Connection(url="http://127.0.0.1:1", keys=KEYS))
     assert KEY not in printed

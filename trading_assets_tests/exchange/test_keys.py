@@ -20,8 +20,9 @@ from trading_assets.core.models import ApiKeyInfo
 from trading_assets.core.settings import load_settings
 from trading_assets.core.timeframes import DAY_MS
 from trading_assets.exchange.bybit import BybitExchange
+from trading_assets.exchange.connection import Connection
 from trading_assets.exchange.keys import load_keys
-from trading_assets.exchange.transport import Connection, Transport
+from trading_assets.exchange.transport import Transport
 from trading_assets.simulator.embedded import serve_in_thread
 from trading_assets.simulator.venue import ServeConfig
 from trading_assets.venues import open_exchange

@@ -9,16 +9,37 @@ import numpy as np
 import pytest
 
 from trading_assets.core.candles import Candles
-from trading_assets.core.errors import InsufficientBalanceError, OrderRejectedError
-from trading_assets.core.models import FillKind, Instrument, OrderPurpose, OrderRequest, OrderStatus, Side
+from trading_assets.core.errors import (
+    AmbiguousOutcomeError,
+    InsufficientBalanceError,
+    NotSentError,
+    OrderEndedError,
+    OrderRejectedError,
+)
+from trading_assets.core.models import (
+    CancelledBy,
+    FillKind,
+    Instrument,
+    Order,
+    OrderAck,
+    OrderChange,
+    OrderPurpose,
+    OrderRequest,
+    OrderStatus,
+    RejectReason,
+    Side,
+)
 from trading_assets.core.timeframes import DAY_MS, HOUR_MS, MINUTE_MS, Timeframe
 from trading_assets.exchange import market_rows
 from trading_assets.exchange.bybit import BybitExchange
-from trading_assets.exchange.transport import Connection, Transport
+from trading_assets.exchange.connection import Connection
+from trading_assets.exchange.transport import Transport
 from trading_assets.simulator.clock import ClockMode, ClockSpec
 from trading_assets.simulator.embedded import RunningExchange, serve_in_thread
+from trading_assets.simulator.faults.parsing import parse_rules
 from trading_assets.simulator.market.base import Bars
 from trading_assets.simulator.market.seeded import SeededMarket
+from trading_assets.simulator.server import ENDPOINTS
 from trading_assets.simulator.venue import ServeConfig
 from trading_assets_tests.exchange.stub import keys_of
 
@@ -273,3 +294,111 @@ def test_the_accounts_own_fees_are_told_for_every_contract(exchange: BybitExchan
     rates = {rate.symbol: rate for rate in exchange.fee_rates()}
     assert set(rates) == {instrument.symbol for instrument in exchange.instruments()}
     assert (rates["BTCUSDT"].taker, rates["BTCUSDT"].maker) == (Decimal("0.00055"), Decimal("0.0002"))
+
+
+def resting(exchange: BybitExchange, link: str, *, below_pct: str = "1", post_only: bool = True) -> OrderRequest:
+    """A buying limit order of about 500 USD, so many percent below the best bid."""
+    instrument, bid = instrument_of(exchange, SYMBOL), exchange.ticker(SYMBOL).bid
+    price = on_tick(bid * (1 - Decimal(below_pct) / 100), instrument)
+    qty = (500 / price / instrument.qty_step).quantize(Decimal(1), ROUND_DOWN) * instrument.qty_step
+    return OrderRequest(
+        SYMBOL,
+        Side.BUY,
+        qty,
+        link,
+        stop_loss=on_tick(price * Decimal("0.95"), instrument),
+        take_profit=on_tick(price * Decimal("1.2"), instrument),
+        price=price,
+        post_only=post_only,
+    )
+
+
+def seen(exchange: BybitExchange, link: str) -> Order:
+    order = exchange.find_order(SYMBOL, link)
+    assert order is not None
+    return order
+
+
+def test_a_limit_order_rests_is_changed_and_cancelled(exchange: BybitExchange) -> None:
+    request = resting(exchange, "limit-1")
+    exchange.place_order(request)
+    order = seen(exchange, "limit-1")
+    assert (order.status, order.price, order.post_only) == (OrderStatus.NEW, request.price, True)
+    assert (order.stop_loss, order.take_profit) == (request.stop_loss, request.take_profit)
+    instrument = instrument_of(exchange, SYMBOL)
+    assert request.price is not None
+    change = OrderChange(
+        SYMBOL, "limit-1", qty=request.qty + instrument.qty_step, price=request.price - instrument.tick_size
+    )
+    for _ in range(2):  # the second is "not modified"
+        exchange.amend_order(change)
+    assert (seen(exchange, "limit-1").price, seen(exchange, "limit-1").qty) == (change.price, change.qty)
+    for _ in range(2):
+        exchange.cancel_order(SYMBOL, "limit-1")
+    order = seen(exchange, "limit-1")
+    assert (order.status, order.cancelled_by) == (OrderStatus.CANCELLED, CancelledBy.REQUEST)
+    with pytest.raises(OrderEndedError):
+        exchange.amend_order(change)
+    with pytest.raises(OrderEndedError):
+        exchange.amend_order(OrderChange(SYMBOL, "limit-none", price=change.price))
+
+
+def test_a_post_only_order_that_would_take_ends_after_it_was_accepted(exchange: BybitExchange) -> None:
+    exchange.place_order(resting(exchange, "limit-1", below_pct="-1"))
+    order = seen(exchange, "limit-1")
+    assert (order.status, order.reject_reason, order.filled_qty) == (OrderStatus.CANCELLED, RejectReason.POST_ONLY, 0)
+
+
+def test_a_limit_order_that_meets_the_market_is_filled_with_its_stop(exchange: BybitExchange) -> None:
+    request = resting(exchange, "limit-1", below_pct="-1", post_only=False)
+    exchange.place_order(request)
+    held = exchange.position(SYMBOL)
+    assert held is not None
+    assert (held.size, held.stop_loss) == (request.qty, request.stop_loss)
+
+
+def test_orders_of_ours_never_trade_with_each_other(exchange: BybitExchange) -> None:
+    enter(exchange, Side.BUY, stop_pct="10", target_pct="20")
+    exchange.place_order(resting(exchange, "limit-1", below_pct="0"))
+    bid = seen(exchange, "limit-1").price
+    assert bid is not None
+    selling = OrderRequest(SYMBOL, Side.SELL, seen(exchange, "limit-1").qty, "limit-2", price=bid)
+    exchange.place_order(selling)
+    assert seen(exchange, "limit-2").cancelled_by is CancelledBy.SELF_MATCH
+    assert not seen(exchange, "limit-1").status.is_final
+    exchange.place_order(OrderRequest(SYMBOL, Side.SELL, selling.qty, "exit-1", reduce_only=True))
+    assert seen(exchange, "exit-1").status is OrderStatus.FILLED  # the exit goes first
+    assert not [row for row in exchange.executions(NOW - DAY_MS, NOW + DAY_MS) if row.is_maker]
+
+
+def test_a_batch_tells_the_outcome_of_each_order(exchange: BybitExchange) -> None:
+    requests = [resting(exchange, f"limit-{number}") for number in range(1, 12)]
+    requests[3] = resting(exchange, "limit-1")  # a used id
+    found = exchange.place_orders(requests)
+    assert [isinstance(one, OrderAck) for one in found] == [number != 3 for number in range(11)]
+    assert isinstance(found[3], AmbiguousOutcomeError)  # of a used id it is asked what became of it
+    instrument = instrument_of(exchange, SYMBOL)
+    changes = [
+        OrderChange(SYMBOL, f"limit-{number}", price=on_tick(Decimal(100 + number), instrument))
+        for number in (1, 2, 99)
+    ]
+    outcomes = exchange.amend_orders(changes)
+    assert outcomes[:2] == [None, None]
+    assert isinstance(outcomes[2], OrderEndedError)
+    assert seen(exchange, "limit-2").price == changes[1].price
+    links = [(SYMBOL, f"limit-{number}") for number in (*range(1, 12), 99)]
+    assert exchange.cancel_orders(links) == [None] * 12
+    assert not exchange.open_orders(SYMBOL)
+
+
+def test_after_a_part_of_a_batch_without_an_answer_the_rest_is_not_sent(running: RunningExchange) -> None:
+    connection = Connection(url=running.url, keys=keys_of(running.key, running.secret))
+    exchange = BybitExchange(Transport(connection, limited=False), virtual_clock=True)
+    requests = [resting(exchange, f"limit-{number}") for number in range(20)]
+    rule = {"where": "POST /v5/order/create-batch", "calls": 2, "ret_code": 10016, "processed": True}
+    running.faults.add(parse_rules(rule, ENDPOINTS), running.now_ms())
+    found = exchange.place_orders(requests)
+    kinds = [type(one) for one in found]
+    assert kinds == [OrderAck] * 8 + [AmbiguousOutcomeError] * 8 + [NotSentError] * 4
+    assert len(exchange.open_orders(SYMBOL)) == 16
+    exchange.close()

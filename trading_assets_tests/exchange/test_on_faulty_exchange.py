@@ -22,7 +22,8 @@ from trading_assets.core.errors import (
 )
 from trading_assets.core.models import OrderRequest, Side
 from trading_assets.exchange.bybit import BybitExchange
-from trading_assets.exchange.transport import READ_ATTEMPTS, Connection, Transport
+from trading_assets.exchange.connection import Connection
+from trading_assets.exchange.transport import READ_ATTEMPTS, Transport
 from trading_assets.simulator.clock import ClockMode, ClockSpec
 from trading_assets.simulator.embedded import RunningExchange, serve_in_thread
 from trading_assets.simulator.faults.parsing import parse_rules

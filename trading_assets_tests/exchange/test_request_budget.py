@@ -130,3 +130,21 @@ def test_market_data_never_takes_what_the_account_needs() -> None:
     assert [limit.name for limit in order] == [ADDRESS, "main:x place_order"]
     assert [limit.name for limit in fetch] == [ADDRESS, MARKET_DATA, HISTORY]
     assert budget.acquire(order, 0, LEASE_MS, FOREVER_MS) == Permit(str(taken + 1), 0)
+
+
+def test_a_batch_counts_for_each_of_its_orders_and_an_address_for_one() -> None:
+    limits = limits_for("cancel_batch_order", "one")
+    budget, now = RequestBudget(), 1_000_000
+    first = budget.acquire(limits, now, LEASE_MS, 0, cost=5)
+    assert isinstance(first, Permit)
+    assert isinstance(budget.acquire(limits, now, LEASE_MS, 0, cost=4), RetryAfter)  # 8 of 10 may be used
+    second = budget.acquire(limits, now, LEASE_MS, 0, cost=3)
+    assert isinstance(second, Permit)
+    assert len(budget.counts[ADDRESS].flying) == 2
+    for permit in (first, second):
+        budget.release(permit.number, limits, now)
+    assert not budget.counts[limits[-1].name].flying
+    assert isinstance(budget.acquire(limits, now + 999, LEASE_MS, 0), RetryAfter)
+    assert isinstance(budget.acquire(limits, now + 1000, LEASE_MS, 0, cost=8), Permit)
+    # A batch larger than the limit is let through alone: it could never go otherwise.
+    assert isinstance(RequestBudget().acquire(limits, now, LEASE_MS, 0, cost=20), Permit)

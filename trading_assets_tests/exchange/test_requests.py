@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable
 from decimal import Decimal
 from itertools import pairwise
@@ -17,8 +18,8 @@ from hypothesis import strategies as st
 from trading_assets.core.errors import ExchangeError
 from trading_assets.core.models import OrderRequest, Side
 from trading_assets.core.timeframes import DAY_MS, HOUR_MS, MINUTE_MS, Timeframe
+from trading_assets.exchange import SETTLE_COINS, fields
 from trading_assets.exchange import clock as clock_module
-from trading_assets.exchange import fields
 from trading_assets.market.store import CandleStore
 from trading_assets_tests.exchange import stub as stubs
 from trading_assets_tests.exchange import venue_rows
@@ -107,7 +108,8 @@ def test_windows_of_at_most_seven_days_cover_a_span_without_overlap(span_ms: int
 
 def _exchange(stub: Stub) -> Any:
     from trading_assets.exchange.bybit import BybitExchange
-    from trading_assets.exchange.transport import Connection, Transport
+    from trading_assets.exchange.connection import Connection
+    from trading_assets.exchange.transport import Transport
 
     connection = Connection(url=stub.url, keys=stubs.KEYS)
     return BybitExchange(Transport(connection, limited=False), virtual_clock=True)
@@ -275,6 +277,7 @@ def test_an_order_is_sent_with_all_that_it_says(stub: Stub, connect: Connect) ->
         "positionIdx": 0,
         "orderLinkId": "link-1",
         "reduceOnly": False,
+        "smpType": "CancelTaker",
         "stopLoss": "0.000012",
         "takeProfit": "0.00001",
         "slTriggerBy": "LastPrice",
@@ -321,3 +324,16 @@ def test_an_order_of_another_name_is_not_the_one_looked_for(stub: Stub, connect:
     stub.answer(envelope({"list": [{**order_row(1), "orderLinkId": "other"}]}))
     assert connect().find_order("BTCUSDT", "link-1") is None
     assert len(stub.requests) == 2
+
+
+@pytest.mark.parametrize("name", ["positions", "open_orders"])
+def test_the_settle_coins_of_a_list_are_asked_for_side_by_side(stub: Stub, connect: Connect, name: str) -> None:
+    together = threading.Barrier(len(SETTLE_COINS))
+
+    def answer(_request: Request) -> Reply:
+        together.wait(60)  # breaks unless all wait at the same time
+        return envelope({"list": []})
+
+    stub.script = answer
+    assert list(getattr(connect(), name)()) == []
+    assert sorted(str(one.params["settleCoin"]) for one in stub.requests) == sorted(SETTLE_COINS)

@@ -27,7 +27,8 @@ from trading_assets.core.models import OrderRequest, Side
 from trading_assets.core.settings import Settings, load_settings
 from trading_assets.core.timeframes import MINUTE_MS, Timeframe
 from trading_assets.exchange.bybit import BybitExchange
-from trading_assets.exchange.transport import READ_ATTEMPTS, Connection, Transport
+from trading_assets.exchange.connection import Connection
+from trading_assets.exchange.transport import READ_ATTEMPTS, Transport
 from trading_assets.market.store import CandleStore
 from trading_assets.venues import open_account_stream, open_candle_stream, open_exchange, open_market_data
 from trading_assets.venues.bybit import MAINNET

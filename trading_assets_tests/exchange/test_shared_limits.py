@@ -17,9 +17,9 @@ import pytest
 
 from trading_assets.core.errors import ExchangeUnavailableError, NotSentError, RateLimitedError, StorageError
 from trading_assets.core.models import OrderRequest, Side
+from trading_assets.exchange.connection import Connection
 from trading_assets.exchange.rate_limiter import NoRateLimiter, SharedRateLimiter
 from trading_assets.exchange.rate_limits import AFTER_REFUSAL, MARGIN, Permit, limits_for
-from trading_assets.exchange.transport import Connection
 from trading_assets.simulator.clock import ClockMode, ClockSpec
 from trading_assets.simulator.embedded import RunningExchange, serve_in_thread
 from trading_assets.simulator.venue import ServeConfig
@@ -83,6 +83,7 @@ def test_processes_together_stay_at_the_margin_and_none_is_refused(
         worker.process.join(60)
 
 
+@pytest.mark.slow
 def test_a_killed_process_holds_nobody_up(limited: RunningExchange, processes: BaseContext, tmp_path: Path) -> None:
     worker = start(processes, limited, tmp_path, 10_000)
     assert worker.told() == "ready"

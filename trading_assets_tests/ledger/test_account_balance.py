@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from trading_assets.core.models import Transaction, TransactionKind, Wallet
 from trading_assets.exchange import account_rows
-from trading_assets.ledger import account as account_ledger
+from trading_assets.ledger import balance
 from trading_assets.ledger.database import Database
 
 D = Decimal
@@ -33,17 +33,17 @@ class Balances:
         )  # fmt: skip
         self._unseen.append(row)
 
-    def read(self, time_ms: int, *, told: bool = True) -> account_ledger.Unexplained:
+    def read(self, time_ms: int, *, told: bool = True) -> balance.Unexplained:
         """One pass: balance (where it is told) and log as the exchange shows them now."""
         balances = {"USDT": self.dollars, "BTC": D(1)} if told else {}
         wallet = Wallet(self.dollars, self.dollars, self.dollars, D(0), D(0), D(0), balances)
         with self._database.write() as connection:
-            new = account_ledger.add_transactions(connection, "main", self._unseen)
-            return account_ledger.add_equity(connection, "main", wallet, time_ms, logged=new)
+            new = balance.add_transactions(connection, "main", self._unseen)
+            return balance.add_equity(connection, "main", wallet, time_ms, logged=new)
 
     @property
     def drawdown(self) -> Decimal:
-        return account_ledger.peak_equity(self._database, "main") - self.dollars
+        return balance.peak_equity(self._database, "main") - self.dollars
 
 
 @pytest.mark.parametrize("change", ["-400", "400"])
@@ -64,7 +64,7 @@ def test_what_is_paid_in_or_out_is_no_drawdown_whatever_shows_it_first(
         account.dollars += D(change)
     elif first == "balance":
         account.logged(change, TransactionKind.TRANSFER, 5_000)
-    assert account.read(30_000) == account_ledger.Unexplained()
+    assert account.read(30_000) == balance.Unexplained()
     assert account.drawdown == 0
     # A loss after it is one.
     account.dollars -= 100
@@ -87,7 +87,7 @@ def test_a_balance_that_is_not_told_for_a_pass_leaves_no_remainder(database: Dat
     account.dollars -= 100
     account.logged("-100", TransactionKind.TRADE, 4_000)
     assert account.read(5_000, told=False).amount == 100
-    assert account.read(20_000) == account_ledger.Unexplained()
+    assert account.read(20_000) == balance.Unexplained()
     assert account.drawdown == 100
 
 
@@ -95,15 +95,15 @@ def test_what_the_log_never_tells_is_a_loss_after_a_while_and_told_for_a_day(dat
     account = Balances(database)
     account.dollars -= 100
     assert not account.read(5_000).is_late(5_000)
-    wait = account_ledger.UNEXPLAINED_WAIT_MS
+    wait = balance.UNEXPLAINED_WAIT_MS
     late = account.read(5_000 + wait)
-    assert late == account_ledger.Unexplained(D(-100), 5_000) and late.is_late(5_000 + wait)
+    assert late == balance.Unexplained(D(-100), 5_000) and late.is_late(5_000 + wait)
     assert account.drawdown == 100
-    assert account.read(5_000 + account_ledger.UNEXPLAINED_KEPT_MS) == account_ledger.Unexplained()
+    assert account.read(5_000 + balance.UNEXPLAINED_KEPT_MS) == balance.Unexplained()
     assert account.drawdown == 100
     # The row comes after all.
     account.logged("-100", TransactionKind.TRADE, 4_000)
-    assert account.read(6_000 + account_ledger.UNEXPLAINED_KEPT_MS).amount == 100
+    assert account.read(6_000 + balance.UNEXPLAINED_KEPT_MS).amount == 100
 
 
 _AMOUNTS = st.integers(-300, 300).filter(bool)
@@ -138,7 +138,7 @@ def _require_law(account: Balances, changes: list[tuple[int, TransactionKind, in
             else:
                 account.logged(str(change), kind, 1000 * number)
         remainder = account.read(1000 * number + 1)
-    assert not changes or remainder == account_ledger.Unexplained()
+    assert not changes or remainder == balance.Unexplained()
     assert account.drawdown == peak - traded
 
 
@@ -156,3 +156,11 @@ def _require_law(account: Balances, changes: list[tuple[int, TransactionKind, in
 def test_what_moves_money_in_or_out_is_told_from_what_earns_or_costs(word: str, kind: TransactionKind) -> None:
     row = {"id": "1", "type": word, "currency": "USDT", "change": "5", "cashBalance": "9", "transactionTime": "1"}
     assert account_rows.transaction(row).kind is kind
+
+
+def test_two_accounts_whose_venues_number_alike_have_a_row_each(database: Database) -> None:
+    row = Transaction("row-1", TransactionKind.TRADE, "X", "USDT", "", D(-1), D(9), D(1), D(0), "", 5_000)
+    with database.write() as connection:
+        for account in ("main", "second"):
+            assert balance.add_transactions(connection, account, [row]) == [row]
+            assert balance.add_transactions(connection, account, [row]) == []

@@ -17,8 +17,8 @@ from alembic.migration import MigrationContext
 
 from trading_assets.core.errors import StorageError
 from trading_assets.core.schemas import MARKET_SCAN
-from trading_assets.ledger import account as account_ledger
-from trading_assets.ledger import migrations
+from trading_assets.ledger import balance, migrations
+from trading_assets.ledger import executions as execution_ledger
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.partitions import read_partitions, replace_partitions
 from trading_assets.ledger.tables import DecimalText, history_tables, metadata
@@ -141,10 +141,10 @@ def test_a_ledger_from_before_migrations_keeps_its_rows_and_becomes_the_same(bef
     assert opened(before, migrations.revision_of, upgrade=False) is None
     assert opened(before, differences) == []
     database = Database(before)
-    fills = account_ledger.fill_rows(database, "main")
+    fills = execution_ledger.fill_rows(database, "main")
     assert fills["kind"].tolist() == ["trade", "funding", "liquidation", "adl", "settlement", "other"]
-    assert account_ledger.equity_rows(database, "main")["equity"].tolist() == [1000.1, 1200.0, 900.0]
-    assert [str(account_ledger.peak_equity(database, name)) for name in ("main", "other", "nobody")] == [
+    assert balance.equity_rows(database, "main")["equity"].tolist() == [1000.1, 1200.0, 900.0]
+    assert [str(balance.peak_equity(database, name)) for name in ("main", "other", "nobody")] == [
         "1200",
         "5",
         "0",
@@ -168,7 +168,7 @@ def test_every_revision_can_be_taken_back_and_made_again(before: str) -> None:
     assert first == shapes[None]
     assert opened(before, shape) == shapes[migrations.HEAD]
     database = Database(before)
-    assert account_ledger.fill_rows(database, "main")["kind"].tolist()[:2] == ["trade", "funding"]
+    assert execution_ledger.fill_rows(database, "main")["kind"].tolist()[:2] == ["trade", "funding"]
     database.close()
 
 

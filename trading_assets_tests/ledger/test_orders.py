@@ -10,12 +10,12 @@ import sqlalchemy as sa
 
 from trading_assets.core.errors import LeaseLostError
 from trading_assets.core.models import Side, Wallet
-from trading_assets.ledger import account as account_ledger
-from trading_assets.ledger import leases, orders, signals
+from trading_assets.ledger import balance, leases, orders, risk_events, signals
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.leases import Lease
 from trading_assets.ledger.orders import Intent
-from trading_assets.ledger.tables import order_events, risk_events
+from trading_assets.ledger.tables import order_events
+from trading_assets.ledger.tables import risk_events as risk_event_rows
 from trading_assets.trading.saga.transitions import advance
 from trading_assets_tests.trading.fixtures import NOW_MS, add_signal
 
@@ -203,18 +203,18 @@ def test_equity_is_added_when_it_changed(database: Database) -> None:
     def add(equity: str, time_ms: int) -> None:
         wallet = Wallet(D(equity), D(equity), D(equity), D(0), D(0), D(0))
         with database.write() as connection:
-            account_ledger.add_equity(connection, "main", wallet, time_ms)
+            balance.add_equity(connection, "main", wallet, time_ms)
 
     for time_ms, equity in enumerate(["1000", "1000.00", "1001", "1000", "1000"]):
         add(equity, time_ms)
-    assert account_ledger.equity_rows(database, "main")["equity"].tolist() == [1000.0, 1001.0, 1000.0]
+    assert balance.equity_rows(database, "main")["equity"].tolist() == [1000.0, 1001.0, 1000.0]
 
 
 def test_an_episode_that_is_over_is_told_again_when_it_comes_back(database: Database) -> None:
     def tell(*symbols: str) -> list[bool]:
         with database.write() as connection:
-            told = [account_ledger.add_risk_event(connection, "main", "difference", name, "x", 0) for name in symbols]
-            account_ledger.end_risk_events(connection, "main", "difference", set(symbols), 0)
+            told = [risk_events.add_risk_event(connection, "main", "difference", name, "x", 0) for name in symbols]
+            risk_events.end_risk_events(connection, "main", "difference", set(symbols), 0)
         return told
 
     assert [tell("A"), tell("A", "B"), tell("B"), tell("A", "B"), tell()] == [
@@ -229,7 +229,7 @@ def test_an_episode_that_is_over_is_told_again_when_it_comes_back(database: Data
 def test_a_risk_event_is_added_when_it_is_new(database: Database) -> None:
     def add(symbol: str | None, detail: str) -> bool:
         with database.write() as connection:
-            return account_ledger.add_risk_event(connection, "main", "difference", symbol, detail, 0)
+            return risk_events.add_risk_event(connection, "main", "difference", symbol, detail, 0)
 
     assert [add("A", "x"), add("A", "x"), add("A", "y"), add("B", "y"), add(None, "y")] == [
         True,
@@ -239,7 +239,7 @@ def test_a_risk_event_is_added_when_it_is_new(database: Database) -> None:
         True,
     ]
     with database.read() as connection:
-        assert len(connection.execute(risk_events.select()).all()) == 4
+        assert len(connection.execute(risk_event_rows.select()).all()) == 4
 
 
 def test_no_more_symbols_are_reserved_than_allowed(database: Database) -> None:

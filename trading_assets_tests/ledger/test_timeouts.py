@@ -80,6 +80,7 @@ def test_a_server_that_takes_a_connection_and_says_nothing_is_given_up() -> None
         assert time.monotonic() - began < FAR_TOO_LONG_S
 
 
+@pytest.mark.slow
 def test_a_server_that_falls_silent_is_given_up_and_used_again_when_it_is_back(postgres_database: Database) -> None:
     with linked(postgres_database) as (link, url):
         database = Database(url, timeouts=SHORT)
@@ -137,6 +138,7 @@ def test_connections_that_are_all_in_use_are_an_error_of_the_tree(postgres_datab
         database.close()
 
 
+@pytest.mark.slow
 def test_other_connections_of_the_process_are_let_alone(postgres_database: Database) -> None:
     Database(postgres_database.url, timeouts=SHORT).close()
     engine = sa.create_engine(postgres_database.url)

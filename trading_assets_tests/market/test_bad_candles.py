@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +10,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import HealthCheck, given
+from hypothesis import settings as examples
+from hypothesis import strategies as st
 
 from trading_assets.backtesting.exclusions import left_out
 from trading_assets.core.candles import Candles, Funding
@@ -21,7 +25,9 @@ from trading_assets.core.errors import (
 )
 from trading_assets.core.models import Instrument
 from trading_assets.core.settings import Settings, load_settings
-from trading_assets.core.timeframes import DAY_MS, HOUR_MS, Timeframe
+from trading_assets.core.strategy_data import DataNeeds
+from trading_assets.core.timeframes import DAY_MS, HOUR_MS, WARM_UP_BARS, Timeframe
+from trading_assets.market.loading import exclusion_reason
 from trading_assets.market.lookback import reach_ms
 from trading_assets.market.quality import QualityLimits
 from trading_assets.market.stages import fill_candles, fill_funding, scan_hours
@@ -75,6 +81,15 @@ FAULTS: dict[str, Spoil] = {
     "out of order": lambda c: c.select(np.append(np.arange(1, len(c)), 0)),
     "off the grid": lambda c: replace(c, start_ms=c.start_ms + 1000),
     "of another time": lambda c: replace(c, start_ms=c.start_ms + 400 * DAY_MS),
+    "high and low changed places": lambda c: replace(c, high=c.low, low=c.high),
+    "a volume that is no number": setting(12, volume=np.nan),
+    "a turnover that is no number": setting(12, turnover=np.nan),
+    "a negative volume": setting(-1, volume=-1.0),
+    "the newest first": lambda c: c.select(slice(None, None, -1)),
+    "every candle twice": lambda c: c.select(np.repeat(np.arange(len(c)), 2)),
+    "of the year 1970": lambda c: replace(c, start_ms=c.start_ms - c.start_ms[:1]),
+    "all at one time": lambda c: replace(c, start_ms=np.full_like(c.start_ms, c.start_ms[0])),
+    "of a longer timeframe": lambda c: c.select(slice(None, None, 4)),
     "an empty answer": lambda c: c.select(slice(0, 0)),
     "a short answer": lambda c: c.select(slice(-3, None)),
     "one candle missing": lambda c: c.select(np.arange(len(c)) != 12),
@@ -84,6 +99,20 @@ FAULTS: dict[str, Spoil] = {
     "no answer": raising(ExchangeUnavailableError("no answer")),
     "in no form": raising(DataError("no form")),
 }
+
+
+def scaled(by: float, *names: str) -> Spoil:
+    return lambda candles: replace(candles, **{name: getattr(candles, name) * by for name in names})
+
+
+_PRICES = ("open", "high", "low", "close")
+EXTREMES: dict[str, Spoil] = {
+    "prices of next to nothing": scaled(1e-312, *_PRICES),
+    "prices beyond all others": scaled(1e300, *_PRICES),
+    "an infinite turnover": scaled(np.inf, "turnover"),
+}
+"""Numbers with which no one can reckon: figures made with them would break the tables of all coins."""
+
 BEARABLE_IN_A_LONG_WINDOW = {"one candle missing"}
 
 
@@ -105,30 +134,32 @@ def settings() -> Settings:
     return load_settings(max_symbols=3, min_volume_24h=1_000.0, min_volatility=1.0)
 
 
-@pytest.mark.parametrize("name", sorted(FAULTS))
+@pytest.mark.parametrize("name", sorted(FAULTS | EXTREMES))
 def test_a_coin_with_a_bad_hourly_candle_leaves_its_place_in_the_scan_to_another(tmp_path: Path, name: str) -> None:
-    scan = scan_hours(OneBadCoin(FAULTS[name]), CandleStore(tmp_path), [T0], settings())
+    scan = scan_hours(OneBadCoin((FAULTS | EXTREMES)[name]), CandleStore(tmp_path), [T0], settings())
     assert sorted(scan.rows["symbol"]) == GOOD
     reasons = [reason for reason, symbols in scan.dropped[T0].items() if BAD in symbols]
     assert len(reasons) == 1
     assert "candles" in reasons[0] or reasons[0] == "incomplete history"
 
 
-@pytest.mark.parametrize("name", sorted(FAULTS))
+@pytest.mark.parametrize("name", sorted(FAULTS | EXTREMES))
 def test_a_coin_with_a_bad_candle_is_left_out_of_its_timeframe_and_the_others_are_not(
     tmp_path: Path, name: str
 ) -> None:
     rows = fill_candles(
-        OneBadCoin(FAULTS[name]),
+        OneBadCoin((FAULTS | EXTREMES)[name]),
         CandleStore(tmp_path),
         Timeframe.M15,
         {T0: [*GOOD, BAD]},
         known_strategies(),
         LIMITS,
     ).set_index("symbol")
-    assert rows.loc[GOOD, "fault"].isna().all()
+    assert rows.loc[GOOD, ["fault", "deep_faults"]].isna().all(axis=None)
     assert (rows.loc[GOOD, "coverage_pct"] == 100).all()
-    assert bool(pd.isna(rows.loc[BAD, "fault"])) is (name in BEARABLE_IN_A_LONG_WINDOW)
+    # The faults of single candles are where the deepest strategy alone reads.
+    is_good = rows.loc[BAD, ["fault", "deep_faults"]].isna().all()
+    assert bool(is_good) is (name in BEARABLE_IN_A_LONG_WINDOW)
 
 
 def test_a_timeframe_that_the_source_does_not_have_is_told_in_one_row_and_nothing_is_asked(tmp_path: Path) -> None:
@@ -277,5 +308,88 @@ def test_a_gap_at_the_start_of_a_window_is_one_in_a_range_of_hours_as_in_the_hou
     by_hour = {hour: ["AUSDT"] for hour in hours}
     rows = fill_candles(source, CandleStore(tmp_path / "range"), Timeframe.M15, by_hour, known_strategies(), LIMITS)
     of_range = rows[(rows["symbol"] == "AUSDT") & (rows["hour_ms"] == HOUR)].iloc[0]
-    assert str(alone["fault"]).startswith("gap: ")
-    assert dict(of_range) == alone
+    assert "gap: " in f"{alone['fault']} {alone['deep_faults']}"
+    np.testing.assert_equal(dict(of_range), alone)
+
+
+# History that some strategies alone read
+
+
+class Deep:
+    """Reads that many bars before the window, and BTC's 240m candles."""
+
+    def __init__(self, warm_up: int, btc: int = 0) -> None:
+        self.warm_up, self.btc = warm_up, btc
+
+    def needs(self) -> DataNeeds:
+        return DataNeeds(warm_up=self.warm_up, btc={Timeframe.M240: self.btc} if self.btc else {})
+
+
+SHALLOW, LONG, LONGEST = Deep(0), Deep(600), Deep(1500)
+STEP = Timeframe.M15.ms
+
+
+def excluded_by(tmp_path: Path, spoil: Spoil, needed: Sequence[Deep]) -> dict[int, str | None]:
+    """Why backtests of the spoiled coin are left out, by the warm-up of the strategy."""
+    rows = fill_candles(OneBadCoin(spoil), CandleStore(tmp_path), Timeframe.M15, {T0: [*GOOD, BAD]}, needed, LIMITS)
+    assert rows.set_index("symbol").loc[GOOD, ["fault", "deep_faults"]].isna().all(axis=None)
+    (row,) = rows[rows["symbol"] == BAD].to_dict("records")
+    faults = {("15m", BAD): row["fault"]} if isinstance(row["fault"], str) else {}
+    deep = {}
+    if isinstance(row["deep_faults"], str):
+        deep["15m", BAD] = {int(reach): fault for reach, fault in json.loads(row["deep_faults"]).items()}
+    return {one.warm_up: exclusion_reason(BAD, Timeframe.M15, one.needs(), faults, "BTCUSDT", deep) for one in needed}
+
+
+def at_time(time_ms: int, **values: float) -> Spoil:
+    """Other values at the candle of that time, where the answer has it."""
+
+    def spoil(candles: Candles) -> Candles:
+        at = np.flatnonzero(candles.start_ms == time_ms)
+        return setting(int(at[0]), **values)(candles) if len(at) else candles
+
+    return spoil
+
+
+@pytest.mark.slow
+@given(age=st.integers(1, 2_500), kind=st.sampled_from(["high", "low", "close"]))
+@examples(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_bad_candle_costs_the_strategies_that_read_it_and_no_other(tmp_path: Path, age: int, kind: str) -> None:
+    time_ms = T0 + HOUR_MS - age * STEP
+    bad = {"high": {"high": 1.0}, "low": {"low": -1.0}, "close": {"close": np.nan}}[kind]
+    found = excluded_by(tmp_path / f"{age}-{kind}", at_time(time_ms, **bad), [SHALLOW, LONG, LONGEST])
+    for one in (SHALLOW, LONG, LONGEST):
+        reads = age <= Timeframe.M15.window_bars + max(one.warm_up, WARM_UP_BARS)
+        assert (found[one.warm_up] is not None) is reads
+        if reads:
+            assert f"15m candles of {BAD}: impossible prices" in str(found[one.warm_up])
+
+
+def test_a_hole_in_old_candles_costs_the_strategies_that_read_it_and_one_that_came_since_is_careful(
+    tmp_path: Path,
+) -> None:
+    window = Timeframe.M15.window_bars
+    newest, oldest = T0 + HOUR_MS - (window + 500) * STEP, T0 + HOUR_MS - (window + 900) * STEP
+
+    def hole(candles: Candles) -> Candles:
+        return candles.select((candles.start_ms < oldest) | (candles.start_ms >= newest))
+
+    found = excluded_by(tmp_path, hole, [SHALLOW, LONG, LONGEST])
+    assert found[0] is None
+    assert "gap: " in str(found[600]) and "gap: " in str(found[1500])
+    rows = fill_candles(OneBadCoin(hole), CandleStore(tmp_path), Timeframe.M15, {T0: [BAD]}, [LONGEST], LIMITS)
+    (text,) = rows.loc[rows["symbol"] == BAD, "deep_faults"]
+    deep = {("15m", BAD): {int(reach): fault for reach, fault in json.loads(text).items()}}
+    for warm_up in (600, 3_000):
+        needs = DataNeeds(warm_up=warm_up)
+        assert exclusion_reason(BAD, Timeframe.M15, needs, {}, "BTCUSDT", deep) is not None
+    assert exclusion_reason(BAD, Timeframe.M15, DataNeeds(), {}, "BTCUSDT", deep) is None
+
+
+def test_what_a_strategy_alone_reads_is_told_under_its_name() -> None:
+    deep = {("15m", BAD): {STEP: "jump"}}
+    failed = pd.DataFrame(
+        [{"timeframe": "15m", "symbol": BAD, "strategy": "long", "error": f"DataError: 15m candles of {BAD}: jump"}]
+    )
+    (told,) = left_out({}, {}, failed, deep).to_dict("records")
+    assert told == {"left_out": "strategy long", "timeframes": "15m", "why": "bad candles that it alone reads"}

@@ -26,7 +26,14 @@ from trading_assets.core.timeframes import (
     Timeframe,
 )
 from trading_assets.market import lookback as depth
-from trading_assets.market.loading import hour_loader, live_requests, load_live, resample
+from trading_assets.market.loading import (
+    CachedReader,
+    hour_loader,
+    live_requests,
+    load_live,
+    open_strategy_data,
+    resample,
+)
 from trading_assets.market.quality import QualityLimits
 from trading_assets.market.stages import fill_candles, fill_funding
 from trading_assets.market.store import CandleStore
@@ -187,6 +194,29 @@ def test_what_the_stages_fill_is_enough_for_the_loader(tmp_path: Path, timeframe
         known = held.closed_by(start)
         assert len(known) >= bars, f"{other.value}: {len(known)} of {bars} bars known at the first decided bar"
         assert np.all(np.diff(held.start_ms) == other.ms)
+
+
+@pytest.mark.parametrize("timeframe", [M15, M240])
+def test_an_hour_of_a_range_has_what_it_has_alone_and_coins_share_the_candles_of_btc(
+    tmp_path: Path, timeframe: Timeframe
+) -> None:
+    hours = [T0 + at * HOUR_MS for at in (0, 3, 4, 9, 26, 27)]
+    end = hours[-1] + HOUR_MS
+    source, store = CountingSource(end + MINUTE_MS), CandleStore(tmp_path)
+    for symbol in ("AUSDT", "BUSDT", "BTCUSDT"):
+        for stored in (M15, M60, M240):
+            store.fill(source, symbol, stored, end - 140 * DAY_MS, end)
+        store.fill_funding(source, symbol, end - 60 * DAY_MS, end)
+    btc = CachedReader(store, end)
+    opened = {one: open_strategy_data(store, one, timeframe, NEEDS, hours, btc) for one in ("AUSDT", "BUSDT")}
+    for hour in hours:
+        found = {symbol: data_at(hour) for symbol, data_at in opened.items()}
+        for symbol, data in found.items():
+            alone = hour_loader(store, hour)(symbol, timeframe, NEEDS)
+            assert len(data.other[D1]) and content_hash(data.candles) == content_hash(alone.candles)
+            for theirs, ours in ((data.other, alone.other), (data.btc, alone.btc)):
+                assert {k: content_hash(v) for k, v in theirs.items()} == {k: content_hash(v) for k, v in ours.items()}
+        assert all(held is found["BUSDT"].btc[other] for other, held in found["AUSDT"].btc.items())
 
 
 @pytest.mark.parametrize("timeframe", [M1, M15, M240])

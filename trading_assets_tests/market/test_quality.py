@@ -39,6 +39,12 @@ def changed(at: int, **values: float) -> Candles:
     return replace(candles, **arrays)
 
 
+def scaled(by: float) -> Candles:
+    """The walk of a coin that is worth so much."""
+    candles = walk()
+    return replace(candles, **{name: getattr(candles, name) * by for name in PRICES})
+
+
 def twice(candles: Candles, at: int) -> Candles:
     return candles.select(np.sort(np.append(np.arange(len(candles)), at)))
 
@@ -65,6 +71,12 @@ def without(candles: Candles, *which: int) -> Candles:
         (changed(30, high=np.inf), "impossible prices: 1 candles"),
         (changed(30, volume=-1.0), "impossible prices: 1 candles"),
         (changed(30, turnover=np.nan), "impossible prices: 1 candles"),
+        (changed(30, volume=np.inf), "impossible prices: 1 candles"),
+        (changed(30, turnover=1e300), "impossible prices: 1 candles"),
+        (scaled(1e-310), "impossible prices: 96 candles"),
+        (scaled(1e300), "impossible prices: 96 candles"),
+        (scaled(1e-12), None),
+        (scaled(1e12), None),
         (changed(30, open=0.0, high=0.0, low=0.0, close=0.0), "impossible prices: 1 candles"),
         (changed(30, high=1e12), "spike: 1 candles"),
         (changed(30, low=1e-9), "spike: 1 candles"),

@@ -44,6 +44,7 @@ def test_candles_that_the_exchange_did_not_show_in_its_trouble_are_read_later(tm
     assert store.absences("AUSDT", M1, T0, T0 + HOUR_MS) == []
 
 
+@pytest.mark.slow
 def test_a_candle_that_never_existed_is_asked_for_ever_more_seldom(tmp_path: Path) -> None:
     gap = range(T0 + 20 * MINUTE_MS, T0 + 50 * MINUTE_MS)
     source, store = CountingSource(T0 + HOUR_MS, has=lambda _, start: start not in gap), CandleStore(tmp_path)

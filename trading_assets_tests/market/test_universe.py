@@ -210,3 +210,33 @@ def test_one_coin_does_not_change_the_figures_of_another() -> None:
     columns = [c for c in both.rows.columns if c != "rank"]
     left = both.rows[both.rows["symbol"] == "AUSDT"][columns].reset_index(drop=True)
     assert left.equals(alone.rows[columns])
+
+
+def test_the_rules_of_an_hour_are_known_from_a_list_of_its_own_time_and_assumed_from_a_later_one() -> None:
+    coin, hours = an_instrument("XUSDT", listed_ms=0), [HOUR - HOUR_MS, HOUR]
+    hourly = {"XUSDT": day_of(hours=30)}
+
+    def rules(now_ms: int) -> list[object]:
+        results = universe.scan(hours, hourly, [coin], load_settings(), now_ms=now_ms)
+        return [row["contract_rules"] for result in results for row in result.rows]
+
+    assert rules(AS_OF) == rules(AS_OF + HOUR_MS - 1) == ["assumed", "known"]
+    assert rules(AS_OF + HOUR_MS) == ["assumed", "assumed"]
+
+
+def test_an_hour_scanned_again_has_the_same_row_while_the_rules_are_the_same() -> None:
+    coin, hourly = an_instrument("XUSDT", listed_ms=0), {"XUSDT": day_of(hours=30)}
+
+    def row(one: Instrument, now_ms: int, known: dict[tuple[int, str], str]) -> dict[str, object]:
+        (result,) = universe.scan([HOUR], hourly, [one], load_settings(), now_ms=now_ms, known_rules=known)
+        return result.rows[0]
+
+    first = row(coin, AS_OF, {})
+    known = {(HOUR, "XUSDT"): str(first["rules_digest"])}
+    later = AS_OF + 30 * DAY_MS
+    assert row(coin, later, known) == first and first["contract_rules"] == "known"
+    assert row(replace(coin, tick_size=Decimal(f"{coin.tick_size}0")), later, known) == first, "the same number"
+    for changed in ({"tick_size": coin.tick_size * 2}, {"max_leverage": coin.max_leverage + 1}):
+        assert row(replace(coin, **changed), later, known)["contract_rules"] == "assumed"  # type: ignore[arg-type]
+    assert row(coin, later, {})["contract_rules"] == "assumed", "an older version kept no digest"
+    assert row(coin, later, {(HOUR - HOUR_MS, "XUSDT"): known[HOUR, "XUSDT"]})["contract_rules"] == "assumed"

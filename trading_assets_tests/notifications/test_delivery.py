@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import logging
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 from pydantic import SecretStr
 
+from trading_assets.core.errors import StorageError
 from trading_assets.core.messages import Kind, Message
 from trading_assets.ledger import leases, outbox
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.outbox import State
 from trading_assets.notifications import delivery
-from trading_assets.notifications.channels import AppriseChannel, Channel, DeliveryError
+from trading_assets.notifications.apprise_channel import AppriseChannel
+from trading_assets.notifications.channel import Channel, DeliveryError
 from trading_assets.notifications.delivery import FAILING_FROM, LEASE_MS, Round, deliver
 from trading_assets_tests.notifications.servers import HANG, Messenger, http_messenger, smtp_messenger
+from trading_assets_tests.polling import until
 
 ACCOUNT = "main"
 AGE_S = 3600.0
@@ -74,9 +75,17 @@ def test_messages_arrive_once_and_in_order(database: Database, clock: Clock, mes
     assert states(database, channel) == ["delivered"] * 3
 
 
-@pytest.mark.parametrize("answer", [500, 429, 404])
-def test_a_failure_is_seen_and_tried_again_after_a_growing_rest(
-    sqlite: Database, clock: Clock, messenger: Messenger, answer: int, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize(
+    ("answer", "rests"),
+    [(500, [2_000, 4_000, 8_000]), (404, [2_000, 4_000, 8_000]), (429, [30_000] * 3)],
+)
+def test_a_failure_is_seen_and_tried_again_after_a_growing_rest_or_that_of_a_messenger_that_has_had_too_much(
+    sqlite: Database,
+    clock: Clock,
+    messenger: Messenger,
+    answer: int,
+    rests: list[int],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     channel = channel_to(messenger)
     put(sqlite, clock, "one", "two")
@@ -89,7 +98,7 @@ def test_a_failure_is_seen_and_tried_again_after_a_growing_rest(
         assert head is not None and str(answer) in str(head.error)
         due.append(head.due_wall_ms - clock.ms)
         clock.ms = head.due_wall_ms
-    assert due == [2_000, 4_000, 8_000]
+    assert due == rests
     held = outbox.backlog(sqlite, ACCOUNT, channel.name, since_wall_ms=0)
     assert (held.waiting, held.attempts) == (2, 3)
     assert "was not taken by" in caplog.text and "secret" not in caplog.text
@@ -108,10 +117,10 @@ def test_a_messenger_that_hangs_delays_no_other(sqlite: Database, clock: Clock, 
         assert time.monotonic() - began < 60
 
 
-class Hanging:
+class Hanging(Channel):
     """A channel that never returns, until it is let go."""
 
-    name = shown = "hanging"
+    name = "hanging"
 
     def __init__(self) -> None:
         self.release = threading.Event()
@@ -140,6 +149,21 @@ def test_a_message_that_never_returns_has_failed_and_the_process_does_not_pile_u
         assert head is not None and "hangs" in str(head.error)
     finally:
         channel.release.set()
+
+
+def test_what_is_taken_after_its_deadline_is_not_sent_again(
+    sqlite: Database, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(delivery.send_within, "__defaults__", (0.05,))
+    channel = Hanging()
+    channel.name = "slow"
+    put(sqlite, clock, "one")
+    assert go(sqlite, clock, channel).failed == 1
+    channel.release.set()
+    until(lambda: not delivery._hanging[channel.name].thread.is_alive())
+    clock.ms += 300_000
+    assert go(sqlite, clock, channel).delivered == 1
+    assert channel.calls == 1
 
 
 def test_mail_arrives_and_a_refused_one_is_seen(sqlite: Database, clock: Clock) -> None:
@@ -199,6 +223,63 @@ def test_a_message_that_alone_is_refused_does_not_hold_the_others_back_for_ever(
     assert states(sqlite, channel) == ["given up", "delivered", "delivered"]
 
 
+class Listed(Channel):
+    """A channel that takes all but what its table answers."""
+
+    name = "listed"
+
+    def __init__(self, **answers: DeliveryError) -> None:
+        self.answers, self.titles = answers, list[str]()
+
+    def check(self) -> None:
+        pass
+
+    def send(self, message: Message) -> None:
+        if message.title in self.answers:
+            raise self.answers[message.title]
+        self.titles.append(message.title)
+
+
+def test_a_message_that_is_refused_for_good_says_nothing_of_the_one_before_it(sqlite: Database, clock: Clock) -> None:
+    channel = Listed(first=DeliveryError("down"), never=DeliveryError("refused", is_final=True))
+    put(sqlite, clock, "first", "never")
+    for _ in range(FAILING_FROM + 2):
+        go(sqlite, clock, channel)
+        clock.ms += 300_000
+    assert states(sqlite, channel) == ["waiting", "given up"], "nothing arrived after the first: it is not given up"
+    put(sqlite, clock, "never", "good")
+    go(sqlite, clock, channel)
+    assert states(sqlite, channel) == ["given up", "given up", "given up", "delivered"]
+    assert channel.titles == ["good"]
+
+
+def test_a_refusal_for_good_is_passed_at_once(sqlite: Database, clock: Clock) -> None:
+    channel = Listed(never=DeliveryError("refused", is_final=True))
+    put(sqlite, clock, "never", "good")
+    assert go(sqlite, clock, channel) == Round(delivered=1, failed=1, given_up=1)
+    assert channel.titles == ["good"]
+
+
+def test_what_a_channel_took_while_the_ledger_failed_is_not_sent_again(
+    sqlite: Database, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    channel, mark, fails = Listed(), outbox.mark_delivered, [True]
+
+    def mark_delivered(connection: sa.Connection, one: outbox.Delivery, wall_ms: int) -> None:
+        if fails:
+            raise StorageError("the ledger is gone")
+        mark(connection, one, wall_ms)
+
+    monkeypatch.setattr(outbox, "mark_delivered", mark_delivered)
+    put(sqlite, clock, "one")
+    for _ in range(2):
+        with pytest.raises(StorageError):
+            go(sqlite, clock, channel)
+    fails.clear()
+    assert go(sqlite, clock, channel).delivered == 1
+    assert channel.titles == ["one"] and states(sqlite, channel) == ["delivered"]
+
+
 def test_a_channel_that_fails_is_told_on_the_others(sqlite: Database, clock: Clock, messenger: Messenger) -> None:
     with http_messenger() as other:
         first, second = channel_to(messenger), channel_to(other)
@@ -221,6 +302,7 @@ def test_one_process_at_a_time_delivers_to_a_channel(sqlite: Database, clock: Cl
     assert go(sqlite, clock, channel).delivered == 1, "the other one has died"
 
 
+@pytest.mark.slow
 def test_many_at_once_deliver_each_message_once(database: Database, clock: Clock, messenger: Messenger) -> None:
     put(database, clock, *(f"no {number}" for number in range(20)))
     channel = channel_to(messenger)
@@ -280,13 +362,13 @@ def test_a_wrong_url_is_an_error_without_its_secrets(
     assert go(sqlite, clock, channel).failed == 1
     head = outbox.next_waiting(sqlite, ACCOUNT, channel.name)
     assert head is not None and "no messenger knows" in str(head.error)
-    assert "hidden" not in caplog.text + str(head.error) + channel.name + channel.shown
+    assert "hidden" not in caplog.text + str(head.error) + channel.name
 
 
-class Final:
+class Final(Channel):
     """A channel that will never take a message."""
 
-    name = shown = "final"
+    name = "final"
 
     def check(self) -> None:
         pass
@@ -312,50 +394,6 @@ def test_old_messages_are_deleted_with_what_became_of_them(
     assert outbox.delete_before(sqlite, clock.ms) == 1
     assert [one.message.title for one in outbox.newest(sqlite, ACCOUNT, 9)] == ["new"]
     assert outbox.newest(sqlite, ACCOUNT, 9, state=State.DELIVERED) == []
-
-
-_DIES = """
-import os, sys
-from pydantic import SecretStr
-from trading_assets.ledger.database import Database
-from trading_assets.notifications import delivery
-from trading_assets.notifications.channels import AppriseChannel
-
-url, messenger, dies_at = sys.argv[1:]
-channel, count = AppriseChannel(SecretStr(messenger)), 0
-send = channel.send
-
-def dying(message):
-    global count
-    send(message)
-    count += 1
-    if count == int(dies_at):
-        os._exit(9)
-
-channel.send = dying
-now = [1_700_000_000_000]
-delivery.deliver(Database(url), "main", [channel], max_age_s=3600, within_s=60, wall_ms=lambda: now[0])
-"""
-
-
-@pytest.mark.slow
-def test_a_death_between_sending_and_marking_doubles_that_message_and_loses_none(
-    tmp_path: Path, clock: Clock, messenger: Messenger
-) -> None:
-    url = f"sqlite:///{tmp_path / 'ledger.db'}"
-    database = Database(url)
-    put(database, clock, *(f"no {number}" for number in range(6)))
-    for dies_at in (1, 3):
-        dead = subprocess.run([sys.executable, "-c", _DIES, url, messenger.url, str(dies_at)], check=False, timeout=120)
-        assert dead.returncode == 9
-        # What it held runs out.
-        with database.write() as connection:
-            connection.exec_driver_sql("UPDATE leases SET expires_wall_ms = 1")
-    go(database, clock, channel_to(messenger))
-    database.close()
-    assert list(dict.fromkeys(messenger.titles)) == [f"no {number}" for number in range(6)], "all, and in order"
-    doubled = [title for title in set(messenger.titles) if messenger.titles.count(title) > 1]
-    assert sorted(doubled) == ["no 0", "no 2"], "only what was sent and not marked"
 
 
 @pytest.mark.parametrize("minutes", [-600, -10, 10, 600])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from trading_assets.core.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "account.md").read_text(encoding="utf-8")
-MODULES = [ROOT / "trading_assets" / "trading" / "reconcile" / f"{name}.py" for name in ("comparison", "reconciler")]
+MODULES = sorted((ROOT / "trading_assets" / "trading" / "reconcile").glob("*.py"))
 
 
 def _plain(text: str) -> str:
@@ -30,6 +31,7 @@ def _quoted() -> list[list[str]]:
     ]
 
 
+@cache
 def _texts() -> list[str]:
     """Literal texts of the modules, formatted values left out; docstrings are none."""
     found = []
@@ -109,6 +111,7 @@ DONE = {
         "changed_stops::a_looser_stop_is_put_back_and_told",
         "changed_stops::a_stop_taken_off_is_always_put_back",
     ],
+    "set a trailing stop on a position of ours": ["changed_stops::a_trailing_stop_of_a_person_is_told_once_and_left"],
     "move or remove a target of ours": ["changed_stops::a_target_taken_or_moved_is_told"],
     "pay in, withdraw, transfer": [
         "known_in_full::a_withdrawal_is_no_drawdown",

@@ -110,6 +110,7 @@ NO_METRICS = {
     "expected",
     "live",
     "explained",
+    "settings_version",
 }
 """Numbers that are read, counted or marked, not computed: the table's description says all."""
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
 
-from trading_assets.backtesting.engine import Costs
+from trading_assets.backtesting.engine import Costs, LimitEntry
 from trading_assets.backtesting.kernel.kernel_engine import KernelEngine
 from trading_assets.core.candles import Candles, Funding
 from trading_assets.core.settings import Settings
@@ -57,6 +58,8 @@ def forward_tested(
     *,
     end_ms: int | None = None,
     together: bool = False,
+    costs: Costs = COSTS,
+    entered_by: Mapping[str, LimitEntry | None] | None = None,
 ) -> ForwardTestResult:
     """The trades of some selections, until an hour after the last as-of."""
     end_ms = as_of_ms(max(selection.hour_ms for selection in chosen)) + HOUR_MS if end_ms is None else end_ms
@@ -66,8 +69,9 @@ def forward_tested(
         end_ms=end_ms,
         min_confidence=60.0,
         engine=KernelEngine(),
-        costs=COSTS,
+        costs=costs,
         together=together,
+        entered_by=entered_by or {},
     )
 
 

@@ -170,6 +170,7 @@ def test_the_trades_of_a_report_are_those_of_vectorbt_on_raw_candles(
     pd.testing.assert_frame_equal(found, expected, check_dtype=False, rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_funding_is_the_sum_of_the_rates_while_a_trade_is_held() -> None:
     chosen = selections(24, "ETHUSDT", "SOLUSDT", timeframe="60m")
     trades = forward_tested(chosen, end_ms=HOUR + 6 * DAY_MS).of(chosen)

@@ -13,9 +13,10 @@ import pytest
 from trading_assets.chaos.signal_source import selection_row
 from trading_assets.core.errors import DataError, NothingYetError
 from trading_assets.core.schemas import BACKTEST_RESULTS, STRATEGY_SELECTIONS
-from trading_assets.core.timeframes import HOUR_MS, as_of_ms
+from trading_assets.core.timeframes import DAY_MS, HOUR_MS, as_of_ms
+from trading_assets.ledger import checks
 from trading_assets.ledger.database import Database
-from trading_assets.ledger.partitions import replace_partitions
+from trading_assets.ledger.partitions import Write, replace_partitions
 from trading_assets.ledger.tables import sql_table
 from trading_assets.market.loading import CandleReader
 from trading_assets.market.store import CandleStore
@@ -23,6 +24,7 @@ from trading_assets.reporting import load as reading
 from trading_assets.reporting.build import Sources, make_walk_forward, write
 from trading_assets.reporting.page import headline, render
 from trading_assets.reporting.report import Report
+from trading_assets.reporting.walk_forward import short_range
 from trading_assets_tests.reporting.fixtures import HOUR, Poisoned, SeededSource, market, settings
 from trading_assets_tests.ui.pages import Pages, chromium, open_chromium
 
@@ -91,6 +93,7 @@ def test_the_same_hours_give_the_same_page_byte_for_byte(database: Database, tmp
     np.testing.assert_allclose(stored["pnl"], report.main.trades["pnl"], rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_nonsense_after_a_moment_changes_the_report_only_from_there_on(sqlite: Database, tmp_path: Path) -> None:
     fill(sqlite)
     moment = as_of_ms(HOUR) + 6 * HOUR_MS
@@ -125,6 +128,28 @@ def test_hours_that_have_not_ended_are_left_out_and_a_range_can_be_chosen(databa
         reading.selected_hours(database, HOUR + 3 * HOUR_MS, None, now_ms)
     with pytest.raises(DataError, match="no hour with selections between 2026-03-02T06:00:00Z and the last"):
         reading.selected_hours(database, HOUR + 5 * HOUR_MS, None, now_ms)
+
+
+def test_an_hour_that_chose_no_coin_is_told_and_trades_nothing_as_one_that_is_blocked(
+    sqlite: Database, tmp_path: Path
+) -> None:
+    """Of five hours the second chose nothing and the fourth is blocked; the third has coins, of which some trade."""
+    source = sources(sqlite, tmp_path, report_random_choices=0)
+    fill(sqlite, 5)
+    empty, blocked = HOUR + HOUR_MS, HOUR + 3 * HOUR_MS
+    written = Write("strategy_selections", "run", "5", 0)
+    replace_partitions(sqlite, STRATEGY_SELECTIONS, STRATEGY_SELECTIONS.empty(), [empty, blocked], written=written)
+    checks.record(sqlite, [checks.Verdict("market_scan", "SCHEMA", False, "3 values")], [blocked], "run")
+    report = make_walk_forward(source)
+    assert report.facts["hours followed"] == "3 of 5; 1 more chose no coin"
+    entries = report.main.trades["entry_ms"]
+    assert len(entries)
+    for hour in (empty, blocked):  # a bar that closes as the hour begins is the older selection's
+        assert not ((entries > as_of_ms(hour)) & (entries < as_of_ms(hour) + HOUR_MS)).any()
+    with pytest.raises(DataError, match=r"1 hours from .* were selected, and none chose a coin"):
+        make_walk_forward(source, empty, empty)
+    with pytest.raises(DataError, match="no hour with selections"):
+        make_walk_forward(source, blocked, blocked)
 
 
 def test_the_random_choice_is_as_many_backtests_of_the_same_hour_one_a_coin(database: Database) -> None:
@@ -199,6 +224,9 @@ def test_a_day_is_not_scaled_up_to_a_year_without_a_warning(sqlite: Database, tm
     fill(sqlite)
     made = make_walk_forward(sources(sqlite, tmp_path))
     assert "of 0.5 days, scaled up to a year" in made.notes[0] and made.notes[0] in render(made)
+    (of_one_day,) = short_range(0, DAY_MS)
+    assert "of 1 day, scaled up to a year" in of_one_day and of_one_day.endswith("which is about 19.")
+    assert not short_range(0, 30 * DAY_MS)
 
 
 def test_no_page_prints_nan(sqlite: Database, tmp_path: Path) -> None:
@@ -261,3 +289,7 @@ def test_of_each_report_the_newest_pages_are_kept(database: Database, tmp_path: 
     kept = sorted(path.name for path in (tmp_path / "reports").glob("*.html"))
     assert kept == ["walk_forward_20260302T0200_20260302T0500.html", "walk_forward_20260302T0200_20260302T0600.html"]
     assert len(list((tmp_path / "reports").iterdir())) == 4
+    second = made.settings.changed({"account": "second"}).as_named()
+    page = write(make_walk_forward(made, HOUR, HOUR + 3 * HOUR_MS), second).page
+    assert page.name == "walk_forward-second_20260302T0200_20260302T0600.html"
+    assert all((tmp_path / "reports" / name).exists() for name in kept), "those of another account are not among them"

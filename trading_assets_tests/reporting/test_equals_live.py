@@ -7,14 +7,18 @@ next one when its selection is there, some seconds later.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from decimal import Decimal
 
 import pandas as pd
+import pytest
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from trading_assets.backtesting.run import costs_from
 from trading_assets.core.candles import Candles
+from trading_assets.core.settings import Settings
 from trading_assets.core.strategy_data import StrategyData
 from trading_assets.core.timeframes import DAY_MS, HOUR_MS, LIVE_BARS, Timeframe, as_of_ms, floor_ms
 from trading_assets.ledger.evaluations import Evaluation
@@ -60,7 +64,7 @@ def looks(chosen: Sequence[SelectedStrategy]) -> Iterator[tuple[int, SelectedStr
         yield from ((close + AT_ONCE_MS, selection) for close in range(first, selection.end_ms + 1, step))
 
 
-def by_live(chosen: Sequence[SelectedStrategy]) -> dict[str, Signal]:
+def by_live(chosen: Sequence[SelectedStrategy], account: Settings = SETTINGS) -> dict[str, Signal]:
     """Signals that the finder inserts: a bar decided twice is one signal."""
     found: dict[str, Signal] = {}
     for now_ms, selection in looks(chosen):
@@ -72,7 +76,7 @@ def by_live(chosen: Sequence[SelectedStrategy]) -> dict[str, Signal]:
             parameters=selection.parameters,
             data=load_strategy_data(market(), selection.symbol, timeframe, strategy.needs(), start_ms, now_ms),
             instrument=an_instrument(selection.symbol),
-            settings=SETTINGS,
+            settings=account,
             now_ms=now_ms,
             last_exit_ms=None,
         )
@@ -140,6 +144,37 @@ def test_live_the_walk_forward_and_parity_know_the_same_signals(choices: list[tu
     rows = rows[rows["bar_close_ms"] <= until]
     assert set(rows["signal_id"]) == set(report)
     assert set(rows["outcome"]) <= {Outcome.EXPIRED}
+
+
+@hypothesis_settings(max_examples=8)
+@given(st.lists(CHOICES, min_size=HOURS, max_size=HOURS), st.sampled_from(["0.05", "0.2", "0.8"]))
+def test_live_and_the_walk_forward_wait_at_the_same_prices_for_as_long(
+    choices: list[tuple[str, str, str]], offset_pct: str
+) -> None:
+    """An offset beyond the stop is no entry of either; live's price is on the tick, away from the market."""
+    chosen = selections(choices)
+    account = settings(entry_order="limit", entry_offset_pct=offset_pct, entry_bars=2)
+    live = {
+        (int(str(one.row["signal_timestamp_ms"])), one.row["timeframe"]): one
+        for one in by_live(chosen, account).values()
+    }
+    tested = forward_tested(chosen, costs=replace(costs_from(account), notional=100.0))
+    found = {(one.entry_ms, one.selection.timeframe): one for one in tested.of(chosen, unfilled=True)}
+    assert set(found) == set(live)
+    tick = float(an_instrument("ETHUSDT").tick_size)
+    for key, one in found.items():
+        row = live[key].row
+        waits_at, step = float(str(row["limit_price"])), Timeframe(one.selection.timeframe).ms
+        close = float(str(row["entry_price"]))
+        level = close * (1 - one.direction * float(offset_pct) / 100)
+        assert -1e-9 < one.direction * (level - waits_at) < tick
+        assert row["limit_until_ms"] == one.entry_ms + 2 * step
+        if one.is_filled:
+            assert one.filled_ms <= row["limit_until_ms"]
+            better = one.direction * (level - one.entry_price)
+            assert better == pytest.approx(0, abs=1e-9) or better > 0  # it came to a market beyond its price
+        else:
+            assert one.exit_ms == min(row["limit_until_ms"], chosen[-1].end_ms)
 
 
 def test_the_bar_of_a_full_hour_is_decided_by_both_selections() -> None:

@@ -79,6 +79,26 @@ def test_a_straight_line_has_no_sharpe_ratio() -> None:
         assert math.isnan(found.sharpe_ratio) and math.isnan(found.deflated_sharpe)
 
 
+def test_an_account_that_lost_more_than_it_had_has_no_nonsense_for_numbers() -> None:
+    """A stop that is jumped over takes more than the equity: nothing is a percentage of it from then on."""
+    day = [*np.linspace(1000.0, 10.0, 20), *np.full(10, -5.0), *np.full(30, -400.0)]
+    with np.errstate(all="raise"):
+        found = figures(curve(*day), trades(("x", "1m", -1400.0)), np.where(np.arange(60) < 40, 500.0, 0.0))
+    assert found.return_pct == pytest.approx(-140.0) and found.max_drawdown_pct == pytest.approx(-140.0)
+    assert 50 < found.exposure_pct < 5000 and found.sharpe_ratio < 0
+    days = daily_returns(curve(*day))
+    assert list(days) == ["2026-03-02"] and days["2026-03-02"] == pytest.approx(-100.5)
+
+
+def test_exact_ties_are_neither_won_nor_lost() -> None:
+    with np.errstate(all="raise"):
+        found = figures(curve(1000, 1000, 1000), trades(*[("x", "1m", tie) for tie in (0.0, -0.0)] * 15), np.zeros(3))
+        (row,) = by_dimension(trades(*[("x", "1m", -0.0)] * 3), "strategy").to_dict("records")
+    assert (found.win_rate, found.profit_factor, found.pnl, found.mean_r) == (0.0, 0.0, 0.0, 0.0)
+    assert math.isnan(found.sharpe_ratio) and math.isnan(found.deflated_sharpe)
+    assert (row["trades"], row["win_rate"], row["pnl"]) == (3, 0.0, 0.0)
+
+
 def test_closed_and_open_trades_are_apart() -> None:
     rows = trades(("x", "1m", 3.0), ("x", "1m", -1.0), ("x", "1m", 50.0), ("y", "1m", -7.0))
     rows.loc[2:, "reason"] = "open"

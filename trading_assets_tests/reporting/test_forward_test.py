@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from trading_assets.backtesting.engine import LimitEntry
+from trading_assets.core.models import EntryOrder
 from trading_assets.core.timeframes import DAY_MS, HOUR_MS, Timeframe, as_of_ms
 from trading_assets.reporting.forward_test import OPEN, STOP, TARGET, ForwardTrade, SelectedStrategy
 from trading_assets_tests.reporting.fixtures import COSTS, HOUR, Poisoned, forward_tested, market, selections
@@ -156,3 +159,33 @@ def test_a_strategy_that_cannot_be_made_concerns_its_own_selections_alone() -> N
     found = forward_tested([*good, *bad])
     assert set(found.failures) == set(bad) and "no_such_strategy" in next(iter(found.failures.values()))
     assert set(found.trades) == set(good)
+
+
+def test_entries_that_wait_are_the_same_signals_filled_at_their_price_or_not_at_all() -> None:
+    """Held against the candles: a price beyond the entry's within its bars, and what it keeps its coin for."""
+    chosen = selections(24, *COINS, timeframe="15m")
+    step, bars, offset = Timeframe.M15.ms, 2, 0.001
+    costs = replace(COSTS, entry=LimitEntry(EntryOrder.LIMIT, offset, bars, fee=0.0002, deviation=0.005))
+    found = forward_tested(chosen, costs=costs).of(chosen, unfilled=True)
+    at_market = {(one.entry_ms, one.selection): one for one in trades_of(chosen)}
+    assert {(one.entry_ms, one.selection) for one in found} == set(at_market)
+    filled, end_ms = 0, as_of_ms(chosen[-1].hour_ms) + HOUR_MS
+    for one in found:
+        close = at_market[one.entry_ms, one.selection].entry_price / (1 + one.direction * COSTS.slippage)
+        level = close * (1 - one.direction * offset)
+        lived = market().read(one.selection.symbol, Timeframe.M15, one.entry_ms, one.entry_ms + bars * step)
+        lived = lived.closed_by(end_ms)
+        worst = lived.low if one.direction > 0 else -lived.high
+        beyond = np.flatnonzero(worst < one.direction * level - 1e-9 * level)
+        assert one.is_filled == bool(len(beyond))
+        assert one.entry_price == pytest.approx(level)
+        if not one.is_filled:
+            assert one.exit_ms == min(one.entry_ms + bars * step, end_ms) and one.pnl == one.fees == 0
+            continue
+        filled += 1
+        assert one.filled_ms == lived.end_ms[beyond[0]]
+        assert one.slippage < one.size * one.exit_price * COSTS.slippage * 1.01
+        assert one.size == pytest.approx(100 / level) and one.entry_fee == pytest.approx(100 * 0.0002)
+        assert one.open_gain(one.filled_ms - 1) == 0.0
+        assert one.risk == pytest.approx(one.size * abs(level - close * (1 - one.direction * one.stop_fraction)))
+    assert 5 < filled < len(found) - 5

@@ -11,7 +11,15 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from trading_assets.core.timeframes import DAY_MS, HOUR_MS, MINUTE_MS
-from trading_assets.reporting.forward_test import OPEN, STOP, TARGET, ForwardTrade, SelectedStrategy, whole_hours
+from trading_assets.reporting.forward_test import (
+    DROPPED,
+    OPEN,
+    STOP,
+    TARGET,
+    ForwardTrade,
+    SelectedStrategy,
+    whole_hours,
+)
 from trading_assets.reporting.portfolio_simulation import PortfolioResult, simulate_portfolio
 from trading_assets_tests.reporting.fixtures import UNLIMITED, settings
 
@@ -60,6 +68,64 @@ def test_one_position_a_coin_and_none_on_the_bar_of_its_exit() -> None:
     found = portfolio(trade("A", 1), trade("A", 20), trade("A", 31), trade("A", 32), **UNLIMITED)
     assert [one.entry_ms for one in found.taken] == [START + MINUTE_MS, START + 32 * MINUTE_MS]
     assert found.refused == {"its position is open": 1, "a position was closed on this bar": 1}
+
+
+def waiting(symbol: str, minute: int, filled_after: int | None, **options: float) -> ForwardTrade:
+    """A trade whose entry waits so many minutes, in vain where that is None (ten minutes)."""
+    one = trade(symbol, minute, **options)  # type: ignore[arg-type]
+    if filled_after is None:
+        nothing = {"pnl": 0.0, "reason": DROPPED, "marks": np.empty(0)}
+        return replace(one, **nothing, exit_ms=one.entry_ms + 10 * MINUTE_MS)  # type: ignore[arg-type]
+    return replace(one, filled_ms=one.entry_ms + filled_after * MINUTE_MS)
+
+
+def test_an_entry_that_waits_in_vain_keeps_its_coin_and_its_place() -> None:
+    found = portfolio(
+        *(waiting("A", 1, None), trade("A", 5), trade("A", 11), trade("A", 12), trade("B", 5), trade("C", 11)),
+        **{**UNLIMITED, "max_positions": 1},
+    )
+    assert [(one.selection.symbol, one.entry_ms) for one in found.taken] == [("C", START + 11 * MINUTE_MS)]
+    assert found.refused == {
+        "its price was not reached": 1,
+        "its position is open": 1,
+        "a position was closed on this bar": 1,
+        "positions": 2,
+    }
+    assert found.equity[-1] == 1001.0
+
+
+def test_nothing_is_held_while_an_entry_waits() -> None:
+    found = portfolio(waiting("A", 30, 60, minutes=120), **UNLIMITED)
+    # At 01:00 it waits, at 02:00 it is open, at 03:00 it has ended.
+    assert found.exposure[:4].tolist() == [0.0, 0.0, 100.5, 0.0]
+    assert found.equity[:4].tolist() == [1000.0, 1000.0, 1000.5, 1001.0]
+
+
+def test_a_halt_cancels_the_entries_that_wait() -> None:
+    loss = trade("A", 1, 10, -60.0)
+    found = portfolio(
+        loss, waiting("B", 5, 70, minutes=120), waiting("C", 5, None), **{**UNLIMITED, "max_daily_loss_pct": 5.0}
+    )
+    assert [one.selection.symbol for one in found.taken] == ["A"]
+    assert [halt.cause for halt in found.halts] == ["daily loss"]
+    assert found.equity[-1] == 940.0
+
+
+def test_an_account_sizes_by_its_equity_of_the_moment() -> None:
+    """The gain of the first trade is in the size of the second; both are simulated at $100."""
+    by = {**UNLIMITED, "max_position_margin_pct": 100, "max_symbol_exposure_pct": 1000, "max_total_exposure_pct": 1000}
+    wins = [trade("A", 1, 30, 10.0), trade("B", 60, 30, 10.0)]
+    equity = portfolio(*wins, **by, size_by="equity", size_pct="50")
+    assert [one.size for one in equity.taken] == pytest.approx([5.0, 5.25])
+    assert equity.equity[-1] == pytest.approx(1000 + 50 + 52.5)
+    # The stop is 1 % away: $10 at risk are a position of $1000.
+    risk = portfolio(*wins, **by, size_by="risk", size_pct="1")
+    assert [one.risk for one in risk.taken] == pytest.approx([10.0, 11.0])
+    assert [one.size for one in risk.taken] == pytest.approx([10.0, 11.0])
+    confidence = portfolio(*wins, **by, size_by="confidence")
+    assert [one.size for one in confidence.taken] == pytest.approx([0.8, 0.8])
+    fixed = portfolio(*wins, **by)
+    assert [one.size for one in fixed.taken] == [1.0, 1.0]
 
 
 def test_so_many_positions_at_once_and_the_next_when_one_has_ended() -> None:

@@ -80,6 +80,7 @@ def test_a_strategy_that_needs_more_warm_up_is_told_how_much_and_not_called_bias
     assert f"of {bars}" in text
 
 
+@pytest.mark.slow
 def test_no_number_of_bars_does_for_a_strategy_that_counts_them() -> None:
     text, _ = said(biased_strategies.BarCounter())
     assert "not even 2400 bars do" in " ".join(text.split())

@@ -12,7 +12,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from trading_assets.simulator.market.base import Bars, Contract, PathPoint, Reference, Stats24h
+from trading_assets.simulator.market.base import Bars, Contract, FunctionOfTime, PathPoint, Reference, Stats24h
 
 MINUTE = 60_000
 HOUR = 60 * MINUTE
@@ -79,7 +79,7 @@ Minute = tuple[float, float, float, float]
 """Open, first extreme, second extreme, close."""
 
 
-class FakeMarket:
+class FakeMarket(FunctionOfTime):
     """Prices from `script` (symbol -> minute start -> four prices), else hashed around a base price."""
 
     base: ClassVar[dict[str, float]] = {

@@ -190,6 +190,7 @@ def drawn(dice: random.Random, kind: str) -> Step:
     )
 
 
+@pytest.mark.slow
 def test_random_histories_reach_every_kind_of_event() -> None:
     """They would hold of an account in which nothing happens: in flow of this kind everything does."""
     seen: set[object] = set()

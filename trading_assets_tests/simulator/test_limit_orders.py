@@ -187,7 +187,7 @@ def test_a_quantity_cannot_be_amended_to_what_is_filled_already() -> None:
     account = account_on(FakeMarket(FLAT, level_qty=0.004))
     order = account.place_order(limit_order(BUY, "100000.10", "0.02"), T0)
     for qty in ("0.004", "0.003"):
-        with refused(10001):
+        with refused(110064):
             amend(account, order.order_id, qty=qty)
     amend(account, order.order_id, T0 + 1, qty="0.005", price="99000")
     left = account.state.orders[order.order_id]

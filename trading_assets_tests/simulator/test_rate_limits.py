@@ -125,6 +125,7 @@ def test_a_refused_signature_does_not_use_the_accounts_limit_up(hand: Hand) -> N
         assert answer(good)["retCode"] == 0 and good.headers["X-Bapi-Limit-Status"] == "4"
 
 
+@pytest.mark.slow
 def test_a_flood_from_one_address_is_403(hand: Hand) -> None:
     with serve_in_thread(LIMITED, FakeMarket()) as exchange, requests.Session() as session:
         session.trust_env = False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
@@ -101,6 +102,15 @@ def test_no_entry_whose_stop_or_target_would_not_be_above_zero() -> None:
 def test_a_malformed_answer_is_refused_with_a_reason(attributes: dict[str, object], message: str) -> None:
     with pytest.raises(StrategyError, match=message):
         always(**attributes).signals(data())
+
+
+@pytest.mark.parametrize("where", ["indicators", "entries"])
+def test_a_strategy_that_asks_to_exit_ends_itself_alone(where: str) -> None:
+    def leave(*_: object) -> None:
+        sys.exit("no data today")
+
+    with pytest.raises(StrategyError, match=r"it asked to exit \('no data today'\)"):
+        always(**{where: leave}).signals(data())
 
 
 def test_confidence_matters_only_where_an_entry_is() -> None:

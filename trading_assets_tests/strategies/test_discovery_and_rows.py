@@ -85,6 +85,7 @@ def offer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Drop:
     def write(points: str, source: str) -> None:
         (info / "entry_points.txt").write_text(f"[{registry.ENTRY_POINTS}]\n{points}\n")
         (site / "other_package.py").write_text(source)
+        (site / "other_script.py").write_text("import sys\nsys.exit(2)\n")
 
     return write
 
@@ -224,6 +225,7 @@ def test_a_strategy_offered_by_an_entry_point_is_found(offer: Drop, database: Da
         ("bad = other_package:json", "expected a concrete subclass"),
         ("bad = other_package:Strategy", "expected a concrete subclass"),
         ("bad = other_package:Entries", "expected a concrete subclass"),
+        ("bad = other_script:Dropped", "SystemExit: 2"),
     ],
 )
 def test_a_broken_entry_point_is_named_and_does_not_stop_the_others(
@@ -242,6 +244,14 @@ def test_a_broken_entry_point_is_named_and_does_not_stop_the_others(
 def test_a_class_offered_twice_is_one_strategy(offer: Drop) -> None:
     offer("a = other_package:Dropped\nb = other_package:Dropped", SOURCE.format(name="offered"))
     assert set(registry.strategy_classes()) == {*SHIPPED, "offered"}
+
+
+def test_a_script_among_the_modules_that_exits_is_named_and_ends_nothing_else(drop: Drop) -> None:
+    drop("script", "import sys\n\nif True:  # as one that was written to be run\n    sys.exit(3)\n")
+    drop("good", SOURCE.format(name="offered"))
+    assert set(registry.strategy_classes()) == {*SHIPPED, "offered"}
+    (broken,) = registry.discover().broken
+    assert "script" in broken.name and "SystemExit: 3" in broken.reason
 
 
 def test_a_class_that_a_module_only_imports_is_not_found_twice(drop: Drop) -> None:

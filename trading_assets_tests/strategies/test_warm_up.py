@@ -148,6 +148,7 @@ def tried(kind: type[Strategy], *sets: dict[str, int]) -> ConfiguredStrategy:
 DEFAULTS = ("bollinger_rsi", "fibonacci_bollinger", "hyperrsi")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("timeframe", [Timeframe.M15, Timeframe.M240])
 def test_the_rows_of_the_default_strategies_stay_the_same_beside_one_of_a_longer_warm_up(timeframe: Timeframe) -> None:
     row = {"parameters": "{}", "pairs": "[]", "timeframes": "[]", "grid": None}

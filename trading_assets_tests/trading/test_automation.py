@@ -40,7 +40,8 @@ RECONCILE_REST_S = 600.0
         (FULL + 999, ["60m"], FULL - HOUR_MS, 0, False, None, "no candle of 60m has closed since"),
         (FULL + 1000, ["60m"], FULL, 0, False, None, "no candle"),
         (FULL + 1000, ["60m"], FULL - HOUR_MS, 0, True, None, "in progress"),
-        (FULL + 1000, [], FULL - HOUR_MS, 3, False, None, "selection is empty"),
+        (FULL + 1000, [], FULL - HOUR_MS, 0, False, None, "hour 2027-01-15-07:00 selected no coin: no new signal"),
+        (FULL + 1000, [], FULL - HOUR_MS, 3, False, FULL - HOUR_MS, "3 signals wait"),
         (FULL + 301_000, ["60m", "5m", "5m"], FULL, 0, False, FULL + 300_000, "5m closed at"),
         (FULL + 1000, ["240m", "1m"], FULL - MINUTE_MS, 0, False, FULL, "1m, 240m closed at"),
         (FULL + 5000, ["60m"], FULL, 2, False, FULL, "2 signals wait"),
@@ -59,6 +60,7 @@ def test_trading_follows_the_closes_of_the_selected_timeframes(
 ) -> None:
     decision = decide_trade(
         now_ms=now_ms,
+        selected_ms=NEWEST,
         timeframes=timeframes,
         handled_ms=handled_ms,
         waiting_signals=waiting,
@@ -78,7 +80,12 @@ def test_no_close_is_handled_twice_and_none_is_left_out(start_ms: int, steps: li
     for step in steps:
         now += step
         decision = decide_trade(
-            now_ms=now, timeframes=timeframes, handled_ms=handled, waiting_signals=0, run_in_progress=False
+            now_ms=now,
+            selected_ms=NEWEST,
+            timeframes=timeframes,
+            handled_ms=handled,
+            waiting_signals=0,
+            run_in_progress=False,
         )
         lengths = [int(value[:-1]) * MINUTE_MS for value in timeframes]
         newest = max((now - 1000) // length * length for length in lengths)
@@ -206,7 +213,7 @@ YOUNG, AGED = BEGINS_WITHIN_S - 1, BEGINS_WITHIN_S
 @pytest.mark.parametrize(
     ("selected", "trader", "runs", "failed", "says", "dead"),
     [
-        (None, None, [], [], "no coin is selected", None),
+        (None, None, [], [], "no hour is selected", None),
         (NEW, None, [], [], "nobody trades", ()),
         (NEW, Trader("a", NEW), [SessionRun("a", NEW, 9.0)], [], "run a trades on the selection", None),
         (NEW, Trader("a", OLD), [SessionRun("a", OLD, 4000.0)], [], "run a trades on 2026-03-02T01:00:00Z#aa", ()),
@@ -268,6 +275,22 @@ def test_a_session_is_started_when_none_lives_or_a_newer_selection_is_there(
     decision = decide_session(selected=selected, trader=trader, runs=runs, failed_ago_s=failed)
     assert says in decision.reason
     assert isinstance(decision, Skip) if dead is None else decision == StartSession(decision.reason, dead)
+
+
+@pytest.mark.parametrize(
+    ("trader", "says"),
+    [
+        (None, "nobody trades on the selection"),
+        (Trader("a", OLD), "run a trades on"),
+        (Trader("a", NEW), "selected no coin: run a looks for no signal, and after what is open"),
+    ],
+)
+def test_a_selection_without_a_coin_ends_the_session_of_the_one_before(trader: Trader | None, says: str) -> None:
+    decision = decide_session(selected=NEW, trader=trader, runs=[], failed_ago_s=[], empty_ms=NEWEST)
+    assert says in decision.reason
+    assert isinstance(decision, Skip) is (trader is not None and trader.serves == NEW)
+    if trader is None:
+        assert "selected no coin" in decision.reason
 
 
 @pytest.mark.parametrize(
@@ -356,7 +379,7 @@ BLOCKED = "SCHEMA of market_scan failed: a row is wrong"
             True,
         ),
         (decide_session(selected=NEW, trader=None, runs=[], failed_ago_s=[1.0] * 3), "3 sessions failed", True),
-        (decide_session(selected=None, trader=None, runs=[], failed_ago_s=[]), "no coin is selected", False),
+        (decide_session(selected=None, trader=None, runs=[], failed_ago_s=[]), "no hour is selected", False),
         (
             decide_session(selected=NEW, trader=None, runs=[SessionRun("b", None, 3.0)], failed_ago_s=[]),
             "gets ready",

@@ -14,6 +14,7 @@ from rich.console import Console
 from trading_assets.core.errors import DataError, StorageError
 from trading_assets.core.schemas import BACKTEST_RESULTS, CANDLE_COVERAGE, STRATEGY_SELECTIONS, Table
 from trading_assets.core.timeframes import HOUR_MS, hour_key
+from trading_assets.core.trace import trace_id_of
 from trading_assets.ledger import checks, evidence
 from trading_assets.ledger.checks import Verdict
 from trading_assets.ledger.database import Database
@@ -147,6 +148,14 @@ def test_any_id_and_any_unique_beginning_of_it_names_the_order(traded: Harness) 
         assert explain(traded.database, str(text), LINKS, "BTCUSDT").signal_id == signal_id
 
 
+def test_the_trace_id_of_a_line_of_the_log_names_the_order_and_is_told(traded: Harness) -> None:
+    signal_id = signal_of(traded)
+    found = explain(traded.database, trace_id_of(signal_id), LINKS, "BTCUSDT")
+    assert (found.signal_id, plain(found)["trace_id"]) == (signal_id, trace_id_of(signal_id))
+    with pytest.raises(DataError, match="begins with"):
+        explain(traded.database, trace_id_of("another"), LINKS, "BTCUSDT")
+
+
 def test_an_unknown_an_empty_and_an_ambiguous_id_are_clear_errors(traded: Harness) -> None:
     add_signal(traded.database, "BUSDT", strategy=STRATEGY)
     for text, says in (("nothing", "begins with 'nothing'"), ("", "found nothing"), ("main:", "begins several")):
@@ -274,6 +283,7 @@ def test_json_markdown_and_print_tell_the_same_and_round_no_money(traded: Harnes
     with console.capture() as captured:
         print_explanation(found, console)
     printed = captured.get()
+    assert f"trace {found.trace_id}" in printed
     for one in found.steps:
         assert one.found.replace("|", "\\|") in text
         if one.link:

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from trading_assets.core.errors import HaltedByHandError
 from trading_assets.core.settings import Settings, load_settings
 from trading_assets.ledger import leases, risk, switches
 from trading_assets.ledger.database import Database
@@ -104,15 +105,47 @@ def test_a_file_made_by_hand_halts_every_account(text: str) -> None:
     halt_file.path_of(settings).write_text(text)
     for account in ("main", "other"):
         assert halt_file.found(load_settings(account=account)) is not None
-    halt_file.take_away(settings)
-    assert halt_file.found(settings) is None
+    assert halt_file.take_away(settings) is None, "it concerns other accounts, too"
+    assert halt_file.by_hand(settings) == halt_file.found(settings) is not None
+    assert halt_file.take_away(settings, every=True) is not None
+    assert halt_file.found(settings) is None and not halt_file.path_of(settings).exists()
+
+
+def test_a_file_made_by_hand_is_lifted_only_by_a_resume_that_says_so(sqlite: Database) -> None:
+    ours, theirs = load_settings(), load_settings(account="other")
+    ours.home.mkdir(parents=True, exist_ok=True)
+    halt_file.path_of(ours).write_text("the exchange is mad")
+    halt(ours)
+    with pytest.raises(HaltedByHandError, match=r"the exchange is mad.*--all-accounts"):
+        guard.resume(sqlite, ours, reason="over", actor="me", now_ms=10)
+    assert halt_file.found(ours) == FileHalt("storm", "me", 5), "nothing was done"
+    assert halt_file.found(theirs) == FileHalt("the exchange is mad", "by hand", 0)
+    halt_file.write(theirs, reason="rain", actor="you", wall_ms=6)
+    before, said = guard.resume(sqlite, ours, reason="over", actor="me", now_ms=11, all_accounts=True)
+    assert before is not None and said == FileHalt("storm", "me", 5)
+    assert state(sqlite, 11) is RiskState.ACTIVE and halt_file.found(ours) is None
+    assert halt_file.found(theirs) == FileHalt("rain", "you", 6), "an account's own halt is its own"
+
+
+def test_a_resume_of_all_that_fails_puts_back_what_was_made_by_hand() -> None:
+    settings = load_settings()
+    settings.home.mkdir(parents=True, exist_ok=True)
+    halt_file.path_of(settings).write_text("by me")
+    halt(settings)
+    with pytest.raises(RuntimeError), halt_file.taken_away(settings, every=True):
+        assert not halt_file.path_of(settings).exists()
+        halt_file.write(load_settings(account="third"), reason="meanwhile", actor="me", wall_ms=7)
+        raise RuntimeError("the ledger is gone")
+    assert halt_file.found(settings) == FileHalt("storm", "me", 5)
+    assert halt_file.found(load_settings(account="other")) == FileHalt("by me", "by hand", 0)
+    assert halt_file.found(load_settings(account="third")) == FileHalt("meanwhile", "me", 7)
 
 
 def test_a_file_that_cannot_be_read_halts() -> None:
     settings = load_settings()
     halt_file.path_of(settings).mkdir(parents=True)
     held = halt_file.found(settings)
-    assert held is not None and "cannot be read" in held.reason
+    assert held is not None and "cannot be read" in held.reason and halt_file.by_hand(settings) == held
 
 
 def test_a_resume_that_fails_leaves_the_halt() -> None:

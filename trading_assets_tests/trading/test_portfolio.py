@@ -91,6 +91,7 @@ def test_funding_belongs_to_the_position_that_was_open_when_it_was_paid(database
     assert "BUSDT" in alone and "unknown" in alone
 
 
+@pytest.mark.slow
 def test_today_begins_at_midnight(sqlite: Database) -> None:
     harness = harness_on(sqlite, "AUSDT", "BUSDT")
     for symbol in ("AUSDT", "BUSDT"):

@@ -19,7 +19,7 @@ import requests
 from trading_assets.core.settings import PREFIX
 
 ROOT = Path(__file__).resolve().parents[2]
-STARTS_WITHIN_S = 90.0
+STARTS_WITHIN_S = 600
 
 
 class Dev:

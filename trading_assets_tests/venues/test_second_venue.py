@@ -30,7 +30,7 @@ def copied(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (root / "trading_assets" / "venues" / "toy" / "__init__.py").write_text(
         example("docs/howto/add_venue.md", "adapter")
     )
-    settings = root / "trading_assets" / "core" / "settings.py"
+    settings = root / "trading_assets" / "core" / "settings" / "venue.py"
     text = settings.read_text()
     assert text.count(LAST_LINE) == 1
     settings.write_text(text.replace(LAST_LINE, LAST_LINE + example(PAGE, "line")))

@@ -11,6 +11,7 @@ from trading_assets.venues.toy.server import server
 from trading_assets.core.settings import load_settings
 from trading_assets.core.timeframes import HOUR_MS, Timeframe, floor_ms
 from trading_assets.ledger import account as account_ledger
+from trading_assets.ledger import executions as execution_ledger
 from trading_assets.ledger import switches
 from trading_assets.ledger.database import Database
 from trading_assets.market.quality import QualityLimits
@@ -80,7 +81,7 @@ def main(home: Path) -> None:
     sent = submit_orders(context)
     assert sent.executed, sent
     told["flattened"] = str(flatten(context, reason="end of the test", actor="test"))
-    told["fills"] = sorted(set(account_ledger.fill_rows(database, "main")["kind"]))
+    told["fills"] = sorted(set(execution_ledger.fill_rows(database, "main")["kind"]))
     json.dump(told, sys.stdout)
 
 

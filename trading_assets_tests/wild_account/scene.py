@@ -28,9 +28,10 @@ from trading_assets.core.errors import TradingAssetsError
 from trading_assets.core.schemas import STRATEGY_SELECTIONS
 from trading_assets.core.timeframes import DAY_MS, HOUR_MS, MINUTE_MS, floor_ms, local_ms
 from trading_assets.exchange.bybit import BybitExchange
+from trading_assets.exchange.connection import Connection
 from trading_assets.exchange.error_mapping import kind_of_code
 from trading_assets.exchange.keys import ApiKeys
-from trading_assets.exchange.transport import Connection, Transport
+from trading_assets.exchange.transport import Transport
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.partitions import replace_partitions
 from trading_assets.market.store import CandleStore

@@ -10,6 +10,7 @@ from trading_assets_tests.wild_account.proxy import (
     CLOSED,
     EVERY_LIST,
     EXECUTIONS,
+    INSTRUMENTS,
     OPEN_ORDERS,
     ORDER_HISTORY,
     POSITIONS,
@@ -253,3 +254,23 @@ def test_an_unseen_position_is_neither_entered_again_nor_freed_by_restarts(scene
     again = scene.signal("ETHUSDT")
     attempt(scene.submit)
     assert scene.signal_status(again) != "executed" and scene.is_ours(identity)
+
+
+def test_an_empty_list_of_contracts_ends_no_signal(scene: Scene) -> None:
+    """A new process, whose first list of contracts is empty."""
+    scene.reconcile()
+    identity = scene.signal("ETHUSDT")
+    scene.proxy.empty(INSTRUMENTS, times=1)
+    attempt(scene.submit)
+    assert scene.signal_status(identity) == "active"
+    scene.later(5)
+    assert scene.submit().executed == [identity]
+
+
+def test_an_empty_list_of_contracts_takes_none_of_those_that_were_known(scene: Scene) -> None:
+    """Rules are read again after ten minutes: an empty answer then is no list."""
+    scene.enter("ETHUSDT")
+    scene.later(1200)
+    identity = scene.signal("SOLUSDT")
+    scene.proxy.empty(INSTRUMENTS)
+    assert scene.submit().executed == [identity]

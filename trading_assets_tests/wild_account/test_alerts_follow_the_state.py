@@ -261,3 +261,13 @@ def _kept(scene: Scene) -> list[str]:
     """What the ledger keeps to be told, whoever told of it so far."""
     rows = scene.rows("SELECT title, body FROM outbox_messages ORDER BY message_id")
     return [f"{row['title']}: {row['body']}" for row in rows]
+
+
+def test_a_persons_position_that_is_turned_between_two_passes_is_told_again(scene: Scene) -> None:
+    scene.reconcile()
+    scene.order("SOLUSDT", "Buy", "5")
+    scene.passes(1)
+    assert len(scene.hears("books differ", "SOLUSDT Buy 5")) == 1
+    scene.order("SOLUSDT", "Sell", "10")
+    scene.passes(2)
+    assert len(scene.hears("books differ", "SOLUSDT Sell 5")) == 1

@@ -7,6 +7,7 @@ from decimal import Decimal
 
 import pytest
 
+from trading_assets_tests.wild_account.proxy import POSITIONS
 from trading_assets_tests.wild_account.scene import Scene
 
 SIDES = pytest.mark.parametrize("long", [True, False], ids=["long", "short"])
@@ -136,3 +137,17 @@ def test_the_stop_of_a_persons_own_position_is_a_persons(scene: Scene) -> None:
     scene.stops_by_hand("ETHUSDT", stop=1000)
     scene.passes(2)
     assert scene.stop("ETHUSDT") == 1000
+
+
+def test_a_trailing_stop_of_a_person_is_told_once_and_left(make_scene: Callable[..., Scene]) -> None:
+    """It may close our position before the signal's stop does."""
+    scene = make_scene(changed_stops="restore")
+    (identity,) = scene.enter("ETHUSDT")
+    before = _stop(scene)
+    scene.proxy.each_row(POSITIONS, lambda row: row.update(trailingStop="30"))
+    report = scene.passes(3)[-1]
+    assert [symbol for symbol, _ in report.differences] == ["ETHUSDT"]
+    assert len(scene.hears("ETHUSDT", "trailing stop 30 behind")) == 1
+    assert _stop(scene) == before and scene.is_ours(identity)
+    scene.proxy.clear()
+    assert scene.passes(1)[-1].differences == []

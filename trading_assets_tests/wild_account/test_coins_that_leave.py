@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from decimal import Decimal
 
 import pytest
 
+from trading_assets.ledger import orders, signals
+from trading_assets.ledger.exit_decisions import LEVELS, OPEN, ExitDecision
+from trading_assets.trading.saga import exits
 from trading_assets_tests.wild_account.proxy import (
     CLOSED,
     CREATE,
     EXECUTIONS,
     INSTRUMENTS,
     LEVERAGE,
+    STOPS,
     Answer,
     Request,
     Row,
@@ -247,3 +252,113 @@ def test_rules_are_read_again_when_a_refusal_names_them(scene: Scene, path: str,
     second = scene.signal("SOLUSDT")
     attempt(scene.submit)
     assert "executed" in (scene.signal_status(first), scene.signal_status(second))
+
+
+def test_a_lost_stop_of_a_coin_that_is_listed_no_more_is_set_again(scene: Scene) -> None:
+    (identity,) = scene.enter("ETHUSDT")
+    before = scene.stop("ETHUSDT")
+    scene.proxy.each_row(INSTRUMENTS, lambda row: row["symbol"] != "ETHUSDT")
+    scene.later(1200)
+    scene.stops_by_hand("ETHUSDT", stop=0, target=0)
+    scene.passes(1)
+    assert scene.stop("ETHUSDT") == before and scene.is_ours(identity)
+
+
+def _coarser(scene: Scene, symbol: str, tick: Decimal) -> None:
+    """The contract has another tick from now on: it is listed so, and what is not on it is refused."""
+
+    def refuse(request: Request) -> Answer | None:
+        names = ("stopLoss", "takeProfit", "triggerPrice", "price")
+        values = [Decimal(str(request.params.get(name) or 0)) for name in names]
+        if request.params.get("symbol") != symbol or not any(value % tick for value in values):
+            return None
+        message = "params error: a price is not a multiple of the tick"
+        return {"retCode": 10001, "retMsg": message, "result": {}, "retExtInfo": {}, "time": scene.now_ms()}
+
+    def listed(row: Row) -> None:
+        if row["symbol"] == symbol:
+            row["priceFilter"]["tickSize"] = str(tick)
+
+    scene.proxy.each_row(INSTRUMENTS, listed)
+    for path in (CREATE, STOPS):
+        scene.proxy.instead(path, refuse)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("long", [True, False], ids=["long", "short"])
+def test_a_signal_of_another_tick_is_sent_with_levels_on_the_tick_of_now(scene: Scene, long: bool) -> None:
+    """Refused once by the new rules, which are then read; the stop is nearer to the price, by less than a tick."""
+    scene.enter("SOLUSDT")  # the contracts are known from now on
+    identity, tick = scene.signal("ETHUSDT", long=long), Decimal(7)
+    _coarser(scene, "ETHUSDT", tick)
+    assert identity in scene.submit().executed
+    meant = Decimal(str(signals.by_ids(scene.database, [identity])["stop_loss"].iloc[0]))
+    stop = scene.stop("ETHUSDT")
+    assert stop is not None and stop % tick == 0
+    assert 0 < (stop - meant if long else meant - stop) < tick
+    assert scene.proxy.asked(CREATE, symbol="ETHUSDT") == 2
+    scene.drain()
+    (report,) = scene.passes(1)
+    assert report.differences == []
+
+
+@pytest.mark.slow
+def test_what_stands_in_for_a_stop_is_on_the_tick_of_now(scene: Scene) -> None:
+    scene.enter("ETHUSDT")
+    before, tick = scene.stop("ETHUSDT"), Decimal(7)
+    assert before is not None and before % tick
+    scene.stops_by_hand("ETHUSDT", stop=0, target=0)
+    _coarser(scene, "ETHUSDT", tick)
+    scene.proxy.refuse(STOPS, 110061, "The number of stop orders exceeds the maximum allowable limit")
+    scene.try_passes(2, seconds=10)
+    waiting = [row for row in scene.open_orders("ETHUSDT") if row["orderStatus"] == "Untriggered"]
+    assert len(waiting) == 1
+    assert 0 < Decimal(waiting[0]["triggerPrice"]) - before < tick
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("long", [True, False], ids=["long", "short"])
+def test_a_stop_that_an_exit_plan_moves_is_on_the_tick_of_now(scene: Scene, long: bool) -> None:
+    (identity,) = scene.enter("ETHUSDT", long=long)
+    before, tick, sign = scene.stop("ETHUSDT"), Decimal(7), 1 if long else -1
+    assert before is not None
+    [intent] = orders.occupying(scene.database, "main")
+    target = intent.take_profit
+    nearer = next(level for level in (before + sign * n * scene.tick("ETHUSDT") for n in range(1, 99)) if level % tick)
+    _coarser(scene, "ETHUSDT", tick)
+    said = ExitDecision(
+        *(intent.order_link_id, scene.now_ms(), LEVELS, float(nearer), nearer, target),
+        *("trailing", OPEN, scene.now_ms()),
+    )
+    assert exits.decide(scene.context, intent, said)
+    assert exits.go_on(scene.context) == {}
+    stop = scene.stop("ETHUSDT")
+    assert stop is not None and stop % tick == 0 and 0 < sign * (stop - nearer) < tick
+    (report,) = scene.passes(1)
+    assert report.differences == [] and scene.is_ours(identity)
+
+
+@pytest.mark.parametrize("setting", ["keep", "restore"])
+@pytest.mark.parametrize("long", [True, False], ids=["long", "short"])
+def test_a_lost_stop_is_set_again_on_the_tick_of_now(
+    make_scene: Callable[..., Scene], setting: str, long: bool
+) -> None:
+    """The tick has become 7 since the entry, so the exchange refuses the signal's own stop. What is set in its place is
+    nearer to the price, by less than a tick, and nobody is told that a person has moved it.
+    """
+    scene = make_scene(changed_stops=setting)
+    (identity,) = scene.enter("ETHUSDT", long=long)
+    before, tick = scene.stop("ETHUSDT"), Decimal(7)
+    assert before is not None and before % tick
+
+    _coarser(scene, "ETHUSDT", tick)
+    scene.stops_by_hand("ETHUSDT", stop=0, target=0)
+    scene.passes(1)
+    stop = scene.stop("ETHUSDT")
+    assert stop is not None and stop % tick == 0
+    assert 0 < (stop - before if long else before - stop) < tick
+    asked = scene.proxy.asked(STOPS)
+    scene.drain()
+    (report,) = scene.passes(1)
+    assert report.differences == [] and scene.proxy.asked(STOPS) == asked
+    assert scene.is_ours(identity) and "ACTIVE" in (scene.states() or ["ACTIVE"])[-1]

@@ -7,7 +7,15 @@ from decimal import Decimal
 
 import pytest
 
-from trading_assets_tests.wild_account.proxy import INSTRUMENTS, POSITIONS, TICKERS, WALLET, Row
+from trading_assets_tests.wild_account.proxy import (
+    INSTRUMENTS,
+    OPEN_ORDERS,
+    ORDER_HISTORY,
+    POSITIONS,
+    TICKERS,
+    WALLET,
+    Row,
+)
 from trading_assets_tests.wild_account.scene import ROOMY, Console, Scene, attempt
 
 OF_THE_WALLET = [
@@ -172,3 +180,21 @@ def test_rules_with_an_empty_quantity_are_no_rules(scene: Scene, name: str) -> N
     scene.proxy.each_row(INSTRUMENTS, unknown)
     attempt(scene.submit)
     assert scene.signal_status(good) == "executed" and scene.signal_status(bad) != "executed"
+
+
+@pytest.mark.parametrize("path", [OPEN_ORDERS, ORDER_HISTORY])
+def test_an_order_whose_price_is_empty_when_it_is_looked_up_gets_that_of_its_executions(
+    scene: Scene, path: str
+) -> None:
+    scene.reconcile()
+    identity = scene.signal("ETHUSDT")
+    scene.proxy.each_row(path, lambda row: row.update(avgPrice=""))
+    if path == ORDER_HISTORY:
+        scene.proxy.empty(OPEN_ORDERS)
+    assert scene.submit().executed == [identity]
+    scene.proxy.clear()
+    scene.passes(1)
+    (fill,) = [row for row in scene.executions_at_exchange() if row["symbol"] == "ETHUSDT"]
+    assert Decimal(scene.intent(identity)["average_price"]) == Decimal(fill["execPrice"])
+    (row,) = scene.rows("SELECT executed_price FROM entry_signals WHERE signal_id = :s", s=identity)
+    assert row["executed_price"] == float(fill["execPrice"])

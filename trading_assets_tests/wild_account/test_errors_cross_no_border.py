@@ -3,14 +3,19 @@ did whatever else breaks."""
 
 from __future__ import annotations
 
+from contextlib import ExitStack
+from decimal import Decimal
+
 import pytest
 
+from trading_assets.ledger.database import Database
 from trading_assets_tests.wild_account.proxy import (
     ACCOUNT,
     CLOSED,
     CREATE,
     EXECUTIONS,
     INSTRUMENTS,
+    MONEY_LOG,
     OPEN_ORDERS,
     ORDER_HISTORY,
     POSITIONS,
@@ -19,7 +24,7 @@ from trading_assets_tests.wild_account.proxy import (
     WALLET,
     Row,
 )
-from trading_assets_tests.wild_account.scene import Console, Scene, attempt
+from trading_assets_tests.wild_account.scene import Console, Scene, attempt, open_scene
 
 READ = [POSITIONS, CLOSED, EXECUTIONS, OPEN_ORDERS, ORDER_HISTORY, WALLET, TICKERS, INSTRUMENTS, TIME]
 MARKUP = "[/red] [bold] [/] [link=x"
@@ -184,3 +189,33 @@ def test_a_portfolio_as_json_shows_texts_as_they_are(scene: Scene, console: Cons
     scene.enter("ETHUSDT")
     console.run("halt", MARKUP)
     assert "[/red]" in console.run("portfolio", "--json").output
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("written", ["\x00", "x" * 300, "\ud800", ""], ids=["nul", "long", "surrogate", "empty"])
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        (EXECUTIONS, "execId"),
+        (EXECUTIONS, "orderLinkId"),
+        (CLOSED, "orderId"),
+        (OPEN_ORDERS, "orderLinkId"),
+        (POSITIONS, "symbol"),
+        (MONEY_LOG, "id"),
+    ],
+)
+def test_no_name_that_postgresql_refuses_stops_a_pass(
+    postgres_database: Database, path: str, name: str, written: str
+) -> None:
+    """Of a person's rows in another coin: our lost stop is set again in the same pass."""
+    with ExitStack() as stack:
+        scene = open_scene(stack, postgres_database)
+        scene.enter("ETHUSDT")
+        scene.order("SOLUSDT", "Buy", "5")
+        scene.order("SOLUSDT", "Buy", "5", orderType="Limit", price="10")
+        scene.later(60)
+        scene.close_by_hand("SOLUSDT", Decimal(2))
+        scene.proxy.each_row(path, lambda row: row.update({name: written}) if row["symbol"] == "SOLUSDT" else None)
+        scene.stops_by_hand("ETHUSDT", stop=0)
+        scene.passes(1)
+        assert scene.stop("ETHUSDT") is not None

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -208,3 +209,22 @@ def test_a_link_that_refuses_is_told_and_outlived(link: tuple[Play, Relay]) -> N
     relay.heal()
     assert until(lambda: _statuses_of(play) == {"executed"}, within_s=10)
     assert play.error is None
+
+
+def test_a_signal_that_comes_during_a_round_takes_its_place_by_its_confidence(crowd: Scene) -> None:
+    """One lane, 15 s an order: the most confident of all comes while the first order is sent."""
+    scene = crowd
+    scene.context = replace(scene.context, workers=1)
+    first, *others = [scene.signal(symbol, confidence=61.0) for symbol in COINS[1:5]]
+    sent, late = list[str](), list[str]()
+
+    def comes(request: Request) -> None:
+        sent.append(request.symbol)
+        if not late:
+            late.append(scene.signal(COINS[0], confidence=99.0))
+        scene.later(15)
+
+    scene.proxy.instead(CREATE, comes)
+    attempt(scene.submit)
+    assert sent[1] == COINS[0] and len(sent) == 5
+    assert _statuses(scene, [first, *others, *late]) == ["executed"] * 5

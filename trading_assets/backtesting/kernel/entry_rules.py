@@ -28,13 +28,13 @@ _DEPTH = 8
 Rule = Callable[..., Any]
 
 _SOURCE = """
-def decide(p, direction, {arrays}):
+def decide(p, direction, {codes}{arrays}):
     both = 0
     for bar in range(direction.shape[0]):
         entry = rule(Values({values_of_bar}), p)
         long, short = np.uint8(entry.long != 0), np.uint8(entry.short != 0)
         both += long & short
-        direction[bar] = long | (short << 1)
+{leave}        direction[bar] = long | (short << 1)
     return both
 
 def confidence_of(taken, count, p, {arrays}):
@@ -50,13 +50,13 @@ def confidence_of(taken, count, p, {arrays}):
 def sweep(
     values, columns, parameters, sets, opens, highs, lows, closes, paid, payments_by, max_prices,
     first, distances, stops, costs, slips, bars_per_year, split, directions, next_entries, exits, records, taken,
-    gains, risks, starts, figures, sound,
+    gains, risks, starts, figures, sound, {exit_arguments}{limit_argument}
 ):
     used = 0
     for coin in range(values.shape[0]):
         sound[coin] = True
         for decision in range(columns.shape[0]):
-            if decide(Parameters({parameters}), directions[decision], {rows}):
+            if decide(Parameters({parameters}), directions[decision], {codes_of_decision}{rows}):
                 sound[coin] = False
             fill_next_entry(directions[decision], next_entries[decision])
         if not sound[coin]:
@@ -71,7 +71,8 @@ def sweep(
                 directions[decision], next_entries[decision], opens[coin, first:], highs[coin, first:],
                 lows[coin, first:], closes[coin, first:], paid[coin], payments_by, max_prices[coin],
                 distances[coin, int(stops[stop, 2])], stops[stop, 0], stops[stop, 1], costs, slips[coin], bars_per_year,
-                split, exits, records, taken, gains[used:], risks[used:], figures[coin, row],
+                split, exits, records, taken, gains[used:], risks[used:], figures[coin, row], {rules},
+                {limit},
             )
             starts[coin, row] = used
             used += count
@@ -98,12 +99,30 @@ of a panel and returns how many trades closed in all:
   (stops, 3);
 * `costs`, `slips`: see `loops.trade`, the latter of each coin, shape (coins, n) or (coins, 0); `split`: first bar of
   the out-of-sample part;
+* `numbers`, `codes`, `plans`, `roi`, `parts`, `marks`, `part_bars`, `part_prices`, in a sweep with exits alone: of
+  `exit_loops.trade_with_exits`; `codes` are room of shape (decisions, n), `plans` to `parts` those of each stop;
+* `limit`, in a sweep of entries that wait alone: of `limit_loops.trade_with_limit`;
 * `directions`, `next_entries`, `exits`, `records`, `taken`: room to work in;
 * `figures`: receives the fields of `Metrics`, shape (coins, sets, fields); `gains`, `risks`: PnL of closed trades and
   distance of their stops as a fraction of price, those of a set from `starts` on, shapes (trades,) and (coins, sets);
   `sound`: False for a coin with a bar both long and
   short, or a confidence not between 0 and 100.
 """
+
+
+_WITH_EXITS = {
+    "codes": "codes, ",
+    "leave": """        leave_long, leave_short = np.uint8(entry.exit_long != 0), np.uint8(entry.exit_short != 0)
+        codes[bar] = leave_long | (leave_short << 1)
+        long, short = long & ~leave_long, short & ~leave_short
+""",
+    "exit_arguments": "numbers, codes, plans, roi, parts, marks, part_bars, part_prices,",
+    "codes_of_decision": "codes[decision], ",
+    "rules": "(numbers, codes[decision], plans[stop], roi[stop], parts[stop], marks, part_bars, part_prices)",
+}
+_PLAN_ALONE = _WITH_EXITS | dict.fromkeys(("codes", "leave", "codes_of_decision"), "")
+_WAITS, _AT_MARKET = {"limit_argument": " limit,", "limit": "limit"}, {"limit_argument": "", "limit": "None"}
+_WITHOUT_EXITS = dict.fromkeys(_WITH_EXITS, "") | {"rules": "None"}
 
 
 @dataclass(frozen=True)
@@ -114,16 +133,34 @@ class CompiledRule:
         values: names of the indicators and candle columns that it reads.
         parameters: names of the parameters that it reads.
         sweep: the compiled function; `_SOURCE` tells its arguments.
+        exits, signals: whether it knows exits besides stop and target, and exit conditions among them.
+        waits: whether its entries wait at a price.
     """
 
     values: tuple[str, ...]
     parameters: tuple[str, ...]
     sweep: Callable[..., int]
+    exits: bool = False
+    signals: bool = False
+    waits: bool = False
 
 
 @lru_cache(maxsize=256)
-def compile_rule(rule: Rule, kind: type[Parameters], indicators: frozenset[str]) -> CompiledRule | None:
-    """The rule as a sweep, compiled when that is first called; None where it is no plain function of numbers."""
+def compile_rule(
+    rule: Rule,
+    kind: type[Parameters],
+    indicators: frozenset[str],
+    *,
+    exits: bool = False,
+    signals: bool = False,
+    waits: bool = False,
+) -> CompiledRule | None:
+    """The rule as a sweep, compiled when that is first called; None where it is no plain function of numbers.
+
+    Args:
+        exits, signals, waits: see `CompiledRule`; numba knows the exit conditions only of a rule that gives them.
+            Entries that wait need the sweep with exits.
+    """
     if not isinstance(rule, FunctionType):
         return None
     functions = list(dict.fromkeys(_functions(rule)))
@@ -133,15 +170,19 @@ def compile_rule(rule: Rule, kind: type[Parameters], indicators: frozenset[str])
     if not values or any(kind.model_fields[name].annotation not in (bool, int, float) for name in parameters):
         return None
     try:
-        name = f"sweep_{_digest(functions, values, parameters)}"
-        return CompiledRule(values, parameters, _build(name, rule, values, parameters))
+        name = f"sweep_{_digest(functions, values, parameters)}{'_exits' * exits}{'_signals' * signals}"
+        name += "_waits" * waits
+        template = (_WITH_EXITS if signals else _PLAN_ALONE) if exits else _WITHOUT_EXITS
+        template = template | (_WAITS if waits else _AT_MARKET)
+        sweep = _build(name, rule, values, parameters, template)
+        return CompiledRule(values, parameters, sweep, exits, signals, waits)
     except (_NotANumberError, ValueError, RecursionError) as error:
         _log.info("%s is not compiled: %s", rule.__qualname__, error)
         return None
 
 
 def _build(
-    unique_name: str, rule: FunctionType, values: Sequence[str], parameters: Sequence[str]
+    unique_name: str, rule: FunctionType, values: Sequence[str], parameters: Sequence[str], of_exits: Mapping[str, str]
 ) -> Callable[..., int]:
     import numba
 
@@ -159,6 +200,7 @@ def _build(
         values_of_bar=", ".join(f"{array}[bar]" for array in arrays),
         rows=", ".join(f"values[coin, columns[decision, {index}]]" for index in range(len(values))),
         parameters=", ".join(f"parameters[decision, {index}]" for index in range(len(parameters))),
+        **of_exits,
     )
     # Compiled under this file's name: numba caches nothing of a file that does not exist.
     exec(compile(source, __file__, "exec"), scope)

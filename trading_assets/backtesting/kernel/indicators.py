@@ -171,6 +171,19 @@ def _moments(closes, period, middles, deviations):  # type: ignore[no-untyped-de
                 squares[bar] = np.sqrt(squares[bar] / period)
 
 
+@cached(numba.void(_rows, _rows, _rows, _row, numba.float64, _out), **_OPTIONS)
+def _near_level(closes, lows, highs, ratios, near, out):  # type: ignore[no-untyped-def]
+    for coin in range(len(closes)):
+        close, low, high, found = closes[coin], lows[coin], highs[coin], out[coin]
+        found[:] = 0.0
+        for ratio in ratios:
+            for bar in range(len(close)):
+                span = high[bar] - low[bar]
+                level = low[bar] + span * ratio
+                if (abs(close[bar] - level) <= level * near) & (span > 0.0):
+                    found[bar] = 1.0
+
+
 def rsi(close: FloatArray, period: int = 14) -> FloatArray:
     """See the original."""
     out = np.empty(close.shape)
@@ -192,6 +205,18 @@ def bollinger_moments(close: FloatArray, period: int) -> tuple[FloatArray, Float
     return middle, deviation
 
 
+def near_level(
+    close: FloatArray, low: FloatArray, high: FloatArray, ratios: tuple[float, ...], near_pct: float
+) -> FloatArray:
+    """See the original."""
+    if not close.shape == low.shape == high.shape:
+        return unwrap(originals.near_level)(close, low, high, ratios, near_pct)
+    out = np.empty(close.shape)
+    levels = np.array(ratios, dtype=np.float64)
+    _near_level(_clean(close), _clean(low), _clean(high), levels, near_pct / 100 + originals.FLAT, _two(out))
+    return out
+
+
 def _clean(values: FloatArray) -> FloatArray:
     return _two(np.ascontiguousarray(values, dtype=np.float64))
 
@@ -208,5 +233,5 @@ def _by_original(original: Callable[..., FloatArray], period: int, *arrays: Floa
     return np.array([function(*rows, period) for rows in zip(*arrays, strict=True)])
 
 
-COMPILED_INDICATORS = {function.__name__: function for function in (rsi, atr, bollinger_moments)}
+COMPILED_INDICATORS = {function.__name__: function for function in (rsi, atr, bollinger_moments, near_level)}
 """By the name of the original."""

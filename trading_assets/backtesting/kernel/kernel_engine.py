@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 
-from trading_assets.backtesting.engine import Column, Costs, Trades, no_trades
+from trading_assets.backtesting.engine import Column, Costs, PartFills, Trades, no_trades
 from trading_assets.backtesting.kernel.panel import Prices
 from trading_assets.backtesting.liquidity import slippage_by_bar
-from trading_assets.core.candles import Candles, FloatArray, Funding, IntArray
+from trading_assets.core.candles import BoolArray, Candles, FloatArray, Funding, IntArray
+from trading_assets.core.exits import ExitPlan
 
-RECORD_FIELDS = 8
-"""Fields of a trade record in the compiled loops."""
+RECORD_FIELDS, LIMIT_RECORD_FIELDS = 8, 12
+"""Fields of a trade record in the compiled loops, and in those of entries that wait."""
 
 
 def warm_up() -> None:
@@ -36,6 +38,8 @@ def _simulate(column: Column, costs: Costs) -> Trades:
     from trading_assets.backtesting.kernel import loops  # noqa: PLC0415 (numba: a second)
 
     prices = Prices.from_candles(column.candles, column.funding)
+    if column.has_exits or costs.entry is not None:
+        return _simulate_with_exits(column, prices, long, short, costs)
     entries, ends = np.empty(bars, dtype=np.int64), np.empty(bars, dtype=np.int64)
     slips = slippage_by_bar(column.candles, costs)
     signs, exit_prices, records = np.empty(bars), np.empty(bars), np.empty((1, bars, RECORD_FIELDS))
@@ -73,6 +77,109 @@ def _simulate(column: Column, costs: Costs) -> Trades:
         confidence=column.confidence[entry],
         closed=end < bars,
     )
+
+
+def _simulate_with_exits(column: Column, prices: Prices, long: BoolArray, short: BoolArray, costs: Costs) -> Trades:
+    from trading_assets.backtesting.kernel import exit_loops, limit_loops, loops  # noqa: PLC0415 (numba: a second)
+
+    entry_rule = costs.entry
+    bars, slips = len(column.candles), slippage_by_bar(column.candles, costs)
+    plan, roi, parts = plan_arrays([column.exits])
+    entries, ends, reasons = (np.empty(bars, dtype=np.int64) for _ in range(3))
+    fields = RECORD_FIELDS if entry_rule is None else LIMIT_RECORD_FIELDS
+    signs, exit_prices, records = np.empty(bars), np.empty(bars), np.empty((bars, fields))
+    part_bars, part_prices = np.empty((bars, parts.shape[1]), dtype=np.int64), np.empty((bars, parts.shape[1]))
+    rules = (
+        bar_numbers(column.candles),
+        exit_codes(column),
+        plan[0],
+        roi[0],
+        parts[0],
+        np.empty(bars),
+        part_bars[0],
+        part_prices[0],
+    )
+    simulate = exit_loops.all_trades_with_exits if entry_rule is None else limit_loops.all_trades_with_limit
+    count = simulate(
+        long,
+        short,
+        prices.open[0],
+        prices.high[0],
+        prices.low[0],
+        prices.close[0],
+        prices.paid[0],
+        prices.payments_by,
+        np.array(column.stop_fraction, dtype=np.float64),
+        float(column.reward_risk),
+        _numbers(costs),
+        slips,
+        rules,
+        *([] if entry_rule is None else [entry_rule.numbers]),
+        entries,
+        ends,
+        signs,
+        exit_prices,
+        reasons,
+        records,
+        part_bars,
+        part_prices,
+    )
+    signal, end, record = entries[:count].copy(), ends[:count], records[:count]
+    close = column.candles.close[signal]
+    trade, part = np.nonzero(part_bars[:count] >= 0)
+    entry, size = signal, costs.notional / close
+    prices_in = close * (1 + signs[:count] * (slips[signal] if costs.liquidity else costs.slippage))
+    if entry_rule is not None:
+        entry = record[:, limit_loops.FILL].astype(np.int64)
+        size = costs.notional / (close * (1 - signs[:count] * entry_rule.offset))
+        prices_in = record[:, limit_loops.ENTRY_PRICE].copy()
+    return Trades(
+        entry=entry,
+        exit=np.minimum(end, bars - 1),
+        direction=signs[:count].astype(np.int64),
+        size=size,
+        entry_price=prices_in,
+        exit_price=exit_prices[:count].copy(),
+        fees=record[:, loops.FEES].copy(),
+        funding=record[:, loops.FUNDING].copy(),
+        pnl=record[:, loops.PNL].copy(),
+        confidence=column.confidence[signal],
+        closed=end < bars,
+        reason=reasons[:count].copy(),
+        parts=PartFills(trade, part_bars[trade, part], parts[0, part, 1], part_prices[trade, part])
+        if len(column.exits.parts)
+        else None,
+        signal=None if entry_rule is None else signal,
+        entry_fee=None if entry_rule is None else record[:, limit_loops.ENTRY_FEE].copy(),
+    )
+
+
+def plan_arrays(plans: Sequence[ExitPlan]) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Numbers, ROI tables and parts of plans as the compiled loops read them, shapes (plans, ...)."""
+    from trading_assets.backtesting.kernel.exit_loops import NEVER  # noqa: PLC0415 (numba: a second)
+
+    numbers = [(p.after_bars, p.trail, p.trail_from, p.break_even_from, p.break_even_to) for p in plans]
+    steps, most_parts = max(len(p.roi) for p in plans), max(len(p.parts) for p in plans)
+    roi, parts = np.full((len(plans), steps, 2), float(NEVER)), np.zeros((len(plans), most_parts, 2))
+    for row, plan in enumerate(plans):
+        roi[row, : len(plan.roi)] = np.array(plan.roi).reshape(-1, 2)
+        parts[row, : len(plan.parts)] = np.array(plan.parts).reshape(-1, 2)
+    return np.array(numbers, dtype=np.float64), roi, parts
+
+
+def bar_numbers(candles: Candles, first: int = 0) -> IntArray:
+    """Numbers of the bars from `first` on: consecutive where none is missing."""
+    return np.ascontiguousarray(candles.start_ms[first:], dtype=np.int64) // candles.timeframe.ms
+
+
+def exit_codes(column: Column) -> npt.NDArray[np.uint8]:
+    """What each close ends, 1 a long position, 2 a short one; of no bar where none ends any."""
+    if column.exit_long is None and column.exit_short is None:
+        return np.empty(0, dtype=np.uint8)
+    none = np.zeros(len(column.candles), dtype=bool)
+    long = none if column.exit_long is None else column.exit_long
+    short = none if column.exit_short is None else column.exit_short
+    return np.bitwise_or(long.astype(np.uint8), np.where(short, np.uint8(2), np.uint8(0)))
 
 
 def trades_apart(

@@ -12,6 +12,8 @@ from typing import Any
 import numba  # noqa: TID253 (this module is imported lazily)
 import numpy as np
 
+from trading_assets.backtesting.kernel.exit_loops import drawdown_with_exits, trade_with_exits
+from trading_assets.backtesting.kernel.limit_loops import FILL, RISK, trade_with_limit
 from trading_assets.backtesting.kernel.machine_code import cached
 from trading_assets.backtesting.metrics import PROFIT_FACTOR_CAP, ROUNDING
 
@@ -20,7 +22,8 @@ PNL, FEES, FUNDING, SQUARED, CUBED, FOURTH, WORST, BEST = range(8)
 WORST and BEST are the extremes of equity relative to that before the entry, all in USD at closes."""
 
 UNKNOWN, NO_ENTRY = -1, -2
-"""Values of `exits` that are no bar: not yet looked at; no entry, by `Column.entries` or `Strategy.signals`."""
+"""Values of `exits` that are no bar: not yet looked at; no entry, by `Column.entries` or `Strategy.signals`. From -3 on
+downwards: an entry that waited up to bar 0, 1, ... and was not filled."""
 
 
 def without_reference_counts() -> dict[str, Any]:
@@ -233,7 +236,8 @@ def profit_factor(profit, loss):  # type: ignore[no-untyped-def]
 @compiled
 def simulate_set(  # type: ignore[no-untyped-def]
     direction, next_entry, open_, high, low, close, paid, payments_by, max_price, distance, stop_atr, reward_risk,
-    costs, slips, bars_per_year, split, exits, records, taken, gains, risks, figures,
+    costs, slips, bars_per_year, split, exits, records, taken, gains, risks, figures, rules,
+    limit,
 ):  # fmt: skip
     """Figures of one parameter set (the fields of `Metrics`, in order), its confidence excepted.
 
@@ -249,6 +253,10 @@ def simulate_set(  # type: ignore[no-untyped-def]
             (2, n, RECORD_FIELDS).
         taken, gains, risks: receive of closed trades the entry bar, the PnL, and the distance of the stop as a
             fraction of the close.
+        rules: None where only stop and target end a trade (numba then compiles nothing of the rest), else those of
+            `exit_loops.trade_with_exits`.
+        limit: None where entries fill at the close of their bar, else that of `limit_loops.trade_with_limit`, whose
+            records then are those of `records`; it needs `rules`.
 
     Returns:
         Number of closed trades.
@@ -273,15 +281,33 @@ def simulate_set(  # type: ignore[no-untyped-def]
                 reach = away if side == 0 else away * reward_risk
                 end = NO_ENTRY
                 fraction = away / close[bar]
-                if away > 0 and reach < close[bar] and fraction < costs[4] and close[bar] <= max_price:
-                    end, _ = trade(
-                        open_, high, low, close, paid, payments_by,
-                        bar, sign, fraction, reward_risk, costs, slips, records, side, bar,
-                    )  # fmt: skip
+                ordered = close[bar] if limit is None else close[bar] * (1 - sign * limit[1])
+                if away > 0 and reach < close[bar] and fraction < costs[4] and ordered <= max_price:
+                    if limit is not None:
+                        if limit[1] < fraction:
+                            is_filled, end, _, _ = trade_with_limit(
+                                open_, high, low, close, paid, payments_by,
+                                bar, sign, fraction, reward_risk, costs, slips, rules, limit, records[side, bar],
+                            )  # fmt: skip
+                            end = end if is_filled else NO_ENTRY - 1 - end
+                    elif rules is None:
+                        end, _ = trade(
+                            open_, high, low, close, paid, payments_by,
+                            bar, sign, fraction, reward_risk, costs, slips, records, side, bar,
+                        )  # fmt: skip
+                    else:
+                        end, _, _ = trade_with_exits(
+                            open_, high, low, close, paid, payments_by,
+                            bar, sign, fraction, reward_risk, costs, slips, rules, records[side, bar],
+                        )  # fmt: skip
                 exits[side, bar] = end
             if end == NO_ENTRY:
                 bar = next_entry[bar + 1]
                 continue
+            if limit is not None and end < NO_ENTRY:
+                bar = next_entry[NO_ENTRY - end]
+                continue
+        entry = bar if limit is None else int(records[side, bar, FILL])
         pnl = records[side, bar, PNL]
         squared += records[side, bar, SQUARED]
         cubed += records[side, bar, CUBED]
@@ -295,19 +321,33 @@ def simulate_set(  # type: ignore[no-untyped-def]
         else:
             if lowest < (1 + fall) * highest:
                 last = end if end < bars else bars - 1
-                slip = slips[bar] if len(slips) else costs[1]
-                peak, fall = update_drawdown(close, bar, last, sign, slip, equity, peak, fall, pnl, costs)
+                if rules is None:
+                    slip = slips[bar] if len(slips) else costs[1]
+                    peak, fall = update_drawdown(close, bar, last, sign, slip, equity, peak, fall, pnl, costs)
+                elif limit is not None:
+                    trade_with_limit(
+                        open_, high, low, close, paid, payments_by, bar, sign,
+                        distance[bar] * stop_atr / close[bar], reward_risk, costs, slips, rules, limit,
+                        records[side, bar],
+                    )  # fmt: skip
+                    peak, fall = drawdown_with_exits(entry, last, rules[5], equity, peak, fall)
+                else:  # what its equity was at closes is found once more: it is asked for seldom
+                    trade_with_exits(
+                        open_, high, low, close, paid, payments_by, bar, sign,
+                        distance[bar] * stop_atr / close[bar], reward_risk, costs, slips, rules, records[side, bar],
+                    )  # fmt: skip
+                    peak, fall = drawdown_with_exits(bar, last, rules[5], equity, peak, fall)
             else:
                 peak = highest
             bound = (1 + fall) * peak
         equity += pnl
         if end == bars:
-            held += bars - 1 - bar
+            held += bars - 1 - entry
             break
-        held += end - bar
+        held += end - entry
         taken[count] = bar
         gains[count] = pnl
-        risks[count] = distance[bar] * stop_atr / close[bar]
+        risks[count] = distance[bar] * stop_atr / close[bar] if limit is None else records[side, bar, RISK]
         count += 1
         total += pnl
         won = pnl > 0
@@ -318,7 +358,7 @@ def simulate_set(  # type: ignore[no-untyped-def]
         funding += records[side, bar, FUNDING]
         if end < split:
             seen, seen_wins, seen_total, seen_profit, seen_loss = count, wins, total, profit, loss
-        elif bar >= split:
+        elif entry >= split:
             held_back += 1
             held_back_total += pnl
         bar = next_entry[end + 1]

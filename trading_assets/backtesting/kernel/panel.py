@@ -8,6 +8,7 @@ young listing has a panel of its own.
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, fields, replace
 
 import numpy as np
@@ -16,7 +17,7 @@ import numpy.typing as npt
 from trading_assets.backtesting.metrics import split_bar
 from trading_assets.core.candles import Candles, FloatArray, Funding
 from trading_assets.core.errors import StrategyError
-from trading_assets.core.strategy_data import DataNeeds, StrategyData
+from trading_assets.core.strategy_data import UNDECLARED_FUNDING, DataNeeds, StrategyData
 from trading_assets.core.timeframes import Timeframe, floor_ms
 
 MAX_BARS = 65_536
@@ -100,6 +101,7 @@ class Panel:
         first, bars, split: as in `Window`, `bars` of them.
         prices: what the compiled loops read of the candles.
         max_prices: see `StrategyData.max_price`, shape (coins,).
+        shows_funding: whether `data` has the payments: they are a cost all the same.
     """
 
     members: tuple[StrategyData, ...]
@@ -111,6 +113,7 @@ class Panel:
     split: int
     prices: Prices
     max_prices: FloatArray
+    shows_funding: bool = True
 
     @classmethod
     def from_members(cls, members: Sequence[StrategyData], start_ms: int, out_of_sample_pct: float = 0.0) -> Panel:
@@ -132,34 +135,57 @@ class Panel:
 
     def alone(self, coin: int) -> Panel:
         """A panel of one coin."""
-        return Panel.from_members([self.members[coin]], self.start_ms, self.out_of_sample_pct)
+        alone = Panel.from_members([self.members[coin]], self.start_ms, self.out_of_sample_pct)
+        return alone if self.shows_funding else alone._without_funding()
 
     def seeing(self, needs: DataNeeds) -> Panel:
-        """The same bars with as much of other timeframes and BTC as `needs` declares, as a loader gives it.
+        """The same bars with as much of other timeframes, BTC and funding as `needs` declares, as a loader gives it.
 
         What several strategies need together is loaded once; more than its own an average would not forget.
         """
-        others = [(_since(one.other, needs.candles, self.start_ms), one) for one in self.members]
-        btc = _since(self.data.btc, needs.btc, self.start_ms)
-        if btc is self.data.btc and all(other is one.other for other, one in others):
+        seen = self._seeing_candles(needs)
+        return seen if needs.funding else seen._without_funding()
+
+    def _seeing_candles(self, needs: DataNeeds) -> Panel:
+        skipped = _skipped(self.members[0].other, needs.candles, self.start_ms)
+        btc_skipped = _skipped(self.data.btc, needs.btc, self.start_ms)
+        if not (any(skipped.values()) or any(btc_skipped.values())) and (len(skipped), len(btc_skipped)) == (
+            len(self.members[0].other),
+            len(self.data.btc),
+        ):
             return self
-        members = tuple(replace(one, other=other, btc=btc) for other, one in others)
+        btc = _without(self.data.btc, btc_skipped)
+        # Members have equal times, so the same of each is skipped.
+        members = tuple(replace(one, other=_without(one.other, skipped), btc=btc) for one in self.members)
         data = members[0] if len(members) == 1 else _StackedData(members, bars_of=self.data)
         return replace(self, members=members, data=data)
 
+    def _without_funding(self) -> Panel:
+        """The same panel, whose strategies do not see the payments."""
+        if not self.shows_funding:
+            return self
+        data = copy(self.data)
+        data.__dict__["funding"] = UNDECLARED_FUNDING
+        return replace(self, data=data, shows_funding=False)
 
-def _since(
-    held: Mapping[Timeframe, Candles], wanted: Mapping[Timeframe, int], start_ms: int
-) -> Mapping[Timeframe, Candles]:
-    """What is wanted of `held`, see `market.loading.load_strategy_data`; `held` itself where that is all of it."""
-    found = {}
-    for timeframe, candles in held.items():
-        if timeframe in wanted:
-            first = floor_ms(start_ms, timeframe.ms) - wanted[timeframe] * timeframe.ms
-            skipped = int(np.searchsorted(candles.start_ms, first))
-            found[timeframe] = candles.select(slice(skipped, None)) if skipped else candles
-    same = len(found) == len(held) and all(found[timeframe] is held[timeframe] for timeframe in held)
-    return held if same else found
+
+def _skipped(held: Mapping[Timeframe, Candles], wanted: Mapping[Timeframe, int], start_ms: int) -> dict[Timeframe, int]:
+    """How many candles of each wanted timeframe lie before what is wanted, see `market.loading.load_strategy_data`."""
+    return {
+        timeframe: int(
+            candles.start_ms.searchsorted(floor_ms(start_ms, timeframe.ms) - wanted[timeframe] * timeframe.ms)
+        )
+        for timeframe, candles in held.items()
+        if timeframe in wanted
+    }
+
+
+def _without(held: Mapping[Timeframe, Candles], skipped: Mapping[Timeframe, int]) -> dict[Timeframe, Candles]:
+    """The timeframes of `skipped`, each without so many of its first candles."""
+    return {
+        timeframe: held[timeframe].select(slice(count, None)) if count else held[timeframe]
+        for timeframe, count in skipped.items()
+    }
 
 
 def panels(
@@ -212,7 +238,7 @@ class _StackedCandles(Candles):
             raise AttributeError(name)
         members = self.__dict__["members"]
         # Joined as bytes, it lets no other thread in between: numpy would at each coin, and one that wakes costs more.
-        joined = b"".join([as_rows(getattr(member, name)).data for member in members])
+        joined = b"".join([np.ascontiguousarray(getattr(member, name), dtype=np.float64).data for member in members])
         column = np.frombuffer(joined).reshape(len(members), -1)
         self.__dict__[name] = column
         return column

@@ -16,17 +16,24 @@ from typing import Any
 
 import numpy as np
 
-from trading_assets.backtesting.engine import Column, Costs
+from trading_assets.backtesting.engine import Column, Costs, risked
 from trading_assets.backtesting.kernel.entry_rules import CompiledRule, compile_rule
-from trading_assets.backtesting.kernel.kernel_engine import RECORD_FIELDS, KernelEngine
+from trading_assets.backtesting.kernel.kernel_engine import (
+    LIMIT_RECORD_FIELDS,
+    RECORD_FIELDS,
+    KernelEngine,
+    bar_numbers,
+    plan_arrays,
+)
 from trading_assets.backtesting.kernel.panel import Panel, Window
 from trading_assets.backtesting.liquidity import slippage_by_bar
 from trading_assets.backtesting.metrics import NO_TRADES, metrics
-from trading_assets.core.candles import BoolArray, FloatArray, IntArray
+from trading_assets.core.candles import BoolArray, Candles, FloatArray, IntArray
+from trading_assets.core.exits import ExitPlan
 from trading_assets.core.foreign_text import get_logger
 from trading_assets.core.strategy_data import StrategyData
 from trading_assets.strategies import indicators
-from trading_assets.strategies.base import CANDLE_VALUES, Parameters, Strategy
+from trading_assets.strategies.base import CANDLE_VALUES, Parameters, Strategy, Values
 from trading_assets.strategies.indicator_cache import sharing
 
 _log = get_logger(__name__)
@@ -35,6 +42,9 @@ FIGURES = len(astuple(NO_TRADES))
 
 MIN_BARS = 50
 """A window with fewer bars (a young listing) has no trades: indicators and metrics would say nothing."""
+
+_FEW_BARS = 8
+"""So many bars tell whether a rule has exit conditions."""
 
 RECHECK_EVERY = 32
 """After the first panel, one coin of every so many panels is computed alone again."""
@@ -91,6 +101,7 @@ class _Plan:
         rule: the compiled rule.
         decision_maker, parameters: of each decision its maker and the numbers of `p`.
         sets, stops, periods: see `kernel.entry_rules`; `periods` are those of the ATR.
+        exits: the plan of each stop; None where nothing but stop and target ends a trade.
     """
 
     makers: tuple[tuple[Strategy, _ParameterRecorder], ...]
@@ -101,6 +112,7 @@ class _Plan:
     sets: IntArray
     stops: FloatArray
     periods: tuple[int, ...]
+    exits: tuple[ExitPlan, ...] | None
 
 
 class _ParameterRecorder:
@@ -242,7 +254,7 @@ class StrategySweep:
                 continue
             figures[index] = astuple(metrics(trades, window.candles, capital, window.split))
             gains.append(trades.pnl[trades.closed])
-            risks.append(column.stop_fraction[trades.entry[trades.closed]])
+            risks.append(risked(column, trades, costs)[trades.closed])
         empty = np.empty(0)
         return SweepResult(
             figures[None], np.concatenate([empty, *gains]), np.concatenate([empty, *risks]), starts, failures
@@ -266,7 +278,10 @@ class StrategySweep:
     def _compiled(self, panel: Panel, costs: Costs, capital: float) -> SweepResult | None:
         """Figures of every set, or None where a set is not sound or cannot be compiled."""
         data = panel.data
-        plan = self._plan or self._make_plan(data)
+        waits = costs.entry is not None
+        plan = self._plan
+        if plan is None or plan.rule.waits != waits:
+            plan = self._make_plan(data, waits=waits)
         if plan is None:
             self.compiles = False
             _log.info("the entries of %s are no function of numbers, so its sets are tried one by one", self.name)
@@ -274,7 +289,8 @@ class StrategySweep:
         values_of = [maker.checked_indicators(data) for maker, _ in plan.makers]
         if any(len(recorder.seen) > len(read) for (_, recorder), read in zip(plan.makers, plan.reads, strict=True)):
             # On these data the indicators read more parameters than before: fewer sets share them.
-            plan = self._make_plan(data, frozenset().union(*(recorder.seen for _, recorder in plan.makers)))
+            also_read = frozenset[str]().union(*(recorder.seen for _, recorder in plan.makers))
+            plan = self._make_plan(data, also_read, waits=waits)
             if plan is None:
                 return None
             values_of = [maker.checked_indicators(data) for maker, _ in plan.makers]
@@ -327,19 +343,38 @@ class StrategySweep:
             take("directions", (decisions, bars), np.uint8),
             take("next_entries", (decisions, bars + 1), np.int32),
             take("exits", (2, bars), np.int32),
-            take("records", (2, bars, RECORD_FIELDS)),
+            take("records", (2, bars, RECORD_FIELDS if costs.entry is None else LIMIT_RECORD_FIELDS)),
             take("taken", (bars,), np.int32),
             gains,
             risks,
             starts,
             figures,
             sound,
+            *self._exit_arguments(plan, candles, first, bars),
+            *([] if costs.entry is None else [costs.entry.numbers]),
         )
         return SweepResult(figures, gains[:used].copy(), risks[:used].copy(), starts) if sound.all() else None
 
-    def _make_plan(self, data: StrategyData, also_read: frozenset[str] = frozenset()) -> _Plan | None:
+    @staticmethod
+    def _exit_arguments(plan: _Plan, candles: Candles, first: int, bars: int) -> tuple[np.ndarray, ...]:
+        if plan.exits is None:
+            return ()
+        numbers, roi, parts = plan_arrays(plan.exits)
+        take = _scratch.take
+        return (
+            bar_numbers(candles, first),
+            take("exit codes", (len(plan.parameters), bars if plan.rule.signals else 0), np.uint8),
+            numbers,
+            roi,
+            parts,
+            take("marks", (bars,)),
+            take("part bars", (parts.shape[1],), np.int64),
+            take("part prices", (parts.shape[1],)),
+        )
+
+    def _make_plan(self, data: StrategyData, also_read: frozenset[str] = frozenset(), *, waits: bool) -> _Plan | None:
         makers: list[tuple[Strategy, _ParameterRecorder]] = []
-        names: set[frozenset[str]] = set()
+        made: list[Mapping[str, FloatArray]] = []
         maker_of: list[int] = []
         for strategy in self.sets:
             p = strategy.parameters
@@ -349,19 +384,26 @@ class StrategySweep:
                 recorder = _ParameterRecorder(p, also_read)
                 maker = copy(strategy)
                 maker.parameters = recorder  # type: ignore[assignment]
-                names.add(frozenset(maker.checked_indicators(data)))
+                made.append(maker.checked_indicators(data))
                 makers.append((maker, recorder))
             maker_of.append(found)
-        if len(names) != 1:
+        if len(set(map(frozenset, made))) != 1:
             return None
         kind = self.sets[0]
         if not isinstance(getattr_static(kind, "entries"), staticmethod):
             return None
-        rule = compile_rule(kind.entries, kind.Parameters, names.pop())
+        plans = [strategy.checked_exits() for strategy in self.sets]
+        signals = any(
+            _has_exits(strategy, data.candles, made[of]) for strategy, of in zip(self.sets, maker_of, strict=True)
+        )
+        with_exits = signals or waits or any(plans)
+        rule = compile_rule(
+            kind.entries, kind.Parameters, frozenset(made[0]), exits=with_exits, signals=signals, waits=waits
+        )
         if rule is None:
             return None
         decisions: dict[tuple[int, tuple[float, ...]], int] = {}
-        stops: dict[tuple[float, float, int], int] = {}
+        stops: dict[tuple[float, float, int, ExitPlan, int], int] = {}
         periods: dict[int, int] = {}
         sets = []
         for index, (strategy, made_by) in enumerate(zip(self.sets, maker_of, strict=True)):
@@ -369,7 +411,9 @@ class StrategySweep:
             numbers = tuple(float(getattr(p, name)) for name in rule.parameters)
             decision = decisions.setdefault((made_by, numbers), len(decisions))
             period = periods.setdefault(p.atr_period, len(periods))
-            sets.append((index, decision, stops.setdefault((p.stop_atr, p.reward_risk, period), len(stops))))
+            # Where signals end trades, those of one decision are not those of another.
+            key = (p.stop_atr, p.reward_risk, period, plans[index], decision if signals else 0)
+            sets.append((index, decision, stops.setdefault(key, len(stops))))
         return _Plan(
             makers=tuple(makers),
             reads=tuple(frozenset(recorder.seen) for _, recorder in makers),
@@ -379,9 +423,17 @@ class StrategySweep:
                 len(decisions), len(rule.parameters)
             ),
             sets=np.array(sorted(sets, key=lambda one: one[2]), dtype=np.int64),
-            stops=np.array(list(stops), dtype=np.float64),
+            stops=np.array([key[:3] for key in stops], dtype=np.float64),
             periods=tuple(periods),
+            exits=tuple(key[3] for key in stops) if with_exits else None,
         )
+
+
+def _has_exits(strategy: Strategy, candles: Candles, indicators: Mapping[str, FloatArray]) -> bool:
+    """Whether a strategy's `entries` give exit conditions: asked on a few bars."""
+    few = {name: values[..., :_FEW_BARS] for name, values in indicators.items()}
+    values = Values(candles, few | {name: getattr(candles, name)[..., :_FEW_BARS] for name in CANDLE_VALUES})
+    return strategy.entries(values, strategy.parameters).has_exits
 
 
 def no_figures(sets: int) -> FloatArray:
@@ -445,4 +497,7 @@ def column_from(strategy: Strategy, data: StrategyData, window: Window) -> Colum
         confidence=signals.confidence[first:],
         funding=data.funding,
         max_price=data.max_price,
+        exit_long=None if signals.exit_long is None else signals.exit_long[first:],
+        exit_short=None if signals.exit_short is None else signals.exit_short[first:],
+        exits=signals.exits,
     )

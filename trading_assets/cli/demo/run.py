@@ -5,6 +5,7 @@ What is launched and when, the pure decisions of `trading.automation` say, as in
 
 from __future__ import annotations
 
+import shlex
 import threading
 import time
 import uuid
@@ -29,7 +30,8 @@ from trading_assets.core.settings import Settings
 from trading_assets.core.timeframes import HOUR_MS, MINUTE_MS, as_of_ms, iso
 from trading_assets.defs.partitions import key_of
 from trading_assets.ledger import account as account_ledger
-from trading_assets.ledger import orders, signals
+from trading_assets.ledger import balance, orders, signals
+from trading_assets.ledger import executions as execution_ledger
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.partitions import read_partitions
 from trading_assets.simulator.clock import ClockMode, ClockSpec
@@ -129,6 +131,7 @@ def run_demo(*, hours: int, as_json: bool, home: Path | None) -> None:
         _reconcile(walk)
         report.counts.seconds = round(time.monotonic() - began, 1)
         _summary(walk)
+    report.say("The same on the live page: trading-assets --home ", shlex.quote(str(settings.home)), " dashboard")
     report.finish(as_json)
 
 
@@ -196,6 +199,7 @@ def _look(walk: _Walk) -> None:
     account = walk.settings.account
     decision = decide_trade(
         now_ms=walk.now_ms,
+        selected_ms=walk.hour_ms,
         timeframes=walk.timeframes,
         handled_ms=walk.handled_ms,
         waiting_signals=len(signals.active(walk.database, account)),
@@ -231,7 +235,7 @@ def _reconcile(walk: _Walk) -> None:
     known = _closed(walk)
     walk.run("reconcile")
     walk.reconciled_ms = walk.now_ms
-    for row in account_ledger.closing_rows(walk.database, walk.settings.account).iloc[known:].to_dict("records"):
+    for row in execution_ledger.closing_rows(walk.database, walk.settings.account).iloc[known:].to_dict("records"):
         colour = "green" if row["pnl"] > 0 else "red"
         walk.report.say(
             f"  {iso(int(row['closed_ms']))[11:16]}  ",
@@ -242,7 +246,7 @@ def _reconcile(walk: _Walk) -> None:
 
 
 def _closed(walk: _Walk) -> int:
-    return len(account_ledger.closing_rows(walk.database, walk.settings.account))
+    return len(execution_ledger.closing_rows(walk.database, walk.settings.account))
 
 
 def _summary(walk: _Walk) -> None:
@@ -250,7 +254,7 @@ def _summary(walk: _Walk) -> None:
     selections = read_partitions(database, STRATEGY_SELECTIONS, [walk.hour_ms])
     found = signals.since(database, account, 0)
     executed = found[found["status"] == signals.EXECUTED]
-    closings = account_ledger.closing_rows(database, account)
+    closings = execution_ledger.closing_rows(database, account)
     counts = report.counts
     counts.signals, counts.orders, counts.closed = len(found), len(executed), len(closings)
     report.say()
@@ -304,7 +308,7 @@ def _summary(walk: _Walk) -> None:
         "pnl": "PnL $",
     }
     report.frame("Closings", closings, columns)
-    equity = account_ledger.equity_rows(database, account)
+    equity = balance.equity_rows(database, account)
     report.stages()
     report.say(
         f"Equity {_money(equity, 0)} -> {_money(equity, -1)} USD. Next: ", ("make dev", "bold"), ", and open the UI."

@@ -6,23 +6,29 @@ import dagster as dg
 import pandas as pd
 
 from trading_assets.backtesting.exclusions import backtest_with_exclusions
+from trading_assets.backtesting.made_with import costs_of_rows
 from trading_assets.backtesting.run import code_version
 from trading_assets.core.foreign_text import plain
 from trading_assets.core.schemas import BACKTEST_RESULTS
 from trading_assets.core.strategy_data import DataNeeds
-from trading_assets.core.timeframes import TRADED_TIMEFRAMES, Timeframe
+from trading_assets.core.timeframes import TRADED_TIMEFRAMES, Timeframe, as_of_ms
 from trading_assets.defs import metadata as md
 from trading_assets.defs import pictures
-from trading_assets.defs.assets.common import HOURS, OWNERS, TABLES, ByHour, Progress, describe_hours
+from trading_assets.defs.assets.common import HOURS, OWNERS, TABLES, ByHour, Progress, describe_hours, traced
 from trading_assets.defs.checks.schema import column_schema
 from trading_assets.defs.partitions import hourly, hours_of
-from trading_assets.defs.resources import CandleStoreResource, DatabaseResource, SettingsResource
+from trading_assets.defs.research_settings import hours_alike
+from trading_assets.defs.resources import CandleStoreResource, DatabaseResource, ExchangeResource, SettingsResource
 from trading_assets.ledger import checks
 from trading_assets.ledger.fees import with_own_fees
-from trading_assets.ledger.strategies import active_strategies
-from trading_assets.market.loading import DataByHour, max_prices_by_symbol, open_strategy_data, with_max_prices
+from trading_assets.market.loading import (
+    CachedReader,
+    DataByHour,
+    max_prices_by_symbol,
+    open_strategy_data,
+    with_max_prices,
+)
 from trading_assets.market.stages import timeframes_read
-from trading_assets.strategies.grids import grids_from
 from trading_assets.strategies.registry import known_strategies, strategy_classes
 
 _CODE = f"3-{code_version(strategy_classes().values())}"
@@ -47,39 +53,47 @@ def _backtest_asset(timeframe: Timeframe) -> dg.AssetsDefinition:
         "ends at the as-of, with fees, slippage and funding; one row per hour, symbol and strategy: the "
         "parameter set that was best in sample.",
     )
+    @traced
     def backtest_results(
         context: dg.AssetExecutionContext,
         settings: SettingsResource,
         candle_store: CandleStoreResource,
         database: DatabaseResource,
+        exchange: ExchangeResource,
         market_scan: pd.DataFrame,
     ) -> pd.DataFrame:
         hours = hours_of(context)
-        strategies = active_strategies(database.get(), grids_from(settings.get().parameters))
         store, max_prices = candle_store.get(), max_prices_by_symbol(market_scan)
+        btc = CachedReader(store, as_of_ms(hours[-1]))
         scans: dict[int, dict[str, str]] = {hour: {} for hour in hours}
         for hour, symbol, scan in market_scan[["hour_ms", "symbol", "scan_id"]].itertuples(index=False):
             scans[hour][symbol] = scan
 
         def opened(symbol: str, timeframe: Timeframe, needs: DataNeeds, of_hours: Sequence[int]) -> DataByHour:
-            return with_max_prices(
-                open_strategy_data(store, symbol, timeframe, needs, of_hours), max_prices.get(symbol, {})
-            )
+            of_hour = open_strategy_data(store, symbol, timeframe, needs, of_hours, btc)
+            return with_max_prices(of_hour, max_prices.get(symbol, {}))
 
-        rows = backtest_with_exclusions(
-            strategies.usable,
-            with_own_fees(settings.get(), database.get()),
-            timeframe,
-            scans,
-            opened,
-            checks.candle_faults(database.get(), hours),
-            progress=Progress(context.log, f"{timeframe.value} coins backtested"),
-        )
+        parts, broken = list[pd.DataFrame](), dict[str, str]()
+        for alike in hours_alike(context, settings, database, exchange, hours):
+            strategies = alike.used.strategies()
+            rows = backtest_with_exclusions(
+                strategies.usable,
+                with_own_fees(alike.used.settings, database.get()),
+                timeframe,
+                {hour: scans[hour] for hour in alike.hours},
+                opened,
+                checks.candle_faults(database.get(), alike.hours),
+                progress=Progress(context.log, f"{timeframe.value} coins backtested"),
+                deep=checks.deep_faults(database.get(), alike.hours),
+            )
+            parts.append(alike.marked(rows))
+            broken |= {entry.name: entry.reason for entry in strategies.broken}
+        rows = BACKTEST_RESULTS.conform(pd.concat(parts, ignore_index=True)) if len(parts) > 1 else parts[0]
         by_hour = ByHour(rows, hours)
         describe_hours(context, by_hour, _figures(rows, by_hour), _tables)
-        broken = [f"{entry.name}: {entry.reason}" for entry in strategies.broken]
         if broken:
-            context.log.warning(plain(f"strategies that could not be used: {'; '.join(broken)}"))
+            told = "; ".join(f"{name}: {reason}" for name, reason in broken.items())
+            context.log.warning(plain(f"strategies that could not be used: {told}"))
         return rows
 
     return backtest_results
@@ -102,6 +116,7 @@ def _tables(_at: int, rows: pd.DataFrame) -> dict[str, object]:
     traded = rows[rows["total_trades"] > 0]
     columns = ["symbol", "strategy", "total_trades", "win_rate", "profit_factor", "total_pnl", "max_drawdown"]
     return {
+        "costs": costs_of_rows(rows),
         "failures": md.table(rows[rows["error"].notna()], ["symbol", "strategy", "error"]),
         "best": md.table(traded.sort_values("total_pnl", ascending=False), columns),
         "pnl": pictures.histogram(traded["total_pnl"].tolist(), title="PnL by backtest, USD"),

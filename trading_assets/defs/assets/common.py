@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable, Mapping, Sequence
+from typing import Concatenate, ParamSpec, TypeVar
 
 import dagster as dg
 import numpy as np
 import pandas as pd
 
+from trading_assets.core import trace
 from trading_assets.core.errors import DataError
 from trading_assets.core.ports import MarketData
 from trading_assets.core.settings import load_settings
@@ -55,6 +58,25 @@ def require_ended(market_data: MarketData, hours: Sequence[int]) -> None:
         )
     if now < as_of + SETTLE_MS:
         time.sleep((as_of + SETTLE_MS - now) / 1000)
+
+
+_Given = ParamSpec("_Given")
+_Made = TypeVar("_Made")
+
+
+def traced(
+    compute: Callable[Concatenate[dg.AssetExecutionContext, _Given], _Made],
+) -> Callable[Concatenate[dg.AssetExecutionContext, _Given], _Made]:
+    """A stage of research whose run is a span, in a trace of its own."""
+
+    @functools.wraps(compute)
+    def within(context: dg.AssetExecutionContext, *args: _Given.args, **given: _Given.kwargs) -> _Made:
+        hours = context.partition_key_range
+        about = {"run_id": context.run_id, "first_hour": hours.start, "last_hour": hours.end}
+        with trace.span(f"research.{context.asset_key.to_user_string()}", **about):
+            return compute(context, *args, **given)
+
+    return within
 
 
 class ByHour:

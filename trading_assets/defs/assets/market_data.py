@@ -16,9 +16,11 @@ from trading_assets.defs.assets.common import (
     Progress,
     describe_hours,
     require_ended,
+    traced,
 )
 from trading_assets.defs.checks.schema import column_schema
 from trading_assets.defs.partitions import hourly, hours_of
+from trading_assets.defs.research_settings import hours_alike
 from trading_assets.defs.resources import (
     CandleStoreResource,
     DatabaseResource,
@@ -26,11 +28,9 @@ from trading_assets.defs.resources import (
     SettingsResource,
     require_market,
 )
-from trading_assets.ledger.strategies import active_strategies
 from trading_assets.market.fingerprint import rows_hash
 from trading_assets.market.quality import QualityLimits
 from trading_assets.market.stages import fill_candles, fill_funding
-from trading_assets.strategies.grids import grids_from
 
 
 def _candle_asset(timeframe: Timeframe) -> dg.AssetsDefinition:
@@ -39,7 +39,7 @@ def _candle_asset(timeframe: Timeframe) -> dg.AssetsDefinition:
         group_name="market_data",
         kinds={"parquet", "bybit"},
         owners=OWNERS,
-        code_version="2",
+        code_version="3",
         partitions_def=hourly,
         io_manager_key=TABLES,
         backfill_policy=HOURS,
@@ -48,6 +48,7 @@ def _candle_asset(timeframe: Timeframe) -> dg.AssetsDefinition:
         "of the hour: coverage, gaps and a hash of the content; one row per hour and symbol. Materialising fetches "
         "only what is missing.",
     )
+    @traced
     def candles(
         context: dg.AssetExecutionContext,
         settings: SettingsResource,
@@ -60,15 +61,22 @@ def _candle_asset(timeframe: Timeframe) -> dg.AssetsDefinition:
         source = exchange.market_data()
         require_market(source)
         require_ended(source, hours)
-        rows = fill_candles(
-            source,
-            candle_store.get(),
-            timeframe,
-            _symbols(market_scan, hours),
-            active_strategies(database.get(), grids_from(settings.get().parameters)).usable,
-            QualityLimits.from_settings(settings.get()),
-            progress=Progress(context.log, f"{timeframe.value} candles"),
-        )
+        symbols_of = _symbols(market_scan, hours)
+        parts = [
+            alike.marked(
+                fill_candles(
+                    source,
+                    candle_store.get(),
+                    timeframe,
+                    {hour: symbols_of[hour] for hour in alike.hours},
+                    alike.used.strategies().usable,
+                    QualityLimits.from_settings(alike.used.settings),
+                    progress=Progress(context.log, f"{timeframe.value} candles"),
+                )
+            )
+            for alike in hours_alike(context, settings, database, exchange, hours)
+        ]
+        rows = CANDLE_COVERAGE.conform(pd.concat(parts, ignore_index=True))
         by_hour = ByHour(rows, hours)
         symbols, coverage = by_hour.count(), by_hour.total("coverage_pct")
         figures: dict[str, Sequence[object]] = {
@@ -90,6 +98,9 @@ def _gaps(_at: int, rows: pd.DataFrame) -> dict[str, object]:
     return {
         "gaps": md.table(gaps, ["symbol", "bars", "expected_bars", "missing_bars", "coverage_pct"]),
         "left_out_because": md.table(rows[rows["fault"].notna()], ["symbol", "fault"], limit=30),
+        "left_out_of_strategies_that_read_farther_back": md.table(
+            rows[rows["deep_faults"].notna()], ["symbol", "deep_faults"], limit=30
+        ),
     }
 
 
@@ -114,6 +125,7 @@ candle_assets = [_candle_asset(timeframe) for timeframe in TRADED_TIMEFRAMES]
     backfill_policy=HOURS,
     metadata={"dagster/column_schema": column_schema(FUNDING_COVERAGE)},
 )
+@traced
 def funding_rates(
     context: dg.AssetExecutionContext,
     exchange: ExchangeResource,
@@ -131,6 +143,8 @@ def funding_rates(
         _symbols(market_scan, hours),
         progress=Progress(context.log, "funding rates"),
     )
+    versions = market_scan.groupby("hour_ms")["settings_version"].first()  # the scan names the coins
+    rows = rows.assign(settings_version=rows["hour_ms"].map(versions).astype(float))
     by_hour = ByHour(rows, hours)
     figures: dict[str, Sequence[object]] = {
         "symbols": by_hour.count(),

@@ -22,8 +22,9 @@ from trading_assets.defs.resources import (
     SettingsResource,
     require_market,
 )
+from trading_assets.trading.context import why_off
 
-_SHOWN = ["symbol", "timeframe", "strategy", "position_type", "outcome", "reason"]
+_SHOWN = ["account", "symbol", "timeframe", "strategy", "position_type", "outcome", "reason"]
 
 
 @dg.asset(
@@ -48,7 +49,8 @@ def live_parity(
 
     The day's closed candles are replayed through the production engine for what was selected hour by hour. Signals,
     entry prices, slippage and exits are compared; where live differs, the row says why, and whether the ledger explains
-    it: a gate refused, the signal expired, a position was open, trading was halted, nothing ran.
+    it: a gate refused, the signal expired, a position was open, trading was halted, nothing ran. Of every account: that
+    of the settings, and each named one that is on or did something that day.
     """
     # The engine and numba's loops: a second, and loading the definitions stays light.
     from trading_assets.backtesting.run import production_engine  # noqa: PLC0415
@@ -57,22 +59,30 @@ def live_parity(
 
     source, store, config = exchange.market_data(), candle_store.get(), settings.get()
     require_market(source)
-    days = hours_of(context)
-    _require_ended(source, max(days), config)
+    days, accounts = hours_of(context), [settings.get(name, with_keys=False) for name in settings.names()]
+    for one in accounts:
+        _require_ended(source, max(days), one)
     ticks = {instrument.symbol: instrument.tick_size for instrument in source.instruments()}
     frames = []
     for day in days:
-        rows = compare_day(
-            day,
-            reading.read_live_day(database.get(), config, day),
-            settings=config,
-            ticks=ticks,
-            load_decided=reading.decided_loader(source, store, day),
-            load_held=reading.held_loader(source, store, day),
-            engine=production_engine(),
-        )
-        frames.append(rows)
-        _describe(context, day, rows, config)
+        of_day = []
+        for one in accounts:
+            live = reading.read_live_day(database.get(), one, day)
+            did_something = bool(len(live.evaluations) or len(live.signals))
+            if one.account != config.account and not did_something and why_off(database.get(), one):
+                continue
+            rows = compare_day(
+                day,
+                live,
+                settings=one,
+                ticks=ticks,
+                load_decided=reading.decided_loader(source, store, day),
+                load_held=reading.held_loader(source, store, day),
+                engine=production_engine(),
+            )
+            of_day.append(rows)
+        frames.append(pd.concat(of_day, ignore_index=True))
+        _describe(context, day, frames[-1], config)
     context.log.info(f"{sum(map(len, frames))} decisions of {len(days)} days compared")
     return pd.concat(frames, ignore_index=True)
 
@@ -97,6 +107,7 @@ def _describe(context: dg.AssetExecutionContext, day_ms: int, rows: pd.DataFrame
         {
             "dagster/row_count": len(rows),
             "decisions": len(rows),
+            "accounts": md.counts(Counter(rows["account"].tolist()), "account"),
             "agrees_pct": _share(rows["outcome"] == "agrees"),
             "explained_pct": _share(rows["explained"] == 1),
             "outcomes": md.counts(Counter(rows["outcome"].tolist()), "outcome"),

@@ -38,6 +38,7 @@ class ReportRange(dg.Config):
     first_hour: str = Field("", description="first hour, as its partition, or a day; empty: all that there are")
     last_hour: str = Field("", description="last hour, included, as its partition, or a day; empty: the newest")
     last_days: int = Field(0, description="so many days up to the newest hour, whatever the other two say; 0: not so")
+    account: str = Field("", description="with the limits, and of the trades, of this account; empty: of the settings")
 
 
 @dg.asset(
@@ -111,7 +112,12 @@ def _report(
 
     market = exchange.market_data()
     require_market(market)
-    sources = Sources(with_own_fees(settings.get(), database.get()), database.get(), candle_store.get(), market)
+    sources = Sources(
+        with_own_fees(settings.get(config.account, with_keys=False), database.get()),
+        database.get(),
+        candle_store.get(),
+        market,
+    )
     first_ms, last_ms = _span(config, market.now_ms())
     try:
         report = make(sources, first_ms, last_ms, Progress(context.log, "coins and timeframes followed"))
@@ -129,6 +135,7 @@ def _report(
         metadata={
             "headline": headline(report),
             **{name: dg.MetadataValue.url(link) for name, link in links.items() if link is not None},
+            "live_page": dg.MetadataValue.url(sources.settings.live_page_url),
             "page_path": dg.MetadataValue.path(str(written.page)),
             "trades_path": dg.MetadataValue.path(str(written.trades)),
             "from": iso(report.start_ms),

@@ -1,12 +1,14 @@
 """`strategy_selections`: the one best strategy and timeframe of each coin."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import timedelta
 
 import dagster as dg
 import pandas as pd
 
 from trading_assets.backtesting.exclusions import left_out, without_excluded
+from trading_assets.backtesting.made_with import costs_of_rows
 from trading_assets.backtesting.selection import (
     COLUMNS_READ,
     Preset,
@@ -19,10 +21,11 @@ from trading_assets.core.schemas import BACKTEST_RESULTS, STRATEGY_SELECTIONS
 from trading_assets.core.timeframes import TRADED_TIMEFRAMES
 from trading_assets.defs import metadata as md
 from trading_assets.defs import pictures
-from trading_assets.defs.assets.common import HOURS, OWNERS, TABLES, ByHour, describe_hours
+from trading_assets.defs.assets.common import HOURS, OWNERS, TABLES, ByHour, describe_hours, traced
 from trading_assets.defs.checks.schema import column_schema
 from trading_assets.defs.partitions import hourly, hours_of, key_of
-from trading_assets.defs.resources import DatabaseResource, SettingsResource
+from trading_assets.defs.research_settings import hours_alike
+from trading_assets.defs.resources import DatabaseResource, ExchangeResource, SettingsResource
 from trading_assets.defs.table_io import asset_name
 from trading_assets.ledger import checks
 from trading_assets.ledger.database import Database
@@ -34,9 +37,9 @@ WARNS_AFTER, FAILS_AFTER = timedelta(minutes=75), timedelta(minutes=120)
 HOURS_AT_A_TIME = 24
 """A month of backtests is half a gigabyte, and so is each copy: they are read and judged in parts, each hour apart."""
 
-_SHOWN = ["coin", "strategy", "unseen", "configurations_tried", "deflated_sharpe", "p_value_corrected", "score"]
+_SHOWN = ["selection", "unseen", "configurations_tried", "deflated_sharpe", "p_value_corrected", "mean_r", "score"]
 _MEANINGS = {
-    "coin": "symbol and timeframe",
+    "selection": "symbol, timeframe and strategy",
     "unseen": "trades and PnL in the newest part of the window, by which no set was chosen",
 }
 
@@ -46,15 +49,19 @@ _MEANINGS = {
     group_name="selection",
     kinds={"sql"},
     owners=OWNERS,
-    code_version="4",
+    code_version="5",
     freshness_policy=dg.FreshnessPolicy.time_window(fail_window=FAILS_AFTER, warn_window=WARNS_AFTER),
     partitions_def=hourly,
     io_manager_key=TABLES,
     backfill_policy=HOURS,
     metadata={"dagster/column_schema": column_schema(STRATEGY_SELECTIONS)},
 )
+@traced
 def strategy_selections(
-    context: dg.AssetExecutionContext, settings: SettingsResource, database: DatabaseResource
+    context: dg.AssetExecutionContext,
+    settings: SettingsResource,
+    database: DatabaseResource,
+    exchange: ExchangeResource,
 ) -> pd.DataFrame:
     """The best strategy and timeframe of each coin whose backtests pass the preset's filters; one row per symbol.
 
@@ -64,36 +71,42 @@ def strategy_selections(
     check has failed has no selection. What is left out of an hour stands in one table: coins with bad data, strategies
     that failed a check of their own or raised.
     """
-    preset = Preset.from_settings(settings.get())
-    limits = SignificanceLimits.from_settings(settings.get())
     hours = hours_of(context)
     blocked = checks.failed(database.get(), hours, but=asset_name(context.asset_key))
     excluded, faults = checks.excluded(database.get(), hours), checks.candle_faults(database.get(), hours)
-    parts, tried = list[Selection](), list[int]()
-    for at in range(0, len(hours), HOURS_AT_A_TIME):
-        some = hours[at : at + HOURS_AT_A_TIME]
-        rows = without_excluded(_backtests(database.get(), some, blocked), excluded)
-        parts.append(select_best(rows, preset, limits))
-        tried += ByHour(rows, some).count()
+    deep = checks.deep_faults(database.get(), hours)
+    parts, tried, presets = list[Selection](), dict[int, int](), dict[int, str]()
+    for alike in hours_alike(context, settings, database, exchange, hours):
+        held = alike.used.settings
+        preset, limits = Preset.from_settings(held), SignificanceLimits.from_settings(held)
+        presets |= dict.fromkeys(alike.hours, held.selection_preset)
+        for at in range(0, len(alike.hours), HOURS_AT_A_TIME):
+            some = alike.hours[at : at + HOURS_AT_A_TIME]
+            rows = without_excluded(_backtests(database.get(), some, blocked), excluded)
+            part = select_best(rows, preset, limits)
+            parts.append(replace(part, rows=alike.marked(part.rows)))
+            tried |= dict(zip(some, ByHour(rows, some).count(), strict=True))
     selection = Selection.concat(parts)
+    selection = replace(selection, rows=selection.rows.sort_values("hour_ms", kind="stable", ignore_index=True))
     selected = ByHour(selection.rows, hours)
     figures: dict[str, Sequence[object]] = {
         "selected": selected.count(),
-        "backtests": tried,
+        "backtests": [tried[hour] for hour in hours],
         "passed": [selection.passed.get(hour, 0) for hour in hours],
         "excluded_strategies": [len(excluded.get(hour, {})) for hour in hours],
         "blocked_by": [blocked.get(hour, "no failed check") for hour in hours],
-        "preset": [settings.get().selection_preset] * len(hours),
+        "preset": [presets[hour] for hour in hours],
     }
 
     def tables(at: int, rows: pd.DataFrame) -> dict[str, object]:
         best, hour = rows.sort_values("score", ascending=False), hours[at]
         backtests = _backtests(database.get(), [hour], blocked)
-        out = left_out(faults.get(hour, {}), excluded.get(hour, {}), backtests)
+        out = left_out(faults.get(hour, {}), excluded.get(hour, {}), backtests, deep.get(hour, {}))
         return {
             "left_out": md.table(out, limit=30),
             "failed_filters": md.counts(selection.failed.get(hours[at], {}), "filter"),
             "selections": _selected(best),
+            "costs": costs_of_rows(rows),
             "scores": pictures.histogram(best["score"].tolist(), title="Score by selected coin"),
             "by_coin": _by_coin(without_excluded(backtests, excluded)),
         }
@@ -136,8 +149,9 @@ def _by_coin(backtests: pd.DataFrame) -> dg.MetadataValue:
 def _selected(rows: pd.DataFrame) -> dg.MetadataValue:
     """Selections with what no set was chosen by first. The UI breaks cells into lines, but not headings."""
     unseen = [
-        f"{trades} trades ${pnl:.2f}"
+        f"{trades} trades {'-' if pnl < 0 else ''}${abs(pnl):.2f}"
         for trades, pnl in zip(rows["out_of_sample_trades"], rows["out_of_sample_pnl"], strict=True)
     ]
-    shown = rows.assign(coin=rows["symbol"] + " " + rows["timeframe"], unseen=unseen)
+    what = rows["symbol"] + " " + rows["timeframe"] + " " + rows["strategy"]
+    shown = rows.assign(selection=what, unseen=unseen)
     return md.table(shown, _SHOWN, limit=30, meanings=_MEANINGS)

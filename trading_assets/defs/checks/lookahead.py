@@ -12,19 +12,19 @@ import dagster as dg
 import pandas as pd
 
 from trading_assets.backtesting.engine import Column
-from trading_assets.backtesting.run import costs_from, production_engine
+from trading_assets.backtesting.run import costs_of, production_engine
 from trading_assets.backtesting.significance import seed_from
 from trading_assets.backtesting.validation import (
     COST_FACTOR,
     Difference,
     LoaderByHour,
+    ReferenceEngine,
     at_double_costs,
     column_from_row,
     cross_validate,
     data_by_row,
     sample_backtests,
 )
-from trading_assets.backtesting.vectorbt_engine import VectorbtEngine
 from trading_assets.core.schemas import BACKTEST_RESULTS, MARKET_SCAN
 from trading_assets.core.settings import Settings
 from trading_assets.core.strategy_data import DataNeeds, StrategyData
@@ -96,7 +96,9 @@ def engines_agree(
     candle_store: CandleStoreResource,
 ) -> Iterable[dg.AssetCheckResult]:
     """`agrees_with_vectorbt` of each timeframe."""
-    found = _agreement(context, with_own_fees(settings.get(), database.get()), database.get(), candle_store.get())
+    found = _agreement(
+        context, with_own_fees(settings.of_research(), database.get()), database.get(), candle_store.get()
+    )
     yield from record_verdicts(context, database.get(), found)
 
 
@@ -110,7 +112,7 @@ def _agreement(
             yield dg.AssetCheckResult(asset_key=key, check_name=AGREES, passed=True, description=NOTHING_YET)
             continue
         sample = sample_backtests(backtests, AGREEMENT_SAMPLE)
-        found = cross_validate(sample, load, production_engine(), VectorbtEngine(), settings)
+        found = cross_validate(sample, load, production_engine(), ReferenceEngine(), settings)
         yield dg.AssetCheckResult(
             asset_key=key,
             check_name=AGREES,
@@ -195,8 +197,13 @@ def survives_double_costs(
     drawn = sample_backtests(selected.assign(error=None), SELECTIONS_SAMPLE)
     made = [(row, _column(row, load)) for row in drawn.to_dict("records")]
     sample = pd.DataFrame([row for row, column in made if column is not None], columns=drawn.columns)
-    columns = [column for _, column in made if column is not None]
-    results = at_double_costs(columns, costs_from(with_own_fees(settings.get(), database.get())), production_engine())
+    fallback, engine = with_own_fees(settings.of_research(), database.get()), production_engine()
+    results = [
+        result
+        for row, column in made
+        if column is not None
+        for result in at_double_costs([column], costs_of({str(name): row[name] for name in row}, fallback), engine)
+    ]
     table = sample[["symbol", "timeframe", "strategy"]].assign(
         total_pnl=[result.pnl for result in results], pnl_at_double_costs=[result.pnl_at_double for result in results]
     )

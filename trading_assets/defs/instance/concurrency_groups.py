@@ -27,6 +27,9 @@ MAX_RUNTIME_TAG = "dagster/max_runtime"
 BACKFILL_TAG = "dagster/backfill"
 """Tag of every run of a backfill, by Dagster itself."""
 
+ACCOUNT_TAG = "trading_assets/account"
+"""Tag of a run that concerns one account: its name. A run without it concerns that of the settings."""
+
 ACTOR_TAG = "trading_assets/actor"
 """Tag of a run that was asked for through the web server: who asked, as far as its guard could tell."""
 
@@ -63,10 +66,12 @@ class ConcurrencyGroup:
 RISK = ConcurrencyGroup("risk", 100, 3, 600)
 """A person's command: halt, reduce, resume, flatten, and what stops or sets a strategy."""
 
-TRADE = ConcurrencyGroup("trade", 50, 2, None)
-"""A session and its successor. Which of them may send orders, a lease in the ledger decides."""
+TRADE = ConcurrencyGroup("trade", 50, 16, None)
+"""Of each account a session and its successor. Which of them may send orders, a lease in the ledger decides."""
 
-RECONCILE = ConcurrencyGroup("reconcile", 40, 1, 600)
+RECONCILE = ConcurrencyGroup("reconcile", 40, 4, 600)
+"""The sensor asks for one of an account at once."""
+
 RESEARCH = ConcurrencyGroup("research", 30, 1, 3600)
 """The newest hour, and selecting it again."""
 

@@ -4,6 +4,10 @@ A test resolves each name by itself, so it says which one a new version has move
 elsewhere in the package. Names that need the extra `celery` are in `workers.dagster_celery_private`.
 """
 
+# `instance.run_logs` replaces what makes a run's logger for people. Until: a default logger can be named in
+# `Definitions` or `dagster.yaml`; today each run's own configuration must name one.
+from dagster import _loggers as loggers_of_runs
+
 # `execute_in_process` keeps the rows of every asset until the run ends: half a gigabyte for a month. The daemon runs a
 # job by `execute_run`, which keeps none. Until: `execute_in_process` can drop outputs and takes a run with a listener.
 from dagster._core.definitions.job_base import InMemoryJob
@@ -36,6 +40,10 @@ from dagster._core.storage.event_log.schema import (
 
 # The only manager whose files the webserver serves unchanged. Until: a public way to the path of a captured log.
 from dagster._core.storage.local_compute_log_manager import LocalComputeLogManager
+
+# `instance.storage` extends them. Until: stock waits for a lock on runs and ticks as long as on events.
+from dagster._core.storage.runs import SqliteRunStorage
+from dagster._core.storage.schedules import SqliteScheduleStorage
 
 # `instance.storage` extends it. Until: `dagster` exports it, as `dagster_postgres` exports its own.
 from dagster._core.storage.sqlite_storage import DagsterSqliteStorage
@@ -71,6 +79,8 @@ __all__ = [
     "SqlEventLogStorage",
     "SqlEventLogStorageTable",
     "SqliteEventLogStorage",
+    "SqliteRunStorage",
+    "SqliteScheduleStorage",
     "TickData",
     "TickStatus",
     "WorkerStatus",
@@ -78,6 +88,7 @@ __all__ = [
     "create_pg_engine",
     "execute_run",
     "get_token_provider_from_config",
+    "loggers_of_runs",
     "pack_value",
     "pg_url_from_config",
     "unpack_value",

@@ -32,11 +32,14 @@ from trading_assets.defs.instance.dagster_private import (
     SqlEventLogStorage,
     SqlEventLogStorageTable,
     SqliteEventLogStorage,
+    SqliteRunStorage,
+    SqliteScheduleStorage,
     create_pg_connection,
     create_pg_engine,
     get_token_provider_from_config,
     pg_url_from_config,
 )
+from trading_assets.defs.instance.run_logs import start_log
 from trading_assets.defs.instance.web_guard import guard_this_webserver
 from trading_assets.ledger.database import shown, with_driver
 from trading_assets.ledger.tables import metadata
@@ -47,6 +50,9 @@ TESTED_VERSIONS = frozenset({"1.13.27"})
 BATCH_SIZE_VARIABLE = "DAGSTER_EVENT_BATCH_SIZE"
 BATCH_SIZE = 500
 """Dagster collects the events of a step into batches only where this environment variable says so."""
+
+LOCK_TIMEOUT_S = 60.0
+"""So long runs and ticks wait for a lock on SQLite's files."""
 
 _RUNS_KEPT = 100
 """Runs whose newest event is remembered: a batch continues the one before it."""
@@ -183,8 +189,35 @@ class _PostgresEvents(_EventBatches, PostgresEventLogStorage):
         self._engine.dispose()
 
 
+class _PatientConnections:
+    """Connections that wait for another process's lock; to stand before a stock storage among the bases.
+
+    Stock waits 30 s where it writes events, and the 5 s of the driver where it writes runs and ticks. A process that
+    is put to sleep in a transaction, or a slow disk, keeps a lock for longer.
+    """
+
+    _conn_string: str
+
+    @contextmanager
+    def connect(self) -> Iterator[sa.Connection]:
+        """A connection in a transaction."""
+        engine = sa.create_engine(
+            self._conn_string, poolclass=sa.pool.NullPool, connect_args={"timeout": LOCK_TIMEOUT_S}
+        )
+        with engine.begin() as connection:
+            yield connection
+
+
+class _SqliteRuns(_PatientConnections, SqliteRunStorage):
+    """Stock storage of runs, with patience."""
+
+
+class _SqliteSchedules(_PatientConnections, SqliteScheduleStorage):
+    """Stock storage of ticks, with patience."""
+
+
 class BatchedSqliteStorage(DagsterSqliteStorage):
-    """Stock SQLite storage whose event log writes batches."""
+    """Stock SQLite storage whose event log writes batches, and which waits longer for a lock."""
 
     def __init__(self, base_dir: str, inst_data: ConfigurableClassData | None = None) -> None:
         if unusable := set(base_dir) & set("%?"):
@@ -192,10 +225,13 @@ class BatchedSqliteStorage(DagsterSqliteStorage):
                 f"Dagster's SQLite storage cannot live in {base_dir}: Dagster makes a URL of the path, in which "
                 f"{' and '.join(sorted(unusable))} mean something else. Choose another DAGSTER_HOME, or PostgreSQL"
             )
+        start_log()
         guard_this_webserver()
         super().__init__(base_dir, inst_data)
         if is_tested():
             self._event_log_storage = _SqliteEvents(str(Path(base_dir) / "history" / "runs"))
+            self._run_storage = _SqliteRuns(self._run_storage._conn_string)
+            self._schedule_storage = _SqliteSchedules(self._schedule_storage._conn_string)
         os.environ.setdefault(BATCH_SIZE_VARIABLE, str(BATCH_SIZE))
 
     @classmethod
@@ -224,6 +260,7 @@ class BatchedPostgresStorage(DagsterPostgresStorage):
         inst_data: ConfigurableClassData | None = None,
         token_provider: Any = None,
     ) -> None:
+        start_log()
         guard_this_webserver()
         url = with_driver(postgres_url, "the URL of Dagster's storage").render_as_string(hide_password=False)
         with _creating_tables(url, token_provider):

@@ -1,19 +1,29 @@
 """The `reconcile` job's op."""
 
 import dagster as dg
+from pydantic import Field
 
 from trading_assets.core.foreign_text import plain
 from trading_assets.defs import metadata as md
-from trading_assets.defs.ops.execution_context import make_execution_context
+from trading_assets.defs.instance.concurrency_groups import ACCOUNT_TAG
+from trading_assets.defs.ops.execution_context import follow_exits, make_execution_context
 from trading_assets.defs.ops.signal_events import explanations
 from trading_assets.defs.resources import (
+    CandleStoreResource,
     DatabaseResource,
     ExchangeResource,
     NotifierResource,
     SettingsResource,
 )
+from trading_assets.ledger.process_reports import RECONCILE, reporting
 from trading_assets.trading.portfolio import DIMENSIONS, Portfolio, portfolio
 from trading_assets.trading.reconcile.reconciler import reconcile
+
+
+class ReconcileConfig(dg.Config):
+    """Whose books are read."""
+
+    account: str = Field("", description="name of the account; needed where there are several")
 
 
 @dg.op(description="Fills, positions, closings and balance of the exchange into the ledger; differences reported.")
@@ -23,8 +33,15 @@ def reconcile_account(
     database: DatabaseResource,
     exchange: ExchangeResource,
     notifier: NotifierResource,
+    candle_store: CandleStoreResource,
+    config: ReconcileConfig,
 ) -> None:
-    report = reconcile(make_execution_context(settings, database, exchange, notifier))
+    account = settings.one_name(config.account or context.run.tags.get(ACCOUNT_TAG, ""), "reconcile")
+    context.instance.add_run_tags(context.run_id, {ACCOUNT_TAG: account})
+    execution = make_execution_context(settings, database, exchange, notifier, account)
+    with reporting(database.get(), account, RECONCILE):
+        follow_exits(context, execution, candle_store.get())
+        report = reconcile(execution)
     context.log.info(
         f"equity {report.equity:.2f} USD, {report.open_positions} positions, {report.new_fills} new fills, "
         f"{len(report.new_closings)} closings, {report.recovered} orders recovered"
@@ -45,7 +62,7 @@ def reconcile_account(
             "closed": explanations(
                 database.get(), [closing.signal_id for closing in report.new_closings if closing.signal_id is not None]
             ),
-            **_portfolio(portfolio(database.get(), settings.get().account)),
+            **_portfolio(portfolio(database.get(), account)),
         }
     )
 

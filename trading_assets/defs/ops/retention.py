@@ -1,6 +1,5 @@
 """The `retention` job's op: runs, rows and candles that are old by the settings. What is old, the settings say."""
 
-import contextlib
 import shutil
 import time
 from collections.abc import Iterator
@@ -10,12 +9,13 @@ from datetime import UTC, datetime
 import dagster as dg
 from pydantic import Field
 
+from trading_assets.core.private_files import used_bytes
 from trading_assets.core.settings import Settings
 from trading_assets.core.timeframes import DAY_MS, TRADED_TIMEFRAMES, Timeframe
 from trading_assets.defs import instance_queries
 from trading_assets.defs import metadata as md
 from trading_assets.defs.resources import CandleStoreResource, DatabaseResource, ExchangeResource, SettingsResource
-from trading_assets.ledger import outbox, retention
+from trading_assets.ledger import chat, outbox, retention
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.retention import Ages
 from trading_assets.ledger.strategies import active_strategies
@@ -60,6 +60,7 @@ def delete_what_is_old(
     wall_s, now_ms = time.time(), exchange.market_data().now_ms()
     rows = retention.delete_old(ledger, ages(wanted, now_ms, wall_s), btc=wanted.symbols.btc, dry_run=config.dry_run)
     kept_from_ms = int((wall_s - MESSAGES_KEPT_S) * 1000)
+    rows["chat_commands"] = chat.delete_before(ledger, kept_from_ms, dry_run=config.dry_run)
     rows["outbox_messages"] = outbox.delete_before(ledger, kept_from_ms, dry_run=config.dry_run)
     runs = delete_runs(
         context.instance,
@@ -79,7 +80,7 @@ def delete_what_is_old(
     verb = "would be deleted" if config.dry_run else "deleted"
     context.log.info(
         f"{sum(runs.runs.values())} runs, {sum(rows.values())} rows and {files} files of candles {verb}; "
-        f"{used_bytes(wanted) / 1e6:.0f} MB are in use below {wanted.home}"
+        f"{used_bytes(wanted.home) / 1e6:.0f} MB are in use below {wanted.home}"
     )
     context.add_output_metadata(
         {
@@ -90,7 +91,7 @@ def delete_what_is_old(
             "candles": why,
             "candle_files": files,
             "candle_mb": round(size / 1e6, 1),
-            "home_mb": round(used_bytes(wanted) / 1e6, 1),
+            "home_mb": round(used_bytes(wanted.home) / 1e6, 1),
             "disk_free_mb": round(shutil.disk_usage(wanted.home).free / 1e6),
         }
     )
@@ -164,15 +165,6 @@ def _moment(wall_s: float, days: float | None) -> datetime | None:
 def _newest_of(instance: dg.DagsterInstance, job: str) -> str | None:
     records = instance.get_run_records(dg.RunsFilter(job_name=job), limit=1)
     return records[0].dagster_run.run_id if records else None
-
-
-def used_bytes(settings: Settings) -> int:
-    """Bytes of all files below the home; one that goes away meanwhile has none."""
-    total = 0
-    for path in settings.home.rglob("*"):
-        with contextlib.suppress(OSError):
-            total += path.lstat().st_size if path.is_file() else 0
-    return total
 
 
 def candles_kept_from_ms(ledger: Database, wanted: Settings, oldest_ms: int) -> dict[Timeframe, int]:

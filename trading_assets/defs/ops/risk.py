@@ -3,7 +3,8 @@
 import dagster as dg
 from pydantic import Field
 
-from trading_assets.core.errors import StorageError, TradingAssetsError
+from trading_assets.accounts import effective
+from trading_assets.core.errors import StorageError, TradingAssetsError, UnknownAccountError
 from trading_assets.core.foreign_text import plain
 from trading_assets.core.settings import Settings
 from trading_assets.core.timeframes import local_ms
@@ -16,9 +17,10 @@ from trading_assets.defs.resources import (
     SettingsResource,
     require_known_names,
 )
-from trading_assets.ledger.risk import RiskState
+from trading_assets.ledger.risk import RiskState, StateChange
 from trading_assets.trading import account_refusals, halt_file
 from trading_assets.trading.execute.flatten import flatten
+from trading_assets.trading.execute.withdraw import waiting, withdraw
 from trading_assets.trading.risk import confirmations
 from trading_assets.trading.risk import guard as risk_guard
 from trading_assets.trading.risk.confirmations import Confirmation
@@ -31,10 +33,20 @@ class Why(dg.Config):
     reason: str = Field("no reason given", description="kept in the history of states")
 
 
+class StopConfig(Why):
+    """Stopping is for every account unless one is named."""
+
+    account: str = Field("", description="this account alone; empty: every account")
+
+
 class ResumeConfig(Why):
     """It risks money, so it needs a code that only the command line of this installation gives."""
 
     confirmation: str = Field("", description="one-time code of: trading-assets confirm resume")
+    all_accounts: bool = Field(
+        False, description="take a file HALTED away that was made by hand, too: it halts every account of the home"
+    )
+    account: str = Field("", description="name of the account; needed where there are several")
 
 
 class FlattenConfig(Why):
@@ -42,19 +54,20 @@ class FlattenConfig(Why):
 
     confirmation: str = Field("", description="one-time code of: trading-assets confirm flatten (--foreign)")
     foreign: bool = Field(False, description="close positions that this system did not open, too")
+    account: str = Field("", description="name of the account; needed where there are several")
 
 
 def _stop_op(name: str, state: RiskState) -> dg.OpDefinition:
     @dg.op(name=name, description=risk_guard.effect(state))
     def set_state(
         context: dg.OpExecutionContext,
-        config: Why,
+        config: StopConfig,
         settings: SettingsResource,
         database: DatabaseResource,
         exchange: ExchangeResource,
         notifier: NotifierResource,
     ) -> None:
-        _set(context, state, config.reason, _actor(context), settings, database, exchange, notifier)
+        _stop(context, state, config, settings, database, exchange, notifier)
 
     return set_state
 
@@ -73,48 +86,82 @@ def resume_trading(
     notifier: NotifierResource,
 ) -> None:
     require_known_names()
-    require_books_of_living_session(settings.get(), database.get(), "resume")
-    confirmed = confirmations.use(settings.get(), "resume", config.confirmation)
-    account_refusals.require_bound(make_execution_context(settings, database, exchange, notifier))
-    actor = _actor(context, confirmed)
-    _set(context, RiskState.ACTIVE, config.reason, actor, settings, database, exchange, notifier)
+    base, account = settings.installed(), settings.one_name(config.account, "resume")
+    held = settings.get(account)
+    require_books_of_living_session(held, database.get(), "resume", settings.names())
+    confirmed = confirmations.use(held, "resume", config.confirmation)
+    account_refusals.require_bound(make_execution_context(settings, database, exchange, notifier, account))
+    before, by_file = risk_guard.resume(
+        database.get(),
+        held,
+        reason=config.reason,
+        actor=_actor(context, confirmed),
+        now_ms=_now_ms(exchange, may_be_local=False),
+        tell=notifier.get(account).notify,
+        all_accounts=config.all_accounts,
+        others=settings.names(),
+    )
+    if by_file is not None:
+        path = halt_file.path_of(base)
+        context.log.info(plain(f"the file {path} no longer halts account {account}; it said: {by_file.reason}"))
+    _say(context, account, RiskState.ACTIVE, before)
 
 
-def _set(
+def _stop(
     context: dg.OpExecutionContext,
     state: RiskState,
-    reason: str,
-    actor: str,
+    config: StopConfig,
     settings: SettingsResource,
     database: DatabaseResource,
     exchange: ExchangeResource,
     notifier: NotifierResource,
 ) -> None:
-    account, is_brake = settings.get().account, state is not RiskState.ACTIVE
-    if state is RiskState.HALTED:
-        _write_halt_file(context, settings.get(), reason, actor)
-    now_ms = _now_ms(exchange, may_be_local=is_brake)
-    tell = notifier.get().notify
-    if is_brake:
+    """Halt or reduce every account, or the one that is named. The file comes first: it needs no ledger."""
+    base, actor, halts = settings.installed(), _actor(context), state is RiskState.HALTED
+    written = [config.account] if config.account else effective.remembered_names(base)
+    for name in written if halts else ():
+        _write_halt_file(context, base.model_copy(update={"account": name}), config.reason, actor)
+    now_ms = _now_ms(exchange, may_be_local=True)
+    try:
+        names = settings.several_names(config.account)
+    except UnknownAccountError:
+        if halts:
+            halt_file.take_away(base.model_copy(update={"account": config.account}))  # there is no such account
+        raise
+    for account in names:
+        if halts and account not in written:
+            _write_halt_file(context, base.model_copy(update={"account": account}), config.reason, actor)
         before = risk_guard.command(
-            database.get(), account, state, reason=reason, actor=actor, now_ms=now_ms, tell=tell
+            database.get(),
+            account,
+            state,
+            reason=config.reason,
+            actor=actor,
+            now_ms=now_ms,
+            tell=notifier.get(account).notify,
         )
-    else:
-        before, by_file = risk_guard.resume(
-            database.get(), settings.get(), reason=reason, actor=actor, now_ms=now_ms, tell=tell
+        _say(context, account, state, before)
+    for account in names:  # when all of them are stopped
+        if waiting(database.get(), account):
+            try:
+                found = str(withdraw(make_execution_context(settings, database, exchange, notifier, account)))
+            except TradingAssetsError as error:
+                found = f"entries wait at the exchange, and were not cancelled: {error}"
+            context.log.info(plain(found))
+    left = [one for one in unreached(base, database.get(), names) if not config.account or one.account in names]
+    if left:
+        raise dg.Failure(
+            f"{', '.join(names)} {'is' if len(names) == 1 else 'are'} {state.value}; NOT reached, it goes on trading: "
+            f"{'; '.join(map(str, left))}",
+            allow_retries=False,
         )
-        if by_file is not None:
-            context.log.info(plain(f"the file {halt_file.path_of(settings.get())} is gone; it said: {by_file.reason}"))
+
+
+def _say(context: dg.OpExecutionContext, account: str, state: RiskState, before: StateChange | None) -> None:
     if before is None:
         context.log.info(f"account {account} is at least as strict as {state.value} already")
     else:
         context.log.info(f"account {account} is {state.value}, was {before.state.value}: {risk_guard.effect(state)}")
-    left = unreached(settings.get(), database.get()) if is_brake else []
-    if left:
-        raise dg.Failure(
-            f"account {account} is {state.value}; NOT reached, it goes on trading: {'; '.join(map(str, left))}",
-            allow_retries=False,
-        )
 
 
 def _write_halt_file(context: dg.OpExecutionContext, settings: Settings, reason: str, actor: str) -> None:
@@ -151,15 +198,17 @@ def close_all_positions(
     exchange: ExchangeResource,
     notifier: NotifierResource,
 ) -> None:
-    require_books_of_living_session(settings.get(), database.get(), "flatten")
+    account = settings.one_name(config.account, "flatten")
+    held = settings.get(account, with_keys=False)
+    require_books_of_living_session(held, database.get(), "flatten", settings.names())
     action = "flatten foreign" if config.foreign else "flatten"
-    confirmed = confirmations.use(settings.get(), action, config.confirmation)
+    confirmed = confirmations.use(held, action, config.confirmation)
     actor = _actor(context, confirmed)
-    _write_halt_file(context, settings.get(), config.reason, actor)
+    _write_halt_file(context, held, config.reason, actor)
     try:
-        execution = make_execution_context(settings, database, exchange, notifier)
+        execution = make_execution_context(settings, database, exchange, notifier, account)
     except TradingAssetsError as error:
-        account, now_ms = settings.get().account, _now_ms(exchange, may_be_local=True)
+        now_ms = _now_ms(exchange, may_be_local=True)
         risk_guard.command(
             database.get(),
             account,
@@ -167,7 +216,7 @@ def close_all_positions(
             reason=config.reason,
             actor=actor,
             now_ms=now_ms,
-            tell=notifier.get().notify,
+            tell=notifier.get(account).notify,
         )
         raise dg.Failure(plain(f"trading is HALTED, but nothing was closed, look at the exchange: {error}")) from error
     report = flatten(execution, reason=config.reason, actor=actor, foreign=config.foreign)

@@ -38,7 +38,7 @@ STOP_WITHIN_S = 60.0
 
 
 @dg.op(
-    ins={"start": dg.In(dg.Nothing)},
+    ins={"account": dg.In(str, description="name of the account; empty: that of the settings")},
     description="Lives with the newest selection: streams its candles, decides as each one closes, sends the orders at "
     "once, and hands over to the run of the next selection. Cancel the run and trading stops; positions keep their "
     "stops at the exchange.",
@@ -50,17 +50,18 @@ def trade_session(
     exchange: ExchangeResource,
     candle_store: CandleStoreResource,
     notifier: NotifierResource,
+    account: str,
 ) -> None:
     selected = newest_selection(database.get())
     if selected is None:
         context.log.info("nothing is selected yet: materialise strategy_selections first")
         return
     context.instance.add_run_tags(context.run_id, {SERVES: selected.key})
-    configured = settings.get()
+    configured = settings.get(account)
     require_market(exchange.market_data())
     messages: queue.SimpleQueue[SessionMessage | SignalsFound | Heartbeat] = queue.SimpleQueue()
     session = Session(
-        context=make_execution_context(settings, database, exchange, notifier),
+        context=make_execution_context(settings, database, exchange, notifier, account),
         store=candle_store.get(),
         selected=selected,
         run=context.run_id,
@@ -68,6 +69,7 @@ def trade_session(
         make_account_stream=lambda deliver: open_account_stream(configured, deliver),
         check=lambda rows: validate(ENTRY_SIGNALS, rows),
         tell=messages.put,
+        newest_settings=settings.newest(account),
     )
     worker = _Worker(session)
     worker.start()

@@ -53,6 +53,7 @@ def log_signals(
                 "dagster/row_count": len(rows),
                 "signals": md.table(rows, _SHOWN),
                 "skipped": md.counts(skipped, "reason"),
+                "live_page": dg.MetadataValue.url(load_settings(lenient=True).live_page_url),
                 "came_from": dg.MetadataValue.md(signals_markdown(rows.to_dict("records"), links())),
             },
         )

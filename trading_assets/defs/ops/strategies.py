@@ -6,6 +6,7 @@ from pydantic import Field
 from trading_assets.backtesting.run import production_engine
 from trading_assets.defs.resources import DatabaseResource, SettingsResource
 from trading_assets.ledger import strategies as rows
+from trading_assets.ledger.fees import with_own_fees
 from trading_assets.reporting.strategy_check import before_start
 from trading_assets.strategies.grids import grids_from
 
@@ -53,8 +54,8 @@ def check_and_start(
 ) -> None:
     ledger = _seeded(database)
     row = rows.registry_row(ledger, config.name)
-    strategy = row.usable(grids_from(settings.get().parameters))
-    verdict = before_start(strategy, settings.get(), ledger, production_engine())
+    strategy = row.usable(grids_from(settings.of_research().parameters))
+    verdict = before_start(strategy, with_own_fees(settings.of_research(), ledger), ledger, production_engine())
     for note in verdict.notes:
         context.log.warning(note)
     context.add_output_metadata(
@@ -107,7 +108,7 @@ def _store(
     dry_run: bool,
 ) -> None:
     """Store a row, and say what changes."""
-    lines = rows.changes(before, after, grids_from(settings.get().parameters))
+    lines = rows.changes(before, after, grids_from(settings.of_research().parameters))
     if lines and not dry_run:
         rows.write_row(ledger, after)
     told = lines or [f"{before.name} is like that already"]

@@ -14,7 +14,8 @@ from trading_assets.core.strategy_data import StrategyData
 from trading_assets.core.timeframes import Timeframe
 from trading_assets.defs import metadata as md
 from trading_assets.defs.checks.schema import validate
-from trading_assets.defs.ops.execution_context import make_execution_context
+from trading_assets.defs.instance.concurrency_groups import ACCOUNT_TAG
+from trading_assets.defs.ops.execution_context import follow_exits, make_execution_context
 from trading_assets.defs.ops.signal_events import explanations, log_signals
 from trading_assets.defs.resources import (
     CandleStoreResource,
@@ -26,6 +27,8 @@ from trading_assets.defs.resources import (
     require_market,
 )
 from trading_assets.ledger import signals
+from trading_assets.ledger.process_reports import SUBMIT, reporting
+from trading_assets.ledger.selections import chose_no_coin
 from trading_assets.market.loading import load_live
 from trading_assets.strategies.base import Strategy
 from trading_assets.trading import account_refusals
@@ -43,28 +46,32 @@ class TradeConfig(dg.Config):
         "setting",
         description="session lives with the selection, once decides once; setting is TRADING_ASSETS_TRADE_MODE",
     )
+    account: str = Field("", description="name of the account; needed where there are several")
 
 
 @dg.op(
     out={
-        "session": dg.Out(dg.Nothing, is_required=False, description="live with the selection"),
-        "once": dg.Out(dg.Nothing, is_required=False, description="decide once"),
+        "session": dg.Out(str, is_required=False, description="the account that lives with the selection"),
+        "once": dg.Out(str, is_required=False, description="the account that decides once"),
     },
     description="Session or once, as the setting says, or the run's config.",
 )
 def choose_mode(
-    settings: SettingsResource, database: DatabaseResource, config: TradeConfig
-) -> Iterator[dg.Output[None]]:
+    context: dg.OpExecutionContext, settings: SettingsResource, database: DatabaseResource, config: TradeConfig
+) -> Iterator[dg.Output[str]]:
     require_known_names()
-    off = why_off(database.get(), settings.get())
+    account = settings.one_name(config.account or context.run.tags.get(ACCOUNT_TAG, ""), "trade")
+    configured = settings.get(account)
+    off = why_off(database.get(), configured)
     if off:
         raise dg.Failure(off, allow_retries=False)
-    mode = settings.get().trade_mode if config.mode == "setting" else config.mode
-    yield dg.Output(None, mode)
+    context.instance.add_run_tags(context.run_id, {ACCOUNT_TAG: account})
+    mode = configured.trade_mode if config.mode == "setting" else config.mode
+    yield dg.Output(account, mode)
 
 
 @dg.op(
-    ins={"start": dg.In(dg.Nothing)},
+    ins={"account": dg.In(str, description="name of the account")},
     description="Decides on the newest closed candle of each selected coin; new signals become rows of entry_signals.",
     out=dg.Out(bool, description="whether the signals may be executed"),
 )
@@ -75,14 +82,19 @@ def find_entry_signals(
     exchange: ExchangeResource,
     candle_store: CandleStoreResource,
     notifier: NotifierResource,
+    account: str,
 ) -> bool:
     store, ledger, source = candle_store.get(), database.get(), exchange.market_data()
+    execution = make_execution_context(settings, database, exchange, notifier, account)
+    follow_exits(context, execution, store)
     selected = newest_selection(ledger)
     if selected is None:
         context.log.info("nothing is selected yet: materialise strategy_selections first")
         return True
+    if selected.is_empty:
+        context.log.info(f"{chose_no_coin(selected.hour_ms)}: no new signal before the next selection")
     require_market(source)
-    account_refusals.require_bound(make_execution_context(settings, database, exchange, notifier))
+    account_refusals.require_bound(execution)
     now_ms = source.now_ms()
 
     def load(symbol: str, timeframe: Timeframe, strategy: Strategy) -> StrategyData:
@@ -93,7 +105,7 @@ def find_entry_signals(
         selections=selected.rows,
         load=load,
         instruments={instrument.symbol: instrument for instrument in source.instruments()},
-        settings=settings.get(),
+        settings=settings.get(account),
         now_ms=now_ms,
         run_id=context.run_id,
     )
@@ -103,12 +115,14 @@ def find_entry_signals(
         context.log.warning(plain(f"{symbol} could not be decided: {reason}"))
     if not report.signals:
         return True
+    for row in report.signals:
+        notifier.get().notify(finder.signal_message(row))
     signal_ids = [str(row["signal_id"]) for row in report.signals]
     rows = signals.by_ids(ledger, signal_ids)
     check = validate(ENTRY_SIGNALS, rows)
     log_signals(context, rows, selected.hour_ms, check, dict(report.skipped))
     if not check.passed:
-        signals.reject(ledger, signal_ids, finder.BROKEN)
+        signals.reject(ledger, signal_ids, signals.BROKEN)  # the ledger has done it already
     return check.passed
 
 
@@ -120,16 +134,21 @@ def submit_orders(
     exchange: ExchangeResource,
     notifier: NotifierResource,
     may_execute: bool,
+    account: str,
 ) -> None:
     if not may_execute:
         raise dg.Failure("entry_signals broke its schema: no order was sent; see the check of entry_signals")
-    execution = make_execution_context(settings, database, exchange, notifier)
+    execution = make_execution_context(settings, database, exchange, notifier, account)
     account_refusals.require_tradable(execution)
-    with registered(execution.settings, execution.database, context.run_id):
+    with (
+        registered(execution.settings, execution.database, context.run_id),
+        reporting(execution.database, account, SUBMIT),
+    ):
         report = executor.submit_orders(execution)
     context.log.info(
         f"{len(report.executed)} orders executed, {len(report.rejected)} rejected, {len(report.refused)} waiting, "
-        f"{report.expired} expired, {len(report.unknown)} with unknown outcome, {report.recovered} recovered"
+        f"{report.expired} expired, {len(report.resting)} wait at their price, {len(report.unknown)} with unknown "
+        f"outcome, {report.recovered} recovered"
     )
     for title, reasons in (("rejected", report.rejected), ("waiting", report.refused)):
         for signal_id, reason in reasons.items():
@@ -140,6 +159,7 @@ def submit_orders(
             "rejected": len(report.rejected),
             "waiting": len(report.refused),
             "expired": report.expired,
+            "waiting at their price": len(report.resting),
             "unknown": len(report.unknown),
             "orders": explanations(execution.database, report.executed),
             "events": md.table(pd.DataFrame([record_of(event) for event in execution.events])),

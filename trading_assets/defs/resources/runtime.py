@@ -5,11 +5,15 @@ in runs.
 """
 
 import os
+import threading
+from collections.abc import Callable
 from functools import lru_cache
 
 import dagster as dg
 from sqlalchemy import URL
 
+from trading_assets.accounts import effective
+from trading_assets.core import logs
 from trading_assets.core.configuration import config_file
 from trading_assets.core.foreign_text import get_logger
 from trading_assets.core.ports import Exchange, MarketData
@@ -23,6 +27,10 @@ from trading_assets.venues import open_exchange, open_market_data
 from trading_assets.venues.keys import require_trading_key
 
 _log = get_logger(__name__)
+
+_notifiers: dict[str, tuple[Settings, Notifier]] = {}
+"""By account, with the settings that it was made of."""
+_notifiers_lock = threading.Lock()
 
 
 def current_settings() -> Settings:
@@ -54,11 +62,61 @@ def _database(settings: Settings) -> Database:
     return _opened(settings.resolved_database_url, Timeouts.of(settings))
 
 
-class SettingsResource(dg.ConfigurableResource):
-    """The project's settings, from the environment and `.env` of the process that runs the step."""
+def _place(account: str) -> Settings:
+    """With what an account's connection is opened: its venue, keys and place."""
+    base = current_settings()
+    return effective.place_of(_database(base), base, account)
 
-    def get(self) -> Settings:
+
+class SettingsResource(dg.ConfigurableResource):
+    """The project's settings, from environment and `.env` of the process that runs the step, and from the ledger."""
+
+    def setup_for_execution(self, context: dg.InitResourceContext) -> None:
+        """Name the run in every line that this process logs from now on: it executes one at a time."""
+        if context.run is not None:
+            logs.of_process(run_id=context.run.run_id, job=context.run.job_name)
+
+    def get(self, account: str = "", *, with_keys: bool = True) -> Settings:
+        """Those of an account, with what was changed while the system runs.
+
+        Args:
+            with_keys: False for what asks no exchange: keys that cannot be read do not matter then.
+
+        Raises:
+            ConfigurationError: there is no such account, or its keys cannot be read.
+            StorageError: the ledger cannot be read.
+        """
+        base = current_settings()
+        return effective.settings_of(_database(base), base, account, with_keys=with_keys)
+
+    def installed(self) -> Settings:
+        """Those of environment and `.env` alone: for what must not wait for the ledger."""
         return current_settings()
+
+    def of_research(self) -> Settings:
+        """Those that research is done with: of no account."""
+        base = current_settings()
+        return effective.common_settings(_database(base), base)
+
+    def newest(self, account: str = "") -> Callable[[], Settings]:
+        """What holds for an account, for a process that lives on: environment and file are those of now."""
+        base = current_settings()
+        return lambda: effective.settings_of(_database(base), base, account, with_keys=False)
+
+    def names(self) -> list[str]:
+        """Every account: that of the settings first."""
+        base = current_settings()
+        return effective.names(_database(base), base)
+
+    def one_name(self, account: str, command: str) -> str:
+        """The account that a command means which must not guess; raises as `effective.one_name`."""
+        base = current_settings()
+        return effective.one_name(_database(base), base, account, command)
+
+    def several_names(self, account: str) -> list[str]:
+        """The accounts that a command means which acts on all unless one is named."""
+        base = current_settings()
+        return effective.several_names(_database(base), base, account)
 
 
 class DatabaseResource(dg.ConfigurableResource):
@@ -99,18 +157,19 @@ class ExchangeResource(dg.ConfigurableResource):
     def market_data(self) -> MarketData:
         return _market_data(current_settings())
 
-    def connector(self) -> Exchange:
-        return _connector(current_settings())
+    def connector(self, account: str = "") -> Exchange:
+        return _connector(_place(account))
 
-    def account(self) -> Exchange:
-        return _exchange(current_settings())
+    def account(self, account: str = "") -> Exchange:
+        return _exchange(_place(account))
 
 
 class NotifierResource(dg.ConfigurableResource):
     """Tells a human. What was told is kept and tried before the process of a run ends."""
 
-    def get(self) -> Notifier:
-        return _notifier(current_settings())
+    def get(self, account: str = "") -> Notifier:
+        base = current_settings()
+        return _notifier(base.model_copy(update={"account": account or base.account}))
 
 
 @lru_cache(maxsize=4)
@@ -130,12 +189,12 @@ def _market_data(settings: Settings) -> MarketData:
     return open_market_data(settings)
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=32)
 def _connector(settings: Settings) -> Exchange:
     return open_exchange(settings)
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=32)
 def _exchange(settings: Settings) -> Exchange:
     exchange = _connector(settings)
     verdict = require_trading_key(exchange)
@@ -144,6 +203,23 @@ def _exchange(settings: Settings) -> Exchange:
     return exchange
 
 
-@lru_cache(maxsize=4)
 def _notifier(settings: Settings) -> Notifier:
-    return notifier_of(settings, lambda: _database(settings))
+    """An account's notifier. When its settings change the one before ends, after a last delivery."""
+    with _notifiers_lock:
+        made_of, notifier = _notifiers.get(settings.account, (None, None))
+        if notifier is not None and made_of == settings:
+            return notifier
+        found = notifier_of(settings, lambda: _database(settings))
+        _notifiers[settings.account] = settings, found
+    if notifier is not None:
+        notifier.close(timeout_s=0.0)
+    return found
+
+
+def close_notifiers() -> None:
+    """Let what this process told be kept and tried, and end the threads that do so."""
+    with _notifiers_lock:
+        notifiers = [notifier for _, notifier in _notifiers.values()]
+        _notifiers.clear()
+    for notifier in notifiers:
+        notifier.close()

@@ -6,6 +6,7 @@ every command needs the account settled up to it. No HTTP and no storage.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from copy import copy
 from decimal import Decimal
 
@@ -33,10 +34,17 @@ from trading_assets.simulator.account.settlement import Event, EventFinder, Even
 from trading_assets.simulator.account.state import AccountState
 from trading_assets.simulator.account.words import OrderStatus
 from trading_assets.simulator.codec import Refusal
-from trading_assets.simulator.market.base import Market
+from trading_assets.simulator.market.base import Market, UnknownPriceError
+
+NO_PRICE = 110118
+"""An order was refused since there is no price: low liquidity."""
+
+BUSY = 10016
+"""The venue cannot do it now."""
 
 BEFORE_LIQUIDATION = "CancelAllBeforeLiq"
 AT_DELIVERY = "CancelBySettle"
+DCP_PRODUCT = "DERIVATIVES"
 MODE_MISMATCH = "position idx not match position mode"
 
 
@@ -70,6 +78,7 @@ class AccountEngine:
         Raises:
             Refusal: nothing was placed.
         """
+        self._require_price(command.symbol, now_ms, NO_PRICE)
         return placing.place(self.market, self.state, self._matching, command, now_ms, self.order_fault)
 
     def preview(self, command: OrderCommand, now_ms: int) -> tuple[AccountFigures, AccountFigures]:
@@ -95,6 +104,10 @@ class AccountEngine:
             Refusal: 110001, 110008, 110010 as for `cancel`; 10001 nothing would change, or a value is invalid.
         """
         order = self._open_order(symbol, order_id, order_link_id)
+        self._require_price(symbol, now_ms, NO_PRICE)
+        if self.order_fault.act_after_ms:
+            self._put_off(order, change, now_ms)
+            return order
         return placing.amend(self.market, self.state, self._matching, order, change, now_ms)
 
     def cancel(self, symbol: str, order_id: str, order_link_id: str, now_ms: int) -> Order:
@@ -104,14 +117,47 @@ class AccountEngine:
             Refusal: 110001 unknown, 110008 or 110010 already final.
         """
         order = self._open_order(symbol, order_id, order_link_id)
-        stops.end(self.state, order, stops.BY_USER, now_ms)
+        if self.order_fault.act_after_ms:
+            self._put_off(order, None, now_ms)
+        else:
+            stops.end(self.state, order, stops.BY_USER, now_ms)
         return order
 
     def cancel_all(self, orders: list[Order], now_ms: int) -> None:
         """Cancel these waiting orders."""
         for order in orders:
-            if order.is_open:
+            if order.is_open and self.order_fault.act_after_ms:
+                self._put_off(order, None, now_ms)
+            elif order.is_open:
                 stops.end(self.state, order, stops.BY_USER, now_ms)
+
+    def cancel_by_venue(self, orders: list[Order], cancel_type: str, now_ms: int) -> None:
+        """The venue cancels these waiting orders, for a reason of its own."""
+        for order in orders:
+            if order.is_open:
+                stops.end(self.state, order, cancel_type, now_ms)
+
+    def _put_off(self, order: Order, change: Amendment | None, now_ms: int) -> None:
+        """A command that is accepted now takes effect later, where the order is still open then."""
+        order.due_ms, order.due_change = now_ms + self.order_fault.act_after_ms, change
+        self.state.touch(order)
+
+    def _act(self, order: Order, now_ms: int) -> None:
+        change, order.due_change, order.due_ms = order.due_change, None, 0
+        if change is None:
+            stops.end(self.state, order, stops.BY_USER, now_ms)
+            return
+        self.state.touch(order)
+        with suppress(Refusal):  # it was accepted before: what it can no longer be, nobody is told
+            placing.amend(self.market, self.state, self._matching, order, change, now_ms)
+
+    def watch_connection(self, *, is_connected: bool, now_ms: int) -> None:
+        """Protection against disconnection: whether a client that asked for it is connected."""
+        header, window = self.state.header, self.state.header.dcp_windows.get(DCP_PRODUCT, 0)
+        due_ms = now_ms + window * 1000 if window and not is_connected else 0
+        if header.dcp_due_ms != due_ms:
+            header.dcp_due_ms = due_ms
+            self.state.touch(header)
 
     def open_orders(self) -> list[Order]:
         """Waiting orders, newest first."""
@@ -149,6 +195,9 @@ class AccountEngine:
         Raises:
             Refusal: 34040 nothing would change, 10001 no position, or a level on the wrong side.
         """
+        self._require_price(command.symbol, now_ms, BUSY)
+        if command.trailing_stop and not self.market.keeps_paths:
+            raise Refusal(10001, "params error: this market has no trailing stops")
         holding.change_stops(self.market, self.state, command, now_ms)
 
     def add_margin(self, symbol: str, position_idx: int, amount: Decimal, now_ms: int) -> Position:
@@ -177,6 +226,14 @@ class AccountEngine:
         order = stops.stop_order(self.state, position, kind)
         return order.trigger_price if order is not None else None
 
+    def _require_price(self, symbol: str, now_ms: int, code: int) -> None:
+        if symbol not in self.market.contracts:
+            return  # refused by its own name
+        try:
+            self.market.require_price(symbol, now_ms)
+        except UnknownPriceError as error:
+            raise Refusal(code, str(error)) from None
+
     def _open_order(self, symbol: str, order_id: str, order_link_id: str) -> Order:
         order = self.state.order_by(order_id, order_link_id)
         if order is None or order.symbol != symbol:
@@ -185,6 +242,8 @@ class AccountEngine:
             raise Refusal(110008, "Order has been completed or cancelled.")
         if not order.is_open:
             raise Refusal(110010, "Order has been cancelled.")
+        if order.due_ms:
+            raise Refusal(110079, "The order is processing and can not be operated, please try again later")
         return order
 
     def _happen(self, event: Event) -> None:
@@ -200,6 +259,14 @@ class AccountEngine:
                 order = self.state.open_orders.get(event.subject)
                 if order is not None:
                     self._matching.happen(order, now)
+            case EventKind.COMMAND:
+                order = self.state.open_orders.get(event.subject)
+                if order is not None and order.due_ms == now:
+                    self._act(order, now)
+            case EventKind.DISCONNECTION:
+                self.state.header.dcp_due_ms = 0
+                self.state.touch(self.state.header)
+                self.cancel_by_venue([o for o in self.open_orders() if not o.is_exit], stops.BY_DISCONNECTION, now)
             case EventKind.LIQUIDATION:
                 self._liquidate(now)
             case EventKind.DELIVERY:

@@ -35,6 +35,7 @@ WITHOUT_ORDER = frozenset({"Delivery", "Settle"})
 """Execution types of closings by the venue that no order stands for."""
 
 NO_MARGIN = "CancelByCannotAffordOrderCost"
+SELF_MATCH = "EC_BySelfMatch"
 
 
 class Matching:
@@ -47,7 +48,8 @@ class Matching:
     def enter(self, order: Order, time_ms: int) -> None:
         """A new, triggered or amended order meets the book: it takes what it may, and rests or ends."""
         contract = self._market.contracts[order.symbol]
-        if order.time_in_force == "PostOnly" and self._would_take(contract, order, time_ms):
+        own = self._own_in_the_way(order)
+        if order.time_in_force == "PostOnly" and (own or self._would_take(contract, order, time_ms)):
             stops.end(self._state, order, "UNKNOWN", time_ms, reject_reason="EC_PostOnlyWillTakeLiquidity")
             return
         qty = order.left_qty if order.part_qty is None else min(order.left_qty, order.part_qty)
@@ -55,6 +57,8 @@ class Matching:
         if order.time_in_force == "FOK" and sum((fill.qty for fill in fills), ZERO) < order.left_qty:
             stops.end(self._state, order, "UNKNOWN", time_ms, reject_reason="EC_CancelForNoFullFill")
             return
+        if own:
+            fills = self._meet_own(contract, order, own, fills, time_ms)
         self._fill(contract, order, fills, time_ms, fee_rate=TAKER_FEE)
         if order.left_qty == 0:
             return
@@ -116,6 +120,47 @@ class Matching:
             return False
         return order.price >= best if order.side is Side.BUY else order.price <= best
 
+    def _own_in_the_way(self, order: Order) -> list[Order]:
+        """Resting orders of the account that this one would meet, the best price first."""
+        sign = 1 if order.side is Side.BUY else -1
+        crossed = [
+            other
+            for other in self._state.open_orders.values()
+            if other.symbol == order.symbol
+            and other.side is order.side.opposite
+            and other.is_active
+            and other.order_type == "Limit"
+            and other.cross_price is not None
+            and sign * other.price <= sign * order.price
+        ]
+        return sorted(crossed, key=lambda other: (sign * other.price, other.sequence))
+
+    def _meet_own(
+        self, contract: Contract, order: Order, own: list[Order], fills: list[Fill], time_ms: int
+    ) -> list[Fill]:
+        """Take what is cheaper than own orders, then meet them as `smp_type` says. Return what is left to take."""
+        sign = 1 if order.side is Side.BUY else -1
+        for other in own:
+            before = [fill for fill in fills if sign * fill.price < sign * other.price]
+            fills = fills[len(before) :]
+            self._fill(contract, order, before, time_ms, fee_rate=TAKER_FEE)
+            if not order.left_qty or not other.left_qty:
+                continue
+            if order.smp_type in ("CancelMaker", "CancelBoth"):
+                stops.end(self._state, other, stops.BY_SELF_MATCH, time_ms, reject_reason=SELF_MATCH)
+            if order.smp_type in ("CancelTaker", "CancelBoth"):
+                stops.end(self._state, order, stops.BY_SELF_MATCH, time_ms, reject_reason=SELF_MATCH)
+            if not order.smp_type:
+                both = [Fill(other.price, min(order.left_qty, other.left_qty))]
+                self._fill(contract, other, both, time_ms, fee_rate=MAKER_FEE)
+                self._fill(contract, order, both, time_ms, fee_rate=TAKER_FEE)
+                if other.left_qty:
+                    other.status = OrderStatus.PARTIALLY_FILLED
+                    self._state.touch(other)
+            if not order.left_qty:
+                return []
+        return _no_more_than(fills, order.left_qty)
+
     def _rest(self, contract: Contract, order: Order, time_ms: int) -> None:
         """Into the book. Inside the spread it waits for the first trade beyond the last one: it is the best price."""
         last = last_price(self._market, contract, time_ms)
@@ -152,6 +197,14 @@ class Matching:
         if order.left_qty:
             order.status = OrderStatus.PARTIALLY_FILLED
             self._state.touch(order)
+
+    def _command_came_late(self, order: Order, time_ms: int) -> None:
+        """A cancellation that was accepted has lost against the fill: a second message says so. A change is void."""
+        if order.due_change is None:
+            self._state.close_batch(time_ms)
+            order.cancel_type, order.reject_reason = stops.BY_USER, "EC_OrigClOrdIDDoesNotExist"
+        order.due_ms, order.due_change = 0, None
+        self._state.touch(order)
 
     def _trigger(self, order: Order, time_ms: int) -> None:
         contract = self._market.contracts[order.symbol]
@@ -226,6 +279,8 @@ class Matching:
             order.status = OrderStatus.FILLED
             order.cross_price = None
             state.touch(order)
+            if order.due_ms:
+                self._command_came_late(order, time_ms)
         stops.follow(state, position, before, time_ms)
         opened = abs(position.size) - (abs(size_before) if before is position.side else ZERO)
         if position.side is not order.side or opened <= 0:
@@ -236,3 +291,13 @@ class Matching:
         else:
             for level in levels:
                 stops.attach(self._market, state, position, level, order.order_link_id, time_ms)
+
+
+def _no_more_than(fills: list[Fill], qty: Decimal) -> list[Fill]:
+    """The first of the fills, up to `qty` together."""
+    kept, left = list[Fill](), qty
+    for fill in fills:
+        if left > 0:
+            kept.append(Fill(fill.price, min(fill.qty, left)))
+            left -= fill.qty
+    return kept

@@ -34,6 +34,17 @@ def position_key(symbol: str, position_idx: int) -> str:
     return symbol if position_idx == ONE_WAY else f"{symbol}/{position_idx}"
 
 
+@dataclass(frozen=True)
+class Amendment:
+    """New values of an order; None leaves one as it is, zero takes a stop or target away."""
+
+    qty: Decimal | None = None
+    price: Decimal | None = None
+    trigger_price: Decimal | None = None
+    take_profit: Decimal | None = None
+    stop_loss: Decimal | None = None
+
+
 @dataclass(slots=True)
 class Order:
     """An order through its whole life. Times are UTC ms, `sequence` orders what happens in one millisecond.
@@ -49,6 +60,9 @@ class Order:
         trailing: distance of a trailing stop from the best price since `trail_ms`, which was `trail_price` then.
         active_price: a trailing stop begins to trail when the last price is here; None: it trails.
         part_qty: at most so much of it is filled in a minute; None: as much as the market gives.
+        smp_type: what becomes of it where it would meet an order of the same account; empty: they trade.
+        due_ms: a change or cancellation that was accepted takes effect then; 0: none is under way.
+        due_change: that change; None: it is to be cancelled.
     """
 
     order_id: str
@@ -85,6 +99,9 @@ class Order:
     trail_ms: int = 0
     trail_price: Decimal = ZERO
     part_qty: Decimal | None = None
+    smp_type: str = ""
+    due_ms: int = 0
+    due_change: Amendment | None = None
     take_profit: Decimal | None = None
     stop_loss: Decimal | None = None
     last_price_on_created: Decimal = ZERO
@@ -260,7 +277,9 @@ class Header:
         hedged: settle coins and symbols in hedge mode; a symbol in `one_way` is not, whatever its coin says.
         deposited: all deposits since the account was opened, in the coins together.
         dcp_windows: seconds after which a disconnected client's orders would be cancelled, by product.
+        dcp_due_ms: when orders are cancelled, as no client that asked for it is connected; 0: not.
         margin_mode: `CROSS`, one margin for all positions, or `ISOLATED`, one for each.
+        moves_prices: whether a price beyond the band is moved to it; else the order is refused.
     """
 
     account_id: str
@@ -272,6 +291,8 @@ class Header:
     deposited: Decimal = ZERO
     margin_mode: str = CROSS
     dcp_windows: dict[str, int] = field(default_factory=dict)
+    dcp_due_ms: int = 0
+    moves_prices: bool = True
 
 
 @dataclass(frozen=True)
@@ -300,28 +321,22 @@ class OrderCommand:
     sl_trigger_by: str = LAST_PRICE
     tp_limit_price: Decimal | None = None
     sl_limit_price: Decimal | None = None
+    smp_type: str = ""
 
 
 @dataclass(frozen=True)
 class OrderFault:
-    """What becomes of an order that was acknowledged: rejected for a reason, or filled in parts, one a minute."""
+    """What becomes of an order that was acknowledged: rejected for a reason, or filled in parts, one a minute.
+
+    A change or cancellation takes effect `act_after_ms` after it was acknowledged, if it still can.
+    """
 
     reject_reason: str = ""
     fill_parts: int = 1
+    act_after_ms: int = 0
 
 
 NO_ORDER_FAULT = OrderFault()
-
-
-@dataclass(frozen=True)
-class Amendment:
-    """New values of an order; None leaves one as it is, zero takes a stop or target away."""
-
-    qty: Decimal | None = None
-    price: Decimal | None = None
-    trigger_price: Decimal | None = None
-    take_profit: Decimal | None = None
-    stop_loss: Decimal | None = None
 
 
 @dataclass(frozen=True)

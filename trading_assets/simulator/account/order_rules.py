@@ -28,8 +28,8 @@ _MUST_BE = {
 """Kind of exit, whether it must lie higher -> Bybit's words."""
 
 RISE, FALL = 1, 2
-MAX_ACTIVE, MAX_CONDITIONAL, MAX_PARTS = 500, 10, 20
-"""Orders of one symbol, and partial stops and targets of one position."""
+MAX_PARTS = 20
+"""Partial stops and targets of one position."""
 
 
 def check_link(order_link_id: str, taken: bool) -> None:
@@ -106,13 +106,13 @@ def check_trigger(contract: Contract, price: Decimal, direction: int, now: Decim
         raise Refusal(110093, f"expect Falling, but {scaled[0]} >= {scaled[1]}??{trigger_by}")
 
 
-def check_room(orders: Iterable[Order], *, conditional: bool) -> None:
+def check_room(contract: Contract, orders: Iterable[Order], *, conditional: bool) -> None:
     """So many orders of a symbol may wait at once."""
     waiting = sum(1 for order in orders if not order.is_exit and order.is_active is not conditional)
-    if conditional and waiting >= MAX_CONDITIONAL:
+    if conditional and waiting >= contract.max_conditional:
         raise Refusal(110009, "The number of stop orders exceeds the maximum allowable limit")
-    if not conditional and waiting >= MAX_ACTIVE:
-        raise Refusal(110020, f"Not allowed to have more than {MAX_ACTIVE} active orders")
+    if not conditional and waiting >= contract.max_active:
+        raise Refusal(110020, f"Not allowed to have more than {contract.max_active} active orders")
 
 
 def check_parts(orders: Iterable[Order], new: int) -> None:

@@ -35,7 +35,7 @@ from trading_assets.simulator.account.pricing import (
 )
 from trading_assets.simulator.account.state import AccountState
 from trading_assets.simulator.account.words import OrderStatus
-from trading_assets.simulator.codec import Refusal
+from trading_assets.simulator.codec import Refusal, plain
 from trading_assets.simulator.market.base import Contract, Market
 
 
@@ -64,15 +64,14 @@ def place(
     at_market = command.order_type == "Market"
     conditional = command.trigger_price is not None
     waiting = [order for order in state.open_orders.values() if order.symbol == command.symbol]
-    rules.check_room(waiting, conditional=conditional)
+    rules.check_room(contract, waiting, conditional=conditional)
     mark, last = mark_price(market, contract, now_ms), last_price(market, contract, now_ms)
     price = ZERO if at_market else rules.check_price(contract, "price", command.price)
     if command.trigger_price is not None:
         current = watched_price(market, contract, command.trigger_by, now_ms)
         rules.check_trigger(contract, command.trigger_price, command.trigger_direction, current, command.trigger_by)
     elif not at_market:
-        highest, lowest = price_band(market, contract, now_ms)
-        price = min(price, highest) if command.side is Side.BUY else max(price, lowest)
+        price = _within_band(market, state, contract, command.side, price, now_ms)
     qty = _quantity(contract, position, command, reduce_only=reduce_only)
     base = price or command.trigger_price or last
     rules.check_stops(contract, command.side, base, command.stop_loss, command.take_profit)
@@ -121,6 +120,7 @@ def place(
         sl_limit_price=command.sl_limit_price,
         take_profit=command.take_profit,
         stop_loss=command.stop_loss,
+        smp_type=command.smp_type,
         last_price_on_created=last,
     )
     if fault.reject_reason:
@@ -161,6 +161,19 @@ def amend(
     if new.is_active and (new.price, new.qty) != (order.price, order.qty):
         matching.enter(new, now_ms)
     return new
+
+
+def _within_band(
+    market: Market, state: AccountState, contract: Contract, side: Side, price: Decimal, now_ms: int
+) -> Decimal:
+    """A price that the band takes: moved to its edge, or refused, as the account has it."""
+    highest, lowest = price_band(market, contract, now_ms)
+    inside = min(price, highest) if side is Side.BUY else max(price, lowest)
+    if inside != price and not state.header.moves_prices:
+        if side is Side.BUY:
+            raise Refusal(110120, f"Order price is above the upper price limit {plain(highest)}")
+        raise Refusal(110121, f"Order price is below the lower price limit {plain(lowest)}")
+    return inside
 
 
 def watched_price(market: Market, contract: Contract, trigger_by: str, now_ms: int) -> Decimal:
@@ -224,14 +237,15 @@ def _check_amendment(
             raise Refusal(10001, "params error: a stop of the whole position has no quantity of its own")
         rules.check_quantity(contract, new.qty, at_market=at_market)
         if new.qty <= order.filled_qty:
-            raise Refusal(10001, "params error: qty must be above what is filled")
+            raise Refusal(110064, "The order amount is lower than the amount that is filled already")
     if new.price != order.price:
         if at_market:
             raise Refusal(10001, "params error: a market order has no price")
         rules.check_price(contract, "price", new.price)
         if order.is_active:
-            highest, lowest = price_band(market, contract, now_ms)
-            new.price = min(new.price, highest) if order.side is Side.BUY else max(new.price, lowest)
+            new.price = _within_band(market, state, contract, order.side, new.price, now_ms)
+    elif not at_market:
+        rules.check_price(contract, "price", order.price)  # the tick may have changed since it was placed
     if new.trigger_price != order.trigger_price:
         if order.status is not OrderStatus.UNTRIGGERED or new.trigger_price is None:
             raise Refusal(10001, "params error: the order does not wait for a trigger")

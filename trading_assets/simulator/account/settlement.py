@@ -32,8 +32,11 @@ class EventKind(IntEnum):
 
     FUNDING = 0
     ORDER = 1
-    LIQUIDATION = 2
-    DELIVERY = 3
+    COMMAND = 2
+    """a change or cancellation that was accepted earlier takes effect"""
+    DISCONNECTION = 3
+    LIQUIDATION = 4
+    DELIVERY = 5
 
 
 @dataclass(frozen=True, order=True)
@@ -87,6 +90,13 @@ class EventFinder:
             for symbol in symbols | {order.symbol for order in state.open_orders.values()}
             for event in self._scheduled(self._market.contracts[symbol], symbol in symbols, settled, through_ms)
         ]
+        events += [
+            Event(order.due_ms, EventKind.COMMAND, order.sequence, order.order_id)
+            for order in state.open_orders.values()
+            if settled < order.due_ms <= through_ms
+        ]
+        if settled < state.header.dcp_due_ms <= through_ms:
+            events.append(Event(state.header.dcp_due_ms, EventKind.DISCONNECTION))
         events += self._touches(state, through_ms)
         events += self._trailing(state, through_ms)
         first = min((event.time_ms for event in events), default=through_ms)
@@ -162,8 +172,7 @@ class EventFinder:
                 if known.through_ms >= through_ms:
                     return None
                 after = max(after, known.through_ms)
-        # To the end of the minute, so that steps within a minute search it once.
-        through = floor_ms(through_ms, MINUTE_MS) + MINUTE_MS - 1
+        through = self._market.fixed_through(through_ms)
         search = first_touch if group.price == LAST_PRICE else first_sample_touch(group.price)
         touch = search(self._market, group.symbol, levels, after, through)
         self._scans[group] = _Scan(levels, through, touch)

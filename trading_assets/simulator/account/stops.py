@@ -29,6 +29,8 @@ from trading_assets.simulator.market.base import Market
 CLEARED = "CancelByTpSlTsClear"
 BY_USER = "CancelByUser"
 BY_REDUCE_ONLY = "CancelByReduceOnly"
+BY_SELF_MATCH = "CancelBySmp"
+BY_DISCONNECTION = "CancelByDCP"
 BY_SIBLING = {
     PARTIAL_STOP_LOSS: "CancelByOCOSlCanceledByTpTriggered",
     PARTIAL_TAKE_PROFIT: "CancelByOCOTpCanceledBySlTriggered",
@@ -212,6 +214,7 @@ def end(state: AccountState, order: Order, cancel_type: str, time_ms: int, *, re
     order.cancel_type = cancel_type
     order.reject_reason = reject_reason or order.reject_reason
     order.cross_price = None
+    order.due_ms, order.due_change = 0, None
     order.updated_ms = time_ms
     state.touch(order)
 

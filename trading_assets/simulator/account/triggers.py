@@ -109,7 +109,7 @@ class TrailSearch:
                 self._minute(market, symbol, int(bar[START]), float(bar[LOW]), float(bar[HIGH]))
                 if self.touch is not None:
                     break
-            self._after_ms = end - 1
+            self._after_ms = min(end - 1, market.fixed_through(through_ms))
         return self.touch if self.touch is not None and self.touch.time_ms <= through_ms else None
 
     def _minute(self, market: Market, symbol: str, minute_ms: int, low: float, high: float) -> None:

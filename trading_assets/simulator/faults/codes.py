@@ -67,6 +67,7 @@ MESSAGES: dict[int, str] = {
     110060: "You can't set TP/SL for this position",
     110061: "You can't set more than 20 TP/SL orders under Partial tpSlMode",
     110063: "Settlement in progress! not available for trading.",
+    110064: "The order amount is lower than the amount that is filled already",
     110066: "Trading is currently not allowed.",
     110072: "OrderLinkedID is duplicate",
     110073: "Set margin mode failed",

@@ -211,5 +211,6 @@ def _combined(fired: list[_Armed], decided: FaultRule | None) -> RequestFault:
         order=OrderFault(
             reject_reason=next((rule.reject_reason for rule in rules if rule.reject_reason), ""),
             fill_parts=max(rule.fill_parts for rule in rules),
+            act_after_ms=max(rule.act_after_ms for rule in rules),
         ),
     )

@@ -27,6 +27,10 @@ ACCOUNT_LISTS = (
 """What may lag behind the account."""
 
 ORDER_ENTRY = ("/v5/order/create", "/v5/order/create-batch")
+ORDER_CHANGES = (
+    *("/v5/order/amend", "/v5/order/cancel", "/v5/order/cancel-all"),
+    *("/v5/order/amend-batch", "/v5/order/cancel-batch"),
+)
 _SPAN = re.compile(r"(\d+)(-(\d*))?")
 
 
@@ -88,6 +92,7 @@ class FaultRule(BaseModel):
         lag_ms: an account's list shows what was so long ago, by the exchange's clock.
         reject_reason: an order is acknowledged and then rejected for this reason.
         fill_parts: an order is filled in so many parts at least, one a minute.
+        act_after_ms: a change or cancellation is accepted and takes effect so much later, if the order is open then.
         silence, drop, duplicate, delay_ms, reorder: of a WebSocket message: not sent, connection closed, sent
             twice, sent later, sent after its successor.
     """
@@ -128,6 +133,7 @@ class FaultRule(BaseModel):
     lag_ms: int = Field(0, ge=0)
     reject_reason: str = ""
     fill_parts: int = Field(1, ge=1, le=100)
+    act_after_ms: int = Field(0, ge=0, le=3_600_000)
 
     silence: bool = False
     drop: bool = False
@@ -167,7 +173,7 @@ class FaultRule(BaseModel):
             raise ValueError(f"{' and '.join(outcomes)} exclude each other: make two rules")
         altered = self.latency_ms or self.clock_skew_ms or self.stale_candle or self.stand_still or self.missing_candle
         on_orders = bool(self.reject_reason or self.fill_parts > 1)
-        on_requests = bool(outcomes or altered or self.overlap_rows or self.lag_ms or on_orders)
+        on_requests = bool(outcomes or altered or self.overlap_rows or self.lag_ms or on_orders or self.act_after_ms)
         on_messages = bool(self.silence or self.drop or self.duplicate or self.delay_ms or self.reorder)
         if not on_requests and not on_messages and not self.changes_rows:
             raise ValueError("the rule does nothing: give it a fault, as latency_ms, lost_answer, ret_code or silence")
@@ -189,6 +195,8 @@ class FaultRule(BaseModel):
             raise ValueError(f"lag_ms is for the lists of the account: {', '.join(ACCOUNT_LISTS)}")
         if on_orders and not any(self.covers("POST", path) for path in ORDER_ENTRY):
             raise ValueError("reject_reason and fill_parts are for POST /v5/order/create")
+        if self.act_after_ms and not any(self.covers("POST", path) for path in ORDER_CHANGES):
+            raise ValueError(f"act_after_ms is for {', '.join(ORDER_CHANGES)}")
         if self.until_ms is not None and self.until_ms <= self.after_ms:
             raise ValueError("until_ms must be later than after_ms")
         return self

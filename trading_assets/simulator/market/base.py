@@ -1,12 +1,13 @@
 """What the embedded exchange needs of a market: contracts, and prices of any time. No accounts, no HTTP.
 
-Two markets fulfil it: the seeded one (`seeded.py`) and a replay of recorded candles (`replay.py`). Both are functions
-of time: asking never changes them, and the same question has the same answer in any order and in any process.
+Three markets fulfil it: the seeded one (`seeded.py`), a replay of recorded candles (`replay.py`) and a live one that is
+told another exchange's prices (`live.py`). The first two are functions of time: asking never changes them, and the same
+question has the same answer in any order and in any process. The live one knows the past only, see `Market.begin`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
@@ -14,6 +15,9 @@ from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
+
+from trading_assets.core.errors import DataError
+from trading_assets.core.timeframes import MINUTE_MS, floor_ms
 
 Bars = npt.NDArray[np.float64]
 """Shape (n, 7), ascending: start_ms, open, high, low, close, volume (base coin), turnover (quote coin).
@@ -53,6 +57,13 @@ class Contract:
     funding_cap: Decimal
     price_limit_x: Decimal
     price_limit_y: Decimal
+    max_active: int = 500
+    max_conditional: int = 10
+    """orders of one account that may wait in it"""
+
+
+class UnknownPriceError(DataError):
+    """The price of a contract is not known, or too old to trade at."""
 
 
 class Reference(StrEnum):
@@ -89,6 +100,32 @@ class Market(Protocol):
     contracts: Mapping[str, Contract]
     finest_minutes: int
     """Length of the shortest candles that are shown of any contract."""
+    keeps_paths: bool
+    """Whether the path of any past minute can be asked for: a trailing stop follows it from its begin."""
+
+    def begin(self, settled_ms: int, now_ms: int, followed: Callable[[], Iterable[str]]) -> int:
+        """A request is answered at `now_ms`: return how far the account may live, at most to `now_ms`.
+
+        What a live market learns afterwards happens later than that. `followed` gives the contracts in which there are
+        positions or orders.
+        """
+        ...
+
+    def fixed_through(self, time_ms: int) -> int:
+        """The last moment, at or after `time_ms`, up to which the path of every contract is known for good."""
+        ...
+
+    def require_price(self, symbol: str, now_ms: int) -> None:
+        """Call before anything is traded.
+
+        Raises:
+            UnknownPriceError: there is no price of `now_ms`.
+        """
+        ...
+
+    def attend(self, symbol: str) -> None:
+        """Somebody looks at this contract: its prices will soon be asked for."""
+        ...
 
     def candles(self, symbol: str, interval: str, start_ms: int, end_ms: int, now_ms: int) -> Bars:
         """The `bars` that the venue shows: none is shorter than the candles that the market is made of."""
@@ -142,3 +179,23 @@ class Market(Protocol):
     def open_interest(self, symbol: str, time_ms: int) -> float:
         """In base coin."""
         ...
+
+
+class FunctionOfTime:
+    """What a market says whose prices are known for all times."""
+
+    keeps_paths = True
+
+    def begin(self, settled_ms: int, now_ms: int, followed: Callable[[], Iterable[str]]) -> int:
+        """See `Market.begin`."""
+        return now_ms
+
+    def fixed_through(self, time_ms: int) -> int:
+        """See `Market.fixed_through`: to the end of the minute, so that steps within a minute search it once."""
+        return floor_ms(time_ms, MINUTE_MS) + MINUTE_MS - 1
+
+    def require_price(self, symbol: str, now_ms: int) -> None:
+        """See `Market.require_price`."""
+
+    def attend(self, symbol: str) -> None:
+        """See `Market.attend`."""

@@ -14,7 +14,16 @@ import numpy as np
 from trading_assets.core.timeframes import DAY_MS, HOUR_MS, MINUTE_MS
 from trading_assets.simulator.market import book as order_book
 from trading_assets.simulator.market import funding
-from trading_assets.simulator.market.base import CLOSE, OPEN, Bars, Contract, PathPoint, Reference, Stats24h
+from trading_assets.simulator.market.base import (
+    CLOSE,
+    OPEN,
+    Bars,
+    Contract,
+    FunctionOfTime,
+    PathPoint,
+    Reference,
+    Stats24h,
+)
 from trading_assets.simulator.market.calendar import edges_of, start_of
 from trading_assets.simulator.market.coin_profile import CoinProfile
 from trading_assets.simulator.market.grid import TURNOVER_UNIT, Grid
@@ -37,7 +46,7 @@ _STATS_KEPT = 2000
 _MARKS_KEPT, _BOOKS_KEPT = 1000, 20
 
 
-class MinuteMarket(ABC):
+class MinuteMarket(FunctionOfTime, ABC):
     """Of the contracts and profiles `listed`, with all that is drawn beside the minutes drawn from `seed`."""
 
     def __init__(self, seed: int, listed: Mapping[str, tuple[Contract, CoinProfile]]) -> None:

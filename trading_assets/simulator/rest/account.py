@@ -125,7 +125,7 @@ def account_info(venue: Venue, params: Params, now_ms: int) -> object:
 def set_margin_mode(venue: Venue, params: Params, now_ms: int) -> object:
     """Cross or isolated; there is no portfolio margin here."""
     mode = params.required("setMarginMode")
-    if mode == "PORTFOLIO_MARGIN":
+    if mode == "PORTFOLIO_MARGIN" or (mode == ISOLATED and venue.config.behaviour.cross_only):
         raise Refusal(110073, "Set margin mode failed")
     if mode not in (CROSS, ISOLATED):
         raise Refusal(10001, "params error: setMarginMode invalid")
@@ -339,12 +339,26 @@ def query_api(venue: Venue, params: Params, now_ms: int) -> object:
     }
 
 
+def set_price_behaviour(venue: Venue, params: Params, now_ms: int) -> object:
+    """Whether a price beyond the band is moved to it, or its order refused; for all contracts."""
+    if params.required("category") not in (LINEAR, "inverse", "spot"):
+        raise Refusal(10001, "params error: category invalid")
+    if "modifyEnable" not in params.values:
+        raise Refusal(10001, "params error: modifyEnable is required")
+    header = venue.engine.state.header
+    if params.text("category") != "spot":
+        header.moves_prices = params.flag("modifyEnable")
+        venue.engine.state.touch(header)
+    return {}
+
+
 ROUTES = (
     Route("GET", "/v5/account/wallet-balance", wallet_balance, True),
     Route("GET", "/v5/account/info", account_info, True),
     Route("GET", "/v5/account/instruments-info", instruments_info, True),
     Route("GET", "/v5/account/transaction-log", transaction_log, True),
     Route("POST", "/v5/account/set-margin-mode", set_margin_mode, True),
+    Route("POST", "/v5/account/set-limit-px-action", set_price_behaviour, True),
     Route("POST", "/v5/account/demo-apply-money", apply_money, True),
     Route("GET", "/v5/account/fee-rate", fee_rate, True),
     Route("GET", "/v5/account/collateral-info", collateral_info, True),

@@ -13,9 +13,10 @@ from importlib.metadata import version
 
 from trading_assets.core.timeframes import iso
 from trading_assets.simulator.account.pricing import contract_of
-from trading_assets.simulator.codec import Params, Refusal, plain, trimmed
+from trading_assets.simulator.codec import Params, Refusal, places_of, plain, trimmed
 from trading_assets.simulator.faults.injector import Faults
 from trading_assets.simulator.faults.parsing import Endpoint, parse_rules
+from trading_assets.simulator.market.base import UnknownPriceError
 from trading_assets.simulator.rest.market import STATUSES, instrument_row
 from trading_assets.simulator.venue import Venue
 
@@ -25,26 +26,33 @@ NAME = "trading-assets embedded exchange"
 def health(venue: Venue, params: Params, now_ms: int) -> dict[str, object]:
     """Who this is and how the account stands."""
     state = venue.engine.state
-    account = venue.engine.figures(now_ms)
     config = venue.config
+    try:
+        account = venue.engine.figures(now_ms)
+        equity, wallet = trimmed(account.margin_balance), trimmed(account.wallet)
+    except UnknownPriceError:
+        equity = wallet = "unknown"
     return {
         "name": NAME,
         "pid": os.getpid(),
         "version": _version(),
         "home": str(config.home.resolve()) if config.home is not None else "",
         "clock": venue.clock.mode.value,
+        "speed": venue.clock.position().speed,
         "now_ms": now_ms,
         "now": iso(now_ms),
         "market": venue.market_name,
+        "keeps_paths": venue.market.keeps_paths,
         "seed": config.seed,
         "symbols": config.symbols,
         "contracts": len(venue.market.contracts),
         "finest_minutes": venue.market.finest_minutes,
         "account": {
             "account_id": state.header.account_id,
-            "equity": trimmed(account.margin_balance),
-            "wallet_balance": trimmed(account.wallet),
-            "open_positions": len(account.positions),
+            "settled_ms": state.header.settled_ms,
+            "equity": equity,
+            "wallet_balance": wallet,
+            "open_positions": len(state.open_positions()),
             "orders": len(state.orders),
             "executions": len(state.executions),
         },
@@ -80,14 +88,18 @@ def change_contract(venue: Venue, params: Params) -> dict[str, object]:
     """Put new rules of the contract `symbol` in force, until the exchange ends.
 
     `status`, `delivery_ms` or `delivery_in_ms` (its end, announced from now on; 0 takes it back), `qty_step` (the least
-    quantity with it), `min_notional`, `max_leverage`.
+    quantity with it), `min_notional`, `max_leverage`, `max_active` and `max_conditional` (orders that may wait),
+    `tick_size` (waiting orders keep the old one: they can be cancelled, and not changed off the new one).
 
     Raises:
         ValueError: a parameter is unknown or malformed, or the step does not fit the market's.
         Refusal: there is no such contract.
     """
     contract = contract_of(venue.market, params.required("symbol"))
-    known = {"symbol", "status", "delivery_ms", "delivery_in_ms", "qty_step", "min_notional", "max_leverage"}
+    known = {
+        *("symbol", "status", "delivery_ms", "delivery_in_ms", "qty_step", "min_notional", "max_leverage"),
+        *("max_active", "max_conditional", "tick_size"),
+    }
     if unknown := sorted(params.values.keys() - known):
         raise ValueError(f"unknown: {', '.join(unknown)}; a contract has {', '.join(sorted(known))}")
     status = params.text("status", contract.status)
@@ -103,9 +115,16 @@ def change_contract(venue: Venue, params: Params) -> dict[str, object]:
     step = params.decimal("qty_step") or contract.qty_step
     if step <= 0 or (step % contract.qty_step and contract.qty_step % step):
         raise ValueError(f"qty_step must be a multiple or a part of {contract.qty_step}, found {step}")
+    tick = params.decimal("tick_size") or contract.tick_size
+    if tick <= 0 or (tick % contract.tick_size and contract.tick_size % tick):
+        raise ValueError(f"tick_size must be a multiple or a part of {contract.tick_size}, found {tick}")
     changed = replace(
         contract,
         status=status,
+        tick_size=tick,
+        price_scale=places_of(tick),
+        max_active=_count(params, "max_active", contract.max_active),
+        max_conditional=_count(params, "max_conditional", contract.max_conditional),
         delivery_ms=delivery_ms,
         qty_step=step,
         min_qty=step if step != contract.qty_step else contract.min_qty,
@@ -114,6 +133,43 @@ def change_contract(venue: Venue, params: Params) -> dict[str, object]:
     )
     venue.transact(lambda now_ms: venue.revise(changed))
     return {"contract": instrument_row(changed, venue.clock.now_ms())}
+
+
+def _count(params: Params, name: str, default: int) -> int:
+    value = params.integer(name, default)
+    if value is None or value < 0:
+        raise ValueError(f"{name} must be 0 or more, found {value}")
+    return value
+
+
+CANCEL_TYPES = (
+    *("CancelByAdmin", "CancelByDCP", "CancelBySmp", "CancelByReduceOnly", "CancelAllBeforeLiq"),
+    *("CancelByPrepareLiq", "CancelAllBeforeAdl", "CancelByPrepareAdl", "CancelBySettle", "CancelByUser"),
+)
+"""Bybit's words for who cancelled an order."""
+
+
+def cancel_orders(venue: Venue, params: Params) -> dict[str, object]:
+    """The venue cancels the waiting orders of `symbol`, or the one with `link`, with the word `cancel_type`.
+
+    Raises:
+        ValueError: the word is none of `CANCEL_TYPES`.
+    """
+    word, symbol, link = params.text("cancel_type", "CancelByAdmin"), params.required("symbol"), params.text("link")
+    if word not in CANCEL_TYPES:
+        raise ValueError(f"cancel_type must be one of {', '.join(CANCEL_TYPES)}, found {word}")
+
+    def cancel(now_ms: int) -> dict[str, object]:
+        chosen = [
+            order
+            for order in venue.engine.open_orders()
+            if order.symbol == symbol and not order.is_exit and (not link or order.order_link_id == link)
+        ]
+        venue.engine.cancel_by_venue(chosen, word, now_ms)
+        return {"cancelled": len(chosen)}
+
+    contract_of(venue.market, symbol)
+    return venue.transact(cancel)
 
 
 CLOSINGS = {

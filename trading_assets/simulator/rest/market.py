@@ -195,6 +195,8 @@ def tickers(venue: Venue, params: Params, now_ms: int) -> object:
     if category != LINEAR:
         return {"category": category, "list": []}
     contracts = [contract_of(venue.market, symbol)] if symbol else _traded(venue, now_ms)
+    if symbol:
+        venue.market.attend(symbol)
     if base:
         contracts = [contract for contract in contracts if contract.base_coin == base]
     return {"category": category, "list": [ticker_row(venue, contract, now_ms) for contract in contracts]}

@@ -25,6 +25,7 @@ from trading_assets.simulator.rest.trade import order_filter
 from trading_assets.simulator.venue import Venue
 
 PRICES = (LAST_PRICE, MARK_PRICE, INDEX_PRICE)
+SMP_TYPES = ("None", "CancelMaker", "CancelTaker", "CancelBoth")
 TIMES_IN_FORCE = ("GTC", "IOC", "FOK", "PostOnly")
 MAX_BATCH = 20
 
@@ -65,6 +66,7 @@ def order_command(params: Params) -> OrderCommand:
         trigger_price=params.decimal("triggerPrice") or None,
         trigger_direction=params.integer("triggerDirection", 0) or 0,
         trigger_by=_one_of(params, "triggerBy", PRICES, LAST_PRICE),
+        smp_type=_one_of(params, "smpType", SMP_TYPES, "None").replace("None", ""),
         **{**stops, "take_profit": stops["take_profit"] or None, "stop_loss": stops["stop_loss"] or None},
     )
 
@@ -210,7 +212,7 @@ def _one_of(params: Params, name: str, allowed: tuple[str, ...], default: str) -
 
 
 def set_dcp(venue: Venue, params: Params, now_ms: int) -> object:
-    """Note the window of protection against disconnection; nothing is cancelled by it here."""
+    """The window of protection against disconnection: the topic `dcp.future` of the private stream is watched."""
     product, window = params.text("product", "OPTIONS"), params.integer("timeWindow")
     if product not in ("OPTIONS", "DERIVATIVES", "SPOT"):
         raise Refusal(10001, "params error: product invalid")

@@ -83,6 +83,11 @@ def _closing_order(order: Order) -> tuple[int, int]:
     return order.updated_ms, order.sequence
 
 
+def _is_kept(venue: Venue, order: Order, now_ms: int) -> bool:
+    kept_ms = venue.config.behaviour.orders_kept_ms
+    return kept_ms is None or now_ms - order.updated_ms <= kept_ms
+
+
 def history(venue: Venue, params: Params, now_ms: int) -> object:
     """Closed orders by creation time; with an id and no times, of any age."""
     category = category_of(params)
@@ -105,6 +110,7 @@ def history(venue: Venue, params: Params, now_ms: int) -> object:
         if matches(order.symbol)
         and not order.is_open
         and (order.filled_qty or now_ms - order.updated_ms <= UNFILLED_KEPT_MS)
+        and _is_kept(venue, order, now_ms)
         and (not status or order.status == status)
     ]
     kept.sort(key=lambda order: (order.created_ms, order.sequence), reverse=True)
@@ -162,7 +168,7 @@ def order_row(venue: Venue, order: Order) -> dict[str, object]:
         "lastPriceOnCreated": fixed(order.last_price_on_created, places) if order.last_price_on_created else "",
         "reduceOnly": order.reduce_only,
         "closeOnTrigger": order.close_on_trigger,
-        "smpType": "None",
+        "smpType": order.smp_type or "None",
         "smpGroup": 0,
         "smpOrderId": "",
         "tpslMode": order.tpsl_mode,

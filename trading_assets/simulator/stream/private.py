@@ -18,6 +18,7 @@ from trading_assets.simulator.clock import ClockMode
 from trading_assets.simulator.rest.common import LINEAR
 from trading_assets.simulator.stream.connection import Connection, Outgoing
 from trading_assets.simulator.stream.private_rows import WALLET, messages
+from trading_assets.simulator.stream.protocol import DISCONNECTION
 from trading_assets.simulator.venue import Venue
 
 SETTLE_S = 0.2
@@ -48,6 +49,8 @@ class PrivateTopics:
 
     def join(self, connection: Connection, topic: str) -> None:
         self._members[topic].add(connection)
+        if topic == DISCONNECTION:
+            self._watch(is_connected=True)
         if self._stop_listening is None:
             self._loop = asyncio.get_running_loop()
             self._stop_listening = self._venue.listen(self._hear)
@@ -57,8 +60,14 @@ class PrivateTopics:
         self._members[topic].discard(connection)
         if not self._members[topic]:
             del self._members[topic]
+            if topic == DISCONNECTION:
+                self._watch(is_connected=False)
         if not self._members:
             self.stop()
+
+    def _watch(self, *, is_connected: bool) -> None:
+        with contextlib.suppress(StorageError, DataError):
+            self._venue.transact(lambda now: self._venue.engine.watch_connection(is_connected=is_connected, now_ms=now))
 
     def stop(self) -> None:
         """Listen to the venue no longer."""

@@ -23,6 +23,9 @@ _CATEGORIES: dict[str, tuple[str, ...]] = {
 
 _CATEGORISED = frozenset(f"{kind}.{category}" for kind, categories in _CATEGORIES.items() for category in categories)
 
+DISCONNECTION = "dcp.future"
+"""Its subscribers are protected against disconnection; nothing is ever told on it."""
+
 RequestId = str | int | None
 
 
@@ -83,7 +86,7 @@ def check_private(topics: Collection[str]) -> None:
         Rejection: an unknown topic, or all-in-one and categorised topics in one request.
     """
     for topic in topics:
-        if topic not in _CATEGORIES and topic not in _CATEGORISED:
+        if topic not in _CATEGORIES and topic not in _CATEGORISED and topic != DISCONNECTION:
             raise Rejection(f"error:handler not found,topic:{topic}")
     categorised = [topic for topic in topics if topic in _CATEGORISED]
     all_in_one = [topic for topic in topics if _CATEGORIES.get(topic)]

@@ -100,8 +100,9 @@ class Streams:
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         await receive()  # websocket.connect
         path, address = scope["path"], scope["client"][0] if scope["client"] else ""
-        if path not in PATHS:
-            await _refuse(receive, send, 404, f"no stream at {path}, only at {', '.join(PATHS)}")
+        served = [one for one in PATHS if one not in self._venue.config.behaviour.absent]
+        if path not in served:
+            await _refuse(receive, send, 404, f"no stream at {path}, only at {', '.join(served)}")
             return
         if reason := self._limits.enter(address, path):
             await _refuse(receive, send, 403, reason)

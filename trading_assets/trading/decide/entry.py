@@ -5,14 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from decimal import Decimal
+from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 
-from trading_assets.core.models import Instrument
+from trading_assets.core.models import EntryOrder, Instrument
 from trading_assets.core.settings import Settings
 from trading_assets.core.strategy_data import StrategyData
 from trading_assets.core.timeframes import Timeframe, floor_ms, iso
 from trading_assets.market.quality import QualityLimits, fault_now
 from trading_assets.strategies.base import Strategy
+from trading_assets.strategies.declared import as_declared
+from trading_assets.trading.decide.exits import DeclaredExits
 from trading_assets.trading.decide.sizing import stops
 
 _TRENDS = {1.0: "BULLISH", 0.0: "NEUTRAL", -1.0: "BEARISH"}
@@ -68,10 +70,11 @@ def decide(
 
     Args:
         hour_ms: the partition of the selection.
+        settings: of the account; what the strategy declares of its own counts before them.
         parameters: the strategy's parameter set as canonical JSON.
         last_exit_ms: when the symbol's last position was closed. As in a backtest, there is no entry on that bar.
     """
-    timeframe = data.timeframe
+    timeframe, settings = data.timeframe, as_declared(settings, type(strategy))
     close_ms = newest_close_ms(timeframe, now_ms)
     if not len(data.candles):
         return NoSignal("no candles")
@@ -95,6 +98,10 @@ def decide(
     levels = stops(entry, distance, Decimal(str(signals.reward_risk)), long=long, tick=instrument.tick_size)
     if levels is None:
         return NoSignal("stop or target would not be above zero")
+    waits = _waits(entry, levels, timeframe, close_ms, settings, long=long, tick=instrument.tick_size)
+    if waits is None:
+        return NoSignal("the price that the entry would wait at lies beyond the stop")
+    declared = DeclaredExits.of(signals)
     values = {name: float(array[-1]) for name, array in signals.indicators.items()}
     return Signal(
         {
@@ -121,9 +128,37 @@ def decide(
             "risk_reward_ratio": signals.reward_risk,
             "status": "active",
             "created_at_ms": now_ms,
+            **waits,
+            "exit_plan": declared.to_json() if declared is not None else None,
+            "settings_version": settings.version,
         },
         values,
     )
+
+
+def _waits(
+    entry: Decimal,
+    levels: tuple[Decimal, Decimal],
+    timeframe: Timeframe,
+    close_ms: int,
+    settings: Settings,
+    *,
+    long: bool,
+    tick: Decimal,
+) -> dict[str, object] | None:
+    """The columns of an entry that waits; none of them for one at the market, None where it cannot wait there."""
+    if settings.entry_order is EntryOrder.MARKET:
+        return {}
+    away = settings.entry_offset_pct / 100 * (-1 if long else 1)
+    ticks = entry * (1 + away) / tick
+    price = ticks.to_integral_value(ROUND_FLOOR if long else ROUND_CEILING) * tick
+    if price <= levels[0] if long else price >= levels[0]:
+        return None
+    return {
+        "entry_order": settings.entry_order.value,
+        "limit_price": float(price),
+        "limit_until_ms": float(close_ms + settings.entry_bars * timeframe.ms),
+    }
 
 
 def _fault(data: StrategyData, settings: Settings, now_ms: int) -> str | None:

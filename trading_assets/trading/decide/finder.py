@@ -8,29 +8,33 @@ from dataclasses import dataclass, field
 
 import pandas as pd
 
+from trading_assets.core import trace
 from trading_assets.core.errors import TradingAssetsError
-from trading_assets.core.foreign_text import get_logger
+from trading_assets.core.exits import AT_CLOSE
+from trading_assets.core.foreign_text import get_logger, plain
+from trading_assets.core.messages import Kind, Message
 from trading_assets.core.models import ContractStatus, Instrument, is_leaving
 from trading_assets.core.settings import Settings
 from trading_assets.core.strategy_data import StrategyData
-from trading_assets.core.timeframes import Timeframe, as_of_ms
-from trading_assets.ledger import account as account_ledger
-from trading_assets.ledger import evaluations, orders, signals
+from trading_assets.core.timeframes import Timeframe, as_of_ms, iso, local_ms
+from trading_assets.ledger import evaluations, exit_decisions, orders, signals
+from trading_assets.ledger import executions as execution_ledger
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.evaluations import Evaluation
 from trading_assets.ledger.evidence import Decided
 from trading_assets.market.fingerprint import series_read
 from trading_assets.strategies.base import Strategy
 from trading_assets.strategies.registry import make_strategy
-from trading_assets.trading.decide.entry import NoSignal, Signal, decide, is_due
+from trading_assets.trading.decide.entry import NoSignal, Signal, decide, is_due, newest_close_ms
 
 _log = get_logger(__name__)
 
 DUPLICATE_WINDOW_MS = 300_000
 SAME_PRICE = 0.001
 
-BROKEN = "entry_signals broke its schema; see its check"
-"""Why signals that fail their check are rejected. Otherwise the next run would submit them."""
+_FLAG = "a flag is off"
+
+AT_CLOSE_WORDS = frozenset(reason.word for reason in AT_CLOSE)
 
 Load = Callable[[str, Timeframe, Strategy], StrategyData]
 
@@ -72,9 +76,10 @@ def find_entry_signals(
     recent = signals.recent(
         database, settings.account, now_ms - max(DUPLICATE_WINDOW_MS, settings.min_signal_interval_s * 1000)
     )
-    exits = account_ledger.closing_rows(database, settings.account, now_ms - Timeframe.D1.ms)
+    exits = execution_ledger.closing_rows(database, settings.account, now_ms - Timeframe.D1.ms)
     occupied = {intent.symbol for intent in orders.occupying(database, settings.account)}
-    last_exit = exits.groupby("symbol")["closed_ms"].max().to_dict()
+    last_exit = _last_exits(database, settings.account, exits)
+    waited_until = orders.ended_waits(database, settings.account, now_ms - Timeframe.D1.ms)
     for selection in selections.sort_values("symbol").to_dict("records"):
         symbol, timeframe = str(selection["symbol"]), Timeframe(selection["timeframe"])
         hour_ms = int(selection["hour_ms"])
@@ -91,8 +96,17 @@ def find_entry_signals(
         if symbol in occupied:
             report.skip(symbol, "its order or position is open")
             continue
+        if settings.strategies and str(selection["strategy"]) not in settings.strategies:
+            report.skip(symbol, "its strategy is none of the account's")
+            continue
+        if settings.flags.forbidding(symbol, ""):
+            report.skip(symbol, _FLAG)
+            continue
         if not is_due(timeframe, now_ms, settings.signal_ttl_s):
             report.skipped["no fresh candle"] += 1
+            continue
+        if waited_until.get(symbol) == newest_close_ms(timeframe, now_ms):
+            report.skip(symbol, "an entry was dropped on this bar")
             continue
         try:
             strategy = make_strategy(str(selection["strategy"]), str(selection["parameters"]))
@@ -122,6 +136,9 @@ def find_entry_signals(
             if decision.is_strategys:
                 report.outcomes[symbol] = ""
             continue
+        if settings.flags.forbidding(symbol, str(decision.row["position_type"])):
+            report.skip(symbol, _FLAG)
+            continue
         report.outcomes[symbol] = ""
         duplicate = duplicate_of(decision, recent.get(symbol, ()), settings, now_ms)
         if duplicate is not None:
@@ -133,14 +150,64 @@ def find_entry_signals(
             decided[decision.signal_id] = Decided(followed, read, decision.indicators)
     # All in one transaction: a commit waits for the disk, and thirty candles may have closed at once.
     rows = [{**signal.row, "run_id": run_id} for signal in found]
-    added = signals.insert_new(database, rows, btc=settings.symbols.btc, decided=decided)
+    added = signals.insert_new(
+        database, rows, btc=settings.symbols.btc, decided=decided, told=signal_message, wall_ms=local_ms()
+    )
     report.signals = [row for row in rows if row["signal_id"] in added]
+    for row in report.signals:
+        _tell(row, now_ms)
     report.skipped["signal exists"] += len(found) - len(report.signals)
     report.skipped += Counter()  # without reasons that were counted zero times
     if report.outcomes:
         hour_ms = int(selections["hour_ms"].max())
         evaluations.add(database, settings.account, Evaluation(now_ms, hour_ms, report.outcomes))
     return report
+
+
+def _tell(row: Mapping[str, object], now_ms: int) -> None:
+    """The first line and the first span of a signal's trace: from the end of its candle to the row in the ledger."""
+    signal_id, closed_ms = str(row["signal_id"]), int(str(row["signal_timestamp_ms"]))
+    fields = {name: str(row[name]) for name in ("account", "symbol", "timeframe", "strategy")}
+    side = "Buy" if row["position_type"] == "LONG" else "Sell"
+    extra = {**fields, "signal_id": signal_id, "run_id": row["run_id"], "side": side, "price": row["entry_price"]}
+    _log.info(
+        "signal: %s %s %s on the candle that closed %s",
+        *(side, fields["symbol"], fields["timeframe"], iso(closed_ms)),
+        extra={**extra, "candle_closed": iso(closed_ms), "event": "signal_found"},
+    )
+    lasted_s = (now_ms - closed_ms) / 1000
+    trace.ended_span("decide", {**fields, "side": side}, signal_id=signal_id, lasted_s=lasted_s)
+
+
+def _last_exits(database: Database, account: str, exits: pd.DataFrame) -> dict[str, int]:
+    """In which moment each symbol's last position was closed. What left at a close has left on that bar, though it was
+    done a moment later."""
+    with database.read() as connection:
+        left = exit_decisions.left_at(connection, account, exits["signal_id"].dropna())
+    moments = exits["closed_ms"].astype("int64")
+    for at, signal, reason in zip(exits.index, exits["signal_id"], exits["reason"], strict=True):
+        decision = left.get(signal)
+        if decision is not None and decision.kind == reason and reason in AT_CLOSE_WORDS:
+            moments[at] = min(int(moments[at]), decision.bar_close_ms - 1)
+    return {str(symbol): int(moment) for symbol, moment in moments.groupby(exits["symbol"]).max().items()}
+
+
+def signal_message(row: Mapping[str, object]) -> Message:
+    """What people are told of a new signal; nothing is ordered yet."""
+    facts = {
+        "symbol": str(row["symbol"]),
+        "side": str(row["position_type"]),
+        "timeframe": str(row["timeframe"]),
+        "strategy": str(row["strategy"]),
+        "entry": f"{row['entry_price']:.8g}",
+        "stop": f"{row['stop_loss']:.8g}",
+        "target": f"{row['take_profit']:.8g}",
+        "confidence": f"{row['confidence']:.0f}",
+    }
+    facts = {name: plain(value) for name, value in facts.items()}
+    title = f"signal: {facts['side']} {facts['symbol']} {facts['timeframe']}"
+    body = "{strategy}: entry {entry}, stop {stop}, target {target}, confidence {confidence}".format_map(facts)
+    return Message(title, body, Kind.SIGNAL, is_kept=True, facts=facts)
 
 
 def duplicate_of(signal: Signal, recent: Sequence[signals.RecentSignal], settings: Settings, now_ms: int) -> str | None:

@@ -2,7 +2,8 @@
 
 What becomes of a signal, `plan` decides; the steps of an order are in `saga.steps`. Signals are planned and reserved
 one after the other, the most confident first, each when one of the few lanes is free to send it: so limits hold
-exactly, and what cannot be sent yet keeps its place and its own life. Orders are looked up after all have been sent.
+exactly, and what cannot be sent yet keeps its place and its own life. What comes meanwhile is among them when the
+account is read again. Orders are looked up after all have been sent.
 """
 
 from __future__ import annotations
@@ -12,22 +13,27 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from decimal import Decimal
 
-from trading_assets.core.errors import ExchangeError, ExchangeFatalError, RulesChangedError, TradingAssetsError
+from trading_assets.core.errors import (
+    ExchangeError,
+    ExchangeFatalError,
+    RulesChangedError,
+    TooLateError,
+    TradingAssetsError,
+)
 from trading_assets.core.events import Failure, failure_of
 from trading_assets.core.messages import Kind
-from trading_assets.core.models import Side, Ticker, Tickers
+from trading_assets.core.models import Instrument, Side, Ticker, Tickers
 from trading_assets.core.ports import Exchange
+from trading_assets.core.side_by_side import begin
 from trading_assets.core.timeframes import iso
 from trading_assets.ledger import account as account_ledger
 from trading_assets.ledger import checks, leases, orders, signals
 from trading_assets.ledger.leases import Lease
 from trading_assets.ledger.orders import Intent
 from trading_assets.trading import account_refusals, unreadable_rows
-from trading_assets.trading.context import ExecutionContext, trading_lease
-from trading_assets.trading.decide.sizing import Size
-from trading_assets.trading.execute.plan import Market, Refused, Row, account_after, plan_entry
+from trading_assets.trading.context import SEND_WITHIN_MS, ExecutionContext, trading_lease
+from trading_assets.trading.execute.plan import Entry, Market, Refused, Row, account_after, plan_entry
 from trading_assets.trading.execute.workers import Run, worker_pool
 from trading_assets.trading.reconcile.reconciler import reconcile
 from trading_assets.trading.risk import guard as risk_guard
@@ -39,7 +45,7 @@ LEASE_MS = 30_000
 """Others wait this long for a process that died while it submitted."""
 
 TIME_AGE_MS = 200
-"""The venue's time is asked again after this time by the local clock."""
+"""The venue's time is asked again after this time by the local clock, or after as long as its answer took."""
 
 AHEAD_MS = 10_000
 """A clock farther ahead of a time that the venue tells right after is in doubt."""
@@ -66,6 +72,8 @@ class SubmitReport:
     rejected: dict[str, str] = field(default_factory=dict)
     refused: dict[str, str] = field(default_factory=dict)
     unknown: list[str] = field(default_factory=list)
+    resting: list[str] = field(default_factory=list)
+    """ids of signals whose order waits at its price"""
     recovered: int = 0
     stopped: str = ""
     """why not all could be sent that may be: the exchange does not answer, or takes no more now"""
@@ -88,12 +96,16 @@ def submit_orders(context: ExecutionContext) -> SubmitReport:
     report = SubmitReport()
     report.recovered = recover(context)
     protection.watch_bare(context)
-    clock = _VenueClock(context)
+    rows = signals.active(context.database, context.settings.account)
+    if not rows:
+        return report
+    clock, off = _VenueClock(context), context.why_off()
+    begun = _Reads(context, rows) if not off else None
     report.stopped, report.expired = clock.expire_signals()
     rows = signals.active(context.database, context.settings.account)
     if not rows:
         return report
-    stopped = context.why_off() or report.stopped or account_refusals.why_out_of_shape(context)
+    stopped = off or report.stopped or account_refusals.why_out_of_shape(context)
     if stopped:
         for row in rows:
             _refuse(context, row, Refused(stopped, final=False), report)
@@ -104,8 +116,9 @@ def submit_orders(context: ExecutionContext) -> SubmitReport:
             report.refused = {str(row["signal_id"]): reason for row in rows}
             return report
         try:
-            _reconcile_if_old(context, clock.now_ms())
-            market, account = _read(context, rows, clock.now_ms())
+            if _reconcile_if_old(context, clock.now_ms()) or begun is None:
+                begun = _Reads(context, rows)
+            market, account = _read(context, rows, clock.now_ms(), begun)
         except ExchangeError as error:
             if isinstance(error, ExchangeFatalError):
                 account_refusals.tell(context, error)
@@ -118,18 +131,20 @@ def submit_orders(context: ExecutionContext) -> SubmitReport:
 
 
 class _VenueClock:
-    """The venue's time, asked at most every `TIME_AGE_MS`: where the clock is virtual, each question is a request."""
+    """The venue's time, not asked for all the time: where the clock is virtual, each question is a request."""
 
     def __init__(self, context: ExecutionContext) -> None:
         self._context = context
-        self._asked_wall_ms: int | None = None
-        self._now_ms = 0
+        self._told_wall_ms: int | None = None
+        self._now_ms = self._took_ms = 0
 
     def now_ms(self) -> int:
         wall_ms = self._context.wall_ms()
-        if self._asked_wall_ms is None or not 0 <= wall_ms - self._asked_wall_ms < TIME_AGE_MS:
+        may_age_ms = max(TIME_AGE_MS, self._took_ms)
+        if self._told_wall_ms is None or not 0 <= wall_ms - self._told_wall_ms < may_age_ms:
             self._now_ms = self._context.exchange.now_ms()
-            self._asked_wall_ms = wall_ms
+            self._told_wall_ms = self._context.wall_ms()
+            self._took_ms = self._told_wall_ms - wall_ms
         return self._now_ms
 
     def expire_signals(self) -> tuple[str, int]:
@@ -143,7 +158,7 @@ class _VenueClock:
         late = [row for row in signals.active(context.database, account) if int(row["ttl_ms"]) <= now_ms]
         doubt = self._doubt([str(row["symbol"]) for row in late], now_ms) if late else ""
         if doubt:
-            self._asked_wall_ms = None  # ask again next time
+            self._told_wall_ms = None  # ask again next time
             return doubt, 0
         return "", signals.expire(context.database, account, now_ms)
 
@@ -186,32 +201,48 @@ def _holder(context: ExecutionContext) -> str:
     return lease.holder if lease is not None else "it has just ended"
 
 
-def _reconcile_if_old(context: ExecutionContext, now_ms: int) -> None:
-    """Reconcile first where that was never done, or long ago.
+def _reconcile_if_old(context: ExecutionContext, now_ms: int) -> bool:
+    """Reconcile first where that was never done, or long ago. Return whether it was done.
 
     Raises:
         ExchangeError: the account cannot be read.
     """
     until_ms = account_ledger.reconciled_until_ms(context.database, context.settings.account)
-    if until_ms is None or not 0 <= now_ms - until_ms <= context.settings.max_reconciliation_age_s * 1000:
-        reconcile(context)
+    if until_ms is not None and 0 <= now_ms - until_ms <= context.settings.max_reconciliation_age_s * 1000:
+        return False
+    reconcile(context)
+    return True
 
 
-def _read(context: ExecutionContext, rows: Sequence[Row], now_ms: int) -> tuple[Market, Account]:
-    exchange, symbols = context.exchange, {str(row["symbol"]) for row in rows}
-    instruments = context.contracts.get(exchange, symbols, context.wall_ms())
-    listed = sorted(symbols & instruments.keys())
-    tickers, unknown = _tickers(exchange, listed)
+class _Reads:
+    """What is read of the exchange for the signals that wait, all of it asked for side by side from here on."""
+
+    def __init__(self, context: ExecutionContext, rows: Sequence[Row]) -> None:
+        symbols = {str(row["symbol"]) for row in rows}
+        self.account = risk_guard.AccountReads(context.exchange)
+        self.quotes = begin(lambda: _quotes(context, symbols))
+
+
+def _quotes(
+    context: ExecutionContext, symbols: set[str]
+) -> tuple[Mapping[str, Instrument], Mapping[str, Ticker], dict[str, str]]:
+    """The contracts, the tickers of these coins, and why some cannot be had."""
+    instruments = context.contracts.get(context.exchange, symbols, context.wall_ms())
+    return instruments, *_tickers(context.exchange, sorted(symbols & instruments.keys()))
+
+
+def _read(context: ExecutionContext, rows: Sequence[Row], now_ms: int, begun: _Reads) -> tuple[Market, Account]:
+    symbols = {str(row["symbol"]) for row in rows}
+    instruments, tickers, unknown = begun.quotes.result()
     unreadable_rows.tell(context, "instrument", context.contracts.unreadable, now_ms)
     if isinstance(tickers, Tickers):
         unreadable_rows.tell(context, "ticker", tickers.unreadable, now_ms)
     hidden = {symbol: "its contract cannot be read" for symbol in symbols if context.contracts.may_hide(symbol)}
-    account = risk_guard.account_snapshot(context.database, exchange, context.settings.account, now_ms)
+    account = risk_guard.account_snapshot(context.database, begun.account, context.settings.account, now_ms)
     account_refusals.end(context)
-    foreign = {position.symbol for position in account.positions} - account.occupied
-    return Market(
-        instruments, tickers, len(foreign), checks.blocked(context.database, list(rows)), hidden | unknown
-    ), account
+    foreign = {position.symbol for position in account.positions} - account.occupied | account.owned.keys()
+    blocked = checks.blocked(context.database, list(rows), context.settings.symbols.btc)
+    return Market(instruments, tickers, len(foreign), blocked, hidden | unknown), account
 
 
 def _tickers(exchange: Exchange, symbols: Sequence[str]) -> tuple[Mapping[str, Ticker], dict[str, str]]:
@@ -235,7 +266,7 @@ class _Sending:
 
     row: Row
     intent: Intent
-    size: Size
+    entry: Entry
 
 
 class _Round:
@@ -249,15 +280,16 @@ class _Round:
         self._context, self._lease, self._clock, self._report = context, lease, clock, report
         self._is_own_lease = context.lease is None
         self._sending: dict[Future[Intent | None], _Sending] = {}
-        self._refused_by_rules: dict[str, Size] = {}
+        self._refused_by_rules: dict[str, Entry] = {}
         self._waiting: deque[Row] = deque()
+        self._known: set[str] = set()
         self._sent: list[tuple[Intent, Future[Intent | None], Intent | None]] = []
         self._broken: list[Exception] = []
 
     def run(self, rows: Sequence[Row], market: Market, account: Account) -> None:
         """Send what may be sent, then look up what was sent."""
         context = self._context
-        self._waiting = deque(rows)
+        self._waiting, self._known = deque(rows), {str(row["signal_id"]) for row in rows}
         self._market, self._account, self._read_wall_ms = market, account, context.wall_ms()
         with worker_pool(len(rows), context.workers) as run:
             try:
@@ -292,11 +324,11 @@ class _Round:
 
     def _take_turn(self, run: Run) -> None:
         """Plan and reserve the next signal, and hand it to a lane."""
-        context, row = self._context, self._waiting.popleft()
-        signal_id, now_ms = str(row["signal_id"]), self._clock.now_ms()
-        if not self._refresh(row, now_ms):
-            self._waiting.appendleft(row)
+        context, now_ms = self._context, self._clock.now_ms()
+        if not self._refresh(now_ms):
             return
+        row = self._waiting.popleft()
+        signal_id = str(row["signal_id"])
         if now_ms >= int(row["ttl_ms"]):  # its life ended while others were sent
             self._report.stopped, expired = self._clock.expire_signals()
             self._report.expired += expired
@@ -307,34 +339,43 @@ class _Round:
         if plan.refusals is not None:
             alerted = isinstance(row["reason"], str)
             risk_guard.enforce(context, str(row["symbol"]), self._account, plan.refusals, now_ms, alerted=alerted)
+        if plan.refusals == ():  # every gate is open: what is refused now has no size
+            unsized = plan.outcome.reason if isinstance(plan.outcome, Refused) else None
+            risk_guard.alert_of_size(context, str(row["symbol"]), unsized, now_ms)
         if isinstance(plan.outcome, Refused):
             if plan.refusals is None and row["reason"] != plan.outcome.reason:
                 context.notify(f"entry in {row['symbol']} waits", plan.outcome.reason, Kind.REFUSAL)
             _refuse(context, row, plan.outcome, self._report)
             return
-        if self._refused_by_rules.get(signal_id) == plan.outcome.size:
+        refused = self._refused_by_rules.get(signal_id)
+        if refused is not None and plan.outcome.is_as(refused):
             _refuse(context, row, Refused(self._report.refused[signal_id], final=True), self._report)
             return
         places = context.settings.max_positions - self._market.foreign
-        intent = _reserve(context, self._lease, row, plan.outcome.size, places, self._clock.now_ms(), self._report)
+        intent = _reserve(context, self._lease, row, plan.outcome, places, self._clock.now_ms(), self._report)
         if intent is None:
             return
         self._report.refused.pop(signal_id, None)
         self._account = account_after(self._account, intent, plan.outcome.price)
         left_ms = int(row["ttl_ms"]) - intent.created_ms
-        send_by = intent.touched_wall_ms + min(steps.SEND_WITHIN_MS, left_ms)
-        self._sending[run(steps.send, context, intent, send_by)] = _Sending(row, intent, plan.outcome.size)
+        send_by = intent.touched_wall_ms + min(SEND_WITHIN_MS, left_ms)
+        self._sending[run(steps.send, context, intent, send_by)] = _Sending(row, intent, plan.outcome)
 
-    def _refresh(self, row: Row, now_ms: int) -> bool:
-        """Read market and account again where they are old, or rules have changed. Return whether that succeeded."""
+    def _refresh(self, now_ms: int) -> bool:
+        """Read market and account again where they are old, or rules have changed. Return whether that succeeded.
+
+        What has come since the last time takes its place among what waits.
+        """
         context, wall_ms = self._context, self._context.wall_ms()
-        is_again = str(row["signal_id"]) in self._refused_by_rules
+        is_again = str(self._waiting[0]["signal_id"]) in self._refused_by_rules
         if not is_again and 0 <= wall_ms - self._read_wall_ms < READ_AGE_MS:
             return True
         try:
             if self._is_own_lease:
                 self._lease = leases.renew(context.database, self._lease, ttl_ms=LEASE_MS, wall_ms=wall_ms)
-            self._market, self._account = _read(context, [row, *self._waiting], now_ms)
+            rows = self._ordered(signals.active(context.database, context.settings.account))
+            self._market, self._account = _read(context, rows, now_ms, _Reads(context, rows))
+            self._waiting = deque(rows)
         except ExchangeError as error:
             if isinstance(error, ExchangeFatalError):
                 account_refusals.tell(context, error)
@@ -342,6 +383,15 @@ class _Round:
             return False
         self._read_wall_ms = context.wall_ms()
         return True
+
+    def _ordered(self, active: Sequence[Row]) -> list[Row]:
+        """What waits and what has come, the most confident first; those that are tried again go last."""
+        came = [row for row in active if str(row["signal_id"]) not in self._known]
+        self._known |= {str(row["signal_id"]) for row in came}
+        return sorted(
+            [*self._waiting, *came],
+            key=lambda row: (str(row["signal_id"]) in self._refused_by_rules, -float(row["confidence"])),
+        )
 
     def _collect(self, finished: Iterable[Future[Intent | None]]) -> None:
         """Note what became of orders that were sent, or not."""
@@ -365,7 +415,7 @@ class _Round:
         signal_id, is_by_rules = str(one.row["signal_id"]), isinstance(error.cause, RulesChangedError)
         occupied = self._account.occupied - {one.intent.symbol}
         self._account = replace(self._account, occupied=occupied)
-        if not is_by_rules and not isinstance(error.cause, steps.TooLateError):
+        if not is_by_rules and not isinstance(error.cause, TooLateError):
             self._report.stopped = self._report.stopped or str(error)
         again = is_by_rules and signal_id not in self._refused_by_rules
         final = is_by_rules and not again
@@ -373,14 +423,15 @@ class _Round:
             steps.publish_failure(self._context, one.intent, failure_of(error.cause), str(error))
         _refuse(self._context, one.row, Refused(str(error), final), self._report)
         if again:
-            self._refused_by_rules[signal_id] = one.size
+            self._refused_by_rules[signal_id] = one.entry
             self._waiting.append(one.row)
 
 
 def _reserve(
-    context: ExecutionContext, lease: Lease, row: Row, size: Size, places: int, now_ms: int, report: SubmitReport
+    context: ExecutionContext, lease: Lease, row: Row, entry: Entry, places: int, now_ms: int, report: SubmitReport
 ) -> Intent | None:
     """Reserve an order in the ledger; None where another process or a limit prevents it."""
+    size, limit = entry.size, entry.limit
     signal_id, symbol = str(row["signal_id"]), str(row["symbol"])
     intent = Intent(
         order_link_id=context.exchange.order_ids.encode(signal_id),
@@ -389,15 +440,22 @@ def _reserve(
         symbol=symbol,
         side=Side.BUY if row["position_type"] == "LONG" else Side.SELL,
         qty=size.qty,
-        stop_loss=Decimal(str(row["stop_loss"])),
-        take_profit=Decimal(str(row["take_profit"])),
+        stop_loss=entry.stop_loss,
+        take_profit=entry.take_profit,
         leverage=size.leverage,
         status=orders.INTENT,
         order_id=None,
         created_ms=now_ms,
         touched_wall_ms=context.wall_ms(),
+        price=limit.price if limit is not None else None,
+        post_only=limit is not None and limit.post_only,
+        until_ms=limit.until_ms if limit is not None else None,
+        chase_price=limit.chase_price if limit is not None else None,
     )
     if steps.reserve(context, intent, lease, max_open=places):
+        if entry.why_size is not None:
+            with context.database.write() as connection:
+                orders.note(connection, intent, f"{orders.SIZE}{entry.why_size}", now_ms)
         return intent
     report.refused[signal_id] = f"another process works on it, {symbol} has an open order, or all are taken"
     return None
@@ -436,8 +494,10 @@ def _add_outcome(
     match after.status if after is not None else None:
         case orders.CONFIRMED | orders.CLOSED:
             report.executed.append(intent.signal_id)
-        case orders.REJECTED | orders.ABANDONED:
+        case orders.REJECTED | orders.ENDED | orders.ABANDONED:
             report.rejected[intent.signal_id] = after.reason if after is not None and after.reason else ""
+        case orders.RESTING:
+            report.resting.append(intent.signal_id)
         case _:
             report.unknown.append(intent.signal_id)
             steps.publish_failure(context, intent, Failure.UNKNOWN, f"{why}; it is looked up again")

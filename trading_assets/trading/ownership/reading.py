@@ -12,6 +12,7 @@ from trading_assets.core.errors import ExchangeError
 from trading_assets.core.models import Order, Side
 from trading_assets.core.timeframes import HOUR_MS
 from trading_assets.ledger import account as account_ledger
+from trading_assets.ledger import executions as execution_ledger
 from trading_assets.ledger import orders
 from trading_assets.ledger.orders import Intent
 from trading_assets.trading.context import ExecutionContext
@@ -60,9 +61,9 @@ def left_of(
             closed=closed,
             looked_up={order.order_id: order for order in own_closings},
             trades=recorded_trades(connection, account, {symbol}, first_ms).get(symbol, []),
-            recorded=account_ledger.closings_of(connection, account, [symbol], first_ms)
-            | account_ledger.recorded_closings(connection, [row.order_id for row in closed]),
-            fill_ids=frozenset(account_ledger.fill_ids(connection, account, since_ms, until_ms)),
+            recorded=execution_ledger.closings_of(connection, account, [symbol], first_ms)
+            | execution_ledger.recorded_closings(connection, [row.order_id for row in closed]),
+            fill_ids=frozenset(execution_ledger.fill_ids(connection, account, since_ms, until_ms)),
             is_ours=context.exchange.order_ids.is_ours,
         )
     holding = attribution_of(records).holdings[intent.order_link_id]
@@ -73,7 +74,7 @@ def recorded_trades(
     connection: sa.Connection, account: str, symbols: set[str], since_ms: int
 ) -> dict[str, list[Trade]]:
     """Return what moved the positions of these symbols since a time, as far as the ledger has it, by symbol."""
-    rows = account_ledger.trades(connection, account, symbols, since_ms)
+    rows = execution_ledger.trades(connection, account, symbols, since_ms)
     return {
         symbol: [
             Trade(

@@ -9,7 +9,7 @@ from decimal import Decimal
 
 from trading_assets.core.models import ClosedPnl, CloseReason, Execution, FillKind, Order, OrderPurpose, Side
 from trading_assets.ledger import orders
-from trading_assets.ledger.account import Closing
+from trading_assets.ledger.executions import Closing
 from trading_assets.ledger.orders import Intent
 from trading_assets.trading.ownership.attribution import ZERO, Attribution, Closer, Entry, Trade, attribute
 
@@ -87,6 +87,14 @@ def purpose_of(
     if order is not None:
         return order.purpose
     return next((row.purpose for row in executions if row.order_id == order_id), None)
+
+
+def link_of(order_id: str, looked_up: Mapping[str, Order | None], executions: Iterable[Execution]) -> str:
+    """Our id of a closing order, by its look-up or by its executions; empty where it has none."""
+    order = looked_up.get(order_id)
+    if order is not None:
+        return order.order_link_id
+    return next((row.order_link_id for row in executions if row.order_id == order_id), "")
 
 
 def as_trade(row: Execution) -> Trade:

@@ -5,28 +5,42 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from itertools import zip_longest
 from typing import Any
 
 import pandas as pd
 
-from trading_assets.backtesting.engine import Engine
-from trading_assets.backtesting.run import costs_from
+from trading_assets.backtesting.engine import Engine, LimitEntry
+from trading_assets.backtesting.run import costs_of
 from trading_assets.core.candles import Candles
 from trading_assets.core.errors import TradingAssetsError
+from trading_assets.core.models import EntryOrder
 from trading_assets.core.schemas import LIVE_PARITY
 from trading_assets.core.settings import Settings
 from trading_assets.core.strategy_data import StrategyData
 from trading_assets.core.timeframes import DAY_MS, HOUR_MS, Timeframe, as_of_ms
 from trading_assets.ledger.evaluations import Evaluation
+from trading_assets.ledger.exit_decisions import PARTS
 from trading_assets.strategies.base import Strategy
 from trading_assets.strategies.registry import make_strategy
 from trading_assets.trading.decide.entry import signal_id
+from trading_assets.trading.decide.exits import DeclaredExits, Position
 from trading_assets.trading.parity import compare
 from trading_assets.trading.parity.compare import LiveTrade, Outcome, Verdict
-from trading_assets.trading.parity.replay import OPEN, Decision, Exit, bars_between, decisions, first_touch, replay_exit
+from trading_assets.trading.parity.replay import (
+    OPEN,
+    Decision,
+    Exit,
+    Leaving,
+    bars_between,
+    decisions,
+    end_by_decisions,
+    first_touch,
+    plan_decisions,
+    replay_exit,
+)
 
 Row = Mapping[Hashable, Any]
 
@@ -56,6 +70,10 @@ class LiveDay:
     signals: pd.DataFrame
     trades: Mapping[str, LiveTrade]
     reselected: Mapping[int, frozenset[str]] = field(default_factory=dict)
+    followed: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """of each signal the selection it was decided on, where its snapshot has it"""
+    empty_hours: Sequence[int] = ()
+    """hours that were selected and chose no coin: from then on nothing is followed"""
 
 
 @dataclass(frozen=True)
@@ -130,8 +148,8 @@ class _Day:
         by_hour: dict[int, list[_Coin]] = defaultdict(list)
         for coin in coins:
             by_hour[coin.hour_ms].append(coin)
-        for hour, (start, end) in self._in_force(sorted(by_hour)).items():
-            for coin in by_hour[hour]:
+        for hour, (start, end) in self._in_force(sorted({*by_hour, *self.live.empty_hours})).items():
+            for coin in by_hour.get(hour, ()):
                 for close in bars_between(coin.timeframe, start, end):
                     due[coin][close] = True
         for evaluation in self.live.evaluations:
@@ -206,6 +224,11 @@ class _Day:
                 return self._row(identity, coin, decision, row, differs)
         refused = compare.why_no_position(signal)
         if refused is not None:
+            if self._entry(coin, row) is not None and signal["order_link_id"]:
+                expected, *_ = self._exits(identity, coin, row, decision, LiveTrade(False, None, OPEN, None, None))
+                if expected is not None:
+                    self.held[coin.symbol].append((int(row["signal_timestamp_ms"]), int(row["limit_until_ms"])))
+                    refused = compare.wait_agrees(signal, expected, self.end_ms) or refused
             return self._row(identity, coin, decision, row, refused)
         return self._traded(identity, coin, decision, row)
 
@@ -213,25 +236,37 @@ class _Day:
         trade = self.live.trades.get(identity, LiveTrade(False, None, OPEN, None, None))
         long, price = row["position_type"] == "LONG", float(row["entry_price"])
         tolerance = self.settings.parity_tolerance_bps
-        verdict = compare.entry_agrees(price, trade, tolerance, long=long)
+        waits = self._entry(coin, row) is not None
+        verdict = None if waits else compare.entry_agrees(price, trade, tolerance, long=long)
         expected: Exit | None = None
+        by_levels: Exit | None = None
+        course: Verdict | None = None
         if verdict is None:
-            expected, by_levels = self._exits(coin, row, decision)
+            expected, by_levels, course = self._exits(identity, coin, row, decision, trade)
+        if waits and expected is not None:
+            if expected.fill_price is None:
+                verdict = Verdict(Outcome.ENTRY, "filled, where no price of the candles is beyond that of the entry")
+            else:
+                verdict = compare.entry_agrees(expected.fill_price, trade, tolerance, long=long)
+        if verdict is None:
             if expected is None or by_levels is None:
                 verdict = Verdict(Outcome.EXIT, "the candles of its time are missing")
             else:
                 ended = expected.end_ms if expected.reason != OPEN else self.end_ms
                 self.held[coin.symbol].append((int(row["signal_timestamp_ms"]), ended))
-                verdict = compare.exit_agrees(trade, expected, by_levels, tolerance, long=long)
+                verdict = compare.exit_agrees(trade, expected, by_levels, tolerance, long=long, course=course)
         return self._row(identity, coin, decision, row, verdict or Verdict(Outcome.AGREES), trade, expected)
 
-    def _exits(self, coin: _Coin, row: Row, decision: Decision | None) -> tuple[Exit | None, Exit | None]:
+    def _exits(
+        self, identity: str, coin: _Coin, row: Row, decision: Decision | None, trade: LiveTrade
+    ) -> tuple[Exit | None, Exit | None, Verdict | None]:
         close_ms, long = int(row["signal_timestamp_ms"]), row["position_type"] == "LONG"
         price, stop, target = (float(row[name]) for name in ("entry_price", "stop_loss", "take_profit"))
         try:
             candles = self.load_held(coin.symbol, coin.timeframe, close_ms)
+            leaving = self._leaving(coin, row, close_ms)
         except TradingAssetsError:
-            return None, None
+            return None, None, None
         expected = replay_exit(
             candles,
             close_ms,
@@ -239,9 +274,55 @@ class _Day:
             stop_fraction=decision.stop_fraction if decision is not None else abs(price - stop) / price,
             reward_risk=decision.reward_risk if decision is not None else float(row["risk_reward_ratio"]),
             engine=self.engine,
-            costs=costs_from(self.settings),
+            costs=replace(costs_of(self.live.followed.get(identity, {}), self.settings), entry=self._entry(coin, row)),
+            leaving=leaving,
         )
-        return expected, first_touch(candles, close_ms, long=long, stop=stop, target=target)
+        since = close_ms if expected is None or expected.filled_ms is None else expected.filled_ms
+        tick = self.ticks.get(coin.symbol)
+        if leaving is None or tick is None or expected is None:
+            return expected, first_touch(candles, since, long=long, stop=stop, target=target), None
+        position = Position(leaving.plan, long, close_ms, price, stop, target, since)
+        said = plan_decisions(candles, position, leaving, tick=tick)
+        course = compare.plan_agrees(said, trade, lambda close_ms: self._ran_at(close_ms, coin.timeframe))
+        decided = [one for one in trade.decided if one.kind != PARTS]
+        return expected, end_by_decisions(candles, position, decided), course
+
+    def _ran_at(self, close_ms: int, timeframe: Timeframe) -> bool:
+        """Whether the finder looked between a close and the next one; of days before this one it is not known."""
+        looked = (one.time_ms for one in self.live.evaluations)
+        return close_ms < self.day_ms or any(close_ms <= time_ms < close_ms + timeframe.ms for time_ms in looked)
+
+    def _leaving(self, coin: _Coin, row: Row, close_ms: int) -> Leaving | None:
+        """What ends the position of a signal besides stop and target; None where nothing does.
+
+        Raises:
+            TradingAssetsError: its plan cannot be read, or its strategy cannot be asked.
+        """
+        if _missing(row["exit_plan"]):
+            return None
+        declared = DeclaredExits.from_json(str(row["exit_plan"]))
+        if not declared.has_conditions:
+            return Leaving(declared.plan)
+        strategy = make_strategy(coin.strategy, coin.parameters)
+        data = self.load_decided(coin.symbol, coin.timeframe, strategy, close_ms)
+        signals = strategy.signals(data)
+        held = signals.exit_long if row["position_type"] == "LONG" else signals.exit_short
+        return Leaving(declared.plan, data.candles.end_ms[held] if held is not None else None)
+
+    def _entry(self, coin: _Coin, row: Row) -> LimitEntry | None:
+        """How live's signal waited, whatever its backtest did; None: at the market."""
+        order = row.get("entry_order")
+        if _missing(order) or order == EntryOrder.MARKET:
+            return None
+        away = float(row["limit_price"]) / float(row["entry_price"]) - 1
+        life_ms = int(row["limit_until_ms"]) - int(row["signal_timestamp_ms"])
+        return LimitEntry(
+            EntryOrder(str(order)),
+            offset=-away if row["position_type"] == "LONG" else away,
+            bars=life_ms // coin.timeframe.ms,
+            fee=self.settings.maker_fee,
+            deviation=float(self.settings.max_price_deviation_pct) / 100,
+        )
 
     def _row(
         self,
@@ -254,7 +335,16 @@ class _Day:
         end: Exit | None = None,
     ) -> dict[str, object]:
         long = decision.long if decision is not None else row is not None and row["position_type"] == "LONG"
-        price = decision.price if decision is not None else float(row["entry_price"]) if row is not None else math.nan
+        waited_at = end.fill_price if end is not None else None
+        price = (
+            waited_at
+            if waited_at is not None
+            else decision.price
+            if decision is not None
+            else float(row["entry_price"])
+            if row is not None
+            else math.nan
+        )
         fill = trade.entry_price if trade is not None and trade.entry_price is not None else math.nan
         out = trade.exit_price if trade is not None and trade.exit_price is not None else math.nan
         ended = end is not None and end.reason != OPEN

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -10,17 +11,19 @@ import pandas as pd
 import sqlalchemy as sa
 
 from trading_assets.core.candles import Candles
+from trading_assets.core.models import CloseReason
 from trading_assets.core.ports import MarketData
 from trading_assets.core.schemas import STRATEGY_SELECTIONS
 from trading_assets.core.settings import Settings
 from trading_assets.core.strategy_data import StrategyData
-from trading_assets.core.timeframes import DAY_MS, LIVE_BARS, Timeframe
-from trading_assets.ledger import evaluations, evidence, signals, tracing
+from trading_assets.core.timeframes import DAY_MS, Timeframe
+from trading_assets.ledger import evaluations, evidence, exit_decisions, signals, tracing
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.partitions import read_partitions
+from trading_assets.ledger.selections import empty_hours
 from trading_assets.ledger.tables import closings, entry_signals, order_intents
-from trading_assets.market import lookback as depth
-from trading_assets.market.loading import live_requests, load_strategy_data
+from trading_assets.ledger.tracing import Origin
+from trading_assets.market.loading import load_since
 from trading_assets.market.store import CandleStore
 from trading_assets.strategies.base import Strategy
 from trading_assets.trading.parity.compare import LiveTrade
@@ -40,14 +43,23 @@ def read_live_day(database: Database, settings: Settings, day_ms: int) -> LiveDa
     trades = _trades(database, account, near[near["status"] == signals.EXECUTED]["signal_id"].tolist(), end_ms)
     ended = {signal for signal, trade in trades.items() if trade.exit_ms is not None and trade.exit_ms < day_ms}
     held = near["signal_id"].isin(trades) & ~near["signal_id"].isin(ended)
-    of_day = near[near["signal_timestamp_ms"] >= day_ms]["signal_id"].tolist()
-    selections, reselected = _followed(database, day_ms, of_day)
+    is_of_day = near["signal_timestamp_ms"] >= day_ms
+    with database.read() as connection:
+        kept = {
+            name: one.origin
+            for name in near[is_of_day | held]["signal_id"]
+            if (one := evidence.read(connection, name)) is not None
+        }
+    of_day = set(near[is_of_day]["signal_id"])
+    selections, reselected = _followed(database, day_ms, [origin for name, origin in kept.items() if name in of_day])
     return LiveDay(
         selections=selections,
         reselected=reselected,
         evaluations=evaluations.between(database, account, day_ms, end_ms + settings.signal_ttl_s * 1000),
-        signals=near[(near["signal_timestamp_ms"] >= day_ms) | held],
+        signals=near[is_of_day | held],
         trades=trades,
+        followed={name: origin.selection for name, origin in kept.items() if origin.selection is not None},
+        empty_hours=empty_hours(database, hours_followed(day_ms)[0], end_ms),
     )
 
 
@@ -58,14 +70,7 @@ def decided_loader(
     end_ms = day_ms + DAY_MS
 
     def load(symbol: str, timeframe: Timeframe, strategy: Strategy, first_close_ms: int) -> StrategyData:
-        needs, now_ms = strategy.needs(), source.now_ms()
-        for whose, other, start_ms, _ in live_requests(symbol, timeframe, needs, first_close_ms, store.btc):
-            store.fill(source, whose, other, start_ms, end_ms, now_ms=now_ms)
-        if needs.funding:
-            store.fill_funding(source, symbol, first_close_ms - depth.FUNDING_REACH_MS, end_ms, now_ms=now_ms)
-        # As many bars as the live finder loads.
-        start_ms = first_close_ms - LIVE_BARS * timeframe.ms
-        return load_strategy_data(store, symbol, timeframe, needs, start_ms, end_ms)
+        return load_since(source, store, symbol, timeframe, strategy.needs(), first_close_ms, end_ms)
 
     return load
 
@@ -82,7 +87,9 @@ def held_loader(source: MarketData, store: CandleStore, day_ms: int) -> Callable
     return load
 
 
-def _followed(database: Database, day_ms: int, signal_ids: list[str]) -> tuple[pd.DataFrame, dict[int, frozenset[str]]]:
+def _followed(
+    database: Database, day_ms: int, kept: Sequence[Origin]
+) -> tuple[pd.DataFrame, dict[int, frozenset[str]]]:
     """The selections of a day's hours: of a coin with a signal as the signal's snapshot has it, of others as today.
 
     Returns:
@@ -92,7 +99,6 @@ def _followed(database: Database, day_ms: int, signal_ids: list[str]) -> tuple[p
     hours = hours_followed(day_ms)
     today = read_partitions(database, STRATEGY_SELECTIONS, hours)
     with database.read() as connection:
-        kept = [one.origin for name in signal_ids if (one := evidence.read(connection, name)) is not None]
         writes = tracing.writes_of(connection, hours, SELECTIONS)
     kept = [one for one in kept if one.selection is not None and int(one.selection["hour_ms"]) in hours]
     rows = pd.DataFrame([one.selection for one in kept], columns=today.columns)
@@ -127,20 +133,28 @@ def _signals(database: Database, account: str, start_ms: int, end_ms: int) -> pd
 
 
 def _trades(database: Database, account: str, signal_ids: list[str], end_ms: int) -> dict[str, LiveTrade]:
-    orders = sa.select(order_intents.c.signal_id, order_intents.c.average_price, order_intents.c.filled_qty).where(
-        order_intents.c.account == account, order_intents.c.signal_id.in_(signal_ids)
-    )
+    columns = (order_intents.c[name] for name in ("signal_id", "order_link_id", "average_price", "filled_qty"))
+    orders = sa.select(*columns).where(order_intents.c.account == account, order_intents.c.signal_id.in_(signal_ids))
     ends = (
-        sa.select(closings.c.signal_id, closings.c.qty, closings.c.exit_price, closings.c.reason, closings.c.closed_ms)
+        sa.select(*(closings.c[name] for name in ("signal_id", "order_id", "qty", "exit_price", "reason", "closed_ms")))
         .where(closings.c.account == account, closings.c.signal_id.in_(signal_ids), closings.c.closed_ms < end_ms)
         .order_by(closings.c.closed_ms)
     )
     with database.read() as connection:
-        filled = {signal: (price, qty) for signal, price, qty in connection.execute(orders)}
+        filled, links = {}, {}
+        for signal, link, price, qty in connection.execute(orders):
+            filled[signal], links[link] = (price, qty), signal
+        decided = {
+            links[link]: [one for one in made if one.time_ms < end_ms]
+            for link, made in exit_decisions.of_intents(connection, links).items()
+        }
         closed: dict[str, list[Any]] = {}
         for row in connection.execute(ends):
             closed.setdefault(row.signal_id, []).append(row)
-    return {signal: _trade(filled.get(signal), closed.get(signal, [])) for signal in signal_ids}
+    return {
+        signal: replace(_trade(filled.get(signal), closed.get(signal, [])), decided=decided.get(signal, ()))
+        for signal in signal_ids
+    }
 
 
 def _trade(
@@ -153,4 +167,5 @@ def _trade(
     if not ends or (qty is not None and out < qty):
         return LiveTrade(order is not None, entry_price, OPEN, None, None)
     exit_price = float(sum((row.qty * row.exit_price for row in ends), Decimal(0)) / out)
-    return LiveTrade(order is not None, entry_price, ends[-1].reason, exit_price, ends[-1].closed_ms)
+    parts = len({row.order_id for row in ends if row.reason == CloseReason.PART})
+    return LiveTrade(order is not None, entry_price, ends[-1].reason, exit_price, ends[-1].closed_ms, parts=parts)

@@ -27,10 +27,10 @@ from trading_assets.core.models import (
 )
 from trading_assets.core.timeframes import DAY_MS, iso
 from trading_assets.ledger import orders
-from trading_assets.ledger.account import Closing
+from trading_assets.ledger.executions import Closing
 from trading_assets.ledger.orders import Intent
 from trading_assets.trading.ownership.attribution import ZERO, Attribution, Trade
-from trading_assets.trading.ownership.records import Records, attribution_of, purpose_of
+from trading_assets.trading.ownership.records import Records, attribution_of, link_of, purpose_of
 
 SAME_PRICE = Decimal("0.00001")
 """Entry prices that differ by no more than this part of them are one price, rounded in two ways."""
@@ -86,6 +86,7 @@ class LedgerState:
         recorded: rows of closing orders, by order id: of these symbols, and of what the exchange shows.
         known: links of the exchange's orders and fills that are those of intents.
         fill_ids: of the time that the exchange was read for.
+        words: why orders of ours close a position, by link, where an exit plan has sent them.
     """
 
     confirmed: Sequence[Intent]
@@ -95,6 +96,9 @@ class LedgerState:
     recorded: Mapping[str, Sequence[Closing]]
     known: frozenset[str]
     fill_ids: frozenset[str]
+    of_plans: frozenset[str] = frozenset()
+    """symbols of grids and DCA plans: their positions are ours, and compared where those are kept"""
+    words: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -106,7 +110,7 @@ class Comparison:
         ended: confirmed intents whose whole quantity was closed.
         unseen: confirmed intents that have not ended and whose position the exchange does not show.
         seen: the others: their position is open and theirs.
-        grown: confirmed intents whose entry has filled more than the ledger knows.
+        grown: confirmed intents whose entry has filled more than the ledger knows, or at a price that it lacks.
         unexplained: intents among `seen` whose position has another size than all that is known comes to.
         left: what is left of each confirmed intent, by link, in coins.
     """
@@ -129,14 +133,16 @@ def compare(exchange: ExchangeState, ledger: LedgerState) -> Comparison:
         shares = attributions[row.symbol].share_of(row.order_id) if row.symbol in attributions else {}
         ours = {signals[link]: qty for link, qty in shares.items()}
         purpose = purpose_of(row.order_id, exchange.closing_orders, exchange.executions)
-        reason = close_reason(row.kind, purpose).value
+        word = ledger.words.get(link_of(row.order_id, exchange.closing_orders, exchange.executions))
+        reason = word if word is not None and shares else close_reason(row.kind, purpose).value
         found.bookings.extend(book(row, ledger.recorded.get(row.order_id, ()), ours, reason))
     for intent in ledger.confirmed:
         attribution = attributions[intent.symbol]
         holding = attribution.holdings[intent.order_link_id]
         closed = sum(holding.closed_by.values(), ZERO)
         filled = intent.filled_qty or intent.qty
-        if intent.filled_qty is not None and holding.filled_qty > filled:
+        has_grown = intent.filled_qty is not None and holding.filled_qty > filled
+        if has_grown or (intent.average_price is None and holding.filled_qty >= filled):
             found.grown.append(intent)
             filled = holding.filled_qty
         left = found.left[intent.order_link_id] = max(filled - closed, ZERO)
@@ -297,6 +303,8 @@ def differences(
         intent = occupying.get(position.symbol)
         leg = f" (leg {position.position_idx})" if position.position_idx else ""
         text = f"{position.symbol}{leg} {position.side.value} {position.size} is open at the exchange"
+        if position.symbol in ledger.of_plans and not position.position_idx:
+            continue
         if intent is None or intent.order_link_id in ended or position.position_idx:
             texts[position.symbol].append(f"{text} but not by this system; it is left alone")
         elif intent.status in orders.UNRESOLVED:
@@ -379,6 +387,12 @@ def changed_levels(exchange: ExchangeState, compared: Comparison) -> list[tuple[
     return found
 
 
+def trailing_stops(exchange: ExchangeState, compared: Comparison) -> list[Position]:
+    """Return our positions with a stop that follows the price: somebody else has set it."""
+    ours = {intent.symbol for intent in compared.seen}
+    return [one for one in exchange.positions if one.symbol in ours and one.position_idx == 0 and one.trailing]
+
+
 def is_looser(intent: Intent, stop: Decimal) -> bool:
     """Whether a stop is farther from the market than the signal's: it risks more than was meant."""
     return stop < intent.stop_loss if intent.side is Side.BUY else stop > intent.stop_loss
@@ -393,7 +407,10 @@ def _foreign_orders(exchange: ExchangeState, ledger: LedgerState, texts: dict[st
     )
     for symbol, count in sorted(counts.items()):
         texts[symbol].append(f"{symbol}: {count} open orders are not of this system; they are left alone")
-    for link, symbol in sorted(exchange.own_fills.items()):
+    waiting = {
+        order.order_link_id: order.symbol for order in exchange.waiting_orders if exchange.is_entry(order.order_link_id)
+    }
+    for link, symbol in sorted((waiting | exchange.own_fills).items()):
         if link not in ledger.known:
             texts[symbol].append(
                 f"{symbol}: order {link} has the mark of this program but is not in this ledger; is another one "

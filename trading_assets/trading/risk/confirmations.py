@@ -20,8 +20,8 @@ from trading_assets.core.settings import Settings
 
 FOLDER = "confirmations"
 VALID_S = 600
-ACTIONS = ("flatten", "flatten foreign", "resume")
-"""What needs a code. Halting and reducing never do."""
+ACTIONS = ("flatten", "flatten foreign", "resume", "close", "settings")
+"""What needs a code. Halting and reducing never do. Settings do where money is real."""
 
 _ALPHABET = "ABCDEFGHJKLMNPQRSTUVWXYZ23456789"
 _LENGTH = 12
@@ -37,10 +37,16 @@ class Confirmation:
     venue: str
     actor: str
     made_s: float
+    details: str = ""
 
 
-def create(settings: Settings, action: str, actor: str, *, now_s: Callable[[], float] = time.time) -> str:
+def create(
+    settings: Settings, action: str, actor: str, *, details: str = "", now_s: Callable[[], float] = time.time
+) -> str:
     """Make a code for one command, `action` of the settings' account and venue.
+
+    Args:
+        details: what was shown to him who confirms; the user of the code compares it with what is then.
 
     Raises:
         StorageError: the home cannot be written.
@@ -49,7 +55,14 @@ def create(settings: Settings, action: str, actor: str, *, now_s: Callable[[], f
         raise ConfirmationError(f"{action!r} needs no confirmation; expected one of {', '.join(ACTIONS)}")
     code = "".join(secrets.choice(_ALPHABET) for _ in range(_LENGTH))
     text = json.dumps(
-        {"action": action, "account": settings.account, "venue": settings.venue.value, "actor": actor, "made": now_s()}
+        {
+            "action": action,
+            "account": settings.account,
+            "venue": settings.venue.value,
+            "actor": actor,
+            "made": now_s(),
+            "details": details,
+        }
     )
     try:
         private_folder(settings.home / FOLDER)
@@ -99,7 +112,14 @@ def use(settings: Settings, action: str, code: str, *, now_s: Callable[[], float
 def _read(text: str) -> Confirmation:
     try:
         found = json.loads(text)
-        return Confirmation(found["action"], found["account"], found["venue"], found["actor"], float(found["made"]))
+        return Confirmation(
+            found["action"],
+            found["account"],
+            found["venue"],
+            found["actor"],
+            float(found["made"]),
+            found.get("details", ""),
+        )
     except (ValueError, KeyError, TypeError):
         raise ConfirmationError("the code's file is damaged: make another code. Nothing was done") from None
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 
+from trading_assets.core.flags import Flag
 from trading_assets.core.models import ContractStatus, Ticker, is_leaving
 from trading_assets.core.settings import Settings
 from trading_assets.core.timeframes import as_of_ms, iso
@@ -30,6 +31,9 @@ def refusals(candidate: Candidate, ticker: Ticker, account: Account, settings: S
         found.append(
             Refusal("confidence", f"{candidate.confidence:g}, at least {settings.min_confidence:g}", final=True)
         )
+    off = settings.flags.forbidding(candidate.symbol, candidate.side)
+    if off:
+        found.append(Refusal("flag", off, final=True))
     found.extend(_contract(candidate, settings, now_ms))
     deviation = abs(ticker.last / candidate.entry_price - 1) * 100 if candidate.entry_price > 0 else Decimal(100)
     if deviation > settings.max_price_deviation_pct:
@@ -56,10 +60,17 @@ def refusals(candidate: Candidate, ticker: Ticker, account: Account, settings: S
                 of_account=True,
             )
         )
-    if candidate.symbol in {position.symbol for position in account.positions} | account.occupied:
+    if candidate.symbol in account.grids:
+        text = f"{candidate.symbol} belongs to a grid: trading-assets grid status {candidate.symbol}"
+        found.append(Refusal("grid", text, final=True))
+    elif candidate.symbol in account.dca:
+        text = f"{candidate.symbol} belongs to a DCA plan: trading-assets dca status {candidate.symbol}"
+        found.append(Refusal("DCA plan", text, final=True))
+    elif candidate.symbol in {position.symbol for position in account.positions} | account.occupied:
         found.append(Refusal("position", f"{candidate.symbol} has an open position or order", final=True))
     found.extend(limits(candidate, account, settings, now_ms))
-    found.extend(protections(candidate.symbol, account.closings, settings, now_ms))
+    if settings.flags.is_on(Flag.PAUSES, candidate.symbol):
+        found.extend(protections(candidate.symbol, account.closings, settings, now_ms))
     return found
 
 

@@ -9,14 +9,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from decimal import Decimal
 
-from trading_assets.core.errors import ExchangeError
+from trading_assets.core.errors import ExchangeError, HaltedByHandError
 from trading_assets.core.foreign_text import plain
 from trading_assets.core.messages import Kind, Message, Notify, Severity
 from trading_assets.core.ports import Exchange
 from trading_assets.core.settings import Settings
+from trading_assets.core.side_by_side import begin
 from trading_assets.core.timeframes import DAY_MS, floor_ms, iso, local_ms
 from trading_assets.ledger import account as account_ledger
-from trading_assets.ledger import orders, risk
+from trading_assets.ledger import balance, dca, grids, orders, risk
+from trading_assets.ledger import executions as execution_ledger
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.risk import Cause, RiskState, StateChange
 from trading_assets.ledger.strategies import active_names
@@ -28,28 +30,40 @@ from trading_assets.trading.risk.pre_trade import Account, Refusal
 from trading_assets.trading.risk.protections import CLOSINGS_BACK_MS
 
 GUARD = "risk guard"
+_SIZE = "no size"
+_LONGEST_KIND = 32
 _ALERTED_BY_HALT = frozenset({"state", Cause.DAILY_LOSS.value, Cause.DRAWDOWN.value})
 
 
-def account_snapshot(database: Database, exchange: Exchange, account: str, now_ms: int) -> Account:
+class AccountReads:
+    """Positions and wallet, which are asked for side by side from here on."""
+
+    def __init__(self, exchange: Exchange) -> None:
+        self.positions, self.wallet = begin(exchange.positions), begin(exchange.wallet)
+
+
+def account_snapshot(database: Database, begun: AccountReads, account: str, now_ms: int) -> Account:
     """Read the account as it is at this moment, from the exchange and the ledger.
 
     Raises:
         ExchangeError: it cannot be read; then nothing may be opened.
     """
     states = risk.read_history(database, account)
-    positions = exchange.positions()
+    positions, occupying = begun.positions.result(), orders.occupying(database, account)
     return Account(
-        wallet=exchange.wallet(),
+        wallet=begun.wallet.result(),
         positions=positions,
         hidden=account_ledger.hidden_exposure(database, account, positions),
-        occupied=frozenset(intent.symbol for intent in orders.occupying(database, account)),
-        realised_today=account_ledger.realised(database, account, loss_counts_from_ms(states, now_ms)),
-        peak_equity=account_ledger.peak_equity(database, account),
+        occupied=frozenset(intent.symbol for intent in occupying),
+        resting={one.symbol: one.left_value for one in occupying if one.status == orders.RESTING},
+        grids={grid.symbol: grid.worst_value for grid in grids.living(database, account)},
+        dca={plan.symbol: plan.max_deployed for plan in dca.living(database, account)},
+        realised_today=execution_ledger.realised(database, account, loss_counts_from_ms(states, now_ms)),
+        peak_equity=balance.peak_equity(database, account),
         reconciled_ms=account_ledger.reconciled_until_ms(database, account),
         active_strategies=active_names(database),
         state=risk.in_force(states, now_ms),
-        closings=tuple(account_ledger.own_closings(database, account, now_ms - CLOSINGS_BACK_MS)),
+        closings=tuple(execution_ledger.own_closings(database, account, now_ms - CLOSINGS_BACK_MS)),
     )
 
 
@@ -80,6 +94,29 @@ def enforce(
         context.notify(f"entry in {symbol} refused", "; ".join(map(str, of_signal)), Kind.REFUSAL)
 
 
+def alert_of_size(context: ExecutionContext, symbol: str, reason: str | None, now_ms: int) -> None:
+    """Tell that no order of a coin can be sized, once until one can be (`reason` None).
+
+    The reason has the price of now, so each new signal of a coin has another text of the same fault.
+    """
+    account, kind = context.settings.account, f"{_SIZE} {symbol}"[:_LONGEST_KIND]
+    is_bad, told = reason is not None, list[Message]()
+    with context.database.read() as connection:
+        if (kind in risk.open_episodes(connection, account, (kind,))) is is_bad:
+            return
+    with context.database.write(one_at_a_time=f"sizes of {account}") as connection:
+        if (kind in risk.open_episodes(connection, account, (kind,))) is is_bad:
+            return  # another process was first
+        if reason is None:
+            risk.end_episode(connection, account, kind, now_ms)
+        else:
+            risk.begin_episode(connection, account, kind, reason, now_ms)
+            body = f"{reason}. Its signals are rejected; see POSITION_SIZE and LEVERAGE, or leave the coin out"
+            title = f"entry in {symbol} refused"
+            told.append(context.keep(connection, title, body, Kind.REFUSAL, Severity.WARNING, time_ms=now_ms))
+    context.tell(*told)
+
+
 def watch(context: ExecutionContext, *, equity: Decimal, now_ms: int) -> None:
     """Halt trading if a limit of loss is reached at this equity, signal or not."""
     database, account = context.database, context.settings.account
@@ -87,8 +124,8 @@ def watch(context: ExecutionContext, *, equity: Decimal, now_ms: int) -> None:
     _halt_at_limits(
         context,
         equity=equity,
-        realised_today=account_ledger.realised(database, account, loss_counts_from_ms(states, now_ms)),
-        peak_equity=account_ledger.peak_equity(database, account),
+        realised_today=execution_ledger.realised(database, account, loss_counts_from_ms(states, now_ms)),
+        peak_equity=balance.peak_equity(database, account),
         now_ms=now_ms,
     )
 
@@ -140,18 +177,34 @@ def resume(
     actor: str,
     now_ms: int,
     tell: Notify = lambda _message: None,
+    all_accounts: bool = False,
+    others: Sequence[str] = (),
 ) -> tuple[StateChange | None, FileHalt | None]:
     """Resume by a person's command: the file in the home goes, and the ledger says that it trades.
 
     A death between the two leaves the halt, as the ledger knows first what only the file knew.
 
+    Args:
+        all_accounts: lift a file that was made by hand, too. Other accounts that it halts are halted as long as their
+            ledger has read it, and free where it has not.
+        others: accounts of the same ledger, which reads of them first what the file says.
+
     Return what `command` does, and what the file said; None where it did not halt the account.
 
     Raises:
+        HaltedByHandError: a file that was made by hand halts every account, and it is not said that it may go.
         StorageError: the ledger cannot be written, or the file not removed: the halt stays.
     """
-    _heed(database, settings, now_ms, local_ms(), tell)
-    with halt_file.taken_away(settings) as by_file:
+    held = halt_file.by_hand(settings)
+    if held is not None and not all_accounts:
+        raise HaltedByHandError(
+            f"the file {halt_file.path_of(settings)} was made by hand, and halts every account of this home "
+            f"({held.reason}); account {settings.account} stays HALTED. Lift it for all of them with: trading-assets "
+            "resume --all-accounts (in the job resume: all_accounts: true)"
+        )
+    for name in dict.fromkeys((settings.account, *others)):
+        _heed(database, settings.model_copy(update={"account": name}), now_ms, local_ms(), tell)
+    with halt_file.taken_away(settings, every=all_accounts) as by_file:
         before = command(
             database, settings.account, RiskState.ACTIVE, reason=reason, actor=actor, now_ms=now_ms, tell=tell
         )
@@ -185,7 +238,8 @@ def _now_ms(context: ExecutionContext) -> int:
 def _told_of(change: StateChange, account: str) -> Message:
     severity = Severity.INFO if change.state is RiskState.ACTIVE else Severity.WARNING
     title = f"account {account} is {change.state.value}"
-    return Message(title, f"{change.reason} ({change.actor})", Kind.RISK, severity, is_kept=True)
+    facts = {"state": change.state.value, "reason": change.reason, "actor": change.actor}
+    return Message(title, f"{change.reason} ({change.actor})", Kind.RISK, severity, is_kept=True, facts=facts)
 
 
 def _halts_as_long(change: StateChange) -> Callable[[StateChange], bool]:
@@ -210,7 +264,8 @@ def _halt_at_limits(
         change = StateChange(RiskState.HALTED, reached.cause, reached.found, GUARD, now_ms, until)
         ends = "until somebody resumes it" if until is None else f"until {iso(until)} or until somebody resumes it"
         text = f"{reached.cause.value}: {reached.found}. Nothing is opened {ends}; stops stay."
-        message = Message("trading halted", plain(text), Kind.RISK, Severity.CRITICAL, is_kept=True)
+        facts = {"limit": reached.cause.value, "found": plain(reached.found)}
+        message = Message("trading halted", plain(text), Kind.LIMIT, Severity.CRITICAL, is_kept=True, facts=facts)
         changed = risk.change_state(
             context.database,
             context.settings.account,

@@ -26,6 +26,9 @@ def limits(candidate: Candidate, account: Account, settings: Settings, now_ms: i
     found = [*_state(account, now_ms), *_reconciliation(account, settings, now_ms)]
     if candidate.strategy not in account.active_strategies:
         found.append(Refusal("strategy", f"{candidate.strategy} is stopped", final=True))
+    if settings.strategies and candidate.strategy not in settings.strategies:
+        text = f"{candidate.strategy} is none of the account's: {', '.join(settings.strategies)}"
+        found.append(Refusal("strategy", text, final=True))
     if isinstance(account.positions, Rows) and any(
         row.symbol == candidate.symbol for row in account.positions.unreadable
     ):
@@ -45,8 +48,7 @@ def losses_reached(
 ) -> list[Reached]:
     """Return the limits of loss that are reached: daily loss, drawdown. All in USD."""
     found = []
-    at_start = equity - realised_today
-    lost = float(-realised_today / at_start * 100) if at_start > 0 else 100.0 if realised_today < 0 else 0.0
+    lost = lost_today_pct(equity, realised_today)
     if lost >= settings.max_daily_loss_pct:
         found.append(
             Reached(Cause.DAILY_LOSS, f"{lost:.1f} % lost today, less than {settings.max_daily_loss_pct:g} % needed")
@@ -57,6 +59,12 @@ def losses_reached(
             Reached(Cause.DRAWDOWN, f"{fallen:.1f} % below the peak, less than {settings.max_drawdown_pct:g} % needed")
         )
     return found
+
+
+def lost_today_pct(equity: Decimal, realised_today: Decimal) -> float:
+    """Return today's realised loss, percent of the equity that the day began with; below 0 is a profit."""
+    at_start = equity - realised_today
+    return float(-realised_today / at_start * 100) if at_start > 0 else 100.0 if realised_today < 0 else 0.0
 
 
 def loss_counts_from_ms(states: Sequence[StateChange], now_ms: int) -> int:
@@ -104,17 +112,17 @@ def _room(candidate: Candidate, account: Account, settings: Settings) -> list[Re
     """Check the number of positions, leverage, and shares of equity. An unsettled order counts as a whole position."""
     found = []
     held = {position.symbol for position in account.positions} | set(account.hidden)
-    count = len(held | account.occupied)
+    count = len(held | account.occupied | account.owned.keys())
     if count >= settings.max_positions:
         found.append(Refusal("positions", f"{count} open, at most {settings.max_positions}", of_account=True))
     if settings.leverage > settings.max_leverage:
         found.append(
             Refusal("leverage", f"{settings.leverage}x, at most {settings.max_leverage}x", final=True, of_account=True)
         )
-    equity = account.wallet.equity
+    equity = account.wallet.equity * settings.capital_share_pct / 100
     if equity <= 0:
         return found  # the gate of equity tells
-    planned = settings.target_notional
+    planned = settings.target_notional if candidate.notional is None else candidate.notional
     margin_pct = planned / settings.leverage / equity * 100
     if margin_pct > settings.max_position_margin_pct:
         found.append(
@@ -124,14 +132,18 @@ def _room(candidate: Candidate, account: Account, settings: Settings) -> list[Re
                 of_account=True,
             )
         )
-    pending = planned * len(account.occupied - held)
+    # An order that waits counts with all that it may still fill: beside its position, or as one that is yet to come.
+    pending = planned * len(account.occupied - held - account.resting.keys())
+    pending += sum(account.resting.values(), Decimal(0))
     in_symbol = sum((notional(p) for p in account.positions if p.symbol == candidate.symbol), Decimal(0))
     in_symbol += account.hidden.get(candidate.symbol, Decimal(0))
     symbol_pct = (in_symbol + planned) / equity * 100
     if symbol_pct > settings.max_symbol_exposure_pct:
         text = f"{candidate.symbol} would be {symbol_pct:.1f} % of equity, at most {settings.max_symbol_exposure_pct} %"
         found.append(Refusal("exposure", text))
-    open_now = sum(map(notional, account.positions), sum(account.hidden.values(), Decimal(0)))
+    # A grid counts with all that its worse side may come to, a DCA plan with all that it may deploy.
+    open_now = sum((notional(one) for one in account.positions if one.symbol not in account.owned), Decimal(0))
+    open_now += sum(account.hidden.values(), Decimal(0)) + sum(account.owned.values(), Decimal(0))
     total_pct = (open_now + pending + planned) / equity * 100
     if total_pct > settings.max_total_exposure_pct:
         text = f"all would be {total_pct:.1f} % of equity, at most {settings.max_total_exposure_pct} %"

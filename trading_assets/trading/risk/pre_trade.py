@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 
 from trading_assets.core.models import ContractStatus, Position, Rows, Wallet
-from trading_assets.ledger.account import Closing
+from trading_assets.ledger.executions import Closing
 from trading_assets.ledger.risk import NEVER_SET, StateChange
 
 
@@ -43,6 +43,9 @@ class Account:
         state: of the risk guard.
         closings: of ours in the last `CLOSINGS_BACK_MS`, ascending.
         hidden: last known value of positions whose rows cannot be read now, USD by symbol.
+        resting: what orders of ours that wait may still fill, USD by symbol.
+        grids: symbols of grids, each with the value of its position when every level of a side has opened, USD.
+        dca: symbols of DCA plans, each with all that it may deploy, USD.
     """
 
     wallet: Wallet
@@ -55,6 +58,14 @@ class Account:
     state: StateChange = NEVER_SET
     closings: tuple[Closing, ...] = ()
     hidden: Mapping[str, Decimal] = field(default_factory=dict)
+    resting: Mapping[str, Decimal] = field(default_factory=dict)
+    grids: Mapping[str, Decimal] = field(default_factory=dict)
+    dca: Mapping[str, Decimal] = field(default_factory=dict)
+
+    @property
+    def owned(self) -> Mapping[str, Decimal]:
+        """Symbols of grids and DCA plans: each with the most that its position may come to, USD."""
+        return {**self.grids, **self.dca}
 
 
 @dataclass(frozen=True)
@@ -63,7 +74,9 @@ class Candidate:
 
     Attributes:
         blocked: why the checks of its hour and candles block it.
+        side: LONG or SHORT.
         delivery_ms: when the contract is settled, UTC ms, as far as it is announced.
+        notional: the value that its position is to have, USD; None: that of each.
     """
 
     symbol: str
@@ -72,6 +85,8 @@ class Candidate:
     entry_price: Decimal
     hour_ms: int
     ttl_ms: int
+    side: str = "LONG"
     blocked: str | None = None
     status: ContractStatus = ContractStatus.TRADING
     delivery_ms: int | None = None
+    notional: Decimal | None = None

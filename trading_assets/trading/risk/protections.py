@@ -9,7 +9,7 @@ from itertools import takewhile
 from trading_assets.core.models import CloseReason
 from trading_assets.core.settings import Settings
 from trading_assets.core.timeframes import DAY_MS, HOUR_MS, iso
-from trading_assets.ledger.account import Closing
+from trading_assets.ledger.executions import Closing
 from trading_assets.trading.risk.pre_trade import Refusal
 
 CLOSINGS_BACK_MS = 7 * DAY_MS

@@ -8,9 +8,8 @@ alone: what a person holds beside it stays.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from itertools import islice
 
@@ -23,14 +22,16 @@ from trading_assets.core.errors import (
     TradingAssetsError,
 )
 from trading_assets.core.messages import Kind, Message, Severity
-from trading_assets.core.models import Order, OrderRequest, Position, Side
+from trading_assets.core.models import OrderRequest, Position, SendBy, Side
 from trading_assets.ledger import account as account_ledger
-from trading_assets.ledger import orders, risk
+from trading_assets.ledger import orders, risk, risk_events
 from trading_assets.ledger.orders import Intent
 from trading_assets.ledger.risk import Cause, RiskState, StateChange
 from trading_assets.trading import account_refusals
 from trading_assets.trading.context import ExecutionContext
+from trading_assets.trading.decide.sizing import Levels, levels_on_tick
 from trading_assets.trading.ownership.reading import left_of
+from trading_assets.trading.saga.closers import STAND_INS, exit_links, own_closings, stand_in_links
 from trading_assets.trading.saga.progress import step
 from trading_assets.trading.saga.transitions import Step
 
@@ -38,11 +39,8 @@ PAUSE_S = 0.15
 ATTACHES = 3
 """Tries of setting a stop in one pass."""
 
-STAND_INS = 20
-"""Most orders in place of one signal's stop: one that was cancelled is followed by another with its own id."""
-
-EXITS, EXITS_OF_A_RUN = 60, 3
-"""Most emergency exits of one signal's position: in all, and in one run."""
+EXITS_OF_A_RUN = 3
+"""Most emergency exits of one signal's position in one run."""
 
 _ACTOR = "stop watch"
 
@@ -54,6 +52,8 @@ class _Ours:
     intent: Intent
     position: Position
     qty: Decimal
+    send_by: SendBy
+    """until when an order may follow from that"""
 
 
 def protect(context: ExecutionContext, intent: Intent, filled_qty: Decimal, *, left: Decimal | None = None) -> bool:
@@ -69,7 +69,8 @@ def protect(context: ExecutionContext, intent: Intent, filled_qty: Decimal, *, l
     Raises:
         ExchangeError: the position cannot be read or closed, or it has no stop yet. It is tried again.
     """
-    with step(context, Step.PROTECT):
+    send_by = context.send_by()
+    with step(context, Step.PROTECT, intent):
         position = _position(context, intent)
         if position is not None and position.stop_loss is not None:
             _relieve(context, intent)
@@ -77,19 +78,20 @@ def protect(context: ExecutionContext, intent: Intent, filled_qty: Decimal, *, l
         if position is None and intent.unprotected_since_ms is None:
             return False
         if left is None:
-            left = left_of(context, intent, filled_qty, _own_closings(context, intent))
+            left = left_of(context, intent, filled_qty, own_closings(context, intent))
         if left <= 0:
             _relieve(context, intent)
             return False
         if position is None:  # not seen, and not closed: what stands in for its stop stays
             return False
-        ours = _Ours(intent, position, min(left, position.size))
+        ours = _Ours(intent, position, min(left, position.size), send_by)
     if _has_passed(position.mark_price, intent):
         _close(context, ours, f"its price {position.mark_price} has passed the stop {intent.stop_loss}")
         return True
     try:
-        with step(context, Step.ATTACH):
+        with step(context, Step.ATTACH, intent):
             failure = _attach(context, ours)
+            send_by = context.send_by()
             still = _position(context, intent)
     except PriceRefusedError:
         _close(context, ours, f"the price has passed the stop {intent.stop_loss}")
@@ -98,7 +100,7 @@ def protect(context: ExecutionContext, intent: Intent, filled_qty: Decimal, *, l
         _relieve(context, intent)
         return True
     why = str(failure) if failure is not None else "the exchange took it, and does not show it"
-    _stand_in_or_close(context, _Ours(intent, still, min(left, still.size)), why)
+    _stand_in_or_close(context, _Ours(intent, still, min(left, still.size), send_by), why)
     return True
 
 
@@ -122,14 +124,15 @@ def _attach(context: ExecutionContext, ours: _Ours) -> ExchangeError | None:
     """Set the stops. Return how the last try failed, None after success.
 
     Under `changed_stops` keep a target that a person has moved, or taken off while the stop stood, stays as it is.
+    After a refusal the levels are those of the tick of now: it may be another one than the signal's.
 
     Raises:
         PriceRefusedError: the price has come to a level already.
     """
-    intent, target = ours.intent, _target(context, ours)
+    intent, levels = ours.intent, (ours.intent.stop_loss, _target(context, ours))
     for attempt in range(ATTACHES):
         try:
-            context.exchange.set_stops(intent.symbol, intent.stop_loss, target)
+            context.exchange.set_stops(intent.symbol, *levels)
         except PriceRefusedError:
             raise
         except ExchangeFatalError as error:
@@ -138,11 +141,41 @@ def _attach(context: ExecutionContext, ours: _Ours) -> ExchangeError | None:
         except ExchangeError as error:
             if attempt == ATTACHES - 1:
                 return error
+            if isinstance(error, OrderRejectedError):
+                levels = on_tick_of_now(context, intent, *levels)
             context.sleep(PAUSE_S * (attempt + 1))
         else:
             account_refusals.end(context, of_stops=True)
             return None
     raise AssertionError("unreachable")
+
+
+def set_levels(context: ExecutionContext, intent: Intent, stop: Decimal, target: Decimal | None) -> None:
+    """Set stop and target; after a refusal those of the contract's tick of now, where that is another one.
+
+    Raises:
+        PriceRefusedError: the price has come to a level already.
+        ExchangeError: they were not set.
+    """
+    try:
+        context.exchange.set_stops(intent.symbol, stop, target)
+    except PriceRefusedError:
+        raise
+    except OrderRejectedError:
+        levels = on_tick_of_now(context, intent, stop, target)
+        if levels == (stop, target):
+            raise
+        context.exchange.set_stops(intent.symbol, *levels)
+
+
+def on_tick_of_now(context: ExecutionContext, intent: Intent, stop: Decimal, target: Decimal | None) -> Levels:
+    """The levels on the contract's tick, which is read again."""
+    context.contracts.forget()
+    with suppress(ExchangeError):
+        contract = context.contracts.get(context.exchange, set(), context.wall_ms()).get(intent.symbol)
+        if contract is not None:
+            return levels_on_tick(stop, target, contract.tick_size, long=intent.side is Side.BUY)
+    return stop, target
 
 
 def _target(context: ExecutionContext, ours: _Ours) -> Decimal | None:
@@ -218,7 +251,7 @@ def _relieve(context: ExecutionContext, intent: Intent) -> None:
     noted = orders.unprotected(database, account)
     if intent.order_link_id not in {one.order_link_id for one in noted}:
         return
-    for link in _stand_in_links(context, intent):
+    for link in stand_in_links(context, intent):
         order = context.exchange.find_order(intent.symbol, link)
         if order is None:
             break
@@ -241,13 +274,13 @@ def _relieve(context: ExecutionContext, intent: Intent) -> None:
 
 
 def _place_stand_in(context: ExecutionContext, ours: _Ours) -> None:
-    """See that a conditional order for our quantity waits at the stop's price.
+    """See that a conditional order for our quantity waits at the stop's price, on the contract's tick of now.
 
     Raises:
         ExchangeError: it was refused, or cannot be seen.
     """
     intent = ours.intent
-    for link in _stand_in_links(context, intent):
+    for link in stand_in_links(context, intent):
         order = context.exchange.find_order(intent.symbol, link)
         if order is not None:
             if not order.status.is_final:
@@ -261,15 +294,20 @@ def _place_stand_in(context: ExecutionContext, ours: _Ours) -> None:
             reduce_only=True,
             trigger_price=intent.stop_loss,
             position_idx=ours.position.position_idx,
+            send_by=ours.send_by,
         )
         with account_refusals.telling(context, of_order=True):
-            context.exchange.place_order(request)
+            try:
+                context.exchange.place_order(request)
+            except PriceRefusedError:
+                raise
+            except OrderRejectedError:
+                stop, _ = on_tick_of_now(context, intent, intent.stop_loss, None)
+                if stop == intent.stop_loss:
+                    raise
+                context.exchange.place_order(replace(request, trigger_price=stop))
         return
     raise ExchangeUnavailableError(f"{STAND_INS} orders in place of the stop have ended")
-
-
-def _stand_in_links(context: ExecutionContext, intent: Intent) -> Iterator[str]:
-    return (context.exchange.order_ids.encode(intent.signal_id, f"s{number}") for number in range(1, STAND_INS + 1))
 
 
 def _close(context: ExecutionContext, ours: _Ours, why: str) -> None:
@@ -278,7 +316,7 @@ def _close(context: ExecutionContext, ours: _Ours, why: str) -> None:
     detail = f"{intent.symbol} had no stop and could not be given one; it is closed: {why}"
     now_ms, told = context.exchange.now_ms(), list[Message]()
     with context.database.write() as connection:
-        is_new = account_ledger.add_risk_event(
+        is_new = risk_events.add_risk_event(
             connection, intent.account, "unprotected", intent.symbol, detail[:500], now_ms
         )
         if is_new:
@@ -286,7 +324,7 @@ def _close(context: ExecutionContext, ours: _Ours, why: str) -> None:
                 context.keep(connection, "position without stop", detail, Kind.RISK, Severity.CRITICAL, time_ms=now_ms)
             )
     context.tell(*told)
-    with step(context, Step.EXIT):
+    with step(context, Step.EXIT, intent):
         _exit(context, ours)
     with suppress(TradingAssetsError):  # the position is closed: what stood in for its stop ends in a later pass
         _relieve(context, intent)
@@ -302,9 +340,14 @@ def _exit(context: ExecutionContext, ours: _Ours) -> None:
     Raises:
         ExchangeError: our part is still there, or cannot be read.
     """
-    intent, position, left = ours.intent, ours.position, ours.qty
-    unused = (link for link in _exit_links(context, intent) if context.exchange.find_order(intent.symbol, link) is None)
+    intent, position, left, send_by = ours.intent, ours.position, ours.qty, ours.send_by
+    unused = (link for link in exit_links(context, intent) if context.exchange.find_order(intent.symbol, link) is None)
     for link in islice(unused, EXITS_OF_A_RUN):
+        if not send_by.left_s:  # tries of setting the stop took long
+            send_by, seen = context.send_by(), _position(context, intent)
+            if seen is None:
+                return
+            position, left = seen, min(left, seen.size)
         request = OrderRequest(
             symbol=intent.symbol,
             side=intent.side.opposite,
@@ -312,6 +355,7 @@ def _exit(context: ExecutionContext, ours: _Ours) -> None:
             order_link_id=link,
             reduce_only=True,
             position_idx=position.position_idx,
+            send_by=send_by,
         )
         try:
             with account_refusals.telling(context, of_order=True):
@@ -321,6 +365,7 @@ def _exit(context: ExecutionContext, ours: _Ours) -> None:
                 raise
             return
         context.sleep(PAUSE_S)
+        send_by = context.send_by()
         now = context.exchange.position(intent.symbol)
         if now is None or now.side is not intent.side:
             return
@@ -337,23 +382,6 @@ def _exit(context: ExecutionContext, ours: _Ours) -> None:
     raise ExchangeUnavailableError(
         f"{intent.symbol} has no stop and could not be closed: it is tried again, look at it"
     )
-
-
-def _exit_links(context: ExecutionContext, intent: Intent) -> Iterator[str]:
-    encode = context.exchange.order_ids.encode
-    return (encode(intent.signal_id, "x" if number == 1 else f"x{number}") for number in range(1, EXITS + 1))
-
-
-def _own_closings(context: ExecutionContext, intent: Intent) -> list[Order]:
-    """Orders of ours that close this position, as far as they were sent: exits, and those in place of the stop."""
-    found = []
-    for links in (_exit_links(context, intent), _stand_in_links(context, intent)):
-        for link in links:
-            order = context.exchange.find_order(intent.symbol, link)
-            if order is None:
-                break
-            found.append(order)
-    return found
 
 
 def _position(context: ExecutionContext, intent: Intent) -> Position | None:

@@ -10,12 +10,17 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from trading_assets.core.errors import TradingAssetsError
+from trading_assets.core.timeframes import iso
 from trading_assets.ledger import account as account_ledger
+from trading_assets.ledger import executions as execution_ledger
 from trading_assets.ledger import orders
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.orders import Intent
 from trading_assets.trading.saga import transitions
 from trading_assets.trading.saga.transitions import STATES, IllegalTransitionError
+
+RESTS_TOO_LONG_MS = 600_000
+"""An order that still rests so long after its time has a person look at it."""
 
 ANSWERS = (orders.CLOSED, orders.CONFIRMED, orders.ABANDONED)
 """States that a person may put an intent in: its position is gone, it is open and ours, it never came to be."""
@@ -50,16 +55,16 @@ def questions(database: Database, account: str, *, tell_unseen_after_ms: int) ->
         tell_unseen_after_ms: a position that is not seen for so long is told.
     """
     read_ms = account_ledger.reconciled_until_ms(database, account) or 0
+    closings = execution_ledger.own_closings(database, account, 0)
     found = []
     for intent in orders.occupying(database, account):
-        closed = sum(
-            (one.qty for one in account_ledger.own_closings(database, account, 0) if one.signal_id == intent.signal_id),
-            Decimal(0),
-        )
-        if intent.status in orders.UNRESOLVED:
+        closed = sum((one.qty for one in closings if one.signal_id == intent.signal_id), Decimal(0))
+        if intent.status == orders.RESTING:
+            found.append(_resting(intent, closed, read_ms))
+        elif intent.status in orders.UNRESOLVED:
             why = f"what became of its order is not known ({intent.status})"
             found.append(Question(intent, why, intent.created_ms, closed, is_overdue=True))
-        if intent.unseen_since_ms is not None:
+        if intent.unseen_since_ms is not None and intent.status != orders.RESTING:
             is_overdue = read_ms - intent.unseen_since_ms >= tell_unseen_after_ms
             why = "its position is not seen, and no closing tells its end"
             found.append(Question(intent, why, intent.unseen_since_ms, closed, is_overdue))
@@ -67,6 +72,19 @@ def questions(database: Database, account: str, *, tell_unseen_after_ms: int) ->
             why = "its position has no stop of its own"
             found.append(Question(intent, why, intent.unprotected_since_ms, closed, is_overdue=True))
     return sorted(found, key=lambda question: question.since_ms)
+
+
+def _resting(intent: Intent, closed: Decimal, read_ms: int) -> Question:
+    why = f"its order waits at {intent.price}, {intent.filled_qty or 0} of {intent.qty} are filled"
+    if intent.until_ms is not None:
+        why += f", until {iso(intent.until_ms)}"
+    if intent.request is not None:
+        why += f"; asked to {intent.request} ({intent.requests} times): {intent.request_reason}"
+    if intent.unseen_since_ms is not None:
+        why += f"; it is not seen since {iso(intent.unseen_since_ms)}"
+    end_ms = intent.until_ms if intent.until_ms is not None else read_ms
+    is_overdue = intent.unseen_since_ms is not None or read_ms - end_ms >= RESTS_TOO_LONG_MS
+    return Question(intent, why, intent.created_ms, closed, is_overdue)
 
 
 def find(database: Database, account: str, name: str) -> Intent:
@@ -101,6 +119,11 @@ def resolve(
             orders.set_seen(connection, intent.order_link_id, None)
             orders.note(connection, intent, f"{actor}: {reason}", now_ms)
         return intent
+    if intent.status == orders.RESTING:
+        raise IllegalTransitionError(
+            f"the order of intent {intent.order_link_id} waits at the exchange, and cannot be said to be {answer!r}: "
+            "cancel it there, or halt trading; its end is seen then"
+        )
     if answer not in ANSWERS or answer not in STATES[intent.status].following:
         ways = ", ".join(way for way in STATES[intent.status].following if way in ANSWERS) or "none"
         raise IllegalTransitionError(

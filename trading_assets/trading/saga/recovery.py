@@ -1,6 +1,7 @@
 """Settles the intents that an earlier process has left unresolved. Both submitting and reconciling begin with it.
 
-It sends nothing but stops and exits of positions that are open already.
+It sends nothing but stops and exits of positions that are open already, and follows orders that rest: it changes them
+as they were reserved, and cancels them.
 """
 
 from __future__ import annotations
@@ -9,11 +10,15 @@ from dataclasses import dataclass
 
 from trading_assets.core.errors import ExchangeError, ExchangeFatalError, OrderRejectedError
 from trading_assets.core.models import Order, Position
+from trading_assets.core.timeframes import HOUR_MS
 from trading_assets.ledger import orders
 from trading_assets.ledger.orders import Intent
 from trading_assets.trading import account_refusals
 from trading_assets.trading.context import ExecutionContext
 from trading_assets.trading.saga import steps
+
+UNFILLED_KEPT_MS = 25 * HOUR_MS
+"""An order that ended unfilled is shown for a day. One that rested and is not seen for longer has ended."""
 
 LOST_AFTER_MS = 600_000
 """An acknowledged order that no list of the exchange shows for this time is abandoned, and published as failed."""
@@ -48,6 +53,9 @@ def look_up(context: ExecutionContext) -> list[Evidence]:
             overdue = age_ms >= (LOST_AFTER_MS if intent.status == orders.SUBMITTED else steps.RECOVER_AFTER_MS)
             if order is not None:
                 found.append(Evidence(intent, order, None))
+            elif intent.status == orders.RESTING:
+                if _is_lost(context, intent):
+                    found.append(Evidence(intent, None, context.exchange.position(intent.symbol)))
             elif overdue:
                 found.append(Evidence(intent, None, context.exchange.position(intent.symbol)))
         except OrderRejectedError:
@@ -58,6 +66,16 @@ def look_up(context: ExecutionContext) -> list[Evidence]:
         except ExchangeError:
             continue
     return found
+
+
+def _is_lost(context: ExecutionContext, intent: Intent) -> bool:
+    """Whether an order that rested is not seen for so long that the exchange shows no order of its kind any more."""
+    now_ms = context.exchange.now_ms()
+    if intent.unseen_since_ms is None:
+        with context.database.write() as connection:
+            orders.set_seen(connection, intent.order_link_id, now_ms)
+        return False
+    return now_ms - intent.unseen_since_ms >= UNFILLED_KEPT_MS
 
 
 def _has_left(context: ExecutionContext, intent: Intent) -> bool:
@@ -86,6 +104,8 @@ def settle(context: ExecutionContext, evidence: Evidence) -> bool:
     try:
         if evidence.order is not None:
             after = steps.settle(context, intent, evidence.order)
+        elif intent.status == orders.RESTING:
+            after = steps.lose(context, intent)
         elif position is None:
             after = steps.give_up(context, intent)
         elif _belongs_to(position, intent):

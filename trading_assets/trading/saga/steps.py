@@ -7,7 +7,6 @@ sequence of steps and the transitions between states are in `saga.transitions`.
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Any
 
 from trading_assets.core.errors import (
     AccountShapeError,
@@ -18,16 +17,17 @@ from trading_assets.core.errors import (
     OrderRejectedError,
     PriceRefusedError,
     RulesChangedError,
+    TooLateError,
 )
-from trading_assets.core.events import Failure, TradeEvent, TradeExecuted, TradeFailed, failure_of
-from trading_assets.core.models import Order, OrderRequest
+from trading_assets.core.events import Failure, TradeExecuted, TradeFailed, failure_of
+from trading_assets.core.models import Order, OrderRequest, OrderStatus, RejectReason, SendBy
 from trading_assets.ledger import orders, signals
 from trading_assets.ledger.leases import Lease
 from trading_assets.ledger.orders import Intent
 from trading_assets.trading import account_refusals
 from trading_assets.trading.context import ExecutionContext
-from trading_assets.trading.saga import transitions
-from trading_assets.trading.saga.progress import step, venue_ms
+from trading_assets.trading.saga import resting
+from trading_assets.trading.saga.progress import end_trace, log, move, step, venue_ms
 from trading_assets.trading.saga.protection import protect
 from trading_assets.trading.saga.transitions import Step
 
@@ -35,15 +35,11 @@ NEVER_REACHED = "the order never reached the exchange"
 LOOK_UPS = 8
 LOOK_UP_PAUSE_S = 0.15
 SEND_ATTEMPTS = 3
-SEND_WITHIN_MS = 10_000
-"""An intent is sent within this time of its reservation, or not at all."""
-
 RECOVER_AFTER_MS = 30_000
-"""So no process works any more on an intent of this age, and recovery may settle it."""
+"""So no process works any more on an intent of this age, and recovery may settle it.
 
-
-class TooLateError(NotSentError):
-    """The order was not sent in time, and is never sent."""
+It is longer than `SEND_WITHIN_MS`, the longest receive window and the largest difference of the clocks together: an
+order that was signed at the last moment, and sent by a process that had slept, is refused by the venue before that."""
 
 
 class PostponedError(NotSentError):
@@ -66,8 +62,13 @@ def reserve(context: ExecutionContext, intent: Intent, lease: Lease, max_open: i
     """
     if context.is_halted_by_file or context.why_off():
         return False
-    with step(context, Step.RESERVE):
-        return orders.reserve(context.database, intent, max_open=max_open, wall_ms=intent.touched_wall_ms, lease=lease)
+    with step(context, Step.RESERVE, intent):
+        reserved = orders.reserve(
+            context.database, intent, max_open=max_open, wall_ms=intent.touched_wall_ms, lease=lease
+        )
+    if reserved:
+        log("order_reserved", intent, "the order is reserved")
+    return reserved
 
 
 def send(context: ExecutionContext, intent: Intent, send_by_wall_ms: int) -> Intent | None:
@@ -77,7 +78,7 @@ def send(context: ExecutionContext, intent: Intent, send_by_wall_ms: int) -> Int
         PostponedError: nothing was placed; the signal waits again.
     """
     try:
-        with step(context, Step.LEVERAGE):
+        with step(context, Step.LEVERAGE, intent):
             context.exchange.set_leverage(intent.symbol, intent.leverage)
     except ExchangeError as error:
         if _is_of_the_order(context, error):
@@ -86,7 +87,7 @@ def send(context: ExecutionContext, intent: Intent, send_by_wall_ms: int) -> Int
         raise _postpone(context, intent, f"leverage not set: {error}", error) from error
     order_id = None
     try:
-        with step(context, Step.CREATE):
+        with step(context, Step.CREATE, intent):
             order_id = _create(context, intent, send_by_wall_ms)
     except TooLateError as error:
         raise _postpone(context, intent, f"not sent: {error}", error) from error
@@ -98,9 +99,9 @@ def send(context: ExecutionContext, intent: Intent, send_by_wall_ms: int) -> Int
             why = f"not sent: {error}" if isinstance(error, NotSentError) else str(error)
             raise _postpone(context, intent, why, error) from error
     except ExchangeError as error:
-        with step(context, Step.ACKNOWLEDGE):
+        with step(context, Step.ACKNOWLEDGE, intent):
             return move(context, intent, orders.UNKNOWN, reason=f"outcome unknown: {error}")
-    with step(context, Step.ACKNOWLEDGE):
+    with step(context, Step.ACKNOWLEDGE, intent):
         return move(context, intent, orders.SUBMITTED, order_id=order_id)
 
 
@@ -110,7 +111,7 @@ def confirm(context: ExecutionContext, intent: Intent) -> Intent | None:
     Raises:
         ExchangeError: the position cannot be read or closed; the intent stays unresolved and is settled later.
     """
-    with step(context, Step.CONFIRM):
+    with step(context, Step.CONFIRM, intent):
         order = _look_up(context, intent)
     return settle(context, intent, order) if order is not None else intent
 
@@ -122,13 +123,30 @@ def settle(context: ExecutionContext, intent: Intent, order: Order) -> Intent | 
         ExchangeError: the position cannot be read or closed; the intent stays as it is.
     """
     if not order.status.is_final:
-        if intent.status == orders.SUBMITTED:
-            return intent
-        return move(context, intent, orders.SUBMITTED, order_id=order.order_id)
+        if not intent.may_rest:
+            if intent.status == orders.SUBMITTED:
+                return intent
+            return move(context, intent, orders.SUBMITTED, order_id=order.order_id)
+        followed, order = resting.follow(context, intent, order)
+        if followed is None or not order.status.is_final:
+            return followed
+        intent = followed
+    if order.filled_qty <= 0 and intent.may_rest and has_waited(order):
+        why = intent.request_reason if intent.request == orders.CANCEL else None
+        why = why or f"cancelled {order.cancelled_by.value if order.cancelled_by else 'by the venue'}, not by us"
+        return _end(context, intent, orders.ENDED, f"nothing was filled: {why}", Failure.NOT_FILLED, order.order_id)
     if order.filled_qty <= 0:
         return _end(context, intent, orders.REJECTED, why_not_filled(order), Failure.NOT_FILLED, order.order_id)
+    told = {"order_id": order.order_id, "qty": order.filled_qty, "price": order.average_price}
+    log("order_filled", intent, f"{order.filled_qty} filled at {order.average_price}", **told)
     protect(context, intent, order.filled_qty)
     return record(context, intent, order.order_id, order.filled_qty, order.average_price)
+
+
+def has_waited(order: Order) -> bool:
+    """Whether an order that ended unfilled was in the book: it was not refused after its answer."""
+    refused = order.reject_reason not in (None, RejectReason.CANCELLED, RejectReason.SELF_MATCH)
+    return order.status is not OrderStatus.REJECTED and not refused
 
 
 def record(
@@ -148,11 +166,12 @@ def record(
         take_profit=intent.take_profit,
         time_ms=venue_ms(context, intent),
     )
-    with step(context, Step.RECORD):
+    with step(context, Step.RECORD, intent):
         details = {"order_id": order_id, "filled_qty": filled_qty, "average_price": average_price}
         settled = move(context, intent, orders.CONFIRMED, event, **details)
     if settled is not None:
         context.publish(event, is_kept=True)
+        end_trace(context, settled, orders.CONFIRMED)
     return settled
 
 
@@ -161,20 +180,12 @@ def give_up(context: ExecutionContext, intent: Intent) -> Intent | None:
     return _end(context, intent, orders.ABANDONED, NEVER_REACHED, Failure.NOT_SENT)
 
 
-def move(
-    context: ExecutionContext, intent: Intent, state: str, event: TradeEvent | None = None, **details: Any
-) -> Intent | None:
-    """Return the intent in its new state; None where another process changed it first.
-
-    Args:
-        event: what is told of it: the message is kept in the same transaction.
-    """
-    now_ms, wall_ms = venue_ms(context, intent), context.wall_ms()
-    with context.database.write() as connection:
-        moved = transitions.advance_in(connection, intent, state, now_ms=now_ms, wall_ms=wall_ms, **details)
-        if moved is not None and event is not None:
-            context.keep_event(connection, event)
-    return moved
+def lose(context: ExecutionContext, intent: Intent) -> Intent | None:
+    """End an order that rested and that the exchange does not show any more, with what is known to be filled of it."""
+    if intent.filled_qty:
+        return record(context, intent, intent.order_id, intent.filled_qty, intent.average_price)
+    why = "nothing was filled, as far as the exchange shows: the order itself is not shown any more"
+    return _end(context, intent, orders.ENDED, why, Failure.NOT_FILLED)
 
 
 def why_not_filled(order: Order) -> str:
@@ -192,12 +203,16 @@ def _create(context: ExecutionContext, intent: Intent, send_by_wall_ms: int) -> 
         order_link_id=intent.order_link_id,
         stop_loss=intent.stop_loss,
         take_profit=intent.take_profit,
+        price=intent.price,
+        post_only=intent.post_only,
+        send_by=SendBy(send_by_wall_ms, context.wall_ms),
     )
     for attempt in range(SEND_ATTEMPTS):
-        if context.wall_ms() > send_by_wall_ms:
-            raise TooLateError("the order took too long to be sent; another process may have settled it")
+        log("order_sent", intent, "the order is sent")
         try:
             return context.exchange.place_order(request).order_id
+        except TooLateError:
+            raise
         except NotSentError:
             if attempt == SEND_ATTEMPTS - 1:
                 raise
@@ -228,7 +243,7 @@ def _postpone(context: ExecutionContext, intent: Intent, reason: str, cause: Exc
         account_refusals.tell(context, cause, of_order=True)
     if isinstance(cause, RulesChangedError):
         context.contracts.forget()
-    with step(context, Step.RECORD):
+    with step(context, Step.RECORD, intent):
         move(context, intent, orders.ABANDONED, reason=reason, signal_status=signals.ACTIVE)
     return PostponedError(reason, cause)
 
@@ -252,7 +267,7 @@ def _look_up(context: ExecutionContext, intent: Intent) -> Order | None:
             return seen
         except ExchangeError:
             seen = None
-        if seen is not None and seen.status.is_final:
+        if seen is not None and (seen.status.is_final or intent.may_rest):
             return seen
         if attempt < LOOK_UPS - 1:
             context.sleep(LOOK_UP_PAUSE_S * (attempt + 1))
@@ -282,8 +297,9 @@ def _end(
     context: ExecutionContext, intent: Intent, state: str, reason: str, failure: Failure, order_id: str | None = None
 ) -> Intent | None:
     event = _failed(context, intent, failure, reason)
-    with step(context, Step.RECORD):
+    with step(context, Step.RECORD, intent):
         ended = move(context, intent, state, event, reason=reason, order_id=order_id)
     if ended is not None:
         context.publish(event, is_kept=True)
+        end_trace(context, ended, state)
     return ended

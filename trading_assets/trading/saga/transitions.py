@@ -25,17 +25,29 @@ class IllegalTransitionError(TradingAssetsError):
 
 
 class Step(StrEnum):
-    """The steps of one order, in sequence. `ATTACH` and `EXIT` are taken only for an unprotected position."""
+    """The steps of one order, in sequence.
+
+    `FOLLOW`, `AMEND` and `CANCEL` are taken only for an order that rests, `ATTACH` and `EXIT` only for an unprotected
+    position, those from `DECIDE` on only for a position with an exit plan.
+    """
 
     RESERVE = "reserve"
     LEVERAGE = "leverage"
     CREATE = "create"
     ACKNOWLEDGE = "acknowledge"
     CONFIRM = "confirm"
+    FOLLOW = "follow"
+    AMEND = "amend"
+    CANCEL = "cancel"
     PROTECT = "protect"
     ATTACH = "attach"
     EXIT = "exit"
     RECORD = "record"
+    DECIDE = "decide"
+    TIGHTEN = "tighten"
+    PART = "part"
+    LEAVE = "leave"
+    CLEAR = "clear"
 
 
 @dataclass(frozen=True)
@@ -66,9 +78,11 @@ STATES: Mapping[str, StateRule] = {
         True,
         {
             orders.SUBMITTED: "the exchange has taken it",
+            orders.RESTING: "looked up after a crash: it waits at its price",
             orders.UNKNOWN: "the answer leaves open whether it was placed",
             orders.CONFIRMED: "looked up after a crash: filled, its position has its stop or was closed",
             orders.REJECTED: "refused, or nothing was filled",
+            orders.ENDED: "looked up after a crash: it has waited, and nothing was filled",
             orders.ABANDONED: "certainly not sent, or not found 30 s later",
         },
     ),
@@ -77,8 +91,10 @@ STATES: Mapping[str, StateRule] = {
         signals.EXECUTING,
         True,
         {
+            orders.RESTING: "it waits at its price",
             orders.CONFIRMED: "filled, its position has its stop or was closed",
             orders.REJECTED: "nothing was filled",
+            orders.ENDED: "it has waited, and nothing was filled",
             orders.ABANDONED: "10 minutes later the exchange shows neither order nor position",
         },
     ),
@@ -88,9 +104,22 @@ STATES: Mapping[str, StateRule] = {
         True,
         {
             orders.SUBMITTED: "looked up: the exchange has it, not final yet",
+            orders.RESTING: "looked up: it waits at its price",
             orders.CONFIRMED: "looked up: filled, its position has its stop or was closed",
             orders.REJECTED: "looked up: nothing was filled",
+            orders.ENDED: "looked up: it has waited, and nothing was filled",
             orders.ABANDONED: "not found 30 s later, and no position either",
+        },
+    ),
+    orders.RESTING: StateRule(
+        "waits at its price; what it has filled has its stop",
+        signals.EXECUTING,
+        True,
+        {
+            orders.CONFIRMED: "it has ended, filled wholly or in part",
+            orders.REJECTED: "the exchange has taken it back: post-only, or for a rule",
+            orders.ENDED: "it has ended with nothing filled: in time, for a halt, or by another hand; or for a day "
+            "neither it nor a fill of it is seen",
         },
     ),
     orders.CONFIRMED: StateRule(
@@ -107,6 +136,12 @@ STATES: Mapping[str, StateRule] = {
     ),
     orders.REJECTED: StateRule(
         "no position came of it: the exchange said no", signals.REJECTED, False, _SHOWN_AFTER_ALL
+    ),
+    orders.ENDED: StateRule(
+        "no position came of it: it has waited at its price, and nothing was filled",
+        signals.EXPIRED,
+        False,
+        _SHOWN_AFTER_ALL,
     ),
     orders.ABANDONED: StateRule(
         "no position came of it: it never got there; certainly not sent, its signal is `active` again",

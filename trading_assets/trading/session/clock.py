@@ -23,6 +23,9 @@ DOWN_AFTER_S = 10.0
 DEAD_AFTER_S = 5.0
 """When nothing was heard for so long, and then an answer, connections from before are taken for dead."""
 
+KNOCK_EVERY_S, KNOCK_WITHIN_S = 0.5, 1.0
+"""In such a silence a connection is tried so often, each for so long."""
+
 ASK_AGAIN_S, MOST_ASKS = 3.0, 16
 """A question without an answer is asked again after this time, beside those that wait: a dead connection is silent for
 as long as a request may take, and a new one may be answered at once."""
@@ -63,6 +66,7 @@ class VenueClock:
         self._asked_ms, self._asked_at = 0, 0.0
         self._answered_at = time.monotonic()
         self._asks: set[float] = set()
+        self._knocked_since = 0.0
         self._down_at: float | None = None
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="venue-clock", daemon=True)
@@ -110,14 +114,34 @@ class VenueClock:
                     self._asks.add(now)
             if ask:
                 threading.Thread(target=self._ask_once, args=(now, silent_s), name="venue-ask", daemon=True).start()
-            self._tell_link(now, max(self._stream.heard_at, self._answered_at))
+            heard_at = self._heard_at
+            if now - heard_at > DEAD_AFTER_S and self._knocked_since != heard_at:
+                self._knocked_since = heard_at
+                threading.Thread(target=self._knock, args=(heard_at,), name="venue-knock", daemon=True).start()
+            self._tell_link(now, heard_at)
+
+    @property
+    def _heard_at(self) -> float:
+        return max(self._stream.heard_at, self._answered_at)
+
+    def _knock(self, silent_since: float) -> None:
+        """Wait for the end of a silence: a connection can be opened, or something is heard.
+
+        What was asked before is asked again then, once a silence: an answer tells the same, and comes later.
+        """
+        while not self._ending.is_set():
+            began = time.monotonic()
+            if self._heard_at > silent_since or self._exchange.can_connect(KNOCK_WITHIN_S):
+                self._exchange.repeat_reads(began)
+                return
+            self._ending.wait(KNOCK_EVERY_S)
 
     def _ask_once(self, asked_at: float, silent_s: float) -> None:
         try:
             self._note(self._exchange.now_ms())
             if silent_s > PING_AFTER_S:
                 self._exchange.ticker(self._btc)
-            before, self._answered_at = max(self._answered_at, self._stream.heard_at), time.monotonic()
+            before, self._answered_at = self._heard_at, time.monotonic()
             if asked_at - before > DEAD_AFTER_S:
                 self._exchange.repeat_reads(asked_at)
         except TradingAssetsError as error:

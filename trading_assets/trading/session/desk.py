@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 
 
 class Desk:
@@ -37,10 +38,14 @@ class Desk:
         if self._error is not None:
             raise self._error
 
-    def finish(self, timeout_s: float) -> bool:
-        """Let the turn in progress end, and take no more. Return whether it has ended in time."""
+    def end(self) -> None:
+        """Let the turn in progress be the last. Returns at once."""
         self._ending.set()
         self._asked.set()
+
+    def finish(self, timeout_s: float) -> bool:
+        """Let the turn in progress end, and take no more. Return whether it has ended in time."""
+        self.end()
         if self._thread.ident is not None:
             self._thread.join(timeout_s)
         return not self._thread.is_alive()
@@ -58,3 +63,12 @@ class Desk:
                     self._ending.wait(self._rest_s)
         except BaseException as error:  # noqa: BLE001 (raised again by the session's loop)
             self._error = error
+
+
+def finish_all(desks: Sequence[Desk], timeout_s: float) -> bool:
+    """Let the turns in progress end, all at once. Return whether all have ended within this one time."""
+    for desk in desks:
+        desk.end()
+    until = time.monotonic() + timeout_s
+    ended = [desk.finish(max(until - time.monotonic(), 0.0)) for desk in desks]
+    return all(ended)

@@ -15,7 +15,7 @@ from trading_assets.ledger import orders, signals
 from trading_assets.strategies.base import Strategy
 from trading_assets.strategies.registry import make_strategy
 from trading_assets.trading.context import ExecutionContext
-from trading_assets.trading.decide.finder import BROKEN, FinderReport, find_entry_signals
+from trading_assets.trading.decide.finder import FinderReport, find_entry_signals, signal_message
 from trading_assets.trading.execute.submit import submit_orders
 from trading_assets.trading.session.candle_cache import DataRequest
 from trading_assets.trading.session.clock import Timer
@@ -58,6 +58,10 @@ class EntryPipeline:
         self._contracts: Mapping[str, Instrument] = {}
         self._contracts_timer, self._waiting_timer = Timer(CONTRACTS_EVERY_S), Timer(WAITING_EVERY_S)
 
+    def use(self, context: ExecutionContext) -> None:
+        """Decide with another context from now on: its settings have changed. A look in progress keeps its own."""
+        self._context = context
+
     def rehearse(self, coins: Sequence[Coin], now_ms: int) -> None:
         """Do once what is slow the first time (imports, compiling, caches), before a candle waits for it."""
         for coin in coins:
@@ -73,17 +77,18 @@ class EntryPipeline:
         Args:
             began_ms: when the session began to trade. Latencies of candles that closed before are not counted.
         """
+        context = self._context  # one version of the settings for the whole look
         closes = {coin.timeframe: floor_ms(now_ms, coin.timeframe.ms) for coin in coins}
 
         def load(symbol: str, timeframe: Timeframe, strategy: Strategy) -> StrategyData:
             return self._feed.load(DataRequest(symbol, timeframe, strategy.needs(), self._feed.btc), now_ms)
 
         report = find_entry_signals(
-            database=self._context.database,
+            database=context.database,
             selections=pd.DataFrame([dict(coin.row) for coin in coins]),
             load=load,
             instruments=self._contracts,
-            settings=self._context.settings,
+            settings=context.settings,
             now_ms=now_ms,
             run_id=self._run,
         )
@@ -98,6 +103,7 @@ class EntryPipeline:
         self._log.warn_once("could not be decided", report.failures)
         if report.signals:
             self._act_on(report)
+            self._context.tell(*map(signal_message, report.signals))
 
     def submit_waiting(self) -> None:
         """Submit again, every few seconds, what waits or is not settled."""
@@ -124,7 +130,7 @@ class EntryPipeline:
         if check.passed:
             self.desk.wake()
         else:
-            signals.reject(self._context.database, identities, BROKEN)
+            signals.reject(self._context.database, identities, signals.BROKEN)  # the ledger has done it already
             self._log.say("entry_signals broke its schema: no order was sent; see its check", is_warning=True)
         self._log.tell(SignalsFound(rows, check, dict(report.skipped)))
 
@@ -143,10 +149,11 @@ class EntryPipeline:
         stats.executed += len(report.executed)
         stats.rejected += len(report.rejected)
         stats.refused += len(report.refused)
-        if report.executed or report.unknown or report.recovered:
+        if report.executed or report.unknown or report.recovered or report.resting:
             self._log.say(
                 f"{len(report.executed)} orders executed, {len(report.rejected)} rejected, {len(report.refused)} "
-                f"waiting, {len(report.unknown)} with unknown outcome, {report.recovered} recovered"
+                f"waiting, {len(report.resting)} wait at their price, {len(report.unknown)} with unknown outcome, "
+                f"{report.recovered} recovered"
             )
         if report.stopped:
             self._log.say_once(f"signals wait: {report.stopped}", is_warning=True)

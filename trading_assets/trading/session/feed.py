@@ -6,6 +6,7 @@ import queue
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 
+from trading_assets.core import counters
 from trading_assets.core.strategy_data import StrategyData
 from trading_assets.core.streams import CandleStream, ClosedCandle, StreamEvent, Topic, Up
 from trading_assets.trading.session.candle_cache import CandleCache, DataRequest, Failures
@@ -80,6 +81,7 @@ class CandleFeed:
         with self._reading():
             failures = self._cache.catch_up(behind, now_ms)
         self._log.stats.by_rest += len(behind) - len(failures)
+        counters.PROCESS.add(counters.CANDLES_BY_REST, amount=len(behind) - len(failures))
         self._log.warn_once("could not be read", failures)
         return failures
 
@@ -104,8 +106,10 @@ class CandleFeed:
     def _take(self, event: StreamEvent) -> None:
         match event:
             case ClosedCandle():
+                counters.PROCESS.add(counters.CANDLES_CLOSED)
                 self._cache.add(event)
             case Up():
+                counters.PROCESS.add(counters.STREAM_CONNECTIONS)
                 # The stream does not repeat what closed while it was down.
                 with self._reading():
                     now_ms = self._clock.ask()

@@ -11,7 +11,7 @@ import json
 import logging
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -111,31 +111,37 @@ def living() -> list[LivingSession]:
     return found
 
 
-def unreached(settings: Settings, database: Database) -> list[LivingSession]:
+def unreached(settings: Settings, database: Database, accounts: Collection[str] = ()) -> list[LivingSession]:
     """Return the living sessions that a command in front of these books does not reach.
 
     Those of this machine, and those that trade another account of this ledger from wherever.
+
+    Args:
+        accounts: what the command reaches, or knows of, besides the account of the settings.
     """
-    where = shown(database.url)
-    found = [session for session in living() if session.books != (where, settings.account)]
+    where, reached = shown(database.url), {settings.account, *accounts}
+    found = [session for session in living() if session.database != where or session.account not in reached]
     known = {session.account for session in found if session.database == where}
     return found + [
         LivingSession(settings.venue.value, account, "of another machine", where)
         for account in _accounts_traded(database)
-        if account not in known | {settings.account}
+        if account not in known | reached
     ]
 
 
-def require_books_of_living_session(settings: Settings, database: Database, what: str) -> None:
+def require_books_of_living_session(
+    settings: Settings, database: Database, what: str, accounts: Collection[str] = ()
+) -> None:
     """Refuse to go on in front of books on which nobody trades while somebody trades on others.
 
     Args:
         what: the command, for the message.
+        accounts: of the same installation: their sessions are not elsewhere.
 
     Raises:
         WrongBooksError: it is so; each living session is named.
     """
-    others = unreached(settings, database)
+    others = unreached(settings, database, accounts)
     if not others or _trades_here(settings, database):
         return
     named = "; ".join(map(str, others))

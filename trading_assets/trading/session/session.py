@@ -22,6 +22,7 @@ from trading_assets.core.errors import (
     TradingAssetsError,
     WrongBooksError,
 )
+from trading_assets.core.settings import Settings
 from trading_assets.core.streams import (
     AccountChanged,
     AccountEvent,
@@ -31,14 +32,20 @@ from trading_assets.core.streams import (
     Topic,
     Up,
 )
+from trading_assets.core.timeframes import MINUTE_MS, local_ms
 from trading_assets.ledger import orders
+from trading_assets.ledger.process_reports import SESSION, reporting
+from trading_assets.ledger.selections import chose_no_coin
 from trading_assets.market.store import CandleStore
 from trading_assets.trading import account_refusals
 from trading_assets.trading.context import ExecutionContext
+from trading_assets.trading.dca.maintain import maintain as maintain_plans
+from trading_assets.trading.execute.exit_plans import follow_exit_plans
+from trading_assets.trading.grid.maintain import maintain
 from trading_assets.trading.reconcile.reconciler import reconcile
 from trading_assets.trading.session.candle_cache import CandleCache
 from trading_assets.trading.session.clock import Timer, VenueClock
-from trading_assets.trading.session.desk import Desk
+from trading_assets.trading.session.desk import Desk, finish_all
 from trading_assets.trading.session.entries import WAITING_EVERY_S, EntryPipeline
 from trading_assets.trading.session.feed import CandleFeed
 from trading_assets.trading.session.lease import (
@@ -67,14 +74,23 @@ ASK_FOR_LEASE_EVERY_S = 0.1
 HAND_OVER_EVERY_S = 0.5
 HEARTBEAT_EVERY_S = 300.0
 
+SETTINGS_EVERY_S = 1.0
+"""Changes of settings and flags are looked for so often: they are obeyed within 5 s."""
+
 BOOKS_EVERY_S = 1.0
 """Books are read at most so often, however much the account's stream tells."""
 
 BARE_EVERY_S = 2.0
 """A position without its stop is looked at so often."""
 
-FINISH_WITHIN_S = 50.0
-"""Longest wait for what is being sent when the session ends."""
+GRIDS_EVERY_S = 10.0
+"""Grids and DCA plans are looked after so often, and whenever something of the account has changed."""
+
+EXITS_EVERY_S = 0.5
+"""Exit plans are looked at at most so often."""
+
+FINISH_WITHIN_S = 45.0
+"""Longest wait for all that is being sent when the session ends; then the lease is given back in any case."""
 
 MakeAccountStream = Callable[[Callable[[AccountEvent], None]], AccountStream]
 MakeStream = Callable[[Sequence[Topic], Callable[[StreamEvent], None]], CandleStream]
@@ -89,6 +105,7 @@ class Session:
         check: holds new signals against their schema. Those that break it are never sent.
         make_account_stream: makes the stream of the account's changes; without one, books are read by others only.
         tell: called with each message, heartbeat and set of signals. It must return at once.
+        newest_settings: what holds for the account now, by environment, file and ledger; without it nothing changes.
     """
 
     def __init__(
@@ -102,6 +119,7 @@ class Session:
         check: Callable[[pd.DataFrame], Check],
         tell: Tell,
         make_account_stream: MakeAccountStream | None = None,
+        newest_settings: Callable[[], Settings] | None = None,
     ) -> None:
         self._base_context, self._selected, self._run = context, selected, run
         self._log = SessionLog(tell)
@@ -113,14 +131,19 @@ class Session:
         self._feed = CandleFeed(cache, self._stream, events, self._clock, self._log, self._reading)
         self._entries = EntryPipeline(context, self._feed, run, check, self._authorise, self._log)
         self._books = Desk("books", self._read_books, rest_s=BOOKS_EVERY_S)
+        self._exits = Desk("exits", self._follow_exits, rest_s=EXITS_EVERY_S)
+        self._store, self._asked, self._asked_minute = store, dict[str, int](), 0
         self._account_stream = make_account_stream(self._hear_account) if make_account_stream is not None else None
         account, trader = context.settings.account, Trader(run, selected.key)
         self._handover = LeaseHandover(context.database, account, trader, context.wall_ms)
         self._lease: LeaseKeeper | None = None
         self._began_ms: int | None = None
         self._reconcile_timer, self._hand_over_timer = Timer(LATE_AGAIN_S), Timer(HAND_OVER_EVERY_S)
-        self._heartbeat_timer = Timer(HEARTBEAT_EVERY_S)
+        self._heartbeat_timer, self._settings_timer = Timer(HEARTBEAT_EVERY_S), Timer(SETTINGS_EVERY_S)
+        self._newest_settings = newest_settings
         self._stopping = threading.Event()
+        self._looped_at = 0.0
+        self._key_expires: dict[str, float] | None = None
 
     def stop(self) -> None:
         """Ask for the end, from any thread. An order that is being sent is finished first."""
@@ -138,15 +161,18 @@ class Session:
             if not self._enter():
                 return "stopped before it had its turn"
             context = self._base_context
-            with registered(context.settings, context.database, self._run):
+            account = context.settings.account
+            with (
+                registered(context.settings, context.database, self._run),
+                reporting(context.database, account, SESSION, gauges=self._gauges),
+            ):
                 with self._reading():
                     self._warm_up()
                 return self._live()
         finally:
             # What is being sent is finished under the lease, which a thread renews meanwhile.
-            for desk in (self._entries.desk, self._books):
-                if not desk.finish(FINISH_WITHIN_S):
-                    self._log.say("what was being sent has no answer yet; it is looked up later", is_warning=True)
+            if not finish_all((self._entries.desk, self._books, self._exits), FINISH_WITHIN_S):
+                self._log.say("what was being sent has no answer yet; it is looked up later", is_warning=True)
             # Then the lease: the successor waits for it.
             with contextlib.suppress(TradingAssetsError):  # a ledger that is locked: the lease runs out by itself
                 if self._lease is not None:
@@ -174,10 +200,13 @@ class Session:
         self._clock.start()
         self._entries.desk.start()
         self._books.start()
+        self._exits.start()
         self._entries.refresh_contracts(now=True)
         series = self._feed.warm_up(now_ms)
         self._entries.rehearse(self._watchlist.coins, now_ms)
         before = f"; {self._handover.predecessor} trades until then" if self._lease is None else ""
+        if self._selected.is_empty:
+            self._log.say(f"{chose_no_coin(self._selected.hour_ms)}: no new signal, what is open is looked after")
         self._log.say(
             f"{len(self._watchlist.coins)} coins of {self._selected.key}, {series} series of candles warm in "
             f"{time.monotonic() - began:.1f} s{before}"
@@ -198,8 +227,27 @@ class Session:
                     return ended
         return "stopped"
 
+    def _gauges(self) -> dict[str, float]:
+        """When the loop came round last, and the stream was heard last, UTC ms of the local clock; the venue's time."""
+        wall_ms, now, venue_ms = local_ms(), time.monotonic(), self._clock.now_ms()
+        moments = {"looped_wall_ms": self._looped_at, "heard_wall_ms": self._stream.heard_at}
+        found = {name: wall_ms - (now - at) * 1000 for name, at in moments.items() if at}
+        if self._key_expires is None and self._began_ms is not None:
+            self._key_expires = self._asked_key_expires()
+        found |= {"venue_ms": float(venue_ms)} if venue_ms else {}
+        return found | (self._key_expires or {})
+
+    def _asked_key_expires(self) -> dict[str, float]:
+        """When the API key expires, UTC ms; empty where it does not, or the venue does not say."""
+        try:
+            key = self._base_context.exchange.api_key()
+        except TradingAssetsError:
+            return {}
+        return {} if key is None or key.expires_ms is None else {"key_expires_ms": float(key.expires_ms)}
+
     def _loop_once(self) -> str:
         """Go once round the loop. Return why the session is over, if it is."""
+        self._looped_at = time.monotonic()
         self._feed.receive(self._wait_s())
         now_ms = self._clock.now_ms()
         if self._lease is None:
@@ -210,6 +258,7 @@ class Session:
         self._lease.require()
         self._entries.desk.require()
         self._books.require()
+        self._exits.require()
         if self._hand_over_timer.ring():
             context = self._base_context
             successor = successor_of(context.database, context.settings.account, wall_ms=context.wall_ms())
@@ -218,11 +267,13 @@ class Session:
             off = context.why_off()
             if off:
                 return off
+        self._obey()
         if self._began_ms is None and self._reconcile_timer.ring() and self._reconcile():
             self._began_ms = now_ms
             if self._account_stream is not None:
                 self._account_stream.start()
         if self._began_ms is not None:
+            self._ask_exits(now_ms)
             self._decide(now_ms, self._began_ms)
             self._entries.submit_waiting()
             with self._reading():
@@ -235,6 +286,22 @@ class Session:
     def _reading(self) -> contextlib.AbstractContextManager[None]:
         """Enter around what waits for the exchange in the loop: the lease is kept meanwhile."""
         return self._lease.reading() if self._lease is not None else contextlib.nullcontext()
+
+    def _obey(self) -> None:
+        """Take over what a person has changed of settings and flags; where that cannot be read, the last holds."""
+        if self._newest_settings is None or not self._settings_timer.ring():
+            return
+        held = self._base_context.settings
+        try:
+            newest = self._newest_settings()
+        except TradingAssetsError as error:
+            self._log.warn_once("cannot be read, the last hold", {"settings": error})
+            return
+        if newest.version == held.version:
+            return
+        self._base_context = replace(self._base_context, settings=newest)
+        self._entries.use(self._base_context)
+        self._log.say(f"version {newest.version} of settings and flags holds: {newest.differences(held)}")
 
     def _wait_s(self) -> float:
         """How long to wait for the next event."""
@@ -269,11 +336,43 @@ class Session:
         context = self._context()
         try:
             reconcile(context)
+            kept, plans = maintain(context), maintain_plans(context)
             is_bare = bool(orders.unprotected(context.database, context.settings.account))
         except TradingAssetsError as error:
             self._log.warn_once("could not be read, it is tried again", {"the books": error})
             return WAITING_EVERY_S
-        return BARE_EVERY_S if is_bare else None
+        self._exits.wake()  # an entry may have become a position, whose plan begins
+        failed = {f"the grid in {name}": why for name, why in kept.failed.items()}
+        failed |= {f"the DCA plan in {name}": why for name, why in plans.failed.items()}
+        if failed:
+            self._log.warn_once("could not be kept, it is tried again", failed)
+        if is_bare:
+            return BARE_EVERY_S
+        if plans.next_ms is not None:
+            return min(GRIDS_EVERY_S, max((plans.next_ms - context.exchange.now_ms()) / 1000, BARE_EVERY_S))
+        return GRIDS_EVERY_S if kept.grids or kept.busy or plans.plans or plans.busy else None
+
+    def _ask_exits(self, now_ms: int) -> None:
+        """Have the exit plans asked once a minute: every timeframe's candles close at one."""
+        if now_ms // MINUTE_MS != self._asked_minute:
+            self._asked_minute = now_ms // MINUTE_MS
+            self._exits.wake()
+
+    def _follow_exits(self) -> float | None:
+        """Follow the exit plans of open positions. Return after how many seconds to come again, where one is late."""
+        try:
+            report = follow_exit_plans(self._context(), self._store, self._asked)
+        except TradingAssetsError as error:
+            self._log.warn_once("could not be followed, it is tried again", {"exit plans": error})
+            return WAITING_EVERY_S
+        for symbol, what in report.decided.items():
+            self._log.say(f"{symbol}: {what}")
+        self._log.warn_once("has an exit that could not be followed", report.failed)
+        if report.decided:
+            self._books.wake()
+        if report.late:
+            return LATE_AFTER_S
+        return WAITING_EVERY_S if report.failed else None
 
     def _decide(self, now_ms: int, began_ms: int) -> None:
         """Decide on every coin whose candle has closed and whose series are complete, all at once."""

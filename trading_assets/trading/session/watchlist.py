@@ -15,8 +15,9 @@ import pandas as pd
 from trading_assets.core.schemas import STRATEGY_SELECTIONS
 from trading_assets.core.streams import Topic
 from trading_assets.core.timeframes import Timeframe, floor_ms, iso
+from trading_assets.ledger import selections
 from trading_assets.ledger.database import Database
-from trading_assets.ledger.partitions import latest_hour_ms, read_partitions
+from trading_assets.ledger.partitions import read_partitions
 from trading_assets.strategies.registry import make_strategy
 from trading_assets.trading.decide.entry import is_due
 from trading_assets.trading.session.candle_cache import DataRequest
@@ -34,10 +35,14 @@ _DECISIVE = ["symbol", "timeframe", "strategy", "parameters"]
 
 @dataclass(frozen=True)
 class Selected:
-    """Rows of `strategy_selections` of one hour, at least one."""
+    """Rows of `strategy_selections` of one hour: none where it was selected and chose no coin."""
 
     hour_ms: int
     rows: pd.DataFrame
+
+    @property
+    def is_empty(self) -> bool:
+        return not len(self.rows)
 
     @property
     def key(self) -> str:
@@ -47,12 +52,13 @@ class Selected:
 
 
 def newest_selection(database: Database) -> Selected | None:
-    """Return the newest hour with a selected coin; None where there is none yet."""
-    hour = latest_hour_ms(database, STRATEGY_SELECTIONS)
-    if hour is None:
-        return None
-    rows = read_partitions(database, STRATEGY_SELECTIONS, [hour])
-    return Selected(hour, rows) if len(rows) else None
+    """Return the newest hour that was selected; None where there is none yet.
+
+    It is followed if it chose no coin, too: then nothing is opened, as in the reports. An hour that is missing or
+    blocked was not selected, and the one before it is followed on.
+    """
+    hour = selections.newest_hour_ms(database)
+    return Selected(hour, read_partitions(database, STRATEGY_SELECTIONS, [hour])) if hour is not None else None
 
 
 @dataclass

@@ -35,6 +35,9 @@ CALLS: dict[str, Callable[[object, np.ndarray, np.ndarray, np.ndarray, int], obj
     "rsi": lambda of, high, low, close, period: of.rsi(close, period),
     "atr": lambda of, high, low, close, period: of.atr(high, low, close, period),
     "bollinger_moments": lambda of, high, low, close, period: of.bollinger_moments(close, period),
+    "near_level": lambda of, high, low, close, period: of.near_level(
+        close, of.rolling_min(low, period), of.rolling_max(high, period), (0.0, 0.236, 0.5, 1.0), period / 20
+    ),
 }
 
 
@@ -91,6 +94,16 @@ def test_an_indicator_of_several_coins_is_that_of_each(name: str, bars: int) -> 
     coins = [series(seed, bars, spoil) for seed, spoil in enumerate(("", "flat", "hole"))]
     together = PANEL_CALLS[name](*(np.array(arrays) for arrays in zip(*coins, strict=True)))
     np.testing.assert_array_equal(together, [PANEL_CALLS[name](*coin) for coin in coins])
+
+
+def test_levels_of_one_range_serve_several_coins() -> None:
+    high, low, close = series(1, 60, "")
+    coins = np.array([close, close * 1.01])
+    with sharing(COMPILED_INDICATORS):
+        together = indicators.near_level(coins, low, high, (0.0, 0.5, 1.0), 0.2)
+        alone = [indicators.near_level(coin, low, high, (0.0, 0.5, 1.0), 0.2) for coin in coins]
+    np.testing.assert_array_equal(together, alone)
+    assert 0 < together.sum() < together.size
 
 
 def test_compiled_indicators_are_those_that_are_compared() -> None:

@@ -63,6 +63,7 @@ def test_a_panel_finds_what_each_coin_finds_alone(name: str) -> None:
     assert sweep.compiles and sweep.panels
 
 
+@pytest.mark.slow
 def test_the_gains_are_the_pnl_of_the_trades() -> None:
     sweep, members = grid_of("bollinger_rsi"), coins(3)
     panel = panel_of(*members)
@@ -73,7 +74,7 @@ def test_the_gains_are_the_pnl_of_the_trades() -> None:
             np.testing.assert_array_equal(outcome.pnl(coin, index), trades.pnl[trades.closed])
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [NAMES[0], *(pytest.param(name, marks=pytest.mark.slow) for name in NAMES[1:])])
 def test_no_coin_enters_above_its_own_highest_price(name: str) -> None:
     sweep, members = grid_of(name), coins(3, name)
     middle = [float(np.median(data.candles.close)) for data in members]

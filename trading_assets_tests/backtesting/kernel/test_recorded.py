@@ -82,15 +82,15 @@ def markets(name: str, timeframe: Timeframe, needs: DataNeeds) -> Iterator[tuple
         yield data, Window.from_data(data, start_ms, OUT_OF_SAMPLE_PCT)
 
 
-QUICK = (Timeframe.M5, Timeframe.M60)
-"""The other timeframes are slow tests."""
+QUICK = (("candles_5m.parquet", Timeframe.M60),)
+"""The other files and timeframes are slow tests."""
 
 
 @pytest.mark.recorded
 @pytest.mark.parametrize(
     ("name", "timeframe"),
     [
-        pytest.param(name, timeframe, marks=[] if timeframe in QUICK else pytest.mark.slow)
+        pytest.param(name, timeframe, marks=[] if (name, timeframe) in QUICK else pytest.mark.slow)
         for name, (base, _) in FILES.items()
         for timeframe in TRADED_TIMEFRAMES
         # Two days of minutes are too few for the warm-up of a longer timeframe.

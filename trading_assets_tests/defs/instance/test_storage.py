@@ -188,6 +188,7 @@ query Events($asset: AssetKeyInput!, $before: String) {
 """What the UI asks for the Events of an asset; it takes those of one run, millisecond and type for one."""
 
 
+@pytest.mark.slow
 def test_the_ui_lists_every_hour_of_a_range(instance: dg.DagsterInstance) -> None:
     last = "2026-01-01-20:00"
     hours = [f"2026-01-01-{hour:02}:00" for hour in range(3, 21)]
@@ -479,3 +480,36 @@ def test_a_server_that_was_started_again_costs_no_request(new_history: Callable[
     finally:
         storage.event_log_storage.dispose()
         admin.dispose()
+
+
+def test_every_file_waits_long_for_a_lock(tmp_path: Path) -> None:
+    """A process that sleeps in a transaction keeps its lock: of runs and ticks stock gives up after 5 s."""
+    stores = Stores("sqlite", tmp_path, lambda: str(tmp_path / "place"))
+    with stores.opened("ours", stores.new_place()) as instance:
+        storage: Any = instance
+        connections = {
+            "runs": storage.run_storage.connect(),
+            "ticks": storage.schedule_storage.connect(),
+            "events": storage.event_log_storage.index_connection(),
+            "events of a run": storage.event_log_storage.run_connection("a-run"),
+        }
+        for name, opened in connections.items():
+            with opened as connection:
+                assert connection.exec_driver_sql("PRAGMA busy_timeout").scalar_one() >= 30_000, name
+
+
+@pytest.mark.slow
+def test_a_run_is_written_after_a_lock_of_six_seconds(tmp_path: Path) -> None:
+    stores = Stores("sqlite", tmp_path, lambda: str(tmp_path / "place"))
+    with stores.opened("ours", stores.new_place()) as instance:
+        storage: Any = instance
+        run_id = instance.create_run_for_job(JOB).run_id
+        held = sqlite3.connect(storage.run_storage._conn_string.removeprefix("sqlite:///"), check_same_thread=False)
+        held.execute("BEGIN IMMEDIATE")
+        wakes = threading.Timer(6, held.rollback)
+        wakes.start()
+        instance.add_run_tags(run_id, {"who": "waited"})
+        wakes.join()
+        held.close()
+        found = instance.get_run_by_id(run_id)
+        assert found is not None and found.tags["who"] == "waited"

@@ -13,7 +13,8 @@ import pytest
 
 from trading_assets.core.settings import load_settings
 from trading_assets.defs.instance.concurrency_groups import ACTOR_HEADER
-from trading_assets.defs.instance.web_guard import COOKIE, LOGIN, Guard, Rules, rules_of, socket_owner, ui_token
+from trading_assets.defs.instance.web_guard import COOKIE, Guard, rules_of
+from trading_assets.service.guard import LOGIN, Rules, socket_owner, ui_token
 
 TOKEN = "the-token-of-the-installation"
 HERE = "127.0.0.1:3000"

@@ -118,7 +118,8 @@ def test_a_day_of_an_ordinary_coin_ranges_over_some_percent() -> None:
     assert 0.04 < np.median(ranges) < 0.12
 
 
-@pytest.mark.parametrize("seed", [7, 3])
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [3, 7])
 def test_a_scan_of_sixty_days_finds_enough_coins_and_drops_the_rest(seed: int) -> None:
     market = SeededMarket(seed, 80)
     passing, special = [], Counter[str]()

@@ -9,8 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trading_assets.core.candles import Candles
+from trading_assets.core.errors import StrategyError
+from trading_assets.core.exits import ExitPlan
 from trading_assets.core.strategy_data import StrategyData
 from trading_assets.core.timeframes import HOUR_MS, TRADED_TIMEFRAMES, Timeframe
+from trading_assets.strategies.base import Entries, Parameters, Strategy, Values
 from trading_assets.trading.decide.entry import (
     NoSignal,
     Signal,
@@ -18,6 +21,7 @@ from trading_assets.trading.decide.entry import (
     is_due,
     newest_close_ms,
 )
+from trading_assets.trading.decide.exits import DeclaredExits
 from trading_assets_tests.fakes import an_instrument
 from trading_assets_tests.trading.decide.candle_fixtures import Dictated, candles
 from trading_assets_tests.trading.fixtures import NOW_MS, settings
@@ -31,11 +35,12 @@ def decided(
     now_ms: int = NOW_MS,
     last_exit_ms: int | None = None,
     data: Candles | None = None,
+    strategy: Strategy | None = None,
     **rules: object,
 ) -> Signal | NoSignal:
     return decide(
         hour_ms=CLOSE_MS - HOUR_MS,
-        strategy=Dictated(side),
+        strategy=strategy or Dictated(side),
         parameters="{}",
         data=StrategyData("BTCUSDT", candles(Timeframe.M60, CLOSE_MS) if data is None else data),
         instrument=an_instrument("BTCUSDT"),
@@ -121,6 +126,30 @@ def test_there_is_no_entry_on_the_bar_of_an_exit(ago_ms: int, enters: bool) -> N
         assert reason(answer) == "a position was closed on this bar"
 
 
+@pytest.mark.parametrize("plan", [True, False], ids=["a plan", "a condition"])
+def test_a_signal_carries_the_exits_that_it_was_decided_with(plan: bool) -> None:
+    class Leaving(Dictated):
+        def exits(self) -> ExitPlan:
+            return ExitPlan(after_bars=3) if plan else ExitPlan()
+
+        def entries(self, v: Values, p: Parameters) -> Entries:  # type: ignore[override]
+            found = super().entries(v, p)
+            return found if plan else found._replace(exit_long=v.close < 0)
+
+    answer = decided(strategy=Leaving("long"))
+    assert isinstance(answer, Signal)
+    held = DeclaredExits.from_json(str(answer.row["exit_plan"]))
+    assert held == DeclaredExits(ExitPlan(after_bars=3) if plan else ExitPlan(), has_conditions=not plan)
+    without = decided(strategy=Dictated("long"))
+    assert isinstance(without, Signal) and without.row["exit_plan"] is None
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"plan": {}}', '{"conditions": true, "plan": {"wish": 1}}'])
+def test_exits_that_cannot_be_read_are_named(text: str) -> None:
+    with pytest.raises(StrategyError, match="cannot be read"):
+        DeclaredExits.from_json(text)
+
+
 def test_no_condition_means_no_signal() -> None:
     assert reason(decided("")) == "no entry condition"
 
@@ -170,3 +199,18 @@ def test_bad_candles_give_no_signal_whichever_series_they_are_in(series: str) ->
 
     assert isinstance(answer(frames), Signal)
     assert reason(answer(changed)).startswith("bad candles: 60m of BTCUSDT: impossible prices: 1 candles")
+
+
+@pytest.mark.parametrize(("side", "price"), [("long", Decimal("99.89")), ("short", Decimal("100.11"))])
+@pytest.mark.parametrize("kind", ["limit", "post-only", "chase"])
+def test_an_entry_that_waits_has_its_price_on_the_tick_and_its_end(side: str, price: Decimal, kind: str) -> None:
+    at_market, waits = decided(side), decided(side, entry_order=kind, entry_offset_pct="0.105", entry_bars=2)
+    assert isinstance(at_market, Signal)
+    assert isinstance(waits, Signal)
+    more = {"entry_order": kind, "limit_price": float(price), "limit_until_ms": float(CLOSE_MS + 2 * HOUR_MS)}
+    assert dict(waits.row) == {**at_market.row, **more}
+    assert not more.keys() & at_market.row.keys(), "an entry at the market is the row that it always was"
+
+
+def test_an_entry_that_would_wait_beyond_its_stop_is_none() -> None:
+    assert "beyond the stop" in reason(decided(entry_order="limit", entry_offset_pct=30))

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from decimal import Decimal
 
 import numpy as np
 import pandas as pd
 import pytest
+import sqlalchemy as sa
 
 from trading_assets.core.errors import DataError, ExchangeUnavailableError
 from trading_assets.core.strategy_data import StrategyData
 from trading_assets.core.timeframes import HOUR_MS, Timeframe
-from trading_assets.ledger import evidence, signals
+from trading_assets.ledger import evidence, orders, signals
 from trading_assets.ledger.database import Database
+from trading_assets.ledger.tables import order_intents
 from trading_assets.market.fingerprint import window_hashes
 from trading_assets.strategies.base import Strategy
 from trading_assets.trading.decide import finder
@@ -254,6 +257,17 @@ def test_a_malformed_signal_is_not_taken_for_one_that_exists(database: Database)
         signals.insert(database, signal_row() | {"confidence": None})
 
 
+@pytest.mark.parametrize("broken", [{"confidence": 180.0}, {"position_type": "SIDEWAYS"}, {"stop_loss": -1.0}])
+def test_a_signal_that_breaks_the_schema_never_waits_to_be_sent(database: Database, broken: dict[str, object]) -> None:
+    """It is checked in the transaction that adds it, with all that were found with it: no round is ever in between."""
+    rows = [signal_row("AUSDT"), signal_row("BTCUSDT") | broken]
+    added = signals.insert_new(database, rows)
+    assert len(added) == 2
+    assert signals.active(database, "main") == []
+    stored = signals.by_ids(database, sorted(added))
+    assert set(stored["status"]) == {signals.REJECTED} and set(stored["reason"]) == {signals.BROKEN}
+
+
 @pytest.mark.parametrize(("days", "found"), [(None, 0), (3.0, 1), (10.0, 0)])
 def test_a_coin_that_is_to_be_delivered_gets_no_signal(
     database: Database, strategies: object, days: float | None, found: int
@@ -261,3 +275,21 @@ def test_a_coin_that_is_to_be_delivered_gets_no_signal(
     listed: dict[str, object] = {"AUSDT": an_instrument("AUSDT", delivery_ms=NOW_MS + 7 * 24 * HOUR_MS)}
     report = look(database, selections(("AUSDT", "5m", "dictated")), listed=listed, min_days_to_delivery=days)
     assert len(report.signals) == found and bool(report.skipped["its delivery is announced"]) == (not found)
+
+
+def test_on_the_bar_on_which_an_entry_was_dropped_there_is_none_and_on_the_next_there_is(
+    sqlite: Database, strategies: object
+) -> None:
+    chosen, until = selections(("BTCUSDT", "5m", "dictated")), newest_close_ms(Timeframe.M5, NOW_MS)
+    with sqlite.write() as connection:
+        connection.execute(
+            sa.insert(order_intents).values(
+                **{name: Decimal(1) for name in ("qty", "stop_loss", "take_profit", "leverage")},
+                **{"order_link_id": "x", "signal_id": "y", "account": "main", "symbol": "BTCUSDT", "side": "Buy"},
+                **{"status": orders.ENDED, "until_ms": until, "created_ms": 1, "touched_wall_ms": 1, "updated_ms": 1},
+            )
+        )
+    assert orders.ended_waits(sqlite, "main", until) == {"BTCUSDT": until}
+    assert orders.ended_waits(sqlite, "main", until + 1) == orders.ended_waits(sqlite, "other", 0) == {}
+    assert look(sqlite, chosen).skipped == {"an entry was dropped on this bar": 1}
+    assert len(look(sqlite, chosen, now_ms=NOW_MS + 300_000).signals) == 1

@@ -3,10 +3,18 @@
 from decimal import Decimal
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from trading_assets.trading.decide.sizing import Size, Unsizable, size_position, stops, to_tick
+from trading_assets.trading.decide.sizing import (
+    Planned,
+    Size,
+    Unsizable,
+    planned_notional,
+    size_position,
+    stops,
+    to_tick,
+)
 from trading_assets_tests.fakes import an_instrument
 from trading_assets_tests.trading.fixtures import settings
 
@@ -110,6 +118,7 @@ def test_stops_stand_a_distance_and_a_multiple_of_it_away(
     assert found == (expected and (D(expected[0]), D(expected[1])))
 
 
+@example(ticks=2, tick=D("0.00001"), distance=D("1E-7"), reward=D("1.50"), long=False)
 @given(
     ticks=st.integers(1, 10**7),
     tick=TICKS,
@@ -123,7 +132,8 @@ def test_stops_are_on_the_tick_and_at_least_one_tick_on_the_right_side(
     entry, sign = ticks * tick, 1 if long else -1
     found = stops(entry, distance, reward, long=long, tick=tick)
     if found is None:
-        assert entry - distance * max(reward, D(1)) < tick
+        # The stop is at least a tick away, and on its tick up to half of one farther than asked for.
+        assert entry - (max(distance, tick) + tick / 2) * max(reward, D(1)) < tick
         return
     stop, target = found
     assert stop > 0
@@ -163,3 +173,58 @@ def test_levels_are_measured_from_the_close_and_their_ratio_holds_within_half_a_
     risk, gain = sign * (close - found[0]), sign * (found[1] - close)
     assert abs(risk - max(close * share, tick)) <= tick / 2
     assert abs(gain - max(risk * reward, tick)) <= tick / 2
+
+
+BY_EQUITY = {"equity": D(1000), "confidence": 80.0, "stop_fraction": D("0.02")}
+WIDE = {"max_position_margin_pct": 100, "max_symbol_exposure_pct": 1000}
+
+
+@pytest.mark.parametrize(
+    ("rules", "notional", "why"),
+    [
+        ({"size_by": "fixed"}, "100", "$100"),
+        ({"size_by": "confidence"}, "80", "$100 at 80 % confidence"),
+        ({"size_by": "equity", "size_pct": "7.5"}, "75", "7.5 % of $1000.00"),
+        ({"size_by": "equity", "size_pct": "7.5", "capital_share_pct": 50}, "37.5", "7.5 % of $500.00"),
+        ({"size_by": "risk", "size_pct": "1", **WIDE}, "500", "1 % of $1000.00 at risk, the stop 2.000 % away"),
+        (
+            {"size_by": "risk", "max_position_margin_pct": 100, "max_symbol_exposure_pct": 20},
+            "200",
+            "1 % of $1000.00 at risk, the stop 2.000 % away: $500.00, cut at $200.00 by max_symbol_exposure_pct",
+        ),
+        (
+            {"size_by": "equity", "size_pct": "50", "max_position_margin_pct": 2, "max_symbol_exposure_pct": 100},
+            "200",
+            "50 % of $1000.00: $500.00, cut at $200.00 by max_position_margin_pct",
+        ),
+    ],
+)
+def test_a_size_by_equity_risk_or_confidence(rules: dict[str, object], notional: str, why: str) -> None:
+    found = planned_notional(settings(**rules), **BY_EQUITY)  # type: ignore[arg-type]
+    assert found == Planned(D(notional), why)
+
+
+def test_without_equity_or_a_stop_there_is_no_size() -> None:
+    for rules, what in (
+        ({"size_by": "equity"}, BY_EQUITY | {"equity": D(-5)}),
+        ({"size_by": "risk"}, BY_EQUITY | {"stop_fraction": D(0)}),
+    ):
+        planned = planned_notional(settings(**rules), **what)  # type: ignore[arg-type]
+        assert planned.notional == 0
+        assert isinstance(size_position(an_instrument("X"), D(100), settings(), planned.notional), Unsizable)
+
+
+@given(
+    equity=st.decimals(0, 10**6, places=2),
+    stop=st.decimals("0.0001", "0.5", places=4),
+    pct=st.decimals("0.01", 1000, places=2),
+    by=st.sampled_from(["equity", "risk"]),
+)
+def test_no_size_by_equity_is_beyond_the_limits_of_a_position(
+    equity: Decimal, stop: Decimal, pct: Decimal, by: str
+) -> None:
+    rules = settings(size_by=by, size_pct=pct, max_position_margin_pct=5, max_symbol_exposure_pct=40)
+    found = planned_notional(rules, equity=equity, confidence=70.0, stop_fraction=stop).notional
+    assert 0 <= found <= equity * D("0.4") and found / rules.leverage <= equity * D("0.05")
+    if by == "risk":
+        assert found * stop <= equity * pct / 100

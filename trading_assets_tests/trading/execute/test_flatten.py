@@ -8,7 +8,7 @@ import pytest
 
 from trading_assets.core.errors import AmbiguousOutcomeError, ExchangeUnavailableError, NotSentError
 from trading_assets.core.models import Side
-from trading_assets.ledger import account as account_ledger
+from trading_assets.ledger import executions as execution_ledger
 from trading_assets.ledger import orders, risk
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.risk import RiskState
@@ -49,7 +49,7 @@ def test_our_positions_are_closed_trading_is_halted_and_foreign_ones_stay(databa
     state = risk.in_force(risk.read_history(database, "main"), harness.exchange.time_ms)
     assert (state.state, state.reason, state.actor) == (RiskState.HALTED, "storm", "ann")
     assert orders.occupying(database, "main") == []
-    assert set(account_ledger.closing_rows(database, "main")["symbol"]) == {"AUSDT", "BUSDT"}
+    assert set(execution_ledger.closing_rows(database, "main")["symbol"]) == {"AUSDT", "BUSDT"}
     assert harness.told[-1][0] == "positions closed by command"
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import threading
 from dataclasses import replace
 from decimal import Decimal
 
 import pytest
+import sqlalchemy as sa
 
 from trading_assets.core.errors import (
     AccountShapeError,
@@ -26,6 +28,7 @@ from trading_assets.core.timeframes import HOUR_MS
 from trading_assets.ledger import checks, orders, signals
 from trading_assets.ledger.checks import Verdict
 from trading_assets.ledger.database import Database
+from trading_assets.ledger.tables import order_intents
 from trading_assets.trading.execute.submit import submit_orders
 from trading_assets.trading.reconcile.reconciler import reconcile
 from trading_assets.trading.saga.recovery import recover
@@ -41,7 +44,7 @@ def test_a_signal_becomes_one_position_with_its_stops(database: Database) -> Non
     position = harness.exchange.open["BTCUSDT"]
     assert (position.side, position.size) == (Side.BUY, Decimal(1))
     assert (position.stop_loss, position.take_profit) == (Decimal(98), Decimal(104))
-    assert harness.exchange.leverage == {"BTCUSDT": Decimal(10)}
+    assert harness.exchange.leverages == {"BTCUSDT": Decimal(10)}
     signal = harness.signal(identity)
     assert signal["status"] == "executed"
     assert signal["executed_price"] == 100.0
@@ -139,12 +142,12 @@ def test_another_accounts_signals_are_not_touched(sqlite: Database) -> None:
     assert harness.exchange.calls["place_order"] == 0
 
 
-def test_a_symbol_that_is_not_listed_ends_the_signal(sqlite: Database) -> None:
+def test_a_symbol_that_is_not_listed_waits(sqlite: Database) -> None:
     harness = harness_on(sqlite)
     gone, there = add_signal(sqlite, "GONEUSDT", confidence=90.0), add_signal(sqlite)
     report = submit_orders(harness.context)
-    assert "not listed" in report.rejected[gone]
-    assert report.executed == [there]
+    assert "not listed" in report.refused[gone]
+    assert report.executed == [there] and harness.signal(gone)["status"] == "active"
 
 
 def test_a_quantity_that_no_order_may_have_ends_the_signal(sqlite: Database) -> None:
@@ -153,6 +156,24 @@ def test_a_quantity_that_no_order_may_have_ends_the_signal(sqlite: Database) -> 
     identity = add_signal(sqlite)
     assert "smallest quantity" in submit_orders(harness.context).rejected[identity]
     harness.require_consistent(identity)
+
+
+def test_that_no_order_can_be_sized_is_told_once_until_one_can_be(sqlite: Database) -> None:
+    harness = harness_on(sqlite)
+    told = []
+    for number, smallest in enumerate((2, 3, 1, 2)):
+        harness.exchange.listed["BTCUSDT"] = an_instrument("BTCUSDT", min_qty=Decimal(smallest))
+        identity = add_signal(sqlite, signal_timestamp_ms=NOW_MS - number)
+        report = submit_orders(harness.context)
+        assert (identity in report.executed) is (smallest == 1)
+        told.append([body for title, body in harness.told if title == "entry in BTCUSDT refused"])
+        harness.told.clear()
+        if report.executed:
+            harness.exchange.open.clear()
+            with sqlite.write() as connection:
+                connection.execute(sa.delete(order_intents))
+    assert [len(bodies) for bodies in told] == [1, 0, 0, 1], "again only after an order could be sized"
+    assert "below the smallest quantity 2 of BTCUSDT" in told[0][0] and "POSITION_SIZE" in told[0][0]
 
 
 # Answers of the exchange
@@ -466,3 +487,32 @@ def test_a_failed_check_of_its_hour_lets_no_signal_through_and_stands_on_its_row
     )
     assert harness.intent(blocked) is None
     harness.require_consistent(blocked, free)
+
+
+def test_two_answers_lie_before_the_first_order_whatever_they_take(sqlite: Database) -> None:
+    """After a cut each answer of a slow exchange delays the first order: the time, prices, positions and the wallet
+    are asked for side by side, and the leverage is set.
+    """
+    symbols = [f"{letter}USDT" for letter in "ABCD"]
+    harness = harness_on(sqlite, *symbols)
+    context = replace(harness.context, workers=1)
+    reconcile(context)
+    for symbol in symbols:
+        add_signal(sqlite, symbol)
+    together, lock = threading.Barrier(4), threading.Lock()
+    asked: list[str] = []
+
+    def answer(name: str) -> None:
+        with lock:
+            is_first, _ = name not in asked, asked.append(name)
+        if is_first and name in ("now_ms", "tickers", "positions", "wallet"):
+            together.wait(60)  # breaks, and the test with it, unless all four wait at the same time
+        if name == "now_ms":
+            harness.wall += 1500
+
+    context.contracts.get(harness.exchange, set(symbols), context.wall_ms())
+    harness.exchange.on_call = answer
+    assert len(submit_orders(context).executed) == len(symbols)
+    before = asked[: asked.index("place_order")]
+    assert sorted(before[:4]) == ["now_ms", "positions", "tickers", "wallet"]
+    assert before[4:] == ["set_leverage"]

@@ -26,6 +26,10 @@ from trading_assets_tests.trading.fixtures import NOW_MS, add_signal, harness_on
 # Crashes: at every call of the exchange, and at every write of the ledger
 
 
+BEGUN_EARLY = frozenset({"positions", "wallet", "instruments", "ticker"})
+"""Read side by side before the first order; where the books have to be read first, the answers are not used."""
+
+
 def _exchange_calls_of_a_run(database: Database, *, unprotected: bool) -> list[str]:
     """The methods that an undisturbed run calls, in their order."""
     harness = harness_on(database, account="rehearsal")
@@ -54,8 +58,12 @@ def test_a_crash_at_any_call_of_the_exchange_loses_and_doubles_nothing(
         harness.exchange.attaches_stops = not unprotected
         identity = add_signal(sqlite, account=harness.settings.account)
         harness.exchange.fail(name, error, processed=processed, skip=calls[:number].count(name))
-        with pytest.raises(type(error)):
+        try:
             submit_orders(harness.context)
+        except type(error):
+            pass
+        else:
+            assert name in BEGUN_EARLY, f"call {number}, {name}, did not end the run"
         harness.later()
         settle_all(harness.context, harness.exchange, harness.later)
         harness.require_consistent(identity)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trading_assets.core.models import ClosedPnl, FillKind, Side
-from trading_assets.ledger.account import Closing
+from trading_assets.ledger.executions import Closing
 from trading_assets.trading.ownership.attribution import Closer, Entry, Trade, attribute
 from trading_assets.trading.reconcile.comparison import book
 

@@ -16,17 +16,19 @@ from trading_assets.core.settings import Settings
 from trading_assets.core.strategy_data import StrategyData
 from trading_assets.core.timeframes import HOUR_MS, MINUTE_MS, Timeframe, floor_ms
 from trading_assets.ledger.database import Database
-from trading_assets.ledger.partitions import latest_hour_ms, read_partitions, replace_partitions
+from trading_assets.ledger.partitions import replace_partitions
 from trading_assets.market.loading import load_live
 from trading_assets.market.store import CandleStore
 from trading_assets.simulator.embedded import RunningExchange
 from trading_assets.strategies.base import Strategy
 from trading_assets.trading.context import ExecutionContext
 from trading_assets.trading.decide.finder import find_entry_signals
+from trading_assets.trading.execute.exit_plans import follow_exit_plans
 from trading_assets.trading.execute.submit import submit_orders
 from trading_assets.trading.parity import load as reading
 from trading_assets.trading.parity.day import compare_day
 from trading_assets.trading.reconcile.reconciler import reconcile
+from trading_assets.trading.session.watchlist import newest_selection
 from trading_assets_tests.trading.fixtures import start_strategy
 
 DAY_MS_ZERO = 1_772_409_600_000
@@ -71,17 +73,18 @@ class LiveTrading:
 
     def look(self) -> None:
         """What the reconcile job does, then what the trade job does."""
+        follow_exit_plans(self.context, self.store)
         reconcile(self.context)
         now_ms = self.exchange.now_ms()
-        hour = latest_hour_ms(self.database, STRATEGY_SELECTIONS)
-        assert hour is not None
+        selected = newest_selection(self.database)
+        assert selected is not None
 
         def load(symbol: str, timeframe: Timeframe, strategy: Strategy) -> StrategyData:
             return load_live(self.exchange, self.store, symbol, timeframe, strategy.needs(), now_ms)
 
         find_entry_signals(
             database=self.database,
-            selections=read_partitions(self.database, STRATEGY_SELECTIONS, [hour]),
+            selections=selected.rows,
             load=load,
             instruments=self.instruments(),
             settings=self.settings,

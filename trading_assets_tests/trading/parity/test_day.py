@@ -13,19 +13,24 @@ import sqlalchemy as sa
 
 from trading_assets.core.errors import DataError
 from trading_assets.core.schemas import LIVE_PARITY, STRATEGY_SELECTIONS
-from trading_assets.core.timeframes import DAY_MS, HOUR_MS
+from trading_assets.core.timeframes import DAY_MS, HOUR_MS, as_of_ms
 from trading_assets.exchange.bybit import BybitExchange
-from trading_assets.exchange.transport import Connection, Transport
-from trading_assets.ledger import account as account_ledger
+from trading_assets.exchange.connection import Connection
+from trading_assets.exchange.transport import Transport
+from trading_assets.ledger import checks
+from trading_assets.ledger import executions as execution_ledger
+from trading_assets.ledger.checks import Verdict
 from trading_assets.ledger.database import Database
+from trading_assets.ledger.partitions import latest_hour_ms
 from trading_assets.ledger.strategies import seed_registry
-from trading_assets.ledger.tables import entry_signals, order_intents, signal_evaluations, sql_table
+from trading_assets.ledger.tables import entry_signals, order_intents, partition_writes, signal_evaluations, sql_table
 from trading_assets.market.store import CandleStore
 from trading_assets.reporting.build import Sources, make_performance
 from trading_assets.reporting.forward_test import OPEN
 from trading_assets.simulator.clock import ClockMode, ClockSpec
 from trading_assets.simulator.embedded import serve_in_thread
 from trading_assets.simulator.venue import ServeConfig
+from trading_assets.trading.parity import load as reading
 from trading_assets.trading.parity.compare import Outcome
 from trading_assets.trading.reconcile.reconciler import reconcile
 from trading_assets_tests.exchange.stub import keys_of
@@ -114,12 +119,62 @@ def test_all_of_a_day_is_explained(traded: LiveTrading) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("kind", ["limit", "post-only", "chase"])
+def test_a_day_of_entries_that_wait_is_explained(kind: str, tmp_path: Path) -> None:
+    config = ServeConfig(symbols=14, clock=ClockSpec(ClockMode.MANUAL, start_ms=START_MS))
+    with serve_in_thread(config) as venue:
+        connection = Connection(url=venue.url, keys=keys_of(venue.key, venue.secret))
+        waiting = {"entry_order": kind, "entry_offset_pct": "0.15", "entry_bars": 2}
+        context = LiveTrading(
+            venue,
+            Database(f"sqlite:///{tmp_path / 'ledger.db'}"),
+            CandleStore(tmp_path / "candles"),
+            BybitExchange(Transport(connection, limited=False), virtual_clock=True),
+            settings(home=tmp_path, max_positions=5, **waiting, **NO_PAUSES),
+            COINS,
+        )
+        seed_registry(context.database)
+        context.select(DAY_MS_ZERO + HOUR_MS, "15m")
+        context.trade(HOURS + 3)
+        venue.set_clock(DAY_MS_ZERO + DAY_MS + 400_000)
+        reconcile(context.context)
+        rows = context.parity()
+        context.database.close()
+    told = rows[["signal_id", "outcome", "reason", "entry_price", "live_entry_price"]].to_string()
+    assert unexplained(rows) == {}, told
+    outcomes = list(rows["outcome"])
+    assert outcomes.count(Outcome.AGREES) >= 3, told
+    assert (Outcome.DROPPED in outcomes) == (kind != "chase"), told
+
+
+@pytest.mark.slow
 def test_after_the_last_evaluation_nothing_ran(traded: LiveTrading) -> None:
     rows = traded.parity()
     last_look_ms = START_MS + HOURS * HOUR_MS
     after = rows[rows["bar_close_ms"] > last_look_ms]
     assert len(after) and set(after["outcome"]) <= {Outcome.NOT_RUNNING, Outcome.SELECTION}
     assert (after["live"] == 0).all()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("is_blocked", "last_hours"), [(False, 1), (True, 2)])
+def test_an_hour_that_chose_no_coin_ends_what_is_followed_and_a_blocked_one_does_not(
+    traded: LiveTrading, broken: Callable[[sa.Executable], LiveTrading], is_blocked: bool, last_hours: int
+) -> None:
+    newest = latest_hour_ms(traded.database, STRATEGY_SELECTIONS)
+    assert newest is not None
+    after = newest + HOUR_MS
+    write = {"asset": "strategy_selections", "hour_ms": after, "run_id": "run", "code_version": "5"}
+    written = broken(sa.insert(partition_writes).values(**write, written_wall_ms=0))
+    if is_blocked:
+        checks.record(written.database, [Verdict("market_scan", "SCHEMA", False, "3 values")], [after], "run")
+    day = reading.read_live_day(written.database, written.settings, DAY_MS_ZERO)
+    assert day.empty_hours == ([] if is_blocked else [after])
+    rows, before = written.parity(), traded.parity()
+    until_ms = as_of_ms(newest) + last_hours * HOUR_MS
+    before = before[before["bar_close_ms"] < until_ms].reset_index(drop=True)
+    pd.testing.assert_frame_equal(rows, before)
+    assert (rows["bar_close_ms"] >= as_of_ms(newest)).any()
 
 
 def test_a_day_without_selections_or_signals_has_no_rows(traded: LiveTrading) -> None:
@@ -213,7 +268,7 @@ def test_without_its_evaluations_live_was_not_running(
 
 def test_the_performance_report_has_the_account_s_own_numbers_beside_the_walk_forward(traded: LiveTrading) -> None:
     made = make_performance(Sources(traded.settings, traded.database, traded.store, traded.exchange))
-    closed = account_ledger.closing_rows(traded.database, traded.settings.account)
+    closed = execution_ledger.closing_rows(traded.database, traded.settings.account)
     trades, wallet = made.main.trades, traded.exchange.wallet()
     ended = trades[trades["reason"] != OPEN]
     assert len(ended) == len(closed) > 2

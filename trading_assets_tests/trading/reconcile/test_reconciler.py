@@ -13,14 +13,15 @@ from trading_assets.core.errors import ExchangeUnavailableError, PriceRefusedErr
 from trading_assets.core.models import OrderStatus, Side
 from trading_assets.core.timeframes import DAY_MS, HOUR_MS
 from trading_assets.ledger import account as account_ledger
-from trading_assets.ledger import orders, outbox
+from trading_assets.ledger import balance, orders, outbox
+from trading_assets.ledger import executions as execution_ledger
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.tables import metadata, reconciliations, risk_events
 from trading_assets.trading.context import ExecutionContext
 from trading_assets.trading.execute.submit import submit_orders
 from trading_assets.trading.portfolio import performance
 from trading_assets.trading.reconcile.reconciler import reconcile
-from trading_assets.trading.risk.guard import account_snapshot
+from trading_assets.trading.risk.guard import AccountReads, account_snapshot
 from trading_assets_tests.trading.fixtures import NOW_MS, Harness, add_signal, harness_on, settings
 
 
@@ -48,13 +49,13 @@ def test_books_come_into_the_ledger(database: Database) -> None:
     harness = opened(database)
     report = reconcile(harness.context)
     assert (report.new_fills, report.open_positions, report.new_closings) == (1, 1, [])
-    fills = account_ledger.fill_rows(database, "main")
+    fills = execution_ledger.fill_rows(database, "main")
     assert fills[["symbol", "side", "exec_type", "price", "qty"]].values.tolist() == [
         ["BTCUSDT", "Buy", "Trade", 100.0, 1.0]
     ]
     position = account_ledger.position_rows(database, "main").iloc[0]
     assert (position["symbol"], position["size"], position["stop_loss"]) == ("BTCUSDT", 1.0, 98.0)
-    equity = account_ledger.equity_rows(database, "main").iloc[-1]
+    equity = balance.equity_rows(database, "main").iloc[-1]
     assert equity["equity"] == pytest.approx(float(report.equity)) == pytest.approx(9999.945)
     assert account_ledger.reconciled_until_ms(database, "main") == NOW_MS + 60_000
 
@@ -87,7 +88,7 @@ def test_the_end_of_a_position_is_recorded_with_its_reason(database: Database, r
     harness.exchange.close_position("BTCUSDT", reason)
     (closing,) = reconcile(harness.context).new_closings
     assert (closing.position_side, closing.reason, closing.pnl) == ("LONG", reason, pnl)
-    row = account_ledger.closing_rows(database, "main").iloc[0]
+    row = execution_ledger.closing_rows(database, "main").iloc[0]
     assert (row["reason"], row["pnl"]) == (reason, float(pnl))
     assert str(row["signal_id"]).startswith("main:BTCUSDT:60m")
     assert account_ledger.position_rows(database, "main").empty
@@ -205,7 +206,7 @@ def test_a_stop_that_cannot_be_set_does_not_keep_the_books_from_being_read(sqlit
     harness.exchange.close_position("BUSDT", "stop")
     harness.exchange.fail("set_stops", PriceRefusedError("the price is beyond it"), times=99)
     reconcile(harness.context)
-    assert sorted(account_ledger.closing_rows(sqlite, "main")["symbol"]) == ["AUSDT", "BUSDT"], (
+    assert sorted(execution_ledger.closing_rows(sqlite, "main")["symbol"]) == ["AUSDT", "BUSDT"], (
         "one was closed for want of it"
     )
     assert not harness.exchange.open
@@ -285,8 +286,8 @@ def test_passes_at_once_add_everything_once(database: Database) -> None:
         thread.join(60)
     for each in own:
         each.close()
-    assert len(account_ledger.fill_rows(database, "main")) == 2
-    assert len(account_ledger.closing_rows(database, "main")) == 1
+    assert len(execution_ledger.fill_rows(database, "main")) == 2
+    assert len(execution_ledger.closing_rows(database, "main")) == 1
     assert raised == []
 
 
@@ -299,16 +300,16 @@ def test_the_account_counts_todays_realised_results_and_the_peak(database: Datab
     harness.exchange.close_position("BTCUSDT", "stop")
     reconcile(harness.context)
     now = harness.exchange.time_ms
-    account = account_snapshot(database, harness.exchange, "main", now)
+    account = account_snapshot(database, AccountReads(harness.exchange), "main", now)
     assert account.realised_today == Decimal("-2.1089")
     assert account.peak_equity == 10_000, "as it was before the position's fee"
     assert account.positions == ()
-    tomorrow = account_snapshot(database, harness.exchange, "main", now - now % DAY_MS + DAY_MS)
+    tomorrow = account_snapshot(database, AccountReads(harness.exchange), "main", now - now % DAY_MS + DAY_MS)
     assert tomorrow.realised_today == 0
 
 
 def test_an_account_never_seen_has_nothing(database: Database) -> None:
-    account = account_snapshot(database, harness_on(database).exchange, "main", NOW_MS)
+    account = account_snapshot(database, AccountReads(harness_on(database).exchange), "main", NOW_MS)
     assert (account.realised_today, account.peak_equity, account.occupied) == (0, 0, frozenset())
 
 
@@ -406,5 +407,5 @@ def test_a_row_of_an_order_that_fills_over_hours_is_read_again_until_it_ends(sql
     exchange.closings[:] = [whole]
     exchange.book[order.order_id] = order
     reconcile(harness.context)
-    assert account_ledger.closing_rows(sqlite, "main")["pnl"].sum() == pytest.approx(float(whole.pnl))
-    assert account_ledger.realised(sqlite, "main", 0) == whole.pnl, "and the daily loss limit counts it"
+    assert execution_ledger.closing_rows(sqlite, "main")["pnl"].sum() == pytest.approx(float(whole.pnl))
+    assert execution_ledger.realised(sqlite, "main", 0) == whole.pnl, "and the daily loss limit counts it"

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from trading_assets.core.errors import TradingAssetsError
 from trading_assets.core.models import OrderRequest, Rows, Side
-from trading_assets.ledger import account as account_ledger
+from trading_assets.ledger import executions as execution_ledger
 from trading_assets.ledger import orders
 from trading_assets.ledger.database import Database
 from trading_assets.trading.execute.submit import submit_orders
@@ -111,9 +111,9 @@ def test_nothing_of_ours_is_lost_on_the_way_and_the_end_is_the_truth(
         harness.later()
         reconcile(harness.context)
     assert _status(harness, identity) == (orders.CONFIRMED if ours > 0 else orders.CLOSED)
-    booked = account_ledger.own_closings(sqlite, account, 0)
+    booked = execution_ledger.own_closings(sqlite, account, 0)
     assert sum((one.qty for one in booked), D(0)) == closed
-    assert sum(account_ledger.closing_rows(sqlite, account)["qty"]) == float(
+    assert sum(execution_ledger.closing_rows(sqlite, account)["qty"]) == float(
         sum((row.qty for row in exchange.closings), D(0))
     )
     if ours > 0:

@@ -8,8 +8,7 @@ import pytest
 
 from trading_assets.core.errors import ExchangeUnavailableError
 from trading_assets.core.timeframes import DAY_MS, floor_ms
-from trading_assets.ledger import account as account_ledger
-from trading_assets.ledger import orders, risk
+from trading_assets.ledger import balance, orders, risk
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.risk import Cause, RiskState
 from trading_assets.ledger.strategies import set_active
@@ -125,7 +124,7 @@ def test_a_drawdown_halts_trading_until_a_person_resumes_and_then_counts_anew(da
         database, "BUSDT", ttl_ms=harness.exchange.time_ms + 1, hour_ms=harness.exchange.time_ms - 4_000_000
     )
     assert submit_orders(harness.context).executed == [second]
-    assert account_ledger.peak_equity(database, "main") == D(8000)
+    assert balance.peak_equity(database, "main") == D(8000)
     lose(harness, 1600)
     reconcile(harness.context)
     assert state(harness) is HALTED, "20 % below the new peak"

@@ -9,7 +9,7 @@ import pytest
 
 from trading_assets.core.models import Position, Rows, Side, UnreadableRow, Wallet
 from trading_assets.core.timeframes import DAY_MS, HOUR_MS, floor_ms
-from trading_assets.ledger.account import Closing
+from trading_assets.ledger.executions import Closing
 from trading_assets.ledger.risk import Cause, RiskState, StateChange
 from trading_assets.trading.risk.limits import drawdown_pct, limits, loss_counts_from_ms, losses_reached
 from trading_assets.trading.risk.pre_trade import Account, Candidate
@@ -52,6 +52,18 @@ def state(name: str, until_ms: int | None = None) -> StateChange:
         ({"reconciled_ms": NOW_MS - 900 * SECOND - 1}, {}, [("reconciliation", False)]),
         ({"reconciled_ms": NOW_MS - 900 * SECOND}, {}, []),
         ({"active_strategies": frozenset()}, {}, [("strategy", True)]),
+        # What orders that wait may still fill counts in full, beside a position of the same coin, too.
+        ({"resting": {"ETHUSDT": D(1901)}, "occupied": frozenset({"ETHUSDT"})}, {}, [("total exposure", False)]),
+        ({"resting": {"ETHUSDT": D(1900)}, "occupied": frozenset({"ETHUSDT"})}, {}, []),
+        (
+            {
+                "resting": {"ETHUSDT": D(1001)},
+                "occupied": frozenset({"ETHUSDT"}),
+                "positions": (position("ETHUSDT", 9),),
+            },
+            {},
+            [("total exposure", False)],
+        ),
         # Rows that cannot be read: the last known value counts, and the coin itself is not entered.
         ({"hidden": {"ETHUSDT": D(1901)}}, {}, [("total exposure", False)]),
         ({"hidden": {"BTCUSDT": D(151)}}, {}, [("exposure", False)]),

@@ -14,9 +14,10 @@ from decimal import Decimal
 from typing import Any
 
 from trading_assets.core.errors import TradingAssetsError
-from trading_assets.core.models import OrderAck, OrderRequest, Side
+from trading_assets.core.models import AccountShape, OrderAck, OrderRequest, Side
 from trading_assets.exchange.bybit import BybitExchange
-from trading_assets.exchange.transport import Connection, Transport
+from trading_assets.exchange.connection import Connection
+from trading_assets.exchange.transport import Transport
 from trading_assets.ledger import account as account_ledger
 from trading_assets.ledger import signals
 from trading_assets.ledger.database import Database
@@ -96,15 +97,20 @@ class Cell:
 
 
 class _Connector(BybitExchange):
-    """Counts requests, and has the exchange forget the stops of entries where it is told to."""
+    """Counts requests, and has the exchange forget the stops of entries where it is told to.
 
-    def __init__(self, running: RunningExchange, *, loses_stops: bool = False, timeout_s: float = _PATIENT_S) -> None:
+    Its user has the number `user`: a ledger takes each account of a venue once.
+    """
+
+    def __init__(
+        self, running: RunningExchange, user: str, *, loses_stops: bool = False, timeout_s: float = _PATIENT_S
+    ) -> None:
         keys = keys_of(running.key, running.secret)
         connection = Connection(running.url, keys=keys, timeout_s=timeout_s, recv_window_ms=60_000)
         transport = Transport(connection, limited=False, sleep=lambda _s: None)
         super().__init__(transport, virtual_clock=True)
         self.requests: Counter[str] = Counter()
-        self._loses_stops = loses_stops
+        self._user, self._loses_stops = user, loses_stops
         once = transport._once
 
         def counted(method: str, *args: Any, **given: Any) -> tuple[dict[str, Any], int]:
@@ -112,6 +118,9 @@ class _Connector(BybitExchange):
             return once(method, *args, **given)
 
         transport._once = counted  # type: ignore[method-assign]
+
+    def account_shape(self, symbol: str) -> AccountShape:
+        return replace(super().account_shape(symbol), user_id=self._user)
 
     def place_order(self, request: OrderRequest) -> OrderAck:
         unprotected = replace(request, stop_loss=None, take_profit=None) if self._loses_stops else request
@@ -129,7 +138,7 @@ def run_cell(running: RunningExchange, database: Database, account: str, call: s
     late = fault.startswith(TOO_LATE)
     pause_s = _PAUSE_S if late and call == "create" else 0.0
     timeout_s = _IMPATIENT_S if late else _PATIENT_S
-    exchange = _Connector(running, loses_stops=call == "attach", timeout_s=timeout_s)
+    exchange = _Connector(running, account, loses_stops=call == "attach", timeout_s=timeout_s)
     wall_ms = 1_000_000
     context = ExecutionContext(database, exchange, rules, sleep=lambda _s: time.sleep(pause_s), wall_ms=lambda: wall_ms)
     context.require_bound()  # what asks whose account it is does not meet the fault
@@ -147,7 +156,7 @@ def run_cell(running: RunningExchange, database: Database, account: str, call: s
         time.sleep(_BAN_S)
     if late and call in WRITES:
         time.sleep(LATE_MS / 1000)  # it must not come into the next cell
-    after, last = _Connector(running), first
+    after, last = _Connector(running, account), first
     if first in ("active", "executing"):
         context = ExecutionContext(database, after, rules, sleep=lambda _s: None, wall_ms=lambda: wall_ms + 35_000)
         reconcile(context)

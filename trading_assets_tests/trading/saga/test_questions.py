@@ -115,6 +115,6 @@ def test_the_command_in_the_difference_is_one_that_exists(sqlite: Database, monk
 
 
 def questions_actor() -> str:
-    from trading_assets.cli.trading import who
+    from trading_assets.cli.opening import who
 
     return who()

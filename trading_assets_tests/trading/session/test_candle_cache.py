@@ -184,3 +184,26 @@ def test_a_failed_read_leaves_a_series_behind_and_is_told(
     failed = frames.catch_up(frames.topics, now)
     assert set(failed) == set(frames.topics) and not frames.is_complete(WANTED.topics, now)
     assert len(source.calls) <= 4, "an exchange that does not answer is not asked for every series"
+
+
+def test_a_strategy_cannot_spoil_what_the_next_decision_reads() -> None:
+    """Of streamed candles, too: BTC's are those of every coin."""
+    source = source_at(NOW)
+    with store() as kept:
+        cache = CandleCache(source, kept, [WANTED])
+        cache.catch_up(cache.topics, NOW)
+        cache.refresh_funding(["ETHUSDT"], NOW)
+        topic = WANTED.topics[0]
+        until = floor_ms(NOW, topic[1].ms)
+        assert cache.add(told(topic, until))
+        now = until + topic[1].ms + 7_000
+        before = cache.load(WANTED, now)
+        for series in (before.candles, before.funding, *before.other.values(), *before.btc.values()):
+            for field in fields(series):
+                array = getattr(series, field.name)
+                if isinstance(array, np.ndarray) and len(array):
+                    with pytest.raises(ValueError, match="read-only"):
+                        array[:] = 0
+        assert len(before.funding) and len(before.btc)
+        assert_same(cache.load(WANTED, now), before)
+        assert cache.add(told(topic, until + topic[1].ms)), "the cache itself goes on"

@@ -5,13 +5,16 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
+import sqlalchemy as sa
 
+from trading_assets.accounts import changing, effective
 from trading_assets.chaos.signal_source import EAGER, selection_row
 from trading_assets.core.errors import StorageError
 from trading_assets.core.models import OrderRequest
@@ -19,26 +22,30 @@ from trading_assets.core.ports import Exchange
 from trading_assets.core.schemas import STRATEGY_SELECTIONS
 from trading_assets.core.settings import Settings
 from trading_assets.core.timeframes import HOUR_MS, MINUTE_MS, floor_ms
-from trading_assets.ledger import account as account_ledger
-from trading_assets.ledger import orders, risk, signals
+from trading_assets.ledger import dca, orders, risk, signals
+from trading_assets.ledger import executions as execution_ledger
 from trading_assets.ledger.database import Database
-from trading_assets.ledger.partitions import replace_partitions
+from trading_assets.ledger.partitions import Write, replace_partitions
+from trading_assets.ledger.tables import signal_evaluations
 from trading_assets.market.store import CandleStore
 from trading_assets.simulator.clock import ClockMode, ClockSpec
 from trading_assets.simulator.embedded import RunningExchange, serve_in_thread
 from trading_assets.simulator.faults.rules import FaultRule
 from trading_assets.simulator.server import ServeConfig
 from trading_assets.trading.context import ExecutionContext
+from trading_assets.trading.dca.control import start as start_plan
 from trading_assets.trading.decide.finder import FinderReport
 from trading_assets.trading.reconcile.reconciler import reconcile
 from trading_assets.trading.session import entries, watchlist
 from trading_assets.trading.session import lease as session_lease
+from trading_assets.trading.session import session as session_module
 from trading_assets.trading.session.candle_cache import CandleCache
 from trading_assets.trading.session.lease import AccountTakenError, trader_of
 from trading_assets.trading.session.log import Heartbeat, SessionMessage, SignalsFound
 from trading_assets.trading.session.session import Session
 from trading_assets.trading.session.watchlist import Selected, newest_selection
 from trading_assets.venues import open_account_stream, open_candle_stream, open_exchange
+from trading_assets_tests.trading.dca.stage import A_PLAN
 from trading_assets_tests.trading.fixtures import NO_PAUSES, settings, start_strategy
 
 START = 1_772_427_640_000
@@ -74,6 +81,12 @@ class Stage:
         selected = newest_selection(self.database)
         assert selected is not None
         return selected
+
+    def select_none(self) -> None:
+        """The same hour again, without a coin."""
+        hour = floor_ms(START, HOUR_MS) - HOUR_MS
+        written = Write("strategy_selections", "run", "5", 0)
+        replace_partitions(self.database, STRATEGY_SELECTIONS, STRATEGY_SELECTIONS.empty(), [hour], written=written)
 
     def play(self, run: str = "run-a", *, passes: bool = True) -> Play:
         self.played.append(Play(self, run, Verdict(passes)))
@@ -115,6 +128,7 @@ class Play:
             check=lambda _rows: verdict,
             tell=self.told.append,
             make_account_stream=lambda deliver: open_account_stream(stage.settings, deliver),
+            newest_settings=lambda: effective.settings_of(stage.database, stage.settings),
         )
         self.why = ""
         self.error: BaseException | None = None
@@ -230,6 +244,25 @@ def test_a_session_hands_over_to_the_one_of_the_next_selection(stage: Stage, qui
     stage.next_close()
     until(lambda: len(_decided(new, stage)) == 2)
     assert new.stop() == "stopped" and old.error is None
+
+
+@pytest.mark.slow
+def test_a_session_of_an_hour_that_chose_no_coin_takes_over_and_opens_nothing(stage: Stage, quick_leases: None) -> None:
+    old = stage.play("run-a")
+    until(lambda: old.is_trading)
+    stage.select_none()
+    new = stage.play("run-b")
+    assert "handed over to run run-b" in old.end()
+    until(lambda: new.is_trading)
+    assert new.says("selected no coin: no new signal, what is open is looked after")
+    before = set(signals.since(stage.database, "main", 0)["signal_id"])
+    for _ in range(2):
+        stage.next_close()
+        until(lambda: new.session._clock.now_ms() >= stage.running.now_ms())
+    until(lambda: new.session._feed.is_up)
+    assert new.stop() == "stopped" and new.error is None
+    found = set(signals.since(stage.database, "main", 0)["signal_id"])
+    assert found == before and _decided(new, stage) == []
 
 
 @pytest.mark.slow
@@ -351,6 +384,7 @@ def test_a_session_outlives_the_exchange(tmp_path: Path) -> None:
         stage.clear()
 
 
+@pytest.mark.slow
 def test_a_closing_is_in_the_books_soon_after_the_exchange_has_it(stage: Stage) -> None:
     """The account's stream tells that something has changed; no job reads the books here."""
     play = stage.play()
@@ -361,7 +395,7 @@ def test_a_closing_is_in_the_books_soon_after_the_exchange_has_it(stage: Stage) 
     assert held is not None
     stage.running.advance(1_000)
     stage.exchange.place_order(OrderRequest("SOLUSDT", held.side.opposite, held.size, "by-hand", reduce_only=True))
-    until(lambda: [one.symbol for one in account_ledger.own_closings(stage.database, "main", 0)] == ["SOLUSDT"])
+    until(lambda: [one.symbol for one in execution_ledger.own_closings(stage.database, "main", 0)] == ["SOLUSDT"])
 
 
 _LIES: dict[str, dict[str, dict[str, Any]]] = {
@@ -394,7 +428,7 @@ def test_an_account_stream_that_lies_or_is_silent_changes_nothing_but_the_delay(
     stage.exchange.place_order(OrderRequest("XRPUSDT", side.opposite, size, "by-hand", reduce_only=True))
     if how == "is silent":
         reconcile(ExecutionContext(stage.database, stage.exchange, stage.settings))  # as the reconcile job does
-    until(lambda: [one.symbol for one in account_ledger.own_closings(stage.database, "main", 0)] == ["XRPUSDT"])
+    until(lambda: [one.symbol for one in execution_ledger.own_closings(stage.database, "main", 0)] == ["XRPUSDT"])
     assert play.stop() == "stopped" and play.error is None
     reconcile(ExecutionContext(stage.database, stage.exchange, stage.settings))
     open_still = {intent.symbol: intent.status for intent in orders.occupying(stage.database, "main")}
@@ -406,3 +440,61 @@ def test_an_account_stream_that_lies_or_is_silent_changes_nothing_but_the_delay(
     assert sorted(set(ours)) == sorted(SYMBOLS), "nothing was sent on a hint"
     with stage.database.read() as connection:
         assert risk.entries_allowed(connection, "main", now_ms)
+
+
+def test_a_flag_and_a_setting_that_are_changed_meanwhile_are_obeyed_at_the_next_look(stage: Stage) -> None:
+    assert session_module.SETTINGS_EVERY_S + session_module.EVENT_WAIT_S <= 5, "how soon a change is seen"
+    ours = {"actor": "a person", "reason": "they are thin today"}
+    done = changing.set_flag(stage.database, stage.settings, "entries", "off", **ours)
+    play = stage.play()
+    holds = f"version {done.version} of settings and flags holds: flag entries of all accounts - -> off"
+    until(lambda: play.is_trading and play.says(holds))
+    until(lambda: _looked(stage) == 1)
+    assert not stage.statuses(), "no signal while the flag is off"
+    changing.set_flag(stage.database, stage.settings, "entries", "on", **ours)
+    done = changing.set_setting(stage.database, stage.settings, "position_size", "55", **ours)
+    until(lambda: play.says(f"version {done.version} of settings and flags holds"))
+    stage.next_close()
+    until(lambda: len(stage.statuses().get("executed", [])) == 3)
+    rows = signals.since(stage.database, "main", 0)
+    assert set(rows["settings_version"]) == {float(done.version)} and set(rows["position_size"]) == {55.0}
+    assert not play.stop() or play.error is None
+
+
+def _looked(stage: Stage) -> int:
+    with stage.database.read() as connection:
+        return len(connection.execute(sa.select(signal_evaluations)).all())
+
+
+def test_settings_that_cannot_be_read_leave_the_last_in_force(stage: Stage) -> None:
+    play = stage.play()
+    until(lambda: play.is_trading)
+
+    def broken() -> Settings:
+        raise StorageError("the ledger is locked")
+
+    play.session._newest_settings = broken
+    until(lambda: play.says("settings cannot be read, the last hold") or play.says("cannot be read, the last hold"))
+    stage.next_close()
+    until(lambda: len(stage.statuses().get("executed", [])) == 3)
+
+
+@pytest.mark.slow
+def test_a_session_buys_what_a_dca_plan_is_due_once_each(stage: Stage) -> None:
+    plan = replace(A_PLAN, symbol=SYMBOLS[0], anchor_ms=START, amount=Decimal(50), max_deployed=Decimal(500))
+    start_plan(ExecutionContext(stage.database, stage.exchange, stage.settings), replace(plan, leverage=Decimal(1)))
+
+    def filled() -> list[int]:
+        with stage.database.read() as connection:
+            (row,) = dca.living(connection, "main")
+            return [buy.due_ms for buy in dca.buys_of(connection, row.plan_id) if buy.outcome == dca.FILLED]
+
+    play = stage.play()
+    until(lambda: play.is_trading and len(filled()) == 1)
+    stage.running.advance(MINUTE_MS + 100)
+    until(lambda: len(filled()) == 2)
+    assert play.stop() == "stopped"
+    assert filled() == [START, START + MINUTE_MS]
+    position = stage.exchange.position(SYMBOLS[0])
+    assert position is not None
+    assert position.stop_loss is not None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -10,7 +11,13 @@ import numpy as np
 from trading_assets.venues.toy.server import Row, ToyServer
 
 from trading_assets.core.candles import Candles, Funding
-from trading_assets.core.errors import AmbiguousOutcomeError, ExchangeUnavailableError, OrderRejectedError
+from trading_assets.core.errors import (
+    AmbiguousOutcomeError,
+    ExchangeError,
+    ExchangeUnavailableError,
+    OrderEndedError,
+    OrderRejectedError,
+)
 from trading_assets.core.models import (
     AccountShape,
     ApiKeyInfo,
@@ -24,6 +31,7 @@ from trading_assets.core.models import (
     Order,
     OrderAck,
     OrderBook,
+    OrderChange,
     OrderPurpose,
     OrderRequest,
     OrderStatus,
@@ -72,6 +80,9 @@ class ToyExchange:
 
     def repeat_reads(self, older_than: float) -> None:
         """Its questions have a short timeout, and are asked anew by their callers."""
+
+    def can_connect(self, within_s: float) -> bool:
+        return False
 
     def now_ms(self) -> int:
         return int(self._read("time")["t"])
@@ -155,12 +166,17 @@ class ToyExchange:
     def position(self, symbol: str) -> Position | None:
         return next((held for held in self.positions() if held.symbol == symbol), None)
 
+    def leverage(self, symbol: str) -> Decimal | None:
+        """Toy does not tell its gear."""
+
     def set_leverage(self, symbol: str, leverage: Decimal) -> None:
         self._write("gear", inst=symbol, x=f"{leverage:f}")
 
     def place_order(self, request: OrderRequest) -> OrderAck:
-        if request.trigger_price is not None:
-            raise OrderRejectedError("Toy has no conditional orders")
+        if request.trigger_price is not None or request.price is not None:
+            raise OrderRejectedError("Toy has market orders only")
+        if request.send_by is not None:  # Toy signs nothing: what is late can be noticed here at the latest
+            request.send_by.require()
         answer = self._write(
             "order/new",
             inst=request.symbol,
@@ -184,6 +200,28 @@ class ToyExchange:
 
     def cancel_order(self, symbol: str, order_link_id: str) -> None:
         """No order waits at Toy."""
+
+    def cancel_orders(self, orders: Sequence[tuple[str, str]]) -> list[ExchangeError | None]:
+        """No order waits at Toy."""
+        return [None] * len(orders)
+
+    def amend_order(self, change: OrderChange) -> None:
+        """No order waits at Toy."""
+        raise OrderEndedError(f"Toy has no order {change.order_link_id} that waits")
+
+    def amend_orders(self, changes: Sequence[OrderChange]) -> list[ExchangeError | None]:
+        """No order waits at Toy."""
+        return [OrderEndedError(f"Toy has no order {change.order_link_id} that waits") for change in changes]
+
+    def place_orders(self, requests: Sequence[OrderRequest]) -> list[OrderAck | ExchangeError]:
+        """One after the other."""
+        found = list[OrderAck | ExchangeError]()
+        for request in requests:
+            try:
+                found.append(self.place_order(request))
+            except ExchangeError as error:
+                found.append(error)
+        return found
 
     def set_stops(self, symbol: str, stop_loss: Decimal | None, take_profit: Decimal | None) -> None:
         self._write("stops", inst=symbol, sl=_price(stop_loss), tp=_price(take_profit))

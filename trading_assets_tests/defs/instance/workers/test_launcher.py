@@ -22,7 +22,8 @@ from trading_assets.defs.instance.workers.task import RunTask, take
 from trading_assets_tests.defs.workers.crew import ROOT, write_dagster_yaml
 
 NOWHERE = "amqp://guest:guest@127.0.0.1:1//"
-TRADES = {"trade", "reconcile", "halt", "reduce", "resume", "flatten", "set_strategy", "stop_strategy"}
+CHANGES = {"set_strategy", "stop_strategy", "set_setting", "set_flag"}
+TRADES = {"trade", "reconcile", "halt", "reduce", "resume", "flatten", "maintain_grids", "maintain_dca", *CHANGES}
 STATUS = dg.DagsterRunStatus
 
 

@@ -1,0 +1,67 @@
+"""Where a trader kills itself or falls asleep: every edge of every step, taken from the steps themselves, and what a
+round has to bring so that a rare step comes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from trading_assets.chaos.planned_exits import ExitKind
+from trading_assets.chaos.signal_source import Waits
+from trading_assets.core.models import EntryOrder
+from trading_assets.trading.grid.steps import GridStep
+from trading_assets.trading.saga.transitions import Step
+
+
+def edges(*steps: Step | GridStep) -> tuple[str, ...]:
+    """Before and after each step."""
+    return tuple(f"{edge} {step}" for step in steps for edge in ("before", "after"))
+
+
+def _of(steps: Iterable[Step], value: Waits) -> dict[str, Waits]:
+    return dict.fromkeys(edges(*steps), value)
+
+
+POINTS = (*edges(*Step), *edges(*GridStep))
+"""Where a trader kills itself, in turn: no step of the saga or of a grid can be missing."""
+
+REFUSED = frozenset(edges(Step.EXIT))
+"""Points that come only where the exchange refuses a stop."""
+
+BARE = REFUSED | set(edges(Step.ATTACH))
+"""Points that come only where the exchange forgets the stop of an entry."""
+
+SLEEPS_AT = tuple(f"before {step}" for step in (Step.RESERVE, Step.LEVERAGE, Step.CREATE))
+"""Where a trader that holds the lease falls asleep while another one starts."""
+
+GRID_SLEEPS_AT = tuple(f"before {step}" for step in (GridStep.OBSERVE, GridStep.RESERVE, GridStep.CREATE))
+"""Where one that keeps grids does."""
+
+WAITS: Mapping[str, Waits] = {
+    **_of((Step.FOLLOW,), Waits(EntryOrder.LIMIT, 0.01, 1)),
+    **_of((Step.AMEND,), Waits(EntryOrder.CHASE, 0.01, 1)),
+    **_of((Step.CANCEL,), Waits(EntryOrder.LIMIT, 0.01, 1)),
+}
+"""Entries whose step comes in the life of the trader that sends them."""
+
+PLANS: Mapping[str, ExitKind] = {
+    point: kind
+    for kind, steps in (
+        (ExitKind.TIME, (Step.DECIDE, Step.LEAVE)),
+        (ExitKind.TRAILING, (Step.TIGHTEN,)),
+        (ExitKind.PARTS, (Step.PART, Step.CLEAR)),
+    )
+    for point in edges(*steps)
+}
+"""Exit plans that say something in the life of the trader that enters."""
+
+CLEARS = frozenset(edges(Step.CLEAR))
+"""Points that come only where a position has ended whose parts were decided and not placed."""
+
+DIES_FIRST = f"before {Step.PART}"
+"""Where the trader before one that is to clear dies."""
+
+OF_GRIDS = frozenset(edges(*GridStep))
+STOPS_GRID = frozenset(edges(GridStep.CANCEL))
+LOSES_GRID_STOP = frozenset(edges(GridStep.STOP))
+"""Points of grids: of any; that come where a grid stops; that come where the stop of what a grid holds is gone."""

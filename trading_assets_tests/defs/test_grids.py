@@ -1,0 +1,62 @@
+"""Grids in Dagster: the job looks after them, the sensor starts it, and the asset draws them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import dagster as dg
+import pytest
+
+from trading_assets.core.settings import load_settings
+from trading_assets.defs.assets.grids import grid_state
+from trading_assets.defs.jobs import maintain_grids
+from trading_assets.defs.resources import default_resources
+from trading_assets.ledger import grids
+from trading_assets.ledger.database import Database
+from trading_assets.simulator.clock import ClockMode, ClockSpec
+from trading_assets.simulator.embedded import serve_in_thread
+from trading_assets.simulator.server import ServeConfig
+from trading_assets.trading.automation import GRIDS_MS, Launch, Skip, decide_grids
+from trading_assets.trading.context import ExecutionContext
+from trading_assets.trading.grid.control import start
+from trading_assets.venues import open_exchange
+from trading_assets_tests.simulator.accounts import straight
+from trading_assets_tests.simulator.fake_market import T0
+from trading_assets_tests.trading.grid.stage import A_PLAN
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> Iterator[Database]:
+    """A ledger with a grid that nobody has looked after yet."""
+    with serve_in_thread(ServeConfig(clock=ClockSpec(ClockMode.MANUAL, T0)), straight(100_000, 97_500)) as running:
+        monkeypatch.setenv("TRADING_ASSETS_SIMULATOR_URL", running.url)
+        for name in ("MAX_SYMBOL_EXPOSURE_PCT", "MAX_TOTAL_EXPOSURE_PCT"):
+            monkeypatch.setenv(f"TRADING_ASSETS_{name}", "1000")
+        settings = load_settings()
+        database, exchange = Database(settings.resolved_database_url), open_exchange(settings)
+        start(ExecutionContext(database, exchange, settings), A_PLAN)
+        exchange.close()
+        yield database
+        database.close()
+
+
+def test_the_job_looks_after_the_grids_and_the_asset_draws_them(started: Database) -> None:
+    instance = dg.DagsterInstance.ephemeral()
+    done = maintain_grids.execute_in_process(instance=instance, resources=default_resources())
+    assert done.success
+    assert len(grids.working_orders(started, "main")) == 12
+    shown = dg.materialize([grid_state], instance=instance, resources=default_resources())
+    (event,) = shown.asset_materializations_for_node("grid_state")
+    assert event.metadata["grids"].value == 1
+    assert str(event.metadata["picture_BTCUSDT"].value).startswith("![grid](data:image/png;base64,iVBOR")
+
+
+def test_a_run_is_started_where_nobody_has_looked_after_a_grid() -> None:
+    def decide(*read_ms: int, **more: object) -> Launch | Skip:
+        return decide_grids(**({"now_ms": 10 * GRIDS_MS, "read_ms": read_ms, "run_in_progress": False} | more))  # type: ignore[arg-type]
+
+    assert decide() == Skip("there is no grid")
+    assert isinstance(decide(10 * GRIDS_MS, 9 * GRIDS_MS), Launch)
+    assert isinstance(decide(10 * GRIDS_MS - 1), Skip)
+    assert isinstance(decide(0, run_in_progress=True), Skip)
+    assert "Their stops wait at the exchange" in str(decide(0, failed_ago_s=(1.0,) * 9))

@@ -1,0 +1,51 @@
+"""Desks beside the session's loop end together, within one time."""
+
+from __future__ import annotations
+
+import threading
+
+from trading_assets.trading.session.desk import Desk, finish_all
+from trading_assets_tests.polling import until
+
+
+def test_desks_that_hang_are_waited_for_once_together() -> None:
+    """Each waits for the end of another: they end only where all are told before one is waited for."""
+    go_on, begun = threading.Event(), list[str]()
+    desks: list[Desk] = []
+
+    def work(name: str) -> None:
+        begun.append(name)
+        until(lambda: all(desk.is_ending for desk in desks) or go_on.is_set())
+
+    desks += [Desk(name, lambda name=name: work(name)) for name in ("orders", "books")]  # type: ignore[misc]
+    for desk in desks:
+        desk.start()
+        desk.wake()
+    until(lambda: len(begun) == len(desks))
+    try:
+        assert finish_all(desks, 60.0)
+    finally:
+        go_on.set()
+
+
+def test_the_time_is_that_of_all() -> None:
+    go_on, begun, given = threading.Event(), list[str](), list[float]()
+
+    class Slow(Desk):
+        def finish(self, timeout_s: float) -> bool:
+            given.append(timeout_s)
+            return super().finish(timeout_s)
+
+    def work() -> None:
+        begun.append("turn")
+        go_on.wait(300)
+
+    desks = [Slow("orders", work), Slow("books", work)]
+    for desk in desks:
+        desk.start()
+        desk.wake()
+    until(lambda: len(begun) == len(desks))
+    assert not finish_all(desks, 0.2)
+    go_on.set()
+    assert given[0] <= 0.2 and given[1] == 0.0, "the first one has used the time of both"
+    assert finish_all(desks, 60.0)
