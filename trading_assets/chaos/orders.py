@@ -187,7 +187,7 @@ class Trial:
         began, report, is_whole = time.monotonic(), self._report, False
         with suppress(KeyboardInterrupt):
             for _ in range(4 * self._wanted + 40):
-                if report.kills >= self._wanted or (until_broken and report.broken):
+                if self._is_enough() or (until_broken and report.broken):
                     break
                 self._round()
                 progress(min(report.kills, self._wanted))
@@ -198,6 +198,14 @@ class Trial:
         report.seconds = round(time.monotonic() - began, 1)
         self._database.close()
         return report
+
+    def _is_enough(self) -> bool:
+        return self._report.kills >= self._wanted
+
+    def _booked_closings(self) -> int:
+        booked = sa.select(sa.func.count()).where(closings.c.account == self._site.settings.account)
+        with self._database.read() as connection:
+            return connection.execute(booked).scalar_one()
 
     def _fill_in(self) -> None:
         """Figures of the whole trial."""
@@ -211,14 +219,13 @@ class Trial:
         report.second_traders, report.second_maintainers = self._two.traders, self._two.maintainers
         for name, value in self._grids.figures(self._began_ms).items():
             setattr(report, name, value)
-        account, count = self._site.settings.account, sa.func.count()
-        mine = order_intents.c.account == account
+        report.closings = self._booked_closings()
+        mine, count = order_intents.c.account == self._site.settings.account, sa.func.count()
         with self._database.read() as connection:
             report.intents = connection.execute(sa.select(count).where(mine)).scalar_one()
             report.waited = connection.execute(
                 sa.select(count).where(mine, order_intents.c.price.is_not(None))
             ).scalar_one()
-            report.closings = connection.execute(sa.select(count).where(closings.c.account == account)).scalar_one()
             kinds = sa.select(exit_decisions.c.kind, count).group_by(exit_decisions.c.kind)
             report.exit_decisions = {str(kind): int(number) for kind, number in connection.execute(kinds)}
 
