@@ -12,6 +12,7 @@ from trading_assets.core.models import OrderChange, OrderRequest, Side
 from trading_assets.ledger import grids
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.tables import fills, grid_levels, grid_orders
+from trading_assets_tests.simulator.fake_market import T0
 from trading_assets_tests.trading.grid.stage import SYMBOL, Stage, stage_on
 
 D = Decimal
@@ -78,5 +79,5 @@ def test_own_orders_that_traded_with_each_other_are_named(sqlite: Database) -> N
     with stage_on(sqlite, 100_000, 100_000, 97_500, 97_500) as stage:
         stage.start()
         stage.after(1, steps=2)
-        rows = stage.exchange.executions(0, stage.running.now_ms() + 1)
+        rows = stage.exchange.executions(T0, stage.running.now_ms() + 1)
         assert traded_with_itself(rows) == []

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
 from multiprocessing.connection import Connection as Pipe
-from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
@@ -26,6 +24,7 @@ from trading_assets.simulator.venue import ServeConfig
 from trading_assets_tests.exchange import limited_worker, venue_rows
 from trading_assets_tests.exchange.conftest import Connect
 from trading_assets_tests.exchange.stub import BANNED, KEYS, Stub, envelope
+from trading_assets_tests.forked import PROCESSES
 from trading_assets_tests.simulator.fake_market import T0, FakeMarket
 
 LEVERAGE = limits_for("set_leverage", "main:x")
@@ -39,14 +38,6 @@ def limited() -> Iterator[RunningExchange]:
         yield exchange
 
 
-@pytest.fixture(scope="module")
-def processes() -> BaseContext:
-    """Forked from a process that has imported everything once."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([limited_worker.__name__])
-    return context
-
-
 @dataclass
 class Worker:
     process: BaseProcess
@@ -57,9 +48,9 @@ class Worker:
         return self.pipe.recv()
 
 
-def start(context: BaseContext, exchange: RunningExchange, folder: Path, count: int) -> Worker:
-    ours, theirs = context.Pipe()
-    process = context.Process(  # type: ignore[attr-defined]
+def start(exchange: RunningExchange, folder: Path, count: int) -> Worker:
+    ours, theirs = PROCESSES.Pipe()
+    process = PROCESSES.Process(
         target=limited_worker.work, args=(theirs, exchange.url, exchange.key, exchange.secret, folder, count)
     )
     process.start()
@@ -67,10 +58,8 @@ def start(context: BaseContext, exchange: RunningExchange, folder: Path, count: 
 
 
 @pytest.mark.slow
-def test_processes_together_stay_at_the_margin_and_none_is_refused(
-    limited: RunningExchange, processes: BaseContext, tmp_path: Path
-) -> None:
-    workers = [start(processes, limited, tmp_path, 8) for _ in range(3)]
+def test_processes_together_stay_at_the_margin_and_none_is_refused(limited: RunningExchange, tmp_path: Path) -> None:
+    workers = [start(limited, tmp_path, 8) for _ in range(3)]
     for worker in workers:
         assert worker.told() == "ready"
     for worker in workers:
@@ -84,8 +73,8 @@ def test_processes_together_stay_at_the_margin_and_none_is_refused(
 
 
 @pytest.mark.slow
-def test_a_killed_process_holds_nobody_up(limited: RunningExchange, processes: BaseContext, tmp_path: Path) -> None:
-    worker = start(processes, limited, tmp_path, 10_000)
+def test_a_killed_process_holds_nobody_up(limited: RunningExchange, tmp_path: Path) -> None:
+    worker = start(limited, tmp_path, 10_000)
     assert worker.told() == "ready"
     worker.pipe.send("go")
     time.sleep(0.3)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import uuid
 from collections.abc import Callable, Iterator
 from decimal import Decimal
@@ -23,6 +22,7 @@ from trading_assets.ledger.database import Database
 from trading_assets.ledger.partitions import read_partitions, replace_partitions
 from trading_assets.ledger.tables import DecimalText, history_tables, metadata
 from trading_assets_tests.conftest import create_database, database_url, drop_database
+from trading_assets_tests.forked import PROCESSES
 
 BEFORE = Path(__file__).parent / "before_migrations"
 """What the version before migrations made of an empty database."""
@@ -220,10 +220,8 @@ def _open(url: str, ready: object) -> None:
 
 @pytest.mark.slow
 def test_processes_that_open_an_old_ledger_at_once_all_find_it_at_head(before: str) -> None:
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__])
-    ready = context.Barrier(4)
-    processes = [context.Process(target=_open, args=(before, ready)) for _ in range(4)]
+    ready = PROCESSES.Barrier(4)
+    processes = [PROCESSES.Process(target=_open, args=(before, ready)) for _ in range(4)]
     for process in processes:
         process.start()
     for process in processes:

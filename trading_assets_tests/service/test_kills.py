@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from trading_assets.cli.main import cli
 from trading_assets.core.settings import Settings, load_settings
 from trading_assets.core.timeframes import local_ms
 from trading_assets.ledger import chat
@@ -23,69 +24,76 @@ from trading_assets.ledger.chat import State
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.risk import RiskState, in_force, read_history
 from trading_assets.ledger.strategies import active_names, seed_registry, set_active
+from trading_assets.notifications.telegram import TelegramApi
+from trading_assets.service import actions, chat_commands
 from trading_assets.service.bot import INTERRUPTED, bot_name
 from trading_assets.simulator.embedded import serve_in_thread
 from trading_assets.simulator.server import ServeConfig
 from trading_assets.trading.risk import guard
+from trading_assets_tests.forked import PROCESSES
 from trading_assets_tests.polling import until
 from trading_assets_tests.service.bot_api import TOKEN, BotApi, bot_api
 from trading_assets_tests.trading.fixtures import STRATEGY
-
-_SERVES = """
-import os, signal, sys
-from pathlib import Path
-from trading_assets.cli.main import cli
-from trading_assets.ledger import chat
-from trading_assets.notifications.telegram import TelegramApi
-from trading_assets.service import actions, chat_commands
-from trading_assets.trading.risk import guard
-
-armed, performed = map(Path, sys.argv[1:])
-
-def dies(at):
-    if armed.exists() and armed.read_text() == at:
-        armed.unlink()
-        os.kill(os.getpid(), signal.SIGKILL)
-
-def dying(owner, name, before="", after=""):
-    real = getattr(owner, name)
-    def wrapped(*given, **more):
-        dies(before)
-        found = real(*given, **more)
-        dies(after)
-        return found
-    setattr(owner, name, wrapped)
-
-def insert(database, into, real=chat._insert):
-    if into is chat.bots:
-        dies("in the writing, before its commit")
-    return real(database, into)
-
-def perform(desk, role, text, *, is_button, real=chat_commands.perform):
-    with performed.open("a") as file:
-        file.write(text + "\\n")
-    return real(desk, role, text, is_button=is_button)
-
-def call(api, method, *given, real=TelegramApi.call, **more):
-    found = real(api, method, *given, **more)
-    if method == "sendMessage":
-        dies("answered, before that is written")
-    return found
-
-chat._insert, chat_commands.perform, TelegramApi.call = insert, perform, call
-dying(chat, "receive", "taken, before it is written", "written, before it is begun")
-dying(chat, "start", after="begun, before it acts")
-for owner, name in ((guard, "command"), (actions, "set_active")):
-    dying(owner, name, "in the act")
-dying(chat, "end", "acted, before that is written", "written that it acted, before it is answered")
-cli(["serve", "--with", "bot"])
-"""
 
 TAKEN, IN_WRITING = "taken, before it is written", "in the writing, before its commit"
 WRITTEN, BEGUN, IN_ACT = "written, before it is begun", "begun, before it acts", "in the act"
 ACTED, ENDED = "acted, before that is written", "written that it acted, before it is answered"
 ANSWERED = "answered, before that is written"
 STEPS = (TAKEN, IN_WRITING, WRITTEN, BEGUN, IN_ACT, ACTED, ENDED, ANSWERED)
+
+
+def _serve(armed: Path, performed: Path, log: Path, environment: dict[str, str]) -> None:
+    """`trading-assets serve --with bot` in a process of its own, which kills itself at the step that `armed` names."""
+    os.environ.clear()
+    os.environ.update(environment)
+    os.dup2(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND), 2)
+
+    def dies(at: str) -> None:
+        if armed.exists() and armed.read_text() == at:
+            armed.unlink()
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def dying(owner: Any, name: str, before: str = "", after: str = "") -> None:
+        real = getattr(owner, name)
+
+        def wrapped(*given: Any, **more: Any) -> Any:
+            dies(before)
+            found = real(*given, **more)
+            dies(after)
+            return found
+
+        setattr(owner, name, wrapped)
+
+    real_insert, real_perform, real_call = chat._insert, chat_commands.perform, TelegramApi.call
+
+    def insert(database: Database, into: Any) -> Any:
+        if into is chat.bots:
+            dies(IN_WRITING)
+        return real_insert(database, into)
+
+    def perform(desk: Any, role: Any, text: str, *, is_button: bool) -> Any:
+        with performed.open("a") as file:
+            file.write(text + "\n")
+        return real_perform(desk, role, text, is_button=is_button)
+
+    def call(api: TelegramApi, method: str, *given: Any, **more: Any) -> Any:
+        found = real_call(api, method, *given, **more)
+        if method == "sendMessage":
+            dies(ANSWERED)
+        return found
+
+    for owner, name, changed in (
+        (chat, "_insert", insert),
+        (chat_commands, "perform", perform),
+        (TelegramApi, "call", call),
+    ):
+        setattr(owner, name, changed)
+    dying(chat, "receive", TAKEN, WRITTEN)
+    dying(chat, "start", after=BEGUN)
+    for owner, name in ((guard, "command"), (actions, "set_active")):
+        dying(owner, name, IN_ACT)
+    dying(chat, "end", ACTED, ENDED)
+    cli(["serve", "--with", "bot"])
 
 
 @dataclass
@@ -101,13 +109,14 @@ class Stage:
         self.armed, self.performed = self.folder / "armed", self.folder / "performed"
         self.performed.touch()
 
-    def start(self) -> subprocess.Popen[bytes]:
+    def start(self) -> ForkServerProcess:
         """The process; what held the chats before it is dead, and need not run out."""
         with self.database.write() as connection:
             connection.exec_driver_sql("UPDATE leases SET expires_wall_ms = 1")
-        with (self.folder / "serve.log").open("ab") as log:
-            command = [sys.executable, "-c", _SERVES, str(self.armed), str(self.performed)]
-            return subprocess.Popen(command, env=dict(os.environ), stderr=log)
+        given = (self.armed, self.performed, self.folder / "serve.log", dict(os.environ))
+        process = PROCESSES.Process(target=_serve, args=given)
+        process.start()
+        return process
 
     def times_performed(self) -> int:
         return len(self.performed.read_text().splitlines())
@@ -210,7 +219,8 @@ def test_a_kill_at_each_step_repeats_what_is_harmless_and_nothing_else(case: Cas
                 button = stage.api.sent[-1]["reply_markup"]["inline_keyboard"][0][0]["callback_data"]
             stage.armed.write_text(step)
             stage.api.press(button) if case.is_pressed else stage.api.write(case.text)
-            assert process.wait(60) == -signal.SIGKILL, step
+            process.join(60)
+            assert process.exitcode == -signal.SIGKILL, step
             before_death = stage.times_performed() - performed
             assert before_death == (STEPS.index(step) >= STEPS.index(IN_ACT)), step
             process = stage.start()
@@ -228,4 +238,4 @@ def test_a_kill_at_each_step_repeats_what_is_harmless_and_nothing_else(case: Cas
                 assert times == before_death and case.is_done(stage) == (step == ACTED), step
     finally:
         process.kill()
-        process.wait()
+        process.join()

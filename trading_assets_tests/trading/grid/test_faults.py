@@ -15,7 +15,7 @@ from trading_assets.ledger.database import Database
 from trading_assets.trading.grid.control import start, stop
 from trading_assets.trading.grid.levels import Kind
 from trading_assets.trading.grid.maintain import grid_lease, maintain
-from trading_assets_tests.simulator.fake_market import MINUTE
+from trading_assets_tests.simulator.fake_market import MINUTE, T0
 from trading_assets_tests.trading.grid.stage import A_PLAN, SYMBOL, Stage, stage_on
 
 D = Decimal
@@ -64,7 +64,7 @@ def require_settled(stage: Stage) -> None:
     assert not stage.maintain().acted
     stage.require_lawful()
     accounts = stage.accounts()
-    sent = Counter(row.order_link_id for row in stage.exchange.executions(0, stage.running.now_ms() + 1))
+    sent = Counter(row.order_link_id for row in stage.exchange.executions(T0, stage.running.now_ms() + 1))
     assert set(sent) <= {order.order_link_id for order in accounts.orders} | {""}
     for order in accounts.orders:
         filled = sum((row.qty for row in accounts.rows if row.order_link_id == order.order_link_id), D(0))
