@@ -16,6 +16,7 @@ API_REQUESTS, API_SECONDS = "api_requests", "api_request_seconds"
 LIMITER_WAIT = "rate_limiter_wait_seconds"
 STREAM_CONNECTIONS = "stream_connections"
 CANDLES_CLOSED, CANDLES_BY_REST = "candles_closed", "candles_read_by_rest"
+RESEARCH_SECONDS, RESEARCH_HOURS = "research_seconds", "research_hours"
 
 LABELS: Mapping[str, tuple[str, ...]] = {
     API_REQUESTS: ("endpoint", "result"),
@@ -24,6 +25,8 @@ LABELS: Mapping[str, tuple[str, ...]] = {
     STREAM_CONNECTIONS: (),
     CANDLES_CLOSED: (),
     CANDLES_BY_REST: (),
+    RESEARCH_SECONDS: ("stage",),
+    RESEARCH_HOURS: ("stage",),
 }
 """The labels of each counter. Their values must be few: no symbols, ids or texts of others."""
 

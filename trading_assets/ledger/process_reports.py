@@ -22,7 +22,7 @@ from trading_assets.core.timeframes import local_ms
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.tables import process_reports as table
 
-SESSION, RECONCILE, SUBMIT = "session", "reconcile", "submit"
+SESSION, RECONCILE, SUBMIT, RESEARCH = "session", "reconcile", "submit", "research"
 """What a process does."""
 
 REPORT_EVERY_S = 5.0
@@ -92,18 +92,28 @@ def fold_ended(database: Database, wall_ms: int, ends: str = "") -> int:
     with database.write(one_at_a_time="process reports") as connection:
         gone = [_report(row) for row in connection.execute(sa.select(table).where(dead))]
         for report in gone:
-            name = f"{ENDED}:{report.account}:{report.role}"
-            before = connection.execute(sa.select(table).where(table.c.process == name)).first()
-            sums = dict(_report(before).counts) if before is not None else {}
-            for key, value in report.counts.items():
-                sums[key] = sums.get(key, 0.0) + value
-            total = ProcessReport(name, report.account, report.role, report.started_wall_ms, wall_ms, sums)
-            if before is None:
-                connection.execute(sa.insert(table).values(process=name, **_values(total)))
-            else:
-                connection.execute(sa.update(table).where(table.c.process == name).values(_values(total)))
+            _add_to_ended(connection, report, wall_ms)
             connection.execute(sa.delete(table).where(table.c.process == report.process))
     return len(gone)
+
+
+def add_ended(database: Database, account: str, role: str, counts: Mapping[Key, float], wall_ms: int) -> None:
+    """Add what was counted by something that has ended, and was too short for reports of its own."""
+    with database.write(one_at_a_time="process reports") as connection:
+        _add_to_ended(connection, ProcessReport("", account, role, wall_ms, wall_ms, counts), wall_ms)
+
+
+def _add_to_ended(connection: sa.Connection, report: ProcessReport, wall_ms: int) -> None:
+    name = f"{ENDED}:{report.account}:{report.role}"
+    before = connection.execute(sa.select(table).where(table.c.process == name)).first()
+    sums = dict(_report(before).counts) if before is not None else {}
+    for key, value in report.counts.items():
+        sums[key] = sums.get(key, 0.0) + value
+    total = ProcessReport(name, report.account, report.role, report.started_wall_ms, wall_ms, sums)
+    if before is None:
+        connection.execute(sa.insert(table).values(process=name, **_values(total)))
+    else:
+        connection.execute(sa.update(table).where(table.c.process == name).values(_values(total)))
 
 
 @contextlib.contextmanager

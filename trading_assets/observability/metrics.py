@@ -50,6 +50,8 @@ COUNTER_HELP: Mapping[str, str] = {
     counters.STREAM_CONNECTIONS: "Connections of the candle stream.",
     counters.CANDLES_CLOSED: "Closed candles that the stream brought.",
     counters.CANDLES_BY_REST: "Candles that the stream did not bring in time, read by REST.",
+    counters.RESEARCH_SECONDS: "Seconds that stages of research took, by the clock.",
+    counters.RESEARCH_HOURS: "Hours that stages of research have computed.",
 }
 """What each counter of a process is."""
 

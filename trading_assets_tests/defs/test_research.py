@@ -1,6 +1,7 @@
 """The research job on the embedded exchange: honest, repeatable, and the same hour by hour or as a range."""
 
 import math
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pandas as pd
 import pytest
 
 from trading_assets.backtesting.run import configurations
+from trading_assets.core import counters
 from trading_assets.core.candles import Candles, Funding
 from trading_assets.core.errors import DataError
 from trading_assets.core.models import Instrument, OrderBook, Rows, Ticker, Tickers
@@ -22,12 +24,13 @@ from trading_assets.defs.assets import scan as scan_asset
 from trading_assets.defs.checks.schema import validate
 from trading_assets.defs.metadata import MOST_COLUMNS
 from trading_assets.defs.resources import ExchangeResource
+from trading_assets.ledger import process_reports
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.partitions import read_partitions, replace_partitions
 from trading_assets.reporting.load import selected_hours
 from trading_assets.simulator.embedded import RunningExchange
 from trading_assets.venues import open_market_data
-from trading_assets_tests.defs.conftest import HOUR, HOUR_KEY, run_job, tables
+from trading_assets_tests.defs.conftest import HOUR, HOUR_KEY, ResearchedHour, run_job, tables
 
 NEXT_KEY = "2026-03-02-02:00"
 
@@ -115,6 +118,17 @@ def test_an_hour_fills_every_table(researched: dict[str, pd.DataFrame]) -> None:
 
 
 @pytest.mark.slow
+def test_the_time_of_each_stage_is_counted(researched_hour: ResearchedHour) -> None:
+    with closing(Database(f"sqlite:///{researched_hour.home / 'ledger.db'}")) as database:
+        (report,) = process_reports.read(database)
+    assert (report.role, report.has_ended) == (process_reports.RESEARCH, True)
+    seconds = {key[1]: value for key, value in report.counts.items() if key[0] == counters.RESEARCH_SECONDS}
+    hours = {key[1]: value for key, value in report.counts.items() if key[0] == counters.RESEARCH_HOURS}
+    by_timeframe = {f"{name}/{one.value}" for name in ("candles", "backtest_results") for one in Timeframe}
+    assert {"market_scan", "funding_rates", "strategy_selections"} | by_timeframe == seconds.keys() == hours.keys()
+    assert set(hours.values()) == {1.0} and min(seconds.values()) > 0
+
+
 def test_poison_after_the_as_of_changes_no_row_of_any_asset(
     researched: dict[str, pd.DataFrame], small: RunningExchange
 ) -> None:

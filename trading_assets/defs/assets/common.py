@@ -11,12 +11,14 @@ import dagster as dg
 import numpy as np
 import pandas as pd
 
-from trading_assets.core import trace
-from trading_assets.core.errors import DataError
+from trading_assets.core import counters, trace
+from trading_assets.core.errors import DataError, TradingAssetsError
 from trading_assets.core.ports import MarketData
 from trading_assets.core.settings import load_settings
-from trading_assets.core.timeframes import as_of_ms, iso
+from trading_assets.core.timeframes import as_of_ms, iso, local_ms
 from trading_assets.defs.partitions import key_of
+from trading_assets.defs.resources import DatabaseResource
+from trading_assets.ledger import process_reports
 
 OWNERS = ["team:trading-assets"]
 
@@ -67,14 +69,32 @@ _Made = TypeVar("_Made")
 def traced(
     compute: Callable[Concatenate[dg.AssetExecutionContext, _Given], _Made],
 ) -> Callable[Concatenate[dg.AssetExecutionContext, _Given], _Made]:
-    """A stage of research whose run is a span, in a trace of its own."""
+    """A stage of research: its run is a span, in a trace of its own, and its time is counted.
+
+    The stage takes the resource `database`.
+    """
 
     @functools.wraps(compute)
     def within(context: dg.AssetExecutionContext, *args: _Given.args, **given: _Given.kwargs) -> _Made:
-        hours = context.partition_key_range
-        about = {"run_id": context.run_id, "first_hour": hours.start, "last_hour": hours.end}
-        with trace.span(f"research.{context.asset_key.to_user_string()}", **about):
-            return compute(context, *args, **given)
+        hours, stage = context.partition_key_range, context.asset_key.to_user_string()
+        about = {"run_id": context.run.run_id, "first_hour": hours.start, "last_hour": hours.end}
+        began_s = time.monotonic()
+        with trace.span(f"research.{stage}", **about):
+            made = compute(context, *args, **given)
+        database = given["database"]
+        if not isinstance(database, DatabaseResource):
+            raise TypeError(f"the stage {stage} takes the resource database, found {type(database).__name__}")
+        counted = {
+            (counters.RESEARCH_SECONDS, stage): time.monotonic() - began_s,
+            (counters.RESEARCH_HOURS, stage): float(len(context.partition_keys)),
+        }
+        try:
+            process_reports.add_ended(
+                database.get(), load_settings().account, process_reports.RESEARCH, counted, local_ms()
+            )
+        except TradingAssetsError as error:
+            context.log.warning(f"the time of this stage was not counted: {error}")
+        return made
 
     return within
 

@@ -130,6 +130,7 @@ def funding_rates(
     context: dg.AssetExecutionContext,
     exchange: ExchangeResource,
     candle_store: CandleStoreResource,
+    database: DatabaseResource,
     market_scan: pd.DataFrame,
 ) -> pd.DataFrame:
     """Funding payments of each scanned coin that the store holds as of the end of the hour; one row per symbol."""
