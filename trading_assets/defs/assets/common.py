@@ -84,7 +84,7 @@ def traced(
         database = given["database"]
         if not isinstance(database, DatabaseResource):
             raise TypeError(f"the stage {stage} takes the resource database, found {type(database).__name__}")
-        counted = {
+        counted: dict[counters.Key, float] = {
             (counters.RESEARCH_SECONDS, stage): time.monotonic() - began_s,
             (counters.RESEARCH_HOURS, stage): float(len(context.partition_keys)),
         }
