@@ -45,6 +45,7 @@ from trading_assets.core.models import (
     PositionMode,
     RejectReason,
     Rows,
+    SendBy,
     Side,
     Ticker,
     Tickers,
@@ -446,7 +447,11 @@ class FakeExchange:
     def fee_rates(self) -> list[FeeRate]:
         return [FeeRate(symbol, Decimal("0.0004"), Decimal("0.0001")) for symbol in ("BTCUSDT", "ETHUSDT")]
 
-    def set_stops(self, symbol: str, stop_loss: Decimal | None, take_profit: Decimal | None) -> None:
+    def set_stops(
+        self, symbol: str, stop_loss: Decimal | None, take_profit: Decimal | None, send_by: SendBy | None = None
+    ) -> None:
+        if send_by is not None:
+            send_by.require()
         self._called("set_stops", lambda: self._attach(symbol, stop_loss, take_profit))
 
     def executions(self, start_ms: int, end_ms: int) -> Rows[Execution]:

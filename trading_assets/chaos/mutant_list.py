@@ -76,6 +76,22 @@ MUTANTS: tuple[Mutant, ...] = (
         "exchange/test_send_by.py::test_a_process_that_sleeps_anywhere_on_the_way_signs_nothing_late",
     ),
     Mutant(
+        "a stop has no send deadline",
+        BYBIT,
+        '            "set_trading_stop",\n            send_by,\n',
+        '            "set_trading_stop",\n',
+        0,
+        "exchange/test_send_by.py::test_a_stop_is_not_signed_late_wherever_the_process_sleeps",
+    ),
+    Mutant(
+        "a late stop is set on whatever is open",
+        "trading/saga/protection.py",
+        "    if seen is None or not seen.is_still(ours.position):\n",
+        "    if seen is None:\n",
+        0,
+        "trading/saga/test_stops_in_time.py::test_the_stop_of_ours_is_not_set_on_a_persons_later_position",
+    ),
+    Mutant(
         "lease ignored",
         SUBMIT,
         "        yield lease\n    finally",

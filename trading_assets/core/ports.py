@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         OrderRequest,
         Position,
         Rows,
+        SendBy,
         Ticker,
         Tickers,
         Transaction,
@@ -226,10 +227,16 @@ class Exchange(MarketData, Protocol):
         """
         ...
 
-    def set_stops(self, symbol: str, stop_loss: Decimal | None, take_profit: Decimal | None) -> None:
-        """Attach to the open position; "not modified" is success.
+    def set_stops(
+        self, symbol: str, stop_loss: Decimal | None, take_profit: Decimal | None, send_by: SendBy | None = None
+    ) -> None:
+        """Attach to the open position; "not modified" is success. Each try is signed by `send_by`, or not made.
+
+        Whose position is open may change at any time. Who has read that it is ours gives the time from then on; None:
+        whenever.
 
         Raises:
+            TooLateError: its time has passed, and nothing was set.
             PriceRefusedError: the price has come to a level already. No other refusal says anything about the price.
         """
         ...

@@ -41,6 +41,7 @@ from trading_assets.core.models import (
     Position,
     PositionMode,
     Rows,
+    SendBy,
     Side,
     Ticker,
     Tickers,
@@ -341,7 +342,7 @@ class BybitExchange(BybitMarketData):
 
     def amend_order(self, change: OrderChange) -> None:
         try:
-            self._transport.write_idempotent("amend_order", category=_LINEAR, **_changed(change))
+            self._transport.write_idempotent("amend_order", None, category=_LINEAR, **_changed(change))
         except OrderRejectedError as error:
             raise _of_ended(error) from error
 
@@ -402,9 +403,12 @@ class BybitExchange(BybitMarketData):
             raw, account_rows.order, lambda one: one.order_id, lambda one: (one.filled_qty, one.updated_ms)
         )
 
-    def set_stops(self, symbol: str, stop_loss: Decimal | None, take_profit: Decimal | None) -> None:
+    def set_stops(
+        self, symbol: str, stop_loss: Decimal | None, take_profit: Decimal | None, send_by: SendBy | None = None
+    ) -> None:
         self._transport.write_idempotent(
             "set_trading_stop",
+            send_by,
             category=_LINEAR,
             symbol=symbol,
             positionIdx=_ONE_WAY,

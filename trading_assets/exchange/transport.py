@@ -29,6 +29,7 @@ from trading_assets.core.errors import (
     OrderRejectedError,
     RateLimitedError,
     SymbolUnavailableError,
+    TooLateError,
 )
 from trading_assets.core.models import SendBy
 from trading_assets.exchange import answers
@@ -148,17 +149,31 @@ class Transport:
         return self._repeated(method, params, sets_state=False)
 
     def _repeated(
-        self, method: str, params: Mapping[str, object], *, sets_state: bool, cost: int = 1
+        self,
+        method: str,
+        params: Mapping[str, object],
+        *,
+        sets_state: bool,
+        cost: int = 1,
+        send_by: SendBy | None = None,
     ) -> tuple[dict[str, Any], int]:
-        may_reconnect, attempt = self._reconnect is not None, -1
+        may_reconnect, attempt, may_have_come = self._reconnect is not None, -1, False
         while True:
             attempt += 1
             url = self._url
             try:
-                return self._once(method, params, LONGEST_WAIT_S, sets_state=sets_state, repeats=True, cost=cost)
+                return self._once(
+                    method, params, LONGEST_WAIT_S, sets_state=sets_state, repeats=True, cost=cost, send_by=send_by
+                )
             except _OvertakenError:
                 attempt -= 1
+                may_have_come = True
+            except TooLateError as error:
+                if may_have_come:
+                    raise AmbiguousOutcomeError(f"{method}: no answer to an earlier try, and {error}") from error
+                raise
             except (AmbiguousOutcomeError, NotSentError) as error:
+                may_have_come |= isinstance(error, AmbiguousOutcomeError)
                 if isinstance(error, RateLimitedError) and error.retry_after_s > LONGEST_WAIT_S:
                     raise
                 if attempt == READ_ATTEMPTS - 1:
@@ -183,9 +198,16 @@ class Transport:
         """
         return self._once(method, params, LONGEST_WRITE_WAIT_S, send_by=send_by)[0]
 
-    def write_idempotent(self, method: str, **params: object) -> dict[str, Any]:
-        """A call that has the same effect however often it is made; tried like a read. "Not modified" is success."""
-        return self._repeated(method, params, sets_state=True)[0]
+    def write_idempotent(self, method: str, send_by: SendBy | None = None, **params: object) -> dict[str, Any]:
+        """A call that has the same effect however often it is made; tried like a read. "Not modified" is success.
+
+        Each try is signed by `send_by`, or not made.
+
+        Raises:
+            TooLateError: it was not signed in time, and certainly without effect.
+            AmbiguousOutcomeError: the time has passed after a try without an answer.
+        """
+        return self._repeated(method, params, sets_state=True, send_by=send_by)[0]
 
     def write_batch(
         self,

@@ -12,7 +12,7 @@ from types import FrameType
 import pybit._http_manager
 import pytest
 
-from trading_assets.core.errors import NotSentError, TooLateError
+from trading_assets.core.errors import AmbiguousOutcomeError, ExchangeError, NotSentError, TooLateError
 from trading_assets.core.models import OrderAck, OrderRequest, SendBy, Side
 from trading_assets.core.settings import Settings
 from trading_assets.exchange.bybit import BybitExchange
@@ -21,7 +21,7 @@ from trading_assets.exchange.transport import Connection, Transport
 from trading_assets.trading import context
 from trading_assets.trading.grid import booking
 from trading_assets.trading.saga import steps
-from trading_assets_tests.exchange.stub import KEYS, Reply, Request, Stub, envelope, serving
+from trading_assets_tests.exchange.stub import DROPPED, KEYS, Reply, Request, Stub, envelope, serving
 
 NIGHT_MS = 35_000
 EVERY = 11
@@ -97,6 +97,53 @@ def _calls_of(place: Callable[[], object], asleep_at: int, clock: Clock) -> int:
         sys.setprofile(None)
         threading.setprofile(None)
     return count[0]
+
+
+def _set_stop(exchange: BybitExchange, send_by: SendBy, errors: list[ExchangeError]) -> None:
+    try:
+        exchange.set_stops("BTCUSDT", Decimal(90), None, send_by)
+    except ExchangeError as error:
+        errors.append(error)
+
+
+@pytest.mark.slow
+def test_a_stop_is_not_signed_late_wherever_the_process_sleeps(stub: Stub, clock: Clock, tmp_path: Path) -> None:
+    exchange = exchange_at(stub, tmp_path)
+    exchange.set_stops("BTCUSDT", Decimal(90), None, SendBy(clock.ms + 10_000, clock.now))
+    calls = _calls_of(lambda: exchange.set_stops("BTCUSDT", Decimal(90), None), 0, clock)
+    assert calls > 100
+    came, late = 0, 0
+    for asleep_at in range(1, calls, EVERY):
+        clock.stamps.clear()
+        send_by, before = SendBy(clock.ms + 10_000, clock.now), len(stub.requests)
+        errors: list[ExchangeError] = []
+        _calls_of(functools.partial(_set_stop, exchange, send_by, errors), asleep_at, clock)
+        if len(stub.requests) > before:
+            came += 1
+            assert clock.stamps[-1] <= send_by.time_ms, f"asleep at call {asleep_at} of {calls}"
+        else:
+            late += 1
+            assert isinstance(errors[0], TooLateError)
+    assert min(came, late) > 0, "some slept before the signature, some after it"
+
+
+@pytest.mark.parametrize(
+    ("replies", "error"),
+    [([envelope(code=10006, message="too many")], TooLateError), ([DROPPED], AmbiguousOutcomeError)],
+    ids=["refused before", "no answer before"],
+)
+def test_a_stop_is_not_tried_again_late(
+    stub: Stub, clock: Clock, tmp_path: Path, replies: list[Reply], error: type[ExchangeError]
+) -> None:
+    """What a try without an answer has done is not known."""
+
+    def sleep(_seconds: float) -> None:
+        clock.ms += NIGHT_MS
+
+    stub.answer(*replies, envelope())
+    with pytest.raises(error, match="too long"):
+        exchange_at(stub, tmp_path, sleep).set_stops("BTCUSDT", Decimal(90), None, SendBy(clock.ms + 10_000, clock.now))
+    assert len(stub.requests) == 1
 
 
 def _place(exchange: BybitExchange, request: OrderRequest, errors: list[NotSentError]) -> None:

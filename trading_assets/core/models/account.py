@@ -63,6 +63,17 @@ class Position:
     updated_ms: int
     trailing: Decimal | None = None
 
+    def is_still(self, before: Position) -> bool:
+        """Whether it is what was read `before`: nothing was traded of it since, as far as can be seen."""
+        return (self.symbol, self.position_idx, self.side, self.size, self.entry_price, self.opened_ms) == (
+            before.symbol,
+            before.position_idx,
+            before.side,
+            before.size,
+            before.entry_price,
+            before.opened_ms,
+        )
+
 
 @dataclass(frozen=True)
 class ApiKeyInfo:

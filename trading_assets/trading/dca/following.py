@@ -17,6 +17,7 @@ from trading_assets.core.models import (
     OrderPurpose,
     OrderStatus,
     Position,
+    SendBy,
     Side,
 )
 from trading_assets.core.timeframes import iso
@@ -38,13 +39,18 @@ BY_THE_VENUE = (CancelledBy.LIQUIDATION, CancelledBy.ADL, CancelledBy.SETTLEMENT
 
 @dataclass(frozen=True)
 class Seen:
-    """What the exchange shows of a plan's symbol, the orders read before what they have filled."""
+    """What the exchange shows of a plan's symbol, the orders read before what they have filled.
+
+    Attributes:
+        send_by: until when stop and target may be set on the position.
+    """
 
     market: Market
     instrument: Instrument
     orders: Mapping[str, Order]
     executions: Sequence[Execution]
     position: Position | None
+    send_by: SendBy
     now_ms: int
 
 
@@ -71,6 +77,7 @@ def read(context: ExecutionContext, row: PlanRow, orders: Sequence[PlanOrder]) -
     executions = exchange.executions(since_ms, max(exchange.now_ms(), row.read_ms) + 1)
     if executions.may_hide(symbol):
         raise DcaError(f"an execution of {symbol} cannot be read: nothing is done")
+    send_by = context.send_by()
     position = exchange.position(symbol)
     ticker = exchange.ticker(symbol)
     rules = context.contracts.get(exchange, {symbol}, context.wall_ms()).get(symbol)
@@ -78,7 +85,7 @@ def read(context: ExecutionContext, row: PlanRow, orders: Sequence[PlanOrder]) -
         raise DcaError(f"{symbol} is not listed any more: look at its position at the exchange")
     market = Market(ticker.bid, ticker.ask, ticker.last, rules.tick_size, rules.min_qty, rules.min_notional)
     mine = [one for one in executions if one.symbol == symbol]
-    return Seen(market, rules, found, mine, position, now_ms)
+    return Seen(market, rules, found, mine, position, send_by, now_ms)
 
 
 def note_exits(connection: sa.Connection, row: PlanRow, seen: Seen, wall_ms: int) -> None:

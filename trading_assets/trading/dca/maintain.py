@@ -21,6 +21,7 @@ from trading_assets.core.errors import (
     OrderRejectedError,
     PriceRefusedError,
     RulesChangedError,
+    TooLateError,
 )
 from trading_assets.core.messages import Kind as MessageKind
 from trading_assets.core.messages import Message, Severity
@@ -320,7 +321,7 @@ class _Pass:
         context, row, (stop, target) = self._context, view.row, levels
         try:
             context.at("before dca stop")
-            context.exchange.set_stops(row.symbol, stop, target)
+            context.exchange.set_stops(row.symbol, stop, target, seen.send_by)
             context.at("after dca stop")
         except PriceRefusedError as error:
             is_bare = seen.position is not None and seen.position.stop_loss is None
@@ -332,7 +333,7 @@ class _Pass:
             raise
         except ExchangeError as error:
             self._report.failed[row.symbol] = f"the stop {stop} could not be set, it is tried again: {error}"
-            return self._note_bare(row, seen)
+            return self._note_bare(row, seen) and not isinstance(error, TooLateError)
         self._report.stops_set += 1
         return True
 

@@ -15,6 +15,7 @@ from trading_assets.core.errors import (
     OrderRejectedError,
     PriceRefusedError,
     RulesChangedError,
+    TooLateError,
 )
 from trading_assets.core.messages import Severity
 from trading_assets.core.models import OrderAck, OrderRequest
@@ -112,11 +113,14 @@ class Acting:
         return True
 
     def _set_stop(self, grid: Grid, stop: Decimal, seen: Seen) -> bool:
-        """Set the position's stop. Return False where the price has passed it: the grid stops then."""
+        """Set the position's stop. Return False where it is to be looked at anew at once.
+
+        That is where the price has passed it (the grid stops then), or it is too late to set it on what was seen.
+        """
         context = self._context
         try:
             with grid_step(context, GridStep.STOP):
-                context.exchange.set_stops(grid.symbol, stop, None)
+                context.exchange.set_stops(grid.symbol, stop, None, seen.send_by)
         except PriceRefusedError as error:
             why = f"the price has passed the stop {stop}: {error}"
             with context.database.write() as connection:
@@ -129,7 +133,7 @@ class Acting:
             if isinstance(error, ExchangeFatalError):
                 raise
             self._pass.report.failed[grid.symbol] = f"the stop {stop} could not be set, it is tried again: {error}"
-            return True
+            return not isinstance(error, TooLateError)
         self._pass.report.stops_set += 1
         return True
 

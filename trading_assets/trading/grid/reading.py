@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
-from trading_assets.core.models import Execution, Instrument, Order, Position
+from trading_assets.core.models import Execution, Instrument, Order, Position, SendBy
 from trading_assets.ledger import grids
 from trading_assets.ledger.grids import Grid, GridOrder
 from trading_assets.trading.context import ExecutionContext
@@ -26,6 +26,7 @@ class Seen:
 
     Attributes:
         instrument: None where the contract is not listed any more.
+        send_by: until when a stop may be set on the position.
     """
 
     market: Market
@@ -34,6 +35,7 @@ class Seen:
     waiting: int
     executions: Sequence[Execution]
     position: Position | None
+    send_by: SendBy
     now_ms: int
 
 
@@ -61,6 +63,7 @@ def read(context: ExecutionContext, grid: Grid, orders: Sequence[GridOrder]) -> 
     executions = exchange.executions(since_ms, exchange.now_ms() + 1)
     if executions.may_hide(grid.symbol):
         raise GridError(f"an execution of {grid.symbol} cannot be read: nothing is done")
+    send_by = context.send_by()
     position = exchange.position(grid.symbol)
     ticker = exchange.ticker(grid.symbol)
     market = Market(
@@ -73,7 +76,7 @@ def read(context: ExecutionContext, grid: Grid, orders: Sequence[GridOrder]) -> 
         qty_step=rules.qty_step,
     )
     mine = [row for row in executions if row.symbol == grid.symbol]
-    return Seen(market, rules, found, len(open_now), mine, position, now_ms)
+    return Seen(market, rules, found, len(open_now), mine, position, send_by, now_ms)
 
 
 def _read_unlisted(context: ExecutionContext, grid: Grid, now_ms: int) -> Seen:
@@ -81,7 +84,7 @@ def _read_unlisted(context: ExecutionContext, grid: Grid, now_ms: int) -> Seen:
     price, would be refused.
     """
     exchange = context.exchange
-    open_now, held = exchange.open_orders(), exchange.positions()
+    open_now, send_by, held = exchange.open_orders(), context.send_by(), exchange.positions()
     since_ms = max(grid.created_ms, min(grid.read_ms, now_ms) - OVERLAP_MS)
     executions = exchange.executions(since_ms, exchange.now_ms() + 1)
     if open_now.may_hide(grid.symbol) or held.may_hide(grid.symbol) or executions.may_hide(grid.symbol):
@@ -95,5 +98,6 @@ def _read_unlisted(context: ExecutionContext, grid: Grid, now_ms: int) -> Seen:
         waiting=len(waiting),
         executions=[row for row in executions if row.symbol == grid.symbol],
         position=next((one for one in held if one.symbol == grid.symbol and not one.position_idx), None),
+        send_by=send_by,
         now_ms=now_ms,
     )

@@ -94,14 +94,13 @@ def protect(
 ) -> dict[str, str]:
     """Set the stops of our positions again that are missing or looser. Return what could not be repaired, by symbol."""
     failed: dict[str, str] = {}
-    unprotected = {position.symbol for position in found.positions if position.stop_loss is None}
+    unprotected = {position.symbol: position for position in found.positions if position.stop_loss is None}
     for intent in compared.seen:
         if intent.symbol not in unprotected:
             continue
+        known = unprotected[intent.symbol], compared.left[intent.order_link_id]
         try:
-            acted = protection.protect(
-                context, intent, intent.filled_qty or intent.qty, left=compared.left[intent.order_link_id]
-            )
+            acted = protection.protect(context, intent, intent.filled_qty or intent.qty, known=known)
         except ExchangeError as error:
             failed[intent.symbol] = f"{intent.symbol} has lost its stop and could not be given one: {error}"
             continue
@@ -117,8 +116,12 @@ def protect(
             continue
         target = intent.take_profit if context.settings.changed_stops == "restore" else position.take_profit
         try:
+            send_by = context.send_by()
+            now = context.exchange.position(intent.symbol)
+            if now is None or not now.is_still(position) or now.stop_loss != stop:
+                continue  # it has changed since it was compared: the next pass looks
             with account_refusals.telling(context, of_stop=True):
-                protection.set_levels(context, intent, intent.stop_loss, target)
+                protection.set_levels(context, intent, intent.stop_loss, target, send_by)
             account_refusals.end(context, of_stops=True)
         except ExchangeError as error:
             failed[intent.symbol] = f"{intent.symbol}: its stop was moved to {stop} and could not be put back: {error}"

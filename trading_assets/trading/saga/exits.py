@@ -96,15 +96,18 @@ def tighten(context: ExecutionContext, intent: Intent, decision: ExitDecision) -
 
     Under `changed_stops` keep a person's tighter stop stays, and a target that a person has moved or taken off.
     """
+    send_by = context.send_by()
     position = context.exchange.position(intent.symbol)
     if position is None or position.side is not intent.side:
         return  # the books tell whether it has ended
     if position.stop_loss is not None:  # else the stop that is set again is this one
         stop, target = _levels(context, intent, position)
         if (stop, target) != (position.stop_loss, position.take_profit):
+            if left_of(context, intent, intent.filled_qty or intent.qty, own_closings(context, intent)) <= 0:
+                return  # what is open is a person's
             try:
                 with step(context, Step.TIGHTEN, intent), account_refusals.telling(context, of_stop=True):
-                    set_levels(context, intent, stop, target)
+                    set_levels(context, intent, stop, target, send_by)
                 account_refusals.end(context, of_stops=True)
             except PriceRefusedError:
                 _leave_at_level(context, intent, decision, position)

@@ -19,6 +19,7 @@ from trading_assets.core.errors import (
     ExchangeUnavailableError,
     OrderRejectedError,
     PriceRefusedError,
+    TooLateError,
     TradingAssetsError,
 )
 from trading_assets.core.messages import Kind, Message, Severity
@@ -56,12 +57,22 @@ class _Ours:
     """until when an order may follow from that"""
 
 
-def protect(context: ExecutionContext, intent: Intent, filled_qty: Decimal, *, left: Decimal | None = None) -> bool:
+def protect(
+    context: ExecutionContext,
+    intent: Intent,
+    filled_qty: Decimal,
+    *,
+    known: tuple[Position, Decimal] | None = None,
+) -> bool:
     """Check that the position has its stop. Set a missing stop again; close the position where its time has come.
+
+    Nothing is set or sent on what was read more than `SEND_WITHIN_MS` before, unless it is seen again as it was: a
+    person's own later position may be the open one by then.
 
     Args:
         filled_qty: what the order of the intent filled.
-        left: how much of it is still ours, where the caller knows it; else ledger and exchange are asked.
+        known: a position, and how much of it is still ours, where the caller knows it; else, or where the position is
+            not that one any more, ledger and exchange are asked.
 
     Returns:
         Whether something had to be done.
@@ -77,7 +88,9 @@ def protect(context: ExecutionContext, intent: Intent, filled_qty: Decimal, *, l
             return False
         if position is None and intent.unprotected_since_ms is None:
             return False
-        if left is None:
+        if known is not None and position is not None and position.is_still(known[0]):
+            left = known[1]
+        else:
             left = left_of(context, intent, filled_qty, own_closings(context, intent))
         if left <= 0:
             _relieve(context, intent)
@@ -93,6 +106,8 @@ def protect(context: ExecutionContext, intent: Intent, filled_qty: Decimal, *, l
             failure = _attach(context, ours)
             send_by = context.send_by()
             still = _position(context, intent)
+            if still is not None and still.stop_loss is None and not ours.send_by.left_s:
+                _require_same(ours, still)
     except PriceRefusedError:
         _close(context, ours, f"the price has passed the stop {intent.stop_loss}")
         return True
@@ -128,13 +143,19 @@ def _attach(context: ExecutionContext, ours: _Ours) -> ExchangeError | None:
 
     Raises:
         PriceRefusedError: the price has come to a level already.
+        ExchangeUnavailableError: it took too long, and the position is another one by now, or cannot be read.
     """
-    intent, levels = ours.intent, (ours.intent.stop_loss, _target(context, ours))
+    intent, levels, send_by = ours.intent, (ours.intent.stop_loss, _target(context, ours)), ours.send_by
     for attempt in range(ATTACHES):
         try:
-            context.exchange.set_stops(intent.symbol, *levels)
+            context.exchange.set_stops(intent.symbol, *levels, send_by)
         except PriceRefusedError:
             raise
+        except TooLateError as error:
+            if attempt == ATTACHES - 1:
+                return error
+            send_by, seen = context.send_by(), _position(context, intent)
+            _require_same(ours, seen)
         except ExchangeFatalError as error:
             account_refusals.tell(context, error, of_stop=True)
             return error
@@ -150,22 +171,40 @@ def _attach(context: ExecutionContext, ours: _Ours) -> ExchangeError | None:
     raise AssertionError("unreachable")
 
 
-def set_levels(context: ExecutionContext, intent: Intent, stop: Decimal, target: Decimal | None) -> None:
+def _require_same(ours: _Ours, seen: Position | None) -> None:
+    """
+    Raises:
+        ExchangeUnavailableError: the position is not the one any more of which we know how much is ours.
+    """
+    if seen is None or not seen.is_still(ours.position):
+        raise ExchangeUnavailableError(
+            f"{ours.intent.symbol} has changed since it was seen without its stop, and that is long ago: whose it is "
+            "must be looked up again"
+        )
+
+
+def set_levels(
+    context: ExecutionContext, intent: Intent, stop: Decimal, target: Decimal | None, send_by: SendBy
+) -> None:
     """Set stop and target; after a refusal those of the contract's tick of now, where that is another one.
 
+    Args:
+        send_by: counted from the look at the position that says that it is ours.
+
     Raises:
+        TooLateError: its time has passed, and nothing was set.
         PriceRefusedError: the price has come to a level already.
         ExchangeError: they were not set.
     """
     try:
-        context.exchange.set_stops(intent.symbol, stop, target)
+        context.exchange.set_stops(intent.symbol, stop, target, send_by)
     except PriceRefusedError:
         raise
     except OrderRejectedError:
         levels = on_tick_of_now(context, intent, stop, target)
         if levels == (stop, target):
             raise
-        context.exchange.set_stops(intent.symbol, *levels)
+        context.exchange.set_stops(intent.symbol, *levels, send_by)
 
 
 def on_tick_of_now(context: ExecutionContext, intent: Intent, stop: Decimal, target: Decimal | None) -> Levels:
@@ -347,6 +386,7 @@ def _exit(context: ExecutionContext, ours: _Ours) -> None:
             send_by, seen = context.send_by(), _position(context, intent)
             if seen is None:
                 return
+            _require_same(replace(ours, position=position), seen)
             position, left = seen, min(left, seen.size)
         request = OrderRequest(
             symbol=intent.symbol,

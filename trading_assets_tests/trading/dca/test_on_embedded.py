@@ -13,6 +13,7 @@ from trading_assets.ledger import dca
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.risk import Cause, RiskState, StateChange, change_state
 from trading_assets.trading.dca.control import adjust, current_plan, pause, resume, start, stop
+from trading_assets.trading.dca.maintain import maintain
 from trading_assets.trading.dca.plans import AfterTarget, Missed
 from trading_assets.trading.dca.schedule import DcaError
 from trading_assets_tests.simulator.fake_market import MINUTE, T0
@@ -233,6 +234,27 @@ def test_a_stop_moved_or_taken_away_by_hand_is_the_plans_again(sqlite: Database)
             stage.exchange.set_stops(SYMBOL, stop_loss, take_profit)
             assert stage.maintain().stops_set == 1
             stage.require_lawful()
+
+
+def test_a_stop_is_not_set_on_what_was_seen_long_ago(sqlite: Database) -> None:
+    """A process that sleeps before it sets the stop looks again: by then it may be a person's position."""
+    with stage_on(sqlite, 100_000, 100_000) as stage:
+        stage.start(target_pct=D(5))
+        stage.exchange.set_stops(SYMBOL, None, None)
+        seen: list[Decimal | None] = []
+
+        def sleeps(point: str) -> None:
+            if point == "before dca stop":
+                held = stage.position()
+                assert held is not None
+                seen.append(held.stop_loss)
+                stage.wall += 35_000 if len(seen) == 1 else 0
+
+        stage.at = sleeps
+        report = maintain(stage.context)
+        assert "too long" in report.failed[SYMBOL]
+        assert seen == [None, None], "the late one set nothing, the next look did"
+        stage.require_lawful()
 
 
 def test_a_cancelled_safety_order_is_not_placed_again_until_it_is_resumed(sqlite: Database) -> None:

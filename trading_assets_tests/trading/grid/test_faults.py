@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 from contextlib import suppress
+from dataclasses import replace
 from decimal import Decimal
 
 import pytest
@@ -15,6 +16,7 @@ from trading_assets.ledger.database import Database
 from trading_assets.trading.grid.control import start, stop
 from trading_assets.trading.grid.levels import Kind
 from trading_assets.trading.grid.maintain import grid_lease, maintain
+from trading_assets.trading.grid.steps import GridStep
 from trading_assets_tests.simulator.fake_market import MINUTE, T0
 from trading_assets_tests.trading.grid.stage import A_PLAN, SYMBOL, Stage, stage_on
 
@@ -150,6 +152,27 @@ def test_a_cancellation_that_comes_late_loses_and_its_fill_is_closed_with_the_re
         accounts = stage.accounts()
         assert accounts.fills, "some of them were filled before"
         assert (stage.grid().state, stage.held(), stage.exchange.open_orders()) == (grids.ENDED, 0, ())
+
+
+def test_a_stop_is_not_set_on_what_was_seen_long_ago(sqlite: Database) -> None:
+    """A process that sleeps before it sets the stop looks again: by then it may be a person's position."""
+    with stage_on(sqlite, 100_000, 100_000) as stage:
+        stage.start(replace(A_PLAN, kind=Kind.LONG, stop_high=None))
+        stage.exchange.set_stops(SYMBOL, None, None)
+        seen: list[Decimal | None] = []
+
+        def sleeps(point: str) -> None:
+            if point == f"before {GridStep.STOP}":
+                held = stage.position()
+                assert held is not None
+                seen.append(held.stop_loss)
+                stage.wall += 35_000 if len(seen) == 1 else 0
+
+        stage.at = sleeps
+        report = maintain(stage.context)
+        assert "too long" in report.failed[SYMBOL]
+        assert seen == [None, None], "the late one set nothing, the next look did"
+        stage.require_lawful()
 
 
 def test_one_process_at_a_time_looks_after_them(sqlite: Database) -> None:

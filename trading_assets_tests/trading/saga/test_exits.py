@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ import sqlalchemy as sa
 from trading_assets.core.candles import Candles
 from trading_assets.core.errors import ExchangeUnavailableError
 from trading_assets.core.exits import NO_PLAN, ExitPlan, ExitReason
-from trading_assets.core.models import OrderStatus
+from trading_assets.core.models import OrderStatus, Side
 from trading_assets.core.timeframes import HOUR_MS, Timeframe, iso
 from trading_assets.ledger import exit_decisions, orders, risk
 from trading_assets.ledger.database import Database
@@ -185,6 +186,43 @@ def test_a_persons_nearer_stop_stays_under_keep(hold: Callable[..., Held], rule:
     held.exchange.set_stops(BTC, Decimal("97.5"), Decimal(104))
     report = held.look()
     assert held.stop == Decimal("100.98") and "put back" in report.repaired[0], "farther is never left"
+
+
+@pytest.mark.parametrize("is_asleep", [False, True], ids=["read late", "set late"])
+def test_a_stop_that_is_moved_late_is_not_set_on_a_persons_later_position(
+    hold: Callable[..., Held], monkeypatch: pytest.MonkeyPatch, *, is_asleep: bool
+) -> None:
+    """Ours has ended when the stop is to be moved, or the process sleeps right before that and ours ends meanwhile."""
+    held = hold(ExitPlan(trail=0.01))
+    exchange, size = held.exchange, held.exchange.open[BTC].size
+    done = list[str]()
+
+    def changes_hands() -> None:
+        done.append("changed")
+        held.harness.later(35)
+        exchange.close_position(BTC)
+        held.harness.later(1)
+        exchange.open_foreign(BTC, Side.BUY, size)
+        exchange.open[BTC] = replace(exchange.open[BTC], stop_loss=Decimal(90), take_profit=Decimal(104))
+
+    original = type(exchange).set_stops
+
+    def set_stops(*levels: Any) -> None:
+        if is_asleep and not done:
+            changes_hands()
+        original(exchange, *levels)
+
+    def at(point: str) -> None:
+        if not is_asleep and not done and point == f"after {Step.DECIDE}":
+            changes_hands()
+
+    monkeypatch.setattr(exchange, "set_stops", set_stops)
+    held.close_at(102)
+    held.follow(at)
+    assert done and held.decided() == ["levels"]
+    assert held.stop == Decimal(90), "it is the person's"
+    held.look()
+    assert held.stop == Decimal(90)
 
 
 def test_a_target_that_the_table_lowers_is_set_and_a_close_beyond_it_leaves(hold: Callable[..., Held]) -> None:

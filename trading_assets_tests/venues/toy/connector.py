@@ -38,6 +38,7 @@ from trading_assets.core.models import (
     Position,
     PositionMode,
     Rows,
+    SendBy,
     Side,
     Ticker,
     Tickers,
@@ -223,7 +224,11 @@ class ToyExchange:
                 found.append(error)
         return found
 
-    def set_stops(self, symbol: str, stop_loss: Decimal | None, take_profit: Decimal | None) -> None:
+    def set_stops(
+        self, symbol: str, stop_loss: Decimal | None, take_profit: Decimal | None, send_by: SendBy | None = None
+    ) -> None:
+        if send_by is not None:
+            send_by.require()
         self._write("stops", inst=symbol, sl=_price(stop_loss), tp=_price(take_profit))
 
     def executions(self, start_ms: int, end_ms: int) -> Rows[Execution]:
