@@ -181,8 +181,8 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "lost stops stay lost",
         REPAIRS,
-        "unprotected = {position.symbol for position in found.positions if position.stop_loss is None}",
-        "unprotected = set[str]()",
+        "unprotected = {position.symbol: position for position in found.positions if position.stop_loss is None}",
+        "unprotected = dict[str, Position]()",
         60,
     ),
     Mutant(
@@ -195,8 +195,8 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "target not restored",
         PROTECTION,
-        "levels = ours.intent, (ours.intent.stop_loss, _target(context, ours))",
-        "levels = ours.intent, (ours.intent.stop_loss, None)",
+        "(ours.intent.stop_loss, _target(context, ours)), ours.send_by",
+        "(ours.intent.stop_loss, None), ours.send_by",
         60,
     ),
     Mutant("leverage not set", STEPS, "context.exchange.set_leverage(intent.symbol, intent.leverage)", "pass", 20),

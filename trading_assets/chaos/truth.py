@@ -6,7 +6,6 @@ position, from an exchange that is asked while it is truthful.
 
 from __future__ import annotations
 
-import itertools
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -48,27 +47,18 @@ class Truth:
     _seen: set[str] = field(default_factory=set)
 
     def feed(self, executions: Iterable[Execution]) -> list[Execution]:
-        """Follow executions that were not fed yet; return them, in the order of time."""
-        new = [row for row in executions if row.exec_id not in self._seen]
-        new.sort(key=lambda row: row.time_ms)
-        for _, rows in itertools.groupby(new, lambda row: row.time_ms):
-            waiting = list(rows)
-            while waiting:
-                row = min(waiting, key=self._comes)
-                waiting.remove(row)
-                self._seen.add(row.exec_id)
-                if row.kind.moves_position:
-                    self._follow(row)
-        return new
+        """Follow executions that were not fed yet; return them, in the order of time.
 
-    def _comes(self, row: Execution) -> int:
-        """Which of the executions of one millisecond comes first: what closes a position that is open, then what opens
-        one, then what closes one that is not open yet.
+        Args:
+            executions: those of one millisecond in the order in which they happened. An order that turns a position
+                round closes and opens in one: in another order its closing would find less than it has closed.
         """
-        if not row.closed_size or row.symbol in self.hedged | self.of_grids:
-            return 1
-        sign = 1 if row.side is Side.BUY else -1
-        return 0 if row.closed_size <= self.left(row.symbol) + max(-sign * self.foreign[row.symbol], ZERO) else 2
+        new = sorted((row for row in executions if row.exec_id not in self._seen), key=lambda row: row.time_ms)
+        for row in new:
+            self._seen.add(row.exec_id)
+            if row.kind.moves_position:
+                self._follow(row)
+        return new
 
     def left(self, symbol: str) -> Decimal:
         """How much of a symbol's position is ours, in coins."""

@@ -242,7 +242,7 @@ class Exchange(MarketData, Protocol):
         ...
 
     def executions(self, start_ms: int, end_ms: int) -> Rows[Execution]:
-        """Every kind, all pages, ascending in time."""
+        """Every kind, all pages, ascending in time; those of one moment in the venue's order, where it tells one."""
         ...
 
     def closed_pnl(self, start_ms: int, end_ms: int) -> Rows[ClosedPnl]:

@@ -29,6 +29,18 @@ from trading_assets_tests.exchange.stub import Reply, Request, Stub, envelope, s
 T0 = venue_rows.T0
 
 
+def test_executions_of_one_millisecond_stay_in_the_exchanges_order() -> None:
+    """It lists the newest first; ids are random. Who follows a position that turns round needs the order."""
+    names = [f"{number * 37 % 10}" for number in range(10)]
+    rows = [venue_rows.execution(exec_id=name, execTime=str(T0 + number // 5)) for number, name in enumerate(names)]
+    with stubs.serving() as stub:
+        stub.answer(envelope({"list": rows[::-1], "nextPageCursor": ""}))
+        exchange = _exchange(stub)
+        found = exchange.executions(T0, T0 + 100)
+        exchange.close()
+    assert [row.exec_id for row in found] == names
+
+
 def order_row(number: int) -> dict[str, Any]:
     return venue_rows.order(order_id=f"o{number}")
 
