@@ -422,8 +422,8 @@ class BybitExchange(BybitMarketData):
     def executions(self, start_ms: int, end_ms: int) -> Rows[Execution]:
         raw = self._windows("get_executions", 100, start_ms, end_ms, category=_LINEAR)
         found = fields.rows(raw, account_rows.execution, lambda one: one.exec_id)
-        # The newest is listed first: so those of one millisecond stay in the order in which they happened.
-        return Rows(sorted(found[::-1], key=lambda one: one.time_ms), found.unreadable)
+        oldest_first = found[::-1]  # so those of one millisecond stay in the order in which they happened
+        return Rows(sorted(oldest_first, key=lambda one: one.time_ms), found.unreadable)
 
     def closed_pnl(self, start_ms: int, end_ms: int) -> Rows[ClosedPnl]:
         raw = self._windows("get_closed_pnl", 100, start_ms, end_ms, category=_LINEAR)
