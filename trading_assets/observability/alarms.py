@@ -28,6 +28,8 @@ OUTBOX_AGE_S = 600.0
 STREAM_SILENT_S = 60.0
 ERROR_SHARE, ERROR_WINDOW_MS, LEAST_REQUESTS = 0.05, 300_000, 20
 KEY_EXPIRES_MS = 7 * 24 * HOUR_MS
+CERTIFICATE_EXPIRES_MS = 14 * 24 * HOUR_MS
+"""What renews certificates does it a month before."""
 
 _ERRORS = frozenset({"failed", "timed_out", "rate_limited"})
 """Results of requests that are errors: a refusal is an answer."""
@@ -129,6 +131,15 @@ def _key_expires(account: AccountReading, reading: Reading) -> str | None:
     return f"the API key expires in {left_days:.1f} days; make a new one"
 
 
+def _certificate_expires(_: AccountReading, reading: Reading) -> str | None:
+    expires_ms = reading.certificate_expires_ms
+    if expires_ms is None or expires_ms - reading.wall_ms > CERTIFICATE_EXPIRES_MS:
+        return None
+    left_days = (expires_ms - reading.wall_ms) / HOUR_MS / 24
+    when = f"expires in {left_days:.1f} days" if left_days > 0 else f"has expired {-left_days:.1f} days ago"
+    return f"the certificate of the UI (TRADING_ASSETS_UI_URL) {when}; renew it at the proxy"
+
+
 RULES: Mapping[str, Rule] = {
     "unprotected": Rule(Severity.CRITICAL, 15, _unprotected),
     "halted": Rule(Severity.CRITICAL, 0, _halted),
@@ -141,6 +152,7 @@ RULES: Mapping[str, Rule] = {
     "outbox_stuck": Rule(Severity.WARNING, 60, _outbox_stuck),
     "disk_low": Rule(Severity.WARNING, 60, _disk_low),
     "key_expires": Rule(Severity.WARNING, 0, _key_expires),
+    "certificate_expires": Rule(Severity.WARNING, 0, _certificate_expires),
 }
 """By name. `api_errors` is besides: it needs more than one look."""
 

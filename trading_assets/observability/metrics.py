@@ -298,7 +298,10 @@ def _of_orders(orders: OrderHistograms) -> list[Metric]:
 
 def _of_installation(reading: Reading) -> list[Metric]:
     hours = {(stage,): hour / 1000 for stage, hour in reading.hours.items()}
+    expires_ms = reading.certificate_expires_ms
+    expires = {} if expires_ms is None else {(): expires_ms / 1000}
     return [
+        _gauges("certificate_expires_timestamp_seconds", "The certificate of the UI expires.", (), expires),
         _gauges("newest_hour_timestamp_seconds", "Start of the newest hour of research.", ("stage",), hours),
         _gauge("disk_free_ratio", "Of the home's file system.", reading.disk_free),
     ]

@@ -29,6 +29,7 @@ from trading_assets.ledger.tables import closings, entry_signals, fills, order_e
 from trading_assets.ledger.tables import equity as equity_table
 from trading_assets.ledger.tables import reconciliations as reconciliations_table
 from trading_assets.notifications.channels import Channel, channels_of
+from trading_assets.observability import certificates
 from trading_assets.trading import halt_file
 from trading_assets.trading.context import trading_lease, why_off
 
@@ -107,13 +108,19 @@ class AccountReading:
 
 @dataclass(frozen=True)
 class Reading:
-    """Everything at one moment. `hours`: newest hour that was scanned and selected, UTC ms."""
+    """Everything at one moment.
+
+    Attributes:
+        hours: newest hour that was scanned and selected, UTC ms.
+        disk_free: of the home's file system, a fraction.
+        certificate_expires_ms: of the server at the UI's URL; None where that is not https, or does not answer.
+    """
 
     wall_ms: int
     accounts: Sequence[AccountReading]
     hours: Mapping[str, int]
     disk_free: float
-    """of the home's file system, a fraction"""
+    certificate_expires_ms: int | None = None
 
 
 def read(database: Database, settings: Settings, wall_ms: int | None = None) -> Reading:
@@ -133,7 +140,9 @@ def read(database: Database, settings: Settings, wall_ms: int | None = None) -> 
         for name in effective.names(database, settings)
     ]
     hours = {"scan": latest_hour_ms(database, MARKET_SCAN), "selection": selections.newest_hour_ms(database)}
-    return Reading(wall_ms, found, {name: ms for name, ms in hours.items() if ms is not None}, disk_free(settings.home))
+    known = {name: ms for name, ms in hours.items() if ms is not None}
+    expires_ms = certificates.PROCESS.expires_ms(settings.ui_url)
+    return Reading(wall_ms, found, known, disk_free(settings.home), expires_ms)
 
 
 def disk_free(home: Path) -> float:

@@ -188,6 +188,14 @@ def key_expires(watched: Watched) -> Callable[[], object]:
     return lambda: watched.reports({**venue, "key_expires_ms": float(watched.scene.now_ms() + 90 * DAY_MS)})
 
 
+def certificate_expires(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> Callable[[], object]:
+    def shows(expires_ms: int) -> None:
+        monkeypatch.setattr(readings.certificates.PROCESS, "expires_ms", lambda _url: expires_ms)
+
+    shows(local_ms() + 3 * DAY_MS)
+    return lambda: shows(local_ms() + 90 * DAY_MS)
+
+
 def api_errors(watched: Watched) -> Callable[[], object]:
     answered, failed = (API_REQUESTS, "place_order", "answered"), (API_REQUESTS, "place_order", "failed")
     venue = {"venue_ms": float(watched.scene.now_ms())}
@@ -203,8 +211,12 @@ def api_errors(watched: Watched) -> Callable[[], object]:
 
 FAULTS = {one.__name__: one for one in (
     unprotected, halted, drawdown_near, no_session, books_old, no_selection, backlog, stream_silent, outbox_stuck,
-    disk_low, key_expires, api_errors,
+    disk_low, key_expires, certificate_expires, api_errors,
 )}  # fmt: skip
+
+
+PATCHING = {"disk_low", "certificate_expires"}
+"""What no scene can have: they replace what is asked."""
 
 
 def test_every_alarm_has_its_fault() -> None:
@@ -216,7 +228,7 @@ def test_every_alarm_has_its_fault() -> None:
 def test_it_fires_and_is_resolved_and_told_once_each(
     watched: Watched, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    mend = FAULTS[name](watched, monkeypatch) if name == "disk_low" else FAULTS[name](watched)  # type: ignore[operator]
+    mend = FAULTS[name](watched, monkeypatch) if name in PATCHING else FAULTS[name](watched)  # type: ignore[operator]
     waits = RULES[name].lasts_s if name in RULES else 0
     first = watched.look()
     assert first == (set() if waits else {name})

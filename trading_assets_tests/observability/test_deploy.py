@@ -13,6 +13,7 @@ import yaml
 from prometheus_client import generate_latest
 
 from trading_assets.core.settings import Settings
+from trading_assets.core.timeframes import DAY_MS
 from trading_assets.ledger.database import Database
 from trading_assets.observability import alarms
 from trading_assets.observability.metrics import registry
@@ -71,6 +72,8 @@ def test_bounds_are_the_same_with_and_without_prometheus() -> None:
         "outbox_stuck": alarms.OUTBOX_AGE_S,
         "stream_silent": alarms.STREAM_SILENT_S,
         "api_errors": alarms.ERROR_SHARE,
+        "key_expires": alarms.KEY_EXPIRES_MS / DAY_MS,
+        "certificate_expires": alarms.CERTIFICATE_EXPIRES_MS / DAY_MS,
     }
     for name, bound in bounds.items():
         assert re.search(rf"(?<![\d.]){bound:g}(?![\d.])", by_name[name]), (name, bound)
