@@ -9,7 +9,7 @@ WORKERS ?= 3
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo dev test test-all test-oldest lint docs lock sbom screenshots clean
+.PHONY: help setup demo dev test test-all test-oldest lint docs lock sbom screenshots image compose-test terraform-check clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -64,6 +64,8 @@ UPGRADE ?=
 lock:  ## resolve pyproject.toml into requirements.lock; pins stay (UPGRADE=--upgrade takes the newest of everything)
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --all-extras --generate-hashes --no-header \
 	  $(UPGRADE) pyproject.toml --output-file requirements.lock
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --extra celery --extra otel --generate-hashes \
+	  --no-header -c requirements.lock pyproject.toml -o requirements.runtime.lock
 	@printf "uv>=0.9,<1\nsetuptools>=77\n" | $(BIN)/uv pip compile --quiet --universal --python-version 3.11 \
 	  --generate-hashes --no-header --no-annotate $(UPGRADE) - --output-file requirements-build.lock
 
@@ -74,6 +76,18 @@ sbom: $(STAMP)  ## what is installed, as sbom.json (CycloneDX): names, versions,
 
 screenshots: $(STAMP)  ## the pictures of the docs, taken by the browser test (needs chromium)
 	@UI_PICTURES=docs/images $(BIN)/pytest -rs trading_assets_tests/ui
+
+# BUILDER: docker, podman. BASE: another image with Debian and Python 3.13.
+BUILDER ?= docker
+IMAGE ?= trading_assets:local
+image:  ## build the image of all roles (BUILDER=podman, BASE=another base)
+	@$(BUILDER) build $(if $(BASE),--build-arg BASE=$(BASE)) --build-arg REVISION=$$(git rev-parse --short=12 HEAD) --tag $(IMAGE) .
+
+compose-test: $(STAMP)  ## start compose.yaml with real containers, kill some, back up and restore (needs the image and podman)
+	@$(BIN)/python deploy/compose/try_it.py
+
+terraform-check:  ## what can be tried of deploy/terraform without an account (needs terraform; checkov where it is there)
+	@deploy/terraform/check.sh
 
 clean:  ## remove the environment and caches; state in .trading_assets is kept
 	rm -rf $(VENV) $(VENV)-oldest build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

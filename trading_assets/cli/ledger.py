@@ -24,6 +24,18 @@ def ledger_revision() -> None:
         echo(f"revision {migrations.revision_of(connection) or 'none'}, newest {migrations.HEAD}")
 
 
+@ledger.command("upgrade")
+def ledger_upgrade() -> None:
+    """Bring the schema to the newest revision that this version knows, and make what is not there yet.
+
+    A release does it before its first process is started.
+    """
+    from trading_assets.ledger import migrations  # noqa: PLC0415
+
+    with open_ledger(load_settings()) as database, database.read() as connection:
+        echo(f"the ledger is at revision {migrations.revision_of(connection)}")
+
+
 @ledger.command("bind")
 @click.option("--venue", required=True, help="The venue whose account's rows these are; it must be the settings'.")
 @click.option("--yes", is_flag=True, help="Do not ask.")

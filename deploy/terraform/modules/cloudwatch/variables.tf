@@ -1,0 +1,12 @@
+variable "name" { type = string }
+variable "region" { type = string }
+variable "topic_arn" { type = string }
+variable "cluster_name" { type = string }
+variable "services" { type = map(number) }
+variable "log_groups" { type = map(string) }
+variable "database_id" { type = string }
+variable "broker_name" { type = string }
+variable "balancer_suffix" { type = string }
+variable "target_suffix" { type = string }
+variable "table_names" { type = list(string) }
+variable "with_balancer" { type = bool }

@@ -1,0 +1,2 @@
+variable "prefix" { type = string }
+variable "kms_key_arn" { type = string }

@@ -1,0 +1,2 @@
+variable "name" { type = string }
+variable "kms_key_arn" { type = string }

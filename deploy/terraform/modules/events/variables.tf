@@ -1,0 +1,3 @@
+variable "name" { type = string }
+variable "cluster_arn" { type = string }
+variable "topic_arn" { type = string }

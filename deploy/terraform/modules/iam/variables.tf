@@ -1,0 +1,16 @@
+variable "name" { type = string }
+variable "region" { type = string }
+variable "account_id" { type = string }
+variable "kms_key_arn" { type = string }
+variable "repository_arn" { type = string }
+variable "file_system_arn" { type = string }
+variable "access_point_arn" { type = string }
+variable "topic_arn" { type = string }
+variable "table_arns" { type = list(string) }
+variable "plain_secret_arns" { type = list(string) }
+variable "keyed_secret_arns" { type = list(string) }
+variable "cluster_name" { type = string }
+variable "log_group_arn_prefix" { type = string }
+variable "enable_exec" { type = bool }
+variable "github_repository" { type = string }
+variable "github_environment" { type = string }

@@ -1,0 +1,1 @@
+output "arn" { value = aws_kms_key.this.arn }

@@ -1,0 +1,3 @@
+variable "name" { type = string }
+variable "account_id" { type = string }
+variable "region" { type = string }

@@ -1,0 +1,9 @@
+variable "name" { type = string }
+variable "subnet_ids" { type = list(string) }
+variable "security_group_id" { type = string }
+variable "kms_key_arn" { type = string }
+variable "engine_version" { type = string }
+variable "instance_class" { type = string }
+variable "multi_az" { type = bool }
+variable "storage_gb" { type = number }
+variable "deletion_protection" { type = bool }

@@ -1,0 +1,9 @@
+variable "name" { type = string }
+variable "region" { type = string }
+variable "cidr" { type = string }
+variable "zones" { type = list(string) }
+variable "nats" { type = number }
+variable "enable_vpc_endpoints" { type = bool }
+variable "endpoints_group_id" { type = string }
+variable "log_retention_days" { type = number }
+variable "kms_key_arn" { type = string }

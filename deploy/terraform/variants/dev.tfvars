@@ -1,0 +1,3 @@
+# terraform plan -var-file variants/dev.tfvars -var-file terraform.tfvars
+variant = "dev"
+venue   = "paper"

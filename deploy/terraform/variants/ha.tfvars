@@ -1,0 +1,2 @@
+# terraform plan -var-file variants/ha.tfvars -var-file terraform.tfvars
+variant = "ha"

@@ -1,0 +1,79 @@
+"""deploy/terraform: what can be held without Terraform, and its own checks where it and the provider are there."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from trading_assets.core.settings import Settings
+from trading_assets.mirror.dynamodb import KEYS, MirrorTable
+from trading_assets_tests.deploy.surroundings import DEPLOY, module, tool
+
+FOLDER = DEPLOY / "terraform"
+MODULES = sorted(one.name for one in (FOLDER / "modules").iterdir())
+
+
+def text(*names: str) -> str:
+    return "\n".join((FOLDER / name).read_text() for name in names)
+
+
+def test_every_module_is_used_and_every_variable_of_it_is_given() -> None:
+    main = text("main.tf")
+    for name in MODULES:
+        block = re.search(rf'^module "{name}" {{\n(.*?)^}}', main, re.MULTILINE | re.DOTALL)
+        assert block is not None, name
+        given = set(re.findall(r"^  (\w+) +=", block[1], re.MULTILINE)) - {"source", "count"}
+        wanted = set(re.findall(r'^variable "(\w+)"', text(f"modules/{name}/variables.tf"), re.MULTILINE))
+        assert given == wanted, name
+
+
+def test_services_are_roles_of_the_image() -> None:
+    roles = set(re.findall(r"^ +(\w+) += \{ cpu", text("variants.tf"), re.MULTILINE))
+    assert roles == set(module("role").commands({})) - {"exchange"}
+
+
+def test_every_setting_that_is_named_exists() -> None:
+    known = {f"TRADING_ASSETS_{name}".upper() for name in Settings.model_fields}
+    named = set(re.findall(r"\bTRADING_ASSETS_[A-Z_0-9]+", text("main.tf", "modules/ecs/main.tf")))
+    assert named and named <= known
+
+
+def test_secrets_that_tasks_get_are_made() -> None:
+    made = set(re.findall(r"^    ([a-z-]+) +=", text("modules/secrets/main.tf"), re.MULTILINE))
+    assert set(re.findall(r'module\.secrets\.arns\["([a-z-]+)"\]', text("main.tf"))) <= made
+    assert len(made) == 8
+
+
+def test_the_tables_are_those_of_the_mirror() -> None:
+    made = text("modules/dynamodb/main.tf")
+    for table in MirrorTable:
+        block = made.split(f"    {table} = {{")[1].split("    }\n")[0]
+        keys = re.search(r'hash += "(\w+)".*?range += "(\w+)"', block, re.DOTALL)
+        assert keys is not None and keys.groups() == KEYS[table], table
+    for index in ("TimeframeIndex", "StatusIndex", "ConfidenceIndex"):
+        assert index in made
+
+
+def test_no_state_and_no_values_are_in_the_repository() -> None:
+    done = subprocess.run(["git", "ls-files", str(FOLDER)], capture_output=True, text=True, check=False, cwd=FOLDER)
+    assert not re.findall(r"\S+(?:\.tfstate\S*|terraform\.tfvars|\.tfplan)$", done.stdout, re.MULTILINE)
+
+
+def test_every_check_that_is_skipped_has_its_reason() -> None:
+    lines = (FOLDER / ".checkov.yaml").read_text().splitlines()
+    skipped = [index for index, line in enumerate(lines) if line.strip().startswith("- CKV")]
+    assert skipped and all(lines[index - 1].strip().startswith("# ") for index in skipped)
+
+
+@pytest.mark.slow
+def test_it_is_valid_and_its_rules_hold_in_each_variant() -> None:
+    terraform = tool("terraform", "needs Terraform 1.10 or newer and the AWS provider")
+    done = subprocess.run([str(FOLDER / "check.sh")], capture_output=True, text=True, check=False)
+    if "Failed to query available provider packages" in done.stdout + done.stderr:
+        pytest.skip(f"{terraform} finds no AWS provider: its registry, or TF_CLI_CONFIG_FILE with a mirror")
+    assert done.returncode == 0, (done.stdout + done.stderr)[-4000:]
+    assert all(f"{variant}: Plan:" in done.stdout for variant in ("dev", "default", "ha"))
+    assert Path(terraform).is_file()
