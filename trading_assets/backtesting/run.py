@@ -6,24 +6,21 @@ the interpreter meanwhile. Each hour is computed apart.
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
-import inspect
 import math
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields, replace
 from functools import cache, lru_cache, partial
 from itertools import chain
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from trading_assets.backtesting.engine import COST_MODELS, Column, Costs, Engine, LimitEntry, Trades
+from trading_assets.backtesting.costs import cost_columns, costs_from
+from trading_assets.backtesting.engine import Column, Costs, Engine, Trades
 from trading_assets.backtesting.kernel.kernel_engine import KernelEngine
 from trading_assets.backtesting.kernel.panel import Panel, panel_count, panels
 from trading_assets.backtesting.kernel.sweep import (
@@ -41,16 +38,14 @@ from trading_assets.backtesting.worker_threads import map_on_workers
 from trading_assets.core.candles import FloatArray
 from trading_assets.core.errors import DataError
 from trading_assets.core.foreign_text import get_logger
-from trading_assets.core.models import EntryOrder
 from trading_assets.core.schemas import BACKTEST_RESULTS
 from trading_assets.core.settings import Settings
 from trading_assets.core.strategy_data import DataNeeds, StrategyData
 from trading_assets.core.timeframes import Timeframe, as_of_ms, floor_ms
 from trading_assets.market.loading import DataByHour
 from trading_assets.market.store import Progress
-from trading_assets.strategies.base import Strategy
 from trading_assets.strategies.declared import as_declared
-from trading_assets.strategies.registry import ConfiguredStrategy, strategy_classes
+from trading_assets.strategies.registry import ConfiguredStrategy
 
 _log = get_logger(__name__)
 
@@ -59,71 +54,6 @@ _MAX_BARS_IN_MEMORY = 1_000_000
 """So many candles are in memory at once, 56 bytes each: a month of 1m candles of 77 coins would be 4 million."""
 
 _TOTAL_TRADES, _TOTAL_PNL = _METRICS.index("total_trades"), _METRICS.index("total_pnl")
-
-
-def costs_from(settings: Settings) -> Costs:
-    """Costs and size of a simulated trade."""
-    entry = None
-    if settings.entry_order is not EntryOrder.MARKET:
-        entry = _limit_entry(
-            settings.entry_order,
-            float(settings.entry_offset_pct),
-            settings.entry_bars,
-            settings.maker_fee,
-            float(settings.max_price_deviation_pct),
-        )
-    return Costs(
-        settings.taker_fee,
-        settings.slippage_bps / 10_000,
-        settings.backtest_notional,
-        settings.liquidation_distance,
-        entry=entry,
-    ).under(settings.cost_model)
-
-
-def _limit_entry(
-    kind: EntryOrder, offset_pct: float, bars: float, maker_fee: float, deviation_pct: float
-) -> LimitEntry:
-    return LimitEntry(kind, offset_pct / 100, int(bars), maker_fee, deviation_pct / 100)
-
-
-def declared_entries(settings: Settings) -> dict[str, LimitEntry | None]:
-    """How the positions of strategies that declare it are entered, by their names; None: at the market."""
-    declared = (name for name, kind in strategy_classes().items() if kind.entry is not None)
-    return {name: costs_from(as_declared(settings, name)).entry for name in declared}
-
-
-def cost_columns(settings: Settings) -> dict[str, str | float | None]:
-    """What `costs_of` reads of a row, as columns of the rows made under the settings."""
-    waits = settings.entry_order is not EntryOrder.MARKET
-    return {
-        "entry_order": settings.entry_order.value if waits else None,
-        "entry_offset_pct": float(settings.entry_offset_pct) if waits else math.nan,
-        "entry_bars": float(settings.entry_bars) if waits else math.nan,
-        "maker_fee": settings.maker_fee if waits else math.nan,
-        "entry_deviation_pct": float(settings.max_price_deviation_pct) if waits else math.nan,
-        "taker_fee": settings.taker_fee,
-        "slippage_bps": settings.slippage_bps,
-        "cost_model": settings.cost_model,
-        "notional": settings.backtest_notional,
-        "liquidation_distance": settings.liquidation_distance,
-    }
-
-
-def costs_of(row: Mapping[str, Any], settings: Settings) -> Costs:
-    """Costs and size that a stored backtest was made with, whatever the settings are now; theirs where the row is of an
-    older version and does not tell."""
-    model = row.get("cost_model")
-    if not isinstance(model, str) or model not in COST_MODELS:
-        return costs_from(settings)
-    fee, slippage_bps, notional, liquidation = (
-        float(row[name]) for name in ("taker_fee", "slippage_bps", "notional", "liquidation_distance")
-    )
-    entry, order = None, row.get("entry_order")
-    if isinstance(order, str):
-        numbers = (float(row[name]) for name in ("entry_offset_pct", "entry_bars", "maker_fee", "entry_deviation_pct"))
-        entry = _limit_entry(EntryOrder(order), *numbers)
-    return Costs(fee, slippage_bps / 10_000, notional, liquidation, entry=entry).under(model)
 
 
 def production_engine() -> Engine:
@@ -505,33 +435,3 @@ def _log_failures(rows: pd.DataFrame, timeframe: Timeframe) -> None:
             first["symbol"],
             first["error"],
         )
-
-
-_HERE = Path(__file__).parent
-SOURCES = (
-    *sorted((_HERE / "kernel").glob("*.py")),
-    *(_HERE / f"{name}.py" for name in ("engine", "liquidity", "metrics", "parameter_choice", "run", "significance")),
-    *(
-        _HERE.parent / "strategies" / f"{name}.py"
-        for name in ("alignment", "base", "declared", "indicator_cache", "indicators")
-    ),
-    *(_HERE.parent / "market" / f"{name}.py" for name in ("loading", "lookback")),
-    *(_HERE.parent / "core" / f"{name}.py" for name in ("candles", "declared", "exits", "strategy_data", "timeframes")),
-)
-"""Modules on whose text the figures of a row depend, besides those of strategies."""
-
-
-def code_version(strategies: Iterable[type[Strategy]], sources: Iterable[Path] = SOURCES) -> str:
-    """12 hexadecimal digits of the sources of the engine and of what loads its data, and of each strategy's name,
-    version and module.
-
-    A changed comment changes it too: rows that are made once too often are no harm, stale ones that look fresh are.
-    """
-    digest = hashlib.blake2b(digest_size=6)
-    for path in sources:
-        digest.update(path.read_bytes())
-    for strategy in sorted(strategies, key=lambda one: one.name):
-        digest.update(f"{strategy.name}={strategy.version}".encode())
-        with contextlib.suppress(OSError, TypeError):  # one made at run time has no source: its version has to tell
-            digest.update(Path(inspect.getfile(strategy)).read_bytes())
-    return digest.hexdigest()

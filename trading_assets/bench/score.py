@@ -14,7 +14,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from trading_assets.backtesting.run import BacktestRunner, costs_from, declared_entries, production_engine
+from trading_assets.backtesting.costs import costs_from, declared_entries
+from trading_assets.backtesting.run import BacktestRunner, production_engine
 from trading_assets.backtesting.selection import PRESETS, Preset, score, select_best
 from trading_assets.core.candles import Candles, Funding
 from trading_assets.core.errors import ConfigurationError

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 
-from trading_assets.backtesting import metrics, parameter_choice, run, selection, significance
+from trading_assets.backtesting import costs, metrics, parameter_choice, selection, significance
 from trading_assets.backtesting.selection import PRESETS, Preset
 from trading_assets.market import universe
 from trading_assets.reference import markdown
@@ -209,7 +209,7 @@ BACKTEST = Chapter(
             "the setting or the account's own when the row was made",
             "fraction",
             _OWN,
-            run.cost_columns,
+            costs.cost_columns,
             "Checks compute a row again with what it was made with, whatever the settings are by then. Rows of older "
             "versions do not tell and are computed with the settings.",
         ),
@@ -218,29 +218,29 @@ BACKTEST = Chapter(
             "the setting or the account's own when the row was made",
             "fraction",
             _OWN,
-            run.cost_columns,
+            costs.cost_columns,
             "Of entries that waited (`entry_order`); none where entries are at the market.",
         ),
-        Metric("entry_offset_pct", "the setting when the row was made", "percent", _OWN, run.cost_columns),
-        Metric("entry_bars", "the setting when the row was made", "bars", _OWN, run.cost_columns),
+        Metric("entry_offset_pct", "the setting when the row was made", "percent", _OWN, costs.cost_columns),
+        Metric("entry_bars", "the setting when the row was made", "bars", _OWN, costs.cost_columns),
         Metric(
-            "entry_deviation_pct", "max_price_deviation_pct when the row was made", "percent", _OWN, run.cost_columns
+            "entry_deviation_pct", "max_price_deviation_pct when the row was made", "percent", _OWN, costs.cost_columns
         ),
-        Metric("slippage_bps", "the setting when the row was made", "basis points", _OWN, run.cost_columns),
-        Metric("notional", "size of a trade when the row was made", "USD", _OWN, run.cost_columns),
+        Metric("slippage_bps", "the setting when the row was made", "basis points", _OWN, costs.cost_columns),
+        Metric("notional", "size of a trade when the row was made", "USD", _OWN, costs.cost_columns),
         Metric(
             "liquidation_distance",
             "1 / leverage - maintenance margin when the row was made",
             "fraction",
             _OWN,
-            run.cost_columns,
+            costs.cost_columns,
         ),
         Metric(
             "held_back_pct",
             "the share of the window held back when the row was made",
             "percent",
             _OWN,
-            run.cost_columns,
+            costs.cost_columns,
         ),
         Metric("configurations_traded", "count(sets with sharpe_ratio <> 0)", "", _OWN, parameter_choice.trials_from),
         Metric(

@@ -9,7 +9,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from trading_assets.backtesting.run import declared_entries, production_engine
+from trading_assets.backtesting.costs import declared_entries
+from trading_assets.backtesting.run import production_engine
 from trading_assets.core.ports import MarketData
 from trading_assets.core.private_files import private_folder, write_private
 from trading_assets.core.schemas import STRATEGY_SELECTIONS

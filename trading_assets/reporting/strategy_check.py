@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from trading_assets.backtesting.costs import costs_from
 from trading_assets.backtesting.engine import Engine
 from trading_assets.backtesting.kernel.panel import Window
 from trading_assets.backtesting.kernel.sweep import column_from
-from trading_assets.backtesting.run import costs_from
 from trading_assets.backtesting.validation import CostSensitivity, at_double_costs
 from trading_assets.core.errors import DataError, StrategyError
 from trading_assets.core.schemas import MARKET_SCAN

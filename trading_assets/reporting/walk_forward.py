@@ -9,8 +9,9 @@ from functools import partial
 
 import numpy as np
 
+from trading_assets.backtesting.costs import costs_from, declared_entries
 from trading_assets.backtesting.engine import COST_MODELS, FLAT, LIQUIDITY, STRESS, Costs
-from trading_assets.backtesting.run import costs_from, declared_entries, production_engine
+from trading_assets.backtesting.run import production_engine
 from trading_assets.core.models import EntryOrder
 from trading_assets.core.settings import Settings
 from trading_assets.core.timeframes import DAY_MS, HOUR_MS, Timeframe, as_of_ms, iso

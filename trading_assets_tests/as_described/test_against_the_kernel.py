@@ -10,10 +10,11 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
+from trading_assets.backtesting.costs import costs_from
 from trading_assets.backtesting.kernel.panel import Panel, Window
 from trading_assets.backtesting.kernel.sweep import StrategySweep, column_from
 from trading_assets.backtesting.metrics import Metrics
-from trading_assets.backtesting.run import costs_from, production_engine
+from trading_assets.backtesting.run import production_engine
 from trading_assets.core.candles import Candles, Funding
 from trading_assets.core.settings import load_settings
 from trading_assets.core.strategy_data import DataNeeds

@@ -10,10 +10,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from trading_assets.backtesting.costs import costs_from
 from trading_assets.backtesting.engine import Costs
 from trading_assets.backtesting.kernel.panel import Window
 from trading_assets.backtesting.kernel.sweep import MIN_BARS, column_from
-from trading_assets.backtesting.run import costs_from, merged_needs
+from trading_assets.backtesting.run import merged_needs
 from trading_assets.backtesting.significance import trades_p_value
 from trading_assets.backtesting.vectorbt_engine import VectorbtEngine
 from trading_assets.core.candles import Candles, FloatArray, Funding

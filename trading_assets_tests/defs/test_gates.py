@@ -15,7 +15,7 @@ from dagster._core.definitions.data_version import CachingStaleStatusResolver, S
 from dagster._core.loader import LoadingContextForTest
 
 import trading_assets
-from trading_assets.backtesting.run import SOURCES, code_version
+from trading_assets.backtesting.code_version import SOURCES, code_version
 from trading_assets.core.candles import Candles
 from trading_assets.core.schemas import CANDLE_COVERAGE
 from trading_assets.core.settings import load_settings

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from trading_assets.backtesting.run import costs_from
+from trading_assets.backtesting.costs import costs_from
 from trading_assets.core.candles import Candles
 from trading_assets.core.settings import Settings
 from trading_assets.core.strategy_data import StrategyData

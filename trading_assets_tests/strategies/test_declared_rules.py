@@ -10,8 +10,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from trading_assets.backtesting.costs import costs_from, declared_entries
 from trading_assets.backtesting.kernel.kernel_engine import KernelEngine
-from trading_assets.backtesting.run import costs_from, declared_entries
 from trading_assets.backtesting.validation import ReferenceEngine, cross_validate
 from trading_assets.core.declared import EntryRule, SizeRule
 from trading_assets.core.errors import StrategyError
@@ -47,7 +47,7 @@ def known(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The registry has the strategy."""
     classes = {**strategy_classes(), "waiting": Waiting}
     monkeypatch.setattr(declaring, "strategy_classes", lambda: classes)
-    monkeypatch.setattr("trading_assets.backtesting.run.strategy_classes", lambda: classes)
+    monkeypatch.setattr("trading_assets.backtesting.costs.strategy_classes", lambda: classes)
     monkeypatch.setattr("trading_assets.strategies.registry.strategy_classes", lambda: classes)
     yield
 

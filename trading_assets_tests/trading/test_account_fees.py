@@ -6,7 +6,7 @@ from decimal import Decimal
 
 import pytest
 
-from trading_assets.backtesting.run import costs_from
+from trading_assets.backtesting.costs import costs_from
 from trading_assets.core.errors import UnreadableAnswerError
 from trading_assets.core.models import FeeRate
 from trading_assets.core.settings import Settings

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import dagster as dg
 import pandas as pd
 
+from trading_assets.backtesting.code_version import code_version
 from trading_assets.backtesting.exclusions import backtest_with_exclusions
 from trading_assets.backtesting.made_with import costs_of_rows
-from trading_assets.backtesting.run import code_version
 from trading_assets.core.foreign_text import plain
 from trading_assets.core.schemas import BACKTEST_RESULTS
 from trading_assets.core.strategy_data import DataNeeds

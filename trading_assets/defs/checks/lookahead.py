@@ -11,8 +11,9 @@ from functools import cache
 import dagster as dg
 import pandas as pd
 
+from trading_assets.backtesting.costs import costs_of
 from trading_assets.backtesting.engine import Column
-from trading_assets.backtesting.run import costs_of, production_engine
+from trading_assets.backtesting.run import production_engine
 from trading_assets.backtesting.significance import seed_from
 from trading_assets.backtesting.validation import (
     COST_FACTOR,

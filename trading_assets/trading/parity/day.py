@@ -12,8 +12,8 @@ from typing import Any
 
 import pandas as pd
 
+from trading_assets.backtesting.costs import costs_of
 from trading_assets.backtesting.engine import Engine, LimitEntry
-from trading_assets.backtesting.run import costs_of
 from trading_assets.core.candles import Candles
 from trading_assets.core.errors import TradingAssetsError
 from trading_assets.core.models import EntryOrder
