@@ -30,6 +30,7 @@ from trading_assets.cli.console import echo, line, open_console
 from trading_assets.cli.dca import dca
 from trading_assets.cli.exchange import exchange
 from trading_assets.cli.grid import grid
+from trading_assets.cli.history import history
 from trading_assets.cli.intents import intents
 from trading_assets.cli.ledger import ledger
 from trading_assets.cli.live import config, flags
@@ -267,6 +268,7 @@ cli.add_command(config)
 cli.add_command(flags)
 cli.add_command(backfill)
 cli.add_command(candles)
+cli.add_command(history)
 cli.add_command(notify)
 cli.add_command(alarms)
 cli.add_command(metrics)

@@ -6,10 +6,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from trading_assets.core.candles import Candles, Funding
@@ -76,6 +76,19 @@ class MarketData(Protocol):
     def ticker(self, symbol: str) -> Ticker: ...
 
     def order_book(self, symbol: str, depth: int = 25) -> OrderBook: ...
+
+
+@runtime_checkable
+class PastMarket(MarketData, Protocol):
+    """A market that has ended: its clock stands, and a list of contracts tells the rules of its own time alone."""
+
+    def rules_known(self, symbol: str, as_of_ms: int) -> bool:
+        """Whether tick, lot and leverage of a contract are known for a time; else they are assumed."""
+        ...
+
+    def delivery_prices(self) -> Mapping[str, float]:
+        """At which price positions were settled at a contract's end, where it is known."""
+        ...
 
 
 class ClientOrderIds(Protocol):

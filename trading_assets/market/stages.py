@@ -16,7 +16,7 @@ import pandas as pd
 
 from trading_assets.core.candles import Candles, Funding, IntArray
 from trading_assets.core.models import Announcement, Instrument
-from trading_assets.core.ports import MarketData
+from trading_assets.core.ports import MarketData, PastMarket
 from trading_assets.core.schemas import CANDLE_COVERAGE, FUNDING_COVERAGE, MARKET_SCAN
 from trading_assets.core.settings import Settings
 from trading_assets.core.timeframes import DAY_MS, HOUR_MS, Timeframe, as_of_ms, floor_ms
@@ -68,8 +68,11 @@ def scan_hours(
         return HourlyScans(MARKET_SCAN.empty(), {}, {}, source.now_ms())
     announced = announce(instruments)
     start, end = as_of_ms(min(hours_ms)) - DAY_MS, as_of_ms(max(hours_ms))
-    # What is eligible at the last hour was so before, or was not yet listed.
-    symbols = [coin.symbol for coin in universe.eligible(instruments, end, settings.symbols.settle_coin)[0]]
+    # What is eligible at the last hour was so before, or was not yet listed; what has ended in between was so, too.
+    first = as_of_ms(min(hours_ms))
+    symbols = [
+        coin.symbol for coin in universe.eligible(instruments, end, settings.symbols.settle_coin, since=first)[0]
+    ]
     filled = store.fill_many(
         source,
         [(symbol, Timeframe.M60, start, end) for symbol in symbols],
@@ -87,6 +90,7 @@ def scan_hours(
         now_ms=now_ms,
         not_fetched=filled.failed,
         known_rules=known_rules,
+        rules_known=source.rules_known if isinstance(source, PastMarket) else None,
     )
     rows = pd.DataFrame([row for result in results for row in result.rows], columns=MARKET_SCAN.columns)
     dropped = {hour: result.dropped for hour, result in zip(hours_ms, results, strict=True)}

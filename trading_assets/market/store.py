@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from trading_assets.core.candles import Candles, Funding
+from trading_assets.core.candles import FUNDING, Candles, Funding
 from trading_assets.core.errors import (
     DataError,
     ExchangeUnavailableError,
@@ -278,13 +278,26 @@ class CandleStore:
                             path.unlink()
         return files, size
 
+    def forget(self, symbol: str, start_ms: int, end_ms: int) -> None:
+        """Delete the chunks of a symbol that overlap [start_ms, end_ms): the source has other rows there.
+
+        They are fetched again when they are needed.
+        """
+        chunk_ms = {timeframe.value: _SLOTS * timeframe.ms for timeframe in Timeframe} | {FUNDING: _FUNDING_CHUNK_MS}
+        for folder in sorted((self.root / path_part(symbol)).glob("*")):
+            if folder.name not in chunk_ms:
+                continue
+            with self._chunks.locked(folder):
+                for path in list(self._chunks.paths(folder, chunk_ms[folder.name], start_ms, end_ms)):
+                    path.unlink(missing_ok=True)
+
     # Folders
 
     def _folder(self, symbol: str, timeframe: Timeframe) -> Path:
         return self.root / path_part(symbol) / timeframe.value
 
     def _funding_folder(self, symbol: str) -> Path:
-        return self.root / path_part(symbol) / "funding"
+        return self.root / path_part(symbol) / FUNDING
 
 
 def _require_grid(symbol: str, candles: Candles, start_ms: int, end_ms: int) -> None:

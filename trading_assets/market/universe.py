@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from types import MappingProxyType
@@ -50,12 +50,37 @@ class ScanResult:
     dropped: Dropped
 
 
-def eligible(instruments: Sequence[Instrument], as_of: int, settle_coin: str) -> tuple[list[Instrument], Dropped]:
-    """Instruments that can be scanned at all as of `as_of` (UTC ms), and the rest by reason."""
+class _Rules(NamedTuple):
+    """Whether the rules of an hour's contracts are known, or assumed."""
+
+    hour_ms: int
+    of_the_list: str
+    known: Mapping[tuple[int, str], str]
+    by_time: Callable[[str, int], bool] | None
+
+    def of(self, symbol: str, digest: str) -> str:
+        if self.known.get((self.hour_ms, symbol)) == digest:
+            return RULES_KNOWN
+        if self.by_time is None:
+            return self.of_the_list
+        return RULES_KNOWN if self.by_time(symbol, as_of_ms(self.hour_ms)) else RULES_ASSUMED
+
+
+def eligible(
+    instruments: Sequence[Instrument], as_of: int, settle_coin: str, *, since: int | None = None
+) -> tuple[list[Instrument], Dropped]:
+    """Instruments that can be scanned at all as of `as_of` (UTC ms), and the rest by reason.
+
+    Args:
+        since: also those that could be at some time from then on, and have ended before `as_of`.
+    """
     kept: list[Instrument] = []
     dropped: Dropped = {}
     for instrument in sorted(instruments, key=lambda i: i.symbol):
-        reason = _ineligible(instrument, as_of, settle_coin)
+        moment = as_of
+        if since is not None and _has_ended(instrument, as_of) and not _has_ended(instrument, since):
+            moment = (instrument.delivery_ms or as_of) - 1
+        reason = _ineligible(instrument, moment, settle_coin)
         if reason is None:
             kept.append(instrument)
         else:
@@ -63,12 +88,21 @@ def eligible(instruments: Sequence[Instrument], as_of: int, settle_coin: str) ->
     return kept, dropped
 
 
+def _has_ended(instrument: Instrument, as_of: int) -> bool:
+    return (
+        instrument.status is ContractStatus.CLOSED
+        and instrument.delivery_ms is not None
+        and as_of >= instrument.delivery_ms
+    )
+
+
 def _ineligible(instrument: Instrument, as_of: int, settle_coin: str) -> str | None:
     if instrument.kind is not ContractKind.PERPETUAL:
         return "not a perpetual"
     if (instrument.settle_coin, instrument.quote_coin) != (settle_coin, settle_coin):
         return f"not settled in {settle_coin}"
-    if instrument.status is not ContractStatus.TRADING:
+    has_end = instrument.status is ContractStatus.CLOSED and instrument.delivery_ms is not None
+    if instrument.status is not ContractStatus.TRADING and (not has_end or _has_ended(instrument, as_of)):
         return "not trading"
     if instrument.base_coin in STABLECOINS:
         return "stablecoin"
@@ -124,6 +158,7 @@ def scan(
     now_ms: int,
     not_fetched: Collection[str] = (),
     known_rules: Mapping[tuple[int, str], str] = MappingProxyType({}),
+    rules_known: Callable[[str, int], bool] | None = None,
 ) -> list[ScanResult]:
     """For each hour the coins that traded and moved enough in the 24 hours before its as-of, the most volatile first.
 
@@ -136,12 +171,14 @@ def scan(
         not_fetched: symbols whose candles could not be fetched.
         known_rules: `rules_digest` by hour and symbol of earlier scans by the hour's own list. Rules that are still the
             same are known, whenever the hour is scanned again.
+        rules_known: says of a symbol and an as-of whether its rules are known, where the list is not that of now
+            (`PastMarket`).
 
     Returns:
         One result an hour, in the order of `hours_ms`.
     """
     as_of = np.array([as_of_ms(hour) for hour in hours_ms], dtype=np.int64)
-    coins, never = eligible(instruments, int(as_of.max()), settings.symbols.settle_coin)
+    coins, never = eligible(instruments, int(as_of.max()), settings.symbols.settle_coin, since=int(as_of.min()))
     limits = QualityLimits.from_settings(settings)
     figures = [
         _figures(
@@ -154,8 +191,8 @@ def scan(
     for at, hour in enumerate(hours_ms):
         of_hour = [(coin, of_coin[at]) for coin, of_coin in zip(coins, figures, strict=True)]
         leaving = {end.symbol for end in ends if end.is_known(as_of_ms(hour))}
-        rules = hour_rules(hour, hours_ms, now_ms)
-        results.append(_scan_hour(hour, of_hour, never, settings, leaving, rules, known_rules))
+        known = _Rules(hour, hour_rules(hour, hours_ms, now_ms), known_rules, rules_known)
+        results.append(_scan_hour(hour, of_hour, never, settings, leaving, known))
     return results
 
 
@@ -195,8 +232,7 @@ def _scan_hour(
     never: Dropped,
     settings: Settings,
     leaving: Collection[str],
-    rules: str,
-    known_rules: Mapping[tuple[int, str], str],
+    rules: _Rules,
 ) -> ScanResult:
     as_of = as_of_ms(hour_ms)
     dropped: Dropped = {reason: list(symbols) for reason, symbols in never.items()}
@@ -229,7 +265,7 @@ def _scan_hour(
             "size_error_pct": size_error,
             "max_price": float(settings.target_notional / instrument.min_qty),
             "timestamp_ms": as_of,
-            "contract_rules": RULES_KNOWN if known_rules.get((hour_ms, instrument.symbol)) == digest else rules,
+            "contract_rules": rules.of(instrument.symbol, digest),
             "rules_digest": digest,
         }
         for rank, (instrument, figures, size_error) in enumerate(found[: settings.max_symbols], start=1)

@@ -59,6 +59,7 @@ def make_walk_forward(
         sources.settings,
         known_rules=reading.hours_of_known_rules(sources.database, hours),
         empty=len(empty_hours(sources.database, hours[0], hours[-1])),
+        endings=reading.endings(sources.market),
         progress=progress,
     )
 
@@ -90,6 +91,7 @@ def make_performance(
         capital=span.opening,
         known_rules=reading.hours_of_known_rules(sources.database, hours),
         empty=len(empty_hours(sources.database, hours[0], hours[-1])),
+        endings=reading.endings(sources.market),
         progress=progress,
     )
     return performance.performance(sources.database, reader, sources.settings, span, expected)
@@ -115,6 +117,7 @@ def make_score_study(
         costs=walk_forward_costs(settings),
         entered_by=declared_entries(settings),
         together=True,
+        endings=reading.endings(sources.market),
         progress=progress,
     )
     rows = read_partitions(sources.database, STRATEGY_SELECTIONS, hours)

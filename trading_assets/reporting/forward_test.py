@@ -29,7 +29,7 @@ from trading_assets.market.loading import CachedReader, CandleReader, load_strat
 from trading_assets.market.store import Progress
 from trading_assets.strategies.registry import make_strategy
 
-STOP, TARGET, OPEN, DROPPED = "stop", "target", "open", "not filled"
+STOP, TARGET, OPEN, DROPPED, DELISTED = "stop", "target", "open", "not filled", "delisted"
 
 _FIRST_LOOK_BARS = 256
 """Most trades end within this many bars; for a longer one four times as many are read, and so on."""
@@ -57,6 +57,16 @@ class SelectedStrategy(NamedTuple):
         return as_of_ms(self.hour_ms) + HOUR_MS
 
 
+class Ending(NamedTuple):
+    """That a contract was delisted: when (UTC ms), and the price of its settlement, as far as it is known."""
+
+    time_ms: int
+    price: float | None = None
+
+
+NO_ENDINGS: Mapping[str, Ending] = MappingProxyType({})
+
+
 @dataclass(frozen=True, slots=True)
 class ForwardTrade:
     """A trade by the rules of `backtesting.engine`, as if the account had been free to take it. Money in USD.
@@ -72,7 +82,7 @@ class ForwardTrade:
         slippage: what the fills cost more than the prices they were made at.
         funding: paid, negative is received.
         pnl: net of fees and funding; marked at the last close where it is open.
-        reason: stop, target or open; not filled.
+        reason: stop, target or open; not filled; delisted.
         risk: loss at the stop before costs.
         marks: last close at or before each whole hour from the entry until before the exit, shape (k,).
         first_mark_ms: the first of these hours.
@@ -173,6 +183,7 @@ def run_forward_tests(
     also: Sequence[Costs] = (),
     entered_by: Mapping[str, LimitEntry | None] = MappingProxyType({}),
     together: bool = False,
+    endings: Mapping[str, Ending] = NO_ENDINGS,
     progress: Progress | None = None,
 ) -> ForwardTestResult:
     """Simulate the trades of selections.
@@ -189,6 +200,8 @@ def run_forward_tests(
         together: hours of the same strategy and parameters are decided on one series of candles, not each on as many
             as the live finder reads: for many selections a third of the time. The signals are the same
             but where an average that has seen older candles crosses its threshold on another bar.
+        endings: contracts that were delisted. A position is settled there, at the price of its settlement or the last
+            one, with a taker's fee; nothing is entered later.
         progress: told how many coins and timeframes of how many are done.
     """
     by_coin = _grouped(selections)
@@ -200,7 +213,7 @@ def run_forward_tests(
             waits = entered_by.get(strategy, costs.entry)
             if waits not in kinds:
                 at = tuple(replace(one, entry=waits) for one in (costs, *also))
-                kinds[waits] = _TradeSimulator(reader, symbol, timeframe, end_ms, engine, at)
+                kinds[waits] = _TradeSimulator(reader, symbol, timeframe, end_ms, engine, at, endings.get(symbol))
         for near in _near(chosen, depth.own_reach_ms(timeframe, DataNeeds(), live=True)):
             held = CachedReader(reader, min(near[-1].end_ms, end_ms))
             entries: list[_Entry] = []
@@ -349,10 +362,15 @@ class _TradeSimulator:
         end_ms: int,
         engine: Engine,
         costs: Sequence[Costs],
+        ending: Ending | None = None,
     ) -> None:
         self._costs = costs
         self._reader, self._symbol, self._timeframe = reader, symbol, timeframe
         self._end_ms, self._engine = end_ms, engine
+        self._ending = ending if ending is not None and ending.time_ms <= end_ms else None
+        if self._ending is not None:
+            # The bar in which it ended is the last one: a stop may have been reached in it.
+            self._end_ms = min(end_ms, -(-self._ending.time_ms // timeframe.ms) * timeframe.ms)
         waits = costs[0].entry
         self._waits_ms = 0 if waits is None else waits.bars * timeframe.ms
         self._held_until = 0
@@ -364,6 +382,8 @@ class _TradeSimulator:
 
         Costs move no exit, and all have the same distance of the liquidation: what is no entry at one is none at all.
         """
+        if self._ending is not None and entry.close_ms >= self._ending.time_ms:
+            return ()
         step, bars = self._timeframe.ms, _FIRST_LOOK_BARS + self._waits_ms // self._timeframe.ms
         while True:
             until = min(entry.close_ms + bars * step, self._end_ms)
@@ -471,6 +491,12 @@ class _TradeSimulator:
                 out, direction, costs.slippage if slipped is None else slipped, worst, overshoot
             )
             slippage += size * abs(out - made_at)
+        pnl, fees = float(found.pnl[0]), float(found.fees[0])
+        if not closed and self._ending is not None:
+            marked, out = out, self._ending.price or out
+            fee = size * out * costs.fee
+            reason, exit_ms, closed = DELISTED, max(self._ending.time_ms, entry_ms), True
+            pnl, fees = pnl + direction * size * (out - marked) - fee, fees + fee
         hours = whole_hours(entry_ms, exit_ms if closed else exit_ms + 1)
         return ForwardTrade(
             selection=entry.selection,
@@ -481,10 +507,10 @@ class _TradeSimulator:
             entry_price=fill,
             exit_price=out,
             entry_fee=entry_fee,
-            fees=float(found.fees[0]),
+            fees=fees,
             slippage=slippage,
             funding=float(found.funding[0]),
-            pnl=float(found.pnl[0]),
+            pnl=pnl,
             reason=reason,
             confidence=entry.confidence,
             stop_fraction=entry.stop_fraction,

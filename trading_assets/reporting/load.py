@@ -18,14 +18,15 @@ import sqlalchemy as sa
 from trading_assets.backtesting.significance import seed_from
 from trading_assets.core.candles import Candles, Funding
 from trading_assets.core.errors import DataError, NothingYetError
-from trading_assets.core.ports import MarketData
+from trading_assets.core.models import ContractStatus
+from trading_assets.core.ports import MarketData, PastMarket
 from trading_assets.core.schemas import BACKTEST_RESULTS, MARKET_SCAN, RULES_KNOWN, STRATEGY_SELECTIONS, Table
 from trading_assets.core.timeframes import HOUR_MS, Timeframe, as_of_ms, iso
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.selections import empty_hours
 from trading_assets.ledger.tables import sql_table
 from trading_assets.market.store import CandleStore
-from trading_assets.reporting.forward_test import SelectedStrategy
+from trading_assets.reporting.forward_test import Ending, SelectedStrategy
 
 
 class FillingReader:
@@ -104,6 +105,16 @@ def hours_of_known_rules(database: Database, hours: Sequence[int]) -> set[int]:
     )
     with database.read() as connection:
         return set(connection.execute(statement).scalars()) & set(hours)
+
+
+def endings(source: MarketData) -> dict[str, Ending]:
+    """Contracts that were delisted, as the venue lists them. Few go on listing them; a market of the past does."""
+    prices = source.delivery_prices() if isinstance(source, PastMarket) else {}
+    return {
+        one.symbol: Ending(one.delivery_ms, prices.get(one.symbol))
+        for one in source.instruments()
+        if one.status is ContractStatus.CLOSED and one.delivery_ms is not None
+    }
 
 
 def drawn_at_random(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -18,7 +19,15 @@ from trading_assets.core.timeframes import DAY_MS, HOUR_MS, Timeframe, as_of_ms,
 from trading_assets.market.loading import CandleReader
 from trading_assets.market.store import Progress
 from trading_assets.reporting.figures import Curve, Figures, figures, trades_frame
-from trading_assets.reporting.forward_test import ForwardTestResult, SelectedStrategy, last_closes, run_forward_tests
+from trading_assets.reporting.forward_test import (
+    DELISTED,
+    NO_ENDINGS,
+    Ending,
+    ForwardTestResult,
+    SelectedStrategy,
+    last_closes,
+    run_forward_tests,
+)
 from trading_assets.reporting.matched import DRAWS, matched_benchmark
 from trading_assets.reporting.portfolio_simulation import PortfolioResult, simulate_portfolio
 from trading_assets.reporting.report import RandomBaseline, Report, Track
@@ -45,6 +54,7 @@ def walk_forward(
     capital: float | None = None,
     known_rules: Collection[int] = (),
     empty: int = 0,
+    endings: Mapping[str, Ending] = NO_ENDINGS,
     progress: Progress | None = None,
 ) -> Report:
     """Forward test of what was chosen and of every random choice, each with an account of its own.
@@ -53,6 +63,7 @@ def walk_forward(
         chosen: what was selected, at least one.
         drawn: random choices of as many of the same hours' backtests, see `load.drawn_at_random`.
         empty: how many hours between them were selected and chose no coin.
+        endings: contracts that were delisted, see `run_forward_tests`.
         known_rules: hours whose tick, lot and leverage were those of their own time, as the scan tells.
         start_ms, end_ms: whole hours; default: from the first as-of to an hour after the last.
         capital: opening equity of each account, USD; default: the setting.
@@ -70,6 +81,7 @@ def walk_forward(
         engine=production_engine(),
         costs=costs,
         entered_by=declared_entries(settings),
+        endings=endings,
         progress=progress,
     )
     models = [model for model in COST_MODELS if model != settings.cost_model]
@@ -111,6 +123,7 @@ def walk_forward(
         notes=[
             *short_range(start_ms, end_ms),
             *_notes(portfolio, tested, chosen, len(hours), len(drawn_hours) if drawn else None, holding),
+            *_delisted(portfolio, chosen, endings, start_ms, end_ms),
         ],
         assumptions=_assumptions(settings, {one.strategy for one in chosen}),
     )
@@ -210,6 +223,31 @@ def _notes(
     if holding is None:
         notes.append("The candles of BTC at the start are missing, so holding it is not shown.")
     return notes
+
+
+def _delisted(
+    portfolio: PortfolioResult,
+    chosen: Sequence[SelectedStrategy],
+    endings: Mapping[str, Ending],
+    start_ms: int,
+    end_ms: int,
+) -> list[str]:
+    """Each selected coin that ended in the range, and what became of its positions."""
+    settled = Counter(trade.selection.symbol for trade in portfolio.taken if trade.reason == DELISTED)
+    ended = {
+        symbol
+        for symbol in {one.symbol for one in chosen} & set(endings)
+        if start_ms <= endings[symbol].time_ms <= end_ms
+    }
+    return [
+        f"{symbol} was delisted at {iso(endings[symbol].time_ms)}: {settled[symbol]} of its positions ended then, at "
+        + (
+            "the last price."
+            if endings[symbol].price is None
+            else f"its settlement price of {endings[symbol].price:g}."
+        )
+        for symbol in sorted(ended)
+    ]
 
 
 _SLIPPAGE: Mapping[str, Callable[[float], str]] = {

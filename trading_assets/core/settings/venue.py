@@ -19,6 +19,7 @@ class Venue(StrEnum):
     DEMO = "demo", "trading_assets.venues.bybit:DEMO"
     TESTNET = "testnet", "trading_assets.venues.bybit:TESTNET"
     MAINNET = "mainnet", "trading_assets.venues.bybit:MAINNET"
+    HISTORY = "history", "trading_assets.venues.history:HISTORY"
 
     location: str
 
