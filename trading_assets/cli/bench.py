@@ -326,6 +326,26 @@ def backfill(days: int, symbols: int, dagster_url: str | None, database_url: str
         open_console().print(research.table(report, f"{days} days of {symbols} coins"))
 
 
+@bench.command("history")
+@click.option("--symbols", default=30, show_default=True, type=click.IntRange(1, 500), help="Coins.")
+@click.option("--months", default=12, show_default=True, type=click.IntRange(1, 60), help="Of candles of a minute.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def history(symbols: int, months: int, as_json: bool) -> None:
+    """Import of 1m candles as Binance's archive has them: rows a second. The files are made first; 2 GB of disk."""
+    from trading_assets.bench import history as imports  # noqa: PLC0415 (pyarrow)
+
+    found = imports.run(symbols, months, lambda text: click.echo(text, err=True))
+    if as_json:
+        click.echo(json.dumps(found))
+    else:
+        click.echo(
+            f"{found['rows']:,} rows of {found['files']} files in {found['seconds']:.1f} s "
+            f"({found['rows_per_second']:,} a second, {found['cpu_seconds']:.0f} s of CPU, at most "
+            f"{found['peak_mb']:,} MB); again in {found['again_seconds']:.1f} s; the library has "
+            f"{found['library_megabytes']:,.0f} MB"
+        )
+
+
 @bench.command("hour")
 @click.option("--symbols", default=30, show_default=True, type=click.IntRange(1, 500), help="Coins kept of the scan.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object, with every step.")

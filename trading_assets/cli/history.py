@@ -148,16 +148,13 @@ def status(symbol: str | None, files: bool, as_json: bool) -> None:
         for told in library.reports(symbol):
             console.print(line(f"{Path(told['path']).name}  {told['timeframe']}  {told['rows']:,} rows  {words(told)}"))
         return
-    table = Table("symbol", "timeframe", "first", "end", "candles", "missing", "files", "life")
+    table = Table("symbol", "timeframe", "first", "end", "candles", "missing", "payments", "files", "life")
     for row in found["series"]:
-        table.add_row(
-            *(str(row[name]) for name in ("symbol", "timeframe", "first", "end")),
-            f"{row['rows']:,}",
-            f"{row['missing']:,}",
-            str(row["files"]),
-            row["life"],
-        )
+        numbers = (f"{row[name]:,}" for name in ("rows", "missing", "funding", "files"))
+        table.add_row(*(row[name] for name in ("symbol", "timeframe", "first", "end")), *numbers, row["life"])
     console.print(table)
+    if found["funding_alone"]:
+        console.print(f"funding, and no candles, of {len(found['funding_alone'])} more", highlight=False)
     for note in found["notes"]:
         console.print(line((note, "yellow")))
 

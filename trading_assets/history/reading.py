@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -82,15 +83,42 @@ class _Csv:
     skip: int
     headings: tuple[str, ...] | None
     first: tuple[str, ...]
+    second: tuple[str, ...]
 
-    def stream(self, file: Any) -> pa_csv.CSVStreamingReader:
-        width = len(self.first)
-        names = None if self.headings is not None else [f"f{at}" for at in range(width)]
-        return pa_csv.open_csv(
+    @property
+    def names(self) -> list[str]:
+        return list(self.headings) if self.headings is not None else [f"f{at}" for at in range(len(self.first))]
+
+    def pieces(self, file: Any, found: Mapping[str, str]) -> Iterator[pa.Table]:
+        """The table piece by piece, with the columns of known roles alone, by their role.
+
+        Types are said beforehand: a column may have whole numbers in the first piece and others in the next.
+        """
+        names = self.names
+        places = {role: names.index(heading) for role, heading in found.items()}
+        kinds = {f"c{at}": self._kind(role, at) for role, at in places.items()}
+        stream = pa_csv.open_csv(
             file,
-            read_options=pa_csv.ReadOptions(skip_rows=self.skip, column_names=names, block_size=_BLOCK_BYTES),
+            read_options=pa_csv.ReadOptions(
+                skip_rows=self.skip + (self.headings is not None),
+                column_names=[f"c{at}" for at in range(len(names))],
+                block_size=_BLOCK_BYTES,
+            ),
             parse_options=pa_csv.ParseOptions(delimiter=self.delimiter),
+            convert_options=pa_csv.ConvertOptions(column_types=kinds, include_columns=list(kinds)),
         )
+        for batch in stream:
+            yield pa.Table.from_batches([batch]).rename_columns(list(places))
+
+    def _kind(self, role: str, at: int) -> pa.DataType:
+        if role in ("symbol", "timeframe"):
+            return pa.string()
+        if role != "time":
+            return pa.float64()
+        first = self.second[at] if self.headings is not None and at < len(self.second) else self.first[at]
+        if re.fullmatch(r"-?\d+", first):
+            return pa.int64()
+        return pa.float64() if _is_number(first) else pa.string()
 
 
 def _layout(member: Member) -> _Csv:
@@ -104,9 +132,11 @@ def _layout(member: Member) -> _Csv:
     if skip >= len(lines):
         raise FileFault("it is empty, or has no columns; expected a table with commas")
     delimiter = max(",;\t", key=lines[skip].count)
-    cells = tuple(cell.strip().strip('"') for cell in lines[skip].split(delimiter))
-    is_heading = len(cells) > 1 and not any(_is_number(cell) for cell in cells[1:])
-    return _Csv(delimiter, skip, cells if is_heading else None, cells)
+    first, second = (
+        tuple(cell.strip().strip('"') for cell in line.split(delimiter)) for line in (*lines[skip : skip + 2], "")[:2]
+    )
+    is_heading = len(first) > 1 and not any(_is_number(cell) for cell in first[1:])
+    return _Csv(delimiter, skip, first if is_heading else None, first, second)
 
 
 def _is_number(text: str) -> bool:
@@ -127,10 +157,13 @@ def _csv(member: Member, named: Named, wanted: Wanted) -> Parsed:
         return Parsed("list of contracts", contracts=contracts.from_rows(rows), sample=sample)
     with member.open() as file:
         try:
-            tables = _pieces(layout, layout.stream(file), found)
+            tables = layout.pieces(file, found)
             if kind == "trades":
                 return Parsed(named.layout or "CSV of trades", _trades(tables, found, named, wanted), sample=sample)
-            whole = pa.concat_tables(tables, promote_options="permissive")
+            pieces = list(tables)
+            if not pieces:
+                raise FileFault("it has no rows")
+            whole = pa.concat_tables(pieces)
         except pa.ArrowException as error:
             raise FileFault(f"damaged, or no such table: {str(error)[:160]}") from error
     name = named.layout or ("CSV" if layout.headings is not None else "CSV without headings")
@@ -177,14 +210,6 @@ def _kind(found: dict[str, str]) -> str:
         f"its columns are not known (understood: {', '.join(found) or 'none'}); expected time, open, high, low, close, "
         "volume; or time, price, size; or time, funding_rate"
     )
-
-
-def _pieces(layout: _Csv, stream: pa_csv.CSVStreamingReader, found: dict[str, str]) -> Iterator[pa.Table]:
-    """The table piece by piece, with the columns of known roles alone, by their role."""
-    names = list(layout.headings or [f"f{at}" for at in range(len(layout.first))])
-    places = {role: names.index(heading) for role, heading in found.items()}
-    for batch in stream:
-        yield pa.table({role: batch.column(at) for role, at in places.items()})
 
 
 # Tables

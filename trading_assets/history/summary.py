@@ -12,7 +12,7 @@ import pyarrow.csv as pa_csv
 import pyarrow.feather as pa_feather
 import pyarrow.parquet as pa_parquet
 
-from trading_assets.core.candles import Candles
+from trading_assets.core.candles import FUNDING, Candles
 from trading_assets.core.configuration import PREFIX
 from trading_assets.core.errors import ConfigurationError, StorageError
 from trading_assets.core.timeframes import DAY_MS, Timeframe, floor_ms, iso
@@ -25,40 +25,40 @@ _VENUE, _START = f"{PREFIX}VENUE", f"{PREFIX}PARTITIONS_START"
 
 
 def overview(library: Library) -> dict[str, Any]:
-    """`series`: a row of texts and counts for each symbol and timeframe; `notes`: what a person should know."""
+    """`series`: a row of texts and counts for each symbol and timeframe of candles; `notes`: what a person should know;
+    `funding_alone`: symbols of which there is funding and no candle."""
     spans, lists = library.spans(), library.contracts()
     known = lives(spans, lists)
-    series = [_row(library, span, known.get(span.symbol)) for span in spans]
-    funded = {span.symbol for span in spans if span.timeframe == "funding"}
+    funding = {span.symbol: span for span in spans if span.timeframe == FUNDING}
+    candles = [span for span in spans if span.timeframe != FUNDING]
     return {
         "now": iso(clock_ms(known)) if known else None,
-        "series": series,
-        "notes": _notes(spans, known, funded, bool(lists)),
+        "series": [_row(library, span, known[span.symbol], funding.get(span.symbol)) for span in candles],
+        "funding_alone": sorted(set(funding) - set(known)),
+        "notes": _notes(candles, known, set(funding), bool(lists)),
     }
 
 
-def _row(library: Library, span: Span, life: Life | None) -> dict[str, Any]:
-    if span.timeframe == "funding":
-        held, missing = len(library.read_funding(span.symbol, span.first_ms, span.end_ms)), 0
-    else:
-        step = Timeframe(span.timeframe).ms
-        held = len(library.read(span.symbol, Timeframe(span.timeframe), span.first_ms, span.end_ms))
-        missing = (span.end_ms - span.first_ms) // step - held
+def _row(library: Library, span: Span, life: Life, funding: Span | None) -> dict[str, Any]:
+    timeframe = Timeframe(span.timeframe)
+    held = len(library.read(span.symbol, timeframe, span.first_ms, span.end_ms))
+    payments = 0
+    if funding is not None:
+        payments = len(library.read_funding(span.symbol, funding.first_ms, funding.end_ms))
     return {
         "symbol": span.symbol,
         "timeframe": span.timeframe,
         "first": iso(span.first_ms),
         "end": iso(span.end_ms),
         "rows": held,
-        "missing": missing,
+        "missing": (span.end_ms - span.first_ms) // timeframe.ms - held,
+        "funding": payments,
         "files": span.files,
         "life": _life(life),
     }
 
 
-def _life(life: Life | None) -> str:
-    if life is None:
-        return "no candles"
+def _life(life: Life) -> str:
     by = "by a list" if life.is_told else "by its trades"
     return f"lives, {by}" if life.ended_ms is None else f"ended {iso(life.ended_ms)[:16]}, {by}"
 
