@@ -181,7 +181,7 @@ def instruments(moment: str | None) -> None:
 
 @history.command()
 @click.argument("symbol")
-@click.option("--timeframe", type=click.Choice(_TIMEFRAMES), default="1m", show_default=True)
+@click.option("--timeframe", type=click.Choice(_TIMEFRAMES), default="1m", show_default=True, help="Of the candles.")
 @click.option("--from", "first", help="First hour or day, UTC.  [default: the first]")
 @click.option("--to", "last", help="Last hour or day, UTC, included.  [default: the last]")
 @click.option(

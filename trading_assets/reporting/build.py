@@ -59,7 +59,7 @@ def make_walk_forward(
         sources.settings,
         known_rules=reading.hours_of_known_rules(sources.database, hours),
         empty=len(empty_hours(sources.database, hours[0], hours[-1])),
-        endings=reading.endings(sources.market),
+        endings=reading.endings(sources.market, sources.database, sources.settings.venue.value),
         progress=progress,
     )
 
@@ -91,7 +91,7 @@ def make_performance(
         capital=span.opening,
         known_rules=reading.hours_of_known_rules(sources.database, hours),
         empty=len(empty_hours(sources.database, hours[0], hours[-1])),
-        endings=reading.endings(sources.market),
+        endings=reading.endings(sources.market, sources.database, sources.settings.venue.value),
         progress=progress,
     )
     return performance.performance(sources.database, reader, sources.settings, span, expected)
@@ -117,7 +117,7 @@ def make_score_study(
         costs=walk_forward_costs(settings),
         entered_by=declared_entries(settings),
         together=True,
-        endings=reading.endings(sources.market),
+        endings=reading.endings(sources.market, sources.database, sources.settings.venue.value),
         progress=progress,
     )
     rows = read_partitions(sources.database, STRATEGY_SELECTIONS, hours)

@@ -63,6 +63,10 @@ class Point:
 
 def points(database: Database, settings: Settings, wall_ms: int) -> list[Point]:
     """Everything that can be checked, for the stage after that of the settings."""
+    if settings.venue is Venue.HISTORY:
+        return [
+            Point("next stage", "history is never traded: begin on simulator or paper, in a home of its own", False)
+        ]
     stage = STAGES[settings.venue]
     return [
         Point("next stage", f"{settings.venue.value}, then {stage.next}", True),

@@ -21,7 +21,8 @@ from trading_assets.core.errors import DataError, NothingYetError
 from trading_assets.core.models import ContractStatus
 from trading_assets.core.ports import MarketData, PastMarket
 from trading_assets.core.schemas import BACKTEST_RESULTS, MARKET_SCAN, RULES_KNOWN, STRATEGY_SELECTIONS, Table
-from trading_assets.core.timeframes import HOUR_MS, Timeframe, as_of_ms, iso
+from trading_assets.core.timeframes import HOUR_MS, Timeframe, as_of_ms, floor_ms, iso
+from trading_assets.ledger import deliveries
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.selections import empty_hours
 from trading_assets.ledger.tables import sql_table
@@ -107,13 +108,25 @@ def hours_of_known_rules(database: Database, hours: Sequence[int]) -> set[int]:
         return set(connection.execute(statement).scalars()) & set(hours)
 
 
-def endings(source: MarketData) -> dict[str, Ending]:
-    """Contracts that were delisted, as the venue lists them. Few go on listing them; a market of the past does."""
-    prices = source.delivery_prices() if isinstance(source, PastMarket) else {}
+def endings(source: MarketData, database: Database, venue: str) -> dict[str, Ending]:
+    """Contracts that were delisted.
+
+    A market of the past lists them. Others do not list what has ended: there the announcements that were kept count,
+    where no hourly candle of the contract is later.
+    """
+    if isinstance(source, PastMarket):
+        prices = source.delivery_prices()
+        return {
+            one.symbol: Ending(one.delivery_ms, prices.get(one.symbol))
+            for one in source.instruments()
+            if one.status is ContractStatus.CLOSED and one.delivery_ms is not None
+        }
+    now_ms = source.now_ms()
+    found = {one.symbol: one.delivery_ms for one in deliveries.announced(database, venue) if one.delivery_ms <= now_ms}
     return {
-        one.symbol: Ending(one.delivery_ms, prices.get(one.symbol))
-        for one in source.instruments()
-        if one.status is ContractStatus.CLOSED and one.delivery_ms is not None
+        symbol: Ending(time_ms)
+        for symbol, time_ms in found.items()
+        if not len(source.candles(symbol, Timeframe.M60, floor_ms(time_ms, HOUR_MS) + HOUR_MS, now_ms))
     }
 
 

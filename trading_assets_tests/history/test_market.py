@@ -64,12 +64,13 @@ def test_a_coin_that_is_not_traded_any_more_has_ended_and_was_listed_before(libr
     assert {one.symbol for one in market.instruments_at(ENDED - 1)} == {"BTCUSDT", "LUNAUSDT", "SOLUSDT"}
     assert {one.symbol for one in market.instruments_at(ENDED)} == {"BTCUSDT", "SOLUSDT"}
     assert market.instruments_at(DAY - 1) == []
-    assert endings(market)["LUNAUSDT"].time_ms == ENDED
     assert btc.tick_size == Decimal("0.5")
     assert market.now_ms() == DAY + DAYS * DAY_MS + 2 * MINUTE_MS
 
 
-def test_a_list_of_contracts_knows_better_when_a_coin_ended_and_its_rules_are_known_for_a_day(tmp_path: Path) -> None:
+def test_a_list_of_contracts_knows_better_when_a_coin_ended_and_its_rules_are_known_for_a_day(
+    tmp_path: Path, sqlite: Database
+) -> None:
     library = library_of(tmp_path)
     delivered, listed_at = ENDED - HOUR_MS, DAY + 2 * DAY_MS
     text = f"symbol,status,tick_size,qty_step,delivery_ms,delivery_price\nLUNAUSDT,Closed,0.25,1,{delivered},0.5\n"
@@ -78,7 +79,7 @@ def test_a_list_of_contracts_knows_better_when_a_coin_ended_and_its_rules_are_kn
     market = HistoryMarket(library)
     (luna,) = [one for one in market.instruments() if one.symbol == "LUNAUSDT"]
     assert (luna.tick_size, luna.qty_step, luna.delivery_ms) == (Decimal("0.25"), Decimal(1), delivered)
-    assert endings(market)["LUNAUSDT"] == (delivered, 0.5)
+    assert endings(market, sqlite, "history")["LUNAUSDT"] == (delivered, 0.5)
     known = [market.rules_known("LUNAUSDT", listed_at + offset) for offset in (-1, 0, DAY_MS, DAY_MS + 1)]
     assert known == [False, True, True, False]
 
@@ -146,17 +147,15 @@ def test_an_import_is_seen_by_a_market_that_is_open(tmp_path: Path) -> None:
     assert market.now_ms() == before + DAY_MS
 
 
-def test_history_is_a_market_of_its_own_and_has_no_account(
-    library: Library, tmp_path: Path, database: Database
-) -> None:
+def test_history_is_a_market_of_its_own_and_has_no_account(library: Library, tmp_path: Path, sqlite: Database) -> None:
     settings = research_settings(home=library.root.parent, venue=Venue.HISTORY)
     market = open_market_data(settings)
     assert market.market() == f"history {library.prepare()}"
-    assert require_market(database, market, tmp_path / "candles") == market.market()
+    assert require_market(sqlite, market, tmp_path / "candles") == market.market()
     (tmp_path / "other").mkdir()
     other = HistoryMarket(library_of(tmp_path / "other"))
     with pytest.raises(WrongBooksError, match="selections of one are never traded on the other"):
-        require_market(database, other)
+        require_market(sqlite, other)
     with pytest.raises(ConfigurationError, match="never traded"):
         open_exchange(settings)
     with pytest.raises(ConfigurationError, match="never traded"):

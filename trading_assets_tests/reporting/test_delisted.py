@@ -8,6 +8,8 @@ import pytest
 
 from trading_assets.core.candles import Candles, Funding
 from trading_assets.core.timeframes import HOUR_MS, Timeframe, as_of_ms
+from trading_assets.ledger import deliveries
+from trading_assets.ledger.database import Database
 from trading_assets.market.loading import CandleReader
 from trading_assets.reporting.forward_test import (
     DELISTED,
@@ -18,8 +20,19 @@ from trading_assets.reporting.forward_test import (
     SelectedStrategy,
     run_forward_tests,
 )
+from trading_assets.reporting.load import endings
 from trading_assets.reporting.walk_forward import walk_forward
-from trading_assets_tests.reporting.fixtures import COSTS, HOUR, UNLIMITED, KernelEngine, market, selections, settings
+from trading_assets_tests.fakes import an_instrument
+from trading_assets_tests.reporting.fixtures import (
+    COSTS,
+    HOUR,
+    UNLIMITED,
+    KernelEngine,
+    SeededSource,
+    market,
+    selections,
+    settings,
+)
 
 COIN, OTHER = "SOLUSDT", "ETHUSDT"
 END = as_of_ms(HOUR) + 40 * HOUR_MS
@@ -107,3 +120,14 @@ def test_the_report_has_the_coin_before_its_end_and_says_what_became_of_its_posi
     assert len(of_coin) > 1
     (note,) = [note for note in report.notes if "delisted" in note]
     assert note.startswith(COIN) and "1 of its positions ended then, at the last price" in note
+
+
+def test_a_live_venue_says_by_its_announcements_what_has_ended_unless_it_was_traded_later(
+    sqlite: Database,
+) -> None:
+    moment, now = HOUR + 3 * HOUR_MS, HOUR + 30 * HOUR_MS
+    told = [an_instrument(COIN, delivery_ms=moment), an_instrument(OTHER, delivery_ms=moment)]
+    told.append(an_instrument("XRPUSDT", delivery_ms=now + HOUR_MS))
+    deliveries.note(sqlite, "testnet", told, HOUR)
+    found = endings(SeededSource(now, Cut(market(), moment)), sqlite, "testnet")
+    assert found == {COIN: Ending(moment)}

@@ -14,12 +14,12 @@ from trading_assets.core.ports import VenueAdapter
 class Venue(StrEnum):
     """Where candles come from and orders go to: the setting's value, and where the venue's adapter is."""
 
+    HISTORY = "history", "trading_assets.venues.history:HISTORY"
     SIMULATOR = "simulator", "trading_assets.venues.embedded:EMBEDDED"
     PAPER = "paper", "trading_assets.venues.paper:PAPER"
     DEMO = "demo", "trading_assets.venues.bybit:DEMO"
     TESTNET = "testnet", "trading_assets.venues.bybit:TESTNET"
     MAINNET = "mainnet", "trading_assets.venues.bybit:MAINNET"
-    HISTORY = "history", "trading_assets.venues.history:HISTORY"
 
     location: str
 
