@@ -18,8 +18,10 @@ from trading_assets.core.memory import peak_mb
 from trading_assets.core.timeframes import MINUTE_MS, to_datetime, to_ms
 
 _FIRST = datetime(2024, 1, 1, tzinfo=UTC)
-_NAMES = ("open_time", "open", "high", "low", "close", "volume", "close_time", "quote_volume", "count")
-_NAMES += ("taker_buy_volume", "taker_buy_quote_volume", "ignore")
+_NAMES = (
+    *("open_time", "open", "high", "low", "close", "volume", "close_time", "quote_volume", "count"),
+    *("taker_buy_volume", "taker_buy_quote_volume", "ignore"),
+)
 
 
 def run(symbols: int, months: int, tell: Callable[[str], None] = lambda _: None) -> dict[str, Any]:
