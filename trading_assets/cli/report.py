@@ -143,6 +143,8 @@ def _print_summary(report: Report, written: Written, console: Console) -> None:
         console.print(line((note, "yellow")))
     console.print(line("page: ", written.page), soft_wrap=True)
     console.print(line("trades: ", written.trades), soft_wrap=True)
+    if written.charts is not None:
+        console.print(line("each trade on its candles: ", written.charts), soft_wrap=True)
 
 
 def _number(value: float, form: str) -> str:

@@ -119,6 +119,14 @@ class CandleStore:
                 return int(starts[0])
         return None
 
+    def last_ms(self, symbol: str, timeframe: Timeframe) -> int | None:
+        """Close of the newest candle held, UTC ms."""
+        for path in sorted(self._folder(symbol, timeframe).glob("*.parquet"), reverse=True):
+            starts = self._chunks.load(path, _CANDLE_COLUMNS).columns["start_ms"]
+            if len(starts):
+                return int(starts[-1]) + timeframe.ms
+        return None
+
     def absences(self, symbol: str, timeframe: Timeframe, start_ms: int, end_ms: int) -> list[Span]:
         """Spans inside [start_ms, end_ms) of which the exchange said that it has no candles."""
         found = [

@@ -6,19 +6,20 @@ The asset and the command line both call these functions. `walk_forward` and `pe
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from trading_assets.backtesting.costs import declared_entries
 from trading_assets.backtesting.run import production_engine
 from trading_assets.core.ports import MarketData
 from trading_assets.core.private_files import private_folder, write_private
-from trading_assets.core.schemas import STRATEGY_SELECTIONS
+from trading_assets.core.schemas import MARKET_SCAN, STRATEGY_SELECTIONS
 from trading_assets.core.settings import Settings
-from trading_assets.core.timeframes import HOUR_MS, as_of_ms, to_datetime
+from trading_assets.core.timeframes import HOUR_MS, as_of_ms, iso, to_datetime
 from trading_assets.ledger.database import Database
-from trading_assets.ledger.partitions import read_partitions
+from trading_assets.ledger.partitions import latest_hour_ms, read_partitions
 from trading_assets.ledger.selections import empty_hours
+from trading_assets.market.loading import CandleReader
 from trading_assets.market.store import CandleStore, Progress
 from trading_assets.reporting import load as reading
 from trading_assets.reporting import performance, score_study
@@ -26,17 +27,34 @@ from trading_assets.reporting.forward_test import run_forward_tests
 from trading_assets.reporting.page import render
 from trading_assets.reporting.report import Report
 from trading_assets.reporting.score_study import Cell, Earned
+from trading_assets.reporting.trade_book import trade_book
 from trading_assets.reporting.walk_forward import walk_forward, walk_forward_costs
 
 
 @dataclass(frozen=True)
 class Sources:
-    """Where reports read."""
+    """Where reports read.
+
+    Attributes:
+        market: where missing candles are fetched; None: what is held is all there is, and "now" is the end of the
+            newest scanned hour.
+    """
 
     settings: Settings
     database: Database
     store: CandleStore
-    market: MarketData
+    market: MarketData | None
+
+    def reader(self) -> CandleReader:
+        """Candles and funding, fetched first where that is wanted."""
+        return self.store if self.market is None else reading.FillingReader(self.store, self.market)
+
+    def now_ms(self) -> int:
+        """Until when hours are followed."""
+        if self.market is not None:
+            return self.market.now_ms()
+        hour = latest_hour_ms(self.database, MARKET_SCAN)
+        return 0 if hour is None else as_of_ms(hour)
 
 
 def make_walk_forward(
@@ -49,11 +67,11 @@ def make_walk_forward(
     Raises:
         DataError: there is no such hour.
     """
-    hours = reading.selected_hours(sources.database, first_ms, last_ms, sources.market.now_ms())
+    hours = reading.selected_hours(sources.database, first_ms, last_ms, sources.now_ms())
     chosen = reading.selected(sources.database, hours)
     drawn = reading.drawn_at_random(sources.database, chosen, sources.settings.report_random_choices)
-    return walk_forward(
-        reading.FillingReader(sources.store, sources.market),
+    report = walk_forward(
+        sources.reader(),
         chosen,
         drawn,
         sources.settings,
@@ -62,6 +80,11 @@ def make_walk_forward(
         endings=reading.endings(sources.market, sources.database, sources.settings.venue.value),
         progress=progress,
     )
+    if report.main.trades.empty:
+        return report
+    # By now the store holds what the trades were found on: nothing is fetched for a picture.
+    title = f"Trades of the walk-forward, {iso(report.start_ms)[:16]} to {iso(report.end_ms)[:16]}"
+    return replace(report, trade_page=trade_book(title, report.main.trades, sources.store))
 
 
 def make_performance(
@@ -77,10 +100,10 @@ def make_performance(
     span = performance.live_span(sources.database, sources.settings.account, first_ms, last_ms)
     # The hour whose selection is followed from the start on is the one before it.
     hours = reading.selected_hours(
-        sources.database, span.start_ms - HOUR_MS, span.end_ms - 2 * HOUR_MS, sources.market.now_ms()
+        sources.database, span.start_ms - HOUR_MS, span.end_ms - 2 * HOUR_MS, sources.now_ms()
     )
     chosen = reading.selected(sources.database, hours)
-    reader = reading.FillingReader(sources.store, sources.market)
+    reader = sources.reader()
     expected = walk_forward(
         reader,
         chosen,
@@ -105,11 +128,11 @@ def make_score_study(
     Raises:
         DataError: there is no such hour.
     """
-    hours = reading.selected_hours(sources.database, first_ms, last_ms, sources.market.now_ms())
+    hours = reading.selected_hours(sources.database, first_ms, last_ms, sources.now_ms())
     chosen = reading.selected(sources.database, hours)
     settings = sources.settings
     tested = run_forward_tests(
-        reading.FillingReader(sources.store, sources.market),
+        sources.reader(),
         chosen,
         end_ms=as_of_ms(hours[-1]) + HOUR_MS,
         min_confidence=settings.min_confidence,
@@ -125,12 +148,16 @@ def make_score_study(
     return score_study.study(done), score_study.earned(done)
 
 
+_CHARTS = "_trades.html"
+
+
 @dataclass(frozen=True)
 class Written:
-    """The page, and its trades as CSV (`figures.TRADE_COLUMNS`)."""
+    """The page, its trades as CSV (`figures.TRADE_COLUMNS`), and each of them on its candles, where that was made."""
 
     page: Path
     trades: Path
+    charts: Path | None = None
 
 
 def write(report: Report, settings: Settings) -> Written:
@@ -145,9 +172,12 @@ def write(report: Report, settings: Settings) -> Written:
     private_folder(folder)
     kind = f"{report.kind}-{settings.account}" if settings.is_named else report.kind
     name = f"{kind}_{_stamp(report.start_ms)}_{_stamp(report.end_ms)}"
-    written = Written(folder / f"{name}.html", folder / f"{name}.csv")
+    charts = folder / f"{name}{_CHARTS}" if report.trade_page is not None else None
+    written = Written(folder / f"{name}.html", folder / f"{name}.csv", charts)
     write_private(written.trades, report.main.trades.to_csv(index=False, lineterminator="\n"))
-    write_private(written.page, render(report))
+    if report.trade_page is not None and charts is not None:
+        write_private(charts, report.trade_page.html)
+    write_private(written.page, render(report, "" if charts is None else charts.name))
     _keep_newest(folder, kind, settings.reports_kept, written.page)
     return written
 
@@ -163,3 +193,4 @@ def _keep_newest(folder: Path, kind: str, kept: int, newest: Path) -> None:
     for path in others[kept - 1 :]:
         path.unlink(missing_ok=True)
         path.with_suffix(".csv").unlink(missing_ok=True)
+        path.with_name(f"{path.stem}{_CHARTS}").unlink(missing_ok=True)

@@ -15,12 +15,13 @@ from typing import NamedTuple
 
 import numpy as np
 
+from trading_assets.backtesting.endings import words
 from trading_assets.backtesting.engine import Column, Costs, Engine, LimitEntry, Trades, risked, takes_at_once
 from trading_assets.backtesting.kernel.sweep import shared_indicators
 from trading_assets.backtesting.liquidity import price_before_slippage, slippage_by_bar
 from trading_assets.core.candles import BoolArray, Candles, FloatArray, Funding, IntArray
 from trading_assets.core.errors import TradingAssetsError
-from trading_assets.core.exits import NO_PLAN, ExitPlan, ExitReason
+from trading_assets.core.exits import NO_PLAN, ExitPlan
 from trading_assets.core.models import EntryOrder
 from trading_assets.core.strategy_data import DataNeeds
 from trading_assets.core.timeframes import HOUR_MS, LIVE_BARS, Timeframe, as_of_ms
@@ -480,9 +481,7 @@ class _TradeSimulator:
         reason = OPEN
         if closed:
             worst = float(candles.low[last] if direction > 0 else candles.high[last])
-            reason = STOP if direction * (worst - close) <= -close * entry.stop_fraction else TARGET
-            if found.reason is not None:
-                reason = ExitReason(int(found.reason[0])).word
+            (reason,) = words(column, found)
             slipped = (
                 float(slippage_by_bar(candles.select(slice(last, last + 1)), costs)[0]) if costs.liquidity else None
             )

@@ -6,6 +6,7 @@ The same report gives the same bytes: there is no time of writing and no random 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from html import escape
 
@@ -33,9 +34,15 @@ NONE = "–"
 
 _MAX_BARS = 20
 
+_FIRST_CELL = re.compile(r'(<tr><td class="text">)([^<]*)')
 
-def render(report: Report) -> str:
-    """The page of a report."""
+
+def render(report: Report, charts_file: str = "") -> str:
+    """The page of a report.
+
+    Args:
+        charts_file: name of the file beside it that shows each trade on its candles; links lead there.
+    """
     charts = Charts()
     body = "\n".join(
         [
@@ -49,7 +56,7 @@ def render(report: Report) -> str:
             _under_costs(report),
             _matched(report, charts),
             *(_dimension(report, name, charts) for name in DIMENSIONS),
-            _section(f"Last {LAST_TRADES} trades", _trades_table(report.main.trades)),
+            _section(f"Last {LAST_TRADES} trades", _trades_table(report.main.trades, charts_file)),
             _what_stood_against(report),
             _list("What happened on the way", report.notes),
             _list("What these numbers assume", report.assumptions),
@@ -291,7 +298,7 @@ def _day_cell(value: float | None) -> str:
     return f'<td style="background:{colour}">{value:+.2f}</td>'
 
 
-def _trades_table(trades: pd.DataFrame) -> str:
+def _trades_table(trades: pd.DataFrame, charts_file: str) -> str:
     heading = ("entry", "exit", "coin", "side", "strategy", "tf", "entry price", "exit price", "fees", "funding")
     cells = [
         (
@@ -312,7 +319,15 @@ def _trades_table(trades: pd.DataFrame) -> str:
         )
         for row in trades.iloc[::-1].head(LAST_TRADES).to_dict("records")
     ]
-    return f'<div class="tall">{_table((*heading, "end", "R", "bp", "PnL"), cells)}</div>'
+    table = _table((*heading, "end", "R", "bp", "PnL"), cells)
+    if charts_file and cells:
+        numbers = iter(range(len(trades), 0, -1))
+        table = _FIRST_CELL.sub(
+            lambda cell: f'{cell[1]}<a href="{escape(charts_file)}#t{next(numbers)}">{cell[2]}</a>', table
+        )
+        whole = f'<p><a href="{escape(charts_file)}">All {len(trades):,} trades on their candles</a></p>'
+        return f'{whole}<div class="tall">{table}</div>'
+    return f'<div class="tall">{table}</div>'
 
 
 def _what_stood_against(report: Report) -> str:

@@ -9,6 +9,7 @@ import pandas as pd
 
 from trading_assets.core.candles import FloatArray
 from trading_assets.reporting.figures import Curve, Figures
+from trading_assets.reporting.trade_chart import ChartPage
 from trading_assets.reporting.matched import MatchedBenchmark, share_interval
 
 
@@ -67,6 +68,7 @@ class Report:
         refused: trades not taken, by the limit that refused them.
         notes: what happened that a reader must know: halts, failures, missing data.
         assumptions: what the numbers rest on, a sentence each.
+        trade_page: each trade on its candles; None where that was not made.
     """
 
     kind: str
@@ -83,6 +85,7 @@ class Report:
     refused: Mapping[str, int] = field(default_factory=dict)
     notes: Sequence[str] = ()
     assumptions: Sequence[str] = ()
+    trade_page: ChartPage | None = None
 
     @property
     def curves(self) -> list[Curve]:

@@ -129,7 +129,8 @@ def _report(
     main, days = report.main, daily_returns(report.main.curve)
     links = {
         name: offer(context.instance, context.run.run_id, file, sources.settings.ui_url)
-        for name, file in (("page", written.page), ("trades_csv", written.trades))
+        for name, file in (("page", written.page), ("trades_csv", written.trades), ("trade_charts", written.charts))
+        if file is not None
     }
     yield dg.MaterializeResult(
         metadata={

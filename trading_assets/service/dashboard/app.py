@@ -26,6 +26,7 @@ from trading_assets.core.messages import Notify
 from trading_assets.core.settings import DASHBOARD_PORT, Settings
 from trading_assets.core.timeframes import Timeframe
 from trading_assets.ledger.database import Database
+from trading_assets.reporting import trade_chart
 from trading_assets.service import guard
 from trading_assets.service.actions import Desk
 from trading_assets.service.chat_commands import Role, perform
@@ -36,6 +37,9 @@ from trading_assets.service.web_server import WebServer
 from trading_assets.trading import explain
 
 STATIC = Path(__file__).with_name("static")
+LIBRARY = trade_chart.STATIC
+"""Where the charts' library is, with its licence: the pages of backtests have it in them, too."""
+
 FILES = {
     "/": ("index.html", "text/html"),
     "/explain": ("explain.html", "text/html"),
@@ -275,9 +279,14 @@ async def _body(request: Request) -> dict[str, str] | None:
     return {name: " ".join(value.split()) for name, value in found.items()}
 
 
+def static_file(name: str) -> Path:
+    """Where a file of the page is."""
+    return (LIBRARY if name.startswith("lightweight-charts.") else STATIC) / name
+
+
 async def _file(name: str, media_type: str, _request: Request) -> Response:
     headers = {"content-security-policy": POLICY, "cache-control": "no-cache"}
-    return FileResponse(STATIC / name, media_type=media_type, headers=headers)
+    return FileResponse(static_file(name), media_type=media_type, headers=headers)
 
 
 def _json(content: Any, status: HTTPStatus = HTTPStatus.OK) -> Response:

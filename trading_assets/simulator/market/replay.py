@@ -74,6 +74,11 @@ class ReplayMarket(MinuteMarket):
         self._kept_day = lru_cache(_DAYS_KEPT)(self._compute_day)
 
     @property
+    def spans(self) -> dict[str, tuple[int, int]]:
+        """[first, end) of what is recorded of each symbol, UTC ms."""
+        return dict(self._spans)
+
+    @property
     def start_ms(self) -> int:
         """Where a clock begins that was told nothing: after a quarter of the recording, but at most two weeks."""
         history = min(int((self.end_ms - self.first_ms) * _WARM_UP_SHARE), _WARM_UP_MS)

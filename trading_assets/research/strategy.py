@@ -1,0 +1,59 @@
+"""Which strategy is meant: by its name, its class, or itself. The registry's rows play no part in research."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+from trading_assets.core.errors import StrategyError, TradingAssetsError
+from trading_assets.strategies.base import Strategy
+from trading_assets.strategies.registry import make_strategy, offering, strategy_classes
+
+StrategyLike = str | type[Strategy] | Strategy
+"""A strategy's name, its class (also one that only a notebook has), or one with its parameters."""
+
+
+def configured(strategy: StrategyLike, parameters: Mapping[str, object] | None = None) -> Strategy:
+    """The strategy with these parameters; others keep what they are.
+
+    Raises:
+        StrategyError: there is none of that name, or it does not allow a parameter.
+    """
+    given = dict(parameters or {})
+    if isinstance(strategy, str):
+        return type(make_strategy(strategy, "{}"))(given)
+    if isinstance(strategy, Strategy):
+        return type(strategy)(strategy.parameters.model_dump() | given)
+    return strategy(given)
+
+
+@contextmanager
+def known(kind: type[Strategy]) -> Iterator[None]:
+    """A class that only a notebook has is found by its name meanwhile.
+
+    Raises:
+        StrategyError: another class has its name.
+    """
+    held = strategy_classes().get(kind.name)
+    if held is kind:
+        yield
+        return
+    with offering(kind):
+        yield
+
+
+@contextmanager
+def telling(strategy: Strategy, symbol: str, timeframe: str) -> Iterator[None]:
+    """What a strategy raises says where; the error itself, with its traceback, is the cause.
+
+    Raises:
+        StrategyError: the strategy raised anything.
+    """
+    try:
+        yield
+    except TradingAssetsError:
+        raise
+    except Exception as error:
+        raise StrategyError(
+            f"strategy {strategy.name!r} fails on {symbol} {timeframe}: {type(error).__name__}: {error}"
+        ) from error

@@ -1,0 +1,253 @@
+"""Many parameter sets of one strategy at once, by the kernel that the pipeline sweeps with, as one frame."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from trading_assets.backtesting.engine import Costs
+from trading_assets.backtesting.kernel.panel import Panel
+from trading_assets.backtesting.kernel.sweep import StrategySweep, SweepResult, merged_sets, shared_indicators
+from trading_assets.backtesting.liquidity import both_fills
+from trading_assets.backtesting.metrics import Metrics, mean_r
+from trading_assets.backtesting.parameter_choice import choose_parameters, trials_from
+from trading_assets.backtesting.run import costs_from
+from trading_assets.backtesting.selection import with_significance
+from trading_assets.backtesting.significance import trades_p_value
+from trading_assets.core.errors import ConfigurationError, StrategyError
+from trading_assets.core.strategy_data import DataNeeds
+from trading_assets.core.timeframes import Timeframe
+from trading_assets.research.frames import Moment, to_timeframe
+from trading_assets.research.loading import load, source_or_home, to_range
+from trading_assets.research.sources import Source
+from trading_assets.research.strategy import StrategyLike, configured
+from trading_assets.strategies.base import Strategy
+from trading_assets.strategies.declared import as_declared
+from trading_assets.strategies.registry import canonical_json
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+
+_METRICS = [field.name for field in fields(Metrics)]
+_COLUMNS = [*_METRICS, "bars", "mean_r", "p_value", "break_even", "error"]
+_LUCK = ["configurations_effective", "deflated_sharpe", "p_value_corrected", "least_trades"]
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """The figures of every parameter set on every symbol.
+
+    Attributes:
+        strategy, timeframe: what was tried.
+        varied: names of the parameters that differ between sets.
+        table: one row for each symbol and set. Index: `symbol` and the varied parameters. Columns: the figures of
+            `backtest_results`, `bars`, `mean_r` (multiples of the risk), `p_value` and `break_even` of the set alone
+            (NaN without profit, or with too few trades) and `error` (None, or why the set failed there).
+        best: of each symbol the row that the pipeline would choose: by the older part of the range alone, so that
+            `out_of_sample_pnl` tells of a time that did not choose. Besides, what luck could have done with so many
+            tries on the symbol: `configurations_effective` (how many independent ones the sets are worth),
+            `deflated_sharpe` and `p_value_corrected`, both NaN with too few trades: see docs/statistics.md.
+    """
+
+    strategy: str
+    timeframe: str
+    varied: tuple[str, ...]
+    table: pd.DataFrame
+    best: pd.DataFrame
+
+    @property
+    def tries(self) -> int:
+        """Parameter sets that were tried on each symbol."""
+        return self.table.groupby(list(self.varied)).ngroups if self.varied else 1
+
+    def surface(self, x: str, y: str, value: str = "mean_r") -> pd.DataFrame:
+        """A figure by two parameters: the mean over symbols and all other parameters. Rows are `y`, columns `x`.
+
+        Raises:
+            ConfigurationError: one of them was not varied, or there is no such figure.
+        """
+        unknown = [name for name in (x, y) if name not in self.varied]
+        if unknown or x == y:
+            raise ConfigurationError(
+                f"expected two of the varied parameters ({', '.join(self.varied) or 'none'}), found {x!r} and {y!r}"
+            )
+        if value not in self.table.columns:
+            raise ConfigurationError(f"no figure is called {value!r}; there are {', '.join(self.table.columns)}")
+        sound = self.table[self.table["error"].isna()]
+        return sound.groupby([y, x])[value].mean().unstack(x)
+
+    def plateau(self, value: str = "mean_r") -> float:
+        """What the neighbours of the best set have, as a share of what it has: near 1 is a plateau, near 0 a needle.
+
+        A neighbour differs in one parameter, by one step of what was tried. The median of them, means over symbols; NaN
+        without neighbours, or where the best is not above zero.
+        """
+        if not self.varied:
+            return float("nan")
+        sets = self.table[self.table["error"].isna()].groupby(list(self.varied))[value].mean()
+        grid = {name: sorted(sets.index.get_level_values(name).unique()) for name in self.varied}
+        best = sets.idxmax()
+        key = best if isinstance(best, tuple) else (best,)
+        beside = []
+        for at, name in enumerate(self.varied):
+            place = grid[name].index(key[at])
+            for other in (place - 1, place + 1):
+                if 0 <= other < len(grid[name]):
+                    near = (*key[:at], grid[name][other], *key[at + 1 :])
+                    near = near if len(near) > 1 else near[0]
+                    if near in sets.index:
+                        beside.append(float(sets[near]))
+        top = float(sets.max())
+        return float(np.median(beside)) / top if beside and top > 0 else float("nan")
+
+    def heatmap(self, x: str, y: str, value: str = "mean_r") -> go.Figure:
+        """`surface` as a picture: blue is above zero, red below."""
+        from trading_assets.research.figures import heatmap  # noqa: PLC0415 (plotly)
+
+        return heatmap(self.surface(x, y, value), value, f"{self.strategy} {self.timeframe}: {value}")
+
+
+def sweep(
+    strategy: StrategyLike,
+    symbols: str | Sequence[str],
+    timeframe: str | Timeframe,
+    start: Moment | None = None,
+    end: Moment | None = None,
+    *,
+    grid: Mapping[str, Sequence[object]] | None = None,
+    parameters: Mapping[str, object] | None = None,
+    source: Source | None = None,
+) -> Sweep:
+    """Try parameter sets of a strategy, each on each symbol, as the pipeline tries those of its grid.
+
+    Args:
+        symbols: one, or several.
+        timeframe, start, end, source: see `backtest`.
+        grid: values to try by parameter: every combination; by default the sets that the strategy's `grid()` declares.
+            A combination that the strategy does not allow is left out.
+        parameters: values that all sets have.
+
+    Raises:
+        StrategyError: the strategy is unknown, or allows none of the sets.
+        DataError: nothing is known of a part of the range.
+
+    Example:
+        ```python
+        sw = research.sweep("bollinger_rsi", ["ETHUSDT", "SOLUSDT"], "15m", source=market,
+                            grid={"stop_atr": [1.5, 2.0, 3.0], "band": [0.7, 0.9, 1.1]})
+        sw.best; sw.heatmap("stop_atr", "band"); sw.plateau()
+        ```
+    """
+    read_of = source_or_home(source)
+    sets = parameter_sets(strategy, grid, parameters)
+    names = [symbols] if isinstance(symbols, str) else list(symbols)
+    settings = as_declared(read_of.settings, type(sets[0]))
+    costs, held_back = costs_from(settings), settings.out_of_sample_pct
+    varied = tuple(
+        name
+        for name in type(sets[0].parameters).model_fields
+        if len({getattr(one.parameters, name) for one in sets}) > 1
+    )
+    texts = [canonical_json(one) for one in sets]
+    rows: list[dict[str, object]] = []
+    chosen: list[dict[str, object]] = []
+    for symbol in names:
+        of = to_range(read_of, symbol, timeframe, start, end)
+        parts, bars = _by_needs(sets), 0
+        outcomes = []
+        for needs, places in parts:
+            loaded = load(read_of, of, needs, held_back)
+            panel = Panel.from_members([loaded.data], of.start_ms, held_back).seeing(needs)
+            bars = panel.bars
+            with shared_indicators():
+                some = [sets[place] for place in places]
+                outcomes.append(StrategySweep(some).run(panel, costs, settings.backtest_notional))
+        outcome = merged_sets(outcomes, [places for _, places in parts])
+        of_symbol = _rows(of.symbol, sets, outcome, costs, bars)
+        rows += of_symbol
+        # As the pipeline does: what it chooses, and what luck could have done with so many tries.
+        (index,) = choose_parameters(outcome.figures, texts, outcome.usable)
+        if index >= 0:
+            trials = {name: values[0] for name, values in vars(trials_from(outcome.figures, outcome.usable)).items()}
+            besides = {"hour_ms": 0, "timeframe": of.timeframe.value, "configurations": len(sets)}
+            chosen.append({**of_symbol[index], **trials, **besides})
+    places = ["symbol", *varied]
+    table = pd.DataFrame(rows).sort_values(places, kind="stable").set_index(places)
+    if not chosen:
+        raise StrategyError(f"every set of {sets[0].name} failed: {table['error'].iloc[0]}")
+    picked = pd.DataFrame(chosen)
+    picked = with_significance(picked, picked).set_index(places)
+    return Sweep(sets[0].name, to_timeframe(timeframe).value, varied, table[_COLUMNS], picked[[*_COLUMNS, *_LUCK]])
+
+
+def parameter_sets(
+    strategy: StrategyLike, grid: Mapping[str, Sequence[object]] | None, parameters: Mapping[str, object] | None
+) -> list[Strategy]:
+    """The sets that are meant, each once.
+
+    Raises:
+        StrategyError: there is none that the strategy allows.
+    """
+    pinned = configured(strategy, parameters)
+    kind, given = type(pinned), pinned.parameters.model_dump() if isinstance(strategy, Strategy) else dict(parameters or {})
+    if grid is None:
+        wanted = [one.model_dump() | dict(parameters or {}) for one in kind.grid()]
+    else:
+        wanted = [given | dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
+    found: dict[object, Strategy] = {}
+    refused: list[str] = []
+    for one in wanted:
+        try:
+            made = kind(one)
+        except StrategyError as error:
+            refused.append(str(error))
+            continue
+        found.setdefault(made.parameters, made)
+    if not found:
+        raise StrategyError(refused[0] if refused else f"the grid of {kind.name} is empty")
+    return list(found.values())
+
+
+def _by_needs(sets: Sequence[Strategy]) -> list[tuple[DataNeeds, list[int]]]:
+    """Sets that declare the same data together: each is computed behind its own warm-up, as in the pipeline."""
+    found: list[tuple[DataNeeds, list[int]]] = []
+    for place, one in enumerate(sets):
+        needs = one.needs()
+        same = next((places for held, places in found if held == needs), None)
+        if same is None:
+            found.append((needs, [place]))
+        else:
+            same.append(place)
+    return found
+
+
+def _rows(
+    symbol: str, sets: Sequence[Strategy], outcome: SweepResult, costs: Costs, bars: int
+) -> list[dict[str, object]]:
+    """One row for each set, on one symbol."""
+    rows = []
+    for index, one in enumerate(sets):
+        pnl, risk = outcome.pnl(0, index), outcome.risk(0, index) * costs.notional
+        error = outcome.failures.get((0, index))
+        figures = dict(zip(_METRICS, outcome.figures[0, index].tolist(), strict=True))
+        p_value, break_even = trades_p_value(pnl, risk, both_fills(costs)) if pnl.sum() > 0 else (math.nan, math.nan)
+        rows.append(
+            {
+                "symbol": symbol,
+                **one.parameters.model_dump(),
+                **figures,
+                "bars": bars,
+                "total_trades": int(figures["total_trades"]),
+                "mean_r": mean_r(pnl, risk),
+                "p_value": p_value,
+                "break_even": break_even,
+                "error": None if error is None else f"{type(error).__name__}: {error}",
+            }
+        )
+    return rows
