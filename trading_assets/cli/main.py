@@ -40,6 +40,7 @@ from trading_assets.cli.notify import notify
 from trading_assets.cli.opening import open_ledger, warn_of_other_books
 from trading_assets.cli.rehearse import rehearse
 from trading_assets.cli.report import report
+from trading_assets.cli.research import backtest_strategy, chart_of
 from trading_assets.cli.serve import dashboard, serve
 from trading_assets.cli.strategies import print_reports, strategies
 from trading_assets.cli.switch import switch
@@ -276,6 +277,8 @@ cli.add_command(mirror)
 cli.add_command(serve)
 cli.add_command(dashboard)
 cli.add_command(report)
+cli.add_command(backtest_strategy)
+cli.add_command(chart_of)
 cli.add_command(strategies)
 cli.add_command(bench)
 cli.add_command(chaos)

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from trading_assets.core.errors import StorageError
-from trading_assets.reference import commands_page, metric_definitions, settings_page, tables_page
+from trading_assets.reference import commands_page, metric_definitions, research_page, settings_page, tables_page
 
 FOLDER = Path("docs/reference")
 _CONFIGURE = Path("docs/howto/configure.md")
@@ -44,6 +44,7 @@ def texts(root: Path, *, dagster_page: str, commands: click.Group) -> dict[Path,
         FOLDER / "ledger.md": tables_page.ledger(),
         FOLDER / "commands.md": commands_page.build(commands),
         FOLDER / "metrics.md": metric_definitions.build(),
+        FOLDER / "research.md": research_page.build(),
         FOLDER / "dagster.md": dagster_page,
         Path(".env.example"): settings_page.env_example(),
         _CONFIGURE: _with_settings((root / _CONFIGURE).read_text()),

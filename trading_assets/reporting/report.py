@@ -9,8 +9,8 @@ import pandas as pd
 
 from trading_assets.core.candles import FloatArray
 from trading_assets.reporting.figures import Curve, Figures
-from trading_assets.reporting.trade_chart import ChartPage
 from trading_assets.reporting.matched import MatchedBenchmark, share_interval
+from trading_assets.reporting.trade_chart import ChartPage
 
 
 @dataclass(frozen=True)

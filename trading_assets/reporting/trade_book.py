@@ -26,7 +26,9 @@ def trade_book(title: str, trades: pd.DataFrame, reader: CandleReader) -> ChartP
 
     Trades are numbered as they stand: the address `#t1` opens the first. Candles are those that the reader has.
     """
-    places = {key: place for place, key in enumerate(dict.fromkeys(zip(trades["symbol"], trades["timeframe"], strict=True)))}
+    places = {
+        key: place for place, key in enumerate(dict.fromkeys(zip(trades["symbol"], trades["timeframe"], strict=True)))
+    }
     series: list[ChartSeries] = []
     for (symbol, name), _ in sorted(places.items(), key=lambda one: one[1]):
         rows = trades[(trades["symbol"] == symbol) & (trades["timeframe"] == name)]

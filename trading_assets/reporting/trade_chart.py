@@ -25,7 +25,7 @@ from trading_assets.core.foreign_text import plain
 STATIC = Path(__file__).with_name("static")
 LIBRARY = "lightweight-charts.js"
 
-_MOST_DECIMALS = 10
+_MOST_DECIMALS = 12
 _DIGITS = 6
 _ON_PRICE = 0.3
 """An indicator that is nearly always this close to the close (as a fraction of it) is drawn on the candles."""
@@ -203,7 +203,7 @@ def _decimals(candles: Candles) -> int:
     """The fewest decimals that give every price back."""
     for decimals in range(_MOST_DECIMALS):
         if all(
-            np.allclose(values * 10**decimals, np.rint(values * 10**decimals), rtol=0, atol=1e-4)
+            np.allclose(np.rint(values * 10**decimals) / 10**decimals, values, rtol=1e-9, atol=0)
             for values in (candles.open, candles.high, candles.low, candles.close)
         ):
             return decimals

@@ -10,9 +10,19 @@ from __future__ import annotations
 
 from trading_assets.research.backtests import Backtest, backtest, signals
 from trading_assets.research.comparing import Comparison, compare
+from trading_assets.research.decisions import backtest_of_selection, chart, selections
 from trading_assets.research.forward import ForwardTest, WalkForward, forward_test, walk_forward
 from trading_assets.research.loading import candles, funding
-from trading_assets.research.sources import Home, Market, Source, from_frames, open_files, open_home, seeded, with_settings
+from trading_assets.research.sources import (
+    Home,
+    Market,
+    Source,
+    from_frames,
+    open_files,
+    open_home,
+    seeded,
+    with_settings,
+)
 from trading_assets.research.sweeps import Sweep, sweep
 from trading_assets.strategies.base import Entries, Parameters, Strategy
 
@@ -29,7 +39,9 @@ __all__ = [
     "Sweep",
     "WalkForward",
     "backtest",
+    "backtest_of_selection",
     "candles",
+    "chart",
     "compare",
     "forward_test",
     "from_frames",
@@ -37,6 +49,7 @@ __all__ = [
     "open_files",
     "open_home",
     "seeded",
+    "selections",
     "signals",
     "sweep",
     "walk_forward",

@@ -22,9 +22,9 @@ from trading_assets.backtesting.made_with import costs_told
 from trading_assets.backtesting.metrics import equity_curve, mean_r
 from trading_assets.backtesting.run import cost_columns, costs_from, metrics_from, production_engine
 from trading_assets.backtesting.significance import MIN_TRADES, trades_p_value
+from trading_assets.core.candles import Candles
 from trading_assets.core.settings import Settings
 from trading_assets.core.timeframes import Timeframe
-from trading_assets.core.candles import Candles
 from trading_assets.research.frames import Moment, candles_frame, times
 from trading_assets.research.loading import Loaded, load, source_or_home, to_range
 from trading_assets.research.sources import Source
@@ -219,7 +219,9 @@ def equity_frame(trades: Trades, candles: Candles, capital: float) -> pd.DataFra
     """Equity at each close, see `Backtest.equity`."""
     equity = equity_curve(trades, candles, capital)
     peak = np.maximum.accumulate(np.maximum(equity, capital))
-    return pd.DataFrame({"equity": equity, "drawdown_pct": (equity / peak - 1) * 100}, index=times(candles.end_ms, "time"))
+    return pd.DataFrame(
+        {"equity": equity, "drawdown_pct": (equity / peak - 1) * 100}, index=times(candles.end_ms, "time")
+    )
 
 
 def signals(

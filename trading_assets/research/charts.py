@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from trading_assets.research.backtests import Backtest
 
 
-def chart_of_backtest(found: Backtest) -> ChartPage:
+def chart_of_backtest(found: Backtest, title: str = "") -> ChartPage:
     """The page of a backtest: candles, trades, indicators, equity and drawdown."""
     frame, equity = found.candles, found.equity["equity"].to_numpy(dtype=np.float64)
     candles = candles_of(frame, Timeframe(found.timeframe))
@@ -42,7 +42,7 @@ def chart_of_backtest(found: Backtest) -> ChartPage:
         (found.source, ""),
         (", ".join(f"{name} {value}" for name, value in found.parameters.items()), ""),
     ]
-    return chart_page(found.title, facts, [series], chart_trades(found.trades))
+    return chart_page(title or found.title, facts, [series], chart_trades(found.trades))
 
 
 def _told(value: float, form: str, unit: str) -> str:
@@ -54,7 +54,7 @@ def candles_of(frame: pd.DataFrame, timeframe: Timeframe) -> Candles:
     columns = {
         name: frame[name].to_numpy(dtype=np.float64) for name in ("open", "high", "low", "close", "volume", "turnover")
     }
-    return Candles(timeframe, frame.index.as_unit("ms").asi8.astype(np.int64), **columns)
+    return Candles(timeframe, pd.DatetimeIndex(frame.index).as_unit("ms").asi8.astype(np.int64), **columns)
 
 
 def chart_trades(trades: pd.DataFrame, series: int = 0) -> list[ChartTrade]:

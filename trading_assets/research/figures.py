@@ -38,7 +38,12 @@ def curves(lines: Mapping[str, pd.Series], title: str, unit: str) -> go.Figure:
 
     figure = go.Figure(
         [
-            go.Scatter(x=line.index.to_pydatetime().tolist(), y=line.round(4).tolist(), name=name, mode="lines")
+            go.Scatter(
+                x=pd.DatetimeIndex(line.index).to_pydatetime().tolist(),
+                y=line.round(4).tolist(),
+                name=name,
+                mode="lines",
+            )
             for name, line in lines.items()
         ]
     )

@@ -215,10 +215,12 @@ class WalkForward:
         frame = self.trades[self.trades["reason"] != "open"]
         at = frame["entry_time"].dt
         frame = frame.assign(hour=at.hour, weekday=at.day_name(), month=at.strftime("%Y-%m"))
-        found = frame.groupby(list(dimensions)).agg(
-            trades=("pnl", "size"), won_pct=("pnl", lambda pnl: (pnl > 0).mean() * 100), mean_r=("r", "mean"), pnl=("pnl", "sum")
+        return frame.groupby(list(dimensions)).agg(
+            trades=("pnl", "size"),
+            won_pct=("pnl", lambda pnl: (pnl > 0).mean() * 100),
+            mean_r=("r", "mean"),
+            pnl=("pnl", "sum"),
         )
-        return found
 
     def plot(self) -> go.Figure:
         """Return of the account, beside a random choice and holding BTC, percent."""
@@ -238,7 +240,9 @@ class WalkForward:
         return to
 
 
-def walk_forward(first: Moment | None = None, last: Moment | None = None, *, source: Source | None = None) -> WalkForward:
+def walk_forward(
+    first: Moment | None = None, last: Moment | None = None, *, source: Source | None = None
+) -> WalkForward:
     """What the selections of a home's hours would have traded in the hours after them, by one account.
 
     It is the report of `trading-assets report walk-forward`: same selections, fills, costs, funding and limits, beside

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from datetime import UTC, datetime
 
 import numpy as np
@@ -28,10 +29,8 @@ def to_moment_ms(moment: Moment) -> int:
         return int(moment)
     try:
         if isinstance(moment, str):
-            try:
+            with contextlib.suppress(ValueError):
                 moment = datetime.strptime(moment, HOUR_KEY_FORMAT).replace(tzinfo=UTC)
-            except ValueError:
-                pass
         at = pd.Timestamp(moment)
         at = at.tz_localize("UTC") if at.tzinfo is None else at.tz_convert("UTC")
     except (ValueError, TypeError) as error:
@@ -107,8 +106,8 @@ def candles_from(frame: pd.DataFrame, timeframe: Timeframe, what: str) -> Candle
     if bad.any():
         at = int(np.argmax(bad))
         raise DataError(
-            f"{what}: candle {frame.index[at]} is impossible (open {candles.open[at]:g}, high {candles.high[at]:g}, low "
-            f"{candles.low[at]:g}, close {candles.close[at]:g}, volume {candles.volume[at]:g}), and so are "
+            f"{what}: candle {frame.index[at]} is impossible (open {candles.open[at]:g}, high {candles.high[at]:g}, "
+            f"low {candles.low[at]:g}, close {candles.close[at]:g}, volume {candles.volume[at]:g}), and so are "
             f"{int(bad.sum()) - 1} more"
         )
     return candles

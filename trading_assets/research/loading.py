@@ -23,12 +23,17 @@ _FUNDING_BEFORE_MS = 3 * DAY_MS
 
 @dataclass(frozen=True)
 class Range:
-    """A range of whole bars of a symbol, UTC ms: [start, end)."""
+    """A range of whole bars of a symbol, UTC ms: [start, end).
+
+    `as_of_ms` is the end that was named: what lies between the last close and it is known, too (payments, other
+    timeframes), as in the pipeline.
+    """
 
     symbol: str
     timeframe: Timeframe
     start_ms: int
     end_ms: int
+    as_of_ms: int
 
 
 @cache
@@ -50,10 +55,10 @@ def to_range(
 ) -> Range:
     """The bars that are meant: by default as many as the pipeline's window has, up to the newest that is held."""
     of, symbol = to_timeframe(timeframe), symbol.upper()
-    end_ms = source.newest_ms(symbol, of) if end is None else to_moment_ms(end)
-    end_ms = floor_ms(end_ms, of.ms)
+    as_of_ms = source.newest_ms(symbol, of) if end is None else to_moment_ms(end)
+    end_ms = floor_ms(as_of_ms, of.ms)
     start_ms = end_ms - lookback.window_ms(of) if start is None else -(-to_moment_ms(start) // of.ms) * of.ms
-    return Range(symbol, of, start_ms, end_ms)
+    return Range(symbol, of, start_ms, end_ms, as_of_ms)
 
 
 def candles(
@@ -142,12 +147,12 @@ def load(source: Source, of: Range, needs: DataNeeds, held_back_pct: float) -> L
     require_held(source, of.symbol, of.timeframe, of.start_ms, of.end_ms)
     wanted = replace(needs, funding=True)
     _warn_of_short_warm_up(source, of, needs)
-    data = load_strategy_data(source.reader, of.symbol, of.timeframe, wanted, of.start_ms, of.end_ms)
+    data = load_strategy_data(source.reader, of.symbol, of.timeframe, wanted, of.start_ms, of.as_of_ms)
     # A range may be longer than any window of the pipeline, whose payments `load_strategy_data` reads.
-    since = min(of.end_ms - lookback.FUNDING_REACH_MS, of.start_ms - _FUNDING_BEFORE_MS)
-    payments = source.reader.read_funding(of.symbol, since, of.end_ms)
+    since = min(of.as_of_ms - lookback.FUNDING_REACH_MS, of.start_ms - _FUNDING_BEFORE_MS)
+    payments = source.reader.read_funding(of.symbol, since, of.as_of_ms)
     payments.protect()
-    data = replace(data, funding=payments, max_price=source.max_price(of.symbol, of.end_ms))
+    data = replace(data, funding=payments, max_price=source.max_price(of.symbol, of.as_of_ms))
     window = Window.from_data(data, of.start_ms, held_back_pct)
     if not len(window.candles):
         raise DataError(

@@ -6,7 +6,7 @@ No backtest is here. Nothing is written, but what a home fetches where it was op
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -276,7 +276,7 @@ def seeded(seed: int = 7, symbols: int = 30, *, now: int = SEEDED_NOW_MS) -> Mar
         for name, contract in market.contracts.items()
         if contract.launch_ms < now
     }
-    return Market(f"seeded market {seed}", _Clipped(MarketReader(market), spans), Settings(_env_file=None), spans)  # type: ignore[call-arg]
+    return Market(f"seeded market {seed}", _Clipped(MarketReader(market), spans), load_settings(), spans)
 
 
 def open_files(*paths: str | Path) -> Market:
@@ -303,7 +303,7 @@ def open_files(*paths: str | Path) -> Market:
     return Market(
         f"files {', '.join(Path(path).name for path in paths)}",
         _Clipped(MarketReader(market), spans),
-        Settings(_env_file=None),  # type: ignore[call-arg]
+        load_settings(),
         spans,
     )
 
@@ -355,7 +355,7 @@ def from_frames(
             together from them.
         timeframe: that of frames that name none.
         funding: for each symbol a frame with `rate` (fraction of notional), index UTC; none: no funding is paid.
-        settings: costs and sizes; the defaults without.
+        settings: costs and sizes; those of the environment and the settings' file without.
 
     Raises:
         ConfigurationError: there is no such timeframe.
@@ -386,7 +386,7 @@ def from_frames(
     }
     if not spans:
         raise DataError("found no candle in any frame, expected a frame with candles for each symbol")
-    held = settings or Settings(_env_file=None)  # type: ignore[call-arg]
+    held = settings or load_settings()
     return Market("frames", _FrameReader(given, payments), held, spans)
 
 

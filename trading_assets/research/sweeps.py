@@ -64,7 +64,7 @@ class Sweep:
     @property
     def tries(self) -> int:
         """Parameter sets that were tried on each symbol."""
-        return self.table.groupby(list(self.varied)).ngroups if self.varied else 1
+        return self.table.groupby(level=list(self.varied)).ngroups if self.varied else 1
 
     def surface(self, x: str, y: str, value: str = "mean_r") -> pd.DataFrame:
         """A figure by two parameters: the mean over symbols and all other parameters. Rows are `y`, columns `x`.
@@ -80,7 +80,7 @@ class Sweep:
         if value not in self.table.columns:
             raise ConfigurationError(f"no figure is called {value!r}; there are {', '.join(self.table.columns)}")
         sound = self.table[self.table["error"].isna()]
-        return sound.groupby([y, x])[value].mean().unstack(x)
+        return sound.groupby(level=[y, x])[value].mean().unstack(x)
 
     def plateau(self, value: str = "mean_r") -> float:
         """What the neighbours of the best set have, as a share of what it has: near 1 is a plateau, near 0 a needle.
@@ -90,7 +90,7 @@ class Sweep:
         """
         if not self.varied:
             return float("nan")
-        sets = self.table[self.table["error"].isna()].groupby(list(self.varied))[value].mean()
+        sets = self.table[self.table["error"].isna()].groupby(level=list(self.varied))[value].mean()
         grid = {name: sorted(sets.index.get_level_values(name).unique()) for name in self.varied}
         best = sets.idxmax()
         key = best if isinstance(best, tuple) else (best,)
@@ -155,8 +155,9 @@ def sweep(
         if len({getattr(one.parameters, name) for one in sets}) > 1
     )
     texts = [canonical_json(one) for one in sets]
+    keys: list[tuple[object, ...]] = []
     rows: list[dict[str, object]] = []
-    chosen: list[dict[str, object]] = []
+    chosen: list[tuple[tuple[object, ...], dict[str, object]]] = []
     for symbol in names:
         of = to_range(read_of, symbol, timeframe, start, end)
         parts, bars = _by_needs(sets), 0
@@ -169,20 +170,22 @@ def sweep(
                 some = [sets[place] for place in places]
                 outcomes.append(StrategySweep(some).run(panel, costs, settings.backtest_notional))
         outcome = merged_sets(outcomes, [places for _, places in parts])
-        of_symbol = _rows(of.symbol, sets, outcome, costs, bars)
+        of_symbol = _rows(sets, outcome, costs, bars)
         rows += of_symbol
+        keys_of = [(of.symbol, *(getattr(one.parameters, name) for name in varied)) for one in sets]
+        keys += keys_of
         # As the pipeline does: what it chooses, and what luck could have done with so many tries.
         (index,) = choose_parameters(outcome.figures, texts, outcome.usable)
         if index >= 0:
             trials = {name: values[0] for name, values in vars(trials_from(outcome.figures, outcome.usable)).items()}
-            besides = {"hour_ms": 0, "timeframe": of.timeframe.value, "configurations": len(sets)}
-            chosen.append({**of_symbol[index], **trials, **besides})
-    places = ["symbol", *varied]
-    table = pd.DataFrame(rows).sort_values(places, kind="stable").set_index(places)
+            besides = {"hour_ms": 0, "symbol": of.symbol, "timeframe": of.timeframe.value, "configurations": len(sets)}
+            chosen.append((keys_of[index], {**of_symbol[index], **trials, **besides}))
+    index_names = ["symbol", *varied]
+    table = _indexed(pd.DataFrame(rows), keys, index_names).sort_index(kind="stable")
     if not chosen:
         raise StrategyError(f"every set of {sets[0].name} failed: {table['error'].iloc[0]}")
-    picked = pd.DataFrame(chosen)
-    picked = with_significance(picked, picked).set_index(places)
+    picked = pd.DataFrame([row for _, row in chosen])
+    picked = _indexed(with_significance(picked, picked), [key for key, _ in chosen], index_names).sort_index()
     return Sweep(sets[0].name, to_timeframe(timeframe).value, varied, table[_COLUMNS], picked[[*_COLUMNS, *_LUCK]])
 
 
@@ -195,7 +198,10 @@ def parameter_sets(
         StrategyError: there is none that the strategy allows.
     """
     pinned = configured(strategy, parameters)
-    kind, given = type(pinned), pinned.parameters.model_dump() if isinstance(strategy, Strategy) else dict(parameters or {})
+    kind, given = (
+        type(pinned),
+        pinned.parameters.model_dump() if isinstance(strategy, Strategy) else dict(parameters or {}),
+    )
     if grid is None:
         wanted = [one.model_dump() | dict(parameters or {}) for one in kind.grid()]
     else:
@@ -227,20 +233,22 @@ def _by_needs(sets: Sequence[Strategy]) -> list[tuple[DataNeeds, list[int]]]:
     return found
 
 
-def _rows(
-    symbol: str, sets: Sequence[Strategy], outcome: SweepResult, costs: Costs, bars: int
-) -> list[dict[str, object]]:
+def _indexed(frame: pd.DataFrame, keys: Sequence[tuple[object, ...]], names: list[str]) -> pd.DataFrame:
+    """A parameter may have the name of a figure, so it is never a column."""
+    frame.index = pd.MultiIndex.from_tuples(keys, names=names)
+    return frame
+
+
+def _rows(sets: Sequence[Strategy], outcome: SweepResult, costs: Costs, bars: int) -> list[dict[str, object]]:
     """One row for each set, on one symbol."""
     rows = []
-    for index, one in enumerate(sets):
+    for index in range(len(sets)):
         pnl, risk = outcome.pnl(0, index), outcome.risk(0, index) * costs.notional
         error = outcome.failures.get((0, index))
         figures = dict(zip(_METRICS, outcome.figures[0, index].tolist(), strict=True))
         p_value, break_even = trades_p_value(pnl, risk, both_fills(costs)) if pnl.sum() > 0 else (math.nan, math.nan)
         rows.append(
             {
-                "symbol": symbol,
-                **one.parameters.model_dump(),
                 **figures,
                 "bars": bars,
                 "total_trades": int(figures["total_trades"]),

@@ -11,6 +11,7 @@
   };
   const LINES = ["#2563eb", "#d97706", "#7c3aed", "#0891b2", "#be185d", "#4d7c0f", "#64748b", "#b45309"];
   const REASONS = { stop: "#d64545", target: "#0f9d6b", signal: "#7c3aed", time: "#d97706", roi: "#0891b2", open: "#64748b" };
+  const MOST_PANES = 3;
   const dark = matchMedia("(prefers-color-scheme: dark)");
   const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue("--" + name).trim();
   const moment = (s) => (s === null ? "–" : new Date(s * 1000).toISOString().slice(0, 16).replace("T", " "));
@@ -201,6 +202,11 @@
       t.last = t.exit === null ? bars.length - 1 : place(one, t.exit - 1);
     }
     by("what").textContent = one.name;
+    if (!one.chosen_lines) {
+      // More than a few panes leave no room for candles: the others wait behind their buttons.
+      one.lines.filter((each) => !each.on_price).slice(MOST_PANES).forEach((each) => off.add(each.name));
+      one.chosen_lines = true;
+    }
     addLines();
     chips();
   }
@@ -227,7 +233,7 @@
     const value = COLUMNS[order][1], sign = falling ? -1 : 1;
     rows.sort((a, b) => sign * (value(a) < value(b) ? -1 : value(a) > value(b) ? 1 : a.number - b.number));
     const r = rows.filter((t) => t.r !== null).map((t) => t.r);
-    by("count").textContent = `${rows.length} trades` + (r.length ? `, mean ${fixed(r.reduce((a, b) => a + b, 0) / r.length, 2, true)} R` : "");
+    by("count").textContent = `${rows.length} trade${rows.length === 1 ? "" : "s"}` + (r.length ? `, mean ${fixed(r.reduce((a, b) => a + b, 0) / r.length, 2, true)} R` : "");
     paintRows();
   }
 
@@ -251,11 +257,11 @@
     marks.chosen = t;
     chart.timeScale().setVisibleLogicalRange({ from: t.first - 50, to: t.last + 20 });
     marks.update();
+    detail(t);  // first: it takes room from the table
     const at = rows.indexOf(t), box = by("rows");
     if (at >= 0 && (at * HEIGHT < box.scrollTop || (at + 1) * HEIGHT > box.scrollTop + box.clientHeight))
       box.scrollTop = Math.max(0, at * HEIGHT - box.clientHeight / 2);
     paintRows();
-    detail(t);
     if (!keeps_address) history.replaceState(null, "", "#t" + t.number);
   }
 
