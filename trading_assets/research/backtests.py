@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from trading_assets.backtesting.costs import cost_columns, costs_from
 from trading_assets.backtesting.endings import excursions, levels, risk_usd, signal_bars, words
 from trading_assets.backtesting.engine import Column, Costs, Trades
 from trading_assets.backtesting.kernel.sweep import column_from, shared_indicators
 from trading_assets.backtesting.liquidity import both_fills
 from trading_assets.backtesting.made_with import costs_told
 from trading_assets.backtesting.metrics import equity_curve, mean_r
-from trading_assets.backtesting.run import cost_columns, costs_from, metrics_from, production_engine
+from trading_assets.backtesting.run import metrics_from, production_engine
 from trading_assets.backtesting.significance import MIN_TRADES, trades_p_value
 from trading_assets.core.candles import Candles
 from trading_assets.core.settings import Settings

@@ -51,7 +51,8 @@ def compare(backtests: Mapping[str, Backtest] | Sequence[Backtest]) -> Compariso
     Example:
         ```python
         both = research.compare({"as described": bt, "wide stop": wide})
-        both.table.loc[["total_trades", "mean_r", "max_drawdown"]]; both.plot()
+        both.table.loc[["total_trades", "mean_r", "max_drawdown"]]
+        both.plot()
         ```
     """
     named = dict(backtests) if isinstance(backtests, Mapping) else {one.title: one for one in backtests}

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from trading_assets.backtesting.run import declared_entries, production_engine
+from trading_assets.backtesting.costs import declared_entries
+from trading_assets.backtesting.run import production_engine
 from trading_assets.core.candles import Candles, Funding
 from trading_assets.core.errors import DataError
 from trading_assets.core.timeframes import HOUR_MS, Timeframe, floor_ms, iso
@@ -117,8 +118,8 @@ def forward_test(
 
     Example:
         ```python
-        chosen = pd.DataFrame({"selected_hour": ["2026-02-01 05:00"], "symbol": ["ETHUSDT"], "timeframe": ["5m"],
-                               "strategy": ["bollinger_rsi"], "parameters": ["{}"]})
+        row = {"selected_hour": "2026-02-01 05:00", "symbol": "ETHUSDT", "timeframe": "5m"}
+        chosen = pd.DataFrame([{**row, "strategy": "bollinger_rsi", "parameters": "{}"}])
         research.forward_test(chosen, source=market).trades[["entry_time", "side", "r", "reason"]]
         ```
     """
@@ -209,7 +210,8 @@ class WalkForward:
 
         Example:
             ```python
-            wf.by("strategy", "timeframe"); wf.by("hour")
+            wf.by("strategy", "timeframe")
+            wf.by("hour")
             ```
         """
         frame = self.trades[self.trades["reason"] != "open"]
@@ -258,7 +260,9 @@ def walk_forward(
     Example:
         ```python
         wf = research.walk_forward("2026-02-01", "2026-02-28")
-        wf.figures.mean_r, wf.figures.deflated_sharpe; wf.by("timeframe"); wf.plot()
+        wf.figures.mean_r, wf.figures.deflated_sharpe
+        wf.by("timeframe")
+        wf.plot()
         ```
     """
     home = source_or_home(source)

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from trading_assets.backtesting.costs import costs_from
 from trading_assets.backtesting.engine import Costs
 from trading_assets.backtesting.kernel.panel import Panel
 from trading_assets.backtesting.kernel.sweep import StrategySweep, SweepResult, merged_sets, shared_indicators
 from trading_assets.backtesting.liquidity import both_fills
 from trading_assets.backtesting.metrics import Metrics, mean_r
 from trading_assets.backtesting.parameter_choice import choose_parameters, trials_from
-from trading_assets.backtesting.run import costs_from
 from trading_assets.backtesting.selection import with_significance
 from trading_assets.backtesting.significance import trades_p_value
 from trading_assets.core.errors import ConfigurationError, StrategyError
@@ -139,9 +139,11 @@ def sweep(
 
     Example:
         ```python
-        sw = research.sweep("bollinger_rsi", ["ETHUSDT", "SOLUSDT"], "15m", source=market,
-                            grid={"stop_atr": [1.5, 2.0, 3.0], "band": [0.7, 0.9, 1.1]})
-        sw.best; sw.heatmap("stop_atr", "band"); sw.plateau()
+        grid = {"stop_atr": [1.5, 2.0, 3.0], "band": [0.7, 0.9, 1.1]}
+        sw = research.sweep("bollinger_rsi", ["ETHUSDT", "SOLUSDT"], "15m", grid=grid, source=market)
+        sw.best[["out_of_sample_pnl", "p_value_corrected"]]
+        sw.heatmap("stop_atr", "band")
+        sw.plateau()
         ```
     """
     read_of = source_or_home(source)
