@@ -23,7 +23,7 @@ from trading_assets.market.loading import CandleReader
 from trading_assets.market.store import CandleStore, Progress
 from trading_assets.reporting import load as reading
 from trading_assets.reporting import performance, score_study
-from trading_assets.reporting.forward_test import run_forward_tests
+from trading_assets.reporting.forward_test import Ending, run_forward_tests
 from trading_assets.reporting.page import render
 from trading_assets.reporting.report import Report
 from trading_assets.reporting.score_study import Cell, Earned
@@ -48,6 +48,11 @@ class Sources:
     def reader(self) -> CandleReader:
         """Candles and funding, fetched first where that is wanted."""
         return self.store if self.market is None else reading.FillingReader(self.store, self.market)
+
+    def endings(self) -> dict[str, Ending]:
+        """Contracts that were delisted, as far as the market or the ledger tells."""
+        market = self.market or reading.HeldMarket(self.store, self.now_ms())
+        return reading.endings(market, self.database, self.settings.venue.value)
 
     def now_ms(self) -> int:
         """Until when hours are followed."""
@@ -77,7 +82,7 @@ def make_walk_forward(
         sources.settings,
         known_rules=reading.hours_of_known_rules(sources.database, hours),
         empty=len(empty_hours(sources.database, hours[0], hours[-1])),
-        endings=reading.endings(sources.market, sources.database, sources.settings.venue.value),
+        endings=sources.endings(),
         progress=progress,
     )
     if report.main.trades.empty:
@@ -114,7 +119,7 @@ def make_performance(
         capital=span.opening,
         known_rules=reading.hours_of_known_rules(sources.database, hours),
         empty=len(empty_hours(sources.database, hours[0], hours[-1])),
-        endings=reading.endings(sources.market, sources.database, sources.settings.venue.value),
+        endings=sources.endings(),
         progress=progress,
     )
     return performance.performance(sources.database, reader, sources.settings, span, expected)
@@ -140,7 +145,7 @@ def make_score_study(
         costs=walk_forward_costs(settings),
         entered_by=declared_entries(settings),
         together=True,
-        endings=reading.endings(sources.market, sources.database, sources.settings.venue.value),
+        endings=sources.endings(),
         progress=progress,
     )
     rows = read_partitions(sources.database, STRATEGY_SELECTIONS, hours)

@@ -9,6 +9,7 @@ import math
 import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
@@ -108,7 +109,23 @@ def hours_of_known_rules(database: Database, hours: Sequence[int]) -> set[int]:
         return set(connection.execute(statement).scalars()) & set(hours)
 
 
-def endings(source: MarketData, database: Database, venue: str) -> dict[str, Ending]:
+@dataclass(frozen=True)
+class HeldMarket:
+    """A store in place of its market, as far as `endings` asks: what is not held does not exist."""
+
+    store: CandleStore
+    until_ms: int
+
+    def now_ms(self) -> int:
+        """The end of what is looked at."""
+        return self.until_ms
+
+    def candles(self, symbol: str, timeframe: Timeframe, start_ms: int, end_ms: int) -> Candles:
+        """See `CandleStore.read`."""
+        return self.store.read(symbol, timeframe, start_ms, end_ms)
+
+
+def endings(source: MarketData | HeldMarket, database: Database, venue: str) -> dict[str, Ending]:
     """Contracts that were delisted.
 
     A market of the past lists them. Others do not list what has ended: there the announcements that were kept count,
