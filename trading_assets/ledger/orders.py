@@ -297,7 +297,14 @@ def set_filled(connection: sa.Connection, intent: Intent, qty: Decimal, average_
 
 
 def ask(
-    connection: sa.Connection, intent: Intent, request: str, reason: str, now_ms: int, price: Decimal | None = None
+    connection: sa.Connection,
+    intent: Intent,
+    request: str,
+    reason: str,
+    now_ms: int,
+    price: Decimal | None = None,
+    *,
+    chase_price: Decimal | None = None,
 ) -> bool:
     """Record what is going to be asked of an order that rests. Return False where the ledger has it otherwise by now.
 
@@ -305,6 +312,7 @@ def ask(
 
     Args:
         price: that it is to have.
+        chase_price: up to which it follows the market from now on, where the one of before is no price any more.
     """
     is_new = (intent.request, intent.request_reason) != (request, reason)
     values: dict[str, object] = {
@@ -315,6 +323,8 @@ def ask(
     }
     if price is not None:
         values["price"] = price
+    if chase_price is not None:
+        values["chase_price"] = chase_price
     if not _change_resting(connection, intent, values):
         return False
     if is_new:

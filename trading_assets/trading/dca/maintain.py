@@ -25,7 +25,7 @@ from trading_assets.core.errors import (
 )
 from trading_assets.core.messages import Kind as MessageKind
 from trading_assets.core.messages import Message, Severity
-from trading_assets.core.models import OrderRequest, SendBy, Side
+from trading_assets.core.models import OrderAck, OrderRequest, SendBy, Side
 from trading_assets.core.timeframes import iso
 from trading_assets.ledger import dca, leases, risk
 from trading_assets.ledger import executions as execution_ledger
@@ -41,6 +41,7 @@ from trading_assets.trading.dca.planning import Decision, View, Wish, decide
 from trading_assets.trading.dca.plans import plan_of
 from trading_assets.trading.dca.report import DcaReport
 from trading_assets.trading.dca.schedule import DcaError
+from trading_assets.trading.dca.steps import DcaStep, dca_step
 from trading_assets.trading.grid.booking import DIFFERS_MS, SEND_WITHIN_MS
 from trading_assets.trading.grid.levels import ZERO
 from trading_assets.trading.grid.maintain import LEASE_MS, PAUSE_S, ROUNDS
@@ -124,10 +125,9 @@ class _Pass:
         if row.state == dca.ENDED:
             return False
         seen = following.read(context, row, orders)
-        context.at("before dca observe")
         fills_before = self._report.fills
-        view, accounts = self._observe(row, seen)
-        context.at("after dca observe")
+        with dca_step(context, DcaStep.OBSERVE):
+            view, accounts = self._observe(row, seen)
         acted = self._act(view, accounts, seen, decide(view))
         context.tell(*self._told)
         return acted or self._report.fills > fills_before
@@ -234,10 +234,12 @@ class _Pass:
     def _act(self, view: View, accounts: Accounts, seen: Seen, decision: Decision) -> bool:
         row, acted = view.row, False
         if decision.state is not None:
-            self._change_state(view, accounts, seen, decision)
+            with dca_step(self._context, DcaStep.CHANGE):
+                self._change_state(view, accounts, seen, decision)
             acted = True
         if decision.skipped:
-            acted |= self._skip(row, decision.skipped, seen)
+            with dca_step(self._context, DcaStep.SKIP):
+                acted |= self._skip(row, decision.skipped, seen)
         if decision.cancels:
             acted |= self._cancel(row, decision.cancels, seen)
         if decision.levels is not None:
@@ -247,9 +249,8 @@ class _Pass:
             acted |= self._report.stops_set > before
         resent = [] if view.stopped or not view.is_settled else [o for o in view.working if o.status == dca.UNSENT]
         if (decision.places or resent) and decision.state is None:
-            self._context.at("before dca reserve")
-            rows = self._reserve(view, decision.places, resent, seen)
-            self._context.at("after dca reserve")
+            with dca_step(self._context, DcaStep.RESERVE):
+                rows = self._reserve(view, decision.places, resent, seen)
             acted |= bool(rows)
             self._send(row, rows, seen)
         return acted
@@ -274,7 +275,10 @@ class _Pass:
                 return  # a person has changed it meanwhile
             books = accounts.books
             text = f"{why}; closed {books.profit:+.2f}, in all {accounts.total(seen.market.last):+.2f} USD, holds "
-            self._tell(connection, f"DCA plan {row.symbol} is {state}", f"{text}{books.held}", now_ms)
+            text += str(books.held)
+            if state == dca.ENDED and not books.held:
+                text += _left_to_others(seen)
+            self._tell(connection, f"DCA plan {row.symbol} is {state}", text, now_ms)
         if state == dca.ENDED:
             self._report.ended.append(row.symbol)
 
@@ -307,9 +311,8 @@ class _Pass:
         shown = [link for link in cancels if link in seen.orders and not seen.orders[link].status.is_final]
         if not shown:
             return False
-        context.at("before dca cancel")
-        outcomes = context.exchange.cancel_orders([(row.symbol, link) for link in shown])
-        context.at("after dca cancel")
+        with dca_step(context, DcaStep.CANCEL):
+            outcomes = context.exchange.cancel_orders([(row.symbol, link) for link in shown])
         self._report.cancelled += sum(one is None for one in outcomes)
         for outcome in outcomes:
             if isinstance(outcome, ExchangeFatalError):
@@ -320,9 +323,8 @@ class _Pass:
         """Set stop and target of the position. Return False where it is to be looked at anew at once."""
         context, row, (stop, target) = self._context, view.row, levels
         try:
-            context.at("before dca stop")
-            context.exchange.set_stops(row.symbol, stop, target, seen.send_by)
-            context.at("after dca stop")
+            with dca_step(context, DcaStep.STOP):
+                context.exchange.set_stops(row.symbol, stop, target, seen.send_by)
         except PriceRefusedError as error:
             is_bare = seen.position is not None and seen.position.stop_loss is None
             if not is_bare and not view.plan.is_beyond(seen.market.last, stop):
@@ -333,7 +335,9 @@ class _Pass:
             raise
         except ExchangeError as error:
             self._report.failed[row.symbol] = f"the stop {stop} could not be set, it is tried again: {error}"
-            return self._note_bare(row, seen) and not isinstance(error, TooLateError)
+            if isinstance(error, OrderRejectedError):
+                context.contracts.forget()  # its tick may be another one by now
+            return self._note_bare(row, seen) and not isinstance(error, TooLateError | RulesChangedError)
         self._report.stops_set += 1
         return True
 
@@ -413,9 +417,16 @@ class _Pass:
         if not orders:
             return
         context = self._context
-        context.at("before dca create")
-        outcomes = context.exchange.place_orders([_request(order, self._send_by) for order in orders])
-        context.at("after dca create")
+        with dca_step(context, DcaStep.CREATE):
+            outcomes = context.exchange.place_orders([_request(order, self._send_by) for order in orders])
+        with dca_step(context, DcaStep.ACKNOWLEDGE):
+            self._acknowledge(row, orders, outcomes, seen)
+
+    def _acknowledge(
+        self, row: PlanRow, orders: Sequence[PlanOrder], outcomes: Sequence[OrderAck | ExchangeError], seen: Seen
+    ) -> None:
+        """Write what the answers say of orders of which nobody has written anything since."""
+        context = self._context
         wall_ms, fatal = context.wall_ms(), None
         with context.database.write() as connection:
             for order, outcome in zip(orders, outcomes, strict=True):
@@ -436,6 +447,18 @@ class _Pass:
                     fatal = outcome
         if fatal is not None:
             raise fatal
+
+
+def _left_to_others(seen: Seen) -> str:
+    """What somebody else has in the contract of a plan that has closed its part, and what of the plan's stays on it."""
+    position = seen.position
+    if position is None:
+        return ""
+    text = f"; {position.side.value} {position.size} of {position.symbol} are somebody else's"
+    if position.stop_loss is None and position.take_profit is None:
+        return text
+    levels = f"the stop {position.stop_loss or 'none'} and the target {position.take_profit or 'none'}"
+    return f"{text}, and {levels} that the plan has set stay on it: change them at the exchange"
 
 
 def _moved(now: PlanRow, row: PlanRow) -> bool:

@@ -115,7 +115,8 @@ class Acting:
     def _set_stop(self, grid: Grid, stop: Decimal, seen: Seen) -> bool:
         """Set the position's stop. Return False where it is to be looked at anew at once.
 
-        That is where the price has passed it (the grid stops then), or it is too late to set it on what was seen.
+        That is where the price has passed it (the grid stops then), it is too late to set it on what was seen, or the
+        contract's rules have changed.
         """
         context = self._context
         try:
@@ -133,7 +134,9 @@ class Acting:
             if isinstance(error, ExchangeFatalError):
                 raise
             self._pass.report.failed[grid.symbol] = f"the stop {stop} could not be set, it is tried again: {error}"
-            return not isinstance(error, TooLateError)
+            if isinstance(error, OrderRejectedError):
+                context.contracts.forget()  # its tick may be another one by now
+            return not isinstance(error, TooLateError | RulesChangedError)
         self._pass.report.stops_set += 1
         return True
 

@@ -7,16 +7,18 @@ Meanwhile the order may be filled. Whoever follows it does the same, so two proc
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from decimal import Decimal
 
-from trading_assets.core.errors import OrderEndedError, OrderRejectedError
-from trading_assets.core.models import Order, OrderChange
+from trading_assets.core.errors import ExchangeError, OrderEndedError, OrderRejectedError, PriceRefusedError
+from trading_assets.core.models import Order, OrderChange, Side
 from trading_assets.core.timeframes import iso
 from trading_assets.ledger import orders, risk
 from trading_assets.ledger.orders import Intent
 from trading_assets.ledger.risk import RiskState
 from trading_assets.trading.context import ExecutionContext
+from trading_assets.trading.decide.sizing import on_tick
 from trading_assets.trading.ownership.reading import left_of
 from trading_assets.trading.saga.progress import move, step, venue_ms
 from trading_assets.trading.saga.protection import protect
@@ -104,6 +106,8 @@ def follow(context: ExecutionContext, intent: Intent, order: Order) -> tuple[Int
     with step(context, Step.FOLLOW, intent):
         if is_older(intent, order):
             return intent, order
+        if _is_shown_on_another_tick(context, intent, order):
+            order = replace(order, price=intent.price)
         now_ms = context.exchange.now_ms()
         seen = _observe(context, intent, order, now_ms)
         if seen is None:
@@ -182,18 +186,63 @@ def _cancel(context: ExecutionContext, intent: Intent, reason: str, now_ms: int)
     return replace(intent, request=orders.CANCEL, request_reason=reason, requests=intent.requests + 1)
 
 
-def _amend(context: ExecutionContext, intent: Intent, price: Decimal, reason: str, now_ms: int) -> Intent | None:
+def _amend(
+    context: ExecutionContext,
+    intent: Intent,
+    price: Decimal,
+    reason: str,
+    now_ms: int,
+    *,
+    chase_price: Decimal | None = None,
+) -> Intent | None:
+    """Move the order's price. After a refusal once more to the contract's tick of now, where that is another price.
+
+    A price that is refused all the same cannot be followed to: its time is over, so the order is cancelled.
+    """
     with context.database.write() as connection:
         if not risk.entries_allowed(connection, intent.account, venue_ms(context, intent)):
             return intent  # the next pass sees why, and cancels it
-        if not orders.ask(connection, intent, orders.AMEND, reason, now_ms, price):
+        if not orders.ask(connection, intent, orders.AMEND, reason, now_ms, price, chase_price=chase_price):
             return None
     asked = replace(intent, request=orders.AMEND, request_reason=reason, requests=intent.requests + 1, price=price)
+    if chase_price is not None:
+        asked = replace(asked, chase_price=chase_price)
     try:
         with step(context, Step.AMEND, intent):
             context.exchange.amend_order(OrderChange(intent.symbol, intent.order_link_id, price=price))
     except OrderEndedError:
         return asked  # filled or cancelled meanwhile: the look-up tells
     except OrderRejectedError as error:
+        if not isinstance(error, PriceRefusedError):
+            context.contracts.forget()
+            tick = _tick(context, intent)
+            if tick is None:
+                return asked  # it is asked for again, by rules that can be read
+            on_it = on_tick(price, tick, up=intent.side is Side.SELL)  # never beyond what it may follow to
+            if on_it != price:
+                return _amend(context, asked, on_it, reason, now_ms, chase_price=on_it)
         return _cancel(context, asked, f"its price could not be changed to {price}: {error}", now_ms)
     return asked
+
+
+def _tick(context: ExecutionContext, intent: Intent) -> Decimal | None:
+    """The contract's tick; None where it cannot be read."""
+    with suppress(ExchangeError):
+        contract = context.contracts.get(context.exchange, set(), context.wall_ms()).get(intent.symbol)
+        if contract is not None:
+            return contract.tick_size
+    return None
+
+
+def _is_shown_on_another_tick(context: ExecutionContext, intent: Intent, order: Order) -> bool:
+    """Whether nobody has changed the price: an order of before waits at its own, and is shown on the tick of now."""
+    asked, shown = intent.price, order.price
+    if asked is None or shown is None or asked == shown:
+        return False
+    for is_read_again in (False, True):
+        if is_read_again:
+            context.contracts.forget()
+        tick = _tick(context, intent)
+        if tick is not None and asked % tick and not shown % tick and abs(shown - asked) < tick:
+            return True
+    return False

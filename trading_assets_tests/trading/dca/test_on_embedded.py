@@ -12,6 +12,7 @@ from trading_assets.core.models import OrderRequest, Side
 from trading_assets.ledger import dca
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.risk import Cause, RiskState, StateChange, change_state
+from trading_assets.trading.context import ContractCache
 from trading_assets.trading.dca.control import adjust, current_plan, pause, resume, start, stop
 from trading_assets.trading.dca.maintain import maintain
 from trading_assets.trading.dca.plans import AfterTarget, Missed
@@ -227,6 +228,26 @@ def test_what_a_person_adds_blocks_the_plan_until_he_takes_it_back(sqlite: Datab
         stage.require_lawful()
 
 
+def test_what_somebody_else_has_added_keeps_the_stop_when_the_plan_leaves_and_is_told(sqlite: Database) -> None:
+    """It closes its own part alone, and takes no stop away: which of both he wants is his to say."""
+    with stage_on(sqlite, 100_000, 100_000) as stage:
+        stage.start(target_pct=D(5))
+        own, before = stage.held(), stage.position()
+        assert before is not None
+        trade_by_hand(stage, Side.BUY, "0.01")
+        stop(sqlite, "main", SYMBOL, "enough", stage.running.now_ms(), closes=True)
+        for _ in range(6):
+            stage.advance(0.2)
+            maintain(stage.context)
+        assert stage.row().state == dca.ENDED
+        position = stage.position()
+        assert position is not None and position.size == D("0.01")
+        assert own and (position.stop_loss, position.take_profit) == (before.stop_loss, before.take_profit)
+        (text,) = [text for title, text in stage.told if title.endswith("is ended")]
+        assert "Buy 0.01 of BTCUSDT are somebody else's" in text
+        assert f"the stop {position.stop_loss} and the target {position.take_profit} that the plan has set stay" in text
+
+
 def test_a_stop_moved_or_taken_away_by_hand_is_the_plans_again(sqlite: Database) -> None:
     with stage_on(sqlite, 100_000, 100_000) as stage:
         stage.start(target_pct=D(5))
@@ -234,6 +255,31 @@ def test_a_stop_moved_or_taken_away_by_hand_is_the_plans_again(sqlite: Database)
             stage.exchange.set_stops(SYMBOL, stop_loss, take_profit)
             assert stage.maintain().stops_set == 1
             stage.require_lawful()
+
+
+@pytest.mark.parametrize("safety", [0, 2])
+def test_a_stop_that_is_refused_for_its_tick_is_set_on_the_tick_of_now(sqlite: Database, safety: int) -> None:
+    """The rules that a process keeps are of before the change: a refusal has them read again, within the pass.
+
+    Safety orders go over to the new tick, too.
+    """
+    with stage_on(sqlite, 100_030, 100_030) as stage:
+        stage.start(target_pct=D("4.9"), schedule="every 9m", safety_orders=safety, safety_step_pct=D("0.77"))
+        before, cached = stage.position(), ContractCache()
+        assert before is not None and before.stop_loss is not None
+        cached.get(stage.exchange, {SYMBOL}, stage.wall)
+        venue = stage.running.venue
+        venue.revise(replace(venue.market.contracts[SYMBOL], tick_size=D(7)))
+        stage.exchange.set_stops(SYMBOL, None, None)
+        for _ in range(5):
+            stage.advance(0.1)
+            maintain(replace(stage.context, contracts=cached))
+        position = stage.position()
+        assert position is not None and position.stop_loss is not None and position.take_profit is not None
+        assert before.stop_loss % 7 and not position.stop_loss % 7 and not position.take_profit % 7
+        waiting = [row for row in stage.exchange.open_orders(SYMBOL) if not row.purpose.is_protective]
+        assert len(waiting) == safety and not any(row.price is None or row.price % 7 for row in waiting)
+        assert not maintain(replace(stage.context, contracts=cached)).acted
 
 
 def test_a_stop_is_not_set_on_what_was_seen_long_ago(sqlite: Database) -> None:

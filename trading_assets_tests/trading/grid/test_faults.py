@@ -13,6 +13,7 @@ import pytest
 from trading_assets.core.errors import ExchangeError
 from trading_assets.ledger import grids, leases
 from trading_assets.ledger.database import Database
+from trading_assets.trading.context import ContractCache
 from trading_assets.trading.grid.control import start, stop
 from trading_assets.trading.grid.levels import Kind
 from trading_assets.trading.grid.maintain import grid_lease, maintain
@@ -152,6 +153,24 @@ def test_a_cancellation_that_comes_late_loses_and_its_fill_is_closed_with_the_re
         accounts = stage.accounts()
         assert accounts.fills, "some of them were filled before"
         assert (stage.grid().state, stage.held(), stage.exchange.open_orders()) == (grids.ENDED, 0, ())
+
+
+def test_a_stop_that_is_refused_for_its_tick_is_set_on_the_tick_of_now(sqlite: Database) -> None:
+    """The rules that a process keeps are of before the change: a refusal has them read again, within the pass."""
+    with stage_on(sqlite, 100_000, 100_000) as stage:
+        stage.start(replace(A_PLAN, kind=Kind.LONG, stop_high=None))
+        cached = ContractCache()
+        cached.get(stage.exchange, {SYMBOL}, stage.wall)
+        venue = stage.running.venue
+        venue.revise(replace(venue.market.contracts[SYMBOL], tick_size=D(7)))
+        stage.exchange.set_stops(SYMBOL, None, None)
+        for _ in range(5):
+            stage.advance(0.1)
+            maintain(replace(stage.context, contracts=cached))
+        position = stage.position()
+        assert position is not None and position.stop_loss is not None
+        assert not position.stop_loss % 7 and abs(position.stop_loss - 93_000) < 7
+        assert not maintain(replace(stage.context, contracts=cached)).acted
 
 
 def test_a_stop_is_not_set_on_what_was_seen_long_ago(sqlite: Database) -> None:

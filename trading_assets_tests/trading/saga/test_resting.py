@@ -14,7 +14,12 @@ import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from trading_assets.core.errors import AmbiguousOutcomeError, ExchangeUnavailableError, OrderRejectedError
+from trading_assets.core.errors import (
+    AmbiguousOutcomeError,
+    ExchangeUnavailableError,
+    OrderRejectedError,
+    RulesChangedError,
+)
 from trading_assets.core.models import (
     CancelledBy,
     CloseReason,
@@ -230,6 +235,79 @@ def test_an_entry_that_follows_a_market_that_has_left_is_dropped(sqlite: Databas
     after_passes(harness, times=12)
     assert row(harness, identity)["status"] == "ended"
     assert "beyond 100.5" in str(row(harness, identity)["reason"])
+
+
+def takes_only(monkeypatch: pytest.MonkeyPatch, harness: Harness, tick: Decimal) -> list[Decimal | None]:
+    """The contract has another tick from now on. Return the prices that are asked for."""
+    exchange, asked = harness.exchange, list[Decimal | None]()
+    exchange.listed["BTCUSDT"] = replace(exchange.listed["BTCUSDT"], tick_size=tick)
+    amend = exchange.amend_order
+
+    def amends(change: OrderChange) -> None:
+        asked.append(change.price)
+        if change.price is not None and change.price % tick:
+            raise RulesChangedError(f"price {change.price} must be a multiple of tickSize {tick}", code=10001)
+        amend(change)
+
+    monkeypatch.setattr(exchange, "amend_order", amends)
+    return asked
+
+
+def test_an_entry_follows_the_market_on_the_tick_of_now(sqlite: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The price up to which it follows was made for another tick; it goes to the next one that is no worse."""
+    harness, identity, link = rests(sqlite, **CHASE)
+    asked = takes_only(monkeypatch, harness, D("0.4"))
+    harness.exchange.set_price("BTCUSDT", "101")
+    after_passes(harness, times=10)
+    intent = row(harness, identity)
+    assert (intent["status"], intent["price"], intent["chase_price"]) == ("resting", D("100.4"), D("100.4"))
+    assert asked == [D("100.5"), D("100.4")], "it is asked for once more, and not again when it is seen"
+    harness.exchange.fill(link, decimal(intent["qty"]))
+    after_passes(harness)
+    assert row(harness, identity)["status"] == "confirmed"
+    harness.require_consistent(identity)
+
+
+def test_an_entry_whose_new_price_is_refused_on_the_tick_of_now_is_dropped(
+    sqlite: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    harness, identity, _ = rests(sqlite, **CHASE)
+    harness.exchange.fail("amend_order", OrderRejectedError("beyond the price band", code=110003), times=9)
+    after_passes(harness, times=12)
+    assert row(harness, identity)["status"] == "ended"
+    assert "could not be changed to 100.5" in str(row(harness, identity)["reason"])
+
+
+def test_while_the_rules_cannot_be_read_a_refused_price_is_asked_for_again(
+    sqlite: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    harness, identity, _ = rests(sqlite, **CHASE)
+    takes_only(monkeypatch, harness, D("0.4"))
+    harness.exchange.set_price("BTCUSDT", "101")
+    harness.later(601)
+    harness.exchange.fail("instruments", ExchangeUnavailableError("502"), times=1)
+    recovery.recover(harness.context)
+    assert (row(harness, identity)["status"], row(harness, identity)["request"]) == ("resting", orders.AMEND)
+    recovery.recover(harness.context)
+    assert row(harness, identity)["price"] == D("100.4")
+
+
+def test_an_entry_that_is_shown_on_another_tick_was_changed_by_nobody(sqlite: Database) -> None:
+    """What was placed before a change of the tick waits at its own price, and is shown rounded."""
+    harness, identity, _ = rests(sqlite)
+    exchange = harness.exchange
+    (order,) = exchange.book.values()
+    exchange.listed["BTCUSDT"] = replace(exchange.listed["BTCUSDT"], tick_size=D("0.4"))
+    exchange.book[order.order_id] = replace(order, price=D("99.6"))
+    after_passes(harness, times=3)
+    assert (row(harness, identity)["status"], row(harness, identity)["request"]) == ("resting", None)
+    exchange.book[order.order_id] = replace(order, price=D("99.2"))
+    after_passes(harness, times=1)
+    assert row(harness, identity)["request"] is None, "that is less than a tick, too"
+    exchange.book[order.order_id] = replace(order, price=D("98.8"))
+    after_passes(harness, times=2)
+    assert row(harness, identity)["status"] == "ended"
+    assert "somebody else" in str(row(harness, identity)["reason"])
 
 
 def test_a_post_only_entry_that_would_take_is_rejected_after_its_answer(sqlite: Database) -> None:
