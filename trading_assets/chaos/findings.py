@@ -31,6 +31,12 @@ class Findings:
     beyond_bounds: list[str] = field(default_factory=list)
     self_trades: list[str] = field(default_factory=list)
     """of grids, see `chaos.grid_laws`"""
+    dca_duplicates: list[str] = field(default_factory=list)
+    dca_schedule: list[str] = field(default_factory=list)
+    dca_inventory: list[str] = field(default_factory=list)
+    dca_profit: list[str] = field(default_factory=list)
+    dca_restless: list[str] = field(default_factory=list)
+    """of DCA plans, see `chaos.dca_laws`"""
     sums: list[str] = field(default_factory=list)
     """money of which ledger and exchange have different sums"""
     entries: set[str] = field(default_factory=set)
@@ -57,6 +63,11 @@ LAWS = (
     "grid_restless",
     "beyond_bounds",
     "self_trades",
+    "dca_duplicates",
+    "dca_schedule",
+    "dca_inventory",
+    "dca_profit",
+    "dca_restless",
     "sums",
 )
 

@@ -31,9 +31,9 @@ from trading_assets.chaos.faults import (
     some_odd_rows,
 )
 from trading_assets.chaos.findings import Findings, Foreign
-from trading_assets.chaos.grid_trial import GridTrial
 from trading_assets.chaos.hands import Hands
 from trading_assets.chaos.invariants import compare
+from trading_assets.chaos.kept_apart import KeptApart
 from trading_assets.chaos.manual_trader import ManualTrader
 from trading_assets.chaos.orders_report import ChaosReport
 from trading_assets.chaos.planned_exits import MOST_BACK, PlannedExit, some_exit
@@ -41,12 +41,11 @@ from trading_assets.chaos.points import (
     BARE,
     CLEARS,
     DIES_FIRST,
-    LOSES_GRID_STOP,
     OF_GRIDS,
+    OF_PLANS,
     PLANS,
     POINTS,
     REFUSED,
-    STOPS_GRID,
     WAITS,
 )
 from trading_assets.chaos.sent_orders import sent_otherwise
@@ -148,26 +147,27 @@ class Trial:
         perpetual = sorted((row for row in listed if row.kind is ContractKind.PERPETUAL), key=lambda row: row.symbol)
         others = [row.symbol for row in perpetual[2 : 2 + OTHERS]] if wild.hands else []
         rest = perpetual[2 + len(others) :]
-        of_grids = GridTrial.choose(self._exchange, rest[1:])
-        rest = [row for row in rest if row not in of_grids]
-        self._symbols: Mapping[str, Instrument] = {row.symbol: row for row in rest}
-        self._grids = GridTrial(
+        self._apart = KeptApart(
             self._exchange,
             self._database,
             place.settings.account,
-            of_grids,
+            rest[1:],
             self._manual_trader,
             self._chance,
+            seed,
             self._context,
         )
-        self._truth = Truth(self._exchange.order_ids, hedged=set(others[:1]), of_grids=self._grids.symbols)
-        self._exits, self._self_trades_ms = Counter[str](), self._began_ms
+        apart = self._apart.symbols
+        rest = [row for row in rest if row.symbol not in apart]
+        self._symbols: Mapping[str, Instrument] = {row.symbol: row for row in rest}
+        self._truth = Truth(self._exchange.order_ids, hedged=set(others[:1]), of_grids=apart)
+        self._exits = Counter[str]()
         self._two = TwoTraders(
             place, self._exchange, self._database, self._chance, _AGE_MS, self._age, self._count_kill
         )
         self._hands: Hands | None = None
         if wild.hands:
-            everything = {row.symbol: row for row in perpetual if row not in of_grids}
+            everything = {row.symbol: row for row in perpetual if row.symbol not in apart}
             self._hands = Hands(
                 self._manual_trader, self._exchange, everything, self._symbols, others, others[0], self._chance
             )
@@ -177,7 +177,7 @@ class Trial:
         for symbol in list(self._symbols)[:3]:
             give_signal(self._database, self._exchange, self._symbols[symbol], place.settings, self._chance)
         place.warm()
-        self._grids.begin()
+        self._apart.begin()
 
     def run(self, progress: Progress, *, until_broken: bool) -> ChaosReport:
         """Rounds until enough traders have died; not every one dies, as its step may not come.
@@ -214,10 +214,10 @@ class Trial:
         report.steps_killed_at, report.points = len(self._died_at), len(POINTS)
         report.points_missed = [point for point in POINTS if point not in self._died_at]
         acts = Counter(self._hands.acts) if self._hands is not None else Counter[str]()
-        report.by_hand = dict(acts + self._grids.acts)
-        report.exits, report.grids = dict(self._exits), dict(self._grids.started)
+        report.by_hand = dict(acts + self._apart.acts)
+        report.exits = dict(self._exits)
         report.second_traders, report.second_maintainers = self._two.traders, self._two.maintainers
-        for name, value in self._grids.figures(self._began_ms).items():
+        for name, value in self._apart.figures(self._began_ms).items():
             setattr(report, name, value)
         report.closings = self._booked_closings()
         mine, count = order_intents.c.account == self._site.settings.account, sa.func.count()
@@ -257,10 +257,7 @@ class Trial:
         bare = point in BARE or self._chance.random() < 0.1
         refused = point in REFUSED or (bare and self._chance.random() < 0.2)
         unprotected_since: dict[str, int] = {}
-        self._grids.begin()
-        self._grids.command(stops=point in STOPS_GRID)
-        if point in LOSES_GRID_STOP:
-            self._grids.take_stop()
+        self._apart.prepare(point)
         for symbol in self._free(self._chance.choice((1, 1, 2, 3))):
             self._give_for(point, symbol)
         first = WorkerPlan(
@@ -268,6 +265,7 @@ class Trial:
             loses_stops=bare,
             compares_first=self._chance.random() < 0.3,
             keeps_grids_first=point in OF_GRIDS or self._chance.random() < 0.3,
+            keeps_plans_first=point in OF_PLANS,
         )
         if self._wild.traders > 1 and self._chance.random() < 0.4:
             for text in self._two.try_it(of_grids=self._chance.random() < 0.5):
@@ -301,7 +299,7 @@ class Trial:
         began = time.monotonic()
         self._settle(since_ms, unprotected_since)
         self._compare_as_sent(since_ms, may_lack_stops=bare)
-        self._settle_grids()
+        self._settle_apart()
         self._usual_s += (time.monotonic() - began - self._usual_s) / 4
 
     def _any_death(self) -> WorkerPlan:
@@ -309,7 +307,10 @@ class Trial:
         early, grids_first = self._chance.random() < 0.5, self._chance.random() < 0.5
         missed = [point for point in POINTS if point not in self._died_at]
         if missed and self._chance.random() < 0.5:
-            return WorkerPlan(self._chance.choice(missed), compares_first=early, keeps_grids_first=grids_first)
+            point = self._chance.choice(missed)
+            return WorkerPlan(
+                point, compares_first=early, keeps_grids_first=grids_first, keeps_plans_first=point in OF_PLANS
+            )
         after_s = self._chance.uniform(0, self._usual_s)
         return WorkerPlan(killed_after_s=after_s, compares_first=early, keeps_grids_first=grids_first)
 
@@ -412,10 +413,10 @@ class Trial:
         """The person sees the account as it is, whatever lists show to others."""
         if self._hands is None:
             return
-        held = [each for each in self._positions_now if each.symbol not in self._grids.symbols]
+        held = [each for each in self._positions_now if each.symbol not in self._apart.symbols]
         with suppress(InvalidRequestError):  # the market was quicker
             if self._chance.random() < 0.35:
-                self._grids.meddle()
+                self._apart.meddle()
                 return
             self._hands.act(held, self._truth)
             self._hands.tidy(held, self._truth)
@@ -463,12 +464,10 @@ class Trial:
             self._report.wrong_levels += 1
             self._report.broken.append(f"round {self._rounds}: {text}")
 
-    def _settle_grids(self) -> None:
+    def _settle_apart(self) -> None:
         self._age(_AGE_MS)  # a lease that a killed one held has run out
-        found = self._grids.settle()
-        found.self_trades += self._grids.self_trades(self._self_trades_ms)
-        self._self_trades_ms = self._exchange.now_ms()
-        self._report.count(found, f"round {self._rounds}")
+        for found in self._apart.settle():
+            self._report.count(found, f"round {self._rounds}")
 
     def _find(self, since_ms: int) -> Findings:
         moved = {}

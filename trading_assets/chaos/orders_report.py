@@ -27,6 +27,14 @@ class ChaosReport:
         beyond_bounds: orders of levels outside their grid.
         self_trades: own orders of a contract that crossed, or traded with each other.
         left_waiting: orders of exit plans whose position had ended.
+        dca: how many DCA plans of each side; `dca_times` the outcomes of their scheduled times.
+        dca_orders, dca_fills: orders of plans, and executions in their contracts.
+        dca_duplicates: orders of a scheduled time or step beside another one, or filled beyond what was wished.
+        dca_schedule: scheduled times without an outcome, with two, or with another one than executions tell; more
+            deployed than may be.
+        dca_inventory: plans that did not hold what their executions come to; `dca_profit` whose total was not the
+            change of money.
+        dca_restless: plans at which pass after pass did something, with nothing new at the exchange.
     """
 
     seed: int
@@ -70,6 +78,15 @@ class ChaosReport:
     grid_restless: int = 0
     beyond_bounds: int = 0
     self_trades: int = 0
+    dca: dict[str, int] = field(default_factory=dict)
+    dca_orders: int = 0
+    dca_fills: int = 0
+    dca_times: dict[str, int] = field(default_factory=dict)
+    dca_duplicates: int = 0
+    dca_schedule: int = 0
+    dca_inventory: int = 0
+    dca_profit: int = 0
+    dca_restless: int = 0
     seconds: float = 0.0
     broken: list[str] = field(default_factory=list)
 
@@ -96,5 +113,10 @@ FIGURES = {
     "grid_restless": "grid_restless",
     "beyond_bounds": "beyond_bounds",
     "self_trades": "self_trades",
+    "dca_duplicates": "dca_duplicates",
+    "dca_schedule": "dca_schedule",
+    "dca_inventory": "dca_inventory",
+    "dca_profit": "dca_profit",
+    "dca_restless": "dca_restless",
 }
 """Which figure counts the findings of a law."""

@@ -9,11 +9,12 @@ from collections.abc import Iterable, Mapping
 from trading_assets.chaos.planned_exits import ExitKind
 from trading_assets.chaos.signal_source import Waits
 from trading_assets.core.models import EntryOrder
+from trading_assets.trading.dca.steps import DcaStep
 from trading_assets.trading.grid.steps import GridStep
 from trading_assets.trading.saga.transitions import Step
 
 
-def edges(*steps: Step | GridStep) -> tuple[str, ...]:
+def edges(*steps: Step | GridStep | DcaStep) -> tuple[str, ...]:
     """Before and after each step."""
     return tuple(f"{edge} {step}" for step in steps for edge in ("before", "after"))
 
@@ -22,8 +23,8 @@ def _of(steps: Iterable[Step], value: Waits) -> dict[str, Waits]:
     return dict.fromkeys(edges(*steps), value)
 
 
-POINTS = (*edges(*Step), *edges(*GridStep))
-"""Where a trader kills itself, in turn: no step of the saga or of a grid can be missing."""
+POINTS = (*edges(*Step), *edges(*GridStep), *edges(*DcaStep))
+"""Where a trader kills itself, in turn: no step of the saga, of a grid or of a DCA plan can be missing."""
 
 REFUSED = frozenset(edges(Step.EXIT))
 """Points that come only where the exchange refuses a stop."""
@@ -60,6 +61,12 @@ CLEARS = frozenset(edges(Step.CLEAR))
 
 DIES_FIRST = f"before {Step.PART}"
 """Where the trader before one that is to clear dies."""
+
+OF_PLANS = frozenset(edges(*DcaStep))
+STOPS_PLAN = frozenset(edges(DcaStep.CANCEL, DcaStep.CHANGE))
+PAUSES_PLAN = frozenset(edges(DcaStep.SKIP))
+LOSES_PLAN_STOP = frozenset(edges(DcaStep.STOP))
+"""Points of DCA plans: of any; where one stops; where one is paused; where what it holds has lost its stop."""
 
 OF_GRIDS = frozenset(edges(*GridStep))
 STOPS_GRID = frozenset(edges(GridStep.CANCEL))

@@ -1,7 +1,7 @@
 """One life of a trading process: started by a fork, killed by itself at a step of the saga or from outside.
 
 What it does between its start and its death is what a trading process does: compare the books, trade, follow the exit
-plans, look after the grids.
+plans, look after the grids and DCA plans.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from trading_assets.ledger.database import Database
 from trading_assets.market.store import CandleStore
 from trading_assets.simulator.auth import DEFAULT_API_KEY, DEFAULT_API_SECRET
 from trading_assets.trading.context import ExecutionContext
+from trading_assets.trading.dca.maintain import maintain as maintain_plans
 from trading_assets.trading.execute.exit_plans import follow_exit_plans
 from trading_assets.trading.execute.submit import submit_orders
 from trading_assets.trading.grid.maintain import maintain
@@ -55,7 +56,7 @@ class WorkerPlan:
         killed_after_s: it is killed from outside after so long; None: it is not.
         loses_stops: the exchange does not attach the stops of its entries.
         compares_first: it begins as a session does; else as a run of the trade job, which compares what is open.
-        keeps_grids_first: it looks after grids before it trades.
+        keeps_grids_first, keeps_plans_first: it looks after grids, or DCA plans, before it trades.
         patient: it waits for answers as in earnest: it meets no faults, and its machine may be busy.
         sleeps_at: an edge of a step at which it is stopped (SIGSTOP), as by a machine that sleeps.
         sleeps_ms: its clock is so much farther on when it wakes.
@@ -66,6 +67,7 @@ class WorkerPlan:
     loses_stops: bool = False
     compares_first: bool = False
     keeps_grids_first: bool = False
+    keeps_plans_first: bool = False
     patient: bool = False
     sleeps_at: str | None = None
     sleeps_ms: int = 0
@@ -92,9 +94,11 @@ class WorkerSite:
 
     def acts(self, life: WorkerPlan) -> list[Callable[[ExecutionContext], object]]:
         """What a trader does, in its order: a session, or the trade job of one that compares what is open."""
-        keep = [submit_orders, self.follow, maintain]
+        keep = [submit_orders, self.follow, maintain, maintain_plans]
         if life.keeps_grids_first:
-            keep = [maintain, submit_orders, self.follow]
+            keep = [maintain, maintain_plans, submit_orders, self.follow]
+        if life.keeps_plans_first:
+            keep = [maintain_plans, maintain, submit_orders, self.follow]
         return [*([reconcile] if life.compares_first else []), *keep, reconcile]
 
     def follow(self, context: ExecutionContext) -> object:

@@ -266,6 +266,9 @@ def _of_totals(sums: Totals, settings: Settings) -> list[Metric]:
         _gauges("realised_pnl_usd", "PnL of all closed positions, net of fees.", account, sums.realised),
         _gauges("fees_paid_usd", "Fees paid.", account, sums.fees),
         _gauges("funding_paid_usd", "Funding paid; below 0 is received.", account, sums.funding),
+        _gauges("plans", "Grids and DCA plans that have not ended.", ("account", "kind", "state"), sums.plans),
+        _counters("plan_orders", "Orders of grids and DCA plans.", ("account", "kind", "purpose"), sums.plan_orders),
+        _counters("dca_times", "Scheduled times of DCA plans.", ("account", "outcome"), sums.dca_times),
     ]
 
 

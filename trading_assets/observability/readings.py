@@ -25,7 +25,19 @@ from trading_assets.ledger.database import Database
 from trading_assets.ledger.partitions import latest_hour_ms
 from trading_assets.ledger.process_reports import SESSION, ProcessReport
 from trading_assets.ledger.risk import StateChange
-from trading_assets.ledger.tables import closings, entry_signals, fills, order_events, order_intents, positions
+from trading_assets.ledger.tables import (
+    closings,
+    dca_buys,
+    dca_orders,
+    dca_plans,
+    entry_signals,
+    fills,
+    grid_orders,
+    grids,
+    order_events,
+    order_intents,
+    positions,
+)
 from trading_assets.ledger.tables import equity as equity_table
 from trading_assets.ledger.tables import reconciliations as reconciliations_table
 from trading_assets.notifications.channels import Channel, channels_of
@@ -247,6 +259,9 @@ class Totals:
         fills: by account and kind.
         closed: by account and reason; `won` those with a profit, by account.
         realised, fees, funding: USD by account; what is paid is above 0.
+        plans: grids and DCA plans that have not ended, by account, kind and state: these do fall.
+        plan_orders: their orders, by account, kind and purpose.
+        dca_times: scheduled times of DCA plans, by account and outcome.
     """
 
     signals: Counts
@@ -259,6 +274,9 @@ class Totals:
     realised: Counts
     fees: Counts
     funding: Counts
+    plans: Counts
+    plan_orders: Counts
+    dca_times: Counts
 
 
 def totals(database: Database) -> Totals:
@@ -295,6 +313,19 @@ def totals(database: Database) -> Totals:
             realised=grouped(dollars(c.pnl), c.account),
             fees=grouped(dollars(f.fee), f.account, where=[f.kind != FillKind.FUNDING.value]),
             funding=grouped(dollars(f.fee), f.account, where=[f.kind == FillKind.FUNDING.value]),
+            plans={
+                (account, kind, state): number
+                for kind, table in (("grid", grids), ("dca", dca_plans))
+                for (account, state), number in grouped(
+                    count, table.c.account, table.c.state, where=[table.c.open_slot.is_not(None)]
+                ).items()
+            },
+            plan_orders={
+                (account, kind, purpose): number
+                for kind, table in (("grid", grid_orders), ("dca", dca_orders))
+                for (account, purpose), number in grouped(count, table.c.account, table.c.purpose).items()
+            },
+            dca_times=grouped(count, dca_buys.c.account, dca_buys.c.outcome),
         )
 
 

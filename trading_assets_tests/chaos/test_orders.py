@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from trading_assets.chaos.points import POINTS
+from trading_assets.trading.dca.steps import DcaStep
 from trading_assets.trading.grid.steps import GridStep
 from trading_assets.trading.saga.transitions import Step
 
@@ -15,6 +16,7 @@ REQUIRED = [
     *("unprotected_seconds_max", "mismatches", "foreign_touched", "wrong_levels", "misattributed", "silent_minutes"),
     *("wrong_sums", "two_traded", "second_traders", "by_hand", "left_waiting", "exit_decisions", "points_missed"),
     *("grid_duplicates", "grid_inventory", "grid_profit", "grid_restless", "beyond_bounds", "self_trades"),
+    *("dca_duplicates", "dca_schedule", "dca_inventory", "dca_profit", "dca_restless", "dca_times"),
 ]
 
 
@@ -40,9 +42,10 @@ def test_killed_traders_double_lose_and_leave_unprotected_nothing(
     assert min(report["intents"], report["orders"], report["grid_orders"]) > 0
     assert kills < 60 or (len(report["exits"]) >= 6 and len(report["grids"]) == 3)
     assert kills < 60 or report["stops_lost"] > 0
+    assert kills < 60 or (len(report["dca"]) == 2 and report["dca_times"]["filled"] > 0)
     assert kills < 20 or bool(report["second_traders"]) == (profile == "wild")
 
 
-def test_no_step_of_the_saga_or_of_a_grid_is_left_out() -> None:
-    assert {point.partition(" ")[2] for point in POINTS} == {*Step, *GridStep}
-    assert len(POINTS) == 2 * (len(Step) + len(GridStep)) == len(set(POINTS))
+def test_no_step_of_the_saga_of_a_grid_or_of_a_dca_plan_is_left_out() -> None:
+    assert {point.partition(" ")[2] for point in POINTS} == {*Step, *GridStep, *DcaStep}
+    assert len(POINTS) == 2 * (len(Step) + len(GridStep) + len(DcaStep)) == len(set(POINTS))

@@ -27,6 +27,8 @@ from trading_assets.observability.metrics import PREFIX, registry
 from trading_assets.observability.readings import MOST_GATES, totals
 from trading_assets.service.monitor import monitor_server
 from trading_assets.service.web_server import WebServer
+from trading_assets.trading.dca.control import stop
+from trading_assets_tests.trading.dca.stage import SYMBOL, D, stage_on
 from trading_assets_tests.wild_account.scene import Scene
 
 Values = dict[tuple[str, tuple[tuple[str, str], ...]], float]
@@ -242,3 +244,20 @@ def test_the_command_prints_those_that_are_asked_for() -> None:
     newer = CliRunner().invoke(cli, ["metrics", "show", "--openmetrics"])
     assert newer.exit_code == 0 and newer.output.endswith("# EOF\n")
     assert samples(parse_openmetrics(newer.output))
+
+
+def test_grids_and_dca_plans_are_counted_by_state_order_and_scheduled_time(sqlite: Database) -> None:
+    with stage_on(sqlite, 100_000, 100_000) as stage:
+        stage.start(safety_orders=2, safety_step_pct=D(1))
+        stage.after(2, steps=2)
+        found = values(stage.context.settings, sqlite)
+        labels = {"account": "main", "kind": "dca"}
+        assert one(found, PREFIX + "plans", **labels, state="running") == 1
+        assert one(found, PREFIX + "plan_orders_total", **labels, purpose="buy") == 3
+        assert one(found, PREFIX + "plan_orders_total", **labels, purpose="safety") == 2
+        assert one(found, PREFIX + "dca_times_total", account="main", outcome="filled") == 3
+        stop(sqlite, "main", SYMBOL, "enough", stage.running.now_ms(), closes=True)
+        stage.after(1, steps=4)
+        found = values(stage.context.settings, sqlite)
+        assert not [name for name, _ in found if name == PREFIX + "plans"], "one that has ended is none"
+        assert one(found, PREFIX + "dca_times_total", account="main", outcome="filled") == 3
