@@ -14,13 +14,14 @@ import shutil
 import signal
 import tempfile
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import requests
 import sqlalchemy as sa
 
+from trading_assets.chaos.day_report import FIGURES, DayReport
 from trading_assets.chaos.faults import (
     GROWING,
     WILD,
@@ -35,11 +36,12 @@ from trading_assets.chaos.findings import Findings
 from trading_assets.chaos.hands import Hands
 from trading_assets.chaos.installation import Installation, Runs, installed
 from trading_assets.chaos.invariants import compare_all
+from trading_assets.chaos.kept_apart import KeptApart
 from trading_assets.chaos.manual_trader import ManualTrader
 from trading_assets.chaos.truth import Truth
 from trading_assets.chaos.watch import Watch
 from trading_assets.core.errors import TradingAssetsError
-from trading_assets.core.models import Rows
+from trading_assets.core.models import ContractKind, Instrument, Rows
 from trading_assets.core.ports import Exchange
 from trading_assets.core.private_files import used_bytes
 from trading_assets.core.timeframes import HOUR_MS, MINUTE_MS, iso
@@ -69,6 +71,9 @@ SETTINGS: Mapping[str, object] = {
     "COOLDOWN_AFTER_STOP_S": 0,
     "PAUSE_AFTER_STOPS_S": 0,
     "WEAK_SYMBOL_HOURS": 0,
+    # Grids and DCA plans take places and margin beside the signals.
+    "SIMULATOR_DEPOSIT": 100_000,
+    "MAX_POSITIONS": 20,
 }
 
 TIMEFRAMES = ("3m", "5m", "15m")
@@ -78,7 +83,9 @@ KILL_EVERY_MS = 40 * MINUTE_MS
 FAULTS_EVERY_MS = 20 * MINUTE_MS
 MANUAL_TRADE_EVERY_MS = 60 * MINUTE_MS
 HANDS_EVERY_MS = 6 * MINUTE_MS
-"""On average, in market time; `HANDS_EVERY_MS` of a person who trades beside the system."""
+PLANS_EVERY_MS = 5 * MINUTE_MS
+"""On average, in market time; `HANDS_EVERY_MS` of a person who trades beside the system, `PLANS_EVERY_MS` of one who
+starts grids and DCA plans and tells them something."""
 
 TARGETS: Mapping[str, int] = {"session": 8, "exchange": 6, "worker": 3, "daemon": 2, "everything": 2}
 """How often each of them dies, in proportion. `worker` is a run of research or reconcile, `daemon` leaves its runs
@@ -95,79 +102,6 @@ BEGINS_WITHIN_S = 1200.0
 COMPARISONS = 3
 OTHERS = 3
 """Contracts that only the person trades."""
-
-
-FIGURES: Mapping[str, str] = {
-    "duplicates": "duplicates",
-    "orphans": "orphans",
-    "unprotected": "unprotected_positions",
-    "mismatches": "mismatches",
-    "foreign": "foreign_touched",
-    "wrong_levels": "wrong_levels",
-    "misattributed": "misattributed",
-    "silent": "silent",
-    "sums": "wrong_sums",
-}
-"""Which figure of the report counts the findings of a law."""
-
-
-@dataclass
-class DayReport:
-    """What happened and what was found broken; `broken` has a sentence for each finding.
-
-    Attributes:
-        hours: of market from the first session on.
-        hours_expected: hours of market that ended while it ran, its start included, and the one before.
-        unprotected_seconds_max: longest time in which a position was seen without its stop, being dead included;
-            `_of_market` the same by the market's clock.
-        seconds_without_session, longest_gap_seconds: no process alive that holds the lease on trading, from the first
-            session on.
-        failed_runs: by job and reason.
-        disk_mb: growth by directory.
-    """
-
-    seed: int
-    hours: float
-    speed: float
-    home: str
-    seconds: float = 0.0
-    seconds_to_first_session: float = 0.0
-    kills: dict[str, int] = field(default_factory=dict)
-    slept: int = 0
-    faults: int = 0
-    stops_taken: int = 0
-    closed_by_hand: int = 0
-    signals: dict[str, int] = field(default_factory=dict)
-    orders: int = 0
-    closings: dict[str, int] = field(default_factory=dict)
-    open_positions: int = 0
-    hours_researched: int = 0
-    hours_expected: int = 0
-    duplicates: int = 0
-    orphans: int = 0
-    unprotected_positions: int = 0
-    unprotected_seconds_max: float = 0.0
-    unprotected_seconds_max_of_market: float = 0.0
-    mismatches: int = 0
-    foreign_touched: int = 0
-    wrong_levels: int = 0
-    misattributed: int = 0
-    silent: int = 0
-    wrong_sums: int = 0
-    by_hand: dict[str, int] = field(default_factory=dict)
-    left_to_repair: int = 0
-    sessions: int = 0
-    session_gaps: int = 0
-    seconds_without_session: float = 0.0
-    longest_gap_seconds: float = 0.0
-    restarts: dict[str, int] = field(default_factory=dict)
-    runs: dict[str, dict[str, int]] = field(default_factory=dict)
-    failed_runs: dict[str, int] = field(default_factory=dict)
-    dagster_events: int = 0
-    risk_events: int = 0
-    disk_mb: dict[str, float] = field(default_factory=dict)
-    recovered_in_seconds: float = 0.0
-    broken: list[str] = field(default_factory=list)
 
 
 def run_day(
@@ -218,21 +152,38 @@ class _Day:
         self._exchange: Exchange = open_exchange(one.settings)
         self._watch = Watch(self._database, self._exchange, one.settings.account, runs.pid_of)
         self._faults, self._manual_trader = FaultInjector(one.url), ManualTrader(one.url)
-        self._truth = Truth(self._exchange.order_ids)
-        self._hands = self._person() if wild.hands else None
+        listed = [row for row in self._exchange.instruments() if row.settle_coin == "USDT"]
+        tickers = self._exchange.tickers()
+        listed.sort(key=lambda row: tickers[row.symbol].turnover_24h)  # research leaves out those with the least
+        others = listed[:OTHERS]
+        self._apart = KeptApart(
+            self._exchange,
+            self._database,
+            one.settings.account,
+            [row for row in reversed(listed[OTHERS:]) if row.kind is ContractKind.PERPETUAL],
+            self._manual_trader,
+            self._chance,
+            report.seed,
+            self._context,
+        )
+        self._truth = Truth(self._exchange.order_ids, of_grids=self._apart.symbols)
+        self._hands = self._person(listed, others) if wild.hands else None
         self._began, self._began_ms = time.monotonic(), self._exchange.now_ms()
         self._next = {"stops": 0.0, "tell": 0.0}
         self._asleep: tuple[int, float] | None = None
         self._ended_ms = START_MS
 
-    def _person(self) -> Hands:
-        """Somebody who trades, besides, the contracts with the least turnover: research leaves them out."""
-        listed = {row.symbol: row for row in self._exchange.instruments() if row.settle_coin == "USDT"}
-        tickers = self._exchange.tickers()
-        others = sorted(listed, key=lambda symbol: tickers[symbol].turnover_24h)[:OTHERS]
-        self._truth.hedged.add(others[0])
+    def _context(self) -> ExecutionContext:
+        """The driver's own: for what a person commands, and for the passes at the end."""
+        return ExecutionContext(self._database, self._exchange, self._one.settings)
+
+    def _person(self, listed: Sequence[Instrument], others: Sequence[Instrument]) -> Hands:
+        """Somebody who trades, besides, the contracts with the least turnover."""
+        names = [row.symbol for row in others]
+        self._truth.hedged.add(names[0])
+        everything = {row.symbol: row for row in listed if row.symbol not in self._apart.symbols}
         hands = Hands(
-            self._manual_trader, self._exchange, listed, listed.keys() - others, others, others[0], self._chance
+            self._manual_trader, self._exchange, everything, everything.keys() - names, names, names[0], self._chance
         )
         hands.begin()
         return hands
@@ -247,6 +198,7 @@ class _Day:
             self._misfortune: KILL_EVERY_MS,
             self._break_exchange: FAULTS_EVERY_MS,
             self._meddle: MANUAL_TRADE_EVERY_MS,
+            self._plan: PLANS_EVERY_MS,
         }
         if self._hands is not None:
             plan[self._trade_by_hand] = HANDS_EVERY_MS
@@ -384,13 +336,21 @@ class _Day:
                 self._manual_trader.take_stops(one.symbol)
                 self._report.stops_taken += 1
 
+    def _plan(self) -> None:
+        """A person starts grids and DCA plans, tells them something, and meddles; while the exchange works just now."""
+        self._lift()
+        with contextlib.suppress(Exception):  # the exchange may be dead, or the market quicker
+            self._apart.prepare("")
+            if self._wild.hands and self._chance.random() < 0.3:
+                self._apart.meddle()
+
     def _trade_by_hand(self) -> None:
         """A person trades beside the system, the same contracts and others, on an exchange that works just now."""
         if self._hands is None:
             return
         self._lift()
         with contextlib.suppress(Exception):  # the exchange may be dead, or the market quicker
-            held = self._exchange.positions()
+            held = [each for each in self._exchange.positions() if each.symbol not in self._apart.symbols]
             self._truth.feed(self._exchange.executions(START_MS - HOUR_MS, self._exchange.now_ms() + 1))
             self._hands.act(held, self._truth)
             self._hands.tidy(held, self._truth)
@@ -467,15 +427,20 @@ class _Day:
                 settings.simulator_deposit,
                 hedged=self._truth.hedged,
                 moved=moved,
+                of_grids=self._apart.symbols,
             )
             self._report.open_positions = report.open_positions
             if not found.broken:
                 break  # a stop may have been reached between the pass and the comparison
         self._report.orders = len(found.entries)
-        self._report.by_hand = dict(self._hands.acts) if self._hands is not None else {}
-        for name, figure in FIGURES.items():
-            for text in getattr(found, name):
-                self._broken(figure, text)
+        by_hand = Counter(self._hands.acts) if self._hands is not None else Counter[str]()
+        self._report.by_hand = dict(by_hand + self._apart.acts)
+        for name, value in self._apart.figures(START_MS - HOUR_MS).items():
+            setattr(self._report, name, value)
+        for each in (found, *self._apart.settle()):
+            for name, figure in FIGURES.items():
+                for text in getattr(each, name):
+                    self._broken(figure, text)
 
     def _broken(self, name: str, text: str) -> None:
         setattr(self._report, name, getattr(self._report, name) + 1)

@@ -141,7 +141,9 @@ def _foreign(found: Findings, exchange: Exchange, held: Sequence[Position], fore
         found.foreign.append(f"foreign orders were {foreign.orders}, now {waiting} are open")
     found.foreign += truth.taken
     truth.taken.clear()
-    return {order.symbol for order in open_orders if not exchange.order_ids.is_ours(order.order_link_id)}
+    # What is told of contracts of grids and plans is not compared here, so that their orders are not, either.
+    theirs = {order.symbol for order in open_orders if not exchange.order_ids.is_ours(order.order_link_id)}
+    return theirs - truth.of_grids
 
 
 def _resting(found: Findings, exchange: Exchange, intents: Mapping[str, dict[str, object]]) -> None:
@@ -333,7 +335,7 @@ def _silence(
     waiting: Collection[str],
 ) -> None:
     """What is foreign, or was changed by a person, is told as long as it is so, and not longer."""
-    causes: dict[str, str] = dict.fromkeys(waiting, "a foreign order")
+    causes = {symbol: f"a foreign order of {symbol}" for symbol in waiting}
     for each in held:
         if each.symbol not in ours or truth.foreign.get(each.symbol):
             causes[each.symbol] = f"foreign quantity in {each.symbol} {each.side.value} {each.size}"
@@ -358,6 +360,7 @@ def compare_all(
     *,
     hedged: Collection[str] = (),
     moved: Levels | None = None,
+    of_grids: Collection[str] = (),
 ) -> Findings:
     """All laws, from the account's first moment on.
 
@@ -365,8 +368,9 @@ def compare_all(
         since_ms: when the account was opened with `deposit`.
         hedged: contracts whose legs are a person's.
         moved: stops and targets of ours that a person has moved and that may stay so.
+        of_grids: contracts of grids and DCA plans, which are compared apart.
     """
-    truth = Truth(exchange.order_ids, set(hedged))
+    truth = Truth(exchange.order_ids, set(hedged), set(of_grids))
     found = compare(database, exchange, account, truth, NO_FOREIGN, since_ms, moved)
     sums = compare_sums(database, exchange, account, truth, since_ms, deposit)
     for name in LAWS:
