@@ -26,6 +26,7 @@ import requests
 from trading_assets.chaos.cuts import end_process, wait_for
 from trading_assets.chaos.faults import FaultInjector
 from trading_assets.chaos.invariants import compare_all
+from trading_assets.chaos.machine_stalls import Stalls
 from trading_assets.chaos.session_process import IS_TRADING, SessionProcess, select_coins, start_session
 from trading_assets.chaos.signal_source import give_signal
 from trading_assets.chaos.trial_settings import OPEN_GATES
@@ -57,8 +58,8 @@ SPREAD = Decimal("0.002")
 STOPS_WITHIN = (0.002, 0.006)
 """Distance of the stops that are given, a fraction of the price: an hour reaches many of them."""
 
-LATE_MINUTES = 1
-"""A level that a candle touches is filled in that minute, or so many later."""
+LATE_MS = MINUTE_MS
+"""A level that a candle touches is filled in that minute, or so much later; later still where the machine stalled."""
 
 MISFORTUNES: Mapping[str, Sequence[Mapping[str, Any]]] = {
     "stream silent": [{"where": "ws:*", "silence": True}],
@@ -94,6 +95,7 @@ class PaperReport:
     stop_slippage_bps_mean: float | None = None
     stop_slippage_bps_worst: float | None = None
     stops_late: int = 0
+    machine_stalled_s: float = 0.0
     equity: str = ""
     broken: list[str] = field(default_factory=list)
     home: str = ""
@@ -168,6 +170,8 @@ class _Paper:
         self._began_ms = self._exchange.now_ms() - HOUR_MS
         self._asks: dict[str, Decimal] = {}
         self._unmet: list[str] = []
+        self._stalls = Stalls()
+        stack.enter_context(self._stalls.watched())
         self._session: SessionProcess | None = None
         if in_session:
             self._environment = {**os.environ, **{f"{PREFIX}{name.upper()}": str(one) for name, one in values.items()}}
@@ -324,6 +328,7 @@ class _Paper:
 
     def _judge(self) -> None:
         report, exchange = self._report, self._exchange
+        report.machine_stalled_s = round(self._stalls.longest_s, 2)
         reconcile(self._context)
         now = exchange.now_ms()
         fills = [one for one in exchange.executions(self._began_ms, now + 1) if one.order_id]
@@ -344,11 +349,19 @@ class _Paper:
                 break
         report.broken += found.broken if found is not None else []
 
+    def _late_ms(self) -> int:
+        """How much later than the market's own time something may come: whole minutes, market time.
+
+        Every process of the trial may have stalled like this one, one after the other.
+        """
+        stalled = 2 * self._report.machine_stalled_s * self._report.speed * 1000
+        return LATE_MS + floor_ms(int(stalled) + MINUTE_MS - 1, MINUTE_MS)
+
     def _judge_fills(self, fills: Sequence[Execution]) -> None:
         """Each lies within the candles of its minute and the one before, but for the spread."""
         for one in fills:
             minute = floor_ms(one.time_ms, MINUTE_MS)
-            candles = self._source.candles(one.symbol, Timeframe.M1, minute - MINUTE_MS, minute + MINUTE_MS)
+            candles = self._source.candles(one.symbol, Timeframe.M1, minute - self._late_ms(), minute + MINUTE_MS)
             if not len(candles):
                 continue
             self._report.fills_compared += 1
@@ -370,7 +383,7 @@ class _Paper:
             end_ms = min((row.updated_ms for row in ends), default=self._exchange.now_ms())
             # The minute of the entry is left out: what of its candle came before the entry is not known.
             first = floor_ms(one.time_ms, MINUTE_MS) + MINUTE_MS
-            last = floor_ms(end_ms, MINUTE_MS) - LATE_MINUTES * MINUTE_MS
+            last = floor_ms(end_ms, MINUTE_MS) - self._late_ms()
             candles = self._source.candles(one.symbol, Timeframe.M1, first, last)
             lows, highs = candles.low, candles.high
             stop, target = float(order.stop_loss), float(order.take_profit)
