@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import closing
 
-from trading_assets.cli.doctor import accounts, configuration, dagster_instance, exchange, ledger, machine
+from trading_assets.cli.doctor import accounts, configuration, dagster_instance, exchange, history, ledger, machine
 from trading_assets.cli.doctor.findings import Advice, Finding, Level, opened
 from trading_assets.core.errors import TradingAssetsError
-from trading_assets.core.settings import Settings
+from trading_assets.core.settings import Settings, Venue
 from trading_assets.venues import open_exchange
 
 
@@ -22,7 +22,7 @@ def examine(settings: Settings, *, send: bool = False) -> list[Finding]:
         send: send a test message to each channel of notifications.
     """
     findings = []
-    for group, checks in CHECKS.items():
+    for group, checks in (OF_HISTORY if settings.venue is Venue.HISTORY else CHECKS).items():
         for what, check in checks.items():
             look = configuration.send_test if send and check is configuration.check_notifications else check
             try:
@@ -97,3 +97,13 @@ CHECKS: Mapping[str, Mapping[str, Callable[[Settings], str]]] = {
     },
 }
 """What is looked at, by group and name. A check returns what it found, or `Advice`, or raises an error of the tree."""
+
+OF_HISTORY: Mapping[str, Mapping[str, Callable[[Settings], str]]] = {
+    group: {
+        **({} if group == "Exchange" else {what: check for what, check in checks.items() if what != "books"}),
+        **({"library": history.check_library} if group == "Exchange" else {}),
+        **({"research's market": history.check_market} if group == "Ledger" else {}),
+    }
+    for group, checks in CHECKS.items()
+}
+"""Of the venue `history`, which has neither exchange nor account."""
