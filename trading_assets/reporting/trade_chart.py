@@ -83,10 +83,15 @@ class ChartTrade:
 
 @dataclass(frozen=True)
 class ChartPage:
-    """A page of candles and trades. A notebook shows it; `save` writes it."""
+    """A page of candles and trades. A notebook shows it; `save` writes it.
+
+    Attributes:
+        policy: the page's content security policy, for a server that sends it: its own scripts, and nothing else.
+    """
 
     title: str
     html: str
+    policy: str
 
     def save(self, path: str | Path) -> Path:
         """Write the page to a file, and return its path.
@@ -150,6 +155,7 @@ def chart_page(
         '<footer>Charts: <a href="https://www.tradingview.com/" rel="noreferrer">TradingView</a> Lightweight Charts™, '
         f"Copyright (c) 2026 TradingView, Inc., Apache-2.0. Times are UTC.</footer></aside>\n"
         f'<script type="application/json" id="data">{block}</script>\n{code}</body></html>\n',
+        policy,
     )
 
 

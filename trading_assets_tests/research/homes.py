@@ -43,7 +43,8 @@ def a_home(database: Database, path: Path, hours: int = 6, *, fetch: bool = True
     every = [HOUR + number * HOUR_MS for number in range(hours)]
     replace_partitions(database, STRATEGY_SELECTIONS, selection_rows(hours), every)
     source: Any = SeededSource(as_of_ms(HOUR) + (hours + 2) * HOUR_MS)
-    return Home(settings(home=path, **changes), database, CandleStore(path / "candles"), source if fetch else None)
+    held = settings(home=path, **changes)
+    return Home(held, database, CandleStore(held.candle_store), source if fetch else None)
 
 
 def stored(home: Home, symbol: str, timeframe: Timeframe, start_ms: int, end_ms: int) -> None:

@@ -36,6 +36,8 @@ from trading_assets.service.web_server import WebServer
 from trading_assets.trading import halt_file
 from trading_assets.trading.portfolio import portfolio
 from trading_assets_tests.polling import until
+from trading_assets_tests.research.homes import a_home
+from trading_assets_tests.research.test_forward import a_signal
 from trading_assets_tests.ui.live_desk import page_settings, served, trades_for_hours
 from trading_assets_tests.wild_account.scene import ROOMY, Scene, open_scene
 
@@ -246,6 +248,28 @@ def test_every_file_is_there_and_none_has_a_script_in_it_or_asks_elsewhere(serve
         if name in ("page.js", "draw.js", "explain.js"):
             assert "innerHTML" not in text and "eval(" not in text and "insertAdjacentHTML" not in text
     assert {one.name for one in STATIC.iterdir()} <= {name for name, _ in FILES.values()}
+
+
+@pytest.mark.slow
+def test_a_signal_is_drawn_on_its_candles_with_the_policy_of_its_own_scripts(sqlite: Database, tmp_path: Path) -> None:
+    home = a_home(sqlite, tmp_path / "home", 1, fetch=False)
+    signal_id = a_signal(sqlite, home)
+    settings = home.settings.model_copy(update={"dashboard_port": 0})
+    reader = Reader(settings, lambda: sqlite)
+    server = dashboard_server(settings, lambda: sqlite, reader, None)
+    server.start()
+    try:
+        drawn = requests.get(f"{server.url}/chart", params={"what": signal_id}, timeout=120)
+        assert drawn.ok and drawn.headers["content-type"].startswith("text/html")
+        policy = drawn.headers["content-security-policy"]
+        for script in re.findall(r"<script>(.*?)</script>", drawn.text, re.S):
+            assert f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'" in policy
+        assert "frame-ancestors 'none'" in policy and "default-src 'none'" in policy
+        refused = requests.get(f"{server.url}/chart", params={"what": "<b>no"}, timeout=120)
+        assert refused.status_code == 404 and refused.headers["content-type"].startswith("text/plain")
+        assert "no order and no signal" in refused.text
+    finally:
+        server.stop()
 
 
 def test_the_licence_and_the_style_of_the_charts_are_those_of_the_library() -> None:

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
+from urllib.parse import urlencode
 
 from pydantic import PrivateAttr, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource
@@ -228,6 +229,10 @@ class Settings(Fields):
     def live_page_url(self) -> str:
         """Where the live page is seen: as the setting says, else at this machine's own address."""
         return (self.dashboard_url or f"http://127.0.0.1:{self.dashboard_port or DASHBOARD_PORT}").rstrip("/")
+
+    def chart_url(self, what: str) -> str:
+        """Where the live page draws an order, a signal or a selection (`2026-03-02-05:00/ETHUSDT`) on its candles."""
+        return f"{self.live_page_url}/chart?{urlencode({'what': what})}"
 
     @property
     def is_named(self) -> bool:

@@ -17,7 +17,9 @@ from trading_assets.backtesting.selection import (
     coin_summary,
     select_best,
 )
+from trading_assets.core.foreign_text import plain
 from trading_assets.core.schemas import BACKTEST_RESULTS, STRATEGY_SELECTIONS
+from trading_assets.core.settings import load_settings
 from trading_assets.core.timeframes import TRADED_TIMEFRAMES
 from trading_assets.defs import metadata as md
 from trading_assets.defs import pictures
@@ -36,6 +38,9 @@ WARNS_AFTER, FAILS_AFTER = timedelta(minutes=75), timedelta(minutes=120)
 
 HOURS_AT_A_TIME = 24
 """A month of backtests is half a gigabyte, and so is each copy: they are read and judged in parts, each hour apart."""
+
+CHARTS = 3
+"""Selections of an hour whose charts are linked, the best first."""
 
 _SHOWN = ["selection", "unseen", "configurations_tried", "deflated_sharpe", "p_value_corrected", "mean_r", "score"]
 _MEANINGS = {
@@ -106,6 +111,7 @@ def strategy_selections(
             "left_out": md.table(out, limit=30),
             "failed_filters": md.counts(selection.failed.get(hours[at], {}), "filter"),
             "selections": _selected(best),
+            "best_on_its_candles": _charts(best, hour),
             "costs": costs_of_rows(rows),
             "scores": pictures.histogram(best["score"].tolist(), title="Score by selected coin"),
             "by_coin": _by_coin(without_excluded(backtests, excluded)),
@@ -126,6 +132,19 @@ def _backtests(database: Database, hours: Sequence[int], blocked: Mapping[int, s
     ]
     rows = pd.concat(parts, ignore_index=True).sort_values("hour_ms", kind="stable", ignore_index=True)
     return rows[~rows["hour_ms"].isin(list(blocked))].reset_index(drop=True) if blocked else rows
+
+
+def _charts(best: pd.DataFrame, hour_ms: int) -> dg.MetadataValue:
+    """Where the best selections are seen as the backtests that chose them: drawn by the live page when it is asked."""
+    if best.empty:
+        return dg.MetadataValue.text("nothing was selected")
+    shown = load_settings(lenient=True)
+    lines = []
+    for row in best.head(CHARTS).to_dict("records"):
+        what = f"{key_of(hour_ms)}/{row['symbol']}"
+        title = plain(f"{row['symbol']} {row['timeframe']} {row['strategy']}")
+        lines.append(f"* [{title}]({shown.chart_url(what)}), or `trading-assets chart {plain(what)}`")
+    return dg.MetadataValue.md("\n".join(lines))
 
 
 def _by_coin(backtests: pd.DataFrame) -> dg.MetadataValue:

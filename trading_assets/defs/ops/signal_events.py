@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import dagster as dg
 import pandas as pd
 
+from trading_assets.core.foreign_text import plain
 from trading_assets.core.settings import load_settings
 from trading_assets.defs import metadata as md
 from trading_assets.defs.checks.schema import CHECK_NAME
@@ -37,6 +38,17 @@ def explanations(database: Database, signal_ids: Sequence[str]) -> dg.MetadataVa
     return dg.MetadataValue.md("\n\n".join(texts))
 
 
+def _charts(rows: pd.DataFrame) -> dg.MetadataValue:
+    """Where new signals are seen on their candles, some of them."""
+    shown = load_settings(lenient=True)
+    lines = [
+        f"* [{plain(f'{row.position_type} {row.symbol} {row.timeframe}')}]({shown.chart_url(str(row.signal_id))}), or "
+        f"`trading-assets chart {plain(row.signal_id)}`"
+        for row in rows.head(EXPLAINED).itertuples()
+    ]
+    return dg.MetadataValue.md("\n".join(lines) or "none")
+
+
 def log_signals(
     context: dg.OpExecutionContext,
     rows: pd.DataFrame,
@@ -44,7 +56,10 @@ def log_signals(
     check: dg.AssetCheckResult,
     skipped: dict[str, int],
 ) -> None:
-    """New signals as a materialisation of the partition whose selection they follow, with its schema check."""
+    """New signals as a materialisation of the partition whose selection they follow, with its schema check.
+
+    Nothing is drawn here, where an order is waited for: the links lead to the live page, which draws when it is asked.
+    """
     context.log_event(
         dg.AssetMaterialization(
             ENTRY_SIGNALS_KEY,
@@ -54,6 +69,7 @@ def log_signals(
                 "signals": md.table(rows, _SHOWN),
                 "skipped": md.counts(skipped, "reason"),
                 "live_page": dg.MetadataValue.url(load_settings(lenient=True).live_page_url),
+                "on_their_candles": _charts(rows),
                 "came_from": dg.MetadataValue.md(signals_markdown(rows.to_dict("records"), links())),
             },
         )

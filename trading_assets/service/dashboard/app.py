@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import threading
 from collections.abc import AsyncIterator, Callable
 from functools import partial
 from http import HTTPStatus
@@ -119,6 +120,7 @@ class Page:
         self._settings, self._open_ledger, self._reader, self._tell = settings, open_ledger, reader, tell
         self._has_token = has_token
         self._charts: dict[str, Charts] = {}
+        self._drawing = threading.Lock()
 
     @property
     def may_act(self) -> bool:
@@ -133,6 +135,7 @@ class Page:
             Route("/events", self.events, methods=["GET"]),
             Route("/api/chart", self.chart, methods=["GET"]),
             Route("/api/explain", self.explain, methods=["GET"]),
+            Route("/chart", self.trades, methods=["GET"]),
             Route("/api/page", self.about, methods=["GET"]),
             Route("/api/command", self.command, methods=["POST"]),
         ]
@@ -185,6 +188,29 @@ class Page:
         for step in told["steps"]:
             step.pop("values", None)
         return told
+
+    async def trades(self, request: Request) -> Response:
+        """An order, a signal or a selection on its candles, as a page of its own."""
+        try:
+            page = await run_in_threadpool(self._drawn, request.query_params.get("what", "")[:300])
+        except DataError as error:
+            return _text(plain(error), HTTPStatus.NOT_FOUND)
+        except TradingAssetsError as error:
+            return _text(plain(error), HTTPStatus.SERVICE_UNAVAILABLE)
+        headers = {"cache-control": "no-store", "content-security-policy": f"{page.policy}; frame-ancestors 'none'"}
+        return Response(page.html, headers=headers, media_type="text/html")
+
+    def _drawn(self, what: str) -> trade_chart.ChartPage:
+        """From what is held: nothing is asked of the venue. One at a time: each takes a moment of computing."""
+        from trading_assets.ledger.fees import with_own_fees  # noqa: PLC0415
+        from trading_assets.market.store import CandleStore  # noqa: PLC0415
+        from trading_assets.research.decisions import chart  # noqa: PLC0415 (numba: a second)
+        from trading_assets.research.sources import Home  # noqa: PLC0415 (as above)
+
+        database, settings = self._open_ledger(), self._settings
+        store = CandleStore(settings.candle_store, btc=settings.symbols.btc)
+        with self._drawing:
+            return chart(what, source=Home(with_own_fees(settings, database), database, store))
 
     async def command(self, request: Request) -> Response:
         """Halt, ask to close, or confirm what was asked; the guard has seen the token."""
@@ -287,6 +313,11 @@ def static_file(name: str) -> Path:
 async def _file(name: str, media_type: str, _request: Request) -> Response:
     headers = {"content-security-policy": POLICY, "cache-control": "no-cache"}
     return FileResponse(static_file(name), media_type=media_type, headers=headers)
+
+
+def _text(text: str, status: HTTPStatus) -> Response:
+    headers = {"cache-control": "no-store", "content-security-policy": POLICY}
+    return Response(f"{text}\n", status, headers, media_type="text/plain")
 
 
 def _json(content: Any, status: HTTPStatus = HTTPStatus.OK) -> Response:

@@ -27,7 +27,7 @@ export function el(tag, what = {}, ...children) {
 
 /** A link; only where it leads to a web page. */
 export function link(text, address, what = {}) {
-  const is_web = /^(https?:\/\/|explain\?|\.\/)/.test(address ?? "");
+  const is_web = /^(https?:\/\/|explain\?|chart\?|\.\/)/.test(address ?? "");
   return is_web ? el("a", { text, href: address, rel: "noreferrer", ...what }) : el("span", { text });
 }
 

@@ -15,6 +15,8 @@ async function explain() {
     if (!answer.ok) throw new Error(found.text);
     by("title").textContent = shown(found.title);
     by("ids").textContent = shown(`signal ${found.signal_id} · trace ${found.trace_id}`);
+    if (found.steps.some((step) => step.what === "signal"))
+      by("ids").append(" · ", link("on its candles", `chart?what=${encodeURIComponent(found.signal_id)}`));
     by("steps").replaceChildren(table(found.steps, [
       ["step", (step) => link(step.what, step.link)],
       ["found", (step) => step.found, "text"],
