@@ -22,6 +22,7 @@ import requests
 import sqlalchemy as sa
 
 from trading_assets.chaos.day_report import FIGURES, DayReport
+from trading_assets.chaos.dca_trial import Pace
 from trading_assets.chaos.faults import (
     GROWING,
     WILD,
@@ -86,6 +87,9 @@ HANDS_EVERY_MS = 6 * MINUTE_MS
 PLANS_EVERY_MS = 5 * MINUTE_MS
 """On average, in market time; `HANDS_EVERY_MS` of a person who trades beside the system, `PLANS_EVERY_MS` of one who
 starts grids and DCA plans and tells them something."""
+
+PACE = Pace(("every 15m", "every 25m", "*/20 * * * *"), grace_s=1200)
+"""Of DCA plans: a session looks every ten minutes of the market, and is away for longer where it dies."""
 
 TARGETS: Mapping[str, int] = {"session": 8, "exchange": 6, "worker": 3, "daemon": 2, "everything": 2}
 """How often each of them dies, in proportion. `worker` is a run of research or reconcile, `daemon` leaves its runs
@@ -165,6 +169,7 @@ class _Day:
             self._chance,
             report.seed,
             self._context,
+            PACE,
         )
         self._truth = Truth(self._exchange.order_ids, of_grids=self._apart.symbols)
         self._hands = self._person(listed, others) if wild.hands else None

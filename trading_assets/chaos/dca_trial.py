@@ -10,7 +10,7 @@ import random
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from decimal import Decimal
 
 import sqlalchemy as sa
@@ -34,8 +34,15 @@ from trading_assets.trading.dca.schedule import DcaError
 
 SIDES = (Side.BUY, Side.SELL)
 AMOUNT, LEVERAGE = Decimal(400), Decimal(5)
-SCHEDULES = ("every 3m", "every 5m", "*/4 * * * *")
-"""By the exchange's clock, which runs fast."""
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How often plans buy, by the exchange's clock, which runs fast, and how late they may."""
+
+    schedules: tuple[str, ...] = ("every 3m", "every 5m", "*/4 * * * *")
+    grace_s: int = 300
+
 
 PASSES = 12
 """So many passes at most bring the plans to rest on an exchange that works."""
@@ -65,7 +72,9 @@ class DcaTrial:
         manual: ManualTrader,
         chance: random.Random,
         context: Callable[[], ExecutionContext],
+        pace: Pace,
     ) -> None:
+        self._pace = pace
         self._exchange, self._database, self._account = exchange, database, account
         self._manual, self._chance, self._context = manual, chance, context
         self._listed = {row.symbol: row for row in instruments}
@@ -118,7 +127,7 @@ class DcaTrial:
         return Plan(
             symbol=symbol,
             side=side,
-            schedule=chance.choice(SCHEDULES),
+            schedule=chance.choice(self._pace.schedules),
             anchor_ms=self._exchange.now_ms(),
             amount=AMOUNT,
             max_deployed=AMOUNT * chance.choice((5, 12)),
@@ -128,6 +137,7 @@ class DcaTrial:
             safety_orders=safety,
             safety_step_pct=Decimal("0.3") if safety else Decimal(0),
             missed=chance.choice(list(Missed)),
+            grace_s=self._pace.grace_s,
         )
 
     def command(self, what: str = "") -> None:

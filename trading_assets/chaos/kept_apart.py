@@ -6,7 +6,7 @@ import random
 from collections import Counter
 from collections.abc import Callable, Sequence
 
-from trading_assets.chaos.dca_trial import DcaTrial
+from trading_assets.chaos.dca_trial import DcaTrial, Pace
 from trading_assets.chaos.findings import Findings
 from trading_assets.chaos.grid_trial import GridTrial
 from trading_assets.chaos.manual_trader import ManualTrader
@@ -30,11 +30,14 @@ class KeptApart:
         chance: random.Random,
         seed: int,
         context: Callable[[], ExecutionContext],
+        pace: Pace | None = None,
     ) -> None:
         of_grids = GridTrial.choose(exchange, instruments)
         of_plans = DcaTrial.choose(exchange, [row for row in instruments if row not in of_grids])
         self._grids = GridTrial(exchange, database, account, of_grids, manual, chance, context)
-        self._plans = DcaTrial(exchange, database, account, of_plans, manual, random.Random(seed + 1), context)
+        self._plans = DcaTrial(
+            exchange, database, account, of_plans, manual, random.Random(seed + 1), context, pace or Pace()
+        )
         self._exchange, self._self_trades_ms = exchange, exchange.now_ms()
 
     @property
