@@ -237,7 +237,7 @@ def _tick(context: ExecutionContext, intent: Intent) -> Decimal | None:
 def _is_shown_on_another_tick(context: ExecutionContext, intent: Intent, order: Order) -> bool:
     """Whether nobody has changed the price: an order of before waits at its own, and is shown on the tick of now."""
     asked, shown = intent.price, order.price
-    if asked is None or shown is None or asked == shown:
+    if asked is None or shown is None or asked == shown or intent.request is not None:
         return False
     for is_read_again in (False, True):
         if is_read_again:
