@@ -54,7 +54,7 @@ ENV PATH=/opt/venv/bin:/usr/local/bin:/usr/bin:/bin \
     PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 \
     NUMBA_CPU_NAME=${NUMBA_CPU} NUMBA_CPU_FEATURES="" NUMBA_CACHE_DIR=/tmp/numba \
     HOME=/tmp DAGSTER_HOME=/tmp/dagster \
-    TRADING_ASSETS_HOME=/var/lib/trading_assets/home TRADING_ASSETS_IMAGE_REVISION=${REVISION}
+    TRADING_ASSETS_HOME=/var/lib/trading_assets/home IMAGE_REVISION=${REVISION}
 USER 10001:10001
 WORKDIR /tmp
 VOLUME ["/var/lib/trading_assets"]

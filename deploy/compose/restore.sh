@@ -11,7 +11,7 @@ read -ra compose <<< "${COMPOSE:-docker compose}"
 "${compose[@]}" stop web daemon code research trading serve
 "${compose[@]}" exec -T postgres pg_restore --username trading_assets --dbname dagster --clean --if-exists --no-owner \
   --single-transaction < "$folder/dagster.dump"
-"${compose[@]}" run --rm -T tools sh -ec \
+"${compose[@]}" run --rm --no-deps -T tools sh -ec \
   "file=/var/lib/trading_assets/restore-\$\$.zip; trap \"rm -f \$file\" EXIT; cat > \$file; trading-assets restore $replace \$file" \
   < "$folder/trading_assets.zip"
 echo "restored. Start the services, read the books with the job reconcile, then: trading-assets resume"

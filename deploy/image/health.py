@@ -53,7 +53,7 @@ def worker_answers(queue: str) -> str:
     import celery
 
     app = celery.Celery("health", broker=os.environ["TRADING_ASSETS_BROKER_URL"], set_as_current=False)
-    app.conf.control_exchange = f"{os.environ.get('TRADING_ASSETS_NAMESPACE', 'trading_assets')}.control"
+    app.conf.control_exchange = f"{os.environ.get('BROKER_NAMESPACE', 'trading_assets')}.control"
     name = f"{queue}@{socket.gethostname()}"
     if not app.control.ping(destination=[name], timeout=WITHIN_S, limit=1):
         raise OSError(f"the worker {name} did not answer within {WITHIN_S:.0f} s")
@@ -79,7 +79,12 @@ def main(arguments: list[str]) -> int:
     if len(arguments) != 1 or arguments[0] not in CHECKS:
         print(f"found {arguments}, expected one of: {', '.join(CHECKS)}", file=sys.stderr)
         return 2
+    import role  # beside this file
+
     try:
+        # A check is begun beside the entry point, so it has what the container was given, not what that made of it.
+        role.read_secrets(os.environ)
+        role.compose_urls(os.environ)
         print(CHECKS[arguments[0]]())
     except Exception as error:  # noqa: BLE001 (whatever it is: it does not work)
         print(f"{arguments[0]}: {type(error).__name__}: {error}", file=sys.stderr)

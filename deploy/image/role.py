@@ -161,7 +161,7 @@ def make_dagster_home(environment: Mapping[str, str], templates: Path = TEMPLATE
     if launcher == "workers":
         processes, timeout = environment.get("RESEARCH_PROCESSES", "4"), environment.get("START_TIMEOUT_S", "180")
         instance = with_limits(instance, int(processes), int(timeout))
-        if namespace := environment.get("TRADING_ASSETS_NAMESPACE"):
+        if namespace := environment.get("BROKER_NAMESPACE"):
             instance["run_launcher"]["config"]["namespace"] = namespace
     else:
         folder = f"{environment['TRADING_ASSETS_HOME']}/compute_logs"

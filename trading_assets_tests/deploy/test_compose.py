@@ -88,7 +88,7 @@ def test_only_this_machine_reaches_a_port() -> None:
 
 def test_every_setting_that_is_named_exists() -> None:
     known = {f"TRADING_ASSETS_{name}".upper() for name in Settings.model_fields}
-    ours = {"TRADING_ASSETS_BROKER_URL", "TRADING_ASSETS_IMAGE", "TRADING_ASSETS_NAMESPACE"}
+    ours = {"TRADING_ASSETS_BROKER_URL", "TRADING_ASSETS_IMAGE", "BROKER_NAMESPACE"}
     for name in OURS:
         environment = services()[name].get("environment", {})
         named = {one.removesuffix("_FILE") for one in environment if one.startswith("TRADING_ASSETS_")}

@@ -15,6 +15,7 @@ IMAGE = f"repository@sha256:{'0' * 64}"
 ARGUMENTS = {
     "build-and-push.sh": [], "migrate.sh": [IMAGE], "update-services.sh": [IMAGE],
     "health-check.sh": ["https://desk.example"], "rollback.sh": [], "deploy-all.sh": [],
+    "assume-role.sh": ["arn:aws:iam::123456789012:role/x"], "scan-result.sh": [IMAGE],
 }  # fmt: skip
 ORDER = ["code", "daemon", "web", "serve", "research", "trading"]
 

@@ -1,0 +1,257 @@
+"""compose.yaml with real containers: started in order, a worker killed, backed up, thrown away, restored.
+
+`make compose-test`. It needs the image (`make image`), podman and podman-compose, or Docker with its plugin. Everything
+is done in a project of its own, in a copy of this folder, and taken away at the end. Images that cannot be pulled have
+stand-ins: build those of `stand_ins/` and name them by POSTGRES_IMAGE and RABBITMQ_IMAGE.
+
+PODMAN and COMPOSE name the programs ("podman", "podman-compose"). Health checks are asked one by one, because podman
+runs them only where systemd does.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+
+HERE = Path(__file__).parent
+PROJECT = "ta-compose-test"
+WAIT_S = 900.0
+HOURS = ("2026-03-02-05:00", "2026-03-02-06:00", "2026-03-02-07:00", "2026-03-02-08:00")
+
+
+def free_port() -> int:
+    """A port that nobody listens at."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
+
+
+class Trial:
+    """A copy of the folder with secrets of its own, and the programs that are called in it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.podman = os.environ.get("PODMAN", "podman").split()
+        self.compose = os.environ.get("COMPOSE", "podman-compose").split()
+        for name in (self.podman[0], self.compose[0]):
+            if shutil.which(name) is None:
+                raise SystemExit(f"{name} is not installed, so real containers cannot be tried; set PODMAN and COMPOSE")
+        self.folder = folder / "compose"
+        shutil.copytree(HERE, self.folder, ignore=shutil.ignore_patterns("secrets", "backups", ".env"))
+        shutil.copytree(HERE.parent / "observability", folder / "observability")
+        self.web = free_port()
+        self.environment = {
+            **os.environ,
+            "COMPOSE_PROJECT_NAME": PROJECT,
+            "COMPOSE_PROFILES": "exchange",
+            "COMPOSE": " ".join(self.compose),
+            "WEB_PUBLISHED_PORT": str(self.web),
+            "DASHBOARD_PUBLISHED_PORT": str(free_port()),
+            "TRADING_ASSETS_MAX_SYMBOLS": "5",
+            "TRADING_ASSETS_BACKFILL_HOURS_PER_RUN": "1",
+            "RESEARCH_CONCURRENCY": "2",
+            "RESEARCH_PROCESSES": "4",
+        }
+        self.began = time.monotonic()
+        subprocess.run(["bash", "secrets.sh"], cwd=self.folder, check=True, capture_output=True)
+
+    def say(self, text: str) -> None:
+        """Tell what has happened, and when."""
+        print(f"{time.monotonic() - self.began:6.0f} s  {text}", flush=True)
+
+    def call(self, *words: str, check: bool = True) -> str:
+        """Run a program in the folder.
+
+        Raises:
+            SystemExit: it failed; its output is shown.
+        """
+        done = subprocess.run(words, cwd=self.folder, env=self.environment, capture_output=True, text=True, check=False)
+        if check and done.returncode != 0:
+            raise SystemExit(f"{' '.join(words)} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}"[-6000:])
+        return done.stdout
+
+    def up(self, *services: str, more: tuple[str, ...] = ()) -> None:
+        """Start services, without what they wait for."""
+        self.call(*self.compose, "up", "-d", "--no-deps", *more, *services)
+
+    def containers(self, service: str) -> list[str]:
+        """Names of a service's containers that run."""
+        words = ("ps", "--format", "{{.Names}}", "--filter", f"name={PROJECT}")
+        names = self.call(*self.podman, *words).split()
+        return sorted(
+            one for one in names if one.replace("-", "_").startswith(f"{PROJECT}_{service}_".replace("-", "_"))
+        )
+
+    def works(self, service: str, *command: str) -> Callable[[], bool]:
+        """Whether a command succeeds in every container of the service."""
+
+        def ask() -> bool:
+            names = self.containers(service)
+            return bool(names) and all(
+                subprocess.run([*self.podman, "exec", name, *command], capture_output=True, check=False).returncode == 0
+                for name in names
+            )
+
+        return ask
+
+    def wait(self, what: str, done: Callable[[], bool]) -> None:
+        """Wait until it is so.
+
+        Raises:
+            SystemExit: it is not so in 15 minutes; the containers' last lines are shown.
+        """
+        end = time.monotonic() + WAIT_S
+        while not done():
+            if time.monotonic() > end:
+                for name in self.call(*self.podman, "ps", "-a", "--format", "{{.Names}}").split():
+                    if name.replace("-", "_").startswith(PROJECT.replace("-", "_")):
+                        shown = subprocess.run(
+                            [*self.podman, "logs", "--tail", "15", name], capture_output=True, check=False
+                        )
+                        print(f"--- {name}\n{(shown.stdout + shown.stderr).decode()[-2500:]}")
+                raise SystemExit(f"not within {WAIT_S:.0f} s: {what}")
+            time.sleep(2)
+        self.say(what)
+
+    def healthy(self, *roles: str) -> None:
+        """Wait until roles of ours pass their own checks."""
+        for role in roles:
+            self.wait(f"{role} is well", self.works(role, "python3", "/opt/trading_assets/health.py", role))
+
+    def inside(self, service: str, *words: str) -> str:
+        """What a command of ours prints in a container."""
+        name = self.containers(service)[0]
+        return self.call(*self.podman, "exec", name, "python3", "/opt/trading_assets/role.py", *words)
+
+    def graphql(self, query: str) -> dict[str, object]:
+        """Ask the web server, through the guard, with the token."""
+        token = (self.folder / "secrets" / "ui_token").read_text()
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{self.web}/graphql",
+            data=json.dumps({"query": query}).encode(),
+            headers={"Content-Type": "application/json", "Authorization": f"Bearer {token}"},
+        )
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            found: dict[str, object] = json.load(answer)["data"]
+        return found
+
+    def runs(self, job: str) -> list[dict[str, object]]:
+        """Runs of a job: status, tags."""
+        found = self.graphql(
+            f'{{ runsOrError(filter: {{pipelineName: "{job}"}}) {{ ... on Runs {{ results {{ runId status '
+            "tags { key value } } } } }"
+        )
+        return found["runsOrError"]["results"]  # type: ignore[index]
+
+
+def tag(run: dict[str, object], key: str) -> str:
+    """A tag of a run, or nothing."""
+    return next((one["value"] for one in run["tags"] if one["key"] == key), "")  # type: ignore[attr-defined]
+
+
+def start(trial: Trial, *, restore: str = "") -> None:
+    """From nothing to services that are well, in the order of `depends_on`."""
+    trial.up("postgres", "rabbitmq")
+    trial.wait(
+        "PostgreSQL is ready",
+        trial.works("postgres", "pg_isready", "--username", "trading_assets", "--host", "127.0.0.1"),
+    )
+    if restore:
+        trial.call("bash", "restore.sh", restore)
+        trial.say("the backup is restored")
+    trial.wait(
+        "RabbitMQ is ready", trial.works("rabbitmq", "rabbitmq-diagnostics", "--quiet", "check_port_connectivity")
+    )
+    trial.call(*trial.compose, "run", "--rm", "--no-deps", "-T", "migrate")
+    trial.say("databases and tables are there")
+    trial.up("exchange", "code")
+    trial.healthy("exchange", "code")
+    trial.up("web", "daemon", "trading", "serve")
+    trial.up("research", more=("--scale", "research=2"))
+    trial.healthy("web", "research", "trading", "serve", "daemon")
+
+
+def of_backfill(trial: Trial) -> list[dict[str, object]]:
+    """Runs of the backfill that was asked for, without those that were begun anew."""
+    return [run for run in trial.runs("research") if tag(run, "dagster/backfill")]
+
+
+def backfill_with_a_lost_worker(trial: Trial) -> None:
+    """Four hours over two workers, one of which is killed while it works."""
+    trial.inside(
+        "code", "dagster", "job", "backfill", "-j", "research", "-w", "/tmp/dagster/workspace.yaml",
+        "--partitions", ",".join(HOURS), "--noprompt",
+    )  # fmt: skip
+    trial.wait(
+        "both workers research hours",
+        lambda: (
+            len({tag(run, "trading_assets/worker") for run in of_backfill(trial)} - {""}) >= 2
+            or sum(run["status"] == "SUCCESS" for run in of_backfill(trial)) >= len(HOURS)
+        ),
+    )
+    at_work = [run for run in of_backfill(trial) if run["status"] == "STARTED"]
+    lost = trial.containers("research")[0]
+    trial.call(*trial.podman, "kill", lost)
+    trial.say(f"{lost} is killed, {len(at_work)} runs at work in both")
+    trial.call(*trial.podman, "start", lost)
+
+    def all_done() -> bool:
+        done = {tag(run, "dagster/partition") for run in of_backfill(trial) if run["status"] == "SUCCESS"}
+        done |= {
+            tag(run, "dagster/asset_partition_range_start") for run in of_backfill(trial) if run["status"] == "SUCCESS"
+        }
+        return set(HOURS) <= done
+
+    trial.wait("every hour of the backfill is researched", all_done)
+
+
+def rows(trial: Trial) -> str:
+    """Numbers of rows that a restore must give back."""
+    query = "select (select count(*) from strategy_selections), (select count(*) from backtest_results)"
+    words = ("psql", "--username", "trading_assets", "--dbname", "trading_assets", "-Atc", query)
+    return trial.call(*trial.podman, "exec", trial.containers("postgres")[0], *words).strip()
+
+
+def main() -> int:
+    """The whole trial."""
+    with tempfile.TemporaryDirectory(dir=os.environ.get("TMPDIR")) as folder:
+        trial = Trial(Path(folder))
+        down = (*trial.compose, "down", "-v", "-t", "20")
+        trial.call(*down, check=False)
+        try:
+            start(trial)
+            backfill_with_a_lost_worker(trial)
+            trial.wait(
+                "the books were read by a run of the trading worker",
+                lambda: any(run["status"] == "SUCCESS" for run in trial.runs("reconcile")),
+            )
+            for service in ("code", "daemon", "trading", "web", "serve"):
+                trial.call(*trial.podman, "kill", trial.containers(service)[0])
+                trial.up(service)
+                trial.healthy(service)
+            # A backup is compared with a ledger that nobody writes to meanwhile.
+            trial.call(*trial.compose, "stop", "-t", "60", "daemon", "research", "trading", "code", "web", "serve")
+            before = rows(trial)
+            backup = trial.call("bash", "backup.sh").split()[-1]
+            trial.say(f"backed up: {before} selections and backtests")
+            trial.call(*down)
+            start(trial, restore=str(trial.folder / backup))
+            after = rows(trial)
+            if after != before:
+                raise SystemExit(f"found {after} after the restore, expected {before}")
+            trial.say("the restored installation works, with the same rows")
+        finally:
+            trial.call(*down, check=False)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
