@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
-from pathlib import Path
 
 import pytest
 
@@ -70,10 +70,9 @@ def test_every_check_that_is_skipped_has_its_reason() -> None:
 
 @pytest.mark.slow
 def test_it_is_valid_and_its_rules_hold_in_each_variant() -> None:
-    terraform = tool("terraform", "needs Terraform 1.10 or newer and the AWS provider")
+    tool("terraform", "needs Terraform 1.10 or newer and the AWS provider")
+    if os.environ.get("TEST_TERRAFORM") != "1":
+        pytest.skip("a minute of CPU: TEST_TERRAFORM=1, or make terraform-check, which CI runs apart")
     done = subprocess.run([str(FOLDER / "check.sh")], capture_output=True, text=True, check=False)
-    if "Failed to query available provider packages" in done.stdout + done.stderr:
-        pytest.skip(f"{terraform} finds no AWS provider: its registry, or TF_CLI_CONFIG_FILE with a mirror")
     assert done.returncode == 0, (done.stdout + done.stderr)[-4000:]
     assert all(f"{variant}: Plan:" in done.stdout for variant in ("dev", "default", "ha"))
-    assert Path(terraform).is_file()
