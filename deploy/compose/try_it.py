@@ -257,12 +257,21 @@ def rows(trial: Trial) -> str:
     return trial.call(*trial.podman, "exec", trial.containers("postgres")[0], *words).strip()
 
 
+def clear(trial: Trial, down: tuple[str, ...]) -> None:
+    """Take away all containers and volumes of the trial, also those of a scaled service, which `down` may leave."""
+    trial.call(*down, check=False)
+    for kind, words in (("ps", ("-aq",)), ("volume", ("ls", "-q"))):
+        found = trial.call(*trial.podman, kind, *words, "--filter", f"name={PROJECT}").split()
+        if found:
+            trial.call(*trial.podman, *(("rm", "-f") if kind == "ps" else ("volume", "rm", "-f")), *found)
+
+
 def main() -> int:
     """The whole trial."""
     with tempfile.TemporaryDirectory(dir=os.environ.get("TMPDIR")) as folder:
         trial = Trial(Path(folder))
         down = (*trial.compose, "down", "-v", "-t", "20")
-        trial.call(*down, check=False)
+        clear(trial, down)
         try:
             start(trial)
             backfill_with_a_lost_worker(trial)
@@ -279,14 +288,14 @@ def main() -> int:
             before = rows(trial)
             backup = trial.call("bash", "backup.sh").split()[-1]
             trial.say(f"backed up: {before} selections and backtests")
-            trial.call(*down)
+            clear(trial, down)
             start(trial, restore=str(trial.folder / backup))
             after = rows(trial)
             if after != before:
                 raise SystemExit(f"found {after} after the restore, expected {before}")
             trial.say("the restored installation works, with the same rows")
         finally:
-            trial.call(*down, check=False)
+            clear(trial, down)
     return 0
 
 
