@@ -38,6 +38,16 @@ lowest = sw.table["p_value"].min()
 print(f"{tries:.0f} independent tries: the smallest p of {lowest:.4f} becomes {1 - (1 - lowest) ** tries:.2f}")
 
 # %% [markdown]
+# Do ranks persist? The best set of one half of the time is looked up in the other half, for 252 ways to halve it:
+# about one half is luck. One record says little, so look at the interval, and at how often the chosen set lost money.
+
+# %%
+few = research.sweep(
+    "bollinger_rsi", "ETHUSDT", "15m", *span, grid={"band": [0.5, 0.7, 0.9], "stop_atr": [1.5, 3.0]}, source=market
+)
+few.overfitting("4h")
+
+# %% [markdown]
 # The winner on another month: the same set, candles that it has not seen.
 
 # %%

@@ -45,6 +45,12 @@ wf.save("walk_forward.html")
 wf.chart().save("walk_forward_trades.html")
 
 # %% [markdown]
+# How deep could it have gone with the same days in another order? Below 20 days the answer is "too few".
+
+# %%
+wf.drawdowns()
+
+# %% [markdown]
 # The backtest that chose the best coin of the newest hour, and what came after it. In sample it looks better.
 
 # %%

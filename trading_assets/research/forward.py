@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from trading_assets.backtesting.costs import declared_entries
+from trading_assets.backtesting.overfitting import DrawdownPaths, drawdown_paths
 from trading_assets.backtesting.run import production_engine
 from trading_assets.core.candles import Candles, Funding
 from trading_assets.core.errors import DataError
@@ -223,6 +224,24 @@ class WalkForward:
             mean_r=("r", "mean"),
             pnl=("pnl", "sum"),
         )
+
+    def drawdowns(self) -> DrawdownPaths:
+        """What drawdowns the account's days could have given in another order, some days in a row kept together.
+
+        No verdict (`reason`) with fewer than 20 days. It assumes days like those that were seen.
+
+        Example:
+            ```python
+            found = wf.drawdowns()
+            found.seen, found.worst, found.longest_days, found.reason
+            ```
+        """
+        curve = self.report.main.curve
+        equity = pd.Series(curve.equity, index=times(curve.times_ms - 1, "time"))
+        ends = equity.resample("1D").last().ffill()
+        opening = float(curve.equity[0])
+        daily = ends.diff().fillna(ends.iloc[0] - opening)
+        return drawdown_paths(np.asarray(daily, dtype=np.float64), opening)
 
     def plot(self) -> go.Figure:
         """Return of the account, beside a random choice and holding BTC, percent."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,14 +17,17 @@ from trading_assets.backtesting.kernel.panel import Panel
 from trading_assets.backtesting.kernel.sweep import StrategySweep, SweepResult, merged_sets, shared_indicators
 from trading_assets.backtesting.liquidity import both_fills
 from trading_assets.backtesting.metrics import Metrics, mean_r
+from trading_assets.backtesting.overfitting import Overfitting, overfitting
 from trading_assets.backtesting.parameter_choice import choose_parameters, trials_from
 from trading_assets.backtesting.selection import with_significance
 from trading_assets.backtesting.significance import trades_p_value
 from trading_assets.core.errors import ConfigurationError, StrategyError
+from trading_assets.core.settings import Settings
 from trading_assets.core.strategy_data import DataNeeds
 from trading_assets.core.timeframes import Timeframe
+from trading_assets.research.backtests import backtest_of
 from trading_assets.research.frames import Moment, to_timeframe
-from trading_assets.research.loading import load, source_or_home, to_range
+from trading_assets.research.loading import Loaded, load, source_or_home, to_range
 from trading_assets.research.sources import Source
 from trading_assets.research.strategy import StrategyLike, configured
 from trading_assets.strategies.base import Strategy
@@ -60,6 +63,9 @@ class Sweep:
     varied: tuple[str, ...]
     table: pd.DataFrame
     best: pd.DataFrame
+    _sets: tuple[Strategy, ...] = field(repr=False)
+    _loaded: tuple[tuple[Loaded, ...], ...] = field(repr=False)
+    _settings: Settings = field(repr=False)
 
     @property
     def tries(self) -> int:
@@ -105,6 +111,41 @@ class Sweep:
                         beside.append(float(sets[near]))
         top = float(sets.max())
         return float(np.median(beside)) / top if beside and top > 0 else float("nan")
+
+    def results(self, period: str = "1D") -> pd.DataFrame:
+        """What each set earned in each period, all symbols together, open trades marked: USD.
+
+        Args:
+            period: such as `"4h"` or `"1D"`; longer than positions are held.
+
+        Returns:
+            Index `time` (UTC, begin of the period), one column a set in the order of the sets.
+        """
+        found: dict[int, pd.Series] = {}
+        for place, strategy in enumerate(self._sets):
+            total: pd.Series | None = None
+            for loaded in self._loaded[place]:
+                equity = backtest_of(strategy, loaded, self._settings, "").equity["equity"]
+                change = equity.diff().fillna(equity.iloc[0] - self._settings.backtest_notional)
+                # A close belongs to the time before it.
+                change.index = pd.DatetimeIndex(change.index).shift(-1, "ms")
+                by_period = change.resample(period).sum()
+                total = by_period if total is None else total.add(by_period, fill_value=0.0)
+            assert total is not None
+            found[place] = total
+        return pd.DataFrame(found).fillna(0.0)
+
+    def overfitting(self, period: str = "1D") -> Overfitting:
+        """How often the best set of one half of the time is below the middle in the other half: about a half where
+        ranks are luck. It has no verdict (`reason`) with fewer than 40 periods or 5 sets that traded.
+
+        Example:
+            ```python
+            found = sw.overfitting("4h")
+            found.probability, found.interval, found.loss, found.reason
+            ```
+        """
+        return overfitting(self.results(period).to_numpy(dtype=np.float64))
 
     def heatmap(self, x: str, y: str, value: str = "mean_r") -> go.Figure:
         """`surface` as a picture: blue is above zero, red below."""
@@ -160,6 +201,7 @@ def sweep(
     keys: list[tuple[object, ...]] = []
     rows: list[dict[str, object]] = []
     chosen: list[tuple[tuple[object, ...], dict[str, object]]] = []
+    held: list[list[Loaded]] = [[] for _ in sets]
     for symbol in names:
         of = to_range(read_of, symbol, timeframe, start, end)
         parts, bars = _by_needs(sets), 0
@@ -168,6 +210,8 @@ def sweep(
             loaded = load(read_of, of, needs, held_back)
             panel = Panel.from_members([loaded.data], of.start_ms, held_back).seeing(needs)
             bars = panel.bars
+            for place in places:
+                held[place].append(loaded)
             with shared_indicators():
                 some = [sets[place] for place in places]
                 outcomes.append(StrategySweep(some).run(panel, costs, settings.backtest_notional))
@@ -188,7 +232,16 @@ def sweep(
         raise StrategyError(f"every set of {sets[0].name} failed: {table['error'].iloc[0]}")
     picked = pd.DataFrame([row for _, row in chosen])
     picked = _indexed(with_significance(picked, picked), [key for key, _ in chosen], index_names).sort_index()
-    return Sweep(sets[0].name, to_timeframe(timeframe).value, varied, table[_COLUMNS], picked[[*_COLUMNS, *_LUCK]])
+    return Sweep(
+        sets[0].name,
+        to_timeframe(timeframe).value,
+        varied,
+        table[_COLUMNS],
+        picked[[*_COLUMNS, *_LUCK]],
+        tuple(sets),
+        tuple(map(tuple, held)),
+        settings,
+    )
 
 
 def parameter_sets(

@@ -45,6 +45,7 @@ class Always(Strategy):
         return ExitPlan(after_bars=4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("strategy", "timeframe"),
     [("bollinger_rsi", "15m"), ("fibonacci_bollinger", "60m"), ("hyperrsi", "5m"), ("bollinger_rsi", "240m")],
@@ -129,6 +130,29 @@ def test_a_surface_is_the_mean_over_coins_and_refuses_what_was_not_varied() -> N
     beside = [sets[key] for key in sets.index if sum(a != b for a, b in zip(key, best, strict=True)) == 1]
     expected = np.median(beside) / sets.max() if sets.max() > 0 else math.nan
     assert found.plateau() == pytest.approx(expected, nan_ok=True)
+
+
+def test_results_of_a_sweep_add_up_to_its_equity_and_overfitting_may_have_no_verdict() -> None:
+    found = research.sweep(
+        "bollinger_rsi",
+        ["ETHUSDT", "SOLUSDT"],
+        "15m",
+        end=as_of_ms(HOUR),
+        source=a_market(),
+        grid={"stop_atr": [1.5, 2.0, 3.0], "band": [0.7, 0.9]},
+    )
+    results = found.results("4h")
+    assert results.shape[1] == 6 and len(results) == 11 * 6 + 1
+    ends = 0.0
+    for symbol in ("ETHUSDT", "SOLUSDT"):
+        one = research.backtest(
+            "bollinger_rsi", symbol, "15m", end=as_of_ms(HOUR), source=a_market(), parameters={"stop_atr": 1.5}
+        )
+        ends += float(one.equity["equity"].iloc[-1]) - one.capital
+    assert results[0].sum() == pytest.approx(ends)
+    told = found.overfitting("4h")
+    assert told.tries == 6 and told.splits == 252 and 0 <= told.probability <= 1 and not told.reason
+    assert found.overfitting("1D").reason.startswith("too few: 12 periods")
 
 
 def test_signals_are_what_the_live_finder_decides() -> None:
