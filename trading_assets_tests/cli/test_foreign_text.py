@@ -19,6 +19,7 @@ from trading_assets.cli.console import echo, frame_table, line, open_console
 from trading_assets.cli.main import main
 from trading_assets.core.foreign_text import get_logger, plain, plain_lines
 from trading_assets.ledger.database import Database
+from trading_assets.trading.execute import flatten as closing
 from trading_assets.trading.session.log import SessionLog, SessionMessage
 from trading_assets_tests.wild_account.proxy import ACCOUNT, WALLET
 from trading_assets_tests.wild_account.scene import Console, Scene, open_scene
@@ -154,7 +155,10 @@ COMMANDS: dict[str, Callable[[str], tuple[str, ...]]] = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("command", COMMANDS, ids=str)
-def test_no_hostile_text_breaks_a_command_or_reaches_the_terminal(stage: tuple[Scene, Console], command: str) -> None:
+def test_no_hostile_text_breaks_a_command_or_reaches_the_terminal(
+    stage: tuple[Scene, Console], command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(closing, "PAUSE_S", 0.001)
     scene, console = stage
 
     @examples(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
