@@ -86,6 +86,10 @@ class PastMarket(MarketData, Protocol):
         """Whether tick, lot and leverage of a contract are known for a time; else they are assumed."""
         ...
 
+    def described(self) -> str:
+        """Where its prices are from, in one line for a report."""
+        ...
+
     def delivery_prices(self) -> Mapping[str, float]:
         """At which price positions were settled at a contract's end, where it is known."""
         ...

@@ -25,9 +25,9 @@ _NAMES: Mapping[str, tuple[str, ...]] = {
     "delivery_price": ("deliveryprice", "settlementprice"),
     "status": ("status",),
     "symbol_type": ("symboltype",),
-    "venue": ("exchange", "venue"),
+    "seen_ms": ("seenms",),
 }
-_TRADING = frozenset({"trading", "delivering", "prelaunch"})
+_TRADING = frozenset({"trading", "delivering", "settling", "prelaunch", "pre-launch"})
 _COINS = frozenset({"", "innovation"})
 _FAR_MS = 4_000_000_000_000
 """Some lists say 2100 of a contract that has no end."""
@@ -94,6 +94,7 @@ def _contract(symbol: str, told: Mapping[str, Any]) -> ContractRow:
         delivery_price=_price(value["delivery_price"]),
         trading=None if status in (None, "") else str(status).lower() in _TRADING,
         is_coin=str(value["symbol_type"] or "").lower() in _COINS,
+        seen_ms=_time(value["seen_ms"]),
     )
 
 

@@ -286,6 +286,7 @@ class Library:
         """Note an imported file with all that it brought, last of all: what was not noted is imported again.
 
         Args:
+            as_of_ms: when lists of contracts were made that do not say so themselves.
             series: its findings: `checking.Checked` as dictionaries, and `estimated`.
         """
         with self._database() as connection:
@@ -308,7 +309,8 @@ class Library:
             for row in contracts:
                 text = json.dumps(asdict(row), default=str)
                 connection.execute(
-                    "insert or replace into contracts values (?, ?, ?, ?)", (row.symbol, as_of_ms, file.path, text)
+                    "insert or replace into contracts values (?, ?, ?, ?)",
+                    (row.symbol, as_of_ms if row.seen_ms is None else row.seen_ms, file.path, text),
                 )
 
     def _folder(self, symbol: str, name: str) -> Path:

@@ -73,6 +73,16 @@ class HistoryMarket:
         """The life of each contract."""
         return dict(self._known().lives)
 
+    def described(self) -> str:
+        """`imported: 38 coins, 6 of them ended, of 412 files (bybit-trades), library 3f2a81bc`."""
+        known, files = self._known(), self._library.files()
+        ended = sum(life.ended_ms is not None for life in known.lives.values())
+        formats = ", ".join(sorted({one.format for one in files}))
+        return (
+            f"imported: {len(known.lives)} coins, {ended} of them ended, of {len(files)} files ({formats}), "
+            f"library {known.identity}"
+        )
+
     def delivery_prices(self) -> dict[str, float]:
         """The prices of settlement that imported lists tell."""
         lives = self._known().lives

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import io
 import json
 import re
@@ -123,7 +124,8 @@ class _Csv:
 
 def _layout(member: Member) -> _Csv:
     try:
-        lines = member.head.decode("utf-8-sig").splitlines()
+        # The head may end within a letter.
+        lines = codecs.getincrementaldecoder("utf-8-sig")().decode(member.head).splitlines()
     except UnicodeDecodeError:
         raise FileFault("it is no text; expected CSV in UTF-8") from None
     skip = 0

@@ -76,6 +76,7 @@ class ContractRow:
 
     Attributes:
         trading: whether it was traded when the list was made.
+        seen_ms: when the list was made, where it says so itself, UTC ms.
         delivery_price: at which positions were settled at its end.
     """
 
@@ -92,6 +93,7 @@ class ContractRow:
     delivery_price: float | None = None
     trading: bool | None = None
     is_coin: bool = True
+    seen_ms: int | None = None
 
 
 Table = CandleTable | FundingTable

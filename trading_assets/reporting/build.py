@@ -11,7 +11,7 @@ from pathlib import Path
 
 from trading_assets.backtesting.costs import declared_entries
 from trading_assets.backtesting.run import production_engine
-from trading_assets.core.ports import MarketData
+from trading_assets.core.ports import MarketData, PastMarket
 from trading_assets.core.private_files import private_folder, write_private
 from trading_assets.core.schemas import MARKET_SCAN, STRATEGY_SELECTIONS
 from trading_assets.core.settings import Settings
@@ -83,6 +83,7 @@ def make_walk_forward(
         known_rules=reading.hours_of_known_rules(sources.database, hours),
         empty=len(empty_hours(sources.database, hours[0], hours[-1])),
         endings=sources.endings(),
+        prices=sources.market.described() if isinstance(sources.market, PastMarket) else "",
         progress=progress,
     )
     if report.main.trades.empty:

@@ -55,6 +55,7 @@ def walk_forward(
     known_rules: Collection[int] = (),
     empty: int = 0,
     endings: Mapping[str, Ending] = NO_ENDINGS,
+    prices: str = "",
     progress: Progress | None = None,
 ) -> Report:
     """Forward test of what was chosen and of every random choice, each with an account of its own.
@@ -64,6 +65,7 @@ def walk_forward(
         drawn: random choices of as many of the same hours' backtests, see `load.drawn_at_random`.
         empty: how many hours between them were selected and chose no coin.
         endings: contracts that were delisted, see `run_forward_tests`.
+        prices: where they are from, if they are not the venue's own.
         known_rules: hours whose tick, lot and leverage were those of their own time, as the scan tells.
         start_ms, end_ms: whole hours; default: from the first as-of to an hour after the last.
         capital: opening equity of each account, USD; default: the setting.
@@ -118,7 +120,10 @@ def walk_forward(
         sample=_sample(at_random, compared) if at_random else None,
         under_costs={model: by_model[model] for model in COST_MODELS},
         matched=matched_benchmark(reader, portfolio.taken, chosen, costs, start_ms, end_ms),
-        facts=_facts(chosen, hours, tested, capital, settings, known_rules, empty),
+        facts={
+            **_facts(chosen, hours, tested, capital, settings, known_rules, empty),
+            **({"prices": prices} if prices else {}),
+        },
         refused=dict(sorted(portfolio.refused.items(), key=lambda item: (-item[1], item[0]))),
         notes=[
             *short_range(start_ms, end_ms),

@@ -125,7 +125,7 @@ def some_of(folder: Path) -> Path:
 
 def masked(text: str, home: Path) -> str:
     """Without what differs from machine to machine, and from one set of strategies to the next."""
-    text = text.replace(str(home), "~")
+    text = re.sub("library [0-9a-f]{8}", "library X", text.replace(str(home), "~"))
     if "s of CPU" in text or "hours followed" in text:
         return re.sub(r"(?<![\d-])\d[\d,.]*(?![\d:-])", "N", text)
     return text

@@ -8,7 +8,7 @@ import pytest
 
 from trading_assets.core.candles import Candles
 from trading_assets.core.errors import ConfigurationError, DataError, WrongBooksError
-from trading_assets.core.models import ContractStatus
+from trading_assets.core.models import ContractKind, ContractStatus
 from trading_assets.core.ports import PastMarket
 from trading_assets.core.schemas import RULES_ASSUMED, RULES_KNOWN
 from trading_assets.core.settings import Settings, Venue, load_settings
@@ -17,15 +17,20 @@ from trading_assets.history.importing import Options, import_files
 from trading_assets.history.library import FOLDER, Library
 from trading_assets.history.market import HistoryMarket
 from trading_assets.ledger.database import Database
+from trading_assets.market import contract_lists
 from trading_assets.market.loading import resample
 from trading_assets.market.quality import QualityLimits
 from trading_assets.market.stages import fill_candles, scan_hours
 from trading_assets.market.store import CandleStore
-from trading_assets.reporting.load import endings
+from trading_assets.reporting.forward_test import SelectedStrategy
+from trading_assets.reporting.load import FillingReader, endings
+from trading_assets.reporting.walk_forward import walk_forward
 from trading_assets.trading.binding import require_market
 from trading_assets.venues import open_candle_stream, open_exchange, open_market_data
+from trading_assets_tests.fakes import an_instrument
 from trading_assets_tests.history import made
 from trading_assets_tests.history.made import DAY, WALL
+from trading_assets_tests.reporting.fixtures import UNLIMITED
 
 DAYS = 6
 ENDED = DAY + 3 * DAY_MS + 5 * HOUR_MS + 20 * MINUTE_MS
@@ -174,3 +179,50 @@ def test_candles_of_no_such_coin_are_no_empty_answer(library: Library) -> None:
     with pytest.raises(DataError, match="no candles of DOGEUSDT"):
         HistoryMarket(library).candles("DOGEUSDT", Timeframe.M1, DAY, DAY + HOUR_MS)
     assert isinstance(HistoryMarket(library).candles("BTCUSDT", Timeframe.M1, DAY, DAY + HOUR_MS), Candles)
+
+
+def test_the_walk_forward_of_a_library_has_the_coin_before_its_end_and_closes_it_on_its_day(
+    library: Library, tmp_path: Path, sqlite: Database
+) -> None:
+    market = HistoryMarket(library)
+    reader = FillingReader(CandleStore(tmp_path), market)
+    chosen = [
+        SelectedStrategy(DAY + DAY_MS + hour * HOUR_MS, symbol, "5m", "bollinger_rsi", '{"stop_atr": 6.0}')
+        for hour in range(90)
+        for symbol in ("LUNAUSDT", "BTCUSDT")
+    ]
+    report = walk_forward(
+        reader,
+        chosen,
+        [],
+        research_settings(report_random_choices=0, **UNLIMITED),
+        endings=endings(market, sqlite, "history"),
+        prices=market.described(),
+    )
+    trades = report.main.trades
+    of_luna = trades[trades["symbol"] == "LUNAUSDT"]
+    assert (of_luna["reason"] == "delisted").sum() == 1 and len(of_luna) > 1
+    last = of_luna[of_luna["reason"] == "delisted"].iloc[0]
+    assert last["exit_price"] == float(library.read("LUNAUSDT", Timeframe.M1, 0, WALL).close[-1])
+    assert (trades[trades["symbol"] == "BTCUSDT"]["exit_ms"] > ENDED).any()
+    assert "2 of them ended" not in report.facts["prices"] and "1 of them ended" in report.facts["prices"]
+    assert any("LUNAUSDT was delisted at 2024-03-04T05:20:00Z" in note for note in report.notes)
+
+
+def test_a_list_that_the_scan_keeps_once_a_day_makes_the_rules_of_its_day_known(tmp_path: Path) -> None:
+    library, seen = library_of(tmp_path), DAY + 2 * DAY_MS
+    told = [
+        an_instrument("BTCUSDT", tick_size=Decimal("0.5"), delivery_ms=None),
+        an_instrument("BTC-29MAR24", kind=ContractKind.DATED),
+    ]
+    folder = tmp_path / contract_lists.FOLDER
+    path = contract_lists.keep(folder, told, seen + HOUR_MS)
+    assert path is not None and path.name == "contracts-2024-03-03.csv"
+    assert contract_lists.keep(folder, [], seen + 5 * HOUR_MS) is None
+    import_files(library, [folder], Options(listed_at_ms=0), wall_ms=lambda: WALL)
+    market = HistoryMarket(library)
+    assert set(library.contracts()) == {"BTCUSDT"}
+    row = library.contracts()["BTCUSDT"][0].row
+    assert (row.tick_size, row.qty_step, row.max_leverage, row.trading) == (Decimal("0.5"), Decimal("0.001"), 50, True)
+    known = [market.rules_known("BTCUSDT", seen + offset) for offset in (0, HOUR_MS, DAY_MS, 26 * HOUR_MS)]
+    assert known == [False, True, True, False]

@@ -6,6 +6,7 @@ import dagster as dg
 import pandas as pd
 
 from trading_assets.core.models import Announcement, Instrument
+from trading_assets.core.ports import PastMarket
 from trading_assets.core.schemas import MARKET_SCAN, RULES_ASSUMED, RULES_KNOWN
 from trading_assets.defs import metadata as md
 from trading_assets.defs import pictures
@@ -30,6 +31,7 @@ from trading_assets.defs.resources import (
     require_market,
 )
 from trading_assets.ledger import contract_rules, deliveries
+from trading_assets.market import contract_lists
 from trading_assets.market.stages import scan_hours
 from trading_assets.market.universe import hour_rules, seen_ms
 
@@ -67,10 +69,14 @@ def market_scan(
     source = exchange.market_data()
     require_market(source)
     require_ended(source, hours)
-    venue, ledger = settings.installed().venue.value, database.get()
+    installed, ledger = settings.installed(), database.get()
+    venue, lists = installed.venue.value, installed.home / contract_lists.FOLDER / installed.venue.adapter.candle_folder
 
     def announce(instruments: Sequence[Instrument]) -> Sequence[Announcement]:
-        deliveries.note(ledger, venue, instruments, seen_ms(hours, source.now_ms()))
+        seen = seen_ms(hours, source.now_ms())
+        deliveries.note(ledger, venue, instruments, seen)
+        if not isinstance(source, PastMarket):
+            contract_lists.keep(lists, instruments, seen)
         return deliveries.announced(ledger, venue)
 
     known_rules = contract_rules.known(ledger, hours)
