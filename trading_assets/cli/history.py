@@ -92,7 +92,7 @@ def import_(
             store=store,
             progress=lambda done, total, last: status.update(f"{done:,} of {total:,} files, the last {last.path.name}"),
         )
-    for number, outcome in enumerate(one for one in summary.outcomes if _is_told(one)):
+    for number, outcome in enumerate(one for one in summary.outcomes if dry_run or _is_told(one)):
         if number == _MOST_LINES:
             console.print("  ... and more; --json FILE writes everything", highlight=False)
             break
@@ -115,6 +115,8 @@ def _is_told(outcome: Outcome) -> bool:
 def _print(console: Console, outcome: Outcome) -> None:
     style = "red" if outcome.reason or outcome.contradicts else "yellow"
     console.print(line((outcome.path.name, style), f"  {outcome.format}  {outcome.reason}".rstrip()))
+    if outcome.sample and (outcome.reason or outcome.status == "would be imported"):
+        console.print(line(f"    read as: {outcome.sample}"))
     told = [one for one in outcome.checked if one.words()]
     for found in told[:3]:
         console.print(line(f"    {found.symbol} {found.timeframe}: {found.words()}"))

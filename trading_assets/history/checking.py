@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -215,8 +214,3 @@ def check_funding(table: FundingTable) -> tuple[Funding, Checked]:
     times, rates = times[~again], rates[~again]
     found.first_ms, found.end_ms, found.stored = int(times[0]), int(times[-1]) + 1, len(times)
     return Funding(times, rates), found
-
-
-def counted(reports: list[Mapping[str, Any]], name: str) -> int:
-    """How often something was counted in stored reports."""
-    return sum(int(report["counts"].get(name, 0)) for report in reports)

@@ -42,6 +42,8 @@ def files(tmp_path: Path) -> Path:
 
 
 def test_import_status_instruments_and_export_tell_what_they_did(files: Path, tmp_path: Path) -> None:
+    tried = run("import", files, "--dry-run")
+    assert "binance-klines" in tried.output and "read as: open_time,open,high" in tried.output
     first = run("import", files, "--json", tmp_path / "report.json")
     assert first.exit_code == 1  # a file was refused
     assert "1 imported, 1 refused; 3,000 rows, 3,000 of them new" in first.output
