@@ -47,6 +47,28 @@ def walk_forward(first: str | None, last: str | None, show: bool, account: str) 
     _make(make_walk_forward, first, last, show, account)
 
 
+@report.command("strategy")
+@click.argument("name")
+@_range
+@account_option
+def strategy(name: str, first: str | None, last: str | None, show: bool, account: str) -> None:
+    """What following NAME's selections earned: by coin, timeframe, hour, month, parameters, beside its backtests."""
+    from trading_assets.reporting.build import strategy_page  # noqa: PLC0415 (numba: a second)
+
+    sources, console = _sources(account), open_console()
+    with console.status("following the selections") as status:
+        path = strategy_page(
+            sources,
+            name,
+            first_hour_ms(first),
+            last_hour_ms(last),
+            lambda done, total: status.update(f"following the selections: {done} of {total} coins and timeframes"),
+        )
+    console.print(line("page: ", path), soft_wrap=True)
+    if show:
+        click.launch(str(path))
+
+
 @report.command("performance")
 @_range
 @account_option

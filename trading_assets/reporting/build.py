@@ -11,8 +11,9 @@ from pathlib import Path
 
 from trading_assets.backtesting.costs import declared_entries
 from trading_assets.backtesting.run import production_engine
+from trading_assets.core.errors import DataError
 from trading_assets.core.ports import MarketData, PastMarket
-from trading_assets.core.private_files import private_folder, write_private
+from trading_assets.core.private_files import path_part, private_folder, write_private
 from trading_assets.core.schemas import MARKET_SCAN, STRATEGY_SELECTIONS
 from trading_assets.core.settings import Settings
 from trading_assets.core.timeframes import HOUR_MS, as_of_ms, iso, to_datetime
@@ -27,6 +28,7 @@ from trading_assets.reporting.forward_test import Ending, run_forward_tests
 from trading_assets.reporting.page import render
 from trading_assets.reporting.report import Report
 from trading_assets.reporting.score_study import Cell, Earned
+from trading_assets.reporting.strategy_page import render as render_strategy
 from trading_assets.reporting.trade_book import trade_book
 from trading_assets.reporting.walk_forward import walk_forward, walk_forward_costs
 
@@ -91,6 +93,36 @@ def make_walk_forward(
     # By now the store holds what the trades were found on: nothing is fetched for a picture.
     title = f"Trades of the walk-forward, {iso(report.start_ms)[:16]} to {iso(report.end_ms)[:16]}"
     return replace(report, trade_page=trade_book(title, report.main.trades, sources.store))
+
+
+def strategy_page(
+    sources: Sources,
+    strategy: str,
+    first_ms: int | None = None,
+    last_ms: int | None = None,
+    progress: Progress | None = None,
+) -> Path:
+    """Write the page of one strategy: its part of the walk-forward of these hours. Return where it lies.
+
+    Raises:
+        DataError: there is no such hour, or the strategy was not selected in any of them.
+    """
+    report = make_walk_forward(sources, first_ms, last_ms, progress)
+    hours = reading.selected_hours(sources.database, first_ms, last_ms, sources.now_ms())
+    rows = read_partitions(sources.database, STRATEGY_SELECTIONS, hours)
+    own = rows[rows["strategy"] == strategy]
+    if own.empty:
+        names = ", ".join(sorted(rows["strategy"].unique())) or "none"
+        raise DataError(f"strategy {strategy!r} was not selected in these {len(hours)} hours; selected were {names}")
+    trades = report.main.trades
+    page = render_strategy(
+        strategy, trades[trades["strategy"] == strategy].reset_index(drop=True), own, report.start_ms, report.end_ms
+    )
+    folder = sources.settings.home / "reports"
+    private_folder(folder)
+    path = folder / f"strategy_{path_part(strategy, 'strategy')}.html"
+    write_private(path, page)
+    return path
 
 
 def make_performance(
