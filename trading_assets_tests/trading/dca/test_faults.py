@@ -17,6 +17,7 @@ from trading_assets.ledger.database import Database
 from trading_assets.trading.dca.control import start, stop
 from trading_assets.trading.dca.maintain import dca_lease, maintain
 from trading_assets.trading.dca.plans import Missed
+from trading_assets.trading.dca.steps import DcaStep
 from trading_assets_tests.simulator.fake_market import DAY, HOUR, MINUTE
 from trading_assets_tests.trading.dca.stage import A_PLAN, SYMBOL, Stage, stage_on
 
@@ -24,8 +25,20 @@ D = Decimal
 PATH = (100_000, 97_500, 102_500, 99_500, 99_500)
 BUSY = replace(A_PLAN, safety_orders=3, safety_step_pct=D("0.7"), target_pct=D("1.5"))
 POINTS = [
-    f"{when} dca {what}" for what in ("observe", "reserve", "create", "cancel", "stop") for when in ("before", "after")
+    f"{when} {step}"
+    for step in (
+        DcaStep.OBSERVE,
+        DcaStep.RESERVE,
+        DcaStep.CREATE,
+        DcaStep.ACKNOWLEDGE,
+        DcaStep.CANCEL,
+        DcaStep.CHANGE,
+        DcaStep.STOP,
+    )
+    for when in ("before", "after")
 ]
+ENDS = tuple(f"{when} {step}" for step in (DcaStep.CANCEL, DcaStep.CHANGE) for when in ("before", "after"))
+"""Points that come where a plan is stopped."""
 
 
 class KilledError(BaseException):
@@ -98,7 +111,7 @@ def test_an_answer_that_comes_late_brings_no_order_back(sqlite: Database) -> Non
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("point", "number"), [(one, times) for one in POINTS for times in (1, 3) if times == 1 or "cancel" not in one]
+    ("point", "number"), [(one, times) for one in POINTS for times in (1, 3) if times == 1 or one not in ENDS]
 )
 def test_whatever_is_killed_the_next_process_goes_on_and_no_time_is_bought_twice(
     sqlite: Database, point: str, number: int
@@ -107,7 +120,7 @@ def test_whatever_is_killed_the_next_process_goes_on_and_no_time_is_bought_twice
         seen = kill_at(stage, point, number)
         with suppress(KilledError):
             begin(stage)
-        if point.endswith("cancel"):
+        if point in ENDS:
             stop(sqlite, "main", SYMBOL, "enough", stage.running.now_ms(), closes=True)
         for _ in range(14):
             if point.endswith("stop") and stage.position() is not None:
@@ -115,7 +128,7 @@ def test_whatever_is_killed_the_next_process_goes_on_and_no_time_is_bought_twice
             live(stage, 0.25, 1)
         assert seen[point] >= number, "the point was reached"
         require_settled(stage)
-        assert stage.row().state == (dca.ENDED if point.endswith("cancel") else dca.RUNNING)
+        assert stage.row().state == (dca.ENDED if point in ENDS else dca.RUNNING)
 
 
 @pytest.mark.slow
