@@ -57,7 +57,8 @@ ENV PATH=/opt/venv/bin:/usr/local/bin:/usr/bin:/bin \
     TRADING_ASSETS_HOME=/var/lib/trading_assets/home IMAGE_REVISION=${REVISION}
 USER 10001:10001
 WORKDIR /tmp
-VOLUME ["/var/lib/trading_assets"]
+# /tmp, too: a volume of Fargate has the owner and mode of the folder in the image only where that is named here.
+VOLUME ["/tmp", "/var/lib/trading_assets"]
 STOPSIGNAL SIGTERM
 ENTRYPOINT ["/usr/bin/tini", "--", "python3", "/opt/trading_assets/role.py"]
 CMD ["roles"]

@@ -61,7 +61,8 @@ def worker_answers(queue: str) -> str:
 
 
 CHECKS = {
-    "web": lambda: answers(f"http://127.0.0.1:{os.environ.get('WEB_PORT', '3000')}/server_info"),
+    # 401: with real money the guard wants the token also from this machine.
+    "web": lambda: answers(f"http://127.0.0.1:{os.environ.get('WEB_PORT', '3000')}/server_info", allowed=(200, 401)),
     "code": lambda: code_serves(int(os.environ.get("CODE_PORT", "4000"))),
     "daemon": daemon_lives,
     "research": lambda: worker_answers("research"),

@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
 # Applies the variant `default` to moto, a server that answers in AWS' place on this machine, and destroys it again.
-# What moto does not know (auto scaling) is left out. PYTHON names an interpreter that has moto[server].
+# What moto does not know is left out: auto scaling, backups of EFS, stored queries of the logs. PYTHON names an interpreter that has moto[server].
 set -euo pipefail
 cd "$(dirname "$0")"
 python="${PYTHON:-../../.venv/bin/python}"
 work="$(mktemp -d)"
 port="${PORT:-5055}"
+export MOTO_IAM_LOAD_MANAGED_POLICIES=true
 "$python" -m moto.server -H 127.0.0.1 -p "$port" > "$work/moto.log" 2>&1 &
 server=$!
 trap 'kill $server 2> /dev/null || true; rm -rf "$work"' EXIT
@@ -30,6 +31,8 @@ services=(acm applicationautoscaling cloudwatch dynamodb ec2 ecr ecs efs elbv2 e
   echo '  }'
   echo '}'
 } > "$work/moto_override.tf"
+printf 'resource "aws_efs_backup_policy" "this" {\n  count = 0\n}\n' > "$work/modules/efs/moto_override.tf"
+printf 'resource "aws_cloudwatch_query_definition" "this" {\n  for_each = {}\n}\n' > "$work/modules/cloudwatch/moto_override.tf"
 terraform -chdir="$work" init -input=false > "$work/init.log" || { cat "$work/init.log"; exit 1; }
 for _ in $(seq 60); do curl --silent --output /dev/null "http://127.0.0.1:$port/" && break; sleep 1; done
 certificate="$("$python" -c "

@@ -22,6 +22,7 @@ def services() -> dict[str, dict[str, Any]]:
     return found
 
 
+@pytest.mark.slow
 def test_it_is_what_the_specification_allows() -> None:
     path = tool("check-jsonschema", "make setup")
     file = FOLDER / "compose.yaml"
