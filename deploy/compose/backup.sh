@@ -10,7 +10,7 @@ folder="${1:-backups}/$(date -u +%Y%m%dT%H%M%SZ)"
 mkdir -p "$folder"
 # The project's own backup: the ledger in one snapshot, candles, the embedded exchange's account if it is in the home.
 # shellcheck disable=SC2016 # it is the container's shell that expands
-"${compose[@]}" run --rm --no-deps -T tools sh -ec \
+"${compose[@]}" --profile tools run --rm --no-deps -T tools sh -ec \
   'file=/var/lib/trading_assets/backup-$$.zip; trap "rm -f $file" EXIT; trading-assets backup $file >&2; cat $file' \
   > "$folder/trading_assets.zip"
 "${compose[@]}" exec -T postgres pg_dump --username trading_assets --format custom dagster > "$folder/dagster.dump"

@@ -8,10 +8,14 @@ replace="${2:-}"
 cd "$(dirname "$0")"
 read -ra compose <<< "${COMPOSE:-docker compose}"
 (cd "$folder" && sha256sum --check --quiet SHA256SUMS)
-"${compose[@]}" stop web daemon code research trading serve
+# What does not run need not be stopped; where something else uses the databases, the restore refuses.
+"${compose[@]}" stop web daemon code research trading serve || true
+# On a new machine there is no ledger yet: the role migrate would have made it.
+"${compose[@]}" exec -T postgres psql --username trading_assets --dbname dagster --quiet \
+  --command "CREATE DATABASE trading_assets" 2> /dev/null || true
 "${compose[@]}" exec -T postgres pg_restore --username trading_assets --dbname dagster --clean --if-exists --no-owner \
   --single-transaction < "$folder/dagster.dump"
-"${compose[@]}" run --rm --no-deps -T tools sh -ec \
+"${compose[@]}" --profile tools run --rm --no-deps -T tools sh -ec \
   "file=/var/lib/trading_assets/restore-\$\$.zip; trap \"rm -f \$file\" EXIT; cat > \$file; trading-assets restore $replace \$file" \
   < "$folder/trading_assets.zip"
 echo "restored. Start the services, read the books with the job reconcile, then: trading-assets resume"

@@ -171,16 +171,15 @@ def tag(run: dict[str, object], key: str) -> str:
     return next((one["value"] for one in run["tags"] if one["key"] == key), "")  # type: ignore[attr-defined]
 
 
-def start(trial: Trial, *, restore: str = "") -> None:
-    """From nothing to services that are well, in the order of `depends_on`."""
+def postgres_is_ready(trial: Trial) -> Callable[[], bool]:
+    """Whether PostgreSQL answers over TCP, as it does after its first start alone."""
+    return trial.works("postgres", "pg_isready", "--username", "trading_assets", "--host", "127.0.0.1")
+
+
+def start(trial: Trial) -> None:
+    """To services that are well, in the order of `depends_on`."""
     trial.up("postgres", "rabbitmq")
-    trial.wait(
-        "PostgreSQL is ready",
-        trial.works("postgres", "pg_isready", "--username", "trading_assets", "--host", "127.0.0.1"),
-    )
-    if restore:
-        trial.call("bash", "restore.sh", restore)
-        trial.say("the backup is restored")
+    trial.wait("PostgreSQL is ready", postgres_is_ready(trial))
     trial.wait(
         "RabbitMQ is ready", trial.works("rabbitmq", "rabbitmq-diagnostics", "--quiet", "check_port_connectivity")
     )
@@ -266,38 +265,57 @@ def clear(trial: Trial, down: tuple[str, ...]) -> None:
             trial.call(*trial.podman, *(("rm", "-f") if kind == "ps" else ("volume", "rm", "-f")), *found)
 
 
-def main() -> int:
-    """The whole trial."""
+def kills(trial: Trial) -> None:
+    """A worker is lost at work, and each other service is killed and started again."""
+    backfill_with_a_lost_worker(trial)
+    for service in ("code", "daemon", "trading", "web", "serve"):
+        trial.call(*trial.podman, "kill", trial.containers(service)[0])
+        trial.up(service)
+        trial.healthy(service)
+
+
+def backup(trial: Trial, down: tuple[str, ...]) -> None:
+    """Backed up, thrown away, restored: the same rows, and an installation that works."""
+    for job in ("research", "reconcile"):
+        trial.wait(
+            f"a run of {job} has succeeded",
+            lambda job=job: any(run["status"] == "SUCCESS" for run in trial.runs(job)),  # type: ignore[misc]
+        )
+    # A backup is compared with a ledger that nobody writes to meanwhile.
+    trial.call(*trial.compose, "stop", "-t", "60", "daemon", "research", "trading", "code", "web", "serve")
+    before = rows(trial)
+    folder = trial.call("bash", "backup.sh").split()[-1]
+    trial.say(f"backed up: {before} selections|backtests")
+    clear(trial, down)
+    trial.up("postgres")
+    trial.wait("an empty PostgreSQL is ready", postgres_is_ready(trial))
+    trial.call("bash", "restore.sh", str(trial.folder / folder))
+    after = rows(trial)
+    if after != before:
+        raise SystemExit(f"found {after} after the restore, expected {before}")
+    trial.say("restored: the same rows")
+    start(trial)
+    trial.say("the restored installation works")
+
+
+def main(parts: list[str]) -> int:
+    """The whole trial, or the parts that are named: kills, backup."""
+    if unknown := set(parts) - {"kills", "backup"}:
+        raise SystemExit(f"found {sorted(unknown)}, expected some of: kills, backup")
     with tempfile.TemporaryDirectory(dir=os.environ.get("TMPDIR")) as folder:
         trial = Trial(Path(folder))
         down = (*trial.compose, "down", "-v", "-t", "20")
         clear(trial, down)
         try:
             start(trial)
-            backfill_with_a_lost_worker(trial)
-            trial.wait(
-                "the books were read by a run of the trading worker",
-                lambda: any(run["status"] == "SUCCESS" for run in trial.runs("reconcile")),
-            )
-            for service in ("code", "daemon", "trading", "web", "serve"):
-                trial.call(*trial.podman, "kill", trial.containers(service)[0])
-                trial.up(service)
-                trial.healthy(service)
-            # A backup is compared with a ledger that nobody writes to meanwhile.
-            trial.call(*trial.compose, "stop", "-t", "60", "daemon", "research", "trading", "code", "web", "serve")
-            before = rows(trial)
-            backup = trial.call("bash", "backup.sh").split()[-1]
-            trial.say(f"backed up: {before} selections and backtests")
-            clear(trial, down)
-            start(trial, restore=str(trial.folder / backup))
-            after = rows(trial)
-            if after != before:
-                raise SystemExit(f"found {after} after the restore, expected {before}")
-            trial.say("the restored installation works, with the same rows")
+            if not parts or "kills" in parts:
+                kills(trial)
+            if not parts or "backup" in parts:
+                backup(trial, down)
         finally:
             clear(trial, down)
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))
