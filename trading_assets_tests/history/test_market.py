@@ -226,3 +226,10 @@ def test_a_list_that_the_scan_keeps_once_a_day_makes_the_rules_of_its_day_known(
     assert (row.tick_size, row.qty_step, row.max_leverage, row.trading) == (Decimal("0.5"), Decimal("0.001"), 50, True)
     known = [market.rules_known("BTCUSDT", seen + offset) for offset in (0, HOUR_MS, DAY_MS, 26 * HOUR_MS)]
     assert known == [False, True, True, False]
+
+
+def test_a_candle_that_had_not_ended_when_the_files_do_is_not_there(tmp_path: Path) -> None:
+    made.imported(tmp_path, made.binance_klines(tmp_path, made.candles(5 * 60 + 30)))
+    market = HistoryMarket(Library(tmp_path / "library"))
+    for timeframe, count in ((Timeframe.M240, 1), (Timeframe.M60, 5), (Timeframe.M30, 11)):
+        assert len(market.candles("BTCUSDT", timeframe, DAY, DAY + DAY_MS)) == count

@@ -131,3 +131,10 @@ def test_a_live_venue_says_by_its_announcements_what_has_ended_unless_it_was_tra
     deliveries.note(sqlite, "testnet", told, HOUR)
     found = endings(SeededSource(now, Cut(market(), moment)), sqlite, "testnet")
     assert found == {COIN: Ending(moment)}
+
+
+def test_a_signal_on_the_bar_in_which_the_coin_ended_is_not_traded() -> None:
+    chosen = selections(36, COIN, timeframe="30m")
+    entry_ms = trades(chosen, market(), None)[2].entry_ms
+    found = trades(chosen, Cut(market(), entry_ms), Ending(entry_ms - 7 * 60_000))
+    assert found and all(one.entry_ms < entry_ms - 7 * 60_000 for one in found)
