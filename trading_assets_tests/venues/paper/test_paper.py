@@ -142,9 +142,9 @@ def test_a_stop_is_filled_where_the_other_exchange_fell_through_it() -> None:
             desk.move(5000)
         assert desk.exchange.position(SYMBOL) is None
         (closed,) = desk.exchange.closed_pnl(T0, desk.exchange.now_ms() + 1)
-        # The price falls by 41 a second there; what is seen each five seconds may be so much farther.
-        assert D(99600) - 5 * 43 <= closed.exit_price <= D(99600)
-        assert START + MINUTE < closed.updated_ms <= START + 2 * MINUTE
+        # How far it has fallen when paper hears of it is the machine's matter; farther than to the low it has not.
+        assert D(99_000) <= closed.exit_price <= D(99_600)
+        assert START + MINUTE < closed.updated_ms <= desk.exchange.now_ms()
         filled = [one for one in desk.exchange.executions(T0, desk.exchange.now_ms() + 1) if one.closed_size]
         assert [one.purpose for one in filled] == [OrderPurpose.STOP]
 
