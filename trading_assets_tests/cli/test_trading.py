@@ -58,3 +58,6 @@ def test_a_ledger_is_taken_back_and_forward_by_command() -> None:
     assert run("ledger", "revision").stdout.startswith("revision 0001")
     refused = run("ledger", "downgrade", "0002", "--yes").exception
     assert isinstance(refused, StorageError) and "can be taken back to 0001, not to '0002'" in str(refused)
+    newest = run("ledger", "revision").stdout.split("newest ")[1].strip()
+    assert run("ledger", "upgrade").stdout == f"the ledger is at revision {newest}\n"
+    assert run("ledger", "revision").stdout.startswith(f"revision {newest},")
