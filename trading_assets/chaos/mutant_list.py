@@ -64,7 +64,8 @@ MUTANTS: tuple[Mutant, ...] = (
         ORDERS,
         "if lease is not None:\n                leases",
         "if lease is None:\n                leases",
-        80,
+        0,
+        "ledger/test_orders.py::test_a_reservation_under_a_lost_lease_writes_nothing",
     ),
     Mutant("no send deadline", STEPS, "send_by=SendBy(send_by_wall_ms, context.wall_ms),", "", 100),
     Mutant(
