@@ -137,6 +137,8 @@ class Trial:
         self._database = Database(place.settings.resolved_database_url)
         self._faults, self._manual_trader = FaultInjector(place.exchange_url), ManualTrader(place.exchange_url)
         self._ahead_ms, self._rounds, self._entries = 0, 0, set[str]()
+        self._books_ms = 0
+        """when the one began who has read the books last, and was left to end"""
         self._sent_bare = set[str]()
         self._due, self._died_at, self._turns = deque(POINTS), set[str](), 0
         self._usual_s = 0.1
@@ -369,6 +371,8 @@ class Trial:
 
     def _run_worker(self, life: WorkerPlan) -> None:
         self._ahead_ms += _AGE_MS
+        if life.patient:
+            self._books_ms = self._exchange.now_ms()
         self._count_kill(life, run_worker(self._site, life, self._ahead_ms))
 
     def _count_kill(self, life: WorkerPlan, killed: bool) -> None:
@@ -483,7 +487,8 @@ class Trial:
         for _ in range(COMPARISONS):
             started_ms = self._mark()
             found = compare_sums(self._database, self._exchange, account, self._truth, self._began_ms, DEPOSIT)
-            rows = self._exchange.executions(started_ms - SETTLE_MS, self._exchange.now_ms() + 1)
+            since_ms = min(started_ms, self._books_ms) - SETTLE_MS
+            rows = self._exchange.executions(since_ms, self._exchange.now_ms() + 1)
             if not found.broken or not rows:
                 break
             self._run_worker(WorkerPlan(patient=True))
