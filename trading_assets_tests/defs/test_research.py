@@ -18,8 +18,8 @@ from trading_assets.core.errors import DataError
 from trading_assets.core.models import Instrument, OrderBook, Rows, Ticker, Tickers
 from trading_assets.core.ports import MarketData
 from trading_assets.core.schemas import HOURLY_TABLES, MARKET_SCAN
-from trading_assets.core.settings import load_settings
-from trading_assets.core.timeframes import HOUR_MS, Timeframe, as_of_ms
+from trading_assets.core.settings import Settings, load_settings
+from trading_assets.core.timeframes import HOUR_MS, TRADED_TIMEFRAMES, Timeframe, as_of_ms
 from trading_assets.defs.assets import scan as scan_asset
 from trading_assets.defs.checks.schema import validate
 from trading_assets.defs.metadata import MOST_COLUMNS
@@ -119,14 +119,15 @@ def test_an_hour_fills_every_table(researched: dict[str, pd.DataFrame]) -> None:
 
 @pytest.mark.slow
 def test_the_time_of_each_stage_is_counted(researched_hour: ResearchedHour) -> None:
-    with closing(Database(f"sqlite:///{researched_hour.home / 'ledger.db'}")) as database:
-        (report,) = process_reports.read(database)
-    assert (report.role, report.has_ended) == (process_reports.RESEARCH, True)
+    url = Settings(_env_file=None, home=researched_hour.home, database_url=None).resolved_database_url
+    with closing(Database(url)) as database:
+        (report,) = [one for one in process_reports.read(database) if one.role == process_reports.RESEARCH]
+    assert report.has_ended
     seconds = {key[1]: value for key, value in report.counts.items() if key[0] == counters.RESEARCH_SECONDS}
     hours = {key[1]: value for key, value in report.counts.items() if key[0] == counters.RESEARCH_HOURS}
-    by_timeframe = {f"{name}/{one.value}" for name in ("candles", "backtest_results") for one in Timeframe}
+    by_timeframe = {f"{name}/{one.value}" for name in ("candles", "backtest_results") for one in TRADED_TIMEFRAMES}
     assert {"market_scan", "funding_rates", "strategy_selections"} | by_timeframe == seconds.keys() == hours.keys()
-    assert set(hours.values()) == {1.0} and min(seconds.values()) > 0
+    assert min(hours.values()) >= 1 and min(seconds.values()) > 0  # other tests may compute hours in that home, too
 
 
 def test_poison_after_the_as_of_changes_no_row_of_any_asset(

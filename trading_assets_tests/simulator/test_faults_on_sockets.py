@@ -12,6 +12,7 @@ import pybit.exceptions
 import pytest
 import requests
 
+from trading_assets.core.timeframes import floor_ms
 from trading_assets.simulator.clock import ClockMode, ClockSpec
 from trading_assets.simulator.embedded import RunningExchange, serve_in_thread
 from trading_assets.simulator.faults.parsing import parse_rules
@@ -157,7 +158,7 @@ def test_stale_candles_end_early_but_fill_their_page(exchange: RunningExchange) 
     arm(exchange, where="GET /v5/market/kline", stale_candle=2)
     now = exchange.now_ms()
     assert candle_starts(exchange, "interval=1&limit=3") == [now - k * MINUTE for k in (2, 3, 4)]
-    assert candle_starts(exchange, "interval=60&limit=2") == [now - k * HOUR for k in (2, 3)]
+    assert candle_starts(exchange, "interval=60&limit=2") == [floor_ms(now, HOUR) - k * HOUR for k in (2, 3)]
     assert candle_starts(exchange, f"interval=1&start={now - 3 * MINUTE}") == [now - 2 * MINUTE, now - 3 * MINUTE]
     old = now - HOUR
     assert candle_starts(exchange, f"interval=1&end={old}&limit=2") == [old, old - MINUTE]

@@ -81,6 +81,7 @@ class PaperFeed:
     def take_up(self, venue: Venue) -> None:
         """The account goes on where it was: what it has is followed from there."""
         self._venue = venue
+        self._clock.go_on(venue.engine.state.header.settled_ms)
         for symbol in venue.followed():
             self._market.follow(symbol, venue.engine.state.header.settled_ms)
         self._store_contracts()
@@ -179,6 +180,7 @@ class PaperFeed:
             except TradingAssetsError as error:
                 self._tell_once(error)
                 continue
+            self._clock.tell(told_ms)  # the account's time is never before that of the candles it lives through
             self._market.fill(symbol, candles, told_ms)
 
     def _pay(self) -> None:

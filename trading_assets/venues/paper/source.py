@@ -98,8 +98,13 @@ class SourceTime:
         with self._lock:
             self._offsets.append(source_ms - self._steady_ms())
 
+    def go_on(self, since_ms: int) -> None:
+        """Nobody has told the time yet, and it was `since_ms` once: it is not earlier."""
+        with self._lock:
+            self._latest_ms = max(self._latest_ms, since_ms)
+
     def now_ms(self) -> int:
-        """UTC ms, never backwards; 0 before anything was told."""
+        """UTC ms, never backwards; 0 before anything was told, and nothing is known from before."""
         with self._lock:
             if self._offsets:
                 self._latest_ms = max(self._latest_ms, int(self._steady_ms() + statistics.median(self._offsets)))

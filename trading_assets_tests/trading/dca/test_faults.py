@@ -214,8 +214,9 @@ def test_random_paths_kills_and_faults_leave_equal_books(sqlite: Database, seed:
     prices = [100_000.0, *(draw.uniform(96_000, 104_000) for _ in range(10))]
     with stage_on(sqlite, *prices, prices[-1], prices[-1]) as stage:
         stage.start(replace(BUSY, side=draw.choice(list(type(BUSY.side))), missed=draw.choice(list(Missed))))
-        kills = 0
-        for _ in range(20):
+        kills = rounds = 0
+        while rounds < 20 or (kills == 0 and rounds < 100):  # its point may not come
+            rounds += 1
             fate = draw.random()
             if fate < 0.3:
                 kill_at(stage, draw.choice(POINTS), draw.randint(1, 2))

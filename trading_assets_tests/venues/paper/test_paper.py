@@ -256,6 +256,7 @@ def test_a_restart_while_the_other_exchange_is_away_tells_what_is_there_and_trad
     with paper_in_thread(config) as (running, _):
         transport = Transport(Connection(url=running.url, keys=account_keys()), limited=False)
         exchange = PaperExchange(transport, desk.exchange, max_clock_offset_ms=1000)
+        assert exchange.now_ms() == desk.running.venue.engine.state.header.settled_ms  # nobody tells a later time
         held = exchange.position(SYMBOL)
         assert held is not None
         assert held.mark_price == D(100_000)  # as it was told last
