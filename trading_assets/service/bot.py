@@ -183,14 +183,23 @@ class Bot:
         thread.start()
         while thread.is_alive() and not self._ends.is_set():
             thread.join(0.2)
-            if self._slow is None or not self._slow.is_alive():
-                continue
-            self._send_answers()
+            self._follow_slow()
         if not found:
             return []
         if isinstance(found[0], TelegramError):
             raise found[0]
         return [one for one in found[0] if isinstance(one, dict)]
+
+    def _follow_slow(self) -> None:
+        """Answer what is done beside, and begin the next that waits for it: neither waits for news."""
+        slow = self._slow
+        if slow is None:
+            return
+        has_ended = not slow.is_alive()
+        self._send_answers()
+        if has_ended:
+            self._slow = None
+            self._obey()
 
     def _offset_in_force(self) -> int | None:
         """The stored offset. After days without an update the messenger may number them anew, below it."""

@@ -59,11 +59,11 @@ class Scene:
         self.name = bot_name(self.settings)
 
     @contextmanager
-    def running(self) -> Iterator[None]:
+    def running(self, poll_s: float = 2) -> Iterator[None]:
         lease = leases.acquire(self.database, self.name, leases.this_holder(), ttl_ms=600_000, wall_ms=local_ms())
         assert lease is not None
         ends = threading.Event()
-        bot = Bot(self.settings, self.database, self.told.append, ends, lambda: lease, poll_s=2)
+        bot = Bot(self.settings, self.database, self.told.append, ends, lambda: lease, poll_s=poll_s)
         thread = threading.Thread(target=bot.run)
         thread.start()
         try:
@@ -335,6 +335,16 @@ def test_after_a_death_halt_is_done_again_and_what_acts_is_said_to_be_unknown(sc
     else:
         assert STRATEGY not in active_names(scene.database)
         assert scene.states() == [State.DONE] * 3
+
+
+def test_what_is_done_beside_is_answered_without_waiting_for_news(scene: Scene) -> None:
+    """A poll lasts ten minutes here; each answer comes while one waits."""
+    with scene.running(poll_s=600):
+        assert "HALTED" in scene.answer("/halt")
+        scene.answer("/resume")
+        (press, *_) = scene.buttons()
+        assert "ACTIVE" in scene.press(press)
+    assert scene.state() is RiskState.ACTIVE
 
 
 @pytest.mark.slow
