@@ -6,7 +6,6 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
-from functools import lru_cache
 from typing import Any, TypeVar
 from urllib.parse import quote, unquote
 
@@ -85,9 +84,8 @@ def plain(value: Decimal) -> str:
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 
-@lru_cache(maxsize=1024)
 def places_of(step: Decimal) -> int:
-    """Decimal places of a tick or step: 0.10 -> 2, 100 -> 0."""
+    """Decimal places of a tick or step: 0.10 -> 2, 0.1 -> 1, 100 -> 0. Not kept in a cache, where both are one key."""
     exponent = step.as_tuple().exponent
     return max(0, -exponent) if isinstance(exponent, int) else 0
 

@@ -54,6 +54,10 @@ def test_a_steps_decimal_places_are_those_it_is_written_with(step: str, places: 
     assert places_of(Decimal(step)) == places
 
 
+def test_equal_steps_with_other_places_are_told_apart() -> None:
+    assert [places_of(Decimal(step)) for step in ("0.1", "0.10", "0.100", "0.1")] == [1, 2, 3, 1]
+
+
 def test_plain_numbers_have_no_exponent() -> None:
     assert plain(Decimal("1E+2")) == "100"
     assert plain(Decimal("0.0000001")) == "0.0000001"
