@@ -3,8 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-# Processes that share the tests, one more than cores: a test also waits. Each has a PostgreSQL of its own.
-WORKERS ?= 3
+# Processes that share the tests, two more than cores: many tests wait. Each has a PostgreSQL of its own.
+WORKERS ?= 4
 # Without .pyc files every import is several times slower.
 unexport PYTHONDONTWRITEBYTECODE
 
