@@ -32,6 +32,7 @@ def run(command: str) -> Result:
     return CliRunner().invoke(cli, ["grid", *command.split()])
 
 
+@pytest.mark.slow
 def test_a_grid_is_shown_started_paused_moved_and_stopped_by_commands(running: RunningExchange) -> None:
     dry = run(f"start BTCUSDT {START} --dry-run")
     assert (dry.exit_code, "10 levels from 95000" in dry.stdout) == (0, True), dry.output

@@ -130,6 +130,7 @@ def test_the_time_of_each_stage_is_counted(researched_hour: ResearchedHour) -> N
     assert min(hours.values()) >= 1 and min(seconds.values()) > 0  # other tests may compute hours in that home, too
 
 
+@pytest.mark.slow
 def test_poison_after_the_as_of_changes_no_row_of_any_asset(
     researched: dict[str, pd.DataFrame], small: RunningExchange
 ) -> None:

@@ -176,6 +176,7 @@ def test_a_change_that_happens_while_it_is_sent_is_sent_again(shown: Mirror, fro
     assert item["status"] == "rejected"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("call", ["put_item", "batch_write_item", "mark_sent", "keep_partition_keys", "mark_partition"])
 @pytest.mark.parametrize("is_done", [False, True])
 def test_a_death_at_any_step_loses_nothing(
@@ -259,6 +260,7 @@ def test_a_thousand_throttled_batches_lose_nothing(sqlite: Database, front: Dyna
     assert shown.differences() == []
 
 
+@pytest.mark.slow
 def test_an_outage_of_a_day_is_caught_up(shown: Mirror, front: DynamoFront) -> None:
     """Signals of the time are past: none of them appears, and what was shown as active is not any more."""
     before = signal(shown.database, "BTCUSDT")
@@ -382,6 +384,7 @@ def test_every_number_has_a_form_that_dynamodb_takes(value: float | None) -> Non
     assert float(back) == value
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("dynalite") is None, reason="needs the command dynalite (npm install -g dynalite)")
 def test_another_server_that_refuses_more_takes_it_all(sqlite: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     set_credentials(monkeypatch)

@@ -29,6 +29,7 @@ PATH = "a-secret-path"
 """Of the messenger's URL (`servers.Messenger.url`)."""
 
 
+@pytest.mark.slow
 def test_no_token_is_written_whatever_the_messengers_answer(
     api: BotApi, scene: Scene, sqlite: Database, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

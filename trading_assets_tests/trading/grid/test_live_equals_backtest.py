@@ -83,6 +83,7 @@ STRAIGHT = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", STRAIGHT)
 def test_live_is_the_backtest_where_each_minute_runs_straight(sqlite: Database, name: str) -> None:
     """Such a minute leaves nothing open: both have the same fills."""
