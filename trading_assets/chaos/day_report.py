@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from trading_assets.chaos.plan_figures import PLAN_LAWS, PlanFigures
+
 FIGURES: Mapping[str, str] = {
     "duplicates": "duplicates",
     "orphans": "orphans",
@@ -16,23 +18,13 @@ FIGURES: Mapping[str, str] = {
     "silent": "silent",
     "sums": "wrong_sums",
     "left_waiting": "left_waiting",
-    "grid_duplicates": "grid_duplicates",
-    "grid_inventory": "grid_inventory",
-    "grid_profit": "grid_profit",
-    "grid_restless": "grid_restless",
-    "beyond_bounds": "beyond_bounds",
-    "self_trades": "self_trades",
-    "dca_duplicates": "dca_duplicates",
-    "dca_schedule": "dca_schedule",
-    "dca_inventory": "dca_inventory",
-    "dca_profit": "dca_profit",
-    "dca_restless": "dca_restless",
+    **PLAN_LAWS,
 }
 """Which figure of the report counts the findings of a law."""
 
 
 @dataclass
-class DayReport:
+class DayReport(PlanFigures):
     """What happened and what was found broken; `broken` has a sentence for each finding.
 
     Attributes:
@@ -75,25 +67,6 @@ class DayReport:
     silent: int = 0
     wrong_sums: int = 0
     left_waiting: int = 0
-    grids: dict[str, int] = field(default_factory=dict)
-    grid_orders: int = 0
-    grid_fills: int = 0
-    grid_closed: int = 0
-    grid_duplicates: int = 0
-    grid_inventory: int = 0
-    grid_profit: int = 0
-    grid_restless: int = 0
-    beyond_bounds: int = 0
-    self_trades: int = 0
-    dca: dict[str, int] = field(default_factory=dict)
-    dca_orders: int = 0
-    dca_fills: int = 0
-    dca_times: dict[str, int] = field(default_factory=dict)
-    dca_duplicates: int = 0
-    dca_schedule: int = 0
-    dca_inventory: int = 0
-    dca_profit: int = 0
-    dca_restless: int = 0
     by_hand: dict[str, int] = field(default_factory=dict)
     left_to_repair: int = 0
     sessions: int = 0
