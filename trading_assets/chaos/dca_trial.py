@@ -7,7 +7,6 @@ come to rest.
 from __future__ import annotations
 
 import random
-from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -19,6 +18,7 @@ from pybit.exceptions import InvalidRequestError
 from trading_assets.chaos.dca_laws import compare_plan, left_of_ended
 from trading_assets.chaos.findings import Findings
 from trading_assets.chaos.manual_trader import ManualTrader
+from trading_assets.chaos.plan_trial import PlanTrial
 from trading_assets.core.errors import TradingAssetsError, TradingIsOffError
 from trading_assets.core.models import Instrument, Position, Side
 from trading_assets.core.ports import Exchange
@@ -44,24 +44,12 @@ class Pace:
     grace_s: int = 300
 
 
-PASSES = 12
-"""So many passes at most bring the plans to rest on an exchange that works."""
-
-STOPS_WITHIN = 8
-"""So many rounds a plan may take to end; a person may keep it from it."""
-
-COMPARISONS = 4
 FINEST = Decimal("0.0002")
 SMALLEST = Decimal(40)
 
 
-class DcaTrial:
-    """The plans of one account, and the person who meddles with them.
-
-    Attributes:
-        acts: what the person did, and how often.
-        started: how many plans of each side.
-    """
+class DcaTrial(PlanTrial[PlanRow]):
+    """The plans of one account, and the person who meddles with them; `started` counts them by side."""
 
     def __init__(
         self,
@@ -74,14 +62,8 @@ class DcaTrial:
         context: Callable[[], ExecutionContext],
         pace: Pace,
     ) -> None:
+        super().__init__(exchange, database, account, instruments, manual, chance, context)
         self._pace = pace
-        self._exchange, self._database, self._account = exchange, database, account
-        self._manual, self._chance, self._context = manual, chance, context
-        self._listed = {row.symbol: row for row in instruments}
-        self.acts: Counter[str] = Counter()
-        self.started: Counter[str] = Counter()
-        self._stopping: Counter[str] = Counter()
-        self._meddled: set[str] = set()
 
     @staticmethod
     def choose(exchange: Exchange, instruments: Sequence[Instrument]) -> list[Instrument]:
@@ -95,30 +77,29 @@ class DcaTrial:
         ]
         return fit[-len(SIDES) :]
 
-    @property
-    def symbols(self) -> set[str]:
-        """Contracts of plans: nothing there is of a signal."""
-        return set(self._listed)
+    def _living(self) -> Sequence[PlanRow]:
+        return dca.living(self._database, self._account)
 
-    def begin(self) -> None:
-        """See that each contract has a plan; what a person has left there is closed first."""
-        living = {plan.symbol for plan in dca.living(self._database, self._account)}
-        for number, symbol in enumerate(self._listed):
-            if symbol in living:
-                continue
-            with suppress(InvalidRequestError):
-                for order in self._exchange.open_orders(symbol):
-                    self._manual.cancel(order)
-                held = self._exchange.position(symbol)
-                if held is not None:
-                    self._manual.close(held)
-            if self._exchange.position(symbol) is not None:
-                continue
-            self._meddled.discard(symbol)
-            side = SIDES[number % len(SIDES)]
-            with suppress(DcaError, TradingIsOffError):  # margin is short: next time
-                control.start(self._context(), self._plan(symbol, side))
-                self.started[side.value] += 1
+    def _start(self, number: int, symbol: str) -> None:
+        side = SIDES[number % len(SIDES)]
+        with suppress(DcaError, TradingIsOffError):  # margin is short: next time
+            control.start(self._context(), self._plan(symbol, side))
+            self.started[side.value] += 1
+
+    def _name(self, row: PlanRow) -> str:
+        return f"DCA plan {row.plan_id}"
+
+    def _is_stopping(self, row: PlanRow) -> bool:
+        return row.state == dca.STOPPING
+
+    def _pass(self) -> tuple[bool, bool, object]:
+        report = maintain(self._context())
+        rests = not report.busy and not report.acted and not report.failed
+        return rests, bool(report.skipped or report.placed), report
+
+    @property
+    def _restless(self) -> str:
+        return "dca_restless"
 
     def _plan(self, symbol: str, side: Side) -> Plan:
         chance = self._chance
@@ -142,7 +123,7 @@ class DcaTrial:
 
     def command(self, what: str = "") -> None:
         """A person answers what a plan asks, and tells one this, or sometimes anything."""
-        living = dca.living(self._database, self._account)
+        living = self._living()
         now_ms = self._exchange.now_ms()
         with suppress(TradingAssetsError):
             for row in living:
@@ -177,7 +158,7 @@ class DcaTrial:
 
     def meddle(self) -> None:
         """A person cancels a safety order, takes or moves the stop, closes a part, or adds to the position."""
-        living = [row for row in dca.living(self._database, self._account) if row.symbol in self._listed]
+        living = [row for row in self._living() if row.symbol in self._listed]
         if not living:
             return
         row = self._chance.choice(living)
@@ -213,52 +194,6 @@ class DcaTrial:
             self._manual.trade(held.symbol, held.side, qty)
         else:
             self._manual.trade(held.symbol, held.side.opposite, min(qty, held.size), reduce_only=True)
-
-    def take_stop(self, symbol: str | None = None) -> bool:
-        """Take the stop off what a plan holds; whether there was any."""
-        for each in self._exchange.positions():
-            if each.symbol in self._listed and symbol in (None, each.symbol) and each.stop_loss is not None:
-                with suppress(InvalidRequestError):  # its stop was quicker
-                    self._manual.take_stops(each.symbol)
-                    return True
-        return False
-
-    def settle(self) -> Findings:
-        """Bring the plans to rest, and hold them against the exchange; again where the market moved meanwhile."""
-        found = Findings()
-        for _ in range(COMPARISONS):
-            found = Findings()
-            began_ms = self._rest(found)
-            self._compare(found)
-            if not found.broken or not self._moved_since(began_ms):
-                break
-        for row in dca.living(self._database, self._account):
-            self._stopping[row.plan_id] = self._stopping[row.plan_id] + 1 if row.state == dca.STOPPING else 0
-            if self._stopping[row.plan_id] > STOPS_WITHIN and row.symbol not in self._meddled:
-                found.mismatches.append(f"DCA plan {row.plan_id} has been stopping for {STOPS_WITHIN} rounds: {row}")
-        return found
-
-    def _rest(self, found: Findings) -> int:
-        """Passes until one does nothing; when that began. Passes that go on doing something are restless, where nothing
-        new is at the exchange, and no time has come.
-        """
-        idle, report, began_ms = 0, None, 0
-        for _ in range(PASSES):
-            began_ms = self._exchange.now_ms()
-            report = maintain(self._context())
-            if not report.busy and not report.acted and not report.failed:
-                return began_ms
-            idle = 0 if self._moved_since(began_ms - 5_000) or report.skipped or report.placed else idle + 1
-        if idle > PASSES // 2 and report is not None and not self._is_meddled():
-            found.dca_restless.append(f"{PASSES} passes, and the last one still did: {report}")
-        return began_ms
-
-    def _is_meddled(self) -> bool:
-        return bool(self._meddled & {row.symbol for row in dca.living(self._database, self._account)})
-
-    def _moved_since(self, began_ms: int) -> bool:
-        rows = self._exchange.executions(began_ms, self._exchange.now_ms() + 1)
-        return any(row.symbol in self._listed for row in rows)
 
     def _compare(self, found: Findings) -> None:
         for symbol in self._listed:

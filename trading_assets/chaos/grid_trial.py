@@ -5,9 +5,7 @@ Each has a contract of its own. What they do is held against `chaos.grid_laws` o
 
 from __future__ import annotations
 
-import random
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from decimal import Decimal
 
@@ -15,54 +13,22 @@ from pybit.exceptions import InvalidRequestError
 
 from trading_assets.chaos.findings import Findings
 from trading_assets.chaos.grid_laws import compare_grid, left_of_ended, tradable, traded_with_itself
-from trading_assets.chaos.manual_trader import ManualTrader
+from trading_assets.chaos.plan_trial import PlanTrial
 from trading_assets.core.errors import TradingAssetsError, TradingIsOffError
 from trading_assets.core.models import Instrument, Order, Side
 from trading_assets.core.ports import Exchange
 from trading_assets.ledger import grids
-from trading_assets.ledger.database import Database
 from trading_assets.ledger.grids import Grid
-from trading_assets.trading.context import ExecutionContext
 from trading_assets.trading.grid import control
 from trading_assets.trading.grid.levels import GridError, Kind, OutOfRange, Plan, Spacing
 from trading_assets.trading.grid.maintain import maintain
 
 KINDS = tuple(Kind)
 CAPITAL, LEVERAGE = Decimal(1_500), Decimal(5)
-PASSES = 12
-"""So many passes at most bring a grid to rest on an exchange that works."""
-
-STOPS_WITHIN = 8
-"""So many rounds a grid may take to end; orders of a person may keep it from it."""
-
-COMPARISONS = 4
 
 
-class GridTrial:
-    """The grids of one account, and the person who meddles with them.
-
-    Attributes:
-        acts: what the person did, and how often.
-        started: how many grids of each kind.
-    """
-
-    def __init__(
-        self,
-        exchange: Exchange,
-        database: Database,
-        account: str,
-        instruments: Sequence[Instrument],
-        manual: ManualTrader,
-        chance: random.Random,
-        context: Callable[[], ExecutionContext],
-    ) -> None:
-        self._exchange, self._database, self._account = exchange, database, account
-        self._manual, self._chance, self._context = manual, chance, context
-        self._listed = {row.symbol: row for row in instruments}
-        self.acts: Counter[str] = Counter()
-        self.started: Counter[str] = Counter()
-        self._stopping: Counter[str] = Counter()
-        self._meddled: set[str] = set()
+class GridTrial(PlanTrial[Grid]):
+    """The grids of one account, and the person who meddles with them; `started` counts them by kind."""
 
     @staticmethod
     def choose(exchange: Exchange, instruments: Sequence[Instrument]) -> list[Instrument]:
@@ -70,29 +36,28 @@ class GridTrial:
         last = {symbol: ticker.last for symbol, ticker in exchange.tickers().items()}
         return tradable(instruments, last)[-len(KINDS) :]
 
-    @property
-    def symbols(self) -> set[str]:
-        return set(self._listed)
+    def _living(self) -> Sequence[Grid]:
+        return grids.living(self._database, self._account)
 
-    def begin(self) -> None:
-        """See that each contract has a grid; what a person has left there is closed first."""
-        living = {grid.symbol for grid in grids.living(self._database, self._account)}
-        for number, symbol in enumerate(self._listed):
-            if symbol in living:
-                continue
-            with suppress(InvalidRequestError):
-                for order in self._exchange.open_orders(symbol):
-                    self._manual.cancel(order)
-                held = self._exchange.position(symbol)
-                if held is not None:
-                    self._manual.close(held)
-            if self._exchange.position(symbol) is not None:
-                continue
-            self._meddled.discard(symbol)
-            kind = KINDS[number % len(KINDS)]
-            with suppress(GridError, TradingIsOffError):  # the market is nowhere near, or margin is short: next time
-                control.start(self._context(), self._plan(symbol, kind))
-                self.started[kind.value] += 1
+    def _start(self, number: int, symbol: str) -> None:
+        kind = KINDS[number % len(KINDS)]
+        with suppress(GridError, TradingIsOffError):  # the market is nowhere near, or margin is short: next time
+            control.start(self._context(), self._plan(symbol, kind))
+            self.started[kind.value] += 1
+
+    def _name(self, row: Grid) -> str:
+        return f"grid {row.grid_id}"
+
+    def _is_stopping(self, row: Grid) -> bool:
+        return row.state == grids.STOPPING
+
+    def _pass(self) -> tuple[bool, bool, object]:
+        report = maintain(self._context())
+        return not report.busy and not report.acted and not report.failed, False, report
+
+    @property
+    def _restless(self) -> str:
+        return "grid_restless"
 
     def _plan(self, symbol: str, kind: Kind) -> Plan:
         last = self._exchange.ticker(symbol).last
@@ -113,7 +78,7 @@ class GridTrial:
 
     def command(self, *, stops: bool = False) -> None:
         """A person tells a grid something, or answers what it asks; `stops`: stops one that runs."""
-        living = grids.living(self._database, self._account)
+        living = self._living()
         now_ms = self._exchange.now_ms()
         with suppress(TradingAssetsError):
             for grid in living:
@@ -147,7 +112,7 @@ class GridTrial:
 
     def meddle(self) -> None:
         """A person cancels or changes orders of a grid, takes its stop away, or trades in its contract."""
-        living = [grid for grid in grids.living(self._database, self._account) if grid.symbol in self._listed]
+        living = [grid for grid in self._living() if grid.symbol in self._listed]
         if not living:
             return
         grid = self._chance.choice(living)
@@ -189,52 +154,6 @@ class GridTrial:
             return False
         self._manual.amend(order, qty=qty)
         return True
-
-    def take_stop(self, symbol: str | None = None) -> bool:
-        """Take the stop off what a grid holds; whether there was any."""
-        for each in self._exchange.positions():
-            if each.symbol in self._listed and symbol in (None, each.symbol) and each.stop_loss is not None:
-                with suppress(InvalidRequestError):  # its stop was quicker
-                    self._manual.take_stops(each.symbol)
-                    return True
-        return False
-
-    def settle(self) -> Findings:
-        """Bring the grids to rest, and hold them against the exchange; again where the market moved meanwhile."""
-        found = Findings()
-        for _ in range(COMPARISONS):
-            found = Findings()
-            began_ms = self._rest(found)
-            self._compare(found)
-            if not found.broken or not self._moved_since(began_ms):
-                break
-        for grid in grids.living(self._database, self._account):
-            self._stopping[grid.grid_id] = self._stopping[grid.grid_id] + 1 if grid.state == grids.STOPPING else 0
-            if self._stopping[grid.grid_id] > STOPS_WITHIN and grid.symbol not in self._meddled:
-                found.mismatches.append(f"grid {grid.grid_id} has been stopping for {STOPS_WITHIN} rounds: {grid}")
-        return found
-
-    def _rest(self, found: Findings) -> int:
-        """Passes until one does nothing; when that began. Passes that go on doing something are restless, where nothing
-        new is at the exchange.
-        """
-        idle, report, began_ms = 0, None, 0
-        for _ in range(PASSES):
-            began_ms = self._exchange.now_ms()
-            report = maintain(self._context())
-            if not report.busy and not report.acted and not report.failed:
-                return began_ms
-            idle = 0 if self._moved_since(began_ms - 5_000) else idle + 1
-        if idle > PASSES // 2 and report is not None and not self._is_meddled():
-            found.grid_restless.append(f"{PASSES} passes, and the last one still did: {report}")
-        return began_ms
-
-    def _is_meddled(self) -> bool:
-        return bool(self._meddled & {grid.symbol for grid in grids.living(self._database, self._account)})
-
-    def _moved_since(self, began_ms: int) -> bool:
-        rows = self._exchange.executions(began_ms, self._exchange.now_ms() + 1)
-        return any(row.symbol in self._listed for row in rows)
 
     def _compare(self, found: Findings) -> None:
         for grid in grids.newest(self._database, self._account):
