@@ -53,7 +53,9 @@ FAULT_EVERY_MS = 5 * MINUTE_MS
 LOOK_EVERY_S = 0.2
 STARTS_WITHIN_S, CATCHES_UP_WITHIN_S = 60.0, 120.0
 SPREAD = Decimal("0.002")
-"""A fill may lie so far outside the candle of its minute: half a spread, and a level or two of the book."""
+TICKS = 10
+"""A fill may lie so far outside the candle of its minute: half a spread, and a level or two of the book, which are more
+than that share of the price where the tick is coarse."""
 
 STOPS_WITHIN = (0.002, 0.006)
 """Distance of the stops that are given, a fraction of the price: an hour reaches many of them."""
@@ -359,6 +361,7 @@ class _Paper:
 
     def _judge_fills(self, fills: Sequence[Execution]) -> None:
         """Each lies within the candles of its minute and the one before, but for the spread."""
+        ticks = {coin.symbol: coin.tick_size for coin in self._coins}
         for one in fills:
             minute = floor_ms(one.time_ms, MINUTE_MS)
             candles = self._source.candles(one.symbol, Timeframe.M1, minute - self._late_ms(), minute + MINUTE_MS)
@@ -366,7 +369,8 @@ class _Paper:
                 continue
             self._report.fills_compared += 1
             low, high = Decimal(str(candles.low.min())), Decimal(str(candles.high.max()))
-            if not low * (1 - SPREAD) <= one.price <= high * (1 + SPREAD):
+            reach = max(high * SPREAD, TICKS * ticks[one.symbol])
+            if not low - reach <= one.price <= high + reach:
                 self._report.broken.append(
                     f"{one.symbol} was filled at {one.price}, the other exchange traded {low} to {high} then"
                 )
