@@ -17,8 +17,7 @@ from trading_assets.trading.dca.plans import Plan, columns_of, plan_of
 from trading_assets.trading.dca.schedule import DcaError, schedule_of
 from trading_assets.trading.grid.checks import Surroundings
 from trading_assets.trading.grid.levels import ZERO
-from trading_assets.trading.risk import guard as risk_guard
-from trading_assets.trading.risk.limits import notional
+from trading_assets.trading.risk.plan_limits import broken_limits
 
 SHOWN_TIMES = 5
 
@@ -79,7 +78,7 @@ def propose(context: ExecutionContext, plan: Plan, *, of_row: PlanRow | None = N
     found = problems(plan, around, settings, now_ms)
     if plan.amount <= 0 or (plan.stop_pct is None) == (plan.stop_price is None):
         return Proposal(plan, ticker.last, found)  # nothing else can be computed of it
-    found += _limits(context, plan, of_row)
+    found += broken_limits(context, plan.symbol, plan.max_deployed, is_running=of_row is not None)
     if of_row is None and (held := exchange.position(plan.symbol)) is not None:
         found.append(f"{plan.symbol} has a position of {held.side.value} {held.size}: close it first")
     times = plan.times.between(max(now_ms, plan.anchor_ms) - 1, plan.end_ms or 2**53, SHOWN_TIMES)
@@ -94,32 +93,6 @@ def propose(context: ExecutionContext, plan: Plan, *, of_row: PlanRow | None = N
         loses=worst_loss(plan, ticker.last, rules, taker),
         times=times,
     )
-
-
-def _limits(context: ExecutionContext, plan: Plan, of_row: PlanRow | None) -> list[str]:
-    """The account's limits, asked for all that the plan may deploy."""
-    settings, now_ms = context.settings, context.exchange.now_ms()
-    begun = risk_guard.AccountReads(context.exchange)
-    account = risk_guard.account_snapshot(context.database, begun, settings.account, now_ms)
-    equity = account.wallet.equity * settings.capital_share_pct / 100
-    if equity <= 0:
-        return [f"the account has ${equity:.2f}"]
-    found = []
-    pct = plan.max_deployed / equity * 100
-    if pct > settings.max_symbol_exposure_pct:
-        most = settings.max_symbol_exposure_pct
-        found.append(f"{plan.symbol} may come to {pct:.1f} % of equity, at most {most} % (MAX_SYMBOL_EXPOSURE_PCT)")
-    others = {name: value for name, value in account.owned.items() if of_row is None or name != of_row.symbol}
-    open_now = sum((notional(one) for one in account.positions if one.symbol not in account.owned), ZERO)
-    open_now += sum(account.hidden.values(), ZERO) + sum(others.values(), ZERO) + sum(account.resting.values(), ZERO)
-    total = (open_now + plan.max_deployed) / equity * 100
-    if total > settings.max_total_exposure_pct:
-        most = settings.max_total_exposure_pct
-        found.append(f"all may come to {total:.1f} % of equity, at most {most} % (MAX_TOTAL_EXPOSURE_PCT)")
-    taken = {one.symbol for one in account.positions} | account.occupied | account.hidden.keys() | others.keys()
-    if of_row is None and len(taken) >= settings.max_positions:
-        found.append(f"{len(taken)} of {settings.max_positions} places are taken (MAX_POSITIONS)")
-    return found
 
 
 def start(context: ExecutionContext, plan: Plan) -> tuple[PlanRow, Proposal]:

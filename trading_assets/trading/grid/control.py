@@ -15,8 +15,7 @@ from trading_assets.trading.context import ExecutionContext
 from trading_assets.trading.grid.checks import Surroundings, loss_at_stop, problems, round_trip
 from trading_assets.trading.grid.laying import columns_of, plan_of, rows_of, written
 from trading_assets.trading.grid.levels import ZERO, GridError, Level, Plan, build, stop_prices, worst_value
-from trading_assets.trading.risk import guard as risk_guard
-from trading_assets.trading.risk.limits import notional
+from trading_assets.trading.risk.plan_limits import broken_limits
 
 
 @dataclass(frozen=True)
@@ -71,7 +70,7 @@ def propose(context: ExecutionContext, plan: Plan, *, of_grid: Grid | None = Non
         conditional=0 if of_grid is not None else sum(one.trigger_price is not None for one in waiting),
     )
     found = problems(plan, levels, around, settings)
-    found += _limits(context, plan, worst_value(levels), of_grid)
+    found += broken_limits(context, plan.symbol, worst_value(levels), is_running=of_grid is not None)
     if of_grid is None and (held := exchange.position(plan.symbol)) is not None:
         found.append(f"{plan.symbol} has a position of {held.side.value} {held.size}: close it first")
     loses = {
@@ -81,32 +80,6 @@ def propose(context: ExecutionContext, plan: Plan, *, of_grid: Grid | None = Non
     }
     earns = min(round_trip(level, maker, maker) for level in levels) * 100
     return Proposal(plan, levels, ticker.last, found, earns, loses)
-
-
-def _limits(context: ExecutionContext, plan: Plan, worst: Decimal, of_grid: Grid | None) -> list[str]:
-    """The account's limits, asked for the position that all levels of a side come to."""
-    settings, now_ms = context.settings, context.exchange.now_ms()
-    begun = risk_guard.AccountReads(context.exchange)
-    account = risk_guard.account_snapshot(context.database, begun, settings.account, now_ms)
-    equity = account.wallet.equity * settings.capital_share_pct / 100
-    if equity <= 0:
-        return [f"the account has ${equity:.2f}"]
-    found = []
-    pct = worst / equity * 100
-    if pct > settings.max_symbol_exposure_pct:
-        most = settings.max_symbol_exposure_pct
-        found.append(f"{plan.symbol} may come to {pct:.1f} % of equity, at most {most} % (MAX_SYMBOL_EXPOSURE_PCT)")
-    others = {name: value for name, value in account.owned.items() if of_grid is None or name != of_grid.symbol}
-    open_now = sum((notional(one) for one in account.positions if one.symbol not in account.owned), ZERO)
-    open_now += sum(account.hidden.values(), ZERO) + sum(others.values(), ZERO) + sum(account.resting.values(), ZERO)
-    total = (open_now + worst) / equity * 100
-    if total > settings.max_total_exposure_pct:
-        most = settings.max_total_exposure_pct
-        found.append(f"all may come to {total:.1f} % of equity, at most {most} % (MAX_TOTAL_EXPOSURE_PCT)")
-    taken = {one.symbol for one in account.positions} | account.occupied | account.hidden.keys() | others.keys()
-    if of_grid is None and len(taken) >= settings.max_positions:
-        found.append(f"{len(taken)} of {settings.max_positions} places are taken (MAX_POSITIONS)")
-    return found
 
 
 def start(context: ExecutionContext, plan: Plan) -> tuple[Grid, Proposal]:

@@ -1,0 +1,45 @@
+"""The account's limits, asked for all that a plan with resting orders may come to: a grid, or a DCA plan."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+from trading_assets.trading.context import ExecutionContext
+from trading_assets.trading.risk import guard as risk_guard
+from trading_assets.trading.risk.limits import notional
+
+ZERO = Decimal(0)
+
+
+def broken_limits(context: ExecutionContext, symbol: str, worst: Decimal, *, is_running: bool) -> list[str]:
+    """Return the account's limits that a plan of a symbol would break.
+
+    Args:
+        worst: value of the position that all its orders may come to, USD.
+        is_running: it has its place already, and is changed.
+
+    Raises:
+        ExchangeError: the account cannot be read.
+    """
+    settings, now_ms = context.settings, context.exchange.now_ms()
+    begun = risk_guard.AccountReads(context.exchange)
+    account = risk_guard.account_snapshot(context.database, begun, settings.account, now_ms)
+    equity = account.wallet.equity * settings.capital_share_pct / 100
+    if equity <= 0:
+        return [f"the account has ${equity:.2f}"]
+    found = []
+    pct = worst / equity * 100
+    if pct > settings.max_symbol_exposure_pct:
+        most = settings.max_symbol_exposure_pct
+        found.append(f"{symbol} may come to {pct:.1f} % of equity, at most {most} % (MAX_SYMBOL_EXPOSURE_PCT)")
+    others = {name: value for name, value in account.owned.items() if not is_running or name != symbol}
+    open_now = sum((notional(one) for one in account.positions if one.symbol not in account.owned), ZERO)
+    open_now += sum(account.hidden.values(), ZERO) + sum(others.values(), ZERO) + sum(account.resting.values(), ZERO)
+    total = (open_now + worst) / equity * 100
+    if total > settings.max_total_exposure_pct:
+        most = settings.max_total_exposure_pct
+        found.append(f"all may come to {total:.1f} % of equity, at most {most} % (MAX_TOTAL_EXPOSURE_PCT)")
+    taken = {one.symbol for one in account.positions} | account.occupied | account.hidden.keys() | others.keys()
+    if not is_running and len(taken) >= settings.max_positions:
+        found.append(f"{len(taken)} of {settings.max_positions} places are taken (MAX_POSITIONS)")
+    return found
