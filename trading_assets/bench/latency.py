@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
@@ -18,6 +18,7 @@ from typing import Any
 import psutil
 import sqlalchemy as sa
 
+from trading_assets.bench.bursts import Burst, measure_burst
 from trading_assets.bench.hanging import hanging_channel
 from trading_assets.bench.harness import Harness, installed
 from trading_assets.bench.measurement import cpu_s
@@ -102,6 +103,7 @@ class IdleHour:
 class LatencyReport:
     cores: int
     symbols: int
+    bursts: tuple[Burst, ...]
     latencies: tuple[Latency, ...]
     books: Books | None
     idle_hour: IdleHour | None
@@ -121,35 +123,57 @@ def measure_latency(
     say: Callable[[str], None],
     *,
     beside_a_channel: bool = False,
+    bursts: Sequence[int] = (),
+    closes: int = 0,
+    delay_ms: int = 0,
+    limits: bool = True,
 ) -> LatencyReport:
-    """Measure session mode, once mode, fills and an idle session, each in an installation of its own. 0 leaves one out.
+    """Measure bursts, session mode, once mode, fills and an idle session, each in an installation of its own. 0 leaves
+    one out.
 
     Args:
+        bursts: signals a close, each number by itself, over so many `closes`.
+        delay_ms: added to each request of bursts, session mode and once mode.
+        limits: their exchange has Bybit's limits.
         beside_a_channel: session mode is measured without a channel and beside one that hangs, at the same time.
 
     Raises:
         ExchangeUnavailableError: a part does not start, or the samples do not come.
     """
+    far = _Far(delay_ms, limits)
+    measured = tuple(
+        measure_burst(symbols, count, closes, speed, delay_ms, say, limits=limits) for count in bursts if closes
+    )
     found, beside = [], None
     if samples and beside_a_channel:
         beside = _measure_beside_a_channel(symbols, samples, speed, say)
     elif samples:
-        found.append(_measure("session", symbols, samples, speed, say))
+        found.append(_measure("session", symbols, samples, speed, say, far))
     if once_samples:
         # A run takes seconds: in greater haste its candle would be a different one by then.
-        found.append(_measure("once", symbols, once_samples, min(speed, 3.0), say))
+        found.append(_measure("once", symbols, once_samples, min(speed, 3.0), say, far))
     books = _measure_books(symbols, fills, say) if fills else None
     idle = _idle_hour(symbols, idle_s, say) if idle_s else None
-    return LatencyReport(psutil.cpu_count() or 1, symbols, tuple(found), books, idle, beside)
+    return LatencyReport(psutil.cpu_count() or 1, symbols, measured, tuple(found), books, idle, beside)
 
 
-def _measure(mode: str, symbols: int, samples: int, speed: float, say: Callable[[str], None]) -> Latency:
+@dataclass(frozen=True)
+class _Far:
+    """How far away the exchange is, and whether it has limits."""
+
+    delay_ms: int = 0
+    limits: bool = False
+
+
+def _measure(mode: str, symbols: int, samples: int, speed: float, say: Callable[[str], None], far: _Far) -> Latency:
     say(f"{mode}: starting exchange and daemon")
-    with _entering(mode, symbols, speed) as harness:
+    with _entering(mode, symbols, speed, far=far) as harness:
         return _latency(mode, mode, harness, samples, say)
 
 
-def _entering(mode: str, symbols: int, speed: float, notify_url: str = "") -> AbstractContextManager[Harness]:
+def _entering(
+    mode: str, symbols: int, speed: float, notify_url: str = "", far: _Far = _Far()
+) -> AbstractContextManager[Harness]:
     return installed(
         symbols=symbols,
         timeframe=TIMEFRAME,
@@ -158,6 +182,8 @@ def _entering(mode: str, symbols: int, speed: float, notify_url: str = "") -> Ab
         mode=mode,
         speed=speed,
         notify_url=notify_url,
+        delay_ms=far.delay_ms,
+        limits=far.limits,
     )
 
 

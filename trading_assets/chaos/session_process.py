@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -24,12 +24,13 @@ from trading_assets.core.models import ContractKind, ContractStatus, Instrument
 from trading_assets.core.ports import Exchange
 from trading_assets.core.schemas import STRATEGY_SELECTIONS
 from trading_assets.core.settings import load_settings
+from trading_assets.core.streams import StreamEvent
 from trading_assets.core.timeframes import HOUR_MS, floor_ms, local_ms
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.partitions import replace_partitions
 from trading_assets.market.store import CandleStore
 from trading_assets.trading.context import ExecutionContext
-from trading_assets.trading.session.log import Heartbeat, SessionMessage, SignalsFound
+from trading_assets.trading.session.log import Check, Heartbeat, SessionMessage, SignalsFound
 from trading_assets.trading.session.session import Session
 from trading_assets.trading.session.watchlist import newest_selection
 from trading_assets.venues import open_account_stream, open_candle_stream, open_exchange
@@ -78,15 +79,18 @@ class SessionProcess:
             self.process.wait()
 
 
-def start_session(folder: Path, environment: dict[str, str], prefix: Sequence[str] = ()) -> SessionProcess:
+def start_session(
+    folder: Path, environment: dict[str, str], prefix: Sequence[str] = (), *, module: str = __name__
+) -> SessionProcess:
     """Start a session.
 
     Args:
         environment: variables that hold its settings.
         prefix: a command that runs it, as `ip netns exec NAME`.
+        module: what runs in the process, if not this one; it takes the same file.
     """
     file = folder / "session.jsonl"
-    command = [*prefix, sys.executable, "-m", __name__, str(file)]
+    command = [*prefix, sys.executable, "-m", module, str(file)]
     with (folder / "session.log").open("ab") as log:
         return SessionProcess(file, subprocess.Popen(command, env=environment, stdout=log, stderr=log))
 
@@ -119,8 +123,18 @@ class _Passed:
     passed: bool = True
 
 
-def main(file: Path) -> None:
+def main(
+    file: Path,
+    *,
+    wrap: Callable[[Exchange], Exchange] = lambda exchange: exchange,
+    check: Callable[[pd.DataFrame], Check] = lambda _rows: _Passed(),
+    hear: Callable[[StreamEvent], None] = lambda _event: None,
+) -> None:
     """Trade until SIGTERM or SIGINT comes.
+
+    Args:
+        wrap: gives the exchange that the session trades on.
+        hear: called with each event of the candle stream, in the stream's thread, before the session has it.
 
     Raises:
         ConfigurationError: nothing is selected.
@@ -141,16 +155,16 @@ def main(file: Path) -> None:
             if isinstance(one, SessionMessage):
                 say(one.text)
 
-        exchange = open_exchange(settings)
+        exchange = wrap(open_exchange(settings))
         context = ExecutionContext(database, exchange, settings, send=lambda one: say(f"{one.title}: {one.body}"))
         session = Session(
             context=context,
             store=CandleStore(settings.candle_store, btc=settings.symbols.btc),
             selected=selected,
             run="session-process",
-            make_stream=lambda topics, deliver: open_candle_stream(settings, topics, deliver),
+            make_stream=lambda topics, deliver: open_candle_stream(settings, topics, _both(hear, deliver)),
             make_account_stream=lambda deliver: open_account_stream(settings, deliver),
-            check=lambda _rows: _Passed(),
+            check=check,
             tell=tell,
         )
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -160,6 +174,14 @@ def main(file: Path) -> None:
         finally:
             exchange.close()
             database.close()
+
+
+def _both(first: Callable[[StreamEvent], None], second: Callable[[StreamEvent], None]) -> Callable[[StreamEvent], None]:
+    def deliver(event: StreamEvent) -> None:
+        first(event)
+        second(event)
+
+    return deliver
 
 
 def _follow_clock(file: Path) -> None:

@@ -218,7 +218,18 @@ def exchange(requests: int, connections: int, symbols: int, stream_seconds: floa
 
 
 @bench.command("latency")
-@click.option("--symbols", default=30, show_default=True, type=click.IntRange(1, 50), help="Selected coins.")
+@click.option("--symbols", default=30, show_default=True, type=click.IntRange(1, 500), help="Selected coins.")
+@click.option(
+    "--signals",
+    default=(1, 4, 30),
+    show_default=True,
+    multiple=True,
+    type=click.IntRange(1, 500),
+    help="At a close, in a burst; may be repeated.",
+)
+@click.option("--closes", default=10, show_default=True, type=click.IntRange(0), help="Closes of each burst.")
+@click.option("--delay", default=0, show_default=True, type=click.IntRange(0, 5000), help="Added to each request, ms.")
+@click.option("--limits/--no-limits", default=True, show_default=True, help="Whether the exchange has Bybit's limits.")
 @click.option("--samples", default=200, show_default=True, type=click.IntRange(0), help="Orders in session mode.")
 @click.option("--once-samples", default=60, show_default=True, type=click.IntRange(0), help="Orders in once mode.")
 @click.option("--fills", default=100, show_default=True, type=click.IntRange(0), help="Fills by hand, to the ledger.")
@@ -232,6 +243,10 @@ def exchange(requests: int, connections: int, symbols: int, stream_seconds: floa
 @click.option("--json", "as_json", is_flag=True, help="Print the report as one JSON object.")
 def latency(
     symbols: int,
+    signals: tuple[int, ...],
+    closes: int,
+    delay: int,
+    limits: bool,
     samples: int,
     once_samples: int,
     fills: int,
@@ -240,7 +255,11 @@ def latency(
     hanging_channel: bool,
     as_json: bool,
 ) -> None:
-    """From a candle's end to its order, and from a fill to the ledger, through Dagster's daemon; about ten minutes."""
+    """From a candle's end to its order, and from a fill to the ledger; about a quarter of an hour.
+
+    A burst is a session alone, with the stages of an order and the requests one after the other before the first
+    create. The rest goes through Dagster's daemon.
+    """
     from trading_assets.bench.latency import measure_latency  # noqa: PLC0415 (imports the exchange)
 
     report = measure_latency(
@@ -252,10 +271,26 @@ def latency(
         idle_seconds,
         lambda text: click.echo(text, err=True),
         beside_a_channel=hanging_channel,
+        bursts=[one for one in signals if one <= symbols],
+        closes=closes,
+        delay_ms=delay,
+        limits=limits,
     )
     if as_json:
         click.echo(json.dumps(report.as_dict()))
         return
+    if report.bursts:
+        stages = ("heard", "decided", "reserved", "sent", "accepted")
+        burst_table = RichTable("signals", "orders", *(f"{name} s" for name in stages), "first ten s", "serial", "load")
+        for burst in report.bursts:
+            shares = (*(burst.stages.get(name) for name in stages), burst.first_orders)
+            seconds = [f"{one.p50_s:g} / {one.p99_s:g}" if one is not None else "" for one in shares]
+            serial = "{} / {}".format(*burst.serial_requests)
+            burst_table.add_row(str(burst.signals), str(burst.orders), *seconds, serial, f"{burst.load:g}")
+        open_console().print(burst_table)
+        open_console().print(
+            "From the candle's end: p50 / p99. Serial: requests one after the other before the first create, p50 / most"
+        )
     table = RichTable("mode", "market seconds a second", "orders", "p50 s", "p90 s", "p99 s", "slowest s")
     beside = report.beside_a_channel
     for one in (*report.latencies, *((beside.without, beside.hanging) if beside is not None else ())):
