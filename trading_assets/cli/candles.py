@@ -8,7 +8,7 @@ from trading_assets.cli.console import open_console
 from trading_assets.core.errors import ConfigurationError
 from trading_assets.core.settings import load_settings
 from trading_assets.core.timeframes import DAY_MS, HOUR_MS, TRADED_TIMEFRAMES, Timeframe, first_hour_ms, last_hour_ms
-from trading_assets.market.store import CandleStore
+from trading_assets.market.opening import open_candle_store
 
 _DAYS = 60
 """As far back as any backtest reads, by default."""
@@ -36,7 +36,7 @@ def refetch(
     from trading_assets.venues import open_market_data  # noqa: PLC0415 (imports the connector)
 
     settings, console = load_settings(), open_console()
-    store, source = CandleStore(settings.candle_store, btc=settings.symbols.btc), open_market_data(settings)
+    store, source = open_candle_store(settings), open_market_data(settings)
     now_ms = source.now_ms()
     last_ms = last_hour_ms(last)
     end_ms = min(now_ms, last_ms + HOUR_MS) if last_ms is not None else now_ms

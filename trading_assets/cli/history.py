@@ -72,7 +72,7 @@ def import_(
         write_report,
     )
     from trading_assets.history.reading import Wanted  # noqa: PLC0415 (as above)
-    from trading_assets.market.store import CandleStore  # noqa: PLC0415 (as above)
+    from trading_assets.market.opening import open_candle_store  # noqa: PLC0415 (as above)
 
     settings, console = load_settings(), open_console()
     library = _library()
@@ -83,7 +83,7 @@ def import_(
         dry_run=dry_run,
         listed_at_ms=first_hour_ms(listed_at),
     )
-    store = CandleStore(settings.home / "candles" / CANDLES, btc=settings.symbols.btc)
+    store = open_candle_store(settings, folder=CANDLES)
     with console.status("reading") as status:
         summary = import_files(
             library,

@@ -39,6 +39,10 @@ class ConflictError(StorageError):
     """A row breaks a rule of its table: another process was first, or a value is missing. Nothing was written."""
 
 
+class ChangedMeanwhileError(StorageError):
+    """Another writer has written a file since it was read. Nothing was written: read it again, and decide again."""
+
+
 class DatabaseLockedError(StorageError):
     """Another process kept the database locked longer than the busy timeout."""
 

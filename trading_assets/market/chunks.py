@@ -13,12 +13,13 @@ import os
 import tempfile
 import zlib
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import Lock
+from typing import IO
 
 import numpy as np
 import pyarrow as pa
@@ -84,8 +85,8 @@ class ChunkFiles:
 
     @staticmethod
     def start_of(path: Path) -> int:
-        """Begin of a chunk, UTC ms: the opposite of `chunk_path`."""
-        return to_ms(datetime.strptime(path.stem, "%Y-%m-%dT%H%M%SZ").replace(tzinfo=UTC))
+        """Begin of a chunk, UTC ms: the opposite of `chunk_path`. A copy's name has a version behind it."""
+        return to_ms(datetime.strptime(path.name.partition(".")[0], "%Y-%m-%dT%H%M%SZ").replace(tzinfo=UTC))
 
     @staticmethod
     def chunk_path(folder: Path, start_ms: int) -> Path:
@@ -98,6 +99,34 @@ class ChunkFiles:
             path = self.chunk_path(folder, start)
             if path.exists():
                 yield path
+
+    def every(self, folder: Path, *, newest_first: bool = False) -> Iterator[Path]:
+        """Existing chunks of a folder, in time or against it."""
+        yield from sorted(folder.glob("*.parquet"), reverse=newest_first)
+
+    def symbols(self, root: Path) -> list[str]:
+        """Names of the folders in which folders of chunks are."""
+        return sorted(path.name for path in root.glob("*") if path.is_dir())
+
+    def delete(
+        self, folder: Path, is_wanted: Callable[[int, float], bool], *, dry_run: bool = False
+    ) -> tuple[int, int]:
+        """Delete chunks of a folder by their begin and by when they were written; how many, and their bytes.
+
+        Args:
+            is_wanted: told the begin, UTC ms, and seconds since 1970. True: it is deleted.
+        """
+        files = size = 0
+        if not folder.is_dir():
+            return files, size
+        with self.locked(folder):
+            for path in self.every(folder):
+                stat = path.stat()
+                if is_wanted(self.start_of(path), stat.st_mtime):
+                    files, size = files + 1, size + stat.st_size
+                    if not dry_run:
+                        path.unlink(missing_ok=True)
+        return files, size
 
     def missing(
         self, folder: Path, chunk_ms: int, columns: list[str], start_ms: int, end_ms: int, now_ms: int | None
@@ -175,25 +204,11 @@ class ChunkFiles:
         """
         if answered[0] >= answered[1]:
             return
-        names = list(columns)
-        times = columns[names[0]]
         with self.locked(folder):
             for start in range(floor_ms(answered[0], chunk_ms), answered[1], chunk_ms):
-                inside = slice(*(int(i) for i in np.searchsorted(times, [start, start + chunk_ms])))
-                part = {name: columns[name][inside] for name in names}
-                span = (max(answered[0], start), min(answered[1], start + chunk_ms))
                 path = self.chunk_path(folder, start)
-                covered: tuple[Span, ...] = ()
-                absent: list[Absence] = []
-                if path.exists():
-                    held = self.load(path, names)
-                    covered = held.covered
-                    absent = [
-                        (*left, asked) for low, high, asked in held.absent for left in subtract([(low, high)], [span])
-                    ]
-                    part = _newest_wins(held.columns, part)
-                absent += [(*gap, now_ms) for gap in gaps(part[names[0]], span, step_ms)]
-                self._write(path, Chunk(part, tuple(union([*covered, span])), tuple(sorted(absent))))
+                held = self.load(path, list(columns)) if path.exists() else None
+                self._write(path, merged(held, columns, answered, start, start + chunk_ms, step_ms, now_ms))
 
     @contextmanager
     def locked(self, folder: Path) -> Iterator[None]:
@@ -216,25 +231,54 @@ class ChunkFiles:
 
     @staticmethod
     def _write(path: Path, chunk: Chunk) -> None:
-        said = {_COVERED: json.dumps(chunk.covered), _ABSENT: json.dumps(chunk.absent), _CHECKSUM: chunk.checksum}
-        table = pa.table(chunk.columns).replace_schema_metadata(said)
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=_TEMPORARY)
         try:
             with os.fdopen(handle, "wb") as file:
-                pq.write_table(
-                    table,
-                    file,
-                    compression="zstd",
-                    compression_level=1,
-                    use_dictionary=False,
-                    write_page_checksum=True,
-                )
+                write_chunk(chunk, file)
                 file.flush()
                 os.fsync(file.fileno())
             Path(temporary).replace(path)
         except BaseException:
             Path(temporary).unlink(missing_ok=True)
             raise
+
+
+def write_chunk(chunk: Chunk, file: IO[bytes]) -> None:
+    """Write a chunk as Parquet, with what it says of itself."""
+    said = {_COVERED: json.dumps(chunk.covered), _ABSENT: json.dumps(chunk.absent), _CHECKSUM: chunk.checksum}
+    pq.write_table(
+        pa.table(chunk.columns).replace_schema_metadata(said),
+        file,
+        compression="zstd",
+        compression_level=1,
+        use_dictionary=False,
+        write_page_checksum=True,
+    )
+
+
+def merged(
+    held: Chunk | None,
+    columns: Mapping[str, np.ndarray],
+    answered: Span,
+    start_ms: int,
+    end_ms: int,
+    step_ms: int,
+    now_ms: int,
+) -> Chunk:
+    """The chunk of [start_ms, end_ms) with what of new rows and an answered span is in it; see `ChunkFiles.merge`."""
+    names = list(columns)
+    times = columns[names[0]]
+    inside = slice(*(int(i) for i in np.searchsorted(times, [start_ms, end_ms])))
+    part = {name: columns[name][inside] for name in names}
+    span = (max(answered[0], start_ms), min(answered[1], end_ms))
+    covered: tuple[Span, ...] = ()
+    absent: list[Absence] = []
+    if held is not None:
+        covered = held.covered
+        absent = [(*left, asked) for low, high, asked in held.absent for left in subtract([(low, high)], [span])]
+        part = _newest_wins(held.columns, part)
+    absent += [(*gap, now_ms) for gap in gaps(part[names[0]], span, step_ms)]
+    return Chunk(part, tuple(union([*covered, span])), tuple(sorted(absent)))
 
 
 def _absent_as_told(said: Mapping[bytes, bytes], times: np.ndarray, covered: Sequence[Span]) -> tuple[Absence, ...]:

@@ -69,15 +69,16 @@ class CandleStore:
 
     Args:
         btc: the venue's symbol of the BTC perpetual, which strategies of every coin may read.
+        chunks: reads and writes the files; default: in the directory itself.
 
     Raises (every method):
         StorageError: a file cannot be read or written; the message names it and what to do.
         DamagedFileError: a file is damaged, likewise. `fill` fetches it again instead.
     """
 
-    def __init__(self, root: Path, *, btc: str = "BTCUSDT") -> None:
+    def __init__(self, root: Path, *, btc: str = "BTCUSDT", chunks: ChunkFiles | None = None) -> None:
         self.root, self.btc = root, btc
-        self._chunks = ChunkFiles()
+        self._chunks = ChunkFiles() if chunks is None else chunks
 
     # Candles
 
@@ -113,7 +114,7 @@ class CandleStore:
 
     def first_ms(self, symbol: str, timeframe: Timeframe) -> int | None:
         """Open of the oldest candle held, UTC ms."""
-        for path in sorted(self._folder(symbol, timeframe).glob("*.parquet")):
+        for path in self._chunks.every(self._folder(symbol, timeframe)):
             starts = self._chunks.load(path, _CANDLE_COLUMNS).columns["start_ms"]
             if len(starts):
                 return int(starts[0])
@@ -121,7 +122,7 @@ class CandleStore:
 
     def last_ms(self, symbol: str, timeframe: Timeframe) -> int | None:
         """Close of the newest candle held, UTC ms."""
-        for path in sorted(self._folder(symbol, timeframe).glob("*.parquet"), reverse=True):
+        for path in self._chunks.every(self._folder(symbol, timeframe), newest_first=True):
             starts = self._chunks.load(path, _CANDLE_COLUMNS).columns["start_ms"]
             if len(starts):
                 return int(starts[-1]) + timeframe.ms
@@ -138,7 +139,7 @@ class CandleStore:
 
     def symbols(self) -> list[str]:
         """Symbols of which anything is held."""
-        return sorted(path.name for path in self.root.glob("*") if path.is_dir())
+        return self._chunks.symbols(self.root)
 
     def fill(
         self,
@@ -275,15 +276,13 @@ class CandleStore:
         files = size = 0
         for timeframe, keep_from in keep_from_ms.items():
             chunk_ms = _SLOTS * timeframe.ms
-            for folder in sorted(self.root.glob(f"*/{timeframe.value}")):
-                with self._chunks.locked(folder):
-                    for path in sorted(folder.glob("*.parquet")):
-                        stat = path.stat()
-                        if self._chunks.start_of(path) + chunk_ms > keep_from or stat.st_mtime >= unchanged_since_s:
-                            continue
-                        files, size = files + 1, size + stat.st_size
-                        if not dry_run:
-                            path.unlink()
+
+            def is_old(start_ms: int, changed_s: float, keep_from: int = keep_from, chunk_ms: int = chunk_ms) -> bool:
+                return start_ms + chunk_ms <= keep_from and changed_s < unchanged_since_s
+
+            for symbol in self.symbols():
+                found = self._chunks.delete(self._folder(symbol, timeframe), is_old, dry_run=dry_run)
+                files, size = files + found[0], size + found[1]
         return files, size
 
     def forget(self, symbol: str, start_ms: int, end_ms: int) -> None:
@@ -291,13 +290,13 @@ class CandleStore:
 
         They are fetched again when they are needed.
         """
-        chunk_ms = {timeframe.value: _SLOTS * timeframe.ms for timeframe in Timeframe} | {FUNDING: _FUNDING_CHUNK_MS}
-        for folder in sorted((self.root / path_part(symbol)).glob("*")):
-            if folder.name not in chunk_ms:
-                continue
-            with self._chunks.locked(folder):
-                for path in list(self._chunks.paths(folder, chunk_ms[folder.name], start_ms, end_ms)):
-                    path.unlink(missing_ok=True)
+        folders = {self._folder(symbol, timeframe): _SLOTS * timeframe.ms for timeframe in Timeframe}
+        for folder, chunk_ms in {**folders, self._funding_folder(symbol): _FUNDING_CHUNK_MS}.items():
+
+            def overlaps(begin_ms: int, _: float, chunk_ms: int = chunk_ms) -> bool:
+                return begin_ms < end_ms and begin_ms + chunk_ms > start_ms
+
+            self._chunks.delete(folder, overlaps)
 
     # Folders
 

@@ -6,12 +6,14 @@ The asset and the command line both call these functions. `walk_forward` and `pe
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from trading_assets.backtesting.costs import declared_entries
 from trading_assets.backtesting.run import production_engine
-from trading_assets.core.errors import DataError
+from trading_assets.core.errors import DataError, StorageError
+from trading_assets.core.objects import open_objects
 from trading_assets.core.ports import MarketData, PastMarket
 from trading_assets.core.private_files import path_part, private_folder, write_private
 from trading_assets.core.schemas import MARKET_SCAN, STRATEGY_SELECTIONS
@@ -122,6 +124,7 @@ def strategy_page(
     private_folder(folder)
     path = folder / f"strategy_{path_part(strategy, 'strategy')}.html"
     write_private(path, page)
+    _copy_to_store(sources.settings, [path])
     return path
 
 
@@ -203,8 +206,11 @@ def write(report: Report, settings: Settings) -> Written:
 
     A named account has pages of its own. Of each kind the newest `reports_kept` pages stay.
 
+    With `store_url` they are copied there, too; all of them stay there.
+
     Raises:
         OSError: the directory cannot be written.
+        StorageError: they are written, and could not be copied.
     """
     folder = settings.home / "reports"
     private_folder(folder)
@@ -217,7 +223,19 @@ def write(report: Report, settings: Settings) -> Written:
         write_private(charts, report.trade_page.html)
     write_private(written.page, render(report, "" if charts is None else charts.name))
     _keep_newest(folder, kind, settings.reports_kept, written.page)
+    _copy_to_store(settings, [path for path in (written.trades, written.charts, written.page) if path is not None])
     return written
+
+
+def _copy_to_store(settings: Settings, paths: Sequence[Path]) -> None:
+    if settings.store_url is None:
+        return
+    objects = open_objects(settings, "reports")
+    try:
+        for path in paths:
+            objects.put(path.name, path.read_bytes())
+    except StorageError as error:
+        raise StorageError(f"the report is in {paths[-1]}, and not in {objects.url()}: {error}") from error
 
 
 def _stamp(time_ms: int) -> str:

@@ -20,7 +20,7 @@ from trading_assets.core.timeframes import Timeframe, as_of_ms, floor_ms, iso
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.partitions import latest_hour_ms, read_partitions
 from trading_assets.market.loading import CandleReader, load_strategy_data
-from trading_assets.market.store import CandleStore
+from trading_assets.market.opening import open_candle_store
 from trading_assets.simulator.market.reader import MarketReader
 from trading_assets.simulator.market.seeded import SeededMarket
 from trading_assets.strategies import bias_checks
@@ -81,7 +81,7 @@ def check_targets(settings: Settings, database: Database, symbol: str | None) ->
     found = [CheckTarget("seeded", MarketReader(market), name, AS_OF_MS) for name in seeded]
     hour = latest_hour_ms(database, MARKET_SCAN)
     if hour is not None:
-        store = CandleStore(settings.candle_store, btc=settings.symbols.btc)
+        store = open_candle_store(settings)
         scanned = read_partitions(database, MARKET_SCAN, [hour]).sort_values("rank")["symbol"].tolist()
         stored = [name for name in scanned if symbol in (None, name)][:SYMBOLS]
         found += [CheckTarget("stored", store, name, as_of_ms(hour)) for name in stored]

@@ -26,6 +26,7 @@ from trading_assets.ledger.fees import with_own_fees
 from trading_assets.ledger.partitions import latest_hour_ms, read_partitions
 from trading_assets.market.loading import CandleReader, max_prices_by_symbol, resample
 from trading_assets.market.lookback import stored_timeframe
+from trading_assets.market.opening import open_candle_store
 from trading_assets.market.spans import Span
 from trading_assets.market.store import CandleStore
 from trading_assets.research.frames import candles_from, funding_from, to_timeframe
@@ -175,7 +176,7 @@ def open_home(path: str | Path | None = None, *, fetch: bool = False) -> Home:
         from trading_assets.venues import open_market_data  # noqa: PLC0415 (imports the connector)
 
         market = open_market_data(settings)
-    store = CandleStore(settings.candle_store, btc=settings.symbols.btc)
+    store = open_candle_store(settings)
     return Home(with_own_fees(settings, database), database, store, market)
 
 

@@ -64,6 +64,7 @@ CHECKS: Mapping[str, Mapping[str, Callable[[Settings], str]]] = {
     "This machine": {
         "home directory": machine.check_home,
         "rights of files": machine.check_rights,
+        "store": machine.check_store,
         "request counters": machine.check_limits,
         "memory": machine.check_memory,
     },

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 import tempfile
 from pathlib import Path
 
 from trading_assets.cli.doctor.findings import Advice
 from trading_assets.core.configuration import config_file
-from trading_assets.core.errors import (
-    StorageError,
-)
+from trading_assets.core.errors import ChangedMeanwhileError, StorageError
 from trading_assets.core.memory import limit_mb
+from trading_assets.core.objects import open_objects
 from trading_assets.core.private_files import exposed, limits_folder, make_private, owned_folder, private_folder
 from trading_assets.core.settings import Settings
 
@@ -54,6 +54,28 @@ def check_rights(settings: Settings) -> str:
             "owner do: chmod -R go-rwx"
         )
     return f"of this user alone; taken away from others just now: {len(found)}" if found else "of this user alone"
+
+
+def check_store(settings: Settings) -> str:
+    """Where research keeps candles: S3 is written, read, refused and deleted once as runs do it."""
+    if settings.store_url is None:
+        return "candles and reports are files in the home"
+    objects, name = open_objects(settings, "doctor"), f"probe-{os.getpid()}-{secrets.token_hex(4)}"
+    stored = objects.write(name, b"probe", replaces=None)
+    try:
+        objects.write(name, b"probe again", replaces=None)
+    except ChangedMeanwhileError:
+        pass
+    else:
+        raise StorageError(
+            f"{objects.url()} has replaced a file that was to be new: it does not know conditional writes, and two "
+            "writers would lose candles. Use S3, or a server that refuses If-None-Match with 412"
+        )
+    finally:
+        found = next(iter(objects.listed(name)), None)
+        if found is not None:
+            objects.delete(found)
+    return f"{objects.url()}: written, read, and a second writer refused; {stored.size} bytes deleted again"
 
 
 def check_limits(settings: Settings) -> str:

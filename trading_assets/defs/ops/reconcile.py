@@ -40,7 +40,7 @@ def reconcile_account(
     context.instance.add_run_tags(context.run_id, {ACCOUNT_TAG: account})
     execution = make_execution_context(settings, database, exchange, notifier, account)
     with reporting(database.get(), account, RECONCILE):
-        follow_exits(context, execution, candle_store.get())
+        follow_exits(context, execution, candle_store.local())
         report = reconcile(execution)
     context.log.info(
         f"equity {report.equity:.2f} USD, {report.open_positions} positions, {report.new_fills} new fills, "

@@ -76,7 +76,9 @@ def delete_what_is_old(
         else:
             why = "deleted"
             keep_from = candles_kept_from_ms(ledger, wanted, now_ms - int(wanted.keep_candles_days * DAY_MS))
-            files, size = candle_store.get().prune(keep_from, unchanged_since_s=wall_s - DAY_S, dry_run=config.dry_run)
+            for store in dict.fromkeys((candle_store.get(), candle_store.local())):
+                found = store.prune(keep_from, unchanged_since_s=wall_s - DAY_S, dry_run=config.dry_run)
+                files, size = files + found[0], size + found[1]
     verb = "would be deleted" if config.dry_run else "deleted"
     context.log.info(
         f"{sum(runs.runs.values())} runs, {sum(rows.values())} rows and {files} files of candles {verb}; "

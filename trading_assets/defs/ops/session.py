@@ -58,11 +58,11 @@ def trade_session(
         return
     context.instance.add_run_tags(context.run_id, {SERVES: selected.key})
     configured = settings.get(account)
-    require_market(exchange.market_data())
+    require_market(exchange.market_data(), trades=True)
     messages: queue.SimpleQueue[SessionMessage | SignalsFound | Heartbeat] = queue.SimpleQueue()
     session = Session(
         context=make_execution_context(settings, database, exchange, notifier, account),
-        store=candle_store.get(),
+        store=candle_store.local(),
         selected=selected,
         run=context.run_id,
         make_stream=lambda topics, deliver: open_candle_stream(configured, topics, deliver),

@@ -84,7 +84,7 @@ def find_entry_signals(
     notifier: NotifierResource,
     account: str,
 ) -> bool:
-    store, ledger, source = candle_store.get(), database.get(), exchange.market_data()
+    store, ledger, source = candle_store.local(), database.get(), exchange.market_data()
     execution = make_execution_context(settings, database, exchange, notifier, account)
     follow_exits(context, execution, store)
     selected = newest_selection(ledger)
@@ -93,7 +93,7 @@ def find_entry_signals(
         return True
     if selected.is_empty:
         context.log.info(f"{chose_no_coin(selected.hour_ms)}: no new signal before the next selection")
-    require_market(source)
+    require_market(source, trades=True)
     account_refusals.require_bound(execution)
     now_ms = source.now_ms()
 

@@ -20,6 +20,7 @@ from trading_assets.core.ports import Exchange, MarketData
 from trading_assets.core.settings import PREFIX, Settings, load_settings
 from trading_assets.ledger.database import Database, Timeouts
 from trading_assets.ledger.strategies import seed_registry
+from trading_assets.market.opening import claim_candles, open_candle_store, open_local_candle_store
 from trading_assets.market.store import CandleStore
 from trading_assets.notifications.notifier import Notifier, notifier_of
 from trading_assets.trading import binding, home_mark
@@ -126,8 +127,11 @@ class DatabaseResource(dg.ConfigurableResource):
         return _database(current_settings())
 
 
-def require_market(source: MarketData) -> None:
-    """Check that the home is the ledger's, and that research and candles on disk are of the market of the source.
+def require_market(source: MarketData, *, trades: bool = False) -> None:
+    """Check that the home is the ledger's, and that research and candles kept are of the market of the source.
+
+    Args:
+        trades: candles in S3 are not looked at, as trading has none there.
 
     Raises:
         WrongBooksError: they are of another, or nobody has said yet of which.
@@ -138,14 +142,20 @@ def require_market(source: MarketData) -> None:
     words = home_mark.compare_code(database, settings.account, held)
     if words:
         _log.warning("%s", words)
-    binding.require_market(database, source, settings.candle_store, settings.venue.value)
+    market = binding.require_market(database, source, settings.candle_store, settings.venue.value)
+    if not trades:
+        claim_candles(settings, market)
 
 
 class CandleStoreResource(dg.ConfigurableResource):
-    """Candles and funding on disk."""
+    """Candles and funding: those of research, which may be in S3, and those of trading on this machine."""
 
     def get(self) -> CandleStore:
         return _candle_store(current_settings())
+
+    def local(self) -> CandleStore:
+        settings = current_settings()
+        return self.get() if settings.store_url is None else _local_candle_store(settings)
 
 
 class ExchangeResource(dg.ConfigurableResource):
@@ -181,7 +191,12 @@ def _opened(url: str | URL, timeouts: Timeouts) -> Database:
 
 @lru_cache(maxsize=4)
 def _candle_store(settings: Settings) -> CandleStore:
-    return CandleStore(settings.candle_store, btc=settings.symbols.btc)
+    return open_candle_store(settings)
+
+
+@lru_cache(maxsize=4)
+def _local_candle_store(settings: Settings) -> CandleStore:
+    return open_local_candle_store(settings)
 
 
 @lru_cache(maxsize=4)

@@ -203,12 +203,12 @@ class Page:
     def _drawn(self, what: str) -> trade_chart.ChartPage:
         """From what is held: nothing is asked of the venue. One at a time: each takes a moment of computing."""
         from trading_assets.ledger.fees import with_own_fees  # noqa: PLC0415
-        from trading_assets.market.store import CandleStore  # noqa: PLC0415
+        from trading_assets.market.opening import open_candle_store  # noqa: PLC0415
         from trading_assets.research.decisions import chart  # noqa: PLC0415 (numba: a second)
         from trading_assets.research.sources import Home  # noqa: PLC0415 (as above)
 
         database, settings = self._open_ledger(), self._settings
-        store = CandleStore(settings.candle_store, btc=settings.symbols.btc)
+        store = open_candle_store(settings)
         with self._drawing:
             return chart(what, source=Home(with_own_fees(settings, database), database, store))
 

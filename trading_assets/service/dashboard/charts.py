@@ -14,7 +14,7 @@ from trading_assets.core.foreign_text import get_logger
 from trading_assets.core.ports import MarketData
 from trading_assets.core.settings import Settings
 from trading_assets.core.timeframes import Timeframe, floor_ms
-from trading_assets.market.store import CandleStore
+from trading_assets.market.opening import open_local_candle_store
 from trading_assets.venues import open_market_data
 
 BARS = 90
@@ -34,7 +34,7 @@ class Charts:
     """
 
     def __init__(self, settings: Settings, open_source: Callable[[], MarketData] | None = None) -> None:
-        self._store = CandleStore(settings.candle_store, btc=settings.symbols.btc)
+        self._store = open_local_candle_store(settings)
         self._open = open_source or (lambda: open_market_data(settings))
         self._source: MarketData | None = None
         self._lock = threading.Lock()

@@ -23,6 +23,17 @@ class PlaceFields(BaseSettings):
     home: Path = Field(
         default_factory=default_home, description="Directory of the database, candles and exchange account."
     )
+    store_url: str | None = Field(
+        None,
+        pattern=r"^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[A-Za-z0-9_][A-Za-z0-9_.-]*)*/?$",
+        description="s3://BUCKET/PREFIX: research keeps its candles there, and reports are copied there; default: "
+        "files in the home alone (docs/howto/store.md). Region and credentials come from AWS's own chain.",
+    )
+    store_cache_dir: Path | None = Field(
+        None,
+        description="With store_url: directory of this machine's copies, which may be deleted at any time; default: "
+        "`copies` in the home.",
+    )
     database_url: SecretStr | None = Field(
         None,
         description="SQLAlchemy URL of the system of record; default SQLite in the home. "
