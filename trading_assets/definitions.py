@@ -9,6 +9,7 @@ import dagster as dg
 from trading_assets.defs.assets import REPORTS, RESEARCH_ASSETS, entry_signals, live_parity
 from trading_assets.defs.assets.common import TABLES
 from trading_assets.defs.assets.dca import dca_state
+from trading_assets.defs.assets.grid_research import grid_results, grid_selections
 from trading_assets.defs.assets.grids import grid_state
 from trading_assets.defs.blocked_hours import research_blocked_hours
 from trading_assets.defs.checks.lookahead import BACKTEST_CHECKS
@@ -57,7 +58,10 @@ def build_definitions(*, resource_overrides: Mapping[str, object] | None = None)
     resources = {**default_resources(), **(resource_overrides or {})}
     resources.setdefault(TABLES, HourlyTableIOManager(database=resources["database"]))  # type: ignore[arg-type]
     return dg.Definitions(
-        assets=[*RESEARCH_ASSETS, entry_signals, dca_state, grid_state, live_parity, *REPORTS],
+        assets=[
+            *(*RESEARCH_ASSETS, grid_results, grid_selections),
+            *(entry_signals, dca_state, grid_state, live_parity, *REPORTS),
+        ],
         asset_checks=[
             *(schema_check(asset.key) for asset in (*RESEARCH_ASSETS, live_parity)),
             candles_are_good,

@@ -112,4 +112,6 @@ _STAGES = {
     "funding_rates": "funding",
     "backtest_results": "backtests",
     "strategy_selections": "selections",
+    "grid_results": "grids",
+    "grid_selections": "grids",
 }

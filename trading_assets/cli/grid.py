@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 import pandas as pd
+from click.core import ParameterSource
 
 from trading_assets.cli.account_context import ABOVE_ZERO, opened
 from trading_assets.cli.account_option import account_option, one_account_option, shown_account
@@ -28,7 +29,7 @@ from trading_assets.cli.grid_options import (
 )
 from trading_assets.cli.opening import command_time, open_ledger
 from trading_assets.core.settings import load_settings
-from trading_assets.core.timeframes import Timeframe, iso
+from trading_assets.core.timeframes import Timeframe, hour_key, iso
 
 if TYPE_CHECKING:
     from trading_assets.trading.context import ExecutionContext
@@ -39,6 +40,12 @@ if TYPE_CHECKING:
 _CANDLES = 200
 """Bounds from ATR or Bollinger bands are computed over so many closed candles."""
 
+
+_OF_SELECTION = (
+    *("kind", "spacing", "low", "high", "atr", "bollinger", "timeframe", "levels"),
+    *("stop_low", "stop_high", "stop_beyond", "out_of_range"),
+)
+"""Options of `grid start` that a selection says itself."""
 
 _symbol = click.argument("symbol")
 _reason = click.argument("reason", nargs=-1)
@@ -53,8 +60,39 @@ def grid() -> None:
 grid.add_command(backtest_grid)
 
 
+@grid.command("selections")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON list instead.")
+def show_selections(as_json: bool) -> None:
+    """Grids that the newest researched hour selected, the best first. Start one: grid start --from-selection."""
+    from trading_assets.trading.grid import selected  # noqa: PLC0415
+
+    with open_ledger(load_settings()) as database:
+        hour_ms, rows = selected.newest_hour_ms(database), selected.newest(database)
+    if as_json:
+        click.echo(rows.to_json(orient="records"))
+        return
+    if hour_ms is None:
+        echo(f"no grid was ever selected: {selected.HOW}")
+        return
+    columns = {
+        "symbol": "symbol",
+        "total_trades": "lives",
+        "win_rate": "won %",
+        "profit_factor": "profit factor",
+        "total_pnl": "PnL $",
+        "out_of_sample_pnl": "unseen $",
+        "mean_r": "mean R",
+        "configurations_tried": "tried",
+        "deflated_sharpe": "deflated Sharpe",
+        "p_value_corrected": "p corrected",
+        "parameters": "setting",
+    }
+    open_console().print(frame_table(f"grids selected in {hour_key(hour_ms)}", rows, columns))
+
+
 @grid.command("start")
-@_symbol
+@click.argument("symbol", required=False)
+@click.option("--from-selection", is_flag=True, help="As the newest hour selected it, for SYMBOL or the best coin.")
 @shape_options
 @bounds_options
 @click.option("--levels", type=click.IntRange(2, 400), default=10, show_default=True, help="Number of levels.")
@@ -65,7 +103,8 @@ grid.add_command(backtest_grid)
 @_yes
 @one_account_option
 def start_grid(
-    symbol: str,
+    symbol: str | None,
+    from_selection: bool,
     kind: str,
     spacing: str,
     low: Decimal | None,
@@ -88,11 +127,20 @@ def start_grid(
 
     Bounds are given by --low and --high, by --atr or by --bollinger. A side that it may hold needs its stop beyond the
     bounds, which waits at the exchange from before the first level on. It is checked first; --dry-run checks alone.
+    With --from-selection kind, bounds, levels and stops are those that research selected, at the prices of now; the
+    selection is kept with the grid.
     """
-    from trading_assets.trading.grid import control  # noqa: PLC0415
     from trading_assets.trading.grid.levels import Kind, OutOfRange, Plan, Spacing  # noqa: PLC0415
     from trading_assets.trading.grid.shapes import stops_beyond  # noqa: PLC0415
 
+    if from_selection:
+        given = [name for name in _OF_SELECTION if _is_given(name)]
+        if given:
+            raise click.UsageError(f"--from-selection has its own {', '.join(given)}: leave that out")
+        _start_selected(symbol, capital, leverage, dry_run, yes, account)
+        return
+    if symbol is None:
+        raise click.UsageError("give the SYMBOL, or --from-selection")
     if sum((low is not None or high is not None, atr is not None, bollinger is not None)) != 1:
         raise click.UsageError("give the bounds once: --low and --high, or --atr, or --bollinger")
     with opened("grid start", account) as context:
@@ -115,15 +163,7 @@ def start_grid(
             stop_high=stop_high,
             out_of_range=OutOfRange(out_of_range or "wait"),
         )
-        proposal = control.propose(context, plan)
-        _show(proposal)
-        if dry_run:
-            raise SystemExit(1 if proposal.problems else 0)
-        if not yes and not proposal.problems:
-            click.confirm(f"Start it on {context.settings.venue.value}?", abort=True)
-        found, _ = control.start(context, plan)
-        echo(f"grid {found.grid_id} is in the ledger")
-        _maintain(context)
+        _start(context, plan, dry_run, yes)
 
 
 @grid.command("status")
@@ -132,6 +172,8 @@ def start_grid(
 @account_option
 def show_status(symbol: str | None, as_json: bool, account: str) -> None:
     """The newest grid of each symbol, or of SYMBOL: state, inventory, profit of pairs and of the inventory apart."""
+    from trading_assets.trading.grid.selected import told  # noqa: PLC0415
+
     found = _found(symbol, account)
     if as_json:
         click.echo(json.dumps([one.as_row() for one in found]))
@@ -156,6 +198,8 @@ def show_status(symbol: str | None, as_json: bool, account: str) -> None:
     for one in found:
         if one.grid.reason:
             echo(f"{one.grid.symbol} is {one.grid.state}: {one.grid.reason}")
+        if one.grid.evidence:
+            echo(f"{one.grid.symbol}: {told(one.grid.evidence)}")
         echo(f"{one.grid.symbol}: ledger and exchange were compared at {iso(one.grid.read_ms)}")
 
 
@@ -282,6 +326,39 @@ def maintain_grids(account: str) -> None:
     """Look after the account's grids once, as the session and the sensor do."""
     with opened("grid maintain", account) as context:
         _maintain(context)
+
+
+def _is_given(name: str) -> bool:
+    return click.get_current_context().get_parameter_source(name) is ParameterSource.COMMANDLINE
+
+
+def _start_selected(
+    symbol: str | None, capital: Decimal, leverage: Decimal, dry_run: bool, yes: bool, account: str
+) -> None:
+    from trading_assets.trading.grid import selected  # noqa: PLC0415
+    from trading_assets.trading.grid.ranking import BOUNDS, BOUNDS_BARS  # noqa: PLC0415
+
+    with opened("grid start", account) as context:
+        now_ms, oldest_s = context.exchange.now_ms(), context.settings.max_selection_age_s
+        found = selected.choose(context.database, None if symbol is None else symbol.upper(), now_ms, oldest_s)
+        candles = context.exchange.candles(found.symbol, BOUNDS, now_ms - (BOUNDS_BARS + 1) * BOUNDS.ms, now_ms)
+        evidence = found.evidence()
+        echo(f"{found.symbol}: {selected.told(evidence)}")
+        _start(context, found.plan(candles.closed_by(now_ms), capital, leverage), dry_run, yes, evidence)
+
+
+def _start(context: ExecutionContext, plan: Plan, dry_run: bool, yes: bool, evidence: str | None = None) -> None:
+    from trading_assets.trading.grid import control  # noqa: PLC0415
+
+    proposal = control.propose(context, plan)
+    _show(proposal)
+    if dry_run:
+        raise SystemExit(1 if proposal.problems else 0)
+    if not yes and not proposal.problems:
+        click.confirm(f"Start it on {context.settings.venue.value}?", abort=True)
+    found, _ = control.start(context, plan, evidence=evidence)
+    echo(f"grid {found.grid_id} is in the ledger")
+    _maintain(context)
 
 
 def _adjust(symbol: str, account: str, yes: bool, change: Any) -> None:

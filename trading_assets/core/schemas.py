@@ -259,6 +259,31 @@ class StrategySelections(pa.DataFrameModel):
         name = "strategy_selections"
 
 
+class GridResults(BacktestResults):
+    """What a setting of a grid would have come to on a coin; one row per hour and symbol: the setting that was chosen
+    in sample, or why none could be used. Of the shape of `backtest_results`, and in a table of its own: nothing that
+    looks for a strategy's entries reads it.
+
+    A trade is one life of a grid: laid flat by the candles before it, closed at the market at its end. `parameters` is
+    the setting, `timeframe` that of the candles it was run on, `notional` the capital of all its levels together.
+    """
+
+    class Config:
+        strict = True
+        unique = ["hour_ms", "timeframe", "symbol", "strategy", "parameters"]  # noqa: RUF012
+        name = "grid_results"
+
+
+class GridSelections(StrategySelections):
+    """Coins on which a grid passes the filters of selection, with its setting; at most one row per hour and symbol. Of
+    the shape of `strategy_selections`, and in a table of its own: no entry signal comes of it."""
+
+    class Config:
+        strict = True
+        unique = ["hour_ms", "symbol"]  # noqa: RUF012
+        name = "grid_selections"
+
+
 class EntrySignals(pa.DataFrameModel):
     """A decision to enter, with all that an order needs; one row per account, symbol, timeframe, strategy, bar."""
 
@@ -411,7 +436,12 @@ CANDLE_COVERAGE = Table(CandleCoverage, ("hour_ms", "timeframe", "symbol"))
 FUNDING_COVERAGE = Table(FundingCoverage, ("hour_ms", "symbol"))
 BACKTEST_RESULTS = Table(BacktestResults, ("hour_ms", "timeframe", "symbol", "strategy", "parameters"))
 STRATEGY_SELECTIONS = Table(StrategySelections, ("hour_ms", "symbol"))
+GRID_RESULTS = Table(GridResults, BACKTEST_RESULTS.key)
+GRID_SELECTIONS = Table(GridSelections, STRATEGY_SELECTIONS.key)
 ENTRY_SIGNALS = Table(EntrySignals, ("signal_id",))
 LIVE_PARITY = Table(LiveParity, ("day_ms", "signal_id"), partition="day_ms")
 
 HOURLY_TABLES = (MARKET_SCAN, CANDLE_COVERAGE, FUNDING_COVERAGE, BACKTEST_RESULTS, STRATEGY_SELECTIONS)
+
+GRID_TABLES = (GRID_RESULTS, GRID_SELECTIONS)
+"""Written by the hour's research where grids are researched (TRADING_ASSETS_GRID_RESEARCH)."""

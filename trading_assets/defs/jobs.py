@@ -17,7 +17,7 @@ TRADING = {"dagster-celery/queue": "trading", "dagster/max_retries": "0"}
 """Tags of what trades. Celery workers of its own take it where there are some, and nothing but a sensor's decision or a
 person starts it: whatever retries Dagster is told to make, they are not for an order."""
 
-RESEARCH_GROUPS = ("scan", "market_data", "backtests", "selection")
+RESEARCH_GROUPS = ("scan", "market_data", "backtests", "selection", "grids")
 
 research = dg.define_asset_job(
     "research",

@@ -8,6 +8,8 @@ from trading_assets.core.schemas import (
     BACKTEST_RESULTS,
     CANDLE_COVERAGE,
     FUNDING_COVERAGE,
+    GRID_RESULTS,
+    GRID_SELECTIONS,
     LIVE_PARITY,
     MARKET_SCAN,
     STRATEGY_SELECTIONS,
@@ -24,6 +26,8 @@ _TABLES: dict[str, Table] = {
     "funding_rates": FUNDING_COVERAGE,
     "backtest_results": BACKTEST_RESULTS,
     "strategy_selections": STRATEGY_SELECTIONS,
+    "grid_results": GRID_RESULTS,
+    "grid_selections": GRID_SELECTIONS,
     "live_parity": LIVE_PARITY,
 }
 

@@ -65,6 +65,7 @@ class Grid:
     created_ms: int
     updated_ms: int
     ended_ms: int | None = None
+    evidence: str | None = None
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,8 @@ from trading_assets.core.schemas import (
     BACKTEST_RESULTS,
     CANDLE_COVERAGE,
     FUNDING_COVERAGE,
+    GRID_RESULTS,
+    GRID_SELECTIONS,
     MARKET_SCAN,
     STRATEGY_SELECTIONS,
 )
@@ -59,6 +61,7 @@ def delete_old(database: Database, ages: Ages, *, btc: str, dry_run: bool = Fals
     scans, coverage, funding, backtests, selections = map(
         sql_table, (MARKET_SCAN, CANDLE_COVERAGE, FUNDING_COVERAGE, BACKTEST_RESULTS, STRATEGY_SELECTIONS)
     )
+    tried_grids, selected_grids = sql_table(GRID_RESULTS), sql_table(GRID_SELECTIONS)
     has_order = entry_signals.c.order_link_id.is_not(None)
     ordered = sa.select(entry_signals.c.hour_ms, entry_signals.c.symbol).where(has_order)
     hours_ordered = sa.select(entry_signals.c.hour_ms).where(has_order)
@@ -71,6 +74,9 @@ def delete_old(database: Database, ages: Ages, *, btc: str, dry_run: bool = Fals
         coverage: without_order(coverage) & ((coverage.c.symbol != btc) | coverage.c.hour_ms.not_in(hours_ordered)),
         funding: without_order(funding),
         backtests: without_order(backtests),
+        # A grid that was started from a selection keeps a copy of it.
+        tried_grids: sa.true(),
+        selected_grids: sa.true(),
         check_results: check_results.c.hour_ms.not_in(hours_ordered),
         excluded_strategies: excluded_strategies.c.hour_ms.not_in(hours_ordered),
         partition_writes: partition_writes.c.hour_ms.not_in(hours_ordered),

@@ -13,6 +13,7 @@ from trading_assets.core.errors import ConfigurationError, StorageError
 from trading_assets.core.schemas import (
     BACKTEST_RESULTS,
     ENTRY_SIGNALS,
+    GRID_TABLES,
     HOURLY_TABLES,
     LIVE_PARITY,
     MARKET_SCAN,
@@ -68,7 +69,7 @@ def test_a_group_that_begins_with_no_setting_is_an_error(monkeypatch: pytest.Mon
 
 
 def _undescribed() -> Iterator[str]:
-    for table in (*HOURLY_TABLES, ENTRY_SIGNALS, LIVE_PARITY):
+    for table in (*HOURLY_TABLES, *GRID_TABLES, ENTRY_SIGNALS, LIVE_PARITY):
         for name, column in table.model.to_schema().columns.items():
             if not column.description:
                 yield f"{table.name}.{name}"

@@ -58,6 +58,8 @@ _STAGES = {
     "funding_rates": "candles",
     "backtest_results": "backtests",
     "strategy_selections": "selection",
+    "grid_results": "selection",
+    "grid_selections": "selection",
 }
 
 

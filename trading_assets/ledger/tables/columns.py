@@ -7,7 +7,7 @@ from decimal import Decimal
 import pandas as pd
 import sqlalchemy as sa
 
-from trading_assets.core.schemas import ENTRY_SIGNALS, HOURLY_TABLES, LIVE_PARITY, Table
+from trading_assets.core.schemas import ENTRY_SIGNALS, GRID_TABLES, HOURLY_TABLES, LIVE_PARITY, Table
 
 metadata = sa.MetaData()
 
@@ -40,7 +40,7 @@ def _derive(table: Table) -> sa.Table:
     )
 
 
-DERIVED = {table.name: _derive(table) for table in (*HOURLY_TABLES, ENTRY_SIGNALS, LIVE_PARITY)}
+DERIVED = {table.name: _derive(table) for table in (*HOURLY_TABLES, *GRID_TABLES, ENTRY_SIGNALS, LIVE_PARITY)}
 
 
 def sql_table(table: Table) -> sa.Table:

@@ -39,6 +39,9 @@ grids = sa.Table(
     time_column("created_ms", "start"),
     time_column("updated_ms", "last change"),
     sa.Column("ended_ms", sa.BigInteger, comment="its end, UTC ms"),
+    sa.Column(
+        "evidence", sa.Text, comment="JSON: the row of grid_selections that it began with; none: a person's own plan"
+    ),
     comment="Grids: bounds, capital, stops, and how far they have got.",
 )
 

@@ -82,8 +82,11 @@ def propose(context: ExecutionContext, plan: Plan, *, of_grid: Grid | None = Non
     return Proposal(plan, levels, ticker.last, found, earns, loses)
 
 
-def start(context: ExecutionContext, plan: Plan) -> tuple[Grid, Proposal]:
+def start(context: ExecutionContext, plan: Plan, *, evidence: str | None = None) -> tuple[Grid, Proposal]:
     """Check a plan and write its grid; nothing is sent before the next pass of `maintain`.
+
+    Args:
+        evidence: JSON of what the plan came from, kept with the grid.
 
     Raises:
         GridError: a check fails, or the symbol is taken.
@@ -126,6 +129,7 @@ def start(context: ExecutionContext, plan: Plan) -> tuple[Grid, Proposal]:
                 mark_price=proposal.price,
                 created_ms=now_ms,
                 updated_ms=now_ms,
+                evidence=evidence,
             )
             grids.add(connection, grid, rows_of(grid, proposal.levels))
     except ConflictError as error:

@@ -93,6 +93,20 @@ class ResearchFields(BaseSettings):
         description="Newest part of the window, which plays no part in the choice of parameters, percent.",
     )
 
+    # Grids.
+    grid_research: bool = Field(
+        False,
+        json_schema_extra=RESEARCH,
+        description="The hour's research tries the declared settings of grids on each coin, too: grid_results and "
+        "grid_selections. A person starts what was selected: trading-assets grid start --from-selection.",
+    )
+    grid_research_capital: float = Field(
+        500.0,
+        gt=0,
+        json_schema_extra=RESEARCH,
+        description="Value of all levels of a grid together in that research, USD.",
+    )
+
     backfill_hours_per_run: int | None = Field(
         None,
         ge=1,
