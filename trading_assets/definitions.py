@@ -59,8 +59,14 @@ def build_definitions(*, resource_overrides: Mapping[str, object] | None = None)
     resources.setdefault(TABLES, HourlyTableIOManager(database=resources["database"]))  # type: ignore[arg-type]
     return dg.Definitions(
         assets=[
-            *(*RESEARCH_ASSETS, grid_results, grid_selections),
-            *(entry_signals, dca_state, grid_state, live_parity, *REPORTS),
+            *RESEARCH_ASSETS,
+            grid_results,
+            grid_selections,
+            entry_signals,
+            dca_state,
+            grid_state,
+            live_parity,
+            *REPORTS,
         ],
         asset_checks=[
             *(schema_check(asset.key) for asset in (*RESEARCH_ASSETS, live_parity)),

@@ -87,7 +87,7 @@ def choose(database: Database, symbol: str | None, now_ms: int, oldest_s: int) -
     of_coin = rows if symbol is None else rows[rows["symbol"] == symbol]
     if of_coin.empty:
         raise GridError(f"the hour {hour_key(hour)} selected no grid in {symbol}; it has {', '.join(rows['symbol'])}")
-    row: dict[str, Any] = of_coin.to_dict("records")[0]
+    row = {str(name): value for name, value in of_coin.to_dict("records")[0].items()}
     return SelectedGrid(str(row["symbol"]), hour, GridShape.from_json(str(row["parameters"])), row)
 
 
