@@ -89,8 +89,9 @@ def test_every_stage_is_there_with_its_check() -> None:
         *(f"{name}/{timeframe.value}" for name in ("candles", "backtest_results") for timeframe in TRADED_TIMEFRAMES),
     }
     written, shown = research | {"live_parity"}, REPORTS | {"dca_state", "grid_state"}
-    assert {key.to_user_string() for key in graph.materializable_asset_keys} == written | shown
-    assert {key.to_user_string() for key in graph.get_all_asset_keys()} == written | shown | {"entry_signals"}
+    grids = {"grid_results", "grid_selections"}  # without a check: one that blocks would block the hour's trading
+    assert {key.to_user_string() for key in graph.materializable_asset_keys} == written | shown | grids
+    assert {key.to_user_string() for key in graph.get_all_asset_keys()} == written | shown | grids | {"entry_signals"}
     checks = {(key.asset_key.to_user_string(), key.name) for key in graph.asset_check_keys}
     backtests = {name for name in research if name.startswith("backtest_results/")}
     assert checks == {

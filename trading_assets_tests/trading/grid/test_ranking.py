@@ -94,6 +94,7 @@ def test_a_life_is_the_backtest_of_its_plan_with_its_inventory_closed_at_the_mar
     assert 0 < life.risk < 500 and len(life.equity) == LIFE_MS // BARS.ms
 
 
+@pytest.mark.slow
 def test_nothing_after_the_as_of_and_no_other_hour_changes_an_hours_rows() -> None:
     def poisoned(symbol: str, start_ms: int, end_ms: int) -> CoinData:
         data = data_of(symbol, start_ms, end_ms + DAY_MS)
