@@ -17,9 +17,11 @@ class ChaosReport(PlanFigures):
     something differed that was not told.
 
     Attributes:
-        points: edges of steps that there are; `steps_killed_at` of them saw a death, `points_missed` did not.
+        points: edges of steps that there are; `steps_killed_at` of them saw a death, `points_missed` did not;
+            `reached` tells it by kind.
         exits: how many signals had each kind of exit plan; `exit_decisions` what was decided, by kind.
-        second_maintainers: grids' keepers that slept while another one began.
+        second_maintainers: grids' keepers that slept while another one began; `second_plan_maintainers` DCA plans'.
+        sums_not_compared: comparisons of all sums during each of which something happened: no finding, and no proof.
         left_waiting: orders of exit plans whose position had ended.
     """
 
@@ -30,6 +32,7 @@ class ChaosReport(PlanFigures):
     steps_killed_at: int = 0
     points: int = 0
     points_missed: list[str] = field(default_factory=list)
+    reached: dict[str, str] = field(default_factory=dict)
     faults: int = 0
     orders: int = 0
     duplicates: int = 0
@@ -44,6 +47,8 @@ class ChaosReport(PlanFigures):
     wrong_sums: int = 0
     second_traders: int = 0
     second_maintainers: int = 0
+    second_plan_maintainers: int = 0
+    sums_not_compared: int = 0
     two_traded: int = 0
     stops_lost: int = 0
     waited: int = 0

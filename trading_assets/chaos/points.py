@@ -23,8 +23,20 @@ def _of(steps: Iterable[Step], value: Waits) -> dict[str, Waits]:
     return dict.fromkeys(edges(*steps), value)
 
 
-POINTS = (*edges(*Step), *edges(*GridStep), *edges(*DcaStep))
-"""Where a trader kills itself, in turn: no step of the saga, of a grid or of a DCA plan can be missing."""
+KINDS: Mapping[str, tuple[str, ...]] = {"saga": edges(*Step), "grid": edges(*GridStep), "dca": edges(*DcaStep)}
+"""The edges by what they are of: no step of the saga, of a grid or of a DCA plan can be missing."""
+
+
+def interleaved(kinds: Iterable[tuple[str, ...]]) -> tuple[str, ...]:
+    """All points so that every beginning of them has its part of each kind."""
+    placed = [
+        ((at + 0.5) / len(kind), number, point) for number, kind in enumerate(kinds) for at, point in enumerate(kind)
+    ]
+    return tuple(point for *_, point in sorted(placed))
+
+
+POINTS = interleaved(KINDS.values())
+"""Where a trader kills itself, in turn."""
 
 REFUSED = frozenset(edges(Step.EXIT))
 """Points that come only where the exchange refuses a stop."""
@@ -36,7 +48,8 @@ SLEEPS_AT = tuple(f"before {step}" for step in (Step.RESERVE, Step.LEVERAGE, Ste
 """Where a trader that holds the lease falls asleep while another one starts."""
 
 GRID_SLEEPS_AT = tuple(f"before {step}" for step in (GridStep.OBSERVE, GridStep.RESERVE, GridStep.CREATE))
-"""Where one that keeps grids does."""
+PLAN_SLEEPS_AT = tuple(f"before {step}" for step in (DcaStep.OBSERVE, DcaStep.RESERVE, DcaStep.CREATE))
+"""Where one that keeps grids does, and one that keeps DCA plans."""
 
 WAITS: Mapping[str, Waits] = {
     **_of((Step.FOLLOW,), Waits(EntryOrder.LIMIT, 0.01, 1)),

@@ -111,6 +111,15 @@ class AcceleratedClock:
         self._latest_ms = max(self._latest_ms, shown)
         return self._latest_ms
 
+    def set_speed(self, speed: float) -> None:
+        """Go on from now at another speed.
+
+        Raises:
+            ConfigurationError: no clock may have it.
+        """
+        speed = ClockSpec(self.mode, speed=speed).speed
+        self._shown_ms, self._anchor_ms, self._speed = self.now_ms(), self._wall(), speed
+
     def position(self) -> ClockPosition:
         return ClockPosition(self.mode, self._shown_ms, self._anchor_ms, self._speed)
 

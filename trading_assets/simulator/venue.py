@@ -16,7 +16,15 @@ from trading_assets.simulator import files
 from trading_assets.simulator.account.account import AccountEngine
 from trading_assets.simulator.account.state import AccountState, Batch
 from trading_assets.simulator.auth import Credentials
-from trading_assets.simulator.clock import Clock, ClockSpec, ManualClock, WallClock, open_clock, wall_ms
+from trading_assets.simulator.clock import (
+    AcceleratedClock,
+    Clock,
+    ClockSpec,
+    ManualClock,
+    WallClock,
+    open_clock,
+    wall_ms,
+)
 from trading_assets.simulator.codec import Refusal
 from trading_assets.simulator.market.base import Contract, Market
 from trading_assets.simulator.persistence import LIVE, AccountStore, MarketIdentity
@@ -219,6 +227,24 @@ class Venue:
                 raise
             self._publish()
             return clock.now_ms()
+
+    def set_speed(self, speed: float) -> int:
+        """Let an accelerated clock go on at another speed, and return the time.
+
+        Raises:
+            ValueError: the clock is not accelerated, or cannot have that speed.
+        """
+        with self._lock:
+            if not isinstance(self.clock, AcceleratedClock):
+                raise ValueError(
+                    f"the exchange runs on a {self.clock.mode.value} clock; only an accelerated one has a speed"
+                )
+            try:
+                self.clock.set_speed(speed)
+            except ConfigurationError as error:
+                raise ValueError(str(error)) from error
+            self._store.save(self.engine.state, self.clock.position())
+            return self.clock.now_ms()
 
     def followed(self) -> set[str]:
         """Contracts in which the account has a position or an order."""

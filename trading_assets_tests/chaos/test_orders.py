@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from trading_assets.chaos.points import POINTS
+from trading_assets.chaos.points import KINDS, POINTS
 from trading_assets.trading.dca.steps import DcaStep
 from trading_assets.trading.grid.steps import GridStep
 from trading_assets.trading.saga.transitions import Step
@@ -43,9 +43,17 @@ def test_killed_traders_double_lose_and_leave_unprotected_nothing(
     assert kills < 60 or (len(report["exits"]) >= 6 and len(report["grids"]) == 3)
     assert kills < 60 or report["stops_lost"] > 0
     assert kills < 60 or (len(report["dca"]) == 2 and report["dca_times"]["filled"] > 0)
+    assert kills < 60 or all(not told.startswith("0 of") for told in report["reached"].values())
     assert kills < 20 or bool(report["second_traders"]) == (profile == "wild")
 
 
 def test_no_step_of_the_saga_of_a_grid_or_of_a_dca_plan_is_left_out() -> None:
     assert {point.partition(" ")[2] for point in POINTS} == {*Step, *GridStep, *DcaStep}
     assert len(POINTS) == 2 * (len(Step) + len(GridStep) + len(DcaStep)) == len(set(POINTS))
+
+
+def test_every_beginning_of_the_rotation_has_its_part_of_each_kind() -> None:
+    for count in range(8, len(POINTS) + 1):
+        for kind in KINDS.values():
+            part = sum(point in kind for point in POINTS[:count])
+            assert abs(part - count * len(kind) / len(POINTS)) <= 1.5, (count, POINTS[:count])

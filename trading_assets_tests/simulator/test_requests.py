@@ -219,6 +219,18 @@ def test_the_admin_face_moves_a_manual_clock_forward_only(virtual: RunningExchan
     assert virtual.now_ms() == before + 2 * HOUR
 
 
+def test_an_accelerated_clock_goes_on_at_another_speed_and_any_other_has_none(virtual: RunningExchange) -> None:
+    assert "accelerated" in post(virtual.url, "/admin/clock", {"speed": 2}).json()["error"]
+    config = ServeConfig(clock=ClockSpec(ClockMode.ACCELERATED, T0, speed=1000.0))
+    with serve_in_thread(config, FakeMarket(FLAT)) as running:
+        slow = answer(post(running.url, "/admin/clock", {"speed": 0.000001}))["now_ms"]
+        assert slow >= T0
+        assert running.now_ms() == slow  # it would have gone on by a second in a millisecond
+        for speed in (0, -1, "x"):
+            assert post(running.url, "/admin/clock", {"speed": speed}).status_code == 400
+        assert answer(post(running.url, "/admin/clock", {"speed": 1000}))["now_ms"] >= slow
+
+
 def test_a_real_clock_cannot_be_set(real: RunningExchange) -> None:
     response = post(real.url, "/admin/clock", {"advance_ms": 1})
     assert response.status_code == 400 and "manual" in response.json()["error"]

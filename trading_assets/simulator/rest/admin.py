@@ -65,14 +65,17 @@ def _version() -> str:
 
 
 def set_clock(venue: Venue, params: Params) -> dict[str, object]:
-    """Move a manual clock by `advance_ms` or to `set_ms`.
+    """Move a manual clock by `advance_ms` or to `set_ms`, or let an accelerated one go on at `speed`.
 
     Raises:
-        ValueError: neither or both are given, the clock is not manual, or the time has passed.
+        ValueError: none or several are given, the clock is of another kind, or the time has passed.
     """
-    advance, target = params.integer("advance_ms"), params.integer("set_ms")
-    if (advance is None) is (target is None):
-        raise ValueError('expected {"advance_ms": N} or {"set_ms": N}')
+    advance, target, speed = params.integer("advance_ms"), params.integer("set_ms"), params.decimal("speed")
+    if sum(one is not None for one in (advance, target, speed)) != 1:
+        raise ValueError('expected {"advance_ms": N}, {"set_ms": N} or {"speed": N}')
+    if speed is not None:
+        now = venue.set_speed(float(speed))
+        return {"now_ms": now, "now": iso(now)}
 
     now = venue.advance(lambda now_ms: now_ms + advance if advance is not None else target or 0)
     return {"now_ms": now, "now": iso(now)}

@@ -12,6 +12,7 @@ from trading_assets.simulator.clock import ClockMode, ClockSpec
 from trading_assets.simulator.embedded import RunningExchange, serve_in_thread
 from trading_assets.simulator.server import ServeConfig
 from trading_assets_tests.simulator.fake_market import T0, FakeMarket
+from trading_assets_tests.trading.saga import resting_matrix
 from trading_assets_tests.trading.saga.fault_matrix import FAULTS, READS, SYMBOL, WRITES, for_read, run_cell, told_by
 
 PAGE = Path(__file__).parents[3] / "docs" / "order_saga.md"
@@ -37,3 +38,16 @@ def test_every_fault_at_every_call_comes_out_as_the_page_says(running: RunningEx
     told = told_by(PAGE.read_text())
     assert {place: str(cell) for place, cell in cells.items()} == {place: told[place] for place in cells}
     assert {told[place] for place in told.keys() - cells.keys()} == {"as before"}
+
+
+@pytest.mark.slow
+def test_every_fault_at_every_call_of_an_order_that_waits_comes_out_as_the_page_says(running: RunningExchange) -> None:
+    cells = {}
+    for call in resting_matrix.CALLS:
+        for fault in FAULTS:
+            cells[call, fault] = resting_matrix.run_cell(running, f"waits-{len(cells)}", call, fault)
+    for (call, fault), cell in cells.items():
+        assert cell.requests <= 2, (call, fault, cell)
+        if call.startswith("create") and cell.requests > 1:
+            assert not FAULTS[fault].get("processed"), f"what opens was sent again after {fault}"
+    assert {place: str(cell) for place, cell in cells.items()} == resting_matrix.told_by(PAGE.read_text())
