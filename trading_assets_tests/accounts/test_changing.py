@@ -175,6 +175,7 @@ def test_flags_off_for_all_goes_first_then_the_account_then_the_part(two: Databa
             turn(two, name, value)
 
 
+@pytest.mark.slow
 @given(st.text(min_size=1, max_size=12), st.integers(0, 100), st.integers(0, 100))
 def test_a_larger_part_has_every_symbol_of_a_smaller_one(symbol: str, one: int, other: int) -> None:
     small, large = sorted((one, other))

@@ -308,6 +308,7 @@ def test_no_column_gives_no_trades() -> None:
         assert engine.simulate([], FREE) == []
 
 
+@pytest.mark.slow
 def test_importing_the_engine_does_not_import_vectorbt() -> None:
     code = (
         "import sys, trading_assets.backtesting.run, trading_assets.backtesting.selection, "

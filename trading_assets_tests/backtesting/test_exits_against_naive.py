@@ -92,6 +92,7 @@ COLUMNS = st.builds(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=300)
 @given(column=COLUMNS, costs=st.sampled_from([FREE, COSTLY]), model=st.sampled_from(sorted(COST_MODELS)))
 def test_kernel_finds_the_naive_engines_trades(column: Column, costs: Costs, model: str) -> None:

@@ -206,6 +206,7 @@ COLUMNS = st.builds(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=400)
 @given(column=COLUMNS, entry=ENTRIES, costs=st.sampled_from([FREE, COSTLY]), model=st.sampled_from(sorted(COST_MODELS)))
 def test_kernel_finds_the_naive_engines_trades(column: Column, entry: LimitEntry, costs: Costs, model: str) -> None:

@@ -151,6 +151,7 @@ def test_ties_are_broken_the_same_way_always(rivals: list[dict[str, object]], wi
         assert {name: best[name] for name in rivals[winner]} == rivals[winner]
 
 
+@pytest.mark.slow
 @settings(max_examples=15)
 @given(order=st.permutations(range(6)))
 def test_the_order_of_the_rows_does_not_matter(order: list[int]) -> None:

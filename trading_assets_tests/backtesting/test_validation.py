@@ -140,6 +140,7 @@ def test_a_row_is_computed_again_with_the_costs_it_was_made_with_and_an_old_one_
     assert {found.what for found in cross_validate(old, load, Loop(), Loop(), DEARER)} >= {"total_pnl", "fees_paid"}
 
 
+@pytest.mark.slow
 def test_a_row_whose_entries_waited_is_computed_again_as_such(rows: pd.DataFrame) -> None:
     waiting = Settings(entry_order="chase", entry_offset_pct="0.3", entry_bars=2, maker_fee=0.0001)
     waited = backtest_window(HOUR, TIMEFRAME, SCANS, load(HOUR), configured(BollingerRsi), waiting)

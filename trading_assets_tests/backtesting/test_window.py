@@ -358,6 +358,7 @@ class Unsaid(Crowd):
         return DataNeeds()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("alone", [True, False])
 def test_a_strategy_that_reads_funding_without_declaring_it_fails_and_it_is_a_cost_all_the_same(alone: bool) -> None:
     def load(symbol: str, timeframe: Timeframe, needs: DataNeeds) -> StrategyData:

@@ -135,6 +135,7 @@ def state(database: Database) -> RiskState:
     return in_force(read_history(database, "main"), local_ms()).state
 
 
+@pytest.mark.slow
 def test_what_was_open_is_ours_and_protected_after_a_restore_and_what_was_sent_since_is_not_sent_again(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

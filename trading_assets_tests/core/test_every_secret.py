@@ -28,6 +28,7 @@ from trading_assets.notifications.channel import Channel
 from trading_assets.notifications.notifier import Notifier
 from trading_assets.notifications.telegram import TelegramChat
 from trading_assets.reference import settings_page
+from trading_assets_tests.otlp import collecting
 
 VALUES = {
     "database_url": "postgresql://trader:hidden-password@127.0.0.1:9/ledger?sslpassword=hidden-too",
@@ -78,18 +79,28 @@ def test_no_representation_of_the_settings_has_a_secret() -> None:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("_all_set")
+@pytest.mark.parametrize("log", ["text", "json"])
 @pytest.mark.parametrize("command", ["doctor", "status", "portfolio", "halt", "settings"])
-def test_no_command_prints_a_secret_when_it_fails(command: str) -> None:
-    ended = subprocess.run(
-        [sys.executable, "-m", "trading_assets.cli.main", command],
-        env={**os.environ, "TRADING_ASSETS_SIMULATOR_SYMBOLS": "2"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
+def test_no_command_prints_or_traces_a_secret_when_it_fails(command: str, log: str) -> None:
+    """As JSON, with every line that libraries log, and with traces to a collector."""
+    with collecting() as collector:
+        more = {"TRADING_ASSETS_LOG_FORMAT": "json", "TRADING_ASSETS_LOG_LEVEL": "DEBUG"} if log == "json" else {}
+        ended = subprocess.run(
+            [sys.executable, "-m", "trading_assets.cli.main", command],
+            env={
+                **os.environ,
+                **more,
+                "TRADING_ASSETS_SIMULATOR_SYMBOLS": "2",
+                "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url,
+            },
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
     assert "hidden" not in ended.stdout + ended.stderr
     assert "Traceback" not in ended.stderr
+    assert not any(b"hidden" in body for body in collector.bodies)
 
 
 def every_command() -> list[tuple[str, ...]]:

@@ -40,6 +40,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> Iterator[Database]:
         database.close()
 
 
+@pytest.mark.slow
 def test_the_job_buys_what_is_due_and_the_asset_draws_it(started: Database) -> None:
     instance = dg.DagsterInstance.ephemeral()
     done = maintain_dca.execute_in_process(instance=instance, resources=default_resources())

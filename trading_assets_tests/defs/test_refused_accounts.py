@@ -148,6 +148,7 @@ def test_flatten_halts_and_says_that_nothing_was_closed_where_the_account_cannot
     assert _flatten().success and list(account.positions()) == []
 
 
+@pytest.mark.slow
 def test_flatten_fails_and_names_what_is_left_where_the_exchange_refuses_to_close(
     venue: RunningExchange,  # noqa: F811
     ledger: Database,  # noqa: F811

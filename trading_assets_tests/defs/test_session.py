@@ -183,6 +183,7 @@ def test_the_successor_of_a_killed_session_does_not_wait_for_its_lease(ledger: D
         assert len(data.run_requests or []) == 1
 
 
+@pytest.mark.slow
 def test_a_run_may_look_once_whatever_the_setting_says(ledger: Database) -> None:
     config = {"ops": {"choose_mode": {"config": {"mode": "once"}}}}
     with dg.DagsterInstance.ephemeral() as instance:

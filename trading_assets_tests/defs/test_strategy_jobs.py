@@ -57,6 +57,7 @@ def test_a_strategy_is_set_from_the_launchpad_and_a_dry_run_only_tells(ledger: D
     assert rows.registry_row(ledger, "hyperrsi") == row
 
 
+@pytest.mark.slow
 def test_a_strategy_is_stopped_and_started_after_its_check(ledger: Database) -> None:
     run("set_strategy", "change_row", name="hyperrsi", timeframes=["60m"])
     assert "is_active: True -> False" in told(run("stop_strategy", "switch_off", name="hyperrsi"))

@@ -73,6 +73,7 @@ def store(aws: Any, secret: object) -> None:
     aws.create_secret(Name=NAME, SecretString=secret if isinstance(secret, str) else json.dumps(secret))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("venue", "secret"),
     [

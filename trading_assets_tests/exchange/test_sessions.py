@@ -299,6 +299,7 @@ def test_the_embedded_exchange_is_started_on_first_use_and_again_after_it_stoppe
     exchange.close()
 
 
+@pytest.mark.slow
 def test_importing_the_venues_starts_and_loads_no_server() -> None:
     code = (
         "import sys; from trading_assets.core.settings import load_settings; load_settings().symbols; "

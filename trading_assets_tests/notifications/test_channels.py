@@ -339,6 +339,7 @@ def test_a_fifo_topic_keeps_the_order_and_two_messages_that_are_alike(monkeypatc
         assert [one["Subject"] for one in aws.read(queue)] == ["one", "two", "two", "three"]
 
 
+@pytest.mark.slow
 def test_the_picture_of_a_day_is_a_png_that_telegram_and_mail_take(sqlite: Database) -> None:
     drawn = a_picture(sqlite)
     assert drawn.startswith(b"\x89PNG") and len(drawn) < 1_000_000

@@ -130,6 +130,7 @@ def test_hours_that_have_not_ended_are_left_out_and_a_range_can_be_chosen(databa
         reading.selected_hours(database, HOUR + 5 * HOUR_MS, None, now_ms)
 
 
+@pytest.mark.slow
 def test_an_hour_that_chose_no_coin_is_told_and_trades_nothing_as_one_that_is_blocked(
     sqlite: Database, tmp_path: Path
 ) -> None:
@@ -165,6 +166,7 @@ def test_the_random_choice_is_as_many_backtests_of_the_same_hour_one_a_coin(data
     assert [f[1:] for f in drawn[:3]] != [f[1:] for f in drawn[3:]], "each hour draws anew"
 
 
+@pytest.mark.slow
 def test_the_random_choices_are_a_band_a_median_and_a_rank(database: Database, tmp_path: Path) -> None:
     fill(database)
     made = make_walk_forward(sources(database, tmp_path, report_random_choices=7))
@@ -220,6 +222,7 @@ def test_signals_are_those_that_were_taken_and_those_that_were_not(sqlite: Datab
     assert numbers.whole_pnl == pytest.approx(made.main.curve.equity[-1] - made.main.curve.equity[0])
 
 
+@pytest.mark.slow
 def test_a_day_is_not_scaled_up_to_a_year_without_a_warning(sqlite: Database, tmp_path: Path) -> None:
     fill(sqlite)
     made = make_walk_forward(sources(sqlite, tmp_path))

@@ -61,6 +61,7 @@ def test_a_strategy_that_looks_ahead_is_named_with_the_bar() -> None:
     assert "ETHUSDT 60m look-ahead: bar closed 2026-02-" in text
 
 
+@pytest.mark.slow
 def test_a_strategy_that_needs_more_warm_up_is_told_how_much_and_not_called_biased() -> None:
     text, passed = said(LongAverage())
     assert passed == [False, False]

@@ -166,6 +166,7 @@ def test_halt_and_reduce_act_at_once_and_resume_asks_back(scene: Scene) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_a_brake_stops_every_account_and_what_is_risky_must_name_one(scene: Scene) -> None:
     row = NamedAccount("second", "simulator", {}, "none", "", None, None, 1)
     with scene.database.write() as connection:
@@ -183,6 +184,7 @@ def test_a_brake_stops_every_account_and_what_is_risky_must_name_one(scene: Scen
     assert second.state is RiskState.HALTED and scene.state() is RiskState.ACTIVE
 
 
+@pytest.mark.slow
 def test_close_closes_one_position_and_trading_goes_on(scene: Scene) -> None:
     with scene.running():
         assert "no open position in CUSDT" in scene.answer("/close cusdt", user=TRADER)
@@ -215,6 +217,7 @@ def test_flatten_halts_and_closes_all_and_a_changed_set_of_positions_is_asked_fo
     assert scene.harness.exchange.open == {} and scene.state() is RiskState.HALTED
 
 
+@pytest.mark.slow
 def test_a_code_is_kept_nowhere_once_it_was_sent(scene: Scene, caplog: pytest.LogCaptureFixture) -> None:
     """Of a button that was pressed, and of one that only a stranger has pressed."""
     caplog.set_level(logging.DEBUG, "trading_assets")
@@ -251,6 +254,7 @@ def test_a_confirmation_runs_out(scene: Scene, monkeypatch: pytest.MonkeyPatch) 
     assert len(scene.harness.exchange.open) == 2
 
 
+@pytest.mark.slow
 def test_a_strategy_is_stopped_and_started(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     from trading_assets.reporting import strategy_check
     from trading_assets.reporting.strategy_check import BeforeStart
@@ -264,6 +268,7 @@ def test_a_strategy_is_stopped_and_started(scene: Scene, monkeypatch: pytest.Mon
         assert "unknown strategy" in scene.answer("/start_strategy nonsense")
 
 
+@pytest.mark.slow
 def test_a_stranger_is_refused_unanswered_and_the_owner_is_told_once(scene: Scene) -> None:
     with scene.running():
         for _ in range(3):
@@ -312,6 +317,7 @@ def test_more_commands_than_allowed_are_refused_but_a_halt_is_not(scene: Scene) 
         assert "is HALTED" in scene.answer("/halt", user=TRADER)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("state", [State.RECEIVED, State.STARTED])
 def test_after_a_death_halt_is_done_again_and_what_acts_is_said_to_be_unknown(scene: Scene, state: State) -> None:
     lease = leases.acquire(scene.database, scene.name, "dead", ttl_ms=60_000, wall_ms=local_ms())
@@ -337,6 +343,7 @@ def test_after_a_death_halt_is_done_again_and_what_acts_is_said_to_be_unknown(sc
         assert scene.states() == [State.DONE] * 3
 
 
+@pytest.mark.slow
 def test_what_is_done_beside_is_answered_without_waiting_for_news(scene: Scene) -> None:
     """A poll lasts ten minutes here; each answer comes while one waits."""
     with scene.running(poll_s=600):
@@ -386,6 +393,7 @@ def test_updates_that_are_numbered_anew_after_a_quiet_week_are_read(
         assert "ACTIVE" in scene.answer("/status")
 
 
+@pytest.mark.slow
 def test_somebody_else_who_reads_the_chats_is_told_of_once(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("trading_assets.service.bot._CONFLICT_REST_S", 0.1)
     scene.api.fail("getUpdates", 409, times=3)
@@ -411,6 +419,7 @@ def test_halt_needs_no_ledger(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> 
         until(lambda: len(scene.api.sent) == 2)
 
 
+@pytest.mark.slow
 def test_an_outcome_that_cannot_be_written_is_not_done_again(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     from trading_assets.core.errors import StorageError
 

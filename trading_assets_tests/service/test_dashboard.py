@@ -205,6 +205,7 @@ def test_nobody_looks_at_the_ledger_for_nobody(scene: Scene, settings: Settings)
         server.stop()
 
 
+@pytest.mark.slow
 def test_a_ledger_that_is_away_is_told_and_comes_back(scene: Scene, settings: Settings) -> None:
     away = threading.Event()
 
@@ -342,6 +343,7 @@ def test_a_halt_needs_the_token_alone_and_is_told_who_did_it(
     assert halt_file.found(settings) is not None
 
 
+@pytest.mark.slow
 def test_a_position_is_closed_once_it_was_confirmed(scene: Scene, command: Ask) -> None:
     asked = command({"command": "close", "account": "main", "argument": "BTCUSDT"}, **BEARER).json()
     assert "Cancel what waits in BTCUSDT" in asked["text"] and asked["confirm"].startswith("close:BTCUSDT:")
@@ -376,6 +378,7 @@ def test_without_a_token_in_the_settings_it_only_shows(scene: Scene, tmp_path: P
     assert state(scene) is RiskState.ACTIVE
 
 
+@pytest.mark.slow
 def test_other_machines_need_the_token_to_read(scene: Scene, tmp_path: Path) -> None:
     with (
         pytest.raises(ConfigurationError, match="DASHBOARD_TOKEN"),
@@ -444,6 +447,7 @@ def test_what_trades_by_a_plan_of_its_own_is_shown_beside_the_others(scene: Scen
     assert views.account_view(scene.database, account)["plans"] == [plan]
 
 
+@pytest.mark.slow
 def test_another_account_is_another_part(scene: Scene, server: WebServer) -> None:
     """Accounts come and go while the page is open; none is mixed with another one."""
     with listening(server.url) as heard:

@@ -136,6 +136,7 @@ def test_live_sizes_as_it_declares_within_the_limits(known: None) -> None:
     assert other.outcome.why_size is None
 
 
+@pytest.mark.slow
 def test_reports_enter_as_it_declares(known: None) -> None:
     waits = costs_from(Settings(**AS_SETTINGS)).entry
     assert declared_entries(Settings()) == {"waiting": waits}

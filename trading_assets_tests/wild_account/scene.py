@@ -48,7 +48,7 @@ from trading_assets.trading.reconcile.reconciler import ReconcileReport, reconci
 from trading_assets.trading.session.session import Session
 from trading_assets.trading.session.watchlist import newest_selection
 from trading_assets.venues import open_candle_stream, open_exchange
-from trading_assets_tests.trading.fixtures import NO_PAUSES, add_signal, settings
+from trading_assets_tests.trading.fixtures import NO_PAUSES, add_signal, settings, start_strategy
 from trading_assets_tests.wild_account.proxy import Proxy
 
 START_MS = 1_772_445_600_000
@@ -416,7 +416,7 @@ class Play:
         hour = floor_ms(running.now_ms(), HOUR_MS) - HOUR_MS
         rows = [selection_row(hour, symbol, timeframe, parameters=EAGER) for symbol in symbols]
         replace_partitions(database, STRATEGY_SELECTIONS, pd.DataFrame(rows), [hour])
-        add_signal(database, "STARTS-THE-STRATEGY", status="expired")
+        start_strategy(database)
         selected = newest_selection(database)
         assert selected is not None
         self.told: list[str] = []

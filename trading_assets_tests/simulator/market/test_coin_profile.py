@@ -51,6 +51,7 @@ def test_large_moves_follow_large_moves_for_hours(returns: dict[str, np.ndarray]
         assert np.median(found) > least, lag
 
 
+@pytest.mark.slow
 def test_coins_move_with_bitcoin_in_the_minute_and_in_the_day(returns: dict[str, np.ndarray]) -> None:
     by_minute = [correlation(r, returns["BTCUSDT"]) for symbol, r in returns.items() if symbol != "BTCUSDT"]
     assert 0.25 < np.mean(by_minute) < 0.8

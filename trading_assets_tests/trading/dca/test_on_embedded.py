@@ -151,6 +151,7 @@ def test_stop_cancels_what_waits_and_closes_or_leaves_the_position_with_its_stop
         assert [row for row in stage.exchange.open_orders() if not row.purpose.is_protective] == []
 
 
+@pytest.mark.slow
 def test_adjusted_amounts_and_safety_orders_hold_from_the_next_pass_on(sqlite: Database) -> None:
     with stage_on(sqlite, 100_000, 100_000) as stage:
         stage.start(safety_orders=2, safety_step_pct=D(1))
@@ -210,6 +211,7 @@ def test_a_part_closed_by_hand_is_told_and_the_rest_goes_on(sqlite: Database) ->
         assert not stage.maintain().acted
 
 
+@pytest.mark.slow
 def test_what_a_person_adds_blocks_the_plan_until_he_takes_it_back(sqlite: Database) -> None:
     with stage_on(sqlite, 100_000, 100_000) as stage:
         stage.start(schedule="every 5m")
@@ -228,6 +230,7 @@ def test_what_a_person_adds_blocks_the_plan_until_he_takes_it_back(sqlite: Datab
         stage.require_lawful()
 
 
+@pytest.mark.slow
 def test_what_somebody_else_has_added_keeps_the_stop_when_the_plan_leaves_and_is_told(sqlite: Database) -> None:
     """It closes its own part alone, and takes no stop away: which of both he wants is his to say."""
     with stage_on(sqlite, 100_000, 100_000) as stage:
@@ -257,6 +260,7 @@ def test_a_stop_moved_or_taken_away_by_hand_is_the_plans_again(sqlite: Database)
             stage.require_lawful()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("safety", [0, 2])
 def test_a_stop_that_is_refused_for_its_tick_is_set_on_the_tick_of_now(sqlite: Database, safety: int) -> None:
     """The rules that a process keeps are of before the change: a refusal has them read again, within the pass.
@@ -282,6 +286,7 @@ def test_a_stop_that_is_refused_for_its_tick_is_set_on_the_tick_of_now(sqlite: D
         assert not maintain(replace(stage.context, contracts=cached)).acted
 
 
+@pytest.mark.slow
 def test_a_stop_is_not_set_on_what_was_seen_long_ago(sqlite: Database) -> None:
     """A process that sleeps before it sets the stop looks again: by then it may be a person's position."""
     with stage_on(sqlite, 100_000, 100_000) as stage:
@@ -303,6 +308,7 @@ def test_a_stop_is_not_set_on_what_was_seen_long_ago(sqlite: Database) -> None:
         stage.require_lawful()
 
 
+@pytest.mark.slow
 def test_a_cancelled_safety_order_is_not_placed_again_until_it_is_resumed(sqlite: Database) -> None:
     with stage_on(sqlite, 100_000, 100_000) as stage:
         stage.start(safety_orders=2, safety_step_pct=D(1), schedule="every 9m")

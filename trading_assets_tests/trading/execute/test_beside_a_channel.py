@@ -106,6 +106,7 @@ def a_round(harness: Harness, notifier: Notifier, symbols: list[str]) -> Seen:
     return Seen(statements, harness.exchange.calls - before, functions)
 
 
+@pytest.mark.slow
 def test_the_order_path_is_the_same_beside_a_channel_that_hangs(sqlite: Database) -> None:
     names = [[f"R{number}C{coin}USDT" for coin in range(COINS)] for number in range(ROUNDS)]
     harness = harness_on(sqlite, *chain.from_iterable(names), max_positions=100, max_exposure_pct=10_000)

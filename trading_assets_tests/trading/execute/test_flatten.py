@@ -123,6 +123,7 @@ def test_an_empty_book_is_met_by_another_order(sqlite: Database) -> None:
     assert len(exits(harness)) == 4
 
 
+@pytest.mark.slow
 def test_a_book_that_stays_empty_is_said_and_the_position_keeps_its_stop(sqlite: Database) -> None:
     harness = held(sqlite, "AUSDT")
     harness.exchange.thin_exits = 2 * ORDERS_OF_A_POSITION

@@ -422,6 +422,7 @@ def test_a_position_that_can_have_no_stop_is_closed(database: Database) -> None:
     assert not orders.occupying(database, "main")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("thin", [1, 2, 5])
 def test_an_exit_that_fills_nothing_is_followed_by_others_until_the_position_is_closed(
     sqlite: Database, thin: int

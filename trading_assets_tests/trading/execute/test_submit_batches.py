@@ -61,6 +61,7 @@ def test_all_are_sent_before_any_is_looked_up(sqlite: Database, workers: int) ->
     assert looks_before < workers, "a lane that has nothing left to send may begin to look"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 4])
 def test_the_number_of_positions_is_exact_however_many_wait(database: Database, workers: int) -> None:
     harness = harness_on(database, *THIRTY, max_positions=7)
