@@ -15,11 +15,11 @@ import pandas as pd
 
 from trading_assets.backtesting import metrics
 from trading_assets.backtesting.significance import (
-    MIN_TRADES_OF_SHARPE,
     corrected,
     deflated_sharpe,
     effective_trials,
     least_trades,
+    least_trades_of_sharpe,
 )
 from trading_assets.core.schemas import STRATEGY_SELECTIONS
 from trading_assets.core.settings import Settings
@@ -230,9 +230,9 @@ def with_significance(backtests: pd.DataFrame, tried: pd.DataFrame) -> pd.DataFr
 
     Returns:
         With the columns `configurations_tried`, `configurations_effective`; `deflated_sharpe`, NaN below
-        `MIN_TRADES_OF_SHARPE` trades; `p_value_corrected` for the tries on the coin and `p_value_hour` for those on all
-        coins of the hour; `least_trades`, how many wins in a row could pass with so many tries. The last three are NaN
-        where there is no p-value.
+        `least_trades_of_sharpe` trades; `p_value_corrected` for the tries on the coin and `p_value_hour` for those on
+        all coins of the hour; `least_trades`, how many wins in a row could pass with so many tries. The last three are
+        NaN where there is no p-value.
     """
     of_coin = (
         tried.assign(_effective=_effective(tried))
@@ -245,6 +245,8 @@ def with_significance(backtests: pd.DataFrame, tried: pd.DataFrame) -> pd.DataFr
     coins = backtests[_COIN].join(of_coin, on=_COIN)
     hours = backtests["hour_ms"].map(of_hour)
     columns = [backtests[name].tolist() for name in ("sharpe_ratio", "timeframe", "bars", "skewness", "kurtosis")]
+    break_even = backtests["break_even"].astype(np.float64)
+    is_enough = backtests["total_trades"] >= least_trades_of_sharpe(break_even, coins["effective"])
     deflated = [
         deflated_sharpe(
             sharpe / math.sqrt(_BARS_PER_YEAR[timeframe]),
@@ -254,10 +256,10 @@ def with_significance(backtests: pd.DataFrame, tried: pd.DataFrame) -> pd.DataFr
             trials=effective,
             spread_of_trials=1 / math.sqrt(max(bars, 1)),
         )
-        if trades >= MIN_TRADES_OF_SHARPE
+        if enough
         else math.nan
-        for sharpe, timeframe, bars, skewness, kurtosis, trades, effective in zip(
-            *columns, backtests["total_trades"].tolist(), coins["effective"].tolist(), strict=True
+        for sharpe, timeframe, bars, skewness, kurtosis, enough, effective in zip(
+            *columns, is_enough.tolist(), coins["effective"].tolist(), strict=True
         )
     ]
     p_value = backtests["p_value"].astype(np.float64)
@@ -267,7 +269,7 @@ def with_significance(backtests: pd.DataFrame, tried: pd.DataFrame) -> pd.DataFr
         deflated_sharpe=np.array(deflated, dtype=np.float64),
         p_value_corrected=corrected(p_value, coins["effective"]),
         p_value_hour=corrected(p_value, hours),
-        least_trades=least_trades(backtests["break_even"].astype(np.float64), coins["effective"]),
+        least_trades=least_trades(break_even, coins["effective"]),
     )
 
 

@@ -20,7 +20,8 @@ MIN_TRADES = 5
 """Fewer trades have no p-value, and a parameter set with fewer is chosen only where no other has as many."""
 
 MIN_TRADES_OF_SHARPE = 20
-"""Fewer trades have no deflated Sharpe ratio: the t statistics of so few do not spread as luck spreads them."""
+"""Fewer trades have no deflated Sharpe ratio: the t statistics of so few do not spread as luck spreads them. Where wins
+are small beside losses more are needed: `least_trades_of_sharpe`."""
 
 GAP_R = 1.5
 """The worst loss that a trade is supposed to have, in multiples of its risk and before costs: a stop that is jumped
@@ -162,6 +163,15 @@ def least_trades(break_even: Any, trials: Any) -> Any:
     # A win so small beside the worst loss that their sum is that loss: no number of them would do.
     share = np.where((break_even > 0) & (break_even < 1), break_even, np.nan)
     return np.maximum(np.ceil(np.log(wanted) / np.log(share) - 1e-9), 1.0)
+
+
+def least_trades_of_sharpe(break_even: Any, trials: Any) -> Any:
+    """How many trades a deflated Sharpe ratio needs, see `least_trades`.
+
+    A record of wins alone spreads so little that its Sharpe ratio looks certain, and where wins are small beside losses
+    the best of many tries is such a record by luck. So there are to be as many trades as that luck would not give.
+    """
+    return np.fmax(MIN_TRADES_OF_SHARPE, least_trades(break_even, trials))
 
 
 def effective_trials(count: Any, statistics_variance: Any) -> Any:

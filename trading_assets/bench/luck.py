@@ -12,12 +12,14 @@ from dataclasses import dataclass
 import numpy as np
 from rich.table import Table
 
+from trading_assets.backtesting.metrics import moments
 from trading_assets.backtesting.significance import (
     GAP_R,
     SIGNIFICANT,
     corrected,
     deflated_sharpe,
     effective_trials,
+    least_trades_of_sharpe,
     mean_p_value,
 )
 from trading_assets.core.candles import FloatArray
@@ -25,6 +27,9 @@ from trading_assets.core.candles import FloatArray
 DRAWS = 2000
 COUNTS = (5, 10, 20, 50)
 """Trades of a backtest."""
+
+RECORDS = (20, 30, 50, 100)
+"""Trades of a backtest that has a deflated Sharpe ratio."""
 
 _BARS = 1000
 _LEVEL = 1 - SIGNIFICANT
@@ -52,7 +57,7 @@ class Cell:
 def luck(draws: int = DRAWS, seed: int = 1) -> list[Cell]:
     """Every world judged `draws` times."""
     rng = np.random.default_rng(seed)
-    return [*_means(rng, draws), *_searches(rng, draws)]
+    return [*_means(rng, draws), *_searches(rng, draws), *_records(rng, draws)]
 
 
 def table(cells: list[Cell], draws: int) -> Table:
@@ -118,3 +123,24 @@ def _searches(rng: np.random.Generator, draws: int) -> Iterator[Cell]:
             sidak += corrected(0.5 * math.erfc(best / math.sqrt(2)), tries) <= SIGNIFICANT
         yield Cell("deflated Sharpe", world, edge, deflated / draws)
         yield Cell("corrected p-value of the best", world, edge, float(sidak) / draws)
+
+
+def _records(rng: np.random.Generator, draws: int) -> Iterator[Cell]:
+    """The deflated Sharpe ratio of few trades of two results, of the best of several independent tries."""
+    for tries in (1, 60):
+        for win in (0.25, 0.5, 1.0, 2.0):
+            for count in RECORDS:
+                wins = rng.binomial(count, 1 / (1 + win), size=(draws, tries)).max(axis=1)
+                least = least_trades_of_sharpe(GAP_R / (GAP_R + win), tries)
+                chances = {won: _of_record(won, count, win, tries) for won in set(wins.tolist())}
+                found = sum(chances[won] > _LEVEL for won in wins.tolist()) if count >= least else 0
+                yield Cell(f"deflated Sharpe, {count} trades, best of {tries}", f"{win:g} : 1", 0.0, found / draws)
+
+
+def _of_record(won: int, count: int, win: float, tries: int) -> float:
+    """The deflated Sharpe ratio of so many wins among the trades, each result on a bar of its own."""
+    results = np.zeros(_BARS)
+    results[:won], results[won:count] = win, -1.0
+    spread, skewness, kurtosis = moments(results)
+    sharpe = float(results.mean()) / spread
+    return deflated_sharpe(sharpe, _BARS, skewness, kurtosis, trials=tries, spread_of_trials=1 / math.sqrt(_BARS))

@@ -220,7 +220,8 @@ class StrategySelections(pa.DataFrameModel):
         nullable=True,
         ge=0,
         le=1,
-        description="chance that the Sharpe ratio is more than the best of so many tries by luck; none below 20 trades",
+        description="chance that the Sharpe ratio is more than the best of so many tries by luck; none below 20 trades "
+        "or least_trades",
     )
     p_value: float = pa.Field(nullable=True, gt=0, le=1, description=_P_VALUE)
     p_value_corrected: float = pa.Field(

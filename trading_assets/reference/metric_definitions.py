@@ -286,7 +286,7 @@ BACKTEST = Chapter(
             significance.deflated_sharpe,
             "`SR` is the Sharpe ratio per bar, `Phi` the normal distribution function, `SR0` the best that luck alone "
             "would give: the expected maximum of `configurations_effective` normal values by 1 / sqrt(bars). 0.5 is a "
-            f"coin toss. None below {significance.MIN_TRADES_OF_SHARPE} trades.",
+            f"coin toss. None below {significance.MIN_TRADES_OF_SHARPE} trades, or below `least_trades`.",
         ),
         Metric(
             "p_value_corrected",

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from trading_assets.backtesting.metrics import moments, profit_factor, win_rate
-from trading_assets.backtesting.significance import MIN_TRADES_OF_SHARPE, deflated_sharpe
+from trading_assets.backtesting.significance import GAP_R, deflated_sharpe, least_trades_of_sharpe
 from trading_assets.core.candles import FloatArray, IntArray
 from trading_assets.core.timeframes import DAY_MS, HOUR_MS, to_datetime
 from trading_assets.reporting.forward_test import OPEN, ForwardTrade
@@ -61,7 +61,7 @@ class Figures:
         sharpe_error: its standard error (Lo 2002, for independent normal changes).
         deflated_sharpe: chance that the true Sharpe ratio lies above the best that luck alone would give to as many
             tries as there are pairs of strategy and timeframe among the trades; NaN where equity never changes, or with
-            fewer than `MIN_TRADES_OF_SHARPE` closed trades.
+            fewer than `least_trades_of_sharpe` closed trades.
         trades, win_rate, profit_factor, pnl, mean_r, mean_bps, mean_hours: of closed trades; the means are NaN without.
         open_trades, open_pnl: of those open at the end, marked there.
         turnover: USD, both fills of every trade.
@@ -211,9 +211,15 @@ def _sharpe(changes: FloatArray, closed: pd.DataFrame) -> tuple[float, float, fl
     sharpe = float(changes.mean()) / spread
     annualised = sharpe * math.sqrt(_HOURS_PER_YEAR)
     error = math.sqrt((1 + sharpe**2 / 2) / hours * _HOURS_PER_YEAR)
-    if len(closed) < MIN_TRADES_OF_SHARPE:
-        return annualised, error, math.nan
     tries = len(closed.groupby(["strategy", "timeframe"]))
+    if not len(closed) or len(closed) < least_trades_of_sharpe(_break_even(closed["r"]), tries):
+        return annualised, error, math.nan
     luck = 1 / math.sqrt(hours)
     deflated = deflated_sharpe(sharpe, hours, skewness, kurtosis, trials=tries, spread_of_trials=luck)
     return annualised, error, deflated
+
+
+def _break_even(multiples: pd.Series) -> float:
+    """The share of wins at which such trades earn nothing, see `significance.trades_p_value`; NaN without a win."""
+    worst, best = max(GAP_R, -float(multiples.min())), float(multiples.max())
+    return worst / (worst + best) if best > 0 else math.nan

@@ -233,6 +233,18 @@ def test_few_trades_have_no_deflated_sharpe_ratio() -> None:
     assert math.isnan(of(19)["deflated_sharpe"]) and of(20)["deflated_sharpe"] > 0
 
 
+def test_where_wins_are_small_beside_losses_luck_alone_gives_records_of_wins_so_more_trades_are_needed() -> None:
+    def of(trades: int) -> pd.Series:
+        tries = {"configurations": 60, "configurations_traded": 60, "sharpe_spread": 99.0}
+        return select_best(
+            backtests({"total_trades": trades, "break_even": 0.86, **tries}), PRESETS["strict"]
+        ).rows.iloc[0]
+
+    least = int(of(20)["least_trades"])
+    assert least > 40
+    assert math.isnan(of(least - 1)["deflated_sharpe"]) and of(least)["deflated_sharpe"] > 0
+
+
 @pytest.mark.parametrize("drag", [0.0, -8.0], ids=["no edge anywhere", "short timeframes eaten up by costs"])
 def test_the_best_of_a_coins_timeframes_is_no_discovery_where_none_has_an_edge(drag: float) -> None:
     rng = np.random.default_rng(8)

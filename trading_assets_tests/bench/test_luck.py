@@ -14,6 +14,8 @@ from trading_assets.cli.console import open_console
 
 PAGE = Path(__file__).parents[2] / "docs" / "statistics.md"
 _DRAWS = 600
+ROUGH = 0.08
+"""The level that the deflated Sharpe ratio of a single record of few trades keeps; the page says so."""
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +31,10 @@ def _error(draws: int) -> float:
 def test_where_there_is_no_edge_no_more_is_found_than_the_level_says(cells: list[Cell]) -> None:
     without = [cell for cell in cells if not cell.edge]
     assert len(without) > 20
-    assert {cell.test: cell.share for cell in without if cell.share > SIGNIFICANT + _error(_DRAWS)} == {}
+    found = [(cell, ROUGH if cell.test.endswith("best of 1") else SIGNIFICANT) for cell in without]
+    assert {cell.test: cell.share for cell, level in found if cell.share > level + _error(_DRAWS)} == {}
+    few = [cell for cell in without if cell.test.endswith("20 trades, best of 60") and cell.world == "0.25 : 1"]
+    assert [cell.share for cell in few] == [0.0], "a record of wins alone is no discovery among so many"
 
 
 def test_an_edge_is_found_and_more_trades_find_more(cells: list[Cell]) -> None:
