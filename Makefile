@@ -72,6 +72,7 @@ lock:  ## resolve pyproject.toml into requirements.lock; pins stay (UPGRADE=--up
 sbom: $(STAMP)  ## what is installed, as sbom.json (CycloneDX): names, versions, hashes
 	@cat requirements.lock requirements-build.lock | $(BIN)/python -W ignore -m cyclonedx_py requirements --pyproject pyproject.toml \
 	  --mc-type application --output-reproducible --output-format JSON --output-file sbom.json -
+	@$(BIN)/python deploy/add_vendored.py sbom.json
 	@echo "sbom.json lists $$($(BIN)/python -c 'import json; print(len(json.load(open("sbom.json"))["components"]))') components."
 
 screenshots: $(STAMP)  ## the pictures of the docs, taken by the browser test (needs chromium)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import subprocess
@@ -46,6 +47,28 @@ def test_setup_installs_nothing_without_its_hash_and_builds_with_what_is_locked(
     assert len(lines) == 3
     for line in lines:
         assert "--require-hashes" in line or ("--no-deps" in line and "--no-build-isolation" in line), line
+
+
+VENDORED = {"lightweight-charts.js": "e21cc5caa0226ef30bd8549c50b9ef926615f2a4ee6b4e486353477a55f598cf"}
+"""What the package holds of other projects, with its SHA-256: a change is a new version, and is looked at."""
+
+
+def test_what_the_package_holds_of_others_is_what_was_looked_at() -> None:
+    static = ROOT / "trading_assets" / "reporting" / "static"
+    others = {path.name for path in static.glob("*.js")} - {"trade_chart.js"}
+    assert others == VENDORED.keys()
+    assert {name: hashlib.sha256((static / name).read_bytes()).hexdigest() for name in others} == VENDORED
+    assert not list(ROOT.glob("trading_assets/**/*.min.*"))
+
+
+def test_the_list_of_components_has_it_too(tmp_path: Path) -> None:
+    bill = tmp_path / "sbom.json"
+    bill.write_text(json.dumps({"bomFormat": "CycloneDX", "components": [{"name": "numpy"}]}))
+    subprocess.run([sys.executable, str(ROOT / "deploy" / "add_vendored.py"), str(bill)], check=True, timeout=60)
+    one, added = json.loads(bill.read_text())["components"]
+    assert one == {"name": "numpy"} and added["purl"] == "pkg:npm/lightweight-charts@5.2.1"
+    assert added["hashes"] == [{"alg": "SHA-256", "content": VENDORED["lightweight-charts.js"]}]
+    assert "deploy/add_vendored.py sbom.json" in (ROOT / "Makefile").read_text()
 
 
 @pytest.mark.slow
