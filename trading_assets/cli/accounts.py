@@ -57,6 +57,7 @@ def add_account(
     from trading_assets.accounts import effective, registry  # noqa: PLC0415 (imports the ledger)
 
     base = load_settings()
+    announce(base.model_copy(update={"account": name, "venue": Venue(venue)}))
     values = dict(_pair(one) for one in given)
     place = {key: text for key, text in values.items() if key in effective.PLACE}
     own = {key: text for key, text in values.items() if key not in effective.PLACE}
@@ -141,6 +142,7 @@ def rotate_keys(name: str, reference: str | None, reason: str, untested: bool) -
     base = load_settings()
     with open_ledger(base) as database:
         said = effective.said_of(database, base, name)
+        announce(shown_account(database, base, name))
         keys = reference or _ask_for_keys(name)
         if said.account is not None and not untested:
             row = said.account
@@ -163,9 +165,10 @@ def remove_account(name: str, reason: str, yes: bool) -> None:
     from trading_assets.accounts import registry  # noqa: PLC0415 (as above)
 
     base = load_settings()
-    if not yes:
-        click.confirm(f"Forget the keys of account {name}?", abort=True)
     with open_ledger(base) as database:
+        announce(shown_account(database, base, name))
+        if not yes:
+            click.confirm(f"Forget the keys of account {name}?", abort=True)
         registry.remove(database, base, name, actor=who(), reason=reason)
     echo(f"account {name} is removed; delete its key at the venue, too")
 
@@ -208,6 +211,7 @@ def rotate_master_key() -> None:
     from trading_assets.accounts import registry  # noqa: PLC0415 (as above)
 
     base = load_settings()
+    announce(base)
     with open_ledger(base) as database:
         found = registry.reseal_all(database, base)
     echo(f"sealed again: {', '.join(found.done) or 'none, all are under the newest key'}")

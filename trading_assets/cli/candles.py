@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from trading_assets.cli.console import open_console
+from trading_assets.cli.opening import announce
 from trading_assets.core.errors import ConfigurationError
 from trading_assets.core.settings import load_settings
 from trading_assets.core.timeframes import DAY_MS, HOUR_MS, TRADED_TIMEFRAMES, Timeframe, first_hour_ms, last_hour_ms
@@ -36,6 +37,7 @@ def refetch(
     from trading_assets.venues import open_market_data  # noqa: PLC0415 (imports the connector)
 
     settings, console = load_settings(), open_console()
+    announce(settings)
     store, source = open_candle_store(settings), open_market_data(settings)
     now_ms = source.now_ms()
     last_ms = last_hour_ms(last)

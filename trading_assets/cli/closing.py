@@ -143,8 +143,8 @@ def close(symbol: str, yes: bool, account: str, anyway: bool) -> None:
     base, symbol = load_settings(lenient=True), symbol.upper()
     with ends_within(base.command_deadline_s, "close"), open_ledger(base) as database:
         named = the_account(database, base, account, "close")
+        announce(named)
         require_living_books(named, database, base, "close", anyway)
-    announce(named)
     if not yes:
         click.confirm(
             f"Cancel what waits in {symbol} and close its position at the market, account {named.account} on "

@@ -6,8 +6,10 @@ import click
 
 from trading_assets.cli.account_option import one_account_option, the_account
 from trading_assets.cli.console import echo
-from trading_assets.cli.opening import open_ledger, who
+from trading_assets.cli.opening import announce, open_ledger, who
 from trading_assets.core.settings import load_settings
+
+SETTINGS_JOBS = "set_setting, set_flag, set_strategy or start_strategy"
 
 
 @click.group()
@@ -33,8 +35,8 @@ def confirm_resume(account: str) -> None:
 @confirm.command("settings")
 @one_account_option
 def confirm_settings(account: str) -> None:
-    """A code for the jobs `set_setting` and `set_flag` where money is real: good once, for ten minutes."""
-    _print_code("settings", "change_setting or change_flag", account, foreign=False)
+    """A code for jobs that change settings, flags and strategies where money is real: good once, for ten minutes."""
+    _print_code("settings", "the op", account, foreign=False)
 
 
 def _print_code(action: str, op: str, account: str, *, foreign: bool) -> None:
@@ -43,8 +45,9 @@ def _print_code(action: str, op: str, account: str, *, foreign: bool) -> None:
     base = load_settings(lenient=action != "resume")
     with open_ledger(base) as database:
         settings = the_account(database, base, account, f"confirm {action}")
+    announce(settings)
     code = confirmations.create(settings, action, who())
-    job = "set_setting or set_flag" if action == "settings" else action.partition(" ")[0]
+    job = SETTINGS_JOBS if action == "settings" else action.partition(" ")[0]
     also = "; set foreign: true there, too" if foreign else ""
     also += f"; set account: {settings.account} there, too" if settings.account != base.account else ""
     echo(

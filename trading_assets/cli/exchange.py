@@ -11,6 +11,7 @@ from typing import Any, TextIO
 import click
 
 from trading_assets.cli.console import echo
+from trading_assets.cli.opening import announce
 from trading_assets.core.foreign_text import plain
 from trading_assets.core.settings import load_settings
 from trading_assets.core.timeframes import to_ms
@@ -140,6 +141,7 @@ def advance_exchange(minutes: float) -> None:
     """Move a manual clock MINUTES forward."""
     import requests  # noqa: PLC0415
 
+    announce(load_settings())
     answer = requests.post(
         f"{_running_exchange()['url']}/admin/clock", json={"advance_ms": round(minutes * 60_000)}, timeout=60
     )
@@ -153,6 +155,7 @@ def stop_exchange() -> None:
     """Stop the embedded exchange; the account is kept."""
     import requests  # noqa: PLC0415
 
+    announce(load_settings())
     answer = requests.post(f"{_running_exchange()['url']}/admin/stop", timeout=10)
     if not answer.ok:
         raise click.ClickException(plain(answer.json().get("error", answer.text)))

@@ -11,6 +11,7 @@ import click
 from rich.table import Table
 
 from trading_assets.cli.console import line, open_console
+from trading_assets.cli.opening import announce
 from trading_assets.core.settings import load_settings
 from trading_assets.core.timeframes import Timeframe, first_hour_ms, iso, last_hour_ms
 
@@ -75,6 +76,7 @@ def import_(
     from trading_assets.market.opening import open_candle_store  # noqa: PLC0415 (as above)
 
     settings, console = load_settings(), open_console()
+    announce(settings)
     library = _library()
     options = Options(
         Wanted(symbol, Timeframe(timeframe) if timeframe else None, offset_h),
@@ -216,6 +218,7 @@ def use() -> None:
     from trading_assets.trading.binding import require_market  # noqa: PLC0415
 
     settings, market = load_settings(), HistoryMarket(_library())
+    announce(settings)
     file = settings.home / ENV_FILE
     text, first = settings_text(file, market)
     with open_ledger(settings) as database:

@@ -40,7 +40,7 @@ def list_intents(account: str) -> None:
     for need in of_grids:
         echo(f"the grid in {need.symbol} needs a person, {need.why}. Then: {need.command}")
     if not found:
-        click.echo("no intent needs a person")
+        echo("no intent needs a person")
         return
     table = RichTable()
     table.add_column("intent", no_wrap=True, min_width=max(len(one.intent.order_link_id) for one in found))
@@ -99,4 +99,4 @@ def resolve_intent(intent: str, state: str, reason: tuple[str, ...], yes: bool, 
                 now_ms=max(command_time(settings, may_be_local=True), held.created_ms),
                 wall_ms=local_ms(),
             )
-    click.echo(f"{what} is {state} now, was {held.status}")
+    echo(f"{what} is {state} now, was {held.status}")

@@ -32,7 +32,9 @@ def ledger_upgrade() -> None:
     """
     from trading_assets.ledger import migrations  # noqa: PLC0415
 
-    with open_ledger(load_settings()) as database, database.read() as connection:
+    settings = load_settings()
+    announce(settings)
+    with open_ledger(settings) as database, database.read() as connection:
         echo(f"the ledger is at revision {migrations.revision_of(connection)}")
 
 
@@ -95,6 +97,7 @@ def ledger_downgrade(revision: str, yes: bool) -> None:
     from trading_assets.ledger import migrations  # noqa: PLC0415
 
     settings = load_settings()
+    announce(settings)
     if not yes:
         click.confirm(f"Take the ledger back to revision {revision}? What newer ones added is lost", abort=True)
     with open_ledger(settings, upgrade=False) as database, database.write(one_at_a_time=migrations.LOCK) as connection:

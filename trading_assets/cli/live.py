@@ -7,10 +7,11 @@ from rich.table import Table
 
 from trading_assets.cli.account_option import account_option, shown_account
 from trading_assets.cli.console import echo, line, open_console
-from trading_assets.cli.opening import open_ledger, who
+from trading_assets.cli.opening import announce, open_ledger, who
 from trading_assets.core.setting_changes import Change
 from trading_assets.core.settings import load_settings
 
+EVERY_ACCOUNT = "every one"
 _of_account = click.option(
     "--account", default="", metavar="NAME", help="For this account alone.  [default: for all accounts]"
 )
@@ -75,6 +76,7 @@ def set_setting(name: str, value: str | None, account: str, reason: str, unset: 
     base = load_settings()
     with open_ledger(base) as database:
         settings = shown_account(database, base, account)
+        announce(settings.model_copy(update={"account": account or EVERY_ACCOUNT}))
         before = changing.layers_of(database, base, name.lower(), account)
         if settings.venue.adapter.is_real_money and not yes:
             to = "what environment and file say" if text is None else text
@@ -139,6 +141,7 @@ def set_flag(name: str, value: str | None, account: str, reason: str, unset: boo
 
     base = load_settings(lenient=True)
     with open_ledger(base) as database:
+        announce(shown_account(database, base, account).model_copy(update={"account": account or EVERY_ACCOUNT}))
         done = changing.set_flag(
             database, base, name, _one_of(value, unset), account=account, actor=who(), reason=reason
         )

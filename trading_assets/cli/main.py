@@ -254,7 +254,7 @@ def _show_warning(
         if logs.is_json():
             _log.warning("%s", message)
         else:
-            click.echo(f"warning: {message}", err=True)
+            echo(f"warning: {message}", err=True)
 
 
 for command in (*TRADING, *journal.COMMANDS, *backups.COMMANDS):

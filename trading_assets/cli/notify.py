@@ -9,7 +9,7 @@ import click
 import pandas as pd
 
 from trading_assets.cli.console import echo, frame_table, line, open_console
-from trading_assets.cli.opening import open_ledger
+from trading_assets.cli.opening import announce, open_ledger
 from trading_assets.core.deadline import ends_within
 from trading_assets.core.errors import ConfigurationError, TradingAssetsError
 from trading_assets.core.messages import Kind, Message
@@ -32,6 +32,7 @@ def notify() -> None:
 def send_tests() -> None:
     """Send a test message to each channel. Exit code 1 tells that one did not take it, 2 that none is set."""
     settings = load_settings(lenient=True)
+    announce(settings)
     found = tested(settings, _channels(settings))
     console = open_console()
     for name, why in found.items():
@@ -78,6 +79,7 @@ def resend(context: click.Context, number: int, channel: str | None) -> None:
     from trading_assets.ledger import outbox  # noqa: PLC0415
 
     settings = load_settings(lenient=True)
+    announce(settings)
     names = [one.name for one in _channels(settings)]
     if channel is not None and channel not in names:
         raise click.UsageError(f"--channel is {channel!r}, expected one of {', '.join(names)}")
@@ -91,6 +93,7 @@ def resend(context: click.Context, number: int, channel: str | None) -> None:
 def deliver_now(within: float = 60.0) -> None:
     """Deliver what is due now. Exit code 1 tells that a channel did not take a message."""
     settings = load_settings(lenient=True)
+    announce(settings)
     with open_ledger(settings) as database:
         channels, max_age_s = with_rules_of_now(_channels(settings), database, settings)
         with ends_within(within + settings.command_deadline_s, "notify deliver"):

@@ -14,7 +14,7 @@ from rich.table import Table
 
 from trading_assets.cli.account_option import account_option, with_keys
 from trading_assets.cli.console import echo, line, open_console
-from trading_assets.cli.opening import open_ledger
+from trading_assets.cli.opening import announce, open_ledger
 from trading_assets.core.errors import ConfigurationError, StorageError, TradingAssetsError
 from trading_assets.core.settings import Settings, Venue, load_settings
 from trading_assets.core.timeframes import local_ms
@@ -46,6 +46,7 @@ def rehearse(venue: str | None, account: str, symbol: str | None, only_clean: bo
     from trading_assets.venues.rehearsal.steps import rehearse as go  # noqa: PLC0415
 
     settings = named_settings(account, venue) if account else settings_of(venue)
+    announce(settings)
     require_nobody_trades(settings)
     exchange = open_exchange(settings)
     console = open_console(stderr=as_json)

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from trading_assets.cli.console import line, open_console
+from trading_assets.cli.console import echo, line, open_console
 from trading_assets.cli.opening import announce, open_ledger
 from trading_assets.core.deadline import ends_within
 from trading_assets.core.foreign_text import plain
@@ -80,7 +80,7 @@ def show_strategy(name: str) -> None:
     with _registry() as (settings, database):
         shown = rows.description_of(rows.registry_row(database, name), grids_from(settings.parameters))
     for what, value in shown.facts.items():
-        console.print(f"[bold]{what}[/]: {value}", highlight=False)
+        console.print(line((what, "bold"), f": {value}"))
     if shown.parameters:
         table = Table("parameter", "tried", "as described", "meaning")
         for parameter in shown.parameters:
@@ -126,9 +126,10 @@ def set_strategy(
         lines = rows.changes(before, after, grids_from(settings.parameters))
         if lines and not dry_run:
             rows.write_row(database, after)
-    click.echo("\n".join(lines) if lines else f"{name} is like that already")
+    for text in lines or [f"{name} is like that already"]:
+        echo(text)
     if dry_run:
-        click.echo("dry run: nothing was changed")
+        echo("dry run: nothing was changed")
 
 
 @strategies.command("start")
@@ -155,16 +156,16 @@ def start_strategy(name: str, force: bool, dry_run: bool) -> None:
         )
         if verdict.reports:
             print_reports(name, verdict.reports, console)
-        for line in verdict.notes:
-            click.echo(line)
+        for note in verdict.notes:
+            echo(note)
         if verdict.refusal is not None and not force:
-            click.echo(f"{name} was not started: {verdict.refusal}", err=True)
+            echo(f"{name} was not started: {verdict.refusal}", err=True)
             sys.exit(1)
         if verdict.refusal is not None:
-            click.echo(f"started by force: {verdict.refusal}", err=True)
+            echo(f"started by force: {verdict.refusal}", err=True)
         if not dry_run:
             rows.set_active(database, name, True)
-    click.echo(
+    echo(
         f"{name} would be started; dry run: nothing was changed"
         if dry_run
         else f"{name} is backtested from the next hour on, and traded where it is selected"
@@ -179,7 +180,7 @@ def stop_strategy(name: str) -> None:
 
     with _registry("stop") as (_, database):
         set_active(database, name, False)
-    click.echo(f"{name} opens nothing more from now on, and is not backtested from the next hour on")
+    echo(f"{name} opens nothing more from now on, and is not backtested from the next hour on")
 
 
 @strategies.command("remove")
@@ -190,7 +191,7 @@ def remove_strategy(name: str) -> None:
 
     with _registry("remove") as (_, database):
         remove(database, name)
-    click.echo(f"{name} was removed; what it did stays in the ledger, and open positions keep their stops")
+    echo(f"{name} was removed; what it did stays in the ledger, and open positions keep their stops")
 
 
 def print_reports(name: str, reports: Sequence[Report], console: Console) -> None:

@@ -122,9 +122,13 @@ def strangers(given: Given, fields: Iterable[str], former: Iterable[str]) -> lis
         if name == TESTNET_VARIABLE:
             if _is_true(given.environment[name]) and given.both.get(f"{PREFIX}VENUE", "").lower() != "testnet":
                 found.append(f"{name} in the environment is not read: set {PREFIX}VENUE=testnet")
-        elif name.startswith((PREFIX, "BYBIT_")) or (
-            any(part in name for part in ("TRADING", "ASSET", "BYBIT"))
-            and _nearest(name, known, _NEAR_ENOUGH_TO_BE_MEANT)
+        elif (
+            name.startswith((PREFIX, "BYBIT_"))
+            or _nearest(name, KEY_VARIABLES, _NEAR_ENOUGH_TO_BE_MEANT)
+            or (
+                any(part in name for part in ("TRADING", "ASSET", "BYBIT"))
+                and _nearest(name, known, _NEAR_ENOUGH_TO_BE_MEANT)
+            )
         ):
             suggested = _nearest(name, known, _NEAR)
             meant = (

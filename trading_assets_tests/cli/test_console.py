@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
 import pandas as pd
 import pytest
 
+from trading_assets.cli import console
 from trading_assets.cli.console import frame_table, open_console
 
 
@@ -30,3 +36,37 @@ def test_headings_times_and_missing_values_are_for_people(capsys: pytest.Capture
 def test_a_pipe_gets_wide_tables_uncut(capsys: pytest.CaptureFixture[str]) -> None:
     rows = pd.DataFrame({f"column_{n}": ["x" * 14] for n in range(7)})
     assert shown(rows, {name: name for name in rows.columns}, capsys).count("x" * 14) == 7
+
+
+CLI = Path(console.__file__).parent
+OF_NO_OTHERS = {"console.py", "bench.py", "chaos.py"}
+"""The one way to print itself; measurements and trials, which have only texts of their own."""
+UNCHANGED = {"json.dumps", "ui_token", "settings_page.env_example", "encode", "rows.to_json"}
+"""What makes a text that is fit to show, or that a program reads."""
+
+
+def calls_of_click_echo(source: str) -> Iterator[ast.expr]:
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in ("click.echo", "print", "click.secho"):
+            yield node.args[0]
+
+
+def test_text_is_printed_by_the_one_way_that_makes_it_fit_to_show() -> None:
+    found = [
+        f"{path.name}: {ast.unparse(text)}"
+        for path in sorted(CLI.rglob("*.py"))
+        if path.name not in OF_NO_OTHERS
+        for text in calls_of_click_echo(path.read_text(encoding="utf-8"))
+        if not any(ast.unparse(text).startswith(f"{name}(") for name in UNCHANGED)
+    ]
+    assert found == []
+
+
+def test_no_command_has_markup_that_nobody_reads() -> None:
+    found = [
+        (path.name, number)
+        for path in sorted(CLI.rglob("*.py"))
+        for number, text in enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
+        if re.search(r"\[/?(bold|italic|dim|red|green|yellow)\b[^\]]*\]|\[/\]", text)
+    ]
+    assert found == []

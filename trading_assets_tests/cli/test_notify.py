@@ -38,7 +38,7 @@ def test_the_list_shows_a_test_with_what_became_of_it_on_each_channel_and_nothin
         (why,) = [error for _, _, error in kept.channels.values() if error]
         assert "404" in why and "secret-path" not in str(kept)
         database.close()
-        assert runner.invoke(cli, ["notify", "deliver"]).output.startswith("0 delivered, 0 tries failed, 0 given up")
+        assert runner.invoke(cli, ["notify", "deliver"]).stdout.startswith("0 delivered, 0 tries failed, 0 given up")
         assert (takes.tried, refuses.tried) == (1, 1)
 
 

@@ -59,6 +59,8 @@ def test_without_a_file_in_the_home_it_is_that_of_the_checkout(tmp_path: Path, m
         ("TRADING_ASSETS_API_KEY", ""),
         ("BYBIT_APIKEY", "BYBIT_API_KEY"),
         ("BYBIT_SECRET", "BYBIT_API_SECRET"),
+        ("BYBT_API_KEY", "BYBIT_API_KEY"),
+        ("BYIBT_API_SECRET", "BYBIT_API_SECRET"),
         ("TRADING_ASSETS_SOMETHING_QUITE_DIFFERENT", "trading-assets settings"),
     ],
 )
@@ -80,6 +82,8 @@ def test_names_of_other_programs_are_not_ours(file: Path, monkeypatch: pytest.Mo
     file.write_text("AWS_REGION=eu-west-1\nDAGSTER_HOME=/x\n")
     monkeypatch.setenv("BYBIT_ANALYTICS_FOLDER", "/x")
     monkeypatch.setenv("ASSETS", "/x")
+    for name in ("BITGET_API_KEY", "BINANCE_API_SECRET", "BITFINEX_API_KEY", "BINGX_API_SECRET", "API_KEY"):
+        monkeypatch.setenv(name, "of-another")
     load_settings()
 
 

@@ -9,6 +9,7 @@ from trading_assets.core.settings import load_settings
 from trading_assets.ledger import strategies as rows
 from trading_assets.ledger.database import Database
 from trading_assets.strategies import registry
+from trading_assets.trading.risk import confirmations
 from trading_assets_tests.defs.conftest import definitions
 from trading_assets_tests.strategies.biased_strategies import NextClose
 
@@ -78,3 +79,20 @@ def test_what_looks_ahead_is_not_started_but_by_force(ledger: Database, monkeypa
     assert "biased" not in rows.active_names(ledger)
     assert run("start_strategy", "check_and_start", name="biased", force=True).success
     assert "biased" in rows.active_names(ledger)
+
+
+def test_where_money_is_real_what_decides_on_trades_wants_a_code_and_a_stop_does_not(
+    ledger: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TRADING_ASSETS_VENUE", "mainnet")
+    monkeypatch.setenv("TRADING_ASSETS_ALLOW_MAINNET", "true")
+    before = rows.registry_row(ledger, "hyperrsi")
+    for job, op in (("set_strategy", "change_row"), ("start_strategy", "check_and_start")):
+        given = {"timeframes": ["60m"]} if job == "set_strategy" else {"force": True}
+        refused = run(job, op, name="hyperrsi", **given)
+        assert not refused.success and "needs a one-time code" in str(refused.all_events)
+    assert rows.registry_row(ledger, "hyperrsi") == before
+    code = confirmations.create(load_settings(), "settings", "a person")
+    assert run("set_strategy", "change_row", name="hyperrsi", timeframes=["60m"], confirmation=code).success
+    assert rows.registry_row(ledger, "hyperrsi").timeframes == '["60m"]'
+    assert run("stop_strategy", "switch_off", name="hyperrsi").success

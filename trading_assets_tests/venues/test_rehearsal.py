@@ -248,4 +248,4 @@ def test_the_command_prints_what_to_compare(monkeypatch: pytest.MonkeyPatch) -> 
         told = json.loads(done.stdout.strip().splitlines()[-1])
         assert {row["step"] for row in told["rows"]} >= {CANDLE_STREAM, *STEPS}
         assert all(row["ok"] for row in told["rows"])
-        assert CliRunner().invoke(cli, ["rehearse", "--clean"]).output.strip() == "nothing was left"
+        assert CliRunner().invoke(cli, ["rehearse", "--clean"]).stdout.strip() == "nothing was left"

@@ -9,6 +9,8 @@ from trading_assets.defs.instance.concurrency_groups import ACTOR_TAG
 from trading_assets.defs.resources import DatabaseResource, SettingsResource
 from trading_assets.trading.risk import confirmations
 
+CONFIRMATION = "where money is real: one-time code of trading-assets confirm settings (--account)"
+
 
 class ChangeConfig(dg.Config):
     """What is changed, for whom and why."""
@@ -17,9 +19,7 @@ class ChangeConfig(dg.Config):
     unset: bool = Field(False, description="give the change up: environment and file hold again")
     account: str = Field("", description="this account alone; empty: every account")
     reason: str = Field("no reason given", description="kept in the history")
-    confirmation: str = Field(
-        "", description="where money is real: one-time code of trading-assets confirm settings (--account)"
-    )
+    confirmation: str = Field("", description=CONFIRMATION)
 
 
 class SettingConfig(ChangeConfig):
@@ -48,7 +48,7 @@ def change_setting(
         config.name.strip().lower(),
         None if config.unset else config.value,
         account=config.account,
-        actor=_actor(context, config, settings),
+        actor=actor_of(context, settings, config.account, config.confirmation),
         reason=config.reason,
     )
     _say(context, config.name, config, done)
@@ -64,18 +64,25 @@ def change_flag(
         config.name.strip().lower(),
         None if config.unset else config.value,
         account=config.account,
-        actor=_actor(context, config, settings),
+        actor=actor_of(context, settings, config.account, config.confirmation),
         reason=config.reason,
     )
     _say(context, f"flag {config.name}", config, done)
 
 
-def _actor(context: dg.OpExecutionContext, config: ChangeConfig, settings: SettingsResource) -> str:
-    """Who changes it. Where an account that is concerned has real money, the code says who confirmed it."""
-    names = settings.several_names(config.account)
+def actor_of(context: dg.OpExecutionContext, settings: SettingsResource, account: str, confirmation: str) -> str:
+    """Who changes something. Where an account that is concerned has real money, the code says who confirmed it.
+
+    Args:
+        account: the one that is concerned; empty: every one.
+
+    Raises:
+        ConfirmationError: money is real, and the code is none that is good for it.
+    """
+    names = settings.several_names(account)
     held = [settings.get(name, with_keys=False) for name in names]
     real = [one for one in held if one.venue.adapter.is_real_money]
-    confirmed = confirmations.use(real[0], "settings", config.confirmation).actor if real else None
+    confirmed = confirmations.use(real[0], "settings", confirmation).actor if real else None
     parts = [confirmed, context.run.tags.get(ACTOR_TAG), f"Dagster run {context.run_id}"]
     return ", ".join(part for part in parts if part)
 

@@ -1,9 +1,14 @@
-"""The ops of the jobs `start_strategy`, `stop_strategy` and `set_strategy`: a person's commands from the UI."""
+"""The ops of the jobs `start_strategy`, `stop_strategy` and `set_strategy`: a person's commands from the UI.
+
+Starting and setting decide what is traded, so they need a one-time code where money is real; stopping never does.
+"""
 
 import dagster as dg
 from pydantic import Field
 
 from trading_assets.backtesting.run import production_engine
+from trading_assets.core.foreign_text import plain
+from trading_assets.defs.ops.live_settings import CONFIRMATION, actor_of
 from trading_assets.defs.resources import DatabaseResource, SettingsResource
 from trading_assets.ledger import strategies as rows
 from trading_assets.ledger.fees import with_own_fees
@@ -24,6 +29,7 @@ class StartConfig(dg.Config):
         "nobody can earn, and the check of each hour finds it again",
     )
     dry_run: bool = Field(False, description=_DRY_RUN)
+    confirmation: str = Field("", description=CONFIRMATION)
 
 
 class StopConfig(dg.Config):
@@ -46,12 +52,15 @@ class SetConfig(dg.Config):
     pairs: list[str] = Field(default_factory=list, description="the only symbols that it may trade; [all]: every one")
     timeframes: list[str] = Field(default_factory=list, description="the only ones that it is tried on, or [all]")
     dry_run: bool = Field(False, description=_DRY_RUN)
+    confirmation: str = Field("", description=CONFIRMATION)
 
 
 @dg.op(description="Checks a strategy for look-ahead and warm-up, and starts it unless it looks ahead.")
 def check_and_start(
     context: dg.OpExecutionContext, config: StartConfig, settings: SettingsResource, database: DatabaseResource
 ) -> None:
+    if not config.dry_run:
+        context.log.info(f"asked by {plain(actor_of(context, settings, '', config.confirmation))}")
     ledger = _seeded(database)
     row = rows.registry_row(ledger, config.name)
     strategy = row.usable(grids_from(settings.of_research().parameters))
@@ -86,6 +95,8 @@ def switch_off(
 def change_row(
     context: dg.OpExecutionContext, config: SetConfig, settings: SettingsResource, database: DatabaseResource
 ) -> None:
+    if not config.dry_run:
+        context.log.info(f"asked by {plain(actor_of(context, settings, '', config.confirmation))}")
     ledger = _seeded(database)
     row = rows.registry_row(ledger, config.name)
     wanted = row.asked(config.parameters, config.grid, config.pairs, config.timeframes)
