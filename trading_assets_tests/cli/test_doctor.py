@@ -239,6 +239,16 @@ def setting(name: str, value: object) -> Callable[[Installation], None]:
     return lambda one: one.set(name, value)
 
 
+def a_store_without_credentials(one: Installation) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
+        one.monkeypatch.delenv(name, raising=False)
+    for name in ("AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE"):
+        one.monkeypatch.setenv(name, str(one.folder / "none"))
+    one.monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    one.monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
+    one.set("TRADING_ASSETS_STORE_URL", "s3://bucket/prefix")
+
+
 def in_dagster_yaml(old: str, new: str) -> Callable[[Installation], None]:
     def spoil(one: Installation) -> None:
         text = one.dagster_yaml.read_text()
@@ -258,6 +268,7 @@ BAD: list[tuple[str, Callable[[Installation], None], Level, str]] = [
     ("notifications", setting("TRADING_ASSETS_NOTIFY_URLS", "[]"), SEE, "TRADING_ASSETS_NOTIFY_URLS"),
     ("commands by chat", setting("TRADING_ASSETS_TELEGRAM_TOKEN", "1:x"), NO, "TRADING_ASSETS_TELEGRAM_USERS"),
     ("home directory", a_file_in_the_way, NO, "TRADING_ASSETS_HOME"),
+    ("store", a_store_without_credentials, NO, "credentials"),
     ("rights of files", readable_by_others_and_not_ours, NO, "chmod -R go-rwx"),
     ("request counters", a_link_in_place_of_the_counters, NO, "TRADING_ASSETS_LIMITS_DIR"),
     ("memory", a_small_container, SEE, "0.9 GB by the cgroup"),

@@ -59,7 +59,7 @@ def test_the_test_knows_every_secret_setting() -> None:
     assert set(SECRET_SETTINGS) == set(VALUES), "a new secret setting needs a value here"
     sounds = ("password", "token", "secret", "key", "_url")
     told = {name for name in Settings.model_fields if name.endswith(sounds)} - set(SECRET_SETTINGS)
-    known = {"dashboard_url", "paper_market_url", "simulator_url", "telegram_api_url", "ui_url"}
+    known = {"dashboard_url", "paper_market_url", "simulator_url", "store_url", "telegram_api_url", "ui_url"}
     assert told == known, "it sounds secret: give it a secret type, or name it here"
 
 

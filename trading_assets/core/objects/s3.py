@@ -81,7 +81,7 @@ class S3Objects:
         try:
             return self._get(name)
         except _AnswerError as error:
-            if error.code in _ABSENT:
+            if error.answer in _ABSENT:
                 return None
             raise self._unusable(error, name) from None
 
@@ -92,7 +92,7 @@ class S3Objects:
         try:
             content, _ = self._get(stored.name, IfMatch=stored.version)
         except _AnswerError as error:
-            if error.code in _CHANGED | _ABSENT:
+            if error.answer in _CHANGED | _ABSENT:
                 raise self._changed(stored.name) from None
             raise self._unusable(error, stored.name) from None
         return self._keep(path, stored.name, content)
@@ -102,7 +102,7 @@ class S3Objects:
         try:
             return self._put(name, content, **condition)
         except _AnswerError as error:
-            if error.code in _CHANGED | _ABSENT:  # absent: what was to be replaced is gone
+            if error.answer in _CHANGED | _ABSENT:  # absent: what was to be replaced is gone
                 raise self._changed(name) from None
             raise self._unusable(error, name) from None
 
@@ -116,7 +116,7 @@ class S3Objects:
         try:
             self._call("delete_object", Key=self._key(stored.name), IfMatch=stored.version)
         except _AnswerError as error:
-            if error.code in _CHANGED | _ABSENT:
+            if error.answer in _CHANGED | _ABSENT:
                 return False
             raise self._unusable(error, stored.name) from None
         with contextlib.suppress(OSError):
@@ -216,8 +216,8 @@ class S3Objects:
         return ChangedMeanwhileError(f"{self.url(name)} was written by another process meanwhile")
 
     def _unusable(self, error: _AnswerError, name: str) -> StorageError:
-        todo = _TODO.get(error.code, "look at the bucket and the role")
-        return StorageError(f"S3 refused {error.method} of {self.url(name)}: {error.code}; {todo}")
+        todo = _TODO.get(error.answer, "look at the bucket and the role")
+        return StorageError(f"S3 refused {error.method} of {self.url(name)}: {error.answer}; {todo}")
 
     def _client(self) -> Any:
         import boto3  # noqa: PLC0415 (as above)
@@ -242,4 +242,4 @@ class _AnswerError(Exception):
 
     def __init__(self, method: str, code: str) -> None:
         super().__init__(code)
-        self.method, self.code = method, code
+        self.method, self.answer = method, code
