@@ -73,6 +73,7 @@ def _refuse(venue: RunningExchange, ret_code: int) -> None:  # noqa: F811
     venue.faults.add(rules, venue.now_ms())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "is_known_good",
     [
@@ -126,6 +127,7 @@ def test_every_job_tells_that_the_key_may_not_trade(
     assert len([text for text in told if "read-only" in text]) == 2, "it is another episode"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ret_code", [pytest.param(33004, marks=pytest.mark.slow), 10016])
 def test_flatten_halts_and_says_that_nothing_was_closed_where_the_account_cannot_be_opened(
     venue: RunningExchange,  # noqa: F811

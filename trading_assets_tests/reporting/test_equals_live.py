@@ -146,6 +146,7 @@ def test_live_the_walk_forward_and_parity_know_the_same_signals(choices: list[tu
     assert set(rows["outcome"]) <= {Outcome.EXPIRED}
 
 
+@pytest.mark.slow
 @hypothesis_settings(max_examples=8)
 @given(st.lists(CHOICES, min_size=HOURS, max_size=HOURS), st.sampled_from(["0.05", "0.2", "0.8"]))
 def test_live_and_the_walk_forward_wait_at_the_same_prices_for_as_long(

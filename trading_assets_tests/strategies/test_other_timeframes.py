@@ -76,6 +76,7 @@ def rows_of(*strategies: ConfiguredStrategy) -> pd.DataFrame:
         return runner.rows(Timeframe.M15, scans, lambda *of: open_strategy_data(READER, *of))  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_rows_stay_the_same_beside_a_strategy_that_declares_more_of_another_timeframe() -> None:
     alone, beside = rows_of(tried(HourlyAverage)), rows_of(tried(HourlyAverage), tried(Deep))
     assert alone["error"].isna().all() and (alone["total_trades"] > 0).all()

@@ -74,6 +74,7 @@ def test_the_gains_are_the_pnl_of_the_trades() -> None:
             np.testing.assert_array_equal(outcome.pnl(coin, index), trades.pnl[trades.closed])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [NAMES[0], *(pytest.param(name, marks=pytest.mark.slow) for name in NAMES[1:])])
 def test_no_coin_enters_above_its_own_highest_price(name: str) -> None:
     sweep, members = grid_of(name), coins(3, name)

@@ -86,6 +86,7 @@ QUICK = (("candles_5m.parquet", Timeframe.M60),)
 """The other files and timeframes are slow tests."""
 
 
+@pytest.mark.slow
 @pytest.mark.recorded
 @pytest.mark.parametrize(
     ("name", "timeframe"),

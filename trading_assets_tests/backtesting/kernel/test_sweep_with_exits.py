@@ -98,6 +98,7 @@ def sets_of(kind: type[Planned]) -> list[Strategy]:
     return [kind(plan | one | stop) for plan in PLANS for one in levels for stop in stops]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "model"),
     [
@@ -125,6 +126,7 @@ def test_every_set_has_the_figures_of_the_naive_engines_trades(kind: type[Planne
     assert len(np.unique(outcome.figures[0], axis=0)) >= len(sets) // 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("order", [EntryOrder.LIMIT, EntryOrder.POST_ONLY, EntryOrder.CHASE])
 @pytest.mark.parametrize("kind", [pytest.param(BollingerRsi, marks=pytest.mark.slow), Leaving, LeavingUncompiled])
 def test_sets_whose_entries_wait_have_the_figures_of_the_naive_engines_trades(

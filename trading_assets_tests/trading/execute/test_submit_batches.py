@@ -19,6 +19,7 @@ from trading_assets_tests.trading.fixtures import NO_SHARES, add_signal, harness
 THIRTY = [f"S{number:02}USDT" for number in range(30)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [pytest.param(1, marks=pytest.mark.slow), 4])
 def test_thirty_signals_at_once_take_four_requests_each_and_eight_together(database: Database, workers: int) -> None:
     harness = harness_on(database, *THIRTY, max_positions=30)
