@@ -15,6 +15,7 @@ from trading_assets.accounts import effective
 from trading_assets.backup.ledger_copy import LedgerCopy, Writable, copy_sqlite, ledger_of_a_moment, pour
 from trading_assets.backup.manifest import ACCOUNTS, CANDLES, EXCHANGE, FORMAT, NAME, Checked, Manifest, Part
 from trading_assets.core.configuration import PREFIX
+from trading_assets.core.deadline import PARTS
 from trading_assets.core.errors import StorageError
 from trading_assets.core.private_files import private_file, private_folder
 from trading_assets.core.settings import SECRET_SETTINGS, Settings
@@ -27,7 +28,6 @@ Progress = Callable[[str, int, int], None]
 """Takes what is written, and how many bytes of how many (0: nobody knows)."""
 
 KEYS = {"api_key": "BYBIT_API_KEY", "api_secret": "BYBIT_API_SECRET"}
-TABLE_WITHIN_S = 3600.0
 _PARTIAL = ".partial"
 _ROOM_FOR_OTHERS = 64 * 1024**2
 _YIELD_EVERY = 200
@@ -67,7 +67,7 @@ def back_up(settings: Settings, path: Path, *, candles: bool = True, tell: Progr
 
 def patient(settings: Settings) -> Timeouts:
     """Those of the settings, but a table may take long."""
-    return dataclasses.replace(Timeouts.of(settings), statement=TABLE_WITHIN_S)
+    return dataclasses.replace(Timeouts.of(settings), statement=PARTS * settings.command_deadline_s)
 
 
 def _target(settings: Settings, path: Path) -> Path:

@@ -192,6 +192,7 @@ class _Target:
         return [*moved, *([f"schema {aside} in {self._database.url.database}"] if found else [])]
 
     def _part(self, name: str) -> AbstractContextManager[Checked]:
+        self._tell("tables", 0, 0)
         return reading(self._archive, self._manifest, name)
 
     def _move(self) -> list[str]:

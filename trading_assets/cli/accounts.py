@@ -303,7 +303,7 @@ def fees(account: str) -> None:
     from trading_assets.venues import open_exchange  # noqa: PLC0415 (imports the connector)
 
     base, console = load_settings(), open_console()
-    with open_ledger(base) as database:
+    with ends_within(base.command_deadline_s, "accounts fees"), open_ledger(base) as database:
         settings = with_keys(database, base, account)
         announce(settings)
         exchange = open_exchange(settings)
@@ -330,13 +330,15 @@ def prepare(yes: bool, account: str) -> None:
     from trading_assets.venues.keys import judge_key  # noqa: PLC0415
 
     base, console = load_settings(), open_console()
-    with open_ledger(base) as database:
-        settings = with_keys(database, base, account)
-    announce(settings)
-    exchange = open_exchange(settings)
+    with ends_within(base.command_deadline_s, "accounts prepare"):
+        with open_ledger(base) as database:
+            settings = with_keys(database, base, account)
+        announce(settings)
+        exchange = open_exchange(settings)
     try:
-        key = judge_key(exchange.api_key(), exchange.now_ms())
-        verdict = examine_account(exchange, settings.symbols)
+        with ends_within(settings.command_deadline_s, "accounts prepare"):
+            key = judge_key(exchange.api_key(), exchange.now_ms())
+            verdict = examine_account(exchange, settings.symbols)
         console.print(line((settings.venue.value, "bold"), ": ", verdict.summary))
         console.print(line(("API key", "bold"), ": ", "; ".join((key.summary, *key.faults, *key.warnings))))
         for sentence in (*verdict.faults, *verdict.warnings):

@@ -12,7 +12,8 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from trading_assets.cli.console import echo, open_console
 from trading_assets.cli.opening import announce, who
-from trading_assets.core.settings import load_settings
+from trading_assets.core.deadline import ends_without_progress
+from trading_assets.core.settings import Settings, load_settings
 from trading_assets.core.timeframes import iso
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ def backup(path: Path, candles: bool) -> None:
 
     settings = load_settings(lenient=True)
     announce(settings)
-    with _progress() as tell:
+    with _progress(settings, "backup") as tell:
         written = back_up(settings, path, candles=candles, tell=tell)
     with opened(written) as (_, manifest):
         echo(f"{written}: {written.stat().st_size / 1e6:,.1f} MB")
@@ -54,13 +55,13 @@ def restore(path: Path, replace: bool, check: bool) -> None:
 
     settings = load_settings(lenient=True)
     if check:
-        with _progress() as tell:
+        with _progress(settings, "restore --check") as tell:
             manifest = restoring.check(path, tell)
         echo("whole")
         _describe(manifest)
         return
     announce(settings)
-    with _progress() as tell:
+    with _progress(settings, "restore") as tell:
         done = restoring.restore(settings, path, replace=replace, by=who(), tell=tell)
     _describe(done.manifest)
     for place in done.aside:
@@ -90,16 +91,20 @@ def _describe(manifest: Manifest) -> None:
 
 
 @contextmanager
-def _progress() -> Iterator[Tell]:
-    """A bar on a terminal; elsewhere a line for each tenth."""
+def _progress(settings: Settings, name: str) -> Iterator[Tell]:
+    """A bar on a terminal; elsewhere a line for each tenth. Without progress the process ends."""
     console = open_console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+    with (
+        ends_without_progress(settings.command_deadline_s, name) as moved,
+        Progress(*columns, console=console, disable=not console.is_terminal) as bar,
+    ):
         task = bar.add_task("ledger", total=None)
         told = ("", 0)
 
         def tell(what: str, done: int, total: int) -> None:
             nonlocal told
+            moved()
             bar.update(task, description=what, completed=done, total=total or None)
             tenth = (what, done * 10 // total if total else 0)
             if not console.is_terminal and tenth != told and total:

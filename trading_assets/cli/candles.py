@@ -6,13 +6,18 @@ import click
 
 from trading_assets.cli.console import open_console
 from trading_assets.cli.opening import announce
+from trading_assets.core.deadline import ends_within
 from trading_assets.core.errors import ConfigurationError
 from trading_assets.core.settings import load_settings
 from trading_assets.core.timeframes import DAY_MS, HOUR_MS, TRADED_TIMEFRAMES, Timeframe, first_hour_ms, last_hour_ms
 from trading_assets.market.opening import open_candle_store
+from trading_assets.market.spans import parts
 
 _DAYS = 60
 """As far back as any backtest reads, by default."""
+
+_AT_ONCE = 10_000
+"""Candles that are fetched, ten requests, have the deadline of a command."""
 
 
 @click.group()
@@ -38,8 +43,9 @@ def refetch(
 
     settings, console = load_settings(), open_console()
     announce(settings)
-    store, source = open_candle_store(settings), open_market_data(settings)
-    now_ms = source.now_ms()
+    with ends_within(settings.command_deadline_s, "candles refetch"):
+        store, source = open_candle_store(settings), open_market_data(settings)
+        now_ms = source.now_ms()
     last_ms = last_hour_ms(last)
     end_ms = min(now_ms, last_ms + HOUR_MS) if last_ms is not None else now_ms
     start_ms = first_hour_ms(first) if first else end_ms - _DAYS * DAY_MS
@@ -58,7 +64,8 @@ def refetch(
             if store.first_ms(symbol, of) is None:
                 continue
             spans = [(start_ms, end_ms)] if everything else store.absences(symbol, of, start_ms, end_ms)
-            for low, high in spans:
-                asked += 1
-                fetched += store.fill(source, symbol, of, low, high, now_ms=now_ms, again=True)
+            asked += len(spans)
+            for low, high in parts(spans, _AT_ONCE * of.ms):
+                with ends_within(settings.command_deadline_s, f"candles refetch, {symbol} {of.value}"):
+                    fetched += store.fill(source, symbol, of, low, high, now_ms=now_ms, again=True)
     console.print(f"asked again for {asked} spans: {fetched:,} candles fetched", highlight=False)

@@ -15,6 +15,7 @@ from rich.table import Table
 from trading_assets.cli.account_option import account_option, with_keys
 from trading_assets.cli.console import echo, line, open_console
 from trading_assets.cli.opening import announce, open_ledger
+from trading_assets.core.deadline import ends_within, interrupted_within
 from trading_assets.core.errors import ConfigurationError, StorageError, TradingAssetsError
 from trading_assets.core.settings import Settings, Venue, load_settings
 from trading_assets.core.timeframes import local_ms
@@ -45,18 +46,22 @@ def rehearse(venue: str | None, account: str, symbol: str | None, only_clean: bo
     from trading_assets.venues.rehearsal.plan import plan  # noqa: PLC0415
     from trading_assets.venues.rehearsal.steps import rehearse as go  # noqa: PLC0415
 
-    settings = named_settings(account, venue) if account else settings_of(venue)
-    announce(settings)
-    require_nobody_trades(settings)
-    exchange = open_exchange(settings)
+    base = load_settings()
+    with ends_within(base.command_deadline_s, "rehearse"):
+        settings = named_settings(account, venue) if account else settings_of(venue)
+        announce(settings)
+        require_nobody_trades(settings)
+        exchange = open_exchange(settings)
     console = open_console(stderr=as_json)
     try:
         if only_clean:
             nothing = leftover(settings) is None
-            left = clean(exchange, settings)
+            with ends_within(settings.command_deadline_s, "rehearse --clean"):
+                left = clean(exchange, settings)
             echo(left or ("nothing was left" if nothing else "taken back"))
             sys.exit(1 if left else 0)
-        found = plan(exchange, settings, symbol)
+        with ends_within(settings.command_deadline_s, "rehearse"):
+            found = plan(exchange, settings, symbol)
         name = found.contract.symbol
         text = (
             f"one order of {found.qty:f} {name} (about {found.value:.0f} USD) at {settings.venue.value}, account "
@@ -65,12 +70,15 @@ def rehearse(venue: str | None, account: str, symbol: str | None, only_clean: bo
         console.print(line(("rehearsal", "bold"), ": ", text))
         _ask(settings, name, yes=yes)
         signal.signal(signal.SIGTERM, _end)
-        report = go(
-            exchange,
-            settings,
-            found,
-            lambda row: console.print(line(("ok" if row.ok else "no", "green" if row.ok else "red"), f"  {row.step}")),
-        )
+        with interrupted_within(settings.command_deadline_s, "rehearse"):
+            report = go(
+                exchange,
+                settings,
+                found,
+                lambda row: console.print(
+                    line(("ok" if row.ok else "no", "green" if row.ok else "red"), f"  {row.step}")
+                ),
+            )
     finally:
         exchange.close()
     _keep(settings, report)

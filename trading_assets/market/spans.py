@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
@@ -19,6 +19,13 @@ def union(spans: Sequence[Span]) -> list[Span]:
         else:
             merged.append((low, high))
     return merged
+
+
+def parts(spans: Iterable[Span], longest_ms: int) -> Iterator[Span]:
+    """The spans, each in parts of at most so many ms, ascending."""
+    for low, high in spans:
+        for at in range(low, high, longest_ms):
+            yield at, min(at + longest_ms, high)
 
 
 def subtract(spans: Sequence[Span], covered: Sequence[Span]) -> list[Span]:

@@ -97,7 +97,7 @@ class PlaceFields(BaseSettings):
         300.0,
         gt=0,
         description="A command that acts (halt, reduce, resume, flatten, trading, strategies, accounts prepare) ends "
-        "after so long at the latest, s.",
+        "after so long at the latest, s; a backup or restore after twelve times as long without a finished part.",
     )
     recv_window_ms: int = Field(
         5000,
