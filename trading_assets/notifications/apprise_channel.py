@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import logging
 import re
+import sys
 import threading
+from collections.abc import Callable
+from http import HTTPStatus
 from typing import Any
 
 from pydantic import SecretStr
@@ -21,7 +24,9 @@ _LONGEST_PAUSE_S = 1.2
 """Between two messages. It is Slack's; apprise's own 5.5 s, for mail too, are nobody's limit: the channel's rule is."""
 
 TOO_MANY_REST_S = 30.0
-"""After an answer 429. How long the messenger asks for is in a header that apprise shows nobody; Slack's is 30 s."""
+"""After an answer 429 that does not say how long a rest it asks for."""
+
+LONGEST_REST_S = 3600.0
 
 _TOO_MANY = re.compile(r"\berror=429\b")
 _DISCORDS = re.compile(r"([\\*_~`|>#\[\]()-])")
@@ -73,6 +78,8 @@ class AppriseChannel(Channel):
             )
         except ConfigurationError as error:
             raise DeliveryError(str(error)) from None
+        except _TooManyError as error:
+            raise DeliveryError(str(error), retry_after_s=error.rest_s) from None
         except Exception as error:  # noqa: BLE001 (a messenger's plugin may raise anything)
             raise DeliveryError(self._safe(f"{type(error).__name__}: {error}")) from None
         finally:
@@ -97,6 +104,7 @@ class AppriseChannel(Channel):
                     if one.overflow_mode == apprise.OverflowMode.UPSTREAM:
                         one.overflow_mode = apprise.OverflowMode.TRUNCATE  # pieces would be sent twice
                     one.request_rate_per_sec = min(one.request_rate_per_sec, _LONGEST_PAUSE_S)
+                    _listen(one)
                 self._messenger = found
             return self._messenger
 
@@ -107,6 +115,51 @@ class AppriseChannel(Channel):
 def discords(text: str) -> str:
     """Text as Discord shows it unchanged: without Markdown, and without a mention of anybody."""
     return _DISCORDS.sub(r"\\\1", text).replace("@", "@\u200b").replace("<", "\\<")
+
+
+class _TooManyError(Exception):
+    """A messenger has had too much. It passes through apprise's code, which would wait, or try again at once."""
+
+    def __init__(self, rest_s: float) -> None:
+        super().__init__(f"it has had too many messages (429), and gets a rest of {rest_s:g} s")
+        self.rest_s = rest_s
+
+
+class _Requests:
+    """The module `requests` as a plugin of apprise sees it. An answer 429 is an error that knows the rest asked for."""
+
+    def __getattr__(self, name: str) -> Any:
+        import requests  # noqa: PLC0415 (apprise has imported it)
+
+        found = getattr(requests, name)
+        return _heard(found) if name in ("get", "patch", "post", "put", "request") else found
+
+
+def _heard(call: Callable[..., Any]) -> Callable[..., Any]:
+    def asked(*arguments: Any, **named: Any) -> Any:
+        answer = call(*arguments, **named)
+        if answer.status_code == HTTPStatus.TOO_MANY_REQUESTS:
+            raise _TooManyError(_rest_s(answer))
+        return answer
+
+    return asked
+
+
+def _rest_s(answer: Any) -> float:
+    """For how long an answer 429 asks: its header, or what Discord writes into its body."""
+    said = answer.headers.get("Retry-After")
+    try:
+        rest_s = float(answer.json()["retry_after"] if said is None else said)
+    except (KeyError, TypeError, ValueError):
+        return TOO_MANY_REST_S
+    return min(rest_s, LONGEST_REST_S) if rest_s > 0 else TOO_MANY_REST_S
+
+
+def _listen(messenger: Any) -> None:
+    """Hear what a messenger answers: apprise tells nobody the headers."""
+    module = sys.modules[type(messenger).__module__]
+    if hasattr(module, "requests"):
+        module.requests = _Requests()  # type: ignore[attr-defined]
 
 
 def _picture(messenger: Any, picture: bytes | None) -> Any:

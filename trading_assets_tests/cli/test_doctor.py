@@ -22,13 +22,14 @@ from trading_assets.cli.doctor import exchange as exchange_checks
 from trading_assets.cli.doctor import ledger as ledger_checks
 from trading_assets.core import memory
 from trading_assets.core.errors import ExchangeUnavailableError
-from trading_assets.core.models import ApiKeyInfo, MarginMode, PositionMode
+from trading_assets.core.models import ApiKeyInfo, MarginMode, PositionMode, Side
 from trading_assets.core.schemas import MARKET_SCAN, STRATEGY_SELECTIONS
 from trading_assets.core.settings import load_settings
 from trading_assets.core.timeframes import as_of_ms, local_ms
-from trading_assets.ledger import checks, grids, switches, troubles
+from trading_assets.ledger import checks, dca, grids, switches, troubles
 from trading_assets.ledger.checks import Verdict
 from trading_assets.ledger.database import Database
+from trading_assets.ledger.dca import PlanRow
 from trading_assets.ledger.grids import Grid
 from trading_assets.ledger.partitions import Write, replace_partitions
 from trading_assets.ledger.risk import RiskState
@@ -196,6 +197,19 @@ def a_blocked_grid(one: Installation) -> None:
         grids.add(connection, grid, rows_of(grid, build(A_PLAN, Decimal(100_000), an_instrument("BTCUSDT"))))
 
 
+def a_blocked_plan(one: Installation) -> None:
+    plan = PlanRow(
+        plan_id="main:BTCUSDT:dca:1", account="main", symbol="BTCUSDT", side=Side.BUY, schedule="every 1d",
+        anchor_ms=T0, amount=Decimal(20), max_deployed=Decimal(200), leverage=Decimal(1), stop_pct=Decimal(10),
+        stop_price=None, target_pct=None, safety_orders=0, safety_step_pct=Decimal(0), safety_scale=Decimal(1),
+        missed="skip", grace_s=60, after_target="end", end_ms=None, state=dca.BLOCKED, reason="somebody traded",
+        closes=False, decided_ms=T0, hands_seen=0, resumed_ms=T0, differs_since_wall_ms=None,
+        bare_since_wall_ms=None, told=None, read_ms=T0, mark_price=None, created_ms=T0, updated_ms=T0,
+    )  # fmt: skip
+    with one.ledger() as database, database.write() as connection:
+        dca.add(connection, plan)
+
+
 def a_blocked_hour(one: Installation) -> None:
     row = dict.fromkeys(MARKET_SCAN.columns, 1) | {"hour_ms": T0, "symbol": "AUSDT", "timestamp_ms": as_of_ms(T0)}
     with one.ledger() as database:
@@ -279,6 +293,7 @@ BAD: list[tuple[str, Callable[[Installation], None], Level, str]] = [
     ("file HALTED", a_halt_file, SEE, "trading-assets resume"),
     ("sessions", a_session_elsewhere, SEE, "do not reach them"),
     ("grids", a_blocked_grid, SEE, "trading-assets grid resume BTCUSDT, or grid stop"),
+    ("DCA plans", a_blocked_plan, SEE, "somebody traded; then trading-assets dca resume BTCUSDT, or dca stop"),
     ("research", a_blocked_hour, NO, "is blocked"),
     ("research", an_hour_without_a_coin, SEE, "selected no coin: no new signal before the next selection"),
     ("exchange", no_answer, NO, "look at the network"),

@@ -23,11 +23,15 @@ class Front:
     Attributes:
         upstream: URL of the messenger behind it; empty: it is the messenger itself, and says ok.
         answer: an HTTP status, or `HANG`: no answer until `release`, and nothing is done.
+        asks_for: the header Retry-After of an answer that is no 200.
+        wants: its body, instead of one as of Telegram.
     """
 
     upstream: str = ""
     port: int = 0
     answer: Any = 200
+    asks_for: str | None = None
+    wants: bytes = b""
     bodies: list[bytes] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
     tried: int = 0
@@ -50,7 +54,8 @@ def front_of(upstream: str = "") -> Iterator[Front]:
                 found.release.wait(120)
                 return
             if found.answer != 200:
-                self.say(found.answer, b'{"ok": false, "error_code": %d, "description": "on demand"}' % found.answer)
+                refusal = b'{"ok": false, "error_code": %d, "description": "on demand"}' % found.answer
+                self.say(found.answer, found.wants or refusal, found.asks_for)
                 return
             found.bodies.append(body)
             found.headers.append({name.lower(): value for name, value in self.headers.items()})
@@ -61,8 +66,10 @@ def front_of(upstream: str = "") -> Iterator[Front]:
             answer = requests.post(f"{found.upstream}{self.path}", data=body, headers=headers, timeout=60)
             self.say(answer.status_code, answer.content)
 
-        def say(self, status: int, body: bytes) -> None:
+        def say(self, status: int, body: bytes, asks_for: str | None = None) -> None:
             self.send_response(status)
+            if asks_for is not None:
+                self.send_header("Retry-After", asks_for)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)

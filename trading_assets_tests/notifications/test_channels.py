@@ -9,7 +9,7 @@ import logging
 import re
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from email.message import EmailMessage
 from email.policy import default
 from typing import Any
@@ -22,7 +22,7 @@ from trading_assets.core.messages import Kind, Message, Severity
 from trading_assets.ledger import outbox
 from trading_assets.ledger.database import Database
 from trading_assets.notifications import delivery
-from trading_assets.notifications.apprise_channel import TOO_MANY_REST_S, AppriseChannel
+from trading_assets.notifications.apprise_channel import LONGEST_REST_S, TOO_MANY_REST_S, AppriseChannel
 from trading_assets.notifications.channel import Channel, DeliveryError
 from trading_assets.notifications.delivery import Round, deliver
 from trading_assets.notifications.sns import SnsTopic
@@ -48,12 +48,14 @@ class Wire:
         arrived: texts that the server has taken, the oldest first.
         answers: sets what the server answers: an HTTP status, or `HANG`.
         pictures: that arrived.
+        front: that server, where it is one of ours that speaks HTTP.
     """
 
     channel: Channel
     arrived: Callable[[], list[str]]
     answers: Callable[[Any], None]
     pictures: Callable[[], int]
+    front: Front = field(default_factory=Front)
 
     def kinds(self) -> list[str]:
         """Of the messages that arrived."""
@@ -88,6 +90,7 @@ def http_wire(kind: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Wire]:
             lambda: [json.dumps(json.loads(one), ensure_ascii=False) for one in front.bodies if one.startswith(b"{")],
             of_front(front),
             lambda: sum(b"\x89PNG" in one or b"iVBORw0KGgo" in one for one in front.bodies),
+            front,
         )
 
 
@@ -350,13 +353,26 @@ def test_the_picture_of_a_day_is_a_png_that_telegram_and_mail_take(sqlite: Datab
             assert one.pictures() == 1 and "a day\n1 < 2" in one.arrived()[0]
 
 
-def test_a_messenger_that_has_had_too_much_is_given_a_rest() -> None:
-    with http_messenger() as messenger:
-        channel = AppriseChannel(SecretStr(messenger.url))
-        rests = {}
-        for answer in (429, 500):
-            messenger.answer = answer
+@pytest.mark.parametrize(
+    ("kind", "header", "body", "rest_s"),
+    [
+        ("slack", "7", b"rate_limited", 7.0),
+        ("discord", "3", b'{"message": "You are being rate limited.", "retry_after": 2.6, "global": false}', 3.0),
+        ("discord", None, b'{"message": "You are being rate limited.", "retry_after": 2.6, "global": true}', 2.6),
+        ("json", None, b"", TOO_MANY_REST_S),
+        ("slack", "Wed, 21 Oct 2026 07:28:00 GMT", b"", TOO_MANY_REST_S),
+        ("slack", "-1", b"", TOO_MANY_REST_S),
+        ("slack", "1e99", b"", LONGEST_REST_S),
+    ],
+)
+def test_a_messenger_that_has_had_too_much_is_given_the_rest_that_it_asks_for(
+    kind: str, header: str | None, body: bytes, rest_s: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with http_wire(kind, monkeypatch) as wire:
+        wire.front.asks_for, wire.front.wants = header, body
+        for answer, rest in ((429, rest_s), (500, None)):
+            wire.answers(answer)
+            before = wire.front.tried
             with pytest.raises(DeliveryError) as raised:
-                channel.send(Message("a title", "a body", Kind.FILL))
-            rests[answer] = raised.value.retry_after_s
-    assert rests == {429: TOO_MANY_REST_S, 500: None}
+                wire.channel.send(Message("a title", "a body", Kind.FILL))
+            assert (raised.value.retry_after_s, wire.front.tried - before) == (rest, 1), "apprise does not try it again"

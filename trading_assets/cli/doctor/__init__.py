@@ -77,6 +77,7 @@ CHECKS: Mapping[str, Mapping[str, Callable[[Settings], str]]] = {
         "file HALTED": ledger.check_halt_file,
         "sessions": ledger.check_sessions,
         "grids": ledger.check_grids,
+        "DCA plans": ledger.check_dca,
         "research": ledger.check_research,
     },
     "Exchange": {

@@ -12,7 +12,7 @@ from trading_assets.core.errors import (
 )
 from trading_assets.core.settings import Settings
 from trading_assets.core.timeframes import local_ms
-from trading_assets.ledger import books, grids, installation, leases, migrations
+from trading_assets.ledger import books, dca, grids, installation, leases, migrations
 from trading_assets.ledger.database import shown
 from trading_assets.ledger.risk import RiskState, in_force, read_history
 from trading_assets.service.conditions import blocked_lines, halt_line, no_coin_line
@@ -90,6 +90,22 @@ def check_grids(settings: Settings) -> str:
         return Advice("; ".join(f"{one.symbol}: {one.why}; then {one.command}" for one in found))
     if not living:
         return "none; trading-assets grid start begins one, and nothing starts one by itself"
+    return ", ".join(f"{one.symbol} is {one.state}" for one in living)
+
+
+def check_dca(settings: Settings) -> str:
+    with closing(opened(settings)) as database:
+        living = dca.living(database, settings.account)
+    found = [one for one in living if one.state == dca.BLOCKED]
+    if found:
+        return Advice(
+            "; ".join(
+                f"{one.symbol}: blocked: {one.reason}; then trading-assets dca resume {one.symbol}, or dca stop"
+                for one in found
+            )
+        )
+    if not living:
+        return "none; trading-assets dca start begins one, and nothing starts one by itself"
     return ", ".join(f"{one.symbol} is {one.state}" for one in living)
 
 
