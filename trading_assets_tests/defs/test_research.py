@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from trading_assets.backtesting.run import configurations
-from trading_assets.core import counters
+from trading_assets.core import counters, trace
 from trading_assets.core.candles import Candles, Funding
 from trading_assets.core.errors import DataError
 from trading_assets.core.models import Instrument, OrderBook, Rows, Ticker, Tickers
@@ -30,7 +30,8 @@ from trading_assets.ledger.partitions import read_partitions, replace_partitions
 from trading_assets.reporting.load import selected_hours
 from trading_assets.simulator.embedded import RunningExchange
 from trading_assets.venues import open_market_data
-from trading_assets_tests.defs.conftest import HOUR, HOUR_KEY, ResearchedHour, run_job, tables
+from trading_assets_tests.defs.conftest import HOUR, HOUR_KEY, ResearchedHour, definitions, run_job, tables
+from trading_assets_tests.otlp import collecting
 
 NEXT_KEY = "2026-03-02-02:00"
 
@@ -130,6 +131,29 @@ def test_the_time_of_each_stage_is_counted(researched_hour: ResearchedHour) -> N
     alone = {"market_scan", "funding_rates", "strategy_selections", *of_grids}
     assert alone | by_timeframe == seconds.keys() == hours.keys()
     assert min(hours.values()) >= 1 and min(seconds.values()) > 0  # other tests may compute hours in that home, too
+
+
+def test_a_stage_of_research_is_one_trace_with_its_run_and_its_hours(
+    small: RunningExchange, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with collecting() as collector, dg.DagsterInstance.ephemeral() as instance:
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url)
+        assert trace.start("test")
+        try:
+            result = (
+                definitions()
+                .resolve_job_def("research")
+                .execute_in_process(
+                    instance=instance, partition_key=HOUR_KEY, asset_selection=[dg.AssetKey("market_scan")]
+                )
+            )
+        finally:
+            trace.stop()
+    (span,) = [one for one in collector.spans if one.name.startswith("research.")]
+    about = {one.key: one.value.string_value for one in span.attributes}
+    assert span.name == "research.market_scan" and not span.parent_span_id
+    assert span.end_time_unix_nano > span.start_time_unix_nano
+    assert (about["run_id"], about["first_hour"], about["last_hour"]) == (result.run_id, HOUR_KEY, HOUR_KEY)
 
 
 @pytest.mark.slow

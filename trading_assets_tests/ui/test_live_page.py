@@ -6,8 +6,10 @@ import base64
 import io
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from decimal import Decimal
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -21,9 +23,19 @@ from trading_assets.ledger.database import Database
 from trading_assets.ledger.risk import RiskState, in_force, read_history
 from trading_assets.service.dashboard.app import dashboard_server
 from trading_assets.service.dashboard.reader import Reader
+from trading_assets.trading.dca import control as dca_control
+from trading_assets.trading.dca import status as dca_status
+from trading_assets.trading.dca.control import start as start_plan
+from trading_assets.trading.dca.maintain import maintain as maintain_plans
+from trading_assets.trading.grid import control as grid_control
+from trading_assets.trading.grid import status as grid_status
+from trading_assets.trading.grid.control import start as start_grid
+from trading_assets.trading.grid.maintain import maintain as maintain_grids
 from trading_assets.trading.portfolio import portfolio
 from trading_assets_tests.polling import until
+from trading_assets_tests.trading.dca.stage import A_PLAN as A_DCA_PLAN
 from trading_assets_tests.trading.fixtures import NO_PAUSES
+from trading_assets_tests.trading.grid.stage import A_PLAN as A_GRID
 from trading_assets_tests.ui.live_desk import ENTERED, lives, page_settings, served, trades_for_hours
 from trading_assets_tests.ui.pages import Pages, chromium, open_chromium, pictures_folder, with_palette
 from trading_assets_tests.wild_account.scene import Scene, open_scene
@@ -133,6 +145,59 @@ def test_an_hour_on_the_page_is_the_hour_of_the_ledger(
         pages.see(f"of {ever.closings} closed, net {ever.net:+,.2f}")
         wide = pages.browser.execute_script("return document.documentElement.scrollWidth")
         assert wide <= size[0], "nothing is beyond the screen's edge"
+        assert complaints(pages) == []
+
+
+PAUSES = 10
+LOOKS_FOR_PLANS = """
+window.stayed = true;
+window.seen = [];
+new MutationObserver(() => {
+  const [at, text] = [Date.now(), document.getElementById("plans").textContent];
+  for (const [, number] of text.matchAll(/lunch no (\\d+)\\./g)) window.seen[number] ??= at;
+}).observe(document.getElementById("plans"), { childList: true, subtree: true, characterData: true });
+"""
+"""Notes when a reason that a plan was paused for is on the page, by the machine's clock, which the test has, too."""
+
+
+@pytest.mark.timeout(1800)
+def test_grids_and_dca_plans_are_on_the_page_and_change_there_by_themselves(
+    scene: Scene, pages: Pages, tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
+    context, database = scene.context, scene.database
+    price, step = scene.last_price("BTCUSDT"), 100 * scene.tick("BTCUSDT")
+    low, high = ((price * Decimal(part) // step) * step for part in ("0.96", "1.04"))
+    start_grid(context, replace(A_GRID, low=low, high=high, stop_low=low - 10 * step, stop_high=high + 10 * step))
+    start_plan(context, replace(A_DCA_PLAN, symbol="ETHUSDT", anchor_ms=scene.now_ms()))
+    lives(scene)
+    with served(page_settings(scene, tmp_path), database) as server:
+        sized(pages, WIDE)
+        pages.browser.get(server.url)
+        pages.see("Grids and plans", "arithmetic, 10 levels", "every 1m", "0.00 of 5,000.00 USD deployed")
+        maintain_grids(context)
+        maintain_plans(context)
+        (grid,) = grid_status.status_of(database, "main", all_of_them=False)
+        (plan,) = dca_status.status_of(database, "main", ended=False)
+        waiting, deployed = grid.as_row()["waiting_orders"], plan.as_row()["deployed"]
+        assert waiting and deployed
+        pages.see(
+            f"0 round trips, {waiting} orders wait, 0 levels blocked", f"{deployed:,.2f} of 5,000.00 USD deployed"
+        )
+
+        pages.browser.execute_script(LOOKS_FOR_PLANS)
+        after_s = []
+        for number in range(PAUSES):
+            control = (grid_control, dca_control)[number % 2]
+            symbol = ("BTCUSDT", "ETHUSDT")[number % 2]
+            scene.later(1)
+            control.pause(database, "main", symbol, f"lunch no {number}.", scene.now_ms())
+            paused = time.time()
+            shown = f"return window.seen[{number}]"
+            seen = pages.until(lambda shown=shown: pages.browser.execute_script(shown), f"pause {number}")
+            after_s.append(seen / 1000 - paused)
+            control.resume(database, "main", symbol, scene.now_ms())
+        record_property("on_the_page_after_s", [round(one, 2) for one in sorted(after_s)])
+        assert pages.browser.execute_script("return window.stayed"), "the page was never loaded again"
         assert complaints(pages) == []
 
 
