@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 import yaml
 
 from trading_assets.core.settings import Settings
-from trading_assets_tests.deploy.surroundings import DEPLOY, compose, module, tool
+from trading_assets_tests.deploy.surroundings import DEPLOY, ROOT, compose, module, tool
 
 FOLDER = DEPLOY / "compose"
 OURS = ("migrate", "code", "web", "daemon", "research", "trading", "serve", "exchange", "tools")
@@ -121,3 +122,33 @@ def test_backup_and_restore_name_each_others_files() -> None:
     backup, restore = ((FOLDER / f"{name}.sh").read_text() for name in ("backup", "restore"))
     for name in ("trading_assets.zip", "dagster.dump", "SHA256SUMS"):
         assert name in backup and name in restore
+
+
+def test_every_image_of_others_can_be_pinned_by_its_digest(tmp_path: Path) -> None:
+    """Those that are named by a tag alone are listed in docs/security.md."""
+    tagged = {
+        found[1]: found[2]
+        for service in services().values()
+        if (found := re.fullmatch(r"\$\{([A-Z_]+):-(.+/.+)\}", service["image"]))
+    }
+    dockerfile = (ROOT / "Dockerfile").read_text()
+    base = re.search(r"^ARG BASE=(.+)$", dockerfile, re.M)
+    assert base is not None and set(re.findall(r"^FROM (\S+)", dockerfile, re.M)) == {"${BASE}"}
+    told = (ROOT / "docs" / "security.md").read_text()
+    unpinned = [image for image in (*tagged.values(), base[1]) if "@sha256:" not in image]
+    assert [
+        image for image in unpinned if f"`{image.removeprefix('docker.io/').removeprefix('library/')}`" not in told
+    ] == []
+
+    digest = f"sha256:{'a' * 64}"
+    skopeo = tmp_path / "skopeo"
+    skopeo.write_text(f'#!/bin/sh\n[ "$5" = "" ] && case "$4" in docker://*:*) echo "${{DIGEST-{digest}}}" ;; esac\n')
+    skopeo.chmod(0o755)
+    path = f"{tmp_path}:{os.environ['PATH']}"
+    command = ["sh", str(FOLDER / "pin_images.sh")]
+    done = subprocess.run(command, env={"PATH": path}, capture_output=True, text=True, check=True)
+    *lines, last = done.stdout.splitlines()
+    assert lines == [f"{name}={image}@{digest}" for name, image in tagged.items()]
+    assert last == f"# make image BASE={base[1]}@{digest}"
+    refused = subprocess.run(command, env={"PATH": path, "DIGEST": "none"}, capture_output=True, text=True, check=False)
+    assert refused.returncode and not refused.stdout and "expected sha256:" in refused.stderr
