@@ -341,10 +341,13 @@ class EntrySignals(pa.DataFrameModel):
 
 
 class LiveParity(pa.DataFrameModel):
-    """Live held against the backtest; one row per day and decision that either of them made, or had open that day."""
+    """Live held against the backtest; one row per day and decision that either of them made, or had open that day, and
+    per filled order of a grid or DCA plan (strategy `grid` or `dca`)."""
 
     day_ms: int = pa.Field(ge=0, description="start of the partition's day, UTC ms")
-    signal_id: str = pa.Field(str_length={"min_value": 1}, description="the decision, as in entry_signals")
+    signal_id: str = pa.Field(
+        str_length={"min_value": 1}, description="the decision, as in entry_signals; of a grid or plan the order"
+    )
     account: str = pa.Field(str_length={"min_value": 1}, description="trading account in the ledger")
     hour_ms: int = pa.Field(ge=0, description="hour of the selection, UTC ms")
     symbol: str = pa.Field(str_length={"min_value": 1}, description=_SYMBOL)

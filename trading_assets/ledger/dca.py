@@ -133,6 +133,13 @@ def all_of(database: Database | sa.Connection, account: str) -> list[PlanRow]:
     return _plans(database, statement.order_by(dca_plans.c.created_ms.desc(), dca_plans.c.plan_id))
 
 
+def between(database: Database | sa.Connection, account: str, start_ms: int, end_ms: int) -> list[PlanRow]:
+    """Return the plans that lived at some time of [start_ms, end_ms), the oldest first."""
+    ended = dca_plans.c.ended_ms
+    where = (dca_plans.c.account == account, dca_plans.c.created_ms < end_ms, ended.is_(None) | (ended >= start_ms))
+    return _plans(database, sa.select(dca_plans).where(*where).order_by(dca_plans.c.created_ms, dca_plans.c.symbol))
+
+
 def newest(database: Database | sa.Connection, account: str, symbol: str | None = None) -> list[PlanRow]:
     """Return the newest plan of each symbol, or of one, ended or not, ascending by symbol."""
     found = {one.symbol: one for one in reversed(all_of(database, account))}

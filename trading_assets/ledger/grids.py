@@ -171,6 +171,13 @@ def needing_a_person(database: Database, account: str) -> list[Need]:
     return found
 
 
+def between(database: Database | sa.Connection, account: str, start_ms: int, end_ms: int) -> list[Grid]:
+    """Return the grids that lived at some time of [start_ms, end_ms), the oldest first."""
+    ended = grids.c.ended_ms
+    where = (grids.c.account == account, grids.c.created_ms < end_ms, ended.is_(None) | (ended >= start_ms))
+    return _grids(database, sa.select(grids).where(*where).order_by(grids.c.created_ms, grids.c.symbol))
+
+
 def newest(database: Database | sa.Connection, account: str, symbol: str | None = None) -> list[Grid]:
     """Return the newest grid of each symbol, or of one, ended or not, ascending by symbol."""
     statement = sa.select(grids).where(grids.c.account == account).order_by(grids.c.symbol, grids.c.created_ms)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from decimal import Decimal as D
 
 import dagster as dg
 import pandas as pd
@@ -11,18 +12,21 @@ import pytest
 from trading_assets.accounts import registry
 from trading_assets.accounts.registry import Wanted
 from trading_assets.core.errors import DataError
+from trading_assets.core.models import Side
 from trading_assets.core.schemas import LIVE_PARITY
 from trading_assets.core.settings import load_settings
 from trading_assets.core.timeframes import DAY_MS
 from trading_assets.definitions import build_definitions
 from trading_assets.defs.checks.parity import EXPLAINED, least_explained
 from trading_assets.defs.resources import default_resources
-from trading_assets.ledger import signals, switches
+from trading_assets.ledger import dca, signals, switches
 from trading_assets.ledger.database import Database
+from trading_assets.ledger.dca import PlanRow
 from trading_assets.ledger.partitions import read_partitions
 from trading_assets.simulator.clock import ClockMode, ClockSpec
 from trading_assets.simulator.embedded import RunningExchange, serve_in_thread
 from trading_assets.simulator.venue import ServeConfig
+from trading_assets.trading.dca.plans import Plan, columns_of
 from trading_assets_tests.defs.conftest import HOUR, run_job
 from trading_assets_tests.trading.fixtures import signal_row
 
@@ -71,6 +75,37 @@ def test_what_is_not_explained_fails_the_check_and_is_shown(ledger: Database) ->
     again = run_job("parity", "2026-03-01", until="2026-03-02")
     assert len(read_partitions(ledger, LIVE_PARITY, [DAY - DAY_MS, DAY])) == 1, "a day written again is replaced"
     assert check_of(again).metadata["days"].value == "2026-03-01 .. 2026-03-02"
+
+
+def test_a_dca_plan_that_bought_nothing_is_held_against_its_backtest(ledger: Database) -> None:
+    plan = Plan("BTCUSDT", Side.BUY, "every 6h", DAY, D(200), D(1000), D(2), stop_pct=D(20))
+    row = PlanRow(
+        plan_id="main:BTCUSDT:dca:1",
+        account="main",
+        **columns_of(plan),
+        state=dca.RUNNING,
+        reason=None,
+        closes=True,
+        decided_ms=DAY,
+        hands_seen=0,
+        resumed_ms=DAY,
+        differs_since_wall_ms=None,
+        bare_since_wall_ms=None,
+        told=None,
+        read_ms=DAY,
+        mark_price=None,
+        created_ms=DAY,
+        updated_ms=DAY,
+    )
+    with ledger.write() as connection:
+        dca.add(connection, row)
+    result = run_job("parity", "2026-03-02")
+    rows = read_partitions(ledger, LIVE_PARITY, [DAY])
+    assert set(rows["strategy"]) == {"dca"}
+    assert rows["outcome"].tolist() == ["order missing"] * 4
+    assert set(rows["reason"][1:]) == {"after a difference before: the scheduled time has no outcome in the ledger"}
+    assert rows["entry_price"].gt(0).all() and not rows["live"].any()
+    assert not check_of(result).passed
 
 
 def test_an_account_does_not_hide_behind_another_one() -> None:

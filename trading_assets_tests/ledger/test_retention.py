@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+import json
+from decimal import Decimal
+
 import pandas as pd
 import pytest
 import sqlalchemy as sa
 
-from trading_assets.core.schemas import HOURLY_TABLES, STRATEGY_SELECTIONS, Table
-from trading_assets.core.timeframes import DAY_MS, HOUR_MS
-from trading_assets.ledger import checks, evaluations
+from trading_assets.core.schemas import GRID_SELECTIONS, GRID_TABLES, HOURLY_TABLES, STRATEGY_SELECTIONS, Table
+from trading_assets.core.timeframes import DAY_MS, HOUR_MS, hour_key
+from trading_assets.ledger import checks, evaluations, grids
 from trading_assets.ledger.checks import Verdict
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.evaluations import Evaluation
+from trading_assets.ledger.grids import Grid
 from trading_assets.ledger.partitions import Write, replace_partitions
 from trading_assets.ledger.retention import Ages, delete_old, runs_of_open_orders
 from trading_assets.ledger.tables import entry_signals, metadata, sql_table
+from trading_assets.trading.grid import selected
+from trading_assets.trading.grid.laying import columns_of, rows_of
+from trading_assets.trading.grid.levels import Kind, Spacing, build
+from trading_assets.trading.grid.shapes import Bounds, GridShape
+from trading_assets_tests.fakes import an_instrument
 from trading_assets_tests.trading.fixtures import add_signal
+from trading_assets_tests.trading.grid.stage import A_PLAN
 
 OLD, YOUNG = 400_000 * HOUR_MS, 400_000 * HOUR_MS + 30 * DAY_MS
 NOW = YOUNG + HOUR_MS
@@ -44,6 +54,53 @@ def test_old_rows_go_but_those_an_order_came_from(database: Database, table: Tab
     add_signal(database, "BUSDT", hour_ms=OLD)
     assert delete_old(database, WEEK, btc="BTCUSDT")[table.name] == 1
     assert held(database, table.name) == {(OLD, "AUSDT"), (YOUNG, "AUSDT"), (YOUNG, "BUSDT")}
+
+
+@pytest.mark.parametrize("table", GRID_TABLES, ids=lambda table: table.name)
+def test_old_rows_of_grid_research_go_whatever_was_ordered_in_their_coin(database: Database, table: Table) -> None:
+    put(database, table, [OLD, YOUNG], "AUSDT", "BUSDT")
+    add_signal(database, "AUSDT", hour_ms=OLD, order_link_id="ours")
+    assert delete_old(database, WEEK, btc="BTCUSDT")[table.name] == 2
+    assert held(database, table.name) == {(YOUNG, "AUSDT"), (YOUNG, "BUSDT")}
+
+
+def test_a_grid_keeps_the_selection_that_it_was_started_from(database: Database) -> None:
+    put(database, GRID_SELECTIONS, [OLD], A_PLAN.symbol)
+    row = selected.newest(database).to_dict("records")[0]
+    shape = GridShape(Kind.LONG, Spacing.GEOMETRIC, Bounds.ATR, 4.0, 10)
+    chosen = selected.SelectedGrid(A_PLAN.symbol, OLD, shape, {str(name): value for name, value in row.items()})
+    grid = Grid(
+        grid_id="main:BTCUSDT:1",
+        account="main",
+        symbol=A_PLAN.symbol,
+        **columns_of(A_PLAN),
+        state=grids.RUNNING,
+        reason=None,
+        closes=True,
+        wanted=None,
+        generation=1,
+        worst_value=A_PLAN.capital,
+        profit_before=Decimal(0),
+        differs_since_wall_ms=None,
+        told=None,
+        read_ms=OLD,
+        mark_price=None,
+        created_ms=OLD,
+        updated_ms=OLD,
+        evidence=chosen.evidence(),
+    )
+    with database.write() as connection:
+        grids.add(
+            connection,
+            grid,
+            rows_of(grid, build(A_PLAN, Decimal(100_000), an_instrument(A_PLAN.symbol, tick_size=Decimal("0.1")))),
+        )
+    assert delete_old(database, WEEK, btc="BTCUSDT")[GRID_SELECTIONS.name] == 1
+    assert selected.newest(database).empty
+    (kept,) = grids.newest(database, "main")
+    assert kept.evidence is not None
+    assert json.loads(kept.evidence) == row
+    assert selected.told(kept.evidence).startswith(f"started from the selection of {hour_key(OLD)}: 0 lives")
 
 
 def test_a_backfill_of_old_hours_is_kept_for_as_long_as_a_live_hour(database: Database) -> None:

@@ -32,7 +32,7 @@ _SHOWN = ["account", "symbol", "timeframe", "strategy", "position_type", "outcom
     group_name="trading",
     kinds={"sql"},
     owners=OWNERS,
-    code_version="1",
+    code_version="2",
     partitions_def=daily,
     io_manager_key=TABLES,
     backfill_policy=ONE_RUN,
@@ -45,30 +45,35 @@ def live_parity(
     exchange: ExchangeResource,
     candle_store: CandleStoreResource,
 ) -> pd.DataFrame:
-    """Live against the backtest, decision by decision; one row per day and signal that either of them had.
+    """Live against the backtest, decision by decision; one row per day and signal that either of them had, and per
+    filled order of a grid or DCA plan.
 
     The day's closed candles are replayed through the production engine for what was selected hour by hour. Signals,
     entry prices, slippage and exits are compared; where live differs, the row says why, and whether the ledger explains
-    it: a gate refused, the signal expired, a position was open, trading was halted, nothing ran. Of every account: that
-    of the settings, and each named one that is on or did something that day.
+    it: a gate refused, the signal expired, a position was open, trading was halted, nothing ran. Grids and DCA plans
+    are run again on candles of a minute. Of every account: that of the settings, and each named one that is on or did
+    something that day.
     """
     # The engine and numba's loops: a second, and loading the definitions stays light.
     from trading_assets.backtesting.run import production_engine  # noqa: PLC0415
     from trading_assets.trading.parity import load as reading  # noqa: PLC0415
     from trading_assets.trading.parity.day import compare_day  # noqa: PLC0415
+    from trading_assets.trading.parity.plans import compare_plans  # noqa: PLC0415
 
     source, store, config = exchange.market_data(), candle_store.get(), settings.get()
     require_market(source)
     days, accounts = hours_of(context), [settings.get(name, with_keys=False) for name in settings.names()]
     for one in accounts:
         _require_ended(source, max(days), one)
-    ticks = {instrument.symbol: instrument.tick_size for instrument in source.instruments()}
+    instruments = {instrument.symbol: instrument for instrument in source.instruments()}
+    ticks = {symbol: instrument.tick_size for symbol, instrument in instruments.items()}
     frames = []
     for day in days:
         of_day = []
         for one in accounts:
-            live = reading.read_live_day(database.get(), one, day)
-            did_something = bool(len(live.evaluations) or len(live.signals))
+            live, load_held = reading.read_live_day(database.get(), one, day), reading.held_loader(source, store, day)
+            of_plans = compare_plans(day, database.get(), settings=one, instruments=instruments, load_held=load_held)
+            did_something = bool(len(live.evaluations) or len(live.signals) or len(of_plans))
             if one.account != config.account and not did_something and why_off(database.get(), one):
                 continue
             rows = compare_day(
@@ -77,10 +82,10 @@ def live_parity(
                 settings=one,
                 ticks=ticks,
                 load_decided=reading.decided_loader(source, store, day),
-                load_held=reading.held_loader(source, store, day),
+                load_held=load_held,
                 engine=production_engine(),
             )
-            of_day.append(rows)
+            of_day += [rows, of_plans]
         frames.append(pd.concat(of_day, ignore_index=True))
         _describe(context, day, frames[-1], config)
     context.log.info(f"{sum(map(len, frames))} decisions of {len(days)} days compared")

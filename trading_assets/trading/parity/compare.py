@@ -45,6 +45,9 @@ class Outcome(StrEnum):
     FILL_BAR = "target in the bar of the fill"
     LATE = "exit plan asked late"
     PART = "part of the quantity"
+    WITHIN = "way within the candle"
+    IDLE = "no order waited"
+    MOVED = "levels were moved"
     # Not explained.
     MISSING = "signal missing"
     UNEXPECTED = "signal not in the backtest"
@@ -54,6 +57,8 @@ class Outcome(StrEnum):
     ENTRY = "entry price"
     EXIT = "exit differs"
     EXIT_PRICE = "exit price"
+    FILL = "fill not in the backtest"
+    NOT_FILLED = "order not filled"
 
     @property
     def explained(self) -> bool:
@@ -64,6 +69,7 @@ _UNEXPLAINED = frozenset(
     {
         *(Outcome.MISSING, Outcome.UNEXPECTED, Outcome.DIFFERENT, Outcome.UNSETTLED),
         *(Outcome.NO_ORDER, Outcome.ENTRY, Outcome.EXIT, Outcome.EXIT_PRICE),
+        *(Outcome.FILL, Outcome.NOT_FILLED),
     }
 )
 

@@ -13,7 +13,8 @@ from decimal import Decimal
 import pytest
 
 from trading_assets.core.models import Side
-from trading_assets.core.timeframes import HOUR_MS, MINUTE_MS, Timeframe
+from trading_assets.core.schemas import LIVE_PARITY
+from trading_assets.core.timeframes import DAY_MS, HOUR_MS, MINUTE_MS, Timeframe, floor_ms
 from trading_assets.ledger import grids
 from trading_assets.ledger.database import Database
 from trading_assets.simulator.market.base import HIGH, LOW
@@ -22,6 +23,7 @@ from trading_assets.trading.grid.accounting import Accounts
 from trading_assets.trading.grid.bars import bars_of
 from trading_assets.trading.grid.levels import Kind, OutOfRange, Plan, Spacing
 from trading_assets.trading.grid.simulation import GridCosts, GridResult, simulate
+from trading_assets.trading.parity.plans import compare_plans
 from trading_assets_tests.simulator.fake_market import T0
 from trading_assets_tests.trading.grid.stage import A_PLAN, SYMBOL, Stage, stage_of, stage_on
 
@@ -70,6 +72,18 @@ def test_live_is_the_backtest_of_its_day(sqlite: Database, kind: Kind, hours: in
         assert lived.round_trips >= simulated.round_trips > 0
         assert abs(lived.inventory - simulated.inventory) <= found.levels[0].qty
         assert lived.total >= simulated.total - MOST_APART
+        rows = compare_plans(
+            floor_ms(START_MS, DAY_MS),
+            sqlite,
+            settings=stage.context.settings,
+            instruments={one.symbol: one for one in stage.exchange.instruments()},
+            load_held=lambda symbol, timeframe, close_ms: stage.exchange.candles(
+                symbol, timeframe, close_ms - timeframe.ms, end_ms
+            ),
+        )
+        LIVE_PARITY.model.validate(rows, lazy=True)
+        assert rows["explained"].all(), rows[rows["explained"] == 0]["reason"].tolist()
+        assert rows["live"].sum() == len({row.order_id for row in live.rows})
 
 
 STRAIGHT = {
