@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import tempfile
 import time
+from collections.abc import Sequence
 from decimal import Decimal
 from pathlib import Path
 
 from prometheus_client import generate_latest
 
+from trading_assets.accounts import registry as registering
 from trading_assets.core.settings import Settings
 from trading_assets.ledger import orders
 from trading_assets.ledger.database import Database
@@ -21,8 +23,11 @@ SYMBOLS = 600
 _STEPS = (orders.INTENT, orders.SUBMITTED, orders.CONFIRMED, orders.CLOSED)
 
 
-def measure(count: int, scrapes: int) -> dict[str, float]:
+def measure(count: int, scrapes: int, accounts: int = 1) -> dict[str, float]:
     """Scrape a ledger of `count` closed orders on 600 symbols.
+
+    Args:
+        accounts: that share the orders.
 
     Returns:
         CPU seconds of the first scrape and of a later one, the share of a core at a scrape every 15 s, bytes of an
@@ -32,7 +37,11 @@ def measure(count: int, scrapes: int) -> dict[str, float]:
         settings = Settings(_env_file=None, home=Path(folder))
         database = Database(settings.resolved_database_url)
         try:
-            _fill(database, count)
+            names = [settings.account, *(f"account-{number}" for number in range(2, accounts + 1))]
+            for name in names[1:]:
+                wanted = registering.Wanted(name, settings.venue.value, None, {}, {})
+                registering.add(database, settings, wanted, actor="bench", reason="bench")
+            _fill(database, count, names)
             found = registry(settings, lambda: database)
             metrics.KEPT_S, kept = 0.0, metrics.KEPT_S
             try:
@@ -49,6 +58,7 @@ def measure(count: int, scrapes: int) -> dict[str, float]:
     later = sum(times[1:]) / scrapes
     return {
         "orders": count,
+        "accounts": accounts,
         "first_cpu_s": times[0],
         "later_cpu_s": later,
         "share_of_core": later / SCRAPE_EVERY_S,
@@ -57,13 +67,14 @@ def measure(count: int, scrapes: int) -> dict[str, float]:
     }
 
 
-def _fill(database: Database, count: int) -> None:
+def _fill(database: Database, count: int, accounts: Sequence[str]) -> None:
     base = 1_770_000_000_000
     intents, events, filled, closed = [], [], [], []
     for number in range(count):
         link, symbol, at = f"ta-e-{number}", f"C{number % SYMBOLS}USDT", base + number * 60_000
         side = "Buy" if number % 2 else "Sell"
-        same = {"account": "main", "symbol": symbol, "side": side}
+        account = accounts[number % len(accounts)]
+        same = {"account": account, "symbol": symbol, "side": side}
         intents.append(
             {
                 **same,
@@ -100,7 +111,7 @@ def _fill(database: Database, count: int) -> None:
         )
         closed.append(
             {
-                "account": "main",
+                "account": account,
                 "symbol": symbol,
                 "order_id": link,
                 "position_side": "LONG",

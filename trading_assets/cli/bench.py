@@ -65,18 +65,19 @@ def grids(days: int, repeat: int, as_json: bool) -> None:
 @click.option(
     "--orders", default=10_000, show_default=True, type=click.IntRange(1), help="Closed orders of the ledger."
 )
+@click.option("--accounts", default=1, show_default=True, type=click.IntRange(1, 50), help="That share the orders.")
 @click.option("--scrapes", default=20, show_default=True, type=click.IntRange(1), help="Scrapes after the first one.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def metrics(orders: int, scrapes: int, as_json: bool) -> None:
+def metrics(orders: int, accounts: int, scrapes: int, as_json: bool) -> None:
     """CPU time of a scrape for Prometheus, on a ledger of its own with many orders."""
     from trading_assets.bench.metrics import measure  # noqa: PLC0415 (imports what it measures)
 
-    found = measure(orders, scrapes)
+    found = measure(orders, scrapes, accounts)
     if as_json:
         click.echo(json.dumps(found))
         return
     click.echo(
-        f"{orders:,} orders: the first scrape {found['first_cpu_s']:.2f} s of CPU, a later one "
+        f"{orders:,} orders, accounts: {accounts}; the first scrape {found['first_cpu_s']:.2f} s of CPU, a later one "
         f"{found['later_cpu_s'] * 1000:.0f} ms: {found['share_of_core']:.2%} of a core at one every 15 s; "
         f"{found['lines']:,} lines, {found['bytes'] / 1000:,.0f} kB"
     )
