@@ -23,6 +23,8 @@ from trading_assets.backtesting.significance import (
     mean_p_value,
 )
 from trading_assets.core.candles import FloatArray
+from trading_assets.core.timeframes import DAY_MS
+from trading_assets.reporting.estimates import mean_by_day
 
 DRAWS = 2000
 COUNTS = (5, 10, 20, 50)
@@ -30,6 +32,9 @@ COUNTS = (5, 10, 20, 50)
 
 RECORDS = (20, 30, 50, 100)
 """Trades of a backtest that has a deflated Sharpe ratio."""
+
+DAYS = (10, 30, 90)
+"""Days of a report."""
 
 _BARS = 1000
 _LEVEL = 1 - SIGNIFICANT
@@ -57,7 +62,7 @@ class Cell:
 def luck(draws: int = DRAWS, seed: int = 1) -> list[Cell]:
     """Every world judged `draws` times."""
     rng = np.random.default_rng(seed)
-    return [*_means(rng, draws), *_searches(rng, draws), *_records(rng, draws)]
+    return [*_means(rng, draws), *_searches(rng, draws), *_records(rng, draws), *_intervals(rng, draws)]
 
 
 def table(cells: list[Cell], draws: int) -> Table:
@@ -135,6 +140,27 @@ def _records(rng: np.random.Generator, draws: int) -> Iterator[Cell]:
                 chances = {won: _of_record(won, count, win, tries) for won in set(wins.tolist())}
                 found = sum(chances[won] > _LEVEL for won in wins.tolist()) if count >= least else 0
                 yield Cell(f"deflated Sharpe, {count} trades, best of {tries}", f"{win:g} : 1", 0.0, found / draws)
+
+
+def _intervals(rng: np.random.Generator, draws: int) -> Iterator[Cell]:
+    """The interval of a report's mean trade, by day: how often it leaves out a mean of zero, on either side.
+
+    Five trades a day on average. Where those of a day are alike, the day's chance of a win is 0.2 or 1.8 times the
+    usual one (0.5 or 1.5 times where wins are half of losses).
+    """
+    for alike in (False, True):
+        for win in (0.5, 2.0):
+            for days in DAYS:
+                found = 0
+                for _ in range(draws):
+                    count = rng.poisson(4, days) + 1
+                    chance = np.full(days, 1 / (1 + win))
+                    chance *= (1 + min(0.8, win) * rng.choice([-1.0, 1.0], days)) if alike else 1.0
+                    of_day = np.repeat(np.arange(days, dtype=np.int64), count)
+                    results = np.where(rng.random(len(of_day)) < chance[of_day], win, -1.0)
+                    found += mean_by_day(results, of_day * DAY_MS).excludes_zero
+                world = f"{win:g} : 1" + (", trades of a day alike" if alike else "")
+                yield Cell(f"interval of a mean, {days} days", world, 0.0, found / draws)
 
 
 def _of_record(won: int, count: int, win: float, tries: int) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +17,7 @@ from trading_assets.core.settings import load_settings
 from trading_assets.core.timeframes import first_hour_ms, iso, last_hour_ms
 
 if TYPE_CHECKING:
+    from trading_assets.reporting.answers import Answer
     from trading_assets.reporting.build import Sources, Written
     from trading_assets.reporting.report import Report
 
@@ -79,6 +80,28 @@ def performance(first: str | None, last: str | None, show: bool, account: str) -
     _make(make_performance, first, last, show, account)
 
 
+@report.command("compare")
+@click.argument("first")
+@click.argument("second")
+@click.option("--open", "show", is_flag=True, help="Open the page in the browser.")
+def compare(first: str, second: str, show: bool) -> None:
+    """Hold two reports against each other: the page or JSON of each, or its name in the folder of reports."""
+    from trading_assets.reporting.build import compare_reports  # noqa: PLC0415 (numba: a second)
+    from trading_assets.reporting.compare_page import rows_of, told  # noqa: PLC0415 (as above)
+
+    console = open_console()
+    found, page = compare_reports(first, second, load_settings())
+    table = Table("", "first", "second", "difference")
+    for row in rows_of(found):
+        table.add_row(*row)
+    console.print(line(("first", "bold"), f": {found.first.name}, ", ("second", "bold"), f": {found.second.name}"))
+    console.print(table)
+    _print_answers(told(found), console)
+    console.print(line("page: ", page), soft_wrap=True)
+    if show:
+        click.launch(str(page))
+
+
 @report.command("score")
 @click.option("--from", "first", help="First hour or day, UTC.  [default: all]")
 @click.option("--to", "last", help="Last hour or day, UTC, included.  [default: all]")
@@ -123,10 +146,12 @@ def _make(make: Callable[..., Report], first: str | None, last: str | None, show
 
 def _print_summary(report: Report, written: Written, console: Console) -> None:
     """One column a track, one line a number."""
+    from trading_assets.reporting.answers import answers  # noqa: PLC0415 (as above)
     from trading_assets.reporting.page import matched_sentence  # noqa: PLC0415 (as above)
 
     console.print(line((report.title, "bold"), f", {iso(report.start_ms)} to {iso(report.end_ms)}"))
     console.print(line(", ".join(f"{name} {value}" for name, value in report.facts.items())))
+    _print_answers(answers(report), console)
     tracks = [report.main, *report.beside]
     table = Table("", *(track.curve.name for track in tracks), *([report.holding.name] if report.holding else []))
     for name, field, form in (
@@ -165,8 +190,14 @@ def _print_summary(report: Report, written: Written, console: Console) -> None:
         console.print(line((note, "yellow")))
     console.print(line("page: ", written.page), soft_wrap=True)
     console.print(line("trades: ", written.trades), soft_wrap=True)
+    console.print(line("figures: ", written.figures), soft_wrap=True)
     if written.charts is not None:
         console.print(line("each trade on its candles: ", written.charts), soft_wrap=True)
+
+
+def _print_answers(found: Sequence[Answer], console: Console) -> None:
+    for one in found:
+        console.print(line((one.question, "bold"), f" {one.number} ({one.interval}): {one.verdict}"))
 
 
 def _number(value: float, form: str) -> str:

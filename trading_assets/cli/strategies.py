@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -86,6 +87,30 @@ def show_strategy(name: str) -> None:
         for parameter in shown.parameters:
             table.add_row(*parameter)
         console.print(table)
+
+
+@strategies.command("new")
+@_name
+@click.option(
+    "--folder",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Where module and test go.  [default: this package and its tests]",
+)
+def new_strategy(name: str, folder: Path | None) -> None:
+    """Write a module for a strategy NAME and its test. The rule in it is an example: replace it by yours."""
+    from trading_assets.strategies.template import write_new  # noqa: PLC0415 (imports the strategies)
+
+    module, *tests = write_new(name, folder)
+    echo(f"module: {module}")
+    for test in tests:
+        echo(f"test:   {test}")
+    if folder is None:
+        echo(f"next: change the rule, run the test, trading-assets check strategy {name}, and strategies start {name}")
+    else:
+        echo(
+            "next: change the rule, run the test, and name the class in your package's entry points, group "
+            "trading_assets.strategies"
+        )
 
 
 @strategies.command("set")

@@ -24,11 +24,13 @@ from trading_assets.ledger.partitions import latest_hour_ms, read_partitions
 from trading_assets.ledger.selections import empty_hours
 from trading_assets.market.loading import CandleReader
 from trading_assets.market.store import CandleStore, Progress
+from trading_assets.reporting import comparison, performance, score_study
 from trading_assets.reporting import load as reading
-from trading_assets.reporting import performance, score_study
+from trading_assets.reporting.compare_page import render as render_comparison
 from trading_assets.reporting.forward_test import Ending, run_forward_tests
 from trading_assets.reporting.page import render
 from trading_assets.reporting.report import Report
+from trading_assets.reporting.saved import as_json, read_saved
 from trading_assets.reporting.score_study import Cell, Earned
 from trading_assets.reporting.strategy_page import render as render_strategy
 from trading_assets.reporting.trade_book import trade_book
@@ -194,10 +196,12 @@ _CHARTS = "_trades.html"
 
 @dataclass(frozen=True)
 class Written:
-    """The page, its trades as CSV (`figures.TRADE_COLUMNS`), and each of them on its candles, where that was made."""
+    """The page, its trades as CSV (`figures.TRADE_COLUMNS`), its figures as JSON (`saved`), and each trade on its
+    candles, where that was made."""
 
     page: Path
     trades: Path
+    figures: Path
     charts: Path | None = None
 
 
@@ -217,13 +221,15 @@ def write(report: Report, settings: Settings) -> Written:
     kind = f"{report.kind}-{settings.account}" if settings.is_named else report.kind
     name = f"{kind}_{_stamp(report.start_ms)}_{_stamp(report.end_ms)}"
     charts = folder / f"{name}{_CHARTS}" if report.trade_page is not None else None
-    written = Written(folder / f"{name}.html", folder / f"{name}.csv", charts)
+    written = Written(folder / f"{name}.html", folder / f"{name}.csv", folder / f"{name}.json", charts)
     write_private(written.trades, report.main.trades.to_csv(index=False, lineterminator="\n"))
+    write_private(written.figures, as_json(report))
     if report.trade_page is not None and charts is not None:
         write_private(charts, report.trade_page.html)
     write_private(written.page, render(report, "" if charts is None else charts.name))
     _keep_newest(folder, kind, settings.reports_kept, written.page)
-    _copy_to_store(settings, [path for path in (written.trades, written.charts, written.page) if path is not None])
+    files = (written.trades, written.figures, written.charts, written.page)
+    _copy_to_store(settings, [path for path in files if path is not None])
     return written
 
 
@@ -249,4 +255,34 @@ def _keep_newest(folder: Path, kind: str, kept: int, newest: Path) -> None:
     for path in others[kept - 1 :]:
         path.unlink(missing_ok=True)
         path.with_suffix(".csv").unlink(missing_ok=True)
+        path.with_suffix(".json").unlink(missing_ok=True)
         path.with_name(f"{path.stem}{_CHARTS}").unlink(missing_ok=True)
+
+
+def compare_reports(first: str, second: str, settings: Settings) -> tuple[comparison.Difference, Path]:
+    """Hold two saved reports against each other, and write the page of that. Return both.
+
+    Args:
+        first, second: path of a page, of its JSON or CSV, or the name of one in the folder of reports.
+
+    Raises:
+        DataError: one is not there, has no figures, or both are the same.
+        OSError: the page cannot be written.
+    """
+    folder = settings.home / "reports"
+    found = comparison.compare(*(read_saved(_report_file(name, folder)) for name in (first, second)))
+    private_folder(folder)
+    path = folder / f"compare_{found.first.name}_with_{found.second.name}.html"
+    write_private(path, render_comparison(found))
+    _copy_to_store(settings, [path])
+    return found, path
+
+
+def _report_file(name: str, folder: Path) -> Path:
+    given = Path(name).expanduser()
+    if given.suffix not in _ENDINGS:
+        given = given.with_name(f"{given.name}.json")
+    return given if given.with_suffix(".json").exists() else folder / given.name
+
+
+_ENDINGS = (".html", ".json", ".csv")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from base64 import b64encode
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -177,3 +177,23 @@ def pnl_bars(rows: pd.DataFrame, name: str) -> go.Figure:
 
 def _times(times_ms: IntArray) -> list[str]:
     return [to_datetime(time).strftime("%Y-%m-%d %H:%M") for time in times_ms.tolist()]
+
+
+def days_chart(lines: Mapping[str, Mapping[str, float]]) -> go.Figure:
+    """Values by day (`2026-03-02`), percent, a line each."""
+    import plotly.graph_objects as go
+
+    figure = go.Figure(
+        [
+            go.Scatter(
+                x=list(days),
+                y=[round(value, 4) for value in days.values()],
+                name=name,
+                mode="lines+markers" if len(days) < 40 else "lines",
+                line={"color": colour, "width": 2},
+                hovertemplate="%{y:+.2f} %",
+            )
+            for (name, days), colour in zip(lines.items(), (COLOURS[0], COLOURS[2]), strict=False)
+        ]
+    )
+    return figure.update_yaxes(title="return, %")

@@ -24,6 +24,7 @@ from trading_assets.ledger import executions as execution_ledger
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.tables import entry_signals, order_intents
 from trading_assets.market.loading import CandleReader
+from trading_assets.reporting.evidence import evidence
 from trading_assets.reporting.figures import TRADE_COLUMNS, Curve, figures
 from trading_assets.reporting.forward_test import OPEN, last_closes
 from trading_assets.reporting.report import RandomBaseline, Report, Track
@@ -93,6 +94,7 @@ def performance(
         refused={},
         matched=None,
         under_costs={},
+        evidence=evidence(reader, curve, trades, trades.iloc[:0]),
         sample=_against(expected, curve),
         notes=[
             *short_range(span.start_ms, span.end_ms),

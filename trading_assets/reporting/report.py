@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import pandas as pd
 
 from trading_assets.core.candles import FloatArray
+from trading_assets.reporting.evidence import Evidence
 from trading_assets.reporting.figures import Curve, Figures
 from trading_assets.reporting.matched import MatchedBenchmark, share_interval
 from trading_assets.reporting.trade_chart import ChartPage
@@ -69,6 +70,7 @@ class Report:
         notes: what happened that a reader must know: halts, failures, missing data.
         assumptions: what the numbers rest on, a sentence each.
         trade_page: each trade on its candles; None where that was not made.
+        evidence: what the answers of its first screen rest on.
     """
 
     kind: str
@@ -86,6 +88,7 @@ class Report:
     notes: Sequence[str] = ()
     assumptions: Sequence[str] = ()
     trade_page: ChartPage | None = None
+    evidence: Evidence | None = None
 
     @property
     def curves(self) -> list[Curve]:

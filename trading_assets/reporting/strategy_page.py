@@ -13,7 +13,7 @@ import pandas as pd
 from trading_assets.core.timeframes import iso
 from trading_assets.reporting.charts import Charts, pnl_bars
 from trading_assets.reporting.forward_test import OPEN
-from trading_assets.reporting.page import NONE, STYLE
+from trading_assets.reporting.markup import NONE, document, section
 
 MIN_TRADES = 20
 """A group of fewer closed trades is marked: its mean says little."""
@@ -110,7 +110,7 @@ def render(strategy: str, trades: pd.DataFrame, selections: pd.DataFrame, start_
         "</header>",
         f'<p class="headline">{len(selections):,} selections, whose backtests had said {_number(said)} R a trade, gave '
         f"{len(closed):,} closed trades of {_number(mean)} R.{_few(len(closed))}</p>",
-        _section("What backtests had said, and what came of it", _said(said_and_done(selections, trades))),
+        section("What backtests had said, and what came of it", _said(said_and_done(selections, trades))),
     ]
     for dimension, name in DIMENSIONS.items():
         rows, title = grouped(timed, dimension), name
@@ -120,29 +120,20 @@ def render(strategy: str, trades: pd.DataFrame, selections: pd.DataFrame, start_
             title += f": the best and the worst {MOST_ROWS // 2} of {len(ordered)}"
         if len(rows):
             chart = charts.show(dimension, pnl_bars(rows, dimension), 260)
-            parts.append(_section(title, f'<div class="pair">{chart}{_groups(rows, [dimension])}</div>'))
+            parts.append(section(title, f'<div class="pair">{chart}{_groups(rows, [dimension])}</div>'))
     by_parameter = chosen_parameters(trades)
     if len(by_parameter):
-        parts.append(_section("By the parameters that were chosen", _groups(by_parameter, ["parameter", "value"])))
+        parts.append(section("By the parameters that were chosen", _groups(by_parameter, ["parameter", "value"])))
     note = (
         f"A mean of fewer than {MIN_TRADES} trades is grey: it says little. Groups were not chosen before they were "
         "looked at, so the best of many is partly luck: docs/statistics.md."
     )
     parts.append(f"<p>{note}</p>")
-    return (
-        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
-        f'<meta http-equiv="Content-Security-Policy" content="{charts.policy}">'
-        f"<title>{escape(strategy)}</title><style>{STYLE}.few {{ color: var(--soft); }}</style></head>\n"
-        f"<body><main>\n{chr(10).join(parts)}\n</main></body></html>\n"
-    )
+    return document(strategy, chr(10).join(parts), charts.policy, ".few { color: var(--soft); }")
 
 
 def _few(count: int) -> str:
     return f" That is too few to say anything: at least {MIN_TRADES} are needed." if count < MIN_TRADES else ""
-
-
-def _section(title: str, content: str) -> str:
-    return f"<section><h2>{escape(title)}</h2>\n{content}</section>"
 
 
 def _said(rows: pd.DataFrame) -> str:

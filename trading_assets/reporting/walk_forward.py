@@ -18,6 +18,7 @@ from trading_assets.core.settings import Settings
 from trading_assets.core.timeframes import DAY_MS, HOUR_MS, Timeframe, as_of_ms, iso
 from trading_assets.market.loading import CandleReader
 from trading_assets.market.store import Progress
+from trading_assets.reporting.evidence import evidence
 from trading_assets.reporting.figures import Curve, Figures, figures, trades_frame
 from trading_assets.reporting.forward_test import (
     DELISTED,
@@ -93,8 +94,10 @@ def walk_forward(
     drawn_hours = {one.hour_ms for choice in drawn for one in choice}
     same = [selection for selection in chosen if selection.hour_ms in drawn_hours]
     at_random, compared = list[PortfolioResult](), portfolio
+    tried = trades_frame([])
     if same:
         by_chance = forward_test({one for choice in drawn for one in choice}, together=True)
+        tried = trades_frame(by_chance.of(by_chance.trades))
         at_random = [
             simulate_portfolio(by_chance.of(choice, unfilled=True), settings, capital, start_ms, end_ms)
             for choice in drawn
@@ -131,6 +134,7 @@ def walk_forward(
             *_delisted(portfolio, chosen, endings, start_ms, end_ms),
         ],
         assumptions=_assumptions(settings, {one.strategy for one in chosen}),
+        evidence=evidence(reader, main.curve, main.trades, tried),
     )
 
 

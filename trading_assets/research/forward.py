@@ -16,14 +16,16 @@ import numpy as np
 import pandas as pd
 
 from trading_assets.backtesting.costs import declared_entries
-from trading_assets.backtesting.overfitting import DrawdownPaths, drawdown_paths
+from trading_assets.backtesting.overfitting import DrawdownPaths
 from trading_assets.backtesting.run import production_engine
 from trading_assets.core.candles import Candles, Funding
 from trading_assets.core.errors import DataError
 from trading_assets.core.timeframes import HOUR_MS, Timeframe, floor_ms, iso
 from trading_assets.market.loading import CandleReader
 from trading_assets.market.store import CandleStore
+from trading_assets.reporting.answers import Answer, answers
 from trading_assets.reporting.build import Sources, make_walk_forward
+from trading_assets.reporting.estimates import drawdowns_of
 from trading_assets.reporting.figures import Figures, trades_frame
 from trading_assets.reporting.forward_test import SelectedStrategy, run_forward_tests
 from trading_assets.reporting.page import render
@@ -236,12 +238,17 @@ class WalkForward:
             found.seen, found.worst, found.longest_days, found.reason
             ```
         """
-        curve = self.report.main.curve
-        equity = pd.Series(curve.equity, index=times(curve.times_ms - 1, "time"))
-        ends = equity.resample("1D").last().ffill()
-        opening = float(curve.equity[0])
-        daily = ends.diff().fillna(ends.iloc[0] - opening)
-        return drawdown_paths(np.asarray(daily, dtype=np.float64), opening)
+        return drawdowns_of(self.report.main.curve)
+
+    def answers(self) -> list[Answer]:
+        """The first screen of the report: each question with a number, its interval and a verdict, as text.
+
+        Example:
+            ```python
+            {one.question: (one.number, one.verdict) for one in wf.answers()}
+            ```
+        """
+        return answers(self.report)
 
     def plot(self) -> go.Figure:
         """Return of the account, beside a random choice and holding BTC, percent."""

@@ -108,6 +108,7 @@ LOOKS = {
     "mirror status",
     "notify list",
     "portfolio",
+    "report compare",
     "report performance",
     "report score",
     "report strategy",
@@ -122,7 +123,7 @@ LOOKS = {
 }
 """What only shows, or writes a picture or a page."""
 
-ELSEWHERE = {"accounts encryption new", "demo", "exchange serve", "reference", "web"}
+ELSEWHERE = {"accounts encryption new", "demo", "exchange serve", "reference", "strategies new", "web"}
 """What has a place of its own that it names, or only serves; so have all of `bench` and `chaos`."""
 
 

@@ -292,7 +292,7 @@ def test_of_each_report_the_newest_pages_are_kept(database: Database, tmp_path: 
     written = {path.name for path in (tmp_path / "reports").iterdir()}
     kept = sorted(name for name in written if re.fullmatch(r"walk_forward_\w{13}_\w{13}\.html", name))
     assert kept == ["walk_forward_20260302T0200_20260302T0500.html", "walk_forward_20260302T0200_20260302T0600.html"]
-    beside = {name.replace(".html", end) for name in kept for end in (".csv", "_trades.html")}
+    beside = {name.replace(".html", end) for name in kept for end in (".csv", ".json", "_trades.html")}
     assert written == {*kept, *beside}, "what stands beside a page goes with it"
     second = made.settings.changed({"account": "second"}).as_named()
     page = write(make_walk_forward(made, HOUR, HOUR + 3 * HOUR_MS), second).page

@@ -11,12 +11,10 @@ import pytest
 
 import trading_assets
 from trading_assets.core.timeframes import HOUR_MS
-from trading_assets.ledger.database import Database
 from trading_assets.reporting import page, strategy_page
-from trading_assets.reporting.build import make_walk_forward
 from trading_assets.reporting.trade_chart import chart_page
 from trading_assets_tests.reporting.fixtures import HOUR
-from trading_assets_tests.reporting.test_build import fill, sources
+from trading_assets_tests.reporting.made_reports import drawn_report
 from trading_assets_tests.reporting.test_strategy_page import selected, trades
 from trading_assets_tests.reporting.test_trade_chart import a_series, a_trade
 
@@ -44,7 +42,7 @@ def test_no_module_writes_a_page_without_a_policy() -> None:
         for path in PACKAGE.rglob("*.py")
         if re.search(r"<!DOCTYPE html|<html", path.read_text(encoding="utf-8"), re.IGNORECASE)
     }
-    assert pages - BY_HEADER == {f"reporting/{name}.py" for name in ("page", "strategy_page", "trade_chart")}
+    assert pages - BY_HEADER == {f"reporting/{name}.py" for name in ("markup", "trade_chart")}
     for name in BY_HEADER:
         assert "<script" not in (PACKAGE / name).read_text(encoding="utf-8")
 
@@ -55,7 +53,6 @@ def test_trades_on_candles_run_their_own_scripts_alone() -> None:
 
 
 @pytest.mark.slow
-def test_reports_run_their_own_scripts_alone(sqlite: Database, tmp_path: Path) -> None:
-    fill(sqlite)
-    require_policy(page.render(make_walk_forward(sources(sqlite, tmp_path))))
+def test_reports_run_their_own_scripts_alone() -> None:
+    require_policy(page.render(drawn_report()))
     require_policy(strategy_page.render("<script>x</script>", trades(), selected(), HOUR, HOUR + HOUR_MS))

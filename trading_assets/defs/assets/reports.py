@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 import dagster as dg
+import pandas as pd
 from pydantic import Field
 
 from trading_assets.core.errors import NothingYetError
@@ -129,12 +130,18 @@ def _report(
     main, days = report.main, daily_returns(report.main.curve)
     links = {
         name: offer(context.instance, context.run.run_id, file, sources.settings.ui_url)
-        for name, file in (("page", written.page), ("trades_csv", written.trades), ("trade_charts", written.charts))
+        for name, file in (
+            ("page", written.page),
+            ("trades_csv", written.trades),
+            ("figures_json", written.figures),
+            ("trade_charts", written.charts),
+        )
         if file is not None
     }
     yield dg.MaterializeResult(
         metadata={
             "headline": headline(report),
+            "answers": md.table(_answers(report)),
             **{name: dg.MetadataValue.url(link) for name, link in links.items() if link is not None},
             "live_page": dg.MetadataValue.url(sources.settings.live_page_url),
             "page_path": dg.MetadataValue.path(str(written.page)),
@@ -161,6 +168,16 @@ def _report(
             "not_taken": md.counts(report.refused, "what stood against it first"),
             "notes": "\n".join(report.notes) or "none",
         }
+    )
+
+
+def _answers(report: "Report") -> pd.DataFrame:
+    """The first screen, a row a question."""
+    from trading_assets.reporting.answers import answers  # noqa: PLC0415 (as above)
+
+    return pd.DataFrame(
+        [(one.question, one.number, one.interval, one.verdict) for one in answers(report)],
+        columns=["question", "number", "interval", "verdict"],
     )
 
 
