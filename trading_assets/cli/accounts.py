@@ -251,7 +251,8 @@ def _try_at_venue(settings: Settings, database: Database) -> None:
     from trading_assets.venues.keys import judge_key  # noqa: PLC0415
 
     console = open_console()
-    exchange = open_exchange(settings)
+    with ends_within(settings.command_deadline_s, "accounts test"):
+        exchange = open_exchange(settings)
     try:
         with ends_within(settings.command_deadline_s, "accounts test"):
             key = judge_key(exchange.api_key(), exchange.now_ms())

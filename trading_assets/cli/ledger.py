@@ -7,6 +7,7 @@ import click
 from trading_assets.cli.account_option import account_option, with_keys
 from trading_assets.cli.console import echo
 from trading_assets.cli.opening import announce, open_ledger, who
+from trading_assets.core.deadline import ends_within
 from trading_assets.core.settings import load_settings
 
 
@@ -59,13 +60,16 @@ def ledger_bind(venue: str, yes: bool, account: str) -> None:
             f"--venue is {venue!r}, and the settings say {settings.venue.value!r}: nothing was bound. Give the command "
             "the settings and the key of the account whose rows these are"
         )
-    exchange = open_exchange(settings)
+    with ends_within(settings.command_deadline_s, "ledger bind"):
+        exchange = open_exchange(settings)
     try:
         with open_ledger(settings) as database:
-            owner = binding.owner_at(exchange, settings)
+            with ends_within(settings.command_deadline_s, "ledger bind"):
+                owner = binding.owner_at(exchange, settings)
             if not yes:
                 click.confirm(f"Are the books of account {settings.account} those of {owner}?", abort=True)
-            binding.bind_by_hand(database, exchange, settings, by=who())
+            with ends_within(settings.command_deadline_s, "ledger bind"):
+                binding.bind_by_hand(database, exchange, settings, by=who())
             echo(binding.describe(database, settings.account))
     finally:
         exchange.close()

@@ -130,14 +130,22 @@ def _ended(command: list[str], settings: dict[str, str], home: Path) -> tuple[in
     said = home / "stderr"
     process = PROCESSES.Process(target=_run, args=(command, {**settings, "TRADING_ASSETS_HOME": str(home)}, str(said)))
     process.start()
-    process.join(300)
+    process.join(120)
     process.kill()
+    process.join()
     return process.exitcode, said.read_text()
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "command", [["accounts", "fees"], ["accounts", "prepare", "--yes"], ["candles", "refetch"], ["rehearse", "--yes"]]
+    "command",
+    [
+        ["accounts", "fees"],
+        ["accounts", "prepare", "--yes"],
+        ["candles", "refetch"],
+        ["ledger", "bind", "--venue", "simulator", "--yes"],
+        ["rehearse", "--yes"],
+    ],
 )
 def test_a_command_ends_although_its_exchange_drips(command: list[str], tmp_path: Path) -> None:
     with dripping(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 100000\r\n\r\n") as port:
