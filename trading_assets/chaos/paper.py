@@ -24,9 +24,12 @@ from typing import Any
 import requests
 
 from trading_assets.chaos.cuts import end_process, wait_for
+from trading_assets.chaos.dca_trial import Pace
 from trading_assets.chaos.faults import FaultInjector
 from trading_assets.chaos.invariants import compare_all
+from trading_assets.chaos.kept_apart import KeptApart
 from trading_assets.chaos.machine_stalls import Stalls
+from trading_assets.chaos.manual_trader import ManualTrader
 from trading_assets.chaos.session_process import IS_TRADING, SessionProcess, select_coins, start_session
 from trading_assets.chaos.signal_source import give_signal
 from trading_assets.chaos.trial_settings import OPEN_GATES
@@ -42,7 +45,10 @@ from trading_assets.ledger.strategies import seed_registry
 from trading_assets.simulator import files
 from trading_assets.simulator.launcher import health
 from trading_assets.trading.context import ExecutionContext
+from trading_assets.trading.dca.maintain import maintain as keep_plans
+from trading_assets.trading.dca.plans import TAKES_WITHIN
 from trading_assets.trading.execute.submit import submit_orders
+from trading_assets.trading.grid.maintain import maintain as keep_grids
 from trading_assets.trading.reconcile.reconciler import reconcile
 from trading_assets.venues import open_exchange, open_market_data
 
@@ -50,6 +56,7 @@ DEPOSIT = Decimal(10_000)
 COINS = 6
 SIGNAL_EVERY_MS = 90_000
 FAULT_EVERY_MS = 5 * MINUTE_MS
+KEPT_EVERY_MS = 10_000
 LOOK_EVERY_S = 0.2
 STARTS_WITHIN_S, CATCHES_UP_WITHIN_S = 60.0, 120.0
 SPREAD = Decimal("0.002")
@@ -92,6 +99,8 @@ class PaperReport:
     session_starts: int = 0
     misfortunes: dict[str, int] = field(default_factory=dict)
     fills_compared: int = 0
+    kept: dict[str, object] = field(default_factory=dict)
+    """grids and DCA plans: how many, their orders and fills"""
     entry_slippage_bps_mean: float | None = None
     entry_slippage_bps_worst: float | None = None
     stop_slippage_bps_mean: float | None = None
@@ -168,13 +177,27 @@ class _Paper:
         stack.callback(self._exchange.close)
         stack.callback(self._stop_paper)
         self._context = ExecutionContext(self._database, self._exchange, self._settings)
-        self._coins = self._tradable()
+        listed = self._tradable()
+        self._coins, self._ticks = listed[:COINS], {one.symbol: one.tick_size for one in listed}
         self._began_ms = self._exchange.now_ms() - HOUR_MS
         self._asks: dict[str, Decimal] = {}
         self._unmet: list[str] = []
         self._stalls = Stalls()
         stack.enter_context(self._stalls.watched())
         self._session: SessionProcess | None = None
+        paper = ManualTrader(str(json.loads(self._info.read_text())["url"]))
+        account, seed = self._settings.account, report.seed
+        self._apart = KeptApart(
+            self._exchange,
+            self._database,
+            account,
+            self._by_turnover(listed[COINS:]),
+            paper,
+            random.Random(seed),
+            seed,
+            lambda: self._context,
+            Pace(("every 5m",), grace_s=round(60 * max(1.0, report.speed))),
+        )
         if in_session:
             self._environment = {**os.environ, **{f"{PREFIX}{name.upper()}": str(one) for name, one in values.items()}}
             symbols = [coin.symbol for coin in self._coins]
@@ -187,7 +210,7 @@ class _Paper:
         """Trade, break things, mend them, compare."""
         report, began = self._report, time.monotonic()
         end_ms = self._now_ms() + round(report.minutes * MINUTE_MS)
-        signal_ms, fault_ms, heal_ms, told_ms = 0, self._now_ms() + FAULT_EVERY_MS, 0, 0
+        signal_ms, fault_ms, heal_ms, told_ms, kept_ms = 0, self._now_ms() + FAULT_EVERY_MS, 0, 0, 0
         while (now := self._now_ms()) < end_ms:
             if heal_ms and now >= heal_ms:
                 self._faults.lift()
@@ -201,6 +224,9 @@ class _Paper:
             if now >= signal_ms:
                 self._trade()
                 signal_ms = now + SIGNAL_EVERY_MS
+            if now >= kept_ms:
+                self._keep()
+                kept_ms = now + KEPT_EVERY_MS
             if now >= told_ms:
                 self._tell(f"{(end_ms - now) / MINUTE_MS:.0f} minutes left, {report.entries} entries")
                 told_ms = now + 10 * MINUTE_MS
@@ -238,7 +264,12 @@ class _Paper:
 
     def _tradable(self) -> list[Instrument]:
         listed = [one for one in self._source.instruments() if one.kind is ContractKind.PERPETUAL]
-        return [one for one in listed if one.settle_coin == "USDT"][:COINS]
+        return [one for one in listed if one.settle_coin == "USDT"]
+
+    def _by_turnover(self, instruments: Sequence[Instrument]) -> list[Instrument]:
+        """The most traded last: of these grids and plans take theirs."""
+        tickers = self._source.tickers()
+        return sorted(instruments, key=lambda one: tickers[one.symbol].turnover_24h if one.symbol in tickers else 0)
 
     def _break(self) -> None:
         if not self._unmet:  # each once before any comes again
@@ -278,6 +309,16 @@ class _Paper:
         position = self._exchange.position(coin.symbol)
         if position is not None:
             self._note_entry(position, ticker.ask if position.side is Side.BUY else ticker.bid)
+
+    def _keep(self) -> None:
+        """See that each contract beyond the first ones has its grid or plan; look after them where no session does."""
+        try:
+            self._apart.begin()
+            if self._session is None:
+                keep_grids(self._context)
+                keep_plans(self._context)
+        except TradingAssetsError as error:
+            self._tell(f"grids and plans: not now: {error}")
 
     def _note_entry(self, position: Position, shown: Decimal) -> None:
         sign = 1 if position.side is Side.BUY else -1
@@ -343,10 +384,16 @@ class _Paper:
                 report.closings[name] = report.closings.get(name, 0) + 1
         report.entry_slippage_bps_mean, report.entry_slippage_bps_worst = _figures(self._asks.values())
         report.equity = f"{exchange.wallet().equity:.2f}"
+        report.kept = self._apart.figures(self._began_ms)
+        for apart in self._apart.settle():
+            report.broken += apart.broken
         found = None
         for _ in range(3):
             reconcile(self._context)
-            found = compare_all(self._database, exchange, self._settings.account, self._began_ms, DEPOSIT)
+            apart_from = self._apart.symbols
+            found = compare_all(
+                self._database, exchange, self._settings.account, self._began_ms, DEPOSIT, of_grids=apart_from
+            )
             if not found.broken:
                 break
         report.broken += found.broken if found is not None else []
@@ -361,7 +408,6 @@ class _Paper:
 
     def _judge_fills(self, fills: Sequence[Execution]) -> None:
         """Each lies within the candles of its minute and the one before, but for the spread."""
-        ticks = {coin.symbol: coin.tick_size for coin in self._coins}
         for one in fills:
             minute = floor_ms(one.time_ms, MINUTE_MS)
             candles = self._source.candles(one.symbol, Timeframe.M1, minute - self._late_ms(), minute + MINUTE_MS)
@@ -369,7 +415,8 @@ class _Paper:
                 continue
             self._report.fills_compared += 1
             low, high = Decimal(str(candles.low.min())), Decimal(str(candles.high.max()))
-            reach = max(high * SPREAD, TICKS * ticks[one.symbol])
+            takes = TAKES_WITHIN if one.symbol in self._apart.symbols else SPREAD
+            reach = max(high * takes, TICKS * self._ticks[one.symbol])
             if not low - reach <= one.price <= high + reach:
                 self._report.broken.append(
                     f"{one.symbol} was filled at {one.price}, the other exchange traded {low} to {high} then"
@@ -381,6 +428,8 @@ class _Paper:
         levels = {order.order_id: order for one in fills if (order := self._exchange.order(one.symbol, one.order_id))}
         for one in fills:
             order = levels.get(one.order_id)
+            if one.symbol in self._apart.symbols:  # their stops move with what they hold
+                continue
             if one.closed_size or order is None or order.stop_loss is None or order.take_profit is None:
                 continue
             ends = [row for row in closings if row.symbol == one.symbol and row.updated_ms > one.time_ms]

@@ -36,4 +36,7 @@ def test_an_hour_of_paper_on_recorded_candles_has_no_wrong_fill_no_missed_stop_a
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_the_same_on_a_seeded_market() -> None:
-    is_well(run_paper([], 20, 20, 2, lambda line: None))
+    report = run_paper([], 20, 20, 2, lambda line: None)
+    is_well(report)
+    assert report.kept["grid_fills"]
+    assert report.kept["dca_fills"]

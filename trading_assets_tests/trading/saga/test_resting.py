@@ -318,6 +318,26 @@ def test_a_post_only_entry_that_would_take_is_rejected_after_its_answer(sqlite: 
     assert "taken liquidity" in str(row(harness, identity)["reason"])
 
 
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize(("step", "signal"), [(Step.AMEND, CHASE), (Step.CANCEL, LIMIT)])
+def test_a_death_at_a_change_or_cancellation_leaves_it_to_the_next_pass(
+    sqlite: Database, step: Step, signal: dict[str, object], when: str
+) -> None:
+    harness, identity, link = rests(sqlite, **signal)
+    if step is Step.AMEND:
+        harness.exchange.set_price("BTCUSDT", "101")
+    harness.later(601)
+    killed = {"at": f"{when} {step}"}
+    _run(harness, reconciles=False, killed=killed)
+    assert not killed, "it died there"
+    assert row(harness, identity)["request"] == (orders.AMEND if step is Step.AMEND else orders.CANCEL)
+    after_passes(harness, times=12)
+    assert row(harness, identity)["status"] == "ended"
+    assert harness.exchange.accepted == [link]
+    assert harness.exchange.calls["amend_order"] == (step is Step.AMEND)
+    harness.require_consistent(identity)
+
+
 @pytest.mark.parametrize("by", list(CancelledBy))
 def test_an_entry_that_others_cancel_ends_and_is_not_placed_again(sqlite: Database, by: CancelledBy) -> None:
     harness, identity, link = rests(sqlite)
