@@ -26,5 +26,5 @@ def test_an_hour_is_the_same_on_either_storage_and_its_history_is_whole(
         "0 times PIPELINE_ENQUEUED, expected once",
         "0 times PIPELINE_STARTING, expected once",
     }
-    assert history.materialisations() == len(result.get_asset_materialization_events()) == 19
+    assert history.materialisations() == len(result.get_asset_materialization_events()) == 21
     history.close()

@@ -219,6 +219,7 @@ def told_by(page: str) -> dict[tuple[str, str], str]:
     """The outcomes in the page's table: faults down, calls across; a read has them in the rows "before"."""
     calls = [*WRITES, *READS]
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in page.splitlines() if line[:1] == "|"]
-    found = {row[0]: row[1:] for row in rows if row[0] in FAULTS}
-    assert ["fault", *(f"`{call}`" for call in calls)] in rows
+    start = rows.index(["fault", *(f"`{call}`" for call in calls)])
+    table = rows[start : start + 2 + len(FAULTS)]
+    found = {row[0]: row[1:] for row in table if row[0] in FAULTS}
     return {(call, fault): cell for fault, row in found.items() for call, cell in zip(calls, row, strict=True)}
