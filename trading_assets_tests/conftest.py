@@ -55,15 +55,39 @@ settings.register_profile(
 settings.load_profile("trading_assets")
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark as slow what runs on PostgreSQL beside SQLite, outside `ON_BOTH_ENGINES`; before `-m` chooses."""
+@pytest.hookimpl(wrapper=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> Iterator[None]:
+    """Before `-m` chooses, mark as slow what runs on PostgreSQL beside SQLite, outside `ON_BOTH_ENGINES`; then let each
+    process begin with its share of the longest tests: one that began last would keep all others waiting.
+    """
     for item in items:
         engine = item.callspec.params.values() if hasattr(item, "callspec") else ()
         if "postgresql" in [value for value in engine if isinstance(value, str)]:
             room = item.path.relative_to(Path(__file__).parent).as_posix()
             if not room.startswith(ON_BOTH_ENGINES):
                 item.add_marker("slow")
+    yield
+    processes = getattr(config, "workerinput", {}).get("workercount", 1)
+    longest = [item for item in items if _may_take_s(item) >= LONG_S]
+    others = [item for item in items if _may_take_s(item) < LONG_S]
+    if processes == 1 or not longest:
+        return
+    size = len(items) // processes  # as pytest-xdist deals them out
+    items.clear()
+    for number in range(processes):
+        share = longest[number::processes]
+        upto = len(others) if number + 1 == processes else max(size - len(share), 0)
+        items += [*share, *others[:upto]]
+        del others[:upto]
+
+
+LONG_S = 600
+"""What declares such a timeout takes minutes."""
+
+
+def _may_take_s(item: pytest.Item) -> float:
+    mark = item.get_closest_marker("timeout")
+    return float(mark.args[0]) if mark is not None and mark.args else 0.0
 
 
 def pytest_collection_finish() -> None:

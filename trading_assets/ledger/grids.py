@@ -252,19 +252,19 @@ def add_orders(connection: sa.Connection, rows: Sequence[GridOrder]) -> None:
         connection.execute(sa.insert(grid_orders), [_values(row) for row in rows])
 
 
-def orders_of(connection: sa.Connection, grid_id: str) -> list[GridOrder]:
-    """Return every order of a grid, in the order of their reservation."""
-    where = grid_orders.c.grid_id == grid_id
-    statement = sa.select(grid_orders).where(where).order_by(grid_orders.c.created_ms, grid_orders.c.order_link_id)
-    return [GridOrder(**{**row, "side": Side(row["side"])}) for row in connection.execute(statement).mappings()]
+def orders_of(connection: sa.Connection, grid_id: str, *, only_working: bool = False) -> list[GridOrder]:
+    """Return every order of a grid, or those that have not ended, in the order of their reservation."""
+    where = [grid_orders.c.grid_id == grid_id]
+    if only_working:
+        where.append(grid_orders.c.status != DONE)
+    return _orders(connection, *where)
 
 
 def beginning_with(database: Database, text: str) -> list[GridOrder]:
     """Return the orders of grids whose link id or exchange's id begins so, at most two: two are no answer."""
     begins = sa.or_(*(column.startswith(text, autoescape=True) for column in (_LINK, grid_orders.c.order_id)))
-    statement = sa.select(grid_orders).where(begins).order_by(_LINK).limit(2)
     with database.read() as connection:
-        return [GridOrder(**{**row, "side": Side(row["side"])}) for row in connection.execute(statement).mappings()]
+        return _orders(connection, begins, most=2)
 
 
 def set_order(connection: sa.Connection, link: str, now_ms: int, wall_ms: int, **values: object) -> None:
@@ -290,9 +290,8 @@ def ask_to_cancel(connection: sa.Connection, link: str, why: str) -> None:
 def working_orders(database: Database, account: str) -> list[GridOrder]:
     """Return the orders of the account's grids that have not ended."""
     where = (grid_orders.c.account == account, grid_orders.c.status != DONE)
-    statement = sa.select(grid_orders).where(*where).order_by(grid_orders.c.created_ms, grid_orders.c.order_link_id)
     with database.read() as connection:
-        return [GridOrder(**{**row, "side": Side(row["side"])}) for row in connection.execute(statement).mappings()]
+        return _orders(connection, *where)
 
 
 def count_orders(connection: sa.Connection, account: str) -> int:
@@ -344,6 +343,19 @@ def fills_between(
             time_ms=row["time_ms"],
         )
     return list(found.values())
+
+
+def _orders(connection: sa.Connection, *where: sa.ColumnElement[bool], most: int | None = None) -> list[GridOrder]:
+    """Return orders in the order of their reservation. Every look at a grid reads all it has ever sent, so a row is
+    built from its columns in their order, without names.
+    """
+    columns = [grid_orders.c[field.name] for field in fields(GridOrder)]
+    statement = sa.select(*columns).where(*where).order_by(grid_orders.c.created_ms, _LINK).limit(most)
+    found = connection.execute(statement).all()
+    return [GridOrder(*row[:_SIDE_AT], Side(row[_SIDE_AT]), *row[_SIDE_AT + 1 :]) for row in found]
+
+
+_SIDE_AT = [field.name for field in fields(GridOrder)].index("side")
 
 
 def _values(row: LevelRow | GridOrder) -> Mapping[str, object]:

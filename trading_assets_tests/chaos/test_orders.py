@@ -22,9 +22,7 @@ REQUIRED = [
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize(
-    ("profile", "kills", "steps", "faults"), [("wild", 5, 1, 0), ("tame", 60, 16, 1), ("wild", 20, 6, 1)]
-)
+@pytest.mark.parametrize(("profile", "kills", "steps", "faults"), [("tame", 60, 16, 1), ("wild", 20, 6, 1)])
 def test_killed_traders_double_lose_and_leave_unprotected_nothing(
     profile: str, kills: int, steps: int, faults: int
 ) -> None:

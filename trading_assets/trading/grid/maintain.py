@@ -77,10 +77,10 @@ def _look(one: Pass, grid_id: str) -> bool:
     context = one.context
     with context.database.read() as connection:
         grid = grids.by_id(connection, grid_id)
-        orders = grids.orders_of(connection, grid_id)
+        working = grids.orders_of(connection, grid_id, only_working=True)
     if grid.state == grids.ENDED:
         return False
-    seen = read(context, grid, orders)
+    seen = read(context, grid, working)
     fills_before = one.report.fills
     with grid_step(context, GridStep.OBSERVE):
         view, accounts, orders = Booking(one).observe(grid, seen)

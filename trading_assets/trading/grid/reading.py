@@ -39,8 +39,8 @@ class Seen:
     now_ms: int
 
 
-def read(context: ExecutionContext, grid: Grid, orders: Sequence[GridOrder]) -> Seen:
-    """Read orders, then executions, then the position and the market.
+def read(context: ExecutionContext, grid: Grid, working: Sequence[GridOrder]) -> Seen:
+    """Read the grid's orders that have not ended, then executions, then the position and the market.
 
     Raises:
         GridError: a row of the symbol cannot be read.
@@ -54,8 +54,8 @@ def read(context: ExecutionContext, grid: Grid, orders: Sequence[GridOrder]) -> 
     if open_now.may_hide(grid.symbol):
         raise GridError(f"an open order of {grid.symbol} cannot be read: nothing is done")
     found = {order.order_link_id: order for order in open_now if order.order_link_id}
-    for order in orders:
-        if order.status != grids.DONE and order.purpose != grids.EXIT and order.order_link_id not in found:
+    for order in working:
+        if order.purpose != grids.EXIT and order.order_link_id not in found:
             looked_up = exchange.find_order(grid.symbol, order.order_link_id)
             if looked_up is not None:
                 found[order.order_link_id] = looked_up

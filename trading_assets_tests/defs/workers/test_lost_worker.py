@@ -25,7 +25,7 @@ from trading_assets_tests.conftest import create_database, database_url, drop_da
 from trading_assets_tests.defs.conftest import HOUR
 from trading_assets_tests.defs.workers.crew import Crew, until, write_dagster_yaml
 
-HOURS = [HOUR - 23 * HOUR_MS + at * HOUR_MS for at in range(24)]
+HOURS = [HOUR - 11 * HOUR_MS + at * HOUR_MS for at in range(12)]
 DEFINITIONS = "trading_assets_tests.defs.workers.plain_research"
 
 
@@ -45,7 +45,7 @@ def ledger_url(postgres_url: str, postgres_template: str, namespace: str) -> Any
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_a_backfill_of_a_day_loses_a_worker_and_ends_with_the_rows_of_one_process(
+def test_a_backfill_loses_a_worker_and_ends_with_the_rows_of_one_process(
     day: RunningExchange,
     ledger_url: str,
     crew: Crew,
@@ -57,7 +57,7 @@ def test_a_backfill_of_a_day_loses_a_worker_and_ends_with_the_rows_of_one_proces
     with monkeypatch.context() as many:
         many.setenv("TRADING_ASSETS_DATABASE_URL", ledger_url)
         many.setenv("TRADING_ASSETS_HOME", str(tmp_path / "shared"))
-        many.setenv("TRADING_ASSETS_BACKFILL_HOURS_PER_RUN", "6")
+        many.setenv("TRADING_ASSETS_BACKFILL_HOURS_PER_RUN", "3")
         many.setenv("DAGSTER_EVENT_LOG_CONSUMER_DAEMON_INTERVAL_SECONDS", "1")
         many.setenv("PYTHONPATH", str(Path(__file__).parents[3]))
         nodes = [crew.hire("research", name) for name in ("first", "second")]
@@ -92,7 +92,7 @@ def test_a_backfill_of_a_day_loses_a_worker_and_ends_with_the_rows_of_one_proces
         assert delivered_again or f"worker {gone} has not answered for" in told
         again = [run for run in found if run.parent_run_id == lost.run_id]
         assert [run.tags[WORKER] for run in again] == [left]
-        assert len(of_status[dg.DagsterRunStatus.SUCCESS]) == 24 // 6, "each six hours are one run"
+        assert len(of_status[dg.DagsterRunStatus.SUCCESS]) == 12 // 3, "each three hours are one run"
         # A worker that is gone is found out also where the broker has nothing to deliver again.
         monkeypatch.setattr(launchers, "ASKED_FOR_S", 0.3)
         assert launcher.check_run_worker_health(killed).status.name == "RUNNING", "it may only be late"
@@ -106,7 +106,7 @@ def test_a_backfill_of_a_day_loses_a_worker_and_ends_with_the_rows_of_one_proces
 
 
 def one_process() -> dict[str, pd.DataFrame]:
-    """The day in this process, in a home of its own."""
+    """The hours in this process, in a home of its own."""
     from trading_assets_tests.defs.workers.plain_research import defs
 
     tags = {"dagster/asset_partition_range_start": key_of(HOURS[0]), "dagster/asset_partition_range_end": key_of(HOUR)}
@@ -120,7 +120,7 @@ def one_process() -> dict[str, pd.DataFrame]:
 
 
 def rows_in(url: str) -> dict[str, pd.DataFrame]:
-    """Every row of the day that research writes, but which run wrote it and when."""
+    """Every row of the hours that research writes, but which run wrote it and when."""
     database = Database(url)
     found = {table.name: read_partitions(database, table, HOURS) for table in HOURLY_TABLES}
     with database.read() as connection:

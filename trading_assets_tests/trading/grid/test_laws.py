@@ -34,7 +34,7 @@ NEUTRAL: dict[str, Any] = {
     "levels": 10,
     "out_of_range": OutOfRange.WAIT,
 }
-QUIET = settings(max_examples=12, derandomize=True, phases=(Phase.explicit, Phase.generate))
+QUIET = settings(max_examples=8, derandomize=True, phases=(Phase.explicit, Phase.generate))
 
 
 @contextmanager
@@ -138,7 +138,7 @@ def test_the_same_refusal_is_not_asked_for_again_and_again(sqlite: Database) -> 
         stage.arm("POST /v5/order/create-batch", reject_reason="EC_NoEnoughQtyToFill")
         with suppress(TradingAssetsError):
             stage.start()
-        for _ in range(60):
+        for _ in range(40):
             stage.advance(0.25)
             maintain(stage.context)
         with sqlite.read() as connection:
