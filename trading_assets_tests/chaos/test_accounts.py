@@ -7,7 +7,6 @@ import pytest
 from trading_assets.chaos.accounts import LIMITS, SECOND, run_accounts
 from trading_assets.core.errors import ConfigurationError
 
-
 KILLS = 5
 """Of each account. The long form is `chaos accounts` as it stands."""
 
