@@ -15,7 +15,7 @@ import yaml
 from trading_assets.defs.instance.workers.launcher import WorkersRunLauncher, forget
 
 ROOT = Path(__file__).parents[3]
-WITHIN_S = 240.0
+WITHIN_S = 600.0
 """Long, as a machine may be busy with other things; nothing here takes more than seconds of its own."""
 T = TypeVar("T")
 

@@ -44,7 +44,7 @@ def ledger_url(postgres_url: str, postgres_template: str, namespace: str) -> Any
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1500)
 def test_a_backfill_loses_a_worker_and_ends_with_the_rows_of_one_process(
     day: RunningExchange,
     ledger_url: str,
@@ -53,7 +53,9 @@ def test_a_backfill_loses_a_worker_and_ends_with_the_rows_of_one_process(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    write_dagster_yaml(tmp_path, namespace, run_monitoring={"poll_interval_seconds": 1})
+    # Fewer processes than runs at a time: a run waits for one as long as another takes, and is not given up.
+    monitoring = {"poll_interval_seconds": 1, "start_timeout_seconds": 3600}
+    write_dagster_yaml(tmp_path, namespace, run_monitoring=monitoring)
     with monkeypatch.context() as many:
         many.setenv("TRADING_ASSETS_DATABASE_URL", ledger_url)
         many.setenv("TRADING_ASSETS_HOME", str(tmp_path / "shared"))
