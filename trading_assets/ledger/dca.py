@@ -263,8 +263,10 @@ def _values(row: PlanRow | BuyRow | PlanOrder) -> Mapping[str, object]:
 def _orders(connection: sa.Connection, where: sa.ColumnElement[bool]) -> list[PlanOrder]:
     columns = [dca_orders.c[field.name] for field in fields(PlanOrder)]
     statement = sa.select(*columns).where(where).order_by(dca_orders.c.created_ms, dca_orders.c.order_link_id)
-    found = connection.execute(statement).all()
-    return [PlanOrder(*row[:_SIDE_AT], Side(row[_SIDE_AT]), *row[_SIDE_AT + 1 :]) for row in found]
+    found = [list(row) for row in connection.execute(statement)]
+    for values in found:
+        values[_SIDE_AT] = Side(values[_SIDE_AT])
+    return [PlanOrder(*values) for values in found]
 
 
 _SIDE_AT = [field.name for field in fields(PlanOrder)].index("side")

@@ -351,8 +351,10 @@ def _orders(connection: sa.Connection, *where: sa.ColumnElement[bool], most: int
     """
     columns = [grid_orders.c[field.name] for field in fields(GridOrder)]
     statement = sa.select(*columns).where(*where).order_by(grid_orders.c.created_ms, _LINK).limit(most)
-    found = connection.execute(statement).all()
-    return [GridOrder(*row[:_SIDE_AT], Side(row[_SIDE_AT]), *row[_SIDE_AT + 1 :]) for row in found]
+    found = [list(row) for row in connection.execute(statement)]
+    for values in found:
+        values[_SIDE_AT] = Side(values[_SIDE_AT])
+    return [GridOrder(*values) for values in found]
 
 
 _SIDE_AT = [field.name for field in fields(GridOrder)].index("side")
