@@ -16,7 +16,7 @@ from trading_assets.core.schemas import BACKTEST_RESULTS
 from trading_assets.core.settings import Settings
 from trading_assets.core.strategy_data import DataNeeds, StrategyData
 from trading_assets.core.timeframes import TRADED_TIMEFRAMES, Timeframe
-from trading_assets.market.loading import NONE_DEEP, DataByHour, exclusion_reason
+from trading_assets.market.loading import NONE_DEEP, OpenedData, exclusion_reason
 from trading_assets.market.quality import kinds_of
 from trading_assets.market.store import Progress
 from trading_assets.strategies.registry import ConfiguredStrategy
@@ -55,11 +55,11 @@ def backtest_with_exclusions(
             if out:
                 reasons[hour, symbol] = next(reason for reason in why.values() if reason is not None)
 
-    def refuse(symbol: str, _timeframe: Timeframe, _needs: DataNeeds, _hours: Sequence[int]) -> DataByHour:
+    def refuse(symbol: str, _timeframe: Timeframe, _needs: DataNeeds, _hours: Sequence[int]) -> OpenedData:
         def data_at(hour_ms: int) -> StrategyData:
             raise DataError(reasons[hour_ms, symbol])
 
-        return data_at
+        return OpenedData(data_at)
 
     parts = []
     for excluded, hours in routes.items():

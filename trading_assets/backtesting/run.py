@@ -1,7 +1,8 @@
 """Backtests of hours at a timeframe: every scanned coin against every parameter set of every strategy. No storing.
 
-The coins of an hour are put side by side in panels, and worker threads share the panels: the compiled sweep releases
-the interpreter meanwhile. Each hour is computed apart.
+Coins are put side by side in panels, and worker threads share the panels: the compiled sweep releases the interpreter
+meanwhile. The hours of a UTC day that are asked for together share indicators, decisions and trades; each gets what it
+gets alone, to the last bit.
 """
 
 from __future__ import annotations
@@ -22,8 +23,9 @@ import pandas as pd
 from trading_assets.backtesting.costs import cost_columns, costs_from
 from trading_assets.backtesting.engine import Column, Costs, Engine, Trades
 from trading_assets.backtesting.kernel.kernel_engine import KernelEngine
-from trading_assets.backtesting.kernel.panel import Panel, panel_count, panels
+from trading_assets.backtesting.kernel.panel import HourWindow, Panel, alike, panel_count
 from trading_assets.backtesting.kernel.sweep import (
+    PanelOfHour,
     StrategySweep,
     SweepResult,
     merged_sets,
@@ -42,7 +44,8 @@ from trading_assets.core.schemas import BACKTEST_RESULTS
 from trading_assets.core.settings import Settings
 from trading_assets.core.strategy_data import DataNeeds, StrategyData
 from trading_assets.core.timeframes import Timeframe, as_of_ms, floor_ms
-from trading_assets.market.loading import DataByHour
+from trading_assets.market.loading import OpenedData
+from trading_assets.market.lookback import anchor_ms, first_decided_ms
 from trading_assets.market.store import Progress
 from trading_assets.strategies.declared import as_declared
 from trading_assets.strategies.registry import ConfiguredStrategy
@@ -76,8 +79,11 @@ def merged_needs(strategies: Sequence[ConfiguredStrategy]) -> DataNeeds:
     return DataNeeds.deepest([*(strategy.needs() for strategy in strategies), DataNeeds(funding=True)])
 
 
-DataOpener = Callable[[str, Timeframe, DataNeeds, Sequence[int]], DataByHour]
+DataOpener = Callable[[str, Timeframe, DataNeeds, Sequence[int]], OpenedData]
 """Opens a coin's data for ascending hours: the answer gives them as of the end of each. Several threads call it."""
+
+_Opened = Mapping[str, Mapping[int, OpenedData]]
+"""By symbol and bars of warm-up."""
 
 
 @dataclass(frozen=True)
@@ -102,6 +108,61 @@ class _Block:
 
     columns: Mapping[str, Sequence[object] | npt.NDArray[Any]]
     figures: FloatArray
+
+
+_Work = Callable[[Mapping[str, Sequence[int]]], list[_Block]]
+
+
+class _Day:
+    """Coins with equal bars in hours of a day, side by side: the windows of all hours, and each hour alone.
+
+    Attributes:
+        panel: on the data of the last hour.
+        hours, symbols: of each window of `panel`.
+    """
+
+    def __init__(
+        self,
+        timeframe: Timeframe,
+        hours_of: Mapping[str, Sequence[int]],
+        data: Mapping[str, StrategyData],
+        opened: _Opened,
+        warm_up: int,
+        held_back: float,
+    ) -> None:
+        self.timeframe = timeframe
+        self._hours_of, self._opened, self._warm_up, self._held_back = hours_of, opened, warm_up, held_back
+        self._panels: dict[tuple[object, ...], Panel] = {}
+        self.symbols, self.hours = list[str](), list[int]()
+        first = min(hours[0] for hours in hours_of.values())
+        panel = self._panel([data[symbol] for symbol in hours_of], first)
+        windows = []
+        for coin, (symbol, hours) in enumerate(hours_of.items()):
+            max_prices = opened[symbol][warm_up].max_prices
+            for hour in hours:
+                self.symbols.append(symbol)
+                self.hours.append(hour)
+                max_price = max_prices.get(hour, data[symbol].max_price)
+                windows.append(HourWindow(coin, window_start_ms(hour, timeframe), as_of_ms(hour), max_price))
+        self.panel = panel if len(set(self.hours)) == 1 else panel.over(windows)
+
+    def panel_of(self, needs: DataNeeds) -> PanelOfHour:
+        """Gives the panel of an hour alone, on what was known then, as far as `needs` declares."""
+        return lambda hour_ms, one=None: self._alone(hour_ms, one).seeing(needs)
+
+    def _alone(self, hour_ms: int, one: int | None) -> Panel:
+        coins = [symbol for symbol, hours in self._hours_of.items() if hour_ms in hours]
+        if one is not None:
+            coins = [coins[one % len(coins)]]
+        key = hour_ms, *coins
+        if key not in self._panels:
+            members = [self._opened[symbol][self._warm_up](hour_ms) for symbol in coins]
+            self._panels[key] = self._panel(members, hour_ms)
+        return self._panels[key]
+
+    def _panel(self, members: Sequence[StrategyData], first_hour_ms: int) -> Panel:
+        start_ms = window_start_ms(first_hour_ms, self.timeframe)
+        return Panel.from_members(members, start_ms, self._held_back, first_decided_ms(first_hour_ms, self.timeframe))
 
 
 class BacktestRunner:
@@ -135,10 +196,11 @@ class BacktestRunner:
     ) -> pd.DataFrame:
         """Backtest each strategy on each scanned coin over the window that ends at each hour's as-of.
 
-        A coin is read once for all its hours, but each hour is computed apart, from what was known at its end. Each
-        parameter set is computed behind its own warm-up and sees as much of other timeframes as it declares itself, as
-        live does, whatever the others declare. A strategy that
-        fails on a coin has a row with zeros and the reason in `error`; the others are not touched. So has a coin whose
+        A coin is read once for all its hours, and the hours of a day are computed together (`StrategySweep.run_day`),
+        but each has the rows that it has alone, from what was known at its end. Each parameter set is computed behind
+        its own warm-up and sees as much of other timeframes as it declares itself, as live does, whatever the others
+        declare. A strategy that fails on a coin has a row with zeros and the reason in `error`; the others are not
+        touched. So has a coin whose
         data cannot be put together (a DataError of `open_strategy_data` or of what it gave).
 
         Args:
@@ -162,7 +224,7 @@ class BacktestRunner:
                 if wanted(symbol):
                     hours_by_symbol.setdefault(symbol, []).append(hour)
 
-        def open_one(symbol: str) -> Mapping[int, DataByHour]:
+        def open_one(symbol: str) -> Mapping[int, OpenedData]:
             strategies = wanted(symbol)
             hours = hours_by_symbol[symbol]
             warm_ups = sorted({part.warm_up for one in strategies for part in parts[one.name]})
@@ -177,8 +239,12 @@ class BacktestRunner:
         blocks: list[_Block] = []
         done: list[int] = []
         total = sum(map(len, hours_by_symbol.values()))
-        # Something to do for every thread; many hours are that already.
-        least = -(-self._threads // max(len(scans), 1))
+        days: dict[int, list[int]] = {}
+        for hour in sorted(scans):
+            days.setdefault(anchor_ms(hour), []).append(hour)
+        bars += max(of_day[-1] - of_day[0] for of_day in days.values()) // timeframe.ms if days else 0
+        # Something to do for every thread; many days are that already.
+        least = -(-self._threads // max(len(days), 1))
 
         def tell(_tasks: int) -> None:
             if progress is not None:
@@ -187,12 +253,20 @@ class BacktestRunner:
         for coins in _groups(list(hours_by_symbol), sorted(scans), timeframe, bars):
             opened = dict(zip(coins, self._pool.map(open_one, coins), strict=True))
             tasks = [
-                (hour, symbols)
-                for hour in sorted(scans)
-                for symbols in _split([symbol for symbol in sorted(scans[hour]) if symbol in opened], bars, least)
+                {symbol: [hour for hour in of_day if symbol in scans[hour]] for symbol in symbols}
+                for of_day in days.values()
+                for symbols in _split(
+                    [symbol for symbol in coins if any(symbol in scans[hour] for hour in of_day)], bars, least
+                )
             ]
-            work = partial(self._task, timeframe=timeframe, opened=opened, wanted=wanted, parts=parts, done=done)
-            for task_blocks in map_on_workers(self._pool, self._threads, work, tasks, tell):
+            work = partial(self._task, timeframe=timeframe, opened=opened, wanted=wanted, parts=parts)
+
+            def counted(task: Mapping[str, Sequence[int]], work: _Work = work) -> list[_Block]:
+                found = work(task)
+                done.append(sum(map(len, task.values())))
+                return found
+
+            for task_blocks in map_on_workers(self._pool, self._threads, counted, tasks, tell):
                 blocks += task_blocks
             opened.clear()  # before the next coins are read
         if not blocks:
@@ -210,75 +284,94 @@ class BacktestRunner:
 
     def _task(
         self,
-        task: tuple[int, Sequence[str]],
+        task: Mapping[str, Sequence[int]],
         timeframe: Timeframe,
-        opened: Mapping[str, Mapping[int, DataByHour]],
+        opened: _Opened,
         wanted: Callable[[str], tuple[ConfiguredStrategy, ...]],
         parts: Mapping[str, Sequence[_Part]],
-        done: list[int],
     ) -> list[_Block]:
-        """Some coins of an hour; `done` receives how many."""
-        hour, symbols = task
-        members: dict[tuple[ConfiguredStrategy, ...], list[Mapping[int, StrategyData]]] = {}
+        """Some coins in hours of a day: `task` has the ascending hours of each."""
+        again = partial(self._task, timeframe=timeframe, opened=opened, wanted=wanted, parts=parts)
+        members: dict[tuple[ConfiguredStrategy, ...], list[str]] = {}
+        last: dict[str, Mapping[int, StrategyData]] = {}
         blocks: list[_Block] = []
-        for symbol in symbols:
+        for symbol, hours in task.items():
             try:
-                data = {bars: data_at(hour) for bars, data_at in opened[symbol].items()}
-                members.setdefault(wanted(symbol), []).append(data)
+                last[symbol] = {bars: data_at(hours[-1]) for bars, data_at in opened[symbol].items()}
+                members.setdefault(wanted(symbol), []).append(symbol)
             except DataError as error:
-                blocks += [
-                    self._block(hour, timeframe, (symbol,), 0, one, _all_failed(one, error)) for one in wanted(symbol)
-                ]
-        start_ms = window_start_ms(hour, timeframe)
+                if len(hours) > 1:
+                    blocks += chain.from_iterable(again({symbol: [hour]}) for hour in hours)
+                else:
+                    blocks += [
+                        self._block(timeframe, hours, (symbol,), [0], one, _all_failed(one, error))
+                        for one in wanted(symbol)
+                    ]
         for strategies, coins in members.items():
             warm_ups = {one.name: {part.warm_up for part in parts[one.name]} for one in strategies}
             for bars in sorted({min(of_one) for of_one in warm_ups.values()}):
                 together = [one for one in strategies if warm_ups[one.name] == {bars}]
-                for _, panel in panels([coin[bars] for coin in coins] if together else [], start_ms, self._held_back):
-                    blocks += self._panel_blocks(hour, timeframe, panel, together, parts)
+                if not together:
+                    continue
+                by_symbol = {symbol: last[symbol][bars] for symbol in coins}
+                for some in _alike(by_symbol):
+                    day = _Day(timeframe, {one: task[one] for one in some}, by_symbol, opened, bars, self._held_back)
+                    try:
+                        blocks += list(self._day_blocks(day, together, parts))
+                    except DataError:  # of an hour, which has a row that says so; the others are not touched
+                        only = {symbol: tuple(together) for symbol in some}
+                        for symbol, hour in [(one, hour) for one in some for hour in task[one]]:
+                            blocks += again({symbol: [hour]}, wanted=only.__getitem__)
             for one in strategies:
                 if len(warm_ups[one.name]) > 1:
                     blocks += [
-                        self._divided_block(hour, timeframe, coin, start_ms, one, parts[one.name]) for coin in coins
+                        self._divided_block(hour, timeframe, symbol, opened[symbol], one, parts[one.name])
+                        for symbol in coins
+                        for hour in task[symbol]
                     ]
-        done.append(len(symbols))
         return blocks
 
-    def _panel_blocks(
-        self,
-        hour: int,
-        timeframe: Timeframe,
-        panel: Panel,
-        strategies: Sequence[ConfiguredStrategy],
-        parts: Mapping[str, Sequence[_Part]],
+    def _day_blocks(
+        self, day: _Day, strategies: Sequence[ConfiguredStrategy], parts: Mapping[str, Sequence[_Part]]
     ) -> Iterator[_Block]:
-        symbols = [member.symbol for member in panel.members]
+        bars = day.panel.bars_by_window.tolist()
+        notional = self._settings.backtest_notional
         with shared_indicators():
             for strategy in strategies:
-                outcome = self._swept(strategy, [(part, panel) for part in parts[strategy.name]])
-                yield self._block(hour, timeframe, symbols, panel.bars, strategy, outcome)
+                costs = self._costs[strategy.name]
+                outcomes = [
+                    part.sweep.run_day(
+                        day.panel.seeing(part.needs), day.hours, day.panel_of(part.needs), costs, notional
+                    )
+                    for part in parts[strategy.name]
+                ]
+                outcome = merged_sets(outcomes, [part.places for part in parts[strategy.name]])
+                yield self._block(day.timeframe, day.hours, day.symbols, bars, strategy, outcome)
 
     def _divided_block(
         self,
         hour: int,
         timeframe: Timeframe,
-        data: Mapping[int, StrategyData],
-        start_ms: int,
+        symbol: str,
+        opened: Mapping[int, OpenedData],
         strategy: ConfiguredStrategy,
         parts: Sequence[_Part],
     ) -> _Block:
-        """One coin of a strategy whose sets declare different warm-ups: each part on data of its own."""
-        alone = [(part, Panel.from_members([data[part.warm_up]], start_ms, self._held_back)) for part in parts]
-        with shared_indicators():
-            merged = self._swept(strategy, alone)
-        panel = alone[-1][1]
-        return self._block(hour, timeframe, [panel.members[0].symbol], panel.bars, strategy, merged)
-
-    def _swept(self, strategy: ConfiguredStrategy, parts: Sequence[tuple[_Part, Panel]]) -> SweepResult:
-        """The outcome of all parts of a strategy, each on its panel of the same coins."""
+        """One coin and hour of a strategy whose sets declare different warm-ups: each part on data of its own."""
+        start_ms, since_ms = window_start_ms(hour, timeframe), first_decided_ms(hour, timeframe)
+        try:
+            data = [opened[part.warm_up](hour) for part in parts]
+        except DataError as error:
+            return self._block(timeframe, [hour], [symbol], [0], strategy, _all_failed(strategy, error))
+        panels = [Panel.from_members([one], start_ms, self._held_back, since_ms) for one in data]
         notional, costs = self._settings.backtest_notional, self._costs[strategy.name]
-        outcomes = [part.sweep.run(panel.seeing(part.needs), costs, notional) for part, panel in parts]
-        return merged_sets(outcomes, [part.places for part, _ in parts])
+        with shared_indicators():
+            outcomes = [
+                part.sweep.run(panel.seeing(part.needs), costs, notional)
+                for part, panel in zip(parts, panels, strict=True)
+            ]
+        merged = merged_sets(outcomes, [part.places for part in parts])
+        return self._block(timeframe, [hour], [symbol], [panels[-1].bars], strategy, merged)
 
     def _parts(self, strategy: ConfiguredStrategy, timeframe: Timeframe) -> list[_Part]:
         """The sets by the data that they declare: nearly always one part."""
@@ -301,14 +394,15 @@ class BacktestRunner:
 
     def _block(
         self,
-        hour: int,
         timeframe: Timeframe,
+        hours: Sequence[int],
         symbols: Sequence[str],
-        bars: int,
+        bars: Sequence[int],
         strategy: ConfiguredStrategy,
         outcome: SweepResult,
     ) -> _Block:
-        """Of each coin the row of the chosen parameter set, and that of the first that failed.
+        """Of each window (its hour, coin and bars) the row of the chosen parameter set, and that of the first that
+        failed.
 
         Only a chosen set that earned anything has a p-value, since nothing else can be selected.
         """
@@ -316,49 +410,52 @@ class BacktestRunner:
         chosen = choose_parameters(outcome.figures, strategy.parameters, usable)
         trials = trials_from(outcome.figures, usable)
         failed: dict[int, int] = {}
-        for coin, index in outcome.failures:
-            failed[coin] = min(index, failed.get(coin, index))
-        coins, sets, errors = list[int](), list[int](), list[str | None]()
-        for coin, symbol in enumerate(symbols):
-            if chosen[coin] >= 0:
-                coins.append(coin)
-                sets.append(int(chosen[coin]))
+        for window, index in outcome.failures:
+            failed[window] = min(index, failed.get(window, index))
+        windows, sets, errors = list[int](), list[int](), list[str | None]()
+        for window, symbol in enumerate(symbols):
+            if chosen[window] >= 0:
+                windows.append(window)
+                sets.append(int(chosen[window]))
                 errors.append(None)
-            if coin in failed:
-                reason = outcome.failures[coin, failed[coin]]
-                coins.append(coin)
-                sets.append(failed[coin])
+            if window in failed:
+                reason = outcome.failures[window, failed[window]]
+                windows.append(window)
+                sets.append(failed[window])
                 errors.append(f"{type(reason).__name__}: {reason}")
                 _log.debug("%s failed on %s", strategy.name, symbol, exc_info=reason)
-        rows = len(coins)
+        rows = len(windows)
         texts = [strategy.parameters[index] for index in sets]
         chances = [
-            (math.nan,) * 3 if error is not None else self._chances(outcome, coin, index, self._costs[strategy.name])
-            for error, coin, index in zip(errors, coins, sets, strict=True)
+            (math.nan,) * 3 if error is not None else self._chances(outcome, window, index, self._costs[strategy.name])
+            for error, window, index in zip(errors, windows, sets, strict=True)
         ]
         p_values, break_evens, in_r = np.array(chances, dtype=np.float64).reshape(rows, 3).T
         columns = {
-            "hour_ms": np.full(rows, hour),
+            "hour_ms": np.array([hours[window] for window in windows], dtype=np.int64),
             "timeframe": [timeframe.value] * rows,
-            "symbol": [symbols[coin] for coin in coins],
+            "symbol": [symbols[window] for window in windows],
             "strategy": [strategy.name] * rows,
             "parameters": texts,
-            "bars": np.array([bars if error is None else 0 for error in errors], dtype=np.int64),
+            "bars": np.array(
+                [bars[window] if error is None else 0 for window, error in zip(windows, errors, strict=True)],
+                dtype=np.int64,
+            ),
             "configurations": np.full(rows, len(strategy.sets)),
-            **{name: values[coins] for name, values in vars(trials).items()},
+            **{name: values[windows] for name, values in vars(trials).items()},
             "p_value": p_values,
             "break_even": break_evens,
             "mean_r": in_r,
             "error": errors,
         }
-        return _Block(columns, outcome.figures[coins, sets])
+        return _Block(columns, outcome.figures[windows, sets])
 
-    def _chances(self, outcome: SweepResult, coin: int, index: int, costs: Costs) -> tuple[float, float, float]:
+    def _chances(self, outcome: SweepResult, window: int, index: int, costs: Costs) -> tuple[float, float, float]:
         """p-value and break-even win rate of a chosen set, NaN where it has too few trades or no profit; mean result
         in multiples of the risk, NaN without trades."""
-        figures = outcome.figures[coin, index]
+        figures = outcome.figures[window, index]
         earned = bool(figures[_TOTAL_TRADES] >= MIN_TRADES and figures[_TOTAL_PNL] > 0)
-        results, risks = outcome.pnl(coin, index), outcome.risk(coin, index)
+        results, risks = outcome.pnl(window, index), outcome.risk(window, index)
         return _chances_of(results.tobytes(), risks.tobytes(), earned, costs.notional, both_fills(costs))
 
 
@@ -407,11 +504,18 @@ def _split(symbols: Sequence[str], bars: int, least: int) -> Iterator[Sequence[s
         yield symbols[part::parts]
 
 
-def _refuse(error: DataError) -> DataByHour:
+def _alike(data: Mapping[str, StrategyData]) -> Iterator[Sequence[str]]:
+    """The symbols whose times are equal, in parts that fill a panel each."""
+    symbols = list(data)
+    for places in alike([data[symbol] for symbol in symbols]):
+        yield [symbols[place] for place in places]
+
+
+def _refuse(error: DataError) -> OpenedData:
     def data_at(_hour_ms: int) -> StrategyData:
         raise error
 
-    return data_at
+    return OpenedData(data_at)
 
 
 def _all_failed(strategy: ConfiguredStrategy, error: Exception) -> SweepResult:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
@@ -26,6 +25,24 @@ DataByHour = Callable[[int], StrategyData]
 """Gives a coin's data as of the end of an hour."""
 
 
+@dataclass(frozen=True)
+class OpenedData:
+    """A coin's data of a range of hours: a `DataByHour`.
+
+    Attributes:
+        load: gives what an hour reads. The hours of a UTC day begin at the same candles, so that what an earlier one
+            reads is the first part of what a later one does.
+        max_prices: see `StrategyData.max_price`, by hour (UTC ms); where an hour has none, that of `load`.
+    """
+
+    load: DataByHour
+    max_prices: Mapping[int, float] = field(default_factory=dict)
+
+    def __call__(self, hour_ms: int) -> StrategyData:
+        data = self.load(hour_ms)
+        return replace(data, max_price=self.max_prices[hour_ms]) if hour_ms in self.max_prices else data
+
+
 class CandleReader(Protocol):
     """A source of candles and funding: the candle store, or a market that computes them."""
 
@@ -44,13 +61,21 @@ class CandleReader(Protocol):
 
 
 def load_strategy_data(
-    store: CandleReader, symbol: str, timeframe: Timeframe, needs: DataNeeds, start_ms: int, end_ms: int
+    store: CandleReader,
+    symbol: str,
+    timeframe: Timeframe,
+    needs: DataNeeds,
+    start_ms: int,
+    end_ms: int,
+    *,
+    paid_since_ms: int | None = None,
 ) -> StrategyData:
     """Candles from the warm-up before `start_ms` (the first decided bar) on, and all other data that `needs` declares.
 
     Args:
         start_ms: start of the first bar on which the strategy decides.
         end_ms: the as-of; a candle that had not closed by it does not exist.
+        paid_since_ms: the first funding payment; as far back of the as-of as they are stored where it is not given.
 
     Returns:
         Its arrays are read-only: a session's next decision, and other strategies, see the same ones.
@@ -67,7 +92,8 @@ def load_strategy_data(
     own = _read_closed(store, symbol, timeframe, start_ms - needs.warm_up_bars(timeframe) * timeframe.ms, end_ms)
     funding = Funding.empty()
     if needs.funding:
-        funding = store.read_funding(symbol, end_ms - depth.FUNDING_REACH_MS, end_ms)
+        since = end_ms - depth.FUNDING_REACH_MS if paid_since_ms is None else paid_since_ms
+        funding = store.read_funding(symbol, since, end_ms)
     data = StrategyData(symbol, own, read(symbol, needs.candles), read(store.btc, needs.btc), funding)
     for candles in (own, *data.other.values(), *data.btc.values()):
         candles.protect()
@@ -149,12 +175,16 @@ def _deep_fault(by_reach: Mapping[int, str | None], reach_ms: int, timeframe: st
 
 
 def hour_loader(store: CandleReader, hour_ms: int) -> Loader:
-    """Loads the backtest window of an hour: its end is the hour's as-of."""
-    end = as_of_ms(hour_ms)
+    """Loads the backtest window of an hour: its end is the hour's as-of.
+
+    Warm-up and other timeframes begin where the first hour of its UTC day needs them: the hours of a day read the same
+    first candles.
+    """
+    end, paid_since = as_of_ms(hour_ms), depth.anchor_ms(hour_ms) - depth.FUNDING_OF_DAY_MS
 
     def load(symbol: str, timeframe: Timeframe, needs: DataNeeds) -> StrategyData:
-        last = end - end % timeframe.ms
-        return load_strategy_data(store, symbol, timeframe, needs, last - depth.window_ms(timeframe), end)
+        start = depth.first_decided_ms(hour_ms, timeframe)
+        return load_strategy_data(store, symbol, timeframe, needs, start, end, paid_since_ms=paid_since)
 
     return load
 
@@ -166,7 +196,7 @@ def open_strategy_data(
     needs: DataNeeds,
     hours_ms: Sequence[int],
     btc: CachedReader | None = None,
-) -> DataByHour:
+) -> OpenedData:
     """What each of the ascending hours needs of one coin, read of the store once for all of them.
 
     Each hour gets what `hour_loader` would give it: the same candles, and none after its as-of.
@@ -175,16 +205,7 @@ def open_strategy_data(
         btc: reads BTC's candles for several coins, until the last of their hours (`CachedReader`).
     """
     held = CachedReader(store, as_of_ms(hours_ms[-1]), btc)
-    return lambda hour_ms: hour_loader(held, hour_ms)(symbol, timeframe, needs)
-
-
-def with_max_prices(of_hour: DataByHour, max_prices: Mapping[int, float]) -> DataByHour:
-    """The same data with `max_price`, by hour (UTC ms); none where an hour has none."""
-
-    def with_max_price(hour_ms: int) -> StrategyData:
-        return replace(of_hour(hour_ms), max_price=max_prices.get(hour_ms, math.inf))
-
-    return with_max_price
+    return OpenedData(lambda hour_ms: hour_loader(held, hour_ms)(symbol, timeframe, needs))
 
 
 def max_prices_by_symbol(scan: pd.DataFrame) -> dict[str, dict[int, float]]:

@@ -1,4 +1,8 @@
-"""How far back candles are needed: for backtests and for the live finder. Arithmetic only, no reading."""
+"""How far back candles are needed: for backtests and for the live finder. Arithmetic only, no reading.
+
+What the hours of a UTC day read begins at the same candle, as far back as the day's first hour needs: so they share
+their indicators.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +10,13 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from trading_assets.core.strategy_data import DataNeeds
-from trading_assets.core.timeframes import DAY_MS, LIVE_BARS, TRADED_TIMEFRAMES, Timeframe
+from trading_assets.core.timeframes import DAY_MS, LIVE_BARS, TRADED_TIMEFRAMES, Timeframe, floor_ms
 
 FUNDING_REACH_MS = 45 * DAY_MS
 """Funding is stored this far back: the longest window, and a margin for the payment before it."""
+
+FUNDING_OF_DAY_MS = FUNDING_REACH_MS - DAY_MS
+"""From the start of a day back to the first payment that its hours read: stored for the last of them, too."""
 
 
 class HasNeeds(Protocol):
@@ -28,10 +35,23 @@ def window_ms(timeframe: Timeframe) -> int:
     return timeframe.window_bars * timeframe.ms
 
 
+def anchor_ms(hour_ms: int) -> int:
+    """Start of the hour's UTC day. From there back the hours of a day count what they read before their windows."""
+    return floor_ms(hour_ms, DAY_MS)
+
+
+def first_decided_ms(hour_ms: int, timeframe: Timeframe) -> int:
+    """Open of the first bar of which the hours of a day have decisions, UTC ms: none of their windows begins before."""
+    return anchor_ms(hour_ms) - window_ms(timeframe)
+
+
 def own_reach_ms(timeframe: Timeframe, needs: DataNeeds, *, live: bool = False) -> int:
-    """From the as-of back to the first candle of the own timeframe, the declared warm-up included."""
-    bars = LIVE_BARS if live else timeframe.window_bars
-    return (bars + needs.warm_up_bars(timeframe)) * timeframe.ms
+    """From the as-of back to the first candle of the own timeframe, the declared warm-up included.
+
+    A backtest's is that of the last hour of a day.
+    """
+    decided = LIVE_BARS * timeframe.ms if live else window_ms(timeframe) + DAY_MS
+    return decided + needs.warm_up_bars(timeframe) * timeframe.ms
 
 
 def other_reach_ms(timeframe: Timeframe, other: Timeframe, bars: int, *, live: bool = False) -> int:
@@ -39,7 +59,7 @@ def other_reach_ms(timeframe: Timeframe, other: Timeframe, bars: int, *, live: b
 
     One more of `other` covers the candle that straddles that moment.
     """
-    decided = LIVE_BARS * timeframe.ms if live else window_ms(timeframe)
+    decided = LIVE_BARS * timeframe.ms if live else window_ms(timeframe) + DAY_MS
     return decided + timeframe.ms + (bars + 1) * other.ms
 
 

@@ -32,7 +32,7 @@ MIN_COMPARED = 50
 _TRIED_WARM_UPS = (25, 50, 75, 100, 150, 200, 300, 400, 500, 600, 800, 1_000, 1_200, 1_600, 2_000, 2_400, 3_200, 4_800)
 """Numbers of bars of which the check names the fewest that would do."""
 
-_FUNDING_BEFORE_MS = depth.FUNDING_REACH_MS - max(map(depth.window_ms, TRADED_TIMEFRAMES))
+_FUNDING_BEFORE_MS = depth.FUNDING_OF_DAY_MS - max(map(depth.window_ms, TRADED_TIMEFRAMES))
 """Funding is loaded at least this long before the first decided bar."""
 
 

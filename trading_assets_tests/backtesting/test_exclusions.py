@@ -18,7 +18,7 @@ from trading_assets.core.strategy_data import DataNeeds
 from trading_assets.core.timeframes import WARM_UP_BARS, Timeframe, as_of_ms
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.strategies import active_strategies, seed_registry, set_active
-from trading_assets.market.loading import DataByHour, exclusion_reason, load_strategy_data
+from trading_assets.market.loading import OpenedData, exclusion_reason, load_strategy_data
 
 HOUR = 1_772_413_200_000
 M60 = Timeframe.M60
@@ -51,10 +51,12 @@ class Walks:
         return Funding.empty()
 
 
-def open_strategy_data(symbol: str, timeframe: Timeframe, needs: DataNeeds, _hours: object) -> DataByHour:
+def open_strategy_data(symbol: str, timeframe: Timeframe, needs: DataNeeds, _hours: object) -> OpenedData:
     bars = timeframe.window_bars
-    return lambda hour: load_strategy_data(
-        Walks(), symbol, timeframe, needs, as_of_ms(hour) - bars * timeframe.ms, as_of_ms(hour)
+    return OpenedData(
+        lambda hour: load_strategy_data(
+            Walks(), symbol, timeframe, needs, as_of_ms(hour) - bars * timeframe.ms, as_of_ms(hour)
+        )
     )
 
 
@@ -129,10 +131,12 @@ def test_odd_but_possible_markets_have_rows_that_the_table_takes_and_touch_no_ot
                 held = super().read(symbol, timeframe, start_ms, end_ms)
                 return spoil(held) if symbol == "AUSDT" else held
 
-        def opened(symbol: str, timeframe: Timeframe, needs: DataNeeds, _hours: object) -> DataByHour:
+        def opened(symbol: str, timeframe: Timeframe, needs: DataNeeds, _hours: object) -> OpenedData:
             span = timeframe.window_bars * timeframe.ms
-            return lambda hour: load_strategy_data(
-                Spoiled(), symbol, timeframe, needs, as_of_ms(hour) - span, as_of_ms(hour)
+            return OpenedData(
+                lambda hour: load_strategy_data(
+                    Spoiled(), symbol, timeframe, needs, as_of_ms(hour) - span, as_of_ms(hour)
+                )
             )
 
         found = backtest_with_exclusions(strategies, SETTINGS, M60, SCAN, opened, {})

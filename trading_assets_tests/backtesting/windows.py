@@ -10,7 +10,7 @@ from trading_assets.backtesting.run import BacktestRunner
 from trading_assets.core.settings import Settings
 from trading_assets.core.strategy_data import DataNeeds
 from trading_assets.core.timeframes import Timeframe
-from trading_assets.market.loading import DataByHour, Loader
+from trading_assets.market.loading import Loader, OpenedData
 from trading_assets.strategies.registry import ConfiguredStrategy
 
 
@@ -24,8 +24,8 @@ def backtest_window(
 ) -> pd.DataFrame:
     """`BacktestRunner.rows` for one hour whose data `load` gives."""
 
-    def open_strategy_data(symbol: str, timeframe: Timeframe, needs: DataNeeds, _hours: Sequence[int]) -> DataByHour:
-        return lambda _hour: load(symbol, timeframe, needs)
+    def open_strategy_data(symbol: str, timeframe: Timeframe, needs: DataNeeds, _hours: Sequence[int]) -> OpenedData:
+        return OpenedData(lambda _hour: load(symbol, timeframe, needs))
 
     with BacktestRunner(strategies, settings) as backtests:
         return backtests.rows(timeframe, {hour_ms: scan_ids}, open_strategy_data)

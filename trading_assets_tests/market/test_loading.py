@@ -106,7 +106,7 @@ def test_a_timeframe_that_is_no_multiple_is_refused() -> None:
 
 @pytest.mark.parametrize("timeframe", TRADED_TIMEFRAMES)
 def test_without_needs_the_window_and_its_warm_up_are_reached(timeframe: Timeframe) -> None:
-    assert depth.reach_ms(timeframe, [Wants()]) == (timeframe.window_bars + WARM_UP_BARS) * timeframe.ms
+    assert depth.reach_ms(timeframe, [Wants()]) == (timeframe.window_bars + WARM_UP_BARS) * timeframe.ms + DAY_MS
     assert depth.own_reach_ms(timeframe, DataNeeds(), live=True) == (LIVE_BARS + WARM_UP_BARS) * timeframe.ms
 
 
@@ -182,7 +182,7 @@ def test_what_the_stages_fill_is_enough_for_the_loader(tmp_path: Path, timeframe
     for stored in {timeframe, M15, M60, M240}:
         fill_candles(source, store, stored, {hour: ["AUSDT"]}, strategies, BORNE)
     data = hour_loader(store, hour)("AUSDT", timeframe, NEEDS)
-    start = as_of - as_of % timeframe.ms - depth.window_ms(timeframe)
+    start = hour - hour % DAY_MS - depth.window_ms(timeframe)
     own = data.candles
     assert own.start_ms.tolist() == list(
         range(start - WARM_UP_BARS * timeframe.ms, as_of - timeframe.ms + 1, timeframe.ms)

@@ -145,7 +145,7 @@ def test_a_signal_and_a_selection_are_drawn_from_the_ledger(sqlite: Database, tm
     chosen = research.selections(source=home).set_index("symbol").loc["ETHUSDT"]
     of = Timeframe(chosen["timeframe"])
     newest = HOUR + (HOURS - 1) * HOUR_MS
-    stored(home, "ETHUSDT", of, as_of_ms(newest) - (of.window_bars + 210) * of.ms, as_of_ms(newest))
+    stored(home, "ETHUSDT", of, as_of_ms(newest) - (of.window_bars + 210) * of.ms - DAY_MS, as_of_ms(newest))
     page = research.chart(f"{hour_key(newest)}/ETHUSDT", source=home)
     assert f"selected in the hour {hour_key(newest)}" in page.title and block(page)["series"][0]["equity"]
     for what, words in (("2020-01-01-00:00/ETHUSDT", "was not selected in the hour"), ("nothing", "no order and no")):

@@ -16,6 +16,7 @@ from trading_assets.core.errors import StrategyError
 from trading_assets.core.settings import load_settings
 from trading_assets.core.strategy_data import DataNeeds, StrategyData
 from trading_assets.core.timeframes import (
+    DAY_MS,
     HOUR_MS,
     LIVE_BARS,
     TRADED_TIMEFRAMES,
@@ -78,12 +79,13 @@ def data_of(timeframe: Timeframe, strategy: type[Strategy]) -> StrategyData:
 @pytest.mark.parametrize("timeframe", TRADED_TIMEFRAMES)
 def test_an_average_of_200_bars_works_on_every_timeframe_once_it_is_declared(timeframe: Timeframe) -> None:
     data = data_of(timeframe, Declared)
-    assert len(data.candles) == timeframe.window_bars + 800
+    since_midnight = HOUR_MS // timeframe.ms  # the hour is the first of its day
+    assert len(data.candles) == timeframe.window_bars + 800 + since_midnight
     checked = warm_up(Declared(), data)
     assert checked.passed and checked.signals > 0
     assert look_ahead(Declared(), data, signals=5, others=5).passed
     short = data_of(timeframe, Undeclared)
-    assert len(short.candles) == timeframe.window_bars + WARM_UP_BARS
+    assert len(short.candles) == timeframe.window_bars + WARM_UP_BARS + since_midnight
     assert not warm_up(Undeclared(), short).passed
     assert look_ahead(Undeclared(), short, signals=5, others=5).passed, "too short a warm-up is no look-ahead"
 
@@ -118,15 +120,15 @@ def test_a_warm_up_is_one_number_or_one_for_each_timeframe_and_never_below_that_
 
 @pytest.mark.parametrize("timeframe", TRADED_TIMEFRAMES)
 def test_requests_of_backtests_and_of_live_reach_back_to_the_declared_warm_up(timeframe: Timeframe) -> None:
-    assert depth.reach_ms(timeframe, [Momentum(), Declared()]) == (timeframe.window_bars + 800) * timeframe.ms
-    assert depth.reach_ms(timeframe, [Momentum()]) == (timeframe.window_bars + WARM_UP_BARS) * timeframe.ms
+    assert depth.reach_ms(timeframe, [Momentum(), Declared()]) == (timeframe.window_bars + 800) * timeframe.ms + DAY_MS
+    assert depth.reach_ms(timeframe, [Momentum()]) == (timeframe.window_bars + WARM_UP_BARS) * timeframe.ms + DAY_MS
     (own,) = live_requests("ETHUSDT", timeframe, Declared().needs(), HOUR, "BTCUSDT")
     assert own[2] == HOUR - (LIVE_BARS + 800) * timeframe.ms
 
 
 def test_a_strategy_asks_for_no_candles_of_timeframes_on_which_it_is_not_tried() -> None:
     hourly = replace(tried(Declared), timeframes=frozenset({Timeframe.M60}))
-    assert depth.reach_ms(Timeframe.M60, [hourly]) == (Timeframe.M60.window_bars + 800) * Timeframe.M60.ms
+    assert depth.reach_ms(Timeframe.M60, [hourly]) == (Timeframe.M60.window_bars + 800 + 24) * Timeframe.M60.ms
     assert depth.reach_ms(Timeframe.M1, [hourly]) == depth.reach_ms(Timeframe.M1, [])
     levels = replace(tried(Momentum), sets=(Daily(),), timeframes=frozenset({Timeframe.M5}))
     of_day = depth.other_reach_ms(Timeframe.M5, Timeframe.D1, 90)

@@ -48,12 +48,15 @@ def confidence_of(taken, count, p, {arrays}):
     return total / count
 
 def sweep(
-    values, columns, parameters, sets, opens, highs, lows, closes, paid, payments_by, max_prices,
-    first, distances, stops, costs, slips, bars_per_year, split, directions, next_entries, exits, records, taken,
+    values, columns, parameters, sets, opens, highs, lows, closes, paid, payments_by, windows, max_prices,
+    first, distances, stops, costs, slips, bars_per_year, directions, next_entries, exits, records, taken,
     gains, risks, starts, figures, sound, {exit_arguments}{limit_argument}
 ):
-    used = 0
+    used, until = 0, 0
     for coin in range(values.shape[0]):
+        since = until
+        while until < windows.shape[0] and windows[until, 0] == coin:
+            until += 1
         sound[coin] = True
         for decision in range(columns.shape[0]):
             if decide(Parameters({parameters}), directions[decision], {codes_of_decision}{rows}):
@@ -67,20 +70,27 @@ def sweep(
             if stop != at:
                 exits[:] = UNKNOWN
                 at = stop
-            count = simulate_set(
-                directions[decision], next_entries[decision], opens[coin, first:], highs[coin, first:],
-                lows[coin, first:], closes[coin, first:], paid[coin], payments_by, max_prices[coin],
-                distances[coin, int(stops[stop, 2])], stops[stop, 0], stops[stop, 1], costs, slips[coin], bars_per_year,
-                split, exits, records, taken, gains[used:], risks[used:], figures[coin, row], {rules},
-                {limit},
-            )
-            starts[coin, row] = used
-            used += count
-            if count:
-                confidence = confidence_of(taken, count, Parameters({parameters}), {rows})
-                if np.isnan(confidence):
-                    sound[coin] = False
-                figures[coin, row, 7] = confidence
+            for window in range(since, until):
+                if windows[window, 5]:
+                    starts[window, row] = starts[window - 1, row]
+                    for one in range(figures.shape[2]):
+                        figures[window, row, one] = figures[window - 1, row, one]
+                    continue
+                count = simulate_set(
+                    directions[decision], next_entries[decision], opens[coin, first:], highs[coin, first:],
+                    lows[coin, first:], closes[coin, first:], paid[coin], payments_by, windows[window],
+                    max_prices[window], distances[coin, int(stops[stop, 2])], stops[stop, 0], stops[stop, 1], costs,
+                    slips[coin], bars_per_year, exits, records, taken, gains[used:], risks[used:],
+                    figures[window, row], {rules},
+                    {limit},
+                )
+                starts[window, row] = used
+                used += count
+                if count:
+                    confidence = confidence_of(taken, count, Parameters({parameters}), {rows})
+                    if np.isnan(confidence):
+                        sound[coin] = False
+                    figures[window, row, 7] = confidence
     return used
 """
 """What is compiled around a rule.
@@ -94,17 +104,17 @@ of a panel and returns how many trades closed in all:
   is 0 or 1;
 * `sets`: row of `figures`, decision and stop of each set, those of one stop together, shape (sets, 3);
 * `opens` to `closes`: shape (coins, bars of the data), of which those from `first` on count; `paid`, `payments_by`: see
-  `loops.fill_funding`; `max_prices`: no entry at a close above, shape (coins,);
+  `loops.fill_funding`, the latter changed meanwhile;
+* `windows`: see `panel.Panel`; `max_prices`: no entry at a close above, shape (windows,);
 * `distances`: ATR, shape (coins, periods, n); `stops`: ATR multiple, reward to risk, row of `distances`, shape
   (stops, 3);
-* `costs`, `slips`: see `loops.trade`, the latter of each coin, shape (coins, n) or (coins, 0); `split`: first bar of
-  the out-of-sample part;
+* `costs`, `slips`: see `loops.trade`, the latter of each coin, shape (coins, n) or (coins, 0);
 * `numbers`, `codes`, `plans`, `roi`, `parts`, `marks`, `part_bars`, `part_prices`, in a sweep with exits alone: of
   `exit_loops.trade_with_exits`; `codes` are room of shape (decisions, n), `plans` to `parts` those of each stop;
 * `limit`, in a sweep of entries that wait alone: of `limit_loops.trade_with_limit`;
 * `directions`, `next_entries`, `exits`, `records`, `taken`: room to work in;
-* `figures`: receives the fields of `Metrics`, shape (coins, sets, fields); `gains`, `risks`: PnL of closed trades and
-  distance of their stops as a fraction of price, those of a set from `starts` on, shapes (trades,) and (coins, sets);
+* `figures`: receives the fields of `Metrics`, shape (windows, sets, fields); `gains`, `risks`: PnL of closed trades and
+  distance of their stops as a fraction of price, those of a set from `starts` on, shapes (trades,) and (windows, sets);
   `sound`: False for a coin with a bar both long and
   short, or a confidence not between 0 and 100.
 """

@@ -192,6 +192,18 @@ def trade(  # type: ignore[no-untyped-def]
 
 
 @compiled
+def one_trade(  # type: ignore[no-untyped-def]
+    open_, high, low, close, paid, payments_by, entry, sign, stop_fraction, reward_risk, costs, slips, records, row,
+    place,
+):  # fmt: skip
+    """`trade`, not inlined: where it is needed seldom."""
+    return trade(
+        open_, high, low, close, paid, payments_by,
+        entry, sign, stop_fraction, reward_risk, costs, slips, records, row, place,
+    )  # fmt: skip
+
+
+@compiled
 def fill_next_entry(direction, next_entry):  # type: ignore[no-untyped-def]
     """Fill `next_entry` of `simulate_set` from the codes."""
     bars = len(direction)
@@ -235,22 +247,25 @@ def profit_factor(profit, loss):  # type: ignore[no-untyped-def]
 
 @compiled
 def simulate_set(  # type: ignore[no-untyped-def]
-    direction, next_entry, open_, high, low, close, paid, payments_by, max_price, distance, stop_atr, reward_risk,
-    costs, slips, bars_per_year, split, exits, records, taken, gains, risks, figures, rules,
+    direction, next_entry, open_, high, low, close, paid, payments_by, window, max_price, distance, stop_atr,
+    reward_risk, costs, slips, bars_per_year, exits, records, taken, gains, risks, figures, rules,
     limit,
 ):  # fmt: skip
-    """Figures of one parameter set (the fields of `Metrics`, in order), its confidence excepted.
+    """Figures of one parameter set over a window (the fields of `Metrics`, in order), its confidence excepted.
+
+    A trade that ended before the window's last bar is the same whatever bars follow, so windows share it. One that
+    reaches the end of a window that others go beyond is simulated by itself, on what was known at that end.
 
     Args:
         direction: at each bar 1 for a long entry, 2 for a short one, else 0, shape (n,).
         paid, payments_by: of one coin; see `fill_funding`.
+        window: a row of `panel.Panel.windows`.
         max_price: no entry at a close above it.
         next_entry: the first bar with an entry at or after each bar, n where there is none, shape (n + 1,).
         distance: ATR, price units, shape (n,); the stop stands `stop_atr` of it away.
         costs, slips: see `trade`.
-        split: first bar of the out-of-sample part.
         exits, records: trades known so far for this stop and target, long and short, shapes (2, n) and
-            (2, n, RECORD_FIELDS).
+            (2, n + 1, RECORD_FIELDS); the last place is for a trade of this window alone.
         taken, gains, risks: receive of closed trades the entry bar, the PnL, and the distance of the stop as a
             fraction of the close.
         rules: None where only stop and target end a trade (numba then compiles nothing of the rest), else those of
@@ -262,7 +277,11 @@ def simulate_set(  # type: ignore[no-untyped-def]
         Number of closed trades.
     """
     capital = costs[3]
-    bars = len(close)
+    begin, bars, split, known = window[1], window[2], window[3], window[4]
+    length = bars - begin
+    spare = len(close)
+    # At a window's end a payment at the very as-of is not known yet.
+    goes_on = bars < len(close) or payments_by[1, bars - 1] > known
     equity, peak, fall = capital, capital, 0.0
     squared, cubed, fourth = 0.0, 0.0, 0.0
     total, profit, loss, fees, funding = 0.0, 0.0, 0.0, 0.0, 0.0
@@ -270,19 +289,22 @@ def simulate_set(  # type: ignore[no-untyped-def]
     seen, seen_wins, seen_total, seen_profit, seen_loss = 0, 0, 0.0, 0.0, 0.0
     held_back, held_back_total = 0, 0.0
     bound = capital
-    bar = next_entry[0]
+    bar = next_entry[begin]
     while bar < bars:
         side = direction[bar] - 1
         sign = 1.0 - 2.0 * side
-        end = exits[side, bar]
+        ordered = close[bar] if limit is None else close[bar] * (1 - sign * limit[1])
+        if ordered > max_price:
+            bar = next_entry[bar + 1]
+            continue
+        end, at = exits[side, bar], bar
         if end < 0:
             if end == UNKNOWN:
                 away = distance[bar] * stop_atr
                 reach = away if side == 0 else away * reward_risk
                 end = NO_ENTRY
                 fraction = away / close[bar]
-                ordered = close[bar] if limit is None else close[bar] * (1 - sign * limit[1])
-                if away > 0 and reach < close[bar] and fraction < costs[4] and ordered <= max_price:
+                if away > 0 and reach < close[bar] and fraction < costs[4]:
                     if limit is not None:
                         if limit[1] < fraction:
                             is_filled, end, _, _ = trade_with_limit(
@@ -304,15 +326,37 @@ def simulate_set(  # type: ignore[no-untyped-def]
             if end == NO_ENTRY:
                 bar = next_entry[bar + 1]
                 continue
-            if limit is not None and end < NO_ENTRY:
-                bar = next_entry[NO_ENTRY - end]
-                continue
-        entry = bar if limit is None else int(records[side, bar, FILL])
-        pnl = records[side, bar, PNL]
-        squared += records[side, bar, SQUARED]
-        cubed += records[side, bar, CUBED]
-        fourth += records[side, bar, FOURTH]
-        highest, lowest = equity + records[side, bar, BEST], equity + records[side, bar, WORST]
+        if goes_on and (end if end >= 0 else NO_ENTRY - 1 - end) >= bars - 1:
+            at = spare
+            paid_by = payments_by[1, bars - 1]
+            payments_by[1, bars - 1] = min(paid_by, known)
+            fraction = distance[bar] * stop_atr / close[bar]
+            if limit is not None:
+                is_filled, end, _, _ = trade_with_limit(
+                    open_[:bars], high[:bars], low[:bars], close[:bars], paid, payments_by,
+                    bar, sign, fraction, reward_risk, costs, slips, rules, limit, records[side, at],
+                )  # fmt: skip
+                end = end if is_filled else NO_ENTRY - 1 - end
+            elif rules is None:
+                end, _ = one_trade(
+                    open_[:bars], high[:bars], low[:bars], close[:bars], paid, payments_by,
+                    bar, sign, fraction, reward_risk, costs, slips, records, side, at,
+                )  # fmt: skip
+            else:
+                end, _, _ = trade_with_exits(
+                    open_[:bars], high[:bars], low[:bars], close[:bars], paid, payments_by,
+                    bar, sign, fraction, reward_risk, costs, slips, rules, records[side, at],
+                )  # fmt: skip
+            payments_by[1, bars - 1] = paid_by
+        if limit is not None and end < NO_ENTRY:
+            bar = next_entry[NO_ENTRY - end]
+            continue
+        entry = bar if limit is None else int(records[side, at, FILL])
+        pnl = records[side, at, PNL]
+        squared += records[side, at, SQUARED]
+        cubed += records[side, at, CUBED]
+        fourth += records[side, at, FOURTH]
+        highest, lowest = equity + records[side, at, BEST], equity + records[side, at, WORST]
         # The bars are looked at only where the trade can both set a new peak and fall deeper than ever.
         if highest <= peak:
             if lowest < bound:
@@ -324,19 +368,22 @@ def simulate_set(  # type: ignore[no-untyped-def]
                 if rules is None:
                     slip = slips[bar] if len(slips) else costs[1]
                     peak, fall = update_drawdown(close, bar, last, sign, slip, equity, peak, fall, pnl, costs)
-                elif limit is not None:
-                    trade_with_limit(
-                        open_, high, low, close, paid, payments_by, bar, sign,
-                        distance[bar] * stop_atr / close[bar], reward_risk, costs, slips, rules, limit,
-                        records[side, bar],
-                    )  # fmt: skip
-                    peak, fall = drawdown_with_exits(entry, last, rules[5], equity, peak, fall)
                 else:  # what its equity was at closes is found once more: it is asked for seldom
-                    trade_with_exits(
-                        open_, high, low, close, paid, payments_by, bar, sign,
-                        distance[bar] * stop_atr / close[bar], reward_risk, costs, slips, rules, records[side, bar],
-                    )  # fmt: skip
-                    peak, fall = drawdown_with_exits(bar, last, rules[5], equity, peak, fall)
+                    paid_by = payments_by[1, bars - 1]
+                    payments_by[1, bars - 1] = min(paid_by, known)
+                    if limit is not None:
+                        trade_with_limit(
+                            open_[:bars], high[:bars], low[:bars], close[:bars], paid, payments_by, bar, sign,
+                            distance[bar] * stop_atr / close[bar], reward_risk, costs, slips, rules, limit,
+                            records[side, at],
+                        )  # fmt: skip
+                    else:
+                        trade_with_exits(
+                            open_[:bars], high[:bars], low[:bars], close[:bars], paid, payments_by, bar, sign,
+                            distance[bar] * stop_atr / close[bar], reward_risk, costs, slips, rules, records[side, at],
+                        )  # fmt: skip
+                    payments_by[1, bars - 1] = paid_by
+                    peak, fall = drawdown_with_exits(entry, last, rules[5], equity, peak, fall)
             else:
                 peak = highest
             bound = (1 + fall) * peak
@@ -347,26 +394,26 @@ def simulate_set(  # type: ignore[no-untyped-def]
         held += end - entry
         taken[count] = bar
         gains[count] = pnl
-        risks[count] = distance[bar] * stop_atr / close[bar] if limit is None else records[side, bar, RISK]
+        risks[count] = distance[bar] * stop_atr / close[bar] if limit is None else records[side, at, RISK]
         count += 1
         total += pnl
         won = pnl > 0
         wins += won
         profit += pnl if won else 0.0
         loss -= 0.0 if won else pnl
-        fees += records[side, bar, FEES]
-        funding += records[side, bar, FUNDING]
+        fees += records[side, at, FEES]
+        funding += records[side, at, FUNDING]
         if end < split:
             seen, seen_wins, seen_total, seen_profit, seen_loss = count, wins, total, profit, loss
         elif entry >= split:
             held_back += 1
             held_back_total += pnl
         bar = next_entry[end + 1]
-    mean = (equity - capital) / capital / bars
+    mean = (equity - capital) / capital / length
     # Raw moments of the changes as fractions of capital; see `metrics.moments`.
-    second = squared / capital**2 / bars
-    third = cubed / capital**3 / bars
-    fourth = fourth / capital**4 / bars
+    second = squared / capital**2 / length
+    third = cubed / capital**3 / length
+    fourth = fourth / capital**4 / length
     variance = second - mean * mean
     if variance <= ROUNDING * max(second, ROUNDING):
         variance = 0.0
@@ -380,7 +427,7 @@ def simulate_set(  # type: ignore[no-untyped-def]
     figures[7] = 0.0
     figures[8] = fees
     figures[9] = funding
-    figures[10] = held / bars * 100
+    figures[10] = held / length * 100
     figures[11], figures[12] = 0.0, 3.0
     if variance > 0:
         figures[11] = (third - 3 * mean * second + 2 * mean**3) / (variance * np.sqrt(variance))

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from trading_assets.backtesting.metrics import split_bar
-from trading_assets.core.candles import Candles, FloatArray, Funding
+from trading_assets.core.candles import Candles, FloatArray, Funding, IntArray
 from trading_assets.core.errors import StrategyError
 from trading_assets.core.strategy_data import UNDECLARED_FUNDING, DataNeeds, StrategyData
 from trading_assets.core.timeframes import Timeframe, floor_ms
@@ -51,7 +51,8 @@ class Prices:
     """What the compiled loops read of a window besides decisions: shapes (coins, bars of the data), see `kernel.loops`.
 
     Attributes:
-        paid, payments_by: see `loops.fill_funding`.
+        paid: see `loops.fill_funding`.
+        payments_by: the same, of the bars from `first` on.
     """
 
     open: FloatArray
@@ -69,10 +70,11 @@ class Prices:
 
         open_, high, low, close = map(as_rows, (candles.open, candles.high, candles.low, candles.close))
         paid = np.empty((len(close), len(funding) + 1))
-        payments_by = np.empty((2, len(candles) - first), dtype=np.int32)
+        payments_by = np.empty((2, len(candles)), dtype=np.int32)
+        # Sums begin with the data, not with the window: they are the same for all windows of a day.
         loops.fill_funding(
             close,
-            first,
+            0,
             np.ascontiguousarray(candles.start_ms, dtype=np.int64),
             candles.timeframe.ms,
             np.ascontiguousarray(funding.time_ms, dtype=np.int64),
@@ -80,7 +82,7 @@ class Prices:
             paid,
             payments_by,
         )
-        return cls(open_, high, low, close, paid, payments_by, first)
+        return cls(open_, high, low, close, paid, np.ascontiguousarray(payments_by[:, first:]), first)
 
 
 def as_rows(values: FloatArray) -> FloatArray:
@@ -90,17 +92,41 @@ def as_rows(values: FloatArray) -> FloatArray:
     return rows
 
 
+COIN, BEGIN, END, SPLIT, KNOWN, SAME = range(6)
+"""Columns of `Panel.windows`."""
+
+
+@dataclass(frozen=True)
+class HourWindow:
+    """The window of a coin that ends at an hour's as-of.
+
+    Attributes:
+        coin: its place among the members.
+        start_ms, end_ms: the first bar starts at the one or later; no bar ends, and no payment counts, after the other.
+        max_price: see `StrategyData.max_price`, that of the hour.
+    """
+
+    coin: int
+    start_ms: int
+    end_ms: int
+    max_price: float
+
+
 @dataclass(frozen=True)
 class Panel:
-    """The windows of coins with the same bars.
+    """Windows of coins with the same bars: one of each coin, or those of several hours of a day.
 
     Attributes:
         members: each coin's data.
         data: of all coins: columns of candles and funding rates have the shape (coins, n); those of BTCUSDT, and
             everything where there is one coin alone, (n,).
-        first, bars, split: as in `Window`, `bars` of them.
+        first, bars: the first bar that counts in any window, and how many there are from it on.
+        since_ms: the first decided bar that the data were loaded for.
+        windows: of each window, those of a coin together and ascending: the coin's place, the first bar and the one
+            after the last, the first bar out of sample (counted from `first`), how many payments were known at its
+            end, and whether its result is that of the window before; shape (windows, 6).
         prices: what the compiled loops read of the candles.
-        max_prices: see `StrategyData.max_price`, shape (coins,).
+        max_prices: see `StrategyData.max_price`, shape (windows,).
         shows_funding: whether `data` has the payments: they are a cost all the same.
     """
 
@@ -110,24 +136,69 @@ class Panel:
     out_of_sample_pct: float
     first: int
     bars: int
-    split: int
+    since_ms: int
+    windows: IntArray
     prices: Prices
     max_prices: FloatArray
     shows_funding: bool = True
 
     @classmethod
-    def from_members(cls, members: Sequence[StrategyData], start_ms: int, out_of_sample_pct: float = 0.0) -> Panel:
-        """A panel of coins whose times are equal (see `panels`); the arguments of `Window.from_data`."""
+    def from_members(
+        cls,
+        members: Sequence[StrategyData],
+        start_ms: int,
+        out_of_sample_pct: float = 0.0,
+        since_ms: int | None = None,
+    ) -> Panel:
+        """One window of each of several coins whose times are equal (see `panels`): the bars to the end of the data.
+
+        Args:
+            start_ms, out_of_sample_pct: see `Window.from_data`.
+            since_ms: the first decided bar that the data were loaded for, where it is not that of the window.
+        """
         data = members[0] if len(members) == 1 else _StackedData(members)
         first = int(np.searchsorted(data.candles.start_ms, start_ms))
         bars = len(data.candles) - first
-        split = split_bar(bars, out_of_sample_pct)
+        one = [0, 0, bars, split_bar(bars, out_of_sample_pct), len(data.funding.time_ms), 0]
+        windows = np.array([one] * len(members), dtype=np.int64)
+        windows[:, COIN] = np.arange(len(members))
         prices = Prices.from_candles(data.candles, data.funding, first)
         max_prices = np.array([member.max_price for member in members], dtype=np.float64)
-        return cls(tuple(members), data, start_ms, out_of_sample_pct, first, bars, split, prices, max_prices)
+        since_ms = start_ms if since_ms is None else since_ms
+        return cls(
+            tuple(members), data, start_ms, out_of_sample_pct, first, bars, since_ms, windows, prices, max_prices
+        )
+
+    def over(self, hours: Sequence[HourWindow]) -> Panel:
+        """The same coins over windows of several hours, those of a coin together and ascending.
+
+        The data are those of the last hour, and `start_ms` is that of the first.
+        """
+        starts, ends = self.data.candles.start_ms, self.data.candles.end_ms
+        windows = np.zeros((len(hours), 6), dtype=np.int64)
+        windows[:, COIN] = [one.coin for one in hours]
+        windows[:, BEGIN] = np.searchsorted(starts, [one.start_ms for one in hours]) - self.first
+        windows[:, END] = np.searchsorted(ends, [one.end_ms for one in hours], "right") - self.first
+        windows[:, SPLIT] = [
+            begin + split_bar(end - begin, self.out_of_sample_pct) for begin, end in windows[:, [BEGIN, END]].tolist()
+        ]
+        # Of the last bar, what was paid by its close; a payment at the very as-of is not known yet.
+        windows[:, KNOWN] = np.searchsorted(self.data.funding.time_ms, [one.end_ms for one in hours])
+        if self.bars:
+            by_close = self.prices.payments_by[1, np.maximum(windows[:, END] - 1, 0)]
+            windows[:, KNOWN] = np.minimum(windows[:, KNOWN], by_close)
+        max_prices = np.array([one.max_price for one in hours], dtype=np.float64)
+        same = (windows[1:, :SAME] == windows[:-1, :SAME]).all(axis=1) & (max_prices[1:] == max_prices[:-1])
+        windows[1:, SAME] = same
+        return replace(self, windows=windows, max_prices=max_prices)
 
     def __len__(self) -> int:
         return len(self.members)
+
+    @property
+    def bars_by_window(self) -> IntArray:
+        """How many bars each window has, shape (windows,)."""
+        return np.asarray(self.windows[:, END] - self.windows[:, BEGIN], dtype=np.int64)
 
     def window(self, coin: int) -> Window:
         """The window of one coin."""
@@ -135,7 +206,7 @@ class Panel:
 
     def alone(self, coin: int) -> Panel:
         """A panel of one coin."""
-        alone = Panel.from_members([self.members[coin]], self.start_ms, self.out_of_sample_pct)
+        alone = Panel.from_members([self.members[coin]], self.start_ms, self.out_of_sample_pct, self.since_ms)
         return alone if self.shows_funding else alone._without_funding()
 
     def seeing(self, needs: DataNeeds) -> Panel:
@@ -147,8 +218,8 @@ class Panel:
         return seen if needs.funding else seen._without_funding()
 
     def _seeing_candles(self, needs: DataNeeds) -> Panel:
-        skipped = _skipped(self.members[0].other, needs.candles, self.start_ms)
-        btc_skipped = _skipped(self.data.btc, needs.btc, self.start_ms)
+        skipped = _skipped(self.members[0].other, needs.candles, self.since_ms)
+        btc_skipped = _skipped(self.data.btc, needs.btc, self.since_ms)
         if not (any(skipped.values()) or any(btc_skipped.values())) and (len(skipped), len(btc_skipped)) == (
             len(self.members[0].other),
             len(self.data.btc),
@@ -169,11 +240,11 @@ class Panel:
         return replace(self, data=data, shows_funding=False)
 
 
-def _skipped(held: Mapping[Timeframe, Candles], wanted: Mapping[Timeframe, int], start_ms: int) -> dict[Timeframe, int]:
+def _skipped(held: Mapping[Timeframe, Candles], wanted: Mapping[Timeframe, int], since_ms: int) -> dict[Timeframe, int]:
     """How many candles of each wanted timeframe lie before what is wanted, see `market.loading.load_strategy_data`."""
     return {
         timeframe: int(
-            candles.start_ms.searchsorted(floor_ms(start_ms, timeframe.ms) - wanted[timeframe] * timeframe.ms)
+            candles.start_ms.searchsorted(floor_ms(since_ms, timeframe.ms) - wanted[timeframe] * timeframe.ms)
         )
         for timeframe, candles in held.items()
         if timeframe in wanted
@@ -192,14 +263,19 @@ def panels(
     members: Sequence[StrategyData], start_ms: int, out_of_sample_pct: float = 0.0
 ) -> Iterator[tuple[list[int], Panel]]:
     """Panels of all coins, each with the places of its coins in `members`; those of equal times are equally large."""
-    alike: dict[Hashable, list[int]] = {}
+    for places in alike(members):
+        yield places, Panel.from_members([members[place] for place in places], start_ms, out_of_sample_pct)
+
+
+def alike(members: Sequence[StrategyData]) -> Iterator[list[int]]:
+    """Places of coins with equal times, as many as go into a panel."""
+    found: dict[Hashable, list[int]] = {}
     for place, data in enumerate(members):
-        alike.setdefault(_time_key(data), []).append(place)
-    for places in alike.values():
+        found.setdefault(_time_key(data), []).append(place)
+    for places in found.values():
         count = panel_count(len(places), len(members[places[0]].candles))
         for place in range(count):
-            part = places[place::count]
-            yield part, Panel.from_members([members[place] for place in part], start_ms, out_of_sample_pct)
+            yield places[place::count]
 
 
 def panel_count(coins: int, bars: int) -> int:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from copy import copy
 from dataclasses import astuple, dataclass, field
@@ -29,6 +29,7 @@ from trading_assets.backtesting.kernel.panel import Panel, Window
 from trading_assets.backtesting.liquidity import slippage_by_bar
 from trading_assets.backtesting.metrics import NO_TRADES, metrics
 from trading_assets.core.candles import BoolArray, Candles, FloatArray, IntArray
+from trading_assets.core.errors import DataError
 from trading_assets.core.exits import ExitPlan
 from trading_assets.core.foreign_text import get_logger
 from trading_assets.core.strategy_data import StrategyData
@@ -47,7 +48,10 @@ _FEW_BARS = 8
 """So many bars tell whether a rule has exit conditions."""
 
 RECHECK_EVERY = 32
-"""After the first panel, one coin of every so many panels is computed alone again."""
+"""After the first panel, one coin of every so many panels is computed alone again; so is one hour of so many days."""
+
+PanelOfHour = Callable[..., Panel]
+"""Called with an hour, UTC ms, and perhaps with a number: see `StrategySweep.run_day`."""
 
 _verified_rules: set[CompiledRule] = set()
 """Compiled rules that this process has compared with the arrays' decisions."""
@@ -55,13 +59,13 @@ _verified_rules: set[CompiledRule] = set()
 
 @dataclass(frozen=True)
 class SweepResult:
-    """The figures of each set of a strategy on each coin of a panel.
+    """The figures of each set of a strategy in each window of a panel: of each coin, where it has one alone.
 
     Attributes:
-        figures: the fields of `Metrics`, shape (coins, sets, FIGURES); those of `NO_TRADES` where one failed.
+        figures: the fields of `Metrics`, shape (windows, sets, FIGURES); those of `NO_TRADES` where one failed.
         gains, risks: of closed trades the PnL in USD, and the distance of the stop as a fraction of price; those of a
-            coin and set from `starts` on, shapes (trades,), (coins, sets).
-        failures: errors by coin and set.
+            window and set from `starts` on, shapes (trades,), (windows, sets).
+        failures: errors by window and set.
     """
 
     figures: FloatArray
@@ -71,7 +75,7 @@ class SweepResult:
     failures: Mapping[tuple[int, int], Exception] = field(default_factory=dict)
 
     def pnl(self, coin: int, index: int) -> FloatArray:
-        """PnL of the closed trades of one coin and set, in order, USD."""
+        """PnL of the closed trades of one window and set, in order, USD."""
         return self.gains[self._places(coin, index)]
 
     def risk(self, coin: int, index: int) -> FloatArray:
@@ -84,7 +88,7 @@ class SweepResult:
 
     @property
     def usable(self) -> BoolArray:
-        """Whether a set did not fail, shape (coins, sets)."""
+        """Whether a set did not fail, shape (windows, sets)."""
         usable = np.ones(self.starts.shape, dtype=bool)
         for place in self.failures:
             usable[place] = False
@@ -113,6 +117,22 @@ class _Plan:
     stops: FloatArray
     periods: tuple[int, ...]
     exits: tuple[ExitPlan, ...] | None
+
+
+@dataclass(frozen=True)
+class _Inputs:
+    """What decisions are made of on a panel.
+
+    Attributes:
+        arrays: indicators and candle columns, each once, shapes (coins, n) or (n,); n are all bars of the data.
+        columns: of each maker, where those that the rule reads are among them.
+        distances: the ATR of each of the plan's periods.
+    """
+
+    plan: _Plan
+    arrays: Sequence[FloatArray]
+    columns: Sequence[Sequence[int]]
+    distances: Sequence[FloatArray]
 
 
 class _ParameterRecorder:
@@ -170,7 +190,84 @@ class StrategySweep:
         self._plan: _Plan | None = None
         self.compiles = True
         self.panels = True
+        self.days = True
         self._seen_panels = 0
+        self._seen_days = 0
+
+    def run_day(
+        self, day: Panel, hours_ms: Sequence[int], of_hour: PanelOfHour, costs: Costs, capital: float
+    ) -> SweepResult:
+        """Figures over the windows of several hours of a day, equal to those of each hour alone.
+
+        Indicators and decisions are computed once, on the data of the last hour, where those of every bar are the same
+        whatever follows it. Whether they are is looked at in each panel: those of one coin are computed again on what
+        is known in its first hour and in one other (in all of them at first), and must be the same to the last bit. A
+        strategy that differs, fails, or cannot be compiled is computed hour by hour.
+
+        Args:
+            hours_ms: the hour of each window, UTC ms.
+            of_hour: gives the panel of an hour: the same coins, in their order, as far as they have a window then; of
+                one of them alone where a second number says which, counted round and round.
+        """
+        if len(set(hours_ms)) == 1:
+            return self.run(day, costs, capital)
+        outcome = self._shared(day, hours_ms, of_hour, costs, capital)
+        if outcome is not None:
+            return outcome
+        of_window = np.array(hours_ms)
+        hours = sorted(set(hours_ms))
+        order = np.argsort(np.concatenate([np.flatnonzero(of_window == hour) for hour in hours]))
+        return _ordered(_joined([self.run(of_hour(hour), costs, capital) for hour in hours]), order)
+
+    def _shared(
+        self, day: Panel, hours_ms: Sequence[int], of_hour: PanelOfHour, costs: Costs, capital: float
+    ) -> SweepResult | None:
+        """The outcome of a day's windows from one computation; None where they have to be computed hour by hour."""
+        if not (self.days and self.compiles and self.panels) or int(day.bars_by_window.min()) < MIN_BARS:
+            return None
+        hours = sorted(set(hours_ms))
+        turn, self._seen_days = self._seen_days, self._seen_days + 1
+        alone = hours[turn // RECHECK_EVERY % len(hours)] if turn % RECHECK_EVERY == 0 else None
+        expected = None if alone is None else self.run(of_hour(alone), costs, capital)
+        plan = self._plan
+        if plan is None or plan.rule not in _verified_rules or not (self.compiles and self.panels):
+            self._seen_days = turn  # a first panel in which nothing trades tells nothing
+            return None
+        looked_at = hours[:-1] if turn == 0 else {hours[0], hours[turn % (len(hours) - 1)]}
+        try:
+            with shared_indicators():
+                inputs = self._inputs(day, waits=costs.entry is not None)
+                if inputs is None:
+                    return None
+                for hour in looked_at:
+                    panel = of_hour(hour, turn)
+                    then = self._inputs(panel, waits=inputs.plan.rule.waits)
+                    if then is None or then.plan is not inputs.plan:
+                        return None
+                    if not _known_then(inputs, day, then, panel):
+                        self._refuse_days()
+                        return None
+                outcome = self._compiled(day, costs, capital, inputs)
+        except DataError:
+            raise
+        except Exception:  # noqa: BLE001 (hour by hour, the error comes again and belongs to its hour and set)
+            _log.debug("%s fails on a day", self.name, exc_info=True)
+            return None
+        if expected is None or outcome is None:
+            return outcome
+        windows = np.flatnonzero(np.array(hours_ms) == alone)
+        same = not expected.failures and np.array_equal(outcome.figures[windows], expected.figures)
+        if not same:
+            self._refuse_days()
+        return outcome if same else None
+
+    def _refuse_days(self) -> None:
+        _log.warning(
+            "%s decides something else once later candles are known (does it look ahead?): its hours are computed one "
+            "by one",
+            self.name,
+        )
+        self.days = False
 
     def run(self, panel: Panel, costs: Costs, capital: float) -> SweepResult:
         """Figures over the panel's windows. A set that fails has its error in the outcome; it never touches others."""
@@ -275,10 +372,9 @@ class StrategySweep:
         _verified_rules.add(plan.rule)
         return True
 
-    def _compiled(self, panel: Panel, costs: Costs, capital: float) -> SweepResult | None:
-        """Figures of every set, or None where a set is not sound or cannot be compiled."""
+    def _inputs(self, panel: Panel, *, waits: bool) -> _Inputs | None:
+        """What decisions are made of on a panel, or None where the rule cannot be compiled."""
         data = panel.data
-        waits = costs.entry is not None
         plan = self._plan
         if plan is None or plan.rule.waits != waits:
             plan = self._make_plan(data, waits=waits)
@@ -295,7 +391,7 @@ class StrategySweep:
                 return None
             values_of = [maker.checked_indicators(data) for maker, _ in plan.makers]
         self._plan = plan
-        candles, first, coins, sets = data.candles, panel.first, len(panel), len(self.sets)
+        candles = data.candles
         rows: dict[int, int] = {}
         arrays: list[FloatArray] = []
         columns_of = []
@@ -308,22 +404,35 @@ class StrategySweep:
                     arrays.append(array)
                 columns.append(row)
             columns_of.append(columns)
+        distances = [indicators.atr(candles.high, candles.low, candles.close, period) for period in plan.periods]
+        return _Inputs(plan, arrays, columns_of, distances)
+
+    def _compiled(
+        self, panel: Panel, costs: Costs, capital: float, inputs: _Inputs | None = None
+    ) -> SweepResult | None:
+        """Figures of every set, or None where a set is not sound or cannot be compiled."""
+        inputs = inputs or self._inputs(panel, waits=costs.entry is not None)
+        if inputs is None:
+            return None
+        plan = inputs.plan
+        candles, first, coins, sets = panel.data.candles, panel.first, len(panel), len(self.sets)
         bars, take = panel.bars, _scratch.take
-        room = take("values", (coins, len(arrays), bars))
-        for row, array in enumerate(arrays):
+        room = take("values", (coins, len(inputs.arrays), bars))
+        for row, array in enumerate(inputs.arrays):
             room[:, row] = array[..., first:]
         distances = take("distances", (coins, len(plan.periods), bars))
-        for row, period in enumerate(plan.periods):
-            distances[:, row] = indicators.atr(candles.high, candles.low, candles.close, period)[..., first:]
-        figures = np.empty((coins, sets, FIGURES))
-        starts, sound = np.empty((coins, sets), dtype=np.int64), np.empty(coins, dtype=np.bool_)
+        for row, array in enumerate(inputs.distances):
+            distances[:, row] = array[..., first:]
+        windows = len(panel.windows)
+        figures = np.empty((windows, sets, FIGURES))
+        starts, sound = np.empty((windows, sets), dtype=np.int64), np.empty(coins, dtype=np.bool_)
         # Each trade has two bars of its own.
-        most_trades = coins * sets * (bars // 2 + 1)
+        most_trades = sets * int((panel.bars_by_window // 2 + 1).sum())
         gains, risks = take("gains", (most_trades,)), take("risks", (most_trades,))
         decisions = len(plan.parameters)
         used = plan.rule.sweep(
             room,
-            np.array([columns_of[maker] for maker in plan.decision_maker]),
+            np.array([inputs.columns[maker] for maker in plan.decision_maker]),
             plan.parameters,
             plan.sets,
             panel.prices.open,
@@ -332,6 +441,7 @@ class StrategySweep:
             panel.prices.close,
             panel.prices.paid,
             panel.prices.payments_by,
+            panel.windows,
             panel.max_prices,
             first,
             distances,
@@ -339,11 +449,10 @@ class StrategySweep:
             (costs.fee, costs.slippage, costs.notional, capital, costs.liquidation, costs.stop_overshoot),
             np.atleast_2d(slippage_by_bar(candles, costs, first)),
             candles.timeframe.bars_per_year,
-            panel.split,
             take("directions", (decisions, bars), np.uint8),
             take("next_entries", (decisions, bars + 1), np.int32),
             take("exits", (2, bars), np.int32),
-            take("records", (2, bars, RECORD_FIELDS if costs.entry is None else LIMIT_RECORD_FIELDS)),
+            take("records", (2, bars + 1, RECORD_FIELDS if costs.entry is None else LIMIT_RECORD_FIELDS)),
             take("taken", (bars,), np.int32),
             gains,
             risks,
@@ -429,6 +538,24 @@ class StrategySweep:
         )
 
 
+def _known_then(inputs: _Inputs, day: Panel, then: _Inputs, hour: Panel) -> bool:
+    """Whether all that decisions are made of in an hour is the same on the data of its day."""
+    place = {member.symbol: place for place, member in enumerate(day.members)}
+    places = [place[member.symbol] for member in hour.members]
+    begin = int(np.searchsorted(day.data.candles.start_ms, hour.data.candles.start_ms[hour.first]))
+    bars = slice(begin, begin + hour.bars)
+
+    def equal(whole: FloatArray, cut: FloatArray) -> bool:
+        rows = np.atleast_2d(whole)
+        some = rows if len(rows) == 1 else rows[places]
+        return np.array_equal(some[:, bars], np.atleast_2d(cut)[:, hour.first :], equal_nan=True)
+
+    pairs = [(inputs.arrays, then.arrays), (inputs.distances, then.distances)]
+    return inputs.columns == then.columns and all(
+        len(whole) == len(cut) and all(map(equal, whole, cut)) for whole, cut in pairs
+    )
+
+
 def _has_exits(strategy: Strategy, candles: Candles, indicators: Mapping[str, FloatArray]) -> bool:
     """Whether a strategy's `entries` give exit conditions: asked on a few bars."""
     few = {name: values[..., :_FEW_BARS] for name, values in indicators.items()}
@@ -442,16 +569,33 @@ def no_figures(sets: int) -> FloatArray:
 
 
 def _joined(outcomes: Sequence[SweepResult]) -> SweepResult:
-    """One outcome of several coins from those of each."""
+    """One outcome of all windows from those of some after others."""
     if len(outcomes) == 1:
         return outcomes[0]
     before = np.cumsum([0, *(len(outcome.gains) for outcome in outcomes[:-1])])
+    firsts = np.cumsum([0, *(len(outcome.starts) for outcome in outcomes[:-1])]).tolist()
     return SweepResult(
         np.concatenate([outcome.figures for outcome in outcomes]),
         np.concatenate([outcome.gains for outcome in outcomes]),
         np.concatenate([outcome.risks for outcome in outcomes]),
         np.concatenate([outcome.starts + skip for outcome, skip in zip(outcomes, before, strict=True)]),
-        {(coin, index): e for coin, outcome in enumerate(outcomes) for (_, index), e in outcome.failures.items()},
+        {
+            (first + window, index): error
+            for first, outcome in zip(firsts, outcomes, strict=True)
+            for (window, index), error in outcome.failures.items()
+        },
+    )
+
+
+def _ordered(outcome: SweepResult, order: IntArray) -> SweepResult:
+    """The windows of an outcome in another order: `order` has the place of each."""
+    moved = {int(place): at for at, place in enumerate(order)}
+    return SweepResult(
+        outcome.figures[order],
+        outcome.gains,
+        outcome.risks,
+        outcome.starts[order],
+        {(moved[window], index): error for (window, index), error in outcome.failures.items()},
     )
 
 

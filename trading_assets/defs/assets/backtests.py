@@ -21,17 +21,11 @@ from trading_assets.defs.research_settings import hours_alike
 from trading_assets.defs.resources import CandleStoreResource, DatabaseResource, ExchangeResource, SettingsResource
 from trading_assets.ledger import checks
 from trading_assets.ledger.fees import with_own_fees
-from trading_assets.market.loading import (
-    CachedReader,
-    DataByHour,
-    max_prices_by_symbol,
-    open_strategy_data,
-    with_max_prices,
-)
+from trading_assets.market.loading import CachedReader, OpenedData, max_prices_by_symbol, open_strategy_data
 from trading_assets.market.stages import timeframes_read
 from trading_assets.strategies.registry import known_strategies, strategy_classes
 
-_CODE = f"3-{code_version(strategy_classes().values())}"
+_CODE = f"4-{code_version(strategy_classes().values())}"
 
 
 def _backtest_asset(timeframe: Timeframe) -> dg.AssetsDefinition:
@@ -69,9 +63,9 @@ def _backtest_asset(timeframe: Timeframe) -> dg.AssetsDefinition:
         for hour, symbol, scan in market_scan[["hour_ms", "symbol", "scan_id"]].itertuples(index=False):
             scans[hour][symbol] = scan
 
-        def opened(symbol: str, timeframe: Timeframe, needs: DataNeeds, of_hours: Sequence[int]) -> DataByHour:
-            of_hour = open_strategy_data(store, symbol, timeframe, needs, of_hours, btc)
-            return with_max_prices(of_hour, max_prices.get(symbol, {}))
+        def opened(symbol: str, timeframe: Timeframe, needs: DataNeeds, of_hours: Sequence[int]) -> OpenedData:
+            of_coin = open_strategy_data(store, symbol, timeframe, needs, of_hours, btc)
+            return OpenedData(of_coin.load, max_prices.get(symbol, {}))
 
         parts, broken = list[pd.DataFrame](), dict[str, str]()
         for alike in hours_alike(context, settings, database, exchange, hours):

@@ -39,7 +39,7 @@ from trading_assets.ledger import checks
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.fees import with_own_fees
 from trading_assets.ledger.partitions import read_partitions
-from trading_assets.market.loading import Loader, hour_loader, max_prices_by_symbol, with_max_prices
+from trading_assets.market.loading import Loader, OpenedData, hour_loader, max_prices_by_symbol
 from trading_assets.market.store import CandleStore
 from trading_assets.strategies import bias_checks
 
@@ -255,7 +255,7 @@ def _loader(store: CandleStore, database: Database) -> LoaderByHour:
         load = hour_loader(store, hour_ms)
 
         def sized_load(symbol: str, timeframe: Timeframe, needs: DataNeeds) -> StrategyData:
-            return with_max_prices(lambda _hour: load(symbol, timeframe, needs), max_prices(hour_ms).get(symbol, {}))(
+            return OpenedData(lambda _hour: load(symbol, timeframe, needs), max_prices(hour_ms).get(symbol, {}))(
                 hour_ms
             )
 
