@@ -11,7 +11,7 @@ import pandas as pd
 from trading_assets.backtesting.kernel.panel import Window
 from trading_assets.core.errors import DataError
 from trading_assets.core.strategy_data import DataNeeds, StrategyData
-from trading_assets.core.timeframes import DAY_MS, Timeframe, floor_ms, iso
+from trading_assets.core.timeframes import DAY_MS, HOUR_MS, Timeframe, floor_ms, iso
 from trading_assets.market import lookback
 from trading_assets.market.loading import load_strategy_data
 from trading_assets.research.frames import Moment, candles_frame, funding_frame, to_moment_ms, to_timeframe
@@ -34,6 +34,12 @@ class Range:
     start_ms: int
     end_ms: int
     as_of_ms: int
+
+    @property
+    def decided_ms(self) -> int:
+        """The first bar that data are loaded for: of a pipeline's window where the pipeline begins, else `start_ms`."""
+        is_window = self.start_ms == self.end_ms - lookback.window_ms(self.timeframe) and self.as_of_ms % HOUR_MS == 0
+        return lookback.first_decided_ms(self.as_of_ms - HOUR_MS, self.timeframe) if is_window else self.start_ms
 
 
 @cache
@@ -147,7 +153,7 @@ def load(source: Source, of: Range, needs: DataNeeds, held_back_pct: float) -> L
     require_held(source, of.symbol, of.timeframe, of.start_ms, of.end_ms)
     wanted = replace(needs, funding=True)
     _warn_of_short_warm_up(source, of, needs)
-    data = load_strategy_data(source.reader, of.symbol, of.timeframe, wanted, of.start_ms, of.as_of_ms)
+    data = load_strategy_data(source.reader, of.symbol, of.timeframe, wanted, of.decided_ms, of.as_of_ms)
     # A range may be longer than any window of the pipeline, whose payments `load_strategy_data` reads.
     since = min(of.as_of_ms - lookback.FUNDING_REACH_MS, of.start_ms - _FUNDING_BEFORE_MS)
     payments = source.reader.read_funding(of.symbol, since, of.as_of_ms)

@@ -208,7 +208,7 @@ def sweep(
         outcomes = []
         for needs, places in parts:
             loaded = load(read_of, of, needs, held_back)
-            panel = Panel.from_members([loaded.data], of.start_ms, held_back).seeing(needs)
+            panel = Panel.from_members([loaded.data], of.start_ms, held_back, of.decided_ms).seeing(needs)
             bars = panel.bars
             for place in places:
                 held[place].append(loaded)
