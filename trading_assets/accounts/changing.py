@@ -121,7 +121,7 @@ def layers(database: Database, base: Settings, account: str = "") -> list[Layers
     Raises:
         ConfigurationError: there is no such account.
     """
-    said = effective.said_of(database, base, account)
+    live = effective.live_settings_of(database, base, account)
     held = effective.settings_of(database, base, account, with_keys=False)
     given, found = Given.read(), []
     for name, field in Settings.model_fields.items():
@@ -135,8 +135,8 @@ def layers(database: Database, base: Settings, account: str = "") -> list[Layers
                 default,
                 value,
                 _given_by(given, name) if value != default or _given_by(given, name) else "",
-                said.common.get(name),
-                said.own.get(name),
+                live.common.get(name),
+                live.own.get(name),
                 getattr(held, name),
             )
         )
@@ -162,7 +162,7 @@ def flags_of(database: Database, base: Settings, account: str = "") -> list[tupl
     Raises:
         ConfigurationError: there is no such account.
     """
-    flags = effective.said_of(database, base, account).flags
+    flags = effective.live_settings_of(database, base, account).flags
     return [(flag, flags.common.get(flag, ""), flags.own.get(flag, "")) for flag in Flag]
 
 

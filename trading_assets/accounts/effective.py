@@ -36,7 +36,7 @@ _log = get_logger(__name__)
 
 
 @dataclass(frozen=True)
-class Said:
+class LiveSettings:
     """What the ledger says of settings and flags, read at one moment.
 
     Attributes:
@@ -134,8 +134,8 @@ def settings_of(database: Database, base: Settings, account: str = "", *, with_k
         cached = _CACHE.get(key)
         if cached is not None and cached.version == version:
             return cached
-        said = _read(connection, base, name)
-    settings = _with_said(_at_its_place(base, said.account, with_keys=with_keys), said)
+        live = _read(connection, base, name)
+    settings = _with_live(_at_its_place(base, live.account, with_keys=with_keys), live)
     _CACHE.put(key, settings)
     return settings
 
@@ -158,11 +158,11 @@ def common_settings(database: Database, base: Settings) -> Settings:
     """Return the settings of the installation: with what was changed for all accounts. Research is done with them."""
     with database.read() as connection:
         common = live_changes.in_force(connection, ChangeKind.SETTING, ALL)
-        said = Said(live_changes.version(connection), None, common, {}, _flags(connection, ALL))
-    return _with_said(base, said)
+        live = LiveSettings(live_changes.version(connection), None, common, {}, _flags(connection, ALL))
+    return _with_live(base, live)
 
 
-def said_of(database: Database, base: Settings, account: str = "") -> Said:
+def live_settings_of(database: Database, base: Settings, account: str = "") -> LiveSettings:
     """Return what the ledger says of an account, for those who show it.
 
     Raises:
@@ -189,9 +189,9 @@ def with_values(settings: Settings, texts: Mapping[str, object]) -> Settings:
     return settings
 
 
-def _read(connection: sa.Connection, base: Settings, name: str) -> Said:
+def _read(connection: sa.Connection, base: Settings, name: str) -> LiveSettings:
     row = None if name == base.account else _required(named_accounts.read(connection, name), name)
-    return Said(
+    return LiveSettings(
         live_changes.version(connection),
         row,
         live_changes.in_force(connection, ChangeKind.SETTING, ALL),
@@ -232,9 +232,9 @@ def _masters(base: Settings) -> master_keys.MasterKeys:
     return _masters_of(base, master_keys.stamp(base))
 
 
-def _with_said(settings: Settings, said: Said) -> Settings:
-    texts = {**_texts(said.common), **_texts(said.own)}
-    return with_values(settings, texts).changed({}, version=said.version, flags=said.flags)
+def _with_live(settings: Settings, live: LiveSettings) -> Settings:
+    texts = {**_texts(live.common), **_texts(live.own)}
+    return with_values(settings, texts).changed({}, version=live.version, flags=live.flags)
 
 
 def _texts(entries: Mapping[str, Entry]) -> dict[str, str]:

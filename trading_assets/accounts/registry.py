@@ -27,7 +27,7 @@ _REFERENCE = re.compile(rf"aws:{_SECRET}(?:,{_SECRET}){{0,2}}|env:[A-Za-z_][A-Za
 
 
 @dataclass(frozen=True)
-class Wanted:
+class AccountDraft:
     """An account that is to be added.
 
     Attributes:
@@ -43,7 +43,7 @@ class Wanted:
     settings: Mapping[str, str]
 
 
-def draft(base: Settings, wanted: Wanted) -> Settings:
+def draft(base: Settings, wanted: AccountDraft) -> Settings:
     """Return the settings that the account would have: what a test of its keys needs, before anything is stored.
 
     Raises:
@@ -77,7 +77,7 @@ def draft(base: Settings, wanted: Wanted) -> Settings:
     return settings.changed(wanted.settings)
 
 
-def add(database: Database, base: Settings, wanted: Wanted, *, actor: str, reason: str) -> NamedAccount:
+def add(database: Database, base: Settings, wanted: AccountDraft, *, actor: str, reason: str) -> NamedAccount:
     """Add an account, which is off at first wherever money is real.
 
     Raises:

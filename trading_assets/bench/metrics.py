@@ -39,7 +39,7 @@ def measure(count: int, scrapes: int, accounts: int = 1) -> dict[str, float]:
         try:
             names = [settings.account, *(f"account-{number}" for number in range(2, accounts + 1))]
             for name in names[1:]:
-                wanted = registering.Wanted(name, settings.venue.value, None, {}, {})
+                wanted = registering.AccountDraft(name, settings.venue.value, None, {}, {})
                 registering.add(database, settings, wanted, actor="bench", reason="bench")
             _fill(database, count, names)
             found = registry(settings, lambda: database)

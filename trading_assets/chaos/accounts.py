@@ -92,7 +92,7 @@ def run_accounts(
         base = settings_of(Path(folder), seed, database_url=url)
         database, urls = Database(base.resolved_database_url), dict[str, str]()
         seed_registry(database)
-        wanted = registry.Wanted(SECOND, Venue.SIMULATOR.value, None, {}, LIMITS)
+        wanted = registry.AccountDraft(SECOND, Venue.SIMULATOR.value, None, {}, LIMITS)
         registry.add(database, base, wanted, actor="chaos", reason="a trial")
         both = {name: effective.settings_of(database, base, name) for name in (base.account, SECOND)}
         database.close()

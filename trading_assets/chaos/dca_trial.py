@@ -1,7 +1,7 @@
 """DCA plans in a trial: started, commanded and meddled with, while those who keep them are killed.
 
-A long and a short one, each with a contract of its own. What they do is held against `chaos.dca_laws` once they have
-come to rest.
+A long and a short one, each with a contract of its own. What they do is held against `chaos.dca_invariants` once they
+have come to rest.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from decimal import Decimal
 import sqlalchemy as sa
 from pybit.exceptions import InvalidRequestError
 
-from trading_assets.chaos.dca_laws import compare_plan, left_of_ended
+from trading_assets.chaos.dca_invariants import compare_plan, left_of_ended
 from trading_assets.chaos.findings import Findings
 from trading_assets.chaos.manual_trader import ManualTrader
 from trading_assets.chaos.plan_trial import PlanTrial

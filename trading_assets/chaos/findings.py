@@ -30,13 +30,13 @@ class Findings:
     grid_restless: list[str] = field(default_factory=list)
     beyond_bounds: list[str] = field(default_factory=list)
     self_trades: list[str] = field(default_factory=list)
-    """of grids, see `chaos.grid_laws`"""
+    """of grids, see `chaos.grid_invariants`"""
     dca_duplicates: list[str] = field(default_factory=list)
     dca_schedule: list[str] = field(default_factory=list)
     dca_inventory: list[str] = field(default_factory=list)
     dca_profit: list[str] = field(default_factory=list)
     dca_restless: list[str] = field(default_factory=list)
-    """of DCA plans, see `chaos.dca_laws`"""
+    """of DCA plans, see `chaos.dca_invariants`"""
     sums: list[str] = field(default_factory=list)
     """money of which ledger and exchange have different sums"""
     entries: set[str] = field(default_factory=set)

@@ -1,6 +1,6 @@
 """Grids of every kind in a trial: started, commanded and meddled with, while those who keep them are killed.
 
-Each has a contract of its own. What they do is held against `chaos.grid_laws` once they have come to rest.
+Each has a contract of its own. What they do is held against `chaos.grid_invariants` once they have come to rest.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from decimal import Decimal
 from pybit.exceptions import InvalidRequestError
 
 from trading_assets.chaos.findings import Findings
-from trading_assets.chaos.grid_laws import compare_grid, left_of_ended, tradable, traded_with_itself
+from trading_assets.chaos.grid_invariants import compare_grid, left_of_ended, tradable, traded_with_itself
 from trading_assets.chaos.plan_trial import PlanTrial
 from trading_assets.core.errors import TradingAssetsError, TradingIsOffError
 from trading_assets.core.models import Instrument, Order, Side

@@ -352,7 +352,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "                        send_by=send_by,\n",
         "",
         0,
-        "trading/grid/test_laws.py::test_who_woke_late_sends_nothing_that_another_one_may_have_given_up",
+        "trading/grid/test_invariants.py::test_who_woke_late_sends_nothing_that_another_one_may_have_given_up",
     ),
     Mutant(
         "a late answer brings an order back",
@@ -360,7 +360,7 @@ MUTANTS: tuple[Mutant, ...] = (
         ".where(grid_orders.c.order_link_id == link, grid_orders.c.status == INTENT)",
         ".where(grid_orders.c.order_link_id == link)",
         0,
-        "trading/grid/test_laws.py::test_an_answer_that_comes_late_brings_no_order_back",
+        "trading/grid/test_invariants.py::test_an_answer_that_comes_late_brings_no_order_back",
     ),
     Mutant(
         "a stop that a grid has lost stays lost",
@@ -392,7 +392,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "on_step(cell.open_price, market.tick, farther)",
         "cell.open_price",
         0,
-        "trading/grid/test_hostile.py::test_a_tick_that_changes_moves_new_orders_onto_it_and_books_stay_equal",
+        "trading/grid/test_wild_exchange.py::test_a_tick_that_changes_moves_new_orders_onto_it_and_books_stay_equal",
     ),
     Mutant(
         "a grid waits for a guard that a flat side cannot have",
@@ -400,7 +400,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "for one in guards} | view.unguarded",
         "for one in guards}",
         0,
-        "trading/grid/test_hostile.py::test_a_refused_guard_is_not_asked_for_again_and_again",
+        "trading/grid/test_wild_exchange.py::test_a_refused_guard_is_not_asked_for_again_and_again",
     ),
     Mutant(
         "an exit plan moves the stop away",

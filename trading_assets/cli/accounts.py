@@ -63,7 +63,7 @@ def add_account(
     own = {key: text for key, text in values.items() if key not in effective.PLACE}
     is_simulated = Venue(venue).adapter.is_simulated
     keys = reference or (None if is_simulated else _ask_for_keys(name))
-    wanted = registry.Wanted(name, venue, keys, place, own)
+    wanted = registry.AccountDraft(name, venue, keys, place, own)
     settings = registry.draft(base, wanted)
     with open_ledger(base) as database:
         if not (untested or is_simulated):
@@ -112,9 +112,9 @@ def show_account(name: str) -> None:
 
     base, console = load_settings(lenient=True), open_console()
     with open_ledger(base) as database:
-        said = effective.said_of(database, base, name)
+        live = effective.live_settings_of(database, base, name)
         settings = shown_account(database, base, name)
-        row = said.account
+        row = live.account
         keys = "of the settings" if row is None else _where(row.key_source, row.key_hint)
         console.print(line((name, "bold"), f": {settings.venue.value}, keys: {keys}"))
         if row is not None and row.sealed_by is not None:
@@ -141,12 +141,12 @@ def rotate_keys(name: str, reference: str | None, reason: str, untested: bool) -
 
     base = load_settings()
     with open_ledger(base) as database:
-        said = effective.said_of(database, base, name)
+        live = effective.live_settings_of(database, base, name)
         announce(shown_account(database, base, name))
         keys = reference or _ask_for_keys(name)
-        if said.account is not None and not untested:
-            row = said.account
-            settings = registry.draft(base, registry.Wanted(name, row.venue, keys, row.place, {}))
+        if live.account is not None and not untested:
+            row = live.account
+            settings = registry.draft(base, registry.AccountDraft(name, row.venue, keys, row.place, {}))
             if not settings.venue.adapter.is_simulated:
                 _try_at_venue(settings, database)
         account = registry.rotate(database, base, name, keys, actor=who(), reason=reason)

@@ -72,14 +72,14 @@ def import_(
         import_files,
         write_report,
     )
-    from trading_assets.history.reading import Wanted  # noqa: PLC0415 (as above)
+    from trading_assets.history.reading import ImportOptions  # noqa: PLC0415 (as above)
     from trading_assets.market.opening import open_candle_store  # noqa: PLC0415 (as above)
 
     settings, console = load_settings(), open_console()
     announce(settings)
     library = _library()
     options = Options(
-        Wanted(symbol, Timeframe(timeframe) if timeframe else None, offset_h),
+        ImportOptions(symbol, Timeframe(timeframe) if timeframe else None, offset_h),
         replace=replace,
         again=again,
         dry_run=dry_run,

@@ -25,7 +25,7 @@ from trading_assets.history import checking
 from trading_assets.history.checking import Checked
 from trading_assets.history.files import digest, members, published_digest, walk
 from trading_assets.history.library import VERSION, FileRecord, Library
-from trading_assets.history.reading import Wanted, parse
+from trading_assets.history.reading import ImportOptions, parse
 from trading_assets.history.rows import VALUES, CandleTable, FileFault, FundingTable, Parsed
 from trading_assets.history.trades import quiet_minutes
 from trading_assets.market.store import CandleStore
@@ -101,7 +101,7 @@ class Options:
         listed_at_ms: when lists of contracts were made; else as old as their files.
     """
 
-    wanted: Wanted = field(default_factory=Wanted)
+    wanted: ImportOptions = field(default_factory=ImportOptions)
     replace: bool = False
     again: bool = False
     dry_run: bool = False

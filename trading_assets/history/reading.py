@@ -44,7 +44,7 @@ _PRICES = ("open", "high", "low", "close")
 
 
 @dataclass(frozen=True)
-class Wanted:
+class ImportOptions:
     """What a person says of files that do not say it themselves.
 
     Attributes:
@@ -56,7 +56,7 @@ class Wanted:
     offset_h: float | None = None
 
 
-def parse(member: Member, wanted: Wanted) -> Parsed:
+def parse(member: Member, wanted: ImportOptions) -> Parsed:
     """All that a table holds.
 
     Raises:
@@ -149,7 +149,7 @@ def _is_number(text: str) -> bool:
     return True
 
 
-def _csv(member: Member, named: Named, wanted: Wanted) -> Parsed:
+def _csv(member: Member, named: Named, wanted: ImportOptions) -> Parsed:
     layout = _layout(member)
     found = roles(layout.headings) if layout.headings is not None else _by_place(layout, named)
     kind, sample = _kind(found), _sample(member, layout)
@@ -217,7 +217,7 @@ def _kind(found: dict[str, str]) -> str:
 # Tables
 
 
-def _candles(table: pa.Table, found: dict[str, str], named: Named, wanted: Wanted) -> list[Table]:
+def _candles(table: pa.Table, found: dict[str, str], named: Named, wanted: ImportOptions) -> list[Table]:
     """Candles of a table whose columns have the names of their roles."""
     offset = wanted.offset_h
     if offset is None:
@@ -236,7 +236,7 @@ def _candles(table: pa.Table, found: dict[str, str], named: Named, wanted: Wante
     return result
 
 
-def _series(table: pa.Table, named: Named, wanted: Wanted) -> Iterator[tuple[str, str | None, IntArray | None]]:
+def _series(table: pa.Table, named: Named, wanted: ImportOptions) -> Iterator[tuple[str, str | None, IntArray | None]]:
     """Symbol, timeframe (as it is named) and rows of each series of a table; all rows where there is one."""
     of_symbol = table["symbol"] if "symbol" in table.column_names and wanted.symbol is None else None
     of_frame = table["timeframe"] if "timeframe" in table.column_names and wanted.timeframe is None else None
@@ -280,7 +280,7 @@ def _commonest_step(starts: IntArray) -> Timeframe:
     return found
 
 
-def _funding(table: pa.Table, found: dict[str, str], named: Named, wanted: Wanted) -> list[Table]:
+def _funding(table: pa.Table, found: dict[str, str], named: Named, wanted: ImportOptions) -> list[Table]:
     # Stamps of payments are a few milliseconds late in some archives.
     times = times_us(table["time"], found["time"], wanted.offset_h or 0.0) // 60_000_000 * 60_000
     rates = floats(table["rate"], found["rate"])
@@ -289,7 +289,7 @@ def _funding(table: pa.Table, found: dict[str, str], named: Named, wanted: Wante
     return [FundingTable(require_symbol(wanted.symbol, named), times, rates)]
 
 
-def _trades(pieces: Iterator[pa.Table], found: dict[str, str], named: Named, wanted: Wanted) -> list[Table]:
+def _trades(pieces: Iterator[pa.Table], found: dict[str, str], named: Named, wanted: ImportOptions) -> list[Table]:
     """Minutes of trades. The minutes before a file's first trade are the importer's to fill."""
     if named.layout == "bybit-spot-trades":
         raise FileFault("trades of the spot market; expected those of a perpetual (public.bybit.com/trading)")
@@ -328,7 +328,7 @@ def _arrow(member: Member) -> pa.Table:
         raise FileFault(f"damaged, or no {member.suffix[1:]} file: {str(error)[:160]}") from error
 
 
-def _frame(member: Member, table: pa.Table, named: Named, wanted: Wanted) -> Parsed:
+def _frame(member: Member, table: pa.Table, named: Named, wanted: ImportOptions) -> Parsed:
     found = roles(table.column_names)
     sample = ", ".join(table.column_names)[:200]
     if named.layout == "freqtrade-funding" and "rate" not in found and "open" in found:
@@ -344,7 +344,7 @@ def _frame(member: Member, table: pa.Table, named: Named, wanted: Wanted) -> Par
     return Parsed(name, make(by_role, found, named, wanted), sample=sample)
 
 
-def _json(member: Member, named: Named, wanted: Wanted) -> Parsed:
+def _json(member: Member, named: Named, wanted: ImportOptions) -> Parsed:
     text = member.read()
     try:
         found = json.loads(text)
@@ -386,7 +386,7 @@ def _matrix(rows: list[Any], least: int) -> FloatArray:
     return matrix
 
 
-def _json_candles(rows: list[Any], symbol: str | None, named: Named, wanted: Wanted) -> list[Table]:
+def _json_candles(rows: list[Any], symbol: str | None, named: Named, wanted: ImportOptions) -> list[Table]:
     if named.layout == "freqtrade-funding":
         matrix = _matrix(rows, 2)
         times = milliseconds(matrix[:, 0]) // 60_000 * 60_000
@@ -401,7 +401,7 @@ def _json_candles(rows: list[Any], symbol: str | None, named: Named, wanted: Wan
     return [CandleTable(found, timeframe, columns, estimated)]
 
 
-def _json_trades(rows: list[Any], named: Named, wanted: Wanted) -> list[Table]:
+def _json_trades(rows: list[Any], named: Named, wanted: ImportOptions) -> list[Table]:
     """freqtrade's: timestamp, id, type, side, price, amount, cost."""
     table = pa.table(
         {"time": [row[0] for row in rows], "price": [row[4] for row in rows], "volume": [row[5] for row in rows]}

@@ -98,7 +98,7 @@ class Kept:
 
 
 @dataclass(frozen=True)
-class Wanted:
+class MessageFilter:
     """Which messages a channel is to have. Kinds: None means every one; a test always is."""
 
     kinds: frozenset[Kind] | None = None
@@ -111,7 +111,7 @@ class Wanted:
         return severity in self.severities and (self.kinds is None or kind in self.kinds)
 
 
-EVERYTHING = Wanted()
+EVERYTHING = MessageFilter()
 
 
 def add(connection: sa.Connection, account: str, message: Message, *, time_ms: int, wall_ms: int) -> int | None:
@@ -227,7 +227,9 @@ def has_work(
         return connection.execute(_lacking(account, channel, after or 0).limit(1)).first() is not None
 
 
-def enqueue(database: Database, account: str, channel: str, *, wall_ms: int, wanted: Wanted = EVERYTHING) -> None:
+def enqueue(
+    database: Database, account: str, channel: str, *, wall_ms: int, wanted: MessageFilter = EVERYTHING
+) -> None:
     """Give a channel its row of each message that it has none of; one that it is not to have is left out for good."""
     with database.write(one_at_a_time=f"outbox of {account}") as connection:
         after = _after(connection, account, channel)

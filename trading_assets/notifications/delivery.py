@@ -217,7 +217,7 @@ class _ChannelRound:
             return found
         try:
             rule = self.channel.rule
-            wanted = outbox.Wanted(rule.kinds, rule.severities)
+            wanted = outbox.MessageFilter(rule.kinds, rule.severities)
             outbox.enqueue(self.database, self.account, self.channel.name, wall_ms=self.wall_ms(), wanted=wanted)
             found.given_up += self._expire(lease)
             while time.monotonic() < self.until:

@@ -244,7 +244,7 @@ class Notifier:
 
 def _is_wanted(channel: Channel, message: Message) -> bool:
     """Whether the channel's rule lets it have the message at any time."""
-    return outbox.Wanted(channel.rule.kinds, channel.rule.severities).has(message.kind, message.severity)
+    return outbox.MessageFilter(channel.rule.kinds, channel.rule.severities).has(message.kind, message.severity)
 
 
 def notifier_of(settings: Settings, database: Callable[[], Database] | None) -> Notifier:

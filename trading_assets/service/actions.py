@@ -26,7 +26,7 @@ from trading_assets.venues import open_exchange, open_market_data
 
 
 @dataclass(frozen=True)
-class Desk:
+class Operator:
     """The account that is commanded, or all of them.
 
     Attributes:
@@ -42,8 +42,8 @@ class Desk:
     actor: str
     account: str = ""
 
-    def at(self, account: str) -> Desk:
-        """This desk in front of one account."""
+    def at(self, account: str) -> Operator:
+        """The same person, in front of one account."""
         return replace(self, account=account)
 
     def shown(self) -> Settings:

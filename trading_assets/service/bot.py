@@ -25,7 +25,7 @@ from trading_assets.ledger.database import Database
 from trading_assets.ledger.leases import Lease
 from trading_assets.notifications.telegram import LONGEST_TEXT, TelegramApi, TelegramError, escaped
 from trading_assets.service import chat_commands
-from trading_assets.service.actions import Desk
+from trading_assets.service.actions import Operator
 from trading_assets.service.chat_commands import ALWAYS, Reply, Role
 from trading_assets.trading import halt_file
 
@@ -346,9 +346,9 @@ class Bot:
         return None
 
     def _perform(self, command: Command, role: Role) -> None:
-        desk = Desk(self._settings, self._database, self._tell, command.actor)
+        operator = Operator(self._settings, self._database, self._tell, command.actor)
         try:
-            reply = chat_commands.perform(desk, role, command.text, is_button=command.is_button)
+            reply = chat_commands.perform(operator, role, command.text, is_button=command.is_button)
         except Exception as error:  # noqa: BLE001 (whatever breaks, he who asked gets an answer)
             _log.exception("a command by chat failed")
             reply = Reply(f"It failed: {type(error).__name__}. Look at /status, and at the log.", did=False)

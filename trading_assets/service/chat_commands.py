@@ -14,7 +14,7 @@ from trading_assets.core.errors import ConfirmationError, TradingAssetsError
 from trading_assets.core.settings import Settings
 from trading_assets.ledger import account as account_ledger
 from trading_assets.service import replies
-from trading_assets.service.actions import Desk
+from trading_assets.service.actions import Operator
 from trading_assets.trading.execute.flatten import FlattenReport
 from trading_assets.trading.risk import confirmations
 
@@ -52,7 +52,7 @@ class Reply:
         return {"text": self.text, "buttons": [list(one) for one in self.buttons]}
 
 
-Act = Callable[[Desk, str], Reply]
+Act = Callable[[Operator, str], Reply]
 
 
 @dataclass(frozen=True)
@@ -75,27 +75,27 @@ class ChatCommand:
 
 
 def _look(text: Callable[..., str]) -> Act:
-    return lambda desk, _: Reply(text(desk.shown(), desk.database))
+    return lambda operator, _: Reply(text(operator.shown(), operator.database))
 
 
-def _why(desk: Desk, order: str) -> Reply:
-    return Reply(replies.why(desk.shown(), desk.database, order))
+def _why(operator: Operator, order: str) -> Reply:
+    return Reply(replies.why(operator.shown(), operator.database, order))
 
 
 def _asking(action: str, question: Callable[[Settings, str], str]) -> Act:
     """Ask back: the answer has a button that confirms, good once, for a minute, for him who asked."""
 
-    def act(desk: Desk, argument: str) -> Reply:
+    def act(operator: Operator, argument: str) -> Reply:
         symbol = argument.upper()
         if action == "close" and not _SYMBOL.fullmatch(symbol):
             return Reply(f"{argument!r} is no symbol; expected such as /close BTCUSDT", did=False)
-        settings = desk.meant(action)
-        shown = _shown(desk, settings.account, symbol)
+        settings = operator.meant(action)
+        shown = _shown(operator, settings.account, symbol)
         if action == "close" and not shown:
             return Reply(f"The books know no open position in {symbol}.", did=False)
         if action == "flatten" and not shown:
             return Reply("The books know no open position. To stop trading: /halt", did=False)
-        code = confirmations.create(settings, action, desk.actor, details=_digest(shown, symbol))
+        code = confirmations.create(settings, action, operator.actor, details=_digest(shown, symbol))
         data = f"{action}:{symbol}:{code}:{settings.account}"
         if len(data) > _LONGEST_DATA:
             return Reply("These names are too long for a button. Nothing was done; use the command line.", did=False)
@@ -117,7 +117,7 @@ def shown_text(text: str, *, is_button: bool) -> str:
     return " ".join(word for word in ("yes,", action, symbol, f"account={account}" if account else "") if word)
 
 
-def pressed(desk: Desk, data: str) -> Reply:
+def pressed(operator: Operator, data: str) -> Reply:
     """A button was pressed: do what it stands for, if it still may be done."""
     matched = _PRESSED.fullmatch(data)
     if matched is None:
@@ -126,22 +126,24 @@ def pressed(desk: Desk, data: str) -> Reply:
     if action == "cancel":
         return Reply("Nothing was done.")
     again = f"/{action} {symbol}".strip()
-    desk = desk.at(account)
-    settings = desk.meant(action)
+    operator = operator.at(account)
+    settings = operator.meant(action)
     try:
         held = confirmations.use(settings, action, code)
     except ConfirmationError:
         return Reply(f"This button was used already, or is too old. Nothing was done; ask again: {again}", did=False)
-    if held.actor != desk.actor:
+    if held.actor != operator.actor:
         return Reply(f"{held.actor} asked, and only he may confirm. Nothing was done.", did=False)
     if time.time() - held.made_s > CONFIRM_WITHIN_S:
         return Reply(f"The button is too old. Nothing was done; ask again: {again}", did=False)
-    if action != "resume" and held.details != _digest(_shown(desk, settings.account, symbol), symbol):
+    if action != "resume" and held.details != _digest(_shown(operator, settings.account, symbol), symbol):
         return Reply(f"The positions have changed meanwhile. Nothing was done; ask again: {again}", did=False)
     if action == "resume":
-        return Reply(desk.resume("by chat"))
+        return Reply(operator.resume("by chat"))
     report = (
-        desk.flatten("flatten by chat", CLOSE_WITHIN_S) if action == "flatten" else desk.close(symbol, CLOSE_WITHIN_S)
+        operator.flatten("flatten by chat", CLOSE_WITHIN_S)
+        if action == "flatten"
+        else operator.close(symbol, CLOSE_WITHIN_S)
     )
     after = " Trading is HALTED: /resume" if action == "flatten" else ""
     return Reply(f"{report}.{after}", did=_is_done(report))
@@ -151,9 +153,9 @@ def _is_done(report: FlattenReport) -> bool:
     return not report.left and not report.unread
 
 
-def _shown(desk: Desk, account: str, symbol: str) -> list[str]:
+def _shown(operator: Operator, account: str, symbol: str) -> list[str]:
     """The positions that would be closed, a line each, as the books know them."""
-    held = account_ledger.position_rows(desk.database, account)
+    held = account_ledger.position_rows(operator.database, account)
     return [
         f"{row['side']} {row['symbol']} {float(row['size']):.10g}: {float(row['unrealised_pnl']):+,.2f} USD"
         for row in held.to_dict("records")
@@ -181,28 +183,31 @@ COMMANDS: Mapping[str, ChatCommand] = {
         ChatCommand("performance", Role.VIEWER, "results by strategy", _look(replies.performance)),
         ChatCommand("signals", Role.VIEWER, "newest signals", _look(replies.newest_signals)),
         ChatCommand(
-            "strategies", Role.VIEWER, "which are started", lambda desk, _: Reply(replies.strategies(desk.database))
+            "strategies",
+            Role.VIEWER,
+            "which are started",
+            lambda operator, _: Reply(replies.strategies(operator.database)),
         ),
         ChatCommand("why", Role.VIEWER, "an order back to its candles", _why, argument="ORDER"),
         ChatCommand(
             "halt",
             Role.TRADER,
             "open nothing, reject what waits",
-            lambda desk, reason: Reply(desk.halt(_reason(reason))),
+            lambda operator, reason: Reply(operator.halt(_reason(reason))),
             argument="[REASON]",
         ),
         ChatCommand(
             "reduce",
             Role.TRADER,
             "open nothing new",
-            lambda desk, reason: Reply(desk.reduce(_reason(reason))),
+            lambda operator, reason: Reply(operator.reduce(_reason(reason))),
             argument="[REASON]",
         ),
         ChatCommand(
             "stop_strategy",
             Role.TRADER,
             "open nothing more with it",
-            lambda desk, name: Reply(desk.stop_strategy(name)),
+            lambda operator, name: Reply(operator.stop_strategy(name)),
             argument="NAME",
             is_repeatable=False,
         ),
@@ -224,7 +229,7 @@ COMMANDS: Mapping[str, ChatCommand] = {
             "start_strategy",
             Role.ADMIN,
             "check it, and start it",
-            lambda desk, name: Reply(desk.start_strategy(name)),
+            lambda operator, name: Reply(operator.start_strategy(name)),
             argument="NAME",
             is_repeatable=False,
             is_slow=True,
@@ -297,12 +302,12 @@ def is_slow(text: str, *, is_button: bool) -> bool:
     return is_button or (known is not None and known.is_slow)
 
 
-def perform(desk: Desk, role: Role, text: str, *, is_button: bool) -> Reply:
+def perform(operator: Operator, role: Role, text: str, *, is_button: bool) -> Reply:
     """Do what was written, or what the button stands for. Every error is an answer."""
     try:
         if is_button:
             wanted = _PRESSED_ROLES.get(text.partition(":")[0], Role.ADMIN)
-            return pressed(desk, text) if role >= wanted else _may_not(wanted)
+            return pressed(operator, text) if role >= wanted else _may_not(wanted)
         name, argument = split(text)
         named = _ACCOUNT.search(argument)
         account = named[1] if named is not None else ""
@@ -316,7 +321,7 @@ def perform(desk: Desk, role: Role, text: str, *, is_button: bool) -> Reply:
             return _may_not(command.role)
         if command.argument and not command.argument.startswith("[") and not argument:
             return Reply(f"Expected: /{command.name} {command.argument}", did=False)
-        return command.act(desk.at(account), argument)
+        return command.act(operator.at(account), argument)
     except TradingAssetsError as error:
         return Reply(str(error), did=False)
 

@@ -52,7 +52,7 @@ INHERITED = frozenset(
 
 
 @dataclass(frozen=True)
-class Wanted:
+class ExchangeSpec:
     """What a running exchange must be to be used, and how one is started.
 
     Attributes:
@@ -83,14 +83,14 @@ def ensure_running(settings: Settings, *, clock: ClockSpec | None = None) -> str
     told: dict[str, object] = {"seed": settings.simulator_seed, "symbols": settings.simulator_symbols}
     if clock is not None:
         told["clock"] = clock.mode.value
-    wanted = Wanted(home, told, tuple(_command(settings, clock)))
+    wanted = ExchangeSpec(home, told, tuple(_command(settings, clock)))
     return ensure_served(
         wanted,
         advice=f"stop it (`trading-assets exchange stop`) and move {home} away, or set the settings to what runs",
     )
 
 
-def ensure_served(wanted: Wanted, *, advice: str) -> str:
+def ensure_served(wanted: ExchangeSpec, *, advice: str) -> str:
     """Base URL of the exchange that is wanted, started if nobody has yet.
 
     Args:
@@ -149,7 +149,7 @@ def _answering(url: str) -> str:
     return url
 
 
-def _running(wanted: Wanted, advice: str) -> str | None:
+def _running(wanted: ExchangeSpec, advice: str) -> str | None:
     """URL of the exchange that serves this home now, or None.
 
     Raises:
@@ -183,7 +183,7 @@ def _read_info(home: Path) -> dict[str, Any] | None:
     return info if isinstance(info, dict) and {"url", "pid"} <= info.keys() else None
 
 
-def _start(wanted: Wanted, advice: str) -> str:
+def _start(wanted: ExchangeSpec, advice: str) -> str:
     home = wanted.home
     environment = _environment(wanted.variables)
     log_path = home / files.SERVER_LOG

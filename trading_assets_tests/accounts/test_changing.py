@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trading_assets.accounts import changing, effective, registry
-from trading_assets.accounts.registry import Wanted
+from trading_assets.accounts.registry import AccountDraft
 from trading_assets.cli.main import cli
 from trading_assets.core.errors import ConfigurationError, StorageError
 from trading_assets.core.flags import Flag, Flags, checked, place_of
@@ -44,7 +44,7 @@ def held(database: Database, account: str = "") -> Settings:
 @pytest.fixture
 def two(database: Database) -> Database:
     """A ledger with an account besides that of the settings."""
-    wanted = Wanted("second", "simulator", None, {}, {"max_positions": "3"})
+    wanted = AccountDraft("second", "simulator", None, {}, {"max_positions": "3"})
     registry.add(database, load_settings(), wanted, actor="a test", reason="a second one")
     return database
 

@@ -15,7 +15,7 @@ from click.testing import CliRunner, Result
 from pydantic import SecretStr
 
 from trading_assets.accounts import effective, master_keys, registry
-from trading_assets.accounts.registry import Wanted
+from trading_assets.accounts.registry import AccountDraft
 from trading_assets.accounts.sealing import Keys
 from trading_assets.cli.main import cli
 from trading_assets.core.errors import ConfigurationError, ConflictError
@@ -39,7 +39,7 @@ def master(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def add(database: Database, name: str = "second", keys: Keys | str | None = BOTH, venue: str = "demo") -> None:
-    registry.add(database, load_settings(), Wanted(name, venue, keys, {}, {}), actor="a test", reason="to see")
+    registry.add(database, load_settings(), AccountDraft(name, venue, keys, {}, {}), actor="a test", reason="to see")
 
 
 def settings_of(database: Database, name: str = "second") -> Settings:

@@ -23,7 +23,7 @@ import sys, time
 from pathlib import Path
 from pydantic import SecretStr
 from trading_assets.accounts import registry
-from trading_assets.accounts.registry import Wanted
+from trading_assets.accounts.registry import AccountDraft
 from trading_assets.accounts.sealing import Keys
 from trading_assets.core.errors import ConflictError
 from trading_assets.core.settings import load_settings
@@ -33,7 +33,7 @@ mine, ready, go = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
 settings = load_settings()
 database = Database(settings.resolved_database_url)
 keys = Keys(SecretStr(f"key-of-{mine}-and-longer"), SecretStr(f"secret-of-{mine}"))
-wanted = Wanted("second", "demo", keys, {}, {"max_positions": "3" if mine == "one" else "4"})
+wanted = AccountDraft("second", "demo", keys, {}, {"max_positions": "3" if mine == "one" else "4"})
 ready.touch()
 while not go.exists():
     time.sleep(0.001)

@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from trading_assets.accounts import effective, registry
-from trading_assets.accounts.registry import Wanted
+from trading_assets.accounts.registry import AccountDraft
 from trading_assets.backup import restoring
 from trading_assets.backup.create import back_up
 from trading_assets.backup.manifest import opened
@@ -54,7 +54,7 @@ def both(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Settings]
     monkeypatch.setenv(f"{PREFIX}HOME", str(tmp_path / "home"))
     base = load_settings()
     database = Database(base.resolved_database_url)
-    wanted = Wanted("second", "simulator", None, {}, {})
+    wanted = AccountDraft("second", "simulator", None, {}, {})
     registry.add(database, base, wanted, actor="a test", reason="to see")
     found = {"main": base, "second": effective.settings_of(database, base, "second")}
     database.close()

@@ -10,7 +10,7 @@ import pytest
 from pydantic import SecretStr
 
 from trading_assets.accounts import master_keys, registry
-from trading_assets.accounts.registry import Wanted
+from trading_assets.accounts.registry import AccountDraft
 from trading_assets.accounts.sealing import Keys
 from trading_assets.cli import doctor
 from trading_assets.cli.doctor import Finding, Level
@@ -67,13 +67,17 @@ def scene(sqlite: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(doctor, "open_exchange", found.open)
     require_bound(sqlite, found.venues["main"], load_settings())
     keys = Keys(SecretStr(KEY), SecretStr(SECRET))
-    registry.add(sqlite, load_settings(), Wanted("second", "demo", keys, {}, {}), actor="a test", reason="to see")
+    registry.add(sqlite, load_settings(), AccountDraft("second", "demo", keys, {}, {}), actor="a test", reason="to see")
     return found
 
 
 def test_each_named_account_has_a_line_and_its_own_keys_are_tried(scene: Scene) -> None:
     registry.add(
-        scene.database, load_settings(), Wanted("third", "simulator", None, {}, {}), actor="a test", reason="to see"
+        scene.database,
+        load_settings(),
+        AccountDraft("third", "simulator", None, {}, {}),
+        actor="a test",
+        reason="to see",
     )
     found = scene.findings()
     assert {what: one.level for what, one in found.items()} == {"second": Level.OK, "third": Level.OK}

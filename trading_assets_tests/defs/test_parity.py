@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from trading_assets.accounts import registry
-from trading_assets.accounts.registry import Wanted
+from trading_assets.accounts.registry import AccountDraft
 from trading_assets.core.errors import DataError
 from trading_assets.core.models import Side
 from trading_assets.core.schemas import LIVE_PARITY
@@ -118,7 +118,7 @@ def test_an_account_does_not_hide_behind_another_one() -> None:
 
 def test_each_account_that_is_on_or_was_on_that_day_is_compared(ledger: Database) -> None:
     for name in ("second", "idle", "off"):
-        wanted = Wanted(name, "simulator", None, {}, {})
+        wanted = AccountDraft(name, "simulator", None, {}, {})
         registry.add(ledger, load_settings(), wanted, actor="a test", reason="to see")
     switches.set_switch(ledger, "off", on=False, actor="a test", reason="to see", wall_ms=1)
     close = HOUR + 900_000

@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from trading_assets.accounts import registry
-from trading_assets.accounts.registry import Wanted
+from trading_assets.accounts.registry import AccountDraft
 from trading_assets.cli.main import cli
 from trading_assets.core.errors import ConfigurationError, DataError, NothingYetError
 from trading_assets.core.settings import load_settings
@@ -121,7 +121,7 @@ def test_performance_is_drawn_each_night_from_the_first_executed_signal_on(ledge
     assert first_hour_ms(asked["first_hour"]) == HOUR + 2 * HOUR_MS
     assert "executed no signal since 2026-04-02" in str(tick("2026-05-02").skip_message)
 
-    wanted = Wanted("second", "simulator", None, {}, {})
+    wanted = AccountDraft("second", "simulator", None, {}, {})
     registry.add(ledger, load_settings(), wanted, actor="a test", reason="to see")
     assert [one.run_key for one in tick("2026-03-03").run_requests or []] == ["2026-03-03"]
     later_ms = executed_ms + HOUR_MS

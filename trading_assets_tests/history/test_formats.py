@@ -10,7 +10,7 @@ import pytest
 from trading_assets.core.timeframes import HOUR_MS, Timeframe
 from trading_assets.history.importing import IMPORTED, REFUSED, Options
 from trading_assets.history.library import Library
-from trading_assets.history.reading import Wanted
+from trading_assets.history.reading import ImportOptions
 from trading_assets_tests.history import made
 from trading_assets_tests.history.made import DAY, LAYOUTS, Layout
 
@@ -146,7 +146,7 @@ def test_what_a_file_does_not_say_a_person_may(tmp_path: Path) -> None:
     path = made.plain(tmp_path / "minutes.csv", made.lines(made.rows_of(held)))
     (refused,) = made.imported(tmp_path, path).outcomes
     assert refused.status == REFUSED and "--symbol" in refused.reason
-    wanted = Wanted(symbol="BTCUSDT", offset_h=2.0)
+    wanted = ImportOptions(symbol="BTCUSDT", offset_h=2.0)
     (taken,) = made.imported(tmp_path, path, options=Options(wanted)).outcomes
     assert taken.status == IMPORTED
     found = Library(tmp_path / "library").read("BTCUSDT", Timeframe.M1, 0, made.WALL)

@@ -11,7 +11,7 @@ import dagster as dg
 import pytest
 
 from trading_assets.accounts import changing, effective, registry
-from trading_assets.accounts.registry import Wanted
+from trading_assets.accounts.registry import AccountDraft
 from trading_assets.core.errors import ConfigurationError
 from trading_assets.core.messages import Kind, Message
 from trading_assets.core.settings import load_settings
@@ -46,7 +46,9 @@ def messenger(sqlite: Database, monkeypatch: pytest.MonkeyPatch) -> Iterator[Mes
     """A messenger that the settings name, with a rule for it; and a second account."""
     monkeypatch.setenv("TRADING_ASSETS_DATABASE_URL", sqlite.url.render_as_string(hide_password=False))
     monkeypatch.setenv("TRADING_ASSETS_NOTIFY_RULES", '{"*": {"group_from": 0}}')
-    registry.add(sqlite, load_settings(), Wanted("second", "simulator", None, {}, {}), actor="a test", reason="to see")
+    registry.add(
+        sqlite, load_settings(), AccountDraft("second", "simulator", None, {}, {}), actor="a test", reason="to see"
+    )
     with http_messenger() as found:
         monkeypatch.setenv("TRADING_ASSETS_NOTIFY_URLS", f'["{found.url}"]')
         yield found
@@ -129,7 +131,7 @@ def test_an_account_whose_place_is_refused_keeps_no_message_back(
 ) -> None:
     with monkeypatch.context() as patch:
         patch.setenv("TRADING_ASSETS_ALLOW_MAINNET", "true")
-        wanted = Wanted("a-real-one", "mainnet", "env:SOME_KEY,SOME_SECRET", {}, {})
+        wanted = AccountDraft("a-real-one", "mainnet", "env:SOME_KEY,SOME_SECRET", {}, {})
         patch.setenv("SOME_KEY", "k"), patch.setenv("SOME_SECRET", "s")
         registry.add(sqlite, load_settings(), wanted, actor="a test", reason="to see")
     with pytest.raises(ConfigurationError):

@@ -21,7 +21,7 @@ from trading_assets.ledger import alarms, outbox, process_reports, switches
 from trading_assets.ledger.alarms import Alarm, AlarmState, Found, _after
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.leases import acquire, holder_of, release
-from trading_assets.ledger.outbox import Wanted
+from trading_assets.ledger.outbox import MessageFilter
 from trading_assets.ledger.process_reports import ProcessReport
 from trading_assets.ledger.risk import Cause, RiskState, StateChange, change_state
 from trading_assets.ledger.tables import positions
@@ -160,7 +160,7 @@ def outbox_stuck(watched: Watched) -> Callable[[], object]:
     (channel,) = channels_of(watched.scene.settings)
     outbox.add_all(watched.database, "main", [(Message("a fill", "", Kind.FILL), watched.wall_ms)])
     outbox.enqueue(
-        watched.database, "main", channel.name, wall_ms=watched.wall_ms, wanted=Wanted(frozenset({Kind.FILL}))
+        watched.database, "main", channel.name, wall_ms=watched.wall_ms, wanted=MessageFilter(frozenset({Kind.FILL}))
     )
     watched.ahead_ms += 700_000
     watched.reports({"venue_ms": float(watched.scene.now_ms())})

@@ -432,8 +432,10 @@ def test_an_outcome_that_cannot_be_written_is_not_done_again(scene: Scene, monke
         real(*given, **more)
 
     done: list[str] = []
-    stop = actions.Desk.stop_strategy
-    monkeypatch.setattr(actions.Desk, "stop_strategy", lambda desk, name: done.append(name) or stop(desk, name))
+    stop = actions.Operator.stop_strategy
+    monkeypatch.setattr(
+        actions.Operator, "stop_strategy", lambda operator, name: done.append(name) or stop(operator, name)
+    )
     monkeypatch.setattr(chat, "end", failing)
     with scene.running():
         assert "opens nothing more" in scene.answer(f"/stop_strategy {STRATEGY}", user=TRADER)

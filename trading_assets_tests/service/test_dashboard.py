@@ -38,7 +38,7 @@ from trading_assets.trading.portfolio import portfolio
 from trading_assets_tests.polling import until
 from trading_assets_tests.research.homes import a_home
 from trading_assets_tests.research.test_forward import a_signal
-from trading_assets_tests.ui.live_desk import page_settings, served, trades_for_hours
+from trading_assets_tests.ui.live_page_fixtures import page_settings, served, trades_for_hours
 from trading_assets_tests.wild_account.scene import ROOMY, Scene, open_scene
 
 TOKEN = "a-token-of-more-than-twenty-letters"

@@ -71,10 +71,10 @@ def _serve(armed: Path, performed: Path, log: Path, environment: dict[str, str])
             dies(IN_WRITING)
         return real_insert(database, into)
 
-    def perform(desk: Any, role: Any, text: str, *, is_button: bool) -> Any:
+    def perform(operator: Any, role: Any, text: str, *, is_button: bool) -> Any:
         with performed.open("a") as file:
             file.write(text + "\n")
-        return real_perform(desk, role, text, is_button=is_button)
+        return real_perform(operator, role, text, is_button=is_button)
 
     def call(api: TelegramApi, method: str, *given: Any, **more: Any) -> Any:
         found = real_call(api, method, *given, **more)

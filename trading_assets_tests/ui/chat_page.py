@@ -12,7 +12,7 @@ _TEMPLATE = Path(__file__).with_name("chat.html")
 
 
 @dataclass(frozen=True)
-class Said:
+class ChatMessage:
     """What one of the two has said.
 
     Attributes:
@@ -25,7 +25,7 @@ class Said:
     has_title: bool = False
 
 
-def page_of(columns: Mapping[str, Sequence[Said]]) -> str:
+def page_of(columns: Mapping[str, Sequence[ChatMessage]]) -> str:
     """The page: conversations beside each other, by their headings."""
     return Template(_TEMPLATE.read_text()).substitute(
         columns="\n".join(
@@ -35,7 +35,7 @@ def page_of(columns: Mapping[str, Sequence[Said]]) -> str:
     )
 
 
-def _bubble(one: Said) -> str:
+def _bubble(one: ChatMessage) -> str:
     title, _, body = one.text.partition("\n") if one.has_title else ("", "", one.text)
     shown = (f"<b>{html.escape(title)}</b>" if title else "") + html.escape(body)
     buttons = "".join(f"<span>{html.escape(word)}</span>" for word in one.buttons)

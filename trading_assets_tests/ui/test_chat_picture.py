@@ -28,7 +28,7 @@ from trading_assets.venues import open_exchange
 from trading_assets_tests.polling import until
 from trading_assets_tests.service.bot_api import TOKEN, BotApi, bot_api
 from trading_assets_tests.trading.fixtures import STRATEGY, start_strategy
-from trading_assets_tests.ui.chat_page import Said, page_of
+from trading_assets_tests.ui.chat_page import ChatMessage, page_of
 from trading_assets_tests.ui.pages import Pages, chromium, open_chromium, pictures_folder
 
 START = 1_772_427_640_000
@@ -61,7 +61,7 @@ class Conversation:
     """What an admin and the bot say, in order."""
 
     def __init__(self, api: BotApi) -> None:
-        self._api, self.said = api, list[Said]()
+        self._api, self.said = api, list[ChatMessage]()
         self._seen = 0
 
     def take(self, *, has_title: bool = False) -> None:
@@ -69,17 +69,17 @@ class Conversation:
         for one in self._api.sent[self._seen :]:
             rows = one.get("reply_markup", {}).get("inline_keyboard", [])
             words = tuple(button["text"] for row in rows for button in row)
-            self.said.append(Said(str(one["text"]), buttons=words, has_title=has_title))
+            self.said.append(ChatMessage(str(one["text"]), buttons=words, has_title=has_title))
             self._seen += 1
 
     def ask(self, text: str) -> str:
-        self.said.append(Said(text, by_bot=False))
+        self.said.append(ChatMessage(text, by_bot=False))
         self._api.write(text)
         return self._answer()
 
     def press_first(self) -> str:
         button = self._api.sent[-1]["reply_markup"]["inline_keyboard"][0][0]
-        self.said.append(Said(button["text"], by_bot=False))
+        self.said.append(ChatMessage(button["text"], by_bot=False))
         self._api.press(button["callback_data"])
         return self._answer()
 
@@ -89,7 +89,7 @@ class Conversation:
         return self.said[-1].text
 
 
-def talk(exchange: RunningExchange, api: BotApi) -> dict[str, list[Said]]:
+def talk(exchange: RunningExchange, api: BotApi) -> dict[str, list[ChatMessage]]:
     """Positions are opened, and told; then an admin looks, closes one, halts and resumes."""
     settings = load_settings()
     database, venue, chance = Database(settings.resolved_database_url), open_exchange(settings), random.Random(4)
@@ -165,6 +165,8 @@ def test_a_conversation_is_a_page_as_it_was_held(exchange: RunningExchange, api:
 
 
 def test_what_is_said_is_shown_as_text() -> None:
-    page = page_of({"a < b": [Said("<script>x</script>\nbody & more", has_title=True), Said("/halt", by_bot=False)]})
+    page = page_of(
+        {"a < b": [ChatMessage("<script>x</script>\nbody & more", has_title=True), ChatMessage("/halt", by_bot=False)]}
+    )
     assert "<script" not in page and "<b>&lt;script&gt;x&lt;/script&gt;</b>body &amp; more" in page
     assert '<li class="you">/halt</li>' in page and "<h2>a &lt; b</h2>" in page

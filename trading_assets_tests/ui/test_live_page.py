@@ -36,7 +36,7 @@ from trading_assets_tests.polling import until
 from trading_assets_tests.trading.dca.stage import A_PLAN as A_DCA_PLAN
 from trading_assets_tests.trading.fixtures import NO_PAUSES
 from trading_assets_tests.trading.grid.stage import A_PLAN as A_GRID
-from trading_assets_tests.ui.live_desk import ENTERED, lives, page_settings, served, trades_for_hours
+from trading_assets_tests.ui.live_page_fixtures import ENTERED, lives, page_settings, served, trades_for_hours
 from trading_assets_tests.ui.pages import Pages, chromium, open_chromium, pictures_folder, with_palette
 from trading_assets_tests.wild_account.scene import Scene, open_scene
 

@@ -29,7 +29,7 @@ from trading_assets.core.timeframes import Timeframe
 from trading_assets.ledger.database import Database
 from trading_assets.reporting import trade_chart
 from trading_assets.service import guard
-from trading_assets.service.actions import Desk
+from trading_assets.service.actions import Operator
 from trading_assets.service.chat_commands import Role, perform
 from trading_assets.service.dashboard.charts import Charts
 from trading_assets.service.dashboard.reader import Reader
@@ -223,12 +223,12 @@ class Page:
 
     def _command(self, body: dict[str, str], actor: str) -> Any:
         assert self._tell is not None
-        desk = Desk(self._settings, self._open_ledger(), self._tell, actor, account=body.get("account", ""))
+        operator = Operator(self._settings, self._open_ledger(), self._tell, actor, account=body.get("account", ""))
         if (pressed := body.get("confirm", "")) and _CONFIRMS.fullmatch(pressed):
-            reply = perform(desk, Role.TRADER, pressed, is_button=True)
+            reply = perform(operator, Role.TRADER, pressed, is_button=True)
         elif body.get("command") in COMMANDS:
             argument = body.get("argument", "") or ("by the live page" if body["command"] == "halt" else "")
-            reply = perform(desk, Role.TRADER, f"/{body['command']} {argument}", is_button=False)
+            reply = perform(operator, Role.TRADER, f"/{body['command']} {argument}", is_button=False)
         else:
             raise DataError(f"expected one of {', '.join(COMMANDS)}, or the confirmation of one. Nothing was done")
         confirms = next((data for _, data in reply.buttons if _CONFIRMS.fullmatch(data)), None)

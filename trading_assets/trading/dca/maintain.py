@@ -34,9 +34,9 @@ from trading_assets.ledger.leases import Lease
 from trading_assets.ledger.risk import RiskState
 from trading_assets.trading import account_refusals
 from trading_assets.trading.context import ExecutionContext
-from trading_assets.trading.dca import following
+from trading_assets.trading.dca import booking
 from trading_assets.trading.dca.accounting import Accounts, accounts_of
-from trading_assets.trading.dca.following import Following, Seen, order_row
+from trading_assets.trading.dca.booking import Following, Seen, order_row
 from trading_assets.trading.dca.planning import Decision, View, Wish, decide
 from trading_assets.trading.dca.plans import plan_of
 from trading_assets.trading.dca.report import DcaReport
@@ -124,7 +124,7 @@ class _Pass:
             orders = dca.orders_of(connection, self._plan_id)
         if row.state == dca.ENDED:
             return False
-        seen = following.read(context, row, orders)
+        seen = booking.read(context, row, orders)
         fills_before = self._report.fills
         with dca_step(context, DcaStep.OBSERVE):
             view, accounts = self._observe(row, seen)
@@ -141,7 +141,7 @@ class _Pass:
             leases.guard(connection, self._lease, wall_ms=wall_ms)
             row = dca.by_id(connection, row.plan_id)
             self._report.fills += execution_ledger.add_fills(connection, row.account, seen.executions)
-            following.note_exits(connection, row, seen, wall_ms)
+            booking.note_exits(connection, row, seen, wall_ms)
             orders = dca.orders_of(connection, row.plan_id)
             follower = Following(
                 connection,
@@ -156,7 +156,7 @@ class _Pass:
             for order in orders:
                 follower.follow(order, orders)
             accounts = accounts_of(connection, row)
-            for text in following.settle_buys(connection, accounts):
+            for text in booking.settle_buys(connection, accounts):
                 self._tell(connection, f"DCA plan {row.symbol}", text, seen.now_ms)
             is_settled = self._compare(connection, row, accounts, seen)
             is_bare = accounts.books.held > 0 and seen.position is not None and seen.position.stop_loss is None

@@ -84,7 +84,7 @@ class Bar(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Said:
+class DecidedExit:
     """What a plan says now.
 
     Attributes:
@@ -119,19 +119,19 @@ def bars_of(held: Position, candles: Candles, left: BoolArray) -> Iterator[Bar]:
         standing = after.standing
 
 
-def said(held: Position, candles: Candles, left: BoolArray) -> Said | None:
+def decided_exit(held: Position, candles: Candles, left: BoolArray) -> DecidedExit | None:
     """What the plan says at the newest close: to leave, since the first close that said so, or which levels stand.
 
     None where no bar has closed since the signal's.
     """
-    found: Said | None = None
+    found: DecidedExit | None = None
     for bar in bars_of(held, candles, left):
         close_ms, close = int(candles.end_ms[bar.at]), float(candles.close[bar.at])
         if bar.after.reason is not ExitReason.OPEN:
-            return Said(bar.after.reason, close_ms, close, bar.after.standing, f"at the close of {close:g}")
+            return DecidedExit(bar.after.reason, close_ms, close, bar.after.standing, f"at the close of {close:g}")
         if found is None or bar.after.standing != bar.during:
             why = _moved_by(held, bar, close)
-            found = Said(ExitReason.OPEN, close_ms, close, bar.after.standing, why)
+            found = DecidedExit(ExitReason.OPEN, close_ms, close, bar.after.standing, why)
     return found
 
 

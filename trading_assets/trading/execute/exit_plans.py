@@ -134,7 +134,7 @@ def _decision(
 ) -> ExitDecision | None:
     """What is to be recorded now; None where the plan says what stands already."""
     intent, held = one.intent, position_of(one)
-    found = plans.said(held, candles, left)
+    found = plans.decided_exit(held, candles, left)
     if found is None:
         return None
     link, levels = intent.order_link_id, (intent.stop_loss, intent.take_profit)

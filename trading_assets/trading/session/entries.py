@@ -1,4 +1,4 @@
-"""From complete candles to orders: signals are found, held against their schema, and sent by a desk beside the loop."""
+"""From complete candles to orders: signals are found, held against their schema, and sent by a thread of their own."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from trading_assets.trading.decide.finder import FinderReport, find_entry_signal
 from trading_assets.trading.execute.submit import submit_orders
 from trading_assets.trading.session.candle_cache import DataRequest
 from trading_assets.trading.session.clock import Timer
-from trading_assets.trading.session.desk import Desk
 from trading_assets.trading.session.feed import CandleFeed
 from trading_assets.trading.session.log import Check, SessionLog, SignalsFound
 from trading_assets.trading.session.watchlist import LATE_AGAIN_S, Coin
+from trading_assets.trading.session.worker_thread import WorkerThread
 
 WAITING_EVERY_S = 5.0
 STOPPED_AGAIN_S = 1.0
@@ -35,7 +35,7 @@ class EntryPipeline:
     """Finds signals of coins and sends their orders, as a run of the trade job does that looks once.
 
     Attributes:
-        desk: sends the orders, in a thread of its own: a slow exchange keeps no candle waiting.
+        worker: sends the orders, in a thread of its own: a slow exchange keeps no candle waiting.
 
     Args:
         run: the run that signals are recorded with.
@@ -54,7 +54,7 @@ class EntryPipeline:
     ) -> None:
         self._context, self._feed, self._run = context, feed, run
         self._check, self._authorise, self._log = check, authorise, log
-        self.desk = Desk("orders", self._submit)
+        self.worker = WorkerThread("orders", self._submit)
         self._contracts: Mapping[str, Instrument] = {}
         self._contracts_timer, self._waiting_timer = Timer(CONTRACTS_EVERY_S), Timer(WAITING_EVERY_S)
 
@@ -111,7 +111,7 @@ class EntryPipeline:
         if self._waiting_timer.ring() and (
             len(signals.active(database, account)) or orders.unresolved(database, account)
         ):
-            self.desk.wake()
+            self.worker.wake()
 
     def refresh_contracts(self, *, now: bool = False) -> None:
         """Read the venue's contracts every minute, or `now`."""
@@ -128,7 +128,7 @@ class EntryPipeline:
         rows = signals.by_ids(self._context.database, identities)
         check = self._check(rows)
         if check.passed:
-            self.desk.wake()
+            self.worker.wake()
         else:
             signals.reject(self._context.database, identities, signals.BROKEN)  # the ledger has done it already
             self._log.say("entry_signals broke its schema: no order was sent; see its check", is_warning=True)

@@ -45,7 +45,6 @@ from trading_assets.trading.grid.maintain import maintain
 from trading_assets.trading.reconcile.reconciler import reconcile
 from trading_assets.trading.session.candle_cache import CandleCache
 from trading_assets.trading.session.clock import Timer, VenueClock
-from trading_assets.trading.session.desk import Desk, finish_all
 from trading_assets.trading.session.entries import WAITING_EVERY_S, EntryPipeline
 from trading_assets.trading.session.feed import CandleFeed
 from trading_assets.trading.session.lease import (
@@ -66,6 +65,7 @@ from trading_assets.trading.session.watchlist import (
     Watchlist,
     should_gather,
 )
+from trading_assets.trading.session.worker_thread import WorkerThread, finish_all
 
 EVENT_WAIT_S = 0.2
 """Longest wait for a candle before the loop looks at the clock, the lease and the waiting signals."""
@@ -130,8 +130,8 @@ class Session:
         self._clock = VenueClock(context, self._stream, self._log)
         self._feed = CandleFeed(cache, self._stream, events, self._clock, self._log, self._reading)
         self._entries = EntryPipeline(context, self._feed, run, check, self._authorise, self._log)
-        self._books = Desk("books", self._read_books, rest_s=BOOKS_EVERY_S)
-        self._exits = Desk("exits", self._follow_exits, rest_s=EXITS_EVERY_S)
+        self._books = WorkerThread("books", self._read_books, rest_s=BOOKS_EVERY_S)
+        self._exits = WorkerThread("exits", self._follow_exits, rest_s=EXITS_EVERY_S)
         self._store, self._asked, self._asked_minute = store, dict[str, int](), 0
         self._account_stream = make_account_stream(self._hear_account) if make_account_stream is not None else None
         account, trader = context.settings.account, Trader(run, selected.key)
@@ -171,7 +171,7 @@ class Session:
                 return self._live()
         finally:
             # What is being sent is finished under the lease, which a thread renews meanwhile.
-            if not finish_all((self._entries.desk, self._books, self._exits), FINISH_WITHIN_S):
+            if not finish_all((self._entries.worker, self._books, self._exits), FINISH_WITHIN_S):
                 self._log.say("what was being sent has no answer yet; it is looked up later", is_warning=True)
             # Then the lease: the successor waits for it.
             with contextlib.suppress(TradingAssetsError):  # a ledger that is locked: the lease runs out by itself
@@ -198,7 +198,7 @@ class Session:
         self._stream.start()
         now_ms = self._clock.ask()
         self._clock.start()
-        self._entries.desk.start()
+        self._entries.worker.start()
         self._books.start()
         self._exits.start()
         self._entries.refresh_contracts(now=True)
@@ -256,7 +256,7 @@ class Session:
                 return ""
         self._lease.beat()
         self._lease.require()
-        self._entries.desk.require()
+        self._entries.worker.require()
         self._books.require()
         self._exits.require()
         if self._hand_over_timer.ring():
@@ -410,7 +410,7 @@ class Session:
         return replace(self._base_context, lease=lease, ends=self._is_ending)
 
     def _is_ending(self) -> bool:
-        return self._stopping.is_set() or self._entries.desk.is_ending
+        return self._stopping.is_set() or self._entries.worker.is_ending
 
     def _authorise(self) -> ExecutionContext:
         """Return the context to send orders with.

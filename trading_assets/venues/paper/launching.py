@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 from trading_assets.core.settings import PREFIX, Settings
-from trading_assets.simulator.launcher import Wanted, ensure_served
+from trading_assets.simulator.launcher import ExchangeSpec, ensure_served
 
 NETWORK_VARIABLES = (
     *("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "no_proxy", "all_proxy"),
@@ -32,5 +32,5 @@ def ensure_running(settings: Settings) -> str:
     if settings.limits_dir is not None:
         command += ["--limits-dir", str(settings.limits_dir)]
     # Which source it has, the ledger's market says (`trading.binding`).
-    wanted = Wanted(home, {"keeps_paths": False}, tuple(command), NETWORK_VARIABLES)
+    wanted = ExchangeSpec(home, {"keeps_paths": False}, tuple(command), NETWORK_VARIABLES)
     return ensure_served(wanted, advice=f"stop it with `trading-assets exchange stop`, or set another {PREFIX}HOME")

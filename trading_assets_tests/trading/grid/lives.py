@@ -16,7 +16,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from trading_assets.chaos.findings import Findings
-from trading_assets.chaos.grid_laws import compare_grid, left_of_ended, traded_with_itself
+from trading_assets.chaos.grid_invariants import compare_grid, left_of_ended, traded_with_itself
 from trading_assets.core.errors import ExchangeError, TradingAssetsError
 from trading_assets.core.models import OrderChange, OrderRequest, Side
 from trading_assets.ledger import grids

@@ -25,7 +25,7 @@ from trading_assets.ledger.risk import Cause, RiskState, StateChange
 from trading_assets.ledger.tables import closings
 from trading_assets.market.store import CandleStore
 from trading_assets.strategies import registry
-from trading_assets.trading.decide.exits import DeclaredExits, Position, said
+from trading_assets.trading.decide.exits import DeclaredExits, Position, decided_exit
 from trading_assets.trading.execute.exit_plans import ExitReport, follow_exit_plans
 from trading_assets.trading.execute.flatten import flatten
 from trading_assets.trading.execute.submit import submit_orders
@@ -430,9 +430,9 @@ def test_closes_before_the_fill_of_an_entry_that_waited_count_for_nothing() -> N
     starts = OPENED_MS - HOUR_MS + HOUR_MS * np.arange(5, dtype=np.int64)
     candles = Candles(Timeframe.M60, starts, closes, closes, closes, closes, closes, closes)
     at_once = Position(plan, True, OPENED_MS, 100.0, 98.0, 104.0)
-    assert said(at_once, candles, np.zeros(5, dtype=np.bool_)).reason is ExitReason.ROI  # type: ignore[union-attr]
+    assert decided_exit(at_once, candles, np.zeros(5, dtype=np.bool_)).reason is ExitReason.ROI  # type: ignore[union-attr]
     waited = replace(at_once, since_ms=OPENED_MS + 2 * HOUR_MS)
-    found = said(waited, candles, np.zeros(5, dtype=np.bool_))
+    found = decided_exit(waited, candles, np.zeros(5, dtype=np.bool_))
     assert found is not None and (found.reason, found.bar_close_ms) == (ExitReason.TIME, OPENED_MS + 4 * HOUR_MS)
     assert found.standing.stop == pytest.approx(99.0), "age counts from the signal, levels from the fill"
 

@@ -54,7 +54,7 @@ class Bybit:
 
 
 @dataclass
-class Desk:
+class Stage:
     """A paper exchange and its connector."""
 
     running: RunningExchange
@@ -99,15 +99,15 @@ def bybit_plays(*minutes: tuple[float, float, float, float]) -> Iterator[Bybit]:
 
 
 @contextmanager
-def paper_on(bybit: Bybit, home: Path | None = None, **serve: Any) -> Iterator[Desk]:
+def paper_on(bybit: Bybit, home: Path | None = None, **serve: Any) -> Iterator[Stage]:
     config = PaperConfig(find_source(bybit.running.url, "com", None), ServeConfig(home=home, **serve), poll_s=0.05)
     with paper_in_thread(config) as (running, paper):
         settings = load_settings(simulator_url=bybit.running.url)
         transport = Transport(Connection(url=running.url, keys=account_keys()), limited=False)
         exchange = PaperExchange(transport, EMBEDDED.open_market_data(settings), max_clock_offset_ms=1000)
-        desk = Desk(running, paper, exchange, bybit)
-        until(desk.caught_up)
-        yield desk
+        stage = Stage(running, paper, exchange, bybit)
+        until(stage.caught_up)
+        yield stage
         exchange.close()
 
 
@@ -118,44 +118,47 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_an_order_fills_at_the_price_that_the_other_exchange_shows() -> None:
-    with bybit_plays(FLAT) as bybit, paper_on(bybit) as desk:
+    with bybit_plays(FLAT) as bybit, paper_on(bybit) as stage:
         shown = EMBEDDED.open_market_data(load_settings(simulator_url=bybit.running.url)).ticker(SYMBOL)
-        assert desk.exchange.ticker(SYMBOL) == shown
-        assert desk.buy() == shown.ask
+        assert stage.exchange.ticker(SYMBOL) == shown
+        assert stage.buy() == shown.ask
         assert (
-            desk.exchange.market() == EMBEDDED.open_market_data(load_settings(simulator_url=bybit.running.url)).market()
+            stage.exchange.market()
+            == EMBEDDED.open_market_data(load_settings(simulator_url=bybit.running.url)).market()
         )
         listed = {
             one.symbol: one
             for one in EMBEDDED.open_market_data(load_settings(simulator_url=bybit.running.url)).instruments()
         }
-        assert {one.symbol: one for one in desk.exchange.instruments()} == listed
-        held = desk.exchange.position(SYMBOL)
+        assert {one.symbol: one for one in stage.exchange.instruments()} == listed
+        held = stage.exchange.position(SYMBOL)
         assert held is not None
         assert (held.size, held.stop_loss, held.take_profit) == (D("0.01"), D(99600), D(101000))
 
 
 def test_a_stop_is_filled_where_the_other_exchange_fell_through_it() -> None:
-    with bybit_plays(FLAT, FALL, AFTER) as bybit, paper_on(bybit) as desk:
-        desk.buy()
+    with bybit_plays(FLAT, FALL, AFTER) as bybit, paper_on(bybit) as stage:
+        stage.buy()
         for _ in range(24):
-            desk.move(5000)
-        assert desk.exchange.position(SYMBOL) is None
-        (closed,) = desk.exchange.closed_pnl(T0, desk.exchange.now_ms() + 1)
+            stage.move(5000)
+        assert stage.exchange.position(SYMBOL) is None
+        (closed,) = stage.exchange.closed_pnl(T0, stage.exchange.now_ms() + 1)
         # How far it has fallen when paper hears of it is the machine's matter; farther than to the low it has not.
         assert D(99_000) <= closed.exit_price <= D(99_600)
-        assert START + MINUTE < closed.updated_ms <= desk.exchange.now_ms()
-        filled = [one for one in desk.exchange.executions(T0, desk.exchange.now_ms() + 1) if one.closed_size]
+        assert START + MINUTE < closed.updated_ms <= stage.exchange.now_ms()
+        filled = [one for one in stage.exchange.executions(T0, stage.exchange.now_ms() + 1) if one.closed_size]
         assert [one.purpose for one in filled] == [OrderPurpose.STOP]
 
 
 def test_funding_is_paid_at_the_rate_of_the_other_exchange() -> None:
-    with bybit_plays(FLAT) as bybit, paper_on(bybit) as desk:
-        desk.buy()
-        desk.bybit.running.set_clock(T0 + 8 * HOUR - 30_000)
-        until(desk.caught_up)
-        desk.move(31_000)
-        paid = [one for one in desk.exchange.executions(T0, desk.exchange.now_ms() + 1) if one.kind is FillKind.FUNDING]
+    with bybit_plays(FLAT) as bybit, paper_on(bybit) as stage:
+        stage.buy()
+        stage.bybit.running.set_clock(T0 + 8 * HOUR - 30_000)
+        until(stage.caught_up)
+        stage.move(31_000)
+        paid = [
+            one for one in stage.exchange.executions(T0, stage.exchange.now_ms() + 1) if one.kind is FillKind.FUNDING
+        ]
         assert [one.fee for one in paid] == [D("0.0002") * D("0.01") * D(100_000)]
 
 
@@ -170,18 +173,18 @@ def test_funding_is_paid_at_the_rate_of_the_other_exchange() -> None:
 def test_what_the_stream_misses_is_filled_by_candles(rule: dict[str, Any]) -> None:
     """The fall and the way back lie in one leap: only the candle knows of them."""
     back = (99_500.0, 100_000.0, 99_500.0, 100_000.0)
-    with bybit_plays(FLAT, FALL, back) as bybit, paper_on(bybit) as desk:
-        desk.buy()
-        desk.move(10_000)
+    with bybit_plays(FLAT, FALL, back) as bybit, paper_on(bybit) as stage:
+        stage.buy()
+        stage.move(10_000)
         bybit.arm(**rule)
-        desk.move(5 * MINUTE)
-        assert desk.exchange.ticker(SYMBOL).last == D(100_000)
-        (closed,) = desk.exchange.closed_pnl(T0, desk.exchange.now_ms() + 1)
+        stage.move(5 * MINUTE)
+        assert stage.exchange.ticker(SYMBOL).last == D(100_000)
+        (closed,) = stage.exchange.closed_pnl(T0, stage.exchange.now_ms() + 1)
         assert START + MINUTE <= closed.updated_ms <= START + 2 * MINUTE
         assert D(98_990) <= closed.exit_price <= D(99_600)
         bybit.heal()
-        desk.move(1000)
-        assert desk.buy("two", target="101000") > D(100_000)
+        stage.move(1000)
+        assert stage.buy("two", target="101000") > D(100_000)
 
 
 @pytest.mark.slow
@@ -197,66 +200,66 @@ def test_what_the_stream_misses_is_filled_by_candles(rule: dict[str, Any]) -> No
     ],
 )
 def test_nothing_is_traded_while_the_other_exchange_tells_nothing(rule: dict[str, Any]) -> None:
-    with bybit_plays(FLAT, FALL, AFTER) as bybit, paper_on(bybit) as desk:
-        desk.buy()
+    with bybit_plays(FLAT, FALL, AFTER) as bybit, paper_on(bybit) as stage:
+        stage.buy()
         bybit.arm(where="ws:*", silence=True)
         bybit.arm(where="GET /v5/market/tickers", **rule)
         bybit.arm(where="GET /v5/market/kline", http_status=502)
         bybit.running.advance(20_000)
         # Its clock stands where it was told last; so a price is refused by its age alone once time is known.
-        desk.paper.market._now_ms = bybit.running.now_ms
-        desk.running.venue.clock._wall = bybit.running.now_ms  # type: ignore[attr-defined]
+        stage.paper.market._now_ms = bybit.running.now_ms
+        stage.running.venue.clock._wall = bybit.running.now_ms  # type: ignore[attr-defined]
         with pytest.raises(OrderRejectedError, match="no price of BTCUSDT"):
-            desk.buy("two")
+            stage.buy("two")
         with pytest.raises(ExchangeUnavailableError, match="no price"):
-            desk.exchange.set_stops(SYMBOL, D(99_000), D(101_000))
-        assert desk.exchange.position(SYMBOL) is not None  # reading goes on
+            stage.exchange.set_stops(SYMBOL, D(99_000), D(101_000))
+        assert stage.exchange.position(SYMBOL) is not None  # reading goes on
         bybit.heal()
         bybit.running.advance(5 * MINUTE)
-        until(desk.caught_up)
-        assert desk.exchange.position(SYMBOL) is None  # its stop was lived through
+        until(stage.caught_up)
+        assert stage.exchange.position(SYMBOL) is None  # its stop was lived through
 
 
 def test_an_old_answer_is_no_price_of_now() -> None:
-    with bybit_plays(FLAT, FALL, AFTER) as bybit, paper_on(bybit) as desk:
-        desk.buy()
+    with bybit_plays(FLAT, FALL, AFTER) as bybit, paper_on(bybit) as stage:
+        stage.buy()
         bybit.arm(where="ws:*", silence=True)
         bybit.arm(where="GET /v5/market/kline", stand_still=True)
-        desk.paper.feed._rows.missed(SYMBOL, START)
+        stage.paper.feed._rows.missed(SYMBOL, START)
         bybit.running.advance(10 * MINUTE)
-        until(lambda: desk.exchange.now_ms() == bybit.running.now_ms())
+        until(lambda: stage.exchange.now_ms() == bybit.running.now_ms())
         with pytest.raises(OrderRejectedError, match="caught up with"):
-            desk.buy("two")
+            stage.buy("two")
         bybit.heal()
-        until(desk.caught_up)
-        assert desk.exchange.position(SYMBOL) is None
+        until(stage.caught_up)
+        assert stage.exchange.position(SYMBOL) is None
 
 
 def test_the_account_outlives_the_process_and_lives_through_the_time_between(home: Path) -> None:
     with bybit_plays(FLAT, FALL, AFTER) as bybit:
-        with paper_on(bybit, home) as desk:
-            desk.buy()
-            number = desk.exchange.account_shape(SYMBOL).user_id
+        with paper_on(bybit, home) as stage:
+            stage.buy()
+            number = stage.exchange.account_shape(SYMBOL).user_id
         bybit.running.advance(10 * MINUTE)
-        with paper_on(bybit, home) as desk:
-            until(desk.caught_up)
-            assert desk.exchange.account_shape(SYMBOL).user_id == number
-            (closed,) = desk.exchange.closed_pnl(T0, desk.exchange.now_ms() + 1)
+        with paper_on(bybit, home) as stage:
+            until(stage.caught_up)
+            assert stage.exchange.account_shape(SYMBOL).user_id == number
+            (closed,) = stage.exchange.closed_pnl(T0, stage.exchange.now_ms() + 1)
             assert START + MINUTE <= closed.updated_ms <= START + 2 * MINUTE
-            bought, sold = desk.exchange.executions(T0, desk.exchange.now_ms() + 1)
-            wallet = desk.exchange.wallet()
+            bought, sold = stage.exchange.executions(T0, stage.exchange.now_ms() + 1)
+            wallet = stage.exchange.wallet()
             spent = bought.fee + sold.fee + (bought.price - sold.price) * D("0.01")
             assert wallet.wallet_balance == D(10_000) - spent
 
 
 def test_a_restart_while_the_other_exchange_is_away_tells_what_is_there_and_trades_nothing(home: Path) -> None:
-    with bybit_plays(FLAT) as bybit, paper_on(bybit, home) as desk:
-        desk.buy()
-    config = PaperConfig(find_source_of(desk), ServeConfig(home=home), poll_s=0.05)
+    with bybit_plays(FLAT) as bybit, paper_on(bybit, home) as stage:
+        stage.buy()
+    config = PaperConfig(find_source_of(stage), ServeConfig(home=home), poll_s=0.05)
     with paper_in_thread(config) as (running, _):
         transport = Transport(Connection(url=running.url, keys=account_keys()), limited=False)
-        exchange = PaperExchange(transport, desk.exchange, max_clock_offset_ms=1000)
-        assert exchange.now_ms() == desk.running.venue.engine.state.header.settled_ms  # nobody tells a later time
+        exchange = PaperExchange(transport, stage.exchange, max_clock_offset_ms=1000)
+        assert exchange.now_ms() == stage.running.venue.engine.state.header.settled_ms  # nobody tells a later time
         held = exchange.position(SYMBOL)
         assert held is not None
         assert held.mark_price == D(100_000)  # as it was told last
@@ -268,26 +271,26 @@ def test_a_restart_while_the_other_exchange_is_away_tells_what_is_there_and_trad
     PaperServer(config).server.close()  # nothing is left held
 
 
-def find_source_of(desk: Desk) -> Any:
-    return desk.paper.feed._source
+def find_source_of(stage: Stage) -> Any:
+    return stage.paper.feed._source
 
 
 def test_two_paper_exchanges_never_serve_one_account_and_a_port_that_is_taken_is_told(home: Path) -> None:
-    with bybit_plays(FLAT) as bybit, paper_on(bybit, home) as desk:
+    with bybit_plays(FLAT) as bybit, paper_on(bybit, home) as stage:
         source = find_source(bybit.running.url, "com", None)
         with pytest.raises(ConfigurationError, match="another embedded exchange serves the account"):
             PaperServer(PaperConfig(source, ServeConfig(home=home)))
         with pytest.raises(ConfigurationError, match="Choose another port"):
-            port = int(desk.running.url.rpartition(":")[2])
+            port = int(stage.running.url.rpartition(":")[2])
             PaperServer(PaperConfig(source, ServeConfig(home=home / "other", port=port)))
         with pytest.raises(ConfigurationError, match="is a paper exchange itself"):
-            find_source(desk.running.url, "com", None)
-        assert desk.buy() > 0
+            find_source(stage.running.url, "com", None)
+        assert stage.buy() > 0
 
 
 def test_an_account_of_one_market_is_not_continued_on_another(home: Path) -> None:
-    with bybit_plays(FLAT) as bybit, paper_on(bybit, home) as desk:
-        source = desk.paper.feed._source
+    with bybit_plays(FLAT) as bybit, paper_on(bybit, home) as stage:
+        source = stage.paper.feed._source
     with serve_in_thread(ServeConfig(symbols=3, seed=9)) as other:
         found = find_source(other.url, "com", None)
         assert found.market != source.market
@@ -296,29 +299,29 @@ def test_an_account_of_one_market_is_not_continued_on_another(home: Path) -> Non
 
 
 def test_a_contract_that_is_delisted_with_a_position_in_it_is_closed_and_the_rest_trades_on() -> None:
-    with bybit_plays(FLAT) as bybit, paper_on(bybit) as desk:
-        desk.buy()
+    with bybit_plays(FLAT) as bybit, paper_on(bybit) as stage:
+        stage.buy()
         bybit.running.venue.transact(lambda now: None)
         market = bybit.running.venue.market
         market.contracts = {name: one for name, one in market.contracts.items() if name != SYMBOL}
         bybit.arm(where="ws:*", silence=True)
         for _ in range(3):
-            desk.paper.feed._list()
-        desk.bybit.running.advance(1000)
-        until(lambda: desk.exchange.position("ALTUSDT") is None and FillKind.SETTLEMENT in desk.kinds())
-        assert not desk.running.venue.followed()
+            stage.paper.feed._list()
+        stage.bybit.running.advance(1000)
+        until(lambda: stage.exchange.position("ALTUSDT") is None and FillKind.SETTLEMENT in stage.kinds())
+        assert not stage.running.venue.followed()
         with pytest.raises(OrderRejectedError):
-            desk.buy("two")
+            stage.buy("two")
 
 
 def test_a_listing_that_is_odd_closes_nothing() -> None:
-    with bybit_plays(FLAT) as bybit, paper_on(bybit) as desk:
-        desk.buy()
+    with bybit_plays(FLAT) as bybit, paper_on(bybit) as stage:
+        stage.buy()
         bybit.arm(where="GET /v5/market/instruments-info", leave_out=True)
         for _ in range(5):
             with pytest.raises(ExchangeUnavailableError, match="lists 0 contracts"):
-                desk.paper.feed._list()
-        assert desk.exchange.position(SYMBOL) is not None
+                stage.paper.feed._list()
+        assert stage.exchange.position(SYMBOL) is not None
 
 
 def test_one_odd_time_does_not_move_the_clock() -> None:

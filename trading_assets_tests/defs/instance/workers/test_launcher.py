@@ -19,7 +19,7 @@ from trading_assets.defs.instance.workers import launcher as launchers
 from trading_assets.defs.instance.workers.launcher import QUEUE, TASK_ID, WORKER, WorkersRunLauncher
 from trading_assets.defs.instance.workers.queues import RESEARCH, TRADING
 from trading_assets.defs.instance.workers.task import RunTask, take
-from trading_assets_tests.defs.workers.crew import ROOT, write_dagster_yaml
+from trading_assets_tests.defs.workers.processes import ROOT, write_dagster_yaml
 
 NOWHERE = "amqp://guest:guest@127.0.0.1:1//"
 CHANGES = {"set_strategy", "stop_strategy", "set_setting", "set_flag"}

@@ -4,26 +4,26 @@ from __future__ import annotations
 
 import threading
 
-from trading_assets.trading.session.desk import Desk, finish_all
+from trading_assets.trading.session.worker_thread import WorkerThread, finish_all
 from trading_assets_tests.polling import until
 
 
-def test_desks_that_hang_are_waited_for_once_together() -> None:
+def test_workers_that_hang_are_waited_for_once_together() -> None:
     """Each waits for the end of another: they end only where all are told before one is waited for."""
     go_on, begun = threading.Event(), list[str]()
-    desks: list[Desk] = []
+    workers: list[WorkerThread] = []
 
     def work(name: str) -> None:
         begun.append(name)
-        until(lambda: all(desk.is_ending for desk in desks) or go_on.is_set())
+        until(lambda: all(worker.is_ending for worker in workers) or go_on.is_set())
 
-    desks += [Desk(name, lambda name=name: work(name)) for name in ("orders", "books")]  # type: ignore[misc]
-    for desk in desks:
-        desk.start()
-        desk.wake()
-    until(lambda: len(begun) == len(desks))
+    workers += [WorkerThread(name, lambda name=name: work(name)) for name in ("orders", "books")]  # type: ignore[misc]
+    for worker in workers:
+        worker.start()
+        worker.wake()
+    until(lambda: len(begun) == len(workers))
     try:
-        assert finish_all(desks, 60.0)
+        assert finish_all(workers, 60.0)
     finally:
         go_on.set()
 
@@ -31,7 +31,7 @@ def test_desks_that_hang_are_waited_for_once_together() -> None:
 def test_the_time_is_that_of_all() -> None:
     go_on, begun, given = threading.Event(), list[str](), list[float]()
 
-    class Slow(Desk):
+    class Slow(WorkerThread):
         def finish(self, timeout_s: float) -> bool:
             given.append(timeout_s)
             return super().finish(timeout_s)
@@ -40,12 +40,12 @@ def test_the_time_is_that_of_all() -> None:
         begun.append("turn")
         go_on.wait(300)
 
-    desks = [Slow("orders", work), Slow("books", work)]
-    for desk in desks:
-        desk.start()
-        desk.wake()
-    until(lambda: len(begun) == len(desks))
-    assert not finish_all(desks, 0.2)
+    workers = [Slow("orders", work), Slow("books", work)]
+    for worker in workers:
+        worker.start()
+        worker.wake()
+    until(lambda: len(begun) == len(workers))
+    assert not finish_all(workers, 0.2)
     go_on.set()
     assert given[0] <= 0.2 and given[1] == 0.0, "the first one has used the time of both"
-    assert finish_all(desks, 60.0)
+    assert finish_all(workers, 60.0)

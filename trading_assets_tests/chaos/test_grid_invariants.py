@@ -7,7 +7,7 @@ import pytest
 import sqlalchemy as sa
 
 from trading_assets.chaos.findings import Findings
-from trading_assets.chaos.grid_laws import compare_grid, traded_with_itself
+from trading_assets.chaos.grid_invariants import compare_grid, traded_with_itself
 from trading_assets.core.models import OrderChange, OrderRequest, Side
 from trading_assets.ledger import grids
 from trading_assets.ledger.database import Database

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 
 
-class Desk:
+class WorkerThread:
     """Does `work` each time it is woken; wakes that come while it works are one more turn.
 
     Args:
@@ -65,10 +65,10 @@ class Desk:
             self._error = error
 
 
-def finish_all(desks: Sequence[Desk], timeout_s: float) -> bool:
+def finish_all(workers: Sequence[WorkerThread], timeout_s: float) -> bool:
     """Let the turns in progress end, all at once. Return whether all have ended within this one time."""
-    for desk in desks:
-        desk.end()
+    for worker in workers:
+        worker.end()
     until = time.monotonic() + timeout_s
-    ended = [desk.finish(max(until - time.monotonic(), 0.0)) for desk in desks]
+    ended = [worker.finish(max(until - time.monotonic(), 0.0)) for worker in workers]
     return all(ended)

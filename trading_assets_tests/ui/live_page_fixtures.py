@@ -1,4 +1,4 @@
-"""A desk that is looked at: scenes of an embedded exchange, their ledger, and the live page on it. No browser here."""
+"""What the live page shows in tests: an embedded exchange, its ledger, and the page on it. No browser here."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ from decimal import Decimal
 import pytest
 import sqlalchemy as sa
 
-from trading_assets.chaos.dca_laws import compare_plan, left_of_ended
+from trading_assets.chaos.dca_invariants import compare_plan, left_of_ended
 from trading_assets.chaos.findings import Findings
 from trading_assets.core.models import OrderRequest, Side
 from trading_assets.ledger import dca

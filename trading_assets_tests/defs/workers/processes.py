@@ -1,4 +1,4 @@
-"""A crew of Celery workers on a real broker, as deploy/celery/dagster.yaml has it, with queues of its own."""
+"""A workers of Celery workers on a real broker, as deploy/celery/dagster.yaml has it, with queues of its own."""
 
 import os
 import signal
@@ -42,8 +42,8 @@ def write_dagster_yaml(home: Path, namespace: str, **changes: Any) -> None:
     dg.DagsterInstance.from_config(str(home)).dispose()
 
 
-class Crew:
-    """Processes that are killed with everything below them when the crew is dismissed."""
+class Workers:
+    """Processes that are killed with everything below them when the workers is dismissed."""
 
     def __init__(self, home: Path, launcher: WorkersRunLauncher) -> None:
         self._home, self._launcher = home, launcher

@@ -1,5 +1,5 @@
-"""A grid against a hostile exchange: rules that change, a contract that goes, orders that a venue does not take, gaps,
-and a stop that is refused; and how far a stop and every answer to an unknown still protect it.
+"""A grid on an exchange that misbehaves: rules that change, a contract that goes, orders that a venue does not take,
+gaps, and a stop that is refused; and how far a stop and every answer to an unknown still protect it.
 """
 
 from __future__ import annotations
