@@ -71,7 +71,7 @@ def test_the_gains_are_the_pnl_of_the_trades() -> None:
     for coin, data in enumerate(members):
         columns = [column_from(strategy, data, panel.window(coin)) for strategy in sweep.sets]
         for index, trades in enumerate(KernelEngine().simulate(columns, COSTS)):
-            np.testing.assert_array_equal(outcome.pnl(coin, index), trades.pnl[trades.closed])
+            np.testing.assert_allclose(outcome.pnl(coin, index), trades.pnl[trades.closed], rtol=1e-13)
 
 
 @pytest.mark.slow
@@ -90,7 +90,7 @@ def test_no_coin_enters_above_its_own_highest_price(name: str) -> None:
     for coin, data in enumerate(limited):
         columns = [column_from(strategy, data, panel.window(coin)) for strategy in sweep.sets]
         for index, trades in enumerate(KernelEngine().simulate(columns, COSTS)):
-            np.testing.assert_array_equal(outcome.pnl(coin, index), trades.pnl[trades.closed])
+            np.testing.assert_allclose(outcome.pnl(coin, index), trades.pnl[trades.closed], rtol=1e-13)
             entered += [coin] * len(trades)
             assert (panel.window(coin).candles.close[trades.entry] <= data.max_price).all()
     assert set(entered) == {0, 1, 2}
