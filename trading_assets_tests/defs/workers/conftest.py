@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from trading_assets.defs.instance.workers.launcher import WorkersRunLauncher
-from trading_assets_tests.defs.workers.processes import Workers
+from trading_assets_tests.defs.workers.processes import WorkerProcesses
 
 
 @pytest.fixture
@@ -17,11 +17,13 @@ def namespace() -> str:
 
 
 @pytest.fixture
-def workers(broker_url: str, namespace: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Workers]:
+def processes(
+    broker_url: str, namespace: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[WorkerProcesses]:
     """Nobody yet; DAGSTER_HOME is this test's directory."""
     monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
     monkeypatch.setenv("TRADING_ASSETS_BROKER_URL", broker_url)
     monkeypatch.setenv("DAGSTER_EVENT_BATCH_SIZE", "500")
-    workers = Workers(tmp_path, WorkersRunLauncher(broker_url, namespace))
-    yield workers
-    workers.dismiss()
+    processes = WorkerProcesses(tmp_path, WorkersRunLauncher(broker_url, namespace))
+    yield processes
+    processes.dismiss()

@@ -1,4 +1,4 @@
-"""A workers of Celery workers on a real broker, as deploy/celery/dagster.yaml has it, with queues of its own."""
+"""A processes of Celery workers on a real broker, as deploy/celery/dagster.yaml has it, with queues of its own."""
 
 import os
 import signal
@@ -42,8 +42,8 @@ def write_dagster_yaml(home: Path, namespace: str, **changes: Any) -> None:
     dg.DagsterInstance.from_config(str(home)).dispose()
 
 
-class Workers:
-    """Processes that are killed with everything below them when the workers is dismissed."""
+class WorkerProcesses:
+    """Processes that are killed with everything below them when the processes is dismissed."""
 
     def __init__(self, home: Path, launcher: WorkersRunLauncher) -> None:
         self._home, self._launcher = home, launcher

@@ -23,7 +23,7 @@ from trading_assets.ledger.tables import check_results, partition_writes
 from trading_assets.simulator.embedded import RunningExchange
 from trading_assets_tests.conftest import create_database, database_url, drop_database
 from trading_assets_tests.defs.conftest import HOUR
-from trading_assets_tests.defs.workers.processes import Workers, until, write_dagster_yaml
+from trading_assets_tests.defs.workers.processes import WorkerProcesses, until, write_dagster_yaml
 
 HOURS = [HOUR - 11 * HOUR_MS + at * HOUR_MS for at in range(12)]
 DEFINITIONS = "trading_assets_tests.defs.workers.plain_research"
@@ -48,7 +48,7 @@ def ledger_url(postgres_url: str, postgres_template: str, namespace: str) -> Any
 def test_a_backfill_loses_a_worker_and_ends_with_the_rows_of_one_process(
     day: RunningExchange,
     ledger_url: str,
-    workers: Workers,
+    processes: WorkerProcesses,
     namespace: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -62,10 +62,10 @@ def test_a_backfill_loses_a_worker_and_ends_with_the_rows_of_one_process(
         many.setenv("TRADING_ASSETS_BACKFILL_HOURS_PER_RUN", "3")
         many.setenv("DAGSTER_EVENT_LOG_CONSUMER_DAEMON_INTERVAL_SECONDS", "1")
         many.setenv("PYTHONPATH", str(Path(__file__).parents[3]))
-        nodes = [workers.hire("research", name) for name in ("first", "second")]
-        workers.start("daemon", "dagster._daemon", "run", "-m", DEFINITIONS)
+        nodes = [processes.hire("research", name) for name in ("first", "second")]
+        processes.start("daemon", "dagster._daemon", "run", "-m", DEFINITIONS)
     expected = one_process()
-    workers.wait_for(*nodes)
+    processes.wait_for(*nodes)
     with dg.DagsterInstance.get() as instance:
         backfill = request_backfill(instance)
         runs = dg.RunsFilter(tags={"dagster/backfill": backfill})
@@ -74,14 +74,14 @@ def test_a_backfill_loses_a_worker_and_ends_with_the_rows_of_one_process(
             at_work = [run for run in instance.get_runs(runs) if run.status is dg.DagsterRunStatus.STARTED]
             return next((run for run in at_work if any_written(ledger_url, run.run_id)), None)
 
-        killed = until(in_the_middle, workers.tails)
+        killed = until(in_the_middle, processes.tails)
         assert killed is not None
         gone = killed.tags[WORKER]
         (left,) = set(nodes) - {gone}
-        workers.kill(gone.partition("@")[0])
+        processes.kill(gone.partition("@")[0])
         launcher = instance.run_launcher
         assert isinstance(launcher, WorkersRunLauncher)
-        until(lambda: ended(instance, backfill), workers.tails)
+        until(lambda: ended(instance, backfill), processes.tails)
         found = instance.get_runs(runs)
         of_status = {status: [run for run in found if run.status is status] for status in {run.status for run in found}}
         assert set(of_status) == {dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE}

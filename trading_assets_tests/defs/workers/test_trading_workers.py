@@ -17,7 +17,7 @@ from trading_assets.simulator.embedded import RunningExchange
 from trading_assets.trading.session.lease import trader_of
 from trading_assets.venues import open_exchange
 from trading_assets_tests.defs.test_session import ledger, venue  # noqa: F401 (fixtures)
-from trading_assets_tests.defs.workers.processes import Workers, until, write_dagster_yaml
+from trading_assets_tests.defs.workers.processes import WorkerProcesses, until, write_dagster_yaml
 
 STARTED, SUCCESS = dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.SUCCESS
 
@@ -27,14 +27,14 @@ STARTED, SUCCESS = dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.SUCCESS
 def test_of_two_trade_runs_on_two_workers_one_trades_and_a_lost_one_is_not_started_again(
     venue: RunningExchange,  # noqa: F811
     ledger: Database,  # noqa: F811
-    workers: Workers,
+    processes: WorkerProcesses,
     namespace: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     write_dagster_yaml(tmp_path, namespace)
-    nodes = {name: workers.hire("trading", name) for name in ("first", "second")}
-    workers.wait_for(*nodes.values())
+    nodes = {name: processes.hire("trading", name) for name in ("first", "second")}
+    processes.wait_for(*nodes.values())
     with dg.DagsterInstance.get() as instance:
         launcher = instance.run_launcher
         assert isinstance(launcher, WorkersRunLauncher)
@@ -48,8 +48,8 @@ def test_of_two_trade_runs_on_two_workers_one_trades_and_a_lost_one_is_not_start
             return status(run_id) not in (dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTING)
 
         both = [launch(instance, launcher) for _ in range(2)]
-        until(lambda: all(begun(run) for run in both), workers.tails)
-        refused = until(lambda: next((run for run in both if status(run) is SUCCESS), ""), workers.tails)
+        until(lambda: all(begun(run) for run in both), processes.tails)
+        refused = until(lambda: next((run for run in both if status(run) is SUCCESS), ""), processes.tails)
         (trading,) = set(both) - {refused}
         trader = trader_of(ledger, "main", wall_ms=local_ms())
         assert trader is not None and trader.run == trading and status(trading) is STARTED
@@ -59,26 +59,26 @@ def test_of_two_trade_runs_on_two_workers_one_trades_and_a_lost_one_is_not_start
         assert workers == set(nodes.values()), "each worker has taken one"
 
         venue.advance(MINUTE_MS - venue.now_ms() % MINUTE_MS + 100)
-        until(lambda: signals.EXECUTED in set(signals.since(ledger, "main", 0)["status"]), workers.tails)
+        until(lambda: signals.EXECUTED in set(signals.since(ledger, "main", 0)["status"]), processes.tails)
         assert launcher.terminate(trading)
-        until(lambda: status(trading) is dg.DagsterRunStatus.CANCELED, workers.tails)
+        until(lambda: status(trading) is dg.DagsterRunStatus.CANCELED, processes.tails)
         assert trader_of(ledger, "main", wall_ms=local_ms()) is None, "the lease was given back"
 
         def new_session() -> tuple[dg.DagsterRun, str]:
             """A run that trades, and the name of its worker."""
             run_id = launch(instance, launcher)
-            until(lambda: trader_of(ledger, "main", wall_ms=local_ms()), workers.tails)
+            until(lambda: trader_of(ledger, "main", wall_ms=local_ms()), processes.tails)
             run = instance.get_run_by_id(run_id)
             assert run is not None and launcher.check_run_worker_health(run).status.name == "RUNNING"
             return run, next(name for name, node in nodes.items() if node == run.tags[WORKER])
 
         stopped, name = new_session()
-        workers.tell_to_stop(name)
-        until(lambda: status(stopped.run_id) is SUCCESS, workers.tails)  # a planned stop is no failure
+        processes.tell_to_stop(name)
+        until(lambda: status(stopped.run_id) is SUCCESS, processes.tails)  # a planned stop is no failure
         assert trader_of(ledger, "main", wall_ms=local_ms()) is None, "a worker that is told to stop ends its runs"
 
         lost, name = new_session()
-        workers.kill(name)
+        processes.kill(name)
         monkeypatch.setattr(launchers, "ASKED_FOR_S", 0.5)
         assert launcher.check_run_worker_health(lost).status.name == "RUNNING", "it may only be late"
         monkeypatch.setattr(launchers, "SILENT_FOR_S", 0.0)
