@@ -48,6 +48,7 @@ def test_the_page_describes_the_layers_of_the_contract_in_their_order(name: str)
     assert described(name.lower()) == contract(name)[::-1]
 
 
+@pytest.mark.slow
 def test_the_tree_is_clean_and_an_import_of_a_higher_layer_or_of_dagster_is_refused(copy: Path) -> None:
     clean = lint_imports(copy)
     assert clean.returncode == 0, clean.stdout

@@ -24,6 +24,7 @@ RANDOM = st.builds(
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ENGINES, ids=lambda engine: type(engine).__name__)
 @settings(max_examples=60)
 @given(columns=st.lists(RANDOM, min_size=1, max_size=6), costs=st.sampled_from([FREE, COSTLY]))

@@ -165,6 +165,7 @@ def test_there_are_many_cases() -> None:
     assert len({case.name for case in CASES}) >= 40
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ENGINES, ids=lambda engine: type(engine).__name__)
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_a_table_of_candles_gives_the_trades_that_the_rules_say(case: Case, engine: Engine) -> None:

@@ -104,6 +104,7 @@ def test_kernel_finds_the_naive_engines_trades(column: Column, costs: Costs, mod
         assert_same(found, expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kinds", [*KINDS.values(), *PAIRS, EVERYTHING], ids="+".join)
 @pytest.mark.parametrize("signals", [0.0, 0.1], ids=["", "signals"])
 def test_each_kind_and_pair_ends_trades_alike(kinds: dict, signals: float) -> None:

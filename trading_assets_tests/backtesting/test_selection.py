@@ -69,6 +69,7 @@ def backtests(*changes: dict[str, object]) -> pd.DataFrame:
     return BACKTEST_RESULTS.conform(pd.DataFrame(rows))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("preset", "change", "passes"),
     [

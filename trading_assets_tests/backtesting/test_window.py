@@ -268,6 +268,7 @@ def test_p_values_are_those_of_the_trades_of_chosen_rows_that_earned_anything() 
             assert (row["p_value"], row["break_even"]) == pytest.approx(expected, rel=1e-6)
 
 
+@pytest.mark.slow
 def test_of_a_grid_the_set_that_was_best_in_sample_has_the_row_and_all_sets_are_counted() -> None:
     sets = parameter_sets("bollinger_rsi", grid=DECLARED)
     found = run([ConfiguredStrategy("bollinger_rsi", sets, frozenset(), frozenset({TIMEFRAME}))])

@@ -371,6 +371,7 @@ def test_a_home_in_use_is_not_replaced(settings: Settings, tmp_path: Path) -> No
     assert run("restore", "--replace", str(path)).exit_code == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("fault", "says"),
     [

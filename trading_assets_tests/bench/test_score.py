@@ -27,6 +27,7 @@ def test_a_day_of_a_small_market_is_too_few() -> None:
     assert told
 
 
+@pytest.mark.slow
 def test_recorded_hours_begin_when_a_window_is_whole_and_no_candle_is_made_up() -> None:
     path = Path(recorded_data("candles_5m.parquet"))
     trial = score.recorded([path], Timeframe.M60)

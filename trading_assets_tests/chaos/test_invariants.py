@@ -89,6 +89,7 @@ def test_books_that_agree_have_no_findings(venue: RunningExchange, account: tupl
     assert any(execution.exec_type == "Funding" for execution in exchange.executions(START_MS, exchange.now_ms()))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "kind", "says"),
     [

@@ -45,6 +45,7 @@ def last_line(result: Result) -> str:
     return result.stdout.strip().splitlines()[-1]
 
 
+@pytest.mark.slow
 def test_a_plan_is_shown_started_adjusted_paused_explained_and_stopped_by_commands(running: RunningExchange) -> None:
     dry = dca("start BTCUSDT --dry-run --safety 2 --safety-step 3", *SHAPE)
     assert (dry.exit_code, "safety order 2" in dry.stdout, "due at" in dry.stdout) == (0, True, True), dry.output
@@ -83,6 +84,7 @@ def test_a_plan_that_needs_a_person_is_among_the_intents(running: RunningExchang
     assert "the DCA plan in BTCUSDT needs a person, somebody traded" in shown.stdout, shown.output
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "words"),
     [
@@ -112,6 +114,7 @@ def test_what_cannot_be_is_refused_with_what_was_found(running: RunningExchange,
     assert last_line(dca("list --json")) == "[]"
 
 
+@pytest.mark.slow
 def test_a_backtest_gives_figures_and_a_picture(running: RunningExchange, tmp_path: Path) -> None:
     running.advance(10 * MINUTE)
     picture = tmp_path / "plan.png"

@@ -330,6 +330,7 @@ def test_in_order_every_point_is_ok_and_no_point_has_no_bad_case(installation: I
     assert {what for what, *_ in BAD} == set(named) - without
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("what", "spoil", "level", "says"), BAD, ids=[f"{row[0]}-{row[3]}" for row in BAD])
 def test_what_is_wrong_is_found_and_says_what_to_do(
     installation: Installation, what: str, spoil: Callable[[Installation], None], level: Level, says: str

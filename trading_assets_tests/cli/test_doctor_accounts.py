@@ -133,6 +133,7 @@ def any_address(scene: Scene, _: pytest.MonkeyPatch) -> None:
     scene.venues["second"].info = replace(scene.venues["second"].info, addresses=())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("spoil", "level", "says"),
     [

@@ -182,6 +182,7 @@ def test_no_hostile_text_breaks_a_command_or_reaches_the_terminal(
     hostile()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["explain", "check strategy", "strategies stop"])
 def test_an_error_is_told_on_one_line(
     stage: tuple[Scene, Console], command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

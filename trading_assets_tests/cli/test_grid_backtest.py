@@ -29,6 +29,7 @@ def figures(command: str) -> dict[str, dict[str, float]]:
     return found
 
 
+@pytest.mark.slow
 def test_both_readings_are_told_with_a_picture(tmp_path: Path) -> None:
     picture = tmp_path / "grid.png"
     shown = run(f"ethusdt {HOUR} --seeded --picture {picture}")

@@ -63,6 +63,7 @@ def test_close_cancels_the_entry_that_waits_and_says_so(stage: Stage) -> None:
     assert [one["status"] for one in rows("signals")] == ["expired"]
 
 
+@pytest.mark.slow
 def test_a_trade_is_closed_by_command_and_shown_by_every_list(stage: Stage) -> None:
     stage.signal("market", "100000")
     reconcile(stage.context)

@@ -176,6 +176,7 @@ def test_a_resume_with_the_key_of_another_account_is_refused(ledger: Database, m
     assert state(ledger) is RiskState.HALTED
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("exchange")
 def test_rows_of_an_older_version_are_bound_by_command(ledger: Database) -> None:
     with ledger.write() as connection:

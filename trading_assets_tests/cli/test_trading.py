@@ -26,6 +26,7 @@ def venue(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         yield
 
 
+@pytest.mark.slow
 def test_a_person_halts_resumes_and_flattens_with_a_reason(venue: None) -> None:
     assert "is HALTED, was ACTIVE" in run("halt", "exchange", "maintenance").stdout
     again = run("reduce")
@@ -50,6 +51,7 @@ def test_a_halt_needs_no_exchange_but_a_resume_does(monkeypatch: pytest.MonkeyPa
     assert "stays HALTED" in run("halt").stdout
 
 
+@pytest.mark.slow
 def test_a_ledger_is_taken_back_and_forward_by_command() -> None:
     assert run("ledger", "revision").stdout.startswith("revision none")
     assert "never read" in run("portfolio").stdout

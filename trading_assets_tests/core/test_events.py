@@ -59,6 +59,7 @@ WORDS = {
 """Words of Bybit's. A migration holds those that stand in old ledgers."""
 
 
+@pytest.mark.slow
 def test_a_filled_order_is_told_once_to_log_human_and_page(sqlite: Database, caplog: pytest.LogCaptureFixture) -> None:
     harness = harness_on(sqlite)
     identity, context = add_signal(sqlite), harness.context
@@ -75,6 +76,7 @@ def test_a_filled_order_is_told_once_to_log_human_and_page(sqlite: Database, cap
     assert harness.told == [("Buy BTCUSDT", "1.000 at 100, stop 98.0, target 104.0")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("error", "failure"),
     [
@@ -99,6 +101,7 @@ def test_an_order_that_comes_to_nothing_says_why(
     assert harness.told[-1][0] == f"order failed: {failure}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "error",
     [ExchangeFatalError("denied"), ClockSkewError("differ"), RateLimitedError("too many"), NotSentError("refused")],

@@ -131,6 +131,7 @@ LIVE_ON = {("demo",), ("web",), ("exchange", "serve"), ("reference",), ("account
 """Commands that begin in a configuration of their own, serve until they are stopped, or write into any folder."""
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_all_set")
 @pytest.mark.parametrize("venue", ["simulator", pytest.param("demo", marks=pytest.mark.slow)])
 def test_no_command_tells_a_secret_in_its_output_its_log_or_its_traceback(

@@ -40,6 +40,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> Iterator[Database]:
         database.close()
 
 
+@pytest.mark.slow
 def test_the_job_looks_after_the_grids_and_the_asset_draws_them(started: Database) -> None:
     instance = dg.DagsterInstance.ephemeral()
     done = maintain_grids.execute_in_process(instance=instance, resources=default_resources())

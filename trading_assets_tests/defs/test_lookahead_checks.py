@@ -93,6 +93,7 @@ def add_backtests_of(database: Database, strategy: str, timeframe: Timeframe) ->
     replace_partitions(database, BACKTEST_RESULTS, pd.concat([rows, more]), [HOUR])
 
 
+@pytest.mark.slow
 def test_the_run_of_an_researched_hour_makes_every_check_and_passes(researched_hour: ResearchedHour) -> None:
     assert researched_hour.passed >= {AGREES, NO_LOOK_AHEAD, WARM_UP_SUFFICES}
 

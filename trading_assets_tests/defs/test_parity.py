@@ -59,6 +59,7 @@ def test_a_quiet_day_is_explained(ledger: Database) -> None:
     assert check.metadata["decisions"].value == 0
 
 
+@pytest.mark.slow
 def test_what_is_not_explained_fails_the_check_and_is_shown(ledger: Database) -> None:
     close = HOUR + 900_000
     row = signal_row(timeframe="15m", signal_timestamp_ms=close, ttl_ms=close + 1, created_at_ms=close, hour_ms=HOUR)

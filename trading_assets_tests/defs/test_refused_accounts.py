@@ -107,6 +107,7 @@ def test_every_job_tells_that_the_key_has_expired(
     assert list(account.positions()) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("job", [pytest.param(job, marks=() if job in MONEY else pytest.mark.slow) for job in JOBS])
 def test_every_job_tells_that_the_key_may_not_trade(
     account: Exchange,  # noqa: F811

@@ -206,6 +206,7 @@ def test_a_link_id_used_twice_is_not_a_second_order(exchange: BybitExchange) -> 
     assert held.size == request.qty
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("side", [Side.BUY, Side.SELL])
 def test_a_position_ends_at_its_stop_or_its_target(
     exchange: BybitExchange, running: RunningExchange, side: Side

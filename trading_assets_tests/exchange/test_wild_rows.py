@@ -124,6 +124,7 @@ def symbols_of(found: Any) -> list[str]:
     return sorted(row.symbol for row in rows)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LISTS)
 @settings(max_examples=40, deadline=None)
 @given(st.data())
@@ -150,6 +151,7 @@ def test_one_odd_row_leaves_the_others_and_is_named(
         assert not found.may_hide("AUSDT")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LISTS)
 @pytest.mark.parametrize("bad", NO_ROWS, ids=lambda bad: type(bad).__name__ + str(bad)[:12])
 def test_a_row_of_nobody_says_that_any_may_be_hidden(venue: tuple[Stub, BybitExchange], name: str, bad: Any) -> None:
@@ -160,6 +162,7 @@ def test_a_row_of_nobody_says_that_any_may_be_hidden(venue: tuple[Stub, BybitExc
         assert found.may_hide("AUSDT")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LISTS)
 @pytest.mark.parametrize("value", NOT_NUMBERS, ids=lambda value: type(value).__name__ + str(value)[:12])
 def test_what_is_no_number_makes_one_row_unreadable(venue: tuple[Stub, BybitExchange], name: str, value: Any) -> None:
@@ -218,6 +221,7 @@ NO_LISTS = [{}, {"list": None}, {"list": {}}, {"list": ""}, {"list": 0}, {"rows"
 LISTING = [name for name in READ if name not in ("order_book", "api_key")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("result", NO_LISTS, ids=str)
 @pytest.mark.parametrize("name", LISTING)
 def test_an_answer_without_a_list_is_never_an_empty_one(stub: Stub, connect: Connect, name: str, result: Json) -> None:
@@ -248,6 +252,7 @@ BOMBS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("body", BOMBS.values(), ids=BOMBS)
 @pytest.mark.parametrize("name", ["wallet", "positions", "open_orders", "api_key", "place_order"])
 def test_whatever_is_sent_is_an_error_of_the_project(stub: Stub, connect: Connect, name: str, body: bytes) -> None:

@@ -137,6 +137,7 @@ def test_an_empty_database_becomes_what_the_tables_say(empty_url: str) -> None:
     assert opened(empty_url, migrations.revision_of, upgrade=False) == migrations.HEAD
 
 
+@pytest.mark.slow
 def test_a_ledger_from_before_migrations_keeps_its_rows_and_becomes_the_same(before: str) -> None:
     assert opened(before, migrations.revision_of, upgrade=False) is None
     assert opened(before, differences) == []
@@ -172,6 +173,7 @@ def test_every_revision_can_be_taken_back_and_made_again(before: str) -> None:
     database.close()
 
 
+@pytest.mark.slow
 def test_a_ledger_that_lacks_columns_gets_them_and_keeps_its_rows(before: str) -> None:
     old = Database(before, upgrade=False)
     with old.write() as connection:

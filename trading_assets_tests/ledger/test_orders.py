@@ -72,6 +72,7 @@ def test_a_signal_is_reserved_once(database: Database) -> None:
     assert len(orders.unresolved(database, "main")) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("status", ["expired", "rejected", "failed", "executing", "executed"])
 def test_a_signal_that_does_not_wait_is_not_reserved(database: Database, status: str) -> None:
     identity = add_signal(database, status=status)
@@ -88,6 +89,7 @@ def test_a_symbol_is_reserved_once_and_the_other_signal_goes_on_waiting(database
     assert reserve(database, other, account="other"), "another account has slots of its own"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("status", ["executing", "executed", "rejected", "expired", "failed"])
 def test_only_a_waiting_signal_is_reserved(database: Database, status: str) -> None:
     assert not reserve(database, add_signal(database, status=status))
@@ -113,6 +115,7 @@ def test_threads_that_reserve_at_once_let_one_through(database: Database) -> Non
     assert len(orders.unresolved(database, "main")) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("status", "signal", "occupies"),
     [
@@ -149,6 +152,7 @@ def test_an_intent_that_another_process_moved_is_left_as_it_is(database: Databas
         assert len(connection.execute(order_events.select()).all()) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("status", ["rejected", "abandoned"])
 @pytest.mark.parametrize("taken", [False, True], ids=["its symbol is free", "its symbol is taken"])
 def test_an_intent_that_comes_back_gets_its_symbol_only_where_it_is_free(

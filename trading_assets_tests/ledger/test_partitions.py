@@ -69,6 +69,7 @@ def test_writing_a_partition_again_replaces_it_and_nothing_else(database: Databa
     assert latest_hour_ms(database, MARKET_SCAN) == HOUR_MS
 
 
+@pytest.mark.slow
 def test_several_writers_of_the_same_hours_leave_those_of_one_of_them_and_a_reader_never_sees_a_mixture(
     database: Database,
 ) -> None:

@@ -46,6 +46,7 @@ def held(database: Database, name: str) -> set[tuple[object, ...]]:
         return {tuple(row) for row in connection.execute(sa.select(table.c.hour_ms, table.c.symbol))}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("table", HOURLY_TABLES[:-1], ids=lambda table: table.name)
 def test_old_rows_go_but_those_an_order_came_from(database: Database, table: Table) -> None:
     put(database, table, [OLD, YOUNG], "AUSDT", "BUSDT")

@@ -29,6 +29,7 @@ def block(database: Database, hour_ms: int, *, passed: bool = False) -> None:
     checks.record(database, [Verdict("market_scan", "SCHEMA", passed, "3 values")], [hour_ms], "run")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("hours", "newest", "coins"),
     [

@@ -134,6 +134,7 @@ def settings() -> Settings:
     return load_settings(max_symbols=3, min_volume_24h=1_000.0, min_volatility=1.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(FAULTS | EXTREMES))
 def test_a_coin_with_a_bad_hourly_candle_leaves_its_place_in_the_scan_to_another(tmp_path: Path, name: str) -> None:
     scan = scan_hours(OneBadCoin((FAULTS | EXTREMES)[name]), CandleStore(tmp_path), [T0], settings())
@@ -143,6 +144,7 @@ def test_a_coin_with_a_bad_hourly_candle_leaves_its_place_in_the_scan_to_another
     assert "candles" in reasons[0] or reasons[0] == "incomplete history"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(FAULTS | EXTREMES))
 def test_a_coin_with_a_bad_candle_is_left_out_of_its_timeframe_and_the_others_are_not(
     tmp_path: Path, name: str

@@ -173,6 +173,7 @@ def test_a_backtest_reads_nothing_that_closed_after_its_as_of(tmp_path: Path, ti
     assert poisoned.candles.close.max() < 1e6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("timeframe", TRADED_TIMEFRAMES)
 @pytest.mark.parametrize("hour_of_day", [0, 5, 22])
 def test_what_the_stages_fill_is_enough_for_the_loader(tmp_path: Path, timeframe: Timeframe, hour_of_day: int) -> None:

@@ -148,6 +148,7 @@ def test_a_damaged_copy_is_made_anew_and_a_damaged_file_is_put_aside_and_fetched
     assert keys == [key, f"{key}.damaged"]
 
 
+@pytest.mark.slow
 def test_candles_of_two_markets_do_not_meet_and_trading_keeps_its_own_on_the_machine(
     front: S3Front, tmp_path: Path
 ) -> None:

@@ -147,6 +147,7 @@ def hashes(data: StrategyData) -> list[str]:
     return [content_hash(part) for part in parts]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("timeframe", [M1, M60, Timeframe.M120, M240])
 @pytest.mark.parametrize("hour_of_day", [2, 13])
 def test_a_fuller_store_loads_the_same(tmp_path: Path, timeframe: Timeframe, hour_of_day: int) -> None:

@@ -167,6 +167,7 @@ def test_what_is_rolled_back_is_not_noted(shown: Mirror) -> None:
     assert mirror.oldest(shown.database, 10) == []
 
 
+@pytest.mark.slow
 def test_a_change_that_happens_while_it_is_sent_is_sent_again(shown: Mirror, front: DynamoFront) -> None:
     made = signal(shown.database)
     left = [lambda: change(shown.database, made, status="rejected", reason="meanwhile")]

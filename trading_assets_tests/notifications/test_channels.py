@@ -301,6 +301,7 @@ def test_every_kind_arrives_once_though_its_server_fails_asks_for_rest_and_hangs
     assert wire.pictures() == (0 if name.startswith(("sns", "slack")) else 1)
 
 
+@pytest.mark.slow
 def test_a_topic_tells_subscribers_what_they_may_filter_by(monkeypatch: pytest.MonkeyPatch) -> None:
     with moto_aws(monkeypatch) as aws:
         topic = aws.topic("filtered")

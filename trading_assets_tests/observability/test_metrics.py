@@ -164,6 +164,7 @@ def test_labels_stay_few_with_six_hundred_coins_and_any_reason(scene: Scene) -> 
         assert len(connection.execute(order_intents.select()).all()) == 601
 
 
+@pytest.mark.slow
 def test_an_order_is_observed_once_whenever_its_fill_is_booked(scene: Scene) -> None:
     histograms = OrderHistograms()
     scene.enter("BTCUSDT")

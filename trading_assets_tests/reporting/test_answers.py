@@ -95,6 +95,7 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> Path:
 NAMES = ("walk_forward_20260302T0000_20260411T0000", "walk_forward_20260302T0000_20260410T0000")
 
 
+@pytest.mark.slow
 def test_the_figures_beside_a_page_are_those_of_the_report_and_come_back(two: Path, tmp_path: Path) -> None:
     report = drawn_report()
     for ending in ("json", "csv"):

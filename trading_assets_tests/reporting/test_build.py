@@ -232,6 +232,7 @@ def test_a_day_is_not_scaled_up_to_a_year_without_a_warning(sqlite: Database, tm
     assert not short_range(0, 30 * DAY_MS)
 
 
+@pytest.mark.slow
 def test_no_page_prints_nan(sqlite: Database, tmp_path: Path) -> None:
     fill(sqlite, 2)
     for confidence in (60.0, 100.0):
@@ -240,6 +241,7 @@ def test_no_page_prints_nan(sqlite: Database, tmp_path: Path) -> None:
         assert not re.search(r"\bnan\b", text, re.IGNORECASE)
 
 
+@pytest.mark.slow
 def test_the_page_needs_nothing_else_and_shows_what_the_report_holds(sqlite: Database, tmp_path: Path) -> None:
     fill(sqlite)
     made = make_walk_forward(sources(sqlite, tmp_path))

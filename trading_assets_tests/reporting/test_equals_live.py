@@ -115,6 +115,7 @@ def by_parity(chosen: Sequence[SelectedStrategy], found: dict[str, Signal]) -> p
     )
 
 
+@pytest.mark.slow
 @hypothesis_settings(max_examples=15)
 @given(st.lists(CHOICES, min_size=HOURS, max_size=HOURS))
 def test_live_the_walk_forward_and_parity_know_the_same_signals(choices: list[tuple[str, str, str]]) -> None:

@@ -112,6 +112,7 @@ def scene(api: BotApi, sqlite: Database, monkeypatch: pytest.MonkeyPatch) -> Sce
     return found
 
 
+@pytest.mark.slow
 def test_everything_that_a_viewer_may_ask_is_answered(scene: Scene) -> None:
     with scene.running():
         said = {name: scene.answer(f"/{name}", user=VIEWER) for name in ("status", "portfolio", "positions", "trades")}
@@ -204,6 +205,7 @@ def test_close_closes_one_position_and_trading_goes_on(scene: Scene) -> None:
     assert no == "cancel::"
 
 
+@pytest.mark.slow
 def test_flatten_halts_and_closes_all_and_a_changed_set_of_positions_is_asked_for_again(scene: Scene) -> None:
     with scene.running():
         scene.answer("/flatten")
@@ -402,6 +404,7 @@ def test_somebody_else_who_reads_the_chats_is_told_of_once(scene: Scene, monkeyp
     assert [one.body for one in scene.told if "another program" in one.body].__len__() == 1
 
 
+@pytest.mark.slow
 def test_halt_needs_no_ledger(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     from trading_assets.core.errors import StorageError
 

@@ -359,6 +359,7 @@ def test_a_position_is_closed_once_it_was_confirmed(scene: Scene, command: Ask) 
     assert "used already" in command({"confirm": asked["confirm"]}, **BEARER).json()["text"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("body", ["[]", "{", '{"command": 1}', '{"command": "' + "x" * 3000 + '"}'])
 def test_what_is_no_command_is_refused(server: WebServer, body: str) -> None:
     headers = {**BEARER, "Content-Type": "application/json"}
@@ -394,6 +395,7 @@ def test_other_machines_need_the_token_to_read(scene: Scene, tmp_path: Path) -> 
         assert requests.get(server.url, headers={**named, **BEARER}, timeout=30).status_code == 421
 
 
+@pytest.mark.slow
 def test_a_chart_is_of_an_open_position_alone(scene: Scene, server: WebServer) -> None:
     with listening(server.url) as heard:
         until(lambda: "account:main" in heard.parts)

@@ -92,6 +92,7 @@ def test_one_jump_and_many_steps_give_the_same_fills(history: list[Action], paus
     assert picture(play(history, pauses, market)) == picture(play(history, [], market))
 
 
+@pytest.mark.slow
 @settings(max_examples=30)
 @given(actions, st.sampled_from([1000.0, 200.0, 0.004]))
 def test_the_books_agree(history: list[Action], level_qty: float) -> None:

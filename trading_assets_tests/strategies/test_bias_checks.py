@@ -28,6 +28,7 @@ def data_for(strategy: Strategy, seed: int = 5, timeframe: Timeframe = Timeframe
     return market(seed, timeframe, strategy.needs(), bars=BARS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", HONEST)
 @pytest.mark.parametrize("timeframe", [Timeframe.M15, Timeframe.M60])
 @pytest.mark.parametrize("seed", [5, 6, 7])
@@ -40,6 +41,7 @@ def test_an_honest_strategy_passes_every_check(kind: type[Strategy], timeframe: 
     assert ahead.bars >= 20 and early.bars >= 50
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", HONEST)
 def test_the_checks_of_honest_strategies_do_look_at_signals(kind: type[Strategy]) -> None:
     verdicts = [look_ahead(kind(), data_for(kind(), seed), seed=seed) for seed in (5, 6, 7)]

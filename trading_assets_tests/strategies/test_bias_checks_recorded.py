@@ -57,6 +57,7 @@ def recorded(symbol: str, strategy: Strategy, timeframe: Timeframe, bars: int = 
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [BollingerRsi, FibonacciBollinger])
 @pytest.mark.parametrize("symbol", ["APEUSDT", "ETHUSDT"])
 @pytest.mark.parametrize("timeframe", [Timeframe.M5, Timeframe.M15])

@@ -15,6 +15,7 @@ KINDS = [BollingerRsi, FibonacciBollinger]
 TIMEFRAMES = [Timeframe.M3, Timeframe.M15, Timeframe.M60, Timeframe.M120, Timeframe.M240]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 @given(seed=st.integers(0, 2**32 - 1), timeframe=st.sampled_from(TIMEFRAMES), bars=st.integers(1, 120))
 @settings(max_examples=8)

@@ -22,6 +22,7 @@ STRATEGIES = [BollingerRsi, FibonacciBollinger, HyperRsi, DonchianBreakout]
 TIMEFRAMES = [Timeframe.M15, Timeframe.M60, Timeframe.M240]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", STRATEGIES)
 @settings(max_examples=12)
 @given(

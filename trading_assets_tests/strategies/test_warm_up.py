@@ -90,6 +90,7 @@ def test_an_average_of_200_bars_works_on_every_timeframe_once_it_is_declared(tim
     assert look_ahead(Undeclared(), short, signals=5, others=5).passed, "too short a warm-up is no look-ahead"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("timeframe", [Timeframe.M1, Timeframe.M15, Timeframe.M240])
 def test_the_check_says_how_many_bars_would_do(timeframe: Timeframe) -> None:
     long = load_strategy_data(READER, "ETHUSDT", timeframe, DataNeeds(warm_up=2200), HOUR - 50 * timeframe.ms, HOUR)

@@ -59,6 +59,7 @@ def act(name: str) -> Callable[[ExecutionContext], object]:
     }[name]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["submit", "reconcile", "flatten", "flatten foreign"])
 def test_books_of_the_simulator_are_not_traded_with_a_key_of_mainnet(database: Database, name: str) -> None:
     harness = harness_on(database)
@@ -137,6 +138,7 @@ def test_candles_on_disk_belong_to_a_market(sqlite: Database, tmp_path: Path, po
         binding.require_market(postgres_database, Market(), folder)
 
 
+@pytest.mark.slow
 def test_rows_of_an_older_version_wait_for_a_person(database: Database) -> None:
     with database.write() as connection:
         migrations.downgrade(connection, revision_before("whose_books"))

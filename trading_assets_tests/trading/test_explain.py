@@ -165,6 +165,7 @@ def test_an_unknown_an_empty_and_an_ambiguous_id_are_clear_errors(traded: Harnes
         explain(traded.database, "%", LINKS, "BTCUSDT")
 
 
+@pytest.mark.slow
 def test_a_signal_without_an_order_tells_why(traded: Harness) -> None:
     refused = add_signal(traded.database, "BUSDT", confidence=1.0)
     submit_orders(traded.context)
@@ -196,6 +197,7 @@ def past_of(harness: Harness) -> list[tuple[object, ...]]:
     return [(one.what, one.found, one.run_id, one.code_version, one.values) for one in map(partial(step, found), _PAST)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
     [

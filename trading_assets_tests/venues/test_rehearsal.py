@@ -78,6 +78,7 @@ def is_clean(running: RunningExchange, settings: Settings) -> bool:
     return not state.open_positions() and not state.open_orders and not (settings.home / NOTE).exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("profile", VENUES, ids=lambda profile: profile.name)
 def test_each_venue_is_as_its_row_of_the_table_says(profile: VenueProfile, monkeypatch: pytest.MonkeyPatch) -> None:
     with served_as(profile, monkeypatch) as running:
@@ -161,6 +162,7 @@ def test_what_a_killed_one_has_left_is_taken_back_by_the_next_and_nothing_else(m
         assert leftover(settings) is None
 
 
+@pytest.mark.slow
 def test_the_leverage_is_as_before_also_after_a_kill(monkeypatch: pytest.MonkeyPatch) -> None:
     with served_as(PROFILES["demo"], monkeypatch) as running:
         settings = load_settings()

@@ -38,6 +38,7 @@ def _require_ours_and_whole(scene: Scene, identities: list[str]) -> None:
     assert all(scene.intent(identity)["status"] == "closed" for identity in identities)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("times", [1, 3])
 def test_positions_of_ours_survive_an_empty_position_list(scene: Scene, times: int) -> None:
     identities = scene.enter(*COINS)

@@ -22,6 +22,7 @@ def _both_legs(scene: Scene, symbol: str = "LTCUSDT") -> None:
     scene.order(symbol, "Sell", "2", positionIdx=2)
 
 
+@pytest.mark.slow
 def test_both_legs_of_a_person_break_nothing(scene: Scene) -> None:
     (eth,) = scene.enter("ETHUSDT")
     _both_legs(scene)

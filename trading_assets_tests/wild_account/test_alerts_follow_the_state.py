@@ -26,6 +26,7 @@ PRIVATE = (WALLET, POSITIONS, "/v5/order/realtime", "/v5/order/history", "/v5/ex
            "/v5/account/transaction-log")  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_persons_position_is_told_each_time_it_comes(scene: Scene) -> None:
     scene.reconcile()
     for _ in range(3):

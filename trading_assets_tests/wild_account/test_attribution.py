@@ -22,6 +22,7 @@ def _foreign_qty(scene: Scene) -> Decimal:
     return sum((Decimal(row["qty"]) for row in scene.closings() if row["signal_id"] is None), Decimal(0))
 
 
+@pytest.mark.slow
 def test_ours_outlives_an_addition_and_a_reduction_by_hand(ours: tuple[Scene, str, Decimal]) -> None:
     """Three times as much is added, once as much is taken: our quantity is still there, protected and closable."""
     scene, identity, size = ours

@@ -65,6 +65,7 @@ ODD = [
 """A list, a symbol in it, and what is odd in its row."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("path", "symbol", "change"), ODD)
 def test_an_odd_row_of_another_coin_stops_nothing(
     roomy: Scene, path: str, symbol: str, change: Callable[[Row], None]

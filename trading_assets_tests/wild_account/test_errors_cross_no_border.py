@@ -47,6 +47,7 @@ BODIES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("body", BODIES, ids=str)
 def test_no_answer_makes_a_foreign_error(scene: Scene, body: str) -> None:
     (eth,) = scene.enter("ETHUSDT")

@@ -52,6 +52,7 @@ def _send_what_waits(scene: Scene, times: int, *, seconds: float = 5) -> None:
         scene.later(seconds)
 
 
+@pytest.mark.slow
 def test_slow_answers_lose_no_signal(crowd: Scene) -> None:
     """40 s of answers for ten orders; a signal lives for 300 s."""
     scene = crowd

@@ -185,6 +185,7 @@ class BySymbol(Plain):
         return np.full(len(data.candles), 5.0 if data.symbol == "C1USDT" else 0.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [Plain, FirstRow, AlongTheCoins, OneByOne, BySymbol])
 def test_a_strategy_that_does_not_act_along_the_last_axis_is_found_out(
     kind: type[Plain], caplog: pytest.LogCaptureFixture
@@ -208,6 +209,7 @@ def test_a_strategy_that_changes_its_mind_later_is_found_out_too(monkeypatch: py
     assert not sweep.panels
 
 
+@pytest.mark.slow
 def test_a_set_that_fails_on_one_coin_leaves_the_others_alone() -> None:
     class Picky(Plain):
         @staticmethod

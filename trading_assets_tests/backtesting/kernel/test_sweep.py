@@ -32,6 +32,7 @@ from trading_assets_tests.backtesting.kernel.markets import CAPITAL, COSTS, NAME
 LIMIT = 50.0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("timeframe", TRADED_TIMEFRAMES)
 def test_every_set_has_the_trades_and_figures_that_vectorbt_finds(name: str, timeframe: Timeframe) -> None:

@@ -35,6 +35,7 @@ def objects(request: pytest.FixtureRequest, tmp_path: Path) -> Objects:
     return S3Objects(BUCKET, "a/prefix", tmp_path / "copies")
 
 
+@pytest.mark.slow
 def test_a_write_says_what_it_replaces_and_the_later_of_two_is_refused(objects: Objects) -> None:
     assert objects.read("a/x.txt") is None
     first = objects.write("a/x.txt", b"one", replaces=None)
@@ -86,6 +87,7 @@ def test_a_copy_of_an_old_version_is_not_taken_for_the_new_one(front: S3Front, t
     assert front.calls == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("status", "code", "says"),
     [

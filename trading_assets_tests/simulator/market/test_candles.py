@@ -38,6 +38,7 @@ def grouped(rows: Bars, edges: np.ndarray, scale: int) -> Bars:
     return np.array(found, dtype=np.float64).reshape(-1, 7)
 
 
+@pytest.mark.slow
 @settings(max_examples=40)
 @given(symbols, st.sampled_from(INTERVALS), moments, st.integers(1, 12), st.integers(-HOUR_MS, 3 * DAY_MS))
 def test_every_candle_is_its_minutes_to_the_last_digit(

@@ -187,6 +187,7 @@ def test_a_busier_coin_has_a_deeper_book() -> None:
     assert depth("BTCUSDT") > depth("SUIUSDT") > depth("CHZUSDT") > depth("BNTUSDT") > 100
 
 
+@pytest.mark.slow
 def test_funding_follows_the_crowd_and_changes_its_sign() -> None:
     changes, rates = [], []
     for symbol in ORDINARY[:25]:

@@ -58,6 +58,7 @@ def test_contracts_of_one_coin_share_the_index() -> None:
     assert len(prices) == 1
 
 
+@pytest.mark.slow
 def test_there_are_no_reference_candles_before_the_launch_or_after_the_delivery() -> None:
     future = MARKET.contracts["BTCUSDT-26MAR27"]
     far = future.delivery_ms + 10 * DAY_MS

@@ -48,6 +48,7 @@ def aggregated(minutes: Bars, size: int) -> Bars:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("timeframe", "interval"), [("1m", "1"), ("3m", "3"), ("5m", "5"), ("1h", "60"), ("4h", "240"), ("1d", "D")]
 )

@@ -74,6 +74,7 @@ def test_the_order_of_asking_does_not_matter() -> None:
     assert len({fingerprint(SeededMarket(SEED, 20), order) for order in (1, 5, 7, 11)}) == 1
 
 
+@pytest.mark.slow
 def test_another_process_gives_the_same_market() -> None:
     script = (
         "from trading_assets.simulator.market.seeded import SeededMarket\n"

@@ -278,6 +278,7 @@ PLANS = st.builds(
 )
 
 
+@pytest.mark.slow
 @given(PLANS, walks(), st.sampled_from([FREE, COSTS]))
 def test_it_equals_a_naive_engine_that_walks_over_ticks(plan: Plan, bars: list[Bar], costs: Assumptions) -> None:
     found = run(plan, bars, costs)

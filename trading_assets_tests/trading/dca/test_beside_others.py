@@ -64,6 +64,7 @@ def test_halting_cancels_safety_orders_at_once_and_says_so(sqlite: Database) -> 
         assert position.stop_loss is not None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("whole", [True, False])
 def test_flatten_and_close_end_the_plan_and_leave_nothing(sqlite: Database, whole: bool) -> None:
     with stage_on(sqlite, 100_000, 100_000) as stage:

@@ -35,6 +35,7 @@ def test_each_scheduled_time_buys_once_and_the_position_has_its_stop(database: D
         assert stage.outcomes() == {dca.FILLED: 4}
 
 
+@pytest.mark.slow
 def test_a_fall_fills_safety_orders_and_the_target_of_the_average_begins_a_new_round(sqlite: Database) -> None:
     with stage_on(sqlite, 100_000, 96_500, 96_500, 100_500, 100_500) as stage:
         stage.start(schedule="every 6m", safety_orders=3, safety_step_pct=D(1), safety_scale=D(1), target_pct=D(1))
@@ -66,6 +67,7 @@ def test_a_target_may_end_the_plan(sqlite: Database) -> None:
         assert stage.exchange.open_orders() == ()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("side", list(Side))
 def test_the_hard_stop_ends_it_with_equal_books(sqlite: Database, side: Side) -> None:
     sign = 1 if side is Side.BUY else -1
@@ -134,6 +136,7 @@ def test_a_paused_plan_skips_its_times_and_goes_on_when_it_is_resumed(sqlite: Da
         stage.require_lawful()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("closes", [True, False])
 def test_stop_cancels_what_waits_and_closes_or_leaves_the_position_with_its_stop(
     sqlite: Database, closes: bool

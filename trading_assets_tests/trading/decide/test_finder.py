@@ -197,6 +197,7 @@ def _new(**changes: object) -> Signal:
     return Signal(signal_row(**{"signal_timestamp_ms": NOW_MS, "timeframe": "5m", "strategy": "other", **changes}))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("present", "new", "why"),
     [

@@ -102,6 +102,7 @@ def test_killed_at_any_call_and_started_again_it_closes_each_position_once(sqlit
         assert len(exits(harness)) == len(set(exits(harness))) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("processed", [False, True])
 @pytest.mark.parametrize(
     "error", [NotSentError("limit"), AmbiguousOutcomeError("timeout"), ExchangeUnavailableError("502")]

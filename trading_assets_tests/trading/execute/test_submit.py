@@ -445,6 +445,7 @@ def test_an_exit_that_fills_nothing_is_followed_by_others_until_the_position_is_
     assert exchange.calls["place_order"] == thin + 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["position", "set_stops", "place_order"])
 def test_a_failure_while_protecting_leaves_no_position_without_stop(sqlite: Database, method: str) -> None:
     errors = [ExchangeUnavailableError("502"), AmbiguousOutcomeError("timeout"), NotSentError("429")]

@@ -48,6 +48,7 @@ def test_contract_rules_are_read_once_in_a_while(sqlite: Database) -> None:
         harness.later(60 if number == 0 else 600)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 4])
 def test_all_are_sent_before_any_is_looked_up(sqlite: Database, workers: int) -> None:
     harness = harness_on(sqlite, *THIRTY[:8])

@@ -34,6 +34,7 @@ def test_a_neutral_grid_starts_flat_with_buys_below_and_sells_above_and_stops_on
         stage.require_lawful()
 
 
+@pytest.mark.slow
 def test_filled_levels_are_closed_one_level_on_and_their_pairs_are_the_grid_profit(sqlite: Database) -> None:
     with stage_on(sqlite, 100_000, 97_500, 97_500, 100_500, 100_500) as stage:
         stage.start()
@@ -80,6 +81,7 @@ def test_a_crash_through_the_stop_closes_everything_and_leaves_nothing_waiting(s
         stage.require_lawful()
 
 
+@pytest.mark.slow
 def test_a_long_grid_buys_what_the_levels_above_the_price_close(sqlite: Database) -> None:
     with stage_on(sqlite, 100_000, 100_000, 102_500, 102_500, 97_500, 97_500) as stage:
         stage.start(kind=Kind.LONG, stop_high=None)
@@ -103,6 +105,7 @@ def test_a_short_grid_is_the_mirror_of_a_long_one(sqlite: Database) -> None:
         assert stage.accounts().sums(D(102_500)).round_trips >= 1
 
 
+@pytest.mark.slow
 def test_stop_with_closing_ends_flat_and_frees_the_symbol(sqlite: Database) -> None:
     with stage_on(sqlite, 100_000, 97_500, 97_500) as stage:
         stage.start()
@@ -199,6 +202,7 @@ def test_a_person_who_cancels_a_level_blocks_it_and_is_told_once(sqlite: Databas
         stage.require_lawful()
 
 
+@pytest.mark.slow
 def test_a_person_who_trades_in_its_symbol_blocks_it_and_its_stops_stay(sqlite: Database) -> None:
     with stage_on(sqlite, 100_000, 97_500, 97_500) as stage:
         stage.start()

@@ -197,6 +197,7 @@ def test_a_shifted_fill_is_named(traded: LiveTrading, broken: Callable[[sa.Execu
     assert unexplained(rows) == {signal: Outcome.ENTRY}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("column", "value", "outcome"),
     [
@@ -225,6 +226,7 @@ def test_a_signal_that_the_backtest_has_not_is_named(
     assert found[signal] == Outcome.MISSING
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("other", [{"parameters": '{"band":0.9}'}, {"timeframe": "60m", "strategy": "hyperrsi"}])
 def test_an_hour_that_is_selected_again_changes_no_verdict_on_an_order(
     traded: LiveTrading, broken: Callable[[sa.Executable], LiveTrading], other: dict[str, object]
@@ -241,6 +243,7 @@ def test_an_hour_that_is_selected_again_changes_no_verdict_on_an_order(
     pd.testing.assert_frame_equal(gone[gone["live"] == 1].set_index("signal_id").loc[live.index], live)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("values", "outcome"),
     [

@@ -72,6 +72,7 @@ def test_a_second_pass_over_the_same_books_changes_nothing(database: Database) -
     assert len(harness.told) == told
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("reason", "pnl"),
     [
@@ -212,6 +213,7 @@ def test_a_stop_that_cannot_be_set_does_not_keep_the_books_from_being_read(sqlit
     assert not harness.exchange.open
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["now_ms", "wallet", "positions", "executions", "closed_pnl", "order"])
 def test_a_failed_read_changes_nothing(sqlite: Database, method: str) -> None:
     harness = opened(sqlite, "AUSDT", "BUSDT")

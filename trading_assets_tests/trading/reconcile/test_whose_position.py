@@ -44,6 +44,7 @@ def test_an_order_that_was_given_up_and_filled_all_the_same_is_ours_again(sqlite
     harness.require_consistent(identity)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("side", "qty", "leg"),
     [

@@ -102,6 +102,7 @@ def test_a_stopped_strategy_opens_nothing_from_that_moment(sqlite: Database) -> 
     assert submit_orders(harness.context).rejected == {identity: f"strategy: {STRATEGY} is stopped"}
 
 
+@pytest.mark.slow
 def test_a_drawdown_halts_trading_until_a_person_resumes_and_then_counts_anew(database: Database) -> None:
     harness = harness_on(database, "AUSDT", "BUSDT")
     reconcile(harness.context)

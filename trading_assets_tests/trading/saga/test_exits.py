@@ -172,6 +172,7 @@ def test_a_moved_stop_is_nearer_only_and_nobody_has_moved_it(hold: Callable[...,
     assert any("trailing at the close of 102" in str(text) for text in told)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("rule", "expected"), [("keep", "101.50"), ("restore", "100.98")])
 def test_a_persons_nearer_stop_stays_under_keep(hold: Callable[..., Held], rule: str, expected: str) -> None:
     held = hold(ExitPlan(trail=0.01), changed_stops=rule)
@@ -282,6 +283,7 @@ EDGES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "point"),
     [pytest.param(*edge, marks=() if edge[0] == "all" else pytest.mark.slow) for edge in EDGES],
@@ -321,6 +323,7 @@ def test_a_death_at_any_edge_does_everything_once(hold: Callable[..., Held], nam
     assert not [one for one in held.exchange.book.values() if one.order_link_id in parts and not one.status.is_final]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "processed",
     [pytest.param(False, id="lost request", marks=pytest.mark.slow), pytest.param(True, id="lost answer")],
@@ -415,6 +418,7 @@ def test_a_symbol_is_free_only_when_its_parts_rest_no_more(hold: Callable[..., H
     assert held.intent.status == orders.CLOSED and not orders.occupying(held.harness.database, "main")
 
 
+@pytest.mark.slow
 def test_a_part_that_a_person_cancels_is_not_placed_again(hold: Callable[..., Held]) -> None:
     held = hold(ExitPlan(parts=((0.5, 0.4),)))
     held.look()

@@ -153,6 +153,7 @@ def test_a_target_that_a_person_took_off_does_not_come_back_with_the_stop(sqlite
     assert (position.stop_loss, position.take_profit) == (D(98), None)
 
 
+@pytest.mark.slow
 def test_what_stands_in_for_a_stop_stays_while_its_position_is_not_seen(sqlite: Database) -> None:
     harness = harness_on(sqlite)
     add_signal(sqlite)

@@ -109,6 +109,7 @@ def test_what_others_have_changed_is_cancelled_and_nothing_is_asked_for_under_a_
             assert decide(cancelling, order, now_ms, stopped="") == Cancel("halt")
 
 
+@pytest.mark.slow
 @given(
     request=st.sampled_from([None, orders.AMEND, orders.CANCEL]),
     requests=st.integers(0, MOST_REQUESTS + 1),
@@ -318,6 +319,7 @@ def test_a_post_only_entry_that_would_take_is_rejected_after_its_answer(sqlite: 
     assert "taken liquidity" in str(row(harness, identity)["reason"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize(("step", "signal"), [(Step.AMEND, CHASE), (Step.CANCEL, LIMIT)])
 def test_a_death_at_a_change_or_cancellation_leaves_it_to_the_next_pass(
@@ -338,6 +340,7 @@ def test_a_death_at_a_change_or_cancellation_leaves_it_to_the_next_pass(
     harness.require_consistent(identity)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("by", list(CancelledBy))
 def test_an_entry_that_others_cancel_ends_and_is_not_placed_again(sqlite: Database, by: CancelledBy) -> None:
     harness, identity, link = rests(sqlite)
@@ -371,6 +374,7 @@ def test_flatten_cancels_what_rests_and_says_so(sqlite: Database) -> None:
     assert row(harness, identity)["status"] in ("confirmed", "closed")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("filled", ["0", "0.3"])
 def test_close_cancels_what_rests_in_its_symbol_alone_and_trading_goes_on(sqlite: Database, filled: str) -> None:
     harness = harness_on(sqlite, "AUSDT", "BUSDT")
@@ -418,6 +422,7 @@ def test_a_part_without_its_stop_gets_it_back_and_the_rest_is_cancelled(sqlite: 
     harness.require_consistent(identity)
 
 
+@pytest.mark.slow
 def test_a_cancellation_that_loses_against_the_fill_is_a_position(sqlite: Database) -> None:
     harness, identity, link = rests(sqlite)
     harness.exchange.on_call = lambda name: (

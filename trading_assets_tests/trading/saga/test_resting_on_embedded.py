@@ -158,6 +158,7 @@ def test_a_change_that_comes_late_is_asked_for_until_it_is_seen(sqlite: Database
         assert stage.after(2).status == orders.CONFIRMED
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lag_ms", [pytest.param(500, marks=pytest.mark.slow), 30_000])
 def test_lists_that_lag_change_nothing_of_what_becomes_of_it(sqlite: Database, lag_ms: int) -> None:
     with stage_on(sqlite, 100_000, 100_200) as stage:

@@ -54,6 +54,7 @@ def entered(database: Database) -> tuple[Harness, Decimal]:
     return harness, harness.exchange.open[BTC].size
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("level", [None, D(95)], ids=["a stop that is gone", "a stop that was moved"])
 def test_the_stop_of_ours_is_not_set_on_a_persons_later_position(
     sqlite: Database, monkeypatch: pytest.MonkeyPatch, level: Decimal | None
@@ -73,6 +74,7 @@ def test_the_stop_of_ours_is_not_set_on_a_persons_later_position(
     assert harness.exchange.open[BTC].size == size and harness.exchange.open[BTC].stop_loss is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("level", [None, D(95)], ids=["a stop that is gone", "a stop that was moved"])
 def test_ours_has_its_stop_again_however_often_the_process_sleeps(
     sqlite: Database, monkeypatch: pytest.MonkeyPatch, level: Decimal | None

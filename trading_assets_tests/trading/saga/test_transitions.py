@@ -33,6 +33,7 @@ def reserved(database: Database, account: str) -> Intent:
     return intent
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("before", "after"), [pair for pair in _PAIRS if pair[1] not in STATES[pair[0]].following])
 def test_a_transition_that_the_table_lacks_raises_and_writes_nothing(sqlite: Database, before: str, after: str) -> None:
     intent = reserved(sqlite, f"{before}-{after}")

@@ -334,6 +334,7 @@ class Watched:
         return found
 
 
+@pytest.mark.slow
 def test_whatever_the_loop_reads_keeps_the_lease(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     """A read may take longer than a loop may: warm-up, books, contracts, candles that the stream does not bring."""
     watched = Watched(stage.exchange, monkeypatch)
@@ -348,6 +349,7 @@ def test_whatever_the_loop_reads_keeps_the_lease(stage: Stage, monkeypatch: pyte
     assert watched.unguarded == set()
 
 
+@pytest.mark.slow
 def test_a_ledger_that_cannot_be_read_for_a_moment_costs_no_candle(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -442,6 +444,7 @@ def test_an_account_stream_that_lies_or_is_silent_changes_nothing_but_the_delay(
         assert risk.entries_allowed(connection, "main", now_ms)
 
 
+@pytest.mark.slow
 def test_a_flag_and_a_setting_that_are_changed_meanwhile_are_obeyed_at_the_next_look(stage: Stage) -> None:
     assert session_module.SETTINGS_EVERY_S + session_module.EVENT_WAIT_S <= 5, "how soon a change is seen"
     ours = {"actor": "a person", "reason": "they are thin today"}

@@ -338,6 +338,7 @@ def test_one_odd_time_does_not_move_the_clock() -> None:
     assert stopped.now_ms() == 5  # never backwards
 
 
+@pytest.mark.slow
 def test_research_is_of_the_other_exchange_and_the_account_of_this_machine(home: Path) -> None:
     settings = Settings(venue="paper", paper_market_url="http://127.0.0.1:9", _env_file=None)  # type: ignore[call-arg]
     assert settings.venue.adapter.candle_folder == "bybit"
