@@ -15,7 +15,7 @@ from trading_assets.core.models import Side
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.grids import FillRow, fills_between
 from trading_assets.ledger.owners import slot
-from trading_assets.ledger.queries import recorded
+from trading_assets.ledger.queries import orders_as, recorded
 from trading_assets.ledger.tables import dca_buys, dca_orders, dca_plans
 
 RUNNING, PAUSED, BLOCKED, STOPPING, ENDED = "running", "paused", "blocked", "stopping", "ended"
@@ -261,15 +261,7 @@ def _values(row: PlanRow | BuyRow | PlanOrder) -> Mapping[str, object]:
 
 
 def _orders(connection: sa.Connection, where: sa.ColumnElement[bool]) -> list[PlanOrder]:
-    columns = [dca_orders.c[field.name] for field in fields(PlanOrder)]
-    statement = sa.select(*columns).where(where).order_by(dca_orders.c.created_ms, dca_orders.c.order_link_id)
-    found = [list(row) for row in connection.execute(statement)]
-    for values in found:
-        values[_SIDE_AT] = Side(values[_SIDE_AT])
-    return [PlanOrder(*values) for values in found]
-
-
-_SIDE_AT = [field.name for field in fields(PlanOrder)].index("side")
+    return orders_as(PlanOrder, connection, dca_orders, where)
 
 
 def _plans(database: Database | sa.Connection, statement: sa.Select[tuple[object, ...]]) -> list[PlanRow]:

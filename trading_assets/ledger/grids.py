@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from trading_assets.core.models import FillKind, Side
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.owners import slot
-from trading_assets.ledger.queries import recorded
+from trading_assets.ledger.queries import orders_as, recorded
 from trading_assets.ledger.tables import fills, grid_levels, grid_orders, grids
 
 RUNNING, PAUSED, BLOCKED, MOVING, STOPPING, ENDED = "running", "paused", "blocked", "moving", "stopping", "ended"
@@ -346,18 +346,7 @@ def fills_between(
 
 
 def _orders(connection: sa.Connection, *where: sa.ColumnElement[bool], most: int | None = None) -> list[GridOrder]:
-    """Return orders in the order of their reservation. Every look at a grid reads all it has ever sent, so a row is
-    built from its columns in their order, without names.
-    """
-    columns = [grid_orders.c[field.name] for field in fields(GridOrder)]
-    statement = sa.select(*columns).where(*where).order_by(grid_orders.c.created_ms, _LINK).limit(most)
-    found = [list(row) for row in connection.execute(statement)]
-    for values in found:
-        values[_SIDE_AT] = Side(values[_SIDE_AT])
-    return [GridOrder(*values) for values in found]
-
-
-_SIDE_AT = [field.name for field in fields(GridOrder)].index("side")
+    return orders_as(GridOrder, connection, grid_orders, *where, most=most)
 
 
 def _values(row: LevelRow | GridOrder) -> Mapping[str, object]:

@@ -202,13 +202,11 @@ def _by_order(rows: Iterable[FillRow]) -> list[list[FillRow]]:
 
 
 def _live(key: str, rows: Sequence[FillRow], settings: Settings, since_ms: int) -> PlanFill:
-    qty = sum((row.qty for row in rows), Decimal(0))
-    price = float(sum((row.value for row in rows), Decimal(0)) / qty)
-    fees, value = sum((row.fee for row in rows), Decimal(0)), sum((row.value for row in rows), Decimal(0))
+    qty, value, fees = (sum((getattr(row, name) for row in rows), Decimal(0)) for name in ("qty", "value", "fee"))
     is_maker = fees < value * Decimal(str(settings.taker_fee)) * MAKER_SHARE
     first = rows[0]
     link = first.order_link_id or first.order_id or first.exec_id
-    return PlanFill(key, first.side is Side.BUY, first.time_ms, price, is_maker, link, since_ms)
+    return PlanFill(key, first.side is Side.BUY, first.time_ms, float(value / qty), is_maker, link, since_ms)
 
 
 def _row(day_ms: int, of: Grid | PlanRow, pair: Pair) -> dict[str, object]:
