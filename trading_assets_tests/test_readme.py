@@ -10,6 +10,7 @@ from trading_assets_tests.printed_examples import backtests_of, example
 ROOT = Path(__file__).resolve().parents[1]
 
 
+@pytest.mark.slow
 def test_its_strategy_is_twelve_lines_and_is_found_started_and_backtested_as_printed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

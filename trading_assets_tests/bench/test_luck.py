@@ -37,6 +37,7 @@ def test_where_there_is_no_edge_no_more_is_found_than_the_level_says(cells: list
     assert [cell.share for cell in few] == [0.0], "a record of wins alone is no discovery among so many"
 
 
+@pytest.mark.slow
 def test_an_edge_is_found_and_more_trades_find_more(cells: list[Cell]) -> None:
     found = {(cell.test, cell.world, cell.edge): cell.share for cell in cells if cell.edge}
     shares = [found[f"p-value, {count} trades", "2 : 1", 0.6] for count in (5, 10, 20, 50)]

@@ -126,6 +126,7 @@ def test_a_store_that_stays_away_or_is_always_another_s_turn_is_a_clear_error_an
     assert len(store.read("AUSDT", M1, T0, T0 + DAY_MS)) == 60
 
 
+@pytest.mark.slow
 def test_a_damaged_copy_is_made_anew_and_a_damaged_file_is_put_aside_and_fetched_again(
     front: S3Front, tmp_path: Path
 ) -> None:

@@ -65,6 +65,7 @@ def shown(front: DynamoFront, database: Database) -> Mirror:
     return found
 
 
+@pytest.mark.slow
 def test_other_programs_find_signals_by_status_and_by_confidence(shown: Mirror, front: DynamoFront) -> None:
     sure = signal(shown.database, "BTCUSDT", confidence=85.0)
     signal(shown.database, "ETHUSDT", confidence=62.5)

@@ -318,6 +318,7 @@ def test_a_topic_tells_subscribers_what_they_may_filter_by(monkeypatch: pytest.M
         assert len(aws.read(everything)) == 2
 
 
+@pytest.mark.slow
 def test_a_topic_is_published_on_in_a_role_with_its_own_keys(monkeypatch: pytest.MonkeyPatch) -> None:
     with moto_aws(monkeypatch) as aws:
         topic = aws.topic("of-another")

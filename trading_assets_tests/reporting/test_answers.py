@@ -116,6 +116,7 @@ def test_the_figures_beside_a_page_are_those_of_the_report_and_come_back(two: Pa
             read_saved(page)
 
 
+@pytest.mark.slow
 def test_two_reports_are_compared_and_one_is_not_compared_with_itself(two: Path) -> None:
     made = settings(home=two)
     found, page = compare_reports(NAMES[0], str(two / "reports" / f"{NAMES[1]}.html"), made)

@@ -161,6 +161,7 @@ def test_a_strategy_that_cannot_be_made_concerns_its_own_selections_alone() -> N
     assert set(found.trades) == set(good)
 
 
+@pytest.mark.slow
 def test_entries_that_wait_are_the_same_signals_filled_at_their_price_or_not_at_all() -> None:
     """Held against the candles: a price beyond the entry's within its bars, and what it keeps its coin for."""
     chosen = selections(24, *COINS, timeframe="15m")

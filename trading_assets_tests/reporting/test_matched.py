@@ -25,6 +25,7 @@ def benchmark(trades: list[ForwardTrade], chosen: list[SelectedStrategy], draws:
     return found
 
 
+@pytest.mark.slow
 def test_the_same_trades_give_the_same_draws_and_their_own_means() -> None:
     chosen = selections(60, *COINS, timeframe="15m")
     trades = forward_tested(chosen).of(chosen)

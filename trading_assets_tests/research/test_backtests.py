@@ -83,6 +83,7 @@ def test_a_backtest_is_the_row_of_the_pipeline_of_the_same_hour(strategy: str, t
     assert timeframe != "240m" or still_open  # such a trade pays up to the last close
 
 
+@pytest.mark.slow
 def test_a_sweep_has_the_pipelines_choice_and_each_of_its_sets() -> None:
     configured = configure({"name": "bollinger_rsi", **ROW})
     (row,) = backtest_window(
@@ -182,6 +183,7 @@ def test_signals_are_what_the_live_finder_decides() -> None:
     assert checked >= 3
 
 
+@pytest.mark.slow
 def test_a_class_of_a_notebook_is_tested_without_being_registered() -> None:
     found = research.backtest(Always, "ETHUSDT", "15m", end=as_of_ms(HOUR), source=a_market())
     reasons = found.trades["reason"].value_counts()

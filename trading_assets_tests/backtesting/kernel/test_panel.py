@@ -197,6 +197,7 @@ def test_a_strategy_that_does_not_act_along_the_last_axis_is_found_out(
     assert ("one by one" in caplog.text) == (kind in (FirstRow, AlongTheCoins))
 
 
+@pytest.mark.slow
 def test_a_strategy_that_changes_its_mind_later_is_found_out_too(monkeypatch: pytest.MonkeyPatch) -> None:
     sweep, members = StrategySweep([Plain({"level": 40.0})]), coins(3)
     panel = panel_of(*members)

@@ -51,6 +51,7 @@ def test_every_set_has_the_trades_and_figures_that_vectorbt_finds(name: str, tim
     assert outcome.figures[0][:, 13].sum() > 10 and outcome.figures[0][:, 16].sum() > 5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("timeframe", [Timeframe.M5, Timeframe.M60])
 def test_conditions_that_are_switched_by_true_and_false_are_compiled(timeframe: Timeframe) -> None:
     switches = ["extreme_required", "level_required", "trend_required", "funding_required"]

@@ -153,6 +153,7 @@ def test_sets_whose_entries_wait_have_the_figures_of_the_naive_engines_trades(
     assert not np.array_equal(outcome.figures, at_market.figures)
 
 
+@pytest.mark.slow
 def test_coins_of_a_panel_have_what_they_have_alone() -> None:
     sets = sets_of(Leaving)
     datas = [seeded(sets, seed, Timeframe.M60)[0] for seed in range(4)]

@@ -121,6 +121,7 @@ def test_no_credentials_and_no_server_are_clear_errors(
         S3Objects(BUCKET, "p", tmp_path).put("x", b"")
 
 
+@pytest.mark.slow
 def test_doctor_tries_the_store_and_finds_one_that_does_not_refuse_a_second_writer(
     front: S3Front, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

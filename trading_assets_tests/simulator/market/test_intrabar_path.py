@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -41,6 +42,7 @@ def minutes_of(recorded: RecordedCandles, day: DayOfMinutes) -> Rows:
     return minute_rows(day, begin, end)
 
 
+@pytest.mark.slow
 @settings(max_examples=120)
 @given(candles(), st.integers(0, 2**63))
 def test_minutes_add_up_to_their_candles_exactly(recorded: RecordedCandles, stream: int) -> None:
@@ -51,6 +53,7 @@ def test_minutes_add_up_to_their_candles_exactly(recorded: RecordedCandles, stre
     assert np.array_equal(made.sums, recorded.rows.sums)
 
 
+@pytest.mark.slow
 @settings(max_examples=120)
 @given(candles(), st.integers(0, 2**63))
 def test_minutes_are_candles_themselves_and_join(recorded: RecordedCandles, stream: int) -> None:

@@ -177,6 +177,7 @@ def test_an_hour_that_chose_no_coin_ends_what_is_followed_and_a_blocked_one_does
     assert (rows["bar_close_ms"] >= as_of_ms(newest)).any()
 
 
+@pytest.mark.slow
 def test_a_day_without_selections_or_signals_has_no_rows(traded: LiveTrading) -> None:
     assert traded.parity(DAY_MS_ZERO - DAY_MS).empty
 
