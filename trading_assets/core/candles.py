@@ -9,7 +9,7 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
-from trading_assets.core.timeframes import Timeframe
+from trading_assets.core.timeframes import DAY_MS, Timeframe
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -29,6 +29,11 @@ where they are good."""
 def data_name(timeframe: str, symbol: str) -> str:
     """`15m candles of AUSDT`, `funding of AUSDT`."""
     return f"{FUNDING} of {symbol}" if timeframe == FUNDING else f"{timeframe} candles of {symbol}"
+
+
+ENDED_BEFORE_MS = DAY_MS
+"""A coin of recorded history that was not traded so long before the newest candle of all has ended, unless a list of
+contracts says otherwise."""
 
 
 @dataclass(frozen=True)

@@ -6,13 +6,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
+from trading_assets.core.candles import ENDED_BEFORE_MS
 from trading_assets.core.models import ContractKind, ContractStatus, Instrument
 from trading_assets.core.timeframes import DAY_MS, MINUTE_MS
 from trading_assets.history.library import ContractList, Span
 from trading_assets.history.rows import QUOTES
-
-ENDED_BEFORE_MS = DAY_MS
-"""A coin that was not traded so long before the newest candle of all has ended, unless a list says otherwise."""
 
 KNOWN_FOR_MS = DAY_MS
 """A list's rules are known to hold for so long after it was made. At other times they are assumed."""

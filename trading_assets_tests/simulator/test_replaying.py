@@ -7,13 +7,19 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from pybit.exceptions import InvalidRequestError
 
 from trading_assets.core.errors import ConfigurationError
 from trading_assets.core.settings import load_settings
 from trading_assets.core.timeframes import DAY_MS, HOUR_MS, MINUTE_MS, Timeframe
+from trading_assets.ledger import deliveries
+from trading_assets.ledger.database import Database
+from trading_assets.reporting.forward_test import Ending
+from trading_assets.reporting.load import endings
 from trading_assets.simulator.__main__ import parser
 from trading_assets.simulator.clock import ClockMode, ClockSpec
 from trading_assets.simulator.embedded import serve_in_thread
+from trading_assets.simulator.market.replay import ReplayMarket
 from trading_assets.simulator.server import ServeConfig, open_venue
 from trading_assets.venues import open_market_data
 from trading_assets_tests.simulator.clients import get, pybit_session
@@ -82,6 +88,71 @@ def test_a_symbol_is_listed_from_its_first_candle_on(path: Path) -> None:
         running.advance(4 * DAY_MS + MINUTE_MS)
         rows = get(running.url, "/v5/market/tickers?category=linear").json()["result"]["list"]
         assert [row["symbol"] for row in rows] == ["ABCUSDT", "LATEUSDT"]
+
+
+def delisted(folder: Path, told: str | None = None) -> Path:
+    """Nine days of one coin, and of another one that is not traded after six and a half of them."""
+    gone = walk("5m", 6 * 288 + 144, symbol="GONEUSDT", seed=5)
+    flat = walk("5m", 2 * 288, symbol="GONEUSDT", start_ms=END_MS).assign(volume=0.0, turnover=0.0)
+    for name in ("open", "high", "low", "close"):
+        flat[name] = gone["close"].iloc[-1]
+    if told is not None:
+        columns = "symbol,minimum_price_variation,lot_size,minimum_order_size,delivery_ms,delivery_price\n"
+        (folder / "instruments.csv").write_text(f"{columns}ABCUSDT,0.0005,0.1,0.1,,\nGONEUSDT,0.0005,0.1,0.1,{told}\n")
+    return write(folder, "candles.parquet", walk("5m", 9 * 288), gone, flat)
+
+
+END_MS = T0 + 6 * DAY_MS + 12 * HOUR_MS
+
+
+@pytest.mark.parametrize("told", [None, f"{END_MS - 30 * MINUTE_MS},1.25"])
+def test_a_coin_that_is_delisted_is_announced_delivered_and_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sqlite: Database, told: str | None
+) -> None:
+    """Its last price stood still for ever, and so did its positions."""
+    end_ms = END_MS if told is None else END_MS - 30 * MINUTE_MS
+    clock = replace(MANUAL, start_ms=T0 + 2 * DAY_MS)
+    with serve_in_thread(ServeConfig(replay=(delisted(tmp_path, told),), clock=clock)) as running:
+        monkeypatch.setenv("TRADING_ASSETS_SIMULATOR_URL", running.url)
+        market, session = open_market_data(load_settings()), pybit_session(running.url)
+
+        def listed() -> dict[str, int | None]:
+            return {one.symbol: one.delivery_ms for one in market.instruments()}
+
+        def held() -> list[float]:
+            rows = session.get_positions(category="linear", symbol="GONEUSDT")["result"]["list"]
+            return [float(row["size"]) for row in rows if float(row["size"])]
+
+        assert listed() == {"ABCUSDT": None, "GONEUSDT": end_ms}
+        deliveries.note(sqlite, "simulator", market.instruments(), running.now_ms())
+        session.place_order(category="linear", symbol="GONEUSDT", side="Buy", orderType="Market", qty="100")
+        running.advance(end_ms - running.now_ms() - 1)
+        assert held() == [100]
+        last = running.venue.market.mark_price("GONEUSDT", end_ms)
+        assert abs(last - running.venue.market.last_price("GONEUSDT", end_ms)) < 0.02 if told is None else last == 1.25
+        running.advance(1)
+        assert held() == [] and listed() == {"ABCUSDT": None}
+        [ended] = session.get_executions(category="linear", symbol="GONEUSDT", execType="Delivery")["result"]["list"]
+        assert (int(ended["execTime"]), float(ended["execPrice"]), float(ended["execFee"])) == (end_ms, last, 0)
+        with pytest.raises(InvalidRequestError, match="not live"):
+            session.place_order(category="linear", symbol="GONEUSDT", side="Buy", orderType="Market", qty="100")
+        running.advance(DAY_MS)
+        candles = market.candles("GONEUSDT", Timeframe.M60, T0, running.now_ms())
+        assert candles.end_ms[-1] == END_MS  # the hour in which it ended is its last one
+        assert endings(market, sqlite, "simulator") == {"GONEUSDT": Ending(end_ms)}
+
+
+def test_the_end_of_a_recording_is_nobodys_end_and_no_delisting_is_known_more_than_a_week_before(
+    tmp_path: Path,
+) -> None:
+    late, short = walk("1h", 24 * 20, symbol="ABCUSDT"), walk("1h", 24 * 19 + 1, symbol="SHORTUSDT")
+    gone = walk("1h", 24 * 12, symbol="GONEUSDT")
+    market = ReplayMarket([write(tmp_path, "candles.parquet", late, short, gone)])
+    assert {name: one.delivery_ms for name, one in market.contracts.items() if one.delivery_ms} == {
+        "GONEUSDT": T0 + 12 * DAY_MS
+    }
+    ended = market.contracts["GONEUSDT"]
+    assert [ended.told_delivery_ms(T0 + 5 * DAY_MS + offset) for offset in (-1, 0)] == [0, T0 + 12 * DAY_MS]
 
 
 def test_a_new_account_begins_where_there_is_history_and_a_stored_one_resumes(path: Path, tmp_path: Path) -> None:

@@ -41,7 +41,7 @@ class Contract:
     symbol_type: str
     launch_ms: int
     delivery_ms: int
-    """0 for perpetuals"""
+    """0 for what has no end, as perpetuals but those that are delisted"""
     price_scale: int
     tick_size: Decimal
     min_price: Decimal
@@ -60,6 +60,12 @@ class Contract:
     max_active: int = 500
     max_conditional: int = 10
     """orders of one account that may wait in it"""
+    announced_ms: int = 0
+    """since when its delivery is told; 0: always"""
+
+    def told_delivery_ms(self, now_ms: int) -> int:
+        """When it is delivered, as far as that is announced; else 0."""
+        return self.delivery_ms if now_ms >= self.announced_ms else 0
 
 
 class UnknownPriceError(DataError):

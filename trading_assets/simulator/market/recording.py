@@ -3,7 +3,8 @@
 A file is a table, Parquet or CSV, with the columns symbol, timeframe ("1m" ... "1d"), start_ms (UTC), open, high, low,
 close, volume (base coin) and turnover (quote coin). Beside it, in the same directory, two more are used if they
 exist: `funding.parquet` (symbol, funding_ms, funding_rate, and perhaps exchange, where "bybit" goes before others)
-and `instruments.csv` (symbol, minimum_price_variation, lot_size, minimum_order_size).
+and `instruments.csv` (symbol, minimum_price_variation, lot_size, minimum_order_size, and perhaps delivery_ms and
+delivery_price: when a coin was delisted, and at which price its positions were settled).
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ COLUMNS = ("symbol", "timeframe", "start_ms", *VALUES)
 FUNDING, INSTRUMENTS = "funding.parquet", "instruments.csv"
 _FUNDING_COLUMNS = ("symbol", "funding_ms", "funding_rate")
 _RULES = ("minimum_price_variation", "lot_size", "minimum_order_size")
+_END = ("delivery_ms", "delivery_price")
 _VENUE = "bybit"
 _BATCH_ROWS = 1 << 17
 
@@ -63,17 +65,28 @@ class Funding:
 
 
 @dataclass(frozen=True)
+class Rules:
+    """What a file of instruments says of a symbol: units as texts; the time of its end, UTC ms, and its last price."""
+
+    tick_size: str
+    qty_step: str
+    min_qty: str
+    delivery_ms: int | None = None
+    delivery_price: float | None = None
+
+
+@dataclass(frozen=True)
 class Recording:
     """All that was read.
 
     Attributes:
-        rules: tick size, quantity step and smallest quantity of a symbol, as texts; where a file has them.
+        rules: of a symbol, where a file has them.
         content: names the contents of all files, whatever their order and place.
     """
 
     series: dict[str, list[Series]]
     funding: dict[str, Funding]
-    rules: dict[str, tuple[str, str, str]]
+    rules: dict[str, Rules]
     content: str
 
 
@@ -93,7 +106,7 @@ def read(paths: Sequence[Path]) -> Recording:
     if not series:
         raise ConfigurationError("a replay needs at least one file with candles: name one with --replay FILE")
     funding: dict[str, Funding] = {}
-    rules: dict[str, tuple[str, str, str]] = {}
+    rules: dict[str, Rules] = {}
     for folder in sorted({path.resolve().parent for path in paths}):
         if (folder / FUNDING).is_file():
             digests.add(_digest(folder / FUNDING))
@@ -235,17 +248,20 @@ def _funding(path: Path, symbols: Iterable[str]) -> dict[str, Funding]:
     return result
 
 
-def _instruments(path: Path, symbols: Iterable[str]) -> dict[str, tuple[str, str, str]]:
+def _instruments(path: Path, symbols: Iterable[str]) -> dict[str, Rules]:
+    types = dict.fromkeys(("symbol", *_RULES), pa.string()) | dict(zip(_END, (pa.int64(), pa.float64()), strict=True))
     try:
-        table = pa_csv.read_csv(
-            path,
-            convert_options=pa_csv.ConvertOptions(column_types=dict.fromkeys(("symbol", *_RULES), pa.string())),
-        )
+        table = pa_csv.read_csv(path, convert_options=pa_csv.ConvertOptions(column_types=types))
     except (pa.ArrowException, OSError) as error:
         raise ConfigurationError(f"the instruments in {path} cannot be read: {error}") from error
     missing = [name for name in ("symbol", *_RULES) if name not in table.column_names]
     if missing:
         raise ConfigurationError(f"the instruments in {path} have no column {', '.join(missing)}")
     wanted = set(symbols)
-    rows = table.select(["symbol", *_RULES]).to_pylist()
-    return {row["symbol"]: tuple(row[name] for name in _RULES) for row in rows if row["symbol"] in wanted}
+    told = [name for name in _END if name in table.column_names]
+    rows = table.select(["symbol", *_RULES, *told]).to_pylist()
+    return {
+        row["symbol"]: Rules(*(row[name] for name in _RULES), *(row.get(name) or None for name in _END))
+        for row in rows
+        if row["symbol"] in wanted
+    }

@@ -1,19 +1,23 @@
 """The replay market: prices of any time from recorded candles, read by `recording`, merged by `recorded_candles`.
 
-A symbol is listed from its first candle on. Behind its last one there are no candles and the price stands still;
-before the first one there is no price.
+A symbol is listed from its first candle on; before it there is no price. Behind its last one there are no candles. A
+symbol that was not traded for a day before the end of the recording was delisted: it is delivered then, or when the
+file of instruments says so, and its end is announced a week before. Where the recording itself ends the price stands
+still.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from trading_assets.core.candles import ENDED_BEFORE_MS
 from trading_assets.core.errors import DataError
 from trading_assets.core.timeframes import DAY_MS, HOUR_MS, MINUTE_MS, iso
 from trading_assets.simulator.market.base import START, Bars
@@ -32,6 +36,9 @@ _DAYS_KEPT = 800
 
 _CONSTANT_RATE = 0.0001
 """Of eight hours, where no funding is recorded."""
+
+ANNOUNCED_MS = 7 * DAY_MS
+"""A delisting is announced so long before it."""
 
 _WARM_UP_SHARE, _WARM_UP_MS = 0.25, 14 * DAY_MS
 
@@ -67,11 +74,39 @@ class ReplayMarket(MinuteMarket):
         self.finest_minutes = min(int(recorded.length.min()) for recorded in self._recorded.values())
         self.first_ms = min(first for first, _ in self._spans.values())
         self.end_ms = max(end for _, end in self._spans.values())
+        self._settled_at: dict[str, float] = {}
+        for symbol in self._recorded:
+            rules = recording.rules.get(symbol)
+            self._end(symbol, *((rules.delivery_ms, rules.delivery_price) if rules is not None else (None, None)))
         self._funding = {
             symbol: (rows.times_ms.tolist(), rows.rates.tolist()) for symbol, rows in recording.funding.items()
         }
         self._streams = {symbol: stream(seed, "replay", symbol) for symbol in self.contracts}
         self._kept_day = lru_cache(_DAYS_KEPT)(self._compute_day)
+
+    def _end(self, symbol: str, told_ms: int | None, price: float | None) -> None:
+        """Deliver a contract that was delisted within the recording: when that is told, else with its last trade."""
+        first_ms, stop_ms = self._spans[symbol]
+        recorded = self._recorded[symbol]
+        traded = np.flatnonzero(recorded.rows.sums[0])
+        if told_ms is None or told_ms <= first_ms:
+            last = int(traded[-1]) if len(traded) else len(recorded.start) - 1
+            told_ms, price = int(recorded.start[last] + recorded.length[last]) * MINUTE_MS, None
+            if self.end_ms - told_ms < ENDED_BEFORE_MS:
+                return
+        contract = replace(
+            self.contracts[symbol], delivery_ms=told_ms, announced_ms=max(told_ms - ANNOUNCED_MS, first_ms)
+        )
+        self.contracts = {**self.contracts, symbol: contract}
+        self._spans[symbol] = first_ms, min(stop_ms, -(-told_ms // MINUTE_MS) * MINUTE_MS)
+        if price is not None:
+            self._settled_at[symbol] = price
+
+    def mark_price(self, symbol: str, time_ms: int) -> float:
+        """See `Market.mark_price`. From the delivery on it is the price of settlement, where that was told."""
+        if symbol in self._settled_at and time_ms >= self.contracts[symbol].delivery_ms:
+            return self._settled_at[symbol]
+        return super().mark_price(symbol, time_ms)
 
     @property
     def spans(self) -> dict[str, tuple[int, int]]:

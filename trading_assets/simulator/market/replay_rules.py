@@ -49,8 +49,8 @@ def _listing(recording: Recording, symbol: str, number: int) -> tuple[Contract, 
     longest = max(series, key=lambda one: len(one.start) * one.minutes)
     price = float(np.median(longest.values[3]))
     recorded = recording.rules.get(symbol)
-    tick = _recorded_unit(recorded and recorded[0], prices) or tick_of(symbol, prices)
-    step = _recorded_unit(recorded and recorded[1], volumes) or step_of(volumes, price)
+    tick = _recorded_unit(recorded.tick_size if recorded else None, prices) or tick_of(symbol, prices)
+    step = _recorded_unit(recorded.qty_step if recorded else None, volumes) or step_of(volumes, price)
     base, quote = _coins(symbol)
     contract = contract_with(
         symbol,
@@ -63,7 +63,7 @@ def _listing(recording: Recording, symbol: str, number: int) -> tuple[Contract, 
         funding_interval_min=_interval_min(recording.funding.get(symbol)),
     )
     highest = Decimal(math.ceil(2 * prices.max() / float(tick))) * tick
-    least = Decimal(recorded[2]) if recorded and step == _plain(Decimal(recorded[1])) else step
+    least = Decimal(recorded.min_qty) if recorded and step == _plain(Decimal(recorded.qty_step)) else step
     contract = replace(contract, max_price=max(contract.max_price, highest), min_qty=max(_plain(least), step))
     return contract, _profile(longest, price)
 

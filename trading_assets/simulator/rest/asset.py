@@ -100,8 +100,8 @@ def announcements(venue: Venue, params: Params, now_ms: int) -> object:
     for name, contract in venue.market.contracts.items():
         if 0 <= now_ms - contract.launch_ms <= ANNOUNCED_MS:
             news.append((contract.launch_ms, name, "new_crypto", "New Listings"))
-        announced_ms = min(contract.delivery_ms - ANNOUNCED_MS, now_ms)
-        if contract.contract_type == "LinearPerpetual" and contract.delivery_ms:
+        announced_ms = min(contract.announced_ms or contract.delivery_ms - ANNOUNCED_MS, now_ms)
+        if contract.contract_type == "LinearPerpetual" and contract.told_delivery_ms(now_ms):
             news.append((announced_ms, name, "delistings", "Delistings"))
     rows = [
         {

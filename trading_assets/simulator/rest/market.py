@@ -151,7 +151,7 @@ def instrument_row(contract: Contract, now_ms: int) -> dict[str, object]:
         "baseCoin": contract.base_coin,
         "quoteCoin": contract.quote_coin,
         "launchTime": str(contract.launch_ms),
-        "deliveryTime": str(contract.delivery_ms),
+        "deliveryTime": str(contract.told_delivery_ms(now_ms)),
         "deliveryFeeRate": "" if perpetual else "0",
         "priceScale": str(contract.price_scale),
         "leverageFilter": {
@@ -269,7 +269,7 @@ def _perpetual_fields(venue: Venue, contract: Contract, now_ms: int) -> dict[str
         "predictedDeliveryPrice": "",
         "basisRate": "",
         "deliveryFeeRate": "",
-        "deliveryTime": str(contract.delivery_ms),
+        "deliveryTime": str(contract.told_delivery_ms(now_ms)),
         "basis": "",
         "basisRateYear": "",
     }
