@@ -20,6 +20,7 @@ from trading_assets.core.errors import StorageError
 from trading_assets.core.private_files import private_file, private_folder
 from trading_assets.core.settings import SECRET_SETTINGS, Settings
 from trading_assets.core.timeframes import iso, local_ms
+from trading_assets.history.library import FOLDER as LIBRARY
 from trading_assets.ledger import books, migrations
 from trading_assets.ledger.database import Database, Timeouts
 from trading_assets.simulator import files
@@ -90,6 +91,12 @@ def _candle_files(settings: Settings) -> list[tuple[Path, int]]:
             if path.is_file() and not path.is_symlink():
                 found.append((path, path.stat().st_size))
     return found
+
+
+def library_of(settings: Settings) -> tuple[int, int]:
+    """How many files the library of imported history has, and their bytes: no backup has them."""
+    sizes = [path.stat().st_size for path in (settings.home / LIBRARY).rglob("*") if path.is_file()]
+    return len(sizes), sum(sizes)
 
 
 def _exchange_accounts(settings: Settings) -> dict[str, Path]:

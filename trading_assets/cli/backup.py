@@ -28,9 +28,9 @@ def backup(path: Path, candles: bool) -> None:
     """Write the ledger, candles and the embedded exchange's account into the file PATH, while everything runs.
 
     If PATH is a directory, the file gets a name with venue, account and time. Keys and passwords are not in it; their
-    names are.
+    names are. Neither is the library of imported history: the command says where it lies.
     """
-    from trading_assets.backup.create import back_up  # noqa: PLC0415 (imports the ledger)
+    from trading_assets.backup.create import LIBRARY, back_up, library_of  # noqa: PLC0415 (imports the ledger)
     from trading_assets.backup.manifest import opened  # noqa: PLC0415
 
     settings = load_settings(lenient=True)
@@ -40,6 +40,12 @@ def backup(path: Path, candles: bool) -> None:
     with opened(written) as (_, manifest):
         echo(f"{written}: {written.stat().st_size / 1e6:,.1f} MB")
         _describe(manifest)
+    files, size = library_of(settings)
+    if files:
+        echo(
+            f"not in it: the library of imported history, {files:,} files of {size / 1e6:,.1f} MB in "
+            f"{settings.home / LIBRARY}. Copy that folder, or keep the files that were imported"
+        )
 
 
 @click.command()

@@ -26,6 +26,9 @@ def _range(command: Callable[..., None]) -> Callable[..., None]:
     options = (
         click.option("--from", "first", help="First hour or day, UTC.  [default: all]"),
         click.option("--to", "last", help="Last hour or day, UTC, included.  [default: all]"),
+        click.option(
+            "--name", default="", help="Name of the files: they stay.  [default: by hours, and replaces the one before]"
+        ),
         click.option("--open", "show", is_flag=True, help="Open the page in the browser."),
     )
     for option in reversed(options):
@@ -41,18 +44,18 @@ def report() -> None:
 @report.command("walk-forward")
 @_range
 @account_option
-def walk_forward(first: str | None, last: str | None, show: bool, account: str) -> None:
+def walk_forward(first: str | None, last: str | None, name: str, show: bool, account: str) -> None:
     """What each hour's selections would have traded in the hour after it, on candles they had not seen."""
     from trading_assets.reporting.build import make_walk_forward  # noqa: PLC0415 (numba: a second)
 
-    _make(make_walk_forward, first, last, show, account)
+    _make(make_walk_forward, first, last, name, show, account)
 
 
 @report.command("strategy")
-@click.argument("name")
+@click.argument("strategy", metavar="NAME")
 @_range
 @account_option
-def strategy(name: str, first: str | None, last: str | None, show: bool, account: str) -> None:
+def one_strategy(strategy: str, first: str | None, last: str | None, name: str, show: bool, account: str) -> None:
     """What following NAME's selections earned: by coin, timeframe, hour, month, parameters, beside its backtests."""
     from trading_assets.reporting.build import strategy_page  # noqa: PLC0415 (numba: a second)
 
@@ -60,10 +63,11 @@ def strategy(name: str, first: str | None, last: str | None, show: bool, account
     with console.status("following the selections") as status:
         path = strategy_page(
             sources,
-            name,
+            strategy,
             first_hour_ms(first),
             last_hour_ms(last),
             lambda done, total: status.update(f"following the selections: {done} of {total} coins and timeframes"),
+            name,
         )
     console.print(line("page: ", path), soft_wrap=True)
     if show:
@@ -73,11 +77,11 @@ def strategy(name: str, first: str | None, last: str | None, show: bool, account
 @report.command("performance")
 @_range
 @account_option
-def performance(first: str | None, last: str | None, show: bool, account: str) -> None:
+def performance(first: str | None, last: str | None, name: str, show: bool, account: str) -> None:
     """What the account really traded, beside the walk-forward of the same hours."""
     from trading_assets.reporting.build import make_performance  # noqa: PLC0415 (numba: a second)
 
-    _make(make_performance, first, last, show, account)
+    _make(make_performance, first, last, name, show, account)
 
 
 @report.command("compare")
@@ -127,10 +131,13 @@ def score(first: str | None, last: str | None, picture: Path | None) -> None:
         picture.write_text(drawn([cell for cell in cells if cell.group in ("all", "timeframe")], preset))
 
 
-def _make(make: Callable[..., Report], first: str | None, last: str | None, show: bool, account: str) -> None:
-    from trading_assets.reporting.build import write  # noqa: PLC0415
+def _make(
+    make: Callable[..., Report], first: str | None, last: str | None, name: str, show: bool, account: str
+) -> None:
+    from trading_assets.reporting.build import require_free, write  # noqa: PLC0415
 
     sources, console = _sources(account), open_console()
+    require_free(sources.settings, name)
     with console.status("following the selections") as status:
         made = make(
             sources,
@@ -138,7 +145,7 @@ def _make(make: Callable[..., Report], first: str | None, last: str | None, show
             last_hour_ms(last),
             lambda done, total: status.update(f"following the selections: {done} of {total} coins and timeframes"),
         )
-    written = write(made, sources.settings)
+    written = write(made, sources.settings, name)
     _print_summary(made, written, console)
     if show:
         click.launch(str(written.page))

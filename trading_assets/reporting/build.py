@@ -12,7 +12,7 @@ from pathlib import Path
 
 from trading_assets.backtesting.costs import declared_entries
 from trading_assets.backtesting.run import production_engine
-from trading_assets.core.errors import DataError, StorageError
+from trading_assets.core.errors import ConfigurationError, DataError, StorageError
 from trading_assets.core.objects import open_objects
 from trading_assets.core.ports import MarketData, PastMarket
 from trading_assets.core.private_files import path_part, private_folder, write_private
@@ -105,12 +105,18 @@ def strategy_page(
     first_ms: int | None = None,
     last_ms: int | None = None,
     progress: Progress | None = None,
+    name: str = "",
 ) -> Path:
     """Write the page of one strategy: its part of the walk-forward of these hours. Return where it lies.
 
+    Args:
+        name: of the file; by default it is `strategy_NAME`, and replaces the one before.
+
     Raises:
+        ConfigurationError: the name is no file's, or is taken.
         DataError: there is no such hour, or the strategy was not selected in any of them.
     """
+    require_free(sources.settings, name)
     report = make_walk_forward(sources, first_ms, last_ms, progress)
     hours = reading.selected_hours(sources.database, first_ms, last_ms, sources.now_ms())
     rows = read_partitions(sources.database, STRATEGY_SELECTIONS, hours)
@@ -124,7 +130,7 @@ def strategy_page(
     )
     folder = sources.settings.home / "reports"
     private_folder(folder)
-    path = folder / f"strategy_{path_part(strategy, 'strategy')}.html"
+    path = folder / f"{name or 'strategy_' + path_part(strategy, 'strategy')}.html"
     write_private(path, page)
     _copy_to_store(sources.settings, [path])
     return path
@@ -205,21 +211,45 @@ class Written:
     charts: Path | None = None
 
 
-def write(report: Report, settings: Settings) -> Written:
+def require_free(settings: Settings, name: str) -> None:
+    """Check the name of a report's files before the report is made; an empty one is none.
+
+    Raises:
+        ConfigurationError: it is no file's name, is of the kind that reports get without one, or is taken.
+    """
+    if not name:
+        return
+    if not _NAME.fullmatch(name) or _BY_HOURS.fullmatch(name):
+        raise ConfigurationError(
+            f"a report cannot be named {name!r}; expected 1 to 64 letters, digits, - and _, such as wide_stops"
+        )
+    folder = settings.home / "reports"
+    taken = [folder / f"{name}{ending}" for ending in _ENDINGS if (folder / f"{name}{ending}").exists()]
+    if taken:
+        raise ConfigurationError(f"{taken[0]} is there already; choose another name, or remove it")
+
+
+def write(report: Report, settings: Settings, name: str = "") -> Written:
     """Write a report's files, atomically; the same report gives the same bytes under the same names.
 
-    A named account has pages of its own. Of each kind the newest `reports_kept` pages stay.
+    A named account has pages of its own. Of each kind the newest `reports_kept` pages stay, and all that have a name of
+    their own.
 
     With `store_url` they are copied there, too; all of them stay there.
 
+    Args:
+        name: of the files; by default they are named by kind and hours, and replace those of the same hours.
+
     Raises:
+        ConfigurationError: see `require_free`.
         OSError: the directory cannot be written.
         StorageError: they are written, and could not be copied.
     """
+    require_free(settings, name)
     folder = settings.home / "reports"
     private_folder(folder)
     kind = f"{report.kind}-{settings.account}" if settings.is_named else report.kind
-    name = f"{kind}_{_stamp(report.start_ms)}_{_stamp(report.end_ms)}"
+    name = name or f"{kind}_{_stamp(report.start_ms)}_{_stamp(report.end_ms)}"
     charts = folder / f"{name}{_CHARTS}" if report.trade_page is not None else None
     written = Written(folder / f"{name}.html", folder / f"{name}.csv", folder / f"{name}.json", charts)
     write_private(written.trades, report.main.trades.to_csv(index=False, lineterminator="\n"))
@@ -249,8 +279,11 @@ def _stamp(time_ms: int) -> str:
 
 
 def _keep_newest(folder: Path, kind: str, kept: int, newest: Path) -> None:
-    name = re.compile(rf"{kind}_\d{{8}}T\d{{4}}_\d{{8}}T\d{{4}}\.html")
-    others = [path for path in folder.glob(f"{kind}_*.html") if name.fullmatch(path.name) and path != newest]
+    others = [
+        path
+        for path in folder.glob(f"{kind}_*.html")
+        if (found := _BY_HOURS.fullmatch(path.stem)) and found[1] == kind and path != newest
+    ]
     others.sort(key=lambda path: path.stat().st_mtime_ns, reverse=True)
     for path in others[kept - 1 :]:
         path.unlink(missing_ok=True)
@@ -286,3 +319,6 @@ def _report_file(name: str, folder: Path) -> Path:
 
 
 _ENDINGS = (".html", ".json", ".csv")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+_BY_HOURS = re.compile(r"(.+)_\d{8}T\d{4}_\d{8}T\d{4}")
+"""The kind of a report, and its hours: what files are named by."""

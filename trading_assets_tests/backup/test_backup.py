@@ -450,10 +450,15 @@ def test_a_backup_never_writes_over_a_file_and_names_itself_in_a_directory(setti
     assert "is there already" in str(refused.exception) and (tmp_path / "there").read_text() == "precious"
     folder = tmp_path / "folder"
     folder.mkdir()
+    (settings.home / "history").mkdir()
+    (settings.home / "history" / "index.sqlite3").write_bytes(bytes(2_000_000))
     done = run("backup", "--no-candles", str(folder))
     assert done.exit_code == 0, done.output
     (path,) = folder.iterdir()
     assert path.name.startswith("trading-assets-simulator-main-") and str(path) in done.output
     with opened(path) as (_, manifest):
-        assert manifest.below("candles") == []
+        assert manifest.below("candles") == [] and not any("history" in name for name in manifest.parts)
+    assert (
+        f"not in it: the library of imported history, 1 files of 2.0 MB in {settings.home / 'history'}" in done.output
+    )
     assert order_intents.name in manifest.columns or manifest.storage == "sqlite"

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from trading_assets.chaos.signal_source import selection_row
-from trading_assets.core.errors import DataError, NothingYetError
+from trading_assets.core.errors import ConfigurationError, DataError, NothingYetError
 from trading_assets.core.schemas import BACKTEST_RESULTS, STRATEGY_SELECTIONS
 from trading_assets.core.timeframes import DAY_MS, HOUR_MS, as_of_ms
 from trading_assets.ledger import checks
@@ -283,6 +283,21 @@ def test_a_report_without_a_single_trade_is_a_page_all_the_same(sqlite: Database
     made = make_walk_forward(sources(sqlite, tmp_path, min_confidence=100.0))
     assert isinstance(made, Report) and made.main.trades.empty
     assert "none" in render(made)
+
+
+def test_a_report_with_a_name_of_its_own_stays_and_is_never_overwritten(sqlite: Database, tmp_path: Path) -> None:
+    fill(sqlite, 1)
+    of = sources(sqlite, tmp_path, min_confidence=100.0, reports_kept=1)
+    made = make_walk_forward(of)
+    named = write(made, of.settings, "wide_stops")
+    assert (named.page.name, named.figures.name) == ("wide_stops.html", "wide_stops.json")
+    write(made, of.settings)
+    assert named.page.exists() and named.trades.exists() and named.figures.exists()
+    kept = named.page.read_bytes()
+    for name in ("wide_stops", "../wide", "walk_forward_20260302T0200_20260302T0500", "a.b"):
+        with pytest.raises(ConfigurationError, match="there already" if name == "wide_stops" else "cannot be named"):
+            write(made, of.settings, name)
+    assert named.page.read_bytes() == kept
 
 
 @pytest.mark.slow
