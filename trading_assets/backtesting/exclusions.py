@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from trading_assets.backtesting.run import BacktestRunner, DataOpener
+from trading_assets.backtesting.run import BacktestRunner, DataOpener, FailureTeller
 from trading_assets.core.candles import CandleFaults, DeepFaults, data_name
 from trading_assets.core.errors import DataError
 from trading_assets.core.schemas import BACKTEST_RESULTS
@@ -31,11 +31,13 @@ def backtest_with_exclusions(
     faults: Mapping[int, CandleFaults],
     progress: Progress | None = None,
     deep: Mapping[int, DeepFaults] | None = None,
+    tell_failure: FailureTeller | None = None,
 ) -> pd.DataFrame:
     """`BacktestRunner.rows`; a strategy that would read bad candles has a row of zeros, its reason in `error`.
 
     Args:
         faults, deep: by hour (UTC ms); hours without any may be absent.
+        tell_failure: see `BacktestRunner`.
     """
     btc = settings.symbols.btc
     needs = {strategy.name: strategy.needs() for strategy in strategies}
@@ -64,7 +66,7 @@ def backtest_with_exclusions(
     parts = []
     for excluded, hours in routes.items():
         left = [strategy for strategy in strategies if strategy.name not in excluded]
-        with BacktestRunner(left, settings) as backtests:
+        with BacktestRunner(left, settings, tell_failure=tell_failure) as backtests:
             parts.append(backtests.rows(timeframe, hours, open_strategy_data, progress=progress))
         if excluded:
             with BacktestRunner(

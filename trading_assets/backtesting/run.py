@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import os
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields, replace
@@ -47,7 +48,9 @@ from trading_assets.core.timeframes import Timeframe, as_of_ms, floor_ms
 from trading_assets.market.loading import OpenedData
 from trading_assets.market.lookback import anchor_ms, first_decided_ms
 from trading_assets.market.store import Progress
+from trading_assets.strategies.base import Strategy
 from trading_assets.strategies.declared import as_declared
+from trading_assets.strategies.failures import StrategyFailure, failure_of
 from trading_assets.strategies.registry import ConfiguredStrategy
 
 _log = get_logger(__name__)
@@ -110,6 +113,19 @@ class _Block:
     figures: FloatArray
 
 
+FailureTeller = Callable[[int, StrategyFailure], None]
+"""Called with an hour (UTC ms) and what a strategy raised in it."""
+
+
+@dataclass(frozen=True)
+class _Raised:
+    """A set of a strategy that raised: the newest hour first, then by coin and set."""
+
+    order: tuple[int, str, int]
+    strategy: Strategy
+    error: Exception
+
+
 _Work = Callable[[Mapping[str, Sequence[int]]], list[_Block]]
 
 
@@ -169,8 +185,17 @@ class BacktestRunner:
     """Runs backtests of the same strategies on several coins and hours. A context manager: it owns worker threads."""
 
     def __init__(
-        self, strategies: Sequence[ConfiguredStrategy], settings: Settings, *, threads: int | None = None
+        self,
+        strategies: Sequence[ConfiguredStrategy],
+        settings: Settings,
+        *,
+        threads: int | None = None,
+        tell_failure: FailureTeller | None = None,
     ) -> None:
+        """
+        Args:
+            tell_failure: told one failure of each strategy that raises, that of the newest hour, once `rows` has all.
+        """
         self._strategies = tuple(strategies)
         self._sweeps: dict[tuple[str, tuple[int, ...]], StrategySweep] = {}
         self._settings = settings
@@ -180,6 +205,9 @@ class BacktestRunner:
         self._held_back = settings.out_of_sample_pct
         self._threads = threads or os.cpu_count() or 1
         self._pool = ThreadPoolExecutor(self._threads)
+        self._tell_failure = tell_failure
+        self._raised: dict[str, _Raised] = {}
+        self._lock = threading.Lock()
 
     def __enter__(self) -> BacktestRunner:
         return self
@@ -274,6 +302,7 @@ class BacktestRunner:
         frame = _frame(blocks)
         blocks.clear()
         _log_failures(frame, timeframe)
+        self._tell_failures(timeframe, open_strategy_data)
         scanned = [scans[hour][symbol] for hour, symbol in zip(frame["hour_ms"], frame["symbol"], strict=True)]
         made_with: dict[str, Any] = {
             name: [self._made_with[strategy][name] for strategy in frame["strategy"]]
@@ -281,6 +310,21 @@ class BacktestRunner:
         }
         made_with["held_back_pct"] = self._held_back
         return BACKTEST_RESULTS.conform(frame.assign(scan_id=scanned, **made_with))
+
+    def _tell_failures(self, timeframe: Timeframe, open_strategy_data: DataOpener) -> None:
+        tell = self._tell_failure
+        for _, one in sorted(self._raised.items()):
+            if tell is None:
+                break
+            hour, symbol = -one.order[0], one.order[1]
+            needs = one.strategy.needs()
+            needs = replace(needs, funding=True, warm_up=needs.warm_up_bars(timeframe))
+            try:
+                data = open_strategy_data(symbol, timeframe, needs, [hour])(hour)
+            except DataError:  # what it needs alone cannot be put together again: the traceback is known all the same
+                data = None
+            tell(hour, failure_of(one.strategy, symbol, timeframe, data, one.error))
+        self._raised.clear()
 
     def _task(
         self,
@@ -304,7 +348,7 @@ class BacktestRunner:
                     blocks += chain.from_iterable(again({symbol: [hour]}) for hour in hours)
                 else:
                     blocks += [
-                        self._block(timeframe, hours, (symbol,), [0], one, _all_failed(one, error))
+                        self._block(timeframe, hours, (symbol,), [0], one, _all_failed(one, error), raised=False)
                         for one in wanted(symbol)
                     ]
         for strategies, coins in members.items():
@@ -362,7 +406,8 @@ class BacktestRunner:
         try:
             data = [opened[part.warm_up](hour) for part in parts]
         except DataError as error:
-            return self._block(timeframe, [hour], [symbol], [0], strategy, _all_failed(strategy, error))
+            outcome = _all_failed(strategy, error)
+            return self._block(timeframe, [hour], [symbol], [0], strategy, outcome, raised=False)
         panels = [Panel.from_members([one], start_ms, self._held_back, since_ms) for one in data]
         notional, costs = self._settings.backtest_notional, self._costs[strategy.name]
         with shared_indicators():
@@ -400,11 +445,16 @@ class BacktestRunner:
         bars: Sequence[int],
         strategy: ConfiguredStrategy,
         outcome: SweepResult,
+        *,
+        raised: bool = True,
     ) -> _Block:
         """Of each window (its hour, coin and bars) the row of the chosen parameter set, and that of the first that
         failed.
 
         Only a chosen set that earned anything has a p-value, since nothing else can be selected.
+
+        Args:
+            raised: whether it is the strategy that failed, where one did, and not its data.
         """
         usable = outcome.usable
         chosen = choose_parameters(outcome.figures, strategy.parameters, usable)
@@ -424,6 +474,8 @@ class BacktestRunner:
                 sets.append(failed[window])
                 errors.append(f"{type(reason).__name__}: {reason}")
                 _log.debug("%s failed on %s", strategy.name, symbol, exc_info=reason)
+                if raised:
+                    self._note(hours[window], symbol, strategy, failed[window], reason)
         rows = len(windows)
         texts = [strategy.parameters[index] for index in sets]
         chances = [
@@ -449,6 +501,13 @@ class BacktestRunner:
             "error": errors,
         }
         return _Block(columns, outcome.figures[windows, sets])
+
+    def _note(self, hour_ms: int, symbol: str, strategy: ConfiguredStrategy, index: int, error: Exception) -> None:
+        found = _Raised((-hour_ms, symbol, index), strategy.sets[index], error)
+        with self._lock:
+            held = self._raised.get(strategy.name)
+            if held is None or found.order < held.order:
+                self._raised[strategy.name] = found
 
     def _chances(self, outcome: SweepResult, window: int, index: int, costs: Costs) -> tuple[float, float, float]:
         """p-value and break-even win rate of a chosen set, NaN where it has too few trades or no profit; mean result

@@ -215,7 +215,7 @@ def _count(counts: dict[int, dict[str, int]], name: str, hours: pd.Series) -> No
         counts.setdefault(int(str(hour)), {})[name] = int(count)
 
 
-def with_significance(backtests: pd.DataFrame, tried: pd.DataFrame) -> pd.DataFrame:
+def with_significance(backtests: pd.DataFrame, tried: pd.DataFrame, *, by_count: bool = False) -> pd.DataFrame:
     """`backtests` with what luck alone could have done, given all that was `tried` on their coins in the hour.
 
     Near parameter sets are no independent tries: those of one strategy and timeframe count together as
@@ -227,6 +227,8 @@ def with_significance(backtests: pd.DataFrame, tried: pd.DataFrame) -> pd.DataFr
     Args:
         tried: rows of `backtest_results`, one per hour, timeframe, symbol and strategy; each stands for all its
             parameter sets. A coin in another hour is another coin.
+        by_count: each parameter set counts as an independent try, for sets that a search has chosen by results: they
+            are no sample, so their spread says nothing.
 
     Returns:
         With the columns `configurations_tried`, `configurations_effective`; `deflated_sharpe`, NaN below
@@ -235,7 +237,7 @@ def with_significance(backtests: pd.DataFrame, tried: pd.DataFrame) -> pd.DataFr
         NaN where there is no p-value.
     """
     of_coin = (
-        tried.assign(_effective=_effective(tried))
+        tried.assign(_effective=tried["configurations"].astype(np.float64) if by_count else _effective(tried))
         .groupby(_COIN)
         .agg(count=("configurations", "sum"), effective=("_effective", "sum"))
     )

@@ -63,15 +63,19 @@ def backtest_strategy(
     from trading_assets import research  # noqa: PLC0415 (pandas and numba: two seconds)
 
     last_ms = last_hour_ms(last)
-    found = research.backtest(
-        strategy,
-        symbol,
-        timeframe,
-        first_hour_ms(first),
-        None if last_ms is None else last_ms + HOUR_MS,
-        parameters=_parsed(parameters),
-        source=_source(seeded, recorded, fetch),
-    )
+    try:
+        found = research.backtest(
+            strategy,
+            symbol,
+            timeframe,
+            first_hour_ms(first),
+            None if last_ms is None else last_ms + HOUR_MS,
+            parameters=_parsed(parameters),
+            source=_source(seeded, recorded, fetch),
+        )
+    except research.StrategyFailedError as error:
+        open_console(stderr=True).print(error.failure.traceback, highlight=False)
+        raise
     if trades is not None:
         trades.write_text(found.trades.to_csv(index=False, lineterminator="\n"))
     if chart is not None:

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from textwrap import indent
 from typing import TYPE_CHECKING
 
 import click
@@ -18,6 +19,7 @@ from trading_assets.cli.opening import announce, open_ledger
 from trading_assets.core.deadline import ends_within
 from trading_assets.core.foreign_text import plain
 from trading_assets.core.settings import Settings, load_settings
+from trading_assets.core.timeframes import hour_key
 
 if TYPE_CHECKING:
     from trading_assets.ledger.database import Database
@@ -73,13 +75,18 @@ def list_strategies() -> None:
 @strategies.command("show")
 @_name
 def show_strategy(name: str) -> None:
-    """What NAME is tried on and with: its row, each parameter with its meaning, and the values that are tried."""
+    """What NAME is tried on and with: its row, each parameter with its meaning, and the values that are tried.
+
+    Where its newest backtests failed, the coin, the candle and the traceback of one of them for each timeframe.
+    """
     from trading_assets.ledger import strategies as rows  # noqa: PLC0415 (pandas costs a second)
+    from trading_assets.ledger import strategy_failures  # noqa: PLC0415 (as above)
     from trading_assets.strategies.grids import grids_from  # noqa: PLC0415 (imports the strategies)
 
     console = open_console()
     with _registry() as (settings, database):
         shown = rows.description_of(rows.registry_row(database, name), grids_from(settings.parameters))
+        failed = strategy_failures.by_strategy(database).get(name, [])
     for what, value in shown.facts.items():
         console.print(line((what, "bold"), f": {value}"))
     if shown.parameters:
@@ -87,6 +94,14 @@ def show_strategy(name: str) -> None:
         for parameter in shown.parameters:
             table.add_row(*parameter)
         console.print(table)
+    told = set[str]()
+    for hour, failure in failed:
+        said = f": {failure.where}, in the hour {hour_key(hour)}, with {failure.parameters}"
+        console.print(line(("failed", "red"), said))
+        # One mistake fails alike on every timeframe.
+        text = "the same traceback" if failure.traceback in told else failure.traceback
+        console.print(indent(text, "  "), highlight=False)
+        told.add(failure.traceback)
 
 
 @strategies.command("new")

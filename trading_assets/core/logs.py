@@ -69,7 +69,7 @@ def start(service: str, given: Mapping[str, str] | None = None) -> bool:
     if _started is not None:
         return True
     given = Given.read().both if given is None else given
-    know(*_secrets(given))
+    learn_secrets(given)
     is_json, level = given.get(FORMAT_VARIABLE, "").strip() == JSON, given.get(LEVEL_VARIABLE, "").strip().upper()
     if not is_json and level not in LEVELS:
         trace.start(service)
@@ -82,6 +82,15 @@ def start(service: str, given: Mapping[str, str] | None = None) -> bool:
     logging.getLogger(OURS).setLevel(os.environ[LEVEL_VARIABLE])
     trace.start(service)
     return True
+
+
+def learn_secrets(given: Mapping[str, str] | None = None) -> None:
+    """From now on `hidden` takes the secrets of the settings out of texts of this process.
+
+    Args:
+        given: see `start`.
+    """
+    know(*_secrets(Given.read().both if given is None else given))
 
 
 def stop() -> None:

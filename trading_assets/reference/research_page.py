@@ -21,10 +21,11 @@ _GROUPS = (
     ("Where candles come from", ("open_home", "open_files", "from_frames", "seeded", "with_settings")),
     ("Data", ("candles", "funding", "signals")),
     ("One backtest", ("backtest", "Backtest")),
-    ("Many parameter sets", ("sweep", "Sweep")),
+    ("Many parameter sets", ("sweep", "Sweep", "search", "Search")),
     ("After the selection", ("forward_test", "ForwardTest", "walk_forward", "WalkForward")),
     ("What a home decided", ("selections", "backtest_of_selection", "chart")),
     ("Side by side", ("compare", "Comparison")),
+    ("What a strategy raised", ("StrategyFailedError", "StrategyFailure")),
     ("Sources", ("Source", "Home", "Market")),
 )
 

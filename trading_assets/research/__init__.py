@@ -13,6 +13,7 @@ from trading_assets.research.comparing import Comparison, compare
 from trading_assets.research.decisions import backtest_of_selection, chart, selections
 from trading_assets.research.forward import ForwardTest, WalkForward, forward_test, walk_forward
 from trading_assets.research.loading import candles, funding
+from trading_assets.research.searching import Search, search
 from trading_assets.research.sources import (
     Home,
     Market,
@@ -25,6 +26,7 @@ from trading_assets.research.sources import (
 )
 from trading_assets.research.sweeps import Sweep, sweep
 from trading_assets.strategies.base import Entries, Parameters, Strategy
+from trading_assets.strategies.failures import StrategyFailedError, StrategyFailure
 
 __all__ = [
     "Backtest",
@@ -34,8 +36,11 @@ __all__ = [
     "Home",
     "Market",
     "Parameters",
+    "Search",
     "Source",
     "Strategy",
+    "StrategyFailedError",
+    "StrategyFailure",
     "Sweep",
     "WalkForward",
     "backtest",
@@ -48,6 +53,7 @@ __all__ = [
     "funding",
     "open_files",
     "open_home",
+    "search",
     "seeded",
     "selections",
     "signals",

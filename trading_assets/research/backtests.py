@@ -128,7 +128,8 @@ def backtest(
         source: where candles and settings come from; by default the home of the settings.
 
     Raises:
-        StrategyError: the strategy is unknown, does not allow a parameter, or fails; its own error is the cause.
+        StrategyError: the strategy is unknown, or does not allow a parameter.
+        StrategyFailedError: it raises; its own error is the cause, and `failure` has coin, bar and traceback.
         DataError: nothing is known of a part of the range.
 
     Example:
@@ -149,7 +150,7 @@ def backtest_of(tested: Strategy, loaded: Loaded, settings: Settings, source: st
     """The same of data that were loaded, under settings as declared by the strategy."""
     costs, capital = costs_from(settings), settings.backtest_notional
     of, window = loaded.range, loaded.window
-    with telling(tested, of.symbol, of.timeframe.value), shared_indicators():
+    with telling(tested, loaded.data), shared_indicators():
         column = column_from(tested, loaded.data, window)
         signals = tested.signals(loaded.data)
     (trades,) = production_engine().simulate([column], costs)
@@ -253,7 +254,7 @@ def signals(
     read_of = source_or_home(source)
     tested = configured(strategy, parameters)
     loaded = load(read_of, to_range(read_of, symbol, timeframe, start, end), tested.needs(), 0.0)
-    with telling(tested, loaded.range.symbol, loaded.range.timeframe.value), shared_indicators():
+    with telling(tested, loaded.data), shared_indicators():
         found = tested.signals(loaded.data)
     first, window = loaded.window.first, loaded.window.candles
     long, short = found.long[first:], found.short[first:]

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
-from trading_assets.core.errors import StrategyError, TradingAssetsError
+from trading_assets.core.strategy_data import StrategyData
 from trading_assets.strategies.base import Strategy
+from trading_assets.strategies.failures import StrategyFailedError, failure_of
 from trading_assets.strategies.registry import make_strategy, offering, strategy_classes
 
 StrategyLike = str | type[Strategy] | Strategy
@@ -43,17 +44,13 @@ def known(kind: type[Strategy]) -> Iterator[None]:
 
 
 @contextmanager
-def telling(strategy: Strategy, symbol: str, timeframe: str) -> Iterator[None]:
+def telling(strategy: Strategy, data: StrategyData) -> Iterator[None]:
     """What a strategy raises says where; the error itself, with its traceback, is the cause.
 
     Raises:
-        StrategyError: the strategy raised anything.
+        StrategyFailedError: the strategy raised anything.
     """
     try:
         yield
-    except TradingAssetsError:
-        raise
     except Exception as error:
-        raise StrategyError(
-            f"strategy {strategy.name!r} fails on {symbol} {timeframe}: {type(error).__name__}: {error}"
-        ) from error
+        raise StrategyFailedError(failure_of(strategy, data.symbol, data.timeframe, data, error)) from error

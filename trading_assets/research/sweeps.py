@@ -27,11 +27,12 @@ from trading_assets.core.strategy_data import DataNeeds
 from trading_assets.core.timeframes import Timeframe
 from trading_assets.research.backtests import backtest_of
 from trading_assets.research.frames import Moment, to_timeframe
-from trading_assets.research.loading import Loaded, load, source_or_home, to_range
+from trading_assets.research.loading import Loaded, Range, load, source_or_home, to_range
 from trading_assets.research.sources import Source
 from trading_assets.research.strategy import StrategyLike, configured
 from trading_assets.strategies.base import Strategy
 from trading_assets.strategies.declared import as_declared
+from trading_assets.strategies.failures import StrategyFailedError, StrategyFailure, failure_of
 from trading_assets.strategies.registry import canonical_json
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ class Sweep:
             `out_of_sample_pnl` tells of a time that did not choose. Besides, what luck could have done with so many
             tries on the symbol: `configurations_effective` (how many independent ones the sets are worth),
             `deflated_sharpe` and `p_value_corrected`, both NaN with too few trades: see docs/statistics.md.
+        failures: of each symbol on which a set failed, the first such set: traceback, and the bar that made it fail.
     """
 
     strategy: str
@@ -63,6 +65,7 @@ class Sweep:
     varied: tuple[str, ...]
     table: pd.DataFrame
     best: pd.DataFrame
+    failures: tuple[StrategyFailure, ...]
     _sets: tuple[Strategy, ...] = field(repr=False)
     _loaded: tuple[tuple[Loaded, ...], ...] = field(repr=False)
     _settings: Settings = field(repr=False)
@@ -176,6 +179,7 @@ def sweep(
 
     Raises:
         StrategyError: the strategy is unknown, or allows none of the sets.
+        StrategyFailedError: every set failed.
         DataError: nothing is known of a part of the range.
 
     Example:
@@ -191,7 +195,7 @@ def sweep(
     sets = parameter_sets(strategy, grid, parameters)
     names = [symbols] if isinstance(symbols, str) else list(symbols)
     settings = as_declared(read_of.settings, type(sets[0]))
-    costs, held_back = costs_from(settings), settings.out_of_sample_pct
+    costs = costs_from(settings)
     varied = tuple(
         name
         for name in type(sets[0].parameters).model_fields
@@ -202,21 +206,17 @@ def sweep(
     rows: list[dict[str, object]] = []
     chosen: list[tuple[tuple[object, ...], dict[str, object]]] = []
     held: list[list[Loaded]] = [[] for _ in sets]
+    failures: list[StrategyFailure] = []
     for symbol in names:
         of = to_range(read_of, symbol, timeframe, start, end)
-        parts, bars = _by_needs(sets), 0
-        outcomes = []
-        for needs, places in parts:
-            loaded = load(read_of, of, needs, held_back)
-            panel = Panel.from_members([loaded.data], of.start_ms, held_back, of.decided_ms).seeing(needs)
-            bars = panel.bars
-            for place in places:
-                held[place].append(loaded)
-            with shared_indicators():
-                some = [sets[place] for place in places]
-                outcomes.append(StrategySweep(some).run(panel, costs, settings.backtest_notional))
-        outcome = merged_sets(outcomes, [places for _, places in parts])
-        of_symbol = _rows(sets, outcome, costs, bars)
+        outcome, bars, data = OfRange(read_of, of, settings).run(sets)
+        for place, loaded in enumerate(data):
+            held[place].append(loaded)
+        if outcome.failures:
+            _, first = min(outcome.failures)
+            error = outcome.failures[0, first]
+            failures.append(failure_of(sets[first], of.symbol, of.timeframe, data[first].data, error))
+        of_symbol = rows_of(sets, outcome, costs, bars)
         rows += of_symbol
         keys_of = [(of.symbol, *(getattr(one.parameters, name) for name in varied)) for one in sets]
         keys += keys_of
@@ -229,7 +229,7 @@ def sweep(
     index_names = ["symbol", *varied]
     table = _indexed(pd.DataFrame(rows), keys, index_names).sort_index(kind="stable")
     if not chosen:
-        raise StrategyError(f"every set of {sets[0].name} failed: {table['error'].iloc[0]}")
+        raise StrategyFailedError(failures[0])
     picked = pd.DataFrame([row for _, row in chosen])
     picked = _indexed(with_significance(picked, picked), [key for key, _ in chosen], index_names).sort_index()
     return Sweep(
@@ -238,10 +238,47 @@ def sweep(
         varied,
         table[_COLUMNS],
         picked[[*_COLUMNS, *_LUCK]],
+        tuple(failures),
         tuple(sets),
         tuple(map(tuple, held)),
         settings,
     )
+
+
+class OfRange:
+    """Backtests of parameter sets on a range of one symbol, by the pipeline's sweep. What they declare is read once."""
+
+    def __init__(self, source: Source, of: Range, settings: Settings) -> None:
+        self._source, self._of, self._settings = source, of, settings
+        self._held: list[tuple[DataNeeds, Loaded, Panel]] = []
+
+    def run(self, sets: Sequence[Strategy]) -> tuple[SweepResult, int, list[Loaded]]:
+        """The outcome of the sets, the bars of the window, and the data of each set.
+
+        Raises:
+            DataError: nothing is known of a part of the range.
+        """
+        parts, outcomes, data = _by_needs(sets), list[SweepResult](), dict[int, Loaded]()
+        costs, bars = costs_from(self._settings), 0
+        for needs, places in parts:
+            loaded, panel = self._panel(needs)
+            bars = panel.bars
+            data |= dict.fromkeys(places, loaded)
+            with shared_indicators():
+                some = [sets[place] for place in places]
+                outcomes.append(StrategySweep(some).run(panel, costs, self._settings.backtest_notional))
+        outcome = merged_sets(outcomes, [places for _, places in parts])
+        return outcome, bars, [data[place] for place in range(len(sets))]
+
+    def _panel(self, needs: DataNeeds) -> tuple[Loaded, Panel]:
+        for known, loaded, panel in self._held:
+            if known == needs:
+                return loaded, panel
+        of, held_back = self._of, self._settings.out_of_sample_pct
+        loaded = load(self._source, of, needs, held_back)
+        panel = Panel.from_members([loaded.data], of.start_ms, held_back, of.decided_ms).seeing(needs)
+        self._held.append((needs, loaded, panel))
+        return loaded, panel
 
 
 def parameter_sets(
@@ -294,7 +331,7 @@ def _indexed(frame: pd.DataFrame, keys: Sequence[tuple[object, ...]], names: lis
     return frame
 
 
-def _rows(sets: Sequence[Strategy], outcome: SweepResult, costs: Costs, bars: int) -> list[dict[str, object]]:
+def rows_of(sets: Sequence[Strategy], outcome: SweepResult, costs: Costs, bars: int) -> list[dict[str, object]]:
     """One row for each set, on one symbol."""
     rows = []
     for index in range(len(sets)):

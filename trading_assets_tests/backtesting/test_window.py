@@ -26,6 +26,7 @@ from trading_assets.core.timeframes import HOUR_MS, WARM_UP_BARS, Timeframe, as_
 from trading_assets.strategies.alignment import funding_as_of_close
 from trading_assets.strategies.base import Entries, Parameters, Strategy, Values
 from trading_assets.strategies.bollinger_rsi import BollingerRsi
+from trading_assets.strategies.failures import StrategyFailure
 from trading_assets.strategies.fibonacci_bollinger import FibonacciBollinger
 from trading_assets.strategies.grids import DECLARED
 from trading_assets.strategies.registry import ConfiguredStrategy, parameter_sets
@@ -156,6 +157,46 @@ def test_a_strategy_that_fails_has_an_error_row_and_the_others_are_untouched(
         assert rows.loc[symbol, "bars"] == rows.loc[symbol, "total_trades"] == 0
     assert sum(broken.name in record.message for record in caplog.records) == 1
     BacktestResults.validate(together)
+
+
+def test_one_failure_of_each_strategy_is_told_with_its_coin_bar_and_set() -> None:
+    highest = {symbol: loader()(symbol, TIMEFRAME, DataNeeds()).candles for symbol in SCANS}
+    bar = WARM_UP_BARS + 100
+    limit = float(highest["BUSDT"].close[bar])
+
+    class Level(Parameters):
+        level: float = 1e9
+
+    class AtLevel(Often):
+        """Fails once it sees one close of one coin, if its parameter says so."""
+
+        name = "at_level"
+        Parameters = Level
+
+        def indicators(self, data: StrategyData) -> dict[str, FloatArray]:
+            if np.any(data.candles.close == self.parameters.level):  # type: ignore[attr-defined]
+                raise LookupError("here")
+            return {}
+
+    sets = tuple(AtLevel({"level": level}) for level in (1e9, limit))
+    frame = frozenset({TIMEFRAME})
+    told: list[tuple[int, StrategyFailure]] = []
+    rows = backtest_window(
+        HOUR,
+        TIMEFRAME,
+        SCANS,
+        loader(),
+        [ConfiguredStrategy("at_level", sets, frozenset(), frame), *configured(Raising, Often)],
+        SETTINGS,
+        lambda hour, failure: told.append((hour, failure)),
+    )
+    assert rows["error"].notna().sum() == 2
+    first, second = (failure for _, failure in told)
+    assert [hour for hour, _ in told] == [HOUR, HOUR]
+    assert (first.strategy, first.symbol, first.timeframe) == ("at_level", "BUSDT", "60m")
+    assert json.loads(first.parameters)["level"] == limit
+    assert first.bar_ms == highest["BUSDT"].end_ms[bar] and "LookupError: here" in first.traceback
+    assert (second.strategy, second.symbol, second.bar_ms) == ("raising", "BUSDT", None)
 
 
 def test_a_coin_whose_data_cannot_be_put_together_has_error_rows_and_the_others_are_untouched() -> None:

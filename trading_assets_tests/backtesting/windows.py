@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from trading_assets.backtesting.run import BacktestRunner
+from trading_assets.backtesting.run import BacktestRunner, FailureTeller
 from trading_assets.core.settings import Settings
 from trading_assets.core.strategy_data import DataNeeds
 from trading_assets.core.timeframes import Timeframe
@@ -21,11 +21,12 @@ def backtest_window(
     load: Loader,
     strategies: Sequence[ConfiguredStrategy],
     settings: Settings,
+    tell_failure: FailureTeller | None = None,
 ) -> pd.DataFrame:
     """`BacktestRunner.rows` for one hour whose data `load` gives."""
 
     def open_strategy_data(symbol: str, timeframe: Timeframe, needs: DataNeeds, _hours: Sequence[int]) -> OpenedData:
         return OpenedData(lambda _hour: load(symbol, timeframe, needs))
 
-    with BacktestRunner(strategies, settings) as backtests:
+    with BacktestRunner(strategies, settings, tell_failure=tell_failure) as backtests:
         return backtests.rows(timeframe, {hour_ms: scan_ids}, open_strategy_data)

@@ -9,8 +9,10 @@ from pathlib import Path
 import dagster as dg
 import pandas as pd
 import pytest
+from click.testing import CliRunner
 
 import trading_assets.strategies as package
+from trading_assets.cli.main import cli
 from trading_assets.core.candles import Candles
 from trading_assets.core.ports import MarketData
 from trading_assets.core.settings import load_settings
@@ -181,3 +183,7 @@ def test_every_kind_of_fault_costs_its_own_coin_and_nothing_else(
     assert {str(one["left_out"]) for one in left_out} >= {"strategy peeking", "strategy raising"}
     assert len(left_out) <= 4
     database.close()
+    shown = CliRunner().invoke(cli, ["strategies", "show", "raising"]).output
+    assert shown.count("failed: ") == len(TRADED_TIMEFRAMES) and min(scanned) in shown and HOUR_KEY in shown
+    assert 'raise ZeroDivisionError("as it does")' in shown and "the same traceback" in shown
+    assert "failed: " not in CliRunner().invoke(cli, ["strategies", "show", "bollinger_rsi"]).output

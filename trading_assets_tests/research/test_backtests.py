@@ -210,10 +210,29 @@ class Failing(Strategy):
         return Entries(long=False, short=False, confidence=70.0)
 
 
+class FailingLate(Failing):
+    """It fails once a day of the window is known."""
+
+    name: ClassVar[str] = "failing_late_in_tests"
+
+    def indicators(self, data):  # type: ignore[no-untyped-def]
+        if data.candles.end_ms[-1] > as_of_ms(HOUR) - 24 * 3_600_000:
+            raise KeyError("no such day")
+        return {}
+
+
 def test_what_a_strategy_raises_names_the_coin_and_is_kept_with_its_traceback() -> None:
     with pytest.raises(StrategyError, match="'failing_in_tests' fails on ETHUSDT 15m: KeyError") as caught:
         research.backtest(Failing, "ETHUSDT", "15m", end=as_of_ms(HOUR), source=a_market())
     assert isinstance(caught.value.__cause__, KeyError) and caught.value.__cause__.__traceback__ is not None
+    with pytest.raises(research.StrategyFailedError, match="from the candle on that closes at 2026-") as of_bar:
+        research.backtest(FailingLate, "ETHUSDT", "15m", end=as_of_ms(HOUR), source=a_market())
+    bar_ms = of_bar.value.failure.bar_ms
+    before = research.signals(FailingLate, "ETHUSDT", "15m", end=bar_ms - 1, source=a_market())  # type: ignore[operator]
+    assert before.index[-1].value // 1_000_000 == bar_ms - 900_000  # type: ignore[operator]
+    with pytest.raises(research.StrategyFailedError, match="closes at") as of_sweep:
+        research.sweep(FailingLate, "ETHUSDT", "15m", end=as_of_ms(HOUR), source=a_market())
+    assert of_sweep.value.failure.bar_ms == bar_ms and "in indicators\n" in of_sweep.value.failure.traceback
     with pytest.raises(StrategyError, match="unknown strategy 'nothing'"):
         research.backtest("nothing", "ETHUSDT", "15m", source=a_market())
 

@@ -19,10 +19,11 @@ from trading_assets.defs.checks.schema import column_schema
 from trading_assets.defs.partitions import hourly, hours_of
 from trading_assets.defs.research_settings import hours_alike
 from trading_assets.defs.resources import CandleStoreResource, DatabaseResource, ExchangeResource, SettingsResource
-from trading_assets.ledger import checks
+from trading_assets.ledger import checks, strategy_failures
 from trading_assets.ledger.fees import with_own_fees
 from trading_assets.market.loading import CachedReader, OpenedData, max_prices_by_symbol, open_strategy_data
 from trading_assets.market.stages import timeframes_read
+from trading_assets.strategies.failures import StrategyFailure
 from trading_assets.strategies.registry import known_strategies, strategy_classes
 
 _CODE = f"4-{code_version(strategy_classes().values())}"
@@ -68,6 +69,12 @@ def _backtest_asset(timeframe: Timeframe) -> dg.AssetsDefinition:
             return OpenedData(of_coin.load, max_prices.get(symbol, {}))
 
         parts, broken = list[pd.DataFrame](), dict[str, str]()
+        raised: dict[str, tuple[int, StrategyFailure]] = {}
+
+        def keep(hour_ms: int, failure: StrategyFailure) -> None:
+            if hour_ms >= raised.get(failure.strategy, (hour_ms,))[0]:
+                raised[failure.strategy] = hour_ms, failure
+
         for alike in hours_alike(context, settings, database, exchange, hours):
             strategies = alike.used.strategies()
             rows = backtest_with_exclusions(
@@ -79,10 +86,13 @@ def _backtest_asset(timeframe: Timeframe) -> dg.AssetsDefinition:
                 checks.candle_faults(database.get(), alike.hours),
                 progress=Progress(context.log, f"{timeframe.value} coins backtested"),
                 deep=checks.deep_faults(database.get(), alike.hours),
+                tell_failure=keep,
             )
             parts.append(alike.marked(rows))
             broken |= {entry.name: entry.reason for entry in strategies.broken}
         rows = BACKTEST_RESULTS.conform(pd.concat(parts, ignore_index=True)) if len(parts) > 1 else parts[0]
+        newest = rows[(rows["hour_ms"] == hours[-1]) & rows["error"].isna()]
+        strategy_failures.record(database.get(), timeframe, hours[-1], set(newest["strategy"]), raised)
         by_hour = ByHour(rows, hours)
         describe_hours(context, by_hour, _figures(rows, by_hour), _tables)
         if broken:

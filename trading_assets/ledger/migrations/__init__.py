@@ -18,7 +18,7 @@ from trading_assets.ledger.tables import closings, metadata
 if TYPE_CHECKING:
     from alembic.config import Config
 
-HEAD = "0034"
+HEAD = "0035"
 """The newest revision."""
 
 LOCK = "schema"

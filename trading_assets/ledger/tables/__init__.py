@@ -51,6 +51,7 @@ from trading_assets.ledger.tables.research import (
     signal_evaluations,
     signal_evidence,
     strategies,
+    strategy_failures,
 )
 from trading_assets.ledger.tables.risk import (
     alarms,
@@ -123,6 +124,7 @@ __all__ = [
     "signal_evidence",
     "sql_table",
     "strategies",
+    "strategy_failures",
     "trading_switches",
 ]
 

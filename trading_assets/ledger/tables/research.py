@@ -99,6 +99,25 @@ excluded_strategies = sa.Table(
 )
 
 
+strategy_failures = sa.Table(
+    "strategy_failures",
+    metadata,
+    sa.Column("strategy", sa.String(64), primary_key=True, comment="name of the strategy"),
+    sa.Column("timeframe", sa.String(8), primary_key=True, comment="of the backtest that failed"),
+    sa.Column("hour_ms", sa.BigInteger, nullable=False, comment="hour of that backtest, UTC ms"),
+    sa.Column("symbol", sa.Text, nullable=False, comment="a coin on which it failed: the first by name"),
+    sa.Column("parameters", sa.Text, nullable=False, comment="the set that failed, JSON"),
+    sa.Column(
+        "bar_ms",
+        sa.BigInteger,
+        comment="close of the first candle with which it fails, UTC ms; none where no candle is to blame",
+    ),
+    sa.Column("error", sa.Text, nullable=False, comment="kind and message"),
+    sa.Column("traceback", sa.Text, nullable=False, comment="calls and lines, without secrets, shortened"),
+    comment="Of each strategy that raised, its newest failure on each timeframe; gone when a newer hour has none.",
+)
+
+
 research_market = sa.Table(
     "research_market",
     metadata,
