@@ -25,6 +25,7 @@ DRAWDOWN_SHARE = 0.8
 BACKLOG = 100
 DISK_FREE = 0.05
 OUTBOX_AGE_S = 600.0
+MIRROR_AGE_S = 600.0
 STREAM_SILENT_S = 60.0
 ERROR_SHARE, ERROR_WINDOW_MS, LEAST_REQUESTS = 0.05, 300_000, 20
 KEY_EXPIRES_MS = 7 * 24 * HOUR_MS
@@ -110,6 +111,17 @@ def _outbox_stuck(account: AccountReading, reading: Reading) -> str | None:
     return f"messages wait on {', '.join(stuck)}; trading-assets notify list says why" if stuck else None
 
 
+def _mirror_stuck(account: AccountReading, reading: Reading) -> str | None:
+    held = reading.mirror
+    if held is None or held.account != account.account or not held.waiting:
+        return None
+    silent_ms = reading.wall_ms - (held.last_sent_wall_ms or held.since_wall_ms)
+    if silent_ms <= MIRROR_AGE_S * 1000:
+        return None
+    why = f": {held.error}" if held.error else ""
+    return f"{held.waiting} changes wait, and DynamoDB took nothing for {silent_ms / 60_000:.0f} minutes{why}"
+
+
 def _stream_silent(account: AccountReading, reading: Reading) -> str | None:
     session = account.session
     heard_ms = session.gauges.get("heard_wall_ms") if session is not None and account.trader else None
@@ -150,6 +162,7 @@ RULES: Mapping[str, Rule] = {
     "backlog": Rule(Severity.WARNING, 60, _backlog),
     "stream_silent": Rule(Severity.WARNING, 30, _stream_silent),
     "outbox_stuck": Rule(Severity.WARNING, 60, _outbox_stuck),
+    "mirror_stuck": Rule(Severity.WARNING, 120, _mirror_stuck),
     "disk_low": Rule(Severity.WARNING, 60, _disk_low),
     "key_expires": Rule(Severity.WARNING, 0, _key_expires),
     "certificate_expires": Rule(Severity.WARNING, 0, _certificate_expires),

@@ -29,6 +29,7 @@ from trading_assets.core.errors import TradingAssetsError
 from trading_assets.core.foreign_text import get_logger
 from trading_assets.core.settings import Settings
 from trading_assets.ledger.database import Database
+from trading_assets.ledger.mirror import MirrorState
 from trading_assets.ledger.risk import RiskState
 from trading_assets.observability import readings
 from trading_assets.observability.latencies import Histogram, OrderHistograms
@@ -303,10 +304,21 @@ def _of_installation(reading: Reading) -> list[Metric]:
     hours = {(stage,): hour / 1000 for stage, hour in reading.hours.items()}
     expires_ms = reading.certificate_expires_ms
     expires = {} if expires_ms is None else {(): expires_ms / 1000}
+
+    def of_mirror(name: str, text: str, value: Callable[[MirrorState], float]) -> Metric:
+        return _gauges(name, text, (), {} if reading.mirror is None else {(): value(reading.mirror)})
+
     return [
         _gauges("certificate_expires_timestamp_seconds", "The certificate of the UI expires.", (), expires),
         _gauges("newest_hour_timestamp_seconds", "Start of the newest hour of research.", ("stage",), hours),
         _gauge("disk_free_ratio", "Of the home's file system.", reading.disk_free),
+        of_mirror("mirror_waiting_changes", "What DynamoDB does not show yet.", lambda m: m.waiting),
+        of_mirror("mirror_failures", "Rounds that failed since the last that did not.", lambda m: m.failures),
+        of_mirror(
+            "mirror_sent_timestamp_seconds",
+            "DynamoDB took something last.",
+            lambda m: (m.last_sent_wall_ms or m.since_wall_ms) / 1000,
+        ),
     ]
 
 

@@ -20,8 +20,19 @@ from trading_assets.core.models import FillKind
 from trading_assets.core.schemas import MARKET_SCAN
 from trading_assets.core.settings import Settings
 from trading_assets.core.timeframes import DAY_MS, floor_ms, local_ms
-from trading_assets.ledger import balance, executions, leases, outbox, process_reports, risk, selections, signals
+from trading_assets.ledger import (
+    balance,
+    executions,
+    leases,
+    mirror,
+    outbox,
+    process_reports,
+    risk,
+    selections,
+    signals,
+)
 from trading_assets.ledger.database import Database
+from trading_assets.ledger.mirror import MirrorState
 from trading_assets.ledger.partitions import latest_hour_ms
 from trading_assets.ledger.process_reports import SESSION, ProcessReport
 from trading_assets.ledger.risk import StateChange
@@ -126,6 +137,7 @@ class Reading:
         hours: newest hour that was scanned and selected, UTC ms.
         disk_free: of the home's file system, a fraction.
         certificate_expires_ms: of the server at the UI's URL; None where that is not https, or does not answer.
+        mirror: how the mirror in DynamoDB stands; None where it is off.
     """
 
     wall_ms: int
@@ -133,6 +145,7 @@ class Reading:
     hours: Mapping[str, int]
     disk_free: float
     certificate_expires_ms: int | None = None
+    mirror: MirrorState | None = None
 
 
 def read(database: Database, settings: Settings, wall_ms: int | None = None) -> Reading:
@@ -154,7 +167,7 @@ def read(database: Database, settings: Settings, wall_ms: int | None = None) -> 
     hours = {"scan": latest_hour_ms(database, MARKET_SCAN), "selection": selections.newest_hour_ms(database)}
     known = {name: ms for name, ms in hours.items() if ms is not None}
     expires_ms = certificates.PROCESS.expires_ms(settings.ui_url)
-    return Reading(wall_ms, found, known, disk_free(settings.home), expires_ms)
+    return Reading(wall_ms, found, known, disk_free(settings.home), expires_ms, mirror.state(database))
 
 
 def disk_free(home: Path) -> float:

@@ -17,7 +17,7 @@ from trading_assets.cli.main import cli
 from trading_assets.core.counters import API_REQUESTS, Counters
 from trading_assets.core.messages import Kind, Message, Severity
 from trading_assets.core.timeframes import DAY_MS, HOUR_MS, local_ms
-from trading_assets.ledger import alarms, outbox, process_reports, switches
+from trading_assets.ledger import alarms, mirror, outbox, process_reports, switches
 from trading_assets.ledger.alarms import Alarm, AlarmState, Found, _after
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.leases import acquire, holder_of, release
@@ -175,6 +175,17 @@ def outbox_stuck(watched: Watched) -> Callable[[], object]:
     return deliver
 
 
+def mirror_stuck(watched: Watched) -> Callable[[], object]:
+    now = {"signals_since_ms": 0, "hours_since_ms": 0}
+    assert mirror.begin(watched.database, "main", wall_ms=watched.wall_ms, **now)
+    assert mirror.oldest(watched.database, 10)
+    mirror.mark_failed(watched.database, "the table is not there")
+    watched.ahead_ms += 700_000
+    watched.reports({"venue_ms": float(watched.scene.now_ms())})
+    changes = mirror.oldest(watched.database, 100)
+    return lambda: mirror.mark_sent(watched.database, changes, items=len(changes), wall_ms=watched.wall_ms)
+
+
 def disk_low(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> Callable[[], object]:
     usage = shutil.disk_usage("/")
     full = usage._replace(free=usage.total // 100)
@@ -211,7 +222,7 @@ def api_errors(watched: Watched) -> Callable[[], object]:
 
 FAULTS = {one.__name__: one for one in (
     unprotected, halted, drawdown_near, no_session, books_old, no_selection, backlog, stream_silent, outbox_stuck,
-    disk_low, key_expires, certificate_expires, api_errors,
+    mirror_stuck, disk_low, key_expires, certificate_expires, api_errors,
 )}  # fmt: skip
 
 

@@ -38,6 +38,7 @@ NOT_OF_THE_EXCHANGE = {
     "no_selection": "research does not run",
     "backlog": "more signals than are sent",
     "outbox_stuck": "a channel of messages",
+    "mirror_stuck": "DynamoDB",
     "disk_low": "the machine",
     "certificate_expires": "the proxy before the UI",
 }

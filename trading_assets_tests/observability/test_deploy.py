@@ -70,6 +70,7 @@ def test_bounds_are_the_same_with_and_without_prometheus() -> None:
         "backlog": alarms.BACKLOG,
         "disk_low": alarms.DISK_FREE,
         "outbox_stuck": alarms.OUTBOX_AGE_S,
+        "mirror_stuck": alarms.MIRROR_AGE_S,
         "stream_silent": alarms.STREAM_SILENT_S,
         "api_errors": alarms.ERROR_SHARE,
         "key_expires": alarms.KEY_EXPIRES_MS / DAY_MS,
