@@ -6,6 +6,7 @@ start of the partition's hour and its end is the as-of; columns that are percent
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -15,6 +16,7 @@ import pandera.pandas as pa
 
 from trading_assets.core.errors import DataError
 from trading_assets.core.models import EntryOrder
+from trading_assets.core.row_checks import PlainChecks
 from trading_assets.core.timeframes import TRADED_TIMEFRAMES
 
 _TIMEFRAMES = [timeframe.value for timeframe in TRADED_TIMEFRAMES]
@@ -424,6 +426,13 @@ class Table:
             raise DataError(f"table {self.name}: a column has the wrong type: {error}") from error
         return typed.sort_values(list(self.key), kind="stable").reset_index(drop=True)
 
+    def faults(self, rows: Sequence[Mapping[str, Any]]) -> list[str]:
+        """What pandera would refuse of rows as a database gives them, by plain comparisons: an order waits for it.
+
+        A value of another type than its column's is refused here; `conform` casts it, or raises.
+        """
+        return _plain_checks(self.model).faults(rows)
+
 
 @cache
 def _nullable(model: type[pa.DataFrameModel]) -> tuple[str, ...]:
@@ -433,6 +442,11 @@ def _nullable(model: type[pa.DataFrameModel]) -> tuple[str, ...]:
 @cache
 def _dtypes(model: type[pa.DataFrameModel]) -> dict[str, Any]:
     return {str(name): dtype for name, dtype in model.empty().dtypes.items()}
+
+
+@cache
+def _plain_checks(model: type[pa.DataFrameModel]) -> PlainChecks:
+    return PlainChecks(model, _dtypes(model))
 
 
 MARKET_SCAN = Table(MarketScan, ("hour_ms", "symbol"))

@@ -29,3 +29,10 @@ def begin(read: Callable[[], _Answer]) -> Future[_Answer]:
 
     threading.Thread(target=work, name="read", daemon=True).start()
     return future
+
+
+def done(answer: _Answer) -> Future[_Answer]:
+    """What `begin` gives, of an answer that is there already."""
+    future: Future[_Answer] = Future()
+    future.set_result(answer)
+    return future

@@ -46,7 +46,8 @@ class AccountChanged:
 
     Attributes:
         kinds: of `order`, `execution`, `position` and `wallet`.
-        symbols: whose orders, executions or positions; empty where only the wallet has changed.
+        symbols: whose orders, executions or positions; empty where only the wallet has changed, or where the message
+            could not be read in full.
         venue_ms: when the venue told it, UTC ms.
     """
 
@@ -91,6 +92,8 @@ class AccountStream(Protocol):
     """A stream of the account's changes that runs from `start` to `stop`, and delivers its events by itself."""
 
     counts: StreamCounts
+    heard_at: float
+    """`time.monotonic()` of its last message."""
 
     def start(self) -> None: ...
 

@@ -82,6 +82,7 @@ class BybitAccountStream(StreamSupervisor):
             told = None
         if not isinstance(told, dict):
             self.counts.malformed += 1
+            self._deliver(AccountChanged(frozenset(TOPICS), frozenset(), 0))
         elif isinstance(told.get("topic"), str):
             self._pass_on(told)
         elif self._waits_for is not None and told.get("op") == self._waits_for:
@@ -98,13 +99,14 @@ class BybitAccountStream(StreamSupervisor):
             self._deliver(Up(()))
 
     def _pass_on(self, told: Mapping[str, Any]) -> None:
-        """Tell which symbols a message concerns. An unreadable row names none, and is a hint all the same."""
+        """Tell which symbols a message concerns: none where a row of it does not say, and it is a hint all the same."""
         rows = told.get("data")
         kind = str(told["topic"]).partition(".")[0]
         if kind not in TOPICS:
             return
-        listed = [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
-        names = (row.get("symbol") for row in listed)
-        symbols = frozenset(name for name in names if isinstance(name, str) and name)
+        listed = rows if isinstance(rows, list) else [None]
+        names = [row.get("symbol") if isinstance(row, dict) else None for row in listed]
+        is_whole = all(isinstance(name, str) and name for name in names)
+        symbols = frozenset(map(str, names)) if is_whole else frozenset[str]()
         stamp = told.get("creationTime")
         self._deliver(AccountChanged(frozenset({kind}), symbols, stamp if isinstance(stamp, int) else 0))

@@ -52,7 +52,7 @@ from trading_assets.core.ports import ENTRY
 from trading_assets.core.side_by_side import begin
 from trading_assets.core.timeframes import DAY_MS, Timeframe
 from trading_assets.exchange import SETTLE_COIN, SETTLE_COINS, account_rows, fields, market_rows
-from trading_assets.exchange.clock import ExchangeClock
+from trading_assets.exchange.clock import REFRESH_S, ExchangeClock
 from trading_assets.exchange.error_mapping import ENDED, NO_SUCH_ORDER, NOT_ON_DEMO
 from trading_assets.exchange.transport import Transport
 
@@ -109,7 +109,7 @@ class BybitMarketData:
         return self._clock.now_ms()
 
     def clock_offset_ms(self) -> int:
-        return self._clock.offset_ms()
+        return self._clock.offset_ms(REFRESH_S / 2)  # so that an order that follows soon need not measure it
 
     def market(self) -> str:
         return self._market()

@@ -37,13 +37,13 @@ class ExchangeClock:
         """UTC ms."""
         return self._server_ms() if self._virtual else local_ms()
 
-    def offset_ms(self) -> int:
-        """Exchange minus local clock, measured at the middle of the round trip, at most `REFRESH_S` ago."""
+    def offset_ms(self, within_s: float = REFRESH_S) -> int:
+        """Exchange minus local clock, measured at the middle of the round trip, at most so long ago."""
         if self._virtual:
             return 0
         with self._lock:
             now = time.monotonic()
-            if self._measured_at is None or now - self._measured_at > REFRESH_S:
+            if self._measured_at is None or now - self._measured_at > within_s:
                 self._offset_ms = self._measure()
                 self._measured_at = now
             return self._offset_ms

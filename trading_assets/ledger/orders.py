@@ -1,12 +1,12 @@
 """Order intents in the ledger: the durable record written before every order, and its history.
 
-Every order begins with `reserve`. Unique constraints admit one process for a signal and one order in a symbol, on
+Every order begins with `reserve_all`. Unique constraints admit one process for a signal and one order in a symbol, on
 SQLite and PostgreSQL alike.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -86,14 +86,61 @@ class Intent:
 
 
 def reserve(database: Database, intent: Intent, *, max_open: int, wall_ms: int, lease: Lease | None = None) -> bool:
-    """Set the signal from active to executing and insert the intent, in one transaction.
+    """`reserve_all` of one intent. Return whether it was reserved."""
+    return bool(reserve_all(database, [intent], max_open=max_open, wall_ms=wall_ms, lease=lease))
 
-    Return False where another process was first, `max_open` symbols are occupied already, or the risk guard's state is
-    not ACTIVE.
+
+def reserve_all(
+    database: Database,
+    intents: Sequence[Intent],
+    *,
+    max_open: int,
+    wall_ms: int,
+    lease: Lease | None = None,
+    details: Mapping[str, str] | None = None,
+) -> set[str]:
+    """Set signals from active to executing and insert their intents, in one transaction and in this order.
+
+    All are of one account. An intent is left out where another process was first, `max_open` symbols are occupied
+    already, or the risk guard's state is not ACTIVE.
+
+    Args:
+        details: by order link id, a line for the intent's history.
+
+    Returns:
+        The order link ids of those that were reserved.
 
     Raises:
-        LeaseLostError: another process has the lease.
+        LeaseLostError: another process has the lease; nothing was reserved.
     """
+    if not intents:
+        return set()
+    (account,) = {intent.account for intent in intents}
+    try:
+        with database.write(one_at_a_time=f"orders of {account}") as connection:
+            if lease is not None:
+                leases.guard(connection, lease, wall_ms=wall_ms)
+            times = {intent.created_ms for intent in intents}
+            allowed = {time_ms for time_ms in times if risk.entries_allowed(connection, account, time_ms)}
+            return {
+                intent.order_link_id
+                for intent in intents
+                if intent.created_ms in allowed
+                and _reserve(connection, intent, max_open, (details or {}).get(intent.order_link_id))
+            }
+    except ConflictError:
+        if len(intents) == 1:
+            return set()
+    # A unique key has refused one of them, and with it the transaction: each by itself.
+    return {
+        link
+        for intent in intents
+        for link in reserve_all(database, [intent], max_open=max_open, wall_ms=wall_ms, lease=lease, details=details)
+    }
+
+
+def _reserve(connection: sa.Connection, intent: Intent, max_open: int, detail: str | None) -> bool:
+    """Reserve one; False where it may not be. Nothing is written then."""
     claim = (
         sa.update(entry_signals)
         .where(entry_signals.c.signal_id == intent.signal_id, entry_signals.c.status == signals.ACTIVE)
@@ -125,23 +172,17 @@ def reserve(database: Database, intent: Intent, *, max_open: int, wall_ms: int, 
         .where(order_intents.c.order_link_id == intent.order_link_id, order_intents.c.status == ABANDONED)
         .values(**row, order_id=None, reason=None, request=None, requests=None, request_reason=None, seen_ms=None)
     )
-    try:
-        with database.write(one_at_a_time=f"orders of {intent.account}") as connection:
-            if lease is not None:
-                leases.guard(connection, lease, wall_ms=wall_ms)
-            if not risk.entries_allowed(connection, intent.account, intent.created_ms):
-                return False
-            if owners.planned(connection, intent.account, intent.symbol) is not None:
-                return False
-            if _occupied(connection, intent.account) >= max_open:
-                return False
-            if connection.execute(claim).rowcount != 1:
-                return False
-            if connection.execute(again).rowcount != 1:
-                connection.execute(sa.insert(order_intents).values(**row))
-            _record(connection, intent.order_link_id, INTENT, None, intent.created_ms)
-    except ConflictError:
+    if owners.planned(connection, intent.account, intent.symbol) is not None:
         return False
+    if _occupied(connection, intent.account) >= max_open:
+        return False
+    if connection.execute(claim).rowcount != 1:
+        return False
+    if connection.execute(again).rowcount != 1:
+        connection.execute(sa.insert(order_intents).values(**row))
+    _record(connection, intent.order_link_id, INTENT, None, intent.created_ms)
+    if detail is not None:
+        note(connection, intent, detail, intent.created_ms)
     return True
 
 

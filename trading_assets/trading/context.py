@@ -25,6 +25,7 @@ from trading_assets.ledger.database import Database
 from trading_assets.ledger.leases import Lease
 from trading_assets.trading import halt_file
 from trading_assets.trading.binding import BooksGuard
+from trading_assets.trading.keeper import Keeper
 
 CONTRACTS_AGE_MS = 10 * 60_000
 """The list of contracts is read again after this time: an exchange changes its rules a few times a month."""
@@ -55,12 +56,25 @@ class ContractCache:
         with self._lock:
             fresh = self._read_wall_ms is not None and 0 <= wall_ms - self._read_wall_ms < CONTRACTS_AGE_MS
             if not fresh or not symbols <= self._listed.keys():
-                found = exchange.instruments()
-                if found or found.unreadable or not self._listed:  # an empty list does not tell that all are gone
-                    self._listed = {instrument.symbol: instrument for instrument in found}
-                    self._unreadable = Rows((), found.unreadable)
-                    self._read_wall_ms = wall_ms
+                self._read(exchange, wall_ms)
             return self._listed
+
+    def refresh(self, exchange: Exchange, wall_ms: int) -> None:
+        """Read them again where they will soon be old, so that no order waits for it.
+
+        Raises:
+            ExchangeError: they cannot be read.
+        """
+        with self._lock:
+            if self._read_wall_ms is None or not 0 <= wall_ms - self._read_wall_ms < CONTRACTS_AGE_MS // 2:
+                self._read(exchange, wall_ms)
+
+    def _read(self, exchange: Exchange, wall_ms: int) -> None:
+        found = exchange.instruments()
+        if found or found.unreadable or not self._listed:  # an empty list does not tell that all are gone
+            self._listed = {instrument.symbol: instrument for instrument in found}
+            self._unreadable = Rows((), found.unreadable)
+            self._read_wall_ms = wall_ms
 
     @property
     def unreadable(self) -> tuple[UnreadableRow, ...]:
@@ -92,6 +106,7 @@ class ExecutionContext:
         contracts: the venue's contracts, shared by all calls with this context.
         books: compares the ledger's account with the key's, for all calls with this context.
         events: what became of orders, the newest last.
+        keeper: what was read ahead of a candle's close; without one everything is read when a signal waits.
     """
 
     database: Database
@@ -103,10 +118,11 @@ class ExecutionContext:
     lease: Lease | None = None
     at: Callable[[str], None] = lambda _point: None
     ends: Callable[[], bool] = lambda: False
-    workers: int = 4
+    workers: int = 8
     contracts: ContractCache = field(default_factory=ContractCache)
     books: BooksGuard = field(default_factory=BooksGuard)
     events: deque[TradeEvent] = field(default_factory=lambda: deque(maxlen=EVENTS_KEPT))
+    keeper: Keeper | None = None
 
     def send_by(self, within_ms: int = SEND_WITHIN_MS) -> SendBy:
         """Until when an order may be sent that follows from what is read from now on."""

@@ -1,8 +1,8 @@
 """Turns waiting signals into positions with their stops, each once or not at all. Only this module opens positions.
 
-What becomes of a signal, `plan` decides; the steps of an order are in `saga.steps`. Signals are planned and reserved
-one after the other, the most confident first, each when one of the few lanes is free to send it: so limits hold
-exactly, and what cannot be sent yet keeps its place and its own life. What comes meanwhile is among them when the
+What becomes of a signal, `plan` decides; the steps of an order are in `saga.steps`. Signals are planned one after the
+other, the most confident first, and as many as lanes are free to send them are reserved in one transaction: so limits
+hold exactly, and what cannot be sent yet keeps its place and its own life. What comes meanwhile is among them when the
 account is read again. Orders are looked up after all have been sent.
 """
 
@@ -35,6 +35,7 @@ from trading_assets.trading import account_refusals, unreadable_rows
 from trading_assets.trading.context import SEND_WITHIN_MS, ExecutionContext, trading_lease
 from trading_assets.trading.execute.plan import Entry, Market, Refused, Row, account_after, plan_entry
 from trading_assets.trading.execute.workers import Run, worker_pool
+from trading_assets.trading.keeper import Reading
 from trading_assets.trading.reconcile.reconciler import reconcile
 from trading_assets.trading.risk import guard as risk_guard
 from trading_assets.trading.risk.pre_trade import Account
@@ -117,7 +118,7 @@ def submit_orders(context: ExecutionContext) -> SubmitReport:
             return report
         try:
             if _reconcile_if_old(context, clock.now_ms()) or begun is None:
-                begun = _Reads(context, rows)
+                begun = _Reads(context, rows, ahead=False)
             market, account = _read(context, rows, clock.now_ms(), begun)
         except ExchangeError as error:
             if isinstance(error, ExchangeFatalError):
@@ -126,7 +127,7 @@ def submit_orders(context: ExecutionContext) -> SubmitReport:
             for row in rows:
                 _refuse(context, row, Refused(report.stopped, final=False), report)
             return report
-        _Round(context, lease, clock, report).run(rows, market, account)
+        _Round(context, lease, clock, report).run(rows, market, account, begun.ahead)
     return report
 
 
@@ -139,6 +140,9 @@ class _VenueClock:
         self._now_ms = self._took_ms = 0
 
     def now_ms(self) -> int:
+        told = self._context.keeper.now_ms() if self._context.keeper is not None else None
+        if told is not None:
+            return told
         wall_ms = self._context.wall_ms()
         may_age_ms = max(TIME_AGE_MS, self._took_ms)
         if self._told_wall_ms is None or not 0 <= wall_ms - self._told_wall_ms < may_age_ms:
@@ -215,19 +219,27 @@ def _reconcile_if_old(context: ExecutionContext, now_ms: int) -> bool:
 
 
 class _Reads:
-    """What is read of the exchange for the signals that wait, all of it asked for side by side from here on."""
+    """What is read of the exchange for the signals that wait, all of it asked for side by side from here on.
 
-    def __init__(self, context: ExecutionContext, rows: Sequence[Row]) -> None:
+    Attributes:
+        ahead: what it is taken from where it was read ahead, and may be used.
+    """
+
+    def __init__(self, context: ExecutionContext, rows: Sequence[Row], *, ahead: bool = True) -> None:
         symbols = {str(row["symbol"]) for row in rows}
-        self.account = risk_guard.AccountReads(context.exchange)
-        self.quotes = begin(lambda: _quotes(context, symbols))
+        self.ahead = context.keeper.take() if ahead and context.keeper is not None else None
+        self.account = risk_guard.AccountReads(context.exchange, self.ahead)
+        prices = self.ahead.tickers if self.ahead is not None else None
+        self.quotes = begin(lambda: _quotes(context, symbols, prices))
 
 
 def _quotes(
-    context: ExecutionContext, symbols: set[str]
+    context: ExecutionContext, symbols: set[str], ahead: Tickers | None
 ) -> tuple[Mapping[str, Instrument], Mapping[str, Ticker], dict[str, str]]:
     """The contracts, the tickers of these coins, and why some cannot be had."""
     instruments = context.contracts.get(context.exchange, symbols, context.wall_ms())
+    if ahead is not None:
+        return instruments, ahead, {}
     return instruments, *_tickers(context.exchange, sorted(symbols & instruments.keys()))
 
 
@@ -270,7 +282,7 @@ class _Sending:
 
 
 class _Round:
-    """One round of sending: the most confident signal that may go is reserved when a lane is free for it.
+    """One round of sending: the most confident signals that may go are reserved when lanes are free for them.
 
     It ends early (`stopped` says why) when the exchange cannot take orders now: nothing more is reserved then, and what
     waits keeps its place. Errors that end it are raised when all that was sent is followed.
@@ -286,11 +298,16 @@ class _Round:
         self._sent: list[tuple[Intent, Future[Intent | None], Intent | None]] = []
         self._broken: list[Exception] = []
 
-    def run(self, rows: Sequence[Row], market: Market, account: Account) -> None:
-        """Send what may be sent, then look up what was sent."""
+    def run(self, rows: Sequence[Row], market: Market, account: Account, ahead: Reading | None) -> None:
+        """Send what may be sent, then look up what was sent.
+
+        Args:
+            ahead: market and account are of this reading; before the first order they are read again where it is void.
+        """
         context = self._context
         self._waiting, self._known = deque(rows), {str(row["signal_id"]) for row in rows}
         self._market, self._account, self._read_wall_ms = market, account, context.wall_ms()
+        self._ahead, self._lanes = ahead, 1 if len(rows) == 1 else context.workers
         with worker_pool(len(rows), context.workers) as run:
             try:
                 while self._next_turn():
@@ -316,25 +333,63 @@ class _Round:
     def _next_turn(self) -> bool:
         """Wait for a free lane. Return whether a signal is to be sent."""
         self._collect([future for future in self._sending if future.done()])
-        while self._sending and (len(self._sending) >= self._context.workers or not self._waiting):
+        while self._sending and (not self._free_lanes or not self._waiting):
             self._collect(wait(self._sending, return_when=FIRST_COMPLETED).done)
         if self._waiting and self._context.ends():
             self._report.stopped = self._report.stopped or "this process ends"
         return bool(self._waiting) and not self._report.stopped
 
+    @property
+    def _free_lanes(self) -> int:
+        return self._lanes - len(self._sending)
+
     def _take_turn(self, run: Run) -> None:
-        """Plan and reserve the next signal, and hand it to a lane."""
+        """Plan the next signals, as many as lanes are free, reserve them in one transaction, and hand each to a lane.
+
+        Each is planned with the account as it is once those before it are positions.
+        """
         context, now_ms = self._context, self._clock.now_ms()
         if not self._refresh(now_ms):
             return
-        row = self._waiting.popleft()
+        before, planned = self._account, list[_Sending]()
+        while self._waiting and len(planned) < self._free_lanes and not self._report.stopped:
+            if planned and str(self._waiting[0]["signal_id"]) in self._refused_by_rules:
+                break  # the market is read again for it first
+            entry = self._plan_next(self._clock.now_ms())
+            if entry is not None:
+                planned.append(entry)
+        if not planned:
+            return
+        places = context.settings.max_positions - self._market.foreign
+        details = {
+            one.intent.order_link_id: f"{orders.SIZE}{one.entry.why_size}"
+            for one in planned
+            if one.entry.why_size is not None
+        }
+        reserved = steps.reserve(context, [one.intent for one in planned], self._lease, places, details)
+        self._account = before
+        for one in planned:
+            signal_id, symbol = one.intent.signal_id, one.intent.symbol
+            if one.intent.order_link_id not in reserved:
+                why = f"another process works on it, {symbol} has an open order, or all are taken"
+                self._report.refused[signal_id] = why
+                continue
+            self._report.refused.pop(signal_id, None)
+            self._account = account_after(self._account, one.intent, one.entry.price)
+            left_ms = int(one.row["ttl_ms"]) - one.intent.created_ms
+            send_by = one.intent.touched_wall_ms + min(SEND_WITHIN_MS, left_ms)
+            self._sending[run(steps.send, context, one.intent, send_by)] = one
+
+    def _plan_next(self, now_ms: int) -> _Sending | None:
+        """Ask every gate about the next signal; None where it gets no order now."""
+        context, row = self._context, self._waiting.popleft()
         signal_id = str(row["signal_id"])
         if now_ms >= int(row["ttl_ms"]):  # its life ended while others were sent
             self._report.stopped, expired = self._clock.expire_signals()
             self._report.expired += expired
             if self._report.stopped:
                 self._waiting.appendleft(row)
-            return
+            return None
         plan = plan_entry(row, self._market, self._account, context.settings, now_ms)
         if plan.refusals is not None:
             alerted = isinstance(row["reason"], str)
@@ -346,20 +401,14 @@ class _Round:
             if plan.refusals is None and row["reason"] != plan.outcome.reason:
                 context.notify(f"entry in {row['symbol']} waits", plan.outcome.reason, Kind.REFUSAL)
             _refuse(context, row, plan.outcome, self._report)
-            return
+            return None
         refused = self._refused_by_rules.get(signal_id)
         if refused is not None and plan.outcome.is_as(refused):
             _refuse(context, row, Refused(self._report.refused[signal_id], final=True), self._report)
-            return
-        places = context.settings.max_positions - self._market.foreign
-        intent = _reserve(context, self._lease, row, plan.outcome, places, self._clock.now_ms(), self._report)
-        if intent is None:
-            return
-        self._report.refused.pop(signal_id, None)
+            return None
+        intent = _intent(context, row, plan.outcome, now_ms)
         self._account = account_after(self._account, intent, plan.outcome.price)
-        left_ms = int(row["ttl_ms"]) - intent.created_ms
-        send_by = intent.touched_wall_ms + min(SEND_WITHIN_MS, left_ms)
-        self._sending[run(steps.send, context, intent, send_by)] = _Sending(row, intent, plan.outcome)
+        return _Sending(row, intent, plan.outcome)
 
     def _refresh(self, now_ms: int) -> bool:
         """Read market and account again where they are old, or rules have changed. Return whether that succeeded.
@@ -368,14 +417,14 @@ class _Round:
         """
         context, wall_ms = self._context, self._context.wall_ms()
         is_again = str(self._waiting[0]["signal_id"]) in self._refused_by_rules
-        if not is_again and 0 <= wall_ms - self._read_wall_ms < READ_AGE_MS:
+        if not is_again and not self._is_void() and 0 <= wall_ms - self._read_wall_ms < READ_AGE_MS:
             return True
         try:
             if self._is_own_lease:
                 self._lease = leases.renew(context.database, self._lease, ttl_ms=LEASE_MS, wall_ms=wall_ms)
             rows = self._ordered(signals.active(context.database, context.settings.account))
-            self._market, self._account = _read(context, rows, now_ms, _Reads(context, rows))
-            self._waiting = deque(rows)
+            self._market, self._account = _read(context, rows, now_ms, _Reads(context, rows, ahead=False))
+            self._waiting, self._ahead = deque(rows), None
         except ExchangeError as error:
             if isinstance(error, ExchangeFatalError):
                 account_refusals.tell(context, error)
@@ -383,6 +432,12 @@ class _Round:
             return False
         self._read_wall_ms = context.wall_ms()
         return True
+
+    def _is_void(self) -> bool:
+        """Whether what was read ahead may not be used any more. Our own orders change the account, as they may."""
+        if self._ahead is None or self._sending or self._sent or self._context.keeper is None:
+            return False
+        return not self._context.keeper.holds(self._ahead)
 
     def _ordered(self, active: Sequence[Row]) -> list[Row]:
         """What waits and what has come, the most confident first; those that are tried again go last."""
@@ -427,17 +482,15 @@ class _Round:
             self._waiting.append(one.row)
 
 
-def _reserve(
-    context: ExecutionContext, lease: Lease, row: Row, entry: Entry, places: int, now_ms: int, report: SubmitReport
-) -> Intent | None:
-    """Reserve an order in the ledger; None where another process or a limit prevents it."""
+def _intent(context: ExecutionContext, row: Row, entry: Entry, now_ms: int) -> Intent:
+    """The order that is to be reserved for a signal."""
     size, limit = entry.size, entry.limit
-    signal_id, symbol = str(row["signal_id"]), str(row["symbol"])
-    intent = Intent(
+    signal_id = str(row["signal_id"])
+    return Intent(
         order_link_id=context.exchange.order_ids.encode(signal_id),
         signal_id=signal_id,
         account=context.settings.account,
-        symbol=symbol,
+        symbol=str(row["symbol"]),
         side=Side.BUY if row["position_type"] == "LONG" else Side.SELL,
         qty=size.qty,
         stop_loss=entry.stop_loss,
@@ -452,13 +505,6 @@ def _reserve(
         until_ms=limit.until_ms if limit is not None else None,
         chase_price=limit.chase_price if limit is not None else None,
     )
-    if steps.reserve(context, intent, lease, max_open=places):
-        if entry.why_size is not None:
-            with context.database.write() as connection:
-                orders.note(connection, intent, f"{orders.SIZE}{entry.why_size}", now_ms)
-        return intent
-    report.refused[signal_id] = f"another process works on it, {symbol} has an open order, or all are taken"
-    return None
 
 
 def _refuse(context: ExecutionContext, row: Row, refused: Refused, report: SubmitReport) -> None:

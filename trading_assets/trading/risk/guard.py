@@ -14,7 +14,7 @@ from trading_assets.core.foreign_text import plain
 from trading_assets.core.messages import Kind, Message, Notify, Severity
 from trading_assets.core.ports import Exchange
 from trading_assets.core.settings import Settings
-from trading_assets.core.side_by_side import begin
+from trading_assets.core.side_by_side import begin, done
 from trading_assets.core.timeframes import DAY_MS, floor_ms, iso, local_ms
 from trading_assets.ledger import account as account_ledger
 from trading_assets.ledger import balance, dca, grids, orders, risk
@@ -25,6 +25,7 @@ from trading_assets.ledger.strategies import active_names
 from trading_assets.trading import halt_file
 from trading_assets.trading.context import ExecutionContext
 from trading_assets.trading.halt_file import FileHalt
+from trading_assets.trading.keeper import Reading
 from trading_assets.trading.risk.limits import loss_counts_from_ms, losses_reached
 from trading_assets.trading.risk.pre_trade import Account, Refusal
 from trading_assets.trading.risk.protections import CLOSINGS_BACK_MS
@@ -36,10 +37,13 @@ _ALERTED_BY_HALT = frozenset({"state", Cause.DAILY_LOSS.value, Cause.DRAWDOWN.va
 
 
 class AccountReads:
-    """Positions and wallet, which are asked for side by side from here on."""
+    """Positions and wallet, which are asked for side by side from here on, or were read ahead."""
 
-    def __init__(self, exchange: Exchange) -> None:
-        self.positions, self.wallet = begin(exchange.positions), begin(exchange.wallet)
+    def __init__(self, exchange: Exchange, ahead: Reading | None = None) -> None:
+        if ahead is not None:
+            self.positions, self.wallet = done(ahead.positions), done(ahead.wallet)
+        else:
+            self.positions, self.wallet = begin(exchange.positions), begin(exchange.wallet)
 
 
 def account_snapshot(database: Database, begun: AccountReads, account: str, now_ms: int) -> Account:

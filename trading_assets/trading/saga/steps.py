@@ -6,6 +6,8 @@ sequence of steps and the transitions between states are in `saga.transitions`.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from decimal import Decimal
 
 from trading_assets.core.errors import (
@@ -54,32 +56,52 @@ class PostponedError(NotSentError):
         self.cause = cause
 
 
-def reserve(context: ExecutionContext, intent: Intent, lease: Lease, max_open: int) -> bool:
-    """Record the intent and mark its signal as executing. Return False where another order or a limit prevents it.
+def reserve(
+    context: ExecutionContext,
+    intents: Sequence[Intent],
+    lease: Lease,
+    max_open: int,
+    details: Mapping[str, str] | None = None,
+) -> set[str]:
+    """Record intents and mark their signals as executing, in one transaction, the first of them first.
+
+    Return the order link ids of those that were reserved: another order or a limit may prevent one. `details` has a
+    line for the history of some, by the same id.
 
     Raises:
-        LeaseLostError: another process has the lease.
+        LeaseLostError: another process has the lease; nothing was reserved.
     """
-    if context.is_halted_by_file or context.why_off():
-        return False
-    with step(context, Step.RESERVE, intent):
-        reserved = orders.reserve(
-            context.database, intent, max_open=max_open, wall_ms=intent.touched_wall_ms, lease=lease
+    if not intents or context.is_halted_by_file or context.why_off():
+        return set()
+    with ExitStack() as taken:
+        for intent in intents:
+            taken.enter_context(step(context, Step.RESERVE, intent))
+        reserved = orders.reserve_all(
+            context.database,
+            intents,
+            max_open=max_open,
+            wall_ms=intents[0].touched_wall_ms,
+            lease=lease,
+            details=details,
         )
-    if reserved:
-        log("order_reserved", intent, "the order is reserved")
+    for intent in intents:
+        if intent.order_link_id in reserved:
+            log("order_reserved", intent, "the order is reserved")
     return reserved
 
 
 def send(context: ExecutionContext, intent: Intent, send_by_wall_ms: int) -> Intent | None:
-    """Set the leverage, then create the order. Return the intent; None where another process has changed it.
+    """Set the leverage, unless it is known to be set, then create the order.
+
+    Return the intent; None where another process has changed it.
 
     Raises:
         PostponedError: nothing was placed; the signal waits again.
     """
     try:
         with step(context, Step.LEVERAGE, intent):
-            context.exchange.set_leverage(intent.symbol, intent.leverage)
+            if context.keeper is None or not context.keeper.has_leverage(intent.symbol, intent.leverage):
+                context.exchange.set_leverage(intent.symbol, intent.leverage)
     except ExchangeError as error:
         if _is_of_the_order(context, error):
             return _refused(context, intent, f"leverage not set: {error}", error)

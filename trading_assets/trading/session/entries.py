@@ -1,8 +1,13 @@
-"""From complete candles to orders: signals are found, held against their schema, and sent by a thread of their own."""
+"""From complete candles to orders: signals are found, and sent by a thread of their own.
+
+New signals are held against their schema twice: by plain comparisons in the transaction that adds them, so that what
+breaks it never waits to be sent; and by the full check, whose report is shown, once their orders are sent.
+"""
 
 from __future__ import annotations
 
 import contextlib
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 
 import pandas as pd
@@ -39,7 +44,8 @@ class EntryPipeline:
 
     Args:
         run: the run that signals are recorded with.
-        check: holds new signals against their schema. Those that break it are never sent.
+        check: holds new signals against their schema, once their orders are sent. What it refuses and the ledger let
+            through is a fault of this program: nothing more is sent then.
         authorise: the context with the session's lease; raises `LeaseLostError` where the lease is lost.
     """
 
@@ -56,6 +62,8 @@ class EntryPipeline:
         self._check, self._authorise, self._log = check, authorise, log
         self.worker = WorkerThread("orders", self._submit)
         self._contracts: Mapping[str, Instrument] = {}
+        self._found = deque[FinderReport]()
+        self._distrusted = False
         self._contracts_timer, self._waiting_timer = Timer(CONTRACTS_EVERY_S), Timer(WAITING_EVERY_S)
 
     def use(self, context: ExecutionContext) -> None:
@@ -102,7 +110,8 @@ class EntryPipeline:
         stats.skipped += report.skipped
         self._log.warn_once("could not be decided", report.failures)
         if report.signals:
-            self._act_on(report)
+            self._found.append(report)
+            self.worker.wake()
             self._context.tell(*map(signal_message, report.signals))
 
     def submit_waiting(self) -> None:
@@ -123,19 +132,44 @@ class EntryPipeline:
             self._log.warn_once("could not be read", {"contracts": error})
             self._contracts_timer.restart(LATE_AGAIN_S)
 
-    def _act_on(self, report: FinderReport) -> None:
+    def check_found(self) -> None:
+        """Hold the signals that were found since the last time against their schema, and tell them."""
+        while True:
+            try:
+                report = self._found.popleft()
+            except IndexError:
+                return
+            try:
+                self._check_one(report)
+            except TradingAssetsError as error:
+                self._log.warn_once("could not be held against their schema", {"new signals": error})
+
+    def _check_one(self, report: FinderReport) -> None:
         identities = [str(row["signal_id"]) for row in report.signals]
         rows = signals.by_ids(self._context.database, identities)
         check = self._check(rows)
-        if check.passed:
-            self.worker.wake()
-        else:
-            signals.reject(self._context.database, identities, signals.BROKEN)  # the ledger has done it already
+        if (rows["reason"] == signals.BROKEN).all():
             self._log.say("entry_signals broke its schema: no order was sent; see its check", is_warning=True)
+        elif not check.passed:
+            self._distrusted = True
+            signals.reject(self._context.database, identities, signals.BROKEN)
+            self._log.say(
+                "entry_signals broke its schema, and the ledger did not see it: what was not sent yet is rejected, and "
+                "this session sends nothing more; see its check, and report it",
+                is_warning=True,
+            )
         self._log.tell(SignalsFound(rows, check, dict(report.skipped)))
 
     def _submit(self) -> float | None:
         """Submit what waits. Return after how many seconds to come again, where the exchange has cut it short."""
+        if self._distrusted:
+            return None
+        try:
+            return self._submit_once()
+        finally:
+            self.check_found()  # costs as much time as all before the orders: now nothing waits for it
+
+    def _submit_once(self) -> float | None:
         context = self._authorise()
         try:
             report = submit_orders(context)

@@ -42,7 +42,9 @@ from trading_assets.trading.context import ExecutionContext
 from trading_assets.trading.dca.maintain import maintain as maintain_plans
 from trading_assets.trading.execute.exit_plans import follow_exit_plans
 from trading_assets.trading.grid.maintain import maintain
+from trading_assets.trading.keeper import Keeper
 from trading_assets.trading.reconcile.reconciler import reconcile
+from trading_assets.trading.session.ahead import CloseWatch, ReadAhead
 from trading_assets.trading.session.candle_cache import CandleCache
 from trading_assets.trading.session.clock import Timer, VenueClock
 from trading_assets.trading.session.entries import WAITING_EVERY_S, EntryPipeline
@@ -89,6 +91,9 @@ GRIDS_EVERY_S = 10.0
 EXITS_EVERY_S = 0.5
 """Exit plans are looked at at most so often."""
 
+TOLD_WITHIN_S = 1.0
+"""The time that a stream has told counts as the venue's for so long."""
+
 FINISH_WITHIN_S = 45.0
 """Longest wait for all that is being sent when the session ends; then the lease is given back in any case."""
 
@@ -102,7 +107,7 @@ class Session:
     Args:
         run: the run that it lives in.
         make_stream: makes the stream of these series, which delivers its events to the function given.
-        check: holds new signals against their schema. Those that break it are never sent.
+        check: holds new signals against their schema; see `EntryPipeline`.
         make_account_stream: makes the stream of the account's changes; without one, books are read by others only.
         tell: called with each message, heartbeat and set of signals. It must return at once.
         newest_settings: what holds for the account now, by environment, file and ledger; without it nothing changes.
@@ -132,6 +137,11 @@ class Session:
         self._entries = EntryPipeline(context, self._feed, run, check, self._authorise, self._log)
         self._books = WorkerThread("books", self._read_books, rest_s=BOOKS_EVERY_S)
         self._exits = WorkerThread("exits", self._follow_exits, rest_s=EXITS_EVERY_S)
+        self._keeper = Keeper(self._account_heard_at, self._told_ms)
+        ahead = ReadAhead(self._keeper, self._authorise, lambda: [coin.symbol for coin in self._watchlist.coins])
+        self._reads = WorkerThread("reads", ahead.read)
+        self._leverages = WorkerThread("leverages", ahead.set_leverages, rest_s=BOOKS_EVERY_S)
+        self._close_watch = CloseWatch()
         self._store, self._asked, self._asked_minute = store, dict[str, int](), 0
         self._account_stream = make_account_stream(self._hear_account) if make_account_stream is not None else None
         account, trader = context.settings.account, Trader(run, selected.key)
@@ -171,8 +181,10 @@ class Session:
                 return self._live()
         finally:
             # What is being sent is finished under the lease, which a thread renews meanwhile.
-            if not finish_all((self._entries.worker, self._books, self._exits), FINISH_WITHIN_S):
+            if not finish_all(self._workers, FINISH_WITHIN_S):
                 self._log.say("what was being sent has no answer yet; it is looked up later", is_warning=True)
+            with contextlib.suppress(TradingAssetsError):
+                self._entries.check_found()
             # Then the lease: the successor waits for it.
             with contextlib.suppress(TradingAssetsError):  # a ledger that is locked: the lease runs out by itself
                 if self._lease is not None:
@@ -198,9 +210,8 @@ class Session:
         self._stream.start()
         now_ms = self._clock.ask()
         self._clock.start()
-        self._entries.worker.start()
-        self._books.start()
-        self._exits.start()
+        for worker in self._workers:
+            worker.start()
         self._entries.refresh_contracts(now=True)
         series = self._feed.warm_up(now_ms)
         self._entries.rehearse(self._watchlist.coins, now_ms)
@@ -256,9 +267,8 @@ class Session:
                 return ""
         self._lease.beat()
         self._lease.require()
-        self._entries.worker.require()
-        self._books.require()
-        self._exits.require()
+        for worker in self._workers:
+            worker.require()
         if self._hand_over_timer.ring():
             context = self._base_context
             successor = successor_of(context.database, context.settings.account, wall_ms=context.wall_ms())
@@ -274,6 +284,7 @@ class Session:
                 self._account_stream.start()
         if self._began_ms is not None:
             self._ask_exits(now_ms)
+            self._read_ahead()
             self._decide(now_ms, self._began_ms)
             self._entries.submit_waiting()
             with self._reading():
@@ -303,6 +314,10 @@ class Session:
         self._entries.use(self._base_context)
         self._log.say(f"version {newest.version} of settings and flags holds: {newest.differences(held)}")
 
+    @property
+    def _workers(self) -> tuple[WorkerThread, ...]:
+        return self._entries.worker, self._books, self._exits, self._reads, self._leverages
+
     def _wait_s(self) -> float:
         """How long to wait for the next event."""
         if self._lease is None:
@@ -328,8 +343,24 @@ class Session:
 
     def _hear_account(self, event: AccountEvent) -> None:
         """Something of the account has changed, or may have while nobody listened: the books are read."""
+        self._keeper.hear(event)
         if isinstance(event, AccountChanged | Up):
             self._books.wake()
+            self._leverages.wake()
+
+    def _account_heard_at(self) -> float:
+        return self._account_stream.heard_at if self._account_stream is not None else float("-inf")
+
+    def _told_ms(self) -> int | None:
+        """The venue's time as its stream has just told it, where a question costs a request."""
+        is_fresh = time.monotonic() - self._stream.heard_at <= TOLD_WITHIN_S and self._stream.venue_ms
+        return self._stream.venue_ms if is_fresh and self._base_context.settings.venue.adapter.is_simulated else None
+
+    def _read_ahead(self) -> None:
+        """Have account and prices read when a close is near."""
+        timeframes = {coin.timeframe for coin in self._watchlist.coins}
+        if self._close_watch.is_near(timeframes, self._stream.venue_ms, self._stream.heard_at, time.monotonic()):
+            self._reads.wake()
 
     def _read_books(self) -> float | None:
         """Read the books, and look after positions without a stop. What a stream tells is a hint; REST is the truth."""
@@ -407,7 +438,7 @@ class Session:
 
     def _context(self) -> ExecutionContext:
         lease = self._lease.lease if self._lease is not None else None
-        return replace(self._base_context, lease=lease, ends=self._is_ending)
+        return replace(self._base_context, lease=lease, ends=self._is_ending, keeper=self._keeper)
 
     def _is_ending(self) -> bool:
         return self._stopping.is_set() or self._entries.worker.is_ending

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
@@ -276,14 +276,44 @@ def test_of_two_sessions_on_one_selection_one_says_why_it_does_not_trade(stage: 
     assert first.stop() == "stopped"
 
 
-def test_signals_that_break_their_schema_are_rejected_and_never_sent(stage: Stage) -> None:
+def test_signals_that_break_their_schema_are_rejected_and_never_sent(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = signals.insert_new
+
+    def broken(database: Database, rows: Sequence[Mapping[str, object]], **more: Any) -> set[str]:
+        return real(database, [{**row, "confidence": 180.0} for row in rows], **more)
+
+    monkeypatch.setattr(signals, "insert_new", broken)
     play = stage.play(passes=False)
     until(lambda: play.is_trading)
     stage.next_close()
-    until(lambda: play.says("broke its schema"))
+    until(lambda: play.says("broke its schema: no order was sent"))
     play.stop()
     assert set(stage.statuses()) == {signals.REJECTED}
     assert not stage.exchange.positions()
+
+
+@pytest.mark.slow
+def test_what_the_full_check_alone_refuses_is_the_last_that_was_sent(stage: Stage) -> None:
+    play = stage.play(passes=False)
+    until(lambda: play.is_trading)
+    stage.next_close()
+    until(lambda: play.says("this session sends nothing more"))
+    sent = set(stage.exchange.positions())
+    before = len(signals.since(stage.database, "main", 0))
+    for symbol in SYMBOLS:
+        held = stage.exchange.position(symbol)
+        if held is not None:
+            order = OrderRequest(symbol, held.side.opposite, held.size, f"by-hand-{symbol}", reduce_only=True)
+            stage.exchange.place_order(order)
+    until(lambda: not orders.occupying(stage.database, "main"))
+    for _ in range(3):
+        stage.next_close()
+        until(lambda: len(_decided(play, stage)) == len(SYMBOLS))
+    play.stop()
+    assert sent and len(signals.since(stage.database, "main", 0)) > before
+    assert not stage.exchange.positions(), "nothing was sent after it"
 
 
 @pytest.mark.slow
