@@ -346,7 +346,6 @@ class Session:
         self._keeper.hear(event)
         if isinstance(event, AccountChanged | Up):
             self._books.wake()
-            self._leverages.wake()
 
     def _account_heard_at(self) -> float:
         return self._account_stream.heard_at if self._account_stream is not None else float("-inf")
@@ -373,6 +372,7 @@ class Session:
             self._log.warn_once("could not be read, it is tried again", {"the books": error})
             return WAITING_EVERY_S
         self._exits.wake()  # an entry may have become a position, whose plan begins
+        self._leverages.wake()  # a coin may be free again
         failed = {f"the grid in {name}": why for name, why in kept.failed.items()}
         failed |= {f"the DCA plan in {name}": why for name, why in plans.failed.items()}
         if failed:
