@@ -54,7 +54,7 @@ def _lease(settings: Settings, database: Database) -> str:
     if database.dialect != POSTGRESQL and not (file.is_file() and file.stat().st_size):
         return ""  # a look would make one
     with database.read() as connection:
-        if migrations.revision_of(connection) != migrations.HEAD:
+        if not migrations.is_usable(connection):
             return ""
     now_ms, found = local_ms(), []
     for name in effective.names(database, settings):

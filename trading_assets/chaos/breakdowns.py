@@ -21,7 +21,8 @@ from pathlib import Path
 import psutil
 import sqlalchemy as sa
 
-from trading_assets.chaos.session_process import CLOCK_FILE
+from trading_assets.chaos.next_version import REVISION, SAYS, make_next_version, run_command
+from trading_assets.chaos.session_process import CLOCK_FILE, IS_TRADING
 from trading_assets.chaos.stages import (
     DAGSTER,
     POSTGRESQL,
@@ -39,6 +40,10 @@ from trading_assets.core.configuration import trial
 from trading_assets.ledger.database import with_driver
 
 UI_WITHIN_S = 120.0
+TRADES_WITHIN_S = 120.0
+LOOKS_BETWEEN = 8
+"""At the positions, while the old version trades on a ledger that the next one has migrated."""
+
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGKILL)
 
 
@@ -168,6 +173,57 @@ def _worker_lost(stage: Stage) -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def _released(stage: Stage) -> Iterator[None]:
+    """The next version migrates the ledger while the old one trades, then takes its place."""
+    with _next_version(stage):
+        yield
+
+
+@contextlib.contextmanager
+def _taken_back(stage: Stage) -> Iterator[None]:
+    """A release that is taken back once the next version has traded: the old one trades on the newer schema."""
+    before = dict(stage.environment)
+    with _next_version(stage):
+        pass
+    _replaced(stage, before)
+    session = stage.session
+    if session is None or session.says(SAYS) is None:
+        stage.report.broken.append("the session that traded was not of the next version")
+    yield
+
+
+@contextlib.contextmanager
+def _next_version(stage: Stage) -> Iterator[None]:
+    old = dict(stage.environment)
+    new = {**old, **make_next_version(stage.folder / "next")}
+    run_command(new, "ledger", "upgrade")
+    said = run_command(old, "ledger", "revision") + run_command(old, "signals")  # the old one opens it anew
+    if REVISION not in said:
+        stage.report.broken.append(f"the ledger was not migrated: {said}")
+    for _ in range(LOOKS_BETWEEN):
+        stage.look()
+    _replaced(stage, new)
+    yield
+
+
+def _replaced(stage: Stage, environment: Mapping[str, str]) -> None:
+    """The session is told to end, and another version begins in its place, as ECS does it."""
+    assert stage.session is not None
+    before = sum(IS_TRADING in line.text for line in stage.session.lines())
+    stage.environment.clear()
+    stage.environment.update(environment)
+    if not stage.ends(stage.kill_session(signal.SIGTERM)):
+        stage.report.broken.append("the session did not end when it was told to")
+
+    def trades() -> bool:
+        stage.look()
+        return stage.session is not None and sum(IS_TRADING in line.text for line in stage.session.lines()) > before
+
+    if not comes_true(trades, TRADES_WITHIN_S):
+        stage.report.broken.append(f"the other version did not trade within {TRADES_WITHIN_S:.0f} s")
+
+
+@contextlib.contextmanager
 def _nothing(_stage: Stage) -> Iterator[None]:
     yield
 
@@ -191,6 +247,8 @@ FAULTS: Mapping[str, Fault] = {
         ),
         *(Fault(f"run-{number.name.lower()}", 0, _service("run", number), DAGSTER) for number in SIGNALS),
         Fault("worker-lost", 0, _worker_lost, WORKERS),
+        Fault("release", 0, _released),
+        Fault("release-taken-back", 0, _taken_back),
         Fault("memory-1gb", 20, _nothing, SMALL_MEMORY),
     )
 }

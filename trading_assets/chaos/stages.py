@@ -136,9 +136,9 @@ class Stage:
         self._port = 0
         self.start_exchange()
         self.settings = Settings(_env_file=None, simulator_url=self.url, **own, **OPEN_GATES)  # type: ignore[arg-type]
-        self._environment = {**os.environ, f"{PREFIX}SIMULATOR_URL": self.url}
+        self.environment = {**os.environ, f"{PREFIX}SIMULATOR_URL": self.url}
         for name, value in {**own, **OPEN_GATES}.items():
-            self._environment[f"{PREFIX}{name.upper()}"] = str(value)
+            self.environment[f"{PREFIX}{name.upper()}"] = str(value)
         self.database = Database(self.settings.resolved_database_url)
         stack.callback(self.database.close)
         seed_registry(self.database)
@@ -194,14 +194,14 @@ class Stage:
         with self.fault.act(self):
             until = time.monotonic() + self.fault.seconds
             while time.monotonic() < until:
-                self._look()
+                self.look()
         report.seconds = round(time.monotonic() - began, 1)
         mended = time.monotonic()
         before = self._entries()
         given: bool = False
         deadline = mended + ENDS_WITHIN_S
         while time.monotonic() < deadline:
-            self._look()
+            self.look()
             with contextlib.suppress(TradingAssetsError):
                 if not given:
                     self._give(2)
@@ -232,7 +232,7 @@ class Stage:
         """Look at the positions until a process has ended. Return whether it has, in time."""
         deadline = time.monotonic() + SESSION_ENDS_WITHIN_S
         while process.poll() is None and time.monotonic() < deadline:
-            self._look()
+            self.look()
         return process.poll() is not None
 
     def _judge(self) -> None:
@@ -261,7 +261,7 @@ class Stage:
                     self._ended.wait(RESTART_AFTER_S)
                 if not self._ended.is_set() and not self.held:
                     prefix = _limited(MEMORY_BYTES) if self.fault.needs == SMALL_MEMORY else ()
-                    self.session = start_session(self.folder, self._environment, prefix)
+                    self.session = start_session(self.folder, self.environment, prefix)
                     self.report.starts += 1
             self._ended.wait(0.1)
 
@@ -278,7 +278,7 @@ class Stage:
         for one in self._coins[batch * BATCH : (batch + 1) * BATCH]:
             give_signal(self.database, self.exchange, one, self.settings, self._chance)
 
-    def _look(self) -> None:
+    def look(self) -> None:
         """Every position has its stop at the exchange, whatever is broken here."""
         with contextlib.suppress(TradingAssetsError):
             held = self.exchange.positions()
@@ -300,7 +300,7 @@ class DagsterStage(Stage):
 
     def _prepare(self, stack: ExitStack) -> None:
         own: dict[str, object] = {
-            name.removeprefix(PREFIX): value for name, value in self._environment.items() if name.startswith(PREFIX)
+            name.removeprefix(PREFIX): value for name, value in self.environment.items() if name.startswith(PREFIX)
         }
         folder = self.folder / "installation"
         folder.mkdir()

@@ -178,10 +178,10 @@ class Database:
 
     def _upgrade(self) -> None:
         with self.read() as connection:
-            if migrations.revision_of(connection) == migrations.HEAD:
+            if migrations.is_usable(connection):
                 return
         with self.write(one_at_a_time=migrations.LOCK) as connection:
-            if migrations.revision_of(connection) != migrations.HEAD:  # another process may have been first
+            if not migrations.is_usable(connection):  # another process may have been first
                 with postgres.patient(connection):
                     migrations.upgrade(connection)
 

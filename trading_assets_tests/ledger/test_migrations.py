@@ -196,9 +196,36 @@ def test_a_ledger_of_a_newer_version_is_left_alone(empty_url: str) -> None:
     database = Database(empty_url)
     with database.write() as connection:
         connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
+        connection.exec_driver_sql("UPDATE schema_compatibility SET works_since = '9999'")
     for act in (lambda: Database(empty_url), lambda: taken_back(empty_url, "0001")):
         with pytest.raises(StorageError, match=r"revision 9999.*a newer version wrote it"):
             act()
+    database.close()
+
+
+def test_a_newer_version_that_says_so_has_only_added_and_an_older_program_works_on(empty_url: str) -> None:
+    database = Database(empty_url)
+    with database.write() as connection:
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
+        connection.exec_driver_sql("ALTER TABLE order_intents ADD COLUMN of_the_next TEXT")
+        connection.exec_driver_sql("CREATE TABLE of_the_next (name TEXT)")
+    database.close()
+    assert opened(empty_url, migrations.is_usable) is True
+    assert opened(empty_url, migrations.revision_of) == "9999"
+    with pytest.raises(StorageError, match="a newer version wrote it"):
+        taken_back(empty_url, "0001")
+
+
+def test_a_schema_that_none_but_newer_programs_work_with_says_which(empty_url: str) -> None:
+    assert migrations.WORKS_SINCE in migrations.revisions()
+    with_the_table = sa.text("SELECT works_since FROM schema_compatibility")
+    said = opened(empty_url, lambda connection: connection.execute(with_the_table).scalars().all())
+    assert said == [migrations.WORKS_SINCE]
+    database = Database(empty_url)
+    with database.write() as connection:
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
+        connection.exec_driver_sql("DROP TABLE schema_compatibility")
+    assert opened(empty_url, migrations.is_usable, upgrade=False) is False
     database.close()
 
 

@@ -13,13 +13,17 @@ from typing import TYPE_CHECKING
 import sqlalchemy as sa
 
 from trading_assets.core.errors import StorageError
-from trading_assets.ledger.tables import closings, metadata
+from trading_assets.ledger.tables import closings, metadata, schema_compatibility
 
 if TYPE_CHECKING:
     from alembic.config import Config
 
-HEAD = "0035"
+HEAD = "0036"
 """The newest revision."""
+
+WORKS_SINCE = "0036"
+"""A program that knows this revision works with the schema of today. It is raised to `HEAD` by a revision after which
+older programs cannot: one that takes away or renames, that moves rows, or that adds a column which must be given."""
 
 LOCK = "schema"
 """Name of what only one process does at a time."""
@@ -47,6 +51,22 @@ def revision_of(connection: sa.Connection) -> str | None:
     return connection.execute(sa.select(_VERSION.c.version_num)).scalar_one_or_none()
 
 
+def is_usable(connection: sa.Connection) -> bool:
+    """Whether this program works with the schema as it is: that of `HEAD`, or a newer one that says so.
+
+    While a release is rolled out, and after it was taken back, the older version of two works on the ledger.
+    """
+    revision = revision_of(connection)
+    if revision == HEAD:
+        return True
+    if revision is None or revision in revisions():
+        return False
+    if not sa.inspect(connection).has_table(schema_compatibility.name):
+        return False
+    since = connection.execute(sa.select(schema_compatibility.c.works_since)).scalar_one_or_none()
+    return since is not None and since <= HEAD
+
+
 def upgrade(connection: sa.Connection, revision: str = HEAD) -> None:
     """Bring the schema to `HEAD`, or to an earlier revision, inside the caller's transaction.
 
@@ -58,6 +78,9 @@ def upgrade(connection: sa.Connection, revision: str = HEAD) -> None:
     require_known(revision_of(connection))
     with _ALEMBIC:
         command.upgrade(_config(connection), revision)
+    if revision == HEAD:
+        connection.execute(sa.delete(schema_compatibility))
+        connection.execute(sa.insert(schema_compatibility).values(works_since=WORKS_SINCE))
     if connection.dialect.supports_comments and revision == HEAD:
         _describe(connection)
 

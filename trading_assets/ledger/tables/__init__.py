@@ -28,6 +28,7 @@ from trading_assets.ledger.tables.installation import (
     named_accounts,
     process_reports,
     rehearsals,
+    schema_compatibility,
     trading_switches,
 )
 from trading_assets.ledger.tables.messages import (
@@ -120,6 +121,7 @@ __all__ = [
     "research_settings",
     "risk_events",
     "risk_states",
+    "schema_compatibility",
     "signal_evaluations",
     "signal_evidence",
     "sql_table",

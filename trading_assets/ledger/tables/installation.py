@@ -33,6 +33,14 @@ accounts = sa.Table(
 )
 
 
+schema_compatibility = sa.Table(
+    "schema_compatibility",
+    metadata,
+    sa.Column("works_since", sa.String(32), primary_key=True, comment="newest revision that the oldest of them knows"),
+    comment="Which older versions of the program can work with the schema as it is. One row.",
+)
+
+
 trading_switches = sa.Table(
     "trading_switches",
     metadata,
