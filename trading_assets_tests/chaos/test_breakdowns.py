@@ -58,7 +58,9 @@ def test_an_unknown_fault_names_those_that_there_are() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["session-sigkill", "exchange-sigkill", "postgres-killed", "disk-full", "release-taken-back"])
+@pytest.mark.parametrize(
+    "name", ["session-sigkill", "exchange-sigkill", "postgres-killed", "disk-full", "release-taken-back"]
+)
 def test_a_quick_fault_loses_doubles_and_bares_nothing_and_it_trades_again(name: str) -> None:
     needs = FAULTS[name].needs
     if needs == SMALL_DISK and os.getuid() != 0:
