@@ -214,10 +214,11 @@ def use() -> None:
     from trading_assets.core.configuration import ENV_FILE, PREFIX  # noqa: PLC0415
     from trading_assets.core.private_files import write_private  # noqa: PLC0415
     from trading_assets.history.market import HistoryMarket  # noqa: PLC0415 (pyarrow)
-    from trading_assets.history.summary import settings_text  # noqa: PLC0415 (as above)
+    from trading_assets.history.summary import days_of, settings_text  # noqa: PLC0415 (as above)
     from trading_assets.trading.binding import require_market  # noqa: PLC0415
 
-    settings, market = load_settings(), HistoryMarket(_library())
+    settings, library = load_settings(), _library()
+    market = HistoryMarket(library)
     announce(settings)
     file = settings.home / ENV_FILE
     text, first = settings_text(file, market)
@@ -226,6 +227,7 @@ def use() -> None:
     write_private(file, text)
     console = open_console()
     console.print(f"{file} says {PREFIX}VENUE=history; hours from {first}", highlight=False)
+    console.print(f"candles: {', '.join(days_of(library))}", highlight=False)
     console.print(
         f"it is {iso(market.now_ms())} there. Next: trading-assets backfill --from DAY --to DAY", highlight=False
     )

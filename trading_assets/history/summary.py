@@ -39,6 +39,19 @@ def overview(library: Library) -> dict[str, Any]:
     }
 
 
+def days_of(library: Library) -> list[str]:
+    """`1m of 3 coins from 2025-05-04 to 2025-05-21`, for each timeframe of candles, so that a person can name days."""
+    found: dict[Timeframe, list[Span]] = {}
+    for span in library.spans():
+        if span.timeframe != FUNDING:
+            found.setdefault(Timeframe(span.timeframe), []).append(span)
+    return [
+        f"{timeframe.value} of {len(spans)} coin{'s' if len(spans) > 1 else ''} from "
+        f"{iso(min(span.first_ms for span in spans))[:10]} to {iso(max(span.end_ms for span in spans) - 1)[:10]}"
+        for timeframe, spans in sorted(found.items(), key=lambda one: one[0].ms)
+    ]
+
+
 def _row(library: Library, span: Span, life: Life, funding: Span | None) -> dict[str, Any]:
     timeframe = Timeframe(span.timeframe)
     held = len(library.read(span.symbol, timeframe, span.first_ms, span.end_ms))

@@ -432,5 +432,6 @@ def require_held(source: Source, symbol: str, timeframe: Timeframe, start_ms: in
         more = f", and {len(missing) - 1} more spans" if len(missing) > 1 else ""
         raise DataError(
             f"{source.name} has no {timeframe.value} candles of {symbol} from {iso(low)} to {iso(high)}{more}: ask for "
-            "a range that it has, or fetch them (research.open_home(fetch=True), trading-assets backfill)"
+            "a range that it has, or fetch them (research.open_home(fetch=True), on the command line --fetch or "
+            "trading-assets backfill)"
         )
