@@ -28,6 +28,7 @@ from trading_assets.defs.jobs import (
     reports,
     research,
     retention,
+    seal,
     select,
     trade,
 )
@@ -38,6 +39,7 @@ from trading_assets.defs.schedules import (
     reports_daily,
     research_hourly,
     retention_daily,
+    seal_hourly,
     selection_every_minute,
 )
 from trading_assets.defs.sensors import (
@@ -85,6 +87,7 @@ def build_definitions(*, resource_overrides: Mapping[str, object] | None = None)
             reports,
             performance,
             retention,
+            seal,
             *RISK_JOBS,
             *STRATEGY_JOBS,
             *LIVE_JOBS,
@@ -96,6 +99,7 @@ def build_definitions(*, resource_overrides: Mapping[str, object] | None = None)
             reports_daily,
             performance_daily,
             retention_daily,
+            seal_hourly,
         ],
         sensors=[
             research_catch_up,

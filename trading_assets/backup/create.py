@@ -13,7 +13,7 @@ from pathlib import Path
 
 from trading_assets.accounts import effective
 from trading_assets.backup.ledger_copy import LedgerCopy, Writable, copy_sqlite, ledger_of_a_moment, pour
-from trading_assets.backup.manifest import ACCOUNTS, CANDLES, EXCHANGE, FORMAT, NAME, Checked, Manifest, Part
+from trading_assets.backup.manifest import ACCOUNTS, CANDLES, EXCHANGE, FORMAT, NAME, RESULTS, Checked, Manifest, Part
 from trading_assets.core.configuration import PREFIX
 from trading_assets.core.deadline import PARTS
 from trading_assets.core.errors import StorageError
@@ -51,7 +51,7 @@ def back_up(settings: Settings, path: Path, *, candles: bool = True, tell: Progr
     database = Database(settings.resolved_database_url, timeouts=patient(settings), upgrade=False)
     try:
         private_folder(target.parent)
-        stored = _candle_files(settings) if candles else []
+        stored = _files(settings, CANDLES) if candles else []
         _require_room(settings, database, stored, target)
         partial.unlink(missing_ok=True)
         with private_file(partial).open("r+b") as out, zipfile.ZipFile(out, "w", allowZip64=True) as archive:
@@ -81,9 +81,9 @@ def _target(settings: Settings, path: Path) -> Path:
     return path
 
 
-def _candle_files(settings: Settings) -> list[tuple[Path, int]]:
-    """Files of the store and their sizes; not what is being written, nor locks."""
-    root, found = settings.home / "candles", []
+def _files(settings: Settings, part: str) -> list[tuple[Path, int]]:
+    """Files of candles or results and their sizes; not what is being written, nor locks."""
+    root, found = settings.home / part, []
     for path in sorted(root.rglob("*")):
         if path.name.startswith(".") or path.name.endswith((".lock", ".damaged")):
             continue
@@ -110,7 +110,7 @@ def _require_room(settings: Settings, database: Database, stored: list[tuple[Pat
     ledger = Path(database.url.database or "") if database.dialect == "sqlite" else None
     databases = [*_exchange_accounts(settings).values(), *([ledger] if ledger is not None else [])]
     copied = sum(path.stat().st_size for path in databases if path.is_file())
-    needed = 2 * copied + sum(size for _, size in stored) + _ROOM_FOR_OTHERS
+    needed = 2 * copied + sum(size for _, size in (*stored, *_files(settings, RESULTS))) + _ROOM_FOR_OTHERS
     free = shutil.disk_usage(target.parent).free
     if free < needed:
         raise StorageError(
@@ -146,14 +146,16 @@ def _write(
     finally:
         for path in copied.values():
             path.unlink(missing_ok=True)
+    # After the ledger: what it names stays for an hour, also where it is replaced meanwhile.
+    stored = [*_files(settings, RESULTS), *stored]
     done, total = 0, sum(size for _, size in stored)
     for at, (path, size) in enumerate(stored):
-        name = f"{CANDLES}/{path.relative_to(settings.home / 'candles').as_posix()}"
+        name = path.relative_to(settings.home).as_posix()
         with suppress(FileNotFoundError):
             parts[name] = _add_file(archive, name, path, packed=path.suffix != ".parquet")
         done += size
         if at % _YIELD_EVERY == 0 or done == total:
-            tell("candles", done, total)
+            tell("files", done, total)
     manifest = _manifest(settings, made_ms, ledger, parts)
     if ledger.revision == migrations.HEAD:
         manifest = _with_accounts(manifest, settings, database)

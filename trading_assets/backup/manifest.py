@@ -23,8 +23,9 @@ NAME = "manifest.json"
 MAX_BYTES = 64 * 1024**2
 """Of the manifest: a million parts."""
 
-LEDGER, CANDLES, EXCHANGE, ACCOUNTS = "ledger", "candles", "exchange", "accounts"
-"""First part of the names of a backup's parts. The embedded exchange of a named account is accounts/NAME/exchange."""
+LEDGER, CANDLES, EXCHANGE, ACCOUNTS, RESULTS = "ledger", "candles", "exchange", "accounts", "results"
+"""First part of the names of a backup's parts. Results are sealed backtests, which the ledger names. The embedded
+exchange of a named account is accounts/NAME/exchange."""
 
 CHUNK = 1024 * 1024
 

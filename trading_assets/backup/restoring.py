@@ -14,7 +14,18 @@ from pathlib import Path, PurePosixPath
 from trading_assets.accounts import effective
 from trading_assets.backup.create import Progress, patient, plain_settings
 from trading_assets.backup.ledger_copy import FILE, POSTGRESQL, SQLITE, check_sqlite, load_tables, pour
-from trading_assets.backup.manifest import ACCOUNTS, CANDLES, EXCHANGE, LEDGER, NAME, Checked, Manifest, opened, reading
+from trading_assets.backup.manifest import (
+    ACCOUNTS,
+    CANDLES,
+    EXCHANGE,
+    LEDGER,
+    NAME,
+    RESULTS,
+    Checked,
+    Manifest,
+    opened,
+    reading,
+)
 from trading_assets.backup.users import users_of
 from trading_assets.core.errors import DamagedFileError, StorageError
 from trading_assets.core.private_files import path_part, private_file, private_folder
@@ -119,7 +130,7 @@ class _Target:
             self._ledger = Path(self._database.url.database or "")
             self._moves[self._ledger.with_name(f".{self._ledger.name}.restoring")] = self._ledger
         named = {str(PurePosixPath(*PurePosixPath(name).parts[:3])) for name in manifest.below(ACCOUNTS)}
-        for folder in (*(one for one in (EXCHANGE, CANDLES) if one in held), *sorted(named)):
+        for folder in (*(one for one in (EXCHANGE, CANDLES, RESULTS) if one in held), *sorted(named)):
             self._moves[self._staging / folder] = settings.home / folder
 
     def require_free(self, *, replace: bool) -> None:
@@ -250,7 +261,7 @@ def _require_whole(archive: zipfile.ZipFile, manifest: Manifest) -> None:
         for part in parts:
             path_part(part, "a part of the backup")
         is_named = parts[0] == ACCOUNTS and len(parts) == 4 and parts[2:] == [EXCHANGE, files.ACCOUNT]
-        if not is_named and (parts[0] not in (LEDGER, CANDLES, EXCHANGE) or len(parts) < 2):
+        if not is_named and (parts[0] not in (LEDGER, CANDLES, EXCHANGE, RESULTS) or len(parts) < 2):
             raise DamagedFileError(f"the backup has a part {name!r} that belongs nowhere; nothing was changed")
 
 

@@ -159,7 +159,7 @@ def installed(
         ) as (settings, url),
     ):
         exchange_process = psutil.Process(int(requests.get(f"{url}/admin/health", timeout=10).json()["pid"]))
-        database, exchange = Database(settings.resolved_database_url), open_exchange(settings)
+        database, exchange = Database.of(settings), open_exchange(settings)
         select(database, exchange, settings, [parameters] * symbols, timeframe, strategy)
         if delay_ms:
             delay_requests(url, delay_ms)

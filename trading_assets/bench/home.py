@@ -34,8 +34,11 @@ SESSION_RUNS = 4
 COINS_TURN_OVER = 3.0
 """Assumed: so many times the coins of one hour are scanned at some hour of a month, and held until they are old."""
 
-SELECTIONS_BYTES_A_DAY = 24 * 30 * 300
-"""Kept for good: 24 hours of at most 30 rows."""
+SELECTIONS_BYTES_A_DAY = 24 * 30 * (300 + 900)
+"""Kept for good: 24 hours of at most 30 rows, and of their backtests."""
+
+SEALED_BYTES_A_DAY = 1_210_000
+"""Measured by `bench backfill`: the file of a day's backtests of 30 coins."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +74,8 @@ def month(measured: dict[str, float], settings: Settings) -> list[Part]:
         Part("trade runs, a session an hour", 24 * trading, measured["session_run"]),
         Part("ticks", ticks, measured["tick"]),
         Part("hours of the ledger", 24 * kept(settings.keep_rows_days), measured["ledger_hour"]),
-        Part("days of selections", DAYS, SELECTIONS_BYTES_A_DAY),
+        Part("days of selections and their backtests", DAYS, SELECTIONS_BYTES_A_DAY),
+        Part("days of sealed backtests", kept(settings.keep_results_days), SEALED_BYTES_A_DAY),
         Part("candles of the windows", COINS_TURN_OVER, measured["candles_first"]),
         Part("days of candles", COINS_TURN_OVER * beyond, measured["candles_day"]),
     ]

@@ -57,12 +57,15 @@ def hour(symbols: int) -> dict[str, Any]:
 
 def table(report: dict[str, Any], title: str) -> Table:
     """A report for a person: where the time went, by stage."""
+    disk = report["disk"]
     rows = ", ".join(f"{count:,} {name}" for name, count in report["rows"].items())
     shown = Table(
         "stage", "CPU s", "wall s",
         title=f"{title}: {report['wall_s']:.0f} s of wall time, {report['cpu_s']:.0f} s of CPU and "
         f"{report['start_up_cpu_s']:.1f} s to start, exchange {report['exchange_cpu_s']:.0f} s of CPU, "
-        f"peak {report['peak_mb']:,} MB; {report['materialisations']:,} materialisations; {rows}",
+        f"peak {report['peak_mb']:,} MB; {report['materialisations']:,} materialisations; {rows}; ledger "
+        f"{disk['ledger_mb']:,.1f} MB, and with {disk['days_sealed']} days sealed {disk['ledger_sealed_mb']:,.1f} and "
+        f"{disk['files_mb']:,.1f} MB of files, in {disk['seal_cpu_s']:.1f} s of CPU",
         title_justify="left",
     )  # fmt: skip
     for stage, seconds in report["stages"].items():

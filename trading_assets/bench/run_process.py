@@ -19,9 +19,10 @@ import sqlalchemy as sa
 from trading_assets.core.memory import peak_mb
 from trading_assets.core.schemas import HOURLY_TABLES
 from trading_assets.core.settings import load_settings
-from trading_assets.core.timeframes import HOUR_MS
+from trading_assets.core.timeframes import HOUR_MS, local_ms
 from trading_assets.definitions import build_definitions
 from trading_assets.defs.backfill import research_range
+from trading_assets.ledger import sealing
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.tables import sql_table
 
@@ -75,7 +76,26 @@ def measure(first_ms: int, hours: int) -> dict[str, Any]:
         "rows": _rows(first_ms, hours),
         "steps": steps.seconds,
         "peaks_mb": steps.peaks_mb,
+        "disk": _disk(),
     }
+
+
+def _disk() -> dict[str, float]:
+    """MB of the ledger after the run, and of ledger and files once all complete days are sealed; CPU s that took."""
+    database = Database.of(load_settings())
+    written, began = database.size(), time.process_time()
+    sealed = sealing.seal(database, sealing.before_ms(database, 0.0) or 0, local_ms)
+    took = time.process_time() - began
+    database.compact()
+    found = {
+        "days_sealed": len(sealed.days),
+        "seal_cpu_s": round(took, 2),
+        "ledger_mb": round(written / 1e6, 2),
+        "ledger_sealed_mb": round(database.size() / 1e6, 2),
+        "files_mb": round(sealed.bytes / 1e6, 2),
+    }
+    database.close()
+    return found
 
 
 def _rows(first_ms: int, hours: int) -> dict[str, int]:

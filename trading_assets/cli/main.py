@@ -41,6 +41,7 @@ from trading_assets.cli.opening import open_ledger, warn_of_other_books
 from trading_assets.cli.rehearse import rehearse
 from trading_assets.cli.report import report
 from trading_assets.cli.research import backtest_strategy, chart_of
+from trading_assets.cli.results import results
 from trading_assets.cli.serve import dashboard, serve
 from trading_assets.cli.strategies import print_reports, strategies
 from trading_assets.cli.switch import switch
@@ -261,6 +262,7 @@ for command in (*TRADING, *journal.COMMANDS, *backups.COMMANDS):
     cli.add_command(command)
 cli.add_command(exchange)
 cli.add_command(rehearse)
+cli.add_command(results)
 cli.add_command(accounts)
 cli.add_command(intents)
 cli.add_command(dca)

@@ -50,7 +50,7 @@ def open_ledger(settings: Settings, *, upgrade: bool = True, wait_s: float = flo
     from trading_assets.ledger.database import Database, Timeouts  # noqa: PLC0415
 
     timeouts = Timeouts.of(settings).at_most(wait_s)
-    database = Database(settings.resolved_database_url, timeouts=timeouts, upgrade=upgrade)
+    database = Database.of(settings, timeouts=timeouts, upgrade=upgrade)
     try:
         yield database
     finally:

@@ -212,14 +212,14 @@ def _number(value: float, form: str) -> str:
 
 
 def _sources(account: str = "") -> Sources:
-    from trading_assets.ledger.database import Database, Timeouts  # noqa: PLC0415
+    from trading_assets.ledger.database import Database  # noqa: PLC0415
     from trading_assets.ledger.fees import with_own_fees  # noqa: PLC0415
     from trading_assets.market.opening import open_candle_store  # noqa: PLC0415
     from trading_assets.reporting.build import Sources  # noqa: PLC0415
     from trading_assets.venues import open_market_data  # noqa: PLC0415 (imports the connector)
 
     base = load_settings()
-    database = Database(base.resolved_database_url, timeouts=Timeouts.of(base))
+    database = Database.of(base)
     settings = shown_account(database, base, account)
     store = open_candle_store(settings)
     return Sources(with_own_fees(settings, database), database, store, open_market_data(base))

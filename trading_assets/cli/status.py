@@ -10,7 +10,7 @@ from trading_assets.core.schemas import MARKET_SCAN
 from trading_assets.core.settings import Settings
 from trading_assets.core.timeframes import DAY_MS, iso
 from trading_assets.ledger import account as account_ledger
-from trading_assets.ledger import balance, checks, signals
+from trading_assets.ledger import balance, checks, sealing, signals
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.partitions import latest_hour_ms
 from trading_assets.service.conditions import blocked_lines, channel_lines, no_coin_line, trouble_lines
@@ -75,6 +75,9 @@ def print_status(database: Database, settings: Settings, console: Console) -> No
     print_blocked(database, console)
     for text in [*trouble_lines(database, settings), *channel_lines(database, settings)]:
         console.print(line(text), style="red", highlight=False, soft_wrap=True, markup=False)
+    results_kept = sealing.state(database, sealing.before_ms(database, settings.seal_results_after_days))
+    if results_kept.files or results_kept.due_days:
+        console.print(sealing.state_told(results_kept), highlight=False, soft_wrap=True)
     account = settings.account
     equity = balance.equity_rows(database, account)
     if equity.empty:

@@ -403,25 +403,29 @@ class Table:
         """No rows, every column, right types."""
         return pd.DataFrame({name: pd.Series(dtype=dtype) for name, dtype in self.dtypes.items()})
 
-    def conform(self, rows: pd.DataFrame) -> pd.DataFrame:
+    def conform(self, rows: pd.DataFrame, only: Sequence[str] | None = None) -> pd.DataFrame:
         """Columns in the model's order and types, rows sorted by key; a nullable column that is absent has no value.
 
         Values are not checked here.
 
+        Args:
+            only: the columns that there are, those of the key among them; None: all of the model.
+
         Raises:
             DataError: a column is missing or unknown, or cannot be cast.
         """
+        columns = self.columns if only is None else [name for name in self.columns if name in only]
         if rows.empty:
-            return self.empty()
-        absent = [name for name in _nullable(self.model) if name not in rows.columns]
+            return self.empty()[columns]
+        absent = [name for name in _nullable(self.model) if name in columns and name not in rows.columns]
         rows = rows.assign(**dict.fromkeys(absent, None)) if absent else rows
-        found, expected = set(rows.columns), set(self.columns)
+        found, expected = set(rows.columns), set(columns)
         if found != expected:
             raise DataError(
                 f"table {self.name}: missing columns {sorted(expected - found)}, unknown {sorted(found - expected)}"
             )
         try:
-            typed = rows[self.columns].astype(self.dtypes)
+            typed = rows[columns].astype({name: self.dtypes[name] for name in columns})
         except (TypeError, ValueError) as error:
             raise DataError(f"table {self.name}: a column has the wrong type: {error}") from error
         return typed.sort_values(list(self.key), kind="stable").reset_index(drop=True)

@@ -13,14 +13,20 @@ from pathlib import Path
 import dagster as dg
 
 from trading_assets.core.errors import ConfigurationError, DataError
-from trading_assets.core.timeframes import HOUR_MS
+from trading_assets.core.foreign_text import get_logger
+from trading_assets.core.timeframes import HOUR_MS, iso, local_ms
 from trading_assets.defs.instance.concurrency_groups import BACKFILL, RESEARCH
 from trading_assets.defs.instance.dagster_private import InMemoryJob, execute_run
 from trading_assets.defs.partitions import hourly, key_of
 from trading_assets.defs.research_settings import AS_OF_TAG
+from trading_assets.defs.resources import DatabaseResource, SettingsResource
+from trading_assets.ledger import sealing
 
-HOURS_OF_A_RUN = 30 * 24
-"""A run holds the rows of all its hours in memory: a longer range is several runs, one after the other."""
+_log = get_logger(__name__)
+
+HOURS_OF_A_RUN = 14 * 24
+"""A run holds the rows of all its hours in memory, and in SQL until they are sealed: a longer range is several runs,
+one after the other."""
 
 _QUIET = {"loggers": {"console": {"config": {"log_level": "ERROR"}}}}
 
@@ -69,6 +75,8 @@ def backfill(
 ) -> Iterator[tuple[str, int, int]]:
     """Research the hours from `first_ms` to `last_ms` (starts of hours, UTC ms), the oldest run first.
 
+    Backtests that are old enough are sealed after each run.
+
     Yields:
         Of each run that succeeded: its id, its first hour, and how many hours it has written.
 
@@ -85,7 +93,18 @@ def backfill(
                 f"run {result.run_id} failed: {_why(result)}. What it had written before stays; mend it and give the "
                 "same command again"
             )
+        _seal()
         yield result.run_id, begin, hours
+
+
+def _seal() -> None:
+    """Seal what is old enough now: however long the range, SQL has the backtests of a run and some days."""
+    ledger = DatabaseResource().get()
+    before = sealing.before_ms(ledger, SettingsResource().of_research().seal_results_after_days)
+    if before is None:
+        return
+    for day, why in sealing.seal(ledger, before, local_ms).failed.items():
+        _log.warning("the backtests of %s were not sealed, and stay in SQL: %s", iso(day)[:10], why)
 
 
 def progress_text(entry: dg.EventLogEntry) -> str | None:

@@ -9,6 +9,7 @@ from trading_assets.defs.ops.live_settings import change_flag, change_setting
 from trading_assets.defs.ops.reconcile import reconcile_account
 from trading_assets.defs.ops.retention import delete_what_is_old
 from trading_assets.defs.ops.risk import close_all_positions, halt_trading, reduce_trading, resume_trading
+from trading_assets.defs.ops.sealing import seal_old_results
 from trading_assets.defs.ops.session import trade_session
 from trading_assets.defs.ops.strategies import change_row, check_and_start, switch_off
 from trading_assets.defs.ops.trade import choose_mode, find_entry_signals, submit_orders
@@ -116,6 +117,16 @@ def maintain_dca() -> None:
 )
 def retention() -> None:
     delete_what_is_old()
+
+
+@dg.job(
+    executor_def=dg.in_process_executor,
+    tags=DAILY.tags,
+    description="Seals backtests of days that ended long enough ago: from SQL into a Parquet file a day. Those "
+    "selected or traded stay in SQL, too. May run at any time, beside anything.",
+)
+def seal() -> None:
+    seal_old_results()
 
 
 @dg.job(

@@ -9,10 +9,10 @@ from trading_assets.core.timeframes import DAY_MS, HOUR_MS, MINUTE_MS, floor_ms,
 from trading_assets.defs import instance_queries
 from trading_assets.defs.automation_troubles import note_skip
 from trading_assets.defs.instance.concurrency_groups import ACCOUNT_TAG
-from trading_assets.defs.jobs import parity, performance, reports, research, retention, select
+from trading_assets.defs.jobs import parity, performance, reports, research, retention, seal, select
 from trading_assets.defs.partitions import day_key_of, key_of
 from trading_assets.defs.resources import DatabaseResource, ExchangeResource, SettingsResource
-from trading_assets.ledger import signals
+from trading_assets.ledger import sealing, signals
 from trading_assets.ledger.partitions import latest_hour_ms
 from trading_assets.trading.automation import Skip, decide_selection
 
@@ -147,6 +147,28 @@ def performance_daily(
             )
         )
     return requests or dg.SkipReason("; ".join(reasons))
+
+
+@dg.schedule(
+    job=seal,
+    cron_schedule="50 * * * *",
+    execution_timezone="UTC",
+    default_status=_status(),
+    description="Ten minutes before each hour: seals backtests of days that ended long enough ago. Skips while no day "
+    "is due, and while research runs.",
+)
+def seal_hourly(
+    context: dg.ScheduleEvaluationContext, settings: SettingsResource, database: DatabaseResource
+) -> dg.RunRequest | dg.SkipReason:
+    before = sealing.before_ms(database.get(), settings.of_research().seal_results_after_days)
+    if before is None:
+        return dg.SkipReason("TRADING_ASSETS_SEAL_RESULTS_AFTER_DAYS is empty, or nothing was researched yet")
+    due = sealing.due_days(database.get(), before)
+    if not due:
+        return dg.SkipReason(f"no day before {iso(before)} has backtests that are not sealed")
+    if instance_queries.research_in_progress(context.instance, excluding=""):
+        return dg.SkipReason("research runs, and may write what is due")
+    return dg.RunRequest(run_key=f"seal-{context.scheduled_execution_time:%Y-%m-%dT%H}")
 
 
 @dg.schedule(

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from decimal import InvalidOperation
+from functools import cache
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -25,11 +26,15 @@ from sqlalchemy.exc import (
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from trading_assets.core.errors import ConfigurationError, ConflictError, DatabaseLockedError, StorageError
+from trading_assets.core.objects import Objects, open_objects
 from trading_assets.core.private_files import private_file, private_folder
 from trading_assets.core.settings import Settings
 from trading_assets.ledger import forks, migrations, postgres
 
 _WAL_REST_S = 0.02
+
+RESULTS = "results"
+"""Folder of sealed results, in the home or below the prefix in S3."""
 
 DRIVER = "postgresql+psycopg2"
 _EXPECTED = f"sqlite:///PATH or {DRIVER}://user:password@host/database"
@@ -111,6 +116,8 @@ class Database:
 
     Args:
         upgrade: bring the schema to today's revision first; otherwise it is left as it is.
+        results: opens the files of sealed results, when they are first asked for: nothing that trades or halts waits
+            for them. Without it no partition that is sealed can be read.
 
     Raises:
         ConfigurationError: the URL is malformed or names an unknown database.
@@ -124,8 +131,10 @@ class Database:
         busy_timeout_s: float | None = None,
         timeouts: Timeouts = Timeouts(),
         upgrade: bool = True,
+        results: Callable[[], Objects] | None = None,
     ) -> None:
         self.url = with_driver(url, "database_url")
+        self._open_results = results
         if busy_timeout_s is not None:
             timeouts = replace(timeouts, lock=busy_timeout_s)
         try:
@@ -138,6 +147,25 @@ class Database:
             ) from None
         if upgrade:
             self._upgrade()
+
+    @classmethod
+    def of(cls, settings: Settings, *, timeouts: Timeouts | None = None, upgrade: bool = True) -> Database:
+        """The ledger of the settings, with its sealed results: files in the home, or S3 where `store_url` says so."""
+        return cls(
+            settings.resolved_database_url,
+            timeouts=timeouts or Timeouts.of(settings),
+            upgrade=upgrade,
+            results=cache(lambda: open_objects(settings, RESULTS)),
+        )
+
+    @property
+    def results(self) -> Objects | None:
+        """The files of sealed results; None where the ledger was opened without them.
+
+        Raises:
+            ConfigurationError: the settings do not say where they are.
+        """
+        return None if self._open_results is None else self._open_results()
 
     def _make_engine(self, timeouts: Timeouts) -> sa.Engine:
         if self.url.get_backend_name() != "sqlite":
@@ -220,6 +248,29 @@ class Database:
                 return int(connection.execute(sa.text("SELECT pg_database_size(current_database())")).scalar_one())
             pages = connection.exec_driver_sql("PRAGMA page_count").scalar_one()
             return int(pages) * int(connection.exec_driver_sql("PRAGMA page_size").scalar_one())
+
+    def compact(self) -> int:
+        """Give the space of deleted rows back to the disk; return how many bytes. Others wait for it meanwhile.
+
+        PostgreSQL keeps such space for rows to come, and frees it by itself where it can.
+
+        Raises:
+            DatabaseLockedError: others use it.
+        """
+        if self.dialect != "sqlite":
+            return 0
+        before = self.size()
+        with self._translated():
+            connection = self._engine.raw_connection()
+            try:
+                # In no transaction, which is what SQLAlchemy would begin.
+                for statement in ("PRAGMA query_only=0", "VACUUM", "PRAGMA wal_checkpoint(TRUNCATE)"):
+                    connection.cursor().execute(statement).fetchall()
+            except sqlite3.Error as error:
+                raise DBAPIError.instance("VACUUM", None, error, sqlite3.Error, dialect=self._engine.dialect) from error
+            finally:
+                connection.close()
+        return before - self.size()
 
     def close(self) -> None:
         self._engine.dispose()

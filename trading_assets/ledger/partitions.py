@@ -1,7 +1,7 @@
-"""Partitioned tables of the pipeline in SQL. A write replaces whole partitions in one transaction.
+"""Partitioned tables of the pipeline. A write replaces whole partitions in SQL, in one transaction.
 
 It is recorded which run wrote each partition, under which version of the code. The columns are defined in
-`core.schemas`; this module only stores and loads.
+`core.schemas`; this module only stores and loads. It is the one reader of backtests in SQL and of those in files.
 """
 
 from __future__ import annotations
@@ -18,11 +18,16 @@ import sqlalchemy as sa
 
 from trading_assets.core.errors import DataError
 from trading_assets.core.schemas import Table
+from trading_assets.core.timeframes import HOUR_MS
+from trading_assets.ledger import sealed
 from trading_assets.ledger.database import Database
-from trading_assets.ledger.tables import partition_writes, sql_table
+from trading_assets.ledger.tables import partition_writes, sealed_partitions, sql_table
 
 _ROWS_AT_A_TIME = 20_000
 """Rows that are Python values at one time: a range may have a million, at a kilobyte each."""
+
+_READS = 3
+"""So often is looked where rows are: a file is gone when its rows were sealed into another one."""
 
 _ESCAPED = str.maketrans({"\\": r"\\", "\t": r"\t", "\n": r"\n", "\r": r"\r"})
 
@@ -62,6 +67,8 @@ def replace_partitions(
     sql = sql_table(table)
     with database.write(one_at_a_time=table.name) as connection:
         connection.execute(sa.delete(sql).where(_matches(table, hours_ms, where)))
+        if table is sealed.TABLE:
+            _unseal(connection, hours_ms, where)
         for start in range(0, len(rows), _ROWS_AT_A_TIME):
             _insert(connection, sql, rows.iloc[start : start + _ROWS_AT_A_TIME])
         if written is not None:
@@ -69,24 +76,97 @@ def replace_partitions(
 
 
 def read_partitions(
-    database: Database, table: Table, hours_ms: Sequence[int], where: Mapping[str, str] | None = None
+    database: Database,
+    table: Table,
+    hours_ms: Sequence[int],
+    where: Mapping[str, str] | None = None,
+    columns: Sequence[str] | None = None,
 ) -> pd.DataFrame:
-    """Return the rows of the hours, sorted by key, with the model's column types. The frame may be empty."""
-    sql = sql_table(table)
-    statement = sa.select(sql).where(_matches(table, hours_ms, where))
-    dtypes = table.dtypes
-    parts = [table.empty()]
+    """Return the rows of the hours, sorted by key, with the model's column types. The frame may be empty.
+
+    They come from SQL, or from the files in which they were sealed: whoever reads need not know.
+
+    Args:
+        columns: only these, in this order.
+
+    Raises:
+        StorageError: a file that has some of the rows is not there.
+        DamagedFileError: it is damaged.
+    """
+    wanted = None if columns is None else list(dict.fromkeys([*table.key, *columns]))
+    for left in reversed(range(_READS)):
+        parts, files = _read_sql(database, table, hours_ms, where, wanted)
+        for file, held in files.items():
+            rows = sealed.read_file(database.results, file, held, wanted)
+            if rows is None:  # sealed again since, into another file
+                if not left:
+                    raise sealed.absent(database.results, file)
+                break
+            parts.append(rows)
+        else:
+            found = table.conform(pd.concat(parts, ignore_index=True) if parts else table.empty(), wanted)
+            return found if columns is None else found[list(columns)]
+    raise AssertionError("the last look returns or raises")
+
+
+def _read_sql(
+    database: Database,
+    table: Table,
+    hours_ms: Sequence[int],
+    where: Mapping[str, str] | None,
+    wanted: Sequence[str] | None,
+) -> tuple[list[pd.DataFrame], Mapping[sealed.SealedFile, frozenset[sealed.Partition]]]:
+    """Return the rows that SQL has of the hours, and which files have the others: of one moment."""
+    sql, dtypes = sql_table(table), table.dtypes
+    names = list(dtypes) if wanted is None else list(wanted)
+    statement = sa.select(*(sql.c[name] for name in names)).where(_matches(table, hours_ms, where))
+    parts: list[pd.DataFrame] = []
     with database.read() as connection:
+        files: Mapping[sealed.SealedFile, frozenset[sealed.Partition]] = {}
+        if table is sealed.TABLE:
+            if database.dialect == "postgresql":  # two statements, one snapshot
+                connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+            found = sealed.sealed_of(connection, _are_in(sealed_partitions.c.hour_ms, hours_ms), _timeframe(where))
+            files = found.files
+            if found.partitions:
+                statement = statement.where(~is_sealed(sql))
         for rows in connection.execution_options(yield_per=_ROWS_AT_A_TIME).execute(statement).partitions():
-            columns = zip(sql.columns.keys(), zip(*rows, strict=True), strict=True)
-            parts.append(pd.DataFrame({name: _typed(values, dtypes[name]) for name, values in columns}))
-    return table.conform(pd.concat(parts[1:] or parts, ignore_index=True))
+            values = zip(names, zip(*rows, strict=True), strict=True)
+            parts.append(pd.DataFrame({name: _typed(column, dtypes[name]) for name, column in values}))
+    return parts, files
+
+
+def is_sealed(sql: sa.Table) -> sa.ColumnElement[bool]:
+    """Whether the partition of a row is not read from SQL."""
+    same = sealed_partitions.c.hour_ms == sql.c.hour_ms, sealed_partitions.c.timeframe == sql.c.timeframe
+    return sa.exists().where(*same)
+
+
+def _timeframe(where: Mapping[str, str] | None) -> str | None:
+    """The timeframe that is meant, None for all; a partition is sealed as a whole, so nothing else can be."""
+    given = dict(where or {})
+    timeframe = given.pop("timeframe", None)
+    if given:
+        raise DataError(f"{sealed.TABLE.name} is kept by hour and timeframe; expected no other column, found {given}")
+    return timeframe
+
+
+def _unseal(connection: sa.Connection, hours_ms: Sequence[int], where: Mapping[str, str] | None) -> None:
+    """What is written now is read from SQL again, until it is sealed again."""
+    matching = [_are_in(sealed_partitions.c.hour_ms, hours_ms)]
+    if (timeframe := _timeframe(where)) is not None:
+        matching.append(sealed_partitions.c.timeframe == timeframe)
+    connection.execute(sa.delete(sealed_partitions).where(*matching))
 
 
 def latest_hour_ms(database: Database, table: Table) -> int | None:
     """Return the newest partition that has rows."""
+    newest = [sa.func.max(sql_table(table).c[table.partition])]
+    if table is sealed.TABLE:
+        newest.append(sa.func.max(sealed_partitions.c.hour_ms))
     with database.read() as connection:
-        return connection.execute(sa.select(sa.func.max(sql_table(table).c[table.partition]))).scalar_one_or_none()
+        found = [connection.execute(sa.select(one)).scalar_one_or_none() for one in newest]
+    return max((hour for hour in found if hour is not None), default=None)
 
 
 def written_by(database: Database, asset: str, hour_ms: int) -> str | None:
@@ -115,12 +195,15 @@ def _record_write(connection: sa.Connection, write: Write, hours_ms: Sequence[in
 
 def _matches(table: Table, hours_ms: Sequence[int], where: Mapping[str, str] | None) -> sa.ColumnElement[bool]:
     sql = sql_table(table)
-    partition = sql.c[table.partition]
+    matching = _are_in(sql.c[table.partition], hours_ms)
+    return sa.and_(matching, *(sql.c[column] == value for column, value in (where or {}).items()))
+
+
+def _are_in(partition: sa.Column[int], hours_ms: Sequence[int]) -> sa.ColumnElement[bool]:
     hours = sorted(set(hours_ms))
     # A range of partitions is contiguous, so two bounds replace thousands of bind variables; `IN` for the rest.
-    span = range(hours[0], hours[-1] + 1, 3_600_000) if hours else range(0)
-    matching = partition.between(hours[0], hours[-1]) if hours and len(span) == len(hours) else partition.in_(hours)
-    return sa.and_(matching, *(sql.c[column] == value for column, value in (where or {}).items()))
+    span = range(hours[0], hours[-1] + 1, HOUR_MS) if hours else range(0)
+    return partition.between(hours[0], hours[-1]) if hours and len(span) == len(hours) else partition.in_(hours)
 
 
 def _typed(values: Sequence[Any], dtype: Any) -> npt.NDArray[Any] | pd.Series:

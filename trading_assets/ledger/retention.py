@@ -1,6 +1,7 @@
 """Deletes old rows of the ledger, a few hours at a time, so that others do not wait long for its lock. No Dagster.
 
-The rows that an order came from are kept, whatever their age. So are orders, fills, closings and all other history.
+The rows that an order came from are kept, whatever their age, and backtests that were selected. So are orders, fills,
+closings and all other history.
 """
 
 from __future__ import annotations
@@ -20,13 +21,17 @@ from trading_assets.core.schemas import (
     STRATEGY_SELECTIONS,
 )
 from trading_assets.core.timeframes import HOUR_MS
+from trading_assets.ledger import sealing
 from trading_assets.ledger.database import Database
+from trading_assets.ledger.kept_rows import backtest_may_go, hours_ordered, without_order
+from trading_assets.ledger.partitions import is_sealed
 from trading_assets.ledger.tables import (
     check_results,
     entry_signals,
     excluded_strategies,
     order_intents,
     partition_writes,
+    sealed_partitions,
     signal_evaluations,
     sql_table,
 )
@@ -39,15 +44,21 @@ class Ages:
     """What is old, UTC ms. None keeps rows for good.
 
     Attributes:
-        rows: scans, coverage, backtests and verdicts of hours that ended before this, ...
+        rows: scans, coverage and verdicts of hours that ended before this, ...
+        backtests: likewise for backtests that are in SQL alone; None where they are sealed instead.
         written_wall: ... unless a run wrote the hour later than this by the local clock: a backfill is kept as long as
             a live hour.
+        sealed: sealed backtests of days that ended before this, ...
+        sealed_wall: ... unless they were sealed later than this by the local clock.
         selections: likewise for selections.
         evaluations: signal evaluations before this.
     """
 
     rows: int | None
+    backtests: int | None
     written_wall: int
+    sealed: int | None
+    sealed_wall: int
     selections: int | None
     evaluations: int | None
 
@@ -62,32 +73,28 @@ def delete_old(database: Database, ages: Ages, *, btc: str, dry_run: bool = Fals
         sql_table, (MARKET_SCAN, CANDLE_COVERAGE, FUNDING_COVERAGE, BACKTEST_RESULTS, STRATEGY_SELECTIONS)
     )
     tried_grids, selected_grids = sql_table(GRID_RESULTS), sql_table(GRID_SELECTIONS)
-    has_order = entry_signals.c.order_link_id.is_not(None)
-    ordered = sa.select(entry_signals.c.hour_ms, entry_signals.c.symbol).where(has_order)
-    hours_ordered = sa.select(entry_signals.c.hour_ms).where(has_order)
-
-    def without_order(table: sa.Table) -> sa.ColumnElement[bool]:
-        return sa.tuple_(table.c.hour_ms, table.c.symbol).not_in(ordered)
-
     kept: Mapping[sa.Table, sa.ColumnElement[bool]] = {
+        backtests: backtest_may_go(),
         scans: without_order(scans),
-        coverage: without_order(coverage) & ((coverage.c.symbol != btc) | coverage.c.hour_ms.not_in(hours_ordered)),
+        coverage: without_order(coverage) & ((coverage.c.symbol != btc) | coverage.c.hour_ms.not_in(hours_ordered())),
         funding: without_order(funding),
-        backtests: without_order(backtests),
         # A grid that was started from a selection keeps a copy of it.
         tried_grids: sa.true(),
         selected_grids: sa.true(),
-        check_results: check_results.c.hour_ms.not_in(hours_ordered),
-        excluded_strategies: excluded_strategies.c.hour_ms.not_in(hours_ordered),
-        partition_writes: partition_writes.c.hour_ms.not_in(hours_ordered),
+        check_results: check_results.c.hour_ms.not_in(hours_ordered()),
+        excluded_strategies: excluded_strategies.c.hour_ms.not_in(hours_ordered()),
+        partition_writes: partition_writes.c.hour_ms.not_in(hours_ordered()),
     }
     counts: dict[str, int] = {}
-    if ages.rows is not None:
-        recent = sa.select(partition_writes.c.hour_ms).where(partition_writes.c.written_wall_ms >= ages.written_wall)
-        # Who wrote an hour is asked by the other deletions, so it goes last.
-        for table, may_go in kept.items():
-            where = sa.and_(table.c.hour_ms + HOUR_MS <= ages.rows, may_go, table.c.hour_ms.not_in(recent))
+    recent = sa.select(partition_writes.c.hour_ms).where(partition_writes.c.written_wall_ms >= ages.written_wall)
+    # Who wrote an hour is asked by the other deletions, so it goes last.
+    for table, may_go in kept.items():
+        age = ages.backtests if table is backtests else ages.rows
+        if age is not None:
+            where = sa.and_(table.c.hour_ms + HOUR_MS <= age, may_go, table.c.hour_ms.not_in(recent))
             counts[table.name] = _delete(database, table, table.c.hour_ms, where, dry_run=dry_run)
+    if ages.sealed is not None:
+        counts["sealed backtests"] = sealing.delete_old(database, ages.sealed, ages.sealed_wall, dry_run=dry_run)
     if ages.selections is not None:
         old = sa.and_(selections.c.hour_ms + HOUR_MS <= ages.selections, without_order(selections))
         counts[selections.name] = _delete(database, selections, selections.c.hour_ms, old, dry_run=dry_run)
@@ -121,9 +128,19 @@ def _delete(
         return 0
     deleted = 0
     for low, high in _spans(first, last):
-        with database.write() as connection:
-            deleted += connection.execute(sa.delete(table).where(where, time >= low, time < high)).rowcount
+        with database.write(one_at_a_time=table.name) as connection:
+            these = sa.and_(where, time >= low, time < high)
+            if table is sql_table(BACKTEST_RESULTS):
+                _note_deleted(connection, table, these)
+            deleted += connection.execute(sa.delete(table).where(these)).rowcount
     return deleted
+
+
+def _note_deleted(connection: sa.Connection, table: sa.Table, these: sa.ColumnElement[bool]) -> None:
+    """What is left of an hour are its winners: whoever reads an hour must not take them for all that was tried."""
+    places = [table.c.hour_ms, table.c.timeframe]
+    gone = sa.select(*places).distinct().where(these, ~is_sealed(table))
+    connection.execute(sa.insert(sealed_partitions).from_select(["hour_ms", "timeframe"], gone))
 
 
 def _spans(first_ms: int, last_ms: int) -> Iterator[tuple[int, int]]:

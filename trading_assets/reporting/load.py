@@ -25,6 +25,7 @@ from trading_assets.core.schemas import BACKTEST_RESULTS, MARKET_SCAN, RULES_KNO
 from trading_assets.core.timeframes import HOUR_MS, Timeframe, as_of_ms, floor_ms, iso
 from trading_assets.ledger import deliveries
 from trading_assets.ledger.database import Database
+from trading_assets.ledger.partitions import read_partitions
 from trading_assets.ledger.selections import empty_hours
 from trading_assets.ledger.tables import sql_table
 from trading_assets.market.store import CandleStore
@@ -159,7 +160,7 @@ def drawn_at_random(
         return []
     counts = Counter(selection.hour_ms for selection in chosen)
     drawn: list[list[SelectedStrategy]] = [[] for _ in range(choices)]
-    rows = _selection_rows(database, BACKTEST_RESULTS, sorted(counts))
+    rows = _backtest_rows(database, sorted(counts))
     for hour, of_hour in groupby(rows, key=lambda row: row.hour_ms):
         backtests = list(of_hour)
         for number, choice in enumerate(drawn):
@@ -180,16 +181,28 @@ def _draw(rows: Sequence[SelectedStrategy], count: int, seed: tuple[object, ...]
 _HOURS_AT_ONCE = 24
 
 
+def _backtest_rows(database: Database, hours: Sequence[int]) -> Iterable[SelectedStrategy]:
+    """Backtests of the hours, ordered by all columns; those that failed are left out. In SQL, or sealed."""
+    scan = sql_table(MARKET_SCAN)
+    names = [name for name in SelectedStrategy._fields if name in BACKTEST_RESULTS.columns]
+    for start in range(0, len(hours), _HOURS_AT_ONCE):
+        some = list(hours[start : start + _HOURS_AT_ONCE])
+        found = read_partitions(database, BACKTEST_RESULTS, some, columns=[*names, "error"])
+        prices = sa.select(scan.c.hour_ms, scan.c.symbol, scan.c.max_price).where(scan.c.hour_ms.in_(some))
+        with database.read() as connection:
+            most = {(row.hour_ms, row.symbol): row.max_price for row in connection.execute(prices)}
+        rows = found.loc[found["error"].isna(), names].itertuples(index=False, name=None)
+        yield from sorted(_selection_of_row((*row, most.get((row[0], row[1])))) for row in rows)
+
+
 def _selection_rows(database: Database, table: Table, hours: Sequence[int]) -> Iterable[SelectedStrategy]:
-    """Rows of the hours, ordered by all columns; backtests that failed are left out."""
+    """Rows of the hours, ordered by all columns."""
     sql, scan = sql_table(table), sql_table(MARKET_SCAN)
     columns = [sql.c[name] for name in SelectedStrategy._fields if name in sql.c]
     scanned = sql.outerjoin(scan, sa.and_(scan.c.hour_ms == sql.c.hour_ms, scan.c.symbol == sql.c.symbol))
     for start in range(0, len(hours), _HOURS_AT_ONCE):
         statement = sa.select(*columns, scan.c.max_price).select_from(scanned)
         statement = statement.where(sql.c.hour_ms.in_(list(hours[start : start + _HOURS_AT_ONCE])))
-        if "error" in sql.c:
-            statement = statement.where(sql.c.error.is_(None))
         with database.read() as connection:
             rows = connection.execute(statement).all()
         # Sorted here: databases do not agree on the order of texts.

@@ -21,7 +21,7 @@ from trading_assets.core.errors import DataError
 from trading_assets.core.schemas import MARKET_SCAN
 from trading_assets.core.settings import Settings, load_settings
 from trading_assets.core.timeframes import HOUR_MS, Timeframe, as_of_ms, iso
-from trading_assets.ledger.database import Database, Timeouts
+from trading_assets.ledger.database import Database
 from trading_assets.ledger.fees import with_own_fees
 from trading_assets.ledger.partitions import latest_hour_ms, read_partitions
 from trading_assets.market.loading import CandleReader, max_prices_by_symbol, resample
@@ -170,7 +170,7 @@ def open_home(path: str | Path | None = None, *, fetch: bool = False) -> Home:
         settings = load_settings()
     if not Path(settings.home).is_dir():
         raise DataError(f"there is no home {settings.home}: make one with make demo or trading-assets backfill")
-    database = Database(settings.resolved_database_url, timeouts=Timeouts.of(settings))
+    database = Database.of(settings)
     market = None
     if fetch:
         from trading_assets.venues import open_market_data  # noqa: PLC0415 (imports the connector)

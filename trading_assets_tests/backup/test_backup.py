@@ -13,6 +13,7 @@ from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import sqlalchemy as sa
 from click.testing import CliRunner, Result
@@ -30,7 +31,7 @@ from trading_assets.core.models import ContractKind, ContractStatus
 from trading_assets.core.ports import Exchange
 from trading_assets.core.settings import Settings, load_settings
 from trading_assets.core.timeframes import HOUR_MS, local_ms
-from trading_assets.ledger import leases, migrations, orders, signals
+from trading_assets.ledger import leases, migrations, orders, sealing, signals
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.risk import RiskState, in_force, read_history
 from trading_assets.ledger.strategies import seed_registry
@@ -45,6 +46,7 @@ from trading_assets.trading.reconcile.reconciler import reconcile
 from trading_assets.trading.saga.steps import RECOVER_AFTER_MS
 from trading_assets.trading.session import registry
 from trading_assets.venues import open_exchange
+from trading_assets_tests.ledger.test_sealing import HOURS, NEXT, everything, write
 
 DEPOSIT = Decimal(1_000_000)
 COINS = 14
@@ -272,6 +274,21 @@ def test_a_restored_home_says_what_the_lost_one_did_and_numbers_go_on(settings: 
         assert [tuple(row) for row in rows] == [(1, "one"), (2, "two"), (3, "three")]
     database.close()
     assert (settings.home.stat().st_mode & 0o777, (tmp_path / "b.zip").stat().st_mode & 0o777) == (0o700, 0o600)
+
+
+@pytest.mark.slow
+def test_sealed_results_are_in_a_backup_and_are_read_after_it(settings: Settings, tmp_path: Path) -> None:
+    database = Database.of(settings)
+    write(database, [*HOURS, NEXT], "1m")
+    assert sealing.seal(database, NEXT, local_ms).rows == 30
+    before = everything(database)
+    database.close()
+    path = back_up(settings, tmp_path / "b.zip", candles=False)
+    lose(settings)
+    assert run("restore", str(path)).exit_code == 0
+    database = Database.of(settings)
+    pd.testing.assert_frame_equal(everything(database), before, check_exact=True)
+    database.close()
 
 
 @pytest.mark.slow

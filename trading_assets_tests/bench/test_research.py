@@ -34,6 +34,8 @@ def test_a_range_is_measured_step_by_step_on_an_instance_on_disk(
     }
     assert report["materialisations"] == 2 * 21
     assert report["peak_mb"] > 0 and report["cpu_s"] > 0
+    assert report["disk"]["days_sealed"] == 0, "its day has not ended"
+    assert report["disk"]["ledger_mb"] > 0
     by_stage = stages(report["steps"], report)
     assert set(by_stage) == {
         *("scan", "candles", "funding", "backtests", "grids", "selections"),

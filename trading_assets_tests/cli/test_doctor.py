@@ -26,7 +26,7 @@ from trading_assets.core.models import ApiKeyInfo, MarginMode, PositionMode, Sid
 from trading_assets.core.schemas import MARKET_SCAN, STRATEGY_SELECTIONS
 from trading_assets.core.settings import load_settings
 from trading_assets.core.timeframes import as_of_ms, local_ms
-from trading_assets.ledger import checks, dca, grids, switches, troubles
+from trading_assets.ledger import checks, dca, grids, sealing, switches, troubles
 from trading_assets.ledger.checks import Verdict
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.dca import PlanRow
@@ -40,6 +40,7 @@ from trading_assets.trading.grid.levels import build
 from trading_assets.trading.risk import guard
 from trading_assets.trading.session import registry
 from trading_assets_tests.fakes import FakeExchange, an_instrument
+from trading_assets_tests.ledger.test_sealing import DAY, NEXT, write
 from trading_assets_tests.market.sources import T0
 from trading_assets_tests.trading.grid.stage import A_PLAN
 
@@ -210,6 +211,15 @@ def a_blocked_plan(one: Installation) -> None:
         dca.add(connection, plan)
 
 
+def a_file_of_results_that_is_gone(_: Installation) -> None:
+    database = Database.of(load_settings())
+    write(database, [DAY, NEXT], "1m")
+    sealing.seal(database, NEXT, local_ms)
+    database.close()
+    (sealed,) = (load_settings().home / "results").glob("*/*.parquet")
+    sealed.unlink()
+
+
 def a_blocked_hour(one: Installation) -> None:
     row = dict.fromkeys(MARKET_SCAN.columns, 1) | {"hour_ms": T0, "symbol": "AUSDT", "timestamp_ms": as_of_ms(T0)}
     with one.ledger() as database:
@@ -296,6 +306,7 @@ BAD: list[tuple[str, Callable[[Installation], None], Level, str]] = [
     ("DCA plans", a_blocked_plan, SEE, "somebody traded; then trading-assets dca resume BTCUSDT, or dca stop"),
     ("research", a_blocked_hour, NO, "is blocked"),
     ("research", an_hour_without_a_coin, SEE, "selected no coin: no new signal before the next selection"),
+    ("results", a_file_of_results_that_is_gone, NO, "put back the folder of results"),
     ("exchange", no_answer, NO, "look at the network"),
     ("clock", a_clock_that_is_wrong, NO, "NTP"),
     ("API key", a_key(read_only=True), NO, "create one with read-write access"),

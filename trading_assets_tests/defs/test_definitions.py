@@ -68,6 +68,7 @@ def test_loading_imports_nothing_heavy_and_automates_the_simulator() -> None:
         "research_catch_up",
         "research_hourly",
         "retention_daily",
+        "seal_hourly",
         "selection_every_minute",
         "trade_when_candles_close",
     ]

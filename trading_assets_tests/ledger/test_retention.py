@@ -29,7 +29,15 @@ from trading_assets_tests.trading.grid.stage import A_PLAN
 
 OLD, YOUNG = 400_000 * HOUR_MS, 400_000 * HOUR_MS + 30 * DAY_MS
 NOW = YOUNG + HOUR_MS
-WEEK = Ages(rows=NOW - 7 * DAY_MS, written_wall=7 * DAY_MS, selections=None, evaluations=NOW - 7 * DAY_MS)
+WEEK = Ages(
+    rows=NOW - 7 * DAY_MS,
+    backtests=NOW - 7 * DAY_MS,
+    written_wall=7 * DAY_MS,
+    sealed=None,
+    sealed_wall=0,
+    selections=None,
+    evaluations=NOW - 7 * DAY_MS,
+)
 
 
 def put(database: Database, table: Table, hours: list[int], *symbols: str, wall_ms: int = 0) -> None:
@@ -130,7 +138,7 @@ def test_selections_and_signals_stay_unless_the_settings_say_otherwise(database:
     add_signal(database, "AUSDT", hour_ms=OLD, order_link_id="ours")
     delete_old(database, WEEK, btc="BTCUSDT")
     assert len(held(database, STRATEGY_SELECTIONS.name)) == 2
-    delete_old(database, Ages(None, 0, selections=NOW - DAY_MS, evaluations=None), btc="BTCUSDT")
+    delete_old(database, Ages(None, None, 0, None, 0, selections=NOW - DAY_MS, evaluations=None), btc="BTCUSDT")
     assert held(database, STRATEGY_SELECTIONS.name) == {(OLD, "AUSDT")}
     assert held(database, "entry_signals") == {(OLD, "AUSDT")}
 

@@ -153,7 +153,7 @@ def _open_walk(settings: Settings, report: Report) -> Iterator[_Walk]:
                 settings=settings,
                 instance=instance,
                 definitions=definitions,
-                database=Database(settings.resolved_database_url),
+                database=Database.of(settings),
                 report=report,
                 url=url,
                 now_ms=START_MS + AFTER_CLOSE_MS,

@@ -79,6 +79,7 @@ CHECKS: Mapping[str, Mapping[str, Callable[[Settings], str]]] = {
         "grids": ledger.check_grids,
         "DCA plans": ledger.check_dca,
         "research": ledger.check_research,
+        "results": ledger.check_results,
     },
     "Exchange": {
         "exchange": exchange.check_exchange,

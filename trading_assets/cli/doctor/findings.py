@@ -38,7 +38,7 @@ class Finding:
 
 
 def opened(settings: Settings) -> Database:
-    return Database(settings.resolved_database_url, timeouts=Timeouts.of(settings).at_most(5.0))
+    return Database.of(settings, timeouts=Timeouts.of(settings).at_most(5.0))
 
 
 def unless_simulated(settings: Settings, text: str) -> str:

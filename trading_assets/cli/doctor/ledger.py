@@ -9,10 +9,11 @@ from trading_assets.core.code_version import code_version
 from trading_assets.core.errors import (
     ConfigurationError,
     DataError,
+    StorageError,
 )
 from trading_assets.core.settings import Settings
 from trading_assets.core.timeframes import local_ms
-from trading_assets.ledger import books, dca, grids, installation, leases, migrations
+from trading_assets.ledger import books, dca, grids, installation, leases, migrations, sealing
 from trading_assets.ledger.database import shown
 from trading_assets.ledger.risk import RiskState, in_force, read_history
 from trading_assets.service.conditions import blocked_lines, halt_line, no_coin_line
@@ -49,6 +50,25 @@ def check_books(settings: Settings) -> str:
         if held.owner is not None:
             require_bound(database, exchange, settings)
         return describe(database, settings.account)
+
+
+LATE_DAYS = 3
+"""So many days that wait to be sealed are more than the job leaves."""
+
+
+def check_results(settings: Settings) -> str:
+    """How much is sealed, and whether the job keeps up."""
+    with closing(opened(settings)) as database:
+        found = sealing.state(database, sealing.before_ms(database, settings.seal_results_after_days))
+        said = sealing.state_told(found)
+        names = sealing.files_in_use(database)
+        if names and database.results is not None and database.results.read(names[-1][1]) is None:
+            raise StorageError(
+                f"{said}; but {database.results.url(names[-1][1])} is not there: put back the folder of results that "
+                "belongs to this ledger, or backfill these days again"
+            )
+    late = found.due_days > LATE_DAYS
+    return Advice(f"{said}: trading-assets results seal, or the schedule seal_hourly") if late else said
 
 
 def check_switch(settings: Settings) -> str:

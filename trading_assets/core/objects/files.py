@@ -113,10 +113,20 @@ class FileObjects:
                 os.fsync(file.fileno())
                 stat = os.fstat(file.fileno())
             Path(temporary).replace(path)
+            self._settle(path.parent)
         except BaseException:
             Path(temporary).unlink(missing_ok=True)
             raise
         return Stored(name, _version(stat), stat.st_size, stat.st_mtime)
+
+    @staticmethod
+    def _settle(folder: Path) -> None:
+        """The name, too, is on the disk before anybody relies on the file."""
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 def _version(stat: os.stat_result) -> str:

@@ -55,6 +55,8 @@ class Settings(Fields):
         "keep_research_runs_days",
         "keep_trading_runs_days",
         "keep_rows_days",
+        "seal_results_after_days",
+        "keep_results_days",
         "keep_selections_days",
         "keep_evaluations_days",
         "keep_candles_days",

@@ -127,7 +127,7 @@ def strategy_selections(
 def _backtests(database: Database, hours: Sequence[int], blocked: Mapping[int, str]) -> pd.DataFrame:
     """What a selection reads of these hours, but for those that a check blocks; sorted by hour."""
     parts = [
-        read_partitions(database, BACKTEST_RESULTS, hours, {"timeframe": timeframe.value})[COLUMNS_READ]
+        read_partitions(database, BACKTEST_RESULTS, hours, {"timeframe": timeframe.value}, COLUMNS_READ)
         for timeframe in TRADED_TIMEFRAMES
     ]
     rows = pd.concat(parts, ignore_index=True).sort_values("hour_ms", kind="stable", ignore_index=True)

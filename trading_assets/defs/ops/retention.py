@@ -15,7 +15,7 @@ from trading_assets.core.timeframes import DAY_MS, TRADED_TIMEFRAMES, Timeframe
 from trading_assets.defs import instance_queries
 from trading_assets.defs import metadata as md
 from trading_assets.defs.resources import CandleStoreResource, DatabaseResource, ExchangeResource, SettingsResource
-from trading_assets.ledger import chat, outbox, retention
+from trading_assets.ledger import chat, outbox, retention, sealing
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.retention import Ages
 from trading_assets.ledger.strategies import active_strategies
@@ -59,6 +59,8 @@ def delete_what_is_old(
     wanted, ledger = settings.get(), database.get()
     wall_s, now_ms = time.time(), exchange.market_data().now_ms()
     rows = retention.delete_old(ledger, ages(wanted, now_ms, wall_s), btc=wanted.symbols.btc, dry_run=config.dry_run)
+    if not config.dry_run:
+        rows["files of results"] = sealing.tidy(ledger, int(wall_s * 1000))
     kept_from_ms = int((wall_s - MESSAGES_KEPT_S) * 1000)
     rows["chat_commands"] = chat.delete_before(ledger, kept_from_ms, dry_run=config.dry_run)
     rows["outbox_messages"] = outbox.delete_before(ledger, kept_from_ms, dry_run=config.dry_run)
@@ -107,7 +109,10 @@ def ages(settings: Settings, now_ms: int, wall_s: float) -> Ages:
 
     return Ages(
         rows=before(settings.keep_rows_days),
+        backtests=before(settings.keep_rows_days) if settings.seal_results_after_days is None else None,
         written_wall=int((wall_s - (settings.keep_rows_days or 0) * DAY_S) * 1000),
+        sealed=before(settings.keep_results_days),
+        sealed_wall=int((wall_s - (settings.keep_results_days or 0) * DAY_S) * 1000),
         selections=before(settings.keep_selections_days),
         evaluations=before(settings.keep_evaluations_days),
     )

@@ -7,6 +7,7 @@ in runs.
 import os
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 import dagster as dg
@@ -60,7 +61,8 @@ def require_known_names() -> None:
 
 
 def _database(settings: Settings) -> Database:
-    return _opened(settings.resolved_database_url, Timeouts.of(settings))
+    where = settings.home, settings.store_url, settings.store_cache_dir
+    return _opened(_Ledger(settings.resolved_database_url, Timeouts.of(settings), where, settings))
 
 
 def _place(account: str) -> Settings:
@@ -182,9 +184,19 @@ class NotifierResource(dg.ConfigurableResource):
         return _notifier(base.model_copy(update={"account": account or base.account}))
 
 
+@dataclass(frozen=True)
+class _Ledger:
+    """A ledger and its sealed results: the same one for all settings that name the same."""
+
+    url: str | URL
+    timeouts: Timeouts
+    results: tuple[object, ...]
+    settings: Settings = field(compare=False)
+
+
 @lru_cache(maxsize=4)
-def _opened(url: str | URL, timeouts: Timeouts) -> Database:
-    database = Database(url, timeouts=timeouts)
+def _opened(ledger: _Ledger) -> Database:
+    database = Database.of(ledger.settings)
     seed_registry(database)
     return database
 

@@ -18,10 +18,10 @@ from trading_assets.ledger.tables import closings, metadata, schema_compatibilit
 if TYPE_CHECKING:
     from alembic.config import Config
 
-HEAD = "0036"
+HEAD = "0037"
 """The newest revision."""
 
-WORKS_SINCE = "0036"
+WORKS_SINCE = "0037"
 """A program that knows this revision works with the schema of today. It is raised to `HEAD` by a revision after which
 older programs cannot: one that takes away or renames, that moves rows, or that adds a column which must be given."""
 

@@ -54,6 +54,7 @@ from trading_assets.ledger.tables.research import (
     strategies,
     strategy_failures,
 )
+from trading_assets.ledger.tables.results import sealed_files, sealed_partitions
 from trading_assets.ledger.tables.risk import (
     alarms,
     automation_troubles,
@@ -122,6 +123,8 @@ __all__ = [
     "risk_events",
     "risk_states",
     "schema_compatibility",
+    "sealed_files",
+    "sealed_partitions",
     "signal_evaluations",
     "signal_evidence",
     "sql_table",

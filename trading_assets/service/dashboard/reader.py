@@ -80,7 +80,7 @@ def own_ledger(settings: Settings) -> Callable[[], Database]:
     def found() -> Database:
         if not held:
             timeouts = Timeouts.of(settings).at_most(PATIENCE_S)
-            held.append(Database(settings.resolved_database_url, timeouts=timeouts, upgrade=False))
+            held.append(Database.of(settings, timeouts=timeouts, upgrade=False))
         return held[0]
 
     return found

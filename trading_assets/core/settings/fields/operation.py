@@ -89,8 +89,22 @@ class OperationFields(BaseSettings):
         7.0,
         gt=0,
         json_schema_extra=LIVE,
-        description="Scans, coverage and backtests stay for so long after their hour, and after they were written; "
-        "those an order came from stay for good.",
+        description="Scans and coverage stay for so long after their hour, and after they were written; those an order "
+        "came from stay for good. Backtests, too, where they are not sealed.",
+    )
+    seal_results_after_days: float | None = Field(
+        2.0,
+        ge=0,
+        json_schema_extra=LIVE,
+        description="Backtests of days that ended so long ago go from SQL into a Parquet file a day; empty never. "
+        "Those selected or traded stay in SQL, too.",
+    )
+    keep_results_days: float | None = Field(
+        366.0,
+        gt=0,
+        json_schema_extra=LIVE,
+        description="Sealed backtests stay for so long after their day, and after they were sealed; empty keeps them "
+        "for good.",
     )
     keep_selections_days: float | None = Field(
         None,
