@@ -77,7 +77,8 @@ class _Timed:
             try:
                 return found(*arguments, **named)
             finally:
-                self._notes.add(what=CALL, name=name, began_ns=began_ns, ended_ns=time.time_ns())
+                thread = threading.current_thread().name
+                self._notes.add(what=CALL, name=name, began_ns=began_ns, ended_ns=time.time_ns(), thread=thread)
 
         return timed
 

@@ -46,6 +46,9 @@ WHOLE = 0.6
 SPREAD_OF_CONFIDENCE = 30
 CLOCK_TRIES = 20
 CREATES = frozenset({"place_order", "place_orders"})
+BESIDE_THE_ORDERS = frozenset({"venue-clock", "venue-ask", "venue-knock", "books", "exits", "reads", "leverages"})
+"""Threads of a session for whose requests no order waits. What they begin side by side is counted all the same."""
+
 ASKS_NOBODY = frozenset({"clock_offset_ms", "can_connect", "repeat_reads", "order_ids", "close", "market"})
 
 
@@ -277,7 +280,11 @@ def _burst(
             heard[note["close_ms"]].append(note["at_ns"])
         elif note["what"] in (DECIDED, RESERVED, SENT):
             staged.setdefault((note["what"], note["signal_id"]), note["at_ns"])
-    calls = [note for note in notes if note["what"] == CALL and note["name"] not in ASKS_NOBODY]
+    calls = [
+        note
+        for note in notes
+        if note["what"] == CALL and note["name"] not in ASKS_NOBODY and note["thread"] not in BESIDE_THE_ORDERS
+    ]
     taken: dict[str, list[float]] = {name: [] for name in STAGES}
     firsts, pairs, chains, names = list[float](), list[bool](), list[int](), Counter[str]()
     for close_ms, some in found.items():

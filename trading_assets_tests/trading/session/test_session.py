@@ -15,9 +15,10 @@ import pytest
 import sqlalchemy as sa
 
 from trading_assets.accounts import changing, effective
+from trading_assets.chaos.session_process import select_coins
 from trading_assets.chaos.signal_source import EAGER, selection_row
 from trading_assets.core.errors import StorageError
-from trading_assets.core.models import OrderRequest
+from trading_assets.core.models import OrderRequest, Side
 from trading_assets.core.ports import Exchange
 from trading_assets.core.schemas import STRATEGY_SELECTIONS
 from trading_assets.core.settings import Settings
@@ -428,6 +429,32 @@ def test_a_closing_is_in_the_books_soon_after_the_exchange_has_it(stage: Stage) 
     stage.running.advance(1_000)
     stage.exchange.place_order(OrderRequest("SOLUSDT", held.side.opposite, held.size, "by-hand", reduce_only=True))
     until(lambda: [one.symbol for one in execution_ledger.own_closings(stage.database, "main", 0)] == ["SOLUSDT"])
+
+
+@pytest.mark.slow
+def test_a_session_reads_ahead_of_a_close_and_a_fill_of_others_makes_it_void(stage: Stage) -> None:
+    select_coins(stage.database, START, SYMBOLS, "1m")  # none of which enters
+    play = stage.play()
+    until(lambda: play.is_trading)
+    keeper, leverage = play.session._keeper, stage.settings.leverage
+    until(lambda: not keeper.without_leverage(SYMBOLS, leverage))
+    assert {stage.exchange.leverage(symbol) for symbol in SYMBOLS} == {leverage}
+    now = stage.running.now_ms()
+    stage.running.advance(floor_ms(now, MINUTE_MS) + MINUTE_MS - 400 - now)
+
+    def is_read() -> bool:
+        play.session._close_watch._told_ms = 0  # what the leverages have told may have come just now
+        return keeper._reading is not None
+
+    until(is_read)
+    order = OrderRequest("SOLUSDT", Side.BUY, Decimal(1), "by-hand")
+    stage.exchange.place_order(order)
+    until(lambda: not keeper.has_leverage("SOLUSDT", leverage))
+    until(is_read)
+    reading = keeper._reading
+    assert reading is not None
+    assert "SOLUSDT" in {one.symbol for one in reading.positions}
+    assert play.stop() == "stopped" and play.error is None
 
 
 _LIES: dict[str, dict[str, dict[str, Any]]] = {
