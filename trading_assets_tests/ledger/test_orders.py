@@ -72,6 +72,29 @@ def test_a_signal_is_reserved_once(database: Database) -> None:
     assert len(orders.unresolved(database, "main")) == 1
 
 
+def test_signals_of_a_close_are_reserved_together_and_a_key_that_refuses_one_refuses_it_alone(
+    database: Database,
+) -> None:
+    first, twin, other, last = (
+        add_signal(database, symbol, timeframe=timeframe)
+        for symbol, timeframe in (("AUSDT", "60m"), ("AUSDT", "5m"), ("BUSDT", "60m"), ("CUSDT", "60m"))
+    )
+    intents = [
+        an_intent(identity, link=f"l-{number}", symbol=symbol)
+        for number, (identity, symbol) in enumerate(
+            ((first, "AUSDT"), (twin, "AUSDT"), (other, "BUSDT"), (last, "CUSDT"))
+        )
+    ]
+    details = {"l-2": "half of it"}
+    assert orders.reserve_all(database, intents, max_open=2, wall_ms=1000, details=details) == {"l-0", "l-2"}
+    assert [status_of(database, one) for one in (first, twin, other, last)] == ["executing", "active"] * 2
+    with database.read() as connection:
+        told = connection.execute(sa.select(order_events.c.order_link_id, order_events.c.detail)).all()
+    assert sorted(tuple(row) for row in told if row.detail) == [("l-2", "half of it")]
+    assert orders.reserve_all(database, intents, max_open=9, wall_ms=1000) == {"l-3"}
+    assert orders.reserve_all(database, [], max_open=9, wall_ms=1000) == set()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("status", ["expired", "rejected", "failed", "executing", "executed"])
 def test_a_signal_that_does_not_wait_is_not_reserved(database: Database, status: str) -> None:
