@@ -159,6 +159,7 @@ def test_a_strategy_that_fails_has_an_error_row_and_the_others_are_untouched(
     BacktestResults.validate(together)
 
 
+@pytest.mark.slow
 def test_one_failure_of_each_strategy_is_told_with_its_coin_bar_and_set() -> None:
     highest = {symbol: loader()(symbol, TIMEFRAME, DataNeeds()).candles for symbol in SCANS}
     bar = WARM_UP_BARS + 100
