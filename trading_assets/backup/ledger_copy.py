@@ -21,7 +21,7 @@ from trading_assets.core.errors import DamagedFileError, StorageError
 from trading_assets.core.private_files import private_file
 from trading_assets.ledger import migrations
 from trading_assets.ledger.database import Database
-from trading_assets.ledger.tables import order_intents
+from trading_assets.ledger.tables import order_intents, schema_compatibility
 
 SQLITE, POSTGRESQL = "sqlite", "postgresql"
 FILE = f"{LEDGER}/ledger.db"
@@ -146,6 +146,8 @@ def load_tables(
         for name, kept in columns.items():
             if set(kept) - set(made.get(name, [])):
                 raise DamagedFileError(f"the backup's table {name} is not of revision {revision}; nothing was changed")
+        if schema_compatibility.name in columns:  # the one table that a migration fills
+            connection.execute(sa.delete(schema_compatibility))
         for table in _sorted(connection):
             if table in columns:
                 with part(f"{LEDGER}/{table}.copy") as stream:
