@@ -160,6 +160,7 @@ def test_another_version_of_a_strategy_or_of_the_engine_is_another_code_version(
 DECIDES_NO_FIGURE = {
     *("trading_assets.backtesting.worker_threads", "trading_assets.market.store", "trading_assets.market.spans"),
     *("trading_assets.market.chunks", "trading_assets.strategies.registry", "trading_assets.strategies.grids"),
+    "trading_assets.strategies.failures",
     *(f"trading_assets.core.{name}" for name in ("errors", "foreign_text", "ports", "schemas", "settings")),
 }
 
