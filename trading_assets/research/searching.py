@@ -133,9 +133,7 @@ def search(
     Example:
         ```python
         space = {"stop_atr": (1.0, 4.0), "rsi_low": (20, 40), "reward_risk": [1.5, 2.0, 3.0]}
-        found = research.search(
-            "bollinger_rsi", "ETHUSDT", "15m", "2026-02-01 05:00", space=space, trials=40, source=market
-        )
+        found = research.search("bollinger_rsi", "ETHUSDT", "15m", "2026-02-01 05:00", space=space, source=market)
         found.best[["parameters", "out_of_sample_pnl", "p_value_corrected"]]
         found.forward_test().trades
         ```
