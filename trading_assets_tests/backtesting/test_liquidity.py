@@ -109,6 +109,7 @@ def test_flat_costs_know_nothing_of_turnover() -> None:
     assert COSTLY.under(FLAT) == COSTLY
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", COST_MODELS)
 def test_trades_apart_are_those_of_an_engine_that_is_asked_for_each(model: str) -> None:
     column, costs = with_turnover(random_column(5, 300), 2), COSTLY.under(model)

@@ -46,6 +46,7 @@ def test_an_edge_is_found_and_more_trades_find_more(cells: list[Cell]) -> None:
     assert found["corrected p-value of the best", "the same, costs of 0 to 4", 3.0] > 0.6
 
 
+@pytest.mark.slow
 def test_the_page_has_the_figures(cells: list[Cell]) -> None:
     shown = [float(one) / 100 for one in re.findall(r"(?<=\| )\d+\.\d(?= \|)", PAGE.read_text(encoding="utf-8"))]
     assert len(shown) == len(cells)

@@ -81,6 +81,7 @@ def found(path: Path, exchange: Exchange, chosen: Settings) -> Findings:
     return findings
 
 
+@pytest.mark.slow
 def test_books_that_agree_have_no_findings(venue: RunningExchange, account: tuple[Path, Exchange]) -> None:
     path, exchange = account
     findings = found(path, exchange, config(venue))

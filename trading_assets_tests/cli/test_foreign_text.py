@@ -94,6 +94,7 @@ def test_every_way_to_print_shows_it(text: str) -> None:
     assert out.getvalue().count("\n") == 1
 
 
+@pytest.mark.slow
 @given(HOSTILE)
 def test_a_log_line_is_one_line_and_a_traceback_is_marked(text: str) -> None:
     logger, out = get_logger("trading_assets.tests.foreign"), io.StringIO()

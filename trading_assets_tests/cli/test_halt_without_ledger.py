@@ -85,6 +85,7 @@ def test_flatten_halts_by_the_file_before_it_waits_for_a_silent_server(
     assert halt_file.found(load_settings()) is not None
 
 
+@pytest.mark.slow
 def test_a_locked_table_does_not_keep_a_person_from_halting(
     postgres_database: Database, exchange: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -61,6 +61,7 @@ def pandera_refuses(*rows: dict[str, object]) -> bool:
     return False
 
 
+@pytest.mark.slow
 def test_plain_comparisons_and_pandera_refuse_the_same_signals() -> None:
     rows = [GOOD | change for change in CHANGES]
     found = [(row, bool(ENTRY_SIGNALS.faults([row])), pandera_refuses(row)) for row in rows]

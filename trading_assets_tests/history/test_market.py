@@ -59,6 +59,7 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Library:
     return library_of(tmp_path_factory.mktemp("library"))
 
 
+@pytest.mark.slow
 def test_a_coin_that_is_not_traded_any_more_has_ended_and_was_listed_before(library: Library) -> None:
     market = HistoryMarket(library)
     assert isinstance(market, PastMarket)
@@ -209,6 +210,7 @@ def test_the_walk_forward_of_a_library_has_the_coin_before_its_end_and_closes_it
     assert any("LUNAUSDT was delisted at 2024-03-04T05:20:00Z" in note for note in report.notes)
 
 
+@pytest.mark.slow
 def test_a_list_that_the_scan_keeps_once_a_day_makes_the_rules_of_its_day_known(tmp_path: Path) -> None:
     library, seen = library_of(tmp_path), DAY + 2 * DAY_MS
     told = [

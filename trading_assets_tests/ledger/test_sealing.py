@@ -146,6 +146,7 @@ def test_rows_that_were_selected_or_decided_on_stay_in_sql_and_are_read_once(led
 STEPS = ("note", "put", "same", "give 0", "give 1", "given 0", "given 3", "tidy")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", STEPS)
 def test_whoever_is_killed_between_two_steps_loses_and_doubles_nothing(
     ledger: Database, monkeypatch: pytest.MonkeyPatch, step: str

@@ -104,6 +104,7 @@ def test_throttling_faults_conflicts_and_lost_answers_lose_nothing(front: S3Fron
         assert store.missing("AUSDT", M1, T0, T0 + 20 * HOUR_MS) == []
 
 
+@pytest.mark.slow
 def test_a_store_that_stays_away_or_is_always_another_s_turn_is_a_clear_error_and_nothing_is_read_as_empty(
     front: S3Front, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -89,6 +89,7 @@ def test_other_programs_find_signals_by_status_and_by_confidence(shown: Mirror, 
     assert not {"order_id", "executed_at", "executed_price"} & one.keys()
 
 
+@pytest.mark.slow
 def test_a_signal_is_executing_with_its_order_once_it_is_filled(shown: Mirror) -> None:
     made = signal(shown.database)
     shown.send()
@@ -134,6 +135,7 @@ def test_scans_backtests_and_summaries_are_shown_by_their_keys(shown: Mirror, fr
     assert shown.differences() == []
 
 
+@pytest.mark.slow
 def test_a_partition_that_is_written_again_leaves_nothing_of_its_first_writing(shown: Mirror) -> None:
     write_scan(shown.database, "AAAUSDT", "BBBUSDT")
     write_backtests(shown.database, {"symbol": "AAAUSDT"}, {"symbol": "BBBUSDT"})

@@ -107,6 +107,7 @@ def test_a_failure_is_seen_and_tried_again_after_a_growing_rest_or_that_of_a_mes
     assert messenger.titles == ["one", "two"]
 
 
+@pytest.mark.slow
 def test_a_messenger_that_hangs_delays_no_other(sqlite: Database, clock: Clock, messenger: Messenger) -> None:
     with http_messenger() as other:
         messenger.answer = HANG

@@ -130,6 +130,7 @@ def test_processes_add_up_and_those_that_ended_still_count(database: Database) -
     assert one(found, PREFIX + "session_heartbeat_timestamp_seconds") == 7
 
 
+@pytest.mark.slow
 def test_labels_stay_few_with_six_hundred_coins_and_any_reason(scene: Scene) -> None:
     """Only what the sources name has a symbol; a histogram has none, and reasons are told by their gate."""
     chance = random.Random(3)

@@ -137,6 +137,7 @@ def test_two_reports_are_compared_and_one_is_not_compared_with_itself(two: Path)
         compare_reports(NAMES[0], "walk_forward_of_nothing", made)
 
 
+@pytest.mark.slow
 def test_without_its_trades_a_report_is_compared_by_days(two: Path, tmp_path: Path) -> None:
     first, second = (shutil.copy(two / "reports" / f"{name}.json", tmp_path) for name in NAMES)
     found = comparison.compare(read_saved(Path(first)), read_saved(Path(second)))

@@ -290,6 +290,7 @@ def test_a_stranger_is_refused_unanswered_and_the_owner_is_told_once(scene: Scen
     assert len(kept) == 2 and "telegram:99 (user99) in chat 99 wrote: /halt now" in kept[1]
 
 
+@pytest.mark.slow
 def test_what_comes_twice_acts_once(scene: Scene) -> None:
     with scene.running():
         scene.api.write(f"/stop_strategy {STRATEGY}", user=TRADER)

@@ -187,6 +187,7 @@ def test_a_change_is_told_to_everybody_by_one_look(scene: Scene, server: WebServ
         assert len(looks) == 2
 
 
+@pytest.mark.slow
 def test_nobody_looks_at_the_ledger_for_nobody(scene: Scene, settings: Settings) -> None:
     asked = list[str]()
     reader = Reader(settings, lambda: asked.append("") or scene.database)  # type: ignore[func-returns-value]
@@ -407,6 +408,7 @@ def test_a_chart_is_of_an_open_position_alone(scene: Scene, server: WebServer) -
         assert chart("BTCUSDT").json()["timeframe"] == "5m"
 
 
+@pytest.mark.slow
 def test_an_order_is_explained(scene: Scene, server: WebServer) -> None:
     (order,) = scene.rows("SELECT order_link_id FROM order_intents")
     told = requests.get(f"{server.url}/api/explain", {"order": order["order_link_id"]}, timeout=30).json()
@@ -441,6 +443,7 @@ def test_twenty_charts_at_once_ask_the_venue_once(scene: Scene, settings: Settin
     assert starts == sorted(set(starts)) and starts[-1] + 300 <= scene.now_ms() // 1000
 
 
+@pytest.mark.slow
 def test_what_trades_by_a_plan_of_its_own_is_shown_beside_the_others(scene: Scene, monkeypatch: Any) -> None:
     """A kind of plans is one line of `PLANS`; what there is of grids and DCA plans has the same fields."""
     plan = {"kind": "other", "id": "1", "symbol": "XUSDT"}

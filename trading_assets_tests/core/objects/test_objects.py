@@ -55,6 +55,7 @@ def test_a_write_says_what_it_replaces_and_the_later_of_two_is_refused(objects: 
     assert [stored.size for stored in objects.listed("a/x")] == [4]
 
 
+@pytest.mark.slow
 def test_names_are_listed_in_order_from_a_name_on_and_folders_by_name(objects: Objects) -> None:
     names = ["b/2.txt", "b/10.txt", "a/c/1.txt", "top.txt", "b/1.txt"]
     for name in random.Random(1).sample(names, len(names)):
@@ -74,6 +75,7 @@ def test_a_name_does_not_leave_the_store(tmp_path: Path, name: str) -> None:
         S3Objects(BUCKET, "", tmp_path).put(name, b"")
 
 
+@pytest.mark.slow
 def test_a_copy_of_an_old_version_is_not_taken_for_the_new_one(front: S3Front, tmp_path: Path) -> None:
     here, there = (S3Objects(BUCKET, "p", tmp_path / name) for name in ("here", "there"))
     old = here.put("a/x.txt", b"old")

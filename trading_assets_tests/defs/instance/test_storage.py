@@ -375,6 +375,7 @@ def test_the_installed_dagster_is_tested() -> None:
     assert dg.__version__ in TESTED_VERSIONS
 
 
+@pytest.mark.slow
 def test_an_installation_keeps_one_connection_and_a_forked_child_makes_its_own(
     new_history: Callable[[], str], tmp_path: Path
 ) -> None:
@@ -482,6 +483,7 @@ def test_a_server_that_was_started_again_costs_no_request(new_history: Callable[
         admin.dispose()
 
 
+@pytest.mark.slow
 def test_every_file_waits_long_for_a_lock(tmp_path: Path) -> None:
     """A process that sleeps in a transaction keeps its lock: of runs and ticks stock gives up after 5 s."""
     stores = Stores("sqlite", tmp_path, lambda: str(tmp_path / "place"))

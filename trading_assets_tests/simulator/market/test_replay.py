@@ -223,6 +223,7 @@ def test_the_book_surrounds_the_price(market: ReplayMarket) -> None:
     assert bids[0, 0] <= market.last_price(SYMBOL, T0 + HOUR_MS) <= asks[0, 0]
 
 
+@pytest.mark.slow
 def test_the_same_files_give_the_same_market_in_any_process(folder: Path, market: ReplayMarket) -> None:
     path = folder / "five.parquet"
     script = (

@@ -271,6 +271,7 @@ def test_on_a_running_clock_a_stop_is_told_without_anybody_asking() -> None:
         assert running.now_ms() - told["creationTime"] < 60 * 1000 * (SETTLE_S + 60.0)
 
 
+@pytest.mark.slow
 @given(st.dictionaries(st.sampled_from(["op", "args", "req_id", "x"]), JSON) | JSON)
 def test_whatever_is_sent_is_a_request_or_is_refused(value: object) -> None:
     text = json.dumps(value)

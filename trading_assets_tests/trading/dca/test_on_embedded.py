@@ -81,6 +81,7 @@ def test_the_hard_stop_ends_it_with_equal_books(sqlite: Database, side: Side) ->
         assert stage.accounts().books.profit < 0
 
 
+@pytest.mark.slow
 def test_no_more_than_may_be_deployed_is_bought_and_what_is_skipped_is_told_once(sqlite: Database) -> None:
     with stage_on(sqlite, 100_000, 100_000) as stage:
         stage.start(max_deployed=D(450))
@@ -91,6 +92,7 @@ def test_no_more_than_may_be_deployed_is_bought_and_what_is_skipped_is_told_once
         stage.require_lawful()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("missed", list(Missed))
 def test_times_at_which_nobody_was_there_are_skipped_or_the_newest_is_made_up_for(
     sqlite: Database, missed: Missed
@@ -106,6 +108,7 @@ def test_times_at_which_nobody_was_there_are_skipped_or_the_newest_is_made_up_fo
         stage.require_lawful()
 
 
+@pytest.mark.slow
 def test_while_trading_is_halted_a_time_waits_for_its_grace_and_is_skipped_then(sqlite: Database) -> None:
     with stage_on(sqlite, 100_000, 100_000) as stage:
         stage.start(safety_orders=2, safety_step_pct=D(1))

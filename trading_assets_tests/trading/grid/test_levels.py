@@ -114,6 +114,7 @@ def test_what_is_checked_before_the_start(changes: dict[str, object], around: di
     assert (found == []) if not words else any(words in one for one in found), found
 
 
+@pytest.mark.slow
 @given(st.data())
 def test_profit_of_pairs_and_of_inventory_is_the_change_of_money(data: st.DataObject) -> None:
     """R18, and inventory = sum of fills, for any order of fills in any number of levels."""

@@ -121,6 +121,7 @@ def test_stop_with_closing_ends_flat_and_frees_the_symbol(sqlite: Database) -> N
         stage.require_lawful()
 
 
+@pytest.mark.slow
 def test_stop_without_closing_leaves_the_position_with_its_stop(sqlite: Database) -> None:
     with stage_on(sqlite, 100_000, 97_500, 97_500) as stage:
         stage.start()
@@ -181,6 +182,7 @@ def test_it_follows_the_price_where_it_is_to_and_its_stop_stays(sqlite: Database
         stage.require_lawful()
 
 
+@pytest.mark.slow
 def test_it_stops_out_of_its_range_where_it_is_to(sqlite: Database) -> None:
     with stage_on(sqlite, 100_000, 94_000, 94_000) as stage:
         stage.start(out_of_range=OutOfRange.STOP)
@@ -188,6 +190,7 @@ def test_it_stops_out_of_its_range_where_it_is_to(sqlite: Database) -> None:
         assert (stage.grid().state, stage.held(), stage.exchange.open_orders()) == ("ended", 0, ())
 
 
+@pytest.mark.slow
 def test_a_person_who_cancels_a_level_blocks_it_and_is_told_once(sqlite: Database) -> None:
     with stage_on(sqlite, 100_000, 100_000) as stage:
         stage.start()
@@ -220,6 +223,7 @@ def test_a_person_who_trades_in_its_symbol_blocks_it_and_its_stops_stay(sqlite: 
         assert (stage.grid().state, stage.held()) == ("ended", 0)
 
 
+@pytest.mark.slow
 def test_trading_that_is_reduced_takes_away_what_opens(sqlite: Database) -> None:
     with stage_on(sqlite, 100_000, 97_500, 97_500) as stage:
         stage.start()

@@ -111,6 +111,7 @@ def test_nothing_after_the_as_of_and_no_other_hour_changes_an_hours_rows() -> No
     assert (together["total_trades"] > 15).all() and (together["bars"] == LIVES * LIFE_MS // BARS.ms).all()
 
 
+@pytest.mark.slow
 def test_figures_are_those_of_lives_and_every_setting_counts_as_a_try() -> None:
     (row,) = rows_of([HOUR]).to_dict("records")
     shape = GridShape.from_json(row["parameters"])
@@ -142,6 +143,7 @@ def test_a_start_that_would_be_refused_is_no_life_and_a_coin_without_any_says_wh
     assert select_grids(left, settings()).rows.empty
 
 
+@pytest.mark.slow
 def test_what_passes_the_filters_is_selected_and_no_table_of_strategies_has_it() -> None:
     results = rows_of([HOUR])
     found = select_grids(results, settings(min_profit_factor=0, min_win_rate=0, min_trades=1))
