@@ -49,6 +49,7 @@ def two(database: Database) -> Database:
     return database
 
 
+@pytest.mark.slow
 def test_later_layers_go_before_earlier_ones(two: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     assert held(two).position_size == 100
     monkeypatch.setenv("TRADING_ASSETS_POSITION_SIZE", "90")

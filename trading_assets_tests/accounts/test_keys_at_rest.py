@@ -223,6 +223,7 @@ def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     server.stop()
 
 
+@pytest.mark.slow
 def test_the_three_separate_secrets_of_aws_are_read(aws: Any, sqlite: Database) -> None:
     manager = aws.client("secretsmanager")
     texts = {

@@ -241,6 +241,7 @@ def contents(settings: Settings) -> dict[str, list[tuple[object, ...]]]:
     return found | {"": [(path.name, path.read_bytes()) for path in files if not path.name.startswith(".")]}
 
 
+@pytest.mark.slow
 def test_a_restored_home_says_what_the_lost_one_did_and_numbers_go_on(settings: Settings, tmp_path: Path) -> None:
     with_rows(settings)
     database = Database(settings.resolved_database_url)

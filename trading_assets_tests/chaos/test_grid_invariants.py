@@ -75,6 +75,7 @@ def test_what_differs_is_named(sqlite: Database, change: Callable[[Stage], None]
         assert any(says in text for text in getattr(found, law)), found.broken
 
 
+@pytest.mark.slow
 def test_own_orders_that_traded_with_each_other_are_named(sqlite: Database) -> None:
     with stage_on(sqlite, 100_000, 100_000, 97_500, 97_500) as stage:
         stage.start()

@@ -75,6 +75,7 @@ def test_readable_text_is_shown_as_it_is(text: str) -> None:
     assert plain(readable) == readable and plain_lines(f"{readable}\n{readable}") == f"{readable}\n{readable}"
 
 
+@pytest.mark.slow
 @given(HOSTILE)
 def test_every_way_to_print_shows_it(text: str) -> None:
     console = open_console()

@@ -49,6 +49,7 @@ def stage(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
         database.close()
 
 
+@pytest.mark.slow
 def test_close_cancels_the_entry_that_waits_and_says_so(stage: Stage) -> None:
     stage.signal("limit", "99900")
     refused = run("close", SYMBOL, typed="n\n")

@@ -164,6 +164,7 @@ def test_a_typing_error_does_not_block_the_brake_but_what_opens(
         assert "TRADING_ASSETS_MAX_POSITIONS?" in run("doctor").stdout.replace("\n", "")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("exchange")
 def test_a_resume_with_the_key_of_another_account_is_refused(ledger: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     assert run("resume").exit_code == 0

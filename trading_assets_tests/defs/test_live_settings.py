@@ -28,6 +28,7 @@ def run(job: str, op: str, /, **config: object) -> dg.ExecuteInProcessResult:
         return made.execute_in_process(instance=instance, raise_on_error=False, run_config=given)
 
 
+@pytest.mark.slow
 def test_the_jobs_change_settings_and_flags_and_refuse_with_the_reason() -> None:
     assert run("set_setting", "change_setting", name="max_positions", value="4", reason="thin").success
     assert run("set_flag", "change_flag", name="entries", value="40%", reason="a trial").success

@@ -228,6 +228,7 @@ def test_of_a_long_range_a_few_hours_are_looked_at_and_the_same_ones_always(
     assert len(asked) > 8 and all(hours == asked[0] and len(hours) == lookahead.HOURS_SAMPLE for hours in asked)
 
 
+@pytest.mark.slow
 def test_before_anything_is_materialised_every_check_says_so(small: RunningExchange) -> None:
     found = look()
     assert len(found) == 25

@@ -53,6 +53,7 @@ def check_of(result: dg.ExecuteInProcessResult) -> dg.AssetCheckEvaluation:
     return found
 
 
+@pytest.mark.slow
 def test_a_quiet_day_is_explained(ledger: Database) -> None:
     check = check_of(run_job("parity", "2026-03-02"))
     assert check.passed
@@ -78,6 +79,7 @@ def test_what_is_not_explained_fails_the_check_and_is_shown(ledger: Database) ->
     assert check_of(again).metadata["days"].value == "2026-03-01 .. 2026-03-02"
 
 
+@pytest.mark.slow
 def test_a_dca_plan_that_bought_nothing_is_held_against_its_backtest(ledger: Database) -> None:
     plan = Plan("BTCUSDT", Side.BUY, "every 6h", DAY, D(200), D(1000), D(2), stop_pct=D(20))
     row = PlanRow(
@@ -117,6 +119,7 @@ def test_an_account_does_not_hide_behind_another_one() -> None:
     assert least_explained(rows[:0], {}) == (100.0, "")
 
 
+@pytest.mark.slow
 def test_each_account_that_is_on_or_was_on_that_day_is_compared(ledger: Database) -> None:
     for name in ("second", "idle", "off"):
         wanted = AccountDraft(name, "simulator", None, {}, {})

@@ -153,6 +153,7 @@ def test_the_command_writes_the_page_of_the_asset_and_prints_its_numbers(ledger:
     assert isinstance(nothing.exception, DataError) and "has not traded" in str(nothing.exception)
 
 
+@pytest.mark.slow
 def test_the_command_says_that_three_hours_are_too_few_for_a_score(ledger: Database, tmp_path: Path) -> None:
     fill(ledger, 3)
     drawn = tmp_path / "score.svg"

@@ -133,6 +133,7 @@ def test_the_time_of_each_stage_is_counted(researched_hour: ResearchedHour) -> N
     assert min(hours.values()) >= 1 and min(seconds.values()) > 0  # other tests may compute hours in that home, too
 
 
+@pytest.mark.slow
 def test_a_stage_of_research_is_one_trace_with_its_run_and_its_hours(
     small: RunningExchange, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -208,6 +209,7 @@ def test_a_range_in_one_run_equals_its_hours_and_running_an_hour_again_changes_n
     assert max(len(value.schema.columns) for value in tables_told) <= MOST_COLUMNS
 
 
+@pytest.mark.slow
 def test_an_hour_that_has_not_ended_is_refused_and_writes_nothing(small: RunningExchange) -> None:
     result = run_job("research", "2026-03-02-07:00", raise_on_error=False)
     assert not result.success

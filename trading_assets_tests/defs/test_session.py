@@ -145,6 +145,7 @@ def sensor(instance: dg.DagsterInstance) -> tuple[Any, str]:
     return data, data.skip_message or ""
 
 
+@pytest.mark.slow
 def test_the_sensor_starts_a_session_and_says_which_run_is_live(ledger: Database) -> None:
     selected = newest_selection(ledger)
     assert selected is not None
@@ -165,6 +166,7 @@ def test_the_sensor_starts_a_session_and_says_which_run_is_live(ledger: Database
         assert "run run-b trades on older, the newest selection is" in request.tags["trading_assets/reason"]
 
 
+@pytest.mark.slow
 def test_the_successor_of_a_killed_session_does_not_wait_for_its_lease(ledger: Database) -> None:
     selected = newest_selection(ledger)
     assert selected is not None

@@ -81,6 +81,7 @@ def test_what_looks_ahead_is_not_started_but_by_force(ledger: Database, monkeypa
     assert "biased" in rows.active_names(ledger)
 
 
+@pytest.mark.slow
 def test_where_money_is_real_what_decides_on_trades_wants_a_code_and_a_stop_does_not(
     ledger: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -114,6 +114,7 @@ def test_one_order_for_a_signal_however_often_the_job_runs(ledger: Database, acc
     assert float(position.take_profit or 0) == row["take_profit"]
 
 
+@pytest.mark.slow
 def test_an_account_in_hedge_mode_is_refused_in_once_mode_and_told_once(
     ledger: Database, account: Exchange, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -199,6 +200,7 @@ def sensor(name: str, instance: dg.DagsterInstance, cursor: str | None = None) -
     return data, data.skip_message or ""
 
 
+@pytest.mark.slow
 def test_the_trade_sensor_waits_for_a_selection_then_launches_once_a_candle(
     venue: RunningExchange, ledger: Database
 ) -> None:
@@ -275,6 +277,7 @@ def test_a_blocked_hour_is_tried_again_when_its_cause_is_gone_and_not_before(
         assert not data.run_requests and said == "no recent hour is blocked"
 
 
+@pytest.mark.slow
 def test_the_reconcile_sensor_launches_at_first_and_then_waits(venue: RunningExchange, ledger: Database) -> None:
     with dg.DagsterInstance.ephemeral() as instance:
         data, _ = sensor("reconcile_books", instance)

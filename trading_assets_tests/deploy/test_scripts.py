@@ -92,6 +92,7 @@ def test_an_image_by_tag_is_refused() -> None:
         assert done.returncode == 2 and "by digest" in done.stderr
 
 
+@pytest.mark.slow
 def test_services_are_updated_in_their_order_and_the_way_back_is_kept(aws: Path, tmp_path: Path) -> None:
     tool("jq", "apt-get install jq")
     calls, releases = tmp_path / "calls", tmp_path / "releases"

@@ -46,6 +46,7 @@ def echo(request: Request) -> Reply:
     return envelope({"list": [venue_rows.ticker(symbol, lastPrice=symbol.removesuffix("USDT"))]})
 
 
+@pytest.mark.slow
 def test_many_threads_each_get_their_own_answer(stub: Stub, connect: Connect) -> None:
     stub.script = echo
     exchange = connect(timeout_s=60)

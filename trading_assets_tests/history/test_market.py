@@ -133,6 +133,7 @@ def test_a_delisted_coin_is_in_the_hours_before_its_end_and_in_none_after(librar
     assert coverage.set_index("symbol")["fault"].isna().all()
 
 
+@pytest.mark.slow
 def test_only_hours_near_a_list_have_known_rules(tmp_path: Path) -> None:
     library = library_of(tmp_path)
     path = made.plain(tmp_path / "contracts.csv", b"symbol,tick_size,qty_step\nBTCUSDT,0.5,0.125\n")
@@ -143,6 +144,7 @@ def test_only_hours_near_a_list_have_known_rules(tmp_path: Path) -> None:
     assert [of_btc[hour] for hour in hours] == [RULES_ASSUMED, RULES_KNOWN, RULES_ASSUMED, RULES_ASSUMED]
 
 
+@pytest.mark.slow
 def test_an_import_is_seen_by_a_market_that_is_open(tmp_path: Path) -> None:
     library = library_of(tmp_path)
     market = HistoryMarket(library)
@@ -182,6 +184,7 @@ def test_candles_of_no_such_coin_are_no_empty_answer(library: Library) -> None:
     assert isinstance(HistoryMarket(library).candles("BTCUSDT", Timeframe.M1, DAY, DAY + HOUR_MS), Candles)
 
 
+@pytest.mark.slow
 def test_the_walk_forward_of_a_library_has_the_coin_before_its_end_and_closes_it_on_its_day(
     library: Library, tmp_path: Path, sqlite: Database
 ) -> None:

@@ -149,6 +149,7 @@ _STEPS = st.one_of(
 )
 
 
+@pytest.mark.slow
 @given(st.lists(_STEPS, max_size=25))
 @hypothesis_settings(max_examples=60)
 def test_whatever_happens_one_holder_at_most_can_write_and_fences_only_grow(

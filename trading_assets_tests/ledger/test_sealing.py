@@ -123,6 +123,7 @@ def test_what_is_read_is_the_same_before_and_after_and_other_programs_can_read_i
     assert latest_hour_ms(ledger, BACKTEST_RESULTS) == NEXT
 
 
+@pytest.mark.slow
 def test_rows_that_were_selected_or_decided_on_stay_in_sql_and_are_read_once(ledger: Database) -> None:
     chosen = {"symbol": "AUSDT", "timeframe": "1m", "strategy": "macd", "parameters": '{"a": 1}'}
     columns = [name for name in STRATEGY_SELECTIONS.columns if name not in chosen]
@@ -186,6 +187,7 @@ def test_whoever_is_killed_between_two_steps_loses_and_doubles_nothing(
     pd.testing.assert_frame_equal(everything(ledger), before, check_exact=True)
 
 
+@pytest.mark.slow
 def test_of_two_sealers_at_once_each_partition_is_given_to_one_and_a_write_between_them_wins(
     ledger: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -210,6 +212,7 @@ def test_of_two_sealers_at_once_each_partition_is_given_to_one_and_a_write_betwe
     pd.testing.assert_frame_equal(everything(ledger), expected, check_exact=True)
 
 
+@pytest.mark.slow
 def test_a_sealed_hour_that_is_researched_again_is_replaced_and_sealed_again_with_its_day(ledger: Database) -> None:
     seal(ledger)
     old = kept_files(ledger)
@@ -231,6 +234,7 @@ def test_a_sealed_hour_that_is_researched_again_is_replaced_and_sealed_again_wit
     pd.testing.assert_frame_equal(everything(ledger), left, check_exact=True)
 
 
+@pytest.mark.slow
 def test_a_reader_looks_again_where_a_file_was_replaced_since_and_else_says_what_is_missing(
     ledger: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -263,6 +267,7 @@ def test_a_reader_looks_again_where_a_file_was_replaced_since_and_else_says_what
         everything(ledger)
 
 
+@pytest.mark.slow
 def test_a_day_that_cannot_be_sealed_stays_in_sql_and_stops_no_other(
     ledger: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -279,6 +284,7 @@ def test_a_day_that_cannot_be_sealed_stays_in_sql_and_stops_no_other(
     assert {key[0] for key in in_sql(ledger)} == {DAY - HOUR_MS, NEXT}
 
 
+@pytest.mark.slow
 def test_retention_forgets_sealed_days_and_what_is_left_of_deleted_ones_is_not_taken_for_all_of_them(
     ledger: Database,
 ) -> None:

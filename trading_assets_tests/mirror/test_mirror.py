@@ -105,6 +105,7 @@ def test_a_signal_is_executing_with_its_order_once_it_is_filled(shown: Mirror) -
     assert shown.differences() == []
 
 
+@pytest.mark.slow
 def test_scans_backtests_and_summaries_are_shown_by_their_keys(shown: Mirror, front: DynamoFront) -> None:
     write_scan(shown.database, "AAAUSDT", "BBBUSDT")
     write_backtests(
@@ -148,6 +149,7 @@ def test_a_partition_that_is_written_again_leaves_nothing_of_its_first_writing(s
     assert shown.differences() == []
 
 
+@pytest.mark.slow
 def test_nothing_is_noted_while_it_is_off_and_everything_when_it_begins(front: DynamoFront, database: Database) -> None:
     signal(database)
     write_scan(database, "AAAUSDT")

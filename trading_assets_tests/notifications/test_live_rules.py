@@ -126,6 +126,7 @@ def test_who_delivers_for_all_obeys_the_rule_of_each_account(
     assert sorted(messenger.titles[4:]) == ["later risk of main", "later risk of second", "later run of main"]
 
 
+@pytest.mark.slow
 def test_an_account_whose_place_is_refused_keeps_no_message_back(
     sqlite: Database, messenger: Messenger, monkeypatch: pytest.MonkeyPatch
 ) -> None:

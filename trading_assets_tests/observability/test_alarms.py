@@ -255,6 +255,7 @@ def test_it_fires_and_is_resolved_and_told_once_each(
     assert row.state is AlarmState.RESOLVED
 
 
+@pytest.mark.slow
 def test_an_account_that_is_off_is_not_missed(sqlite: Database) -> None:
     with ExitStack() as stack:
         scene = open_scene(stack, sqlite)
@@ -306,6 +307,7 @@ def test_it_fires_only_after_it_lasted_whatever_the_clock_does(looks: list[tuple
             assert was is None or was.state is AlarmState.RESOLVED
 
 
+@pytest.mark.slow
 def test_the_command_shows_what_fires_and_ends_with_1(
     scene: Scene, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -248,6 +248,7 @@ def test_the_command_prints_those_that_are_asked_for() -> None:
     assert samples(parse_openmetrics(newer.output))
 
 
+@pytest.mark.slow
 def test_grids_and_dca_plans_are_counted_by_state_order_and_scheduled_time(sqlite: Database) -> None:
     with stage_on(sqlite, 100_000, 100_000) as stage:
         stage.start(safety_orders=2, safety_step_pct=D(1))

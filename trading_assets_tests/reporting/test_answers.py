@@ -36,6 +36,7 @@ def verdicts(report: Report) -> dict[str, tuple[str, Tone]]:
     return {one.question: (one.verdict, one.tone) for one in answers(report)}
 
 
+@pytest.mark.slow
 def test_verdicts_follow_the_intervals() -> None:
     good, none, bad = (verdicts(drawn_report(40, mean, seed)) for mean, seed in ((0.4, 1), (0.0, 1), (-0.5, 1)))
     assert list(good) == QUESTIONS

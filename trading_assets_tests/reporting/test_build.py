@@ -194,6 +194,7 @@ def test_hours_whose_backtests_are_gone_are_told(database: Database, tmp_path: P
     assert report.matched is not None, "random entries need no backtests"
 
 
+@pytest.mark.slow
 def test_random_choices_are_compared_in_the_hours_of_which_there_are_backtests(
     sqlite: Database, tmp_path: Path
 ) -> None:
@@ -210,6 +211,7 @@ def test_random_choices_are_compared_in_the_hours_of_which_there_are_backtests(
     assert some.sample.compared != some.main.curve.equity[-1]
 
 
+@pytest.mark.slow
 def test_signals_are_those_that_were_taken_and_those_that_were_not(sqlite: Database, tmp_path: Path) -> None:
     fill(sqlite)
     made = make_walk_forward(sources(sqlite, tmp_path, max_positions=1))
@@ -285,6 +287,7 @@ def test_a_report_without_a_single_trade_is_a_page_all_the_same(sqlite: Database
     assert "none" in render(made)
 
 
+@pytest.mark.slow
 def test_a_report_with_a_name_of_its_own_stays_and_is_never_overwritten(sqlite: Database, tmp_path: Path) -> None:
     fill(sqlite, 1)
     of = sources(sqlite, tmp_path, min_confidence=100.0, reports_kept=1)

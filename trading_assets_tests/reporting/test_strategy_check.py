@@ -100,6 +100,7 @@ def test_without_a_signal_nothing_is_called_checked() -> None:
     assert "no signal (" in text and "has no look-ahead" not in text
 
 
+@pytest.mark.slow
 def test_profits_that_die_at_double_costs_are_told_and_are_no_violation() -> None:
     text, unbiased = said(Momentum(), 1500)
     reports = list(check_strategy(Momentum(), [SEEDED], [Timeframe.M15, Timeframe.M60], 1500, SETTINGS, Loop()))

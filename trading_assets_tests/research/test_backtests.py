@@ -133,6 +133,7 @@ def test_a_surface_is_the_mean_over_coins_and_refuses_what_was_not_varied() -> N
     assert found.plateau() == pytest.approx(expected, nan_ok=True)
 
 
+@pytest.mark.slow
 def test_results_of_a_sweep_add_up_to_its_equity_and_overfitting_may_have_no_verdict() -> None:
     found = research.sweep(
         "bollinger_rsi",

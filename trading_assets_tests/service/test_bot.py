@@ -140,6 +140,7 @@ def test_books_that_were_never_read_are_not_called_empty(sqlite: Database) -> No
     assert "REDUCING since" in said and "by me: wind" in said and replies.NEVER_READ in said
 
 
+@pytest.mark.slow
 def test_a_viewer_changes_nothing_and_a_trader_does_not_flatten(scene: Scene) -> None:
     with scene.running():
         assert "needs the role trader" in scene.answer("/halt", user=VIEWER)
@@ -243,6 +244,7 @@ def test_a_code_is_kept_nowhere_once_it_was_sent(scene: Scene, caplog: pytest.Lo
     assert not [one for one in codes if one in kept + shown + logged + told]
 
 
+@pytest.mark.slow
 def test_a_confirmation_runs_out(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     real = confirmations.create
 
@@ -302,6 +304,7 @@ def test_what_comes_twice_acts_once(scene: Scene) -> None:
     assert scene.states() == [State.DONE, State.DONE]
 
 
+@pytest.mark.slow
 def test_a_late_command_is_not_done_but_a_halt_is(scene: Scene) -> None:
     scene.api.write(f"/stop_strategy {STRATEGY}", user=TRADER, age_s=3600)
     scene.api.write("/halt", user=TRADER, age_s=3600)
@@ -311,6 +314,7 @@ def test_a_late_command_is_not_done_but_a_halt_is(scene: Scene) -> None:
     assert STRATEGY in active_names(scene.database)
 
 
+@pytest.mark.slow
 def test_more_commands_than_allowed_are_refused_but_a_halt_is_not(scene: Scene) -> None:
     scene.settings = scene.settings.model_copy(update={"telegram_per_minute": 2})
     with scene.running():

@@ -139,6 +139,7 @@ def test_what_is_sent_is_what_the_ledger_has(database: Database, tmp_path: Path)
         assert heard["market"]["links"]["run"].endswith("/runs/466323ab-0000-4000-8000-000000000000")
 
 
+@pytest.mark.slow
 def test_distances_are_those_of_the_side(scene: Scene) -> None:
     """`along` goes from the stop (0) to the target (1) for longs and shorts, and never beyond."""
     links = views.Links("http://127.0.0.1:3000")
@@ -157,6 +158,7 @@ def test_distances_are_those_of_the_side(scene: Scene) -> None:
     assert view("LONG", None, 106)["along"] is None and view("LONG", None, 106)["stop_pct"] is None
 
 
+@pytest.mark.slow
 def test_a_curve_is_read_once_and_money_paid_in_is_no_result(scene: Scene) -> None:
     curve = Curve()
     curve.update(scene.database, "main")
@@ -234,6 +236,7 @@ def test_a_ledger_that_is_away_is_told_and_comes_back(scene: Scene, settings: Se
         server.stop()
 
 
+@pytest.mark.slow
 def test_every_file_is_there_and_none_has_a_script_in_it_or_asks_elsewhere(server: WebServer) -> None:
     for path, (name, kind) in FILES.items():
         answer = requests.get(server.url + path, timeout=30)
@@ -308,6 +311,7 @@ def state(scene: Scene) -> RiskState:
     return in_force(read_history(scene.database, "main"), scene.now_ms()).state
 
 
+@pytest.mark.slow
 def test_who_has_no_token_or_is_another_page_commands_nothing(
     scene: Scene, settings: Settings, server: WebServer, command: Ask
 ) -> None:
@@ -327,6 +331,7 @@ def test_who_has_no_token_or_is_another_page_commands_nothing(
     assert state(scene) is RiskState.ACTIVE and halt_file.found(settings) is None
 
 
+@pytest.mark.slow
 def test_a_halt_needs_the_token_alone_and_is_told_who_did_it(
     scene: Scene, settings: Settings, server: WebServer, command: Ask
 ) -> None:
@@ -367,6 +372,7 @@ def test_what_is_no_command_is_refused(server: WebServer, body: str) -> None:
     assert requests.post(f"{server.url}/api/command", data=body, headers=headers, timeout=30).status_code == 400
 
 
+@pytest.mark.slow
 def test_without_a_token_in_the_settings_it_only_shows(scene: Scene, tmp_path: Path) -> None:
     settings = page_settings(scene, tmp_path)
     with served(settings, scene.database) as server:

@@ -141,6 +141,7 @@ def test_a_closed_position_tells_its_exit_and_its_net_result(traded: Harness) ->
     assert len(step(found, "exit fills").values) == 1
 
 
+@pytest.mark.slow
 def test_any_id_and_any_unique_beginning_of_it_names_the_order(traded: Harness) -> None:
     signal_id, order = signal_of(traded), traded.intent(signal_of(traded))
     assert order is not None
@@ -218,6 +219,7 @@ def test_an_hour_that_is_written_again_changes_nothing_of_what_an_order_was_deci
     assert "it has its hash" in str(before[0][1])
 
 
+@pytest.mark.slow
 def test_it_is_told_whether_todays_rows_are_still_those(traded: Harness) -> None:
     same = explain(traded.database, signal_of(traded), LINKS, "BTCUSDT")
     assert [step(same, what).today for what in ("selection", "backtest", "candles 60m AUSDT")] == ["the same"] * 3

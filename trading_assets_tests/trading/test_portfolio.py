@@ -60,6 +60,7 @@ def test_drawdowns_are_of_now_and_of_ever(sqlite: Database) -> None:
     assert found.max_drawdown_pct == pytest.approx(-10.0)
 
 
+@pytest.mark.slow
 def test_funding_belongs_to_the_position_that_was_open_when_it_was_paid(database: Database) -> None:
     harness = harness_on(database, "AUSDT", "BUSDT")
     pay = harness.exchange.pay_funding

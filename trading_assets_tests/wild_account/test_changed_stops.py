@@ -29,6 +29,7 @@ def _stop(scene: Scene) -> Decimal:
     return stop
 
 
+@pytest.mark.slow
 @SIDES
 @pytest.mark.parametrize("setting", ["keep", "restore"])
 def test_a_looser_stop_is_put_back_and_told(make_scene: Callable[..., Scene], setting: str, long: bool) -> None:

@@ -35,6 +35,7 @@ def _dead_holder(scene: Scene, *, ttl_s: int = 30) -> None:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("back_s", [0, 600, 7 * 86_400])
 def test_a_dead_holder_is_outlived_whatever_the_local_clock_does(
     scene: Scene, skip_time: Callable[[float], None], back_s: int

@@ -18,6 +18,7 @@ UNCLEAR = [10403, 10404, 20003, 170007, 3100116, 99999]
 REJECTIONS = [10001, 110007, 110094, 110013]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("code", PASSING)
 @pytest.mark.parametrize("path", [CREATE, LEVERAGE])
 def test_a_refusal_for_the_rate_costs_no_entry(scene: Scene, code: int, path: str) -> None:

@@ -37,12 +37,14 @@ def switch_on(home: Path, location: str) -> None:
         )
 
 
+@pytest.mark.slow
 def test_switches_of_the_one_location_are_in_order(home: Path) -> None:
     assert check_locations(load_settings()) == f"every switch belongs to {LOCATION}"
     switch_on(home, LOCATION)
     assert check_locations(load_settings()) == f"every switch belongs to {LOCATION}"
 
 
+@pytest.mark.slow
 def test_switches_of_another_location_are_found_with_what_to_do(home: Path) -> None:
     switch_on(home, LOCATION)
     switch_on(home, "definitions.py")

@@ -65,6 +65,7 @@ def test_coins_move_with_bitcoin_in_the_minute_and_in_the_day(returns: dict[str,
     assert 0.35 < np.mean(by_day) < 0.9
 
 
+@pytest.mark.slow
 def test_coins_overshoot_or_trend_each_in_its_own_way() -> None:
     """Variance ratio of two hours to five minutes: below 1 where moves are taken back, above where they go on."""
 
@@ -83,6 +84,7 @@ def test_coins_overshoot_or_trend_each_in_its_own_way() -> None:
     assert np.mean([ratio(s) for s in trending]) > 1.05
 
 
+@pytest.mark.slow
 def test_midnight_is_a_minute_like_others() -> None:
     shares = []
     for symbol in ("BTCUSDT", "XRPUSDT", "SUIUSDT", "ARBUSDT", "GALAUSDT"):
@@ -111,6 +113,7 @@ def test_bitcoin_has_trends_both_ways_and_a_price_of_its_own_level() -> None:
     assert 30_000 < bars[:, LOW].min() < bars[:, HIGH].max() < 200_000
 
 
+@pytest.mark.slow
 def test_a_day_of_an_ordinary_coin_ranges_over_some_percent() -> None:
     ranges = []
     for symbol in ORDINARY[1::4]:

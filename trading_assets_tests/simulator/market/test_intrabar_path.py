@@ -69,6 +69,7 @@ def test_minutes_are_candles_themselves_and_join(recorded: RecordedCandles, stre
     assert (rows.sums[0][enough] > 0).all()
 
 
+@pytest.mark.slow
 @settings(max_examples=60)
 @given(candles(), st.integers(0, 2**63))
 def test_minutes_without_a_candle_are_flat(recorded: RecordedCandles, stream: int) -> None:

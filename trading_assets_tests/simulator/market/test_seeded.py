@@ -277,6 +277,7 @@ def returns() -> Iterator[dict[str, np.ndarray]]:
     yield {symbol: hourly_returns(symbol) for symbol in ("BTCUSDT", "ETHUSDT", "SOLUSDT", "XRPUSDT", "AVAXUSDT")}
 
 
+@pytest.mark.slow
 def test_returns_have_fat_tails(returns: dict[str, np.ndarray]) -> None:
     for symbol, values in returns.items():
         centred = values - values.mean()
@@ -292,6 +293,7 @@ def test_volatility_clusters_and_direction_does_not(returns: dict[str, np.ndarra
         assert abs(autocorrelation(values, 1)) < 0.2, symbol
 
 
+@pytest.mark.slow
 def test_coins_follow_bitcoin_but_not_slavishly(market: SeededMarket, returns: dict[str, np.ndarray]) -> None:
     """By the day much, by the hour less: each coin has a short-lived component of its own."""
 

@@ -83,6 +83,7 @@ def test_the_books_of_the_account_do_not_take_its_position_for_somebody_elses(sq
         assert [text for _, text in stage.told if "not by this system" in text] == []
 
 
+@pytest.mark.slow
 def test_money_that_is_paid_in_and_out_is_no_profit_of_a_plan(sqlite: Database) -> None:
     with stage_on(sqlite, 100_000, 100_000) as stage:
         stage.start(target_pct=D(3))

@@ -128,6 +128,7 @@ def test_while_trading_is_halted_a_time_waits_for_its_grace_and_is_skipped_then(
             start(stage.context, replace(A_PLAN, symbol="ALTUSDT"))
 
 
+@pytest.mark.slow
 def test_a_paused_plan_skips_its_times_and_goes_on_when_it_is_resumed(sqlite: Database) -> None:
     with stage_on(sqlite, 100_000, 100_000) as stage:
         stage.start()
@@ -175,6 +176,7 @@ def test_adjusted_amounts_and_safety_orders_hold_from_the_next_pass_on(sqlite: D
             adjust(stage.context, replace(plan, side=Side.SELL))
 
 
+@pytest.mark.slow
 def test_its_end_ends_it_once_it_is_flat(sqlite: Database) -> None:
     with stage_on(sqlite, 100_000, 100_000, 100_000, 102_000, 102_000) as stage:
         stage.start(target_pct=D(1), end_ms=T0 + 2 * MINUTE)
@@ -190,6 +192,7 @@ def trade_by_hand(stage: Stage, side: Side, qty: str, *, reduce_only: bool = Fal
     stage.exchange.place_order(OrderRequest(SYMBOL, side, D(qty), link, reduce_only=reduce_only))
 
 
+@pytest.mark.slow
 def test_a_position_closed_by_hand_pauses_the_plan_and_its_books_stay_equal(sqlite: Database) -> None:
     with stage_on(sqlite, 100_000, 100_000) as stage:
         stage.start()
@@ -257,6 +260,7 @@ def test_what_somebody_else_has_added_keeps_the_stop_when_the_plan_leaves_and_is
         assert f"the stop {position.stop_loss} and the target {position.take_profit} that the plan has set stay" in text
 
 
+@pytest.mark.slow
 def test_a_stop_moved_or_taken_away_by_hand_is_the_plans_again(sqlite: Database) -> None:
     with stage_on(sqlite, 100_000, 100_000) as stage:
         stage.start(target_pct=D(5))

@@ -214,6 +214,7 @@ def test_without_equity_or_a_stop_there_is_no_size() -> None:
         assert isinstance(size_position(an_instrument("X"), D(100), settings(), planned.notional), Unsizable)
 
 
+@pytest.mark.slow
 @given(
     equity=st.decimals(0, 10**6, places=2),
     stop=st.decimals("0.0001", "0.5", places=4),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from decimal import Decimal
 
+import pytest
+
 from trading_assets.ledger import account as account_ledger
 from trading_assets.ledger import grids, signals
 from trading_assets.ledger.database import Database
@@ -38,6 +40,7 @@ def a_signal(stage: Stage) -> str:
     )
 
 
+@pytest.mark.slow
 def test_a_signal_in_its_symbol_is_refused_with_the_reason(sqlite: Database) -> None:
     with stage_on(sqlite, 100_000, 100_000) as stage:
         stage.start()
@@ -49,6 +52,7 @@ def test_a_signal_in_its_symbol_is_refused_with_the_reason(sqlite: Database) -> 
         stage.require_lawful()
 
 
+@pytest.mark.slow
 def test_its_position_is_no_difference_and_its_stops_are_no_foreign_orders(sqlite: Database) -> None:
     with stage_on(sqlite, 100_000, 97_500, 97_500) as stage:
         stage.start()

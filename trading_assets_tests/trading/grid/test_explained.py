@@ -16,6 +16,7 @@ from trading_assets_tests.trading.grid.stage import SYMBOL, stage_on
 LINKS = Links("http://127.0.0.1:3000")
 
 
+@pytest.mark.slow
 def test_an_order_of_a_grid_is_explained_by_its_fills_its_level_and_its_grid(sqlite: Database) -> None:
     with stage_on(sqlite, 100_000, 97_500, 97_500) as stage:
         stage.start()

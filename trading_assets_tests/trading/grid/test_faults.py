@@ -155,6 +155,7 @@ def test_a_cancellation_that_comes_late_loses_and_its_fill_is_closed_with_the_re
         assert (stage.grid().state, stage.held(), stage.exchange.open_orders()) == (grids.ENDED, 0, ())
 
 
+@pytest.mark.slow
 def test_a_stop_that_is_refused_for_its_tick_is_set_on_the_tick_of_now(sqlite: Database) -> None:
     """The rules that a process keeps are of before the change: a refusal has them read again, within the pass."""
     with stage_on(sqlite, 100_000, 100_000) as stage:
@@ -173,6 +174,7 @@ def test_a_stop_that_is_refused_for_its_tick_is_set_on_the_tick_of_now(sqlite: D
         assert not maintain(replace(stage.context, contracts=cached)).acted
 
 
+@pytest.mark.slow
 def test_a_stop_is_not_set_on_what_was_seen_long_ago(sqlite: Database) -> None:
     """A process that sleeps before it sets the stop looks again: by then it may be a person's position."""
     with stage_on(sqlite, 100_000, 100_000) as stage:

@@ -65,6 +65,7 @@ def test_a_neutral_grid_that_crosses_zero_has_the_stop_of_each_side(sqlite: Data
         assert stage.accounts().sums(D(100_000)).round_trips >= 4
 
 
+@pytest.mark.slow
 def test_a_crash_through_the_stop_closes_everything_and_leaves_nothing_waiting(sqlite: Database) -> None:
     with stage_on(sqlite, 100_000, 90_000, 90_000, 99_000, 99_000) as stage:
         stage.start()
@@ -238,6 +239,7 @@ def test_trading_that_is_reduced_takes_away_what_opens(sqlite: Database) -> None
             start(stage.context, replace(plan, stop_low=D("0.047"), stop_high=D("0.053")))
 
 
+@pytest.mark.slow
 def test_an_order_that_the_venue_cancels_before_a_liquidation_ends_all_placing(sqlite: Database) -> None:
     with stage_on(sqlite, 100_000, 100_000) as stage:
         stage.start()
@@ -249,6 +251,7 @@ def test_an_order_that_the_venue_cancels_before_a_liquidation_ends_all_placing(s
         assert stage.ladder() == []
 
 
+@pytest.mark.slow
 def test_orders_cancelled_as_a_connection_was_lost_are_placed_anew(sqlite: Database) -> None:
     with stage_on(sqlite, 100_000, 100_000) as stage:
         stage.start()

@@ -136,6 +136,7 @@ def test_an_order_fills_at_the_price_that_the_other_exchange_shows() -> None:
         assert (held.size, held.stop_loss, held.take_profit) == (D("0.01"), D(99600), D(101000))
 
 
+@pytest.mark.slow
 def test_a_stop_is_filled_where_the_other_exchange_fell_through_it() -> None:
     with bybit_plays(FLAT, FALL, AFTER) as bybit, paper_on(bybit) as stage:
         stage.buy()

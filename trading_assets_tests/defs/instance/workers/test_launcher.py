@@ -138,6 +138,7 @@ def test_the_queues_of_two_installations_differ(launcher: WorkersRunLauncher) ->
         queues["elsewhere"]
 
 
+@pytest.mark.slow
 def test_the_file_of_the_installation_is_complete_and_retries_research_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -172,6 +173,7 @@ def test_a_worker_without_the_installations_file_says_what_it_needs(
         import_module("trading_assets.celery_app")
 
 
+@pytest.mark.slow
 def test_workers_of_research_acknowledge_late_and_those_of_trading_before_a_run_begins(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
