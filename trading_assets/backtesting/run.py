@@ -25,14 +25,8 @@ from trading_assets.backtesting.costs import cost_columns, costs_from
 from trading_assets.backtesting.engine import Column, Costs, Engine, Trades
 from trading_assets.backtesting.kernel.kernel_engine import KernelEngine
 from trading_assets.backtesting.kernel.panel import HourWindow, Panel, alike, panel_count
-from trading_assets.backtesting.kernel.sweep import (
-    PanelOfHour,
-    StrategySweep,
-    SweepResult,
-    merged_sets,
-    no_figures,
-    shared_indicators,
-)
+from trading_assets.backtesting.kernel.sweep import PanelOfHour, StrategySweep, shared_indicators
+from trading_assets.backtesting.kernel.sweep_result import SweepResult, merged_sets, no_figures
 from trading_assets.backtesting.liquidity import both_fills
 from trading_assets.backtesting.metrics import Metrics, mean_r, metrics, split_bar
 from trading_assets.backtesting.parameter_choice import choose_parameters, trials_from

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from trading_assets.backtesting.costs import costs_from
-from trading_assets.backtesting.kernel.sweep import SweepResult, merged_sets
+from trading_assets.backtesting.kernel.sweep_result import SweepResult, merged_sets
 from trading_assets.backtesting.metrics import Metrics
 from trading_assets.backtesting.parameter_choice import choose_parameters, trials_from
 from trading_assets.backtesting.selection import with_significance

@@ -14,7 +14,8 @@ import pandas as pd
 from trading_assets.backtesting.costs import costs_from
 from trading_assets.backtesting.engine import Costs
 from trading_assets.backtesting.kernel.panel import Panel
-from trading_assets.backtesting.kernel.sweep import StrategySweep, SweepResult, merged_sets, shared_indicators
+from trading_assets.backtesting.kernel.sweep import StrategySweep, shared_indicators
+from trading_assets.backtesting.kernel.sweep_result import SweepResult, merged_sets
 from trading_assets.backtesting.liquidity import both_fills
 from trading_assets.backtesting.metrics import Metrics, mean_r
 from trading_assets.backtesting.overfitting import Overfitting, overfitting

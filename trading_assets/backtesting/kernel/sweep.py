@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from copy import copy
-from dataclasses import astuple, dataclass, field
+from dataclasses import astuple, dataclass
 from inspect import getattr_static
 from typing import Any
 
@@ -26,9 +26,10 @@ from trading_assets.backtesting.kernel.kernel_engine import (
     plan_arrays,
 )
 from trading_assets.backtesting.kernel.panel import Panel, Window
+from trading_assets.backtesting.kernel.sweep_result import FIGURES, SweepResult, joined, no_figures, ordered
 from trading_assets.backtesting.liquidity import slippage_by_bar
-from trading_assets.backtesting.metrics import NO_TRADES, metrics
-from trading_assets.core.candles import BoolArray, Candles, FloatArray, IntArray
+from trading_assets.backtesting.metrics import metrics
+from trading_assets.core.candles import Candles, FloatArray, IntArray
 from trading_assets.core.errors import DataError
 from trading_assets.core.exits import ExitPlan
 from trading_assets.core.foreign_text import get_logger
@@ -38,8 +39,6 @@ from trading_assets.strategies.base import CANDLE_VALUES, Parameters, Strategy, 
 from trading_assets.strategies.indicator_cache import sharing
 
 _log = get_logger(__name__)
-
-FIGURES = len(astuple(NO_TRADES))
 
 MIN_BARS = 50
 """A window with fewer bars (a young listing) has no trades: indicators and metrics would say nothing."""
@@ -55,44 +54,6 @@ PanelOfHour = Callable[..., Panel]
 
 _verified_rules: set[CompiledRule] = set()
 """Compiled rules that this process has compared with the arrays' decisions."""
-
-
-@dataclass(frozen=True)
-class SweepResult:
-    """The figures of each set of a strategy in each window of a panel: of each coin, where it has one alone.
-
-    Attributes:
-        figures: the fields of `Metrics`, shape (windows, sets, FIGURES); those of `NO_TRADES` where one failed.
-        gains, risks: of closed trades the PnL in USD, and the distance of the stop as a fraction of price; those of a
-            window and set from `starts` on, shapes (trades,), (windows, sets).
-        failures: errors by window and set.
-    """
-
-    figures: FloatArray
-    gains: FloatArray
-    risks: FloatArray
-    starts: IntArray
-    failures: Mapping[tuple[int, int], Exception] = field(default_factory=dict)
-
-    def pnl(self, coin: int, index: int) -> FloatArray:
-        """PnL of the closed trades of one window and set, in order, USD."""
-        return self.gains[self._places(coin, index)]
-
-    def risk(self, coin: int, index: int) -> FloatArray:
-        """Distance of their stops as a fraction of price."""
-        return self.risks[self._places(coin, index)]
-
-    def _places(self, coin: int, index: int) -> slice:
-        start = int(self.starts[coin, index])
-        return slice(start, start + int(self.figures[coin, index, 0]))
-
-    @property
-    def usable(self) -> BoolArray:
-        """Whether a set did not fail, shape (windows, sets)."""
-        usable = np.ones(self.starts.shape, dtype=bool)
-        for place in self.failures:
-            usable[place] = False
-        return usable
 
 
 @dataclass(frozen=True)
@@ -217,7 +178,7 @@ class StrategySweep:
         of_window = np.array(hours_ms)
         hours = sorted(set(hours_ms))
         order = np.argsort(np.concatenate([np.flatnonzero(of_window == hour) for hour in hours]))
-        return _ordered(_joined([self.run(of_hour(hour), costs, capital) for hour in hours]), order)
+        return ordered(joined([self.run(of_hour(hour), costs, capital) for hour in hours]), order)
 
     def _shared(
         self, day: Panel, hours_ms: Sequence[int], of_hour: PanelOfHour, costs: Costs, capital: float
@@ -310,7 +271,7 @@ class StrategySweep:
                 with shared_indicators():
                     outcome = self._one_by_one(panel.members[coin], panel.window(coin), costs, capital)
             found.append(outcome)
-        return _joined(found)
+        return joined(found)
 
     def _equal_to_coin_alone(self, outcome: SweepResult, panel: Panel, costs: Costs, capital: float) -> bool:
         """Whether coins have in the panel what they have alone: all of the first panel, later one now and then."""
@@ -561,66 +522,6 @@ def _has_exits(strategy: Strategy, candles: Candles, indicators: Mapping[str, Fl
     few = {name: values[..., :_FEW_BARS] for name, values in indicators.items()}
     values = Values(candles, few | {name: getattr(candles, name)[..., :_FEW_BARS] for name in CANDLE_VALUES})
     return strategy.entries(values, strategy.parameters).has_exits
-
-
-def no_figures(sets: int) -> FloatArray:
-    """Figures of sets without trades, shape (sets, FIGURES)."""
-    return np.tile(np.array(astuple(NO_TRADES), dtype=np.float64), (sets, 1))
-
-
-def _joined(outcomes: Sequence[SweepResult]) -> SweepResult:
-    """One outcome of all windows from those of some after others."""
-    if len(outcomes) == 1:
-        return outcomes[0]
-    before = np.cumsum([0, *(len(outcome.gains) for outcome in outcomes[:-1])])
-    firsts = np.cumsum([0, *(len(outcome.starts) for outcome in outcomes[:-1])]).tolist()
-    return SweepResult(
-        np.concatenate([outcome.figures for outcome in outcomes]),
-        np.concatenate([outcome.gains for outcome in outcomes]),
-        np.concatenate([outcome.risks for outcome in outcomes]),
-        np.concatenate([outcome.starts + skip for outcome, skip in zip(outcomes, before, strict=True)]),
-        {
-            (first + window, index): error
-            for first, outcome in zip(firsts, outcomes, strict=True)
-            for (window, index), error in outcome.failures.items()
-        },
-    )
-
-
-def _ordered(outcome: SweepResult, order: IntArray) -> SweepResult:
-    """The windows of an outcome in another order: `order` has the place of each."""
-    moved = {int(place): at for at, place in enumerate(order)}
-    return SweepResult(
-        outcome.figures[order],
-        outcome.gains,
-        outcome.risks,
-        outcome.starts[order],
-        {(moved[window], index): error for (window, index), error in outcome.failures.items()},
-    )
-
-
-def merged_sets(outcomes: Sequence[SweepResult], places: Sequence[Sequence[int]]) -> SweepResult:
-    """One outcome of all sets of a strategy, from those of parts of them on the same coins.
-
-    Args:
-        places: of each outcome the places of its sets among all.
-    """
-    if len(outcomes) == 1:
-        return outcomes[0]
-    order = np.argsort(np.concatenate([np.asarray(some, dtype=np.int64) for some in places]))
-    before = np.cumsum([0, *(len(outcome.gains) for outcome in outcomes[:-1])])
-    starts = [outcome.starts + skip for outcome, skip in zip(outcomes, before, strict=True)]
-    return SweepResult(
-        np.concatenate([outcome.figures for outcome in outcomes], axis=1)[:, order],
-        np.concatenate([outcome.gains for outcome in outcomes]),
-        np.concatenate([outcome.risks for outcome in outcomes]),
-        np.concatenate(starts, axis=1)[:, order],
-        {
-            (coin, some[index]): error
-            for outcome, some in zip(outcomes, places, strict=True)
-            for (coin, index), error in outcome.failures.items()
-        },
-    )
 
 
 def column_from(strategy: Strategy, data: StrategyData, window: Window) -> Column:

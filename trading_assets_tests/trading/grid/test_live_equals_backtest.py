@@ -11,6 +11,7 @@ from collections import Counter
 from dataclasses import replace
 from decimal import Decimal
 
+import pandas as pd
 import pytest
 
 from trading_assets.core.models import Side
@@ -78,18 +79,24 @@ def test_live_is_the_backtest_of_its_day(sqlite: Database, kind: Kind) -> None:
         assert lived.round_trips >= simulated.round_trips > 0
         assert abs(lived.inventory - simulated.inventory) <= found.levels[0].qty
         assert lived.total >= simulated.total - MOST_APART
-        rows = compare_plans(
-            floor_ms(START_MS, DAY_MS),
-            sqlite,
-            settings=stage.context.settings,
-            instruments={one.symbol: one for one in stage.exchange.instruments()},
-            load_held=lambda symbol, timeframe, close_ms: stage.exchange.candles(
-                symbol, timeframe, close_ms - timeframe.ms, end_ms
-            ),
-        )
+        days = range(floor_ms(START_MS, DAY_MS), end_ms, DAY_MS)
+        rows = pd.concat([_compared(stage, sqlite, day, end_ms) for day in days], ignore_index=True)
         LIVE_PARITY.model.validate(rows, lazy=True)
         assert rows["explained"].all(), rows[rows["explained"] == 0]["reason"].tolist()
         assert rows["live"].sum() == len({row.order_id for row in live.rows})
+
+
+def _compared(stage: Stage, database: Database, day_ms: int, end_ms: int) -> pd.DataFrame:
+    """The parity of a day's fills, on what is known at the end."""
+    return compare_plans(
+        day_ms,
+        database,
+        settings=stage.context.settings,
+        instruments={one.symbol: one for one in stage.exchange.instruments()},
+        load_held=lambda symbol, timeframe, close_ms: stage.exchange.candles(
+            symbol, timeframe, close_ms - timeframe.ms, end_ms
+        ),
+    )
 
 
 STRAIGHT = {
