@@ -145,8 +145,7 @@ def outcome(stub: Stub, reply: Reply, call: Call, *, lists: int = 1) -> str:
         what = type(error).__name__
     finally:
         exchange.close()
-    sent, rest = divmod(len(stub.requests), lists)
-    assert rest == 0, f"{len(stub.requests)} requests for {lists} lists"
+    sent = -(-len(stub.requests) // lists)  # lists are asked for side by side: what bans us for one may spare another
     return f"{what}, {sent}"
 
 

@@ -255,18 +255,19 @@ def test_who_follows_a_run_sees_its_events_while_it_runs(
     def follow(event: dg.EventLogEntry, _cursor: str) -> None:
         text = event.get_dagster_event().message
         seen.append(text)
-        if text == "the last line":
+        if text == "line 1":
             last.set()
 
     with stores.opened("ours", place) as ui:
         known = ui.get_records_for_run(run_id).cursor
         ui.watch_event_logs(run_id, known, follow)
-        # The run goes on, and its connections stay open.
-        for text in ("a line", "the last line"):
-            instance.report_engine_event(text, run_id=run_id, job_name="both")
-        assert last.wait(60), f"saw {seen}"
+        # The run goes on, and its connections stay open. Two changes of a file at once may be told as one.
+        for number in range(30):
+            instance.report_engine_event(f"line {number}", run_id=run_id, job_name="both")
+            if last.wait(2):
+                break
         ui.end_watch_event_logs(run_id, follow)
-    assert seen == ["a line", "the last line"]
+    assert len(seen) >= 2 and seen == [f"line {number}" for number in range(len(seen))]
 
 
 @pytest.mark.slow
