@@ -20,13 +20,13 @@ def is_well(report: PaperReport) -> None:
 @pytest.mark.slow
 @pytest.mark.recorded
 @pytest.mark.timeout(1200)
-@pytest.mark.parametrize(("in_session", "speed"), [(False, 20), (True, 10)], ids=["by the driver", "by a session"])
+@pytest.mark.parametrize("in_session", [False, True], ids=["by the driver", "by a session"])
 def test_an_hour_of_paper_on_recorded_candles_has_no_wrong_fill_no_missed_stop_and_equal_books(
-    in_session: bool, speed: float
+    in_session: bool,
 ) -> None:
     """The stream has gaps, and the paper exchange is killed in the middle."""
     candles = [recorded_data("candles_1m.parquet")]
-    report = run_paper(candles, 60, speed, 3, lambda line: None, start_ms=START_MS, in_session=in_session)
+    report = run_paper(candles, 60, 10, 3, lambda line: None, start_ms=START_MS, in_session=in_session)
     is_well(report)
     assert report.misfortunes["paper exchange killed"]
     assert report.closings
