@@ -179,7 +179,7 @@ def link(sqlite: Database, tmp_path: Path) -> Iterator[tuple[Play, Relay]]:
         scene.later(6 * 60)  # later than a signal of the newest candle of 5 minutes would live
         relay = Relay(scene.running.url)
         stack.callback(relay.close)
-        play = Play(scene.running, sqlite, tmp_path, relay.url, "SOLUSDT", "XRPUSDT", "DOGEUSDT", timeframe="60m")
+        play = Play(scene.running, sqlite, tmp_path, relay.url, *COINS[:8], timeframe="60m")
         stack.callback(play.stop)
         assert until(lambda: play.is_trading)
         yield play, relay
