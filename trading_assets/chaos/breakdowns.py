@@ -175,25 +175,23 @@ def _worker_lost(stage: Stage) -> Iterator[None]:
 @contextlib.contextmanager
 def _released(stage: Stage) -> Iterator[None]:
     """The next version migrates the ledger while the old one trades, then takes its place."""
-    with _next_version(stage):
-        yield
+    _release_next_version(stage)
+    yield
 
 
 @contextlib.contextmanager
 def _taken_back(stage: Stage) -> Iterator[None]:
     """A release that is taken back once the next version has traded: the old one trades on the newer schema."""
     before = dict(stage.environment)
-    with _next_version(stage):
-        pass
-    _replaced(stage, before)
+    _release_next_version(stage)
+    _replace_session(stage, before)
     session = stage.session
     if session is None or session.says(SAYS) is None:
         stage.report.broken.append("the session that traded was not of the next version")
     yield
 
 
-@contextlib.contextmanager
-def _next_version(stage: Stage) -> Iterator[None]:
+def _release_next_version(stage: Stage) -> None:
     old = dict(stage.environment)
     new = {**old, **make_next_version(stage.folder / "next")}
     run_command(new, "ledger", "upgrade")
@@ -202,11 +200,10 @@ def _next_version(stage: Stage) -> Iterator[None]:
         stage.report.broken.append(f"the ledger was not migrated: {said}")
     for _ in range(LOOKS_BETWEEN):
         stage.look()
-    _replaced(stage, new)
-    yield
+    _replace_session(stage, new)
 
 
-def _replaced(stage: Stage, environment: Mapping[str, str]) -> None:
+def _replace_session(stage: Stage, environment: Mapping[str, str]) -> None:
     """The session is told to end, and another version begins in its place, as ECS does it."""
     assert stage.session is not None
     before = sum(IS_TRADING in line.text for line in stage.session.lines())
