@@ -118,7 +118,7 @@ class ExecutionContext:
     lease: Lease | None = None
     at: Callable[[str], None] = lambda _point: None
     ends: Callable[[], bool] = lambda: False
-    workers: int = 8
+    workers: int = 4
     contracts: ContractCache = field(default_factory=ContractCache)
     books: BooksGuard = field(default_factory=BooksGuard)
     events: deque[TradeEvent] = field(default_factory=lambda: deque(maxlen=EVENTS_KEPT))

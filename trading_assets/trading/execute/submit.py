@@ -281,10 +281,6 @@ class _Sending:
     entry: Entry
 
 
-FIRST_LANES = 4
-"""So many orders are on their way at most until one has its answer: of those on a silent link the end is unknown."""
-
-
 class _Round:
     """One round of sending: the most confident signals that may go are reserved when lanes are free for them.
 
@@ -301,7 +297,6 @@ class _Round:
         self._known: set[str] = set()
         self._sent: list[tuple[Intent, Future[Intent | None], Intent | None]] = []
         self._broken: list[Exception] = []
-        self._is_answered = False
 
     def run(self, rows: Sequence[Row], market: Market, account: Account, ahead: Reading | None) -> None:
         """Send what may be sent, then look up what was sent.
@@ -346,8 +341,7 @@ class _Round:
 
     @property
     def _free_lanes(self) -> int:
-        lanes = self._lanes if self._is_answered else min(self._lanes, FIRST_LANES)
-        return lanes - len(self._sending)
+        return self._lanes - len(self._sending)
 
     def _take_turn(self, run: Run) -> None:
         """Plan the next signals, as many as lanes are free, reserve them in one transaction, and hand each to a lane.
@@ -466,7 +460,6 @@ class _Round:
                 after = future.result()
             self._report.refused.pop(signal_id, None)
             self._sent.append((one.intent, future, after))
-            self._is_answered |= after is not None and after.status != orders.UNKNOWN
             if after is not None and after.status == orders.UNKNOWN:
                 self._report.stopped = self._report.stopped or str(after.reason)
             elif after is not None and after.status == orders.SUBMITTED:
