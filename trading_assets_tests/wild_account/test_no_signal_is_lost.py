@@ -32,15 +32,19 @@ def _statuses(scene: Scene, identities: list[str]) -> list[str]:
 
 
 def _slow(scene: Scene, seconds: float) -> None:
-    """Each order takes so long by every clock, the first one until all have been reserved that are at once."""
-    turn = threading.Lock()
+    """Each order takes so long by every clock, and no clock goes on while another one is on its way to the venue: until
+    every lane has its order there, or nothing waits."""
+    turn, answered = threading.Lock(), list[str]()
     waiting = "SELECT 1 FROM entry_signals WHERE status = 'active'"
 
-    def wait(_: Request) -> None:
+    def wait(request: Request) -> None:
         with turn:
-            if scene.proxy.asked(CREATE) == 1:
-                until(lambda: not scene.rows(waiting), within_s=0.5)
+            until(
+                lambda: scene.proxy.asked(CREATE) - len(answered) >= scene.context.workers or not scene.rows(waiting),
+                within_s=2,
+            )
             scene.later(seconds)
+            answered.append(request.symbol)
 
     scene.proxy.instead(CREATE, wait)
 
