@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -56,21 +56,33 @@ class Evidence:
     time_ms: int
 
 
-def add(connection: sa.Connection, signal: Mapping[str, Any], btc: str, decided: Decided | None = None) -> None:
-    """Keep what a new signal was decided on, in the caller's transaction.
+def add_each(
+    connection: sa.Connection, signals: Sequence[Mapping[str, Any]], btc: str, decided: Mapping[str, Decided]
+) -> None:
+    """Keep what new signals were decided on, in the caller's transaction.
 
     Args:
-        signal: a row of `entry_signals`.
+        signals: rows of `entry_signals`, at least one.
         btc: the venue's symbol of the BTC perpetual.
+        decided: by signal id.
     """
-    found = asdict(tracing.origin(connection, dict(signal), tracing.candles_read(signal, btc)))
+    origins = tracing.origins(connection, [(signal, tracing.candles_read(signal, btc)) for signal in signals])
+    rows = [
+        _row(signal, origin, decided.get(str(signal["signal_id"])))
+        for signal, origin in zip(signals, origins, strict=True)
+    ]
+    connection.execute(sa.insert(table), rows)
+
+
+def _row(signal: Mapping[str, Any], origin: Origin, decided: Decided | None) -> dict[str, Any]:
+    found = asdict(origin)
     if decided is not None:
         found["selection"] = dict(decided.selection)
     found["candles"] = {" ".join(key): row for key, row in found["candles"].items()}
     rest = {"read": decided.candles, "indicators": decided.indicators} if decided is not None else {}
     text = json.dumps(_plain({**found, **rest}), sort_keys=True, separators=(",", ":"), allow_nan=False)
     row = {"signal_id": signal["signal_id"], "content": text, "content_hash": _hash(text)}
-    connection.execute(sa.insert(table), [row | {"time_ms": signal["created_at_ms"]}])
+    return row | {"time_ms": signal["created_at_ms"]}
 
 
 def read(connection: sa.Connection, signal_id: str) -> Evidence | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, fields, replace
 from decimal import Decimal
+from typing import Any
 
 import pandas as pd
 import sqlalchemy as sa
@@ -245,6 +246,14 @@ def closing_rows(database: Database, account: str, since_ms: int = 0) -> pd.Data
     found = [closing for closing in _all_closings(database, account) if closing.closed_ms >= since_ms]
     values = [[plain(getattr(closing, name)) for name in columns] for closing in found]
     return pd.DataFrame(values, columns=columns)
+
+
+def exits_since(connection: sa.Connection, account: str, since_ms: int) -> Sequence[Any]:
+    """Return `symbol`, `signal_id`, `reason` and `closed_ms` of the rows of closings at or after a time; several of an
+    order that was filled in parts. No data frame: orders wait for it."""
+    columns = (closings.c.symbol, closings.c.signal_id, closings.c.reason, closings.c.closed_ms)
+    statement = sa.select(*columns).where(closings.c.account == account, closings.c.closed_ms >= since_ms)
+    return connection.execute(statement).all()
 
 
 def realised(database: Database, account: str, since_ms: int) -> Decimal:

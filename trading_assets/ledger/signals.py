@@ -90,11 +90,11 @@ def insert_new(
         with database.write() as connection:
             added = set(connection.execute(statement.returning(table.c.signal_id)).scalars())
             _reject_broken(connection, added)
-            for row in rows:
-                if row["signal_id"] in added:
-                    evidence.add(connection, row, btc, (decided or {}).get(str(row["signal_id"])))
-            if told is not None and added:
-                news = [row for row in rows if row["signal_id"] in added]
+            if not added:
+                return added
+            news = [row for row in rows if row["signal_id"] in added]
+            evidence.add_each(connection, news, btc, decided or {})
+            if told is not None:
                 messages = [(told(row), int(str(row["created_at_ms"]))) for row in news]
                 outbox.add_each(connection, str(news[0]["account"]), messages, wall_ms=wall_ms)
             return added

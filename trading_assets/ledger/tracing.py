@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -173,29 +173,63 @@ def candles_read(signal: Mapping[str, Any], btc: str) -> list[tuple[str, str]]:
 
 def origin(connection: sa.Connection, signal: Row, candles: Collection[tuple[str, str]]) -> Origin:
     """Return what a signal came from, these candles among it, as the ledger has it now."""
-    hour, symbol = int(signal["hour_ms"]), str(signal["symbol"])
+    return origins(connection, [(signal, candles)])[0]
+
+
+def origins(
+    connection: sa.Connection, signals: Sequence[tuple[Mapping[str, Any], Collection[tuple[str, str]]]]
+) -> list[Origin]:
+    """Return what each of some signals came from; those of an hour are read together."""
+    found: dict[int, Origin] = {}
+    hours: dict[int, list[int]] = {}
+    for number, (signal, _) in enumerate(signals):
+        hours.setdefault(int(signal["hour_ms"]), []).append(number)
+    for hour_ms, numbers in hours.items():
+        found |= zip(numbers, _origins(connection, hour_ms, [signals[number] for number in numbers]), strict=True)
+    return [found[number] for number in range(len(signals))]
+
+
+def _origins(
+    connection: sa.Connection,
+    hour_ms: int,
+    signals: Sequence[tuple[Mapping[str, Any], Collection[tuple[str, str]]]],
+) -> Iterator[Origin]:
     scans, selections, backtests, coverage = map(
         sql_table, (MARKET_SCAN, STRATEGY_SELECTIONS, BACKTEST_RESULTS, CANDLE_COVERAGE)
     )
 
-    def one(table: sa.Table, *same: str) -> Row | None:
-        where = [table.c.hour_ms == hour, table.c.symbol == symbol, *(table.c[name] == signal[name] for name in same)]
-        rows = connection.execute(sa.select(table).where(*where)).mappings().all()
-        # An hour that was written again may have chosen other parameters.
-        exact = [row for row in rows if "parameters" in row and row["parameters"] == signal["parameters"]]
-        return dict((exact or rows)[0]) if rows else None
+    def rows(table: sa.Table, symbols: Collection[str], *same: str) -> dict[tuple[str, ...], list[Row]]:
+        where = [table.c.hour_ms == hour_ms, table.c.symbol.in_(sorted(symbols))]
+        where += [table.c[name].in_(sorted({str(signal[name]) for signal, _ in signals})) for name in same]
+        held: dict[tuple[str, ...], list[Row]] = {}
+        for row in connection.execute(sa.select(table).where(*where)).mappings():
+            held.setdefault((row["symbol"], *(row[name] for name in same)), []).append(dict(row))
+        return held
 
-    held = coverage.c.symbol.in_({whose for _, whose in candles}) & (coverage.c.hour_ms == hour)
-    rows = {(row["timeframe"], row["symbol"]): row for row in _rows(connection, coverage, held, coverage.c.symbol)}
-    assets = assets_of(signal, candles)
-    return Origin(
-        one(selections),
-        one(backtests, "timeframe", "strategy"),
-        one(scans),
-        {key: rows[key] for key in candles if key in rows},
-        _writes(connection, hour, assets),
-        checks.by_asset(connection, hour, assets),
-    )
+    coins = {str(signal["symbol"]) for signal, _ in signals}
+    decisive = ("timeframe", "strategy")
+    selected, scanned, tested = rows(selections, coins), rows(scans, coins), rows(backtests, coins, *decisive)
+    covered = rows(coverage, {whose for _, candles in signals for _, whose in candles})
+    coverage_of = {(row["timeframe"], row["symbol"]): row for some in covered.values() for row in some}
+    assets = [assets_of(signal, candles) for signal, candles in signals]
+    every = {asset for some in assets for asset in some}
+    writes, verdicts = _writes(connection, hour_ms, every), checks.by_asset(connection, hour_ms, every)
+    for (signal, candles), its in zip(signals, assets, strict=True):
+        coin = str(signal["symbol"])
+
+        def one(held: Sequence[Row], signal: Mapping[str, Any] = signal) -> Row | None:
+            # An hour that was written again may have chosen other parameters.
+            exact = [row for row in held if "parameters" in row and row["parameters"] == signal["parameters"]]
+            return (exact or held)[0] if held else None
+
+        yield Origin(
+            one(selected.get((coin,), ())),
+            one(tested.get((coin, *(signal[name] for name in decisive)), ())),
+            one(scanned.get((coin,), ())),
+            {key: coverage_of[key] for key in candles if key in coverage_of},
+            {asset: writes[asset] for asset in its if asset in writes},
+            [row for row in verdicts if row["asset"] in its],
+        )
 
 
 def assets_of(signal: Mapping[str, Any], candles: Collection[tuple[str, str]]) -> list[str]:

@@ -5,6 +5,7 @@ Wall time enters through a callable, so that a test decides what time it is.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -77,6 +78,10 @@ class Clock(Protocol):
 
     def position(self) -> ClockPosition: ...
 
+    def seconds_until(self, time_ms: int) -> float:
+        """Real seconds until the clock shows that time, 0 where it has; infinite where it moves by hand."""
+        ...
+
 
 class RealClock:
     """The wall clock, but never backwards: a correction of the machine's time makes it stand still."""
@@ -94,6 +99,9 @@ class RealClock:
     def position(self) -> ClockPosition:
         now = self.now_ms()
         return ClockPosition(self.mode, now, now, 1.0)
+
+    def seconds_until(self, time_ms: int) -> float:
+        return max(time_ms - self.now_ms(), 0) / 1000
 
 
 class AcceleratedClock:
@@ -122,6 +130,9 @@ class AcceleratedClock:
 
     def position(self) -> ClockPosition:
         return ClockPosition(self.mode, self._shown_ms, self._anchor_ms, self._speed)
+
+    def seconds_until(self, time_ms: int) -> float:
+        return max(time_ms - self.now_ms(), 0) / 1000 / self._speed
 
 
 class ManualClock:
@@ -152,6 +163,9 @@ class ManualClock:
 
     def position(self) -> ClockPosition:
         return ClockPosition(self.mode, self._now_ms, self._now_ms, 1.0)
+
+    def seconds_until(self, time_ms: int) -> float:
+        return 0.0 if time_ms <= self._now_ms else math.inf
 
 
 def open_clock(spec: ClockSpec | None, stored: ClockPosition | None, wall: WallClock = wall_ms) -> Clock:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from trading_assets.core.errors import ConfigurationError
@@ -57,6 +59,17 @@ def test_a_new_speed_begins_at_the_time_reached() -> None:
     assert faster.now_ms() == T0 + 10_000
     wall.now += 1000
     assert faster.now_ms() == T0 + 110_000
+
+
+def test_each_clock_says_how_long_it_is_until_a_time() -> None:
+    wall = Wall(T0)
+    assert RealClock(wall).seconds_until(T0 + 1500) == 1.5
+    fast = AcceleratedClock(T0, T0, 60.0, wall)
+    assert (fast.seconds_until(T0 + 60_000), fast.seconds_until(T0 - 1)) == (1.0, 0.0)
+    fast.set_speed(10.0)
+    assert fast.seconds_until(T0 + 60_000) == 6.0
+    by_hand = ManualClock(T0)
+    assert (by_hand.seconds_until(T0), by_hand.seconds_until(T0 + 1)) == (0.0, math.inf)
 
 
 def test_a_manual_clock_moves_only_forward_and_not_for_ever() -> None:

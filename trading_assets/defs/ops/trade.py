@@ -102,7 +102,7 @@ def find_entry_signals(
 
     report = finder.find_entry_signals(
         database=ledger,
-        selections=selected.rows,
+        selections=selected.rows.to_dict("records"),
         load=load,
         instruments={instrument.symbol: instrument for instrument in source.instruments()},
         settings=settings.get(account),

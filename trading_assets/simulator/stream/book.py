@@ -21,6 +21,8 @@ Side = dict[float, float]
 class BookFeed:
     """One topic's book. `updates` holds the last `u` of every topic, so that it never falls."""
 
+    closes_ms = None
+
     def __init__(self, venue: Venue, contract: Contract, depth: int, now_ms: int, updates: dict[str, int]) -> None:
         self.topic = f"orderbook.{depth}.{contract.symbol}"
         self.every_s = EVERY_S[depth]

@@ -51,10 +51,17 @@ _TICKER_FUTURE = ("basisRate", "deliveryFeeRate", "predictedDeliveryPrice", "bas
 
 
 class Feed(Protocol):
-    """One topic's data. `every_s` is how often, in real seconds, it may have something new."""
+    """One topic's data.
+
+    `every_s` is how often, in real seconds, it may have something new; `closes_ms` when it will have, by the
+    exchange's clock, where that is known.
+    """
 
     topic: str
     every_s: float
+
+    @property
+    def closes_ms(self) -> int | None: ...
 
     def advance(self, now_ms: int, wall_s: float, room: int) -> Sequence[str]:
         """Messages about what has happened since the last call, at most about `room`; the rest comes later."""
@@ -69,6 +76,7 @@ class LiquidationFeed:
     """`allLiquidation.{symbol}`: clients ask for it together with other topics, but nobody else trades here."""
 
     every_s = 60.0
+    closes_ms = None
 
     def __init__(self, contract: Contract) -> None:
         self.topic = f"allLiquidation.{contract.symbol}"
@@ -94,6 +102,11 @@ class CandleFeed:
         self._open: list[str] = []
         self._look(self._start_ms, now_ms, 1)
 
+    @property
+    def closes_ms(self) -> int:
+        """When the candle that is open ends."""
+        return int(edges_of(self._interval, self._start_ms, self._start_ms)[1])
+
     def advance(self, now_ms: int, wall_s: float, room: int) -> Sequence[str]:
         starts = edges_of(self._interval, self._start_ms, now_ms)[-CLOSED_KEPT - 2 : -1].tolist()
         closed = min(len(starts) - 1, room)
@@ -111,8 +124,7 @@ class CandleFeed:
     def snapshot(self) -> Sequence[str]:
         if not self._open:
             return ()
-        end = int(edges_of(self._interval, self._start_ms, self._start_ms)[1])
-        return (self._message(self._open, end, self._now_ms),)
+        return (self._message(self._open, self.closes_ms, self._now_ms),)
 
     def _look(self, first_ms: int, now_ms: int, count: int) -> list[str]:
         """Messages of the closed ones of `count` candles from the one that starts at `first_ms`."""
@@ -142,6 +154,7 @@ class TickerFeed:
     """`tickers.{symbol}`: everything once, then what has changed."""
 
     every_s = 0.1
+    closes_ms = None
 
     def __init__(self, venue: Venue, contract: Contract, now_ms: int) -> None:
         self.topic = f"tickers.{contract.symbol}"
@@ -185,6 +198,7 @@ class TradeFeed:
     """`publicTrade.{symbol}`: the trades since the last push, oldest first."""
 
     every_s = 0.1
+    closes_ms = None
 
     def __init__(self, venue: Venue, contract: Contract, now_ms: int) -> None:
         self.topic = f"publicTrade.{contract.symbol}"

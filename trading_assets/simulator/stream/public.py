@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from dataclasses import dataclass, field
 
 from trading_assets.core.errors import DataError
 from trading_assets.core.foreign_text import get_logger
+from trading_assets.core.timeframes import MINUTE_MS
 from trading_assets.simulator.market.base import Contract
 from trading_assets.simulator.market.calendar import INTERVALS
 from trading_assets.simulator.stream.book import EVERY_S, BookFeed
@@ -17,6 +19,9 @@ from trading_assets.simulator.venue import Venue
 
 PASS_S = 0.05
 """Real seconds from the begin of a pass over the topics to that of the next."""
+
+SLOW_MINUTE_S = 1.0
+"""A candle that closes is told at once where a minute of market lasts so long or longer."""
 
 REST_S = 0.005
 """What a late pass leaves to others at least."""
@@ -51,6 +56,9 @@ class _Channel:
     members: set[Connection] = field(default_factory=set)
     joining: set[Connection] = field(default_factory=set)
     due_s: float = 0.0
+    """when it may have something new, by the loop's time"""
+    closes_s: float = math.inf
+    """when its candle closes, by the loop's time: that is told at once"""
 
 
 class PublicTopics:
@@ -122,7 +130,8 @@ class PublicTopics:
         while self._channels:
             began = loop.time()
             await self._pass(loop)
-            await asyncio.sleep(max(REST_S, began + PASS_S - loop.time()))
+            next_s = min((channel.closes_s for channel in self._channels.values()), default=began + PASS_S)
+            await asyncio.sleep(max(REST_S, min(began + PASS_S, next_s) - loop.time()))
 
     async def _pass(self, loop: asyncio.AbstractEventLoop) -> None:
         room, turn_ends = MESSAGES_A_PASS, loop.time() + TURN_S
@@ -133,11 +142,20 @@ class PublicTopics:
                 continue
             left = max(room - self._tell(channel, now_s, room), 0)
             if room and channel.feed is not None:
-                channel.due_s = now_s + (channel.feed.every_s - PASS_S / 2 if left else 0.0)
+                channel.closes_s = now_s + self._closes_in_s(channel.feed)
+                channel.due_s = min(now_s + channel.feed.every_s - PASS_S / 2, channel.closes_s) if left else now_s
             room = left
             if loop.time() >= turn_ends:
                 await asyncio.sleep(0)
                 turn_ends = loop.time() + TURN_S
+
+    def _closes_in_s(self, feed: Feed) -> float:
+        """Real seconds until its candle closes. Infinite where that is told in its turn: a clock in haste has many
+        closes in a pass, and a candle that should have been told already could not be."""
+        clock = self._venue.clock
+        if feed.closes_ms is None or clock.seconds_until(clock.now_ms() + MINUTE_MS) < SLOW_MINUTE_S:
+            return math.inf
+        return clock.seconds_until(feed.closes_ms) or math.inf
 
     def _tell(self, channel: _Channel, now_s: float, room: int) -> int:
         """One topic's news to all who listen, and the snapshot to who has joined. Returns the number of messages."""

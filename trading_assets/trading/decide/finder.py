@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-
-import pandas as pd
+from operator import itemgetter
+from typing import Any
 
 from trading_assets.core import trace
 from trading_assets.core.errors import TradingAssetsError
@@ -61,26 +61,31 @@ class FinderReport:
 def find_entry_signals(
     *,
     database: Database,
-    selections: pd.DataFrame,
+    selections: Sequence[Mapping[Any, Any]],
     load: Load,
     instruments: Mapping[str, Instrument],
     settings: Settings,
     now_ms: int,
     run_id: str | None = None,
+    hurry: Callable[[FinderReport], None] | None = None,
 ) -> FinderReport:
     """Decide on each selection whose newest candle is fresh. Insert the signals that are new.
 
-    One selection's failure is reported and never stops the others. `run_id` is the Dagster run that evaluates.
+    One selection's failure is reported and never stops the others.
+
+    Args:
+        selections: rows of `strategy_selections`.
+        run_id: the Dagster run that evaluates.
+        hurry: called with the report as soon as new signals can be sent; what can wait is written after it.
     """
     report, found, decided = FinderReport(), list[Signal](), dict[str, Decided]()
     recent = signals.recent(
         database, settings.account, now_ms - max(DUPLICATE_WINDOW_MS, settings.min_signal_interval_s * 1000)
     )
-    exits = execution_ledger.closing_rows(database, settings.account, now_ms - Timeframe.D1.ms)
     occupied = {intent.symbol for intent in orders.occupying(database, settings.account)}
-    last_exit = _last_exits(database, settings.account, exits)
+    last_exit = _last_exits(database, settings.account, now_ms - Timeframe.D1.ms)
     waited_until = orders.ended_waits(database, settings.account, now_ms - Timeframe.D1.ms)
-    for selection in selections.sort_values("symbol").to_dict("records"):
+    for selection in sorted(selections, key=itemgetter("symbol")):
         symbol, timeframe = str(selection["symbol"]), Timeframe(selection["timeframe"])
         hour_ms = int(selection["hour_ms"])
         instrument = instruments.get(symbol)
@@ -154,12 +159,14 @@ def find_entry_signals(
         database, rows, btc=settings.symbols.btc, decided=decided, told=signal_message, wall_ms=local_ms()
     )
     report.signals = [row for row in rows if row["signal_id"] in added]
-    for row in report.signals:
-        _tell(row, now_ms)
     report.skipped["signal exists"] += len(found) - len(report.signals)
     report.skipped += Counter()  # without reasons that were counted zero times
+    if report.signals and hurry is not None:
+        hurry(report)
+    for row in report.signals:
+        _tell(row, now_ms)
     if report.outcomes:
-        hour_ms = int(selections["hour_ms"].max())
+        hour_ms = max(int(one["hour_ms"]) for one in selections)
         evaluations.add(database, settings.account, Evaluation(now_ms, hour_ms, report.outcomes))
     return report
 
@@ -179,17 +186,19 @@ def _tell(row: Mapping[str, object], now_ms: int) -> None:
     trace.ended_span("decide", {**fields, "side": side}, signal_id=signal_id, lasted_s=lasted_s)
 
 
-def _last_exits(database: Database, account: str, exits: pd.DataFrame) -> dict[str, int]:
+def _last_exits(database: Database, account: str, since_ms: int) -> dict[str, int]:
     """In which moment each symbol's last position was closed. What left at a close has left on that bar, though it was
     done a moment later."""
+    found = dict[str, int]()
     with database.read() as connection:
-        left = exit_decisions.left_at(connection, account, exits["signal_id"].dropna())
-    moments = exits["closed_ms"].astype("int64")
-    for at, signal, reason in zip(exits.index, exits["signal_id"], exits["reason"], strict=True):
-        decision = left.get(signal)
+        exits = execution_ledger.exits_since(connection, account, since_ms)
+        left = exit_decisions.left_at(connection, account, {row.signal_id for row in exits if row.signal_id})
+    for symbol, signal, reason, closed_ms in exits:
+        decision, moment = left.get(signal), closed_ms
         if decision is not None and decision.kind == reason and reason in AT_CLOSE_WORDS:
-            moments[at] = min(int(moments[at]), decision.bar_close_ms - 1)
-    return {str(symbol): int(moment) for symbol, moment in moments.groupby(exits["symbol"]).max().items()}
+            moment = min(moment, decision.bar_close_ms - 1)
+        found[symbol] = max(moment, found.get(symbol, moment))
+    return found
 
 
 def signal_message(row: Mapping[str, object]) -> Message:

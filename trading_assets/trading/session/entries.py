@@ -93,12 +93,13 @@ class EntryPipeline:
 
         report = find_entry_signals(
             database=context.database,
-            selections=pd.DataFrame([dict(coin.row) for coin in coins]),
+            selections=[coin.row for coin in coins],
             load=load,
             instruments=self._contracts,
             settings=context.settings,
             now_ms=now_ms,
             run_id=self._run,
+            hurry=self._send_found,
         )
         stats = self._log.stats
         for coin in coins:
@@ -110,9 +111,11 @@ class EntryPipeline:
         stats.skipped += report.skipped
         self._log.warn_once("could not be decided", report.failures)
         if report.signals:
-            self._found.append(report)
-            self.worker.wake()
             self._context.tell(*map(signal_message, report.signals))
+
+    def _send_found(self, report: FinderReport) -> None:
+        self._found.append(report)
+        self.worker.wake()
 
     def submit_waiting(self) -> None:
         """Submit again, every few seconds, what waits or is not settled."""

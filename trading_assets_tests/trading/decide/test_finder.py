@@ -62,7 +62,7 @@ def look(
     instruments = {symbol: an_instrument(symbol) for symbol in chosen["symbol"]}
     return find_entry_signals(
         database=database,
-        selections=chosen,
+        selections=chosen.to_dict("records"),
         load=load or fresh,
         instruments={**instruments, **(listed or {})},  # type: ignore[arg-type]
         settings=settings(**rules),

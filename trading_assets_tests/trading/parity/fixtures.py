@@ -84,7 +84,7 @@ class LiveTrading:
 
         find_entry_signals(
             database=self.database,
-            selections=selected.rows,
+            selections=selected.rows.to_dict("records"),
             load=load,
             instruments=self.instruments(),
             settings=self.settings,
