@@ -66,7 +66,7 @@ from trading_assets.ledger.tables import closings, exit_decisions, order_intents
 from trading_assets.simulator.clock import ClockMode, ClockSpec
 from trading_assets.simulator.launcher import ensure_running
 from trading_assets.trading.context import ExecutionContext
-from trading_assets.trading.grid.maintain import LEASE_MS
+from trading_assets.trading.kept import LEASE_MS
 from trading_assets.trading.saga import steps
 
 OTHERS = 3

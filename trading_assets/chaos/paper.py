@@ -21,8 +21,10 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import requests
 
+from trading_assets.chaos import planned_exits
 from trading_assets.chaos.cuts import end_process, wait_for
 from trading_assets.chaos.dca_trial import Pace
 from trading_assets.chaos.faults import FaultInjector
@@ -30,23 +32,31 @@ from trading_assets.chaos.invariants import compare_all
 from trading_assets.chaos.kept_apart import KeptApart
 from trading_assets.chaos.machine_stalls import Stalls
 from trading_assets.chaos.manual_trader import ManualTrader
+from trading_assets.chaos.paper_exits import NARROW, ExitJudge
+from trading_assets.chaos.planned_exits import MOST_BACK, ExitKind, PlannedExit
 from trading_assets.chaos.session_process import IS_TRADING, SessionProcess, select_coins, start_session
-from trading_assets.chaos.signal_source import give_signal
+from trading_assets.chaos.signal_source import give_signal, some_wait
 from trading_assets.chaos.trial_settings import OPEN_GATES
+from trading_assets.core.candles import BoolArray, Candles
 from trading_assets.core.configuration import PREFIX
 from trading_assets.core.errors import ExchangeError, TradingAssetsError
 from trading_assets.core.models import ClosedPnl, ContractKind, Execution, Instrument, Position, Side
 from trading_assets.core.ports import Exchange, MarketData
 from trading_assets.core.settings import Settings, Venue
 from trading_assets.core.timeframes import HOUR_MS, MINUTE_MS, Timeframe, floor_ms
-from trading_assets.ledger import signals
+from trading_assets.ledger import exit_decisions, signals
 from trading_assets.ledger.database import Database
+from trading_assets.ledger.exit_decisions import Planned
 from trading_assets.ledger.strategies import seed_registry
+from trading_assets.market.loading import load_since
+from trading_assets.market.store import CandleStore
 from trading_assets.simulator import files
 from trading_assets.simulator.launcher import health
+from trading_assets.strategies.registry import make_strategy
 from trading_assets.trading.context import ExecutionContext
 from trading_assets.trading.dca.maintain import maintain as keep_plans
 from trading_assets.trading.dca.plans import TAKES_WITHIN
+from trading_assets.trading.execute.exit_plans import Asked, follow_exit_plans
 from trading_assets.trading.execute.submit import submit_orders
 from trading_assets.trading.grid.maintain import maintain as keep_grids
 from trading_assets.trading.reconcile.reconciler import reconcile
@@ -54,7 +64,7 @@ from trading_assets.venues import open_exchange, open_market_data
 
 DEPOSIT = Decimal(10_000)
 COINS = 6
-SIGNAL_EVERY_MS = 90_000
+SIGNAL_EVERY_MS = 60_000
 FAULT_EVERY_MS = 5 * MINUTE_MS
 KEPT_EVERY_MS = 10_000
 LOOK_EVERY_S = 0.2
@@ -69,6 +79,10 @@ STOPS_WITHIN = (0.002, 0.006)
 
 LATE_MS = MINUTE_MS
 """A level that a candle touches is filled in that minute, or so much later; later still where the machine stalled."""
+
+ACTS_WITHIN_S = 10.0
+"""Of this machine's time: so long a loaded machine may take to do what a close has made due, or to be back after a
+misfortune."""
 
 MISFORTUNES: Mapping[str, Sequence[Mapping[str, Any]]] = {
     "stream silent": [{"where": "ws:*", "silence": True}],
@@ -95,6 +109,14 @@ class PaperReport:
     seconds: float = 0.0
     entries: int = 0
     closings: dict[str, int] = field(default_factory=dict)
+    exits: dict[str, int] = field(default_factory=dict)
+    """signals with an exit plan, by its kind"""
+    plan_ends: dict[str, int] = field(default_factory=dict)
+    """positions with an exit plan, by what has closed them"""
+    waits: int = 0
+    """signals whose entry was to wait at a price"""
+    unprotected: int = 0
+    """looks at which a position of a signal had no stop at the exchange"""
     refused: int = 0
     session_starts: int = 0
     misfortunes: dict[str, int] = field(default_factory=dict)
@@ -135,6 +157,7 @@ def run_paper(
     folder = Path(tempfile.mkdtemp(prefix="trading-assets-paper-"))
     report = PaperReport(seed, minutes, speed, home=str(folder))
     with ExitStack() as stack:
+        stack.enter_context(planned_exits.known())
         _Paper(folder, replay, report, start_ms, stack, tell, in_session=in_session).run()
     if not report.broken:
         shutil.rmtree(folder, ignore_errors=True)
@@ -182,6 +205,10 @@ class _Paper:
         self._began_ms = self._exchange.now_ms() - HOUR_MS
         self._asks: dict[str, Decimal] = {}
         self._unmet: list[str] = []
+        self._unmet_exits: list[ExitKind | None] = []
+        self._asked: Asked = {}
+        self._store = CandleStore(self._settings.candle_store, btc=self._settings.symbols.btc)
+        self._misfortunes: list[tuple[int, int]] = []
         self._stalls = Stalls()
         stack.enter_context(self._stalls.watched())
         self._session: SessionProcess | None = None
@@ -218,6 +245,7 @@ class _Paper:
             if not heal_ms and now >= fault_ms:
                 self._break()
                 lasts_ms = round(self._chance.uniform(10, 90) * 1000 * max(1.0, report.speed / 10))
+                self._misfortunes.append((now, now + lasts_ms))
                 heal_ms, fault_ms = now + lasts_ms, now + lasts_ms + FAULT_EVERY_MS
             if self._session is not None:
                 self._keep_session()
@@ -235,7 +263,6 @@ class _Paper:
         wait_for(self._caught_up, CATCHES_UP_WITHIN_S, "the paper exchange does not catch up")
         if self._session is not None:
             self._stop_session()
-            report.entries = self._executed()
         self._judge()
         report.seconds = round(time.monotonic() - began, 1)
 
@@ -291,7 +318,7 @@ class _Paper:
             if not free:
                 return
             coin = self._chance.choice(free)
-            give_signal(self._database, self._source, coin, self._settings, self._chance, away=STOPS_WITHIN)
+            self._give(coin)
             if self._session is not None:
                 return
             ticker = self._source.ticker(coin.symbol)
@@ -300,21 +327,59 @@ class _Paper:
             self._report.refused += 1
             self._tell(f"not now: {error}")
             return
-        if not done.executed:
+        if not done.executed and not done.resting:
             self._report.refused += 1
             reasons = {*done.refused.values(), *done.rejected.values(), done.stopped} - {""}
             self._tell(f"not now: {'; '.join(sorted(reasons)) or done.unknown or 'nothing waits'}")
             return
-        self._report.entries += 1
         position = self._exchange.position(coin.symbol)
-        if position is not None:
+        if done.executed and position is not None:
             self._note_entry(position, ticker.ask if position.side is Side.BUY else ticker.bid)
 
+    def _give(self, coin: Instrument) -> None:
+        """A signal with an exit plan, each kind before any comes again; the entry of some waits at a price."""
+        if not self._unmet_exits:
+            kinds = [None, None, *ExitKind]
+            self._unmet_exits = self._chance.sample(kinds, len(kinds))
+        kind = self._unmet_exits.pop()
+        waits = some_wait(self._chance) if kind is None or self._chance.random() < 0.3 else None
+        more = None
+        if kind is not None:
+            planned = PlannedExit(kind, self._chance.randrange(MOST_BACK + 1))
+            more = planned.row(self._source.now_ms(), NARROW)
+        give_signal(
+            self._database,
+            self._source,
+            coin,
+            self._settings,
+            self._chance,
+            away=STOPS_WITHIN,
+            waits=waits,
+            more=more,
+        )
+        self._report.waits += waits is not None
+        if kind is not None:
+            self._report.exits[kind.value] = self._report.exits.get(kind.value, 0) + 1
+
+    def _look_at_stops(self) -> None:
+        """What signals hold has its stop at the exchange, whatever else their plans say."""
+        symbols = {coin.symbol for coin in self._coins}
+        try:
+            held = [one for one in self._exchange.positions() if one.symbol in symbols]
+        except TradingAssetsError:
+            return
+        for one in held:
+            if one.stop_loss is None:
+                self._report.unprotected += 1
+                self._report.broken.append(f"{one.symbol} {one.side.value} {one.size} has no stop at the exchange")
+
     def _keep(self) -> None:
-        """See that each contract beyond the first ones has its grid or plan; look after them where no session does."""
+        """See that each contract beyond the first ones has its grid or plan; look after all where no session does."""
+        self._look_at_stops()
         try:
             self._apart.begin()
             if self._session is None:
+                follow_exit_plans(self._context, self._store, self._asked)
                 keep_grids(self._context)
                 keep_plans(self._context)
         except TradingAssetsError as error:
@@ -377,7 +442,9 @@ class _Paper:
         fills = [one for one in exchange.executions(self._began_ms, now + 1) if one.order_id]
         closings = list(exchange.closed_pnl(self._began_ms, now + 1))
         self._judge_fills(fills)
+        report.entries = self._executed()
         self._judge_stops(fills, closings)
+        self._judge_exits(fills)
         for one in fills:
             if one.closed_size:
                 name = one.purpose.value
@@ -406,6 +473,46 @@ class _Paper:
         stalled = 2 * self._report.machine_stalled_s * self._report.speed * 1000
         return LATE_MS + floor_ms(int(stalled) + MINUTE_MS - 1, MINUTE_MS)
 
+    def _late_between(self, due_ms: int, until_ms: int) -> int:
+        """How much later than due something may come: misfortunes meanwhile, and what a loaded machine takes."""
+        acts_ms = round(ACTS_WITHIN_S * self._report.speed * 1000)
+        late_ms = self._late_ms() + acts_ms
+        for began_ms, ended_ms in self._misfortunes:
+            if began_ms < until_ms and ended_ms + acts_ms > due_ms:
+                late_ms += ended_ms - began_ms + acts_ms
+        return late_ms
+
+    def _judge_exits(self, fills: Sequence[Execution]) -> None:
+        """Each position with an exit plan has left as the other exchange's candles say, and never without its stop."""
+        report, source = self._report, self._source
+        store = CandleStore(self._folder / "judged", btc=self._settings.symbols.btc)
+
+        def left(one: Planned, candles: Candles) -> BoolArray:
+            holds = np.zeros(len(candles), dtype=np.bool_)
+            strategy = make_strategy(one.strategy, one.parameters)
+            data = load_since(
+                source, store, one.intent.symbol, one.timeframe, strategy.needs(), one.opened_ms, source.now_ms()
+            )
+            signals_of = strategy.signals(data)
+            told = signals_of.exit_long if one.intent.side is Side.BUY else signals_of.exit_short
+            if told is not None:
+                at = set(data.candles.start_ms[told].tolist())
+                holds = np.array([start in at for start in candles.start_ms.tolist()], dtype=np.bool_)
+            return holds
+
+        judge = ExitJudge(
+            exchange=self._exchange,
+            database=self._database,
+            account=self._settings.account,
+            instruments={coin.symbol: coin for coin in self._coins},
+            candles=lambda symbol, start, end: source.candles(symbol, Timeframe.M1, start, end),
+            left=left,
+            late_ms=self._late_between,
+            reach=SPREAD,
+        )
+        report.plan_ends, wrong = judge.judge(fills)
+        report.broken += wrong
+
     def _judge_fills(self, fills: Sequence[Execution]) -> None:
         """Each lies within the candles of its minute and the one before, but for the spread."""
         for one in fills:
@@ -425,6 +532,9 @@ class _Paper:
     def _judge_stops(self, fills: Sequence[Execution], closings: Sequence[ClosedPnl]) -> None:
         """A level that the other exchange's candles touch is filled in that minute, not later, and none is missed."""
         slips: list[Decimal] = []
+        links = {one.order_link_id for one in fills}
+        of_plans = exit_decisions.planned(self._database, self._settings.account, links)
+        planned = {one.intent.order_link_id for one in of_plans}
         levels = {order.order_id: order for one in fills if (order := self._exchange.order(one.symbol, one.order_id))}
         for one in fills:
             order = levels.get(one.order_id)
@@ -448,7 +558,13 @@ class _Paper:
                     f"{one.symbol} touched {stop} or {target} in the minute of "
                     f"{int(candles.start_ms[touched.argmax()])}, and was closed at {end_ms} or not yet"
                 )
-            if ends and long is (ends[0].exit_price < one.price) and abs(float(ends[0].exit_price) / stop - 1) < 0.02:
+            is_planned = one.order_link_id in planned  # its stop may have been moved, or something else was quicker
+            if (
+                ends
+                and not is_planned
+                and long is (ends[0].exit_price < one.price)
+                and abs(float(ends[0].exit_price) / stop - 1) < 0.02
+            ):
                 sign = -1 if long else 1
                 slips.append(sign * (ends[0].exit_price / order.stop_loss - 1) * 10_000)
         self._report.stop_slippage_bps_mean, self._report.stop_slippage_bps_worst = _figures(slips)

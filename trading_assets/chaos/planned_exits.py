@@ -5,7 +5,7 @@ code that follows plans.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
@@ -86,9 +86,9 @@ class PlannedExit:
     kind: ExitKind
     back: int
 
-    def row(self, now_ms: int) -> dict[str, object]:
+    def row(self, now_ms: int, plans: Mapping[ExitKind, ExitPlan] = PLANS) -> dict[str, object]:
         """The columns of the signal."""
-        declared = DeclaredExits(PLANS[self.kind], self.kind is ExitKind.SIGNAL)
+        declared = DeclaredExits(plans[self.kind], self.kind is ExitKind.SIGNAL)
         return {
             "timeframe": TIMEFRAME.value,
             "strategy": Leaves.name if declared.has_conditions else BollingerRsi.name,

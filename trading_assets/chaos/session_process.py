@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from trading_assets.chaos import planned_exits
 from trading_assets.chaos.signal_source import NEVER, selection_row
 from trading_assets.core import logs
 from trading_assets.core.errors import ConfigurationError, ExchangeUnavailableError
@@ -170,7 +171,8 @@ def main(
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda _number, _frame: session.stop())
         try:
-            say(f"ended: {session.run()}")
+            with planned_exits.known():
+                say(f"ended: {session.run()}")
         finally:
             exchange.close()
             database.close()

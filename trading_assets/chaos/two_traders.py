@@ -17,11 +17,10 @@ from trading_assets.core.ports import Exchange
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.tables import dca_orders, grid_orders, leases, order_intents
 from trading_assets.trading.context import trading_lease
-from trading_assets.trading.dca.maintain import LEASE_MS as PLANS_MS
 from trading_assets.trading.dca.maintain import dca_lease
 from trading_assets.trading.execute.submit import LEASE_MS as TRADES_MS
-from trading_assets.trading.grid.maintain import LEASE_MS as GRIDS_MS
 from trading_assets.trading.grid.maintain import grid_lease
+from trading_assets.trading.kept import LEASE_MS as KEPT_MS
 
 
 @dataclass(frozen=True)
@@ -43,8 +42,8 @@ class Role:
 
 
 TRADES = Role(SLEEPS_AT, order_intents, trading_lease, TRADES_MS)
-KEEPS_GRIDS = Role(GRID_SLEEPS_AT, grid_orders, grid_lease, GRIDS_MS, keeps_grids=True)
-KEEPS_PLANS = Role(PLAN_SLEEPS_AT, dca_orders, dca_lease, PLANS_MS, keeps_plans=True)
+KEEPS_GRIDS = Role(GRID_SLEEPS_AT, grid_orders, grid_lease, KEPT_MS, keeps_grids=True)
+KEEPS_PLANS = Role(PLAN_SLEEPS_AT, dca_orders, dca_lease, KEPT_MS, keeps_plans=True)
 
 
 @dataclass

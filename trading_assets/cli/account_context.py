@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from decimal import Decimal, InvalidOperation
@@ -29,8 +30,23 @@ class _AboveZero(click.ParamType):
             found = Decimal(0)
         if not (found.is_finite() and found > 0):
             self.fail(f"{value!r} is not a number above 0", param, ctx)
+        if not _LEAST <= found <= _MOST:
+            self.fail(f"{value!r} is not between {_LEAST:e} and {_MOST:e}", param, ctx)
         return found
 
+
+class FiniteRange(click.FloatRange):
+    """A range of numbers; `nan`, which is beside every bound, is none."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        found = super().convert(value, param, ctx)
+        if not math.isfinite(found):
+            self.fail(f"{value!r} is not a number", param, ctx)
+        return found
+
+
+_LEAST, _MOST = Decimal("1e-12"), Decimal("1e15")
+"""Prices and amounts lie between them."""
 
 ABOVE_ZERO = _AboveZero()
 """A decimal number above 0."""

@@ -67,7 +67,7 @@ _SHAPE = (
     click.option("--safety-step", "safety_step_pct", type=ABOVE_ZERO, help="Distance between them, percent."),
     click.option("--safety-scale", type=ABOVE_ZERO, help="Each one's amount by that before it; the first by --amount."),
     click.option("--missed", type=click.Choice(["skip", "latest"]), help="Missed times: skip, or buy the newest late."),
-    click.option("--grace", "grace_s", type=click.IntRange(10), help="So late a time is still in time, s."),
+    click.option("--grace", "grace_s", type=click.IntRange(10, 366 * 86_400), help="So late a time is in time, s."),
     click.option("--after-target", type=click.Choice(["repeat", "end"]), help="What follows the target."),
     click.option("--end", "end_ms", type=MOMENT, help="Nothing is opened from then on, UTC."),
 )

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import click
 
-from trading_assets.cli.account_context import ABOVE_ZERO
+from trading_assets.cli.account_context import ABOVE_ZERO, FiniteRange
 
 _Command = Callable[..., None]
 
@@ -46,12 +46,8 @@ def bounds_options(command: _Command) -> _Command:
         command,
         click.option("--low", type=ABOVE_ZERO, help="Lowest price."),
         click.option("--high", type=ABOVE_ZERO, help="Highest price."),
-        click.option(
-            "--atr", type=click.FloatRange(0, min_open=True), help="Bounds: so many ATR(14) around the price."
-        ),
-        click.option(
-            "--bollinger", type=click.FloatRange(0, min_open=True), help="Bounds: bands of so many deviations."
-        ),
+        click.option("--atr", type=FiniteRange(0, min_open=True), help="Bounds: so many ATR(14) around the price."),
+        click.option("--bollinger", type=FiniteRange(0, min_open=True), help="Bounds: bands of so many deviations."),
         click.option("--timeframe", default="60m", show_default=True, help="Of the candles for --atr and --bollinger."),
     )
 
@@ -59,7 +55,7 @@ def bounds_options(command: _Command) -> _Command:
 def stop_options(command: _Command) -> _Command:
     """The stops, and what is done beyond the bounds."""
     beyond = click.option(
-        "--stop-beyond", type=click.FloatRange(0, 90, min_open=True), help="Stops so many percent beyond the bounds."
+        "--stop-beyond", type=FiniteRange(0, 90, min_open=True), help="Stops so many percent beyond the bounds."
     )
     return _all(command, STOP_LOW, STOP_HIGH, beyond, RULE)
 

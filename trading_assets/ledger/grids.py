@@ -252,11 +252,17 @@ def add_orders(connection: sa.Connection, rows: Sequence[GridOrder]) -> None:
         connection.execute(sa.insert(grid_orders), [_values(row) for row in rows])
 
 
-def orders_of(connection: sa.Connection, grid_id: str, *, only_working: bool = False) -> list[GridOrder]:
-    """Return every order of a grid, or those that have not ended, in the order of their reservation."""
+def orders_of(
+    connection: sa.Connection, grid_id: str, *, only_working: bool = False, besides: Iterable[str] = ()
+) -> list[GridOrder]:
+    """Return every order of a grid, or those that have not ended, in the order of their reservation.
+
+    Args:
+        besides: links of orders that are wanted whether or not they have ended.
+    """
     where = [grid_orders.c.grid_id == grid_id]
     if only_working:
-        where.append(grid_orders.c.status != DONE)
+        where.append((grid_orders.c.status != DONE) | _LINK.in_(sorted(besides)))
     return _orders(connection, *where)
 
 

@@ -126,3 +126,25 @@ def test_a_backtest_gives_figures_and_a_picture(running: RunningExchange, tmp_pa
     row = json.loads(last_line(dca(f"{command} --json", *SHAPE)))
     assert (row["filled"], row["skipped"]) == (5, 0)
     assert row["total"] == pytest.approx(row["closed_pnl"] + row["open_pnl"] - row["funding"])
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        "--amount nan",
+        "--max 1e999999",
+        "--stop-pct -1",
+        "--safety-scale 1e999999",
+        "--safety-step 0",
+        "--safety 21",
+        "--grace 99999999999999999999",
+        "--grace 1",
+        "--leverage 1e-999999",
+        "--target-pct inf",
+        "--end never",
+    ],
+)
+def test_what_is_no_number_of_a_plan_is_refused_as_it_is_typed(option: str) -> None:
+    refused = dca(f"start BTCUSDT --schedule 1h --amount 50 --max 500 --stop-pct 10 {option} --yes")
+    assert refused.exit_code == 2
+    assert f"Invalid value for '{option.split(maxsplit=1)[0]}'" in refused.stderr

@@ -71,3 +71,24 @@ def test_bounds_come_from_atr_or_bollinger_bands(running: RunningExchange) -> No
     for option in ("--atr 3", "--bollinger 2"):
         shown = run(f"start BTCUSDT {option} --levels 2 --capital 500 --dry-run --timeframe 1m")
         assert "2 levels from" in shown.stdout or "too few candles, or a width of nothing" in str(shown.exception)
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        "--low nan",
+        "--low 1e-999999",
+        "--high 1e999999",
+        "--capital -5",
+        "--stop-low inf",
+        "--leverage 0",
+        "--stop-beyond nan",
+        "--atr nan",
+        "--bollinger inf",
+        "--levels 1",
+    ],
+)
+def test_what_is_no_number_of_a_grid_is_refused_as_it_is_typed(option: str) -> None:
+    refused = run(f"start BTCUSDT {START} {option} --yes")
+    assert refused.exit_code == 2
+    assert f"Invalid value for '{option.split(maxsplit=1)[0]}'" in refused.stderr

@@ -29,12 +29,16 @@ from trading_assets.trading.dca.accounting import Accounts
 from trading_assets.trading.dca.planning import MOST_TRIES
 from trading_assets.trading.dca.plans import Missed
 from trading_assets.trading.dca.schedule import DcaError
-from trading_assets.trading.grid.booking import FORGOTTEN_AFTER_MS, LOST_AFTER_MS, ending
 from trading_assets.trading.grid.levels import ZERO
 from trading_assets.trading.grid.planning import Market
-from trading_assets.trading.grid.reading import OVERLAP_MS
-
-BY_THE_VENUE = (CancelledBy.LIQUIDATION, CancelledBy.ADL, CancelledBy.SETTLEMENT, CancelledBy.ADMIN)
+from trading_assets.trading.kept import (
+    BY_THE_VENUE,
+    FINEST_TICK,
+    FORGOTTEN_AFTER_MS,
+    LOST_AFTER_MS,
+    ending,
+    read_executions,
+)
 
 
 @dataclass(frozen=True)
@@ -42,11 +46,12 @@ class Seen:
     """What the exchange shows of a plan's symbol, the orders read before what they have filled.
 
     Attributes:
+        instrument: None where the contract is not listed any more.
         send_by: until when stop and target may be set on the position.
     """
 
     market: Market
-    instrument: Instrument
+    instrument: Instrument | None
     orders: Mapping[str, Order]
     executions: Sequence[Execution]
     position: Position | None
@@ -63,6 +68,9 @@ def read(context: ExecutionContext, row: PlanRow, orders: Sequence[PlanOrder]) -
     """
     exchange, symbol = context.exchange, row.symbol
     now_ms = exchange.now_ms()
+    rules = context.contracts.get(exchange, {symbol}, context.wall_ms()).get(symbol)
+    if rules is None:
+        return _read_unlisted(context, row, now_ms)
     open_now = exchange.open_orders(symbol)
     if open_now.may_hide(symbol):
         raise DcaError(f"an open order of {symbol} cannot be read: nothing is done")
@@ -72,20 +80,37 @@ def read(context: ExecutionContext, row: PlanRow, orders: Sequence[PlanOrder]) -
             looked_up = exchange.find_order(symbol, order.order_link_id)
             if looked_up is not None:
                 found[order.order_link_id] = looked_up
-    since_ms = max(row.created_ms, min(row.read_ms, now_ms) - OVERLAP_MS)
-    # A clock that has jumped back hides nothing that was seen before.
-    executions = exchange.executions(since_ms, max(exchange.now_ms(), row.read_ms) + 1)
+    sent_ms = {order.order_link_id: order.created_ms for order in orders if order.status != dca.DONE}
+    executions = read_executions(context, row.created_ms, row.read_ms, found, sent_ms)
     if executions.may_hide(symbol):
         raise DcaError(f"an execution of {symbol} cannot be read: nothing is done")
     send_by = context.send_by()
     position = exchange.position(symbol)
     ticker = exchange.ticker(symbol)
-    rules = context.contracts.get(exchange, {symbol}, context.wall_ms()).get(symbol)
-    if rules is None:
-        raise DcaError(f"{symbol} is not listed any more: look at its position at the exchange")
     market = Market(ticker.bid, ticker.ask, ticker.last, rules.tick_size, rules.min_qty, rules.min_notional)
     mine = [one for one in executions if one.symbol == symbol]
     return Seen(market, rules, found, mine, position, send_by, now_ms)
+
+
+def _read_unlisted(context: ExecutionContext, row: PlanRow, now_ms: int) -> Seen:
+    """What is left of a contract that is gone: lists of the whole account still show it. A list of it alone, or its
+    price, would be refused.
+    """
+    exchange, symbol = context.exchange, row.symbol
+    open_now, send_by, held = exchange.open_orders(), context.send_by(), exchange.positions()
+    executions = read_executions(context, row.created_ms, row.read_ms, {}, {})
+    if open_now.may_hide(symbol) or held.may_hide(symbol) or executions.may_hide(symbol):
+        raise DcaError(f"{symbol} is not listed any more, and rows of it cannot be read: nothing is done")
+    last = row.mark_price or ZERO
+    return Seen(
+        market=Market(last, last, last, tick=FINEST_TICK, min_qty=ZERO, min_notional=ZERO),
+        instrument=None,
+        orders={one.order_link_id: one for one in open_now if one.symbol == symbol and one.order_link_id},
+        executions=[one for one in executions if one.symbol == symbol],
+        position=next((one for one in held if one.symbol == symbol and not one.position_idx), None),
+        send_by=send_by,
+        now_ms=now_ms,
+    )
 
 
 def note_exits(connection: sa.Connection, row: PlanRow, seen: Seen, wall_ms: int) -> None:
@@ -97,7 +122,7 @@ def note_exits(connection: sa.Connection, row: PlanRow, seen: Seen, wall_ms: int
             continue
         name = (one.order_id or one.exec_id)[:36]
         reason = one.purpose.value if one.purpose in (OrderPurpose.STOP, OrderPurpose.TARGET) else one.kind.value
-        new = order_row(row, name, dca.EXIT, one.side, one.qty, seen.now_ms, wall_ms)
+        new = plan_order_row(row, name, dca.EXIT, one.side, one.qty, seen.now_ms, wall_ms)
         rows[name] = replace(new, status=dca.DONE, order_id=one.order_id or one.exec_id, reason=reason)
     known = dca.known_links(connection, row.account, rows)
     dca.add_orders(connection, [order for name, order in rows.items() if name not in known])
@@ -149,12 +174,17 @@ class Following:
     def _missed(self, order: PlanOrder) -> None:
         """Nobody shows an order: it is on its way, never arrived, or has ended long ago."""
         waited = self.wall_ms - order.touched_wall_ms
+        if self.seen.instrument is None:
+            self._end(order, "its contract is not listed any more")
+            return
+        if waited < 0 and order.status != dca.UNSENT:
+            self._note(order)  # the clock was set back: it is waited for from now on
+            return
         if order.status == dca.RESTING:
             if waited >= FORGOTTEN_AFTER_MS:
                 self._end(order, "it is not shown any more, and nothing of it was filled")
             return
-        is_lost = not 0 <= waited < LOST_AFTER_MS
-        if order.status != dca.UNSENT and not is_lost:
+        if order.status != dca.UNSENT and waited < LOST_AFTER_MS:
             return
         if order.purpose == dca.BUY and order.cancel is None and self._is_in_time(order):
             if order.status != dca.UNSENT:  # the exchange takes an id once, so that it is sent again under its own
@@ -216,7 +246,9 @@ def settle_buys(connection: sa.Connection, accounts: Accounts) -> list[str]:
     return told
 
 
-def order_row(row: PlanRow, link: str, purpose: str, side: Side, qty: Decimal, now_ms: int, wall_ms: int) -> PlanOrder:
+def plan_order_row(
+    row: PlanRow, link: str, purpose: str, side: Side, qty: Decimal, now_ms: int, wall_ms: int
+) -> PlanOrder:
     """An order as it is reserved."""
     return PlanOrder(
         order_link_id=link,

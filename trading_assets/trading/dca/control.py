@@ -12,6 +12,7 @@ from trading_assets.ledger import dca, owners, risk
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.dca import PlanRow
 from trading_assets.trading.context import ExecutionContext
+from trading_assets.trading.dca.accounting import accounts_of
 from trading_assets.trading.dca.checks import problems, worst_loss
 from trading_assets.trading.dca.plans import Plan, columns_of, plan_of
 from trading_assets.trading.dca.schedule import DcaError, schedule_of
@@ -65,6 +66,7 @@ def propose(context: ExecutionContext, plan: Plan, *, of_row: PlanRow | None = N
     fee = next((one for one in exchange.fee_rates() if one.symbol == plan.symbol), None)
     taker = fee.taker if fee is not None else Decimal(str(settings.taker_fee))
     own = [] if of_row is None else dca.working_orders(context.database, settings.account)
+    own = [one for one in own if one.symbol == plan.symbol]
     kept = ZERO if of_row is None else of_row.max_deployed / of_row.leverage
     around = Surroundings(
         instrument=rules,
@@ -81,6 +83,8 @@ def propose(context: ExecutionContext, plan: Plan, *, of_row: PlanRow | None = N
     found += broken_limits(context, plan.symbol, plan.max_deployed, is_running=of_row is not None)
     if of_row is None and (held := exchange.position(plan.symbol)) is not None:
         found.append(f"{plan.symbol} has a position of {held.side.value} {held.size}: close it first")
+    if of_row is not None:
+        found += _passed(context.database, of_row, plan, ticker.last, rules.tick_size)
     times = plan.times.between(max(now_ms, plan.anchor_ms) - 1, plan.end_ms or 2**53, SHOWN_TIMES)
     return Proposal(
         plan=plan,
@@ -93,6 +97,18 @@ def propose(context: ExecutionContext, plan: Plan, *, of_row: PlanRow | None = N
         loses=worst_loss(plan, ticker.last, rules, taker),
         times=times,
     )
+
+
+def _passed(database: Database, row: PlanRow, plan: Plan, price: Decimal, tick: Decimal) -> list[str]:
+    """Whether the price has passed the stop that what is held would get: it would be closed at once."""
+    with database.read() as connection:
+        average = accounts_of(connection, row).books.average
+    if average is None or not plan.is_beyond(price, plan.stop(average, tick)):
+        return []
+    return [
+        f"the price {price} has passed the stop {plan.stop(average, tick)} of what is held at {average:.6g}: it would "
+        f"be closed at once (trading-assets dca stop {row.symbol} does that)"
+    ]
 
 
 def start(context: ExecutionContext, plan: Plan) -> tuple[PlanRow, Proposal]:

@@ -31,22 +31,28 @@ from trading_assets.ledger import dca, leases, risk
 from trading_assets.ledger import executions as execution_ledger
 from trading_assets.ledger.dca import BuyRow, PlanOrder, PlanRow
 from trading_assets.ledger.leases import Lease
-from trading_assets.ledger.risk import RiskState
 from trading_assets.trading import account_refusals
 from trading_assets.trading.context import ExecutionContext
 from trading_assets.trading.dca import booking
 from trading_assets.trading.dca.accounting import Accounts, accounts_of
-from trading_assets.trading.dca.booking import Following, Seen, order_row
+from trading_assets.trading.dca.booking import Following, Seen, plan_order_row
 from trading_assets.trading.dca.planning import Decision, View, Wish, decide
 from trading_assets.trading.dca.plans import plan_of
 from trading_assets.trading.dca.report import DcaReport
 from trading_assets.trading.dca.schedule import DcaError
 from trading_assets.trading.dca.steps import DcaStep, dca_step
-from trading_assets.trading.grid.booking import DIFFERS_MS, SEND_WITHIN_MS
 from trading_assets.trading.grid.levels import ZERO
-from trading_assets.trading.grid.maintain import LEASE_MS, PAUSE_S, ROUNDS
+from trading_assets.trading.kept import (
+    DIFFERS_MS,
+    LEASE_MS,
+    PAUSE_S,
+    ROUNDS,
+    SEND_WITHIN_MS,
+    left_to_others,
+    why_stopped,
+)
 
-MOST_TIMES = 1000
+MOST_TIMES = 20_000
 """So many scheduled times get their outcome in one round of a pass."""
 
 LETTERS = {dca.BUY: "db", dca.SAFETY: "ds", dca.TARGET: "dt", dca.FLATTEN: "df"}
@@ -180,7 +186,7 @@ class _Pass:
             is_settled=is_settled,
             now_ms=seen.now_ms,
             exited=accounts.exited,
-            stopped=self._why_stopped(seen),
+            stopped=why_stopped(context, seen.instrument, seen.now_ms),
             is_gone=since is not None
             and wall_ms - since >= 2 * DIFFERS_MS
             and (seen.position is None or seen.position.side is not row.side),
@@ -198,9 +204,9 @@ class _Pass:
                 dca.change(connection, row.plan_id, seen.now_ms, differs_since_wall_ms=None)
             return True
         wall_ms, since = self._context.wall_ms(), row.differs_since_wall_ms
-        if since is None:
+        if since is None or since > wall_ms:  # a clock that was set back begins anew
             dca.change(connection, row.plan_id, seen.now_ms, differs_since_wall_ms=wall_ms)
-        elif not 0 <= wall_ms - since < DIFFERS_MS and row.state in (dca.RUNNING, dca.PAUSED):
+        elif wall_ms - since >= DIFFERS_MS and row.state in (dca.RUNNING, dca.PAUSED):
             text = f"the exchange holds {held}, the fills of the plan come to {accounts.expected - foreign}"
             if foreign:
                 text += f", and somebody else holds {foreign} of {row.symbol} beside it"
@@ -213,16 +219,6 @@ class _Pass:
         dca.change(connection, row.plan_id, now_ms, state=dca.BLOCKED, reason=why)
         text = f"{why}. Look at the exchange, then: trading-assets dca stop (or resume) {row.symbol}"
         self._tell(connection, f"DCA plan {row.symbol} needs a person", text, now_ms, Severity.CRITICAL)
-
-    def _why_stopped(self, seen: Seen) -> str:
-        """Why nothing may be opened now; empty where it may."""
-        context = self._context
-        if context.is_halted_by_file:
-            return "trading is halted by the file in the home"
-        state = risk.in_force(risk.read_history(context.database, context.settings.account), seen.now_ms)
-        if not state.ended(seen.now_ms) and state.state is not RiskState.ACTIVE:
-            return f"trading is {state.state.value}: {state.reason}"
-        return context.why_off()
 
     def _tell(
         self, connection: sa.Connection, title: str, text: str, now_ms: int, severity: Severity = Severity.WARNING
@@ -277,7 +273,7 @@ class _Pass:
             text = f"{why}; closed {books.profit:+.2f}, in all {accounts.total(seen.market.last):+.2f} USD, holds "
             text += str(books.held)
             if state == dca.ENDED and not books.held:
-                text += _left_to_others(seen)
+                text += left_to_others("plan", seen.position)
             self._tell(connection, f"DCA plan {row.symbol} is {state}", text, now_ms)
         if state == dca.ENDED:
             self._report.ended.append(row.symbol)
@@ -346,9 +342,9 @@ class _Pass:
         if seen.position is None or seen.position.stop_loss is not None:
             return True
         context, wall_ms, since = self._context, self._context.wall_ms(), row.bare_since_wall_ms
-        if since is not None and not 0 <= wall_ms - since < context.settings.unprotected_max_s * 1000:
+        if since is not None and wall_ms - since >= context.settings.unprotected_max_s * 1000:
             return self._stop_now(row, "its position could not be given its stop", seen)
-        if since is None:
+        if since is None or since > wall_ms:  # a clock that was set back begins anew
             with context.database.write() as connection:
                 leases.guard(connection, self._lease, wall_ms=wall_ms)
                 dca.change(connection, row.plan_id, seen.now_ms, bare_since_wall_ms=wall_ms)
@@ -399,7 +395,7 @@ class _Pass:
             attempt = 1 + max((one.attempt for one in same), default=0)
             name = f"{row.plan_id}:{rounds}:{wish.step}:{attempt}"
         link = self._context.exchange.order_ids.encode(name, LETTERS[wish.purpose])
-        new = order_row(row, link, wish.purpose, wish.side, wish.qty, seen.now_ms, wall_ms)
+        new = plan_order_row(row, link, wish.purpose, wish.side, wish.qty, seen.now_ms, wall_ms)
         return replace(
             new,
             due_ms=wish.due_ms,
@@ -447,18 +443,6 @@ class _Pass:
                     fatal = outcome
         if fatal is not None:
             raise fatal
-
-
-def _left_to_others(seen: Seen) -> str:
-    """What somebody else has in the contract of a plan that has closed its part, and what of the plan's stays on it."""
-    position = seen.position
-    if position is None:
-        return ""
-    text = f"; {position.side.value} {position.size} of {position.symbol} are somebody else's"
-    if position.stop_loss is None and position.take_profit is None:
-        return text
-    levels = f"the stop {position.stop_loss or 'none'} and the target {position.take_profit or 'none'}"
-    return f"{text}, and {levels} that the plan has set stay on it: change them at the exchange"
 
 
 def _moved(now: PlanRow, row: PlanRow) -> bool:

@@ -52,6 +52,7 @@ class View:
     Attributes:
         orders: all of the plan, ended ones too.
         due: scheduled times without an outcome that have come, ascending; `more`: later ones have come, too.
+        instrument: None where the contract is not listed any more.
         position: as the exchange shows it.
         is_settled: the position is what the fills come to.
         exited: why the venue has closed the position, its target aside; empty where it has not.
@@ -66,7 +67,7 @@ class View:
     due: Sequence[int]
     more: bool
     market: Market
-    instrument: Instrument
+    instrument: Instrument | None
     position: Position | None
     is_settled: bool
     now_ms: int
@@ -137,8 +138,8 @@ def decide(view: View) -> Decision:
         _wind_up(view, found)
         return found
     _schedule(view, found, why)
-    if not why and view.is_settled and view.is_held:
-        _safety(view, found)
+    if not why and view.is_settled and view.is_held and view.instrument is not None:
+        _safety(view, found, view.instrument)
     return found
 
 
@@ -155,6 +156,8 @@ def _change_state(view: View, found: Decision) -> None:
     row, books = view.row, view.books
     if view.exited:
         found.state, found.closes = (dca.STOPPING, view.exited), True
+    elif view.instrument is None:
+        found.state, found.closes = (dca.STOPPING, f"{row.symbol} is not listed any more"), True
     elif view.is_held and view.is_settled and view.plan.is_beyond(view.market.last, _levels(view)[0]):
         text = f"the price {view.market.last} has passed the stop {_levels(view)[0]}"
         found.state, found.closes = (dca.STOPPING, text), True
@@ -183,7 +186,7 @@ def _levels(view: View) -> tuple[Decimal, Decimal | None]:
 def _protect(view: View, found: Decision) -> None:
     """Stop and target of what is held, by its average entry; what has passed its target is closed at the market."""
     position = view.position
-    if position is None or not view.is_held:
+    if position is None or not view.is_held or view.instrument is None:
         return
     if not view.is_settled:  # lists lag: the average is not known; whatever stop there is stays
         if position.stop_loss is None:
@@ -229,12 +232,12 @@ def _why_cancelled(view: View, order: PlanOrder, why: str) -> str:
 
 def _ladder(view: View) -> list[tuple[Decimal, Decimal]]:
     base = view.books.base
-    return [] if base is None else view.plan.safety(base, view.instrument)
+    return [] if base is None or view.instrument is None else view.plan.safety(base, view.instrument)
 
 
 def _schedule(view: View, found: Decision, why: str) -> None:
     """Each time that has come gets its outcome; the newest one, where it is in time, its order."""
-    if not view.due:
+    if not view.due or view.instrument is None:
         return
     older, newest = (view.due, None) if view.more else (view.due[:-1], view.due[-1])
     for due in older:
@@ -314,12 +317,12 @@ def safety_orders(
     return found
 
 
-def _safety(view: View, found: Decision) -> None:
+def _safety(view: View, found: Decision, rules: Instrument) -> None:
     of_round = [one for one in view.orders if one.purpose == dca.SAFETY and one.round == view.books.rounds]
     taken = {one.step for one in of_round if one.status != dca.DONE or one.filled_qty > 0}
     taken |= {step for step in {one.step for one in of_round} if waits(view, [o for o in of_round if o.step == step])}
     deployed = view.deployed + sum((one.worth for one in found.places), ZERO)
-    found.places += safety_orders(view.plan, view.books, deployed, view.market, view.instrument, taken)
+    found.places += safety_orders(view.plan, view.books, deployed, view.market, rules, taken)
 
 
 def waits(view: View, before: Sequence[PlanOrder]) -> str:

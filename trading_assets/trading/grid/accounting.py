@@ -7,7 +7,7 @@ from decimal import Decimal
 
 import sqlalchemy as sa
 
-from trading_assets.core.models import FillKind, Side
+from trading_assets.core.models import FillKind, OrderPurpose, Side
 from trading_assets.ledger import grids
 from trading_assets.ledger.grids import FillRow, Grid, GridOrder
 from trading_assets.trading.grid.books import Carried, Fill, Sums, level_books, sums
@@ -80,7 +80,7 @@ def accounts_of(connection: sa.Connection, grid: Grid) -> Accounts:
         elif order.purpose == grids.GUARD:
             exits.add("its stop")
         elif order.purpose == grids.EXIT:
-            exits.add("its stop" if row.kind is FillKind.TRADE else f"a {row.kind.value}")
+            exits.add("a target" if order.reason == OrderPurpose.TARGET else _venues_own(row.kind))
     working = [order for order in orders if order.status != grids.DONE]
     at_level = {
         order.level_index: order
@@ -105,6 +105,10 @@ def accounts_of(connection: sa.Connection, grid: Grid) -> Accounts:
         funding=funding,
         exited=f"the position was closed by {' and '.join(sorted(exits))}" if exits else "",
     )
+
+
+def _venues_own(kind: FillKind) -> str:
+    return "its stop" if kind is FillKind.TRADE else f"a {kind.value}"
 
 
 def signed(side: Side, qty: Decimal) -> Decimal:

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from decimal import Decimal
 
+import sqlalchemy as sa
+
 from trading_assets.core.errors import (
     AmbiguousOutcomeError,
     ExchangeError,
@@ -22,12 +24,12 @@ from trading_assets.core.models import OrderAck, OrderRequest
 from trading_assets.ledger import grids, risk
 from trading_assets.ledger.grids import Grid, GridOrder
 from trading_assets.trading.grid.accounting import Accounts
-from trading_assets.trading.grid.booking import SEND_WITHIN_MS
 from trading_assets.trading.grid.laying import lay_anew, recentred
-from trading_assets.trading.grid.one_pass import Pass, order_row
+from trading_assets.trading.grid.one_pass import Pass, grid_order_row
 from trading_assets.trading.grid.planning import Decision, View, Wish, key_of, rounds_of
 from trading_assets.trading.grid.reading import Seen
 from trading_assets.trading.grid.steps import GridStep, grid_step
+from trading_assets.trading.kept import SEND_WITHIN_MS, left_to_others
 
 REFUSED_REST_MS = 10_000
 """A stop or a closing that was refused is sent again so long after it."""
@@ -92,6 +94,10 @@ class Acting:
                 return  # a person has changed it meanwhile
             sums = accounts.sums(seen.market.last)
             text = f"{why}; grid profit {sums.grid_profit:+.2f}, in all {sums.total:+.2f} USD, holds {sums.inventory}"
+            if state == grids.ENDED and not sums.inventory:
+                text += left_to_others("grid", seen.position)
+            elif state == grids.ENDED and grid.closes:
+                text += ": the exchange shows nothing of it, somebody else has closed it"
             self._pass.tell(connection, f"grid {grid.symbol} is {state}", text, now_ms)
 
     def _cancel(self, grid: Grid, cancels: Mapping[str, str], seen: Seen) -> bool:
@@ -160,7 +166,7 @@ class Acting:
                 number = rounds[key] = rounds.get(key, 0) + 1
                 name = f"{grid.grid_id}:{grid.generation}:{wish.level_index}:{number}"
                 link = encode(name, LETTERS[wish.purpose])
-                row = order_row(grid, link, wish.purpose, wish.side, wish.qty, seen.now_ms, context.wall_ms())
+                row = grid_order_row(grid, link, wish.purpose, wish.side, wish.qty, seen.now_ms, context.wall_ms())
                 row = replace(row, level_index=wish.level_index, round=number)
                 rows.append(replace(row, price=wish.price, trigger_price=wish.trigger_price))
                 requests.append(
@@ -212,6 +218,8 @@ class Acting:
                         connection, link, seen.now_ms, wall_ms, status=grids.DONE, reason=f"{why}{outcome}"[:500]
                     )
                     self._pass.report.failed[grid.symbol] = str(outcome)
+                    if row.purpose == grids.GUARD and is_told and not why:
+                        self._tell_unguarded(connection, grid, row, outcome, seen.now_ms)
                     level = levels.get(row.level_index) if row.level_index is not None and is_told else None
                     if level is not None and isinstance(outcome, OrderRejectedError):
                         self._pass.count_try(connection, grid, level, str(outcome)[:300], seen.now_ms)
@@ -227,6 +235,16 @@ class Acting:
                     fatal = outcome
         if fatal is not None:
             raise fatal
+
+    def _tell_unguarded(
+        self, connection: sa.Connection, grid: Grid, row: GridOrder, why: ExchangeError, now_ms: int
+    ) -> None:
+        """Without its stop nothing of a side is opened: a person is told once, until one rests."""
+        if grids.by_id(connection, grid.grid_id).told == grids.GUARD:
+            return
+        grids.change(connection, grid.grid_id, now_ms, told=grids.GUARD)
+        text = f"its stop of {row.qty} at {row.trigger_price} was refused, so that side opens nothing: {why}"
+        self._pass.tell(connection, f"grid {grid.symbol} has no stop on one side", text, now_ms, Severity.CRITICAL)
 
 
 def _was_refused(wish: Wish, orders: Sequence[GridOrder], now_ms: int) -> bool:

@@ -7,32 +7,23 @@ from dataclasses import replace
 
 import sqlalchemy as sa
 
-from trading_assets.core.models import CancelledBy, ContractStatus, FillKind, Order, OrderStatus, Side
-from trading_assets.core.timeframes import iso
+from trading_assets.core.models import CancelledBy, FillKind, Order, OrderStatus, Side
 from trading_assets.ledger import executions as execution_ledger
-from trading_assets.ledger import grids, risk
+from trading_assets.ledger import grids
 from trading_assets.ledger.grids import Grid, GridOrder
-from trading_assets.ledger.risk import RiskState
 from trading_assets.trading.grid.accounting import Accounts, accounts_of
 from trading_assets.trading.grid.levels import ZERO
-from trading_assets.trading.grid.one_pass import Pass, order_row
+from trading_assets.trading.grid.one_pass import Pass, grid_order_row
 from trading_assets.trading.grid.planning import View
 from trading_assets.trading.grid.reading import Seen
-
-SEND_WITHIN_MS = 40_000
-"""An order is sent within this time of being written down, or not at all; a whole grid takes seconds to be laid."""
-
-LOST_AFTER_MS = 60_000
-"""An order that was sent, and that nobody shows so long after it, never arrived. It is longer than `SEND_WITHIN_MS`,
-the longest receive window and the largest difference of the clocks together."""
-
-DIFFERS_MS = 30_000
-"""Position and fills may disagree for so long: lists lag."""
-
-FORGOTTEN_AFTER_MS = 25 * 3_600_000
-"""An order that rested and is not shown for so long has ended without a fill."""
-
-_BY_THE_VENUE = (CancelledBy.LIQUIDATION, CancelledBy.ADL, CancelledBy.SETTLEMENT, CancelledBy.ADMIN)
+from trading_assets.trading.kept import (
+    BY_THE_VENUE,
+    DIFFERS_MS,
+    FORGOTTEN_AFTER_MS,
+    LOST_AFTER_MS,
+    ending,
+    why_stopped,
+)
 
 
 class Booking:
@@ -49,7 +40,7 @@ class Booking:
             grid = grids.by_id(connection, grid.grid_id)
             self._pass.report.fills += execution_ledger.add_fills(connection, grid.account, seen.executions)
             self._note_exits(connection, grid, seen)
-            for order in grids.orders_of(connection, grid.grid_id):
+            for order in grids.orders_of(connection, grid.grid_id, only_working=True, besides=seen.orders):
                 self._follow(connection, grid, order, seen)
             accounts = accounts_of(connection, grid)
             differs = self._compare(connection, grid, accounts, seen)
@@ -68,7 +59,7 @@ class Booking:
             is_settled=not differs,
             now_ms=seen.now_ms,
             exited=accounts.exited,
-            stopped=self._why_stopped(seen),
+            stopped=why_stopped(context, seen.instrument, seen.now_ms),
             is_gone=since is not None
             and now_wall - since >= 2 * DIFFERS_MS
             and (seen.position is None or (seen.position.side is Side.BUY) != (accounts.inventory > 0)),
@@ -86,8 +77,9 @@ class Booking:
             if not row.kind.moves_position or not is_its_own or row.order_link_id:
                 continue
             name = (row.order_id or row.exec_id)[:36]
-            rows[name] = order_row(grid, name, grids.EXIT, row.side, row.qty, seen.now_ms, self._context.wall_ms())
-            rows[name] = replace(rows[name], status=grids.DONE, order_id=row.order_id or row.exec_id, reason=row.kind)
+            rows[name] = grid_order_row(grid, name, grids.EXIT, row.side, row.qty, seen.now_ms, self._context.wall_ms())
+            reason = row.purpose.value if row.purpose.is_protective else row.kind.value
+            rows[name] = replace(rows[name], status=grids.DONE, order_id=row.order_id or row.exec_id, reason=reason)
         known = grids.known_links(connection, grid.account, rows)
         grids.add_orders(connection, [row for name, row in rows.items() if name not in known])
 
@@ -120,6 +112,8 @@ class Booking:
                 return  # a list that lags
             if order.status != grids.RESTING or shown.filled_qty != order.filled_qty:
                 note(status=grids.RESTING, order_id=shown.order_id, filled_qty=shown.filled_qty)
+                if order.purpose == grid.told == grids.GUARD:
+                    grids.change(connection, grid.grid_id, seen.now_ms, told=None)
             is_changed = shown.price != order.price or (shown.qty != order.qty and order.purpose == grids.OPEN)
             if is_changed and order.cancel is None and order.price is not None:
                 text = f"somebody else, or the exchange, has changed it from {order.qty} at {order.price}"
@@ -134,7 +128,7 @@ class Booking:
     def _after_end(self, connection: sa.Connection, grid: Grid, order: GridOrder, shown: Order, now_ms: int) -> None:
         """What the end of an order means to its level, or to the grid."""
         by = shown.cancelled_by
-        if shown.status is not OrderStatus.FILLED and by in _BY_THE_VENUE and grid.state != grids.STOPPING:
+        if shown.status is not OrderStatus.FILLED and by in BY_THE_VENUE and grid.state != grids.STOPPING:
             text = f"the exchange has cancelled its orders {by.value if by else ''}: nothing more is placed"
             self._pass.block(connection, grid, text, now_ms)
         if order.level_index is None:
@@ -187,21 +181,6 @@ class Booking:
                 names = ("status", "held", "profit", "round_trips", "order_link_id")
                 grids.set_level(connection, row, **dict(zip(names, now, strict=True)))
 
-    def _why_stopped(self, seen: Seen) -> str:
-        """Why nothing may be opened now; empty where it may."""
-        context = self._context
-        if context.is_halted_by_file:
-            return "trading is halted by the file in the home"
-        state = risk.in_force(risk.read_history(context.database, context.settings.account), seen.now_ms)
-        if not state.ended(seen.now_ms) and state.state is not RiskState.ACTIVE:
-            return f"trading is {state.state.value}: {state.reason}"
-        rules = seen.instrument
-        if rules is not None and rules.status is not ContractStatus.TRADING:
-            return f"{rules.symbol} is {rules.status.value}, not trading"
-        if rules is not None and rules.delivery_ms is not None:
-            return f"{rules.symbol} is to be delivered at {iso(rules.delivery_ms)}"
-        return context.why_off()
-
 
 def _unguarded(orders: Sequence[GridOrder], seen: Seen) -> frozenset[Side]:
     """Sides of which nothing is held, and whose newest conditional reduce-only order the venue did not take, or did not
@@ -216,15 +195,3 @@ def _unguarded(orders: Sequence[GridOrder], seen: Seen) -> frozenset[Side]:
             if why.startswith(grids.NOTHING_TO_CLOSE) or CancelledBy.REDUCE_ONLY.value in why:
                 found.add(side)
     return frozenset(found)
-
-
-def ending(shown: Order) -> str:
-    """Why an order has ended, in words."""
-    if shown.status is OrderStatus.FILLED:
-        return "filled"
-    parts = [shown.status.value]
-    if shown.cancelled_by is not None:
-        parts.append(shown.cancelled_by.value)
-    if shown.reject_reason is not None:
-        parts.append(shown.reject_reason.value)
-    return ", ".join(parts)

@@ -58,7 +58,8 @@ def propose(context: ExecutionContext, plan: Plan, *, of_grid: Grid | None = Non
     maker = fee.maker if fee is not None else taker
     waiting = exchange.open_orders(plan.symbol)
     levels = build(plan, ticker.last, rules)
-    own = len(grids.working_orders(context.database, settings.account)) if of_grid is not None else 0
+    working = grids.working_orders(context.database, settings.account) if of_grid is not None else []
+    own = sum(one.symbol == plan.symbol for one in working)
     around = Surroundings(
         instrument=rules,
         price=ticker.last,
@@ -170,7 +171,8 @@ def adjust(context: ExecutionContext, plan: Plan) -> Proposal:
         proposal.problems.append("its leverage stays as it is: stop it and start another one")
     if proposal.problems:
         raise GridError("the grid stays as it is: " + "; ".join(proposal.problems))
-    values = {"state": grids.MOVING, "reason": "by command", "wanted": written(proposal.plan)}
+    paused = (grid.reason or "") if grid.state == grids.PAUSED else None
+    values = {"state": grids.MOVING, "reason": "by command", "wanted": written(proposal.plan, paused)}
     states = (grids.RUNNING, grids.PAUSED)
     now_ms = context.exchange.now_ms()
     _change(context.database, context.settings.account, plan.symbol, states, now_ms, values)

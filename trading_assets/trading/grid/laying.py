@@ -29,6 +29,7 @@ from trading_assets.trading.grid.levels import (
 from trading_assets.trading.grid.planning import Cell, Market
 
 _EIGHT = Decimal("1e-8")
+_PAUSED = "paused"
 
 
 def columns_of(plan: Plan) -> dict[str, Any]:
@@ -64,9 +65,14 @@ def plan_of(grid: Grid) -> Plan:
     )
 
 
-def written(plan: Plan) -> str:
-    """A plan as JSON."""
-    return json.dumps({name: None if value is None else str(value) for name, value in asdict(plan).items()})
+def written(plan: Plan, paused: str | None = None) -> str:
+    """A plan as JSON.
+
+    Args:
+        paused: why the grid is paused, and will be so when it was laid anew; None: it runs.
+    """
+    found = {name: None if value is None else str(value) for name, value in asdict(plan).items()}
+    return json.dumps(found if paused is None else found | {_PAUSED: paused})
 
 
 def read_plan(text: str) -> Plan:
@@ -177,7 +183,8 @@ def next_generation(
         reason=None,
         wanted=None,
         generation=grid.generation + 1,
-        worst_value=worst_value(levels),
+        # What is carried may be more than the levels of the new plan are for.
+        worst_value=max(worst_value(levels), abs(inventory) * price),
         profit_before=grid.profit_before + sum((cell.books.profit for cell in cells), ZERO),
     )
     return fresh, carry(rows_of(fresh, levels), side, held, price)
@@ -192,13 +199,14 @@ def lay_anew(
         return "it goes on as it was"
     plan = read_plan(grid.wanted)
     fresh, rows = next_generation(grid, plan, accounts.cells, accounts.inventory, market.last, instrument)
+    paused = json.loads(grid.wanted).get(_PAUSED)
     grids.replace_levels(connection, fresh, rows)
     grids.change(
         connection,
         grid.grid_id,
         now_ms,
-        state=fresh.state,
-        reason=None,
+        state=fresh.state if paused is None else grids.PAUSED,
+        reason=paused,
         wanted=None,
         generation=fresh.generation,
         **columns_of(plan),

@@ -18,13 +18,7 @@ from trading_assets.trading.grid.one_pass import MaintainReport, Pass
 from trading_assets.trading.grid.planning import decide
 from trading_assets.trading.grid.reading import read
 from trading_assets.trading.grid.steps import GridStep, grid_step
-
-LEASE_MS = 60_000
-
-ROUNDS = 8
-"""Rounds of reading and acting in one pass."""
-
-PAUSE_S = 0.2
+from trading_assets.trading.kept import LEASE_MS, PAUSE_S, ROUNDS
 
 
 def grid_lease(account: str) -> str:

@@ -91,7 +91,9 @@ class Pass:
         self.tell(connection, f"grid {grid.symbol} needs a person", text, now_ms, Severity.CRITICAL)
 
 
-def order_row(grid: Grid, link: str, purpose: str, side: Side, qty: Decimal, now_ms: int, wall_ms: int) -> GridOrder:
+def grid_order_row(
+    grid: Grid, link: str, purpose: str, side: Side, qty: Decimal, now_ms: int, wall_ms: int
+) -> GridOrder:
     """An order of a grid as it is written first, before it is sent."""
     return GridOrder(
         order_link_id=link,

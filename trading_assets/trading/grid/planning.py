@@ -248,7 +248,7 @@ def _fill_levels(view: View, found: Decision) -> None:
         if order is not None:
             if order.purpose == grids.OPEN and why:
                 found.cancels.setdefault(order.order_link_id, why)
-            elif order.purpose == grids.OPEN and order.filled_qty > 0 and _is_at_other_side(cell, market):
+            elif order.purpose == grids.OPEN and _may_close(grid, cell, market) and _is_at_other_side(cell, market):
                 found.cancels.setdefault(order.order_link_id, "a part is filled, and the price is where it is closed")
             continue
         if cell.row.blocked is not None or not view.is_settled or (cell.row.retry_ms or 0) > view.now_ms:
@@ -308,7 +308,10 @@ def wish_of(
     qty, price = row.qty - held, on_step(cell.open_price, market.tick, farther)
     qty = on_step(qty, market.qty_step) if market.qty_step else qty
     if qty < market.min_qty or qty * price < market.min_notional:
-        found.blocked[row.level_index] = f"it holds {held}, too little to be closed, and too much to be filled up"
+        text = f"{qty} at {price} are less than the contract takes now"
+        if held:
+            text = f"it holds {held}, too little to be closed, and too much to be filled up"
+        found.blocked[row.level_index] = text
         return None
     stop = stop_of(grid, market, row.side) if reduces or row.side in unguarded else None
     takes = price >= market.ask if is_buyer else price <= market.bid
@@ -321,6 +324,13 @@ def wish_of(
     return Wish(
         row.level_index, grids.OPEN, row.side, qty, min(at, price) if is_buyer else max(at, price), stop_loss=stop
     )
+
+
+def _may_close(grid: Grid, cell: Cell, market: Market) -> bool:
+    """Whether what a level holds is enough for an order that closes it: a smaller part waits to be filled up."""
+    held = on_step(cell.books.held, market.qty_step) if market.qty_step else cell.books.held
+    is_worth = grid.kind != Kind.NEUTRAL or held * cell.close_price >= market.min_notional
+    return held > 0 and held >= market.min_qty and is_worth
 
 
 def _is_at_other_side(cell: Cell, market: Market) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from decimal import Decimal
 
 from trading_assets.core.models import Execution, Instrument, Order, Position, SendBy
 from trading_assets.ledger import grids
@@ -12,12 +11,7 @@ from trading_assets.ledger.grids import Grid, GridOrder
 from trading_assets.trading.context import ExecutionContext
 from trading_assets.trading.grid.levels import ZERO, GridError
 from trading_assets.trading.grid.planning import Market
-
-_FINEST = Decimal("1e-12")
-"""Tick of a contract whose rules are gone: its stops stay as they are."""
-
-OVERLAP_MS = 10 * 60_000
-"""Executions are read again from so long before the last reading: lists lag."""
+from trading_assets.trading.kept import FINEST_TICK, read_executions
 
 
 @dataclass(frozen=True)
@@ -59,8 +53,8 @@ def read(context: ExecutionContext, grid: Grid, working: Sequence[GridOrder]) ->
             looked_up = exchange.find_order(grid.symbol, order.order_link_id)
             if looked_up is not None:
                 found[order.order_link_id] = looked_up
-    since_ms = max(grid.created_ms, min(grid.read_ms, now_ms) - OVERLAP_MS)
-    executions = exchange.executions(since_ms, exchange.now_ms() + 1)
+    sent_ms = {order.order_link_id: order.created_ms for order in working}
+    executions = read_executions(context, grid.created_ms, grid.read_ms, found, sent_ms)
     if executions.may_hide(grid.symbol):
         raise GridError(f"an execution of {grid.symbol} cannot be read: nothing is done")
     send_by = context.send_by()
@@ -85,14 +79,13 @@ def _read_unlisted(context: ExecutionContext, grid: Grid, now_ms: int) -> Seen:
     """
     exchange = context.exchange
     open_now, send_by, held = exchange.open_orders(), context.send_by(), exchange.positions()
-    since_ms = max(grid.created_ms, min(grid.read_ms, now_ms) - OVERLAP_MS)
-    executions = exchange.executions(since_ms, exchange.now_ms() + 1)
+    executions = read_executions(context, grid.created_ms, grid.read_ms, {}, {})
     if open_now.may_hide(grid.symbol) or held.may_hide(grid.symbol) or executions.may_hide(grid.symbol):
         raise GridError(f"{grid.symbol} is not listed any more, and rows of it cannot be read: nothing is done")
     waiting = [order for order in open_now if order.symbol == grid.symbol]
     last = grid.mark_price or grid.low
     return Seen(
-        market=Market(last, last, last, tick=_FINEST, min_qty=ZERO, min_notional=ZERO),
+        market=Market(last, last, last, tick=FINEST_TICK, min_qty=ZERO, min_notional=ZERO),
         instrument=None,
         orders={order.order_link_id: order for order in waiting if order.order_link_id},
         waiting=len(waiting),

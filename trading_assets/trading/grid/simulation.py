@@ -30,7 +30,7 @@ from trading_assets.trading.grid.bars import Bars
 from trading_assets.trading.grid.books import Carried, Fill, LevelBooks, Sums, level_books, sums
 from trading_assets.trading.grid.laying import columns_of, moved, next_generation, plan_of, rows_of
 from trading_assets.trading.grid.levels import ZERO, Level, Plan, build, on_step, stop_prices, worst_value
-from trading_assets.trading.grid.one_pass import order_row
+from trading_assets.trading.grid.one_pass import grid_order_row
 from trading_assets.trading.grid.planning import Cell, Decision, Market, View, Wish, decide, wish_of
 
 _ROUNDS = 12
@@ -430,7 +430,7 @@ class _Run:
         number = len(state.others) if level is None else level.rounds
         link = f"{state.grid.generation}:{wish.level_index}:{wish.purpose}:{wish.side}:{number}:{time_ms}"
         order = replace(
-            order_row(state.grid, link, wish.purpose, wish.side, wish.qty, time_ms, time_ms),
+            grid_order_row(state.grid, link, wish.purpose, wish.side, wish.qty, time_ms, time_ms),
             level_index=wish.level_index,
             price=wish.price,
             trigger_price=wish.trigger_price,

@@ -1,0 +1,242 @@
+"""A grid and the person beside it, who does what a grid does not expect: adds, closes, sets targets, fills the
+contract's places, moves a paused grid; and lists that tell fills hours late.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from decimal import Decimal
+
+import pytest
+
+from trading_assets.chaos.manual_trader import ManualTrader
+from trading_assets.core.errors import TradingAssetsError
+from trading_assets.core.models import OrderRequest, Side
+from trading_assets.ledger import grids
+from trading_assets.ledger.database import Database
+from trading_assets.trading.grid.control import adjust, pause, propose, resume, start, stop
+from trading_assets.trading.grid.levels import GridError, Kind
+from trading_assets.trading.grid.maintain import maintain
+from trading_assets.trading.risk import guard
+from trading_assets_tests.trading.grid.stage import A_PLAN, SYMBOL, Stage, stage_on
+from trading_assets_tests.trading.grid.test_wild_exchange import a_pass, hostile
+
+D = Decimal
+
+MOVED = replace(A_PLAN, low=D(93_500), high=D(103_500), stop_low=D(90_000))
+
+
+def holding(stage: Stage) -> None:
+    """A grid whose two levels below 98,500 are bought."""
+    stage.start()
+    stage.after(1.5, steps=3)
+    assert stage.held() == D("0.004")
+
+
+def by_hand(stage: Stage, side: Side, qty: str) -> None:
+    stage.exchange.place_order(OrderRequest(SYMBOL, side, D(qty), f"by-hand-{side.value}"))
+
+
+@pytest.mark.slow
+def test_a_paused_grid_that_is_moved_stays_paused_until_it_is_resumed(sqlite: Database) -> None:
+    with stage_on(sqlite, 100_000, 97_500, 97_500) as stage:
+        holding(stage)
+        pause(sqlite, "main", SYMBOL, "lunch", stage.running.now_ms())
+        stage.maintain()
+        adjust(stage.context, MOVED)
+        stage.after(1, steps=3)
+        grid = stage.grid()
+        assert (grid.generation, grid.state, grid.reason) == (2, grids.PAUSED, "lunch")
+        assert {side for _, side in stage.ladder()} == {"Sell"}, "what it holds is closed, nothing is opened"
+        assert len(stage.ladder()) == 2
+        resume(sqlite, "main", SYMBOL, stage.running.now_ms())
+        stage.maintain()
+        assert len(stage.ladder()) == 10
+        stage.require_lawful()
+
+
+@pytest.mark.slow
+def test_while_it_moves_only_its_end_can_be_asked_for(sqlite: Database) -> None:
+    with stage_on(sqlite, 100_000, 97_500, 97_500) as stage:
+        holding(stage)
+        adjust(stage.context, MOVED)
+        now_ms = stage.running.now_ms()
+        for ask in (
+            lambda: pause(sqlite, "main", SYMBOL, "lunch", now_ms),
+            lambda: resume(sqlite, "main", SYMBOL, now_ms),
+            lambda: adjust(stage.context, A_PLAN),
+        ):
+            with pytest.raises(GridError, match="is moving; that is possible while it is"):
+                ask()
+        stop(sqlite, "main", SYMBOL, "enough", now_ms, closes=True)
+        stage.after(2, steps=4)
+        assert (stage.grid().state, stage.held(), stage.exchange.open_orders()) == (grids.ENDED, 0, ())
+
+
+@pytest.mark.slow
+def test_what_somebody_else_has_added_is_told_with_its_stop_when_the_grid_leaves(sqlite: Database) -> None:
+    with stage_on(sqlite, 100_000, 97_500, 97_500) as stage:
+        holding(stage)
+        by_hand(stage, Side.BUY, "0.01")
+        stage.after(2, steps=4)
+        stop(sqlite, "main", SYMBOL, "enough", stage.running.now_ms(), closes=True)
+        stage.after(3, steps=6)
+        assert (stage.grid().state, stage.held()) == (grids.ENDED, D("0.010"))
+        title, body = stage.told[-1]
+        assert "is ended" in title
+        assert "Buy 0.01 of BTCUSDT are somebody else's, and the stop 93000" in body
+
+
+@pytest.mark.slow
+def test_what_somebody_else_has_closed_is_told_at_its_end(sqlite: Database) -> None:
+    with stage_on(sqlite, 100_000, 97_500, 97_500) as stage:
+        holding(stage)
+        by_hand(stage, Side.SELL, "0.004")
+        stage.after(2, steps=4)
+        assert (stage.grid().state, stage.ladder()) == (grids.BLOCKED, [])
+        stop(sqlite, "main", SYMBOL, "enough", stage.running.now_ms(), closes=True)
+        stage.after(3, steps=6)
+        assert (stage.grid().state, stage.held(), stage.exchange.open_orders()) == (grids.ENDED, 0, ())
+        assert "somebody else has closed it" in stage.told[-1][1]
+
+
+@pytest.mark.slow
+def test_a_target_that_a_person_has_set_ends_it_under_its_own_name(sqlite: Database) -> None:
+    with stage_on(sqlite, 100_000, 97_500, 97_500, 99_500) as stage:
+        holding(stage)
+        ManualTrader(stage.running.url).set_levels(SYMBOL, target="97800")
+        stage.after(3, steps=6)
+        assert stage.grid().state == grids.ENDED
+        assert stage.grid().reason == "the position was closed by a target"
+        stage.require_lawful()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("lag_minutes", [20, 120])
+def test_fills_that_a_list_tells_hours_late_are_booked_all_the_same(sqlite: Database, lag_minutes: int) -> None:
+    with stage_on(sqlite, 100_000, 97_500, 97_500) as stage:
+        stage.start()
+        stage.arm("GET /v5/execution/list", lag_ms=lag_minutes * 60_000)
+        stage.after(lag_minutes - 5, steps=8)
+        assert (stage.held(), stage.accounts().inventory) == (D("0.004"), 0)
+        stage.running.faults.remove()
+        stage.after(1, steps=2)
+        assert stage.accounts().inventory == D("0.004")
+        resume(sqlite, "main", SYMBOL, stage.running.now_ms())
+        stage.after(1, steps=2)
+        assert stage.grid().state == grids.RUNNING
+        assert [side for _, side in stage.ladder()].count("Sell") == 7
+        stage.require_lawful()
+
+
+@pytest.mark.slow
+def test_a_stop_that_has_no_place_opens_nothing_and_is_told_once(sqlite: Database) -> None:
+    with stage_on(sqlite, 100_000, 100_000) as stage:
+        start(stage.context, A_PLAN)
+        for number in range(10):
+            request = OrderRequest(SYMBOL, Side.SELL, D("0.001"), f"by-hand-{number}", trigger_price=D(90_000 + number))
+            stage.exchange.place_order(request)
+        for _ in range(10):
+            maintain(stage.context)
+            stage.advance(0.3)
+        assert stage.ladder() == []
+        assert [title for title, _ in stage.told if "has no stop on one side" in title] == [
+            "grid BTCUSDT has no stop on one side"
+        ]
+        for number in range(10):
+            stage.exchange.cancel_order(SYMBOL, f"by-hand-{number}")
+        for _ in range(4):
+            maintain(stage.context)
+            stage.advance(0.3)
+        assert len(stage.ladder()) == 10
+        assert stage.grid().told is None
+        stage.require_lawful()
+
+
+@pytest.mark.slow
+def test_limits_count_what_went_over_to_smaller_levels(sqlite: Database) -> None:
+    with stage_on(sqlite, 100_000, 95_500, 95_500) as stage:
+        stage.start(capital=D(2000))
+        stage.after(1.5, steps=3)
+        held = stage.held() * 95_500
+        adjust(stage.context, replace(A_PLAN, capital=D(250)))
+        stage.after(0.5, steps=2)
+        assert stage.grid().generation == 2
+        begun = guard.AccountReads(stage.exchange)
+        account = guard.account_snapshot(sqlite, begun, "main", stage.running.now_ms())
+        assert account.owned[SYMBOL] >= held
+
+
+@pytest.mark.slow
+def test_orders_of_another_grid_are_not_taken_for_those_of_the_one_that_is_moved(sqlite: Database) -> None:
+    other = replace(
+        A_PLAN, symbol="ALTUSDT", low=D("0.045"), high=D("0.055"), stop_low=D("0.043"), stop_high=D("0.057")
+    )
+    with stage_on(sqlite, 100_000, 100_000) as stage:
+        stage.start()
+        stage.start(other, levels=30)
+        requests = [
+            OrderRequest(SYMBOL, Side.BUY, D("0.001"), f"by-hand-{number}", price=D(60_000 + number))
+            for number in range(90)
+        ]
+        for first in range(0, 90, 20):
+            stage.exchange.place_orders(requests[first : first + 20])
+        found = propose(stage.context, replace(A_PLAN, levels=400), of_grid=stage.grid())
+        assert any("400 levels need as many orders, and 390 are free" in one for one in found.problems)
+
+
+@pytest.mark.slow
+def test_a_part_that_is_too_small_to_be_closed_waits_to_be_filled_up(sqlite: Database) -> None:
+    """Else its level would hold what is too little to be closed, and too much to be filled up."""
+    path = (100_000, 97_900, 99_500, 99_500, 97_500, 97_500, 97_500, 97_500)
+    with stage_on(sqlite, *path, minute_value=400) as stage:
+        exchange = hostile(stage)
+        exchange.rules = {"min_notional": D(350)}
+        start(stage.context, replace(A_PLAN, capital=D(1000)))
+        parts = set()
+        for _ in range(28):
+            a_pass(stage)
+            stage.advance(0.25)
+            parts |= {cell.books.held for cell in stage.accounts().cells}
+        assert parts & {D("0.001"), D("0.002"), D("0.003")}, "an order was filled in part"
+        assert {cell.row.blocked for cell in stage.accounts().cells} == {None}
+        assert D("0.004") in parts, "and filled up later"
+
+
+@pytest.mark.slow
+def test_a_vacant_level_that_is_too_small_by_new_rules_is_told_in_figures(sqlite: Database) -> None:
+    with stage_on(sqlite, 100_000, 97_500, 103_000) as stage:
+        exchange = hostile(stage)
+        start(stage.context, A_PLAN)
+        a_pass(stage)
+        stage.advance(1)
+        a_pass(stage)
+        exchange.rules = {"min_notional": D(500)}
+        for _ in range(8):
+            a_pass(stage)
+            stage.advance(0.25)
+        assert any("0.002 at 98000 are less than the contract takes now" in body for _, body in stage.told)
+
+
+@pytest.mark.slow
+def test_what_a_long_grid_holds_may_be_closed_whatever_it_is_worth(sqlite: Database) -> None:
+    with stage_on(sqlite, 100_000, 97_500, 97_500) as stage:
+        exchange = hostile(stage)
+        start(stage.context, replace(A_PLAN, kind=Kind.LONG, stop_high=None))
+        a_pass(stage)
+        stage.advance(1.5)
+        exchange.rules = {"min_notional": D(500)}
+        for _ in range(4):
+            a_pass(stage)
+            stage.advance(0.3)
+        held = [cell for cell in stage.accounts().cells if cell.books.held]
+        assert all(cell.order is not None for cell in held), "what is held may be closed, whatever it is worth"
+
+
+@pytest.mark.slow
+def test_a_contract_in_hedge_mode_has_no_grid(sqlite: Database) -> None:
+    with stage_on(sqlite, 100_000, 100_000) as stage:
+        ManualTrader(stage.running.url).set_hedge_mode(SYMBOL, hedge=True)
+        with pytest.raises(TradingAssetsError, match="hedge mode"):
+            start(stage.context, A_PLAN)
+        assert grids.living(sqlite, "main") == []
