@@ -7,6 +7,7 @@ gets alone, to the last bit.
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import threading
@@ -30,10 +31,11 @@ from trading_assets.backtesting.kernel.sweep_result import SweepResult, merged_s
 from trading_assets.backtesting.liquidity import both_fills
 from trading_assets.backtesting.metrics import Metrics, mean_r, metrics, split_bar
 from trading_assets.backtesting.parameter_choice import choose_parameters, trials_from
+from trading_assets.backtesting.searching import search_window
 from trading_assets.backtesting.significance import MIN_TRADES, trades_p_value
 from trading_assets.backtesting.worker_threads import map_on_workers
 from trading_assets.core.candles import FloatArray
-from trading_assets.core.errors import DataError
+from trading_assets.core.errors import DataError, StrategyError
 from trading_assets.core.foreign_text import get_logger
 from trading_assets.core.schemas import BACKTEST_RESULTS
 from trading_assets.core.settings import Settings
@@ -121,6 +123,9 @@ class _Raised:
 
 
 _Work = Callable[[Mapping[str, Sequence[int]]], list[_Block]]
+
+_Reader = Callable[[str, int], OpenedData]
+"""Opens the data of a symbol behind so many bars of warm-up."""
 
 
 class _Day:
@@ -221,7 +226,8 @@ class BacktestRunner:
         A coin is read once for all its hours, and the hours of a day are computed together (`StrategySweep.run_day`),
         but each has the rows that it has alone, from what was known at its end. Each parameter set is computed behind
         its own warm-up and sees as much of other timeframes as it declares itself, as live does, whatever the others
-        declare. A strategy that fails on a coin has a row with zeros and the reason in `error`; the others are not
+        declare. A strategy that searches a space does so anew in each hour, on each coin, whatever else is computed. A
+        strategy that fails on a coin has a row with zeros and the reason in `error`; the others are not
         touched. So has a coin whose
         data cannot be put together (a DataError of `open_strategy_data` or of what it gave).
 
@@ -258,6 +264,10 @@ class BacktestRunner:
             except DataError as error:
                 return dict.fromkeys(warm_ups, _refuse(error))
 
+        def read(symbol: str, warm_up: int) -> OpenedData:
+            declared = replace(needs(wanted(symbol)), warm_up=warm_up)
+            return open_strategy_data(symbol, timeframe, declared, hours_by_symbol[symbol])
+
         blocks: list[_Block] = []
         done: list[int] = []
         total = sum(map(len, hours_by_symbol.values()))
@@ -281,7 +291,7 @@ class BacktestRunner:
                     [symbol for symbol in coins if any(symbol in scans[hour] for hour in of_day)], bars, least
                 )
             ]
-            work = partial(self._task, timeframe=timeframe, opened=opened, wanted=wanted, parts=parts)
+            work = partial(self._task, timeframe=timeframe, opened=opened, wanted=wanted, parts=parts, read=read)
 
             def counted(task: Mapping[str, Sequence[int]], work: _Work = work) -> list[_Block]:
                 found = work(task)
@@ -327,9 +337,10 @@ class BacktestRunner:
         opened: _Opened,
         wanted: Callable[[str], tuple[ConfiguredStrategy, ...]],
         parts: Mapping[str, Sequence[_Part]],
+        read: _Reader,
     ) -> list[_Block]:
         """Some coins in hours of a day: `task` has the ascending hours of each."""
-        again = partial(self._task, timeframe=timeframe, opened=opened, wanted=wanted, parts=parts)
+        again = partial(self._task, timeframe=timeframe, opened=opened, wanted=wanted, parts=parts, read=read)
         members: dict[tuple[ConfiguredStrategy, ...], list[str]] = {}
         last: dict[str, Mapping[int, StrategyData]] = {}
         blocks: list[_Block] = []
@@ -345,7 +356,8 @@ class BacktestRunner:
                         self._block(timeframe, hours, (symbol,), [0], one, _all_failed(one, error), raised=False)
                         for one in wanted(symbol)
                     ]
-        for strategies, coins in members.items():
+        for all_of_them, coins in members.items():
+            strategies = [one for one in all_of_them if one.search is None]
             warm_ups = {one.name: {part.warm_up for part in parts[one.name]} for one in strategies}
             for bars in sorted({min(of_one) for of_one in warm_ups.values()}):
                 together = [one for one in strategies if warm_ups[one.name] == {bars}]
@@ -367,6 +379,13 @@ class BacktestRunner:
                         for symbol in coins
                         for hour in task[symbol]
                     ]
+            blocks += [
+                self._searched_block(hour, timeframe, symbol, opened[symbol], one, read)
+                for one in all_of_them
+                if one.search is not None
+                for symbol in coins
+                for hour in task[symbol]
+            ]
         return blocks
 
     def _day_blocks(
@@ -412,8 +431,58 @@ class BacktestRunner:
         merged = merged_sets(outcomes, [part.places for part in parts])
         return self._block(timeframe, [hour], [symbol], [panels[-1].bars], strategy, merged)
 
-    def _parts(self, strategy: ConfiguredStrategy, timeframe: Timeframe) -> list[_Part]:
-        """The sets by the data that they declare: nearly always one part."""
+    def _searched_block(
+        self,
+        hour: int,
+        timeframe: Timeframe,
+        symbol: str,
+        opened: Mapping[int, OpenedData],
+        strategy: ConfiguredStrategy,
+        read: _Reader,
+    ) -> _Block:
+        """One coin and hour of a strategy that searches a space: the row of the best set that the hour found."""
+        assert strategy.search is not None
+        start_ms, since_ms = window_start_ms(hour, timeframe), first_decided_ms(hour, timeframe)
+        notional, costs = self._settings.backtest_notional, self._costs[strategy.name]
+        deepest, held = strategy.needs(), dict(opened)
+        panels: dict[int, Panel] = {}
+
+        def run(sets: Sequence[Strategy]) -> SweepResult:
+            parts = self._parts(replace(strategy, sets=tuple(sets)), timeframe, keep=False)
+            outcomes = []
+            for part in parts:
+                bars = part.warm_up
+                if bars not in panels:
+                    data_at = held.get(bars) or read(symbol, bars)
+                    panels[bars] = Panel.from_members([data_at(hour)], start_ms, self._held_back, since_ms)
+                with shared_indicators():
+                    outcomes.append(part.sweep.run(panels[bars].seeing(part.needs), costs, notional))
+            return merged_sets(outcomes, [part.places for part in parts])
+
+        def may_try(one: Strategy) -> bool:
+            return one.needs().within(deepest, timeframe)
+
+        kind, given = type(strategy.sets[0]), json.loads(strategy.pinned)
+        nothing: Exception
+        try:
+            found = search_window(kind, strategy.search, given, (hour, symbol), run, may_try=may_try)
+            nothing = StrategyError(f"{strategy.name} allows no set of the space that it searches")
+        except DataError as error:
+            found, nothing = None, error
+        if found is None:
+            without = replace(strategy, sets=strategy.sets[:1])
+            return self._block(timeframe, [hour], [symbol], [0], without, _all_failed(without, nothing), raised=False)
+        bars = next(iter(panels.values())).bars
+        return self._block(
+            timeframe, [hour], [symbol], [bars], replace(strategy, sets=found.sets), found.outcome, searched=True
+        )
+
+    def _parts(self, strategy: ConfiguredStrategy, timeframe: Timeframe, *, keep: bool = True) -> list[_Part]:
+        """The sets by the data that they declare: nearly always one part.
+
+        Args:
+            keep: whether they are tried again.
+        """
         found: dict[tuple[object, ...], tuple[int, DataNeeds, list[int]]] = {}
         for place, one in enumerate(strategy.sets):
             needs = one.needs()
@@ -421,11 +490,13 @@ class BacktestRunner:
             key = (bars, *sorted(needs.candles.items()), needs.funding, *sorted(needs.btc.items()))
             found.setdefault(key, (bars, needs, []))[2].append(place)
         return [
-            _Part(bars, needs, tuple(some), self._sweep(strategy, tuple(some)))
+            _Part(bars, needs, tuple(some), self._sweep(strategy, tuple(some), keep))
             for bars, needs, some in sorted(found.values(), key=lambda part: part[0])
         ]
 
-    def _sweep(self, strategy: ConfiguredStrategy, places: tuple[int, ...]) -> StrategySweep:
+    def _sweep(self, strategy: ConfiguredStrategy, places: tuple[int, ...], keep: bool) -> StrategySweep:
+        if not keep:
+            return StrategySweep([strategy.sets[place] for place in places])
         key = (strategy.name, places)
         if key not in self._sweeps:
             self._sweeps[key] = StrategySweep([strategy.sets[place] for place in places])
@@ -441,6 +512,7 @@ class BacktestRunner:
         outcome: SweepResult,
         *,
         raised: bool = True,
+        searched: bool = False,
     ) -> _Block:
         """Of each window (its hour, coin and bars) the row of the chosen parameter set, and that of the first that
         failed.
@@ -449,6 +521,7 @@ class BacktestRunner:
 
         Args:
             raised: whether it is the strategy that failed, where one did, and not its data.
+            searched: whether a search has proposed the sets.
         """
         usable = outcome.usable
         chosen = choose_parameters(outcome.figures, strategy.parameters, usable)
@@ -488,6 +561,7 @@ class BacktestRunner:
                 dtype=np.int64,
             ),
             "configurations": np.full(rows, len(strategy.sets)),
+            "searched": np.full(rows, len(strategy.sets) if searched else math.nan),
             **{name: values[windows] for name, values in vars(trials).items()},
             "p_value": p_values,
             "break_even": break_evens,

@@ -115,7 +115,7 @@ COLUMNS_READ = [
         "kurtosis",
     ),
     *("out_of_sample_trades", "out_of_sample_pnl", "p_value", "break_even", "configurations"),
-    *("configurations_traded", "sharpe_spread", "error"),
+    *("configurations_traded", "sharpe_spread", "searched", "error"),
     *("taker_fee", "slippage_bps", "cost_model", "notional", "liquidation_distance"),
     *("entry_order", "entry_offset_pct", "entry_bars", "maker_fee", "entry_deviation_pct"),
 ]
@@ -215,20 +215,19 @@ def _count(counts: dict[int, dict[str, int]], name: str, hours: pd.Series) -> No
         counts.setdefault(int(str(hour)), {})[name] = int(count)
 
 
-def with_significance(backtests: pd.DataFrame, tried: pd.DataFrame, *, by_count: bool = False) -> pd.DataFrame:
+def with_significance(backtests: pd.DataFrame, tried: pd.DataFrame) -> pd.DataFrame:
     """`backtests` with what luck alone could have done, given all that was `tried` on their coins in the hour.
 
     Near parameter sets are no independent tries: those of one strategy and timeframe count together as
     `effective_trials` of them, and families add up. By luck alone the t statistics of independent tries (Sharpe ratio
     per bar times the square root of the bars, whatever the timeframe) spread by 1, so that is the spread that the
     deflated Sharpe ratio takes; the spread that is seen has costs and merit in it as well, and that of a few trades no
-    meaning. Docs: statistics.md.
+    meaning. Sets that a search proposed by what others had earned (`searched`) are no sample, so their spread says
+    nothing: each counts as an independent try. Docs: statistics.md.
 
     Args:
         tried: rows of `backtest_results`, one per hour, timeframe, symbol and strategy; each stands for all its
             parameter sets. A coin in another hour is another coin.
-        by_count: each parameter set counts as an independent try, for sets that a search has chosen by results: they
-            are no sample, so their spread says nothing.
 
     Returns:
         With the columns `configurations_tried`, `configurations_effective`; `deflated_sharpe`, NaN below
@@ -237,7 +236,7 @@ def with_significance(backtests: pd.DataFrame, tried: pd.DataFrame, *, by_count:
         NaN where there is no p-value.
     """
     of_coin = (
-        tried.assign(_effective=tried["configurations"].astype(np.float64) if by_count else _effective(tried))
+        tried.assign(_effective=_effective(tried))
         .groupby(_COIN)
         .agg(count=("configurations", "sum"), effective=("_effective", "sum"))
     )
@@ -276,12 +275,15 @@ def with_significance(backtests: pd.DataFrame, tried: pd.DataFrame, *, by_count:
 
 
 def _effective(tried: pd.DataFrame) -> pd.Series:
-    """How many independent tries each row's parameter sets are worth; 0 where none of them traded."""
+    """How many independent tries each row's parameter sets are worth; 0 where none of a grid's traded."""
     scale = np.sqrt(tried["bars"] / tried["timeframe"].map(_BARS_PER_YEAR).astype(np.float64))
     traded = tried["configurations_traded"]
     # The variance of a sample: that of the population is stored.
     variance = (tried["sharpe_spread"] * scale) ** 2 * traded / (traded - 1).clip(lower=1)
-    return pd.Series(np.where(traded > 0, effective_trials(traded, variance), 0.0), index=tried.index)
+    effective = np.where(traded > 0, effective_trials(traded, variance), 0.0)
+    # A frame of one strategy's grid, or of an older test, does not have the column.
+    searched = tried["searched"].astype(np.float64) if "searched" in tried else np.nan
+    return pd.Series(np.where(np.isnan(searched), effective, searched), index=tried.index)
 
 
 def _tests(backtests: pd.DataFrame, preset: Preset, limits: SignificanceLimits) -> dict[str, pd.Series]:

@@ -141,7 +141,8 @@ def new_strategy(name: str, folder: Path | None) -> None:
     "--grid",
     multiple=True,
     metavar="WORD|NAME=VALUE,...",
-    help="How far parameters are varied: described, declared, setting, or values to try, also of several.",
+    help="How far parameters are varied: described, declared, setting, or values to try, also of several. After search "
+    "or search:TRIALS each hour searches them (Optuna), and NAME=FROM..TO is a span.",
 )
 @click.option(
     "--pairs", multiple=True, metavar="SYMBOL,...", help="The only symbols that it may trade; all: every one."

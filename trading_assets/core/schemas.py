@@ -39,6 +39,7 @@ _ENTRY_DEVIATION = "how far from the signal's price a chase followed the market,
 _NOTIONAL = "size of a trade it was computed with, USD"
 _LIQUIDATION = "distance of the liquidation it was computed with, fraction of the entry's price"
 _SETTINGS = "version of the settings of research that it was made with"
+_SEARCHED = "how many of the configurations a search proposed: each counts as a try of its own; none: those of a grid"
 _P_VALUE = (
     "chance of such trades if none earned anything on average, by itself; of profitable chosen parameter sets alone"
 )
@@ -173,6 +174,7 @@ class BacktestResults(pa.DataFrameModel):
     configurations_traded: int = pa.Field(ge=0, description="those of them whose equity ever changed")
     sharpe_mean: float = pa.Field(description="mean Sharpe ratio of those that traded")
     sharpe_spread: float = pa.Field(ge=0, description="standard deviation (of the population) of the same")
+    searched: float = pa.Field(nullable=True, ge=1, description=_SEARCHED)
     error: str = pa.Field(nullable=True, description="why this backtest failed, if it did")
     taker_fee: float = pa.Field(nullable=True, ge=0, lt=1, description=_TAKER_FEE)
     slippage_bps: float = pa.Field(nullable=True, ge=0, description=_SLIPPAGE)

@@ -43,6 +43,15 @@ class DataNeeds:
         declared = self.warm_up.get(timeframe, 0) if isinstance(self.warm_up, Mapping) else self.warm_up
         return max(declared, WARM_UP_BARS)
 
+    def within(self, other: DataNeeds, timeframe: Timeframe) -> bool:
+        """Whether data that were loaded for `other` on a timeframe are enough."""
+        wanted = ((self.candles, other.candles), (self.btc, other.btc))
+        return (
+            self.warm_up_bars(timeframe) <= other.warm_up_bars(timeframe)
+            and self.funding <= other.funding
+            and all(bars <= held.get(of, 0) for needed, held in wanted for of, bars in needed.items())
+        )
+
     @classmethod
     def deepest(cls, needs: Iterable[DataNeeds]) -> DataNeeds:
         """What covers all of them."""

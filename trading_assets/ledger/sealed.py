@@ -143,7 +143,9 @@ def rows_in(content: bytes, partitions: Collection[Partition], columns: Sequence
         told = file.metadata.row_group(number).column(at).statistics
         if told is None or not told.has_min_max or any(told.min <= one <= told.max for one in timeframes):
             groups.append(number)
-    wanted = None if columns is None else list(columns)
+    # A column that only a newer version of the program knows is left where it is.
+    known = set(file.schema_arrow.names)
+    wanted = [name for name in (TABLE.columns if columns is None else columns) if name in known]
     rows = file.read_row_groups(groups, columns=wanted, use_threads=False).to_pandas()
     mask = rows["hour_ms"].isin(hours) & rows["timeframe"].isin(timeframes)
     if len(partitions) < len(hours) * len(timeframes):

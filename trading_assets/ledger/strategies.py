@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from trading_assets.core.errors import ConflictError, StrategyError
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.tables import strategies as table
-from trading_assets.strategies.grids import AS_DESCRIBED, Grid, Grids, grid_of, named_values, text_of
+from trading_assets.strategies.grids import AS_DESCRIBED, Grid, Grids, Span, grid_of, named_values, text_of
 from trading_assets.strategies.registry import (
     BrokenStrategy,
     ConfiguredStrategy,
@@ -163,12 +163,20 @@ def description_of(row: RegistryRow, grids: Grids) -> Shown:
     facts["said by"] = found.source
     kind = type(found.sets[0])
     default = kind().parameters
+    searched = {} if found.search is None else dict(found.search.choices)
+
+    def values_of(name: str) -> str:
+        if isinstance(span := searched.get(name), Span):
+            return f"{span.low:g} to {span.high:g}"
+        values = searched[name] if name in searched else [getattr(one.parameters, name) for one in found.sets]
+        return ", ".join(dict.fromkeys(map(_text, values)))
+
     return Shown(
         facts,
         [
             (
                 name,
-                ", ".join(dict.fromkeys(_text(getattr(one.parameters, name)) for one in found.sets)),
+                values_of(name),
                 _text(getattr(default, name)) if name in kind.described_parameters else "",
                 field.description or "",
             )
@@ -297,7 +305,9 @@ def _update(database: Database, name: str, **values: object) -> None:
 def tried(row: RegistryRow, grids: Grids) -> str:
     """How many parameter sets a row tries, and which."""
     found = row.configured(grids)
-    return "none, the row cannot be used" if isinstance(found, BrokenStrategy) else f"{len(found.sets)} ({found.grid})"
+    if isinstance(found, BrokenStrategy):
+        return "none, the row cannot be used"
+    return f"{len(found.sets)} ({found.grid})" if found.search is None else f"up to {found.search.trials} (search)"
 
 
 def _shown(value: object) -> str:

@@ -205,6 +205,15 @@ BACKTEST = Chapter(
             "On one coin and timeframe. `configurations_traded` counts those whose equity ever changed.",
         ),
         Metric(
+            "searched",
+            "count(parameter sets that a search proposed)",
+            "",
+            _OWN,
+            selection.with_significance,
+            "None where a grid was tried. Each counts as an independent try in the deflated Sharpe ratio and in the "
+            "corrected p-values.",
+        ),
+        Metric(
             "taker_fee",
             "the setting or the account's own when the row was made",
             "fraction",

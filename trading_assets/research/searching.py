@@ -5,48 +5,37 @@ Backtests, choice and corrections are those of the pipeline. Optuna says only wh
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from trading_assets.backtesting.costs import costs_from
-from trading_assets.backtesting.kernel.sweep_result import SweepResult, merged_sets
+from trading_assets.backtesting.kernel.sweep_result import SweepResult
 from trading_assets.backtesting.metrics import Metrics
 from trading_assets.backtesting.parameter_choice import choose_parameters, trials_from
+from trading_assets.backtesting.searching import SCORE, TRADES, search_window
 from trading_assets.backtesting.selection import with_significance
-from trading_assets.backtesting.significance import MIN_TRADES
-from trading_assets.core.errors import ConfigurationError, StrategyError
+from trading_assets.core.errors import StrategyError
 from trading_assets.core.settings import Settings
 from trading_assets.core.timeframes import HOUR_MS, Timeframe, as_of_ms, floor_ms
 from trading_assets.research.forward import ForwardTest, forward_test
 from trading_assets.research.frames import Moment, times, to_moment_ms, to_timeframe
-from trading_assets.research.loading import Range, source_or_home, to_range
+from trading_assets.research.loading import source_or_home, to_range
 from trading_assets.research.sources import Source
 from trading_assets.research.strategy import StrategyLike, configured, known
 from trading_assets.research.sweeps import OfRange, rows_of
 from trading_assets.strategies.base import Strategy
 from trading_assets.strategies.declared import as_declared
+from trading_assets.strategies.grids import TRIALS, SearchSpace, Span
 from trading_assets.strategies.registry import canonical_json
-
-if TYPE_CHECKING:
-    import optuna
 
 Choices = tuple[float, float] | Sequence[object]
 """From the least to the largest value of a number, as a tuple of two; or a list of values."""
 
 _METRICS = [one.name for one in fields(Metrics)]
-_TRADES, _SCORE = _METRICS.index("in_sample_trades"), _METRICS.index("in_sample_score")
-_TOO_FEW = -1e9
-"""Objective of a set with too few trades, plus their number: below all others, and more are better."""
-
-_AT_A_TIME = 8
-"""So many sets are asked for and tried together: one sweep computes what they share once."""
-
 _OF_LUCK = ["configurations_tried", "deflated_sharpe", "p_value_corrected", "p_value_hour", "least_trades"]
 
 
@@ -104,7 +93,7 @@ def search(
     last: Moment | None = None,
     *,
     space: Mapping[str, Choices],
-    trials: int = 64,
+    trials: int = TRIALS,
     seed: int = 1,
     parameters: Mapping[str, object] | None = None,
     source: Source | None = None,
@@ -138,7 +127,6 @@ def search(
         found.forward_test().trades
         ```
     """
-    optuna = _optuna()
     read_of, of_timeframe = source_or_home(source), to_timeframe(timeframe)
     pinned = configured(strategy, parameters)
     kind = type(pinned)
@@ -149,6 +137,7 @@ def search(
             f"{kind.name} has no parameter {', '.join(unknown)}; expected some of "
             f"{', '.join(kind.Parameters.model_fields)}"
         )
+    searched_space = SearchSpace(tuple((name, _choices(of)) for name, of in space.items()), trials, seed)
     settings = as_declared(read_of.settings, kind)
     first_ms = floor_ms(to_moment_ms(first), HOUR_MS)
     last_ms = first_ms if last is None else floor_ms(to_moment_ms(last), HOUR_MS)
@@ -158,19 +147,19 @@ def search(
     for hour_ms in range(first_ms, last_ms + 1, HOUR_MS):
         for name in names:
             of = to_range(read_of, name, of_timeframe, None, as_of_ms(hour_ms))
-            sampler = optuna.samplers.TPESampler(seed=_seed(seed, hour_ms, of.symbol), constant_liar=True)
-            sets, outcome, bars = _searched(optuna, sampler, OfRange(read_of, of, settings), kind, space, given, trials)
-            if not sets:
+            window = OfRange(read_of, of, settings)
+            found = search_window(kind, searched_space, given, (hour_ms, of.symbol), window.outcome)
+            if found is None:
                 continue
             about: dict[str, Any] = {"selected_hour": hour_ms, "symbol": of.symbol}
-            tried.append(_trials_frame(sets, outcome).assign(**about))
-            row = _best(sets, outcome, bars, of, settings)
+            tried.append(_trials_frame(found.sets, found.outcome).assign(**about))
+            row = _best(found.sets, found.outcome, window.bars, settings)
             if row is not None:
                 best.append({**about, "timeframe": of.timeframe.value, "strategy": kind.name, **row})
     if not best:
         raise StrategyError(f"{kind.name} allows no set of the space {dict(space)}, or all of them failed")
     table = pd.DataFrame(best).assign(hour_ms=lambda rows: rows["selected_hour"])
-    table = with_significance(table, table, by_count=True)
+    table = with_significance(table, table)
     all_trials = pd.concat(tried, ignore_index=True)
     front = ["selected_hour", "symbol"]
     columns = [*front, "timeframe", "strategy", "parameters", "tries", *_METRICS]
@@ -186,94 +175,13 @@ def search(
     )
 
 
-def _optuna() -> ModuleType:
-    try:
-        import optuna
-    except ImportError:
-        raise ConfigurationError(
-            "a search needs Optuna, which is not installed: pip install 'trading-assets[optuna]'. research.sweep tries "
-            "a grid without it"
-        ) from None
-    return optuna
+def _choices(values: Choices) -> Span | tuple[object, ...]:
+    if isinstance(values, tuple) and len(values) == 2:
+        return Span(*map(float, values))  # type: ignore[arg-type]
+    return tuple(values)
 
 
-def _seed(seed: int, hour_ms: int, symbol: str) -> int:
-    """Another number for each hour and symbol, so that none depends on which others are searched."""
-    return int(np.random.SeedSequence([seed, hour_ms, zlib.crc32(symbol.encode())]).generate_state(1)[0])
-
-
-def _searched(
-    optuna: ModuleType,
-    sampler: optuna.samplers.BaseSampler,
-    of_range: OfRange,
-    kind: type[Strategy],
-    space: Mapping[str, Choices],
-    given: Mapping[str, object],
-    trials: int,
-) -> tuple[list[Strategy], SweepResult, int]:
-    """Distinct sets that were tried, in their order, their outcome, and the bars of the window."""
-    verbosity = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    try:
-        study = optuna.create_study(direction="maximize", sampler=sampler)
-    finally:
-        optuna.logging.set_verbosity(verbosity)
-    tried: list[Strategy] = []
-    values: dict[object, float | None] = {}
-    outcomes: list[SweepResult] = []
-    bars, left = 0, trials
-    while left > 0:
-        asked = [study.ask() for _ in range(min(_AT_A_TIME, left))]
-        left -= len(asked)
-        made = [_made(trial, kind, space, given) for trial in asked]
-        new = {one.parameters: one for one in made if one is not None and one.parameters not in values}
-        if new:
-            sets = list(new.values())
-            outcome, bars, _ = of_range.run(sets)
-            outcomes.append(outcome)
-            tried += sets
-            usable = outcome.usable[0]
-            for at, one in enumerate(sets):
-                values[one.parameters] = _value(outcome, at) if usable[at] else None
-        for trial, proposed in zip(asked, made, strict=True):
-            value = None if proposed is None else values[proposed.parameters]
-            state = optuna.trial.TrialState.FAIL if value is None else None
-            study.tell(trial, value, state=state)
-    if not tried:
-        return [], SweepResult(np.empty((1, 0, len(_METRICS))), np.empty(0), np.empty(0), np.empty((1, 0), int)), 0
-    ends = np.cumsum([outcome.starts.shape[1] for outcome in outcomes]).tolist()
-    places = [range(end - outcome.starts.shape[1], end) for end, outcome in zip(ends, outcomes, strict=True)]
-    return tried, merged_sets(outcomes, places), bars
-
-
-def _made(
-    trial: optuna.trial.Trial, kind: type[Strategy], space: Mapping[str, Choices], given: Mapping[str, object]
-) -> Strategy | None:
-    """The set that a trial proposes; None where the strategy does not allow it."""
-    values: dict[str, object] = dict(given)
-    for name, choices in space.items():
-        if isinstance(choices, tuple) and len(choices) == 2:
-            low, high = map(float, choices)  # type: ignore[arg-type]
-            is_whole = kind.Parameters.model_fields[name].annotation is int
-            values[name] = (
-                trial.suggest_int(name, int(low), int(high)) if is_whole else trial.suggest_float(name, low, high)
-            )
-        else:
-            values[name] = trial.suggest_categorical(name, list(choices))  # type: ignore[arg-type]
-    try:
-        return kind(values)
-    except StrategyError:
-        return None
-
-
-def _value(outcome: SweepResult, at: int) -> float:
-    trades, score = outcome.figures[0, at, _TRADES], float(outcome.figures[0, at, _SCORE])
-    return score if trades >= MIN_TRADES else _TOO_FEW + float(trades)
-
-
-def _best(
-    sets: Sequence[Strategy], outcome: SweepResult, bars: int, of: Range, settings: Settings
-) -> dict[str, object] | None:
+def _best(sets: Sequence[Strategy], outcome: SweepResult, bars: int, settings: Settings) -> dict[str, object] | None:
     """The row of the set that the pipeline would choose of those that were tried."""
     texts = [canonical_json(one) for one in sets]
     (index,) = choose_parameters(outcome.figures, texts, outcome.usable)
@@ -281,7 +189,8 @@ def _best(
         return None
     row = rows_of(sets, outcome, costs_from(settings), bars)[index]
     trials = {name: values[0] for name, values in vars(trials_from(outcome.figures, outcome.usable)).items()}
-    return {**row, **trials, "parameters": texts[index], "tries": len(sets), "configurations": len(sets)}
+    counts = dict.fromkeys(("tries", "configurations", "searched"), len(sets))
+    return {**row, **trials, "parameters": texts[index], **counts}
 
 
 def _trials_frame(sets: Sequence[Strategy], outcome: SweepResult) -> pd.DataFrame:
@@ -289,8 +198,8 @@ def _trials_frame(sets: Sequence[Strategy], outcome: SweepResult) -> pd.DataFram
     return pd.DataFrame(
         {
             "parameters": [canonical_json(one) for one in sets],
-            "in_sample_trades": outcome.figures[0, :, _TRADES].astype(np.int64),
-            "in_sample_score": outcome.figures[0, :, _SCORE],
+            "in_sample_trades": outcome.figures[0, :, TRADES].astype(np.int64),
+            "in_sample_score": outcome.figures[0, :, SCORE],
             "error": [failed.get(index) for index in range(len(sets))],
         }
     )

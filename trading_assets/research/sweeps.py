@@ -210,14 +210,15 @@ def sweep(
     failures: list[StrategyFailure] = []
     for symbol in names:
         of = to_range(read_of, symbol, timeframe, start, end)
-        outcome, bars, data = OfRange(read_of, of, settings).run(sets)
+        window = OfRange(read_of, of, settings)
+        outcome, data = window.run(sets)
         for place, loaded in enumerate(data):
             held[place].append(loaded)
         if outcome.failures:
             _, first = min(outcome.failures)
             error = outcome.failures[0, first]
             failures.append(failure_of(sets[first], of.symbol, of.timeframe, data[first].data, error))
-        of_symbol = rows_of(sets, outcome, costs, bars)
+        of_symbol = rows_of(sets, outcome, costs, window.bars)
         rows += of_symbol
         keys_of = [(of.symbol, *(getattr(one.parameters, name) for name in varied)) for one in sets]
         keys += keys_of
@@ -247,29 +248,38 @@ def sweep(
 
 
 class OfRange:
-    """Backtests of parameter sets on a range of one symbol, by the pipeline's sweep. What they declare is read once."""
+    """Backtests of parameter sets on a range of one symbol, by the pipeline's sweep. What they declare is read once.
+
+    Attributes:
+        bars: of the window that was last run.
+    """
 
     def __init__(self, source: Source, of: Range, settings: Settings) -> None:
         self._source, self._of, self._settings = source, of, settings
         self._held: list[tuple[DataNeeds, Loaded, Panel]] = []
+        self.bars = 0
 
-    def run(self, sets: Sequence[Strategy]) -> tuple[SweepResult, int, list[Loaded]]:
-        """The outcome of the sets, the bars of the window, and the data of each set.
+    def run(self, sets: Sequence[Strategy]) -> tuple[SweepResult, list[Loaded]]:
+        """The outcome of the sets, and the data of each set.
 
         Raises:
             DataError: nothing is known of a part of the range.
         """
         parts, outcomes, data = _by_needs(sets), list[SweepResult](), dict[int, Loaded]()
-        costs, bars = costs_from(self._settings), 0
+        costs = costs_from(self._settings)
         for needs, places in parts:
             loaded, panel = self._panel(needs)
-            bars = panel.bars
+            self.bars = panel.bars
             data |= dict.fromkeys(places, loaded)
             with shared_indicators():
                 some = [sets[place] for place in places]
                 outcomes.append(StrategySweep(some).run(panel, costs, self._settings.backtest_notional))
         outcome = merged_sets(outcomes, [places for _, places in parts])
-        return outcome, bars, [data[place] for place in range(len(sets))]
+        return outcome, [data[place] for place in range(len(sets))]
+
+    def outcome(self, sets: Sequence[Strategy]) -> SweepResult:
+        """See `run`."""
+        return self.run(sets)[0]
 
     def _panel(self, needs: DataNeeds) -> tuple[Loaded, Panel]:
         for known, loaded, panel in self._held:

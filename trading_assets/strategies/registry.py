@@ -7,6 +7,7 @@ group `trading_assets.strategies`.
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import inspect
 import json
 import pkgutil
@@ -25,7 +26,7 @@ from trading_assets.core.strategy_data import DataNeeds
 from trading_assets.core.timeframes import TRADED_TIMEFRAMES, Timeframe
 from trading_assets.strategies import grids
 from trading_assets.strategies.base import Strategy
-from trading_assets.strategies.grids import AS_DESCRIBED, DECLARED, DESCRIBED, Grid, Grids
+from trading_assets.strategies.grids import AS_DESCRIBED, DECLARED, DESCRIBED, Grid, Grids, SearchSpace
 
 ENTRY_POINTS = "trading_assets.strategies"
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
@@ -38,11 +39,14 @@ class ConfiguredStrategy:
     """A row of the registry, ready for use.
 
     Attributes:
-        sets: the strategy with each parameter set to try.
-        grid: how far they go: `described`, `declared`, `own` (values that a person named) or `pinned` (one set).
+        sets: the strategy with each parameter set to try. Where a space is searched, the strategy without a search, and
+            sets that declare all the data that any of the space may need.
+        grid: how far they go: `described`, `declared`, `own` (values that a person named), `search` or `pinned` (one
+            set).
         source: who says so: `row`, or where the setting has it from.
         pairs: symbols it may trade; empty means all.
         timeframes: timeframes it is tried on.
+        search: the space that each hour searches, where it does; `pinned` are values that all its sets have, as JSON.
     """
 
     name: str
@@ -51,6 +55,8 @@ class ConfiguredStrategy:
     timeframes: frozenset[Timeframe]
     grid: str = DESCRIBED
     source: str = "row"
+    search: SearchSpace | None = None
+    pinned: str = "{}"
 
     @cached_property
     def parameters(self) -> tuple[str, ...]:
@@ -218,6 +224,8 @@ def parameter_sets(name: str, parameters: str = "{}", grid: Grid | None = DESCRI
     """
     pinned = make_strategy(name, parameters)
     kind, given = type(pinned), _decode(name, parameters, dict)
+    if isinstance(grid, SearchSpace):
+        return _reach(pinned, given, grid)
     wanted: list[dict[str, object]]
     if grid is None:
         wanted = [{}]
@@ -227,11 +235,41 @@ def parameter_sets(name: str, parameters: str = "{}", grid: Grid | None = DESCRI
         wanted = [one.model_dump() for one in kind.grid()]
     else:
         blocks = grids.checked(name, grid if isinstance(grid, str) else [dict(block) for block in grid])
-        wanted = list(grids.expanded([{}] if isinstance(blocks, str) else blocks))
+        wanted = list(grids.expanded(blocks if isinstance(blocks, list) else [{}]))
     sets = {strategy.parameters: strategy for strategy in (kind(one | given) for one in wanted)}
     if not sets:
         raise StrategyError(f"the grid of strategy {name!r} is empty; expected at least one parameter set")
     return tuple(sets.values())
+
+
+def _reach(pinned: Strategy, given: Mapping[str, object], space: SearchSpace) -> tuple[Strategy, ...]:
+    """The strategy without a search, and a set for each other data that a corner of the space declares.
+
+    Raises:
+        StrategyError: a parameter is unknown or has a value already, or no corner is allowed.
+    """
+    kind = type(pinned)
+    searched = {name for name, _ in space.choices}
+    unknown = sorted(searched - kind.Parameters.model_fields.keys())
+    if unknown:
+        known = ", ".join(kind.Parameters.model_fields)
+        raise StrategyError(f"{kind.name} has no parameter {', '.join(unknown)}; expected some of {known}")
+    if held := sorted(searched & given.keys()):
+        raise StrategyError(f"{', '.join(held)} of {kind.name} cannot be searched: the row gives it one value")
+    refused: list[str] = []
+    corners: list[Strategy] = []
+    for values in space.corners():
+        try:
+            corners.append(kind({**given, **values}))
+        except StrategyError as error:
+            refused.append(str(error))
+    if not corners:
+        raise StrategyError(f"no corner of the space is allowed; one of them: {refused[0]}")
+    sets = [pinned]
+    for one in corners:
+        if one.needs() not in [held.needs() for held in sets]:
+            sets.append(one)
+    return tuple(sets)
 
 
 def configure(row: Mapping[Any, Any], of_setting: Grids = AS_DESCRIBED) -> ConfiguredStrategy | BrokenStrategy:
@@ -243,6 +281,8 @@ def configure(row: Mapping[Any, Any], of_setting: Grids = AS_DESCRIBED) -> Confi
     try:
         grid, word, source = _grid_of(name, row, of_setting)
         sets = parameter_sets(name, row["parameters"], grid)
+        if isinstance(grid, SearchSpace) and importlib.util.find_spec("optuna") is None:
+            raise StrategyError("a search needs Optuna: pip install 'trading-assets[optuna]'")
         for strategy in sets:
             strategy.needs()
             strategy.checked_exits()
@@ -253,6 +293,7 @@ def configure(row: Mapping[Any, Any], of_setting: Grids = AS_DESCRIBED) -> Confi
             _timeframes(name, row["timeframes"]),
             word,
             source,
+            *((grid, row["parameters"]) if isinstance(grid, SearchSpace) else ()),
         )
     except StrategyError as error:
         return BrokenStrategy(name, str(error))
@@ -265,11 +306,15 @@ def _grid_of(name: str, row: Mapping[Any, Any], of_setting: Grids) -> tuple[Grid
     text = row.get("grid")
     if text is not None:
         grid = grids.checked(name, text if text in grids.WORDS else _decoded(name, text))
-        return grid, grid if isinstance(grid, str) else "own", "row"
+        return grid, _word(grid), "row"
     if _decode(name, row["parameters"], dict):
         return None, "pinned", "row"
     grid = of_setting.of(name)
-    return grid, grid if isinstance(grid, str) else "own", of_setting.source
+    return grid, _word(grid), of_setting.source
+
+
+def _word(grid: Grid) -> str:
+    return grid if isinstance(grid, str) else grids.SEARCH if isinstance(grid, SearchSpace) else "own"
 
 
 def _timeframes(name: str, text: str) -> frozenset[Timeframe]:

@@ -167,6 +167,11 @@ def test_a_strategy_is_shown_and_set_without_sql(tmp_path: Path) -> None:
     shown = run("strategies", "show", "bollinger_rsi", home=tmp_path).stdout
     assert '["BTCUSDT"]' in shown and '["15m", "60m"]' in shown and "25, 30" in shown
     assert "is like that already" in run("strategies", "set", "bollinger_rsi", *asked, home=tmp_path).stdout
+    searched = ("--grid", "search:16", "--grid", "stop_atr=1..4", "--grid", "rsi_low=25,30")
+    done = run("strategies", "set", "bollinger_rsi", *searched, home=tmp_path)
+    assert "parameter sets tried: 2 (own) -> up to 16 (search)" in done.stdout, done.stderr
+    shown = run("strategies", "show", "bollinger_rsi", home=tmp_path).stdout
+    assert "1 to 4" in shown and "25, 30" in shown and "0.9" in shown
     refused = run("strategies", "set", "bollinger_rsi", "--parameter", "bandd=1", home=tmp_path)
     assert refused.returncode == 2 and "nothing was changed" in refused.stderr and "bandd" in refused.stderr
 

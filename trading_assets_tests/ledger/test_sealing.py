@@ -123,6 +123,17 @@ def test_what_is_read_is_the_same_before_and_after_and_other_programs_can_read_i
     assert latest_hour_ms(ledger, BACKTEST_RESULTS) == NEXT
 
 
+def test_a_file_of_an_older_or_a_newer_version_of_the_program_is_read_as_far_as_both_know_it() -> None:
+    rows = rows_of(HOURS, "1m")
+    keys = [(hour, "1m") for hour in HOURS]
+    older = sealed.rows_in(sealed.parquet_of(rows.drop(columns="searched")), keys)
+    pd.testing.assert_frame_equal(BACKTEST_RESULTS.conform(older), BACKTEST_RESULTS.conform(rows.assign(searched=None)))
+    asked = ["hour_ms", "timeframe", "searched"]
+    assert list(sealed.rows_in(sealed.parquet_of(rows.drop(columns="searched")), keys, asked)) == asked[:2]
+    newer = sealed.rows_in(sealed.parquet_of(rows.assign(of_tomorrow=1)), keys)
+    pd.testing.assert_frame_equal(BACKTEST_RESULTS.conform(newer), rows)
+
+
 @pytest.mark.slow
 def test_rows_that_were_selected_or_decided_on_stay_in_sql_and_are_read_once(ledger: Database) -> None:
     chosen = {"symbol": "AUSDT", "timeframe": "1m", "strategy": "macd", "parameters": '{"a": 1}'}

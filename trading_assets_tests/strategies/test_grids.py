@@ -9,8 +9,20 @@ import pytest
 
 from trading_assets.core.errors import ConfigurationError, StrategyError
 from trading_assets.core.settings import load_settings
+from trading_assets.core.strategy_data import DataNeeds
+from trading_assets.strategies import registry
 from trading_assets.strategies.base import STOP_PARAMETERS, STOPS, ParameterSets, combinations
-from trading_assets.strategies.grids import DECLARED, DESCRIBED, Grids, grid_of, grids_from, named_values
+from trading_assets.strategies.grids import (
+    DECLARED,
+    DESCRIBED,
+    Grids,
+    SearchSpace,
+    Span,
+    grid_of,
+    grids_from,
+    named_values,
+    text_of,
+)
 from trading_assets.strategies.registry import BrokenStrategy, ConfiguredStrategy, configure, parameter_sets
 from trading_assets_tests.strategies.donchian_breakout import DonchianBreakout
 
@@ -154,3 +166,86 @@ def test_what_a_person_types_is_read_as_json_or_else_as_text() -> None:
     for malformed in ("band", "=3", "wide"):
         with pytest.raises(StrategyError, match="expected NAME=VALUE"):
             grid_of([malformed])
+
+
+SEARCH = ["search:16:5", "stop_atr=1..4", "reward_risk=1.5,2"]
+SPACE = SearchSpace((("stop_atr", Span(1, 4)), ("reward_risk", (1.5, 2))), 16, 5)
+
+
+def test_a_space_to_search_is_the_same_from_a_command_a_row_and_a_file(tmp_path: Path) -> None:
+    assert grid_of(SEARCH) == SPACE
+    assert grid_of(["search", "stop_atr=1..4"]) == SearchSpace((("stop_atr", Span(1, 4)),))
+    text = text_of(SPACE)
+    assert json.loads(text) == {
+        "search": {"stop_atr": {"from": 1, "to": 4}, "reward_risk": [1.5, 2]},
+        "trials": 16,
+        "seed": 5,
+    }
+    assert configured(row(grid=text)).search == SPACE
+    file = tmp_path / "grids.toml"
+    file.write_text(
+        "[bollinger_rsi]\ntrials = 16\nseed = 5\n"
+        "[bollinger_rsi.search]\nstop_atr = { from = 1, to = 4 }\nreward_risk = [1.5, 2]\n"
+    )
+    found = configured(row(), grids_from(str(file)))
+    assert found.search == SPACE and found.grid == "search" and found.source == str(file)
+    assert configured(row("hyperrsi"), grids_from(str(file))).search is None
+
+
+def test_a_strategy_that_searches_needs_what_the_corners_of_its_space_need() -> None:
+    class Deep(DonchianBreakout):
+        name = "deep_breakout"
+
+        def needs(self) -> DataNeeds:
+            return DataNeeds(warm_up=4 * self.parameters.channel)
+
+    with registry.offering(Deep):
+        text = text_of(SearchSpace((("channel", Span(20, 300)), ("stop_atr", Span(1, 2)))))
+        found = configured(row("deep_breakout", grid=text, parameters='{"reward_risk": 3.0}'))
+    assert found.needs().warm_up == 1_200 and found.pinned == '{"reward_risk": 3.0}'
+    assert found.sets[0].parameters.reward_risk == 3.0 and len(found.sets) == 2
+
+
+@pytest.mark.parametrize(
+    ("texts", "said"),
+    [
+        (["search"], "a search needs at least one parameter"),
+        (["search:x", "stop_atr=1..2"], "expected search, search:TRIALS or search:TRIALS:SEED"),
+        (["search:0", "stop_atr=1..2"], "found 0 trials of a search, expected 1 to 1000"),
+        (["search:4:-1", "stop_atr=1..2"], "expected search, search:TRIALS"),
+        (["search", "stop_atr=4..1"], "expected the smaller number first"),
+        (["search", "stop_atr=1.."], "expected two numbers, FROM..TO"),
+        (["search", "stop_atr=1..nan"], "expected two numbers, FROM..TO"),
+        (["search", "stop_atr=1..NaN"], "expected the smaller number first"),
+        (["search", 'stop_atr=1.."x"'], "expected the smaller number first"),
+        (["search", "stop_atr=1..2", "stop_atr=1..3"], "names a parameter twice"),
+        (["search", "atr_period=" + ",".join(map(str, range(2, 100))), *(f"p{n}=1..2" for n in range(7))], "corners"),
+        (["search", "stop_atr"], "expected NAME=VALUE"),
+    ],
+)
+def test_a_space_that_cannot_be_meant_is_refused(texts: list[str], said: str) -> None:
+    with pytest.raises(StrategyError, match=said):
+        grid_of(texts)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"grid": '{"search": {"stop": {"from": 1, "to": 2}}}'}, "has no parameter stop; expected some of"),
+        ({"grid": text_of(SPACE), "parameters": '{"stop_atr": 2}'}, "stop_atr of bollinger_rsi cannot be searched"),
+        ({"grid": '{"search": {"stop_atr": [-1]}}'}, "no corner of the space is allowed"),
+        ({"grid": '{"search": {"stop_atr": {"from": 1}}}'}, "expected the numbers from and to"),
+        ({"grid": '{"search": {"stop_atr": [1]}, "trails": 3}'}, "found trails, expected search, trials, seed"),
+        ({"grid": '{"search": {"stop_atr": [1]}, "trials": "3"}'}, "found '3' trials"),
+    ],
+)
+def test_a_row_with_such_a_space_cannot_be_used_and_says_why(changes: dict[str, str], said: str) -> None:
+    found = configure(row(**changes))
+    assert isinstance(found, BrokenStrategy) and said in found.reason
+
+
+def test_without_optuna_a_row_that_searches_cannot_be_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry.importlib.util, "find_spec", lambda _name: None)
+    found = configure(row(grid=text_of(SPACE)))
+    assert isinstance(found, BrokenStrategy) and "pip install 'trading-assets[optuna]'" in found.reason
+    assert isinstance(configure(row()), ConfiguredStrategy)

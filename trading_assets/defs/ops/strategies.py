@@ -47,7 +47,8 @@ class SetConfig(dg.Config):
         default_factory=list, description="each NAME=VALUE, which every set has; NAME= gives it up"
     )
     grid: list[str] = Field(
-        default_factory=list, description="described, declared or setting; or NAME=VALUE,VALUE for some parameters"
+        default_factory=list,
+        description="described, declared or setting; or NAME=VALUE,VALUE for some parameters; after search: to search",
     )
     pairs: list[str] = Field(default_factory=list, description="the only symbols that it may trade; [all]: every one")
     timeframes: list[str] = Field(default_factory=list, description="the only ones that it is tried on, or [all]")

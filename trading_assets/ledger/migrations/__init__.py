@@ -18,7 +18,7 @@ from trading_assets.ledger.tables import closings, metadata, schema_compatibilit
 if TYPE_CHECKING:
     from alembic.config import Config
 
-HEAD = "0037"
+HEAD = "0038"
 """The newest revision."""
 
 WORKS_SINCE = "0037"
