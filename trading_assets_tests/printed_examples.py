@@ -21,10 +21,12 @@ ROOT = Path(__file__).resolve().parents[1]
 HOUR = 1_772_413_200_000
 
 
-def example(page: str, name: str) -> str:
-    """The Python code of a page (a path below the checkout) between its two comments."""
+def example(page: str, name: str, language: str = "python") -> str:
+    """The code of a page (a path below the checkout) between its two comments."""
     text = (ROOT / page).read_text()
-    found = re.search(rf"<!-- example {name}: begin -->\n```python\n(.*?)```\n<!-- example {name}: end -->", text, re.S)
+    found = re.search(
+        rf"<!-- example {name}: begin -->\n```{language}\n(.*?)```\n<!-- example {name}: end -->", text, re.S
+    )
     assert found is not None
     return found.group(1)
 
