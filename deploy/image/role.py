@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-TEMPLATES = Path("/opt/trading_assets/dagster")
+TEMPLATES = Path(__file__).parent / "dagster"
 WARM = Path("/opt/numba")
 
 SECRETS = (
@@ -48,11 +48,13 @@ def commands(environment: Mapping[str, str]) -> dict[str, list[str]]:
     json_lines = ["--log-format", "json"] if environment.get("TRADING_ASSETS_LOG_FORMAT") == "json" else []
     worker = ["celery", "-A", "trading_assets.celery_app:{0}", "worker", "-n", "{0}@%h", "--loglevel", "INFO"]
     research = [one.format("research") for one in worker]
+    # A container has an address of its own, so all of them are listened at.
+    listen = environment.get("LISTEN_HOST", "0.0.0.0")
     web_port, code_port = environment.get("WEB_PORT", "3000"), environment.get("CODE_PORT", "4000")
-    code = ["dagster", "api", "grpc", "-h", "0.0.0.0", "-p", code_port, "-m", "trading_assets.definitions"]
-    exchange = ["trading-assets", "exchange", "serve", "--host", "0.0.0.0", "--allow-host", "exchange"]
+    code = ["dagster", "api", "grpc", "-h", listen, "-p", code_port, "-m", "trading_assets.definitions"]
+    exchange = ["trading-assets", "exchange", "serve", "--host", listen, "--allow-host", "exchange"]
     return {
-        "web": ["trading-assets", "web", "-h", "0.0.0.0", "-p", web_port, "-w", workspace, *json_lines],
+        "web": ["trading-assets", "web", "-h", listen, "-p", web_port, "-w", workspace, *json_lines],
         "code": [*code, "--location-name", "trading_assets", *json_lines],
         "daemon": ["dagster-daemon", "run", "-w", workspace, *json_lines],
         "research": [*research, "--concurrency", environment.get("RESEARCH_CONCURRENCY", "4")],
