@@ -19,6 +19,7 @@ locals {
     },
     local.is_dev ? {} : { BROKER_HOST = module.mq[0].host, BROKER_SCHEME = "amqps", BROKER_USER = module.mq[0].user },
     var.oidc == null ? {} : { TRADING_ASSETS_UI_USER_HEADER = "x-amzn-oidc-identity" },
+    var.candles_in_s3 ? { TRADING_ASSETS_STORE_URL = module.store[0].url, TRADING_ASSETS_STORE_CACHE_DIR = "/tmp/copies" } : {},
     var.enable_mirror ? { TRADING_ASSETS_DYNAMODB_MIRROR = "true", TRADING_ASSETS_DYNAMODB_PREFIX = var.table_prefix } : {},
     var.settings,
   )
@@ -100,6 +101,17 @@ module "efs" {
   kms_key_arn       = module.kms.arn
 }
 
+module "store" {
+  source          = "./modules/store"
+  count           = var.candles_in_s3 ? 1 : 0
+  name            = var.name
+  account_id      = var.account_id
+  prefix          = var.environment
+  kms_key_arn     = module.kms.arn
+  noncurrent_days = var.store_noncurrent_days
+  force_destroy   = !local.deletion_protection
+}
+
 module "mq" {
   source            = "./modules/mq"
   count             = local.is_dev ? 0 : 1
@@ -150,6 +162,7 @@ module "iam" {
   file_system_arn      = module.efs.arn
   access_point_arn     = module.efs.access_point_arn
   topic_arn            = module.sns.topic_arn
+  store                = var.candles_in_s3 ? { arn = module.store[0].arn, prefix = module.store[0].prefix } : null
   table_arns           = var.enable_mirror ? module.dynamodb[0].arns : []
   plain_secret_arns    = concat([module.rds.secret_arn, module.secrets.arns["ui-token"]], local.is_dev ? [] : [module.secrets.arns["broker-password"]])
   keyed_secret_arns    = values(module.secrets.arns)

@@ -28,9 +28,19 @@ output "deploy_role_arn" {
   value       = module.iam.deploy_role_arn
 }
 
+output "store_url" {
+  description = "Where candles and reports of research are, with candles_in_s3."
+  value       = var.candles_in_s3 ? module.store[0].url : null
+}
+
 output "services" {
   description = "Roles: how many tasks, and how many while a release replaces them."
   value       = { for role, one in local.services : role => { count = one.count, min_percent = one.min_percent, max_percent = one.max_percent } }
+}
+
+output "settings" {
+  description = "Variables of all tasks, without secrets."
+  value       = local.environment
 }
 
 output "secrets_of" {

@@ -41,7 +41,7 @@ acm = boto3.client('acm', region_name='ap-northeast-2', endpoint_url='http://127
 print(acm.request_certificate(DomainName='desk.example.com')['CertificateArn'])")"
 image="123456789012.dkr.ecr.ap-northeast-2.amazonaws.com/tradingbot-ai-production@sha256:$(printf '0%.0s' {1..64})"
 variables=(-var-file=variants/default.tfvars -var account_id=123456789012 -var "image=$image" -var enable_autoscaling=false
-  -var deletion_protection=false -var broker_password=not-a-secret-at-all -var ui_url=https://desk.example.com
+  -var deletion_protection=false -var candles_in_s3=true -var broker_password=not-a-secret-at-all -var ui_url=https://desk.example.com
   -var "certificate_arn=$certificate")
 status=0
 terraform -chdir="$work" apply -input=false -auto-approve -no-color "${variables[@]}" > "$work/apply.log" 2>&1 || status=$?

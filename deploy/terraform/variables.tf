@@ -100,6 +100,22 @@ variable "enable_mirror" {
   default     = true
 }
 
+variable "candles_in_s3" {
+  description = "Candles, sealed backtests and reports of research in a bucket of S3, not on EFS: docs/howto/store.md. The home stays on EFS."
+  type        = bool
+  default     = false
+}
+
+variable "store_noncurrent_days" {
+  description = "How long the bucket keeps what was replaced or deleted. Each hour replaces a chunk of each coin and timeframe."
+  type        = number
+  default     = 7
+  validation {
+    condition     = var.store_noncurrent_days >= 1
+    error_message = "Expected a day or more: a version that is gone cannot be taken back."
+  }
+}
+
 # Network
 
 variable "vpc_cidr" {

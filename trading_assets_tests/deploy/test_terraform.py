@@ -8,6 +8,7 @@ import subprocess
 
 import pytest
 
+from trading_assets.core.objects import S3Objects, open_objects
 from trading_assets.core.settings import Settings
 from trading_assets.mirror.dynamodb import KEYS, MirrorTable
 from trading_assets_tests.deploy.surroundings import DEPLOY, module, tool
@@ -55,6 +56,13 @@ def test_the_tables_are_those_of_the_mirror() -> None:
         assert keys is not None and keys.groups() == KEYS[table], table
     for index in ("TimeframeIndex", "StatusIndex", "ConfidenceIndex"):
         assert index in made
+
+
+def test_the_url_of_the_store_is_one_that_the_program_takes() -> None:
+    """The rules hold that tasks are told this one."""
+    (url,) = set(re.findall(r'"(s3://[^"]+)"', text("tests/rules.tftest.hcl")))
+    objects = open_objects(Settings(store_url=url), "candles")
+    assert isinstance(objects, S3Objects) and objects.url() == f"{url}/candles"
 
 
 def test_no_state_and_no_values_are_in_the_repository() -> None:

@@ -90,6 +90,85 @@ run "files_and_images" {
   }
 }
 
+run "store" {
+  command = apply
+  module {
+    source = "./modules/store"
+  }
+  variables {
+    name            = "test"
+    account_id      = "123456789012"
+    prefix          = "production"
+    kms_key_arn     = "arn:aws:kms:ap-northeast-2:123456789012:key/mocked"
+    noncurrent_days = 7
+    force_destroy   = false
+  }
+  assert {
+    condition     = aws_s3_bucket_public_access_block.this.block_public_acls && aws_s3_bucket_public_access_block.this.block_public_policy && aws_s3_bucket_public_access_block.this.ignore_public_acls && aws_s3_bucket_public_access_block.this.restrict_public_buckets && aws_s3_bucket_ownership_controls.this.rule[0].object_ownership == "BucketOwnerEnforced"
+    error_message = "Expected a bucket that nothing can make public."
+  }
+  assert {
+    condition     = one(one(aws_s3_bucket_server_side_encryption_configuration.this.rule).apply_server_side_encryption_by_default).sse_algorithm == "aws:kms" && one(one(aws_s3_bucket_server_side_encryption_configuration.this.rule).apply_server_side_encryption_by_default).kms_master_key_id == var.kms_key_arn
+    error_message = "Expected encryption by our key."
+  }
+  assert {
+    condition     = aws_s3_bucket_versioning.this.versioning_configuration[0].status == "Enabled" && aws_s3_bucket_lifecycle_configuration.this.rule[0].noncurrent_version_expiration[0].noncurrent_days == 7
+    error_message = "What was replaced is kept, and not for ever."
+  }
+  assert {
+    condition     = alltrue([for one in output.policy.Statement : one.Effect == "Deny" && one.Principal == "*"]) && contains([for one in output.policy.Statement : lookup(lookup(one.Condition, "Bool", {}), "aws:SecureTransport", "")], "false")
+    error_message = "The bucket's policy only forbids, and forbids what is not TLS."
+  }
+  assert {
+    condition     = output.url == "s3://test-store-123456789012/production"
+    error_message = "Expected the URL that TRADING_ASSETS_STORE_URL wants."
+  }
+}
+
+run "in_front_of_the_ui" {
+  command = apply
+  module {
+    source = "./modules/alb"
+  }
+  variables {
+    name              = "test"
+    vpc_id            = "vpc-1"
+    account_id        = "123456789012"
+    subnet_ids        = ["subnet-1", "subnet-2"]
+    security_group_id = "sg-1"
+    certificate_arn   = "arn:aws:acm:ap-northeast-2:123456789012:certificate/00000000-0000-0000-0000-000000000000"
+    oidc = {
+      issuer                 = "https://login.example.com"
+      authorization_endpoint = "https://login.example.com/authorize"
+      token_endpoint         = "https://login.example.com/token"
+      user_info_endpoint     = "https://login.example.com/userinfo"
+      client_id              = "desk"
+    }
+    oidc_client_secret  = "not-a-secret"
+    deletion_protection = true
+  }
+  override_resource {
+    target = aws_lb.this
+    values = { arn = "arn:aws:elasticloadbalancing:ap-northeast-2:123456789012:loadbalancer/app/mocked/0123456789abcdef" }
+  }
+  override_resource {
+    target = aws_lb_target_group.web
+    values = { arn = "arn:aws:elasticloadbalancing:ap-northeast-2:123456789012:targetgroup/mocked/0123456789abcdef" }
+  }
+  assert {
+    condition     = aws_lb_listener.https.protocol == "HTTPS" && aws_lb_listener.https.certificate_arn == var.certificate_arn && startswith(aws_lb_listener.https.ssl_policy, "ELBSecurityPolicy-TLS13")
+    error_message = "Expected TLS 1.2 or newer with the certificate that was given."
+  }
+  assert {
+    condition     = [for one in aws_lb_listener.https.default_action : one.type] == ["authenticate-oidc", "forward"] && aws_lb_listener.https.default_action[0].authenticate_oidc[0].on_unauthenticated_request == "authenticate"
+    error_message = "People log in before anything is passed on."
+  }
+  assert {
+    condition     = aws_lb_listener.http.default_action[0].type == "redirect" && aws_lb_listener.http.default_action[0].redirect[0].protocol == "HTTPS"
+    error_message = "Without TLS people are sent on, and nothing is answered."
+  }
+}
+
 run "tables" {
   command = plan
   module {

@@ -33,6 +33,9 @@ mock_provider "aws" {
   mock_resource "aws_efs_file_system" {
     defaults = { arn = "arn:aws:elasticfilesystem:ap-northeast-2:123456789012:file-system/fs-01234567" }
   }
+  mock_resource "aws_s3_bucket" {
+    defaults = { arn = "arn:aws:s3:::mocked" }
+  }
   mock_resource "aws_ecr_repository" {
     defaults = { arn = "arn:aws:ecr:ap-northeast-2:123456789012:repository/mocked" }
   }
@@ -109,6 +112,11 @@ run "default" {
   }
 
   assert {
+    condition     = output.store_url == null && !contains(keys(output.settings), "TRADING_ASSETS_STORE_URL") && !contains(module.iam.all_actions, "s3:PutObject")
+    error_message = "Candles are on EFS unless S3 is asked for."
+  }
+
+  assert {
     condition     = length(module.cloudwatch.alarm_names) >= 12
     error_message = "The sources have twelve alarms."
   }
@@ -164,6 +172,41 @@ run "behind_a_log_in" {
   assert {
     condition     = !module.alb[0].internal
     error_message = "With a log-in the balancer is reached from outside."
+  }
+}
+
+run "candles_in_s3" {
+  command = apply
+  variables {
+    candles_in_s3 = true
+  }
+  assert {
+    condition     = output.store_url == "s3://crypto-trading-store-123456789012/production"
+    error_message = "Expected the account's own bucket, and a prefix."
+  }
+  assert {
+    condition     = output.settings.TRADING_ASSETS_STORE_URL == output.store_url && startswith(output.settings.TRADING_ASSETS_STORE_CACHE_DIR, "/tmp/")
+    error_message = "Tasks are told the URL, and keep copies in their own /tmp, not on EFS."
+  }
+  assert {
+    condition     = [for role, policy in module.iam.task_policies : role if contains(flatten(policy.Statement[*].Action), "s3:PutObject")] == ["all", "research"]
+    error_message = "Research alone writes there (`all` is the variant dev's one task)."
+  }
+  assert {
+    condition     = [for role, policy in module.iam.task_policies : role if contains(flatten(policy.Statement[*].Action), "s3:GetObject")] == ["all", "research", "serve"]
+    error_message = "Besides research, the live page's charts read. No order waits for S3, so trading has no right there."
+  }
+  assert {
+    condition = alltrue(flatten([
+      for policy in module.iam.task_policies : [
+        for statement in policy.Statement : startswith(statement.Resource, "arn:aws:s3:::mocked/production/") if length(setintersection(statement.Action, ["s3:GetObject", "s3:PutObject", "s3:DeleteObject"])) > 0
+      ]
+    ]))
+    error_message = "Objects below the prefix, and no other."
+  }
+  assert {
+    condition     = length([for action in module.iam.all_actions : action if endswith(action, "*")]) == 0 && length(setsubtract(module.iam.actions_on_everything, ["ecr:GetAuthorizationToken", "ecs:RegisterTaskDefinition", "ecs:DescribeTaskDefinition"])) == 0
+    error_message = "Also with the bucket no wildcard."
   }
 }
 

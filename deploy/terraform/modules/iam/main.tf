@@ -41,6 +41,35 @@ locals {
   mirror = length(var.table_arns) == 0 ? [] : [
     { Sid = "Mirror", Effect = "Allow", Action = ["dynamodb:BatchWriteItem", "dynamodb:DescribeTable", "dynamodb:GetItem", "dynamodb:PutItem"], Resource = var.table_arns },
   ]
+  # What research writes: candles, sealed backtests, reports. Trading has its candles in the home.
+  store_read = flatten([for store in var.store[*] : [
+    {
+      # Without this right a read of what is absent is answered 403, not 404; such a read names no prefix.
+      Sid       = "StoreList"
+      Effect    = "Allow"
+      Action    = ["s3:ListBucket"]
+      Resource  = store.arn
+      Condition = { StringLikeIfExists = { "s3:prefix" = ["${store.prefix}/*"] } }
+    },
+    { Sid = "StoreRead", Effect = "Allow", Action = ["s3:GetObject"], Resource = "${store.arn}/${store.prefix}/*" },
+    {
+      Sid       = "StoreKey"
+      Effect    = "Allow"
+      Action    = ["kms:Decrypt"]
+      Resource  = var.kms_key_arn
+      Condition = { StringEquals = { "kms:ViaService" = "s3.${var.region}.amazonaws.com" } }
+    },
+  ]])
+  store_write = concat(local.store_read, flatten([for store in var.store[*] : [
+    { Sid = "StoreWrite", Effect = "Allow", Action = ["s3:PutObject", "s3:DeleteObject"], Resource = "${store.arn}/${store.prefix}/*" },
+    {
+      Sid       = "StoreSeal"
+      Effect    = "Allow"
+      Action    = ["kms:GenerateDataKey"]
+      Resource  = var.kms_key_arn
+      Condition = { StringEquals = { "kms:ViaService" = "s3.${var.region}.amazonaws.com" } }
+    },
+  ]]))
   exec = var.enable_exec ? [
     { Sid = "Exec", Effect = "Allow", Action = ["ssmmessages:CreateControlChannel", "ssmmessages:CreateDataChannel", "ssmmessages:OpenControlChannel", "ssmmessages:OpenDataChannel"], Resource = "*" },
   ] : []
@@ -48,11 +77,11 @@ locals {
     web      = concat(local.files, local.exec)
     code     = concat(local.files, local.exec)
     daemon   = concat(local.files, local.exec)
-    research = concat(local.files, local.exec)
+    research = concat(local.files, local.store_write, local.exec)
     trading  = concat(local.files, local.messages, local.exec)
-    serve    = concat(local.files, local.messages, local.mirror, local.exec)
+    serve    = concat(local.files, local.messages, local.mirror, local.store_read, local.exec)
     migrate  = concat(local.files, local.exec)
-    all      = concat(local.files, local.messages, local.mirror, local.exec)
+    all      = concat(local.files, local.messages, local.mirror, local.store_write, local.exec)
   }
   task_policies = { for role, statements in local.task_statements : role => { Version = "2012-10-17", Statement = statements } }
 

@@ -5,6 +5,13 @@ variable "kms_key_arn" { type = string }
 variable "repository_arn" { type = string }
 variable "file_system_arn" { type = string }
 variable "access_point_arn" { type = string }
+# Bucket and prefix of candles and reports; null: they are on EFS.
+variable "store" {
+  type = object({
+    arn    = string
+    prefix = string
+  })
+}
 variable "topic_arn" { type = string }
 variable "table_arns" { type = list(string) }
 variable "plain_secret_arns" { type = list(string) }
