@@ -109,6 +109,10 @@ class ClientOrderIds(Protocol):
         """Whether an id has the form of one of our orders, of whatever kind."""
         ...
 
+    def is_of(self, order_link_id: str, kind: str) -> bool:
+        """Whether an id has the form of one of our orders of a kind."""
+        ...
+
     def is_entry(self, order_link_id: str) -> bool:
         """Whether an id has the form of one of our entries; any program like this one makes such ids."""
         ...

@@ -80,8 +80,11 @@ class BybitOrderIds:
     def is_ours(self, order_link_id: str) -> bool:
         return order_link_id.startswith(f"{self._MARK}-")
 
+    def is_of(self, order_link_id: str, kind: str) -> bool:
+        return order_link_id.startswith(f"{self._MARK}-{kind}-")
+
     def is_entry(self, order_link_id: str) -> bool:
-        return order_link_id.startswith(f"{self._MARK}-{ENTRY}-")
+        return self.is_of(order_link_id, ENTRY)
 
 
 class BybitMarketData:

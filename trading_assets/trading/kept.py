@@ -4,7 +4,7 @@ which executions are read, why nothing may be opened now, and what is told at th
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from decimal import Decimal
 
 from trading_assets.core.models import (
@@ -17,6 +17,7 @@ from trading_assets.core.models import (
     Position,
     Rows,
 )
+from trading_assets.core.ports import ClientOrderIds
 from trading_assets.core.timeframes import iso
 from trading_assets.ledger import executions as execution_ledger
 from trading_assets.ledger import risk
@@ -48,6 +49,9 @@ OVERLAP_MS = 10 * 60_000
 
 BY_THE_VENUE = (CancelledBy.LIQUIDATION, CancelledBy.ADL, CancelledBy.SETTLEMENT, CancelledBy.ADMIN)
 """Cancellations after which nothing more is placed."""
+
+UNKNOWN = "an order with our mark that the ledger does not know"
+"""What is told of it, and why it is cancelled."""
 
 FINEST_TICK = Decimal("1e-12")
 """Of a contract whose rules are gone: its levels stay as they are."""
@@ -81,6 +85,26 @@ def read_executions(
         since_ms = min([since_ms, *(sent_ms[link] for link in late if booked[link] < shown[link].filled_qty)])
     # A clock that has jumped back hides nothing that was seen before.
     return exchange.executions(max(created_ms, since_ms), max(now_ms, read_ms) + 1)
+
+
+def unknown_orders(
+    ids: ClientOrderIds, shown: Mapping[str, Order], position: Position | None, letters: Iterable[str]
+) -> list[str]:
+    """Links of orders that work and have the mark of a kind of owner, but for stops that nothing else stands in for.
+
+    Those of them that the ledger does not know were placed by it before it was restored from a backup: a row is written
+    before its order is sent.
+
+    Args:
+        letters: kinds of that owner's order ids.
+    """
+    is_bare = position is not None and position.stop_loss is None
+    working = {link: order for link, order in shown.items() if not order.status.is_final}
+    return [
+        link
+        for link, order in working.items()
+        if any(ids.is_of(link, kind) for kind in letters) and not (is_bare and order.trigger_price is not None)
+    ]
 
 
 def why_stopped(context: ExecutionContext, rules: Instrument | None, now_ms: int) -> str:

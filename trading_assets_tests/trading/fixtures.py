@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
+from pathlib import Path
 
 import pandas as pd
 import sqlalchemy as sa
@@ -34,6 +37,23 @@ NO_PAUSES = {"cooldown_after_stop_s": 0, "pause_after_stops_s": 0, "weak_symbol_
 
 NO_SHARES = {"max_position_margin_pct": 100, "max_symbol_exposure_pct": 1000, "max_total_exposure_pct": 1000}
 """Settings by which a small account may open large positions."""
+
+
+def backed_up(database: Database, folder: Path) -> Path:
+    """Copy a ledger on SQLite, as a backup has it."""
+    found = folder / "backup.db"
+    _copy(Path(str(database.url.database)), found)
+    return found
+
+
+def restore(database: Database, backup: Path) -> None:
+    """Put a copy of a ledger on SQLite in its place."""
+    _copy(backup, Path(str(database.url.database)))
+
+
+def _copy(source: Path, target: Path) -> None:
+    with closing(sqlite3.connect(source)) as one, closing(sqlite3.connect(target)) as other:
+        one.backup(other)
 
 
 def settings(**changes: object) -> Settings:

@@ -48,7 +48,9 @@ from trading_assets.trading.kept import (
     PAUSE_S,
     ROUNDS,
     SEND_WITHIN_MS,
+    UNKNOWN,
     left_to_others,
+    unknown_orders,
     why_stopped,
 )
 
@@ -165,6 +167,7 @@ class _Pass:
             for text in booking.settle_buys(connection, accounts):
                 self._tell(connection, f"DCA plan {row.symbol}", text, seen.now_ms)
             is_settled = self._compare(connection, row, accounts, seen)
+            unknown = self._unknown(connection, row, seen)
             is_bare = accounts.books.held > 0 and seen.position is not None and seen.position.stop_loss is None
             if not is_bare and row.bare_since_wall_ms is not None:
                 dca.change(connection, row.plan_id, seen.now_ms, bare_since_wall_ms=None)
@@ -190,8 +193,20 @@ class _Pass:
             is_gone=since is not None
             and wall_ms - since >= 2 * DIFFERS_MS
             and (seen.position is None or seen.position.side is not row.side),
+            unknown=unknown,
         )
         return view, accounts
+
+    def _unknown(self, connection: sa.Connection, row: PlanRow, seen: Seen) -> list[str]:
+        """Orders of plans in its symbol of which the ledger has no row: told once, until there is none."""
+        found = unknown_orders(self._context.exchange.order_ids, seen.orders, seen.position, LETTERS.values())
+        known = dca.known_links(connection, row.account, found) if found else set[str]()
+        unknown = [link for link in found if link not in known]
+        if unknown and row.told != UNKNOWN:
+            dca.change(connection, row.plan_id, seen.now_ms, told=UNKNOWN)
+            text = f"{UNKNOWN}: {len(unknown)} in {row.symbol}, cancelled now. Was the ledger restored from a backup?"
+            self._tell(connection, f"DCA plan {row.symbol}", text, seen.now_ms, Severity.CRITICAL)
+        return unknown
 
     def _compare(self, connection: sa.Connection, row: PlanRow, accounts: Accounts, seen: Seen) -> bool:
         """Whether the position is what the fills of the plan come to; told when it is not for long."""

@@ -17,6 +17,7 @@ from trading_assets.trading.dca.books import Books, Whose
 from trading_assets.trading.dca.plans import TAKES_WITHIN, AfterTarget, Missed, Plan
 from trading_assets.trading.grid.levels import ZERO, on_step
 from trading_assets.trading.grid.planning import Market
+from trading_assets.trading.kept import UNKNOWN
 
 MOST_TRIES = 6
 """So many orders of one step in a row that could not rest; then a person is needed."""
@@ -57,6 +58,7 @@ class View:
         is_settled: the position is what the fills come to.
         exited: why the venue has closed the position, its target aside; empty where it has not.
         stopped: why nothing may be opened now; empty where it may.
+        unknown: orders at work with the mark of plans that no ledger's row tells of.
         is_gone: nothing of what the fills come to is at the exchange, and has not been for a while.
     """
 
@@ -74,6 +76,7 @@ class View:
     exited: str = ""
     stopped: str = ""
     is_gone: bool = False
+    unknown: Sequence[str] = ()
 
     @property
     def working(self) -> list[PlanOrder]:
@@ -124,14 +127,16 @@ def decide(view: View) -> Decision:
     for order in view.working:
         if order.cancel is not None:
             found.cancels[order.order_link_id] = order.cancel
+    found.cancels |= dict.fromkeys(view.unknown, UNKNOWN)
     if view.row.state != dca.STOPPING:
         _change_state(view, found)
         if found.state is not None:
             return found
     _protect(view, found)
     why = _why_closed(view)
+    beyond = _beyond_the_most(view)
     for order in view.working:
-        reason = _why_cancelled(view, order, why)
+        reason = _why_cancelled(view, order, why) or beyond.get(order.order_link_id, "")
         if reason:
             found.cancels.setdefault(order.order_link_id, reason)
     if view.row.state == dca.STOPPING:
@@ -228,6 +233,20 @@ def _why_cancelled(view: View, order: PlanOrder, why: str) -> str:
         return "its round has ended"
     wished = dict(enumerate(_ladder(view), start=1)).get(order.step or 0)
     return "" if wished == (order.price, order.qty) else "the plan was changed"
+
+
+def _beyond_the_most(view: View) -> dict[str, str]:
+    """Safety orders for which no room is left, as the most that may be deployed was lowered: the nearest stay."""
+    opening = [one for one in view.working if one.opens]
+    safety = sorted((one for one in opening if one.purpose == dca.SAFETY), key=lambda one: one.step or 0)
+    deployed = view.books.value + sum((_left(one) for one in opening if one.purpose == dca.BUY), ZERO)
+    found = {}
+    for order in safety:
+        if deployed + _left(order) > view.plan.max_deployed:
+            found[order.order_link_id] = f"no more than ${view.plan.max_deployed} may be deployed"
+        else:
+            deployed += _left(order)
+    return found
 
 
 def _ladder(view: View) -> list[tuple[Decimal, Decimal]]:

@@ -25,7 +25,7 @@ from trading_assets.ledger import grids, risk
 from trading_assets.ledger.grids import Grid, GridOrder
 from trading_assets.trading.grid.accounting import Accounts
 from trading_assets.trading.grid.laying import lay_anew, recentred
-from trading_assets.trading.grid.one_pass import Pass, grid_order_row
+from trading_assets.trading.grid.one_pass import LETTERS, Pass, grid_order_row
 from trading_assets.trading.grid.planning import Decision, View, Wish, key_of, rounds_of
 from trading_assets.trading.grid.reading import Seen
 from trading_assets.trading.grid.steps import GridStep, grid_step
@@ -33,9 +33,6 @@ from trading_assets.trading.kept import SEND_WITHIN_MS, left_to_others
 
 REFUSED_REST_MS = 10_000
 """A stop or a closing that was refused is sent again so long after it."""
-
-LETTERS = {grids.OPEN: "go", grids.CLOSE: "gc", grids.GUARD: "gs", grids.FLATTEN: "gf"}
-"""Kinds of the order ids of grids."""
 
 
 class Acting:

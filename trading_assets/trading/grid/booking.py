@@ -7,13 +7,14 @@ from dataclasses import replace
 
 import sqlalchemy as sa
 
+from trading_assets.core.messages import Severity
 from trading_assets.core.models import CancelledBy, FillKind, Order, OrderStatus, Side
 from trading_assets.ledger import executions as execution_ledger
 from trading_assets.ledger import grids
 from trading_assets.ledger.grids import Grid, GridOrder
 from trading_assets.trading.grid.accounting import Accounts, accounts_of
 from trading_assets.trading.grid.levels import ZERO
-from trading_assets.trading.grid.one_pass import Pass, grid_order_row
+from trading_assets.trading.grid.one_pass import LETTERS, Pass, grid_order_row
 from trading_assets.trading.grid.planning import View
 from trading_assets.trading.grid.reading import Seen
 from trading_assets.trading.kept import (
@@ -21,7 +22,9 @@ from trading_assets.trading.kept import (
     DIFFERS_MS,
     FORGOTTEN_AFTER_MS,
     LOST_AFTER_MS,
+    UNKNOWN,
     ending,
+    unknown_orders,
     why_stopped,
 )
 
@@ -46,6 +49,7 @@ class Booking:
             differs = self._compare(connection, grid, accounts, seen)
             grid = grids.by_id(connection, grid.grid_id)
             self._note_levels(connection, accounts)
+            unknown = self._unknown(connection, grid, seen)
             grids.change(connection, grid.grid_id, seen.now_ms, read_ms=seen.now_ms, mark_price=seen.market.last)
         now_wall = context.wall_ms()
         since = grid.differs_since_wall_ms
@@ -66,8 +70,22 @@ class Booking:
             room=480 - seen.waiting,
             is_listed=seen.instrument is not None,
             unguarded=_unguarded(accounts.orders, seen),
+            unknown=unknown,
         )
         return view, accounts, accounts.orders
+
+    def _unknown(self, connection: sa.Connection, grid: Grid, seen: Seen) -> list[str]:
+        """Orders of grids in its symbol of which the ledger has no row: told once, until there is none."""
+        found = unknown_orders(self._context.exchange.order_ids, seen.orders, seen.position, LETTERS.values())
+        known = grids.known_links(connection, grid.account, found) if found else set[str]()
+        unknown = [link for link in found if link not in known]
+        if unknown and grid.told != UNKNOWN:
+            grids.change(connection, grid.grid_id, seen.now_ms, told=UNKNOWN)
+            text = f"{UNKNOWN}: {len(unknown)} in {grid.symbol}, cancelled now. Was the ledger restored from a backup?"
+            self._pass.tell(connection, f"grid {grid.symbol}", text, seen.now_ms, Severity.CRITICAL)
+        elif not unknown and grid.told == UNKNOWN:
+            grids.change(connection, grid.grid_id, seen.now_ms, told=None)
+        return unknown
 
     def _note_exits(self, connection: sa.Connection, grid: Grid, seen: Seen) -> None:
         """Keep which orders of the venue have closed the position: its stop, a liquidation, a settlement."""

@@ -15,6 +15,9 @@ from trading_assets.ledger.leases import Lease
 from trading_assets.trading.context import ExecutionContext
 from trading_assets.trading.grid.levels import ZERO
 
+LETTERS = {grids.OPEN: "go", grids.CLOSE: "gc", grids.GUARD: "gs", grids.FLATTEN: "gf"}
+"""Kinds of the order ids of grids."""
+
 MOST_TRIES = 6
 """So many orders of a level in a row that could not rest; then a person is needed."""
 

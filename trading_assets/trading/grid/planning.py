@@ -16,6 +16,7 @@ from trading_assets.ledger import grids
 from trading_assets.ledger.grids import Grid, GridOrder, LevelRow
 from trading_assets.trading.grid.books import LevelBooks
 from trading_assets.trading.grid.levels import ZERO, Kind, OutOfRange, on_step
+from trading_assets.trading.kept import UNKNOWN
 
 TAKES_WITHIN = Decimal("0.001")
 """So far from the best price the first orders of a long or short grid may take, as a fraction of it."""
@@ -94,6 +95,7 @@ class View:
         is_listed: the contract is still there.
         unguarded: sides whose conditional order the venue does not take while nothing of the side is held: their
             opening orders carry the stop themselves.
+        unknown: orders at work with the mark of grids that no ledger's row tells of.
     """
 
     grid: Grid
@@ -110,6 +112,7 @@ class View:
     room: int = 480
     is_listed: bool = True
     unguarded: frozenset[Side] = frozenset()
+    unknown: Sequence[str] = ()
 
 
 @dataclass
@@ -149,6 +152,7 @@ def decide(view: View) -> Decision:
     for order in [*(cell.order for cell in view.cells), *view.others]:
         if order is not None and order.cancel is not None:
             found.cancels[order.order_link_id] = order.cancel
+    found.cancels |= dict.fromkeys(view.unknown, UNKNOWN)
     if grid.state in (grids.RUNNING, grids.PAUSED, grids.MOVING) and view.exited:
         found.state, found.closes = (grids.STOPPING, view.exited), True
         return found

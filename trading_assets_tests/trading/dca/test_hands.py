@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,6 +22,7 @@ from trading_assets.trading.dca.report import DcaReport
 from trading_assets.trading.dca.schedule import DcaError
 from trading_assets_tests.simulator.fake_market import DAY, T0
 from trading_assets_tests.trading.dca.stage import A_PLAN, SYMBOL, Stage, stage_on
+from trading_assets_tests.trading.fixtures import backed_up, restore
 from trading_assets_tests.trading.grid.test_wild_exchange import hostile
 
 D = Decimal
@@ -202,3 +204,22 @@ def test_a_position_that_a_person_has_turned_round_is_not_touched(sqlite: Databa
         assert (stage.row().state, stage.held()) == (dca.ENDED, D("-0.003"))
         assert stage.exchange.open_orders(SYMBOL) == ()
         assert "Sell 0.003 of BTCUSDT are somebody else's" in stage.told[-1][1]
+
+
+@pytest.mark.slow
+def test_a_ledger_from_before_the_plan_changed_leaves_no_safety_order_that_it_does_not_know(
+    sqlite: Database, tmp_path: Path
+) -> None:
+    with stage_on(sqlite, 100_000, 100_000) as stage:
+        stage.start(**LADDER)
+        stage.after(0.5)
+        kept = backed_up(sqlite, tmp_path)
+        adjust(stage.context, replace(current_plan(sqlite, "main", SYMBOL), safety_scale=D("1.5")))
+        stage.after(0.5, steps=2)
+        restore(sqlite, kept)
+        stage.after(0.5, steps=4)
+        known = {order.order_link_id for order in stage.accounts().orders}
+        waiting = [row for row in stage.exchange.open_orders(SYMBOL) if row.order_link_id]
+        assert {row.order_link_id for row in waiting} <= known
+        assert len([body for _, body in stage.told if "the ledger does not know" in body]) == 1
+        stage.require_lawful()

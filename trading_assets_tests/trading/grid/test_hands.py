@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
 
@@ -14,10 +15,13 @@ from trading_assets.core.errors import TradingAssetsError
 from trading_assets.core.models import OrderRequest, Side
 from trading_assets.ledger import grids
 from trading_assets.ledger.database import Database
+from trading_assets.ledger.risk import Cause, RiskState, StateChange, change_state
+from trading_assets.trading.execute.flatten import flatten
 from trading_assets.trading.grid.control import adjust, pause, propose, resume, start, stop
 from trading_assets.trading.grid.levels import GridError, Kind
 from trading_assets.trading.grid.maintain import maintain
 from trading_assets.trading.risk import guard
+from trading_assets_tests.trading.fixtures import backed_up, restore
 from trading_assets_tests.trading.grid.stage import A_PLAN, SYMBOL, Stage, stage_on
 from trading_assets_tests.trading.grid.test_wild_exchange import a_pass, hostile
 
@@ -240,3 +244,82 @@ def test_a_contract_in_hedge_mode_has_no_grid(sqlite: Database) -> None:
         with pytest.raises(TradingAssetsError, match="hedge mode"):
             start(stage.context, A_PLAN)
         assert grids.living(sqlite, "main") == []
+
+
+@pytest.mark.slow
+def test_a_ledger_from_before_the_grid_moved_leaves_no_order_at_the_exchange_that_it_does_not_know(
+    sqlite: Database, tmp_path: Path
+) -> None:
+    with stage_on(sqlite, 100_000, 97_500, 100_500, 97_500, 99_500, 99_500) as stage:
+        stage.start()
+        stage.after(0.6, steps=2)
+        kept = backed_up(sqlite, tmp_path)
+        stage.after(2.4, steps=8)
+        adjust(stage.context, replace(A_PLAN, low=D(94_000), high=D(104_000)))
+        stage.after(0.5, steps=2)
+        assert len(stage.ladder()) == 10
+        restore(sqlite, kept)
+        stage.after(1, steps=6)
+        assert stage.grid().generation == 1
+        known = {order.order_link_id for order in stage.accounts().orders}
+        waiting = [row for row in stage.exchange.open_orders(SYMBOL) if row.order_link_id]
+        unknown = [row for row in waiting if row.order_link_id not in known]
+        assert all(row.reduce_only and row.trigger_price for row in unknown), "stops stay while nothing else is one"
+        assert stage.ladder() == []
+        position = stage.position()
+        assert position is not None
+        guards = [row for row in waiting if row.side is position.side.opposite and row.reduce_only]
+        assert position.stop_loss is not None or guards
+        told = [body for _, body in stage.told if "the ledger does not know" in body]
+        assert len(told) == 1
+
+
+@pytest.mark.slow
+def test_a_persons_orders_in_its_contract_are_never_taken_for_its_own(sqlite: Database) -> None:
+    with stage_on(sqlite, 100_000, 100_000) as stage:
+        stage.start()
+        request = OrderRequest(SYMBOL, Side.BUY, D("0.001"), "ta-but-not-of-a-grid", price=D(60_000))
+        stage.exchange.place_order(request)
+        stage.after(1, steps=4)
+        assert D(60_000) in [price for price, _ in stage.ladder()]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("state", [RiskState.HALTED, RiskState.REDUCING])
+def test_halted_while_its_orders_are_on_their_way_it_keeps_none_that_opens(sqlite: Database, state: RiskState) -> None:
+    with stage_on(sqlite, 100_000, 100_000) as stage:
+        done = []
+
+        def halt(point: str) -> None:
+            if point == "before grid create" and len(stage.exchange.open_orders(SYMBOL)) == 2 and not done:
+                change = StateChange(state, Cause.COMMAND, "storm", "a person", stage.running.now_ms())
+                done.append(change_state(sqlite, "main", change, unless=lambda _state: False))
+
+        stage.at = halt
+        start(stage.context, A_PLAN)
+        for _ in range(3):
+            stage.maintain()
+            stage.advance(0.2)
+        assert done, "it was halted between its stops and its levels"
+        assert stage.ladder() == []
+        assert stage.grid().state == grids.RUNNING
+        stage.require_lawful()
+
+
+@pytest.mark.slow
+def test_flattened_while_its_orders_are_on_their_way_it_ends_with_nothing(sqlite: Database) -> None:
+    with stage_on(sqlite, 100_000, 97_500, 97_500) as stage:
+        reports = []
+
+        def away(point: str) -> None:
+            if point == "before grid create" and len(stage.exchange.open_orders(SYMBOL)) == 2 and not reports:
+                reports.append("began")
+                reports.append(str(flatten(replace(stage.context, at=lambda _point: None), reason="storm", actor="he")))
+
+        stage.at = away
+        start(stage.context, A_PLAN)
+        stage.maintain()
+        stage.after(4, steps=8)
+        assert len(reports) == 2
+        assert (stage.grid().state, stage.held(), stage.exchange.open_orders()) == (grids.ENDED, 0, ())
+        assert "its grid has not ended yet" in reports[1]

@@ -67,8 +67,11 @@ class ToyOrderIds:
     def is_ours(self, order_link_id: str) -> bool:
         return order_link_id.startswith("ta")
 
+    def is_of(self, order_link_id: str, kind: str) -> bool:
+        return order_link_id.startswith(f"ta{kind}")
+
     def is_entry(self, order_link_id: str) -> bool:
-        return order_link_id.startswith(f"ta{ENTRY}")
+        return self.is_of(order_link_id, ENTRY)
 
 
 class ToyExchange:
