@@ -1,7 +1,7 @@
-"""One measured run of the research job: what `trading-assets bench backfill` and `bench hour` start in a process.
+"""Measured runs of the research job: what `trading-assets bench backfill` and `bench hour` start in a process.
 
-The run is Dagster's own: the job of the UI with the tags of a backfill, on an instance on disk. Settings and
-`DAGSTER_HOME` come from the environment, as in every run; the last line of output is one JSON object.
+The runs are Dagster's own, as `trading-assets backfill` has them, on an instance on disk. Settings and `DAGSTER_HOME`
+come from the environment, as in every run; the last line of output is one JSON object.
 """
 
 from __future__ import annotations
@@ -14,21 +14,22 @@ import warnings
 from typing import Any
 
 import dagster as dg
-import sqlalchemy as sa
 
 from trading_assets.core.memory import peak_mb
 from trading_assets.core.schemas import HOURLY_TABLES
 from trading_assets.core.settings import load_settings
 from trading_assets.core.timeframes import HOUR_MS, local_ms
 from trading_assets.definitions import build_definitions
-from trading_assets.defs.backfill import research_range
+from trading_assets.defs.backfill import backfill, research_range
 from trading_assets.ledger import sealing
 from trading_assets.ledger.database import Database
-from trading_assets.ledger.tables import sql_table
+from trading_assets.ledger.partitions import read_partitions
+
+DAY_HOURS = 24
 
 
 class _Steps:
-    """Wall and CPU seconds of each step, and the peak of memory until its end, told by Dagster's events."""
+    """Wall and CPU seconds of each step in all runs, and the peak of memory until its end, told by Dagster's events."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, dict[str, float]] = {}
@@ -47,7 +48,11 @@ class _Steps:
             self.materialisations += 1
         elif event.event_type is dg.DagsterEventType.STEP_SUCCESS:
             wall, cpu = self._began[event.step_key]
-            self.seconds[event.step_key] = {"wall_s": round(now[0] - wall, 2), "cpu_s": round(now[1] - cpu, 2)}
+            before = self.seconds.get(event.step_key, {"wall_s": 0.0, "cpu_s": 0.0})
+            self.seconds[event.step_key] = {
+                "wall_s": round(before["wall_s"] + now[0] - wall, 2),
+                "cpu_s": round(before["cpu_s"] + now[1] - cpu, 2),
+            }
             self.peaks_mb[event.step_key] = round(peak_mb())
             print(f"{event.step_key} {now[0] - wall:.1f} s, {peak_mb():.0f} MB", file=sys.stderr, flush=True)
 
@@ -64,7 +69,11 @@ def measure(first_ms: int, hours: int) -> dict[str, Any]:
     with dg.DagsterInstance.get() as instance:
         loaded = time.process_time()
         began = time.perf_counter()
-        research_range(instance, job, first_ms, hours, steps.follow)
+        if hours == 1:
+            research_range(instance, job, first_ms, hours, steps.follow)
+        else:
+            for _ in backfill(instance, job, first_ms, first_ms + (hours - 1) * HOUR_MS, steps.follow):
+                pass
         wall, cpu = time.perf_counter() - began, time.process_time() - loaded
     return {
         "hours": hours,
@@ -99,12 +108,13 @@ def _disk() -> dict[str, float]:
 
 
 def _rows(first_ms: int, hours: int) -> dict[str, int]:
-    database = Database(load_settings().resolved_database_url)
-    counted = {}
-    with database.read() as connection:
-        for table in map(sql_table, HOURLY_TABLES):
-            within = table.c.hour_ms.between(first_ms, first_ms + (hours - 1) * HOUR_MS)
-            counted[table.name] = connection.execute(sa.select(sa.func.count()).where(within)).scalar_one()
+    """How many each table has, sealed ones included."""
+    database = Database.of(load_settings())
+    counted = dict.fromkeys((table.name for table in HOURLY_TABLES), 0)
+    for begin in range(0, hours, DAY_HOURS):
+        some = [first_ms + hour * HOUR_MS for hour in range(begin, min(begin + DAY_HOURS, hours))]
+        for table in HOURLY_TABLES:
+            counted[table.name] += len(read_partitions(database, table, some, columns=["hour_ms"]))
     database.close()
     return counted
 

@@ -182,7 +182,7 @@ class _Trial:
         seed_registry(self._database)
         self._exchange: Exchange = open_exchange(self._settings)
         stack.callback(self._exchange.close)
-        self._coins = first_coins(self._exchange, COINS)
+        self._coins = first_coins(self._exchange, COINS, self._settings)
         select_coins(self._database, self._exchange.now_ms(), [one.symbol for one in self._coins], "60m")
         self._began_ms = self._exchange.now_ms() - HOUR_MS
         self._session = self._start(folder)

@@ -24,13 +24,14 @@ from trading_assets.core.errors import ConfigurationError, ExchangeUnavailableEr
 from trading_assets.core.models import ContractKind, ContractStatus, Instrument
 from trading_assets.core.ports import Exchange
 from trading_assets.core.schemas import STRATEGY_SELECTIONS
-from trading_assets.core.settings import load_settings
+from trading_assets.core.settings import Settings, load_settings
 from trading_assets.core.streams import StreamEvent
 from trading_assets.core.timeframes import HOUR_MS, floor_ms, local_ms
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.partitions import replace_partitions
 from trading_assets.market.store import CandleStore
 from trading_assets.trading.context import ExecutionContext
+from trading_assets.trading.decide.sizing import Size, size_position
 from trading_assets.trading.session.log import Check, Heartbeat, SessionMessage, SignalsFound
 from trading_assets.trading.session.session import Session
 from trading_assets.trading.session.watchlist import newest_selection
@@ -96,16 +97,20 @@ def start_session(
         return SessionProcess(file, subprocess.Popen(command, env=environment, stdout=log, stderr=log))
 
 
-def first_coins(exchange: Exchange, count: int) -> list[Instrument]:
-    """The first `count` USDT perpetuals that trade, by name.
+def first_coins(exchange: Exchange, count: int, settings: Settings) -> list[Instrument]:
+    """The first `count` USDT perpetuals that trade and of which a position can be opened, by name.
 
     Raises:
         ExchangeUnavailableError: there are fewer.
     """
+    tickers = exchange.tickers()
     rows = [
         row
         for row in exchange.instruments()
-        if row.kind is ContractKind.PERPETUAL and row.status is ContractStatus.TRADING and row.settle_coin == "USDT"
+        if row.kind is ContractKind.PERPETUAL
+        and row.status is ContractStatus.TRADING
+        and row.settle_coin == "USDT"
+        and isinstance(size_position(row, tickers[row.symbol].mark, settings), Size)
     ]
     if len(rows) < count:
         raise ExchangeUnavailableError(f"the embedded exchange has {len(rows)} coins that trade, expected {count}")

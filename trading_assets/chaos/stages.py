@@ -144,7 +144,7 @@ class Stage:
         seed_registry(self.database)
         self.exchange: Exchange = open_exchange(self.settings)
         stack.callback(self.exchange.close)
-        self._coins = first_coins(self.exchange, COINS)
+        self._coins = first_coins(self.exchange, COINS, self.settings)
         select_coins(self.database, self.exchange.now_ms(), [one.symbol for one in self._coins], "60m")
         self._began_ms = self.exchange.now_ms() - HOUR_MS
         self.session: SessionProcess | None = None

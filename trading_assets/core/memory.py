@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import resource
 import sys
 from collections.abc import Iterator
@@ -9,12 +11,21 @@ from contextlib import suppress
 from pathlib import Path
 
 import psutil
+import pyarrow as pa
 
 
 def peak_mb() -> float:
     """The most resident memory that this process ever had, in MB (2**20 bytes)."""
     # The kernel counts in bytes on macOS, elsewhere in kilobytes.
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024.0**2 if sys.platform == "darwin" else 1024.0)
+
+
+def give_back() -> None:
+    """Give what was freed, but is held for later, back to the system: long work has the peak of its largest part."""
+    gc.collect()
+    pa.default_memory_pool().release_unused()
+    with suppress(OSError, AttributeError):  # other systems have no such function
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def limit_mb() -> tuple[float, str]:

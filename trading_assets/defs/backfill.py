@@ -12,6 +12,7 @@ from pathlib import Path
 
 import dagster as dg
 
+from trading_assets.core import memory
 from trading_assets.core.errors import ConfigurationError, DataError
 from trading_assets.core.foreign_text import get_logger
 from trading_assets.core.timeframes import HOUR_MS, iso, local_ms
@@ -24,7 +25,7 @@ from trading_assets.ledger import sealing
 
 _log = get_logger(__name__)
 
-HOURS_OF_A_RUN = 14 * 24
+HOURS_OF_A_RUN = 7 * 24
 """A run holds the rows of all its hours in memory, and in SQL until they are sealed: a longer range is several runs,
 one after the other."""
 
@@ -94,6 +95,7 @@ def backfill(
                 "same command again"
             )
         _seal()
+        memory.give_back()
         yield result.run_id, begin, hours
 
 
